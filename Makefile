@@ -1,0 +1,34 @@
+# make figures : every figure, quick preset     make test : the whole test suite
+# make lint    : style, types, import direction  make bench : speed, side by side
+PYTHON ?= python3
+PRESET ?= quick
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+READY  := $(VENV)/.ready
+
+.PHONY: figures test lint bench readme clean
+
+figures: $(READY)
+	$(RUN) -m experiments all --preset $(PRESET)
+
+test: $(READY)
+	$(RUN) -m pytest
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(READY)
+	$(RUN) -m benchmarks
+
+# The environment is made once, from exact versions; it is made anew only when those change.
+$(READY): requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) results figures/output

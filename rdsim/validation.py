@@ -1,0 +1,138 @@
+"""Host-side checks of what a caller passes, made once, before anything is traced.
+
+Every check names the argument, says what was wanted and what was got. Under a JAX transformation
+the values are not known yet: shapes are still checked, values are then the caller's promise.
+"""
+
+import math
+import warnings
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+PROBABILITY_SUM_TOLERANCE: Final = 1e-9
+"""How far the sum of a pmf may lie from one (rounding of a table typed or computed elsewhere)."""
+
+
+class NotNumericError(TypeError):
+    """An argument could not be read as an array of real numbers."""
+
+
+def require_float64(function: str) -> None:
+    """Raise if JAX computes in float32, in which no limit can be certified."""
+    if not jax.config.jax_enable_x64:
+        raise RuntimeError(
+            f"{function} computes a limit and needs float64, but jax_enable_x64 is off. "
+            "Importing rdsim switches it on; something switched it off again. "
+            'Call jax.config.update("jax_enable_x64", True) or use jax.enable_x64(True).'
+        )
+
+
+def is_traced(*values: Any) -> bool:
+    """Whether any leaf of the values is a JAX tracer, whose numbers are not known yet."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+
+
+def real_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
+    """The value as a float64 array of the wanted rank, free of NaN."""
+    if isinstance(value, jax.core.Tracer):
+        array: Any = value
+    else:
+        try:
+            array = np.asarray(value)
+            if array.dtype.kind not in "buif":
+                raise NotNumericError(
+                    f"{name} must hold real numbers, got an array of dtype {array.dtype}"
+                )
+            array = array.astype(np.float64)
+        except ValueError as error:
+            raise NotNumericError(f"{name} must be an array of real numbers: {error}") from error
+        if np.isnan(array).any():
+            raise ValueError(f"{name} must not contain NaN, got {_show(array, np.isnan(array))}")
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}")
+    return jnp.asarray(array)
+
+
+def interval(
+    name: str,
+    value: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+    open_high: bool = False,
+    ndim: int | None = None,
+) -> jax.Array:
+    """The value as a float64 array with every entry inside the interval."""
+    array = real_array(name, value, ndim=ndim)
+    if is_traced(array):
+        return array
+    host = np.asarray(array)
+    outside = (host <= low if open_low else host < low) | (
+        host >= high if open_high else host > high
+    )
+    if outside.any():
+        left, right = "(" if open_low else "[", ")" if open_high else "]"
+        raise ValueError(
+            f"{name} must lie in {left}{low:g}, {high:g}{right}, got {_show(host, outside)}"
+        )
+    return array
+
+
+def pmf(name: str, value: Any, *, ndim: int = 1) -> jax.Array:
+    """The value as a pmf (or a joint pmf): non-negative, summing to one, rescaled to do so exactly."""
+    array = interval(name, value, low=0.0, ndim=ndim)
+    if array.size == 0:
+        raise ValueError(f"{name} must have at least one letter, got shape {array.shape}")
+    if is_traced(array):
+        return array
+    total = float(np.sum(np.asarray(array)))
+    if not abs(total - 1.0) <= PROBABILITY_SUM_TOLERANCE:
+        raise ValueError(f"{name} must sum to one, got a sum of {total!r}")
+    return array / total
+
+
+def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
+    """The value as a Python integer inside [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < low or (high is not None and value > high):
+        wanted = f"at least {low}" if high is None else f"in [{low}, {high}]"
+        raise ValueError(f"{name} must be {wanted}, got {value}")
+    return int(value)
+
+
+def log2_size(value: Any, *, name: str = "log2_size") -> jax.Array:
+    """log2 of a database size M >= 2, as a float64 array."""
+    return interval(name, value, low=1.0, high=1e5)
+
+
+def prng_key(name: str, value: Any) -> jax.Array:
+    """A single typed PRNG key, as made by jax.random.key."""
+    if not isinstance(value, jax.Array) or not jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        raise TypeError(f"{name} must be a typed key made by jax.random.key, got {type(value)}")
+    if value.shape != ():
+        raise ValueError(f"{name} must be a single key, got keys of shape {value.shape}")
+    return value
+
+
+def warn_uncertified(function: str, gap: float, tolerance: float) -> None:
+    """Tell the caller, beside the flag in the result, that a number is not certified."""
+    warnings.warn(
+        f"{function}: the certified gap is {gap:.3g} bits, above the tolerance of {tolerance:.3g}; "
+        "the bounds still hold, see the gap of the result",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+
+
+def _show(array: np.ndarray, where: np.ndarray) -> str:
+    """The first offending entry and its place."""
+    if array.ndim == 0:
+        return f"{array.item()!r}"
+    place = tuple(int(i) for i in np.argwhere(where)[0])
+    index = place[0] if len(place) == 1 else place
+    return f"{array[place].item()!r} at index {index} ({int(where.sum())} such entries)"
