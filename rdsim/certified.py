@@ -23,7 +23,11 @@ class Certified(NDArrayOperatorsMixin):
         lower: the limit is proved not to lie below, shape (...).
         upper: the limit is proved not to lie above (it is achieved), shape (...).
         tolerance: the gap that was asked for.
+
     """
+
+    # JAX rebuilds a tree with other leaves (batched arrays, shapes, axes): no checks in __init__.
+    __no_type_check__ = True
 
     value: Float[Array, "..."]
     lower: Float[Array, "..."]

@@ -22,7 +22,7 @@ class NotNumericError(TypeError):
 
 def require_float64(function: str) -> None:
     """Raise if JAX computes in float32, in which no limit can be certified."""
-    if not jax.config.jax_enable_x64:
+    if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise RuntimeError(
             f"{function} computes a limit and needs float64, but jax_enable_x64 is off. "
             "Importing rdsim switches it on; something switched it off again. "
@@ -129,7 +129,7 @@ def warn_uncertified(function: str, gap: float, tolerance: float) -> None:
     )
 
 
-def _show(array: np.ndarray, where: np.ndarray) -> str:
+def _show(array: np.ndarray, where: np.ndarray | np.bool) -> str:
     """The first offending entry and its place."""
     if array.ndim == 0:
         return f"{array.item()!r}"

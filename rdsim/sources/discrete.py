@@ -19,7 +19,11 @@ class DiscreteSource:
 
     Attributes:
         joint: P(X,Y), shape (|X|, |Y|), rows x and columns y, summing to one.
+
     """
+
+    # JAX rebuilds a tree with other leaves (batched arrays, shapes, axes): no checks in __init__.
+    __no_type_check__ = True
 
     joint: Float[Array, "x y"]
 
@@ -47,6 +51,7 @@ class DiscreteSource:
 
         Raises:
             TypeError: if the key is not a typed key.
+
         """
         validation.prng_key("key", key)
         return _sample(key, self.joint, tuple(shape))
@@ -78,6 +83,7 @@ def discrete(joint: Any) -> DiscreteSource:
     Raises:
         ValueError: if the table is not two-dimensional, has a negative or NaN entry, or does not
             sum to one within 1e-9; the message names the entry.
+
     """
     return DiscreteSource(joint=validation.pmf("joint", joint, ndim=2))
 
@@ -95,6 +101,7 @@ def dsbs(crossover: Any) -> DiscreteSource:
 
     Raises:
         ValueError: if the crossover lies outside [0, 1] or is not a scalar.
+
     """
     p = validation.interval("crossover", crossover, low=0.0, high=1.0, ndim=0)
     return DiscreteSource(joint=0.5 * jnp.stack([jnp.stack([1 - p, p]), jnp.stack([p, 1 - p])]))

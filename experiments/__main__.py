@@ -1,0 +1,186 @@
+"""The command: python -m experiments list | run | draw | all | claims | status | trace."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.console import Console
+
+from experiments import _study
+from experiments._study import Preset, StudyError
+
+if TYPE_CHECKING:
+    from experiments._ledger import Ledger
+    from experiments._store import State
+
+# JAX, xarray and matplotlib are imported by the commands that need them: --help answers at once.
+
+OUTPUT = Path("figures/output")
+
+Names = tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")]]
+Results = Annotated[Path, tyro.conf.arg(metavar="DIR", help="folder of the saved results")]
+Seed = Annotated[int, tyro.conf.arg(help="seed of the random numbers")]
+Force = Annotated[bool, tyro.conf.arg(help="compute again what is fresh")]
+Json = Annotated[bool, tyro.conf.arg(name="json", help="print the ledger for machines")]
+Which = Annotated[Preset, tyro.conf.arg(help="size of the studies")]
+
+DEFAULT = Path("results")
+
+
+def list_() -> int:
+    """Name the studies, their titles and claims."""
+    for study in _study.discover().values():
+        _say(f"{study.name:<20} {', '.join(study.claims):<16} {study.title}")
+    return 0
+
+
+def run(
+    names: Names,
+    /,
+    preset: Which = "quick",
+    seed: Seed = 0,
+    results: Results = DEFAULT,
+    force: Force = False,
+) -> int:
+    """Compute the named studies whose results are not fresh."""
+    if not names:
+        raise StudyError(f"name a study to run: {', '.join(_study.discover()) or 'none yet'}")
+    studies = _study.chosen(names)
+    from experiments._run import compute
+
+    for study in studies:
+        before, _ = compute(study, preset, seed, results, force=force)
+        _say(f"{study.name}: {_done(before, force)}")
+    return 0
+
+
+def draw(names: Names = (), /, preset: Which = "quick", results: Results = DEFAULT) -> int:
+    """Draw the saved results of the named studies, or of all."""
+    studies = _study.chosen(names)
+    from experiments import _draw
+    from experiments._store import Recipe, state
+
+    missing = False
+    for study in studies:
+        now = state(Recipe.of(study, preset), results)
+        if now.dataset is None:
+            _say(f"{study.name}: the result is {now}; run it first")
+            missing = True
+            continue
+        outcome = _draw.draw(study, now.dataset, _draw.folder(OUTPUT, preset))
+        note = f" (the result is {now})" if now.kind == "stale" else ""
+        _say(f"{study.name}: figure {outcome}{note}")
+    return int(missing and bool(names))
+
+
+def all_(preset: Which = "quick", results: Results = DEFAULT) -> int:
+    """Compute what is not fresh, draw every figure, write the index and the ledger."""
+    from experiments import _draw
+    from experiments._ledger import ledger
+    from experiments._run import compute
+
+    target = _draw.folder(OUTPUT, preset)
+    entries = []
+    for study in _study.chosen(()):
+        before, dataset = compute(study, preset, 0, results)
+        outcome = _draw.draw(study, dataset, target)
+        _say(f"{study.name}: {_done(before)}; figure {outcome}")
+        if outcome != "no figure file":
+            entries.append((study, dataset))
+    _say(f"wrote {_draw.index(entries, target).as_posix()}")
+    found = ledger(results, preset)
+    _say(f"wrote {found.save(results, preset).as_posix()}")
+    return _verdict(found)
+
+
+def claims(preset: Which = "quick", results: Results = DEFAULT, as_json: Json = False) -> int:
+    """Say which claims hold; exit with 1 if one fails or has no check or no test."""
+    from experiments._ledger import ledger
+
+    found = ledger(results, preset)
+    found.save(results, preset)
+    if as_json:
+        sys.stdout.write(found.json())
+        return int(bool(found.problems))
+    return _verdict(found)
+
+
+def status(preset: Which = "quick", results: Results = DEFAULT) -> int:
+    """Say which results are fresh, stale, missing or corrupt, and why."""
+    from experiments._store import Recipe, state
+
+    for study in _study.discover().values():
+        _say(f"{study.name:<20} {state(Recipe.of(study, preset), results)}")
+    return 0
+
+
+def trace(
+    figure: tyro.conf.Positional[str],
+    /,
+    preset: Which = "quick",
+    results: Results = DEFAULT,
+) -> int:
+    """Say where a figure comes from: claims, study, config, seed, versions, data, tests."""
+    (study,) = _study.chosen((figure,))
+    from experiments import _draw
+    from experiments._store import Recipe, state
+
+    now = state(Recipe.of(study, preset), results)
+    if now.dataset is None:
+        _say(f"{study.name}: the result is {now}; run it first")
+        return 1
+    for key, value in _draw.trace(study, now.dataset, _draw.folder(OUTPUT, preset)):
+        _say(f"{key:<12} {value}")
+    _say(f"{'result':<12} {now}")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    commands: dict[str, Callable[..., int]] = {
+        "list": list_,
+        "run": run,
+        "draw": draw,
+        "all": all_,
+        "claims": claims,
+        "status": status,
+        "trace": trace,
+    }
+    try:
+        return tyro.extras.subcommand_cli_from_dict(
+            commands,
+            prog="python -m experiments",
+            description="Compute the studies, draw their figures, check the claims.",
+            args=arguments,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+    except StudyError as error:
+        _say(str(error), error=True)
+        return 2
+    except KeyboardInterrupt:
+        _say("interrupted; the same command continues where it stopped", error=True)
+        return 130
+
+
+def _say(text: str, *, error: bool = False) -> None:
+    Console(stderr=error).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _done(before: "State", force: bool = False) -> str:
+    if before.kind == "fresh":
+        return "fresh, computed again" if force else "fresh"
+    return f"computed ({before})"
+
+
+def _verdict(found: "Ledger") -> int:
+    wide = Console() if sys.stdout.isatty() else Console(width=160)
+    wide.print(found.table())
+    for problem in found.problems:
+        _say(problem, error=True)
+    return int(bool(found.problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

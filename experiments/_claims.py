@@ -1,0 +1,124 @@
+"""Claims: what each says, how a study checks one, and which tests guard it."""
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, SupportsFloat, get_args
+
+Method = Literal["exact", "property test", "Monte Carlo", "closed form"]
+
+STATEMENTS: Final = {
+    "C1": "The rank of the target is binomial given its score, so one evaluation gives every "
+    "rank metric at every database size.",
+    "C2": "The rate that a ranking of M items needs is log2 M less the largest entropy of a law of "
+    "the rank within the distortion; the maximiser is Gibbs.",
+    "C4": "Any retrieval system spends at least the rank rate: it is at most I(X;U), hence at most "
+    "the information bottleneck at the stored rate.",
+    "C5": "Every returned rate-distortion point is achievable, and the curve lies below it by no "
+    "more than the certified gap log2 max c.",
+    "C6": "The solver agrees with the closed forms: binary, uniform, Gaussian, erasure, Laplacian, "
+    "exponential.",
+    "C9": "Items are identified reliably exactly when their number grows at less than IB(R) bits "
+    "a letter.",
+    "C10": "The information bottleneck agrees with its closed forms: doubly symmetric binary, "
+    "erasure, Gaussian.",
+    "C14": "The average error, MRR and recall of random codebooks for the doubly symmetric binary "
+    "source are exact finite sums.",
+}
+"""What each claim says, in one line; the numbers are those of the docs."""
+
+_TEST = re.compile(r"^[ \t]*def (test_(C\d+[a-z]?)_\w+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One number of a study beside what a claim says it should be.
+
+    Make it by `close`, `at_most` or `inside`, which decide whether it holds.
+
+    Attributes:
+        claim: number of the claim, for example "C5".
+        statement: what was checked, in one line.
+        method: exact, property test, Monte Carlo or closed form.
+        measured: the number that was found.
+        expected: the number, or the bound, or the middle of the interval it should meet.
+        tolerance: largest distance from it; 0 for a bound.
+        wanted: the two in words, for example "0.5 ± 1e-09" or "≤ 1e-09".
+        holds: whether the claim stands; never for NaN.
+
+    """
+
+    claim: str
+    statement: str
+    method: Method
+    measured: float
+    expected: float
+    tolerance: float
+    wanted: str
+    holds: bool
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise ValueError(f"method must be one of {get_args(Method)}, got {self.method!r}")
+
+    @classmethod
+    def close(
+        cls,
+        claim: str,
+        statement: str,
+        method: Method,
+        measured: SupportsFloat,
+        expected: SupportsFloat,
+        tolerance: SupportsFloat,
+    ) -> "Check":
+        """Check that the number is within the tolerance of the expected one."""
+        found, target, room = float(measured), float(expected), float(tolerance)
+        holds = abs(found - target) <= room
+        wanted = f"{target:.6g} ± {room:.2g}"
+        return cls(claim, statement, method, found, target, room, wanted, holds)
+
+    @classmethod
+    def at_most(
+        cls,
+        claim: str,
+        statement: str,
+        method: Method,
+        measured: SupportsFloat,
+        bound: SupportsFloat,
+    ) -> "Check":
+        """Check that the number does not exceed the bound."""
+        found, most = float(measured), float(bound)
+        return cls(claim, statement, method, found, most, 0.0, f"≤ {most:.6g}", found <= most)
+
+    @classmethod
+    def inside(
+        cls,
+        claim: str,
+        statement: str,
+        method: Method,
+        measured: SupportsFloat,
+        low: SupportsFloat,
+        high: SupportsFloat,
+    ) -> "Check":
+        """Check that the number lies in the closed interval."""
+        found, least, most = float(measured), float(low), float(high)
+        middle, half = (least + most) / 2, (most - least) / 2
+        wanted = f"[{least:.6g}, {most:.6g}]"
+        holds = least <= found <= most
+        return cls(claim, statement, method, found, middle, half, wanted, holds)
+
+
+def order(claim: str) -> tuple[int, str]:
+    """Sort key that puts C9 before C10 and C11 before C11b."""
+    number = re.fullmatch(r"C(\d+)([a-z]?)", claim)
+    return (int(number[1]), number[2]) if number else (sys.maxsize, claim)
+
+
+def guards(folder: Path = Path("tests")) -> dict[str, list[str]]:
+    """Find the tests of each claim by their names, test_C5_...: claim to FILE::TEST."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(folder.rglob("test_*.py")):
+        for match in _TEST.finditer(file.read_text(encoding="utf-8")):
+            found.setdefault(match[2], []).append(f"{file.as_posix()}::{match[1]}")
+    return found

@@ -1,0 +1,210 @@
+"""Results on disk: one NetCDF file a study, which itself says what it was made from.
+
+There is no database beside the files. A file is fresh when its hashes of the configuration and of
+the code are today's; it is corrupt when it cannot be read or its data no longer has its own hash.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import io
+import json
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import xarray
+
+from experiments._study import Preset, Study, source_file
+from figures import _atomic
+
+ENGINE: Final = "h5netcdf"
+"""The scipy engine would narrow 64-bit integers."""
+
+
+class CorruptError(Exception):
+    """A result that cannot be read, or whose data is not what was written."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what a run of a study computes.
+
+    Attributes:
+        study: the study.
+        preset: which of its configurations.
+        seed: of the PRNG key.
+        config_json: the configuration as JSON, keys sorted.
+        config_hash: SHA-256 of config_json.
+        code_hash: SHA-256 of the study's file and of every file of the library.
+
+    """
+
+    study: Study
+    preset: Preset
+    seed: int
+    config_json: str
+    config_hash: str
+    code_hash: str
+
+    @classmethod
+    def of(cls, study: Study, preset: Preset, seed: int = 0) -> "Recipe":
+        """Gather the recipe of a study as its files stand now."""
+        config = json.dumps(dataclasses.asdict(study.config(preset)), sort_keys=True)
+        return cls(study, preset, seed, config, _sha256(config.encode()), code_hash(study))
+
+    def path(self, results: Path) -> Path:
+        """Return the file that holds the result."""
+        return results / self.preset / f"{self.study.name}.nc"
+
+    def attributes(self) -> dict[str, Any]:
+        """Return what the result says about its own making."""
+        return {
+            "study": self.study.name,
+            "title": self.study.title,
+            "claims": ",".join(self.study.claims),
+            "preset": self.preset,
+            "seed": self.seed,
+            "config_json": self.config_json,
+            "config_hash": self.config_hash,
+            "code_hash": self.code_hash,
+            "versions_json": json.dumps(versions(), sort_keys=True),
+        }
+
+
+@dataclass(frozen=True)
+class State:
+    """Whether a stored result can be used.
+
+    Attributes:
+        kind: fresh, stale, missing or corrupt.
+        reason: why it is stale or corrupt, empty otherwise.
+        dataset: what was read, where it could be read.
+
+    """
+
+    kind: Literal["fresh", "stale", "missing", "corrupt"]
+    reason: str = ""
+    dataset: xarray.Dataset | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} because {self.reason}" if self.reason else self.kind
+
+
+def state(recipe: Recipe, results: Path) -> State:
+    """Compare the stored result with what a run would compute now."""
+    try:
+        dataset = load(recipe.path(results))
+    except FileNotFoundError:
+        return State("missing")
+    except CorruptError as error:
+        return State("corrupt", str(error))
+    changed = [
+        word
+        for word, attribute, now in (
+            ("config", "config_hash", recipe.config_hash),
+            ("code", "code_hash", recipe.code_hash),
+            ("seed", "seed", recipe.seed),
+        )
+        if dataset.attrs.get(attribute) != now
+    ]
+    if changed:
+        return State("stale", f"{' and '.join(changed)} changed", dataset)
+    return State("fresh", dataset=dataset)
+
+
+def save(dataset: xarray.Dataset, recipe: Recipe, results: Path) -> xarray.Dataset:
+    """Write the result with its provenance in one step, and return it as it reads back."""
+    labelled = dataset.assign_attrs(dataset.attrs | recipe.attributes())
+    labelled.attrs["data_hash"] = data_hash(labelled)
+    content = bytes(labelled.to_netcdf(engine=ENGINE))
+    stored = _decoded(content)
+    _atomic.write(recipe.path(results), content)
+    return stored
+
+
+def load(path: Path) -> xarray.Dataset:
+    """Read a result into memory and check it against its own hash.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CorruptError: it is truncated, damaged, or no result.
+
+    """
+    return _decoded(path.read_bytes())
+
+
+def data_hash(dataset: xarray.Dataset) -> str:
+    """Hash the variables: their names, dimensions, types, attributes and values."""
+    digest = hashlib.sha256()
+    for name in sorted(map(str, dataset.variables)):
+        variable = dataset.variables[name]
+        values = np.asarray(variable.values)
+        text = values.dtype.kind not in "biufc"
+        if values.dtype.kind in "fc":
+            # NaN has many bit patterns, and reading a file may change one for another.
+            values = np.where(np.isnan(values), np.nan, values).astype(values.dtype)
+        header = {
+            "name": name,
+            "coordinate": name in dataset.coords,
+            "dims": list(map(str, variable.dims)),
+            "shape": list(values.shape),
+            "dtype": "text" if text else values.dtype.newbyteorder("<").str,
+            "attrs": {str(k): np.atleast_1d(v).tolist() for k, v in variable.attrs.items()},
+        }
+        digest.update(json.dumps(header, sort_keys=True).encode())
+        little = values if text else values.astype(values.dtype.newbyteorder("<"))
+        digest.update(json.dumps(values.tolist()).encode() if text else little.tobytes())
+    return digest.hexdigest()
+
+
+def code_hash(study: Study) -> str:
+    """Hash the study's file and the library that it calls."""
+    return hash_files([study.file, *library_files()])
+
+
+def library_files() -> list[Path]:
+    """List every Python file of rdsim, without importing it."""
+    root = source_file("rdsim")
+    return sorted(root.parent.rglob("*.py")) if root else []
+
+
+def hash_files(files: Iterable[Path]) -> str:
+    """Hash the names and contents of files."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}:{_sha256(file.read_bytes())};".encode())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Name the software and the kind of machine that compute now."""
+    import jax  # so that reading a result does not wait for JAX
+
+    packages = ("rdsim", "jax", "jaxlib", "numpy")
+    return {name: importlib.metadata.version(name) for name in packages} | {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "backend": jax.default_backend(),
+    }
+
+
+def _decoded(content: bytes) -> xarray.Dataset:
+    try:
+        dataset = xarray.load_dataset(io.BytesIO(content), engine=ENGINE)
+        found = data_hash(dataset)
+    except Exception as error:  # a damaged HDF5 file fails in many ways, all meaning the same
+        raise CorruptError(f"the file cannot be read ({type(error).__name__})") from error
+    attributes = dataset.attrs
+    if attributes.get("data_hash") != found:
+        raise CorruptError("its data does not have the hash it was saved with")
+    if attributes.get("config_hash") != _sha256(str(attributes.get("config_json")).encode()):
+        raise CorruptError("its configuration does not have the hash it was saved with")
+    return dataset
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,123 @@
+"""What a study is, and how studies are found: by walking the package, no list to keep."""
+
+import ast
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol, get_args
+
+import numpy as np
+
+PACKAGE = "experiments"
+"""The package whose modules without a leading underscore are the studies."""
+
+Preset = Literal["smoke", "quick", "full"]
+"""smoke: the smallest that runs, for tests; quick: minutes on two cores; full: for the paper."""
+PRESETS: Final[tuple[Preset, ...]] = get_args(Preset)
+
+_PARTS: Final = ("Config", "SMOKE", "QUICK", "FULL", "run", "checks")
+
+
+class StudyError(Exception):
+    """A study that is unknown, or a file that is not a study."""
+
+
+class Cell(Protocol):
+    """How a study calls its expensive parts, so that an interrupted run can continue."""
+
+    def __call__(
+        self, name: str, function: Callable[..., Mapping[str, Any]], /, *args: Any
+    ) -> dict[str, np.ndarray]:
+        """Return the named arrays of function(*args), computed now or read from an earlier run."""
+
+
+def call(
+    name: str,  # noqa: ARG001
+    function: Callable[..., Mapping[str, Any]],
+    /,
+    *args: Any,
+) -> dict[str, np.ndarray]:
+    """Return function(*args) as NumPy arrays: the cell of a run that remembers nothing."""
+    return {key: np.array(value) for key, value in function(*args).items()}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as its file describes it; nothing of it has been imported yet.
+
+    Attributes:
+        name: of the module and of everything made from it.
+        title: first line of the docstring.
+        claims: numbers of the claims it bears on, for example ("C5", "C6").
+        file: where it is written.
+
+    """
+
+    name: str
+    title: str
+    claims: tuple[str, ...]
+    file: Path
+
+    def module(self) -> Any:
+        """Import the study."""
+        module = importlib.import_module(f"{PACKAGE}.{self.name}")
+        if missing := [part for part in _PARTS if not hasattr(module, part)]:
+            raise StudyError(f"{self.name} is no study: it does not define {', '.join(missing)}")
+        return module
+
+    def config(self, preset: Preset) -> Any:
+        """Import the study and return the instance of its Config that the preset names."""
+        return getattr(self.module(), preset.upper())
+
+
+def discover() -> dict[str, Study]:
+    """Find every study, by name, from the text of its file: no study (and no JAX) is imported."""
+    package = importlib.import_module(PACKAGE)
+    names = sorted(
+        module.name
+        for module in pkgutil.iter_modules(package.__path__)
+        if not module.name.startswith("_")
+    )
+    return {name: _described(name) for name in names}
+
+
+def chosen(names: tuple[str, ...]) -> list[Study]:
+    """Return the studies of these names, all of them if no name is given."""
+    known = discover()
+    if unknown := [name for name in names if name not in known]:
+        raise StudyError(
+            f"unknown study {', '.join(unknown)}; known are: {', '.join(known) or 'none yet'}"
+        )
+    return [known[name] for name in names or known]
+
+
+def source_file(module: str) -> Path | None:
+    """Return the file of a module without importing it, None if there is no such module."""
+    spec = importlib.util.find_spec(module)
+    return Path(spec.origin) if spec is not None and spec.origin else None
+
+
+def _described(name: str) -> Study:
+    file = source_file(f"{PACKAGE}.{name}")
+    if file is None:
+        raise StudyError(f"the source of the study {name} was not found")
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    title = (ast.get_docstring(tree) or "").partition("\n")[0]
+    claims = next(
+        (
+            node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign | ast.AnnAssign)
+            and any(
+                isinstance(target, ast.Name) and target.id == "CLAIMS"
+                for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+            )
+        ),
+        None,
+    )
+    if not title or claims is None:
+        raise StudyError(f"{name} is no study: it needs a docstring and CLAIMS = ('C1', ...)")
+    return Study(name, title, tuple(ast.literal_eval(claims)), file)

@@ -1,0 +1,157 @@
+"""Certified R(D): three sources, the gap that was proved, and test channels along a curve."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import xarray
+
+from experiments._claims import Check
+from experiments._study import Cell, call
+from rdsim import limits
+from rdsim.limits import closed_forms
+
+CLAIMS = ("C5", "C6")
+HAMMING_PMF = (0.5, 0.25, 0.15, 0.1)
+SOURCES = ("four letters, Hamming", "random table", "Gaussian, squared error")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is computed."""
+
+    slopes: int = 33
+    """Points along each curve."""
+    letters: int = 64
+    """Letters of the random source and of its reproduction."""
+    grid: int = 200
+    """Points of the discretised Gaussian on [-5, 5]."""
+    heat_map_slopes: tuple[float, ...] = (1.0, 5.0, 50.0)
+    """Slopes of the test channels shown, bits per unit of squared error."""
+
+
+SMOKE = Config(slopes=5, letters=8, grid=40, heat_map_slopes=(2.0,))
+QUICK = Config()
+FULL = Config(slopes=129, letters=256, grid=1000)
+
+
+def gaussian_grid(points: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the points, the pmf and the squared distances of a unit Gaussian on [-5, 5]."""
+    x = np.linspace(-5.0, 5.0, points)
+    p = np.exp(-(x**2) / 2)
+    return x, p / p.sum(), (x[:, None] - x) ** 2
+
+
+def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+    """Compute the curves, the comparison with closed forms and the test channels."""
+    curves = [
+        cell(f"curve-{index}", _curve, config, key, name) for index, name in enumerate(SOURCES)
+    ]
+    forms = cell("closed-forms", _closed_forms, config)
+    channels = cell("channels", _channels, config)
+    values = {
+        name: (("source", "point"), np.stack([curve[name] for curve in curves]), {"units": units})
+        for name, units in (
+            ("slope", "bits per unit"),
+            ("distortion", "1"),
+            ("rate", "bits"),
+            ("gap", "bits"),
+            ("support", "letters"),
+        )
+    }
+    return xarray.Dataset(
+        {
+            **values,
+            "closed_form_error": ("problem", forms["error"], {"units": "bits"}),
+            "channel": (("shown", "y", "u"), channels["channel"], {"units": "1"}),
+            "shown_distortion": ("shown", channels["distortion"]),
+            "shown_rate": ("shown", channels["rate"], {"units": "bits"}),
+        },
+        coords={
+            "source": list(SOURCES),
+            "problem": list(_PROBLEMS),
+            "shown": list(config.heat_map_slopes),
+            "y": channels["x"],
+            "u": channels["x"],
+        },
+    )
+
+
+def _problem(config: Config, key: jax.Array, name: str) -> tuple[Any, Any, np.ndarray]:
+    if name == SOURCES[0]:
+        return np.array(HAMMING_PMF), 1 - np.eye(4), np.geomspace(1.6, 20.0, config.slopes)
+    if name == SOURCES[1]:
+        pmf_key, distortion_key = jax.random.split(key)
+        p = jax.random.dirichlet(pmf_key, np.ones(config.letters))
+        d = jax.random.uniform(distortion_key, (config.letters, config.letters))
+        return p, d, np.geomspace(3.0, 300.0, config.slopes)
+    _, p, d = gaussian_grid(config.grid)
+    return p, d, np.geomspace(0.75, 72.0, config.slopes)
+
+
+def _curve(config: Config, key: jax.Array, name: str) -> dict[str, np.ndarray]:
+    curve = limits.rate_distortion(*_problem(config, key, name))
+    fields = ("slope", "distortion", "rate", "gap")
+    support = np.count_nonzero(np.asarray(curve.output_marginal), axis=1)
+    return {**{field: np.asarray(getattr(curve, field)) for field in fields}, "support": support}
+
+
+_PROBLEMS = ("Bernoulli(0.3)", "uniform, 8 letters", "four letters", "erasure", "Gaussian grid")
+
+
+def _closed_forms(config: Config) -> dict[str, np.ndarray]:
+    """Largest distance of the solver from each closed form along a curve."""
+    eraser = np.concatenate([np.where(np.eye(4) > 0, 0.0, np.inf), np.ones((4, 1))], axis=1)
+    slopes = np.geomspace(0.3, 12.0, config.slopes)
+    _, p, d = gaussian_grid(config.grid)
+    four = np.array(HAMMING_PMF)
+    problems = (
+        (
+            np.array([0.3, 0.7]),
+            1 - np.eye(2),
+            slopes,
+            lambda D: closed_forms.bernoulli_hamming(0.3, D),
+        ),
+        (np.full(8, 1 / 8), 1 - np.eye(8), slopes, lambda D: closed_forms.uniform_hamming(8, D)),
+        (four, 1 - np.eye(4), slopes, lambda D: closed_forms.hamming(four, D)),
+        (four, eraser, slopes, lambda D: closed_forms.erasure(four, D)),
+        (p, d, np.geomspace(1.0, 14.0, config.slopes), lambda D: closed_forms.gaussian(1.0, D)),
+    )
+    errors = []
+    for pmf, distortions, slope, closed_form in problems:
+        curve = limits.rate_distortion(pmf, distortions, slope)
+        errors.append(np.max(np.abs(curve.rate - closed_form(curve.distortion))))
+    return {"error": np.array(errors)}
+
+
+def _channels(config: Config) -> dict[str, np.ndarray]:
+    x, p, d = gaussian_grid(config.grid)
+    curve = limits.rate_distortion(p, d, config.heat_map_slopes)
+    return {
+        "x": x,
+        "channel": np.asarray(curve.test_channel()),
+        "distortion": np.asarray(curve.distortion),
+        "rate": np.asarray(curve.rate),
+    }
+
+
+def checks(dataset: xarray.Dataset) -> list[Check]:
+    """Check the certificates and the closed forms."""
+    found = [
+        Check.at_most(
+            "C5",
+            f"largest certified gap, {name}, bits",
+            "exact",
+            dataset.gap.sel(source=name).max(),
+            1e-9,
+        )
+        for name in dataset.source.values
+    ]
+    for name in dataset.problem.values:
+        # A grid is another source than the line: it only has to come close to it.
+        tolerance = 1e-3 if name == "Gaussian grid" else 1e-9
+        error = dataset.closed_form_error.sel(problem=name)
+        statement = f"largest distance from the closed form, {name}, bits"
+        found.append(Check.at_most("C6", statement, "closed form", error, tolerance))
+    return found

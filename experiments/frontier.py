@@ -1,0 +1,106 @@
+"""Frontier: bits an item against retrieval loss, the rank converse and exact random codes.
+
+For the doubly symmetric binary source: no system that stores B bits an item has a loss below the
+converse, and random codes of n letters come this close to it.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+import xarray
+
+from experiments._claims import Check
+from experiments._study import Cell, call
+from rdsim import codes, limits
+
+CLAIMS = ("C4",)
+LOSSES = ("reciprocal_rank", "error")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is computed."""
+
+    crossover: float = 0.1
+    """Chance that a query bit differs from the item's."""
+    block_lengths: tuple[int, ...] = (32, 64, 128, 256)
+    """Letters in an item."""
+    log2_sizes: tuple[int, ...] = (10, 20, 40)
+    """log2 of the database sizes."""
+    rates: int = 33
+    """Points along the rate of the random codes, from 0 to 1 bit a letter."""
+    losses: int = 49
+    """Points along the loss of the converse."""
+
+
+SMOKE = Config(block_lengths=(32,), log2_sizes=(10,), rates=5, losses=7)
+QUICK = Config()
+FULL = Config(block_lengths=(32, 64, 128, 256, 512, 1024), rates=129, losses=199)
+
+
+def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  # noqa: ARG001
+    """Compute the loss of random codes and the converse for every block length and size."""
+    rates = np.linspace(0.0, 1.0, config.rates)
+    loss_grid = np.linspace(0.0, 1.0, config.losses + 1)[:-1]
+    cells = [cell(f"block-{n}", _block, config, n, rates, loss_grid) for n in config.block_lengths]
+    code, at_code, curve = (
+        np.stack([part[name] for part in cells])
+        for name in ("loss", "converse_at_code", "converse")
+    )
+    bits = {"long_name": "bits per item", "units": "bits"}
+    dims = ("block_length", "loss_name", "log2_size")
+    return xarray.Dataset(
+        {
+            "code_loss": ((*dims, "rate"), code, {"units": "1"}),
+            "code_bits": (("block_length", "rate"), np.outer(config.block_lengths, rates), bits),
+            "converse_at_code": ((*dims, "rate"), at_code, bits),
+            "converse_bits": ((*dims, "loss"), curve, bits),
+        },
+        coords={
+            "block_length": list(config.block_lengths),
+            "loss_name": list(LOSSES),
+            "log2_size": list(config.log2_sizes),
+            "rate": ("rate", rates, {"units": "bits per letter"}),
+            "loss": ("loss", loss_grid, {"units": "1"}),
+        },
+        attrs={"crossover": config.crossover},
+    )
+
+
+def _block(
+    config: Config, n: int, rates: np.ndarray, loss_grid: np.ndarray
+) -> dict[str, np.ndarray]:
+    sizes = np.array(config.log2_sizes, float)[:, None]
+    loss = np.stack(
+        [
+            np.asarray(codes.dsbs_ensemble(n, rates, sizes, config.crossover, name))
+            for name in LOSSES
+        ]
+    )
+    return {
+        "loss": loss,
+        "converse_at_code": np.stack(
+            [
+                _converse(config, n, part, sizes, name)
+                for part, name in zip(loss, LOSSES, strict=True)
+            ]
+        ),
+        "converse": np.stack([_converse(config, n, loss_grid, sizes, name) for name in LOSSES]),
+    }
+
+
+def _converse(config: Config, n: int, loss: np.ndarray, sizes: np.ndarray, name: str) -> np.ndarray:
+    """Least bits an item, n IB^{-1}(R_rho(D; M)/n), from the certified lower bound on R_rho."""
+    needed = limits.rank_rate(loss, sizes, name).lower / n
+    return np.asarray(n * limits.bottleneck_dsbs_rate(needed, config.crossover))
+
+
+def checks(dataset: xarray.Dataset) -> list[Check]:
+    """See that no code lies beyond the converse, and that both can be compared at all."""
+    excess = (dataset.converse_at_code - dataset.code_bits).max()
+    return [
+        Check.at_most(
+            "C4", "bits by which a random code beats the converse", "exact", excess, 1e-9
+        ),
+    ]

@@ -1,0 +1,170 @@
+"""Phase transition: random codes identify items up to IB(R) bits a letter.
+
+Error of random codes on the doubly symmetric binary source against (log2 M)/n, exact at every
+block length, with direct simulation at short ones.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+import xarray
+
+from experiments._claims import Check
+from experiments._study import Cell, call
+from rdsim import codes, limits, simulation
+
+CLAIMS = ("C9", "C10", "C14")
+
+SIMULATION_CONFIDENCE = 1 - 1e-8
+"""Coverage of each simulated interval: some dozens of them miss with probability below 1e-6."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is computed."""
+
+    rate: float = 0.5
+    """Bits stored for each letter of an item."""
+    crossover: float = 0.1
+    """Chance that a query bit differs from the item's."""
+    block_lengths: tuple[int, ...] = (50, 100, 200, 400, 1000)
+    """Letters in a block, exact curves."""
+    grid: int = 41
+    """Points along (log2 M)/n."""
+    largest: float = 0.5
+    """Largest (log2 M)/n."""
+    simulated_lengths: tuple[int, ...] = (8, 12, 16)
+    """Letters in a block, direct simulation."""
+    simulated_log2_sizes: tuple[int, ...] = (2, 3, 4, 5, 6)
+    """log2 of the simulated database sizes."""
+    trials: int = 4000
+    """Databases drawn for each simulated point."""
+
+
+SMOKE = Config(block_lengths=(50, 100), grid=5, simulated_lengths=(8,), trials=500)
+QUICK = Config()
+FULL = Config(
+    block_lengths=(50, 100, 200, 400, 1000, 4000),
+    grid=161,
+    simulated_lengths=(8, 12, 16, 20),
+    simulated_log2_sizes=(2, 3, 4, 5, 6, 7),
+    trials=100_000,
+)
+
+
+def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+    """Compute the exact curves, the simulated points and the limit."""
+    density = np.linspace(0.0, config.largest, config.grid + 1)[1:]
+    exact = [cell(f"exact-{n}", _exact, config, n, density)["error"] for n in config.block_lengths]
+    simulated = [
+        cell(f"simulated-{n}", _simulated, config, key, n) for n in config.simulated_lengths
+    ]
+    limit = float(limits.bottleneck_dsbs(config.rate, config.crossover))
+    anchors = [
+        cell(f"anchor-{n}", _exact, config, n, limit * np.array([0.9, 1.1]))["error"]
+        for n in config.block_lengths
+    ]
+    sizes = np.array(config.simulated_log2_sizes, float)
+    per_letter = {"units": "bits per letter"}
+    chance = {"long_name": "error probability", "units": "1"}
+    point = ("simulated_length", "log2_size")
+    return xarray.Dataset(
+        {
+            "error": (("block_length", "density"), np.stack(exact), chance),
+            "anchor_error": (("block_length", "share_of_limit"), np.stack(anchors), chance),
+            "limit": ((), limit, {"long_name": "IB(R)", **per_letter}),
+            **{
+                name: (point, np.stack([cell[name] for cell in simulated]), chance)
+                for name in (
+                    "simulated_mean",
+                    "simulated_lower",
+                    "simulated_upper",
+                    "simulated_exact",
+                )
+            },
+        },
+        coords={
+            "block_length": list(config.block_lengths),
+            "density": ("density", density, {"long_name": "(log2 M)/n", **per_letter}),
+            "share_of_limit": [0.9, 1.1],
+            "simulated_length": list(config.simulated_lengths),
+            "log2_size": ("log2_size", sizes, {"long_name": "log2 M", "units": "bits"}),
+        },
+        attrs={"rate": config.rate, "crossover": config.crossover},
+    )
+
+
+def _exact(config: Config, n: int, density: np.ndarray) -> dict[str, np.ndarray]:
+    """Exact error where the database has at least two items, NaN where it has not."""
+    log2_size = n * density
+    error = codes.dsbs_ensemble(
+        n, config.rate, np.maximum(log2_size, 1.0), config.crossover, "error"
+    )
+    return {"error": np.where(log2_size >= 1, error, np.nan)}
+
+
+def _simulated(config: Config, key: jax.Array, n: int) -> dict[str, np.ndarray]:
+    sizes = np.array(config.simulated_log2_sizes, float)
+    setting = (n, config.rate, sizes, config.crossover)
+    ranks = simulation.simulate_dsbs(
+        jax.random.fold_in(key, n), *setting, trials=config.trials, batch_size=16
+    )
+    estimate = ranks.estimate("error", confidence=SIMULATION_CONFIDENCE)
+    return {
+        "simulated_mean": np.asarray(estimate.mean),
+        "simulated_lower": np.asarray(estimate.lower),
+        "simulated_upper": np.asarray(estimate.upper),
+        "simulated_exact": np.asarray(codes.dsbs_ensemble(*setting, "error")),
+    }
+
+
+def checks(dataset: xarray.Dataset) -> list[Check]:
+    """Compare simulation with the exact sums, and the transition with IB(R)."""
+    exact = dataset.simulated_exact
+    outside = int(((exact < dataset.simulated_lower) | (exact > dataset.simulated_upper)).sum())
+    below, above = (dataset.anchor_error.sel(share_of_limit=share) for share in (0.9, 1.1))
+    found = [
+        Check.at_most(
+            "C14",
+            f"simulated intervals (of {exact.size}) that miss the exact error",
+            "Monte Carlo",
+            outside,
+            0,
+        ),
+        Check.at_most(
+            "C9",
+            "largest rise of the error with n at 0.9 IB(R)",
+            "exact",
+            below.diff("block_length").max(),
+            0,
+        ),
+        Check.at_most(
+            "C9",
+            "largest fall of the error with n at 1.1 IB(R)",
+            "exact",
+            -above.diff("block_length").min(),
+            0,
+        ),
+    ]
+    if (dataset.attrs["rate"], dataset.attrs["crossover"]) == (0.5, 0.1):
+        found.append(
+            Check.close(
+                "C10", "IB(1/2) at crossover 0.1", "closed form", dataset.limit, 0.302684135, 1e-9
+            )
+        )
+        for n, wanted in (
+            (100, (0.2569, 0.6109)),
+            (400, (0.1367, 0.7922)),
+            (1000, (0.0513, 0.9184)),
+        ):
+            if n not in dataset.block_length:
+                continue
+            for share, value in zip((0.9, 1.1), wanted, strict=True):
+                measured = dataset.anchor_error.sel(block_length=n, share_of_limit=share)
+                found.append(
+                    Check.close(
+                        "C14", f"error at n={n}, {share} IB(R)", "exact", measured, value, 5e-5
+                    )
+                )
+    return found

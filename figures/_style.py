@@ -1,0 +1,132 @@
+"""One look for every figure: sizes, colours that survive colour blindness and grey, fixed bytes."""
+
+import contextlib
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib
+import numpy as np
+from cycler import cycler
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from figures import _atomic
+
+SINGLE: Final = 3.4
+"""Width of one column in inches."""
+DOUBLE: Final = 7.0
+"""Width of both columns in inches."""
+
+COLORS: Final = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#000000")
+"""Okabe and Ito's palette without its yellow, which white paper swallows."""
+LINES: Final[tuple[Any, ...]] = (
+    "-",
+    "--",
+    "-.",
+    ":",
+    (0, (5, 1, 1, 1, 1, 1)),
+    (0, (8, 2)),
+    (0, (3, 1)),
+)
+"""Line styles in step with the colours, so that curves differ in grey as well."""
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
+"""Markers in step with the colours, for points that were measured rather than computed."""
+
+STYLE: Final[dict[str, Any]] = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.labelsize": 9,
+    "axes.prop_cycle": cycler(color=COLORS) + cycler(linestyle=LINES),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "figure.dpi": 100,
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4,
+    "mathtext.fontset": "dejavusans",
+    "pdf.fonttype": 42,
+    "savefig.bbox": None,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+}
+
+_FOOTER_INCHES: Final = 0.15
+_PNG_DPI: Final = 200
+
+
+@contextlib.contextmanager
+def applied() -> Iterator[None]:
+    """Draw in the house style inside this context, whatever the user's own settings are."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
+        yield
+
+
+def panels(
+    rows: int = 1, columns: int = 1, *, width: float = SINGLE, height: float | None = None
+) -> tuple[Figure, np.ndarray]:
+    """Make a figure and its axes, an array of shape (rows, columns).
+
+    The width is in inches, SINGLE or DOUBLE; without a height, every panel is three wide by
+    two and a half high.
+    """
+    height = rows * (width / columns) * 2.5 / 3 if height is None else height
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def save(figure: Figure, stem: Path, metadata: Mapping[str, str]) -> tuple[Path, Path]:
+    """Write STEM.png and STEM.pdf, the same bytes for the same figure, and return their paths.
+
+    The metadata (Claims, Study, Data, any more) goes into both files; the first three are also
+    printed in a small grey line under the figure.
+    """
+    with applied(), _footer(figure, metadata):
+        png = _rendered(figure, "png", {"Software": "rdsim", **metadata}, dpi=_PNG_DPI)
+        facts = "; ".join(f"{key}: {value}" for key, value in metadata.items())
+        info = {"Creator": "rdsim", "Producer": "rdsim", "Subject": facts, "CreationDate": None}
+        pdf = _rendered(figure, "pdf", info)
+    paths = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.pdf")
+    # The PNG carries the hashes that make a second run skip this figure, so it comes last.
+    _atomic.write(paths[1], pdf)
+    _atomic.write(paths[0], png)
+    return paths
+
+
+@contextlib.contextmanager
+def _footer(figure: Figure, metadata: Mapping[str, str]) -> Iterator[None]:
+    """Keep a strip free at the bottom and say there where the figure comes from."""
+    share = _FOOTER_INCHES / figure.get_figheight()
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(rect=(0, share, 1, 1 - share))
+    parts = (metadata.get("Claims"), metadata.get("Study"), metadata.get("Data", "")[:8])
+    line = figure.text(
+        *(0.995, 0.1 * share),
+        " · ".join(part for part in parts if part),
+        ha="right",
+        va="bottom",
+        fontsize=6,
+        color="#777777",
+    )
+    try:
+        yield
+    finally:
+        line.remove()
+
+
+def _rendered(
+    figure: Figure, kind: str, metadata: Mapping[str, str | None], dpi: float | str = "figure"
+) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, metadata=dict(metadata), dpi=dpi)
+    return buffer.getvalue()

@@ -1,0 +1,77 @@
+"""Frontier: bits an item against loss, the converse as lines and random codes as points."""
+
+import numpy as np
+import xarray
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures import _style
+
+CAPTION = (
+    "Bits per item against reciprocal-rank loss and error. Lines: the rank converse "
+    "n IB^{-1}(R(D; M)/n), below which no system of n-letter items works. Marked lines: exact "
+    "averages over random codes."
+)
+NAMES = {"reciprocal_rank": "reciprocal-rank loss 1 − MRR", "error": "error probability"}
+
+
+def draw(dataset: xarray.Dataset) -> Figure:
+    """Draw one panel for each loss and database size."""
+    rows, columns = dataset.sizes["loss_name"], dataset.sizes["log2_size"]
+    figure, axes = _style.panels(rows, columns, width=_style.DOUBLE, height=2.4 * rows)
+    for row, name in enumerate(dataset.loss_name.values):
+        for column, size in enumerate(dataset.log2_size.values):
+            axis = axes[row, column]
+            part = dataset.sel(loss_name=name, log2_size=size)
+            for index, n in enumerate(dataset.block_length.values):
+                block = part.sel(block_length=n)
+                color = _style.COLORS[index % len(_style.COLORS)]
+                possible = np.isfinite(block.converse_bits)
+                axis.plot(
+                    block.loss[possible],
+                    block.converse_bits[possible],
+                    color=color,
+                    linestyle=_style.LINES[index % len(_style.LINES)],
+                )
+                axis.plot(
+                    block.code_loss[1:],
+                    block.code_bits[1:],
+                    color=color,
+                    linestyle="-",
+                    linewidth=0.6,
+                    marker=_style.MARKERS[index % len(_style.MARKERS)],
+                    markersize=3,
+                    markevery=2,
+                )
+            axis.set_yscale("log", base=2)
+            axis.set(xlim=(0, 1), ylim=(1, 2 * float(dataset.code_bits.max())))
+            axis.yaxis.set_major_formatter("{x:g}")
+            if row == 0:
+                axis.set_title(f"M = 2$^{{{size}}}$ items")
+            if column == 0:
+                axis.set_ylabel("bits per item")
+            axis.set_xlabel(NAMES[str(name)])
+    handles = []
+    for index, n in enumerate(dataset.block_length.values):
+        color = _style.COLORS[index % len(_style.COLORS)]
+        line, marker = (
+            _style.LINES[index % len(_style.LINES)],
+            _style.MARKERS[index % len(_style.MARKERS)],
+        )
+        handles.append(Line2D([], [], color=color, linestyle=line, label=f"converse, n = {n}"))
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color=color,
+                marker=marker,
+                markersize=3,
+                linewidth=0.6,
+                linestyle="-",
+                label=f"random codes, n = {n}",
+            )
+        )
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=min(4, max(len(handles) // 2, 1))
+    )
+    return figure

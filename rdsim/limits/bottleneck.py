@@ -1,0 +1,120 @@
+r"""The information bottleneck of the doubly symmetric binary source, in closed form.
+
+$\mathrm{IB}(R)$ is the most information about the query X that R bits about the database letter Y
+can keep; it is the rate at which items can be told apart when each is stored at R bits a letter.
+"""
+
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rdsim import validation
+from rdsim.information import binary_capacity, inverse_binary_capacity
+
+_LINEAR: Final = 1e-200
+"""Below so many bits 1 - h((1-t)/2) is t^2 / (2 ln 2) to far beyond float64."""
+
+
+def bottleneck_dsbs(rate: Any, crossover: Any) -> Float[Array, "..."]:
+    r"""Compute IB(R) of the doubly symmetric binary source with crossover p.
+
+    $$\mathrm{IB}(R) = \max_{I(U;Y) \le R} I(U;X) = 1 - h(a * p), \quad h(a) = 1 - R,$$
+
+    where $a * p = a(1-p) + p(1-a)$; a binary symmetric test channel with crossover a achieves it
+    (Mrs. Gerber's lemma). In the biases $1-2a$ and $1-2p$, which multiply, it loses no digits to
+    cancellation, so that $\mathrm{IB}(R) \to (1-2p)^2 R$ holds for tiny rates too.
+
+    Args:
+        rate: R >= 0, bits about Y a letter, any shape. More than H(Y) = 1 bit is of no further
+            use: the value at 1 is returned.
+        crossover: p in [0, 1], any shape that broadcasts with the rate.
+
+    Returns:
+        IB(R) in bits a letter, the broadcast shape.
+
+    Raises:
+        ValueError: if a rate is negative, a crossover lies outside [0, 1], or the shapes do not
+            broadcast.
+        RuntimeError: if float64 is off.
+
+    Reference:
+        Wyner & Ziv (1973), "A theorem on the entropy of certain binary sequences and
+        applications: part I"; Witsenhausen & Wyner (1975), "A conditional entropy bound for a
+        pair of discrete random variables".
+
+    """
+    validation.require_float64("bottleneck_dsbs")
+    rate = validation.interval("rate", rate, low=0.0)
+    crossover = validation.interval("crossover", crossover, low=0.0, high=1.0)
+    return _bottleneck_dsbs(*_broadcast("rate", rate, crossover))
+
+
+def bottleneck_dsbs_rate(relevance: Any, crossover: Any) -> Float[Array, "..."]:
+    r"""Compute the least rate R with IB(R) at least the given relevance: the inverse of IB.
+
+    $$\mathrm{IB}^{-1}(I) = 1 - h(a), \quad h(a * p) = 1 - I.$$
+
+    Args:
+        relevance: I >= 0, bits about X a letter, any shape.
+        crossover: p in [0, 1], any shape that broadcasts with the relevance.
+
+    Returns:
+        R in bits a letter, the broadcast shape; infinite where the relevance exceeds
+        I(X;Y) = 1 - h(p), which no rate gives.
+
+    Raises:
+        ValueError: if a relevance is negative, a crossover lies outside [0, 1], or the shapes do
+            not broadcast.
+        RuntimeError: if float64 is off.
+
+    Reference:
+        Wyner & Ziv (1973), as for `bottleneck_dsbs`.
+
+    """
+    validation.require_float64("bottleneck_dsbs_rate")
+    relevance = validation.interval("relevance", relevance, low=0.0)
+    crossover = validation.interval("crossover", crossover, low=0.0, high=1.0)
+    return _bottleneck_dsbs_rate(*_broadcast("relevance", relevance, crossover))
+
+
+def _broadcast(name: str, value: Array, crossover: Array) -> list[Array]:
+    try:
+        return jnp.broadcast_arrays(value, crossover)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} and crossover must broadcast together, got shapes "
+            f"{value.shape} and {crossover.shape}"
+        ) from error
+
+
+@jax.jit
+def _bottleneck_dsbs(
+    rate: Float[Array, "*grid"], crossover: Float[Array, "*grid"]
+) -> Float[Array, "*grid"]:
+    bias = jnp.abs(1 - 2 * crossover)
+    # At rate 0 the slope is (1-2p)^2, but on the way the bias grows as a root and its slope is
+    # infinite: the linear law is exact to float64 there.
+    tiny, useful = rate < _LINEAR, rate < 1
+    inside = useful & ~tiny
+    test_bias = inverse_binary_capacity(jnp.where(inside, rate, 0.5))
+    value = binary_capacity(test_bias * bias)
+    everything = binary_capacity(bias)
+    return jnp.where(tiny, bias**2 * rate, jnp.where(useful, value, everything))
+
+
+@jax.jit
+def _bottleneck_dsbs_rate(
+    relevance: Float[Array, "*grid"], crossover: Float[Array, "*grid"]
+) -> Float[Array, "*grid"]:
+    bias = jnp.abs(1 - 2 * crossover)
+    everything = binary_capacity(bias)
+    inside = (relevance >= _LINEAR) & (relevance < everything)
+    kept = inverse_binary_capacity(jnp.where(inside, relevance, 0.5))
+    divisor = jnp.where(bias > 0, bias, 1.0)
+    value = binary_capacity(jnp.minimum(kept / divisor, 1.0))
+    linear = jnp.minimum(relevance / divisor**2, 1.0)
+    below = (relevance < everything) | (relevance == 0)
+    reached = jnp.where(inside, value, jnp.where(below, linear, 1.0))
+    return jnp.where(relevance > everything, jnp.inf, reached)

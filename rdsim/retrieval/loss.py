@@ -1,0 +1,75 @@
+r"""The rank losses: what it costs to return the target at rank r.
+
+| name | loss rho(r) |
+|---|---|
+| "error" | 1 if r > 1 |
+| "reciprocal_rank" | 1 - 1/r |
+| ("miss", K) | 1 if r > K |
+| "dcg" | 1 - 1/log2(1 + r) |
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+Loss = str | tuple[str, int]
+"""A loss as a caller names it: "error", "reciprocal_rank", "dcg" or ("miss", K)."""
+
+
+class RankLoss(NamedTuple):
+    """A parsed loss: its kind and, for the two-valued ones, the last rank without loss."""
+
+    kind: str
+    cutoff: int
+
+    @property
+    def is_two_valued(self) -> bool:
+        """Whether the loss is 0 up to the cutoff and 1 beyond."""
+        return self.kind == "miss"
+
+    def of_log_rank(self, log_rank: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Loss at rank exp(log_rank); the rank may exceed the largest float."""
+        if self.kind == "reciprocal_rank":
+            return -jnp.expm1(-log_rank)
+        if self.kind == "dcg":
+            return 1.0 - math.log(2.0) / (log_rank + jnp.log1p(jnp.exp(-log_rank)))
+        return (log_rank > math.log(self.cutoff) * (1 + 1e-14)).astype(float)
+
+
+def parse_loss(loss: Any) -> RankLoss:
+    """Read a loss as a caller names it.
+
+    Args:
+        loss: "error", "reciprocal_rank", "dcg" or ("miss", K) with an integer K >= 1.
+
+    Returns:
+        The parsed loss; "error" is ("miss", 1).
+
+    Raises:
+        ValueError: if it is none of these; the message lists them.
+
+    """
+    if isinstance(loss, RankLoss):
+        return loss
+    if isinstance(loss, str):
+        if loss == "error":
+            return RankLoss("miss", 1)
+        if loss in ("reciprocal_rank", "dcg"):
+            return RankLoss(loss, 1)
+    if isinstance(loss, tuple | list) and len(loss) == 2 and loss[0] == "miss":
+        cutoff = loss[1]
+        if isinstance(cutoff, int | np.integer) and not isinstance(cutoff, bool) and cutoff >= 1:
+            return RankLoss("miss", int(cutoff))
+    raise ValueError(
+        f'loss must be "error", "reciprocal_rank", "dcg" or ("miss", K) with an integer K >= 1, '
+        f"got {loss!r}"
+    )
+
+
+def log_database_size(log2_size: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Ln M; M is rounded to the whole number it stands for wherever float64 can tell."""
+    whole = jnp.round(jnp.exp2(jnp.minimum(log2_size, 52.0)))
+    return jnp.where(log2_size <= 52.0, jnp.log(whole), log2_size * math.log(2.0))

@@ -1,0 +1,117 @@
+"""Confidence intervals that hold at every sample size: exact for counts, Bernstein for losses."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+from jaxtyping import Array, Bool, Float
+
+from rdsim import validation
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A Monte Carlo mean with its confidence interval.
+
+    Attributes:
+        mean: sample mean, shape (...).
+        lower: lower end of the interval, shape (...).
+        upper: upper end of the interval, shape (...).
+        confidence: probability with which the interval covers the true mean, one setting at a time.
+        trials: number of independent trials behind each mean.
+
+    """
+
+    mean: Float[Array, "..."]
+    lower: Float[Array, "..."]
+    upper: Float[Array, "..."]
+    confidence: float = dataclasses.field(metadata={"static": True})
+    trials: int = dataclasses.field(metadata={"static": True})
+
+    def covers(self, value: Any) -> Bool[Array, "..."]:
+        """Whether a value lies inside the interval."""
+        return (self.lower <= jnp.asarray(value)) & (jnp.asarray(value) <= self.upper)
+
+
+def clopper_pearson(successes: Any, trials: int, *, confidence: float = 0.95) -> Estimate:
+    r"""Compute the exact interval of a probability from a count.
+
+    The ends are Beta quantiles: $B(\alpha/2; k, N-k+1)$ and $B(1-\alpha/2; k+1, N-k)$.
+
+    Args:
+        successes: counts k in 0..N, any shape.
+        trials: N >= 1.
+        confidence: coverage 1 - alpha in (0, 1).
+
+    Returns:
+        The estimate, shape of the counts.
+
+    Raises:
+        ValueError: if a count lies outside 0..N or the confidence outside (0, 1).
+
+    References:
+        Clopper and Pearson (1934), Biometrika 26.
+
+    """
+    trials = validation.integer("trials", trials, low=1)
+    count = np.asarray(validation.interval("successes", successes, low=0.0, high=float(trials)))
+    alpha = 1 - _confidence(confidence)
+    lower = scipy.stats.beta.ppf(alpha / 2, np.maximum(count, 1), trials - count + 1)
+    upper = scipy.stats.beta.isf(alpha / 2, count + 1, np.maximum(trials - count, 1))
+    return Estimate(
+        mean=jnp.asarray(count / trials),
+        lower=jnp.asarray(np.where(count == 0, 0.0, lower)),
+        upper=jnp.asarray(np.where(count == trials, 1.0, upper)),
+        confidence=float(confidence),
+        trials=trials,
+    )
+
+
+def empirical_bernstein(samples: Any, *, confidence: float = 0.95) -> Estimate:
+    r"""Compute an interval for the mean of losses in [0, 1], valid at every sample size.
+
+    $$|\hat\mu - \mu| \le \sqrt{\frac{2 \hat V \ln(4/\alpha)}{N}} + \frac{7 \ln(4/\alpha)}{3(N-1)},$$
+
+    $\hat V$ the unbiased sample variance; each side has probability alpha/2.
+
+    Args:
+        samples: losses in [0, 1], shape (..., N), N >= 2 independent trials along the last axis.
+        confidence: coverage 1 - alpha in (0, 1).
+
+    Returns:
+        The estimate, shape (...).
+
+    Raises:
+        ValueError: if a sample lies outside [0, 1], N < 2, or the confidence outside (0, 1).
+
+    References:
+        Maurer and Pontil (2009), COLT, Theorem 4.
+
+    """
+    array = np.asarray(validation.interval("samples", samples, low=0.0, high=1.0))
+    if array.ndim == 0 or array.shape[-1] < 2:
+        raise ValueError(f"samples must have at least two trials, got shape {array.shape}")
+    trials = array.shape[-1]
+    log_term = math.log(4 / (1 - _confidence(confidence)))
+    mean, variance = array.mean(axis=-1), array.var(axis=-1, ddof=1)
+    half = np.sqrt(2 * variance * log_term / trials) + 7 * log_term / (3 * (trials - 1))
+    return Estimate(
+        mean=jnp.asarray(mean),
+        lower=jnp.asarray(np.maximum(mean - half, 0.0)),
+        upper=jnp.asarray(np.minimum(mean + half, 1.0)),
+        confidence=float(confidence),
+        trials=trials,
+    )
+
+
+def _confidence(confidence: float) -> float:
+    return float(
+        validation.interval(
+            "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
+        )
+    )

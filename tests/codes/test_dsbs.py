@@ -1,0 +1,142 @@
+"""C9, C14: the exact ensemble against the same sums done slowly, theory's values and the limit."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdsim import codes, limits, retrieval
+
+LOSSES = ["error", "reciprocal_rank", ("miss", 3), "dcg"]
+
+
+def _slow_target_law(n, rate, p):
+    """P(k) by explicit convolution, every binomial in exact fractions."""
+    words = math.floor(2 ** (n * rate) * (1 + 1e-12))
+    survival = np.concatenate([[1.0], (1 - np.cumsum(reference.binomial_pmf(n, 0.5))) ** words])
+    survival[-1] = 0.0
+    nearest = -np.diff(survival)
+    return sum(
+        nearest[t] * np.convolve(reference.binomial_pmf(t, 1 - p), reference.binomial_pmf(n - t, p))
+        for t in range(n + 1)
+    )
+
+
+@settings(max_examples=12)
+@given(
+    st.sampled_from([1, 2, 7, 20]),
+    st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    st.sampled_from([0.0, 0.05, 0.25, 0.5]),
+)
+def test_C14_law_of_the_targets_distance_equals_explicit_convolution(n, rate, p):
+    law, log_closer, log_tie = codes.dsbs_rank_law(n, rate, p)
+    np.testing.assert_allclose(law, _slow_target_law(n, rate, p), rtol=1e-9, atol=1e-13)
+    fair = reference.binomial_pmf(n, 0.5)
+    np.testing.assert_allclose(np.exp(log_tie), fair, rtol=1e-12)
+    np.testing.assert_allclose(np.exp(log_closer[1:]), np.cumsum(fair)[:-1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_C14_ensemble_averages_the_rank_law_over_that_distance(loss):
+    n, rate, p, size = 12, 0.5, 0.1, 5.0
+    fair = reference.binomial_pmf(n, 0.5)
+    below = np.concatenate([[0.0], np.cumsum(fair)[:-1]])
+    with np.errstate(divide="ignore"):
+        given_distance = retrieval.expected_loss(np.log(below), np.log(fair), size, loss)
+    expected = float(np.sum(_slow_target_law(n, rate, p) * np.asarray(given_distance)))
+    assert float(codes.dsbs_ensemble(n, rate, size, p, loss)) == pytest.approx(expected, rel=1e-10)
+
+
+def test_C14_values_of_the_theory():
+    assert float(codes.dsbs_ensemble(20, 0.4, 6, 0.1, "error")) == pytest.approx(0.5560, abs=5e-5)
+    limit = float(limits.bottleneck_dsbs(0.5, 0.1))
+    for n, below, above in ((100, 0.2569, 0.6109), (400, 0.1367, 0.7922), (1000, 0.0513, 0.9184)):
+        sizes = n * limit * np.array([0.9, 1.1])
+        found = codes.dsbs_ensemble(n, 0.5, sizes, 0.1, "error")
+        np.testing.assert_allclose(found, [below, above], atol=5e-5)
+
+
+def test_C14_uncompressed_reference():
+    """n bits stored in full: with K = 2^n independent words the nearest is nearly always exact."""
+    law, log_closer, log_tie = codes.dsbs_rank_law(32, 1.0, 0.1)
+    fair = reference.binomial_pmf(32, 0.1)
+    direct = np.asarray(
+        retrieval.expected_loss(log_closer, log_tie, np.log2(1000), "reciprocal_rank")
+    )
+    assert 1 - np.sum(fair * direct) == pytest.approx(0.978898859, abs=1e-9)
+    top1 = np.asarray(retrieval.expected_loss(log_closer, log_tie, np.log2(1000), "error"))
+    assert 1 - np.sum(fair * top1) == pytest.approx(0.964422603, abs=1e-9)
+    assert float(law.sum()) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_C14_small_errors_keep_their_relative_accuracy():
+    """With p = 0 the error is that of the stored words alone, an explicit double sum."""
+    n, rate, size, words = 40, 0.5, 2.0, 2**20
+    found = float(codes.dsbs_ensemble(n, rate, size, 0.0, "error"))
+    pmf = [Fraction(math.comb(n, t), 2**n) for t in range(n + 1)]
+    cdf = np.cumsum(pmf)
+    tail = [1.0] + [math.exp(words * math.log1p(-float(F))) if F < 1 else 0.0 for F in cdf]
+    expected = 0.0
+    for t in range(n + 1):
+        a, e = cdf[t] - pmf[t], pmf[t]
+        error = 1 - ((1 - a) ** 4 - (1 - a - e) ** 4) / (4 * e)
+        expected += (tail[t] - tail[t + 1]) * float(error)
+    assert 0 < found < 1e-5
+    assert found == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("n", [1000, 10_000])
+def test_C14_laws_sum_to_one_at_long_blocks(n):
+    law = codes.dsbs_rank_law(n, 0.5, 0.1)[0]
+    assert float(law.sum()) == pytest.approx(1.0, abs=1e-10)
+
+
+def test_C14_broadcasts_over_rates_and_sizes():
+    rates, sizes = np.array([[0.2], [0.5], [1.0]]), np.array([5.0, 300.0, 4000.0])
+    table = codes.dsbs_ensemble(60, rates, sizes, 0.1, "reciprocal_rank")
+    assert table.shape == (3, 3)
+    single = codes.dsbs_ensemble(60, 0.5, 300.0, 0.1, "reciprocal_rank")
+    np.testing.assert_allclose(table[1, 1], single, rtol=1e-12)
+    assert np.all(np.diff(table, axis=0) <= 0)
+    assert np.all(np.diff(table, axis=1) >= 0)
+
+
+def test_C9_error_falls_below_the_bottleneck_and_rises_above_it():
+    limit = float(limits.bottleneck_dsbs(0.5, 0.1))
+    lengths = (50, 200, 800)
+    for share, trend in ((0.8, -1), (1.2, 1)):
+        errors = [
+            float(codes.dsbs_ensemble(n, 0.5, n * share * limit, 0.1, "error")) for n in lengths
+        ]
+        assert np.all(trend * np.diff(errors) > 0.01)
+
+
+@settings(max_examples=10)
+@given(
+    st.sampled_from(LOSSES), st.floats(0.05, 1.0), st.floats(1.0, 60.0), st.sampled_from([8, 64])
+)
+def test_C4_random_codes_stay_behind_the_converse(loss, rate, size, n):
+    value = float(codes.dsbs_ensemble(n, rate, size, 0.11, loss))
+    needed = limits.rank_rate(min(value, 1.0), size, loss).lower
+    assert needed <= n * float(limits.bottleneck_dsbs(rate, 0.11)) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((0, 0.5, 4, 0.1, "error"), ValueError, "n must be in"),
+        ((5.0, 0.5, 4, 0.1, "error"), TypeError, "n must be an integer"),
+        ((10, 1.5, 4, 0.1, "error"), ValueError, r"rate must lie in \[0, 1\], got 1.5"),
+        ((10, 0.5, 0.0, 0.1, "error"), ValueError, "log2_size must lie in"),
+        ((10, 0.5, 4, 0.7, "error"), ValueError, r"crossover must lie in \[0, 0.5\], got 0.7"),
+        ((10, 0.5, 4, 0.1, "top"), ValueError, "loss must be"),
+        ((10, np.nan, 4, 0.1, "error"), ValueError, "rate must not contain NaN"),
+    ],
+)
+def test_bad_input_is_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        codes.dsbs_ensemble(*arguments)

@@ -1,0 +1,130 @@
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray
+
+from experiments import _ledger
+from experiments._claims import STATEMENTS, Check, guards, order
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected", "tolerance", "holds"),
+    [
+        (1.0, 1.0, 0.0, True),
+        (1.1, 1.0, 0.2, True),
+        (0.7, 1.0, 0.2, False),
+        (NAN, 1.0, 9.0, False),
+        (1.0, NAN, 9.0, False),
+        (1.0, 1.0, NAN, False),
+        (INF, INF, 1.0, False),
+    ],
+)
+def test_close(measured, expected, tolerance, holds):
+    assert Check.close("C1", "x", "exact", measured, expected, tolerance).holds is holds
+
+
+@pytest.mark.parametrize(
+    ("measured", "bound", "holds"),
+    [(1, 1, True), (1.01, 1, False), (-INF, 0, True), (NAN, 1, False), (0, NAN, False)],
+)
+def test_at_most(measured, bound, holds):
+    assert Check.at_most("C1", "x", "exact", measured, bound).holds is holds
+
+
+@pytest.mark.parametrize(
+    ("measured", "low", "high", "holds"),
+    [(0, 0, 1, True), (1, 0, 1, True), (2, 0, 1, False), (NAN, 0, 1, False), (0, NAN, 1, False)],
+)
+def test_inside(measured, low, high, holds):
+    assert Check.inside("C1", "x", "Monte Carlo", measured, low, high).holds is holds
+
+
+@pytest.mark.parametrize("kind", [np.float64, jnp.asarray, xarray.DataArray])
+def test_a_check_takes_numbers_of_any_library_and_keeps_floats(kind):
+    check = Check.close("C1", "x", "exact", kind(0.25), kind(0.25), 0)
+    assert type(check.measured) is float
+    assert check.holds is True
+
+
+def test_a_check_says_how_it_was_made():
+    with pytest.raises(ValueError, match="method"):
+        Check.at_most("C1", "x", "guess", 0, 1)
+
+
+def test_claims_are_ordered_by_number():
+    assert sorted(["C10", "C11b", "C9", "C11"], key=order) == ["C9", "C10", "C11", "C11b"]
+
+
+def test_tests_are_found_by_name(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "test_a.py").write_text(
+        "def test_C5_x():\n    pass\n\nclass TestA:\n    def test_C11b_y(self): ...\n"
+        "def test_other(): ...\n# def test_C6_no(): ...\ndef test_C5_z(): ...\n"
+    )
+    found = guards(tmp_path)
+    assert {claim: len(names) for claim, names in found.items()} == {"C5": 2, "C11b": 1}
+    assert found["C11b"][0].endswith("deep/test_a.py::test_C11b_y")
+
+
+@pytest.fixture
+def guarded(workshop, monkeypatch):
+    """A workshop whose only claims are those of its study, each with a test."""
+    for claim in set(STATEMENTS) - {"C5", "C6"}:
+        monkeypatch.delitem(STATEMENTS, claim)
+    (workshop.home / "tests").mkdir()
+    (workshop.home / "tests" / "test_a.py").write_text(
+        "def test_C5_a(): ...\ndef test_C6_a(): ...\ndef test_C6_b(): ...\n"
+    )
+    return workshop
+
+
+def rows():
+    return {row.claim: row for row in _ledger.ledger(Path("results"), "quick").rows}
+
+
+def test_the_ledger_holds_when_every_claim_has_a_check_and_a_test(guarded, capsys):
+    assert guarded.main("claims") == 1
+    assert "C5 has no check with a result" in capsys.readouterr().err
+    assert rows()["C5"].verdict == "no result yet"
+    assert guarded.main("all") == 0
+    assert guarded.main("claims") == 0
+    found = rows()
+    assert (found["C5"].verdict, found["C5"].study, found["C5"].tests) == ("holds", "lines", 1)
+    assert found["C6"].tests == 2
+    assert json.loads(Path("results/quick/claims.json").read_text())["problems"] == []
+
+
+def test_the_ledger_fails_when_a_check_fails(guarded, capsys):
+    guarded.study(bound=1.0)
+    assert guarded.main("all") == 1
+    assert "C5 fails in lines: largest value" in capsys.readouterr().err
+    assert rows()["C5"].verdict == "fails"
+
+
+def test_the_ledger_fails_when_a_claim_has_no_test(guarded, capsys):
+    (guarded.home / "tests" / "test_a.py").write_text("def test_C5_a(): ...\n")
+    assert guarded.main("all") == 1
+    assert "C6 has no test" in capsys.readouterr().err
+
+
+def test_a_check_that_is_not_a_number_fails_and_the_ledger_stays_json(guarded):
+    guarded.study(bound=float("nan"))
+    guarded.write(
+        guarded.studies,
+        "lines",
+        (guarded.home / guarded.studies / "lines.py").read_text().replace(", nan)", ", np.nan)"),
+    )
+    assert guarded.main("all") == 1
+    assert rows()["C5"].expected is None
+
+
+def test_a_stale_result_without_what_checks_need_waits(guarded):
+    guarded.main("run lines")
+    guarded.study(more="\n\ndef checks(dataset):\n    return [dataset.newer]\n")
+    found = rows()["C5"]
+    assert (found.verdict, found.result) == ("no result yet", "stale")

@@ -1,0 +1,150 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from experiments import _study
+from figures import _style
+
+
+def test_list_names_the_studies_without_importing_them(workshop, capsys):
+    assert workshop.main("list") == 0
+    assert capsys.readouterr().out.split() == ["lines", "C5,", "C6", "A", "lines", "of", "lines."]
+    assert f"{workshop.studies}.lines" not in sys.modules
+
+
+@pytest.mark.parametrize("command", ["run nothing", "draw nothing", "trace nothing", "run"])
+def test_an_unknown_study_is_answered_with_the_known_ones(workshop, capsys, command):
+    assert workshop.main(command) == 2
+    assert "lines" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_study_is_named(workshop, capsys):
+    workshop.write(workshop.studies, "wrong", "x = 1\n")
+    assert workshop.main("list") == 2
+    assert "wrong is no study" in capsys.readouterr().err
+
+
+def test_help_needs_neither_jax_nor_xarray_nor_matplotlib():
+    code = (
+        "import sys; from experiments.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('jax', 'xarray', 'matplotlib') if m in sys.modules])"
+    )
+    root = Path(_study.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_status_says_what_is_fresh_missing_stale_corrupt(workshop, capsys):
+    def status():
+        workshop.main("status --preset smoke")
+        return capsys.readouterr().out.split(maxsplit=1)[1].strip()
+
+    assert status() == "missing"
+    workshop.main("run lines --preset smoke")
+    capsys.readouterr()
+    assert status() == "fresh"
+    (workshop.home / "library.py").write_text("x = 2\n")
+    assert status() == "stale because code changed"
+    workshop.result().write_bytes(b"\x89HDF")
+    assert status().startswith("corrupt")
+
+
+def test_results_may_live_elsewhere(workshop):
+    assert workshop.main("run lines --preset smoke --results other") == 0
+    assert (workshop.home / "other/smoke/lines.nc").exists()
+    assert not (workshop.home / "results").exists()
+
+
+def test_all_computes_and_draws_once(workshop, capsys):
+    assert workshop.main("all --preset smoke") == 1
+    assert "computed (missing); figure drawn" in capsys.readouterr().out
+    target = workshop.home / "figures/output/smoke"
+    assert sorted(p.name for p in target.iterdir()) == ["index.md", "lines.pdf", "lines.png"]
+    text = (target / "index.md").read_text()
+    assert "Lines of noise." in text
+    assert "lines.png" in text
+    workshop.main("all --preset smoke")
+    assert "lines: fresh; figure fresh" in capsys.readouterr().out
+
+
+def test_a_study_may_lack_a_figure(workshop, capsys):
+    workshop.study("bare")
+    workshop.main("all --preset smoke")
+    assert "bare: computed (missing); figure no figure file" in capsys.readouterr().out
+    assert workshop.main("trace bare --preset smoke") == 2
+
+
+def test_draw_needs_a_result_and_sees_what_changed(workshop, capsys):
+    assert workshop.main("draw lines") == 1
+    assert "missing; run it first" in capsys.readouterr().out
+    workshop.main("run lines")
+    capsys.readouterr()
+
+    def drawn():
+        assert workshop.main("draw") == 0
+        return capsys.readouterr().out.split()[-1]
+
+    assert [drawn(), drawn()] == ["drawn", "fresh"]
+    figure = workshop.home / workshop.figures / "lines.py"
+    workshop.write(workshop.figures, "lines", figure.read_text() + "\nX = 1\n")
+    assert [drawn(), drawn()] == ["drawn", "fresh"]
+    (workshop.home / "figures/output/lines.pdf").unlink()
+    assert drawn() == "drawn"
+    (workshop.home / "figures/output/lines.png").write_bytes(b"\x89PNG")
+    assert drawn() == "drawn"
+    workshop.main("run lines --seed 1")
+    workshop.main("draw lines")
+    assert "figure drawn (the result is stale because seed changed)" in capsys.readouterr().out
+
+
+def test_figures_have_fixed_bytes_and_name_their_origin(workshop):
+    workshop.main("run lines")
+    files = [workshop.home / "figures/output" / name for name in ("lines.png", "lines.pdf")]
+    found = []
+    for _ in range(2):
+        workshop.main("draw lines")
+        found.append([file.read_bytes() for file in files])
+        for file in files[::-1]:
+            file.unlink()
+    assert found[0] == found[1]
+    assert b"CreationDate" not in found[0][1]
+    workshop.main("draw lines")
+    with Image.open(files[0]) as image:
+        assert image.info["Software"] == "rdsim"
+        assert (image.info["Claims"], image.info["Study"]) == ("C5, C6", "lines")
+        assert len(image.info["Data"]) == 64
+        assert image.size[0] == round(_style.DOUBLE * 200)
+
+
+def test_trace_names_everything_a_figure_came_from(workshop, capsys):
+    workshop.main("all")
+    capsys.readouterr()
+    assert workshop.main("trace lines") == 0
+    lines = capsys.readouterr().out
+    for word in (
+        "claim C5",
+        '"cells": 5',
+        "seed",
+        "jax ",
+        "data hash",
+        "tests of C6",
+        "shows this",
+    ):
+        assert word in lines
+
+
+def test_the_ledger_for_machines(workshop, capsys):
+    workshop.main("run lines")
+    capsys.readouterr()
+    assert workshop.main("claims --json") == 1
+    printed = capsys.readouterr().out
+    saved = (workshop.home / "results/quick/claims.json").read_text()
+    assert json.loads(printed) == json.loads(saved)

@@ -1,0 +1,194 @@
+import os
+
+import numpy as np
+import pytest
+import xarray
+
+from experiments import _store, _study
+from experiments._store import CorruptError, Recipe
+from figures import _atomic
+
+
+def recipe(seed=0):
+    return Recipe.of(_study.discover()["lines"], "smoke", seed)
+
+
+def state(workshop, seed=0):
+    return str(_store.state(recipe(seed), workshop.home / "results"))
+
+
+def test_a_dataset_survives_storage(workshop):
+    made = xarray.Dataset(
+        {
+            "real": ("x", np.array([0.1, np.nan, -0.0])),
+            "big": ("x", np.array([2**62, 1, -5])),
+            "flag": ("x", np.array([True, False, True])),
+        },
+        coords={"x": ["a", "bb", "ccc"]},
+    )
+    stored = _store.save(made, recipe(), workshop.home / "results")
+    read = _store.load(workshop.result())
+    xarray.testing.assert_identical(stored, read)
+    xarray.testing.assert_equal(read, made)
+    assert {name: v.dtype.kind for name, v in read.data_vars.items()} == {
+        "real": "f",
+        "big": "i",
+        "flag": "b",
+    }
+    assert read.attrs["claims"] == "C5,C6"
+
+
+def test_the_data_hash_sees_names_dimensions_units_and_values():
+    base = xarray.Dataset({"a": (("x", "y"), np.eye(2), {"units": "bits"})})
+    others = [
+        base.rename(a="b"),
+        base.rename(x="y", y="x"),
+        base.assign(a=base.a + 1e-16 * np.eye(2)[::-1]),
+        base.astype(np.float32),
+        xarray.Dataset({"a": (("x", "y"), np.eye(2), {"units": "nats"})}),
+    ]
+    hashes = {_store.data_hash(dataset) for dataset in [base, *others]}
+    assert len(hashes) == 6
+    assert _store.data_hash(base.assign_attrs(more="text")) == _store.data_hash(base)
+
+
+@pytest.mark.parametrize("stage", ["fsync", "replace"])
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, stage):
+    path = tmp_path / "a.nc"
+    _atomic.write(path, b"old")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, stage, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        _atomic.write(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.nc"]
+
+
+def test_a_fresh_result_is_not_computed_again(workshop):
+    assert state(workshop) == "missing"
+    assert workshop.main("run lines --preset smoke") == 0
+    before = workshop.result().read_bytes()
+    assert state(workshop) == "fresh"
+    assert workshop.main("run lines --preset smoke") == 0
+    assert workshop.module().CALLS == [0, 1]
+    assert workshop.main("run lines --preset smoke --force") == 0
+    assert workshop.module().CALLS == [0, 1, 0, 1]
+    assert workshop.result().read_bytes() == before
+
+
+def test_a_change_makes_a_result_stale_and_says_which(workshop):
+    workshop.main("run lines --preset smoke")
+    assert state(workshop, seed=3) == "stale because seed changed"
+    (workshop.home / "library.py").write_text("x = 2\n")
+    assert state(workshop) == "stale because code changed"
+    workshop.main("run lines --preset smoke")
+    assert state(workshop) == "fresh"
+    workshop.study(more="\nSMOKE = Config(cells=3)\n")
+    assert state(workshop) == "stale because config and code changed"
+    workshop.main("run lines --preset smoke")
+    assert _store.load(workshop.result()).sizes["cell"] == 3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_result_is_detected_and_computed_again(workshop, share):
+    workshop.main("run lines --preset smoke")
+    whole = workshop.result().read_bytes()
+    workshop.result().write_bytes(whole[: int(share * len(whole))])
+    assert state(workshop).startswith("corrupt because the file cannot be read")
+    assert workshop.main("run lines --preset smoke") == 0
+    assert workshop.result().read_bytes() == whole
+
+
+def test_a_flipped_bit_in_the_data_is_detected(workshop):
+    workshop.main("run lines --preset smoke")
+    path = workshop.result()
+    whole = path.read_bytes()
+    values = _store.load(path).value.values.tobytes()
+    damaged = bytearray(whole)
+    damaged[whole.index(values) + 777] ^= 4
+    path.write_bytes(damaged)
+    assert state(workshop).startswith("corrupt because its data does not have the hash")
+    assert workshop.main("run lines --preset smoke") == 0
+    assert path.read_bytes() == whole
+
+
+# h5netcdf cannot close a file that it failed to open, and says so when it is collected.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_no_flipped_byte_goes_unseen_and_changes_the_data(workshop):
+    workshop.main("run lines --preset smoke")
+    path = workshop.result()
+    whole, made = path.read_bytes(), _store.load(path)
+    for place in range(0, len(whole), len(whole) // 80):
+        damaged = bytearray(whole)
+        damaged[place] ^= 255
+        path.write_bytes(damaged)
+        try:
+            read = _store.load(path)
+        except CorruptError:
+            continue
+        xarray.testing.assert_equal(read, made)
+
+
+def test_an_interrupted_run_continues_and_gives_the_same_bytes(workshop, capsys):
+    workshop.main("run lines")
+    path = workshop.result(preset="quick")
+    uninterrupted = path.read_bytes()
+    path.unlink()
+    module = workshop.module()
+    module.CALLS.clear()
+    module.STOP_AT = 3
+    assert workshop.main("run lines") == 130
+    assert "continues where it stopped" in capsys.readouterr().err
+    assert not path.exists()
+    assert module.CALLS == [0, 1, 2, 3]
+    module.STOP_AT = None
+    module.CALLS.clear()
+    assert workshop.main("run lines") == 0
+    assert module.CALLS == [3, 4]
+    assert path.read_bytes() == uninterrupted
+    assert os.listdir(path.parent) == ["lines.nc"]
+
+
+def test_a_damaged_cell_is_computed_again(workshop):
+    module = workshop.module()
+    module.STOP_AT = 3
+    workshop.main("run lines")
+    (folder,) = (workshop.home / "results/quick/.cells").iterdir()
+    (folder / "part-0.npz").write_bytes(b"PK")
+    content = bytearray((folder / "part-1.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "part-1.npz").write_bytes(content)
+    module.STOP_AT = None
+    module.CALLS.clear()
+    assert workshop.main("run lines") == 0
+    assert module.CALLS == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize("change", ["seed", "code"])
+def test_cells_of_another_recipe_are_not_used(workshop, change):
+    module = workshop.module()
+    module.STOP_AT = 2
+    workshop.main("run lines")
+    if change == "code":
+        (workshop.home / "library.py").write_text("x = 3\n")
+    module.STOP_AT = None
+    module.CALLS.clear()
+    assert workshop.main(f"run lines{' --seed 1' if change == 'seed' else ''}") == 0
+    assert module.CALLS == [0, 1, 2, 3, 4]
+    assert not (workshop.home / "results/quick/.cells").exists()
+
+
+def test_a_cell_name_is_plain_and_used_once(workshop):
+    for name in ("a/b", "part-0"):
+        workshop.study(
+            more=f"""
+def run(config, key, cell=call):
+    cell("part-0", part, key, 0)
+    cell({name!r}, part, key, 1)
+"""
+        )
+        with pytest.raises(ValueError, match="cell"):
+            workshop.main("run lines")

@@ -1,0 +1,139 @@
+"""C2: the rank-distortion function against all rankings, explicit sums and reference values."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.optimize
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdsim import limits
+
+RHO = {
+    "error": lambda r: (r > 1) * 1.0,
+    "reciprocal_rank": lambda r: 1 - 1 / r,
+    ("miss", 3): lambda r: (r > 3) * 1.0,
+    "dcg": lambda r: 1 - 1 / np.log2(1 + r),
+}
+losses = pytest.mark.parametrize("loss", RHO, ids=str)
+
+
+@losses
+@pytest.mark.parametrize("M", [4, 5])
+def test_C2_equals_the_rate_of_a_convex_problem_over_all_rankings(loss, M):
+    """The certified solver, on the source J and the reproduction alphabet of all M! rankings."""
+    rankings = np.array(list(itertools.permutations(range(1, M + 1))))
+    d = RHO[loss](rankings.T.astype(float))
+    curve = limits.rate_distortion(np.full(M, 1 / M), d, [1.0, 3.0, 8.0])
+    assert np.all(curve.converged)
+    closed = limits.rank_rate(np.minimum(curve.distortion, 1.0), np.log2(M), loss)
+    np.testing.assert_allclose(closed.value, curve.rate, rtol=0, atol=2e-9)
+
+
+@settings(max_examples=15)
+@given(st.sampled_from(list(RHO)), st.integers(4, 9), st.floats(0.02, 0.95))
+def test_C2_equals_a_direct_maximum_of_entropy(loss, M, share):
+    rho = RHO[loss](np.arange(1.0, M + 1))
+    D = share * rho.mean()
+
+    def negative_entropy(q):
+        return float(np.sum(q * np.log2(np.maximum(q, 1e-300))))
+
+    found = scipy.optimize.minimize(
+        negative_entropy,
+        np.where(rho == 0, 0.5, 0.5 / M),
+        jac=lambda q: np.log2(np.maximum(q, 1e-300)) + 1 / np.log(2),
+        bounds=[(1e-15, 1)] * M,
+        constraints=[
+            {"type": "eq", "fun": lambda q: q.sum() - 1},
+            {"type": "ineq", "fun": lambda q: D - q @ rho},
+        ],
+        options={"maxiter": 500, "ftol": 1e-13},
+    )
+    limit = limits.rank_rate(D, np.log2(M), loss)
+    np.testing.assert_allclose(limit.value, np.log2(M) + found.fun, atol=2e-5)
+
+
+@losses
+@pytest.mark.parametrize("M", [2, 8, 1024, 1036, 1037, 2000, 10**6])
+def test_C2_bounds_hold_the_gibbs_law_summed_rank_by_rank(loss, M):
+    rho = RHO[loss](np.arange(1.0, M + 1))
+    for slope in (1e-3, 0.5, 3.0, 12.0, 40.0):
+        weight = np.exp(-slope * rho)
+        D = np.sum(weight * rho) / weight.sum()
+        # As a divergence from the uniform law nothing cancels.
+        q = weight / weight.sum()
+        rate = np.sum(q * np.log2(np.maximum(q, 1e-300) * M))
+        limit = limits.rank_rate(D, np.log2(M), loss)
+        assert limit.lower - 1e-12 <= rate <= limit.upper + 1e-12
+        assert limit.gap <= 1e-11
+        back = limits.rank_loss(rate, np.log2(M), loss)
+        if rate > 1e-9:
+            np.testing.assert_allclose(back.value, D, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (limits.rank_rate([0.1, 0.3], np.log2(10), "reciprocal_rank"), [2.315187258, 1.093542725]),
+        (
+            limits.rank_rate([0.1, 0.5], np.log2(1000), "reciprocal_rank"),
+            [8.474632450, 3.921215365],
+        ),
+        (
+            limits.rank_loss([1.0, 4.0, 8.0], np.log2(1000), "reciprocal_rank"),
+            [1 - 0.173273569, 1 - 0.507852082, 1 - 0.863536146],
+        ),
+    ],
+)
+def test_C2_reference_values(limit, expected):
+    np.testing.assert_allclose(limit.value, expected, rtol=0, atol=1e-9)
+    assert np.all(limit.gap <= 1e-9)
+
+
+@losses
+def test_C2_convex_decreasing_and_zero_from_the_mean_loss_on(loss):
+    D = np.linspace(0, 1, 101)
+    rate = np.asarray(limits.rank_rate(D, [[4.0], [40.0], [1000.0]], loss).value)
+    assert np.all(np.diff(rate, axis=1) <= 1e-12)
+    assert np.all(np.diff(rate, 2, axis=1) >= -1e-9)
+    np.testing.assert_array_equal(rate[:, -1], 0.0)
+    mean = RHO[loss](np.arange(1.0, 17)).mean()
+    assert limits.rank_rate(mean + 1e-9, 4.0, loss).value == 0
+    assert limits.rank_rate(mean - 1e-3, 4.0, loss).value > 0
+
+
+def test_C2_error_is_fanos_inequality():
+    D = np.array([0.0, 1e-12, 0.1, 0.5, 0.9])
+    with np.errstate(all="ignore"):
+        h = np.where(D > 0, -D * np.log2(D) - (1 - D) * np.log2(1 - D), 0)
+    for size in (5.0, 40.0, 1000.0):
+        others = size + np.log1p(-(2.0**-size)) / np.log(2)
+        np.testing.assert_allclose(
+            limits.rank_rate(D, size, "error").value, size - h - D * others, rtol=1e-12, atol=1e-11
+        )
+
+
+def test_C2_ends():
+    assert limits.rank_rate(0.0, 10.0, "dcg").value == pytest.approx(10.0, abs=1e-12)
+    assert limits.rank_rate(0.0, 10.0, ("miss", 4)).value == pytest.approx(8.0, abs=1e-12)
+    assert limits.rank_loss(10.0, 10.0, "reciprocal_rank").value == 0
+    assert limits.rank_loss(5000.0, 1000.0, "dcg").value == 0
+    assert limits.rank_rate(0.0, 3.0, ("miss", 100)).value == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: limits.rank_rate(-0.1, 10, "error"), r"D must lie in \[0, 1\], got -0.1"),
+        (lambda: limits.rank_rate(0.1, 0.5, "error"), r"log2_size must lie in \[1, 100000\]"),
+        (lambda: limits.rank_rate(0.1, 10, "mrr"), r"loss must be .* got 'mrr'"),
+        (lambda: limits.rank_rate(0.1, 10, ("miss", 0)), r"got \('miss', 0\)"),
+        (lambda: limits.rank_loss(-1.0, 10, "error"), r"rate must lie in \[0, inf\), got -1"),
+        (lambda: limits.rank_loss(np.nan, 10, "error"), "rate must not contain NaN"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,167 @@
+"""C1: the rank law against explicit sums and direct simulation; C4: no score beats the converse."""
+
+import jax
+import numpy as np
+import pytest
+import reference
+import scipy.stats
+import strategies
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsim import limits, retrieval, simulation, sources
+
+RHO = {
+    "error": lambda r: (r > 1) * 1.0,
+    "reciprocal_rank": lambda r: 1 - 1 / r,
+    ("miss", 3): lambda r: (r > 3) * 1.0,
+    "dcg": lambda r: 1 - 1 / np.log2(1 + r),
+}
+losses = pytest.mark.parametrize("loss", RHO, ids=str)
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(200)
+
+
+def _explicit(a, e, M, loss):
+    """Average over the tie-break and sum over all ranks, as the claim reads."""
+    ranks = np.arange(1, M + 1)
+    shares, weights = ((NODES + 1) / 2, WEIGHTS / 2) if e > 0 else (np.zeros(1), np.ones(1))
+    return sum(
+        weight
+        * np.sum(RHO[loss](ranks) * scipy.stats.binom.pmf(ranks - 1, M - 1, min(a + v * e, 1)))
+        for v, weight in zip(shares, weights, strict=True)
+    )
+
+
+def _log(x):
+    with np.errstate(divide="ignore"):
+        return np.log(x)
+
+
+@given(
+    st.sampled_from(list(RHO)),
+    st.sampled_from([2, 3, 10, 64, 200]),
+    strategies.probabilities(),
+    strategies.probabilities(),
+)
+def test_C1_equals_the_explicit_sum_over_ranks(loss, M, a, share):
+    e = share * (1 - a)
+    found = float(retrieval.expected_loss(_log(a), _log(e), np.log2(M), loss))
+    assert found == pytest.approx(_explicit(a, e, M, loss), rel=1e-9, abs=1e-12)
+
+
+@losses
+@pytest.mark.parametrize(("a", "e"), [(0.0, 1.0), (1.0, 0.0), (0.5, 0.5), (0.0, 0.0), (1e-9, 1e-9)])
+def test_C1_corners(loss, a, e):
+    for M in (2, 7):
+        found = float(retrieval.expected_loss(_log(a), _log(e), np.log2(M), loss))
+        assert found == pytest.approx(_explicit(a, e, M, loss), rel=1e-9, abs=1e-13)
+
+
+@losses
+def test_C1_small_losses_keep_their_relative_accuracy(loss):
+    """For p far below 1/M the loss is linear: (M-1) p rho(2), or its K-th power at a cutoff K."""
+    M, a, e = 16.0, 1e-30, 2e-30
+    found = float(retrieval.expected_loss(np.log(a), np.log(e), np.log2(M), loss))
+    if loss == ("miss", 3):
+        mean_cube = ((a + e) ** 4 - a**4) / (4 * e)
+        assert found == pytest.approx(455 * mean_cube, rel=1e-9)
+    else:
+        assert found == pytest.approx(15 * (a + e / 2) * RHO[loss](2.0), rel=1e-9)
+
+
+@losses
+def test_C1_depends_on_m_times_p_alone_in_huge_databases(loss):
+    reach = [40.0, 400.0, 1000.0]
+    found = [
+        float(
+            retrieval.expected_loss(np.log(3) - s * np.log(2), np.log(2) - s * np.log(2), s, loss)
+        )
+        for s in reach
+    ]
+    np.testing.assert_allclose(found, found[-1], rtol=1e-10)
+
+
+def test_C1_reference_values():
+    for M, p, mrr in ((10, 0.1, 0.651321560), (1000, 0.001, 0.632304575)):
+        loss = retrieval.expected_loss(np.log(p), -np.inf, np.log2(M), "reciprocal_rank")
+        assert 1 - loss == pytest.approx(mrr, abs=1e-9)
+
+
+@losses
+def test_C1_monotone_in_the_size_of_the_database(loss):
+    sizes = np.linspace(1, 1000, 300)
+    found = np.asarray(retrieval.expected_loss(np.log(1e-9), np.log(1e-10), sizes, loss))
+    assert np.all(np.diff(found) >= -1e-14)
+    assert found[0] < 1e-8
+    assert found[-1] > 0.99
+
+
+@losses
+def test_C1_agrees_with_simulated_databases_with_ties(loss):
+    """Intervals of 1 - 1e-7 each, 12 in all: a false alarm has probability below 2e-6 / 1.6."""
+    source = sources.discrete(np.array([[0.3, 0.1, 0.05], [0.05, 0.2, 0.1], [0.0, 0.1, 0.1]]))
+    scores = np.array([[2.0, 1.0, 1.0], [0.0, 1.0, 1.0], [0.0, 3.0, 3.0]])
+    for number, M in enumerate((2, 5, 40)):
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(7), number), 4000)
+
+        def trial(key, M=M):
+            draw_key, tie_key = jax.random.split(key)
+            x, y = source.sample(draw_key, (M,))
+            return retrieval.rank(jax.numpy.asarray(scores)[x[0], y], 0, tie_key)
+
+        ranks = simulation.SimulatedRanks(ranks=jax.vmap(trial)(keys))
+        exact = retrieval.scored_loss(source.joint, np.log2(M), loss, scores=scores)
+        assert ranks.estimate(loss, confidence=1 - 1e-7).covers(exact)
+
+
+@given(
+    strategies.joint_pmfs((3, 4)),
+    strategies.channels((4, 3)),
+    strategies.scores((3, 3)),
+    st.sampled_from(list(RHO)),
+    st.sampled_from([1.0, 3.0, 10.0, 60.0]),
+)
+def test_C4_no_score_of_a_random_code_beats_the_rank_converse(joint, channel, scores, loss, size):
+    through = joint @ channel
+    through /= through.sum()
+    information = reference.mutual_information_by_sums(through)
+    for used in (None, scores):
+        value = float(retrieval.scored_loss(through, size, loss, scores=used))
+        needed = limits.rank_rate(min(value, 1.0), size, loss).lower
+        assert needed <= information + 1e-9
+
+
+def test_C4_is_tight_when_the_description_is_the_target():
+    """Query and description share one of M equally likely names: rate log2 M, no errors but ties."""
+    M = 16
+    loss = float(retrieval.scored_loss(np.eye(M) / M, 4.0, "error"))
+    assert limits.rank_rate(loss, 4.0, "error").upper < 4.0
+    perfect = limits.rank_rate(0.0, 4.0, "error").value
+    assert perfect == pytest.approx(reference.mutual_information_by_sums(np.eye(M) / M))
+
+
+@given(strategies.joint_pmfs((3, 4)), strategies.scores((3, 4)), st.sampled_from([1.0, 4.0, 30.0]))
+def test_C1_information_density_is_the_best_score(joint, scores, size):
+    for loss in ("error", "reciprocal_rank"):
+        best = float(retrieval.scored_loss(joint, size, loss))
+        assert best <= float(retrieval.scored_loss(joint, size, loss, scores=scores)) + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: retrieval.expected_loss(0.1, -1.0, 4, "error"), "log_a must lie in"),
+        (lambda: retrieval.expected_loss(-0.1, -0.1, 4, "error"), "a \\+ e = "),
+        (lambda: retrieval.expected_loss(np.nan, -0.1, 4, "error"), "log_a must not contain NaN"),
+        (lambda: retrieval.expected_loss(-1.0, -1.0, 0, "error"), "log2_size must lie in"),
+        (lambda: retrieval.expected_loss(-1.0, -1.0, 4, "recall"), "loss must be"),
+        (lambda: retrieval.scored_loss([[0.5, 0.4]], 4, "error"), "joint must sum to one"),
+        (
+            lambda: retrieval.scored_loss([[0.5, 0.5]], 4, "error", scores=[[1.0]]),
+            "scores must have",
+        ),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

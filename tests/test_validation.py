@@ -1,0 +1,123 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import strategies
+from hypothesis import given
+
+from rdsim import validation
+
+
+def test_require_float64_says_how_to_switch_it_on():
+    validation.require_float64("bound")
+    with (
+        jax.enable_x64(False),
+        pytest.raises(RuntimeError, match=r"bound .*needs float64.*jax_enable_x64"),
+    ):
+        validation.require_float64("bound")
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        ([0.1, np.nan], ValueError, r"weights must not contain NaN, got nan at index 1"),
+        ("three", TypeError, r"weights must hold real numbers, got an array of dtype"),
+        ([1j], TypeError, r"weights must hold real numbers"),
+        ([[1.0], [1.0, 2.0]], TypeError, r"weights must be an array of real numbers"),
+        (0.5, ValueError, r"weights must have 1 dimensions, got shape \(\)"),
+        ([-0.5, 2.0], ValueError, r"weights must lie in \[0, 1\], got -0.5 at index 0 \(2 such"),
+    ],
+)
+def test_interval_names_the_argument_and_the_value(value, error, message):
+    with pytest.raises(error, match=message):
+        validation.interval("weights", value, low=0.0, high=1.0, ndim=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(0.0, r"in \(0, 1\), got 0.0"), (1.0, r"in \(0, 1\), got 1.0")]
+)
+def test_interval_can_exclude_its_ends(value, message):
+    with pytest.raises(ValueError, match=message):
+        validation.interval("p", value, low=0.0, high=1.0, open_low=True, open_high=True)
+
+
+@pytest.mark.parametrize("value", [0, True, np.float32(0.5), [1, 2], jnp.arange(3)])
+def test_real_array_turns_every_real_kind_into_float64(value):
+    assert validation.real_array("x", value).dtype == jnp.float64
+
+
+@given(strategies.pmfs())
+def test_pmf_accepts_every_pmf_and_rescales_it(p):
+    accepted = validation.pmf("p", p * (1 + 1e-10))
+    np.testing.assert_allclose(accepted, p, rtol=1e-14)
+    np.testing.assert_allclose(accepted.sum(), 1, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([0.5, 0.4], r"p must sum to one, got a sum of 0.9"),
+        ([1.5, -0.5], r"p must lie in \[0, inf\], got -0.5 at index 1"),
+        ([np.inf, 0.0], r"p must sum to one, got a sum of inf"),
+        ([], r"p must have at least one letter, got shape \(0,\)"),
+        ([[1.0]], r"p must have 1 dimensions, got shape \(1, 1\)"),
+    ],
+)
+def test_pmf_rejects_what_is_none(value, message):
+    with pytest.raises(ValueError, match=message):
+        validation.pmf("p", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (2.0, TypeError, r"trials must be an integer, got 2.0"),
+        (True, TypeError, r"trials must be an integer, got True"),
+        (0, ValueError, r"trials must be in \[1, 9\], got 0"),
+        (10, ValueError, r"trials must be in \[1, 9\], got 10"),
+    ],
+)
+def test_integer_names_the_argument_and_the_value(value, error, message):
+    with pytest.raises(error, match=message):
+        validation.integer("trials", value, low=1, high=9)
+
+
+def test_integer_without_an_upper_end():
+    assert validation.integer("trials", np.int64(7), low=1) == 7
+    with pytest.raises(ValueError, match="trials must be at least 1, got -3"):
+        validation.integer("trials", -3, low=1)
+
+
+@pytest.mark.parametrize("value", [0.5, 1e6])
+def test_log2_size_of_an_impossible_database(value):
+    with pytest.raises(ValueError, match=r"log2_size must lie in \[1, 100000\]"):
+        validation.log2_size(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (0, TypeError, r"key must be a typed key made by jax.random.key"),
+        (np.zeros(2, np.uint32), TypeError, r"key must be a typed key"),
+    ],
+)
+def test_prng_key_rejects_what_is_no_typed_key(value, error, message):
+    with pytest.raises(error, match=message):
+        validation.prng_key("key", value)
+
+
+def test_prng_key_rejects_a_batch_of_keys():
+    with pytest.raises(ValueError, match=r"key must be a single key, got keys of shape \(2,\)"):
+        validation.prng_key("key", jax.random.split(jax.random.key(0), 2))
+
+
+def test_under_a_transformation_shapes_are_checked_and_values_are_promised():
+    assert jax.jit(lambda x: validation.pmf("p", x))(jnp.array([3.0, 4.0])).shape == (2,)
+    with pytest.raises(ValueError, match="p must have 1 dimensions"):
+        jax.jit(lambda x: validation.pmf("p", x))(jnp.ones((2, 2)))
+    assert validation.is_traced(1.0) is False
+
+
+def test_warn_uncertified_names_the_gap_and_the_tolerance():
+    with pytest.warns(RuntimeWarning, match="solve: the certified gap is 0.5 bits, above .* 0.1"):
+        validation.warn_uncertified("solve", 0.5, 0.1)
