@@ -12,7 +12,7 @@ figures: $(READY)
 	$(RUN) -m experiments all --preset $(PRESET)
 
 test: $(READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
@@ -29,6 +29,11 @@ $(READY): requirements.txt pyproject.toml
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
+
+# The picture on the first screen of the README is a copy of one figure.
+readme: figures
+	mkdir -p figures/readme
+	cp figures/output/phase_transition.png figures/readme/
 
 clean:
 	rm -rf $(VENV) results figures/output

@@ -31,7 +31,7 @@ class Config:
     """Slopes of the test channels shown, bits per unit of squared error."""
 
 
-SMOKE = Config(slopes=5, letters=8, grid=40, heat_map_slopes=(2.0,))
+SMOKE = Config(slopes=3, letters=8, grid=30, heat_map_slopes=(2.0,))
 QUICK = Config()
 FULL = Config(slopes=129, letters=256, grid=1000)
 
@@ -79,6 +79,8 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
 
 
 def _problem(config: Config, key: jax.Array, name: str) -> tuple[Any, Any, np.ndarray]:
+    p: Any
+    d: Any
     if name == SOURCES[0]:
         return np.array(HAMMING_PMF), 1 - np.eye(4), np.geomspace(1.6, 20.0, config.slopes)
     if name == SOURCES[1]:

@@ -42,7 +42,13 @@ class Config:
     """Databases drawn for each simulated point."""
 
 
-SMOKE = Config(block_lengths=(50, 100), grid=5, simulated_lengths=(8,), trials=500)
+SMOKE = Config(
+    block_lengths=(50, 100),
+    grid=5,
+    simulated_lengths=(8,),
+    simulated_log2_sizes=(2, 3),
+    trials=500,
+)
 QUICK = Config()
 FULL = Config(
     block_lengths=(50, 100, 200, 400, 1000, 4000),

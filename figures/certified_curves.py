@@ -17,7 +17,7 @@ LABELS = ("Hamming distortion", "distortion", "squared error")
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw a curve and its gap for each source, then the test channels."""
     figure = Figure(figsize=(_style.DOUBLE, 6.4), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+    upper, lower = np.ravel(np.asarray(figure.subfigures(2, 1, height_ratios=(1.25, 1))))
     axes = upper.subplots(2, 3, sharex="col", height_ratios=(2, 1))
     for column, name in enumerate(dataset.source.values):
         part = dataset.sel(source=name)

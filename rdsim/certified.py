@@ -49,6 +49,10 @@ class Certified(NDArrayOperatorsMixin):
         """Shape of the value."""
         return self.value.shape
 
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        plain = (np.asarray(x) if isinstance(x, Certified) else x for x in inputs)
+        return getattr(ufunc, method)(*plain, **options)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.value, dtype=dtype, copy=copy)
 

@@ -22,7 +22,7 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
+from rdsim.retrieval.loss import RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
 
 _LN2: Final = math.log(2.0)
@@ -31,7 +31,7 @@ _EXACT_BITS: Final = 50.0  # up to 2^50 the number of codewords is a whole numbe
 
 
 def dsbs_ensemble(
-    n: int, rate: Any, log2_size: Any, crossover: Any, loss: Loss
+    n: Any, rate: Any, log2_size: Any, crossover: Any, loss: Any
 ) -> Float[Array, "..."]:
     r"""Compute the ensemble-average rank loss of random codes on the DSBS, exactly (C14).
 
@@ -68,7 +68,7 @@ def dsbs_ensemble(
 
 
 def dsbs_rank_law(
-    n: int, rate: Any, crossover: Any
+    n: Any, rate: Any, crossover: Any
 ) -> tuple[Float[Array, "... k"], Float[Array, " k"], Float[Array, " k"]]:
     r"""Compute the law of the target's distance and the competitors' chances at each distance.
 

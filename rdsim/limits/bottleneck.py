@@ -16,6 +16,9 @@ from rdsim.information import binary_capacity, inverse_binary_capacity
 _LINEAR: Final = 1e-200
 """Below so many bits 1 - h((1-t)/2) is t^2 / (2 ln 2) to far beyond float64."""
 
+_ROUNDING: Final = 1e-15
+"""Relative room above I(X;Y) in which a relevance is taken for I(X;Y), rounded."""
+
 
 def bottleneck_dsbs(rate: Any, crossover: Any) -> Float[Array, "..."]:
     r"""Compute IB(R) of the doubly symmetric binary source with crossover p.
@@ -117,4 +120,4 @@ def _bottleneck_dsbs_rate(
     linear = jnp.minimum(relevance / divisor**2, 1.0)
     below = (relevance < everything) | (relevance == 0)
     reached = jnp.where(inside, value, jnp.where(below, linear, 1.0))
-    return jnp.where(relevance > everything, jnp.inf, reached)
+    return jnp.where(relevance > everything * (1 + _ROUNDING), jnp.inf, reached)

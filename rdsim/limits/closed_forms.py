@@ -106,7 +106,7 @@ def erasure(pmf: Any, distortion: Any) -> Float[Array, "..."]:
     = H(Y) + \sum_y m_y \log_2 \frac{m_y}{D}, \quad m_y = \min(p_y, \theta), \ \sum_y m_y = D.$$
 
     Letters are erased from the top: what is erased is made as uncertain as it can be. For a uniform
-    source this is $(1 - D) H(Y)$; for any other it lies strictly below that line inside (0, 1).
+    source this is $(1 - D) H(Y)$; where masses differ it lies strictly below that line on (0, 1).
 
     Args:
         pmf: p(y), shape (|Y|,), summing to one.

@@ -14,6 +14,7 @@ row is divided by its largest entry. Then $Z_y \ge p_y$ at the optimum ($c_u \le
 best letter), and nothing that matters can underflow, however large the slope.
 """
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import jax
@@ -179,8 +180,10 @@ def column_generation(
         best = jnp.arange(block)[None] == jnp.argmax(table, axis=1)[:, None]
         return (best & (table > threshold)).reshape(-1)[:letters]
 
-    def solve_on(size: int):
-        def solve(working: Array, q_previous: Array, mixing: Array, target: Array):
+    def solve_on(size: int) -> Callable[..., tuple[Array, Array, Array]]:
+        def solve(
+            working: Array, q_previous: Array, mixing: Array, target: Array
+        ) -> tuple[Array, Array, Array]:
             index = jnp.nonzero(working, size=size, fill_value=letters)[0]
             columns = jnp.take(excess, index, axis=1, mode="fill", fill_value=jnp.inf)
             shift = jnp.min(columns, axis=1)

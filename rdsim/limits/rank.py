@@ -219,10 +219,10 @@ def _rank_bounds(
             upper = jnp.maximum(rate, 0.0) + error
             free, useless = target <= 0, target >= mean_of_zero
             floor, ceiling = rate_of_zero, jnp.zeros(())
-        pick = partial(jnp.where, free, floor)
         return (
-            pick(jnp.where(useless, ceiling, lower)),
-            pick(jnp.where(useless, ceiling, upper)),
+            jnp.where(free, floor, jnp.where(useless, ceiling, lower)),
+            jnp.where(free, floor, jnp.where(useless, ceiling, upper)),
         )
 
-    return jax.lax.map(one, (targets, log2_sizes))
+    lower, upper = jax.lax.map(one, (targets, log2_sizes))
+    return lower, upper

@@ -1,5 +1,7 @@
-"""Monte Carlo with numbered trials: trial t draws from fold_in(key, t), so a result depends on the
-key and the setting alone, and every mean carries a confidence interval.
+"""Monte Carlo with numbered trials, every mean with its confidence interval.
+
+Trial t draws from fold_in(key, t), so a result depends on the key and the setting alone, not on
+batches or on where a run was continued.
 """
 
 from rdsim.simulation.dsbs import SimulatedRanks, simulate_dsbs

@@ -56,15 +56,15 @@ class SimulatedRanks:
 
 
 def simulate_dsbs(
-    key: Key[Array, ""],
+    key: Any,
     n: Any,
     rate: Any,
     log2_size: Any,
     crossover: Any,
     *,
-    trials: int,
-    first_trial: int = 0,
-    batch_size: int = 64,
+    trials: Any,
+    first_trial: Any = 0,
+    batch_size: Any = 64,
 ) -> SimulatedRanks:
     r"""Simulate random codes on the DSBS, a fresh database and fresh codebooks in every trial.
 

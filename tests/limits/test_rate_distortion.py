@@ -180,7 +180,7 @@ def test_C6_straight_pieces_are_time_shared():
     curved = np.asarray(closed_forms.bernoulli_hamming(0.5, D))
     assert np.all(limit.value <= curved + 1e-9)
     on_the_line = limits.rate_at([0.5, 0.5], [[0.0, 1.0, 0.3], [1.0, 0.0, 0.3]], [0.15, 0.2, 0.25])
-    left, middle, right = on_the_line.value
+    left, middle, right = np.asarray(on_the_line.value)
     assert middle == pytest.approx((left + right) / 2, abs=2e-9)
     assert left < closed_forms.bernoulli_hamming(0.5, 0.15)
 
