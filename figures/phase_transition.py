@@ -34,28 +34,28 @@ def draw(dataset: xarray.Dataset) -> Figure:
     long.legend(loc="upper left", handlelength=3)
     for index, n in enumerate(dataset.simulated_length.values):
         row = dataset.sel(simulated_length=n)
+        density = row.log2_size / float(n)
         look = {"color": _style.COLORS[index], "label": f"n = {n}"}
-        short.plot(
-            row.log2_size, row.simulated_exact, color=look["color"], linestyle=_style.LINES[index]
-        )
+        short.plot(density, row.simulated_exact, color=look["color"], linestyle=_style.LINES[index])
         below, above = (
             row.simulated_mean - row.simulated_lower,
             row.simulated_upper - row.simulated_mean,
         )
         spread = np.stack([below, above])
         short.errorbar(
-            row.log2_size,
+            density,
             row.simulated_mean,
             yerr=spread,
             fmt=_style.MARKERS[index],
             capsize=2,
             **look,
         )
+    short.axvline(limit, color="black", linewidth=1.0, linestyle=(0, (1, 1)))
     short.set(
-        xlabel="database size log₂ M [bits]",
+        xlabel="identification rate (log₂ M)/n [bits per letter]",
         ylabel="error probability",
         ylim=(0, 1),
         title="Lines exact, points simulated",
     )
-    short.legend(loc="upper left")
+    short.legend(loc="lower right")
     return figure

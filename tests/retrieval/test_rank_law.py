@@ -114,6 +114,18 @@ def test_C1_agrees_with_simulated_databases_with_ties(loss):
         assert ranks.estimate(loss, confidence=1 - 1e-7).covers(exact)
 
 
+@given(strategies.joint_pmfs((3, 4)), strategies.scores((3, 4)), st.sampled_from(list(RHO)))
+def test_C1_scored_loss_equals_loops_over_letters_and_ranks(joint, scores, loss):
+    M, competitor = 10, joint.sum(axis=0)
+    expected = 0.0
+    for (x, u), mass in np.ndenumerate(joint):
+        a = sum(competitor[v] for v in range(4) if scores[x, v] > scores[x, u])
+        e = sum(competitor[v] for v in range(4) if scores[x, v] == scores[x, u])
+        expected += mass * _explicit(a, e, M, loss) if mass > 0 else 0.0
+    found = float(retrieval.scored_loss(joint, np.log2(M), loss, scores=scores))
+    assert found == pytest.approx(expected, rel=1e-8, abs=1e-12)
+
+
 @given(
     strategies.joint_pmfs((3, 4)),
     strategies.channels((4, 3)),
