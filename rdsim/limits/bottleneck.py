@@ -82,14 +82,15 @@ def bottleneck_dsbs_rate(relevance: Any, crossover: Any) -> Float[Array, "..."]:
     return _bottleneck_dsbs_rate(*_broadcast("relevance", relevance, crossover))
 
 
-def _broadcast(name: str, value: Array, crossover: Array) -> list[Array]:
+def _broadcast(name: str, value: Array, crossover: Array) -> tuple[Array, Array]:
     try:
-        return jnp.broadcast_arrays(value, crossover)
+        value, crossover = jnp.broadcast_arrays(value, crossover)
     except ValueError as error:
         raise ValueError(
             f"{name} and crossover must broadcast together, got shapes "
             f"{value.shape} and {crossover.shape}"
         ) from error
+    return value, crossover
 
 
 @jax.jit

@@ -26,7 +26,7 @@ _MAX_ROUNDS: Final = 60
 _BOUNDARY: Final = 0.995  # how far towards the boundary one step may go
 _RIDGE: Final = 1e-14  # relative; keeps duplicate columns factorisable, moves no solution
 _BLOCKS: Final = 64  # at most one letter of each block of neighbours enters in one round
-_WORKING_SIZES: Final = (32, 64, 96, 128, 192, 256, 384, 512)
+_WORKING_SIZES: Final = (32, 64, 96, 112, 128, 160, 192, 256, 384, 512)
 _UNCOVERED_LOG2: Final = 200.0  # pricing weight of a row that the working columns do not reach
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from rdsim import validation
+from rdsim.codes.dsbs import codebook_size
 from rdsim.retrieval.loss import Loss, log_database_size, parse_loss
 from rdsim.simulation.intervals import Estimate, clopper_pearson, empirical_bernstein
 
@@ -98,7 +99,7 @@ def simulate_dsbs(
     sizes = np.asarray(validation.log2_size(log2_size))
     flips = np.asarray(validation.interval("crossover", crossover, low=0.0, high=0.5))
     lengths, rates, sizes, flips = np.broadcast_arrays(lengths, rates, sizes, flips)
-    words = np.floor(np.exp2(np.minimum(lengths * rates, 50.0)) * (1 + 1e-12))
+    words = np.round(np.exp2(np.asarray(codebook_size(lengths, jnp.asarray(rates)))))
     items = np.round(np.exp(np.asarray(log_database_size(jnp.asarray(sizes)))))
     packed = -(-int(lengths.max()) // _WORD)
     if items.max() * words.max() * packed > _MAX_WORDS_A_TRIAL:

@@ -79,9 +79,9 @@ def test_C6_shapes_and_transformations(rate, maximal):
     assert value.shape == D.shape
     assert value.dtype == jnp.float64
     one_by_one = [[float(rate(entry)) for entry in row] for row in D]
-    np.testing.assert_allclose(value, one_by_one, rtol=1e-13)
-    np.testing.assert_allclose(jax.jit(rate)(jnp.asarray(D)), value, rtol=1e-13)
-    np.testing.assert_allclose(jax.vmap(rate)(jnp.asarray(D)), value, rtol=1e-13)
+    np.testing.assert_allclose(value, one_by_one, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(jax.jit(rate)(jnp.asarray(D)), value, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(jax.vmap(rate)(jnp.asarray(D)), value, rtol=1e-13, atol=1e-15)
 
 
 @forms
