@@ -4,7 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
+import reference
 import scipy.optimize
+import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -137,3 +139,17 @@ def test_C2_ends():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@given(strategies.pmfs(5), st.sampled_from(list(RHO)), st.floats(0.05, 20.0))
+def test_C4_cyclic_rankings_never_beat_the_converse_and_gibbs_ones_attain_it(pmf, loss, slope):
+    """Store U = J - r mod M with r of law q and rank the items from U on: the target has rank r."""
+    rho = RHO[loss](np.arange(1.0, 6))
+    gibbs = np.exp(-slope * rho) / np.exp(-slope * rho).sum()
+    for q in (pmf, gibbs):
+        joint = np.array([[q[(j - u) % 5] / 5 for u in range(5)] for j in range(5)])
+        information = reference.mutual_information_by_sums(joint)
+        needed = limits.rank_rate(min(float(q @ rho), 1.0), np.log2(5), loss)
+        assert needed.lower <= information + 1e-12
+    assert needed.upper >= information - 1e-12
+    assert needed.gap <= 1e-9
