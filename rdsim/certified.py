@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -36,8 +37,9 @@ class Certified(NDArrayOperatorsMixin):
 
     @property
     def gap(self) -> Float[Array, "..."]:
-        """Certified upper minus lower bound."""
-        return self.upper - self.lower
+        """Certified upper minus lower bound; zero where both are infinite."""
+        equal = self.upper == self.lower
+        return jnp.where(equal, 0.0, jnp.where(equal, 0.0, self.upper) - self.lower)
 
     @property
     def converged(self) -> Bool[Array, "..."]:

@@ -26,6 +26,17 @@ def test_gap_and_converged():
     assert certified(gap=0.05).converged.all()
 
 
+def test_an_infinite_limit_has_no_gap():
+    limit = rdsim.Certified(
+        value=jnp.array([jnp.inf, jnp.inf]),
+        lower=jnp.array([jnp.inf, 1.0]),
+        upper=jnp.array([jnp.inf, jnp.inf]),
+        tolerance=jnp.array(1e-9),
+    )
+    np.testing.assert_array_equal(limit.gap, [0.0, np.inf])
+    np.testing.assert_array_equal(limit.converged, [True, False])
+
+
 def test_arithmetic_uses_the_value():
     limit = certified()
     value = np.array([1.0, 2.0])

@@ -1,9 +1,40 @@
-"""Joint laws P(X,Y) of a query letter X and a database letter Y.
+"""Joint laws P(X,Y) of a query X and a database item Y.
 
-A source knows its joint table and its marginals, and draws samples from an explicit key. Every
-other room takes its probabilities from here.
+A source knows its law, its entropies and its mutual information (exact, or between proved bounds),
+draws samples from an explicit key, and cuts itself into cells with a stated error. Every other room
+takes its probabilities from here.
 """
 
-from rdsim.sources.discrete import DiscreteSource, discrete, dsbs
+from rdsim.sources.discrete import (
+    DiscreteSource,
+    binary_erasure_pair,
+    discrete,
+    dsbs,
+    symmetric,
+)
+from rdsim.sources.discretisation import Discretisation, DiscretisedItem
+from rdsim.sources.gaussian import GaussianSource, gaussian, vector_gaussian
+from rdsim.sources.mixture import GaussianMixtureSource, gaussian_mixture
+from rdsim.sources.multimodal import MultimodalSource, gaussian_multimodal, multimodal
+from rdsim.sources.prior import TargetPrior, target_prior, zipf_prior
 
-__all__ = ["DiscreteSource", "discrete", "dsbs"]
+__all__ = [
+    "DiscreteSource",
+    "Discretisation",
+    "DiscretisedItem",
+    "GaussianMixtureSource",
+    "GaussianSource",
+    "MultimodalSource",
+    "TargetPrior",
+    "binary_erasure_pair",
+    "discrete",
+    "dsbs",
+    "gaussian",
+    "gaussian_mixture",
+    "gaussian_multimodal",
+    "multimodal",
+    "symmetric",
+    "target_prior",
+    "vector_gaussian",
+    "zipf_prior",
+]

@@ -1,4 +1,4 @@
-"""Discrete joint sources: any table P(X,Y), and the doubly symmetric binary source."""
+"""Discrete joint sources: any table P(X,Y), and the standard pairs of binary and M-ary letters."""
 
 import dataclasses
 from typing import Any
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from rdsim import validation
+from rdsim import information, validation
 
 
 @jax.tree_util.register_dataclass
@@ -37,6 +37,24 @@ class DiscreteSource:
         """Marginal of the database letter, shape (|Y|,)."""
         return self.joint.sum(axis=-2)
 
+    @property
+    def entropy_x(self) -> Float[Array, ""]:
+        """H(X) of the query letter in bits."""
+        validation.require_float64("entropy_x")
+        return _marginal_entropy(self.joint, axis=-1)
+
+    @property
+    def entropy_y(self) -> Float[Array, ""]:
+        """H(Y) of the database letter in bits."""
+        validation.require_float64("entropy_y")
+        return _marginal_entropy(self.joint, axis=-2)
+
+    @property
+    def mutual_information(self) -> Float[Array, ""]:
+        """I(X;Y) in bits, exact up to the rounding of the sum (1e-15 of it or so, either sign)."""
+        validation.require_float64("mutual_information")
+        return _mutual_information(self.joint)
+
     def sample(
         self, key: Key[Array, ""], shape: tuple[int, ...] = ()
     ) -> tuple[Int[Array, "..."], Int[Array, "..."]]:
@@ -54,21 +72,49 @@ class DiscreteSource:
 
         """
         validation.prng_key("key", key)
-        return _sample(key, self.joint, tuple(shape))
+        cell = draw_letters(key, self.joint.ravel(), tuple(shape))
+        return cell // self.joint.shape[1], cell % self.joint.shape[1]
+
+
+_mutual_information = jax.jit(information.mutual_information)
+
+
+@jax.jit(static_argnames="axis")
+def _marginal_entropy(joint: Float[Array, "x y"], axis: int) -> Float[Array, ""]:
+    return information.entropy(joint.sum(axis=axis))
 
 
 @jax.jit(static_argnames="shape")
-def _sample(
-    key: Key[Array, ""], joint: Float[Array, "x y"], shape: tuple[int, ...]
-) -> tuple[Int[Array, "..."], Int[Array, "..."]]:
-    """Inverse-transform sampling on the flattened table; letters without mass are never drawn."""
-    cumulative = jnp.cumsum(joint.ravel())
-    point = jax.random.uniform(key, shape, joint.dtype) * cumulative[-1]
-    cell = jnp.searchsorted(cumulative, point, side="right")
-    # Rounding can put a point on the very end of the table: the last cell with mass is meant.
-    last = joint.size - 1 - jnp.argmax(joint.ravel()[::-1] > 0)
-    cell = jnp.minimum(cell, last).astype(jnp.int32)
-    return cell // joint.shape[1], cell % joint.shape[1]
+def draw_letters(
+    key: Key[Array, ""], pmf: Float[Array, " y"], shape: tuple[int, ...]
+) -> Int[Array, "..."]:
+    """Draw letters of a pmf by inverting its cumulative sum; one without mass is never drawn.
+
+    The point inverted lies on a grid of 2^-52, which is what a probability is resolved to.
+    """
+    cumulative, last = _cumulative(pmf)
+    point = jax.random.uniform(key, shape, pmf.dtype) * cumulative[-1]
+    letter = jnp.searchsorted(cumulative, point, side="right")
+    # Rounding can put a point on the very end of the table: the last letter with mass is meant.
+    return jnp.minimum(letter, last).astype(jnp.int32)
+
+
+@jax.jit
+def draw_outputs(
+    key: Key[Array, ""], channel: Float[Array, "y x"], inputs: Int[Array, "..."]
+) -> Int[Array, "..."]:
+    """One output of the channel P(x|y) for every input y; an output without mass is never drawn."""
+    cumulative, last = jax.vmap(_cumulative)(channel)
+    cumulative = cumulative[inputs]
+    point = jax.random.uniform(key, inputs.shape, channel.dtype) * cumulative[..., -1]
+    output = jnp.sum(cumulative <= point[..., None], axis=-1)
+    return jnp.minimum(output, last[inputs]).astype(jnp.int32)
+
+
+def _cumulative(pmf: Float[Array, " y"]) -> tuple[Float[Array, " y"], Int[Array, ""]]:
+    """Cumulative sum, flat over letters without mass whatever the order of summation, and the last."""
+    summed = jax.lax.cummax(jnp.where(pmf > 0, jnp.cumsum(pmf), 0.0))
+    return summed, pmf.size - 1 - jnp.argmax(pmf[::-1] > 0)
 
 
 def discrete(joint: Any) -> DiscreteSource:
@@ -105,3 +151,48 @@ def dsbs(crossover: Any) -> DiscreteSource:
     """
     p = validation.interval("crossover", crossover, low=0.0, high=1.0, ndim=0)
     return DiscreteSource(joint=0.5 * jnp.stack([jnp.stack([1 - p, p]), jnp.stack([p, 1 - p])]))
+
+
+def symmetric(letters: Any, crossover: Any) -> DiscreteSource:
+    r"""The M-ary symmetric source: Y uniform on M letters, X another letter with probability p.
+
+    $$P(x,y) = \tfrac{1-p}{M} \text{ if } x = y, \quad \tfrac{p}{M(M-1)} \text{ if } x \ne y.$$
+
+    Its mutual information is $\log_2 M - h(p) - p \log_2 (M-1)$; M = 2 is the DSBS.
+
+    Args:
+        letters: M >= 2, an integer.
+        crossover: p in [0, 1], a scalar.
+
+    Returns:
+        The source, |X| = |Y| = M.
+
+    Raises:
+        TypeError: if the number of letters is not an integer.
+        ValueError: if it is below two, or the crossover lies outside [0, 1] or is not a scalar.
+
+    """
+    size = validation.integer("letters", letters, low=2)
+    p = validation.interval("crossover", crossover, low=0.0, high=1.0, ndim=0)
+    joint = jnp.where(jnp.eye(size, dtype=bool), (1 - p) / size, p / (size * (size - 1)))
+    return DiscreteSource(joint=joint)
+
+
+def binary_erasure_pair(erasure: Any) -> DiscreteSource:
+    r"""The binary erasure pair: Y a fair coin, X = Y, or 2 (erased) with probability e.
+
+    Its mutual information is $1 - e$ bits.
+
+    Args:
+        erasure: e in [0, 1], a scalar.
+
+    Returns:
+        The source, |X| = 3 and |Y| = 2.
+
+    Raises:
+        ValueError: if the erasure lies outside [0, 1] or is not a scalar.
+
+    """
+    e = validation.interval("erasure", erasure, low=0.0, high=1.0, ndim=0)
+    seen = 0.5 * (1 - e) * jnp.eye(2)
+    return DiscreteSource(joint=jnp.concatenate([seen, jnp.full((1, 2), 0.5 * e)]))

@@ -2,11 +2,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
 import strategies
 from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from rdsim import sources
+from rdsim.sources.discrete import draw_letters, draw_outputs
 
 TABLE = np.array([[0.2, 0.0, 0.1, 0.05], [0.0, 0.3, 0.0, 0.05], [0.1, 0.0, 0.2, 0.0]])
 
@@ -25,6 +28,73 @@ def test_dsbs_has_uniform_marginals_and_the_crossover(p):
     np.testing.assert_allclose(source.px, [0.5, 0.5], rtol=1e-15)
     np.testing.assert_allclose(source.py, [0.5, 0.5], rtol=1e-15)
     np.testing.assert_allclose(source.joint[0, 1] + source.joint[1, 0], p, rtol=1e-15, atol=1e-300)
+
+
+@given(strategies.joint_pmfs())
+def test_entropies_and_information_are_those_of_the_table(joint):
+    source = sources.discrete(joint)
+    H_x, H_y, information = source.entropy_x, source.entropy_y, source.mutual_information
+    np.testing.assert_allclose(H_x, reference.entropy(joint.sum(axis=1)), atol=1e-14)
+    np.testing.assert_allclose(H_y, reference.entropy(joint.sum(axis=0)), atol=1e-14)
+    np.testing.assert_allclose(information, reference.mutual_information_by_sums(joint), atol=1e-14)
+    assert -1e-14 <= information <= min(H_x, H_y) + 1e-14
+
+
+def h(p):
+    return reference.entropy([p, 1 - p])
+
+
+@given(strategies.probabilities())
+def test_the_erasure_pair_keeps_what_is_not_erased(e):
+    source = sources.binary_erasure_pair(e)
+    assert source.joint.shape == (3, 2)
+    np.testing.assert_allclose(source.joint[:, 0], [0.5 * (1 - e), 0.0, 0.5 * e], atol=1e-16)
+    np.testing.assert_allclose(source.joint[:, 1], [0.0, 0.5 * (1 - e), 0.5 * e], atol=1e-16)
+    np.testing.assert_allclose(source.mutual_information, 1 - e, rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(source.entropy_x, 1 - e + h(e), rtol=1e-14, atol=1e-15)
+
+
+@given(st.sampled_from((2, 3, 7)), strategies.probabilities())
+def test_the_symmetric_source_has_its_closed_form(letters, p):
+    source = sources.symmetric(letters, p)
+    np.testing.assert_allclose(source.px, 1 / letters, rtol=1e-14)
+    np.testing.assert_allclose(source.py, 1 / letters, rtol=1e-14)
+    np.testing.assert_allclose(np.trace(source.joint), 1 - p, rtol=1e-14, atol=1e-300)
+    off = np.asarray(source.joint)[~np.eye(letters, dtype=bool)]
+    np.testing.assert_allclose(off, p / (letters * (letters - 1)), rtol=1e-15, atol=1e-300)
+    expected = np.log2(letters) - h(p) - p * np.log2(letters - 1)
+    np.testing.assert_allclose(source.mutual_information, expected, atol=2e-14)
+    if letters == 2:
+        np.testing.assert_allclose(source.joint, sources.dsbs(p).joint, rtol=1e-15, atol=1e-300)
+
+
+def test_entropies_pass_through_transformations():
+    stacked = jax.vmap(sources.dsbs)(jnp.array([0.1, 0.2, 0.3]))
+    mapped = jax.jit(jax.vmap(lambda s: s.mutual_information))(stacked)
+    np.testing.assert_allclose(mapped, [1 - h(p) for p in (0.1, 0.2, 0.3)], rtol=1e-14)
+    with jax.enable_x64(False), pytest.raises(RuntimeError, match="needs float64"):
+        _ = sources.dsbs(0.1).mutual_information
+
+
+@given(strategies.pmfs(5))
+def test_letters_without_mass_are_never_drawn(pmf):
+    drawn = np.asarray(draw_letters(jax.random.key(4), jnp.asarray(pmf), (500,)))
+    assert (pmf[drawn] > 0).all()
+
+
+def test_channel_outputs_follow_the_rows_of_the_channel():
+    # Chi-square over the 7 cells with mass, false alarm 1e-7; the key is fixed.
+    channel = np.array([[0.5, 0.0, 0.25, 0.25], [0.0, 1.0, 0.0, 0.0], [0.1, 0.6, 0.3, 0.0]])
+    trials = 100_000
+    inputs = jnp.repeat(jnp.arange(3), trials)
+    outputs = draw_outputs(jax.random.key(6), jnp.asarray(channel), inputs)
+    counts = np.zeros(channel.shape)
+    np.add.at(counts, (np.asarray(inputs), np.asarray(outputs)), 1)
+    used = channel > 0
+    assert (counts[~used] == 0).all()
+    expected = trials * channel[used]
+    statistic = np.sum((counts[used] - expected) ** 2 / expected)
+    assert statistic < stats.chi2.isf(1e-7, used.sum() - 3)
 
 
 def test_samples_follow_the_table():
@@ -113,6 +183,26 @@ def test_discrete_rejects_what_is_no_table(joint, error, message):
 def test_dsbs_rejects_what_is_no_crossover(crossover, message):
     with pytest.raises(ValueError, match=message):
         sources.dsbs(crossover)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: sources.symmetric(1, 0.1), ValueError, "letters must be at least 2, got 1"),
+        (lambda: sources.symmetric(2.0, 0.1), TypeError, "letters must be an integer, got 2.0"),
+        (lambda: sources.symmetric(3, 1.1), ValueError, r"crossover must lie in \[0, 1\], got 1.1"),
+        (lambda: sources.symmetric(3, [0.1]), ValueError, "crossover must have 0 dimensions"),
+        (
+            lambda: sources.binary_erasure_pair(-0.1),
+            ValueError,
+            r"erasure must lie in \[0, 1\], got -0.1",
+        ),
+        (lambda: sources.binary_erasure_pair([0.1]), ValueError, "erasure must have 0 dimensions"),
+    ],
+)
+def test_the_standard_pairs_reject_bad_arguments(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
 
 
 def test_sampling_rejects_what_is_no_key():

@@ -1,0 +1,104 @@
+"""The law of the target: which of the M database items a query is about."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from rdsim import information, validation
+from rdsim.sources.discrete import draw_letters
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TargetPrior:
+    """A law of the target J on {0..M-1}.
+
+    Attributes:
+        pmf: P(J = j), shape (M,), summing to one.
+
+    """
+
+    # JAX rebuilds a tree with other leaves (batched arrays, shapes, axes): no checks in __init__.
+    __no_type_check__ = True
+
+    pmf: Float[Array, " m"]
+
+    @property
+    def entropy(self) -> Float[Array, ""]:
+        """H(J) in bits."""
+        validation.require_float64("entropy")
+        return _entropy(self.pmf)
+
+    def sample(self, key: Key[Array, ""], shape: tuple[int, ...] = ()) -> Int[Array, "..."]:
+        """Independent targets, an int32 array of the given shape.
+
+        Args:
+            key: PRNG key; the targets depend on it and on the shape alone.
+            shape: shape of the result.
+
+        Returns:
+            Items in {0..M-1}. Probabilities are resolved to 2^-52.
+
+        Raises:
+            TypeError: if the key is not a typed key.
+
+        """
+        validation.prng_key("key", key)
+        return draw_letters(key, self.pmf, tuple(shape))
+
+
+_entropy = jax.jit(information.entropy)
+
+
+def target_prior(pmf: Any) -> TargetPrior:
+    """The law of the target from its table.
+
+    Args:
+        pmf: P(J = j), shape (M,), non-negative, summing to one.
+
+    Returns:
+        The prior. The table is rescaled so that it sums to one to the last digit.
+
+    Raises:
+        ValueError: if the table is not one-dimensional, has a negative or NaN entry, or does not
+            sum to one within 1e-9; the message names the entry.
+
+    """
+    return TargetPrior(pmf=validation.pmf("pmf", pmf))
+
+
+def zipf_prior(items: Any, exponent: Any) -> TargetPrior:
+    r"""Zipf's law: the j-th most wanted item has probability proportional to $j^{-a}$.
+
+    $$p_j = \frac{(j+1)^{-a}}{\sum_{i=1}^{M} i^{-a}}, \quad j = 0..M-1.$$
+
+    Args:
+        items: M >= 1, an integer; 10^6 is no burden.
+        exponent: a >= 0, finite, a scalar; 0 is the uniform law.
+
+    Returns:
+        The prior. Where $(j+1)^{-a}$ underflows the mass is zero.
+
+    Raises:
+        TypeError: if the number of items is not an integer.
+        ValueError: if it is below one, or the exponent is negative, infinite or not a scalar.
+
+    Reference:
+        Zipf (1949), "Human behavior and the principle of least effort".
+
+    """
+    size = validation.integer("items", items, low=1)
+    power = validation.interval(
+        "exponent", exponent, low=0.0, high=math.inf, open_high=True, ndim=0
+    )
+    return TargetPrior(pmf=_zipf(power, size))
+
+
+@jax.jit(static_argnames="items")
+def _zipf(exponent: Float[Array, ""], items: int) -> Float[Array, " m"]:
+    weight = jnp.exp(-exponent * jnp.log(jnp.arange(1, items + 1)))
+    return weight / weight.sum()
