@@ -1,0 +1,175 @@
+r"""What a rate split without regard to the modalities costs, for Gaussian modalities (C20).
+
+K independent Gaussian modalities of variances $\sigma_k^2$ share R bits, and their squared errors add
+up. The best split is reverse water-filling: one slope, hence one distortion level, for all. Two
+rules that do not look:
+
+- "equal_rate": R/K bits each, $D_k = \sigma_k^2 2^{-2R/K}$. The same is one temperature on modalities
+  normalised to unit variance, as cosine similarities are: every $D_k/\sigma_k^2$ is the same.
+- "equal_noise": one quantiser noise $\nu$ for all, $R_k = \frac12 \log_2(1 + \sigma_k^2/\nu)$, one
+  temperature on the raw scale without water-filling's cut: weak modalities are never dropped.
+
+The penalty is R less the rate at which the best split has the same total distortion. Equal rates
+have $D = \mathrm{AM}\, K 2^{-2R/K}$, and the Shannon lower bound on the best split's rate,
+$\frac K2 \log_2(\mathrm{GM}\, K/D)$, is met while every modality is active, so
+
+$$\text{penalty} \le \tfrac K2 \log_2 \frac{\mathrm{AM}(\sigma^2)}{\mathrm{GM}(\sigma^2)},$$
+
+with equality once $R \ge \frac K2 \log_2(\mathrm{AM}/\min_k \sigma_k^2)$. It is also at most
+$(1 - 1/K) R$, whatever the variances: no modality gets more than r bits of r, so that equal rates
+of r each, K r bits, are at least as good as the best split of r. So at a given total rate the
+penalty saturates, and grows with the gap only as long as R grows with it.
+For K = 2 and an entropy gap of $\Delta$ bits the first is $\log_2\cosh(\Delta \ln 2)$: quadratic,
+$\frac{\ln 2}{2} \Delta^2$, for small gaps, and $\Delta - 1$ for large ones.
+"""
+
+import math
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rdsim import validation
+from rdsim.information import LN2
+from rdsim.limits.closed_forms import vector_gaussian
+
+SPLITS: Final = ("equal_rate", "equal_noise")
+_HALVINGS: Final = 100  # of the logarithm of the noise; sixty leave its last digit
+
+
+def allocation_penalty(
+    variances: Any, total_rate: Any, *, split: str = "equal_rate"
+) -> Float[Array, "..."]:
+    r"""Compute the bits that a split without regard to the modalities wastes (C20).
+
+    $$R - R_{\mathrm{opt}}(D_{\mathrm{split}}(R)), \qquad
+      R_{\mathrm{opt}}(D) = \sum_k \tfrac12 \log_2^+ \frac{\sigma_k^2}{\theta}, \quad
+      D = \sum_k \min(\sigma_k^2, \theta).$$
+
+    Args:
+        variances: sigma_k^2 > 0, finite, shape (K,).
+        total_rate: R >= 0, finite, bits over all modalities, any shape.
+        split: "equal_rate" or "equal_noise", see the module.
+
+    Returns:
+        Bits, shape of the total rate; the best split reaches the same total distortion with so
+        many bits fewer.
+
+    Raises:
+        ValueError: if a variance is not positive and finite, there is none, a rate is negative or
+            infinite, or the split is unknown.
+        RuntimeError: if float64 is off.
+
+    References:
+        Cover and Thomas (2006), Theorem 10.3.3, for reverse water-filling; Gersho and Gray (1992),
+        Vector Quantization and Signal Compression, section 8.3, for the high rates.
+
+    """
+    validation.require_float64("allocation_penalty")
+    variance = _variances(variances)
+    rate = validation.interval("total_rate", total_rate, low=0.0, high=math.inf, open_high=True)
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
+    distortion = _equal_rate if split == "equal_rate" else _equal_noise
+    return jnp.maximum(rate - vector_gaussian(variance, distortion(variance, rate)), 0.0)
+
+
+def allocation_penalty_high_rate(variances: Any) -> Float[Array, ""]:
+    r"""Compute what equal rates waste at high rates, the most they ever waste (C20).
+
+    $$\tfrac K2 \log_2 \frac{\mathrm{AM}(\sigma^2)}{\mathrm{GM}(\sigma^2)}
+      = K \ln 2 \operatorname{Var}(h_k) + O(|h - \bar h|^3), \quad
+      h_k = \tfrac12 \log_2 \sigma_k^2 + \text{const},$$
+
+    the variance being the mean square deviation from the mean entropy. For K = 2 modalities whose
+    entropies differ by Delta bits it is log2 cosh(Delta ln 2).
+
+    Args:
+        variances: sigma_k^2 > 0, finite, shape (K,).
+
+    Returns:
+        Bits over all modalities.
+
+    Raises:
+        ValueError: if a variance is not positive and finite, or there is none.
+        RuntimeError: if float64 is off.
+
+    """
+    validation.require_float64("allocation_penalty_high_rate")
+    return _high_rate(_variances(variances))
+
+
+def entropy_gap(variances: Any) -> Float[Array, ""]:
+    r"""Compute $\Delta H = \frac12 \log_2 (\max_k \sigma_k^2 / \min_k \sigma_k^2)$, bits.
+
+    Args:
+        variances: sigma_k^2 > 0, finite, of Gaussian modalities, shape (K,).
+
+    Returns:
+        Largest less smallest differential entropy.
+
+    Raises:
+        ValueError: if a variance is not positive and finite, or there is none.
+        RuntimeError: if float64 is off.
+
+    """
+    validation.require_float64("entropy_gap")
+    log_variance = jnp.log2(_variances(variances))
+    return 0.5 * (log_variance.max() - log_variance.min())
+
+
+def _variances(variances: Any) -> Float[Array, " k"]:
+    array = validation.interval(
+        "variances", variances, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=1
+    )
+    if array.size == 0:
+        raise ValueError("variances must have at least one modality, got shape (0,)")
+    return array
+
+
+@jax.jit
+def _equal_rate(
+    variances: Float[Array, " k"], total_rate: Float[Array, "*grid"]
+) -> Float[Array, "*grid"]:
+    """Total distortion of R/K bits each."""
+    return variances.sum() * jnp.exp2(-2.0 * total_rate / variances.size)
+
+
+@jax.jit
+def _equal_noise(
+    variances: Float[Array, " k"], total_rate: Float[Array, "*grid"]
+) -> Float[Array, "*grid"]:
+    """Total distortion with one noise, found by halving its logarithm.
+
+    All bits on the strongest modality alone, or all modalities as strong, bracket the noise.
+    """
+    spent = total_rate > 0
+    x = 2.0 * LN2 * jnp.where(spent, total_rate, 1.0)
+
+    def log_noise(x: Array) -> Array:
+        """Noise that leaves x / (2 ln 2) bits of the strongest modality."""
+        return jnp.log(variances.max()) - x - jnp.log(-jnp.expm1(-x))
+
+    def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
+        middle = 0.5 * (low + high)
+        nats = jnp.sum(jnp.log1p(variances / jnp.exp(middle)[..., None]), axis=-1)
+        too_quiet = nats > x
+        return jnp.where(too_quiet, middle, low), jnp.where(too_quiet, high, middle)
+
+    start = log_noise(x), log_noise(x / variances.size)
+    _, high = jax.lax.fori_loop(0, _HALVINGS, halve, start)
+    noise = jnp.exp(high)[..., None]
+    distortion = jnp.sum(variances * (noise / (variances + noise)), axis=-1)
+    return jnp.where(spent, distortion, variances.sum())
+
+
+@jax.jit
+def _high_rate(variances: Float[Array, " k"]) -> Float[Array, ""]:
+    x = jnp.log(variances)
+    x = x - x.mean()
+    # The mean of x is zero: subtracting it keeps the digits of a small gap.
+    near = jnp.log1p(jnp.mean(jnp.expm1(jnp.minimum(x, 1.0)) - jnp.minimum(x, 1.0)))
+    far = jax.scipy.special.logsumexp(x) - math.log(x.size)
+    return 0.5 * x.size / LN2 * jnp.where(x.max() < 1.0, near, far)
