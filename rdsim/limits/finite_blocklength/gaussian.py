@@ -1,0 +1,191 @@
+r"""A Gaussian letter under squared error: spheres covered by spheres.
+
+For unit variance, with the energy $z = \|y\|^2 / n$ of the block, $n z \sim \chi^2_n$:
+
+- converse (Kostina and Verdu 2012, on the Gaussian source): M balls of radius $\sqrt{nD}$ must hold a volume
+  of probability 1 - eps, at least the ball of radius $\sqrt{n} r$, $P[z > r^2] = \epsilon$, so
+  $M \ge (r / \sqrt{D})^n$;
+- achievability (there too, here with the area of the cap in full): codewords uniform on the sphere of
+  radius $\sqrt{n(1-D)}$; a block of energy z is served by the cap around it,
+  $P(z) = \tfrac12 I_{1-c^2}\left(\tfrac{n-1}{2}, \tfrac12\right)$ for
+  $c = \frac{1 + z - 2D}{2 \sqrt{z(1-D)}} \ge 0$, and $\epsilon = E (1 - P(z))^M$. No word serves a
+  block with $\sqrt z > \sqrt{1-D} + \sqrt D$ or $\sqrt z < \sqrt{1-D} - \sqrt D$: where these are
+  likelier than eps the sphere code is infeasible, however large.
+"""
+
+import math
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import special
+
+from rdsim import validation
+from rdsim.information import LN2
+from rdsim.limits.finite_blocklength.codebook import random_coding_log2_words
+from rdsim.limits.finite_blocklength.result import FiniteBlocklength, finite_blocklength, grid
+from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
+
+MAX_BLOCK_LENGTH: Final = 5000
+_NODES: Final = 64
+_PANELS: Final = 64
+_IGNORED: Final = 1e-40  # energies of this probability are counted as failures
+_FRACTION_STEPS: Final = 2000  # sqrt(5000) steps do; a guard against an endless loop
+
+
+def gaussian_mse(
+    variance: Any, distortion: Any, excess_probability: Any, block_lengths: Any
+) -> FiniteBlocklength:
+    r"""Bound the least rate that keeps the squared error of n Gaussian letters within n D.
+
+    $$\frac1n \log_2 M \ge \frac12 \log_2 \frac{r^2}{D}, \quad P[\chi^2_n > n r^2] = \epsilon;
+      \qquad E (1 - P(\chi^2_n / n))^M = \epsilon$$
+
+    for unit variance: the first is the converse, the second the average of random sphere codes.
+
+    Args:
+        variance: sigma^2 > 0, a scalar.
+        distortion: D in (0, sigma^2), squared error a letter, a scalar.
+        excess_probability: in (0, 1), shape (...).
+        block_lengths: n, whole numbers in 1..5000, broadcast against it. For longer blocks see
+            `gaussian_mse_second_order`.
+
+    Returns:
+        Converse, achievability and approximation, bits a letter, the broadcast shape. Short sphere
+        codes are infeasible (n <= 20 at D = sigma^2/4 and eps = 0.01): achievability inf, and
+        `feasible` False; a code exists, but not of this kind.
+
+    Raises:
+        ValueError: if an argument lies outside its range.
+        RuntimeError: if float64 is off.
+
+    References:
+        Kostina and Verdu (2012), IEEE Trans. Inf. Theory 58(6), the section on the
+        Gaussian source; Sakrison (1968), "A geometric treatment of the source encoding of a Gaussian random variable".
+
+    """
+    validation.require_float64("gaussian_mse")
+    D = _check(variance, distortion)
+    n, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
+    energy = special.chdtri(np.asarray(n), np.asarray(eps)) / np.asarray(n)
+    converse = np.maximum(0.5 * np.asarray(n) * np.log2(energy / D), 0.0)
+    cases = [_sphere_cases(int(length), D) for length in np.ravel(np.asarray(n))]
+    log_weight, log_ball = (jnp.asarray(np.stack(part)) for part in zip(*cases, strict=True))
+    achievability = _sphere_codes(log_weight, log_ball, eps.ravel())
+    return finite_blocklength(_second_order(D), n, eps, converse, achievability)
+
+
+def gaussian_mse_second_order(variance: Any, distortion: Any) -> SecondOrder:
+    r"""Approximate the same rate at any block length.
+
+    $$R(D) = \tfrac12 \log_2 \frac{\sigma^2}{D}, \qquad V = \tfrac12 \log_2^2 e.$$
+
+    Args:
+        variance: sigma^2 > 0, a scalar.
+        distortion: D in (0, sigma^2), a scalar.
+
+    Returns:
+        The approximation, with methods `rate` and `excess_probability`.
+
+    Raises:
+        ValueError: if an argument lies outside its range.
+        RuntimeError: if float64 is off.
+
+    References:
+        Kostina and Verdu (2012), IEEE Trans. Inf. Theory 58(6), the section on the
+        Gaussian source.
+
+    """
+    validation.require_float64("gaussian_mse_second_order")
+    return _second_order(_check(variance, distortion))
+
+
+def _check(variance: Any, distortion: Any) -> float:
+    """Return the distortion of unit variance."""
+    variance = float(
+        validation.interval(
+            "variance", variance, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=0
+        )
+    )
+    D = validation.interval(
+        "distortion", distortion, low=0.0, high=variance, open_low=True, open_high=True, ndim=0
+    )
+    return float(D) / variance
+
+
+def _second_order(D: float) -> SecondOrder:
+    return second_order(-0.5 * math.log2(D), 0.5 / LN2**2)
+
+
+def _sphere_cases(n: int, D: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ln of the weights of the energies of a block, and ln P of a codeword's serving each.
+
+    Gauss and Legendre's rule on panels of an angle, which makes nodes dense at the ends: there the
+    cap shrinks to a point. The last case holds what no word serves.
+    """
+    inner, outer = (math.sqrt(1 - D) - math.sqrt(D)) ** 2, (math.sqrt(1 - D) + math.sqrt(D)) ** 2
+    low = max(inner, special.gammaincinv(n / 2, _IGNORED) * 2 / n)
+    high = min(outer, special.chdtri(n, _IGNORED) / n)
+    below = special.gammainc(n / 2, n * low / 2)
+    if D > 0.5 and low == inner:  # every word serves these
+        below = 0.0
+    lost = below + special.gammaincc(n / 2, n * high / 2)
+    x, w = np.polynomial.legendre.leggauss(_NODES)
+    edges = np.linspace(0.0, np.pi / 2, _PANELS + 1)
+    half = np.diff(edges)[:, None] / 2
+    angle = (edges[:-1, None] + half * (1 + x)).ravel()
+    z = low + (high - low) * np.sin(angle) ** 2
+    log_width = np.log((half * w).ravel() * (high - low) * np.sin(2 * angle))
+    a = 0.5 * n
+    log_density = a * math.log(a) + (a - 1) * np.log(z) - a * z - special.gammaln(a)
+    log_lost = math.log(max(lost, 1e-320))
+    return np.append(log_density + log_width, log_lost), np.append(_log_cap(n, z, D), -np.inf)
+
+
+@jax.jit
+def _sphere_codes(
+    log_weight: Float[Array, "b i"], log_ball: Float[Array, "b i"], eps: Float[Array, " b"]
+) -> Float[Array, " b"]:
+    """log2 M of the sphere code, one n after the other."""
+    return jax.lax.map(lambda case: random_coding_log2_words(*case), (log_weight, log_ball, eps))
+
+
+def _log_cap(n: int, z: np.ndarray, D: float) -> np.ndarray:
+    r"""$\ln P(z)$, the share of the sphere within $\sqrt{nD}$ of a block of energy z."""
+    cosine = (1 + z - 2 * D) / (2 * np.sqrt(z * (1 - D)))
+    x = np.clip((1 - cosine) * (1 + cosine), 1e-300, 1.0)
+    a, b = 0.5 * (n - 1), 0.5
+    small = x < (a + 1) / (a + b + 2)
+    log_cap = np.full(z.shape, -LN2)  # in one dimension the sphere is two points
+    log_cap[small] += _log_incomplete_beta(a, b, x[small])
+    if n > 1:
+        # The complement, a number below one: nothing is lost by leaving the logarithm.
+        log_cap[~small] += np.log1p(-special.betainc(b, a, 1 - x[~small]))
+    log_cap = np.where(cosine >= 0, log_cap, np.log1p(-np.exp(log_cap)))
+    return np.where(cosine >= 1, -np.inf, np.where(cosine <= -1, 0.0, log_cap))
+
+
+def _log_incomplete_beta(a: float, b: float, x: np.ndarray) -> np.ndarray:
+    """Ln of the regularised incomplete beta function, also where it is below the least float.
+
+    By its continued fraction (DLMF 8.17.22), for x < (a+1)/(a+b+2), where it converges in some
+    sqrt(a) steps.
+    """
+    front = a * np.log(x) + b * np.log1p(-x)
+    front -= special.gammaln(a + 1) + special.gammaln(b) - special.gammaln(a + b)
+    c, d = np.ones_like(x), 1 / (1 - (a + b) * x / (a + 1))
+    h, m = d.copy(), 1
+    while True:
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        d = 1 / (1 + even * d)
+        c = 1 + even / c
+        h *= d * c
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        d = 1 / (1 + odd * d)
+        c = 1 + odd / c
+        h *= d * c
+        m += 1
+        if np.all(np.abs(d * c - 1) < 1e-15) or m > _FRACTION_STEPS:
+            return front + np.log(h)

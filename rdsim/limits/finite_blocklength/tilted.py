@@ -1,0 +1,176 @@
+r"""The d-tilted information of a discrete source: what each letter costs at distortion D.
+
+$$j(y, D) = -\log_2 \sum_u q^*_u 2^{s (D - d(y,u))}, \qquad
+  E\,j(Y, D) = R(D), \quad V(D) = \mathrm{Var}\, j(Y, D),$$
+
+with $q^*$ the optimal output marginal and $s = -R'(D)$. It is also R(D) plus the derivative of R
+along $p_y$.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+
+from rdsim import validation
+from rdsim.information import LN2
+from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
+from rdsim.limits.rate_distortion import rate_distortion
+
+_TOLERANCE: Final = 1e-11
+_NARROW: Final = 1e-7
+"""Relative width of the final bracket of the slope; the mixture's error is its square."""
+_SHRINK: Final = 0.02
+_SEARCH_STEPS: Final = 200
+
+
+class Tilted(NamedTuple):
+    """A source at one distortion; letters without mass are kept, with tilted information 0."""
+
+    p: Float[Array, " y"]
+    d: Float[Array, "y u"]
+    distortion: float
+    information: Float[Array, " y"]
+    slope: float
+    output_marginal: Float[Array, " u"]
+
+    def second_order(self) -> SecondOrder:
+        """R(D) and V(D)."""
+        rate = jnp.sum(self.p * self.information)
+        return second_order(rate, jnp.sum(self.p * (self.information - rate) ** 2))
+
+
+def d_tilted_information(p: Any, d: Any, distortion: Any) -> Float[Array, " y"]:
+    r"""Compute the d-tilted information of every source letter.
+
+    $$j(y, D) = -\log_2 \sum_u q^*_u 2^{s (D - d(y,u))}, \qquad \sum_y p_y\, j(y,D) = R(D).$$
+
+    Args:
+        p: source pmf, shape (|Y|,).
+        d: distortions, shape (|Y|, |U|), each >= 0; inf forbids a pair.
+        distortion: D strictly between D_min and D_max, a scalar.
+
+    Returns:
+        Bits, shape (|Y|,); 0 for letters without mass. It may be negative.
+
+    Raises:
+        ValueError: if p or d is not a source and a distortion, or D lies outside (D_min, D_max).
+        RuntimeError: if float64 is off.
+
+    References:
+        Csiszar (1974), Studia Sci. Math. Hungar. 9; Kostina and Verdu (2012), IEEE Trans. Inf.
+        Theory 58(6), Definition 6 and Properties 1 to 4; Kontoyiannis (2000), 46(1).
+
+    """
+    validation.require_float64("d_tilted_information")
+    return tilted(p, d, distortion).information
+
+
+def dispersion(p: Any, d: Any, distortion: Any) -> Float[Array, ""]:
+    r"""Compute the rate-distortion dispersion $V(D) = \mathrm{Var}\, j(Y, D)$.
+
+    Args:
+        p: source pmf, shape (|Y|,).
+        d: distortions, shape (|Y|, |U|).
+        distortion: D strictly between D_min and D_max, a scalar.
+
+    Returns:
+        Bits squared a letter, a scalar.
+
+    Raises:
+        ValueError, RuntimeError: as `d_tilted_information`.
+
+    References:
+        Kostina and Verdu (2012), the Gaussian approximation; Ingber and Kochman (2011), "The dispersion of lossy
+        source coding".
+
+    """
+    validation.require_float64("dispersion")
+    return tilted(p, d, distortion).second_order().dispersion
+
+
+def discrete_second_order(p: Any, d: Any, distortion: Any) -> SecondOrder:
+    r"""Approximate the least rate of any discrete source at any block length.
+
+    $$R(n, D, \epsilon) \approx R(D) + \sqrt{V(D)/n}\, Q^{-1}(\epsilon).$$
+
+    Args:
+        p: source pmf, shape (|Y|,).
+        d: distortions, shape (|Y|, |U|).
+        distortion: D strictly between D_min and D_max, a scalar.
+
+    Returns:
+        The approximation, with methods `rate` and `excess_probability`. Where V(D) is zero,
+        $(\log_2 n) / (2n)$ is added, which is proved for uniform sources under Hamming distortion.
+
+    Raises:
+        ValueError, RuntimeError: as `d_tilted_information`.
+
+    References:
+        Kostina and Verdu (2012), the Gaussian approximation.
+
+    """
+    validation.require_float64("discrete_second_order")
+    return tilted(p, d, distortion).second_order()
+
+
+def tilted(p: Any, d: Any, distortion: Any) -> Tilted:
+    """Check the problem and solve it at D."""
+    D = validation.interval("distortion", distortion, low=0.0, ndim=0)
+    ends = rate_distortion(p, d, [0.0, np.inf])
+    p, d = ends.source, ends.distortions
+    low, high = float(ends.minimum_distortion), float(ends.maximum_distortion)
+    if not low < float(D) < high:
+        raise ValueError(
+            f"distortion must lie strictly between D_min = {low!r} and D_max = {high!r}, "
+            f"got {float(D)!r}"
+        )
+    used = p > 0
+    slope, q = _optimum(p, d, float(D), 1.0 / (min(high, 1e3 * float(D)) - low))
+    exponent = jnp.where(jnp.isinf(d), -jnp.inf, slope * LN2 * (float(D) - d))
+    information = -logsumexp(exponent, axis=1, b=q) / LN2
+    return Tilted(p, d, float(D), jnp.where(used, information, 0.0), slope, q)
+
+
+def _optimum(
+    p: Float[Array, " y"], d: Float[Array, "y u"], D: float, start: float
+) -> tuple[float, Float[Array, " u"]]:
+    """Slope and output marginal at D.
+
+    A regula falsi that brackets the slope by two points close to its guess, one solver call for
+    both. On a straight piece of R(D) the points close in on the critical slope from both sides;
+    the marginals of its two ends are then mixed.
+    """
+    left: Any = None
+    right: Any = None
+    # (slope, D, q) with D(slope) <= D, and above it
+    guesses = start * np.array([0.5, 2.0])
+    for attempt in range(_SEARCH_STEPS):
+        curve = rate_distortion(p, d, guesses, tolerance=_TOLERANCE)
+        for point in zip(guesses, np.asarray(curve.distortion), curve.output_marginal, strict=True):
+            if point[1] <= D and (left is None or point[0] < left[0]):
+                left = point
+            elif point[1] > D and (right is None or point[0] > right[0]):
+                right = point
+        if left is None:
+            guesses = guesses * 4.0
+        elif right is None:
+            guesses = guesses / 4.0
+        else:
+            width = left[0] - right[0]
+            if width <= _NARROW * left[0]:
+                break
+            share = (D - left[1]) / (right[1] - left[1])
+            chord = left[0] - share * width
+            # Close to the chord's guess where the curve is smooth, far enough to halve a jump.
+            near = max(_SHRINK * width, 0.4 * _NARROW * chord)
+            guesses = np.clip(chord + near * np.array([-1.0, 1.0]), right[0], left[0])
+            if len(set(guesses)) < 2 or attempt % 3 == 2:
+                guesses = right[0] + width * np.array([1 / 3, 2 / 3])
+    if left is None or right is None:
+        raise RuntimeError(f"no slope of R(D) was found on both sides of distortion = {D!r}")
+    share = (D - left[1]) / (right[1] - left[1])
+    q = share * right[2] + (1 - share) * left[2]
+    return float(left[0] - share * (left[0] - right[0])), q

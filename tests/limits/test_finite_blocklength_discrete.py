@@ -1,0 +1,251 @@
+"""C16: bounds at finite block length for any discrete source, against plain enumeration."""
+
+import itertools
+
+import numpy as np
+import pytest
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from rdsim.limits import finite_blocklength as finite
+from rdsim.limits import rate_at
+from rdsim.limits.finite_blocklength import letter_counts
+from rdsim.limits.finite_blocklength.letter_counts import Laws
+from rdsim.limits.finite_blocklength.tilted import tilted
+
+HAMMING = 1 - np.eye(2)
+BINARY = (np.array([0.6, 0.4]), HAMMING, 0.11)
+SKEWED = (np.array([0.7, 0.3]), np.array([[0.0, 3.0], [1.0, 0.0]]), 0.2)
+THREE = (
+    np.array([0.5, 0.3, 0.2]),
+    np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]]),
+    0.4,
+)
+FORBIDDEN = (
+    np.array([0.5, 0.3, 0.2]),
+    np.array([[0.0, np.inf, 1.0], [np.inf, 0.0, 1.0], [0.5, 0.5, 1.0]]),
+    0.4,
+)
+UNEVEN = (np.array([0.7, 0.3]), np.array([[0.0, 0.7312], [1.1193, 0.0]]), 0.2)
+PROBLEMS = {
+    "binary": BINARY,
+    "skewed": SKEWED,
+    "three": THREE,
+    "forbidden": FORBIDDEN,
+    "uneven": UNEVEN,
+}
+problems = pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS.keys())
+
+
+def _words(letters, n):
+    return np.array(list(itertools.product(range(letters), repeat=n)))
+
+
+def _enumerated(problem, n):
+    """Probabilities of all source and reproduction words, and who serves whom."""
+    p, d, D = problem
+    source = tilted(*problem)
+    y, u = _words(p.size, n), _words(d.shape[1], n)
+    q = np.asarray(source.output_marginal)
+    within = d[y[:, None], u].sum(axis=2) <= n * D + 1e-9
+    information = np.asarray(source.information)
+    return np.prod(p[y], axis=1), np.prod(q[u], axis=1), within, information[y].sum(axis=1)
+
+
+@problems
+@pytest.mark.parametrize("n", [1, 3, 5])
+def test_C16_random_coding_equals_enumeration(problem, n):
+    law, codewords, within, _ = _enumerated(problem, n)
+    served = np.minimum(within @ codewords, 1 - 1e-16)
+    eps = np.array([1e-6, 0.05, 0.4])
+    found = finite.discrete(*problem, eps, n)
+    hopeless = law[within.sum(axis=1) == 0].sum()
+    np.testing.assert_array_equal(found.feasible, hopeless < eps)
+    eps = eps[hopeless < eps]
+    words = 2.0 ** (n * np.asarray(found.achievability)[np.asarray(found.feasible)])
+    failure = np.exp(words[:, None] * np.log1p(-served)) @ law
+    if problem is UNEVEN:  # rounded up to a lattice: safe, not exact
+        assert np.all(failure <= eps + 1e-12)
+        return
+    needed = words > 1
+    np.testing.assert_allclose(failure[needed], eps[needed], rtol=1e-6)
+    assert np.all(failure[~needed] <= eps[~needed] * (1 + 1e-6))
+
+
+@problems
+@pytest.mark.parametrize("n", [1, 3, 5])
+def test_C16_converse_equals_enumeration(problem, n):
+    law, _, within, information = _enumerated(problem, n)
+    auxiliary = law * 2**information
+    auxiliary /= auxiliary.sum()
+    ball = (auxiliary @ within).max()
+    order = np.argsort(information, kind="stable")
+    for eps in (0.05, 0.4):
+        left, least = 1 - eps, 0.0
+        for i in order:
+            taken = min(1.0, left / law[i])
+            left, least = left - taken * law[i], least + taken * auxiliary[i]
+            if left <= 1e-15:
+                break
+        exact = max(np.log2(least / ball), 0.0) / n
+        found = float(finite.discrete(*problem, eps, n).converse)
+        assert found <= exact + 1e-9
+        if problem is not UNEVEN:
+            assert found >= exact - 1e-7
+
+
+@problems
+def test_C16_the_best_code_lies_between_the_bounds(problem):
+    n = 2
+    law, _, within, _ = _enumerated(problem, n)
+    served, size = np.zeros((1, law.size), bool), np.zeros(1, int)
+    for ball in within.T:
+        served, size = np.concatenate([served, served | ball]), np.append(size, size + 1)
+    chance = served @ law
+    for eps in (0.02, 0.2):
+        found = finite.discrete(*problem, eps, n)
+        possible = chance >= 1 - eps - 1e-12
+        if not possible.any():
+            assert not found.feasible
+            continue
+        bits = np.log2(max(size[possible].min(), 1)) / n
+        assert found.whole_converse <= bits + 1e-12
+        assert bits <= found.whole_achievability + 1e-12
+
+
+@problems
+def test_C16_converse_is_not_below_the_tilted_information_converse(problem):
+    n, eps = 5, 0.05
+    law, _, _, information = _enumerated(problem, n)
+    threshold = np.unique(information)
+    chance = np.array([law[information >= t - 1e-12].sum() for t in threshold])
+    # eps >= P[j >= log M + gamma] - 2^-gamma for every gamma: solve for log M at every threshold.
+    useful = chance > eps
+    weakest = threshold[useful] + np.log2(chance[useful] - eps)
+    assert finite.discrete(*problem, eps, n).converse >= weakest.max() / n - 1e-7
+
+
+def test_C16_the_binary_case_is_that_of_the_coin():
+    n = [1, 10, 100, 1000]
+    general, coin = finite.discrete(*BINARY, 0.01, n), finite.binary_hamming(0.4, 0.11, 0.01, n)
+    for name in ("converse", "achievability", "approximation"):
+        np.testing.assert_allclose(getattr(general, name), getattr(coin, name), atol=1e-9)
+
+
+def test_C16_a_uniform_source_of_many_letters_is_one_type():
+    found = finite.discrete(np.full(3, 1 / 3), 1 - np.eye(3), 0.2, 0.01, [100, 1000])
+    assert float(found.dispersion) == 0
+    ball = stats.binom.logcdf([20, 200], [100, 1000], 2 / 3) / np.log(2)
+    np.testing.assert_allclose(
+        found.converse, (np.log2(0.99) - ball) / [100, 1000], rtol=0, atol=1e-8
+    )
+    words = np.log2(np.log(0.01) / np.log1p(-np.exp2(ball[0])))
+    assert float(found.achievability[0]) == pytest.approx(words / 100, abs=1e-8)
+    assert np.all(np.abs(found.approximation - found.achievability) < 2 * np.log2(100) / 100)
+
+
+@problems
+def test_C16_tilted_information_averages_to_the_rate(problem):
+    p, d, D = problem
+    information = np.asarray(finite.d_tilted_information(p, d, D))
+    rate = rate_at(p, d, D)
+    assert information @ p == pytest.approx(float(rate.value), abs=2e-9)
+    variance = p @ (information - information @ p) ** 2
+    assert float(finite.dispersion(p, d, D)) == pytest.approx(variance, abs=1e-12)
+    second = finite.discrete_second_order(p, d, D)
+    assert float(second.rate_distortion) == pytest.approx(float(rate.value), abs=2e-9)
+
+
+def test_C16_tilted_information_of_a_coin():
+    p = np.array([0.8, 0.2])
+    entropy = -0.1 * np.log2(0.1) - 0.9 * np.log2(0.9)
+    information = finite.d_tilted_information(p, HAMMING, 0.1)
+    np.testing.assert_allclose(information, -np.log2(p) - entropy, atol=1e-9)
+    with_spare = finite.d_tilted_information([0.5, 0.0, 0.5], 1 - np.eye(3), 0.1)
+    assert float(with_spare[1]) == 0
+
+
+def test_C16_tilted_information_on_a_straight_piece():
+    # An eraser of cost 0.3 makes the fair coin's curve a line from (0, 1) to (0.3, 0).
+    p, d = np.array([0.5, 0.5, 0.0]), np.array([[0, 1, 0.3], [1, 0, 0.3], [0, 0, 0]])
+    for D in (0.15, 0.25):
+        source = tilted(p, d, D)
+        rate = float(rate_at(p, d, D).value)
+        assert float(np.sum(source.information * p)) == pytest.approx(rate, abs=2e-9)
+        spent = np.asarray(source.output_marginal)
+        assert 0 < spent[2] < 1
+
+
+@settings(max_examples=15)
+@given(
+    strategies.pmfs(3),
+    st.lists(st.integers(0, 3), min_size=9, max_size=9),
+    st.floats(0.1, 0.9),
+    st.sampled_from((1e-6, 0.05, 0.5)),
+)
+def test_C16_random_sources_keep_the_order(p, entries, share, eps):
+    d = np.array(entries, float).reshape(3, 3)
+    low, high = float(p @ d.min(axis=1)), float((p @ d).min())
+    D = low + share * (high - low)
+    if high - low < 1e-3:
+        return
+    found = finite.discrete(p, d, D, eps, [2, 9])
+    assert np.all(found.converse <= np.where(found.feasible, found.achievability, np.inf) + 1e-9)
+    assert float(found.rate_distortion) == pytest.approx(float(rate_at(p, d, D).value), abs=1e-7)
+
+
+def test_C16_rounding_to_a_coarser_lattice_only_loosens():
+    fine = finite.discrete(*THREE, 0.05, [6, 12])
+    rough = finite.discrete(*THREE, 0.05, [6, 12], step=0.3)
+    assert np.all(rough.converse <= fine.converse + 1e-12)
+    assert np.all(rough.achievability >= fine.achievability - 1e-12)
+    half = finite.discrete(*THREE, 0.05, [6, 12], step=0.5)
+    np.testing.assert_allclose(half.achievability, fine.achievability, atol=1e-10)
+
+
+@pytest.mark.parametrize("tilt", [0.0, 1.5])
+@pytest.mark.parametrize("classes", [1, 2, 3, 4])
+def test_letter_counts_against_enumeration(classes, tilt):
+    generator = np.random.default_rng(classes)
+    offsets, n, radius = np.array([0, 1, 3]), 4, 5
+    masses = generator.dirichlet(np.ones(3), size=classes) * 0.9
+    counts, log_p = letter_counts.balls(n, radius, Laws(offsets, masses), tilt)
+    assert sorted(map(tuple, counts)) == sorted(map(tuple, letter_counts.compositions(n, classes)))
+    for count, found in zip(counts, log_p, strict=True):
+        laws = np.repeat(masses, count, axis=0)
+        exact = sum(
+            np.prod([law[i] for law, i in zip(laws, values, strict=True)])
+            for values in itertools.product(range(3), repeat=n)
+            if offsets[list(values)].sum() <= radius
+        )
+        assert np.exp(found) == pytest.approx(exact, rel=1e-12)
+    weights = np.exp(letter_counts.log_multiplicity(counts))
+    assert weights.sum() == pytest.approx(classes**n)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"distortion": 0.5}, r"strictly between D_min = 0\.0 and D_max = 0\.4, got 0\.5"),
+        ({"distortion": 0.0}, r"strictly between D_min = 0\.0 and D_max = 0\.4, got 0\.0"),
+        ({"distortion": -0.1}, r"distortion must lie in \[0, inf\], got -0\.1"),
+        ({"excess_probability": 0.0}, r"excess_probability must lie in \(0, 1\), got 0\.0"),
+        ({"excess_probability": 1.0}, r"excess_probability must lie in \(0, 1\), got 1\.0"),
+        ({"block_lengths": 0}, r"block_lengths must lie in \[1, 5000\], got 0\.0"),
+        ({"step": 0.0}, r"step must lie in \(0, inf\), got 0\.0"),
+        ({"step": 1e-6, "block_lengths": 1000}, "n = 1000 letters of 2 classes have"),
+        ({"p": [0.5, 0.4]}, "p must sum to one"),
+    ],
+)
+def test_bad_arguments_are_named(change, message):
+    arguments = {
+        "p": BINARY[0],
+        "d": HAMMING,
+        "distortion": 0.11,
+        "excess_probability": 0.1,
+        "block_lengths": 5,
+    }
+    with pytest.raises(ValueError, match=message):
+        finite.discrete(**(arguments | change))
