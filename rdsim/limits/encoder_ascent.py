@@ -1,0 +1,190 @@
+r"""Encoders that reach the concave envelope: alternate, join, Newton, add an atom (C11).
+
+The linear program of `concave_envelope` is climbed from inside: an encoder is a set of masses
+$m_u = w_u \pi_u$ with $\sum_u m_u = P_Y$. Its value never falls under the alternating
+minimisation of Tishby, Pereira and Bialek (1999), which crawls near the end; Newton's method on
+all atoms and prices together finishes; the prices $\lambda$ then name an atom that the encoder
+lacks, if one can be found. What is found is a local optimum: pricing is local. In nats.
+"""
+
+from typing import Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from rdsim.limits.concave_envelope import STOP, Envelope, Problem, gain, merged, priced, tilt
+
+_ROUNDS: Final = 40
+_ALTERNATIONS: Final = 30
+_NEWTON_STEPS: Final = 6
+
+
+def _with_atom(masses: Array, atom: Array, share: Array, problem: Problem) -> Float[Array, "k n"]:
+    """Give the least used place a share of what can be had of an atom, taken from all others."""
+    py = problem.py
+    reach = jnp.min(jnp.where(atom > 0, py / jnp.where(atom > 0, atom, 1.0), jnp.inf))
+    slot = jnp.argmin(masses.sum(axis=1))
+    others = masses.at[slot].set(0.0)
+    held = others.sum(axis=0)
+    left = jnp.where(held > 0, (py - share * reach * atom) / jnp.where(held > 0, held, 1.0), 0.0)
+    others = others * jnp.maximum(left, 0.0)
+    return others.at[slot].set(jnp.maximum(py - others.sum(axis=0), 0.0))
+
+
+def _atoms(masses: Array, py: Array) -> Float[Array, "k n"]:
+    """Divide by the weights; an atom without weight is set to P_Y."""
+    w = masses.sum(axis=1, keepdims=True)
+    return jnp.where(w > 0, masses / jnp.where(w > 0, w, 1.0), py)
+
+
+def _prices(pi: Float[Array, "k n"], problem: Problem) -> Float[Array, "k n"]:
+    r"""Slopes of g at each atom, $P^T\ln(P\pi/P_X) - s\ln(\pi/P_Y)$; 0 s where $\pi_y = 0$."""
+    logs = jnp.log(jnp.where(pi > 0, pi, 1.0)) - jnp.where(pi > 0, jnp.log(problem.py), 0.0)
+    return jax.vmap(lambda p: tilt(p, problem))(pi) - problem.slope * logs
+
+
+def _alternated(masses: Array, problem: Problem) -> Float[Array, "k n"]:
+    """Alternating minimisation of Tishby et al. on a whole encoder: its value never falls."""
+
+    def step(_: Int[Array, ""], masses: Float[Array, "u n"]) -> Float[Array, "u n"]:
+        w = masses.sum(axis=1, keepdims=True)
+        pi = _atoms(masses, problem.py)
+        leaning = jax.vmap(lambda p: tilt(p, problem))(pi) / problem.slope
+        exponent = leaning + jnp.where(w > 0, jnp.log(jnp.where(w > 0, w, 1.0)), -jnp.inf)
+        return problem.py * jax.nn.softmax(exponent, axis=0)
+
+    return jax.lax.fori_loop(0, _ALTERNATIONS, step, masses)
+
+
+def _stationary(masses: Array, dual: Array, problem: Problem) -> tuple[Array, Array]:
+    r"""Newton on all atoms and prices together, from masses $m_u = w_u \pi_u$ that are near.
+
+    Its equations are $P^T\ln(P\pi_u/P_X) - s\ln(\pi_u/P_Y) = \lambda$ for every atom and
+    $\sum_u m_u = P_Y$.
+    """
+    P, s, py = problem.channel, problem.slope, problem.py
+    count, n = masses.shape
+    size = count * n
+
+    def step(_: Int[Array, ""], state: tuple[Array, Array]) -> tuple[Array, Array]:
+        m, dual = state
+        used = m > 0
+        pi = _atoms(m, py)
+        price = _prices(pi, problem)
+        t = pi @ P.T
+        bend = jnp.einsum("xy,ux,xz->uyz", P, 1 / jnp.where(t > 0, t, 1.0), P)
+        blocks = (bend - (1 - s)) * pi[:, None, :] - s * jnp.eye(n)
+        blocks = jnp.where(used[:, :, None], blocks, jnp.eye(n))
+        by_atom = jnp.einsum("uij,uv->uivj", blocks, jnp.eye(count)).reshape(size, size)
+        by_price = jnp.einsum("ui,ij->uij", -used.astype(float), jnp.eye(n)).reshape(size, n)
+        carried = jnp.einsum("ui,ij->jui", m, jnp.eye(n)).reshape(n, size)
+        system = jnp.block([[by_atom, by_price], [carried, jnp.zeros((n, n))]])
+        residual = jnp.where(used, price - dual, 0.0)
+        right = jnp.concatenate([-residual.ravel(), py - m.sum(axis=0)])
+        found = jnp.linalg.solve(system, right)
+        found = jnp.where(jnp.all(jnp.isfinite(found)), found, 0.0)
+        shrink = jnp.maximum(1.0, jnp.max(jnp.abs(found[:size])))
+        return m * jnp.exp(found[:size].reshape(count, n) / shrink), dual + found[size:] / shrink
+
+    m, dual = jax.lax.fori_loop(0, _NEWTON_STEPS, step, (masses, dual))
+    return m * (py / m.sum(axis=0)), dual
+
+
+class _Round(NamedTuple):
+    masses: Float[Array, "k n"]
+    value: Float[Array, ""]
+    dual: Float[Array, " n"]
+    entering: Float[Array, " n"]
+    share: Float[Array, ""]
+    best_dual: Float[Array, " n"]
+    best_bound: Float[Array, ""]
+    rounds: Int[Array, ""]
+
+
+def _ascent(
+    masses: Float[Array, "k n"], problem: Problem, starts: Float[Array, "g n"]
+) -> tuple[Envelope, Float[Array, ""]]:
+    py = problem.py
+
+    def value_of(masses: Float[Array, "k n"]) -> Float[Array, ""]:
+        value = masses.sum(axis=1) @ gain(_atoms(masses, py), problem)
+        return jnp.where(jnp.isfinite(value), value, -jnp.inf)
+
+    def round_(state: _Round) -> _Round:
+        grown = _alternated(_with_atom(state.masses, state.entering, state.share, problem), problem)
+        weights, atoms = merged(grown.sum(axis=1), _atoms(grown, py), problem)
+        joined = weights[:, None] * atoms
+        dual = jnp.sum(joined / py * _prices(atoms, problem), axis=0)
+        newton, newton_dual = _stationary(joined, dual, problem)
+        before, after = jax.vmap(value_of)(jnp.stack([joined, newton]))
+        finished = (after >= before - 1e-15) & jnp.all(jnp.isfinite(newton_dual))
+        masses = jnp.where(finished, newton, joined)
+        dual = jnp.where(finished, newton_dual, dual)
+        value = jnp.where(finished, after, before)
+        climbs = value >= state.value - 1e-15
+        masses = jnp.where(climbs, masses, state.masses)
+        value = jnp.where(climbs, value, state.value)
+        dual = jnp.where(climbs, dual, state.dual)
+        entering, violation = priced(_atoms(masses, py), dual, problem, starts)
+        bound = py @ dual + jnp.maximum(violation, 0.0)
+        better = bound < state.best_bound
+        return _Round(
+            masses,
+            value,
+            dual,
+            entering,
+            jnp.where(climbs, 0.5, state.share / 8),
+            jnp.where(better, dual, state.best_dual),
+            jnp.minimum(bound, state.best_bound),
+            state.rounds + 1,
+        )
+
+    def unfinished(state: _Round) -> Array:
+        return (state.best_bound - state.value > STOP) & (state.rounds < _ROUNDS)
+
+    far, zero, flat = jnp.array(jnp.inf), jnp.zeros(()), jnp.zeros_like(py)
+    start = _Round(masses, -far, flat, py, zero, flat, far, jnp.array(0))
+    end = jax.lax.while_loop(unfinished, round_, start)
+    shift = jnp.where(jnp.isfinite(end.best_bound), end.best_bound - py @ end.best_dual, 0.0)
+    found = Envelope(
+        end.masses.sum(axis=1),
+        _atoms(end.masses, py),
+        end.best_dual + shift,
+        jnp.maximum(end.best_bound - end.value, 0.0),
+    )
+    return found, end.value
+
+
+@jax.jit
+def best_encoders(
+    problem: Problem,
+    encoders: Float[Array, "e k n"],
+    starts: Float[Array, "g n"],
+    missed: Float[Array, "s n"],
+) -> Envelope:
+    """Climb from several encoders, a batch of slopes side by side, and keep the best.
+
+    Args:
+        problem: with slopes of shape (S,).
+        encoders: P(u|y) to start from, shape (E, k, n), k >= n; each column sums to one.
+        starts: where pricing starts, shape (G, n).
+        missed: one more start for each slope, shape (S, n).
+
+    Returns:
+        Envelopes with a leading axis S and k atoms; the weights of unused atoms are zero. The dual
+        is that of the least bound met from any encoder.
+
+    """
+
+    def one(slope: Float[Array, ""], point: Float[Array, " n"]) -> Envelope:
+        single = problem._replace(slope=slope)
+        all_starts = jnp.append(starts, point[None], axis=0)
+        found, value = jax.vmap(lambda e: _ascent(e * problem.py, single, all_starts))(encoders)
+        best = jax.tree.map(lambda leaf: leaf[jnp.argmax(value)], found)
+        bound = found.dual @ problem.py
+        least = jnp.argmin(bound)
+        gap = jnp.maximum(bound[least] - jnp.max(value), 0.0)
+        return best._replace(dual=found.dual[least], gap=gap)
+
+    return jax.vmap(one)(problem.slope, missed)

@@ -1,0 +1,163 @@
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdsim.limits.concave_envelope import Problem, gain
+from rdsim.limits.contraction import contraction_coefficient
+from rdsim.limits.envelope_certificate import _evaluated, largest_excess
+
+ANY = np.array([[0.2, 0.05, 0.1], [0.05, 0.25, 0.05], [0.1, 0.05, 0.15]])
+ZEROS = np.array([[0.3, 0.1, 0.0], [0.0, 0.2, 0.0], [0.0, 0.1, 0.3]])
+ERASED = np.vstack([0.6 * np.diag([0.5, 0.3, 0.2]), 0.4 * np.array([0.5, 0.3, 0.2])])
+
+
+def problem(joint, slope):
+    py = joint.sum(axis=0)
+    return Problem(*map(jnp.asarray, (joint / py, joint.sum(axis=1), py, np.atleast_1d(slope))))
+
+
+def height(points, joint, slope, dual):
+    """The function that is bounded, one point after the other."""
+    px, py = joint.sum(axis=1), joint.sum(axis=0)
+    found = []
+    for point in points:
+        image = (joint / py) @ point
+        to_x = sum(t * np.log(t / q) for t, q in zip(image, px, strict=True) if t > 0)
+        to_y = sum(t * np.log(t / q) for t, q in zip(point, py, strict=True) if t > 0)
+        found.append(to_x - slope * to_y - point @ dual)
+    return np.array(found)
+
+
+def lattice(letters, steps):
+    grid = itertools.product(range(steps + 1), repeat=letters - 1)
+    return np.array([(*g, steps - sum(g)) for g in grid if sum(g) <= steps]) / steps
+
+
+duals = st.lists(st.floats(-1.0, 1.0), min_size=3, max_size=3)
+
+
+@settings(max_examples=30)
+@given(
+    st.sampled_from(("any", "zeros", "erased")) | strategies.joint_pmfs((3, 2)),
+    st.floats(0.01, 0.99),
+    duals,
+)
+def test_C11_branch_and_bound_bounds_every_affine_function_and_tightly(joint, slope, dual):
+    if isinstance(joint, str):
+        joint = {"any": ANY, "zeros": ZEROS, "erased": ERASED}[joint]
+    joint = joint[:, joint.sum(axis=0) > 0]
+    if joint.shape[1] < 2:
+        return
+    n = joint.shape[1]
+    dual = np.array(dual)[:n]
+    tolerance = 1e-8
+    found = largest_excess(problem(joint, slope), dual[None], np.array([tolerance]), budget=100_000)
+    points = lattice(n, 40 if n == 3 else 400)
+    values = height(points, joint, slope, dual)
+    assert found.finished[0]
+    assert values.max() <= found.upper[0]
+    # A local search from the best lattice point meets the bound.
+    start = points[np.argmax(values)] * 0.98 + 0.02 / n
+
+    def below(logits):
+        point = np.exp(logits - logits.max())
+        return -height((point / point.sum())[None], joint, slope, dual)[0]
+
+    climbed = scipy.optimize.minimize(below, np.log(start), options={"gtol": 1e-9})
+    best = max(-climbed.fun, values.max())
+    assert best - 1e-13 <= found.upper[0]
+    np.testing.assert_allclose(found.where.sum(), 1.0, atol=1e-12)
+    np.testing.assert_allclose(height(found.where, joint, slope, dual), found.found, atol=1e-12)
+    # Below zero nothing has to be resolved: the bound only promises not to pass zero by much.
+    assert found.upper[0] <= max(best, 0.0) + 1.01 * tolerance + 1e-6 * (best > 0)
+
+
+@pytest.mark.parametrize("joint", [ANY, ZEROS, ERASED], ids=["any", "zeros", "erased"])
+def test_C11_every_cell_is_bounded(joint):
+    generator = np.random.default_rng(11)
+    count, slope, dual = 300, 0.4, np.array([0.2, -0.3, 0.1])
+    centre = generator.dirichlet(np.full(3, 0.4), count)
+    size = 10.0 ** generator.uniform(-3, 0, (count, 1, 1))
+    cells = (1 - size) * centre[:, None] + size * generator.dirichlet(np.full(3, 0.5), (count, 3))
+    lanes = np.zeros(count, int)
+    shared = problem(joint, slope)._replace(slope=jnp.zeros(()))
+    slopes, duals = jnp.full(64, slope), jnp.tile(jnp.asarray(dual), (64, 1))
+    bound, best, _, halves = _evaluated(cells, lanes, slopes, duals, shared)
+    single = shared._replace(slope=jnp.asarray(slope))
+    inner = generator.dirichlet(np.full(3, 0.7), (count, 200)) @ cells
+    values = np.asarray(gain(jnp.asarray(inner), single)) - inner @ dual
+    assert (values.max(axis=1) <= bound + 1e-14).all()
+    assert (best <= bound).all()
+    # Small cells are bounded to second order, and the halves make up the whole.
+    small = (size[:, 0, 0] < 0.01) & (cells.min(axis=(1, 2)) > 0.02)
+    excess = bound[small] - best[small]
+    assert small.sum() > 10
+    assert (excess <= 30 * size[small, 0, 0] ** 2).all()
+    areas = np.abs(np.linalg.det(halves))
+    np.testing.assert_allclose(
+        areas, 0.5 * np.abs(np.linalg.det(cells))[:, None] * [1, 1], atol=1e-12
+    )
+
+
+def test_C11_a_spent_budget_still_bounds():
+    joint, slope, dual = ANY, 0.1, np.array([0.3, -0.1, 0.2])
+    args = problem(joint, slope), dual[None], np.array([1e-12])
+    exact = largest_excess(*args, budget=10**5)
+    assert exact.finished[0]
+    last = np.inf
+    for budget in (1, 10, 100):
+        rough = largest_excess(*args, budget=budget)
+        assert not rough.finished[0]
+        assert exact.found[0] <= rough.upper[0] <= last
+        last = rough.upper[0]
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3), st.floats(0.01, 0.99))
+def test_C11_gain_is_what_the_posteriors_keep(weights, slope):
+    point = (np.array(weights) + 1e-3) / np.sum(np.array(weights) + 1e-3)
+    single = problem(ANY, slope)._replace(slope=jnp.asarray(slope))
+    expected = height(point[None], ANY, slope, np.zeros(3))
+    np.testing.assert_allclose(gain(jnp.asarray(point), single), expected[0], atol=1e-14)
+    np.testing.assert_allclose(gain(single.py, single), 0.0, atol=1e-15)
+
+
+@pytest.mark.parametrize("crossover", [0.0, 0.01, 0.1, 0.4, 0.5])
+def test_C11_contraction_of_binary_channels(crossover):
+    joint = np.array([[1 - crossover, crossover], [crossover, 1 - crossover]]) / 2
+    squared = (1 - 2 * crossover) ** 2
+    np.testing.assert_allclose(contraction_coefficient(joint), squared, atol=2e-14)
+    erased = np.vstack([np.diag([0.5, 0.5]) * (1 - crossover), np.full(2, crossover / 2)])
+    np.testing.assert_allclose(contraction_coefficient(erased), 1 - crossover, atol=2e-14)
+
+
+@given(strategies.joint_pmfs((4, 5)), strategies.pmfs(5), strategies.pmfs(5))
+def test_C11_no_pair_of_laws_keeps_more_than_the_contraction_coefficient(joint, p, q):
+    eta = float(contraction_coefficient(joint))
+    mass = joint.sum(axis=0)
+    rows = joint / np.where(mass > 0, mass, 1.0)
+    p, q = (p + 1e-3) * (mass > 0), (q + 1e-3) * (mass > 0)
+    p, q = p / p.sum(), q / q.sum()
+
+    def divergence(a, b):
+        return float(np.sum(a[a > 0] * np.log(a[a > 0] / b[a > 0])))
+
+    assert divergence(rows @ p, rows @ q) <= eta * divergence(p, q) + 1e-12
+    variation = 0.5 * np.abs(rows[:, mass > 0, None] - rows[:, None, mass > 0]).sum(axis=0).max()
+    assert eta <= min(variation, 1.0) + 2e-14
+    px = joint.sum(axis=1)
+    weights = np.sqrt(np.outer(px, mass))
+    normal = np.divide(joint, weights, out=np.zeros_like(joint), where=weights > 0)
+    singular = np.linalg.svd(normal, compute_uv=False)
+    assert singular[1] ** 2 <= eta + 1e-9
+
+
+def test_contraction_names_bad_input():
+    with pytest.raises(ValueError, match="joint must sum to one"):
+        contraction_coefficient([[0.5, 0.6]])
+    assert contraction_coefficient([[0.5], [0.5]]) == 0

@@ -1,0 +1,352 @@
+import itertools
+import math
+
+import jax
+import numpy as np
+import pytest
+import reference
+import scipy.optimize
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import entropy, mutual_information_by_sums
+
+from rdsim import sources
+from rdsim.limits.bottleneck import bottleneck_dsbs, bottleneck_dsbs_rate
+from rdsim.limits.bottleneck_closed_forms import bottleneck_erasure
+from rdsim.limits.information_bottleneck import (
+    bottleneck_at,
+    bottleneck_rate,
+    information_bottleneck,
+)
+
+DSBS = np.asarray(sources.dsbs(0.1).joint)
+ASYMMETRIC = np.array([[0.6, 0.1], [0.06, 0.24]])
+TERNARY = np.array([[0.25, 0.05, 0.02], [0.03, 0.2, 0.1], [0.02, 0.05, 0.28]])
+SLOPES = np.array([0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+
+
+def measured(joint, encoder):
+    """I(U;Y) and I(U;X) of an encoder P(u|y), shape (u, y), cell by cell."""
+    return (
+        mutual_information_by_sums(encoder * joint.sum(axis=0)),
+        mutual_information_by_sums(joint @ encoder.T),
+    )
+
+
+def lattice(letters, steps):
+    grid = itertools.product(range(steps + 1), repeat=letters - 1)
+    return np.array([(*g, steps - sum(g)) for g in grid if sum(g) <= steps]) / steps
+
+
+def by_linear_program(joint, slope, steps):
+    """A lower bound on L(s): the best mixture of the posteriors on a lattice."""
+    joint = joint[:, joint.sum(axis=0) > 0]
+    px, py = joint.sum(axis=1), joint.sum(axis=0)
+    points = lattice(py.size, steps)
+    value = np.array(
+        [
+            entropy(px) - entropy((joint / py) @ p) - slope * (entropy(py) - entropy(p))
+            for p in points
+        ]
+    )
+    found = scipy.optimize.linprog(-value, A_eq=points.T, b_eq=py, method="highs")
+    return -found.fun
+
+
+def alternating(joint, slope, channel, steps):
+    """Tishby, Pereira and Bialek's iteration from an encoder P(u|y), shape (u, y)."""
+    py = joint.sum(axis=0)
+    for _ in range(steps):
+        weight = channel @ py
+        rows = (joint @ channel.T) / weight
+        log_ratio = np.log(np.maximum(rows, 1e-300)).T @ (joint / py)
+        exponent = log_ratio / slope + np.log(np.maximum(weight, 1e-300))[:, None]
+        channel = np.exp(exponent - exponent.max(axis=0))
+        channel /= channel.sum(axis=0)
+    return channel
+
+
+def test_C11_reference_values():
+    limit = bottleneck_at(ASYMMETRIC, 0.4)
+    np.testing.assert_allclose(limit.value, 0.1514494, atol=5e-8)
+    assert limit.converged
+    limit = bottleneck_at(DSBS, [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(limit.value, [0.156246835, 0.302684135, 0.433434276], atol=1.5e-9)
+    assert limit.converged.all()
+
+
+def test_C11_meets_the_DSBS_closed_form_along_the_curve():
+    curve = information_bottleneck(DSBS, np.linspace(0.02, 0.98, 16))
+    assert curve.converged.all()
+    assert not curve.local.any()
+    exact = bottleneck_dsbs(curve.complexity, 0.1)
+    np.testing.assert_allclose(curve.relevance, exact, atol=1e-12)
+    # From the squared correlation on, nothing is worth its rate.
+    assert (curve.relevance[curve.slope >= 0.64] == 0).all()
+    rates = np.array([1e-6, 0.01, 0.2, 0.5, 0.8, 0.99, 0.9999])
+    exact = np.asarray(bottleneck_dsbs(rates, 0.1))
+    limit = bottleneck_at(DSBS, rates)
+    assert limit.converged.all()
+    assert (limit.lower <= exact).all()
+    assert (exact <= limit.upper).all()
+    back = bottleneck_rate(DSBS, exact)
+    inside = rates < 0.999
+    assert (back.lower <= rates * (1 + 1e-13)).all()
+    assert (rates[inside] <= back.upper[inside] + 1e-13).all()
+    np.testing.assert_allclose(back.value[inside], rates[inside], atol=1e-9)
+    assert (exact <= np.asarray(curve.upper_bound(rates)) + 1e-14).all()
+    assert (np.asarray(curve.lower_bound(rates)) <= exact + 1e-14).all()
+
+
+def test_C11_straight_lines_are_certified():
+    pmf = np.array([0.5, 0.3, 0.2])
+    joint = np.vstack([0.6 * np.diag(pmf), 0.4 * pmf])
+    rates = np.array([0.1, 0.7, 1.3, 1.6])
+    for table, exact in (
+        (joint, bottleneck_erasure(pmf, 0.4, rates)),
+        (np.diag(pmf), bottleneck_erasure(pmf, 0.0, rates)),
+    ):
+        limit = bottleneck_at(table, rates)
+        assert limit.converged.all()
+        assert (limit.lower <= exact + 1e-15).all()
+        assert (exact <= limit.upper + 1e-15).all()
+        back = bottleneck_rate(table, np.asarray(exact)[:3])
+        np.testing.assert_allclose(back.value, rates[:3], atol=1e-9)
+        assert back.converged.all()
+
+
+ternary = strategies.joint_pmfs((3, 3)) | strategies.joint_pmfs((2, 3))
+
+
+@settings(max_examples=15)
+@given(ternary)
+def test_C11_three_letters_agree_with_a_linear_program_over_posteriors(joint):
+    curve = information_bottleneck(joint, SLOPES)
+    assert curve.converged.all()
+    value = np.asarray(curve.relevance - curve.slope * curve.complexity)
+    upper = value + np.asarray(curve.gap)
+    everything = mutual_information_by_sums(joint)
+    for k in (0, 3, 5):
+        coarse = by_linear_program(joint, SLOPES[k], 30)
+        assert coarse <= upper[k] + 1e-9
+    # Nothing worse than saying nothing, or than storing the letter.
+    assert (value >= -1e-15).all()
+    assert (value >= everything - SLOPES * entropy(joint.sum(axis=0)) - 1e-12).all()
+    for encoder, rate, kept in zip(curve.encoder, curve.complexity, curve.relevance, strict=True):
+        np.testing.assert_allclose(np.sum(encoder, axis=0), 1.0, atol=1e-12)
+        assert np.min(encoder) >= 0
+        np.testing.assert_allclose(measured(joint, np.asarray(encoder)), (rate, kept), atol=1e-11)
+
+
+@pytest.mark.parametrize("joint", [TERNARY, ASYMMETRIC])
+def test_C11_a_fine_lattice_comes_close_from_below(joint):
+    curve = information_bottleneck(joint, SLOPES)
+    value = np.asarray(curve.relevance - curve.slope * curve.complexity)
+    steps = 120 if joint is TERNARY else 4000
+    for k in (1, 3, 4):
+        fine = by_linear_program(joint, SLOPES[k], steps)
+        assert fine <= value[k] + 1e-9
+        assert value[k] <= fine + 5e-4 * (120 / steps)
+
+
+@settings(max_examples=20)
+@given(strategies.joint_pmfs((3, 3)), strategies.channels((3, 4)))
+def test_C11_no_test_channel_beats_the_bound(joint, channel):
+    curve = information_bottleneck(joint, SLOPES)
+    rate, kept = measured(joint, channel.T)
+    assert kept <= curve.upper_bound(max(rate, 0.0)) + 1e-12
+
+
+def test_C11_no_ascent_of_the_alternating_iteration_beats_the_bound():
+    generator = np.random.default_rng(3)
+    for joint in (TERNARY, generator.dirichlet(np.full(9, 0.5)).reshape(3, 3)):
+        curve = information_bottleneck(joint, SLOPES)
+        value = np.asarray(curve.relevance - curve.slope * curve.complexity)
+        for k in (1, 3, 5):
+            best = -np.inf
+            for _ in range(8):
+                start = generator.dirichlet(np.full(3, 0.5), 3).T
+                rate, kept = measured(joint, alternating(joint, SLOPES[k], start, 400))
+                best = max(best, kept - SLOPES[k] * rate)
+            assert best <= value[k] + float(curve.gap[k]) + 1e-12
+            assert best >= value[k] - 2e-3
+
+
+@settings(max_examples=8)
+@given(strategies.joint_pmfs((3, 3)), strategies.permutations(3), strategies.permutations(3))
+def test_C11_does_not_depend_on_the_names_of_the_letters(joint, rows, columns):
+    plain = information_bottleneck(joint, SLOPES)
+    moved = information_bottleneck(joint[np.ix_(rows, columns)], SLOPES)
+    value, other = (np.asarray(c.relevance - c.slope * c.complexity) for c in (plain, moved))
+    np.testing.assert_allclose(value, other, atol=1e-9)
+
+
+@settings(max_examples=8)
+@given(strategies.joint_pmfs((3, 3)))
+def test_C11_a_certified_curve_is_concave_increasing_and_obeys_data_processing(joint):
+    everything, most = mutual_information_by_sums(joint), entropy(joint.sum(axis=0))
+    rates = np.linspace(0, most * 1.1 + 1e-3, 12)
+    limit = bottleneck_at(joint, rates)
+    assert (limit.lower <= limit.upper).all()
+    assert limit.converged.all()
+    assert (np.diff(limit.value) >= -1e-9).all()
+    assert (np.diff(limit.value, 2) <= 4e-9).all()
+    assert (limit.upper <= np.minimum(rates, everything) + 1e-12).all()
+    assert limit.value[0] == 0
+    np.testing.assert_allclose(limit.value[rates >= most + 1e-12], everything, atol=1e-12)
+
+
+def test_C11_split_and_empty_letters_change_nothing():
+    plain = bottleneck_at(ASYMMETRIC, [0.2, 0.4, 0.9])
+    split = np.stack(
+        [0.25 * ASYMMETRIC[:, 0], np.zeros(2), ASYMMETRIC[:, 1], 0.75 * ASYMMETRIC[:, 0]], axis=1
+    )
+    other = bottleneck_at(np.vstack([split, np.zeros(4)]), [0.2, 0.4, 0.9])
+    np.testing.assert_allclose(other.value, plain.value, atol=1e-9)
+    curve = information_bottleneck(split, [0.1, 0.2])
+    assert curve.encoder.shape[2] == 4
+    np.testing.assert_allclose(curve.encoder.sum(axis=1), 1.0, atol=1e-12)
+    np.testing.assert_array_equal(curve.encoder[:, :, 0], curve.encoder[:, :, 3])
+    rate, kept = measured(split, np.asarray(curve.encoder[0]))
+    np.testing.assert_allclose((curve.complexity[0], curve.relevance[0]), (rate, kept), atol=1e-12)
+
+
+def test_C11_independent_letters_keep_nothing():
+    joint = np.outer([0.2, 0.8], [0.3, 0.5, 0.2])
+    curve = information_bottleneck(joint, SLOPES)
+    assert (curve.relevance == 0).all()
+    assert (curve.complexity == 0).all()
+    assert curve.converged.all()
+    limit = bottleneck_at(joint, [0.0, 0.5, 3.0])
+    np.testing.assert_array_equal(limit.value, 0.0)
+    np.testing.assert_array_equal(limit.upper, 0.0)
+    assert bottleneck_rate(joint, 0.1).value == np.inf
+    assert bottleneck_rate(joint, 0.0).value == 0
+
+
+def test_C11_more_letters_are_local_but_bounded():
+    generator = np.random.default_rng(7)
+    joint = generator.dirichlet(np.full(24, 0.4)).reshape(4, 6)
+    curve = information_bottleneck(joint, SLOPES, starts=1)
+    value = np.asarray(curve.relevance - curve.slope * curve.complexity)
+    upper = value + np.asarray(curve.gap)
+    assert curve.local.all()
+    assert (curve.converged == (curve.gap <= 1e-9)).all()
+    everything = mutual_information_by_sums(joint)
+    assert (value >= -1e-15).all()
+    assert (value >= everything - SLOPES * entropy(joint.sum(axis=0)) - 1e-12).all()
+    assert (upper <= (1 - SLOPES) * everything + 1e-12).all()
+    for k in (1, 3, 5):
+        best = -np.inf
+        for _ in range(10):
+            start = generator.dirichlet(np.full(6, 0.5), 6).T
+            rate, kept = measured(joint, alternating(joint, SLOPES[k], start, 600))
+            best = max(best, kept - SLOPES[k] * rate)
+        assert best <= upper[k]
+        assert best <= value[k] + 1e-9
+    again = information_bottleneck(joint, SLOPES, starts=1, key=jax.random.key(0))
+    np.testing.assert_array_equal(again.relevance, curve.relevance)
+
+
+def test_C11_a_point_that_missed_the_tolerance_says_so_and_keeps_true_bounds():
+    strict = information_bottleneck(TERNARY, SLOPES, tolerance=1e-15)
+    assert not strict.converged[:4].any()
+    local = information_bottleneck(TERNARY, SLOPES, method="local")
+    assert local.local.all()
+    assert (local.gap >= strict.gap).all()
+    np.testing.assert_allclose(local.relevance, strict.relevance, atol=1e-12)
+
+
+def test_C11_ends_and_shapes():
+    everything = mutual_information_by_sums(ASYMMETRIC)
+    limit = bottleneck_at(ASYMMETRIC, [[0.0, 0.1], [1.0, np.inf]])
+    assert limit.shape == (2, 2)
+    np.testing.assert_allclose(limit.value[1], everything, atol=1e-15)
+    np.testing.assert_array_equal(limit.lower[1], limit.upper[1])
+    back = bottleneck_rate(ASYMMETRIC, [0.0, everything, everything + 1e-6, np.inf])
+    np.testing.assert_allclose(
+        back.value, [0.0, entropy(ASYMMETRIC.sum(axis=0)), np.inf, np.inf], atol=1e-12
+    )
+    assert float(bottleneck_at(ASYMMETRIC, 0.1).value) == pytest.approx(float(limit.value[0, 1]))
+    assert information_bottleneck(ASYMMETRIC, []).relevance.shape == (0,)
+    doubled = jax.tree.map(lambda x: x, information_bottleneck(ASYMMETRIC, [0.2]))
+    assert doubled.converged.all()
+
+
+@given(st.floats(0.001, 0.53))
+@settings(max_examples=5)
+def test_C11_the_inverse_brackets_the_closed_form(relevance):
+    back = bottleneck_rate(DSBS, relevance)
+    exact = float(bottleneck_dsbs_rate(relevance, 0.1))
+    assert back.lower - 1e-13 <= exact <= back.upper + 1e-13
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: information_bottleneck([[0.5, 0.6]], [0.5]), "joint must sum to one"),
+        (lambda: information_bottleneck(DSBS[0], [0.5]), "joint must have 2 dimensions"),
+        (lambda: information_bottleneck(DSBS, [0.0]), r"slopes must lie in \(0, 1\), got 0.0"),
+        (lambda: information_bottleneck(DSBS, [1.0]), r"slopes must lie in \(0, 1\), got 1.0"),
+        (lambda: information_bottleneck(DSBS, 0.5), "slopes must have 1 dimensions"),
+        (lambda: information_bottleneck(DSBS, [0.5], method="fast"), "method must be 'auto'"),
+        (lambda: information_bottleneck(DSBS, [0.5], tolerance=0.0), "tolerance must lie in"),
+        (lambda: information_bottleneck(DSBS, [0.5], starts=-1), "starts must be at least 0"),
+        (lambda: bottleneck_at(DSBS, -0.1), r"rate must lie in \[0, inf\], got -0.1"),
+        (lambda: bottleneck_rate(DSBS, -0.1), r"relevance must lie in \[0, inf\], got -0.1"),
+        (lambda: information_bottleneck(DSBS, [0.5]).upper_bound(-1), "rate must lie in"),
+    ],
+)
+def test_C11_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_C11_wrong_types_are_named():
+    with pytest.raises(TypeError, match="options are method, starts and key"):
+        bottleneck_at(DSBS, 0.1, slope=0.5)
+    with pytest.raises(TypeError, match="key"):
+        information_bottleneck(DSBS, [0.5], key=0)
+    for call in (
+        lambda: information_bottleneck(DSBS, [0.5]),
+        lambda: bottleneck_at(DSBS, 0.5),
+        lambda: bottleneck_rate(DSBS, 0.5),
+    ):
+        with jax.enable_x64(False), pytest.raises(RuntimeError, match="needs float64"):
+            call()
+
+
+HAMMING = 1 - np.eye(2)
+
+
+def test_C11_plain_blahut_arimoto_shrinks_its_error_by_a_fixed_factor():
+    found = reference.blahut_arimoto([0.3, 0.7], HAMMING, math.log2(9), 5)
+    np.testing.assert_allclose(found, (0.099573089530, 0.413654550255, 0.410872057725), atol=5e-13)
+    errors = [
+        0.1 - reference.blahut_arimoto([0.3, 0.7], HAMMING, math.log2(9), steps)[0]
+        for steps in (18, 19, 20)
+    ]
+    # Y and the optimal U have crossover 0.1 and P(U) = (1/4, 3/4).
+    output = np.array([0.25, 0.75])
+    joint = np.array([[0.9, 0.1], [0.1, 0.9]]) * output
+    normal = joint / np.sqrt(np.outer(joint.sum(axis=1), output))
+    factor = 1 - np.linalg.svd(normal, compute_uv=False)[1] ** 2
+    np.testing.assert_allclose(factor, 3 / 7, rtol=1e-14)
+    np.testing.assert_allclose(np.divide(errors[1:], errors[:-1]), factor, rtol=1e-5)
+
+
+@pytest.mark.parametrize("p", [0.3, 0.2, 0.1])
+def test_C11_plain_blahut_arimoto_crawls_where_a_letter_is_about_to_appear(p):
+    # At this slope the curve just reaches zero rate: the likelier letter alone is optimal, and
+    # the other one's c is one too.
+    slope = math.log2((1 - p) / p)
+    likelihood_ratio = np.array([p / (1 - p), (1 - p) / p])
+    spread = np.array([1 - p, p]) @ (likelihood_ratio - 1) ** 2
+    gaps = []
+    for steps in (500, 1000, 2000):
+        D, upper, _ = reference.blahut_arimoto([1 - p, p], HAMMING, slope, steps)
+        gaps.append((upper + slope * D - slope * p) * math.log(2))
+    scaled = np.array(gaps) * 2 * np.square([500, 1000, 2000]) * spread
+    np.testing.assert_allclose(scaled, 1.0, atol=0.03)
+    assert abs(scaled[-1] - 1) < abs(scaled[0] - 1)
