@@ -108,14 +108,17 @@ def simulate_dsbs(
             f"words in one trial, more than {_MAX_WORDS_A_TRIAL} packed words in all; "
             "use rdsim.codes.dsbs_ensemble, which is exact at every size"
         )
-    numbers = jnp.arange(first_trial, first_trial + trials)
+    batch_size = min(batch_size, trials)
+    # Whole batches: a shorter last one would be compiled a second time.
+    numbers = first_trial + jnp.arange(-(-trials // batch_size) * batch_size)
     shapes = np.stack([lengths.ravel(), words.ravel(), items.ravel()], axis=1).astype(int)
     ranks = np.empty((shapes.shape[0], trials), np.int32)
     for shape in np.unique(shapes, axis=0):
         alike = (shapes == shape).all(axis=1)
         crossovers = jnp.asarray(flips.ravel()[alike])
         length, word_count, item_count = (int(count) for count in shape)
-        ranks[alike] = _ranks(key, numbers, crossovers, length, word_count, item_count, batch_size)
+        drawn = _ranks(key, numbers, crossovers, length, word_count, item_count, batch_size)
+        ranks[alike] = drawn[:, :trials]
     return SimulatedRanks(ranks=jnp.asarray(ranks).reshape(*lengths.shape, trials))
 
 
@@ -139,7 +142,7 @@ def _ranks(
         one = partial(_one_trial, jax.random.fold_in(key, number))
         return jax.vmap(lambda p: one(p, length, words, items))(crossovers)
 
-    return jax.lax.map(trial, trials, batch_size=min(batch_size, trials.size)).T
+    return jax.lax.map(trial, trials, batch_size=batch_size).T
 
 
 def _one_trial(

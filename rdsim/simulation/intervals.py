@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.stats
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
 
@@ -23,29 +23,29 @@ class Estimate:
         lower: lower end of the interval, shape (...).
         upper: upper end of the interval, shape (...).
         confidence: probability with which the interval covers the true mean, one setting at a time.
-        trials: number of independent trials behind each mean.
+        trials: number of independent trials behind each mean, shape (...).
 
     """
 
     mean: Float[Array, "..."]
     lower: Float[Array, "..."]
     upper: Float[Array, "..."]
+    trials: Int[Array, "..."]
     confidence: float = dataclasses.field(metadata={"static": True})
-    trials: int = dataclasses.field(metadata={"static": True})
 
     def covers(self, value: Any) -> Bool[Array, "..."]:
         """Whether a value lies inside the interval."""
         return (self.lower <= jnp.asarray(value)) & (jnp.asarray(value) <= self.upper)
 
 
-def clopper_pearson(successes: Any, trials: int, *, confidence: float = 0.95) -> Estimate:
+def clopper_pearson(successes: Any, trials: Any, *, confidence: float = 0.95) -> Estimate:
     r"""Compute the exact interval of a probability from a count.
 
     The ends are Beta quantiles: $B(\alpha/2; k, N-k+1)$ and $B(1-\alpha/2; k+1, N-k)$.
 
     Args:
         successes: counts k in 0..N, any shape.
-        trials: N >= 1.
+        trials: N >= 1, one integer or an array of them that broadcasts with the counts.
         confidence: coverage 1 - alpha in (0, 1).
 
     Returns:
@@ -53,22 +53,32 @@ def clopper_pearson(successes: Any, trials: int, *, confidence: float = 0.95) ->
 
     Raises:
         ValueError: if a count lies outside 0..N or the confidence outside (0, 1).
+        TypeError: if trials holds anything but integers.
 
     References:
         Clopper and Pearson (1934), Biometrika 26.
 
     """
-    trials = validation.integer("trials", trials, low=1)
-    count = np.asarray(validation.interval("successes", successes, low=0.0, high=float(trials)))
+    if np.ndim(trials) == 0:
+        trials = validation.integer("trials", trials, low=1)
+    numbers = np.asarray(trials)
+    if numbers.dtype.kind not in "iu":
+        raise TypeError(f"trials must be integers, got an array of dtype {numbers.dtype}")
+    validation.interval("trials", numbers, low=1.0)
+    most = float(numbers.max())
+    count = np.asarray(validation.interval("successes", successes, low=0.0, high=most))
+    count, numbers = np.broadcast_arrays(count, numbers)
+    if (count > numbers).any():
+        raise ValueError("successes must lie in [0, trials], entry by entry")
     alpha = 1 - _confidence(confidence)
-    lower = scipy.stats.beta.ppf(alpha / 2, np.maximum(count, 1), trials - count + 1)
-    upper = scipy.stats.beta.isf(alpha / 2, count + 1, np.maximum(trials - count, 1))
+    lower = scipy.stats.beta.ppf(alpha / 2, np.maximum(count, 1), numbers - count + 1)
+    upper = scipy.stats.beta.isf(alpha / 2, count + 1, np.maximum(numbers - count, 1))
     return Estimate(
-        mean=jnp.asarray(count / trials),
+        mean=jnp.asarray(count / numbers),
         lower=jnp.asarray(np.where(count == 0, 0.0, lower)),
-        upper=jnp.asarray(np.where(count == trials, 1.0, upper)),
+        upper=jnp.asarray(np.where(count == numbers, 1.0, upper)),
+        trials=jnp.asarray(numbers),
         confidence=float(confidence),
-        trials=trials,
     )
 
 
@@ -96,16 +106,34 @@ def empirical_bernstein(samples: Any, *, confidence: float = 0.95) -> Estimate:
     array = np.asarray(validation.interval("samples", samples, low=0.0, high=1.0))
     if array.ndim == 0 or array.shape[-1] < 2:
         raise ValueError(f"samples must have at least two trials, got shape {array.shape}")
-    trials = array.shape[-1]
+    return bernstein_of_moments(
+        array.mean(axis=-1),
+        array.var(axis=-1, ddof=1),
+        np.full(array.shape[:-1], array.shape[-1]),
+        confidence=confidence,
+    )
+
+
+def bernstein_of_moments(
+    mean: np.ndarray | np.floating,
+    variance: np.ndarray | np.floating,
+    trials: np.ndarray,
+    *,
+    confidence: float,
+    slack: float = 0.0,
+) -> Estimate:
+    """Compute the interval of empirical_bernstein from sample mean, unbiased variance and N >= 2.
+
+    The slack, an error of the mean that is not by chance, widens it at both ends.
+    """
     log_term = math.log(4 / (1 - _confidence(confidence)))
-    mean, variance = array.mean(axis=-1), array.var(axis=-1, ddof=1)
-    half = np.sqrt(2 * variance * log_term / trials) + 7 * log_term / (3 * (trials - 1))
+    half = np.sqrt(2 * variance * log_term / trials) + 7 * log_term / (3 * (trials - 1)) + slack
     return Estimate(
         mean=jnp.asarray(mean),
         lower=jnp.asarray(np.maximum(mean - half, 0.0)),
         upper=jnp.asarray(np.minimum(mean + half, 1.0)),
+        trials=jnp.asarray(trials),
         confidence=float(confidence),
-        trials=trials,
     )
 
 

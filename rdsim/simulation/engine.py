@@ -1,0 +1,229 @@
+r"""The Monte Carlo engine: numbered trials, exact sums, any number of devices and processes.
+
+A result depends on the trial function, the key, the arguments, the block and the stopping rule. It is
+the same to the last bit for every chunk, number of devices, number of processes, and after a kill
+and a resume, on one kind of device with one version of JAX: trial t draws from fold_in(key, t), is
+computed as lane t modulo the block in one compiled program, and adds whole numbers to whole numbers.
+
+Several machines are JAX's own multi-process runtime. Every process runs the same script; process 0
+writes the checkpoint. On this machine alone, `python cluster.py 0 & python cluster.py 1`:
+
+    # cluster.py
+    import pathlib, sys
+    import jax
+    jax.distributed.initialize("127.0.0.1:12321", num_processes=2, process_id=int(sys.argv[1]))
+    import rdsim.simulation
+
+    def trial(key, threshold):
+        x = jax.random.uniform(key)
+        return {"above": x > threshold, "loss": jax.numpy.exp(-x * x)}
+
+    result = rdsim.simulation.run_trials(
+        trial, jax.random.key(0), 0.9, trials=100_000, checkpoint=pathlib.Path("cluster.json")
+    )
+    print(result.estimates)
+
+Under Slurm or on a TPU pod `jax.distributed.initialize()` finds the addresses itself:
+`srun --nodes 4 --ntasks-per-node 1 python cluster.py`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+from rdsim import validation
+from rdsim.simulation import exact_sums
+from rdsim.simulation.exact_sums import Layout
+from rdsim.simulation.run import Run
+from rdsim.simulation.stopping import StoppingRule, looks
+
+_SETTINGS: Final = ("single", "independent", "common")
+_LARGEST_BLOCK: Final = 2**20
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MonteCarloResult:
+    """Means with intervals, of each leaf of what the trial returns.
+
+    Attributes:
+        estimates: the trial's PyTree with an Estimate at each leaf, of shape (settings..., leaf...).
+            Each interval covers its own mean with the confidence asked for, at the time of stopping.
+        variances: the same PyTree with the unbiased sample variances, in squared units of the loss.
+        trials: trials behind each setting, shape (settings...).
+        converged: whether every wanted width was reached, shape (settings...); True if none was.
+
+    """
+
+    __no_type_check__ = True  # estimates of a batched result have other shapes
+
+    estimates: Any
+    variances: Any
+    trials: Int[Array, "..."]
+    converged: Bool[Array, "..."]
+
+
+def run_trials(
+    trial: Any,
+    key: Any,
+    arguments: Any = None,
+    *,
+    trials: Any = None,
+    target_width: Any = None,
+    cap: Any = None,
+    confidence: Any = 0.95,
+    bounds: Any = None,
+    settings: Any = "single",
+    block: Any = 256,
+    chunk: Any = 16,
+    devices: Any = None,
+    checkpoint: Any = None,
+    checkpoint_seconds: Any = 10.0,
+    progress: bool = False,
+) -> MonteCarloResult:
+    r"""Estimate the means of events and losses from independent numbered trials.
+
+    Either a number of trials, or a target width and a cap on the trials. With a target, the run may
+    stop at trials $1024 \cdot 2^{j/2}$ and at the cap, J looks in all; each interval has confidence
+    $1 - (1 - c)/J$, so that the one at which a setting stops is valid (see `stopping`). Events have
+    Clopper-Pearson intervals, losses empirical Bernstein ones, widened by $2^{-49}$ of their range for
+    the $2^{-50}$ that a loss moves when it is made a whole number (see `exact_sums`).
+
+    Args:
+        trial: pure function (key, arguments) -> PyTree of bools (events) and floats (losses in a
+            bounded range), hashable. Trial t is called with fold_in(key, t).
+        key: PRNG key.
+        arguments: PyTree of arrays, passed to every trial.
+        trials: number of trials a setting, 2..2^32.
+        target_width: width (upper - lower) wanted of every interval, or a mapping from names of
+            outcomes to widths; a name is the path in the trial's PyTree, such as "error".
+        cap: most trials a setting, 2..2^32, with target_width.
+        confidence: c in (0, 1), of the interval of one outcome and one setting.
+        bounds: (low, high) of losses by name, (0, 1) for the others. A loss outside is an error.
+        settings: "single"; or "independent" or "common" if every leaf of arguments has a leading
+            axis of settings. Setting s then draws from fold_in(fold_in(key, s), t), independent of
+            the others; or from fold_in(key, t) like all others (common random numbers, which make
+            differences between settings less noisy, each interval still valid for its own mean).
+        block: trials computed side by side, 1..2^20. Part of what is computed: floats of another
+            block may round differently. Large on a GPU, small for trials that need much memory.
+        chunk: blocks that a device computes of each setting before it returns to the host, where
+            checkpoints are written and interrupts seen. Changes no digit.
+        devices: JAX devices to share the blocks; all devices of all processes by default.
+        checkpoint: file to continue from and to write to. A run with more `trials` continues from
+            the file of one with fewer. Written every checkpoint_seconds, at the end and on
+            KeyboardInterrupt, in one step each time.
+        checkpoint_seconds: least time between two writes, in seconds.
+        progress: show a bar with rate and remaining time on stderr.
+
+    Returns:
+        Estimates, variances, trials and convergence of every setting.
+
+    Raises:
+        ValueError: if an argument lies outside its range, a loss outside its bounds or is NaN, the
+            checkpoint belongs to another run (CheckpointMismatchError) or is damaged
+            (CheckpointDamagedError).
+        TypeError: if an argument or what the trial returns has the wrong type.
+
+    References:
+        Clopper and Pearson (1934), Biometrika 26; Maurer and Pontil (2009), COLT, Theorem 4.
+
+    """
+    validation.require_float64("run_trials")
+    validation.prng_key("key", key)
+    if not (callable(trial) and _hashable(trial)):
+        raise TypeError(
+            f"trial must be a hashable function of key and arguments, got {type(trial)}"
+        )
+    if settings not in _SETTINGS:
+        raise ValueError(f"settings must be one of {_SETTINGS}, got {settings!r}")
+    arrays, count = exact_sums.with_settings(arguments, settings)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), arrays)
+    layout = Layout.of(trial, key, shapes, _bounds(bounds))
+    run = Run(
+        trial=trial,
+        key=key,
+        arguments=arrays,
+        settings=settings,
+        count=count,
+        layout=layout,
+        rule=_rule(layout, trials, target_width, cap, confidence),
+        block=validation.integer("block", block, low=1, high=_LARGEST_BLOCK),
+        chunk=validation.integer("chunk", chunk, low=1),
+        mesh=exact_sums.mesh_of(devices),
+        path=None if checkpoint is None else Path(checkpoint),
+        pause=float(validation.interval("checkpoint_seconds", checkpoint_seconds, low=0.0, ndim=0)),
+    )
+    state, estimates, variances = run.to_the_end(progress)
+
+    def shaped(leaves: list[Any]) -> Any:
+        tree = jax.tree.unflatten(layout.structure, leaves)
+        return jax.tree.map(
+            lambda leaf: jnp.asarray(leaf[0] if settings == "single" else leaf), tree
+        )
+
+    return MonteCarloResult(
+        estimates=shaped(estimates),
+        variances=shaped(variances),
+        trials=jnp.asarray(state.trials[0] if settings == "single" else state.trials),
+        converged=jnp.asarray(
+            (run.rule.excess(estimates) <= 1)[0 if settings == "single" else slice(None)]
+        ),
+    )
+
+
+def _hashable(trial: Any) -> bool:
+    try:
+        hash(trial)
+    except TypeError:
+        return False
+    return True
+
+
+def _bounds(bounds: Any) -> dict[str, tuple[float, float]]:
+    if bounds is not None and not isinstance(bounds, Mapping):
+        raise TypeError(f"bounds must map names of losses to (low, high), got {type(bounds)}")
+    found = {}
+    for name, pair in (bounds or {}).items():
+        ends = np.asarray(validation.interval(f"bounds[{name!r}]", pair, ndim=1))
+        if ends.shape != (2,) or not np.isfinite(ends).all() or not ends[0] < ends[1]:
+            raise ValueError(f"bounds[{name!r}] must be finite (low, high), low < high, got {pair}")
+        found[name] = (float(ends[0]), float(ends[1]))
+    return found
+
+
+def _rule(
+    layout: Layout, trials: Any, target_width: Any, cap: Any, confidence: Any
+) -> StoppingRule:
+    covered = float(
+        validation.interval(
+            "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
+        )
+    )
+    if (trials is None) == (target_width is None) or (target_width is None) != (cap is None):
+        raise ValueError("give either trials, or target_width and cap")
+    most = exact_sums.MOST_TRIALS
+    if trials is not None:
+        number = validation.integer("trials", trials, low=2, high=most)
+        return StoppingRule((number,), (math.inf,) * len(layout.outcomes), covered)
+    names = [outcome.name for outcome in layout.outcomes]
+    wanted = (
+        target_width if isinstance(target_width, Mapping) else dict.fromkeys(names, target_width)
+    )
+    if not wanted or set(wanted) - set(names):
+        raise ValueError(f"target_width names {sorted(wanted)}, but the outcomes are {names}")
+    widths = {
+        name: float(validation.interval("target_width", width, low=0.0, open_low=True, ndim=0))
+        for name, width in wanted.items()
+    }
+    return StoppingRule(
+        looks(validation.integer("cap", cap, low=2, high=most)),
+        tuple(widths.get(name, math.inf) for name in names),
+        covered,
+    )

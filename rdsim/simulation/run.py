@@ -1,0 +1,180 @@
+"""The host's side of a Monte Carlo run: spans of trials, looks, checkpoints, in that order."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib
+import numpy as np
+from jax.sharding import Mesh
+
+from rdsim.simulation import checkpoint, exact_sums, progress
+from rdsim.simulation.exact_sums import Layout
+from rdsim.simulation.intervals import Estimate
+from rdsim.simulation.stopping import StoppingRule
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """All that a run has found.
+
+    Attributes:
+        trials: trials counted of each setting; all settings still running have the same number.
+        totals: exact sums as Python integers, (settings, columns).
+
+    """
+
+    trials: np.ndarray
+    totals: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One validated run; the fields are the arguments of run_trials."""
+
+    trial: Callable[[Any, Any], Any]
+    key: Any
+    arguments: Any
+    settings: str
+    count: int
+    layout: Layout
+    rule: StoppingRule
+    block: int
+    chunk: int
+    mesh: Mesh
+    path: Path | None
+    pause: float
+
+    def to_the_end(self, show_progress: bool) -> tuple[State, list[Estimate], list[np.ndarray]]:
+        """Run until every setting has stopped, from the checkpoint if there is one."""
+        fingerprint = self._fingerprint() if self.path else {}
+        state = self._start(fingerprint)
+        arguments = exact_sums.replicate(self.mesh, self.arguments)
+        active, expected = self._active(state)
+        saved = time.monotonic()
+        label, done = _name(self.trial), int(state.trials.max())
+        with progress.shown(show_progress, label, done, expected) as report:
+            try:
+                while active.size:
+                    first = int(state.trials[active[0]])
+                    ahead = (first // self.block + self.chunk * self.mesh.size) * self.block
+                    last = min(self.rule.next_look(first), ahead)
+                    # One assignment: an interrupt sees the state before this span or after it.
+                    state = self._advanced(state, arguments, active, first, last)
+                    if last in self.rule.looks:
+                        active, expected = self._active(state)
+                    report(last, expected)
+                    if self.path and time.monotonic() - saved >= self.pause:
+                        checkpoint.save(self.path, fingerprint, state.trials, state.totals)
+                        saved = time.monotonic()
+            except KeyboardInterrupt:
+                if self.path:
+                    checkpoint.save(self.path, fingerprint, state.trials, state.totals)
+                raise
+        if self.path:
+            checkpoint.save(self.path, fingerprint, state.trials, state.totals)
+        return (state, *self.rule.estimates(self.layout, state.totals, state.trials))
+
+    def _advanced(
+        self, state: State, arguments: Any, active: np.ndarray, first: int, last: int
+    ) -> State:
+        padded = np.zeros(self.count, np.int64)
+        padded[: active.size] = active
+        numbers = (padded, np.int64(active.size), np.int64(first), np.int64(last))
+        limbs = exact_sums.span_sums(
+            *exact_sums.replicate(self.mesh, (np.asarray(jax.random.key_data(self.key)),)),
+            arguments,
+            *exact_sums.replicate(self.mesh, tuple(np.asarray(number) for number in numbers)),
+            trial=self.trial,
+            layout=self.layout,
+            block=self.block,
+            mesh=self.mesh,
+            implementation=str(jax.random.key_impl(self.key)),
+            fold_setting=self.settings == "independent",
+        )
+        found = exact_sums.whole(limbs)
+        for outcome, part in zip(self.layout.outcomes, self.layout.parts(found), strict=True):
+            outside = outcome.outside(part)
+            if outside.any():
+                where = "" if self.settings == "single" else f" of setting {outside.argmax()}"
+                raise ValueError(
+                    f"loss {outcome.name!r} must lie in [{outcome.low:g}, {outcome.high:g}]; "
+                    f"{outside.max()} values{where} in trials {first}..{last - 1} do not or are NaN"
+                )
+        trials = state.trials.copy()
+        trials[active] = last
+        return State(trials, state.totals + found)
+
+    def _active(self, state: State) -> tuple[np.ndarray, int]:
+        """Settings still running, and a guess of the trials they will need.
+
+        A pure function of the state: a resumed run repeats the decisions of the look it stands at.
+        """
+        end = self.rule.looks[-1]
+        at_look = np.isin(state.trials, self.rule.looks)
+        excess = np.full(self.count, np.inf)
+        if at_look.any():
+            parts = state.totals[at_look], state.trials[at_look]
+            excess[at_look] = self.rule.excess(self.rule.estimates(self.layout, *parts)[0])
+        active = np.flatnonzero((state.trials < end) & (excess > 1))
+        if not active.size:
+            return active, int(state.trials.max())
+        # Widths fall about as one over the root of the number of trials.
+        guess = state.trials[active[0]] * min(float(excess[active].max()), 1e6) ** 2
+        return active, int(min(end, max(guess, 0))) if at_look[active[0]] else end
+
+    def _start(self, fingerprint: dict[str, Any]) -> State:
+        shape = (self.count, self.layout.columns)
+        empty = State(np.zeros(self.count, np.int64), np.zeros(shape, np.int64).astype(object))
+        if self.path is None:
+            return empty
+        kept = checkpoint.load(self.path, fingerprint, shape)
+        if kept is None:
+            return empty
+        if kept[0].max() > self.rule.looks[-1]:
+            raise ValueError(
+                f"trials must be at least the {kept[0].max()} that checkpoint {self.path} holds, "
+                f"got {self.rule.looks[-1]}"
+            )
+        return State(*kept)
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """All that the sums depend on. Devices and chunks are not here: nothing depends on them."""
+        leaves, structure = jax.tree.flatten(self.arguments)
+        shapes = [jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for leaf in leaves]
+        number = jax.ShapeDtypeStruct((), np.int64)
+        text = (
+            jax.jit(exact_sums.block_sums, static_argnums=(0, 1, 2))
+            .lower(
+                self.trial,
+                self.layout,
+                self.block,
+                jax.eval_shape(lambda: self.key),
+                jax.tree.unflatten(structure, shapes),
+                *(number,) * 3,
+            )
+            .as_text()
+        )
+        contents = [f"{leaf.dtype} {leaf.shape}".encode() + leaf.tobytes() for leaf in leaves]
+        device = self.mesh.devices.flat[0]
+        return {
+            "format": checkpoint.FORMAT,
+            "trial": _name(self.trial),
+            "program": checkpoint.digest(text.encode()),
+            "key": f"{jax.random.key_impl(self.key)} "
+            + np.asarray(jax.random.key_data(self.key)).tobytes().hex(),
+            "arguments": checkpoint.digest(str(structure).encode(), *contents),
+            "settings": self.settings,
+            "block": self.block,
+            "rule": self.rule.describe(),
+            "software": f"jax {jax.__version__}, jaxlib {jaxlib.__version__}, {device.device_kind}",
+        }
+
+
+def _name(trial: Any) -> str:
+    """Qualified name without the module, which is __main__ today and a file's name tomorrow."""
+    inner = getattr(trial, "func", trial)
+    return str(getattr(inner, "__qualname__", type(inner).__qualname__))

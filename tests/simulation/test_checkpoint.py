@@ -1,0 +1,165 @@
+"""Checkpoints in one process: continued runs, interrupts, files of other runs, damaged files."""
+
+import json
+
+import engine_worker as worker
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rdsim import simulation
+from rdsim.simulation import checkpoint, exact_sums
+
+
+@pytest.fixture
+def spans(monkeypatch):
+    """First and last trial of every call of the compiled program; raise after so many calls."""
+    calls = []
+    inner = exact_sums.span_sums
+
+    class Spans(list):
+        stop_after = None
+
+    calls = Spans()
+
+    def spy(*args, **kwargs):
+        if len(calls) == calls.stop_after:
+            raise KeyboardInterrupt
+        calls.append(tuple(int(np.asarray(number)) for number in args[4:6]))
+        return inner(*args, **kwargs)
+
+    monkeypatch.setattr(exact_sums, "span_sums", spy)
+    return calls
+
+
+@pytest.mark.parametrize("options", [{}, worker.TARGET], ids=["trials", "width"])
+def test_an_interrupted_run_continues_to_the_same_digits(tmp_path, spans, options):
+    path = tmp_path / "folder" / "run.json"
+    spans.stop_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(**options, chunk=8, checkpoint=path)
+    assert json.loads(path.read_text())["body"]["trials"] == [spans[-1][1]] * 3
+    assert [entry.name for entry in path.parent.iterdir()] == ["run.json"]
+    kept, spans.stop_after = spans[-1][1], None
+    del spans[:]
+    continued = worker.run(**options, chunk=5, checkpoint=str(path))
+    assert spans[0][0] == kept
+    again = worker.run(**options, checkpoint=path)
+    assert spans[-1][1] == int(continued.trials.max())
+    assert worker.digits(worker.run(**options)) == worker.digits(continued)
+    assert worker.digits(again) == worker.digits(continued)
+
+
+def test_a_finished_run_of_a_target_adds_no_trial(tmp_path, spans):
+    path = tmp_path / "run.json"
+    worker.run(**worker.TARGET, checkpoint=path)
+    del spans[:]
+    worker.run(**worker.TARGET, checkpoint=path)
+    assert spans == []
+
+
+def test_more_trials_continue_in_the_middle_of_a_block(tmp_path, spans):
+    path = tmp_path / "run.json"
+    worker.run(trials=1001, checkpoint=path)
+    more = worker.run(trials=1500, checkpoint=path)
+    assert (1001, 1500) in spans
+    assert worker.digits(more) == worker.digits(worker.run(trials=1500))
+    with pytest.raises(ValueError, match="trials must be at least the 1500 that checkpoint"):
+        worker.run(trials=1400, checkpoint=path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "run.json"
+    worker.run(trials=1001, checkpoint=path)
+    before = path.read_bytes()
+
+    def full(_descriptor):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        worker.run(trials=1500, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+def test_it_is_written_as_often_as_asked(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(checkpoint, "save", lambda *args: written.append(int(args[2][0])))
+    worker.run(trials=640, chunk=2, checkpoint=tmp_path / "run.json", checkpoint_seconds=0)
+    assert written == [128, 256, 384, 512, 640, 640]
+    del written[:]
+    worker.run(trials=640, chunk=2, checkpoint=tmp_path / "run.json", checkpoint_seconds=1e6)
+    assert written == [640]
+
+
+def base(key, scale):
+    return jax.random.uniform(key) * scale
+
+
+def doubled(key, scale):
+    return jax.random.uniform(key) * (scale * 0.5)
+
+
+doubled.__qualname__ = base.__qualname__
+CONSTANT = jnp.arange(4000.0) / 4000
+
+
+def looked_up(constant):
+    def trial(key, scale):
+        return jnp.asarray(constant)[jax.random.randint(key, (), 0, 4000)] * scale
+
+    return trial
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"key": jax.random.key(1)}, "different are key "),
+        ({"key": jax.random.key(0, impl="rbg")}, "different are key .*program"),
+        ({"arguments": 0.25}, "different are arguments "),
+        ({"trial": doubled}, "different are program "),
+        ({"trial": looked_up(CONSTANT)}, "different are program .*trial "),
+        ({"block": 32}, "different are block .*program"),
+        ({"bounds": {"value": (0.0, 2.0)}}, "different are program "),
+        ({"trials": None, "target_width": 0.1, "cap": 300}, "different are rule "),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_file_of_another_run_is_refused(tmp_path, changed, message):
+    path = tmp_path / "run.json"
+    asked = {"trial": base, "key": jax.random.key(0), "arguments": 0.5, "trials": 300, "block": 64}
+    simulation.run_trials(**asked, checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(simulation.CheckpointMismatchError, match=message):
+        simulation.run_trials(**asked | changed, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+def test_constants_of_the_trial_are_part_of_the_run(tmp_path):
+    path = tmp_path / "run.json"
+    asked = {"key": jax.random.key(0), "arguments": 0.5, "trials": 300, "checkpoint": path}
+    simulation.run_trials(looked_up(CONSTANT), **asked)
+    simulation.run_trials(looked_up(CONSTANT + 0), **asked)
+    with pytest.raises(simulation.CheckpointMismatchError, match="program"):
+        simulation.run_trials(looked_up(CONSTANT.at[1234].set(0.7)), **asked)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: text.replace('"trials": [300]', '"trials": [200]'),
+        lambda text: text[:-70] + chr(ord(text[-70]) ^ 1) + text[-69:],
+    ],
+    ids=["truncated", "empty", "no document", "other trials", "one bit"],
+)
+def test_a_damaged_file_is_named(tmp_path, damage):
+    path = tmp_path / "run.json"
+    asked = {"trial": base, "key": jax.random.key(0), "arguments": 0.5, "trials": 300, "block": 64}
+    simulation.run_trials(**asked, checkpoint=path)
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(simulation.CheckpointDamagedError, match=r"run\.json is damaged; delete it"):
+        simulation.run_trials(**asked, checkpoint=path)
