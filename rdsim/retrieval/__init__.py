@@ -4,6 +4,8 @@ The rank law needs no database: one evaluation gives all sizes from 2 to 2^1000.
 explicit set of positives and average over the order of tied items, so no tie rule can flatter.
 """
 
+from rdsim.retrieval.block_score import block_loss
+from rdsim.retrieval.gaussian import QuadratureLoss, gaussian_rank_loss
 from rdsim.retrieval.loss import Loss
 from rdsim.retrieval.metrics import (
     average_precision,
@@ -20,8 +22,11 @@ from rdsim.retrieval.scored import scored_loss
 
 __all__ = [
     "Loss",
+    "QuadratureLoss",
     "average_precision",
+    "block_loss",
     "expected_loss",
+    "gaussian_rank_loss",
     "ndcg",
     "precision",
     "rank",

@@ -1,0 +1,104 @@
+"""C1 for Gaussian scalars: against plain double integrals, blocks of letters and simulation."""
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.special
+import scipy.stats
+
+from rdsim import retrieval
+from rdsim.retrieval.gaussian import gaussian_rank_loss
+
+SCORES = {"likelihood_ratio": lambda c: 1 / c, "conditional_density": lambda c: c}
+
+
+def one_letter(c, M, score):
+    """MRR and chance to be first of a letter, by nested adaptive quadrature over x and u."""
+    b = SCORES[score](c)
+    deviation = np.sqrt(1 - c * c)
+
+    def given(x, metric):
+        def integrand(z):
+            far = abs(c * x + deviation * z - b * x)
+            a = scipy.special.ndtr(b * x + far) - scipy.special.ndtr(b * x - far)
+            first = (1 - a) ** (M - 1)
+            mrr = (1 - (1 - a) ** M) / (M * a) if a > 1e-12 else 1.0
+            return scipy.stats.norm.pdf(z) * (mrr, first)[metric]
+
+        kink = (b - c) * x / deviation
+        points = [k for k in (kink - 0.05, kink, kink + 0.05) if -9 < k < 9]
+        return scipy.integrate.quad(integrand, -9, 9, points=points, limit=100, epsabs=1e-8)[0]
+
+    x, weights = np.polynomial.legendre.leggauss(30)
+    x, weights = 4 * (x + 1), 4 * weights  # half of the symmetric line, up to 8
+    return [
+        2 * np.sum(weights * scipy.stats.norm.pdf(x) * [given(t, metric) for t in x])
+        for metric in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_C1_gaussian_letters_match_nested_quadrature(score):
+    mrr, first = one_letter(0.9, 10, score)
+    for loss, expected in (("reciprocal_rank", mrr), ("error", first)):
+        found = gaussian_rank_loss(0.9, np.log2(10), loss, score=score)
+        np.testing.assert_allclose(1 - found.value, expected, atol=2e-7)
+        assert found.error < 1e-7
+
+
+def test_C1_gaussian_values_near_those_quoted_for_the_conditional_density():
+    """(.5404482, .3111401) for rho = .9, M = 10 is the rule that forgets how common an item is."""
+    for loss, quoted, best in (
+        ("reciprocal_rank", 0.5404482, 0.5552000458),
+        ("error", 0.3111401, 0.3300873553),
+    ):
+        density = gaussian_rank_loss(0.9, np.log2(10), loss, score="conditional_density")
+        ratio = gaussian_rank_loss(0.9, np.log2(10), loss)
+        np.testing.assert_allclose(1 - density.value, quoted, atol=1e-6)
+        np.testing.assert_allclose(1 - ratio.value, best, atol=1e-9)
+
+
+def test_C1_gaussian_blocks_match_simulated_competitors():
+    """Four standard errors of 3 estimates with a fixed seed; a by the noncentral chi-square."""
+    random = np.random.default_rng(11)
+    n, rho, rate, trials = 6, 0.9, 1.0, 40_000
+    c = rho * np.sqrt(1 - 2.0 ** (-2 * rate))
+    x = random.standard_normal((trials, n))
+    u = c * x + np.sqrt(1 - c * c) * random.standard_normal((trials, n))
+    distance = np.sum((u - x / c) ** 2, axis=1)
+    a = scipy.stats.ncx2.cdf(distance, n, np.sum(x**2, axis=1) / c**2)
+    for size in (2.0, 5.0, 12.0):
+        drawn = np.asarray(
+            retrieval.expected_loss(np.log(np.maximum(a, 1e-300)), -np.inf, size, "error")
+        )
+        found = gaussian_rank_loss(rho, size, "error", n=n, rate=rate)
+        assert abs(found.value - drawn.mean()) < 5.1 * drawn.std() / np.sqrt(trials)
+
+
+def test_C1_gaussian_shapes_and_ends():
+    rates, sizes = np.array([0.0, 1.0, 2.0, np.inf]), np.array([5.0, 20.0])
+    found = gaussian_rank_loss(0.9, sizes, "error", n=6, rate=rates)
+    assert found.value.shape == found.error.shape == (4, 2)
+    random = retrieval.expected_loss(-np.inf, 0.0, sizes, "error")
+    np.testing.assert_array_equal(found.value[0], random)
+    assert (np.diff(np.asarray(found.value), axis=0) < 0).all()
+    np.testing.assert_array_equal(gaussian_rank_loss(1.0, sizes, "error").value, 0.0)
+    opposite = gaussian_rank_loss(-0.9, sizes, "error", n=6, rate=rates)
+    np.testing.assert_array_equal(opposite.value, found.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"correlation": 1.5}, r"correlation must lie in \[-1, 1\], got 1.5"),
+        ({"n": 0}, r"n must be in \[1, 512\], got 0"),
+        ({"rate": -1.0}, r"rate must lie in \[0, inf\], got -1.0"),
+        ({"score": "cosine"}, "score must be 'likelihood_ratio' or 'conditional_density'"),
+        ({"correlation": 0.01}, "is too small for n = 2: .* terms are needed"),
+        ({"nodes": 2}, "nodes must be at least 32"),
+    ],
+)
+def test_C1_gaussian_bad_input_is_named(change, message):
+    arguments = {"correlation": 0.9, "log2_size": 3.0, "loss": "error", "n": 2} | change
+    with pytest.raises(ValueError, match=message):
+        gaussian_rank_loss(**arguments)
