@@ -1,0 +1,236 @@
+r"""Rate-distortion with side information at both ends, and of a source seen through a channel.
+
+Both are ordinary rate-distortion problems in disguise, so their certificate is that of C5.
+
+- Conditional: $R_{Y|Z}(D) = \min I(Y;U|Z)$. Let the letter (y, z) be reproduced by a pair (u, z')
+  at distortion d(y,u), infinite unless z' = z. Then $I(Y,Z;U,Z) = H(Z) + I(Y;U|Z)$: the rate of
+  that problem is the conditional one plus the constant H(Z).
+- Indirect: only Y is seen of the remote source X. Then $E\,d(X,U) = E\,d'(Y,U)$ with
+  $d'(y,u) = E[d(X,u)|Y=y]$.
+"""
+
+import dataclasses
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from rdsim import validation
+from rdsim.certified import Certified
+from rdsim.information import entropy
+from rdsim.limits.rate_distortion import (
+    RateDistortionCurve,
+    rate_at,
+    rate_distortion,
+)
+
+_ROUNDING: Final = 1e-14
+"""Bits that the subtraction of H(Z) may cost."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConditionalCurve:
+    r"""Certified points of the conditional R(D), one a slope.
+
+    Attributes:
+        slope: s, bits per unit of distortion, shape (S,).
+        distortion: $E\,d(Y,U)$, shape (S,).
+        rate: achievable $I(Y;U|Z)$ at that distortion, bits, shape (S,).
+        gap: certified upper minus lower bound there, bits, shape (S,).
+        tolerance: the gap asked for, bits.
+
+    """
+
+    # JAX rebuilds a tree with other leaves (batched arrays, shapes, axes).
+    __no_type_check__ = True
+
+    slope: Float[Array, " s"]
+    distortion: Float[Array, " s"]
+    rate: Float[Array, " s"]
+    gap: Float[Array, " s"]
+    tolerance: Float[Array, ""]
+
+    @property
+    def converged(self) -> Bool[Array, " s"]:
+        """Whether the certified gap is within the tolerance, a slope at a time."""
+        return self.gap <= self.tolerance
+
+
+def conditional_rate_distortion(
+    joint: Any, d: Any, slopes: Any, *, tolerance: Any = 1e-9
+) -> ConditionalCurve:
+    r"""Compute certified points of the conditional R(D): encoder and decoder both know Z.
+
+    $$R_{Y|Z}(D) = \min_{E\,d(Y,U) \le D} I(Y;U|Z)
+        = \min_{\sum_z p_z D_z = D} \sum_z p_z R_{Y|Z=z}(D_z).$$
+
+    Args:
+        joint: P(y,z), shape (|Y|, |Z|).
+        d: distortions d(y,u) >= 0, shape (|Y|, |U|); inf forbids a pair.
+        slopes: s > 0, bits per unit of distortion, shape (S,); inf for the point at D_min.
+        tolerance: certified gap to reach, bits.
+
+    Returns:
+        The points; one whose gap stayed above the tolerance has `converged` False.
+
+    Raises:
+        ValueError: if the joint is no pmf, shapes do not match, d is negative or leaves a letter
+            without a finite distortion, or a slope is not positive.
+        RuntimeError: if float64 is off.
+
+    References:
+        Gray (1973), "A new class of lower bounds to information rates of stationary sources via
+        conditional rate-distortion functions", IEEE Trans. Inf. Theory 19(4).
+
+    """
+    validation.require_float64("conditional_rate_distortion")
+    P, d = check_joint(joint, d)
+    slopes = validation.interval("slopes", slopes, low=0.0, open_low=True, ndim=1)
+    curve = rate_distortion(*_both_ends(P, d), slopes, tolerance=tolerance)
+    known = entropy(P.sum(axis=0))
+    return ConditionalCurve(
+        slope=slopes,
+        distortion=curve.distortion,
+        rate=jnp.maximum(curve.rate - known, 0.0),
+        gap=curve.gap + _ROUNDING,
+        tolerance=curve.tolerance,
+    )
+
+
+def conditional_rate_at(joint: Any, d: Any, distortion: Any, *, tolerance: Any = 1e-9) -> Certified:
+    r"""Compute the conditional R(D) at given distortions, certified.
+
+    Args:
+        joint: P(y,z), shape (|Y|, |Z|).
+        d: distortions, shape (|Y|, |U|).
+        distortion: D, any shape, each at least D_min. From
+            $D_{\max} = \sum_z p_z \min_u E[d(Y,u)|z]$ on the rate is zero.
+        tolerance: certified gap to reach, bits.
+
+    Returns:
+        Bits, shape of D.
+
+    Raises:
+        ValueError: as `conditional_rate_distortion`, and if D is below D_min (naming both).
+        RuntimeError: if float64 is off.
+
+    References:
+        Gray (1973), as for `conditional_rate_distortion`.
+
+    """
+    validation.require_float64("conditional_rate_at")
+    P, d = check_joint(joint, d)
+    limit = rate_at(*_both_ends(P, d), distortion, tolerance=tolerance)
+    known = entropy(P.sum(axis=0))
+    free = validation.real_array("distortion", distortion) >= maximum_distortion(P, d)
+    lower = jnp.where(free, 0.0, jnp.maximum(limit.lower - known - _ROUNDING / 2, 0.0))
+    upper = jnp.where(free, 0.0, jnp.maximum(limit.upper - known + _ROUNDING / 2, 0.0))
+    return Certified(value=upper, lower=lower, upper=upper, tolerance=limit.tolerance)
+
+
+def indirect_rate_distortion(
+    joint: Any, d: Any, slopes: Any, *, tolerance: Any = 1e-9
+) -> RateDistortionCurve:
+    r"""Compute certified points of the indirect R(D): the encoder sees X only through Y.
+
+    $$R(D) = \min_{X - Y - U,\; E\,d(X,U) \le D} I(Y;U).$$
+
+    Args:
+        joint: P(x,y), shape (|X|, |Y|), rows the remote source X.
+        d: distortions d(x,u) >= 0 of the remote letter, shape (|X|, |U|); inf forbids a pair.
+        slopes: s >= 0, bits per unit of distortion, shape (S,).
+        tolerance: certified gap to reach, bits.
+
+    Returns:
+        The curve of the source Y under $d'(y,u) = E[d(X,u)|y]$, in which all its methods work.
+
+    Raises:
+        ValueError: if the joint is no pmf, shapes do not match, d is negative or leaves some y
+            without a finite distortion, or a slope is negative.
+        RuntimeError: if float64 is off.
+
+    References:
+        Dobrushin and Tsybakov (1962), "Information transmission with additional noise"; Witsenhausen
+        (1980), "Indirect rate distortion problems", IEEE Trans. Inf. Theory 26(5).
+
+    """
+    validation.require_float64("indirect_rate_distortion")
+    return rate_distortion(*_seen(joint, d), slopes, tolerance=tolerance)
+
+
+def indirect_rate_at(joint: Any, d: Any, distortion: Any, *, tolerance: Any = 1e-9) -> Certified:
+    r"""Compute the indirect R(D) at given distortions, certified.
+
+    Args:
+        joint: P(x,y), shape (|X|, |Y|), rows the remote source X.
+        d: distortions d(x,u), shape (|X|, |U|).
+        distortion: D, any shape, at least the least $E\,d'(Y,u(Y))$; from D_max on the rate is 0.
+        tolerance: certified gap to reach, bits.
+
+    Returns:
+        Bits, shape of D.
+
+    Raises:
+        ValueError: as `indirect_rate_distortion`, and if D is below D_min (naming both).
+        RuntimeError: if float64 is off.
+
+    References:
+        As for `indirect_rate_distortion`.
+
+    """
+    validation.require_float64("indirect_rate_at")
+    return rate_at(*_seen(joint, d), distortion, tolerance=tolerance)
+
+
+def check_joint(
+    joint: Any, d: Any, *, rows: str = "y"
+) -> tuple[Float[Array, "y z"], Float[Array, "y u"]]:
+    """Check a joint pmf and the distortions of its row letter."""
+    P = validation.pmf("joint", joint, ndim=2)
+    d = validation.interval("d", d, low=0.0, ndim=2)
+    if d.shape[0] != P.shape[0] or d.shape[1] == 0:
+        raise ValueError(
+            f"d must have one row a letter {rows} of the joint and at least one column, "
+            f"shape ({P.shape[0]}, |U|), got {d.shape}"
+        )
+    lost = np.isinf(np.asarray(d)).all(axis=1) & (np.asarray(P).sum(axis=1) > 0)
+    if lost.any():
+        raise ValueError(
+            f"d must leave every source letter a finite distortion, got only inf in row "
+            f"{int(np.argmax(lost))}"
+        )
+    return P, d
+
+
+def expected(weights: Float[Array, "a b"], d: Float[Array, "b u"]) -> Float[Array, "a u"]:
+    """Mean of d under each row of weights; inf only where an infinite entry has weight."""
+    forbidden = jnp.isinf(d)
+    mean = weights @ jnp.where(forbidden, 0.0, d)
+    hit = (weights > 0).astype(float) @ forbidden.astype(float)
+    return jnp.where(hit > 0, jnp.inf, mean)
+
+
+def maximum_distortion(P: Float[Array, "y z"], d: Float[Array, "y u"]) -> Float[Array, ""]:
+    r"""$D_{\max} = \sum_z \min_u \sum_y P(y,z) d(y,u)$: nothing is sent, the decoder knows z."""
+    return jnp.sum(jnp.min(expected(P.T, d), axis=1))
+
+
+def _both_ends(
+    P: Float[Array, "y z"], d: Float[Array, "y u"]
+) -> tuple[Float[Array, " yz"], Float[Array, "yz uz"]]:
+    (ys, zs), us = P.shape, d.shape[1]
+    same = jnp.eye(zs, dtype=bool)[None, :, None, :]
+    lifted = jnp.where(same, d[:, None, :, None], jnp.inf)
+    # A letter without mass may have had no finite distortion: any will do.
+    lifted = jnp.where((P > 0)[:, :, None, None], lifted, 0.0)
+    return P.reshape(ys * zs), lifted.reshape(ys * zs, us * zs)
+
+
+def _seen(joint: Any, d: Any) -> tuple[Float[Array, " y"], Float[Array, "y u"]]:
+    P, d = check_joint(joint, d, rows="x")
+    py = P.sum(axis=0)
+    weights = (P / jnp.where(py > 0, py, 1.0)).T
+    return py, expected(weights, d)

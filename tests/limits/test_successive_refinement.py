@@ -1,0 +1,55 @@
+"""Successive refinement: Hamming always, Gerrish's ternary source with absolute error not always."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdsim.limits.successive_refinement import successive_refinement
+
+THREE = 1 - np.eye(3)
+ABSOLUTE = np.abs(np.arange(3.0)[:, None] - np.arange(3.0))
+
+
+@settings(max_examples=8)
+@given(st.lists(st.floats(0.05, 1.0), min_size=3, max_size=3), st.floats(0, 0.9), st.floats(0.1, 1))
+def test_hamming_is_always_refinable(weights, low, high):
+    p = np.array(weights) / sum(weights)
+    top = 1 - p.max()
+    fine = low * top
+    found = successive_refinement(p, THREE, fine + high * (top - fine), fine)
+    assert found.gap <= 1e-9
+    assert found.refinable
+    assert not found.undecided
+    np.testing.assert_allclose(found.refinement.sum(axis=1), 1.0, atol=1e-9)
+
+
+def test_gerrish_source_is_not_refinable_and_its_neighbour_is():
+    # Equitz and Cover's counterexample, middle mass below 3 - 2 sqrt 2.
+    counter = successive_refinement([0.425, 0.15, 0.425], ABSOLUTE, 0.7, 0.3)
+    assert counter.residual == pytest.approx(0.0294117647, abs=1e-6)
+    assert not counter.refinable
+    assert not counter.undecided
+    for middle in (0.2, 0.5):
+        law = [(1 - middle) / 2, middle, (1 - middle) / 2]
+        assert successive_refinement(law, ABSOLUTE, 0.45, 0.2).refinable
+
+
+def test_an_empty_coarse_description_is_refinable():
+    found = successive_refinement([0.425, 0.15, 0.425], ABSOLUTE, 0.9, 0.3)
+    assert found.coarse_slope == 0
+    assert found.refinable
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: successive_refinement([0.5, 0.4, 0], THREE, 0.2, 0.1), "p must sum to one"),
+        (lambda: successive_refinement([0.5, 0.5, 0], np.eye(2), 0.2, 0.1), "one row a source"),
+        (lambda: successive_refinement([0.5, 0.5, 0], THREE, 0.1, 0.2), "coarse must be above"),
+        (lambda: successive_refinement([0.5, 0.5, 0], THREE + 1, 2, 0.2), "at least D_min"),
+    ],
+)
+def test_bad_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
