@@ -31,10 +31,13 @@ _UNCOVERED_LOG2: Final = 200.0  # pricing weight of a row that the working colum
 
 
 def shifted_kernel(excess: Float[Array, "y u"], slope: Float[Array, ""]) -> Float[Array, "y u"]:
-    r"""$2^{-s e}$ with $e \ge 0$; 0 where e is infinite (also at s = 0), 1 where e = 0 (at s = inf)."""
-    inside = (excess > 0) & (excess < jnp.inf)
-    exponent = jnp.where(inside, slope, 0.0) * jnp.where(inside, excess, 0.0)
-    return jnp.where(excess < jnp.inf, jnp.exp2(-exponent), 0.0)
+    r"""$2^{-s e}$ with $e \ge 0$; 0 where e is infinite (also at s = 0), 1 where e = 0 (at s = inf).
+
+    Its derivatives are $-s \ln 2\, 2^{-s e}$ also at e = 0, and zero at s = inf.
+    """
+    finite = (excess < jnp.inf) & (slope < jnp.inf)
+    exponent = jnp.where(finite, slope, 0.0) * jnp.where(finite, excess, 0.0)
+    return jnp.where(finite, jnp.exp2(-exponent), jnp.where(excess > 0, 0.0, 1.0))
 
 
 class _Newton(NamedTuple):

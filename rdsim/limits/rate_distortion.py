@@ -12,7 +12,7 @@ At D' = D they differ by $\log_2 \max_u c_u \ge 0$, the certificate (Blahut 1972
 
 import dataclasses
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,14 @@ from jaxtyping import Array, Bool, Float
 
 from rdsim import validation
 from rdsim.certified import Certified
-from rdsim.information import safe_log2
-from rdsim.limits.interior_point import column_generation, dense, shifted_kernel
-
-_SEARCH_STEPS: Final = 100
+from rdsim.limits.certified_point import (
+    Point,
+    channel,
+    excess_distortions,
+    mean_distortions,
+    solve_point,
+)
+from rdsim.limits.rate_search import search_all
 
 
 @jax.tree_util.register_dataclass
@@ -45,6 +49,9 @@ class RateDistortionCurve:
 
     """
 
+    # Derivatives and vmap rebuild a tree with leaves of other shapes.
+    __no_type_check__ = True
+
     slope: Float[Array, " s"]
     distortion: Float[Array, " s"]
     rate: Float[Array, " s"]
@@ -63,20 +70,20 @@ class RateDistortionCurve:
     @property
     def minimum_distortion(self) -> Float[Array, ""]:
         r"""$D_{\min} = \sum_y p_y \min_u d(y,u)$, below which no rate suffices."""
-        return jnp.sum(self.source * _excess(self.source, self.distortions)[1])
+        return _minimum_distortion(self.source, self.distortions)
 
     @property
     def maximum_distortion(self) -> Float[Array, ""]:
         r"""$D_{\max} = \min_u \sum_y p_y d(y,u)$, from which on the rate is zero; may be inf."""
-        return jnp.min(_mean_distortions(self.source, self.distortions))
+        return jnp.min(mean_distortions(self.source, self.distortions))
 
     def test_channel(self) -> Float[Array, "s y u"]:
         r"""Return the optimal test channels $Q(u|y) = q_u 2^{-s d(y,u)} / Z_y$, shape (S, |Y|, |U|).
 
         A row whose source letter has no mass is set to the output marginal.
         """
-        excess, _ = _excess(self.source, self.distortions)
-        return jax.vmap(lambda s, q: _channel(excess, s, q)[0])(self.slope, self.output_marginal)
+        excess, _ = excess_distortions(jnp.where((self.source > 0)[:, None], self.distortions, 0.0))
+        return jax.vmap(lambda s, q: channel(excess, s, q)[0])(self.slope, self.output_marginal)
 
     def lower_bound(self, distortion: Any) -> Float[Array, "..."]:
         r"""Return the best certified lower bound on R(D) by the supporting lines of all slopes.
@@ -105,29 +112,19 @@ class RateDistortionCurve:
             self.source,
             self.distortions,
             distortion,
-            tolerance=float(self.tolerance),
+            tolerance=self.tolerance,
             method=self.method,
         )
 
     def distortion_at(self, rate: Any) -> Certified:
         """Solve for D(R) at given rates, to the curve's tolerance; see `distortion_at`."""
         return distortion_at(
-            self.source, self.distortions, rate, tolerance=float(self.tolerance), method=self.method
+            self.source, self.distortions, rate, tolerance=self.tolerance, method=self.method
         )
 
 
-class _Point(NamedTuple):
-    """One certified point; D is kept as the excess over D_min, in which nothing cancels."""
-
-    slope: Float[Array, ""]
-    excess: Float[Array, ""]
-    rate: Float[Array, ""]
-    gap: Float[Array, ""]
-    q: Float[Array, " u"]
-
-
 def rate_distortion(
-    p: Any, d: Any, slopes: Any, *, tolerance: float = 1e-9, method: str = "auto"
+    p: Any, d: Any, slopes: Any, *, tolerance: Any = 1e-9, method: str = "auto"
 ) -> RateDistortionCurve:
     r"""Compute certified points of R(D), one for each slope.
 
@@ -162,10 +159,11 @@ def rate_distortion(
     p, d = _check_problem(p, d)
     slope = validation.interval("slopes", slopes, low=0.0, ndim=1)
     target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
-    points = _solve_all(p, d, slope, target, _resolve(method))
+    excess, least = excess_distortions(d)
+    points = _solve_all(p, excess, slope, target, _resolve(method))
     return RateDistortionCurve(
         slope=slope,
-        distortion=jnp.sum(p * _excess(p, d)[1]) + points.excess,
+        distortion=jnp.sum(p * least) + points.excess,
         rate=points.rate,
         gap=points.gap,
         output_marginal=points.q,
@@ -177,7 +175,7 @@ def rate_distortion(
 
 
 def rate_at(
-    p: Any, d: Any, distortion: Any, *, tolerance: float = 1e-9, method: str = "auto"
+    p: Any, d: Any, distortion: Any, *, tolerance: Any = 1e-9, method: str = "auto"
 ) -> Certified:
     r"""Compute R(D) at given distortions, certified.
 
@@ -203,7 +201,7 @@ def rate_at(
 
 
 def distortion_at(
-    p: Any, d: Any, rate: Any, *, tolerance: float = 1e-9, method: str = "auto"
+    p: Any, d: Any, rate: Any, *, tolerance: Any = 1e-9, method: str = "auto"
 ) -> Certified:
     r"""Compute D(R), the least distortion at given rates, certified.
 
@@ -247,7 +245,8 @@ def _check_problem(p: Any, d: Any) -> tuple[Float[Array, " y"], Float[Array, "y 
                 f"d must leave every source letter a finite distortion, got only inf in row "
                 f"{int(np.argmax(lost))}"
             )
-    return p, d
+    # A traced p was not rescaled by the check. Done here, its derivatives do not depend on the sum.
+    return (p / jnp.sum(p) if validation.is_traced(p) else p), d
 
 
 def _check_distortion(
@@ -256,7 +255,7 @@ def _check_distortion(
     D = validation.interval("distortion", distortion, low=0.0)
     if validation.is_traced(D, p, d):
         return D
-    least = float(jnp.sum(p * _excess(p, d)[1]))
+    least = float(_minimum_distortion(p, d))
     below = np.asarray(D) < least * (1 - 1e-12)
     if below.any():
         raise ValueError(
@@ -265,89 +264,31 @@ def _check_distortion(
     return D
 
 
-def _excess(
-    p: Float[Array, " y"], d: Float[Array, "y u"]
-) -> tuple[Float[Array, "y u"], Float[Array, " y"]]:
-    """Distortion above the row's least one, and that least one; zero for letters without mass."""
-    d = jnp.where((p > 0)[:, None], d, 0.0)
-    least = jnp.min(d, axis=1)
-    return d - least[:, None], least
-
-
-def _mean_distortions(p: Float[Array, " y"], d: Float[Array, "y u"]) -> Float[Array, " u"]:
-    """Distortion of each constant reproduction; inf where a letter with mass forbids it."""
-    forbidden = jnp.any(jnp.isinf(d) & (p > 0)[:, None], axis=0)
-    return jnp.where(forbidden, jnp.inf, p @ jnp.where(jnp.isinf(d), 0.0, d))
-
-
-def _channel(
-    excess: Float[Array, "y u"], slope: Float[Array, ""], q: Float[Array, " u"]
-) -> tuple[Float[Array, "y u"], Float[Array, "y u"], Float[Array, " y"]]:
-    """Test channel, kernel and row sums of one slope and output marginal."""
-    K = shifted_kernel(excess, slope)
-    Z = K @ q
-    return q * K / Z[:, None], K, Z
-
-
-def _certify(
-    p: Float[Array, " y"],
-    excess: Float[Array, "y u"],
-    slope: Float[Array, ""],
-    q: Float[Array, " u"],
-) -> _Point:
-    """The point of C5 at the output marginal q, whatever q is; gap inf where Z underflows."""
-    Q, K, Z = _channel(excess, slope, q)
-    distortion = jnp.sum(p[:, None] * Q * jnp.where(Q > 0, excess, 0.0))
-    cost = jnp.where(distortion > 0, slope, 0.0) * distortion
-    rate = -jnp.sum(p * safe_log2(Z)) - cost
-    certificate = jnp.log2(jnp.max((p / Z) @ K))
-    rounding = 4 * jnp.finfo(float).eps * sum(excess.shape)
-    gap = jnp.where(jnp.all(Z > 0), jnp.maximum(certificate, 0.0) + rounding, jnp.inf)
-    return _Point(slope, distortion, jnp.maximum(rate, 0.0), gap, q)
-
-
-def _solve_one(
-    p: Float[Array, " y"],
-    d: Float[Array, "y u"],
-    slope: Float[Array, ""],
-    tolerance: Float[Array, ""],
-    method: str,
-) -> _Point:
-    excess, _ = _excess(p, d)
-    solver = dense if method == "dense" else column_generation
-    q, w = solver(p, excess, slope, tolerance)
-    point = _certify(p, excess, slope, q / q.sum())
-    support = jnp.where(q > w, q, 0.0)
-    pruned = _certify(p, excess, slope, support / support.sum())
-    # A constant letter is the limit of the optima as the slope falls to zero.
-    cost = _mean_distortions(p, excess)
-    constant = _certify(p, excess, slope, jax.nn.one_hot(jnp.argmin(cost), q.size, dtype=q.dtype))
-
-    def better(new: _Point, old: _Point, use: Bool[Array, ""]) -> _Point:
-        return jax.tree.map(lambda a, b: jnp.where(use, a, b), new, old)
-
-    point = better(pruned, point, pruned.gap <= jnp.maximum(tolerance, point.gap))
-    return better(constant, point, (slope == 0) & (constant.gap <= point.gap))
+def _minimum_distortion(p: Float[Array, " y"], d: Float[Array, "y u"]) -> Float[Array, ""]:
+    return jnp.sum(jnp.where(p > 0, p * jnp.min(d, axis=1), 0.0))
 
 
 @partial(jax.jit, static_argnames="method")
 def _solve_all(
     p: Float[Array, " y"],
-    d: Float[Array, "y u"],
+    excess: Float[Array, "y u"],
     slopes: Float[Array, " s"],
     tolerance: Float[Array, ""],
     method: str,
-) -> _Point:
+) -> Point:
     """Solve all slopes in one call.
 
     One after the other on CPU, where a batched loop would wait for its slowest slope and a batched
     switch would run all its branches; side by side on accelerators.
     """
-    solve = partial(_solve_one, p, d, tolerance=tolerance, method=method)
+
+    def solve(slope: Float[Array, ""]) -> Point:
+        return solve_point(p, excess, slope, tolerance, method)
+
     return jax.vmap(solve)(slopes) if method == "dense" else jax.lax.map(solve, slopes)
 
 
-def _search(p: Any, d: Any, target: Any, function: str, tolerance: float, method: str) -> Certified:
+def _search(p: Any, d: Any, target: Any, function: str, tolerance: Any, method: str) -> Certified:
     validation.require_float64(function)
     p, d = _check_problem(p, d)
     wanted = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
@@ -356,86 +297,10 @@ def _search(p: Any, d: Any, target: Any, function: str, tolerance: float, method
         goal = validation.interval("rate", target, low=0.0, high=np.inf, open_high=True)
     else:
         goal = _check_distortion(target, p, d)
-    least = jnp.sum(p * _excess(p, d)[1])
+    excess, row_least = excess_distortions(d)
+    least = jnp.sum(p * row_least)
     goals = goal.ravel() if by_rate else goal.ravel() - least
-    lower, upper = _search_all(p, d, goals, wanted, _resolve(method), by_rate)
+    lower, upper = search_all(p, excess, goals, wanted, _resolve(method), by_rate)
     offset = least if by_rate else 0.0
     lower, upper = (jnp.reshape(bound, goal.shape) + offset for bound in (lower, upper))
     return Certified(value=upper, lower=lower, upper=upper, tolerance=wanted)
-
-
-class _Bracket(NamedTuple):
-    left: _Point  # not above the target distortion
-    right: _Point  # not below it
-    slope: Float[Array, ""]
-    lower: Float[Array, ""]
-    upper: Float[Array, ""]
-    steps: Array
-
-
-@partial(jax.jit, static_argnames=("method", "by_rate"))
-def _search_all(
-    p: Float[Array, " y"],
-    d: Float[Array, "y u"],
-    goals: Float[Array, " t"],
-    tolerance: Float[Array, ""],
-    method: str,
-    by_rate: bool,
-) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
-    """Bounds on R at excess distortions (or on the excess at rates), one target after the other.
-
-    The bracketing points give the upper bound by time sharing, the supporting lines the lower. The
-    next slope is in turn that of the chord (exact on straight pieces) and the secant's (fast on
-    curved ones).
-    """
-    excess, _ = _excess(p, d)
-    zero_rate = jnp.min(_mean_distortions(p, excess))
-
-    def search(goal: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        def bound(left: _Point, right: _Point, lower: Array, new: _Point) -> tuple[Array, Array]:
-            flat = jnp.isinf(new.slope)
-            slope = jnp.where(flat, 1.0, new.slope)
-            floor = new.rate - new.gap
-            if by_rate:
-                x, y, f, g = left.rate, right.rate, left.excess, right.excess
-                line = new.excess + (floor - goal) / jnp.where(slope > 0, slope, jnp.inf)
-                line = jnp.where(flat, 0.0, line)
-            else:
-                x, y, f, g = left.excess, right.excess, left.rate, right.rate
-                exact = jnp.where(new.excess >= goal, floor, 0.0)
-                line = jnp.where(flat, exact, floor - slope * (goal - new.excess))
-            share = jnp.where(x == y, 0.0, (goal - x) / jnp.where(x == y, 1.0, y - x))
-            between = jnp.where(share <= 0, f, jnp.where(share >= 1, g, f + share * (g - f)))
-            return jnp.maximum(lower, line), between
-
-        def step(state: _Bracket) -> _Bracket:
-            new = _solve_one(p, d, state.slope, tolerance / 4, method)
-            is_left = (new.rate >= goal) if by_rate else (new.excess <= goal)
-            is_left |= state.steps == 0
-            left = jax.tree.map(lambda n, o: jnp.where(is_left, n, o), new, state.left)
-            right = jax.tree.map(lambda n, o: jnp.where(is_left, o, n), new, state.right)
-            lower, upper = bound(left, right, state.lower, new)
-            width = right.excess - left.excess
-            chord = (left.rate - right.rate) / jnp.where(width > 0, width, jnp.inf)
-            x, y = (left.rate, right.rate) if by_rate else (left.excess, right.excess)
-            share = (goal - x) / jnp.where(x == y, 1.0, y - x)
-            secant = left.slope + share * (right.slope - left.slope)
-            usable = jnp.isfinite(secant) & (state.steps % 2 == 1) & (x != y)
-            slope = jnp.where(usable, secant, chord)
-            return _Bracket(left, right, slope, lower, upper, state.steps + 1)
-
-        def unfinished(state: _Bracket) -> Array:
-            return (state.upper - state.lower > tolerance) & (state.steps < _SEARCH_STEPS)
-
-        blank = jnp.zeros(excess.shape[1])
-        zero = jnp.zeros(())
-        right = _Point(zero, zero_rate, zero, zero, blank)
-        start = _Bracket(right, right, jnp.array(jnp.inf), zero, jnp.array(jnp.inf), jnp.array(0))
-        end = jax.lax.while_loop(unfinished, step, start)
-        if by_rate:
-            trivial, value = goal <= 0, zero_rate
-        else:
-            trivial, value = goal >= zero_rate, zero
-        return jnp.where(trivial, value, end.lower), jnp.where(trivial, value, end.upper)
-
-    return jax.lax.map(search, goals)

@@ -205,6 +205,16 @@ def test_C5_rate_at_a_distortion_is_certified_on_random_problems(p, d, share):
     assert back.lower <= D + 1e-9
 
 
+def test_C5_slope_zero_is_the_best_constant_also_when_others_have_rate_zero_too():
+    # Every output law has rate 0 here; rounding once let the uniform one win.
+    p = [1 - 3e-12, 1e-12, 1e-12, 1e-12]
+    d = np.zeros((4, 5))
+    d[0, 4] = 1.0
+    for method in ("dense", "column_generation"):
+        curve = limits.rate_distortion(p, d, [0.7, 0.0, 0.91], tolerance=1e-12, method=method)
+        assert curve.distortion[1] == 0
+
+
 def test_slopes_do_not_see_each_other():
     p, d = _random(40)
     together = limits.rate_distortion(p, d, [1.0, 7.0, 90.0])
