@@ -1,0 +1,171 @@
+"""C12: inner above outer everywhere, achieved points re-evaluated, ends, and the growth of blocks."""
+
+import jax
+import numpy as np
+import pytest
+import reference
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdsim import limits, retrieval, sources
+from rdsim.limits.retrieval import RetrievalBounds, _hull, _Points, retrieval_bounds
+from rdsim.retrieval.block_score import block_loss
+from rdsim.sources.gaussian import gaussian
+
+
+def assert_is_a_sandwich(bounds):
+    outer, inner = np.asarray(bounds.outer), np.asarray(bounds.inner)
+    assert (inner >= outer - 1e-9).all()
+    assert (np.asarray(bounds.gap) >= -1e-9).all()
+    for curve in (outer, inner):
+        finite = curve[np.isfinite(curve)]
+        assert np.isfinite(curve[len(curve) - len(finite) :]).all()
+        assert (np.diff(finite) <= 1e-9).all()
+        assert finite[-1] == 0
+
+
+@settings(max_examples=6)
+@given(strategies.joint_pmfs((2, 2)), st.sampled_from([1, 2]), st.sampled_from([2.0, 6.0]))
+def test_C12_no_channel_beats_the_converse(joint, n, size):
+    bounds = retrieval_bounds(joint, size, n, "error", rounds=0)
+    assert_is_a_sandwich(bounds)
+
+
+@settings(max_examples=12)
+@given(strategies.joint_pmfs((2, 2)), strategies.channels((2, 2)), st.sampled_from([1, 2, 3]))
+def test_C12_no_random_channel_beats_the_converse(joint, channel, n):
+    """The point a random channel achieves, against the two limits it is made of."""
+    loss = float(block_loss(joint, channel, n, 4.0, "error"))
+    needed = float(limits.rank_rate(min(loss, 1.0), 4.0, "error").lower)
+    assert needed <= n * reference.mutual_information_by_sums(joint @ channel) + 1e-9
+
+
+@pytest.fixture(scope="module")
+def searched():
+    joint = np.array([[0.45, 0.05], [0.1, 0.4]])
+    return joint, retrieval_bounds(joint, 3.0, 2, "error", rounds=8)
+
+
+def test_C12_every_vertex_is_achieved_by_its_channel(searched):
+    joint, bounds = searched
+    assert_is_a_sandwich(bounds)
+    for loss, bits, channel in zip(
+        bounds.vertex_loss, bounds.vertex_bits, np.asarray(bounds.channels), strict=True
+    ):
+        rate = reference.mutual_information_by_sums(joint.sum(axis=0)[:, None] * channel)
+        np.testing.assert_allclose(bits, 2 * rate, atol=1e-9)
+        np.testing.assert_allclose(block_loss(joint, channel, 2, 3.0, "error"), loss, rtol=1e-9)
+
+
+def test_C12_the_search_improves_on_the_candidates(searched):
+    joint, bounds = searched
+    plain = retrieval_bounds(joint, 3.0, 2, "error", rounds=0, distortion=bounds.distortion)
+    np.testing.assert_allclose(plain.outer, bounds.outer, atol=1e-9)
+    assert np.max(np.asarray(plain.inner - bounds.inner)[1:]) > 1e-3
+
+
+def test_C12_time_sharing_is_the_lower_hull(searched):
+    _, bounds = searched
+    loss, bits = np.asarray(bounds.vertex_loss), np.asarray(bounds.vertex_bits)
+    assert loss[-1] == bounds.zero_rate_loss
+    assert bits[-1] == 0
+    slopes = np.diff(bits) / np.diff(loss)
+    assert (slopes < 0).all()
+    assert (np.diff(slopes) >= -1e-9).all()
+    middle = 0.5 * (loss[1:] + loss[:-1])
+    at = retrieval_bounds(_JOINT, 3.0, 2, "error", rounds=8, distortion=middle)
+    np.testing.assert_allclose(at.inner, 0.5 * (bits[1:] + bits[:-1]), rtol=1e-9)
+
+
+_JOINT = np.array([[0.45, 0.05], [0.1, 0.4]])
+
+
+def test_C12_hull_against_all_chords():
+    random = np.random.default_rng(3)
+    loss, bits = random.uniform(0, 1, 60), random.uniform(0.1, 1, 60)
+    found = _hull(_Points(loss, bits, np.zeros((60, 1))), 1.0)
+    loss, bits = np.append(loss, 1.0), np.append(bits, 0.0)
+    for D in np.linspace(found.loss[0], 1, 23):
+        chords = [
+            b1 + (b2 - b1) * (D - l1) / (l2 - l1) if l1 < l2 else b1
+            for l1, b1 in zip(loss, bits, strict=True)
+            for l2, b2 in zip(loss, bits, strict=True)
+            if l1 <= D <= l2
+        ]
+        np.testing.assert_allclose(np.interp(D, found.loss, found.bits), min(chords), atol=1e-12)
+
+
+def test_C12_outer_bound_of_the_binary_source_is_its_closed_form():
+    D = np.linspace(0.001, 0.99, 9)
+    bounds = retrieval_bounds(
+        sources.dsbs(0.1), 20.0, 64, "reciprocal_rank", distortion=D, rounds=0
+    )
+    needed = limits.rank_rate(D, 20.0, "reciprocal_rank").lower / 64
+    expected = 64 * limits.bottleneck_dsbs_rate(needed, 0.1)
+    np.testing.assert_allclose(bounds.outer, expected, atol=64e-6)
+    assert (np.asarray(bounds.outer) <= np.asarray(expected) + 1e-9).all()
+
+
+def test_C12_the_gap_a_letter_falls_towards_the_identification_limit():
+    """(log2 M)/n = 1/4: both bounds go to IB^-1(1/4) (1 - D) a letter, C9's limit time-shared."""
+    gaps, inner = [], []
+    for n in (32, 128, 512):
+        bounds = retrieval_bounds(sources.dsbs(0.1), n / 4, n, "error", distortion=[0.2], rounds=0)
+        gaps.append(float(bounds.gap[0]) / n)
+        inner.append(float(bounds.inner[0]) / n)
+    assert gaps[0] > gaps[1] > gaps[2] > 0
+    limit = float(limits.bottleneck_dsbs_rate(0.25, 0.1))
+    distance = np.array(inner) - 0.8 * limit
+    assert distance[0] > distance[1] > distance[2] > -1e-9
+    assert distance[2] < 0.6 * distance[0]
+
+
+def test_C12_gaussian_source():
+    bounds = retrieval_bounds(gaussian(0.9), 5.0, 4, "error")
+    assert_is_a_sandwich(bounds)
+    D = float(bounds.distortion[10])
+    relevance = float(limits.rank_rate(D, 5.0, "error").lower) / 4
+    rate = float(bounds.outer[10]) / 4
+    back = -0.5 * np.log2(1 - 0.81 * (1 - 2 ** (-2 * rate)))
+    np.testing.assert_allclose(back, relevance, rtol=1e-9)
+
+
+def test_C12_out_of_reach_and_free():
+    bounds = retrieval_bounds(
+        sources.dsbs(0.1), 20.0, 2, "error", distortion=[0.0, 0.01, 1.0], rounds=0
+    )
+    assert isinstance(bounds, RetrievalBounds)
+    np.testing.assert_array_equal(bounds.outer, [np.inf, np.inf, 0.0])
+    np.testing.assert_array_equal(bounds.inner, [np.inf, np.inf, 0.0])
+    np.testing.assert_array_equal(bounds.gap, 0.0)
+    useless = retrieval_bounds(np.full((2, 2), 0.25), 3.0, 2, "error", rounds=0)
+    np.testing.assert_array_equal(useless.inner, 0.0)
+    nothing = retrieval_bounds(gaussian(0.0), 3.0, 2, "error", distortion=[0.5, 0.875])
+    np.testing.assert_array_equal(nothing.outer, [np.inf, 0.0])
+    random = float(retrieval.expected_loss(-np.inf, 0.0, 3.0, "error"))
+    np.testing.assert_allclose(nothing.zero_rate_loss, random)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": [[0.5, 0.4]]}, "source must sum to one"),
+        ({"log2_size": [3.0, 4.0]}, "log2_size must have 0 dimensions"),
+        ({"log2_size": 0.0}, r"log2_size must lie in \[1, 100000\], got 0.0"),
+        ({"n": 0}, "n must be at least 1, got 0"),
+        ({"rounds": -1}, "rounds must be at least 0, got -1"),
+        ({"distortion": [1.5]}, r"distortion must lie in \[0, 1\], got 1.5"),
+        ({"tolerance": 0.0}, r"tolerance must lie in \(0, inf\], got 0.0"),
+        ({"loss": "rank"}, "loss must be"),
+    ],
+)
+def test_C12_bounds_bad_input_is_named(change, message):
+    arguments = {"source": np.eye(2) / 2, "log2_size": 3.0, "n": 2, "loss": "error"} | change
+    with pytest.raises(ValueError, match=message):
+        retrieval_bounds(**arguments)
+
+
+def test_C12_bounds_need_float64():
+    with jax.enable_x64(False), pytest.raises(RuntimeError, match="needs float64"):
+        retrieval_bounds(np.eye(2) / 2, 3.0, 2, "error")
