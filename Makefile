@@ -12,7 +12,7 @@ figures: $(READY)
 	$(RUN) -m experiments all --preset $(PRESET)
 
 test: $(READY)
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,220 @@
+"""Retrieval sandwich: bits an item against loss, between the converse and the best test channel.
+
+Outer and inner bounds for three sources over database sizes, what the gap a letter does as blocks
+grow at a fixed (log2 M)/n, and the self-consistent schemes of single letters beside their bounds.
+"""
+
+import math
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+import xarray
+
+from experiments._claims import Check
+from experiments._study import Cell, call
+from rdsim import sources
+from rdsim.limits.retrieval import retrieval_bounds
+from rdsim.limits.retrieval_distortion import self_consistent
+from rdsim.sources.gaussian import gaussian
+
+CLAIMS = ("C12", "C13")
+LOSS = "reciprocal_rank"
+SOURCES = {
+    "DSBS": lambda config: sources.dsbs(config.crossover),
+    "erasure pair": lambda config: sources.binary_erasure_pair(config.erasure),
+    "Gaussian": lambda config: gaussian(config.correlation),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is computed."""
+
+    crossover: float = 0.1
+    """Of the doubly symmetric binary source."""
+    erasure: float = 0.3
+    """Chance that the query letter of the erasure pair is lost."""
+    correlation: float = 0.9
+    """Of the Gaussian pair."""
+    log2_sizes: tuple[int, ...] = (5, 20, 60)
+    """log2 of the database sizes."""
+    letters_per_bit: tuple[float, ...] = (3.2, 3.2, 0.8)
+    """Letters in an item for each bit of log2 M, a source."""
+    points: int = 17
+    """Points along the loss."""
+    density: float = 0.25
+    """(log2 M)/n of the growing blocks of the binary source."""
+    block_lengths: tuple[int, ...] = (16, 64, 256, 1024)
+    """Letters in a growing block."""
+    allowed: float = 0.2
+    """Loss at which their gap is taken."""
+    single_log2_size: int = 3
+    """log2 of the database size for items of one letter."""
+    slopes: tuple[float, ...] = (3.0, 6.0, 12.0, 20.0)
+    """Slopes of the self-consistent schemes, bits a unit of loss."""
+    starts: int = 6
+    """Channels each of them is started from."""
+
+
+SMOKE = Config(
+    log2_sizes=(5,),
+    letters_per_bit=(3.2, 0.8, 0.8),
+    points=5,
+    block_lengths=(32, 512),
+    slopes=(6.0,),
+    starts=2,
+)
+QUICK = Config()
+FULL = Config(
+    log2_sizes=(5, 10, 20, 40, 60),
+    points=65,
+    block_lengths=(16, 32, 64, 128, 256, 512, 1024, 2048),
+    slopes=(2.0, 3.0, 4.0, 6.0, 9.0, 12.0, 16.0, 20.0, 30.0),
+    starts=16,
+)
+
+
+def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+    """Compute the bounds of all sources and sizes, of growing blocks and of single letters."""
+    cells = [
+        [cell(f"{name}-{size}".replace(" ", "-"), _bounds, config, name, size) for size in sizes]
+        for name in SOURCES
+        for sizes in [config.log2_sizes]
+    ]
+    curves = {
+        part: np.array([[entry[part] for entry in row] for row in cells])
+        for part in ("loss", "outer", "inner", "letters")
+    }
+    growing = [cell(f"block-{n}", _growing, config, n) for n in config.block_lengths]
+    single = cell("single", _single, config, key)
+    bits = {"long_name": "bits per item", "units": "bits"}
+    loss = {"long_name": "expected loss", "units": "1"}
+    dims = ("source", "log2_size", "point")
+    return xarray.Dataset(
+        {
+            "loss": (dims, curves["loss"], loss),
+            "outer": (dims, curves["outer"], bits),
+            "inner": (dims, curves["inner"], bits),
+            "letters": (dims[:2], curves["letters"], {"units": "letters"}),
+            "gap_per_letter": (
+                "block_length",
+                np.array([entry["gap"] for entry in growing]),
+                {"units": "bits per letter"},
+            ),
+            "single_loss": ("point", single["loss"], loss),
+            "single_outer": ("point", single["outer"], bits),
+            "single_inner": ("point", single["inner"], bits),
+            **{
+                name: (("slope", "start"), single[name], {"units": unit})
+                for name, unit in (
+                    ("fixed_loss", "1"),
+                    ("fixed_bits", "bits"),
+                    ("residual", "1"),
+                    ("fixed_outer", "bits"),
+                    ("fixed_inner", "bits"),
+                )
+            },
+        },
+        coords={
+            "source": list(SOURCES),
+            "log2_size": list(config.log2_sizes),
+            "block_length": ("block_length", list(config.block_lengths), {"units": "letters"}),
+            "slope": ("slope", list(config.slopes), {"units": "bits"}),
+        },
+        attrs={
+            "density": config.density,
+            "allowed": config.allowed,
+            "single_log2_size": config.single_log2_size,
+        },
+    )
+
+
+def _bounds(config: Config, name: str, size: int) -> dict[str, np.ndarray]:
+    n = math.ceil(size * config.letters_per_bit[list(SOURCES).index(name)])
+    # Every point is inside the unit interval; those below the least loss found are infinite.
+    top = 1.0 - 1e-9 if size > 30 else 1.0
+    loss = top * np.linspace(0.01, 1.0, config.points)
+    bounds = retrieval_bounds(SOURCES[name](config), size, n, LOSS, distortion=loss)
+    return {
+        "loss": loss,
+        "outer": np.asarray(bounds.outer),
+        "inner": np.asarray(bounds.inner),
+        "letters": np.array(n),
+    }
+
+
+def _growing(config: Config, n: int) -> dict[str, np.ndarray]:
+    source = sources.dsbs(config.crossover)
+    bounds = retrieval_bounds(
+        source, config.density * n, n, LOSS, distortion=[config.allowed], rounds=0
+    )
+    return {"gap": np.asarray(bounds.gap[0] / n)}
+
+
+def _single(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
+    source, size = sources.dsbs(config.crossover), config.single_log2_size
+    found = [
+        self_consistent(source.joint, slope, size, LOSS, starts=config.starts, key=key)
+        for slope in config.slopes
+    ]
+    fixed = np.array([scheme.distortion for scheme in found])
+    least = retrieval_bounds(source, size, 1, LOSS)
+    loss = np.linspace(float(least.vertex_loss[0]), float(least.zero_rate_loss), config.points)
+    at = np.concatenate([fixed.ravel(), loss])
+    # A fixed point may lie a rounding below the least loss of all, that of the stored letter.
+    at = np.clip(at, loss[0], 1.0)
+    outer = np.asarray(retrieval_bounds(source, size, 1, LOSS, distortion=at, rounds=0).outer)
+    inner = np.interp(at, least.vertex_loss, least.vertex_bits)
+    return {
+        "loss": loss,
+        "outer": outer[fixed.size :],
+        "inner": inner[fixed.size :],
+        "fixed_loss": fixed,
+        "fixed_bits": np.array([scheme.rate for scheme in found]),
+        "residual": np.array([scheme.residual for scheme in found]),
+        "fixed_outer": outer[: fixed.size].reshape(fixed.shape),
+        "fixed_inner": inner[: fixed.size].reshape(fixed.shape),
+    }
+
+
+def checks(dataset: xarray.Dataset) -> list[Check]:
+    """Check the order of the bounds, that the gap shrinks, and the fixed points against both."""
+    # Where a random ranking will do both bounds are zero, and no test of each other.
+    found = np.isfinite(dataset.inner) & (dataset.inner > 0)
+    worst = (dataset.outer - dataset.inner).where(found).max()
+    gap = dataset.gap_per_letter
+    converged = dataset.residual <= 1e-8
+    return [
+        Check.at_most(
+            "C12", "bits by which an achieved point lies below the converse", "exact", worst, 1e-9
+        ),
+        Check.at_most(
+            "C12",
+            "gap a letter of the longest block over that of the shortest",
+            "exact",
+            gap[-1] / gap[0],
+            0.9,
+        ),
+        Check.at_most(
+            "C13",
+            "least residual of the self-consistent schemes, worst slope",
+            "exact",
+            dataset.residual.min("start").max(),
+            1e-8,
+        ),
+        Check.at_most(
+            "C13",
+            "bits by which a self-consistent scheme lies below the converse",
+            "exact",
+            (dataset.fixed_outer - dataset.fixed_bits).max(),
+            1e-9,
+        ),
+        Check.at_most(
+            "C13",
+            "bits by which a self-consistent scheme lies below the best channels found",
+            "exact",
+            (dataset.fixed_inner - dataset.fixed_bits).where(converged).max(),
+            1e-3,
+        ),
+    ]

@@ -1,0 +1,77 @@
+"""Inner and outer bounds on the identification rate when both sides are compressed."""
+
+import numpy as np
+import xarray
+from matplotlib.figure import Figure
+
+from figures import _style
+
+CAPTION = (
+    "Identification rate with query and items both compressed. Left: equal rates; the band between "
+    "the bounds is open. Right: inner bound (time-shared) and outer bound over unequal rates."
+)
+SHARES = (0.25, 0.5, 0.75)
+
+
+def draw(dataset: xarray.Dataset) -> Figure:
+    """Draw the diagonal and the square of rates of each pair."""
+    figure, axes = _style.panels(2, 2, width=_style.DOUBLE, height=5.4)
+    for index, (row, name) in enumerate(zip(axes, dataset.source.values, strict=True)):
+        part = dataset.sel(source=name)
+        rate = part.rate.values
+        equal, square = row
+        named = (
+            {
+                "outer": "outer: one side whole",
+                "inner": "inner: time-shared chains",
+                "chain": "one chain U-X-Y-V",
+            }
+            if index == 0
+            else {}
+        )
+        bounds = {
+            field: np.diagonal(part[field].values) for field in ("lower", "upper", "long_chain")
+        }
+        equal.fill_between(rate, bounds["lower"], bounds["upper"], color="#dddddd", linewidth=0)
+        equal.plot(
+            rate,
+            bounds["upper"],
+            color=_style.COLORS[1],
+            linestyle="--",
+            label=named.get("outer"),
+        )
+        equal.plot(
+            rate,
+            bounds["lower"],
+            color=_style.COLORS[0],
+            linestyle="-",
+            label=named.get("inner"),
+        )
+        equal.plot(
+            rate,
+            bounds["long_chain"],
+            color="black",
+            linestyle=":",
+            label=named.get("chain"),
+        )
+        equal.set(
+            title=f"{name}, $R_x = R_y$",
+            xlabel="$R_x = R_y$ [bits a letter]",
+            ylabel="identification rate [bits]",
+            ylim=(0, None),
+        )
+        levels = np.array(SHARES) * float(part.upper.max())
+        for field, color, line in (
+            ("lower", _style.COLORS[0], "solid"),
+            ("upper", _style.COLORS[1], "dashed"),
+        ):
+            square.contour(
+                rate, rate, part[field].values.T, levels=levels, colors=color, linestyles=line
+            )
+        square.set(
+            title=f"{name}, contours at {', '.join(f'{x:.2f}' for x in levels)} bits",
+            xlabel="query rate $R_x$ [bits]",
+            ylabel="item rate $R_y$ [bits]",
+        )
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure
