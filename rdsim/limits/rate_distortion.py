@@ -130,6 +130,10 @@ def rate_distortion(
 
     $$R(D) = \min_{Q(u|y): E d \le D} I(Y;U), \qquad Q(u|y) \propto q_u 2^{-s d(y,u)}.$$
 
+    Derivatives in p (which stands for p / sum(p)), d and the slopes exist in both modes: of the
+    Lagrangian R + s D by the envelope theorem, of q, D and R by implicit differentiation on the
+    active letters. The gap counts as a constant. Where a letter enters or leaves, D has a kink.
+
     Args:
         p: source pmf, shape (|Y|,); zeros allowed.
         d: distortions, shape (|Y|, |U|), each >= 0; inf forbids a pair, but every source letter
@@ -181,6 +185,10 @@ def rate_at(
 
     The slope is searched; where the curve is a straight line (a critical slope at which the
     optimum is not unique) its two ends are time-shared.
+
+    First derivatives in p (which stands for p / sum(p)), d and D exist in both modes, $dR/dD = -s$;
+    those of the bounds are those of the value. At D_min, where the slope is infinite, they are huge
+    numbers.
 
     Args:
         p: source pmf, shape (|Y|,).

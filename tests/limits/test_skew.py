@@ -128,6 +128,9 @@ def test_C19_side_information_takes_its_information_off_the_entropies():
     information = [reference.mutual_information_by_sums(joint) for joint in plain]
     H = [reference.entropy(joint.sum(axis=0)) for joint in plain]
     by_numbers = skew_bound(H, D, 2.0, "error", information=information)
+    # Of two targets the bound is the larger's alone: its two terms tell whether both were used.
+    np.testing.assert_allclose(by_numbers.balanced, common.converse.balanced, atol=1e-11)
+    np.testing.assert_allclose(by_numbers.skew, common.converse.skew, atol=1e-11)
     np.testing.assert_allclose(by_numbers.bound, common.converse.bound, atol=1e-11)
     assert np.all(common.converse.largest <= common.rate.upper + 1e-11)
     without = common_rate(plain.sum(axis=1), D, "error")
