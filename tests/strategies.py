@@ -71,9 +71,10 @@ def distortions(draw, shape=None, *, infinite=False):
 
 @st.composite
 def scores(draw, shape=None):
-    """Real scores, many of them tied."""
+    """Real scores, many of them tied. XLA takes subnormal numbers for zero: there are none."""
     shape = draw(shapes) if shape is None else shape
-    return _array(draw, st.integers(-2, 2).map(float) | st.floats(-10.0, 10.0), shape)
+    reals = st.floats(-10.0, 10.0, allow_subnormal=False)
+    return _array(draw, st.integers(-2, 2).map(float) | reals, shape)
 
 
 def slopes():

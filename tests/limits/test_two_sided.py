@@ -51,7 +51,8 @@ def test_C23_bounds_are_ordered_symmetric_and_monotone(seed):
     ):
         bounds, mirrored = family(source, Rx, Ry), family(source, Ry, Rx)
         assert np.all(np.asarray(bounds.long_chain) >= 0)
-        assert np.all(bounds.long_chain <= bounds.lower)
+        # One expression compiled into two places may differ in its last digit.
+        assert np.all(bounds.long_chain <= bounds.lower + 1e-15)
         assert np.all(bounds.lower <= bounds.upper)
         assert np.all(bounds.upper <= np.minimum(Rx, Ry) + 1e-12)
         np.testing.assert_allclose(bounds.lower, mirrored.lower, rtol=0, atol=1e-9)
