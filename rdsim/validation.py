@@ -95,6 +95,22 @@ def pmf(name: str, value: Any, *, ndim: int = 1) -> jax.Array:
     return array / total
 
 
+def channel(name: str, value: Any, *, ndim: int = 2) -> jax.Array:
+    """The value as a channel: non-negative rows along the last axis, each rescaled to sum to one."""
+    array = interval(name, value, low=0.0, ndim=ndim)
+    if array.shape[-1] == 0:
+        raise ValueError(f"{name} must have at least one letter a row, got shape {array.shape}")
+    if is_traced(array):
+        return array
+    sums = np.sum(np.asarray(array), axis=-1)
+    wrong = ~(np.abs(sums - 1.0) <= PROBABILITY_SUM_TOLERANCE)
+    if wrong.any():
+        raise ValueError(
+            f"{name} must have rows that sum to one, got a sum of {_show(sums, wrong)}"
+        )
+    return array / sums[..., None]
+
+
 def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
     """The value as a Python integer inside [low, high]."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):

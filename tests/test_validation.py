@@ -68,6 +68,32 @@ def test_pmf_rejects_what_is_none(value, message):
         validation.pmf("p", value)
 
 
+@given(strategies.channels())
+def test_channel_accepts_every_channel_and_rescales_its_rows(rows):
+    accepted = np.asarray(validation.channel("W", rows * (1 + 1e-10)))
+    np.testing.assert_allclose(accepted.sum(axis=1), 1.0, rtol=0, atol=4e-16)
+    np.testing.assert_allclose(accepted, rows, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            [[0.5, 0.5], [0.4, 0.5]],
+            r"W must have rows that sum to one, got a sum of 0.9 at index 1",
+        ),
+        ([[1.5, -0.5]], r"W must lie in \[0, inf\], got -0.5"),
+        ([[np.nan, 1.0]], "W must not contain NaN"),
+        ([0.5, 0.5], "W must have 2 dimensions"),
+        (np.ones((2, 0)), "W must have at least one letter a row"),
+        ([[np.inf, 1.0]], "W must have rows that sum to one"),
+    ],
+)
+def test_channel_rejects_what_is_none(value, message):
+    with pytest.raises(ValueError, match=message):
+        validation.channel("W", value)
+
+
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [

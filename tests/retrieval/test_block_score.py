@@ -148,7 +148,10 @@ def test_C12_the_gradient_of_a_loss_is_that_of_finite_differences():
     [
         ({"joint": [[0.5, 0.4], [0.0, 0.0]]}, "joint must sum to one"),
         ({"encoder": np.eye(3)}, r"encoder must have one row a letter of Y, shape \(2, |U|\)"),
-        ({"encoder": [[0.5, 0.4], [0.5, 0.5]]}, "encoder must have rows that sum to one, got 0.9"),
+        (
+            {"encoder": [[0.5, 0.4], [0.5, 0.5]]},
+            "encoder must have rows that sum to one, got a sum of 0.9",
+        ),
         ({"encoder": [[1.5, -0.5], [0.5, 0.5]]}, r"encoder must lie in \[0, inf\], got -0.5"),
         ({"n": 0}, "n must be at least 1, got 0"),
         ({"levels": 0}, "levels must be at least 1"),

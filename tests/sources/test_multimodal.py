@@ -161,7 +161,7 @@ def test_gaussian_modalities_have_their_closed_form(own, common, variance):
         (
             lambda: sources.multimodal(PY, [np.diag([1.0, 0.5, 1.0])]),
             ValueError,
-            r"channels\[0\] must have rows that sum to one, row 1 sums to",
+            r"channels\[0\] must have rows that sum to one, got a sum of .* at index 1",
         ),
         (
             lambda: sources.multimodal(PY, CHANNELS, common=np.eye(3) - 0.1),
