@@ -5,6 +5,7 @@ explicit set of positives and average over the order of tied items, so no tie ru
 """
 
 from rdsim.retrieval.block_score import block_loss
+from rdsim.retrieval.codeword_loss import codeword_loss
 from rdsim.retrieval.gaussian import QuadratureLoss, gaussian_rank_loss
 from rdsim.retrieval.loss import Loss
 from rdsim.retrieval.metrics import (
@@ -18,21 +19,55 @@ from rdsim.retrieval.metrics import (
     top1,
 )
 from rdsim.retrieval.rank_law import expected_loss
+from rdsim.retrieval.saddlepoint import SaddlepointTail, saddlepoint_tail
+from rdsim.retrieval.score_tail import ScoreTail, score_tail
 from rdsim.retrieval.scored import scored_loss
+from rdsim.retrieval.similarity import (
+    averaged_cosine,
+    cosine,
+    fuse,
+    information_density_scores,
+    inner_product,
+    negative_squared_distance,
+)
+from rdsim.retrieval.temperature import (
+    FittedTemperatures,
+    bayes_temperatures,
+    entropy_gap_temperatures,
+    fit_temperatures,
+)
+from rdsim.retrieval.temperature_search import SearchedTemperatures, search_temperatures
 
 __all__ = [
+    "FittedTemperatures",
     "Loss",
     "QuadratureLoss",
+    "SaddlepointTail",
+    "ScoreTail",
+    "SearchedTemperatures",
     "average_precision",
+    "averaged_cosine",
+    "bayes_temperatures",
     "block_loss",
+    "codeword_loss",
+    "cosine",
+    "entropy_gap_temperatures",
     "expected_loss",
+    "fit_temperatures",
+    "fuse",
     "gaussian_rank_loss",
+    "information_density_scores",
+    "inner_product",
     "ndcg",
+    "negative_squared_distance",
     "precision",
     "rank",
     "recall",
     "reciprocal_rank",
     "retrieval_metrics",
+    "saddlepoint_tail",
+    "score_tail",
     "scored_loss",
+    "search_temperatures",
     "top1",
 ]

@@ -114,7 +114,7 @@ _EXPONENTIAL: Final = np.array([(-1.0) ** (k + 1) / math.factorial(k + 1) for k 
 _LOGARITHM: Final = np.array([1.0 / (k + 1) for k in range(1, 30)])
 
 
-def _reciprocal_rank_loss(
+def reciprocal_rank_loss(
     log_p: Float[Array, "..."], log_M: Float[Array, "..."]
 ) -> Float[Array, "..."]:
     r"""$1 - \frac{1-(1-p)^M}{Mp}$, with relative accuracy as $Mp \to 0$.
@@ -140,11 +140,11 @@ def _error(
     beaten = -jnp.expm1(-jnp.exp(log_others + _log_neg_log1m(log_a)))
     a = jnp.exp(log_a)
     log_not_a = jnp.where(a < 1, jnp.log1p(-jnp.where(a < 1, a, 0.0)), 0.0)
-    lost_draw = _reciprocal_rank_loss(jnp.minimum(log_e - log_not_a, 0.0), log_M)
+    lost_draw = reciprocal_rank_loss(jnp.minimum(log_e - log_not_a, 0.0), log_M)
     return beaten + (1 - beaten) * lost_draw
 
 
-def _miss(
+def miss_loss(
     log_p: Float[Array, "..."], log_M: Float[Array, "..."], cutoff: int
 ) -> Float[Array, "..."]:
     r"""$P[\mathrm{Binomial}(M-1, p) \ge K]$, by whichever of its two sums has no cancellation."""
@@ -185,8 +185,8 @@ def _average_over_ties(
 
     def at(log_p: Float[Array, "..."]) -> Float[Array, "..."]:
         if loss.kind == "reciprocal_rank":
-            return _reciprocal_rank_loss(log_p, log_M)
-        return _miss(log_p, log_M, K)
+            return reciprocal_rank_loss(log_p, log_M)
+        return miss_loss(log_p, log_M, K)
 
     tied = log_e > -jnp.inf
     safe_log_e = jnp.where(tied, log_e, -1.0)

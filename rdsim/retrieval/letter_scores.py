@@ -1,0 +1,258 @@
+r"""Sums of independent letter scores: their laws, lattices, cumulants and exponential tilts.
+
+A competitor's score is $S = \sum_i S_i$; letters come in kinds (the query letters), and letter i of
+kind x takes value v(x,u) with chance P(u|x). Everything a tail needs is in the cumulant function
+$K(\theta) = \sum_x n_x \ln \sum_u P(u|x) e^{\theta v(x,u)}$ and in the lattice, if any, that carries S.
+"""
+
+import math
+from typing import Any, Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from rdsim import validation
+
+ON_LATTICE: Final = 1e-9
+"""Share of the widest difference below which differences of letter values count as zero."""
+MOST_LEVELS: Final = 4096
+"""Levels of a letter's score up to which a common step is looked for."""
+TIED: Final = 1e-6
+"""Share of a step (without a lattice: 1e-12 of the range) within which a sum equals a threshold."""
+_NEWTON_STEPS: Final = 300
+_SMALL: Final = 0.5
+_Search = tuple[Array, Array, Array, Array, Array]
+
+
+class ScoreSums(NamedTuple):
+    """Sums of letter scores, one a setting b, with what validation found out about them.
+
+    Attributes:
+        values: v(x,u), finite, zero where P(u|x) is zero, shape (x, u).
+        chances: law of the value given that the score is not -inf, rows summing to one, (x, u).
+        counts: letters of each kind, shape (b, x).
+        log_mass: ln of the chance that no letter scores -inf, shape (b,).
+        threshold: t, shape (b,).
+        step: spacing of the lattice that carries the sum, 0 where there is none, shape (b,).
+        lowest: least value of the sum, shape (b,).
+        highest: greatest value of the sum, shape (b,).
+
+    """
+
+    values: Float[Array, "x u"]
+    chances: Float[Array, "x u"]
+    counts: Float[Array, "b x"]
+    log_mass: Float[Array, " b"]
+    threshold: Float[Array, " b"]
+    step: Float[Array, " b"]
+    lowest: Float[Array, " b"]
+    highest: Float[Array, " b"]
+
+
+class Cumulants(NamedTuple):
+    """K and its first four derivatives at a tilt, nats and units of score; shape (b,) each."""
+
+    log_mean: Float[Array, " b"]
+    mean: Float[Array, " b"]
+    variance: Float[Array, " b"]
+    third: Float[Array, " b"]
+    fourth: Float[Array, " b"]
+
+
+def score_sums(
+    values: Any, pmf: Any, counts: Any, threshold: Any
+) -> tuple[ScoreSums, tuple[int, ...]]:
+    """Check the arguments of a tail; return the sums, settings in one axis, and their own shape."""
+    table = np.asarray(validation.real_array("values", values, ndim=2))
+    chances = np.asarray(validation.channel("pmf", pmf))
+    if chances.shape != table.shape or chances.size == 0:
+        raise ValueError(
+            f"values and pmf must be tables of one shape (kinds, values), got {table.shape} "
+            f"and {chances.shape}"
+        )
+    if ((table == np.inf) & (chances > 0)).any():
+        raise ValueError("values must be finite or -inf where pmf is positive, got inf")
+    number = np.asarray(validation.interval("counts", counts, low=0.0))
+    if number.ndim == 0 or number.shape[-1] != table.shape[0]:
+        raise ValueError(
+            f"counts must have one entry a kind, shape (..., {table.shape[0]}), got {number.shape}"
+        )
+    if not np.isfinite(number).all() or (number != np.round(number)).any():
+        bad = number[~np.isfinite(number) | (number != np.round(number))][0]
+        raise ValueError(f"counts must hold integers, got {bad.item()!r}")
+    t = np.asarray(validation.real_array("threshold", threshold))
+    try:
+        shape = np.broadcast_shapes(number.shape[:-1], t.shape)
+    except ValueError as error:
+        raise ValueError(
+            f"counts and threshold must have settings that broadcast, got shapes "
+            f"{number.shape} and {t.shape}"
+        ) from error
+    number = np.broadcast_to(number, (*shape, table.shape[0])).reshape(-1, table.shape[0])
+    t = np.broadcast_to(t, shape).reshape(-1)
+    possible = (chances > 0) & (table > -np.inf)
+    table = np.where(possible, table, 0.0)
+    chances = np.where(possible, chances, 0.0)
+    mass = chances.sum(axis=1)
+    with np.errstate(divide="ignore"):
+        log_mass = np.where(number > 0, number * np.log(np.minimum(mass, 1.0)), 0.0).sum(axis=1)
+    # A kind that always scores -inf is given a law; its mass of zero says the rest.
+    possible[mass == 0, 0] = True
+    chances = np.where(
+        mass[:, None] > 0, chances / np.where(mass > 0, mass, 1.0)[:, None], possible
+    )
+    low = np.where(possible, table, np.inf).min(axis=1)
+    high = np.where(possible, table, -np.inf).max(axis=1)
+    present, place = np.unique(number > 0, axis=0, return_inverse=True)
+    steps = np.array([_common_step(table[kinds], possible[kinds]) for kinds in present])
+    sums = ScoreSums(
+        values=jnp.asarray(table),
+        chances=jnp.asarray(chances),
+        counts=jnp.asarray(number),
+        log_mass=jnp.asarray(log_mass),
+        threshold=jnp.asarray(t),
+        step=jnp.asarray(steps[place.ravel()]),
+        lowest=jnp.asarray(number @ low),
+        highest=jnp.asarray(number @ high),
+    )
+    return sums, shape
+
+
+def _common_step(values: np.ndarray, possible: np.ndarray) -> float:
+    """The largest step of which all differences inside rows are multiples; 0 if there is none.
+
+    Euclid's algorithm on real numbers, then a check of every difference against the result.
+    """
+    if values.size == 0:
+        return 1.0
+    low = np.where(possible, values, np.inf).min(axis=1, keepdims=True)
+    rises = np.where(possible, values - low, 0.0).ravel()
+    widest = rises.max()
+    if widest == 0:
+        return 1.0
+    step = 0.0
+    for rise in np.unique(rises):
+        larger, smaller = max(rise, step), min(rise, step)
+        while smaller > ON_LATTICE * widest:
+            rest = math.remainder(larger, smaller)
+            larger, smaller = smaller, abs(rest)
+        step = larger
+    if step <= 0 or round(widest / step) > MOST_LEVELS:
+        return 0.0
+    levels = np.round(rises / step)
+    step = float(rises @ levels / (levels @ levels))
+    return step if np.abs(rises - levels * step).max() < ON_LATTICE * widest else 0.0
+
+
+def next_above(sums: ScoreSums) -> Float[Array, " b"]:
+    """Return the least point of the lattice above t; t itself where there is no lattice."""
+    step = jnp.where(sums.step > 0, sums.step, 1.0)
+    height = jnp.floor((sums.threshold - sums.lowest) / step + TIED) + 1
+    return jnp.where(sums.step > 0, sums.lowest + height * step, sums.threshold)
+
+
+def is_tied(sums: ScoreSums, level: Float[Array, " b"]) -> Any:
+    """Whether t equals the level, up to the rounding of sums."""
+    span = jnp.where(sums.step > 0, TIED * sums.step, 1e-12 * (sums.highest - sums.lowest))
+    return jnp.abs(sums.threshold - level) <= span
+
+
+def highest_log_mass(sums: ScoreSums) -> Float[Array, " b"]:
+    """Ln of the chance that every letter takes the greatest value of its kind."""
+    possible = sums.chances > 0
+    top = jnp.max(jnp.where(possible, sums.values, -jnp.inf), axis=1, keepdims=True)
+    mass = jnp.sum(jnp.where(possible & (sums.values == top), sums.chances, 0.0), axis=1)
+    return sums.log_mass + sums.counts @ jnp.log(jnp.minimum(mass, 1.0))
+
+
+def mirrored(sums: ScoreSums) -> ScoreSums:
+    """Return the law of -S, whose upper tail is the lower one of S."""
+    return sums._replace(
+        values=-sums.values,
+        threshold=-sums.threshold,
+        lowest=-sums.highest,
+        highest=-sums.lowest,
+    )
+
+
+def tilted(sums: ScoreSums, tilt: Float[Array, " b"]) -> Float[Array, "b x u"]:
+    r"""Laws proportional to $P(u|x) e^{\theta v(x,u)}$."""
+    possible = sums.chances > 0
+    log_weight = jnp.log(jnp.where(possible, sums.chances, 1.0)) + tilt[:, None, None] * sums.values
+    return jax.nn.softmax(jnp.where(possible, log_weight, -jnp.inf), axis=-1)
+
+
+def letter_log_means(sums: ScoreSums, tilt: Float[Array, " b"]) -> Float[Array, "b x"]:
+    r"""$\ln \sum_u P(u|x) e^{\theta v(x,u)}$ of each kind, accurate near zero tilt as well."""
+    possible = sums.chances > 0
+    middle = jnp.sum(sums.chances * sums.values, axis=1)
+    rise = tilt[:, None, None] * jnp.where(possible, sums.values - middle[:, None], 0.0)
+    top = jnp.max(jnp.where(possible, rise, -jnp.inf), axis=-1)
+    largest = jnp.max(jnp.abs(rise), axis=-1)
+    near = jnp.where(largest < _SMALL, 1.0, 0.0)[..., None] * rise
+    small = jnp.log1p(jnp.sum(sums.chances * (jnp.expm1(near) - near), axis=-1))
+    far = top + jnp.log(jnp.sum(sums.chances * jnp.exp(rise - top[..., None]), axis=-1))
+    return tilt[:, None] * middle + jnp.where(largest < _SMALL, small, far)
+
+
+def centred_cumulants(sums: ScoreSums, tilt: Float[Array, " b"]) -> Cumulants:
+    """Cumulants of S less its mean without tilt, which keeps their digits near the mean."""
+    middle = jnp.sum(sums.chances * sums.values, axis=1, keepdims=True)
+    centred = sums._replace(values=jnp.where(sums.chances > 0, sums.values - middle, 0.0))
+    law = tilted(centred, tilt)
+    mean = jnp.sum(law * centred.values, axis=-1, keepdims=True)
+    rest = centred.values - mean
+    second, third, fourth = (jnp.sum(law * rest**power, axis=-1) for power in (2, 3, 4))
+    letters = jnp.stack(
+        [letter_log_means(centred, tilt), mean[..., 0], second, third, fourth - 3 * second**2]
+    )
+    return Cumulants(*jnp.sum(letters * sums.counts, axis=-1))
+
+
+def mean_of(sums: ScoreSums) -> Float[Array, " b"]:
+    """Return the mean of S without tilt."""
+    return sums.counts @ jnp.sum(sums.chances * sums.values, axis=1)
+
+
+@jax.jit
+def saddlepoint_of(sums: ScoreSums, level: Float[Array, " b"]) -> Float[Array, " b"]:
+    r"""Solve $K'(\theta) = $ level, strictly inside the range of S, by safeguarded Newton steps.
+
+    K' rises, so each step tightens a bracket; a Newton step that leaves it is replaced by
+    bisection. The bracket is found by doubling.
+    """
+    width = sums.highest - sums.lowest
+    unit = 1.0 / jnp.where(width > 0, width, 1.0)
+    wanted = level - mean_of(sums)
+    upwards = jnp.where(wanted >= 0, 1.0, -1.0)
+
+    def short(end: Float[Array, " b"]) -> Any:
+        missing = upwards * (wanted - centred_cumulants(sums, upwards * end).mean)
+        return (missing > 0) & (end < 1e15 * unit)
+
+    far = jax.lax.while_loop(
+        lambda end: jnp.any(short(end)), lambda end: jnp.where(short(end), 2 * end, end), unit
+    )
+    low, high = jnp.minimum(upwards * far, 0.0), jnp.maximum(upwards * far, 0.0)
+
+    def unfinished(state: _Search) -> Any:
+        return (state[3] < _NEWTON_STEPS) & ~jnp.all(state[4])
+
+    def step(state: _Search) -> _Search:
+        tilt, low, high, count, found = state
+        at = centred_cumulants(sums, tilt)
+        excess = at.mean - wanted
+        low, high = jnp.where(excess <= 0, tilt, low), jnp.where(excess >= 0, tilt, high)
+        newton = tilt - excess / jnp.where(at.variance > 0, at.variance, 1.0)
+        inside = (at.variance > 0) & (newton > low) & (newton < high)
+        near = inside & (jnp.abs(newton - tilt) <= 1e-14 * jnp.abs(tilt) + 1e-16 * unit)
+        # Every third step halves the bracket: Newton alone creeps where K' is nearly flat.
+        moved = jnp.where(inside & (near | (count % 3 != 2)), newton, (low + high) / 2)
+        moved = jnp.where(found | (excess == 0), tilt, moved)
+        found = found | near | (excess == 0) | (high - low <= 4e-16 * jnp.abs(moved))
+        return moved, low, high, count + 1, found
+
+    start = (jnp.zeros_like(low), low, high, jnp.asarray(0), jnp.zeros(low.shape, bool))
+    return jax.lax.while_loop(unfinished, step, start)[0]
