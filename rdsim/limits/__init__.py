@@ -26,6 +26,7 @@ from rdsim.limits.information_bottleneck import (
     information_bottleneck,
 )
 from rdsim.limits.minimax import MinimaxRate, minimax_rate, worst_mismatched_rate
+from rdsim.limits.mixture_bottleneck import mixture_bottleneck_bound
 from rdsim.limits.rank import rank_loss, rank_rate
 from rdsim.limits.rank_prior import (
     RankPriorCurve,
@@ -115,6 +116,7 @@ __all__ = [
     "majorises",
     "minimax_rate",
     "mismatched_rate",
+    "mixture_bottleneck_bound",
     "rank_loss",
     "rank_loss_prior",
     "rank_prior_bound",

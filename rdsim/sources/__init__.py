@@ -5,17 +5,12 @@ draws samples from an explicit key, and cuts itself into cells with a stated err
 takes its probabilities from here.
 """
 
-from rdsim.sources.discrete import (
-    DiscreteSource,
-    binary_erasure_pair,
-    discrete,
-    dsbs,
-    symmetric,
-)
+from rdsim.sources.discrete import DiscreteSource, binary_erasure_pair, discrete, dsbs, symmetric
 from rdsim.sources.discretisation import Discretisation, DiscretisedItem
 from rdsim.sources.gaussian import GaussianSource, gaussian, vector_gaussian
 from rdsim.sources.mixture import GaussianMixtureSource, gaussian_mixture
 from rdsim.sources.multimodal import MultimodalSource, gaussian_multimodal, multimodal
+from rdsim.sources.noisy_copies import WeightedMean, weighted_mean
 from rdsim.sources.prior import TargetPrior, target_prior, zipf_prior
 
 __all__ = [
@@ -26,6 +21,7 @@ __all__ = [
     "GaussianSource",
     "MultimodalSource",
     "TargetPrior",
+    "WeightedMean",
     "binary_erasure_pair",
     "discrete",
     "dsbs",
@@ -36,5 +32,6 @@ __all__ = [
     "symmetric",
     "target_prior",
     "vector_gaussian",
+    "weighted_mean",
     "zipf_prior",
 ]

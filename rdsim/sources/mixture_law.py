@@ -207,13 +207,14 @@ def _mix(source: MixtureLaw, log_class: Float[Array, "... c"]) -> Float[Array, "
     return jax.scipy.special.logsumexp(log_class, axis=-1, b=source.weights)
 
 
-def _log_class_item(source: MixtureLaw, item: Float[Array, "... d"]) -> Float[Array, "... c"]:
+def log_class_item(source: MixtureLaw, item: Float[Array, "... d"]) -> Float[Array, "... c"]:
+    """Natural log of the density of an item in each class, shape (..., C)."""
     return _log_normal(item[..., None, :] - source.item_means, source.item_variance)
 
 
 @jax.jit
 def _log_item(source: MixtureLaw, item: Float[Array, "... d"]) -> Float[Array, "..."]:
-    return _mix(source, _log_class_item(source, item))
+    return _mix(source, log_class_item(source, item))
 
 
 @jax.jit(static_argnames="chosen")
@@ -252,4 +253,4 @@ def _log_joint(
         gain[:, None] * deviation[..., None, :]
     )
     log_class = jnp.sum(_log_normal(queries[..., None, :, :] - expected, noise), axis=-1)
-    return _mix(source, log_class + _log_class_item(source, item))
+    return _mix(source, log_class + log_class_item(source, item))

@@ -1,0 +1,65 @@
+r"""What R bits about an item of a Gaussian mixture can tell about its queries, bounded from above."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rdsim import validation
+from rdsim.information import entropy
+from rdsim.sources.mixture_law import MixtureLaw
+from rdsim.sources.noisy_copies import weighted_mean
+
+
+def mixture_bottleneck_bound(
+    source: MixtureLaw, rate: Any, modalities: Any = None
+) -> Float[Array, "..."]:
+    r"""Bound from above what R bits about an item can tell about its queries.
+
+    With the class told to both sides the pair is Gaussian, $\rho_c = v_c / (v_c + n)$, and
+    $I(Y;U) = I(C;U) + I(Y;U|C)$ for every U - Y - X, so that
+
+    $$I(X;U) \le I(C;U) + I(X;U|C) \le t + \min_{0 < s \le 1} \Bigl[ s(R-t) +
+    \sum_c w_c \max_{r \ge 0} \bigl(f_c(r) - sr\bigr)\Bigr], \quad t = \min(R, H(C)),$$
+
+    $f_c(r) = -\tfrac d2 \log_2(1 - \rho_c(1 - 2^{-2r/d}))$, the Gaussian bottleneck, of slope at most
+    one. Every s gives a bound; the least over a grid is returned. It is concave in R, so that it
+    holds for codes of several items too.
+
+    Args:
+        source: a mixture whose queries are noisy copies of the item.
+        rate: R >= 0 bits an item, shape (...).
+        modalities: which queries are seen; None for all.
+
+    Returns:
+        Bits, shape (...): at most R, and at least IB(R).
+
+    Raises:
+        ValueError: if a rate is negative, or a query seen is not a noisy copy of the item.
+        RuntimeError: if float64 is off.
+
+    References:
+        Globerson and Tishby (2004), for the optimality of Gaussian descriptions of Gaussian pairs.
+
+    """
+    validation.require_float64("mixture_bottleneck_bound")
+    R = validation.interval("rate", rate, low=0.0, high=math.inf, open_high=True)
+    return _bound(source, R, weighted_mean(source, modalities).variance)
+
+
+@jax.jit
+def _bound(
+    source: MixtureLaw, R: Float[Array, "..."], noise: Float[Array, ""]
+) -> Float[Array, "..."]:
+    d = source.item_means.shape[1]
+    rho = (source.item_variance / (source.item_variance + noise))[:, None]
+    s = jnp.concatenate([jnp.geomspace(1e-9, 0.5, 3000), 1 - jnp.geomspace(0.5, 1e-9, 3000)])
+    # 2^(-2r/d) at the slope s; one where the slope of f is below s from the start.
+    shrunk = jnp.minimum(s * (1 - rho) / (rho * (1 - s)), 1.0)
+    r = -0.5 * d * jnp.log2(shrunk)
+    rise = source.weights @ (-0.5 * d * jnp.log2(1 - rho * (1 - shrunk)) - s * r)
+    t = jnp.minimum(R, entropy(source.weights))
+    left = R - t
+    return t + jnp.minimum(jnp.min(s * left[..., None] + rise, axis=-1), left)

@@ -1,0 +1,63 @@
+r"""Queries that are noisy copies of the item speak through their precision-weighted mean alone.
+
+If $X_k = Y + N(0, n_k I)$ for every k, then
+
+$$Z = n \sum_k X_k / n_k, \quad n = \Bigl(\sum_k 1/n_k\Bigr)^{-1}, \quad Z | Y \sim N(Y, n I),$$
+
+is sufficient for the item.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from rdsim.sources.mixture_law import MixtureLaw
+from rdsim.sources.modalities import chosen_modalities
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WeightedMean:
+    """The queries' sufficient statistic.
+
+    Attributes:
+        weights: n / n_k of each query seen, shape (m,), summing to one.
+        variance: n, of the noise of each coordinate of the mean.
+
+    """
+
+    __no_type_check__ = True
+
+    weights: Float[Array, " m"]
+    variance: Float[Array, ""]
+
+
+def weighted_mean(source: MixtureLaw, modalities: Any = None) -> WeightedMean:
+    """Give the weights that fuse noisy copies without loss.
+
+    Args:
+        source: a mixture whose queries are the item plus noise.
+        modalities: which queries are seen; None for all.
+
+    Returns:
+        The weights and the variance left.
+
+    Raises:
+        ValueError: if a query seen is not a noisy copy of the item, or a modality is out of range.
+
+    """
+    chosen = list(chosen_modalities(modalities, source.gains.shape[0]))
+    copies = np.all(np.asarray(source.gains)[chosen] == 1) and np.all(
+        np.asarray(source.query_means)[chosen] == np.asarray(source.item_means)
+    )
+    if not copies:
+        raise ValueError(
+            "source must have queries that are the item plus noise: gains of one and query means "
+            "that are the item means"
+        )
+    precision = 1 / source.query_noise[jnp.asarray(chosen)]
+    return WeightedMean(weights=precision / precision.sum(), variance=1 / precision.sum())
