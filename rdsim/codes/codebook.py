@@ -1,0 +1,85 @@
+r"""Random codebooks: K words of n letters, drawn independently from the output marginal.
+
+Word k is drawn from fold_in(key, k), so a codebook is the same whether it is drawn at once or in
+parts, and a longer one begins with the shorter.
+"""
+
+from functools import partial
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+from rdsim import validation
+from rdsim.sources.discrete import draw_letters
+
+MAX_LETTERS: Final = 256  # a letter is stored in one byte
+MAX_WORDS: Final = 2**24
+MAX_NUMBER: Final = 2**32  # fold_in takes 32 bits
+_ROWS_AT_ONCE: Final = 1024
+
+
+def random_codebook(
+    key: Any, output_marginal: Any, words: Any, n: Any, *, first_word: Any = 0
+) -> UInt8[Array, "words n"]:
+    r"""Draw the words of a codebook, $u_{ki} \sim q$ independently.
+
+    Args:
+        key: PRNG key; word k depends on fold_in(key, k), q and n alone.
+        output_marginal: q(u), the law of a letter, shape (|U|,), at most 256 letters.
+        words: K, 1 to 2^24.
+        n: letters in a word, at least 1.
+        first_word: number of the first word wanted; the words first_word.. of a longer codebook.
+
+    Returns:
+        Letters 0..|U|-1, shape (K, n), one byte each.
+
+    Raises:
+        ValueError: if q is no pmf or has too many letters, or a count lies outside its range.
+        TypeError: if the key is not a typed key or a count is not an integer.
+
+    References:
+        Shannon (1959), IRE National Convention Record 7; Cover and Thomas (2006), section 10.5.
+
+    """
+    validation.prng_key("key", key)
+    law = validation.pmf("output_marginal", output_marginal)
+    if law.size > MAX_LETTERS:
+        raise ValueError(f"output_marginal must have at most {MAX_LETTERS} letters, got {law.size}")
+    words = validation.integer("words", words, low=1, high=MAX_WORDS)
+    n = validation.integer("n", n, low=1)
+    first_word = validation.integer("first_word", first_word, low=0, high=MAX_NUMBER - words)
+    return draw_rows(key, law, first_word + jnp.arange(words), n)
+
+
+@partial(jax.jit, static_argnames="n")
+def draw_rows(
+    key: Key[Array, ""], law: Float[Array, " u"], numbers: Int[Array, " rows"], n: int
+) -> UInt8[Array, "rows n"]:
+    """Draw n letters for each number j from fold_in(key, j), so many rows at once as fit in 1 MB."""
+
+    def row(number: Array) -> Array:
+        letters = draw_letters(jax.random.fold_in(key, number.astype(jnp.uint32)), law, (n,))
+        return letters.astype(jnp.uint8)
+
+    return jax.lax.map(row, numbers, batch_size=min(_ROWS_AT_ONCE, numbers.size))
+
+
+def letters_in_bytes(name: str, value: Any, size: int) -> np.ndarray:
+    """Check rows of letters 0..size-1, shape (rows, n), and return them as bytes.
+
+    Raises:
+        TypeError: if they are no integers.
+        ValueError: naming the argument, if a letter lies outside the alphabet or there is none.
+
+    """
+    rows = np.asarray(value)
+    if rows.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, got an array of dtype {rows.dtype}")
+    if rows.ndim != 2 or rows.size == 0:
+        raise ValueError(f"{name} must have shape (rows, letters), not empty, got {rows.shape}")
+    if rows.min() < 0 or rows.max() >= size:
+        raise ValueError(f"{name} must hold letters 0..{size - 1}, got {rows.min()}..{rows.max()}")
+    return rows.astype(np.uint8)

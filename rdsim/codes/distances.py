@@ -1,0 +1,159 @@
+r"""Distortions between items and codewords, and what the quantizers share: chunks, nearest, atoms."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from rdsim import validation
+
+Distortion = Callable[[Any, Any], Array]
+"""Takes items (N, d) and codewords (K, d), returns d(y, u) >= 0, shape (N, K)."""
+
+_CHUNK_ENTRIES: Final = 1 << 22
+"""Entries of the table of distortions held at a time (32 MiB of float64)."""
+
+
+@jax.jit
+def squared_error(items: Any, codewords: Any) -> Float[Array, "n k"]:
+    r"""Squared Euclidean distance $|y - u|^2$ of every item to every codeword.
+
+    Summed over differences, one coordinate after the other: nothing cancels far from the origin.
+
+    Args:
+        items: shape (N, d).
+        codewords: shape (K, d).
+
+    Returns:
+        Distances, shape (N, K).
+
+    """
+    total = jnp.zeros((items.shape[0], codewords.shape[0]))
+    for i in range(items.shape[1]):
+        total = total + (items[:, None, i] - codewords[None, :, i]) ** 2
+    return total
+
+
+def in_chunks(function: Callable[[Any], Any], rows: Any, width: int) -> Any:
+    """Apply a function of one row to all, as many at a time as keep rows * width entries small."""
+    return jax.lax.map(function, rows, batch_size=max(1, _CHUNK_ENTRIES // width))
+
+
+def sum_in_chunks(function: Callable[[Any], Any], rows: tuple[Array, Array], width: int) -> Any:
+    """Sum a function of (items, masses) over chunks of them; rows of no mass fill the last one."""
+    items, masses = rows
+    number = items.shape[0]
+    size = max(1, min(number, _CHUNK_ENTRIES // width))
+    missing = -number % size
+    items = jnp.concatenate([items, jnp.broadcast_to(items[:1], (missing, items.shape[1]))])
+    masses = jnp.concatenate([masses, jnp.zeros(missing)])
+    chunks = (items.reshape(-1, size, items.shape[1]), masses.reshape(-1, size))
+    return jax.tree.map(lambda parts: parts.sum(axis=0), jax.lax.map(function, chunks))
+
+
+@jax.jit
+def nearest(
+    items: Float[Array, "n d"], codewords: Float[Array, "k d"], offsets: Float[Array, " k"]
+) -> Int[Array, " n"]:
+    """Index of the codeword of least squared error plus offset; the first of equals."""
+
+    def one(item: Float[Array, " d"]) -> Int[Array, ""]:
+        cost = squared_error(item[None], codewords)[0] + offsets
+        return jnp.argmin(cost).astype(jnp.int32)
+
+    return in_chunks(one, items, codewords.shape[0])
+
+
+@partial(jax.jit, static_argnames="words")
+def indicator(indices: Int[Array, " n"], words: int) -> Float[Array, "n k"]:
+    """Channel of a deterministic code: rows with a single one."""
+    return jax.nn.one_hot(indices, words, dtype=float)
+
+
+def training_items(items: Any) -> Float[Array, "n d"]:
+    """Check training items: finite numbers of shape (N, d), N and d at least 1.
+
+    Raises:
+        ValueError: naming items, if they are not.
+
+    """
+    points = validation.interval("items", items, open_low=True, open_high=True, ndim=2)
+    if 0 in points.shape:
+        raise ValueError(f"items must have shape (N, d) with N, d >= 1, got {points.shape}")
+    if validation.is_traced(points):
+        raise TypeError("items must be numbers: a code is fitted on the host, not under a trace")
+    return points
+
+
+def host_generator(key: Key[Array, ""]) -> np.random.Generator:
+    """NumPy generator that a PRNG key determines."""
+    validation.prng_key("key", key)
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+
+
+def seeded_atoms(key: Key[Array, ""], items: Any, count: Any) -> Float[Array, "k d"]:
+    r"""Draw atoms from the items, each with chance proportional to its squared error so far.
+
+    Args:
+        key: PRNG key.
+        items: shape (N, d).
+        count: number of atoms, at most the number of distinct items.
+
+    Returns:
+        Distinct items, shape (count, d).
+
+    Raises:
+        ValueError: if items are not finite of shape (N, d), or fewer of them are distinct.
+        TypeError: if the key is not a typed key, or count is not an integer.
+
+    References:
+        Arthur and Vassilvitskii (2007), SODA (k-means++).
+
+    """
+    generator = host_generator(key)
+    points = np.asarray(training_items(items))
+    count = validation.integer("count", count, low=1)
+    return jnp.asarray(spread(generator, points, count, "count"))
+
+
+def spread(generator: np.random.Generator, points: np.ndarray, count: int, name: str) -> np.ndarray:
+    """Draw atoms as `seeded_atoms` does, on the host; the error calls the count by its name."""
+    atoms = np.empty((count, points.shape[1]))
+    atoms[0] = points[generator.integers(len(points))]
+    least = ((points - atoms[0]) ** 2).sum(axis=1)
+    for i in range(1, count):
+        cumulative = np.cumsum(least)
+        if cumulative[-1] == 0:
+            raise ValueError(
+                f"{name} must not exceed the number of distinct items, {i}, got {count}"
+            )
+        drawn = np.searchsorted(cumulative, generator.random() * cumulative[-1], side="right")
+        atoms[i] = points[min(drawn, len(points) - 1)]
+        least = np.minimum(least, ((points - atoms[i]) ** 2).sum(axis=1))
+    return atoms
+
+
+def grid_atoms(items: Any, count: Any) -> Float[Array, "k d"]:
+    """Even grid of atoms over the range of the items of R^1, ends included.
+
+    Args:
+        items: shape (N, 1).
+        count: number of atoms, at least 2.
+
+    Returns:
+        Atoms, shape (count, 1).
+
+    Raises:
+        ValueError: if items are not finite of shape (N, 1), or count is below 2.
+        TypeError: if count is not an integer.
+
+    """
+    points = training_items(items)
+    if points.shape[1] != 1:
+        raise ValueError(f"items must have shape (N, 1) for a grid, got {points.shape}")
+    count = validation.integer("count", count, low=2)
+    return jnp.linspace(jnp.min(points), jnp.max(points), count)[:, None]

@@ -1,0 +1,319 @@
+r"""Encoders with a codebook: the nearest word, or a word drawn with chance $\propto 2^{-s\,d}$.
+
+The distortion of a block is a matrix product: with $w_{iu}$ one where letter i of a word is u,
+
+$$\sum_i d(y_i, u_i) = \sum_i d(y_i, 0) + \sum_i \sum_{u \ge 1} \big(d(y_i,u) - d(y_i,0)\big) w_{iu},$$
+
+and the first sum, the same for all words, is of no account. Entries of the table are whole
+multiples of a step, exactly where they lie on a lattice and to $2^{-50}$ of the largest sum
+elsewhere, so that sums are exact in any order and ties are ties.
+
+Words are taken in blocks. Of the words so far an item keeps the least distortion, the total weight
+relative to it and one block, which is replaced by the next with chance (weight there)/(weight so
+far): at the end each block is held with its due chance, and so is a word drawn within it. That
+costs one random number an item and block in place of one an item and word, and no more memory than
+one block.
+"""
+
+import math
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+from rdsim import validation
+from rdsim.codes.codebook import MAX_LETTERS, MAX_NUMBER, MAX_WORDS, letters_in_bytes
+
+BLOCK: Final = 256
+"""Words in a block. Part of what is drawn: another size draws other lots."""
+MOST_ITEMS_AT_ONCE: Final = 512
+"""More items at once gain nothing on a processor: their distortions leave the cache."""
+_EXACT_32, _EXACT_64 = 2.0**24, 2.0**50
+_ON_LATTICE: Final = 1e-12
+
+
+class LetterTable(NamedTuple):
+    """Distortions or scores of letters as whole numbers of a step, relative to letter u = 0.
+
+    Attributes:
+        units: (d(y,u) - d(y,0)) / step for u >= 1, shape (|Y|, |U|-1), whole numbers in float32
+            where sums of n of them stay below 2^24, in float64 elsewhere.
+        step: the unit, a scalar.
+
+    """
+
+    units: Float[Array, "y u"]
+    step: float
+
+
+def minimum_distortion_encoder(
+    key: Any,
+    items: Any,
+    codebook: Any,
+    distortion: Any,
+    *,
+    first_item: Any = 0,
+    memory_budget: Any = 2**31,
+) -> Int[Array, " items"]:
+    r"""Find the word nearest to each item, $\arg\min_k \sum_i d(y_i, u_{ki})$, ties by lot.
+
+    Args:
+        key: PRNG key of the lots; item j uses fold_in(key, first_item + j).
+        items: letters 0..|Y|-1, shape (items, n).
+        codebook: letters 0..|U|-1, shape (K, n), K at most 2^24.
+        distortion: d(y,u), finite, shape (|Y|, |U|).
+        first_item: number of the first item, so that a database can be encoded in parts.
+        memory_budget: bytes that codebook and working arrays may take. Changes no index.
+
+    Returns:
+        Index of a word for each item, in 0..K-1.
+
+    Raises:
+        ValueError: if a letter lies outside its alphabet, lengths differ, the distortion is not
+            finite, or the budget does not hold the codebook and one item.
+        TypeError: if the key is not a typed key or letters are not integers.
+        RuntimeError: if float64 is off.
+
+    """
+    validation.require_float64("minimum_distortion_encoder")
+    return _encoded(key, items, codebook, distortion, math.inf, first_item, memory_budget)
+
+
+def likelihood_encoder(
+    key: Any,
+    items: Any,
+    codebook: Any,
+    distortion: Any,
+    slope: Any,
+    *,
+    first_item: Any = 0,
+    memory_budget: Any = 2**31,
+) -> Int[Array, " items"]:
+    r"""Draw a word for each item with chance proportional to $2^{-s \sum_i d(y_i, u_{ki})}$.
+
+    Args:
+        key: PRNG key of the draws; item j uses fold_in(key, first_item + j).
+        items: letters 0..|Y|-1, shape (items, n).
+        codebook: letters 0..|U|-1, shape (K, n), K at most 2^24.
+        distortion: d(y,u), finite, shape (|Y|, |U|).
+        slope: s >= 0 in bits a unit of distortion; 0 draws any word, inf the nearest.
+        first_item: number of the first item.
+        memory_budget: bytes that codebook and working arrays may take. It changes an index only
+            if a draw falls within the rounding of a chance, about 2^-52.
+
+    Returns:
+        Index of a word for each item, in 0..K-1.
+
+    Raises:
+        ValueError, TypeError, RuntimeError: as `minimum_distortion_encoder`; and if the slope is
+            negative.
+
+    References:
+        Song, Cuff and Poor (2016), IEEE Trans. Inf. Theory 62(4).
+
+    """
+    validation.require_float64("likelihood_encoder")
+    slope = float(validation.interval("slope", slope, low=0.0, ndim=0))
+    return _encoded(key, items, codebook, distortion, slope, first_item, memory_budget)
+
+
+def _encoded(
+    key: Any,
+    items: Any,
+    codebook: Any,
+    distortion: Any,
+    slope: float,
+    first_item: Any,
+    memory_budget: Any,
+) -> Int[Array, " items"]:
+    validation.prng_key("key", key)
+    table = distortion_table(distortion)
+    rows = letters_in_bytes("items", items, table.shape[0])
+    book = letters_in_bytes("codebook", codebook, table.shape[1])
+    if rows.shape[1] != book.shape[1]:
+        raise ValueError(
+            f"codebook must have words of the {rows.shape[1]} letters of an item, "
+            f"got {book.shape[1]}"
+        )
+    words, n = book.shape
+    validation.integer("the number of words", words, low=1, high=MAX_WORDS)
+    first = validation.integer("first_item", first_item, low=0, high=MAX_NUMBER - len(rows))
+    budget = validation.integer("memory_budget", memory_budget, low=1)
+    letters = letter_table(table, n)
+    tile = items_at_once(budget, words, n, letters.units)  # padded to it: one size to compile
+    tiles = -(-len(rows) // tile)
+    blocks = in_blocks(jnp.asarray(book))
+    index = [
+        _encode_tile(
+            key,
+            first + start + jnp.arange(tile),
+            jnp.asarray(np.resize(rows[start : start + tile], (tile, n))),
+            blocks,
+            words,
+            letters.units,
+            slope * letters.step,
+            by_minimum=math.isinf(slope),
+        )
+        for start in range(0, tiles * tile, tile)
+    ]
+    return jnp.concatenate(index)[: len(rows)]
+
+
+_Held = tuple[Array, Array, Array, Array]
+"""Least distortion, total weight, number and distortions of the block held."""
+
+
+def distortion_table(distortion: Any) -> np.ndarray:
+    """Check a distortion: finite, at most 256 letters on either side."""
+    table = np.asarray(
+        validation.interval("distortion", distortion, open_low=True, open_high=True, ndim=2)
+    )
+    if not 1 <= min(table.shape) <= max(table.shape) <= MAX_LETTERS:
+        raise ValueError(
+            f"distortion must have 1 to {MAX_LETTERS} letters on either side, got {table.shape}"
+        )
+    return table
+
+
+def letter_table(table: np.ndarray, n: int) -> LetterTable:
+    """Put a finite table on a lattice on which sums of n letters are exact."""
+    relative = table[:, 1:] - table[:, :1]
+    size = np.abs(relative)
+    largest = size.max(initial=0.0)
+    step = size[size > _ON_LATTICE * largest].min(initial=math.inf)
+    step = step if math.isfinite(step) else 1.0
+    units = np.round(relative / step)
+    on_lattice = np.abs(relative - units * step).max(initial=0.0) <= _ON_LATTICE * step
+    if not on_lattice or n * np.abs(units).max(initial=0.0) >= _EXACT_64:
+        step = 2.0 ** (math.ceil(math.log2(n * largest)) - math.log2(_EXACT_64))
+        units = np.round(relative / step)
+    small = n * np.abs(units).max(initial=0.0) < _EXACT_32
+    return LetterTable(jnp.asarray(units, np.float32 if small else np.float64), float(step))
+
+
+def items_at_once(
+    memory_budget: int, words: int, n: int, units: Float[Array, "y u"], *, other: int = 0
+) -> int:
+    r"""Compute how many items can be encoded side by side within so many bytes.
+
+    Kept throughout: the codebook, one byte a letter, padded to whole blocks and held twice while
+    it is drawn; counts and their sums, 24 bytes a word; one block of words written out as ones and
+    zeros, twice. Each item takes 32 bytes a letter while it is drawn, its row of features twice,
+    and six numbers of 8 bytes for each word of a block (distortions, weights, their cumulative
+    sums and the block held). Python, JAX and the compiled program come on top.
+
+    Args:
+        memory_budget: bytes.
+        words: K.
+        n: letters in an item.
+        units: of the letter table, whose width is |U|-1 and whose dtype counts.
+        other: bytes of the budget that the caller needs for something else.
+
+    Returns:
+        Number of items, 1 to `MOST_ITEMS_AT_ONCE`.
+
+    Raises:
+        ValueError: if not even one fits; the message says how many bytes would do.
+
+    """
+    padded = -(-words // BLOCK) * BLOCK
+    features = n * units.shape[1] * units.dtype.itemsize
+    kept = other + 2 * padded * n + 24 * padded + 2 * BLOCK * features
+    each = 32 * n + 2 * features + 6 * 8 * BLOCK
+    if kept + each > memory_budget:
+        raise ValueError(
+            f"memory_budget must hold the codebook and one item, {kept + each} bytes for "
+            f"{words} words of {n} letters, got {memory_budget}"
+        )
+    return min((memory_budget - kept) // each, MOST_ITEMS_AT_ONCE)
+
+
+def in_blocks(codebook: UInt8[Array, "words n"]) -> UInt8[Array, "blocks n b"]:
+    """Cut a codebook into blocks, the last one filled up with words that are never looked at."""
+    words, n = codebook.shape
+    padded = jnp.pad(codebook, ((0, -words % BLOCK), (0, 0)))
+    return padded.reshape(-1, BLOCK, n).transpose(0, 2, 1)
+
+
+def letter_features(units: Float[Array, "y u"], letters: Int[Array, "t n"]) -> Float[Array, "t f"]:
+    """Write items as rows whose product with words as ones and zeros is the sum over letters."""
+    return units[letters].reshape(letters.shape[0], letters.shape[1] * units.shape[1])
+
+
+def block_sums(
+    left: Float[Array, "t f"], block: UInt8[Array, "n b"], units: Float[Array, "y u"]
+) -> Float[Array, "t b"]:
+    """Sum over letters: items times words written as ones and zeros (letter 0 is all zeros)."""
+    letters = jnp.arange(1, units.shape[1] + 1, dtype=jnp.uint8)[:, None]
+    ones = (block[:, None] == letters).astype(units.dtype).reshape(left.shape[1], block.shape[1])
+    return jnp.matmul(left, ones, precision=jax.lax.Precision.HIGHEST)  # whole numbers, all bits
+
+
+def encode_tile(
+    key: Key[Array, ""],
+    numbers: Int[Array, " t"],
+    items: UInt8[Array, "t n"],
+    blocks: UInt8[Array, "blocks n b"],
+    words: int | Int[Array, ""],
+    units: Float[Array, "y u"],
+    slope: float | Float[Array, ""],
+    *,
+    by_minimum: bool,
+) -> Int[Array, " t"]:
+    """Encode items side by side, without validation, for use inside other compiled functions.
+
+    The slope is in bits a unit of the table; by_minimum stands for an infinite one.
+    """
+    block = blocks.shape[2]
+    left = letter_features(units, items.astype(jnp.int32))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers.astype(jnp.uint32))
+
+    def weight(gap: Array) -> Array:
+        """Weight of a word whose distortion is so much above the least."""
+        if by_minimum:
+            return (gap == 0).astype(units.dtype)
+        scaled = jnp.where(jnp.isinf(gap), jnp.inf, slope * gap)  # a slope of 0 times inf
+        return jnp.exp2(-scaled.astype(float))
+
+    def lot(number: Int[Array, ""] | int) -> Float[Array, " t"]:
+        one = partial(jax.random.fold_in, data=jnp.uint32(number))
+        return jax.vmap(lambda k: jax.random.uniform(one(k), dtype=jnp.float64))(keys)
+
+    def add_block(state: _Held, number: Array) -> tuple[_Held, None]:
+        least, total, held, row = state
+        sums = block_sums(left, blocks[number], units)
+        sums = jnp.where(number * block + jnp.arange(block) < words, sums, jnp.inf)
+        here = sums.min(axis=1)
+        mine = weight(sums - here[:, None]).sum(axis=1).astype(jnp.float64)
+        new = jnp.minimum(least, here)
+        mine = mine * weight(here - new)
+        total = total * weight(least - new) + mine
+        takes = lot(number) * total < mine
+        state = (
+            new,
+            total,
+            jnp.where(takes, number, held),
+            jnp.where(takes[:, None], sums, row),
+        )
+        return state, None
+
+    size = items.shape[0]
+    start = (
+        jnp.full(size, jnp.inf, units.dtype),
+        jnp.zeros(size, jnp.float64),
+        jnp.zeros(size, int),
+        jnp.full((size, block), jnp.inf, units.dtype),
+    )
+    (_, _, held, row), _ = jax.lax.scan(add_block, start, jnp.arange(blocks.shape[0]))
+    cumulative = jnp.cumsum(weight(row - row.min(axis=1, keepdims=True)).astype(float), axis=1)
+    # Rounding must not carry the point to the very end, past the last word with a weight.
+    point = jnp.minimum(
+        lot(blocks.shape[0]) * cumulative[:, -1], jnp.nextafter(cumulative[:, -1], 0.0)
+    )
+    return held * block + jnp.sum(cumulative <= point[:, None], axis=1)
+
+
+_encode_tile = partial(jax.jit, static_argnames="by_minimum")(encode_tile)

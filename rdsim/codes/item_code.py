@@ -1,0 +1,39 @@
+r"""What every code for items in R^d offers, so that one evaluation serves them all.
+
+An item y is described by one of K codewords. A code is known by its channel P(u|y), whose rows hold
+a single one if it is deterministic, and by its codewords, the points that a decoder with nothing
+but the codebook takes the items for.
+"""
+
+from typing import Any, Protocol
+
+from jaxtyping import Array, Float, Int, Key
+
+from rdsim import validation
+
+
+class ItemCode(Protocol):
+    """A code for items in R^d, a PyTree."""
+
+    @property
+    def codewords(self) -> Float[Array, "k d"]:
+        """Points u that stand for the items, shape (K, d)."""
+
+    def channel(self, items: Any) -> Float[Array, "n k"]:
+        """Chances P(u|y) of every codeword for items of shape (N, d), rows summing to one."""
+
+    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+        """Draw the index of a codeword for each item of shape (N, d); the key may go unused."""
+
+
+def item_points(items: Any, dimension: int) -> Float[Array, "n d"]:
+    """Check items: finite numbers of shape (N, d), N at least 1.
+
+    Raises:
+        ValueError: naming items, if they are not.
+
+    """
+    points = validation.interval("items", items, open_low=True, open_high=True, ndim=2)
+    if points.shape[1] != dimension or points.shape[0] == 0:
+        raise ValueError(f"items must have shape (N, {dimension}) with N >= 1, got {points.shape}")
+    return points

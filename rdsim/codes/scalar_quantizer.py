@@ -1,0 +1,171 @@
+r"""Scalar quantizers, a coordinate at a time: even cells, and the cells of Lloyd and Max.
+
+The codewords of an item in R^d are the grid of the coordinates' levels; its index counts through
+them in mixed radix, the last coordinate fastest. B bits an item are $K = 2^B$ codewords exactly.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from rdsim import validation
+from rdsim.codes.distances import indicator, training_items
+from rdsim.codes.item_code import item_points
+from rdsim.codes.lloyd_max import lloyd_max_levels, sample_levels
+from rdsim.sources.mixture_law import MixtureLaw
+
+MAX_BITS: Final = 16
+"""Most bits an item, so that the codewords can be listed."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScalarQuantizer:
+    """A code that quantizes each coordinate by itself.
+
+    Attributes:
+        levels: of each coordinate, d arrays of shape (L_i,), rising.
+        thresholds: between the levels, d arrays of shape (L_i - 1,), rising; an item on a
+            threshold belongs to the cell above it.
+
+    """
+
+    # JAX rebuilds a tree with other leaves (batched arrays, shapes, axes): no checks in __init__.
+    __no_type_check__ = True
+
+    levels: tuple[Float[Array, " l"], ...]
+    thresholds: tuple[Float[Array, " t"], ...]
+
+    @property
+    def codewords(self) -> Float[Array, "k d"]:
+        """The grid of levels, shape (K, d), K the product of the numbers of levels."""
+        grid = jnp.meshgrid(*self.levels, indexing="ij")
+        return jnp.stack([axis.ravel() for axis in grid], axis=1)
+
+    def channel(self, items: Any) -> Float[Array, "n k"]:
+        """Rows with a one at the codeword of the item's cell, shape (N, K)."""
+        return indicator(self._indices(items), math.prod(x.shape[0] for x in self.levels))
+
+    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+        """Index of each item's cell, int32, shape (N,); the key goes unused.
+
+        Raises:
+            ValueError: if the items are not finite numbers of shape (N, d).
+
+        """
+        del key
+        return self._indices(items)
+
+    def _indices(self, items: Any) -> Int[Array, " n"]:
+        points = item_points(items, len(self.levels))
+        return _cells(points, self.thresholds)
+
+
+@jax.jit
+def _cells(items: Float[Array, "n d"], thresholds: tuple[Array, ...]) -> Int[Array, " n"]:
+    index = jnp.zeros(items.shape[0], jnp.int32)
+    for i, edges in enumerate(thresholds):
+        cell = jnp.searchsorted(edges, items[:, i], side="right")
+        index = index * (edges.shape[0] + 1) + cell.astype(jnp.int32)
+    return index
+
+
+def uniform_scalar_quantizer(items: Any, bits: Any, *, tail: Any = 1e-3) -> ScalarQuantizer:
+    r"""Cut the range of each coordinate into even cells, each with its middle as level.
+
+    Args:
+        items: training items, shape (N, d); the range of a coordinate is from its quantile at
+            `tail` to that at 1 - `tail`. Items beyond belong to the cell at the end.
+        bits: an item, 0 to 16, each given to the coordinate whose expected error $\sigma_i^2
+            4^{-b_i}$ is largest by then; or one number of bits a coordinate.
+        tail: share of the training items beyond either end of the range, in [0, 1/2).
+
+    Returns:
+        The code, with $2^{\text{bits}}$ codewords.
+
+    Raises:
+        ValueError: if an argument lies outside its range; the message names it.
+        TypeError: if bits are not integers.
+
+    """
+    validation.require_float64("uniform_scalar_quantizer")
+    points = np.asarray(training_items(items))
+    share = float(validation.interval("tail", tail, low=0.0, high=0.5, open_high=True, ndim=0))
+    allocation = _allocation(bits, points.var(axis=0))
+    ends = np.quantile(points, [share, 1 - share], axis=0)
+    levels, thresholds = [], []
+    for low, high, b in zip(*ends, allocation, strict=True):
+        edges = np.linspace(low, high, 2**b + 1)
+        levels.append(jnp.asarray((edges[1:] + edges[:-1]) / 2))
+        thresholds.append(jnp.asarray(edges[1:-1]))
+    return ScalarQuantizer(levels=tuple(levels), thresholds=tuple(thresholds))
+
+
+def _allocation(bits: Any, variances: np.ndarray) -> list[int]:
+    """Bits of each coordinate: those given, or one at a time to the largest expected error."""
+    dimension = variances.size
+    if isinstance(bits, Sequence | np.ndarray | jax.Array) and np.ndim(bits) > 0:
+        given = [validation.integer("bits", b, low=0) for b in np.asarray(bits).tolist()]
+        if len(given) != dimension or sum(given) > MAX_BITS:
+            raise ValueError(
+                f"bits must be one number a coordinate, {dimension} in all, summing to at most "
+                f"{MAX_BITS}, got {given}"
+            )
+        return given
+    total = validation.integer("bits", bits, low=0, high=MAX_BITS)
+    allocation = [0] * dimension
+    error = variances.astype(float).copy()
+    for _ in range(total):
+        worst = int(np.argmax(error))
+        allocation[worst] += 1
+        error[worst] /= 4
+    return allocation
+
+
+def lloyd_max_quantizer(law: Any, bits: Any) -> ScalarQuantizer:
+    r"""Quantize each coordinate with the levels of Lloyd and Max for its law.
+
+    Args:
+        law: a Gaussian mixture (`MixtureLaw`, `GaussianMixtureSource`), whose coordinates are
+            quantized by exact integrals, or training items of shape (N, d).
+        bits: as for `uniform_scalar_quantizer`; at most 12 a coordinate.
+
+    Returns:
+        The code, with $2^{\text{bits}}$ codewords; each coordinate at a local optimum, the global
+        one for a Gaussian law.
+
+    Raises:
+        ValueError: if an argument lies outside its range, or a coordinate has fewer distinct
+            items than levels; the message names it.
+        TypeError: if bits are not integers, or the law is traced.
+
+    References:
+        Max (1960), IRE Trans. Inf. Theory 6(1); Lloyd (1982), IEEE Trans. Inf. Theory 28(2).
+
+    """
+    validation.require_float64("lloyd_max_quantizer")
+    if isinstance(law, MixtureLaw):
+        if validation.is_traced(law):
+            raise TypeError("law must hold numbers: a code is fitted on the host")
+        w, m, v = (np.asarray(x) for x in (law.weights, law.item_means, law.item_variance))
+        variances = w @ (v[:, None] + (m - w @ m) ** 2)
+        fits = [
+            lloyd_max_levels(w, m[:, i], v, 2**b)
+            for i, b in enumerate(_allocation(bits, variances))
+        ]
+    else:
+        points = np.asarray(training_items(law))
+        fits = [
+            sample_levels(column, 2**b)
+            for column, b in zip(points.T, _allocation(bits, points.var(axis=0)), strict=True)
+        ]
+    return ScalarQuantizer(
+        levels=tuple(fit.levels for fit in fits),
+        thresholds=tuple(fit.thresholds for fit in fits),
+    )

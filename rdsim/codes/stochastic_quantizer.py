@@ -1,0 +1,291 @@
+r"""Entropy-weighted stochastic quantization: the test channel of R(D) as a code for items (C17).
+
+$$Q(u|y) = \frac{q_u 2^{-s d(y,u)}}{\sum_v q_v 2^{-s d(y,v)}}:$$
+
+a codeword costs $-\log_2 q_u$ bits of index, so a rare one is drawn only where it saves distortion.
+The output marginal q and the slope s are those of the certified solver on the empirical law of
+training items; the same formula then encodes any item.
+
+The code carries I(U;Y) bits. Its index alone, sent with private randomness, costs H(U), the larger
+by H(U|Y): see `rdsim.codes.entropy_coding` for what is paid and when.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+from scipy.optimize import brentq
+
+from rdsim import information, validation
+from rdsim.codes.distances import Distortion, in_chunks, squared_error, training_items
+from rdsim.codes.entropy_coding import code_rates, item_masses
+from rdsim.codes.item_code import item_points
+from rdsim.information import LN2
+from rdsim.limits.continuous import continuous_rate_distortion
+from rdsim.limits.rate_distortion import rate_distortion
+
+_STRIDE: Final = 2.0
+_SLOPE_TOLERANCE: Final = 1e-7
+_STEEPEST: Final = 600.0
+"""Step of the bracket, relative accuracy, and largest logarithm of a slope searched for."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EntropyWeightedQuantizer:
+    r"""A stochastic code $Q(u|y) \propto q_u 2^{-s d(y,u)}$ for items in R^d.
+
+    Attributes:
+        codewords: u, shape (K, d); all have mass.
+        output_marginal: q, shape (K,), the law of the index on the training law, to within a
+            relative entropy of `gap` bits.
+        slope: s, bits per unit of distortion.
+        rate: I(U;Y) on the training law, bits.
+        distortion: E d(Y,U) on the training law.
+        index_entropy: H(U) on the training law, bits.
+        gap: how far above R(D) of the training law, over all codes on the atoms offered (or
+            anywhere), the point can lie, bits; proved by the solver.
+        tolerance: the gap asked for, bits.
+        measure: d(items, codewords) -> (N, K).
+
+    """
+
+    # JAX rebuilds a tree with other leaves (batched arrays, shapes, axes): no checks in __init__.
+    __no_type_check__ = True
+
+    codewords: Float[Array, "k d"]
+    output_marginal: Float[Array, " k"]
+    slope: Float[Array, ""]
+    rate: Float[Array, ""]
+    distortion: Float[Array, ""]
+    index_entropy: Float[Array, ""]
+    gap: Float[Array, ""]
+    tolerance: Float[Array, ""]
+    measure: Distortion = dataclasses.field(metadata={"static": True}, default=squared_error)
+
+    @property
+    def converged(self) -> Bool[Array, ""]:
+        """Whether the solver's proved gap is within the tolerance."""
+        return self.gap <= self.tolerance
+
+    def channel(self, items: Any) -> Float[Array, "n k"]:
+        """Q(u|y) for items of shape (N, d), shape (N, K), rows summing to one.
+
+        Raises:
+            ValueError: if the items are not finite numbers of that shape.
+
+        """
+        return _channel(self, item_points(items, self.codewords.shape[1]))
+
+    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+        """Draw the index of a codeword for each item from Q(.|y), int32, shape (N,).
+
+        Raises:
+            ValueError: if the items are not finite numbers of shape (N, d).
+            TypeError: if the key is not a typed key.
+
+        """
+        validation.prng_key("key", key)
+        return _draw(key, self, item_points(items, self.codewords.shape[1]))
+
+
+def entropy_weighted_quantizer(
+    items: Any,
+    codewords: Any = None,
+    *,
+    slope: Any = None,
+    rate: Any = None,
+    masses: Any = None,
+    distortion: Distortion = squared_error,
+    tolerance: Any = 1e-6,
+) -> EntropyWeightedQuantizer:
+    r"""Fit the optimal stochastic code to the empirical law of training items.
+
+    $$\min_q -\sum_y p_y \log_2 \sum_u q_u 2^{-s d(y,u)}.$$
+
+    Host code: it searches and prunes, and cannot be traced. What it returns can.
+
+    Args:
+        items: training items, shape (N, d).
+        codewords: atoms offered, shape (K0, d), such as `seeded_atoms` or `grid_atoms`; those
+            the optimum gives no mass are dropped. None, for d of 1 or 2 and squared error: the
+            best atoms anywhere, whose gap is then proved over all codes.
+        slope: s > 0, finite, bits per unit of distortion; or
+        rate: I(U;Y) wanted on the training law, bits, above 0 and below that of the finest code;
+            the slope is searched, a dozen solves. On a straight piece of R(D) one slope has
+            many rates, and the code's own may differ from that wanted.
+        masses: of the training items, shape (N,), summing to one; None for equal ones.
+        distortion: d(items (N, d), codewords (K, d)) -> (N, K), finite, >= 0, traceable.
+        tolerance: proved gap to reach, bits.
+
+    Returns:
+        The code, with its rate, distortion and index entropy on the training law.
+
+    Raises:
+        ValueError: if an argument lies outside its range, or not exactly one of slope and rate is
+            given; the message names it.
+        TypeError: if items are traced.
+        RuntimeError: if float64 is off.
+
+    References:
+        Blahut (1972), IEEE Trans. Inf. Theory 18(4); Rose (1994), 40(6), for atoms anywhere.
+
+    """
+    validation.require_float64("entropy_weighted_quantizer")
+    points = training_items(items)
+    p = item_masses(masses, points.shape[0])
+    target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    if (slope is None) == (rate is None):
+        raise ValueError(
+            f"exactly one of slope and rate must be given, got slope={slope}, rate={rate}"
+        )
+    name, given = ("slope", slope) if rate is None else ("rate", rate)
+    wanted = validation.interval(
+        name, given, low=0.0, high=np.inf, open_low=True, open_high=True, ndim=0
+    )
+    if codewords is None:
+        solve, finest = _anywhere(points, p, distortion, target)
+    else:
+        solve, finest = _on_atoms(points, p, codewords, distortion, target)
+    if rate is None:
+        best = solve(float(wanted))
+    else:
+        if wanted >= finest:
+            raise ValueError(
+                f"rate must be below {finest!r}, that of the finest code, got {float(wanted)!r}"
+            )
+        variance = float(jnp.sum(p @ (points - p @ points) ** 2))
+        best = _search(solve, float(wanted), 1.0 / variance)
+    used = best.q > 0
+    code = EntropyWeightedQuantizer(
+        codewords=jnp.asarray(best.atoms[used]),
+        output_marginal=jnp.asarray(best.q[used] / best.q[used].sum()),
+        slope=jnp.asarray(best.slope),
+        rate=jnp.zeros(()),
+        distortion=jnp.asarray(best.distortion),
+        index_entropy=jnp.zeros(()),
+        gap=jnp.asarray(best.gap),
+        tolerance=target,
+        measure=distortion,
+    )
+    rates = code_rates(code, points, masses=p)
+    return dataclasses.replace(
+        code, rate=rates.mutual_information, index_entropy=rates.index_entropy
+    )
+
+
+class _Solved(NamedTuple):
+    """The optimum of one slope."""
+
+    slope: float
+    atoms: np.ndarray
+    q: np.ndarray
+    rate: float
+    distortion: float
+    gap: float
+
+
+def _on_atoms(
+    points: Float[Array, "n d"],
+    p: Float[Array, " n"],
+    codewords: Any,
+    distortion: Distortion,
+    tolerance: Float[Array, ""],
+) -> tuple[Callable[[float], _Solved], float]:
+    """Solver on the atoms offered, and the rate of the finest code on them."""
+    atoms = validation.interval("codewords", codewords, open_low=True, open_high=True, ndim=2)
+    if atoms.shape[0] == 0 or atoms.shape[1] != points.shape[1]:
+        raise ValueError(
+            f"codewords must have shape (K, {points.shape[1]}) with K >= 1, got {atoms.shape}"
+        )
+    d = validation.interval("distortion", distortion(points, atoms), low=0.0, open_high=True)
+    if d.shape != (points.shape[0], atoms.shape[0]):
+        raise ValueError(
+            f"distortion must give shape {(points.shape[0], atoms.shape[0])}, got {d.shape}"
+        )
+
+    def solve(slope: float) -> _Solved:
+        curve = rate_distortion(p, d, jnp.array([slope]), tolerance=tolerance)
+        return _Solved(
+            slope,
+            np.asarray(atoms),
+            np.asarray(curve.output_marginal[0]),
+            float(curve.rate[0]),
+            float(curve.distortion[0]),
+            float(curve.gap[0]),
+        )
+
+    return solve, solve(math.inf).rate
+
+
+def _anywhere(
+    points: Float[Array, "n d"],
+    p: Float[Array, " n"],
+    distortion: Distortion,
+    tolerance: Float[Array, ""],
+) -> tuple[Callable[[float], _Solved], float]:
+    """Solver over atoms anywhere, and the entropy of the training items."""
+    if distortion is not squared_error or points.shape[1] > 2:
+        raise ValueError(
+            "codewords must be given unless d is 1 or 2 and the distortion is squared_error, "
+            f"got d = {points.shape[1]} and {distortion}"
+        )
+    distinct, place = np.unique(np.asarray(points), axis=0, return_inverse=True)
+    law = np.bincount(place.ravel(), np.asarray(p))
+
+    def solve(slope: float) -> _Solved:
+        curve = continuous_rate_distortion(distinct, law, [slope], tolerance=float(tolerance))
+        return _Solved(
+            slope,
+            np.asarray(curve.atoms[0]),
+            np.asarray(curve.weights[0]),
+            float(curve.rate[0]),
+            float(curve.distortion[0]),
+            float(curve.gap[0]),
+        )
+
+    return solve, float(information.entropy(jnp.asarray(law)))
+
+
+def _search(solve: Callable[[float], _Solved], rate: float, scale: float) -> _Solved:
+    """Optimum at the slope whose rate is that wanted; the rate rises with the slope."""
+    seen: dict[float, _Solved] = {}
+
+    def excess(log_slope: float) -> float:
+        seen[log_slope] = solve(math.exp(log_slope))
+        return seen[log_slope].rate - rate
+
+    low = high = math.log(scale)
+    while excess(low) > 0:
+        low -= _STRIDE
+    while excess(high) < 0 and high < _STEEPEST:
+        high += _STRIDE
+    if seen[low].rate < rate < seen[high].rate:
+        brentq(excess, low, high, xtol=_SLOPE_TOLERANCE)
+    return min(seen.values(), key=lambda solved: abs(solved.rate - rate))
+
+
+@jax.jit
+def _channel(code: EntropyWeightedQuantizer, items: Float[Array, "n d"]) -> Float[Array, "n k"]:
+    exponent = code.slope * LN2 * code.measure(items, code.codewords)
+    return jax.nn.softmax(jnp.log(code.output_marginal) - exponent, axis=-1)
+
+
+@jax.jit
+def _draw(
+    key: Key[Array, ""], code: EntropyWeightedQuantizer, items: Float[Array, "n d"]
+) -> Int[Array, " n"]:
+    """One uniform number an item, through the inverse of the row's distribution function."""
+
+    def one(row: tuple[Array, Array]) -> Int[Array, ""]:
+        item, uniform = row
+        cumulative = jnp.cumsum(_channel(code, item[None])[0])
+        return jnp.sum(cumulative <= uniform * cumulative[-1]).astype(jnp.int32)
+
+    uniforms = jax.random.uniform(key, (items.shape[0],), float)
+    return in_chunks(one, (items, uniforms), code.codewords.shape[0])

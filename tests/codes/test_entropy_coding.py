@@ -1,0 +1,197 @@
+"""C17: the rate of a code, as information and as the bits that real coders write."""
+
+import dataclasses
+import itertools
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdsim.codes import entropy_coding
+from rdsim.codes.distances import sum_in_chunks
+from rdsim.codes.entropy_coding import (
+    channel_simulation_bits,
+    code_rates,
+    entropy_coded_bits,
+    expected_length,
+    huffman_lengths,
+    shannon_lengths,
+)
+
+COIN = [0.5, 0.5]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A code given by its channel: item y is the row number."""
+
+    codewords: jax.Array
+    table: jax.Array
+
+    def channel(self, items):
+        return self.table[items[:, 0].astype(int)]
+
+
+def _entropy(p):
+    return -sum(x * np.log2(x) for x in np.ravel(p) if x > 0)
+
+
+@settings(max_examples=40)
+@given(strategies.channels((4, 5)), strategies.pmfs(4))
+def test_C17_rates_are_those_of_the_joint_law(channel, p):
+    code = Table(jnp.zeros((5, 1)), jnp.asarray(channel))
+    rates = code_rates(code, np.arange(4.0)[:, None], masses=p)
+    q = p @ channel
+    joint = p[:, None] * channel
+    np.testing.assert_allclose(rates.output_marginal, q, atol=1e-12)
+    np.testing.assert_allclose(rates.index_entropy, _entropy(q), atol=1e-11)
+    np.testing.assert_allclose(rates.randomness, _entropy(joint) - _entropy(p), atol=1e-11)
+    information = _entropy(p) + _entropy(q) - _entropy(joint)
+    np.testing.assert_allclose(rates.mutual_information, information, atol=1e-11)
+    assert rates.mutual_information >= 0
+
+
+def test_C17_without_masses_the_items_count_alike():
+    code = Table(jnp.zeros((5, 1)), jnp.asarray(np.eye(4, 5)))
+    rates = code_rates(code, np.array([[0.0], [0.0], [1.0], [3.0]]))
+    np.testing.assert_allclose(rates.mutual_information, 1.5, rtol=1e-13)
+    np.testing.assert_array_equal(rates.randomness, 0.0)
+
+
+@pytest.mark.parametrize("width", [1, 1 << 21, 1 << 30], ids=["whole", "in twos", "one by one"])
+def test_sums_do_not_depend_on_the_chunks(width):
+    items = np.arange(1.0, 6.0)[:, None]
+    masses = jnp.array([0.1, 0.2, 0.3, 0.15, 0.25])
+    total = sum_in_chunks(lambda rows: rows[1] @ rows[0], (jnp.asarray(items), masses), width)
+    np.testing.assert_allclose(total, masses @ items, rtol=1e-14)
+
+
+@settings(max_examples=25)
+@given(strategies.pmfs() | st.integers(1, 300).map(lambda k: np.full(k, 1 / k)), st.integers(0, 9))
+def test_C17_a_range_coder_comes_within_one_percent_and_a_word_of_the_cross_entropy(q, seed):
+    number = 10_000
+    symbols = np.random.default_rng(seed).choice(q.size, size=number, p=q / q.sum())
+    coded = entropy_coded_bits(symbols, q)
+    ideal = -np.sum(np.log2((q / q.sum())[symbols]))
+    np.testing.assert_allclose(coded.cross_entropy * number, ideal, atol=1e-8 * number)
+    # No model of the same law for all symbols spends less than the entropy of their frequencies.
+    frequencies = np.bincount(symbols) / number
+    assert number * _entropy(frequencies) - 64 <= coded.total_bits <= 1.01 * ideal + 64
+    assert coded.total_bits % 32 == 0
+    assert coded.bits_per_symbol == coded.total_bits / number
+    np.testing.assert_allclose(coded.overhead, coded.bits_per_symbol - ideal / number, atol=1e-8)
+
+
+def test_C17_a_wrong_model_costs_the_relative_entropy():
+    symbols = np.random.default_rng(0).choice(2, size=10_000, p=[0.9, 0.1])
+    coded = entropy_coded_bits(symbols, COIN)
+    np.testing.assert_allclose(coded.cross_entropy, 1.0)
+    assert 1.0 <= coded.bits_per_symbol < 1.01
+
+
+def test_a_message_that_does_not_come_back_raises(monkeypatch):
+    class Decoder:
+        def __init__(self, words):
+            pass
+
+        def decode(self, model, number):
+            return np.ones(number, np.int32)
+
+    stream = entropy_coding.constriction.stream
+    queue = types.SimpleNamespace(RangeEncoder=stream.queue.RangeEncoder, RangeDecoder=Decoder)
+    fake = types.SimpleNamespace(stream=types.SimpleNamespace(model=stream.model, queue=queue))
+    monkeypatch.setattr(entropy_coding, "constriction", fake)
+    assert entropy_coded_bits([1, 1], COIN).total_bits > 0
+    with pytest.raises(RuntimeError, match="differs from that written"):
+        entropy_coded_bits([1, 0], COIN)
+
+
+@settings(max_examples=60)
+@given(strategies.pmfs())
+def test_C17_huffman_lengths_are_the_best_of_all_prefix_codes(q):
+    lengths = np.asarray(huffman_lengths(q))
+    used = q > 0
+    assert np.all(np.isinf(lengths[~used]))
+    length = float(expected_length(lengths, q))
+    assert _entropy(q) - 1e-12 <= length < _entropy(q) + 1
+    count = used.sum()
+    if count > 1:
+        assert sum(2.0 ** -lengths[used]) == 1.0
+    best = min(
+        np.dot(q[used], trial)
+        for trial in itertools.product(range(count), repeat=count)
+        if sum(2.0 ** -np.array(trial)) <= 1
+    )
+    np.testing.assert_allclose(length, best, atol=1e-12)
+
+
+def test_huffman_lengths_of_known_laws():
+    np.testing.assert_array_equal(huffman_lengths([0.5, 0.25, 0.125, 0.125]), [1, 2, 3, 3])
+    np.testing.assert_array_equal(huffman_lengths(np.full(8, 1 / 8)), np.full(8, 3.0))
+    np.testing.assert_array_equal(huffman_lengths([0.0, 1.0]), [np.inf, 0.0])
+
+
+@given(strategies.pmfs())
+def test_C17_shannon_lengths_are_the_ceilings(q):
+    lengths = np.asarray(shannon_lengths(q))
+    q = q / q.sum()
+    for length, mass in zip(lengths, q, strict=True):
+        if mass == 0:
+            assert np.isinf(length)
+        else:
+            assert 2.0**-length <= mass * (1 + 1e-15)
+            assert mass < 2.0 ** (1 - length)
+    assert float(expected_length(lengths, q)) < _entropy(q) + 1 + 1e-12
+
+
+def test_shannon_lengths_of_powers_of_two_are_exact():
+    q = np.r_[2.0 ** -np.arange(1, 60), 2.0**-59]
+    np.testing.assert_array_equal(shannon_lengths(q), np.r_[np.arange(1, 60), 59])
+    np.testing.assert_array_equal(shannon_lengths([1.0]), [0.0])
+
+
+def test_expected_length_is_infinite_if_a_symbol_has_no_codeword():
+    assert float(expected_length([1.0, np.inf], COIN)) == np.inf
+    assert float(expected_length([1.0, np.inf], [1.0, 0.0])) == 1.0
+    assert float(expected_length([1.0, 3.0], [0.25, 0.75])) == 2.5
+
+
+def test_C17_channel_simulation_bits_are_those_of_li_and_el_gamal():
+    np.testing.assert_allclose(
+        channel_simulation_bits([0.0, 1.0, 3.0, 7.0]), [5.0, 7.0, 10.0, 15.0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: entropy_coded_bits([0.0, 1.0], COIN), TypeError, "symbols must be integers"),
+        (lambda: entropy_coded_bits([[0]], COIN), ValueError, r"symbols must have shape \(N,\)"),
+        (lambda: entropy_coded_bits(np.zeros(0, int), COIN), ValueError, "symbols must have shape"),
+        (lambda: entropy_coded_bits([0, 2], COIN), ValueError, r"in \[0, 1\], got 2 at index 1"),
+        (lambda: entropy_coded_bits([-1], COIN), ValueError, r"in \[0, 1\], got -1 at index 0"),
+        (lambda: entropy_coded_bits([1], [1.0, 0.0]), ValueError, "got none on symbol 1"),
+        (lambda: entropy_coded_bits([1], [0.5, 0.6]), ValueError, "pmf must sum to one"),
+        (lambda: huffman_lengths([0.5, 0.6]), ValueError, "pmf must sum to one"),
+        (lambda: shannon_lengths([-0.5, 1.5]), ValueError, "pmf must lie in"),
+        (lambda: expected_length([1.0], COIN), ValueError, "lengths must have one entry"),
+        (lambda: expected_length([-1.0, 1.0], COIN), ValueError, "lengths must lie in"),
+        (lambda: channel_simulation_bits(-0.1), ValueError, "mutual_information must lie in"),
+        (lambda: channel_simulation_bits(np.nan), ValueError, "mutual_information must not"),
+        (lambda: _rates(np.zeros((4, 2))), ValueError, r"items must have shape \(N, 1\)"),
+        (lambda: _rates(np.zeros((4, 1)), masses=COIN), ValueError, "masses must have one entry"),
+    ],
+)
+def test_bad_arguments_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def _rates(items, **options):
+    return code_rates(Table(jnp.zeros((5, 1)), jnp.asarray(np.eye(4, 5))), items, **options)
