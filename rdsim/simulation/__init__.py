@@ -5,18 +5,37 @@ and the number of trials alone, not on chunks, devices, processes or where a run
 """
 
 from rdsim.simulation.checkpoint import CheckpointDamagedError, CheckpointMismatchError
+from rdsim.simulation.direct import simulate_database
 from rdsim.simulation.dsbs import SimulatedRanks, simulate_dsbs
 from rdsim.simulation.engine import MonteCarloResult, run_trials
+from rdsim.simulation.ensemble import SimulatedEnsemble, simulate_ensemble
+from rdsim.simulation.importance import RareEstimate, importance_loss, importance_tail
 from rdsim.simulation.intervals import Estimate, clopper_pearson, empirical_bernstein
+from rdsim.simulation.item_code import Decoder, WholeItems, simulate_item_code
+from rdsim.simulation.mixture_decoders import density_decoder, whole_items
+from rdsim.simulation.shared_codebook import SharedCodebookRanks, simulate_shared_codebook
 
 __all__ = [
     "CheckpointDamagedError",
     "CheckpointMismatchError",
+    "Decoder",
     "Estimate",
     "MonteCarloResult",
+    "RareEstimate",
+    "SharedCodebookRanks",
+    "SimulatedEnsemble",
     "SimulatedRanks",
+    "WholeItems",
     "clopper_pearson",
+    "density_decoder",
     "empirical_bernstein",
+    "importance_loss",
+    "importance_tail",
     "run_trials",
+    "simulate_database",
     "simulate_dsbs",
+    "simulate_ensemble",
+    "simulate_item_code",
+    "simulate_shared_codebook",
+    "whole_items",
 ]

@@ -1,4 +1,4 @@
-"""A progress bar for those who ask: trials, trials a second, time left."""
+"""A progress bar for those who ask: how much is done, how fast, and the time left."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -7,10 +7,12 @@ import jax
 
 
 @contextlib.contextmanager
-def shown(wanted: bool, label: str, first: int, total: int) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (trials done, trials expected); it draws on process 0 if wanted.
+def shown(
+    wanted: bool, label: str, first: int, total: int, *, unit: str = "trials"
+) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function of (units done, units expected); it draws on process 0 if wanted.
 
-    The rate counts this run's trials only, not those that a checkpoint brought.
+    The rate counts this run's units only, not those that a checkpoint brought.
     """
     if not wanted or jax.process_index() != 0:
         yield lambda _done, _expected: None
@@ -28,10 +30,10 @@ def shown(wanted: bool, label: str, first: int, total: int) -> Iterator[Callable
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Trials a second."""
+        """Units a second."""
 
         def render(self, task: Task) -> Text:
-            return Text("" if task.speed is None else f"{task.speed:,.0f} trials/s")
+            return Text("" if task.speed is None else f"{task.speed:,.0f} {unit}/s")
 
     columns = (
         TextColumn("{task.description}"),

@@ -1,0 +1,380 @@
+r"""Importance sampling of rare events: tails of summed scores and errors of tiny probability (C15).
+
+A tail $P[S > t]$ is sampled under the tilt $\theta \ge 0$ that moves the mean of S to the least value
+$t'$ above t. Its likelihood ratio is $e^{K(\theta) - \theta t'} e^{-\theta (S - t')}$, so that the loss
+$1\{S > t\}\, e^{-\theta (S - t')}$ lies in [0, 1] and the intervals of the engine hold for it.
+
+The rank loss of a target $(X^n, U^n)$ is rare where its score falls short. Given $x^n$ a competitor
+scores S or more with chance at most $2^{-B}$ (Markov's inequality), where
+
+$$B = \sum_i b(x_i, u_i), \quad b(x,u) = \lambda i(x;u) - \log_2 \sum_{u'} P(u') 2^{\lambda i(x;u')}, \quad
+\lambda = \frac{1}{1+\rho}.$$
+
+So no loss of the rank exceeds $\min(1, M 2^{-B}) \le (M 2^{-B})^\rho$, $0 \le \rho \le 1$. Letters are drawn from the
+law proportional to $P(x,u) 2^{-\rho b(x,u)}$, and the weighted loss is at most
+$M^\rho (E\, 2^{-\rho b(X,U)})^n$, Gallager's bound on the error. Divided by it, it lies in [0, 1].
+"""
+
+import dataclasses
+import math
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.optimize
+from jaxtyping import Array, Float, Int, Key
+
+from rdsim import validation
+from rdsim.information import information_density
+from rdsim.retrieval import letter_scores
+from rdsim.retrieval.block_score import through_channel
+from rdsim.retrieval.letter_scores import ScoreSums
+from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
+from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
+from rdsim.retrieval.saddlepoint import saddlepoint_kernel
+from rdsim.simulation.engine import run_trials
+from rdsim.simulation.exact_sums import MOST_TRIALS
+from rdsim.simulation.intervals import Estimate
+
+_LN2: Final = math.log(2.0)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RareEstimate:
+    """Logarithm of a small mean with its confidence interval, shape (...) of the settings each.
+
+    Attributes:
+        log_mean: ln of the estimate; -inf if no trial met the event.
+        log_lower: ln of the lower end; -inf while the interval reaches down to zero.
+        log_upper: ln of the upper end.
+        log_scale: ln of the largest loss that a trial could have had, which is itself a bound.
+        tilt: tilt under which the trials were drawn.
+        relative_width: (upper - lower) / estimate; inf if no trial met the event.
+        trials: independent trials behind each estimate.
+        confidence: probability with which an interval covers the mean, one setting at a time.
+
+    """
+
+    __no_type_check__ = True
+
+    log_mean: Float[Array, "..."]
+    log_lower: Float[Array, "..."]
+    log_upper: Float[Array, "..."]
+    log_scale: Float[Array, "..."]
+    tilt: Float[Array, "..."]
+    relative_width: Float[Array, "..."]
+    trials: Int[Array, "..."]
+    confidence: float = dataclasses.field(metadata={"static": True})
+
+    def covers(self, log_value: Any) -> Any:
+        """Whether the logarithm of a mean lies inside the interval."""
+        value = jnp.asarray(log_value)
+        return (self.log_lower <= value) & (value <= self.log_upper)
+
+
+def importance_tail(
+    key: Any,
+    values: Any,
+    pmf: Any,
+    counts: Any,
+    threshold: Any,
+    *,
+    trials: Any,
+    confidence: Any = 0.95,
+    **options: Any,
+) -> RareEstimate:
+    r"""Estimate $\ln P[S > t]$ of a sum of independent letter scores by tilted sampling (C15).
+
+    $$P[S > t] = e^{K(\theta) - \theta t'}\, E_\theta\big[1\{S > t\}\, e^{-\theta (S - t')}\big].$$
+
+    Args:
+        key: PRNG key; trial t of setting s draws from fold_in(fold_in(key, s), t).
+        values: v(x,u), shape (kinds, values), any unit; -inf for a letter that rules the sum out.
+        pmf: P(u|x), shape (kinds, values), rows summing to one.
+        counts: n_x, integers >= 0, shape (..., kinds).
+        threshold: t, units of values; broadcasts with the leading shape of counts.
+        trials: number of trials a setting, 2..2^32.
+        confidence: of one interval, in (0, 1).
+        **options: further keywords of `run_trials` (block, devices, checkpoint, progress).
+
+    Returns:
+        Natural logarithms, the broadcast shape. A threshold at or beyond the greatest value gives
+        -inf exactly; one below the mean is sampled without tilt.
+
+    Raises:
+        ValueError: if a row is no law, shapes do not match, counts are not whole, a value is inf, or
+            trials or confidence lie outside their range.
+        TypeError: if the key is not a typed key or an argument is not numeric.
+        RuntimeError: if float64 is off.
+
+    References:
+        Bucklew (2004), Introduction to Rare Event Simulation, chapter 5; the intervals: Maurer and
+        Pontil (2009), COLT, Theorem 4.
+
+    """
+    validation.require_float64("importance_tail")
+    validation.prng_key("key", key)
+    trials = validation.integer("trials", trials, low=2, high=MOST_TRIALS)
+    sums, shape = letter_scores.score_sums(values, pmf, counts, threshold)
+    tilt, log_scale, target, rises = _tilted_problem(sums)
+    law = jnp.cumsum(letter_scores.tilted(sums, tilt), axis=-1)
+    filler = ((0, 0), (0, 1), (0, 0))
+    arguments = {
+        "kinds": jnp.asarray(_kinds_of_letters(np.asarray(sums.counts).astype(int))),
+        "distribution": jnp.pad(law, filler, constant_values=1.0)[..., :-1],
+        "rises": jnp.pad(rises, filler),
+        "decay": tilt * jnp.where(sums.step > 0, sums.step, 1.0),
+        "target": target,
+        "strictly": sums.step == 0,
+    }
+    result = run_trials(
+        _tail_trial,
+        key,
+        arguments,
+        trials=trials,
+        confidence=confidence,
+        settings="independent",
+        **options,
+    )
+    found = _rare(result.estimates, log_scale, tilt)
+    never = np.asarray(sums.threshold) >= np.asarray(sums.highest)
+    return _shaped(_without_event(found, never), shape)
+
+
+def _kinds_of_letters(counts: np.ndarray) -> np.ndarray:
+    """List the kinds of the letters of each setting, filled up with one that scores nothing."""
+    n = counts.sum(axis=1)
+    filled = np.concatenate([counts, (n.max() - n)[:, None]], axis=1)
+    return np.stack([np.repeat(np.arange(counts.shape[1] + 1), row) for row in filled])
+
+
+@jax.jit
+def _tilted_problem(
+    sums: ScoreSums,
+) -> tuple[Float[Array, " b"], Float[Array, " b"], Float[Array, " b"], Float[Array, "b x u"]]:
+    """Tilt, ln of the largest weight, and target and rises above the least value of each kind.
+
+    On a lattice both are whole numbers of steps, so that sums of letters meet the target exactly.
+    """
+    on_lattice = sums.step > 0
+    step = jnp.where(on_lattice, sums.step, 1.0)
+    above = letter_scores.next_above(sums)
+    span = sums.highest - sums.lowest
+    edge = jnp.where(on_lattice, step / 2, 1e-6 * span)
+    level = jnp.clip(above, sums.lowest, jnp.maximum(sums.highest - edge, sums.lowest))
+    tilt = jnp.maximum(letter_scores.saddlepoint_of(sums, level), 0.0)
+    log_mean = jnp.sum(sums.counts * letter_scores.letter_log_means(sums, tilt), axis=1)
+    log_scale = sums.log_mass + log_mean - jnp.where(tilt > 0, tilt * above, 0.0)
+    possible = sums.chances > 0
+    base = jnp.min(jnp.where(possible, sums.values, jnp.inf), axis=1, keepdims=True)
+    rises = jnp.where(possible, sums.values - base, 0.0) / step[:, None, None]
+    target = (above - sums.lowest) / step
+    rises = jnp.where(on_lattice[:, None, None], jnp.round(rises), rises)
+    return tilt, log_scale, jnp.where(on_lattice, jnp.round(target), target), rises
+
+
+def _tail_trial(key: Key[Array, ""], arguments: dict[str, Array]) -> Float[Array, ""]:
+    """Draw the letters of one sum under the tilt; the weight of the event, at most one."""
+    kinds = arguments["kinds"]
+    uniform = jax.random.uniform(key, kinds.shape)
+    value = jnp.sum(uniform[:, None] >= arguments["distribution"][kinds], axis=1)
+    excess = jnp.sum(arguments["rises"][kinds, value]) - arguments["target"]
+    met = jnp.where(arguments["strictly"], excess > 0, excess >= 0)
+    return jnp.where(met, jnp.exp(-arguments["decay"] * jnp.maximum(excess, 0.0)), 0.0)
+
+
+def importance_loss(
+    key: Any,
+    joint: Any,
+    encoder: Any,
+    n: Any,
+    log2_size: Any,
+    loss: Loss,
+    *,
+    trials: Any,
+    confidence: Any = 0.95,
+    **options: Any,
+) -> RareEstimate:
+    r"""Estimate the ln of a small expected rank loss behind a memoryless test channel (C15).
+
+    $$E\,\ell = M^\rho \big(E\, 2^{-\rho b(X,U)}\big)^n\; E_\rho\big[\ell\, (2^B / M)^\rho\big],$$
+
+    the setting of `block_loss`: targets $(X^n, U^n)$ are drawn from the tilted law
+    (top of this file), and each has the exact rank law with the chances of a competitor from `saddlepoint_kernel`, whose
+    error (within 1 % from 50 letters on, far less on lattices) the interval does not hold.
+
+    Args:
+        key: PRNG key; trial t of setting s draws from fold_in(fold_in(key, s), t).
+        joint: P(x,y) of query and item letter, shape (|X|, |Y|).
+        encoder: P(u|y), shape (|Y|, |U|), rows summing to one.
+        n: letters in an item, at least 1.
+        log2_size: log2 M >= 1, any shape.
+        loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        trials: number of trials a setting, 2..2^32.
+        confidence: of one interval, in (0, 1).
+        **options: further keywords of `run_trials` (block, devices, checkpoint, progress).
+
+    Returns:
+        Natural logarithms, shape of log2_size; `log_scale` is Gallager's bound on the loss and
+        `tilt` its $\rho$, which makes that bound least.
+
+    Raises:
+        ValueError: if a law is no law, shapes do not match, a number lies outside its range or the
+            loss is unknown.
+        TypeError: if n is not an integer or the key not a typed key.
+        RuntimeError: if float64 is off.
+
+    References:
+        Gallager (1968), section 5.6, for the bound and its tilt; Bucklew (2004), chapter 5.
+
+    """
+    validation.require_float64("importance_loss")
+    validation.prng_key("key", key)
+    trials = validation.integer("trials", trials, low=2, high=MOST_TRIALS)
+    parsed = parse_loss(loss)
+    through = through_channel(joint, encoder)
+    n = validation.integer("n", n, low=1)
+    size = validation.log2_size(log2_size)
+    through = through[through.sum(axis=1) > 0]
+    score = np.asarray(information_density(jnp.asarray(through)))
+    possible = through > 0
+    density = np.where(possible, score, 0.0)
+
+    tilts = np.array([_best_tilt(through, density, n, bits) for bits in np.asarray(size).ravel()])
+    levels = np.stack([_markov_levels(through, density, tilt) for tilt in tilts])
+    laws = through * np.exp2(-tilts[:, None, None] * levels)
+    log_means = np.log(laws.sum(axis=(1, 2)))
+    laws = np.cumsum(laws.reshape(tilts.size, -1), axis=1)
+    competitor = np.broadcast_to(through.sum(axis=0), through.shape)
+    values = np.where(competitor > 0, score, 0.0)
+    sums, _ = letter_scores.score_sums(
+        np.where(np.isnan(values), 0.0, values), competitor, np.ones(len(through)), 0.0
+    )
+    copies = (tilts.size, *through.shape)
+    arguments = {
+        "distribution": jnp.asarray(laws[:, :-1] / laws[:, -1:]),
+        "density": jnp.broadcast_to(jnp.asarray(density), copies),
+        "values": jnp.broadcast_to(sums.values, copies),
+        "chances": jnp.broadcast_to(sums.chances, copies),
+        "log_mass": jnp.broadcast_to(
+            jnp.log(jnp.asarray(np.minimum(np.where(possible, competitor, 0.0).sum(axis=1), 1.0))),
+            copies[:2],
+        ),
+        "step": jnp.broadcast_to(sums.step, copies[:1]),
+        "level": jnp.asarray(levels),
+        "log2_size": size.ravel(),
+        "tilt": jnp.asarray(tilts),
+    }
+    result = run_trials(
+        _LossTrial(n, parsed, reach_of(size)),
+        key,
+        arguments,
+        trials=trials,
+        confidence=confidence,
+        settings="independent",
+        **options,
+    )
+    log_scale = tilts * np.asarray(size).ravel() * _LN2 + n * log_means
+    found = _rare(result.estimates, jnp.asarray(log_scale), jnp.asarray(tilts))
+    return _shaped(found, size.shape)
+
+
+def _markov_levels(through: np.ndarray, density: np.ndarray, tilt: float) -> np.ndarray:
+    """The bits b(x,u) of a pair of letters; zero where the pair cannot occur."""
+    power = 1 / (1 + tilt)
+    competitor = np.where(through > 0, through.sum(axis=0), 0.0)
+    log_mean = np.log2(np.sum(competitor * np.exp2(power * density), axis=1, keepdims=True))
+    return np.where(through > 0, power * density - log_mean, 0.0)
+
+
+def _best_tilt(through: np.ndarray, density: np.ndarray, n: int, log2_size: float) -> float:
+    """The rho in [0, 1] of the least Gallager bound."""
+
+    def exponent(tilt: float) -> float:
+        mean = np.sum(through * np.exp2(-tilt * _markov_levels(through, density, tilt)))
+        return tilt * log2_size + n * float(np.log2(mean))
+
+    found = scipy.optimize.minimize_scalar(exponent, bounds=(0.0, 1.0), method="bounded")
+    return float(found.x)
+
+
+@dataclasses.dataclass(frozen=True)
+class _LossTrial:
+    """One target of n letters under the tilt: its weighted rank loss over the largest there is."""
+
+    n: int
+    loss: RankLoss
+    reach: int
+
+    def __call__(self, key: Key[Array, ""], arguments: dict[str, Array]) -> Float[Array, ""]:
+        density, chances, values = (arguments[name] for name in ("density", "chances", "values"))
+        uniform = jax.random.uniform(key, (self.n, 1))
+        cell = jnp.sum(uniform >= arguments["distribution"], axis=1)
+        score = jnp.sum(density.ravel()[cell])
+        counts = jnp.sum(jax.nn.one_hot(cell // density.shape[1], density.shape[0]), axis=0)
+        low = jnp.min(jnp.where(chances > 0, values, jnp.inf), axis=1)
+        high = jnp.max(jnp.where(chances > 0, values, -jnp.inf), axis=1)
+        sums = ScoreSums(
+            values=values,
+            chances=chances,
+            counts=counts[None],
+            log_mass=(counts @ arguments["log_mass"])[None],
+            threshold=score[None],
+            step=arguments["step"][None],
+            lowest=(counts @ low)[None],
+            highest=(counts @ high)[None],
+        )
+        tail = saddlepoint_kernel(sums)
+        # Markov's bound keeps the weight below one whatever the approximation.
+        level = jnp.sum(arguments["level"].ravel()[cell])
+        most = jnp.minimum(-level * _LN2, 0.0)
+        log_a, log_e = (jnp.minimum(log[0], most) for log in (tail.log_tail, tail.log_tie))
+        log_e = jnp.minimum(log_e, jnp.log1p(-jnp.exp(jnp.minimum(log_a, -1e-300))))
+        size = arguments["log2_size"]
+        loss = expected_loss_kernel(log_a, log_e, size, self.loss, self.reach)
+        weight = jnp.exp2(arguments["tilt"] * (level - size))
+        return jnp.clip(loss * weight, 0.0, 1.0)
+
+
+def _rare(
+    estimate: Estimate, log_scale: Float[Array, " b"], tilt: Float[Array, " b"]
+) -> RareEstimate:
+    """Put the scale back on the mean of losses in [0, 1]."""
+
+    def log(x: Float[Array, " b"]) -> Float[Array, " b"]:
+        return jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1.0)) + log_scale, -jnp.inf)
+
+    mean = jnp.where(estimate.mean > 0, estimate.mean, 1.0)
+    width = jnp.where(estimate.mean > 0, (estimate.upper - estimate.lower) / mean, jnp.inf)
+    return RareEstimate(
+        log_mean=log(estimate.mean),
+        log_lower=log(estimate.lower),
+        log_upper=log(estimate.upper),
+        log_scale=log_scale,
+        tilt=tilt,
+        relative_width=width,
+        trials=jnp.asarray(estimate.trials),
+        confidence=estimate.confidence,
+    )
+
+
+def _without_event(found: RareEstimate, never: np.ndarray) -> RareEstimate:
+    """An event that can not happen has chance zero, known without a trial."""
+
+    def known(log: Float[Array, " b"]) -> Float[Array, " b"]:
+        return jnp.where(jnp.asarray(never), -jnp.inf, log)
+
+    return dataclasses.replace(
+        found,
+        log_mean=known(found.log_mean),
+        log_lower=known(found.log_lower),
+        log_upper=known(found.log_upper),
+        log_scale=known(found.log_scale),
+        relative_width=jnp.where(jnp.asarray(never), 0.0, found.relative_width),
+    )
+
+
+def _shaped(found: RareEstimate, shape: tuple[int, ...]) -> RareEstimate:
+    return jax.tree.map(lambda leaf: leaf.reshape(shape), found)

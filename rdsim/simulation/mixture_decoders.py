@@ -1,0 +1,156 @@
+r"""Items of a mixture seen through noisy copies: the optimal decoder, and retrieval with no code.
+
+If every query is the item plus noise, $X_k = Y + N(0, n_k I)$, the queries speak through their
+precision-weighted mean alone,
+
+$$Z = n \sum_k X_k / n_k, \quad n = \Bigl(\sum_k 1/n_k\Bigr)^{-1}, \quad Z | Y \sim N(Y, n I),$$
+
+and the information density of a query and an item falls with their distance $|Z - Y|$.
+"""
+
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import scipy.special
+from jaxtyping import Array, Float
+
+from rdsim.simulation.item_code import Decoder, WholeItems
+from rdsim.sources.discretisation import DiscretisedItem
+from rdsim.sources.mixture_law import MixtureLaw, log_class_item
+from rdsim.sources.noisy_copies import weighted_mean
+
+_REACH: Final = 9.0  # standard deviations beyond which lies 2e-19 of a Gaussian's mass
+_NODES: Final = 64
+
+
+def density_decoder(
+    source: MixtureLaw, code: Any, item: DiscretisedItem, modalities: Any = None
+) -> Decoder:
+    r"""Make the decoder that ranks by the information density of query and codeword.
+
+    What a codeword leaves of the item is taken for Gaussian in each class c,
+
+    $$P(z|u) = \sum_c P(c|u)\, N(z;\, \mu_{uc},\, \Sigma_{uc} + n I),$$
+
+    with the moments of the item's law given by its cells: optimal but for the shape of the cells,
+    which the noise of the queries blurs. Exact for a code of whole classes.
+
+    Args:
+        source: a mixture of items in the plane or on a line, whose queries are noisy copies.
+        code: the code.
+        item: cells of the item's law and their masses.
+        modalities: which queries are seen; None for all.
+
+    Returns:
+        The decoder, for `simulate_item_code`; codewords that no cell has score -inf.
+
+    Raises:
+        ValueError: if a query seen is not a noisy copy of the item, or a modality is out of range.
+
+    """
+    mean = weighted_mean(source, modalities)
+    return Decoder(_density_scores, (mean.weights, *_matched(source, code, item, mean.variance)))
+
+
+@jax.jit
+def _matched(
+    source: MixtureLaw, code: Any, item: DiscretisedItem, noise: Float[Array, ""]
+) -> tuple[Float[Array, "k c"], Float[Array, "k c d"], Float[Array, "k c d d"]]:
+    """Log weights, means and square roots of precisions (rows of whitening maps) of P(z|u)."""
+    y = item.points
+    log_class = log_class_item(source, y) + jnp.log(source.weights)
+    of_class = jax.nn.softmax(log_class, axis=1)
+    pair = item.masses[:, None] * code.channel(y)  # (G, K)
+    total = jnp.einsum("gk,gc->kc", pair, of_class)
+    safe = jnp.where(total > 0, total, 1.0)[..., None]
+    first = jnp.einsum("gk,gc,gd->kcd", pair, of_class, y) / safe
+    second = jnp.einsum("gk,gc,gd,ge->kcde", pair, of_class, y, y) / safe[..., None]
+    spread = second - first[..., :, None] * first[..., None, :]
+    dimension = y.shape[1]
+    covariance = spread + noise * jnp.eye(dimension)
+    root = jnp.linalg.inv(jnp.linalg.cholesky(covariance))
+    marginal = total.sum(axis=1, keepdims=True)
+    share = total / jnp.where(marginal > 0, marginal, 1.0)
+    log_root = jnp.sum(jnp.log(jnp.diagonal(root, axis1=-2, axis2=-1)), axis=-1)
+    log_weight = jnp.where(
+        total > 0, jnp.log(jnp.where(total > 0, share, 1.0)) + log_root, -jnp.inf
+    )
+    return log_weight, first, root
+
+
+def _density_scores(
+    parameters: tuple[Array, Array, Array, Array], queries: Float[Array, "m d"]
+) -> Float[Array, " k"]:
+    weights, log_weight, centres, root = parameters
+    residual = weights @ queries - centres
+    white = jnp.einsum("kcde,kce->kcd", root, residual)
+    exponent = log_weight - 0.5 * jnp.sum(white**2, axis=-1)
+    top = jnp.max(exponent, axis=1)
+    shift = jnp.where(top > -jnp.inf, top, 0.0)
+    total = jnp.sum(jnp.exp(exponent - shift[:, None]), axis=1)
+    return jnp.where(top > -jnp.inf, shift + jnp.log(jnp.maximum(total, 1e-300)), -jnp.inf)
+
+
+def whole_items(source: MixtureLaw, modalities: Any = None) -> WholeItems:
+    r"""Rank items stored whole, optimally: no code of any rate has a smaller loss, at any M.
+
+    The information density of a query and an item falls with $|z - y|$, and a competitor wins where
+    it falls into the disc around z whose rim the target lies on. A code is a function of the items,
+    perhaps with a draw, so that its ranking is one of the items' own rankings.
+
+    Args:
+        source: a mixture of items in the plane or on a line, whose queries are noisy copies.
+        modalities: which queries are seen; None for all.
+
+    Returns:
+        The ranking, for `simulate_item_code`.
+
+    Raises:
+        ValueError: if a query seen is not a noisy copy of the item, or a modality is out of range.
+
+    """
+    return WholeItems(_nearer, (source, weighted_mean(source, modalities).weights))
+
+
+def _nearer(
+    parameters: tuple[MixtureLaw, Array], queries: Float[Array, "m d"], item: Float[Array, " d"]
+) -> Float[Array, ""]:
+    source, weights = parameters
+    z = weights @ queries
+    return jnp.exp(log_disc_mass(source, z, jnp.linalg.norm(item - z)))
+
+
+def log_disc_mass(
+    source: MixtureLaw, centre: Float[Array, " d"], radius: Float[Array, ""]
+) -> Float[Array, ""]:
+    r"""Natural log of the chance that an item lies within a radius of a centre, for d = 1 or 2.
+
+    With $\delta_c$ the distance from the centre to the mean of class c and $\sigma_c^2$ its
+    variance, the distance of an item of the class has the density
+
+    $$\frac{s}{\sigma^2} e^{-(s^2 + \delta^2)/2\sigma^2} I_0(s\delta/\sigma^2) \ (d = 2), \quad
+    \frac{1}{\sigma} \bigl[\varphi(\tfrac{s-\delta}{\sigma}) +
+    \varphi(\tfrac{s+\delta}{\sigma})\bigr] \ (d = 1),$$
+
+    integrated by Gauss-Legendre nodes over the part of (0, r) within nine deviations. No term is
+    negative: small chances keep their relative accuracy.
+    """
+    nodes, weights = scipy.special.roots_legendre(_NODES)
+    sigma = jnp.sqrt(source.item_variance)[:, None]
+    delta = jnp.linalg.norm(centre - source.item_means, axis=1)[:, None]
+    # Where the whole disc lies in the far tail, the interval is the shell next to its rim.
+    high = jnp.minimum(radius, delta + _REACH * sigma)
+    low = jnp.clip(delta - _REACH * sigma, 0.0, jnp.maximum(high - sigma, 0.0))
+    half = 0.5 * (high - low)
+    s = low + half * (1 + jnp.asarray(nodes))
+    bump = -0.5 * ((s - delta) / sigma) ** 2
+    if source.item_means.shape[1] == 2:
+        log_density = bump + jnp.log(s / sigma**2 * jax.scipy.special.i0e(s * delta / sigma**2))
+    else:
+        other = -0.5 * ((s + delta) / sigma) ** 2
+        log_density = jnp.logaddexp(bump, other) - jnp.log(sigma * jnp.sqrt(2 * jnp.pi))
+    mass = jax.scipy.special.logsumexp(
+        log_density + jnp.log(half), b=source.weights[:, None] * jnp.asarray(weights)
+    )
+    return jnp.minimum(mass, 0.0)
