@@ -1,0 +1,54 @@
+"""What N training samples cost: learned codes, the law of their excess, bounds, and estimators.
+
+Excesses are differences of Lagrangians on the true law, in nats as in the theorems (a nat is
+1 / ln 2 bits); slopes are in bits per unit of distortion, as everywhere.
+"""
+
+from rdsim.finite_sample.bounds import empirical_bernstein_bound, pac_bayes_bound, uniform_bound
+from rdsim.finite_sample.continuous_sandwich import RateSandwich, continuous_sandwich
+from rdsim.finite_sample.growth import (
+    LearnedRetrieval,
+    PowerLaw,
+    fit_exponent,
+    fit_exponent_of_trials,
+    learned_retrieval,
+)
+from rdsim.finite_sample.information_bounds import (
+    InformationEstimate,
+    channel_information,
+    decoder_information,
+    donsker_varadhan,
+    infonce,
+    leave_one_out_information,
+    plug_in_information,
+)
+from rdsim.finite_sample.limit_law import ExcessLaw, excess_law
+from rdsim.finite_sample.plug_in import PlugInExcess, plug_in_excess
+from rdsim.finite_sample.plug_in_rate import PlugInRate, letter_counts, plug_in_rate
+
+__all__ = [
+    "ExcessLaw",
+    "InformationEstimate",
+    "LearnedRetrieval",
+    "PlugInExcess",
+    "PlugInRate",
+    "PowerLaw",
+    "RateSandwich",
+    "channel_information",
+    "continuous_sandwich",
+    "decoder_information",
+    "donsker_varadhan",
+    "empirical_bernstein_bound",
+    "excess_law",
+    "fit_exponent",
+    "fit_exponent_of_trials",
+    "infonce",
+    "learned_retrieval",
+    "leave_one_out_information",
+    "letter_counts",
+    "pac_bayes_bound",
+    "plug_in_excess",
+    "plug_in_information",
+    "plug_in_rate",
+    "uniform_bound",
+]

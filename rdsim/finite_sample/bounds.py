@@ -1,0 +1,224 @@
+r"""Bounds on the excess of a plug-in code that hold for every source and every N (C21).
+
+Let $l_q(y) = -\ln \sum_u q_u K_{yu}$ with $K_{yu} = 2^{-s(d(y,u) - \min_u d(y,u))}$, so that
+$F(q) = E\, l_q(Y)$ up to a constant, and let the range be $B = s \ln 2\, \max_y (\max_u d(y,u) -
+\min_u d(y,u))$ nats. Every $K_{yu}$ and every $Z_y$ lies in $[e^{-B}, 1]$, every $l_q$ in
+$[0, B]$, and $g_q = l_q - l_{q^*}$ in $[-B, B]$. The code $q_N$ minimises $F_N$, so that
+$F(q_N) - F(q^*) = E\,g_{q_N} \le E\,g_{q_N} - \hat E\,g_{q_N}$. The bounds use the distortions, N
+and the number of letters k, nothing of the law.
+"""
+
+from functools import partial
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from rdsim import validation
+from rdsim.finite_sample.plug_in import checked_distortions
+
+_LEAST_RANGE: Final = 1e-3  # every bound grows with B: for smaller ones this B is used
+_GRID: Final = 401
+
+
+def uniform_bound(
+    d: Any, slope: Any, samples: Any, *, violation: Any = 0.05
+) -> Float[Array, "..."]:
+    r"""Bound the excess by the largest deviation of $F_N$ from $F$ over all codes.
+
+    With chance at least $1 - \delta$
+
+    $$F(q_N) - F(q^*) \le (e^B - 1)\sqrt{\frac{2\ln k}{N}} + B\sqrt{\frac{2\ln(1/\delta)}{N}}.$$
+
+    Proof. The excess is at most $\Phi = \sup_q (E - \hat E) g_q$. One sample moves $\Phi$ by at most
+    $2B/N$, so $\Phi \le E\,\Phi + B\sqrt{2 \ln(1/\delta)/N}$ (McDiarmid). Symmetrisation gives
+    $E\,\Phi \le 2 \mathrm{Rad}_N(l_q)$, as $g_q$ and $l_q$ differ by one fixed function. On
+    $[e^{-B}, 1]$ the logarithm is $e^B$-Lipschitz, so contraction leaves $e^B$ times the complexity
+    of $q \mapsto \sum_u q_u K_{yu}$, which is attained at a letter; less a constant, its values are
+    at most $(1 - e^{-B})/2$, so Massart's lemma gives
+    $\mathrm{Rad}_N \le \tfrac12 (e^B - 1) \sqrt{2 \ln k / N}$.
+
+    Args:
+        d: distortions, shape (|Y|, k), each finite and >= 0.
+        slope: s > 0, bits per unit of distortion, finite.
+        samples: N >= 1, any shape.
+        violation: $\delta$ in (0, 1), the chance that the bound does not hold.
+
+    Returns:
+        Nats (divide by ln 2 for bits), shape of N; never above B, which no excess exceeds.
+
+    Raises:
+        ValueError: if an argument lies outside its range.
+        RuntimeError: if float64 is off.
+
+    References:
+        Bartlett and Mendelson (2002), J. Mach. Learn. Res. 3; Ledoux and Talagrand (1991),
+        Theorem 4.12; Massart (2000), Ann. Fac. Sci. Toulouse 9(2), Lemma 5.2.
+
+    """
+    validation.require_float64("uniform_bound")
+    return _uniform(*_checked(d, slope, samples, violation))
+
+
+def pac_bayes_bound(
+    d: Any, slope: Any, samples: Any, *, violation: Any = 0.05
+) -> Float[Array, "..."]:
+    r"""Bound the excess by the rate at which the learned code remembers its samples.
+
+    With chance at least $1 - \delta$, for every $\eta$ and $\varepsilon$ in (0, 1) fixed beforehand,
+
+    $$F(q_N) - F(q^*) \le \frac{1}{c_\eta}\left(\frac{r + \ln(1/\delta)}{\eta N}
+    - \ln(1 - \varepsilon)\right) + \ln(1 + \varepsilon(e^B - 1)),
+    \quad c_\eta = \frac{(1 - e^{-\eta B})/\eta - 1 + e^{-B}}{B - 1 + e^{-B}},$$
+
+    $r = (k-1)\ln(1/\varepsilon)$ the rate in nats: the divergence of the learned code, blurred by
+    $\varepsilon$, from the uniform law on all codes. Its mean is at least the information between
+    the samples and the blurred code. The least value over a grid of $\eta$ and $\varepsilon$, which
+    depends on B, k, N and $\delta$ alone, is returned.
+
+    Proof. As $q^*$ is optimal, $E\,e^{-g_q} = \sum_u q_u c^*_u \le 1$. On $[-B, B]$
+    $(1 - e^{-\eta g})/\eta \ge c_\eta g + (1 - c_\eta)(1 - e^{-g})$: the quotient that defines
+    $c_\eta$, as a function of the end B, falls, because that of the derivatives,
+    $1 - (1 - v^\eta)/(1 - v)$ with $v = e^{-g}$, does. Hence
+    $c_\eta E\,g_q \le -\tfrac1\eta \ln E\,e^{-\eta g_q}$. By Markov and the variational formula of
+    the divergence, with chance $1 - \delta$ for all laws $\rho$ of codes and a fixed one $\pi$,
+    $E_\rho[-\tfrac1\eta \ln E\,e^{-\eta g_q}] \le E_\rho \hat E g_q
+    + (D(\rho\|\pi) + \ln(1/\delta))/(\eta N)$. Let $\pi$ be uniform on the simplex and $\rho$ the
+    law of $(1-\varepsilon) q_N + \varepsilon q'$, $q' \sim \pi$: then $D(\rho\|\pi) = r$ and
+    $\hat E g_q \le \hat E g_{q_N} - \ln(1 - \varepsilon) \le -\ln(1 - \varepsilon)$. F is convex, so
+    $E_\rho F$ is at least F at the mean of $\rho$, where Z is at most
+    $1 - \varepsilon + \varepsilon e^B$ times that of $q_N$.
+
+    Args:
+        d: distortions, shape (|Y|, k), each finite and >= 0.
+        slope: s > 0, bits per unit of distortion, finite.
+        samples: N >= 1, any shape.
+        violation: $\delta$ in (0, 1), the chance that the bound does not hold.
+
+    Returns:
+        Nats (divide by ln 2 for bits), shape of N; never above B, which no excess exceeds.
+
+    Raises:
+        ValueError: if an argument lies outside its range.
+        RuntimeError: if float64 is off.
+
+    References:
+        Zhang (2006), Ann. Stat. 34(5), for the exponential inequality; van Erven et al. (2015),
+        J. Mach. Learn. Res. 16, for the central condition.
+
+    """
+    validation.require_float64("pac_bayes_bound")
+    return _pac_bayes(*_checked(d, slope, samples, violation))
+
+
+def empirical_bernstein_bound(
+    d: Any, slope: Any, samples: Any, *, violation: Any = 0.05
+) -> Float[Array, "..."]:
+    r"""Bound the excess by empirical variances, which the optimality of the code keeps small.
+
+    With chance at least $1 - \delta$, for every whole m fixed beforehand,
+
+    $$F(q_N) - F(q^*) \le \frac{L}{N-1}\left(\frac{1}{2\kappa} + \frac{14 B}{3}\right)
+    + \tau\left(2 + \sqrt{\frac{2L}{N-1}}\right), \quad
+    L = \ln\frac{2}{\delta}\binom{m+k-1}{k-1}, \quad
+    \kappa = \frac{e^{-B} - 1 + B}{B^2}, \quad \tau = (e^B - 1)\frac{k}{4m}.$$
+
+    The least value over a grid of m, which depends on B, k, N and $\delta$ alone, is returned.
+
+    Proof. Some $\tilde q$ with masses in whole m-ths is within $k/(4m)$ of $q_N$ in total variation,
+    so $|g_{\tilde q} - g_{q_N}| \le \tau$ at every letter. The empirical Bernstein inequality holds
+    for all such $\tilde q$ at once with chance $1 - \delta$: $E\,g_{\tilde q} \le \hat E g_{\tilde q}
+    + \sqrt{2 \hat V L/N} + 14 B L/(3(N-1))$, where $\hat V^{1/2} \le \sqrt{N/(N-1)}\,(\sqrt v +
+    \tau)$, $v = \hat E g_{q_N}^2$. As $q_N$ is optimal for the samples,
+    $\hat E\,e^{g_{q_N}} = \sum_u q^*_u \hat c_u \le 1$, so $\hat E g_{q_N} \le
+    -\hat E(e^g - 1 - g) \le -\kappa v$. The largest value of $-\kappa v + \sqrt{2 v L/(N-1)}$ is
+    $L/(2\kappa(N-1))$.
+
+    Args:
+        d: distortions, shape (|Y|, k), each finite and >= 0.
+        slope: s > 0, bits per unit of distortion, finite.
+        samples: N >= 1, any shape.
+        violation: $\delta$ in (0, 1), the chance that the bound does not hold.
+
+    Returns:
+        Nats (divide by ln 2 for bits), shape of N; never above B, which no excess exceeds.
+
+    Raises:
+        ValueError: if an argument lies outside its range.
+        RuntimeError: if float64 is off.
+
+    References:
+        Maurer and Pontil (2009), COLT, Theorem 4.
+
+    """
+    validation.require_float64("empirical_bernstein_bound")
+    return _empirical_bernstein(*_checked(d, slope, samples, violation))
+
+
+def _checked(
+    d: Any, slope: Any, samples: Any, violation: Any
+) -> tuple[Float[Array, ""], int, Float[Array, "..."], Float[Array, ""]]:
+    """Range B in nats, number of letters, N and delta."""
+    d, s = checked_distortions(d, slope)
+    N = validation.interval("samples", samples, low=1.0, high=np.inf, open_high=True)
+    delta = validation.interval(
+        "violation", violation, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
+    )
+    spread = jnp.max(jnp.max(d, axis=1) - jnp.min(d, axis=1))
+    return s * jnp.log(2.0) * spread, d.shape[1], N, delta
+
+
+def _log_expm1(B: Float[Array, ""]) -> Float[Array, ""]:
+    """Return ln(e^B - 1), for any B > 0."""
+    return B + jnp.log(-jnp.expm1(-B))
+
+
+@partial(jax.jit, static_argnames="letters")
+def _uniform(
+    B: Float[Array, ""], letters: int, N: Float[Array, "..."], delta: Float[Array, ""]
+) -> Float[Array, "..."]:
+    complexity = jnp.expm1(B) * jnp.sqrt(2 * jnp.log(float(letters)) / N) if letters > 1 else 0.0
+    return jnp.minimum(B, complexity + B * jnp.sqrt(2 * jnp.log(1 / delta) / N))
+
+
+@partial(jax.jit, static_argnames="letters")
+def _pac_bayes(
+    B_exact: Float[Array, ""], letters: int, N: Float[Array, "..."], delta: Float[Array, ""]
+) -> Float[Array, "..."]:
+    B = jnp.maximum(B_exact, _LEAST_RANGE)
+    eta = jnp.linspace(0.02, 0.98, 49)[:, None]
+    constant = (-jnp.expm1(-eta * B) / eta + jnp.expm1(-B)) / (B + jnp.expm1(-B))
+
+    def least(N: Float[Array, ""]) -> Float[Array, ""]:
+        log_blur = jnp.linspace(-(B + jnp.log(N) + 10), -0.01, _GRID)
+        rate = -(letters - 1) * log_blur
+        learned = (rate + jnp.log(1 / delta)) / (eta * N) - jnp.log(-jnp.expm1(log_blur))
+        return jnp.min(learned / constant + jnp.logaddexp(0.0, log_blur + _log_expm1(B)))
+
+    found = jax.vmap(least)(N.ravel()).reshape(N.shape)
+    return jnp.minimum(B_exact, found)
+
+
+@partial(jax.jit, static_argnames="letters")
+def _empirical_bernstein(
+    B_exact: Float[Array, ""], letters: int, N: Float[Array, "..."], delta: Float[Array, ""]
+) -> Float[Array, "..."]:
+    B = jnp.maximum(B_exact, _LEAST_RANGE)
+    curvature = (jnp.expm1(-B) + B) / B**2
+    steps = jnp.arange(1, letters, dtype=float)[:, None]
+
+    def least(N: Float[Array, ""]) -> Float[Array, ""]:
+        log_m = jnp.log(jnp.round(jnp.exp(jnp.linspace(0.0, 35.0, _GRID))))
+        # Beyond 35 the rounding to whole numbers no longer matters.
+        log_m = jnp.concatenate([log_m, 35.0 + jnp.linspace(0.0, B + jnp.log(N), _GRID)])
+        codes = jnp.sum(jnp.logaddexp(log_m, jnp.log(steps)) - jnp.log(steps), axis=0)
+        L = jnp.log(2 / delta) + codes
+        tau = jnp.exp(_log_expm1(B) + jnp.log(letters / 4) - log_m)
+        share = L / jnp.maximum(N - 1, 1.0)
+        bound = share * (1 / (2 * curvature) + 14 * B / 3) + tau * (2 + jnp.sqrt(2 * share))
+        return jnp.where(N > 1, jnp.min(bound), jnp.inf)
+
+    found = jax.vmap(least)(N.ravel()).reshape(N.shape)
+    return jnp.minimum(B_exact, found)

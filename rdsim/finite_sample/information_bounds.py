@@ -1,0 +1,372 @@
+r"""Bounds on I(X;U) from samples alone, each with an interval and the side on which it may be used.
+
+Every estimator below has an expectation that is provably not above (or not below) I(X;U), whatever
+scores it is given; better scores make it tighter. What is learned from samples must be learned from
+*other* samples than those that are averaged here.
+
+From below, with scores $t(x,u)$ in bits:
+
+- Barber and Agakov: $E \log_2 \frac{r(X|U)}{P(X)}$ for any decoder r, P(X) known;
+- Donsker and Varadhan: $E\,t(X,U) - \log_2 E\,2^{t(X,U')}$, U' independent of X;
+- InfoNCE: $E \log_2 \frac{2^{t(x_i,u_i)}}{\frac1K \sum_j 2^{t(x_i,u_j)}}$ over batches of K pairs, never
+  above $\log_2 K$.
+
+From above, with a known channel $P(u|y)$:
+
+- any prior: $E\, D(P(\cdot|Y) \| q) = I(U;Y) + D(P_U \| q)$;
+- leave one out: $E \log_2 \frac{P(u_i|y_i)}{\frac{1}{K-1} \sum_{j \ne i} P(u_i|y_j)}$.
+
+Where the averaged terms lie in a known range the interval is empirical Bernstein's and holds at
+every N; otherwise it is the normal one, and `proved` is False.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+import scipy.stats
+from jaxtyping import Array, Float, Int
+
+from rdsim import validation
+from rdsim.information import LN2, mutual_information
+from rdsim.simulation.intervals import bernstein_of_moments
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InformationEstimate:
+    """An estimate of a bound on mutual information, with an interval for that bound.
+
+    Attributes:
+        value: the estimate, bits.
+        lower: lower confidence limit of the bound, bits; for the sides "lower" and "both" the
+            information is not below it.
+        upper: upper confidence limit of the bound, bits; for the sides "upper" and "both" the
+            information is not above it.
+        trials: number of independent terms averaged.
+        confidence: of the interval; a one-sided use errs with half of the rest.
+        side: "lower" where the bound lies below the information, "upper" where above, "both" where
+            it is the information itself that the interval is for.
+        proved: whether the interval holds at every N, or only as N grows.
+
+    """
+
+    __no_type_check__ = True
+
+    value: Float[Array, ""]
+    lower: Float[Array, ""]
+    upper: Float[Array, ""]
+    trials: Int[Array, ""]
+    confidence: float = dataclasses.field(metadata={"static": True})
+    side: str = dataclasses.field(metadata={"static": True})
+    proved: bool = dataclasses.field(metadata={"static": True})
+
+
+def decoder_information(
+    log_ratios: Any, *, bounds: Any = None, confidence: float = 0.95
+) -> InformationEstimate:
+    r"""Estimate the lower bound of Barber and Agakov, what a decoder learns about X from U.
+
+    $$I(X;U) = E \log_2 \frac{P(X|U)}{P(X)} \ge E \log_2 \frac{r(X|U)}{P(X)}.$$
+
+    Args:
+        log_ratios: $\log_2 r(x|u) / P(x)$ at independent pairs, bits, shape (N,), N >= 2. The
+            decoder r must be normalised over x and P the true law of X, which must be known.
+        bounds: (low, high) in bits between which every ratio must lie; None for a normal interval.
+        confidence: in (0, 1).
+
+    Returns:
+        The estimate; its side is "lower".
+
+    Raises:
+        ValueError: if a ratio is not finite or outside the bounds, or there are fewer than two.
+
+    References:
+        Barber and Agakov (2003), NIPS, "The IM algorithm".
+
+    """
+    return _mean("log_ratios", log_ratios, bounds, confidence, "lower")
+
+
+def donsker_varadhan(
+    joint_scores: Any, product_scores: Any, *, bounds: Any, confidence: float = 0.95
+) -> InformationEstimate:
+    r"""Estimate the Donsker-Varadhan lower bound, with an interval that holds at every N.
+
+    $$I(X;U) \ge E\, t(X,U) - \log_2 E\, 2^{t(X,U')}.$$
+
+    Each mean gets half of the error probability.
+
+    Args:
+        joint_scores: t at independent pairs of the joint law, bits, shape (N,), N >= 2.
+        product_scores: t at independent pairs (x, u') whose members come from different samples,
+            each sample used in one pair only, shape (L,), L >= 2.
+        bounds: (low, high) in bits between which every score must lie; the logarithm of an
+            unbounded mean has no interval.
+        confidence: in (0, 1).
+
+    Returns:
+        The estimate; its side is "lower".
+
+    Raises:
+        ValueError: if a score is outside the bounds, or there are fewer than two on a side.
+
+    References:
+        Donsker and Varadhan (1983); Belghazi et al. (2018), ICML; McAllester and Stratos (2020),
+        AISTATS, for what no such bound can do: above log2 N it is not to be had.
+
+    """
+    low, high = _range(bounds)
+    risk = 1 - _confidence(confidence)
+    first, lower, upper = _bernstein(
+        _terms("joint_scores", joint_scores, (low, high)), low, high, risk / 2
+    )
+    scores = _terms("product_scores", product_scores, (low, high))
+    # Divided by the largest power, which the logarithm gives back.
+    mean, least, most = _bernstein(np.exp2(scores - high), 2.0 ** (low - high), 1.0, risk / 2)
+    return InformationEstimate(
+        value=jnp.asarray(first - math.log2(mean) - high),
+        lower=jnp.asarray(lower - math.log2(most) - high),
+        upper=jnp.asarray(upper - math.log2(least) - high),
+        trials=jnp.asarray(min(np.size(joint_scores), scores.size)),
+        confidence=float(confidence),
+        side="lower",
+        proved=True,
+    )
+
+
+def infonce(scores: Any, *, bounds: Any = None, confidence: float = 0.95) -> InformationEstimate:
+    r"""Estimate the InfoNCE lower bound from batches of scores.
+
+    $$I(X;U) \ge E\, \frac1K \sum_i \log_2
+        \frac{2^{t(x_i,u_i)}}{\frac1K \sum_j 2^{t(x_i,u_j)}} \le \log_2 K.$$
+
+    Args:
+        scores: t(x_i, u_j) in bits for independent batches of K independent pairs, shape
+            (B, K, K), B >= 2, K >= 2; rows are queries, the diagonal holds the pairs.
+        bounds: (low, high) in bits between which every score must lie, which puts each term
+            between low - high and log2 K; None for a normal interval over batches.
+        confidence: in (0, 1).
+
+    Returns:
+        The estimate; its side is "lower".
+
+    Raises:
+        ValueError: if the batches are not square, too few, or a score is outside the bounds.
+
+    References:
+        van den Oord, Li and Vinyals (2018); Poole et al. (2019), ICML, Section 2.3.
+
+    """
+    batches = _square("scores", scores, 2, bounds)
+    K = batches.shape[-1]
+    own = np.diagonal(batches, axis1=1, axis2=2)
+    others = scipy.special.logsumexp(batches * LN2, axis=2) / LN2 - math.log2(K)
+    span = None
+    if bounds is not None:
+        low, high = _range(bounds)
+        span = (low - high, min(math.log2(K), high - low))
+    return _mean("scores", (own - others).mean(axis=1), span, confidence, "lower")
+
+
+def channel_information(
+    channel: Any, prior: Any, *, confidence: float = 0.95
+) -> InformationEstimate:
+    r"""Estimate the rate of a known channel under a prior: an upper bound on I(U;Y), always proved.
+
+    $$I(U;Y) \le E\, D(P(\cdot|Y) \| q), \qquad 0 \le D(P(\cdot|y) \| q) \le \log_2 \frac{1}{\min_u q_u}.$$
+
+    Args:
+        channel: P(u|y_i) at independent samples y_i, shape (N, |U|), N >= 2, rows summing to one.
+        prior: q with every entry positive, shape (|U|,), not made from these samples.
+        confidence: in (0, 1).
+
+    Returns:
+        The estimate; its side is "upper".
+
+    Raises:
+        ValueError: if a row or the prior is no pmf, the prior has a zero, or shapes do not match.
+
+    References:
+        Alemi et al. (2017), ICLR, "Deep variational information bottleneck", for the bound.
+
+    """
+    q = np.asarray(validation.pmf("prior", prior))
+    rows = np.asarray(validation.channel("channel", channel))
+    if rows.shape[1] != q.size:
+        raise ValueError(f"channel must have {q.size} columns as the prior, got {rows.shape}")
+    if (q == 0).any():
+        raise ValueError("prior must be positive everywhere")
+    terms = (rows * (np.log2(np.where(rows > 0, rows, 1.0)) - np.log2(q))).sum(axis=1)
+    most = math.log2(1 / q.min())
+    # Rounding alone takes a divergence out of its range.
+    terms = np.clip(terms, 0.0, most)
+    return _mean("channel", terms, (0.0, most if most > 0 else 1.0), confidence, "upper")
+
+
+def leave_one_out_information(
+    log_densities: Any, *, bounds: Any = None, confidence: float = 0.95
+) -> InformationEstimate:
+    r"""Estimate the leave-one-out upper bound of a known channel from batches.
+
+    $$I(U;Y) \le E\, \frac1K \sum_i \log_2 \frac{P(u_i|y_i)}{\frac{1}{K-1} \sum_{j \ne i} P(u_i|y_j)}.$$
+
+    Args:
+        log_densities: $\log_2 P(u_i|y_j)$ for independent batches of K independent pairs, shape
+            (B, K, K), B >= 2, K >= 2; u along rows, the diagonal holds the pairs.
+        bounds: (low, high) in bits between which every entry must lie; None for a normal interval
+            over batches.
+        confidence: in (0, 1).
+
+    Returns:
+        The estimate; its side is "upper".
+
+    Raises:
+        ValueError: if the batches are not square, too few, or an entry is outside the bounds.
+
+    References:
+        Poole et al. (2019), ICML, "On variational bounds of mutual information", Section 2.
+
+    """
+    batches = _square("log_densities", log_densities, 2, bounds)
+    K = batches.shape[-1]
+    own = np.diagonal(batches, axis1=1, axis2=2)
+    rest = np.where(np.eye(K, dtype=bool), -np.inf, batches)
+    others = scipy.special.logsumexp(rest * LN2, axis=2) / LN2 - math.log2(K - 1)
+    span = None
+    if bounds is not None:
+        low, high = _range(bounds)
+        span = (low - high, high - low)
+    return _mean("log_densities", (own - others).mean(axis=1), span, confidence, "upper")
+
+
+def plug_in_information(counts: Any, *, confidence: float = 0.95) -> InformationEstimate:
+    r"""Estimate I(X;U) of a discrete pair from a table of counts, less its bias.
+
+    $$\hat I = I(P_N) - \frac{k_{xu} - k_x - k_u + 1}{2N \ln 2}, \qquad
+      \hat\sigma^2 = \frac1N \mathrm{Var}\, i_N(X;U),$$
+
+    k the numbers of pairs and letters seen (Miller and Madow). The interval is the normal one
+    about the estimate, asymptotic, and fails at independence, where the standard error is of order
+    1/N: there $2 N \ln 2 \, I(P_N)$ tends to a chi-square law.
+
+    Args:
+        counts: of the pairs (x,u), whole numbers with a sum N >= 2, shape (|X|, |U|).
+        confidence: in (0, 1), reached as N grows if X and U are dependent.
+
+    Returns:
+        The estimate, not below zero; its side is "both".
+
+    Raises:
+        ValueError: if a count is negative or no whole number, or N < 2.
+
+    References:
+        Miller (1955); Roulston (1999), Physica D 125, for the variance.
+
+    """
+    table = np.asarray(validation.interval("counts", counts, low=0.0, high=2.0**53, ndim=2))
+    if (table != np.floor(table)).any() or table.sum() < 2:
+        raise ValueError(f"counts must be whole numbers with a sum of at least 2, got {counts!r}")
+    N = table.sum()
+    joint = table / N
+    rows, columns = joint.sum(axis=1, keepdims=True), joint.sum(axis=0, keepdims=True)
+    seen = joint > 0
+    ratio = np.where(seen, joint, 1.0) / np.where(seen, rows * columns, 1.0)
+    value = float(mutual_information(jnp.asarray(joint)))
+    variance = max((joint * np.log2(ratio) ** 2).sum() - value**2, 0.0)
+    surplus = seen.sum() - (rows > 0).sum() - (columns > 0).sum() + 1
+    centre = max(value - surplus / (2 * N * LN2), 0.0)
+    half = _quantile(confidence) * math.sqrt(variance / N)
+    most = math.log2(min(table.shape))
+    return InformationEstimate(
+        value=jnp.asarray(centre),
+        lower=jnp.asarray(max(centre - half, 0.0)),
+        upper=jnp.asarray(min(centre + half, most)),
+        trials=jnp.asarray(int(N)),
+        confidence=float(confidence),
+        side="both",
+        proved=False,
+    )
+
+
+def _mean(name: str, values: Any, bounds: Any, confidence: float, side: str) -> InformationEstimate:
+    """The mean of independent terms with the interval that their range allows."""
+    terms = _terms(name, values, bounds)
+    if bounds is None:
+        value = terms.mean()
+        half = _quantile(confidence) * terms.std(ddof=1) / math.sqrt(terms.size)
+        lower, upper = value - half, value + half
+    else:
+        value, lower, upper = _bernstein(terms, *_range(bounds), 1 - _confidence(confidence))
+    return InformationEstimate(
+        value=jnp.asarray(value),
+        lower=jnp.asarray(lower),
+        upper=jnp.asarray(upper),
+        trials=jnp.asarray(terms.size),
+        confidence=float(confidence),
+        side=side,
+        proved=bounds is not None,
+    )
+
+
+def _bernstein(
+    terms: np.ndarray, low: float, high: float, risk: float
+) -> tuple[float, float, float]:
+    """Mean and interval of terms in [low, high]."""
+    scaled = np.clip((terms - low) / (high - low), 0.0, 1.0)  # rounding
+    found = bernstein_of_moments(
+        scaled.mean(), scaled.var(ddof=1), np.asarray(terms.size), confidence=1 - risk
+    )
+    lower, upper = (low + (high - low) * float(end) for end in (found.lower, found.upper))
+    return float(terms.mean()), lower, upper
+
+
+def _terms(name: str, values: Any, bounds: Any) -> np.ndarray:
+    terms = np.asarray(validation.real_array(name, values, ndim=1))
+    if terms.size < 2:
+        raise ValueError(f"{name} must hold at least two independent terms, got {terms.size}")
+    _check_finite(name, terms, bounds)
+    return terms
+
+
+def _square(name: str, values: Any, least: int, bounds: Any) -> np.ndarray:
+    batches = np.asarray(validation.real_array(name, values, ndim=3))
+    if batches.shape[0] < least or batches.shape[1] != batches.shape[2] or batches.shape[1] < 2:
+        raise ValueError(
+            f"{name} must have shape (B, K, K) with B >= 2 and K >= 2, got {batches.shape}"
+        )
+    _check_finite(name, batches, bounds)
+    return batches
+
+
+def _check_finite(name: str, values: np.ndarray, bounds: Any) -> None:
+    if bounds is None:
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} must be finite")
+        return
+    low, high = _range(bounds)
+    slack = 1e-12 * (high - low)
+    validation.interval(name, values, low=low - slack, high=high + slack)
+
+
+def _range(bounds: Any) -> tuple[float, float]:
+    ends = np.asarray(validation.real_array("bounds", bounds))
+    if ends.shape != (2,) or not np.isfinite(ends).all() or not ends[0] < ends[1]:
+        raise ValueError(f"bounds must be finite (low, high) with low < high, got {bounds!r}")
+    return float(ends[0]), float(ends[1])
+
+
+def _confidence(confidence: float) -> float:
+    return float(
+        validation.interval(
+            "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
+        )
+    )
+
+
+def _quantile(confidence: float) -> float:
+    return float(scipy.stats.norm.isf((1 - _confidence(confidence)) / 2))

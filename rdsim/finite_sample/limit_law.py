@@ -1,0 +1,337 @@
+r"""The law to which 2N times the excess of a plug-in code tends (C18), and when it does.
+
+Let $a_u(y) = K_{yu}/Z^*_y$, $H = E[a a^T]$ and $g = \hat E[a] - 1$ on the letters in contact,
+$c_u = 1$. As $N \to \infty$ the step $v = q_N - q^*$ minimises $\tfrac12 v^T H v - g^T v$ over
+$1^T v = 0$, $v_u \ge 0$ where $q^*_u = 0$, and the excess is $\tfrac12 v^T H v$. Since
+$N \mathrm{Cov}\, g = H - 1 1^T$ and $H q^* = 1$, the vector $\sqrt N H^{-1/2} g$ is standard normal
+off the direction $H^{1/2} q^*$. So 2N excess is the squared length of a standard normal vector
+
+- on a space of dimension $|A| - 1$ if no letter in contact is unused: $\chi^2_{|A|-1}$; linear
+  dependence among the columns of A leaves only their rank in place of $|A|$;
+- projected on a cone if t letters are tied ($q^*_u = 0$ and $c_u = 1$): a mixture of
+  $\chi^2_{|A|-1}, \dots, \chi^2_{|A|-1+t}$, with weights one half each for a single tied letter.
+"""
+
+import dataclasses
+import itertools
+import math
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+from jaxtyping import Array, Bool, Float, Int
+
+from rdsim import validation
+from rdsim.finite_sample.plug_in import Problem, checked_problem, true_problem
+
+_NULL: Final = 1e-11  # squared canonical correlations (at most 1) below this are taken for zero
+_MOST_TIED: Final = 3  # beyond three letters an orthant has no closed form
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExcessLaw:
+    r"""Limit law of $2N (F(q_N) - F(q^*))$, nats, with the conditions it rests on.
+
+    Attributes:
+        output_marginal: $q^*$, shape (|U|,).
+        slack: $1 - c_u$, shape (|U|,); zero for a letter in contact.
+        active: letters used by $q^*$, shape (|U|,).
+        tied: letters in contact but unused, shape (|U|,).
+        degrees: degrees of freedom of the chi-square parts, shape (t + 1,); the first is the rank
+            of the active columns less one.
+        weights: their chances, shape (t + 1,); a single 1 if no letter is tied.
+        unique: whether the columns in contact are linearly independent, so that $q^*$ is the only
+            optimum.
+        strictly_complementary: whether no letter is tied.
+        independent: whether the active columns are linearly independent.
+        least_mass: smallest $q^*_u$ of an active letter.
+        least_slack: smallest $1 - c_u$ of a letter not in contact; inf if there is none.
+        least_correlation: smallest squared canonical correlation of (Y, U), in [0, 1]; zero if the
+            active columns are dependent.
+        standard_margin: smallest ratio of such a mass or slack to the standard deviation that one
+            sample gives it, so that with N samples the support of $q_N$ is that of $q^*$ but for
+            events of chance about $\Phi(-\sqrt N \cdot \text{standard\_margin})$ each. Zero where a
+            condition fails.
+        gap: certified gap of $q^*$, nats.
+
+    """
+
+    __no_type_check__ = True  # rebuilt by JAX with other leaves
+
+    output_marginal: Float[Array, " u"]
+    slack: Float[Array, " u"]
+    active: Bool[Array, " u"]
+    tied: Bool[Array, " u"]
+    degrees: Int[Array, " k"]
+    weights: Float[Array, " k"]
+    unique: Bool[Array, ""]
+    strictly_complementary: Bool[Array, ""]
+    independent: Bool[Array, ""]
+    least_mass: Float[Array, ""]
+    least_slack: Float[Array, ""]
+    least_correlation: Float[Array, ""]
+    standard_margin: Float[Array, ""]
+    gap: Float[Array, ""]
+
+    @property
+    def holds(self) -> Bool[Array, ""]:
+        r"""Whether the conditions of C18 hold, so that the law is $\chi^2_{|A|-1}$."""
+        return self.unique & self.strictly_complementary & self.independent
+
+    def mean(self, samples: Any) -> Float[Array, "..."]:
+        r"""Return the mean excess that the law predicts, $(|A|-1)/(2N)$ or that of the mixture.
+
+        Args:
+            samples: N >= 1, any shape.
+
+        Returns:
+            Nats, shape of N.
+
+        """
+        N = validation.interval("samples", samples, low=1.0)
+        return jnp.sum(self.weights * self.degrees) / (2 * N)
+
+    def variance(self, samples: Any) -> Float[Array, "..."]:
+        r"""Return the variance of the excess that the law predicts, $(|A|-1)/(2N^2)$ for one part.
+
+        Args:
+            samples: N >= 1, any shape.
+
+        Returns:
+            Squared nats, shape of N.
+
+        """
+        N = validation.interval("samples", samples, low=1.0)
+        mean = jnp.sum(self.weights * self.degrees)
+        second = jnp.sum(self.weights * self.degrees * (self.degrees + 2))
+        return (second - mean**2) / (4 * N**2)
+
+    def cdf(self, scaled: Any) -> np.ndarray:
+        r"""Return the chance that $2N \cdot$ excess is at most the given values.
+
+        Args:
+            scaled: values of 2N times the excess in nats, any shape.
+
+        Returns:
+            Probabilities, shape of the values.
+
+        """
+        x = np.asarray(validation.real_array("scaled", scaled))
+        degrees, weights = np.asarray(self.degrees), np.asarray(self.weights)
+        inside = np.where(x >= 0, x, 0.0)[..., None]
+        # No degrees of freedom: all mass at zero.
+        parts = np.where(degrees > 0, scipy.stats.chi2.cdf(inside, np.maximum(degrees, 1)), 1.0)
+        return np.where(x >= 0, parts @ weights, 0.0)
+
+    def upper_quantile(self, level: Any) -> np.ndarray:
+        r"""Return the value that $2N \cdot$ excess exceeds with the given chance.
+
+        Args:
+            level: chance in (0, 1), any shape.
+
+        Returns:
+            Values of 2N times the excess in nats, shape of the level.
+
+        """
+        wanted = np.asarray(
+            validation.interval("level", level, low=0.0, high=1.0, open_low=True, open_high=True)
+        )
+        low = np.zeros(wanted.shape)
+        high = scipy.stats.chi2.isf(wanted, max(int(self.degrees[-1]), 1))
+        for _ in range(100):  # halving: 1e-30 of the range
+            middle = (low + high) / 2
+            beyond = 1 - self.cdf(middle) > wanted
+            low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
+        return high
+
+    def kolmogorov_distance(self, scaled: Any) -> float:
+        r"""Return the largest distance between the empirical law of the values and this one.
+
+        With R values of the law itself it is below $\sqrt{\ln(2/\alpha)/(2R)}$ with chance
+        $1 - \alpha$ (Massart 1990).
+
+        Args:
+            scaled: measured values of 2N times the excess in nats, shape (R,). Those below 1e-9,
+                the rounding of a code that equals the optimum, count as zero.
+
+        Returns:
+            The distance, in [0, 1].
+
+        Raises:
+            ValueError: if there are no values or one is NaN.
+
+        """
+        values = np.sort(np.asarray(validation.real_array("scaled", scaled, ndim=1)))
+        if values.size == 0:
+            raise ValueError("scaled must hold at least one value, got none")
+        values = np.where(values < 1e-9, 0.0, values)
+        expected = self.cdf(values)
+        below = np.where(values > 0, expected, 0.0)  # the law has its only atom at zero
+        at = np.searchsorted(values, values, side="right") / values.size
+        before = np.searchsorted(values, values, side="left") / values.size
+        return float(max(np.max(np.abs(at - expected)), np.max(np.abs(before - below))))
+
+    def samples_needed(self, deviations: Any = 5.0) -> float:
+        """Return the least N at which every margin is that many standard errors of its estimate.
+
+        Below it the support of the learned code often is another one, and the law has not set in.
+
+        Args:
+            deviations: standard errors wanted, > 0.
+
+        Returns:
+            N; inf where a condition fails.
+
+        """
+        wanted = float(validation.interval("deviations", deviations, low=0.0, ndim=0))
+        margin = float(self.standard_margin)
+        return math.inf if margin == 0 else (wanted / margin) ** 2
+
+
+def excess_law(p: Any, d: Any, slope: Any, *, resolution: Any = 1e-6) -> ExcessLaw:
+    r"""Compute the limit law of the excess of a plug-in code, and check its conditions.
+
+    $$2N \left(F(q_N) - F(q^*)\right) \to \sum_j w_j \chi^2_{r - 1 + j},$$
+
+    r the rank of the active columns, j from 0 to the number of tied letters.
+
+    Args:
+        p: true source pmf, shape (|Y|,).
+        d: distortions, shape (|Y|, |U|), each finite and >= 0.
+        slope: s > 0, bits per unit of distortion, finite.
+        resolution: masses and slacks up to this count as zero, in (0, 0.1). The solver meets an
+            exact tie only to about 1e-7, the square root of its gap.
+
+    Returns:
+        The law, its conditions and their margins.
+
+    Raises:
+        ValueError: as `plug_in_excess`; if the law is not known, which is so for more than three
+            tied letters and for tied letters whose columns depend on those of the others.
+        RuntimeError: if float64 is off.
+
+    References:
+        Chernoff (1954), Ann. Math. Stat. 25(3), Theorem 1; Shapiro (1985), Biometrika 72(1), for
+        the weights of the mixture.
+
+    """
+    validation.require_float64("excess_law")
+    problem = true_problem(*checked_problem(p, d, slope))
+    floor = float(
+        validation.interval(
+            "resolution", resolution, low=0.0, high=0.1, open_low=True, open_high=True, ndim=0
+        )
+    )
+    law, K, q, Z, slack, *_ = (np.asarray(leaf) for leaf in problem)
+    active = q > floor
+    tied = ~active & (slack <= floor)
+    contact = active | tied
+    # Squared canonical correlations of (Y, U); a tied letter is scaled as if its mass were one.
+    root = np.sqrt(np.where(active, q, 1.0))
+    scaled = np.sqrt(law)[:, None] * K / np.where(law > 0, Z, 1.0)[:, None] * root
+    correlations = np.linalg.svd(scaled[:, active], compute_uv=False) ** 2
+    rank = int((correlations > _NULL).sum())
+    full = np.linalg.svd(scaled[:, contact], compute_uv=False) ** 2
+    joint_rank = int((full > _NULL * full[0]).sum())
+    count = int(tied.sum())
+    if count > _MOST_TIED or (count and joint_rank < rank + count):
+        raise ValueError(
+            f"the limit law is known for at most {_MOST_TIED} tied letters with columns "
+            f"independent of the others, got {count} tied letters, which raise the rank from "
+            f"{rank} to {joint_rank}; tied are {np.flatnonzero(tied).tolist()}"
+        )
+    independent = rank == int(active.sum())
+    spare = slack[~contact]
+    return ExcessLaw(
+        output_marginal=problem.q,
+        slack=problem.slack,
+        active=jnp.asarray(active),
+        tied=jnp.asarray(tied),
+        degrees=jnp.arange(rank - 1, rank + count),
+        weights=jnp.asarray(cone_weights(_tied_covariance(scaled, active, tied))),
+        unique=jnp.asarray(joint_rank == int(contact.sum())),
+        strictly_complementary=jnp.asarray(count == 0),
+        independent=jnp.asarray(independent),
+        least_mass=jnp.asarray(q[active].min()),
+        least_slack=jnp.asarray(spare.min() if spare.size else np.inf),
+        least_correlation=jnp.asarray(correlations[-1] if independent else 0.0),
+        standard_margin=jnp.asarray(
+            _standard_margin(problem, active) if independent and count == 0 else 0.0
+        ),
+        gap=problem.gap,
+    )
+
+
+def cone_weights(covariance: np.ndarray) -> np.ndarray:
+    r"""Compute the chances that j of t constraints $v_u \ge 0$ are slack in the projection of v.
+
+    $$w_j = \sum_{|J| = j} P\left(N(0, S_{J'J'}^{-1}) \ge 0\right)
+    P\left(N(0, S_{JJ} - S_{JJ'} S_{J'J'}^{-1} S_{J'J}) \ge 0\right),$$
+
+    $J'$ the letters that stay at zero: their multipliers and the others' masses are independent.
+
+    Args:
+        covariance: S of the unconstrained v, positive definite, shape (t, t), t <= 3.
+
+    Returns:
+        The weights $w_0, \dots, w_t$.
+
+    References:
+        Shapiro (1985), Biometrika 72(1).
+
+    """
+    count = covariance.shape[0]
+    weights = np.zeros(count + 1)
+    for size in range(count + 1):
+        for chosen in itertools.combinations(range(count), size):
+            free = list(chosen)
+            held = [u for u in range(count) if u not in chosen]
+            multipliers = np.linalg.inv(covariance[np.ix_(held, held)])
+            cross = covariance[np.ix_(free, held)]
+            masses = covariance[np.ix_(free, free)] - cross @ multipliers @ cross.T
+            weights[size] += _orthant(multipliers) * _orthant(masses)
+    return weights
+
+
+def _orthant(covariance: np.ndarray) -> float:
+    """Chance that a normal vector of up to three numbers has no negative one (Sheppard 1898)."""
+    size = covariance.shape[0]
+    deviations = np.sqrt(np.diagonal(covariance))
+    correlations = (covariance / np.outer(deviations, deviations))[np.triu_indices(size, 1)]
+    angles = float(np.sum(np.arcsin(np.clip(correlations, -1.0, 1.0))))
+    return (1.0, 0.5, 0.25 + angles / (2 * np.pi), 0.125 + angles / (4 * np.pi))[size]
+
+
+def _tied_covariance(scaled: np.ndarray, active: np.ndarray, tied: np.ndarray) -> np.ndarray:
+    r"""N times the covariance of the masses that tied letters would get without constraints.
+
+    It is the inverse of $H_{TT} - H_{TA} H_{AA}^+ H_{AT}$: what of the tied columns the active ones
+    do not explain.
+    """
+    used, rest = scaled[:, active], scaled[:, tied]
+    rest = rest - used @ np.linalg.lstsq(used, rest, rcond=math.sqrt(_NULL))[0]
+    return np.linalg.inv(rest.T @ rest)
+
+
+def _standard_margin(problem: Problem, active: np.ndarray) -> float:
+    r"""Smallest mass or slack in units of the standard deviation that one sample gives it.
+
+    Masses have N times the covariance $H_{AA}^{-1} - q q^T$; the slack of another letter moves as
+    the mean of what the active columns leave of $a_u$.
+    """
+    p, K, q, Z, slack, *_ = (np.asarray(leaf) for leaf in problem)
+    root = np.sqrt(p)[:, None]
+    columns = root * K / np.where(p > 0, Z, 1.0)[:, None]
+    used, rest = columns[:, active], columns[:, ~active]
+    mass_variance = np.diagonal(np.linalg.inv(used.T @ used)) - q[active] ** 2
+    rest = rest - used @ np.linalg.lstsq(used, rest, rcond=None)[0]
+    slack_variance = (rest**2).sum(axis=0) - (root[:, 0] @ rest) ** 2
+    margins = np.concatenate([q[active], slack[~active]])
+    variance = np.concatenate([mass_variance, slack_variance])
+    # A variance at the level of rounding belongs to a number that no sample moves.
+    moved = variance > 1e-12
+    ratios = margins[moved] / np.sqrt(variance[moved])
+    return float(ratios.min(initial=np.inf))
