@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import rank_law_cost, replications
 from experiments.certified_curves import gaussian_grid
 from rdsim import codes, limits, simulation
 
@@ -119,7 +120,13 @@ def main() -> None:
     table = Table(
         "what", "median time", "remark", title=f"{os.cpu_count()} cores, {jax.default_backend()}"
     )
-    for row in (*rate_distortion_rows(), *ensemble_rows(), *rank_rows()):
+    for row in (
+        *rate_distortion_rows(),
+        *ensemble_rows(),
+        *rank_rows(),
+        *rank_law_cost.rows(),
+        *replications.rows(seconds),
+    ):
         table.add_row(*row)
     Console(file=sys.stdout, width=120).print(table)
 

@@ -1,0 +1,199 @@
+"""Error against database size: every code of one number of bits, from two items to 2^40.
+
+One simulation of a code gives its loss at every size, by the exact law of the rank: no database of
+2^40 items is drawn.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray
+
+from experiments._claims import Check
+from experiments._study import Cell, call
+from rdsim import limits
+from rdsim.codes.catalogue import CODES, common_code, fit_item_code
+from rdsim.codes.entropy_coding import code_rates
+from rdsim.limits.mixture_bottleneck import mixture_bottleneck_bound
+from rdsim.retrieval.similarity import fuse, negative_squared_distance
+from rdsim.retrieval.temperature import bayes_temperatures
+from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.simulation.mixture_decoders import whole_items
+from rdsim.sources.mixture import GaussianMixtureSource, gaussian_mixture
+
+CLAIMS = ("C1", "C17")
+LOSSES = ("error", "reciprocal_rank")
+FITTED, WHOLE = "distances weighted by the noise", "whole items"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is computed."""
+
+    weights: tuple[float, ...] = (0.3, 0.25, 0.2, 0.12, 0.08, 0.05)
+    """Of the classes, whose means lie on a circle."""
+    radius: float = 2.0
+    """Of that circle."""
+    variance: float = 0.25
+    """Of each coordinate of an item in its class."""
+    noise: tuple[float, ...] = (0.02, 0.5)
+    """Noise variances of the query modalities."""
+    codes: tuple[str, ...] = tuple(name for name in CODES if name != "entropy-constrained VQ")
+    """The codes compared."""
+    bits: int = 6
+    """Bits an item that the codes are fitted for."""
+    atoms: int = 96
+    """Codewords that the entropy-coded quantizers start from."""
+    training: int = 1536
+    """Items that codes are fitted to."""
+    trials: int = 8192
+    """Trials of the simulation of one code."""
+    log2_sizes: tuple[float, ...] = tuple(range(1, 41))
+    """log2 of the database sizes."""
+    cells: int = 256
+    """Cells along an axis of the item's law."""
+
+
+SMOKE = Config(
+    codes=("entropy-weighted", "k-means VQ"),
+    bits=3,
+    atoms=16,
+    training=256,
+    trials=1024,
+    log2_sizes=(1, 4, 10, 20, 40),
+    cells=64,
+)
+QUICK = Config()
+FULL = Config(
+    codes=tuple(CODES),
+    bits=8,
+    atoms=384,
+    training=8192,
+    trials=262144,
+    log2_sizes=tuple(np.arange(1, 40.1, 0.5).tolist()),
+)
+
+
+def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+    """Fit and simulate every code, and compute the converse at the bits of each."""
+    fit_key, trial_key = jax.random.split(key)
+    cells = [
+        cell(name.replace(" ", "-"), _code, config, fit_key, trial_key, name)
+        for name in config.codes
+    ]
+    dims = ("code", "loss_name", "log2_size")
+    one = {"units": "1"}
+    bits = {"units": "bits per item"}
+    stacked = {name: np.array([part[name] for part in cells]) for name in cells[0]}
+    return xarray.Dataset(
+        {
+            **{name: (dims, stacked[name], one) for name in ("mean", "lower", "upper")},
+            # Every code saw the same draws, so that every cell holds the same numbers.
+            **{
+                f"whole_{end}": (dims[1:], stacked[f"whole_{end}"][0], one)
+                for end in ("mean", "lower", "upper")
+            },
+            "converse": (dims, stacked["converse"], one),
+            "random": (dims[1:], stacked["random"][0], one),
+            "words": ("code", stacked["words"]),
+            "information": ("code", stacked["information"], bits),
+            "entropy": ("code", stacked["entropy"], bits),
+        },
+        coords={
+            "code": list(config.codes),
+            "loss_name": list(LOSSES),
+            "log2_size": ("log2_size", np.array(config.log2_sizes, float), {"units": "bits"}),
+        },
+        attrs={"bits": config.bits, "trials": config.trials},
+    )
+
+
+def _source(config: Config) -> GaussianMixtureSource:
+    angle = 2 * np.pi * np.arange(len(config.weights)) / len(config.weights)
+    means = config.radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return gaussian_mixture(config.weights, means, config.variance, query_noise=config.noise)
+
+
+def _code(
+    config: Config, fit_key: jax.Array, trial_key: jax.Array, name: str
+) -> dict[str, np.ndarray]:
+    """Fit one code, simulate it under temperatures of the noise, and bound all codes of its rate."""
+    source = _source(config)
+    item_key, start_key = jax.random.split(fit_key)
+    items = source.sample(item_key, (config.training,))[1]
+    fitted = fit_item_code(name, start_key, items, config.bits, atoms=config.atoms)
+    code = common_code(fitted, max(config.atoms, 2**config.bits), config.bits)
+    law = source.discretise_item(config.cells)
+    rates = code_rates(code, law.points, masses=law.masses)
+    found = simulate_item_code(
+        trial_key,
+        source,
+        code,
+        {
+            FITTED: Decoder(_fused, (code.codewords, bayes_temperatures(config.noise))),
+            WHOLE: whole_items(source),
+        },
+        rates.output_marginal,
+        config.log2_sizes,
+        LOSSES,
+        trials=config.trials,
+        block=128,
+    ).estimates
+    told = jnp.minimum(
+        mixture_bottleneck_bound(source, rates.mutual_information),
+        source.mutual_information(tolerance=1e-6).upper,
+    )
+    sizes = jnp.asarray(config.log2_sizes, float)
+    bound, random = (
+        [limits.rank_loss(information, sizes, loss) for loss in LOSSES]
+        for information in (told, 0.0)
+    )
+    return {
+        "information": np.asarray(rates.mutual_information),
+        "entropy": np.asarray(rates.index_entropy),
+        "words": np.asarray(jnp.sum(rates.output_marginal > 0)),
+        "converse": np.stack([np.asarray(each.lower) for each in bound]),
+        "random": np.stack([np.asarray(each.value) for each in random]),
+        **{
+            f"{prefix}{end}": np.stack([getattr(found[rule][loss], end) for loss in LOSSES])
+            for prefix, rule in (("", FITTED), ("whole_", WHOLE))
+            for end in ("mean", "lower", "upper")
+        },
+    }
+
+
+def _fused(parameters: tuple[jax.Array, jax.Array], queries: jax.Array) -> jax.Array:
+    codewords, temperature = parameters
+    return fuse(negative_squared_distance(queries, codewords), temperature)
+
+
+def checks(dataset: xarray.Dataset) -> list[Check]:
+    """Check the bounds at every size, and that larger databases are harder."""
+    outer = np.maximum(dataset.converse, dataset.whole_lower)
+    largest = dataset.sel(loss_name="error").isel(log2_size=-1)
+    return [
+        Check.at_most(
+            "C1",
+            "fall of a mean loss from one database size to the next",
+            "Monte Carlo",
+            -dataset["mean"].diff("log2_size").min(),
+            1e-12,
+        ),
+        # Items of one codeword are ties: E[1/(M q(U))] is the number of words over M.
+        Check.at_most(
+            "C1",
+            "chance that the target is first in the largest database, in words over items",
+            "Monte Carlo",
+            ((1 - largest["mean"]) * 2.0 ** dataset.log2_size[-1] / dataset.words).max(),
+            1.05,
+        ),
+        Check.at_most(
+            "C17",
+            "loss by which an interval of a code lies below the converse or whole items",
+            "Monte Carlo",
+            (outer - dataset.upper).max(),
+            0.0,
+        ),
+    ]

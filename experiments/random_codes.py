@@ -1,0 +1,307 @@
+"""Random codes: error of a random code against the size of the database, for three sources.
+
+Each item is stored as a word of a random codebook of its own, the nearest or one drawn by the
+likelihood encoder. Exact sums over types give all database sizes; beside them sampled targets with
+intervals, and at short blocks databases whose every letter is drawn.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+import xarray
+
+from experiments._claims import Check
+from experiments._study import Cell, call
+from rdsim import codes, limits, simulation
+from rdsim.codes.ensemble import discrete_ensemble
+from rdsim.codes.random_code import ENCODERS, RandomCode, random_code
+from rdsim.simulation.ensemble import simulate_ensemble
+
+CLAIMS = ("C14", "C15")
+CONFIDENCE = 1 - 1e-8
+"""Coverage of each interval: some hundred of them miss with probability below 1e-5."""
+LOSSES = ("error", "reciprocal_rank")
+CROSSOVER = 0.1
+ANCHOR_LETTERS = 100
+HAMMING = ((0.0, 1.0), (1.0, 0.0))
+SOURCES = {
+    "symmetric binary": (
+        ((0.5 - CROSSOVER / 2, CROSSOVER / 2), (CROSSOVER / 2, 0.5 - CROSSOVER / 2)),
+        HAMMING,
+    ),
+    "asymmetric binary": (((0.6, 0.1), (0.06, 0.24)), HAMMING),
+    "ternary": (
+        ((0.3, 0.04, 0.02), (0.03, 0.25, 0.05), (0.01, 0.05, 0.25)),
+        ((0.0, 1.0, 2.0), (1.0, 0.0, 1.0), (2.5, 1.0, 0.0)),
+    ),
+}
+"""Joint law of query and item letter, and the distortion the words are chosen by."""
+_SYMMETRIC = "symmetric binary"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is computed."""
+
+    rate: float = 0.5
+    """Bits stored for each letter of an item."""
+    binary_letters: int = 60
+    """Letters in a long block of the binary sources."""
+    ternary_letters: int = 8
+    """Letters in a long block of the ternary source: 13 thousand joint types."""
+    short_letters: int = 6
+    """Letters in a block of the databases that are drawn letter by letter."""
+    largest: int = 60
+    """log2 of the largest database on the exact curves."""
+    grid: int = 31
+    """Database sizes along the exact curves."""
+    simulated_log2_sizes: tuple[int, ...] = (2, 4, 8, 12, 16, 20, 24)
+    """log2 of the database sizes at which sampled targets are shown."""
+    trials: int = 2048
+    """Targets sampled for each source and encoder."""
+    drawn_log2_sizes: tuple[int, ...] = (1, 3, 5)
+    """log2 of the sizes of the databases that are drawn."""
+    databases: int = 1000
+    """Databases drawn for each size, source and encoder."""
+
+
+SMOKE = Config(
+    binary_letters=10,
+    ternary_letters=4,
+    short_letters=4,
+    largest=10,
+    grid=4,
+    simulated_log2_sizes=(2, 4),
+    trials=256,
+    drawn_log2_sizes=(1, 3),
+    databases=200,
+)
+QUICK = Config()
+FULL = Config(
+    binary_letters=200,
+    ternary_letters=16,
+    short_letters=8,
+    largest=128,
+    grid=128,
+    trials=100_000,
+    databases=20_000,
+)
+
+
+def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+    """Compute exact curves, sampled points and drawn points of every source and encoder."""
+    parts = []
+    for source in SOURCES:
+        name = source.replace(" ", "-")
+        marginal = cell(f"{name}-marginal", _marginal, config, source)["marginal"]
+        parts.append(
+            [
+                cell(f"{name}-{encoder}", _part, config, key, source, encoder, marginal)
+                for encoder in ENCODERS
+            ]
+        )
+    size = _sizes(config)
+    closed = cell("closed", _closed, config, size)
+
+    def gathered(name: str, *axes: str) -> tuple[tuple[str, ...], np.ndarray, dict[str, str]]:
+        values = np.array([[part[name] for part in row] for row in parts])
+        return ("source", "encoder", *axes), values, {"units": "1"}
+
+    return xarray.Dataset(
+        {
+            "exact": gathered("exact", "loss_name", "log2_size"),
+            "exact_short": gathered("exact_short", "loss_name", "log2_size"),
+            "closed": (("loss_name", "log2_size"), closed["closed"], {"units": "1"}),
+            "anchor": ("density", closed["anchor"], {"units": "1"}),
+            **{
+                f"{kind}_{name}": gathered(f"{kind}_{name}", *axes)
+                for kind, axes in (
+                    ("simulated", ("simulated_log2_size",)),
+                    ("drawn", ("loss_name", "drawn_log2_size")),
+                )
+                for name in ("mean", "lower", "upper", "exact")
+            },
+        },
+        coords={
+            "source": list(SOURCES),
+            "encoder": list(ENCODERS),
+            "loss_name": list(LOSSES),
+            "log2_size": ("log2_size", size, {"units": "bits"}),
+            "simulated_log2_size": list(config.simulated_log2_sizes),
+            "drawn_log2_size": list(config.drawn_log2_sizes),
+            "density": ("density", [0.9, 1.1], {"long_name": "log2 M over n IB(R)", "units": "1"}),
+            "letters": ("source", [_letters(config, s) for s in SOURCES], {"units": "letters"}),
+            "short_letters": ((), config.short_letters, {"units": "letters"}),
+            "rate": ((), config.rate, {"units": "bits per letter"}),
+        },
+    )
+
+
+def _sizes(config: Config) -> np.ndarray:
+    return np.linspace(1.0, config.largest, config.grid)
+
+
+def _letters(config: Config, source: str) -> int:
+    return config.ternary_letters if source == "ternary" else config.binary_letters
+
+
+def _marginal(config: Config, source: str) -> dict[str, np.ndarray]:
+    """Output marginal that attains R(D) at the rate; known where the source is symmetric."""
+    if source == _SYMMETRIC:
+        return {"marginal": np.array([0.5, 0.5])}
+    return {"marginal": np.asarray(random_code(*SOURCES[source], 1, config.rate).output_marginal)}
+
+
+def _part(
+    config: Config,
+    key: jax.Array,
+    source: str,
+    encoder: str,
+    marginal: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """All of one source and encoder."""
+    key = jax.random.fold_in(key, list(SOURCES).index(source) * 2 + ENCODERS.index(encoder))
+    code, short = (
+        random_code(
+            *(*SOURCES[source], letters, config.rate), output_marginal=marginal, encoder=encoder
+        )
+        for letters in (_letters(config, source), config.short_letters)
+    )
+    sampled, drawn = (
+        np.array(sizes, float) for sizes in (config.simulated_log2_sizes, config.drawn_log2_sizes)
+    )
+    found = simulate_ensemble(
+        *(key, code, sampled, "error"),
+        trials=config.trials,
+        confidence=CONFIDENCE,
+        competitor="exact",
+    )
+    sizes = np.concatenate([_sizes(config), sampled, drawn])
+    exact, exact_short = (
+        np.array([discrete_ensemble(which, sizes, loss) for loss in LOSSES])
+        for which in (code, short)
+    )
+    ends = np.cumsum([config.grid, sampled.size])
+    estimates = [_drawn(config, key, short, size) for size in config.drawn_log2_sizes]
+    return {
+        "exact": exact[:, : ends[0]],
+        "exact_short": exact_short[:, : ends[0]],
+        "simulated_exact": exact[0, ends[0] : ends[1]],
+        "drawn_exact": exact_short[:, ends[1] :],
+        **{
+            f"simulated_{name}": np.asarray(getattr(found.estimates["error"], name))
+            for name in ("mean", "lower", "upper")
+        },
+        **{
+            f"drawn_{name}": np.array(
+                [[getattr(at[loss], name) for at in estimates] for loss in LOSSES]
+            )
+            for name in ("mean", "lower", "upper")
+        },
+    }
+
+
+def _drawn(
+    config: Config, key: jax.Array, code: RandomCode, log2_size: int
+) -> dict[str, simulation.Estimate]:
+    """Draw databases with every letter of every codebook: nothing of the sums' reasoning."""
+    generator = np.random.default_rng([*np.asarray(jax.random.key_data(key)), log2_size])
+    joint, q, d, s = (
+        np.asarray(table)
+        for table in (code.joint, code.output_marginal, code.distortions, code.scores)
+    )
+    items, words = 2**log2_size, round(2 ** float(code.log2_words))
+    ranks = np.empty(config.databases)
+    for t in range(config.databases):
+        pair = np.searchsorted(
+            joint.ravel().cumsum()[:-1], generator.random((items, code.n)), side="right"
+        )
+        x, y = np.divmod(pair, joint.shape[1])
+        book = np.searchsorted(
+            q.cumsum()[:-1], generator.random((items, words, code.n)), side="right"
+        )
+        distance = np.round(d[y[:, None, :], book].sum(axis=2), 9)
+        if code.encoder == "minimum_distortion":
+            chosen = np.argmin(distance + 1e-10 * generator.random(distance.shape), axis=1)
+        else:
+            weight = np.exp2(-float(code.slope) * distance).cumsum(axis=1)
+            chosen = np.sum(generator.random((items, 1)) * weight[:, -1:] >= weight[:, :-1], axis=1)
+        score = np.round(s[x[0], book[np.arange(items), chosen]].sum(axis=1), 9)
+        ranks[t] = 1 + (score > score[0]).sum() + generator.integers((score == score[0]).sum())
+    return {
+        "error": simulation.clopper_pearson(
+            (ranks > 1).sum(), config.databases, confidence=CONFIDENCE
+        ),
+        "reciprocal_rank": simulation.empirical_bernstein(1 - 1 / ranks, confidence=CONFIDENCE),
+    }
+
+
+def _closed(config: Config, size: np.ndarray) -> dict[str, np.ndarray]:
+    """Sums over distances alone, on the symmetric source; and its error about n IB(R) bits."""
+    n = config.binary_letters
+    limit = ANCHOR_LETTERS * float(limits.bottleneck_dsbs(config.rate, CROSSOVER))
+    code = random_code(
+        *(*SOURCES[_SYMMETRIC], ANCHOR_LETTERS, config.rate), output_marginal=[0.5, 0.5]
+    )
+    return {
+        "closed": np.array(
+            [codes.dsbs_ensemble(n, config.rate, size, CROSSOVER, loss) for loss in LOSSES]
+        ),
+        "anchor": np.asarray(discrete_ensemble(code, limit * np.array([0.9, 1.1]), "error")),
+    }
+
+
+def checks(dataset: xarray.Dataset) -> list[Check]:
+    """Hold sums over types, sampled targets and drawn databases against each other."""
+    symmetric = dataset.sel(source=_SYMMETRIC, encoder="minimum_distortion")
+    found = [
+        Check.at_most(
+            "C14",
+            "sums over types from sums over distances, symmetric binary, relative",
+            "exact",
+            (abs(symmetric.exact - symmetric.closed) / symmetric.closed).max(),
+            1e-9,
+        ),
+        Check.at_most(
+            "C14",
+            "sampled intervals that miss the sums over distances, symmetric binary",
+            "Monte Carlo",
+            _missed(symmetric, "simulated", symmetric.simulated_exact),
+            0,
+        ),
+        Check.at_most(
+            "C14",
+            "error of the nearest word above the likelihood encoder's, symmetric binary",
+            "exact",
+            (
+                symmetric.exact
+                - dataset.exact.sel(source=_SYMMETRIC, encoder="likelihood", loss_name="error")
+            )
+            .sel(loss_name="error")
+            .max(),
+            1e-12,
+        ),
+    ]
+    for kind, what in (("simulated", "sampled targets"), ("drawn", "drawn databases")):
+        count = dataset[f"{kind}_mean"].size
+        found.append(
+            Check.at_most(
+                "C15",
+                f"intervals of {what} (of {count}) that miss the sums over types",
+                "Monte Carlo",
+                _missed(dataset, kind, dataset[f"{kind}_exact"]),
+                0,
+            )
+        )
+    if float(dataset.rate) == 0.5:
+        for index, value in enumerate((0.2569, 0.6109)):
+            share = float(dataset.density[index])
+            statement = f"error at {share:g} n IB(R) bits, n = {ANCHOR_LETTERS}, symmetric binary"
+            found.append(Check.close("C14", statement, "exact", dataset.anchor[index], value, 5e-5))
+    return found
+
+
+def _missed(dataset: xarray.Dataset, kind: str, exact: xarray.DataArray) -> int:
+    outside = (exact < dataset[f"{kind}_lower"]) | (exact > dataset[f"{kind}_upper"])
+    return int(outside.sum())

@@ -1,0 +1,168 @@
+"""Cost of an expected loss: the rank law beside simulated databases, against their size.
+
+Losses and numbers of operations follow from the key. The seconds are measured on the machine at
+hand and belong to it alone; no check looks at them.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import xarray
+
+from experiments._claims import Check
+from experiments._study import Cell, call
+from rdsim import retrieval
+from rdsim.simulation.direct import simulate_database
+
+CLAIMS = ("C1",)
+CONFIDENCE = 1 - 1e-8
+CROSSOVER = 0.1
+TEST_CHANNEL = np.array([[0.9, 0.1], [0.1, 0.9]])
+JOINT = 0.5 * np.array([[1 - CROSSOVER, CROSSOVER], [CROSSOVER, 1 - CROSSOVER]])
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is computed."""
+
+    block_length: int = 16
+    """Letters in an item."""
+    log2_sizes: tuple[int, ...] = (8, 10, 12, 14)
+    """log2 of the simulated database sizes."""
+    largest: int = 40
+    """log2 of the largest database of the rank law."""
+    items: int = 2**19
+    """Items drawn at every size, which sets the number of databases."""
+    fewest: int = 32
+    """Databases drawn at least."""
+    repeats: int = 3
+    """Timed runs, of which the median counts."""
+
+
+SMOKE = Config(block_length=8, log2_sizes=(8,), largest=12, items=2**14, repeats=1)
+QUICK = Config()
+FULL = Config(log2_sizes=(8, 10, 12, 14, 16, 18, 20), items=2**22, fewest=256)
+
+
+def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+    """Compute the error both ways, the operations and the seconds of each."""
+    sizes = np.arange(4, config.largest + 1, 4)
+    exact = cell("rank-law", _rank_law, config, sizes)
+    direct = [cell(f"direct-{s}", _direct, config, key, s) for s in config.log2_sizes]
+    unit = {"units": "1"}
+    measured = {
+        "units": "s",
+        "note": "measured on the machine at hand, not reproducible from the key",
+    }
+    operations = {"units": "1", "long_name": "multiplications, or letters drawn and added"}
+    attributes = {"seconds": measured, "operations": operations}
+    return xarray.Dataset(
+        {
+            **{
+                f"rank_law_{name}": ("log2_size", exact[name], attributes.get(name, unit))
+                for name in ("error", "operations", "seconds")
+            },
+            **{
+                f"direct_{name}": (
+                    "simulated_log2_size",
+                    np.array([point[name] for point in direct]),
+                    attributes.get(name, unit),
+                )
+                for name in (
+                    *("error", "lower", "upper", "exact", "databases"),
+                    *("operations", "seconds"),
+                )
+            },
+            "anchor": ((), cell("anchor", _anchor)["error"], unit),
+        },
+        coords={
+            "log2_size": ("log2_size", sizes, {"units": "bits"}),
+            "simulated_log2_size": list(config.log2_sizes),
+        },
+        attrs={"block_length": config.block_length},
+    )
+
+
+def _rank_law(config: Config, sizes: np.ndarray) -> dict[str, np.ndarray]:
+    n = config.block_length
+
+    def law(size: float) -> Any:
+        return retrieval.block_loss(JOINT, TEST_CHANNEL, n, size, "error")
+
+    # Two score levels a letter: 2 n multiplications for each of the n + 1 scores and 2 levels.
+    return {
+        "error": np.array([law(float(size)) for size in sizes]),
+        "operations": np.full(sizes.size, 2 * n * (n + 1) * 2),
+        "seconds": np.array(
+            [_seconds(partial(law, float(size)), config.repeats) for size in sizes]
+        ),
+    }
+
+
+def _direct(config: Config, key: jax.Array, log2_size: int) -> dict[str, np.ndarray]:
+    n, databases = config.block_length, max(config.items >> log2_size, config.fewest)
+
+    def simulated() -> Any:
+        return simulate_database(
+            *(jax.random.fold_in(key, log2_size), JOINT, TEST_CHANNEL, n, float(log2_size)),
+            trials=databases,
+            block=16,
+            confidence=CONFIDENCE,
+        )
+
+    error = simulated().estimates["error"]
+    exact = retrieval.block_loss(JOINT, TEST_CHANNEL, n, float(log2_size), "error")
+    return {
+        "error": np.asarray(error.mean),
+        "lower": np.asarray(error.lower),
+        "upper": np.asarray(error.upper),
+        "exact": np.asarray(exact),
+        "databases": np.array(databases),
+        # For one database: y, u and the score of every letter.
+        "operations": np.array(3 * n * 2**log2_size),
+        "seconds": np.array(_seconds(simulated, config.repeats) / databases),
+    }
+
+
+def _anchor() -> dict[str, np.ndarray]:
+    """Error of 32 uncompressed bits among 1000 items, known from its binomial sums."""
+    error = retrieval.block_loss(JOINT, np.eye(2), 32, np.log2(1000.0), "error")
+    return {"error": np.asarray(error)}
+
+
+def _seconds(function: Callable[[], Any], repeats: int) -> float:
+    """Return the median time of a call, compiled before."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(jax.tree.leaves(function()))
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def checks(dataset: xarray.Dataset) -> list[Check]:
+    """See that simulated intervals hold the rank law's error, and compare a known value."""
+    exact = dataset.direct_exact
+    outside = int(((exact < dataset.direct_lower) | (exact > dataset.direct_upper)).sum())
+    return [
+        Check.at_most(
+            "C1",
+            f"simulated intervals (of {exact.size}) that miss the rank law",
+            "Monte Carlo",
+            outside,
+            0,
+        ),
+        Check.close(
+            "C1",
+            "error of 32 uncompressed bits, crossover 0.1, among 1000 items",
+            "closed form",
+            dataset.anchor,
+            1 - 0.964422603,
+            1e-9,
+        ),
+    ]

@@ -1,0 +1,55 @@
+"""Codebooks: a shared one beside independent ones, against database size and rate."""
+
+import numpy as np
+import xarray
+from matplotlib.figure import Figure
+
+from figures import _style
+
+CAPTION = (
+    "Random codes for the doubly symmetric binary source. Lines: a codebook for every item, exact. "
+    "Points: one codebook of K words for all items, simulated, with 95 % intervals over codebooks. "
+    "Right: chance that the target is first, shared over independent, with two standard errors. "
+    "Sharing costs nothing up to about K items and a growing share of the successes beyond, where "
+    "items of one word are tied."
+)
+
+
+def draw(dataset: xarray.Dataset) -> Figure:
+    """Draw both losses against log2 M, one curve a codebook size, and the successes' ratio."""
+    figure, axes = _style.panels(1, 3, width=_style.DOUBLE, height=2.9)
+    for axis, name in zip(axes[0], dataset.loss_name.values, strict=False):
+        part = dataset.sel(loss_name=name)
+        for index, bits in enumerate(dataset.codebook_bits.values):
+            one = part.sel(codebook_bits=bits)
+            color, size = _style.COLORS[index], dataset.log2_size
+            axis.plot(size, one.independent, color=color, linestyle=_style.LINES[index])
+            axis.errorbar(
+                size,
+                one.shared,
+                yerr=np.stack([one.shared - one.lower, one.upper - one.shared]),
+                fmt=_style.MARKERS[index],
+                color=color,
+                capsize=2,
+                label=f"K = 2$^{{{bits}}}$ words" if axis is axes[0, 0] else None,
+            )
+        axis.set(title=str(name), xlabel="database size log₂ M [bits]", ylim=(-0.02, 1.02))
+        axis.set_xticks(dataset.log2_size.values[dataset.log2_size.values % 2 == 0])
+    axes[0, 0].set_ylabel("expected loss")
+    error = dataset.sel(loss_name="error")
+    for index, bits in enumerate(dataset.codebook_bits.values):
+        one = error.sel(codebook_bits=bits)
+        axes[0, 2].errorbar(
+            one.log2_size - bits,
+            (1 - one.shared) / (1 - one.independent),
+            yerr=2 * one.spread / (1 - one.independent),
+            fmt=_style.MARKERS[index],
+            linestyle=_style.LINES[index],
+            color=_style.COLORS[index],
+            capsize=2,
+        )
+    axes[0, 2].axhline(1, color="#777777", linewidth=0.8)
+    axes[0, 2].set(title="success, ratio", xlabel="items a word log₂ M/K [bits]")
+    axes[0, 2].set_ylim(bottom=0)
+    figure.legend(loc="outside upper center", ncols=4, handlelength=2)
+    return figure

@@ -1,0 +1,51 @@
+"""Bounds on the excess of learned codes: rates of violation, and how loose they are."""
+
+import numpy as np
+import xarray
+from matplotlib.figure import Figure
+
+from figures import _style
+
+CAPTION = (
+    "Bounds on the excess at delta = 0.05. Left: bounds and measured excess of the 8 x 8 source at "
+    "its low slope; a bound is cut at the range of the loss. Middle: measured rates of violation "
+    "over all sources with exact intervals. Right: ratio of each bound to the mean excess."
+)
+
+
+def draw(dataset: xarray.Dataset) -> Figure:
+    """Draw bounds, violations and ratios side by side."""
+    figure, axes = _style.panels(1, 3, width=_style.DOUBLE, height=2.9)
+    shown, rates, ratios = axes[0]
+    part = dataset.sel(source="8 x 8, low slope")
+    low, high = dataset.samples.min(), dataset.samples.max()
+    for i, name in enumerate(dataset.bound_name.values):
+        color, marker = _style.COLORS[i], _style.MARKERS[i]
+        style = {"color": color, "linestyle": _style.LINES[i]}
+        shown.plot(part.samples, part.bound.sel(bound_name=name), label=str(name), **style)
+        one = dataset.sel(bound_name=name)
+        worst = one.rate.max("source")
+        error = np.stack(
+            [worst - one.rate_lower.max("source"), one.rate_upper.max("source") - worst]
+        )
+        place = dataset.samples * 1.25 ** (i - 1.5)
+        rates.errorbar(
+            place, worst, np.maximum(error, 0), color=color, marker=marker, linestyle="none"
+        )
+        ratio = one.bound / one["mean"]
+        ratios.fill_between(
+            dataset.samples, ratio.min("source"), ratio.max("source"), color=color, alpha=0.15
+        )
+        ratios.plot(dataset.samples, ratio.median("source"), **style)
+    shown.plot(part.samples, part["mean"], "o", color="black", label="mean excess")
+    rates.axhline(dataset.violation, color="black", linewidth=0.8)
+    rates.annotate(
+        "delta", (0.03, dataset.violation), xycoords=("axes fraction", "data"), va="bottom"
+    )
+    for axis in (shown, rates, ratios):
+        axis.set(xscale="log", xlabel="samples N", xlim=(low / 2, high * 2))
+    shown.set(yscale="log", ylabel="excess [nats]")
+    rates.set(ylabel="rate of violations, worst source", ylim=(-0.015, None))
+    ratios.set(yscale="log", ylabel="bound / mean excess")
+    figure.legend(loc="outside upper center", ncols=5)
+    return figure
