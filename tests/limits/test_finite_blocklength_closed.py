@@ -61,7 +61,8 @@ def test_C16_coin_converse_below_achievability(p, share, eps):
     assert np.all(found.converse >= 0)
     assert np.all(found.converse <= found.achievability + 1e-12)
     assert np.all(found.whole_converse <= found.whole_achievability + 1e-12)
-    assert np.all(found.whole_achievability >= found.achievability - 1e-12)
+    # A whole number of words is rounded up but for 1e-11 of itself, the solver's own accuracy.
+    assert np.all(found.whole_achievability >= found.achievability - 1.5e-11 / LENGTHS)
 
 
 @settings(max_examples=30)
