@@ -140,9 +140,10 @@ def _sampled(config: Config, key: jax.Array, name: str) -> dict[str, np.ndarray]
 
 
 def relative_error(dataset: xarray.Dataset, method: str) -> xarray.DataArray:
-    """Return how far a method lies outside the certified interval, relative to the tail."""
-    below = dataset.lower - dataset[method]
-    return np.expm1(np.maximum(np.maximum(below, dataset[method] - dataset.upper), 0.0))
+    """Return the largest distance of a method from any tail in the certified interval, relative."""
+    return np.expm1(
+        np.maximum(np.abs(dataset[method] - dataset.lower), np.abs(dataset[method] - dataset.upper))
+    )
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:

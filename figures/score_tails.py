@@ -10,8 +10,9 @@ CAPTION = (
     "The chance that a competitor's summed score exceeds a threshold, for three sources. Left: exact "
     "convolution (certified bounds without a lattice), saddlepoint, and importance sampling with its "
     "intervals. Right: the largest relative error of the saddlepoint over all thresholds down to "
-    "1e-200, as the second-order Lugannani-Rice formula alone and with the rest of its line. A sum "
-    "without a lattice takes few values near its maximum, which no smooth formula follows."
+    "1e-200, as the second-order Lugannani-Rice formula alone and with the rest of its line. "
+    "Without a lattice the exact tail is known between bounds only, and the error is that to the "
+    "farther one; near its maximum such a sum takes few values, which no smooth formula follows."
 )
 _LN10 = np.log(10.0)
 _FLOOR = 1e-8
@@ -112,6 +113,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
 
 
 def _relative_error(dataset: xarray.Dataset, method: str) -> xarray.DataArray:
-    """How far a method lies outside the certified interval, relative to the tail."""
-    below = dataset.lower - dataset[method]
-    return np.expm1(np.maximum(np.maximum(below, dataset[method] - dataset.upper), 0.0))
+    """Largest distance of a method from any tail in the certified interval, relative to the tail."""
+    return np.expm1(
+        np.maximum(np.abs(dataset[method] - dataset.lower), np.abs(dataset[method] - dataset.upper))
+    )
