@@ -2,6 +2,7 @@
 # make lint    : style, types, import direction  make bench : speed, side by side
 PYTHON ?= python3
 PRESET ?= quick
+JOBS   ?= 2
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
@@ -9,7 +10,7 @@ READY  := $(VENV)/.ready
 .PHONY: figures test lint bench readme clean
 
 figures: $(READY)
-	$(RUN) -m experiments all --preset $(PRESET)
+	$(RUN) -m experiments all --preset $(PRESET) --jobs $(JOBS)
 
 test: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadfile

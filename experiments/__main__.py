@@ -23,6 +23,7 @@ Names = tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="N
 Results = Annotated[Path, tyro.conf.arg(metavar="DIR", help="folder of the saved results")]
 Seed = Annotated[int, tyro.conf.arg(help="seed of the random numbers")]
 Force = Annotated[bool, tyro.conf.arg(help="compute again what is fresh")]
+Jobs = Annotated[int, tyro.conf.arg(help="studies computed side by side")]
 Json = Annotated[bool, tyro.conf.arg(name="json", help="print the ledger for machines")]
 Which = Annotated[Preset, tyro.conf.arg(help="size of the studies")]
 
@@ -75,16 +76,19 @@ def draw(names: Names = (), /, preset: Which = "quick", results: Results = DEFAU
     return int(missing and bool(names))
 
 
-def all_(preset: Which = "quick", results: Results = DEFAULT) -> int:
+def all_(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1) -> int:
     """Compute what is not fresh, draw every figure, write the index and the ledger."""
+    if jobs < 1:
+        raise StudyError(f"jobs must be at least 1, got {jobs}")
     from experiments import _draw
     from experiments._ledger import ledger
-    from experiments._run import compute
+    from experiments._run import compute_all
 
     target = _draw.folder(OUTPUT, preset)
     entries = []
-    for study in _study.chosen(()):
-        before, dataset = compute(study, preset, 0, results)
+    studies = _study.chosen(())
+    computed = compute_all(studies, preset, 0, results, jobs)
+    for study, (before, dataset) in zip(studies, computed, strict=True):
         outcome = _draw.draw(study, dataset, target)
         _say(f"{study.name}: {_done(before)}; figure {outcome}")
         if outcome != "no figure file":

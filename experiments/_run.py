@@ -1,7 +1,10 @@
-"""Runs a study, unless its result is fresh, and shows on stderr how far it is."""
+"""Runs studies, unless their results are fresh, and shows on stderr how far they are."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import dataclasses
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import jax
@@ -10,20 +13,30 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import rdsim  # noqa: F401  (switches float64 on before any study computes)
+from experiments import _study
 from experiments._cells import Cells
 from experiments._store import Recipe, State, save, state
 from experiments._study import Preset, Study
 
 
 def compute(
-    study: Study, preset: Preset, seed: int, results: Path, *, force: bool = False
+    study: Study,
+    preset: Preset,
+    seed: int,
+    results: Path,
+    *,
+    force: bool = False,
+    live: bool = True,
 ) -> tuple[State, xarray.Dataset]:
-    """Return the state that was found and the result, computed if that state was not fresh."""
+    """Return the state that was found and the result, computed if that state was not fresh.
+
+    With `live` the cell at work is shown where a person watches.
+    """
     recipe = Recipe.of(study, preset, seed)
     before = state(recipe, results)
     if before.kind == "fresh" and before.dataset is not None and not force:
         return before, before.dataset
-    with _progress(f"{study.name} ({preset})") as report:
+    with _progress(f"{study.name} ({preset})", live) as report:
         cells = Cells(recipe, results, report)
         if force:
             cells.clear()
@@ -33,11 +46,40 @@ def compute(
     return before, stored
 
 
+def compute_all(
+    studies: Sequence[Study], preset: Preset, seed: int, results: Path, jobs: int
+) -> Iterator[tuple[State, xarray.Dataset]]:
+    """Yield what `compute` returns of each study, in their order, with so many processes at work."""
+    recipes = (Recipe.of(study, preset, seed) for study in studies)
+    waiting = sum(state(recipe, results).kind != "fresh" for recipe in recipes)
+    if min(jobs, waiting) < 2:
+        yield from (compute(study, preset, seed, results) for study in studies)
+        return
+    context = multiprocessing.get_context("spawn")  # a process that runs JAX cannot be forked
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        found = [
+            pool.submit(_compute_named, study.name, preset, seed, results) for study in studies
+        ]
+        try:
+            for study, future in zip(studies, found, strict=True):
+                before = future.result()
+                yield before, compute(study, preset, seed, results)[1]
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _compute_named(name: str, preset: Preset, seed: int, results: Path) -> State:
+    (study,) = _study.chosen((name,))
+    before, _ = compute(study, preset, seed, results, live=False)
+    return dataclasses.replace(before, dataset=None)
+
+
 @contextlib.contextmanager
-def _progress(label: str) -> Iterator[Callable[[str, int], None]]:
+def _progress(label: str, live: bool) -> Iterator[Callable[[str, int], None]]:
     """Show the cell at work where a person watches, else one line a study."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not live or not console.is_terminal:
         console.print(f"running {label}", highlight=False, soft_wrap=True)
         yield lambda _name, _number: None
         return

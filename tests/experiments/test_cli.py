@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -148,3 +149,49 @@ def test_the_ledger_for_machines(workshop, capsys):
     printed = capsys.readouterr().out
     saved = (workshop.home / "results/quick/claims.json").read_text()
     assert json.loads(printed) == json.loads(saved)
+
+
+SIDE_BY_SIDE = """
+import sys
+from pathlib import Path
+
+from experiments import _draw, _store, _study
+from experiments.__main__ import main
+
+# At module level: the processes that compute import this file too.
+_study.PACKAGE, _draw.PACKAGE = {studies!r}, {figures!r}
+_store.library_files = lambda: [Path("library.py")]
+
+if __name__ == "__main__":
+    sys.exit(main(["all", "--results", "others", "--jobs", "2"]))
+"""
+
+
+def test_studies_side_by_side_give_the_same_results_and_a_failure_says_why(workshop):
+    names = ("lines", "more")
+    workshop.study("more")
+    workshop.main("all")
+    workshop.study(
+        "wrong", more="def run(config, key, cell=call):\n    raise ValueError('broken')\n"
+    )
+    script = SIDE_BY_SIDE.format(studies=workshop.studies, figures=workshop.figures)
+    (workshop.home / "side_by_side.py").write_text(script)
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), str(workshop.home)])
+    found = subprocess.run(
+        [sys.executable, "side_by_side.py"],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode not in (0, 2)
+    assert "ValueError: broken" in found.stderr
+    for name in names:
+        assert f"{name}: computed (missing)" in found.stdout, found.stderr
+        other = workshop.home / "others" / "quick" / f"{name}.nc"
+        assert other.read_bytes() == workshop.result(name, "quick").read_bytes()
+
+
+def test_no_process_cannot_compute(workshop, capsys):
+    assert workshop.main("all --jobs 0") == 2
+    assert "jobs must be at least 1, got 0" in capsys.readouterr().err
