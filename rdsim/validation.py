@@ -16,6 +16,10 @@ PROBABILITY_SUM_TOLERANCE: Final = 1e-9
 """How far the sum of a pmf may lie from one (rounding of a table typed or computed elsewhere)."""
 
 
+LARGEST_COORDINATE: Final = 1e100
+"""Of a point whose distances are computed: squares beyond 1e308 overflow float64."""
+
+
 class NotNumericError(TypeError):
     """An argument could not be read as an array of real numbers."""
 
@@ -36,7 +40,7 @@ def is_traced(*values: Any) -> bool:
 
 
 def real_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
-    """The value as a float64 array of the wanted rank, free of NaN."""
+    """The value as a float64 array of the wanted rank, not empty and free of NaN."""
     if isinstance(value, jax.core.Tracer):
         array: Any = value
     else:
@@ -53,6 +57,8 @@ def real_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
             raise ValueError(f"{name} must not contain NaN, got {_show(array, np.isnan(array))}")
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{name} must not be empty, got shape {array.shape}")
     return jnp.asarray(array)
 
 
@@ -82,11 +88,14 @@ def interval(
     return array
 
 
+def coordinates(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
+    """The value as points: finite, and of a size whose squares can be summed."""
+    return interval(name, value, low=-LARGEST_COORDINATE, high=LARGEST_COORDINATE, ndim=ndim)
+
+
 def pmf(name: str, value: Any, *, ndim: int = 1) -> jax.Array:
     """The value as a pmf (or a joint pmf): non-negative, summing to one, rescaled to do so exactly."""
     array = interval(name, value, low=0.0, ndim=ndim)
-    if array.size == 0:
-        raise ValueError(f"{name} must have at least one letter, got shape {array.shape}")
     if is_traced(array):
         return array
     total = float(np.sum(np.asarray(array)))
@@ -98,8 +107,6 @@ def pmf(name: str, value: Any, *, ndim: int = 1) -> jax.Array:
 def channel(name: str, value: Any, *, ndim: int = 2) -> jax.Array:
     """The value as a channel: non-negative rows along the last axis, each rescaled to sum to one."""
     array = interval(name, value, low=0.0, ndim=ndim)
-    if array.shape[-1] == 0:
-        raise ValueError(f"{name} must have at least one letter a row, got shape {array.shape}")
     if is_traced(array):
         return array
     sums = np.sum(np.asarray(array), axis=-1)

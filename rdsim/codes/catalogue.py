@@ -21,9 +21,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
-from rdsim.codes.distances import squared_error
+from rdsim.codes.distances import MOST_WORDS, squared_error
 from rdsim.codes.hashing import HyperplaneHash, hyperplane_hashing
-from rdsim.codes.item_code import item_points
+from rdsim.codes.item_code import item_code, item_points
 from rdsim.codes.product_quantizer import ProductQuantizer, product_quantizer
 from rdsim.codes.scalar_quantizer import (
     ScalarQuantizer,
@@ -109,7 +109,7 @@ def common_code(code: Any, words: Any = None, planes: Any = None) -> CommonCode:
         ValueError: if it has more codewords or planes.
 
     """
-    codewords = np.asarray(code.codewords)
+    codewords = np.asarray(item_code("code", code).codewords)
     K, d = codewords.shape
     bias, slope = np.zeros(K), _CERTAIN
     signs: np.ndarray = np.zeros((K, 0))
@@ -126,9 +126,11 @@ def common_code(code: Any, words: Any = None, planes: Any = None) -> CommonCode:
         slope, signs = 0.0, 2.0 * ((np.arange(K)[:, None] >> shift) & 1) - 1
     elif not isinstance(code, ScalarQuantizer | ProductQuantizer):
         raise TypeError(f"code must be a code of this catalogue, got {type(code)}")
-    width = K if words is None else validation.integer("words", words, low=K)
+    width = K if words is None else validation.integer("words", words, low=K, high=MOST_WORDS)
     most = (
-        len(normals) if planes is None else validation.integer("planes", planes, low=len(normals))
+        len(normals)
+        if planes is None
+        else validation.integer("planes", planes, low=len(normals), high=MOST_WORDS)
     )
     more, rows = width - K, most - len(normals)
     return CommonCode(
@@ -228,6 +230,6 @@ def fit_item_code(name: str, key: Any, items: Any, bits: Any, atoms: Any = 128) 
         raise ValueError(f"name must be one of {tuple(CODES)}, got {name!r}")
     validation.prng_key("key", key)
     number = validation.integer("bits", bits, low=1, high=12)
-    points = validation.interval("items", items, open_low=True, open_high=True, ndim=2)
+    points = validation.coordinates("items", items, ndim=2)
     offered = validation.integer("atoms", atoms, low=2)
     return CODES[name](key, points, number, offered)

@@ -14,6 +14,8 @@ from rdsim import validation
 Distortion = Callable[[Any, Any], Array]
 """Takes items (N, d) and codewords (K, d), returns d(y, u) >= 0, shape (N, K)."""
 
+MOST_WORDS: Final = 1 << 20
+"""Of a codebook fitted to a sample."""
 _CHUNK_ENTRIES: Final = 1 << 22
 """Entries of the table of distortions held at a time (32 MiB of float64)."""
 
@@ -74,18 +76,16 @@ def indicator(indices: Int[Array, " n"], words: int) -> Float[Array, "n k"]:
     return jax.nn.one_hot(indices, words, dtype=float)
 
 
-def training_items(items: Any) -> Float[Array, "n d"]:
+def training_items(items: Any, name: str = "items") -> Float[Array, "n d"]:
     """Check training items: finite numbers of shape (N, d), N and d at least 1.
 
     Raises:
-        ValueError: naming items, if they are not.
+        ValueError: naming the argument, if they are not.
 
     """
-    points = validation.interval("items", items, open_low=True, open_high=True, ndim=2)
-    if 0 in points.shape:
-        raise ValueError(f"items must have shape (N, d) with N, d >= 1, got {points.shape}")
+    points = validation.coordinates(name, items, ndim=2)
     if validation.is_traced(points):
-        raise TypeError("items must be numbers: a code is fitted on the host, not under a trace")
+        raise TypeError(f"{name} must be numbers: a code is fitted on the host, not under a trace")
     return points
 
 
@@ -116,7 +116,7 @@ def seeded_atoms(key: Key[Array, ""], items: Any, count: Any) -> Float[Array, "k
     """
     generator = host_generator(key)
     points = np.asarray(training_items(items))
-    count = validation.integer("count", count, low=1)
+    count = validation.integer("count", count, low=1, high=MOST_WORDS)
     return jnp.asarray(spread(generator, points, count, "count"))
 
 
@@ -155,5 +155,5 @@ def grid_atoms(items: Any, count: Any) -> Float[Array, "k d"]:
     points = training_items(items)
     if points.shape[1] != 1:
         raise ValueError(f"items must have shape (N, 1) for a grid, got {points.shape}")
-    count = validation.integer("count", count, low=2)
+    count = validation.integer("count", count, low=2, high=MOST_WORDS)
     return jnp.linspace(jnp.min(points), jnp.max(points), count)[:, None]

@@ -114,9 +114,12 @@ def competitor_chances(code: RandomCode) -> Competitors:
         Chances, in the natural log; a chance below 2^-1022 is none.
 
     Raises:
+        TypeError: if the code is of another kind.
         ValueError: if the code has more joint types than `MAX_TABLES`.
 
     """
+    if not isinstance(code, RandomCode):
+        raise TypeError(f"code must be a RandomCode, made by random_code, got {type(code)}")
     return _competitors(code, _word_types(code, _stored_law(code)))[0]
 
 

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 
 from rdsim import information, validation
 from rdsim.codes.distances import sum_in_chunks
-from rdsim.codes.item_code import item_points
+from rdsim.codes.item_code import item_code, item_points
 
 
 @jax.tree_util.register_dataclass
@@ -70,7 +70,7 @@ def code_rates(code: Any, items: Any, *, masses: Any = None) -> CodeRates:
 
     """
     validation.require_float64("code_rates")
-    points = item_points(items, code.codewords.shape[1])
+    points = item_points(items, item_code("code", code).codewords.shape[1])
     p = item_masses(masses, points.shape[0])
     return _rates(code, points, p)
 

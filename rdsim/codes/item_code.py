@@ -26,6 +26,18 @@ class ItemCode(Protocol):
         """Draw the index of a codeword for each item of shape (N, d); the key may go unused."""
 
 
+def item_code(name: str, value: Any) -> Any:
+    """Check that a value offers what an `ItemCode` does.
+
+    Raises:
+        TypeError: naming the argument, if it does not.
+
+    """
+    if not all(hasattr(value, part) for part in ("codewords", "channel", "encode")):
+        raise TypeError(f"{name} must be a code for items, with a channel, got {type(value)}")
+    return value
+
+
 def item_points(items: Any, dimension: int) -> Float[Array, "n d"]:
     """Check items: finite numbers of shape (N, d), N at least 1.
 
@@ -33,7 +45,7 @@ def item_points(items: Any, dimension: int) -> Float[Array, "n d"]:
         ValueError: naming items, if they are not.
 
     """
-    points = validation.interval("items", items, open_low=True, open_high=True, ndim=2)
+    points = validation.coordinates("items", items, ndim=2)
     if points.shape[1] != dimension or points.shape[0] == 0:
         raise ValueError(f"items must have shape (N, {dimension}) with N >= 1, got {points.shape}")
     return points

@@ -24,6 +24,7 @@ from scipy.special import ndtr
 
 from rdsim import validation
 
+MOST_DEVIATIONS: Final = 1e6
 MAX_LEVELS: Final = 1 << 12
 _STEPS: Final = 500
 _RESIDUAL: Final = 1e-10
@@ -90,7 +91,7 @@ def lloyd_max_levels(weights: Any, means: Any, variances: Any, levels: Any) -> L
     """
     validation.require_float64("lloyd_max_levels")
     w = np.asarray(validation.pmf("weights", weights))
-    m = validation.interval("means", means, open_low=True, open_high=True, ndim=1)
+    m = validation.coordinates("means", means, ndim=1)
     v = validation.interval(
         "variances", variances, low=0.0, high=np.inf, open_low=True, open_high=True, ndim=1
     )
@@ -98,6 +99,12 @@ def lloyd_max_levels(weights: Any, means: Any, variances: Any, levels: Any) -> L
         raise ValueError(
             f"means and variances must have the shape of weights, {w.shape}, got {m.shape} and "
             f"{v.shape}"
+        )
+    least = float(jnp.sqrt(jnp.min(v)))
+    if float(jnp.max(jnp.abs(m))) > MOST_DEVIATIONS * least:
+        raise ValueError(
+            f"means must lie within {MOST_DEVIATIONS:g} of the least standard deviation, {least:g}, "
+            f"of zero, got {np.asarray(m).tolist()}: float64 does not tell the levels apart"
         )
     count = validation.integer("levels", levels, low=1, high=MAX_LEVELS)
     return _mixture(w, np.asarray(m), np.sqrt(np.asarray(v)), count)

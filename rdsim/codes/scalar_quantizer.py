@@ -160,7 +160,7 @@ def lloyd_max_quantizer(law: Any, bits: Any) -> ScalarQuantizer:
             for i, b in enumerate(_allocation(bits, variances))
         ]
     else:
-        points = np.asarray(training_items(law))
+        points = np.asarray(training_items(law, "law"))
         fits = [
             sample_levels(column, 2**b)
             for column, b in zip(points.T, _allocation(bits, points.var(axis=0)), strict=True)

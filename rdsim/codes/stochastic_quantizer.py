@@ -198,7 +198,7 @@ def _on_atoms(
     tolerance: Float[Array, ""],
 ) -> tuple[Callable[[float], _Solved], float]:
     """Solver on the atoms offered, and the rate of the finest code on them."""
-    atoms = validation.interval("codewords", codewords, open_low=True, open_high=True, ndim=2)
+    atoms = validation.coordinates("codewords", codewords, ndim=2)
     if atoms.shape[0] == 0 or atoms.shape[1] != points.shape[1]:
         raise ValueError(
             f"codewords must have shape (K, {points.shape[1]}) with K >= 1, got {atoms.shape}"

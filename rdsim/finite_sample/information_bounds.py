@@ -22,7 +22,7 @@ every N; otherwise it is the normal one, and `proved` is False.
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ from jaxtyping import Array, Float, Int
 from rdsim import validation
 from rdsim.information import LN2, mutual_information
 from rdsim.simulation.intervals import bernstein_of_moments
+
+_MOST_BITS: Final = 500.0  # of a score: powers of two beyond leave float64
 
 
 @jax.tree_util.register_dataclass
@@ -354,9 +356,9 @@ def _check_finite(name: str, values: np.ndarray, bounds: Any) -> None:
 
 
 def _range(bounds: Any) -> tuple[float, float]:
-    ends = np.asarray(validation.real_array("bounds", bounds))
-    if ends.shape != (2,) or not np.isfinite(ends).all() or not ends[0] < ends[1]:
-        raise ValueError(f"bounds must be finite (low, high) with low < high, got {bounds!r}")
+    ends = np.asarray(validation.interval("bounds", bounds, low=-_MOST_BITS, high=_MOST_BITS))
+    if ends.shape != (2,) or not ends[0] < ends[1]:
+        raise ValueError(f"bounds must be (low, high) with low < high, got {bounds!r}")
     return float(ends[0]), float(ends[1])
 
 

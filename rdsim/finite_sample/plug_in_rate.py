@@ -125,7 +125,7 @@ def letter_counts(samples: Any, letters: Any) -> Int[Array, "... y"]:
         ValueError: if a sample lies outside the alphabet or there is none.
 
     """
-    size = validation.integer("letters", letters, low=1)
+    size = validation.integer("letters", letters, low=1, high=1 << 27)
     drawn = np.asarray(samples)
     if drawn.dtype.kind not in "iu":
         raise TypeError(f"samples must be integers, got an array of dtype {drawn.dtype}")

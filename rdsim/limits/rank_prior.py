@@ -240,7 +240,7 @@ def gibbs_rank_law(items: Any, D: Any, loss: Loss) -> Float[Array, " m"]:
 
     """
     validation.require_float64("gibbs_rank_law")
-    size = validation.integer("items", items, low=1)
+    size = validation.integer("items", items, low=1, high=1 << 27)
     goal = float(validation.interval("D", D, low=0.0, high=1.0, ndim=0))
     problem = make_problem(np.ones(1), np.full((1, size), 1 / size), loss)
     if goal >= problem.rho.mean():

@@ -19,6 +19,8 @@ ON_LATTICE: Final = 1e-9
 """Share of the widest difference below which differences of letter values count as zero."""
 MOST_LEVELS: Final = 4096
 """Levels of a letter's score up to which a common step is looked for."""
+MOST_LETTERS: Final = 1e9
+"""Letters in a sum; more is a mistake rather than a wish."""
 TIED: Final = 1e-6
 """Share of a step (without a lattice: 1e-12 of the range) within which a sum equals a threshold."""
 _NEWTON_STEPS: Final = 300
@@ -74,7 +76,7 @@ def score_sums(
         )
     if ((table == np.inf) & (chances > 0)).any():
         raise ValueError("values must be finite or -inf where pmf is positive, got inf")
-    number = np.asarray(validation.interval("counts", counts, low=0.0))
+    number = np.asarray(validation.interval("counts", counts, low=0.0, high=MOST_LETTERS))
     if number.ndim == 0 or number.shape[-1] != table.shape[0]:
         raise ValueError(
             f"counts must have one entry a kind, shape (..., {table.shape[0]}), got {number.shape}"

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 from rdsim import validation
 from rdsim.codes.dsbs import codebook_size
 from rdsim.retrieval.loss import Loss, log_database_size, parse_loss
+from rdsim.simulation.exact_sums import MOST_TRIALS
 from rdsim.simulation.intervals import Estimate, clopper_pearson, empirical_bernstein
 
 _WORD: Final = 32  # bits packed in one unsigned integer
@@ -89,9 +90,9 @@ def simulate_dsbs(
 
     """
     validation.prng_key("key", key)
-    trials = validation.integer("trials", trials, low=1)
+    trials = validation.integer("trials", trials, low=1, high=MOST_TRIALS)
     first_trial = validation.integer("first_trial", first_trial, low=0)
-    batch_size = validation.integer("batch_size", batch_size, low=1)
+    batch_size = validation.integer("batch_size", batch_size, low=1, high=1 << 20)
     lengths = np.asarray(validation.interval("n", n, low=1.0, high=4096.0))
     if (lengths != np.round(lengths)).any():
         raise ValueError(f"n must hold integers, got {lengths[lengths != np.round(lengths)][0]}")

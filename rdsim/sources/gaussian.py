@@ -184,7 +184,7 @@ def vector_gaussian(covariance_x: Any, covariance_y: Any, cross_covariance: Any)
     source = GaussianSource(covariance_x=cov_x, covariance_y=cov_y, cross_covariance=cross)
     if not validation.is_traced(source):
         largest = float(jnp.linalg.svdvals(_whitened(source))[0])
-        if largest**2 > 1 + _SEMIDEFINITE:
+        if not largest <= math.sqrt(1 + _SEMIDEFINITE):
             joint = np.block(
                 [[np.asarray(cov_x), np.asarray(cross)], [np.asarray(cross).T, np.asarray(cov_y)]]
             )

@@ -172,6 +172,8 @@ def multimodal(py: Any, channels: Sequence[Any], *, common: Any = None) -> Multi
 
     """
     item = validation.pmf("py", py)
+    if not isinstance(channels, Sequence) or isinstance(channels, str):
+        raise TypeError(f"channels must be a list of tables, got {type(channels)}")
     if len(channels) == 0:
         raise ValueError("channels must hold at least one modality, got none")
     tables = tuple(_channel(f"channels[{k}]", c, item.size) for k, c in enumerate(channels))

@@ -47,9 +47,12 @@ def weighted_mean(source: MixtureLaw, modalities: Any = None) -> WeightedMean:
         The weights and the variance left.
 
     Raises:
+        TypeError: if the source is no Gaussian mixture.
         ValueError: if a query seen is not a noisy copy of the item, or a modality is out of range.
 
     """
+    if not isinstance(source, MixtureLaw):
+        raise TypeError(f"source must be a Gaussian mixture, got {type(source)}")
     chosen = list(chosen_modalities(modalities, source.gains.shape[0]))
     copies = np.all(np.asarray(source.gains)[chosen] == 1) and np.all(
         np.asarray(source.query_means)[chosen] == np.asarray(source.item_means)

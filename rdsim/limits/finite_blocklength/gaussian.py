@@ -28,6 +28,8 @@ from rdsim.limits.finite_blocklength.codebook import random_coding_log2_words
 from rdsim.limits.finite_blocklength.result import FiniteBlocklength, finite_blocklength, grid
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
 
+LEAST_DISTORTION: Final = 1e-12
+"""Of the variance."""
 MAX_BLOCK_LENGTH: Final = 5000
 _NODES: Final = 64
 _PANELS: Final = 64
@@ -68,6 +70,11 @@ def gaussian_mse(
     """
     validation.require_float64("gaussian_mse")
     D = _check(variance, distortion)
+    if D < LEAST_DISTORTION:
+        raise ValueError(
+            f"distortion must be at least {LEAST_DISTORTION:g} of the variance, got {D!r} of it: "
+            "nearer to zero the energies that a sphere of codewords serves are one in float64"
+        )
     n, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
     energy = special.chdtri(np.asarray(n), np.asarray(eps)) / np.asarray(n)
     converse = np.maximum(0.5 * np.asarray(n) * np.log2(energy / D), 0.0)

@@ -1,0 +1,433 @@
+"""Every public function against junk: an error that names an argument, or a valid result, no third.
+
+A case is one call that works. Hypothesis spoils one argument of it at a time.
+"""
+
+import importlib
+import inspect
+import re
+from typing import Any, Final
+
+import hypothesis.strategies as st
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from rdsim import codes, sources
+from rdsim.certified import Certified
+
+ROOMS: Final = (
+    "sources",
+    "retrieval",
+    "limits",
+    "limits.closed_forms",
+    "limits.finite_blocklength",
+    "codes",
+    "simulation",
+    "finite_sample",
+    "learning",
+)
+
+JOINT = np.array([[0.6, 0.1], [0.06, 0.24]])
+PMF = np.array([0.6, 0.3, 0.1])
+HAMMING = 1 - np.eye(3)
+HAMMING_2 = 1 - np.eye(2)
+KEY = jax.random.key(0)
+ITEMS = np.random.default_rng(0).normal(size=(24, 2))
+SCORES = np.array([[0.1, 0.5, 0.2], [0.3, 0.2, 0.9]])
+MIXTURE = sources.gaussian_mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], 0.2, query_noise=[0.1])
+CHANNEL = np.array([[0.8, 0.2], [0.3, 0.7]])
+VQ = codes.vector_quantizer(KEY, ITEMS, 4, starts=1, iterations=5)
+RANDOM = codes.random_code(JOINT, HAMMING_2, 4, 0.5)
+
+# What is called, by room and name; the values of one call that works.
+CASES: Final[dict[str, dict[str, Any]]] = {
+    "sources.binary_erasure_pair": {"erasure": 0.2},
+    "sources.discrete": {"joint": JOINT},
+    "sources.dsbs": {"crossover": 0.1},
+    "sources.gaussian": {"correlation": 0.8, "variance_x": 1.0, "variance_y": 2.0},
+    "sources.gaussian_mixture": {
+        "weights": [0.5, 0.5],
+        "item_means": [[-1.0, 0.0], [1.0, 0.0]],
+        "item_variance": 0.2,
+        "gains": 1.0,
+        "query_noise": [0.1],
+    },
+    "sources.gaussian_multimodal": {
+        "noise_variances": [0.1, 1.0],
+        "common_noise": 0.2,
+        "variance": 1.0,
+    },
+    "sources.multimodal": {"py": [0.5, 0.5], "channels": [CHANNEL, CHANNEL]},
+    "sources.symmetric": {"letters": 4, "crossover": 0.1},
+    "sources.target_prior": {"pmf": PMF},
+    "sources.vector_gaussian": {
+        "covariance_x": np.eye(2),
+        "covariance_y": np.eye(2),
+        "cross_covariance": 0.5 * np.eye(2),
+    },
+    "sources.weighted_mean": {"source": MIXTURE, "modalities": [0]},
+    "sources.zipf_prior": {"items": 10, "exponent": 1.0},
+    "retrieval.average_precision": {"scores": SCORES, "positives": SCORES > 0.4},
+    "retrieval.averaged_cosine": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
+    "retrieval.bayes_temperatures": {"query_noise": [0.1, 1.0], "quantisation_variance": 0.1},
+    "retrieval.block_loss": {
+        "joint": JOINT,
+        "encoder": CHANNEL,
+        "n": 2,
+        "log2_size": 4.0,
+        "loss": "error",
+    },
+    "retrieval.codeword_loss": {
+        "scores": SCORES,
+        "target": np.array([1, 2]),
+        "competitor": PMF,
+        "log2_size": 4.0,
+        "loss": "reciprocal_rank",
+    },
+    "retrieval.cosine": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
+    "retrieval.entropy_gap_temperatures": {"entropy_gap": [0.5, 1.0], "floor": 0.1},
+    "retrieval.expected_loss": {"log_a": -3.0, "log_e": -5.0, "log2_size": 10.0, "loss": "error"},
+    "retrieval.fuse": {"scores": SCORES, "temperature": [1.0, 2.0]},
+    "retrieval.gaussian_rank_loss": {
+        "correlation": 0.8,
+        "log2_size": 4.0,
+        "loss": "error",
+        "n": 2,
+        "rate": 1.0,
+        "nodes": 32,
+    },
+    "retrieval.inner_product": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
+    "retrieval.ndcg": {"scores": SCORES, "positives": SCORES > 0.4, "k": 2},
+    "retrieval.negative_squared_distance": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
+    "retrieval.precision": {"scores": SCORES, "positives": SCORES > 0.4, "k": 2},
+    "retrieval.rank": {"scores": SCORES, "target": np.array([1, 2]), "key": KEY},
+    "retrieval.recall": {"scores": SCORES, "positives": SCORES > 0.4, "k": 2},
+    "retrieval.reciprocal_rank": {"scores": SCORES, "positives": SCORES > 0.4},
+    "retrieval.retrieval_metrics": {"scores": SCORES, "positives": SCORES > 0.4, "k": (1, 2)},
+    "retrieval.saddlepoint_tail": {
+        "values": [[0.0, 1.0]],
+        "pmf": [[0.7, 0.3]],
+        "counts": [50],
+        "threshold": 25.0,
+    },
+    "retrieval.score_tail": {
+        "values": [[0.0, 1.0]],
+        "pmf": [[0.7, 0.3]],
+        "counts": [50],
+        "threshold": 25.0,
+    },
+    "retrieval.scored_loss": {"joint": JOINT, "log2_size": 4.0, "loss": "error"},
+    "retrieval.top1": {"scores": SCORES, "positives": SCORES > 0.4},
+    "limits.allocation_penalty": {"variances": [1.0, 4.0], "total_rate": 2.0},
+    "limits.allocation_penalty_high_rate": {"variances": [1.0, 4.0]},
+    "limits.bottleneck_at": {"joint": JOINT, "rate": 0.4},
+    "limits.bottleneck_dsbs": {"rate": 0.5, "crossover": 0.1},
+    "limits.bottleneck_dsbs_rate": {"relevance": 0.2, "crossover": 0.1},
+    "limits.bottleneck_erasure": {"pmf": PMF, "erasure": 0.2, "rate": 0.5},
+    "limits.bottleneck_erasure_rate": {"pmf": PMF, "erasure": 0.2, "relevance": 0.5},
+    "limits.bottleneck_gaussian": {"rate": 1.0, "correlation": 0.8},
+    "limits.bottleneck_gaussian_rate": {"relevance": 0.3, "correlation": 0.8},
+    "limits.bottleneck_rate": {"joint": JOINT, "relevance": 0.1},
+    "limits.bottleneck_vector_gaussian": {"rate": 1.0, "correlations": [0.9, 0.5]},
+    "limits.bottleneck_vector_gaussian_point": {"slope": 0.3, "correlations": [0.9, 0.5]},
+    "limits.bottleneck_vector_gaussian_rate": {"relevance": 0.3, "correlations": [0.9, 0.5]},
+    "limits.common_rate": {"priors": [PMF, PMF[::-1]], "D": 0.2, "loss": "error"},
+    "limits.conditional_rate_at": {"joint": JOINT, "d": HAMMING_2, "distortion": 0.05},
+    "limits.conditional_rate_distortion": {"joint": JOINT, "d": HAMMING_2, "slopes": [2.0]},
+    "limits.contraction_coefficient": {"joint": JOINT},
+    "limits.distortion_at": {"p": PMF, "d": HAMMING, "rate": 0.5},
+    "limits.entropy_gap": {"variances": [1.0, 4.0]},
+    "limits.gibbs_rank_law": {"items": 8, "D": 0.3, "loss": "reciprocal_rank"},
+    "limits.identification_binary": {"distortion": 0.1},
+    "limits.identification_gaussian": {"variance": 1.0, "distortion": 0.5},
+    "limits.indirect_rate_at": {"joint": JOINT, "d": HAMMING_2, "distortion": 0.25},
+    "limits.indirect_rate_distortion": {"joint": JOINT, "d": HAMMING_2, "slopes": [2.0]},
+    "limits.majorises": {"q": PMF, "p": [0.4, 0.3, 0.3]},
+    "limits.mismatched_rate": {"p": PMF, "d": HAMMING, "q": PMF, "distortion": 0.2},
+    "limits.mixture_bottleneck_bound": {"source": MIXTURE, "rate": 1.0},
+    "limits.rank_loss": {"rate": 4.0, "log2_size": 10.0, "loss": "reciprocal_rank"},
+    "limits.rank_loss_prior": {"prior": PMF, "rate": 0.5, "loss": "error"},
+    "limits.rank_prior_bound": {"prior": PMF, "D": 0.2, "loss": "error"},
+    "limits.rank_rate": {"D": 0.3, "log2_size": 10.0, "loss": "reciprocal_rank"},
+    "limits.rank_rate_prior": {"prior": PMF, "D": 0.2, "loss": "error"},
+    "limits.rank_rate_prior_curve": {"prior": PMF, "slopes": [2.0], "loss": "error"},
+    "limits.rank_rate_side_information": {"joint": JOINT, "D": 0.1, "loss": "error"},
+    "limits.ranking_codebook": {"prior": PMF, "slope": 2.0, "loss": "error"},
+    "limits.rate_at": {"p": PMF, "d": HAMMING, "distortion": 0.2},
+    "limits.rate_distortion": {"p": PMF, "d": HAMMING, "slopes": [2.0]},
+    "limits.redundancy": {"p": PMF, "d": HAMMING, "q": PMF, "distortion": 0.2},
+    "limits.retrieval_distortion": {
+        "joint": JOINT,
+        "scores": [[0.1, 0.5], [0.3, 0.2]],
+        "competitor": [0.5, 0.5],
+        "log2_size": 4.0,
+        "loss": "error",
+    },
+    "limits.skew_bound": {
+        "entropies": [2.0, 1.0],
+        "D": 0.2,
+        "log2_size": 2.0,
+        "loss": "error",
+        "information": 0.0,
+    },
+    "limits.two_sided_dsbs": {"crossover": 0.1, "query_rate": 0.5, "item_rate": 0.5},
+    "limits.two_sided_gaussian": {"correlation": 0.8, "query_rate": 1.0, "item_rate": 1.0},
+    "limits.wyner_ziv": {"joint": JOINT, "d": HAMMING_2, "slopes": [2.0]},
+    "limits.wyner_ziv_dsbs": {"crossover": 0.25, "distortion": 0.05},
+    "limits.wyner_ziv_gaussian": {"correlation": 0.8, "variance": 1.0, "distortion": 0.1},
+    "limits.closed_forms.bernoulli_hamming": {"p": 0.3, "distortion": 0.1},
+    "limits.closed_forms.uniform_hamming": {"letters": 4, "distortion": 0.1},
+    "limits.closed_forms.hamming": {"pmf": PMF, "distortion": 0.1},
+    "limits.closed_forms.erasure": {"pmf": PMF, "distortion": 0.1},
+    "limits.closed_forms.gaussian": {"variance": 1.0, "distortion": 0.1},
+    "limits.closed_forms.vector_gaussian": {"variances": [1.0, 4.0], "distortion": 0.5},
+    "limits.closed_forms.laplacian_absolute": {"rate_parameter": 1.0, "distortion": 0.1},
+    "limits.closed_forms.exponential_one_sided": {"rate_parameter": 1.0, "distortion": 0.1},
+    "limits.finite_blocklength.binary_hamming": {
+        "p": 0.4,
+        "distortion": 0.11,
+        "excess_probability": 0.01,
+        "block_lengths": [50],
+    },
+    "limits.finite_blocklength.binary_hamming_second_order": {"p": 0.4, "distortion": 0.11},
+    "limits.finite_blocklength.d_tilted_information": {"p": PMF, "d": HAMMING, "distortion": 0.2},
+    "limits.finite_blocklength.discrete_second_order": {"p": PMF, "d": HAMMING, "distortion": 0.2},
+    "limits.finite_blocklength.dispersion": {"p": PMF, "d": HAMMING, "distortion": 0.2},
+    "limits.finite_blocklength.erased_coin": {
+        "erasure": 0.1,
+        "distortion": 0.1,
+        "excess_probability": 0.1,
+        "block_lengths": [50],
+    },
+    "limits.finite_blocklength.erased_coin_second_order": {"erasure": 0.1, "distortion": 0.1},
+    "limits.finite_blocklength.gaussian_mse": {
+        "variance": 1.0,
+        "distortion": 0.25,
+        "excess_probability": 0.01,
+        "block_lengths": [50],
+    },
+    "limits.finite_blocklength.gaussian_mse_second_order": {"variance": 1.0, "distortion": 0.25},
+    "codes.channel_simulation_bits": {"mutual_information": 2.0},
+    "codes.code_rates": {"code": VQ, "items": ITEMS, "masses": np.full(24, 1 / 24)},
+    "codes.common_code": {"code": VQ, "words": 6, "planes": 0},
+    "codes.competitor_chances": {"code": RANDOM},
+    "codes.dsbs_ensemble": {
+        "n": 8,
+        "rate": 0.5,
+        "log2_size": 4.0,
+        "crossover": 0.1,
+        "loss": "error",
+    },
+    "codes.dsbs_rank_law": {"n": 8, "rate": 0.5, "crossover": 0.1},
+    "codes.entropy_coded_bits": {"symbols": np.array([0, 1, 2, 0]), "pmf": PMF},
+    "codes.expected_length": {"lengths": np.array([1, 2, 2]), "pmf": PMF},
+    "codes.fit_item_code": {
+        "name": "uniform scalar",
+        "key": KEY,
+        "items": ITEMS,
+        "bits": 2,
+        "atoms": 8,
+    },
+    "codes.grid_atoms": {"items": ITEMS[:, :1], "count": 4},
+    "codes.huffman_lengths": {"pmf": PMF},
+    "codes.hyperplane_hashing": {"key": KEY, "items": ITEMS, "bits": 2},
+    "codes.likelihood_encoder": {
+        "key": KEY,
+        "items": np.array([[0, 1, 2, 0]]),
+        "codebook": np.array([[0, 1, 1, 0], [2, 1, 2, 0]]),
+        "distortion": HAMMING,
+        "slope": 1.0,
+    },
+    "codes.lloyd_max_levels": {"weights": [1.0], "means": [0.0], "variances": [1.0], "levels": 4},
+    "codes.lloyd_max_quantizer": {"law": ITEMS, "bits": 2},
+    "codes.minimum_distortion_encoder": {
+        "key": KEY,
+        "items": np.array([[0, 1, 2, 0]]),
+        "codebook": np.array([[0, 1, 1, 0], [2, 1, 2, 0]]),
+        "distortion": HAMMING,
+    },
+    "codes.product_quantizer": {
+        "key": KEY,
+        "items": ITEMS,
+        "subspaces": 2,
+        "words": 2,
+        "starts": 1,
+        "iterations": 3,
+    },
+    "codes.random_code": {"joint": JOINT, "distortions": HAMMING_2, "n": 4, "rate": 0.5},
+    "codes.random_codebook": {"key": KEY, "output_marginal": PMF, "words": 4, "n": 4},
+    "codes.seeded_atoms": {"key": KEY, "items": ITEMS, "count": 4},
+    "codes.shannon_lengths": {"pmf": PMF},
+    "codes.uniform_scalar_quantizer": {"items": ITEMS, "bits": 2, "tail": 0.001},
+    "codes.vector_quantizer": {
+        "key": KEY,
+        "items": ITEMS,
+        "words": 4,
+        "starts": 1,
+        "iterations": 5,
+    },
+    "simulation.clopper_pearson": {"successes": 5, "trials": 10, "confidence": 0.95},
+    "simulation.empirical_bernstein": {"samples": [0.1, 0.5, 0.2], "confidence": 0.95},
+    "simulation.simulate_dsbs": {
+        "key": KEY,
+        "n": 8,
+        "rate": 0.5,
+        "log2_size": 4.0,
+        "crossover": 0.1,
+        "trials": 4,
+        "batch_size": 4,
+    },
+    "simulation.whole_items": {"source": MIXTURE, "modalities": [0]},
+    "finite_sample.channel_information": {"channel": CHANNEL, "prior": [0.5, 0.5]},
+    "finite_sample.donsker_varadhan": {
+        "joint_scores": [0.1, 0.5],
+        "product_scores": [0.3, 0.2],
+        "bounds": (-1.0, 1.0),
+    },
+    "finite_sample.empirical_bernstein_bound": {
+        "d": HAMMING,
+        "slope": 1.0,
+        "samples": 100,
+        "violation": 0.05,
+    },
+    "finite_sample.infonce": {"scores": [[[0.5, 0.1], [0.2, 0.9]]] * 2, "bounds": (-1.0, 1.0)},
+    "finite_sample.letter_counts": {"samples": np.array([0, 1, 1]), "letters": 3},
+    "finite_sample.pac_bayes_bound": {
+        "d": HAMMING,
+        "slope": 1.0,
+        "samples": 100,
+        "violation": 0.05,
+    },
+    "finite_sample.plug_in_information": {"counts": np.array([[30, 10], [5, 20]])},
+    "finite_sample.plug_in_rate": {
+        "counts": np.array([30, 20, 10]),
+        "d": HAMMING,
+        "distortion": 0.2,
+    },
+    "finite_sample.uniform_bound": {"d": HAMMING, "slope": 1.0, "samples": 100, "violation": 0.05},
+}
+
+# Not fuzzed, and why.
+SLOW = "an expensive call; its bad inputs stand in a table beside its tests"
+EXEMPT: Final = {
+    "retrieval.information_density_scores": SLOW,
+    "retrieval.fit_temperatures": SLOW,
+    "retrieval.search_temperatures": SLOW,
+    "limits.continuous_rate_distortion": SLOW,
+    "limits.information_bottleneck": SLOW,
+    "limits.minimax_rate": SLOW,
+    "limits.retrieval_bounds": SLOW,
+    "limits.self_consistent": SLOW,
+    "limits.successive_refinement": SLOW,
+    "limits.worst_mismatched_rate": SLOW,
+    "limits.wyner_ziv_at": SLOW,
+    "limits.finite_blocklength.discrete": SLOW,
+    "codes.discrete_ensemble": SLOW,
+    "codes.entropy_constrained_quantizer": SLOW,
+    "codes.entropy_weighted_quantizer": SLOW,
+    "simulation.density_decoder": SLOW,
+    "simulation.importance_loss": SLOW,
+    "simulation.importance_tail": SLOW,
+    "simulation.run_trials": SLOW,
+    "simulation.simulate_database": SLOW,
+    "simulation.simulate_ensemble": SLOW,
+    "simulation.simulate_item_code": SLOW,
+    "simulation.simulate_shared_codebook": SLOW,
+    "finite_sample.continuous_sandwich": SLOW,
+    "finite_sample.decoder_information": SLOW,
+    "finite_sample.excess_law": SLOW,
+    "finite_sample.fit_exponent": SLOW,
+    "finite_sample.fit_exponent_of_trials": SLOW,
+    "finite_sample.learned_retrieval": SLOW,
+    "finite_sample.leave_one_out_information": SLOW,
+    "finite_sample.plug_in_excess": SLOW,
+    **dict.fromkeys(("learning.embedded_code", "learning.operating_point", "learning.train"), SLOW),
+    "codes.squared_error": "a formula that codes are given as their measure, traced and unchecked",
+}
+
+NUMBERS: Final = (np.nan, np.inf, -np.inf, -1.0, 0.0, 1e300, -1e300, 1e-300, 1.5, 2**70, 1j)
+WRONG: Final = ("x", None, [], [[[]]], {}, object())
+
+
+def function_of(name: str) -> Any:
+    room, _, function = name.rpartition(".")
+    return getattr(importlib.import_module(f"rdsim.{room}"), function)
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, value: Any) -> Any:
+    """The value made wrong, or extreme, or of another kind."""
+    if isinstance(value, str):
+        return draw(st.sampled_from(("", "x", 3, None, ("miss", 0), ("miss", -1), ("miss", 1.5))))
+    array = np.asarray(value) if isinstance(value, list | tuple | np.ndarray) else None
+    kind = draw(st.sampled_from(("number", "wrong", "entry", "shape")))
+    if kind == "wrong" or (array is None and not isinstance(value, float | int)):
+        return draw(st.sampled_from(WRONG))
+    number = draw(st.sampled_from(NUMBERS) | st.floats(-2, 2))
+    if array is None or kind == "number" or array.size == 0:
+        return number
+    if kind == "entry":
+        changed = array.astype(complex if isinstance(number, complex) else float)
+        changed.ravel()[draw(st.integers(0, array.size - 1))] = number
+        return changed
+    return draw(
+        st.sampled_from((array[None], array[:0], array.ravel()[0], 0 * array, array[..., :-1]))
+    )
+
+
+def assert_valid(result: Any) -> None:
+    """No NaN anywhere, and bounds in order."""
+    for part in jax.tree.leaves(result, is_leaf=lambda leaf: isinstance(leaf, Certified)):
+        if isinstance(part, Certified):
+            assert np.all(np.asarray(part.lower) <= np.asarray(part.upper))
+            assert np.all(np.asarray(part.lower) <= np.asarray(part.value))
+            assert np.all(np.asarray(part.value) <= np.asarray(part.upper))
+            part = part.value
+        if isinstance(part, float | np.ndarray | jax.Array) and np.asarray(part).dtype.kind == "f":
+            assert not np.any(np.isnan(np.asarray(part))), part
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_the_call_that_is_spoiled_works(name: str) -> None:
+    assert_valid(function_of(name)(**CASES[name]))
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+@settings(max_examples=25)
+@given(data=st.data())
+def test_junk_is_refused_by_name_or_the_result_is_valid(name: str, data: st.DataObject) -> None:
+    call = CASES[name]
+    argument = data.draw(st.sampled_from(sorted(call)))
+    junk = data.draw(spoiled(call[argument]))
+    message, result = "", None
+    try:
+        result = function_of(name)(**call | {argument: junk})
+    except (ValueError, TypeError, RuntimeError) as error:
+        message = f"{type(error).__name__}: {error}"
+    if message:
+        parameters = inspect.signature(function_of(name)).parameters
+        assert any(re.search(rf"\b{other}\b", message) for other in parameters), message
+    assert_valid(result)
+
+
+def public_functions(room: str) -> set[str]:
+    """Names of the functions that a room offers: its list, or what its file defines."""
+    module = importlib.import_module(f"rdsim.{room}")
+    names = getattr(module, "__all__", None) or [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__
+    ]
+    return {
+        f"{room}.{name}"
+        for name in names
+        if callable(getattr(module, name)) and not inspect.isclass(getattr(module, name))
+    }
+
+
+def test_every_public_function_is_fuzzed_or_exempt() -> None:
+    public = set().union(*map(public_functions, ROOMS))
+    assert sorted(public - set(CASES) - set(EXEMPT)) == []
+    assert sorted((set(CASES) | set(EXEMPT)) - public) == []
