@@ -1,0 +1,235 @@
+"""The command rdsim limit: one limit, from numbers on the command line or a table in a file."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from experiments._study import StudyError
+
+Loss = Annotated[
+    Literal["error", "reciprocal_rank", "dcg"] | str,
+    tyro.conf.arg(metavar="LOSS", help="error, reciprocal_rank, dcg, or miss_K (rank above K)"),
+]
+Size = Annotated[float, tyro.conf.arg(help="log2 of the number of items M, up to 1000")]
+Bits = Annotated[tuple[float, ...], tyro.conf.arg(help="stored for an item")]
+Rates = Annotated[tuple[float, ...], tyro.conf.arg(help="bits stored for a letter")]
+Plot = Annotated[
+    Path | None,
+    tyro.conf.arg(metavar="FILE", help="draw the curve through these points, .png/.pdf"),
+]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The joint law of query X and item Y: exactly one of these."""
+
+    joint: Annotated[
+        Path | None, tyro.conf.arg(metavar="FILE", help="table P(x,y), rows x, .npy or .csv")
+    ] = None
+    dsbs: Annotated[
+        float | None, tyro.conf.arg(metavar="P", help="doubly symmetric binary, crossover P")
+    ] = None
+    gaussian: Annotated[
+        float | None, tyro.conf.arg(metavar="RHO", help="scalar Gaussian, correlation RHO")
+    ] = None
+
+    def given(self) -> tuple[str, Any]:
+        """Return the one that is given, its table read.
+
+        Raises:
+            StudyError: if none or several are.
+
+        """
+        named = {"joint": self.joint, "dsbs": self.dsbs, "gaussian": self.gaussian}
+        chosen = [(name, value) for name, value in named.items() if value is not None]
+        if len(chosen) != 1:
+            found = ", ".join(f"--{name}" for name, _ in chosen) or "none"
+            raise StudyError(
+                f"name one source: --joint FILE, --dsbs P or --gaussian RHO; got {found}"
+            )
+        name, value = chosen[0]
+        return (name, table(value)) if isinstance(value, Path) else (name, value)
+
+
+Where = tyro.conf.OmitArgPrefixes[Source]
+
+
+def table(path: Path) -> np.ndarray:
+    """Read a table of numbers from .npy (no pickle) or .csv.
+
+    Raises:
+        StudyError: if it cannot be read as one.
+
+    """
+    try:
+        if path.suffix == ".npy":
+            return np.asarray(np.load(path, allow_pickle=False), float)
+        return np.loadtxt(path, delimiter=",", ndmin=2)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read as a table of numbers: {error}") from error
+
+
+def _refusing(command: Callable[..., int]) -> Callable[..., int]:
+    """Say in one line what the library refuses: its errors name the argument and the value."""
+
+    @functools.wraps(command)
+    def checked(*args: Any, **options: Any) -> int:
+        try:
+            return command(*args, **options)
+        except ValueError as error:
+            raise StudyError(str(error)) from error
+
+    return checked
+
+
+def rank(size: Size, bits: Bits, loss: Loss = "reciprocal_rank", plot: Plot = None) -> int:
+    """Least rank loss of any system that keeps some bits an item (C2, C4), whatever the data.
+
+    Example: rdsim limit rank --size 20 --bits 1 4 8 16
+    """
+    from rdsim import limits
+
+    found = limits.rank_loss(np.array(bits), size, _loss(loss))
+    columns = {"least loss": found.value, "lower bound": found.lower, "upper bound": found.upper}
+    _show("bits an item", bits, columns)
+
+    def curve(x: np.ndarray) -> dict[str, Any]:
+        return {f"no system below, M = 2^{size:g}": limits.rank_loss(x, size, _loss(loss)).value}
+
+    return _draw(plot, bits, curve, "bits an item", f"{loss} loss".replace("_", " "))
+
+
+def rate_distortion(
+    pmf: Annotated[tuple[float, ...], tyro.conf.arg(help="of the letters, summing to one")],
+    distortion: Annotated[tuple[float, ...], tyro.conf.arg(help="allowed, on average")],
+    measure: Annotated[
+        Path | None, tyro.conf.arg(help="table d(y,u), .npy or .csv; Hamming distance without one")
+    ] = None,
+    plot: Plot = None,
+) -> int:
+    """Bits a letter that a distortion needs, R(D), certified (C5).
+
+    Example: rdsim limit rate-distortion --pmf .5 .25 .15 .1 --distortion .1 .2
+    """
+    from rdsim import limits
+
+    d = 1 - np.eye(len(pmf)) if measure is None else table(measure)
+    _show("D", distortion, _bounds(limits.rate_at(pmf, d, np.array(distortion)), "R(D) bits"))
+
+    def curve(x: np.ndarray) -> dict[str, Any]:
+        return {"R(D)": limits.rate_at(pmf, d, x).value}
+
+    return _draw(plot, distortion, curve, "distortion D", "rate R (bits a letter)")
+
+
+def bottleneck(source: Where, rate: Rates, plot: Plot = None) -> int:
+    """What some bits a letter can tell about the query, IB(R): items identified reliably (C9, C10).
+
+    Example: rdsim limit bottleneck --dsbs .1 --rate .25 .5 .75
+    """
+    from rdsim import limits
+
+    kind, law = source.given()
+
+    def of(R: np.ndarray) -> Any:
+        if kind == "joint":
+            return limits.bottleneck_at(law, R)
+        known = limits.bottleneck_dsbs if kind == "dsbs" else limits.bottleneck_gaussian
+        return known(R, law)
+
+    found = of(np.array(rate))
+    columns = _bounds(found, "IB(R) bits") if kind == "joint" else {"IB(R) bits": found}
+    _show("R", rate, columns)
+
+    def curve(x: np.ndarray) -> dict[str, Any]:
+        return {"IB(R)": np.asarray(of(x))}
+
+    return _draw(plot, rate, curve, "rate R (bits a letter)", "IB(R) (bits a letter)")
+
+
+def retrieval(
+    source: Where,
+    size: Size,
+    target: Annotated[tuple[float, ...], tyro.conf.arg(help="rank losses to be met")],
+    letters: Annotated[int, tyro.conf.arg(help="letters in an item, n")] = 1,
+    loss: Loss = "reciprocal_rank",
+    plot: Plot = None,
+) -> int:
+    """Bits an item that a rank loss needs: no system needs fewer than outer, some needs inner (C12).
+
+    Example: rdsim limit retrieval --dsbs .1 --size 10 --letters 32 --target .1 .3 .5
+    """
+    from rdsim import limits, sources
+
+    kind, law = source.given()
+    make: Any = {"joint": sources.discrete, "dsbs": sources.dsbs, "gaussian": sources.gaussian}[kind]
+
+    def bounds(D: Sequence[float] | np.ndarray) -> Any:
+        return limits.retrieval_bounds(make(law), size, letters, _loss(loss), distortion=D)
+
+    found = bounds(np.array(target))
+    _show("loss", target, {"outer bits an item": found.outer, "inner bits an item": found.inner})
+
+    def curve(x: np.ndarray) -> dict[str, Any]:
+        both = bounds(x)
+        finite = [np.where(np.isfinite(b), b, np.nan) for b in (both.outer, both.inner)]
+        return {"outer bound": finite[0], "inner bound": finite[1]}
+
+    name = f"{loss} loss".replace("_", " ")
+    return _draw(plot, target, curve, name, "bits an item")
+
+
+COMMANDS = {
+    name: _refusing(command)
+    for name, command in (
+        ("rank", rank),
+        ("rate-distortion", rate_distortion),
+        ("bottleneck", bottleneck),
+        ("retrieval", retrieval),
+    )
+}
+
+
+def _loss(name: str) -> Any:
+    kind, _, cutoff = name.partition("_")
+    return ("miss", int(cutoff)) if kind == "miss" and cutoff.isdigit() else name
+
+
+def _bounds(found: Any, name: str) -> dict[str, Any]:
+    return {name: found.value, "lower bound": found.lower, "upper bound": found.upper}
+
+
+def _show(name: str, points: Sequence[float], columns: dict[str, Any]) -> None:
+    found = Table(name, *columns, show_edge=False, pad_edge=False)
+    for row in zip(points, *(np.atleast_1d(value) for value in columns.values()), strict=True):
+        found.add_row(f"{row[0]:g}", *(f"{float(value):.9f}" for value in row[1:]))
+    Console(soft_wrap=True).print(found)
+
+
+def _draw(path: Path | None, points: Sequence[float], curve: Any, x: str, y: str) -> int:
+    """Draw the curve between the least and the greatest point."""
+    if path is None:
+        return 0
+    if path.suffix not in (".png", ".pdf"):
+        raise StudyError(f"--plot must name a .png or .pdf file, got {path}")
+    if len(set(points)) < 2:
+        raise StudyError("--plot needs two different points, between which it draws")
+    from figures import _style
+
+    at = np.linspace(min(points), max(points), 97)
+    with _style.applied():
+        figure, axes = _style.panels()
+        for name, values in curve(at).items():
+            axes[0, 0].plot(at, values, label=name)
+        axes[0, 0].set(xlabel=x, ylabel=y)
+        axes[0, 0].legend()
+        figure.savefig(path, dpi=200)
+    Console().print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+    return 0

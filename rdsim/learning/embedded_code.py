@@ -1,0 +1,115 @@
+"""Items stored as the code of their learned embedding."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key
+
+from rdsim.codes.item_code import item_points
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("parameters", "code", "codewords"),
+    meta_fields=("embed",),
+)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbeddedCode:
+    """A code for items in R^d that quantizes an embedding of them; an `ItemCode`.
+
+    Attributes:
+        embed: pure, hashable function (parameters, items (N, d)) -> embeddings (N, e).
+        parameters: PyTree of arrays it is given.
+        code: `ItemCode` of the embeddings, K codewords in R^e.
+        codewords: points of R^d that stand for the items of each codeword, shape (K, d).
+
+    """
+
+    __no_type_check__ = True
+
+    embed: Callable[[Any, Float[Array, "n d"]], Float[Array, "n e"]]
+    parameters: Any
+    code: Any
+    codewords: Float[Array, "k d"]
+
+    def channel(self, items: Any) -> Float[Array, "n k"]:
+        """P(u|y) for items of shape (N, d), shape (N, K), rows summing to one."""
+        return self.code.channel(self.embedding(items))
+
+    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+        """Draw the index of a codeword for each item, shape (N,)."""
+        return self.code.encode(key, self.embedding(items))
+
+    def embedding(self, items: Any) -> Float[Array, "n e"]:
+        """Embed items of shape (N, d), shape (N, e), float64."""
+        points = item_points(items, self.codewords.shape[1])
+        return jnp.asarray(self.embed(self.parameters, points), float)
+
+
+def embedded_code(
+    embed: Callable[[Any, Float[Array, "n d"]], Float[Array, "n e"]],
+    parameters: Any,
+    code: Any,
+    items: Any,
+) -> EmbeddedCode:
+    r"""Put a code of embeddings behind the network that makes them.
+
+    The codewords in the items' space are the means $E[Y|u]$ of the given items; a codeword that
+    none of them has stands for their common mean.
+
+    Args:
+        embed: pure, hashable function (parameters, items (N, d)) -> embeddings (N, e).
+        parameters: PyTree of arrays it is given.
+        code: `ItemCode` fitted to embeddings.
+        items: items whose means are taken, shape (N, d).
+
+    Returns:
+        The code of the items.
+
+    Raises:
+        ValueError: if the items are not finite numbers of shape (N, d).
+
+    """
+    points = item_points(items, jnp.shape(items)[-1] if jnp.ndim(items) == 2 else 1)
+    share = code.channel(jnp.asarray(embed(parameters, points), float))
+    mass = share.sum(axis=0)[:, None]
+    mean = jnp.where(mass > 0, share.T @ points / jnp.where(mass > 0, mass, 1.0), points.mean(0))
+    return EmbeddedCode(embed=embed, parameters=parameters, code=code, codewords=mean)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModuleMethod:
+    """A method of a module as a pure, hashable function (parameters, points) -> what it returns.
+
+    Attributes:
+        graph: structure of the module, from `nnx.split`.
+        name: of the method.
+
+    """
+
+    graph: Any
+    name: str
+
+    def __call__(self, parameters: Any, points: Array) -> Array:
+        """Call the method of the module with these parameters."""
+        return getattr(nnx.merge(self.graph, parameters), self.name)(points)
+
+
+def module_method(model: Any, name: str) -> tuple[ModuleMethod, Any]:
+    """Take a method of a module apart into a function and the parameters it is given.
+
+    Args:
+        model: module of flax.nnx.
+        name: of a method that takes one array.
+
+    Returns:
+        The function, the same for all modules of one structure, and the parameters.
+
+    """
+    graph, parameters = nnx.split(model)
+    return ModuleMethod(graph, name), parameters

@@ -1,0 +1,91 @@
+r"""Where a system stands in the rate-loss plane: bits an item and rank loss at every database size."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rdsim import validation
+from rdsim.codes.entropy_coding import code_rates
+from rdsim.retrieval.loss import Loss
+from rdsim.simulation.intervals import Estimate
+from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.sources.mixture import GaussianMixtureSource
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OperatingPoint:
+    """Bits an item and rank losses of one system, a code with its decoder.
+
+    Attributes:
+        information: I(U;Y) in bits, what the description costs with shared randomness.
+        index_entropy: H(U) in bits, what sending the index costs.
+        output_marginal: law of the codeword of a random item, shape (K,).
+        losses: estimates by the name of the loss, each of the shape of log2_size.
+        log2_size: log2 M.
+
+    """
+
+    __no_type_check__ = True
+
+    information: Float[Array, ""]
+    index_entropy: Float[Array, ""]
+    output_marginal: Float[Array, " k"]
+    losses: dict[str, Estimate]
+    log2_size: Float[Array, "..."]
+
+
+def operating_point(
+    key: Any,
+    source: GaussianMixtureSource,
+    code: Any,
+    decoder: Decoder,
+    log2_size: Any,
+    losses: Sequence[Loss] = ("reciprocal_rank",),
+    *,
+    trials: Any = 8192,
+    cells: Any = 128,
+    modalities: Any = None,
+    **options: Any,
+) -> OperatingPoint:
+    """Measure a system: its bits on a grid of the item's law, its losses by the rank law (C1).
+
+    Args:
+        key: PRNG key; trials of one key draw the same items and queries for every system.
+        source: law of items on a line or in the plane, and of their queries.
+        code: `ItemCode`, learned or not.
+        decoder: how queries score codewords.
+        log2_size: log2 M >= 1, a scalar or shape (sizes,).
+        losses: each "error", "reciprocal_rank", ("miss", K) or "dcg".
+        trials: items drawn.
+        cells: along each axis of the grid on which bits and competitors are computed.
+        modalities: which queries are seen; None for all.
+        **options: of `run_trials`.
+
+    Returns:
+        The point, every loss with its confidence interval.
+
+    Raises:
+        ValueError: if an argument is out of range, as `simulate_item_code`.
+
+    """
+    validation.require_float64("operating_point")
+    law = source.discretise_item(cells)
+    rates = code_rates(code, law.points, masses=law.masses)
+    found = simulate_item_code(
+        *(key, source, code, {"system": decoder}, rates.output_marginal, log2_size, losses),
+        trials=trials,
+        modalities=modalities,
+        **options,
+    )
+    return OperatingPoint(
+        information=rates.mutual_information,
+        index_entropy=rates.index_entropy,
+        output_marginal=rates.output_marginal,
+        losses=found.estimates["system"],
+        log2_size=jnp.asarray(log2_size, float),
+    )

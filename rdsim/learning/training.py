@@ -1,0 +1,421 @@
+r"""One training loop for every learned system: many runs (seeds, slopes) side by side.
+
+Run r splits fold_in(key, r) into a key for its start, one for its steps, whose step t draws from
+fold_in(that, t), and one for its judgements: a run is the same wherever it was continued, and depends
+on the runs beside it in nothing but the rounding of batched products. A run is judged on
+held-out data every few steps; the state of its best judgement is what is returned.
+"""
+
+import dataclasses
+import math
+import operator
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key
+
+from rdsim import validation
+from rdsim.learning import checkpoints
+from rdsim.simulation import progress as bars
+
+
+class Learner(Protocol):
+    """A system that can be trained; a frozen dataclass, hashable, since it is compiled in."""
+
+    def build(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make the module with its first parameters, float32."""
+
+    def loss(
+        self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
+    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+        """Loss of a batch, and numbers to record with it.
+
+        Args:
+            model: the module.
+            batch: what the data source drew.
+            key: PRNG key of this step.
+            setting: what the run was given (its slope, say), a PyTree of scalars.
+            progress: share of the steps done, 0 to 1, for annealing.
+
+        """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How a run is trained.
+
+    Attributes:
+        steps: of the optimiser, at most.
+        peak_rate: largest step size of Adam, reached after the warm-up, followed by a cosine.
+        warmup: share of the steps with a rising step size.
+        clip: largest global norm of a gradient.
+        weight_decay: of AdamW.
+        check_every: steps between judgements on held-out data.
+        patience: judgements without a better one after which a run stops; None for never.
+
+    """
+
+    steps: int = 1000
+    peak_rate: float = 1e-2
+    warmup: float = 0.05
+    clip: float = 1.0
+    weight_decay: float = 0.0
+    check_every: int = 100
+    patience: int | None = None
+
+    def optimiser(self) -> optax.GradientTransformation:
+        """Adam with clipped gradients, a warm-up and a cosine."""
+        whole = max(2, self.steps)
+        rate = optax.warmup_cosine_decay_schedule(
+            init_value=0.0,
+            peak_value=self.peak_rate,
+            # The cosine needs one step at least.
+            warmup_steps=min(max(1, round(self.warmup * self.steps)), whole - 1),
+            decay_steps=whole,
+            end_value=0.01 * self.peak_rate,
+        )
+        return optax.chain(
+            optax.clip_by_global_norm(self.clip),
+            optax.adamw(rate, weight_decay=self.weight_decay),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What training made of every run.
+
+    Attributes:
+        graph: structure of the module.
+        state: parameters of the best judgement, a PyTree with a leading axis of runs.
+        steps: steps done at each judgement, shape (checks,); the first is before training.
+        held_out: loss on held-out data, shape (runs, checks); NaN after a run has stopped.
+        recorded: the learner's other numbers there, each of shape (runs, checks).
+        observed: what `observe` returned there, each of shape (runs, checks, ...).
+        best_step: steps done at the best judgement, shape (runs,).
+        ended: why each run ended, a sentence a run.
+
+    """
+
+    graph: Any
+    state: Any
+    steps: Int[np.ndarray, " checks"]
+    held_out: Float[np.ndarray, "runs checks"]
+    recorded: dict[str, np.ndarray]
+    observed: dict[str, np.ndarray]
+    best_step: Int[np.ndarray, " runs"]
+    ended: tuple[str, ...]
+
+    def model(self, run: int) -> Any:
+        """Return the module of one run."""
+        return nnx.merge(self.graph, jax.tree.map(operator.itemgetter(run), self.state))
+
+
+class TrainingDivergedError(ArithmeticError):
+    """A loss or a gradient was not finite.
+
+    Attributes:
+        run: which run.
+        step: the step that failed, counted from 0; of a judgement, how many steps it came after.
+        trained: what was learned up to the last judgement, all runs.
+        last_good: module of the run before the step that failed; if a judgement failed, that of
+            its best judgement, or of its start.
+
+    """
+
+    def __init__(
+        self, run: int, step: int, trained: Trained, last_good: Any, *, judged: bool = False
+    ) -> None:
+        what = "held-out loss" if judged else "loss or a gradient"
+        super().__init__(
+            f"run {run} has a {what} that is not finite at step {step}; the last good state is "
+            "kept in .last_good, all runs up to the last judgement in .trained"
+        )
+        self.run, self.step, self.trained, self.last_good = run, step, trained, last_good
+
+
+def train(
+    key: Key[Array, ""],
+    learner: Any,
+    draw: Callable[[Key[Array, ""], Any], Any],
+    data: Any,
+    held_out: Any,
+    settings: Any,
+    *,
+    schedule: Schedule | None = None,
+    observe: Callable[[Any, Any], Mapping[str, Array]] | None = None,
+    checkpoint: Any = None,
+    progress: bool = False,
+) -> Trained:
+    r"""Train a learner in many runs side by side, each with its own seed and setting.
+
+    Args:
+        key: PRNG key; run r and its steps depend on it, on r and on the setting of r alone.
+        learner: a `Learner`.
+        draw: pure, hashable function (key, data) -> the batch of a step.
+        data: PyTree of arrays given to it: a law to sample from, or a sample.
+        held_out: one batch that no step sees, on which runs are judged.
+        settings: PyTree of arrays whose leading axis counts the runs, for example slopes (runs,);
+            seeds are told apart by repeated settings.
+        schedule: how to train.
+        observe: pure, hashable function (model, setting) -> named arrays, recorded at each
+            judgement: the exact bits and losses along the training, for example.
+        checkpoint: folder in which training is saved at each judgement and from which it goes on,
+            to the same digits on one device; None for nowhere.
+        progress: whether to show a bar.
+
+    Returns:
+        Parameters and records of every run.
+
+    Raises:
+        ValueError: if settings have no common leading axis, or the schedule is out of range.
+        TypeError: if the key is not a typed key, or a parameter is not float32.
+        CheckpointMismatchError: if the folder holds another training.
+        TrainingDivergedError: if a loss, a gradient or a judgement is not finite; it carries the
+            last good state.
+
+    """
+    validation.prng_key("key", key)
+    plan = _checked(Schedule() if schedule is None else schedule)
+    runs = _runs(settings)
+    settings = jax.tree.map(jnp.asarray, settings)
+    graph = _graph(learner)
+    start, steps, held = jax.vmap(
+        lambda run: jax.random.split(jax.random.fold_in(key, run), 3), out_axes=1
+    )(jnp.arange(runs))
+    carry = _begin(_first_state(start, learner), plan)
+    judge = partial(_judge, learner=learner, graph=graph, observe=observe)
+    records: list[dict[str, np.ndarray]] = []
+    saved = None
+    if checkpoint is not None:
+        saved = checkpoints.Folder(
+            Path(checkpoint),
+            checkpoints.fingerprint(
+                key, learner, plan, (draw, observe), (settings, data, held_out)
+            ),
+        )
+        carry, records = saved.restore(carry)
+    with bars.shown(
+        progress, type(learner).__name__, int(carry["step"]), plan.steps, unit="steps"
+    ) as tell:
+        if not records:
+            carry, record = judge(carry, held, held_out, settings, plan.patience)
+            records.append(_on_host(record))
+            _require_finite(graph, carry, records, plan, np.ones(runs, bool))
+        while int(carry["step"]) < plan.steps and not bool(jnp.all(carry["stopped"])):
+            count = min(plan.check_every, plan.steps - int(carry["step"]))
+            moved, bad = _advance(
+                carry, steps, data, settings, *(learner, graph, plan, draw, count)
+            )
+            if (failed := np.asarray(bad)).min() < plan.steps:
+                run = int(failed.argmin())
+                kept = jax.tree.map(operator.itemgetter(run), moved["state"])
+                trained = _gathered(graph, carry, records, plan)
+                raise TrainingDivergedError(run, int(failed[run]), trained, nnx.merge(graph, kept))
+            active = ~np.asarray(moved["stopped"])
+            carry, record = judge(moved, held, held_out, settings, plan.patience)
+            records.append(_on_host(record))
+            _require_finite(graph, carry, records, plan, active)
+            if saved is not None:
+                saved.save(carry, records)
+            tell(int(carry["step"]), plan.steps)
+    return _gathered(graph, carry, records, plan)
+
+
+def _require_finite(
+    graph: Any, carry: dict[str, Any], records: list[dict[str, Any]], plan: Schedule, active: Any
+) -> None:
+    """Raise if a run that still trained was judged by something that is no number."""
+    bad = active & ~np.isfinite(records[-1]["held_out"])
+    if bad.any():
+        run = int(bad.argmax())
+        trained = _gathered(graph, carry, records, plan)
+        step = int(carry["step"])
+        raise TrainingDivergedError(run, step, trained, trained.model(run), judged=True)
+
+
+def _checked(plan: Schedule) -> Schedule:
+    for name, low in (("steps", 1), ("check_every", 1)):
+        validation.integer(name, getattr(plan, name), low=low)
+    for name in ("peak_rate", "clip"):
+        value = getattr(plan, name)
+        validation.interval(name, value, low=0.0, open_low=True, open_high=True, ndim=0)
+    validation.interval("warmup", plan.warmup, low=0.0, high=1.0, ndim=0)
+    validation.interval("weight_decay", plan.weight_decay, low=0.0, open_high=True, ndim=0)
+    if plan.patience is not None:
+        validation.integer("patience", plan.patience, low=1)
+    return plan
+
+
+def _runs(settings: Any) -> int:
+    leading = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(settings)}
+    if len(leading) != 1 or () in leading or (0,) in leading:
+        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(settings)]
+        raise ValueError(
+            "settings must be arrays with one common leading axis, that of the runs, got shapes "
+            f"{shapes}"
+        )
+    return int(leading.pop()[0])
+
+
+def _graph(learner: Any) -> Any:
+    graph, state = nnx.split(nnx.eval_shape(lambda: learner.build(nnx.Rngs(0))))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if leaf.dtype != jnp.float32:
+            raise TypeError(
+                f"learner must build float32 parameters only, got {leaf.dtype} at "
+                f"{jax.tree_util.keystr(path)}"
+            )
+    return graph
+
+
+@partial(jax.jit, static_argnames="learner")
+def _first_state(keys: Key[Array, " r"], learner: Any) -> Any:
+    return jax.vmap(lambda key: nnx.split(learner.build(nnx.Rngs(key)))[1])(keys)
+
+
+@partial(jax.jit, static_argnames="plan")
+def _begin(state: Any, plan: Schedule) -> dict[str, Any]:
+    runs = jax.tree.leaves(state)[0].shape[0]
+    return {
+        "state": state,
+        "optimiser": jax.vmap(plan.optimiser().init)(state),
+        "best_state": state,
+        "step": jnp.zeros((), jnp.int32),
+        "best": jnp.full((runs,), jnp.inf, jnp.float32),
+        "best_step": jnp.zeros((runs,), jnp.int32),
+        "waited": jnp.zeros((runs,), jnp.int32),
+        "stopped": jnp.zeros((runs,), bool),
+    }
+
+
+@partial(jax.jit, static_argnames=("learner", "graph", "plan", "draw", "count"))
+def _advance(
+    carry: dict[str, Any],
+    keys: Key[Array, " r"],
+    data: Any,
+    settings: Any,
+    learner: Any,
+    graph: Any,
+    plan: Schedule,
+    draw: Callable[..., Any],
+    count: int,
+) -> tuple[dict[str, Any], Int[Array, " r"]]:
+    """Take some steps in every run; the second result is the first step that failed, or `steps`."""
+    optimiser = plan.optimiser()
+
+    def one_run(
+        state: Any, moments: Any, key: Key[Array, ""], setting: Any, halted: Array
+    ) -> tuple[Any, Any, Array]:
+        def step(held: tuple[Any, Any, Array], t: Array) -> tuple[tuple[Any, Any, Array], None]:
+            state, moments, failed = held
+            batch_key, loss_key = jax.random.split(jax.random.fold_in(key, t))
+            share = jnp.float32(t / plan.steps)
+
+            def loss(values: Any) -> Array:
+                batch = draw(batch_key, data)
+                return learner.loss(nnx.merge(graph, values), batch, loss_key, setting, share)[0]
+
+            value, slope = jax.value_and_grad(loss)(state)
+            update, later = optimiser.update(slope, moments, state)
+            fine = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(slope))
+            failed = jnp.where(fine, failed, jnp.minimum(failed, t))
+            move = (failed == plan.steps) & ~halted
+            following = optax.apply_updates(state, update)
+
+            def kept(new: Array, old: Array) -> Array:
+                return jnp.where(move, new, old)
+
+            state = jax.tree.map(kept, following, state)
+            moments = jax.tree.map(kept, later, moments)
+            return (state, moments, failed), None
+
+        start = (state, moments, jnp.int32(plan.steps))
+        times = carry["step"] + jnp.arange(count, dtype=jnp.int32)
+        (state, moments, failed), _ = jax.lax.scan(step, start, times)
+        return state, moments, jnp.where(halted, plan.steps, failed)
+
+    state, moments, failed = jax.vmap(one_run)(
+        *(carry["state"], carry["optimiser"], keys, settings, carry["stopped"])
+    )
+    moved = carry | {"state": state, "optimiser": moments, "step": carry["step"] + count}
+    return moved, failed
+
+
+@partial(jax.jit, static_argnames=("patience", "learner", "graph", "observe"))
+def _judge(
+    carry: dict[str, Any],
+    keys: Key[Array, " r"],
+    held_out: Any,
+    settings: Any,
+    patience: int | None,
+    learner: Any,
+    graph: Any,
+    observe: Callable[..., Any] | None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Judge every run that still trains, keep its best state, and stop it when it waited too long."""
+
+    def one(state: Any, key: Key[Array, ""], setting: Any) -> tuple[Array, Any, Any]:
+        model = nnx.merge(graph, state)
+        # One key for all judgements of a run, so that they differ by the parameters alone.
+        value, numbers = learner.loss(model, held_out, key, setting, jnp.float32(1.0))
+        return value, dict(numbers), {} if observe is None else dict(observe(model, setting))
+
+    value, numbers, seen = jax.vmap(one)(carry["state"], keys, settings)
+    active = ~carry["stopped"]
+    better = active & (value < carry["best"])
+    waited = jnp.where(better, 0, carry["waited"] + 1)
+
+    def kept(new: Array, old: Array) -> Array:
+        return jnp.where(better.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+    record = {"held_out": value, "recorded": numbers, "observed": seen}
+    record = jax.tree.map(
+        lambda leaf: jnp.where(
+            active.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, jnp.full_like(leaf, jnp.nan)
+        ),
+        record,
+    )
+    judged = carry | {
+        "best_state": jax.tree.map(kept, carry["state"], carry["best_state"]),
+        "best": jnp.where(better, value, carry["best"]).astype(jnp.float32),
+        "best_step": jnp.where(better, carry["step"], carry["best_step"]),
+        "waited": waited.astype(jnp.int32),
+        "stopped": carry["stopped"] | (waited >= (patience or math.inf)),
+    }
+    return judged, record | {"step": carry["step"]}
+
+
+def _on_host(record: dict[str, Any]) -> dict[str, Any]:
+    return jax.tree.map(np.asarray, record)
+
+
+def _gathered(
+    graph: Any, carry: dict[str, Any], records: list[dict[str, Any]], plan: Schedule
+) -> Trained:
+    series = jax.tree.map(lambda *parts: np.stack(parts, axis=min(1, parts[0].ndim)), *records)
+    stopped = np.asarray(carry["stopped"])
+    best = np.asarray(carry["best_step"])
+    done = int(carry["step"])
+    end = f"all {done} steps done" if done == plan.steps else f"broken off after {done} steps"
+    return Trained(
+        graph=graph,
+        state=carry["best_state"],
+        steps=series["step"],
+        held_out=series["held_out"],
+        recorded=series["recorded"],
+        observed=series["observed"],
+        best_step=best,
+        ended=tuple(
+            f"stopped: {plan.patience} judgements without a better one than at step {step}"
+            if halted
+            else f"{end}; best at step {step}"
+            for halted, step in zip(stopped.tolist(), best.tolist(), strict=True)
+        ),
+    )

@@ -1,0 +1,80 @@
+"""The command rdsim limit prints what the library computes and says in one line what it refuses."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments._limit import COMMANDS, Source, table
+from experiments._study import StudyError
+from rdsim import limits
+
+
+def numbers(text: str) -> list[float]:
+    """Every number of nine decimals that was printed, row by row."""
+    return [float(word) for word in text.split() if len(word.partition(".")[2]) == 9]
+
+
+def test_rank_prints_the_certified_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    COMMANDS["rank"](10.0, (1.0, 4.0), "miss_5")
+    found = limits.rank_loss(np.array([1.0, 4.0]), 10.0, ("miss", 5))
+    expected = np.stack([found.value, found.lower, found.upper], axis=1).ravel()
+    np.testing.assert_allclose(numbers(capsys.readouterr().out), expected, atol=6e-10)
+
+
+def test_rate_distortion_reads_a_measure_and_draws(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure, plot = tmp_path / "d.csv", tmp_path / "curve.png"
+    np.savetxt(measure, 2 * (1 - np.eye(3)), delimiter=",")
+    COMMANDS["rate-distortion"]((0.5, 0.3, 0.2), (0.2, 0.4), measure, plot)
+    hamming = limits.rate_at([0.5, 0.3, 0.2], 1 - np.eye(3), np.array([0.1, 0.2]))
+    np.testing.assert_allclose(
+        numbers(capsys.readouterr().out)[::3], np.asarray(hamming), atol=2e-9
+    )
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [(Source(dsbs=0.1), 0.302684135), (Source(gaussian=0.8), 0.278071905)],
+)
+def test_C10_bottleneck_of_named_sources(
+    source: Source, value: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    COMMANDS["bottleneck"](source, (0.5,))
+    expected = value if source.dsbs else float(limits.bottleneck_gaussian(0.5, 0.8))
+    assert numbers(capsys.readouterr().out) == pytest.approx([expected], abs=6e-10)
+
+
+def test_retrieval_of_a_table_prints_both_bounds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "p.npy", [[0.45, 0.05], [0.05, 0.45]])
+    COMMANDS["retrieval"](Source(joint=tmp_path / "p.npy"), 3.0, (0.3,), 4)
+    outer, inner = numbers(capsys.readouterr().out)
+    assert 0 < outer <= inner
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: COMMANDS["rate-distortion"]((0.5, 0.6), (0.1,)), "p must sum to one"),
+        (lambda: COMMANDS["rank"](10.0, (-1.0,)), "rate must"),
+        (lambda: COMMANDS["rank"](10.0, (1.0,), "miss_x"), "loss must"),
+        (lambda: COMMANDS["rank"](10.0, (1.0, 2.0), plot=Path("curve.txt")), "must name a .png"),
+        (lambda: COMMANDS["rank"](10.0, (1.0,), plot=Path("curve.png")), "two different points"),
+        (lambda: COMMANDS["bottleneck"](Source(), (1.0,)), "got none"),
+        (lambda: Source(dsbs=0.1, gaussian=0.2).given(), "got --dsbs, --gaussian"),
+        (lambda: table(Path("nowhere.npy")), "cannot be read"),
+    ],
+)
+def test_refusals_are_one_line(call, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        call()
+
+
+def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", np.array([{}], object), allow_pickle=True)
+    with pytest.raises(StudyError, match="cannot be read"):
+        table(tmp_path / "p.npy")
