@@ -1,0 +1,234 @@
+"""The site builds strictly, asks for nothing from a network, and covers claims and public names."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import xarray
+from mkdocs.exceptions import PluginError
+
+from experiments._claims import STATEMENTS
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("sources", "retrieval", "limits", "codes", "simulation", "finite_sample", "learning")
+CLAIMS = (*STATEMENTS, "C11b")
+SPEC = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "_hooks.py")
+hooks = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(hooks)
+
+
+class Page(HTMLParser):
+    """What a browser fetches to show a page, its anchors and its text."""
+
+    FETCHED: ClassVar = {
+        "script": "src",
+        "img": "src",
+        "link": "href",
+        "iframe": "src",
+        "source": "src",
+    }
+
+    def __init__(self, path):
+        super().__init__()
+        self.fetched, self.anchors, self.text = [], set(), path.read_text(encoding="utf-8")
+        self.feed(self.text)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        if name := found.get(self.FETCHED.get(tag, "")):
+            self.fetched.append(name)
+        if "id" in found:
+            self.anchors.add(found["id"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built once and strictly: any warning is an error. About 15 s of CPU."""
+    target = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(target)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    return {path.relative_to(site).as_posix(): Page(path) for path in sorted(site.rglob("*.html"))}
+
+
+def test_the_site_has_its_pages_and_fetches_nothing_from_a_network(site, pages):
+    tutorials = {f"tutorials/{path.stem}.html" for path in ROOT.glob("docs/tutorials/*.md")}
+    assert len(tutorials) == 4
+    assert {"index.html", "theory.html", "findings.html", "cost.html", *tutorials} <= set(pages)
+    for name, page in pages.items():
+        assert len(page.fetched) > 2, name
+        for address in page.fetched:
+            assert not re.match(r"(https?:)?//", address), (name, address)
+            if name != "404.html":
+                target = (site / name).parent / address.split("?")[0].split("#")[0]
+                assert target.resolve().is_file() or address in (".", ".."), (name, address)
+    for sheet in site.rglob("*.css"):
+        foreign = re.findall(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", sheet.read_text("utf-8"))
+        assert not foreign, sheet
+
+
+def test_every_claim_has_its_section_with_function_and_evidence(pages):
+    theory = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## (C\d+b?): (.*?)(?=^## |\Z)", theory, re.MULTILINE | re.DOTALL))
+    assert list(sections) == sorted(
+        CLAIMS, key=lambda claim: (int(re.sub(r"\D", "", claim)), claim)
+    )
+    for claim, text in sections.items():
+        assert claim.lower() in pages["theory.html"].anchors
+        assert "*Computed by*" in text, claim
+        assert "{{ api: " in text, claim
+        assert re.search(r"\*(Why|Source|Proof|Proof sketch)[.*]", text), claim
+        assert f"{{{{ evidence: {claim} }}}}" in text, claim
+
+
+def test_every_public_name_is_on_the_page_of_its_room(pages):
+    for room in (*ROOMS, "information", "certified"):
+        names = hooks.public_names(f"rdsim.{room}")
+        assert names, room
+        for name in names:
+            anchor = hooks.identifier(f"rdsim.{room}", name)
+            assert anchor in pages[f"api/{room}.html"].anchors, anchor
+    for part in ("closed_forms", "finite_blocklength"):
+        for name in hooks.public_names(f"rdsim.limits.{part}"):
+            anchor = hooks.identifier(f"rdsim.limits.{part}", name)
+            assert anchor in pages["api/limits.html"].anchors, anchor
+
+
+def test_public_names_are_those_that_python_exports():
+    for room in ROOMS:
+        module = importlib.import_module(f"rdsim.{room}")
+        assert sorted(hooks.public_names(f"rdsim.{room}")) == sorted(module.__all__)
+
+
+def test_every_formula_became_mathml(pages):
+    formulas = 0
+    for name, page in pages.items():
+        formulas += page.text.count("<math")
+        assert "arithmatex" not in page.text, name
+        prose = re.sub(r"<(code|pre|math)\b.*?</\1>", "", page.text, flags=re.DOTALL)
+        assert "$$" not in prose, name
+        assert not re.search(r"\$[^$<>\n]*\\[a-z]+[^$<>\n]*\$", prose), name
+        assert "{{" not in prose, name
+    assert formulas > 300
+
+
+def test_every_docstring_formula_converts():
+    files = [*(ROOT / "rdsim").rglob("*.py")]
+    found = 0
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        for docstring in re.findall(r'r"""(.*?)"""', text, re.DOTALL):
+            for display, inline in re.findall(r"\$\$(.+?)\$\$|\$([^$]+?)\$", docstring, re.DOTALL):
+                found += 1
+                hooks.mathml(" ".join((display or inline).split()))
+    assert found > 500
+
+
+@pytest.mark.parametrize(
+    "latex", [r"\frac{1}{", r"\nosuchcommand{x}", r"\begin{cases} a", r"x \undefined y"]
+)
+def test_a_formula_that_does_not_convert_is_an_error(latex):
+    with pytest.raises(PluginError, match="does not convert"):
+        hooks.mathml(latex)
+
+
+def test_formulas_keep_their_meaning():
+    assert "<munder>" in hooks.mathml(r"\sum_y p_y", "block")
+    assert "<msubsup>" in hooks.mathml(r"y'_1")
+    assert "&#x0003E;" in hooks.mathml("a > b")
+    assert "arg" in hooks.mathml(r"\arg\min_q F(q)")
+    assert "two_words" in hooks.mathml(r"\text{two\_words}")
+    assert hooks.mathml(r"\max\Big\{a\Big\}") == hooks.mathml(r"\max\{a\}")
+    with pytest.raises(PluginError, match="not converted"):
+        hooks.formulas('<span class="arithmatex">left over</span>')
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """A folder of results with one study, one check and one number."""
+    row = {
+        "claim": "C1",
+        "statement": "error | of a thing",
+        "measured": 0.12345,
+        "wanted": "≤ 1",
+        "verdict": "holds",
+        "study": "rank_law",
+        "method": "exact",
+        "expected": 1.0,
+    }
+    (tmp_path / "claims.json").write_text(json.dumps({"problems": [], "rows": [row]}), "utf-8")
+    table = xarray.Dataset(
+        {"loss": (("name", "size"), [[0.5, 0.25], [2.0, 1.0]])},
+        coords={"name": ["a, b", "c"], "size": [1.0, 2.5]},
+    )
+    table.to_netcdf(tmp_path / "rank_law.nc", engine="h5netcdf")
+    monkeypatch.setattr(hooks, "RESULTS", tmp_path)
+    hooks._rows.cache_clear()
+    yield tmp_path
+    hooks._rows.cache_clear()
+
+
+def test_numbers_come_from_result_files(results):
+    assert hooks.expand("{{ check: rank_law | C1 | error | measured | .2f }}") == "0.12"
+    assert hooks.expand("{{ check: rank_law | C1 | error | measured | .2f | negated }}") == "-0.12"
+    assert hooks.expand("{{ check: rank_law | C1 | error | wanted }}") == "≤ 1"
+    assert hooks.expand('{{ result: rank_law.loss[name="a, b", size=2.5] | .3f }}') == "0.250"
+    assert hooks.expand('{{ result: rank_law.loss[name="c"] | max | .1f }}') == "2.0"
+    assert "error &#124; of a thing" in hooks.expand("{{ ledger }}")
+
+
+@pytest.mark.parametrize(
+    "placeholder",
+    [
+        "{{ check: rank_law | C1 | no such statement | measured }}",
+        "{{ check: rank_law | C2 | error | measured }}",
+        "{{ check: rank_law | C1 | error | no_such_field }}",
+        "{{ check: no_such_study | C1 | error | measured }}",
+        "{{ result: rank_law.no_such_variable }}",
+        '{{ result: rank_law.loss[name="d", size=1.0] }}',
+        '{{ result: rank_law.loss[name="c", size=1.5] }}',
+        '{{ result: rank_law.loss[name="c"] }}',
+        "{{ evidence: C99 }}",
+        "{{ api: limits.no_such_name }}",
+        "{{ config: quick rank_law.no_such_field }}",
+        "{{ nothing: known }}",
+    ],
+)
+def test_a_number_that_a_result_should_hold_and_does_not_is_an_error(results, placeholder):
+    with pytest.raises(PluginError):
+        hooks.expand(placeholder, "page.md")
+
+
+def test_without_results_a_visible_note_stands_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(hooks, "RESULTS", tmp_path)
+    hooks._rows.cache_clear()
+    for placeholder in (
+        "{{ check: rank_law | C1 | error | measured }}",
+        "{{ result: rank_law.loss }}",
+        "{{ ledger }}",
+    ):
+        assert "make figures" in hooks.expand(placeholder)
+    hooks._rows.cache_clear()
+
+
+def test_no_measured_number_is_typed_into_the_findings():
+    text = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    prose = re.sub(r"\{\{.*?\}\}|\$.*?\$|\]\(.*?\)|`.*?`", "", text, flags=re.DOTALL)
+    # What is left are settings and bounds that are asked for, not what was found.
+    settings = {"0.05", "0.9", "1.1"}
+    assert set(re.findall(r"\d+\.\d+(?!\d*\])", prose)) - settings <= {"2509.11054"}
