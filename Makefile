@@ -1,5 +1,6 @@
 # make figures : every figure, quick preset     make test : the whole test suite
-# make lint    : style, types, import direction  make bench : speed, side by side
+# make lint    : style, types, import direction  make bench : speed beside other packages
+# make docs    : the documentation, into site/
 PYTHON ?= python3
 PRESET ?= quick
 JOBS   ?= 2
@@ -7,10 +8,10 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: figures test lint bench readme clean
+.PHONY: figures test lint bench docs readme clean
 
 figures: $(READY)
-	$(RUN) -m experiments all --preset $(PRESET) --jobs $(JOBS)
+	$(RUN) -m experiments figures --preset $(PRESET) --jobs $(JOBS)
 
 test: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadfile
@@ -21,7 +22,11 @@ lint: $(READY)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+
 bench: $(READY)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	$(RUN) -m benchmarks
 
 # The environment is made once, from exact versions; it is made anew only when those change.
@@ -37,4 +42,4 @@ readme: figures
 	cp figures/output/phase_transition.png figures/readme/
 
 clean:
-	rm -rf $(VENV) results figures/output
+	rm -rf $(VENV) results figures/output figures/index.html site

@@ -1,4 +1,4 @@
-"""The command: python -m experiments list | run | draw | all | claims | status | trace."""
+"""The command rdsim, also python -m experiments."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ def run(
     """Compute the named studies whose results are not fresh."""
     if not names:
         raise StudyError(f"name a study to run: {', '.join(_study.discover()) or 'none yet'}")
-    studies = _study.chosen(names)
+    studies = _study.chosen(names, preset)
     from experiments._run import compute
 
     for study in studies:
@@ -59,7 +59,7 @@ def run(
 
 def draw(names: Names = (), /, preset: Which = "quick", results: Results = DEFAULT) -> int:
     """Draw the saved results of the named studies, or of all."""
-    studies = _study.chosen(names)
+    studies = _study.chosen(names, preset)
     from experiments import _draw
     from experiments._store import Recipe, state
 
@@ -76,26 +76,28 @@ def draw(names: Names = (), /, preset: Which = "quick", results: Results = DEFAU
     return int(missing and bool(names))
 
 
-def all_(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1) -> int:
-    """Compute what is not fresh, draw every figure, write the index and the ledger."""
+def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1) -> int:
+    """Compute what is not fresh, draw every figure, write the gallery and the ledger."""
     if jobs < 1:
         raise StudyError(f"jobs must be at least 1, got {jobs}")
-    from experiments import _draw
+    from experiments import _draw, _gallery
     from experiments._ledger import ledger
     from experiments._run import compute_all
+    from experiments._store import State
 
     target = _draw.folder(OUTPUT, preset)
-    entries = []
-    studies = _study.chosen(())
+    entries, states = [], {}
+    studies = _study.chosen((), preset)
     computed = compute_all(studies, preset, 0, results, jobs)
     for study, (before, dataset) in zip(studies, computed, strict=True):
         outcome = _draw.draw(study, dataset, target)
         _say(f"{study.name}: {_done(before)}; figure {outcome}")
+        states[study.name] = State("fresh", dataset=dataset)
         if outcome != "no figure file":
             entries.append((study, dataset))
-    _say(f"wrote {_draw.index(entries, target).as_posix()}")
-    found = ledger(results, preset)
+    found = ledger(results, preset, states=states)
     _say(f"wrote {found.save(results, preset).as_posix()}")
+    _say(f"wrote {_gallery.write(entries, found, OUTPUT, preset).as_posix()}")
     return _verdict(found)
 
 
@@ -115,7 +117,7 @@ def status(preset: Which = "quick", results: Results = DEFAULT) -> int:
     """Say which results are fresh, stale, missing or corrupt, and why."""
     from experiments._store import Recipe, state
 
-    for study in _study.discover().values():
+    for study in _study.discover(preset).values():
         _say(f"{study.name:<20} {state(Recipe.of(study, preset), results)}")
     return 0
 
@@ -127,7 +129,7 @@ def trace(
     results: Results = DEFAULT,
 ) -> int:
     """Say where a figure comes from: claims, study, config, seed, versions, data, tests."""
-    (study,) = _study.chosen((figure,))
+    (study,) = _study.chosen((figure,), preset)
     from experiments import _draw
     from experiments._store import Recipe, state
 
@@ -141,28 +143,79 @@ def trace(
     return 0
 
 
+def gap(
+    queries: Annotated[
+        Path, tyro.conf.arg(metavar="FILE", help="embeddings of queries, .npy or .npz")
+    ],
+    items: Annotated[Path, tyro.conf.arg(metavar="FILE", help="row i is the target of query i")],
+    bits: Annotated[
+        str, tyro.conf.arg(help="bits stored an item, split by commas")
+    ] = "4,8,16,32,64",
+    output: Annotated[Path, tyro.conf.arg(metavar="DIR", help="folder of the report")] = Path(
+        "gap"
+    ),
+    seed: Seed = 0,
+    held_out: Annotated[float, tyro.conf.arg(help="share of the pairs that are ranked")] = 0.4,
+    steps: Annotated[int, tyro.conf.arg(help="training steps of the learned code")] = 600,
+    allow_duplicates: Annotated[bool, tyro.conf.arg(help="let equal rows tie")] = False,
+) -> int:
+    """Hold codes for your own paired embeddings against the rank converse."""
+    from experiments import _gap
+
+    rates = _gap.parse_bits(bits)
+    dataset = _gap.run(
+        *(queries, items, output),
+        bits=rates,
+        seed=seed,
+        held_out=held_out,
+        steps=steps,
+        allow_duplicates=allow_duplicates,
+    )
+    wide = Console() if sys.stdout.isatty() else Console(width=160)
+    wide.print(_gap.table(dataset))
+    _say(f"wrote gap.nc, gap.csv, gap.png and gap.pdf into {output.as_posix()}")
+    return 0
+
+
+def limit() -> int:
+    """Compute one limit from numbers or a table: rdsim limit --help."""
+    return main(["limit"])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     commands: dict[str, Callable[..., int]] = {
         "list": list_,
         "run": run,
         "draw": draw,
-        "all": all_,
+        "figures": figures,
         "claims": claims,
         "status": status,
         "trace": trace,
+        "gap": gap,
+        "limit": limit,
     }
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    prog, description = "rdsim", "How many bits does retrieval need? Limits, studies, figures."
+    if given[:1] == ["limit"]:
+        from experiments import _limit
+
+        prog, description, commands = "rdsim limit", limit.__doc__ or "", _limit.COMMANDS
+        given = given[1:] or ["--help"]
     try:
         return tyro.extras.subcommand_cli_from_dict(
             commands,
-            prog="python -m experiments",
-            description="Compute the studies, draw their figures, check the claims.",
-            args=arguments,
+            prog=prog,
+            description=description,
+            args=given,
             config=(tyro.conf.FlagCreatePairsOff,),
         )
     except StudyError as error:
         _say(str(error), error=True)
         return 2
+    except OSError as error:
+        _say(f"{error}; what was finished is kept, the same command continues", error=True)
+        return 1
     except KeyboardInterrupt:
         _say("interrupted; the same command continues where it stopped", error=True)
         return 130

@@ -1,4 +1,4 @@
-"""Draws saved results, writes the index of figures, and traces a figure to where it came from."""
+"""Draws saved results with their numbers beside them, and traces a figure to where it came from."""
 
 import importlib
 import importlib.metadata
@@ -9,10 +9,11 @@ from typing import Literal
 import xarray
 from PIL import Image
 
+from experiments import _csv
 from experiments._claims import STATEMENTS, guards
 from experiments._store import hash_files
 from experiments._study import Preset, Study, StudyError, source_file
-from figures import _atomic, _style
+from figures import _style
 
 PACKAGE = "figures"
 """The package whose modules draw; each bears the name of its study."""
@@ -26,7 +27,7 @@ def folder(output: Path, preset: Preset) -> Path:
 
 
 def draw(study: Study, dataset: xarray.Dataset, target: Path) -> Outcome:
-    """Write NAME.png and NAME.pdf into the target, unless they show this data already."""
+    """Write NAME.csv, NAME.pdf and NAME.png into the target, unless they show this data already."""
     module, file = f"{PACKAGE}.{study.name}", source_file(f"{PACKAGE}.{study.name}")
     if file is None:
         return "no figure file"
@@ -38,28 +39,15 @@ def draw(study: Study, dataset: xarray.Dataset, target: Path) -> Outcome:
         "Matplotlib": importlib.metadata.version("matplotlib"),
     }
     stem = target / study.name
+    numbers = _csv.write(dataset, stem.with_suffix(".csv"))
     if (
         _metadata(stem.with_suffix(".png")) >= metadata.items()
         and stem.with_suffix(".pdf").exists()
     ):
-        return "fresh"
+        return "fresh" if numbers == "fresh" else "drawn"
     with _style.applied():
         _style.save(importlib.import_module(module).draw(dataset), stem, metadata)
     return "drawn"
-
-
-def index(entries: list[tuple[Study, xarray.Dataset]], target: Path) -> Path:
-    """Write index.md: each figure with its caption and its whole provenance."""
-    guarded = guards()
-    lines = ["# Figures", ""]
-    for study, dataset in entries:
-        lines += [f"## {study.title}", "", f"![{study.title}]({study.name}.png)", ""]
-        lines += [importlib.import_module(f"{PACKAGE}.{study.name}").CAPTION, ""]
-        lines += [f"- {key}: {value}" for key, value in _facts(study, dataset, guarded)]
-        lines += [f"- [PDF]({study.name}.pdf)", ""]
-    path = target / "index.md"
-    _atomic.write(path, "\n".join(lines).encode())
-    return path
 
 
 def trace(study: Study, dataset: xarray.Dataset, target: Path) -> list[tuple[str, str]]:

@@ -169,7 +169,9 @@ def retrieval(
     from rdsim import limits, sources
 
     kind, law = source.given()
-    make: Any = {"joint": sources.discrete, "dsbs": sources.dsbs, "gaussian": sources.gaussian}[kind]
+    make: Any = {"joint": sources.discrete, "dsbs": sources.dsbs, "gaussian": sources.gaussian}[
+        kind
+    ]
 
     def bounds(D: Sequence[float] | np.ndarray) -> Any:
         return limits.retrieval_bounds(make(law), size, letters, _loss(loss), distortion=D)

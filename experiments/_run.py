@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import jax
 import xarray
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-import rdsim  # noqa: F401  (switches float64 on before any study computes)
 from experiments import _study
 from experiments._cells import Cells
 from experiments._store import Recipe, State, save, state
@@ -27,15 +25,21 @@ def compute(
     *,
     force: bool = False,
     live: bool = True,
+    before: State | None = None,
 ) -> tuple[State, xarray.Dataset]:
     """Return the state that was found and the result, computed if that state was not fresh.
 
-    With `live` the cell at work is shown where a person watches.
+    With `live` the cell at work is shown where a person watches. The state is looked up unless it
+    was `before`.
     """
     recipe = Recipe.of(study, preset, seed)
-    before = state(recipe, results)
+    before = state(recipe, results) if before is None else before
     if before.kind == "fresh" and before.dataset is not None and not force:
         return before, before.dataset
+    import jax  # so that fresh results do not wait for it
+
+    import rdsim  # noqa: F401  (switches float64 on before any study computes)
+
     with _progress(f"{study.name} ({preset})", live) as report:
         cells = Cells(recipe, results, report)
         if force:
@@ -50,20 +54,26 @@ def compute_all(
     studies: Sequence[Study], preset: Preset, seed: int, results: Path, jobs: int
 ) -> Iterator[tuple[State, xarray.Dataset]]:
     """Yield what `compute` returns of each study, in their order, with so many processes at work."""
-    recipes = (Recipe.of(study, preset, seed) for study in studies)
-    waiting = sum(state(recipe, results).kind != "fresh" for recipe in recipes)
+    known = [state(Recipe.of(study, preset, seed), results) for study in studies]
+    waiting = sum(before.kind != "fresh" for before in known)
     if min(jobs, waiting) < 2:
-        yield from (compute(study, preset, seed, results) for study in studies)
+        for study, before in zip(studies, known, strict=True):
+            yield compute(study, preset, seed, results, before=before)
         return
     context = multiprocessing.get_context("spawn")  # a process that runs JAX cannot be forked
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        found = [
-            pool.submit(_compute_named, study.name, preset, seed, results) for study in studies
+        computed = [
+            pool.submit(_compute_named, study.name, preset, seed, results)
+            for study, before in zip(studies, known, strict=True)
+            if before.kind != "fresh"
         ]
+        remaining = iter(computed)
         try:
-            for study, future in zip(studies, found, strict=True):
-                before = future.result()
-                yield before, compute(study, preset, seed, results)[1]
+            for study, before in zip(studies, known, strict=True):
+                if before.kind == "fresh":
+                    yield compute(study, preset, seed, results, before=before)
+                else:
+                    yield next(remaining).result(), compute(study, preset, seed, results)[1]
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

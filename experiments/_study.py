@@ -53,6 +53,7 @@ class Study:
         title: first line of the docstring.
         claims: numbers of the claims it bears on, for example ("C5", "C6").
         file: where it is written.
+        presets: that it is computed in; all, unless the file names some as PRESETS.
 
     """
 
@@ -60,6 +61,7 @@ class Study:
     title: str
     claims: tuple[str, ...]
     file: Path
+    presets: tuple[Preset, ...] = PRESETS
 
     def module(self) -> Any:
         """Import the study."""
@@ -73,25 +75,37 @@ class Study:
         return getattr(self.module(), preset.upper())
 
 
-def discover() -> dict[str, Study]:
-    """Find every study, by name, from the text of its file: no study (and no JAX) is imported."""
+def discover(preset: Preset | None = None) -> dict[str, Study]:
+    """Find every study, by name, from the text of its file: no study (and no JAX) is imported.
+
+    With a preset only those that are computed in it.
+    """
     package = importlib.import_module(PACKAGE)
     names = sorted(
         module.name
         for module in pkgutil.iter_modules(package.__path__)
         if not module.name.startswith("_")
     )
-    return {name: _described(name) for name in names}
+    found = {name: _described(name) for name in names}
+    return {
+        name: study for name, study in found.items() if preset is None or preset in study.presets
+    }
 
 
-def chosen(names: tuple[str, ...]) -> list[Study]:
-    """Return the studies of these names, all of them if no name is given."""
+def chosen(names: tuple[str, ...], preset: Preset | None = None) -> list[Study]:
+    """Return the studies of these names, all of them that are computed in the preset if none."""
     known = discover()
     if unknown := [name for name in names if name not in known]:
         raise StudyError(
             f"unknown study {', '.join(unknown)}; known are: {', '.join(known) or 'none yet'}"
         )
-    return [known[name] for name in names or known]
+    for name in names:
+        if preset is not None and preset not in known[name].presets:
+            raise StudyError(
+                f"{name} is not computed in the preset {preset}, but in: "
+                f"{', '.join(known[name].presets)}"
+            )
+    return [known[name] for name in names or discover(preset)]
 
 
 def source_file(module: str) -> Path | None:
@@ -106,18 +120,17 @@ def _described(name: str) -> Study:
         raise StudyError(f"the source of the study {name} was not found")
     tree = ast.parse(file.read_text(encoding="utf-8"))
     title = (ast.get_docstring(tree) or "").partition("\n")[0]
-    claims = next(
-        (
-            node.value
-            for node in tree.body
-            if isinstance(node, ast.Assign | ast.AnnAssign)
-            and any(
-                isinstance(target, ast.Name) and target.id == "CLAIMS"
-                for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-            )
-        ),
-        None,
-    )
+    claims, presets = _assigned(tree, "CLAIMS"), _assigned(tree, "PRESETS")
     if not title or claims is None:
         raise StudyError(f"{name} is no study: it needs a docstring and CLAIMS = ('C1', ...)")
-    return Study(name, title, tuple(ast.literal_eval(claims)), file)
+    return Study(name, title, tuple(claims), file, PRESETS if presets is None else tuple(presets))
+
+
+def _assigned(tree: ast.Module, name: str) -> Any:
+    """What the text of a module assigns to a name, None if nothing."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                return ast.literal_eval(node.value)
+    return None

@@ -22,7 +22,14 @@ def draw(dataset: xarray.Dataset) -> Figure:
     for i, name in enumerate(dataset.bound_name.values):
         color, marker = _style.COLORS[i], _style.MARKERS[i]
         style = {"color": color, "linestyle": _style.LINES[i]}
-        shown.plot(part.samples, part.bound.sel(bound_name=name), label=str(name), **style)
+        shown.plot(
+            part.samples,
+            part.bound.sel(bound_name=name),
+            label=str(name),
+            marker=marker,
+            markersize=3,
+            **style,
+        )
         one = dataset.sel(bound_name=name)
         worst = one.rate.max("source")
         error = np.stack(
@@ -37,15 +44,15 @@ def draw(dataset: xarray.Dataset) -> Figure:
             dataset.samples, ratio.min("source"), ratio.max("source"), color=color, alpha=0.15
         )
         ratios.plot(dataset.samples, ratio.median("source"), **style)
-    shown.plot(part.samples, part["mean"], "o", color="black", label="mean excess")
+    shown.plot(part.samples, part["mean"], "X", color="black", label="mean excess")
     rates.axhline(dataset.violation, color="black", linewidth=0.8)
     rates.annotate(
         "delta", (0.03, dataset.violation), xycoords=("axes fraction", "data"), va="bottom"
     )
     for axis in (shown, rates, ratios):
-        axis.set(xscale="log", xlabel="samples N", xlim=(low / 2, high * 2))
+        axis.set(xscale="log", xlabel="samples N", xlim=(low / 3, high * 3))
     shown.set(yscale="log", ylabel="excess [nats]")
     rates.set(ylabel="rate of violations, worst source", ylim=(-0.015, None))
     ratios.set(yscale="log", ylabel="bound / mean excess")
-    figure.legend(loc="outside upper center", ncols=5)
+    figure.legend(loc="outside upper center", ncols=5, columnspacing=1.2)
     return figure

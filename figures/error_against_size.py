@@ -54,7 +54,9 @@ def _panel(
             markevery=(index, 7),
             linewidth=1.0,
         )
-    axis.set(xlabel="log₂ of the database size M", xlim=(float(size[0]), float(size[-1])))
+    axis.set(
+        xlabel="log₂ of the database size M", xlim=(float(size[0]) - 0.6, float(size[-1]) + 0.6)
+    )
 
 
 def _legend(figure: Figure, dataset: xarray.Dataset) -> None:

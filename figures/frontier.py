@@ -44,7 +44,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
                     markevery=2,
                 )
             axis.set_yscale("log", base=2)
-            axis.set(xlim=(0, 1), ylim=(1, 2 * float(dataset.code_bits.max())))
+            axis.set(xlim=(-0.02, 1.02), ylim=(1, 2 * float(dataset.code_bits.max())))
             axis.yaxis.set_major_formatter("{x:g}")
             if row == 0:
                 axis.set_title(f"M = 2$^{{{size}}}$ items")

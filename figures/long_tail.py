@@ -33,7 +33,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             axis.set_xlabel("expected loss D")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     (dots,) = axes[0, 0].plot([], [], color="black", linestyle=":")
-    (end,) = axes[0, 0].plot([], [], color="black", linestyle="none", marker="o", fillstyle="none")
+    (end,) = axes[0, 0].plot([], [], color="black", linestyle="none", marker="s", fillstyle="none")
     handles += [dots, end]
     labels += ["converse, not met", "end of majorisation"]
     figure.legend(handles, labels, loc="outside upper center", ncols=3, handlelength=3)
@@ -60,6 +60,7 @@ def _curve(
             linestyle="none",
             fillstyle="none",
             markersize=6,
+            clip_on=False,
         )
     positive = (bound > 0) & ~met
     excess_axis.plot(D, np.where(positive, rate - bound, np.nan), color=color, linestyle=line)

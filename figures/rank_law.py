@@ -34,7 +34,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     axis.set(
         xlabel="database size log₂ M [bits]",
         ylabel="expected loss",
-        ylim=(0, 1),
+        ylim=(-0.02, 1.02),
         xlim=(0, float(dataset.log2_size.max())),
         title="lines exact, points simulated",
     )

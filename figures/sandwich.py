@@ -67,6 +67,7 @@ def _single(axis: Axes, dataset: xarray.Dataset) -> None:
     )
     size = dataset.attrs["single_log2_size"]
     axis.set(xlabel="loss 1 − MRR", title=f"DSBS, n = 1, M = 2$^{{{size}}}$", ylim=(0, 1.05))
+    axis.set_ylabel("bits per item")
 
 
 def _handles(dataset: xarray.Dataset) -> list[Line2D]:

@@ -51,7 +51,7 @@ def _kappa(axis: Axes, dataset: xarray.Dataset) -> None:
                 fillstyle="none",
             )
     axis.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
-    axis.set(xlim=(0, 1), ylim=(0, 2), xlabel="expected loss D")
+    axis.set(xlim=(-0.03, 1.03), ylim=(0, 2), xlabel="expected loss D")
     axis.set_ylabel("empirical κ(D)")
     axis.set_title("one code, two targets")
 

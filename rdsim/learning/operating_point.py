@@ -27,6 +27,10 @@ class OperatingPoint:
         output_marginal: law of the codeword of a random item, shape (K,).
         losses: estimates by the name of the loss, each of the shape of log2_size.
         log2_size: log2 M.
+        information_change: bits by which the information differs on half as many cells along each
+            axis, an estimate of what the grid adds or takes.
+        total_variation: between the output marginals of the two grids; it bounds by how much the
+            law of the competitors differs between them, and with it the chance a of C1.
 
     """
 
@@ -37,6 +41,8 @@ class OperatingPoint:
     output_marginal: Float[Array, " k"]
     losses: dict[str, Estimate]
     log2_size: Float[Array, "..."]
+    information_change: Float[Array, ""]
+    total_variation: Float[Array, ""]
 
 
 def operating_point(
@@ -62,7 +68,8 @@ def operating_point(
         log2_size: log2 M >= 1, a scalar or shape (sizes,).
         losses: each "error", "reciprocal_rank", ("miss", K) or "dcg".
         trials: items drawn.
-        cells: along each axis of the grid on which bits and competitors are computed.
+        cells: along each axis of the grid on which bits and competitors are computed, at least 4;
+            half as many are used to see what the grid does.
         modalities: which queries are seen; None for all.
         **options: of `run_trials`.
 
@@ -74,8 +81,11 @@ def operating_point(
 
     """
     validation.require_float64("operating_point")
-    law = source.discretise_item(cells)
-    rates = code_rates(code, law.points, masses=law.masses)
+    fine = validation.integer("cells", cells, low=4)
+    coarse, rates = (
+        code_rates(code, law.points, masses=law.masses)
+        for law in map(source.discretise_item, (fine // 2, fine))
+    )
     found = simulate_item_code(
         *(key, source, code, {"system": decoder}, rates.output_marginal, log2_size, losses),
         trials=trials,
@@ -88,4 +98,6 @@ def operating_point(
         output_marginal=rates.output_marginal,
         losses=found.estimates["system"],
         log2_size=jnp.asarray(log2_size, float),
+        information_change=rates.mutual_information - coarse.mutual_information,
+        total_variation=0.5 * jnp.sum(jnp.abs(rates.output_marginal - coarse.output_marginal)),
     )

@@ -91,7 +91,7 @@ def test_the_ledger_holds_when_every_claim_has_a_check_and_a_test(guarded, capsy
     assert guarded.main("claims") == 1
     assert "C5 has no check with a result" in capsys.readouterr().err
     assert rows()["C5"].verdict == "no result yet"
-    assert guarded.main("all") == 0
+    assert guarded.main("figures") == 0
     assert guarded.main("claims") == 0
     found = rows()
     assert (found["C5"].verdict, found["C5"].study, found["C5"].tests) == ("holds", "lines", 1)
@@ -101,14 +101,14 @@ def test_the_ledger_holds_when_every_claim_has_a_check_and_a_test(guarded, capsy
 
 def test_the_ledger_fails_when_a_check_fails(guarded, capsys):
     guarded.study(bound=1.0)
-    assert guarded.main("all") == 1
+    assert guarded.main("figures") == 1
     assert "C5 fails in lines: largest value" in capsys.readouterr().err
     assert rows()["C5"].verdict == "fails"
 
 
 def test_the_ledger_fails_when_a_claim_has_no_test(guarded, capsys):
     (guarded.home / "tests" / "test_a.py").write_text("def test_C5_a(): ...\n")
-    assert guarded.main("all") == 1
+    assert guarded.main("figures") == 1
     assert "C6 has no test" in capsys.readouterr().err
 
 
@@ -119,7 +119,7 @@ def test_a_check_that_is_not_a_number_fails_and_the_ledger_stays_json(guarded):
         "lines",
         (guarded.home / guarded.studies / "lines.py").read_text().replace(", nan)", ", np.nan)"),
     )
-    assert guarded.main("all") == 1
+    assert guarded.main("figures") == 1
     assert rows()["C5"].expected is None
 
 
@@ -128,3 +128,35 @@ def test_a_stale_result_without_what_checks_need_waits(guarded):
     guarded.study(more="\n\ndef checks(dataset):\n    return [dataset.newer]\n")
     found = rows()["C5"]
     assert (found.verdict, found.result) == ("no result yet", "stale")
+
+
+def test_a_check_is_made_once_for_the_same_result_and_code(guarded):
+    guarded.study(
+        more="\n\nMADE = []\n_checks = checks\n\n\ndef checks(dataset):\n    MADE.append(1)\n    return _checks(dataset)\n"
+    )
+    guarded.main("run lines")
+    first = rows()
+    made = guarded.module().MADE
+    assert len(made) == 1
+    assert rows() == first
+    assert len(made) == 1
+    remembered = Path("results/quick/.checks/lines.json")
+    whole = remembered.read_text()
+    for damaged in ("", "[]", "{}", whole[:-9], whole.replace('"holds": true', '"holds": false')):
+        assert damaged != whole
+        remembered.write_text(damaged)
+        assert rows() == first
+        assert remembered.read_text() == whole
+    assert len(made) == 6
+    (guarded.home / "library.py").write_text("x = 2\n")
+    assert rows()["C5"].result == "stale"
+    assert len(made) == 7
+    guarded.main("run lines --seed 1")
+    assert rows()["C5"].measured != first["C5"].measured
+
+
+def test_a_changed_study_is_checked_anew(guarded):
+    guarded.main("run lines")
+    assert rows()["C5"].verdict == "holds"
+    guarded.study(bound=1.0)
+    assert rows()["C5"].verdict == "fails"

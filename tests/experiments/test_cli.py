@@ -65,20 +65,21 @@ def test_results_may_live_elsewhere(workshop):
 
 
 def test_all_computes_and_draws_once(workshop, capsys):
-    assert workshop.main("all --preset smoke") == 1
+    assert workshop.main("figures --preset smoke") == 1
     assert "computed (missing); figure drawn" in capsys.readouterr().out
     target = workshop.home / "figures/output/smoke"
-    assert sorted(p.name for p in target.iterdir()) == ["index.md", "lines.pdf", "lines.png"]
-    text = (target / "index.md").read_text()
+    names = ["index.html", "lines.csv", "lines.pdf", "lines.png"]
+    assert sorted(p.name for p in target.iterdir()) == names
+    text = (target / "index.html").read_text()
     assert "Lines of noise." in text
-    assert "lines.png" in text
-    workshop.main("all --preset smoke")
+    assert 'src="lines.png"' in text
+    workshop.main("figures --preset smoke")
     assert "lines: fresh; figure fresh" in capsys.readouterr().out
 
 
 def test_a_study_may_lack_a_figure(workshop, capsys):
     workshop.study("bare")
-    workshop.main("all --preset smoke")
+    workshop.main("figures --preset smoke")
     assert "bare: computed (missing); figure no figure file" in capsys.readouterr().out
     assert workshop.main("trace bare --preset smoke") == 2
 
@@ -126,7 +127,7 @@ def test_figures_have_fixed_bytes_and_name_their_origin(workshop):
 
 
 def test_trace_names_everything_a_figure_came_from(workshop, capsys):
-    workshop.main("all")
+    workshop.main("figures")
     capsys.readouterr()
     assert workshop.main("trace lines") == 0
     lines = capsys.readouterr().out
@@ -163,14 +164,14 @@ _study.PACKAGE, _draw.PACKAGE = {studies!r}, {figures!r}
 _store.library_files = lambda: [Path("library.py")]
 
 if __name__ == "__main__":
-    sys.exit(main(["all", "--results", "others", "--jobs", "2"]))
+    sys.exit(main(["figures", "--results", "others", "--jobs", "2"]))
 """
 
 
 def test_studies_side_by_side_give_the_same_results_and_a_failure_says_why(workshop):
     names = ("lines", "more")
     workshop.study("more")
-    workshop.main("all")
+    workshop.main("figures")
     workshop.study(
         "wrong", more="def run(config, key, cell=call):\n    raise ValueError('broken')\n"
     )
@@ -193,5 +194,5 @@ def test_studies_side_by_side_give_the_same_results_and_a_failure_says_why(works
 
 
 def test_no_process_cannot_compute(workshop, capsys):
-    assert workshop.main("all --jobs 0") == 2
+    assert workshop.main("figures --jobs 0") == 2
     assert "jobs must be at least 1, got 0" in capsys.readouterr().err

@@ -192,3 +192,13 @@ def run(config, key, cell=call):
         )
         with pytest.raises(ValueError, match="cell"):
             workshop.main("run lines")
+
+
+def test_all_reads_every_fresh_result_once(workshop, monkeypatch):
+    workshop.study("more")
+    workshop.main("figures")
+    read = []
+    load = _store.load
+    monkeypatch.setattr(_store, "load", lambda path: read.append(path.name) or load(path))
+    workshop.main("figures")
+    assert sorted(read) == ["lines.nc", "more.nc"]

@@ -9,7 +9,7 @@ from experiments._draw import draw
 from experiments._run import compute
 from experiments._study import discover
 
-STUDIES = discover()
+STUDIES = discover("smoke")
 
 
 @pytest.mark.parametrize("name", STUDIES)

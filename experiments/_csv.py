@@ -1,0 +1,182 @@
+"""Writes the numbers of a saved result as one table, with what bounds each number beside it.
+
+The table is long, a row a number. Its columns: the variable, its units, the coordinates of the
+dataset (empty where the variable has none; a dimension without labels is counted from 0), the
+value, and whatever certifies it: lower, upper, gap, standard_error. The lines above it begin with
+# and say where the numbers come from; the last of them is a hash of the table.
+"""
+
+import csv
+import hashlib
+import io
+import itertools
+import json
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import xarray
+
+from experiments._store import hash_files
+from figures import _atomic
+
+COLUMNS: Final = {"lower": "lower", "upper": "upper", "gap": "gap", "error": "standard_error"}
+"""The last word of a bounding variable's name, and the column it becomes."""
+
+_ROUNDING: Final = 1e-9
+
+
+def write(dataset: xarray.Dataset, path: Path) -> Literal["written", "fresh"]:
+    """Write the table of a saved result, unless the file is that already."""
+    header = "".join(f"# {key}: {value}\n" for key, value in _facts(dataset).items()).encode()
+    if _whole(path, header):
+        return "fresh"
+    body = _table(dataset).encode()
+    _atomic.write(path, header + _seal(body) + body)
+    return "written"
+
+
+def bounds(dataset: xarray.Dataset) -> dict[str, dict[str, str]]:
+    """Find what bounds each variable: {variable: {column: the variable that bounds it}}.
+
+    NAME_lower bounds NAME, NAME_mean, or else the variable beside it whose name begins with NAME;
+    plain `lower` bounds the variable beside it. So do upper, gap and error. Dimensions and units
+    must agree, and every value must lie within. What bounds nothing is a variable like others.
+    """
+    names = list(map(str, dataset.data_vars))
+    found: dict[str, dict[str, str]] = {}
+    taken: set[str] = set()
+    for name in names:
+        stem, _, word = name.rpartition("_")
+        if word not in COLUMNS:
+            continue
+        column = COLUMNS[word]
+        candidates = [stem, f"{stem}_mean"] if stem else []
+        if word in ("lower", "upper") or name == "gap":
+            candidates += [
+                other
+                for other in _beside(names, name, taken)
+                if other.startswith(f"{stem}_" if stem else "")
+                and other.rpartition("_")[2] not in ("lower", "upper")
+            ]
+        for base in candidates:
+            if column not in found.get(base, {}) and _fits(dataset, base, name, column):
+                found.setdefault(base, {})[column] = name
+                taken.add(name)
+                break
+    return found
+
+
+def _beside(names: list[str], name: str, taken: set[str]) -> list[str]:
+    """Name the nearest variables before and after it that bound nothing."""
+    place = names.index(name)
+    sides = (
+        [other for other in names[:place] if other not in taken][-1:],
+        [other for other in names[place + 1 :] if other.rpartition("_")[2] not in COLUMNS][:1],
+    )
+    return [other for side in sides for other in side]
+
+
+def _fits(dataset: xarray.Dataset, base: str, name: str, column: str) -> bool:
+    if base not in dataset.data_vars:
+        return False
+    value, bound = dataset[base], dataset[name]
+    if value.dims != bound.dims or value.attrs.get("units") != bound.attrs.get("units"):
+        return False
+    if value.dtype.kind not in "fiu" or bound.dtype.kind not in "fiu":
+        return False
+    known = np.isfinite(value.values) & np.isfinite(bound.values)
+    room = (bound.values - value.values)[known]
+    slack = _ROUNDING * (1 + np.abs(value.values[known]))
+    if column == "lower":
+        return bool(np.all(room <= slack))
+    if column == "upper":
+        return bool(np.all(room >= -slack))
+    return bool(np.all(bound.values[known] >= -slack))
+
+
+def _facts(dataset: xarray.Dataset) -> dict[str, Any]:
+    attributes = dataset.attrs
+    versions = json.loads(attributes["versions_json"])
+    return {
+        "study": attributes["study"],
+        "claims": ", ".join(attributes["claims"].split(",")),
+        "preset": attributes["preset"],
+        "seed": attributes["seed"],
+        "config": attributes["config_json"],
+        "config hash": attributes["config_hash"],
+        "code hash": attributes["code_hash"],
+        "data hash": attributes["data_hash"],
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "layout": hash_files([Path(__file__)]),
+    }
+
+
+def _seal(body: bytes) -> bytes:
+    return f"# table hash: {hashlib.sha256(body).hexdigest()}\n".encode()
+
+
+def _whole(path: Path, header: bytes) -> bool:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    if not content.startswith(header):
+        return False
+    seal, _, body = content[len(header) :].partition(b"\n")
+    return seal + b"\n" == _seal(body)
+
+
+def _table(dataset: xarray.Dataset) -> str:
+    bounding = bounds(dataset)
+    inside = {name for columns in bounding.values() for name in columns.values()}
+    shown = [name for name in map(str, dataset.data_vars) if name not in inside]
+    dims = dict.fromkeys(str(dim) for name in shown for dim in dataset[name].dims)
+    aside = [str(name) for name in dataset.coords if name not in dims]
+    certificates = [
+        column
+        for column in COLUMNS.values()
+        if any(column in columns for columns in bounding.values())
+    ]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["variable", "units", *dims, *aside, "value", *certificates])
+    for name in shown:
+        variable = dataset[name]
+        columns: list[list[str] | itertools.repeat[str]] = [
+            itertools.repeat(name, variable.size),
+            itertools.repeat(str(variable.attrs.get("units", ""))),
+            *(_labels(variable, dim) for dim in dims),
+            *(_aside(variable, coordinate) for coordinate in aside),
+            _texts(variable.values),
+        ]
+        for column in certificates:
+            bound = bounding.get(name, {}).get(column)
+            columns.append(_texts(dataset[bound].values) if bound else itertools.repeat(""))
+        writer.writerows(zip(*columns, strict=False))
+    return buffer.getvalue()
+
+
+def _labels(variable: xarray.DataArray, dim: str) -> list[str] | itertools.repeat:
+    """Repeat the labels of one dimension in the order of the values."""
+    if dim not in variable.dims:
+        return itertools.repeat("")
+    axis = variable.dims.index(dim)
+    labels = variable[dim].values if dim in variable.coords else np.arange(variable.shape[axis])
+    shape = [-1 if place == axis else 1 for place in range(variable.ndim)]
+    return _texts(np.broadcast_to(np.asarray(labels).reshape(shape), variable.shape))
+
+
+def _aside(variable: xarray.DataArray, coordinate: str) -> list[str] | itertools.repeat:
+    """Repeat a coordinate that is no dimension, where the variable has it."""
+    if coordinate not in variable.coords or not variable.coords[coordinate].ndim:
+        return itertools.repeat("")
+    there = variable.coords[coordinate]
+    spread = there.broadcast_like(variable).transpose(*variable.dims)
+    return _texts(spread.values)
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    """Write each value so that reading it gives the same number."""
+    flat = np.asarray(values).ravel().tolist()
+    return [value if isinstance(value, str) else repr(value) for value in flat]

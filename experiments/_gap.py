@@ -1,0 +1,357 @@
+"""The report of a user's own embeddings: reads two files, measures the gap, writes what it found."""
+
+import csv
+import io
+import json
+import math
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import numpy as np
+import xarray
+from rich.table import Table
+
+from experiments._claims import Check
+from experiments._store import ENGINE, data_hash, versions
+from experiments._study import StudyError
+from figures import _atomic, _gap, _style
+from rdsim import limits
+from rdsim.learning.embedding_gap import MOST_BITS, EmbeddingGap, embedding_gap
+from rdsim.learning.paired_embeddings import check_pairs, split_pairs
+from rdsim.learning.training import Schedule
+
+ENDS: Final = ("value", "lower", "upper")
+NOTE: Final = (
+    "Intervals (95 %) are over queries, for this database and these fitted systems, one number at "
+    "a time; ties count as their average. No system of any kind passes the converse. The estimated "
+    "frontier rests on an estimated lower bound of I(X;Y): it is an estimate and no limit."
+)
+
+
+def read(path: Path, role: str) -> np.ndarray:
+    """Read the array for a role, "queries" or "items", from a .npy or .npz file.
+
+    Raises:
+        StudyError: if there is no such array that is free of pickled objects; it says why.
+
+    """
+    if path.suffix not in (".npy", ".npz"):
+        raise StudyError(f"{role}: {path} must be a .npy or .npz file")
+    try:
+        found = np.load(path, allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            return np.asarray(found)
+        with found:
+            names = found.files
+            if role in names:
+                return np.asarray(found[role])
+            if len(names) == 1:
+                return np.asarray(found[names[0]])
+    except FileNotFoundError:
+        raise StudyError(f"{role}: there is no file {path}") from None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise StudyError(
+            f"{role}: {path} is no plain array of numbers ({error}); save it with numpy.save, "
+            "without pickled objects"
+        ) from error
+    raise StudyError(
+        f"{role}: {path} must hold one array, or one named {role}; it holds "
+        f"{', '.join(names) or 'none'}"
+    )
+
+
+def parse_bits(text: str) -> tuple[int, ...]:
+    """Read a list such as 32,64,128, sorted, each once.
+
+    Raises:
+        StudyError: if it holds anything but whole numbers in [1, 1024].
+
+    """
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise StudyError(f"bits must be whole numbers split by commas, got {text!r}") from None
+    if not 1 <= found[0] <= found[-1] <= MOST_BITS:
+        raise StudyError(f"bits must lie in [1, {MOST_BITS}], got {text!r}")
+    return tuple(found)
+
+
+def measure(
+    key: jax.Array,
+    queries: Any,
+    items: Any,
+    bits: tuple[int, ...],
+    *,
+    held_out: float,
+    steps: int,
+    allow_duplicates: bool = False,
+    most_queries: int = 10_000,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Check and split the pairs, and measure the gap: named arrays.
+
+    Raises:
+        ValueError: if the pairs, or an option, are not as they should be.
+        TypeError: if the embeddings are not numbers.
+
+    """
+    x, y = check_pairs(queries, items, allow_duplicates=allow_duplicates)
+    split, fit = jax.random.split(key)
+    pairs = split_pairs(split, x, y, held_out=held_out)
+    found = embedding_gap(
+        *(fit, pairs, bits),
+        cutoffs=tuple(k for k in (1, 10) if k < len(pairs.held_out_items)),
+        most_queries=most_queries,
+        schedule=Schedule(
+            steps=steps, peak_rate=3e-3, weight_decay=1e-2, check_every=max(1, steps // 8)
+        ),
+        progress=progress,
+    )
+    return arrays(found)
+
+
+def arrays(gap: EmbeddingGap) -> dict[str, Any]:
+    """Return what is in a report as arrays."""
+
+    def ends(value: Any, interval: Any) -> np.ndarray:
+        return np.concatenate([np.asarray(value)[..., None], np.asarray(interval)], axis=-1)
+
+    estimate = gap.contrastive
+    return {
+        "bits": np.array(gap.bits),
+        "cutoff": np.array(gap.cutoffs),
+        "system": np.array(gap.systems),
+        "mrr": ends(gap.quality.mrr, gap.quality.mrr_interval),
+        "recall": ends(gap.quality.recall, gap.quality.recall_interval),
+        "code_bits": gap.quality.code_bits,
+        "learned_rate": gap.learned_rate,
+        "mrr_converse": gap.mrr_converse,
+        "recall_converse": gap.recall_converse,
+        "mrr_frontier": gap.mrr_frontier,
+        "recall_frontier": gap.recall_frontier,
+        "information": gap.information,
+        "contrastive": np.array([estimate.value, estimate.lower, estimate.upper]),
+        "from_ranks": gap.from_ranks,
+        "uncompressed_mrr": ends(gap.uncompressed.mrr, gap.uncompressed.mrr_interval)[0, 0],
+        "uncompressed_recall": ends(gap.uncompressed.recall, gap.uncompressed.recall_interval)[
+            0, 0
+        ],
+        "space": np.array(gap.space),
+        "fitted": np.array(gap.fitted),
+        "database": np.array(gap.database),
+        "queries": np.array(gap.queries),
+    }
+
+
+_DIMENSIONS: Final = {
+    "mrr": ("system", "bits", "end"),
+    "recall": ("system", "bits", "cutoff", "end"),
+    "code_bits": ("system", "bits"),
+    "learned_rate": ("bits",),
+    "mrr_converse": ("bits",),
+    "recall_converse": ("bits", "cutoff"),
+    "mrr_frontier": ("bits", "end"),
+    "recall_frontier": ("bits", "cutoff", "end"),
+    "information": ("end",),
+    "contrastive": ("end",),
+    "from_ranks": ("end",),
+    "uncompressed_mrr": ("end",),
+    "uncompressed_recall": ("cutoff", "end"),
+    "fitted": (),
+    "database": (),
+    "queries": (),
+}
+_IN_BITS: Final = ("code_bits", "learned_rate", "information", "contrastive", "from_ranks")
+_COUNTS: Final = {"fitted": "pairs", "database": "items", "queries": "queries"}
+
+
+def labelled(found: dict[str, Any]) -> xarray.Dataset:
+    """Give the arrays their dimensions and units."""
+    values = {
+        name: (
+            dimensions,
+            found[name],
+            {"units": "bits" if name in _IN_BITS else _COUNTS.get(name, "1")},
+        )
+        for name, dimensions in _DIMENSIONS.items()
+    }
+    return xarray.Dataset(
+        values,
+        coords={
+            "system": [str(name) for name in found["system"]],
+            "bits": ("bits", np.asarray(found["bits"]), {"units": "bits an item"}),
+            "cutoff": np.asarray(found["cutoff"]),
+            "end": list(ENDS),
+        },
+        attrs={"space": str(found["space"])},
+    )
+
+
+def checks(dataset: xarray.Dataset) -> list[Check]:
+    """Check C4 where every item was a target: exactly, and at the better ends of the intervals."""
+    size = np.log2(float(dataset.database))
+    mrr = dataset.mrr.sel(end="value")
+    seen = np.isfinite(mrr.values)
+    needed = limits.rank_rate(1 - mrr.values[seen], size, "reciprocal_rank").lower
+    stored = dataset.code_bits.values[seen]
+    found = [
+        Check.at_most(
+            "C4",
+            "rank rate of the measured MRR less the entropy of the stored codes, largest, bits",
+            "exact",
+            np.max(np.asarray(needed) - stored),
+            1e-9,
+        ),
+        Check.at_most(
+            "C4",
+            "upper end of the measured MRR less the converse at the stored bits, largest",
+            "Monte Carlo",
+            (dataset.mrr.sel(end="upper") - dataset.mrr_converse).max(),
+            0.0,
+        ),
+    ]
+    found.append(
+        Check.at_most(
+            "C4",
+            "upper end of the measured recall less the converse at the stored bits, largest",
+            "Monte Carlo",
+            (dataset.recall.sel(end="upper") - dataset.recall_converse).max(),
+            0.0,
+        )
+    )
+    used = limits.rank_rate(
+        1 - dataset.mrr.sel(end="lower").values[seen], size, "reciprocal_rank"
+    ).lower
+    found.append(
+        Check.at_most(
+            "C4",
+            "rank rate at the lower end of the measured MRR less the upper end of the estimated "
+            "information, largest, bits",
+            "Monte Carlo",
+            np.max(np.asarray(used)) - float(dataset.information.sel(end="upper")),
+            0.0,
+        )
+    )
+    return found
+
+
+def run(
+    queries: Path,
+    items: Path,
+    output: Path,
+    *,
+    bits: tuple[int, ...],
+    seed: int,
+    held_out: float,
+    steps: int,
+    allow_duplicates: bool,
+) -> xarray.Dataset:
+    """Read, measure and write gap.nc, gap.csv, gap.png and gap.pdf into a folder.
+
+    Raises:
+        StudyError: if the files or what is in them cannot be used; it says why.
+
+    """
+    x, y = read(queries, "queries"), read(items, "items")
+    try:
+        found = measure(
+            *(jax.random.key(seed), x, y, bits),
+            held_out=held_out,
+            steps=steps,
+            allow_duplicates=allow_duplicates,
+            progress=True,
+        )
+    except (ValueError, TypeError) as error:
+        hint = "; --allow-duplicates allows them" if "must be distinct" in str(error) else ""
+        raise StudyError(f"{error}{hint}") from error
+    dataset = labelled(found).assign_attrs(
+        title="Codes for paired embeddings beside the rank converse",
+        claims="C4",
+        note=NOTE,
+        queries_file=queries.name,
+        items_file=items.name,
+        queries_shape=json.dumps(x.shape),
+        items_shape=json.dumps(y.shape),
+        seed=seed,
+        held_out=held_out,
+        steps=steps,
+        allow_duplicates=int(allow_duplicates),
+        versions_json=json.dumps(versions(), sort_keys=True),
+    )
+    dataset.attrs["data_hash"] = data_hash(dataset)
+    save(dataset, output)
+    return dataset
+
+
+def save(dataset: xarray.Dataset, output: Path) -> None:
+    """Write the report as NetCDF, CSV, PNG and PDF."""
+    output.mkdir(parents=True, exist_ok=True)
+    _atomic.write(output / "gap.nc", bytes(dataset.to_netcdf(engine=ENGINE)))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    header, *rows = _rows(dataset)
+    writer.writerows([header, *rows])
+    _atomic.write(output / "gap.csv", text.getvalue().encode())
+    with _style.applied():
+        metadata = {"Claims": "C4", "Study": "gap", "Data": str(dataset.attrs["data_hash"])}
+        _style.save(_gap.draw(dataset), output / "gap", metadata)
+
+
+def _rows(dataset: xarray.Dataset) -> list[list[Any]]:
+    """A header and a row for each system and rate, then for the bounds and the uncompressed."""
+    metrics = ["mrr", *(f"recall@{k}" for k in dataset.cutoff.values)]
+    header = ["system", "bits", *(f"{name}{end}" for name in metrics for end in _SUFFIXES)]
+    rows: list[list[Any]] = [[*header, "code_bits"]]
+
+    def numbers(mrr: xarray.DataArray, recall: xarray.DataArray) -> list[float]:
+        return [*map(float, mrr.values), *map(float, recall.values.ravel())]
+
+    for name in dataset.system.values:
+        for rate in dataset.bits.values:
+            part = dataset.sel(system=name, bits=rate)
+            rows.append(
+                [str(name), int(rate), *numbers(part.mrr, part.recall), float(part.code_bits)]
+            )
+    for rate in dataset.bits.values:
+        part = dataset.sel(bits=rate)
+        once = [part.mrr_converse, *part.recall_converse]
+        repeated = [value for bound in once for value in (float(bound), "", "")]
+        rows.append(["converse (proved)", int(rate), *repeated, ""])
+        estimate = numbers(part.mrr_frontier, part.recall_frontier)
+        rows.append(["estimated frontier", int(rate), *estimate, ""])
+    plain = numbers(dataset.uncompressed_mrr, dataset.uncompressed_recall)
+    rows.append(["uncompressed", "", *plain, ""])
+    return rows
+
+
+_SUFFIXES: Final = ("", "_lower", "_upper")
+
+
+def table(dataset: xarray.Dataset) -> Table:
+    """Return the report for people."""
+    log2_size = math.log2(int(dataset.database))
+    low, high = dataset.information.sel(end=["lower", "upper"]).values
+    shown = Table(
+        title=f"{int(dataset.queries)} queries, {int(dataset.database)} items "
+        f"({log2_size:.2f} bits to name one), fitted to {int(dataset.fitted)} other pairs; "
+        f"I(X;Y) at least about {float(dataset.information[0]):.2f} bits [{low:.2f}, {high:.2f}]; "
+        f"compared {dataset.attrs['space']}",
+        caption=NOTE,
+    )
+    shown.add_column("system")
+    shown.add_column("bits", justify="right")
+    for name in ("MRR", *(f"recall@{k}" for k in dataset.cutoff.values)):
+        shown.add_column(name, justify="right")
+    for name, rate, *numbers, _ in _rows(dataset)[1:]:
+        triples = [numbers[i : i + 3] for i in range(0, len(numbers), 3)]
+        shown.add_row(name, str(rate), *map(_shown, triples))
+    return shown
+
+
+def _shown(triple: list[Any]) -> str:
+    value, low, high = triple
+    if math.isnan(value):
+        return "-"
+    return f"{value:.4f}" if low == "" else f"{value:.4f} [{low:.4f}, {high:.4f}]"

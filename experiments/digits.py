@@ -1,0 +1,63 @@
+"""Left halves of handwritten digits that look for their right halves, beside the rank converse."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import xarray
+
+from experiments import _gap
+from experiments._claims import Check
+from experiments._study import Cell, call
+
+CLAIMS = ("C4",)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is computed."""
+
+    bits: tuple[int, ...] = (2, 4, 8, 16, 32)
+    """Bits stored an item."""
+    pairs: int | None = None
+    """How many of the 1797 pairs to use; all by default."""
+    held_out: float = 1 / 3
+    """Share of the pairs that are ranked and not fitted to."""
+    steps: int = 320
+    """Steps of the learned code's training."""
+
+
+SMOKE = Config(bits=(2, 8), pairs=300, steps=16)
+QUICK = Config()
+FULL = Config(bits=(2, 4, 6, 8, 12, 16, 24, 32, 48, 64), steps=2000)
+
+
+def halves(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return left and right halves of the digits that come with scikit-learn, shape (N, 32) each.
+
+    Halves that occur twice stay: their items tie.
+    """
+    from sklearn.datasets import load_digits
+
+    images = load_digits().images[:count]
+    return images[:, :, :4].reshape(len(images), -1), images[:, :, 4:].reshape(len(images), -1)
+
+
+def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+    """Measure every system on the halves."""
+    return _gap.labelled(cell("gap", _measured, config, key))
+
+
+def _measured(config: Config, key: jax.Array) -> dict[str, Any]:
+    return _gap.measure(
+        *(key, *halves(config.pairs), config.bits),
+        held_out=config.held_out,
+        steps=config.steps,
+        allow_duplicates=True,
+    )
+
+
+def checks(dataset: xarray.Dataset) -> list[Check]:
+    """Check that no system passes the converse, nor the entropy of what it stores."""
+    return _gap.checks(dataset)

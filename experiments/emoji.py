@@ -1,0 +1,281 @@
+"""Names that look for pictures of emoji, with encoders that never saw them, beside the converse."""
+
+import dataclasses
+import functools
+import math
+import unicodedata
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray
+from flax import nnx
+from jaxtyping import Array, Float, Key
+from PIL import Image, ImageDraw, ImageFont
+
+from experiments import _gap
+from experiments._claims import Check
+from experiments._study import Cell, StudyError, call
+from rdsim.learning.training import Schedule, train
+
+CLAIMS = ("C4",)
+PRESETS = ("full",)
+"""It needs minutes, and a font that not every machine has."""
+
+FONTS: Final = (
+    "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
+    "/usr/share/fonts/noto/NotoColorEmoji.ttf",
+    "/usr/share/fonts/google-noto-emoji/NotoColorEmoji.ttf",
+    "/usr/share/fonts/google-noto-color-emoji-fonts/NotoColorEmoji.ttf",
+)
+"""Where Linux distributions put the colour-emoji font."""
+_STRIKE: Final = 109
+"""Pixels of the font's only size."""
+_CANVAS: Final = (136, 128)
+_BLOCKS: Final = ((0x2190, 0x3300), (0x1F000, 0x1FB00))
+"""Code points among which there are emoji."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is computed."""
+
+    bits: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
+    """Bits stored a picture."""
+    pixels: int = 32
+    """Side of a picture, a multiple of 32."""
+    features: int = 2048
+    """Hashed n-grams of a name."""
+    dimension: int = 64
+    """Coordinates of an embedding."""
+    encoder_share: float = 0.5
+    """Share of the emoji that the encoders are trained on; the rest they never see."""
+    encoder_steps: int = 1000
+    """Steps of the encoders' training."""
+    batch: int = 128
+    """Pairs of a step."""
+    steps: int = 600
+    """Steps of the learned code's training, on half of the emoji new to the encoders."""
+
+
+SMOKE = Config(bits=(2, 8), features=128, dimension=8, encoder_steps=4, steps=8)
+QUICK = Config(encoder_steps=300, steps=200)
+FULL = Config()
+
+
+def find_font(places: Iterable[str] = FONTS) -> Path:
+    """Return the first of these files that exists.
+
+    Raises:
+        StudyError: if none does; it says how to get the font.
+
+    """
+    for place in places:
+        if Path(place).is_file():
+            return Path(place)
+    raise StudyError(
+        "emoji needs the colour-emoji font Noto Color Emoji, which is not on this machine "
+        f"(looked for {', '.join(places)}). Install it, on Debian and Ubuntu by "
+        "apt install fonts-noto-color-emoji, and run again"
+    )
+
+
+def pictures(font: Path, pixels: int) -> tuple[np.ndarray, list[str]]:
+    """Render every single-character emoji of the font that has a name.
+
+    Returns:
+        Pictures on white, uint8, shape (N, pixels, pixels, 3), and their Unicode names.
+
+    """
+    face = ImageFont.truetype(font, _STRIKE)
+    shown, names = [], []
+    for low, high in _BLOCKS:
+        for character in map(chr, range(low, high)):
+            name = unicodedata.name(character, "")
+            drawn = Image.new("RGBA", _CANVAS, (255, 255, 255, 0))
+            ImageDraw.Draw(drawn).text(
+                (0, 0), character, fill="black", font=face, embedded_color=True
+            )
+            if not name or drawn.getbbox() is None:
+                continue
+            page = Image.new("RGBA", _CANVAS, "white")
+            page.alpha_composite(drawn)
+            small = page.convert("RGB").resize((pixels, pixels), Image.Resampling.LANCZOS)
+            shown.append(np.asarray(small))
+            names.append(name)
+    return np.stack(shown), names
+
+
+def hashed_ngrams(names: Iterable[str], features: int) -> np.ndarray:
+    """Count the words and the 3- and 4-grams of names in hashed bins, float32, unit length.
+
+    Bins are those of CRC-32, the same on every machine.
+    """
+    rows = []
+    for name in names:
+        row = np.zeros(features, np.float32)
+        for word in name.lower().replace("-", " ").split():
+            padded = f"<{word}>"
+            grams = [
+                padded,
+                *(padded[i : i + n] for n in (3, 4) for i in range(len(padded) - n + 1)),
+            ]
+            for gram in grams:
+                row[zlib.crc32(gram.encode()) % features] += 1 / math.sqrt(len(grams))
+        rows.append(row / np.linalg.norm(row))
+    return np.stack(rows)
+
+
+class Encoders(nnx.Module):
+    """A small convolutional encoder of pictures and a linear one of n-grams, to one sphere."""
+
+    def __init__(self, features: int, dimension: int, rngs: nnx.Rngs) -> None:
+        """Make three convolutions, sixteen times smaller maps at the end, and a map from n-grams."""
+        shapes = ((3, 16, 5, 4), (16, 32, 3, 2), (32, 64, 3, 2))
+        self.convolutions = nnx.List(
+            nnx.Conv(inner, outer, kernel_size=(size, size), strides=stride, rngs=rngs)
+            for inner, outer, size, stride in shapes
+        )
+        self.picture_out = nnx.Linear(4 * shapes[-1][1], dimension, rngs=rngs)
+        self.name_out = nnx.Linear(features, dimension, rngs=rngs)
+        self.log_scale = nnx.Param(jnp.full((), math.log(4.0), jnp.float32))
+
+    def pictures(self, points: Array) -> Array:
+        """Embed pictures (N, pixels, pixels, 3) with entries in [-1, 1]."""
+        maps = jnp.asarray(points, jnp.float32)
+        for convolution in self.convolutions:
+            maps = jax.nn.gelu(convolution(maps))
+        # Means over quarters keep coarse places.
+        side = maps.shape[1] // 2
+        parts = maps.reshape(len(maps), 2, side, 2, side, -1).mean(axis=(2, 4))
+        return _unit(self.picture_out(parts.reshape(len(maps), -1)))
+
+    def names(self, rows: Array) -> Array:
+        """Embed hashed n-grams (N, features)."""
+        return _unit(self.name_out(jnp.asarray(rows, jnp.float32)))
+
+
+def _unit(points: Array) -> Array:
+    return points / jnp.sqrt(jnp.sum(points**2, axis=-1, keepdims=True) + 1e-12)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderLearner:
+    """Trains both encoders to know pairs from mismatches, in both directions; a `Learner`.
+
+    Attributes:
+        features: hashed bins of a name.
+        dimension: coordinates of an embedding.
+        dropped: share of the n-grams hidden from each step.
+        shifted: largest shift of the pictures of a step, pixels.
+
+    """
+
+    features: int
+    dimension: int
+    dropped: float = 0.5
+    shifted: int = 2
+
+    def build(self, rngs: nnx.Rngs) -> Encoders:
+        """Make the encoders."""
+        return Encoders(self.features, self.dimension, rngs)
+
+    def loss(
+        self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
+    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+        """Mean of the contrastive losses of both directions, nats."""
+        del setting
+        rows, points = batch
+        training = progress < 1
+        hide, move = jax.random.split(key)
+        noise = jax.random.uniform(hide, (rows.shape[0], rows.shape[1] + 4), jnp.float32)
+        rows = jnp.where(training & (noise[:, 4:] < self.dropped), 0.0, rows)
+        steps = jax.random.bits(move, (2,), jnp.uint32) % (2 * self.shifted + 1)
+        shift = jnp.where(training, steps.astype(jnp.int32) - self.shifted, 0)
+        points = jnp.roll(points, shift, axis=(1, 2))
+        # Colours fade by up to a half, each picture and channel by itself; half are mirrored.
+        faded = 1 - 0.5 * training * noise[:, None, None, :3]
+        mirrored = training & (noise[:, 3, None, None, None] < 0.5)
+        points = 1 - faded * (1 - jnp.where(mirrored, points[:, :, ::-1], points))
+        scores = jnp.exp(model.log_scale[...]) * model.names(rows) @ model.pictures(points).T
+        own = jnp.diagonal(scores)
+        both = sum(jax.nn.logsumexp(scores, axis=axis) - own for axis in (0, 1))
+        return 0.5 * jnp.mean(both), {}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    size: int
+
+    def __call__(self, key: Key[Array, ""], data: Any) -> Any:
+        rows = jax.random.bits(key, (self.size,), jnp.uint32) % data[0].shape[0]
+        return tuple(part[rows] for part in data)
+
+
+def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+    """Train the encoders on one part of the emoji and measure every system on the others."""
+    font = find_font()
+    learn, measure = jax.random.split(key)
+    new = cell("encoders", functools.partial(_embedded, font=font), config, learn)
+    found = cell("gap", _measured, config, measure, new["names"], new["pictures"])
+    return _gap.labelled(found).assign(
+        encoder_pairs=((), new["encoder_pairs"], {"units": "pairs"}),
+        held_out_loss=("check", new["held_out_loss"], {"units": "nats"}),
+    )
+
+
+def _embedded(config: Config, key: jax.Array, *, font: Path) -> dict[str, Any]:
+    """Embeddings of names and pictures that no encoder was trained on."""
+    shown, names = pictures(font, config.pixels)
+    split, learn = jax.random.split(key)
+    order = np.asarray(jax.random.permutation(split, len(names)))
+    points = (shown[order] / 127.5 - 1).astype(np.float32)
+    rows = hashed_ngrams(np.array(names)[order], config.features)
+    seen = round(config.encoder_share * len(order))
+    judged = seen // 8
+    model, losses = encoders(
+        learn, config, (rows[judged:seen], points[judged:seen]), (rows[:judged], points[:judged])
+    )
+    return {
+        "names": np.asarray(model.names(jnp.asarray(rows[seen:])), float),
+        "pictures": np.asarray(model.pictures(jnp.asarray(points[seen:])), float),
+        "encoder_pairs": np.array(seen - judged),
+        "held_out_loss": losses,
+    }
+
+
+def encoders(key: jax.Array, config: Config, data: Any, judged: Any) -> tuple[Encoders, np.ndarray]:
+    """Train the encoders on pairs (rows of n-grams, pictures); return them and judged losses."""
+    trained = train(
+        key,
+        EncoderLearner(features=config.features, dimension=config.dimension),
+        _Batch(min(config.batch, len(data[0]))),
+        tuple(map(jnp.asarray, data)),
+        tuple(map(jnp.asarray, judged)),
+        jnp.zeros(1),
+        schedule=Schedule(
+            steps=config.encoder_steps,
+            peak_rate=1e-3,
+            weight_decay=0.3,
+            check_every=max(1, config.encoder_steps // 10),
+        ),
+    )
+    return trained.model(0), trained.held_out[0]
+
+
+def _measured(
+    config: Config, key: jax.Array, names: np.ndarray, shown: np.ndarray
+) -> dict[str, Any]:
+    return _gap.measure(
+        *(key, names, shown, config.bits), held_out=0.5, steps=config.steps, allow_duplicates=True
+    )
+
+
+def checks(dataset: xarray.Dataset) -> list[Check]:
+    """Check that no system passes the converse, nor the entropy of what it stores."""
+    return _gap.checks(dataset)

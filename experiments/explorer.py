@@ -1,0 +1,208 @@
+"""Explorer: the least loss of any system over a menu of sources, losses, sizes and block lengths.
+
+Items of n letters, each stored at R bits a letter, let no ranking of M of them lose less than the
+rank-distortion function allows at n IB(R) bits. The page of figures draws these curves by choice.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import numpy as np
+import scipy.special
+import xarray
+
+from experiments._claims import Check
+from experiments._study import Cell, call
+from rdsim import codes, limits
+from rdsim.retrieval import Loss
+
+CLAIMS = ("C4", "C10")
+LOSSES: dict[str, Loss] = {
+    "error": "error",
+    "reciprocal_rank": "reciprocal_rank",
+    "miss_10": ("miss", 10),
+    "dcg": "dcg",
+}
+CODE_LOSSES = ("error", "reciprocal_rank")
+ASYMMETRIC = ((0.6, 0.1), (0.06, 0.24))
+DSBS = {"DSBS, p = 0.05": 0.05, "DSBS, p = 0.1": 0.1, "DSBS, p = 0.2": 0.2}
+GAUSSIAN = {"Gaussian, r = 0.5": 0.5, "Gaussian, r = 0.8": 0.8, "Gaussian, r = 0.95": 0.95}
+ERASURE = {"fair bit, erased with 0.4": 0.4}
+TABLE = "asymmetric pair [0.6 0.1; 0.06 0.24]"
+
+
+def _rates(steps: int, most: float) -> tuple[float, ...]:
+    """Rates up to the most: dense near 0, where long items leave the least loss of no bits."""
+    small = [2.0**-k for k in range(9, 4, -1)] + [k / 16 for k in range(1, 8)]
+    even = [k / steps for k in range(round(most * steps) + 1)]
+    return tuple(sorted({*small, *even}))
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is computed."""
+
+    sources: tuple[str, ...] = (*DSBS, *GAUSSIAN, *ERASURE, TABLE)
+    """Joint laws of a query letter X and a stored letter Y."""
+    losses: tuple[str, ...] = tuple(LOSSES)
+    """Losses of a ranking."""
+    log2_sizes: tuple[int, ...] = (3, 5, 7, 10, 14, 20, 30, 40)
+    """log2 of the numbers M of items."""
+    block_lengths: tuple[int, ...] = (1, 8, 32, 128, 512)
+    """Letters n in an item."""
+    code_length: int = 32
+    """Letters in an item of the random codes."""
+    rates: tuple[float, ...] = _rates(8, 1.5)
+    """Bits a letter."""
+
+
+SMOKE = Config(
+    sources=("DSBS, p = 0.1", "Gaussian, r = 0.8"),
+    losses=("error", "reciprocal_rank"),
+    log2_sizes=(5, 10),
+    block_lengths=(8, 32),
+    rates=(0.0, 0.25, 0.5, 1.0),
+)
+QUICK = Config()
+FULL = Config(rates=_rates(64, 3.0))
+
+
+def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  # noqa: ARG001
+    """Compute IB(R) of every source, then the least loss at n IB(R) bits, and random codes."""
+    rates = np.array(config.rates)
+    curves = cell("bottlenecks", _bottlenecks, config, rates)
+    parts = [
+        cell(name, _least_losses, config, name, curves["lower"], curves["upper"])
+        for name in config.losses
+    ]
+    code_rates = rates[rates <= 1]
+    made = [cell(f"codes-{name}", _codes, config, name, code_rates) for name in CODE_LOSSES]
+    dims = ("source", "loss_name", "log2_size", "block_length", "rate")
+    least = {"long_name": "least expected loss of any system", "units": "1"}
+    kept = {"long_name": "IB(R)", "units": "bits per letter"}
+    axes = (1, 0, 2, 3, 4)
+    return xarray.Dataset(
+        {
+            "information": (("source", "rate"), curves["value"], kept),
+            "information_lower": (("source", "rate"), curves["lower"], kept),
+            "information_upper": (("source", "rate"), curves["upper"], kept),
+            **{
+                f"best_loss{end}": (dims, np.stack([p[part] for p in parts]).transpose(axes), least)
+                for end, part in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))
+            },
+            "code_loss": (
+                ("code_loss_name", "code_source", "log2_size", "code_rate"),
+                np.stack([part["loss"] for part in made]),
+                {"long_name": "expected loss of random codes", "units": "1"},
+            ),
+        },
+        coords={
+            "source": list(config.sources),
+            "loss_name": list(config.losses),
+            "log2_size": ("log2_size", list(config.log2_sizes), {"units": "bits"}),
+            "block_length": ("block_length", list(config.block_lengths), {"units": "letters"}),
+            "rate": ("rate", rates, {"units": "bits per letter"}),
+            "code_loss_name": list(CODE_LOSSES),
+            "code_source": _binary(config),
+            "code_rate": ("code_rate", code_rates, {"units": "bits per letter"}),
+        },
+        attrs={"code_length": config.code_length},
+    )
+
+
+def _binary(config: Config) -> list[str]:
+    return [name for name in config.sources if name in DSBS]
+
+
+def _bottlenecks(config: Config, rates: np.ndarray) -> dict[str, np.ndarray]:
+    """IB(R) in bits a letter: closed forms are their own bounds, the table's is certified."""
+    value, lower, upper = (np.empty((len(config.sources), rates.size)) for _ in range(3))
+    for row, name in enumerate(config.sources):
+        if name == TABLE:
+            found = limits.bottleneck_at(ASYMMETRIC, rates)
+            value[row], lower[row], upper[row] = found.value, found.lower, found.upper
+            continue
+        if name in DSBS:
+            curve = limits.bottleneck_dsbs(rates, DSBS[name])
+        elif name in GAUSSIAN:
+            curve = limits.bottleneck_gaussian(rates, GAUSSIAN[name])
+        else:
+            curve = limits.bottleneck_erasure([0.5, 0.5], ERASURE[name], rates)
+        value[row] = lower[row] = upper[row] = curve
+    return {"value": value, "lower": lower, "upper": upper}
+
+
+def _least_losses(
+    config: Config, name: str, lower: np.ndarray, upper: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Least loss at n IB(R) bits; more information only helps, so the bounds of IB swap sides."""
+    lengths = np.array(config.block_lengths, float)[:, None]
+    least, most = (lengths * part[:, None, None, :] for part in (lower, upper))
+    sizes = np.array(config.log2_sizes, float)[:, None, None]
+    shape = np.broadcast_shapes(least.shape, sizes.shape)
+    sizes = np.broadcast_to(sizes, shape).ravel()
+    optimist, pessimist = (np.broadcast_to(part, shape).ravel() for part in (most, least))
+    # Beyond log2 M bits nothing is lost, and one evaluation serves where IB is known exactly.
+    done = pessimist >= sizes
+    open_, inexact = np.flatnonzero(~done), np.flatnonzero(~done & (optimist > pessimist))
+    asked = np.concatenate([pessimist[open_], optimist[inexact]])
+    found = limits.rank_loss(asked, np.concatenate([sizes[open_], sizes[inexact]]), LOSSES[name])
+    bounds = np.zeros((2, optimist.size))
+    bounds[:, open_] = found.lower[: open_.size], found.upper[: open_.size]
+    bounds[0, inexact] = found.lower[open_.size :]
+    low, high = bounds.reshape((2, *shape))
+    return {"value": 0.5 * (low + high), "lower": low, "upper": high}
+
+
+def _codes(config: Config, name: str, rates: np.ndarray) -> dict[str, np.ndarray]:
+    crossovers = np.array([DSBS[source] for source in _binary(config)])[:, None, None]
+    sizes = np.array(config.log2_sizes, float)[:, None]
+    ensemble = partial(codes.dsbs_ensemble, config.code_length, rates, sizes)
+    return {"loss": np.asarray(ensemble(crossovers, LOSSES[name]))}
+
+
+def checks(dataset: xarray.Dataset) -> list[Check]:
+    """See that the curves fall, meet Fano's closed form, and lie below what codes reach."""
+    least = dataset.best_loss
+    rises = max(float(least.diff(dim).max()) for dim in ("rate", "block_length"))
+    width = (dataset.best_loss_upper - dataset.best_loss_lower).max()
+    code = dataset.code_loss.rename(
+        code_loss_name="loss_name", code_source="source", code_rate="rate"
+    )
+    limit = dataset.best_loss_lower.sel(block_length=dataset.attrs["code_length"])
+    beaten = (limit - code).max()
+    return [
+        Check.at_most("C4", "loss by which a random code beats the limit", "exact", beaten, 1e-12),
+        Check.at_most(
+            "C4", "bits by which the error differs from Fano's", "closed form", _fano(dataset), 1e-8
+        ),
+        Check.at_most("C4", "rise of the least loss with R or n", "exact", rises, 1e-9),
+        Check.at_most("C4", "widest certificate of the least loss", "exact", width, 1e-6),
+        *(
+            Check.close(
+                "C10", f"IB({rate}) of {name}", "closed form",
+                dataset.information.sel(source=name, rate=rate), expected, 1e-9,
+            )
+            for name, rate, expected in (
+                ("DSBS, p = 0.1", 0.5, 0.302684135),
+                ("DSBS, p = 0.1", 0.25, 0.156246835),
+                ("Gaussian, r = 0.8", 1.0, 0.471708236),
+            )
+        ),
+    ]  # fmt: skip
+
+
+def _fano(dataset: xarray.Dataset) -> float:
+    """Largest distance of log2 M - h(D) - D log2(M - 1) at the least error D from n IB(R).
+
+    Less what n IB(R) itself is uncertain by.
+    """
+    error = dataset.best_loss.sel(loss_name="error")
+    size = dataset.log2_size.astype(float)
+    entropy = (scipy.special.entr(error) + scipy.special.entr(1 - error)) / np.log(2)
+    needed = size - entropy - error * (size + np.log1p(-np.exp2(-size)) / np.log(2))
+    bits = dataset.information * dataset.block_length
+    room = (dataset.information_upper - dataset.information_lower) * dataset.block_length
+    inside = (error > 0) & (bits > 0)
+    return float((abs(needed - bits) - room).where(inside).max())

@@ -1,0 +1,60 @@
+"""Explorer: the least loss of any system against the rate, a panel a source."""
+
+import numpy as np
+import xarray
+from matplotlib.figure import Figure
+
+from figures import _style
+
+CAPTION = (
+    "Least expected reciprocal-rank loss of any system that stores items of n letters at R bits a "
+    "letter, by source, for the largest database of at most 2^20 items: the rank-distortion "
+    "function at n IB(R) bits. Points: exact averages over random codes of the doubly symmetric "
+    "binary source. Other losses and sizes are in the explorer of this page."
+)
+LOSS, LARGEST = "reciprocal_rank", 20
+
+
+def draw(dataset: xarray.Dataset) -> Figure:
+    """Draw one panel a source, one curve a block length, random codes as points."""
+    sizes = dataset.log2_size.values
+    size = sizes[sizes <= LARGEST].max()
+    part = dataset.sel(loss_name=LOSS, code_loss_name=LOSS, log2_size=size)
+    names = list(map(str, dataset.source.values))
+    columns = min(4, len(names))
+    rows = -(-len(names) // columns)
+    figure, axes = _style.panels(rows, columns, width=_style.DOUBLE, height=1.9 * rows + 0.4)
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    lengths = list(dataset.block_length.values)
+    for axis, name in zip(axes.flat, names, strict=False):
+        for n, color, line in zip(lengths, _style.COLORS, _style.LINES, strict=False):
+            curve = part.best_loss.sel(source=name, block_length=n)
+            axis.plot(dataset.rate, curve, color=color, linestyle=line, label=f"n = {n}")
+        if name in dataset.code_source:
+            place = lengths.index(dataset.attrs["code_length"])
+            axis.plot(
+                dataset.code_rate,
+                part.code_loss.sel(code_source=name),
+                linestyle="none",
+                color=_style.COLORS[place],
+                marker=_style.MARKERS[place],
+                markersize=2.5,
+                label=f"random codes, n = {lengths[place]}",
+            )
+        title = name.partition(" [")[0]
+        axis.set(xlim=(0, None), ylim=(-0.02, 1.02), title=title)
+        axis.set_xticks(np.arange(0, float(dataset.rate[-1]) + 0.1, 0.5))
+    for axis in axes[-1]:
+        axis.set_xlabel("R [bits per letter]")
+    for axis in axes[:, 0]:
+        axis.set_ylabel(f"1 − MRR, M = 2$^{{{size}}}$")
+    handles = {
+        label: handle
+        for axis in axes.flat
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside upper center", ncols=3, handlelength=3
+    )
+    return figure

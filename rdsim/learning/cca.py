@@ -1,0 +1,254 @@
+r"""Canonical correlation analysis in closed form, and items stored as quantized canonical variables.
+
+With whitened covariances,
+
+$$\Sigma_x^{-1/2} \Sigma_{xy} \Sigma_y^{-1/2} = U \,\mathrm{diag}(\rho)\, V^T, \quad
+    A = \Sigma_x^{-1/2} U, \quad B = \Sigma_y^{-1/2} V,$$
+
+the variables $A^T(x - \bar x)$ and $B^T(y - \bar y)$ are white, and correlated by $\rho_i$ in pairs
+alone.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from rdsim import validation
+from rdsim.learning.pairs import item_pairs
+from rdsim.learning.quantized_embedding import quantized_system
+from rdsim.learning.training import Schedule
+from rdsim.simulation.item_code import Decoder
+from rdsim.sources.mixture import GaussianMixtureSource
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CanonicalCorrelations:
+    """Canonical variables of two sets of numbers.
+
+    Attributes:
+        correlations: rho, decreasing, in [0, 1], shape (k,).
+        map_x: A, shape (dx, k).
+        map_y: B, shape (dy, k); the entry of each column that is largest in size is positive.
+        mean_x: shape (dx,).
+        mean_y: shape (dy,).
+
+    """
+
+    __no_type_check__ = True
+
+    correlations: Float[Array, " k"]
+    map_x: Float[Array, "dx k"]
+    map_y: Float[Array, "dy k"]
+    mean_x: Float[Array, " dx"]
+    mean_y: Float[Array, " dy"]
+
+    def variables_x(self, x: Any) -> Float[Array, "... k"]:
+        """Canonical variables of x, shape (..., dx)."""
+        return (jnp.asarray(x, float) - self.mean_x) @ self.map_x
+
+    def variables_y(self, y: Any) -> Float[Array, "... k"]:
+        """Canonical variables of y, shape (..., dy)."""
+        return (jnp.asarray(y, float) - self.mean_y) @ self.map_y
+
+
+def canonical_correlation_analysis(
+    x: Any, y: Any, dimension: Any, regularisation: Any = 0.0
+) -> CanonicalCorrelations:
+    r"""Find the linear maps under which two sets of numbers are most correlated.
+
+    Covariances are those of the sample, with divisor N, and a ridge: $\Sigma_x + rI$,
+    $\Sigma_y + rI$. With r = 0 the correlations are those between the canonical variables; with
+    r > 0 they are shrunk.
+
+    Args:
+        x: sample, shape (N, dx).
+        y: of the same pairs, shape (N, dy).
+        dimension: k, number of canonical variables, 1 to min(dx, dy).
+        regularisation: r, at least 0, in squared units of the data.
+
+    Returns:
+        Correlations and maps.
+
+    Raises:
+        ValueError: if an argument is out of range, shapes do not fit, or a covariance with its
+            ridge is singular to rounding.
+        TypeError: if dimension is no integer.
+        RuntimeError: if float64 is off.
+
+    References:
+        Hotelling (1936), "Relations between two sets of variates"; Vinod (1976) for the ridge.
+
+    """
+    validation.require_float64("canonical_correlation_analysis")
+    left, right = (
+        validation.interval(name, value, open_low=True, open_high=True, ndim=2)
+        for name, value in (("x", x), ("y", y))
+    )
+    number, width = left.shape[0], min(left.shape[1], right.shape[1])
+    if right.shape[0] != number or number < 2 or width == 0:
+        raise ValueError(
+            "x and y must have shapes (N, dx) and (N, dy) with N >= 2, got "
+            f"{left.shape} and {right.shape}"
+        )
+    size = validation.integer("dimension", dimension, low=1, high=width)
+    ridge = validation.interval("regularisation", regularisation, low=0.0, open_high=True, ndim=0)
+    for name, points in (("x", left), ("y", right)):
+        host = np.asarray(points)
+        spread = np.linalg.eigvalsh(np.cov(host.T, bias=True).reshape(host.shape[1], -1))
+        if spread[0] + float(ridge) <= 1e-12 * max(spread[-1] + float(ridge), 1e-300):
+            raise ValueError(
+                f"{name} must have a covariance of full rank, or regularisation be positive; got "
+                f"eigenvalues from {spread[0]:.3g} to {spread[-1]:.3g}"
+            )
+    return _analysed(left, right, ridge, size)
+
+
+def _analysed(
+    x: Float[Array, "n dx"], y: Float[Array, "n dy"], ridge: Float[Array, ""], size: int
+) -> CanonicalCorrelations:
+    mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
+    correlations, map_x, map_y = _closed_form(*centred_covariances(x - mean_x, y - mean_y), ridge)
+    top = jnp.argmax(jnp.abs(map_y), axis=0)
+    sign = jnp.where(map_y[top, jnp.arange(map_y.shape[1])] < 0, -1.0, 1.0)
+    return CanonicalCorrelations(
+        correlations=jnp.minimum(correlations[:size], 1.0),
+        map_x=(map_x * sign)[:, :size],
+        map_y=(map_y * sign)[:, :size],
+        mean_x=mean_x,
+        mean_y=mean_y,
+    )
+
+
+def centred_covariances(
+    x: Float[Array, "n dx"], y: Float[Array, "n dy"]
+) -> tuple[Float[Array, "dx dx"], Float[Array, "dy dy"], Float[Array, "dx dy"]]:
+    """Covariances of x, of y and between them, of samples of mean zero."""
+    number = x.shape[0]
+    return x.T @ x / number, y.T @ y / number, x.T @ y / number
+
+
+def whitened_cross_covariance(
+    covariance_x: Float[Array, "dx dx"],
+    covariance_y: Float[Array, "dy dy"],
+    cross: Float[Array, "dx dy"],
+    ridge: Any,
+) -> tuple[Float[Array, "dx dy"], Float[Array, "dx dx"], Float[Array, "dy dy"]]:
+    r"""Cross-covariance of the whitened pair, $L_x^{-1} \Sigma_{xy} L_y^{-T}$, and the L.
+
+    Its singular values are the canonical correlations, for Cholesky roots L as for symmetric ones.
+    """
+    roots = [
+        jnp.linalg.cholesky(covariance + ridge * jnp.eye(covariance.shape[0], dtype=cross.dtype))
+        for covariance in (covariance_x, covariance_y)
+    ]
+    half = jax.scipy.linalg.solve_triangular(roots[0], cross, lower=True)
+    return jax.scipy.linalg.solve_triangular(roots[1], half.T, lower=True).T, roots[0], roots[1]
+
+
+@jax.jit
+def _closed_form(
+    covariance_x: Float[Array, "dx dx"],
+    covariance_y: Float[Array, "dy dy"],
+    cross: Float[Array, "dx dy"],
+    ridge: Float[Array, ""],
+) -> tuple[Float[Array, " k"], Float[Array, "dx k"], Float[Array, "dy k"]]:
+    white, root_x, root_y = whitened_cross_covariance(covariance_x, covariance_y, cross, ridge)
+    left, correlations, right = jnp.linalg.svd(white, full_matrices=False)
+    solve = jax.scipy.linalg.solve_triangular
+    return (
+        correlations,
+        solve(root_x, left, lower=True, trans=1),
+        solve(root_y, right.T, lower=True, trans=1),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class CanonicalMap:
+    """Canonical variables of an embedding; parameters are the embedding's, a mean and a map.
+
+    Attributes:
+        embed: pure, hashable function (parameters, points) -> (..., dx).
+
+    """
+
+    embed: Callable[[Any, Array], Array]
+
+    def __call__(self, parameters: Any, points: Array) -> Array:
+        """Map the embedding of points."""
+        inner, mean, linear = parameters
+        return (jnp.asarray(self.embed(inner, points), float) - mean) @ linear
+
+
+def canonical_systems(
+    key: Key[Array, ""],
+    embed_items: tuple[Callable[[Any, Array], Array], Any],
+    embed_queries: tuple[Callable[[Any, Array], Array], Any],
+    sample: Any,
+    bits: tuple[int, ...],
+    regularisation: Any = 0.0,
+) -> list[tuple[Any, Decoder]]:
+    r"""Quantize the canonical variables of items, and rank by distances to the expected ones.
+
+    Given the query's canonical variables u, the item's are expected at $\rho \odot u$ (exact for
+    Gaussian pairs), and codewords are ranked by their distance to that.
+
+    Args:
+        key: PRNG key of the quantizers' starts.
+        embed_items: pure, hashable function (parameters, items (N, d)) -> (N, dy), and parameters.
+        embed_queries: the same of queries, (..., K, d) -> (..., dx).
+        sample: queries (N, K, d) and items (N, d), to which all is fitted.
+        bits: of an item, one system each.
+        regularisation: ridge of the analysis.
+
+    Returns:
+        A code and its decoder for each number of bits.
+
+    Raises:
+        ValueError: as `canonical_correlation_analysis` and the quantizer.
+
+    """
+    queries, items = sample
+    x, y = (
+        jnp.asarray(way[0](way[1], points), float)
+        for way, points in ((embed_queries, queries), (embed_items, items))
+    )
+    found = canonical_correlation_analysis(x, y, min(x.shape[1], y.shape[1]), regularisation)
+    of_items = (CanonicalMap(embed_items[0]), (embed_items[1], found.mean_y, found.map_y))
+    expected = (embed_queries[1], found.mean_x, found.map_x * found.correlations)
+    of_queries = (CanonicalMap(embed_queries[0]), expected)
+    return [
+        quantized_system(
+            jax.random.fold_in(key, b), of_items, of_queries, items, b, comparison="distance"
+        )
+        for b in bits
+    ]
+
+
+def fit_cca(
+    key: Key[Array, ""],
+    source: GaussianMixtureSource,
+    bits: tuple[int, ...],
+    schedule: Schedule,
+    training: int,
+) -> list[tuple[Any, Decoder]]:
+    """Analyse all modalities together with the items; nothing is trained, so no schedule is used."""
+    del schedule
+    data_key, code_key = jax.random.split(key)
+    sample = item_pairs(data_key, source, training).sample[:2]
+    return canonical_systems(code_key, (_as_they_are, None), (_side_by_side, None), sample, bits)
+
+
+def _as_they_are(parameters: None, items: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    del parameters
+    return items
+
+
+def _side_by_side(parameters: None, queries: Float[Array, "... m d"]) -> Float[Array, "... f"]:
+    del parameters
+    return queries.reshape(*queries.shape[:-2], -1)

@@ -1,0 +1,153 @@
+r"""Ranks of the targets of real queries in one real database, ties exactly, in bounded memory.
+
+Query i looks for item i. Every score here is an inner product of features of the query and features
+of the item's code. Items with one code have one score, so scores are computed for distinct codes
+only, and a tie is a tie to the last digit. With b items ahead of the target and t items at its score,
+itself included, over the orders of the tied items
+
+$$E\frac1r = \frac{1}{t} \sum_{i=1}^{t} \frac{1}{b+i}, \qquad
+  P(r \le k) = \min\{1, \max\{0, (k-b)/t\}\}.$$
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+import scipy.stats
+from jaxtyping import Float, Int
+
+from rdsim.finite_sample.information_bounds import InformationEstimate
+
+_ENTRIES: Final = 1 << 22
+"""Scores held at a time."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairRanks:
+    """Where the targets of queries stand.
+
+    Attributes:
+        ahead: items that score above the target, shape (Q,).
+        tied: items that score as the target does, itself included, shape (Q,).
+        size: items in the database.
+        code_bits: entropy of the stored codes' frequencies in the database, bits.
+
+    """
+
+    ahead: Int[np.ndarray, " q"]
+    tied: Int[np.ndarray, " q"]
+    size: int
+    code_bits: float
+
+
+def pair_ranks(
+    query_features: Float[np.ndarray, "q f"],
+    codes: Any,
+    item_features: Callable[[Any], np.ndarray] | None = None,
+) -> PairRanks:
+    """Rank the targets of queries among all stored items.
+
+    Args:
+        query_features: of the first Q items' queries, Q at most M.
+        codes: of the items, one a row, shape (M, ...).
+        item_features: codes -> features, shape (codes, F); None where the codes are features.
+
+    Returns:
+        The ranks; with all M queries, averages over them are those of a uniform target.
+
+    """
+    stored = np.asarray(codes)
+    size = len(stored)
+    unique, place, multiplicity = np.unique(stored, axis=0, return_inverse=True, return_counts=True)
+    place = place.reshape(-1)
+    features = (unique if item_features is None else item_features(unique)).T
+    count = len(query_features)
+    ahead, tied = np.empty(count, np.int64), np.empty(count, np.int64)
+    step = max(1, _ENTRIES // len(unique))
+    for start in range(0, count, step):
+        rows = np.arange(start, min(start + step, count))
+        scores = query_features[rows] @ features
+        own = np.take_along_axis(scores, place[rows, None], axis=1)
+        ahead[rows] = (scores > own) @ multiplicity
+        tied[rows] = (scores == own) @ multiplicity
+    share = multiplicity / size
+    return PairRanks(
+        ahead=ahead, tied=tied, size=size, code_bits=float(-(share * np.log2(share)).sum())
+    )
+
+
+def reciprocal_ranks(ranks: PairRanks) -> Float[np.ndarray, " q"]:
+    """Expected reciprocal rank of each query's target; the mean is the MRR."""
+    ends = scipy.special.digamma(np.stack([ranks.ahead + ranks.tied + 1, ranks.ahead + 1]))
+    alone = ranks.tied == 1  # exact where the difference of digammas is not
+    return np.where(alone, 1.0 / (ranks.ahead + 1), (ends[0] - ends[1]) / ranks.tied)
+
+
+def recalls(ranks: PairRanks, k: int) -> Float[np.ndarray, " q"]:
+    """Chance that each query's target is among the first k."""
+    return np.asarray(np.clip((k - ranks.ahead) / ranks.tied, 0.0, 1.0))
+
+
+def drawn_ranks(generator: np.random.Generator, ranks: PairRanks) -> Int[np.ndarray, " q"]:
+    """Draw the rank of each target, ties broken by lot, from 1."""
+    return ranks.ahead + 1 + generator.integers(0, ranks.tied)
+
+
+def contrastive_information(
+    query_features: Float[np.ndarray, "m f"],
+    item_features: Float[np.ndarray, "m f"],
+    *,
+    confidence: float = 0.95,
+) -> InformationEstimate:
+    r"""Estimate the InfoNCE lower bound on I(X;Y) from one batch of all held-out pairs.
+
+    $$\frac1M \sum_i \log_2 \frac{2^{t(x_i,y_i)}}{\frac1M \sum_j 2^{t(x_i,y_j)}} \le \log_2 M.$$
+
+    Its expectation over pairs is not above the information, whatever the scores. The terms share
+    the database, so they are not independent: the interval is normal with the jackknife's standard
+    error, each pair left out in turn as query and as item; it holds as M grows.
+
+    Args:
+        query_features: of M pairs; their inner products are t in nats, not fitted to these pairs.
+        item_features: row i is the target of row i.
+        confidence: of the interval.
+
+    Returns:
+        The estimate; its side is "lower".
+
+    References:
+        van den Oord, Li and Vinyals (2018); Efron and Stein (1981), Annals of Statistics 9(3), for
+        the jackknife.
+
+    """
+    size = len(item_features)
+    own, without = np.empty(size), np.zeros(size)
+    step = max(1, _ENTRIES // size)
+    for start in range(0, size, step):
+        rows = np.arange(start, min(start + step, size))
+        scores = query_features[rows] @ item_features.T
+        normaliser = scipy.special.logsumexp(scores, axis=1)
+        target = scores[np.arange(len(rows)), rows]
+        own[rows] = target - normaliser
+        # ln of what is left of each query's sum when one item goes; its own target stays.
+        left = np.log1p(-np.minimum(np.exp(scores - normaliser[:, None]), 1 - 1e-12))
+        left[np.arange(len(rows)), rows] = 0.0
+        without += left.sum(axis=0)
+    value = own.mean() + math.log(size)
+    each = (own.sum() - own - without) / (size - 1) + math.log(size - 1)
+    error = math.sqrt((size - 1) * each.var())
+    half = scipy.stats.norm.isf((1 - confidence) / 2) * error
+    bits = np.array([value, value - half, value + half]) / math.log(2)
+    return InformationEstimate(
+        value=jnp.asarray(bits[0]),
+        lower=jnp.asarray(bits[1]),
+        upper=jnp.asarray(min(bits[2], math.log2(size))),
+        trials=jnp.asarray(size),
+        confidence=float(confidence),
+        side="lower",
+        proved=False,
+    )

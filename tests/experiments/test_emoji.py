@@ -1,0 +1,65 @@
+"""The emoji study in small: a missing font, pictures of any font, encoders, and its presets."""
+
+from pathlib import Path
+
+import jax
+import matplotlib
+import numpy as np
+import pytest
+
+from experiments import _study, emoji
+from experiments.__main__ import main
+from experiments._study import StudyError
+
+DEJAVU = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+
+
+def test_a_missing_font_is_said_clearly(monkeypatch, capsys, tmp_path):
+    with pytest.raises(StudyError, match=r"Noto Color Emoji.*apt install fonts-noto-color-emoji"):
+        emoji.find_font((str(tmp_path / "none.ttf"),))
+    monkeypatch.setattr(emoji.find_font, "__defaults__", ((str(tmp_path / "none.ttf"),),))
+    results = str(tmp_path / "results")
+    assert main(["run", "emoji", "--preset", "full", "--results", results]) == 2
+    assert "Noto Color Emoji" in capsys.readouterr().err
+    assert emoji.find_font((str(tmp_path / "none.ttf"), str(DEJAVU))) == DEJAVU
+
+
+def test_it_is_computed_in_the_full_preset_only(capsys, tmp_path):
+    assert "emoji" not in _study.discover("quick")
+    assert "emoji" in _study.discover("full")
+    assert "emoji" in _study.discover()
+    assert "emoji" not in {study.name for study in _study.chosen((), "smoke")}
+    assert main(["run", "emoji", "--results", str(tmp_path)]) == 2
+    assert "emoji is not computed in the preset quick, but in: full" in capsys.readouterr().err
+
+
+def test_names_are_hashed_the_same_everywhere():
+    rows = emoji.hashed_ngrams(["CAT FACE", "CAT FACE", "HEAVY BLACK HEART"], 512)
+    np.testing.assert_array_equal(rows[0], rows[1])
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-6)
+    assert rows[0] @ rows[2] < 0.5
+    alike = emoji.hashed_ngrams(["DOG FACE", "CAT FACE", "TRIANGULAR RULER"], 512)
+    assert alike[0] @ alike[1] > alike[0] @ alike[2] + 0.1
+    # CRC-32 of "<x>" is fixed by its standard.
+    assert np.flatnonzero(emoji.hashed_ngrams(["X"], 1 << 16)[0]).tolist() == [11187]
+
+
+def test_pictures_have_names_and_something_on_them(monkeypatch):
+    monkeypatch.setattr(emoji, "_BLOCKS", ((0x2654, 0x2660),))
+    shown, names = emoji.pictures(DEJAVU, 16)
+    assert shown.shape == (12, 16, 16, 3)
+    assert names[0] == "WHITE CHESS KING"
+    assert (shown.reshape(12, -1).std(axis=1) > 5).all()
+    assert len(np.unique(shown, axis=0)) == 12
+
+
+def test_encoders_learn_on_one_part_and_embed_the_other(monkeypatch):
+    monkeypatch.setattr(emoji, "_BLOCKS", ((0x2600, 0x2690),))
+    found = emoji._embedded(emoji.SMOKE, jax.random.key(0), font=DEJAVU)
+    count = len(emoji.pictures(DEJAVU, 4)[1])
+    assert len(found["names"]) == len(found["pictures"]) == count - round(count / 2)
+    for side in ("names", "pictures"):
+        np.testing.assert_allclose(np.linalg.norm(found[side], axis=1), 1.0, atol=1e-5)
+        assert len(np.unique(found[side], axis=0)) > 30
+    # The best state is kept: no judgement of it is worse than before training.
+    assert np.nanmin(found["held_out_loss"]) <= found["held_out_loss"][0]

@@ -1,0 +1,271 @@
+"""Real pairs: what is refused, how ranks and intervals are counted, and what long codes reach."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdsim import limits, retrieval
+from rdsim.learning import embedding_gap as gap
+from rdsim.learning.pair_ranking import (
+    contrastive_information,
+    drawn_ranks,
+    pair_ranks,
+    recalls,
+    reciprocal_ranks,
+)
+from rdsim.learning.paired_embeddings import check_pairs, shared_space, split_pairs
+from rdsim.learning.stored_codes import (
+    long_hyperplane_hash,
+    long_product_quantizer,
+    most_word_bits,
+    rotated_hash,
+)
+
+KEY = jax.random.key(5)
+
+
+def points(count, dimension, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, dimension))
+
+
+def with_entry(value, row=3, column=1):
+    changed = points(50, 3)
+    changed[row, column] = value
+    return changed
+
+
+def repeated():
+    changed = points(50, 3)
+    changed[[7, 30]] = changed[[4, 12]]
+    return changed
+
+
+GOOD = points(50, 3)
+
+
+@pytest.mark.parametrize(
+    ("queries", "items", "error", "message"),
+    [
+        (GOOD[0], GOOD, ValueError, r"queries must have shape \(rows, coordinates\).*got shape"),
+        (GOOD, GOOD[:, :0], ValueError, r"items must have shape.*\(50, 0\)"),
+        (GOOD, with_entry(np.nan), ValueError, "items must be finite, got nan in row 3, column 1"),
+        (with_entry(-np.inf), GOOD, ValueError, "queries must be finite, got -inf in row 3"),
+        (GOOD, GOOD[:-1], ValueError, "got 50 queries and 49 items"),
+        (GOOD[:39], GOOD[:39], ValueError, "at least 40 pairs are needed, got 39"),
+        (GOOD, repeated(), ValueError, r"items must be distinct, but row 7 equals row 4 \(2 rows"),
+        (repeated(), GOOD, ValueError, "queries must be distinct, but row 7 equals row 4"),
+        (GOOD.astype(complex), GOOD, TypeError, "queries must hold real numbers.*complex"),
+        (GOOD, GOOD.astype(str), TypeError, "items must hold real numbers"),
+        (GOOD > 0, GOOD, TypeError, "queries must hold real numbers.*bool"),
+    ],
+)
+def test_what_is_no_pair_is_named(queries, items, error, message):
+    with pytest.raises(error, match=message):
+        check_pairs(queries, items)
+
+
+def test_duplicates_can_be_allowed():
+    x, y = check_pairs(repeated().astype(np.float32), repeated(), allow_duplicates=True)
+    assert x.dtype == y.dtype == np.float64
+    assert x.shape == (50, 3)
+
+
+def test_a_split_keeps_pairs_together_and_loses_none():
+    rows = np.arange(100.0)[:, None]
+    parts = split_pairs(KEY, rows, -rows, held_out=0.3)
+    assert parts.held_out_items.shape == (30, 1)
+    np.testing.assert_array_equal(parts.queries, -parts.items)
+    np.testing.assert_array_equal(parts.held_out_queries, -parts.held_out_items)
+    both = np.concatenate([parts.queries, parts.held_out_queries]).ravel()
+    np.testing.assert_array_equal(np.sort(both), rows.ravel())
+    with pytest.raises(ValueError, match="held_out leaves 10 of 100 pairs to rank"):
+        split_pairs(KEY, rows, -rows, held_out=0.1)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10**6))
+def test_ranks_are_those_of_the_metrics_with_ties(seed):
+    generator = np.random.default_rng(seed)
+    codes = generator.integers(0, 3, (12, 2))
+    queries = generator.integers(-2, 3, (12, 2)).astype(float)
+    ranks = pair_ranks(queries, codes)
+    scores, own = queries @ codes.T, np.arange(12)[:, None]
+    expected = retrieval.reciprocal_rank(scores, own)
+    np.testing.assert_allclose(reciprocal_ranks(ranks), expected, rtol=1e-12)
+    np.testing.assert_allclose(recalls(ranks, 3), retrieval.recall(scores, own, 3), atol=1e-12)
+    assert ranks.size == 12
+    some = pair_ranks(queries[:5], codes)
+    np.testing.assert_array_equal(some.ahead, ranks.ahead[:5])
+
+
+def test_ranks_in_blocks_are_ranks(monkeypatch):
+    from rdsim.learning import pair_ranking
+
+    x, y = points(30, 4), points(30, 4, 1)
+    whole = pair_ranks(x, y), contrastive_information(x, y)
+    monkeypatch.setattr(pair_ranking, "_ENTRIES", 70)
+    parts = pair_ranks(x, y), contrastive_information(x, y)
+    np.testing.assert_array_equal(whole[0].ahead, parts[0].ahead)
+    assert float(whole[1].lower) == pytest.approx(float(parts[1].lower), abs=1e-12)
+
+
+def test_lots_fall_evenly_among_the_tied():
+    ranks = pair_ranks(np.ones((4000, 1)), np.repeat([[2.0], [1.0]], 2000, axis=0))
+    drawn = drawn_ranks(np.random.default_rng(0), ranks)
+    assert (drawn[:2000].min(), drawn[2000:].min()) >= (1, 2001)
+    assert drawn[:2000].max() <= 2000
+    # Uniform on 2000 ranks: the mean of 2000 draws is within six standard deviations.
+    assert abs(drawn[:2000].mean() - 1000.5) < 6 * 2000 / math.sqrt(12 * 2000)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6), st.integers(1, 12))
+def test_C4_no_ranking_by_stored_codes_passes_their_entropy(seed, words):
+    # Exact for one database and all of its items as targets, whatever scores the queries give.
+    generator = np.random.default_rng(seed)
+    codes = generator.integers(0, words, 24)
+    codes[generator.random(24) < 0.3] = 0
+    tables = generator.normal(size=(24, 12))
+    if seed % 2:
+        tables[np.arange(24), codes] += 5  # every target's own code first: the best there is
+    ranks = pair_ranks(tables, np.eye(12)[codes])
+    share = np.bincount(codes) / 24
+    entropy = -(share[share > 0] * np.log2(share[share > 0])).sum()
+    assert ranks.code_bits == pytest.approx(entropy, abs=1e-12)
+    loss = 1 - reciprocal_ranks(ranks).mean()
+    needed = limits.rank_rate(min(loss, 1.0), math.log2(24), "reciprocal_rank")
+    assert float(needed.lower) <= ranks.code_bits + 1e-9
+
+
+def test_C4_the_entropy_of_the_codes_is_met_where_codes_are_equally_common():
+    # Errors are then those of a lot among 6 of 24, and recall@6 needs all log2 4 bits.
+    codes = np.repeat(np.arange(4), 6)
+    ranks = pair_ranks(np.eye(4)[codes], np.eye(4)[codes])
+    needed = limits.rank_rate(1 - recalls(ranks, 6).mean(), math.log2(24), ("miss", 6))
+    assert float(needed.value) == pytest.approx(ranks.code_bits, abs=1e-9)
+
+
+def test_the_contrastive_estimate_and_its_jackknife_by_leaving_out():
+    x, y = points(15, 3), points(15, 3, 1)
+
+    def estimate(keep):
+        scores = x[keep] @ y[keep].T
+        own = np.diag(scores) - np.log(np.exp(scores).mean(axis=1))
+        return own.mean() / math.log(2)
+
+    found = contrastive_information(x, y)
+    assert float(found.value) == pytest.approx(estimate(np.arange(15)), abs=1e-12)
+    left = np.array([estimate(np.delete(np.arange(15), i)) for i in range(15)])
+    error = math.sqrt(14 / 15 * ((left - left.mean()) ** 2).sum())
+    assert float(found.value - found.lower) == pytest.approx(1.959964 * error, rel=1e-6)
+    assert (found.side, found.proved) == ("lower", False)
+
+
+def test_the_contrastive_estimate_of_a_known_gaussian():
+    # With the density ratio as score: 0.5 log2(1/(1 - 0.81)) bits, below log2 M by far.
+    generator = np.random.default_rng(1)
+    x = generator.normal(size=(800, 1))
+    y = 0.9 * x + math.sqrt(0.19) * generator.normal(size=(800, 1))
+    # ln p(y|x)/p(y), less what depends on x alone.
+    queries = np.column_stack([0.9 * x / 0.19, np.full(800, -0.5 * 0.81 / 0.19)])
+    found = contrastive_information(queries, np.column_stack([y, y**2]), confidence=1 - 1e-6)
+    assert float(found.lower) < -0.5 * math.log2(0.19) < float(found.upper)
+
+
+def test_the_space_is_the_one_that_ranks_best():
+    generator = np.random.default_rng(2)
+    y = generator.normal(size=(300, 8))
+    near = y + 0.3 * generator.normal(size=y.shape)
+    turned = near @ np.linalg.qr(generator.normal(size=(8, 8)))[0]
+    wide = np.column_stack([turned, generator.normal(size=(300, 2))])
+
+    def chosen(x):
+        return shared_space(x[:200], y[:200], validate=(x[200:], y[200:]))
+
+    assert chosen(near).name == "as given"
+    for x in (turned, wide):
+        space = chosen(x)
+        assert "canonical" in space.name
+        unit = space.items(y[200:])
+        np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1.0, atol=1e-12)
+        assert reciprocal_ranks(pair_ranks(space.queries(x[200:]), unit)).mean() > 0.8
+
+
+def test_a_long_product_quantizer_reaches_the_exact_ranks_at_many_bits():
+    y = points(200, 6)
+    x = y + 0.02 * points(200, 6, 1)
+    fine = long_product_quantizer(KEY, y, 30)
+    digits = fine.encode(KEY, y)
+    assert digits.shape == (200, 6)
+    exact = pair_ranks(np.column_stack([x, np.ones(200)]), np.column_stack([y, -(y**2).sum(1) / 2]))
+    coarse = long_product_quantizer(KEY, y, 4)
+    quality = [
+        reciprocal_ranks(pair_ranks(c.query_features(x), c.encode(KEY, y), c.item_features)).mean()
+        for c in (coarse, fine)
+    ]
+    assert reciprocal_ranks(exact).mean() == 1.0
+    assert quality[0] < 0.5 < 0.99 < quality[1]
+
+
+def test_scores_of_a_product_quantizer_order_as_distances():
+    y, x = points(100, 5), points(7, 5, 1)
+    made = long_product_quantizer(KEY, y, 9)
+    digits = made.encode(KEY, y)
+    words = np.concatenate([book[digits[:, s]] for s, book in enumerate(made.codebooks)], axis=1)
+    reconstructed = words @ made.rotation.T + made.centre
+    distance = ((x[:, None] - reconstructed) ** 2).sum(axis=2)
+    scores = made.query_features(x) @ made.item_features(digits).T
+    gaps = scores + 0.5 * distance
+    np.testing.assert_allclose(gaps - gaps[:, :1], 0.0, atol=1e-10)
+    counts = [book.shape[0] for book in made.codebooks]
+    assert math.prod(counts) == 2**9
+    # Nearest words: the reconstruction is no farther than under any other word of a block.
+    assert ((y - reconstructed) ** 2).sum() < ((y - reconstructed[::-1]) ** 2).sum()
+
+
+@pytest.mark.parametrize("maker", [long_hyperplane_hash, rotated_hash])
+def test_hash_scores_are_hamming_distances(maker):
+    y, x = points(60, 8), points(5, 8, 1)
+    made = maker(KEY, y, 6)
+    stored = made.encode(KEY, y)
+    scores = made.query_features(x) @ made.item_features(stored).T
+    hamming = (made.encode(KEY, x)[:, None] != stored[None]).sum(axis=2)
+    np.testing.assert_array_equal(scores, 6 - 2 * hamming)
+
+
+def test_a_rotated_hash_is_nearer_to_signs_than_its_start():
+    corners = np.where(np.random.default_rng(0).random((400, 4)) < 0.5, -1.0, 1.0)
+    turn = np.linalg.qr(points(4, 4))[0]
+    made = rotated_hash(KEY, corners @ turn + 0.05 * points(400, 4, 1), 4)
+    # Corners of a turned cube fall into cells of their own.
+    codes = made.encode(KEY, corners @ turn)
+    assert len(np.unique(codes, axis=0)) == len(np.unique(corners, axis=0)) == 16
+    np.testing.assert_allclose(made.planes.T @ made.planes, np.eye(4), atol=1e-9)
+
+
+def test_codes_know_how_many_bits_they_can_have():
+    assert [most_word_bits(n) for n in (8, 64, 1023, 1024, 10**6)] == [1, 4, 7, 8, 8]
+    with pytest.raises(ValueError, match="bits must be at most 12 with 3 coordinates"):
+        long_product_quantizer(KEY, points(64, 3), 13)
+    with pytest.raises(ValueError, match=r"bits must be in \[1, 3\], got 4"):
+        rotated_hash(KEY, points(64, 3), 4)
+
+
+@pytest.mark.parametrize(
+    ("bits", "error", "message"),
+    [
+        ([8, 4], ValueError, r"bits must rise without repeats, got \[8, 4\]"),
+        ([4, 4], ValueError, "bits must rise without repeats"),
+        ([0, 4], ValueError, r"bits must be in \[1, 1024\], got 0"),
+        ([], ValueError, "bits must rise"),
+        ([2.5], TypeError, "bits must be an integer"),
+    ],
+)
+def test_rates_are_whole_and_rising(bits, error, message):
+    parts = split_pairs(KEY, points(60, 3), points(60, 2, 1))
+    with pytest.raises(error, match=message):
+        gap.embedding_gap(KEY, parts, bits)
