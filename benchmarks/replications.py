@@ -1,44 +1,87 @@
-"""Time ten thousand codes learned from a thousand samples each, beside one after the other."""
+"""Thousands of codes learned from samples of one source, solved in a batch or one by one."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
+from benchmarks._rows import Row, Side, compare
 from rdsim import finite_sample, limits
 
-REPLICATIONS = 10_000
-SAMPLES = 1000
+TITLE = "Finite-sample replications"
 
 
-def rows(seconds: Callable[[Callable[[], Any]], float]) -> list[tuple[str, str, str]]:
-    """Time the batched replications of an 8 x 8 source; the clock is that of the table."""
+@dataclass(frozen=True)
+class Config:
+    """What is timed."""
+
+    letters: int = 8
+    """Letters of the source and of its reproduction."""
+    replications: int = 10_000
+    """Codes learned."""
+    samples: int = 1000
+    """Samples of each."""
+    alone: int = 20
+    """Codes that are solved one by one; the time is scaled to all of them."""
+    repeats: int = 3
+    """Turns."""
+
+
+SMOKE = Config(letters=3, replications=20, samples=50, alone=20, repeats=1)
+FULL = Config()
+
+
+def run(config: Config) -> list[Row]:
+    """Compare one batch with a call of `rate_distortion` for each law."""
     generator = np.random.default_rng(0)
-    p, d, slope = generator.dirichlet(np.ones(8)), generator.uniform(size=(8, 8)), 20.0
+    size, slope = config.letters, 20.0
+    p, d = generator.dirichlet(np.ones(size)), generator.uniform(size=(size, size))
+    laws = generator.multinomial(config.samples, p, size=config.alone) / config.samples
     key = jax.random.key(0)
 
-    def learned() -> jax.Array:
+    def batch() -> Any:
         return finite_sample.plug_in_excess(
-            key, p, d, slope, SAMPLES, replications=REPLICATIONS
-        ).excess
+            key, p, d, slope, config.samples, replications=config.replications
+        )
 
-    found = finite_sample.plug_in_excess(key, p, d, slope, SAMPLES, replications=REPLICATIONS)
-    batched = seconds(learned)
-    few = generator.multinomial(SAMPLES, p, size=20) / SAMPLES
-    alone = seconds(
-        lambda: [limits.rate_distortion(law, d, [slope], tolerance=1e-12).gap for law in few]
+    def one_by_one() -> np.ndarray:
+        found = []
+        for law in laws:
+            curve = limits.rate_distortion(law, d, [slope], tolerance=1e-12)
+            found.append(_excess(p, d, slope, np.asarray(curve.output_marginal[0])))
+        return np.array(found) - _least(p, d, slope)
+
+    def describe(excess: np.ndarray, gap: str) -> tuple[str, dict[str, float]]:
+        mean = float(np.mean(excess))
+        return f"mean excess {mean:.3e} nats{gap}", {"excess_nats": mean, "codes": excess.size}
+
+    return compare(
+        f"{config.replications} codes, {size} x {size}, N = {config.samples}",
+        [
+            Side(
+                "rdsim, one batch",
+                batch,
+                lambda found: describe(
+                    np.asarray(found.excess), f", gap {float(found.gap.max()):.1e} nats, certified"
+                ),
+            ),
+            Side(
+                f"one call each, scaled from {config.alone}",
+                one_by_one,
+                lambda excess: describe(excess, ""),
+                share=config.alone / config.replications,
+            ),
+        ],
+        config.repeats,
     )
-    gap = float(found.gap.max())
-    return [
-        (
-            f"{REPLICATIONS} learned codes, 8 x 8, N = {SAMPLES}",
-            f"{batched:.2f} s",
-            f"gap at most {gap:.1e} nats, certified",
-        ),
-        (
-            "  one call of rate_distortion for each",
-            f"{alone / len(few) * REPLICATIONS:.1f} s",
-            f"from {len(few)} of them; ratio {alone / len(few) * REPLICATIONS / batched:.0f}",
-        ),
-    ]
+
+
+def _excess(p: np.ndarray, d: np.ndarray, slope: float, q: np.ndarray) -> float:
+    r"""$F(q) = -E \ln \sum_u q_u 2^{-s d}$ in nats."""
+    return float(-p @ np.log(np.exp2(-slope * d) @ q))
+
+
+def _least(p: np.ndarray, d: np.ndarray, slope: float) -> float:
+    curve = limits.rate_distortion(p, d, [slope], tolerance=1e-12)
+    return _excess(p, d, slope, np.asarray(curve.output_marginal[0]))

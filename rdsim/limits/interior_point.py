@@ -40,7 +40,9 @@ def shifted_kernel(excess: Float[Array, "y u"], slope: Float[Array, ""]) -> Floa
     return jnp.where(finite, jnp.exp2(-exponent), jnp.where(excess > 0, 0.0, 1.0))
 
 
-class _Newton(NamedTuple):
+class Newton(NamedTuple):
+    """Where Newton's method stands: q not scaled to sum to one, its dual, the gap, and the steps."""
+
     q: Float[Array, " u"]
     nu: Float[Array, " y"]
     w: Float[Array, " u"]
@@ -70,6 +72,18 @@ def interior_point(
         The pmf q and the slacks w, both (k,). Letter u is active where q > w.
 
     """
+    end = primal_dual(K, p, q_start, mixing, tolerance)
+    return end.q / end.q.sum(), end.w
+
+
+def primal_dual(
+    K: Float[Array, "y u"],
+    p: Float[Array, " y"],
+    q_start: Float[Array, " u"],
+    mixing: Float[Array, ""],
+    tolerance: Float[Array, ""],
+) -> Newton:
+    """Take the steps of `interior_point`, whose arguments these are, and say how many."""
     size = K.shape[1]
 
     def gap_of(q: Float[Array, " u"]) -> Float[Array, ""]:
@@ -80,7 +94,7 @@ def interior_point(
         reach = jnp.where(shrinking, -x / jnp.where(shrinking, dx, -1.0), jnp.inf)
         return jnp.minimum(1.0, fraction * jnp.min(reach))
 
-    def newton(state: _Newton) -> _Newton:
+    def newton(state: Newton) -> Newton:
         q, nu, w = state.q, state.nu, state.w
         Z = K @ q
         mu = jnp.mean(q * w)
@@ -109,21 +123,20 @@ def interior_point(
         q, nu, w = q + primal * dq, nu + dual * dnu, w + dual * dw
         gap = gap_of(q)
         alive = jnp.isfinite(gap) & jnp.all(q > 0) & jnp.all(w > 0)
-        moved = _Newton(q, nu, w, gap, state.steps + 1, alive)
+        moved = Newton(q, nu, w, gap, state.steps + 1, alive)
         return jax.tree.map(lambda new, old: jnp.where(alive, new, old), moved, state)._replace(
             alive=alive, steps=state.steps + 1
         )
 
-    def unfinished(state: _Newton) -> Array:
+    def unfinished(state: Newton) -> Array:
         return state.alive & (state.gap > tolerance) & (state.steps < _MAX_NEWTON_STEPS)
 
     q = (1 - mixing) * q_start + mixing / size
     nu = p / (K @ q)
     c = nu @ K
     nu, w = nu * (1 - mixing) / jnp.max(c), 1 - c * (1 - mixing) / jnp.max(c)
-    start = _Newton(q, nu, w, jnp.array(jnp.inf), jnp.array(0), jnp.array(True))
-    end = jax.lax.while_loop(unfinished, newton, start)
-    return end.q / end.q.sum(), end.w
+    start = Newton(q, nu, w, jnp.array(jnp.inf), jnp.array(0), jnp.array(True))
+    return jax.lax.while_loop(unfinished, newton, start)
 
 
 class _Round(NamedTuple):

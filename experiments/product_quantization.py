@@ -1,0 +1,343 @@
+"""Product quantization: bits and MRR of product quantizers on Gaussian items, beside the converse.
+
+Items are Gaussian vectors, queries noisy copies of them. A product quantizer stores an item by S
+indices of b bits; a query ranks the items by its distance to their codewords, as the common
+libraries of vector search do, or by the distance weighted by what noise and quantization leave of
+each coordinate. No system with as many bits an item lies above the converse.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import scipy.special
+import scipy.stats
+import xarray
+from scipy.cluster.vq import vq
+
+from experiments._claims import Check
+from experiments._study import Cell, call
+from rdsim import limits
+from rdsim.codes.product_quantizer import ProductQuantizer, product_quantizer
+
+CLAIMS = ("C4",)
+CONFIDENCE = 0.95
+SURE = 1 - 1e-9
+"""Coverage of the intervals that checks look at."""
+DECODERS = ("distance", "weighted distance")
+KINDS = ("plain", "balanced")
+LISTED_BITS = 16
+"""Most bits of one quantizer of the library; above, the coordinates go to two of them."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is computed."""
+
+    variances: tuple[float, ...] = tuple(4.0 * 2.0 ** (-i / 2) for i in range(8))
+    """Of the items' coordinates, which are independent."""
+    noise: float = 0.1
+    """Variance of the query about its item, a coordinate."""
+    codes: tuple[tuple[int, int], ...] = (
+        *((1, bits) for bits in (2, 5, 8)),
+        *((2, bits) for bits in (2, 4, 6, 8)),
+        *((4, bits) for bits in (1, 2, 4, 6, 8)),
+    )
+    """Subspaces S and bits b of each product quantizer."""
+    log2_sizes: tuple[int, ...] = (6, 9, 12)
+    """log2 of the database sizes; the largest is drawn, the smaller are subsets of it."""
+    databases: int = 32
+    """Databases drawn, each of the largest size."""
+    queries: int = 64
+    """Queries of each database."""
+    training: int = 8192
+    """Items that the quantizers are fitted to."""
+    iterations: int = 20
+    """Most steps of k-means."""
+    points: int = 129
+    """Points along the converse."""
+
+
+SMOKE = Config(
+    codes=((1, 3), (2, 2), (4, 1)),
+    log2_sizes=(4, 7),
+    databases=16,
+    queries=16,
+    training=512,
+    iterations=5,
+    points=9,
+)
+QUICK = Config()
+FULL = Config(
+    codes=tuple((s, b) for s in (1, 2, 4) for b in range(1, 9)),
+    log2_sizes=(6, 9, 12, 16),
+    databases=256,
+    queries=128,
+    training=65536,
+    iterations=100,
+    points=513,
+)
+
+
+class _Part(NamedTuple):
+    """A quantizer and the coordinates that it stores."""
+
+    columns: np.ndarray
+    code: ProductQuantizer
+
+
+def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+    """Fit and simulate every code, rank whole items, and compute the converse."""
+    settings = [(s, b, kind) for s, b in config.codes for kind in KINDS if kind == "plain" or s > 1]
+    found = [
+        cell(f"code-{s}x{b}-{kind}", _simulate, config, key, s, b, kind) for s, b, kind in settings
+    ]
+    whole = cell("whole-items", _simulate, config, key, 0, 0, "whole")
+    rate = np.linspace(0.0, 1.05 * max(s * b for s, b in config.codes), config.points)
+    frontier = cell("converse", _converse, config, rate)
+    bits = np.array([float(s * b) for s, b, _ in settings])
+    mrr = {name: np.stack([one[name] for one in found]) for name in _STATISTICS}
+    limit = np.asarray(_best_mrr(config, bits[:, None]))
+    needed = np.asarray(_least_bits(config, mrr["mrr"]))
+    per = ("code", "decoder", "log2_size")
+    unit, in_bits = {"units": "1"}, {"units": "bits"}
+    return xarray.Dataset(
+        {
+            **{name: (per, values, unit) for name, values in mrr.items()},
+            **{f"whole_{name}": ("log2_size", whole[name][0], unit) for name in _STATISTICS},
+            "limit": (("code", "log2_size"), limit, {"long_name": "largest MRR", **unit}),
+            "bits_beyond": (per, bits[:, None, None] - needed, in_bits),
+            "least_bits": (per, needed, {"long_name": "bits that this MRR needs", **in_bits}),
+            "converse": (("rate", "log2_size"), frontier["mrr"], unit),
+            "distortion": ("code", [one["distortion"] for one in found]),
+        },
+        coords={
+            "bits": ("code", bits, in_bits),
+            "subspaces": ("code", [s for s, _, _ in settings]),
+            "kind": ("code", [kind for _, _, kind in settings]),
+            "decoder": list(DECODERS),
+            "log2_size": ("log2_size", list(config.log2_sizes), in_bits),
+            "rate": ("rate", rate, in_bits),
+        },
+        attrs={
+            "dimension": len(config.variances),
+            "noise": config.noise,
+            "correlations": _correlations(config),
+            "databases": config.databases,
+            "confidence": CONFIDENCE,
+        },
+    )
+
+
+_STATISTICS = ("mrr", "lower", "upper", "sure_lower")
+
+
+def _correlations(config: Config) -> np.ndarray:
+    """Canonical correlations of query and item."""
+    variances = np.array(config.variances)
+    return np.sqrt(variances / (variances + config.noise))
+
+
+def _best_mrr(config: Config, bits: np.ndarray) -> np.ndarray:
+    """The converse (C4): largest MRR at that many bits an item, over the sizes, last."""
+    told = limits.bottleneck_vector_gaussian(bits, _correlations(config))
+    sizes = np.array(config.log2_sizes, float)
+    return 1 - np.asarray(limits.rank_loss(told, sizes, "reciprocal_rank").lower)
+
+
+def _least_bits(config: Config, mrr: np.ndarray) -> np.ndarray:
+    """The converse the other way round: least bits an item for an MRR, over the sizes, last."""
+    sizes = np.array(config.log2_sizes, float)
+    needed = limits.rank_rate(np.clip(1 - mrr, 0.0, 1.0), sizes, "reciprocal_rank").lower
+    return np.asarray(limits.bottleneck_vector_gaussian_rate(needed, _correlations(config)))
+
+
+def _converse(config: Config, rate: np.ndarray) -> dict[str, np.ndarray]:
+    return {"mrr": _best_mrr(config, rate[:, None])}
+
+
+def _items(config: Config, key: jax.Array) -> np.ndarray:
+    deviation = np.sqrt(np.array(config.variances))
+    return deviation * np.asarray(jax.random.normal(key, (config.training, deviation.size), float))
+
+
+def _fit(config: Config, key: jax.Array, subspaces: int, bits: int, kind: str) -> list[_Part]:
+    """Fit a product quantizer, or two of half the coordinates where one could not be listed."""
+    items = _items(config, key)
+    order = np.arange(items.shape[1])
+    halves = [order]
+    if subspaces * bits > LISTED_BITS:
+        # Strong and weak coordinates in turn keep the halves alike where they are to be balanced.
+        halves = [order[::2], order[1::2]] if kind == "balanced" else list(np.split(order, 2))
+    return [
+        _Part(
+            columns,
+            product_quantizer(
+                jax.random.fold_in(key, 1 + part),
+                items[:, columns],
+                subspaces // len(halves),
+                2**bits,
+                rotate=kind == "balanced",
+                starts=1,
+                iterations=config.iterations,
+            ),
+        )
+        for part, columns in enumerate(halves)
+    ]
+
+
+def _stored(parts: list[_Part], items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index of each item among all combinations of words, and the point that stands for it.
+
+    On the host, word by word: databases of many shapes would each be compiled.
+    """
+    index, points = np.zeros(len(items), np.int64), np.empty_like(items)
+    for columns, code in parts:
+        rotation, centre = np.asarray(code.rotation), np.asarray(code.centre)
+        turned = (items[:, columns] - centre) @ rotation.T
+        stored, first = [], 0
+        for book in map(np.asarray, code.codebooks):
+            block = turned[:, first : first + book.shape[1]]
+            chosen = vq(block, book, check_finite=False)[0]
+            index = index * len(book) + chosen
+            stored.append(book[chosen])
+            first += book.shape[1]
+        points[:, columns] = np.concatenate(stored, axis=1) @ rotation + centre
+    return index, points
+
+
+def _simulate(
+    config: Config, key: jax.Array, subspaces: int, bits: int, kind: str
+) -> dict[str, np.ndarray]:
+    """Rank the targets of all databases by every decoder; whole items have no code, one decoder."""
+    fit_key, draw_key = jax.random.split(key)
+    deviation = np.sqrt(np.array(config.variances))
+    others = 2 ** max(config.log2_sizes) - 1
+    parts = [] if kind == "whole" else _fit(config, fit_key, subspaces, bits, kind)
+    # One stream for all codes, so that they meet the same items and queries.
+    draws = np.random.default_rng(np.asarray(jax.random.key_data(draw_key)))
+    shape = (config.databases, others + config.queries, deviation.size)
+    weights, error = [np.ones(deviation.size)], np.zeros(deviation.size)
+    if parts:
+        sample = _items(config, jax.random.fold_in(fit_key, 0))
+        error = np.mean((sample - _stored(parts, sample)[1]) ** 2, axis=0)
+        weights.append(1 / (config.noise + error))
+    means = np.zeros((len(weights), len(config.log2_sizes), config.databases))
+    for database in range(config.databases):
+        items = deviation * draws.standard_normal(shape[1:])
+        noise = draws.standard_normal((config.queries, deviation.size))
+        queries = items[others:] + np.sqrt(config.noise) * noise
+        lots = draws.uniform(size=config.queries)
+        index, points = _stored(parts, items) if parts else (np.arange(len(items)), items)
+        for place, weight in enumerate(weights):
+            beaten = _ahead(queries, points, index, weight, others, lots)
+            means[place, :, database] = [
+                reciprocal_rank(beaten, others, 2**size - 1).mean() for size in config.log2_sizes
+            ]
+    middle = means.mean(axis=-1)
+    spread = means.std(axis=-1, ddof=1) / np.sqrt(config.databases)
+    reach, sure = (
+        scipy.stats.t.ppf(0.5 + coverage / 2, config.databases - 1)
+        for coverage in (CONFIDENCE, SURE)
+    )
+    return {
+        "mrr": middle,
+        "lower": middle - reach * spread,
+        "upper": middle + reach * spread,
+        "sure_lower": middle - sure * spread,
+        "distortion": error.sum(),
+    }
+
+
+def _ahead(
+    queries: np.ndarray,
+    points: np.ndarray,
+    index: np.ndarray,
+    weight: np.ndarray,
+    others: int,
+    lots: np.ndarray,
+) -> np.ndarray:
+    """Count, for each query, the other items ranked before its target, ties by lot.
+
+    Items of one codeword are scored once, so that their scores are the same number.
+    """
+    _, first, word = np.unique(index, return_index=True, return_inverse=True)
+    words = points[first] * np.sqrt(weight)
+    held = np.bincount(word[:others], minlength=len(words)).astype(float)
+    target = word[others:]
+    score = 2 * (queries * np.sqrt(weight)) @ words.T - np.sum(words**2, axis=1)
+    own = score[np.arange(len(queries)), target]
+    better = (score > own[:, None]) @ held
+    # With the lots of M tied items, the target is behind a uniform number of the others.
+    return better + np.floor(lots * (held[target] + 1))
+
+
+def reciprocal_rank(ahead: np.ndarray, others: int, chosen: int) -> np.ndarray:
+    r"""Mean of 1/rank when the competitors are a random subset of those that were ranked.
+
+    With n of N competitors ahead and m of the N chosen, the number ahead is hypergeometric, and
+
+    $$E \frac{1}{\text{rank}} = \frac{N+1}{(m+1)(n+1)}
+        \left(1 - \binom{N-n}{m+1} \Big/ \binom{N+1}{m+1}\right),$$
+
+    which for N to infinity is the rank law of a binomial number ahead (C1).
+
+    Args:
+        ahead: n, competitors ahead of the target, any shape.
+        others: N.
+        chosen: m, at most N.
+
+    Returns:
+        Mean reciprocal ranks in a database of m + 1 items, shape of n.
+
+    """
+    left = others - ahead
+    log = scipy.special.gammaln
+    possible = left >= chosen + 1
+    kept = np.where(possible, left, chosen + 1)
+    log_none = log(kept + 1) - log(kept - chosen) - log(others + 2) + log(others + 1 - chosen)
+    none = np.where(possible, np.exp(log_none), 0.0)
+    return (others + 1) / ((chosen + 1) * (ahead + 1)) * (1 - none)
+
+
+def checks(dataset: xarray.Dataset) -> list[Check]:
+    """Compare every code, and whole items, with the converse at the better end of its interval."""
+    correlations = np.atleast_1d(dataset.attrs["correlations"])
+    everything = limits.bottleneck_vector_gaussian(np.inf, correlations)
+    sizes = dataset.log2_size.values.astype(float)
+    ceiling = 1 - np.asarray(limits.rank_loss(everything, sizes, "reciprocal_rank").lower)
+    told = limits.bottleneck_vector_gaussian(dataset.least_bits.values, correlations)
+    back = 1 - np.asarray(limits.rank_loss(told, sizes, "reciprocal_rank").value)
+    sure = f"with confidence {SURE:.9g}"
+    return [
+        Check.at_most(
+            "C4",
+            f"most by which the upper end of the MRR of a product quantizer (of {dataset.mrr.size} "
+            "points) is above the converse at its bits",
+            "Monte Carlo",
+            (dataset.upper - dataset.limit).max(),
+            0,
+        ),
+        Check.at_most(
+            "C4",
+            f"most by which the MRR of whole items is above the converse of unlimited bits, {sure}",
+            "Monte Carlo",
+            (dataset.whole_sure_lower - ceiling).max(),
+            0,
+        ),
+        Check.at_most(
+            "C4",
+            f"most by which a code's MRR is above that of whole items, ranked optimally, {sure}",
+            "Monte Carlo",
+            (dataset.sure_lower - 2 * dataset.whole_mrr + dataset.whole_sure_lower).max(),
+            0,
+        ),
+        Check.at_most(
+            "C4",
+            "largest difference of MRR to bits by the converse and back",
+            "closed form",
+            abs(back - dataset.mrr.values).max(),
+            1e-7,
+        ),
+    ]

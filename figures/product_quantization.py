@@ -1,0 +1,60 @@
+"""Product quantization: MRR against bits an item, beside the converse, one panel a size."""
+
+import xarray
+from matplotlib.figure import Figure
+
+from figures import _style
+
+CAPTION = (
+    "Product quantizers of 8-dimensional Gaussian items, queries noisy copies of them. Points: MRR "
+    "with 95 % intervals over databases, ranked by the distance weighted by noise and quantization "
+    "error; filled, blocks of neighbouring coordinates; open, coordinates dealt out so that the "
+    "blocks balance. Faint points: ranked by the plain distance. Line: the converse, which no "
+    "system with as many bits an item passes. Dotted: items stored whole, ranked optimally."
+)
+
+
+def draw(dataset: xarray.Dataset) -> Figure:
+    """Draw the points of every number of subspaces below the converse of each database size."""
+    figure, axes = _style.panels(1, dataset.sizes["log2_size"], width=_style.DOUBLE, height=2.9)
+    plain, weighted = dataset.decoder.values
+    for axis, size in zip(axes[0], dataset.log2_size.values, strict=True):
+        part = dataset.sel(log2_size=size)
+        axis.plot(part.rate, part.converse, color="black", linestyle="-", label="converse")
+        axis.axhline(
+            float(part.whole_mrr), color="#777777", linestyle=":", linewidth=1, label="whole items"
+        )
+        for index, subspaces in enumerate(sorted(set(dataset.subspaces.values.tolist()))):
+            color, marker = _style.COLORS[index], _style.MARKERS[index]
+            for kind, face in (("plain", color), ("balanced", "white")):
+                chosen = part.isel(code=(part.subspaces == subspaces) & (part.kind == kind))
+                if not chosen.sizes["code"]:
+                    continue
+                one = chosen.sel(decoder=weighted)
+                axis.errorbar(
+                    one.bits,
+                    one.mrr,
+                    yerr=[one.mrr - one.lower, one.upper - one.mrr],
+                    fmt=marker,
+                    color=color,
+                    markerfacecolor=face,
+                    capsize=1.5,
+                    label=f"S = {subspaces}{', balanced' if kind == 'balanced' else ''}",
+                    zorder=3,
+                )
+                other = chosen.sel(decoder=plain)
+                axis.plot(
+                    *(other.bits, other.mrr),
+                    linestyle="none",
+                    marker=marker,
+                    color=color,
+                    markerfacecolor=face,
+                    alpha=0.35,
+                    zorder=2,
+                )
+        axis.set(title=f"M = 2$^{{{size}}}$", xlabel="bits an item", ylim=(0, 1.02))
+        axis.set_xlim(left=0)
+    axes[0, 0].set_ylabel("mean reciprocal rank")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, handlelength=2)
+    return figure

@@ -1,0 +1,185 @@
+"""Every benchmark at its smallest: both sides agree, and the tables are those of the results."""
+
+import importlib.util
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import hypergeom
+
+from benchmarks import _report, _rows, bottleneck
+from benchmarks.__main__ import module, names
+from benchmarks._rows import LATE, Row, Side, compare
+from benchmarks.rate_distortion import conic, gaps
+from experiments.product_quantization import reciprocal_rank
+
+
+def agree_rate_distortion(rows):
+    assert len(rows) == 17
+    for row in rows:
+        if row.side.startswith("rdsim"):
+            assert row.numbers["gap_bits"] <= (1e-9 if "1e-09" in row.side else 1e-6)
+            assert row.numbers.get("closed_form_error_bits", 0.0) <= row.numbers["gap_bits"] + 1e-12
+        elif "JAX" in row.side:
+            assert row.numbers["gap_bits"] <= 1.001e-6
+            assert row.numbers[LATE] == 0
+        elif row.status == "measured":
+            assert -1e-12 <= row.numbers["gap_bits"] < 0.3
+
+
+def agree_bottleneck(rows):
+    ours, *peers = rows
+    assert abs(ours.numbers["missing_bits"]) <= 1e-9
+    assert ours.numbers["points_below_constant"] == 0
+    for row in peers:
+        if row.status == "measured":
+            assert -1e-9 <= row.numbers["missing_bits"] < 2  # log2 of the letters is 1.6
+
+
+def agree_rank_law(rows):
+    exact, simulated = rows
+    assert simulated.numbers["lower"] <= exact.numbers["mean"] <= simulated.numbers["upper"]
+
+
+def agree_monte_carlo(rows):
+    engine, plain, exact = rows
+    error, trials = exact.numbers["error"], module("monte_carlo").SMOKE.trials
+    room = 5.5 * math.sqrt(error * (1 - error) / trials)  # false alarm below 1e-6 with the skew
+    assert abs(engine.numbers["error"] - error) < room
+    assert abs(plain.numbers["error"] - error) < room
+
+
+def agree_product_quantizer(rows):
+    ours, same, own, encoder, peer = rows
+    assert encoder.numbers["share_same"] == 1
+    if same.status == "not installed":
+        return
+    assert peer.numbers["share_same"] > 0.99
+    assert abs(ours.numbers["mrr"] - same.numbers["mrr"]) < 1e-3
+    assert math.isclose(ours.numbers["distance_sum"], same.numbers["distance_sum"], rel_tol=1e-4)
+    assert own.numbers["mrr_lower"] <= ours.numbers["mrr_upper"]
+    assert ours.numbers["mrr_lower"] <= own.numbers["mrr_upper"]
+
+
+def agree_hot_paths(rows):
+    yardsticks = [row for row in rows if row.problem == "yardsticks"]
+    assert all(value > 0 for row in yardsticks for value in row.numbers.values())
+    paths = rows[len(yardsticks) :]
+    assert len(paths) == 4
+    assert all(any(name.startswith("share_of") for name in row.numbers) for row in paths)
+
+
+def agree_ensembles(rows):
+    assert 0 < rows[0].numbers["error"] < 1
+    assert rows[1].numbers["gap_bits"] <= 1e-9
+
+
+def agree_replications(rows):
+    batch, alone = rows
+    # Twice N times the excess is about chi-square with at most two degrees of freedom.
+    size = module("replications").SMOKE
+    scale = 1 / size.samples
+    assert 0 <= batch.numbers["excess_nats"] < 8 * scale
+    assert 0 <= alone.numbers["excess_nats"] < 8 * scale
+
+
+AGREE = {name.removeprefix("agree_"): f for name, f in globals().items() if "agree_" in name}
+
+
+def test_every_benchmark_is_tested():
+    assert set(AGREE) == set(names())
+
+
+@pytest.mark.parametrize("name", AGREE)
+def test_sides_agree(name):
+    benchmark = module(name)
+    rows = benchmark.run(benchmark.SMOKE)
+    AGREE[name](rows)
+    for row in rows:
+        assert row.status in ("measured", "not installed")
+        assert row.status != "measured" or row.problem == "yardsticks" or row.seconds > 0
+    saved = {"cpu": {"machine": MACHINE, "benchmarks": {name: _report.entry("T", rows)}}}
+    page = _report.markdown(json.loads(json.dumps(saved)))
+    assert page.count("\n| ") == 2 + len(rows)
+
+
+MACHINE = {"cores": 3, "memory_gib": 7, "accelerators": 0, "versions": {"jax": "1"}}
+
+
+def test_tables_are_those_of_the_results():
+    assert _report.TABLES.read_text(encoding="utf-8") == _report.markdown(_report.read())
+
+
+def test_results_name_the_machine_by_cores_and_memory_only():
+    for run in _report.read().values():
+        assert set(run["machine"]) == {"cores", "memory_gib", "accelerators", "versions"}
+        assert set(run["benchmarks"]) <= set(names())
+
+
+def test_a_missing_peer_is_said_to_be():
+    sides = [
+        Side("ours", lambda: 1.0),
+        Side("peer", lambda: 1 / 0, package="no_such_package"),
+    ]
+    ours, peer = compare("p", sides, 1)
+    assert ours.status == "measured"
+    assert (peer.status, peer.result, peer.seconds) == ("not installed", "not installed", None)
+
+
+def test_a_peer_is_stopped_at_its_limit():
+    def forever():
+        for number in itertools.count():
+            math.sqrt(number)
+
+    _, peer = compare(
+        "p", [Side("ours", lambda: 1.0), Side("peer", forever, compiles=False, limit=0.05)], 2
+    )
+    assert peer.status == "stopped"
+    assert peer.ratio_high is None
+    assert _report.cells(vars(peer))[4].startswith("at least ")
+
+
+def test_ratios_are_within_a_turn_and_compilation_is_apart(monkeypatch):
+    # Times of: first calls of a and b, turn one (a, b), turn two in reversed order (b, a).
+    clock = iter([5.0, 9.0, 1.0, 2.0, 8.0, 2.0])
+    monkeypatch.setattr(_rows, "timed", lambda call: (call(), next(clock)))
+    a, b = compare("p", [Side("a", lambda: 1), Side("b", lambda: 2, share=0.5)], 2)
+    assert (a.seconds, a.fastest, a.slowest, a.compiling) == (1.5, 1.0, 2.0, 3.5)
+    assert (b.fastest, b.slowest, b.ratio_low, b.ratio_high, b.ratio) == (4.0, 16.0, 4.0, 8.0, 6.0)
+    assert b.compiling == 9.0 - 10.0 * 0.5
+
+
+def test_C5_gap_of_any_marginal_is_an_upper_bound():
+    p, d = np.array([0.5, 0.3, 0.2]), 1.0 - np.eye(3)
+    measured = gaps(p, d, np.array([2.0]), np.array([[0.5, 0.3, 0.2]]))[0]
+    K = np.exp2(-2.0 * d)
+    Z = K @ p
+    assert measured == pytest.approx(np.log2(max((p / Z) @ K)), abs=1e-14)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("clarabel") is None, reason="no clarabel")
+def test_conic_solver_finds_the_uniform_marginal():
+    q = conic(np.full(4, 0.25), 1.0 - np.eye(4), 3.0)
+    assert q == pytest.approx(np.full(4, 0.25), abs=1e-6)
+
+
+def test_reciprocal_rank_of_a_subset_is_hypergeometric():
+    for others, ahead, chosen in itertools.product((5, 9), range(6), (1, 3, 5)):
+        number = np.arange(chosen + 1)
+        chance = hypergeom(others, ahead, chosen).pmf(number)
+        assert reciprocal_rank(np.array([ahead]), others, chosen)[0] == pytest.approx(
+            np.sum(chance / (number + 1)), abs=1e-12
+        )
+
+
+def test_information_of_a_table():
+    assert bottleneck.information(np.eye(4)) == pytest.approx(2.0)
+    assert bottleneck.information(np.ones((2, 3))) == pytest.approx(0.0, abs=1e-15)
+
+
+def test_rows_render_with_units():
+    row = Row("p|q", "s", 0.0021, 0.002, 0.0025, 3.2, 4.0, 3.0, 5.0, "r")
+    cells = _report.cells(vars(row))
+    assert cells[2:5] == ["2.1 ms (2 ms to 2.5 ms)", "3.2 s", "4 (3 to 5)"]
