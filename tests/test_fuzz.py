@@ -35,6 +35,7 @@ HAMMING = 1 - np.eye(3)
 HAMMING_2 = 1 - np.eye(2)
 KEY = jax.random.key(0)
 ITEMS = np.random.default_rng(0).normal(size=(24, 2))
+MANY = np.random.default_rng(1).normal(size=(48, 2))
 SCORES = np.array([[0.1, 0.5, 0.2], [0.3, 0.2, 0.9]])
 MIXTURE = sources.gaussian_mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], 0.2, query_noise=[0.1])
 CHANNEL = np.array([[0.8, 0.2], [0.3, 0.7]])
@@ -307,10 +308,15 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "distortion": 0.2,
     },
     "finite_sample.uniform_bound": {"d": HAMMING, "slope": 1.0, "samples": 100, "violation": 0.05},
+    "learning.canonical_correlation_analysis": {"x": ITEMS, "y": ITEMS[::-1], "dimension": 1},
+    "learning.check_pairs": {"queries": MANY, "items": MANY[::-1]},
 }
 
 # Not fuzzed, and why.
 SLOW = "an expensive call; its bad inputs stand in a table beside its tests"
+TRAINED: Final = (
+    "trains, or takes what was trained; its bad inputs stand in a table beside its tests"
+)
 EXEMPT: Final = {
     "retrieval.information_density_scores": SLOW,
     "retrieval.fit_temperatures": SLOW,
@@ -343,7 +349,66 @@ EXEMPT: Final = {
     "finite_sample.learned_retrieval": SLOW,
     "finite_sample.leave_one_out_information": SLOW,
     "finite_sample.plug_in_excess": SLOW,
-    **dict.fromkeys(("learning.embedded_code", "learning.operating_point", "learning.train"), SLOW),
+    **{
+        f"learning.{name}": TRAINED
+        for name in [
+            "canonical_systems",
+            "contrastive_information",
+            "discrete_code",
+            "distillation_loss",
+            "draw_batch",
+            "embedded_code",
+            "embedding_gap",
+            "exact_point",
+            "fit_adversarial",
+            "fit_cca",
+            "fit_cross_attention",
+            "fit_deep_cca",
+            "fit_distillation",
+            "fit_early_fusion",
+            "fit_info_nce",
+            "fit_info_nce_product",
+            "fit_intermediate_fusion",
+            "fit_late_fusion",
+            "fit_shared_latent",
+            "fit_supervised_hashing",
+            "fit_triplet",
+            "fit_unsupervised_hashing",
+            "fitted_models",
+            "gaussian_code_point",
+            "gaussian_code_points",
+            "group_words",
+            "hashing_system",
+            "info_nce_loss",
+            "information_bounds",
+            "item_pairs",
+            "learned_decoder",
+            "letter_table",
+            "log_overlap",
+            "long_hyperplane_hash",
+            "long_product_quantizer",
+            "neural_item_code",
+            "operating_point",
+            "pair_ranks",
+            "product_codes",
+            "product_of_experts",
+            "quantize_embeddings",
+            "quantized_system",
+            "quantized_systems",
+            "recalls",
+            "reciprocal_ranks",
+            "reverse_gradient",
+            "rotated_hash",
+            "shared_space",
+            "sign_code",
+            "split_pairs",
+            "total_correlation",
+            "train",
+            "triplet_loss",
+            "whole_source",
+            "whole_table",
+        ]
+    },
     "codes.squared_error": "a formula that codes are given as their measure, traced and unchecked",
 }
 

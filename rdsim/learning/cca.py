@@ -87,8 +87,7 @@ def canonical_correlation_analysis(
     """
     validation.require_float64("canonical_correlation_analysis")
     left, right = (
-        validation.interval(name, value, open_low=True, open_high=True, ndim=2)
-        for name, value in (("x", x), ("y", y))
+        validation.coordinates(name, value, ndim=2) for name, value in (("x", x), ("y", y))
     )
     number, width = left.shape[0], min(left.shape[1], right.shape[1])
     if right.shape[0] != number or number < 2 or width == 0:

@@ -69,7 +69,9 @@ def item_pairs(
     return ItemPairs(source.sample(sample_key, (number,)), source.sample(held_key, (aside,)))
 
 
-def draw_batch(key: Key[Array, ""], sample: Triples) -> Triples:
+def draw_batch(
+    key: Key[Array, ""], sample: Triples
+) -> tuple[Float[Array, "b m d"], Float[Array, "b d"], Int[Array, " b"]]:
     """Draw a batch of the sample, with repetitions."""
     chosen = jax.random.randint(key, (BATCH,), 0, sample[1].shape[0])
     queries, items, classes = sample

@@ -273,8 +273,8 @@ def product_codes(
 
     """
     validation.prng_key("key", key)
-    x = np.asarray(validation.interval("queries", queries, open_low=True, open_high=True, ndim=2))
-    y = np.asarray(validation.interval("items", items, open_low=True, open_high=True, ndim=2))
+    x = np.asarray(validation.coordinates("queries", queries, ndim=2))
+    y = np.asarray(validation.coordinates("items", items, ndim=2))
     if len(x) != len(y) or len(x) < 10:
         raise ValueError(
             f"queries and items must be at least 10 pairs, got {len(x)} and {len(y)} rows"

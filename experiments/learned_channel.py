@@ -1,0 +1,337 @@
+"""Learned channels: neural stochastic codes of small sources against the certified bottleneck."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.optimize
+import xarray
+
+from experiments._claims import Check
+from experiments._study import Cell, call
+from rdsim import limits, sources
+from rdsim.information import binary_capacity
+from rdsim.learning import bottleneck_objective, discrete_code, training
+from rdsim.limits.information_bottleneck import information_bottleneck
+
+CLAIMS = ("C10", "C11")
+CROSSOVER = 0.1
+ASYMMETRIC = ((0.30, 0.04, 0.02), (0.05, 0.22, 0.06), (0.03, 0.06, 0.22))
+WITHIN = 0.01
+"""Bits within which a learned code shall meet the frontier."""
+SYSTEMS = {
+    "DSBS": ("DSBS", "exact"),
+    "asymmetric": ("asymmetric", "exact"),
+    "DSBS, Gumbel": ("DSBS", "gumbel"),
+    "DSBS, straight-through": ("DSBS", "straight_through"),
+}
+"""Source and relaxation; exact sums see the whole table, the others batches drawn from it."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is trained."""
+
+    systems: tuple[str, ...] = ("DSBS", "asymmetric", "DSBS, Gumbel")
+    """Of `SYSTEMS`."""
+    slopes: int = 6
+    """Slopes of each curve."""
+    seeds: int = 3
+    """Runs at each slope."""
+    codewords: int = 4
+    """K of every code."""
+    hidden: int = 16
+    """Width of the hidden layer of either encoder."""
+    steps: int = 600
+    """Steps of the optimiser."""
+    judgements: int = 24
+    """Judgements along a training."""
+    batch: int = 128
+    """Pairs in a batch, where the table is not the batch."""
+    line: int = 121
+    """Points along closed form and bounds."""
+
+
+SMOKE = Config(systems=("DSBS",), slopes=3, seeds=2, steps=400, judgements=4, line=9)
+QUICK = Config()
+FULL = Config(systems=tuple(SYSTEMS), slopes=24, seeds=8, steps=4000, batch=1024, line=401)
+
+
+def source_of(name: str) -> sources.DiscreteSource:
+    """Return a source of this study."""
+    return sources.dsbs(CROSSOVER) if name == "DSBS" else sources.discrete(ASYMMETRIC)
+
+
+def slopes_of(config: Config) -> np.ndarray:
+    """Slopes below which both sources have a bottleneck above zero."""
+    return np.linspace(0.08, 0.58, config.slopes)
+
+
+def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+    """Train every system at all slopes and seeds together; lay exact points beside the limit."""
+    known = list(SYSTEMS)
+    parts = [
+        cell(
+            f"train-{name.replace(', ', '-')}",
+            _trained,
+            *(config, name, jax.random.fold_in(key, known.index(name))),
+        )
+        for name in config.systems
+    ]
+    used = dict.fromkeys(SYSTEMS[name][0] for name in config.systems)
+    found = {name: cell(f"limit-{name}", _limit, config, name) for name in used}
+    limit = [found[SYSTEMS[name][0]] for name in config.systems]
+    bits = {"units": "bits"}
+    runs = ("system", "slope", "seed")
+    shapes: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+        **dict.fromkeys(("rate", "relevance", "index_entropy", "objective"), (runs, bits)),
+        **dict.fromkeys(("path_rate", "path_relevance"), ((*runs, "judgement"), bits)),
+        "rate_bound": (runs, {"long_name": "I_upper(U;Y) at the best judgement", **bits}),
+        "relevance_bound": (runs, {"long_name": "I_lower(X;U) at the best judgement", **bits}),
+        "best_step": (runs, {"units": "1"}),
+    }
+    shown = _channels(config, parts, limit)
+    return xarray.Dataset(
+        {
+            **{
+                name: (dims, np.stack([part[name] for part in parts]), attributes)
+                for name, (dims, attributes) in shapes.items()
+            },
+            **{
+                name: (("system", "slope"), np.stack([part[name] for part in limit]), bits)
+                for name in ("limit_rate", "limit_relevance", "gap")
+            },
+            **{
+                name: (("system", "sample"), np.stack([part[name] for part in limit]), bits)
+                for name in ("line_rate", "line")
+            },
+            **{
+                name: (("letter", "codeword"), shown[name], {"units": "1"})
+                for name in ("exact_channel", "learned_channel")
+            },
+        },
+        coords={
+            "system": list(config.systems),
+            "slope": ("slope", slopes_of(config), {"long_name": "slope", "units": "1"}),
+            "seed": np.arange(config.seeds),
+            "step": ("judgement", parts[0]["steps"], {"long_name": "steps of the optimiser"}),
+        },
+        attrs={
+            "shown_system": str(shown["system"]),
+            "shown_slope": float(shown["slope"]),
+            "within": WITHIN,
+        },
+    )
+
+
+def _trained(config: Config, name: str, key: jax.Array) -> dict[str, Any]:
+    source_name, relaxation = SYSTEMS[name]
+    source = source_of(source_name)
+    queries, items = source.joint.shape
+    learner = bottleneck_objective.StochasticCodeLearner(
+        item_dimension=items,
+        query_dimension=queries,
+        codewords=config.codewords,
+        hidden=(config.hidden,),
+        relaxation=relaxation,
+    )
+    table = discrete_code.letter_table(source)
+    sampled = relaxation != "exact"
+    slopes = np.repeat(slopes_of(config), config.seeds)
+    trained = training.train(
+        key,
+        learner,
+        discrete_code.LetterBatch(config.batch) if sampled else discrete_code.whole_table,
+        source if sampled else table,
+        table,
+        jnp.asarray(slopes, jnp.float32),
+        schedule=training.Schedule(
+            steps=config.steps,
+            check_every=config.steps // config.judgements,
+            peak_rate=2e-2,
+        ),
+        observe=discrete_code.exact_point(source),
+    )
+    shape = (config.slopes, config.seeds)
+    codes = [discrete_code.discrete_code(trained.model(r), source) for r in range(slopes.size)]
+    best = np.nanargmin(trained.held_out, axis=1)
+    at_best = {
+        bound: trained.recorded[bound][np.arange(slopes.size), best].reshape(shape)
+        for bound in ("rate", "relevance")
+    }
+    rate, relevance = (
+        np.array([float(getattr(code, value)) for code in codes]) for value in ("rate", "relevance")
+    )
+    return {
+        "rate": rate.reshape(shape),
+        "relevance": relevance.reshape(shape),
+        "objective": (relevance - slopes * rate).reshape(shape),
+        "index_entropy": np.array([float(code.index_entropy) for code in codes]).reshape(shape),
+        "rate_bound": at_best["rate"],
+        "relevance_bound": at_best["relevance"],
+        "path_rate": trained.observed["rate"].reshape(*shape, -1),
+        "path_relevance": trained.observed["relevance"].reshape(*shape, -1),
+        "best_step": trained.best_step.reshape(shape),
+        "steps": trained.steps,
+        "channel": np.stack([code.channel for code in codes]).reshape(*shape, items, -1),
+    }
+
+
+def _limit(config: Config, name: str) -> dict[str, np.ndarray]:
+    """Find the bottleneck at every slope, certified or in closed form, and the curve or its bound."""
+    source = source_of(name)
+    rate = np.linspace(0, float(source.entropy_y), config.line)
+    if name == "DSBS":
+        noise = np.array([_best_crossover(slope) for slope in slopes_of(config)])
+        encoder = np.stack([1 - noise, noise, noise, 1 - noise], axis=1).reshape(-1, 2, 2)
+        kept = noise * (1 - CROSSOVER) + CROSSOVER * (1 - noise)
+        return {
+            "limit_rate": np.asarray(binary_capacity(jnp.asarray(1 - 2 * noise))),
+            "limit_relevance": np.asarray(binary_capacity(jnp.asarray(1 - 2 * kept))),
+            "gap": np.zeros(noise.size),
+            "encoder": encoder,
+            "line_rate": rate,
+            "line": np.asarray(limits.bottleneck_dsbs(rate, CROSSOVER)),
+        }
+    found = information_bottleneck(source.joint, slopes_of(config))
+    return {
+        "limit_rate": np.asarray(found.complexity),
+        "limit_relevance": np.asarray(found.relevance),
+        "gap": np.asarray(found.gap),
+        "encoder": np.asarray(found.encoder),
+        "line_rate": rate,
+        "line": np.asarray(found.upper_bound(rate)),
+    }
+
+
+def _best_crossover(slope: float) -> float:
+    """Find the test channel of the DSBS where the bottleneck has this slope.
+
+    In closed form the derivative in a of the two informations has the ratio s:
+    (1-2p) ln((1-b)/b) = s ln((1-a)/a) with b = a * p.
+    """
+
+    def difference(a: float) -> float:
+        b = a * (1 - CROSSOVER) + CROSSOVER * (1 - a)
+        return (1 - 2 * CROSSOVER) * np.log((1 - b) / b) - slope * np.log((1 - a) / a)
+
+    return float(scipy.optimize.brentq(difference, 1e-200, 0.5 - 1e-9, xtol=1e-300))
+
+
+def _channels(
+    config: Config,
+    parts: list[dict[str, np.ndarray]],
+    limit: list[dict[str, np.ndarray]],
+) -> dict[str, Any]:
+    """Lay the learned channel of a slope beside the exact one, codewords that say the same as one."""
+    place = min(1, len(config.systems) - 1)
+    name = config.systems[place]
+    slope = config.slopes // 2
+    exact = limit[place]["encoder"][slope].T
+    best = int(np.argmax(parts[place]["objective"][slope]))
+    learned = parts[place]["channel"][slope, best]
+    py = np.asarray(source_of(SYSTEMS[name][0]).py)
+    used = py @ exact > 0
+    exact = exact[:, used]
+    posterior, target = (py[:, None] * table / (py @ table) for table in (learned, exact))
+    distance = np.abs(posterior[:, :, None] - target[:, None, :]).sum(axis=0)
+    merged = learned @ np.eye(exact.shape[1])[distance.argmin(axis=1)]
+    return {
+        "system": name,
+        "slope": slopes_of(config)[slope],
+        "exact_channel": exact,
+        "learned_channel": merged,
+    }
+
+
+def missing(dataset: xarray.Dataset) -> xarray.DataArray:
+    """Return bits about X short of the frontier, at most: the distance to its certified tangent."""
+    best = dataset.limit_relevance - dataset.slope * dataset.limit_rate
+    return best + dataset.gap - dataset.objective
+
+
+def checks(dataset: xarray.Dataset) -> list[Check]:
+    """Check learned points against the frontier from both sides, their bounds and the channel."""
+    short = missing(dataset)
+    dsbs = dataset.isel(system=[name.startswith("DSBS") for name in dataset.system.values])
+    room = limits.bottleneck_dsbs(np.minimum(dsbs.rate, 1.0), CROSSOVER) - dsbs.relevance
+    excess = dsbs.rate - limits.bottleneck_dsbs_rate(dsbs.relevance, CROSSOVER)
+    summed = [name for name in dataset.system.values if SYSTEMS[str(name)][1] == "exact"]
+    drawn = [name for name in dataset.system.values if SYSTEMS[str(name)][1] != "exact"]
+    beyond = (dataset.relevance_bound - dataset.relevance).max()
+    below = (dataset.rate - dataset.rate_bound).max()
+    apart = abs(dataset.learned_channel - dataset.exact_channel).sum("codeword").max() / 2
+    found = [
+        Check.at_most(
+            "C10",
+            "bits of rate above the DSBS frontier, best seed, worst slope and relaxation",
+            "closed form",
+            excess.min("seed").max(),
+            WITHIN,
+        ),
+        Check.at_most(
+            "C10",
+            "bits of relevance below the DSBS frontier, worst seed, slope and relaxation",
+            "closed form",
+            room.max(),
+            WITHIN,
+        ),
+        Check.at_most(
+            "C10",
+            "bits by which a learned code lies beyond the DSBS frontier",
+            "closed form",
+            -room.min(),
+            1e-9,
+        ),
+        Check.at_most(
+            "C11",
+            "bits below the certified tangent, best seed, worst slope, exact sums",
+            "exact",
+            short.sel(system=summed).min("seed").max(),
+            WITHIN,
+        ),
+        Check.at_most(
+            "C11",
+            "bits below the certified tangent, worst seed and slope (a local optimum), exact sums",
+            "exact",
+            short.sel(system=summed).max(),
+            0.1,
+        ),
+        Check.at_most(
+            "C11", "bits by which a code lies above a tangent", "exact", -short.min(), 1e-9
+        ),
+        Check.at_most(
+            "C11",
+            "excess of I_lower over the exact I(X;U), float32, bits",
+            "exact",
+            beyond,
+            1e-5,
+        ),
+        Check.at_most(
+            "C11",
+            "excess of the exact I(U;Y) over I_upper, float32, bits",
+            "exact",
+            below,
+            1e-5,
+        ),
+        Check.at_most(
+            "C11",
+            "total variation of learned and exact channel, worst letter",
+            "exact",
+            apart,
+            0.05,
+        ),
+    ]
+    if drawn:
+        found.append(
+            Check.at_most(
+                "C11",
+                "bits below the certified tangent, best seed, worst slope, drawn codewords",
+                "exact",
+                short.sel(system=drawn).min("seed").max(),
+                0.05,
+            )
+        )
+    return found

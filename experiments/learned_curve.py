@@ -1,0 +1,220 @@
+"""Learned retrieval codes: one letter an item, trained on the rank law, between the bounds of C12."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray
+
+from experiments._claims import Check
+from experiments._study import Cell, call
+from rdsim import limits, sources
+from rdsim.information import binary_capacity
+from rdsim.learning import discrete_code, retrieval_objective, training
+from rdsim.retrieval import scored_loss
+
+CLAIMS = ("C4", "C12")
+CROSSOVER = 0.1
+LOSS = "reciprocal_rank"
+WITHIN = 0.01
+"""Bits an item within which a learned code shall meet the best curve that is known."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is trained."""
+
+    log2_sizes: tuple[int, ...] = (1, 4, 10)
+    """log2 of the database sizes."""
+    prices: tuple[float, ...] = (0.35, 0.6, 0.9, 1.4, 2.5)
+    """Slopes in bits a unit of loss, as multiples of one bit over the range of the loss."""
+    seeds: int = 2
+    """Runs of each."""
+    codewords: int = 4
+    """K of every code."""
+    hidden: int = 16
+    """Width of the hidden layer of either encoder."""
+    steps: int = 600
+    """Steps of the optimiser."""
+    rounds: int = 4
+    """Of the search for the inner bound."""
+    line: int = 41
+    """Points along the bounds."""
+
+
+SMOKE = Config(log2_sizes=(4,), prices=(0.9,), seeds=1, steps=150, rounds=0, line=5)
+QUICK = Config()
+FULL = Config(
+    log2_sizes=(1, 2, 4, 7, 10, 15, 20),
+    prices=tuple(np.geomspace(0.25, 4.0, 17).tolist()),
+    seeds=6,
+    codewords=8,
+    steps=4000,
+    rounds=24,
+    line=201,
+)
+
+
+def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+    """Train codes of all sizes, prices and seeds together; compute the bounds around them."""
+    bounds = [cell(f"bounds-{size}", _bounds, config, size) for size in config.log2_sizes]
+    ranges = np.array([part["range"].item() for part in bounds])
+    codes = cell("codes", _trained, config, ranges, key)
+    at = [
+        _around(size, codes["loss"][place], bounds[place])
+        for place, size in enumerate(config.log2_sizes)
+    ]
+    runs, line = ("log2_size", "price", "seed"), ("log2_size", "sample")
+    bits, loss = {"units": "bits"}, {"long_name": "expected reciprocal-rank loss", "units": "1"}
+    return xarray.Dataset(
+        {
+            "rate": (runs, codes["rate"], bits),
+            "relevance": (runs, codes["relevance"], bits),
+            "index_entropy": (runs, codes["index_entropy"], bits),
+            "loss": (runs, codes["loss"], loss),
+            "learned_loss": (runs, codes["learned_loss"], loss),
+            "outer_at": (runs, np.stack([part["outer"] for part in at]), bits),
+            "inner_at": (runs, np.stack([part["inner"] for part in at]), bits),
+            "rank_rate": (runs, np.stack([part["rank_rate"] for part in at]), bits),
+            **{
+                name: (line, np.stack([part[name] for part in bounds]), units)
+                for name, units in (
+                    ("line_loss", loss),
+                    ("inner", bits),
+                    ("outer", bits),
+                    ("bottleneck_loss", loss),
+                    ("bottleneck_rate", bits),
+                )
+            },
+        },
+        coords={
+            "log2_size": ("log2_size", list(config.log2_sizes), {"units": "bits"}),
+            "price": ("price", list(config.prices), {"units": "bits"}),
+            "seed": np.arange(config.seeds),
+        },
+        attrs={"within": WITHIN, "crossover": CROSSOVER},
+    )
+
+
+def _bounds(config: Config, size: int) -> dict[str, Any]:
+    """Compute both bounds along the loss, and the bottleneck's own code, a binary channel."""
+    source = sources.dsbs(CROSSOVER)
+    found = limits.retrieval_bounds(source, size, 1, LOSS, rounds=config.rounds)
+    loss = np.linspace(float(found.vertex_loss[0]), float(found.zero_rate_loss), config.line)
+    noise = np.linspace(0, 0.5, config.line)
+    channels = np.stack([1 - noise, noise, noise, 1 - noise], axis=1).reshape(-1, 2, 2)
+    through = [np.asarray(source.joint @ channel) for channel in channels]
+    return {
+        "range": loss[-1] - loss[0],
+        "line_loss": loss,
+        "inner": np.interp(loss, found.vertex_loss, found.vertex_bits),
+        "outer": _outer(loss, size),
+        "bottleneck_loss": np.array([float(scored_loss(table, size, LOSS)) for table in through]),
+        "bottleneck_rate": np.asarray(binary_capacity(jnp.asarray(1 - 2 * noise))),
+        "vertex_loss": np.asarray(found.vertex_loss),
+        "vertex_bits": np.asarray(found.vertex_bits),
+    }
+
+
+def _outer(loss: np.ndarray, size: int) -> np.ndarray:
+    needed = limits.rank_rate(loss, float(size), LOSS).lower
+    return np.asarray(limits.bottleneck_dsbs_rate(jnp.maximum(needed, 0.0), CROSSOVER))
+
+
+def _around(size: int, loss: np.ndarray, found: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return the bounds at the losses of the learned codes."""
+    return {
+        "outer": _outer(loss, size),
+        "inner": np.interp(loss, found["vertex_loss"], found["vertex_bits"]),
+        "rank_rate": np.asarray(limits.rank_rate(loss, float(size), LOSS).lower),
+    }
+
+
+def _trained(config: Config, ranges: np.ndarray, key: jax.Array) -> dict[str, np.ndarray]:
+    source = sources.dsbs(CROSSOVER)
+    shape = (len(config.log2_sizes), len(config.prices), config.seeds)
+    price, size, width = (
+        np.broadcast_to(part, shape).ravel()
+        for part in (
+            np.array(config.prices)[:, None],
+            np.array(config.log2_sizes, float)[:, None, None],
+            ranges[:, None, None],
+        )
+    )
+    learner = retrieval_objective.RetrievalCodeLearner(
+        letters=(2, 2), codewords=config.codewords, hidden=(config.hidden,), rank_loss=LOSS
+    )
+    trained = training.train(
+        key,
+        learner,
+        retrieval_objective.whole_source,
+        source,
+        source,
+        {"slope": jnp.asarray(price / width), "log2_size": jnp.asarray(size)},
+        schedule=training.Schedule(
+            steps=config.steps, check_every=max(config.steps // 10, 1), peak_rate=3e-2
+        ),
+    )
+    codes = [discrete_code.discrete_code(trained.model(run), source) for run in range(size.size)]
+    found = {
+        "rate": [code.rate for code in codes],
+        "relevance": [code.relevance for code in codes],
+        "index_entropy": [code.index_entropy for code in codes],
+        "loss": [code.loss(m, LOSS, learned=False) for code, m in zip(codes, size, strict=True)],
+        "learned_loss": [code.loss(m, LOSS) for code, m in zip(codes, size, strict=True)],
+    }
+    return {name: np.array(value, float).reshape(shape) for name, value in found.items()}
+
+
+def checks(dataset: xarray.Dataset) -> list[Check]:
+    """Check the learned codes against both bounds, the converse and their own decoders."""
+    above = dataset.rate - dataset.inner_at
+    share = (dataset.learned_loss - dataset.loss) / (
+        dataset.line_loss.max("sample") - dataset.line_loss.min("sample")
+    )
+    return [
+        Check.at_most(
+            "C12",
+            "bits above the best curve that is known, best seed, worst size and price",
+            "exact",
+            above.min("seed").max(),
+            WITHIN,
+        ),
+        Check.at_most(
+            "C12",
+            "bits above the best curve that is known, worst seed, size and price",
+            "exact",
+            above.max(),
+            WITHIN,
+        ),
+        Check.at_most(
+            "C12",
+            "bits by which a learned code lies below the outer bound",
+            "exact",
+            (dataset.outer_at - dataset.rate).max(),
+            1e-9,
+        ),
+        Check.at_most(
+            "C4",
+            "rank rate of the learned codes' losses less their I(X;U), bits",
+            "exact",
+            (dataset.rank_rate - dataset.relevance).max(),
+            1e-9,
+        ),
+        Check.at_most(
+            "C12",
+            "loss of the learned scores above the best scores', share of the range, median",
+            "exact",
+            share.median(),
+            0.01,
+        ),
+        Check.at_most(
+            "C12",
+            "loss by which learned scores beat the information density",
+            "exact",
+            -share.min(),
+            1e-12,
+        ),
+    ]

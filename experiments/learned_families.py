@@ -1,0 +1,391 @@
+"""Learned families: what systems of the literature reach on one source, beside the frontier.
+
+Every family learns from the same number of pairs of a Gaussian mixture in the plane with two query
+modalities of unequal noise, stores an item at a few bits, and is measured alike: its bits exactly,
+its MRR by the rank law. Distances are to the outer bound (the tighter of the rank converse and of
+items stored whole), in points of MRR and in bits, and to the entropy-weighted code ranked by the
+information density.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray
+
+from experiments._claims import Check
+from experiments._study import Cell, call
+from rdsim import limits
+from rdsim.codes.catalogue import fit_item_code
+from rdsim.learning.adversarial import fit_adversarial
+from rdsim.learning.cca import fit_cca
+from rdsim.learning.cross_attention import fit_cross_attention
+from rdsim.learning.deep_cca import fit_deep_cca
+from rdsim.learning.distillation import fit_distillation
+from rdsim.learning.dual_encoder import fit_info_nce, fit_info_nce_product, fit_triplet
+from rdsim.learning.fusion import fit_early_fusion, fit_intermediate_fusion, fit_late_fusion
+from rdsim.learning.learned_hashing import fit_supervised_hashing, fit_unsupervised_hashing
+from rdsim.learning.operating_point import operating_point
+from rdsim.learning.shared_latent import fit_shared_latent
+from rdsim.learning.training import Schedule
+from rdsim.limits.mixture_bottleneck import mixture_bottleneck_bound
+from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.simulation.mixture_decoders import density_decoder, whole_items
+from rdsim.sources.mixture import GaussianMixtureSource, gaussian_mixture
+
+CLAIMS = ("C4", "C17")
+FAMILIES: tuple[tuple[str, Callable[..., Any]], ...] = (
+    ("InfoNCE, k-means", fit_info_nce),
+    ("InfoNCE, product", fit_info_nce_product),
+    ("triplet, k-means", fit_triplet),
+    ("CCA", fit_cca),
+    ("deep CCA", fit_deep_cca),
+    ("hashing, pairs", fit_unsupervised_hashing),
+    ("hashing, classes", fit_supervised_hashing),
+    ("shared latent", fit_shared_latent),
+    ("adversarial", fit_adversarial),
+    ("cross-attention", fit_cross_attention),
+    ("distilled", fit_distillation),
+    ("early fusion", fit_early_fusion),
+    ("intermediate fusion", fit_intermediate_fusion),
+    ("late fusion", fit_late_fusion),
+)
+"""Each family and how it is fitted: (key, source, bits, schedule, training) -> (code, decoder)s."""
+KNOWN = "entropy-weighted"
+HASHING = ("hashing, pairs", "hashing, classes")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is computed."""
+
+    weights: tuple[float, ...] = (0.3, 0.25, 0.2, 0.12, 0.08, 0.05)
+    """Of the classes, whose means lie on a circle."""
+    radius: float = 2.0
+    """Of that circle."""
+    variance: float = 0.25
+    """Of each coordinate of an item in its class."""
+    noise: tuple[float, ...] = (0.02, 0.5)
+    """Noise variances of the query modalities."""
+    families: tuple[str, ...] = tuple(name for name, _ in FAMILIES)
+    """The families compared."""
+    bits: tuple[int, ...] = (2, 4, 6)
+    """Bits an item that systems are fitted for."""
+    seeds: int = 1
+    """Fits of every family."""
+    steps: int = 400
+    """Of training."""
+    training: int = 1536
+    """Pairs that a family learns from."""
+    atoms: int = 96
+    """Codewords that the entropy-weighted quantizer starts from."""
+    trials: int = 8192
+    """Trials of the simulation of one system."""
+    log2_sizes: tuple[int, ...] = (5, 10)
+    """log2 of the database sizes."""
+    cells: int = 128
+    """Cells along an axis of the item's law."""
+    points: int = 65
+    """Points along the rate of the outer bound."""
+
+
+SMOKE = Config(
+    families=("CCA", "hashing, pairs"),
+    bits=(2,),
+    steps=50,
+    training=256,
+    atoms=16,
+    trials=2048,
+    log2_sizes=(5,),
+    cells=32,
+    points=9,
+)
+QUICK = Config()
+FULL = Config(
+    bits=tuple(range(1, 9)),
+    seeds=5,
+    steps=3000,
+    training=8192,
+    atoms=384,
+    trials=131072,
+    points=257,
+)
+
+
+def source_of(config: Config) -> GaussianMixtureSource:
+    """Make the source."""
+    angle = 2 * np.pi * np.arange(len(config.weights)) / len(config.weights)
+    means = config.radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return gaussian_mixture(config.weights, means, config.variance, query_noise=config.noise)
+
+
+def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+    """Fit every family, measure every system, and bound them all."""
+    trial_key, fit_key = jax.random.split(key)
+    measured = [
+        cell(f"systems-{seed}", _measured, config, jax.random.fold_in(fit_key, seed), trial_key)
+        for seed in range(config.seeds)
+    ]
+    points = {name: np.stack([part[name] for part in measured], axis=2) for name in measured[0]}
+    bound = cell("bound", _bounds, config, trial_key, points["information"])
+    return _dataset(config, points, bound)
+
+
+def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[str, np.ndarray]:
+    """Bits and losses of every system of one seed, shapes (families, bits, ...), KNOWN last."""
+    source = source_of(config)
+    schedule = Schedule(steps=config.steps, check_every=max(1, config.steps // 4))
+    fits = dict(FAMILIES) | {KNOWN: _best_known_fit(config)}
+    names = (*config.families, KNOWN)
+    systems = [
+        system
+        for name in names
+        for system in fits[name](
+            _key_of(fit_key, name), source, config.bits, schedule, config.training
+        )
+    ]
+    menu = _menu(systems)
+    found = [
+        operating_point(
+            *(trial_key, source, *menu(index), config.log2_sizes),
+            trials=config.trials,
+            cells=config.cells,
+            block=128,
+        )
+        for index in range(len(systems))
+    ]
+    shape = (len(names), len(config.bits))
+    losses = [point.losses["reciprocal_rank"] for point in found]
+    return {
+        "information": np.reshape([point.information for point in found], shape),
+        "entropy": np.reshape([point.index_entropy for point in found], shape),
+        **{
+            name: np.reshape([getattr(loss, end) for loss in losses], (*shape, -1))
+            for name, end in (("loss", "mean"), ("loss_lower", "lower"), ("loss_upper", "upper"))
+        },
+    }
+
+
+def _key_of(key: jax.Array, name: str) -> jax.Array:
+    """Make a key that does not depend on which other families there are."""
+    return jax.random.fold_in(key, sum(256**i * b for i, b in enumerate(name.encode())) % 2**31)
+
+
+def _best_known_fit(config: Config) -> Callable[..., Any]:
+    def fit(
+        key: jax.Array,
+        source: GaussianMixtureSource,
+        bits: tuple[int, ...],
+        schedule: Schedule,
+        training: int,
+    ) -> list[tuple[Any, Decoder]]:
+        del schedule
+        item_key, start_key = jax.random.split(key)
+        items = source.sample(item_key, (training,))[1]
+        law = source.discretise_item(config.cells // 2)
+        codes = [fit_item_code(KNOWN, start_key, items, b, atoms=config.atoms) for b in bits]
+        return [(code, density_decoder(source, code, law)) for code in codes]
+
+    return fit
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """One of several codes, padded to the most codewords: one compiled simulation serves all."""
+
+    index: jax.Array
+    codes: tuple[Any, ...]
+    codewords: jax.Array
+
+    def channel(self, items: jax.Array) -> jax.Array:
+        """P(u|y) of the chosen code."""
+        words = self.codewords.shape[0]
+        return jax.lax.switch(
+            self.index,
+            [lambda y, c=code: _padded(c.channel(y), words) for code in self.codes],
+            items,
+        )
+
+    def encode(self, key: jax.Array, items: jax.Array) -> jax.Array:
+        """Draw a codeword of the chosen code for each item."""
+        branches = [lambda k, y, c=code: c.encode(k, y).astype(jnp.int32) for code in self.codes]
+        return jax.lax.switch(self.index, branches, key, items)
+
+
+@dataclass(frozen=True)
+class _ChosenScores:
+    """Scores of the chosen decoder; codewords that it does not have score -inf."""
+
+    rules: tuple[Callable[..., Any], ...]
+    words: int
+
+    def __call__(self, parameters: tuple[jax.Array, tuple[Any, ...]], queries: jax.Array) -> Any:
+        """Score the codewords."""
+        index, each = parameters
+        branches = [
+            lambda x, rule=rule, p=p: _padded(rule(p, x), self.words, -jnp.inf)
+            for rule, p in zip(self.rules, each, strict=True)
+        ]
+        return jax.lax.switch(index, branches, queries)
+
+
+def _padded(values: jax.Array, words: int, fill: float = 0.0) -> jax.Array:
+    more = [(0, 0)] * (values.ndim - 1) + [(0, words - values.shape[-1])]
+    return jnp.pad(values, more, constant_values=fill)
+
+
+def _menu(systems: list[tuple[Any, Decoder]]) -> Callable[[int], tuple[_Chosen, Decoder]]:
+    """Make all systems one, of which an index chooses."""
+    codes = tuple(code for code, _ in systems)
+    words = max(code.codewords.shape[0] for code in codes)
+    rules = tuple(decoder.scores for _, decoder in systems)
+    parameters = tuple(decoder.parameters for _, decoder in systems)
+    scores = _ChosenScores(rules, words)
+
+    def chosen(index: int) -> tuple[_Chosen, Decoder]:
+        place = jnp.asarray(index)
+        codewords = codes[index].codewords
+        padded = jnp.pad(codewords, ((0, words - codewords.shape[0]), (0, 0)))
+        code = _Chosen(index=place, codes=codes, codewords=padded)
+        return code, Decoder(scores, (place, parameters))
+
+    return chosen
+
+
+def _bounds(config: Config, key: jax.Array, information: np.ndarray) -> dict[str, np.ndarray]:
+    """Least losses at grid rates and at the systems' bits, of whole items, and at query bits."""
+    source = source_of(config)
+    grid = np.linspace(0.0, float(information.max()) + 1, config.points)
+    rates = np.concatenate([grid, information.ravel()])
+    everything = source.mutual_information(tolerance=1e-6)
+    known = jnp.minimum(mixture_bottleneck_bound(source, rates), everything.upper)
+    sizes = jnp.asarray(config.log2_sizes, float)
+    lower = np.asarray(limits.rank_loss(known[:, None], sizes, "reciprocal_rank").lower)
+    asked = jnp.asarray(config.bits, float)[:, None]
+    # A code that draws nothing and a law of one codeword: only the whole items are looked at.
+    nothing = fit_item_code("k-means VQ", key, source.sample(key, (16,))[1], 1)
+    whole = simulate_item_code(
+        *(key, source, nothing, {"whole": whole_items(source)}, (0.5, 0.5)),
+        *(config.log2_sizes, ("reciprocal_rank",)),
+        trials=config.trials,
+        block=128,
+    ).estimates["whole"]["reciprocal_rank"]
+    return {
+        "rate": grid,
+        "converse": lower[: grid.size],
+        "at_systems": lower[grid.size :].reshape(*information.shape, -1),
+        "hashed_query": np.asarray(limits.rank_loss(asked, sizes, "reciprocal_rank").lower),
+        "whole_mean": np.asarray(whole.mean),
+        "whole_lower": np.asarray(whole.lower),
+    }
+
+
+def _dataset(
+    config: Config, points: dict[str, np.ndarray], bound: dict[str, np.ndarray]
+) -> xarray.Dataset:
+    """Label the numbers, and add the distances."""
+    system, where = ("family", "bits", "seed"), ("family", "bits", "seed", "log2_size")
+    bits, one = {"units": "bits per item"}, {"units": "1"}
+    dataset = xarray.Dataset(
+        {
+            **{name: (system, points[name], bits) for name in ("information", "entropy")},
+            **{name: (where, points[name], one) for name in ("loss", "loss_lower", "loss_upper")},
+            "converse": (("rate", "log2_size"), bound["converse"], one),
+            "converse_at_system": (where, bound["at_systems"], one),
+            "hashed_query": (("bits", "log2_size"), bound["hashed_query"], one),
+            "whole_mean": ("log2_size", bound["whole_mean"], one),
+            "whole_lower": ("log2_size", bound["whole_lower"], one),
+        },
+        coords={
+            "family": [*config.families, KNOWN],
+            "bits": ("bits", list(config.bits), bits),
+            "seed": np.arange(config.seeds),
+            "log2_size": list(config.log2_sizes),
+            "rate": ("rate", bound["rate"], bits),
+        },
+        attrs={"trials": config.trials, "training": config.training},
+    )
+    outer = np.maximum(dataset.converse_at_system, dataset.whole_lower)
+    known = _known_loss(dataset)
+    needed = _needed_bits(dataset)
+    points_of = {"units": "percentage points"}
+    return dataset.assign(
+        outer=outer.assign_attrs(one),
+        points_from_outer=(100 * (dataset.loss - outer)).assign_attrs(points_of),
+        points_from_known=(100 * (dataset.loss - known)).assign_attrs(points_of),
+        bits_from_converse=(dataset.information - needed).assign_attrs(bits),
+    )
+
+
+def _known_loss(dataset: xarray.Dataset) -> xarray.DataArray:
+    """Loss of the entropy-weighted code at the systems' bits, shared in time with its neighbours."""
+    known = dataset.sel(family=KNOWN).mean("seed")
+    order = np.argsort(known.information.values)
+    bits = np.concatenate([[0.0], known.information.values[order]])
+    none = dataset.converse.isel(rate=0)
+    losses = [
+        np.interp(
+            dataset.information.values,
+            bits,
+            np.concatenate([[none.sel(log2_size=size)], known.loss.sel(log2_size=size)[order]]),
+        )
+        for size in dataset.log2_size.values
+    ]
+    return xarray.DataArray(np.stack(losses, axis=-1), dims=dataset.loss.dims)
+
+
+def _needed_bits(dataset: xarray.Dataset) -> xarray.DataArray:
+    """Bits below which the converse forbids a system's loss, interpolated between grid rates."""
+    rate = dataset.rate.values[::-1]
+    needed = [
+        np.interp(
+            dataset.loss.sel(log2_size=size), dataset.converse.sel(log2_size=size)[::-1], rate
+        )
+        for size in dataset.log2_size.values
+    ]
+    return xarray.DataArray(np.stack(needed, axis=-1), dims=dataset.loss.dims)
+
+
+def checks(dataset: xarray.Dataset) -> list[Check]:
+    """Check that no family passes a bound, and that none does better than the best known code."""
+    learned = dataset.drop_sel(family=KNOWN)
+    hashes = [name for name in HASHING if name in learned.family.values]
+    found = [
+        Check.at_most(
+            "C4",
+            "MRR by which a learned system's interval lies above the outer bound at its bits",
+            "Monte Carlo",
+            (learned.outer - learned.loss_upper).max(),
+            0.0,
+        ),
+        Check.at_most(
+            "C4",
+            "MRR by which a system's interval lies above items stored whole",
+            "Monte Carlo",
+            (dataset.whole_lower - dataset.loss_upper).max(),
+            0.0,
+        ),
+        Check.at_most(
+            "C17",
+            "MRR by which a learned system's interval lies above the entropy-weighted code ranked by "
+            "the information density, at the same bits",
+            "Monte Carlo",
+            -(learned.loss_upper - learned.loss + learned.points_from_known / 100).min(),
+            0.0,
+        ),
+    ]
+    if hashes:
+        found.append(
+            Check.at_most(
+                "C4",
+                "MRR by which a hashed query's interval lies above the rank converse at its bits",
+                "Monte Carlo",
+                (learned.hashed_query - learned.loss_upper.sel(family=hashes)).max(),
+                0.0,
+            )
+        )
+    return found

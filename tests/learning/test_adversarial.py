@@ -1,0 +1,137 @@
+"""Adversarial alignment: the reversed gradient, the two players, and the accuracy that falls."""
+
+import functools
+
+import family_losses as family
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdsim.learning import adversarial
+from rdsim.learning.dual_encoder import info_nce_loss
+from rdsim.learning.training import Schedule
+
+LEARNER = adversarial.AdversarialLearner(modalities=2, size=2)
+
+
+@jax.jit
+def reversed_slopes(x, weights, strength):
+    def value(x, strength):
+        return jnp.sum(weights * jnp.sin(adversarial.reverse_gradient(x, strength)))
+
+    return jax.value_and_grad(value, argnums=(0, 1))(x, strength)
+
+
+@settings(max_examples=20)
+@given(
+    values=st.lists(st.floats(-3.0, 3.0), min_size=3, max_size=3),
+    strength=st.floats(0.0, 5.0),
+)
+def test_the_gradient_is_reversed_exactly_and_the_value_is_kept(values, strength):
+    x, weights = jnp.asarray(values), jnp.asarray([1.0, -2.0, 0.5])
+    value, (slope, of_strength) = reversed_slopes(x, weights, strength)
+    np.testing.assert_allclose(value, np.sum(weights * np.sin(x)), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(slope, -strength * weights * np.cos(x), rtol=1e-12, atol=1e-12)
+    assert of_strength == 0
+
+
+@functools.cache
+def batch():
+    return family.SOURCE.sample(jax.random.key(4), (24,))
+
+
+@functools.cache
+def slopes(strength):
+    """Gradients of the learner's loss, of InfoNCE and of the discriminator's cross-entropy."""
+    graph, state = nnx.split(family.built(LEARNER, 2))
+    queries, items, _ = batch()
+
+    def whole(state):
+        setting = jnp.float32(strength)
+        return LEARNER.loss(
+            nnx.merge(graph, state), batch(), jax.random.key(0), setting, jnp.float32(1.0)
+        )[0]
+
+    def contrast(state):
+        return info_nce_loss(nnx.merge(graph, state).scores(queries, items))
+
+    def game(state):
+        model = nnx.merge(graph, state)
+        item = jax.nn.sigmoid(model.discriminator(model.embed_items(items))[..., 0])
+        query = jax.nn.sigmoid(model.discriminator(model.encoder.embed_queries(queries))[..., 0])
+        return -0.5 * (jnp.mean(jnp.log(item)) + jnp.mean(jnp.log1p(-query)))
+
+    return [jax.jit(jax.value_and_grad(part))(state) for part in (whole, contrast, game)]
+
+
+def test_encoders_play_against_the_discriminator():
+    strength = 0.7
+    (value, whole), (nce, contrast), (_, game) = slopes(strength)
+    assert float(value) == pytest.approx(float(nce), rel=1e-6)
+    reached = strength * np.tanh(5.0)
+    for name, share in (("encoder", -reached), ("discriminator", 1.0)):
+        found, first, second = (
+            np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(part[name])])
+            for part in (whole, contrast, game)
+        )
+        assert np.abs(second).max() > 1e-3
+        np.testing.assert_allclose(found, first + share * second, rtol=2e-4, atol=2e-6)
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves(contrast["discriminator"]))
+
+
+def test_accuracy_weighs_items_and_queries_a_half_each():
+    model = family.built(LEARNER, 2)
+    queries, items, _ = batch()
+    entropy, accuracy = model.discriminate(queries, items, 1.0)
+    item = np.asarray(model.discriminator(model.embed_items(items))[..., 0], float)
+    query = np.asarray(model.discriminator(model.encoder.embed_queries(queries))[..., 0], float)
+    assert query.shape == (24, 2)
+    assert float(accuracy) == pytest.approx(0.5 * np.mean(item > 0) + 0.5 * np.mean(query < 0))
+    wanted = 0.5 * (np.mean(np.log1p(np.exp(-item))) + np.mean(np.log1p(np.exp(query))))
+    assert float(entropy) == pytest.approx(wanted, rel=1e-5)
+
+
+@functools.cache
+def trained():
+    """Two runs without an adversary, two with."""
+    schedule = Schedule(steps=300, check_every=50)
+    return family.trained(LEARNER, (0.0, 0.0, 1.0, 1.0), schedule)
+
+
+def test_the_adversary_takes_the_discriminator_to_chance():
+    free, aligned = trained().recorded["accuracy"][:, -3:].reshape(2, 2, 3)
+    # Without an adversary the noise of a modality gives its queries away.
+    assert free.min() > 0.75
+    # The players circle around their balance.
+    assert abs(aligned.mean() - 0.5) < 0.1
+    assert aligned.max() < 0.75
+    assert trained().recorded["information"][:, -1].min() > 2.0
+
+
+def test_no_aligned_system_beats_the_converse(monkeypatch):
+    floor = family.converse() - family.MARGIN
+
+    def fitted_models(key, learner, data, schedule, settings):
+        assert settings == (0.5,)
+        return [trained().model(2)]
+
+    monkeypatch.setattr(adversarial, "fitted_models", fitted_models)
+    fitted = adversarial.fit_adversarial(
+        *(jax.random.key(1), family.SOURCE, (family.BITS,), family.SCHEDULE, family.TRAINING, 0.5)
+    )
+    start = family.measured_loss(family.untrained(family.built(LEARNER, 1)))
+    found = family.measured_loss(fitted[0])
+    assert min(start, found) >= floor
+    assert found < start - 2 * family.MARGIN
+
+
+@pytest.mark.parametrize("strength", [-0.1, np.inf])
+def test_bad_strength(strength):
+    with pytest.raises(ValueError, match="strength must lie in"):
+        adversarial.fit_adversarial(
+            jax.random.key(1), family.SOURCE, (2,), family.SCHEDULE, 64, strength
+        )

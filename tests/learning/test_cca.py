@@ -1,0 +1,147 @@
+"""Canonical correlations: the closed form of the law, a slow reference, and another library's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsim.learning.cca import canonical_correlation_analysis, canonical_systems
+from rdsim.sources.gaussian import vector_gaussian
+
+WIDTH_X, WIDTH_Y = 4, 3
+
+
+def _covariance(rng):
+    root = rng.normal(size=(7, 9))
+    return root @ root.T / 9
+
+
+def _exact_sample(rng, covariance):
+    """Forty points whose covariance (divisor N) is this one to rounding."""
+    points = rng.normal(size=(40, 7))
+    points -= points.mean(axis=0)
+    inner = np.linalg.cholesky(points.T @ points / 40)
+    points = np.linalg.solve(inner, points.T).T @ np.linalg.cholesky(covariance).T
+    return points[:, :WIDTH_X] + 5.0, points[:, WIDTH_X:] - 2.0
+
+
+@given(st.integers(0, 10**6))
+def test_C10_correlations_are_the_closed_form_of_a_gaussian_source(seed):
+    rng = np.random.default_rng(seed)
+    covariance = _covariance(rng)
+    source = vector_gaussian(
+        covariance[:WIDTH_X, :WIDTH_X],
+        covariance[WIDTH_X:, WIDTH_X:],
+        covariance[:WIDTH_X, WIDTH_X:],
+    )
+    found = canonical_correlation_analysis(*_exact_sample(rng, covariance), WIDTH_Y)
+    np.testing.assert_allclose(found.correlations, source.canonical_correlations, atol=1e-9)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.3]))
+def test_correlations_solve_the_generalised_eigenproblem(seed, ridge):
+    rng = np.random.default_rng(seed)
+    x, y = _exact_sample(rng, _covariance(rng))
+    found = canonical_correlation_analysis(x, y, WIDTH_Y, ridge)
+    cx, cy = (np.cov(p.T, bias=True) + ridge * np.eye(p.shape[1]) for p in (x, y))
+    cross = (x - x.mean(0)).T @ (y - y.mean(0)) / len(x)
+    squares = scipy.linalg.eigh(cross.T @ np.linalg.solve(cx, cross), cy, eigvals_only=True)
+    np.testing.assert_allclose(found.correlations, np.sqrt(np.maximum(squares[::-1], 0)), atol=1e-9)
+    a, b = np.asarray(found.map_x), np.asarray(found.map_y)
+    np.testing.assert_allclose(a.T @ cx @ a, np.eye(WIDTH_Y), atol=1e-8)
+    np.testing.assert_allclose(b.T @ cy @ b, np.eye(WIDTH_Y), atol=1e-8)
+    np.testing.assert_allclose(a.T @ cross @ b, np.diag(found.correlations), atol=1e-8)
+
+
+@given(st.integers(0, 10**6))
+def test_invertible_maps_change_nothing(seed):
+    rng = np.random.default_rng(seed)
+    x, y = _exact_sample(rng, _covariance(rng))
+    turn = np.eye(WIDTH_X) + 0.3 * np.linalg.qr(rng.normal(size=(WIDTH_X, WIDTH_X)))[0]
+    before = canonical_correlation_analysis(x, y, WIDTH_Y)
+    after = canonical_correlation_analysis(x @ turn + 3.0, -2.0 * y, WIDTH_Y)
+    np.testing.assert_allclose(after.correlations, before.correlations, atol=1e-9)
+
+
+def test_the_maps_are_those_of_scikit_learn():
+    from sklearn.cross_decomposition import CCA
+
+    rng = np.random.default_rng(1)
+    x, y = _exact_sample(rng, _covariance(rng))
+    found = canonical_correlation_analysis(x, y, 2)
+    x_scores, y_scores = CCA(n_components=2, max_iter=20000, tol=1e-13).fit_transform(x, y)
+    for mine, other in (
+        (found.variables_x(x), x_scores),
+        (found.variables_y(y), y_scores),
+    ):
+        joint = np.corrcoef(np.asarray(mine).T, other.T)[:2, 2:]
+        np.testing.assert_allclose(np.abs(np.diag(joint)), 1.0, atol=1e-6)
+    theirs = [np.corrcoef(x_scores[:, i], y_scores[:, i])[0, 1] for i in range(2)]
+    np.testing.assert_allclose(found.correlations, theirs, atol=1e-6)
+
+
+def test_the_largest_entry_of_a_column_is_positive():
+    rng = np.random.default_rng(5)
+    x, y = _exact_sample(rng, _covariance(rng))
+    b = np.asarray(canonical_correlation_analysis(x, -y, WIDTH_Y).map_y)
+    assert (b[np.abs(b).argmax(axis=0), np.arange(WIDTH_Y)] > 0).all()
+
+
+def _plain(parameters, points):
+    return points
+
+
+def _flat(parameters, queries):
+    return queries.reshape(*queries.shape[:-2], -1)
+
+
+def test_codewords_are_ranked_by_their_distance_to_the_expected_variables():
+    rng = np.random.default_rng(2)
+    items = rng.normal(size=(50, 2))
+    queries = items[:, None, :] + np.array([0.1, 0.7])[:, None] * rng.normal(size=(50, 2, 2))
+    ((code, decoder),) = canonical_systems(
+        jax.random.key(0), (_plain, None), (_flat, None), (jnp.asarray(queries), items), (2,)
+    )
+    found = canonical_correlation_analysis(queries.reshape(50, 4), items, 2)
+    words = np.asarray(code.code.codewords)
+    stored = np.asarray(found.variables_y(items))
+    nearest = ((stored[:, None] - words) ** 2).sum(-1).argmin(1)
+    np.testing.assert_array_equal(code.encode(jax.random.key(1), items), nearest)
+    np.testing.assert_array_equal(code.channel(items).argmax(1), nearest)
+    expected = found.correlations * found.variables_x(queries[3].ravel())
+    np.testing.assert_allclose(
+        decoder.scores(decoder.parameters, jnp.asarray(queries[3])),
+        -((np.asarray(expected) - words) ** 2).sum(-1),
+        rtol=1e-9,
+    )
+
+
+X, Y = np.random.default_rng(3).normal(size=(9, 2)), np.random.default_rng(4).normal(size=(9, 3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((X[:5], Y, 1), ValueError, r"x and y must have shapes \(N, dx\) and \(N, dy\)"),
+        ((X[:1], Y[:1], 1), ValueError, "with N >= 2"),
+        ((X.ravel(), Y, 1), ValueError, "x must have 2 dimensions"),
+        ((X, Y * np.inf, 1), ValueError, "y must"),
+        ((X, Y, 3), ValueError, r"dimension must be in \[1, 2\], got 3"),
+        ((X, Y, 1.0), TypeError, "dimension must be an integer"),
+        ((X, Y, 1, -0.1), ValueError, "regularisation must lie in"),
+        ((X[:, [0, 0]], Y, 1), ValueError, "x must have a covariance of full rank"),
+        ((X, 0 * Y, 1), ValueError, "y must have a covariance of full rank"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        canonical_correlation_analysis(*arguments)
+
+
+def test_a_ridge_admits_singular_covariances():
+    found = canonical_correlation_analysis(X[:, [0, 0]], Y, 2, 0.1)
+    assert np.isfinite(found.map_x).all()
+    assert found.correlations[0] < 1

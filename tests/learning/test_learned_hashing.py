@@ -1,0 +1,160 @@
+"""Learned hashes: signs as an item code, Hamming scores, and the converse for queries of B bits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsim import limits
+from rdsim.learning.learned_hashing import (
+    HashLearner,
+    hashing_system,
+    sign_code,
+    straight_through_sign,
+)
+from rdsim.learning.operating_point import operating_point
+from rdsim.limits.mixture_bottleneck import mixture_bottleneck_bound
+from rdsim.sources.mixture import gaussian_mixture
+
+SOURCE = gaussian_mixture(
+    [0.5, 0.3, 0.2], [[2.0, 0.0], [-1.0, 1.7], [-1.0, -1.7]], 0.2, query_noise=[0.01, 0.3]
+)
+QUERIES, ITEMS, CLASSES = SOURCE.sample(jax.random.key(5), (64,))
+BITS = 3
+
+
+def _model(seed, supervised=False):
+    learner = HashLearner(query_size=4, item_size=2, supervised=supervised, hidden=(6,))
+    return learner, learner.build(nnx.Rngs(seed))
+
+
+def _bits(values):
+    return (np.asarray(values, float)[..., :BITS] > 0).astype(int)
+
+
+def test_a_sign_is_straight_through():
+    values = jnp.array([-2.0, -0.1, 0.0, 3.0])
+    np.testing.assert_array_equal(straight_through_sign(values), [-1, -1, -1, 1])
+    slope = jax.grad(lambda v: jnp.sum(straight_through_sign(v) * jnp.arange(4.0)))(values)
+    np.testing.assert_array_equal(slope, np.arange(4.0))
+
+
+@given(st.integers(0, 10**6))
+def test_the_code_of_signs_counts_in_binary(seed):
+    points = np.random.default_rng(seed).normal(size=(10, BITS))
+    code = sign_code(BITS)
+    indices = [int("".join(map(str, row)), 2) for row in _bits(points)]
+    np.testing.assert_array_equal(code.encode(jax.random.key(0), points), indices)
+    np.testing.assert_array_equal(np.asarray(code.codewords)[indices], 2 * _bits(points) - 1)
+
+
+@pytest.fixture(scope="module")
+def system():
+    _, model = _model(0)
+    return model, *hashing_system(model, ITEMS, BITS)
+
+
+def test_items_are_stored_as_the_signs_of_their_network(system):
+    model, code, _ = system
+    bits = _bits(model.embed_items(ITEMS))
+    indices = [int("".join(map(str, row)), 2) for row in bits]
+    np.testing.assert_array_equal(code.encode(jax.random.key(0), ITEMS), indices)
+    channel = np.asarray(code.channel(ITEMS))
+    np.testing.assert_array_equal(channel, np.eye(2**BITS)[indices])
+    for word in set(indices):
+        mean = np.asarray(ITEMS)[np.array(indices) == word].mean(axis=0)
+        np.testing.assert_allclose(code.codewords[word], mean, rtol=1e-12)
+
+
+def test_scores_fall_with_the_hamming_distance(system):
+    model, _, decoder = system
+    for query in QUERIES[:5]:
+        own = int("".join(map(str, _bits(model.embed_queries(query)))), 2)
+        expected = [BITS - 2 * bin(own ^ word).count("1") for word in range(2**BITS)]
+        np.testing.assert_array_equal(decoder.scores(decoder.parameters, query), expected)
+
+
+@pytest.mark.parametrize("supervised", [False, True])
+def test_the_loss_is_that_of_its_terms(supervised):
+    learner, model = _model(3, supervised)
+    batch = (QUERIES, ITEMS, CLASSES)
+    value, numbers = learner.loss(model, batch, jax.random.key(0), float(BITS), jnp.float32(0))
+    x, y = (
+        np.tanh(np.asarray(v, float)[:, :BITS])
+        for v in (model.embed_queries(QUERIES), model.embed_items(ITEMS))
+    )
+    hash_x, hash_y = np.where(x > 0, 1, -1), np.where(y > 0, 1, -1)
+    agree = np.mean(hash_x == hash_y)
+    if supervised:
+        expected = np.mean(
+            [
+                np.log1p(np.exp((-1 if a == b else 1) * 0.5 * p @ q))
+                for p, a in zip(x, np.asarray(CLASSES), strict=True)
+                for q, b in zip(y, np.asarray(CLASSES), strict=True)
+            ]
+        )
+    else:
+        off = hash_y.T @ hash_y / len(y) - np.eye(BITS)
+        expected = 1 - agree + 0.5 * (off**2).sum() / BITS
+    expected += 0.1 * sum(((np.abs(t) - 1) ** 2).mean() for t in (x, y))
+    expected += 0.1 * (hash_y.mean(axis=0) ** 2).mean()
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    np.testing.assert_allclose(numbers["agreement"], agree, rtol=1e-5)
+
+
+def test_a_loss_without_a_gradient_through_the_sign_would_not_move():
+    learner, model = _model(4)
+    graph, state = nnx.split(model)
+
+    def loss(values, bits):
+        batch = (QUERIES, ITEMS, CLASSES)
+        merged = nnx.merge(graph, values)
+        return learner.loss(merged, batch, jax.random.key(0), bits, jnp.float32(0))[0]
+
+    slope = jax.jit(jax.grad(loss))(state, float(BITS))
+    last = slope["item_network"]["layers"][1]["kernel"][...]
+    assert (np.abs(last[:, :BITS]).max(axis=0) > 0).all()
+    # The bits that this run does not use have no gradient.
+    np.testing.assert_array_equal(last[:, BITS:], 0.0)
+
+
+def test_C4_no_hash_lies_beyond_the_converse():
+    sizes = np.array([5.0, 8.0])
+    for seed in range(6):
+        _, model = _model(10 + seed)
+        code, decoder = hashing_system(model, ITEMS, BITS)
+        point = operating_point(
+            *(jax.random.key(1), SOURCE, code, decoder, sizes),
+            trials=4096,
+            cells=48,
+            confidence=1 - 1e-7,
+        )
+        upper = point.losses["reciprocal_rank"].upper
+        bits = mixture_bottleneck_bound(SOURCE, point.information)
+        assert float(point.information) <= float(point.index_entropy) + 1e-9 <= BITS + 2e-9
+        for rate in (bits, jnp.asarray(float(BITS))):
+            bound = np.asarray(limits.rank_loss(rate, sizes, "reciprocal_rank").lower)
+            assert (bound > 0.0).all()
+            assert (upper >= bound).all()
+
+
+@pytest.mark.parametrize(
+    ("bits", "error", "message"),
+    [
+        (0, ValueError, r"bits must be in \[1, 8\], got 0"),
+        (9, ValueError, r"bits must be in \[1, 8\], got 9"),
+        (2.0, TypeError, "bits must be an integer"),
+    ],
+)
+def test_bad_bits_are_named(bits, error, message):
+    with pytest.raises(error, match=message):
+        sign_code(bits)
+
+
+def test_bad_dimensions_are_named():
+    learner = HashLearner(query_size=4, item_size=2, supervised=False, dimension=9)
+    with pytest.raises(ValueError, match=r"dimension must be in \[1, 8\], got 9"):
+        learner.build(nnx.Rngs(0))

@@ -1,0 +1,125 @@
+"""Float embeddings at a few bits: the nearest codeword is stored, and no system passes the converse."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from rdsim import limits
+from rdsim.learning.cca import fit_cca
+from rdsim.learning.dual_encoder import InfoNCELearner
+from rdsim.learning.operating_point import operating_point
+from rdsim.learning.quantized_embedding import (
+    quantize_embeddings,
+    quantized_system,
+    quantized_systems,
+)
+from rdsim.learning.training import Schedule
+from rdsim.limits.mixture_bottleneck import mixture_bottleneck_bound
+from rdsim.sources.mixture import gaussian_mixture
+
+SOURCE = gaussian_mixture(
+    [0.5, 0.3, 0.2], [[2.0, 0.0], [-1.0, 1.7], [-1.0, -1.7]], 0.2, query_noise=[0.01, 0.3]
+)
+QUERIES, ITEMS, _ = SOURCE.sample(jax.random.key(5), (96,))
+LEARNER = InfoNCELearner(query_size=4, item_size=2, hidden=(6,), dimension=4)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return LEARNER.build(nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("quantizer", ["k-means", "product"])
+@pytest.mark.parametrize("comparison", ["inner product", "distance"])
+def test_the_nearest_codeword_is_stored_and_compared_with_the_query(model, quantizer, comparison):
+    ((code, decoder),) = quantized_systems(
+        jax.random.key(0), model, ITEMS, (4,), quantizer, comparison
+    )
+    words = np.asarray(code.code.codewords)
+    assert words.shape == (16, 4)
+    stored = np.asarray(model.embed_items(ITEMS), float)
+    distance = ((stored[:, None] - words) ** 2).sum(-1)
+    indices = np.asarray(code.encode(jax.random.key(1), ITEMS))
+    np.testing.assert_allclose(
+        distance[np.arange(len(ITEMS)), indices], distance.min(axis=1), rtol=1e-6, atol=1e-9
+    )
+    np.testing.assert_array_equal(code.channel(ITEMS), np.eye(16)[indices])
+    query = np.asarray(model.embed_queries(QUERIES[0]), float)
+    expected = words @ query
+    if comparison == "distance":
+        expected = -((words - query) ** 2).sum(-1)
+    np.testing.assert_allclose(
+        decoder.scores(decoder.parameters, QUERIES[0]), expected, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_product_words_are_combinations_of_two_blocks(model):
+    stored = np.asarray(model.embed_items(ITEMS), float)
+    code = quantize_embeddings(jax.random.key(0), stored, 4, "product")
+    assert [book.shape for book in code.codebooks] == [(4, 2), (4, 2)]
+    turned = (np.asarray(code.codewords) - code.centre) @ np.asarray(code.rotation).T
+    books = [np.asarray(book) for book in code.codebooks]
+    expected = [np.concatenate(pair) for pair in itertools.product(*books)]
+    np.testing.assert_allclose(turned, expected, atol=1e-9)
+    odd = quantize_embeddings(jax.random.key(0), stored, 3, "product")
+    assert [book.shape[0] for book in odd.codebooks] == [2, 2, 2]
+    assert len(quantize_embeddings(jax.random.key(0), stored, 1, "product").codewords) == 2
+
+
+def _beyond(code, decoder):
+    """Largest of bound minus the end of the interval; at most zero if no bound is passed."""
+    sizes = np.array([5.0, 8.0])
+    point = operating_point(
+        *(jax.random.key(1), SOURCE, code, decoder, sizes),
+        trials=4096,
+        cells=48,
+        confidence=1 - 1e-7,
+    )
+    known = mixture_bottleneck_bound(SOURCE, point.information)
+    bound = np.asarray(limits.rank_loss(known, sizes, "reciprocal_rank").lower)
+    # A loss below 0.05 would be an alarm.
+    assert (bound > 0.05).all()
+    return float((bound - point.losses["reciprocal_rank"].upper).max())
+
+
+def test_C4_no_random_dual_encoder_lies_beyond_the_converse():
+    for seed in range(6):
+        model = LEARNER.build(nnx.Rngs(seed))
+        ((code, decoder),) = quantized_systems(jax.random.key(seed), model, ITEMS, (3,))
+        assert _beyond(code, decoder) <= 0
+
+
+def test_C4_no_fitted_system_lies_beyond_the_converse():
+    for seed in range(2):
+        ((code, decoder),) = fit_cca(jax.random.key(seed), SOURCE, (3,), Schedule(), 256)
+        assert _beyond(code, decoder) <= 0
+
+
+def _as_it_is(parameters, points):
+    return points
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"bits": 0}, ValueError, r"bits must be in \[1, 12\], got 0"),
+        ({"bits": 13}, ValueError, r"bits must be in \[1, 12\], got 13"),
+        ({"bits": 2.0}, TypeError, "bits must be an integer"),
+        ({"quantizer": "ball"}, ValueError, "quantizer must be one of"),
+        ({"comparison": "ball"}, ValueError, "comparison must be one of"),
+        ({"items": np.full((4, 2), np.nan)}, ValueError, "items"),
+    ],
+)
+def test_bad_arguments_are_named(change, error, message):
+    arguments = {
+        "key": jax.random.key(0),
+        "embed_items": (_as_it_is, None),
+        "embed_queries": (_as_it_is, None),
+        "items": np.asarray(ITEMS),
+        "bits": 2,
+    }
+    with pytest.raises(error, match=message):
+        quantized_system(**(arguments | change))
