@@ -13,7 +13,14 @@ from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits, sources
 from rdsim.information import binary_capacity
-from rdsim.learning import bottleneck_objective, discrete_code, training
+from rdsim.learning import bottleneck_objective, training
+from rdsim.learning.discrete_code import (
+    LetterBatch,
+    discrete_code,
+    exact_point,
+    letter_table,
+    whole_table,
+)
 from rdsim.limits.information_bottleneck import information_bottleneck
 
 CLAIMS = ("C10", "C11")
@@ -137,13 +144,13 @@ def _trained(config: Config, name: str, key: jax.Array) -> dict[str, Any]:
         hidden=(config.hidden,),
         relaxation=relaxation,
     )
-    table = discrete_code.letter_table(source)
+    table = letter_table(source)
     sampled = relaxation != "exact"
     slopes = np.repeat(slopes_of(config), config.seeds)
     trained = training.train(
         key,
         learner,
-        discrete_code.LetterBatch(config.batch) if sampled else discrete_code.whole_table,
+        LetterBatch(config.batch) if sampled else whole_table,
         source if sampled else table,
         table,
         jnp.asarray(slopes, jnp.float32),
@@ -151,11 +158,12 @@ def _trained(config: Config, name: str, key: jax.Array) -> dict[str, Any]:
             steps=config.steps,
             check_every=config.steps // config.judgements,
             peak_rate=2e-2,
+            optimised=False,
         ),
-        observe=discrete_code.exact_point(source),
+        observe=exact_point(source),
     )
     shape = (config.slopes, config.seeds)
-    codes = [discrete_code.discrete_code(trained.model(r), source) for r in range(slopes.size)]
+    codes = [discrete_code(trained.model(r), source) for r in range(slopes.size)]
     best = np.nanargmin(trained.held_out, axis=1)
     at_best = {
         bound: trained.recorded[bound][np.arange(slopes.size), best].reshape(shape)

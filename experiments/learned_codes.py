@@ -95,7 +95,7 @@ class Config:
     """Pairs of a step."""
     pool: int = 65536
     """Pairs drawn once, from which batches are drawn."""
-    trials: int = 8192
+    trials: int = 4096
     """Trials of the simulation of one code."""
     log2_sizes: tuple[int, ...] = (5, 10, 20)
     """log2 of the database sizes."""

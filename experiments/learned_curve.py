@@ -12,7 +12,8 @@ from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits, sources
 from rdsim.information import binary_capacity
-from rdsim.learning import discrete_code, retrieval_objective, training
+from rdsim.learning import retrieval_objective, training
+from rdsim.learning.discrete_code import discrete_code
 from rdsim.retrieval import scored_loss
 
 CLAIMS = ("C4", "C12")
@@ -154,10 +155,13 @@ def _trained(config: Config, ranges: np.ndarray, key: jax.Array) -> dict[str, np
         source,
         {"slope": jnp.asarray(price / width), "log2_size": jnp.asarray(size)},
         schedule=training.Schedule(
-            steps=config.steps, check_every=max(config.steps // 10, 1), peak_rate=3e-2
+            steps=config.steps,
+            check_every=max(config.steps // 10, 1),
+            peak_rate=3e-2,
+            optimised=False,
         ),
     )
-    codes = [discrete_code.discrete_code(trained.model(run), source) for run in range(size.size)]
+    codes = [discrete_code(trained.model(run), source) for run in range(size.size)]
     found = {
         "rate": [code.rate for code in codes],
         "relevance": [code.relevance for code in codes],

@@ -76,17 +76,17 @@ class Config:
     """Bits an item that systems are fitted for."""
     seeds: int = 1
     """Fits of every family."""
-    steps: int = 400
+    steps: int = 300
     """Of training."""
     training: int = 1536
     """Pairs that a family learns from."""
     atoms: int = 96
     """Codewords that the entropy-weighted quantizer starts from."""
-    trials: int = 8192
+    trials: int = 4096
     """Trials of the simulation of one system."""
     log2_sizes: tuple[int, ...] = (5, 10)
     """log2 of the database sizes."""
-    cells: int = 128
+    cells: int = 96
     """Cells along an axis of the item's law."""
     points: int = 65
     """Points along the rate of the outer bound."""
@@ -137,7 +137,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
 def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[str, np.ndarray]:
     """Bits and losses of every system of one seed, shapes (families, bits, ...), KNOWN last."""
     source = source_of(config)
-    schedule = Schedule(steps=config.steps, check_every=max(1, config.steps // 4))
+    schedule = Schedule(steps=config.steps, check_every=max(1, config.steps // 4), optimised=False)
     fits = dict(FAMILIES) | {KNOWN: _best_known_fit(config)}
     names = (*config.families, KNOWN)
     systems = [

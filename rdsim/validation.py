@@ -40,7 +40,7 @@ def is_traced(*values: Any) -> bool:
 
 
 def real_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
-    """The value as a float64 array of the wanted rank, not empty and free of NaN."""
+    """The value as a float64 array of the wanted rank, free of NaN."""
     if isinstance(value, jax.core.Tracer):
         array: Any = value
     else:
@@ -57,8 +57,6 @@ def real_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
             raise ValueError(f"{name} must not contain NaN, got {_show(array, np.isnan(array))}")
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}")
-    if array.size == 0:
-        raise ValueError(f"{name} must not be empty, got shape {array.shape}")
     return jnp.asarray(array)
 
 
@@ -88,6 +86,13 @@ def interval(
     return array
 
 
+def not_empty(name: str, array: jax.Array) -> jax.Array:
+    """The checked array, which must hold at least one number."""
+    if array.size == 0:
+        raise ValueError(f"{name} must not be empty, got shape {array.shape}")
+    return array
+
+
 def coordinates(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     """The value as points: finite, and of a size whose squares can be summed."""
     return interval(name, value, low=-LARGEST_COORDINATE, high=LARGEST_COORDINATE, ndim=ndim)
@@ -96,6 +101,8 @@ def coordinates(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
 def pmf(name: str, value: Any, *, ndim: int = 1) -> jax.Array:
     """The value as a pmf (or a joint pmf): non-negative, summing to one, rescaled to do so exactly."""
     array = interval(name, value, low=0.0, ndim=ndim)
+    if array.size == 0:
+        raise ValueError(f"{name} must have at least one letter, got shape {array.shape}")
     if is_traced(array):
         return array
     total = float(np.sum(np.asarray(array)))
@@ -107,6 +114,8 @@ def pmf(name: str, value: Any, *, ndim: int = 1) -> jax.Array:
 def channel(name: str, value: Any, *, ndim: int = 2) -> jax.Array:
     """The value as a channel: non-negative rows along the last axis, each rescaled to sum to one."""
     array = interval(name, value, low=0.0, ndim=ndim)
+    if array.shape[-1] == 0:
+        raise ValueError(f"{name} must have at least one letter a row, got shape {array.shape}")
     if is_traced(array):
         return array
     sums = np.sum(np.asarray(array), axis=-1)
@@ -130,7 +139,7 @@ def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
 
 def log2_size(value: Any, *, name: str = "log2_size") -> jax.Array:
     """log2 of a database size M >= 2, as a float64 array."""
-    return interval(name, value, low=1.0, high=1e5)
+    return not_empty(name, interval(name, value, low=1.0, high=1e5))
 
 
 def prng_key(name: str, value: Any) -> jax.Array:

@@ -59,7 +59,7 @@ def test_pmf_accepts_every_pmf_and_rescales_it(p):
         ([0.5, 0.4], r"p must sum to one, got a sum of 0.9"),
         ([1.5, -0.5], r"p must lie in \[0, inf\], got -0.5 at index 1"),
         ([np.inf, 0.0], r"p must sum to one, got a sum of inf"),
-        ([], r"p must not be empty, got shape \(0,\)"),
+        ([], r"p must have at least one letter, got shape \(0,\)"),
         ([[1.0]], r"p must have 1 dimensions, got shape \(1, 1\)"),
     ],
 )
@@ -85,7 +85,7 @@ def test_channel_accepts_every_channel_and_rescales_its_rows(rows):
         ([[1.5, -0.5]], r"W must lie in \[0, inf\], got -0.5"),
         ([[np.nan, 1.0]], "W must not contain NaN"),
         ([0.5, 0.5], "W must have 2 dimensions"),
-        (np.ones((2, 0)), "W must not be empty"),
+        (np.ones((2, 0)), "W must have at least one letter a row"),
         ([[np.inf, 1.0]], "W must have rows that sum to one"),
     ],
 )

@@ -84,6 +84,8 @@ def training_items(items: Any, name: str = "items") -> Float[Array, "n d"]:
 
     """
     points = validation.coordinates(name, items, ndim=2)
+    if 0 in points.shape:
+        raise ValueError(f"{name} must have shape (N, d) with N, d >= 1, got {points.shape}")
     if validation.is_traced(points):
         raise TypeError(f"{name} must be numbers: a code is fitted on the host, not under a trace")
     return points

@@ -33,7 +33,7 @@ def item_code(name: str, value: Any) -> Any:
         TypeError: naming the argument, if it does not.
 
     """
-    if not all(hasattr(value, part) for part in ("codewords", "channel", "encode")):
+    if not all(hasattr(value, part) for part in ("codewords", "channel")):
         raise TypeError(f"{name} must be a code for items, with a channel, got {type(value)}")
     return value
 

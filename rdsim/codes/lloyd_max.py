@@ -24,7 +24,7 @@ from scipy.special import ndtr
 
 from rdsim import validation
 
-MOST_DEVIATIONS: Final = 1e6
+MOST_DEVIATIONS: Final = 1e9
 MAX_LEVELS: Final = 1 << 12
 _STEPS: Final = 500
 _RESIDUAL: Final = 1e-10

@@ -17,7 +17,6 @@ from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
 from rdsim.codes.distances import (
-    MOST_WORDS,
     host_generator,
     indicator,
     nearest,
@@ -147,13 +146,13 @@ def product_quantizer(
     generator = host_generator(key)
     points = np.asarray(training_items(items))
     blocks = validation.integer("subspaces", subspaces, low=1, high=points.shape[1])
-    words = validation.integer("words", words, low=1, high=MOST_WORDS)
+    words = validation.integer("words", words, low=1)
     if words**blocks > MAX_WORDS:
         raise ValueError(f"words ** subspaces must be at most {MAX_WORDS}, got {words} ** {blocks}")
     if not isinstance(rotate, bool):
         raise TypeError(f"rotate must be a bool, got {rotate!r}")
-    starts = validation.integer("starts", starts, low=1, high=1 << 16)
-    iterations = validation.integer("iterations", iterations, low=1, high=1 << 20)
+    starts = validation.integer("starts", starts, low=1)
+    iterations = validation.integer("iterations", iterations, low=1)
     dimension = points.shape[1]
     sizes = [len(part) for part in np.array_split(np.arange(dimension), blocks)]
     centre, rotation = np.zeros(dimension), np.eye(dimension)

@@ -16,14 +16,7 @@ from jaxtyping import Array, Float, Int, Key
 from scipy.cluster.vq import vq
 
 from rdsim import information, validation
-from rdsim.codes.distances import (
-    MOST_WORDS,
-    host_generator,
-    indicator,
-    nearest,
-    spread,
-    training_items,
-)
+from rdsim.codes.distances import host_generator, indicator, nearest, spread, training_items
 from rdsim.codes.item_code import item_points
 
 _SLOPE_STEPS: Final = 30
@@ -97,9 +90,9 @@ def vector_quantizer(
     validation.require_float64("vector_quantizer")
     generator = host_generator(key)
     points = np.asarray(training_items(items))
-    words = validation.integer("words", words, low=1, high=MOST_WORDS)
-    starts = validation.integer("starts", starts, low=1, high=1 << 16)
-    iterations = validation.integer("iterations", iterations, low=1, high=1 << 20)
+    words = validation.integer("words", words, low=1)
+    starts = validation.integer("starts", starts, low=1)
+    iterations = validation.integer("iterations", iterations, low=1)
     codewords = best_codebook(generator, points, words, starts, iterations)
     return _describe(points, codewords, np.zeros(words))
 
@@ -199,9 +192,9 @@ def entropy_constrained_quantizer(
     validation.require_float64("entropy_constrained_quantizer")
     generator = host_generator(key)
     points = np.asarray(training_items(items))
-    words = validation.integer("words", words, low=1, high=MOST_WORDS)
-    starts = validation.integer("starts", starts, low=1, high=1 << 16)
-    iterations = validation.integer("iterations", iterations, low=1, high=1 << 20)
+    words = validation.integer("words", words, low=1)
+    starts = validation.integer("starts", starts, low=1)
+    iterations = validation.integer("iterations", iterations, low=1)
     if (slope is None) == (rate is None):
         raise ValueError(
             f"exactly one of slope and rate must be given, got slope={slope}, rate={rate}"

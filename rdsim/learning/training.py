@@ -7,12 +7,13 @@ held-out data every few steps; the state of its best judgement is what is return
 """
 
 import dataclasses
+import functools
 import math
 import operator
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,8 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.learning import checkpoints
 from rdsim.simulation import progress as bars
+
+_PLAIN: Final = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
 class Learner(Protocol):
@@ -59,6 +62,8 @@ class Schedule:
         weight_decay: of AdamW.
         check_every: steps between judgements on held-out data.
         patience: judgements without a better one after which a run stops; None for never.
+        optimised: whether XLA optimises the step on a CPU. A short training of a small network is
+            over sooner without, since compiling takes most of its time; digits may differ.
 
     """
 
@@ -69,6 +74,7 @@ class Schedule:
     weight_decay: float = 0.0
     check_every: int = 100
     patience: int | None = None
+    optimised: bool = True
 
     def optimiser(self) -> optax.GradientTransformation:
         """Adam with clipped gradients, a warm-up and a cosine."""
@@ -189,8 +195,17 @@ def train(
     start, steps, held = jax.vmap(
         lambda run: jax.random.split(jax.random.fold_in(key, run), 3), out_axes=1
     )(jnp.arange(runs))
-    carry = _begin(_first_state(start, learner), plan)
-    judge = partial(_judge, learner=learner, graph=graph, observe=observe)
+    carry = _begin(_compiled(_first_state, ("learner",), optimised=False)(start, learner), plan)
+    fixed = ("patience", "learner", "graph", "observe")
+    judge = partial(
+        _compiled(_judge, fixed, optimised=plan.optimised),
+        learner=learner,
+        graph=graph,
+        observe=observe,
+    )
+    advance = _compiled(
+        _advance, ("learner", "graph", "plan", "draw", "count"), optimised=plan.optimised
+    )
     records: list[dict[str, np.ndarray]] = []
     saved = None
     if checkpoint is not None:
@@ -210,9 +225,7 @@ def train(
             _require_finite(graph, carry, records, plan, np.ones(runs, bool))
         while int(carry["step"]) < plan.steps and not bool(jnp.all(carry["stopped"])):
             count = min(plan.check_every, plan.steps - int(carry["step"]))
-            moved, bad = _advance(
-                carry, steps, data, settings, *(learner, graph, plan, draw, count)
-            )
+            moved, bad = advance(carry, steps, data, settings, *(learner, graph, plan, draw, count))
             if (failed := np.asarray(bad)).min() < plan.steps:
                 run = int(failed.argmin())
                 kept = jax.tree.map(operator.itemgetter(run), moved["state"])
@@ -275,7 +288,15 @@ def _graph(learner: Any) -> Any:
     return graph
 
 
-@partial(jax.jit, static_argnames="learner")
+@functools.cache
+def _compiled(function: Any, static: tuple[str, ...], *, optimised: bool) -> Any:
+    """Compile a function whose named arguments are fixed, with or without XLA's optimiser."""
+    plain = not optimised and jax.default_backend() == "cpu"
+    return jax.jit(
+        function, static_argnames=static, compiler_options=dict(_PLAIN) if plain else None
+    )
+
+
 def _first_state(keys: Key[Array, " r"], learner: Any) -> Any:
     return jax.vmap(lambda key: nnx.split(learner.build(nnx.Rngs(key)))[1])(keys)
 
@@ -295,7 +316,6 @@ def _begin(state: Any, plan: Schedule) -> dict[str, Any]:
     }
 
 
-@partial(jax.jit, static_argnames=("learner", "graph", "plan", "draw", "count"))
 def _advance(
     carry: dict[str, Any],
     keys: Key[Array, " r"],
@@ -348,7 +368,6 @@ def _advance(
     return moved, failed
 
 
-@partial(jax.jit, static_argnames=("patience", "learner", "graph", "observe"))
 def _judge(
     carry: dict[str, Any],
     keys: Key[Array, " r"],

@@ -79,7 +79,7 @@ def checked(
     room = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
     if method not in METHODS:
         raise ValueError(f"method must be 'auto' or 'local', got {method!r}")
-    count = validation.integer("starts", starts, low=0, high=1 << 16)
+    count = validation.integer("starts", starts, low=0)
     key = jax.random.key(0) if key is None else validation.prng_key("key", key)
     return reduced(table), Options(float(room), method, count, key)
 

@@ -60,7 +60,7 @@ def rank_rate(D: Any, log2_size: Any, loss: Loss) -> Certified:
     """
     validation.require_float64("rank_rate")
     parsed = parse_loss(loss)
-    target = validation.interval("D", D, low=0.0, high=1.0)
+    target = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
     size = validation.log2_size(log2_size)
     target, size = jnp.broadcast_arrays(target, size)
     lower, upper = _rank_bounds(target.ravel(), size.ravel(), parsed, reach_of(size), by_rate=False)
@@ -88,7 +88,9 @@ def rank_loss(rate: Any, log2_size: Any, loss: Loss) -> Certified:
     """
     validation.require_float64("rank_loss")
     parsed = parse_loss(loss)
-    target = validation.interval("rate", rate, low=0.0, high=math.inf, open_high=True)
+    target = validation.not_empty(
+        "rate", validation.interval("rate", rate, low=0.0, high=math.inf, open_high=True)
+    )
     size = validation.log2_size(log2_size)
     target, size = jnp.broadcast_arrays(target, size)
     lower, upper = _rank_bounds(target.ravel(), size.ravel(), parsed, reach_of(size), by_rate=True)

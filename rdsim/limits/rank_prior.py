@@ -98,7 +98,7 @@ def rank_rate_prior_curve(prior: Any, slopes: Any, loss: Loss) -> RankPriorCurve
     """
     validation.require_float64("rank_rate_prior_curve")
     p = validation.pmf("prior", prior)
-    slope = validation.interval("slopes", slopes, low=0.0, ndim=1)
+    slope = validation.not_empty("slopes", validation.interval("slopes", slopes, low=0.0, ndim=1))
     problem = make_problem(np.ones(1), np.asarray(p)[None], loss)
     points = [point_at(problem, s) for s in np.asarray(slope)]
     distortion = jnp.array([point.distortion for point in points])
@@ -132,7 +132,7 @@ def rank_rate_prior(prior: Any, D: Any, loss: Loss) -> Certified:
     """
     validation.require_float64("rank_rate_prior")
     p = validation.pmf("prior", prior)
-    goal = validation.interval("D", D, low=0.0, high=1.0)
+    goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
     return search(make_problem(np.ones(1), np.asarray(p)[None], loss), goal, by_rate=False)
 
 
@@ -156,7 +156,9 @@ def rank_loss_prior(prior: Any, rate: Any, loss: Loss) -> Certified:
     """
     validation.require_float64("rank_loss_prior")
     p = validation.pmf("prior", prior)
-    goal = validation.interval("rate", rate, low=0.0, high=math.inf, open_high=True)
+    goal = validation.not_empty(
+        "rate", validation.interval("rate", rate, low=0.0, high=math.inf, open_high=True)
+    )
     return search(make_problem(np.ones(1), np.asarray(p)[None], loss), goal, by_rate=True)
 
 
@@ -186,7 +188,7 @@ def rank_rate_side_information(joint: Any, D: Any, loss: Loss) -> Certified:
     """
     validation.require_float64("rank_rate_side_information")
     table = np.asarray(validation.pmf("joint", joint, ndim=2))
-    goal = validation.interval("D", D, low=0.0, high=1.0)
+    goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
     weight = table.sum(axis=1)
     seen = weight > NEGLIGIBLE
     conditional = table[seen] / weight[seen, None]
@@ -213,7 +215,7 @@ def rank_prior_bound(prior: Any, D: Any, loss: Loss) -> Float[Array, "..."]:
     """
     validation.require_float64("rank_prior_bound")
     p = np.asarray(validation.pmf("prior", prior))
-    goal = validation.interval("D", D, low=0.0, high=1.0)
+    goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
     parsed = parse_loss(loss)
     if p.size == 1:
         return jnp.zeros(goal.shape)
@@ -240,7 +242,7 @@ def gibbs_rank_law(items: Any, D: Any, loss: Loss) -> Float[Array, " m"]:
 
     """
     validation.require_float64("gibbs_rank_law")
-    size = validation.integer("items", items, low=1, high=1 << 27)
+    size = validation.integer("items", items, low=1)
     goal = float(validation.interval("D", D, low=0.0, high=1.0, ndim=0))
     problem = make_problem(np.ones(1), np.full((1, size), 1 / size), loss)
     if goal >= problem.rho.mean():

@@ -159,7 +159,7 @@ def self_consistent(
     size = validation.interval("log2_size", log2_size, low=1.0, high=1e5, ndim=0)
     width = joint.shape[1] + 1 if letters is None else letters
     width = validation.integer("letters", width, low=2)
-    count = validation.integer("starts", starts, low=1, high=1 << 16)
+    count = validation.integer("starts", starts, low=1)
     key = jax.random.key(0) if key is None else validation.prng_key("key", key)
     kept = validation.interval("damping", damping, low=0.0, high=1.0, open_high=True, ndim=0)
     target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)

@@ -153,7 +153,7 @@ def skew_bound(
     left = H - known
     if not validation.is_traced(left) and np.any(np.asarray(left) < -1e-12):
         raise ValueError(f"information must not exceed the entropies {H}, got {known}")
-    goal = validation.interval("D", D, low=0.0, high=1.0)
+    goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
     rank_entropy = size - rank_rate(goal, size, parsed).lower
     return _skew_bound(jnp.maximum(left, 0.0), rank_entropy)
 
@@ -186,7 +186,7 @@ def common_rate(priors: Any, D: Any, loss: Loss) -> CommonRate:
         np.atleast_2d(validation.pmf(f"priors[{k}]", row, ndim=table.ndim - 1))
         for k, row in enumerate(np.asarray(table))
     ]
-    goal = validation.interval("D", D, low=0.0, high=1.0)
+    goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
     rates = [rank_rate_side_information(joint, goal, loss) for joint in joints]
     lower, upper = (jnp.stack([getattr(rate, end) for rate in rates]) for end in ("lower", "upper"))
     tolerance = rates[0].tolerance

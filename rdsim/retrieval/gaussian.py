@@ -99,8 +99,8 @@ def gaussian_rank_loss(
     rho = float(validation.interval("correlation", correlation, low=-1.0, high=1.0, ndim=0))
     size = validation.log2_size(log2_size)
     n = validation.integer("n", n, low=1, high=512)
-    bits = np.asarray(validation.interval("rate", rate, low=0.0))
-    nodes = validation.integer("nodes", nodes, low=32, high=1 << 16)
+    bits = np.asarray(validation.not_empty("rate", validation.interval("rate", rate, low=0.0)))
+    nodes = validation.integer("nodes", nodes, low=32)
     if score not in ("likelihood_ratio", "conditional_density"):
         raise ValueError(
             f"score must be 'likelihood_ratio' or 'conditional_density', got {score!r}"

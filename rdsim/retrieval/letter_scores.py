@@ -84,7 +84,7 @@ def score_sums(
     if not np.isfinite(number).all() or (number != np.round(number)).any():
         bad = number[~np.isfinite(number) | (number != np.round(number))][0]
         raise ValueError(f"counts must hold integers, got {bad.item()!r}")
-    t = np.asarray(validation.real_array("threshold", threshold))
+    t = np.asarray(validation.not_empty("threshold", validation.real_array("threshold", threshold)))
     try:
         shape = np.broadcast_shapes(number.shape[:-1], t.shape)
     except ValueError as error:

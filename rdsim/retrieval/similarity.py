@@ -186,9 +186,9 @@ def information_density_scores(
 
 
 def _vectors(queries: Any, codewords: Any) -> tuple[Float[Array, "... m d"], Float[Array, "k d"]]:
-    x = validation.coordinates("queries", queries)
-    u = validation.coordinates("codewords", codewords, ndim=2)
-    if u.size == 0 or x.ndim < 2 or x.shape[-1] != u.shape[1]:
+    x = validation.interval("queries", queries, open_low=True, open_high=True)
+    u = validation.interval("codewords", codewords, open_low=True, open_high=True, ndim=2)
+    if u.size == 0 or x.ndim < 2 or x.shape[-2] == 0 or x.shape[-1] != u.shape[1]:
         raise ValueError(
             "queries must have shape (..., m, d) and codewords (K, d) with one d, "
             f"got {x.shape} and {u.shape}"
@@ -228,8 +228,8 @@ def _mixture_likelihood(
     source: GaussianMixtureSource, queries: Any, points: Any, modalities: Any
 ) -> Float[Array, "... n"]:
     """Ln p(x|y) of every query at every item."""
-    y = validation.coordinates("points", points, ndim=2)
-    x = validation.coordinates("queries", queries)
+    y = validation.interval("points", points, open_low=True, open_high=True, ndim=2)
+    x = validation.interval("queries", queries, open_low=True, open_high=True)
     if x.ndim < 2:
         raise ValueError(f"queries must have shape (..., m, d), got {x.shape}")
     joint = source.log_density_joint(x[..., None, :, :], y, modalities)

@@ -93,12 +93,20 @@ def simulate_dsbs(
     trials = validation.integer("trials", trials, low=1, high=MOST_TRIALS)
     first_trial = validation.integer("first_trial", first_trial, low=0)
     batch_size = validation.integer("batch_size", batch_size, low=1, high=1 << 20)
-    lengths = np.asarray(validation.interval("n", n, low=1.0, high=4096.0))
+    lengths = np.asarray(
+        validation.not_empty("n", validation.interval("n", n, low=1.0, high=4096.0))
+    )
     if (lengths != np.round(lengths)).any():
         raise ValueError(f"n must hold integers, got {lengths[lengths != np.round(lengths)][0]}")
-    rates = np.asarray(validation.interval("rate", rate, low=0.0, high=1.0))
+    rates = np.asarray(
+        validation.not_empty("rate", validation.interval("rate", rate, low=0.0, high=1.0))
+    )
     sizes = np.asarray(validation.log2_size(log2_size))
-    flips = np.asarray(validation.interval("crossover", crossover, low=0.0, high=0.5))
+    flips = np.asarray(
+        validation.not_empty(
+            "crossover", validation.interval("crossover", crossover, low=0.0, high=0.5)
+        )
+    )
     lengths, rates, sizes, flips = np.broadcast_arrays(lengths, rates, sizes, flips)
     words = np.round(np.exp2(np.asarray(codebook_size(lengths, jnp.asarray(rates)))))
     items = np.round(np.exp(np.asarray(log_database_size(jnp.asarray(sizes)))))

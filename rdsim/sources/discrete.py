@@ -172,7 +172,7 @@ def symmetric(letters: Any, crossover: Any) -> DiscreteSource:
         ValueError: if it is below two, or the crossover lies outside [0, 1] or is not a scalar.
 
     """
-    size = validation.integer("letters", letters, low=2, high=1 << 14)
+    size = validation.integer("letters", letters, low=2)
     p = validation.interval("crossover", crossover, low=0.0, high=1.0, ndim=0)
     joint = jnp.where(jnp.eye(size, dtype=bool), (1 - p) / size, p / (size * (size - 1)))
     return DiscreteSource(joint=joint)

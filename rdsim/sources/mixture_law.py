@@ -158,7 +158,7 @@ class MixtureLaw:
         return chosen_modalities(modalities, self.gains.shape[-1])
 
     def _points(self, name: str, points: Any) -> Float[Array, "... d"]:
-        array = validation.coordinates(name, points)
+        array = validation.interval(name, points, open_low=True, open_high=True)
         dimension = self.item_means.shape[1]
         if array.ndim == 0 or array.shape[-1] != dimension:
             raise ValueError(f"{name} must have {dimension} coordinates last, got {array.shape}")

@@ -91,7 +91,7 @@ def zipf_prior(items: Any, exponent: Any) -> TargetPrior:
         Zipf (1949), "Human behavior and the principle of least effort".
 
     """
-    size = validation.integer("items", items, low=1, high=1 << 27)
+    size = validation.integer("items", items, low=1)
     power = validation.interval(
         "exponent", exponent, low=0.0, high=math.inf, open_high=True, ndim=0
     )

@@ -1,4 +1,5 @@
 import functools
+import importlib
 import itertools
 
 import jax
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from reference import entropy, mutual_information_by_sums
 
 from rdsim import limits, sources
-from rdsim.learning import discrete_code as module
 from rdsim.learning.discrete_code import (
     LetterBatch,
     discrete_code,
@@ -28,6 +28,8 @@ from rdsim.learning.stochastic_code import NeuralCode
 from rdsim.learning.training import Schedule, train
 from rdsim.retrieval import codeword_loss, scored_loss
 from rdsim.retrieval.loss import parse_loss
+
+module = importlib.import_module("rdsim.learning.discrete_code")  # a function has its name
 
 SHAPE = (3, 4)
 SIZES = np.array([1.0, 5.0, 20.0])

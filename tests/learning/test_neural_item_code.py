@@ -1,5 +1,6 @@
 """A trained network as an item code: its channel, its draws, its codewords and its decoder."""
 
+import importlib
 import math
 
 import jax
@@ -11,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim.codes.item_code import ItemCode
-from rdsim.learning import neural_item_code as module
 from rdsim.learning.neural_item_code import item_dimension, learned_decoder, neural_item_code
 from rdsim.learning.stochastic_code import NeuralCode
+
+module = importlib.import_module("rdsim.learning.neural_item_code")  # a function has its name
 
 WORDS, MODALITIES = 5, 3
 

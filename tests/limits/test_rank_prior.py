@@ -372,7 +372,7 @@ def test_results_are_pytrees():
         (rank_loss_prior, (FOUR, -1.0, "error"), r"rate must lie in \[0, inf\), got -1\.0"),
         (rank_rate_prior_curve, (FOUR, [-1.0], "error"), r"slopes must lie in"),
         (rank_rate_prior_curve, (FOUR, 1.0, "error"), r"slopes must have 1 dimensions"),
-        (rank_prior_bound, ([], 0.1, "error"), r"prior must not be empty"),
+        (rank_prior_bound, ([], 0.1, "error"), r"prior must have at least one letter"),
         (gibbs_rank_law, (0, 0.1, "error"), r"items must be at least 1, got 0"),
         (gibbs_rank_law, (4, [0.1], "error"), r"D must have 0 dimensions"),
         (majorises, ([0.5, 0.5], FOUR), r"p must have as many letters as q, 2, got 4"),

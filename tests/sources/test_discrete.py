@@ -162,7 +162,7 @@ def test_sources_stack_under_vmap():
         ([[0.5, 0.6]], ValueError, r"joint must sum to one, got a sum of 1.1"),
         ([[1.5, -0.5]], ValueError, r"joint must lie in \[0, inf\], got -0.5 at index \(0, 1\)"),
         ([[1.0, np.nan]], ValueError, r"joint must not contain NaN, got nan at index \(0, 1\)"),
-        (np.zeros((0, 2)), ValueError, r"joint must not be empty, got shape \(0, 2\)"),
+        (np.zeros((0, 2)), ValueError, r"joint must have at least one letter, got shape \(0, 2\)"),
         ([["a", "b"]], TypeError, r"joint must hold real numbers, got an array of dtype"),
     ],
 )

@@ -100,9 +100,10 @@ def second_order(rate: Any, dispersion: Any) -> SecondOrder:
 
 def excess_probabilities(value: Any) -> Float[Array, "..."]:
     """The argument excess_probability, checked."""
-    return validation.interval(
+    checked = validation.interval(
         "excess_probability", value, low=0.0, high=1.0, open_low=True, open_high=True
     )
+    return validation.not_empty("excess_probability", checked)
 
 
 def _block_length(value: Any) -> Float[Array, "..."]:
