@@ -47,6 +47,8 @@ def compute(
         dataset = study.module().run(study.config(preset), jax.random.key(seed), cells)
         stored = save(dataset, recipe, results)
     cells.clear()
+    # Compiled programs hold gigabytes and memory mappings, of which Linux allows a process so many.
+    jax.clear_caches()
     return before, stored
 
 
