@@ -372,7 +372,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         Check.at_most(
             "C17",
             "MRR by which a learned system's interval lies above the entropy-weighted code ranked by "
-            "the information density, at the same bits",
+            "the information density, at the same bits, charged I(U;Y)",
             "Monte Carlo",
             -(learned.loss_upper - learned.loss + learned.points_from_known / 100).min(),
             0.0,
