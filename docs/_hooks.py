@@ -74,7 +74,7 @@ def mathml(latex: str, display: str = "inline") -> str:
     known = re.sub(r"\\[Bb]igg?[lr]?(?=\\[{}|])", "", known)
     try:
         converted = latex2mathml.converter.convert(known, display=display)
-    except Exception as error:
+    except Exception as error:  # each unknown command fails in a way of its own
         raise PluginError(f"formula {latex!r} does not convert: {error!r}") from error
     # The converter copies what it does not know as it stands.
     if "\\" in converted or "&#x0005C;" in converted:

@@ -63,7 +63,7 @@ def _panel(
         axis.errorbar(
             bits * shift,
             middle,
-            yerr=np.nan_to_num(reach),
+            yerr=reach,
             color=_style.COLORS[index],
             linestyle=_style.LINES[index],
             marker=_style.MARKERS[index],
