@@ -7,6 +7,9 @@ JOBS   ?= 2
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
+# Two processes whose LAPACK has two threads each spin against one another: a factorisation of a
+# hundred rows then takes ten times as long.
+export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: figures test lint bench docs readme clean
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -62,6 +63,8 @@ def compute_all(
         for study, before in zip(studies, known, strict=True):
             yield compute(study, preset, seed, results, before=before)
         return
+    # LAPACK's threads of two processes spin against one another (see the Makefile).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")  # a process that runs JAX cannot be forked
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         computed = [
