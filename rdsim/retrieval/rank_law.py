@@ -61,13 +61,20 @@ def expected_loss(log_a: Any, log_e: Any, log2_size: Any, loss: Loss) -> Float[A
     log_e = validation.interval("log_e", log_e, high=1e-12)
     size = validation.log2_size(log2_size)
     if not validation.is_traced(log_a, log_e):
-        total = np.exp(np.asarray(log_a)) + np.exp(np.asarray(log_e))
-        if (total > 1 + 1e-9).any():
+        total = _largest_sum(np.asarray(log_a), np.asarray(log_e))
+        if total > 1 + 1e-9:
             raise ValueError(
                 "log_a and log_e must be logs of probabilities with a + e <= 1, "
-                f"got a + e = {float(total.max())!r}"
+                f"got a + e = {total!r}"
             )
     return expected_loss_kernel(log_a, log_e, size, parsed, reach_of(size))
+
+
+def _largest_sum(log_a: np.ndarray, log_e: np.ndarray) -> float:
+    """Find the largest a + e, or a bound of it by one where no exponentials are needed to see it."""
+    if max(log_a.max(initial=-np.inf), log_e.max(initial=-np.inf)) < -_LN2:
+        return 1.0
+    return float(np.max(np.exp(log_a) + np.exp(log_e), initial=0.0))
 
 
 def reach_of(log2_size: Float[Array, "..."]) -> int:
@@ -86,20 +93,21 @@ def expected_loss_kernel(
     reach: int,
 ) -> Float[Array, "..."]:
     """Compute `expected_loss` without validation, for use inside other compiled functions."""
-    log_a, log_e, log_M = jnp.broadcast_arrays(log_a, log_e, log_database_size(log2_size))
+    log_M = log_database_size(log2_size)
     if loss == RankLoss("miss", 1):
         return _error(log_a, log_e, log_M)
+    log_a, log_e, log_M = jnp.broadcast_arrays(log_a, log_e, log_M)
     if loss.kind == "dcg":
         return _thinned_error(log_a, log_e, log_M, reach)
     return _average_over_ties(log_a, log_e, log_M, loss)
 
 
-def _log_neg_log1m(log_p: Float[Array, "..."]) -> Float[Array, "..."]:
-    """ln(-ln(1-p)) from ln p; +inf at p = 1."""
-    small = log_p < -37.0
-    p = jnp.exp(jnp.where(small, -1.0, jnp.minimum(log_p, 0.0)))
-    exact = jnp.log(-jnp.log1p(-jnp.where(p < 1, p, 0.5)))
-    return jnp.where(small, log_p, jnp.where(p < 1, exact, jnp.inf))
+def _neg_log1m(log_p: Float[Array, "..."]) -> tuple[Array, Array]:
+    """-ln(1-p) and its logarithm from ln p; +inf at p = 1."""
+    p = jnp.exp(jnp.minimum(log_p, 0.0))
+    value = jnp.where(p < 1, -jnp.log1p(-jnp.where(p < 1, p, 0.5)), jnp.inf)
+    small = log_p < -37.0  # where it is p to the last bit, and may underflow
+    return value, jnp.where(small, log_p, jnp.log(jnp.where(small, 1.0, value)))
 
 
 def _series(x: Float[Array, "..."], coefficients: np.ndarray) -> Float[Array, "..."]:
@@ -122,7 +130,7 @@ def reciprocal_rank_loss(
     With $x = -M \ln(1-p)$ it is $1 - \varphi(x) \chi(p)$, $\varphi(x) = (1-e^{-x})/x$ and
     $\chi(p) = -\ln(1-p)/p$, both one at zero.
     """
-    x = jnp.exp(log_M + _log_neg_log1m(log_p))
+    x = jnp.exp(log_M + _neg_log1m(log_p)[1])
     small = x < 0.5
     p = jnp.where(small, jnp.exp(log_p), 0.0)
     below_phi = _series(jnp.where(small, x, 0.0), _EXPONENTIAL)
@@ -137,10 +145,10 @@ def _error(
 ) -> Float[Array, "..."]:
     """Chance that the target is not first."""
     log_others = log_M + jnp.log1p(-jnp.exp(-log_M))
-    beaten = -jnp.expm1(-jnp.exp(log_others + _log_neg_log1m(log_a)))
-    a = jnp.exp(log_a)
-    log_not_a = jnp.where(a < 1, jnp.log1p(-jnp.where(a < 1, a, 0.0)), 0.0)
-    lost_draw = reciprocal_rank_loss(jnp.minimum(log_e - log_not_a, 0.0), log_M)
+    surprise, log_surprise = _neg_log1m(log_a)  # -ln(1-a): of losing to nobody who is better
+    beaten = -jnp.expm1(-jnp.exp(log_others + log_surprise))
+    log_tied = log_e + jnp.where(jnp.isfinite(surprise), surprise, 0.0)
+    lost_draw = reciprocal_rank_loss(jnp.minimum(log_tied, 0.0), log_M)
     return beaten + (1 - beaten) * lost_draw
 
 
@@ -157,7 +165,7 @@ def miss_loss(
     share = 1 - (1 + index) * jnp.exp(-log_M)[..., None]
     left = jnp.where(share > 1e-16, jnp.log(jnp.where(share > 1e-16, share, 1.0)), -jnp.inf)
     ratio_log = left + log_M[..., None] + odds_log[..., None] - jnp.log1p(index)
-    all_lose = -jnp.exp(log_M + jnp.log1p(-jnp.exp(-log_M)) + _log_neg_log1m(jnp.log(p)))
+    all_lose = -jnp.exp(log_M + jnp.log1p(-jnp.exp(-log_M)) + _neg_log1m(jnp.log(p))[1])
     log_terms = jnp.cumsum(ratio_log, axis=-1) + all_lose[..., None]
     log_terms = jnp.concatenate([all_lose[..., None], log_terms], axis=-1)
     lower = jnp.sum(jnp.exp(log_terms[..., :K]), axis=-1)
