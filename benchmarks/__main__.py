@@ -1,7 +1,7 @@
 """Run the benchmarks and print their tables: `python -m benchmarks [NAME ...]`.
 
-All of them together, or with --save those that are named, are written to results.json and
-RESULTS.md. With --gpu they run on the accelerator, and their rows are kept beside those of the CPU.
+Without names all but those that say BY_NAME_ONLY run. Their results, or with --save those of the ones
+that are named, are written to results.json and RESULTS.md. With --gpu they run on the accelerator, and their rows are kept beside those of the CPU.
 """
 
 import argparse
@@ -49,15 +49,17 @@ def main(arguments: list[str] | None = None) -> int:
 
     machine, console = _machine.described(), Console(file=sys.stdout, width=150)
     console.print(_machine.in_words(machine))
+    by_name_only = {name for name in known if getattr(module(name), "BY_NAME_ONLY", False)}
     done = {}
-    for name in options.names or known:
+    for name in options.names or [name for name in known if name not in by_name_only]:
         benchmark = module(name)
         rows = benchmark.run(benchmark.SMOKE if options.smoke else benchmark.FULL)
         _report.show(benchmark.TITLE, rows, console)
         done[name] = _report.entry(benchmark.TITLE, rows)
     if not options.smoke and (options.save or not options.names):
         results = _report.read()
-        kept = results.get(device, {}).get("benchmarks", {}) if options.names else {}
+        before = results.get(device, {}).get("benchmarks", {})
+        kept = {name: before[name] for name in before if options.names or name in by_name_only}
         found = {name: (kept | done)[name] for name in known if name in kept | done}
         results[device] = {"machine": machine, "benchmarks": found}
         _report.write(results)

@@ -113,7 +113,7 @@ def _interior_point(config: Config) -> tuple[Callable[[], Any], dict[str, float]
 
 
 def _rank_law(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]:
-    """One rank law a target: three numbers in, one out, and at least four exponentials' worth."""
+    """One rank law a target: two numbers in, one out; six exp, two each of expm1, log1p and log."""
     generator = np.random.default_rng(0)
     log_a = jnp.asarray(np.log(generator.uniform(1e-6, 1e-3, config.laws)))
     log_e = log_a - 1.0
@@ -122,7 +122,7 @@ def _rank_law(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]
     def call() -> Any:
         return retrieval.expected_loss(log_a, log_e, size, "error")
 
-    counts = {"byte": 24.0 * config.laws, "exponential": 4.0 * config.laws}
+    counts = {"byte": 24.0 * config.laws, "exponential": 12.0 * config.laws}
     return call, counts, f"{config.laws} targets, any M; "
 
 

@@ -1,5 +1,6 @@
 """Every benchmark at its smallest: both sides agree, and the tables are those of the results."""
 
+import dataclasses
 import importlib.util
 import itertools
 import json
@@ -85,6 +86,12 @@ def agree_replications(rows):
     assert 0 <= alone.numbers["excess_nats"] < 8 * scale
 
 
+def agree_presets(rows):
+    (row,) = rows
+    assert row.numbers["cpu_seconds"] > 0.1
+    assert 0.05 < row.numbers["peak_memory_gib"] < 8
+
+
 AGREE = {name.removeprefix("agree_"): f for name, f in globals().items() if "agree_" in name}
 
 
@@ -139,6 +146,14 @@ def test_a_peer_is_stopped_at_its_limit():
     assert peer.status == "stopped"
     assert peer.ratio_high is None
     assert _report.cells(vars(peer))[4].startswith("at least ")
+
+
+def test_a_study_is_stopped_at_its_limit():
+    presets = module("presets")
+    (row,) = presets.run(dataclasses.replace(presets.SMOKE, limit=0.2))
+    assert row.status == "stopped"
+    assert row.result.startswith("stopped after ")
+    assert row.seconds < 10
 
 
 def test_ratios_are_within_a_turn_and_compilation_is_apart(monkeypatch):
