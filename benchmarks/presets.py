@@ -1,7 +1,7 @@
-"""What each study costs as a whole, compilation and start of Python included, by preset.
+"""What the studies cost, start of Python and compilation included: all in quick, each in full.
 
-Half an hour and more, so that it runs only when it is named. Every study runs alone, in a process of
-its own, into an empty folder; one that takes longer than the limit is stopped.
+It takes half an hour and more, so that it runs only when it is named. Every run is a process of its
+own into an empty folder; a full study that takes longer than the limit is stopped.
 """
 
 import os
@@ -23,52 +23,70 @@ BY_NAME_ONLY = True
 class Config:
     """What is timed."""
 
+    together: str = "quick"
+    """Preset that all studies are run in, figures and gallery included; then again, all fresh."""
+    jobs: int = 2
+    """Studies side by side in that run."""
+    alone: str = "full"
+    """Preset that each study is run in alone."""
     studies: tuple[str, ...] = ()
-    """Their names; all if empty."""
-    presets: tuple[str, ...] = ("quick", "full")
-    """Which configurations of them."""
-    limit: float = 150.0
-    """Seconds after which a study is stopped."""
+    """Those that are run alone; all if empty."""
+    limit: float = 60.0
+    """Seconds after which one of these is stopped."""
 
 
-SMOKE = Config(studies=("rank_law",), presets=("smoke",))
+SMOKE = Config(together="", alone="smoke", studies=("rank_law",))
 FULL = Config()
 
 
 def run(config: Config) -> list[Row]:
-    """Run every study in every preset, one after the other."""
-    return [
-        _row(study.name, preset, config.limit)
-        for study in _study.chosen(config.studies)
-        for preset in config.presets
-        if preset in study.presets
-    ]
+    """Run all studies together, and each alone."""
+    rows = []
+    if config.together:
+        with tempfile.TemporaryDirectory() as folder:
+            command = ["figures", "--preset", config.together, "--jobs", str(config.jobs)]
+            rows += [
+                _row(
+                    "all figures", f"{config.together}, {config.jobs} jobs{again}", command, folder
+                )
+                for again in ("", ", again")
+            ]
+    for study in _study.chosen(config.studies):
+        if config.alone in study.presets:
+            with tempfile.TemporaryDirectory() as folder:
+                command = ["run", study.name, "--preset", config.alone]
+                rows.append(_row(study.name, config.alone, command, folder, config.limit))
+    return rows
 
 
-def _row(name: str, preset: str, limit: float) -> Row:
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "experiments", "run", name, "--preset", preset]
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            [*command, "--results", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        alarm = threading.Timer(limit, process.kill)
-        alarm.start()
-        _, status, used = os.wait4(process.pid, 0)
-        alarm.cancel()
-        seconds = time.perf_counter() - start
+def _row(
+    problem: str, side: str, command: list[str], folder: str, limit: float | None = None
+) -> Row:
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments", *command, "--results", folder],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    alarm = threading.Timer(limit or threading.TIMEOUT_MAX, process.kill)
+    alarm.daemon = True
+    alarm.start()
+    _, status, used = os.wait4(process.pid, 0)
+    alarm.cancel()
+    seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     stopped = process.returncode < 0
     if process.returncode > 0:
         raise RuntimeError(f"{' '.join(command)} ended with status {process.returncode}")
     cpu, memory = used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
+    words = f"{cpu:.3g} CPU s, {memory:.2g} GiB in its largest process"
     return Row(
-        problem=name,
-        side=preset,
+        problem=problem,
+        side=side,
         seconds=seconds,
         fastest=seconds,
         slowest=seconds,
-        result=f"{'stopped after ' if stopped else ''}{cpu:.3g} CPU s, {memory:.2g} GiB",
+        result=f"stopped unfinished; {words}" if stopped else words,
         numbers={"cpu_seconds": cpu, "peak_memory_gib": memory},
         status="stopped" if stopped else "measured",
     )

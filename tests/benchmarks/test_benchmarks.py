@@ -152,7 +152,7 @@ def test_a_study_is_stopped_at_its_limit():
     presets = module("presets")
     (row,) = presets.run(dataclasses.replace(presets.SMOKE, limit=0.2))
     assert row.status == "stopped"
-    assert row.result.startswith("stopped after ")
+    assert row.result.startswith("stopped unfinished")
     assert row.seconds < 10
 
 
