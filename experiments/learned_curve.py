@@ -19,8 +19,10 @@ from rdsim.retrieval import scored_loss
 CLAIMS = ("C4", "C12")
 CROSSOVER = 0.1
 LOSS = "reciprocal_rank"
-WITHIN = 0.01
-"""Bits an item within which a learned code shall meet the best curve that is known."""
+WITHIN = 0.05
+"""Bits an item within which a learned code of few words shall meet the inner bound, of dozens."""
+SEARCHED = 0.001
+"""Bits by which the inner bound may miss the best test channel of this source."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,11 @@ class Config:
     """Width of the hidden layer of either encoder."""
     steps: int = 600
     """Steps of the optimiser."""
-    rounds: int = 4
-    """Of the search for the inner bound."""
     line: int = 41
     """Points along the bounds."""
 
 
-SMOKE = Config(log2_sizes=(4,), prices=(0.9,), seeds=1, steps=150, rounds=0, line=5)
+SMOKE = Config(log2_sizes=(4,), prices=(0.9,), seeds=1, steps=150, line=5)
 QUICK = Config()
 FULL = Config(
     log2_sizes=(1, 2, 4, 7, 10, 15, 20),
@@ -53,7 +53,6 @@ FULL = Config(
     seeds=6,
     codewords=8,
     steps=4000,
-    rounds=24,
     line=201,
 )
 
@@ -102,7 +101,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
 def _bounds(config: Config, size: int) -> dict[str, Any]:
     """Compute both bounds along the loss, and the bottleneck's own code, a binary channel."""
     source = sources.dsbs(CROSSOVER)
-    found = limits.retrieval_bounds(source, size, 1, LOSS, rounds=config.rounds)
+    found = limits.retrieval_bounds(source, size, 1, LOSS)
     loss = np.linspace(float(found.vertex_loss[0]), float(found.zero_rate_loss), config.line)
     noise = np.linspace(0, 0.5, config.line)
     channels = np.stack([1 - noise, noise, noise, 1 - noise], axis=1).reshape(-1, 2, 2)
@@ -181,17 +180,24 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     return [
         Check.at_most(
             "C12",
-            "bits above the best curve that is known, best seed, worst size and price",
+            "bits above the inner bound, best seed, worst size and price",
             "exact",
             above.min("seed").max(),
             WITHIN,
         ),
         Check.at_most(
             "C12",
-            "bits above the best curve that is known, worst seed, size and price",
+            "bits above the inner bound, worst seed, size and price",
             "exact",
             above.max(),
             WITHIN,
+        ),
+        Check.at_most(
+            "C12",
+            "bits by which a learned code lies below the inner bound",
+            "exact",
+            -above.min(),
+            SEARCHED,
         ),
         Check.at_most(
             "C12",

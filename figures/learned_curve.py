@@ -9,7 +9,7 @@ from figures import _style
 CAPTION = (
     "Codes of one letter of the DSBS (p = 0.1), trained on bits and exact reciprocal-rank loss for "
     "each database size. Lines: no code lies below the outer bound; the inner bound is the best "
-    "test channel that a search over three codewords finds, time-shared; the bottleneck's own "
+    "test channel, found within 0.001 bits; the bottleneck's own "
     "binary channel is a poor code for short items."
 )
 
@@ -44,7 +44,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         )
         axis.locator_params(axis="x", nbins=4)
         axis.ticklabel_format(axis="x", useOffset=False)
-    axes[0, 0].set_ylabel("bits an item")
+    axes[0, 0].set_ylabel("bits per item")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, handlelength=2.5)
     return figure
