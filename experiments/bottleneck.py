@@ -158,9 +158,9 @@ def _envelope(config: Config) -> dict[str, np.ndarray]:
 
     posterior = np.linspace(0, 1, config.line)
     found = information_bottleneck(joint, [s])
-    encoder = np.asarray(found.encoder[0])[:2]
-    weight = encoder @ py
-    atom = encoder[:, 0] * py[0] / weight
+    encoder = np.asarray(found.encoder[0])[:, :2]
+    weight = py @ encoder
+    atom = encoder[0] * py[0] / weight
     order = np.argsort(atom)
     low, high = atom[order]
     heights = objective(np.array([low, high]))

@@ -106,7 +106,7 @@ def _envelope(axis: Axes, dataset: xarray.Dataset) -> None:
     axis.set(
         title=f"envelope at slope {dataset.attrs['envelope_slope']:g}, asymmetric pair",
         xlabel="posterior P(Y=0 | u)",
-        ylabel="g [bits]",
+        ylabel="objective g [bits]",
         xlim=(0, 1),
     )
     axis.legend(loc="lower right")

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Int
 
 from rdsim.limits.concave_envelope import Problem, gain
 
-_BATCH: Final = 1024
+_BATCHES: Final = (256, 1024)  # cells bounded in one call: few numbers, so that little is compiled
 _LEVELS: Final = 400
 ROUNDING: Final = 2e-14
 """Nats by which a computed value of the function may be off, for masses that are not absurd."""
@@ -110,14 +110,13 @@ def _cells(
 def _evaluated(
     cells: np.ndarray, lane: np.ndarray, slopes: Any, duals: Any, problem: Problem
 ) -> list[np.ndarray]:
-    """Bound a list of cells in batches of a fixed size, so that little is compiled."""
+    """Bound a list of cells, in small batches if they are few."""
+    batch = _BATCHES[len(lane) > _BATCHES[0]]
     parts = []
-    start = 0
-    while start < len(lane):
-        index = np.minimum(np.arange(start, start + _BATCH), len(lane) - 1)
+    for start in range(0, len(lane), batch):
+        index = np.minimum(np.arange(start, start + batch), len(lane) - 1)
         found = _cells(cells[index], lane[index], slopes, duals, problem)
         parts.append([np.asarray(part)[: len(lane) - start] for part in found])
-        start += _BATCH
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 

@@ -40,7 +40,7 @@ class InformationBottleneck:
         slope: s, bits about X per bit about Y, shape (S,).
         complexity: I(U;Y) of the encoder, bits, shape (S,).
         relevance: I(U;X) of the encoder, bits, shape (S,).
-        encoder: P(u|y), shape (S, U, |Y|); each column sums to one, unused u are zero.
+        encoder: P(u|y), shape (S, |Y|, U), rows summing to one; unused u are zero.
         gap: certified bound on L(s) less relevance - s complexity, bits, shape (S,).
         local: whether branch and bound did not finish, so that the encoder is only known to be a
             local optimum (its gap still bounds what is missing), shape (S,).
@@ -55,7 +55,7 @@ class InformationBottleneck:
     slope: Float[Array, " s"]
     complexity: Float[Array, " s"]
     relevance: Float[Array, " s"]
-    encoder: Float[Array, "s u y"]
+    encoder: Float[Array, "s y u"]
     gap: Float[Array, " s"]
     local: Bool[Array, " s"]
     joint: Float[Array, "x y"]
@@ -153,11 +153,12 @@ def information_bottleneck(
     upper, local, found, _ = bottleneck_solver.proved(source, found, options, room)
     gap = np.maximum(upper - (found.relevance - found.slope * found.complexity), 0.0)
     used = int(np.max(np.sum(found.encoder.any(axis=2), axis=1), initial=1))
+    encoder = bottleneck_solver.on_all_letters(source, found.encoder)[:, :used]
     return InformationBottleneck(
         slope=slope,
         complexity=jnp.asarray(found.complexity),
         relevance=jnp.asarray(found.relevance),
-        encoder=jnp.asarray(bottleneck_solver.on_all_letters(source, found.encoder)[:, :used]),
+        encoder=jnp.asarray(np.swapaxes(encoder, 1, 2)),
         gap=jnp.asarray(gap),
         local=jnp.asarray(local),
         joint=jnp.asarray(source.joint),

@@ -27,10 +27,10 @@ SLOPES = np.array([0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
 
 
 def measured(joint, encoder):
-    """I(U;Y) and I(U;X) of an encoder P(u|y), shape (u, y), cell by cell."""
+    """I(U;Y) and I(U;X) of an encoder P(u|y), shape (y, u), cell by cell."""
     return (
-        mutual_information_by_sums(encoder * joint.sum(axis=0)),
-        mutual_information_by_sums(joint @ encoder.T),
+        mutual_information_by_sums(encoder * joint.sum(axis=0)[:, None]),
+        mutual_information_by_sums(joint @ encoder),
     )
 
 
@@ -134,7 +134,7 @@ def test_C11_three_letters_agree_with_a_linear_program_over_posteriors(joint):
     assert (value >= -1e-15).all()
     assert (value >= everything - SLOPES * entropy(joint.sum(axis=0)) - 1e-12).all()
     for encoder, rate, kept in zip(curve.encoder, curve.complexity, curve.relevance, strict=True):
-        np.testing.assert_allclose(np.sum(encoder, axis=0), 1.0, atol=1e-12)
+        np.testing.assert_allclose(np.sum(encoder, axis=1), 1.0, atol=1e-12)
         assert np.min(encoder) >= 0
         np.testing.assert_allclose(measured(joint, np.asarray(encoder)), (rate, kept), atol=1e-11)
 
@@ -154,7 +154,7 @@ def test_C11_a_fine_lattice_comes_close_from_below(joint):
 @given(strategies.joint_pmfs((3, 3)), strategies.channels((3, 4)))
 def test_C11_no_test_channel_beats_the_bound(joint, channel):
     curve = information_bottleneck(joint, SLOPES)
-    rate, kept = measured(joint, channel.T)
+    rate, kept = measured(joint, channel)
     assert kept <= curve.upper_bound(max(rate, 0.0)) + 1e-12
 
 
@@ -167,7 +167,7 @@ def test_C11_no_ascent_of_the_alternating_iteration_beats_the_bound():
             best = -np.inf
             for _ in range(8):
                 start = generator.dirichlet(np.full(3, 0.5), 3).T
-                rate, kept = measured(joint, alternating(joint, SLOPES[k], start, 400))
+                rate, kept = measured(joint, alternating(joint, SLOPES[k], start, 400).T)
                 best = max(best, kept - SLOPES[k] * rate)
             assert best <= value[k] + float(curve.gap[k]) + 1e-12
             assert best >= value[k] - 2e-3
@@ -205,11 +205,25 @@ def test_C11_split_and_empty_letters_change_nothing():
     other = bottleneck_at(np.vstack([split, np.zeros(4)]), [0.2, 0.4, 0.9])
     np.testing.assert_allclose(other.value, plain.value, atol=1e-9)
     curve = information_bottleneck(split, [0.1, 0.2])
-    assert curve.encoder.shape[2] == 4
-    np.testing.assert_allclose(curve.encoder.sum(axis=1), 1.0, atol=1e-12)
-    np.testing.assert_array_equal(curve.encoder[:, :, 0], curve.encoder[:, :, 3])
+    assert curve.encoder.shape[1] == 4
+    np.testing.assert_allclose(curve.encoder.sum(axis=2), 1.0, atol=1e-12)
+    np.testing.assert_array_equal(curve.encoder[:, 0], curve.encoder[:, 3])
     rate, kept = measured(split, np.asarray(curve.encoder[0]))
     np.testing.assert_allclose((curve.complexity[0], curve.relevance[0]), (rate, kept), atol=1e-12)
+
+
+def test_C11_the_encoder_is_a_channel_from_y_to_u():
+    """Rows are letters of Y, as in every channel of the package: joint @ encoder is P(x,u)."""
+    joint = np.array([[0.3, 0.05, 0.1], [0.05, 0.25, 0.25]])
+    curve = information_bottleneck(joint, [0.05, 0.2])
+    assert curve.encoder.shape[:2] == (2, 3)
+    np.testing.assert_allclose(curve.encoder.sum(axis=2), 1.0, atol=1e-12)
+    for encoder, rate, kept in zip(curve.encoder, curve.complexity, curve.relevance, strict=True):
+        table = np.einsum("xy,yu->xyu", joint, encoder)
+        np.testing.assert_allclose(table.sum(axis=2), joint, atol=1e-12)
+        np.testing.assert_allclose(mutual_information_by_sums(table.sum(axis=0)), rate, atol=1e-12)
+        np.testing.assert_allclose(mutual_information_by_sums(table.sum(axis=1)), kept, atol=1e-12)
+        assert kept > 0.01
 
 
 def test_C11_independent_letters_keep_nothing():
@@ -241,7 +255,7 @@ def test_C11_more_letters_are_local_but_bounded():
         best = -np.inf
         for _ in range(10):
             start = generator.dirichlet(np.full(6, 0.5), 6).T
-            rate, kept = measured(joint, alternating(joint, SLOPES[k], start, 600))
+            rate, kept = measured(joint, alternating(joint, SLOPES[k], start, 600).T)
             best = max(best, kept - SLOPES[k] * rate)
         assert best <= upper[k]
         assert best <= value[k] + 1e-9
