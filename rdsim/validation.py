@@ -5,7 +5,9 @@ the values are not known yet: shapes are still checked, values are then the call
 """
 
 import math
+import os
 import warnings
+from pathlib import Path
 from typing import Any, Final
 
 import jax
@@ -18,6 +20,10 @@ PROBABILITY_SUM_TOLERANCE: Final = 1e-9
 
 LARGEST_COORDINATE: Final = 1e100
 """Of a point whose distances are computed: squares beyond 1e308 overflow float64."""
+
+
+LARGEST_COUNT: Final = 2**53
+"""Of anything: float64 holds every integer up to it."""
 
 
 class NotNumericError(TypeError):
@@ -39,6 +45,14 @@ def is_traced(*values: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 
+def host_array(name: str, value: Any) -> np.ndarray:
+    """The value as an array on the host, of any kind."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise NotNumericError(f"{name} must be an array: {error}") from error
+
+
 def real_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     """The value as a float64 array of the wanted rank, free of NaN."""
     if isinstance(value, jax.core.Tracer):
@@ -58,6 +72,26 @@ def real_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}")
     return jnp.asarray(array)
+
+
+def finite(name: str, value: Any, *, ndim: int | None = None) -> Any:
+    """The value as an array in its own precision, all of it finite, and squares too."""
+    array = value if isinstance(value, jax.Array) else host_array(name, value)
+    if array.dtype.kind not in "buif":
+        raise NotNumericError(f"{name} must hold real numbers, got an array of dtype {array.dtype}")
+    if not is_traced(array):
+        host = np.asarray(array)
+        most = LARGEST_COORDINATE
+        if host.dtype.kind == "f":
+            most = min(most, float(np.finfo(host.dtype).max))
+        if not (fine := np.abs(host) <= most).all():
+            raise ValueError(
+                f"{name} must be finite, at most {LARGEST_COORDINATE:g} in size, got "
+                f"{_show(host, ~fine)}"
+            )
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}")
+    return array
 
 
 def interval(
@@ -131,10 +165,52 @@ def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
     """The value as a Python integer inside [low, high]."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be an integer, got {value!r}")
+    if high is None and value > LARGEST_COUNT:
+        raise ValueError(f"{name} must be at most {LARGEST_COUNT}, got {value}")
     if value < low or (high is not None and value > high):
         wanted = f"at least {low}" if high is None else f"in [{low}, {high}]"
         raise ValueError(f"{name} must be {wanted}, got {value}")
     return int(value)
+
+
+def integers(name: str, value: Any, *, low: int, high: int | None = None) -> tuple[int, ...]:
+    """The value as Python integers inside [low, high], at least one."""
+    if isinstance(value, np.ndarray | jax.Array) and value.ndim == 1:
+        value = np.asarray(value).tolist()
+    if not isinstance(value, list | tuple | range):
+        raise TypeError(f"{name} must be a list of integers, got {value!r}")
+    if not value:
+        raise ValueError(f"{name} must hold at least one integer, got none")
+    return tuple(integer(name, each, low=low, high=high) for each in value)
+
+
+def instance(name: str, value: Any, *kinds: type) -> Any:
+    """The value, which must be an object of one of the classes."""
+    if not isinstance(value, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"{name} must be a {wanted}, got {type(value)}")
+    return value
+
+
+def function(name: str, value: Any) -> Any:
+    """The value, which must be callable."""
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {type(value)}")
+    return value
+
+
+def pair(name: str, value: Any) -> tuple[Any, Any]:
+    """The value as the two things that it holds."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise TypeError(f"{name} must be a tuple of two, got {type(value)}")
+    return value[0], value[1]
+
+
+def path(name: str, value: Any) -> Path | None:
+    """The value as a path, or None."""
+    if value is not None and not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be a path or None, got {type(value)}")
+    return None if value is None else Path(value)
 
 
 def log2_size(value: Any, *, name: str = "log2_size") -> jax.Array:

@@ -1,15 +1,18 @@
 """Every public function against junk: an error that names an argument, or a valid result, no third.
 
-A case is one call that works. Hypothesis spoils one argument of it at a time.
+A case is one call that works. Hypothesis spoils one argument of it at a time. Functions that compute
+long are in the other file, with the test that none is forgotten.
 """
 
 import importlib
 import inspect
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 import hypothesis.strategies as st
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -312,45 +315,16 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "learning.check_pairs": {"queries": MANY, "items": MANY[::-1]},
 }
 
-# Not fuzzed, and why.
-SLOW = "an expensive call; its bad inputs stand in a table beside its tests"
-EXEMPT: Final = {
-    "retrieval.information_density_scores": SLOW,
-    "retrieval.fit_temperatures": SLOW,
-    "retrieval.search_temperatures": SLOW,
-    "limits.continuous_rate_distortion": SLOW,
-    "limits.information_bottleneck": SLOW,
-    "limits.minimax_rate": SLOW,
-    "limits.retrieval_bounds": SLOW,
-    "limits.self_consistent": SLOW,
-    "limits.successive_refinement": SLOW,
-    "limits.worst_mismatched_rate": SLOW,
-    "limits.wyner_ziv_at": SLOW,
-    "limits.finite_blocklength.discrete": SLOW,
-    "codes.discrete_ensemble": SLOW,
-    "codes.entropy_constrained_quantizer": SLOW,
-    "codes.entropy_weighted_quantizer": SLOW,
-    "simulation.density_decoder": SLOW,
-    "simulation.importance_loss": SLOW,
-    "simulation.importance_tail": SLOW,
-    "simulation.run_trials": SLOW,
-    "simulation.simulate_database": SLOW,
-    "simulation.simulate_ensemble": SLOW,
-    "simulation.simulate_item_code": SLOW,
-    "simulation.simulate_shared_codebook": SLOW,
-    "finite_sample.continuous_sandwich": SLOW,
-    "finite_sample.decoder_information": SLOW,
-    "finite_sample.excess_law": SLOW,
-    "finite_sample.fit_exponent": SLOW,
-    "finite_sample.fit_exponent_of_trials": SLOW,
-    "finite_sample.learned_retrieval": SLOW,
-    "finite_sample.leave_one_out_information": SLOW,
-    "finite_sample.plug_in_excess": SLOW,
-    "codes.squared_error": "a formula that codes are given as their measure, traced and unchecked",
-}
-
 NUMBERS: Final = (np.nan, np.inf, -np.inf, -1.0, 0.0, 1e300, -1e300, 1e-300, 1.5, 1j)
-WRONG: Final = ("x", None, [], [[[]]], {}, object())
+WRONG: Final[tuple[Any, ...]] = ("x", None, [], [[[]]], {}, object())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def as_users_call() -> Iterator[None]:
+    """Users have no beartype that checks annotations, and so neither has the library here."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def function_of(name: str) -> Any:
@@ -400,7 +374,11 @@ def test_the_call_that_is_spoiled_works(name: str) -> None:
 @settings(max_examples=25)
 @given(data=st.data())
 def test_junk_is_refused_by_name_or_the_result_is_valid(name: str, data: st.DataObject) -> None:
-    call = CASES[name]
+    check_refused_or_valid(name, CASES[name], data)
+
+
+def check_refused_or_valid(name: str, call: dict[str, Any], data: st.DataObject) -> None:
+    """Spoil an argument of a call, and look at what comes of it."""
     argument = data.draw(st.sampled_from(sorted(call)))
     junk = data.draw(spoiled(call[argument]))
     message, result = "", None
@@ -427,11 +405,3 @@ def public_functions(room: str) -> set[str]:
         for name in names
         if callable(getattr(module, name)) and not inspect.isclass(getattr(module, name))
     }
-
-
-def test_every_public_function_is_fuzzed_or_exempt() -> None:
-    public = set().union(*map(public_functions, ROOMS))
-    # What trains, or takes what was trained, has its bad inputs in a table beside its tests.
-    open_cases = {name for name in public if not name.startswith("learning.")}
-    assert sorted(open_cases - set(CASES) - set(EXEMPT)) == []
-    assert sorted((set(CASES) | set(EXEMPT)) - public) == []

@@ -36,7 +36,7 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
+import scipy.special
 from jaxtyping import Array, Float
 
 from rdsim import validation
@@ -180,7 +180,7 @@ def continuous_sandwich(
     if validation.is_traced(samples, slopes):
         raise TypeError("continuous_sandwich runs on the host and cannot be traced")
     y = np.asarray(validation.interval("samples", samples, low=-1e100, high=1e100))
-    if y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] not in (1, 2)):
+    if y.size == 0 or y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] not in (1, 2)):
         raise ValueError(f"samples must have shape (N,), (N, 1) or (N, 2), got {y.shape}")
     slope = np.asarray(
         validation.interval(
@@ -228,11 +228,12 @@ def _open_unit(name: str, value: Any) -> float:
 
 def _box(box: Any, y: np.ndarray) -> np.ndarray:
     """Low and high corner, shape (2, d)."""
-    if len(box) != 2:
+    if np.ndim(box) == 0 or len(box) != 2:
         raise ValueError(f"box must be (low, high), got {box!r}")
-    ends = np.stack(
-        [np.broadcast_to(np.asarray(validation.real_array("box", end)), y.shape[1:]) for end in box]
-    )
+    corners = [np.asarray(validation.real_array("box", end)) for end in box]
+    if any(corner.shape not in ((), y.shape[1:]) for corner in corners):
+        raise ValueError(f"box must hold a number or one a coordinate at each end, got {box!r}")
+    ends = np.stack([np.broadcast_to(corner, y.shape[1:]) for corner in corners])
     if not (np.isfinite(ends).all() and (ends[0] < ends[1]).all()):
         raise ValueError(f"box must be finite with low < high, got {box!r}")
     if (y < ends[0]).any() or (y > ends[1]).any():
@@ -296,7 +297,7 @@ def _above(
     dearest = math.log2(1 / q.min())
     if box is None:
         spread = delta.std(ddof=1) / math.sqrt(len(y))
-        distortion_upper = delta.mean() + scipy.stats.norm.isf(risk / 2) * spread
+        distortion_upper = delta.mean() - scipy.special.ndtri(risk / 2) * spread
     else:
         # s delta(y) <= -log2 Z(y) <= s |y-u|^2 + log2(1/q_u) for every u.
         distortion_upper = _upper_mean(delta, _reach(atoms, box) + dearest / s, risk / 2)

@@ -116,8 +116,9 @@ def learned_retrieval(
     true = validation.channel("channels", channels, ndim=3)
     n = validation.interval("item_counts", item_counts, low=0.0, ndim=1)
     pairs = validation.interval("query_counts", query_counts, low=0.0, ndim=3)
-    s = validation.interval("slope", slope, low=0.0, open_low=True, ndim=0)
-    used = jnp.ones(true.shape[0], bool) if active is None else jnp.asarray(active, bool)
+    s = validation.interval("slope", slope, low=0.0, open_low=True, open_high=True, ndim=0)
+    chosen = np.ones(true.shape[0], bool) if active is None else active
+    used = validation.interval("active", chosen, low=0.0, high=1.0) > 0
     if true.shape[1] != p.size or n.shape != p.shape or pairs.shape != true.shape:
         raise ValueError(
             f"channels and query_counts must have shape (K, {p.size}, |V|) and item_counts shape "
@@ -130,6 +131,8 @@ def learned_retrieval(
     ):
         raise ValueError("query_counts must sum to item_counts in every modality")
     d = validation.interval("d", d, low=0.0, ndim=2)
+    if d.shape[0] != p.size or d.shape[1] == 0:
+        raise ValueError(f"d must have shape ({p.size}, |U|), got {d.shape}")
     size = validation.interval("log2_size", log2_size, low=1.0, high=1e5, ndim=0)
     return _judged(p, true, n, pairs, d, s, size, used)
 
@@ -261,7 +264,9 @@ def fit_exponent(
     """
     validation.prng_key("key", key)
     design, means = _design(x, y)
-    errors = np.asarray(validation.interval("y_error", y_error, low=0.0, open_low=True, ndim=1))
+    errors = np.asarray(
+        validation.interval("y_error", y_error, low=0.0, open_low=True, open_high=True, ndim=1)
+    )
     if errors.shape != means.shape:
         raise ValueError(f"y_error must have the shape {means.shape} of y, got {errors.shape}")
     number = validation.integer("resamples", resamples, low=100)
@@ -294,7 +299,7 @@ def fit_exponent_of_trials(
 
     """
     validation.prng_key("key", key)
-    table = np.asarray(validation.real_array("trials", trials, ndim=2))
+    table = np.asarray(validation.coordinates("trials", trials, ndim=2))
     if len(table) < 10:
         raise ValueError(f"trials must hold at least 10 trials, got {len(table)}")
     design, means = _design(x, table.mean(axis=0), "the column means of trials")
@@ -311,8 +316,8 @@ def fit_exponent_of_trials(
 
 
 def _design(x: Any, y: Any, name: str = "y") -> tuple[np.ndarray, np.ndarray]:
-    factors = np.asarray(validation.interval("x", x, low=0.0, open_low=True))
-    means = np.asarray(validation.interval(name, y, low=0.0, open_low=True, ndim=1))
+    factors = np.asarray(validation.interval("x", x, low=0.0, open_low=True, open_high=True))
+    means = np.asarray(validation.interval(name, y, low=0.0, open_low=True, open_high=True, ndim=1))
     if factors.ndim not in (1, 2) or len(factors) != means.size:
         raise ValueError(
             f"x must have shape ({means.size},) or ({means.size}, F), got {factors.shape}"

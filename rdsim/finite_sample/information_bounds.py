@@ -28,7 +28,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-import scipy.stats
 from jaxtyping import Array, Float, Int
 
 from rdsim import validation
@@ -371,4 +370,4 @@ def _confidence(confidence: float) -> float:
 
 
 def _quantile(confidence: float) -> float:
-    return float(scipy.stats.norm.isf((1 - _confidence(confidence)) / 2))
+    return -float(scipy.special.ndtri((1 - _confidence(confidence)) / 2))

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
+import scipy.special
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
@@ -100,10 +100,8 @@ class PlugInExcess:
         )
         count = self.excess.shape[-1]
         mean = jnp.mean(self.excess, axis=-1)
-        half = scipy.stats.t.isf((1 - covered) / 2, count - 1) * jnp.std(
-            self.excess, axis=-1, ddof=1
-        )
-        half = half / jnp.sqrt(count)
+        quantile = -scipy.special.stdtrit(count - 1, (1 - covered) / 2)
+        half = quantile * jnp.std(self.excess, axis=-1, ddof=1) / jnp.sqrt(count)
         return Estimate(
             mean=mean,
             lower=mean - half,

@@ -131,13 +131,13 @@ def default_levels(n: int) -> int:
     return min(max(1024 // n, 12), 256)
 
 
-def through_channel(joint: Any, encoder: Any) -> np.ndarray:
-    """Check both laws and return P(x,u), shape (|X|, |U|), on the host."""
+def through_channel(joint: Any, encoder: Any, name: str = "encoder") -> np.ndarray:
+    """Check both laws, the second under its name, and return P(x,u), (|X|, |U|), on the host."""
     joint = np.asarray(validation.pmf("joint", joint, ndim=2))
-    channel = np.asarray(validation.channel("encoder", encoder))
+    channel = np.asarray(validation.channel(name, encoder))
     if channel.shape[0] != joint.shape[1]:
         raise ValueError(
-            f"encoder must have one row a letter of Y, shape ({joint.shape[1]}, |U|), "
+            f"{name} must have one row a letter of Y, shape ({joint.shape[1]}, |U|), "
             f"got {channel.shape}"
         )
     return joint @ channel

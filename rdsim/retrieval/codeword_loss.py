@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rdsim import validation
@@ -81,7 +80,7 @@ def codeword_index(name: str, value: Any, codewords: int) -> Int[Array, "..."]:
 
     """
     traced = validation.is_traced(value)
-    array: Any = value if traced else np.asarray(value)
+    array: Any = value if traced else validation.host_array(name, value)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name} must hold integers, got an array of dtype {array.dtype}")
     if not traced:

@@ -69,6 +69,27 @@ def parse_loss(loss: Any) -> RankLoss:
     )
 
 
+def parse_losses(losses: Any) -> tuple[RankLoss, ...]:
+    """Read several losses, at least one.
+
+    Args:
+        losses: each as `parse_loss` takes it.
+
+    Returns:
+        The parsed losses, in the order given.
+
+    Raises:
+        ValueError: if this is no list, there is none, or one is unknown.
+
+    """
+    if not isinstance(losses, list | tuple | set | frozenset) or not losses:
+        raise ValueError(f"losses must be a list with at least one loss, got {losses!r}")
+    try:
+        return tuple(map(parse_loss, losses))
+    except ValueError as error:
+        raise ValueError(f"losses: {error}") from error
+
+
 def log_database_size(log2_size: Float[Array, "..."]) -> Float[Array, "..."]:
     """Ln M; M is rounded to the whole number it stands for wherever float64 can tell."""
     whole = jnp.round(jnp.exp2(jnp.minimum(log2_size, 52.0)))

@@ -242,7 +242,7 @@ def _discrete_likelihood(
     """Ln P(x|y) of every query at every item letter."""
     chosen = chosen_modalities(modalities, len(source.channels))
     traced = validation.is_traced(queries)
-    letters: Any = queries if traced else np.asarray(queries)
+    letters: Any = queries if traced else validation.host_array("queries", queries)
     if not jnp.issubdtype(letters.dtype, jnp.integer):
         raise TypeError(f"queries must hold integer letters, got dtype {letters.dtype}")
     if letters.ndim == 0 or letters.shape[-1] != len(chosen):

@@ -17,8 +17,8 @@ from rdsim.codes.codebook import MAX_NUMBER, MAX_WORDS
 from rdsim.codes.encoders import LetterTable, distortion_table, letter_table
 from rdsim.information import information_density
 from rdsim.retrieval.block_score import through_channel
-from rdsim.retrieval.loss import RankLoss, parse_loss
-from rdsim.simulation.engine import MonteCarloResult, run_trials
+from rdsim.retrieval.loss import RankLoss, parse_losses
+from rdsim.simulation.engine import MonteCarloResult, check_options, run_trials
 from rdsim.sources.discrete import draw_letters, draw_outputs
 
 _FEW_AT_ONCE, _MANY_AT_ONCE = 16, 256  # two sizes to compile
@@ -69,8 +69,10 @@ def simulate_database(
 
     """
     validation.require_float64("simulate_database")
+    validation.prng_key("key", key)
+    check_options(**run, **({} if block is None else {"block": block}))
     n = validation.integer("n", n, low=1)
-    through = through_channel(joint, test_channel)
+    through = through_channel(joint, test_channel, "test_channel")
     size = float(validation.interval("log2_size", log2_size, low=1.0, high=32.0, ndim=0))
     items = min(round(2.0**size), MAX_NUMBER)
     if (words is None) != (distortion is None):
@@ -94,7 +96,7 @@ def simulate_database(
         n=n,
         words=words,
         tile=_FEW_AT_ONCE if items <= 4 * _FEW_AT_ONCE else _MANY_AT_ONCE,
-        losses=tuple(sorted({parse_loss(loss) for loss in losses})),
+        losses=tuple(sorted(set(parse_losses(losses)))),
     )
     if block is None:
         block = max(_LETTERS_A_BLOCK // (trial.tile * n * (words or 1)), 1)

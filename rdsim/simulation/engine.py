@@ -30,7 +30,6 @@ Under Slurm or on a TPU pod `jax.distributed.initialize()` finds the addresses i
 import dataclasses
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import jax
@@ -137,6 +136,17 @@ def run_trials(
     """
     validation.require_float64("run_trials")
     validation.prng_key("key", key)
+    check_options(
+        trials=trials,
+        target_width=target_width,
+        cap=cap,
+        confidence=confidence,
+        block=block,
+        chunk=chunk,
+        devices=devices,
+        checkpoint=checkpoint,
+        checkpoint_seconds=checkpoint_seconds,
+    )
     if not (callable(trial) and _hashable(trial)):
         raise TypeError(
             f"trial must be a hashable function of key and arguments, got {type(trial)}"
@@ -153,12 +163,12 @@ def run_trials(
         settings=settings,
         count=count,
         layout=layout,
-        rule=_rule(layout, trials, target_width, cap, confidence),
-        block=validation.integer("block", block, low=1, high=_LARGEST_BLOCK),
-        chunk=validation.integer("chunk", chunk, low=1),
+        rule=_rule(layout, trials, target_width, cap, float(confidence)),
+        block=int(block),
+        chunk=int(chunk),
         mesh=exact_sums.mesh_of(devices),
-        path=None if checkpoint is None else Path(checkpoint),
-        pause=float(validation.interval("checkpoint_seconds", checkpoint_seconds, low=0.0, ndim=0)),
+        path=validation.path("checkpoint", checkpoint),
+        pause=float(checkpoint_seconds),
     )
     state, estimates, variances = run.to_the_end(progress)
 
@@ -176,6 +186,59 @@ def run_trials(
             (run.rule.excess(estimates) <= 1)[0 if settings == "single" else slice(None)]
         ),
     )
+
+
+def check_options(
+    *,
+    trials: Any = None,
+    target_width: Any = None,
+    cap: Any = None,
+    confidence: Any = 0.95,
+    block: Any = 1,
+    chunk: Any = 1,
+    devices: Any = None,
+    checkpoint: Any = None,
+    checkpoint_seconds: Any = 0.0,
+    progress: Any = False,  # noqa: ARG001  (an option, of which anything goes)
+) -> None:
+    """Refuse options that no run of trials could have, before its arguments are computed.
+
+    Args:
+        trials: as in `run_trials`, and so all others.
+        target_width: a number or one a name; names are known once a trial is traced.
+        cap: most trials.
+        confidence: of the intervals.
+        block: trials side by side.
+        chunk: blocks at a time.
+        devices: to share the blocks.
+        checkpoint: file to continue from.
+        checkpoint_seconds: between two writes.
+        progress: whether a bar is shown.
+
+    Raises:
+        ValueError: if one lies outside its range, or not just one way to stop is given.
+        TypeError: if one has the wrong type.
+
+    """
+    validation.interval(
+        "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
+    )
+    if (trials is None) == (target_width is None) or (target_width is None) != (cap is None):
+        raise ValueError("give either trials, or target_width and cap")
+    if trials is not None:
+        validation.integer("trials", trials, low=2, high=exact_sums.MOST_TRIALS)
+    else:
+        named = isinstance(target_width, Mapping)
+        if named and not target_width:
+            raise ValueError("target_width names no outcome")
+        for width in target_width.values() if named else (target_width,):
+            validation.interval("target_width", width, low=0.0, open_low=True, ndim=0)
+        validation.integer("cap", cap, low=2, high=exact_sums.MOST_TRIALS)
+    validation.integer("block", block, low=1, high=_LARGEST_BLOCK)
+    validation.integer("chunk", chunk, low=1)
+    exact_sums.mesh_of(devices)
+    validation.path("checkpoint", checkpoint)
+    validation.interval("checkpoint_seconds", checkpoint_seconds, low=0.0, ndim=0)
 
 
 def _hashable(trial: Any) -> bool:
@@ -199,31 +262,18 @@ def _bounds(bounds: Any) -> dict[str, tuple[float, float]]:
 
 
 def _rule(
-    layout: Layout, trials: Any, target_width: Any, cap: Any, confidence: Any
+    layout: Layout, trials: Any, target_width: Any, cap: Any, confidence: float
 ) -> StoppingRule:
-    covered = float(
-        validation.interval(
-            "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
-        )
-    )
-    if (trials is None) == (target_width is None) or (target_width is None) != (cap is None):
-        raise ValueError("give either trials, or target_width and cap")
-    most = exact_sums.MOST_TRIALS
     if trials is not None:
-        number = validation.integer("trials", trials, low=2, high=most)
-        return StoppingRule((number,), (math.inf,) * len(layout.outcomes), covered)
+        return StoppingRule((int(trials),), (math.inf,) * len(layout.outcomes), confidence)
     names = [outcome.name for outcome in layout.outcomes]
     wanted = (
         target_width if isinstance(target_width, Mapping) else dict.fromkeys(names, target_width)
     )
-    if not wanted or set(wanted) - set(names):
+    if set(wanted) - set(names):
         raise ValueError(f"target_width names {sorted(wanted)}, but the outcomes are {names}")
-    widths = {
-        name: float(validation.interval("target_width", width, low=0.0, open_low=True, ndim=0))
-        for name, width in wanted.items()
-    }
     return StoppingRule(
-        looks(validation.integer("cap", cap, low=2, high=most)),
-        tuple(widths.get(name, math.inf) for name in names),
-        covered,
+        looks(int(cap)),
+        tuple(float(wanted.get(name, math.inf)) for name in names),
+        confidence,
     )

@@ -23,9 +23,9 @@ from rdsim.codes import joint_types
 from rdsim.codes.ensemble import MAX_LOG2_SIZE, MAX_TABLES, competitor_chances, table_count
 from rdsim.codes.random_code import RandomCode, rounded_units
 from rdsim.codes.selection import draw_likely, nearest_law
-from rdsim.retrieval.loss import RankLoss, parse_loss
+from rdsim.retrieval.loss import RankLoss, parse_losses
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
-from rdsim.simulation.engine import MonteCarloResult, run_trials
+from rdsim.simulation.engine import MonteCarloResult, check_options, run_trials
 
 _LN2: Final = math.log(2.0)
 _COMPETITORS: Final = ("exact", "product")
@@ -225,7 +225,19 @@ def simulate_ensemble(
     """
     validation.require_float64("simulate_ensemble")
     validation.prng_key("key", key)
+    validation.instance("code", code, RandomCode)
+    check_options(
+        trials=trials,
+        target_width=target_width,
+        cap=cap,
+        confidence=confidence,
+        block=1 if block is None else block,
+        chunk=chunk,
+        devices=devices,
+        checkpoint=checkpoint,
+    )
     size = validation.interval("log2_size", log2_size, low=1.0, high=MAX_LOG2_SIZE)
+    validation.not_empty("log2_size", size)
     named = _named(losses)
     if competitor is None:
         competitor = "exact" if table_count(code) <= MAX_TABLES else "product"
@@ -260,11 +272,8 @@ def simulate_ensemble(
 
 
 def _named(losses: Any) -> tuple[tuple[str, RankLoss], ...]:
-    single = isinstance(losses, str) or (len(losses) == 2 and losses[0] == "miss")
-    parsed = [parse_loss(loss) for loss in ([losses] if single else losses)]
-    if not parsed:
-        raise ValueError("losses must name at least one loss")
-    return tuple((_name(loss), loss) for loss in parsed)
+    several = isinstance(losses, list | tuple) and losses[:1] not in (["miss"], ("miss",))
+    return tuple((_name(loss), loss) for loss in parse_losses(losses if several else [losses]))
 
 
 def _name(loss: RankLoss) -> str:

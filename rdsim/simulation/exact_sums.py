@@ -7,7 +7,7 @@ with $q = 2^{25} a + b$. So there is one rounding a trial, and none in any sum.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -228,7 +228,8 @@ def span_sums(
 
 def mesh_of(devices: Any) -> Mesh:
     """The devices in one line, all devices of all processes by default."""
-    chosen = jax.devices() if devices is None else list(devices)
+    several = isinstance(devices, Iterable)
+    chosen = jax.devices() if devices is None else list(devices) if several else []
     if not chosen or not all(isinstance(device, jax.Device) for device in chosen):
         raise TypeError(f"devices must be a sequence of JAX devices, got {devices!r}")
     if len(set(chosen)) < len(chosen):

@@ -33,8 +33,7 @@ from rdsim.retrieval.letter_scores import ScoreSums
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
 from rdsim.retrieval.saddlepoint import saddlepoint_kernel
-from rdsim.simulation.engine import run_trials
-from rdsim.simulation.exact_sums import MOST_TRIALS
+from rdsim.simulation.engine import check_options, run_trials
 from rdsim.simulation.intervals import Estimate
 
 _LN2: Final = math.log(2.0)
@@ -116,7 +115,7 @@ def importance_tail(
     """
     validation.require_float64("importance_tail")
     validation.prng_key("key", key)
-    trials = validation.integer("trials", trials, low=2, high=MOST_TRIALS)
+    check_options(trials=trials, confidence=confidence, **options)
     sums, shape = letter_scores.score_sums(values, pmf, counts, threshold)
     tilt, log_scale, target, rises = _tilted_problem(sums)
     law = jnp.cumsum(letter_scores.tilted(sums, tilt), axis=-1)
@@ -232,7 +231,7 @@ def importance_loss(
     """
     validation.require_float64("importance_loss")
     validation.prng_key("key", key)
-    trials = validation.integer("trials", trials, low=2, high=MOST_TRIALS)
+    check_options(trials=trials, confidence=confidence, **options)
     parsed = parse_loss(loss)
     through = through_channel(joint, encoder)
     n = validation.integer("n", n, low=1)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
+import scipy.special
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
@@ -71,8 +71,8 @@ def clopper_pearson(successes: Any, trials: Any, *, confidence: float = 0.95) ->
     if (count > numbers).any():
         raise ValueError("successes must lie in [0, trials], entry by entry")
     alpha = 1 - _confidence(confidence)
-    lower = scipy.stats.beta.ppf(alpha / 2, np.maximum(count, 1), numbers - count + 1)
-    upper = scipy.stats.beta.isf(alpha / 2, count + 1, np.maximum(numbers - count, 1))
+    lower = scipy.special.betaincinv(np.maximum(count, 1), numbers - count + 1, alpha / 2)
+    upper = scipy.special.betainccinv(count + 1, np.maximum(numbers - count, 1), alpha / 2)
     return Estimate(
         mean=jnp.asarray(count / numbers),
         lower=jnp.asarray(np.where(count == 0, 0.0, lower)),

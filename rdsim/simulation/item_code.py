@@ -22,7 +22,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
-from rdsim.retrieval.loss import Loss, RankLoss, log_database_size, parse_loss
+from rdsim.codes.item_code import item_code
+from rdsim.retrieval.loss import Loss, RankLoss, log_database_size, parse_losses
 from rdsim.retrieval.rank_law import (
     expected_loss_kernel,
     miss_loss,
@@ -100,9 +101,10 @@ def simulate_item_code(
 
     """
     validation.require_float64("simulate_item_code")
-    if not losses or isinstance(losses, str):
-        raise ValueError(f"losses must be a list with at least one loss, got {losses!r}")
-    words, dimension = code.codewords.shape
+    validation.prng_key("key", key)
+    validation.instance("source", source, MixtureLaw)
+    parsed = parse_losses(losses)
+    words, dimension = item_code("code", code).codewords.shape
     if dimension != source.item_means.shape[1]:
         raise ValueError(
             f"code must have codewords of {source.item_means.shape[1]} coordinates like the items "
@@ -115,7 +117,7 @@ def simulate_item_code(
         )
     trial = _Trial(
         rules=_rules(decoders),
-        losses=tuple(parse_loss(loss) for loss in losses),
+        losses=parsed,
         sizes=_sizes(log2_size),
         modalities=chosen_modalities(modalities, source.gains.shape[0]),
     )

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import scipy.special
 from jaxtyping import Array, Float
 
+from rdsim import validation
+from rdsim.codes.item_code import item_code
 from rdsim.simulation.item_code import Decoder, WholeItems
 from rdsim.sources.discretisation import DiscretisedItem
 from rdsim.sources.mixture_law import MixtureLaw, log_class_item
@@ -50,6 +52,11 @@ def density_decoder(
 
     """
     mean = weighted_mean(source, modalities)
+    dimension = validation.instance("item", item, DiscretisedItem).points.shape[1]
+    if (given := item_code("code", code).codewords.shape[1]) != dimension:
+        raise ValueError(
+            f"code must have codewords of {dimension} coordinates like the cells of item, got {given}"
+        )
     return Decoder(_density_scores, (mean.weights, *_matched(source, code, item, mean.variance)))
 
 

@@ -14,7 +14,6 @@ K counts and a few hundred items: it does not grow with M.
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -161,7 +160,7 @@ def simulate_shared_codebook(
     validation.require_float64("simulate_shared_codebook")
     validation.prng_key("key", key)
     n = validation.integer("n", n, low=1)
-    through = through_channel(joint, test_channel)
+    through = through_channel(joint, test_channel, "test_channel")
     table = distortion_table(distortion)
     if table.shape != np.shape(test_channel):
         raise ValueError(
@@ -175,6 +174,7 @@ def simulate_shared_codebook(
     queries = validation.integer("queries", queries, low=2, high=MAX_NUMBER)
     codebooks = validation.integer("codebooks", codebooks, low=1, high=MAX_NUMBER)
     budget = validation.integer("memory_budget", memory_budget, low=1)
+    where = validation.path("checkpoint", checkpoint)
     pause = float(validation.interval("checkpoint_seconds", checkpoint_seconds, low=0.0, ndim=0))
     if max(through.shape) > MAX_LETTERS:
         raise ValueError(f"joint must have at most {MAX_LETTERS} letters, got {through.shape}")
@@ -202,7 +202,7 @@ def simulate_shared_codebook(
         items=items,
         by_minimum=math.isinf(slope),
         tile=tile,
-        path=None if checkpoint is None else Path(checkpoint),
+        path=where,
         pause=pause,
     )
     counts, better, tied = stream.to_the_end(codebooks, queries, progress)

@@ -180,8 +180,8 @@ KEY = jax.random.key(0)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([1.0, 2.0], [1.0, 0.0], [0.1, 0.1]), r"y must lie in \(0, inf\], got 0.0"),
-        (([1.0, -2.0], [1.0, 2.0], [0.1, 0.1]), r"x must lie in \(0, inf\], got -2.0"),
+        (([1.0, 2.0], [1.0, 0.0], [0.1, 0.1]), r"y must lie in \(0, inf\), got 0.0"),
+        (([1.0, -2.0], [1.0, 2.0], [0.1, 0.1]), r"x must lie in \(0, inf\), got -2.0"),
         (([1.0, 2.0], [1.0, 2.0], [0.1]), r"y_error must have the shape \(2,\)"),
         (([1.0, 2.0, 3.0], [1.0, 2.0], [0.1, 0.1]), r"x must have shape \(2,\) or \(2, F\)"),
         (([2.0, 2.0], [1.0, 2.0], [0.1, 0.1]), "x must determine a coefficient and 1 exponents"),

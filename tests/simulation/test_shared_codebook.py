@@ -183,7 +183,7 @@ def test_memory_does_not_grow_with_the_database():
         ({"memory_budget": 1000}, ValueError, "memory_budget must hold"),
         ({"distortion": np.zeros((2, 3))}, ValueError, "distortion must have the shape"),
         ({"slope": -1.0}, ValueError, "slope must lie in"),
-        ({"test_channel": [[1.0, 0.1], [0.0, 1.0]]}, ValueError, "encoder must have rows"),
+        ({"test_channel": [[1.0, 0.1], [0.0, 1.0]]}, ValueError, "test_channel must have rows"),
         ({"n": 0}, ValueError, "n must be at least 1"),
         ({"key": 1}, TypeError, "key must be a typed key"),
     ],
