@@ -21,9 +21,9 @@ from jaxtyping import Array, Float, Key
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.learning.dual_encoder import info_nce_loss
-from rdsim.learning.fusion import FusedEncoder, stored_systems
+from rdsim.learning.fusion import FusedEncoder
 from rdsim.learning.networks import MLP
-from rdsim.learning.pairs import fitted_models, item_pairs
+from rdsim.learning.quantized_embedding import fit_stored_systems
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
@@ -178,9 +178,6 @@ def fit_adversarial(
 
     """
     reversal = float(validation.interval("strength", strength, low=0.0, open_high=True, ndim=0))
-    data_key, train_key, code_key = jax.random.split(key, 3)
-    data = item_pairs(data_key, source, training)
-    _, modalities, size = data.sample[0].shape
-    learner = AdversarialLearner(modalities=modalities, size=size)
-    (model,) = fitted_models(train_key, learner, data, schedule, settings=(reversal,))
-    return stored_systems(code_key, model, data.sample[1], bits)
+    return fit_stored_systems(
+        key, source, bits, schedule, training, AdversarialLearner, setting=reversal
+    )

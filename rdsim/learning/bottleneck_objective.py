@@ -82,10 +82,25 @@ def information_bounds(model: NeuralCode, batch: Pairs, chosen: Any = None) -> B
     Returns:
         The bounds, float32.
 
+    Raises:
+        ValueError: if queries, items, weights or what was chosen do not fit each other.
+        TypeError: if model or batch is not what it should be.
+
     """
+    validation.instance("model", model, NeuralCode)
+    validation.instance("batch", batch, Pairs)
+    for name, part in batch._asdict().items():
+        if part is not None:
+            validation.finite(f"{name} of the batch", part)
     log_channel = model.log_channel(batch.items)
     channel = jnp.exp(log_channel)
     pairs = log_channel.shape[0]
+    if batch.queries.shape[0] != pairs:
+        raise ValueError(f"batch must hold pairs, got {batch.queries.shape[0]} queries of {pairs}")
+    if chosen is not None:
+        chosen = validation.finite("chosen", chosen)
+        if chosen.shape != log_channel.shape:
+            raise ValueError(f"chosen must have shape {log_channel.shape}, got {chosen.shape}")
     equal = batch.weights is None
     weight = jnp.full(pairs, 1.0 / pairs) if equal else jnp.asarray(batch.weights)
     weight = weight.astype(jnp.float32)

@@ -19,7 +19,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
-from rdsim.learning.pairs import item_pairs
+from rdsim.learning.embedded_code import embedding
+from rdsim.learning.pairs import check_fit, item_pairs
 from rdsim.learning.quantized_embedding import quantized_system
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
@@ -212,7 +213,14 @@ def canonical_systems(
         ValueError: as `canonical_correlation_analysis` and the quantizer.
 
     """
-    queries, items = sample
+    bits = validation.integers("bits", bits, low=1, high=12)
+    validation.prng_key("key", key)
+    for name, way in (("embed_items", embed_items), ("embed_queries", embed_queries)):
+        embedding(name, way)
+    queries, items = (
+        validation.coordinates("sample", part, ndim=ndim)
+        for part, ndim in zip(validation.pair("sample", sample), (3, 2), strict=True)
+    )
     x, y = (
         jnp.asarray(way[0](way[1], points), float)
         for way, points in ((embed_queries, queries), (embed_items, items))
@@ -237,7 +245,7 @@ def fit_cca(
     training: int,
 ) -> list[tuple[Any, Decoder]]:
     """Analyse all modalities together with the items; nothing is trained, so no schedule is used."""
-    del schedule
+    bits = check_fit(key, source, bits, schedule, training)
     data_key, code_key = jax.random.split(key)
     sample = item_pairs(data_key, source, training).sample[:2]
     return canonical_systems(code_key, (_as_they_are, None), (_side_by_side, None), sample, bits)

@@ -22,9 +22,8 @@ from jaxtyping import Array, Float, Key
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.learning.dual_encoder import info_nce_loss
-from rdsim.learning.fusion import of_each, stacked_networks, stored_systems
-from rdsim.learning.networks import MLP
-from rdsim.learning.pairs import fitted_models, item_pairs
+from rdsim.learning.networks import MLP, of_each, stacked_networks
+from rdsim.learning.quantized_embedding import fit_stored_systems
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
@@ -180,9 +179,4 @@ def fit_cross_attention(
     training: int,
 ) -> list[tuple[Any, Decoder]]:
     """Train a re-ranker, and let it score the codewords of k-means codes of the items."""
-    data_key, train_key, code_key = jax.random.split(key, 3)
-    data = item_pairs(data_key, source, training)
-    _, modalities, size = data.sample[0].shape
-    learner = CrossAttentionLearner(modalities=modalities, size=size)
-    (model,) = fitted_models(train_key, learner, data, schedule)
-    return stored_systems(code_key, model, data.sample[1], bits)
+    return fit_stored_systems(key, source, bits, schedule, training, CrossAttentionLearner)

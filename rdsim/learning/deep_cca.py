@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
+from rdsim import validation
 from rdsim.learning.cca import canonical_systems, centred_covariances, whitened_cross_covariance
 from rdsim.learning.dual_encoder import DualEncoder, dual_encoder
 from rdsim.learning.embedded_code import module_method
-from rdsim.learning.pairs import fitted_models, item_pairs
+from rdsim.learning.pairs import check_fit, fitted_models, item_pairs
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
@@ -40,9 +41,16 @@ def total_correlation(
         Andrew, Arora, Bilmes & Livescu (2013), "Deep canonical correlation analysis", ICML.
 
     """
+    x, y = (jnp.asarray(validation.finite(n, v, ndim=2)) for n, v in (("x", x), ("y", y)))
+    if x.shape[0] != y.shape[0] or 0 in x.shape or 0 in y.shape:
+        raise ValueError(f"x and y must have shapes (n, e) and (n, f), got {x.shape} and {y.shape}")
+    validation.interval("ridge", ridge, low=0.0, open_high=True, ndim=0)
     covariances = centred_covariances(x - x.mean(axis=0), y - y.mean(axis=0))
     white, _, _ = whitened_cross_covariance(*covariances, ridge)
-    return jnp.sum(jnp.linalg.svd(white, compute_uv=False))
+    total = jnp.sum(jnp.linalg.svd(white, compute_uv=False))
+    if not validation.is_traced(total) and not jnp.isfinite(total):
+        raise ValueError("x and y must have covariances of full rank, or ridge be positive")
+    return total
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,6 +93,7 @@ def fit_deep_cca(
     training: int,
 ) -> list[tuple[Any, Decoder]]:
     """Train by the total correlation, and quantize the canonical variables of the outputs."""
+    bits = check_fit(key, source, bits, schedule, training)
     data_key, train_key, code_key = jax.random.split(key, 3)
     data = item_pairs(data_key, source, training)
     learner = DeepCCALearner(query_size=data.query_size, item_size=data.item_size)

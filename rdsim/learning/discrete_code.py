@@ -100,6 +100,8 @@ def discrete_code(model: NeuralCode, source: DiscreteSource) -> DiscreteCode:
 
     """
     validation.require_float64("discrete_code")
+    validation.instance("model", model, NeuralCode)
+    validation.instance("source", source, DiscreteSource)
     queries, items = source.joint.shape
     if (taken := _inputs(model.item_encoder)) != items:
         raise ValueError(f"model must take {items} item letters, got one for {taken}")
@@ -161,12 +163,13 @@ class ExactPoint:
 
 def exact_point(source: DiscreteSource) -> ExactPoint:
     """Make the observer of a source's exact points."""
+    validation.instance("source", source, DiscreteSource)
     return ExactPoint(tuple(tuple(row) for row in np.asarray(source.joint).tolist()))
 
 
 def letter_table(source: DiscreteSource) -> Pairs:
     """All pairs of letters, one-hot, weighted by P(x,y): the batch that leaves nothing to chance."""
-    x, y = source.joint.shape
+    x, y = validation.instance("source", source, DiscreteSource).joint.shape
     items = jnp.tile(jnp.eye(y, dtype=jnp.float32), (x, 1))
     queries = jnp.repeat(jnp.eye(x, dtype=jnp.float32), y, axis=0)[:, None, :]
     return Pairs(queries, items, source.joint.ravel().astype(jnp.float32))

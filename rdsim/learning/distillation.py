@@ -18,8 +18,9 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.learning.cross_attention import CrossAttentionLearner, grouped_scores
-from rdsim.learning.fusion import FusedEncoder, FusionLearner, stored_systems
-from rdsim.learning.pairs import STARTS, draw_batch, fitted_models, item_pairs
+from rdsim.learning.fusion import FusedEncoder, FusionLearner
+from rdsim.learning.pairs import STARTS, check_fit, draw_batch, fitted_models, item_pairs
+from rdsim.learning.quantized_embedding import stored_systems
 from rdsim.learning.training import Schedule, train
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
@@ -42,6 +43,16 @@ def distillation_loss(
         Hinton, Vinyals & Dean (2015), "Distilling the knowledge in a neural network", section 2.
 
     """
+    student, teacher = (
+        jnp.asarray(validation.finite(name, value))
+        for name, value in (("student", student), ("teacher", teacher))
+    )
+    if student.shape != teacher.shape or student.size == 0:
+        raise ValueError(
+            f"student and teacher must have one shape (..., C), got {student.shape} and "
+            f"{teacher.shape}"
+        )
+    validation.interval("temperature", temperature, low=0.0, open_low=True, open_high=True, ndim=0)
     wanted = jax.nn.log_softmax(jax.lax.stop_gradient(teacher) / temperature, axis=-1)
     found = jax.nn.log_softmax(student / temperature, axis=-1)
     divergence = jnp.sum(jnp.exp(wanted) * (wanted - found), axis=-1)
@@ -117,6 +128,7 @@ def fit_distillation(
     training: int,
 ) -> list[tuple[Any, Decoder]]:
     """Train a re-ranker, distil it into a dual encoder, and store items as quantized embeddings."""
+    bits = check_fit(key, source, bits, schedule, training)
     data_key, teacher_key, student_key, code_key = jax.random.split(key, 4)
     data = item_pairs(data_key, source, training)
     _, modalities, size = data.sample[0].shape
@@ -126,7 +138,7 @@ def fit_distillation(
     batch = TaughtBatch(teaching.candidates)
     found = train(
         *(student_key, DistillationLearner(student=student), batch, (data.sample, teacher)),
-        *(batch.of(data.held_out, teacher), jnp.zeros((STARTS,), jnp.float32)),
+        *(jax.jit(batch.of)(data.held_out, teacher), jnp.zeros((STARTS,), jnp.float32)),
         schedule=schedule,
     )
     model = found.model(int(np.nanmin(found.held_out, axis=1).argmin()))

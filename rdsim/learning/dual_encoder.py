@@ -19,8 +19,8 @@ from jaxtyping import Array, Float, Key
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.learning.networks import MLP
-from rdsim.learning.pairs import fitted_models, item_pairs
-from rdsim.learning.quantized_embedding import quantized_systems
+from rdsim.learning.pairs import check_fit, fitted_models, item_pairs
+from rdsim.learning.quantized_embedding import known_quantizer, quantized_systems
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
@@ -97,6 +97,7 @@ def info_nce_loss(scores: Float[Array, "n n"]) -> Float[Array, ""]:
         coding"; Radford et al. (2021), ICML, for the two directions.
 
     """
+    scores = _square(scores)
     right = jnp.diagonal(scores)
     by_query, by_item = (jax.nn.logsumexp(scores, axis=axis) for axis in (1, 0))
     return jnp.mean(0.5 * (by_query + by_item) - right)
@@ -122,7 +123,11 @@ def triplet_loss(scores: Float[Array, "n n"], margin: float, *, hardest: bool) -
         Schroff, Kalenichenko & Philbin (2015), CVPR; Faghri et al. (2018), BMVC.
 
     """
+    scores = _square(scores)
     number = scores.shape[0]
+    validation.interval("margin", margin, open_low=True, open_high=True, ndim=0)
+    if number < 2:
+        raise ValueError(f"scores must be of two pairs or more, got shape {scores.shape}")
     right = jnp.diagonal(scores)
     other = ~jnp.eye(number, dtype=bool)
     found = jnp.zeros((), scores.dtype)
@@ -130,6 +135,15 @@ def triplet_loss(scores: Float[Array, "n n"], margin: float, *, hardest: bool) -
         hinge = jnp.where(other, jax.nn.relu(margin + rows - right[:, None]), 0.0)
         found += jnp.mean(hinge.max(axis=1) if hardest else hinge.sum(axis=1) / (number - 1))
     return 0.5 * found
+
+
+def _square(scores: Any) -> Any:
+    square = validation.finite("scores", scores, ndim=2)
+    if square.shape[0] != square.shape[1] or square.size == 0:
+        raise ValueError(
+            f"scores must have shape (n, n), pairs on the diagonal, got {square.shape}"
+        )
+    return jnp.asarray(square)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -271,6 +285,8 @@ def _fit(
     learner: Any,
     quantizer: str,
 ) -> list[tuple[Any, Decoder]]:
+    bits = check_fit(key, source, bits, schedule, training)
+    known_quantizer(quantizer)
     data_key, train_key, code_key = jax.random.split(key, 3)
     data = item_pairs(data_key, source, training)
     (model,) = fitted_models(

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from rdsim.codes.item_code import item_points
+from rdsim import validation
+from rdsim.codes.distances import training_items
+from rdsim.codes.item_code import item_code, item_points
 
 
 @partial(
@@ -75,11 +77,24 @@ def embedded_code(
         ValueError: if the items are not finite numbers of shape (N, d).
 
     """
-    points = item_points(items, jnp.shape(items)[-1] if jnp.ndim(items) == 2 else 1)
+    validation.function("embed", embed)
+    item_code("code", code)
+    points = training_items(items)
     share = code.channel(jnp.asarray(embed(parameters, points), float))
     mass = share.sum(axis=0)[:, None]
     mean = jnp.where(mass > 0, share.T @ points / jnp.where(mass > 0, mass, 1.0), points.mean(0))
     return EmbeddedCode(embed=embed, parameters=parameters, code=code, codewords=mean)
+
+
+def embedding(name: str, value: Any) -> tuple[Callable[[Any, Array], Array], Any]:
+    """Check a function and the parameters that it is given.
+
+    Raises:
+        TypeError: naming the argument, if this is not a function and something.
+
+    """
+    function, parameters = validation.pair(name, value)
+    return validation.function(name, function), parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,5 +126,7 @@ def module_method(model: Any, name: str) -> tuple[ModuleMethod, Any]:
         The function, the same for all modules of one structure, and the parameters.
 
     """
+    if not isinstance(model, nnx.Module) or not callable(getattr(model, name, None)):
+        raise TypeError(f"model must be a module with {name}, got {type(model)}")
     graph, parameters = nnx.split(model)
     return ModuleMethod(graph, name), parameters

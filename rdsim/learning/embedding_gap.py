@@ -40,7 +40,7 @@ from rdsim.learning.stored_codes import (
     most_word_bits,
     rotated_hash,
 )
-from rdsim.learning.training import Schedule
+from rdsim.learning.training import Schedule, checked_schedule
 from rdsim.simulation.intervals import clopper_pearson, empirical_bernstein
 
 SYSTEMS: Final = (
@@ -162,8 +162,14 @@ def embedding_gap(
     """
     validation.require_float64("embedding_gap")
     rates = _checked_bits(bits)
-    size = len(pairs.held_out_items)
-    lengths = tuple(validation.integer("cutoffs", k, low=1, high=size - 1) for k in cutoffs)
+    size = len(validation.instance("pairs", pairs, PairSplit).held_out_items)
+    lengths = validation.integers("cutoffs", cutoffs, low=1, high=size - 1)
+    validation.interval("slope", slope, low=0.0, open_high=True, ndim=0)
+    validation.interval(
+        "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
+    )
+    if schedule is not None:
+        checked_schedule(schedule)
     ranked = min(validation.integer("most_queries", most_queries, low=2), size)
     choose, fit, learn, store, lots = jax.random.split(validation.prng_key("key", key), 5)
     rest, validated = _validation(choose, pairs)
@@ -243,7 +249,7 @@ _MAKERS: Final[dict[str, Callable[..., Any]]] = {
 
 
 def _checked_bits(bits: Any) -> tuple[int, ...]:
-    values = np.atleast_1d(np.asarray(bits)).tolist()
+    values = np.atleast_1d(validation.host_array("bits", bits)).tolist()
     rates = tuple(validation.integer("bits", value, low=1, high=MOST_BITS) for value in values)
     if not rates or list(rates) != sorted(set(rates)):
         raise ValueError(f"bits must rise without repeats, got {list(rates)}")

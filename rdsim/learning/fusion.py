@@ -12,6 +12,7 @@ one modality by what another says.
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import jax
@@ -22,35 +23,13 @@ from jaxtyping import Array, Float, Key
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.learning.dual_encoder import info_nce_loss
-from rdsim.learning.embedded_code import embedded_code, module_method
-from rdsim.learning.networks import MLP
-from rdsim.learning.pairs import fitted_models, item_pairs
-from rdsim.learning.quantized_embedding import quantize_embeddings
+from rdsim.learning.networks import MLP, of_each, stacked_networks
+from rdsim.learning.quantized_embedding import fit_stored_systems
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
 
 FUSIONS: Final = ("early", "intermediate", "late")
-
-
-def stacked_networks(number: int, widths: tuple[int, ...], rngs: nnx.Rngs) -> MLP:
-    """Make networks of one shape, their parameters stacked along a first axis.
-
-    A program of stacked networks compiles as fast as one network's.
-
-    Args:
-        number: how many.
-        widths: of the layers of each.
-        rngs: of the first parameters.
-
-    """
-    keys = jax.random.split(rngs.params(), number)
-    return jax.vmap(lambda key: MLP(widths, nnx.Rngs(key)))(keys)
-
-
-def of_each(networks: MLP, points: Float[Array, "n s d"]) -> Float[Array, "n s e"]:
-    """Apply the i-th of stacked networks to the i-th points of the second axis."""
-    return jax.vmap(lambda network, x: network(x), in_axes=(0, 1), out_axes=1)(networks, points)
 
 
 class FusedEncoder(nnx.Module):
@@ -179,54 +158,6 @@ class FusionLearner:
         return value, {"information": (jnp.log(batch[1].shape[0]) - value) / LN2}
 
 
-@dataclasses.dataclass(frozen=True)
-class StoredScores:
-    """Scores of stored embeddings by the `compare` of a module.
-
-    Attributes:
-        graph: structure of the module, from `nnx.split`.
-
-    """
-
-    graph: Any
-
-    def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " k"]:
-        """Score; parameters are those of the module, and the stored embeddings (K, e)."""
-        inner, stored = parameters
-        model = nnx.merge(self.graph, inner)
-        return jnp.asarray(model.compare(queries[None], stored)[0], float)
-
-
-def stored_systems(
-    key: Key[Array, ""], model: Any, items: Any, bits: tuple[int, ...]
-) -> list[tuple[Any, Decoder]]:
-    """Store the items of a module's `embed_items` by k-means, scored by its `compare`.
-
-    Args:
-        key: PRNG key of the quantizers' starts.
-        model: module with `embed_items` (N, d) -> (N, e), and `compare` of queries (N, K, d) with
-            stored embeddings (M, e) -> (N, M).
-        items: to which the quantizers are fitted, shape (N, d).
-        bits: of an item, 1 to 12, one system each.
-
-    Returns:
-        A code and its decoder for each number of bits.
-
-    Raises:
-        ValueError: if bits or items are out of range.
-        TypeError: if bits are no integers, or the key is not a typed key.
-
-    """
-    embed, parameters = module_method(model, "embed_items")
-    embeddings = jnp.asarray(embed(parameters, jnp.asarray(items)), float)
-    systems = []
-    for b in bits:
-        words = quantize_embeddings(jax.random.fold_in(key, b), embeddings, b, "k-means")
-        rule = Decoder(StoredScores(embed.graph), (parameters, words.codewords))
-        systems.append((embedded_code(embed, parameters, words, items), rule))
-    return systems
-
-
 def fit_early_fusion(
     key: Key[Array, ""],
     source: GaussianMixtureSource,
@@ -235,7 +166,8 @@ def fit_early_fusion(
     training: int,
 ) -> list[tuple[Any, Decoder]]:
     """Train early fusion, and store items as quantized embeddings of each number of bits."""
-    return _fit("early", key, source, bits, schedule, training)
+    learner = partial(FusionLearner, fusion="early")
+    return fit_stored_systems(key, source, bits, schedule, training, learner)
 
 
 def fit_intermediate_fusion(
@@ -246,7 +178,8 @@ def fit_intermediate_fusion(
     training: int,
 ) -> list[tuple[Any, Decoder]]:
     """Train intermediate fusion, and store items as quantized embeddings of each number of bits."""
-    return _fit("intermediate", key, source, bits, schedule, training)
+    learner = partial(FusionLearner, fusion="intermediate")
+    return fit_stored_systems(key, source, bits, schedule, training, learner)
 
 
 def fit_late_fusion(
@@ -257,20 +190,5 @@ def fit_late_fusion(
     training: int,
 ) -> list[tuple[Any, Decoder]]:
     """Train late fusion, and store items as quantized embeddings of each number of bits."""
-    return _fit("late", key, source, bits, schedule, training)
-
-
-def _fit(
-    fusion: str,
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-) -> list[tuple[Any, Decoder]]:
-    data_key, train_key, code_key = jax.random.split(key, 3)
-    data = item_pairs(data_key, source, training)
-    _, modalities, size = data.sample[0].shape
-    learner = FusionLearner(fusion=fusion, modalities=modalities, size=size)
-    (model,) = fitted_models(train_key, learner, data, schedule)
-    return stored_systems(code_key, model, data.sample[1], bits)
+    learner = partial(FusionLearner, fusion="late")
+    return fit_stored_systems(key, source, bits, schedule, training, learner)

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.codes.entropy_coding import code_rates
+from rdsim.codes.item_code import item_code
 from rdsim.information import safe_log2
 from rdsim.limits.bottleneck_closed_forms import bottleneck_vector_gaussian
 from rdsim.sources.gaussian import GaussianSource
@@ -91,6 +92,7 @@ def gaussian_code_point(
         RuntimeError: if float64 is off.
 
     """
+    item_code("code", code)
     return gaussian_code_points(source, [code], cells=cells, tolerance=tolerance)[0]
 
 
@@ -116,17 +118,19 @@ def gaussian_code_points(
     """
     validation.require_float64("gaussian_code_point")
     wanted = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
-    of_query, of_item = source.cross_covariance.shape
+    of_query, of_item = validation.instance("source", source, GaussianSource).cross_covariance.shape
     if of_item > 2 or of_item > of_query:
         raise ValueError(
             "source must have items of one or two coordinates and queries of at least as many, got "
             f"items of {of_item} and queries of {of_query}"
         )
-    for code in codes:
-        if code.codewords.shape[1] != of_item:
+    if not isinstance(codes, list | tuple):
+        raise TypeError(f"codes must be a list of codes, got {type(codes)}")
+    for index, code in enumerate(codes):
+        if item_code(f"codes[{index}]", code).codewords.shape[1] != of_item:
             raise ValueError(
                 f"code must have codewords of {of_item} coordinates like the items of the source, "
-                f"got {code.codewords.shape[1]}"
+                f"got {code.codewords.shape[1]} in codes[{index}]"
             )
     if of_item == 2:
         validation.integer("cells", cells, low=2, high=_PLANE_CELLS)

@@ -13,14 +13,16 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
+from rdsim.codes.distances import training_items
 from rdsim.codes.hashing import HyperplaneHash
 from rdsim.learning.dual_encoder import DualEncoder, dual_encoder
 from rdsim.learning.embedded_code import embedded_code, module_method
-from rdsim.learning.pairs import fitted_models, item_pairs
+from rdsim.learning.pairs import check_fit, fitted_models, item_pairs
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
@@ -100,62 +102,52 @@ class HashLearner:
 
 
 @dataclasses.dataclass(frozen=True)
-class FirstBits:
-    """The first outputs of an embedding.
-
-    Attributes:
-        embed: pure, hashable function (parameters, points) -> (..., e).
-        bits: how many outputs are taken.
-
-    """
-
-    embed: Callable[[Any, Array], Array]
-    bits: int
-
-    def __call__(self, parameters: Any, points: Array) -> Array:
-        """Embed the points."""
-        return jnp.asarray(self.embed(parameters, points), float)[..., : self.bits]
-
-
-@dataclasses.dataclass(frozen=True)
 class HammingScores:
     """B minus twice the Hamming distance between the query's hash and each of all 2^B.
 
     Attributes:
-        embed: pure, hashable function (parameters, queries (K, d)) -> (B,).
+        embed: pure, hashable function (parameters, queries (K, d)) -> (e,), of which the first B
+            have signs that count.
 
     """
 
     embed: Callable[[Any, Array], Array]
 
     def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " k"]:
-        """Score all hashes, in the order of their index."""
+        """Score all hashes, in the order of their index; corners are zero beyond B."""
         inner, corners = parameters
         return corners @ jnp.where(self.embed(inner, queries) > 0, 1.0, -1.0)
 
 
-def sign_code(bits: Any) -> HyperplaneHash:
-    """Code of points in R^B that stores their signs; its codewords are the corners of a cube.
+def sign_code(bits: Any, coordinates: Any = None) -> HyperplaneHash:
+    """Code of points that stores their first B signs; its codewords are the corners of a cube.
 
     Args:
         bits: B, 1 to 8.
+        coordinates: of a point, B or more; None for B. Codewords are zero in those beyond.
 
     Returns:
         An `ItemCode`; the first sign is the highest bit of an index.
 
     Raises:
-        ValueError: if bits is out of range.
-        TypeError: if bits is no integer.
+        ValueError: if a number is out of range.
+        TypeError: if a number is no integer.
 
     """
     number = validation.integer("bits", bits, low=1, high=MAX_BITS)
-    shift = jnp.arange(number - 1, -1, -1)
-    corners = 2.0 * ((jnp.arange(2**number)[:, None] >> shift) & 1) - 1
+    width = (
+        number
+        if coordinates is None
+        else validation.integer("coordinates", coordinates, low=number)
+    )
+    shift = np.arange(number - 1, -1, -1)
+    corners = np.zeros((2**number, width))
+    corners[:, :number] = 2.0 * ((np.arange(2**number)[:, None] >> shift) & 1) - 1
     return HyperplaneHash(
-        codewords=corners,
-        planes=jnp.eye(number),
-        centre=jnp.zeros(number),
-        masses=jnp.full(2**number, 0.5**number),
+        codewords=jnp.asarray(corners),
+        planes=jnp.asarray(np.eye(number, width)),
+        centre=jnp.asarray(np.zeros(width)),
+        masses=jnp.asarray(np.full(2**number, 0.5**number)),
     )
 
 
@@ -175,13 +167,16 @@ def hashing_system(model: Any, items: Any, bits: Any) -> tuple[Any, Decoder]:
         TypeError: if bits is no integer.
 
     """
-    inner = sign_code(bits)
+    number = validation.integer("bits", bits, low=1, high=MAX_BITS)
+    items = training_items(items)
     (to_items, parameters), (to_queries, _) = (
         module_method(model, name) for name in ("embed_items", "embed_queries")
     )
-    code = embedded_code(FirstBits(to_items, bits), parameters, inner, items)
-    scores = HammingScores(FirstBits(to_queries, bits))
-    return code, Decoder(scores, (parameters, inner.codewords))
+    # All outputs are kept, so that hashes of different bits are one program.
+    outputs = jax.eval_shape(to_items, parameters, jnp.asarray(items)).shape[-1]
+    inner = sign_code(number, outputs)
+    code = embedded_code(to_items, parameters, inner, items)
+    return code, Decoder(HammingScores(to_queries), (parameters, inner.codewords))
 
 
 def fit_supervised_hashing(
@@ -215,6 +210,7 @@ def _fit(
     *,
     supervised: bool,
 ) -> list[tuple[Any, Decoder]]:
+    bits = check_fit(key, source, bits, schedule, training, most_bits=MAX_BITS)
     data_key, train_key = jax.random.split(key)
     data = item_pairs(data_key, source, training)
     learner = HashLearner(

@@ -40,3 +40,23 @@ class MLP(nnx.Module):
         for layer in self.layers[:-1]:
             value = jax.nn.gelu(layer(value))
         return self.layers[-1](value)
+
+
+def stacked_networks(number: int, widths: tuple[int, ...], rngs: nnx.Rngs) -> MLP:
+    """Make networks of one shape, their parameters stacked along a first axis.
+
+    A program of stacked networks compiles as fast as one network's.
+
+    Args:
+        number: how many.
+        widths: of the layers of each.
+        rngs: of the first parameters.
+
+    """
+    keys = jax.random.split(rngs.params(), number)
+    return jax.vmap(lambda key: MLP(widths, nnx.Rngs(key)))(keys)
+
+
+def of_each(networks: MLP, points: Float[Array, "n s d"]) -> Float[Array, "n s e"]:
+    """Apply the i-th of stacked networks to the i-th points of the second axis."""
+    return jax.vmap(lambda network, x: network(x), in_axes=(0, 1), out_axes=1)(networks, points)

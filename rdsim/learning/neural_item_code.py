@@ -78,6 +78,7 @@ def neural_item_code(model: NeuralCode, items: Any, *, masses: Any = None) -> Ne
             their number.
 
     """
+    validation.instance("model", model, NeuralCode)
     points = item_points(items, item_dimension(model))
     p = item_masses(masses, points.shape[0])
     graph, state = nnx.split(model)
@@ -126,6 +127,7 @@ def learned_decoder(model: NeuralCode, modalities: Any = None) -> Decoder:
         TypeError: if a modality is not an integer.
 
     """
+    validation.instance("model", model, NeuralCode)
     seen = tuple(chosen_modalities(modalities, model.log_temperature.shape[0]))
     graph, state = nnx.split(model)
     return Decoder(learned_scores, LearnedScores(graph=graph, state=state, seen=seen))

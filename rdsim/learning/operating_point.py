@@ -6,14 +6,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.codes.entropy_coding import code_rates
-from rdsim.retrieval.loss import Loss
+from rdsim.codes.item_code import item_code
+from rdsim.retrieval.loss import Loss, parse_losses
+from rdsim.simulation.engine import check_options
 from rdsim.simulation.intervals import Estimate
 from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.sources.modalities import chosen_modalities
 
 
 @jax.tree_util.register_dataclass
@@ -81,10 +85,30 @@ def operating_point(
 
     """
     validation.require_float64("operating_point")
+    validation.prng_key("key", key)
+    validation.instance("source", source, GaussianMixtureSource)
+    validation.instance("decoder", decoder, Decoder)
+    dimension = source.item_means.shape[1]
+    if (given := item_code("code", code).codewords.shape[1]) != dimension:
+        raise ValueError(
+            f"code must have codewords of {dimension} coordinates like the items of the source, "
+            f"got {given}"
+        )
+    chosen_modalities(modalities, source.gains.shape[0])
+    validation.log2_size(log2_size)
+    parse_losses(losses)
+    check_options(trials=trials, **options)
     fine = validation.integer("cells", cells, low=4)
+    laws = [source.discretise_item(number) for number in (fine // 2, fine)]
+    # Points without mass make the coarse grid as large as the fine one: one compiled program.
+    more = laws[1].masses.size - laws[0].masses.size
     coarse, rates = (
-        code_rates(code, law.points, masses=law.masses)
-        for law in map(source.discretise_item, (fine // 2, fine))
+        code_rates(
+            code,
+            np.pad(law.points, ((0, short), (0, 0)), mode="edge"),
+            masses=np.pad(law.masses, (0, short)),
+        )
+        for law, short in zip(laws, (more, 0), strict=True)
     )
     found = simulate_item_code(
         *(key, source, code, {"system": decoder}, rates.output_marginal, log2_size, losses),

@@ -20,6 +20,7 @@ import scipy.special
 import scipy.stats
 from jaxtyping import Float, Int
 
+from rdsim import validation
 from rdsim.finite_sample.information_bounds import InformationEstimate
 
 _ENTRIES: Final = 1 << 22
@@ -59,12 +60,29 @@ def pair_ranks(
     Returns:
         The ranks; with all M queries, averages over them are those of a uniform target.
 
+    Raises:
+        ValueError: if a shape does not fit, or an entry is not finite.
+        TypeError: if they do not hold real numbers, or `item_features` is no function.
+
     """
-    stored = np.asarray(codes)
-    size = len(stored)
+    query_features = np.asarray(validation.finite("query_features", query_features, ndim=2))
+    stored = np.asarray(validation.finite("codes", codes))
+    size = len(stored) if stored.ndim > 1 else 0
+    if not 1 <= len(query_features) <= size or 0 in stored.shape:
+        raise ValueError(
+            f"codes must have a row an item, and query_features one for each of the first items, "
+            f"got {stored.shape} and {query_features.shape}"
+        )
+    if item_features is not None:
+        validation.function("item_features", item_features)
     unique, place, multiplicity = np.unique(stored, axis=0, return_inverse=True, return_counts=True)
     place = place.reshape(-1)
     features = (unique if item_features is None else item_features(unique)).T
+    if features.ndim != 2 or features.shape[0] != query_features.shape[1]:
+        raise ValueError(
+            f"query_features must have as many columns as items have features, got "
+            f"{query_features.shape[1]} for {features.shape[:-1]}"
+        )
     count = len(query_features)
     ahead, tied = np.empty(count, np.int64), np.empty(count, np.int64)
     step = max(1, _ENTRIES // len(unique))
@@ -82,6 +100,7 @@ def pair_ranks(
 
 def reciprocal_ranks(ranks: PairRanks) -> Float[np.ndarray, " q"]:
     """Expected reciprocal rank of each query's target; the mean is the MRR."""
+    validation.instance("ranks", ranks, PairRanks)
     ends = scipy.special.digamma(np.stack([ranks.ahead + ranks.tied + 1, ranks.ahead + 1]))
     alone = ranks.tied == 1  # exact where the difference of digammas is not
     return np.where(alone, 1.0 / (ranks.ahead + 1), (ends[0] - ends[1]) / ranks.tied)
@@ -89,6 +108,8 @@ def reciprocal_ranks(ranks: PairRanks) -> Float[np.ndarray, " q"]:
 
 def recalls(ranks: PairRanks, k: int) -> Float[np.ndarray, " q"]:
     """Chance that each query's target is among the first k."""
+    validation.instance("ranks", ranks, PairRanks)
+    validation.integer("k", k, low=1)
     return np.asarray(np.clip((k - ranks.ahead) / ranks.tied, 0.0, 1.0))
 
 
@@ -119,12 +140,28 @@ def contrastive_information(
     Returns:
         The estimate; its side is "lower".
 
+    Raises:
+        ValueError: if the shapes differ, an entry is not finite, or the confidence is no share.
+        TypeError: if they do not hold real numbers.
+
     References:
         van den Oord, Li and Vinyals (2018); Efron and Stein (1981), Annals of Statistics 9(3), for
         the jackknife.
 
     """
+    query_features = np.asarray(validation.finite("query_features", query_features, ndim=2))
+    item_features = np.asarray(validation.finite("item_features", item_features, ndim=2))
     size = len(item_features)
+    if query_features.shape != item_features.shape or size < 2:
+        raise ValueError(
+            "query_features and item_features must have one shape (M, F) with M >= 2, got "
+            f"{query_features.shape} and {item_features.shape}"
+        )
+    confidence = float(
+        validation.interval(
+            "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
+        )
+    )
     own, without = np.empty(size), np.zeros(size)
     step = max(1, _ENTRIES // size)
     for start in range(0, size, step):
@@ -147,7 +184,7 @@ def contrastive_information(
         lower=jnp.asarray(bits[1]),
         upper=jnp.asarray(min(bits[2], math.log2(size))),
         trials=jnp.asarray(size),
-        confidence=float(confidence),
+        confidence=confidence,
         side="lower",
         proved=False,
     )

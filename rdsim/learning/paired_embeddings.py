@@ -43,21 +43,31 @@ def check_pairs(
         TypeError: if they do not hold real numbers.
 
     """
-    pair = [_finite("queries", queries), _finite("items", items)]
-    if len(pair[0]) != len(pair[1]):
-        raise ValueError(
-            f"queries and items must be pairs, got {len(pair[0])} queries and {len(pair[1])} items"
-        )
+    pair = _paired(queries, items)
     if len(pair[0]) < LEAST_PAIRS:
-        raise ValueError(f"at least {LEAST_PAIRS} pairs are needed, got {len(pair[0])}")
+        raise ValueError(
+            f"queries and items: at least {LEAST_PAIRS} pairs are needed, got {len(pair[0])}"
+        )
     if not allow_duplicates:
         for name, array in zip(("queries", "items"), pair, strict=True):
             _distinct(name, array)
     return pair[0], pair[1]
 
 
+def _paired(
+    queries: Any, items: Any, names: tuple[str, str] = ("queries", "items")
+) -> tuple[np.ndarray, np.ndarray]:
+    pair = _finite(names[0], queries), _finite(names[1], items)
+    if len(pair[0]) != len(pair[1]):
+        raise ValueError(
+            f"{names[0]} and {names[1]} must be pairs, got {len(pair[0])} queries and "
+            f"{len(pair[1])} items"
+        )
+    return pair
+
+
 def _finite(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value)
+    array = validation.host_array(name, value)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} must hold real numbers, got an array of dtype {array.dtype}")
     if array.ndim != 2 or 0 in array.shape:
@@ -127,6 +137,7 @@ def split_pairs(
     """
     validation.prng_key("key", key)
     share = float(validation.interval("held_out", held_out, low=0.05, high=0.95, ndim=0))
+    queries, items = _paired(queries, items)
     count = len(queries)
     ranked = round(share * count)
     if min(ranked, count - ranked) < LEAST_PAIRS // 2:
@@ -186,10 +197,24 @@ def shared_space(queries: Any, items: Any, *, validate: Any) -> SharedSpace:
     Returns:
         The space, fitted to the first pairs.
 
+    Raises:
+        ValueError: if a shape is wrong, the counts differ or an entry is not finite.
+        TypeError: if they do not hold real numbers, or `validate` is no pair.
+
     """
-    x, y = np.asarray(queries), np.asarray(items)
+    x, y = _paired(queries, items)
+    if len(x) < 2:
+        raise ValueError(f"queries and items must be two pairs or more, got {len(x)}")
+    names = ("validate: queries", "validate: items")
+    test_x, test_y = (
+        part[:_VALIDATED] for part in _paired(*validation.pair("validate", validate), names)
+    )
+    if test_x.shape[1] != x.shape[1] or test_y.shape[1] != y.shape[1]:
+        raise ValueError(
+            f"validate must have queries and items of {x.shape[1]} and {y.shape[1]} coordinates, "
+            f"got {test_x.shape[1]} and {test_y.shape[1]}"
+        )
     found = _candidates(x, y)
-    test_x, test_y = (np.asarray(part)[:_VALIDATED] for part in validate)
 
     def quality(space: SharedSpace) -> float:
         ranked = pair_ranks(space.queries(test_x), space.items(test_y))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
-from rdsim.learning.training import Schedule, train
+from rdsim.learning.training import Schedule, checked_schedule, train
 from rdsim.sources.mixture import GaussianMixtureSource
 
 BATCH: Final = 256
@@ -43,6 +43,34 @@ class ItemPairs(NamedTuple):
         return int(self.sample[1].shape[1])
 
 
+def check_fit(
+    key: Any, source: Any, bits: Any, schedule: Any, training: Any, *, most_bits: int = 12
+) -> tuple[int, ...]:
+    """Check what systems are fitted with, before anything is drawn or trained.
+
+    Args:
+        key: PRNG key.
+        source: law of items, queries and classes.
+        bits: of an item, one system each.
+        schedule: how to train.
+        training: number of training pairs, at least 2.
+        most_bits: of an item.
+
+    Returns:
+        The bits.
+
+    Raises:
+        ValueError: if a number is out of range.
+        TypeError: if an argument has the wrong type.
+
+    """
+    validation.prng_key("key", key)
+    validation.instance("source", source, GaussianMixtureSource)
+    checked_schedule(schedule)
+    validation.integer("training", training, low=2)
+    return validation.integers("bits", bits, low=1, high=most_bits)
+
+
 def item_pairs(
     key: Key[Array, ""], source: GaussianMixtureSource, training: Any, held_out: Any = BATCH
 ) -> ItemPairs:
@@ -63,6 +91,7 @@ def item_pairs(
 
     """
     validation.prng_key("key", key)
+    validation.instance("source", source, GaussianMixtureSource)
     number = validation.integer("training", training, low=2)
     aside = validation.integer("held_out", held_out, low=2)
     sample_key, held_key = jax.random.split(key)
@@ -73,6 +102,9 @@ def draw_batch(
     key: Key[Array, ""], sample: Triples
 ) -> tuple[Float[Array, "b m d"], Float[Array, "b d"], Int[Array, " b"]]:
     """Draw a batch of the sample, with repetitions."""
+    validation.prng_key("key", key)
+    if not isinstance(sample, list | tuple) or len(sample) != 3:
+        raise TypeError(f"sample must be (queries, items, classes), got {type(sample)}")
     chosen = jax.random.randint(key, (BATCH,), 0, sample[1].shape[0])
     queries, items, classes = sample
     return queries[chosen], items[chosen], classes[chosen]
@@ -99,8 +131,16 @@ def fitted_models(
     Returns:
         A module for each setting, the best of its starts on held-out pairs.
 
+    Raises:
+        ValueError: if a number is out of range.
+        TypeError: if an argument has the wrong type.
+
     """
-    wanted = jnp.asarray(settings, jnp.float32)
+    checked_schedule(schedule)
+    validation.instance("data", data, ItemPairs)
+    validation.integer("starts", starts, low=1)
+    wanted = validation.not_empty("settings", validation.coordinates("settings", settings, ndim=1))
+    wanted = wanted.astype(jnp.float32)
     found = train(
         *(key, learner, draw_batch, data.sample, data.held_out),
         jnp.repeat(wanted, starts),

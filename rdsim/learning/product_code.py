@@ -29,10 +29,11 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from rdsim import validation
 from rdsim.codes.distances import host_generator
-from rdsim.learning.training import Schedule, Trained, train
+from rdsim.learning.training import Schedule, Trained, checked_schedule, train
 
 GROUP_BITS: Final = 4
 """Bits of a full codebook; the last one of a code may be smaller."""
+_MOST_BITS: Final = 2**20
 _UNUSED: Final = -1e9
 """Logit of a word that a run does not use."""
 _BLOCK: Final = 4096
@@ -224,10 +225,12 @@ def group_words(bits: Any, group_bits: int = GROUP_BITS) -> tuple[int, ...]:
     """Deal so many bits to codebooks of at most `group_bits` each: the words of each codebook.
 
     Raises:
-        ValueError: if bits is below 1.
+        ValueError: if a number is out of range.
+        TypeError: if a number is no integer.
 
     """
-    count = validation.integer("bits", bits, low=1)
+    count = validation.integer("bits", bits, low=1, high=_MOST_BITS)
+    validation.integer("group_bits", group_bits, low=1, high=16)
     full, rest = divmod(count, group_bits)
     return (1 << group_bits,) * full + ((1 << rest,) if rest else ())
 
@@ -283,7 +286,15 @@ def product_codes(
     share = float(
         validation.interval("held_out", held_out, low=0.0, high=0.5, open_low=True, ndim=0)
     )
-    sizes = [group_words(count) for count in np.atleast_1d(np.asarray(bits)).tolist()]
+    listed = np.atleast_1d(validation.host_array("bits", bits)).tolist()
+    sizes = [group_words(count) for count in validation.integers("bits", listed, low=1)]
+    validation.integer("batch", batch, low=2)
+    validation.integer("hidden", hidden, low=1)
+    validation.interval("noise", noise, low=0.0, open_high=True, ndim=0)
+    plan = Schedule(steps=600, peak_rate=3e-3, weight_decay=1e-2) if schedule is None else schedule
+    checked_schedule(plan)
+    if validate is not None:
+        _validation(validate, x, y)
     groups = max(map(len, sizes))
     padded = [size + (1,) * (groups - len(size)) for size in sizes]
     split, learn = jax.random.split(key)
@@ -310,7 +321,7 @@ def product_codes(
         standard((x, y)),
         standard(judged),
         {"slope": jnp.full(len(padded), price, jnp.float32), "words": jnp.asarray(padded)},
-        schedule=schedule or Schedule(steps=600, peak_rate=3e-3, weight_decay=1e-2),
+        schedule=plan,
         progress=progress,
     )
     (x_centre, x_spread), (y_centre, y_spread) = scales
@@ -326,6 +337,21 @@ def product_codes(
         for run, words in enumerate(padded)
     )
     return codes, trained
+
+
+def _validation(validate: Any, x: np.ndarray, y: np.ndarray) -> None:
+    """Check pairs to choose on beside those to train on."""
+    parts = [
+        validation.coordinates("validate", part, ndim=2)
+        for part in validation.pair("validate", validate)
+    ]
+    widths = [part.shape[1] for part in parts]
+    counts = {part.shape[0] for part in parts}
+    if widths != [x.shape[1], y.shape[1]] or len(counts) > 1 or counts == {0}:
+        raise ValueError(
+            f"validate must be queries of {x.shape[1]} and items of {y.shape[1]} coordinates, as "
+            f"many of each, got shapes {[part.shape for part in parts]}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

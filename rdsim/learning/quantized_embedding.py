@@ -12,13 +12,18 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
+from rdsim.codes.distances import training_items
 from rdsim.codes.product_quantizer import product_quantizer
 from rdsim.codes.vector_quantizer import vector_quantizer
-from rdsim.learning.embedded_code import embedded_code, module_method
+from rdsim.learning.embedded_code import embedded_code, embedding, module_method
+from rdsim.learning.pairs import check_fit, fitted_models, item_pairs
+from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
+from rdsim.sources.mixture import GaussianMixtureSource
 
 QUANTIZERS: Final = ("k-means", "product")
 COMPARISONS: Final = ("inner product", "distance")
@@ -42,15 +47,27 @@ def quantize_embeddings(key: Key[Array, ""], embeddings: Any, bits: Any, quantiz
         TypeError: if the key is not a typed key, or bits no integer.
 
     """
+    validation.prng_key("key", key)
+    embeddings = training_items(embeddings, "embeddings")
     number = validation.integer("bits", bits, low=1, high=12)
-    if quantizer == "k-means":
+    if known_quantizer(quantizer) == "k-means":
         return vector_quantizer(key, embeddings, 2**number, starts=2)
-    if quantizer != "product":
-        raise ValueError(f"quantizer must be one of {QUANTIZERS}, got {quantizer!r}")
     blocks = next((factor for factor in range(2, number + 1) if number % factor == 0), 1)
     return product_quantizer(
         key, embeddings, blocks, 2 ** (number // blocks), rotate=True, starts=2
     )
+
+
+def known_quantizer(quantizer: Any) -> Any:
+    """Check the name of a quantizer.
+
+    Raises:
+        ValueError: if there is none of that name.
+
+    """
+    if quantizer not in QUANTIZERS:
+        raise ValueError(f"quantizer must be one of {QUANTIZERS}, got {quantizer!r}")
+    return quantizer
 
 
 def quantized_system(
@@ -83,8 +100,9 @@ def quantized_system(
     """
     if comparison not in COMPARISONS:
         raise ValueError(f"comparison must be one of {COMPARISONS}, got {comparison!r}")
-    function, parameters = embed_items
-    embeddings = jnp.asarray(function(parameters, jnp.asarray(items)), float)
+    function, parameters = embedding("embed_items", embed_items)
+    embedding("embed_queries", embed_queries)
+    embeddings = jnp.asarray(function(parameters, training_items(items)), float)
     inner = quantize_embeddings(key, embeddings, bits, quantizer)
     scores = Comparison(embed_queries[0], comparison == "distance")
     return (
@@ -119,6 +137,8 @@ def quantized_systems(
         TypeError: if the key is not a typed key, or bits no integers.
 
     """
+    bits = validation.integers("bits", bits, low=1, high=12)
+    validation.prng_key("key", key)
     ways = (module_method(model, name) for name in ("embed_items", "embed_queries"))
     to_items, to_queries = ways
     return [
@@ -149,3 +169,90 @@ class Comparison:
         if self.distance:
             return -jnp.sum((query - codewords) ** 2, axis=-1)
         return codewords @ query
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredScores:
+    """Scores of stored embeddings by the `compare` of a module.
+
+    Attributes:
+        graph: structure of the module, from `nnx.split`.
+
+    """
+
+    graph: Any
+
+    def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " k"]:
+        """Score; parameters are those of the module, and the stored embeddings (K, e)."""
+        inner, stored = parameters
+        model = nnx.merge(self.graph, inner)
+        return jnp.asarray(model.compare(queries[None], stored)[0], float)
+
+
+def stored_systems(
+    key: Key[Array, ""], model: Any, items: Any, bits: tuple[int, ...]
+) -> list[tuple[Any, Decoder]]:
+    """Store the items of a module's `embed_items` by k-means, scored by its `compare`.
+
+    Args:
+        key: PRNG key of the quantizers' starts.
+        model: module with `embed_items` (N, d) -> (N, e), and `compare` of queries (N, K, d) with
+            stored embeddings (M, e) -> (N, M).
+        items: to which the quantizers are fitted, shape (N, d).
+        bits: of an item, 1 to 12, one system each.
+
+    Returns:
+        A code and its decoder for each number of bits.
+
+    Raises:
+        ValueError: if bits or items are out of range.
+        TypeError: if bits are no integers, or the key is not a typed key.
+
+    """
+    bits = validation.integers("bits", bits, low=1, high=12)
+    embed, parameters = module_method(model, "embed_items")
+    embeddings = jnp.asarray(embed(parameters, jnp.asarray(items)), float)
+    systems = []
+    for b in bits:
+        words = quantize_embeddings(jax.random.fold_in(key, b), embeddings, b, "k-means")
+        rule = Decoder(StoredScores(embed.graph), (parameters, words.codewords))
+        systems.append((embedded_code(embed, parameters, words, items), rule))
+    return systems
+
+
+def fit_stored_systems(
+    key: Key[Array, ""],
+    source: GaussianMixtureSource,
+    bits: tuple[int, ...],
+    schedule: Schedule,
+    training: int,
+    learner: Callable[..., Any],
+    setting: float = 0.0,
+) -> list[tuple[Any, Decoder]]:
+    """Draw pairs of a source, train on them, and store the items: `stored_systems` from the start.
+
+    Args:
+        key: PRNG key.
+        source: to draw pairs from.
+        bits: of an item, 1 to 12, one system each.
+        schedule: how to train.
+        training: number of training pairs.
+        learner: makes the learner, of modules for `stored_systems`, given `modalities`, K of a
+            query, and `size`, d of an item and of each modality.
+        setting: of the runs, for the learner's loss.
+
+    Returns:
+        A code and its decoder for each number of bits.
+
+    Raises:
+        ValueError: if bits or a number are out of range.
+        TypeError: if bits are no integers, or the key is not a typed key.
+
+    """
+    bits = check_fit(key, source, bits, schedule, training)
+    data_key, train_key, code_key = jax.random.split(key, 3)
+    data = item_pairs(data_key, source, training)
+    _, modalities, size = data.sample[0].shape
+    made = learner(modalities=modalities, size=size)
+    (model,) = fitted_models(train_key, made, data, schedule, (setting,))
+    return stored_systems(code_key, model, data.sample[1], bits)

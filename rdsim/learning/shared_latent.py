@@ -22,8 +22,8 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.learning.embedded_code import embedded_code, module_method
-from rdsim.learning.fusion import of_each, stacked_networks
-from rdsim.learning.pairs import fitted_models, item_pairs
+from rdsim.learning.networks import of_each, stacked_networks
+from rdsim.learning.pairs import check_fit, fitted_models, item_pairs
 from rdsim.learning.quantized_embedding import quantize_embeddings
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
@@ -41,12 +41,27 @@ def product_of_experts(
 
     Args:
         means: of the experts, shape (..., S, L).
-        precisions: their diagonals, non-negative, shape (..., S, L).
+        precisions: their diagonals, non-negative, shape (..., S, L); leading axes are broadcast.
 
     Returns:
         Mean and precision of the product, each of shape (..., L).
 
+    Raises:
+        ValueError: if the shapes do not fit, or a number is out of range.
+
     """
+    means = jnp.asarray(validation.finite("means", means))
+    precisions = jnp.asarray(validation.finite("precisions", precisions))
+    validation.interval("precisions", precisions, low=0.0)
+    try:
+        shape = jnp.broadcast_shapes(means.shape, precisions.shape)
+    except ValueError:
+        shape = ()
+    if len(shape) < 2 or means.shape[-2:] != precisions.shape[-2:]:
+        raise ValueError(
+            f"means and precisions must have shapes (..., S, L) that fit, got {means.shape} and "
+            f"{precisions.shape}"
+        )
     precision = 1.0 + jnp.sum(precisions, axis=-2)
     return jnp.sum(precisions * means, axis=-2) / precision, precision
 
@@ -76,6 +91,21 @@ def log_overlap(
         Nats, shape (...).
 
     """
+    given = {
+        "mean": mean,
+        "precision": precision,
+        "other_mean": other_mean,
+        "other_precision": other_precision,
+    }
+    mean, precision, other_mean, other_precision = (
+        jnp.asarray(validation.finite(name, value)) for name, value in given.items()
+    )
+    try:
+        jnp.broadcast_shapes(mean.shape, precision.shape, other_mean.shape, other_precision.shape)
+    except ValueError as error:
+        raise ValueError(f"{', '.join(given)} must have shapes that fit: {error}") from error
+    validation.interval("precision", precision, low=1.0)
+    validation.interval("other_precision", other_precision, low=0.0, open_low=True)
     joint = precision + other_precision - 1.0
     pull = precision * mean + other_precision * other_mean
     square = precision * mean**2 + other_precision * other_mean**2 - pull**2 / joint
@@ -254,6 +284,7 @@ def fit_shared_latent(
     What is known of an item from its codeword is taken for Gaussian, with the mean and variance of
     the posteriors of the training items that have the codeword.
     """
+    bits = check_fit(key, source, bits, schedule, training)
     data_key, train_key, code_key = jax.random.split(key, 3)
     data = item_pairs(data_key, source, training)
     items = data.sample[1]

@@ -13,10 +13,11 @@ from jaxtyping import Array, Float, Int, Key
 from scipy.cluster.vq import vq
 
 from rdsim import validation
-from rdsim.codes.distances import host_generator
+from rdsim.codes.distances import host_generator, training_items
 from rdsim.codes.vector_quantizer import best_codebook
 
 _MOST_WORD_BITS: Final = 8
+_MOST_BITS: Final = 2**20
 _ITEMS_A_WORD: Final = 4
 """Fewest training items for each word of a block, on average."""
 _FITTED: Final = 20_000
@@ -114,6 +115,10 @@ def long_product_quantizer(
     generator = host_generator(key)
     points = _sample(generator, items)
     count = validation.integer("bits", bits, low=1)
+    validation.integer("starts", starts, low=1)
+    validation.integer("iterations", iterations, low=1)
+    if len(points) < 2 * _ITEMS_A_WORD:
+        raise ValueError(f"items must be at least {2 * _ITEMS_A_WORD}, got {len(points)}")
     word_bits = most_word_bits(len(points))
     blocks = math.ceil(count / word_bits)
     dimension = points.shape[1]
@@ -179,8 +184,8 @@ def long_hyperplane_hash(key: Key[Array, ""], items: Any, bits: Any) -> LongHash
 
     """
     generator = host_generator(key)
-    count = validation.integer("bits", bits, low=1)
-    points = np.asarray(items)
+    count = validation.integer("bits", bits, low=1, high=_MOST_BITS)
+    points = np.asarray(training_items(items))
     planes = generator.standard_normal((points.shape[1], count))
     return LongHash(planes=planes, centre=points.mean(axis=0))
 
@@ -224,7 +229,7 @@ def rotated_hash(key: Key[Array, ""], items: Any, bits: Any) -> LongHash:
 
 
 def _sample(generator: np.random.Generator, items: Any) -> np.ndarray:
-    points = np.asarray(items, float)
+    points = np.asarray(training_items(items))
     if len(points) <= _FITTED:
         return points
     return points[generator.choice(len(points), _FITTED, replace=False)]

@@ -3,13 +3,13 @@ r"""One training loop for every learned system: many runs (seeds, slopes) side b
 Run r splits fold_in(key, r) into a key for its start, one for its steps, whose step t draws from
 fold_in(that, t), and one for its judgements: a run is the same wherever it was continued, and depends
 on the runs beside it in nothing but the rounding of batched products. A run is judged on
-held-out data every few steps; the state of its best judgement is what is returned.
+held-out data every few steps; the state of its best judgement is what is returned. Inside, the
+parameters of a run are one vector: the optimiser is then compiled for one array, not for each.
 """
 
 import dataclasses
 import functools
 import math
-import operator
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from rdsim import validation
 from rdsim.learning import checkpoints
 from rdsim.simulation import progress as bars
 
-_PLAIN: Final = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+_PLAIN: Final = {"xla_cpu_use_fusion_emitters": False}
 
 
 class Learner(Protocol):
@@ -62,8 +62,11 @@ class Schedule:
         weight_decay: of AdamW.
         check_every: steps between judgements on held-out data.
         patience: judgements without a better one after which a run stops; None for never.
-        optimised: whether XLA optimises the step on a CPU. A short training of a small network is
+        optimised: whether XLA optimises all it can on a CPU. A short training of a small network is
             over sooner without, since compiling takes most of its time; digits may differ.
+        effort: of the compiler on the steps where not optimised, 0 to 3. With 0, numbers that are
+            computed alike are equal to the last digit; with 1, batches of hundreds are several
+            times faster.
 
     """
 
@@ -75,6 +78,7 @@ class Schedule:
     check_every: int = 100
     patience: int | None = None
     optimised: bool = True
+    effort: int = 0
 
     def optimiser(self) -> optax.GradientTransformation:
         """Adam with clipped gradients, a warm-up and a cosine."""
@@ -99,7 +103,7 @@ class Trained:
 
     Attributes:
         graph: structure of the module.
-        state: parameters of the best judgement, a PyTree with a leading axis of runs.
+        state: parameters of the best judgement, a PyTree of host arrays with a leading axis of runs.
         steps: steps done at each judgement, shape (checks,); the first is before training.
         held_out: loss on held-out data, shape (runs, checks); NaN after a run has stopped.
         recorded: the learner's other numbers there, each of shape (runs, checks).
@@ -120,7 +124,7 @@ class Trained:
 
     def model(self, run: int) -> Any:
         """Return the module of one run."""
-        return nnx.merge(self.graph, jax.tree.map(operator.itemgetter(run), self.state))
+        return nnx.merge(self.graph, jax.tree.map(lambda leaf: jnp.asarray(leaf[run]), self.state))
 
 
 class TrainingDivergedError(ArithmeticError):
@@ -188,32 +192,37 @@ def train(
 
     """
     validation.prng_key("key", key)
-    plan = _checked(Schedule() if schedule is None else schedule)
+    plan = checked_schedule(Schedule() if schedule is None else schedule)
+    if not all(callable(getattr(learner, name, None)) for name in ("build", "loss")):
+        raise TypeError(f"learner must have build and loss, got {type(learner)}")
+    validation.function("draw", draw)
+    if observe is not None:
+        validation.function("observe", observe)
+    validation.path("checkpoint", checkpoint)
     runs = _runs(settings)
     settings = jax.tree.map(jnp.asarray, settings)
-    graph = _graph(learner)
-    start, steps, held = jax.vmap(
-        lambda run: jax.random.split(jax.random.fold_in(key, run), 3), out_axes=1
-    )(jnp.arange(runs))
-    carry = _begin(_compiled(_first_state, ("learner",), optimised=False)(start, learner), plan)
-    fixed = ("patience", "learner", "graph", "observe")
+    layout = _layout(learner)
+    start, steps, held = _compiled(_keys, ("runs",), optimised=False)(key, runs)
+    carry = _begin(_compiled(_first_vectors, ("learner",), optimised=False)(start, learner), plan)
+    fixed = ("patience", "learner", "layout", "observe")
     judge = partial(
         _compiled(_judge, fixed, optimised=plan.optimised),
         learner=learner,
-        graph=graph,
+        layout=layout,
         observe=observe,
     )
     advance = _compiled(
-        _advance, ("learner", "graph", "plan", "draw", "count"), optimised=plan.optimised
+        *(_advance, ("learner", "layout", "plan", "draw", "count")),
+        optimised=plan.optimised,
+        effort=plan.effort,
     )
     records: list[dict[str, np.ndarray]] = []
     saved = None
     if checkpoint is not None:
         saved = checkpoints.Folder(
             Path(checkpoint),
-            checkpoints.fingerprint(
-                key, learner, plan, (draw, observe), (settings, data, held_out)
-            ),
+            checkpoints.fingerprint(key, learner, plan, (draw, observe), (settings, data, held_out))
+            | {"format": "vectors"},
         )
         carry, records = saved.restore(carry)
     with bars.shown(
@@ -222,43 +231,58 @@ def train(
         if not records:
             carry, record = judge(carry, held, held_out, settings, plan.patience)
             records.append(_on_host(record))
-            _require_finite(graph, carry, records, plan, np.ones(runs, bool))
+            _require_finite(layout, carry, records, plan, np.ones(runs, bool))
         while int(carry["step"]) < plan.steps and not bool(jnp.all(carry["stopped"])):
             count = min(plan.check_every, plan.steps - int(carry["step"]))
-            moved, bad = advance(carry, steps, data, settings, *(learner, graph, plan, draw, count))
+            moved, bad = advance(
+                carry, steps, data, settings, *(learner, layout, plan, draw, count)
+            )
             if (failed := np.asarray(bad)).min() < plan.steps:
                 run = int(failed.argmin())
-                kept = jax.tree.map(operator.itemgetter(run), moved["state"])
-                trained = _gathered(graph, carry, records, plan)
-                raise TrainingDivergedError(run, int(failed[run]), trained, nnx.merge(graph, kept))
+                kept = layout.module(np.asarray(moved["state"])[run])
+                trained = _gathered(layout, carry, records, plan)
+                raise TrainingDivergedError(run, int(failed[run]), trained, kept)
             active = ~np.asarray(moved["stopped"])
             carry, record = judge(moved, held, held_out, settings, plan.patience)
             records.append(_on_host(record))
-            _require_finite(graph, carry, records, plan, active)
+            _require_finite(layout, carry, records, plan, active)
             if saved is not None:
                 saved.save(carry, records)
             tell(int(carry["step"]), plan.steps)
-    return _gathered(graph, carry, records, plan)
+    return _gathered(layout, carry, records, plan)
 
 
 def _require_finite(
-    graph: Any, carry: dict[str, Any], records: list[dict[str, Any]], plan: Schedule, active: Any
+    layout: "_Layout",
+    carry: dict[str, Any],
+    records: list[dict[str, Any]],
+    plan: Schedule,
+    active: Any,
 ) -> None:
     """Raise if a run that still trained was judged by something that is no number."""
     bad = active & ~np.isfinite(records[-1]["held_out"])
     if bad.any():
         run = int(bad.argmax())
-        trained = _gathered(graph, carry, records, plan)
+        trained = _gathered(layout, carry, records, plan)
         step = int(carry["step"])
         raise TrainingDivergedError(run, step, trained, trained.model(run), judged=True)
 
 
-def _checked(plan: Schedule) -> Schedule:
+def checked_schedule(schedule: Any) -> Schedule:
+    """Check a schedule, before anything is drawn or compiled.
+
+    Raises:
+        ValueError: naming the number that is out of range.
+        TypeError: if it is no schedule, or a number is no integer.
+
+    """
+    plan: Schedule = validation.instance("schedule", schedule, Schedule)
     for name, low in (("steps", 1), ("check_every", 1)):
         validation.integer(name, getattr(plan, name), low=low)
     for name in ("peak_rate", "clip"):
         value = getattr(plan, name)
         validation.interval(name, value, low=0.0, open_low=True, open_high=True, ndim=0)
+    validation.integer("effort", plan.effort, low=0, high=3)
     validation.interval("warmup", plan.warmup, low=0.0, high=1.0, ndim=0)
     validation.interval("weight_decay", plan.weight_decay, low=0.0, open_high=True, ndim=0)
     if plan.patience is not None:
@@ -277,33 +301,72 @@ def _runs(settings: Any) -> int:
     return int(leading.pop()[0])
 
 
-def _graph(learner: Any) -> Any:
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """The structure of a module, and where its parameters lie in one vector; hashable."""
+
+    graph: Any
+    tree: Any
+    shapes: tuple[tuple[int, ...], ...]
+
+    def state(self, vectors: Any) -> Any:
+        """Parameters of vectors (..., p), each with the leading axes of the vectors."""
+        ends = np.cumsum([math.prod(shape) for shape in self.shapes])[:-1]
+        module = np if isinstance(vectors, np.ndarray) else jnp
+        parts = module.split(vectors, ends, axis=-1)
+        leading = vectors.shape[:-1]
+        return jax.tree.unflatten(
+            self.tree,
+            [
+                part.reshape(*leading, *shape)
+                for part, shape in zip(parts, self.shapes, strict=True)
+            ],
+        )
+
+    def module(self, vector: Any) -> Any:
+        """Module whose parameters are a vector (p,)."""
+        return nnx.merge(self.graph, jax.tree.map(jnp.asarray, self.state(vector)))
+
+
+def _vector(state: Any) -> Float[Array, " p"]:
+    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(state)])
+
+
+def _layout(learner: Any) -> _Layout:
     graph, state = nnx.split(nnx.eval_shape(lambda: learner.build(nnx.Rngs(0))))
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    for path, leaf in leaves:
         if leaf.dtype != jnp.float32:
             raise TypeError(
                 f"learner must build float32 parameters only, got {leaf.dtype} at "
                 f"{jax.tree_util.keystr(path)}"
             )
-    return graph
+    return _Layout(graph, jax.tree.structure(state), tuple(leaf.shape for _, leaf in leaves))
 
 
 @functools.cache
-def _compiled(function: Any, static: tuple[str, ...], *, optimised: bool) -> Any:
+def _compiled(function: Any, static: tuple[str, ...], *, optimised: bool, effort: int = 0) -> Any:
     """Compile a function whose named arguments are fixed, with or without XLA's optimiser."""
     plain = not optimised and jax.default_backend() == "cpu"
+    level = {"xla_backend_optimization_level": effort}
     return jax.jit(
-        function, static_argnames=static, compiler_options=dict(_PLAIN) if plain else None
+        function, static_argnames=static, compiler_options=_PLAIN | level if plain else None
     )
 
 
-def _first_state(keys: Key[Array, " r"], learner: Any) -> Any:
-    return jax.vmap(lambda key: nnx.split(learner.build(nnx.Rngs(key)))[1])(keys)
+def _keys(key: Key[Array, ""], runs: int) -> tuple[Key[Array, " r"], ...]:
+    """Keys of every run for its start, its steps and its judgements."""
+    of_runs = jax.vmap(lambda run: jax.random.split(jax.random.fold_in(key, run), 3))
+    return tuple(of_runs(jnp.arange(runs)).T)
+
+
+def _first_vectors(keys: Key[Array, " r"], learner: Any) -> Float[Array, "r p"]:
+    return jax.vmap(lambda key: _vector(nnx.split(learner.build(nnx.Rngs(key)))[1]))(keys)
 
 
 @partial(jax.jit, static_argnames="plan")
-def _begin(state: Any, plan: Schedule) -> dict[str, Any]:
-    runs = jax.tree.leaves(state)[0].shape[0]
+def _begin(state: Float[Array, "r p"], plan: Schedule) -> dict[str, Any]:
+    runs = state.shape[0]
     return {
         "state": state,
         "optimiser": jax.vmap(plan.optimiser().init)(state),
@@ -322,7 +385,7 @@ def _advance(
     data: Any,
     settings: Any,
     learner: Any,
-    graph: Any,
+    layout: _Layout,
     plan: Schedule,
     draw: Callable[..., Any],
     count: int,
@@ -340,9 +403,11 @@ def _advance(
 
             def loss(values: Any) -> Array:
                 batch = draw(batch_key, data)
-                return learner.loss(nnx.merge(graph, values), batch, loss_key, setting, share)[0]
+                model = nnx.merge(layout.graph, values)
+                return learner.loss(model, batch, loss_key, setting, share)[0]
 
-            value, slope = jax.value_and_grad(loss)(state)
+            value, slopes = jax.value_and_grad(loss)(layout.state(state))
+            slope = _vector(slopes)
             update, later = optimiser.update(slope, moments, state)
             fine = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(slope))
             failed = jnp.where(fine, failed, jnp.minimum(failed, t))
@@ -352,9 +417,8 @@ def _advance(
             def kept(new: Array, old: Array) -> Array:
                 return jnp.where(move, new, old)
 
-            state = jax.tree.map(kept, following, state)
             moments = jax.tree.map(kept, later, moments)
-            return (state, moments, failed), None
+            return (kept(following, state), moments, failed), None
 
         start = (state, moments, jnp.int32(plan.steps))
         times = carry["step"] + jnp.arange(count, dtype=jnp.int32)
@@ -375,13 +439,13 @@ def _judge(
     settings: Any,
     patience: int | None,
     learner: Any,
-    graph: Any,
+    layout: _Layout,
     observe: Callable[..., Any] | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Judge every run that still trains, keep its best state, and stop it when it waited too long."""
 
     def one(state: Any, key: Key[Array, ""], setting: Any) -> tuple[Array, Any, Any]:
-        model = nnx.merge(graph, state)
+        model = nnx.merge(layout.graph, layout.state(state))
         # One key for all judgements of a run, so that they differ by the parameters alone.
         value, numbers = learner.loss(model, held_out, key, setting, jnp.float32(1.0))
         return value, dict(numbers), {} if observe is None else dict(observe(model, setting))
@@ -402,7 +466,7 @@ def _judge(
         record,
     )
     judged = carry | {
-        "best_state": jax.tree.map(kept, carry["state"], carry["best_state"]),
+        "best_state": kept(carry["state"], carry["best_state"]),
         "best": jnp.where(better, value, carry["best"]).astype(jnp.float32),
         "best_step": jnp.where(better, carry["step"], carry["best_step"]),
         "waited": waited.astype(jnp.int32),
@@ -416,7 +480,7 @@ def _on_host(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gathered(
-    graph: Any, carry: dict[str, Any], records: list[dict[str, Any]], plan: Schedule
+    layout: _Layout, carry: dict[str, Any], records: list[dict[str, Any]], plan: Schedule
 ) -> Trained:
     series = jax.tree.map(lambda *parts: np.stack(parts, axis=min(1, parts[0].ndim)), *records)
     stopped = np.asarray(carry["stopped"])
@@ -424,8 +488,8 @@ def _gathered(
     done = int(carry["step"])
     end = f"all {done} steps done" if done == plan.steps else f"broken off after {done} steps"
     return Trained(
-        graph=graph,
-        state=carry["best_state"],
+        graph=layout.graph,
+        state=layout.state(np.asarray(carry["best_state"])),
         steps=series["step"],
         held_out=series["held_out"],
         recorded=series["recorded"],

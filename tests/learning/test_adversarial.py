@@ -11,7 +11,7 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.learning import adversarial
+from rdsim.learning import adversarial, quantized_embedding
 from rdsim.learning.dual_encoder import info_nce_loss
 from rdsim.learning.training import Schedule
 
@@ -119,7 +119,7 @@ def test_no_aligned_system_beats_the_converse(monkeypatch):
         assert settings == (0.5,)
         return [trained().model(2)]
 
-    monkeypatch.setattr(adversarial, "fitted_models", fitted_models)
+    monkeypatch.setattr(quantized_embedding, "fitted_models", fitted_models)
     fitted = adversarial.fit_adversarial(
         *(jax.random.key(1), family.SOURCE, (family.BITS,), family.SCHEDULE, family.TRAINING, 0.5)
     )

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim.learning import cross_attention as attention
+from rdsim.learning import quantized_embedding
 
 WIDTH, HEADS, TOKENS = 6, 2, 3
 attended = jax.jit(lambda model, tokens, items: model.attend(tokens, items))
@@ -105,7 +106,7 @@ def test_no_re_ranker_beats_the_converse_and_training_helps(monkeypatch):
     start = family.measured_loss(family.untrained(family.built(learner, 1)))
     found = family.trained(learner)
     assert found.recorded["information"][:, -1].min() > 2.0
-    monkeypatch.setattr(attention, "fitted_models", lambda *_: [found.model(0)])
+    monkeypatch.setattr(quantized_embedding, "fitted_models", lambda *_: [found.model(0)])
     fitted = attention.fit_cross_attention(
         jax.random.key(1), family.SOURCE, (family.BITS,), family.SCHEDULE, family.TRAINING
     )

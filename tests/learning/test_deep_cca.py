@@ -2,14 +2,16 @@
 
 import dataclasses
 
+import family_losses as family
 import jax
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rdsim.learning import deep_cca
 from rdsim.learning.cca import canonical_correlation_analysis
-from rdsim.learning.deep_cca import DeepCCALearner, total_correlation
+from rdsim.learning.deep_cca import DeepCCALearner, fit_deep_cca, total_correlation
 from rdsim.learning.training import Schedule, train
 
 TOTAL = jax.jit(total_correlation, static_argnames="ridge")
@@ -54,3 +56,32 @@ def test_linear_networks_reach_the_closed_form():
     assert most - 0.02 < -found.held_out.min() <= most + 1e-4
     assert -found.held_out[0, 0] < most - 0.02
     assert dataclasses.replace(learner, ridge=0.1) != learner
+
+
+def test_a_fit_quantizes_the_canonical_variables_of_the_outputs(monkeypatch):
+    seen = []
+
+    def fitted_models(key, learner, data, schedule):
+        model = family.built(learner, 0)
+        seen.extend([learner, data, schedule, model])
+        return [model]
+
+    monkeypatch.setattr(deep_cca, "fitted_models", fitted_models)
+    systems = fit_deep_cca(jax.random.key(1), family.SOURCE, (1, 2), family.SCHEDULE, 64)
+    learner, data, schedule, model = seen
+    assert learner == DeepCCALearner(query_size=4, item_size=2)
+    assert schedule == family.SCHEDULE
+    assert [len(code.code.codewords) for code, _ in systems] == [2, 4]
+    queries, items, _ = data.sample
+    assert items.shape == (64, 2)
+    x, y = (
+        np.asarray(part, float) for part in (model.embed_queries(queries), model.embed_items(items))
+    )
+    found = canonical_correlation_analysis(x, y, learner.dimension, learner.ridge)
+    stored, wanted = found.variables_y(y), found.correlations * found.variables_x(x[3])
+    code, decoder = systems[1]
+    words = np.asarray(code.code.codewords)
+    nearest = ((np.asarray(stored)[:, None] - words) ** 2).sum(-1).argmin(1)
+    np.testing.assert_array_equal(code.encode(jax.random.key(0), items), nearest)
+    scores = decoder.scores(decoder.parameters, queries[3])
+    np.testing.assert_allclose(scores, -((np.asarray(wanted) - words) ** 2).sum(-1), rtol=1e-4)

@@ -13,8 +13,8 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.learning import fusion
-from rdsim.learning.networks import MLP
+from rdsim.learning import fusion, quantized_embedding
+from rdsim.learning.networks import MLP, of_each, stacked_networks
 
 
 def encoder(name, seed=0):
@@ -114,13 +114,13 @@ def test_scores_move_with_queries_and_items(name):
 
 
 def test_stacked_networks_are_different_networks_side_by_side():
-    stacked = jax.jit(lambda: fusion.stacked_networks(3, (2, 4, 1), nnx.Rngs(0)))()
+    stacked = jax.jit(lambda: stacked_networks(3, (2, 4, 1), nnx.Rngs(0)))()
     assert isinstance(stacked, MLP)
     x = np.asarray(jax.random.normal(jax.random.key(1), (5, 3, 2)))
-    found = np.asarray(fusion.of_each(stacked, jnp.asarray(x)))
+    found = np.asarray(of_each(stacked, jnp.asarray(x)))
     wanted = np.stack([by_hand(stacked, x[:, i], i) for i in range(3)], axis=1)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
-    first = np.asarray(fusion.of_each(stacked, jnp.broadcast_to(x[:, :1], x.shape)))
+    first = np.asarray(of_each(stacked, jnp.broadcast_to(x[:, :1], x.shape)))
     assert np.abs(first[:, 0] - first[:, 1]).max() > 1e-3
 
 
@@ -135,10 +135,25 @@ def late():
 @pytest.fixture
 def fitted(monkeypatch):
     """What the fit returns when it trains as fast as tests must."""
-    monkeypatch.setattr(fusion, "fitted_models", lambda *_: [late().model(0)])
+    monkeypatch.setattr(quantized_embedding, "fitted_models", lambda *_: [late().model(0)])
     return fusion.fit_late_fusion(
         jax.random.key(1), family.SOURCE, (family.BITS,), family.SCHEDULE, family.TRAINING
     )[0]
+
+
+@pytest.mark.parametrize("name", fusion.FUSIONS)
+def test_every_fit_trains_the_fusion_of_its_name(name, monkeypatch):
+    class TrainedError(Exception):
+        pass
+
+    def fitted_models(key, learner, *rest):
+        raise TrainedError(learner)
+
+    monkeypatch.setattr(quantized_embedding, "fitted_models", fitted_models)
+    fit = getattr(fusion, f"fit_{name}_fusion")
+    with pytest.raises(TrainedError) as seen:
+        fit(jax.random.key(1), family.SOURCE, (1,), family.SCHEDULE, family.TRAINING)
+    assert seen.value.args == (dataclasses.replace(LATE, fusion=name),)
 
 
 def test_stored_scores_are_those_of_the_module(fitted):
@@ -195,7 +210,9 @@ def test_bad_fits(arguments, message):
     if "bits" in arguments:
         items = family.SOURCE.sample(jax.random.key(0), (16,))[1]
         with pytest.raises(ValueError, match=re.escape(message)):
-            fusion.stored_systems(jax.random.key(0), encoder("late"), items, arguments["bits"])
+            quantized_embedding.stored_systems(
+                jax.random.key(0), encoder("late"), items, arguments["bits"]
+            )
     else:
         with pytest.raises(ValueError, match=re.escape(message)):
             fusion.fit_early_fusion(

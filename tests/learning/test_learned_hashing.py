@@ -51,6 +51,15 @@ def test_the_code_of_signs_counts_in_binary(seed):
     np.testing.assert_array_equal(np.asarray(code.codewords)[indices], 2 * _bits(points) - 1)
 
 
+def test_signs_beyond_those_stored_are_not_looked_at():
+    points = np.random.default_rng(1).normal(size=(40, BITS + 2))
+    code, short = sign_code(BITS, BITS + 2), sign_code(BITS)
+    key = jax.random.key(0)
+    np.testing.assert_array_equal(code.encode(key, points), short.encode(key, points[:, :BITS]))
+    np.testing.assert_array_equal(code.codewords[:, :BITS], short.codewords)
+    np.testing.assert_array_equal(code.codewords[:, BITS:], 0.0)
+
+
 @pytest.fixture(scope="module")
 def system():
     _, model = _model(0)
@@ -152,6 +161,11 @@ def test_C4_no_hash_lies_beyond_the_converse():
 def test_bad_bits_are_named(bits, error, message):
     with pytest.raises(error, match=message):
         sign_code(bits)
+
+
+def test_fewer_coordinates_than_bits_are_named():
+    with pytest.raises(ValueError, match="coordinates must be at least 3, got 2"):
+        sign_code(3, 2)
 
 
 def test_bad_dimensions_are_named():

@@ -18,12 +18,14 @@ from rdsim.learning.pair_ranking import (
     reciprocal_ranks,
 )
 from rdsim.learning.paired_embeddings import check_pairs, shared_space, split_pairs
+from rdsim.learning.product_code import ProductCode
 from rdsim.learning.stored_codes import (
     long_hyperplane_hash,
     long_product_quantizer,
     most_word_bits,
     rotated_hash,
 )
+from rdsim.simulation.intervals import clopper_pearson, empirical_bernstein
 
 gap = importlib.import_module("rdsim.learning.embedding_gap")  # a function has its name
 
@@ -197,6 +199,35 @@ def test_the_space_is_the_one_that_ranks_best():
         assert reciprocal_ranks(pair_ranks(space.queries(x[200:]), unit)).mean() > 0.8
 
 
+def test_the_canonical_space_is_that_of_whitening_written_out():
+    generator = np.random.default_rng(9)
+    shared = generator.normal(size=(300, 3)) * [3.0, 1.0, 0.3]
+    x = 40.0 + 7.0 * np.column_stack([shared + generator.normal(size=(300, 3)), points(300, 2)])
+    y = -5.0 + 0.02 * (shared + 0.5 * generator.normal(size=(300, 3)))
+    space = shared_space(x[:200], y[:200], validate=(x[200:], y[200:]))
+    penalty = float(space.name.split("penalty ")[1].rstrip(")"))
+
+    def white(points, fitted):
+        scale = math.sqrt(fitted.var(axis=0).mean())
+        values, axes = np.linalg.eigh(np.cov((fitted / scale).T, bias=True))
+        root = axes / np.sqrt(values + penalty) @ axes.T
+        return (points - fitted.mean(axis=0)) / scale @ root
+
+    within = white(x[:200], x[:200]).T @ white(y[:200], y[:200]) / 200
+    left, correlations, right = np.linalg.svd(within, full_matrices=False)
+    sides = white(x[200:], x[:200]) @ left * correlations, white(y[200:], y[:200]) @ right.T
+    sides = sides[0], sides[1] * correlations
+    q, v = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in sides)
+    np.testing.assert_allclose(space.queries(x[200:]) @ space.items(y[200:]).T, q @ v.T, atol=1e-8)
+
+
+def test_no_interval_of_the_contrastive_estimate_passes_log2_of_its_pairs():
+    features = 1.7 * np.eye(5) + 0.6 * points(5, 5, 3)
+    found = contrastive_information(features, features)
+    value, lower, upper = (float(end) for end in (found.value, found.lower, found.upper))
+    assert value < upper == math.log2(5) < 2 * value - lower
+
+
 def test_a_long_product_quantizer_reaches_the_exact_ranks_at_many_bits():
     y = points(200, 6)
     x = y + 0.02 * points(200, 6, 1)
@@ -247,6 +278,99 @@ def test_a_rotated_hash_is_nearer_to_signs_than_its_start():
     codes = made.encode(KEY, corners @ turn)
     assert len(np.unique(codes, axis=0)) == len(np.unique(corners, axis=0)) == 16
     np.testing.assert_allclose(made.planes.T @ made.planes, np.eye(4), atol=1e-9)
+
+
+def test_every_interval_has_the_confidence_asked_for():
+    ranks = pair_ranks(points(60, 3), points(60, 3, 1))
+    found = gap._measured(np.random.default_rng(0), ranks, (1, 10), 0.5)
+    mrr = empirical_bernstein(reciprocal_ranks(ranks), confidence=0.5)
+    np.testing.assert_allclose(found["mrr_interval"], [mrr.lower, mrr.upper], rtol=1e-12)
+    # Without ties the lots are the ranks.
+    hits = [int((ranks.ahead < k).sum()) for k in (1, 10)]
+    recall = clopper_pearson(hits, 60, confidence=0.5)
+    ends = np.stack([recall.lower, recall.upper], axis=-1)
+    np.testing.assert_allclose(found["recall_interval"], ends, rtol=1e-12)
+
+
+def test_an_interval_of_lots_is_widened_to_the_recall_that_ties_give():
+    ranks = pair_ranks(np.ones((60, 1)), np.ones((60, 1)))
+    for seed in range(5):
+        found = gap._measured(np.random.default_rng(seed), ranks, (10,), 1e-9)
+        lower, upper = found["recall_interval"][0]
+        assert lower <= found["recall"][0] == pytest.approx(1 / 6, rel=1e-12)
+        assert found["recall"][0] <= upper
+
+
+def test_the_frontier_is_the_least_of_the_bits_and_the_information():
+    # Its rows: the converse at the bits; then at what is usable of them.
+    rates = np.array([[1.0, 0.5, 0.25, 1.0], [9.0, 0.5, 0.25, 2.0]])
+    best = gap._best(rates, 6.0, "reciprocal_rank")
+    exact = 1 - np.asarray(limits.rank_loss(rates, 6.0, "reciprocal_rank").value)
+    np.testing.assert_allclose(best, exact, atol=1e-9)
+    assert (best >= exact).all()
+    assert best[0, 1] == best[1, 1] < best[0, 0] < best[1, 0]
+
+
+class Planted(ProductCode):
+    """A hash in the place of a learned code, so that nothing is trained."""
+
+    @classmethod
+    def of(cls, made):
+        code = object.__new__(cls)
+        object.__setattr__(code, "made", made)
+        return code
+
+    def encode(self, key, items):
+        return self.made.encode(key, items)
+
+    def query_features(self, queries):
+        return self.made.query_features(queries)
+
+    def item_features(self, digits):
+        return self.made.item_features(digits)
+
+    def mean_features(self, items):
+        return 0.1 * self.made.item_features(self.made.encode(KEY, items))
+
+    def rate(self, items):
+        return items[:, 0] ** 2
+
+
+def test_a_report_is_put_together_from_its_parts(monkeypatch):
+    seen, rows = {}, []
+
+    def planted(key, queries, items, rates, *, validate, **options):
+        seen.update(queries=queries, items=items, validate=validate)
+        return tuple(Planted.of(long_hyperplane_hash(key, items, rate)) for rate in rates), None
+
+    def counted(queries, items, **options):
+        rows.append(len(items))
+        return contrastive_information(queries, items, **options)
+
+    monkeypatch.setattr(gap, "product_codes", planted)
+    monkeypatch.setattr(gap, "contrastive_information", counted)
+    y = points(160, 4)
+    pairs = split_pairs(KEY, y + 0.8 * points(160, 4, 1), y)
+    found = gap.embedding_gap(KEY, pairs, [2, 8])
+    size, kept = math.log2(64), len(seen["validate"][1])
+    # What is chosen on has not been fitted to, and the held-out pairs choose nothing.
+    assert kept == 19
+    used = np.vstack([seen["items"], seen["validate"][1]])
+    assert len(used) == len(np.unique(used, axis=0)) == 96
+    assert set(rows[:-1]) == {kept}
+    assert rows[-1] == found.database == 64
+    mrr = np.concatenate([found.uncompressed.mrr[0], found.uncompressed.mrr_interval[0, 0]])
+    needed = np.asarray(limits.rank_rate(1 - mrr, size, "reciprocal_rank").lower)
+    np.testing.assert_allclose(found.from_ranks, needed, atol=1e-9)
+    part = found.contrastive
+    ends = np.array([part.value, part.lower, part.upper])
+    assert (np.abs(ends - needed) > 0.01).all()
+    np.testing.assert_allclose(found.information, np.maximum(ends, needed), atol=1e-12)
+    usable = np.minimum([[2.0], [8.0]], found.information)
+    assert (usable[1] < 8).all()
+    best = 1 - np.asarray(limits.rank_loss(usable, size, "reciprocal_rank").value)
+    np.testing.assert_allclose(found.mrr_frontier, best, atol=1e-9)
+    np.testing.assert_allclose(found.learned_rate, (pairs.held_out_items[:, 0] ** 2).mean())
 
 
 def test_codes_know_how_many_bits_they_can_have():

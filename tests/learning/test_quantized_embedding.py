@@ -1,17 +1,21 @@
 """Float embeddings at a few bits: the nearest codeword is stored, and no system passes the converse."""
 
+import dataclasses
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from rdsim import limits
+from rdsim.learning import quantized_embedding
 from rdsim.learning.cca import fit_cca
 from rdsim.learning.dual_encoder import InfoNCELearner
 from rdsim.learning.operating_point import operating_point
 from rdsim.learning.quantized_embedding import (
+    fit_stored_systems,
     quantize_embeddings,
     quantized_system,
     quantized_systems,
@@ -67,6 +71,55 @@ def test_product_words_are_combinations_of_two_blocks(model):
     odd = quantize_embeddings(jax.random.key(0), stored, 3, "product")
     assert [book.shape[0] for book in odd.codebooks] == [2, 2, 2]
     assert len(quantize_embeddings(jax.random.key(0), stored, 1, "product").codewords) == 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Scaled:
+    """A learner of `_Scale`."""
+
+    modalities: int
+    size: int
+
+
+class _Scale(nnx.Module):
+    """Items times three; scores of what is stored by the mean of the modalities."""
+
+    def __init__(self):
+        self.scale = nnx.Param(jnp.float32(3.0))
+
+    def embed_items(self, items):
+        return self.scale[...] * items
+
+    def compare(self, queries, stored):
+        return queries.mean(axis=1) @ stored.T
+
+
+def test_a_fit_trains_on_pairs_of_the_source_and_stores_the_training_items(monkeypatch):
+    source = gaussian_mixture([1.0], [[0.0, 1.0]], 0.5, query_noise=[0.1, 0.2, 0.3])
+    seen = []
+
+    def fitted_models(key, learner, data, schedule, settings):
+        seen.extend([learner, data, schedule, settings])
+        return [_Scale()]
+
+    monkeypatch.setattr(quantized_embedding, "fitted_models", fitted_models)
+    plan = Schedule(steps=7)
+    systems = fit_stored_systems(jax.random.key(3), source, (1, 3), plan, 48, _Scaled, setting=0.25)
+    learner, data, schedule, settings = seen
+    assert learner == _Scaled(modalities=3, size=2)
+    assert (schedule, settings) == (plan, (0.25,))
+    queries, items, _ = data.sample
+    assert items.shape == (48, 2)
+    assert [len(code.code.codewords) for code, _ in systems] == [2, 8]
+    for code, decoder in systems:
+        indices = np.asarray(code.encode(jax.random.key(0), items))
+        # A cell of k-means has its items' mean as its codeword: no other items give these.
+        own = [3 * np.asarray(items)[indices == u].mean(axis=0) for u in np.unique(indices)]
+        words = np.asarray(code.code.codewords)
+        np.testing.assert_allclose(words[np.unique(indices)], own, rtol=1e-5)
+        scores = decoder.scores(decoder.parameters, queries[0])
+        assert scores.dtype == jnp.float64
+        np.testing.assert_allclose(scores, words @ np.asarray(queries[0]).mean(axis=0), rtol=1e-5)
 
 
 def _beyond(code, decoder):

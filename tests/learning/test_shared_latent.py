@@ -149,6 +149,19 @@ def test_subsets_are_all_the_queries_and_each_alone():
     assert shared_latent.training_subsets(1).tolist() == [[1, 1], [1, 0], [0, 1]]
 
 
+def test_the_loss_is_minus_the_sum_of_the_bounds_and_the_first_is_recorded():
+    model = family.built(LEARNER, 1)
+    batch = family.SOURCE.sample(jax.random.key(5), (family.BATCH,))
+    points = jnp.concatenate([batch[0], batch[1][:, None]], axis=1)
+    subsets = shared_latent.training_subsets(2)
+    key = jax.random.key(9)
+    noise = jax.random.normal(key, (5, family.BATCH, 2), jnp.float32)
+    bounds = np.asarray(model.evidence_bound(points, subsets, noise), float).mean(axis=1)
+    value, recorded = LEARNER.loss(model, batch, key, jnp.float32(0.0), jnp.float32(0.5))
+    assert float(value) == pytest.approx(-bounds.sum(), rel=1e-5)
+    assert float(recorded["bound"]) == pytest.approx(bounds[0], rel=1e-5)
+
+
 @functools.cache
 def trained():
     return family.trained(LEARNER)

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -174,6 +175,12 @@ def test_every_step_is_clipped_adam_with_warm_up_cosine_and_decay():
     assert (result.held_out[:, -1] < 0.2 * result.held_out[:, 0]).all()
 
 
+def test_steps_that_are_compiled_plainly_are_the_same_steps():
+    plain = trained(schedule=dataclasses.replace(PLAN, optimised=False, effort=1))
+    np.testing.assert_allclose(plain.observed["w"], reference().observed["w"], atol=2e-5)
+    assert plain.ended == reference().ended
+
+
 def test_gradients_are_clipped():
     # Adam forgives a constant factor but not one that changes from step to step.
     free = [by_hand(PLAN, float(s), run, 60, clip=1e9) for run, s in enumerate(SCALES)]
@@ -226,6 +233,14 @@ def test_a_finished_training_is_read_back_without_a_step(tmp_path, monkeypatch):
 
 
 OPPOSED = (1.0, -1.0, 1.0)
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path):
+    trained(checkpoint=tmp_path)
+    note = tmp_path / "training.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"format": "another"}))
+    with pytest.raises(CheckpointMismatchError, match="different are format"):
+        trained(checkpoint=tmp_path)
 
 
 def test_a_stopped_run_stays_stopped_when_resumed(tmp_path, monkeypatch):
@@ -314,6 +329,7 @@ BAD = [
     ({"schedule": Schedule(clip=-1.0)}, ValueError, r"clip must lie in \(0, inf\)"),
     ({"schedule": Schedule(warmup=1.2)}, ValueError, r"warmup must lie in \[0, 1\]"),
     ({"schedule": Schedule(weight_decay=-1.0)}, ValueError, r"weight_decay must lie in \[0, inf\)"),
+    ({"schedule": Schedule(effort=4)}, ValueError, r"effort must be in \[0, 3\], got 4"),
     ({"schedule": Schedule(patience=0)}, ValueError, "patience must be at least 1"),
     ({"settings": 1.0}, ValueError, "settings must be arrays with one common leading axis"),
     ({"settings": jnp.zeros(0)}, ValueError, "settings must be arrays with one common"),
