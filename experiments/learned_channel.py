@@ -159,6 +159,7 @@ def _trained(config: Config, name: str, key: jax.Array) -> dict[str, Any]:
             check_every=config.steps // config.judgements,
             peak_rate=2e-2,
             optimised=False,
+            effort=int(sampled),
         ),
         observe=exact_point(source),
     )
@@ -237,7 +238,7 @@ def _channels(
     place = min(1, len(config.systems) - 1)
     name = config.systems[place]
     slope = config.slopes // 2
-    exact = limit[place]["encoder"][slope].T
+    exact = limit[place]["encoder"][slope]
     best = int(np.argmax(parts[place]["objective"][slope]))
     learned = parts[place]["channel"][slope, best]
     py = np.asarray(source_of(SYSTEMS[name][0]).py)

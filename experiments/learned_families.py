@@ -7,6 +7,7 @@ items stored whole), in points of MRR and in bits, and to the entropy-weighted c
 information density.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits
 from rdsim.codes.catalogue import fit_item_code
+from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer
+from rdsim.codes.vector_quantizer import VectorQuantizer
 from rdsim.learning.adversarial import fit_adversarial
 from rdsim.learning.cca import fit_cca
 from rdsim.learning.cross_attention import fit_cross_attention
@@ -137,7 +140,12 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
 def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[str, np.ndarray]:
     """Bits and losses of every system of one seed, shapes (families, bits, ...), KNOWN last."""
     source = source_of(config)
-    schedule = Schedule(steps=config.steps, check_every=max(1, config.steps // 4), optimised=False)
+    schedule = Schedule(
+        steps=config.steps,
+        check_every=max(1, config.steps // 4),
+        optimised=False,
+        effort=1,
+    )
     fits = dict(FAMILIES) | {KNOWN: _best_known_fit(config)}
     names = (*config.families, KNOWN)
     systems = [
@@ -147,15 +155,14 @@ def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[
             _key_of(fit_key, name), source, config.bits, schedule, config.training
         )
     ]
-    menu = _menu(systems)
     found = [
         operating_point(
-            *(trial_key, source, *menu(index), config.log2_sizes),
+            *(trial_key, source, *system, config.log2_sizes),
             trials=config.trials,
             cells=config.cells,
             block=128,
         )
-        for index in range(len(systems))
+        for system in _menu(systems)
     ]
     shape = (len(names), len(config.bits))
     losses = [point.losses["reciprocal_rank"] for point in found]
@@ -186,7 +193,8 @@ def _best_known_fit(config: Config) -> Callable[..., Any]:
         item_key, start_key = jax.random.split(key)
         items = source.sample(item_key, (training,))[1]
         law = source.discretise_item(config.cells // 2)
-        codes = [fit_item_code(KNOWN, start_key, items, b, atoms=config.atoms) for b in bits]
+        found = [fit_item_code(KNOWN, start_key, items, b, atoms=config.atoms) for b in bits]
+        codes = [_with_words(code, config.atoms) for code in found]
         return [(code, density_decoder(source, code, law)) for code in codes]
 
     return fit
@@ -195,65 +203,117 @@ def _best_known_fit(config: Config) -> Callable[..., Any]:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class _Chosen:
-    """One of several codes, padded to the most codewords: one compiled simulation serves all."""
+    """One of several codes, those of one kind stacked: each kind is compiled once, for all."""
 
-    index: jax.Array
+    kind: jax.Array
+    place: jax.Array
     codes: tuple[Any, ...]
     codewords: jax.Array
 
     def channel(self, items: jax.Array) -> jax.Array:
         """P(u|y) of the chosen code."""
-        words = self.codewords.shape[0]
-        return jax.lax.switch(
-            self.index,
-            [lambda y, c=code: _padded(c.channel(y), words) for code in self.codes],
-            items,
-        )
+        branches = [
+            lambda place, y, kind=kind: _member(kind, place).channel(y) for kind in self.codes
+        ]
+        return jax.lax.switch(self.kind, branches, self.place, items)
 
     def encode(self, key: jax.Array, items: jax.Array) -> jax.Array:
         """Draw a codeword of the chosen code for each item."""
-        branches = [lambda k, y, c=code: c.encode(k, y).astype(jnp.int32) for code in self.codes]
-        return jax.lax.switch(self.index, branches, key, items)
+        branches = [
+            lambda place, k, y, kind=kind: _member(kind, place).encode(k, y).astype(jnp.int32)
+            for kind in self.codes
+        ]
+        return jax.lax.switch(self.kind, branches, self.place, key, items)
 
 
 @dataclass(frozen=True)
 class _ChosenScores:
-    """Scores of the chosen decoder; codewords that it does not have score -inf."""
+    """Scores of the chosen decoder."""
 
     rules: tuple[Callable[..., Any], ...]
-    words: int
 
-    def __call__(self, parameters: tuple[jax.Array, tuple[Any, ...]], queries: jax.Array) -> Any:
+    def __call__(
+        self, parameters: tuple[jax.Array, jax.Array, tuple[Any, ...]], queries: jax.Array
+    ) -> Any:
         """Score the codewords."""
-        index, each = parameters
+        kind, place, stacked = parameters
         branches = [
-            lambda x, rule=rule, p=p: _padded(rule(p, x), self.words, -jnp.inf)
-            for rule, p in zip(self.rules, each, strict=True)
+            lambda i, x, rule=rule, values=values: rule(_member(values, i), x)
+            for rule, values in zip(self.rules, stacked, strict=True)
         ]
-        return jax.lax.switch(index, branches, queries)
+        return jax.lax.switch(kind, branches, place, queries)
 
 
-def _padded(values: jax.Array, words: int, fill: float = 0.0) -> jax.Array:
-    more = [(0, 0)] * (values.ndim - 1) + [(0, words - values.shape[-1])]
-    return jnp.pad(values, more, constant_values=fill)
+def _stacked(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *parts: np.stack(parts), *trees)
 
 
-def _menu(systems: list[tuple[Any, Decoder]]) -> Callable[[int], tuple[_Chosen, Decoder]]:
-    """Make all systems one, of which an index chooses."""
-    codes = tuple(code for code, _ in systems)
-    words = max(code.codewords.shape[0] for code in codes)
-    rules = tuple(decoder.scores for _, decoder in systems)
-    parameters = tuple(decoder.parameters for _, decoder in systems)
-    scores = _ChosenScores(rules, words)
+def _member(stacked: Any, place: jax.Array) -> Any:
+    return jax.tree.map(lambda leaf: leaf[place], stacked)
 
-    def chosen(index: int) -> tuple[_Chosen, Decoder]:
-        place = jnp.asarray(index)
-        codewords = codes[index].codewords
-        padded = jnp.pad(codewords, ((0, words - codewords.shape[0]), (0, 0)))
-        code = _Chosen(index=place, codes=codes, codewords=padded)
-        return code, Decoder(scores, (place, parameters))
 
-    return chosen
+def _menu(systems: list[tuple[Any, Decoder]]) -> list[tuple[_Chosen, Decoder]]:
+    """Make all systems choices of one, padded to the most codewords: one compiled program."""
+    words = max(code.codewords.shape[0] for code, _ in systems)
+    padded = [
+        (_with_words(code, words), Decoder(rule.scores, _with_scored(rule.parameters, words)))
+        for code, rule in systems
+    ]
+    kinds: dict[Any, list[int]] = {}
+    for index, (code, rule) in enumerate(padded):
+        kinds.setdefault((rule.scores, *_shape((code, rule.parameters))), []).append(index)
+    groups = [[padded[index] for index in members] for members in kinds.values()]
+    codes = tuple(_stacked([code for code, _ in group]) for group in groups)
+    parameters = tuple(_stacked([rule.parameters for _, rule in group]) for group in groups)
+    scores = _ChosenScores(tuple(rule for rule, *_ in kinds))
+    where = {
+        index: (jnp.asarray(kind), jnp.asarray(place))
+        for kind, members in enumerate(kinds.values())
+        for place, index in enumerate(members)
+    }
+    return [
+        (
+            _Chosen(kind=kind, place=place, codes=codes, codewords=padded[index][0].codewords),
+            Decoder(scores, (kind, place, parameters)),
+        )
+        for index, (kind, place) in sorted(where.items())
+    ]
+
+
+def _shape(tree: Any) -> tuple[Any, ...]:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((np.shape(leaf), np.asarray(leaf).dtype) for leaf in leaves)
+
+
+def _with_words(code: Any, words: int) -> Any:
+    """The same code with codewords added that are never drawn."""
+    points = _with_rows(code.codewords, words)
+    if isinstance(code, EntropyWeightedQuantizer):
+        marginal = _with_rows(code.output_marginal, words)
+        return dataclasses.replace(code, codewords=points, output_marginal=marginal)
+    # Every other code stores the nearest of its words; a cube's corners are nearest by their signs.
+    inner = code.code.codewords
+    nearest = VectorQuantizer(
+        codewords=_with_rows(inner, words),
+        offsets=_with_rows(np.zeros(len(inner)), words, constant_values=np.inf),
+        masses=jnp.zeros(words),
+        distortion=jnp.zeros(()),
+    )
+    return dataclasses.replace(code, code=nearest, codewords=points)
+
+
+def _with_scored(parameters: Any, words: int) -> Any:
+    """Parameters of a decoder, all but the first a row a codeword, with rows that count for nothing.
+
+    No competitor has the codewords added, so that any finite score will do.
+    """
+    first, *rows = parameters
+    return (first, *(_with_rows(row, words, mode="edge") for row in rows))
+
+
+def _with_rows(values: Any, rows: int, **how: Any) -> Any:
+    more = [(0, rows - len(values)), *[(0, 0)] * (np.ndim(values) - 1)]
+    return np.pad(values, more, **how)
 
 
 def _bounds(config: Config, key: jax.Array, information: np.ndarray) -> dict[str, np.ndarray]:
@@ -264,10 +324,11 @@ def _bounds(config: Config, key: jax.Array, information: np.ndarray) -> dict[str
     everything = source.mutual_information(tolerance=1e-6)
     known = jnp.minimum(mixture_bottleneck_bound(source, rates), everything.upper)
     sizes = jnp.asarray(config.log2_sizes, float)
-    lower = np.asarray(limits.rank_loss(known[:, None], sizes, "reciprocal_rank").lower)
-    asked = jnp.asarray(config.bits, float)[:, None]
-    # A code that draws nothing and a law of one codeword: only the whole items are looked at.
-    nothing = fit_item_code("k-means VQ", key, source.sample(key, (16,))[1], 1)
+    # A query of so many bits is told no more: one call for all, one compiled program.
+    told = jnp.concatenate([known, jnp.asarray(config.bits, float)])
+    lower = np.asarray(limits.rank_loss(told[:, None], sizes, "reciprocal_rank").lower)
+    # Any code of two words: only the whole items are looked at.
+    nothing = fit_item_code("k-means VQ", key, source.item_means, 1)
     whole = simulate_item_code(
         *(key, source, nothing, {"whole": whole_items(source)}, (0.5, 0.5)),
         *(config.log2_sizes, ("reciprocal_rank",)),
@@ -277,8 +338,8 @@ def _bounds(config: Config, key: jax.Array, information: np.ndarray) -> dict[str
     return {
         "rate": grid,
         "converse": lower[: grid.size],
-        "at_systems": lower[grid.size :].reshape(*information.shape, -1),
-        "hashed_query": np.asarray(limits.rank_loss(asked, sizes, "reciprocal_rank").lower),
+        "at_systems": lower[grid.size : rates.size].reshape(*information.shape, -1),
+        "hashed_query": lower[rates.size :],
         "whole_mean": np.asarray(whole.mean),
         "whole_lower": np.asarray(whole.lower),
     }

@@ -95,10 +95,10 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     ]
     whole = cell("whole-items", _simulate, config, key, 0, 0, "whole")
     rate = np.linspace(0.0, 1.05 * max(s * b for s, b in config.codes), config.points)
-    frontier = cell("converse", _converse, config, rate)
     bits = np.array([float(s * b) for s, b, _ in settings])
+    # The curve and the codes' own bits in one call: one compiled program.
+    frontier = cell("converse", _converse, config, np.concatenate([rate, bits]))["mrr"]
     mrr = {name: np.stack([one[name] for one in found]) for name in _STATISTICS}
-    limit = np.asarray(_best_mrr(config, bits[:, None]))
     needed = np.asarray(_least_bits(config, mrr["mrr"]))
     per = ("code", "decoder", "log2_size")
     unit, in_bits = {"units": "1"}, {"units": "bits"}
@@ -106,10 +106,14 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         {
             **{name: (per, values, unit) for name, values in mrr.items()},
             **{f"whole_{name}": ("log2_size", whole[name][0], unit) for name in _STATISTICS},
-            "limit": (("code", "log2_size"), limit, {"long_name": "largest MRR", **unit}),
+            "limit": (
+                ("code", "log2_size"),
+                frontier[rate.size :],
+                {"long_name": "largest MRR", **unit},
+            ),
             "bits_beyond": (per, bits[:, None, None] - needed, in_bits),
             "least_bits": (per, needed, {"long_name": "bits that this MRR needs", **in_bits}),
-            "converse": (("rate", "log2_size"), frontier["mrr"], unit),
+            "converse": (("rate", "log2_size"), frontier[: rate.size], unit),
             "distortion": ("code", [one["distortion"] for one in found]),
         },
         coords={
@@ -304,11 +308,13 @@ def reciprocal_rank(ahead: np.ndarray, others: int, chosen: int) -> np.ndarray:
 def checks(dataset: xarray.Dataset) -> list[Check]:
     """Compare every code, and whole items, with the converse at the better end of its interval."""
     correlations = np.atleast_1d(dataset.attrs["correlations"])
-    everything = limits.bottleneck_vector_gaussian(np.inf, correlations)
     sizes = dataset.log2_size.values.astype(float)
-    ceiling = 1 - np.asarray(limits.rank_loss(everything, sizes, "reciprocal_rank").lower)
-    told = limits.bottleneck_vector_gaussian(dataset.least_bits.values, correlations)
-    back = 1 - np.asarray(limits.rank_loss(told, sizes, "reciprocal_rank").value)
+    # Unlimited bits are the last row: one call, one compiled program.
+    bits = np.append(dataset.least_bits.values.reshape(-1, sizes.size), [np.inf * sizes], axis=0)
+    told = limits.bottleneck_vector_gaussian(bits, correlations)
+    loss = limits.rank_loss(told, sizes, "reciprocal_rank")
+    back = 1 - np.asarray(loss.value)[:-1].reshape(dataset.mrr.shape)
+    ceiling = 1 - np.asarray(loss.lower)[-1]
     sure = f"with confidence {SURE:.9g}"
     return [
         Check.at_most(

@@ -10,8 +10,8 @@ from figures import _style
 CAPTION = (
     "Neural stochastic codes of discrete sources, all slopes and seeds trained at once. Exact bits "
     "of every run on the bottleneck: closed form for the DSBS, certified tangents for the 3x3 "
-    "source; the largest possible distance below it; training trajectories in the information "
-    "plane; the learned channel of one slope beside the exact one."
+    "source; the largest possible distance below it; paths of training in the information plane, "
+    "from the origin to the dots below the bottleneck (black); the learned channel of one slope beside the exact one."
 )
 
 
@@ -106,7 +106,7 @@ def _trajectories(axis: Axes, dataset: xarray.Dataset) -> None:
             markersize=3.5,
         )
     axis.set(
-        title=f"trajectories, {name}",
+        title=f"{name}: one path a slope",
         xlabel="rate I(U;Y) [bits]",
         ylabel="relevance I(X;U) [bits]",
         xlim=(-0.02, None),

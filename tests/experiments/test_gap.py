@@ -116,6 +116,9 @@ def test_the_product_quantizer_reaches_the_exact_ranks_at_many_bits(report):
     quantizer = found.sel(system="product quantizer")
     assert float(quantizer.mrr.sel(bits=48, end="value")) == 1.0
     assert float(quantizer.recall.sel(bits=48, end="value", cutoff=1)) == 1.0
+    # All 48 of 48 hit: Clopper and Pearson's lower end, at 95 %.
+    sure = float(quantizer.recall.sel(bits=48, end="lower", cutoff=1))
+    assert sure == pytest.approx(0.025 ** (1 / 48), abs=1e-6)
     # Two bits name one of four cells: at best a lot among a quarter of the items.
     assert 0 < float(quantizer.mrr.sel(bits=2, end="value")) < 0.45
     # A rotated hash has no more bits than coordinates.

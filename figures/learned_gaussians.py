@@ -1,0 +1,72 @@
+"""Learned codes of Gaussians: their certified informations, and their distance from the bottleneck."""
+
+from typing import Any
+
+import numpy as np
+import xarray
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures import _style
+
+CAPTION = (
+    "Neural stochastic codes of Gaussian sources, every curve one training. I(X;U) of the learned "
+    "codes, between certified bounds narrower than the markers, below the closed form of the "
+    "bottleneck (lines), and the bits that they lack of it."
+)
+_NAMES = {"scalar": "scalar Gaussian", "vector": "vector Gaussian"}
+_ALLOWED: dict[str, Any] = {"color": "#777777", "linestyle": ":", "linewidth": 1.2}
+
+
+def draw(dataset: xarray.Dataset) -> Figure:
+    """Draw the information plane, and the distances."""
+    figure, axes = _style.panels(1, 2, width=_style.DOUBLE, height=2.9)
+    _informations(axes[0, 0], dataset)
+    _distances(axes[0, 1], dataset)
+    handles = [
+        *(
+            Line2D(
+                [],
+                [],
+                label=f"{_NAMES[str(name)]}, learned and IB(R)",
+                linestyle=_style.LINES[index],
+                **_look(index),
+            )
+            for index, name in enumerate(dataset.source.values)
+        ),
+        Line2D([], [], label=f"{dataset.within} bits", **_ALLOWED),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure
+
+
+def _look(index: int) -> dict[str, Any]:
+    return {"color": _style.COLORS[index], "marker": _style.MARKERS[index]}
+
+
+def _informations(axis: Axes, dataset: xarray.Dataset) -> None:
+    for index, name in enumerate(dataset.source.values):
+        part = dataset.sel(source=name)
+        axis.plot(
+            part.curve_rate, part.curve, color=_style.COLORS[index], linestyle=_style.LINES[index]
+        )
+        bar = np.stack(
+            [part.relevance - part.relevance_lower, part.relevance_upper - part.relevance]
+        )
+        axis.errorbar(
+            part.rate, part.relevance, yerr=np.maximum(bar, 0.0), linestyle="", **_look(index)
+        )
+    axis.set(xlabel="I(U;Y), bits per item", ylabel="I(X;U), bits", title="Information plane")
+    axis.set_xlim(0, float(dataset.curve_rate.max()))
+    axis.set_ylim(0, None)
+
+
+def _distances(axis: Axes, dataset: xarray.Dataset) -> None:
+    for index, name in enumerate(dataset.source.values):
+        part = dataset.sel(source=name)
+        axis.plot(part.rate, part.distance, linestyle="", **_look(index))
+    axis.axhline(dataset.within, **_ALLOWED)
+    axis.set(xlabel="I(U;Y), bits per item", ylabel="bits below IB(R)", title="Distance in bits")
+    axis.set_yscale("log")
+    axis.set_xlim(0, float(dataset.curve_rate.max()))
