@@ -4,6 +4,7 @@ One simulation of a code gives its loss at every size, by the exact law of the r
 2^40 items is drawn.
 """
 
+import functools
 from dataclasses import dataclass
 
 import jax
@@ -21,6 +22,7 @@ from rdsim.retrieval.similarity import fuse, negative_squared_distance
 from rdsim.retrieval.temperature import bayes_temperatures
 from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.simulation.mixture_decoders import whole_items
+from rdsim.sources.discretisation import DiscretisedItem
 from rdsim.sources.mixture import GaussianMixtureSource, gaussian_mixture
 
 CLAIMS = ("C1", "C17")
@@ -116,6 +118,14 @@ def _source(config: Config) -> GaussianMixtureSource:
     return gaussian_mixture(config.weights, means, config.variance, query_noise=config.noise)
 
 
+@functools.lru_cache(maxsize=1)
+def _law(config: Config) -> tuple[DiscretisedItem, jax.Array]:
+    """Cells of the item's law, and a bound on what a whole item tells about its queries."""
+    source = _source(config)
+    told = source.mutual_information(tolerance=1e-6).upper
+    return source.discretise_item(config.cells), told
+
+
 def _code(
     config: Config, fit_key: jax.Array, trial_key: jax.Array, name: str
 ) -> dict[str, np.ndarray]:
@@ -125,7 +135,7 @@ def _code(
     items = source.sample(item_key, (config.training,))[1]
     fitted = fit_item_code(name, start_key, items, config.bits, atoms=config.atoms)
     code = common_code(fitted, max(config.atoms, 2**config.bits), config.bits)
-    law = source.discretise_item(config.cells)
+    law, everything = _law(config)
     rates = code_rates(code, law.points, masses=law.masses)
     found = simulate_item_code(
         trial_key,
@@ -141,10 +151,7 @@ def _code(
         trials=config.trials,
         block=128,
     ).estimates
-    told = jnp.minimum(
-        mixture_bottleneck_bound(source, rates.mutual_information),
-        source.mutual_information(tolerance=1e-6).upper,
-    )
+    told = jnp.minimum(mixture_bottleneck_bound(source, rates.mutual_information), everything)
     sizes = jnp.asarray(config.log2_sizes, float)
     bound, random = (
         [limits.rank_loss(information, sizes, loss) for loss in LOSSES]

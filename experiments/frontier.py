@@ -72,22 +72,15 @@ def _block(
     config: Config, n: int, rates: np.ndarray, loss_grid: np.ndarray
 ) -> dict[str, np.ndarray]:
     sizes = np.array(config.log2_sizes, float)[:, None]
-    loss = np.stack(
-        [
-            np.asarray(codes.dsbs_ensemble(n, rates, sizes, config.crossover, name))
-            for name in LOSSES
-        ]
-    )
-    return {
-        "loss": loss,
-        "converse_at_code": np.stack(
-            [
-                _converse(config, n, part, sizes, name)
-                for part, name in zip(loss, LOSSES, strict=True)
-            ]
-        ),
-        "converse": np.stack([_converse(config, n, loss_grid, sizes, name) for name in LOSSES]),
-    }
+    grid = np.broadcast_to(loss_grid, (sizes.size, loss_grid.size))
+    loss, converse = [], []
+    for name in LOSSES:
+        found = np.asarray(codes.dsbs_ensemble(n, rates, sizes, config.crossover, name))
+        both = np.concatenate([found, grid], axis=1)
+        loss.append(found)
+        converse.append(_converse(config, n, both, sizes, name))
+    at_code, curve = np.split(np.stack(converse), [rates.size], axis=-1)
+    return {"loss": np.stack(loss), "converse_at_code": at_code, "converse": curve}
 
 
 def _converse(config: Config, n: int, loss: np.ndarray, sizes: np.ndarray, name: str) -> np.ndarray:

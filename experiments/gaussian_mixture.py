@@ -7,6 +7,7 @@ outer bound, the tighter of two: the rank converse at the bits that the rate can
 queries, and the optimal ranking of items stored whole.
 """
 
+import functools
 from dataclasses import dataclass
 
 import jax
@@ -24,6 +25,7 @@ from rdsim.retrieval.similarity import averaged_cosine, fuse, negative_squared_d
 from rdsim.retrieval.temperature import fit_temperatures
 from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
+from rdsim.sources.discretisation import DiscretisedItem
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.sources.mixture import gaussian_mixture as mixture
 
@@ -94,6 +96,12 @@ def source_of(config: Config, noise: tuple[float, ...]) -> GaussianMixtureSource
     return mixture(config.weights, means, config.variance, query_noise=noise)
 
 
+@functools.lru_cache(maxsize=4)
+def _item_law(config: Config, cells: int) -> DiscretisedItem:
+    """Cells of the item's law: that of every source, whatever the noise of its queries."""
+    return source_of(config, config.noises[0]).discretise_item(cells)
+
+
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     """Fit every code, simulate it under every decoder, and bound all systems."""
     fit_key, temperature_key, trial_key = jax.random.split(key, 3)
@@ -139,7 +147,7 @@ def _fit(config: Config, key: jax.Array, name: str, bits: int) -> dict[str, np.n
     padded = common_code(code, max(config.atoms, 2 ** max(config.bits)), max(config.bits))
     rough, fine = (
         code_rates(padded, law.points, masses=law.masses)
-        for law in map(source.discretise_item, (config.cells, 2 * config.cells))
+        for law in (_item_law(config, config.cells), _item_law(config, 2 * config.cells))
     )
     test = padded.encode(draw_key, source.sample(test_key, (config.training,))[1])
     # An index that no cell has keeps a little mass, so that the range coder can send it.
@@ -210,7 +218,7 @@ def decoders_of(
         *(code.encode(draw_key, items), law / law.sum()),
     ).temperature
     one = jnp.ones_like(fitted)
-    density = density_decoder(source, code, source.discretise_item(config.cells // 2))
+    density = density_decoder(source, code, _item_law(config, config.cells // 2))
     rules = (
         Decoder(_fused, (code.codewords, fitted)),
         Decoder(_fused, (code.codewords, one)),

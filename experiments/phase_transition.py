@@ -62,14 +62,15 @@ FULL = Config(
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     """Compute the exact curves, the simulated points and the limit."""
     density = np.linspace(0.0, config.largest, config.grid + 1)[1:]
-    exact = [cell(f"exact-{n}", _exact, config, n, density)["error"] for n in config.block_lengths]
+    limit = float(limits.bottleneck_dsbs(config.rate, config.crossover))
+    anchors = limit * np.array([0.9, 1.1])
+    everywhere = np.concatenate([density, anchors])
+    exact = np.stack(
+        [cell(f"exact-{n}", _exact, config, n, everywhere)["error"] for n in config.block_lengths]
+    )
+    curves, at_anchors = np.split(exact, [density.size], axis=1)
     simulated = [
         cell(f"simulated-{n}", _simulated, config, key, n) for n in config.simulated_lengths
-    ]
-    limit = float(limits.bottleneck_dsbs(config.rate, config.crossover))
-    anchors = [
-        cell(f"anchor-{n}", _exact, config, n, limit * np.array([0.9, 1.1]))["error"]
-        for n in config.block_lengths
     ]
     sizes = np.array(config.simulated_log2_sizes, float)
     per_letter = {"units": "bits per letter"}
@@ -77,8 +78,8 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     point = ("simulated_length", "log2_size")
     return xarray.Dataset(
         {
-            "error": (("block_length", "density"), np.stack(exact), chance),
-            "anchor_error": (("block_length", "share_of_limit"), np.stack(anchors), chance),
+            "error": (("block_length", "density"), curves, chance),
+            "anchor_error": (("block_length", "share_of_limit"), at_anchors, chance),
             "limit": ((), limit, {"long_name": "IB(R)", **per_letter}),
             **{
                 name: (point, np.stack([cell[name] for cell in simulated]), chance)
@@ -113,9 +114,7 @@ def _exact(config: Config, n: int, density: np.ndarray) -> dict[str, np.ndarray]
 def _simulated(config: Config, key: jax.Array, n: int) -> dict[str, np.ndarray]:
     sizes = np.array(config.simulated_log2_sizes, float)
     setting = (n, config.rate, sizes, config.crossover)
-    ranks = simulation.simulate_dsbs(
-        jax.random.fold_in(key, n), *setting, trials=config.trials, batch_size=16
-    )
+    ranks = simulation.simulate_dsbs(jax.random.fold_in(key, n), *setting, trials=config.trials)
     estimate = ranks.estimate("error", confidence=SIMULATION_CONFIDENCE)
     return {
         "simulated_mean": np.asarray(estimate.mean),

@@ -52,9 +52,9 @@ class Config:
     """Letters in a long block of the ternary source: 13 thousand joint types."""
     short_letters: int = 6
     """Letters in a block of the databases that are drawn letter by letter."""
-    largest: int = 60
+    largest: int = 40
     """log2 of the largest database on the exact curves."""
-    grid: int = 31
+    grid: int = 21
     """Database sizes along the exact curves."""
     simulated_log2_sizes: tuple[int, ...] = (2, 4, 8, 12, 16, 20, 24)
     """log2 of the database sizes at which sampled targets are shown."""
@@ -177,18 +177,18 @@ def _part(
         confidence=CONFIDENCE,
         competitor="exact",
     )
-    sizes = np.concatenate([_sizes(config), sampled, drawn])
-    exact, exact_short = (
-        np.array([discrete_ensemble(which, sizes, loss) for loss in LOSSES])
-        for which in (code, short)
-    )
-    ends = np.cumsum([config.grid, sampled.size])
+    size = _sizes(config)
+    # Only errors are sampled of long blocks.
+    error = np.asarray(discrete_ensemble(code, np.concatenate([size, sampled]), "error"))
+    others = [np.asarray(discrete_ensemble(code, size, loss)) for loss in LOSSES[1:]]
+    both = np.concatenate([size, drawn])
+    exact_short = np.array([discrete_ensemble(short, both, loss) for loss in LOSSES])
     estimates = [_drawn(config, key, short, size) for size in config.drawn_log2_sizes]
     return {
-        "exact": exact[:, : ends[0]],
-        "exact_short": exact_short[:, : ends[0]],
-        "simulated_exact": exact[0, ends[0] : ends[1]],
-        "drawn_exact": exact_short[:, ends[1] :],
+        "exact": np.stack([error[: size.size], *others]),
+        "exact_short": exact_short[:, : size.size],
+        "simulated_exact": error[size.size :],
+        "drawn_exact": exact_short[:, size.size :],
         **{
             f"simulated_{name}": np.asarray(getattr(found.estimates["error"], name))
             for name in ("mean", "lower", "upper")

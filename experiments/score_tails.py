@@ -57,16 +57,11 @@ def letters(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     """Compute tails by three methods for every source and length."""
-    found = [
-        cell(f"{index}-{n}", _tails, config, name, n)
-        for index, name in enumerate(SOURCES)
-        for n in config.lengths
-    ]
-    shape = (len(SOURCES), len(config.lengths), config.thresholds)
+    found = [cell(f"tails-{index}", _tails, config, name) for index, name in enumerate(SOURCES)]
     values = {
         name: (
             ("source", "n", "point"),
-            np.stack([part[name] for part in found]).reshape(shape),
+            np.stack([part[name] for part in found]),
             {"units": units},
         )
         for name, units in (
@@ -98,25 +93,25 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
 
 
 def _problem(
-    config: Config, name: str, n: int
+    config: Config, name: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Letter tables, counts, thresholds and the shares they were made of."""
+    """Letter tables, counts (n, 1, kind), thresholds (n, point) and the shares they were made of."""
     values, law = letters(name)
-    counts = np.array([n // 2, n - n // 2])
+    n = np.array(config.lengths)[:, None]
+    counts = np.stack([n // 2, n - n // 2], axis=-1)
     mean = counts @ (values * law).sum(axis=1)
     top = counts @ np.where(law > 0, values, -np.inf).max(axis=1)
-    # Short sums end before 1e-200: the last share is where the tail is that small, or 0.9.
+    # Long sums end at 1e-200: the last share is where the tail is that small, or 0.9.
     shares = np.linspace(0.05, 0.95, config.thresholds)
-    usable = shares[
-        np.asarray(saddlepoint_tail(values, law, counts, mean + shares * (top - mean)).log_tail)
-        > -200 * _LN10
-    ]
-    share = np.linspace(0.02, min(usable.max(), 0.9), config.thresholds)
+    depth = saddlepoint_tail(values, law, counts, mean + shares * (top - mean)).log_tail
+    last = np.max(np.where(np.asarray(depth) > -200 * _LN10, shares, 0.0), axis=1)
+    share = np.linspace(0.02, np.minimum(last, 0.9), config.thresholds, axis=1)
     return values, law, counts, mean + share * (top - mean), share
 
 
-def _tails(config: Config, name: str, n: int) -> dict[str, np.ndarray]:
-    *sums, share = _problem(config, name, n)
+def _tails(config: Config, name: str) -> dict[str, np.ndarray]:
+    """Tails of sums of all lengths: one lattice is one compilation."""
+    *sums, share = _problem(config, name)
     exact = score_tail(*sums, tolerance=config.tolerance).log_tail
     approximate = saddlepoint_tail(*sums)
     return {
@@ -130,7 +125,9 @@ def _tails(config: Config, name: str, n: int) -> dict[str, np.ndarray]:
 
 
 def _sampled(config: Config, key: jax.Array, name: str) -> dict[str, np.ndarray]:
-    *sums, _ = _problem(config, name, config.shown_length)
+    values, law, counts, thresholds, _ = _problem(config, name)
+    shown = config.lengths.index(config.shown_length)
+    sums = values, law, counts[shown], thresholds[shown]
     found = importance_tail(key, *sums, trials=config.trials, confidence=_CONFIDENCE)
     return {
         "mean": np.asarray(found.log_mean),

@@ -28,6 +28,8 @@ from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
 _LN2: Final = math.log(2.0)
 MAX_BLOCK_LENGTH: Final = 20_000
 _EXACT_BITS: Final = 50.0  # up to 2^50 the number of codewords is a whole number
+_ROOMS: Final = (64, 256, 1024, 2048, 4096, 8192, 16384, MAX_BLOCK_LENGTH)
+"""Block lengths that laws are padded to with zeros: one compilation serves many lengths."""
 
 
 def dsbs_ensemble(
@@ -64,7 +66,11 @@ def dsbs_ensemble(
     rate = validation.interval("rate", rate, low=0.0, high=1.0)
     size = validation.log2_size(log2_size)
     p = validation.interval("crossover", crossover, low=0.0, high=0.5)
-    return _ensemble(n, rate, size, p, parsed, reach_of(size))
+    room = _room_for(n)
+    law = _target_law(jnp.asarray(float(n)), rate, p, room)
+    # Only the DCG loss asks how large a database can be.
+    reach = reach_of(size) if parsed.kind == "dcg" else 0
+    return _mean_loss(jnp.asarray(float(n)), law, size, parsed, reach, room)
 
 
 def dsbs_rank_law(
@@ -89,7 +95,15 @@ def dsbs_rank_law(
     n = validation.integer("n", n, low=1, high=MAX_BLOCK_LENGTH)
     rate = validation.interval("rate", rate, low=0.0, high=1.0)
     p = validation.interval("crossover", crossover, low=0.0, high=0.5)
-    return (_target_law(n, rate, p), *_competitor_logs(n))
+    room = _room_for(n)
+    letters = jnp.asarray(float(n))
+    logs = _competitor_logs(letters, room)
+    law = _target_law(letters, rate, p, room)
+    return law[..., : n + 1], logs[0][: n + 1], logs[1][: n + 1]
+
+
+def _room_for(n: int) -> int:
+    return next(room for room in _ROOMS if room >= n)
 
 
 def codebook_size(n: Any, rate: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -99,40 +113,56 @@ def codebook_size(n: Any, rate: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(bits < _EXACT_BITS, jnp.log2(words), bits)
 
 
-@partial(jax.jit, static_argnames=("n", "loss", "reach"))
-def _ensemble(
-    n: int,
-    rate: Float[Array, "..."],
+@partial(jax.jit, static_argnames=("loss", "reach", "room"))
+def _mean_loss(
+    n: Float[Array, ""],
+    law: Float[Array, "... k"],
     log2_size: Float[Array, "..."],
-    crossover: Float[Array, "..."],
     loss: RankLoss,
     reach: int,
+    room: int,
 ) -> Float[Array, "..."]:
-    log_a, log_e = _competitor_logs(n)
+    log_a, log_e = _competitor_logs(n, room)
     given_distance = expected_loss_kernel(log_a, log_e, log2_size[..., None], loss, reach)
-    return jnp.sum(_target_law(n, rate, crossover) * given_distance, axis=-1)
+    return jnp.sum(law * given_distance, axis=-1)
 
 
-def _fair_logs(n: int) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
-    """Ln f(k) and ln F(k) of Binomial(n, 1/2), k = 0..n."""
-    k = jnp.arange(n + 1.0)
-    log_f = gammaln(n + 1.0) - gammaln(k + 1) - gammaln(n - k + 1) - n * _LN2
+def _fair_logs(n: Float[Array, ""], room: int) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
+    """Ln f(k) and ln F(k) of Binomial(n, 1/2), k = 0..room; none and all of the mass beyond n."""
+    k = jnp.arange(room + 1.0)
+    others = jnp.maximum(n - k, 0.0)
+    log_f = gammaln(n + 1.0) - gammaln(k + 1) - gammaln(others + 1) - n * _LN2
+    log_f = jnp.where(k <= n, log_f, -jnp.inf)
     return log_f, jnp.minimum(jax.lax.cumlogsumexp(log_f), 0.0)
 
 
-def _competitor_logs(n: int) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
-    log_f, log_F = _fair_logs(n)
+@partial(jax.jit, static_argnames="room")
+def _competitor_logs(
+    n: Float[Array, ""], room: int
+) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
+    log_f, log_F = _fair_logs(n, room)
     return jnp.concatenate([jnp.array([-jnp.inf]), log_F[:-1]]), log_f
 
 
-def _nearest_word_law(n: int, log2_words: Float[Array, "..."]) -> Float[Array, "... t"]:
-    r"""P(T = t), T the least of K draws of Binomial(n, 1/2), t = 0..n.
+def _turned(n: Float[Array, ""], values: Float[Array, " k"]) -> Float[Array, " k"]:
+    """Values at n-k, zero beyond n."""
+    k = jnp.arange(values.size)
+    there = jnp.maximum(n.astype(int) - k, 0)
+    return jnp.where(k <= n, values[there], 0.0)
+
+
+def _nearest_word_law(
+    n: Float[Array, ""], log2_words: Float[Array, "..."], room: int
+) -> Float[Array, "... t"]:
+    r"""P(T = t), T the least of K draws of Binomial(n, 1/2), t = 0..room; zero beyond n.
 
     $P(T > t) = (1-F(t))^K = e^{-x_t}$, so $P(T=t) = e^{-x_{t-1}} (1 - e^{-(x_t - x_{t-1})})$ with
     $x_t - x_{t-1} = -K \ln(1 - f(t)/(1-F(t-1)))$.
     """
-    log_f, log_F = _fair_logs(n)
-    log_tail = log_F[::-1]  # ln P(Bin >= t), by symmetry
+    log_f, log_F = _fair_logs(n, room)
+    inside = log_f > -jnp.inf
+    log_f = jnp.where(inside, log_f, 0.0)
+    log_tail = _turned(n, log_F)  # ln P(Bin >= t), by symmetry
     log_words = (log2_words * _LN2)[..., None]
     certain = log_f >= log_tail  # the last distance: all words are there
     ratio = jnp.where(certain, 0.5, jnp.exp(log_f - log_tail))
@@ -147,26 +177,29 @@ def _nearest_word_law(n: int, log2_words: Float[Array, "..."]) -> Float[Array, "
         low < -1.0, jnp.where(low < -37, low, jnp.log(-jnp.log1p(-F))), jnp.log(not_F)
     )
     survived = jnp.exp(-jnp.exp(log_x + log_words))
-    return survived * -jnp.expm1(-increment)
+    return jnp.where(inside, survived * -jnp.expm1(-increment), 0.0)
 
 
+@partial(jax.jit, static_argnames="room")
 def _target_law(
-    n: int, rate: Float[Array, "..."], crossover: Float[Array, "..."]
+    n: Float[Array, ""], rate: Float[Array, "..."], crossover: Float[Array, "..."], room: int
 ) -> Float[Array, "... k"]:
-    """P(k), the law of the distance from the query to the target's stored word."""
+    """P(k), k = 0..room, the law of the distance from the query to the target's stored word."""
     rate, crossover = jnp.broadcast_arrays(rate, crossover)
-    nearest = _nearest_word_law(n, codebook_size(n, rate))
-    flat = nearest.reshape(-1, n + 1)
+    nearest = _nearest_word_law(n, codebook_size(n, rate), room)
+    flat = nearest.reshape(-1, room + 1)
 
     def through_channel(arguments: tuple[Array, Array]) -> Array:
         law, p = arguments
         return _pass_flips(n, law, p)
 
     passed = jax.lax.map(through_channel, (flat, crossover.ravel()))
-    return passed.reshape(*rate.shape, n + 1)
+    return passed.reshape(*rate.shape, room + 1)
 
 
-def _pass_flips(n: int, law: Float[Array, " t"], p: Float[Array, ""]) -> Float[Array, " k"]:
+def _pass_flips(
+    n: Float[Array, ""], law: Float[Array, " t"], p: Float[Array, ""]
+) -> Float[Array, " k"]:
     r"""$\sum_t P(t) q_k(t)$ with $q(t)$ the law of Binomial(t, 1-p) + Binomial(n-t, p).
 
     The generating function $(p + (1-p)z)^t ((1-p) + pz)^{n-t}$ gives, with $c = p(1-p)$,
@@ -177,7 +210,7 @@ def _pass_flips(n: int, law: Float[Array, " t"], p: Float[Array, ""]) -> Float[A
     All terms are positive while $k \le e / c_1$; beyond, the same recursion from k = n downwards
     is the one with positive terms. So the ratios are computed from both ends up to the mean.
     """
-    t = jnp.arange(n + 1.0)
+    t = jnp.minimum(jnp.arange(float(law.size)), n)
     # A flip probability of exactly zero moves nothing; the recursion needs c > 0.
     flips = p > 0
     p = jnp.where(flips, p, 0.25)
@@ -197,10 +230,10 @@ def _pass_flips(n: int, law: Float[Array, " t"], p: Float[Array, ""]) -> Float[A
             ratio = jnp.where(k < last, (e - c1 * k) + below, 1.0) / (c * (k + 1))
             return (log_q + jnp.log(ratio), ratio), contracted
 
-        return jax.lax.scan(step, (log_q0, jnp.ones(n + 1)), jnp.arange(n + 1.0))[1]
+        return jax.lax.scan(step, (log_q0, jnp.ones(law.size)), jnp.arange(float(law.size)))[1]
 
     e = t * (1 - p) ** 2 + (n - t) * p**2
     middle = jnp.clip(jnp.floor(e / c1), 0, n)
     upward = sweep(e, t * log_p + (n - t) * log_1mp, middle)
-    downward = sweep(n * c1 - e, t * log_1mp + (n - t) * log_p, n - 1 - middle)[::-1]
+    downward = _turned(n, sweep(n * c1 - e, t * log_1mp + (n - t) * log_p, n - 1 - middle))
     return jnp.where(flips, upward + downward, law)

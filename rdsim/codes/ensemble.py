@@ -84,24 +84,51 @@ def discrete_ensemble(code: RandomCode, log2_size: Any, loss: Loss) -> Float[Arr
 
     """
     validation.require_float64("discrete_ensemble")
+    validation.instance("code", code, RandomCode)
     parsed = parse_loss(loss)
     size = validation.interval("log2_size", log2_size, low=1.0, high=MAX_LOG2_SIZE)
+    validation.not_empty("log2_size", size)
     stored = _stored_law(code)
     competitors, entry, by_word = _competitors(code, _word_types(code, stored))
     mass = np.bincount(entry, _target_law(code, stored, by_word), competitors.score.size)
     parts = mass, competitors.log_above, competitors.log_tied
     if size.size > 1:
         # Losses grow with the size: what is left out is below 2^-44 of the least of them.
-        least = _mean_loss(*_room_for(parts), size.min(), parsed, reach_of(size))
+        least = _at_least(parts, float(size.min()), parsed)
         order = np.argsort(mass)
-        order = order[np.cumsum(mass[order]) > _NEGLIGIBLE * float(least)]
+        order = order[np.cumsum(mass[order]) > _NEGLIGIBLE * least]
         parts = parts[0][order], parts[1][order], parts[2][order]
-    return _mean_loss(*_room_for(parts), size, parsed, reach_of(size))
+    return _mean_losses(parts, size, parsed)
 
 
-def _room_for(parts: tuple[np.ndarray, ...]) -> list[Float[Array, " e"]]:
+def _at_least(parts: tuple[np.ndarray, ...], log2_size: float, loss: RankLoss) -> float:
+    """Bound the mean loss from below; no bound, zero, for misses beyond the first rank.
+
+    The chance of an error is concave in that of a competitor to be ranked ahead, a + V e, so that
+    its mean over V is at least that of both ends; an error costs no less than rank two does.
+    """
+    mass, log_above, log_tied = parts
+    above = np.exp(log_above)
+    chance = np.stack([above, np.minimum(above + np.exp(log_tied), 1.0)])
+    with np.errstate(divide="ignore"):
+        error = -np.expm1((2.0**log2_size - 1) * np.log1p(-chance)).mean(axis=0)
+    return float(loss.of_log_rank(jnp.asarray(_LN2)) * (mass @ error))
+
+
+def _mean_losses(
+    parts: tuple[np.ndarray, ...], log2_size: Float[Array, "..."], loss: RankLoss
+) -> Float[Array, "..."]:
+    """Mean of the loss over scores, with room for more of them and for more sizes."""
     room = (0, _padded(parts[0].size, 1024) - parts[0].size)
-    return [jnp.asarray(np.pad(part, room)) for part in parts]
+    sizes = np.asarray(log2_size).ravel()
+    padded = np.pad(sizes, (0, _padded(sizes.size, 64) - sizes.size), constant_values=1.0)
+    # Only the DCG loss asks how large a database can be.
+    reach = reach_of(log2_size) if loss.kind == "dcg" else 0
+    found = _mean_loss(
+        *(jnp.asarray(np.pad(part, room)) for part in parts),
+        *(jnp.asarray(padded), jnp.asarray(sizes.size), loss, reach),
+    )
+    return found[: sizes.size].reshape(log2_size.shape)
 
 
 def competitor_chances(code: RandomCode) -> Competitors:
@@ -140,15 +167,19 @@ def _mean_loss(
     mass: Float[Array, " e"],
     log_above: Float[Array, " e"],
     log_tied: Float[Array, " e"],
-    log2_size: Float[Array, "..."],
+    log2_size: Float[Array, " s"],
+    number: Int[Array, ""],
     loss: RankLoss,
     reach: int,
-) -> Float[Array, "..."]:
-    def one_size(size: Float[Array, ""]) -> Float[Array, ""]:
-        found = expected_loss_kernel(log_above, log_tied, size, loss, reach)
-        return jnp.minimum(jnp.sum(mass * found), 1.0)  # the masses sum to one up to rounding
+) -> Float[Array, " s"]:
+    """Compute the mean at the first sizes, as many as the number says."""
 
-    return jax.lax.map(one_size, log2_size.ravel()).reshape(log2_size.shape)
+    def one_size(index: Array, means: Float[Array, " s"]) -> Float[Array, " s"]:
+        found = expected_loss_kernel(log_above, log_tied, log2_size[index], loss, reach)
+        # The masses sum to one up to rounding.
+        return means.at[index].set(jnp.minimum(jnp.sum(mass * found), 1.0))
+
+    return jax.lax.fori_loop(0, number, one_size, jnp.zeros_like(log2_size))
 
 
 def _tables(code: RandomCode, letters: int) -> np.ndarray:

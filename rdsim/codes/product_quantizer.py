@@ -8,12 +8,15 @@ principal axes of the training items, dealt out to the blocks so that their vari
 """
 
 import dataclasses
+import functools
+import operator
 from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
+from scipy.cluster.vq import vq
 
 from rdsim import validation
 from rdsim.codes.distances import (
@@ -29,6 +32,8 @@ from rdsim.codes.vector_quantizer import best_codebook
 
 MAX_WORDS: Final = 1 << 16
 """Most codewords, so that they can be listed."""
+_TABLE_WORDS: Final = 1 << 10
+"""Most words of blocks that share a table of distances: 8 KiB a query, which the cache holds."""
 
 
 @jax.tree_util.register_dataclass
@@ -89,7 +94,8 @@ class ProductQuantizer:
 
         $$|x - u|^2 = \sum_s |x'_s - u_{s j_s}|^2:$$
 
-        one table of W numbers a block and query, then S look-ups an item.
+        a table of W numbers a block and query, or one for a few small blocks together, then one
+        look-up a table and item.
 
         Args:
             queries: x, shape (Q, d).
@@ -105,7 +111,7 @@ class ProductQuantizer:
 
         """
         points = item_points(queries, self.centre.shape[0])
-        return _asymmetric(self, points, word_indices(indices, self._words))
+        return _looked_up(*_tables(self, points, word_indices(indices, self._words)))
 
 
 def product_quantizer(
@@ -161,13 +167,13 @@ def product_quantizer(
         rotation = _balanced_axes(points - centre, sizes)
     parts = np.split((points - centre) @ rotation.T, np.cumsum(sizes)[:-1], axis=1)
     books = [best_codebook(generator, part, words, starts, iterations) for part in parts]
-    code = ProductQuantizer(
+    squares = [vq(part, book, False)[1] ** 2 for part, book in zip(parts, books, strict=True)]
+    return ProductQuantizer(
         codebooks=tuple(jnp.asarray(book) for book in books),
         rotation=jnp.asarray(rotation),
         centre=jnp.asarray(centre),
-        distortion=jnp.zeros(()),
+        distortion=jnp.asarray(np.mean(np.sum(squares, axis=0))),
     )
-    return dataclasses.replace(code, distortion=_training_error(code, jnp.asarray(points)))
 
 
 def _balanced_axes(centred: np.ndarray, sizes: list[int]) -> np.ndarray:
@@ -203,20 +209,23 @@ def _encode(code: ProductQuantizer, items: Float[Array, "n d"]) -> Int[Array, " 
 
 
 @jax.jit
-def _asymmetric(
+def _tables(
     code: ProductQuantizer, queries: Float[Array, "q d"], indices: Int[Array, " m"]
-) -> Float[Array, "q m"]:
-    digits = _digits(indices, code._counts)
-    total = jnp.zeros((queries.shape[0], indices.shape[0]))
-    for s, (part, book) in enumerate(zip(_blocks(code, queries), code.codebooks, strict=True)):
-        total = total + squared_error(part, book)[:, digits[:, s]]
-    return total
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Squared distances of queries to the words of blocks, and of each item its words' places."""
+    tables: list[Array] = []
+    for part, book in zip(_blocks(code, queries), code.codebooks, strict=True):
+        table = squared_error(part, book)
+        if tables and tables[-1].shape[1] * table.shape[1] <= _TABLE_WORDS:
+            # Neighbouring blocks share a table: half the look-ups.
+            table = (tables.pop()[:, :, None] + table[:, None]).reshape(queries.shape[0], -1)
+        tables.append(table)
+    return tuple(tables), jnp.unravel_index(indices, tuple(table.shape[1] for table in tables))
 
 
 @jax.jit
-def _training_error(code: ProductQuantizer, items: Float[Array, "n d"]) -> Float[Array, ""]:
-    digits = _digits(_encode(code, items), code._counts)
-    total = jnp.zeros(())
-    for s, (part, book) in enumerate(zip(_blocks(code, items), code.codebooks, strict=True)):
-        total = total + jnp.mean(jnp.sum((part - book[digits[:, s]]) ** 2, axis=1))
-    return total
+def _looked_up(tables: tuple[Array, ...], places: tuple[Array, ...]) -> Float[Array, "q m"]:
+    """Sum of look-ups: compiled apart, or tables and places would be computed at every one."""
+    pairs = zip(tables, places, strict=True)
+    found = (table.at[:, place].get(mode="promise_in_bounds") for table, place in pairs)
+    return functools.reduce(operator.add, found)

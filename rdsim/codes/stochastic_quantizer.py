@@ -140,6 +140,7 @@ def entropy_weighted_quantizer(
     points = training_items(items)
     p = item_masses(masses, points.shape[0])
     target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    validation.function("distortion", distortion)
     if (slope is None) == (rate is None):
         raise ValueError(
             f"exactly one of slope and rate must be given, got slope={slope}, rate={rate}"
@@ -155,16 +156,17 @@ def entropy_weighted_quantizer(
     if rate is None:
         best = solve(float(wanted))
     else:
-        if wanted >= finest:
+        most = finest()
+        if wanted >= most:
             raise ValueError(
-                f"rate must be below {finest!r}, that of the finest code, got {float(wanted)!r}"
+                f"rate must be below {most!r}, that of the finest code, got {float(wanted)!r}"
             )
         variance = float(jnp.sum(p @ (points - p @ points) ** 2))
         best = _search(solve, float(wanted), 1.0 / variance)
     used = best.q > 0
-    code = EntropyWeightedQuantizer(
-        codewords=jnp.asarray(best.atoms[used]),
-        output_marginal=jnp.asarray(best.q[used] / best.q[used].sum()),
+    offered = EntropyWeightedQuantizer(
+        codewords=jnp.asarray(best.atoms),
+        output_marginal=jnp.asarray(best.q / best.q.sum()),
         slope=jnp.asarray(best.slope),
         rate=jnp.zeros(()),
         distortion=jnp.asarray(best.distortion),
@@ -173,9 +175,14 @@ def entropy_weighted_quantizer(
         tolerance=target,
         measure=distortion,
     )
-    rates = code_rates(code, points, masses=p)
+    # With all atoms: those without mass change nothing, and every slope has one compiled shape.
+    rates = code_rates(offered, points, masses=p)
     return dataclasses.replace(
-        code, rate=rates.mutual_information, index_entropy=rates.index_entropy
+        offered,
+        codewords=jnp.asarray(best.atoms[used]),
+        output_marginal=jnp.asarray(best.q[used] / best.q[used].sum()),
+        rate=rates.mutual_information,
+        index_entropy=rates.index_entropy,
     )
 
 
@@ -196,8 +203,8 @@ def _on_atoms(
     codewords: Any,
     distortion: Distortion,
     tolerance: Float[Array, ""],
-) -> tuple[Callable[[float], _Solved], float]:
-    """Solver on the atoms offered, and the rate of the finest code on them."""
+) -> tuple[Callable[[float], _Solved], Callable[[], float]]:
+    """Solver on the atoms offered, and how to find the rate of the finest code on them."""
     atoms = validation.coordinates("codewords", codewords, ndim=2)
     if atoms.shape[0] == 0 or atoms.shape[1] != points.shape[1]:
         raise ValueError(
@@ -220,7 +227,7 @@ def _on_atoms(
             float(curve.gap[0]),
         )
 
-    return solve, solve(math.inf).rate
+    return solve, lambda: solve(math.inf).rate
 
 
 def _anywhere(
@@ -228,8 +235,8 @@ def _anywhere(
     p: Float[Array, " n"],
     distortion: Distortion,
     tolerance: Float[Array, ""],
-) -> tuple[Callable[[float], _Solved], float]:
-    """Solver over atoms anywhere, and the entropy of the training items."""
+) -> tuple[Callable[[float], _Solved], Callable[[], float]]:
+    """Solver over atoms anywhere, and how to find the entropy of the training items."""
     if distortion is not squared_error or points.shape[1] > 2:
         raise ValueError(
             "codewords must be given unless d is 1 or 2 and the distortion is squared_error, "
@@ -249,7 +256,7 @@ def _anywhere(
             float(curve.gap[0]),
         )
 
-    return solve, float(information.entropy(jnp.asarray(law)))
+    return solve, lambda: float(information.entropy(jnp.asarray(law)))
 
 
 def _search(solve: Callable[[float], _Solved], rate: float, scale: float) -> _Solved:

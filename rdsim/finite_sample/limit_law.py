@@ -20,7 +20,7 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
+import scipy.special
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
@@ -123,7 +123,9 @@ class ExcessLaw:
         degrees, weights = np.asarray(self.degrees), np.asarray(self.weights)
         inside = np.where(x >= 0, x, 0.0)[..., None]
         # No degrees of freedom: all mass at zero.
-        parts = np.where(degrees > 0, scipy.stats.chi2.cdf(inside, np.maximum(degrees, 1)), 1.0)
+        parts = np.where(
+            degrees > 0, scipy.special.gammainc(np.maximum(degrees, 1) / 2, inside / 2), 1.0
+        )
         return np.where(x >= 0, parts @ weights, 0.0)
 
     def upper_quantile(self, level: Any) -> np.ndarray:
@@ -140,7 +142,7 @@ class ExcessLaw:
             validation.interval("level", level, low=0.0, high=1.0, open_low=True, open_high=True)
         )
         low = np.zeros(wanted.shape)
-        high = scipy.stats.chi2.isf(wanted, max(int(self.degrees[-1]), 1))
+        high = scipy.special.chdtri(max(int(self.degrees[-1]), 1), wanted)
         for _ in range(100):  # halving: 1e-30 of the range
             middle = (low + high) / 2
             beyond = 1 - self.cdf(middle) > wanted
@@ -219,12 +221,12 @@ def excess_law(p: Any, d: Any, slope: Any, *, resolution: Any = 1e-6) -> ExcessL
 
     """
     validation.require_float64("excess_law")
-    problem = true_problem(*checked_problem(p, d, slope))
     floor = float(
         validation.interval(
             "resolution", resolution, low=0.0, high=0.1, open_low=True, open_high=True, ndim=0
         )
     )
+    problem = true_problem(*checked_problem(p, d, slope))
     law, K, q, Z, slack, *_ = (np.asarray(leaf) for leaf in problem)
     active = q > floor
     tied = ~active & (slack <= floor)

@@ -17,7 +17,7 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
+import scipy.special
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
@@ -102,7 +102,7 @@ class PlugInRate:
         if error not in ("delta", "jackknife"):
             raise ValueError(f"error must be 'delta' or 'jackknife', got {error!r}")
         spread = self.standard_error if error == "delta" else self.jackknife_error
-        half = scipy.stats.norm.isf((1 - float(c)) / 2) * spread
+        half = -scipy.special.ndtri((1 - float(c)) / 2) * spread
         most = self.largest_rate
         return (
             jnp.where(self.regular, jnp.clip(self.corrected - half, 0.0, most), 0.0),

@@ -87,8 +87,12 @@ def discrete(
     """
     validation.require_float64("discrete")
     lengths, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
+    if step is not None:
+        step = validation.interval(
+            "step", step, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=0
+        )
     source = tilted(p, d, distortion)
-    step = _lattice_step(source, step)
+    step = _lattice_step(source) if step is None else float(step)
     flat_n, flat_eps = np.ravel(np.asarray(lengths)), np.ravel(np.asarray(eps))
     words, index = np.unique(flat_n, return_inverse=True)
     plans = [_plan(source, int(n), step) for n in words]  # refuses before the first is computed
@@ -100,12 +104,7 @@ def discrete(
     return finite_blocklength(source.second_order(), lengths, eps, converse, achievability)
 
 
-def _lattice_step(source: Tilted, step: Any) -> float:
-    if step is not None:
-        wanted = validation.interval(
-            "step", step, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=0
-        )
-        return float(wanted)
+def _lattice_step(source: Tilted) -> float:
     d = np.asarray(source.d)[np.asarray(source.p) > 0]
     finite = d[np.isfinite(d) & (d > 0)]
     fractions = [Fraction(x).limit_denominator(_LARGEST_DENOMINATOR) for x in np.unique(finite)]
