@@ -11,7 +11,7 @@ from PIL import Image
 
 from experiments import _csv
 from experiments._claims import STATEMENTS, guards
-from experiments._store import hash_files
+from experiments._store import hash_files, with_imports
 from experiments._study import Preset, Study, StudyError, source_file
 from figures import _style
 
@@ -35,7 +35,7 @@ def draw(study: Study, dataset: xarray.Dataset, target: Path) -> Outcome:
         "Claims": ", ".join(dataset.attrs["claims"].split(",")),
         "Study": study.name,
         "Data": dataset.attrs["data_hash"],
-        "Code": hash_files([file, Path(_style.__file__)]),
+        "Code": hash_files(dict.fromkeys([*with_imports(file, PACKAGE), Path(_style.__file__)])),
         "Matplotlib": importlib.metadata.version("matplotlib"),
     }
     stem = target / study.name
@@ -70,6 +70,7 @@ def _facts(
     attributes = dataset.attrs
     claims = attributes["claims"].split(",")
     versions = json.loads(attributes["versions_json"])
+    none = "none yet" if guarded else "not known outside a checkout"
     return [
         *((f"claim {claim}", STATEMENTS.get(claim, "")) for claim in claims),
         ("study", f"{study.name} ({attributes['preset']})"),
@@ -77,10 +78,7 @@ def _facts(
         ("seed", str(attributes["seed"])),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("data hash", attributes["data_hash"]),
-        *(
-            (f"tests of {claim}", ", ".join(guarded.get(claim, [])) or "none yet")
-            for claim in claims
-        ),
+        *((f"tests of {claim}", ", ".join(guarded.get(claim, [])) or none) for claim in claims),
     ]
 
 

@@ -4,7 +4,9 @@ There is no database beside the files. A file is fresh when its hashes of the co
 the code are today's; it is corrupt when it cannot be read or its data no longer has its own hash.
 """
 
+import ast
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import io
@@ -18,11 +20,15 @@ from typing import Any, Final, Literal
 import numpy as np
 import xarray
 
+from experiments import _study
 from experiments._study import Preset, Study, source_file
 from figures import _atomic
 
 ENGINE: Final = "h5netcdf"
 """The scipy engine would narrow 64-bit integers."""
+
+_APPARATUS: Final = ("_atomic", "_claims", "_store", "_study")
+"""Modules that describe, judge and store what studies compute: no number comes from them."""
 
 
 class CorruptError(Exception):
@@ -37,24 +43,30 @@ class Recipe:
         study: the study.
         preset: which of its configurations.
         seed: of the PRNG key.
-        config_json: the configuration as JSON, keys sorted.
-        config_hash: SHA-256 of config_json.
-        code_hash: SHA-256 of the study's file and of every file of the library.
+        code_hash: SHA-256 of the study's file, of those beside it that it imports, and of every file
+            of the library.
 
     """
 
     study: Study
     preset: Preset
     seed: int
-    config_json: str
-    config_hash: str
     code_hash: str
 
     @classmethod
     def of(cls, study: Study, preset: Preset, seed: int = 0) -> "Recipe":
         """Gather the recipe of a study as its files stand now."""
-        config = json.dumps(dataclasses.asdict(study.config(preset)), sort_keys=True)
-        return cls(study, preset, seed, config, _sha256(config.encode()), code_hash(study))
+        return cls(study, preset, seed, code_hash(study))
+
+    @functools.cached_property
+    def config_json(self) -> str:
+        """The configuration as JSON, keys sorted; the first to ask imports the study."""
+        return json.dumps(dataclasses.asdict(self.study.config(self.preset)), sort_keys=True)
+
+    @property
+    def config_hash(self) -> str:
+        """SHA-256 of config_json."""
+        return _sha256(self.config_json.encode())
 
     def path(self, results: Path) -> Path:
         """Return the file that holds the result."""
@@ -102,14 +114,18 @@ def state(recipe: Recipe, results: Path) -> State:
         return State("missing")
     except CorruptError as error:
         return State("corrupt", str(error))
+    found = dataset.attrs
+    # The code says what the configuration of a preset is. Where both are the same the study need
+    # not be imported, and with it JAX and the library.
+    same = (found.get("code_hash"), found.get("preset")) == (recipe.code_hash, recipe.preset)
     changed = [
         word
-        for word, attribute, now in (
-            ("config", "config_hash", recipe.config_hash),
-            ("code", "code_hash", recipe.code_hash),
-            ("seed", "seed", recipe.seed),
+        for word, differs in (
+            ("config", not same and found.get("config_hash") != recipe.config_hash),
+            ("code", found.get("code_hash") != recipe.code_hash),
+            ("seed", found.get("seed") != recipe.seed),
         )
-        if dataset.attrs.get(attribute) != now
+        if differs
     ]
     if changed:
         return State("stale", f"{' and '.join(changed)} changed", dataset)
@@ -162,8 +178,41 @@ def data_hash(dataset: xarray.Dataset) -> str:
 
 
 def code_hash(study: Study) -> str:
-    """Hash the study's file and the library that it calls."""
-    return hash_files([study.file, *library_files()])
+    """Hash the study's file, what it imports from beside it, and the library that it calls."""
+    return hash_files([*with_imports(study.file, _study.PACKAGE), *library_files()])
+
+
+def with_imports(file: Path, package: str) -> list[Path]:
+    """List a file of a package and, sorted, all files of the package that it imports by any way.
+
+    They are found in the text of the files: nothing is imported. The apparatus is left out.
+    """
+    found = {file}
+    waiting = [file]
+    while waiting:
+        for name in _imported(waiting.pop().read_text(encoding="utf-8"), package):
+            other = None if name in _APPARATUS else source_file(f"{package}.{name}")
+            if other is not None and other not in found:
+                found.add(other)
+                waiting.append(other)
+    return [file, *sorted(found - {file})]
+
+
+@functools.lru_cache(maxsize=256)
+def _imported(text: str, package: str) -> frozenset[str]:
+    """Names that a module's text imports from a package, wherever in the text it does."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = package if node.level else ""
+            module = ".".join(filter(None, (origin, node.module)))
+            names.update(f"{module}.{alias.name}" for alias in node.names)
+    inside = f"{package}."
+    return frozenset(
+        name.removeprefix(inside).partition(".")[0] for name in names if name.startswith(inside)
+    )
 
 
 def library_files() -> list[Path]:

@@ -92,6 +92,66 @@ def test_a_change_makes_a_result_stale_and_says_which(workshop):
     assert _store.load(workshop.result()).sizes["cell"] == 3
 
 
+IMPORTS = (
+    "from {package} import _shared",
+    "from {package}._shared import WIDTH",
+    "import {package}._shared",
+    "from . import _shared",
+    "def later():\n    from ._shared import WIDTH",
+)
+
+
+@pytest.mark.parametrize("line", IMPORTS)
+def test_a_change_of_what_a_study_imports_makes_it_stale(workshop, line):
+    package = workshop.studies
+    workshop.write(package, "_shared", f"from {package} import _deep\nWIDTH = 3\n")
+    workshop.write(package, "_deep", "DEPTH = 1\n")
+    workshop.write(package, "_other", "x = 1\n")
+    workshop.study(more=f"\n{line.format(package=package)}\n")
+    assert workshop.main("run lines --preset smoke") == 0
+    workshop.write(package, "_other", "x = 2\n")
+    assert state(workshop) == "fresh"
+    workshop.write(package, "_deep", "DEPTH = 2\n")
+    assert state(workshop) == "stale because code changed"
+    workshop.write(package, "_deep", "DEPTH = 1\n")
+    assert state(workshop) == "fresh"
+    workshop.write(package, "_shared", f"from {package} import _deep\nWIDTH = 4\n")
+    assert state(workshop) == "stale because code changed"
+
+
+def test_modules_that_import_each_other_are_hashed_once(workshop):
+    package = workshop.studies
+    for name, other in (("_one", "_two"), ("_two", "_one")):
+        workshop.write(package, name, f"from {package} import {other}\n")
+    workshop.study(more=f"\nfrom {package} import _two\n")
+    file = _study.discover()["lines"].file
+    names = [path.name for path in _store.with_imports(file, package)]
+    assert names == ["lines.py", "_one.py", "_two.py"]
+
+
+def test_studies_here_hash_what_they_share():
+    found = {
+        name: [path.name for path in _store.with_imports(study.file, _study.PACKAGE)[1:]]
+        for name, study in _study.discover().items()
+    }
+    assert found["digits"] == found["emoji"] == ["_gap.py"]
+    assert found["coverage"] == ["excess.py"]
+    assert found["rank_law"] == []
+
+
+def test_a_figure_is_drawn_again_when_what_it_imports_changes(workshop, capsys):
+    shared = '"""Widths."""\n\nWIDTH = {}\n'
+    workshop.write(workshop.figures, "_shared", shared.format(3))
+    text = (workshop.home / workshop.figures / "lines.py").read_text()
+    workshop.write(workshop.figures, "lines", text + f"\nfrom {workshop.figures} import _shared\n")
+    workshop.main("run lines --preset smoke")
+    for width, outcome in ((3, "drawn"), (3, "fresh"), (4, "drawn"), (4, "fresh")):
+        workshop.write(workshop.figures, "_shared", shared.format(width))
+        capsys.readouterr()
+        assert workshop.main("draw lines --preset smoke") == 0
+        assert f"figure {outcome}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_result_is_detected_and_computed_again(workshop, share):
     workshop.main("run lines --preset smoke")
