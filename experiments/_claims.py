@@ -151,7 +151,10 @@ def order(claim: str) -> tuple[int, str]:
 
 
 def guards(folder: Path = Path("tests")) -> dict[str, list[str]]:
-    """Find the tests of each claim by their names, test_C5_...: claim to FILE::TEST."""
+    """Find the tests of each claim by their names, test_C5_...: claim to FILE::TEST.
+
+    Nothing at all is found outside a checkout: what guards a claim is then not known.
+    """
     found: dict[str, list[str]] = {}
     for file in sorted(folder.rglob("test_*.py")):
         for match in _TEST.finditer(file.read_text(encoding="utf-8")):

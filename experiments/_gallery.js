@@ -109,6 +109,7 @@ function explorer(data) {
     const [value, lower, upper] = ["best_loss", "best_loss_lower", "best_loss_upper"].map((name) => at(name, places));
     const kept = at("information", places);
     const code = codeAt(places, places.rate);
+    document.getElementById("chosen-rate").textContent = `${chosen.rate} bits a letter`;
     answer.replaceChildren();
     const strong = document.createElement("strong");
     strong.id = "explorer-value";

@@ -18,7 +18,7 @@ import xarray
 
 from experiments import _draw
 from experiments._claims import STATEMENTS, guards, order
-from experiments._ledger import Ledger, Row
+from experiments._ledger import NOT_KNOWN, Ledger, Row
 from experiments._study import Preset, Study
 from figures import _atomic
 
@@ -79,12 +79,15 @@ def write(
 def _opening(
     entries: Sequence[tuple[Study, xarray.Dataset]], found: Ledger, preset: Preset
 ) -> Iterable[str]:
-    held = sum(row.verdict == "holds" for row in found.rows)
+    verdicts = [row.verdict for row in found.rows]
+    waiting = verdicts.count("no result yet")
+    wait = f", {waiting} wait for a result" if waiting else ""
     yield "<header>"
     yield "<h1>rdsim: figures and claims</h1>"
     yield (
-        f"<p>{len(entries)} figures of the {escape(preset)} preset. Of {len(found.rows)} checks "
-        f"{held} hold. Every number here is read from a saved result.</p>"
+        f"<p>{len(entries)} figures of the {escape(preset)} preset. Of {len(verdicts) - waiting} "
+        f"checks {verdicts.count('holds')} hold{wait}. "
+        "Every number here is read from a saved result.</p>"
     )
     if found.problems:
         yield f"<details class='problems' open><summary>{len(found.problems)} open</summary><ul>"
@@ -99,6 +102,13 @@ def _opening(
         title = escape(f"{STATEMENTS.get(claim, '')} ({verdict})")
         yield f'<a href="#{claim}" class="{_word(verdict)}" title="{title}">{claim}</a>'
     yield "</nav>"
+    yield '<details class="names"><summary>Every figure by its name</summary><ul>'
+    for study, _ in entries:
+        yield (
+            f'<li><a href="#figure-{study.name}">{study.name}</a>: {escape(study.title.rstrip("."))} '
+            f"({', '.join(study.claims)})</li>"
+        )
+    yield "</ul></details>"
     yield "</header>"
 
 
@@ -125,7 +135,7 @@ def _claims(
             f'<span class="verdict {_word(verdict)}">{verdict}</span></h2>'
         )
         yield f'<p class="statement">{escape(STATEMENTS.get(claim, ""))}</p>'
-        yield from _tests(guarded.get(claim, []))
+        yield from _tests(guarded.get(claim, []) if guarded else None)
         for study, dataset in entries:
             if claim not in dataset.attrs["claims"].split(","):
                 continue
@@ -233,12 +243,15 @@ def _ledger(found: Ledger, drawn: set[str]) -> Iterable[str]:
             f"<td>{escape(row.statement)}</td><td>{row.method}</td>"
             f"{_number(row.measured)}{_number(row.expected)}<td>{escape(row.wanted)}</td>"
             f'<td class="{_word(row.verdict)}">{row.verdict}</td><td>{study}</td>'
-            f'<td>{row.result}</td><td data-value="{row.tests}">{row.tests}</td></tr>'
+            f"<td>{row.result}</td>{_count(row.tests)}</tr>"
         )
     yield "</tbody></table></div></section>"
 
 
-def _tests(names: list[str]) -> Iterable[str]:
+def _tests(names: list[str] | None) -> Iterable[str]:
+    if names is None:
+        yield "<p>Which tests guard it is not known outside a checkout.</p>"
+        return
     yield f"<details><summary>{len(names)} tests guard it</summary><ul class='tests'>"
     yield from (f"<li><code>{escape(name)}</code></li>" for name in names)
     yield "</ul></details>"
@@ -257,6 +270,13 @@ def _number(value: float | None) -> str:
     if value is None:
         return '<td class="number"></td>'
     return f'<td class="number" data-value="{value!r}" title="{value!r}">{value:.6g}</td>'
+
+
+def _count(tests: int | None) -> str:
+    # Without a value a row stays last in either order.
+    if tests is None:
+        return f'<td data-value="">{NOT_KNOWN}</td>'
+    return f'<td data-value="{tests}">{tests}</td>'
 
 
 def _verdict(rows: Iterable[Row]) -> str:
@@ -313,8 +333,8 @@ def _explorer(entries: Sequence[tuple[Study, xarray.Dataset]]) -> Iterable[str]:
         yield "</select></label>"
     most = len(labels["rate"]) - 1
     yield (
-        '<label>R <input type="range" id="choose-rate" min="0" '
-        f'max="{most}" step="1" value="{most // 2}"></label>'
+        '<label>rate R <input type="range" id="choose-rate" min="0" '
+        f'max="{most}" step="1" value="{most // 2}"> <output id="chosen-rate"></output></label>'
     )
     yield "</form>"
     yield '<p id="explorer-answer" aria-live="polite"></p>'

@@ -21,6 +21,8 @@ from experiments._study import Preset, Study, discover
 from figures import _atomic
 
 Verdict = Literal["holds", "fails", "no result yet"]
+NOT_KNOWN = "not known"
+"""What stands for the number of tests outside a checkout, where there are none to count."""
 _PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "xarray")
 _COLORS = {"holds": "green", "fails": "bold red", "no result yet": "yellow"}
 
@@ -39,7 +41,7 @@ class Row:
         verdict: holds, fails, or no result yet.
         study: that checked it.
         result: the state of the study's result.
-        tests: how many tests carry the claim in their name.
+        tests: how many tests carry the claim in their name, None outside a checkout.
 
     """
 
@@ -52,7 +54,7 @@ class Row:
     verdict: Verdict
     study: str
     result: str
-    tests: int
+    tests: int | None
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Ledger:
                 Text(row.verdict, style=_COLORS[row.verdict]),
                 row.study,
                 row.result,
-                str(row.tests),
+                NOT_KNOWN if row.tests is None else str(row.tests),
             )
         return table
 
@@ -103,9 +105,10 @@ def ledger(
 ) -> Ledger:
     """Check every saved result of the preset and count the tests of every claim.
 
-    The state of a study is looked up unless it is among the `states`.
+    The state of a study is looked up unless it is among the `states`. Where no claim has a test
+    there is no checkout: the counts are then not known, and no problem.
     """
-    guarded = {claim: len(names) for claim, names in guards(tests).items()}
+    guarded = guards(tests)
     rows: list[Row] = []
     problems: list[str] = []
     for study in discover(preset).values():
@@ -113,19 +116,23 @@ def ledger(
         now = state(Recipe.of(study, preset), results) if known is None else known
         checks = _checks(study, now, results / preset / ".checks" / f"{study.name}.json")
         for check in checks:
-            rows.append(_row(check, study, now, guarded.get(check.claim, 0)))
+            rows.append(_row(check, study, now, _count(guarded, check.claim)))
             if not check.holds:
                 problems.append(f"{check.claim} fails in {study.name}: {check.statement}")
         for claim in sorted(set(study.claims) - {check.claim for check in checks}, key=order):
-            rows.append(_waiting(claim, guarded.get(claim, 0), study.name, now.kind))
+            rows.append(_waiting(claim, _count(guarded, claim), study.name, now.kind))
     for claim in STATEMENTS:
         if not any(row.claim == claim for row in rows):
-            rows.append(_waiting(claim, guarded.get(claim, 0)))
+            rows.append(_waiting(claim, _count(guarded, claim)))
         if not any(row.claim == claim and row.verdict != "no result yet" for row in rows):
             problems.append(f"{claim} has no check with a result")
-        if not guarded.get(claim):
+        if guarded and claim not in guarded:
             problems.append(f"{claim} has no test")
     return Ledger(sorted(rows, key=lambda row: order(row.claim)), problems)
+
+
+def _count(guarded: Mapping[str, list[str]], claim: str) -> int | None:
+    return len(guarded.get(claim, [])) if guarded else None
 
 
 def _checks(study: Study, now: State, remembered: Path) -> list[Check]:
@@ -161,7 +168,7 @@ def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _row(check: Check, study: Study, now: State, tests: int) -> Row:
+def _row(check: Check, study: Study, now: State, tests: int | None) -> Row:
     return Row(
         check.claim,
         check.statement,
@@ -176,7 +183,7 @@ def _row(check: Check, study: Study, now: State, tests: int) -> Row:
     )
 
 
-def _waiting(claim: str, tests: int, study: str = "", result: str = "") -> Row:
+def _waiting(claim: str, tests: int | None, study: str = "", result: str = "") -> Row:
     empty: dict[str, Any] = {"method": "", "measured": None, "expected": None, "wanted": ""}
     return Row(
         claim,

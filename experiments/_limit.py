@@ -15,7 +15,9 @@ from experiments._study import StudyError
 
 Loss = Annotated[
     Literal["error", "reciprocal_rank", "dcg"] | str,
-    tyro.conf.arg(metavar="LOSS", help="error, reciprocal_rank, dcg, or miss_K (rank above K)"),
+    tyro.conf.arg(
+        metavar="LOSS", help="error, reciprocal_rank (1 - MRR), dcg, or miss_K (rank above K)"
+    ),
 ]
 Size = Annotated[float, tyro.conf.arg(help="log2 of the number of items M, up to 1000")]
 Bits = Annotated[tuple[float, ...], tyro.conf.arg(help="stored for an item")]
@@ -101,9 +103,9 @@ def rank(size: Size, bits: Bits, loss: Loss = "reciprocal_rank", plot: Plot = No
     _show("bits an item", bits, columns)
 
     def curve(x: np.ndarray) -> dict[str, Any]:
-        return {f"no system below, M = 2^{size:g}": limits.rank_loss(x, size, _loss(loss)).value}
+        return {f"no system below, M = 2^{size:g}": limits.rank_loss(x, size, _loss(loss))}
 
-    return _draw(plot, bits, curve, "bits an item", f"{loss} loss".replace("_", " "))
+    return _draw(plot, bits, curve, "bits per item", f"{loss} loss".replace("_", " "))
 
 
 def rate_distortion(
@@ -124,9 +126,9 @@ def rate_distortion(
     _show("D", distortion, _bounds(limits.rate_at(pmf, d, np.array(distortion)), "R(D) bits"))
 
     def curve(x: np.ndarray) -> dict[str, Any]:
-        return {"R(D)": limits.rate_at(pmf, d, x).value}
+        return {"R(D)": limits.rate_at(pmf, d, x)}
 
-    return _draw(plot, distortion, curve, "distortion D", "rate R (bits a letter)")
+    return _draw(plot, distortion, curve, "distortion D", "rate R [bits per letter]")
 
 
 def bottleneck(source: Where, rate: Rates, plot: Plot = None) -> int:
@@ -149,15 +151,17 @@ def bottleneck(source: Where, rate: Rates, plot: Plot = None) -> int:
     _show("R", rate, columns)
 
     def curve(x: np.ndarray) -> dict[str, Any]:
-        return {"IB(R)": np.asarray(of(x))}
+        return {"IB(R)": of(x)}
 
-    return _draw(plot, rate, curve, "rate R (bits a letter)", "IB(R) (bits a letter)")
+    return _draw(plot, rate, curve, "rate R [bits per letter]", "IB(R) [bits per letter]")
 
 
 def retrieval(
     source: Where,
     size: Size,
-    target: Annotated[tuple[float, ...], tyro.conf.arg(help="rank losses to be met")],
+    target: Annotated[
+        tuple[float, ...], tyro.conf.arg(help="expected losses to be met, such as 1 - MRR")
+    ],
     letters: Annotated[int, tyro.conf.arg(help="letters in an item, n")] = 1,
     loss: Loss = "reciprocal_rank",
     plot: Plot = None,
@@ -185,7 +189,7 @@ def retrieval(
         return {"outer bound": finite[0], "inner bound": finite[1]}
 
     name = f"{loss} loss".replace("_", " ")
-    return _draw(plot, target, curve, name, "bits an item")
+    return _draw(plot, target, curve, name, "bits per item")
 
 
 COMMANDS = {
@@ -216,7 +220,7 @@ def _show(name: str, points: Sequence[float], columns: dict[str, Any]) -> None:
 
 
 def _draw(path: Path | None, points: Sequence[float], curve: Any, x: str, y: str) -> int:
-    """Draw the curve between the least and the greatest point."""
+    """Draw the curve between the least and the greatest point, with its certificate as a band."""
     if path is None:
         return 0
     if path.suffix not in (".png", ".pdf"):
@@ -228,8 +232,12 @@ def _draw(path: Path | None, points: Sequence[float], curve: Any, x: str, y: str
     at = np.linspace(min(points), max(points), 97)
     with _style.applied():
         figure, axes = _style.panels()
-        for name, values in curve(at).items():
-            axes[0, 0].plot(at, values, label=name)
+        for name, found in curve(at).items():
+            (line,) = axes[0, 0].plot(at, np.asarray(getattr(found, "value", found)), label=name)
+            if hasattr(found, "lower"):
+                ends, color = (np.asarray(found.lower), np.asarray(found.upper)), line.get_color()
+                label = f"certificate, at most {np.max(ends[1] - ends[0]):.0e} wide"
+                axes[0, 0].fill_between(at, *ends, color=color, alpha=0.3, linewidth=0, label=label)
         axes[0, 0].set(xlabel=x, ylabel=y)
         axes[0, 0].legend()
         figure.savefig(path, dpi=200)

@@ -74,4 +74,4 @@ def _panel(
     axis.set_xscale("log", base=2)
     axis.set_xticks(bits, [str(rate) for rate in bits])
     axis.minorticks_off()
-    axis.set(xlabel="bits an item", ylim=(0, 1.02))
+    axis.set(xlabel="bits per item", ylim=(0, 1.02))

@@ -49,7 +49,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
             capsize=2,
         )
     axes[0, 2].axhline(1, color="#777777", linewidth=0.8)
-    axes[0, 2].set(title="success, ratio", xlabel="items a word log₂ M/K [bits]")
+    axes[0, 2].set(title="chance to be first, ratio")
+    axes[0, 2].set(ylabel="shared / independent", xlabel="items per word log₂ M/K [bits]")
     axes[0, 2].set_ylim(bottom=0)
     figure.legend(loc="outside upper center", ncols=4, handlelength=2)
     return figure

@@ -8,9 +8,10 @@ from figures import _style
 
 CAPTION = (
     "R(D) under squared error with reproductions anywhere in space, the gap proved at every "
-    "point, the optimal reproduction points of two Gaussians (area: probability) as they split "
-    "while the distortion falls, and derivatives through the solver against finite differences "
-    "(those that are zero, where the rate is, not drawn)."
+    "point (one above its line stopped before the tolerance), the optimal reproduction points of "
+    "two Gaussians (area: probability) as they split while the distortion falls, and derivatives "
+    "through the solver against finite differences (those that are zero, where the rate is, not "
+    "drawn)."
 )
 
 
@@ -32,6 +33,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     D = np.geomspace(float(dataset.distortion.sel(source="Gaussian").min()), 1, 200)
     curves.plot(D, -0.5 * np.log2(D), color="black", linestyle=":", label="½ log₂(1/D)")
     curves.set(xscale="log", ylabel="R(D) [bits]", xlabel="mean squared error D")
+    curves.set_title("reproductions anywhere in space")
     curves.set_ylim(bottom=-0.05)
     curves.legend()
     gaps.set(
@@ -39,7 +41,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         yscale="log",
         ylabel="proved gap [bits]",
         xlabel="mean squared error D",
-        title="lines: tolerances asked for",
+        title="proved gap; lines: tolerance asked for",
     )
     _atoms(atoms, dataset)
     _derivatives(derivatives, dataset)

@@ -57,7 +57,7 @@ def _errors(axis: Axes, dataset: xarray.Dataset) -> None:
         label="sqrt(V/N)",
     )
     axis.plot(N, 0.5 / N, color="#000000", linestyle="--", linewidth=0.9, label="1/(2N)")
-    axis.set(xscale="log", yscale="log", xlabel="samples N", ylabel="nats")
+    axis.set(xscale="log", yscale="log", xlabel="samples N", ylabel="error of N samples [nats]")
 
 
 def _coverage(axis: Axes, dataset: xarray.Dataset) -> None:
@@ -73,7 +73,7 @@ def _coverage(axis: Axes, dataset: xarray.Dataset) -> None:
     axis.set(
         xscale="log",
         xlabel="samples N",
-        ylabel="coverage at 95 %",
+        ylabel=f"coverage, {100 * dataset.attrs['confidence']:g} % interval",
         ylim=(min(0.75, float(dataset.coverage.min()) - 0.02), 1.0),
     )
 
@@ -98,7 +98,7 @@ def _bounds(axis: Axes, dataset: xarray.Dataset) -> None:
             label = f"bounds, N = {size}" if repetition == 0 else None
             axis.plot(dataset.distortion[order], one.lower[order], label=label, **style)
             axis.plot(one["at"][order], one.upper[order], **style)
-    axis.set(xscale="log", xlabel="distortion D", ylabel="R(D) of N(0,1), bits", ylim=(0, None))
+    axis.set(xscale="log", xlabel="distortion D", ylabel="R(D) of N(0,1) [bits]", ylim=(0, None))
     ticks = [tick for tick in (0.05, 0.1, 0.2, 0.4) if grid[0] <= tick <= grid[-1]]
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()

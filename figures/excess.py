@@ -44,8 +44,16 @@ def _laws(axis: Axes, dataset: xarray.Dataset) -> None:
     for i, name in enumerate(("8 x 8", "tied letter")):
         part = dataset.sel(source=name)
         color = _style.COLORS[i]
+        # In grey the hatching, and not the colour, tells the second from the first.
         axis.stairs(
-            part.histogram, edges, fill=True, color=color, alpha=0.35, label=f"{name}, measured"
+            part.histogram,
+            edges,
+            fill=True,
+            facecolor=(color, 0.35 if i == 0 else 0.1),
+            edgecolor=color,
+            linewidth=0.3,
+            hatch="/////" if i else None,
+            label=f"{name}, measured",
         )
         label = "chi-square" if i == 0 else "half of each chi-square"
         axis.plot(part.bin, part.law, color=color, linestyle=_style.LINES[i], label=label)

@@ -72,6 +72,10 @@ def draw(dataset: xarray.Dataset) -> Figure:
             )
         )
     figure.legend(
-        handles=handles, loc="outside upper center", ncols=min(4, max(len(handles) // 2, 1))
+        handles=handles,
+        loc="outside upper center",
+        ncols=min(4, max(len(handles) // 2, 1)),
+        columnspacing=1.2,
+        handlelength=1.8,
     )
     return figure

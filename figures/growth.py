@@ -18,11 +18,11 @@ CAPTION = (
 AXES = {
     "samples": ("samples", "training samples N"),
     "modalities": ("modalities", "query modalities K"),
-    "skew": ("entropy_gap", "entropy gap ΔH, bits"),
+    "skew": ("entropy_gap", "entropy gap ΔH [bits]"),
 }
 NAMES = {
     "variation": "bound on the excess error",
-    "divergence": "divergence, bits",
+    "divergence": "divergence [bits]",
     "excess": "excess error",
 }
 
@@ -32,7 +32,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     figure, axes = _style.panels(1, 3, width=_style.DOUBLE, height=3.2)
     for axis, name in zip(axes[0], AXES, strict=True):
         _panel(axis, dataset, name)
-    axes[0, 0].set_ylabel("excess error, or bits")
+    axes[0, 0].set_ylabel("excess error; divergence [bits]")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return figure

@@ -24,7 +24,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     for row, name in zip(axes, losses, strict=True):
         for index, exponent in enumerate(dataset.exponent.values):
             part = dataset.sel(loss_name=name, size=size, exponent=exponent)
-            _curve(row[0], row[1], part.sortby("distortion"), index, f"exponent {exponent:g}")
+            _curve(row[0], row[1], part.sortby("distortion"), index, f"Zipf exponent {exponent:g}")
         row[0].set(xlim=(0, 1), ylim=(0, np.log2(size) * 1.02), ylabel="rate R(D) [bits]")
         row[0].set_title(f"{name}, M = {size:,} items")
         row[1].set(xlim=(0, 1), ylim=(_SMALLEST, 4), yscale="log")

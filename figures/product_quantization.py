@@ -22,7 +22,11 @@ def draw(dataset: xarray.Dataset) -> Figure:
         part = dataset.sel(log2_size=size)
         axis.plot(part.rate, part.converse, color="black", linestyle="-", label="converse")
         axis.axhline(
-            float(part.whole_mrr), color="#777777", linestyle=":", linewidth=1, label="whole items"
+            float(part.whole_mrr),
+            color="#777777",
+            linestyle=":",
+            linewidth=1,
+            label="items stored whole",
         )
         for index, subspaces in enumerate(sorted(set(dataset.subspaces.values.tolist()))):
             color, marker = _style.COLORS[index], _style.MARKERS[index]
@@ -52,7 +56,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
                     alpha=0.35,
                     zorder=2,
                 )
-        axis.set(title=f"M = 2$^{{{size}}}$", xlabel="bits an item", ylim=(0, 1.02))
+        axis.set(title=f"M = 2$^{{{size}}}$", xlabel="bits per item", ylim=(0, 1.02))
         axis.set_xlim(left=0)
     axes[0, 0].set_ylabel("mean reciprocal rank")
     handles, labels = axes[0, 0].get_legend_handles_labels()

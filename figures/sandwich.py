@@ -38,7 +38,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
     _gap(axes[1, 0], dataset)
     _single(axes[1, 1], dataset)
     axes[1, 2].axis("off")
-    axes[1, 2].legend(handles=_handles(dataset), loc="center left")
+    sources = ", ".join(map(str, dataset.source.values))
+    axes[1, 2].legend(handles=_handles(dataset), loc="center left", title=f"n: {sources}")
     return figure
 
 
@@ -48,7 +49,7 @@ def _gap(axis: Axes, dataset: xarray.Dataset) -> None:
     axis.xaxis.set_major_formatter("{x:g}")
     axis.set(
         xlabel="letters in an item, n",
-        ylabel="gap, bits per letter",
+        ylabel="gap [bits per letter]",
         title=f"DSBS, (log₂ M)/n = {dataset.attrs['density']:g}",
         ylim=(0, None),
     )

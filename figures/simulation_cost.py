@@ -42,7 +42,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         capsize=2,
         label="one simulated database (error: many)",
     )
-    error.set(ylabel="error", ylim=(0, 1.02))
+    error.set(ylabel="error probability", ylim=(0, 1.02))
     for axis in axes[0]:
         axis.set_xlabel("log₂ M [bits]")
     figure.legend(loc="outside upper center", ncols=2, handlelength=3)

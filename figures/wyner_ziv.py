@@ -41,6 +41,6 @@ def draw(dataset: xarray.Dataset) -> Figure:
         marker=".",
         label="closed form",
     )
-    axes[0, 0].set_ylabel("rate [bits a letter]")
+    axes[0, 0].set_ylabel("rate [bits per letter]")
     figure.legend(loc="outside upper center", ncols=4)
     return figure

@@ -112,6 +112,22 @@ def test_the_ledger_fails_when_a_claim_has_no_test(guarded, capsys):
     assert "C6 has no test" in capsys.readouterr().err
 
 
+def test_outside_a_checkout_tests_are_not_known_and_only_a_failed_check_fails(guarded, capsys):
+    (guarded.home / "tests" / "test_a.py").unlink()
+    assert guarded.main("figures") == 0
+    said = capsys.readouterr()
+    assert "has no test" not in said.err
+    assert "not known" in said.out
+    assert {row.tests for row in rows().values()} == {None}
+    page = Path("figures/index.html").read_text()
+    assert "Which tests guard it is not known" in page
+    assert '<td data-value="">not known</td>' in page
+    assert guarded.main("trace lines") == 0
+    assert "not known outside a checkout" in capsys.readouterr().out
+    guarded.study(bound=1.0)
+    assert guarded.main("figures") == 1
+
+
 def test_a_check_that_is_not_a_number_fails_and_the_ledger_stays_json(guarded):
     guarded.study(bound=float("nan"))
     guarded.write(

@@ -16,7 +16,7 @@ import pytest
 import xarray
 
 from experiments import _csv, _draw, _gallery, _store
-from experiments._ledger import ledger
+from experiments._ledger import Ledger, Row, ledger
 from experiments._run import compute
 from experiments._study import discover
 
@@ -156,6 +156,18 @@ def test_the_ledger_is_whole(gallery, page):
     assert f"{len(gallery.found.problems)} open" in page.one(**{"class": "problems"}).text
 
 
+def test_the_head_counts_the_checks_and_names_every_figure(gallery, page):
+    verdicts = [row.verdict for row in gallery.found.rows]
+    checked = len(verdicts) - verdicts.count("no result yet")
+    assert 0 < checked < len(verdicts)
+    (head,) = (e for e in page.elements if e.name == "header")
+    assert f"Of {checked} checks {verdicts.count('holds')} hold" in head.text
+    assert f"{len(verdicts) - checked} wait for a result" in head.text
+    named = page.one(**{"class": "names"}).text
+    for study, _ in gallery.entries:
+        assert f"{study.name}: {study.title.rstrip('.')} ({', '.join(study.claims)})" in named
+
+
 def test_the_explorer_holds_the_saved_arrays_to_the_last_bit(gallery, page):
     dataset = gallery.entries[0][1]
     content = json.loads(page.one(id="explorer-data").text)
@@ -192,6 +204,25 @@ def test_what_a_study_writes_is_text_and_no_markup(workshop):
     written = Path("figures/index.html").read_text()
     assert Page(written).errors == []
     assert "A &lt;b&gt;lines&lt;/b&gt; &amp; of" in written
+
+
+def row(verdict, measured=1.25, expected=2.5):
+    return Row(
+        "C1", "stated", "exact", measured, expected, "wanted", verdict, "rank_law", "fresh", 3
+    )
+
+
+def test_one_failed_check_fails_its_claim():
+    assert _gallery._verdict([row("holds"), row("fails")]) == "fails"
+    assert _gallery._verdict([row("no result yet"), row("holds")]) == "holds"
+    assert _gallery._verdict([row("no result yet")]) == "no result yet"
+
+
+def test_a_number_of_the_ledger_has_six_digits_and_stands_in_its_column():
+    assert _gallery._number(0.123456789).endswith('title="0.123456789">0.123457</td>')
+    text = "".join(_gallery._ledger(Ledger([row("holds")], []), set()))
+    assert -1 < text.index(">1.25</td>") < text.index(">2.5</td>")
+    assert -1 < text.index(">measured<") < text.index(">expected<")
 
 
 # The numbers beside each figure

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib.figure
 import numpy as np
 import pytest
 
@@ -33,6 +34,25 @@ def test_rate_distortion_reads_a_measure_and_draws(
         numbers(capsys.readouterr().out)[::3], np.asarray(hamming), atol=2e-9
     )
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_plot_shows_the_certificate_as_a_band(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[matplotlib.figure.Figure] = []
+    monkeypatch.setattr(
+        matplotlib.figure.Figure, "savefig", lambda self, *_, **__: drawn.append(self)
+    )
+    COMMANDS["rank"](10.0, (1.0, 4.0), plot=tmp_path / "curve.png")
+    (axis,) = drawn[0].axes
+    (band,), (line,) = axis.collections, axis.lines
+    found = limits.rank_loss(line.get_xdata(), 10.0, "reciprocal_rank")
+    (path,) = band.get_paths()
+    for end in (found.lower, found.upper):
+        corners = np.stack([line.get_xdata(), np.asarray(end)], axis=1)
+        distance = np.abs(path.vertices[:, None] - corners).max(axis=2).min(axis=0)
+        assert distance.max() == 0
+    assert "wide" in str(band.get_label())
 
 
 @pytest.mark.parametrize(
