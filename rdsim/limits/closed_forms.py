@@ -63,7 +63,7 @@ def uniform_hamming(letters: Any, distortion: Any) -> Float[Array, "..."]:
 
     """
     validation.require_float64("uniform_hamming")
-    letters = validation.integer("letters", letters, low=1)
+    letters = validation.integer("letters", letters, low=1, high=2**1000)
     return _uniform_hamming(
         jnp.asarray(float(letters)), jnp.asarray(float(letters - 1)), _distortion(distortion)
     )
