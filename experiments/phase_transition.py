@@ -36,7 +36,7 @@ class Config:
     """Largest (log2 M)/n."""
     simulated_lengths: tuple[int, ...] = (8, 12, 16)
     """Letters in a block, direct simulation."""
-    simulated_log2_sizes: tuple[int, ...] = (2, 3, 4, 5, 6)
+    simulated_log2_sizes: tuple[int, ...] = (2, 4, 6)
     """log2 of the simulated database sizes."""
     trials: int = 4000
     """Databases drawn for each simulated point."""

@@ -168,7 +168,9 @@ def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
     if high is None and value > LARGEST_COUNT:
         raise ValueError(f"{name} must be at most {LARGEST_COUNT}, got {value}")
     if value < low or (high is not None and value > high):
-        wanted = f"at least {low}" if high is None else f"in [{low}, {high}]"
+        # Limits beyond the largest count are powers of two.
+        top = f"2^{high.bit_length() - 1}" if high is not None and high > LARGEST_COUNT else high
+        wanted = f"at least {low}" if high is None else f"in [{low}, {top}]"
         raise ValueError(f"{name} must be {wanted}, got {value}")
     return int(value)
 

@@ -24,7 +24,7 @@ import rdsim  # noqa: E402, F401  (switches float64 on)
 # milliseconds, which Hypothesis would call flaky. So deadlines are off. Examples are derandomised:
 # a red run can be run again.
 _COMMON = {"deadline": None, "derandomize": True, "print_blob": True, "database": None}
-hypothesis.settings.register_profile("quick", max_examples=25, **_COMMON)
+hypothesis.settings.register_profile("quick", max_examples=16, **_COMMON)
 hypothesis.settings.register_profile("thorough", max_examples=500, **_COMMON)
 hypothesis.settings.load_profile(_PROFILE)
 

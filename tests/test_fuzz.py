@@ -371,7 +371,7 @@ def test_the_call_that_is_spoiled_works(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-@settings(max_examples=25)
+@settings(max_examples=16)
 @given(data=st.data())
 def test_junk_is_refused_by_name_or_the_result_is_valid(name: str, data: st.DataObject) -> None:
     check_refused_or_valid(name, CASES[name], data)

@@ -47,7 +47,7 @@ def uniform_hamming(letters: Any, distortion: Any) -> Float[Array, "..."]:
     $$R(D) = \log_2 M - h(D) - D \log_2 (M-1), \quad 0 \le D \le 1 - 1/M.$$
 
     Args:
-        letters: M >= 1, an integer.
+        letters: M, an integer, 1 to 2^1000.
         distortion: D >= 0, probability of a wrong letter, shape (...).
 
     Returns:

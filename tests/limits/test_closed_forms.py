@@ -259,7 +259,7 @@ def test_C6_continuous_laws_lie_between_the_bounds_of_a_fine_grid(form):
         (lambda: closed_forms.bernoulli_hamming([0.3], 0.1), ValueError,
          r"p must have 0 dimensions, got shape \(1,\)"),
         (lambda: closed_forms.uniform_hamming(0, 0.1), ValueError,
-         r"letters must be at least 1, got 0"),
+         r"letters must be in \[1, 2\^1000\], got 0"),
         (lambda: closed_forms.uniform_hamming(4.0, 0.1), TypeError,
          r"letters must be an integer, got 4.0"),
         (lambda: closed_forms.uniform_hamming(4, -0.5), ValueError,
