@@ -31,7 +31,7 @@ class Config:
     """Preset that each study is run in alone."""
     studies: tuple[str, ...] = ()
     """Those that are run alone; all if empty."""
-    limit: float = 60.0
+    limit: float = 45.0
     """Seconds after which one of these is stopped."""
 
 

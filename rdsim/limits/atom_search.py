@@ -31,7 +31,6 @@ _MERGING_RADIUS: Final = 0.3  # kernel widths
 _NEWTON_STEPS: Final = 12
 _NEWTON_UNKNOWNS: Final = 80  # beyond, atoms are so dense that the weights alone do
 _SIZES: Final = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)  # one compilation each
-_FEWEST_ROWS: Final = 128  # for source points; beyond, powers of two
 _HALVINGS: Final = 6
 _ROUNDING: Final = 1e-14  # of the objective
 _FLAT: Final = 1e-12  # least curvature, relative to the diagonal
@@ -204,18 +203,14 @@ def _weights(
 ) -> _State:
     """Optimal weights of the given atoms; those without any are dropped."""
     size = next((s for s in _SIZES if s >= len(v)), len(v))
-    # Points without mass fill the rows up: they change nothing.
-    rows = max(_FEWEST_ROWS, 1 << (len(z) - 1).bit_length())
     energy = _half_squares(z, v)
-    K = np.zeros((rows, size))
-    K[len(z) :, 0] = 1.0
-    K[: len(z), : len(v)] = np.exp(energy.min(axis=1)[:, None] - energy)
-    mass = np.pad(p, (0, rows - len(z)))
+    K = np.zeros((len(z), size))
+    K[:, : len(v)] = np.exp(energy.min(axis=1)[:, None] - energy)
     q_start = np.zeros(size)
     q_start[: len(v)] = start / start.sum()
     q, w = _interior_point(
         jnp.asarray(K),
-        jnp.asarray(mass),
+        jnp.asarray(p),
         jnp.asarray(q_start),
         jnp.asarray(float(mixing)),
         jnp.asarray(tolerance / math.log(2)),
