@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
 from rdsim.learning import checkpoints
+from rdsim.learning.parameter_vector import Layout, layout_of, vector
 from rdsim.simulation import progress as bars
 
 _PLAIN: Final = {"xla_cpu_use_fusion_emitters": False}
@@ -201,7 +202,7 @@ def train(
     validation.path("checkpoint", checkpoint)
     runs = _runs(settings)
     settings = jax.tree.map(jnp.asarray, settings)
-    layout = _layout(learner)
+    layout = layout_of(learner)
     start, steps, held = _compiled(_keys, ("runs",), optimised=False)(key, runs)
     carry = _begin(_compiled(_first_vectors, ("learner",), optimised=False)(start, learner), plan)
     fixed = ("patience", "learner", "layout", "observe")
@@ -253,7 +254,7 @@ def train(
 
 
 def _require_finite(
-    layout: "_Layout",
+    layout: Layout,
     carry: dict[str, Any],
     records: list[dict[str, Any]],
     plan: Schedule,
@@ -301,49 +302,6 @@ def _runs(settings: Any) -> int:
     return int(leading.pop()[0])
 
 
-@dataclasses.dataclass(frozen=True)
-class _Layout:
-    """The structure of a module, and where its parameters lie in one vector; hashable."""
-
-    graph: Any
-    tree: Any
-    shapes: tuple[tuple[int, ...], ...]
-
-    def state(self, vectors: Any) -> Any:
-        """Parameters of vectors (..., p), each with the leading axes of the vectors."""
-        ends = np.cumsum([math.prod(shape) for shape in self.shapes])[:-1]
-        module = np if isinstance(vectors, np.ndarray) else jnp
-        parts = module.split(vectors, ends, axis=-1)
-        leading = vectors.shape[:-1]
-        return jax.tree.unflatten(
-            self.tree,
-            [
-                part.reshape(*leading, *shape)
-                for part, shape in zip(parts, self.shapes, strict=True)
-            ],
-        )
-
-    def module(self, vector: Any) -> Any:
-        """Module whose parameters are a vector (p,)."""
-        return nnx.merge(self.graph, jax.tree.map(jnp.asarray, self.state(vector)))
-
-
-def _vector(state: Any) -> Float[Array, " p"]:
-    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(state)])
-
-
-def _layout(learner: Any) -> _Layout:
-    graph, state = nnx.split(nnx.eval_shape(lambda: learner.build(nnx.Rngs(0))))
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    for path, leaf in leaves:
-        if leaf.dtype != jnp.float32:
-            raise TypeError(
-                f"learner must build float32 parameters only, got {leaf.dtype} at "
-                f"{jax.tree_util.keystr(path)}"
-            )
-    return _Layout(graph, jax.tree.structure(state), tuple(leaf.shape for _, leaf in leaves))
-
-
 @functools.cache
 def _compiled(function: Any, static: tuple[str, ...], *, optimised: bool, effort: int = 0) -> Any:
     """Compile a function whose named arguments are fixed, with or without XLA's optimiser."""
@@ -361,7 +319,7 @@ def _keys(key: Key[Array, ""], runs: int) -> tuple[Key[Array, " r"], ...]:
 
 
 def _first_vectors(keys: Key[Array, " r"], learner: Any) -> Float[Array, "r p"]:
-    return jax.vmap(lambda key: _vector(nnx.split(learner.build(nnx.Rngs(key)))[1]))(keys)
+    return jax.vmap(lambda key: vector(nnx.split(learner.build(nnx.Rngs(key)))[1]))(keys)
 
 
 @partial(jax.jit, static_argnames="plan")
@@ -385,7 +343,7 @@ def _advance(
     data: Any,
     settings: Any,
     learner: Any,
-    layout: _Layout,
+    layout: Layout,
     plan: Schedule,
     draw: Callable[..., Any],
     count: int,
@@ -407,7 +365,7 @@ def _advance(
                 return learner.loss(model, batch, loss_key, setting, share)[0]
 
             value, slopes = jax.value_and_grad(loss)(layout.state(state))
-            slope = _vector(slopes)
+            slope = vector(slopes)
             update, later = optimiser.update(slope, moments, state)
             fine = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(slope))
             failed = jnp.where(fine, failed, jnp.minimum(failed, t))
@@ -439,7 +397,7 @@ def _judge(
     settings: Any,
     patience: int | None,
     learner: Any,
-    layout: _Layout,
+    layout: Layout,
     observe: Callable[..., Any] | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Judge every run that still trains, keep its best state, and stop it when it waited too long."""
@@ -480,7 +438,7 @@ def _on_host(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gathered(
-    layout: _Layout, carry: dict[str, Any], records: list[dict[str, Any]], plan: Schedule
+    layout: Layout, carry: dict[str, Any], records: list[dict[str, Any]], plan: Schedule
 ) -> Trained:
     series = jax.tree.map(lambda *parts: np.stack(parts, axis=min(1, parts[0].ndim)), *records)
     stopped = np.asarray(carry["stopped"])

@@ -6,6 +6,8 @@ exact sums, for block lengths and databases small enough to hold in memory.
 """
 
 import dataclasses
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
@@ -121,7 +123,8 @@ def simulate_dsbs(
             f"words in one trial, more than {_MAX_WORDS_A_TRIAL} packed words in all; "
             "use rdsim.codes.dsbs_ensemble, which is exact at every size"
         )
-    at_once = _WORDS_AT_ONCE if jax.default_backend() == "cpu" else _WORDS_ON_DEVICE
+    on_cpu = jax.default_backend() == "cpu"
+    at_once = _WORDS_AT_ONCE if on_cpu else _WORDS_ON_DEVICE
     shapes = np.stack([lengths.ravel(), words.ravel(), items.ravel()], axis=1).astype(int)
     ranks = np.empty((shapes.shape[0], trials), np.int32)
     for shape in np.unique(shapes, axis=0):
@@ -129,9 +132,16 @@ def simulate_dsbs(
         crossovers = jnp.asarray(flips.ravel()[alike])
         length, word_count, item_count = (int(count) for count in shape)
         batch = min(batch_size or max(1, at_once // (item_count * word_count * packed)), trials)
-        # Whole batches: a shorter last one would be compiled a second time.
-        numbers = first_trial + jnp.arange(-(-trials // batch) * batch)
-        drawn = _ranks(key, numbers, crossovers, length, word_count, item_count, batch)
+        # A program that fits the cache keeps one core busy: a thread for each, with equal shares of
+        # whole batches, for which it is compiled once.
+        threads = min((os.cpu_count() or 1) if on_cpu else 1, -(-trials // batch))
+        share = -(-trials // (threads * batch)) * batch
+        numbers = first_trial + jnp.arange(threads * share).reshape(threads, share)
+        counts = {"length": length, "words": word_count, "items": item_count, "batch_size": batch}
+        compiled = _ranks.lower(key, numbers[0], crossovers, **counts).compile()
+        with ThreadPoolExecutor(threads) as pool:
+            parts = pool.map(lambda part: np.asarray(compiled(key, part, crossovers)), numbers)  # noqa: B023
+            drawn = np.concatenate(list(parts), axis=1)
         ranks[alike] = drawn[:, :trials]
     return SimulatedRanks(ranks=jnp.asarray(ranks).reshape(*lengths.shape, trials))
 

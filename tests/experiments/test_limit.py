@@ -71,7 +71,7 @@ def test_retrieval_of_a_table_prints_both_bounds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.save(tmp_path / "p.npy", [[0.45, 0.05], [0.05, 0.45]])
-    COMMANDS["retrieval"](Source(joint=tmp_path / "p.npy"), 3.0, (0.3,), 2)
+    COMMANDS["retrieval"](Source(joint=tmp_path / "p.npy"), 3.0, (0.3,), 4)
     outer, inner = numbers(capsys.readouterr().out)
     assert 0 < outer <= inner
 
