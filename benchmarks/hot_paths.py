@@ -30,7 +30,7 @@ class Config:
     """Numbers of the pass that measures bytes."""
     cached: int = 2**13
     """Numbers of the array whose exponentials are taken."""
-    words: int = 2**24
+    words: int = 2**26
     """Random words drawn."""
     letters: int = 1000
     """Source letters of the interior point."""
