@@ -12,7 +12,7 @@ import xarray
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from experiments import _study
+from experiments import _programs, _study
 from experiments._cells import Cells
 from experiments._store import Recipe, State, save, state
 from experiments._study import Preset, Study
@@ -48,8 +48,7 @@ def compute(
         dataset = study.module().run(study.config(preset), jax.random.key(seed), cells)
         stored = save(dataset, recipe, results)
     cells.clear()
-    # Compiled programs hold gigabytes and memory mappings, of which Linux allows a process so many.
-    jax.clear_caches()
+    _programs.forget_if_many()
     return before, stored
 
 

@@ -34,7 +34,7 @@ class Config:
     """Points along (log2 M)/n."""
     largest: float = 0.5
     """Largest (log2 M)/n."""
-    simulated_lengths: tuple[int, ...] = (8, 12, 16)
+    simulated_lengths: tuple[int, ...] = (8, 16)
     """Letters in a block, direct simulation."""
     simulated_log2_sizes: tuple[int, ...] = (2, 4, 6)
     """log2 of the simulated database sizes."""

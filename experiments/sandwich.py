@@ -37,7 +37,7 @@ class Config:
     """Chance that the query letter of the erasure pair is lost."""
     correlation: float = 0.9
     """Of the Gaussian pair."""
-    log2_sizes: tuple[int, ...] = (5, 20, 60)
+    log2_sizes: tuple[int, ...] = (5, 60)
     """log2 of the database sizes."""
     letters_per_bit: tuple[float, ...] = (3.2, 3.2, 0.8)
     """Letters in an item for each bit of log2 M, a source."""
@@ -45,7 +45,7 @@ class Config:
     """Points along the loss."""
     density: float = 0.25
     """(log2 M)/n of the growing blocks of the binary source."""
-    block_lengths: tuple[int, ...] = (16, 64, 256, 1024)
+    block_lengths: tuple[int, ...] = (16, 128, 1024)
     """Letters in a growing block."""
     allowed: float = 0.2
     """Loss at which their gap is taken."""

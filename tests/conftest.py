@@ -1,10 +1,7 @@
 """What holds for every test: float64 by importing rdsim, and examples that can be run again."""
 
-import contextlib
-import gc
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 # Most of the time of the suite is XLA's compiler. Told not to optimise it takes half as long; that
 # reorders sums, and what is true of every order is what is tested. The thorough profile and
@@ -15,10 +12,10 @@ if _PROFILE == "quick":
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_QUICK_TO_COMPILE}".strip()
 
 import hypothesis  # noqa: E402
-import jax  # noqa: E402
 import pytest  # noqa: E402
 
 import rdsim  # noqa: E402, F401  (switches float64 on)
+from experiments import _programs  # noqa: E402
 
 # JAX compiles when a shape is first seen: the first example takes seconds and its replay
 # milliseconds, which Hypothesis would call flaky. So deadlines are off. Examples are derandomised:
@@ -28,15 +25,8 @@ hypothesis.settings.register_profile("quick", max_examples=16, **_COMMON)
 hypothesis.settings.register_profile("thorough", max_examples=500, **_COMMON)
 hypothesis.settings.load_profile(_PROFILE)
 
-_MOST_MAPPINGS = 20_000
-
 
 @pytest.fixture(autouse=True, scope="module")
 def _compiled_programs_are_forgotten() -> Iterator[None]:
-    """Forget compiled programs between files: each holds mappings of memory, of which Linux lets a
-    process have 65530, and the process that asks for more is killed."""
     yield
-    with contextlib.suppress(FileNotFoundError):  # no such file beside Linux
-        if len(Path("/proc/self/maps").read_bytes().splitlines()) > _MOST_MAPPINGS:
-            jax.clear_caches()
-            gc.collect()
+    _programs.forget_if_many()

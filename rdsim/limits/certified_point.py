@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from rdsim.information import safe_log2
-from rdsim.limits.interior_point import column_generation, dense, shifted_kernel
+from rdsim.limits.interior_point import FEW_LETTERS, column_generation, dense, shifted_kernel
 
 _NULL: Final = 1e-11
 """Squared canonical correlations (at most 1) below this are taken for zero."""
@@ -113,7 +113,8 @@ def solve_point(
         The point. Its gap is constant to derivatives.
 
     """
-    solver = dense if method == "dense" else column_generation
+    few = excess.shape[1] <= FEW_LETTERS
+    solver = dense if few or method == "dense" else column_generation
     q, w = solver(p, jnp.where((p > 0)[:, None], excess, 0.0), slope, tolerance)
     point = _certify(p, excess, slope, q / q.sum())
     support = jnp.where(q > w, q, 0.0)

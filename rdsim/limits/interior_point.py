@@ -26,7 +26,10 @@ _MAX_ROUNDS: Final = 60
 _BOUNDARY: Final = 0.995  # how far towards the boundary one step may go
 _RIDGE: Final = 1e-14  # relative; keeps duplicate columns factorisable, moves no solution
 _BLOCKS: Final = 64  # at most one letter of each block of neighbours enters in one round
-_WORKING_SIZES: Final = (32, 64, 96, 112, 128, 160, 192, 256, 384, 512)
+# Each size is compiled apart (1.5 s of it), and a size too large costs flops: few, and close where
+# random sources of 256 letters end.
+_WORKING_SIZES: Final = (32, 64, 112, 160, 256, 512)
+FEW_LETTERS: Final = 32  # from here down all letters at once are as fast as any exchange
 _UNCOVERED_LOG2: Final = 200.0  # pricing weight of a row that the working columns do not reach
 
 
@@ -198,9 +201,9 @@ def column_generation(
 
     def solve_on(size: int) -> Callable[..., tuple[Array, Array, Array]]:
         def solve(
-            working: Array, q_previous: Array, mixing: Array, target: Array
+            letter: Array, q_previous: Array, mixing: Array, target: Array
         ) -> tuple[Array, Array, Array]:
-            index = jnp.nonzero(working, size=size, fill_value=letters)[0]
+            index = letter[:size]
             columns = jnp.take(excess, index, axis=1, mode="fill", fill_value=jnp.inf)
             shift = jnp.min(columns, axis=1)
             reached = shift < jnp.inf
@@ -211,9 +214,8 @@ def column_generation(
             q, w = interior_point(k, p, start / start.sum(), mixing, target)
             missing = jnp.where(shift > 0, slope, 0.0) * jnp.where(shift > 0, finite_shift, 0.0)
             missing = jnp.where(reached, jnp.minimum(missing, _UNCOVERED_LOG2), _UNCOVERED_LOG2)
-            c = (p / (k @ q) * jnp.exp2(missing)) @ K
-            empty = jnp.zeros(letters)
-            return empty.at[index].set(q, mode="drop"), empty.at[index].set(w, mode="drop"), c
+            padding = (0, letters - size)
+            return jnp.pad(q, padding), jnp.pad(w, padding), p / (k @ q) * jnp.exp2(missing)
 
         return solve
 
@@ -223,7 +225,11 @@ def column_generation(
         branch = jnp.searchsorted(jnp.array(sizes), state.working.sum())
         mixing = jnp.clip(state.gap, 1e-8, 0.5)
         target = jnp.maximum(tolerance / 4, 1e-4 * jnp.minimum(state.gap, 1.0))
-        q, w, c = jax.lax.switch(branch, branches, state.working, state.q, mixing, target)
+        # The working letters first, so that a branch takes as many as it has room for.
+        letter = jnp.nonzero(state.working, size=letters, fill_value=letters)[0]
+        *solved, nu = jax.lax.switch(branch, branches, letter, state.q, mixing, target)
+        q, w = (jnp.zeros(letters).at[letter].set(part, mode="drop") for part in solved)
+        c = nu @ K
         worst = jnp.max(c)
         violated = 1 + jnp.maximum(tolerance / 4, 1e-2 * (worst - 1))
         entering = best_of_blocks(jnp.where(state.working, 0.0, c), violated)
