@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rdsim import limits
 from rdsim.limits import closed_forms
+from rdsim.limits.interior_point import FEW_LETTERS
 
 ERASER = np.concatenate([np.where(np.eye(4) > 0, 0.0, np.inf), np.ones((4, 1))], axis=1)
 HAMMING_PMF = np.array([0.5, 0.25, 0.15, 0.1])
@@ -56,6 +57,23 @@ def test_C5_every_point_is_certified_within_the_tolerance(problem, method):
     assert np.all(curve.gap <= 1e-9)
     assert np.all(curve.converged)
     np.testing.assert_allclose(curve.output_marginal.sum(axis=1), 1.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name", ["forbidden pairs", "D_min above zero, to slope 3000", "tiny masses", "ends of the curve"]
+)
+def test_C5_letters_worse_than_others_change_nothing_and_make_letters_be_exchanged(name):
+    p, d, slopes = (np.asarray(part, float) for part in PROBLEMS[name])
+    worse = np.concatenate([d + 0.01 * copy for copy in range(48 // d.shape[1] + 1)], axis=1)
+    assert worse.shape[1] > FEW_LETTERS
+    few, many = (limits.rate_distortion(p, table, slopes) for table in (d, worse))
+    assert np.all(many.gap <= 1e-9)
+    finite = np.isfinite(slopes)
+    found, wanted = (
+        np.where(finite, curve.rate + np.where(finite, slopes, 0) * curve.distortion, curve.rate)
+        for curve in (many, few)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=2e-9)
 
 
 @problems
