@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
+from experiments._circle import mixture_on_circle
 from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits
@@ -23,7 +24,6 @@ from rdsim.retrieval.temperature import bayes_temperatures
 from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.simulation.mixture_decoders import whole_items
 from rdsim.sources.discretisation import DiscretisedItem
-from rdsim.sources.mixture import GaussianMixtureSource, gaussian_mixture
 
 CLAIMS = ("C1", "C17")
 LOSSES = ("error", "reciprocal_rank")
@@ -112,16 +112,10 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     )
 
 
-def _source(config: Config) -> GaussianMixtureSource:
-    angle = 2 * np.pi * np.arange(len(config.weights)) / len(config.weights)
-    means = config.radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return gaussian_mixture(config.weights, means, config.variance, query_noise=config.noise)
-
-
 @functools.lru_cache(maxsize=1)
 def _law(config: Config) -> tuple[DiscretisedItem, jax.Array]:
     """Cells of the item's law, and a bound on what a whole item tells about its queries."""
-    source = _source(config)
+    source = mixture_on_circle(config, config.noise)
     told = source.mutual_information(tolerance=1e-6).upper
     return source.discretise_item(config.cells), told
 
@@ -130,7 +124,7 @@ def _code(
     config: Config, fit_key: jax.Array, trial_key: jax.Array, name: str
 ) -> dict[str, np.ndarray]:
     """Fit one code, simulate it under temperatures of the noise, and bound all codes of its rate."""
-    source = _source(config)
+    source = mixture_on_circle(config, config.noise)
     item_key, start_key = jax.random.split(fit_key)
     items = source.sample(item_key, (config.training,))[1]
     fitted = fit_item_code(name, start_key, items, config.bits, atoms=config.atoms)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
+from experiments._circle import mixture_on_circle
 from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits
@@ -27,7 +28,6 @@ from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
 from rdsim.sources.discretisation import DiscretisedItem
 from rdsim.sources.mixture import GaussianMixtureSource
-from rdsim.sources.mixture import gaussian_mixture as mixture
 
 CLAIMS = ("C17",)
 DECODERS = ("fitted temperatures", "one temperature", "averaged cosine", "information density")
@@ -57,7 +57,7 @@ class Config:
     """Codewords that the entropy-coded quantizers start from."""
     training: int = 1536
     """Items that codes and temperatures are fitted to."""
-    trials: int = 8192
+    trials: int = 4096
     """Trials of the simulation of one code."""
     log2_sizes: tuple[int, ...] = (5, 10, 20)
     """log2 of the database sizes."""
@@ -89,17 +89,10 @@ FULL = Config(
 )
 
 
-def source_of(config: Config, noise: tuple[float, ...]) -> GaussianMixtureSource:
-    """Make the source with these query noises."""
-    angle = 2 * np.pi * np.arange(len(config.weights)) / len(config.weights)
-    means = config.radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return mixture(config.weights, means, config.variance, query_noise=noise)
-
-
 @functools.lru_cache(maxsize=4)
 def _item_law(config: Config, cells: int) -> DiscretisedItem:
     """Cells of the item's law: that of every source, whatever the noise of its queries."""
-    return source_of(config, config.noises[0]).discretise_item(cells)
+    return mixture_on_circle(config, config.noises[0]).discretise_item(cells)
 
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
@@ -140,7 +133,7 @@ def _numbers(cells: list, name: str) -> np.ndarray:
 
 def _fit(config: Config, key: jax.Array, name: str, bits: int) -> dict[str, np.ndarray]:
     """Fit a code and measure its bits under the true law of the items."""
-    source = source_of(config, config.noises[0])
+    source = mixture_on_circle(config, config.noises[0])
     item_key, start_key, test_key, draw_key = jax.random.split(key, 4)
     items = source.sample(item_key, (config.training,))[1]
     code = fit_item_code(name, start_key, items, bits, atoms=config.atoms)
@@ -171,7 +164,7 @@ def _simulate(
     fitted: dict[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Loss of one code under every decoder, at every size, on draws that all codes share."""
-    source = source_of(config, noise)
+    source = mixture_on_circle(config, noise)
     code = CommonCode(
         **{part: jnp.asarray(fitted[f"code_{part}"]) for part in CommonCode.__dataclass_fields__}
     )
@@ -241,7 +234,7 @@ def _bounds(
     config: Config, noise: tuple[float, ...], information: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Least losses at grid rates and at the codes' I(U;Y), and the loss of a random ranking."""
-    source = source_of(config, noise)
+    source = mixture_on_circle(config, noise)
     grid = np.linspace(0.0, float(information.max()) + 1, config.points)
     rates = np.concatenate([grid, information.ravel()])
     everything = source.mutual_information(tolerance=1e-6)

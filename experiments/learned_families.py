@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
+from experiments._circle import mixture_on_circle
 from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits
@@ -37,7 +38,7 @@ from rdsim.learning.training import Schedule
 from rdsim.limits.mixture_bottleneck import mixture_bottleneck_bound
 from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
-from rdsim.sources.mixture import GaussianMixtureSource, gaussian_mixture
+from rdsim.sources.mixture import GaussianMixtureSource
 
 CLAIMS = ("C4", "C17")
 FAMILIES: tuple[tuple[str, Callable[..., Any]], ...] = (
@@ -118,13 +119,6 @@ FULL = Config(
 )
 
 
-def source_of(config: Config) -> GaussianMixtureSource:
-    """Make the source."""
-    angle = 2 * np.pi * np.arange(len(config.weights)) / len(config.weights)
-    means = config.radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return gaussian_mixture(config.weights, means, config.variance, query_noise=config.noise)
-
-
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     """Fit every family, measure every system, and bound them all."""
     trial_key, fit_key = jax.random.split(key)
@@ -139,7 +133,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
 
 def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[str, np.ndarray]:
     """Bits and losses of every system of one seed, shapes (families, bits, ...), KNOWN last."""
-    source = source_of(config)
+    source = mixture_on_circle(config, config.noise)
     schedule = Schedule(
         steps=config.steps,
         check_every=max(1, config.steps // 4),
@@ -318,7 +312,7 @@ def _with_rows(values: Any, rows: int, **how: Any) -> Any:
 
 def _bounds(config: Config, key: jax.Array, information: np.ndarray) -> dict[str, np.ndarray]:
     """Least losses at grid rates and at the systems' bits, of whole items, and at query bits."""
-    source = source_of(config)
+    source = mixture_on_circle(config, config.noise)
     grid = np.linspace(0.0, float(information.max()) + 1, config.points)
     rates = np.concatenate([grid, information.ravel()])
     everything = source.mutual_information(tolerance=1e-6)

@@ -15,6 +15,7 @@ import numpy as np
 import xarray
 from flax import nnx
 
+from experiments._circle import mixture_on_circle
 from experiments._claims import Check
 from experiments._pool import learn
 from experiments._study import Cell, call
@@ -28,7 +29,7 @@ from rdsim.retrieval.similarity import fuse, negative_squared_distance
 from rdsim.retrieval.temperature import fit_temperatures
 from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
-from rdsim.sources.mixture import GaussianMixtureSource, gaussian_mixture
+from rdsim.sources.mixture import GaussianMixtureSource
 
 CLAIMS = ("C4", "C17")
 DECODERS = ("learned", "optimal temperatures", "information density")
@@ -132,16 +133,9 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     return _dataset(config, learned, known, bounds)
 
 
-def source_of(config: Config) -> GaussianMixtureSource:
-    """Make the mixture in the plane, all query modalities noisy copies of the item."""
-    angle = 2 * np.pi * np.arange(len(config.weights)) / len(config.weights)
-    means = config.radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return gaussian_mixture(config.weights, means, config.variance, query_noise=config.noise)
-
-
 def _learned(config: Config, key: jax.Array, trial_key: jax.Array) -> dict[str, np.ndarray]:
     """Learn the curve, and simulate its codes under every decoder."""
-    source = source_of(config)
+    source = mixture_on_circle(config, config.noise)
     sample_key, train_key = jax.random.split(key)
     queries, items, _ = source.sample(sample_key, (config.pool,))
     learner = StochasticCodeLearner(
@@ -199,7 +193,7 @@ def _known(
     config: Config, key: jax.Array, trial_key: jax.Array, name: str, bits: int
 ) -> dict[str, np.ndarray]:
     """Fit a known code and its temperatures to one sample, and simulate it."""
-    source = source_of(config)
+    source = mixture_on_circle(config, config.noise)
     law = source.discretise_item(config.cells)
     sample_key, start_key, draw_key = jax.random.split(key, 3)
     # As many as the pool of the learned codes: the drawing is compiled already.
@@ -257,7 +251,7 @@ def _simulate(
 
 def _bounds(config: Config, information: np.ndarray) -> dict[str, np.ndarray]:
     """Least losses at grid rates and at the learned codes' I(U;Y), and that of a random ranking."""
-    source = source_of(config)
+    source = mixture_on_circle(config, config.noise)
     grid = np.linspace(0.0, max(config.bits) + 1.0, config.points)
     everything = source.mutual_information(tolerance=1e-6)
     rates = np.concatenate([grid, information])

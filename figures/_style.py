@@ -92,6 +92,7 @@ def save(figure: Figure, stem: Path, metadata: Mapping[str, str]) -> tuple[Path,
     """
     with applied(), _footer(figure, metadata):
         png = _rendered(figure, "png", {"Software": "rdsim", **metadata}, dpi=_PNG_DPI)
+        figure.set_layout_engine("none")  # the PDF keeps the places that the PNG found
         facts = "; ".join(f"{key}: {value}" for key, value in metadata.items())
         info = {"Creator": "rdsim", "Producer": "rdsim", "Subject": facts, "CreationDate": None}
         pdf = _rendered(figure, "pdf", info)

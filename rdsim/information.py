@@ -40,18 +40,21 @@ def binary_entropy(p: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(inside, -(q * jnp.log2(q) + (1 - q) * log1p(-q) / LN2), 0.0)
 
 
+@jax.jit
 def relative_entropy(p: Float[Array, "... y"], q: Float[Array, "... y"]) -> Float[Array, "..."]:
     r"""Relative entropy $D(p\|q) = \sum_y p_y \log_2 (p_y / q_y)$ in bits; inf where q misses p."""
     missed = jnp.any((p > 0) & (q == 0), axis=-1)
     return jnp.where(missed, jnp.inf, jnp.sum(p * (safe_log2(p) - safe_log2(q)), axis=-1))
 
 
+@jax.jit
 def mutual_information(joint: Float[Array, "... x y"]) -> Float[Array, "..."]:
     r"""Mutual information $I(X;Y) = D(P_{XY} \| P_X P_Y)$ in bits."""
     product = joint.sum(-1, keepdims=True) * joint.sum(-2, keepdims=True)
     return jnp.sum(joint * (safe_log2(joint) - safe_log2(product)), axis=(-2, -1))
 
 
+@jax.jit
 def information_density(joint: Float[Array, "... x u"]) -> Float[Array, "... x u"]:
     r"""Information density $i(x;u) = \log_2 \frac{P(x,u)}{P(x)P(u)}$ in bits.
 

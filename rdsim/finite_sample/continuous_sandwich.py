@@ -370,7 +370,7 @@ def _line(
         np.full(mean.shape, trials),
         confidence=1 - risk / count,
     )
-    worst = cap * float(jnp.max(found.upper))
+    worst = cap * float(np.max(np.asarray(found.upper)))
     gain = log_cap - _upper_mean(log_cap - log_price, log_cap, risk / 2)
     return {
         "log_cap": log_cap,

@@ -103,11 +103,21 @@ class PlugInRate:
             raise ValueError(f"error must be 'delta' or 'jackknife', got {error!r}")
         spread = self.standard_error if error == "delta" else self.jackknife_error
         half = -scipy.special.ndtri((1 - float(c)) / 2) * spread
-        most = self.largest_rate
-        return (
-            jnp.where(self.regular, jnp.clip(self.corrected - half, 0.0, most), 0.0),
-            jnp.where(self.regular, jnp.clip(self.corrected + half, 0.0, most), most),
-        )
+        return _cut_interval(self.corrected, half, self.regular, self.largest_rate)
+
+
+@jax.jit
+def _cut_interval(
+    middle: Float[Array, "..."],
+    half: Float[Array, "..."],
+    regular: Bool[Array, "..."],
+    most: Float[Array, ""],
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Ends of the interval inside [0, most], all of it where the estimate is not regular."""
+    return (
+        jnp.where(regular, jnp.clip(middle - half, 0.0, most), 0.0),
+        jnp.where(regular, jnp.clip(middle + half, 0.0, most), most),
+    )
 
 
 def letter_counts(samples: Any, letters: Any) -> Int[Array, "... y"]:

@@ -35,6 +35,7 @@ class Point(NamedTuple):
     q: Float[Array, " u"]
 
 
+@jax.jit
 def excess_distortions(d: Float[Array, "y u"]) -> tuple[Float[Array, "y u"], Float[Array, " y"]]:
     """Distortion above the row's least one, and that least one; zero for a row of inf alone.
 

@@ -129,10 +129,10 @@ def bernstein_of_moments(
     log_term = math.log(4 / (1 - _confidence(confidence)))
     half = np.sqrt(2 * variance * log_term / trials) + 7 * log_term / (3 * (trials - 1)) + slack
     return Estimate(
-        mean=jnp.asarray(mean),
-        lower=jnp.asarray(np.maximum(mean - half, 0.0)),
-        upper=jnp.asarray(np.minimum(mean + half, 1.0)),
-        trials=jnp.asarray(trials),
+        mean=jnp.asarray(mean, float),
+        lower=jnp.asarray(np.maximum(mean - half, 0.0), float),
+        upper=jnp.asarray(np.minimum(mean + half, 1.0), float),
+        trials=jnp.asarray(trials, trials.dtype),
         confidence=float(confidence),
     )
 

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from experiments import learned_families
+from experiments._circle import mixture_on_circle
 from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer
 from rdsim.learning.cca import fit_cca
 from rdsim.learning.dual_encoder import InfoNCELearner
@@ -25,7 +26,7 @@ ATOMS = 3
 
 @pytest.fixture(scope="module")
 def systems():
-    source = learned_families.source_of(CONFIG)
+    source = mixture_on_circle(CONFIG, CONFIG.noise)
     key = jax.random.key(3)
     _, items, _ = source.sample(key, (CONFIG.training,))
     hashing = HashLearner(query_size=4, item_size=2, supervised=False).build(nnx.Rngs(1))

@@ -60,7 +60,8 @@ def test_C5_every_point_is_certified_within_the_tolerance(problem, method):
 
 
 @pytest.mark.parametrize(
-    "name", ["forbidden pairs", "D_min above zero, to slope 3000", "tiny masses", "ends of the curve"]
+    "name",
+    ["forbidden pairs", "D_min above zero, to slope 3000", "tiny masses", "ends of the curve"],
 )
 def test_C5_letters_worse_than_others_change_nothing_and_make_letters_be_exchanged(name):
     p, d, slopes = (np.asarray(part, float) for part in PROBLEMS[name])

@@ -1,7 +1,7 @@
 """The engine in one process: exact sums, numbered trials, stopping, bad input."""
 
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 
 import engine_worker as worker
 import jax
@@ -26,12 +26,10 @@ def dyadic(key, offset):
     return {"event": bits % 3 == 0, "losses": [share, 4 * share - 2 + offset]}
 
 
-def dyadic_values(key, trials=LARGEST):
-    keys = [jax.random.fold_in(key, t) for t in range(trials)]
+@cache
+def dyadic_values():
+    keys = [jax.random.fold_in(KEY, t) for t in range(LARGEST)]
     return np.array(jax.vmap(lambda k: jax.random.bits(k, (), jnp.uint64))(jnp.stack(keys)))
-
-
-VALUES = dyadic_values(KEY)
 
 
 @given(st.integers(2, LARGEST), st.integers(1, 9))
@@ -42,7 +40,7 @@ def test_sums_are_those_of_rational_arithmetic(trials, chunk):
         dyadic, KEY, 0.0, trials=trials, chunk=chunk, block=64, bounds={"losses.1": (-2, 2)}
     )
     event, (plain, wide) = result.estimates["event"], result.estimates["losses"]
-    values = VALUES[:trials]
+    values = dyadic_values()[:trials]
     assert float(event.mean) == int((values % 3 == 0).sum()) / trials
     shares = [Fraction(int(value) >> 14, 2**50) for value in values]
     mean = sum(shares) / trials
@@ -59,13 +57,13 @@ def test_intervals_are_those_of_the_samples():
     result = simulation.run_trials(
         dyadic, KEY, 0.0, trials=LARGEST, block=64, bounds={"losses.1": (-2, 2)}, confidence=0.9
     )
-    expected = simulation.empirical_bernstein((VALUES >> 14) * 2.0**-50, confidence=0.9)
+    expected = simulation.empirical_bernstein((dyadic_values() >> 14) * 2.0**-50, confidence=0.9)
     plain, wide = result.estimates["losses"]
     for end, sign in (("lower", -1), ("upper", 1)):
         moved = sign * (float(getattr(plain, end)) - float(getattr(expected, end)))
         assert 2**-50 <= moved <= 2**-48  # wider by twice the quantisation
         assert float(getattr(wide, end)) == pytest.approx(4 * float(getattr(plain, end)) - 2)
-    exact = simulation.clopper_pearson(int((VALUES % 3 == 0).sum()), LARGEST, confidence=0.9)
+    exact = simulation.clopper_pearson(int((dyadic_values() % 3 == 0).sum()), LARGEST, confidence=0.9)
     event = result.estimates["event"]
     for field in ("mean", "lower", "upper"):
         assert float(getattr(event, field)) == pytest.approx(
