@@ -63,7 +63,9 @@ def test_intervals_are_those_of_the_samples():
         moved = sign * (float(getattr(plain, end)) - float(getattr(expected, end)))
         assert 2**-50 <= moved <= 2**-48  # wider by twice the quantisation
         assert float(getattr(wide, end)) == pytest.approx(4 * float(getattr(plain, end)) - 2)
-    exact = simulation.clopper_pearson(int((dyadic_values() % 3 == 0).sum()), LARGEST, confidence=0.9)
+    exact = simulation.clopper_pearson(
+        int((dyadic_values() % 3 == 0).sum()), LARGEST, confidence=0.9
+    )
     event = result.estimates["event"]
     for field in ("mean", "lower", "upper"):
         assert float(getattr(event, field)) == pytest.approx(
