@@ -13,8 +13,6 @@ export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: figures test lint bench docs readme clean
 
-# Half of the quick preset is XLA's compiler, whose older code generator is the quicker one to run.
-figures: export XLA_FLAGS ?= $(if $(filter quick,$(PRESET)),--xla_cpu_use_fusion_emitters=false)
 figures: $(READY)
 	$(RUN) -m experiments figures --preset $(PRESET) --jobs $(JOBS)
 

@@ -34,7 +34,7 @@ class Row:
         ratio_high: largest of the turns; None if the side was stopped at its limit.
         result: what came out, in words.
         numbers: what came out, by name with unit.
-        status: "measured", "stopped" (at the time limit) or "not installed".
+        status: "measured", "stopped" (at the time limit), "failed" or "not installed".
 
     """
 

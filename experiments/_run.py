@@ -37,6 +37,7 @@ def compute(
     before = state(recipe, results) if before is None else before
     if before.kind == "fresh" and before.dataset is not None and not force:
         return before, before.dataset
+    _programs.compile_quickly(preset)
     import jax  # so that fresh results do not wait for it
 
     import rdsim  # noqa: F401  (switches float64 on before any study computes)

@@ -156,6 +156,12 @@ def test_a_study_is_stopped_at_its_limit():
     assert row.seconds < 10
 
 
+def test_a_study_that_fails_is_reported_as_failed(tmp_path):
+    row = module("presets")._row("p", "s", ["run", "no_such_study"], str(tmp_path))
+    assert row.status == "failed"
+    assert row.result.startswith("ended with ")
+
+
 def test_ratios_are_within_a_turn_and_compilation_is_apart(monkeypatch):
     # Times of: first calls of a and b, turn one (a, b), turn two in reversed order (b, a).
     clock = iter([5.0, 9.0, 1.0, 2.0, 8.0, 2.0])
