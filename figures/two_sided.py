@@ -56,7 +56,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         )
         equal.set(
             title=f"{name}, $R_x = R_y$",
-            xlabel="$R_x = R_y$ [bits per letter]",
+            xlabel="$R_x = R_y$ [bits]",
             ylabel="identification rate [bits]",
             ylim=(0, None),
         )

@@ -1,3 +1,6 @@
+import pathlib
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,6 +115,94 @@ def test_integer_without_an_upper_end():
     assert validation.integer("trials", np.int64(7), low=1) == 7
     with pytest.raises(ValueError, match="trials must be at least 1, got -3"):
         validation.integer("trials", -3, low=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        ((), ValueError, r"bits must hold at least one integer, got none"),
+        (3, TypeError, r"bits must be a list of integers, got 3"),
+        ("12", TypeError, r"bits must be a list of integers, got '12'"),
+        ([1, 0], ValueError, r"bits must be in \[1, 8\], got 0"),
+        ([1, 9], ValueError, r"bits must be in \[1, 8\], got 9"),
+        ([1, 2.0], TypeError, r"bits must be an integer, got 2.0"),
+        ([True], TypeError, r"bits must be an integer, got True"),
+    ],
+)
+def test_integers_name_the_argument_and_the_value(value, error, message):
+    with pytest.raises(error, match=message):
+        validation.integers("bits", value, low=1, high=8)
+
+
+@pytest.mark.parametrize("value", [[1, 2], (1, 2), range(1, 3), np.arange(1, 3), jnp.arange(1, 3)])
+def test_integers_of_every_kind_become_those_of_python(value):
+    found = validation.integers("bits", value, low=1)
+    assert found == (1, 2)
+    assert {type(each) for each in found} == {int}
+
+
+def test_instance_function_pair_and_path_give_back_what_they_are_given():
+    assert validation.instance("code", 3, str, int) == 3
+    assert validation.function("trial", len) is len
+    assert validation.pair("data", [1, "b"]) == (1, "b")
+    assert validation.path("checkpoint", None) is None
+    assert validation.path("checkpoint", "a/b") == pathlib.Path("a/b")
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "message"),
+    [
+        (
+            partial(validation.instance, "code"),
+            3.0,
+            r"code must be a str or int, got <class 'float'>",
+        ),
+        (partial(validation.function, "trial"), 3, r"trial must be a function, got <class 'int'>"),
+        (
+            partial(validation.pair, "data"),
+            (1,),
+            r"data must be a tuple of two, got <class 'tuple'>",
+        ),
+        (partial(validation.pair, "data"), "ab", r"data must be a tuple of two, got <class 'str'>"),
+        (partial(validation.path, "checkpoint"), 3, r"checkpoint must be a path or None, got"),
+    ],
+)
+def test_things_of_another_kind_are_refused_by_name(check, value, message):
+    kinds = (str, int) if check.func is validation.instance else ()
+    with pytest.raises(TypeError, match=message):
+        check(value, *kinds)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (
+            [1.0, np.inf],
+            ValueError,
+            r"x must be finite, at most 1e\+100 in size, got inf at index 1",
+        ),
+        ([np.nan], ValueError, r"x must be finite, at most 1e\+100 in size, got nan"),
+        ([-1e101], ValueError, r"x must be finite, at most 1e\+100 in size, got -1e\+101"),
+        (["a"], TypeError, r"x must hold real numbers, got an array of dtype"),
+        ([[1.0], [1.0, 2.0]], TypeError, r"x must be an array: "),
+        (1.0, ValueError, r"x must have 1 dimensions, got shape \(\)"),
+    ],
+)
+def test_finite_names_the_argument_and_the_value(value, error, message):
+    with pytest.raises(error, match=message):
+        validation.finite("x", value, ndim=1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8])
+def test_finite_keeps_the_precision_and_takes_all_that_fits(dtype):
+    most = min(float(np.finfo(dtype).max), 1e100) if dtype != np.int8 else 127
+    assert validation.finite("x", np.array([most, -most], dtype)).dtype == dtype
+
+
+def test_host_array_takes_every_kind_but_ragged_lists():
+    assert validation.host_array("names", ["a", "b"]).tolist() == ["a", "b"]
+    with pytest.raises(TypeError, match=r"names must be an array: "):
+        validation.host_array("names", [[1], [1, 2]])
 
 
 @pytest.mark.parametrize("value", [0.5, 1e6])
