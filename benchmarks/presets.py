@@ -32,7 +32,7 @@ class Config:
     """Preset that each study is run in, in a process of its own."""
     studies: tuple[str, ...] = ()
     """Those that are run so; all if empty."""
-    limit: float = 100.0
+    limit: float = 60.0
     """Seconds after which one of these is stopped."""
 
 
