@@ -125,7 +125,9 @@ class Trained:
 
     def model(self, run: int) -> Any:
         """Return the module of one run."""
-        return nnx.merge(self.graph, jax.tree.map(lambda leaf: jnp.asarray(leaf[run], leaf.dtype), self.state))
+        return nnx.merge(
+            self.graph, jax.tree.map(lambda leaf: jnp.asarray(leaf[run], leaf.dtype), self.state)
+        )
 
 
 class TrainingDivergedError(ArithmeticError):

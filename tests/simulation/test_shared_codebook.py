@@ -88,12 +88,12 @@ def query_flips(keys, number, item):
 
 def test_C14_large_codebook_agrees_with_independent_codebooks():
     # 4 items share 64 words: few meet in one word, and the rest of the law is the same.
-    found = simulate(2.0, codebooks=600)
+    found = simulate(2.0, codebooks=300)
     for loss in ("error", "reciprocal_rank"):
         exact = codes.dsbs_ensemble(LENGTH, BITS / LENGTH, 2.0, NOISE, loss)
         estimate = found.estimate(loss, confidence=CONFIDENCE)
         assert bool(estimate.covers(exact))
-        assert float(estimate.upper - estimate.lower) < 0.3
+        assert float(estimate.upper - estimate.lower) < 0.4
 
 
 def test_C15_small_codebook_loses_to_its_ties():
