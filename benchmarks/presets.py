@@ -27,7 +27,7 @@ class Config:
     together: str = "quick"
     """Preset that all studies are run in, figures and gallery included; then again, all fresh."""
     jobs: int = 2
-    """Studies side by side, in that run and of those that are run alone."""
+    """Studies side by side, in that run and of those below."""
     alone: str = "full"
     """Preset that each study is run in, in a process of its own."""
     studies: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ FULL = Config()
 
 
 def run(config: Config) -> list[Row]:
-    """Run all studies together, and those that are named alone."""
+    """Run all studies together, and each in a process of its own."""
     rows = []
     if config.together:
         with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ from typing import Final
 from experiments._study import Preset
 
 _MANY_MAPPINGS: Final = 20_000
-_OLDER_GENERATOR: Final = "--xla_cpu_use_fusion_emitters=false"
+OLDER_GENERATOR: Final = "--xla_cpu_use_fusion_emitters=false"
 _KNOWN_TO: Final = "0.10."
 """Releases of jaxlib that have the flag; XLA ends a process over one that it does not know."""
 
@@ -24,7 +24,7 @@ def compile_quickly(preset: Preset) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     known = importlib.metadata.version("jaxlib").startswith(_KNOWN_TO)
     if preset == "quick" and known and "jax" not in sys.modules and "emitters" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {_OLDER_GENERATOR}".strip()
+        os.environ["XLA_FLAGS"] = f"{flags} {OLDER_GENERATOR}".strip()
 
 
 def forget_if_many() -> None:

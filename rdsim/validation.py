@@ -72,7 +72,7 @@ def real_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}")
     # With its type said, an array of the host is copied by no program compiled for its shape.
-    return jnp.asarray(array, jnp.float64)
+    return jnp.asarray(array, float)
 
 
 def finite(name: str, value: Any, *, ndim: int | None = None) -> Any:
@@ -143,7 +143,7 @@ def pmf(name: str, value: Any, *, ndim: int = 1) -> jax.Array:
     total = float(np.sum(np.asarray(array)))
     if not abs(total - 1.0) <= PROBABILITY_SUM_TOLERANCE:
         raise ValueError(f"{name} must sum to one, got a sum of {total!r}")
-    return jnp.asarray(np.asarray(array) / total, jnp.float64)
+    return jnp.asarray(np.asarray(array) / total, float)
 
 
 def channel(name: str, value: Any, *, ndim: int = 2) -> jax.Array:
@@ -159,7 +159,7 @@ def channel(name: str, value: Any, *, ndim: int = 2) -> jax.Array:
         raise ValueError(
             f"{name} must have rows that sum to one, got a sum of {_show(sums, wrong)}"
         )
-    return jnp.asarray(np.asarray(array) / sums[..., None], jnp.float64)
+    return jnp.asarray(np.asarray(array) / sums[..., None], float)
 
 
 def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
