@@ -323,6 +323,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "closed form",
             transition.iteration_gap / transition.iteration_law,
             1.0,
-            20 / float(dataset.step[-1]),
+            # The next term is of order (ln t)/t.
+            2.5 * np.log(float(dataset.step[-1])) / float(dataset.step[-1]),
         ),
     ]

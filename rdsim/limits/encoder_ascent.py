@@ -18,6 +18,10 @@ from rdsim.limits.concave_envelope import STOP, Envelope, Problem, gain, merged,
 _ROUNDS: Final = 40
 _ALTERNATIONS: Final = 30
 _NEWTON_STEPS: Final = 6
+_STALL: Final = 1e-13  # nats that a round must gain not to be one
+_CUTS: Final = (0.0, 0.0, 1e-4, 1e-4, 1e-7, 1e-11, 1e-15)  # shares of P_Y left out, in turn
+_DAMPED: Final = (False, True, False, True, False, True, False)  # and whether steps stay short
+_DAMPING: Final = 1e-12  # of the largest squared column, where Newton's system is singular
 
 
 def _with_atom(masses: Array, atom: Array, share: Array, problem: Problem) -> Float[Array, "k n"]:
@@ -57,7 +61,22 @@ def _alternated(masses: Array, problem: Problem) -> Float[Array, "k n"]:
     return jax.lax.fori_loop(0, _ALTERNATIONS, step, masses)
 
 
-def _stationary(masses: Array, dual: Array, problem: Problem) -> tuple[Array, Array]:
+def _newton_step(system: Array, right: Array, damped: Array) -> Float[Array, " m"]:
+    """Solve a linear system; if damped, where it is singular to rounding, by a step that is short.
+
+    Where the best posteriors form a curve, atoms may slide along it, and Newton's system is
+    singular: the damped least-squares step moves to the curve, and not along it.
+    """
+    exact = jnp.linalg.solve(system, right)
+    gram = system.T @ system
+    damping = _DAMPING * jnp.max(jnp.diagonal(gram)) * jnp.eye(len(gram))
+    short = jnp.linalg.solve(gram + damping, system.T @ right)
+    long = jnp.max(jnp.abs(exact)) > 2 * jnp.max(jnp.abs(short))
+    found = jnp.where(damped & (long | ~jnp.all(jnp.isfinite(exact))), short, exact)
+    return jnp.where(jnp.all(jnp.isfinite(found)), found, 0.0)
+
+
+def _stationary(masses: Array, dual: Array, problem: Problem, damped: Array) -> tuple[Array, Array]:
     r"""Newton on all atoms and prices together, from masses $m_u = w_u \pi_u$ that are near.
 
     Its equations are $P^T\ln(P\pi_u/P_X) - s\ln(\pi_u/P_Y) = \lambda$ for every atom and
@@ -82,8 +101,7 @@ def _stationary(masses: Array, dual: Array, problem: Problem) -> tuple[Array, Ar
         system = jnp.block([[by_atom, by_price], [carried, jnp.zeros((n, n))]])
         residual = jnp.where(used, price - dual, 0.0)
         right = jnp.concatenate([-residual.ravel(), py - m.sum(axis=0)])
-        found = jnp.linalg.solve(system, right)
-        found = jnp.where(jnp.all(jnp.isfinite(found)), found, 0.0)
+        found = _newton_step(system, right, damped)
         shrink = jnp.maximum(1.0, jnp.max(jnp.abs(found[:size])))
         return m * jnp.exp(found[:size].reshape(count, n) / shrink), dual + found[size:] / shrink
 
@@ -100,6 +118,7 @@ class _Round(NamedTuple):
     best_dual: Float[Array, " n"]
     best_bound: Float[Array, ""]
     rounds: Int[Array, ""]
+    stalls: Int[Array, ""]
 
 
 def _ascent(
@@ -116,12 +135,17 @@ def _ascent(
         weights, atoms = merged(grown.sum(axis=1), _atoms(grown, py), problem)
         joined = weights[:, None] * atoms
         dual = jnp.sum(joined / py * _prices(atoms, problem), axis=0)
-        newton, newton_dual = _stationary(joined, dual, problem)
+        # Once the value stands still, masses on their way out are left out of Newton's equations,
+        # for they would go on naming their prices.
+        cut, damped = (jnp.array(x)[state.stalls % len(_CUTS)] for x in (_CUTS, _DAMPED))
+        kept = jnp.where(joined > cut * py, joined, 0.0)
+        newton, newton_dual = _stationary(kept, dual, problem, damped)
         before, after = jax.vmap(value_of)(jnp.stack([joined, newton]))
         finished = (after >= before - 1e-15) & jnp.all(jnp.isfinite(newton_dual))
         masses = jnp.where(finished, newton, joined)
         dual = jnp.where(finished, newton_dual, dual)
         value = jnp.where(finished, after, before)
+        stalls = jnp.where(value > state.value + _STALL, 0, state.stalls + 1)
         climbs = value >= state.value - 1e-15
         masses = jnp.where(climbs, masses, state.masses)
         value = jnp.where(climbs, value, state.value)
@@ -138,13 +162,14 @@ def _ascent(
             jnp.where(better, dual, state.best_dual),
             jnp.minimum(bound, state.best_bound),
             state.rounds + 1,
+            stalls,
         )
 
     def unfinished(state: _Round) -> Array:
         return (state.best_bound - state.value > STOP) & (state.rounds < _ROUNDS)
 
     far, zero, flat = jnp.array(jnp.inf), jnp.zeros(()), jnp.zeros_like(py)
-    start = _Round(masses, -far, flat, py, zero, flat, far, jnp.array(0))
+    start = _Round(masses, -far, flat, py, zero, flat, far, jnp.array(0), jnp.array(0))
     end = jax.lax.while_loop(unfinished, round_, start)
     shift = jnp.where(jnp.isfinite(end.best_bound), end.best_bound - py @ end.best_dual, 0.0)
     found = Envelope(

@@ -1,7 +1,7 @@
 r"""How far g may rise above an affine function on the simplex: branch and bound (C11).
 
 For the function $\varphi(\pi) = D(P\pi \| P_X) - s D(\pi\|P_Y) - \langle\lambda, \pi\rangle$ (see
-`concave_envelope`) each cell, a simplex with vertices $v_i$, gets the smaller of two upper bounds:
+`concave_envelope`) each cell, a simplex with vertices $v_i$, gets the least of three upper bounds:
 
 1. Up to affine terms $\varphi$ is a sum of $t \ln t$ over rows x of $t = P\pi$, convex, and of
    $\kappa_y \pi_y \ln \pi_y$, with $\kappa_y$ the mass of the rows that only y can reach, less s.
@@ -11,9 +11,14 @@ For the function $\varphi(\pi) = D(P\pi \| P_X) - s D(\pi\|P_Y) - \langle\lambda
 2. If the second derivative of $\varphi$ is at least $-\rho$ in the cell's own edge coordinates,
    $\varphi$ lies above its chords by at most $\rho/2$ times a constant of the dimension, so it
    is at most $\max_i \varphi(v_i) + \rho\, k/2$, $k = 1/4$ on a segment and $1 - 1/m$ beyond.
+3. If the second derivative is at most H in these coordinates, and $\epsilon I - H$ is positive
+   definite, Taylor's theorem at c gives $\varphi(c) + \frac12 \nabla^T (\epsilon I - H)^{-1}
+   \nabla + \frac12 \epsilon r^2$, with r the distance of c from the farthest vertex.
 
-Both exceed the vertices' maximum to second order in the cell's size, so that the cells left near a
-quadratic maximum are a constant number a level. Cells are halved on the edge that is longest in
+The first two exceed the vertices' maximum to second order in the cell's size, so that the cells
+left near a quadratic maximum are a constant number a level. Where the maximum is a whole curve of
+posteriors their number grows as the square root of one over the tolerance: there the third
+decides, whose error is of third order. Cells are halved on the edge that is longest in
 $\sqrt\pi$, which makes them thin along a face. In nats.
 """
 
@@ -24,10 +29,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rdsim.limits.concave_envelope import Problem, gain
+from rdsim.limits.concave_envelope import Problem, gain, tilt
 
 _BATCHES: Final = (256, 1024)  # cells bounded in one call: few numbers, so that little is compiled
 _LEVELS: Final = 400
+_MULTIPLES: Final = (1.1, 3.0)  # of the largest eigenvalue, tried as the shift of Taylor's bound
+_SHIFT: Final = 1e-6  # of the second derivative, by which Taylor's bound is kept well-conditioned
+_TINY: Final = 1e-300
 ROUNDING: Final = 2e-14
 """Nats by which a computed value of the function may be off, for masses that are not absurd."""
 
@@ -49,13 +57,48 @@ class Excess(NamedTuple):
     finished: np.ndarray
 
 
+def _eigenvalue_range(matrix: Float[Array, "m m"]) -> tuple[Array, Array]:
+    """Bounds on the eigenvalues of a symmetric matrix: exact up to 2 x 2, else Gershgorin's."""
+    diagonal = jnp.diagonal(matrix)
+    if len(matrix) == 2:
+        half, mean = 0.5 * (diagonal[0] - diagonal[1]), 0.5 * jnp.sum(diagonal)
+        root = jnp.sqrt(half**2 + matrix[0, 1] ** 2)
+        return mean - root, mean + root
+    radius = jnp.sum(jnp.abs(matrix), axis=1) - jnp.abs(diagonal)
+    return jnp.min(diagonal - radius), jnp.max(diagonal + radius)
+
+
+def _taylor_bound(
+    value: Float[Array, ""],
+    gradient: Float[Array, " m"],
+    second: Float[Array, "m m"],
+    letters: int,
+) -> Float[Array, ""]:
+    """Bound a function on a cell by its value and gradient at the centre: the third bound.
+
+    The gradient and what bounds the second derivative from above are in edge coordinates.
+    """
+    _, highest = _eigenvalue_range(second)
+    radius = 1 - 2 / letters + (letters - 1) / letters**2
+    floor = _SHIFT * jnp.max(jnp.abs(second)) + _TINY
+
+    def bound(multiple: Float[Array, ""]) -> Float[Array, ""]:
+        shift = multiple * jnp.maximum(highest, 0.0) + floor
+        step = jnp.linalg.solve(shift * jnp.eye(len(gradient)) - second, gradient)
+        return value + 0.5 * gradient @ step + 0.5 * shift * radius
+
+    bounds = jax.vmap(bound)(jnp.array(_MULTIPLES))
+    return jnp.min(jnp.where(jnp.isfinite(bounds), bounds, jnp.inf))
+
+
 def _cell(
     cell: Float[Array, "n n"], slope: Float[Array, ""], dual: Float[Array, " n"], problem: Problem
 ) -> tuple[Array, Array, Array, Array]:
     """Bound one cell; also its best vertex's value and place, and its two halves."""
     n = cell.shape[0]
     P = problem.channel
-    value = gain(cell, problem._replace(slope=slope)) - cell @ dual
+    here = problem._replace(slope=slope)
+    value = gain(cell, here) - cell @ dual
     alone = jnp.sum(P > 0, axis=1) == 1
     kappa = jnp.sum(jnp.where(alone[:, None], P, 0.0), axis=0) - slope
     concave = jnp.maximum(-kappa, 0.0)
@@ -67,26 +110,33 @@ def _cell(
 
     edges = cell[1:] - cell[0]
     least, most = jnp.min(cell, axis=0), jnp.max(cell, axis=0)
+    least_image, most_image = (f(cell @ P.T, axis=0) for f in (jnp.min, jnp.max))
     image = jnp.where(alone, 0.0, 1.0)[:, None] * (P @ edges.T)
-    largest = jnp.max(cell @ P.T, axis=0)
-    convex = image / jnp.where(largest > 0, largest, 1.0)[:, None]
-    diagonal = jnp.where(
-        kappa >= 0,
-        kappa / jnp.where(most > 0, most, 1.0),
-        kappa / jnp.where(least > 0, least, 1.0),
-    )
-    second = image.T @ convex + (edges * diagonal) @ edges.T
-    radius = jnp.sum(jnp.abs(second), axis=1) - jnp.abs(jnp.diagonal(second))
-    lowest = jnp.min(jnp.diagonal(second) - radius)
-    if n == 3:
-        half = 0.5 * (second[0, 0] - second[1, 1])
-        lowest = 0.5 * jnp.trace(second) - jnp.sqrt(half**2 + second[0, 1] ** 2)
+
+    def second(under_negative: Array, under_positive: Array, under_image: Array) -> Array:
+        """Second derivative with its negative and positive terms divided by these."""
+        divisor = jnp.where(kappa >= 0, under_positive, under_negative)
+        diagonal = kappa / jnp.where(divisor > 0, divisor, 1.0)
+        convex = image / jnp.where(under_image > 0, under_image, 1.0)[:, None]
+        return image.T @ convex + (edges * diagonal) @ edges.T
+
+    lowest, _ = _eigenvalue_range(second(least, most, most_image))
     shape = 0.25 if n == 2 else 1 - 1 / (n - 1)
     bent = jnp.max(value) + 0.5 * shape * jnp.maximum(-lowest, 0.0)
     # A letter that is absent from the whole face adds nothing; one that vanishes at a vertex
     # only has an unbounded second derivative.
-    unbounded = jnp.any((concave > 0) & (least == 0) & (most > 0))
-    bound = jnp.minimum(jnp.max(tangent), jnp.where(unbounded, jnp.inf, bent))
+    vanishing = (least == 0) & (most > 0)
+    bent = jnp.where(jnp.any((concave > 0) & vanishing), jnp.inf, bent)
+
+    log_centre = jnp.log(jnp.where(centre > 0, centre, 1.0) / problem.py)
+    slant = edges @ (tilt(centre, here) - slope * log_centre - dual)
+    taylor = _taylor_bound(
+        gain(centre, here) - centre @ dual, slant, second(most, least, least_image), n
+    )
+    steep = jnp.any((kappa > 0) & vanishing)
+    steep |= jnp.any(~alone & (least_image == 0) & (most_image > 0))
+    taylor = jnp.where(steep, jnp.inf, taylor)
+    bound = jnp.minimum(jnp.max(tangent), jnp.minimum(bent, taylor))
 
     root = jnp.sqrt(cell)
     length = jnp.sum((root[:, None] - root[None]) ** 2, axis=-1)

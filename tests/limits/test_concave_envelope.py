@@ -72,8 +72,10 @@ def test_C11_branch_and_bound_bounds_every_affine_function_and_tightly(joint, sl
     climbed = scipy.optimize.minimize(below, np.log(start), options={"gtol": 1e-9})
     best = max(-climbed.fun, values.max())
     assert best - 1e-13 <= found.upper[0]
-    np.testing.assert_allclose(found.where.sum(), 1.0, atol=1e-12)
-    np.testing.assert_allclose(height(found.where, joint, slope, dual), found.found, atol=1e-12)
+    np.testing.assert_allclose(found.where.sum(), 1.0, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        height(found.where, joint, slope, dual), found.found, rtol=0, atol=1e-12
+    )
     # Below zero nothing has to be resolved: the bound only promises not to pass zero by much.
     assert found.upper[0] <= max(best, 0.0) + 1.01 * tolerance + 1e-6 * (best > 0)
 
@@ -101,7 +103,7 @@ def test_C11_every_cell_is_bounded(joint):
     assert (excess <= 30 * size[small, 0, 0] ** 2).all()
     areas = np.abs(np.linalg.det(halves))
     np.testing.assert_allclose(
-        areas, 0.5 * np.abs(np.linalg.det(cells))[:, None] * [1, 1], atol=1e-12
+        areas, 0.5 * np.abs(np.linalg.det(cells))[:, None] * [1, 1], rtol=0, atol=1e-12
     )
 
 
@@ -123,17 +125,17 @@ def test_C11_gain_is_what_the_posteriors_keep(weights, slope):
     point = (np.array(weights) + 1e-3) / np.sum(np.array(weights) + 1e-3)
     single = problem(ANY, slope)._replace(slope=jnp.asarray(slope))
     expected = height(point[None], ANY, slope, np.zeros(3))
-    np.testing.assert_allclose(gain(jnp.asarray(point), single), expected[0], atol=1e-14)
-    np.testing.assert_allclose(gain(single.py, single), 0.0, atol=1e-15)
+    np.testing.assert_allclose(gain(jnp.asarray(point), single), expected[0], rtol=0, atol=1e-14)
+    np.testing.assert_allclose(gain(single.py, single), 0.0, rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("crossover", [0.0, 0.01, 0.1, 0.4, 0.5])
 def test_C11_contraction_of_binary_channels(crossover):
     joint = np.array([[1 - crossover, crossover], [crossover, 1 - crossover]]) / 2
     squared = (1 - 2 * crossover) ** 2
-    np.testing.assert_allclose(contraction_coefficient(joint), squared, atol=2e-14)
+    np.testing.assert_allclose(contraction_coefficient(joint), squared, rtol=0, atol=2e-14)
     erased = np.vstack([np.diag([0.5, 0.5]) * (1 - crossover), np.full(2, crossover / 2)])
-    np.testing.assert_allclose(contraction_coefficient(erased), 1 - crossover, atol=2e-14)
+    np.testing.assert_allclose(contraction_coefficient(erased), 1 - crossover, rtol=0, atol=2e-14)
 
 
 @given(strategies.joint_pmfs((4, 5)), strategies.pmfs(5), strategies.pmfs(5))
