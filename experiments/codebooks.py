@@ -56,9 +56,9 @@ QUICK = Config()
 FULL = Config(
     block_length=24,
     codebook_bits=(2, 4, 6, 8, 10, 12),
-    log2_sizes=(1, 2, 4, 6, 8, 10, 12, 14, 16),
-    codebooks=4096,
-    sparse_codebooks=16384,
+    log2_sizes=(1, 2, 4, 6, 8, 10, 12),
+    codebooks=1024,
+    sparse_codebooks=4096,
 )
 
 

@@ -82,9 +82,9 @@ QUICK = Config()
 FULL = Config(
     codes=tuple(CODES),
     bits=tuple(range(1, 9)),
-    atoms=384,
-    training=8192,
-    trials=131072,
+    atoms=256,
+    training=4096,
+    trials=32768,
     points=129,
 )
 

@@ -63,7 +63,7 @@ class Config:
 
 SMOKE = Config(systems=("DSBS",), slopes=3, seeds=2, steps=400, judgements=4, line=9)
 QUICK = Config()
-FULL = Config(systems=tuple(SYSTEMS), slopes=24, seeds=8, steps=4000, batch=1024, line=401)
+FULL = Config(systems=tuple(SYSTEMS), slopes=24, seeds=5, steps=4000, batch=256, line=401)
 
 
 def source_of(name: str) -> sources.DiscreteSource:

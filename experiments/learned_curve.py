@@ -49,10 +49,9 @@ SMOKE = Config(log2_sizes=(4,), prices=(0.9,), seeds=1, steps=150, line=5)
 QUICK = Config()
 FULL = Config(
     log2_sizes=(1, 2, 4, 7, 10, 15, 20),
-    prices=tuple(np.geomspace(0.25, 4.0, 17).tolist()),
-    seeds=6,
+    prices=tuple(np.geomspace(0.25, 4.0, 9).tolist()),
     codewords=8,
-    steps=4000,
+    steps=1500,
     line=201,
 )
 

@@ -109,12 +109,12 @@ SMOKE = Config(
 )
 QUICK = Config()
 FULL = Config(
-    bits=tuple(range(1, 9)),
-    seeds=5,
-    steps=3000,
-    training=8192,
-    atoms=384,
-    trials=131072,
+    bits=tuple(range(1, 7)),
+    seeds=2,
+    steps=1000,
+    training=3072,
+    atoms=128,
+    trials=16384,
     points=257,
 )
 

@@ -75,13 +75,12 @@ SMOKE = Config(
 QUICK = Config()
 FULL = Config(
     slopes=(0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05),
-    seeds=5,
+    seeds=3,
     codewords=(48, 96),
-    steps=6000,
-    batch=256,
+    steps=2000,
     optimised=True,
-    pool=1 << 20,
-    cells=(2048, 512),
+    pool=1 << 19,
+    cells=(1024, 512),
     points=129,
 )
 

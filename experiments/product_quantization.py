@@ -72,10 +72,10 @@ QUICK = Config()
 FULL = Config(
     codes=tuple((s, b) for s in (1, 2, 4) for b in range(1, 9)),
     log2_sizes=(6, 9, 12, 16),
-    databases=256,
+    databases=128,
     queries=128,
-    training=65536,
-    iterations=100,
+    training=32768,
+    iterations=50,
     points=513,
 )
 

@@ -79,13 +79,13 @@ SMOKE = Config(
 )
 QUICK = Config()
 FULL = Config(
-    binary_letters=200,
-    ternary_letters=16,
+    binary_letters=120,
+    ternary_letters=12,
     short_letters=8,
-    largest=128,
-    grid=128,
-    trials=100_000,
-    databases=20_000,
+    largest=80,
+    grid=81,
+    trials=32_768,
+    databases=10_000,
 )
 
 

@@ -46,7 +46,7 @@ class Config:
 
 SMOKE = Config(block_length=8, log2_sizes=(8,), largest=12, items=2**14, repeats=1)
 QUICK = Config()
-FULL = Config(log2_sizes=(8, 10, 12, 14, 16, 18, 20), items=2**22, fewest=256)
+FULL = Config(log2_sizes=(8, 10, 12, 14, 16, 18, 20), items=2**22, fewest=64)
 
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:

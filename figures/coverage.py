@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from figures import _style
 
 CAPTION = (
-    "Bounds on the excess, each violated with a chance of at most delta. Left: bounds and measured "
+    "Bounds on the excess, each violated with a chance of at most δ. Left: bounds and measured "
     "excess of the 8 x 8 source at its low slope; a bound is cut at the range of the loss. Middle: "
     "measured rates of violation over all sources with exact intervals. Right: ratio of each bound "
     "to the mean excess, median and range over the sources."
@@ -48,9 +48,11 @@ def draw(dataset: xarray.Dataset) -> Figure:
     shown.plot(part.samples, part["mean"], "X", color="black", label="mean excess")
     rates.axhline(dataset.violation, color="black", linewidth=0.8)
     rates.annotate(
-        f"delta = {float(dataset.violation):g}",
+        f"δ = {float(dataset.violation):g}",
         (0.03, dataset.violation),
+        (0, -2),
         xycoords=("axes fraction", "data"),
+        textcoords="offset points",
         va="top",
     )
     for axis in (shown, rates, ratios):

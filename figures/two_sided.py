@@ -61,13 +61,14 @@ def draw(dataset: xarray.Dataset) -> Figure:
             ylim=(0, None),
         )
         levels = np.array(SHARES) * float(part.upper.max())
-        for field, color, line in (
-            ("lower", _style.COLORS[0], "solid"),
-            ("upper", _style.COLORS[1], "dashed"),
-        ):
-            square.contour(
-                rate, rate, part[field].values.T, levels=levels, colors=color, linestyles=line
-            )
+        square.contour(
+            rate, rate, part.lower.values.T, levels=levels, colors=_style.COLORS[0], linestyles="-"
+        )
+        # The outer bound is the smaller of a function of each rate, so its contours are corners.
+        alone = [part.upper.isel({other: -1}).values for other in ("item", "query")]
+        for level in levels:
+            x, y = (np.interp(level, one, rate) for one in alone)
+            square.plot([x, x, rate[-1]], [rate[-1], y, y], color=_style.COLORS[1], linestyle="--")
         square.set(
             title=f"{name}, contours at {', '.join(f'{x:.2f}' for x in levels)} bits",
             xlabel="query rate $R_x$ [bits]",

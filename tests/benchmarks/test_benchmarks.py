@@ -87,9 +87,11 @@ def agree_replications(rows):
 
 
 def agree_presets(rows):
-    (row,) = rows
+    row, total = rows
     assert row.numbers["cpu_seconds"] > 0.1
     assert 0.05 < row.numbers["peak_memory_gib"] < 8
+    assert total.numbers == row.numbers
+    assert total.status == "measured"
 
 
 AGREE = {name.removeprefix("agree_"): f for name, f in globals().items() if "agree_" in name}
@@ -150,8 +152,9 @@ def test_a_peer_is_stopped_at_its_limit():
 
 def test_a_study_is_stopped_at_its_limit():
     presets = module("presets")
-    (row,) = presets.run(dataclasses.replace(presets.SMOKE, limit=0.2))
-    assert row.status == "stopped"
+    row, total = presets.run(dataclasses.replace(presets.SMOKE, limit=0.2))
+    assert row.status == total.status == "stopped"
+    assert total.result.endswith("0 of 1 ran to their end")
     assert row.result.startswith("stopped unfinished")
     assert row.seconds < 10
 

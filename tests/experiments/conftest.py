@@ -1,4 +1,4 @@
-"""A small workshop of its own for each test: two fake studies, their figures, an empty folder."""
+"""A workshop of its own for each test (two fake studies, their figures), and a page of figures."""
 
 import importlib
 import itertools
@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import gallery_page
 import pytest
 
 from experiments import _draw, _store, _study
@@ -130,3 +131,8 @@ def workshop(tmp_path, monkeypatch):
     for name in list(sys.modules):
         if name.startswith((made.studies, made.figures)):
             del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory):
+    return gallery_page.written(tmp_path_factory.mktemp("gallery"))

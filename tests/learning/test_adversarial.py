@@ -71,7 +71,7 @@ def slopes(strength):
 def test_encoders_play_against_the_discriminator():
     strength = 0.7
     (value, whole), (nce, contrast), (_, game) = slopes(strength)
-    assert float(value) == pytest.approx(float(nce), rel=1e-6)
+    assert float(value) == pytest.approx(float(nce), rel=1e-6, abs=0)
     reached = strength * np.tanh(5.0)
     for name, share in (("encoder", -reached), ("discriminator", 1.0)):
         found, first, second = (
@@ -92,7 +92,7 @@ def test_accuracy_weighs_items_and_queries_a_half_each():
     assert query.shape == (24, 2)
     assert float(accuracy) == pytest.approx(0.5 * np.mean(item > 0) + 0.5 * np.mean(query < 0))
     wanted = 0.5 * (np.mean(np.log1p(np.exp(-item))) + np.mean(np.log1p(np.exp(query))))
-    assert float(entropy) == pytest.approx(wanted, rel=1e-5)
+    assert float(entropy) == pytest.approx(wanted, rel=1e-5, abs=0)
 
 
 @functools.cache

@@ -130,7 +130,7 @@ def test_C10_the_sign_of_an_item_has_its_known_informations():
     expected = 1 - scipy.integrate.quad(conditional, -9, 9)[0]
     assert float(point.rate) == pytest.approx(1.0, abs=1e-12)
     assert float(point.index_entropy) == pytest.approx(1.0, abs=1e-12)
-    np.testing.assert_allclose(point.output_marginal, [0.5, 0.5], atol=1e-12)
+    np.testing.assert_allclose(point.output_marginal, [0.5, 0.5], rtol=0, atol=1e-12)
     assert float(point.relevance.lower) <= expected <= float(point.relevance.upper)
     assert point.relevance.converged
     assert float(point.limit) == pytest.approx(float(bottleneck_gaussian(1.0, r)), abs=1e-12)

@@ -25,7 +25,7 @@ def test_a_perceptron_is_linear_layers_with_a_gelu_between():
     for place, layer in enumerate(network.layers):
         value = value @ np.asarray(layer.kernel[...], float) + np.asarray(layer.bias[...], float)
         value = gelu(value) if place < 2 else value
-    np.testing.assert_allclose(network(ITEMS), value, atol=1e-5)
+    np.testing.assert_allclose(network(ITEMS), value, rtol=0, atol=1e-5)
     assert network(np.asarray(ITEMS, float)).dtype == jnp.float32
 
 
@@ -36,7 +36,7 @@ def test_laws_are_laws_and_parameters_float32(scores):
     assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype("float32")}
     assert len(jax.tree.leaves(nnx.state(model, nnx.Param))) == len(jax.tree.leaves(state))
     for log_law in (model.log_channel(ITEMS), model.log_prior(), model.log_posterior(QUERIES)):
-        np.testing.assert_allclose(jnp.exp(log_law).sum(axis=-1), 1.0, atol=1e-6)
+        np.testing.assert_allclose(jnp.exp(log_law).sum(axis=-1), 1.0, rtol=0, atol=1e-6)
         assert log_law.dtype == jnp.float32
     assert model.log_channel(ITEMS).shape == model.log_posterior(QUERIES).shape == (7, 5)
     assert model.scores(QUERIES[None]).shape == (1, 7, 2, 5)
@@ -56,7 +56,7 @@ def test_the_posterior_weighs_each_modality_by_its_own_temperature(scores):
     )
     weight = np.exp(fused + np.arange(5.0))
     posterior = weight / weight.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(jnp.exp(model.log_posterior(QUERIES)), posterior, atol=1e-5)
+    np.testing.assert_allclose(jnp.exp(model.log_posterior(QUERIES)), posterior, rtol=0, atol=1e-5)
 
 
 def test_distance_scores_are_log_likelihoods_of_a_gaussian_whose_variance_is_the_temperature():

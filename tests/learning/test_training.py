@@ -169,7 +169,9 @@ def test_every_step_is_clipped_adam_with_warm_up_cosine_and_decay():
     for run, setting in enumerate(SCALES):
         for check, steps in enumerate(result.steps):
             expected = by_hand(PLAN, float(setting), run, steps)
-            np.testing.assert_allclose(result.observed["w"][run, check], expected, atol=2e-5)
+            np.testing.assert_allclose(
+                result.observed["w"][run, check], expected, rtol=0, atol=2e-5
+            )
     np.testing.assert_array_equal(result.observed["scale"][:, 0], SCALES)
     np.testing.assert_array_equal(result.recorded["error"], result.held_out)
     assert (result.held_out[:, -1] < 0.2 * result.held_out[:, 0]).all()
@@ -177,7 +179,7 @@ def test_every_step_is_clipped_adam_with_warm_up_cosine_and_decay():
 
 def test_steps_that_are_compiled_plainly_are_the_same_steps():
     plain = trained(schedule=dataclasses.replace(PLAN, optimised=False, effort=1))
-    np.testing.assert_allclose(plain.observed["w"], reference().observed["w"], atol=2e-5)
+    np.testing.assert_allclose(plain.observed["w"], reference().observed["w"], rtol=0, atol=2e-5)
     assert plain.ended == reference().ended
 
 
@@ -204,9 +206,13 @@ def test_seeds_differ_and_a_key_gives_the_same_digits():
 
 def test_a_run_does_not_depend_on_the_runs_beside_it():
     alone = trained(settings=runs(SCALES[:1]))
-    np.testing.assert_allclose(alone.observed["w"], reference().observed["w"][:1], atol=1e-6)
+    np.testing.assert_allclose(
+        alone.observed["w"], reference().observed["w"][:1], rtol=0, atol=1e-6
+    )
     beside = trained(settings=runs((1.0, -7.0, -7.0)))
-    np.testing.assert_allclose(beside.observed["w"][0], reference().observed["w"][0], atol=1e-6)
+    np.testing.assert_allclose(
+        beside.observed["w"][0], reference().observed["w"][0], rtol=0, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(("place", "call"), [("_judge", 2), ("_judge", 4), ("_advance", 3)])
@@ -260,7 +266,7 @@ def test_a_run_stops_early_and_keeps_its_best_state():
     np.testing.assert_array_equal(np.isnan(result.observed["w"][1]).all(axis=1), [0, 0, 0, 1, 1])
     for check, steps in enumerate((0, 15, 30)):
         expected = by_hand(PLAN, -1.0, 1, steps)
-        np.testing.assert_allclose(result.observed["w"][1, check], expected, atol=2e-5)
+        np.testing.assert_allclose(result.observed["w"][1, check], expected, rtol=0, atol=2e-5)
     np.testing.assert_array_equal(result.model(1).w[...], result.observed["w"][1, 0])
     # The others go on as if nothing had happened.
     np.testing.assert_array_equal(result.held_out[0], reference().held_out[0])
@@ -275,7 +281,7 @@ def test_divergence_names_the_step_and_keeps_the_last_good_state(fault):
         trained(settings=runs(fault=fault))
     error = caught.value
     assert (error.run, error.step) == (1, 30)
-    np.testing.assert_allclose(error.last_good.w[...], by_hand(PLAN, 2.0, 1, 30), atol=2e-5)
+    np.testing.assert_allclose(error.last_good.w[...], by_hand(PLAN, 2.0, 1, 30), rtol=0, atol=2e-5)
     np.testing.assert_array_equal(error.trained.held_out, reference().held_out[:, :3])
     np.testing.assert_array_equal(error.trained.steps, [0, 15, 30])
 
@@ -286,7 +292,9 @@ def test_divergence_inside_a_block_of_steps_keeps_the_state_before_it():
     with pytest.raises(TrainingDivergedError) as caught:
         trained(settings=runs((1.0, 2.0, -1.0), "loss"), schedule=plan)
     assert caught.value.step == 30
-    np.testing.assert_allclose(caught.value.last_good.w[...], by_hand(PLAN, 2.0, 1, 30), atol=2e-5)
+    np.testing.assert_allclose(
+        caught.value.last_good.w[...], by_hand(PLAN, 2.0, 1, 30), rtol=0, atol=2e-5
+    )
     np.testing.assert_array_equal(caught.value.trained.steps, [0, 25])
     assert caught.value.trained.ended[2] == "broken off after 25 steps; best at step 0"
 
