@@ -190,7 +190,7 @@ def test_plug_in_and_its_correction():
         table * 100 / (table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True))
     )
     spread = np.sqrt(np.cov(density.ravel(), aweights=table.ravel(), ddof=0) / 100)
-    assert (found.upper - found.lower) / 2 == pytest.approx(1.959963985 * spread, rel=1e-8)
+    assert (found.upper - found.lower) / 2 == pytest.approx(1.959963985 * spread, rel=1e-8, abs=0)
     assert (found.side, found.proved) == ("both", False)
     # Only what was seen counts: a letter without samples changes nothing.
     wider = plug_in_information(np.pad(table, ((0, 1), (0, 0))))

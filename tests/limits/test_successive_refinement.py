@@ -21,7 +21,7 @@ def test_hamming_is_always_refinable(weights, low, high):
     assert found.gap <= 1e-9
     assert found.refinable
     assert not found.undecided
-    np.testing.assert_allclose(found.refinement.sum(axis=1), 1.0, atol=1e-9)
+    np.testing.assert_allclose(found.refinement.sum(axis=1), 1.0, rtol=0, atol=1e-9)
 
 
 def test_gerrish_source_is_not_refinable_and_its_neighbour_is():

@@ -1,0 +1,297 @@
+"""Learning: a small call of each public function, with junk for every argument."""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from flax import nnx
+from fuzz_junk import (
+    HUGE,
+    UNRELATED,
+    Argument,
+    Call,
+    anywhere,
+    count,
+    grid,
+    key,
+    law,
+    losses,
+    number,
+    one_of,
+    points,
+    positive,
+    thing,
+)
+from fuzz_objects import DECODER, DISCRETE, GAUSSIAN, LINE_CODE, SQUARE, checkpoint, products
+from test_fuzz import ITEMS, KEY, MIXTURE, VQ
+
+from rdsim import learning, sources
+
+
+def unchanged(parameters: Any, values: Any) -> Any:
+    del parameters
+    return values
+
+
+def flat(parameters: Any, queries: Any) -> Any:
+    del parameters
+    return queries.reshape(*queries.shape[:-2], -1)
+
+
+SCHEDULE: Final = learning.Schedule(steps=2, check_every=1)
+CODE_LEARNER: Final = learning.StochasticCodeLearner(
+    item_dimension=2, query_dimension=2, codewords=4, hidden=(4,)
+)
+PAIR_LEARNER: Final = learning.InfoNCELearner(query_size=2, item_size=2, hidden=(4,))
+NEURAL: Final = CODE_LEARNER.build(nnx.Rngs(0))
+ENCODER: Final = PAIR_LEARNER.build(nnx.Rngs(0))
+HASH: Final = learning.HashLearner(query_size=2, item_size=2, supervised=False).build(nnx.Rngs(0))
+LETTERS: Final = learning.letter_table(DISCRETE)
+DRAWN: Final = learning.item_pairs(KEY, MIXTURE, 32, 8)
+PAIRS: Final = np.random.default_rng(6).normal(size=(64, 3))
+SPLIT: Final = learning.split_pairs(KEY, PAIRS, PAIRS[::-1].copy())
+RANKS: Final = learning.pair_ranks(PAIRS, PAIRS)
+
+
+def fit(**more: Argument) -> Call:
+    """What every family of learned systems takes."""
+    return {
+        "key": key(),
+        "source": thing(MIXTURE, GAUSSIAN, DISCRETE),
+        "bits": Argument(
+            (2,), (*UNRELATED, 2, (), (0,), (-1,), (1.5,), (math.nan,), ("x",), (None,), (HUGE,))
+        ),
+        "schedule": thing(
+            SCHEDULE,
+            learning.Schedule(steps=0),
+            learning.Schedule(peak_rate=math.nan),
+            learning.Schedule(clip=0.0),
+            learning.Schedule(patience=0),
+        ),
+        "training": count(32, 0, 1),
+        **more,
+    }
+
+
+CASES: Final[dict[str, Call]] = {
+    "learning.canonical_systems": {
+        "key": key(),
+        "embed_items": thing((unchanged, None), unchanged, (unchanged,), (3, None)),
+        "embed_queries": thing((flat, None), flat, (flat,), (3, None)),
+        "sample": thing(DRAWN.sample[:2], DRAWN.sample[0], (DRAWN.sample[0], math.nan)),
+        "bits": fit()["bits"],
+        "regularisation": positive(0.1, math.inf),
+    },
+    "learning.contrastive_information": {
+        "query_features": points(PAIRS, PAIRS[:-1]),
+        "item_features": points(PAIRS, PAIRS[:-1]),
+        "confidence": positive(0.9, 0.0, 1.0, math.inf),
+    },
+    "learning.discrete_code": {
+        "model": thing(NEURAL, ENCODER, VQ),
+        "source": thing(DISCRETE, MIXTURE, sources.discrete(np.full((3, 2), 1 / 6))),
+    },
+    "learning.distillation_loss": {
+        "student": points(SQUARE),
+        "teacher": points(SQUARE),
+        "temperature": positive(2.0, 0.0, math.inf),
+    },
+    "learning.draw_batch": {
+        "key": key(),
+        "sample": thing(DRAWN.sample, DRAWN.sample[:2], DRAWN.sample[0]),
+    },
+    "learning.embedded_code": {
+        "embed": Argument(unchanged, (*UNRELATED, 3)),
+        "parameters": Argument(None, ()),
+        "code": thing(VQ, MIXTURE),
+        "items": points(ITEMS),
+    },
+    "learning.embedding_gap": {
+        "key": key(),
+        "pairs": thing(SPLIT, PAIRS, (PAIRS, PAIRS)),
+        "bits": Argument([2], (*UNRELATED, [], [0], [-1], [1.5], [math.nan], [3, 2], [HUGE])),
+        "cutoffs": Argument((1,), (*UNRELATED, 3, (0,), (-1,), (1.5,), (HUGE,), (math.nan,))),
+        "most_queries": count(8, 0, 1),
+        "slope": positive(0.01, math.inf),
+        "schedule": fit()["schedule"],
+        "confidence": positive(0.9, 0.0, 1.0, math.inf),
+    },
+    "learning.exact_point": {"source": thing(DISCRETE, MIXTURE)},
+    "learning.fitted_models": {
+        "key": key(),
+        "learner": thing(PAIR_LEARNER, ENCODER),
+        "data": thing(DRAWN, DRAWN.sample),
+        "schedule": fit()["schedule"],
+        "settings": grid([0.0]),
+        "starts": count(1, 0),
+    },
+    "learning.gaussian_code_point": {
+        "source": thing(GAUSSIAN, MIXTURE, DISCRETE),
+        "code": thing(LINE_CODE, VQ, MIXTURE),
+        "cells": count(8, 0, 1),
+        "tolerance": positive(1e-3, 0.0),
+    },
+    "learning.gaussian_code_points": {
+        "source": thing(GAUSSIAN, MIXTURE, DISCRETE),
+        "codes": Argument([LINE_CODE], (*UNRELATED[:2], 3, LINE_CODE, [VQ], [MIXTURE], [None])),
+        "cells": count(8, 0, 1),
+        "tolerance": positive(1e-3, 0.0),
+    },
+    "learning.group_words": {"bits": count(6, 0), "group_bits": count(4, 0)},
+    "learning.hashing_system": {
+        "model": thing(HASH, NEURAL, VQ),
+        "items": points(ITEMS),
+        "bits": count(2, 0, 9),
+    },
+    "learning.info_nce_loss": {"scores": points(SQUARE, SQUARE[:2])},
+    "learning.information_bounds": {
+        "model": thing(NEURAL, ENCODER, VQ),
+        "batch": thing(LETTERS, LETTERS[0], DRAWN.sample),
+        "chosen": points(np.full((4, 4), 0.25)),
+    },
+    "learning.item_pairs": {
+        "key": key(),
+        "source": thing(MIXTURE, GAUSSIAN, DISCRETE),
+        "training": count(4, 0, 1),
+        "held_out": count(4, 0, 1),
+    },
+    "learning.learned_decoder": {
+        "model": thing(NEURAL, ENCODER, VQ),
+        "modalities": Argument([0], ("x", [], [0, 0], [1], [-1], [0.5], object(), 1j)),
+    },
+    "learning.letter_table": {"source": thing(DISCRETE, MIXTURE)},
+    "learning.log_overlap": {
+        "mean": anywhere(points([0.0, 1.0]), "axes", "axis", "number"),
+        "precision": anywhere(
+            points([2.0, 3.0], [-1.0, 2.0], [0.5, 2.0]), "axes", "axis", "number"
+        ),
+        "other_mean": anywhere(points([0.0, 1.0]), "axes", "axis", "number"),
+        "other_precision": anywhere(
+            points([2.0, 3.0], [-1.0, 2.0], [0.0, 2.0]), "axes", "axis", "number"
+        ),
+    },
+    "learning.long_hyperplane_hash": {"key": key(), "items": points(ITEMS), "bits": count(3, 0)},
+    "learning.long_product_quantizer": {
+        "key": key(),
+        "items": points(ITEMS),
+        "bits": count(3, 0),
+        "starts": count(1, 0),
+        "iterations": count(3, 0),
+    },
+    "learning.neural_item_code": {
+        "model": thing(NEURAL, ENCODER, VQ),
+        "items": points(ITEMS),
+        "masses": law(np.full(24, 1 / 24)),
+    },
+    "learning.operating_point": {
+        "key": key(),
+        "source": thing(MIXTURE, GAUSSIAN, DISCRETE),
+        "code": thing(VQ, LINE_CODE, MIXTURE),
+        "decoder": thing(DECODER, products),
+        "log2_size": positive(4.0, 0.0, math.inf),
+        "losses": losses("error"),
+        "trials": count(2, 0),
+        "cells": count(8, 0, 1),
+        "modalities": Argument([0], ("x", [], [0, 0], [1], [-1], [0.5], object(), 1j)),
+    },
+    "learning.pair_ranks": {
+        "query_features": points(PAIRS, np.vstack([PAIRS, PAIRS]), PAIRS[:, :2]),
+        "codes": points(PAIRS),
+        "item_features": Argument(None, ("x", 3, {}, object())),
+    },
+    "learning.product_codes": {
+        "key": key(),
+        "queries": points(PAIRS),
+        "items": points(PAIRS),
+        "bits": Argument([2], (*UNRELATED, [], [0], [-1], [1.5], [math.nan], [HUGE])),
+        "slope": positive(0.01, math.inf),
+        "batch": count(8, 0),
+        "hidden": count(4, 0),
+        "noise": positive(0.3, math.inf),
+        "held_out": positive(0.2, 0.0, 1.0),
+        "validate": thing((PAIRS, PAIRS), PAIRS, (PAIRS,), (PAIRS, PAIRS[:-1]), (PAIRS, 3)),
+        "schedule": fit()["schedule"],
+    },
+    "learning.product_of_experts": {
+        "means": anywhere(points(SQUARE), "axes"),
+        "precisions": anywhere(points(np.ones((4, 4)), -np.ones((4, 4))), "axes"),
+    },
+    "learning.quantize_embeddings": {
+        "key": key(),
+        "embeddings": points(ITEMS),
+        "bits": count(2, 0, 13),
+        "quantizer": one_of("k-means"),
+    },
+    "learning.quantized_system": {
+        "key": key(),
+        "embed_items": thing((unchanged, None), unchanged, (unchanged,), (3, None)),
+        "embed_queries": thing((flat, None), flat, (flat,), (3, None)),
+        "items": points(ITEMS),
+        "bits": count(2, 0, 13),
+        "quantizer": one_of("k-means"),
+        "comparison": one_of("distance"),
+    },
+    "learning.quantized_systems": {
+        "key": key(),
+        "model": thing(ENCODER, NEURAL, VQ),
+        "items": points(ITEMS),
+        "bits": fit()["bits"],
+        "quantizer": one_of("k-means"),
+        "comparison": one_of("distance"),
+    },
+    "learning.recalls": {"ranks": thing(RANKS, PAIRS), "k": count(3, 0)},
+    "learning.reciprocal_ranks": {"ranks": thing(RANKS, PAIRS)},
+    "learning.rotated_hash": {"key": key(), "items": points(ITEMS), "bits": count(2, 0, 3)},
+    "learning.shared_space": {
+        "queries": points(PAIRS),
+        "items": points(PAIRS),
+        "validate": thing((PAIRS, PAIRS), PAIRS, (PAIRS,), (PAIRS, PAIRS[:-1]), (PAIRS, 3)),
+    },
+    "learning.sign_code": {"bits": count(3, 0, 9), "coordinates": count(3, 0, 2)},
+    "learning.split_pairs": {
+        "key": key(),
+        "queries": points(PAIRS),
+        "items": points(PAIRS),
+        "held_out": positive(0.5, 0.0, 1.0, math.inf),
+    },
+    "learning.total_correlation": {
+        "x": points(PAIRS),
+        "y": points(PAIRS[::-1]),
+        "ridge": positive(0.1, math.inf),
+    },
+    "learning.train": {
+        "key": key(),
+        "learner": thing(CODE_LEARNER, ENCODER),
+        "draw": Argument(learning.whole_table, (*UNRELATED, 3)),
+        "data": Argument(LETTERS, ()),
+        "held_out": Argument(LETTERS, ()),
+        "settings": Argument(np.array([0.5]), ("x", None, [], {}, object(), 0.5, {"a": [1, 2]})),
+        "schedule": fit()["schedule"],
+        "observe": Argument(learning.exact_point(DISCRETE), ("x", 3, [], {}, object())),
+        "checkpoint": checkpoint(),
+    },
+    "learning.triplet_loss": {
+        "scores": points(SQUARE, SQUARE[:2]),
+        "margin": number(0.1, math.inf, -math.inf),
+        "hardest": Argument(True, ()),
+    },
+    **{
+        f"learning.{name}": fit()
+        for name in (
+            "fit_cca",
+            "fit_cross_attention",
+            "fit_deep_cca",
+            "fit_distillation",
+            "fit_early_fusion",
+            "fit_info_nce_product",
+            "fit_intermediate_fusion",
+            "fit_late_fusion",
+            "fit_shared_latent",
+            "fit_supervised_hashing",
+            "fit_triplet",
+            "fit_unsupervised_hashing",
+        )
+    },
+    "learning.fit_adversarial": fit(strength=positive(1.0, math.inf)),
+    "learning.fit_info_nce": fit(quantizer=one_of("k-means")),
+}
