@@ -94,7 +94,7 @@ def solve_atoms(z: np.ndarray, p: np.ndarray, tolerance: float) -> Atoms:
         nu, cost = _damped(z, p, state.nu, cells, tolerance)
         left = _prices(z, nu, gaussian_sum.local_maxima(z, nu, cells, 1 + tolerance / 8))
         excess = cost + math.log(np.max(left, initial=1.0))
-        if excess <= tolerance / 2:
+        if excess <= tolerance:
             excess = _proved(z, nu, cost, tolerance)
         # Where c is flat, places matter less than having enough of them: only weights are solved.
         moving = moving and (step < _MOVING_ROUNDS or excess < best_excess / 4)
@@ -103,11 +103,10 @@ def solve_atoms(z: np.ndarray, p: np.ndarray, tolerance: float) -> Atoms:
         if excess <= tolerance:
             break
         peaks = gaussian_sum.local_maxima(z, state.nu, cells, 1 + tolerance / 8)
-        if excess <= 2 * tolerance or not len(peaks):
+        entering, seen = _entering(z, state, peaks, tolerance)
+        if excess <= 2 * tolerance or not len(entering):
             peaks = np.concatenate([peaks, _highest(z, state.nu, tolerance)])
-        values = _prices(z, state.nu, peaks)
-        seen = float(np.max(values, initial=1.0)) - 1
-        entering = _apart(peaks[values > 1 + max(tolerance / 8, 1e-3 * seen)], state.v)
+            entering, seen = _entering(z, state, peaks, tolerance)
         if not len(entering):
             break
         v = np.concatenate([state.v, entering])
@@ -126,6 +125,15 @@ def solve_atoms(z: np.ndarray, p: np.ndarray, tolerance: float) -> Atoms:
 def _proved(z: np.ndarray, nu: np.ndarray, cost: float, tolerance: float) -> float:
     bound = gaussian_sum.largest_value(z, nu, tolerance / 8)
     return cost + math.log(max(bound.upper, 1.0))
+
+
+def _entering(
+    z: np.ndarray, state: _State, peaks: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, float]:
+    """Those of the peaks that are worth an atom, and by how much c exceeds one there."""
+    values = _prices(z, state.nu, peaks)
+    seen = float(np.max(values, initial=1.0)) - 1
+    return _apart(peaks[values > 1 + max(tolerance / 8, 1e-3 * seen)], state.v), seen
 
 
 def _highest(z: np.ndarray, nu: np.ndarray, tolerance: float) -> np.ndarray:

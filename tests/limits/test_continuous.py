@@ -68,6 +68,30 @@ def test_C7_mixture_where_the_shannon_bound_is_tight():
         assert float(curve.lower_bound(D)) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("points", [80, 300])
+def test_C7_atoms_that_only_just_become_many_are_certified(points):
+    # Beyond slope 1 / (2 v ln 2), where the price c is nearly flat, two atoms (one for a Gaussian) are
+    # many close together; at 11.8077 atoms entered only while climbing found a place for them.
+    def density(y):
+        return (np.exp(-8 * (y - 1) ** 2) + np.exp(-8 * (y + 1) ** 2)) * np.sqrt(2 / np.pi)
+
+    entropy = scipy.integrate.quad(lambda y: -density(y) * np.log2(density(y)), -4, 4, limit=200)[0]
+    source = mixture_quadrature([0.5, 0.5], [-1.0, 1.0], 0.0625, points, tail=7.0)
+    slopes = np.array([11.55, 11.8076720555, 12.3])
+    D = 1 / (2 * LN2 * slopes)
+    curve = continuous_rate_distortion(source.points, source.weights, slopes)
+    assert np.all(curve.converged)
+    shannon = entropy - 0.5 * np.log2(2 * np.pi * np.e * D) + slopes * D
+    np.testing.assert_allclose(curve.rate + slopes * curve.distortion, shannon, rtol=0, atol=5e-9)
+
+    source = gaussian_quadrature(1.0, points, tail=7.0)
+    D = np.array([0.9999, 0.99, 0.97])
+    curve = continuous_rate_distortion(source.points, source.weights, 1 / (2 * LN2 * D))
+    assert np.all(curve.converged)
+    exact = np.asarray(closed_forms.gaussian(1.0, curve.distortion))
+    np.testing.assert_allclose(curve.rate, exact, rtol=0, atol=2e-9)
+
+
 def test_C7_mixture_with_two_atoms_against_integrals():
     slope = 2 / LN2
     curve = continuous_rate_distortion(NARROW.points, NARROW.weights, [slope])
