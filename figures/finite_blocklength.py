@@ -9,7 +9,8 @@ from figures import _style
 CAPTION = (
     "Rate at which n letters are kept within distortion D but for probability ε: no code lies below "
     "the converse, random codes reach the achievability, and the Gaussian approximation runs near "
-    "both. At short blocks the random code of two sources is infeasible; no number is drawn there. "
+    "both. Bits are wrong in whole numbers, so that n D is rounded down: the teeth of the coins' "
+    "bounds. At short blocks the random code of two sources is infeasible; no number is drawn there. "
     "Rates of the shortest random codes lie above the panels."
 )
 LABELS = {
