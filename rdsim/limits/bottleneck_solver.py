@@ -21,7 +21,6 @@ _LANES: Final = 8  # slopes that ascend side by side; a fixed number, so that li
 _ROWS: Final = 4  # letters of X are padded to a multiple of this, for the same reason
 _CELLS: Final = {2: 2 * 10**5, 3: 4 * 10**5, 4: 2 * 10**5, 5: 10**5}  # a slope, by letters of Y
 _NOTHING: Final = 1e-15  # bits of value that are rounding
-_COPY: Final = 1e-6  # L1 distance between posteriors that is rounding
 _LATTICE: Final = 3  # letters of Y up to which a lattice of posteriors suffices
 _RETRIES: Final = 3
 _RANDOM_PRICES: Final = 64
@@ -166,7 +165,7 @@ def _kernel_problem(source: Source, slopes: np.ndarray) -> Problem:
 def _points(source: Source, slopes: np.ndarray, found: Any) -> Points:
     """Normalise the encoders, measure them, and replace any that a trivial one beats."""
     n = source.py.size
-    masses = _without_copies(found.weights[:, :, None] * found.atoms)
+    masses = np.asarray(found.weights[:, :, None] * found.atoms)
     order = np.argsort(-masses.sum(axis=2), axis=1, kind="stable")
     masses = np.take_along_axis(masses, order[:, :, None], axis=1)
     used = masses.shape[1]
@@ -191,20 +190,6 @@ def _points(source: Source, slopes: np.ndarray, found: Any) -> Points:
         relevance = np.where(beaten, kept, relevance)
         value = np.where(beaten, height, value)
     return Points(slopes, encoder, complexity, relevance, found.dual)
-
-
-def _without_copies(masses: np.ndarray) -> np.ndarray:
-    """Join posteriors that are equal up to rounding, masses of shape (S, U, n)."""
-    joined = masses.copy()
-    weight = masses.sum(axis=2)
-    atoms = masses / np.where(weight > 0, weight, 1.0)[:, :, None]
-    for i in range(masses.shape[1]):
-        for j in range(i + 1, masses.shape[1]):
-            apart = np.abs(atoms[:, i] - atoms[:, j]).sum(axis=1)
-            copy = (apart < _COPY) & (weight[:, i] > 0)
-            joined[copy, i] += joined[copy, j]
-            joined[copy, j] = 0.0
-    return joined
 
 
 def proved(

@@ -19,20 +19,39 @@ _ROUNDS: Final = 40
 _ALTERNATIONS: Final = 30
 _NEWTON_STEPS: Final = 6
 _STALL: Final = 1e-13  # nats that a round must gain not to be one
+_PROGRESS: Final = 0.01  # and share of the gap
 _CUTS: Final = (0.0, 0.0, 1e-4, 1e-4, 1e-7, 1e-11, 1e-15)  # shares of P_Y left out, in turn
 _DAMPED: Final = (False, True, False, True, False, True, False)  # and whether steps stay short
 _DAMPING: Final = 1e-12  # of the largest squared column, where Newton's system is singular
 
 
+def _freed(masses: Array, problem: Problem) -> Float[Array, "k n"]:
+    """Empty a place, if all n+1 are taken, without lowering the value.
+
+    More than n posteriors are dependent, and the value is linear in their weights: along the
+    dependence, in the direction in which it does not fall, one of the weights comes to zero.
+    """
+    w, pi = masses.sum(axis=1), _atoms(masses, problem.py)
+    shift = jnp.linalg.svd(pi.T, full_matrices=True)[2][-1]
+    shift = jnp.where(shift @ gain(pi, problem) < 0, -shift, shift)
+    reach = jnp.where(shift < 0, w / jnp.where(shift < 0, -shift, 1.0), jnp.inf)
+    leaving = jnp.argmin(reach)
+    moved = (w + reach[leaving] * shift)[:, None] * pi
+    moved = jnp.maximum(moved, 0.0).at[leaving].set(0.0)
+    held = moved.sum(axis=0)
+    moved = moved * (problem.py / jnp.where(held > 0, held, 1.0))
+    return jnp.where(jnp.all(w > 0) & jnp.all(held > 0), moved, masses)
+
+
 def _with_atom(masses: Array, atom: Array, share: Array, problem: Problem) -> Float[Array, "k n"]:
-    """Give the least used place a share of what can be had of an atom, taken from all others."""
+    """Give an empty place a share of what can be had of an atom, taken from all others."""
     py = problem.py
+    masses = _freed(masses, problem)
     reach = jnp.min(jnp.where(atom > 0, py / jnp.where(atom > 0, atom, 1.0), jnp.inf))
     slot = jnp.argmin(masses.sum(axis=1))
-    others = masses.at[slot].set(0.0)
-    held = others.sum(axis=0)
-    left = jnp.where(held > 0, (py - share * reach * atom) / jnp.where(held > 0, held, 1.0), 0.0)
-    others = others * jnp.maximum(left, 0.0)
+    held = masses.sum(axis=0)
+    left = (py - share * reach * atom) / held
+    others = masses * jnp.maximum(left, 0.0)
     return others.at[slot].set(jnp.maximum(py - others.sum(axis=0), 0.0))
 
 
@@ -145,7 +164,8 @@ def _ascent(
         masses = jnp.where(finished, newton, joined)
         dual = jnp.where(finished, newton_dual, dual)
         value = jnp.where(finished, after, before)
-        stalls = jnp.where(value > state.value + _STALL, 0, state.stalls + 1)
+        needed = jnp.maximum(_STALL, _PROGRESS * (state.best_bound - state.value))
+        stalls = jnp.where(value - state.value >= needed, 0, state.stalls + 1)
         climbs = value >= state.value - 1e-15
         masses = jnp.where(climbs, masses, state.masses)
         value = jnp.where(climbs, value, state.value)
@@ -172,9 +192,9 @@ def _ascent(
     start = _Round(masses, -far, flat, py, zero, flat, far, jnp.array(0), jnp.array(0))
     end = jax.lax.while_loop(unfinished, round_, start)
     shift = jnp.where(jnp.isfinite(end.best_bound), end.best_bound - py @ end.best_dual, 0.0)
+    masses = _freed(end.masses, problem)
     found = Envelope(
-        end.masses.sum(axis=1),
-        _atoms(end.masses, py),
+        *merged(masses.sum(axis=1), _atoms(masses, py), problem),
         end.best_dual + shift,
         jnp.maximum(end.best_bound - end.value, 0.0),
     )
@@ -192,13 +212,13 @@ def best_encoders(
 
     Args:
         problem: with slopes of shape (S,).
-        encoders: P(u|y) to start from, shape (E, k, n), k >= n; each column sums to one.
+        encoders: P(u|y) to start from, shape (E, n + 1, n); each column sums to one.
         starts: where pricing starts, shape (G, n).
         missed: one more start for each slope, shape (S, n).
 
     Returns:
-        Envelopes with a leading axis S and k atoms; the weights of unused atoms are zero. The dual
-        is that of the least bound met from any encoder.
+        Envelopes with a leading axis S and n + 1 places for at most n atoms; the weights of the
+        others are zero. The dual is that of the least bound met from any encoder.
 
     """
 

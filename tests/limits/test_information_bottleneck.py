@@ -149,6 +149,7 @@ def test_C11_three_letters_agree_with_a_linear_program_over_posteriors(joint):
     for encoder, rate, kept in zip(curve.encoder, curve.complexity, curve.relevance, strict=True):
         np.testing.assert_allclose(np.sum(encoder, axis=1), 1.0, rtol=0, atol=1e-12)
         assert np.min(encoder) >= 0
+        assert np.sum(joint.sum(axis=0) @ np.asarray(encoder) > 0) <= joint.shape[1]
         np.testing.assert_allclose(
             measured(joint, np.asarray(encoder)), (rate, kept), rtol=0, atol=1e-11
         )
@@ -162,6 +163,40 @@ def test_C11_no_two_codewords_are_copies_of_one_another():
             posteriors = (py[:, None] * used / (py @ used)).T
             for a, b in itertools.combinations(posteriors, 2):
                 assert np.abs(a - b).sum() > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("joint", "slope"),
+    [
+        ([[4, 0, 1], [0, 0, 1], [0, 2, 1]], 0.705),
+        ([[3, 4, 1], [1, 0, 3]], 0.243),
+        ([[0, 3, 1], [3, 3, 3], [4, 0, 0], [3, 0, 2]], 0.321),
+        ([[1, 1, 0], [0, 1, 3], [3, 2, 1], [0, 0, 4]], 0.5),
+        ([[1, 2, 3, 0], [2, 0, 1, 4], [0, 0, 1, 2]], 0.382),
+    ],
+)
+def test_C11_masses_on_their_way_out_name_no_prices(joint, slope):
+    counts = np.array(joint, float)
+    assert information_bottleneck(counts / counts.sum(), [slope]).converged.all()
+
+
+@pytest.mark.parametrize(
+    ("joint", "slopes"),
+    [
+        (np.array([[1, 2], [4, 0], [0, 4]]) / 11, [0.77, 0.7700001]),
+        (np.array([[0, 3], [3, 3], [4, 0]]) / 13, [0.636, 0.6361]),
+        (np.array([[0, 3, 0], [3, 3, 0], [4, 0, 0], [0, 3, 0]]) / 16, [0.636, 0.6361]),
+    ],
+)
+def test_C11_a_posterior_enters_where_every_place_is_taken(joint, slopes):
+    # One of n + 1 posteriors is superfluous, and not always that of least weight.
+    curve = information_bottleneck(joint, slopes)
+    assert curve.converged.all()
+    value = np.asarray(curve.relevance - curve.slope * curve.complexity)
+    letters = joint[:, joint.sum(axis=0) > 0]
+    for slope, found in zip(slopes, value, strict=True):
+        fine = by_linear_program(letters, slope, 4000 if letters.shape[1] == 2 else 120)
+        assert fine <= found + 1e-9
 
 
 def test_C11_where_two_posteriors_become_one_the_gap_is_small_and_the_neighbours_certified():
