@@ -107,14 +107,15 @@ def test_C14_broadcasts_over_rates_and_sizes():
     assert np.all(np.diff(table, axis=1) >= 0)
 
 
-def test_C9_error_falls_below_the_bottleneck_and_rises_above_it():
-    limit = float(limits.bottleneck_dsbs(0.5, 0.1))
-    lengths = (50, 200, 800)
-    for share, trend in ((0.8, -1), (1.2, 1)):
+@pytest.mark.parametrize(("rate", "crossover"), [(0.5, 0.1), (0.25, 0.04), (0.8, 0.2), (1.0, 0.1)])
+def test_C9_error_falls_below_the_bottleneck_and_rises_above_it(rate, crossover):
+    limit = float(limits.bottleneck_dsbs(rate, crossover))
+    for share, trend in ((0.9, -1), (1.1, 1)):
         errors = [
-            float(codes.dsbs_ensemble(n, 0.5, n * share * limit, 0.1, "error")) for n in lengths
+            float(codes.dsbs_ensemble(n, rate, n * share * limit, crossover, "error"))
+            for n in (100, 400, 1600)
         ]
-        assert np.all(trend * np.diff(errors) > 0.01)
+        assert np.all(trend * np.diff(errors) > 0.02)
 
 
 @settings(max_examples=10)
