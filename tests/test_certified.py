@@ -21,7 +21,7 @@ def certified(value=(1.0, 2.0), gap=0.5, tolerance=0.1):
 
 
 def test_gap_and_converged():
-    np.testing.assert_allclose(certified().gap, [0.5, 0.5])
+    np.testing.assert_allclose(certified().gap, [0.5, 0.5], rtol=1e-12, atol=0)
     assert not certified().converged.any()
     assert certified(gap=0.05).converged.all()
 
@@ -61,11 +61,11 @@ def test_jax_functions_use_the_value():
 
 def test_numpy_testing_and_conversion_use_the_value():
     limit = certified()
-    np.testing.assert_allclose(limit, [1.0, 2.0])
+    np.testing.assert_allclose(limit, [1.0, 2.0], rtol=1e-12, atol=0)
     assert np.asarray(limit).dtype == np.float64
     assert np.asarray(limit, dtype=np.float32).dtype == np.float32
     with pytest.raises(AssertionError):
-        np.testing.assert_allclose(limit, [1.0, 2.1])
+        np.testing.assert_allclose(limit, [1.0, 2.1], rtol=1e-12, atol=0)
 
 
 def test_float_and_format_of_a_single_number():
@@ -89,7 +89,7 @@ def test_it_passes_through_jit_and_vmap():
     assert batch.value.shape == (2, 3)
     assert batch.tolerance.shape == (2,)
     gaps = jax.vmap(lambda limit: limit.gap)(batch)
-    np.testing.assert_allclose(gaps, np.full((2, 3), 0.5))
+    np.testing.assert_allclose(gaps, np.full((2, 3), 0.5), rtol=1e-12, atol=0)
     axes = jax.vmap(lambda limit: limit.value, in_axes=(0,))(batch)
     np.testing.assert_array_equal(axes, batch.value)
 

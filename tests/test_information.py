@@ -116,7 +116,9 @@ def test_gradients_at_zeros_are_finite(function, point):
 
 def test_the_gradient_of_entropy_is_its_formula_where_letters_have_mass():
     gradient = jax.grad(information.entropy)(jnp.array([0.5, 0.25, 0.25, 0.0]))
-    np.testing.assert_allclose(gradient[:3], [1 - 1 / math.log(2), *[2 - 1 / math.log(2)] * 2])
+    np.testing.assert_allclose(
+        gradient[:3], [1 - 1 / math.log(2), *[2 - 1 / math.log(2)] * 2], rtol=1e-12, atol=0
+    )
 
 
 def capacity_in_many_digits(bias):

@@ -195,7 +195,9 @@ def test_compositions_are_all_there_in_the_order_of_their_ranks(n, parts):
 
 def test_sums_of_whole_units_tie_when_they_should():
     thirds = whole_units(np.array([[0.0, 1 / 3, 2 / 3], [0.1, 0.2, 0.1 + 0.1]]), 50)
-    np.testing.assert_allclose(thirds.whole * thirds.step, [[0, 1 / 3, 2 / 3], [0, 0.1, 0.1]])
+    np.testing.assert_allclose(
+        thirds.whole * thirds.step, [[0, 1 / 3, 2 / 3], [0, 0.1, 0.1]], rtol=1e-12, atol=0
+    )
     assert 3 * thirds.whole[0, 1] == thirds.whole[0, 2] + thirds.whole[0, 1]
     table = np.array([[0.0, math.sqrt(2)], [math.pi, -math.inf]])
     units = whole_units(table, 1000)

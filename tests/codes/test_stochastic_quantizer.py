@@ -211,7 +211,9 @@ def test_seeded_atoms_are_drawn_in_proportion_to_the_squared_error():
 
 
 def test_grid_atoms_and_squared_errors():
-    np.testing.assert_allclose(grid_atoms([[1.0], [0.0], [0.3]], 3), [[0.0], [0.5], [1.0]])
+    np.testing.assert_allclose(
+        grid_atoms([[1.0], [0.0], [0.3]], 3), [[0.0], [0.5], [1.0]], rtol=1e-12, atol=0
+    )
     np.testing.assert_allclose(squared_error(NEW, ATOMS), _errors(NEW, ATOMS), rtol=1e-13)
 
 

@@ -229,8 +229,12 @@ def test_C17_a_vector_code_takes_the_nearest_codeword(vector):
 def test_C17_codewords_of_k_means_are_the_means_of_their_cells(vector):
     indices = np.array(_nearest(ITEMS, np.asarray(vector.codewords)))
     for k in range(WORDS):
-        np.testing.assert_allclose(vector.codewords[k], ITEMS[indices == k].mean(axis=0))
-    np.testing.assert_allclose(vector.masses, np.bincount(indices, minlength=WORDS) / 40)
+        np.testing.assert_allclose(
+            vector.codewords[k], ITEMS[indices == k].mean(axis=0), rtol=1e-12, atol=0
+        )
+    np.testing.assert_allclose(
+        vector.masses, np.bincount(indices, minlength=WORDS) / 40, rtol=1e-12, atol=0
+    )
     np.testing.assert_allclose(vector.distortion, _distortion(vector, ITEMS), rtol=1e-12)
 
 
@@ -244,16 +248,16 @@ def test_C17_k_means_finds_separate_clusters_and_fills_every_cell():
     corners = np.array([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0], [50.0, 50.0]])
     items = np.repeat(corners, 10, axis=0) + 0.1 * ITEMS
     code = vector_quantizer(KEY, items, 4)
-    np.testing.assert_allclose(code.masses, 0.25)
+    np.testing.assert_allclose(code.masses, 0.25, rtol=1e-12, atol=0)
     fine = vector_quantizer(KEY, ITEMS, 40)
     np.testing.assert_allclose(fine.distortion, 0.0, rtol=0, atol=1e-25)
-    np.testing.assert_allclose(fine.masses, 1 / 40)
+    np.testing.assert_allclose(fine.masses, 1 / 40, rtol=1e-12, atol=0)
 
 
 def test_an_emptied_cell_is_given_the_item_worst_served():
     points = np.array([[0.0], [1.0], [10.0]])
     codewords = lloyd(points, np.array([[0.0], [1e6]]), 50)
-    np.testing.assert_allclose(np.sort(codewords, axis=0), [[0.5], [10.0]])
+    np.testing.assert_allclose(np.sort(codewords, axis=0), [[0.5], [10.0]], rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("slope", [0.3, 2.0, 20.0])
@@ -264,7 +268,9 @@ def test_C17_the_entropy_constrained_code_trades_distortion_for_length(slope):
     np.testing.assert_allclose(code.offsets, -np.log2(masses) / slope, rtol=0, atol=1e-12)
     indices = np.array(_nearest(ITEMS, words, -np.log2(masses) / slope))
     np.testing.assert_array_equal(code.encode(KEY, ITEMS), indices)
-    np.testing.assert_allclose(masses, np.bincount(indices, minlength=len(words)) / 40)
+    np.testing.assert_allclose(
+        masses, np.bincount(indices, minlength=len(words)) / 40, rtol=1e-12, atol=0
+    )
     for k in range(len(words)):
         np.testing.assert_allclose(words[k], ITEMS[indices == k].mean(axis=0), rtol=0, atol=1e-12)
     np.testing.assert_allclose(code.distortion, _distortion(code, ITEMS), rtol=1e-12)
@@ -315,7 +321,9 @@ def test_C17_blocks_of_unequal_size_and_balanced_axes():
 
 def test_C17_one_block_is_a_vector_quantizer():
     code = product_quantizer(KEY, ITEMS, 1, WORDS)
-    np.testing.assert_allclose(code.distortion, vector_quantizer(KEY, ITEMS, WORDS).distortion)
+    np.testing.assert_allclose(
+        code.distortion, vector_quantizer(KEY, ITEMS, WORDS).distortion, rtol=1e-12, atol=0
+    )
 
 
 def test_C17_a_rotation_helps_correlated_items():

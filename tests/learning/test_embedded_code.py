@@ -35,7 +35,10 @@ def test_a_codeword_of_no_item_stands_for_the_common_mean():
     empty = np.asarray(code.channel(ITEMS)).sum(axis=0) == 0
     assert empty.any()
     np.testing.assert_allclose(
-        np.asarray(code.codewords)[empty], np.tile(ITEMS.mean(axis=0), (empty.sum(), 1))
+        np.asarray(code.codewords)[empty],
+        np.tile(ITEMS.mean(axis=0), (empty.sum(), 1)),
+        rtol=1e-12,
+        atol=0,
     )
 
 

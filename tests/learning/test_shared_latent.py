@@ -196,9 +196,9 @@ def test_codewords_keep_the_moments_of_their_posteriors():
     precision = np.array([[1.0], [2.0], [4.0]])
     share = np.array([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     centre, found = shared_latent._moments(*map(jnp.asarray, (share, mean, precision)))
-    np.testing.assert_allclose(centre[:, 0], [1.0, 5.0, 7 / 3])
+    np.testing.assert_allclose(centre[:, 0], [1.0, 5.0, 7 / 3], rtol=1e-12, atol=0)
     spread = np.mean(mean**2 + 1 / precision) - (7 / 3) ** 2
-    np.testing.assert_allclose(found[:, 0], [1 / 1.75, 4.0, 1 / spread])
+    np.testing.assert_allclose(found[:, 0], [1 / 1.75, 4.0, 1 / spread], rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -147,9 +147,11 @@ def test_penalties_of_a_whole_grid_in_one_call():
     grid = np.geomspace(0.1, 30, 6).reshape(2, 3)
     together = allocation_penalty([9.0, 1.0], grid)
     assert together.shape == (2, 3)
-    np.testing.assert_allclose(together[1, 2], allocation_penalty([9.0, 1.0], grid[1, 2]))
+    np.testing.assert_allclose(
+        together[1, 2], allocation_penalty([9.0, 1.0], grid[1, 2]), rtol=1e-12, atol=0
+    )
     batched = jax.vmap(lambda v: allocation_penalty(v, 5.0))(np.array([[9.0, 1.0], [1.0, 1.0]]))
-    np.testing.assert_allclose(batched[0], allocation_penalty([9.0, 1.0], 5.0))
+    np.testing.assert_allclose(batched[0], allocation_penalty([9.0, 1.0], 5.0), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(
