@@ -82,7 +82,8 @@ def draw(names: Names = (), /, preset: Which = "quick", results: Results = DEFAU
 def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1) -> int:
     """Compute what is not fresh, draw every figure, write the gallery and the ledger.
 
-    Then open figures/index.html from disk. Interrupted, it continues where it stopped.
+    Then open figures/index.html from disk. Interrupted, it continues where it stopped. A study that
+    this machine cannot run is left out, and the exit code is 1.
     """
     if jobs < 1:
         raise StudyError(f"jobs must be at least 1, got {jobs}")
@@ -95,16 +96,22 @@ def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1)
     entries, states = [], {}
     studies = _study.chosen((), preset)
     computed = compute_all(studies, preset, 0, results, jobs)
-    for study, (before, dataset) in zip(studies, computed, strict=True):
+    lacking = False
+    for study, found in zip(studies, computed, strict=True):
+        if isinstance(found, StudyError):
+            _say(f"{study.name}: not computed: {found}", error=True)
+            lacking = True
+            continue
+        before, dataset = found
         outcome = _draw.draw(study, dataset, target)
         _say(f"{study.name}: {_done(before)}; figure {outcome}")
         states[study.name] = State("fresh", dataset=dataset)
         if outcome != "no figure file":
             entries.append((study, dataset))
-    found = ledger(results, preset, states=states)
-    _say(f"wrote {found.save(results, preset).as_posix()}")
-    _say(f"wrote {_gallery.write(entries, found, OUTPUT, preset).as_posix()}")
-    return _verdict(found)
+    verdicts = ledger(results, preset, states=states)
+    _say(f"wrote {verdicts.save(results, preset).as_posix()}")
+    _say(f"wrote {_gallery.write(entries, verdicts, OUTPUT, preset).as_posix()}")
+    return max(_verdict(verdicts), int(lacking))
 
 
 def claims(preset: Which = "quick", results: Results = DEFAULT, as_json: Json = False) -> int:

@@ -15,7 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from experiments import _programs, _study
 from experiments._cells import Cells
 from experiments._store import Recipe, State, save, state
-from experiments._study import Preset, Study
+from experiments._study import Preset, Study, StudyError
 
 
 def compute(
@@ -55,13 +55,21 @@ def compute(
 
 def compute_all(
     studies: Sequence[Study], preset: Preset, seed: int, results: Path, jobs: int
-) -> Iterator[tuple[State, xarray.Dataset]]:
-    """Yield what `compute` returns of each study, in their order, with so many processes at work."""
+) -> Iterator[tuple[State, xarray.Dataset] | StudyError]:
+    """Yield what `compute` returns of each study, in their order, with so many processes at work.
+
+    Of one that says that it cannot run, for lack of a font for example, the error is yielded.
+    """
     known = [state(Recipe.of(study, preset, seed), results) for study in studies]
     waiting = sum(before.kind != "fresh" for before in known)
     if min(jobs, waiting) < 2:
         for study, before in zip(studies, known, strict=True):
-            yield compute(study, preset, seed, results, before=before)
+            try:
+                found = compute(study, preset, seed, results, before=before)
+            except StudyError as error:
+                yield error
+            else:
+                yield found
         return
     # LAPACK's threads of two processes spin against one another (see the Makefile).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -77,8 +85,13 @@ def compute_all(
             for study, before in zip(studies, known, strict=True):
                 if before.kind == "fresh":
                     yield compute(study, preset, seed, results, before=before)
+                    continue
+                try:
+                    was = next(remaining).result()
+                except StudyError as error:
+                    yield error
                 else:
-                    yield next(remaining).result(), compute(study, preset, seed, results)[1]
+                    yield was, compute(study, preset, seed, results)[1]
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

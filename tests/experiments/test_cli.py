@@ -168,10 +168,32 @@ if __name__ == "__main__":
 """
 
 
+NEEDY = """
+from experiments._study import StudyError
+
+def run(config, key, cell=call):
+    raise StudyError("there is no font")
+"""
+
+
+def test_a_study_that_cannot_run_here_is_left_out_and_said(workshop, capsys):
+    workshop.study("more")
+    workshop.study("needy", more=NEEDY)
+    assert workshop.main("figures") == 1
+    printed = capsys.readouterr()
+    assert "needy: not computed: there is no font" in printed.err
+    assert "more: computed (missing)" in printed.out
+    assert workshop.result("more", "quick").exists()
+    assert not workshop.result("needy", "quick").exists()
+    assert workshop.main("run needy") == 2
+    assert "there is no font" in capsys.readouterr().err
+
+
 def test_studies_side_by_side_give_the_same_results_and_a_failure_says_why(workshop):
     names = ("lines", "more")
     workshop.study("more")
     workshop.main("figures")
+    workshop.study("needy", more=NEEDY)
     workshop.study(
         "wrong", more="def run(config, key, cell=call):\n    raise ValueError('broken')\n"
     )
@@ -187,6 +209,7 @@ def test_studies_side_by_side_give_the_same_results_and_a_failure_says_why(works
     )
     assert found.returncode not in (0, 2)
     assert "ValueError: broken" in found.stderr
+    assert "needy: not computed: there is no font" in found.stderr
     for name in names:
         assert f"{name}: computed (missing)" in found.stdout, found.stderr
         other = workshop.home / "others" / "quick" / f"{name}.nc"
