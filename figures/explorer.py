@@ -44,7 +44,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             )
         title = name.partition(" [")[0]
         axis.set(xlim=(0, None), ylim=(-0.02, 1.02), title=title)
-        axis.set_xticks(np.arange(0, float(dataset.rate[-1]) + 0.1, 0.5))
+        axis.set_xticks(np.arange(int(dataset.rate[-1]) + 1))
     for axis in axes[-1]:
         axis.set_xlabel("R [bits per letter]")
     for axis in axes[:, 0]:
