@@ -22,5 +22,6 @@ def draw(dataset: xarray.Dataset) -> Figure:
         axis.set_xticks([0, 0.5, 1])
     axes[0, 0].set_ylabel("R(D; M) / log₂ M")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), handlelength=3)
+    columns = min(len(labels), 5)
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=3)
     return figure
