@@ -148,7 +148,19 @@ def test_C11_three_letters_agree_with_a_linear_program_over_posteriors(joint):
 
 
 def test_C11_no_two_codewords_are_copies_of_one_another():
-    for joint, slopes in ((ASYMMETRIC, np.linspace(0.08, 0.58, 24)), (TERNARY, SLOPES)):
+    for joint, slopes in (
+        (ASYMMETRIC, np.linspace(0.08, 0.58, 24)),
+        (TERNARY, SLOPES),
+        (np.array([[1, 2, 0], [3, 1, 1]]) / 8, [0.243]),
+        (np.array([[3, 2, 1], [1, 2, 3], [0, 4, 0], [4, 1, 1]]) / 22, [0.254]),
+        (np.array([[3, 2, 1], [1, 3, 2], [4, 1, 1]]) / 18, [0.179]),
+        (np.array([[3, 2, 1], [0, 1, 2]]) / 9, [0.364]),
+        (np.array([[1, 2, 3, 4], [1, 0, 4, 3], [1, 4, 0, 1]]) / 24, [0.41]),
+        (
+            np.array([[1, 2, 1, 4], [2, 3, 2, 1], [1, 1, 4, 2], [1, 0, 1, 0], [1, 4, 0, 1]]) / 32,
+            [0.249],
+        ),
+    ):
         py = joint.sum(axis=0)
         for encoder in np.asarray(information_bottleneck(joint, slopes).encoder):
             used = encoder[:, py @ encoder > 0]
