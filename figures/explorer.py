@@ -1,8 +1,8 @@
 """Explorer: the least loss of any system against the rate, a panel a source."""
 
-import numpy as np
 import xarray
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from figures import _style
 
@@ -44,7 +44,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             )
         title = name.partition(" [")[0]
         axis.set(xlim=(0, None), ylim=(-0.02, 1.02), title=title)
-        axis.set_xticks(np.arange(int(dataset.rate[-1]) + 1))
+        axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 5, 10]))
     for axis in axes[-1]:
         axis.set_xlabel("R [bits per letter]")
     for axis in axes[:, 0]:
