@@ -7,9 +7,8 @@ $L(s) = I(U;X) - s\,I(U;Y)$ is a concave envelope at $P_Y$ (`concave_envelope`).
 by ascent, which is local (`encoder_ascent`); that nothing better exists is then proved, or bounded,
 by branch and bound over the posteriors of Y (`envelope_certificate`), which is practical for few
 letters of Y: up to three always, four mostly, five sometimes. Beyond, the bounds are
-$(1-s)\,I(X;Y)$ and the channel's contraction coefficient, and the points are called local. At a
-slope where two posteriors are just becoming one, the ascent may stop some 1e-8 bits short: the gap
-says so.
+$(1-s)\,I(X;Y)$ and the channel's contraction coefficient, and the points are called local. Where
+the ascent stops short of the bound, the gap says so.
 
 Letters of Y without mass are dropped and letters with equal $P_{X|Y}$ are joined first: the joined
 letter is sufficient for X, so IB does not change.

@@ -40,6 +40,23 @@ def test_C16_reference_values(function, arguments, wanted):
     np.testing.assert_allclose(found.gap, bounds[:, 1] - bounds[:, 0], rtol=1e-12, atol=0)
 
 
+@settings(max_examples=8)
+@given(st.integers(20, 200), st.floats(0.06, 0.4))
+def test_C16_only_whole_wrong_bits_count(n, distortion):
+    # The words of the coins differ in whole numbers of bits: n D is as good as its whole part.
+    whole = np.floor(n * distortion + 1e-9) / n
+    if whole > 0.05:
+        for bounds in (
+            lambda D: finite.binary_hamming(0.5, D, 0.01, [n]),
+            lambda D: finite.erased_coin(0.1, D, 0.1, [n]),
+        ):
+            given_D, at_whole = bounds(distortion), bounds(whole)
+            for name in ("converse", "achievability"):
+                np.testing.assert_allclose(
+                    getattr(given_D, name), getattr(at_whole, name), rtol=1e-12, atol=0
+                )
+
+
 def test_C16_dispersions():
     coin = finite.binary_hamming_second_order(0.4, 0.11)
     assert float(coin.dispersion) == pytest.approx(0.082123471, abs=5e-10)
