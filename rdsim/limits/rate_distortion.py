@@ -224,10 +224,18 @@ def distortion_at(
         Distortion, shape of R: upper bound achieved, lower by the supporting lines.
 
     Raises:
-        ValueError: as `rate_distortion`, and if a rate is negative, or if D(R) is infinite.
+        ValueError: as `rate_distortion`, and if a rate is negative, or too low for any finite
+            distortion: every constant reproduction may be forbidden to some source letter.
 
     """
-    return _search(p, d, rate, "distortion_at", tolerance, method)
+    limit = _search(p, d, rate, "distortion_at", tolerance, method)
+    if not validation.is_traced(limit.lower):
+        lost = np.isinf(np.asarray(limit.lower))
+        if lost.any():
+            raise ValueError(
+                f"rate must allow a finite distortion, got {np.asarray(rate)[lost][0].item()!r}"
+            )
+    return limit
 
 
 def _resolve(method: str) -> str:

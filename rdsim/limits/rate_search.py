@@ -203,8 +203,10 @@ def _search(
         floor = new.rate - new.gap
         if by_rate:
             x, y, f, g = left.rate, right.rate, left.excess, right.excess
-            line = new.excess + (floor - goal) / jnp.where(slope > 0, slope, jnp.inf)
-            line = jnp.where(flat, 0.0, line)
+            line = new.excess + (floor - goal) / jnp.where(slope > 0, slope, 1.0)
+            # The line of slope zero says nothing of D, or that no D has so small a rate.
+            level = jnp.where(floor > goal, jnp.inf, 0.0)
+            line = jnp.where(flat, 0.0, jnp.where(slope > 0, line, level))
         else:
             x, y, f, g = left.excess, right.excess, left.rate, right.rate
             exact = jnp.where(new.excess >= goal, floor, 0.0)

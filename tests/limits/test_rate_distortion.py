@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 import strategies
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rdsim import limits
@@ -222,6 +222,38 @@ def test_C5_rate_at_a_distortion_is_certified_on_random_problems(p, d, share):
     assert curve.lower_bound(D) <= limit.upper + 1e-12
     back = curve.distortion_at(limit.upper)
     assert back.lower <= D + 1e-9
+
+
+@settings(max_examples=30)
+@given(
+    strategies.pmfs(4),
+    strategies.distortions((4, 5), infinite=True),
+    st.floats(0.1, 20.0),
+    st.floats(0.01, 0.99),
+)
+def test_C5_distortion_at_a_rate_is_certified_with_forbidden_pairs(p, d, slope, share):
+    """Every constant reproduction may be forbidden, so that no rate below some floor will do."""
+    curve = limits.rate_distortion(p, d, [slope, np.inf])
+    (D, least), (R, enough) = curve.distortion, curve.rate
+    assume(enough - R > 1e-6)
+    goal = R + share * (enough - R)
+    limit = limits.distortion_at(p, d, goal)
+    assert limit.converged
+    assert limit.lower <= limit.upper
+    assert limit.lower <= D + share * (least - D) + 1e-12  # time sharing of the two points
+    assert limit.upper >= D + (R - curve.gap[0] - goal) / slope - 1e-12  # a supporting line
+
+
+@pytest.mark.parametrize("method", ["dense", "column_generation"])
+def test_C5_a_rate_below_that_of_every_finite_distortion_is_refused(method):
+    # The least rate: the middle letter chooses at random which of its two neighbours it joins.
+    d = [[0.0, np.inf], [0.0, 0.0], [np.inf, 0.0]]
+    p = [0.2, 0.6, 0.2]
+    assert limits.distortion_at(p, d, 0.4 + 1e-9, method=method).upper == 0
+    with pytest.raises(ValueError, match=r"rate must allow a finite distortion, got 0\.39"):
+        limits.distortion_at(p, d, [0.5, 0.39], method=method)
+    with pytest.raises(ValueError, match=r"rate must allow a finite distortion, got 0"):
+        limits.distortion_at(p, d, 0, method=method)
 
 
 def test_C5_slope_zero_is_the_best_constant_also_when_others_have_rate_zero_too():
