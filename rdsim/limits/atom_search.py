@@ -190,8 +190,10 @@ def _half_squares(z: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _prices(z: np.ndarray, nu: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Prices c at the points u, shape (M,)."""
-    return nu @ np.exp(-_half_squares(z, u)) if len(u) else np.zeros(0)
+    """Prices c at the points u, shape (M,); an infinite nu counts where its kernel reaches."""
+    kernel = np.exp(-_half_squares(z, u)) if len(u) else np.zeros((len(z), 0))
+    beyond = np.isinf(nu)
+    return np.where(beyond, 0.0, nu) @ kernel + np.where(kernel[beyond] > 0, np.inf, 0.0).sum(axis=0)
 
 
 def _evaluated(z: np.ndarray, p: np.ndarray, v: np.ndarray, q: np.ndarray) -> _State:
@@ -305,7 +307,7 @@ def _line_search(
 
     None if there is nothing to gain, to rounding.
     """
-    shrinking = dq < 0
+    shrinking = dq < -0.9 * state.q
     reach = min(1.0, 0.9 * np.min(-state.q[shrinking] / dq[shrinking], initial=np.inf))
     reach = min(reach, 0.5 / max(float(np.max(np.abs(dv))), 1e-300))
     for _ in range(_HALVINGS):

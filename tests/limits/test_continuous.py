@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.integrate
-from hypothesis import given, settings
+import scipy.stats
+import strategies
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rdsim import limits
@@ -177,6 +179,18 @@ def test_C7_random_points_are_certified_and_bounded_by_grids(points, weights, sl
     moved = continuous_rate_distortion(5 - z, p, [slope])
     other = float(moved.rate[0] + slope * moved.distortion[0])
     assert lagrangian == pytest.approx(other, abs=3e-9)
+
+
+@settings(max_examples=25)
+@given(strategies.pmfs(4), st.floats(30, 1e3))
+@example(np.array([0.0, 1e-7, 1e-6, 1 - 1.1e-6]), 100.0)
+def test_C7_points_out_of_each_others_reach_keep_their_entropy(p, widths):
+    """However little mass a point has, no other atom can stand for it."""
+    curve = continuous_rate_distortion(np.arange(4) * widths / np.sqrt(2 * LN2), p, [1.0])
+    assert curve.converged[0]
+    bits = scipy.stats.entropy(p, base=2)
+    np.testing.assert_allclose(curve.rate[0], bits, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(curve.distortion[0], 0, rtol=0, atol=1e-9)
 
 
 @settings(max_examples=25)
