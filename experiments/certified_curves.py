@@ -31,9 +31,11 @@ class Config:
     """Points of the discretised Gaussian on [-5, 5]."""
     heat_map_slopes: tuple[float, ...] = (1.0, 5.0, 50.0)
     """Slopes of the test channels shown, bits per unit of squared error."""
+    heat_map_cells: int = 50
+    """Cells of neighbouring letters on either side of a test channel shown; a divisor of grid."""
 
 
-SMOKE = Config(slopes=3, letters=8, grid=30, heat_map_slopes=(2.0,))
+SMOKE = Config(slopes=3, letters=8, grid=30, heat_map_slopes=(2.0,), heat_map_cells=10)
 QUICK = Config()
 FULL = Config(slopes=129, letters=256, grid=1000)
 
@@ -74,7 +76,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
                 np.append(forms["error"], grid["error"]),
                 {"units": "bits"},
             ),
-            "channel": (("shown", "y", "u"), grid["channel"], {"units": "1"}),
+            "channel": (("shown", "y", "u"), grid["channel"], {"units": "probability of a cell"}),
             "shown_distortion": ("shown", grid["shown_distortion"]),
             "shown_rate": ("shown", grid["shown_rate"], {"units": "bits"}),
         },
@@ -82,8 +84,8 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
             "source": list(SOURCES),
             "problem": list(_PROBLEMS),
             "shown": list(config.heat_map_slopes),
-            "y": grid["x"],
-            "u": grid["x"],
+            "y": grid["cell_centre"],
+            "u": grid["cell_centre"],
         },
     )
 
@@ -125,12 +127,21 @@ def _gaussian(config: Config) -> dict[str, np.ndarray]:
     distances = np.abs(curve.rate - closed_forms.gaussian(1.0, curve.distortion))
     return {
         **_points(drawn),
-        "x": x,
+        "cell_centre": x.reshape(config.heat_map_cells, -1).mean(axis=1),
         "error": np.max(np.asarray(distances)[np.asarray(fine)]),
-        "channel": np.asarray(shown.test_channel()),
+        "channel": _between_cells(np.asarray(shown.test_channel()), p, config.heat_map_cells),
         "shown_distortion": np.asarray(shown.distortion),
         "shown_rate": np.asarray(shown.rate),
     }
+
+
+def _between_cells(channel: np.ndarray, p: np.ndarray, cells: int) -> np.ndarray:
+    """Join neighbouring letters, (shown, y, u) -> (shown, cell, cell): P(cell of u | cell of y).
+
+    The reproduction has few letters, so that a channel between single letters shows thin lines.
+    """
+    joint = (channel * p[:, None]).reshape(len(channel), cells, p.size // cells, cells, -1)
+    return joint.sum(axis=(2, 4)) / p.reshape(cells, -1).sum(axis=1)[:, None]
 
 
 _PROBLEMS = ("Bernoulli(0.3)", "uniform, 8 letters", "four letters", "erasure", "Gaussian grid")

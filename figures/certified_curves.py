@@ -9,7 +9,8 @@ from figures import _style
 
 CAPTION = (
     "Rate-distortion functions of three sources with the certified gap between upper and lower "
-    "bound at every point, and test channels Q(u|y) of the discretised Gaussian along its curve."
+    "bound at every point, and test channels of the discretised Gaussian along its curve, letters joined "
+    "in cells."
 )
 LABELS = ("Hamming distortion", "distortion", "squared error")
 
@@ -62,6 +63,6 @@ def draw(dataset: xarray.Dataset) -> Figure:
             xlabel="reproduction u",
         )
         axis.title.set_fontsize(8)
-    maps[0].set_ylabel("source letter y")
-    lower.colorbar(image, ax=list(maps), label="Q(u|y)", extend="min")
+    maps[0].set_ylabel("source y")
+    lower.colorbar(image, ax=list(maps), label="P(cell of u | cell of y)", extend="min")
     return figure

@@ -193,7 +193,9 @@ def _prices(z: np.ndarray, nu: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Prices c at the points u, shape (M,); an infinite nu counts where its kernel reaches."""
     kernel = np.exp(-_half_squares(z, u)) if len(u) else np.zeros((len(z), 0))
     beyond = np.isinf(nu)
-    return np.where(beyond, 0.0, nu) @ kernel + np.where(kernel[beyond] > 0, np.inf, 0.0).sum(axis=0)
+    return np.where(beyond, 0.0, nu) @ kernel + np.where(kernel[beyond] > 0, np.inf, 0.0).sum(
+        axis=0
+    )
 
 
 def _evaluated(z: np.ndarray, p: np.ndarray, v: np.ndarray, q: np.ndarray) -> _State:
