@@ -194,8 +194,8 @@ def plug_in_rate(counts: Any, d: Any, distortion: Any) -> PlugInRate:
             f"got {d.shape}"
         )
     laws = _laws(n.reshape(-1, n.shape[-1]))
-    _check_reach(laws, np.asarray(d), float(D))
-    rate, gradient = _solve(laws.reshape(-1, n.shape[-1]), d, D)
+    excess, reach = _above_floor(laws, np.asarray(d), float(D))
+    rate, gradient = _solve(laws.reshape(-1, n.shape[-1]), excess, reach)
     rate = rate.reshape(laws.shape[:-1])
     full = gradient.reshape(laws.shape)[:, 0]
     flat = _moments(n.reshape(-1, n.shape[-1]), rate, full)
@@ -219,8 +219,12 @@ def _laws(n: np.ndarray) -> np.ndarray:
     return laws / laws.sum(axis=-1, keepdims=True)
 
 
-def _check_reach(laws: np.ndarray, d: np.ndarray, distortion: float) -> None:
-    """Every law that is solved must be able to reach D."""
+def _above_floor(laws: np.ndarray, d: np.ndarray, distortion: float) -> tuple[np.ndarray, float]:
+    """Distortions and D above the least one of a letter seen, which every law must reach.
+
+    At D_min the slope is infinite: where all letters have the same least distortion, its rounding
+    would be too. Letters that no law has cost nothing.
+    """
     used = (laws > 0).any(axis=(0, 1))
     row_least = d.min(axis=1)
     if np.isinf(row_least[used]).any():
@@ -231,15 +235,16 @@ def _check_reach(laws: np.ndarray, d: np.ndarray, distortion: float) -> None:
             f"distortion must be at least D_min = {least.max().item()!r} of every empirical and "
             f"delete-one law, got {distortion!r}"
         )
+    floor = row_least[used].min()
+    return np.where(used[:, None], d - floor, 0.0), max(distortion - floor, 0.0)
 
 
-def _solve(
-    laws: np.ndarray, d: Float[Array, "y u"], D: Float[Array, ""]
-) -> tuple[np.ndarray, np.ndarray]:
+def _solve(laws: np.ndarray, d: np.ndarray, D: float) -> tuple[np.ndarray, np.ndarray]:
     """R and its gradient at every law, in chunks of one compiled shape."""
     padding = -len(laws) % _CHUNK
     padded = np.concatenate([laws, np.repeat(laws[-1:], padding, axis=0)])
-    chunks = [_solve_chunk(part, d, D) for part in padded.reshape(-1, _CHUNK, laws.shape[-1])]
+    problem = jnp.asarray(d), jnp.asarray(D)
+    chunks = [_solve_chunk(part, *problem) for part in padded.reshape(-1, _CHUNK, laws.shape[-1])]
     rate, gap, gradient = (
         np.concatenate([np.asarray(part[i]) for part in chunks])[: len(laws)] for i in range(3)
     )
@@ -273,6 +278,8 @@ def _moments(n: np.ndarray, rate: np.ndarray, gradient: np.ndarray) -> dict[str,
     deleted = rate[:, 1:]
     mean = (weight * deleted).sum(axis=-1)
     spread = (n * (deleted - mean[:, None]) ** 2).sum(axis=-1)
+    # That of a letter without mass may be infinite.
+    gradient = np.where(weight > 0, gradient, 0.0)
     centre = (weight * gradient).sum(axis=-1, keepdims=True)
     dispersion = (weight * (gradient - centre) ** 2).sum(axis=-1)
     return {

@@ -119,6 +119,30 @@ def test_a_letter_that_was_not_seen_changes_nothing():
     assert float(found.shannon_bias) == pytest.approx(-2 / (2 * 24 * np.log(2)), rel=1e-12, abs=0)
 
 
+@pytest.mark.parametrize("D", [0.0, 0.1])
+def test_at_the_least_distortion_the_errors_are_those_of_the_entropy_and_finite(D):
+    counts = np.array([[12, 7, 0, 5], [10, 4, 6, 4]])
+    plain = plug_in_rate(counts, FOUR, D)
+    # The slope is infinite at D = 0: neither a constant nor a letter unseen may be multiplied by it.
+    raised = FOUR + 0.1
+    raised[2] += 1.0
+    for changed in (
+        plug_in_rate(counts, FOUR + 0.1, D + 0.1),
+        plug_in_rate(counts[:1], raised, D + 0.1),
+    ):
+        assert changed.regular.all()
+        for name in ("rate", "jackknife_bias", "jackknife_error", "dispersion"):
+            expected = getattr(plain, name)[: len(changed.rate)]
+            np.testing.assert_allclose(getattr(changed, name), expected, rtol=0, atol=1e-8)
+    if D == 0:
+        p = counts / counts.sum(axis=1, keepdims=True)
+        surprise = -np.log2(np.where(p > 0, p, 1.0))
+        entropy = (p * surprise).sum(axis=1)
+        np.testing.assert_allclose(plain.rate, entropy, rtol=0, atol=1e-9)
+        spread = (p * (surprise - entropy[:, None]) ** 2).sum(axis=1)
+        np.testing.assert_allclose(plain.dispersion, spread, rtol=0, atol=1e-8)
+
+
 def test_where_the_rate_is_zero_the_interval_is_all_rates():
     # 11 of 100: at the empirical law D = 0.11 asks for nothing, one sample less of it too.
     found = plug_in_rate([[11, 89, 0, 0], [12, 88, 0, 0], [40, 60, 0, 0]], FOUR, 0.11)
