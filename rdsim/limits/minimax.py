@@ -26,6 +26,7 @@ from rdsim.limits.shift import check_codebook, mismatched_rate, tilted
 _CELLS: Final = 64
 _ROUNDS: Final = 60
 _SCENARIOS: Final = 40
+_ROUNDING: Final = 1e-12  # relative, of a mean distortion
 
 
 @jax.tree_util.register_dataclass
@@ -104,7 +105,7 @@ def minimax_rate(
     D = validation.interval("distortion", distortion, low=0.0, ndim=0)
     target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
     needed = float(largest_mean(jnp.min(d, axis=1)[None], p0, delta)[0][0])
-    if float(D) < needed - 1e-12:
+    if float(D) < needed * (1 - _ROUNDING):
         raise ValueError(
             f"distortion must be at least the largest D_min over the ball, {needed!r}, got {float(D)!r}"
         )
@@ -183,7 +184,8 @@ def _worst(
     """Certified sup over the ball of R(P,q,D), and a pair (P, s) that nearly reaches it."""
     arrays = jnp.asarray(q), jnp.asarray(d), jnp.asarray(p0)
     least = np.where(q > 0, d, np.inf).min(axis=1)
-    if float(largest_mean(jnp.asarray(least)[None], arrays[2], delta)[0][0]) > float(D) + 1e-12:
+    needed = float(largest_mean(jnp.asarray(least)[None], arrays[2], delta)[0][0])
+    if needed * (1 - _ROUNDING) > float(D):
         return np.inf, p0, 0.0
     problem = jnp.stack([delta, D])
     unit = max(float((d - least[:, None]).max()), 1e-300)

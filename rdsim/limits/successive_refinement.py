@@ -98,6 +98,9 @@ def successive_refinement(p: Any, d: Any, coarse: Any, fine: Any) -> SuccessiveR
         raise ValueError(f"fine must be at least D_min = {least!r}, got {D2!r}")
     if not D2 < D1:
         raise ValueError(f"coarse must be above fine = {D2!r}, got {D1!r}")
+    # In units of the largest distortion, to a power of two: exact, and what tolerances are meant in.
+    unit = 2.0 ** float(np.frexp(np.max(d))[1])
+    d, D1, D2 = d / unit, D1 / unit, D2 / unit
     s1, Z1, gap1 = _point(p, d, D1)
     s2, Z2, gap2 = _point(p, d, D2)
     residual, W = _program(np.asarray(p), np.asarray(d), (s1, Z1, D1), (s2, Z2, D2))
@@ -108,8 +111,8 @@ def successive_refinement(p: Any, d: Any, coarse: Any, fine: Any) -> SuccessiveR
         "refinable": residual <= threshold,
         "undecided": threshold < residual <= _UNDECIDED * threshold,
         "refinement": W,
-        "coarse_slope": s1,
-        "fine_slope": s2,
+        "coarse_slope": s1 / unit,
+        "fine_slope": s2 / unit,
         "gap": gap1 + gap2,
     }
     return SuccessiveRefinement(**{name: jnp.asarray(value) for name, value in numbers.items()})

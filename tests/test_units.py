@@ -1,0 +1,55 @@
+"""No rate depends on the unit in which distortions are measured.
+
+A tolerance in units of distortion that should have been relative is wrong in other units. They
+differ by powers of two, so that nothing is rounded.
+"""
+
+import numpy as np
+import pytest
+
+from rdsim import finite_sample, limits
+from rdsim.limits import finite_blocklength
+
+D_TABLE = np.random.default_rng(0).uniform(size=(3, 3))
+P, Q = np.array([0.5, 0.3, 0.2]), np.array([0.3, 0.3, 0.4])
+JOINT = np.array([[0.3, 0.1, 0.1], [0.05, 0.2, 0.05], [0.05, 0.05, 0.1]])
+LEAST, CONSTANT = D_TABLE.min(axis=1), D_TABLE.T @ P
+D = 0.7 * P @ LEAST + 0.3 * CONSTANT.min()
+WIDE = max(LEAST) + 0.05  # what every law reaches
+POINTS = np.array([-1.0, 0.2, 1.5])
+
+RATES = {
+    "R(D)": lambda k: limits.rate_at(P, k * D_TABLE, k * D).value,
+    "mismatched": lambda k: limits.mismatched_rate(P, k * D_TABLE, Q, k * WIDE).value,
+    "mismatched, the worst of a ball": lambda k: (
+        limits.worst_mismatched_rate(P, k * D_TABLE, Q, 0.05, k * WIDE).value
+    ),
+    "mismatched, out of reach in the ball": lambda k: (
+        limits.worst_mismatched_rate(P, k * (D_TABLE + 1), Q, 0.05, k).value
+    ),
+    "minimax": lambda k: limits.minimax_rate(P, k * D_TABLE, 0.05, k * WIDE).rate.value,
+    "conditional": lambda k: limits.conditional_rate_at(JOINT, k * D_TABLE, k * D).value,
+    "Wyner-Ziv": lambda k: limits.wyner_ziv_at(JOINT, k * D_TABLE, k * D).value,
+    "successive refinement": lambda k: (
+        limits.successive_refinement(P, k * D_TABLE, k * 1.2 * D, k * D).residual
+    ),
+    "one block": lambda k: finite_blocklength.discrete(P, k * D_TABLE, k * D, 0.01, [12]).converse,
+    "continuous": lambda k: (
+        limits.continuous_rate_distortion(np.sqrt(k) * POINTS, P, [3.0 / k]).rate
+    ),
+    "plug-in": lambda k: (
+        finite_sample.plug_in_rate([5, 7, 3], k * D_TABLE, k * WIDE).standard_error
+    ),
+}
+
+
+@pytest.mark.parametrize("unit", [2.0**-60, 2.0**60])
+@pytest.mark.parametrize("rate", RATES.values(), ids=RATES.keys())
+def test_C5_no_rate_depends_on_the_unit_of_distortion(rate, unit):
+    np.testing.assert_allclose(rate(unit), rate(1.0), rtol=0, atol=2e-6)
+
+
+def test_C5_a_ball_out_of_reach_is_refused_in_every_unit():
+    for unit in (2.0**-60, 1.0, 2.0**60):
+        with pytest.raises(ValueError, match="at least the largest D_min over the ball"):
+            limits.minimax_rate(P, unit * (D_TABLE + 1), 0.05, unit)
