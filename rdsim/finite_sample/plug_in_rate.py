@@ -236,7 +236,7 @@ def _above_floor(laws: np.ndarray, d: np.ndarray, distortion: float) -> tuple[np
             f"delete-one law, got {distortion!r}"
         )
     floor = row_least[used].min()
-    return np.where(used[:, None], d - floor, 0.0), max(distortion - floor, 0.0)
+    return np.where(np.expand_dims(used, 1), d - floor, 0.0), max(distortion - floor, 0.0)
 
 
 def _solve(laws: np.ndarray, d: np.ndarray, D: float) -> tuple[np.ndarray, np.ndarray]:
