@@ -1,7 +1,7 @@
-"""No rate depends on the unit in which distortions are measured.
+"""No rate depends on the unit in which distortions are measured, and no chance on that of scores.
 
-A tolerance in units of distortion that should have been relative is wrong in other units. They
-differ by powers of two, so that nothing is rounded.
+A tolerance in such units that should have been relative is wrong in others. They differ by powers
+of two, so that nothing is rounded.
 """
 
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 
 from rdsim import finite_sample, limits
 from rdsim.limits import finite_blocklength
+from rdsim.retrieval import saddlepoint_tail, score_tail
 
 D_TABLE = np.random.default_rng(0).uniform(size=(3, 3))
 P, Q = np.array([0.5, 0.3, 0.2]), np.array([0.3, 0.3, 0.4])
@@ -53,3 +54,21 @@ def test_C5_a_ball_out_of_reach_is_refused_in_every_unit():
     for unit in (2.0**-60, 1.0, 2.0**60):
         with pytest.raises(ValueError, match="at least the largest D_min over the ball"):
             limits.minimax_rate(P, unit * (D_TABLE + 1), 0.05, unit)
+
+
+@pytest.mark.parametrize("unit", [2.0**-60, 1.0, 2.0**60])
+@pytest.mark.parametrize("tail", [score_tail, saddlepoint_tail])
+def test_C15_no_tail_depends_on_the_unit_of_scores(tail, unit):
+    values = unit * np.array([[3.0, 3.0, -np.inf], [-1.0, 0.0, 1.0]])
+    pmf = np.array([[0.25, 0.5, 0.25], [0.2, 0.3, 0.5]])
+    counts = np.array([[1, 0], [1, 0], [1, 0], [1, 0], [0, 0], [1, 1], [1, 1]])
+    threshold = unit * np.array([3.0, 2.9, 3.1, 0.0, 0.1, 3.0, 3.5])
+    found = tail(values, pmf, counts, threshold)
+    log_tail, log_tie = (
+        np.asarray(getattr(part, "value", part)) for part in (found.log_tail, found.log_tie)
+    )
+    above = [0.0, 0.75, 0.0, 0.75, 0.0, 0.75 * 0.5, 0.75 * 0.5]
+    equal = [0.75, 0.0, 0.0, 0.0, 0.0, 0.75 * 0.3, 0.0]
+    exact = slice(None) if tail is score_tail else slice(5)  # one letter is few for a saddlepoint
+    np.testing.assert_allclose(np.exp(log_tail)[exact], above[exact], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(np.exp(log_tie)[exact], equal[exact], rtol=0, atol=1e-12)

@@ -99,7 +99,7 @@ def score_sums(
     chances = np.where(possible, chances, 0.0)
     mass = chances.sum(axis=1)
     with np.errstate(divide="ignore"):
-        log_mass = np.where(number > 0, number * np.log(np.minimum(mass, 1.0)), 0.0).sum(axis=1)
+        log_mass = (number * np.log(np.where(number > 0, np.minimum(mass, 1.0), 1.0))).sum(axis=1)
     # A kind that always scores -inf is given a law; its mass of zero says the rest.
     possible[mass == 0, 0] = True
     chances = np.where(
@@ -108,7 +108,8 @@ def score_sums(
     low = np.where(possible, table, np.inf).min(axis=1)
     high = np.where(possible, table, -np.inf).max(axis=1)
     present, place = np.unique(number > 0, axis=0, return_inverse=True)
-    steps = np.array([_common_step(table[kinds], possible[kinds]) for kinds in present])
+    largest = np.abs(table).max() or 1.0
+    steps = np.array([_common_step(table[kinds], possible[kinds], largest) for kinds in present])
     sums = ScoreSums(
         values=jnp.asarray(table),
         chances=jnp.asarray(chances),
@@ -122,18 +123,20 @@ def score_sums(
     return sums, shape
 
 
-def _common_step(values: np.ndarray, possible: np.ndarray) -> float:
+def _common_step(values: np.ndarray, possible: np.ndarray, largest: float) -> float:
     """The largest step of which all differences inside rows are multiples; 0 if there is none.
 
-    Euclid's algorithm on real numbers, then a check of every difference against the result.
+    Euclid's algorithm on real numbers, then a check of every difference against the result. A sum
+    that is constant has a step for its ties alone: within 1e-9 of the largest value.
     """
+    constant = ON_LATTICE / TIED * largest
     if values.size == 0:
-        return 1.0
+        return constant
     low = np.where(possible, values, np.inf).min(axis=1, keepdims=True)
     rises = np.where(possible, values - low, 0.0).ravel()
     widest = rises.max()
     if widest == 0:
-        return 1.0
+        return constant
     step = 0.0
     for rise in np.unique(rises):
         larger, smaller = max(rise, step), min(rise, step)

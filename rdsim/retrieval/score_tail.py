@@ -66,7 +66,7 @@ def score_tail(
 
     Differences of values inside a kind that are multiples of one step, up to 1e-9 of the widest and
     with at most 4096 levels, make a lattice; a threshold within 1e-6 of a step from one of its
-    points is that point.
+    points is that point. So is one within 1e-9 of the largest value from a sum that is constant.
 
     Args:
         values: v(x,u), shape (kinds, values), any unit; -inf for a letter that rules the sum out.
