@@ -99,7 +99,7 @@ def successive_refinement(p: Any, d: Any, coarse: Any, fine: Any) -> SuccessiveR
     if not D2 < D1:
         raise ValueError(f"coarse must be above fine = {D2!r}, got {D1!r}")
     # In units of the largest distortion, to a power of two: exact, and what tolerances are meant in.
-    unit = 2.0 ** float(np.frexp(np.max(d))[1])
+    unit = 2.0 ** float(np.frexp(np.max(d))[1] - 1)
     d, D1, D2 = d / unit, D1 / unit, D2 / unit
     s1, Z1, gap1 = _point(p, d, D1)
     s2, Z2, gap2 = _point(p, d, D2)
