@@ -100,7 +100,7 @@ def successive_refinement(p: Any, d: Any, coarse: Any, fine: Any) -> SuccessiveR
         raise ValueError(f"coarse must be above fine = {D2!r}, got {D1!r}")
     # In units of the largest distortion, to a power of two: exact, and what tolerances are meant in.
     unit = 2.0 ** float(np.frexp(np.max(d))[1] - 1)
-    d, D1, D2 = d / unit, D1 / unit, D2 / unit
+    d, D1, D2 = jnp.asarray(np.asarray(d) / unit), D1 / unit, D2 / unit
     s1, Z1, gap1 = _point(p, d, D1)
     s2, Z2, gap2 = _point(p, d, D2)
     residual, W = _program(np.asarray(p), np.asarray(d), (s1, Z1, D1), (s2, Z2, D2))
@@ -172,8 +172,8 @@ def _program(
         (np.concatenate([(p @ (A1 * d))[None], np.zeros((1, us * us))], axis=1), [D1]),
         (np.concatenate([np.zeros((1, us)), np.kron(ones, (p @ (A2 * d))[None])], axis=1), [D2]),
     ]
-    if s1 == 0:  # beyond D_max a smaller distortion is as good
-        rows.pop(3)
+    # Beyond D_max a smaller distortion is as good.
+    rows = rows[:3] + [row for row, s in zip(rows[3:], (s1, s2), strict=True) if s > 0]
     M = np.concatenate([row for row, _ in rows])
     b = np.concatenate([np.asarray(value) for _, value in rows])
     n, k = us + us * us, b.size

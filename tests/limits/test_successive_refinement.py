@@ -53,3 +53,16 @@ def test_an_empty_coarse_description_is_refinable():
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_two_empty_descriptions_refine_one_another():
+    # Both distortions are beyond D_max = 0.5, and no other is reached without information.
+    found = successive_refinement([0.5, 0.5], 1 - np.eye(2), 0.9, 0.6)
+    assert found.refinable
+    assert found.residual == pytest.approx(0, abs=1e-12)
+
+
+def test_the_largest_distortions_are_a_unit_like_others():
+    d = 1.7e308 * (1 - np.eye(2))
+    found = successive_refinement([0.5, 0.5], d, 0.3 * 1.7e308, 0.1 * 1.7e308)
+    assert found.refinable
