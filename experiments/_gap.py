@@ -88,12 +88,9 @@ def measure(
     steps: int,
     allow_duplicates: bool = False,
     most_queries: int = 10_000,
-    optimised: bool = True,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Check and split the pairs, and measure the gap: named arrays.
-
-    Few steps on few pairs are over sooner if XLA does not spend itself on them (`optimised`).
 
     Raises:
         ValueError: if the pairs, or an option, are not as they should be.
@@ -112,8 +109,6 @@ def measure(
             peak_rate=3e-3,
             weight_decay=1e-2,
             check_every=max(1, steps // 8),
-            optimised=optimised,
-            effort=1,
         ),
         progress=progress,
     )

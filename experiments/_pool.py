@@ -36,7 +36,6 @@ def learn(
     batch: int,
     steps: int,
     peak_rate: float,
-    optimised: bool,
 ) -> Trained:
     """Train a code at every slope at once.
 
@@ -49,7 +48,6 @@ def learn(
         batch: pairs of a step.
         steps: of the training, judged at its middle and its end.
         peak_rate: largest step size.
-        optimised: whether the training is compiled with XLA's optimiser.
 
     """
     kept = len(items) // _HELD_OUT
@@ -59,7 +57,5 @@ def learn(
     return train(
         *(key, learner, PooledBatch(batch), rest, judged),
         jnp.asarray(slopes, jnp.float32),
-        schedule=Schedule(
-            steps=steps, check_every=-(-steps // 2), peak_rate=peak_rate, optimised=optimised
-        ),
+        schedule=Schedule(steps=steps, check_every=-(-steps // 2), peak_rate=peak_rate),
     )

@@ -26,13 +26,11 @@ class Config:
     """Share of the pairs that are ranked and not fitted to."""
     steps: int = 320
     """Steps of the learned code's training."""
-    optimised: bool = False
-    """Whether XLA optimises that training all it can."""
 
 
 SMOKE = Config(bits=(2, 8), pairs=300, steps=16)
 QUICK = Config()
-FULL = Config(bits=(2, 4, 6, 8, 12, 16, 24, 32, 48, 64), steps=2000, optimised=True)
+FULL = Config(bits=(2, 4, 6, 8, 12, 16, 24, 32, 48, 64), steps=2000)
 
 
 def halves(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +54,6 @@ def _measured(config: Config, key: jax.Array) -> dict[str, Any]:
         *(key, *halves(config.pairs), config.bits),
         held_out=config.held_out,
         steps=config.steps,
-        optimised=config.optimised,
         allow_duplicates=True,
     )
 

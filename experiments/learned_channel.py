@@ -158,8 +158,6 @@ def _trained(config: Config, name: str, key: jax.Array) -> dict[str, Any]:
             steps=config.steps,
             check_every=config.steps // config.judgements,
             peak_rate=2e-2,
-            optimised=False,
-            effort=int(sampled),
         ),
         observe=exact_point(source),
     )

@@ -156,7 +156,6 @@ def _trained(config: Config, ranges: np.ndarray, key: jax.Array) -> dict[str, np
             steps=config.steps,
             check_every=max(config.steps // 10, 1),
             peak_rate=3e-2,
-            optimised=False,
         ),
     )
     codes = [discrete_code(trained.model(run), source) for run in range(size.size)]

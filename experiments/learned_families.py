@@ -137,8 +137,6 @@ def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[
     schedule = Schedule(
         steps=config.steps,
         check_every=max(1, config.steps // 4),
-        optimised=False,
-        effort=1,
     )
     fits = dict(FAMILIES) | {KNOWN: _best_known_fit(config)}
     names = (*config.families, KNOWN)

@@ -48,8 +48,6 @@ class Config:
     """Largest step size."""
     batch: int = 128
     """Pairs of a step."""
-    optimised: bool = False
-    """Whether the training is compiled with XLA's optimiser, which pays from thousands of steps on."""
     pool: int = 65536
     """Pairs drawn once, from which batches are drawn."""
     cells: tuple[int, int] = (512, 256)
@@ -78,7 +76,6 @@ FULL = Config(
     seeds=3,
     codewords=(48, 96),
     steps=2000,
-    optimised=True,
     pool=1 << 19,
     cells=(1024, 512),
     points=129,
@@ -138,7 +135,6 @@ def _learned(config: Config, index: int, key: jax.Array) -> dict[str, np.ndarray
         batch=config.batch,
         steps=config.steps,
         peak_rate=config.peak_rate,
-        optimised=config.optimised,
     )
     codes = [neural_item_code(trained.model(r), items[:1024]) for r in range(slopes.size)]
     points = gaussian_code_points(source, codes, cells=config.cells[index])

@@ -67,8 +67,6 @@ class Config:
     """Largest step size."""
     batch: int = 256
     """Pairs of a step."""
-    optimised: bool = False
-    """Whether the training is compiled with XLA's optimiser, which pays from thousands of steps on."""
     pool: int = 65536
     """Pairs drawn once, from which batches are drawn."""
     codes: tuple[str, ...] = ("entropy-weighted", "k-means VQ")
@@ -109,7 +107,6 @@ FULL = Config(
     seeds=2,
     codewords=128,
     steps=2000,
-    optimised=True,
     pool=1 << 18,
     codes=("entropy-weighted", "entropy-constrained VQ", "k-means VQ"),
     bits=tuple(range(1, 7)),
@@ -154,7 +151,6 @@ def _learned(config: Config, key: jax.Array, trial_key: jax.Array) -> dict[str, 
         batch=config.batch,
         steps=config.steps,
         peak_rate=config.peak_rate,
-        optimised=config.optimised,
     )
     law = source.discretise_item(config.cells)
     found: list[dict[str, np.ndarray]] = []

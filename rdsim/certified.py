@@ -1,6 +1,7 @@
 """A number with its proof: the value of a limit between a certified lower and upper bound."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -15,9 +16,13 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 class Certified(NDArrayOperatorsMixin):
     """A limit, known to lie in [lower, upper].
 
-    It behaves as its `value` in NumPy and JAX arithmetic, so `2 * limit`, `float(limit)` and
-    `jnp.sqrt(limit)` work; the bounds stay with the object. Arithmetic returns plain arrays,
-    because a bound does not survive every operation.
+    It is an array to NumPy and JAX: `float(limit)`, `len(limit)`, `np.asarray(limit)`, `jnp.sqrt(limit)`
+    and comparisons use its `value`, indexing and iteration keep the bounds. So does what an
+    interval survives, also under `jax.jit` and `jax.grad`: the sum and the difference of two limits, of a limit
+    and a number (or an array of them), and a limit times or divided by a number, so that `(1 - loss).upper` is
+    proved if `loss` is. Each bound is rounded to nearest once, as every float64 operation. All other
+    arithmetic returns plain arrays; so does a JAX array to the left of an operator, since
+    JAX reads the value before it asks: write `limit + array`, not `array + limit`.
 
     Attributes:
         value: best known number, shape (...), inside the bounds.
@@ -33,7 +38,7 @@ class Certified(NDArrayOperatorsMixin):
     value: Float[Array, "..."]
     lower: Float[Array, "..."]
     upper: Float[Array, "..."]
-    tolerance: Float[Array, ""]
+    tolerance: Float[Array, "..."]
 
     @property
     def gap(self) -> Float[Array, "..."]:
@@ -51,7 +56,59 @@ class Certified(NDArrayOperatorsMixin):
         """Shape of the value."""
         return self.value.shape
 
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of the value."""
+        return self.value.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of entries of the value."""
+        return self.value.size
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the value's entries."""
+        return self.value.dtype
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("a single limit has no length: its shape is ()")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator["Certified"]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: Any) -> "Certified":
+        if not isinstance(index, tuple):
+            index = (index,)
+        if not any(isinstance(part, jax.core.Tracer) for part in index):
+            index = tuple(np.asarray(p) if isinstance(p, jax.Array | list) else p for p in index)
+            # JAX reads the last entry where an index is too large. NumPy refuses it, here of an array
+            # that has the shape and takes no memory.
+            np.broadcast_to(np.zeros(()), self.shape)[index]
+        whole = jnp.shape(self.tolerance) == self.shape
+        return Certified(
+            value=self.value[index],
+            lower=self.lower[index],
+            upper=self.upper[index],
+            tolerance=self.tolerance[index] if whole else self.tolerance,
+        )
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """Do what an operator or a NumPy function asks: with bounds, else by JAX, else by NumPy."""
+        # A labelled array (pandas, xarray) keeps its labels: NumPy gives it the value to compute with.
+        foreign = any(
+            hasattr(x, "__array_ufunc__") and not isinstance(x, Certified | np.ndarray | np.generic)
+            for x in inputs
+        )
+        if method == "__call__" and not options and not foreign:
+            with_bounds = _with_bounds(ufunc, *inputs)
+            if with_bounds is not NotImplemented:
+                return with_bounds
+            if hasattr(jnp, ufunc.__name__):
+                values = (x.value if isinstance(x, Certified) else x for x in inputs)
+                return getattr(jnp, ufunc.__name__)(*values)
         plain = (np.asarray(x) if isinstance(x, Certified) else x for x in inputs)
         return getattr(ufunc, method)(*plain, **options)
 
@@ -64,10 +121,51 @@ class Certified(NDArrayOperatorsMixin):
     def __float__(self) -> float:
         return float(self.value)
 
-    def __getitem__(self, index: Any) -> "Certified":
-        return dataclasses.replace(
-            self, value=self.value[index], lower=self.lower[index], upper=self.upper[index]
-        )
+    def __bool__(self) -> bool:
+        return bool(self.value)
 
     def __format__(self, spec: str) -> str:
         return format(float(self.value), spec) if spec else str(self)
+
+
+def _with_bounds(ufunc: np.ufunc, *inputs: Any) -> Any:
+    """Apply a function to whole intervals; NotImplemented where bounds would not survive it."""
+    x, y = inputs if len(inputs) == 2 else (inputs[0], 0.0)
+    both = isinstance(x, Certified) and isinstance(y, Certified)
+    if ufunc is np.negative:
+        return dataclasses.replace(x, value=-x.value, lower=-x.upper, upper=-x.lower)
+    if ufunc is np.subtract:
+        return np.add(x, -_certain(y))
+    if ufunc is np.add:
+        x, y = _certain(x), _certain(y)
+        return Certified(
+            value=x.value + y.value,
+            lower=x.lower + y.lower,
+            upper=x.upper + y.upper,
+            tolerance=x.tolerance + y.tolerance,
+        )
+    if ufunc is np.multiply and not both:
+        limit, factor = (x, y) if isinstance(x, Certified) else (y, x)
+        return _scaled(limit, jnp.multiply, factor)
+    if ufunc is np.true_divide and not isinstance(y, Certified):
+        return _scaled(x, jnp.divide, y)
+    return NotImplemented
+
+
+def _certain(number: Any) -> Certified:
+    """A number as a limit that is known exactly; a limit as it is."""
+    if isinstance(number, Certified):
+        return number
+    known = jnp.asarray(number, float)
+    return Certified(value=known, lower=known, upper=known, tolerance=jnp.zeros(()))
+
+
+def _scaled(limit: Certified, operation: Any, factor: Any) -> Certified:
+    """A limit times or divided by a number: a negative one exchanges the bounds."""
+    ends = operation(limit.lower, factor), operation(limit.upper, factor)
+    return Certified(
+        value=operation(limit.value, factor),
+        lower=jnp.minimum(*ends),
+        upper=jnp.maximum(*ends),
+        tolerance=operation(limit.tolerance, jnp.abs(jnp.asarray(factor))),
+    )

@@ -47,7 +47,8 @@ def fenced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops on the device and training are out of bounds."""
     for loop in ("scan", "while_loop", "fori_loop", "map"):
         monkeypatch.setattr(jax.lax, loop, _begun)
-    monkeypatch.setattr(training, "_compiled", _begun)
+    for step in ("_keys", "_first_vectors", "_advance", "_judge"):
+        monkeypatch.setattr(training, step, _begun)
 
 
 def outcome(function: Callable[..., Any], call: dict[str, Any]) -> str:

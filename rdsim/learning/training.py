@@ -8,12 +8,11 @@ parameters of a run are one vector: the optimiser is then compiled for one array
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +25,6 @@ from rdsim import validation
 from rdsim.learning import checkpoints
 from rdsim.learning.parameter_vector import Layout, layout_of, vector
 from rdsim.simulation import progress as bars
-
-_PLAIN: Final = {"xla_cpu_use_fusion_emitters": False}
 
 
 class Learner(Protocol):
@@ -63,11 +60,6 @@ class Schedule:
         weight_decay: of AdamW.
         check_every: steps between judgements on held-out data.
         patience: judgements without a better one after which a run stops; None for never.
-        optimised: whether XLA optimises all it can on a CPU. A short training of a small network is
-            over sooner without, since compiling takes most of its time; digits may differ.
-        effort: of the compiler on the steps where not optimised, 0 to 3. With 0, numbers that are
-            computed alike are equal to the last digit; with 1, batches of hundreds are several
-            times faster.
 
     """
 
@@ -78,8 +70,6 @@ class Schedule:
     weight_decay: float = 0.0
     check_every: int = 100
     patience: int | None = None
-    optimised: bool = True
-    effort: int = 0
 
     def optimiser(self) -> optax.GradientTransformation:
         """Adam with clipped gradients, a warm-up and a cosine."""
@@ -205,20 +195,12 @@ def train(
     runs = _runs(settings)
     settings = jax.tree.map(jnp.asarray, settings)
     layout = layout_of(learner)
-    start, steps, held = _compiled(_keys, ("runs",), optimised=False)(key, runs)
-    carry = _begin(_compiled(_first_vectors, ("learner",), optimised=False)(start, learner), plan)
-    fixed = ("patience", "learner", "layout", "observe")
-    judge = partial(
-        _compiled(_judge, fixed, optimised=plan.optimised),
-        learner=learner,
-        layout=layout,
-        observe=observe,
-    )
-    advance = _compiled(
-        *(_advance, ("learner", "layout", "plan", "draw", "count")),
-        optimised=plan.optimised,
-        effort=plan.effort,
-    )
+    start, steps, held = _keys(key, runs)
+    carry = _begin(_first_vectors(start, learner), plan)
+
+    def judged(carry: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        return _judge(carry, held, held_out, settings, plan.patience, learner, layout, observe)
+
     records: list[dict[str, np.ndarray]] = []
     saved = None
     if checkpoint is not None:
@@ -232,12 +214,12 @@ def train(
         progress, type(learner).__name__, int(carry["step"]), plan.steps, unit="steps"
     ) as tell:
         if not records:
-            carry, record = judge(carry, held, held_out, settings, plan.patience)
+            carry, record = judged(carry)
             records.append(_on_host(record))
             _require_finite(layout, carry, records, plan, np.ones(runs, bool))
         while int(carry["step"]) < plan.steps and not bool(jnp.all(carry["stopped"])):
             count = min(plan.check_every, plan.steps - int(carry["step"]))
-            moved, bad = advance(
+            moved, bad = _advance(
                 carry, steps, data, settings, *(learner, layout, plan, draw, count)
             )
             if (failed := np.asarray(bad)).min() < plan.steps:
@@ -246,7 +228,7 @@ def train(
                 trained = _gathered(layout, carry, records, plan)
                 raise TrainingDivergedError(run, int(failed[run]), trained, kept)
             active = ~np.asarray(moved["stopped"])
-            carry, record = judge(moved, held, held_out, settings, plan.patience)
+            carry, record = judged(moved)
             records.append(_on_host(record))
             _require_finite(layout, carry, records, plan, active)
             if saved is not None:
@@ -285,7 +267,6 @@ def checked_schedule(schedule: Any) -> Schedule:
     for name in ("peak_rate", "clip"):
         value = getattr(plan, name)
         validation.interval(name, value, low=0.0, open_low=True, open_high=True, ndim=0)
-    validation.integer("effort", plan.effort, low=0, high=3)
     validation.interval("warmup", plan.warmup, low=0.0, high=1.0, ndim=0)
     validation.interval("weight_decay", plan.weight_decay, low=0.0, open_high=True, ndim=0)
     if plan.patience is not None:
@@ -304,22 +285,14 @@ def _runs(settings: Any) -> int:
     return int(leading.pop()[0])
 
 
-@functools.cache
-def _compiled(function: Any, static: tuple[str, ...], *, optimised: bool, effort: int = 0) -> Any:
-    """Compile a function whose named arguments are fixed, with or without XLA's optimiser."""
-    plain = not optimised and jax.default_backend() == "cpu"
-    level = {"xla_backend_optimization_level": effort}
-    return jax.jit(
-        function, static_argnames=static, compiler_options=_PLAIN | level if plain else None
-    )
-
-
+@partial(jax.jit, static_argnames="runs")
 def _keys(key: Key[Array, ""], runs: int) -> tuple[Key[Array, " r"], ...]:
     """Keys of every run for its start, its steps and its judgements."""
     of_runs = jax.vmap(lambda run: jax.random.split(jax.random.fold_in(key, run), 3))
     return tuple(of_runs(jnp.arange(runs)).T)
 
 
+@partial(jax.jit, static_argnames="learner")
 def _first_vectors(keys: Key[Array, " r"], learner: Any) -> Float[Array, "r p"]:
     return jax.vmap(lambda key: vector(nnx.split(learner.build(nnx.Rngs(key)))[1]))(keys)
 
@@ -339,6 +312,7 @@ def _begin(state: Float[Array, "r p"], plan: Schedule) -> dict[str, Any]:
     }
 
 
+@partial(jax.jit, static_argnames=("learner", "layout", "plan", "draw", "count"))
 def _advance(
     carry: dict[str, Any],
     keys: Key[Array, " r"],
@@ -392,6 +366,7 @@ def _advance(
     return moved, failed
 
 
+@partial(jax.jit, static_argnames=("patience", "learner", "layout", "observe"))
 def _judge(
     carry: dict[str, Any],
     keys: Key[Array, " r"],

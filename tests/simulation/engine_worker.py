@@ -1,7 +1,6 @@
 """What the engine's tests run, here and in a process of its own on eight devices, until killed."""
 
 import json
-import os
 import sys
 
 import jax
@@ -10,10 +9,7 @@ import numpy as np
 
 from rdsim import simulation
 
-# Beside the compiler's flags of this process: other flags may round otherwise.
-EIGHT_DEVICES = {
-    "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-}
+EIGHT_DEVICES = {"JAX_NUM_CPU_DEVICES": "8"}
 TARGET = {"trials": None, "target_width": 0.04, "cap": 9000}
 KEY = jax.random.key(5)
 SCALES = np.array([0.3, 0.9, 0.6])
