@@ -1,6 +1,7 @@
 # make figures : every figure, quick preset     make test : the whole test suite
 # make lint    : style, types, import direction  make bench : speed beside other packages
 # make docs    : the documentation, into site/
+# make newest  : a cut through the tests on the newest Python found here and the newest packages
 PYTHON ?= python3
 PRESET ?= quick
 JOBS   ?= 2
@@ -11,13 +12,27 @@ READY  := $(VENV)/.ready
 # hundred rows then takes ten times as long.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: figures test lint bench docs readme clean
+.PHONY: figures test newest lint bench docs readme clean
 
 figures: $(READY)
 	$(RUN) -m experiments figures --preset $(PRESET) --jobs $(JOBS)
 
 test: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadfile
+
+# A cut through every layer, small enough to run beside the whole suite on the pinned versions.
+NEWEST := .venv-newest
+CUT    := tests/test_readme.py tests/test_certified.py tests/test_validation.py tests/limits/test_rate_distortion.py \
+          tests/limits/test_rank.py tests/limits/test_bottleneck.py tests/retrieval tests/learning/test_training.py \
+          tests/learning/test_paired_embeddings.py tests/experiments/test_programs.py tests/experiments/test_cli.py \
+          tests/experiments/test_limit.py tests/experiments/test_gap.py
+
+newest:
+	rm -rf $(NEWEST)
+	$$(.ci/newest_python) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[test,docs]"
+	$(NEWEST)/bin/python -c "import platform, jax, numpy; print('Python', platform.python_version(), 'jax', jax.__version__, 'numpy', numpy.__version__)"
+	$(NEWEST)/bin/python -m pytest -n 2 --dist loadfile $(CUT)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
@@ -45,4 +60,4 @@ readme: figures
 	cp figures/output/phase_transition.png figures/readme/
 
 clean:
-	rm -rf $(VENV) results figures/output figures/index.html site
+	rm -rf $(VENV) $(NEWEST) results figures/output figures/index.html site

@@ -35,7 +35,7 @@ def require_float64(function: str) -> None:
     if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise RuntimeError(
             f"{function} computes a limit and needs float64, but jax_enable_x64 is off. "
-            "Importing rdsim switches it on; something switched it off again. "
+            "Importing rdsim switches it on, unless JAX_ENABLE_X64 in the environment says otherwise. "
             'Call jax.config.update("jax_enable_x64", True) or use jax.enable_x64(True).'
         )
 

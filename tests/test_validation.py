@@ -1,4 +1,7 @@
+import os
 import pathlib
+import subprocess
+import sys
 from functools import partial
 
 import jax
@@ -9,6 +12,34 @@ import strategies
 from hypothesis import given
 
 from rdsim import validation
+
+CHOSEN_OFF = """
+import jax, numpy as np, rdsim
+from rdsim import limits, retrieval
+assert not jax.config.jax_enable_x64
+assert float(retrieval.reciprocal_rank(np.array([0.9, 0.1]), [1])) == 0.5
+try:
+    limits.rank_loss(4.0, 10, "error")
+except RuntimeError as error:
+    print(error)
+with jax.enable_x64(True):
+    print(limits.rank_loss(4.0, 10, "error").value.dtype)
+"""
+
+
+def test_float64_that_the_user_switched_off_in_the_environment_stays_off():
+    environment = {**os.environ, "JAX_ENABLE_X64": "0"}
+    script = subprocess.run(
+        [sys.executable, "-c", CHOSEN_OFF],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    refused, computed = script.stdout.splitlines()
+    assert refused.startswith("rank_loss computes a limit and needs float64")
+    assert "JAX_ENABLE_X64" in refused
+    assert computed == "float64"
 
 
 def test_require_float64_says_how_to_switch_it_on():
