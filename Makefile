@@ -22,6 +22,7 @@ test: $(READY)
 
 # A cut through every layer, small enough to run beside the whole suite on the pinned versions.
 NEWEST := .venv-newest
+NEWEST_PYTHON ?= $$(.ci/newest_python)
 CUT    := tests/test_readme.py tests/test_certified.py tests/test_validation.py tests/limits/test_rate_distortion.py \
           tests/limits/test_rank.py tests/limits/test_bottleneck.py tests/retrieval tests/learning/test_training.py \
           tests/learning/test_paired_embeddings.py tests/experiments/test_programs.py tests/experiments/test_cli.py \
@@ -29,7 +30,7 @@ CUT    := tests/test_readme.py tests/test_certified.py tests/test_validation.py 
 
 newest:
 	rm -rf $(NEWEST)
-	$$(.ci/newest_python) -m venv $(NEWEST)
+	$(NEWEST_PYTHON) -m venv $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[test,docs]"
 	$(NEWEST)/bin/python -c "import platform, jax, numpy; print('Python', platform.python_version(), 'jax', jax.__version__, 'numpy', numpy.__version__)"
 	$(NEWEST)/bin/python -m pytest -n 2 --dist loadfile $(CUT)

@@ -1,11 +1,15 @@
 """rdsim: how many bits does cross-modal retrieval need?
 
-Rooms, in the order in which data flows: `sources`, `retrieval`, `limits`, `codes`, `simulation`.
+Packages, in the order in which data flows: `sources`, `retrieval`, `limits`, `codes`, `simulation`,
+`finite_sample`, `learning`. The last two are imported when they are first used.
+
 Importing rdsim switches JAX to float64, because a limit in float32 is not a limit. An environment
 variable JAX_ENABLE_X64 is the user's own choice and stands: where it is 0, limits raise an error.
 """
 
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
 
 import jax
 
@@ -13,6 +17,31 @@ if "JAX_ENABLE_X64" not in os.environ:
     jax.config.update("jax_enable_x64", True)
 
 from rdsim import codes, limits, retrieval, simulation, sources
+from rdsim._version import __version__
 from rdsim.certified import Certified
 
-__all__ = ["Certified", "codes", "limits", "retrieval", "simulation", "sources"]
+if TYPE_CHECKING:
+    from rdsim import finite_sample, learning
+
+__all__ = [
+    "Certified",
+    "__version__",
+    "codes",
+    "finite_sample",
+    "learning",
+    "limits",
+    "retrieval",
+    "simulation",
+    "sources",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a package when it is first used: learning brings flax and optax."""
+    if name in ("finite_sample", "learning"):
+        return importlib.import_module(f"rdsim.{name}")
+    raise AttributeError(f"module 'rdsim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -164,7 +164,9 @@ def _nearest_word_law(
     log_f = jnp.where(inside, log_f, 0.0)
     log_tail = _turned(n, log_F)  # ln P(Bin >= t), by symmetry
     log_words = (log2_words * _LN2)[..., None]
-    certain = log_f >= log_tail  # the last distance: all words are there
+    # At the last distance all words are there. Told by the distance: equal logs, computed twice by a
+    # compiler that rounds either time as it likes, may compare as equal once and as different next.
+    certain = jnp.arange(room + 1.0) == n
     ratio = jnp.where(certain, 0.5, jnp.exp(log_f - log_tail))
     tiny = ratio < 1e-17
     log_increment = jnp.where(tiny, log_f - log_tail, jnp.log(-jnp.log1p(-ratio)))

@@ -40,6 +40,15 @@ def test_C14_law_of_the_targets_distance_equals_explicit_convolution(n, rate, p)
     np.testing.assert_allclose(np.exp(log_closer[1:]), np.cumsum(fair)[:-1], rtol=1e-12)
 
 
+@pytest.mark.parametrize("n", [1, 8, 32, 50])
+def test_C14_no_probability_is_lost_at_the_last_distance(n):
+    # Many rates in one program: rounded otherwise, the last distance was once taken for one in between.
+    law = codes.dsbs_rank_law(n, np.array([0.0, 0.25, 0.5, 1.0]), 0.1)[0]
+    np.testing.assert_allclose(np.sum(law, axis=-1), 1.0, rtol=0, atol=1e-13)
+    blind = codes.dsbs_ensemble(n, np.array([0.0, 0.0]), 5.0, 0.1, "error")
+    np.testing.assert_allclose(blind, 31 / 32, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
 def test_C14_ensemble_averages_the_rank_law_over_that_distance(loss):
     n, rate, p, size = 12, 0.5, 0.1, 5.0

@@ -195,8 +195,10 @@ def test_C12_the_judged_value_is_the_exact_lagrangian():
     for run, (code, price) in enumerate(zip(codes, (6.0, 12.0), strict=True)):
         best = int(np.argmin(result.held_out[run]))
         lost = float(code.loss(4.0, "reciprocal_rank", learned=False))
-        np.testing.assert_allclose(result.recorded["loss"][run, best], lost, rtol=0, atol=1e-12)
-        assert result.recorded["rate"][run, best] >= float(code.rate) - 1e-12
+        # The network is float32, and another program may round its logits in the last place.
+        rounding = 8 * float(np.finfo(np.float32).eps)
+        np.testing.assert_allclose(result.recorded["loss"][run, best], lost, rtol=0, atol=rounding)
+        assert result.recorded["rate"][run, best] >= float(code.rate) - rounding
         harmonic = sum(1 / r for r in range(1, 17)) / 16
         value = result.recorded["rate"][run, best] + price * (lost - (1 - harmonic))
         np.testing.assert_allclose(result.held_out[run, best], value, rtol=0, atol=1e-6)

@@ -1,0 +1,37 @@
+"""What `import rdsim` gives: a version, packages reachable by name, and nothing heavy before its use."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rdsim
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_version_is_a_number_of_three_parts_and_the_citation_has_it():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", rdsim.__version__)
+    assert f"version: {rdsim.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_every_package_is_reachable_after_import_rdsim_and_the_learned_ones_come_late():
+    code = (
+        "import sys, rdsim; late = {'flax', 'optax', 'rdsim.learning', 'rdsim.finite_sample'};"
+        "assert not late & set(sys.modules), late & set(sys.modules);"
+        "assert set(rdsim.__all__) <= set(dir(rdsim));"
+        "print(rdsim.learning.train.__name__, rdsim.finite_sample.infonce.__name__)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["train", "infonce"]
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        rdsim.nothing  # noqa: B018
+
+
+def test_type_checkers_are_told_that_the_package_is_typed():
+    assert (ROOT / "rdsim" / "py.typed").exists()
