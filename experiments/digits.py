@@ -1,7 +1,8 @@
 """Left halves of handwritten digits that look for their right halves, beside the rank converse."""
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from experiments._claims import Check
 from experiments._study import Cell, call
 
 CLAIMS = ("C4",)
+_DIGITS: Final = Path(__file__).parent / "data" / "digits.npz"
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,12 @@ FULL = Config(bits=(2, 4, 6, 8, 12, 16, 24, 32, 48, 64), steps=2000)
 
 
 def halves(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return left and right halves of the digits that come with scikit-learn, shape (N, 32) each.
+    """Return left and right halves of the digits (see experiments/data/README.md), shape (N, 32) each.
 
     Halves that occur twice stay: their items tie.
     """
-    from sklearn.datasets import load_digits
-
-    images = load_digits().images[:count]
+    with np.load(_DIGITS) as file:
+        images = file["images"][:count].astype(float)
     return images[:, :, :4].reshape(len(images), -1), images[:, :, 4:].reshape(len(images), -1)
 
 
