@@ -36,10 +36,7 @@ FULL = Config(bits=(2, 4, 6, 8, 12, 16, 24, 32, 48, 64), steps=2000, optimised=T
 
 
 def halves(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return left and right halves of the digits that come with scikit-learn, shape (N, 32) each.
-
-    Halves that occur twice stay: their items tie.
-    """
+    """Return left and right halves of the digits that come with scikit-learn, shape (N, 32) each."""
     from sklearn.datasets import load_digits
 
     images = load_digits().images[:count]
@@ -57,7 +54,6 @@ def _measured(config: Config, key: jax.Array) -> dict[str, Any]:
         held_out=config.held_out,
         steps=config.steps,
         optimised=config.optimised,
-        allow_duplicates=True,
     )
 
 

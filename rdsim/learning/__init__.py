@@ -43,7 +43,7 @@ from rdsim.learning.dual_encoder import (
     triplet_loss,
 )
 from rdsim.learning.embedded_code import EmbeddedCode, embedded_code
-from rdsim.learning.embedding_gap import EmbeddingGap, RankQuality, embedding_gap
+from rdsim.learning.embedding_gap import EmbeddingGap, embedding_gap
 from rdsim.learning.fusion import (
     FusedEncoder,
     FusionLearner,
@@ -87,6 +87,7 @@ from rdsim.learning.quantized_embedding import (
     quantized_system,
     quantized_systems,
 )
+from rdsim.learning.rank_quality import RankQuality
 from rdsim.learning.retrieval_objective import RetrievalCodeLearner, whole_source
 from rdsim.learning.shared_latent import (
     SharedLatent,
