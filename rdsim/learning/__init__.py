@@ -62,6 +62,7 @@ from rdsim.learning.learned_hashing import (
     fit_unsupervised_hashing,
     hashing_system,
     sign_code,
+    with_hamming,
 )
 from rdsim.learning.networks import MLP
 from rdsim.learning.neural_item_code import NeuralItemCode, learned_decoder, neural_item_code
@@ -203,4 +204,5 @@ __all__ = [
     "triplet_loss",
     "whole_source",
     "whole_table",
+    "with_hamming",
 ]

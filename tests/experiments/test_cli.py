@@ -219,3 +219,14 @@ def test_studies_side_by_side_give_the_same_results_and_a_failure_says_why(works
 def test_no_process_cannot_compute(workshop, capsys):
     assert workshop.main("figures --jobs 0") == 2
     assert "jobs must be at least 1, got 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run lines", "figures"])
+@pytest.mark.parametrize("place", ["taken", "taken/below"])
+def test_results_that_cannot_be_written_are_refused_before_the_work(
+    workshop, capsys, command, place
+):
+    (workshop.home / "taken").write_text("mine")
+    assert workshop.main(f"{command} --results {place}") == 2
+    assert f"--results: files cannot be written into {place}" in capsys.readouterr().err
+    assert workshop.module().CALLS == []
