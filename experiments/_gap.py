@@ -328,7 +328,7 @@ def run(
         {
             **options,
             "bits": bits,
-            "data": [hashlib.sha256(np.ascontiguousarray(part)).hexdigest() for part in (x, y)],
+            "data": [hashlib.sha256(part.tobytes()).hexdigest() for part in (x, y)],
             "shapes": [x.shape, y.shape],
             "code": hash_files([*with_imports(Path(__file__), PACKAGE), *library_files()]),
             "versions": versions(),

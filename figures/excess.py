@@ -98,6 +98,7 @@ def _random(axis: Axes, dataset: xarray.Dataset) -> None:
             error,
             color=_style.COLORS[1 - i],
             marker=_style.MARKERS[i],
+            markersize=7 if i == 0 else 4,
             markerfacecolor="none" if i == 0 else None,
             linestyle="none",
             linewidth=1.0,

@@ -177,9 +177,8 @@ def embedding_gap(
         for name, maker in _MAKERS.items():
             if rate > most_bits.get(name, MOST_BITS):
                 continue
-            part = functools.partial(
-                *(_fitted, maker, jax.random.fold_in(fit, index), trained, rate, x, y)
-            )
+            own = jax.random.fold_in(fit, index)
+            part = functools.partial(_fitted, maker, own, trained, rate, x, y)
             kept = keep(f"{name.partition(' (')[0].replace(' ', '-')}-{rate}", part)
             for system, ranks in zip(_systems(name), _as_ranks(kept, size), strict=True):
                 found[system, rate] = ranks
@@ -318,8 +317,8 @@ def _judged(
     critic: Critic, validated: Any, pairs: PairSplit, confidence: float
 ) -> dict[str, np.ndarray]:
     """InfoNCE of a critic on the training pairs kept back, and with its interval on the held-out."""
-    chosen = _estimated(critic, *validated, confidence)
-    held = _estimated(critic, pairs.held_out_queries, pairs.held_out_items, confidence)
+    chosen = _estimated(critic, validated, confidence)
+    held = _estimated(critic, (pairs.held_out_queries, pairs.held_out_items), confidence)
     return {
         "validated": np.asarray(chosen.value),
         "estimate": np.array([held.value, held.lower, held.upper, held.trials]),
@@ -336,7 +335,7 @@ def _scaled(
 
     best = max(
         map(critic, _TEMPERATURES),
-        key=lambda one: float(_estimated(one, *validated, confidence).value),
+        key=lambda one: float(_estimated(one, validated, confidence).value),
     )
     return _judged(best, validated, pairs, confidence)
 
@@ -349,10 +348,8 @@ def _critic_of(code: ProductCode) -> Critic:
     )
 
 
-def _estimated(
-    critic: Critic, queries: np.ndarray, items: np.ndarray, confidence: float
-) -> InformationEstimate:
-    features = critic(queries[:_CRITIC_PAIRS], items[:_CRITIC_PAIRS])
+def _estimated(critic: Critic, pairs: Any, confidence: float) -> InformationEstimate:
+    features = critic(*(side[:_CRITIC_PAIRS] for side in pairs))
     return contrastive_information(*features, confidence=confidence)
 
 

@@ -5,7 +5,8 @@ $$b(y) = \mathrm{sign}\, g(y) \in \{-1, 1\}^B, \quad s(x, u) = \langle \tanh f(x
 
 Networks end in a tanh and are trained with gradients taken straight through the sign. Only items
 cost bits, so that the first score is the system's own. Hamming distance is the second: a query of
-B bits tells at most B bits of its item (C4), so that it pays for its speed at any rate.
+B bits tells at most B bits of its item (C4). Networks whose values are near -1 and 1 already rank
+much alike by both.
 """
 
 import dataclasses
