@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
-from experiments import _study
+from experiments import _interrupt, _study
 from experiments._study import Preset, StudyError
 
 if TYPE_CHECKING:
@@ -246,13 +246,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         given = given[1:] or ["--help"]
     try:
-        return tyro.extras.subcommand_cli_from_dict(
-            commands,
-            prog=prog,
-            description=description,
-            args=given,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        with _interrupt.felt():
+            return tyro.extras.subcommand_cli_from_dict(
+                commands,
+                prog=prog,
+                description=description,
+                args=given,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
     except StudyError as error:
         _say(str(error), error=True)
         return 2
