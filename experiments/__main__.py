@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
 
-from experiments import _study
+from experiments import _interrupt, _study
 from experiments._study import Preset, StudyError
 
 if TYPE_CHECKING:
@@ -52,17 +53,20 @@ def run(
     if not names:
         raise StudyError(f"name a study to run: {', '.join(_study.discover()) or 'none yet'}")
     studies = _study.chosen(names, preset)
+    _study.writable(results, "--results")
     from experiments._run import compute
 
-    for study in studies:
-        before, _ = compute(study, preset, seed, results, force=force)
-        _say(f"{study.name}: {_done(before, force)}")
+    with _continued(force):
+        for study in studies:
+            before, _ = compute(study, preset, seed, results, force=force)
+            _say(f"{study.name}: {_done(before, force)}")
     return 0
 
 
 def draw(names: Names = (), /, preset: Which = "quick", results: Results = DEFAULT) -> int:
     """Draw the saved results of the named studies, or of all."""
     studies = _study.chosen(names, preset)
+    _study.writable(OUTPUT, "the folder of figures")
     from experiments import _draw
     from experiments._store import Recipe, state
 
@@ -87,6 +91,8 @@ def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1)
     """
     if jobs < 1:
         raise StudyError(f"jobs must be at least 1, got {jobs}")
+    _study.writable(results, "--results")
+    _study.writable(OUTPUT, "the folder of figures")
     from experiments import _draw, _gallery
     from experiments._ledger import ledger
     from experiments._run import compute_all
@@ -95,22 +101,23 @@ def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1)
     target = _draw.folder(OUTPUT, preset)
     entries, states = [], {}
     studies = _study.chosen((), preset)
-    computed = compute_all(studies, preset, 0, results, jobs)
     lacking = False
-    for study, found in zip(studies, computed, strict=True):
-        if isinstance(found, StudyError):
-            _say(f"{study.name}: not computed: {found}", error=True)
-            lacking = True
-            continue
-        before, dataset = found
-        outcome = _draw.draw(study, dataset, target)
-        _say(f"{study.name}: {_done(before)}; figure {outcome}")
-        states[study.name] = State("fresh", dataset=dataset)
-        if outcome != "no figure file":
-            entries.append((study, dataset))
-    verdicts = ledger(results, preset, states=states)
-    _say(f"wrote {verdicts.save(results, preset).as_posix()}")
-    _say(f"wrote {_gallery.write(entries, verdicts, OUTPUT, preset).as_posix()}")
+    with _continued():
+        computed = compute_all(studies, preset, 0, results, jobs)
+        for study, found in zip(studies, computed, strict=True):
+            if isinstance(found, StudyError):
+                _say(f"{study.name}: not computed: {found}", error=True)
+                lacking = True
+                continue
+            before, dataset = found
+            outcome = _draw.draw(study, dataset, target)
+            _say(f"{study.name}: {_done(before)}; figure {outcome}")
+            states[study.name] = State("fresh", dataset=dataset)
+            if outcome != "no figure file":
+                entries.append((study, dataset))
+        verdicts = ledger(results, preset, states=states)
+        _say(f"wrote {verdicts.save(results, preset).as_posix()}")
+        _say(f"wrote {_gallery.write(entries, verdicts, OUTPUT, preset).as_posix()}")
     return max(_verdict(verdicts), int(lacking))
 
 
@@ -176,12 +183,12 @@ def gap(
     seed: Seed = 0,
     held_out: Annotated[float, tyro.conf.arg(help="share of the pairs that are ranked")] = 0.4,
     steps: Annotated[int, tyro.conf.arg(help="training steps of the learned code")] = 600,
-    allow_duplicates: Annotated[bool, tyro.conf.arg(help="let equal rows tie")] = False,
 ) -> int:
     """Hold codes for your own paired embeddings against what no system can pass.
 
     Codes are fitted to one part of the pairs and rank the other; their MRR and recall stand in a
-    table and a figure beside the rank converse at the same bits (C4).
+    table and a figure beside the rank converse at the same bits (C4). Interrupted, it continues
+    with the systems that were not finished.
 
     Example: rdsim gap --queries q.npy --items y.npy --bits 8,16 --output report
     """
@@ -194,7 +201,6 @@ def gap(
         seed=seed,
         held_out=held_out,
         steps=steps,
-        allow_duplicates=allow_duplicates,
     )
     wide = Console() if sys.stdout.isatty() else Console(width=160)
     wide.print(_gap.table(dataset))
@@ -240,22 +246,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         given = given[1:] or ["--help"]
     try:
-        return tyro.extras.subcommand_cli_from_dict(
-            commands,
-            prog=prog,
-            description=description,
-            args=given,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        with _interrupt.felt():
+            return tyro.extras.subcommand_cli_from_dict(
+                commands,
+                prog=prog,
+                description=description,
+                args=given,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
     except StudyError as error:
         _say(str(error), error=True)
         return 2
     except OSError as error:
-        _say(f"{error}; what was finished is kept, the same command continues", error=True)
+        _say("; ".join((str(error), *_notes(error))), error=True)
         return 1
-    except KeyboardInterrupt:
-        _say("interrupted; the same command continues where it stopped", error=True)
+    except KeyboardInterrupt as error:
+        _say("; ".join(("interrupted", *_notes(error))), error=True)
         return 130
+
+
+def _continued(force: bool = False) -> AbstractContextManager[None]:
+    """Let an interruption of studies say that finished results and cells are kept."""
+    same = "the same command without --force" if force else "the same command"
+    return _study.told(lambda: f"what was finished is kept; {same} continues where it stopped")
+
+
+def _notes(error: BaseException) -> tuple[str, ...]:
+    """Return what is known of the work that an error ended."""
+    return tuple(getattr(error, "__notes__", ()))
 
 
 def _say(text: str, *, error: bool = False) -> None:

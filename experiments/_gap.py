@@ -1,6 +1,7 @@
 """The report of a user's own embeddings: reads two files, measures the gap, writes what it found."""
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -9,25 +10,38 @@ from pathlib import Path
 from typing import Any, Final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray
+from rich.markup import escape
 from rich.table import Table
 
+from experiments._cells import Cells
 from experiments._claims import Check
-from experiments._store import ENGINE, data_hash, versions
-from experiments._study import StudyError
+from experiments._store import (
+    ENGINE,
+    data_hash,
+    hash_files,
+    library_files,
+    versions,
+    with_imports,
+)
+from experiments._study import PACKAGE, StudyError, writable
 from figures import _atomic, _gap, _style
 from rdsim import limits
-from rdsim.learning.embedding_gap import MOST_BITS, EmbeddingGap, embedding_gap
+from rdsim.learning.embedding_gap import MOST_BITS, EmbeddingGap, Keep, embedding_gap, now
 from rdsim.learning.paired_embeddings import check_pairs, split_pairs
 from rdsim.learning.training import Schedule
 
 ENDS: Final = ("value", "lower", "upper")
 NOTE: Final = (
     "Intervals (95 %) are over queries, for this database and these fitted systems, one number at "
-    "a time; ties count as their average. No system of any kind passes the converse. The estimated "
-    "frontier rests on an estimated lower bound of I(X;Y): it is an estimate and no limit."
+    "a time; ties count as their average. Hamming takes signs of the query too, which saves no bit of "
+    "an item. No system of any kind passes the converse, which is one and says nothing from as many "
+    "bits on as name an item. The estimated frontier rests on an estimated lower bound of I(X;Y): "
+    "it is an estimate and no limit."
 )
+FILES: Final = ("gap.nc", "gap.csv", "gap.png", "gap.pdf")
 
 
 def read(path: Path, role: str) -> np.ndarray:
@@ -40,18 +54,19 @@ def read(path: Path, role: str) -> np.ndarray:
     if path.suffix not in (".npy", ".npz"):
         raise StudyError(f"{role}: {path} must be a .npy or .npz file")
     try:
-        found = np.load(path, allow_pickle=False)
-        if not isinstance(found, np.lib.npyio.NpzFile):
-            return np.asarray(found)
-        with found:
-            names = found.files
-            if role in names:
-                return np.asarray(found[role])
-            if len(names) == 1:
-                return np.asarray(found[names[0]])
+        if path.suffix == ".npy":
+            with path.open("rb") as file:
+                return _array(file, path.stat().st_size)
+        with zipfile.ZipFile(path) as archive:
+            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            names = list(members)
+            if role in names or len(names) == 1:
+                member = archive.getinfo(members[role if role in names else names[0]])
+                with archive.open(member) as file:
+                    return _array(file, member.file_size)
     except FileNotFoundError:
         raise StudyError(f"{role}: there is no file {path}") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged file fails in many ways, all meaning the same
         raise StudyError(
             f"{role}: {path} is no plain array of numbers ({error}); save it with numpy.save, "
             "without pickled objects"
@@ -60,6 +75,35 @@ def read(path: Path, role: str) -> np.ndarray:
         f"{role}: {path} must hold one array, or one named {role}; it holds "
         f"{', '.join(names) or 'none'}"
     )
+
+
+def _array(file: Any, size: int) -> np.ndarray:
+    """Read one array of numbers from a file of so many bytes, if its header is true to them.
+
+    Raises:
+        ValueError: if it is none; before anything is allocated.
+
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"its format is of the unknown version {version}")
+    shape, fortran, dtype = _HEADERS[version](file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    if dtype == np.dtype("V2"):
+        dtype = np.dtype(jnp.bfloat16)  # NumPy writes it as two bytes without a type
+    if not 0 <= dtype.itemsize * math.prod(shape) <= size:
+        raise ValueError(
+            f"its header declares an array of shape {shape}, its {size} bytes are less"
+        )
+    content = file.read(dtype.itemsize * math.prod(shape))
+    return np.ndarray(shape, dtype, content, order="F" if fortran else "C")
+
+
+_HEADERS: Final[dict[tuple[int, int], Any]] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def parse_bits(text: str) -> tuple[int, ...]:
@@ -86,18 +130,20 @@ def measure(
     *,
     held_out: float,
     steps: int,
-    allow_duplicates: bool = False,
     most_queries: int = 10_000,
     progress: bool = False,
+    keep: Keep = now,
 ) -> dict[str, Any]:
     """Check and split the pairs, and measure the gap: named arrays.
+
+    What is finished goes through `keep`, as in `embedding_gap`.
 
     Raises:
         ValueError: if the pairs, or an option, are not as they should be.
         TypeError: if the embeddings are not numbers.
 
     """
-    x, y = check_pairs(queries, items, allow_duplicates=allow_duplicates)
+    x, y = check_pairs(queries, items)
     split, fit = jax.random.split(key)
     pairs = split_pairs(split, x, y, held_out=held_out)
     found = embedding_gap(
@@ -108,9 +154,11 @@ def measure(
             steps=steps,
             peak_rate=3e-3,
             weight_decay=1e-2,
-            check_every=max(1, steps // 8),
+            # At least so often, for an interruption waits for the next judgement.
+            check_every=max(1, min(steps // 8, 250)),
         ),
         progress=progress,
+        keep=keep,
     )
     return arrays(found)
 
@@ -249,26 +297,66 @@ def run(
     seed: int,
     held_out: float,
     steps: int,
-    allow_duplicates: bool,
 ) -> xarray.Dataset:
     """Read, measure and write gap.nc, gap.csv, gap.png and gap.pdf into a folder.
 
+    What is finished is kept in that folder, so that an interrupted run continues; a run that ends
+    removes it.
+
     Raises:
-        StudyError: if the files or what is in them cannot be used; it says why.
+        StudyError: if the files or what is in them, or the folder, cannot be used; it says why.
 
     """
     x, y = read(queries, "queries"), read(items, "items")
     try:
+        x, y = check_pairs(x, y)
+    except (ValueError, TypeError) as error:
+        raise StudyError(str(error)) from error
+    writable(output, "--output")
+    if folders := [name for name in FILES if (output / name).is_dir()]:
+        raise StudyError(
+            f"--output: {output / folders[0]} must be no folder: a file is written there"
+        )
+    options = {"seed": seed, "held_out": held_out, "steps": steps}
+    cells = Cells(
+        "gap",
+        output / ".cells",
+        {
+            **options,
+            "bits": bits,
+            "data": [hashlib.sha256(part.tobytes()).hexdigest() for part in (x, y)],
+            "shapes": [x.shape, y.shape],
+            "code": hash_files([*with_imports(Path(__file__), PACKAGE), *library_files()]),
+            "versions": versions(),
+        },
+    )
+    with cells.told():
+        dataset = _report(x, y, bits, cells, queries, items, options)
+        save(dataset, output)
+    cells.clear()
+    return dataset
+
+
+def _report(
+    x: np.ndarray,
+    y: np.ndarray,
+    bits: tuple[int, ...],
+    cells: Cells,
+    queries: Path,
+    items: Path,
+    options: dict[str, Any],
+) -> xarray.Dataset:
+    """Measure, and say in attributes where the numbers come from."""
+    try:
         found = measure(
-            *(jax.random.key(seed), x, y, bits),
-            held_out=held_out,
-            steps=steps,
-            allow_duplicates=allow_duplicates,
+            *(jax.random.key(options["seed"]), x, y, bits),
+            held_out=options["held_out"],
+            steps=options["steps"],
             progress=True,
+            keep=cells,
         )
     except (ValueError, TypeError) as error:
-        hint = "; --allow-duplicates allows them" if "must be distinct" in str(error) else ""
-        raise StudyError(f"{error}{hint}") from error
+        raise StudyError(str(error)) from error
     dataset = labelled(found).assign_attrs(
         title="Codes for paired embeddings beside the rank converse",
         claims="C4",
@@ -277,14 +365,10 @@ def run(
         items_file=items.name,
         queries_shape=json.dumps(x.shape),
         items_shape=json.dumps(y.shape),
-        seed=seed,
-        held_out=held_out,
-        steps=steps,
-        allow_duplicates=int(allow_duplicates),
+        **options,
         versions_json=json.dumps(versions(), sort_keys=True),
     )
     dataset.attrs["data_hash"] = data_hash(dataset)
-    save(dataset, output)
     return dataset
 
 
@@ -340,7 +424,7 @@ def table(dataset: xarray.Dataset) -> Table:
         title=f"{int(dataset.queries)} queries, {int(dataset.database)} items "
         f"({log2_size:.2f} bits to name one), fitted to {int(dataset.fitted)} other pairs; "
         f"I(X;Y) at least about {float(dataset.information[0]):.2f} bits [{low:.2f}, {high:.2f}]; "
-        f"compared {dataset.attrs['space']}",
+        f"compared {escape(str(dataset.attrs['space']))}",
         caption=NOTE,
     )
     shown.add_column("system")
@@ -349,7 +433,7 @@ def table(dataset: xarray.Dataset) -> Table:
         shown.add_column(name, justify="right")
     for name, rate, *numbers, _ in _rows(dataset)[1:]:
         triples = [numbers[i : i + 3] for i in range(0, len(numbers), 3)]
-        shown.add_row(name, str(rate), *map(_shown, triples))
+        shown.add_row(escape(str(name)), str(rate), *map(_shown, triples))
     return shown
 
 

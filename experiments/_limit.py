@@ -1,6 +1,7 @@
 """The command rdsim limit: one limit, from numbers on the command line or a table in a file."""
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments._study import StudyError
+from experiments._study import StudyError, writable
 
 Loss = Annotated[
     Literal["error", "reciprocal_rank", "dcg"] | str,
@@ -79,10 +80,17 @@ def table(path: Path) -> np.ndarray:
 
 
 def _refusing(command: Callable[..., int]) -> Callable[..., int]:
-    """Say in one line what the library refuses: its errors name the argument and the value."""
+    """Say in one line what the library refuses: its errors name the argument and the value.
+
+    Where a figure cannot be written is said before anything is computed.
+    """
+    signature = inspect.signature(command)
 
     @functools.wraps(command)
     def checked(*args: Any, **options: Any) -> int:
+        plot = signature.bind(*args, **options).arguments.get("plot")
+        if plot is not None:
+            _check_plot(plot)
         try:
             return command(*args, **options)
         except ValueError as error:
@@ -219,12 +227,16 @@ def _show(name: str, points: Sequence[float], columns: dict[str, Any]) -> None:
     Console(soft_wrap=True).print(found)
 
 
+def _check_plot(path: Path) -> None:
+    if path.suffix not in (".png", ".pdf") or path.is_dir():
+        raise StudyError(f"--plot must name a .png or .pdf file, got {path}")
+    writable(path.parent, "--plot")
+
+
 def _draw(path: Path | None, points: Sequence[float], curve: Any, x: str, y: str) -> int:
     """Draw the curve between the least and the greatest point, with its certificate as a band."""
     if path is None:
         return 0
-    if path.suffix not in (".png", ".pdf"):
-        raise StudyError(f"--plot must name a .png or .pdf file, got {path}")
     if len(set(points)) < 2:
         raise StudyError("--plot needs two different points, between which it draws")
     from figures import _style

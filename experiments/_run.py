@@ -43,7 +43,7 @@ def compute(
     import rdsim  # noqa: F401  (switches float64 on before any study computes)
 
     with _progress(f"{study.name} ({preset})", live) as report:
-        cells = Cells(recipe, results, report)
+        cells = Cells(study.name, results / preset / ".cells", recipe.attributes(), report)
         if force:
             cells.clear()
         dataset = study.module().run(study.config(preset), jax.random.key(seed), cells)

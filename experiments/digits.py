@@ -36,10 +36,7 @@ FULL = Config(bits=(2, 4, 6, 8, 12, 16, 24, 32, 48, 64), steps=2000)
 
 
 def halves(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return left and right halves of the digits (see experiments/data/README.md), shape (N, 32) each.
-
-    Halves that occur twice stay: their items tie.
-    """
+    """Return left and right halves of the digits (see experiments/data/README.md), shape (N, 32) each."""
     with np.load(_DIGITS) as file:
         images = file["images"][:count].astype(float)
     return images[:, :, :4].reshape(len(images), -1), images[:, :, 4:].reshape(len(images), -1)
@@ -55,7 +52,6 @@ def _measured(config: Config, key: jax.Array) -> dict[str, Any]:
         *(key, *halves(config.pairs), config.bits),
         held_out=config.held_out,
         steps=config.steps,
-        allow_duplicates=True,
     )
 
 

@@ -86,14 +86,15 @@ def find_font(places: Iterable[str] = FONTS) -> Path:
 
 
 def pictures(font: Path, pixels: int) -> tuple[np.ndarray, list[str]]:
-    """Render every single-character emoji of the font that has a name.
+    """Render every single-character emoji of the font that has a name, equal pictures once.
 
     Returns:
         Pictures on white, uint8, shape (N, pixels, pixels, 3), and their Unicode names.
 
     """
     face = ImageFont.truetype(font, _STRIKE)
-    shown, names = [], []
+    shown: dict[bytes, np.ndarray] = {}
+    names = []
     for low, high in _BLOCKS:
         for character in map(chr, range(low, high)):
             name = unicodedata.name(character, "")
@@ -106,9 +107,12 @@ def pictures(font: Path, pixels: int) -> tuple[np.ndarray, list[str]]:
             page = Image.new("RGBA", _CANVAS, "white")
             page.alpha_composite(drawn)
             small = page.convert("RGB").resize((pixels, pixels), Image.Resampling.LANCZOS)
-            shown.append(np.asarray(small))
+            picture = np.asarray(small)
+            if picture.tobytes() in shown:
+                continue
+            shown[picture.tobytes()] = picture
             names.append(name)
-    return np.stack(shown), names
+    return np.stack(list(shown.values())), names
 
 
 def hashed_ngrams(names: Iterable[str], features: int) -> np.ndarray:
@@ -271,9 +275,7 @@ def encoders(key: jax.Array, config: Config, data: Any, judged: Any) -> tuple[En
 def _measured(
     config: Config, key: jax.Array, names: np.ndarray, shown: np.ndarray
 ) -> dict[str, Any]:
-    return _gap.measure(
-        *(key, names, shown, config.bits), held_out=0.5, steps=config.steps, allow_duplicates=True
-    )
+    return _gap.measure(*(key, names, shown, config.bits), held_out=0.5, steps=config.steps)
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:

@@ -31,7 +31,11 @@ from rdsim.learning.deep_cca import fit_deep_cca
 from rdsim.learning.distillation import fit_distillation
 from rdsim.learning.dual_encoder import fit_info_nce, fit_info_nce_product, fit_triplet
 from rdsim.learning.fusion import fit_early_fusion, fit_intermediate_fusion, fit_late_fusion
-from rdsim.learning.learned_hashing import fit_supervised_hashing, fit_unsupervised_hashing
+from rdsim.learning.learned_hashing import (
+    fit_supervised_hashing,
+    fit_unsupervised_hashing,
+    with_hamming,
+)
 from rdsim.learning.operating_point import operating_point
 from rdsim.learning.shared_latent import fit_shared_latent
 from rdsim.learning.training import Schedule
@@ -59,7 +63,11 @@ FAMILIES: tuple[tuple[str, Callable[..., Any]], ...] = (
 )
 """Each family and how it is fitted: (key, source, bits, schedule, training) -> (code, decoder)s."""
 KNOWN = "entropy-weighted"
-HASHING = ("hashing, pairs", "hashing, classes")
+HAMMING = {
+    "hashing, pairs": "hashing, pairs, Hamming",
+    "hashing, classes": "hashing, classes, Hamming",
+}
+"""The same trained hashes, with the query hashed to as many bits as an item, as practice does."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +134,10 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         cell(f"systems-{seed}", _measured, config, jax.random.fold_in(fit_key, seed), trial_key)
         for seed in range(config.seeds)
     ]
+    names = _names(config)
     points = {name: np.stack([part[name] for part in measured], axis=2) for name in measured[0]}
     bound = cell("bound", _bounds, config, trial_key, points["information"])
-    return _dataset(config, points, bound)
+    return _dataset(config, names, points, bound)
 
 
 def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[str, np.ndarray]:
@@ -139,14 +148,14 @@ def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[
         check_every=max(1, config.steps // 4),
     )
     fits = dict(FAMILIES) | {KNOWN: _best_known_fit(config)}
-    names = (*config.families, KNOWN)
-    systems = [
-        system
-        for name in names
-        for system in fits[name](
-            _key_of(fit_key, name), source, config.bits, schedule, config.training
-        )
-    ]
+    fitted = {
+        name: fits[name](_key_of(fit_key, name), source, config.bits, schedule, config.training)
+        for name in (*config.families, KNOWN)
+    }
+    for name in HAMMING.keys() & fitted.keys():
+        fitted[HAMMING[name]] = [with_hamming(system) for system in fitted[name]]
+    names = _names(config)
+    systems = [system for name in names for system in fitted[name]]
     found = [
         operating_point(
             *(trial_key, source, *system, config.log2_sizes),
@@ -166,6 +175,12 @@ def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[
             for name, end in (("loss", "mean"), ("loss_lower", "lower"), ("loss_upper", "upper"))
         },
     }
+
+
+def _names(config: Config) -> tuple[str, ...]:
+    """Name the systems: the families, hashes again with a hashed query, and the best known code."""
+    hamming = (HAMMING[name] for name in config.families if name in HAMMING)
+    return (*config.families, *hamming, KNOWN)
 
 
 def _key_of(key: jax.Array, name: str) -> jax.Array:
@@ -338,7 +353,10 @@ def _bounds(config: Config, key: jax.Array, information: np.ndarray) -> dict[str
 
 
 def _dataset(
-    config: Config, points: dict[str, np.ndarray], bound: dict[str, np.ndarray]
+    config: Config,
+    names: tuple[str, ...],
+    points: dict[str, np.ndarray],
+    bound: dict[str, np.ndarray],
 ) -> xarray.Dataset:
     """Label the numbers, and add the distances."""
     system, where = ("family", "bits", "seed"), ("family", "bits", "seed", "log2_size")
@@ -354,7 +372,7 @@ def _dataset(
             "whole_lower": ("log2_size", bound["whole_lower"], one),
         },
         coords={
-            "family": [*config.families, KNOWN],
+            "family": list(names),
             "bits": ("bits", list(config.bits), bits),
             "seed": np.arange(config.seeds),
             "log2_size": list(config.log2_sizes),
@@ -406,7 +424,7 @@ def _needed_bits(dataset: xarray.Dataset) -> xarray.DataArray:
 def checks(dataset: xarray.Dataset) -> list[Check]:
     """Check that no family passes a bound, and that none does better than the best known code."""
     learned = dataset.drop_sel(family=KNOWN)
-    hashes = [name for name in HASHING if name in learned.family.values]
+    hashes = [name for name in HAMMING.values() if name in learned.family.values]
     found = [
         Check.at_most(
             "C4",

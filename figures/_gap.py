@@ -53,23 +53,26 @@ def _panel(
         bits, estimate, color="#555555", linestyle="--", marker=".", label="estimated frontier"
     )
     axis.axhline(float(plain.sel(end="value")), color="black", linestyle=":", label="uncompressed")
-    count = dataset.sizes["system"]
-    for index, name in enumerate(dataset.system.values):
+    # A colour and a marker for each code; open where the same code is compared by Hamming distance.
+    codes = list(dict.fromkeys(str(name).partition(", ")[0] for name in dataset.system.values))
+    for name in map(str, dataset.system.values):
         part = values.sel(system=name)
         middle = part.sel(end="value").values
         reach = np.abs(part.sel(end=["lower", "upper"]).values.T - middle)
-        # Systems stand side by side at each rate, or their intervals hide one another.
-        shift = 2 ** (0.12 * (index - (count - 1) / 2))
+        index = codes.index(name.partition(", ")[0])
+        symmetric = name.endswith("Hamming")
         axis.errorbar(
-            bits * shift,
+            bits,
             middle,
             yerr=reach,
             color=_style.COLORS[index],
             linestyle=_style.LINES[index],
             marker=_style.MARKERS[index],
-            linewidth=1.0,
-            elinewidth=0.8,
-            label=str(name),
+            markerfacecolor="white" if symmetric else _style.COLORS[index],
+            alpha=0.7 if symmetric else 1.0,
+            linewidth=0.6 if symmetric else 1.0,
+            elinewidth=0.4 if symmetric else 0.8,
+            label=name,
         )
     axis.set_xscale("log", base=2)
     axis.set_xticks(bits, [str(rate) for rate in bits])

@@ -36,9 +36,13 @@ def draw(dataset: xarray.Dataset) -> Figure:
         error = np.stack(
             [worst - one.rate_lower.max("source"), one.rate_upper.max("source") - worst]
         )
-        place = dataset.samples * 1.25 ** (i - 1.5)
+        # All stand at their sample size: smaller markers lie on larger ones.
         rates.errorbar(
-            place, worst, np.maximum(error, 0), color=color, marker=marker, linestyle="none"
+            *(dataset.samples, worst, np.maximum(error, 0)),
+            color=color,
+            marker=marker,
+            markersize=7 - 1.5 * i,
+            linestyle="none",
         )
         ratio = one.bound / one["mean"]
         ratios.fill_between(

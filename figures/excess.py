@@ -87,18 +87,18 @@ def _failing(axis: Axes, dataset: xarray.Dataset) -> None:
 
 
 def _random(axis: Axes, dataset: xarray.Dataset) -> None:
-    shift = (np.argsort(np.argsort(dataset.random_degrees, kind="stable")) % 5 - 2) * 0.1
     for i, stage in enumerate(dataset.stage.values):
         part = dataset.sel(stage=stage)
         error = np.stack(
             [part.random_mean - part.random_lower, part.random_upper - part.random_mean]
         )
         axis.errorbar(
-            dataset.random_degrees + shift + (0.04 if i else -0.04),
+            dataset.random_degrees,
             part.random_mean,
             error,
             color=_style.COLORS[1 - i],
             marker=_style.MARKERS[i],
+            markersize=7 if i == 0 else 4,
             markerfacecolor="none" if i == 0 else None,
             linestyle="none",
             linewidth=1.0,

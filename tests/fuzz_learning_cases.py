@@ -26,6 +26,7 @@ from fuzz_objects import DECODER, DISCRETE, GAUSSIAN, LINE_CODE, SQUARE, checkpo
 from test_fuzz import ITEMS, KEY, MIXTURE, VQ
 
 from rdsim import learning, sources
+from rdsim.learning.embedding_gap import now
 
 
 def unchanged(parameters: Any, values: Any) -> Any:
@@ -115,6 +116,7 @@ CASES: Final[dict[str, Call]] = {
         "slope": positive(0.01, math.inf),
         "schedule": fit()["schedule"],
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
+        "keep": Argument(now, ("x", 3, {}, object())),
     },
     "learning.exact_point": {"source": thing(DISCRETE, MIXTURE)},
     "learning.fitted_models": {
@@ -258,6 +260,11 @@ CASES: Final[dict[str, Call]] = {
         "x": points(PAIRS),
         "y": points(PAIRS[::-1]),
         "ridge": positive(0.1, math.inf),
+    },
+    "learning.with_hamming": {
+        "system": thing(
+            learning.hashing_system(HASH, ITEMS, 2), VQ, (VQ,), (VQ, VQ), (VQ, DECODER)
+        ),
     },
     "learning.train": {
         "key": key(),

@@ -71,6 +71,9 @@ class HyperplaneHash:
     def hamming_scores(self, queries: Any, indices: Any) -> Int[Array, "q m"]:
         """Minus the Hamming distance between the queries' own hashes and those stored.
 
+        Only items cost bits, so that this rounds the query for speed alone: scores by the codewords
+        keep it as it is.
+
         Args:
             queries: shape (Q, d).
             indices: stored indices of the items, integers in [0, 2^B), shape (M,).

@@ -43,7 +43,7 @@ from rdsim.learning.dual_encoder import (
     triplet_loss,
 )
 from rdsim.learning.embedded_code import EmbeddedCode, embedded_code
-from rdsim.learning.embedding_gap import EmbeddingGap, RankQuality, embedding_gap
+from rdsim.learning.embedding_gap import EmbeddingGap, embedding_gap
 from rdsim.learning.fusion import (
     FusedEncoder,
     FusionLearner,
@@ -62,6 +62,7 @@ from rdsim.learning.learned_hashing import (
     fit_unsupervised_hashing,
     hashing_system,
     sign_code,
+    with_hamming,
 )
 from rdsim.learning.networks import MLP
 from rdsim.learning.neural_item_code import NeuralItemCode, learned_decoder, neural_item_code
@@ -87,6 +88,7 @@ from rdsim.learning.quantized_embedding import (
     quantized_system,
     quantized_systems,
 )
+from rdsim.learning.rank_quality import RankQuality
 from rdsim.learning.retrieval_objective import RetrievalCodeLearner, whole_source
 from rdsim.learning.shared_latent import (
     SharedLatent,
@@ -202,4 +204,5 @@ __all__ = [
     "triplet_loss",
     "whole_source",
     "whole_table",
+    "with_hamming",
 ]

@@ -100,6 +100,8 @@ def canonical_correlation_analysis(
     ridge = validation.interval("regularisation", regularisation, low=0.0, open_high=True, ndim=0)
     for name, points in (("x", left), ("y", right)):
         host = np.asarray(points)
+        if float(ridge) > 1e-9 * float(host.var(axis=0).sum()):
+            continue  # no eigenvalue exceeds the trace: the condition number is at most about 1e9
         spread = np.linalg.eigvalsh(np.cov(host.T, bias=True).reshape(host.shape[1], -1))
         if spread[0] + float(ridge) <= 1e-12 * max(spread[-1] + float(ridge), 1e-300):
             raise ValueError(

@@ -9,46 +9,47 @@ items is uniform, so $H(\text{rank}) \ge \log_2 M - \hat H$ and $R_\rho(D; M) \l
 The estimated frontier replaces R by $\min\{R, \hat I\}$, $\hat I$ a lower bound on I(X;Y) found on
 the held-out pairs: the larger of InfoNCE and of the rank rate that the uncompressed embeddings
 reach. It is an estimate: the true frontier min{R, I(X;Y)} is at or above its expectation, and no
-sample can bound it from above without assumptions (McAllester and Stratos 2020).
+sample can bound it from above without assumptions (McAllester and Stratos 2020). From log_2 M bits
+on the converse is one: so many bits may name the item.
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
 from rdsim import limits, validation
 from rdsim.codes.distances import host_generator
 from rdsim.finite_sample.information_bounds import InformationEstimate
-from rdsim.learning.pair_ranking import (
-    PairRanks,
-    contrastive_information,
-    drawn_ranks,
-    pair_ranks,
-    recalls,
-    reciprocal_ranks,
-)
+from rdsim.learning.pair_ranking import PairRanks, contrastive_information, pair_ranks
 from rdsim.learning.paired_embeddings import PairSplit, SharedSpace, shared_space
 from rdsim.learning.product_code import ProductCode, product_codes
+from rdsim.learning.rank_quality import RankQuality, gathered, measured, missing
 from rdsim.learning.stored_codes import (
+    LongHash,
     long_hyperplane_hash,
     long_product_quantizer,
     most_word_bits,
     rotated_hash,
 )
 from rdsim.learning.training import Schedule, checked_schedule
-from rdsim.simulation.intervals import clopper_pearson, empirical_bernstein
 
 SYSTEMS: Final = (
     "product quantizer",
-    "hyperplane hash",
-    "rotated hash (ITQ)",
+    "hyperplane hash, float query",
+    "hyperplane hash, Hamming",
+    "rotated hash (ITQ), float query",
+    "rotated hash (ITQ), Hamming",
     "learned stochastic code",
 )
+"""Queries cost no bits, so that every system keeps them as they are, but for the two hashes that
+take signs of the query too (Hamming): faster to search, and never told more than a query's bits."""
 UNCOMPRESSED: Final = "uncompressed"
 MOST_BITS: Final = 1024
 _VALIDATION: Final = 0.2
@@ -56,28 +57,6 @@ _VALIDATION: Final = 0.2
 _CRITIC_PAIRS: Final = 4000
 """Most held-out pairs of the information estimate."""
 _TEMPERATURES: Final = np.geomspace(1.0, 100.0, 17)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RankQuality:
-    """MRR and recall of systems (S) at rates (B), with intervals over queries.
-
-    Attributes:
-        mrr: exact over ties, shape (S, B); NaN where a system does not exist at a rate: the
-            rotated hash has a coordinate a bit, the product quantizer a coordinate a block.
-        mrr_interval: empirical Bernstein, shape (S, B, 2).
-        recall: shape (S, B, K), exact over ties.
-        recall_interval: Clopper-Pearson of hits with ties broken by lot, widened to include the
-            recall, shape (S, B, K, 2).
-        code_bits: entropy of the stored codes in the database, shape (S, B).
-
-    """
-
-    mrr: Float[np.ndarray, "s b"]
-    mrr_interval: Float[np.ndarray, "s b 2"]
-    recall: Float[np.ndarray, "s b k"]
-    recall_interval: Float[np.ndarray, "s b k 2"]
-    code_bits: Float[np.ndarray, "s b"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,6 +106,15 @@ class EmbeddingGap:
     queries: int
 
 
+Keep = Callable[[str, Callable[[], Mapping[str, Any]]], Mapping[str, Any]]
+"""Takes the name of a part of the work and a function, returns the arrays of function()."""
+
+
+def now(name: str, function: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:  # noqa: ARG001
+    """Compute a part of the work and remember nothing."""
+    return function()
+
+
 def embedding_gap(
     key: Key[Array, ""],
     pairs: PairSplit,
@@ -138,6 +126,7 @@ def embedding_gap(
     schedule: Schedule | None = None,
     confidence: float = 0.95,
     progress: bool = False,
+    keep: Keep = now,
 ) -> EmbeddingGap:
     """Fit every system at every rate to one part of the pairs and rank the other with it.
 
@@ -151,13 +140,15 @@ def embedding_gap(
         schedule: of the learned codes' training.
         confidence: of every interval.
         progress: whether to show the training.
+        keep: called as keep(name, function) for every finished part, of which it returns the arrays
+            that function() does, computed now or by an earlier call with the same arguments.
 
     Returns:
         The report.
 
     Raises:
         ValueError: if an argument lies outside its range.
-        TypeError: if the key is not a typed key.
+        TypeError: if the key is not a typed key, or `keep` is no function.
 
     """
     validation.require_float64("embedding_gap")
@@ -171,42 +162,50 @@ def embedding_gap(
     if schedule is not None:
         checked_schedule(schedule)
     ranked = min(validation.integer("most_queries", most_queries, low=2), size)
+    validation.function("keep", keep)
     choose, fit, learn, store, lots = jax.random.split(validation.prng_key("key", key), 5)
     rest, validated = _validation(choose, pairs)
     space = shared_space(*rest, validate=validated)
-    raw = pairs.held_out_queries
-    x, y = space.queries(raw), space.items(pairs.held_out_items)
-    codes, _ = product_codes(
-        *(learn, *rest, rates),
-        validate=validated,
-        slope=slope,
-        schedule=schedule,
-        progress=progress,
-    )
-    generator = host_generator(lots)
-
-    def measured(ranks: PairRanks) -> dict[str, np.ndarray]:
-        return _measured(generator, ranks, lengths, confidence)
-
-    cells: list[list[dict[str, np.ndarray]]] = [[] for _ in SYSTEMS]
+    x, y = space.queries(pairs.held_out_queries)[:ranked], space.items(pairs.held_out_items)
     trained = space.items(pairs.items)
-    limit = {
+    most_bits = {
         "product quantizer": most_word_bits(len(trained)) * trained.shape[1],
         "rotated hash (ITQ)": trained.shape[1],
     }
+    found: dict[tuple[str, int], PairRanks] = {}
     for index, rate in enumerate(rates):
-        own, drawn = jax.random.fold_in(fit, index), jax.random.fold_in(store, index)
-        for system, name in enumerate(SYSTEMS):
-            if rate > limit.get(name, MOST_BITS):
-                cells[system].append(_missing(lengths))
+        for name, maker in _MAKERS.items():
+            if rate > most_bits.get(name, MOST_BITS):
                 continue
-            points, stored = (x, y) if name in _MAKERS else (raw, pairs.held_out_items)
-            code = _MAKERS[name](own, trained, rate) if name in _MAKERS else codes[index]
-            digits = code.encode(drawn, stored)
-            features = code.query_features(points[:ranked])
-            cells[system].append(measured(pair_ranks(features, digits, code.item_features)))
-    plain = measured(pair_ranks(x[:ranked], y))
-    contrastive = _information(space, validated, codes[-1], pairs, confidence)
+            own = jax.random.fold_in(fit, index)
+            part = functools.partial(_fitted, maker, own, trained, rate, x, y)
+            kept = keep(f"{name.partition(' (')[0].replace(' ', '-')}-{rate}", part)
+            for system, ranks in zip(_systems(name), _as_ranks(kept, size), strict=True):
+                found[system, rate] = ranks
+    (uncompressed,) = _as_ranks(keep("uncompressed", lambda: _arrays([pair_ranks(x, y)])), size)
+    critic = keep("shared-space-critic", lambda: _scaled(space, validated, pairs, confidence))
+
+    def learned() -> dict[str, np.ndarray]:
+        codes, _ = product_codes(
+            *(learn, *rest, rates),
+            validate=validated,
+            slope=slope,
+            schedule=schedule,
+            progress=progress,
+        )
+        drawn = [jax.random.fold_in(store, index) for index in range(len(rates))]
+        return {
+            **_ranked(codes, drawn, pairs.held_out_queries[:ranked], pairs.held_out_items),
+            "rate": np.array([code.rate(pairs.held_out_items).mean() for code in codes]),
+            **_judged(_critic_of(codes[-1]), validated, pairs, confidence),
+        }
+
+    codes = keep("learned-codes", learned)
+    for rate, ranks in zip(rates, _as_ranks(codes, size), strict=True):
+        found[SYSTEMS[-1], rate] = ranks
+    cells, plain = _qualities(lots, found, rates, uncompressed, lengths, confidence)
+    best_critic = critic if critic["validated"] >= codes["validated"] else codes
+    contrastive = _as_estimate(best_critic["estimate"], confidence)
     log2_size = math.log2(size)
     from_ranks = np.asarray(
         limits.rank_rate(
@@ -224,9 +223,9 @@ def embedding_gap(
         bits=rates,
         systems=SYSTEMS,
         cutoffs=lengths,
-        quality=_gathered(cells),
-        uncompressed=_gathered([[plain]]),
-        learned_rate=np.array([code.rate(pairs.held_out_items).mean() for code in codes]),
+        quality=gathered(cells),
+        uncompressed=gathered([[plain]]),
+        learned_rate=codes["rate"],
         mrr_converse=best[:, 0, 0],
         recall_converse=best[:, 0, 1:],
         information=information,
@@ -263,25 +262,108 @@ def _validation(key: Any, pairs: PairSplit) -> tuple[Any, Any]:
     return (pairs.queries[rest], pairs.items[rest]), (pairs.queries[kept], pairs.items[kept])
 
 
-def _information(
-    space: SharedSpace, validated: Any, code: ProductCode, pairs: PairSplit, confidence: float
-) -> InformationEstimate:
-    """InfoNCE on held-out pairs with the scores that are best on the training pairs kept back."""
+def _fitted(
+    maker: Callable[..., Any],
+    key: Any,
+    trained: np.ndarray,
+    rate: int,
+    queries: np.ndarray,
+    items: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Ranks by a code of so many bits that is fitted to training items; it draws nothing else."""
+    return _ranked([maker(key, trained, rate)], [key], queries, items)
 
-    def scaled(factor: float) -> Callable[[Any, Any], tuple[np.ndarray, np.ndarray]]:
+
+def _ranked(
+    codes: Sequence[Any], keys: Sequence[Any], queries: np.ndarray, items: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Ranks by the items that codes store; a hash ranks by the signs of queries too, last."""
+    found = []
+    for code, key in zip(codes, keys, strict=True):
+        digits = code.encode(key, items)
+        compared = [code.query_features]
+        if isinstance(code, LongHash):
+            compared.append(code.hamming_features)
+        found += [pair_ranks(side(queries), digits, code.item_features) for side in compared]
+    return _arrays(found)
+
+
+def _arrays(found: Sequence[PairRanks]) -> dict[str, np.ndarray]:
+    return {
+        name: np.array([getattr(ranks, name) for ranks in found])
+        for name in ("ahead", "tied", "code_bits")
+    }
+
+
+def _as_ranks(arrays: Mapping[str, Any], size: int) -> list[PairRanks]:
+    return [
+        PairRanks(ahead=ahead, tied=tied, size=size, code_bits=float(code_bits))
+        for ahead, tied, code_bits in zip(
+            arrays["ahead"], arrays["tied"], arrays["code_bits"], strict=True
+        )
+    ]
+
+
+def _systems(name: str) -> list[str]:
+    """Names of the systems that a fitted code is part of, in the order of their ranks."""
+    return [system for system in SYSTEMS if system.partition(", ")[0] == name]
+
+
+Critic = Callable[[Any, Any], tuple[np.ndarray, np.ndarray]]
+"""Queries and items to features whose inner products are scores in nats."""
+
+
+def _judged(
+    critic: Critic, validated: Any, pairs: PairSplit, confidence: float
+) -> dict[str, np.ndarray]:
+    """InfoNCE of a critic on the training pairs kept back, and with its interval on the held-out."""
+    chosen = _estimated(critic, validated, confidence)
+    held = _estimated(critic, (pairs.held_out_queries, pairs.held_out_items), confidence)
+    return {
+        "validated": np.asarray(chosen.value),
+        "estimate": np.array([held.value, held.lower, held.upper, held.trials]),
+    }
+
+
+def _scaled(
+    space: SharedSpace, validated: Any, pairs: PairSplit, confidence: float
+) -> dict[str, np.ndarray]:
+    """Judge cosines in the shared space at the temperature that is best on the pairs kept back."""
+
+    def critic(factor: float) -> Critic:
         return lambda queries, items: (factor * space.queries(queries), space.items(items))
 
-    def learned(queries: Any, items: Any) -> tuple[np.ndarray, np.ndarray]:
-        return code.query_features(queries).astype(float), code.mean_features(items)
+    best = max(
+        map(critic, _TEMPERATURES),
+        key=lambda one: float(_estimated(one, validated, confidence).value),
+    )
+    return _judged(best, validated, pairs, confidence)
 
-    critics = [*map(scaled, _TEMPERATURES), learned]
 
-    def estimate(critic: Any, queries: np.ndarray, items: np.ndarray) -> InformationEstimate:
-        features = critic(queries[:_CRITIC_PAIRS], items[:_CRITIC_PAIRS])
-        return contrastive_information(*features, confidence=confidence)
+def _critic_of(code: ProductCode) -> Critic:
+    """Scores of a learned code, expected over its draws."""
+    return lambda queries, items: (
+        code.query_features(queries).astype(float),
+        code.mean_features(items),
+    )
 
-    best = max(critics, key=lambda critic: float(estimate(critic, *validated).value))
-    return estimate(best, pairs.held_out_queries, pairs.held_out_items)
+
+def _estimated(critic: Critic, pairs: Any, confidence: float) -> InformationEstimate:
+    features = critic(*(side[:_CRITIC_PAIRS] for side in pairs))
+    return contrastive_information(*features, confidence=confidence)
+
+
+def _as_estimate(numbers: np.ndarray, confidence: float) -> InformationEstimate:
+    value, lower, upper, trials = numbers
+    return InformationEstimate(
+        value=jnp.asarray(value),
+        lower=jnp.asarray(lower),
+        upper=jnp.asarray(upper),
+        trials=jnp.asarray(int(trials)),
+        confidence=confidence,
+        side="lower",
+        proved=False,
+    )
 
 
 def _best(rates: np.ndarray, log2_size: float, loss: Any) -> np.ndarray:
@@ -289,38 +371,27 @@ def _best(rates: np.ndarray, log2_size: float, loss: Any) -> np.ndarray:
     return 1 - np.asarray(limits.rank_loss(np.maximum(rates, 0.0), log2_size, loss).lower)
 
 
-def _measured(
-    generator: np.random.Generator, ranks: PairRanks, cutoffs: Sequence[int], confidence: float
-) -> dict[str, np.ndarray]:
-    reciprocal = np.clip(reciprocal_ranks(ranks), 0.0, 1.0)
-    mrr = empirical_bernstein(reciprocal, confidence=confidence)
-    recall = np.array([recalls(ranks, k).mean() for k in cutoffs])
-    lots = drawn_ranks(generator, ranks)
-    hits = [int((lots <= k).sum()) for k in cutoffs]
-    found = clopper_pearson(np.array(hits), len(lots), confidence=confidence)
-    return {
-        "mrr": np.asarray(mrr.mean),
-        "mrr_interval": np.array([mrr.lower, mrr.upper]),
-        "recall": recall,
-        "recall_interval": np.stack(
-            [np.minimum(found.lower, recall), np.maximum(found.upper, recall)], axis=-1
-        ),
-        "code_bits": np.array(ranks.code_bits),
-    }
+def _qualities(
+    lots: Any,
+    found: Mapping[tuple[str, int], PairRanks],
+    rates: Sequence[int],
+    uncompressed: PairRanks,
+    cutoffs: Sequence[int],
+    confidence: float,
+) -> tuple[list[list[dict[str, np.ndarray]]], dict[str, np.ndarray]]:
+    """Qualities by system and rate, and that of the uncompressed.
 
-
-def _missing(cutoffs: Sequence[int]) -> dict[str, np.ndarray]:
-    count = len(cutoffs)
-    return {
-        "mrr": np.array(np.nan),
-        "mrr_interval": np.full(2, np.nan),
-        "recall": np.full(count, np.nan),
-        "recall_interval": np.full((count, 2), np.nan),
-        "code_bits": np.array(np.nan),
-    }
-
-
-def _gathered(cells: list[list[dict[str, np.ndarray]]]) -> RankQuality:
-    return RankQuality(
-        **{name: np.array([[cell[name] for cell in row] for row in cells]) for name in cells[0][0]}
-    )
+    What a stream draws for one system depends on the ties of those before it: hashes with a float
+    query, which have no ties to speak of, draw from a stream of their own.
+    """
+    ties, float_ties = host_generator(lots), host_generator(jax.random.fold_in(lots, 1))
+    cells: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in SYSTEMS}
+    for rate in rates:
+        for name in SYSTEMS:
+            generator = float_ties if name.endswith("float query") else ties
+            cells[name].append(
+                measured(generator, found[name, rate], cutoffs, confidence)
+                if (name, rate) in found
+                else missing(cutoffs)
+            )
+    return list(cells.values()), measured(ties, uncompressed, cutoffs, confidence)

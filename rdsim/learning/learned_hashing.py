@@ -1,10 +1,12 @@
-r"""Learned cross-modal hashing: queries and items both become B bits, compared by Hamming distance.
+r"""Learned cross-modal hashing: items become B bits; queries stay as they are, or become B bits too.
 
-$$b(y) = \mathrm{sign}\, g(y) \in \{-1, 1\}^B, \quad s(x, u) = \langle \mathrm{sign}\, f(x), u \rangle
-    = B - 2\, d_H.$$
+$$b(y) = \mathrm{sign}\, g(y) \in \{-1, 1\}^B, \quad s(x, u) = \langle \tanh f(x), u \rangle
+    \quad\text{or}\quad \langle \mathrm{sign}\, f(x), u \rangle = B - 2\, d_H.$$
 
-Networks end in a tanh and are trained with gradients taken straight through the sign. A query of B
-bits tells at most B bits of its item (C4), so that hashing pays for its speed at any rate.
+Networks end in a tanh and are trained with gradients taken straight through the sign. Only items
+cost bits, so that the first score is the system's own. Hamming distance is the second: a query of
+B bits tells at most B bits of its item (C4). Networks whose values are near -1 and 1 already rank
+much alike by both.
 """
 
 import dataclasses
@@ -102,6 +104,28 @@ class HashLearner:
 
 
 @dataclasses.dataclass(frozen=True)
+class SignScores:
+    """Inner products of the query's tanh values with the signs of each of all 2^B hashes.
+
+    Attributes:
+        embed: pure, hashable function (parameters, queries (K, d)) -> (e,), of which the first B
+            are used.
+
+    References:
+        Gordo, Perronnin, Gong and Lazebnik (2014), IEEE Trans. PAMI 36(1), for asymmetric
+        distances; Jiang and Li (2018), "Asymmetric deep supervised hashing", AAAI.
+
+    """
+
+    embed: Callable[[Any, Array], Array]
+
+    def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " k"]:
+        """Score all hashes, in the order of their index; corners are zero beyond B."""
+        inner, corners = parameters
+        return corners @ jnp.tanh(self.embed(inner, queries))
+
+
+@dataclasses.dataclass(frozen=True)
 class HammingScores:
     """B minus twice the Hamming distance between the query's hash and each of all 2^B.
 
@@ -152,7 +176,7 @@ def sign_code(bits: Any, coordinates: Any = None) -> HyperplaneHash:
 
 
 def hashing_system(model: Any, items: Any, bits: Any) -> tuple[Any, Decoder]:
-    """Store items as the first bits of a model's hash, and rank by Hamming distance.
+    """Store items as the first bits of a model's hash, and rank by the query's tanh values.
 
     Args:
         model: module with `embed_items` and `embed_queries`.
@@ -176,7 +200,26 @@ def hashing_system(model: Any, items: Any, bits: Any) -> tuple[Any, Decoder]:
     outputs = jax.eval_shape(to_items, parameters, jnp.asarray(items)).shape[-1]
     inner = sign_code(number, outputs)
     code = embedded_code(to_items, parameters, inner, items)
-    return code, Decoder(HammingScores(to_queries), (parameters, inner.codewords))
+    return code, Decoder(SignScores(to_queries), (parameters, inner.codewords))
+
+
+def with_hamming(system: tuple[Any, Decoder]) -> tuple[Any, Decoder]:
+    """Return the same hash of items with the query's signs compared, by Hamming distance.
+
+    Args:
+        system: as `hashing_system` returns it.
+
+    Returns:
+        The code and its decoder, for `operating_point`.
+
+    Raises:
+        TypeError: if it is no system of a hash.
+
+    """
+    code, decoder = validation.pair("system", system)
+    scores = validation.instance("system: decoder", decoder, Decoder).scores
+    embed = validation.instance("system: scores", scores, SignScores).embed
+    return code, Decoder(HammingScores(embed), decoder.parameters)
 
 
 def fit_supervised_hashing(

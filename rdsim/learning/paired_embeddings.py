@@ -9,8 +9,9 @@ import dataclasses
 from typing import Any, Final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
 from rdsim.learning.cca import canonical_correlation_analysis
@@ -20,26 +21,31 @@ LEAST_PAIRS: Final = 40
 """Fewest pairs that can be split into a part to fit on and a part to rank."""
 _MOST_DIRECTIONS: Final = 256
 _REGULARISATIONS: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_LENGTHS: Final = (1e-150, 1e150)
+"""Between these the largest entry of a row lies, or its squared length leaves float64."""
 _VALIDATED: Final = 2000
 """Most pairs on which a space is chosen."""
 
 
 def check_pairs(
-    queries: Any, items: Any, *, allow_duplicates: bool = False
+    queries: Any, items: Any
 ) -> tuple[Float[np.ndarray, "n e"], Float[np.ndarray, "n d"]]:
     """Check paired embeddings and return them as arrays of float64.
 
+    Every item must be there once: the copies of a target would count as its competitors, and one
+    could be fitted to while another is ranked. Equal queries are no fault.
+
     Args:
         queries: shape (N, d_x), N >= 40.
-        items: shape (N, d_y); row i is the target of query i.
-        allow_duplicates: whether equal rows may occur; equal items then tie, broken by lot.
+        items: shape (N, d_y), distinct; row i is the target of query i.
 
     Returns:
         Queries and items.
 
     Raises:
         ValueError: if a shape is wrong, the counts differ, an entry is not finite, there are too
-            few rows, or (unless allowed) rows are equal; the message names the rows.
+            few rows, items are equal, or a row is zero or too short or long to have a direction in
+            float64; the message names the rows.
         TypeError: if they do not hold real numbers.
 
     """
@@ -48,9 +54,9 @@ def check_pairs(
         raise ValueError(
             f"queries and items: at least {LEAST_PAIRS} pairs are needed, got {len(pair[0])}"
         )
-    if not allow_duplicates:
-        for name, array in zip(("queries", "items"), pair, strict=True):
-            _distinct(name, array)
+    for name, array in zip(("queries", "items"), pair, strict=True):
+        _directed(name, array)
+    _distinct(pair[1])
     return pair[0], pair[1]
 
 
@@ -68,7 +74,8 @@ def _paired(
 
 def _finite(name: str, value: Any) -> np.ndarray:
     array = validation.host_array(name, value)
-    if array.dtype.kind not in "iuf":
+    # JAX knows bfloat16, float8 and int4 as numbers, which NumPy does not.
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.integer, jnp.floating)):
         raise TypeError(f"{name} must hold real numbers, got an array of dtype {array.dtype}")
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(
@@ -85,15 +92,33 @@ def _finite(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def _distinct(name: str, array: np.ndarray) -> None:
+def _directed(name: str, array: np.ndarray) -> None:
+    """Refuse rows whose length is zero, or whose squared length is zero or infinite in float64."""
+    largest = np.abs(array).max(axis=1)
+    outside = np.flatnonzero((largest < _LENGTHS[0]) | (largest > _LENGTHS[1]))
+    if outside.size:
+        row = outside[0]
+        raise ValueError(
+            f"{name} must have rows with a direction, whose largest entry lies in "
+            f"[{_LENGTHS[0]:g}, {_LENGTHS[1]:g}] in size, got {largest[row]:g} in row {row} "
+            f"({outside.size} such rows); scale the embeddings, or drop the rows"
+        )
+
+
+def _firsts(array: np.ndarray) -> Int[np.ndarray, " n"]:
+    """For each row the first row that equals it."""
     _, first, place = np.unique(array, axis=0, return_index=True, return_inverse=True)
-    place = place.reshape(-1)
-    again = np.flatnonzero(first[place] != np.arange(len(array)))
+    return np.asarray(first[place.reshape(-1)])
+
+
+def _distinct(items: np.ndarray) -> None:
+    first = _firsts(items)
+    again = np.flatnonzero(first != np.arange(len(items)))
     if again.size:
         raise ValueError(
-            f"{name} must be distinct, but row {again[0]} equals row {first[place[again[0]]]} "
-            f"({again.size} rows repeat an earlier one); drop them, or allow duplicates, which "
-            "then tie"
+            f"items must be distinct, but row {again[0]} equals row {first[again[0]]} "
+            f"({again.size} rows repeat an earlier one): copies of a target would count as its "
+            "competitors. Give each distinct item once, with one of its queries"
         )
 
 
@@ -118,14 +143,14 @@ class PairSplit:
 def split_pairs(
     key: Key[Array, ""], queries: Any, items: Any, *, held_out: float = 0.4
 ) -> PairSplit:
-    """Split pairs at random.
+    """Split pairs at random, the pairs of equal items together.
 
     Args:
         key: PRNG key of the split.
         queries: as `check_pairs` returns them, shape (N, d_x).
         items: shape (N, d_y).
-        held_out: share of the pairs that become queries and database, 0.05 to 0.95; at least 20
-            pairs are left on either side.
+        held_out: share of the distinct items that become the database, with their queries, 0.05 to
+            0.95; at least 20 pairs are left on either side.
 
     Returns:
         The two parts.
@@ -139,13 +164,20 @@ def split_pairs(
     share = float(validation.interval("held_out", held_out, low=0.05, high=0.95, ndim=0))
     queries, items = _paired(queries, items)
     count = len(queries)
-    ranked = round(share * count)
+    first = _firsts(items)
+    distinct = np.flatnonzero(first == np.arange(count))
+    order = distinct[np.asarray(jax.random.permutation(key, len(distinct)))]
+    # Pairs in the order of their items; stable, so that those of one item keep theirs.
+    place = np.empty(count, int)
+    place[order] = np.arange(len(order))
+    place = place[first]
+    order = np.argsort(place, kind="stable")
+    ranked = int((place < round(share * len(distinct))).sum())
     if min(ranked, count - ranked) < LEAST_PAIRS // 2:
         raise ValueError(
             f"held_out leaves {ranked} of {count} pairs to rank and {count - ranked} to fit on; "
             f"each must be at least {LEAST_PAIRS // 2}"
         )
-    order = np.asarray(jax.random.permutation(key, count))
     test, fit = order[:ranked], order[ranked:]
     return PairSplit(
         queries=queries[fit],
@@ -198,17 +230,22 @@ def shared_space(queries: Any, items: Any, *, validate: Any) -> SharedSpace:
         The space, fitted to the first pairs.
 
     Raises:
-        ValueError: if a shape is wrong, the counts differ or an entry is not finite.
+        ValueError: if a shape is wrong, the counts differ, an entry is not finite or a row has no
+            direction.
         TypeError: if they do not hold real numbers, or `validate` is no pair.
 
     """
     x, y = _paired(queries, items)
+    for name, array in (("queries", x), ("items", y)):
+        _directed(name, array)
     if len(x) < 2:
         raise ValueError(f"queries and items must be two pairs or more, got {len(x)}")
     names = ("validate: queries", "validate: items")
     test_x, test_y = (
         part[:_VALIDATED] for part in _paired(*validation.pair("validate", validate), names)
     )
+    for name, array in zip(names, (test_x, test_y), strict=True):
+        _directed(name, array)
     if test_x.shape[1] != x.shape[1] or test_y.shape[1] != y.shape[1]:
         raise ValueError(
             f"validate must have queries and items of {x.shape[1]} and {y.shape[1]} coordinates, "

@@ -151,11 +151,23 @@ def most_word_bits(items: int) -> int:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LongHash:
-    """A binary hash: the signs of projections, compared by Hamming distance.
+    r"""A binary hash of items: the signs of projections.
+
+    Only items are stored, so a query may keep its projections as they are. They are compared with
+    the stored signs by
+
+    $$s(x, b) = \langle A^\top (x - c), b \rangle, \quad b = \mathrm{sign}\, A^\top (y - c),$$
+
+    the asymmetric distance of Gordo et al. The Hamming distance, which takes the signs of the query
+    too, saves time and no bit of an item, and ranks worse.
 
     Attributes:
-        planes: columns are normals, shape (d, B).
-        centre: a point on all planes, shape (d,).
+        planes: A, columns are normals, shape (d, B).
+        centre: c, a point on all planes, shape (d,).
+
+    References:
+        Gordo, Perronnin, Gong and Lazebnik (2014), "Asymmetric distances for binary embeddings",
+        IEEE Trans. PAMI 36(1).
 
     """
 
@@ -165,15 +177,22 @@ class LongHash:
     def encode(self, key: Key[Array, ""] | None, items: Any) -> Int[np.ndarray, "n b"]:
         """Signs of the items as 0 and 1; the key goes unused."""
         del key
-        return ((np.asarray(items) - self.centre) @ self.planes > 0).astype(np.int8)
+        return (self._projected(items) > 0).astype(np.int8)
 
     def query_features(self, queries: Any) -> Float[np.ndarray, "q b"]:
+        """Projections of the queries, which are not stored and so not rounded to signs."""
+        return self._projected(queries)
+
+    def hamming_features(self, queries: Any) -> Float[np.ndarray, "q b"]:
         """Signs of the queries, -1 or 1: inner products are B less twice the Hamming distance."""
         return 2.0 * self.encode(None, queries) - 1
 
     def item_features(self, digits: Int[np.ndarray, "m b"]) -> Float[np.ndarray, "m b"]:
-        """Signs of the stored items, -1 or 1; sums of signs are exact in any order."""
+        """Signs of the stored items, -1 or 1."""
         return 2.0 * digits - 1
+
+    def _projected(self, points: Any) -> np.ndarray:
+        return (np.asarray(points) - self.centre) @ self.planes
 
 
 def long_hyperplane_hash(key: Key[Array, ""], items: Any, bits: Any) -> LongHash:

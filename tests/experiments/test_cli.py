@@ -1,13 +1,15 @@
+import gc
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from experiments import _study
+from experiments import _interrupt, _study
 from figures import _style
 
 
@@ -154,6 +156,7 @@ def test_the_ledger_for_machines(workshop, capsys):
 
 SIDE_BY_SIDE = """
 import sys
+import time
 from pathlib import Path
 
 from experiments import _draw, _store, _study
@@ -219,3 +222,47 @@ def test_studies_side_by_side_give_the_same_results_and_a_failure_says_why(works
 def test_no_process_cannot_compute(workshop, capsys):
     assert workshop.main("figures --jobs 0") == 2
     assert "jobs must be at least 1, got 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run lines", "figures"])
+@pytest.mark.parametrize("place", ["taken", "taken/below"])
+def test_results_that_cannot_be_written_are_refused_before_the_work(
+    workshop, capsys, command, place
+):
+    (workshop.home / "taken").write_text("mine")
+    assert workshop.main(f"{command} --results {place}") == 2
+    assert f"--results: files cannot be written into {place}" in capsys.readouterr().err
+    assert workshop.module().CALLS == []
+
+
+@pytest.mark.parametrize("kind", ["callback", "destructor"])
+def test_an_interruption_that_cannot_be_raised_where_it_comes_is_not_lost(kind):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    def collected():
+        gc.callbacks.append(interrupted)
+        try:
+            gc.collect()
+        finally:
+            gc.callbacks.remove(interrupted)
+
+    with pytest.raises(KeyboardInterrupt), _interrupt.felt():  # noqa: PT012
+        if kind == "callback":
+            collected()
+        else:
+            type("Dying", (), {"__del__": interrupted})()
+        for _ in range(1000):
+            time.sleep(0.01)
+
+
+def test_what_else_cannot_be_raised_is_reported_as_before(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+
+    def broken(_):
+        raise ValueError("broken")
+
+    with _interrupt.felt():
+        type("Dying", (), {"__del__": broken})()
+    assert [found.exc_type for found in seen] == [ValueError]

@@ -1,18 +1,31 @@
-"""The report of one's own embeddings: what is refused, and what is in the files."""
+"""The report of one's own embeddings: what is refused, what is in the files, what is kept."""
 
 import csv
+import importlib
 import json
 import math
+import os
 import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
+from matplotlib.colors import same_color
 from PIL import Image
+from rich.markup import escape
 
 from experiments import _gap
 from experiments.__main__ import main
 from experiments._study import StudyError
+from figures import _gap as gap_figure
 
 
 def points(count, dimension, seed=0):
@@ -45,12 +58,20 @@ def refused(capsys, *arguments):
         (GOOD, np.repeat(GOOD[:25], 2, axis=0), "but row 1 equals row 0"),
         (GOOD, np.array([["a"]] * 50), "items must hold real numbers"),
         (GOOD[:20], GOOD[:20], "at least 40 pairs are needed, got 20"),
+        (GOOD, GOOD.astype(complex), "items must hold real numbers, got an array of dtype complex"),
+        (
+            GOOD.astype("f8,f8"),
+            GOOD,
+            "queries must hold real numbers, got an array of dtype [('f0'",
+        ),
+        (GOOD, np.where(GOOD[7] == GOOD, 0.0, GOOD), "got 0 in row 7"),
     ],
 )
 def test_what_is_wrong_with_the_pairs_is_said(save, capsys, queries, items, message):
     found = refused(capsys, "--queries", save("q.npy", queries), "--items", save("y.npy", items))
     assert message in found
-    assert ("--allow-duplicates" in found) == ("equals" in message)
+    assert "allow" not in found
+    assert ("Give each distinct item once" in found) == ("equals" in message)
 
 
 @pytest.mark.parametrize("bits", ["", "4,x", "2.5", "0,4", "4096"])
@@ -83,6 +104,35 @@ def test_files_that_are_no_plain_arrays_are_refused(tmp_path, save):
             _gap.read(tmp_path / name, "queries")
         assert message in str(caught.value)
     assert not (tmp_path / "exploded").exists()
+
+
+def declared(shape):
+    """The bytes of a .npy file of a few numbers whose header declares another shape."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}"
+    header += " " * (-(len(header) + 11) % 64) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(800)
+
+
+@pytest.mark.parametrize("shape", [(10**12, 512), (2**62, 2**62), (60, 3), (-1, 3)])
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_a_header_that_is_not_true_is_refused_before_memory_is_taken(tmp_path, shape, kind):
+    path = tmp_path / f"q.{kind}"
+    if kind == "npy":
+        path.write_bytes(declared(shape))
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("queries.npy", declared(shape))
+    with pytest.raises(StudyError, match=r"queries: .*its header declares an array of shape"):
+        _gap.read(path, "queries")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8", ">f4", "<i8", jnp.bfloat16])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_every_type_of_number_is_read_at_its_values(save, dtype, order):
+    whole = np.asarray(np.arange(12).reshape(4, 3), dtype, order=order)
+    np.testing.assert_array_equal(
+        _gap.read(Path(save("q.npy", whole)), "queries").astype(float), whole.astype(float)
+    )
 
 
 def test_an_archive_holds_one_array_or_named_ones(tmp_path):
@@ -122,8 +172,19 @@ def test_the_product_quantizer_reaches_the_exact_ranks_at_many_bits(report):
     # Two bits name one of four cells: at best a lot among a quarter of the items.
     assert 0 < float(quantizer.mrr.sel(bits=2, end="value")) < 0.45
     # A rotated hash has no more bits than coordinates.
-    rotated = found.mrr.sel(system="rotated hash (ITQ)", end="value")
-    assert np.isfinite(rotated.values).tolist() == [True, False, False]
+    for query in ("float query", "Hamming"):
+        rotated = found.mrr.sel(system=f"rotated hash (ITQ), {query}", end="value")
+        assert np.isfinite(rotated.values).tolist() == [True, False, False]
+
+
+def test_the_hashes_that_keep_the_query_are_named_apart_from_hamming(report):
+    found = xarray.load_dataset(report / "gap.nc", engine="h5netcdf")
+    own, signs = (
+        found.sel(system=f"hyperplane hash, {query}") for query in ("float query", "Hamming")
+    )
+    # The same stored items; another score.
+    np.testing.assert_array_equal(own.code_bits, signs.code_bits)
+    assert not np.array_equal(own.recall, signs.recall)
 
 
 def test_C4_holds_in_the_report(report):
@@ -142,7 +203,7 @@ def test_C4_holds_in_the_report(report):
 
 def test_checks_see_a_system_beyond_the_converse(report):
     found = xarray.load_dataset(report / "gap.nc", engine="h5netcdf")
-    found.mrr.loc[{"bits": 2, "system": "hyperplane hash"}] = 0.99
+    found.mrr.loc[{"bits": 2, "system": "hyperplane hash, Hamming"}] = 0.99
     failing = [check.statement for check in _gap.checks(found) if not check.holds]
     assert len(failing) == 2
     found = found.assign(information=found.information * 0)
@@ -171,3 +232,129 @@ def test_the_report_says_where_it_comes_from(report):
     }
     shown = _gap.table(found)
     assert shown.row_count == len(rows)
+
+
+def test_every_marker_stands_at_its_bits(report):
+    found = xarray.load_dataset(report / "gap.nc", engine="h5netcdf")
+    figure = gap_figure.draw(found)
+    for axis, values in zip(figure.axes, (found.mrr, found.recall.isel(cutoff=-1)), strict=True):
+        drawn = {bars.get_label(): bars for bars in axis.containers}
+        assert list(drawn) == found.system.values.tolist()
+        for name, bars in drawn.items():
+            line, _, (stems,) = bars
+            np.testing.assert_array_equal(line.get_xdata(), found.bits)
+            np.testing.assert_array_equal(
+                line.get_ydata(), values.sel(system=name, end="value").values
+            )
+            places = {x for stem in stems.get_segments() if len(stem) for x in stem[:, 0]}
+            assert places <= {2.0, 24.0, 48.0}
+            assert same_color(line.get_markerfacecolor(), "white") == name.endswith("Hamming")
+
+
+@pytest.mark.parametrize("kind", ["file", "below a file", "taken"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    save, tmp_path, capsys, monkeypatch, kind
+):
+    monkeypatch.setattr(_gap, "measure", lambda *_, **__: pytest.fail("the work has begun"))
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "out/gap.pdf").mkdir(parents=True)
+    output = {"file": "file", "below a file": "file/out", "taken": "out"}[kind]
+    path = save("q.npy", GOOD)
+    found = refused(capsys, "--queries", path, "--items", path, "--output", tmp_path / output)
+    assert found.startswith("--output: ")
+    assert str(tmp_path / output) in found
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_names_are_no_markup_in_the_table(report):
+    found = xarray.load_dataset(report / "gap.nc", engine="h5netcdf")
+    names = [f"[red]{name}[/red]" for name in found.system.values]
+    shown = _gap.table(found.assign_coords(system=names).assign_attrs(space="[bold]given"))
+    (column, *_) = shown.columns
+    assert next(iter(column.cells)) == escape(names[0])
+    assert escape("[bold]given") in str(shown.title)
+
+
+def test_an_interrupted_report_keeps_finished_systems_and_continues(tmp_path, report, monkeypatch):
+    """Ended by Ctrl-C while it trains, it continues to the very files of a run in one go."""
+    (tmp_path / "q.npy").write_bytes((report.parent / "q.npy").read_bytes())
+    shutil.copy(report.parent / "y.npz", tmp_path / "y.npz")
+    arguments = [
+        "gap",
+        "--queries",
+        "q.npy",
+        "--items",
+        "y.npz",
+        "--bits",
+        "48,2,24",
+        "--steps",
+        "400",
+        "--output",
+    ]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    where = {"cwd": tmp_path, "env": environment, "text": True}
+    with subprocess.Popen(
+        [sys.executable, "-m", "experiments", *arguments, "out"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        **where,
+    ) as process:
+        while not list(tmp_path.glob("out/.cells/*/shared-space-critic.npz")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert process.returncode == 130
+    said = " ".join(said.split())
+    (folder,) = (tmp_path / "out/.cells").iterdir()
+    # Seven fits (the rotated hash has no more bits than 16), the uncompressed and the critic.
+    assert len(list(folder.iterdir())) == 7 + 1 + 1
+    assert "interrupted; 9 finished parts are kept in out/.cells/gap-" in said
+    assert "the same command continues" in said
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".cells"]
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "whole"]) == 0
+    with monkeypatch.context() as patch:
+        library = importlib.import_module("rdsim.learning.embedding_gap")
+        for name in ("_fitted", "_scaled"):
+            patch.setattr(library, name, lambda *_: pytest.fail("computed again"))
+        assert main([*arguments, "out"]) == 0
+    for name in _gap.FILES:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(_gap.FILES)
+
+
+@pytest.mark.parametrize("change", ["seed", "data", "code"])
+def test_finished_parts_of_another_report_are_not_used(save, tmp_path, capsys, monkeypatch, change):
+    seen = []
+
+    def interrupted(*_, keep, **__):
+        keep("part", lambda: seen.append("computed") or {"value": np.array(1.0)})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_gap, "measure", interrupted)
+    arguments = ["gap", "--items", save("y.npy", GOOD), "--output", str(tmp_path / "out")]
+
+    def run(queries, *more):
+        assert main([*arguments, "--queries", save("q.npy", queries), *more]) == 130
+
+    run(GOOD)
+    run(GOOD)
+    assert seen == ["computed"]
+    assert "1 finished part is kept in" in capsys.readouterr().err
+    if change == "code":
+        monkeypatch.setattr(_gap, "library_files", list)
+    run(GOOD + (change == "data"), *(("--seed", "1") if change == "seed" else ()))
+    assert seen == ["computed"] * 2
+
+
+def test_nothing_is_said_to_be_kept_where_nothing_is(save, tmp_path, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_gap, "measure", interrupted)
+    path = save("q.npy", GOOD)
+    command = ["gap", "--queries", path, "--items", path, "--output", str(tmp_path / "out")]
+    assert main(command) == 130
+    said = capsys.readouterr().err
+    assert "interrupted; nothing was finished, so that nothing is kept" in " ".join(said.split())

@@ -13,7 +13,7 @@ from experiments._circle import mixture_on_circle
 from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer
 from rdsim.learning.cca import fit_cca
 from rdsim.learning.dual_encoder import InfoNCELearner
-from rdsim.learning.learned_hashing import HashLearner, hashing_system
+from rdsim.learning.learned_hashing import HashLearner, hashing_system, with_hamming
 from rdsim.learning.quantized_embedding import quantized_systems
 from rdsim.learning.training import Schedule
 from rdsim.simulation.mixture_decoders import density_decoder
@@ -40,6 +40,7 @@ def systems():
     return items, [
         *fit_cca(key, source, BITS, Schedule(), CONFIG.training),
         *(hashing_system(hashing, items, bits) for bits in BITS),
+        *(with_hamming(hashing_system(hashing, items, bits)) for bits in BITS),
         *quantized_systems(key, dual, items, BITS[:2]),
         *quantized_systems(key, dual, items, BITS[2:], "product"),
         (known, density_decoder(source, known, source.discretise_item(8))),
@@ -72,5 +73,16 @@ def test_a_choice_of_the_menu_is_the_system(systems):
 def test_systems_of_one_kind_are_compiled_once(systems):
     _, made = systems
     chosen, decoder = learned_families._menu(made)[0]
-    assert len(chosen.codes) == len(decoder.scores.rules) == 4
+    assert len(chosen.codes) == len(decoder.scores.rules) == 5
     assert all(code.codewords.shape[-2:] == (16, 2) for code in chosen.codes)
+
+
+def test_every_hash_stands_beside_itself_with_a_hashed_query():
+    names = learned_families._names(learned_families.QUICK)
+    assert len(names) == len(set(names)) == len(learned_families.FAMILIES) + 2 + 1
+    assert set(learned_families.HAMMING.values()) < set(names)
+    assert learned_families._names(learned_families.SMOKE)[1:] == (
+        "hashing, pairs",
+        "hashing, pairs, Hamming",
+        learned_families.KNOWN,
+    )

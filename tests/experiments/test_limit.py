@@ -1,11 +1,13 @@
 """The command rdsim limit prints what the library computes and says in one line what it refuses."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib.figure
 import numpy as np
 import pytest
 
+from experiments.__main__ import main
 from experiments._limit import COMMANDS, Source, table
 from experiments._study import StudyError
 from rdsim import limits
@@ -98,3 +100,29 @@ def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "p.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(StudyError, match="cannot be read"):
         table(tmp_path / "p.npy")
+
+
+@pytest.mark.parametrize("place", ["file/curve.png", "folder.png"])
+def test_a_plot_that_cannot_be_written_is_refused_before_the_work(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(StudyError, match=r"^--plot.*(file|folder\.png)"):
+        COMMANDS["rank"](10.0, (1.0, 2.0), plot=tmp_path / place)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError("full"), 1)])
+def test_a_limit_keeps_nothing_and_does_not_say_that_it_does(
+    error: BaseException,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(limits, "rank_loss", stopped)
+    assert main(["limit", "rank", "--size", "20", "--bits", "8"]) == code
+    assert capsys.readouterr().err.strip() == ("interrupted" if code == 130 else "full")

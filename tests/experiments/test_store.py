@@ -204,6 +204,11 @@ def test_an_interrupted_run_continues_and_gives_the_same_bytes(workshop, capsys)
     assert "continues where it stopped" in capsys.readouterr().err
     assert not path.exists()
     assert module.CALLS == [0, 1, 2, 3]
+    module.CALLS.clear()
+    # A forced run begins anew each time, so that only a run without --force continues it.
+    assert workshop.main("run lines --force") == 130
+    assert "the same command without --force continues" in capsys.readouterr().err
+    assert module.CALLS == [0, 1, 2, 3]
     module.STOP_AT = None
     module.CALLS.clear()
     assert workshop.main("run lines") == 0

@@ -14,6 +14,7 @@ from rdsim.learning.learned_hashing import (
     hashing_system,
     sign_code,
     straight_through_sign,
+    with_hamming,
 )
 from rdsim.learning.operating_point import operating_point
 from rdsim.limits.mixture_bottleneck import mixture_bottleneck_bound
@@ -78,8 +79,20 @@ def test_items_are_stored_as_the_signs_of_their_network(system):
         np.testing.assert_allclose(code.codewords[word], mean, rtol=1e-12)
 
 
-def test_scores_fall_with_the_hamming_distance(system):
+def test_scores_keep_the_query_as_it_is(system):
     model, _, decoder = system
+    corners = 2.0 * ((np.arange(2**BITS)[:, None] >> np.arange(BITS)[::-1]) & 1) - 1
+    for query in QUERIES[:5]:
+        expected = corners @ np.tanh(np.asarray(model.embed_queries(query), float)[:BITS])
+        np.testing.assert_allclose(
+            decoder.scores(decoder.parameters, query), expected, rtol=0, atol=1e-6
+        )
+
+
+def test_scores_fall_with_the_hamming_distance_where_it_is_asked_for(system):
+    model, code, float_query = system
+    same, decoder = with_hamming((code, float_query))
+    assert same is code
     for query in QUERIES[:5]:
         own = int("".join(map(str, _bits(model.embed_queries(query)))), 2)
         expected = [BITS - 2 * bin(own ^ word).count("1") for word in range(2**BITS)]
@@ -134,20 +147,22 @@ def test_C4_no_hash_lies_beyond_the_converse():
     sizes = np.array([5.0, 8.0])
     for seed in range(6):
         _, model = _model(10 + seed)
-        code, decoder = hashing_system(model, ITEMS, BITS)
-        point = operating_point(
-            *(jax.random.key(1), SOURCE, code, decoder, sizes),
-            trials=4096,
-            cells=48,
-            confidence=1 - 1e-7,
-        )
-        upper = point.losses["reciprocal_rank"].upper
-        bits = mixture_bottleneck_bound(SOURCE, point.information)
-        assert float(point.information) <= float(point.index_entropy) + 1e-9 <= BITS + 2e-9
-        for rate in (bits, jnp.asarray(float(BITS))):
-            bound = np.asarray(limits.rank_loss(rate, sizes, "reciprocal_rank").lower)
-            assert (bound > 0.0).all()
-            assert (upper >= bound).all()
+        system = hashing_system(model, ITEMS, BITS)
+        for code, decoder in (system, with_hamming(system)):
+            point = operating_point(
+                *(jax.random.key(1), SOURCE, code, decoder, sizes),
+                trials=4096,
+                cells=48,
+                confidence=1 - 1e-7,
+            )
+            upper = point.losses["reciprocal_rank"].upper
+            bits = mixture_bottleneck_bound(SOURCE, point.information)
+            assert float(point.information) <= float(point.index_entropy) + 1e-9 <= BITS + 2e-9
+            # What items cost binds both; the bits of a hashed query bind it as well.
+            for rate in (bits, jnp.asarray(float(BITS))):
+                bound = np.asarray(limits.rank_loss(rate, sizes, "reciprocal_rank").lower)
+                assert (bound > 0.0).all()
+                assert (upper >= bound).all()
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Real pairs: what is refused, how ranks and intervals are counted, and what long codes reach."""
 
+import dataclasses
 import importlib
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,6 +21,7 @@ from rdsim.learning.pair_ranking import (
 )
 from rdsim.learning.paired_embeddings import check_pairs, shared_space, split_pairs
 from rdsim.learning.product_code import ProductCode
+from rdsim.learning.rank_quality import measured
 from rdsim.learning.stored_codes import (
     long_hyperplane_hash,
     long_product_quantizer,
@@ -42,6 +45,12 @@ def with_entry(value, row=3, column=1):
     return changed
 
 
+def with_row(value, row=3):
+    changed = points(50, 3)
+    changed[row] = value
+    return changed
+
+
 def repeated():
     changed = points(50, 3)
     changed[[7, 30]] = changed[[4, 12]]
@@ -61,7 +70,15 @@ GOOD = points(50, 3)
         (GOOD, GOOD[:-1], ValueError, "got 50 queries and 49 items"),
         (GOOD[:39], GOOD[:39], ValueError, "at least 40 pairs are needed, got 39"),
         (GOOD, repeated(), ValueError, r"items must be distinct, but row 7 equals row 4 \(2 rows"),
-        (repeated(), GOOD, ValueError, "queries must be distinct, but row 7 equals row 4"),
+        (GOOD, with_row(0.0), ValueError, "items must have rows with a direction.* got 0 in row 3"),
+        (
+            with_row(1e-310),
+            GOOD,
+            ValueError,
+            r"queries must have rows.*got 1e-310 in row 3 \(1 such",
+        ),
+        (with_row(1e160), GOOD, ValueError, r"queries must have rows.*got 1e\+160 in row 3"),
+        (GOOD, GOOD.astype("f8,f8"), TypeError, r"items must hold real numbers.*\[\('f0', '<f8'\)"),
         (GOOD.astype(complex), GOOD, TypeError, "queries must hold real numbers.*complex"),
         (GOOD, GOOD.astype(str), TypeError, "items must hold real numbers"),
         (GOOD > 0, GOOD, TypeError, "queries must hold real numbers.*bool"),
@@ -72,10 +89,35 @@ def test_what_is_no_pair_is_named(queries, items, error, message):
         check_pairs(queries, items)
 
 
-def test_duplicates_can_be_allowed():
-    x, y = check_pairs(repeated().astype(np.float32), repeated(), allow_duplicates=True)
+def test_equal_queries_are_no_fault():
+    x, y = check_pairs(repeated(), GOOD)
+    np.testing.assert_array_equal(x, repeated())
+    np.testing.assert_array_equal(y, GOOD)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["float16", "float32", "int8", "uint8", "int16", "int64", jnp.bfloat16, jnp.float8_e4m3fn],
+)
+def test_every_type_of_real_numbers_is_taken_at_its_values(dtype):
+    small = np.random.default_rng(0).permutation(125)[:50]
+    items = np.stack([small // 25 + 1, small // 5 % 5, small % 5], axis=1).astype(dtype)
+    x, y = check_pairs(items[::-1], items)
     assert x.dtype == y.dtype == np.float64
-    assert x.shape == (50, 3)
+    np.testing.assert_array_equal(y, items.astype(float))
+
+
+@given(st.integers(0, 10**6))
+def test_no_item_is_on_both_sides_of_a_split(seed):
+    generator = np.random.default_rng(seed)
+    names = generator.integers(0, 50, 200)
+    rows = np.arange(200.0)[:, None]
+    items = names[:, None] * 1.0
+    parts = split_pairs(jax.random.key(seed), rows, items)
+    assert not set(parts.items.ravel()) & set(parts.held_out_items.ravel())
+    both = np.concatenate([parts.queries, parts.held_out_queries]).ravel()
+    np.testing.assert_array_equal(np.sort(both), rows.ravel())
+    np.testing.assert_array_equal(parts.items.ravel(), names[parts.queries.ravel().astype(int)])
 
 
 def test_a_split_keeps_pairs_together_and_loses_none():
@@ -265,13 +307,36 @@ def test_scores_of_a_product_quantizer_order_as_distances():
 
 
 @pytest.mark.parametrize("maker", [long_hyperplane_hash, rotated_hash])
-def test_hash_scores_are_hamming_distances(maker):
+def test_a_hash_keeps_the_query_or_takes_its_signs(maker):
     y, x = points(60, 8), points(5, 8, 1)
     made = maker(KEY, y, 6)
     stored = made.encode(KEY, y)
-    scores = made.query_features(x) @ made.item_features(stored).T
+    signs = made.item_features(stored)
     hamming = (made.encode(KEY, x)[:, None] != stored[None]).sum(axis=2)
-    np.testing.assert_array_equal(scores, 6 - 2 * hamming)
+    np.testing.assert_array_equal(made.hamming_features(x) @ signs.T, 6 - 2 * hamming)
+    written_out = [
+        [sum(float((q - made.centre) @ a) * b for a, b in zip(made.planes.T, code, strict=True))]
+        for q in x
+        for code in np.where((y - made.centre) @ made.planes > 0, 1.0, -1.0)
+    ]
+    np.testing.assert_allclose(
+        made.query_features(x) @ signs.T, np.reshape(written_out, (5, 60)), rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("maker", [long_hyperplane_hash, rotated_hash])
+def test_only_items_cost_bits_so_the_signs_of_a_query_lose(maker):
+    # 2000 targets, both rankings of the same stored bits: MRR is lower by many standard errors.
+    y = points(2000, 16)
+    x = y + 0.3 * points(2000, 16, 1)
+    made = maker(KEY, y[:500], 16)
+    stored = made.encode(KEY, y)
+    own, signs = (
+        reciprocal_ranks(pair_ranks(side(x), stored, made.item_features))
+        for side in (made.query_features, made.hamming_features)
+    )
+    lost = own - signs
+    assert lost.mean() > 6 * lost.std() / math.sqrt(2000)
 
 
 def test_a_rotated_hash_is_nearer_to_signs_than_its_start():
@@ -286,7 +351,7 @@ def test_a_rotated_hash_is_nearer_to_signs_than_its_start():
 
 def test_every_interval_has_the_confidence_asked_for():
     ranks = pair_ranks(points(60, 3), points(60, 3, 1))
-    found = gap._measured(np.random.default_rng(0), ranks, (1, 10), 0.5)
+    found = measured(np.random.default_rng(0), ranks, (1, 10), 0.5)
     mrr = empirical_bernstein(reciprocal_ranks(ranks), confidence=0.5)
     np.testing.assert_allclose(found["mrr_interval"], [mrr.lower, mrr.upper], rtol=1e-12)
     # Without ties the lots are the ranks.
@@ -299,7 +364,7 @@ def test_every_interval_has_the_confidence_asked_for():
 def test_an_interval_of_lots_is_widened_to_the_recall_that_ties_give():
     ranks = pair_ranks(np.ones((60, 1)), np.ones((60, 1)))
     for seed in range(5):
-        found = gap._measured(np.random.default_rng(seed), ranks, (10,), 1e-9)
+        found = measured(np.random.default_rng(seed), ranks, (10,), 1e-9)
         lower, upper = found["recall_interval"][0]
         assert lower <= found["recall"][0] == pytest.approx(1 / 6, rel=1e-12, abs=0)
         assert found["recall"][0] <= upper
@@ -361,8 +426,9 @@ def test_a_report_is_put_together_from_its_parts(monkeypatch):
     assert kept == 19
     used = np.vstack([seen["items"], seen["validate"][1]])
     assert len(used) == len(np.unique(used, axis=0)) == 96
-    assert set(rows[:-1]) == {kept}
-    assert rows[-1] == found.database == 64
+    # Temperatures, the best of them again, and the learned code; then these two on the held-out.
+    assert sorted(rows) == [kept] * (17 + 1 + 1) + [64] * 2
+    assert found.database == 64
     mrr = np.concatenate([found.uncompressed.mrr[0], found.uncompressed.mrr_interval[0, 0]])
     needed = np.asarray(limits.rank_rate(1 - mrr, size, "reciprocal_rank").lower)
     np.testing.assert_allclose(found.from_ranks, needed, rtol=0, atol=1e-9)
@@ -401,3 +467,40 @@ def test_rates_are_whole_and_rising(bits, error, message):
     parts = split_pairs(KEY, points(60, 3), points(60, 2, 1))
     with pytest.raises(error, match=message):
         gap.embedding_gap(KEY, parts, bits)
+
+
+def test_a_report_continues_from_its_finished_parts_to_the_same_digits(monkeypatch):
+    trained = []
+
+    def planted(key, queries, items, rates, **options):
+        trained.append(rates)
+        return tuple(Planted.of(long_hyperplane_hash(key, items, rate)) for rate in rates), None
+
+    monkeypatch.setattr(gap, "product_codes", planted)
+    y = points(160, 4)
+    pairs = split_pairs(KEY, y + 0.8 * points(160, 4, 1), y)
+    finished, computed = {}, []
+
+    def keep(name, function):
+        if name not in finished:
+            # As they are read back from a file: arrays, and nothing else.
+            finished[name] = {key: np.array(value) for key, value in function().items()}
+            computed.append(name)
+            raise KeyboardInterrupt
+        return finished[name]
+
+    # Eight bits are too many for the rotated hash of four coordinates.
+    parts = 2 * 3 - 1 + 3
+    for _ in range(parts):
+        with pytest.raises(KeyboardInterrupt):
+            gap.embedding_gap(KEY, pairs, [2, 8], keep=keep)
+    continued = gap.embedding_gap(KEY, pairs, [2, 8], keep=keep)
+    assert len(computed) == len(set(computed)) == parts
+    assert len(trained) == 1
+    whole = gap.embedding_gap(KEY, pairs, [2, 8])
+    for one, other in zip(*(_numbers(report) for report in (continued, whole)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def _numbers(report):
+    return jax.tree.leaves(dataclasses.asdict(report))
