@@ -24,14 +24,17 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.retrieval.loss import RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
+from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 _LN2: Final = math.log(2.0)
 MAX_BLOCK_LENGTH: Final = 20_000
+_WHOLE_WORDS: Final = "the number of codewords is an integer"
 _EXACT_BITS: Final = 50.0  # up to 2^50 the number of codewords is a whole number
 _ROOMS: Final = (64, 256, 1024, 2048, 4096, 8192, 16384, MAX_BLOCK_LENGTH)
 """Block lengths that laws are padded to with zeros: one compilation serves many lengths."""
 
 
+@not_differentiable(rate=_WHOLE_WORDS, log2_size=M_IS_AN_INTEGER)
 def dsbs_ensemble(
     n: Any, rate: Any, log2_size: Any, crossover: Any, loss: Any
 ) -> Float[Array, "..."]:
@@ -73,6 +76,7 @@ def dsbs_ensemble(
     return _mean_loss(jnp.asarray(float(n)), law, size, parsed, reach, room)
 
 
+@not_differentiable(rate=_WHOLE_WORDS)
 def dsbs_rank_law(
     n: Any, rate: Any, crossover: Any
 ) -> tuple[Float[Array, "... k"], Float[Array, " k"], Float[Array, " k"]]:

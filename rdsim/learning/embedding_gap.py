@@ -42,6 +42,7 @@ from rdsim.learning.stored_codes import (
 )
 from rdsim.learning.training import Schedule, checked_schedule
 from rdsim.simulation.intervals import clopper_pearson, empirical_bernstein
+from rdsim.transformations import on_host
 
 SYSTEMS: Final = (
     "product quantizer",
@@ -127,6 +128,7 @@ class EmbeddingGap:
     queries: int
 
 
+@on_host
 def embedding_gap(
     key: Key[Array, ""],
     pairs: PairSplit,

@@ -26,6 +26,7 @@ from rdsim import validation
 from rdsim.learning import checkpoints
 from rdsim.learning.parameter_vector import Layout, layout_of, vector
 from rdsim.simulation import progress as bars
+from rdsim.transformations import on_host
 
 _PLAIN: Final = {"xla_cpu_use_fusion_emitters": False}
 
@@ -153,6 +154,7 @@ class TrainingDivergedError(ArithmeticError):
         self.run, self.step, self.trained, self.last_good = run, step, trained, last_good
 
 
+@on_host
 def train(
     key: Key[Array, ""],
     learner: Any,

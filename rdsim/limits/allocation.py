@@ -33,6 +33,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.closed_forms import vector_gaussian
+from rdsim.transformations import implicit_root, least
 
 SPLITS: Final = ("equal_rate", "equal_noise")
 _HALVINGS: Final = 100  # of the logarithm of the noise; sixty leave its last digit
@@ -116,7 +117,7 @@ def entropy_gap(variances: Any) -> Float[Array, ""]:
     """
     validation.require_float64("entropy_gap")
     log_variance = jnp.log2(_variances(variances))
-    return 0.5 * (log_variance.max() - log_variance.min())
+    return 0.5 * (-least(-log_variance) - least(log_variance))
 
 
 def _variances(variances: Any) -> Float[Array, " k"]:
@@ -151,16 +152,18 @@ def _equal_noise(
         """Noise that leaves x / (2 ln 2) bits of the strongest modality."""
         return jnp.log(variances.max()) - x - jnp.log(-jnp.expm1(-x))
 
+    def nats(log_noise: Array) -> Array:
+        return jnp.sum(jnp.log1p(variances / jnp.exp(log_noise)[..., None]), axis=-1)
+
     def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = 0.5 * (low + high)
-        nats = jnp.sum(jnp.log1p(variances / jnp.exp(middle)[..., None]), axis=-1)
-        too_quiet = nats > x
+        too_quiet = nats(middle) > x
         return jnp.where(too_quiet, middle, low), jnp.where(too_quiet, high, middle)
 
     start = log_noise(x), log_noise(x / variances.size)
     _, high = jax.lax.fori_loop(0, _HALVINGS, halve, start)
-    noise = jnp.exp(high)[..., None]
+    noise = jnp.exp(implicit_root(lambda log_noise: nats(log_noise) - x, high))[..., None]
     distortion = jnp.sum(variances * (noise / (variances + noise)), axis=-1)
     return jnp.where(spent, distortion, variances.sum())
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import LN2, entropy, log1p, safe_log2
+from rdsim.transformations import least
 
 _ROUNDING: Final = 1e-15
 """Relative room above I(X;Y) in which a relevance is taken for I(X;Y), rounded."""
@@ -276,7 +277,7 @@ def _filled(
 ) -> Float[Array, "*grid n"]:
     """Fill vessels of these floors, ascending from 0, with a total: the height in each."""
     vessels = jnp.arange(1, thresholds.size + 1)
-    level = jnp.min((total[..., None] + jnp.cumsum(thresholds)) / vessels, axis=-1)
+    level = least((total[..., None] + jnp.cumsum(thresholds)) / vessels)
     reached = jnp.isfinite(thresholds)
     height = level[..., None] - jnp.where(reached, thresholds, 0.0)
     return jnp.where(reached, jnp.maximum(height, 0.0), 0.0)

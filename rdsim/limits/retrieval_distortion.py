@@ -30,11 +30,14 @@ from rdsim import validation
 from rdsim.information import information_density, mutual_information, safe_log2
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
+from rdsim.transformations import A_STOPPING_RULE, M_IS_AN_INTEGER, not_differentiable
 
+_ITERATED: Final = "an iteration finds the fixed point, of which there may be many"
 _TIE: Final = 2.0**-30
 """Bits by which two densities must differ not to be called tied: symmetry must survive rounding."""
 
 
+@not_differentiable(log2_size=M_IS_AN_INTEGER)
 def retrieval_distortion(
     joint: Any, scores: Any, competitor: Any, log2_size: Any, loss: Loss
 ) -> Float[Array, "y u"]:
@@ -108,6 +111,13 @@ class SelfConsistentSchemes:
         return self.residual <= self.tolerance
 
 
+@not_differentiable(
+    joint=_ITERATED,
+    slope=_ITERATED,
+    log2_size=M_IS_AN_INTEGER,
+    damping=_ITERATED,
+    tolerance=A_STOPPING_RULE,
+)
 def self_consistent(
     joint: Any,
     slope: Any,

@@ -27,10 +27,12 @@ from rdsim import validation
 from rdsim.information import LN2, binary_capacity, inverse_binary_capacity, log1p
 from rdsim.limits.bottleneck import bottleneck_dsbs
 from rdsim.limits.bottleneck_closed_forms import bottleneck_gaussian
+from rdsim.transformations import implicit_root
 
 _SHARES: Final = 257
 _GOLDEN_STEPS: Final = 50
 _GOLDEN: Final = 0.6180339887498949
+_LEAST_RATE: Final = 1e-200  # bits, up to which an information is proportional to the rate
 
 
 @jax.tree_util.register_dataclass
@@ -173,7 +175,16 @@ def _shared(
 
     start = jnp.maximum(best - 1 / _SHARES, 0.1 / _SHARES), jnp.minimum(best + 1 / _SHARES, 1.0)
     low, high = jax.lax.fori_loop(0, _GOLDEN_STEPS, cut, start)
-    share = 0.5 * (low + high)
+    share = jax.lax.stop_gradient(0.5 * (low + high))
+
+    def climb(share: Array) -> Array:
+        return jax.jvp(value, (share,), (jnp.ones_like(share),))[1]
+
+    # Values near a maximum are alike to half their digits. One of Newton's steps finds the others.
+    height, bend = jax.jvp(climb, (share,), (jnp.ones_like(share),))
+    inside = (share > start[0]) & (share < 1 - 1e-6) & (bend < 0)
+    better = jnp.clip(share - height / jnp.where(inside, bend, 1.0), *start)
+    share = jnp.where(inside, implicit_root(climb, jnp.where(inside, better, share)), share)
     return value(share), share
 
 
@@ -188,5 +199,15 @@ def _gaussian(
 def _dsbs(
     p: Float[Array, "*grid"], Rx: Float[Array, "*grid"], Ry: Float[Array, "*grid"]
 ) -> Float[Array, "*grid"]:
-    query, item = (inverse_binary_capacity(jnp.minimum(R, 1.0)) for R in (Rx, Ry))
-    return binary_capacity(query * item * (1 - 2 * p))
+    def bias(R: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+        """Of the test channel at rate R; its slope at rate 0 is infinite, and at 1 zero."""
+        inside = (R > _LEAST_RATE) & (R < 1)
+        return jnp.where(
+            inside, inverse_binary_capacity(jnp.where(inside, R, 0.5)), jnp.where(R < 1, 0.0, 1.0)
+        )
+
+    # The information is linear in the least rates, although the bias grows as a root.
+    linear = jnp.where(Rx <= _LEAST_RATE, Rx * bias(Ry) ** 2, Ry * bias(Rx) ** 2)
+    both = (Rx > _LEAST_RATE) & (Ry > _LEAST_RATE)
+    alone = binary_capacity(bias(Rx) * bias(Ry) * (1 - 2 * p))
+    return jnp.where(both, alone, linear * (1 - 2 * p) ** 2)

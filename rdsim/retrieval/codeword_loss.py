@@ -10,8 +10,10 @@ from jaxtyping import Array, Float, Int
 from rdsim import validation
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
+from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 
+@not_differentiable(log2_size=M_IS_AN_INTEGER)
 def codeword_loss(
     scores: Any, target: Any, competitor: Any, log2_size: Any, loss: Loss
 ) -> Float[Array, "..."]:

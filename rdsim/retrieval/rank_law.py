@@ -25,12 +25,14 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.retrieval.loss import Loss, RankLoss, log_database_size, parse_loss
+from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 _LN2: Final = math.log(2.0)
 _CERTAIN: Final = 45.0  # (1-p)^M <= e^(-Mp) < 3e-20 beyond Mp = 45
 _TRACED_REACH: Final = 1024  # log2 M that a traced size may reach under the DCG loss
 
 
+@not_differentiable(log2_size=M_IS_AN_INTEGER)
 def expected_loss(log_a: Any, log_e: Any, log2_size: Any, loss: Loss) -> Float[Array, "..."]:
     r"""Compute the expected rank loss of a target in a database of M items (C1).
 

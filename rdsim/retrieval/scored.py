@@ -11,8 +11,10 @@ from rdsim import validation
 from rdsim.information import information_density
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
+from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 
+@not_differentiable(log2_size=M_IS_AN_INTEGER)
 def scored_loss(
     joint: Any, log2_size: Any, loss: Loss, *, scores: Any = None
 ) -> Float[Array, "..."]:

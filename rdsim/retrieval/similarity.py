@@ -204,10 +204,10 @@ def _inner_product(x: Float[Array, "... m d"], u: Float[Array, "k d"]) -> Float[
 @jax.jit
 def _direction(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
     """Vectors of length one, zero for zero; scaled first, so that no square leaves the range."""
-    largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
     scaled = x / jnp.where(largest > 0, largest, 1.0)
-    length = jnp.sqrt(jnp.sum(scaled**2, axis=-1, keepdims=True))
-    return scaled / jnp.where(length > 0, length, 1.0)
+    square = jnp.sum(scaled**2, axis=-1, keepdims=True)
+    return scaled / jnp.sqrt(jnp.where(square > 0, square, 1.0))
 
 
 @jax.jit
@@ -288,7 +288,7 @@ def _information_density(
         # The largest exponent of each codeword's own items: none of its terms is lost beside
         # those of a nearer codeword.
         exponent = jnp.where(posterior > 0, row[:, None], -jnp.inf)
-        top = jnp.max(exponent, axis=0)
+        top = jax.lax.stop_gradient(jnp.max(exponent, axis=0))
         possible = top > -jnp.inf
         shift = jnp.where(possible, top, 0.0)
         total = jnp.sum(posterior * jnp.exp(exponent - shift), axis=0)
