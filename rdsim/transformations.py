@@ -12,7 +12,6 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 P = ParamSpec("P")
@@ -20,7 +19,7 @@ R = TypeVar("R")
 
 M_IS_AN_INTEGER: Final = "the number of items M is an integer"
 A_STOPPING_RULE: Final = "it says when a search stops, and the limit does not depend on it"
-STEEPEST: Final = float(np.finfo(float).max)
+STEEPEST: Final = 1e300
 """Stands for an infinite derivative: a product of zero and infinity would be NaN."""
 
 
@@ -127,6 +126,11 @@ def least(values: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
     """
     place = jnp.argmin(values, axis=axis, keepdims=True)
     return jnp.take_along_axis(values, place, axis=axis).squeeze(axis)
+
+
+def falling(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return zero, whose derivative in x is minus infinity (as `STEEPEST`)."""
+    return -STEEPEST * (x - jax.lax.stop_gradient(x))
 
 
 def _is_traced(*values: Any) -> bool:

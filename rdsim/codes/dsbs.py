@@ -217,6 +217,10 @@ def _pass_flips(
     t = jnp.minimum(jnp.arange(float(law.size)), n)
     # A flip probability of exactly zero moves nothing; the recursion needs c > 0.
     flips = p > 0
+    k = jnp.arange(float(law.size))
+    nearer = jnp.concatenate([jnp.zeros(1), law[:-1]]) * (n - k + 1)
+    farther = jnp.concatenate([law[1:], jnp.zeros(1)]) * (k + 1)
+    still = law + p * (nearer + farther - n * law)  # to first order, for derivatives at p = 0
     p = jnp.where(flips, p, 0.25)
     c, c1 = p * (1 - p), p**2 + (1 - p) ** 2
     log_p, log_1mp = jnp.log(p), jnp.log1p(-p)
@@ -240,4 +244,4 @@ def _pass_flips(
     middle = jnp.clip(jnp.floor(e / c1), 0, n)
     upward = sweep(e, t * log_p + (n - t) * log_1mp, middle)
     downward = _turned(n, sweep(n * c1 - e, t * log_1mp + (n - t) * log_p, n - 1 - middle))
-    return jnp.where(flips, upward + downward, law)
+    return jnp.where(flips, upward + downward, still)

@@ -278,7 +278,10 @@ def expected_length(lengths: Any, pmf: Any) -> Float[Array, ""]:
     bits = validation.interval("lengths", lengths, low=0.0, ndim=1)
     if bits.shape != q.shape:
         raise ValueError(f"lengths must have one entry a symbol, shape {q.shape}, got {bits.shape}")
-    return jnp.sum(jnp.where(q > 0, q * jnp.where(q > 0, bits, 0.0), 0.0))
+    finite = jnp.isfinite(bits)
+    return jnp.sum(
+        jnp.where(finite, q * jnp.where(finite, bits, 0.0), jnp.where(q > 0, jnp.inf, 0))
+    )
 
 
 def channel_simulation_bits(mutual_information: Any) -> Float[Array, "..."]:

@@ -33,7 +33,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.closed_forms import vector_gaussian
-from rdsim.transformations import implicit_root, least
+from rdsim.transformations import implicit_root, least, with_derivatives_of
 
 SPLITS: Final = ("equal_rate", "equal_noise")
 _HALVINGS: Final = 100  # of the logarithm of the noise; sixty leave its last digit
@@ -73,7 +73,8 @@ def allocation_penalty(
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
     distortion = _equal_rate if split == "equal_rate" else _equal_noise
-    return jnp.maximum(rate - vector_gaussian(variance, distortion(variance, rate)), 0.0)
+    penalty = rate - vector_gaussian(variance, distortion(variance, rate))
+    return with_derivatives_of(jnp.maximum(penalty, 0.0), penalty)
 
 
 def allocation_penalty_high_rate(variances: Any) -> Float[Array, ""]:

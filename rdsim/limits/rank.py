@@ -28,7 +28,7 @@ from rdsim.retrieval.loss import Loss, RankLoss, log_database_size, parse_loss
 from rdsim.retrieval.rank_law import reach_of
 from rdsim.transformations import (
     M_IS_AN_INTEGER,
-    STEEPEST,
+    falling,
     implicit_root,
     not_differentiable,
     with_derivatives_of,
@@ -55,7 +55,8 @@ def rank_rate(D: Any, log2_size: Any, loss: Loss) -> Certified:
 
     Returns:
         Bits, broadcast shape; 0 from the mean loss of a random ranking on; at D = 0 log2 of M over
-        the number of ranks without loss. The bounds include the error of summing over ranks.
+        the number of ranks without loss. The bounds include the error of summing over ranks, and
+        have the derivative of the limit, $dR/dD = -\lambda / \ln 2$.
 
     Raises:
         ValueError: if D lies outside [0, 1], log2_size < 1, or the loss is unknown.
@@ -225,7 +226,7 @@ def _rank_bounds(
         else:
             line = (-exact_slope * target - exact_log_Z) / _LN2
         # At zero loss, and at zero bits, the limit falls infinitely fast.
-        steep = -STEEPEST * (target - jax.lax.stop_gradient(target))
+        steep = falling(target)
         free_log_share = jnp.where(measure.loss == 0, measure.log_weight, -jnp.inf)
         rate_of_zero = -logsumexp(free_log_share, b=measure.sign) / _LN2
         mean_of_zero = _gibbs(jnp.zeros(()), measure)[1]

@@ -29,7 +29,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from rdsim import validation
 from rdsim.information import information_density, mutual_information, safe_log2
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
-from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
+from rdsim.retrieval.rank_law import expected_loss_kernel, log_chance, reach_of
 from rdsim.transformations import A_STOPPING_RULE, M_IS_AN_INTEGER, not_differentiable
 
 _ITERATED: Final = "an iteration finds the fixed point, of which there may be many"
@@ -214,7 +214,7 @@ def _matrix(
     def log_chances(row: Float[Array, " u"]) -> tuple[Array, Array]:
         better = jnp.sum(jnp.where(row[None] > row[:, None], q, 0.0), axis=1)
         tied = jnp.sum(jnp.where(row[None] == row[:, None], q, 0.0), axis=1)
-        return jnp.log(jnp.minimum(better, 1.0)), jnp.log(jnp.minimum(tied, 1.0))
+        return log_chance(better), log_chance(tied)
 
     log_a, log_e = jax.vmap(log_chances)(scores)
     price = expected_loss_kernel(log_a, log_e, log2_size, loss, reach)

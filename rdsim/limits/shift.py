@@ -22,7 +22,7 @@ from rdsim.information import safe_log2
 from rdsim.limits.rate_distortion import rate_at
 from rdsim.transformations import (
     A_STOPPING_RULE,
-    STEEPEST,
+    falling,
     implicit_root,
     not_differentiable,
     with_derivatives_of,
@@ -169,8 +169,7 @@ def _mismatched(
         bounds = with_derivatives_of(bounds, line(log2_slope, goal))
         bounds = jnp.where(goal >= largest, free, bounds)
         # At the least distortion the rate falls infinitely fast.
-        steep = -STEEPEST * (goal - jax.lax.stop_gradient(goal))
-        bounds = jnp.where(goal <= 0, nearest + jnp.where(largest > 0, steep, 0.0), bounds)
+        bounds = jnp.where(goal <= 0, nearest + jnp.where(largest > 0, falling(goal), 0.0), bounds)
         # A distortion that is D_min but for rounding is taken for it.
         short = goal < -1e-12 * (1 + jnp.sum(p * m) / unit)
         bounds = jnp.where(short | ~reached, jnp.inf, bounds)

@@ -231,7 +231,8 @@ def _both_ends(
     same = jnp.eye(zs, dtype=bool)[None, :, None, :]
     lifted = jnp.where(same, d[:, None, :, None], jnp.inf)
     # A letter without mass may have had no finite distortion: any will do.
-    lifted = jnp.where((P > 0)[:, :, None, None], lifted, 0.0)
+    reached = jnp.isfinite(d).any(axis=1)
+    lifted = jnp.where(reached[:, None, None, None], lifted, 0.0)
     return P.reshape(ys * zs), lifted.reshape(ys * zs, us * zs)
 
 

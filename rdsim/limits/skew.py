@@ -44,7 +44,13 @@ from rdsim.limits.rank_prior import (
     rank_rate_side_information,
 )
 from rdsim.retrieval.loss import Loss, parse_loss
-from rdsim.transformations import M_IS_AN_INTEGER, least, not_differentiable, on_host
+from rdsim.transformations import (
+    M_IS_AN_INTEGER,
+    least,
+    not_differentiable,
+    on_host,
+    with_derivatives_of,
+)
 
 
 @jax.tree_util.register_dataclass
@@ -158,7 +164,7 @@ def skew_bound(
         raise ValueError(f"information must not exceed the entropies {H}, got {known}")
     goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
     rank_entropy = size - rank_rate(goal, size, parsed).lower
-    return _skew_bound(jnp.maximum(left, 0.0), rank_entropy)
+    return _skew_bound(with_derivatives_of(jnp.maximum(left, 0.0), left), rank_entropy)
 
 
 @on_host

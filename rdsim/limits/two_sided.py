@@ -32,6 +32,7 @@ from rdsim.transformations import implicit_root
 _SHARES: Final = 257
 _GOLDEN_STEPS: Final = 50
 _GOLDEN: Final = 0.6180339887498949
+_KINK: Final = 1e-6  # of a share, beyond the accuracy of the golden section
 _LEAST_RATE: Final = 1e-200  # bits, up to which an information is proportional to the rate
 
 
@@ -147,10 +148,10 @@ def _bounds(
     alone = chain(source, Rx, Ry)
     shared, share = _shared(chain, source, Rx, Ry)
     # Where the bounds meet, rounding must not make them cross.
-    lower = jnp.minimum(jnp.maximum(alone, shared), upper)
+    best = jnp.where(shared > alone, shared, alone)
     return TwoSidedBounds(
-        long_chain=jnp.minimum(alone, upper),
-        lower=lower,
+        long_chain=jnp.where(alone <= upper, alone, upper),
+        lower=jnp.where(best < upper, best, upper),
         upper=upper,
         share=jnp.where(alone >= shared, 1.0, share),
     )
@@ -161,8 +162,11 @@ def _shared(
 ) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"]]:
     """Maximise share * chain(Rx / share, Ry / share): a grid, then a golden section around it."""
 
+    def spread(R: Array, share: Array) -> Array:
+        return jnp.where(jnp.isinf(R), R, jnp.where(jnp.isinf(R), 1.0, R) / share)
+
     def value(share: Array) -> Array:
-        return share * chain(source, Rx / share, Ry / share)
+        return share * chain(source, spread(Rx, share), spread(Ry, share))
 
     grid = jnp.linspace(1 / _SHARES, 1.0, _SHARES)
     best = grid[jnp.argmax(jax.lax.map(value, grid), axis=0)]
@@ -180,11 +184,16 @@ def _shared(
     def climb(share: Array) -> Array:
         return jax.jvp(value, (share,), (jnp.ones_like(share),))[1]
 
-    # Values near a maximum are alike to half their digits. One of Newton's steps finds the others.
+    # Values near a maximum are alike to half their digits: one of Newton's steps finds the others,
+    # a small one. A long one tells of a kink, where one side is described in full.
     height, bend = jax.jvp(climb, (share,), (jnp.ones_like(share),))
-    inside = (share > start[0]) & (share < 1 - 1e-6) & (bend < 0)
-    better = jnp.clip(share - height / jnp.where(inside, bend, 1.0), *start)
-    share = jnp.where(inside, implicit_root(climb, jnp.where(inside, better, share)), share)
+    better = share - height / jnp.where(bend < 0, bend, 1.0)
+    smooth = (bend < 0) & (jnp.abs(better - share) < _KINK) & (better < 1) & (better > 0)
+    root = implicit_root(climb, jnp.where(smooth, better, share))
+    kinked = share
+    for R in (Rx, Ry):
+        kinked = jnp.where((jnp.abs(share - R) < _KINK) & (R <= 1), R, kinked)
+    share = jnp.where(smooth, root, kinked)
     return value(share), share
 
 

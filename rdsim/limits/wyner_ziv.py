@@ -22,7 +22,7 @@ from rdsim.certified import Certified
 from rdsim.information import LN2, binary_entropy
 from rdsim.limits.side_information import check_joint, expected, maximum_distortion
 from rdsim.limits.strategy_solver import StrategyPoint, StrategyProblem, solve
-from rdsim.transformations import implicit_root, on_host
+from rdsim.transformations import falling, implicit_root, on_host
 
 MAXIMUM_UNKNOWNS: Final = 4096
 """Strategies times letters of Z beyond which the dense Newton system is refused."""
@@ -125,8 +125,9 @@ def wyner_ziv_gaussian(correlation: Any, variance: Any, distortion: Any) -> Floa
     D = validation.interval("distortion", distortion, low=0.0)
     left = variance * (1 - r) * (1 + r)
     inside = left > D
-    ratio = left / jnp.where(inside & (D > 0), D, 1.0)
-    return jnp.where(inside, jnp.where(D > 0, 0.5 * jnp.log2(ratio), jnp.inf), 0.0)
+    ratio = jnp.where(inside & (D > 0), left, 1.0) / jnp.where(inside & (D > 0), D, 1.0)
+    at_zero = jnp.inf + falling(D)
+    return jnp.where(inside, jnp.where(D > 0, 0.5 * jnp.log2(ratio), at_zero), 0.0)
 
 
 @on_host

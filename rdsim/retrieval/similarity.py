@@ -220,7 +220,10 @@ def _negative_squared_distance(
 
 @jax.jit
 def _fuse(scores: Float[Array, "... m k"], tau: Float[Array, " m"]) -> Float[Array, "... k"]:
-    weighted = jnp.where(jnp.isinf(tau)[:, None], 0.0, scores / tau[:, None])
+    # A score of -inf stays so at every temperature.
+    out, known = jnp.isinf(tau)[:, None], jnp.isfinite(scores)
+    weighted = jnp.where(known & ~out, scores, 0.0) / jnp.where(out, 1.0, tau[:, None])
+    weighted = jnp.where(known | out, weighted, -jnp.inf)
     return jnp.sum(weighted, axis=-2)
 
 
