@@ -140,12 +140,9 @@ def _is_traced(*values: Any) -> bool:
 def _named(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> list[tuple[str, Any]]:
-    """Arguments with their names; those of a variable number by name too."""
-    bound = inspect.signature(function).bind(*args, **kwargs)
-    return [
-        *((name, v) for name, v in bound.arguments.items() if name not in kwargs),
-        *kwargs.items(),
-    ]
+    """Arguments with their names."""
+    placed = inspect.signature(function).bind_partial(*args).arguments
+    return [*placed.items(), *kwargs.items()]
 
 
 def _guard(message: str) -> Callable[[Any], Any]:

@@ -166,7 +166,8 @@ def _equal_noise(
     _, high = jax.lax.fori_loop(0, _HALVINGS, halve, start)
     noise = jnp.exp(implicit_root(lambda log_noise: nats(log_noise) - x, high))[..., None]
     distortion = jnp.sum(variances * (noise / (variances + noise)), axis=-1)
-    return jnp.where(spent, distortion, variances.sum())
+    first = jnp.sum(variances**2) / variances.sum()  # what the first bits take away
+    return jnp.where(spent, distortion, variances.sum() - 2.0 * LN2 * total_rate * first)
 
 
 @jax.jit

@@ -21,6 +21,7 @@ from rdsim.transformations import STEEPEST
 _SEARCH_STEPS: Final = 100
 _NARROW: Final = 1e-7
 """Relative width of the bracket of a slope that is to be known, not only bounded."""
+_NOTHING: Final = 1e-12  # bits
 _SHRINK: Final = 0.02
 _STRIDE: Final = 4.0
 
@@ -150,14 +151,18 @@ def _optimum(
         between = jnp.where(state.steps % 3 == 2, middle, jnp.clip(beside, low_, high_))
         slope = jnp.where(inside, between, jnp.where(jnp.isinf(high), upwards, downwards))
         new = solve_point(p, excess, slope, tolerance / 4, method)
-        is_left = (new.rate > goal) if by_rate else (new.excess <= goal)
+        # Rounding leaves some 1e-16 bits where nothing is sent.
+        is_left = (new.rate > jnp.maximum(goal, _NOTHING)) if by_rate else (new.excess <= goal)
         return _Closing(
             jax.tree.map(lambda n, o: jnp.where(is_left, n, o), new, left),
             jax.tree.map(lambda n, o: jnp.where(is_left, o, n), new, right),
             state.steps + 1,
         )
 
-    done = jax.lax.while_loop(is_open, step, _Closing(end.left, end.right, jnp.array(0)))
+    # At rate 0 every point meets the target: the steepest slope at which nothing is sent is wanted.
+    none = (end.left.rate <= _NOTHING) & by_rate
+    left = end.left._replace(slope=jnp.where(none, jnp.inf, end.left.slope))
+    done = jax.lax.while_loop(is_open, step, _Closing(left, end.right, jnp.array(0)))
     left, right = done.left, done.right
     share = jnp.clip(_share(coordinate(left), coordinate(right), goal), 0.0, 1.0)
     slope = left.slope + share * (right.slope - jnp.where(at_end, 0.0, left.slope))

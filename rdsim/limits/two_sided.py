@@ -189,11 +189,11 @@ def _shared(
     height, bend = jax.jvp(climb, (share,), (jnp.ones_like(share),))
     better = share - height / jnp.where(bend < 0, bend, 1.0)
     smooth = (bend < 0) & (jnp.abs(better - share) < _KINK) & (better < 1) & (better > 0)
-    root = implicit_root(climb, jnp.where(smooth, better, share))
     kinked = share
     for R in (Rx, Ry):
-        kinked = jnp.where((jnp.abs(share - R) < _KINK) & (R <= 1), R, kinked)
-    share = jnp.where(smooth, root, kinked)
+        there = (jnp.abs(share - R) < _KINK) & (R <= 1)
+        smooth, kinked = smooth & ~there, jnp.where(there, R, kinked)
+    share = jnp.where(smooth, implicit_root(climb, jnp.where(smooth, better, share)), kinked)
     return value(share), share
 
 
