@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 M_IS_AN_INTEGER: Final = "the number of items M is an integer"
 A_STOPPING_RULE: Final = "it says when a search stops, and the limit does not depend on it"
@@ -31,11 +31,11 @@ class ComputesOnHostError(TypeError):
     """A function that needs the numbers themselves was called under a JAX transformation."""
 
 
-def on_host(function: Callable[P, R]) -> Callable[P, R]:
+def on_host(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Declare that a function computes on the host, so that none of its arguments can be traced."""
 
     @functools.wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+    def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         if _is_traced(args, kwargs):
             traced = [name for name, value in _named(function, args, kwargs) if _is_traced(value)]
             raise ComputesOnHostError(
@@ -52,14 +52,14 @@ def on_host(function: Callable[P, R]) -> Callable[P, R]:
     return checked
 
 
-def not_differentiable(**reasons: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def not_differentiable(**reasons: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Declare that a function has no derivative in these arguments, and why, one reason each.
 
     The function itself is unchanged under `jax.jit` and `jax.vmap`, and can be differentiated in
     its other arguments.
     """
 
-    def declare(function: Callable[P, R]) -> Callable[P, R]:
+    def declare(function: Callable[_P, _R]) -> Callable[_P, _R]:
         signature = inspect.signature(function)
         guards = {
             name: _guard(f"{function.__name__} cannot be differentiated in {name}: {reason}")
@@ -67,7 +67,7 @@ def not_differentiable(**reasons: str) -> Callable[[Callable[P, R]], Callable[P,
         }
 
         @functools.wraps(function)
-        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             if not _is_traced(args, kwargs):
                 return function(*args, **kwargs)
             bound = signature.bind(*args, **kwargs)
