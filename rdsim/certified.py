@@ -25,7 +25,9 @@ class Certified(NDArrayOperatorsMixin):
     JAX reads the value before it asks: write `limit + array`, not `array + limit`.
 
     Attributes:
-        value: best known number, shape (...), inside the bounds.
+        value: what is achieved, shape (...): the upper bound of a least quantity, the lower bound
+            of a largest one; of a number that is no optimum (a probability, an entropy) the best
+            estimate inside the bounds.
         lower: the limit is proved not to lie below, shape (...).
         upper: the limit is proved not to lie above (it is achieved), shape (...).
         tolerance: the gap that was asked for.

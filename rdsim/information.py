@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rdsim.transformations import falling
+
 LN2: Final = math.log(2.0)
 
 
@@ -37,7 +39,8 @@ def binary_entropy(p: Float[Array, "..."]) -> Float[Array, "..."]:
     p = jnp.asarray(p, float)
     inside = (p > 0) & (p < 1)
     q = jnp.where(inside, p, 0.5)
-    return jnp.where(inside, -(q * jnp.log2(q) + (1 - q) * log1p(-q) / LN2), 0.0)
+    at_end = jnp.where(p <= 0, -falling(p), falling(p))
+    return jnp.where(inside, -(q * jnp.log2(q) + (1 - q) * log1p(-q) / LN2), at_end)
 
 
 @jax.jit
@@ -90,7 +93,9 @@ def binary_capacity(bias: Float[Array, "..."]) -> Float[Array, "..."]:
     far = jnp.where(small | (t >= 1), 0.75, t)
     capacity_near = jnp.log1p(-near * near) + near * (log1p(near) - log1p(-near))
     capacity_far = (1 + far) * log1p(far) + (1 - far) * log1p(-far)
-    return jnp.where(t >= 1, 1.0, jnp.where(small, capacity_near, capacity_far) / (2 * LN2))
+    return jnp.where(
+        t >= 1, 1.0 - falling(t), jnp.where(small, capacity_near, capacity_far) / (2 * LN2)
+    )
 
 
 @jax.custom_jvp

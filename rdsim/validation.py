@@ -139,7 +139,7 @@ def pmf(name: str, value: Any, *, ndim: int = 1) -> jax.Array:
     if array.size == 0:
         raise ValueError(f"{name} must have at least one letter, got shape {array.shape}")
     if is_traced(array):
-        return array
+        return array / jnp.sum(array)
     total = float(np.sum(np.asarray(array)))
     if not abs(total - 1.0) <= PROBABILITY_SUM_TOLERANCE:
         raise ValueError(f"{name} must sum to one, got a sum of {total!r}")
@@ -152,7 +152,7 @@ def channel(name: str, value: Any, *, ndim: int = 2) -> jax.Array:
     if array.shape[-1] == 0:
         raise ValueError(f"{name} must have at least one letter a row, got shape {array.shape}")
     if is_traced(array):
-        return array
+        return array / jnp.sum(array, axis=-1, keepdims=True)
     sums = np.sum(np.asarray(array), axis=-1)
     wrong = ~(np.abs(sums - 1.0) <= PROBABILITY_SUM_TOLERANCE)
     if wrong.any():

@@ -37,6 +37,7 @@ from rdsim.codes.vector_quantizer import (
     vector_quantizer,
 )
 from rdsim.information import LN2, entropy
+from rdsim.transformations import on_host
 
 Code = TypeVar("Code")
 
@@ -93,6 +94,7 @@ def _draw(key: Key[Array, ""], code: CommonCode, items: Float[Array, "n d"]) -> 
     return jnp.sum(cumulative <= uniform * cumulative[:, -1:], axis=1).astype(jnp.int32)
 
 
+@on_host
 def common_code(code: Any, words: Any = None, planes: Any = None) -> CommonCode:
     """Write a code in the common form, with the same indices.
 
@@ -206,6 +208,7 @@ CODES: Final[dict[str, Callable[[Array, Array, int, int], Any]]] = {
 """How each code is fitted: (key, items (N, d), bits, atoms) -> the code."""
 
 
+@on_host
 def fit_item_code(name: str, key: Any, items: Any, bits: Any, atoms: Any = 128) -> Any:
     """Fit a code of the catalogue to training items.
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
+from rdsim.transformations import on_host
 
 Distortion = Callable[[Any, Any], Array]
 """Takes items (N, d) and codewords (K, d), returns d(y, u) >= 0, shape (N, K)."""
@@ -86,8 +87,6 @@ def training_items(items: Any, name: str = "items") -> Float[Array, "n d"]:
     points = validation.coordinates(name, items, ndim=2)
     if 0 in points.shape:
         raise ValueError(f"{name} must have shape (N, d) with N, d >= 1, got {points.shape}")
-    if validation.is_traced(points):
-        raise TypeError(f"{name} must be numbers: a code is fitted on the host, not under a trace")
     return points
 
 
@@ -97,6 +96,7 @@ def host_generator(key: Key[Array, ""]) -> np.random.Generator:
     return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
 
 
+@on_host
 def seeded_atoms(key: Key[Array, ""], items: Any, count: Any) -> Float[Array, "k d"]:
     r"""Draw atoms from the items, each with chance proportional to its squared error so far.
 
@@ -139,6 +139,7 @@ def spread(generator: np.random.Generator, points: np.ndarray, count: int, name:
     return atoms
 
 
+@on_host
 def grid_atoms(items: Any, count: Any) -> Float[Array, "k d"]:
     """Even grid of atoms over the range of the items of R^1, ends included.
 

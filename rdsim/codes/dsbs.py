@@ -24,14 +24,17 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.retrieval.loss import RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
+from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 _LN2: Final = math.log(2.0)
 MAX_BLOCK_LENGTH: Final = 20_000
+_WHOLE_WORDS: Final = "the number of codewords is an integer"
 _EXACT_BITS: Final = 50.0  # up to 2^50 the number of codewords is a whole number
 _ROOMS: Final = (64, 256, 1024, 2048, 4096, 8192, 16384, MAX_BLOCK_LENGTH)
 """Block lengths that laws are padded to with zeros: one compilation serves many lengths."""
 
 
+@not_differentiable(rate=_WHOLE_WORDS, log2_size=M_IS_AN_INTEGER)
 def dsbs_ensemble(
     n: Any, rate: Any, log2_size: Any, crossover: Any, loss: Any
 ) -> Float[Array, "..."]:
@@ -73,6 +76,7 @@ def dsbs_ensemble(
     return _mean_loss(jnp.asarray(float(n)), law, size, parsed, reach, room)
 
 
+@not_differentiable(rate=_WHOLE_WORDS)
 def dsbs_rank_law(
     n: Any, rate: Any, crossover: Any
 ) -> tuple[Float[Array, "... k"], Float[Array, " k"], Float[Array, " k"]]:
@@ -215,6 +219,10 @@ def _pass_flips(
     t = jnp.minimum(jnp.arange(float(law.size)), n)
     # A flip probability of exactly zero moves nothing; the recursion needs c > 0.
     flips = p > 0
+    k = jnp.arange(float(law.size))
+    nearer = jnp.concatenate([jnp.zeros(1), law[:-1]]) * (n - k + 1)
+    farther = jnp.concatenate([law[1:], jnp.zeros(1)]) * (k + 1)
+    still = law + p * (nearer + farther - n * law)  # to first order, for derivatives at p = 0
     p = jnp.where(flips, p, 0.25)
     c, c1 = p * (1 - p), p**2 + (1 - p) ** 2
     log_p, log_1mp = jnp.log(p), jnp.log1p(-p)
@@ -238,4 +246,4 @@ def _pass_flips(
     middle = jnp.clip(jnp.floor(e / c1), 0, n)
     upward = sweep(e, t * log_p + (n - t) * log_1mp, middle)
     downward = _turned(n, sweep(n * c1 - e, t * log_1mp + (n - t) * log_p, n - 1 - middle))
-    return jnp.where(flips, upward + downward, law)
+    return jnp.where(flips, upward + downward, still)

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from rdsim import validation
 from rdsim.codes.codebook import MAX_LETTERS, MAX_NUMBER, MAX_WORDS, letters_in_bytes
+from rdsim.transformations import on_host
 
 BLOCK: Final = 256
 """Words in a block. Part of what is drawn: another size draws other lots."""
@@ -49,6 +50,7 @@ class LetterTable(NamedTuple):
     step: float
 
 
+@on_host
 def minimum_distortion_encoder(
     key: Any,
     items: Any,
@@ -82,6 +84,7 @@ def minimum_distortion_encoder(
     return _encoded(key, items, codebook, distortion, math.inf, first_item, memory_budget)
 
 
+@on_host
 def likelihood_encoder(
     key: Any,
     items: Any,

@@ -30,6 +30,7 @@ from rdsim.codes.random_code import RandomCode, whole_units
 from rdsim.codes.selection import likely_law, likely_nodes, nearest_law
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
+from rdsim.transformations import on_host
 
 MAX_TABLES: Final = 16_000_000
 """Joint types that are listed: 450 letters of binary sources, 25 of ternary ones."""
@@ -57,6 +58,7 @@ class Competitors(NamedTuple):
     units: np.ndarray
 
 
+@on_host
 def discrete_ensemble(code: RandomCode, log2_size: Any, loss: Loss) -> Float[Array, "..."]:
     r"""Compute the ensemble-average rank loss of a random code for a discrete source, exactly.
 
@@ -131,6 +133,7 @@ def _mean_losses(
     return found[: sizes.size].reshape(log2_size.shape)
 
 
+@on_host
 def competitor_chances(code: RandomCode) -> Competitors:
     """Compute a competitor's chances at every score and every type of the query.
 

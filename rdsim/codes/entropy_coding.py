@@ -26,6 +26,7 @@ from jaxtyping import Array, Float
 from rdsim import information, validation
 from rdsim.codes.distances import sum_in_chunks
 from rdsim.codes.item_code import item_code, item_points
+from rdsim.transformations import on_host
 
 
 @jax.tree_util.register_dataclass
@@ -134,6 +135,7 @@ class RangeCoded:
         return self.bits_per_symbol - self.cross_entropy
 
 
+@on_host
 def entropy_coded_bits(symbols: Any, pmf: Any) -> RangeCoded:
     r"""Write indices with a range coder, read them back, and count the bits.
 
@@ -199,6 +201,7 @@ def _check_symbols(symbols: Any, q: np.ndarray) -> np.ndarray:
     return message.astype(np.int32)
 
 
+@on_host
 def huffman_lengths(pmf: Any) -> Float[Array, " k"]:
     r"""Codeword lengths of Huffman's code, the least expected length of any prefix code.
 
@@ -275,7 +278,10 @@ def expected_length(lengths: Any, pmf: Any) -> Float[Array, ""]:
     bits = validation.interval("lengths", lengths, low=0.0, ndim=1)
     if bits.shape != q.shape:
         raise ValueError(f"lengths must have one entry a symbol, shape {q.shape}, got {bits.shape}")
-    return jnp.sum(jnp.where(q > 0, q * jnp.where(q > 0, bits, 0.0), 0.0))
+    finite = jnp.isfinite(bits)
+    return jnp.sum(
+        jnp.where(finite, q * jnp.where(finite, bits, 0.0), jnp.where(q > 0, jnp.inf, 0))
+    )
 
 
 def channel_simulation_bits(mutual_information: Any) -> Float[Array, "..."]:

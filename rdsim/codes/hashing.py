@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.distances import indicator, training_items
 from rdsim.codes.item_code import item_points
+from rdsim.transformations import on_host
 
 MAX_BITS: Final = 16
 """Most bits a hash, so that its cells can be listed."""
@@ -106,6 +107,7 @@ def word_indices(indices: Any, words: int) -> Int[Array, " m"]:
     return stored.astype(jnp.int32)
 
 
+@on_host
 def hyperplane_hashing(key: Key[Array, ""], items: Any, bits: Any) -> HyperplaneHash:
     r"""Draw B random hyperplanes through the mean of the training items.
 

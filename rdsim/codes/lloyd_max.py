@@ -23,6 +23,7 @@ from scipy.linalg import solve_banded
 from scipy.special import ndtr
 
 from rdsim import validation
+from rdsim.transformations import on_host
 
 MOST_DEVIATIONS: Final = 1e9
 MAX_LEVELS: Final = 1 << 12
@@ -65,6 +66,7 @@ class LloydMax:
         return self.residual <= _RESIDUAL
 
 
+@on_host
 def lloyd_max_levels(weights: Any, means: Any, variances: Any, levels: Any) -> LloydMax:
     r"""Quantize a Gaussian mixture on the line with L levels, by exact integrals.
 

@@ -29,6 +29,7 @@ from rdsim.codes.distances import (
 from rdsim.codes.hashing import word_indices
 from rdsim.codes.item_code import item_points
 from rdsim.codes.vector_quantizer import best_codebook
+from rdsim.transformations import on_host
 
 MAX_WORDS: Final = 1 << 16
 """Most codewords, so that they can be listed."""
@@ -114,6 +115,7 @@ class ProductQuantizer:
         return _looked_up(*_tables(self, points, word_indices(indices, self._words)))
 
 
+@on_host
 def product_quantizer(
     key: Key[Array, ""],
     items: Any,

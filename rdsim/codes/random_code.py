@@ -22,6 +22,7 @@ from rdsim import validation
 from rdsim.codes.dsbs import codebook_size
 from rdsim.information import information_density
 from rdsim.limits.rate_distortion import rate_distortion
+from rdsim.transformations import on_host
 
 ENCODERS: Final = ("minimum_distortion", "likelihood")
 MAX_CODEBOOK_BITS: Final = 900.0
@@ -77,6 +78,7 @@ class RandomCode:
     encoder: str = dataclasses.field(metadata={"static": True})
 
 
+@on_host
 def random_code(
     joint: Any,
     distortions: Any,

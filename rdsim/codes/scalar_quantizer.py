@@ -19,6 +19,7 @@ from rdsim.codes.distances import indicator, training_items
 from rdsim.codes.item_code import item_points
 from rdsim.codes.lloyd_max import lloyd_max_levels, sample_levels
 from rdsim.sources.mixture_law import MixtureLaw
+from rdsim.transformations import on_host
 
 MAX_BITS: Final = 16
 """Most bits an item, so that the codewords can be listed."""
@@ -76,6 +77,7 @@ def _cells(items: Float[Array, "n d"], thresholds: tuple[Array, ...]) -> Int[Arr
     return index
 
 
+@on_host
 def uniform_scalar_quantizer(items: Any, bits: Any, *, tail: Any = 1e-3) -> ScalarQuantizer:
     r"""Cut the range of each coordinate into even cells, each with its middle as level.
 
@@ -128,6 +130,7 @@ def _allocation(bits: Any, variances: np.ndarray) -> list[int]:
     return allocation
 
 
+@on_host
 def lloyd_max_quantizer(law: Any, bits: Any) -> ScalarQuantizer:
     r"""Quantize each coordinate with the levels of Lloyd and Max for its law.
 
@@ -151,8 +154,6 @@ def lloyd_max_quantizer(law: Any, bits: Any) -> ScalarQuantizer:
     """
     validation.require_float64("lloyd_max_quantizer")
     if isinstance(law, MixtureLaw):
-        if validation.is_traced(law):
-            raise TypeError("law must hold numbers: a code is fitted on the host")
         w, m, v = (np.asarray(x) for x in (law.weights, law.item_means, law.item_variance))
         variances = w @ (v[:, None] + (m - w @ m) ** 2)
         fits = [

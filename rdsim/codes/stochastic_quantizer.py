@@ -28,6 +28,7 @@ from rdsim.codes.item_code import item_points
 from rdsim.information import LN2
 from rdsim.limits.continuous import continuous_rate_distortion
 from rdsim.limits.rate_distortion import rate_distortion
+from rdsim.transformations import on_host
 
 _STRIDE: Final = 2.0
 _SLOPE_TOLERANCE: Final = 1e-7
@@ -94,6 +95,7 @@ class EntropyWeightedQuantizer:
         return _draw(key, self, item_points(items, self.codewords.shape[1]))
 
 
+@on_host
 def entropy_weighted_quantizer(
     items: Any,
     codewords: Any = None,

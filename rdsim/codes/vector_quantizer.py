@@ -18,6 +18,7 @@ from scipy.cluster.vq import vq
 from rdsim import information, validation
 from rdsim.codes.distances import host_generator, indicator, nearest, spread, training_items
 from rdsim.codes.item_code import item_points
+from rdsim.transformations import on_host
 
 _SLOPE_STEPS: Final = 30
 """Halvings of the range of the logarithm of the slope in the search for a rate."""
@@ -63,6 +64,7 @@ class VectorQuantizer:
         return nearest(points, self.codewords, self.offsets)
 
 
+@on_host
 def vector_quantizer(
     key: Key[Array, ""], items: Any, words: Any, *, starts: Any = 4, iterations: Any = 50
 ) -> VectorQuantizer:
@@ -152,6 +154,7 @@ def _describe(points: np.ndarray, codewords: np.ndarray, offsets: np.ndarray) ->
     )
 
 
+@on_host
 def entropy_constrained_quantizer(
     key: Key[Array, ""],
     items: Any,

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.finite_sample.plug_in import checked_distortions
+from rdsim.transformations import least
 
 _LEAST_RANGE: Final = 1e-3  # every bound grows with B: for smaller ones this B is used
 _GRID: Final = 401
@@ -191,13 +192,14 @@ def _pac_bayes(
     eta = jnp.linspace(0.02, 0.98, 49)[:, None]
     constant = (-jnp.expm1(-eta * B) / eta + jnp.expm1(-B)) / (B + jnp.expm1(-B))
 
-    def least(N: Float[Array, ""]) -> Float[Array, ""]:
+    def at(N: Float[Array, ""]) -> Float[Array, ""]:
         log_blur = jnp.linspace(-(B + jnp.log(N) + 10), -0.01, _GRID)
         rate = -(letters - 1) * log_blur
         learned = (rate + jnp.log(1 / delta)) / (eta * N) - jnp.log(-jnp.expm1(log_blur))
-        return jnp.min(learned / constant + jnp.logaddexp(0.0, log_blur + _log_expm1(B)))
+        bound = learned / constant + jnp.logaddexp(0.0, log_blur + _log_expm1(B))
+        return least(bound.ravel())
 
-    found = jax.vmap(least)(N.ravel()).reshape(N.shape)
+    found = jax.vmap(at)(N.ravel()).reshape(N.shape)
     return jnp.minimum(B_exact, found)
 
 
@@ -209,7 +211,7 @@ def _empirical_bernstein(
     curvature = (jnp.expm1(-B) + B) / B**2
     steps = jnp.arange(1, letters, dtype=float)[:, None]
 
-    def least(N: Float[Array, ""]) -> Float[Array, ""]:
+    def at(N: Float[Array, ""]) -> Float[Array, ""]:
         log_m = jnp.log(jnp.round(jnp.exp(jnp.linspace(0.0, 35.0, _GRID))))
         # Beyond 35 the rounding to whole numbers no longer matters.
         log_m = jnp.concatenate([log_m, 35.0 + jnp.linspace(0.0, B + jnp.log(N), _GRID)])
@@ -218,7 +220,7 @@ def _empirical_bernstein(
         tau = jnp.exp(_log_expm1(B) + jnp.log(letters / 4) - log_m)
         share = L / jnp.maximum(N - 1, 1.0)
         bound = share * (1 / (2 * curvature) + 14 * B / 3) + tau * (2 + jnp.sqrt(2 * share))
-        return jnp.where(N > 1, jnp.min(bound), jnp.inf)
+        return jnp.where(N > 1, least(bound), jnp.inf)
 
-    found = jax.vmap(least)(N.ravel()).reshape(N.shape)
+    found = jax.vmap(at)(N.ravel()).reshape(N.shape)
     return jnp.minimum(B_exact, found)

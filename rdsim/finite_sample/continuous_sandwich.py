@@ -42,6 +42,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.simulation.intervals import bernstein_of_moments
+from rdsim.transformations import on_host
 
 _ATOM_SPACING: Final = 0.5
 """Of the reproduction points, in kernel widths of the steepest slope, unless they would be too many."""
@@ -134,6 +135,7 @@ class RateSandwich:
         return jnp.interp(D, self.distortion_upper[order], rates, left=jnp.inf)
 
 
+@on_host
 def continuous_sandwich(
     samples: Any,
     slopes: Any,
@@ -177,8 +179,6 @@ def continuous_sandwich(
 
     """
     validation.require_float64("continuous_sandwich")
-    if validation.is_traced(samples, slopes):
-        raise TypeError("continuous_sandwich runs on the host and cannot be traced")
     y = np.asarray(validation.interval("samples", samples, low=-1e100, high=1e100))
     if y.size == 0 or y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] not in (1, 2)):
         raise ValueError(f"samples must have shape (N,), (N, 1) or (N, 2), got {y.shape}")

@@ -17,7 +17,7 @@ K, so the bound grows as $\sqrt{K/N}$.
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,9 @@ from rdsim import validation
 from rdsim.information import LN2, mutual_information, safe_log2
 from rdsim.limits.rate_distortion import rate_distortion
 from rdsim.retrieval.scored import scored_loss
+from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable, on_host
+
+_COUNTS: Final = "numbers of samples are integers"
 
 
 @jax.tree_util.register_dataclass
@@ -67,6 +70,7 @@ class LearnedRetrieval:
         return jnp.sqrt(2 * LN2 * jnp.maximum(self.divergence, 0.0))
 
 
+@not_differentiable(item_counts=_COUNTS, query_counts=_COUNTS, log2_size=M_IS_AN_INTEGER)
 def learned_retrieval(
     py: Any,
     channels: Any,
@@ -226,6 +230,7 @@ class PowerLaw:
     confidence: float = dataclasses.field(metadata={"static": True})
 
 
+@on_host
 def fit_exponent(
     x: Any,
     y: Any,
@@ -274,6 +279,7 @@ def fit_exponent(
     return _fitted(x, design, means, errors, np.log(means) + errors / means * noise, confidence)
 
 
+@on_host
 def fit_exponent_of_trials(
     x: Any, trials: Any, key: Key[Array, ""], *, resamples: int = 2000, confidence: float = 0.95
 ) -> PowerLaw:

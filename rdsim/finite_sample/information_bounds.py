@@ -33,6 +33,7 @@ from jaxtyping import Array, Float, Int
 from rdsim import validation
 from rdsim.information import LN2, mutual_information
 from rdsim.simulation.intervals import bernstein_of_moments
+from rdsim.transformations import on_host
 
 _MOST_BITS: Final = 500.0  # of a score: powers of two beyond leave float64
 
@@ -67,6 +68,7 @@ class InformationEstimate:
     proved: bool = dataclasses.field(metadata={"static": True})
 
 
+@on_host
 def decoder_information(
     log_ratios: Any, *, bounds: Any = None, confidence: float = 0.95
 ) -> InformationEstimate:
@@ -93,6 +95,7 @@ def decoder_information(
     return _mean("log_ratios", log_ratios, bounds, confidence, "lower")
 
 
+@on_host
 def donsker_varadhan(
     joint_scores: Any, product_scores: Any, *, bounds: Any, confidence: float = 0.95
 ) -> InformationEstimate:
@@ -140,6 +143,7 @@ def donsker_varadhan(
     )
 
 
+@on_host
 def infonce(scores: Any, *, bounds: Any = None, confidence: float = 0.95) -> InformationEstimate:
     r"""Estimate the InfoNCE lower bound from batches of scores.
 
@@ -174,6 +178,7 @@ def infonce(scores: Any, *, bounds: Any = None, confidence: float = 0.95) -> Inf
     return _mean("scores", (own - others).mean(axis=1), span, confidence, "lower")
 
 
+@on_host
 def channel_information(
     channel: Any, prior: Any, *, confidence: float = 0.95
 ) -> InformationEstimate:
@@ -209,6 +214,7 @@ def channel_information(
     return _mean("channel", terms, (0.0, most if most > 0 else 1.0), confidence, "upper")
 
 
+@on_host
 def leave_one_out_information(
     log_densities: Any, *, bounds: Any = None, confidence: float = 0.95
 ) -> InformationEstimate:

@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
 from rdsim.finite_sample.plug_in import Problem, checked_problem, true_problem
+from rdsim.transformations import on_host
 
 _NULL: Final = 1e-11  # squared canonical correlations (at most 1) below this are taken for zero
 _MOST_TIED: Final = 3  # beyond three letters an orthant has no closed form
@@ -193,6 +194,7 @@ class ExcessLaw:
         return math.inf if margin == 0 else (wanted / margin) ** 2
 
 
+@on_host
 def excess_law(p: Any, d: Any, slope: Any, *, resolution: Any = 1e-6) -> ExcessLaw:
     r"""Compute the limit law of the excess of a plug-in code, and check its conditions.
 

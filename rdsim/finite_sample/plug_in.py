@@ -31,6 +31,7 @@ from rdsim.limits.certified_point import excess_distortions
 from rdsim.limits.interior_point import interior_point, shifted_kernel
 from rdsim.simulation.exact_sums import MOST_TRIALS, mesh_of
 from rdsim.simulation.intervals import Estimate
+from rdsim.transformations import on_host
 
 _POLISHING_STEPS: Final = 2  # Newton squares the error of the interior point
 _RIDGE: Final = 1e-13  # against squared canonical correlations, at most 1
@@ -133,6 +134,7 @@ class Replication(NamedTuple):
     same_support: Bool[Array, ""]
 
 
+@on_host
 def plug_in_excess(
     key: Any,
     p: Any,

@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.rate_distortion import rate_at
+from rdsim.transformations import on_host
 
 _TOLERANCE: Final = 1e-11
 """Certified gap of every solution in bits; the jackknife multiplies differences of them by N."""
@@ -148,6 +149,7 @@ def letter_counts(samples: Any, letters: Any) -> Int[Array, "... y"]:
     return jnp.asarray(counts.reshape(*drawn.shape[:-1], size))
 
 
+@on_host
 def plug_in_rate(counts: Any, d: Any, distortion: Any) -> PlugInRate:
     r"""Estimate R(D) of a source from letter counts, with bias, standard errors and intervals.
 

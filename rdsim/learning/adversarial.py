@@ -27,6 +27,7 @@ from rdsim.learning.quantized_embedding import fit_stored_systems
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
 
 
 @jax.custom_vjp
@@ -152,6 +153,7 @@ class AdversarialLearner:
         }
 
 
+@on_host
 def fit_adversarial(
     key: Key[Array, ""],
     source: GaussianMixtureSource,

@@ -25,6 +25,7 @@ from rdsim.learning.quantized_embedding import quantized_system
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
 
 
 @jax.tree_util.register_dataclass
@@ -58,6 +59,7 @@ class CanonicalCorrelations:
         return (jnp.asarray(y, float) - self.mean_y) @ self.map_y
 
 
+@on_host
 def canonical_correlation_analysis(
     x: Any, y: Any, dimension: Any, regularisation: Any = 0.0
 ) -> CanonicalCorrelations:
@@ -187,6 +189,7 @@ class CanonicalMap:
         return (jnp.asarray(self.embed(inner, points), float) - mean) @ linear
 
 
+@on_host
 def canonical_systems(
     key: Key[Array, ""],
     embed_items: tuple[Callable[[Any, Array], Array], Any],
@@ -239,6 +242,7 @@ def canonical_systems(
     ]
 
 
+@on_host
 def fit_cca(
     key: Key[Array, ""],
     source: GaussianMixtureSource,

@@ -27,6 +27,7 @@ from rdsim.learning.quantized_embedding import fit_stored_systems
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
 
 
 class CrossAttention(nnx.Module):
@@ -171,6 +172,7 @@ class CrossAttentionLearner:
         return value, {"information": (jnp.log(self.candidates) - value) / LN2}
 
 
+@on_host
 def fit_cross_attention(
     key: Key[Array, ""],
     source: GaussianMixtureSource,

@@ -22,6 +22,7 @@ from rdsim.learning.pairs import check_fit, fitted_models, item_pairs
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
 
 
 def total_correlation(
@@ -85,6 +86,7 @@ class DeepCCALearner:
         return -total_correlation(x, y, self.ridge), {}
 
 
+@on_host
 def fit_deep_cca(
     key: Key[Array, ""],
     source: GaussianMixtureSource,

@@ -21,6 +21,7 @@ from rdsim.learning.stochastic_code import NeuralCode
 from rdsim.retrieval.loss import Loss
 from rdsim.retrieval.scored import scored_loss
 from rdsim.sources.discrete import DiscreteSource
+from rdsim.transformations import on_host
 
 
 @jax.tree_util.register_dataclass
@@ -161,6 +162,7 @@ class ExactPoint:
         }
 
 
+@on_host
 def exact_point(source: DiscreteSource) -> ExactPoint:
     """Make the observer of a source's exact points."""
     validation.instance("source", source, DiscreteSource)

@@ -24,6 +24,7 @@ from rdsim.learning.quantized_embedding import stored_systems
 from rdsim.learning.training import Schedule, train
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
 
 
 def distillation_loss(
@@ -120,6 +121,7 @@ class TaughtBatch:
         return queries, items, grouped_scores(teacher, queries, items, self.candidates)
 
 
+@on_host
 def fit_distillation(
     key: Key[Array, ""],
     source: GaussianMixtureSource,

@@ -24,6 +24,7 @@ from rdsim.learning.quantized_embedding import known_quantizer, quantized_system
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
 
 _LEAST_TEMPERATURE: Final = 0.01
 """Below it the scores of unit embeddings overflow a softmax in float32 training."""
@@ -242,6 +243,7 @@ def dual_encoder(
     )
 
 
+@on_host
 def fit_info_nce(
     key: Key[Array, ""],
     source: GaussianMixtureSource,
@@ -254,6 +256,7 @@ def fit_info_nce(
     return _fit(key, source, bits, schedule, training, InfoNCELearner, quantizer)
 
 
+@on_host
 def fit_info_nce_product(
     key: Key[Array, ""],
     source: GaussianMixtureSource,
@@ -265,6 +268,7 @@ def fit_info_nce_product(
     return fit_info_nce(key, source, bits, schedule, training, "product")
 
 
+@on_host
 def fit_triplet(
     key: Key[Array, ""],
     source: GaussianMixtureSource,

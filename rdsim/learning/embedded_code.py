@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.distances import training_items
 from rdsim.codes.item_code import item_code, item_points
+from rdsim.transformations import on_host
 
 
 @partial(
@@ -53,6 +54,7 @@ class EmbeddedCode:
         return jnp.asarray(self.embed(self.parameters, points), float)
 
 
+@on_host
 def embedded_code(
     embed: Callable[[Any, Float[Array, "n d"]], Float[Array, "n e"]],
     parameters: Any,

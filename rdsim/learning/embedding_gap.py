@@ -39,6 +39,7 @@ from rdsim.learning.stored_codes import (
     rotated_hash,
 )
 from rdsim.learning.training import Schedule, checked_schedule
+from rdsim.transformations import on_host
 
 SYSTEMS: Final = (
     "product quantizer",
@@ -115,6 +116,7 @@ def now(name: str, function: Callable[[], Mapping[str, Any]]) -> Mapping[str, An
     return function()
 
 
+@on_host
 def embedding_gap(
     key: Key[Array, ""],
     pairs: PairSplit,

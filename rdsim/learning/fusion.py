@@ -28,6 +28,7 @@ from rdsim.learning.quantized_embedding import fit_stored_systems
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
 
 FUSIONS: Final = ("early", "intermediate", "late")
 
@@ -158,6 +159,7 @@ class FusionLearner:
         return value, {"information": (jnp.log(batch[1].shape[0]) - value) / LN2}
 
 
+@on_host
 def fit_early_fusion(
     key: Key[Array, ""],
     source: GaussianMixtureSource,
@@ -170,6 +172,7 @@ def fit_early_fusion(
     return fit_stored_systems(key, source, bits, schedule, training, learner)
 
 
+@on_host
 def fit_intermediate_fusion(
     key: Key[Array, ""],
     source: GaussianMixtureSource,
@@ -182,6 +185,7 @@ def fit_intermediate_fusion(
     return fit_stored_systems(key, source, bits, schedule, training, learner)
 
 
+@on_host
 def fit_late_fusion(
     key: Key[Array, ""],
     source: GaussianMixtureSource,

@@ -30,6 +30,7 @@ from rdsim.codes.item_code import item_code
 from rdsim.information import safe_log2
 from rdsim.limits.bottleneck_closed_forms import bottleneck_vector_gaussian
 from rdsim.sources.gaussian import GaussianSource
+from rdsim.transformations import on_host
 
 _PLANE_CELLS: Final = 512
 
@@ -67,6 +68,7 @@ class GaussianCodePoint:
         )
 
 
+@on_host
 def gaussian_code_point(
     source: GaussianSource, code: Any, *, cells: Any = 256, tolerance: Any = 1e-3
 ) -> GaussianCodePoint:
@@ -96,6 +98,7 @@ def gaussian_code_point(
     return gaussian_code_points(source, [code], cells=cells, tolerance=tolerance)[0]
 
 
+@on_host
 def gaussian_code_points(
     source: GaussianSource, codes: Sequence[Any], *, cells: Any = 256, tolerance: Any = 1e-3
 ) -> tuple[GaussianCodePoint, ...]:

@@ -28,6 +28,7 @@ from rdsim.learning.pairs import check_fit, fitted_models, item_pairs
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
 
 MAX_BITS: Final = 8
 """Most bits a hash."""
@@ -175,6 +176,7 @@ def sign_code(bits: Any, coordinates: Any = None) -> HyperplaneHash:
     )
 
 
+@on_host
 def hashing_system(model: Any, items: Any, bits: Any) -> tuple[Any, Decoder]:
     """Store items as the first bits of a model's hash, and rank by the query's tanh values.
 
@@ -222,6 +224,7 @@ def with_hamming(system: tuple[Any, Decoder]) -> tuple[Any, Decoder]:
     return code, Decoder(HammingScores(embed), decoder.parameters)
 
 
+@on_host
 def fit_supervised_hashing(
     key: Key[Array, ""],
     source: GaussianMixtureSource,
@@ -233,6 +236,7 @@ def fit_supervised_hashing(
     return _fit(key, source, bits, schedule, training, supervised=True)
 
 
+@on_host
 def fit_unsupervised_hashing(
     key: Key[Array, ""],
     source: GaussianMixtureSource,

@@ -18,6 +18,7 @@ from rdsim.simulation.intervals import Estimate
 from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.sources.modalities import chosen_modalities
+from rdsim.transformations import on_host
 
 
 @jax.tree_util.register_dataclass
@@ -49,6 +50,7 @@ class OperatingPoint:
     total_variation: Float[Array, ""]
 
 
+@on_host
 def operating_point(
     key: Any,
     source: GaussianMixtureSource,

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 
 from rdsim import validation
 from rdsim.finite_sample.information_bounds import InformationEstimate
+from rdsim.transformations import on_host
 
 _ENTRIES: Final = 1 << 22
 """Scores held at a time."""
@@ -45,6 +46,7 @@ class PairRanks:
     code_bits: float
 
 
+@on_host
 def pair_ranks(
     query_features: Float[np.ndarray, "q f"],
     codes: Any,
@@ -118,6 +120,7 @@ def drawn_ranks(generator: np.random.Generator, ranks: PairRanks) -> Int[np.ndar
     return ranks.ahead + 1 + generator.integers(0, ranks.tied)
 
 
+@on_host
 def contrastive_information(
     query_features: Float[np.ndarray, "m f"],
     item_features: Float[np.ndarray, "m f"],

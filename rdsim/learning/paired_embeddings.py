@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.learning.cca import canonical_correlation_analysis
 from rdsim.learning.pair_ranking import pair_ranks, reciprocal_ranks
+from rdsim.transformations import on_host
 
 LEAST_PAIRS: Final = 40
 """Fewest pairs that can be split into a part to fit on and a part to rank."""
@@ -27,6 +28,7 @@ _VALIDATED: Final = 2000
 """Most pairs on which a space is chosen."""
 
 
+@on_host
 def check_pairs(
     queries: Any, items: Any
 ) -> tuple[Float[np.ndarray, "n e"], Float[np.ndarray, "n d"]]:
@@ -140,6 +142,7 @@ class PairSplit:
     held_out_items: Float[np.ndarray, "m d"]
 
 
+@on_host
 def split_pairs(
     key: Key[Array, ""], queries: Any, items: Any, *, held_out: float = 0.4
 ) -> PairSplit:
@@ -215,6 +218,7 @@ class SharedSpace:
         return _unit((np.asarray(points) - self.item_centre) @ self.item_map)
 
 
+@on_host
 def shared_space(queries: Any, items: Any, *, validate: Any) -> SharedSpace:
     """Choose the space in which uncompressed pairs held back from the fit rank best.
 

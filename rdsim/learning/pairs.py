@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.learning.training import Schedule, checked_schedule, train
 from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
 
 BATCH: Final = 256
 """Pairs in a step."""
@@ -110,6 +111,7 @@ def draw_batch(
     return queries[chosen], items[chosen], classes[chosen]
 
 
+@on_host
 def fitted_models(
     key: Key[Array, ""],
     learner: Any,

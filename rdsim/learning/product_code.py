@@ -30,6 +30,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.distances import host_generator
 from rdsim.learning.training import Schedule, Trained, checked_schedule, train
+from rdsim.transformations import on_host
 
 GROUP_BITS: Final = 4
 """Bits of a full codebook; the last one of a code may be smaller."""
@@ -235,6 +236,7 @@ def group_words(bits: Any, group_bits: int = GROUP_BITS) -> tuple[int, ...]:
     return (1 << group_bits,) * full + ((1 << rest,) if rest else ())
 
 
+@on_host
 def product_codes(
     key: Key[Array, ""],
     queries: Any,

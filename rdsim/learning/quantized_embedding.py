@@ -24,11 +24,13 @@ from rdsim.learning.pairs import check_fit, fitted_models, item_pairs
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
 
 QUANTIZERS: Final = ("k-means", "product")
 COMPARISONS: Final = ("inner product", "distance")
 
 
+@on_host
 def quantize_embeddings(key: Key[Array, ""], embeddings: Any, bits: Any, quantizer: str) -> Any:
     """Fit a quantizer of b bits to embeddings.
 
@@ -70,6 +72,7 @@ def known_quantizer(quantizer: Any) -> Any:
     return quantizer
 
 
+@on_host
 def quantized_system(
     key: Key[Array, ""],
     embed_items: tuple[Callable[[Any, Array], Array], Any],
@@ -111,6 +114,7 @@ def quantized_system(
     )
 
 
+@on_host
 def quantized_systems(
     key: Key[Array, ""],
     model: Any,

@@ -28,6 +28,7 @@ from rdsim.learning.quantized_embedding import quantize_embeddings
 from rdsim.learning.training import Schedule
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
 
 _LARGEST_LOG: Final = 8.0  # of a precision: those of networks stay within e^-8 and e^8
 
@@ -272,6 +273,7 @@ class OverlapScores:
         return log_overlap(mean, precision, means, precisions)
 
 
+@on_host
 def fit_shared_latent(
     key: Key[Array, ""],
     source: GaussianMixtureSource,

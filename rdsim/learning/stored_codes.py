@@ -15,6 +15,7 @@ from scipy.cluster.vq import vq
 from rdsim import validation
 from rdsim.codes.distances import host_generator, training_items
 from rdsim.codes.vector_quantizer import best_codebook
+from rdsim.transformations import on_host
 
 _MOST_WORD_BITS: Final = 8
 _MOST_BITS: Final = 2**20
@@ -85,6 +86,7 @@ class LongProductQuantizer:
         return np.cumsum([book.shape[1] for book in self.codebooks])[:-1]
 
 
+@on_host
 def long_product_quantizer(
     key: Key[Array, ""], items: Any, bits: Any, *, starts: int = 2, iterations: int = 25
 ) -> LongProductQuantizer:
@@ -195,6 +197,7 @@ class LongHash:
         return (np.asarray(points) - self.centre) @ self.planes
 
 
+@on_host
 def long_hyperplane_hash(key: Key[Array, ""], items: Any, bits: Any) -> LongHash:
     """Draw B random hyperplanes through the mean of the training items of shape (N, d).
 
@@ -209,6 +212,7 @@ def long_hyperplane_hash(key: Key[Array, ""], items: Any, bits: Any) -> LongHash
     return LongHash(planes=planes, centre=points.mean(axis=0))
 
 
+@on_host
 def rotated_hash(key: Key[Array, ""], items: Any, bits: Any) -> LongHash:
     r"""Fit the rotation of the B first principal axes whose signs are nearest to the items (ITQ).
 

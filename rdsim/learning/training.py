@@ -25,6 +25,7 @@ from rdsim import validation
 from rdsim.learning import checkpoints
 from rdsim.learning.parameter_vector import Layout, layout_of, vector
 from rdsim.simulation import progress as bars
+from rdsim.transformations import on_host
 
 
 class Learner(Protocol):
@@ -143,6 +144,7 @@ class TrainingDivergedError(ArithmeticError):
         self.run, self.step, self.trained, self.last_good = run, step, trained, last_good
 
 
+@on_host
 def train(
     key: Key[Array, ""],
     learner: Any,

@@ -33,6 +33,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.closed_forms import vector_gaussian
+from rdsim.transformations import implicit_root, least, with_derivatives_of
 
 SPLITS: Final = ("equal_rate", "equal_noise")
 _HALVINGS: Final = 100  # of the logarithm of the noise; sixty leave its last digit
@@ -72,7 +73,8 @@ def allocation_penalty(
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
     distortion = _equal_rate if split == "equal_rate" else _equal_noise
-    return jnp.maximum(rate - vector_gaussian(variance, distortion(variance, rate)), 0.0)
+    penalty = rate - vector_gaussian(variance, distortion(variance, rate))
+    return with_derivatives_of(jnp.maximum(penalty, 0.0), penalty)
 
 
 def allocation_penalty_high_rate(variances: Any) -> Float[Array, ""]:
@@ -116,7 +118,7 @@ def entropy_gap(variances: Any) -> Float[Array, ""]:
     """
     validation.require_float64("entropy_gap")
     log_variance = jnp.log2(_variances(variances))
-    return 0.5 * (log_variance.max() - log_variance.min())
+    return 0.5 * (-least(-log_variance) - least(log_variance))
 
 
 def _variances(variances: Any) -> Float[Array, " k"]:
@@ -151,18 +153,21 @@ def _equal_noise(
         """Noise that leaves x / (2 ln 2) bits of the strongest modality."""
         return jnp.log(variances.max()) - x - jnp.log(-jnp.expm1(-x))
 
+    def nats(log_noise: Array) -> Array:
+        return jnp.sum(jnp.log1p(variances / jnp.exp(log_noise)[..., None]), axis=-1)
+
     def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = 0.5 * (low + high)
-        nats = jnp.sum(jnp.log1p(variances / jnp.exp(middle)[..., None]), axis=-1)
-        too_quiet = nats > x
+        too_quiet = nats(middle) > x
         return jnp.where(too_quiet, middle, low), jnp.where(too_quiet, high, middle)
 
     start = log_noise(x), log_noise(x / variances.size)
     _, high = jax.lax.fori_loop(0, _HALVINGS, halve, start)
-    noise = jnp.exp(high)[..., None]
+    noise = jnp.exp(implicit_root(lambda log_noise: nats(log_noise) - x, high))[..., None]
     distortion = jnp.sum(variances * (noise / (variances + noise)), axis=-1)
-    return jnp.where(spent, distortion, variances.sum())
+    first = jnp.sum(variances**2) / variances.sum()  # what the first bits take away
+    return jnp.where(spent, distortion, variances.sum() - 2.0 * LN2 * total_rate * first)
 
 
 @jax.jit

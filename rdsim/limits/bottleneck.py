@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import binary_capacity, inverse_binary_capacity
+from rdsim.transformations import falling
 
 _LINEAR: Final = 1e-200
 """Below so many bits 1 - h((1-t)/2) is t^2 / (2 ln 2) to far beyond float64."""
@@ -120,5 +121,7 @@ def _bottleneck_dsbs_rate(
     value = binary_capacity(jnp.minimum(kept / divisor, 1.0))
     linear = jnp.minimum(relevance / divisor**2, 1.0)
     below = (relevance < everything) | (relevance == 0)
-    reached = jnp.where(inside, value, jnp.where(below, linear, 1.0))
+    # At the end of the curve, where the relevance is all there is, the rate rises infinitely fast.
+    last = 1.0 - falling(relevance - everything)
+    reached = jnp.where(inside, value, jnp.where(below, linear, last))
     return jnp.where(relevance > everything * (1 + _ROUNDING), jnp.inf, reached)

@@ -13,7 +13,9 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import LN2, entropy, log1p, safe_log2
+from rdsim.transformations import least
 
+_LONG: Final = 500.0  # bits, beyond which 4^(-R) may underflow
 _ROUNDING: Final = 1e-15
 """Relative room above I(X;Y) in which a relevance is taken for I(X;Y), rounded."""
 
@@ -246,7 +248,12 @@ def _gaussian(R: Float[Array, "*grid"], r: Float[Array, "*grid"]) -> Float[Array
     distance = -kept * jnp.expm1(-2 * LN2 * R)
     small = distance < 0.5
     near = log1p(-jnp.where(small, distance, 0.0))
-    far = jnp.logaddexp(_log(left), _log(kept) - 2 * LN2 * jnp.where(small, 1.0, R))
+    # As a sum of logarithms only where 2^(-2R) may underflow: at r = 1 it is the sum that has slopes.
+    long = R > _LONG
+    plain = jnp.log(left + kept * jnp.exp2(-2 * jnp.where(small | long, 1.0, R)))
+    rest = jnp.where(long & ((left > 0) | jnp.isfinite(R)), _log(kept) - 2 * LN2 * R, 0.0)
+    logs = jnp.where((left == 0) & jnp.isinf(R), -jnp.inf, jnp.logaddexp(_log(left), rest))
+    far = jnp.where(long, logs, plain)
     return jnp.where(kept > 0, -0.5 * jnp.where(small, near, far) / LN2, 0.0)
 
 
@@ -263,8 +270,9 @@ def _gaussian_rate(v: Float[Array, "*grid"], r: Float[Array, "*grid"]) -> Float[
     inside = lost < 1
     far = jnp.where(inside, log1p(-jnp.where(inside, lost, 0.0)), -jnp.inf)
     far = far - 2 * LN2 * large - jnp.log(divisor)
-    rate = jnp.maximum(-0.5 * jnp.where(small, near, far) / LN2, 0.0)
-    return jnp.where(v == 0, 0.0, jnp.where(kept > 0, rate, jnp.inf))
+    rate = -0.5 * jnp.where(small, near, far) / LN2
+    rate = jnp.where(rate >= 0, rate, 0.0)
+    return jnp.where(kept > 0, rate, jnp.where(v == 0, 0.0, jnp.inf))
 
 
 def _log(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -276,10 +284,11 @@ def _filled(
 ) -> Float[Array, "*grid n"]:
     """Fill vessels of these floors, ascending from 0, with a total: the height in each."""
     vessels = jnp.arange(1, thresholds.size + 1)
-    level = jnp.min((total[..., None] + jnp.cumsum(thresholds)) / vessels, axis=-1)
+    level = least((total[..., None] + jnp.cumsum(thresholds)) / vessels)
     reached = jnp.isfinite(thresholds)
     height = level[..., None] - jnp.where(reached, thresholds, 0.0)
-    return jnp.where(reached, jnp.maximum(height, 0.0), 0.0)
+    # The first vessel is filled from the first drop on, in derivatives too.
+    return jnp.where(reached & ((height > 0) | (vessels == 1)), height, 0.0)
 
 
 def _floors(log_values: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -300,7 +309,9 @@ def _vector_gaussian_rate(v: Float[Array, "*grid"], r: Float[Array, " n"]) -> Fl
     share = 0.5 * _filled(2 * v, _floors(log_left))
     # A component without correlation has no relevance to give, whatever rounding says.
     rate = jnp.where(
-        share > 0, jnp.where(r > 0, _gaussian_rate(*jnp.broadcast_arrays(share, r)), 0.0), 0.0
+        (share > 0) | (jnp.arange(r.size) == 0),
+        jnp.where(r > 0, _gaussian_rate(*jnp.broadcast_arrays(share, r)), 0.0),
+        0.0,
     )
     everything = -0.5 * jnp.sum(log_left)
     return jnp.where((v >= everything) & (v > 0), jnp.inf, jnp.sum(rate, axis=-1))

@@ -1,8 +1,7 @@
 r"""Rate-distortion functions known in closed form, to the last digit and at every distortion.
 
 Each function is $R(D)$ in bits a letter, elementwise over an array of distortions: zero from
-$D_{\max}$ on, and exact at D = 0, where the slope is infinite: do not differentiate there. They
-are what the numeric solvers are held against.
+$D_{\max}$ on, and exact at D = 0, where the slope is infinite (-1e300 stands for it). They are what the numeric solvers are held against.
 """
 
 import math
@@ -14,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.information import binary_entropy, entropy, safe_log2
+from rdsim.transformations import falling, with_derivatives_of
 
 
 def bernoulli_hamming(p: Any, distortion: Any) -> Float[Array, "..."]:
@@ -261,8 +261,23 @@ def _rate_parameter(rate_parameter: Any) -> Float[Array, ""]:
 def _from(
     maximal: Float[Array, ""], rate: Float[Array, "*grid"], distortion: Float[Array, "*grid"]
 ) -> Float[Array, "*grid"]:
-    """Cut the rate to 0 from the maximal distortion on, and below it where rounding went under."""
-    return jnp.where(distortion < maximal, jnp.maximum(rate, 0.0), 0.0)
+    """Cut the rate to 0 beyond the maximal distortion, and below it where rounding went under.
+
+    At the maximal distortion the derivatives are those from below.
+    """
+    rate = with_derivatives_of(jnp.maximum(rate, 0.0), rate)
+    return jnp.where(distortion <= maximal, rate, 0.0)
+
+
+def _at_most(distortion: Float[Array, "*grid"], maximal: Float[Array, ""]) -> Float[Array, "*grid"]:
+    return jnp.where(distortion <= maximal, distortion, maximal)
+
+
+def _lossless(
+    distortion: Float[Array, "*grid"], rate: Float[Array, "*grid"], at_zero: Any
+) -> Float[Array, "*grid"]:
+    """Put in the rate at distortion 0, where it falls infinitely fast."""
+    return jnp.where(distortion == 0, at_zero + falling(distortion), rate)
 
 
 @jax.jit
@@ -270,7 +285,7 @@ def _bernoulli_hamming(
     p: Float[Array, ""], distortion: Float[Array, "*grid"]
 ) -> Float[Array, "*grid"]:
     maximal = jnp.minimum(p, 1 - p)
-    D = jnp.minimum(distortion, maximal)
+    D = _at_most(distortion, maximal)
     return _from(maximal, binary_entropy(p) - binary_entropy(D), distortion)
 
 
@@ -279,7 +294,7 @@ def _uniform_hamming(
     letters: Float[Array, ""], others: Float[Array, ""], distortion: Float[Array, "*grid"]
 ) -> Float[Array, "*grid"]:
     maximal = others / letters
-    D = jnp.minimum(distortion, maximal)
+    D = _at_most(distortion, maximal)
     rate = jnp.log2(letters) - binary_entropy(D) - D * safe_log2(others)
     return _from(maximal, rate, distortion)
 
@@ -290,7 +305,7 @@ def _hamming(pmf: Float[Array, " y"], distortion: Float[Array, "*grid"]) -> Floa
         return jnp.zeros_like(distortion)
     p, unfilled = _descending(pmf)
     maximal = unfilled[0]
-    D = jnp.minimum(distortion, maximal)
+    D = _at_most(distortion, maximal)
     # With the k likeliest letters reproduced, D = (k-1) theta + (mass of the others). D(theta) is
     # the least of these lines over k, so theta is the largest of their inverses.
     others = jnp.arange(1, p.size)
@@ -299,13 +314,15 @@ def _hamming(pmf: Float[Array, " y"], distortion: Float[Array, "*grid"]) -> Floa
     equivocation = _eta(1 - D) + jnp.sum(
         jnp.where(filled, _eta(theta)[..., None], _eta(p[1:])), axis=-1
     )
-    return _from(maximal, entropy(p) - equivocation, distortion)
+    rate = _from(maximal, entropy(p) - equivocation, distortion)
+    return jnp.where((distortion == 0) & (maximal > 0), _lossless(distortion, rate, rate), rate)
 
 
 @jax.jit
 def _erasure(pmf: Float[Array, " y"], distortion: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
     maximal = jnp.ones(())
-    D = jnp.minimum(distortion, maximal)
+    # At distortion 0 infinite terms cancel in the derivatives: they are taken just above it.
+    D = _at_most(jnp.where(distortion > 0, distortion, distortion + 1e-300), maximal)
     p, unfilled = _descending(pmf)
     # With the k likeliest letters erased down to theta, D = k theta + (mass of the others).
     letters = jnp.arange(1, p.size + 1)
@@ -321,7 +338,7 @@ def _vector_gaussian(
 ) -> Float[Array, "*grid"]:
     variance, unfilled = _descending(variances)
     maximal = variances.sum()
-    D = jnp.minimum(distortion, maximal)
+    D = _at_most(distortion, maximal)
     # As above: with k components coded, D = k theta + (variance of the others).
     components = jnp.arange(1, variance.size + 1)
     theta, last = _greatest((D[..., None] - unfilled) / components)
@@ -329,7 +346,8 @@ def _vector_gaussian(
     gain = safe_log2(variance) - safe_log2(theta)[..., None]
     rate = 0.5 * jnp.sum(jnp.where(coded, gain, 0.0), axis=-1)
     lossless = (distortion == 0) & (maximal > 0)
-    return jnp.where(lossless, jnp.inf, _from(maximal, rate, distortion))
+    rate = _from(maximal, rate, distortion)
+    return jnp.where(lossless, _lossless(distortion, rate, jnp.inf), rate)
 
 
 @jax.jit
@@ -337,8 +355,10 @@ def _minus_log2(
     rate_parameter: Float[Array, ""], distortion: Float[Array, "*grid"]
 ) -> Float[Array, "*grid"]:
     maximal = 1 / rate_parameter
-    D = jnp.minimum(distortion, maximal)
-    return _from(maximal, -jnp.log2(rate_parameter) - jnp.log2(D), distortion)
+    D = _at_most(distortion, maximal)
+    log_D = jnp.log2(jnp.where(D > 0, D, 1.0))
+    rate = _from(maximal, -jnp.log2(rate_parameter) - log_D, distortion)
+    return _lossless(distortion, rate, jnp.inf)
 
 
 def _descending(values: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:

@@ -26,6 +26,7 @@ from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.atom_search import solve_atoms
 from rdsim.limits.gaussian_sum import TooManyCellsError
+from rdsim.transformations import on_host
 
 
 @jax.tree_util.register_dataclass
@@ -111,6 +112,7 @@ class ContinuousRateDistortion:
         return jnp.interp(D, at[order], jax.lax.cummin(rates), left=jnp.inf)
 
 
+@on_host
 def continuous_rate_distortion(
     points: Any, weights: Any, slopes: Any, *, tolerance: float = 1e-9
 ) -> ContinuousRateDistortion:
@@ -143,8 +145,6 @@ def continuous_rate_distortion(
 
     """
     validation.require_float64("continuous_rate_distortion")
-    if validation.is_traced(points, weights, slopes, tolerance):
-        raise TypeError("continuous_rate_distortion runs on the host and cannot be traced")
     y = validation.interval("points", points, low=-1e100, high=1e100)
     if y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] not in (1, 2)):
         raise ValueError(f"points must have shape (N,), (N, 1) or (N, 2), got {y.shape}")

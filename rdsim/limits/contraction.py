@@ -15,11 +15,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.transformations import on_host
 
 _HALVINGS: Final = 60
 _ROUNDING: Final = 1e-14
 
 
+@on_host
 def contraction_coefficient(joint: Any) -> Float[Array, ""]:
     r"""Compute an upper bound, tight to rounding, on I(U;X)/I(U;Y) over all U - Y - X and P_Y.
 

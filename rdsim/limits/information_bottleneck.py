@@ -27,6 +27,7 @@ from rdsim.certified import Certified
 from rdsim.information import mutual_information
 from rdsim.limits import bottleneck_search, bottleneck_solver
 from rdsim.limits.envelope_certificate import ROUNDING
+from rdsim.transformations import on_host
 
 _ROUNDED = 1e-14
 """Relative room above I(X;Y) in which a relevance is taken for I(X;Y), rounded."""
@@ -110,6 +111,7 @@ class InformationBottleneck:
         return jnp.asarray(np.interp(np.asarray(R), r, v))
 
 
+@on_host
 def information_bottleneck(
     joint: Any,
     slopes: Any,
@@ -167,6 +169,7 @@ def information_bottleneck(
     )
 
 
+@on_host
 def bottleneck_at(joint: Any, rate: Any, *, tolerance: float = 1e-9, **options: Any) -> Certified:
     r"""Compute IB(R) at given rates, certified.
 
@@ -202,6 +205,7 @@ def bottleneck_at(joint: Any, rate: Any, *, tolerance: float = 1e-9, **options: 
     return _certified(lower, lower, upper, goal.shape, settings)
 
 
+@on_host
 def bottleneck_rate(
     joint: Any, relevance: Any, *, tolerance: float = 1e-9, **options: Any
 ) -> Certified:

@@ -22,6 +22,7 @@ from rdsim.information import LN2
 from rdsim.limits.divergence_ball import largest_mean
 from rdsim.limits.rate_distortion import rate_at
 from rdsim.limits.shift import check_codebook, mismatched_rate, tilted
+from rdsim.transformations import on_host
 
 _CELLS: Final = 64
 _ROUNDS: Final = 60
@@ -57,6 +58,7 @@ class MinimaxRate:
         return self.rate.converged
 
 
+@on_host
 def minimax_rate(
     p0: Any, d: Any, divergence: Any, distortion: Any, *, tolerance: Any = 1e-6
 ) -> MinimaxRate:
@@ -112,6 +114,7 @@ def minimax_rate(
     return _minimax(np.asarray(p0), np.asarray(d), delta, D, target)
 
 
+@on_host
 def worst_mismatched_rate(
     p0: Any, d: Any, q: Any, divergence: Any, distortion: Any, *, tolerance: Any = 1e-6
 ) -> Certified:

@@ -10,9 +10,11 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.information import entropy
 from rdsim.sources.mixture_law import MixtureLaw
-from rdsim.sources.noisy_copies import weighted_mean
+from rdsim.sources.noisy_copies import NOISY_COPIES, weighted_mean
+from rdsim.transformations import least, not_differentiable
 
 
+@not_differentiable(source=NOISY_COPIES)
 def mixture_bottleneck_bound(
     source: MixtureLaw, rate: Any, modalities: Any = None
 ) -> Float[Array, "..."]:
@@ -62,4 +64,4 @@ def _bound(
     rise = source.weights @ (-0.5 * d * jnp.log2(1 - rho * (1 - shrunk)) - s * r)
     t = jnp.minimum(R, entropy(source.weights))
     left = R - t
-    return t + jnp.minimum(jnp.min(s * left[..., None] + rise, axis=-1), left)
+    return t + jnp.minimum(least(s * left[..., None] + rise), left)

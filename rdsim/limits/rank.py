@@ -26,6 +26,13 @@ from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.retrieval.loss import Loss, RankLoss, log_database_size, parse_loss
 from rdsim.retrieval.rank_law import reach_of
+from rdsim.transformations import (
+    M_IS_AN_INTEGER,
+    falling,
+    implicit_root,
+    not_differentiable,
+    with_derivatives_of,
+)
 
 _LN2: Final = math.log(2.0)
 _HEAD: Final = 1024  # ranks summed one by one before the integral starts
@@ -37,6 +44,7 @@ _SUMMATION_ERROR: Final = 2e-13  # of log2 Z; see tests/limits/test_rank.py
 TOLERANCE: Final = 1e-9
 
 
+@not_differentiable(log2_size=M_IS_AN_INTEGER)
 def rank_rate(D: Any, log2_size: Any, loss: Loss) -> Certified:
     r"""Compute the rank-distortion function of a uniform target (C2).
 
@@ -47,7 +55,8 @@ def rank_rate(D: Any, log2_size: Any, loss: Loss) -> Certified:
 
     Returns:
         Bits, broadcast shape; 0 from the mean loss of a random ranking on; at D = 0 log2 of M over
-        the number of ranks without loss. The bounds include the error of summing over ranks.
+        the number of ranks without loss. The bounds include the error of summing over ranks, and
+        have the derivative of the limit, $dR/dD = -\lambda / \ln 2$.
 
     Raises:
         ValueError: if D lies outside [0, 1], log2_size < 1, or the loss is unknown.
@@ -67,6 +76,7 @@ def rank_rate(D: Any, log2_size: Any, loss: Loss) -> Certified:
     return _certified(lower, upper, target.shape)
 
 
+@not_differentiable(log2_size=M_IS_AN_INTEGER)
 def rank_loss(rate: Any, log2_size: Any, loss: Loss) -> Certified:
     r"""Compute the least expected loss of a ranking that rests on a given number of bits (C2).
 
@@ -99,8 +109,7 @@ def rank_loss(rate: Any, log2_size: Any, loss: Loss) -> Certified:
 
 def _certified(lower: Array, upper: Array, shape: tuple[int, ...]) -> Certified:
     lower, upper = jnp.reshape(lower, shape), jnp.reshape(upper, shape)
-    middle = 0.5 * (lower + upper)
-    return Certified(value=middle, lower=lower, upper=upper, tolerance=jnp.array(TOLERANCE))
+    return Certified(value=upper, lower=lower, upper=upper, tolerance=jnp.array(TOLERANCE))
 
 
 class _Measure(NamedTuple):
@@ -204,7 +213,20 @@ def _rank_bounds(
             return jnp.where(beyond, low, middle), jnp.where(beyond, middle, high)
 
         low, high = jax.lax.fori_loop(0, 64, halve, tuple(map(jnp.asarray, _LOG_SLOPES)))
-        slope, log_Z, mean, rate = point(low if by_rate else high)
+        found = low if by_rate else high
+        slope, log_Z, mean, rate = jax.lax.stop_gradient(point(found))
+
+        def missed(log_slope: Array) -> Array:
+            return point(log_slope)[3 if by_rate else 2] - target
+
+        # The envelope theorem: at its own slope the supporting line has the derivatives of the limit.
+        exact_slope, exact_log_Z, _, _ = point(implicit_root(missed, found))
+        if by_rate:
+            line = (-exact_log_Z - target * _LN2) / exact_slope
+        else:
+            line = (-exact_slope * target - exact_log_Z) / _LN2
+        # At zero loss, and at zero bits, the limit falls infinitely fast.
+        steep = falling(target)
         free_log_share = jnp.where(measure.loss == 0, measure.log_weight, -jnp.inf)
         rate_of_zero = -logsumexp(free_log_share, b=measure.sign) / _LN2
         mean_of_zero = _gibbs(jnp.zeros(()), measure)[1]
@@ -215,12 +237,13 @@ def _rank_bounds(
             lower, upper = jnp.maximum(dual - slack, 0.0), jnp.minimum(mean + slack, mean_of_zero)
             lower = jnp.minimum(lower, upper)
             free, useless = target >= rate_of_zero, target <= 0
-            floor, ceiling = jnp.zeros(()), mean_of_zero
+            floor, ceiling = jnp.zeros(()), mean_of_zero + steep
         else:
             lower = jnp.maximum((-slope * target - log_Z) / _LN2 - error, 0.0)
             upper = jnp.maximum(rate, 0.0) + error
             free, useless = target <= 0, target >= mean_of_zero
-            floor, ceiling = rate_of_zero, jnp.zeros(())
+            floor, ceiling = rate_of_zero + steep, jnp.zeros(())
+        lower, upper = (with_derivatives_of(bound, line) for bound in (lower, upper))
         return (
             jnp.where(free, floor, jnp.where(useless, ceiling, lower)),
             jnp.where(free, floor, jnp.where(useless, ceiling, upper)),

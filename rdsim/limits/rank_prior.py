@@ -26,19 +26,20 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
 from rdsim.certified import Certified
+from rdsim.information import entropy
 from rdsim.limits.rank import rank_rate
 from rdsim.limits.rank_pooling import (
     NEGLIGIBLE,
     TIE,
     TOLERANCE,
     bracket,
-    entropy,
     make_problem,
     point_at,
     search,
     weights,
 )
 from rdsim.retrieval.loss import Loss, parse_loss
+from rdsim.transformations import on_host
 
 
 @jax.tree_util.register_dataclass
@@ -71,6 +72,7 @@ class RankPriorCurve:
         return self.gap <= TOLERANCE
 
 
+@on_host
 def rank_rate_prior_curve(prior: Any, slopes: Any, loss: Loss) -> RankPriorCurve:
     r"""Compute certified points of R(D) of a target with a prior, one for each slope (C3).
 
@@ -113,6 +115,7 @@ def rank_rate_prior_curve(prior: Any, slopes: Any, loss: Loss) -> RankPriorCurve
     )
 
 
+@on_host
 def rank_rate_prior(prior: Any, D: Any, loss: Loss) -> Certified:
     """Compute R(D) of a target with a prior at given losses, certified (C3).
 
@@ -136,6 +139,7 @@ def rank_rate_prior(prior: Any, D: Any, loss: Loss) -> Certified:
     return search(make_problem(np.ones(1), np.asarray(p)[None], loss), goal, by_rate=False)
 
 
+@on_host
 def rank_loss_prior(prior: Any, rate: Any, loss: Loss) -> Certified:
     """Compute the least expected loss of a ranking on a given number of bits, with a prior (C3).
 
@@ -162,6 +166,7 @@ def rank_loss_prior(prior: Any, rate: Any, loss: Loss) -> Certified:
     return search(make_problem(np.ones(1), np.asarray(p)[None], loss), goal, by_rate=True)
 
 
+@on_host
 def rank_rate_side_information(joint: Any, D: Any, loss: Loss) -> Certified:
     r"""Compute R(D) when encoder and decoder both know Z: a prior P(J|Z=z) for each of its values.
 
@@ -214,7 +219,7 @@ def rank_prior_bound(prior: Any, D: Any, loss: Loss) -> Float[Array, "..."]:
 
     """
     validation.require_float64("rank_prior_bound")
-    p = np.asarray(validation.pmf("prior", prior))
+    p = validation.pmf("prior", prior)
     goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
     parsed = parse_loss(loss)
     if p.size == 1:
@@ -224,6 +229,7 @@ def rank_prior_bound(prior: Any, D: Any, loss: Loss) -> Float[Array, "..."]:
     return entropy(p) - largest_entropy
 
 
+@on_host
 def gibbs_rank_law(items: Any, D: Any, loss: Loss) -> Float[Array, " m"]:
     r"""Find the law of the rank with the largest entropy, $q_r \propto 2^{-s\rho(r)}$ with mean loss D.
 
@@ -251,6 +257,7 @@ def gibbs_rank_law(items: Any, D: Any, loss: Loss) -> Float[Array, " m"]:
     return jnp.asarray(w / w.sum())
 
 
+@on_host
 def majorises(q: Any, p: Any) -> bool:
     r"""Whether q majorises p: for every k the k largest entries of q hold at least those of p.
 

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rdsim import validation
 from rdsim.limits.rank_pooling import TOLERANCE, make_problem, pool, weights
 from rdsim.retrieval.loss import Loss
+from rdsim.transformations import on_host
 
 _TIGHT: Final = 1e-15
 """A constraint broken by less than this share of what is left is rounding."""
@@ -54,6 +55,7 @@ class RankingCodebook:
         return self.gap <= TOLERANCE
 
 
+@on_host
 def ranking_codebook(
     prior: Any, slope: Any, loss: Loss, *, max_rankings: int = 1024
 ) -> RankingCodebook:

@@ -29,6 +29,7 @@ from rdsim.limits.certified_point import (
     solve_point,
 )
 from rdsim.limits.rate_search import search_all
+from rdsim.transformations import A_STOPPING_RULE, not_differentiable
 
 
 @jax.tree_util.register_dataclass
@@ -123,6 +124,7 @@ class RateDistortionCurve:
         )
 
 
+@not_differentiable(tolerance=A_STOPPING_RULE)
 def rate_distortion(
     p: Any, d: Any, slopes: Any, *, tolerance: Any = 1e-9, method: str = "auto"
 ) -> RateDistortionCurve:
@@ -178,6 +180,7 @@ def rate_distortion(
     )
 
 
+@not_differentiable(tolerance=A_STOPPING_RULE)
 def rate_at(
     p: Any, d: Any, distortion: Any, *, tolerance: Any = 1e-9, method: str = "auto"
 ) -> Certified:
@@ -208,6 +211,7 @@ def rate_at(
     return _search(p, d, distortion, "rate_at", tolerance, method)
 
 
+@not_differentiable(tolerance=A_STOPPING_RULE)
 def distortion_at(
     p: Any, d: Any, rate: Any, *, tolerance: Any = 1e-9, method: str = "auto"
 ) -> Certified:
@@ -261,8 +265,7 @@ def _check_problem(p: Any, d: Any) -> tuple[Float[Array, " y"], Float[Array, "y 
                 f"d must leave every source letter a finite distortion, got only inf in row "
                 f"{int(np.argmax(lost))}"
             )
-    # A traced p was not rescaled by the check. Done here, its derivatives do not depend on the sum.
-    return (p / jnp.sum(p) if validation.is_traced(p) else p), d
+    return p, d
 
 
 def _check_distortion(

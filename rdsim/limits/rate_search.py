@@ -16,13 +16,14 @@ from jaxtyping import Array, Float
 
 from rdsim.information import safe_log2
 from rdsim.limits.certified_point import Point, channel, mean_distortions, solve_point
+from rdsim.transformations import STEEPEST
 
 _SEARCH_STEPS: Final = 100
-_NEWTON_STEPS: Final = 3
-_POLISHED: Final = 1e-7
-"""A slope whose point lies so near the target, relatively, is polished; a straight piece jumps."""
-_BESIDE: Final = 1e-7
-"""How far beside the slope of a straight piece its two ends are sought, relatively."""
+_NARROW: Final = 1e-7
+"""Relative width of the bracket of a slope that is to be known, not only bounded."""
+_NOTHING: Final = 1e-12  # bits
+_SHRINK: Final = 0.02
+_STRIDE: Final = 4.0
 
 
 class _Bracket(NamedTuple):
@@ -82,10 +83,10 @@ def _bounds_jvp(
     if by_rate:
         change = spent + (surprise - dgoal) / jnp.where(slope > 0, slope, 1.0)
         column = jnp.where(jnp.isinf(excess[:, constant]), 0.0, excess[:, constant])
-        at_zero = dp @ column + p @ de[:, constant]
+        at_zero = dp @ column + p @ de[:, constant] - dgoal / jnp.where(slope > 0, slope, 1.0)
     else:
-        # A vertical tangent at D_min: the largest float stands for an infinite derivative.
-        change = surprise + jnp.minimum(slope, jnp.finfo(float).max) * (spent - dgoal)
+        # A vertical tangent at D_min: a huge number stands for an infinite derivative.
+        change = surprise + jnp.minimum(slope, STEEPEST) * (spent - dgoal)
         at_zero = jnp.zeros_like(change)
     change = jnp.where(trivial, at_zero, change)
     return bounds, (change, change)
@@ -116,68 +117,65 @@ def _optimum(
 ) -> tuple[Array, Array]:
     """Slope and output marginal of the optimum at the target.
 
-    The certified bounds meet long before the slope is known to their accuracy, so it is polished:
-    on a curved piece by Newton's method; on a straight one the slope is that of the chord, and the
-    points at either end of it, just beside that slope, are mixed.
+    The certified bounds meet long before the slope is known to their accuracy, so the bracket is
+    closed: by interpolation to either side in turn, every third time by halving. On a straight piece
+    it closes on the critical slope, whose two ends are mixed. On a curved one the error of the
+    mixture is the square of the width.
     """
-    left, right = end.left, end.right
 
     def coordinate(point: Point) -> Array:
         return point.rate if by_rate else point.excess
 
+    share = jnp.clip(_share(coordinate(end.left), coordinate(end.right), goal), 0.0, 1.0)
+    at_end = jnp.isinf(end.left.slope) & (share == 0)
+
+    def is_open(state: _Closing) -> Array:
+        low, high = state.right.slope, state.left.slope
+        return ~at_end & (high > low * (1 + _NARROW)) & (state.steps < _SEARCH_STEPS)
+
+    def step(state: _Closing) -> _Closing:
+        left, right = state.left, state.right
+        low, high = right.slope, left.slope
+        width = right.excess - left.excess
+        chord = (left.rate - right.rate) / jnp.where(width > 0, width, 1.0)
+        chord = jnp.where((width > 0) & (chord > 0), chord, 1.0)
+        # Outwards while one end is no slope, then inwards.
+        upwards, downwards = _STRIDE * jnp.maximum(low, chord), jnp.minimum(high, chord) / _STRIDE
+        inside = jnp.isfinite(high) & (low > 0)
+        low_, high_ = jnp.where(inside, low, 1.0), jnp.where(inside, high, 2.0)
+        middle = jnp.sqrt(low_) * jnp.sqrt(high_)
+        share = jnp.clip(_share(coordinate(right), coordinate(left), goal), 0.0, 1.0)
+        secant = low_ + share * (high_ - low_)
+        beside = jnp.maximum(_SHRINK * (high_ - low_), 0.4 * _NARROW * secant)
+        beside = secant + jnp.where(state.steps % 2 == 0, beside, -beside)
+        between = jnp.where(state.steps % 3 == 2, middle, jnp.clip(beside, low_, high_))
+        slope = jnp.where(inside, between, jnp.where(jnp.isinf(high), upwards, downwards))
+        new = solve_point(p, excess, slope, tolerance / 4, method)
+        # Rounding leaves some 1e-16 bits where nothing is sent.
+        is_left = (new.rate > jnp.maximum(goal, _NOTHING)) if by_rate else (new.excess <= goal)
+        return _Closing(
+            jax.tree.map(lambda n, o: jnp.where(is_left, n, o), new, left),
+            jax.tree.map(lambda n, o: jnp.where(is_left, o, n), new, right),
+            state.steps + 1,
+        )
+
+    # At rate 0 every point meets the target: the steepest slope at which nothing is sent is wanted.
+    none = (end.left.rate <= _NOTHING) & by_rate
+    left = end.left._replace(slope=jnp.where(none, jnp.inf, end.left.slope))
+    done = jax.lax.while_loop(is_open, step, _Closing(left, end.right, jnp.array(0)))
+    left, right = done.left, done.right
     share = jnp.clip(_share(coordinate(left), coordinate(right), goal), 0.0, 1.0)
-    at_end = jnp.isinf(left.slope) & (share == 0)
-    width = right.excess - left.excess
-    chord = (left.rate - right.rate) / jnp.where(width > 0, width, 1.0)
-    chord = jnp.where(width > 0, chord, jnp.where(at_end, 1.0, left.slope))
-    between = (1 - share) * jnp.where(jnp.isinf(left.slope), chord, left.slope)
-    between = jnp.where(at_end, 1.0, between + share * right.slope)
-
-    def polish(step: Array, state: _Polish) -> _Polish:
-        beside = chord * (1 + _BESIDE * jnp.where(step == _NEWTON_STEPS, 1.0, -1.0))
-        newton = step < _NEWTON_STEPS
-        slope = jnp.where(newton, state.slope, beside)
-        point, moved = jax.jvp(
-            lambda s: solve_point(p, excess, s, tolerance, method),
-            (slope,),
-            (jnp.ones_like(slope),),
-        )
-        found = coordinate(point)
-        error = jnp.abs(found - goal)
-        rise = coordinate(moved)
-        change = jnp.where(rise != 0, (goal - found) / jnp.where(rise != 0, rise, 1.0), 0.0)
-
-        def choose(new: Point, old: Point, use: Array) -> Point:
-            return jax.tree.map(lambda a, b: jnp.where(use, a, b), new, old)
-
-        is_left = ~newton & (point.excess < state.right.excess)
-        is_left &= (found >= goal) if by_rate else (found <= goal)
-        is_right = ~newton & ~is_left & (point.excess > state.left.excess)
-        is_right &= (found <= goal) if by_rate else (found >= goal)
-        nearer = newton & (error < state.error)
-        return _Polish(
-            jnp.clip(slope + change, slope / 2, 2 * slope),
-            choose(point, state.best, nearer),
-            jnp.where(nearer, error, state.error),
-            choose(point, state.left, is_left),
-            choose(point, state.right, is_right),
-        )
-
-    start = _Polish(between, left, jnp.array(jnp.inf), left, right)
-    done = jax.lax.fori_loop(0, _NEWTON_STEPS + 2, polish, start)
-    share = jnp.clip(_share(coordinate(done.left), coordinate(done.right), goal), 0.0, 1.0)
-    mixed = (1 - share) * done.left.q + share * done.right.q
-    curved = (done.error < _POLISHED * goal) & ~at_end
-    slope = jnp.where(at_end, jnp.inf, jnp.where(curved, done.best.slope, chord))
-    return slope, jnp.where(at_end, left.q, jnp.where(curved, done.best.q, mixed))
+    slope = left.slope + share * (right.slope - jnp.where(at_end, 0.0, left.slope))
+    return (
+        jnp.where(at_end, jnp.inf, slope),
+        jnp.where(at_end, left.q, (1 - share) * left.q + share * right.q),
+    )
 
 
-class _Polish(NamedTuple):
-    slope: Float[Array, ""]
-    best: Point
-    error: Float[Array, ""]
-    left: Point
+class _Closing(NamedTuple):
+    left: Point  # not above the target distortion; slopes not below the optimum's
     right: Point
+    steps: Array
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(4, 5))

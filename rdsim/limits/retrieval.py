@@ -44,6 +44,7 @@ from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss
 from rdsim.sources.discrete import DiscreteSource
 from rdsim.sources.gaussian import GaussianSource
+from rdsim.transformations import on_host
 
 _LN2: Final = math.log(2.0)
 _GAUSSIAN_RATES: Final = np.geomspace(0.05, 8.0, 24)
@@ -85,6 +86,7 @@ class RetrievalBounds:
         return jnp.where(alike, 0.0, self.inner - jnp.where(alike, 0.0, self.outer))
 
 
+@on_host
 def retrieval_bounds(
     source: Any,
     log2_size: Any,

@@ -29,12 +29,15 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from rdsim import validation
 from rdsim.information import information_density, mutual_information, safe_log2
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
-from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
+from rdsim.retrieval.rank_law import expected_loss_kernel, log_chance, reach_of
+from rdsim.transformations import A_STOPPING_RULE, M_IS_AN_INTEGER, not_differentiable
 
+_ITERATED: Final = "an iteration finds the fixed point, of which there may be many"
 _TIE: Final = 2.0**-30
 """Bits by which two densities must differ not to be called tied: symmetry must survive rounding."""
 
 
+@not_differentiable(log2_size=M_IS_AN_INTEGER)
 def retrieval_distortion(
     joint: Any, scores: Any, competitor: Any, log2_size: Any, loss: Loss
 ) -> Float[Array, "y u"]:
@@ -108,6 +111,13 @@ class SelfConsistentSchemes:
         return self.residual <= self.tolerance
 
 
+@not_differentiable(
+    joint=_ITERATED,
+    slope=_ITERATED,
+    log2_size=M_IS_AN_INTEGER,
+    damping=_ITERATED,
+    tolerance=A_STOPPING_RULE,
+)
 def self_consistent(
     joint: Any,
     slope: Any,
@@ -204,7 +214,7 @@ def _matrix(
     def log_chances(row: Float[Array, " u"]) -> tuple[Array, Array]:
         better = jnp.sum(jnp.where(row[None] > row[:, None], q, 0.0), axis=1)
         tied = jnp.sum(jnp.where(row[None] == row[:, None], q, 0.0), axis=1)
-        return jnp.log(jnp.minimum(better, 1.0)), jnp.log(jnp.minimum(tied, 1.0))
+        return log_chance(better), log_chance(tied)
 
     log_a, log_e = jax.vmap(log_chances)(scores)
     price = expected_loss_kernel(log_a, log_e, log2_size, loss, reach)

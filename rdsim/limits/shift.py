@@ -20,11 +20,20 @@ from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import safe_log2
 from rdsim.limits.rate_distortion import rate_at
+from rdsim.transformations import (
+    A_STOPPING_RULE,
+    falling,
+    implicit_root,
+    not_differentiable,
+    with_derivatives_of,
+)
 
 _HALVINGS: Final = 130
 """Bisections of log2 s over 130 octaves: down to the spacing of float64."""
+_LARGEST_EXPONENT: Final = 1000.0  # of two, so that no power is infinite
 
 
+@not_differentiable(tolerance=A_STOPPING_RULE)
 def mismatched_rate(p: Any, d: Any, q: Any, distortion: Any, *, tolerance: Any = 1e-9) -> Certified:
     r"""Compute R(P,q,D), the rate of random codewords from q on the source P.
 
@@ -56,6 +65,7 @@ def mismatched_rate(p: Any, d: Any, q: Any, distortion: Any, *, tolerance: Any =
     return Certified(value=upper, lower=lower, upper=upper, tolerance=target)
 
 
+@not_differentiable(tolerance=A_STOPPING_RULE)
 def redundancy(p: Any, d: Any, q: Any, distortion: Any, *, tolerance: Any = 1e-9) -> Certified:
     r"""Compute $R(P,q,D) - R(P,D) \ge 0$, what a codebook q costs that was not made for P.
 
@@ -81,7 +91,7 @@ def redundancy(p: Any, d: Any, q: Any, distortion: Any, *, tolerance: Any = 1e-9
     """
     validation.require_float64("redundancy")
     paid = mismatched_rate(p, d, q, distortion, tolerance=tolerance)
-    needed = rate_at(p, d, distortion, tolerance=0.5 * float(paid.tolerance))
+    needed = rate_at(p, d, distortion, tolerance=0.5 * paid.tolerance)
     upper = jnp.maximum(paid.upper - needed.lower, 0.0)
     lower = jnp.where(jnp.isinf(upper), upper, jnp.maximum(paid.lower - needed.upper, 0.0))
     return Certified(value=upper, lower=lower, upper=upper, tolerance=paid.tolerance)
@@ -118,15 +128,23 @@ def _mismatched(
 ) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"]]:
     least = jnp.min(jnp.where(q > 0, d, jnp.inf), axis=1)
     reached = jnp.all(jnp.isfinite(least) | (p == 0))
-    m = jnp.where((p > 0) & jnp.isfinite(least), least, 0.0)
-    e = jnp.where((p > 0)[:, None] & reached, d - m[:, None], 0.0)
-    unit = jnp.max(jnp.where(jnp.isfinite(e) & (q > 0), e, 0.0))
-    unit = jnp.where(unit > 0, unit, 1.0)
+    # The rate depends neither on what is subtracted from a row nor on the unit: no derivatives.
+    m = jax.lax.stop_gradient(jnp.where(jnp.isfinite(least), least, 0.0))
+    e = jnp.where(jnp.isfinite(least)[:, None] & reached, d - m[:, None], 0.0)
+    largest_excess = jnp.where(jnp.isfinite(e) & (q > 0) & (p > 0)[:, None], e, 0.0).max()
+    unit = jax.lax.stop_gradient(jnp.where(largest_excess > 0, largest_excess, 1.0))
     e = e / unit
 
     def at(s: Float[Array, ""]) -> tuple[Array, Array]:
         cost, mean = tilted(e, q, s)
         return jnp.sum(p * cost), jnp.sum(p * mean)
+
+    def line(log2_slope: Float[Array, ""], goal: Float[Array, ""]) -> Float[Array, ""]:
+        """The supporting line, with letters that q leaves out: their derivatives are not zero."""
+        s = jnp.exp2(log2_slope)
+        exponent = jnp.minimum(-s * jnp.where(jnp.isfinite(e), e, 0.0), _LARGEST_EXPONENT)
+        Z = jnp.sum(jnp.where(jnp.isfinite(e), q * jnp.exp2(exponent), 0.0), axis=1)
+        return -jnp.sum(p * jnp.log2(jnp.where(Z > 0, Z, 1.0))) - s * goal
 
     nearest = -jnp.sum(p * safe_log2(jnp.sum(jnp.where(e == 0, q, 0.0), axis=1)))
     free, largest = at(jnp.zeros(()))
@@ -140,13 +158,18 @@ def _mismatched(
             return jnp.where(met, low, middle), jnp.where(met, middle, high)
 
         start = jnp.asarray(-65.0), jnp.asarray(65.0)
-        low, high = (jnp.exp2(x) for x in jax.lax.fori_loop(0, _HALVINGS, halve, start))
+        ends = jax.lax.fori_loop(0, _HALVINGS, halve, start)
+        low, high = (jnp.exp2(x) for x in ends)
         (cost_low, _), (cost_high, mean) = at(low), at(high)
         upper = jnp.where(mean <= goal, cost_high - high * mean, nearest)
         lower = jnp.maximum(cost_low - low * goal, cost_high - high * goal)
         bounds = jnp.maximum(jnp.stack([lower - rounding, upper + rounding]), 0.0)
+        # The envelope theorem: at its own slope the line has the derivatives of the rate.
+        log2_slope = implicit_root(lambda x: at(jnp.exp2(x))[1] - goal, ends[1])
+        bounds = with_derivatives_of(bounds, line(log2_slope, goal))
         bounds = jnp.where(goal >= largest, free, bounds)
-        bounds = jnp.where(goal <= 0, nearest, bounds)
+        # At the least distortion the rate falls infinitely fast.
+        bounds = jnp.where(goal <= 0, nearest + jnp.where(largest > 0, falling(goal), 0.0), bounds)
         # A distortion that is D_min but for rounding is taken for it.
         short = goal < -1e-12 * (1 + jnp.sum(p * m) / unit)
         bounds = jnp.where(short | ~reached, jnp.inf, bounds)

@@ -25,6 +25,7 @@ from rdsim.limits.rate_distortion import (
     rate_at,
     rate_distortion,
 )
+from rdsim.transformations import A_STOPPING_RULE, least, not_differentiable
 
 _ROUNDING: Final = 1e-14
 """Bits that the subtraction of H(Z) may cost."""
@@ -59,6 +60,7 @@ class ConditionalCurve:
         return self.gap <= self.tolerance
 
 
+@not_differentiable(tolerance=A_STOPPING_RULE)
 def conditional_rate_distortion(
     joint: Any, d: Any, slopes: Any, *, tolerance: Any = 1e-9
 ) -> ConditionalCurve:
@@ -100,6 +102,7 @@ def conditional_rate_distortion(
     )
 
 
+@not_differentiable(tolerance=A_STOPPING_RULE)
 def conditional_rate_at(joint: Any, d: Any, distortion: Any, *, tolerance: Any = 1e-9) -> Certified:
     r"""Compute the conditional R(D) at given distortions, certified.
 
@@ -131,6 +134,7 @@ def conditional_rate_at(joint: Any, d: Any, distortion: Any, *, tolerance: Any =
     return Certified(value=upper, lower=lower, upper=upper, tolerance=limit.tolerance)
 
 
+@not_differentiable(tolerance=A_STOPPING_RULE)
 def indirect_rate_distortion(
     joint: Any, d: Any, slopes: Any, *, tolerance: Any = 1e-9
 ) -> RateDistortionCurve:
@@ -161,6 +165,7 @@ def indirect_rate_distortion(
     return rate_distortion(*_seen(joint, d), slopes, tolerance=tolerance)
 
 
+@not_differentiable(tolerance=A_STOPPING_RULE)
 def indirect_rate_at(joint: Any, d: Any, distortion: Any, *, tolerance: Any = 1e-9) -> Certified:
     r"""Compute the indirect R(D) at given distortions, certified.
 
@@ -196,12 +201,13 @@ def check_joint(
             f"d must have one row a letter {rows} of the joint and at least one column, "
             f"shape ({P.shape[0]}, |U|), got {d.shape}"
         )
-    lost = np.isinf(np.asarray(d)).all(axis=1) & (np.asarray(P).sum(axis=1) > 0)
-    if lost.any():
-        raise ValueError(
-            f"d must leave every source letter a finite distortion, got only inf in row "
-            f"{int(np.argmax(lost))}"
-        )
+    if not validation.is_traced(P, d):
+        lost = np.isinf(np.asarray(d)).all(axis=1) & (np.asarray(P).sum(axis=1) > 0)
+        if lost.any():
+            raise ValueError(
+                f"d must leave every source letter a finite distortion, got only inf in row "
+                f"{int(np.argmax(lost))}"
+            )
     return P, d
 
 
@@ -215,7 +221,7 @@ def expected(weights: Float[Array, "a b"], d: Float[Array, "b u"]) -> Float[Arra
 
 def maximum_distortion(P: Float[Array, "y z"], d: Float[Array, "y u"]) -> Float[Array, ""]:
     r"""$D_{\max} = \sum_z \min_u \sum_y P(y,z) d(y,u)$: nothing is sent, the decoder knows z."""
-    return jnp.sum(jnp.min(expected(P.T, d), axis=1))
+    return jnp.sum(least(expected(P.T, d)))
 
 
 def _both_ends(
@@ -225,7 +231,8 @@ def _both_ends(
     same = jnp.eye(zs, dtype=bool)[None, :, None, :]
     lifted = jnp.where(same, d[:, None, :, None], jnp.inf)
     # A letter without mass may have had no finite distortion: any will do.
-    lifted = jnp.where((P > 0)[:, :, None, None], lifted, 0.0)
+    reached = jnp.isfinite(d).any(axis=1)
+    lifted = jnp.where(reached[:, None, None, None], lifted, 0.0)
     return P.reshape(ys * zs), lifted.reshape(ys * zs, us * zs)
 
 

@@ -44,6 +44,13 @@ from rdsim.limits.rank_prior import (
     rank_rate_side_information,
 )
 from rdsim.retrieval.loss import Loss, parse_loss
+from rdsim.transformations import (
+    M_IS_AN_INTEGER,
+    least,
+    not_differentiable,
+    on_host,
+    with_derivatives_of,
+)
 
 
 @jax.tree_util.register_dataclass
@@ -119,6 +126,7 @@ class CommonRate:
         return (self.rate.value - self.converse.balanced) / self.converse.entropy_gap
 
 
+@not_differentiable(log2_size=M_IS_AN_INTEGER)
 def skew_bound(
     entropies: Any, D: Any, log2_size: Any, loss: Loss, *, information: Any = 0.0
 ) -> SkewBound:
@@ -144,7 +152,8 @@ def skew_bound(
     validation.require_float64("skew_bound")
     parsed = parse_loss(loss)
     size = validation.interval("log2_size", log2_size, low=1.0, high=1e5, ndim=0)
-    H = validation.interval("entropies", entropies, low=0.0, high=float(size) + 1e-12, ndim=1)
+    most = math.inf if validation.is_traced(size) else float(size) + 1e-12
+    H = validation.interval("entropies", entropies, low=0.0, high=most, ndim=1)
     if H.size == 0:
         raise ValueError("entropies must have at least one target, got shape (0,)")
     known = validation.interval("information", information, low=0.0)
@@ -155,9 +164,10 @@ def skew_bound(
         raise ValueError(f"information must not exceed the entropies {H}, got {known}")
     goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
     rank_entropy = size - rank_rate(goal, size, parsed).lower
-    return _skew_bound(jnp.maximum(left, 0.0), rank_entropy)
+    return _skew_bound(with_derivatives_of(jnp.maximum(left, 0.0), left), rank_entropy)
 
 
+@on_host
 def common_rate(priors: Any, D: Any, loss: Loss) -> CommonRate:
     r"""Compute the rate that a common code of several targets needs, beside its converse (C19).
 
@@ -204,12 +214,13 @@ def common_rate(priors: Any, D: Any, loss: Loss) -> CommonRate:
 
 @jax.jit
 def _skew_bound(entropies: Float[Array, " k"], rank_entropy: Float[Array, "*grid"]) -> SkewBound:
-    gap = entropies.max() - entropies.min()
+    most = -least(-entropies)
+    gap = most - least(entropies)
     kappa = jnp.asarray(1.0 / entropies.size)
     return SkewBound(
         balanced=entropies.mean() - rank_entropy,
         skew=kappa * gap,
-        largest=entropies.max() - rank_entropy,
+        largest=most - rank_entropy,
         entropy_gap=gap,
         kappa=kappa,
     )

@@ -22,6 +22,7 @@ from scipy.optimize import linprog
 
 from rdsim import validation
 from rdsim.limits.rate_distortion import rate_distortion
+from rdsim.transformations import on_host
 
 _UNDECIDED: Final = 100.0
 """Residuals up to so many times the threshold are called undecided."""
@@ -60,6 +61,7 @@ class SuccessiveRefinement:
     gap: Float[Array, ""]
 
 
+@on_host
 def successive_refinement(p: Any, d: Any, coarse: Any, fine: Any) -> SuccessiveRefinement:
     r"""Decide whether R(D1) bits can be refined to R(D2) bits without loss.
 

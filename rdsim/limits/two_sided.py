@@ -27,10 +27,13 @@ from rdsim import validation
 from rdsim.information import LN2, binary_capacity, inverse_binary_capacity, log1p
 from rdsim.limits.bottleneck import bottleneck_dsbs
 from rdsim.limits.bottleneck_closed_forms import bottleneck_gaussian
+from rdsim.transformations import implicit_root
 
 _SHARES: Final = 257
 _GOLDEN_STEPS: Final = 50
 _GOLDEN: Final = 0.6180339887498949
+_KINK: Final = 1e-6  # of a share, beyond the accuracy of the golden section
+_LEAST_RATE: Final = 1e-200  # bits, up to which an information is proportional to the rate
 
 
 @jax.tree_util.register_dataclass
@@ -145,10 +148,10 @@ def _bounds(
     alone = chain(source, Rx, Ry)
     shared, share = _shared(chain, source, Rx, Ry)
     # Where the bounds meet, rounding must not make them cross.
-    lower = jnp.minimum(jnp.maximum(alone, shared), upper)
+    best = jnp.where(shared > alone, shared, alone)
     return TwoSidedBounds(
-        long_chain=jnp.minimum(alone, upper),
-        lower=lower,
+        long_chain=jnp.where(alone <= upper, alone, upper),
+        lower=jnp.where(best < upper, best, upper),
         upper=upper,
         share=jnp.where(alone >= shared, 1.0, share),
     )
@@ -159,8 +162,11 @@ def _shared(
 ) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"]]:
     """Maximise share * chain(Rx / share, Ry / share): a grid, then a golden section around it."""
 
+    def spread(R: Array, share: Array) -> Array:
+        return jnp.where(jnp.isinf(R), R, jnp.where(jnp.isinf(R), 1.0, R) / share)
+
     def value(share: Array) -> Array:
-        return share * chain(source, Rx / share, Ry / share)
+        return share * chain(source, spread(Rx, share), spread(Ry, share))
 
     grid = jnp.linspace(1 / _SHARES, 1.0, _SHARES)
     best = grid[jnp.argmax(jax.lax.map(value, grid), axis=0)]
@@ -173,7 +179,21 @@ def _shared(
 
     start = jnp.maximum(best - 1 / _SHARES, 0.1 / _SHARES), jnp.minimum(best + 1 / _SHARES, 1.0)
     low, high = jax.lax.fori_loop(0, _GOLDEN_STEPS, cut, start)
-    share = 0.5 * (low + high)
+    share = jax.lax.stop_gradient(0.5 * (low + high))
+
+    def climb(share: Array) -> Array:
+        return jax.jvp(value, (share,), (jnp.ones_like(share),))[1]
+
+    # Values near a maximum are alike to half their digits: one of Newton's steps finds the others,
+    # a small one. A long one tells of a kink, where one side is described in full.
+    height, bend = jax.jvp(climb, (share,), (jnp.ones_like(share),))
+    better = share - height / jnp.where(bend < 0, bend, 1.0)
+    smooth = (bend < 0) & (jnp.abs(better - share) < _KINK) & (better < 1) & (better > 0)
+    kinked = share
+    for R in (Rx, Ry):
+        there = (jnp.abs(share - R) < _KINK) & (R <= 1)
+        smooth, kinked = smooth & ~there, jnp.where(there, R, kinked)
+    share = jnp.where(smooth, implicit_root(climb, jnp.where(smooth, better, share)), kinked)
     return value(share), share
 
 
@@ -188,5 +208,15 @@ def _gaussian(
 def _dsbs(
     p: Float[Array, "*grid"], Rx: Float[Array, "*grid"], Ry: Float[Array, "*grid"]
 ) -> Float[Array, "*grid"]:
-    query, item = (inverse_binary_capacity(jnp.minimum(R, 1.0)) for R in (Rx, Ry))
-    return binary_capacity(query * item * (1 - 2 * p))
+    def bias(R: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+        """Of the test channel at rate R; its slope at rate 0 is infinite, and at 1 zero."""
+        inside = (R > _LEAST_RATE) & (R < 1)
+        return jnp.where(
+            inside, inverse_binary_capacity(jnp.where(inside, R, 0.5)), jnp.where(R < 1, 0.0, 1.0)
+        )
+
+    # The information is linear in the least rates, although the bias grows as a root.
+    linear = jnp.where(Rx <= _LEAST_RATE, Rx * bias(Ry) ** 2, Ry * bias(Rx) ** 2)
+    both = (Rx > _LEAST_RATE) & (Ry > _LEAST_RATE)
+    alone = binary_capacity(bias(Rx) * bias(Ry) * (1 - 2 * p))
+    return jnp.where(both, alone, linear * (1 - 2 * p) ** 2)

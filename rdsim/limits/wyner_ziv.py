@@ -22,6 +22,7 @@ from rdsim.certified import Certified
 from rdsim.information import LN2, binary_entropy
 from rdsim.limits.side_information import check_joint, expected, maximum_distortion
 from rdsim.limits.strategy_solver import StrategyPoint, StrategyProblem, solve
+from rdsim.transformations import falling, implicit_root, on_host
 
 MAXIMUM_UNKNOWNS: Final = 4096
 """Strategies times letters of Z beyond which the dense Newton system is refused."""
@@ -124,10 +125,12 @@ def wyner_ziv_gaussian(correlation: Any, variance: Any, distortion: Any) -> Floa
     D = validation.interval("distortion", distortion, low=0.0)
     left = variance * (1 - r) * (1 + r)
     inside = left > D
-    ratio = left / jnp.where(inside & (D > 0), D, 1.0)
-    return jnp.where(inside, jnp.where(D > 0, 0.5 * jnp.log2(ratio), jnp.inf), 0.0)
+    ratio = jnp.where(inside & (D > 0), left, 1.0) / jnp.where(inside & (D > 0), D, 1.0)
+    at_zero = jnp.inf + falling(D)
+    return jnp.where(inside, jnp.where(D > 0, 0.5 * jnp.log2(ratio), at_zero), 0.0)
 
 
+@on_host
 def wyner_ziv(joint: Any, d: Any, slopes: Any, *, tolerance: Any = 1e-9) -> WynerZivCurve:
     r"""Compute certified points of the Wyner-Ziv R(D) of any discrete pair.
 
@@ -178,6 +181,7 @@ def wyner_ziv(joint: Any, d: Any, slopes: Any, *, tolerance: Any = 1e-9) -> Wyne
     )
 
 
+@on_host
 def wyner_ziv_at(joint: Any, d: Any, distortion: Any, *, tolerance: Any = 1e-9) -> Certified:
     r"""Compute the Wyner-Ziv R(D) at given distortions, certified.
 
@@ -329,15 +333,19 @@ def _dsbs(a: Float[Array, ""], distortion: Float[Array, "*grid"]) -> Float[Array
         m = a * (1 - D) + D * (1 - a)
         return (1 - 2 * a) * jnp.log2((1 - m) / m) - jnp.log2((1 - D) / D)
 
+    def miss(D: Array) -> Array:
+        """How far the tangent at D passes above (a, 0); rising in D, since g is convex."""
+        return curve(D) + (a - D) * slope(D)
+
     def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = 0.5 * (low + high)
-        # Where the tangent at D still passes below (a, 0); rising in D, since g is convex.
-        below = curve(middle) + (a - middle) * slope(middle) < 0
+        below = miss(middle) < 0
         return jnp.where(below, middle, low), jnp.where(below, high, middle)
 
     inside = a > 0
     _, critical = jax.lax.fori_loop(0, 200, halve, (jnp.zeros_like(a), jnp.where(inside, a, 0.5)))
+    critical = implicit_root(miss, critical)
     tangent = curve(critical) * (a - distortion) / jnp.where(a > critical, a - critical, 1.0)
     curved = curve(jnp.minimum(distortion, critical))
     return jnp.where(

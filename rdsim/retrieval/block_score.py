@@ -30,6 +30,7 @@ from rdsim.information import information_density, safe_log2
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
 from rdsim.retrieval.scored import scored_loss
+from rdsim.transformations import on_host
 
 _LN2: Final = math.log(2.0)
 WORK_LIMIT: Final = 2e10
@@ -53,6 +54,7 @@ class Lattice(NamedTuple):
     step: Float[Array, ""]
 
 
+@on_host
 def block_loss(
     joint: Any, encoder: Any, n: Any, log2_size: Any, loss: Loss, *, levels: Any = None
 ) -> Float[Array, "..."]:

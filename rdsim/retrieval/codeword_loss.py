@@ -9,9 +9,11 @@ from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
-from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
+from rdsim.retrieval.rank_law import expected_loss_kernel, log_chance, reach_of
+from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 
+@not_differentiable(log2_size=M_IS_AN_INTEGER)
 def codeword_loss(
     scores: Any, target: Any, competitor: Any, log2_size: Any, loss: Loss
 ) -> Float[Array, "..."]:
@@ -100,8 +102,7 @@ def _codeword_loss(
     own = jnp.take_along_axis(scores, target[..., None], axis=-1)
     better = jnp.sum(jnp.where(scores > own, competitor, 0.0), axis=-1)
     tied = jnp.sum(jnp.where(scores == own, competitor, 0.0), axis=-1)
-    log_a = jnp.log(jnp.minimum(better, 1.0))
-    log_e = jnp.log(jnp.minimum(tied, 1.0))
+    log_a, log_e = log_chance(better), log_chance(tied)
 
     def one_size(size: Float[Array, ""]) -> Float[Array, "..."]:
         return expected_loss_kernel(log_a, log_e, size, loss, reach)

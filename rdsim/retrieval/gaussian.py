@@ -30,6 +30,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss, expected_loss_kernel, reach_of
+from rdsim.transformations import on_host
 
 _REACH: Final = 9.0  # standard deviations of a root of T beyond which less than 1e-18 lies
 _LEFT: Final = 90.0  # T is cut where its chance, of the order of T^(n/2), is e^(-45)
@@ -56,6 +57,7 @@ class QuadratureLoss:
     error: Float[Array, "..."]
 
 
+@on_host
 def gaussian_rank_loss(
     correlation: Any,
     log2_size: Any,

@@ -25,12 +25,15 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.retrieval.loss import Loss, RankLoss, log_database_size, parse_loss
+from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 _LN2: Final = math.log(2.0)
 _CERTAIN: Final = 45.0  # (1-p)^M <= e^(-Mp) < 3e-20 beyond Mp = 45
+_RARE: Final = -600.0  # ln of M p, whose powers underflow
 _TRACED_REACH: Final = 1024  # log2 M that a traced size may reach under the DCG loss
 
 
+@not_differentiable(log2_size=M_IS_AN_INTEGER)
 def expected_loss(log_a: Any, log_e: Any, log2_size: Any, loss: Loss) -> Float[Array, "..."]:
     r"""Compute the expected rank loss of a target in a database of M items (C1).
 
@@ -165,7 +168,9 @@ def miss_loss(
     share = 1 - (1 + index) * jnp.exp(-log_M)[..., None]
     left = jnp.where(share > 1e-16, jnp.log(jnp.where(share > 1e-16, share, 1.0)), -jnp.inf)
     ratio_log = left + log_M[..., None] + odds_log[..., None] - jnp.log1p(index)
-    all_lose = -jnp.exp(log_M + jnp.log1p(-jnp.exp(-log_M)) + _neg_log1m(jnp.log(p))[1])
+    all_lose = -jnp.exp(
+        log_M + jnp.log1p(-jnp.exp(-log_M)) + _neg_log1m(jnp.where(sure, -1.0, log_p))[1]
+    )
     log_terms = jnp.cumsum(ratio_log, axis=-1) + all_lose[..., None]
     log_terms = jnp.concatenate([all_lose[..., None], log_terms], axis=-1)
     lower = jnp.sum(jnp.exp(log_terms[..., :K]), axis=-1)
@@ -197,7 +202,10 @@ def _average_over_ties(
         return miss_loss(log_p, log_M, K)
 
     tied = log_e > -jnp.inf
-    safe_log_e = jnp.where(tied, log_e, -1.0)
+    # So rare that the loss is linear in the chance, or nothing: the mean is that of the middle.
+    rare = tied & (log_M + jnp.maximum(log_a, log_e) < _RARE)
+    middle = jnp.logaddexp(log_a, jnp.where(rare, log_e, 0.0) - _LN2)
+    safe_log_e = jnp.where(tied & ~rare, log_e, -1.0)
     z_a = jnp.exp(log_M + log_a)
     z_e = jnp.exp(log_M + safe_log_e)
     inside = jnp.clip(cut - z_a, 0.0, z_e)  # tie mass below the cut
@@ -223,7 +231,14 @@ def _average_over_ties(
     averaged = share_inside * mean_inside + beyond
     # Few ties far beyond the cut: the logarithm's difference is the plain value at a.
     flat = tied & (inside <= 0) & (safe_log_e < log_a - 20)
-    return jnp.where(tied & ~flat, averaged, at(log_a))
+    return jnp.where(tied & ~flat & ~rare, averaged, at(jnp.where(rare, middle, log_a)))
+
+
+def log_chance(chance: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Natural logarithm of a chance summed from others, -inf at zero, with no derivative there."""
+    possible = chance > 0
+    log = jnp.log(jnp.minimum(jnp.where(possible, chance, 1.0), 1.0))
+    return jnp.where(possible, log, -jnp.inf)
 
 
 @functools.cache

@@ -30,6 +30,7 @@ from jaxtyping import Array, Bool, Float
 from rdsim import validation
 from rdsim.retrieval import letter_scores
 from rdsim.retrieval.letter_scores import ScoreSums, score_sums
+from rdsim.transformations import on_host
 
 _NODES: Final = np.array([-1.5, -1.0, -0.5, 0.5, 1.0, 1.5])
 _INNERMOST: Final = 0.5
@@ -75,6 +76,7 @@ class SaddlepointTail:
     step: Float[Array, "..."]
 
 
+@on_host
 def saddlepoint_tail(values: Any, pmf: Any, counts: Any, threshold: Any) -> SaddlepointTail:
     r"""Approximate $\ln P[S > t]$ of a sum of independent letter scores (C15).
 

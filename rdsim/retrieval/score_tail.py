@@ -26,6 +26,7 @@ from rdsim.certified import Certified
 from rdsim.retrieval import extremal_bounds, letter_scores
 from rdsim.retrieval.block_score import rank_chances
 from rdsim.retrieval.letter_scores import TIED, ScoreSums, score_sums
+from rdsim.transformations import on_host
 
 _LN2: Final = math.log(2.0)
 WORK_LIMIT: Final = 2e9
@@ -57,6 +58,7 @@ class ScoreTail:
     step: Float[Array, "..."]
 
 
+@on_host
 def score_tail(
     values: Any, pmf: Any, counts: Any, threshold: Any, *, tolerance: Any = 2e-3
 ) -> ScoreTail:

@@ -10,9 +10,11 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.information import information_density
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
-from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
+from rdsim.retrieval.rank_law import expected_loss_kernel, log_chance, reach_of
+from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 
+@not_differentiable(log2_size=M_IS_AN_INTEGER)
 def scored_loss(
     joint: Any, log2_size: Any, loss: Loss, *, scores: Any = None
 ) -> Float[Array, "..."]:
@@ -62,7 +64,7 @@ def _scored_loss(
         competitor = joint.sum(axis=0)
         better = jnp.sum(jnp.where(row[None] > row[:, None], competitor, 0.0), axis=1)
         tied = jnp.sum(jnp.where(row[None] == row[:, None], competitor, 0.0), axis=1)
-        return jnp.log(jnp.minimum(better, 1.0)), jnp.log(jnp.minimum(tied, 1.0))
+        return log_chance(better), log_chance(tied)
 
     log_a, log_e = jax.vmap(log_chances)(scores)
 

@@ -204,10 +204,10 @@ def _inner_product(x: Float[Array, "... m d"], u: Float[Array, "k d"]) -> Float[
 @jax.jit
 def _direction(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
     """Vectors of length one, zero for zero; scaled first, so that no square leaves the range."""
-    largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
     scaled = x / jnp.where(largest > 0, largest, 1.0)
-    length = jnp.sqrt(jnp.sum(scaled**2, axis=-1, keepdims=True))
-    return scaled / jnp.where(length > 0, length, 1.0)
+    square = jnp.sum(scaled**2, axis=-1, keepdims=True)
+    return scaled / jnp.sqrt(jnp.where(square > 0, square, 1.0))
 
 
 @jax.jit
@@ -220,7 +220,10 @@ def _negative_squared_distance(
 
 @jax.jit
 def _fuse(scores: Float[Array, "... m k"], tau: Float[Array, " m"]) -> Float[Array, "... k"]:
-    weighted = jnp.where(jnp.isinf(tau)[:, None], 0.0, scores / tau[:, None])
+    # A score of -inf stays so at every temperature.
+    out, known = jnp.isinf(tau)[:, None], jnp.isfinite(scores)
+    weighted = jnp.where(known & ~out, scores, 0.0) / jnp.where(out, 1.0, tau[:, None])
+    weighted = jnp.where(known | out, weighted, -jnp.inf)
     return jnp.sum(weighted, axis=-2)
 
 
@@ -288,7 +291,7 @@ def _information_density(
         # The largest exponent of each codeword's own items: none of its terms is lost beside
         # those of a nearer codeword.
         exponent = jnp.where(posterior > 0, row[:, None], -jnp.inf)
-        top = jnp.max(exponent, axis=0)
+        top = jax.lax.stop_gradient(jnp.max(exponent, axis=0))
         possible = top > -jnp.inf
         shift = jnp.where(possible, top, 0.0)
         total = jnp.sum(posterior * jnp.exp(exponent - shift), axis=0)

@@ -16,9 +16,11 @@ from jaxtyping import Array, Bool, Float, Int
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.retrieval.codeword_loss import codeword_index, codeword_scores
+from rdsim.transformations import A_STOPPING_RULE, not_differentiable
 
 TOLERANCE: Final = 1e-10
 """Gap asked for by default, in bits."""
+_FITTED: Final = "the fit takes as many Newton steps as it needs"
 _MOST_STEPS: Final = 100
 _DETERMINED: Final = (
     1e-13  # least eigenvalue of the curvature, relative to the largest, that counts
@@ -70,6 +72,7 @@ class FittedTemperatures:
         return jnp.where(scale > 0, self.covariance / jnp.where(scale > 0, scale, 1.0), jnp.inf)
 
 
+@not_differentiable(scores=_FITTED, competitor=_FITTED, tolerance=A_STOPPING_RULE)
 def fit_temperatures(
     scores: Any,
     target: Any,

@@ -13,6 +13,7 @@ from rdsim import validation
 from rdsim.retrieval.codeword_loss import codeword_index, codeword_loss, codeword_scores
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
 from rdsim.retrieval.similarity import fuse
+from rdsim.transformations import on_host
 
 
 @jax.tree_util.register_dataclass
@@ -34,6 +35,7 @@ class SearchedTemperatures:
     start_loss: Float[Array, ""]
 
 
+@on_host
 def search_temperatures(
     scores: Any,
     target: Any,

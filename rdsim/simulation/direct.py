@@ -20,11 +20,13 @@ from rdsim.retrieval.block_score import through_channel
 from rdsim.retrieval.loss import RankLoss, parse_losses
 from rdsim.simulation.engine import MonteCarloResult, check_options, run_trials
 from rdsim.sources.discrete import draw_letters, draw_outputs
+from rdsim.transformations import on_host
 
 _FEW_AT_ONCE, _MANY_AT_ONCE = 16, 256  # two sizes to compile
 _LETTERS_A_BLOCK: Final = 2**20
 
 
+@on_host
 def simulate_database(
     key: Any,
     joint: Any,

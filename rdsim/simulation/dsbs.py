@@ -21,6 +21,7 @@ from rdsim.codes.dsbs import codebook_size
 from rdsim.retrieval.loss import Loss, log_database_size, parse_loss
 from rdsim.simulation.exact_sums import MOST_TRIALS
 from rdsim.simulation.intervals import Estimate, clopper_pearson, empirical_bernstein
+from rdsim.transformations import on_host
 
 _WORD: Final = 32  # bits packed in one unsigned integer
 _MAX_WORDS_A_TRIAL: Final = 2**26  # 256 MB of packed codewords
@@ -61,6 +62,7 @@ class SimulatedRanks:
         return empirical_bernstein(losses, confidence=confidence)
 
 
+@on_host
 def simulate_dsbs(
     key: Any,
     n: Any,

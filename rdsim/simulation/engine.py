@@ -42,6 +42,7 @@ from rdsim.simulation import exact_sums
 from rdsim.simulation.exact_sums import Layout
 from rdsim.simulation.run import Run
 from rdsim.simulation.stopping import StoppingRule, looks
+from rdsim.transformations import on_host
 
 _SETTINGS: Final = ("single", "independent", "common")
 _LARGEST_BLOCK: Final = 2**20
@@ -69,6 +70,7 @@ class MonteCarloResult:
     converged: Bool[Array, "..."]
 
 
+@on_host
 def run_trials(
     trial: Any,
     key: Any,

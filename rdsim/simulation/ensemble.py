@@ -26,6 +26,7 @@ from rdsim.codes.selection import draw_likely, nearest_law
 from rdsim.retrieval.loss import RankLoss, parse_losses
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
 from rdsim.simulation.engine import MonteCarloResult, check_options, run_trials
+from rdsim.transformations import on_host
 
 _LN2: Final = math.log(2.0)
 _COMPETITORS: Final = ("exact", "product")
@@ -167,6 +168,7 @@ class _Trial:
         return jnp.log(jnp.minimum(above, 1.0)), jnp.log(law[place])
 
 
+@on_host
 def simulate_ensemble(
     key: Any,
     code: RandomCode,

@@ -35,6 +35,7 @@ from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
 from rdsim.retrieval.saddlepoint import saddlepoint_kernel
 from rdsim.simulation.engine import check_options, run_trials
 from rdsim.simulation.intervals import Estimate
+from rdsim.transformations import on_host
 
 _LN2: Final = math.log(2.0)
 
@@ -73,6 +74,7 @@ class RareEstimate:
         return (self.log_lower <= value) & (value <= self.log_upper)
 
 
+@on_host
 def importance_tail(
     key: Any,
     values: Any,
@@ -184,6 +186,7 @@ def _tail_trial(key: Key[Array, ""], arguments: dict[str, Array]) -> Float[Array
     return jnp.where(met, jnp.exp(-arguments["decay"] * jnp.maximum(excess, 0.0)), 0.0)
 
 
+@on_host
 def importance_loss(
     key: Any,
     joint: Any,

@@ -11,6 +11,7 @@ import scipy.special
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
+from rdsim.transformations import on_host
 
 
 @jax.tree_util.register_dataclass
@@ -38,6 +39,7 @@ class Estimate:
         return (self.lower <= jnp.asarray(value)) & (jnp.asarray(value) <= self.upper)
 
 
+@on_host
 def clopper_pearson(successes: Any, trials: Any, *, confidence: float = 0.95) -> Estimate:
     r"""Compute the exact interval of a probability from a count.
 
@@ -82,6 +84,7 @@ def clopper_pearson(successes: Any, trials: Any, *, confidence: float = 0.95) ->
     )
 
 
+@on_host
 def empirical_bernstein(samples: Any, *, confidence: float = 0.95) -> Estimate:
     r"""Compute an interval for the mean of losses in [0, 1], valid at every sample size.
 

@@ -33,6 +33,7 @@ from rdsim.retrieval.rank_law import (
 from rdsim.simulation.engine import MonteCarloResult, run_trials
 from rdsim.sources.mixture_law import MixtureLaw
 from rdsim.sources.modalities import chosen_modalities
+from rdsim.transformations import on_host
 
 
 class Decoder(NamedTuple):
@@ -63,6 +64,7 @@ class WholeItems(NamedTuple):
     parameters: Any
 
 
+@on_host
 def simulate_item_code(
     key: Any,
     source: MixtureLaw,

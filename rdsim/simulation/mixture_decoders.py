@@ -21,11 +21,13 @@ from rdsim.simulation.item_code import Decoder, WholeItems
 from rdsim.sources.discretisation import DiscretisedItem
 from rdsim.sources.mixture_law import MixtureLaw, log_class_item
 from rdsim.sources.noisy_copies import weighted_mean
+from rdsim.transformations import on_host
 
 _REACH: Final = 9.0  # standard deviations beyond which lies 2e-19 of a Gaussian's mass
 _NODES: Final = 64
 
 
+@on_host
 def density_decoder(
     source: MixtureLaw, code: Any, item: DiscretisedItem, modalities: Any = None
 ) -> Decoder:
@@ -99,6 +101,7 @@ def _density_scores(
     return jnp.where(top > -jnp.inf, shift + jnp.log(jnp.maximum(total, 1e-300)), -jnp.inf)
 
 
+@on_host
 def whole_items(source: MixtureLaw, modalities: Any = None) -> WholeItems:
     r"""Rank items stored whole, optimally: no code of any rate has a smaller loss, at any M.
 

@@ -30,6 +30,7 @@ from rdsim.simulation.codebook_stream import Scheme, Stream
 from rdsim.simulation.direct import score_table
 from rdsim.simulation.intervals import Estimate, empirical_bernstein
 from rdsim.simulation.tied_ranks import tied_loss
+from rdsim.transformations import on_host
 
 
 @jax.tree_util.register_dataclass
@@ -102,6 +103,7 @@ class SharedCodebookRanks:
         return empirical_bernstein(self.loss(loss), confidence=confidence)
 
 
+@on_host
 def simulate_shared_codebook(
     key: Any,
     joint: Any,

@@ -8,15 +8,19 @@ is sufficient for the item.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from rdsim import validation
 from rdsim.sources.mixture_law import MixtureLaw
 from rdsim.sources.modalities import chosen_modalities
+from rdsim.transformations import not_differentiable
+
+NOISY_COPIES: Final = "its queries must stay noisy copies of the item"
 
 
 @jax.tree_util.register_dataclass
@@ -36,6 +40,7 @@ class WeightedMean:
     variance: Float[Array, ""]
 
 
+@not_differentiable(source=NOISY_COPIES)
 def weighted_mean(source: MixtureLaw, modalities: Any = None) -> WeightedMean:
     """Give the weights that fuse noisy copies without loss.
 
@@ -54,10 +59,10 @@ def weighted_mean(source: MixtureLaw, modalities: Any = None) -> WeightedMean:
     if not isinstance(source, MixtureLaw):
         raise TypeError(f"source must be a Gaussian mixture, got {type(source)}")
     chosen = list(chosen_modalities(modalities, source.gains.shape[0]))
-    copies = np.all(np.asarray(source.gains)[chosen] == 1) and np.all(
-        np.asarray(source.query_means)[chosen] == np.asarray(source.item_means)
-    )
-    if not copies:
+    if not validation.is_traced(source) and not (
+        np.all(np.asarray(source.gains)[chosen] == 1)
+        and np.all(np.asarray(source.query_means)[chosen] == np.asarray(source.item_means))
+    ):
         raise ValueError(
             "source must have queries that are the item plus noise: gains of one and query means "
             "that are the item means"

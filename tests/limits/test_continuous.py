@@ -315,5 +315,7 @@ def test_bad_quadratures_are_named():
         mixture_quadrature([0.5, 0.5], [0.0, 1.0], [1.0, 0.01], 20)
     with pytest.raises(ValueError, match=r"variance must be a scalar or have shape \(2,\)"):
         gaussian_quadrature([1.0, 1.0, 1.0], 20)
-    with pytest.raises(TypeError, match="cannot be traced"):
+    with pytest.raises(
+        TypeError, match="continuous_rate_distortion computes on the host and cannot be traced"
+    ):
         jax.jit(lambda s: continuous_rate_distortion([0.0, 1.0], [0.5, 0.5], s).rate)(jnp.ones(1))

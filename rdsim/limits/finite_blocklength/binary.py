@@ -32,10 +32,12 @@ from rdsim.limits.finite_blocklength.result import (
     steps_within,
 )
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
+from rdsim.transformations import on_host
 
 MAX_BLOCK_LENGTH: Final = 5000
 
 
+@on_host
 def binary_hamming(
     p: Any, distortion: Any, excess_probability: Any, block_lengths: Any
 ) -> FiniteBlocklength:
@@ -79,6 +81,7 @@ def binary_hamming(
     return finite_blocklength(_second_order(bias, D), n, eps, converse, achievability)
 
 
+@on_host
 def binary_hamming_second_order(p: Any, distortion: Any) -> SecondOrder:
     r"""Approximate the same rate at any block length.
 

@@ -35,6 +35,7 @@ from rdsim.limits.finite_blocklength.result import (
     steps_within,
 )
 from rdsim.limits.finite_blocklength.tilted import Tilted, tilted
+from rdsim.transformations import on_host
 
 MAX_BLOCK_LENGTH: Final = 5000
 _ALIKE: Final = 1e-9
@@ -44,6 +45,7 @@ _FINEST: Final = 10_000  # lattice steps in the largest distortion
 _STEPS_IN_D: Final = 32
 
 
+@on_host
 def discrete(
     p: Any,
     d: Any,

@@ -26,10 +26,12 @@ from rdsim.limits.finite_blocklength.result import (
     steps_within,
 )
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
+from rdsim.transformations import on_host
 
 MAX_BLOCK_LENGTH: Final = 5000
 
 
+@on_host
 def erased_coin(
     erasure: Any, distortion: Any, excess_probability: Any, block_lengths: Any
 ) -> FiniteBlocklength:
@@ -77,6 +79,7 @@ def erased_coin(
     return finite_blocklength(_second_order(alpha, D), n, eps, converse, achievability)
 
 
+@on_host
 def erased_coin_second_order(erasure: Any, distortion: Any) -> SecondOrder:
     r"""Approximate the same rate at any block length.
 

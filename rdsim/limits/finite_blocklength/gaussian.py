@@ -27,6 +27,7 @@ from rdsim.information import LN2
 from rdsim.limits.finite_blocklength.codebook import random_coding_log2_words
 from rdsim.limits.finite_blocklength.result import FiniteBlocklength, finite_blocklength, grid
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
+from rdsim.transformations import on_host
 
 LEAST_DISTORTION: Final = 1e-12
 """Of the variance."""
@@ -37,6 +38,7 @@ _IGNORED: Final = 1e-40  # energies of this probability are counted as failures
 _FRACTION_STEPS: Final = 2000  # sqrt(5000) steps do; a guard against an endless loop
 
 
+@on_host
 def gaussian_mse(
     variance: Any, distortion: Any, excess_probability: Any, block_lengths: Any
 ) -> FiniteBlocklength:
@@ -84,6 +86,7 @@ def gaussian_mse(
     return finite_blocklength(_second_order(D), n, eps, converse, achievability)
 
 
+@on_host
 def gaussian_mse_second_order(variance: Any, distortion: Any) -> SecondOrder:
     r"""Approximate the same rate at any block length.
 

@@ -18,6 +18,7 @@ from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
 from rdsim.limits.rate_distortion import rate_distortion
+from rdsim.transformations import on_host
 
 _TOLERANCE: Final = 1e-11
 _NARROW: Final = 1e-7
@@ -42,6 +43,7 @@ class Tilted(NamedTuple):
         return second_order(rate, jnp.sum(self.p * (self.information - rate) ** 2))
 
 
+@on_host
 def d_tilted_information(p: Any, d: Any, distortion: Any) -> Float[Array, " y"]:
     r"""Compute the d-tilted information of every source letter.
 
@@ -68,6 +70,7 @@ def d_tilted_information(p: Any, d: Any, distortion: Any) -> Float[Array, " y"]:
     return tilted(p, d, distortion).information
 
 
+@on_host
 def dispersion(p: Any, d: Any, distortion: Any) -> Float[Array, ""]:
     r"""Compute the rate-distortion dispersion $V(D) = \mathrm{Var}\, j(Y, D)$.
 
@@ -91,6 +94,7 @@ def dispersion(p: Any, d: Any, distortion: Any) -> Float[Array, ""]:
     return tilted(p, d, distortion).second_order().dispersion
 
 
+@on_host
 def discrete_second_order(p: Any, d: Any, distortion: Any) -> SecondOrder:
     r"""Approximate the least rate of any discrete source at any block length.
 

@@ -1,0 +1,163 @@
+r"""What `jax.grad`, `jax.jit` and `jax.vmap` may do with a function, and named errors for the rest.
+
+A function of rdsim has right derivatives in an argument, or refuses to be differentiated in it. One
+that computes on the host (NumPy, SciPy, steps that depend on the numbers) refuses to be traced.
+Each says so once, by a decorator.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+M_IS_AN_INTEGER: Final = "the number of items M is an integer"
+A_STOPPING_RULE: Final = "it says when a search stops, and the limit does not depend on it"
+STEEPEST: Final = 1e300
+"""Stands for an infinite derivative: a product of zero and infinity would be NaN."""
+
+
+class NotDifferentiableError(TypeError):
+    """A derivative was asked for in an argument in which the function has none."""
+
+
+class ComputesOnHostError(TypeError):
+    """A function that needs the numbers themselves was called under a JAX transformation."""
+
+
+def on_host(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Declare that a function computes on the host, so that none of its arguments can be traced."""
+
+    @functools.wraps(function)
+    def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if _is_traced(args, kwargs):
+            traced = [name for name, value in _named(function, args, kwargs) if _is_traced(value)]
+            raise ComputesOnHostError(
+                f"{function.__name__} computes on the host and cannot be traced by jax.jit, "
+                f"jax.grad or jax.vmap: {', '.join(traced)} must hold numbers, got a tracer"
+            )
+        # Inside jax.jit even constants become tracers, unless they are computed while compiling.
+        if _is_traced(jnp.zeros(())):
+            with jax.ensure_compile_time_eval():
+                return function(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    checked.computes_on_host = True  # type: ignore[attr-defined]
+    return checked
+
+
+def not_differentiable(**reasons: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Declare that a function has no derivative in these arguments, and why, one reason each.
+
+    The function itself is unchanged under `jax.jit` and `jax.vmap`, and can be differentiated in
+    its other arguments.
+    """
+
+    def declare(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        signature = inspect.signature(function)
+        guards = {
+            name: _guard(f"{function.__name__} cannot be differentiated in {name}: {reason}")
+            for name, reason in reasons.items()
+        }
+
+        @functools.wraps(function)
+        def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            if not _is_traced(args, kwargs):
+                return function(*args, **kwargs)
+            bound = signature.bind(*args, **kwargs)
+            for name, guard in guards.items():
+                if name in bound.arguments:
+                    bound.arguments[name] = jax.tree.map(guard, bound.arguments[name])
+            return function(*bound.args, **bound.kwargs)
+
+        guarded.not_differentiable_in = tuple(reasons)  # type: ignore[attr-defined]
+        return guarded
+
+    return declare
+
+
+def implicit_root(
+    equation: Callable[[Float[Array, "..."]], Float[Array, "..."]], found: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    r"""Give a root that a search has found the derivatives of the implicit function theorem.
+
+    $$F(x, \theta) = 0 \Rightarrow \frac{dx}{d\theta} = -\frac{\partial F / \partial \theta}
+        {\partial F / \partial x},$$
+
+    of every order, in whatever the equation closes over. The search itself, which bisects and has
+    no derivatives or wrong ones, is not differentiated.
+
+    Args:
+        equation: F, elementwise; where it is flat in x the derivatives are zero.
+        found: the root, shape (...).
+
+    Returns:
+        The root itself.
+
+    """
+
+    def divide(linear: Callable[[Array], Array], value: Array) -> Array:
+        slope = linear(jnp.ones_like(value))
+        return jnp.where(slope == 0, 0.0, value / jnp.where(slope == 0, 1.0, slope))
+
+    return jax.lax.custom_root(equation, jax.lax.stop_gradient(found), lambda _, x: x, divide)
+
+
+def with_derivatives_of(
+    value: Float[Array, "..."], smooth: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """Return the value with the derivatives of a smooth expression that equals it up to rounding."""
+    finite = jnp.isfinite(smooth)
+    smooth = jnp.where(finite, smooth, 0.0)
+    return jax.lax.stop_gradient(value) + (smooth - jax.lax.stop_gradient(smooth))
+
+
+def least(values: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
+    """Take the least entry along an axis by its place; of equal ones the first, in derivatives too.
+
+    The derivative of `jnp.min` looks for the entries that equal the least. Where the compiler computes
+    the values twice, with other rounding, it finds none, and is NaN.
+    """
+    place = jnp.argmin(values, axis=axis, keepdims=True)
+    return jnp.take_along_axis(values, place, axis=axis).squeeze(axis)
+
+
+def falling(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return zero, whose derivative in x is minus infinity (as `STEEPEST`)."""
+    return -STEEPEST * (x - jax.lax.stop_gradient(x))
+
+
+def _is_traced(*values: Any) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+
+
+def _named(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[tuple[str, Any]]:
+    """Arguments with their names."""
+    placed = inspect.signature(function).bind_partial(*args).arguments
+    return [*placed.items(), *kwargs.items()]
+
+
+def _guard(message: str) -> Callable[[Any], Any]:
+    """The identity, of which only a derivative is refused."""
+
+    @jax.custom_jvp
+    def identity(x: Array) -> Array:
+        return x
+
+    @identity.defjvp
+    def refuse(*_: Any) -> tuple[Array, Array]:
+        raise NotDifferentiableError(message)
+
+    def guard(leaf: Any) -> Any:
+        real = isinstance(leaf, jax.core.Tracer) and jnp.issubdtype(leaf.dtype, jnp.floating)
+        return identity(leaf) if real else leaf
+
+    return guard

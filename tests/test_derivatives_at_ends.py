@@ -1,0 +1,166 @@
+"""Derivatives at the ends of intervals: one-sided, infinite as a huge number, and never NaN."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import test_fuzz as fuzz
+from test_derivatives import CASES, TIGHT, function_of, is_real
+from test_fuzz import as_users_call  # noqa: F401  (a fixture)
+
+ZEROS: Final = [0.6, 0.4, 0.0]
+JOINT_ZEROS: Final = [[0.5, 0.0], [0.1, 0.4]]
+TO_THE_ZERO: Final = [[-1.0, 1.0], [0.5, -0.5]]
+HAMMING: Final = fuzz.HAMMING
+FORMS: Final = "limits.closed_forms"
+DSBS_INFORMATION: Final = 0.5310044064107188
+
+# Name, what the call has at an end of its interval, the argument, and the direction inwards.
+Q3: Final = [0.4, 0.35, 0.25]
+ENDS: Final[list[tuple[str, dict[str, Any], str, Any]]] = [
+    (f"{FORMS}.bernoulli_hamming", {"p": 0.3, "distortion": 0.0}, "distortion", 1.0),
+    (f"{FORMS}.bernoulli_hamming", {"p": 0.3, "distortion": 0.3}, "distortion", -1.0),
+    (f"{FORMS}.bernoulli_hamming", {"p": 0.0, "distortion": 0.0}, "p", 1.0),
+    (f"{FORMS}.bernoulli_hamming", {"p": 1.0, "distortion": 0.0}, "p", -1.0),
+    (f"{FORMS}.uniform_hamming", {"distortion": 0.0}, "distortion", 1.0),
+    (f"{FORMS}.uniform_hamming", {"distortion": 0.75}, "distortion", -1.0),
+    (f"{FORMS}.hamming", {"distortion": 0.0}, "distortion", 1.0),
+    (f"{FORMS}.hamming", {"distortion": 0.4}, "distortion", -1.0),
+    (f"{FORMS}.erasure", {"distortion": 0.0}, "distortion", 1.0),
+    (f"{FORMS}.erasure", {"distortion": 1.0}, "distortion", -1.0),
+    (f"{FORMS}.gaussian", {"distortion": 0.0}, "distortion", 1.0),
+    (f"{FORMS}.gaussian", {"distortion": 1.0}, "distortion", -1.0),
+    (f"{FORMS}.vector_gaussian", {"distortion": 5.0}, "distortion", -1.0),
+    (f"{FORMS}.laplacian_absolute", {"distortion": 0.0}, "distortion", 1.0),
+    (f"{FORMS}.laplacian_absolute", {"distortion": 1.0}, "distortion", -1.0),
+    (f"{FORMS}.exponential_one_sided", {"distortion": 0.0}, "distortion", 1.0),
+    ("limits.bottleneck_gaussian", {"rate": 1.0, "correlation": 1.0}, "correlation", -1.0),
+    ("limits.bottleneck_gaussian", {"rate": math.inf, "correlation": 1.0}, "correlation", -1.0),
+    ("limits.bottleneck_gaussian", {"rate": math.inf, "correlation": 0.8}, "correlation", 1.0),
+    ("limits.bottleneck_gaussian", {"rate": 0.0}, "rate", 1.0),
+    ("limits.bottleneck_gaussian_rate", {"relevance": 0.0}, "relevance", 1.0),
+    ("limits.bottleneck_gaussian_rate", {"correlation": 1.0}, "correlation", -1.0),
+    ("limits.bottleneck_vector_gaussian", {"rate": 0.0}, "rate", 1.0),
+    (
+        "limits.bottleneck_vector_gaussian",
+        {"correlations": [1.0, 0.0]},
+        "correlations",
+        [-1.0, 1.0],
+    ),
+    ("limits.bottleneck_vector_gaussian_rate", {"relevance": 0.0}, "relevance", 1.0),
+    ("limits.bottleneck_dsbs", {"rate": 0.0}, "rate", 1.0),
+    ("limits.bottleneck_dsbs", {"rate": 1.0}, "rate", -1.0),
+    ("limits.bottleneck_dsbs", {"rate": 1.0, "crossover": 0.0}, "crossover", 1.0),
+    ("limits.bottleneck_dsbs_rate", {"relevance": 0.0}, "relevance", 1.0),
+    ("limits.bottleneck_dsbs_rate", {"relevance": DSBS_INFORMATION}, "relevance", -1.0),
+    ("limits.bottleneck_erasure", {"erasure": 1.0}, "erasure", -1.0),
+    ("limits.identification_binary", {"distortion": 0.5}, "distortion", -1.0),
+    ("limits.two_sided_gaussian", {"query_rate": math.inf}, "correlation", 1.0),
+    ("limits.wyner_ziv_dsbs", {"distortion": 0.0}, "distortion", 1.0),
+    ("limits.wyner_ziv_dsbs", {"distortion": 0.25}, "distortion", 1.0),
+    ("limits.wyner_ziv_gaussian", {"correlation": 1.0}, "correlation", -1.0),
+    ("limits.wyner_ziv_gaussian", {"distortion": 0.0}, "distortion", 1.0),
+    ("limits.rank_rate", {"D": 0.0}, "D", 1.0),
+    ("limits.rank_rate", {"D": 1.0}, "D", -1.0),
+    ("limits.rank_loss", {"rate": 0.0}, "rate", 1.0),
+    ("limits.rank_loss", {"rate": 30.0}, "rate", 1.0),
+    ("limits.mismatched_rate", {"d": HAMMING, "q": Q3, "distortion": 0.0}, "distortion", 1.0),
+    ("limits.mismatched_rate", {"d": HAMMING, "q": Q3, "distortion": 2.0}, "distortion", -1.0),
+    ("limits.mismatched_rate", {"d": HAMMING, "p": ZEROS, "q": Q3}, "p", [-0.5, -0.5, 1.0]),
+    (
+        "limits.mismatched_rate",
+        {"d": HAMMING, "p": [0.5, 0.3, 0.2], "q": ZEROS, "distortion": 0.3},
+        "q",
+        [-0.5, -0.5, 1.0],
+    ),
+    ("limits.rate_at", {"distortion": 0.0}, "distortion", 1.0),
+    ("limits.rate_at", {"distortion": 0.4 - 1e-7}, "distortion", -1.0),
+    ("limits.rate_at", {"distortion": 0.4 - 1e-9, "d": HAMMING}, "distortion", -1.0),
+    ("limits.rate_at", {"p": ZEROS, "tolerance": TIGHT}, "p", [-0.5, -0.5, 1.0]),
+    ("limits.distortion_at", {"rate": 0.0}, "rate", 1.0),
+    ("limits.distortion_at", {"rate": 1.2954618442383217 - 1e-8}, "rate", -1.0),
+    (
+        "limits.conditional_rate_at",
+        {"joint": JOINT_ZEROS, "tolerance": TIGHT},
+        "joint",
+        TO_THE_ZERO,
+    ),
+    ("limits.allocation_penalty", {"total_rate": 0.0}, "total_rate", 1.0),
+    ("limits.allocation_penalty", {"total_rate": 0.0, "split": "equal_noise"}, "total_rate", 1.0),
+    ("codes.dsbs_ensemble", {"crossover": 0.0}, "crossover", 1.0),
+    ("codes.expected_length", {"pmf": ZEROS}, "pmf", [-1.0, 0.0, 1.0]),
+    ("retrieval.cosine", {"queries": [[0.0, 0.0], [1.0, 1.0]]}, "codewords", np.ones((3, 2))),
+    ("retrieval.scored_loss", {"joint": JOINT_ZEROS}, "joint", TO_THE_ZERO),
+    *[
+        ("retrieval.expected_loss", {"log_a": a, "log_e": e, "loss": loss}, name, -1.0)
+        for loss in ("error", "reciprocal_rank", ("miss", 3), "dcg")
+        for a, e, name in ((-math.inf, -3.0, "log_e"), (-3.0, -math.inf, "log_a"))
+    ],
+    ("retrieval.expected_loss", {"log_a": -800.0, "log_e": -700.0}, "log_e", -1.0),
+]
+
+# At these there is nothing to step to, or no number to compare with: only NaN would be wrong.
+NO_NAN: Final[list[tuple[str, dict[str, Any], str]]] = [
+    *[
+        ("retrieval.expected_loss", {"log_a": a, "log_e": e, "loss": loss}, name)
+        for loss in ("error", "reciprocal_rank", ("miss", 3), "dcg")
+        for a, e in ((-math.inf, -math.inf), (-math.inf, 0.0), (-800.0, -700.0))
+        for name in ("log_a", "log_e")
+    ],
+    ("retrieval.codeword_loss", {"competitor": ZEROS}, "competitor"),
+    ("limits.retrieval_distortion", {"competitor": [1.0, 0.0]}, "competitor"),
+    ("retrieval.cosine", {"queries": [[0.0, 0.0], [1.0, 1.0]]}, "queries"),
+    ("retrieval.fuse", {"scores": [[-math.inf, 1.0], [0.3, 0.2]]}, "temperature"),
+    ("retrieval.fuse", {"temperature": [1.0, math.inf]}, "temperature"),
+    ("retrieval.information_density_scores", {"channel": np.eye(2)}, "channel"),
+    (f"{FORMS}.hamming", {"pmf": ZEROS}, "pmf"),
+    ("limits.bottleneck_erasure", {"pmf": ZEROS, "rate": 2.0}, "pmf"),
+    ("limits.rank_prior_bound", {"prior": ZEROS}, "prior"),
+    ("limits.two_sided_gaussian", {"correlation": 1.0}, "correlation"),
+    ("limits.two_sided_gaussian", {"query_rate": 0.0, "item_rate": 0.0}, "query_rate"),
+    ("limits.two_sided_dsbs", {"query_rate": 0.0, "item_rate": 0.0}, "item_rate"),
+    ("limits.two_sided_dsbs", {"query_rate": 0.5, "item_rate": 0.0}, "item_rate"),
+    ("learning.triplet_loss", {"scores": np.zeros((4, 4))}, "scores"),
+]
+
+
+def summed(name: str, over: dict[str, Any], argument: str) -> Callable[[Any], Any]:
+    """The sum of the numbers that a call returns, as a function of one argument."""
+    call = CASES[name] | over
+
+    def total(value: Any) -> Any:
+        leaves = jax.tree.leaves(function_of(name)(**call | {argument: value}))
+        return sum(jnp.sum(leaf) for leaf in leaves if is_real(leaf))
+
+    return total
+
+
+@pytest.mark.parametrize(("name", "over", "argument", "step"), ENDS)
+def test_at_the_ends_of_intervals_derivatives_are_one_sided(
+    name: str, over: dict[str, Any], argument: str, step: Any
+) -> None:
+    total = summed(name, over, argument)
+    start, step = np.asarray((CASES[name] | over)[argument], float), np.asarray(step)
+    slope = float(np.sum(np.asarray(jax.jit(jax.grad(total))(start)) * step))
+    here = float(total(start))
+    if math.isinf(here):
+        assert slope <= 0
+        return
+    wide, narrow = ((float(total(start + h * step)) - here) / h for h in (1e-5, 1e-7))
+    if abs(narrow - wide) <= 1e-3 * (1 + abs(narrow)):
+        assert slope == pytest.approx(narrow, rel=2e-3, abs=2e-3)
+    elif abs(narrow) > abs(wide):  # infinite
+        assert slope * np.sign(narrow) >= abs(narrow)
+    else:  # going to zero
+        assert 0 <= slope * np.sign(narrow) <= abs(narrow)
+
+
+@pytest.mark.parametrize(("name", "over", "argument"), NO_NAN)
+def test_no_derivative_is_nan(name: str, over: dict[str, Any], argument: str) -> None:
+    total = summed(name, over, argument)
+    start = jnp.asarray((CASES[name] | over)[argument], float)
+    assert not np.isnan(jax.jit(jax.grad(total))(start)).any()
