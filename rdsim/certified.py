@@ -29,7 +29,7 @@ class Certified(NDArrayOperatorsMixin):
             of a largest one; of a number that is no optimum (a probability, an entropy) the best
             estimate inside the bounds.
         lower: the limit is proved not to lie below, shape (...).
-        upper: the limit is proved not to lie above (it is achieved), shape (...).
+        upper: the limit is proved not to lie above, shape (...).
         tolerance: the gap that was asked for.
 
     """
