@@ -26,7 +26,7 @@ def test_require_float64_says_how_to_switch_it_on():
         ([0.1, np.nan], ValueError, r"weights must not contain NaN, got nan at index 1"),
         ("three", TypeError, r"weights must hold real numbers, got an array of dtype"),
         ([1j], TypeError, r"weights must hold real numbers"),
-        ([[1.0], [1.0, 2.0]], TypeError, r"weights must be an array of real numbers"),
+        ([[1.0], [1.0, 2.0]], TypeError, r"weights must be an array of numbers"),
         (0.5, ValueError, r"weights must have 1 dimensions, got shape \(\)"),
         ([-0.5, 2.0], ValueError, r"weights must lie in \[0, 1\], got -0.5 at index 0 \(2 such"),
     ],
