@@ -96,11 +96,9 @@ def word_indices(indices: Any, words: int) -> Int[Array, " m"]:
         TypeError: if they are not integers.
 
     """
-    stored = jnp.asarray(indices)
-    if not jnp.issubdtype(stored.dtype, jnp.integer):
-        raise TypeError(f"indices must be integers, got an array of dtype {stored.dtype}")
+    stored = validation.integer_array("indices", indices)
     validation.interval("indices", stored, low=0.0, high=words - 1.0, ndim=1)
-    return stored.astype(jnp.int32)
+    return jnp.asarray(stored, jnp.int32)
 
 
 def hyperplane_hashing(key: Key[Array, ""], items: Any, bits: Any) -> HyperplaneHash:

@@ -24,9 +24,7 @@ from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
 
 
-def total_correlation(
-    x: Float[Array, "n e"], y: Float[Array, "n f"], ridge: float
-) -> Float[Array, ""]:
+def total_correlation(x: Any, y: Any, ridge: float) -> Float[Array, ""]:
     """Sum of the canonical correlations of two samples, with a ridge: the trace norm.
 
     Args:

@@ -57,7 +57,7 @@ def check_pairs(
 def _paired(
     queries: Any, items: Any, names: tuple[str, str] = ("queries", "items")
 ) -> tuple[np.ndarray, np.ndarray]:
-    pair = _finite(names[0], queries), _finite(names[1], items)
+    pair = _embeddings(names[0], queries), _embeddings(names[1], items)
     if len(pair[0]) != len(pair[1]):
         raise ValueError(
             f"{names[0]} and {names[1]} must be pairs, got {len(pair[0])} queries and "
@@ -66,21 +66,12 @@ def _paired(
     return pair
 
 
-def _finite(name: str, value: Any) -> np.ndarray:
-    array = validation.host_array(name, value)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name} must hold real numbers, got an array of dtype {array.dtype}")
+def _embeddings(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(validation.finite(name, value), float)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(
             f"{name} must have shape (rows, coordinates), one embedding a row, got shape "
             f"{array.shape}"
-        )
-    array = array.astype(np.float64)
-    if not (fine := np.isfinite(array)).all():
-        row, column = np.argwhere(~fine)[0]
-        raise ValueError(
-            f"{name} must be finite, got {array[row, column]} in row {row}, column {column} "
-            f"({int((~fine).sum())} such entries)"
         )
     return array
 

@@ -241,16 +241,13 @@ def _discrete_likelihood(
 ) -> Float[Array, "... n"]:
     """Ln P(x|y) of every query at every item letter."""
     chosen = chosen_modalities(modalities, len(source.channels))
-    traced = validation.is_traced(queries)
-    letters: Any = queries if traced else validation.host_array("queries", queries)
-    if not jnp.issubdtype(letters.dtype, jnp.integer):
-        raise TypeError(f"queries must hold integer letters, got dtype {letters.dtype}")
+    letters = validation.integer_array("queries", queries, wanted="integer letters")
     if letters.ndim == 0 or letters.shape[-1] != len(chosen):
         raise ValueError(
             f"queries must have one letter for each of {len(chosen)} modalities last, "
             f"got shape {letters.shape}"
         )
-    if not traced:
+    if not validation.is_traced(letters):
         sizes = np.array([source.letters[k] for k in chosen])
         if ((letters < 0) | (letters >= sizes)).any():
             raise ValueError(f"queries must hold letters below {sizes.tolist()}, got {letters}")

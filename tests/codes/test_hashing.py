@@ -116,5 +116,5 @@ def test_bad_queries_and_indices_are_named(code):
         code.hash(np.zeros((3, 1)))
     with pytest.raises(ValueError, match=r"indices must lie in \[0, 15\]"):
         code.hamming_scores(QUERIES, [16])
-    with pytest.raises(TypeError, match="indices must be integers"):
+    with pytest.raises(TypeError, match="indices must hold integers"):
         code.hamming_scores(QUERIES, [1.0])
