@@ -34,6 +34,7 @@ def squared_error(items: Any, codewords: Any) -> Float[Array, "n k"]:
         Distances, shape (N, K).
 
     """
+    items, codewords = (jnp.asarray(points, float) for points in (items, codewords))
     total = jnp.zeros((items.shape[0], codewords.shape[0]))
     for i in range(items.shape[1]):
         total = total + (items[:, None, i] - codewords[None, :, i]) ** 2
@@ -89,6 +90,11 @@ def training_items(items: Any, name: str = "items") -> Float[Array, "n d"]:
     if validation.is_traced(points):
         raise TypeError(f"{name} must be numbers: a code is fitted on the host, not under a trace")
     return points
+
+
+def distinct_rows(points: np.ndarray) -> int:
+    """Number of distinct rows."""
+    return len(np.unique(points, axis=0))
 
 
 def host_generator(key: Key[Array, ""]) -> np.random.Generator:

@@ -52,7 +52,7 @@ class HyperplaneHash:
             ValueError: if the points are not finite numbers of that shape.
 
         """
-        return _signs(self, item_points(points, self.centre.shape[0]))
+        return _signs(self, item_points(points, self.centre.shape[0], "points"))
 
     def channel(self, items: Any) -> Float[Array, "n k"]:
         """Rows with a one at the item's cell, shape (N, 2^B)."""
