@@ -29,17 +29,19 @@ def check_pairs(
 ) -> tuple[Float[np.ndarray, "n e"], Float[np.ndarray, "n d"]]:
     """Check paired embeddings and return them as arrays of float64.
 
+    Equal queries are no fault: several may ask for items of which each is its own. Equal items tie.
+
     Args:
         queries: shape (N, d_x), N >= 40.
         items: shape (N, d_y); row i is the target of query i.
-        allow_duplicates: whether equal rows may occur; equal items then tie, broken by lot.
+        allow_duplicates: whether equal items may occur; they then tie, broken at random.
 
     Returns:
         Queries and items.
 
     Raises:
         ValueError: if a shape is wrong, the counts differ, an entry is not finite, there are too
-            few rows, or (unless allowed) rows are equal; the message names the rows.
+            few rows, a row is zero, or (unless allowed) items are equal; the message names the rows.
         TypeError: if they do not hold real numbers.
 
     """
@@ -48,9 +50,10 @@ def check_pairs(
         raise ValueError(
             f"queries and items: at least {LEAST_PAIRS} pairs are needed, got {len(pair[0])}"
         )
+    for name, array in zip(("queries", "items"), pair, strict=True):
+        validation.directions(name, array)
     if not allow_duplicates:
-        for name, array in zip(("queries", "items"), pair, strict=True):
-            _distinct(name, array)
+        _require_distinct_items(pair[1])
     return pair[0], pair[1]
 
 
@@ -76,13 +79,13 @@ def _embeddings(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def _distinct(name: str, array: np.ndarray) -> None:
-    _, first, place = np.unique(array, axis=0, return_index=True, return_inverse=True)
+def _require_distinct_items(items: np.ndarray) -> None:
+    _, first, place = np.unique(items, axis=0, return_index=True, return_inverse=True)
     place = place.reshape(-1)
-    again = np.flatnonzero(first[place] != np.arange(len(array)))
+    again = np.flatnonzero(first[place] != np.arange(len(items)))
     if again.size:
         raise ValueError(
-            f"{name} must be distinct, but row {again[0]} equals row {first[place[again[0]]]} "
+            f"items must be distinct, but row {again[0]} equals row {first[place[again[0]]]} "
             f"({again.size} rows repeat an earlier one); drop them, or allow duplicates, which "
             "then tie"
         )
@@ -166,12 +169,12 @@ class SharedSpace:
     item_map: Float[np.ndarray, "dy e"]
 
     def queries(self, points: Any) -> Float[np.ndarray, "n e"]:
-        """Take queries to the space."""
-        return _unit((np.asarray(points) - self.query_centre) @ self.query_map)
+        """Take queries to the space; one at the centre has no direction and stays a zero."""
+        return _unit((_embeddings("queries", points) - self.query_centre) @ self.query_map)
 
     def items(self, points: Any) -> Float[np.ndarray, "n e"]:
-        """Take items to the space."""
-        return _unit((np.asarray(points) - self.item_centre) @ self.item_map)
+        """Take items to the space; one at the centre has no direction and stays a zero."""
+        return _unit((_embeddings("items", points) - self.item_centre) @ self.item_map)
 
 
 def shared_space(queries: Any, items: Any, *, validate: Any) -> SharedSpace:
@@ -197,6 +200,8 @@ def shared_space(queries: Any, items: Any, *, validate: Any) -> SharedSpace:
     if len(x) < 2:
         raise ValueError(f"queries and items must be two pairs or more, got {len(x)}")
     names = ("validate: queries", "validate: items")
+    for name, array in (("queries", x), ("items", y)):
+        validation.directions(name, array)
     test_x, test_y = (
         part[:_VALIDATED] for part in _paired(*validation.pair("validate", validate), names)
     )
@@ -248,4 +253,7 @@ def _canonical(x: np.ndarray, y: np.ndarray, directions: int, penalty: float) ->
 
 
 def _unit(points: np.ndarray) -> np.ndarray:
-    return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-300)
+    # Scaled first: the squares of tiny numbers are zero, and those of huge ones infinite.
+    largest = np.abs(points).max(axis=1, keepdims=True)
+    scaled = points / np.where(largest > 0, largest, 1.0)
+    return scaled / np.where(largest > 0, np.linalg.norm(scaled, axis=1, keepdims=True), 1.0)

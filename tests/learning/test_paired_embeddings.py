@@ -48,6 +48,12 @@ def repeated():
     return changed
 
 
+def with_zero_row():
+    changed = points(50, 3)
+    changed[3] = 0.0
+    return changed
+
+
 GOOD = points(50, 3)
 
 
@@ -61,7 +67,8 @@ GOOD = points(50, 3)
         (GOOD, GOOD[:-1], ValueError, "got 50 queries and 49 items"),
         (GOOD[:39], GOOD[:39], ValueError, "at least 40 pairs are needed, got 39"),
         (GOOD, repeated(), ValueError, r"items must be distinct, but row 7 equals row 4 \(2 rows"),
-        (repeated(), GOOD, ValueError, "queries must be distinct, but row 7 equals row 4"),
+        (with_zero_row(), GOOD, ValueError, "queries must have a direction.* 0.0 at index 3"),
+        (GOOD, 1e-310 * GOOD, ValueError, "items must have a direction.*e-311 at index 0"),
         (GOOD.astype(complex), GOOD, TypeError, "queries must hold real numbers.*complex"),
         (GOOD, GOOD.astype(str), TypeError, "items must hold real numbers"),
     ],
@@ -69,6 +76,11 @@ GOOD = points(50, 3)
 def test_what_is_no_pair_is_named(queries, items, error, message):
     with pytest.raises(error, match=message):
         check_pairs(queries, items)
+
+
+def test_equal_queries_are_no_fault():
+    x, _ = check_pairs(repeated(), GOOD)
+    np.testing.assert_array_equal(x, repeated())
 
 
 def test_duplicates_can_be_allowed():
