@@ -138,6 +138,21 @@ def interval(
     return array
 
 
+def directions(name: str, array: Any) -> Any:
+    """The checked vectors, along the last axis, none so short that it has no direction."""
+    if is_traced(array):
+        return array
+    host = np.abs(np.asarray(array))
+    longest = host.max(axis=-1, initial=0.0)
+    # Below the least normal number digits are lost, and XLA takes what is there for zero.
+    if (short := longest < np.finfo(host.dtype).tiny).any():
+        raise ValueError(
+            f"{name} must have a direction, but a row has no coordinate of at least "
+            f"{np.finfo(host.dtype).tiny:.3g} in size: its largest is {_show(longest, short)}"
+        )
+    return array
+
+
 def not_empty(name: str, array: jax.Array) -> jax.Array:
     """The checked array, which must hold at least one number."""
     if array.size == 0:
@@ -181,8 +196,9 @@ def channel(name: str, value: Any, *, ndim: int = 2) -> jax.Array:
 
 def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
     """The value as a Python integer inside [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if not _is_integer(value):
         raise TypeError(f"{name} must be an integer, got {value!r}")
+    value = int(value)
     if high is None and value > LARGEST_COUNT:
         raise ValueError(f"{name} must be at most {LARGEST_COUNT}, got {value}")
     if value < low or (high is not None and value > high):
@@ -190,7 +206,7 @@ def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
         top = f"2^{high.bit_length() - 1}" if high is not None and high > LARGEST_COUNT else high
         wanted = f"at least {low}" if high is None else f"in [{low}, {top}]"
         raise ValueError(f"{name} must be {wanted}, got {value}")
-    return int(value)
+    return value
 
 
 def integers(name: str, value: Any, *, low: int, high: int | None = None) -> tuple[int, ...]:
@@ -255,6 +271,14 @@ def warn_uncertified(function: str, gap: float, tolerance: float) -> None:
         RuntimeWarning,
         stacklevel=3,
     )
+
+
+def _is_integer(value: Any) -> bool:
+    """Whether it is an integer of Python, or a number of any type of integers whose value is known."""
+    if not hasattr(value, "dtype"):
+        return isinstance(value, int) and not isinstance(value, bool)
+    single = getattr(value, "ndim", None) == 0 and not is_traced(value)
+    return single and number_types.is_integer(value.dtype)
 
 
 def _require_ndim(name: str, array: Any, ndim: int | None) -> None:

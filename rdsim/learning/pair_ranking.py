@@ -159,8 +159,9 @@ def contrastive_information(
         the jackknife.
 
     """
-    query_features = np.asarray(validation.finite("query_features", query_features, ndim=2))
-    item_features = np.asarray(validation.finite("item_features", item_features, ndim=2))
+    # In float64: of float32 shares the jackknife would take logarithms of zero.
+    query_features = np.asarray(validation.finite("query_features", query_features, ndim=2), float)
+    item_features = np.asarray(validation.finite("item_features", item_features, ndim=2), float)
     size = len(item_features)
     if query_features.shape != item_features.shape or size < 2:
         raise ValueError(
