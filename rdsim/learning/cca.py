@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
+from rdsim.learning.deviations import deviations
 from rdsim.learning.embedded_code import embedding
 from rdsim.learning.pairs import check_fit, item_pairs
 from rdsim.learning.quantized_embedding import quantized_system
@@ -98,13 +99,11 @@ def canonical_correlation_analysis(
         )
     size = validation.integer("dimension", dimension, low=1, high=width)
     ridge = validation.interval("regularisation", regularisation, low=0.0, open_high=True, ndim=0)
-    return _analysed(
-        *(
-            _standardised(name, np.asarray(points), float(ridge))
-            for name, points in (("x", left), ("y", right))
-        ),
-        size,
-    )
+    units = [
+        _standardised(name, np.asarray(points), float(ridge))
+        for name, points in (("x", left), ("y", right))
+    ]
+    return _analysed(units[0], units[1], size)
 
 
 class _Standardised(NamedTuple):
@@ -119,19 +118,13 @@ class _Standardised(NamedTuple):
 def _standardised(name: str, points: np.ndarray, ridge: float) -> _Standardised:
     """Choose units for each column, so that rank and digits do not depend on those of the data."""
     mean = points.mean(axis=0)
-    centred = points - mean
-    # The squares of tiny deviations would be zero.
-    largest = np.abs(centred).max(axis=0)
-    deviation = largest * np.sqrt(np.mean((centred / np.where(largest > 0, largest, 1.0)) ** 2, 0))
-    # The mean of equal numbers is rounded.
-    constant = largest <= 4 * np.finfo(float).eps * np.abs(mean)
-    unit = np.hypot(np.where(constant, 0.0, deviation), np.sqrt(ridge))
+    unit = np.hypot(deviations(points), np.sqrt(ridge))
     if (unit == 0).any():
         raise ValueError(
             f"{name} must have a covariance of full rank, or regularisation be positive; got a "
             f"constant column {int(np.argmin(unit))} ({int((unit == 0).sum())} such columns)"
         )
-    scaled = centred / unit
+    scaled = (points - mean) / unit
     penalty = np.diag((np.sqrt(ridge) / unit) ** 2)
     spread = np.linalg.eigvalsh(scaled.T @ scaled / len(scaled) + penalty)
     if spread[0] <= 1e-12 * spread[-1]:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.learning.cca import canonical_correlation_analysis
+from rdsim.learning.deviations import deviations
 from rdsim.learning.pair_ranking import pair_ranks, reciprocal_ranks
 
 LEAST_PAIRS: Final = 40
@@ -240,7 +241,7 @@ def _candidates(x: np.ndarray, y: np.ndarray) -> list[SharedSpace]:
 
 def _canonical(x: np.ndarray, y: np.ndarray, directions: int, penalty: float) -> SharedSpace:
     """Canonical directions, each weighted with its correlation; the penalty is relative."""
-    scale_x, scale_y = (max(float(np.sqrt(part.var(axis=0).mean())), 1e-300) for part in (x, y))
+    scale_x, scale_y = _scale(x), _scale(y)
     found = canonical_correlation_analysis(x / scale_x, y / scale_y, directions, penalty)
     weight = np.asarray(found.correlations)
     return SharedSpace(
@@ -250,6 +251,13 @@ def _canonical(x: np.ndarray, y: np.ndarray, directions: int, penalty: float) ->
         query_map=np.asarray(found.map_x) * weight / scale_x,
         item_map=np.asarray(found.map_y) * weight / scale_y,
     )
+
+
+def _scale(points: np.ndarray) -> float:
+    """Root mean square of the columns' deviations; one where all are constant."""
+    deviation = deviations(points)
+    largest = float(deviation.max()) or 1.0
+    return largest * float(np.sqrt(np.mean((deviation / largest) ** 2))) or 1.0
 
 
 def _unit(points: np.ndarray) -> np.ndarray:

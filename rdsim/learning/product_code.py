@@ -30,6 +30,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.distances import host_generator
 from rdsim.codes.item_code import item_points
+from rdsim.learning.deviations import deviations
 from rdsim.learning.training import Schedule, Trained, checked_schedule, train
 
 GROUP_BITS: Final = 4
@@ -371,8 +372,8 @@ class _Batch:
 
 def _spread(points: np.ndarray) -> np.ndarray:
     """Standard deviation of each coordinate; one where it is constant."""
-    spread = points.std(axis=0)
-    return np.where(spread > 1e-12, spread, 1.0)
+    spread = deviations(points)
+    return np.where(spread > 0, spread, 1.0)
 
 
 def _by_blocks(network: Any, points: np.ndarray) -> np.ndarray:

@@ -412,3 +412,20 @@ def test_rates_are_whole_and_rising(bits, error, message):
     parts = split_pairs(KEY, points(60, 3), points(60, 2, 1))
     with pytest.raises(error, match=message):
         gap.embedding_gap(KEY, parts, bits)
+
+
+@pytest.mark.parametrize("scale", [1e-90, 1e-13, 1e90])
+def test_units_of_the_embeddings_change_no_space(scale):
+    x, y = points(80, 4), points(80, 4) + points(80, 4, 1)
+
+    def scores(unit):
+        space = shared_space(unit * x[:60], y[:60], validate=(unit * x[60:], y[60:]))
+        return space.queries(unit * x[60:]) @ space.items(y[60:]).T
+
+    np.testing.assert_allclose(scores(scale), scores(1.0), rtol=0, atol=1e-9)
+
+
+def test_constant_embeddings_have_a_space_in_which_all_tie():
+    space = shared_space(np.ones((60, 3)), points(60, 2), validate=(np.ones((9, 3)), points(9, 2)))
+    ranks = pair_ranks(space.queries(np.ones((9, 3))), space.items(points(9, 2)))
+    assert (ranks.tied == 9).all()
