@@ -52,7 +52,7 @@ def host_array(name: str, value: Any) -> np.ndarray:
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as error:
-        raise NotNumericError(f"{name} must be an array of numbers: {error}") from error
+        raise NotNumericError(f"{name} must be an array: {error}") from error
 
 
 def numbers(name: str, value: Any) -> Any:
