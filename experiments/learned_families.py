@@ -305,6 +305,8 @@ def _with_words(code: Any, words: int) -> Any:
         offsets=_with_rows(np.zeros(len(inner)), words, constant_values=np.inf),
         masses=jnp.zeros(words),
         distortion=jnp.zeros(()),
+        converged=jnp.ones((), bool),
+        iterations=jnp.zeros((), int),
     )
     return dataclasses.replace(code, code=nearest, codewords=points)
 

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rdsim import number_types
+
 PROBABILITY_SUM_TOLERANCE: Final = 1e-9
 """How far the sum of a pmf may lie from one (rounding of a table typed or computed elsewhere)."""
 
@@ -49,50 +51,65 @@ def host_array(name: str, value: Any) -> np.ndarray:
     """The value as an array on the host, of any kind."""
     try:
         return np.asarray(value)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise NotNumericError(f"{name} must be an array: {error}") from error
+
+
+def numbers(name: str, value: Any) -> Any:
+    """The value as an array of real numbers in its own type; one of JAX stays where it is."""
+    array = value if isinstance(value, jax.Array) else host_array(name, value)
+    if not number_types.is_real(array.dtype):
+        raise NotNumericError(
+            f"{name} must hold real numbers, got an array of dtype "
+            f"{number_types.described(array.dtype)}"
+        )
+    return array
 
 
 def real_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     """The value as a float64 array of the wanted rank, free of NaN."""
-    if isinstance(value, jax.core.Tracer):
-        array: Any = value
-    else:
-        try:
-            array = np.asarray(value)
-            if array.dtype.kind not in "buif":
-                raise NotNumericError(
-                    f"{name} must hold real numbers, got an array of dtype {array.dtype}"
-                )
-            array = array.astype(np.float64)
-        except ValueError as error:
-            raise NotNumericError(f"{name} must be an array of real numbers: {error}") from error
+    array = numbers(name, value)
+    if not is_traced(array):
+        array = np.asarray(array).astype(np.float64)
         if np.isnan(array).any():
             raise ValueError(f"{name} must not contain NaN, got {_show(array, np.isnan(array))}")
-    if ndim is not None and array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}")
+    _require_ndim(name, array, ndim)
     # With its type said, an array of the host is copied by no program compiled for its shape.
     return jnp.asarray(array, float)
 
 
 def finite(name: str, value: Any, *, ndim: int | None = None) -> Any:
-    """The value as an array in its own precision, all of it finite, and squares too."""
-    array = value if isinstance(value, jax.Array) else host_array(name, value)
-    if array.dtype.kind not in "buif":
-        raise NotNumericError(f"{name} must hold real numbers, got an array of dtype {array.dtype}")
+    """The value as an array in the type it is computed in, all of it finite, and squares too."""
+    array = numbers(name, value)
+    array = array.astype(number_types.working_type(array.dtype))
     if not is_traced(array):
         host = np.asarray(array)
-        most = LARGEST_COORDINATE
-        if host.dtype.kind == "f":
-            most = min(most, float(np.finfo(host.dtype).max))
+        most = min(LARGEST_COORDINATE, float(np.finfo(host.dtype).max))
         if not (fine := np.abs(host) <= most).all():
             raise ValueError(
                 f"{name} must be finite, at most {LARGEST_COORDINATE:g} in size, got "
                 f"{_show(host, ~fine)}"
             )
-    if ndim is not None and array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}")
+    _require_ndim(name, array, ndim)
     return array
+
+
+def integer_array(name: str, value: Any, *, wanted: str = "integers", mask: bool = False) -> Any:
+    """The value as an array of int64, or of booleans where a mask is allowed."""
+    array = value if isinstance(value, jax.Array) else host_array(name, value)
+    if mask and array.dtype == bool:
+        return array if is_traced(array) else np.asarray(array)
+    if not number_types.is_integer(array.dtype):
+        raise TypeError(
+            f"{name} must hold {wanted}, got an array of dtype "
+            f"{number_types.described(array.dtype)}"
+        )
+    if is_traced(array):
+        return array.astype(int)
+    host = np.asarray(array)
+    if host.dtype == np.uint64 and (beyond := host > LARGEST_COUNT).any():
+        raise ValueError(f"{name} must be at most {LARGEST_COUNT}, got {_show(host, beyond)}")
+    return host.astype(np.int64)
 
 
 def interval(
@@ -117,6 +134,21 @@ def interval(
         left, right = "(" if open_low else "[", ")" if open_high else "]"
         raise ValueError(
             f"{name} must lie in {left}{low:g}, {high:g}{right}, got {_show(host, outside)}"
+        )
+    return array
+
+
+def directions(name: str, array: Any) -> Any:
+    """The checked vectors, along the last axis, none so short that it has no direction."""
+    if is_traced(array):
+        return array
+    host = np.abs(np.asarray(array))
+    longest = host.max(axis=-1, initial=0.0)
+    # Below the least normal number digits are lost, and XLA takes what is there for zero.
+    if (short := longest < np.finfo(host.dtype).tiny).any():
+        raise ValueError(
+            f"{name} must have a direction, but a row has no coordinate of at least "
+            f"{np.finfo(host.dtype).tiny:.3g} in size: its largest is {_show(longest, short)}"
         )
     return array
 
@@ -164,8 +196,9 @@ def channel(name: str, value: Any, *, ndim: int = 2) -> jax.Array:
 
 def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
     """The value as a Python integer inside [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if not _is_integer(value):
         raise TypeError(f"{name} must be an integer, got {value!r}")
+    value = int(value)
     if high is None and value > LARGEST_COUNT:
         raise ValueError(f"{name} must be at most {LARGEST_COUNT}, got {value}")
     if value < low or (high is not None and value > high):
@@ -173,7 +206,7 @@ def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
         top = f"2^{high.bit_length() - 1}" if high is not None and high > LARGEST_COUNT else high
         wanted = f"at least {low}" if high is None else f"in [{low}, {top}]"
         raise ValueError(f"{name} must be {wanted}, got {value}")
-    return int(value)
+    return value
 
 
 def integers(name: str, value: Any, *, low: int, high: int | None = None) -> tuple[int, ...]:
@@ -238,6 +271,19 @@ def warn_uncertified(function: str, gap: float, tolerance: float) -> None:
         RuntimeWarning,
         stacklevel=3,
     )
+
+
+def _is_integer(value: Any) -> bool:
+    """Whether it is an integer of Python, or a number of any type of integers whose value is known."""
+    if not hasattr(value, "dtype"):
+        return isinstance(value, int) and not isinstance(value, bool)
+    single = getattr(value, "ndim", None) == 0 and not is_traced(value)
+    return single and number_types.is_integer(value.dtype)
+
+
+def _require_ndim(name: str, array: Any, ndim: int | None) -> None:
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}")
 
 
 def _show(array: np.ndarray, where: np.ndarray | np.bool) -> str:

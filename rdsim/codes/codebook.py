@@ -75,9 +75,7 @@ def letters_in_bytes(name: str, value: Any, size: int) -> np.ndarray:
         ValueError: naming the argument, if a letter lies outside the alphabet or there is none.
 
     """
-    rows = np.asarray(value)
-    if rows.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integers, got an array of dtype {rows.dtype}")
+    rows = validation.integer_array(name, value)
     if rows.ndim != 2 or rows.size == 0:
         raise ValueError(f"{name} must have shape (rows, letters), not empty, got {rows.shape}")
     if rows.min() < 0 or rows.max() >= size:

@@ -35,6 +35,7 @@ def squared_error(items: Any, codewords: Any) -> Float[Array, "n k"]:
         Distances, shape (N, K).
 
     """
+    items, codewords = (jnp.asarray(points, float) for points in (items, codewords))
     total = jnp.zeros((items.shape[0], codewords.shape[0]))
     for i in range(items.shape[1]):
         total = total + (items[:, None, i] - codewords[None, :, i]) ** 2
@@ -88,6 +89,11 @@ def training_items(items: Any, name: str = "items") -> Float[Array, "n d"]:
     if 0 in points.shape:
         raise ValueError(f"{name} must have shape (N, d) with N, d >= 1, got {points.shape}")
     return points
+
+
+def distinct_rows(points: np.ndarray) -> int:
+    """Number of distinct rows."""
+    return len(np.unique(points, axis=0))
 
 
 def host_generator(key: Key[Array, ""]) -> np.random.Generator:

@@ -182,9 +182,7 @@ def entropy_coded_bits(symbols: Any, pmf: Any) -> RangeCoded:
 
 
 def _check_symbols(symbols: Any, q: np.ndarray) -> np.ndarray:
-    message = np.asarray(symbols)
-    if message.dtype.kind not in "ui":
-        raise TypeError(f"symbols must be integers, got an array of dtype {message.dtype}")
+    message = validation.integer_array("symbols", symbols)
     if message.ndim != 1 or message.size == 0:
         raise ValueError(f"symbols must have shape (N,) with N >= 1, got {message.shape}")
     outside = (message < 0) | (message >= q.size)

@@ -53,11 +53,11 @@ class HyperplaneHash:
             ValueError: if the points are not finite numbers of that shape.
 
         """
-        return _signs(self, item_points(points, self.centre.shape[0]))
+        return self._signs("points", points)
 
     def channel(self, items: Any) -> Float[Array, "n k"]:
         """Rows with a one at the item's cell, shape (N, 2^B)."""
-        return indicator(_index(self.hash(items)), self.codewords.shape[0])
+        return indicator(self._indices("items", items), self.codewords.shape[0])
 
     def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
         """Index of each item's cell, int32, shape (N,); the key goes unused.
@@ -67,7 +67,7 @@ class HyperplaneHash:
 
         """
         del key
-        return _index(self.hash(items))
+        return self._indices("items", items)
 
     def hamming_scores(self, queries: Any, indices: Any) -> Int[Array, "q m"]:
         """Minus the Hamming distance between the queries' own hashes and those stored.
@@ -89,7 +89,13 @@ class HyperplaneHash:
 
         """
         stored = word_indices(indices, self.codewords.shape[0])
-        return _hamming(_index(self.hash(queries)), stored)
+        return _hamming(self._indices("queries", queries), stored)
+
+    def _signs(self, name: str, points: Any) -> Bool[Array, "n b"]:
+        return _signs(self, item_points(points, self.centre.shape[0], name))
+
+    def _indices(self, name: str, points: Any) -> Int[Array, " n"]:
+        return _index(self._signs(name, points))
 
 
 def word_indices(indices: Any, words: int) -> Int[Array, " m"]:
@@ -100,11 +106,9 @@ def word_indices(indices: Any, words: int) -> Int[Array, " m"]:
         TypeError: if they are not integers.
 
     """
-    stored = jnp.asarray(indices)
-    if not jnp.issubdtype(stored.dtype, jnp.integer):
-        raise TypeError(f"indices must be integers, got an array of dtype {stored.dtype}")
+    stored = validation.integer_array("indices", indices)
     validation.interval("indices", stored, low=0.0, high=words - 1.0, ndim=1)
-    return stored.astype(jnp.int32)
+    return jnp.asarray(stored, jnp.int32)
 
 
 @on_host

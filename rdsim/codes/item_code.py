@@ -38,14 +38,14 @@ def item_code(name: str, value: Any) -> Any:
     return value
 
 
-def item_points(items: Any, dimension: int) -> Float[Array, "n d"]:
-    """Check items: finite numbers of shape (N, d), N at least 1.
+def item_points(items: Any, dimension: int, name: str = "items") -> Float[Array, "n d"]:
+    """Check items (or queries): finite numbers of shape (N, d), N at least 1.
 
     Raises:
-        ValueError: naming items, if they are not.
+        ValueError: naming them, if they are not.
 
     """
-    points = validation.coordinates("items", items, ndim=2)
+    points = validation.coordinates(name, items, ndim=2)
     if points.shape[1] != dimension or points.shape[0] == 0:
-        raise ValueError(f"items must have shape (N, {dimension}) with N >= 1, got {points.shape}")
+        raise ValueError(f"{name} must have shape (N, {dimension}) with N >= 1, got {points.shape}")
     return points

@@ -197,7 +197,7 @@ def _fit(u: np.ndarray, step: _Step, scale: float) -> tuple[np.ndarray, float, f
     return u, distortion, float(np.max(np.abs(move))) / scale
 
 
-def sample_levels(sample: np.ndarray, count: int) -> LloydMax:
+def sample_levels(sample: np.ndarray, count: int, name: str = "the sample") -> LloydMax:
     """Fit levels to a sample on the line, shape (N,), from three starts; a local optimum.
 
     Raises:
@@ -208,8 +208,8 @@ def sample_levels(sample: np.ndarray, count: int) -> LloydMax:
     distinct = np.unique(values)
     if distinct.size < count:
         raise ValueError(
-            f"bits must not ask for more levels than items are distinct, {distinct.size}, in a "
-            f"coordinate, got {count}"
+            f"bits must not ask for more levels than items are distinct, {distinct.size} in {name}, "
+            f"got {count}"
         )
     mean = values.mean()
     values, distinct = values - mean, distinct - mean

@@ -15,11 +15,12 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 from scipy.cluster.vq import vq
 
 from rdsim import validation
 from rdsim.codes.distances import (
+    distinct_rows,
     host_generator,
     indicator,
     nearest,
@@ -46,7 +47,9 @@ class ProductQuantizer:
         codebooks: of each block, S arrays of shape (W, d_s) in the rotated coordinates.
         rotation: A, shape (d, d), orthogonal.
         centre: c, shape (d,).
-        distortion: mean squared error of the training items; that of a local optimum.
+        distortion: mean squared error of the training items.
+        converged: of each block, whether no item changed its cell any more: a local optimum.
+        iterations: of each block, steps of the start that was kept.
 
     """
 
@@ -57,6 +60,8 @@ class ProductQuantizer:
     rotation: Float[Array, "d d"]
     centre: Float[Array, " d"]
     distortion: Float[Array, ""]
+    converged: Bool[Array, " s"]
+    iterations: Int[Array, " s"]
 
     @property
     def codewords(self) -> Float[Array, "k d"]:
@@ -111,7 +116,7 @@ class ProductQuantizer:
             TypeError: if indices are not integers.
 
         """
-        points = item_points(queries, self.centre.shape[0])
+        points = item_points(queries, self.centre.shape[0], "queries")
         return _looked_up(*_tables(self, points, word_indices(indices, self._words)))
 
 
@@ -139,7 +144,7 @@ def product_quantizer(
         iterations: most steps of k-means a start.
 
     Returns:
-        The code, with $W^S$ codewords; each block at a local optimum.
+        The code, with $W^S$ codewords; a block that `converged` is at a local optimum.
 
     Raises:
         ValueError: if an argument lies outside its range; the message names it.
@@ -168,13 +173,24 @@ def product_quantizer(
         centre = points.mean(axis=0)
         rotation = _balanced_axes(points - centre, sizes)
     parts = np.split((points - centre) @ rotation.T, np.cumsum(sizes)[:-1], axis=1)
-    books = [best_codebook(generator, part, words, starts, iterations) for part in parts]
+    for block, part in enumerate(parts):
+        if (distinct := distinct_rows(part)) < words:
+            first = sum(sizes[:block])
+            which = "principal axes" if rotate else "coordinates"
+            raise ValueError(
+                f"words must not exceed the number of distinct items of a block, {distinct} in block "
+                f"{block} ({which} {first} to {first + sizes[block] - 1} of items), got {words}"
+            )
+    fits = [best_codebook(generator, part, words, starts, iterations) for part in parts]
+    books = [fit.codewords for fit in fits]
     squares = [vq(part, book, False)[1] ** 2 for part, book in zip(parts, books, strict=True)]
     return ProductQuantizer(
         codebooks=tuple(jnp.asarray(book) for book in books),
         rotation=jnp.asarray(rotation),
         centre=jnp.asarray(centre),
         distortion=jnp.asarray(np.mean(np.sum(squares, axis=0))),
+        converged=jnp.asarray([fit.converged for fit in fits]),
+        iterations=jnp.asarray([fit.iterations for fit in fits]),
     )
 
 

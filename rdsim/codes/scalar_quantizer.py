@@ -12,7 +12,7 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from rdsim import validation
 from rdsim.codes.distances import indicator, training_items
@@ -34,6 +34,8 @@ class ScalarQuantizer:
         levels: of each coordinate, d arrays of shape (L_i,), rising.
         thresholds: between the levels, d arrays of shape (L_i - 1,), rising; an item on a
             threshold belongs to the cell above it.
+        converged: of each coordinate, whether its levels are those that were searched for, shape
+            (d,); even cells are not searched for.
 
     """
 
@@ -42,6 +44,7 @@ class ScalarQuantizer:
 
     levels: tuple[Float[Array, " l"], ...]
     thresholds: tuple[Float[Array, " t"], ...]
+    converged: Bool[Array, " d"]
 
     @property
     def codewords(self) -> Float[Array, "k d"]:
@@ -106,7 +109,9 @@ def uniform_scalar_quantizer(items: Any, bits: Any, *, tail: Any = 1e-3) -> Scal
         edges = np.linspace(low, high, 2**b + 1)
         levels.append(jnp.asarray((edges[1:] + edges[:-1]) / 2))
         thresholds.append(jnp.asarray(edges[1:-1]))
-    return ScalarQuantizer(levels=tuple(levels), thresholds=tuple(thresholds))
+    return ScalarQuantizer(
+        levels=tuple(levels), thresholds=tuple(thresholds), converged=jnp.ones(len(levels), bool)
+    )
 
 
 def _allocation(bits: Any, variances: np.ndarray) -> list[int]:
@@ -140,8 +145,8 @@ def lloyd_max_quantizer(law: Any, bits: Any) -> ScalarQuantizer:
         bits: as for `uniform_scalar_quantizer`; at most 12 a coordinate.
 
     Returns:
-        The code, with $2^{\text{bits}}$ codewords; each coordinate at a local optimum, the global
-        one for a Gaussian law.
+        The code, with $2^{\text{bits}}$ codewords; each coordinate that `converged` is at a local
+        optimum, the global one for a Gaussian law.
 
     Raises:
         ValueError: if an argument lies outside its range, or a coordinate has fewer distinct
@@ -163,10 +168,13 @@ def lloyd_max_quantizer(law: Any, bits: Any) -> ScalarQuantizer:
     else:
         points = np.asarray(training_items(law, "law"))
         fits = [
-            sample_levels(column, 2**b)
-            for column, b in zip(points.T, _allocation(bits, points.var(axis=0)), strict=True)
+            sample_levels(column, 2**b, f"coordinate {i}")
+            for i, (column, b) in enumerate(
+                zip(points.T, _allocation(bits, points.var(axis=0)), strict=True)
+            )
         ]
     return ScalarQuantizer(
         levels=tuple(fit.levels for fit in fits),
         thresholds=tuple(fit.thresholds for fit in fits),
+        converged=jnp.stack([fit.converged for fit in fits]),
     )

@@ -7,12 +7,12 @@ of an entropy code. Both are fitted by alternating minimization, to a local opti
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 from scipy.cluster.vq import vq
 
 from rdsim import information, validation
@@ -33,7 +33,10 @@ class VectorQuantizer:
         codewords: u, shape (K, d).
         offsets: o, shape (K,), in units of squared error; zeros for the nearest codeword.
         masses: share of the training items in each cell, shape (K,); zero for an empty one.
-        distortion: mean squared error of the training items; that of a local optimum.
+        distortion: mean squared error of the training items.
+        converged: whether no item changed its cell any more, so that the code is a local optimum;
+            False where the iterations ran out first.
+        iterations: steps of the start that was kept.
 
     """
 
@@ -44,6 +47,8 @@ class VectorQuantizer:
     offsets: Float[Array, " k"]
     masses: Float[Array, " k"]
     distortion: Float[Array, ""]
+    converged: Bool[Array, ""]
+    iterations: Int[Array, ""]
 
     def channel(self, items: Any) -> Float[Array, "n k"]:
         """Rows with a one at the codeword chosen, shape (N, K), for items of shape (N, d)."""
@@ -78,8 +83,8 @@ def vector_quantizer(
         iterations: most steps of Lloyd's algorithm a start.
 
     Returns:
-        The code of least distortion; a local optimum. A cell that empties is given the item worst
-        served, so that none is empty unless the iterations ran out.
+        The code of least distortion; a local optimum if it `converged`. A cell that empties is given
+        the item worst served, so that none is empty unless the iterations ran out.
 
     Raises:
         ValueError: if an argument lies outside its range, or fewer items are distinct than words.
@@ -95,30 +100,39 @@ def vector_quantizer(
     words = validation.integer("words", words, low=1)
     starts = validation.integer("starts", starts, low=1)
     iterations = validation.integer("iterations", iterations, low=1)
-    codewords = best_codebook(generator, points, words, starts, iterations)
-    return _describe(points, codewords, np.zeros(words))
+    return _describe(
+        points, best_codebook(generator, points, words, starts, iterations), np.zeros(words)
+    )
+
+
+class KMeans(NamedTuple):
+    """Codewords of k-means, shape (K, d), and whether no item moved in the last of its steps."""
+
+    codewords: np.ndarray
+    converged: bool
+    iterations: int
 
 
 def best_codebook(
     generator: np.random.Generator, points: np.ndarray, words: int, starts: int, iterations: int
-) -> np.ndarray:
-    """Codebook of least distortion among k-means from several starts, shape (K, d)."""
-    best, least = np.empty(0), np.inf
-    for _ in range(starts):
-        codewords = lloyd(points, spread(generator, points, words, "words"), iterations)
-        distance = vq(points, codewords, check_finite=False)[1]
-        distortion = float(np.mean(distance**2))
-        if distortion < least:
-            best, least = codewords, distortion
-    return best
+) -> KMeans:
+    """Codebook of least distortion among k-means from several starts."""
+
+    def fitted() -> tuple[float, KMeans]:
+        found = lloyd(points, spread(generator, points, words, "words"), iterations)
+        distance = vq(points, found.codewords, check_finite=False)[1]
+        return float(np.mean(distance**2)), found
+
+    return min((fitted() for _ in range(starts)), key=lambda fit: fit[0])[1]
 
 
-def lloyd(points: np.ndarray, codewords: np.ndarray, iterations: int) -> np.ndarray:
+def lloyd(points: np.ndarray, codewords: np.ndarray, iterations: int) -> KMeans:
     """Alternate nearest codewords and centroids until no item moves; an empty cell is refilled."""
     before = None
-    for _ in range(iterations):
+    for step in range(iterations + 1):
         labels, distance = vq(points, codewords, check_finite=False)
-        if before is not None and np.array_equal(labels, before):
+        converged = before is not None and np.array_equal(labels, before)
+        if converged or step == iterations:
             break
         before = labels
         counts, centroids = _centroids(points, labels, codewords)
@@ -126,7 +140,7 @@ def lloyd(points: np.ndarray, codewords: np.ndarray, iterations: int) -> np.ndar
         if empty.size:
             centroids[empty] = points[np.argsort(distance)[-empty.size :]]
         codewords = centroids
-    return codewords
+    return KMeans(codewords, converged, step)
 
 
 def _centroids(
@@ -140,8 +154,9 @@ def _centroids(
     return counts, np.where((counts > 0)[:, None], means, codewords)
 
 
-def _describe(points: np.ndarray, codewords: np.ndarray, offsets: np.ndarray) -> VectorQuantizer:
+def _describe(points: np.ndarray, fit: KMeans, offsets: np.ndarray) -> VectorQuantizer:
     """The code, with its masses and distortion on the training items."""
+    codewords = fit.codewords
     u = jnp.asarray(codewords)
     labels = np.asarray(nearest(jnp.asarray(points), u, jnp.asarray(offsets)))
     masses = np.bincount(labels, minlength=len(codewords)) / len(points)
@@ -151,6 +166,8 @@ def _describe(points: np.ndarray, codewords: np.ndarray, offsets: np.ndarray) ->
         offsets=jnp.asarray(offsets),
         masses=jnp.asarray(masses),
         distortion=jnp.asarray(error.mean()),
+        converged=jnp.asarray(fit.converged),
+        iterations=jnp.asarray(fit.iterations),
     )
 
 
@@ -181,7 +198,7 @@ def entropy_constrained_quantizer(
         iterations: most steps a start.
 
     Returns:
-        The code; a local optimum. Its index, entropy-coded, costs the entropy of `masses`.
+        The code; a local optimum if it `converged`. Its index, entropy-coded, costs the entropy of `masses`.
 
     Raises:
         ValueError: if an argument lies outside its range, fewer items are distinct than words, or
@@ -245,15 +262,16 @@ def _constrained(
     """Alternate least cost, cell masses and centroids at one slope, until no item moves."""
     offsets = np.zeros(len(codewords))
     before = None
-    for _ in range(iterations):
+    for step in range(iterations + 1):
         # |y - u|^2 + o is a squared distance once more, with one coordinate added.
         lifted = np.column_stack([codewords, np.sqrt(offsets)])
         labels = vq(np.column_stack([points, np.zeros(len(points))]), lifted, False)[0]
-        if before is not None and np.array_equal(labels, before):
+        converged = before is not None and np.array_equal(labels, before)
+        if converged or step == iterations:
             break
         counts, centroids = _centroids(points, labels, codewords)
         used = counts > 0
         before = (np.cumsum(used) - 1)[labels]
         codewords = centroids[used]
         offsets = -np.log2(counts[used] / len(points)) / slope
-    return _describe(points, codewords, offsets)
+    return _describe(points, KMeans(codewords, converged, step), offsets)

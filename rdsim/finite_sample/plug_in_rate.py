@@ -137,9 +137,7 @@ def letter_counts(samples: Any, letters: Any) -> Int[Array, "... y"]:
 
     """
     size = validation.integer("letters", letters, low=1, high=1 << 27)
-    drawn = np.asarray(samples)
-    if drawn.dtype.kind not in "iu":
-        raise TypeError(f"samples must be integers, got an array of dtype {drawn.dtype}")
+    drawn = validation.integer_array("samples", samples)
     if drawn.ndim == 0 or drawn.size == 0:
         raise ValueError(f"samples must have shape (..., N) with N >= 1, got {drawn.shape}")
     validation.interval("samples", drawn, low=0.0, high=float(size - 1))

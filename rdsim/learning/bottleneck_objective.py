@@ -89,9 +89,12 @@ def information_bounds(model: NeuralCode, batch: Pairs, chosen: Any = None) -> B
     """
     validation.instance("model", model, NeuralCode)
     validation.instance("batch", batch, Pairs)
-    for name, part in batch._asdict().items():
-        if part is not None:
-            validation.finite(f"{name} of the batch", part)
+    batch = Pairs(
+        *(
+            None if part is None else validation.finite(f"{name} of the batch", part)
+            for name, part in batch._asdict().items()
+        )
+    )
     log_channel = model.log_channel(batch.items)
     channel = jnp.exp(log_channel)
     pairs = log_channel.shape[0]

@@ -11,7 +11,7 @@ alone.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
+from rdsim.learning.deviations import deviations
 from rdsim.learning.embedded_code import embedding
 from rdsim.learning.pairs import check_fit, item_pairs
 from rdsim.learning.quantized_embedding import quantized_system
@@ -52,11 +53,11 @@ class CanonicalCorrelations:
 
     def variables_x(self, x: Any) -> Float[Array, "... k"]:
         """Canonical variables of x, shape (..., dx)."""
-        return (jnp.asarray(x, float) - self.mean_x) @ self.map_x
+        return (_last_axis("x", x, self.mean_x.shape[0]) - self.mean_x) @ self.map_x
 
     def variables_y(self, y: Any) -> Float[Array, "... k"]:
         """Canonical variables of y, shape (..., dy)."""
-        return (jnp.asarray(y, float) - self.mean_y) @ self.map_y
+        return (_last_axis("y", y, self.mean_y.shape[0]) - self.mean_y) @ self.map_y
 
 
 @on_host
@@ -80,7 +81,7 @@ def canonical_correlation_analysis(
 
     Raises:
         ValueError: if an argument is out of range, shapes do not fit, or a covariance with its
-            ridge is singular to rounding.
+            ridge is singular to rounding, its columns standardised.
         TypeError: if dimension is no integer.
         RuntimeError: if float64 is off.
 
@@ -100,33 +101,67 @@ def canonical_correlation_analysis(
         )
     size = validation.integer("dimension", dimension, low=1, high=width)
     ridge = validation.interval("regularisation", regularisation, low=0.0, open_high=True, ndim=0)
-    for name, points in (("x", left), ("y", right)):
-        host = np.asarray(points)
-        if float(ridge) > 1e-9 * float(host.var(axis=0).sum()):
-            continue  # no eigenvalue exceeds the trace: the condition number is at most about 1e9
-        spread = np.linalg.eigvalsh(np.cov(host.T, bias=True).reshape(host.shape[1], -1))
-        if spread[0] + float(ridge) <= 1e-12 * max(spread[-1] + float(ridge), 1e-300):
-            raise ValueError(
-                f"{name} must have a covariance of full rank, or regularisation be positive; got "
-                f"eigenvalues from {spread[0]:.3g} to {spread[-1]:.3g}"
-            )
-    return _analysed(left, right, ridge, size)
+    units = [
+        _standardised(name, np.asarray(points), float(ridge))
+        for name, points in (("x", left), ("y", right))
+    ]
+    return _analysed(units[0], units[1], size)
 
 
-def _analysed(
-    x: Float[Array, "n dx"], y: Float[Array, "n dy"], ridge: Float[Array, ""], size: int
-) -> CanonicalCorrelations:
-    mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
-    correlations, map_x, map_y = _closed_form(*centred_covariances(x - mean_x, y - mean_y), ridge)
+class _Standardised(NamedTuple):
+    """A sample of mean zero in units in which every variance with its ridge is one."""
+
+    points: Float[Array, "n d"]
+    mean: Float[Array, " d"]
+    unit: Float[Array, " d"]
+    ridge: Float[Array, "d d"]
+
+
+def _standardised(name: str, points: np.ndarray, ridge: float) -> _Standardised:
+    """Choose units for each column, so that rank and digits do not depend on those of the data."""
+    mean = points.mean(axis=0)
+    unit = np.hypot(deviations(points), np.sqrt(ridge))
+    if (unit == 0).any():
+        raise ValueError(
+            f"{name} must have a covariance of full rank, or regularisation be positive; got a "
+            f"constant column {int(np.argmin(unit))} ({int((unit == 0).sum())} such columns)"
+        )
+    scaled = (points - mean) / unit
+    penalty = np.diag((np.sqrt(ridge) / unit) ** 2)
+    # No eigenvalue exceeds the trace, the number of columns: with so much of a ridge the condition
+    # number is at most about 1e9, and no decomposition is needed to see it.
+    sure = np.diag(penalty).min() > 1e-9 * len(unit)
+    spread = np.ones(2) if sure else np.linalg.eigvalsh(scaled.T @ scaled / len(scaled) + penalty)
+    if spread[0] <= 1e-12 * spread[-1]:
+        raise ValueError(
+            f"{name} must have a covariance of full rank, or regularisation be positive; got "
+            f"eigenvalues from {spread[0]:.3g} to {spread[-1]:.3g} with standardised columns"
+        )
+    return _Standardised(*map(jnp.asarray, (scaled, mean, unit, penalty)))
+
+
+def _analysed(x: _Standardised, y: _Standardised, size: int) -> CanonicalCorrelations:
+    covariance_x, covariance_y, cross = centred_covariances(x.points, y.points)
+    correlations, scaled_x, scaled_y = _closed_form(
+        covariance_x + x.ridge, covariance_y + y.ridge, cross
+    )
+    map_x, map_y = scaled_x / x.unit[:, None], scaled_y / y.unit[:, None]
     top = jnp.argmax(jnp.abs(map_y), axis=0)
     sign = jnp.where(map_y[top, jnp.arange(map_y.shape[1])] < 0, -1.0, 1.0)
     return CanonicalCorrelations(
         correlations=jnp.minimum(correlations[:size], 1.0),
         map_x=(map_x * sign)[:, :size],
         map_y=(map_y * sign)[:, :size],
-        mean_x=mean_x,
-        mean_y=mean_y,
+        mean_x=x.mean,
+        mean_y=y.mean,
     )
+
+
+def _last_axis(name: str, value: Any, size: int) -> Float[Array, "... d"]:
+    points = validation.coordinates(name, value)
+    if points.ndim == 0 or points.shape[-1] != size:
+        raise ValueError(f"{name} must have shape (..., {size}), got {points.shape}")
+    return points
 
 
 def centred_covariances(
@@ -160,9 +195,8 @@ def _closed_form(
     covariance_x: Float[Array, "dx dx"],
     covariance_y: Float[Array, "dy dy"],
     cross: Float[Array, "dx dy"],
-    ridge: Float[Array, ""],
 ) -> tuple[Float[Array, " k"], Float[Array, "dx k"], Float[Array, "dy k"]]:
-    white, root_x, root_y = whitened_cross_covariance(covariance_x, covariance_y, cross, ridge)
+    white, root_x, root_y = whitened_cross_covariance(covariance_x, covariance_y, cross, 0.0)
     left, correlations, right = jnp.linalg.svd(white, full_matrices=False)
     solve = jax.scipy.linalg.solve_triangular
     return (

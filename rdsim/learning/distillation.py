@@ -27,9 +27,7 @@ from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 
 
-def distillation_loss(
-    student: Float[Array, "... c"], teacher: Float[Array, "... c"], temperature: Any = 1.0
-) -> Float[Array, ""]:
+def distillation_loss(student: Any, teacher: Any, temperature: Any = 1.0) -> Float[Array, ""]:
     r"""Mean divergence of the student's ranking from the teacher's, times $\tau^2$, in nats.
 
     Args:

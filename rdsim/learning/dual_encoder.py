@@ -78,7 +78,7 @@ class DualEncoder(nnx.Module):
         return points / jnp.sqrt(jnp.sum(points**2, axis=-1, keepdims=True) + 1e-12)
 
 
-def info_nce_loss(scores: Float[Array, "n n"]) -> Float[Array, ""]:
+def info_nce_loss(scores: Any) -> Float[Array, ""]:
     r"""Cross-entropy of finding the pairs of a batch, in both directions, in nats.
 
     $$-\frac1{2n} \sum_i \Bigl[\ln \frac{e^{s_{ii}}}{\sum_j e^{s_{ij}}} +
@@ -88,7 +88,7 @@ def info_nce_loss(scores: Float[Array, "n n"]) -> Float[Array, ""]:
     $s(x,y) = i(x;y) + c$, and $\log n$ minus the mean is at most I(X;Y).
 
     Args:
-        scores: s, of query i with item j; pairs on the diagonal.
+        scores: s, of query i with item j, shape (n, n); pairs on the diagonal.
 
     Returns:
         The mean over the batch.
@@ -104,7 +104,7 @@ def info_nce_loss(scores: Float[Array, "n n"]) -> Float[Array, ""]:
     return jnp.mean(0.5 * (by_query + by_item) - right)
 
 
-def triplet_loss(scores: Float[Array, "n n"], margin: float, *, hardest: bool) -> Float[Array, ""]:
+def triplet_loss(scores: Any, margin: float, *, hardest: bool) -> Float[Array, ""]:
     r"""Hinge of the margin between a pair's score and others', in both directions.
 
     $$\frac1{2n} \sum_i \bigl[\underset{j \ne i}{\mathrm{op}}\,(m + s_{ij} - s_{ii})_+ +
@@ -113,7 +113,7 @@ def triplet_loss(scores: Float[Array, "n n"], margin: float, *, hardest: bool) -
     op the largest (hardest negatives) or the mean.
 
     Args:
-        scores: s, of query i with item j; pairs on the diagonal.
+        scores: s, of query i with item j, shape (n, n); pairs on the diagonal.
         margin: m.
         hardest: whether each pair is set against its hardest negative alone.
 

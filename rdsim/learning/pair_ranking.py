@@ -48,16 +48,18 @@ class PairRanks:
 
 @on_host
 def pair_ranks(
-    query_features: Float[np.ndarray, "q f"],
+    query_features: Any,
     codes: Any,
     item_features: Callable[[Any], np.ndarray] | None = None,
 ) -> PairRanks:
     """Rank the targets of queries among all stored items.
 
     Args:
-        query_features: of the first Q items' queries, Q at most M.
+        query_features: of the first Q items' queries, Q at most M, shape (Q, F). Scores are computed
+            in float32 if all are, in float64 otherwise.
         codes: of the items, one a row, shape (M, ...).
-        item_features: codes -> features, shape (codes, F); None where the codes are features.
+        item_features: codes, of the type they have -> features, shape (codes, F); None where the
+            codes are features.
 
     Returns:
         The ranks; with all M queries, averages over them are those of a uniform target.
@@ -68,18 +70,25 @@ def pair_ranks(
 
     """
     query_features = np.asarray(validation.finite("query_features", query_features, ndim=2))
-    stored = np.asarray(validation.finite("codes", codes))
+    if item_features is not None:
+        validation.function("item_features", item_features)
+    given = np.asarray(validation.numbers("codes", codes))
+    stored = np.asarray(validation.finite("codes", given))
     size = len(stored) if stored.ndim > 1 else 0
     if not 1 <= len(query_features) <= size or 0 in stored.shape:
         raise ValueError(
             f"codes must have a row an item, and query_features one for each of the first items, "
             f"got {stored.shape} and {query_features.shape}"
         )
-    if item_features is not None:
-        validation.function("item_features", item_features)
-    unique, place, multiplicity = np.unique(stored, axis=0, return_inverse=True, return_counts=True)
+    _, first, place, multiplicity = np.unique(
+        stored, axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
     place = place.reshape(-1)
-    features = (unique if item_features is None else item_features(unique)).T
+    features = stored[first]
+    if item_features is not None:
+        made = item_features(given[first])
+        features = np.asarray(validation.finite("item_features of the codes", made))
+    features = features.T
     if features.ndim != 2 or features.shape[0] != query_features.shape[1]:
         raise ValueError(
             f"query_features must have as many columns as items have features, got "
@@ -87,7 +96,7 @@ def pair_ranks(
         )
     count = len(query_features)
     ahead, tied = np.empty(count, np.int64), np.empty(count, np.int64)
-    step = max(1, _ENTRIES // len(unique))
+    step = max(1, _ENTRIES // len(first))
     for start in range(0, count, step):
         rows = np.arange(start, min(start + step, count))
         scores = query_features[rows] @ features
@@ -122,8 +131,8 @@ def drawn_ranks(generator: np.random.Generator, ranks: PairRanks) -> Int[np.ndar
 
 @on_host
 def contrastive_information(
-    query_features: Float[np.ndarray, "m f"],
-    item_features: Float[np.ndarray, "m f"],
+    query_features: Any,
+    item_features: Any,
     *,
     confidence: float = 0.95,
 ) -> InformationEstimate:
@@ -136,8 +145,9 @@ def contrastive_information(
     error, each pair left out in turn as query and as item; it holds as M grows.
 
     Args:
-        query_features: of M pairs; their inner products are t in nats, not fitted to these pairs.
-        item_features: row i is the target of row i.
+        query_features: of M pairs, shape (M, F); their inner products are t in nats, not fitted to
+            these pairs.
+        item_features: row i is the target of row i, shape (M, F).
         confidence: of the interval.
 
     Returns:
@@ -152,8 +162,9 @@ def contrastive_information(
         the jackknife.
 
     """
-    query_features = np.asarray(validation.finite("query_features", query_features, ndim=2))
-    item_features = np.asarray(validation.finite("item_features", item_features, ndim=2))
+    # In float64: of float32 shares the jackknife would take logarithms of zero.
+    query_features = np.asarray(validation.finite("query_features", query_features, ndim=2), float)
+    item_features = np.asarray(validation.finite("item_features", item_features, ndim=2), float)
     size = len(item_features)
     if query_features.shape != item_features.shape or size < 2:
         raise ValueError(

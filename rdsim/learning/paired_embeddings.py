@@ -9,12 +9,12 @@ import dataclasses
 from typing import Any, Final
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
 from rdsim.learning.cca import canonical_correlation_analysis
+from rdsim.learning.deviations import deviations
 from rdsim.learning.pair_ranking import pair_ranks, reciprocal_ranks
 from rdsim.transformations import on_host
 
@@ -22,8 +22,6 @@ LEAST_PAIRS: Final = 40
 """Fewest pairs that can be split into a part to fit on and a part to rank."""
 _MOST_DIRECTIONS: Final = 256
 _REGULARISATIONS: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-_LENGTHS: Final = (1e-150, 1e150)
-"""Between these the largest entry of a row lies, or its squared length leaves float64."""
 _VALIDATED: Final = 2000
 """Most pairs on which a space is chosen."""
 
@@ -46,8 +44,8 @@ def check_pairs(
 
     Raises:
         ValueError: if a shape is wrong, the counts differ, an entry is not finite, there are too
-            few rows, items are equal, or a row is zero or too short or long to have a direction in
-            float64; the message names the rows.
+            few rows, items are equal, or a row is too short to have a direction; the
+            message names the rows.
         TypeError: if they do not hold real numbers.
 
     """
@@ -57,7 +55,7 @@ def check_pairs(
             f"queries and items: at least {LEAST_PAIRS} pairs are needed, got {len(pair[0])}"
         )
     for name, array in zip(("queries", "items"), pair, strict=True):
-        _directed(name, array)
+        validation.directions(name, array)
     _distinct(pair[1])
     return pair[0], pair[1]
 
@@ -65,7 +63,7 @@ def check_pairs(
 def _paired(
     queries: Any, items: Any, names: tuple[str, str] = ("queries", "items")
 ) -> tuple[np.ndarray, np.ndarray]:
-    pair = _finite(names[0], queries), _finite(names[1], items)
+    pair = _embeddings(names[0], queries), _embeddings(names[1], items)
     if len(pair[0]) != len(pair[1]):
         raise ValueError(
             f"{names[0]} and {names[1]} must be pairs, got {len(pair[0])} queries and "
@@ -74,37 +72,14 @@ def _paired(
     return pair
 
 
-def _finite(name: str, value: Any) -> np.ndarray:
-    array = validation.host_array(name, value)
-    # JAX knows bfloat16, float8 and int4 as numbers, which NumPy does not.
-    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.integer, jnp.floating)):
-        raise TypeError(f"{name} must hold real numbers, got an array of dtype {array.dtype}")
+def _embeddings(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(validation.finite(name, value), float)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(
             f"{name} must have shape (rows, coordinates), one embedding a row, got shape "
             f"{array.shape}"
         )
-    array = array.astype(np.float64)
-    if not (fine := np.isfinite(array)).all():
-        row, column = np.argwhere(~fine)[0]
-        raise ValueError(
-            f"{name} must be finite, got {array[row, column]} in row {row}, column {column} "
-            f"({int((~fine).sum())} such entries)"
-        )
     return array
-
-
-def _directed(name: str, array: np.ndarray) -> None:
-    """Refuse rows whose length is zero, or whose squared length is zero or infinite in float64."""
-    largest = np.abs(array).max(axis=1)
-    outside = np.flatnonzero((largest < _LENGTHS[0]) | (largest > _LENGTHS[1]))
-    if outside.size:
-        row = outside[0]
-        raise ValueError(
-            f"{name} must have rows with a direction, whose largest entry lies in "
-            f"[{_LENGTHS[0]:g}, {_LENGTHS[1]:g}] in size, got {largest[row]:g} in row {row} "
-            f"({outside.size} such rows); scale the embeddings, or drop the rows"
-        )
 
 
 def _firsts(array: np.ndarray) -> Int[np.ndarray, " n"]:
@@ -210,12 +185,12 @@ class SharedSpace:
     item_map: Float[np.ndarray, "dy e"]
 
     def queries(self, points: Any) -> Float[np.ndarray, "n e"]:
-        """Take queries to the space."""
-        return _unit((np.asarray(points) - self.query_centre) @ self.query_map)
+        """Take queries to the space; one at the centre has no direction and stays a zero."""
+        return _unit((_embeddings("queries", points) - self.query_centre) @ self.query_map)
 
     def items(self, points: Any) -> Float[np.ndarray, "n e"]:
-        """Take items to the space."""
-        return _unit((np.asarray(points) - self.item_centre) @ self.item_map)
+        """Take items to the space; one at the centre has no direction and stays a zero."""
+        return _unit((_embeddings("items", points) - self.item_centre) @ self.item_map)
 
 
 @on_host
@@ -241,15 +216,17 @@ def shared_space(queries: Any, items: Any, *, validate: Any) -> SharedSpace:
     """
     x, y = _paired(queries, items)
     for name, array in (("queries", x), ("items", y)):
-        _directed(name, array)
+        validation.directions(name, array)
     if len(x) < 2:
         raise ValueError(f"queries and items must be two pairs or more, got {len(x)}")
     names = ("validate: queries", "validate: items")
+    for name, array in (("queries", x), ("items", y)):
+        validation.directions(name, array)
     test_x, test_y = (
         part[:_VALIDATED] for part in _paired(*validation.pair("validate", validate), names)
     )
     for name, array in zip(names, (test_x, test_y), strict=True):
-        _directed(name, array)
+        validation.directions(name, array)
     if test_x.shape[1] != x.shape[1] or test_y.shape[1] != y.shape[1]:
         raise ValueError(
             f"validate must have queries and items of {x.shape[1]} and {y.shape[1]} coordinates, "
@@ -285,7 +262,7 @@ def _candidates(x: np.ndarray, y: np.ndarray) -> list[SharedSpace]:
 
 def _canonical(x: np.ndarray, y: np.ndarray, directions: int, penalty: float) -> SharedSpace:
     """Canonical directions, each weighted with its correlation; the penalty is relative."""
-    scale_x, scale_y = (max(float(np.sqrt(part.var(axis=0).mean())), 1e-300) for part in (x, y))
+    scale_x, scale_y = _scale(x), _scale(y)
     found = canonical_correlation_analysis(x / scale_x, y / scale_y, directions, penalty)
     weight = np.asarray(found.correlations)
     return SharedSpace(
@@ -297,5 +274,15 @@ def _canonical(x: np.ndarray, y: np.ndarray, directions: int, penalty: float) ->
     )
 
 
+def _scale(points: np.ndarray) -> float:
+    """Root mean square of the columns' deviations; one where all are constant."""
+    deviation = deviations(points)
+    largest = float(deviation.max()) or 1.0
+    return largest * float(np.sqrt(np.mean((deviation / largest) ** 2))) or 1.0
+
+
 def _unit(points: np.ndarray) -> np.ndarray:
-    return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-300)
+    # Scaled first: the squares of tiny numbers are zero, and those of huge ones infinite.
+    largest = np.abs(points).max(axis=1, keepdims=True)
+    scaled = points / np.where(largest > 0, largest, 1.0)
+    return scaled / np.where(largest > 0, np.linalg.norm(scaled, axis=1, keepdims=True), 1.0)

@@ -29,6 +29,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from rdsim import validation
 from rdsim.codes.distances import host_generator
+from rdsim.codes.item_code import item_points
+from rdsim.learning.deviations import deviations
 from rdsim.learning.training import Schedule, Trained, checked_schedule, train
 from rdsim.transformations import on_host
 
@@ -178,7 +180,8 @@ class ProductCode:
 
     def channel(self, items: Any) -> Float[np.ndarray, "n g w"]:
         """Chances P(u_g|y) of the words of every codebook, float64, shape (N, G, W)."""
-        points = (np.asarray(items) - self.item_centre) / self.item_spread
+        given = np.asarray(item_points(items, len(self.item_centre)))
+        points = (given - self.item_centre) / self.item_spread
         logits = _by_blocks(self.model.logits, points).astype(float)
         return np.asarray(jax.nn.softmax(jnp.where(self._used, logits, -jnp.inf)))
 
@@ -193,7 +196,8 @@ class ProductCode:
 
     def query_features(self, queries: Any) -> Float[np.ndarray, "q f"]:
         """Tables of queries: the score of every word of every codebook, nats, float32."""
-        points = (np.asarray(queries) - self.query_centre) / self.query_spread
+        given = np.asarray(item_points(queries, len(self.query_centre), "queries"))
+        points = (given - self.query_centre) / self.query_spread
         return _by_blocks(self.model.tables, points).reshape(len(points), -1)
 
     def item_features(self, digits: Int[np.ndarray, "m g"]) -> Float[np.ndarray, "m f"]:
@@ -370,8 +374,8 @@ class _Batch:
 
 def _spread(points: np.ndarray) -> np.ndarray:
     """Standard deviation of each coordinate; one where it is constant."""
-    spread = points.std(axis=0)
-    return np.where(spread > 1e-12, spread, 1.0)
+    spread = deviations(points)
+    return np.where(spread > 0, spread, 1.0)
 
 
 def _by_blocks(network: Any, points: np.ndarray) -> np.ndarray:

@@ -9,11 +9,12 @@ import math
 from typing import Any, Final, Protocol
 
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 from scipy.cluster.vq import vq
 
 from rdsim import validation
-from rdsim.codes.distances import host_generator, training_items
+from rdsim.codes.distances import distinct_rows, host_generator, training_items
+from rdsim.codes.item_code import item_points
 from rdsim.codes.vector_quantizer import best_codebook
 from rdsim.transformations import on_host
 
@@ -48,6 +49,8 @@ class LongProductQuantizer:
         codebooks: of each block of coordinates, shapes (W_s, d_s).
         centre: subtracted first, shape (d,).
         rotation: applied next, columns are the new axes, shape (d, d).
+        converged: of each block, whether k-means came to a local optimum before its iterations ran
+            out, shape (S,).
 
     """
 
@@ -56,11 +59,12 @@ class LongProductQuantizer:
     codebooks: tuple[Float[np.ndarray, "w s"], ...]
     centre: Float[np.ndarray, " d"]
     rotation: Float[np.ndarray, "d d"]
+    converged: Bool[np.ndarray, " s"]
 
     def encode(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n g"]:
         """Nearest word of each block; the key goes unused."""
         del key
-        parts = np.split(self._turned(items), self._ends, axis=1)
+        parts = np.split(self._turned("items", items), self._ends, axis=1)
         found = [
             vq(part, book, check_finite=False)[0]
             for part, book in zip(parts, self.codebooks, strict=True)
@@ -69,7 +73,7 @@ class LongProductQuantizer:
 
     def query_features(self, queries: Any) -> Float[np.ndarray, "q f"]:
         """Turned queries, kept as they are, and a one."""
-        x = self._turned(queries)
+        x = self._turned("queries", queries)
         return np.column_stack([x, np.ones(len(x))])
 
     def item_features(self, digits: Int[np.ndarray, "m g"]) -> Float[np.ndarray, "m f"]:
@@ -78,8 +82,9 @@ class LongProductQuantizer:
         u = np.concatenate(chosen, axis=1)
         return np.column_stack([u, -0.5 * (u**2).sum(axis=1)])
 
-    def _turned(self, points: Any) -> np.ndarray:
-        return (np.asarray(points) - self.centre) @ self.rotation
+    def _turned(self, name: str, points: Any) -> np.ndarray:
+        given = np.asarray(item_points(points, len(self.centre), name))
+        return np.asarray((given - self.centre) @ self.rotation)
 
     @property
     def _ends(self) -> np.ndarray:
@@ -136,13 +141,15 @@ def long_product_quantizer(
     rotation = falling[:, np.concatenate(dealt)]
     parts = np.split((points - centre) @ rotation, np.cumsum([*map(len, dealt)])[:-1], axis=1)
     sizes = [count // blocks + (block < count % blocks) for block in range(blocks)]
+    fits = [
+        best_codebook(generator, part, min(1 << size, distinct_rows(part)), starts, iterations)
+        for part, size in zip(parts, sizes, strict=True)
+    ]
     return LongProductQuantizer(
-        codebooks=tuple(
-            best_codebook(generator, part, min(1 << size, _distinct_rows(part)), starts, iterations)
-            for part, size in zip(parts, sizes, strict=True)
-        ),
+        codebooks=tuple(fit.codewords for fit in fits),
         centre=centre,
         rotation=rotation,
+        converged=np.array([fit.converged for fit in fits]),
     )
 
 
@@ -166,6 +173,9 @@ class LongHash:
     Attributes:
         planes: A, columns are normals, shape (d, B).
         centre: c, a point on all planes, shape (d,).
+        converged: whether the planes are those that were searched for; random ones are not searched
+            for.
+        iterations: steps of the search.
 
     References:
         Gordo, Perronnin, Gong and Lazebnik (2014), "Asymmetric distances for binary embeddings",
@@ -175,26 +185,29 @@ class LongHash:
 
     planes: Float[np.ndarray, "d b"]
     centre: Float[np.ndarray, " d"]
+    converged: bool
+    iterations: int
 
     def encode(self, key: Key[Array, ""] | None, items: Any) -> Int[np.ndarray, "n b"]:
         """Signs of the items as 0 and 1; the key goes unused."""
         del key
-        return (self._projected(items) > 0).astype(np.int8)
+        return (self._projected("items", items) > 0).astype(np.int8)
 
     def query_features(self, queries: Any) -> Float[np.ndarray, "q b"]:
         """Projections of the queries, which are not stored and so not rounded to signs."""
-        return self._projected(queries)
+        return self._projected("queries", queries)
 
     def hamming_features(self, queries: Any) -> Float[np.ndarray, "q b"]:
         """Signs of the queries, -1 or 1: inner products are B less twice the Hamming distance."""
-        return 2.0 * self.encode(None, queries) - 1
+        return 2.0 * (self._projected("queries", queries) > 0) - 1
 
     def item_features(self, digits: Int[np.ndarray, "m b"]) -> Float[np.ndarray, "m b"]:
         """Signs of the stored items, -1 or 1."""
         return 2.0 * digits - 1
 
-    def _projected(self, points: Any) -> np.ndarray:
-        return (np.asarray(points) - self.centre) @ self.planes
+    def _projected(self, name: str, points: Any) -> np.ndarray:
+        given = np.asarray(item_points(points, len(self.centre), name))
+        return np.asarray((given - self.centre) @ self.planes)
 
 
 @on_host
@@ -209,7 +222,7 @@ def long_hyperplane_hash(key: Key[Array, ""], items: Any, bits: Any) -> LongHash
     count = validation.integer("bits", bits, low=1, high=_MOST_BITS)
     points = np.asarray(training_items(items))
     planes = generator.standard_normal((points.shape[1], count))
-    return LongHash(planes=planes, centre=points.mean(axis=0))
+    return LongHash(planes=planes, centre=points.mean(axis=0), converged=True, iterations=0)
 
 
 @on_host
@@ -226,7 +239,7 @@ def rotated_hash(key: Key[Array, ""], items: Any, bits: Any) -> LongHash:
         bits: B, 1 to d.
 
     Returns:
-        The hash.
+        The hash; a local optimum if it `converged`, within 50 steps.
 
     Raises:
         ValueError: if there are more bits than coordinates.
@@ -244,11 +257,15 @@ def rotated_hash(key: Key[Array, ""], items: Any, bits: Any) -> LongHash:
     leading = axes[:, ::-1][:, :count]
     projected = (points - centre) @ leading
     rotation, _ = np.linalg.qr(generator.standard_normal((count, count)))
-    for _ in range(_ROTATIONS):
+    before: np.ndarray | None = None
+    for step in range(_ROTATIONS + 1):
         signs = np.where(projected @ rotation > 0, 1.0, -1.0)
+        converged = before is not None and np.array_equal(signs, before)
+        if converged or step == _ROTATIONS:
+            break
         left, _, right = np.linalg.svd(projected.T @ signs)
-        rotation = left @ right
-    return LongHash(planes=leading @ rotation, centre=centre)
+        rotation, before = left @ right, signs
+    return LongHash(planes=leading @ rotation, centre=centre, converged=converged, iterations=step)
 
 
 def _sample(generator: np.random.Generator, items: Any) -> np.ndarray:
@@ -256,7 +273,3 @@ def _sample(generator: np.random.Generator, items: Any) -> np.ndarray:
     if len(points) <= _FITTED:
         return points
     return points[generator.choice(len(points), _FITTED, replace=False)]
-
-
-def _distinct_rows(points: np.ndarray) -> int:
-    return len(np.unique(points, axis=0))

@@ -81,12 +81,8 @@ def codeword_index(name: str, value: Any, codewords: int) -> Int[Array, "..."]:
         TypeError: if they are not integers.
 
     """
-    traced = validation.is_traced(value)
-    array: Any = value if traced else validation.host_array(name, value)
-    if not jnp.issubdtype(array.dtype, jnp.integer):
-        raise TypeError(f"{name} must hold integers, got an array of dtype {array.dtype}")
-    if not traced:
-        validation.interval(name, array, low=0.0, high=codewords - 1.0)
+    array = validation.integer_array(name, value)
+    validation.interval(name, array, low=0.0, high=codewords - 1.0)
     return jnp.asarray(array)
 
 

@@ -8,17 +8,35 @@ performance measures efficiently in the presence of tied scores", ECIR 2008).
 
 In the formulas a tie group has $n$ items, $m$ of them positive, and there are $h$ items, $a$ of
 them positive, ahead of it; the query has $P$ positives among $M$ items. Higher score = better.
+
+A list of the k best items is scored with `retrieved`: an item that was not retrieved has no rank and
+earns nothing, but if it is positive it counts in $P$, as in trec_eval. (A score of -inf is a score:
+that item was retrieved and is last, tied with the others of -inf.) The M items may then be
+those retrieved and the positives alone. A list shorter than k is counted as if it went on with
+items that are not relevant, as in trec_eval; `limit_k_to_size` divides by the length of the list.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Int32, Key
+from jaxtyping import Array, Float, Int, Int32, Key
 
 from rdsim import validation
+from rdsim.retrieval import tied_ranking
+from rdsim.retrieval.judgements import (
+    Judged,
+    as_mask,
+    checked_scores,
+    has_positives,
+    judged,
+    require_inside,
+)
+
+WITHOUT_POSITIVES: Final = ("error", "skip", "zero")
+"""What may be done with queries that have no positive."""
 
 
 def rank(scores: Any, target: Any, key: Key[Array, ""]) -> Int32[Array, "..."]:
@@ -43,19 +61,19 @@ def rank(scores: Any, target: Any, key: Key[Array, ""]) -> Int32[Array, "..."]:
         ValueError: if a score is NaN, M < 2, a target lies outside [0, M), or the shapes differ.
 
     """
-    s = _scores(scores)
-    t = _integers("target", target)
+    s = checked_scores(scores)
+    t = validation.integer_array("target", target)
     if t.shape != s.shape[:-1]:
         raise ValueError(
             f"target must have the shape {s.shape[:-1]} of the queries, got shape {t.shape}"
         )
     if not validation.is_traced(t):
-        _require_inside("target", t, low=0, high=s.shape[-1] - 1)
+        require_inside("target", t, low=0, high=s.shape[-1] - 1)
     validation.prng_key("key", key)
     return _rank(s, jnp.asarray(t), key)
 
 
-def reciprocal_rank(scores: Any, positives: Any) -> Float[Array, "..."]:
+def reciprocal_rank(scores: Any, positives: Any, *, retrieved: Any = None) -> Float[Array, "..."]:
     r"""Expect the reciprocal rank of the first positive; its mean over queries is the MRR.
 
     With $n, m, h$ of the first tie group that holds a positive,
@@ -68,22 +86,24 @@ def reciprocal_rank(scores: Any, positives: Any) -> Float[Array, "..."]:
 
     Args:
         scores: shape (..., M), M >= 2, infinities allowed; higher is better.
-        positives: boolean mask of shape (..., M), or integer places of shape (..., P) padded
-            with -1.
+        positives: boolean mask of shape (..., M), or integer positions of shape (..., P), P other
+            than M, padded with -1.
+        retrieved: boolean mask of shape (..., M) of the items that the list holds; scores of the
+            others are ignored. None if it holds all.
 
     Returns:
-        One value in (0, 1] per query, shape (...).
+        One value in [0, 1] per query, shape (...).
 
     Raises:
-        TypeError: if the positives are neither booleans nor integers.
-        ValueError: if a score is NaN, M < 2, the shapes differ, a query has no positive, or a
-            place repeats or lies outside [0, M).
+        TypeError: if the positives are neither booleans nor integers, or `retrieved` is no mask.
+        ValueError: if a score is NaN, M < 2, the shapes differ, a query has no positive, a position
+            repeats or lies outside [0, M), or integers can be read as positions and as a mask.
 
     """
-    return _per_query(_reciprocal_rank, scores, positives)
+    return _per_query(tied_ranking.reciprocal_rank, scores, positives, retrieved)
 
 
-def recall(scores: Any, positives: Any, k: Any) -> Float[Array, "..."]:
+def recall(scores: Any, positives: Any, k: Any, *, retrieved: Any = None) -> Float[Array, "..."]:
     r"""Expect the share of the positives that is found among the first k items.
 
     $$\frac{1}{P} \Bigl( a + (k - h) \frac{m}{n} \Bigr)$$
@@ -94,22 +114,32 @@ def recall(scores: Any, positives: Any, k: Any) -> Float[Array, "..."]:
 
     Args:
         scores: shape (..., M), M >= 2, infinities allowed; higher is better.
-        positives: boolean mask of shape (..., M), or integer places of shape (..., P) padded
-            with -1.
-        k: length of the list, an integer in [1, M].
+        positives: boolean mask of shape (..., M), or integer positions of shape (..., P), P other
+            than M, padded with -1.
+        k: length of the list, an integer, at least 1.
+        retrieved: boolean mask of shape (..., M) of the items that the list holds; scores of the
+            others are ignored. None if it holds all.
 
     Returns:
         One value in [0, 1] per query, shape (...).
 
     Raises:
-        TypeError: if the positives are neither booleans nor integers, or k is no integer.
-        ValueError: as for `reciprocal_rank`, and if k lies outside [1, M].
+        TypeError: if the positives are neither booleans nor integers, `retrieved` is no mask, or k is
+            no integer.
+        ValueError: as for `reciprocal_rank`, and if k is below 1.
 
     """
-    return _per_query(_recall, scores, positives, k)
+    return _per_query(tied_ranking.recall, scores, positives, retrieved, k)
 
 
-def precision(scores: Any, positives: Any, k: Any) -> Float[Array, "..."]:
+def precision(
+    scores: Any,
+    positives: Any,
+    k: Any,
+    *,
+    retrieved: Any = None,
+    limit_k_to_size: Any = False,
+) -> Float[Array, "..."]:
     r"""Expect the share of positives among the first k items.
 
     $$\frac{1}{k} \Bigl( a + (k - h) \frac{m}{n} \Bigr)$$
@@ -120,22 +150,28 @@ def precision(scores: Any, positives: Any, k: Any) -> Float[Array, "..."]:
 
     Args:
         scores: shape (..., M), M >= 2, infinities allowed; higher is better.
-        positives: boolean mask of shape (..., M), or integer places of shape (..., P) padded
-            with -1.
-        k: length of the list, an integer in [1, M].
+        positives: boolean mask of shape (..., M), or integer positions of shape (..., P), P other
+            than M, padded with -1.
+        k: length of the list, an integer, at least 1.
+        retrieved: boolean mask of shape (..., M) of the items that the list holds; scores of the
+            others are ignored. None if it holds all.
+        limit_k_to_size: whether to divide by the number of items retrieved where that is below k.
 
     Returns:
         One value in [0, 1] per query, shape (...).
 
     Raises:
-        TypeError: if the positives are neither booleans nor integers, or k is no integer.
-        ValueError: as for `reciprocal_rank`, and if k lies outside [1, M].
+        TypeError: if the positives are neither booleans nor integers, `retrieved` is no mask, or k is
+            no integer.
+        ValueError: as for `reciprocal_rank`, and if k is below 1.
 
     """
-    return _per_query(_precision, scores, positives, k)
+    limited = _flag("limit_k_to_size", limit_k_to_size)
+    metric = tied_ranking.precision_of_list if limited else tied_ranking.precision
+    return _per_query(metric, scores, positives, retrieved, k)
 
 
-def average_precision(scores: Any, positives: Any) -> Float[Array, "..."]:
+def average_precision(scores: Any, positives: Any, *, retrieved: Any = None) -> Float[Array, "..."]:
     r"""Expect the average precision; its mean over queries is the MAP.
 
     $$\frac{1}{P} \sum_{\text{groups}} \sum_{i=1}^{n} \frac{m}{n}
@@ -147,21 +183,25 @@ def average_precision(scores: Any, positives: Any) -> Float[Array, "..."]:
 
     Args:
         scores: shape (..., M), M >= 2, infinities allowed; higher is better.
-        positives: boolean mask of shape (..., M), or integer places of shape (..., P) padded
-            with -1.
+        positives: boolean mask of shape (..., M), or integer positions of shape (..., P), P other
+            than M, padded with -1.
+        retrieved: boolean mask of shape (..., M) of the items that the list holds; scores of the
+            others are ignored. None if it holds all.
 
     Returns:
-        One value in (0, 1] per query, shape (...).
+        One value in [0, 1] per query, shape (...).
 
     Raises:
-        TypeError: if the positives are neither booleans nor integers.
+        TypeError: if the positives are neither booleans nor integers, or `retrieved` is no mask.
         ValueError: as for `reciprocal_rank`.
 
     """
-    return _per_query(_average_precision, scores, positives)
+    return _per_query(tied_ranking.average_precision, scores, positives, retrieved)
 
 
-def ndcg(scores: Any, positives: Any, k: Any = None) -> Float[Array, "..."]:
+def ndcg(
+    scores: Any, positives: Any, k: Any = None, *, retrieved: Any = None
+) -> Float[Array, "..."]:
     r"""Expect the normalised discounted cumulative gain with gains 0 and 1.
 
     $$\frac{\sum_{r=1}^{k} e_r / \log_2(1+r)}{\sum_{r=1}^{\min(k,P)} 1 / \log_2(1+r)},$$
@@ -172,191 +212,129 @@ def ndcg(scores: Any, positives: Any, k: Any = None) -> Float[Array, "..."]:
 
     Args:
         scores: shape (..., M), M >= 2, infinities allowed; higher is better.
-        positives: boolean mask of shape (..., M), or integer places of shape (..., P) padded
-            with -1.
-        k: length of the list, an integer in [1, M], or None for all M items.
+        positives: boolean mask of shape (..., M), or integer positions of shape (..., P), P other
+            than M, padded with -1.
+        k: length of the list, an integer, at least 1, or None for all M items.
+        retrieved: boolean mask of shape (..., M) of the items that the list holds; scores of the
+            others are ignored. None if it holds all.
 
     Returns:
         One value in [0, 1] per query, shape (...).
 
     Raises:
-        TypeError: if the positives are neither booleans nor integers, or k is no integer.
-        ValueError: as for `reciprocal_rank`, and if k lies outside [1, M].
+        TypeError: if the positives are neither booleans nor integers, `retrieved` is no mask, or k is
+            no integer.
+        ValueError: as for `reciprocal_rank`, and if k is below 1.
 
     """
-    return _per_query(_ndcg, scores, positives, k)
+    return _per_query(tied_ranking.ndcg, scores, positives, retrieved, k)
 
 
-def top1(scores: Any, positives: Any) -> Float[Array, "..."]:
+def top1(scores: Any, positives: Any, *, retrieved: Any = None) -> Float[Array, "..."]:
     r"""Expect whether the first item is positive: the probability $m/n$ in the first tie group.
 
     Reference: McSherry & Najork (2008).
 
     Args:
         scores: shape (..., M), M >= 2, infinities allowed; higher is better.
-        positives: boolean mask of shape (..., M), or integer places of shape (..., P) padded
-            with -1.
+        positives: boolean mask of shape (..., M), or integer positions of shape (..., P), P other
+            than M, padded with -1.
+        retrieved: boolean mask of shape (..., M) of the items that the list holds; scores of the
+            others are ignored. None if it holds all.
 
     Returns:
         One value in [0, 1] per query, shape (...).
 
     Raises:
-        TypeError: if the positives are neither booleans nor integers.
+        TypeError: if the positives are neither booleans nor integers, or `retrieved` is no mask.
         ValueError: as for `reciprocal_rank`.
 
     """
-    return _per_query(_precision, scores, positives, 1)
+    return _per_query(tied_ranking.precision, scores, positives, retrieved, 1)
 
 
-def retrieval_metrics(scores: Any, positives: Any, k: Any = (1, 10)) -> dict[str, Float[Array, ""]]:
+def retrieval_metrics(
+    scores: Any,
+    positives: Any,
+    k: Any = (1, 10),
+    *,
+    retrieved: Any = None,
+    limit_k_to_size: Any = False,
+    without_positives: Any = "error",
+) -> dict[str, Float[Array, ""]]:
     """Average every metric over the queries.
 
     Reference: McSherry & Najork (2008).
 
     Args:
         scores: shape (..., M), M >= 2, infinities allowed; higher is better.
-        positives: boolean mask of shape (..., M), or integer places of shape (..., P) padded
-            with -1.
-        k: lengths of the list, integers in [1, M].
+        positives: boolean mask of shape (..., M), or integer positions of shape (..., P), P other
+            than M, padded with -1.
+        k: lengths of the list, integers, at least 1.
+        retrieved: boolean mask of shape (..., M) of the items that the list holds; scores of the
+            others are ignored. None if it holds all.
+        limit_k_to_size: whether precision is divided by the number of items retrieved where that
+            is below k.
+        without_positives: what to do with queries that have no positive: "error" refuses them,
+            "skip" leaves them out of the averages, "zero" scores them 0.
 
     Returns:
         Scalars under "MRR", "MAP", "NDCG" (whole list), "top-1", and "recall@k" and
-        "precision@k" for each k.
+        "precision@k" for each k; and, unless such queries are refused, under
+        "queries without positives" how many there were.
 
     Raises:
-        TypeError: if the positives are neither booleans nor integers, or k holds no integers.
-        ValueError: as for `reciprocal_rank`, if some k lies outside [1, M], or if there is no
-            query to average over.
+        TypeError: if the positives are neither booleans nor integers, `retrieved` is no mask, or k
+            holds no integers.
+        ValueError: as for `reciprocal_rank`, if some k is below 1, or if there is no query to
+            average over.
 
     """
-    s, p = _checked(scores, positives)
-    if 0 in s.shape:
-        raise ValueError(f"scores must hold at least one query, got shape {s.shape}")
+    if without_positives not in WITHOUT_POSITIVES:
+        raise ValueError(
+            f"without_positives must be one of {WITHOUT_POSITIVES}, got {without_positives!r}"
+        )
+    limited = _flag("limit_k_to_size", limit_k_to_size)
+    refused = without_positives == "error"
+    given = judged(scores, positives, retrieved, need_positives=refused)
+    if 0 in given.scores.shape:
+        raise ValueError(f"scores must hold at least one query, got shape {given.scores.shape}")
     if isinstance(k, str) or not np.iterable(k):
         raise TypeError(f"k must be a sequence of integers, got {k!r}")
-    lengths = [validation.integer("k", entry, low=1, high=s.shape[-1]) for entry in k]
-    means = _evaluate(_all_metrics, s, p, jnp.asarray(lengths, int))
-    at = {name: means.pop(name) for name in ("recall", "precision")}
-    averages = {name: values.mean() for name, values in means.items()}
+    lengths = [validation.integer("k", entry, low=1) for entry in k]
+    some = has_positives(given.positives)
+    if without_positives == "skip" and not validation.is_traced(some) and not some.any():
+        raise ValueError("positives must leave a query to average over, got none with a positive")
+    counted = some if without_positives == "skip" else jnp.ones_like(some)
+
+    def average(values: Float[Array, "..."]) -> Float[Array, ""]:
+        return jnp.where(counted, values, 0.0).sum() / counted.sum()
+
+    values = _evaluate(tied_ranking.every_metric, given, jnp.asarray(lengths, int))
+    whole, of_list = values.pop("precision"), values.pop("precision of the list")
+    at = {"recall": values.pop("recall"), "precision": of_list if limited else whole}
+    averages = {name: average(found) for name, found in values.items()}
     for place, length in enumerate(lengths):
-        for name, values in at.items():
-            averages[f"{name}@{length}"] = values[..., place].mean()
+        for name, found in at.items():
+            averages[f"{name}@{length}"] = average(found[..., place])
+    if not refused:
+        averages["queries without positives"] = jnp.sum(~some)
     return averages
-
-
-class _Ranking(NamedTuple):
-    """A query's items by falling score: of each rank, the tie group that holds it; shapes (M,)."""
-
-    rank: Float[Array, " M"]
-    n: Float[Array, " M"]
-    m: Float[Array, " M"]
-    h: Float[Array, " M"]
-    a: Float[Array, " M"]
-    P: Float[Array, ""]
-
-    @property
-    def i(self) -> Float[Array, " M"]:
-        """Place inside the group, from 1."""
-        return self.rank - self.h
-
-    @property
-    def e(self) -> Float[Array, " M"]:
-        """Expected relevance."""
-        return self.m / self.n
-
-
-def _ranking(scores: Float[Array, " M"], relevant: Bool[Array, " M"]) -> _Ranking:
-    """Sort the items and find the tie groups, in O(M log M)."""
-    M = scores.shape[0]
-    s, relevance = jax.lax.sort((-scores, relevant.astype(scores.dtype)), num_keys=1)
-    edge = s[1:] != s[:-1]
-    yes = jnp.ones((1,), bool)
-    place = jnp.arange(M)
-    first = jax.lax.cummax(jnp.where(jnp.concatenate([yes, edge]), place, 0))
-    last = jax.lax.cummin(jnp.where(jnp.concatenate([edge, yes]), place, M - 1), reverse=True)
-    found = jnp.cumsum(relevance)
-    a = found[first] - relevance[first]
-    return _Ranking(
-        rank=(place + 1).astype(s.dtype),
-        n=(last - first + 1).astype(s.dtype),
-        m=found[last] - a,
-        h=first.astype(s.dtype),
-        a=a,
-        P=found[-1],
-    )
-
-
-def _reciprocal_rank(g: _Ranking, k: Int[Array, "..."]) -> Float[Array, ""]:
-    """Sum over the place of the first positive in the first group with positives."""
-    del k
-    g0 = jnp.argmax(g.m > 0)
-    n, m, h = g.n[g0], g.m[g0], g.h[g0]
-    i = g.rank - h
-    # P(1) = m/n and P(i) / P(i-1) = (n-m-i+2) / (n-i+1): a product of factors in [0, 1], exact for
-    # m = 1, where the difference of log factorials loses digits as M grows. The factor vanishes
-    # at i = n-m+2, the first place that is impossible.
-    step = jnp.where(i > n, 0.0, (n - m - i + 2) / jnp.maximum(n - i + 1, 1))
-    probability = m / n * jnp.cumprod(jnp.where(i <= 1, 1.0, step))
-    return jnp.sum(jnp.where(i >= 1, probability / g.rank, 0.0))
-
-
-def _found(g: _Ranking, k: Int[Array, ""]) -> Float[Array, ""]:
-    """Count the expected positives among the first k."""
-    return g.a[k - 1] + g.i[k - 1] * g.m[k - 1] / g.n[k - 1]
-
-
-def _recall(g: _Ranking, k: Int[Array, ""]) -> Float[Array, ""]:
-    return _found(g, k) / g.P
-
-
-def _precision(g: _Ranking, k: Int[Array, ""]) -> Float[Array, ""]:
-    return _found(g, k) / k
-
-
-def _average_precision(g: _Ranking, k: Int[Array, "..."]) -> Float[Array, ""]:
-    """Precision at each rank given a positive there, weighted with the probability of one."""
-    del k
-    positives_so_far = g.a + 1 + (g.i - 1) * (g.m - 1) / jnp.maximum(g.n - 1, 1)
-    return jnp.sum(g.e * positives_so_far / g.rank) / g.P
-
-
-def _ndcg(g: _Ranking, k: Int[Array, ""]) -> Float[Array, ""]:
-    """Divide the expected gain of the first k by the gain of a list with all positives in front."""
-    discount = 1 / jnp.log2(1 + g.rank)
-    gain = jnp.sum(jnp.where(g.rank <= k, g.e * discount, 0.0))
-    return gain / jnp.sum(jnp.where(g.rank <= jnp.minimum(k, g.P), discount, 0.0))
-
-
-def _all_metrics(g: _Ranking, k: Int[Array, " K"]) -> dict[str, Float[Array, "..."]]:
-    """Every metric from one sort."""
-    one = jnp.ones((), k.dtype)
-    return {
-        "MRR": _reciprocal_rank(g, k),
-        "MAP": _average_precision(g, k),
-        "NDCG": _ndcg(g, g.rank.size * one),
-        "top-1": _precision(g, one),
-        "recall": jax.vmap(lambda length: _recall(g, length))(k),
-        "precision": jax.vmap(lambda length: _precision(g, length))(k),
-    }
 
 
 @jax.jit(static_argnames="metric")
 def _evaluate(
-    metric: Callable, scores: Array, positives: Array, k: Int[Array, "..."]
+    metric: Callable, given: Judged, k: Int[Array, "..."]
 ) -> Float[Array, "..."] | dict[str, Float[Array, "..."]]:
     """Apply the metric to each query; the length k is traced, so that no length compiles anew."""
 
-    def one_query(s: Float[Array, " M"], p: Array) -> Any:
-        return metric(_ranking(s, p if p.dtype == bool else _mask(p, s.shape[0])), k)
+    def one_query(one: Judged) -> Any:
+        relevant = as_mask(one.positives, one.scores.shape[0])
+        return metric(tied_ranking.ranking(one.scores, relevant, one.retrieved), k)
 
-    for _ in scores.shape[:-1]:
+    for _ in given.scores.shape[:-1]:
         one_query = jax.vmap(one_query)
-    return one_query(scores, positives)
-
-
-def _mask(places: Int[Array, " P"], M: int) -> Bool[Array, " M"]:
-    """Mask of the listed places; the padding falls on a place past the end."""
-    return jnp.zeros(M + 1, bool).at[jnp.where(places < 0, M, places)].set(True)[:M]
+    return one_query(given)
 
 
 @jax.jit
@@ -370,63 +348,15 @@ def _rank(
     return 1 + better + jax.random.randint(key, tied.shape, 0, tied, jnp.int32)
 
 
-def _per_query(metric: Callable, scores: Any, positives: Any, k: Any = None) -> Array:
-    s, p = _checked(scores, positives)
-    length = s.shape[-1] if k is None else validation.integer("k", k, low=1, high=s.shape[-1])
-    return _evaluate(metric, s, p, jnp.asarray(length))
+def _per_query(
+    metric: Callable, scores: Any, positives: Any, retrieved: Any, k: Any = None
+) -> Array:
+    given = judged(scores, positives, retrieved)
+    length = given.scores.shape[-1] if k is None else validation.integer("k", k, low=1)
+    return _evaluate(metric, given, jnp.asarray(length))
 
 
-def _checked(scores: Any, positives: Any) -> tuple[Array, Array]:
-    """Scores and positives (a mask, or places) of the same queries, each with a positive."""
-    s = _scores(scores)
-    p = _integers("positives", positives, or_mask=True)
-    M, is_mask = s.shape[-1], p.dtype == bool
-    if p.shape[:-1] != s.shape[:-1] or p.ndim == 0 or (is_mask and p.shape != s.shape):
-        wanted = f"{s.shape} (a mask)" if is_mask else f"{(*s.shape[:-1], 'P')} (places)"
-        raise ValueError(f"positives must have shape {wanted}, got shape {p.shape}")
-    if validation.is_traced(p):
-        return s, jnp.asarray(p)
-    if not is_mask:
-        _require_inside("positives", p, low=-1, high=M - 1)
-        ordered = np.sort(p, axis=-1)
-        twice = (ordered[..., 1:] == ordered[..., :-1]) & (ordered[..., 1:] >= 0)
-        if twice.any():
-            query = np.argwhere(twice)[0]
-            raise ValueError(
-                "positives must list each place once, got place "
-                f"{ordered[..., 1:][tuple(query)]} twice in query {query[:-1].tolist()} "
-                "(a mask must be boolean)"
-            )
-    empty = ~(p if is_mask else p >= 0).any(axis=-1)
-    if empty.any():
-        raise ValueError(
-            "positives must name at least one item of each query, got none in query "
-            f"{np.argwhere(empty)[0].tolist()} ({int(empty.sum())} such queries)"
-        )
-    return s, jnp.asarray(p)
-
-
-def _scores(scores: Any) -> Array:
-    s = validation.real_array("scores", scores).astype(float)
-    if s.ndim == 0 or s.shape[-1] < 2:
-        raise ValueError(f"scores must have shape (..., M) with M >= 2, got shape {s.shape}")
-    return s
-
-
-def _integers(name: str, value: Any, *, or_mask: bool = False) -> Any:
-    """Read an integer array (or a boolean one), on the host unless it is traced."""
-    array = value if validation.is_traced(value) else np.asarray(value)
-    wanted = "integers or booleans" if or_mask else "integers"
-    if array.dtype.kind not in ("iub" if or_mask else "iu"):
-        raise TypeError(f"{name} must hold {wanted}, got an array of dtype {array.dtype}")
-    # Unsigned places cannot be compared with the padding.
-    return array.astype(int) if array.dtype.kind == "u" else array
-
-
-def _require_inside(name: str, array: np.ndarray, *, low: int, high: int) -> None:
-    outside = (array < low) | (array > high)
-    if outside.any():
-        raise ValueError(
-            f"{name} must lie in [{low}, {high}], got {array[outside][0]} at index "
-            f"{np.argwhere(outside)[0].tolist()} ({int(outside.sum())} such entries)"
-        )
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be a bool, got {value!r}")
+    return value

@@ -41,21 +41,22 @@ def cosine(queries: Any, codewords: Any) -> Float[Array, "... m k"]:
 
     $$\frac{x_k^T u}{\|x_k\| \|u\|}$$
 
-    A zero vector has no direction: its cosine with everything is taken to be 0, that of a right
-    angle.
-
     Args:
-        queries: x, finite, shape (..., m, d).
-        codewords: u, finite, shape (K, d).
+        queries: x, finite, not zero, shape (..., m, d).
+        codewords: u, finite, not zero, shape (K, d).
 
     Returns:
-        Numbers in [-1, 1] up to rounding, shape (..., m, K).
+        Numbers in [-1, 1] up to rounding, shape (..., m, K). Under a transformation, where a zero
+        vector cannot be refused, its cosines are 0.
 
     Raises:
-        ValueError: if a shape does not fit or a coordinate is not finite.
+        ValueError: if a shape does not fit, a coordinate is not finite, or a vector is zero or so
+            short (below 2.3e-308) that it has no direction.
 
     """
     x, u = _vectors(queries, codewords)
+    validation.directions("queries", x)
+    validation.directions("codewords", u)
     return _inner_product(_direction(x), _direction(u))
 
 
@@ -63,14 +64,14 @@ def averaged_cosine(queries: Any, codewords: Any) -> Float[Array, "... k"]:
     """Score codewords by the mean of the modalities' cosines, as embeddings often are.
 
     Args:
-        queries: x, finite, shape (..., m, d).
-        codewords: u, finite, shape (K, d).
+        queries: x, finite, not zero, shape (..., m, d).
+        codewords: u, finite, not zero, shape (K, d).
 
     Returns:
         Shape (..., K).
 
     Raises:
-        ValueError: if a shape does not fit or a coordinate is not finite.
+        ValueError: as for `cosine`.
 
     """
     return jnp.mean(cosine(queries, codewords), axis=-2)
@@ -244,16 +245,13 @@ def _discrete_likelihood(
 ) -> Float[Array, "... n"]:
     """Ln P(x|y) of every query at every item letter."""
     chosen = chosen_modalities(modalities, len(source.channels))
-    traced = validation.is_traced(queries)
-    letters: Any = queries if traced else validation.host_array("queries", queries)
-    if not jnp.issubdtype(letters.dtype, jnp.integer):
-        raise TypeError(f"queries must hold integer letters, got dtype {letters.dtype}")
+    letters = validation.integer_array("queries", queries, wanted="integer letters")
     if letters.ndim == 0 or letters.shape[-1] != len(chosen):
         raise ValueError(
             f"queries must have one letter for each of {len(chosen)} modalities last, "
             f"got shape {letters.shape}"
         )
-    if not traced:
+    if not validation.is_traced(letters):
         sizes = np.array([source.letters[k] for k in chosen])
         if ((letters < 0) | (letters >= sizes)).any():
             raise ValueError(f"queries must hold letters below {sizes.tolist()}, got {letters}")

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
 from rdsim.retrieval.codeword_loss import codeword_index, codeword_loss, codeword_scores
@@ -25,6 +25,7 @@ class SearchedTemperatures:
         temperature: tau, shape (m,); the first is that of the start, since only ratios rank.
         loss: mean loss on the sample, in [0, 1].
         start_loss: mean loss at the temperatures it started from.
+        converged: whether the last round found nothing better than the rounds before it.
 
     """
 
@@ -33,6 +34,7 @@ class SearchedTemperatures:
     temperature: Float[Array, " m"]
     loss: Float[Array, ""]
     start_loss: Float[Array, ""]
+    converged: Bool[Array, ""]
 
 
 @on_host
@@ -102,6 +104,7 @@ def search_temperatures(
 
     best, least, first = np.asarray(tau), np.inf, np.nan
     for turn in range(turns):
+        improved = False
         factors = np.logspace(-1.0, 1.0, count) ** (width * 4.0**-turn)
         factors[count // 2] = 1.0
         for k in range(1, best.size) if best.size > 1 else range(1):
@@ -110,9 +113,14 @@ def search_temperatures(
             found = np.asarray(_mean_losses(table, index, mass, size, parsed, jnp.asarray(tried)))
             first = found[count // 2] if np.isnan(first) else first
             if found.min() < least:
+                # The start itself, which the first line of all tries too, is no improvement.
+                improved |= bool(found.min() < min(least, first))
                 best, least = tried[np.argmin(found)], found.min()
     return SearchedTemperatures(
-        temperature=jnp.asarray(best), loss=jnp.asarray(least), start_loss=jnp.asarray(first)
+        temperature=jnp.asarray(best),
+        loss=jnp.asarray(least),
+        start_loss=jnp.asarray(first),
+        converged=jnp.asarray(not improved),
     )
 
 

@@ -63,9 +63,7 @@ def clopper_pearson(successes: Any, trials: Any, *, confidence: float = 0.95) ->
     """
     if np.ndim(trials) == 0:
         trials = validation.integer("trials", trials, low=1)
-    numbers = np.asarray(trials)
-    if numbers.dtype.kind not in "iu":
-        raise TypeError(f"trials must be integers, got an array of dtype {numbers.dtype}")
+    numbers = validation.integer_array("trials", trials)
     validation.interval("trials", numbers, low=1.0)
     most = float(numbers.max())
     count = np.asarray(validation.interval("successes", successes, low=0.0, high=most))

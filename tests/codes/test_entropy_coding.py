@@ -175,7 +175,7 @@ def test_C17_channel_simulation_bits_are_those_of_li_and_el_gamal():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: entropy_coded_bits([0.0, 1.0], COIN), TypeError, "symbols must be integers"),
+        (lambda: entropy_coded_bits([0.0, 1.0], COIN), TypeError, "symbols must hold integers"),
         (lambda: entropy_coded_bits([[0]], COIN), ValueError, r"symbols must have shape \(N,\)"),
         (lambda: entropy_coded_bits(np.zeros(0, int), COIN), ValueError, "symbols must have shape"),
         (lambda: entropy_coded_bits([0, 2], COIN), ValueError, r"in \[0, 1\], got 2 at index 1"),

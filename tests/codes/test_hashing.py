@@ -112,9 +112,14 @@ def test_bad_arguments_are_named(arguments, error, message):
 
 
 def test_bad_queries_and_indices_are_named(code):
-    with pytest.raises(ValueError, match=r"items must have shape \(N, 2\)"):
-        code.hash(np.zeros((3, 1)))
+    for name, call in (
+        ("points", code.hash),
+        ("items", code.channel),
+        ("queries", lambda queries: code.hamming_scores(queries, [0])),
+    ):
+        with pytest.raises(ValueError, match=rf"{name} must have shape \(N, 2\)"):
+            call(np.zeros((3, 1)))
     with pytest.raises(ValueError, match=r"indices must lie in \[0, 15\]"):
         code.hamming_scores(QUERIES, [16])
-    with pytest.raises(TypeError, match="indices must be integers"):
+    with pytest.raises(TypeError, match="indices must hold integers"):
         code.hamming_scores(QUERIES, [1.0])

@@ -53,7 +53,7 @@ def refused(capsys, *arguments):
     ("queries", "items", "message"),
     [
         (GOOD[0], GOOD, "queries must have shape (rows, coordinates)"),
-        (GOOD, np.where(GOOD[2, 1] == GOOD, np.nan, GOOD), "got nan in row 2, column 1"),
+        (GOOD, np.where(GOOD[2, 1] == GOOD, np.nan, GOOD), "got nan at index (2, 1)"),
         (GOOD, GOOD[:-3], "got 50 queries and 47 items"),
         (GOOD, np.repeat(GOOD[:25], 2, axis=0), "but row 1 equals row 0"),
         (GOOD, np.array([["a"]] * 50), "items must hold real numbers"),
@@ -64,7 +64,7 @@ def refused(capsys, *arguments):
             GOOD,
             "queries must hold real numbers, got an array of dtype [('f0'",
         ),
-        (GOOD, np.where(GOOD[7] == GOOD, 0.0, GOOD), "got 0 in row 7"),
+        (GOOD, np.where(GOOD[7] == GOOD, 0.0, GOOD), "0.0 at index 7"),
     ],
 )
 def test_what_is_wrong_with_the_pairs_is_said(save, capsys, queries, items, message):

@@ -180,9 +180,9 @@ def test_bad_inputs(counts, d, D, message):
 @pytest.mark.parametrize(
     ("samples", "letters", "error", "message"),
     [
-        ([0.5], 2, TypeError, "samples must be integers"),
+        ([0.5], 2, TypeError, "samples must hold integers"),
         ([0, 2], 2, ValueError, "samples must lie in"),
-        ([], 2, TypeError, "samples must be integers"),
+        ([], 2, TypeError, "samples must hold integers"),
         ([0, 1], 1.5, TypeError, "letters must be an integer"),
     ],
 )

@@ -136,7 +136,8 @@ X, Y = np.random.default_rng(3).normal(size=(9, 2)), np.random.default_rng(4).no
         ((X, Y, 1.0), TypeError, "dimension must be an integer"),
         ((X, Y, 1, -0.1), ValueError, "regularisation must lie in"),
         ((X[:, [0, 0]], Y, 1), ValueError, "x must have a covariance of full rank"),
-        ((X, 0 * Y, 1), ValueError, "y must have a covariance of full rank"),
+        ((X, 0 * Y, 1), ValueError, "y must have a covariance of full rank.*constant column 0"),
+        ((X, Y * [1, 0, 1] + 0.3, 1), ValueError, "y .*constant column 1"),
     ],
 )
 def test_bad_arguments_are_named(arguments, error, message):
@@ -148,3 +149,37 @@ def test_a_ridge_admits_singular_covariances():
     found = canonical_correlation_analysis(X[:, [0, 0]], Y, 2, 0.1)
     assert np.isfinite(found.map_x).all()
     assert found.correlations[0] < 1
+
+
+@pytest.mark.parametrize("power", [-90, -9, 0, 9, 90])
+def test_units_of_the_columns_change_no_correlation(power):
+    rng = np.random.default_rng(6)
+    x, y = _exact_sample(rng, _covariance(rng))
+    units_x = 10.0 ** (power * np.linspace(-1, 1, x.shape[1]))
+    units_y = 10.0 ** (power * np.linspace(1, 0, y.shape[1]))
+    plain = canonical_correlation_analysis(x, y, WIDTH_Y)
+    found = canonical_correlation_analysis(x * units_x, y * units_y, WIDTH_Y)
+    np.testing.assert_allclose(found.correlations, plain.correlations, rtol=0, atol=1e-12)
+    given = np.asarray(found.variables_x(x * units_x)).T @ np.asarray(
+        found.variables_y(y * units_y)
+    )
+    np.testing.assert_allclose(np.diag(given) / len(x), plain.correlations, rtol=0, atol=1e-12)
+
+
+def test_the_rank_is_judged_in_units_of_the_columns():
+    """Two columns of one direction are singular, however they are scaled; small ones are not."""
+    with pytest.raises(ValueError, match="x must have a covariance of full rank"):
+        canonical_correlation_analysis(X[:, [0, 0]] * [1.0, 1e-7], Y, 1)
+    assert canonical_correlation_analysis(X * [1.0, 1e-7], Y, 1).correlations[0] < 1
+
+
+def test_a_ridge_is_in_squared_units_of_the_data():
+    x, y, ridge = X * [3.0, 0.01], Y * [0.2, 1.0, 5.0], 0.04
+    found = canonical_correlation_analysis(x, y, 2, ridge)
+    roots = []
+    for part in (x, y):
+        values, axes = np.linalg.eigh(np.cov(part.T, bias=True) + ridge * np.eye(part.shape[1]))
+        roots.append(axes / np.sqrt(values) @ axes.T)
+    cross = (x - x.mean(0)).T @ (y - y.mean(0)) / len(x)
+    expected = np.linalg.svd(roots[0] @ cross @ roots[1], compute_uv=False)
+    np.testing.assert_allclose(found.correlations, expected, rtol=0, atol=1e-12)

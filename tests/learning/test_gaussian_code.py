@@ -120,6 +120,8 @@ def test_C10_the_sign_of_an_item_has_its_known_informations():
         offsets=jnp.zeros(2),
         masses=jnp.array([0.5, 0.5]),
         distortion=jnp.zeros(()),
+        converged=jnp.ones((), bool),
+        iterations=jnp.zeros((), int),
     )
     point = gaussian_code_point(gaussian(r), code, cells=256, tolerance=1e-3)
 

@@ -39,22 +39,32 @@ def test_inner_products_and_distances_equal_loops(x, u):
 
 @given(queries, codewords)
 def test_cosines_are_those_of_the_angle(x, u):
+    x, u = (np.where(np.abs(v).max(axis=-1, keepdims=True) > 0, v, 1.0) for v in (x, u))
     found = np.asarray(cosine(x, u))
     assert np.all(np.abs(found) <= 1 + 4e-16)
     for place in itertools.product(range(3), range(2), range(4)):
         # Their squares may underflow: lengths are taken after scaling.
-        a, b = (v / (np.abs(v).max() or 1.0) for v in (x[place[:2]], u[place[2]]))
-        length = np.hypot(*a) * np.hypot(*b)
-        expected = a @ b / length if length > 0 else 0.0
-        assert found[place] == pytest.approx(expected, abs=1e-14)
+        a, b = (v / np.abs(v).max() for v in (x[place[:2]], u[place[2]]))
+        assert found[place] == pytest.approx(a @ b / np.hypot(*a) / np.hypot(*b), abs=1e-14)
     np.testing.assert_allclose(averaged_cosine(x, u), found.mean(axis=1), rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300])
 def test_cosines_of_huge_and_tiny_vectors(scale):
-    x = scale * np.array([[[3.0, 4.0]], [[1.0, 0.0]], [[0.0, 0.0]]])
-    expected = [[[1.0, 0.6, 0.0]], [[0.6, 1.0, 0.0]], [[0.0, 0.0, 0.0]]]
-    np.testing.assert_allclose(cosine(x, x[:, 0]), expected, rtol=1e-15)
+    x = scale * np.array([[[3.0, 4.0]], [[1.0, 0.0]]])
+    expected = [[[1.0, 0.6]], [[0.6, 1.0]]]
+    np.testing.assert_allclose(cosine(x, x[:, 0]), expected, rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("function", [cosine, averaged_cosine])
+@pytest.mark.parametrize("size", [0.0, 1e-310, 5e-324])
+def test_vectors_without_a_direction_are_named(function, size):
+    good = np.array([[3.0, 4.0], [1.0, 0.0]])
+    short = np.array([[3.0, 4.0], [size, 0.0]])
+    with pytest.raises(ValueError, match=r"queries must have a direction.*at index \(0, 1\)"):
+        function(short[None], good)
+    with pytest.raises(ValueError, match=r"codewords must have a direction.*at index 1 "):
+        function(good[None], short)
 
 
 def test_distances_do_not_cancel_far_from_the_origin():

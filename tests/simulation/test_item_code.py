@@ -318,6 +318,8 @@ def test_codes_and_queries_of_another_kind_are_refused(items):
         offsets=jnp.zeros(2),
         masses=jnp.zeros(2),
         distortion=jnp.zeros(()),
+        converged=jnp.ones((), bool),
+        iterations=jnp.zeros((), int),
     )
     with pytest.raises(ValueError, match="code must have codewords of 2 coordinates"):
         simulate_item_code(

@@ -1,0 +1,91 @@
+"""Iterative fits say whether they converged; what cannot be fitted is named by its place."""
+
+import jax
+import numpy as np
+import pytest
+
+from rdsim.codes import (
+    entropy_constrained_quantizer,
+    lloyd_max_quantizer,
+    product_quantizer,
+    uniform_scalar_quantizer,
+    vector_quantizer,
+)
+from rdsim.learning import long_product_quantizer, rotated_hash, stored_codes
+from rdsim.retrieval import search_temperatures
+
+KEY = jax.random.key(0)
+MANY = np.random.default_rng(8).normal(size=(400, 4))
+
+
+FITS = {
+    "k-means": lambda steps: vector_quantizer(KEY, MANY, 16, starts=1, iterations=steps),
+    "entropy-constrained": lambda steps: entropy_constrained_quantizer(
+        KEY, MANY, 16, slope=1.0, starts=1, iterations=steps
+    ),
+    "product": lambda steps: product_quantizer(KEY, MANY, 2, 8, starts=1, iterations=steps),
+    "long product": lambda steps: long_product_quantizer(KEY, MANY, 8, starts=1, iterations=steps),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_fit_says_whether_it_converged(name):
+    few, enough, more = (FITS[name](steps) for steps in (2, 200, 400))
+    assert not np.any(few.converged)
+    assert np.all(enough.converged)
+    if hasattr(enough, "iterations"):
+        assert np.all(few.iterations == 2)
+        assert np.all((np.asarray(enough.iterations) > 2) & (np.asarray(enough.iterations) < 200))
+        # Converged means that more steps change nothing, and one less would not have been enough.
+        least = int(np.max(enough.iterations))
+        assert np.all(FITS[name](least).converged)
+        assert not np.all(FITS[name](least - 1).converged)
+    np.testing.assert_array_equal(enough.encode(KEY, MANY), more.encode(KEY, MANY))
+
+
+def test_scalar_quantizers_and_hashes_say_whether_they_converged(monkeypatch):
+    assert np.all(lloyd_max_quantizer(MANY, 8).converged)
+    assert np.all(uniform_scalar_quantizer(MANY, 8).converged)
+    found = rotated_hash(KEY, MANY, 4)
+    monkeypatch.setattr(stored_codes, "_ROTATIONS", found.iterations)
+    assert found.converged == rotated_hash(KEY, MANY, 4).converged
+    monkeypatch.setattr(stored_codes, "_ROTATIONS", 1)
+    early = rotated_hash(KEY, MANY, 4)
+    assert not early.converged
+    assert early.iterations == 1
+    monkeypatch.setattr(stored_codes, "_ROTATIONS", 2000)
+    late = rotated_hash(KEY, MANY, 4)
+    assert late.converged
+    assert late.iterations < 2000
+
+
+def test_a_block_or_a_coordinate_with_too_few_distinct_items_is_named():
+    constant = MANY * [1, 1, 0, 0]
+    with pytest.raises(
+        ValueError, match=r"words must not exceed.*1 in block 1 \(coordinates 2 to 3"
+    ):
+        product_quantizer(KEY, constant, 2, 4)
+    with pytest.raises(ValueError, match=r"bits must not ask.*1 in coordinate 2, got 4"):
+        lloyd_max_quantizer(constant, [2, 2, 2, 2])
+
+
+def test_a_search_of_temperatures_says_whether_its_last_round_found_more():
+    generator = np.random.default_rng(1)
+    scores = generator.normal(size=(50, 2, 6))
+    target = generator.integers(0, 6, 50)
+    scores[np.arange(50), :, target] += [3.0, 0.3]
+    call = {
+        "scores": scores,
+        "target": target,
+        "competitor": np.full(6, 1 / 6),
+        "log2_size": 8.0,
+        "loss": "reciprocal_rank",
+        "start": [1.0, 1.0],
+    }
+    losses = [search_temperatures(**call, rounds=rounds) for rounds in range(1, 8)]
+    before = losses[0].start_loss
+    for found in losses:
+        assert found.converged == (found.loss == before)
+        before = found.loss
+    assert not losses[0].converged
+    assert losses[-1].converged
