@@ -29,6 +29,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from rdsim import validation
 from rdsim.codes.distances import host_generator
+from rdsim.information import log_share
 from rdsim.learning.training import Schedule, Trained, checked_schedule, train
 
 GROUP_BITS: Final = 4
@@ -132,7 +133,7 @@ class ProductCodeLearner:
         words = hard + soft - jax.lax.stop_gradient(soft)
         scores = jnp.einsum("qgw,mgw->qm", model.tables(queries), words)
         size = queries.shape[0]
-        nats = jnp.diagonal(scores) - jax.nn.logsumexp(scores, axis=1) + math.log(size)
+        nats = log_share(scores, jnp.diagonal(scores)) + math.log(size)
         information = jnp.mean(nats) / math.log(2)
         rate = jnp.mean(_rate_bits(logits, jnp.where(used, model.prior[...], _UNUSED)))
         loss = -information + setting["slope"] * rate
