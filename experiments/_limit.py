@@ -98,12 +98,12 @@ def rank(size: Size, bits: Bits, loss: Loss = "reciprocal_rank", plot: Plot = No
     """
     from rdsim import limits
 
-    found = limits.rank_loss(np.array(bits), size, _loss(loss))
+    found = limits.rank_loss(size, _loss(loss), rate=np.array(bits))
     columns = {"least loss": found.value, "lower bound": found.lower, "upper bound": found.upper}
     _show("bits an item", bits, columns)
 
     def curve(x: np.ndarray) -> dict[str, Any]:
-        return {f"no system below, M = 2^{size:g}": limits.rank_loss(x, size, _loss(loss))}
+        return {f"no system below, M = 2^{size:g}": limits.rank_loss(size, _loss(loss), rate=x)}
 
     return _draw(plot, bits, curve, "bits per item", f"{loss} loss".replace("_", " "))
 
@@ -142,9 +142,9 @@ def bottleneck(source: Where, rate: Rates, plot: Plot = None) -> int:
 
     def of(R: np.ndarray) -> Any:
         if kind == "joint":
-            return limits.bottleneck_at(law, R)
+            return limits.bottleneck_at(law, R, compress="columns")
         known = limits.bottleneck_dsbs if kind == "dsbs" else limits.bottleneck_gaussian
-        return known(R, law)
+        return known(law, rate=R)
 
     found = of(np.array(rate))
     columns = _bounds(found, "IB(R) bits") if kind == "joint" else {"IB(R) bits": found}
@@ -178,7 +178,7 @@ def retrieval(
     ]
 
     def bounds(D: Sequence[float] | np.ndarray) -> Any:
-        return limits.retrieval_bounds(make(law), size, letters, _loss(loss), distortion=D)
+        return limits.retrieval_bounds(make(law), size, _loss(loss), n=letters, distortion=D)
 
     found = bounds(np.array(target))
     _show("loss", target, {"outer bits an item": found.outer, "inner bits an item": found.inner})

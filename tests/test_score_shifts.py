@@ -116,7 +116,7 @@ def test_float32_losses_keep_their_digits(name, shift):
     np.testing.assert_allclose(np.ravel(shifted), np.ravel(plain), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("constant", [1e17, -3e200, 1e5])
+@pytest.mark.parametrize("constant", [1e17, -3e99, 1e5])
 def test_constant_scores_have_no_information(constant):
     scores = np.full((3, 100, 100), constant)
     assert abs(finite_sample.infonce(scores).value) < 1e-12

@@ -93,7 +93,7 @@ def _draw(key: Key[Array, ""], code: CommonCode, items: Float[Array, "n d"]) -> 
     return jnp.sum(cumulative <= uniform * cumulative[:, -1:], axis=1).astype(jnp.int32)
 
 
-def common_code(code: Any, words: Any = None, planes: Any = None) -> CommonCode:
+def common_code(code: Any, *, words: Any = None, planes: Any = None) -> CommonCode:
     """Write a code in the common form, with the same indices.
 
     Args:
@@ -191,7 +191,9 @@ def _k_means(key: Array, items: Array, bits: int, _atoms: int) -> VectorQuantize
 
 def _product(key: Array, items: Array, bits: int, _atoms: int) -> ProductQuantizer:
     d = items.shape[1]
-    return product_quantizer(key, items, d, round(2 ** (bits / d)), rotate=True, starts=1)
+    return product_quantizer(
+        key, items, subspaces=d, words=round(2 ** (bits / d)), rotate=True, starts=1
+    )
 
 
 CODES: Final[dict[str, Callable[[Array, Array, int, int], Any]]] = {
@@ -206,7 +208,7 @@ CODES: Final[dict[str, Callable[[Array, Array, int, int], Any]]] = {
 """How each code is fitted: (key, items (N, d), bits, atoms) -> the code."""
 
 
-def fit_item_code(name: str, key: Any, items: Any, bits: Any, atoms: Any = 128) -> Any:
+def fit_item_code(name: str, key: Any, items: Any, bits: Any, *, atoms: Any = 128) -> Any:
     """Fit a code of the catalogue to training items.
 
     Args:

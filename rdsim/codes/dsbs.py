@@ -33,7 +33,7 @@ _ROOMS: Final = (64, 256, 1024, 2048, 4096, 8192, 16384, MAX_BLOCK_LENGTH)
 
 
 def dsbs_ensemble(
-    n: Any, rate: Any, log2_size: Any, crossover: Any, loss: Any
+    crossover: Any, log2_size: Any, loss: Any, *, n: Any, rate: Any
 ) -> Float[Array, "..."]:
     r"""Compute the ensemble-average rank loss of random codes on the DSBS, exactly (C14).
 
@@ -41,11 +41,11 @@ def dsbs_ensemble(
     V f(k))\big), \quad f, F \text{ of } \mathrm{Bin}(n, 1/2).$$
 
     Args:
+        crossover: p in [0, 1/2]: each query bit differs from the item's with this probability.
+        log2_size: log2 M >= 1, up to thousands.
+        loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
         n: block length in bits, 1 to 20000.
         rate: R in [0, 1], bits a letter; the codebook has $\lfloor 2^{nR} \rfloor$ words.
-        log2_size: log2 M >= 1, up to thousands.
-        crossover: p in [0, 1/2]: each query bit differs from the item's with this probability.
-        loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
 
     Returns:
         Loss in [0, 1], float64, the broadcast shape of rate, log2_size and crossover.
@@ -74,14 +74,14 @@ def dsbs_ensemble(
 
 
 def dsbs_rank_law(
-    n: Any, rate: Any, crossover: Any
+    crossover: Any, *, n: Any, rate: Any
 ) -> tuple[Float[Array, "... k"], Float[Array, " k"], Float[Array, " k"]]:
     r"""Compute the law of the target's distance and the competitors' chances at each distance.
 
     Args:
+        crossover: p in [0, 1/2].
         n: block length in bits, 1 to 20000.
         rate: R in [0, 1], bits a letter.
-        crossover: p in [0, 1/2].
 
     Returns:
         $P(k)$ for k = 0..n, shape broadcast(rate, crossover) + (n+1,); $\ln F(k-1)$, a competitor's

@@ -245,7 +245,9 @@ def _candidates(x: np.ndarray, y: np.ndarray) -> list[SharedSpace]:
 def _canonical(x: np.ndarray, y: np.ndarray, directions: int, penalty: float) -> SharedSpace:
     """Canonical directions, each weighted with its correlation; the penalty is relative."""
     scale_x, scale_y = (max(float(np.sqrt(part.var(axis=0).mean())), 1e-300) for part in (x, y))
-    found = canonical_correlation_analysis(x / scale_x, y / scale_y, directions, penalty)
+    found = canonical_correlation_analysis(
+        x / scale_x, y / scale_y, directions, regularisation=penalty
+    )
     weight = np.asarray(found.correlations)
     return SharedSpace(
         name=f"by canonical correlations (penalty {penalty:g})",

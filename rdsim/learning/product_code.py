@@ -222,7 +222,7 @@ class ProductCode:
         return np.arange(self.model.words) < np.asarray(self.words)[:, None]
 
 
-def group_words(bits: Any, group_bits: int = GROUP_BITS) -> tuple[int, ...]:
+def group_words(bits: Any, *, group_bits: int = GROUP_BITS) -> tuple[int, ...]:
     """Deal so many bits to codebooks of at most `group_bits` each: the words of each codebook.
 
     Raises:

@@ -88,9 +88,9 @@ class RetrievalBounds:
 def retrieval_bounds(
     source: Any,
     log2_size: Any,
-    n: Any,
     loss: Loss,
     *,
+    n: Any,
     distortion: Any = None,
     rounds: Any = 12,
     levels: Any = None,
@@ -104,8 +104,8 @@ def retrieval_bounds(
     Args:
         source: a `DiscreteSource`, a `GaussianSource` of scalars, or a table P(x,y).
         log2_size: log2 M >= 1, a scalar.
-        n: letters in an item.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        n: letters in an item.
         distortion: losses D in [0, 1], shape (D,); by default 33 from the least that is achieved
             to D_max.
         rounds: of a pattern search for long items, which moves mass between the words of the best
@@ -140,7 +140,7 @@ def retrieval_bounds(
     room = float(validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0))
     if distortion is not None:
         distortion = validation.interval("distortion", distortion, low=0.0, high=1.0, ndim=1)
-    zero_rate = float(expected_loss(-jnp.inf, 0.0, size, parsed))
+    zero_rate = float(expected_loss(size, parsed, log_a=-jnp.inf, log_e=0.0))
     if isinstance(source, GaussianSource):
         points, outer = _gaussian(source, size, n, parsed)
     else:
@@ -150,13 +150,15 @@ def retrieval_bounds(
         points = schemes or block_schemes(joint, size, n, parsed, steps, levels)
 
         def outer(relevance: np.ndarray) -> np.ndarray:
-            return np.asarray(bottleneck_rate(joint, relevance, tolerance=room).lower)
+            return np.asarray(
+                bottleneck_rate(joint, relevance, tolerance=room, compress="columns").lower
+            )
 
     corners = lower_hull(points, zero_rate)
     if distortion is None:
         distortion = jnp.linspace(corners.loss[0], zero_rate, 33)
     D = np.asarray(distortion)
-    needed = np.asarray(rank_rate(D, size, parsed).lower) / n
+    needed = np.asarray(rank_rate(size, parsed, D=D).lower) / n
     inner = np.interp(D, corners.loss, corners.bits, left=np.inf, right=0.0)
     return RetrievalBounds(
         distortion=distortion,

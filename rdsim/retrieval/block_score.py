@@ -54,7 +54,7 @@ class Lattice(NamedTuple):
 
 
 def block_loss(
-    joint: Any, encoder: Any, n: Any, log2_size: Any, loss: Loss, *, levels: Any = None
+    joint: Any, encoder: Any, log2_size: Any, loss: Loss, *, n: Any, levels: Any = None
 ) -> Float[Array, "..."]:
     r"""Compute the expected rank loss of items of n letters behind a memoryless test channel.
 
@@ -67,9 +67,9 @@ def block_loss(
     Args:
         joint: P(x,y) of query and item letter, shape (|X|, |Y|).
         encoder: P(u|y), shape (|Y|, |U|), rows summing to one.
-        n: letters in an item, at least 1.
         log2_size: log2 M >= 1, any shape.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        n: letters in an item, at least 1.
         levels: L >= 1, to how many steps the widest row of scores is rounded if it must be; by
             default as many as a total of 1024 allows, from 12 to 256. A single letter (n = 1) is
             never rounded.

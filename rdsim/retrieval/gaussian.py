@@ -124,7 +124,7 @@ def gaussian_rank_loss(
         )
     )
     plain = {
-        c2: expected_loss(-math.inf, 0.0 if c2 == 0 else -math.inf, size, parsed)
+        c2: expected_loss(size, parsed, log_a=-math.inf, log_e=0.0 if c2 == 0 else -math.inf)
         for c2 in (0.0, 1.0)
     }
     found = [

@@ -31,16 +31,16 @@ _CERTAIN: Final = 45.0  # (1-p)^M <= e^(-Mp) < 3e-20 beyond Mp = 45
 _TRACED_REACH: Final = 1024  # log2 M that a traced size may reach under the DCG loss
 
 
-def expected_loss(log_a: Any, log_e: Any, log2_size: Any, loss: Loss) -> Float[Array, "..."]:
+def expected_loss(log2_size: Any, loss: Loss, *, log_a: Any, log_e: Any) -> Float[Array, "..."]:
     r"""Compute the expected rank loss of a target in a database of M items (C1).
 
     $$E\,\rho(1 + B), \quad B \sim \mathrm{Binomial}(M-1, a + V e), \quad V \sim U(0,1).$$
 
     Args:
-        log_a: natural log of a, the chance that a competitor wins strictly; -inf for none.
-        log_e: natural log of e, the chance that a competitor ties; -inf for none; a + e <= 1.
         log2_size: log2 M, at least 1; M is the nearest integer up to 2^52.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        log_a: natural log of a, the chance that a competitor wins strictly; -inf for none.
+        log_e: natural log of e, the chance that a competitor ties; -inf for none; a + e <= 1.
 
     Returns:
         Loss in [0, 1], float64, the broadcast shape of the first three arguments; small losses

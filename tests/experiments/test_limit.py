@@ -18,7 +18,7 @@ def numbers(text: str) -> list[float]:
 
 def test_rank_prints_the_certified_limit(capsys: pytest.CaptureFixture[str]) -> None:
     COMMANDS["rank"](10.0, (1.0, 4.0), "miss_5")
-    found = limits.rank_loss(np.array([1.0, 4.0]), 10.0, ("miss", 5))
+    found = limits.rank_loss(10.0, ("miss", 5), rate=np.array([1.0, 4.0]))
     expected = np.stack([found.value, found.lower, found.upper], axis=1).ravel()
     np.testing.assert_allclose(numbers(capsys.readouterr().out), expected, rtol=0, atol=6e-10)
 
@@ -46,7 +46,7 @@ def test_a_plot_shows_the_certificate_as_a_band(
     COMMANDS["rank"](10.0, (1.0, 4.0), plot=tmp_path / "curve.png")
     (axis,) = drawn[0].axes
     (band,), (line,) = axis.collections, axis.lines
-    found = limits.rank_loss(line.get_xdata(), 10.0, "reciprocal_rank")
+    found = limits.rank_loss(10.0, "reciprocal_rank", rate=line.get_xdata())
     (path,) = band.get_paths()
     for end in (found.lower, found.upper):
         corners = np.stack([line.get_xdata(), np.asarray(end)], axis=1)
@@ -63,7 +63,7 @@ def test_C10_bottleneck_of_named_sources(
     source: Source, value: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     COMMANDS["bottleneck"](source, (0.5,))
-    expected = value if source.dsbs else float(limits.bottleneck_gaussian(0.5, 0.8))
+    expected = value if source.dsbs else float(limits.bottleneck_gaussian(0.8, rate=0.5))
     assert numbers(capsys.readouterr().out) == pytest.approx([expected], abs=6e-10)
 
 

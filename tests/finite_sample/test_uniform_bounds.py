@@ -50,7 +50,7 @@ def test_C21_bounds_are_the_least_of_their_formulas(slope, N, delta):
     expected = (math.exp(B) - 1) * root * math.sqrt(math.log(3)) + B * root * math.sqrt(
         math.log(1 / delta)
     )
-    assert float(uniform_bound(TABLE, slope, N, violation=delta)) == pytest.approx(
+    assert float(uniform_bound(TABLE, slope, samples=N, violation=delta)) == pytest.approx(
         min(expected, B), rel=1e-12
     )
     least = min(
@@ -58,12 +58,12 @@ def test_C21_bounds_are_the_least_of_their_formulas(slope, N, delta):
         for eta in np.linspace(0.01, 0.99, 99)
         for blur in np.geomspace(1e-3 / (N * math.exp(B)), 0.5, 200)
     )
-    found = float(pac_bayes_bound(TABLE, slope, N, violation=delta))
+    found = float(pac_bayes_bound(TABLE, slope, samples=N, violation=delta))
     assert found == pytest.approx(min(least, B), rel=2e-3, abs=0)
     least = min(
         empirical_bernstein_value(round(m), B, 3, N, delta) for m in np.geomspace(1, 1e13, 300)
     )
-    found = float(empirical_bernstein_bound(TABLE, slope, N, violation=delta))
+    found = float(empirical_bernstein_bound(TABLE, slope, samples=N, violation=delta))
     assert found == pytest.approx(min(least, B), rel=2e-3, abs=0)
 
 

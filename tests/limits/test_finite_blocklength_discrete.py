@@ -129,13 +129,22 @@ def test_C16_converse_is_not_below_the_tilted_information_converse(problem):
 
 def test_C16_the_binary_case_is_that_of_the_coin():
     n = [1, 10, 100, 1000]
-    general, coin = finite.discrete(*BINARY, 0.01, n), finite.binary_hamming(0.4, 0.11, 0.01, n)
+    general, coin = (
+        finite.discrete(*BINARY, 0.01, n),
+        finite.binary_hamming(0.4, distortion=0.11, excess_probability=0.01, block_lengths=n),
+    )
     for name in ("converse", "achievability", "approximation"):
         np.testing.assert_allclose(getattr(general, name), getattr(coin, name), rtol=0, atol=1e-9)
 
 
 def test_C16_a_uniform_source_of_many_letters_is_one_type():
-    found = finite.discrete(np.full(3, 1 / 3), 1 - np.eye(3), 0.2, 0.01, [100, 1000])
+    found = finite.discrete(
+        np.full(3, 1 / 3),
+        1 - np.eye(3),
+        distortion=0.2,
+        excess_probability=0.01,
+        block_lengths=[100, 1000],
+    )
     assert float(found.dispersion) == 0
     ball = stats.binom.logcdf([20, 200], [100, 1000], 2 / 3) / np.log(2)
     np.testing.assert_allclose(
@@ -191,7 +200,7 @@ def test_C16_random_sources_keep_the_order(p, entries, share, eps):
     D = low + share * (high - low)
     if high - low < 1e-3:
         return
-    found = finite.discrete(p, d, D, eps, [2, 9])
+    found = finite.discrete(p, d, distortion=D, excess_probability=eps, block_lengths=[2, 9])
     assert np.all(found.converse <= np.where(found.feasible, found.achievability, np.inf) + 1e-9)
     assert float(found.rate_distortion) == pytest.approx(float(rate_at(p, d, D).value), abs=1e-7)
 

@@ -69,7 +69,9 @@ def test_C1_gaussian_blocks_match_simulated_competitors():
     a = scipy.stats.ncx2.cdf(distance, n, np.sum(x**2, axis=1) / c**2)
     for size in (2.0, 5.0, 12.0):
         drawn = np.asarray(
-            retrieval.expected_loss(np.log(np.maximum(a, 1e-300)), -np.inf, size, "error")
+            retrieval.expected_loss(
+                size, "error", log_a=np.log(np.maximum(a, 1e-300)), log_e=-np.inf
+            )
         )
         found = gaussian_rank_loss(rho, size, "error", n=n, rate=rate)
         assert abs(found.value - drawn.mean()) < 5.1 * drawn.std() / np.sqrt(trials)
@@ -79,7 +81,7 @@ def test_C1_gaussian_shapes_and_ends():
     rates, sizes = np.array([0.0, 1.0, 2.0, np.inf]), np.array([5.0, 20.0])
     found = gaussian_rank_loss(0.9, sizes, "error", n=6, rate=rates)
     assert found.value.shape == found.error.shape == (4, 2)
-    random = retrieval.expected_loss(-np.inf, 0.0, sizes, "error")
+    random = retrieval.expected_loss(sizes, "error", log_a=-np.inf, log_e=0.0)
     np.testing.assert_array_equal(found.value[0], random)
     assert (np.diff(np.asarray(found.value), axis=0) < 0).all()
     np.testing.assert_array_equal(gaussian_rank_loss(1.0, sizes, "error").value, 0.0)

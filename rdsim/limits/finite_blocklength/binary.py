@@ -37,7 +37,7 @@ MAX_BLOCK_LENGTH: Final = 5000
 
 
 def binary_hamming(
-    p: Any, distortion: Any, excess_probability: Any, block_lengths: Any
+    p: Any, *, distortion: Any, excess_probability: Any, block_lengths: Any
 ) -> FiniteBlocklength:
     r"""Bound the least rate that keeps at most n D of n bits wrong but for a given probability.
 
@@ -79,7 +79,7 @@ def binary_hamming(
     return finite_blocklength(_second_order(bias, D), n, eps, converse, achievability)
 
 
-def binary_hamming_second_order(p: Any, distortion: Any) -> SecondOrder:
+def binary_hamming_second_order(p: Any, *, distortion: Any) -> SecondOrder:
     r"""Approximate the same rate at any block length.
 
     $$R(D) = h(p) - h(D), \qquad V(D) = p(1-p) \log_2^2 \frac{1-p}{p},$$

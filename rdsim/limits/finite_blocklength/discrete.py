@@ -47,10 +47,10 @@ _STEPS_IN_D: Final = 32
 def discrete(
     p: Any,
     d: Any,
+    *,
     distortion: Any,
     excess_probability: Any,
     block_lengths: Any,
-    *,
     step: Any = None,
 ) -> FiniteBlocklength:
     r"""Bound the least rate that keeps n letters within distortion D but for a given probability.

@@ -31,7 +31,7 @@ MAX_BLOCK_LENGTH: Final = 5000
 
 
 def erased_coin(
-    erasure: Any, distortion: Any, excess_probability: Any, block_lengths: Any
+    erasure: Any, *, distortion: Any, excess_probability: Any, block_lengths: Any
 ) -> FiniteBlocklength:
     r"""Bound the least rate that keeps at most n D bits of an erased fair coin wrong.
 
@@ -77,7 +77,7 @@ def erased_coin(
     return finite_blocklength(_second_order(alpha, D), n, eps, converse, achievability)
 
 
-def erased_coin_second_order(erasure: Any, distortion: Any) -> SecondOrder:
+def erased_coin_second_order(erasure: Any, *, distortion: Any) -> SecondOrder:
     r"""Approximate the same rate at any block length.
 
     $$R(D) = (1-\alpha)\left(1 - h\left(\frac{D - \alpha/2}{1-\alpha}\right)\right), \quad

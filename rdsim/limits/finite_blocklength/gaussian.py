@@ -38,7 +38,7 @@ _FRACTION_STEPS: Final = 2000  # sqrt(5000) steps do; a guard against an endless
 
 
 def gaussian_mse(
-    variance: Any, distortion: Any, excess_probability: Any, block_lengths: Any
+    variance: Any, *, distortion: Any, excess_probability: Any, block_lengths: Any
 ) -> FiniteBlocklength:
     r"""Bound the least rate that keeps the squared error of n Gaussian letters within n D.
 
@@ -84,7 +84,7 @@ def gaussian_mse(
     return finite_blocklength(_second_order(D), n, eps, converse, achievability)
 
 
-def gaussian_mse_second_order(variance: Any, distortion: Any) -> SecondOrder:
+def gaussian_mse_second_order(variance: Any, *, distortion: Any) -> SecondOrder:
     r"""Approximate the same rate at any block length.
 
     $$R(D) = \tfrac12 \log_2 \frac{\sigma^2}{D}, \qquad V = \tfrac12 \log_2^2 e.$$
