@@ -22,7 +22,7 @@ LOSS = "reciprocal_rank"
 WITHIN = 0.05
 """Bits an item within which a learned code of few words shall meet the inner bound, of dozens."""
 SEARCHED = 0.001
-"""Bits by which the inner bound may miss the best test channel of this source."""
+"""Bits by which the inner bound may miss the best single channel, used for every item, of this source."""
 
 
 @dataclass(frozen=True)

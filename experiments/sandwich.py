@@ -1,6 +1,7 @@
-"""Retrieval sandwich: bits an item against loss, between the converse and the best test channel.
+"""Retrieval sandwich: bits an item against loss, between the converse and single channels.
 
-Outer and inner bounds for three sources over database sizes, what the gap a letter does as blocks
+The inner bound is the best single channel that was found, used for every item of the database; encoders
+that describe items jointly need fewer bits. Outer and inner bounds for three sources over database sizes, what the gap a letter does as blocks
 grow at a fixed (log2 M)/n, and the self-consistent schemes of single letters beside their bounds.
 """
 

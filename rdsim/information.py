@@ -51,6 +51,11 @@ def log_share(
     return -summed(excess, axis=-1)
 
 
+def at_most_one(mean: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A mean of losses or a sum of probabilities, which rounding alone can take above one."""
+    return jnp.where(mean > 1, 1.0, mean)  # not jnp.minimum, which halves the derivative at one
+
+
 def below_largest(scores: Float[Array, "... k"]) -> Float[Array, "... k"]:
     """Scores less the largest of their row, which no softmax depends on, before they are scaled."""
     return scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))

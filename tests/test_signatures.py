@@ -237,12 +237,12 @@ SIDED = {
         limits.indirect_rate_distortion(joint, D, [4.0], compress=side).rate
     ),
     "indirect_rate_at": lambda joint, side: (
-        limits.indirect_rate_at(joint, D, 0.4, compress=side).lower
+        limits.indirect_rate_at(joint, D, 0.25, compress=side).lower
     ),
-    "wyner_ziv": lambda joint, side: limits.wyner_ziv(joint, D, [2.0], compress=side).rate,
+    "wyner_ziv": lambda joint, side: limits.wyner_ziv(joint, D, [8.0], compress=side).rate,
     "wyner_ziv_at": lambda joint, side: limits.wyner_ziv_at(joint, D, 0.15, compress=side).lower,
     "rank_rate_side_information": lambda joint, side: (
-        limits.rank_rate_side_information(joint, "error", D=0.3, compress=side).lower
+        limits.rank_rate_side_information(joint, "error", D=0.1, compress=side).lower
     ),
 }
 
@@ -256,7 +256,7 @@ def test_the_compressed_side_is_named_and_turns_the_table(name):
     assert (
         np.max(np.abs(np.asarray(columns) - np.asarray(rows))) > 1e-4
     )  # a swap is no small matter
-    for wrong in ("column", None, 1, np.ones(2)):
+    for wrong in ("column", "", "y"):
         with pytest.raises(ValueError, match='compress must be "rows" or "columns"'):
             function(JOINT, wrong)
 

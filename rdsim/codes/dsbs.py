@@ -22,6 +22,7 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.information import at_most_one
 from rdsim.retrieval.loss import RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
 
@@ -124,7 +125,7 @@ def _mean_loss(
 ) -> Float[Array, "..."]:
     log_a, log_e = _competitor_logs(n, room)
     given_distance = expected_loss_kernel(log_a, log_e, log2_size[..., None], loss, reach)
-    return jnp.sum(law * given_distance, axis=-1)
+    return at_most_one(jnp.sum(law * given_distance, axis=-1))
 
 
 def _fair_logs(n: Float[Array, ""], room: int) -> tuple[Float[Array, " k"], Float[Array, " k"]]:

@@ -72,7 +72,7 @@ def allocation_penalty(
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
     distortion = _equal_rate if split == "equal_rate" else _equal_noise
-    return jnp.maximum(rate - vector_gaussian(variance, distortion(variance, rate)), 0.0)
+    return jnp.maximum(rate - vector_gaussian(variance, distortion=distortion(variance, rate)), 0.0)
 
 
 def allocation_penalty_high_rate(variances: Any) -> Float[Array, ""]:

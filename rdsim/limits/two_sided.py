@@ -180,9 +180,14 @@ def _shared(
 def _gaussian(
     r: Float[Array, "*grid"], Rx: Float[Array, "*grid"], Ry: Float[Array, "*grid"]
 ) -> Float[Array, "*grid"]:
-    kept = r * r * jnp.expm1(-2 * LN2 * Rx) * jnp.expm1(-2 * LN2 * Ry)
-    inside = kept < 1
-    return jnp.where(inside, -0.5 * log1p(-jnp.where(inside, kept, 0.0)) / LN2, jnp.inf)
+    """The bottleneck at the rate R with 1 - 2^(-2R) the product of both sides' 1 - 2^(-2R)."""
+    a, b = jnp.exp2(-2 * Rx), jnp.exp2(-2 * Ry)
+    kept = jnp.expm1(-2 * LN2 * Rx) * jnp.expm1(-2 * LN2 * Ry)
+    small = kept < 0.5
+    lost = jnp.where(small, 1.0, a + b * (1 - a))  # the same as 1 - kept, with the digits of both
+    far = jnp.where(lost > 0, jnp.log(jnp.where(lost > 0, lost, 1.0)), -jnp.inf)
+    nats = jnp.where(small, log1p(-jnp.where(small, kept, 0.0)), far)
+    return bottleneck_gaussian(r, rate=-0.5 * nats / LN2)
 
 
 def _dsbs(

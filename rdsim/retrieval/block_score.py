@@ -26,7 +26,7 @@ import scipy.special
 from jaxtyping import Array, Float, Int
 
 from rdsim import validation
-from rdsim.information import information_density, safe_log2
+from rdsim.information import at_most_one, information_density, safe_log2
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
 from rdsim.retrieval.scored import scored_loss
@@ -256,7 +256,7 @@ def _block_loss(
     weight = chance[:, None] * law
 
     def one_size(size: Float[Array, ""]) -> Float[Array, ""]:
-        return jnp.sum(weight * expected_loss_kernel(log_a, log_e, size, loss, reach))
+        return at_most_one(jnp.sum(weight * expected_loss_kernel(log_a, log_e, size, loss, reach)))
 
     return jax.lax.map(one_size, log2_size.ravel()).reshape(log2_size.shape)
 

@@ -24,6 +24,7 @@ import scipy.special
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.information import at_most_one
 from rdsim.retrieval.loss import Loss, RankLoss, log_database_size, parse_loss
 
 _LN2: Final = math.log(2.0)
@@ -95,11 +96,11 @@ def expected_loss_kernel(
     """Compute `expected_loss` without validation, for use inside other compiled functions."""
     log_M = log_database_size(log2_size)
     if loss == RankLoss("miss", 1):
-        return _error(log_a, log_e, log_M)
+        return at_most_one(_error(log_a, log_e, log_M))
     log_a, log_e, log_M = jnp.broadcast_arrays(log_a, log_e, log_M)
     if loss.kind == "dcg":
-        return _thinned_error(log_a, log_e, log_M, reach)
-    return _average_over_ties(log_a, log_e, log_M, loss)
+        return at_most_one(_thinned_error(log_a, log_e, log_M, reach))
+    return at_most_one(_average_over_ties(log_a, log_e, log_M, loss))
 
 
 def _neg_log1m(log_p: Float[Array, "..."]) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ import pytest
 
 from experiments._limit import COMMANDS, Source, table
 from experiments._study import StudyError
-from rdsim import limits
+from rdsim import limits, retrieval, sources
 
 
 def numbers(text: str) -> list[float]:
@@ -74,6 +74,25 @@ def test_retrieval_of_a_table_prints_both_bounds(
     COMMANDS["retrieval"](Source(joint=tmp_path / "p.npy"), 3.0, (0.3,), 4)
     outer, inner = numbers(capsys.readouterr().out)
     assert 0 < outer <= inner
+
+
+@pytest.mark.parametrize(
+    ("source", "whole"),
+    [
+        (Source(dsbs=0.1), lambda: retrieval.scored_loss(sources.dsbs(0.1).joint, 10.0, "error")),
+        (Source(gaussian=0.5), lambda: retrieval.gaussian_rank_loss(0.5, 10.0, "error").value),
+    ],
+)
+def test_a_loss_out_of_reach_is_called_so_beside_that_of_items_stored_whole(
+    source: Source, whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(StudyError, match=r"nothing to draw up to a loss of 0\.2"):
+        COMMANDS["retrieval"](source, 10.0, (0.1, 0.2), 1, "error", tmp_path / "empty.png")
+    assert not (tmp_path / "empty.png").exists()
+    printed = capsys.readouterr().out
+    assert "inf" not in printed
+    assert printed.count("out of reach, even items stored whole have a loss of") == 2
+    assert float(printed.split()[-1]) == pytest.approx(float(whole()), rel=0, abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,10 @@ def test_C6_scale_changes_nothing(scale, share):
     )
     for form in (closed_forms.laplacian_absolute, closed_forms.exponential_one_sided):
         np.testing.assert_allclose(
-            form(1 / scale, share * scale), form(1.0, share), rtol=0, atol=1e-13
+            form(1 / scale, distortion=share * scale),
+            form(1.0, distortion=share),
+            rtol=0,
+            atol=1e-13,
         )
 
 
@@ -265,8 +268,8 @@ def test_C6_continuous_laws_lie_between_the_bounds_of_a_fine_grid(form):
         rate = closed_forms.exponential_one_sided
     D, upper, lower = reference.blahut_arimoto(p / p.sum(), d, math.log2(math.e) / 0.5, 300)
     assert upper - lower < 0.02
-    assert float(rate(1.0, D + step)) - 0.02 <= upper
-    assert lower <= float(rate(1.0, D - step)) + 0.02
+    assert float(rate(1.0, distortion=D + step)) - 0.02 <= upper
+    assert lower <= float(rate(1.0, distortion=D - step)) + 0.02
 
 
 @pytest.mark.parametrize(

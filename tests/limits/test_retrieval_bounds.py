@@ -1,5 +1,8 @@
 """C12: inner above outer everywhere, achieved points re-evaluated, ends, and the growth of blocks."""
 
+import decimal
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -187,3 +190,38 @@ def test_C12_bounds_bad_input_is_named(change, message):
 def test_C12_bounds_need_float64():
     with jax.enable_x64(False), pytest.raises(RuntimeError, match="needs float64"):
         retrieval_bounds(np.eye(2) / 2, 3.0, "error", n=2)
+
+
+@pytest.mark.parametrize("near_one", [1e-3, 1e-6, 1e-10, 1e-14])
+def test_C12_the_converse_of_a_nearly_exact_gaussian_pair_keeps_its_digits(near_one):
+    """Against the inverse bottleneck in 60 digits: a converse above the truth is none."""
+    rho, size, D = 1 - near_one, 14.0, np.array([0.02, 0.2, 0.6])
+    found = limits.retrieval_bounds(
+        sources.gaussian(rho), size, "reciprocal_rank", n=1, distortion=D
+    )
+    relevance = np.asarray(limits.rank_rate(size, "reciprocal_rank", D=D).lower)
+    with decimal.localcontext(prec=60):
+        square = decimal.Decimal(rho) ** 2
+        for bits, outer in zip(relevance, np.asarray(found.outer), strict=True):
+            left = 1 - (1 - decimal.Decimal(2) ** (-2 * decimal.Decimal(float(bits)))) / square
+            exact = float(-left.ln() / decimal.Decimal(4).ln()) if left > 0 else np.inf
+            assert outer == pytest.approx(exact, rel=1e-11, abs=0)
+
+
+def test_C12_encoders_of_whole_databases_need_half_the_bits_of_a_single_channel():
+    """Four items of one letter: the optimum over all encoders is R(D) of the 16 databases."""
+    size, p = 4, 0.1
+    databases = np.array(list(itertools.product((0, 1), repeat=size)))
+    orders = np.array(list(itertools.permutations(range(size))))
+    lost = 1 - 1 / (1.0 + orders)  # reciprocal-rank loss of each item in each order
+    given = np.where(databases == 0, 1 - p, p)  # P(x = 0 | y)
+    d = (given @ lost.T)[:, :, None] + ((1 - given) @ lost.T)[:, None, :]
+    d = d.reshape(len(databases), -1) / size
+    D = 0.3713541667
+    joint = limits.rate_at(np.full(16, 1 / 16), d, D, tolerance=1e-7)
+    found = limits.retrieval_bounds(
+        sources.dsbs(p), np.log2(size), "reciprocal_rank", n=1, distortion=[D]
+    )
+    assert float(joint.lower) / size == pytest.approx(0.2059, rel=0, abs=1e-4)
+    assert found.outer[0] < float(joint.lower) / size
+    assert found.inner[0] > 1.6 * float(joint.upper) / size
