@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
+import scipy.special
 from jax.scipy.special import gammaln, log_ndtr, logsumexp, xlogy
 from jaxtyping import Array, Float
 
@@ -191,7 +192,7 @@ class _Nodes(NamedTuple):
 
 def _nodes(c2: float, shrink: float, n: int, count: int, score: str) -> _Nodes:
     """Lay out the nodes."""
-    w, chance = _chi_square_rule(n, max(count // 8, 8))
+    w, chance = _query_rule(n, max(count // 8, 8))
     # Weightless nodes far out would only ask for more terms.
     w = np.minimum(w, w[chance > _LIGHTEST].max())
     if score == "conditional_density":
@@ -244,6 +245,20 @@ def _near(
 
 def _inverse_softplus(x: np.ndarray) -> np.ndarray:
     return x + np.log(-np.expm1(-x))
+
+
+def _query_rule(n: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared lengths w of queries and their probabilities, by Gauss and Legendre's rule.
+
+    Along the length and not its square: at small c the loss is a function of |x| with a slope at
+    zero, which as a function of w has a root there.
+    """
+    low, high = max(math.sqrt(n) - 6.5, 0.0), math.sqrt(n) + 9.0
+    x, weight = np.polynomial.legendre.leggauss(nodes)
+    length = low + 0.5 * (high - low) * (1 + x)
+    log_density = (n - 1) * np.log(length) - 0.5 * length**2 - scipy.special.gammaln(0.5 * n)
+    log_density -= (0.5 * n - 1) * math.log(2.0)  # that of the chi distribution
+    return length**2, 0.5 * (high - low) * weight * np.exp(log_density)
 
 
 def _chi_square_rule(n: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -158,7 +158,7 @@ def miss_loss(
 ) -> Float[Array, "..."]:
     r"""$P[\mathrm{Binomial}(M-1, p) \ge K]$, by whichever of its two sums has no cancellation."""
     K = cutoff
-    sure = log_p >= 0
+    sure = jnp.exp(log_p) >= 1  # also where ln p is below zero by less than p can tell
     p = jnp.exp(jnp.where(sure, -1.0, log_p))
     odds_log = jnp.where(sure, -1.0, log_p) - jnp.log1p(-p)
     index = jnp.arange(K + math.ceil(9 * math.sqrt(K)) + 25, dtype=float)

@@ -74,8 +74,8 @@ def test_C16_random_coding_equals_enumeration(problem, n):
     words = 2.0 ** (n * np.asarray(found.achievability)[np.asarray(found.feasible)])
     # The better of the two codebooks fails with probability eps, the other one more often.
     failure = np.min([np.exp(words[:, None] * np.log1p(-each)) @ law for each in served], axis=0)
-    every_word = words > codewords.size * (1 - 1e-9)
-    assert hopeless == 0 or not every_word.any()
+    # Where the code of all words serves every block, no more words than that are asked for.
+    every_word = (hopeless == 0) & (words > codewords.size * (1 - 1e-9))
     assert np.all(words <= codewords.size * (1 + 1e-9)) or hopeless > 0 or problem is UNEVEN
     failure, eps, words = failure[~every_word], eps[~every_word], words[~every_word]
     if problem is UNEVEN:  # rounded up to a lattice: safe, not exact
@@ -270,3 +270,30 @@ def test_bad_arguments_are_named(change, message):
     }
     with pytest.raises(ValueError, match=message):
         finite.discrete(**(arguments | change))
+
+
+def _hamming_tilted(p, D):
+    """Tilted information under Hamming distortion in closed form, by reverse water-filling.
+
+    At level theta every wrong letter has posterior probability min(p, theta), and the slope is
+    log2((1 - D) / theta).
+    """
+    order = np.sort(p)[::-1]
+    for k in range(len(p), 1, -1):
+        theta = (D - order[k:].sum()) / (k - 1)
+        if order[k - 1] >= theta * (1 - 1e-12):
+            break
+    return (1 - D) * np.log2((1 - D) / theta) + np.log2(theta) - np.log2(np.maximum(p, theta))
+
+
+@pytest.mark.parametrize("p", [(0.6, 0.3, 0.1), (0.5, 0.25, 0.15, 0.1), (0.4, 0.3, 0.1, 0.1, 0.1)])
+@pytest.mark.parametrize("off", [-1e-4, -1e-6, -1e-9, 0.0, 1e-9, 1e-6, 1e-4])
+def test_C16_tilted_information_is_exact_where_a_letter_leaves_the_support(p, off):
+    p = np.array(p)
+    D = (p.size - 1) * p.min() + off
+    exact = _hamming_tilted(p, D)
+    found = finite.d_tilted_information(p, 1 - np.eye(p.size), D)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-12)
+    dispersion = p @ (exact - p @ exact) ** 2
+    found = finite.dispersion(p, 1 - np.eye(p.size), D)
+    assert found == pytest.approx(dispersion, rel=0, abs=1e-12)

@@ -89,12 +89,11 @@ def test_C1_distant_queries_agree_with_the_mixtures(rho, n, monkeypatch):
 
 @pytest.mark.parametrize(("c", "M"), [(0.02, 10), (0.003, 100)])
 def test_C1_small_correlations_match_nested_quadrature(c, M):
-    # The losses of one letter are even in x and smooth down to |x| of the order of c only.
     mrr, first = one_letter(c, M, "likelihood_ratio")
     for loss, expected in (("reciprocal_rank", mrr), ("error", first)):
         found = gaussian_rank_loss(c, np.log2(M), loss)
-        assert found.error < 1e-5
-        np.testing.assert_allclose(1 - found.value, expected, rtol=0, atol=5e-6)
+        assert found.error < 1e-8
+        np.testing.assert_allclose(1 - found.value, expected, rtol=0, atol=2e-7)
 
 
 @pytest.mark.parametrize(("rho", "n"), [(0.05, 64), (0.02, 400)])

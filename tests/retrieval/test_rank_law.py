@@ -63,6 +63,15 @@ def test_C1_corners(loss, a, e):
 
 
 @losses
+def test_C1_a_competitor_all_but_certain_to_win(loss):
+    """ln a is below zero by less than a can tell: a is one."""
+    for log_a in (-1e-17, -1e-300, 0.0):
+        found = retrieval.expected_loss([3.0, 400.0], loss, log_a=log_a, log_e=-np.inf)
+        certain = retrieval.expected_loss([3.0, 400.0], loss, log_a=0.0, log_e=-np.inf)
+        np.testing.assert_array_equal(found, certain)
+
+
+@losses
 def test_C1_small_losses_keep_their_relative_accuracy(loss):
     """For p far below 1/M the loss is linear: (M-1) p rho(2), or its K-th power at a cutoff K."""
     M, a, e = 16.0, 1e-30, 2e-30
