@@ -22,7 +22,7 @@ def _code():
 
 
 def _blocks(loss):
-    return [retrieval.block_loss(JOINT, NOISY, SIZES, loss, n=n) for n in (1, 3, 24)]
+    return [retrieval.block_loss(JOINT, NOISY, SIZES, loss, n=n) for n in (1, 12)]
 
 
 def _gaussian(loss):
@@ -62,7 +62,7 @@ def _least_with_a_prior(loss):
 
 
 def _bounds(loss):
-    found = limits.retrieval_bounds(sources.gaussian(0.6), 400.0, loss, n=2)
+    found = limits.retrieval_bounds(sources.gaussian(0.6), 20.0, loss, n=2)
     short = limits.retrieval_bounds(JOINT, 2.0, loss, n=1)
     return [each for part in (found, short) for each in (part.vertex_loss, part.zero_rate_loss)]
 

@@ -43,6 +43,7 @@ from rdsim.retrieval.rank_law import expected_loss, expected_loss_kernel, reach_
 _REACH: Final = 9.0  # standard deviations of a root of T beyond which less than 1e-18 lies
 _LEFT: Final = 90.0  # T is cut where its chance, of the order of T^(n/2), is e^(-45)
 _LIGHTEST: Final = 1e-18  # chance of a node of w that is left out
+_LONG: Final = 8  # letters from which a query is integrated along its squared length
 _FAR: Final = 40.0  # L from which the axis is taken apart: by then the mixtures have 1e3 terms,
 _FAR_LETTERS: Final = 40.0  # and L^2 must be so many times n, for q to be small beside it
 _ACROSS: Final = 16  # nodes of the rule for q; half as many in the coarse quadrature
@@ -89,7 +90,7 @@ def gaussian_rank_loss(
         score: "likelihood_ratio", log p(u|x)/p(u), which is optimal, or "conditional_density",
             log p(u|x).
         nodes: points of the trapezoidal rule along the target's distance, at least 32; w has an
-            eighth of them by Gauss's rule.
+            eighth of them, a quarter where n is below 8, by Gauss's rules.
 
     Returns:
         The loss and the estimate of its error, the shape of rate followed by that of log2_size.
@@ -192,7 +193,7 @@ class _Nodes(NamedTuple):
 
 def _nodes(c2: float, shrink: float, n: int, count: int, score: str) -> _Nodes:
     """Lay out the nodes."""
-    w, chance = _query_rule(n, max(count // 8, 8))
+    w, chance = _query_rule(n, count)
     # Weightless nodes far out would only ask for more terms.
     w = np.minimum(w, w[chance > _LIGHTEST].max())
     if score == "conditional_density":
@@ -247,18 +248,25 @@ def _inverse_softplus(x: np.ndarray) -> np.ndarray:
     return x + np.log(-np.expm1(-x))
 
 
-def _query_rule(n: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Squared lengths w of queries and their probabilities, by Gauss and Legendre's rule.
+def _query_rule(n: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared lengths w of queries and their probabilities.
 
-    Along the length and not its square: at small c the loss is a function of |x| with a slope at
-    zero, which as a function of w has a root there.
+    Along the length of short queries, by Gauss and Legendre's rule: at small c the loss is a function
+    of |x| with a slope at zero, which as a function of w has a root there. Long queries are not near
+    zero, and Gauss's rule for their own law needs fewer nodes.
     """
-    low, high = max(math.sqrt(n) - 6.5, 0.0), math.sqrt(n) + 9.0
-    x, weight = np.polynomial.legendre.leggauss(nodes)
-    length = low + 0.5 * (high - low) * (1 + x)
+    if n >= _LONG:
+        return _chi_square_rule(n, max(count // 8, 8))
+    low, high = (
+        2 * scipy.special.gammaincinv(0.5 * n, _LIGHTEST),
+        scipy.special.chdtri(n, _LIGHTEST),
+    )
+    x, weight = np.polynomial.legendre.leggauss(max(count // 4, 8))
+    half = 0.5 * (math.sqrt(high) - math.sqrt(low))
+    length = math.sqrt(low) + half * (1 + x)
     log_density = (n - 1) * np.log(length) - 0.5 * length**2 - scipy.special.gammaln(0.5 * n)
     log_density -= (0.5 * n - 1) * math.log(2.0)  # that of the chi distribution
-    return length**2, 0.5 * (high - low) * weight * np.exp(log_density)
+    return length**2, half * weight * np.exp(log_density)
 
 
 def _chi_square_rule(n: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:
