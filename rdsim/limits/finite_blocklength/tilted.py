@@ -136,7 +136,8 @@ def tilted(p: Any, d: Any, distortion: Any) -> Tilted:
         )
     used = p > 0
     slope, q = _optimum(p, d, float(D), 1.0 / (min(high, 1e3 * float(D)) - low))
-    slope, q = _polished(np.asarray(p), np.asarray(d), float(D), slope, np.asarray(q))
+    slope, marginal = _polished(np.asarray(p), np.asarray(d), float(D), slope, np.asarray(q))
+    q = jnp.asarray(marginal)
     exponent = jnp.where(jnp.isinf(d), -jnp.inf, slope * LN2 * (float(D) - d))
     information = -logsumexp(exponent, axis=1, b=q) / LN2
     return Tilted(p, d, float(D), jnp.where(used, information, 0.0), slope, q)
