@@ -32,7 +32,7 @@ TWO_DEVICES = """
 import jax, numpy as np
 from rdsim.finite_sample import plug_in_excess
 one, two = (
-    plug_in_excess(jax.random.key(2026), [0.7, 0.3], 1 - np.eye(2), np.log2(9.0), 50,
+    plug_in_excess(jax.random.key(2026), [0.7, 0.3], 1 - np.eye(2), np.log2(9.0), samples=50,
                    replications=150, block=64, devices=jax.devices()[:count])
     for count in (1, 2)
 )

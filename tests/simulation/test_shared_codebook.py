@@ -149,7 +149,7 @@ from rdsim.simulation.shared_codebook import simulate_shared_codebook
 def peak(log2_size, rate):
     ranks = simulate_shared_codebook(
         jax.random.key(1), [[0.45, 0.05], [0.05, 0.45]], [[0.89, 0.11], [0.11, 0.89]],
-        1 - np.eye(2), 20, rate, log2_size, queries=64, memory_budget=BUDGET,
+        1 - np.eye(2), log2_size, n=20, rate=rate, queries=64, memory_budget=BUDGET,
     )
     return ranks, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
