@@ -115,9 +115,9 @@ def _simulated(config: Config, key: jax.Array, n: int) -> dict[str, np.ndarray]:
     sizes = np.array(config.simulated_log2_sizes, float)
     code = {"n": n, "rate": config.rate}
     ranks = simulation.simulate_dsbs(
-        jax.random.fold_in(key, n), n=config.crossover, rate=sizes, **code, trials=config.trials
+        jax.random.fold_in(key, n), config.crossover, sizes, **code, trials=config.trials
     )
-    exact = codes.dsbs_ensemble(log2_size="error", n=config.crossover, rate=sizes, **code)
+    exact = codes.dsbs_ensemble(config.crossover, sizes, "error", **code)
     estimate = ranks.estimate("error", confidence=SIMULATION_CONFIDENCE)
     return {
         "simulated_mean": np.asarray(estimate.mean),
