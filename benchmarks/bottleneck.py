@@ -106,7 +106,9 @@ def random_joints(config: Config) -> list[np.ndarray]:
 
 
 def _ours(joints: list[np.ndarray], config: Config) -> list[limits.InformationBottleneck]:
-    return [limits.information_bottleneck(joint, config.slopes) for joint in joints]
+    return [
+        limits.information_bottleneck(joint, config.slopes, compress="columns") for joint in joints
+    ]
 
 
 def _values(found: list[limits.InformationBottleneck]) -> np.ndarray:

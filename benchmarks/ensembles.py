@@ -35,7 +35,7 @@ def run(config: Config) -> list[Row]:
     """Time the exact error of random codes and the rank-distortion function."""
 
     def ensemble(n: int) -> Callable[[], Any]:
-        return lambda: codes.dsbs_ensemble(n, 0.5, 0.3 * n, 0.1, "error")
+        return lambda: codes.dsbs_ensemble(0.1, 0.3 * n, "error", n=n, rate=0.5)
 
     rows = []
     for n in config.lengths:
@@ -56,7 +56,7 @@ def run(config: Config) -> list[Row]:
         [
             Side(
                 "rdsim, certified",
-                lambda: limits.rank_rate(loss, config.log2_size, "reciprocal_rank"),
+                lambda: limits.rank_rate(config.log2_size, "reciprocal_rank", D=loss),
                 lambda rate: (
                     f"gap {float(jnp.max(rate.gap)):.1e} bits, certified",
                     {"gap_bits": float(jnp.max(rate.gap))},

@@ -120,7 +120,7 @@ def _rank_law(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]
     size = jnp.asarray(20.0)
 
     def call() -> Any:
-        return retrieval.expected_loss(log_a, log_e, size, "error")
+        return retrieval.expected_loss(size, "error", log_a=log_a, log_e=log_e)
 
     counts = {"byte": 24.0 * config.laws, "exponential": 12.0 * config.laws}
     return call, counts, f"{config.laws} targets, any M; "
@@ -133,7 +133,7 @@ def _engine(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]:
 
     def call() -> Any:
         return simulation.simulate_dsbs(
-            jax.random.key(0), n, rate, log2_size, 0.1, trials=config.trials
+            jax.random.key(0), 0.1, log2_size, n=n, rate=rate, trials=config.trials
         ).ranks
 
     return call, {"random word": drawn}, f"{config.trials} trials; "
@@ -143,7 +143,9 @@ def _scan(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]:
     """Distances of queries to stored items: a float64 written for each pair, an index read."""
     generator = np.random.default_rng(0)
     items = generator.standard_normal((4096 if config.log2_items > 12 else 64, 8))
-    code = codes.product_quantizer(jax.random.key(0), items, 4, 16, starts=1, iterations=5)
+    code = codes.product_quantizer(
+        jax.random.key(0), items, subspaces=4, words=16, starts=1, iterations=5
+    )
     stored = jnp.asarray(generator.integers(0, 2**16, 2**config.log2_items))
     queries = jnp.asarray(generator.standard_normal((config.queries, 8)))
     pairs = config.queries * 2.0**config.log2_items

@@ -43,7 +43,11 @@ def run(config: Config) -> list[Row]:
 
     def engine() -> Any:
         ranks = simulation.simulate_dsbs(
-            *(jax.random.key(0), LENGTH, RATE, float(config.log2_size), CROSSOVER),
+            jax.random.key(0),
+            CROSSOVER,
+            float(config.log2_size),
+            n=LENGTH,
+            rate=RATE,
             trials=config.trials,
         ).ranks
         return (ranks > 1).mean()
@@ -56,7 +60,7 @@ def run(config: Config) -> list[Row]:
             Side(
                 "rdsim, exact ensemble",
                 lambda: codes.dsbs_ensemble(
-                    LENGTH, RATE, float(config.log2_size), CROSSOVER, "error"
+                    CROSSOVER, float(config.log2_size), "error", n=LENGTH, rate=RATE
                 ),
                 lambda error: (f"error {float(error):.6f}, exact", {"error": float(error)}),
             ),

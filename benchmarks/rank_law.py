@@ -41,11 +41,11 @@ def _rows(config: Config, exponent: int) -> list[Row]:
     size = exponent * np.log2(10.0)
 
     def law() -> Any:
-        return retrieval.block_loss(JOINT, CHANNEL, LENGTH, size, "error")
+        return retrieval.block_loss(JOINT, CHANNEL, size, "error", n=LENGTH)
 
     def direct() -> Any:
         return simulate_database(
-            *(jax.random.key(0), JOINT, CHANNEL, LENGTH, size), trials=config.trials, block=1
+            jax.random.key(0), JOINT, CHANNEL, size, n=LENGTH, trials=config.trials, block=1
         ).estimates["error"]
 
     def estimated(found: Any) -> tuple[str, dict[str, float]]:

@@ -136,7 +136,7 @@ def _ours(
             numbers = {"gap_bits": worst, "rate_sum_bits": float(curve.rate.sum())}
             words = f"gap {worst:.1e} bits, certified"
             if closed is not None:
-                error = float(jnp.abs(curve.rate - closed(p, curve.distortion)).max())
+                error = float(jnp.abs(curve.rate - closed(p, distortion=curve.distortion)).max())
                 numbers["closed_form_error_bits"] = error
                 words += f"; {error:.1e} from the closed form"
             return words, numbers

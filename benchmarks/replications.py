@@ -42,7 +42,7 @@ def run(config: Config) -> list[Row]:
 
     def batch() -> Any:
         return finite_sample.plug_in_excess(
-            key, p, d, slope, config.samples, replications=config.replications
+            key, p, d, slope, samples=config.samples, replications=config.replications
         )
 
     def one_by_one() -> np.ndarray:

@@ -33,7 +33,7 @@ STATEMENTS: Final = {
     "C11": "At a fixed slope the information bottleneck is a concave envelope at P(Y): certified "
     "up to three letters, local with a dual bound beyond.",
     "C12": "The retrieval rate-distortion function lies between the bottleneck inverse of the "
-    "rank rate and the best test channel's exact loss.",
+    "rank rate and the exact loss of single channels used for every item.",
     "C13": "With competitors fixed, retrieval is an ordinary distortion; the self-consistent "
     "fixed point is met within its residual.",
     "C14": "The average error, MRR and recall of random codebooks for the doubly symmetric binary "

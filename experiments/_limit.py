@@ -106,12 +106,12 @@ def rank(size: Size, bits: Bits, loss: Loss = "reciprocal_rank", plot: Plot = No
     """
     from rdsim import limits
 
-    found = limits.rank_loss(np.array(bits), size, _loss(loss))
+    found = limits.rank_loss(size, _loss(loss), rate=np.array(bits))
     columns = {"least loss": found.value, "lower bound": found.lower, "upper bound": found.upper}
     _show("bits an item", bits, columns)
 
     def curve(x: np.ndarray) -> dict[str, Any]:
-        return {f"no system below, M = 2^{size:g}": limits.rank_loss(x, size, _loss(loss))}
+        return {f"no system below, M = 2^{size:g}": limits.rank_loss(size, _loss(loss), rate=x)}
 
     return _draw(plot, bits, curve, "bits per item", f"{loss} loss".replace("_", " "))
 
@@ -150,9 +150,9 @@ def bottleneck(source: Where, rate: Rates, plot: Plot = None) -> int:
 
     def of(R: np.ndarray) -> Any:
         if kind == "joint":
-            return limits.bottleneck_at(law, R)
+            return limits.bottleneck_at(law, R, compress="columns")
         known = limits.bottleneck_dsbs if kind == "dsbs" else limits.bottleneck_gaussian
-        return known(R, law)
+        return known(law, rate=R)
 
     found = of(np.array(rate))
     columns = _bounds(found, "IB(R) bits") if kind == "joint" else {"IB(R) bits": found}
@@ -174,7 +174,7 @@ def retrieval(
     loss: Loss = "reciprocal_rank",
     plot: Plot = None,
 ) -> int:
-    """Bits an item that a rank loss needs: no system needs fewer than outer, some needs inner (C12).
+    """Bits an item that a rank loss needs: no system needs fewer than outer, one channel needs inner (C12).
 
     Example: rdsim limit retrieval --dsbs .1 --size 10 --letters 32 --target .1 .3 .5
     """
@@ -184,12 +184,23 @@ def retrieval(
     make: Any = {"joint": sources.discrete, "dsbs": sources.dsbs, "gaussian": sources.gaussian}[
         kind
     ]
+    whole = _loss_of_stored_items(kind, make(law), size, letters, _loss(loss))
 
     def bounds(D: Sequence[float] | np.ndarray) -> Any:
-        return limits.retrieval_bounds(make(law), size, letters, _loss(loss), distortion=D)
+        return limits.retrieval_bounds(make(law), size, _loss(loss), n=letters, distortion=D)
 
     found = bounds(np.array(target))
     _show("loss", target, {"outer bits an item": found.outer, "inner bits an item": found.inner})
+    for D, inner in zip(target, np.asarray(found.inner), strict=True):
+        if whole > D:
+            _say(f"loss {D:g}: out of reach, even items stored whole have a loss of {whole:.9f}")
+        elif np.isinf(inner):
+            _say(f"loss {D:g}: no channel that was searched reaches it; items stored whole do")
+    if plot is not None and max(target) < whole:
+        raise StudyError(
+            f"--plot has nothing to draw up to a loss of {max(target):g}: even items stored whole "
+            f"have a loss of {whole:.6f}"
+        )
 
     def curve(x: np.ndarray) -> dict[str, Any]:
         both = bounds(x)
@@ -198,6 +209,16 @@ def retrieval(
 
     name = f"{loss} loss".replace("_", " ")
     return _draw(plot, target, curve, name, "bits per item")
+
+
+def _loss_of_stored_items(kind: str, source: Any, size: float, letters: int, loss: Any) -> float:
+    from rdsim import retrieval
+
+    if kind == "gaussian":
+        correlation = float(source.canonical_correlations[0])
+        return float(retrieval.gaussian_rank_loss(correlation, size, loss, n=letters).value)
+    whole = np.eye(source.joint.shape[1])
+    return float(retrieval.block_loss(source.joint, whole, size, loss, n=letters))
 
 
 COMMANDS = {
@@ -223,7 +244,7 @@ def _bounds(found: Any, name: str) -> dict[str, Any]:
 def _show(name: str, points: Sequence[float], columns: dict[str, Any]) -> None:
     found = Table(name, *columns, show_edge=False, pad_edge=False)
     for row in zip(points, *(np.atleast_1d(value) for value in columns.values()), strict=True):
-        found.add_row(f"{row[0]:g}", *(f"{float(value):.9f}" for value in row[1:]))
+        found.add_row(f"{row[0]:g}", *(_number(float(value)) for value in row[1:]))
     Console(soft_wrap=True).print(found)
 
 
@@ -231,6 +252,14 @@ def _check_plot(path: Path) -> None:
     if path.suffix not in (".png", ".pdf") or path.is_dir():
         raise StudyError(f"--plot must name a .png or .pdf file, got {path}")
     writable(path.parent, "--plot")
+
+
+def _number(value: float) -> str:
+    return f"{value:.9f}" if np.isfinite(value) else "out of reach"
+
+
+def _say(line: str) -> None:
+    Console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _draw(path: Path | None, points: Sequence[float], curve: Any, x: str, y: str) -> int:
@@ -253,5 +282,5 @@ def _draw(path: Path | None, points: Sequence[float], curve: Any, x: str, y: str
         axes[0, 0].set(xlabel=x, ylabel=y)
         axes[0, 0].legend()
         figure.savefig(path, dpi=200)
-    Console().print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+    _say(f"wrote {path}")
     return 0

@@ -106,14 +106,16 @@ def _curve(config: Config, name: str) -> dict[str, Any]:
     entropy = _entropy(py)
     information = entropy + _entropy(joint.sum(axis=1)) - _entropy(joint.ravel())
     rate = entropy * np.linspace(0, 1, config.points + 2)[1:-1]
-    found = bottleneck_at(joint, rate)
+    found = bottleneck_at(joint, rate, compress="columns")
     line_rate = entropy * np.linspace(0, 1.15, config.line)
     known = {
-        "DSBS": lambda r: limits.bottleneck_dsbs(r, CROSSOVER),
-        "erasure": lambda r: forms.bottleneck_erasure(py, ERASURE, r),
+        "DSBS": lambda r: limits.bottleneck_dsbs(CROSSOVER, rate=r),
+        "erasure": lambda r: forms.bottleneck_erasure(py, ERASURE, rate=r),
     }
     closed_form = known.get(name, lambda r: np.full(np.shape(r), np.nan))
-    curve = information_bottleneck(joint, np.linspace(0, 1, config.slopes + 2)[1:-1])
+    curve = information_bottleneck(
+        joint, np.linspace(0, 1, config.slopes + 2)[1:-1], compress="columns"
+    )
     middle = config.points // 2
     return {
         "rate": rate,
@@ -127,7 +129,10 @@ def _curve(config: Config, name: str) -> dict[str, Any]:
         "entropy": entropy,
         "information": information,
         "relabelled": abs(
-            float(bottleneck_at(joint[::-1, ::-1], rate[middle]).value - found.value[middle])
+            float(
+                bottleneck_at(joint[::-1, ::-1], rate[middle], compress="columns").value
+                - found.value[middle]
+            )
         ),
     }
 
@@ -135,12 +140,12 @@ def _curve(config: Config, name: str) -> dict[str, Any]:
 def _gaussian(config: Config) -> dict[str, np.ndarray]:
     rate = np.linspace(0, 4, config.line)
     value = [
-        forms.bottleneck_gaussian(rate, CORRELATIONS[0]),
-        forms.bottleneck_vector_gaussian(rate, CORRELATIONS),
+        forms.bottleneck_gaussian(CORRELATIONS[0], rate=rate),
+        forms.bottleneck_vector_gaussian(CORRELATIONS, rate=rate),
     ]
     back = [
-        forms.bottleneck_gaussian_rate(value[0], CORRELATIONS[0]),
-        forms.bottleneck_vector_gaussian_rate(value[1], CORRELATIONS),
+        forms.bottleneck_gaussian_rate(CORRELATIONS[0], relevance=value[0]),
+        forms.bottleneck_vector_gaussian_rate(CORRELATIONS, relevance=value[1]),
     ]
     return {"rate": rate, "value": np.stack(value), "back": np.stack(back)}
 
@@ -157,7 +162,7 @@ def _envelope(config: Config) -> dict[str, np.ndarray]:
         return to_x - s * np.array([_entropy(py) - _entropy(p) for p in pi])
 
     posterior = np.linspace(0, 1, config.line)
-    found = information_bottleneck(joint, [s])
+    found = information_bottleneck(joint, [s], compress="columns")
     encoder = np.asarray(found.encoder[0])[:, :2]
     weight = py @ encoder
     atom = encoder[0] * py[0] / weight
@@ -236,7 +241,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     simple = np.minimum(dataset.rate, dataset.information)
     back = abs(dataset.gaussian_back - dataset.gaussian_rate).max()
     dual = (known.line - known.dual).max()
-    point = forms.bottleneck_vector_gaussian_point(0.25, CORRELATIONS)
+    point = forms.bottleneck_vector_gaussian_point(CORRELATIONS, slope=0.25)
     inside = dataset.iteration_distortion.sel(problem="inside")
     errors = abs(inside - DISTORTION).values
     transition = dataset.sel(problem="transition", step=dataset.step[-1])
@@ -245,7 +250,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "C10",
             "IB(0.5) of the DSBS with crossover 0.1, bits",
             "closed form",
-            limits.bottleneck_dsbs(0.5, CROSSOVER),
+            limits.bottleneck_dsbs(CROSSOVER, rate=0.5),
             0.3026841347,
             1e-10,
         ),
@@ -253,7 +258,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "C10",
             "relevance of the vector Gaussian at beta = 4, bits",
             "closed form",
-            forms.bottleneck_vector_gaussian(point[1], CORRELATIONS),
+            forms.bottleneck_vector_gaussian(CORRELATIONS, rate=point[1]),
             1.104854934,
             1e-9,
         ),
@@ -282,7 +287,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "C11",
             "IB(0.4) of the asymmetric pair, bits",
             "exact",
-            bottleneck_at(joint_of("asymmetric"), 0.4).value,
+            bottleneck_at(joint_of("asymmetric"), 0.4, compress="columns").value,
             0.1514494,
             5e-8,
         ),

@@ -124,7 +124,7 @@ def _gaussian(config: Config) -> dict[str, np.ndarray]:
     drawn, shown = part(np.arange(along.size)), part(np.arange(along.size, curve.slope.size))
     # The grid comes close to the line where its steps are narrow beside the kernel.
     fine = (curve.slope >= 1.0) & (curve.slope <= 14.0)
-    distances = np.abs(curve.rate - closed_forms.gaussian(1.0, curve.distortion))
+    distances = np.abs(curve.rate - closed_forms.gaussian(1.0, distortion=curve.distortion))
     return {
         **_points(drawn),
         "cell_centre": x.reshape(config.heat_map_cells, -1).mean(axis=1),
@@ -157,11 +157,16 @@ def _closed_forms(config: Config) -> dict[str, np.ndarray]:
             np.array([0.3, 0.7]),
             1 - np.eye(2),
             slopes,
-            lambda D: closed_forms.bernoulli_hamming(0.3, D),
+            lambda D: closed_forms.bernoulli_hamming(0.3, distortion=D),
         ),
-        (np.full(8, 1 / 8), 1 - np.eye(8), slopes, lambda D: closed_forms.uniform_hamming(8, D)),
-        (four, 1 - np.eye(4), slopes, lambda D: closed_forms.hamming(four, D)),
-        (four, eraser, slopes, lambda D: closed_forms.erasure(four, D)),
+        (
+            np.full(8, 1 / 8),
+            1 - np.eye(8),
+            slopes,
+            lambda D: closed_forms.uniform_hamming(8, distortion=D),
+        ),
+        (four, 1 - np.eye(4), slopes, lambda D: closed_forms.hamming(four, distortion=D)),
+        (four, eraser, slopes, lambda D: closed_forms.erasure(four, distortion=D)),
     )
     errors = []
     for pmf, distortions, slope, closed_form in problems:

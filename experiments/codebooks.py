@@ -110,7 +110,12 @@ def _point(config: Config, key: jax.Array, bits: int, log2_size: int) -> dict[st
     test_channel = np.array([[0.75, 0.25], [0.25, 0.75]])
     ranks = simulate_shared_codebook(
         jax.random.fold_in(jax.random.fold_in(key, bits), log2_size),
-        *(joint, test_channel, 1.0 - np.eye(2), n, bits / n, float(log2_size)),
+        joint,
+        test_channel,
+        1.0 - np.eye(2),
+        float(log2_size),
+        n=n,
+        rate=bits / n,
         queries=config.queries,
         codebooks=config.sparse_codebooks if _is_sparse(bits, log2_size) else config.codebooks,
     )
@@ -118,7 +123,8 @@ def _point(config: Config, key: jax.Array, bits: int, log2_size: int) -> dict[st
     found = [ranks.estimate(loss, confidence=CONFIDENCE) for loss in LOSSES.values()]
     sure = [ranks.estimate(loss, confidence=SURE) for loss in LOSSES.values()]
     exact = [
-        codes.dsbs_ensemble(n, bits / n, float(log2_size), p, loss) for loss in LOSSES.values()
+        codes.dsbs_ensemble(p, float(log2_size), loss, n=n, rate=bits / n)
+        for loss in LOSSES.values()
     ]
     return {
         "independent": np.array(exact),

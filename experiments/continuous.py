@@ -204,7 +204,9 @@ def _at(
 def checks(dataset: xarray.Dataset) -> list[Check]:
     """Check the closed form, known values, proved gaps and derivatives."""
     gaussian = dataset.sel(source=SOURCES[0])
-    exact = np.asarray(closed_forms.gaussian(1.0, gaussian.distortion.dropna("point").values))
+    exact = np.asarray(
+        closed_forms.gaussian(1.0, distortion=gaussian.distortion.dropna("point").values)
+    )
     error = np.max(np.abs(gaussian.rate.dropna("point").values - exact))
     found = [
         Check.at_most("C7", "largest error on the Gaussian, bits", "closed form", error, 2e-9),

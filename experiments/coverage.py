@@ -96,13 +96,16 @@ def _source(config: Config, key: jax.Array, source: Source) -> dict[str, np.ndar
     N = np.array(config.samples, float)
     wide = padded(p, d)
     found = finite_sample.plug_in_excess(
-        key, *wide, slope, list(config.samples), replications=config.replications
+        key, *wide, slope, samples=list(config.samples), replications=config.replications
     )
     excess = np.asarray(found.excess)
     law = finite_sample.excess_law(*wide, slope)
     bound = np.stack(
         [
-            *(np.asarray(f(d, slope, N, violation=config.violation)) for f in BOUNDS.values()),
+            *(
+                np.asarray(f(d, slope, samples=N, violation=config.violation))
+                for f in BOUNDS.values()
+            ),
             law.upper_quantile(config.violation) / (2 * N),
         ]
     )

@@ -128,7 +128,7 @@ def _code(
     item_key, start_key = jax.random.split(fit_key)
     items = source.sample(item_key, (config.training,))[1]
     fitted = fit_item_code(name, start_key, items, config.bits, atoms=config.atoms)
-    code = common_code(fitted, max(config.atoms, 2**config.bits), config.bits)
+    code = common_code(fitted, words=max(config.atoms, 2**config.bits), planes=config.bits)
     law, everything = _law(config)
     rates = code_rates(code, law.points, masses=law.masses)
     found = simulate_item_code(
@@ -148,7 +148,7 @@ def _code(
     told = jnp.minimum(mixture_bottleneck_bound(source, rates.mutual_information), everything)
     sizes = jnp.asarray(config.log2_sizes, float)
     bound, random = (
-        [limits.rank_loss(information, sizes, loss) for loss in LOSSES]
+        [limits.rank_loss(sizes, loss, rate=information) for loss in LOSSES]
         for information in (told, 0.0)
     )
     return {

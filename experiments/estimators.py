@@ -81,8 +81,8 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         units = bits if name != "at" else {"units": "squared error"}
         variables[name] = (dims, np.stack([part[name] for part in bounds]), units)
     at = variables["at"][1]
-    variables["truth_at"] = (dims, np.asarray(closed_forms.gaussian(1.0, at)), bits)
-    truth = np.asarray(closed_forms.gaussian(1.0, np.array(config.gaussian_distortions)))
+    variables["truth_at"] = (dims, np.asarray(closed_forms.gaussian(1.0, distortion=at)), bits)
+    truth = np.asarray(closed_forms.gaussian(1.0, distortion=np.array(config.gaussian_distortions)))
     variables["truth"] = ("distortion", truth, bits)
     variables["dispersion"] = float(dispersion([p, 1 - p], 1 - np.eye(2), D))
     return xarray.Dataset(
@@ -103,7 +103,7 @@ def _bernoulli(config: Config, n: int) -> dict[str, np.ndarray]:
     k = np.arange(max(int(law.ppf(1e-12)), 0), min(int(law.isf(1e-12)), n) + 1)
     weight = law.pmf(k) / law.pmf(k).sum()
     found = plug_in_rate(np.stack([k, n - k], axis=1), 1 - np.eye(2), D)
-    truth = float(closed_forms.bernoulli_hamming(p, D))
+    truth = float(closed_forms.bernoulli_hamming(p, distortion=D))
     rate = np.asarray(found.rate)
     mean = weight @ rate
     covered = {}

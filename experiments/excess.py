@@ -146,7 +146,7 @@ def _named(config: Config, key: jax.Array, source: Source) -> dict[str, np.ndarr
     p, d, slope = source
     law = finite_sample.excess_law(p, d, slope)
     found = finite_sample.plug_in_excess(
-        key, p, d, slope, list(config.samples), replications=config.replications
+        key, p, d, slope, samples=list(config.samples), replications=config.replications
     )
     N = np.array(config.samples, float)
     values = 2 * N[:, None] * np.asarray(found.excess)
@@ -173,7 +173,7 @@ def _random(config: Config, key: jax.Array, seed: int) -> dict[str, np.ndarray]:
     law = finite_sample.excess_law(p, d, slope)
     sizes = [1000, int(max(1000, np.ceil(law.samples_needed(config.deviations))))]
     found = finite_sample.plug_in_excess(
-        key, p, d, slope, sizes, replications=config.random_replications
+        key, p, d, slope, samples=sizes, replications=config.random_replications
     )
     # All random sources at once stay inside with a chance of 1 - FALSE_ALARM.
     interval = found.mean(confidence=1 - FALSE_ALARM / config.random_sources)

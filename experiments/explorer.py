@@ -5,7 +5,6 @@ rank-distortion function allows at n IB(R) bits. The page of figures draws these
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import numpy as np
@@ -120,15 +119,15 @@ def _bottlenecks(config: Config, rates: np.ndarray) -> dict[str, np.ndarray]:
     value, lower, upper = (np.empty((len(config.sources), rates.size)) for _ in range(3))
     for row, name in enumerate(config.sources):
         if name == TABLE:
-            found = limits.bottleneck_at(ASYMMETRIC, rates)
+            found = limits.bottleneck_at(ASYMMETRIC, rates, compress="columns")
             value[row], lower[row], upper[row] = found.value, found.lower, found.upper
             continue
         if name in DSBS:
-            curve = limits.bottleneck_dsbs(rates, DSBS[name])
+            curve = limits.bottleneck_dsbs(DSBS[name], rate=rates)
         elif name in GAUSSIAN:
-            curve = limits.bottleneck_gaussian(rates, GAUSSIAN[name])
+            curve = limits.bottleneck_gaussian(GAUSSIAN[name], rate=rates)
         else:
-            curve = limits.bottleneck_erasure([0.5, 0.5], ERASURE[name], rates)
+            curve = limits.bottleneck_erasure([0.5, 0.5], ERASURE[name], rate=rates)
         value[row] = lower[row] = upper[row] = curve
     return {"value": value, "lower": lower, "upper": upper}
 
@@ -147,7 +146,9 @@ def _least_losses(
     done = pessimist >= sizes
     open_, inexact = np.flatnonzero(~done), np.flatnonzero(~done & (optimist > pessimist))
     asked = np.concatenate([pessimist[open_], optimist[inexact]])
-    found = limits.rank_loss(asked, np.concatenate([sizes[open_], sizes[inexact]]), LOSSES[name])
+    found = limits.rank_loss(
+        np.concatenate([sizes[open_], sizes[inexact]]), LOSSES[name], rate=asked
+    )
     bounds = np.zeros((2, optimist.size))
     bounds[:, open_] = found.lower[: open_.size], found.upper[: open_.size]
     bounds[0, inexact] = found.lower[open_.size :]
@@ -158,8 +159,8 @@ def _least_losses(
 def _codes(config: Config, name: str, rates: np.ndarray) -> dict[str, np.ndarray]:
     crossovers = np.array([DSBS[source] for source in _binary(config)])[:, None, None]
     sizes = np.array(config.log2_sizes, float)[:, None]
-    ensemble = partial(codes.dsbs_ensemble, config.code_length, rates, sizes)
-    return {"loss": np.asarray(ensemble(crossovers, LOSSES[name]))}
+    loss = codes.dsbs_ensemble(crossovers, sizes, LOSSES[name], n=config.code_length, rate=rates)
+    return {"loss": np.asarray(loss)}
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:

@@ -75,7 +75,7 @@ def _block(
     grid = np.broadcast_to(loss_grid, (sizes.size, loss_grid.size))
     loss, converse = [], []
     for name in LOSSES:
-        found = np.asarray(codes.dsbs_ensemble(n, rates, sizes, config.crossover, name))
+        found = np.asarray(codes.dsbs_ensemble(config.crossover, sizes, name, n=n, rate=rates))
         both = np.concatenate([found, grid], axis=1)
         loss.append(found)
         converse.append(_converse(config, n, both, sizes, name))
@@ -85,8 +85,8 @@ def _block(
 
 def _converse(config: Config, n: int, loss: np.ndarray, sizes: np.ndarray, name: str) -> np.ndarray:
     """Least bits an item, n IB^{-1}(R_rho(D; M)/n), from the certified lower bound on R_rho."""
-    needed = limits.rank_rate(loss, sizes, name).lower / n
-    return np.asarray(n * limits.bottleneck_dsbs_rate(needed, config.crossover))
+    needed = limits.rank_rate(sizes, name, D=loss).lower / n
+    return np.asarray(n * limits.bottleneck_dsbs_rate(config.crossover, relevance=needed))
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:

@@ -137,7 +137,9 @@ def _fit(config: Config, key: jax.Array, name: str, bits: int) -> dict[str, np.n
     item_key, start_key, test_key, draw_key = jax.random.split(key, 4)
     items = source.sample(item_key, (config.training,))[1]
     code = fit_item_code(name, start_key, items, bits, atoms=config.atoms)
-    padded = common_code(code, max(config.atoms, 2 ** max(config.bits)), max(config.bits))
+    padded = common_code(
+        code, words=max(config.atoms, 2 ** max(config.bits)), planes=max(config.bits)
+    )
     rough, fine = (
         code_rates(padded, law.points, masses=law.masses)
         for law in (_item_law(config, config.cells), _item_law(config, 2 * config.cells))
@@ -241,7 +243,7 @@ def _bounds(
     known = jnp.minimum(mixture_bottleneck_bound(source, rates), everything.upper)
     sizes = jnp.asarray(config.log2_sizes, float)
     found = [
-        limits.rank_loss(known[:, None], sizes, loss)
+        limits.rank_loss(sizes, loss, rate=known[:, None])
         for loss in ("reciprocal_rank", "error", ("miss", 10))
     ]
     lower = np.stack([np.asarray(bound.lower) for bound in found])

@@ -195,7 +195,9 @@ def _trials(
             n = items.sum(axis=0)
             channels = jnp.stack([1 - one, one], axis=-1)
             counts = jnp.stack([n - ones, ones], axis=-1)
-            learned = learned_retrieval(p, channels, n, counts, d, slope, log2_size, active=used)
+            learned = learned_retrieval(
+                p, channels, n, counts, d, slope=slope, log2_size=log2_size, active=used
+            )
             told = jax.vmap(lambda c: mutual_information(p[:, None] * c))(channels)
             strong = jnp.arange(MODALITIES) % 2 == 0
             gap = jnp.sum(told * used * jnp.where(strong, 1.0, -1.0)) / (used.sum() / 2)

@@ -200,9 +200,9 @@ def _limit(config: Config, name: str) -> dict[str, np.ndarray]:
             "gap": np.zeros(noise.size),
             "encoder": encoder,
             "line_rate": rate,
-            "line": np.asarray(limits.bottleneck_dsbs(rate, CROSSOVER)),
+            "line": np.asarray(limits.bottleneck_dsbs(CROSSOVER, rate=rate)),
         }
-    found = information_bottleneck(source.joint, slopes_of(config))
+    found = information_bottleneck(source.joint, slopes_of(config), compress="columns")
     return {
         "limit_rate": np.asarray(found.complexity),
         "limit_relevance": np.asarray(found.relevance),
@@ -263,8 +263,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     """Check learned points against the frontier from both sides, their bounds and the channel."""
     short = missing(dataset)
     dsbs = dataset.isel(system=[name.startswith("DSBS") for name in dataset.system.values])
-    room = limits.bottleneck_dsbs(np.minimum(dsbs.rate, 1.0), CROSSOVER) - dsbs.relevance
-    excess = dsbs.rate - limits.bottleneck_dsbs_rate(dsbs.relevance, CROSSOVER)
+    room = limits.bottleneck_dsbs(CROSSOVER, rate=np.minimum(dsbs.rate, 1.0)) - dsbs.relevance
+    excess = dsbs.rate - limits.bottleneck_dsbs_rate(CROSSOVER, relevance=dsbs.relevance)
     summed = [name for name in dataset.system.values if SYSTEMS[str(name)][1] == "exact"]
     drawn = [name for name in dataset.system.values if SYSTEMS[str(name)][1] != "exact"]
     beyond = (dataset.relevance_bound - dataset.relevance).max()

@@ -22,7 +22,7 @@ LOSS = "reciprocal_rank"
 WITHIN = 0.05
 """Bits an item within which a learned code of few words shall meet the inner bound, of dozens."""
 SEARCHED = 0.001
-"""Bits by which the inner bound may miss the best test channel of this source."""
+"""Bits by which the inner bound may miss the best single channel, used for every item, of this source."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
 def _bounds(config: Config, size: int) -> dict[str, Any]:
     """Compute both bounds along the loss, and the bottleneck's own code, a binary channel."""
     source = sources.dsbs(CROSSOVER)
-    found = limits.retrieval_bounds(source, size, 1, LOSS)
+    found = limits.retrieval_bounds(source, size, LOSS, n=1)
     loss = np.linspace(float(found.vertex_loss[0]), float(found.zero_rate_loss), config.line)
     noise = np.linspace(0, 0.5, config.line)
     channels = np.stack([1 - noise, noise, noise, 1 - noise], axis=1).reshape(-1, 2, 2)
@@ -118,8 +118,8 @@ def _bounds(config: Config, size: int) -> dict[str, Any]:
 
 
 def _outer(loss: np.ndarray, size: int) -> np.ndarray:
-    needed = limits.rank_rate(loss, float(size), LOSS).lower
-    return np.asarray(limits.bottleneck_dsbs_rate(jnp.maximum(needed, 0.0), CROSSOVER))
+    needed = limits.rank_rate(float(size), LOSS, D=loss).lower
+    return np.asarray(limits.bottleneck_dsbs_rate(CROSSOVER, relevance=jnp.maximum(needed, 0.0)))
 
 
 def _around(size: int, loss: np.ndarray, found: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _around(size: int, loss: np.ndarray, found: dict[str, np.ndarray]) -> dict[s
     return {
         "outer": _outer(loss, size),
         "inner": np.interp(loss, found["vertex_loss"], found["vertex_bits"]),
-        "rank_rate": np.asarray(limits.rank_rate(loss, float(size), LOSS).lower),
+        "rank_rate": np.asarray(limits.rank_rate(float(size), LOSS, D=loss).lower),
     }
 
 

@@ -335,7 +335,7 @@ def _bounds(config: Config, key: jax.Array, information: np.ndarray) -> dict[str
     sizes = jnp.asarray(config.log2_sizes, float)
     # A query of so many bits is told no more: one call for all, one compiled program.
     told = jnp.concatenate([known, jnp.asarray(config.bits, float)])
-    lower = np.asarray(limits.rank_loss(told[:, None], sizes, "reciprocal_rank").lower)
+    lower = np.asarray(limits.rank_loss(sizes, "reciprocal_rank", rate=told[:, None]).lower)
     # Any code of two words: only the whole items are looked at.
     nothing = fit_item_code("k-means VQ", key, source.item_means, 1)
     whole = simulate_item_code(

@@ -148,7 +148,7 @@ def _learned(config: Config, index: int, key: jax.Array) -> dict[str, np.ndarray
         "relevance_upper": [point.relevance.upper for point in points],
         "distance": [point.distance.value for point in points],
         "curve_rate": rates,
-        "curve": limits.bottleneck_vector_gaussian(rates, source.canonical_correlations),
+        "curve": limits.bottleneck_vector_gaussian(source.canonical_correlations, rate=rates),
     }
     return {name: np.asarray(values) for name, values in found.items()}
 

@@ -198,7 +198,7 @@ def _known(
     queries, items, _ = source.sample(sample_key, (config.pool,))
     queries, items = queries[: config.sample], items[: config.sample]
     fitted = fit_item_code(name, start_key, items, bits, atoms=config.codewords)
-    code = common_code(fitted, max(config.codewords, 2 ** max(config.bits)), 0)
+    code = common_code(fitted, words=max(config.codewords, 2 ** max(config.bits)), planes=0)
     q = code_rates(code, law.points, masses=law.masses).output_marginal
     share = (q + 1e-12) / (1 + 1e-12 * q.size)  # a training item may lie where no cell does
     temperature = fit_temperatures(
@@ -255,7 +255,7 @@ def _bounds(config: Config, information: np.ndarray) -> dict[str, np.ndarray]:
     rates = np.concatenate([grid, information])
     told = jnp.minimum(mixture_bottleneck_bound(source, rates), everything.upper)
     sizes = jnp.asarray(config.log2_sizes, float)
-    bound = limits.rank_loss(told[:, None], sizes, "reciprocal_rank")
+    bound = limits.rank_loss(sizes, "reciprocal_rank", rate=told[:, None])
     return {
         "curve_rate": grid,
         "converse": np.asarray(bound.lower)[: grid.size],

@@ -85,7 +85,9 @@ def _slopes(config: Config) -> np.ndarray:
 
 def _curves(config: Config, name: str, size: int) -> dict[str, np.ndarray]:
     curves = [
-        rank_rate_prior_curve(zipf_prior(size, exponent).pmf, _slopes(config), LOSSES[name])
+        rank_rate_prior_curve(
+            zipf_prior(size, exponent=exponent).pmf, _slopes(config), LOSSES[name]
+        )
         for exponent in config.exponents
     ]
     fields = ("distortion", "rate", "gap", "bound", "blocks", "majorised")
@@ -99,7 +101,9 @@ def _codebook(config: Config) -> dict[str, np.ndarray]:
     """Write out the codebooks of Zipf's law and the reciprocal rank, one a size."""
     books = [
         ranking_codebook(
-            zipf_prior(size, CODEBOOK_EXPONENT).pmf, config.codebook_slope, "reciprocal_rank"
+            zipf_prior(size, exponent=CODEBOOK_EXPONENT).pmf,
+            config.codebook_slope,
+            "reciprocal_rank",
         )
         for size in config.sizes
     ]
@@ -121,7 +125,7 @@ def _brute_force(key: jax.Array) -> dict[str, np.ndarray]:
             brute = limits.rate_distortion(
                 prior, distortions[name], [1.0, 3.0, 9.0], method="dense"
             )
-            ours = rank_rate_prior(prior, np.clip(brute.distortion, 0.0, 1.0), loss)
+            ours = rank_rate_prior(prior, loss, D=np.clip(brute.distortion, 0.0, 1.0))
             error = max(error, float(np.max(np.abs(ours.value - brute.rate))))
         errors.append(error)
     return {"error": np.array(errors)}
@@ -132,7 +136,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     excess = dataset.rate - dataset.bound
     majorised = dataset.majorised > 0
     where_met, elsewhere = abs(excess).where(majorised).max(), excess.where(~majorised).max()
-    anchor = rank_rate_prior([0.4, 0.3, 0.2, 0.1], 0.191846983, "reciprocal_rank")
+    anchor = rank_rate_prior([0.4, 0.3, 0.2, 0.1], "reciprocal_rank", D=0.191846983)
     found = [
         Check.at_most("C3", "largest certified gap, bits", "exact", dataset.gap.max(), 1e-9),
         Check.at_most(

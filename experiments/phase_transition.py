@@ -62,7 +62,7 @@ FULL = Config(
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     """Compute the exact curves, the simulated points and the limit."""
     density = np.linspace(0.0, config.largest, config.grid + 1)[1:]
-    limit = float(limits.bottleneck_dsbs(config.rate, config.crossover))
+    limit = float(limits.bottleneck_dsbs(config.crossover, rate=config.rate))
     anchors = limit * np.array([0.9, 1.1])
     everywhere = np.concatenate([density, anchors])
     exact = np.stack(
@@ -106,21 +106,24 @@ def _exact(config: Config, n: int, density: np.ndarray) -> dict[str, np.ndarray]
     """Exact error where the database has at least two items, NaN where it has not."""
     log2_size = n * density
     error = codes.dsbs_ensemble(
-        n, config.rate, np.maximum(log2_size, 1.0), config.crossover, "error"
+        config.crossover, np.maximum(log2_size, 1.0), "error", n=n, rate=config.rate
     )
     return {"error": np.where(log2_size >= 1, error, np.nan)}
 
 
 def _simulated(config: Config, key: jax.Array, n: int) -> dict[str, np.ndarray]:
     sizes = np.array(config.simulated_log2_sizes, float)
-    setting = (n, config.rate, sizes, config.crossover)
-    ranks = simulation.simulate_dsbs(jax.random.fold_in(key, n), *setting, trials=config.trials)
+    code = {"n": n, "rate": config.rate}
+    ranks = simulation.simulate_dsbs(
+        jax.random.fold_in(key, n), config.crossover, sizes, **code, trials=config.trials
+    )
+    exact = codes.dsbs_ensemble(config.crossover, sizes, "error", **code)
     estimate = ranks.estimate("error", confidence=SIMULATION_CONFIDENCE)
     return {
         "simulated_mean": np.asarray(estimate.mean),
         "simulated_lower": np.asarray(estimate.lower),
         "simulated_upper": np.asarray(estimate.upper),
-        "simulated_exact": np.asarray(codes.dsbs_ensemble(*setting, "error")),
+        "simulated_exact": np.asarray(exact),
     }
 
 

@@ -145,16 +145,18 @@ def _correlations(config: Config) -> np.ndarray:
 
 def _best_mrr(config: Config, bits: np.ndarray) -> np.ndarray:
     """The converse (C4): largest MRR at that many bits an item, over the sizes, last."""
-    told = limits.bottleneck_vector_gaussian(bits, _correlations(config))
+    told = limits.bottleneck_vector_gaussian(_correlations(config), rate=bits)
     sizes = np.array(config.log2_sizes, float)
-    return 1 - np.asarray(limits.rank_loss(told, sizes, "reciprocal_rank").lower)
+    return 1 - np.asarray(limits.rank_loss(sizes, "reciprocal_rank", rate=told).lower)
 
 
 def _least_bits(config: Config, mrr: np.ndarray) -> np.ndarray:
     """The converse the other way round: least bits an item for an MRR, over the sizes, last."""
     sizes = np.array(config.log2_sizes, float)
-    needed = limits.rank_rate(np.clip(1 - mrr, 0.0, 1.0), sizes, "reciprocal_rank").lower
-    return np.asarray(limits.bottleneck_vector_gaussian_rate(needed, _correlations(config)))
+    needed = limits.rank_rate(sizes, "reciprocal_rank", D=np.clip(1 - mrr, 0.0, 1.0)).lower
+    return np.asarray(
+        limits.bottleneck_vector_gaussian_rate(_correlations(config), relevance=needed)
+    )
 
 
 def _converse(config: Config, rate: np.ndarray) -> dict[str, np.ndarray]:
@@ -180,8 +182,8 @@ def _fit(config: Config, key: jax.Array, subspaces: int, bits: int, kind: str) -
             product_quantizer(
                 jax.random.fold_in(key, 1 + part),
                 items[:, columns],
-                subspaces // len(halves),
-                2**bits,
+                subspaces=subspaces // len(halves),
+                words=2**bits,
                 rotate=kind == "balanced",
                 starts=1,
                 iterations=config.iterations,
@@ -311,8 +313,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     sizes = dataset.log2_size.values.astype(float)
     # Unlimited bits are the last row: one call, one compiled program.
     bits = np.append(dataset.least_bits.values.reshape(-1, sizes.size), [np.inf * sizes], axis=0)
-    told = limits.bottleneck_vector_gaussian(bits, correlations)
-    loss = limits.rank_loss(told, sizes, "reciprocal_rank")
+    told = limits.bottleneck_vector_gaussian(correlations, rate=bits)
+    loss = limits.rank_loss(sizes, "reciprocal_rank", rate=told)
     back = 1 - np.asarray(loss.value)[:-1].reshape(dataset.mrr.shape)
     ceiling = 1 - np.asarray(loss.lower)[-1]
     sure = f"with confidence {SURE:.9g}"

@@ -150,7 +150,9 @@ def _marginal(config: Config, source: str) -> dict[str, np.ndarray]:
     """Output marginal that attains R(D) at the rate; known where the source is symmetric."""
     if source == _SYMMETRIC:
         return {"marginal": np.array([0.5, 0.5])}
-    return {"marginal": np.asarray(random_code(*SOURCES[source], 1, config.rate).output_marginal)}
+    return {
+        "marginal": np.asarray(random_code(*SOURCES[source], n=1, rate=config.rate).output_marginal)
+    }
 
 
 def _part(
@@ -164,7 +166,7 @@ def _part(
     key = jax.random.fold_in(key, list(SOURCES).index(source) * 2 + ENCODERS.index(encoder))
     code, short = (
         random_code(
-            *(*SOURCES[source], letters, config.rate), output_marginal=marginal, encoder=encoder
+            *SOURCES[source], n=letters, rate=config.rate, output_marginal=marginal, encoder=encoder
         )
         for letters in (_letters(config, source), config.short_letters)
     )
@@ -240,13 +242,13 @@ def _drawn(
 def _closed(config: Config, size: np.ndarray) -> dict[str, np.ndarray]:
     """Sums over distances alone, on the symmetric source; and its error about n IB(R) bits."""
     n = config.binary_letters
-    limit = ANCHOR_LETTERS * float(limits.bottleneck_dsbs(config.rate, CROSSOVER))
+    limit = ANCHOR_LETTERS * float(limits.bottleneck_dsbs(CROSSOVER, rate=config.rate))
     code = random_code(
-        *(*SOURCES[_SYMMETRIC], ANCHOR_LETTERS, config.rate), output_marginal=[0.5, 0.5]
+        *SOURCES[_SYMMETRIC], n=ANCHOR_LETTERS, rate=config.rate, output_marginal=[0.5, 0.5]
     )
     return {
         "closed": np.array(
-            [codes.dsbs_ensemble(n, config.rate, size, CROSSOVER, loss) for loss in LOSSES]
+            [codes.dsbs_ensemble(CROSSOVER, size, loss, n=n, rate=config.rate) for loss in LOSSES]
         ),
         "anchor": np.asarray(discrete_ensemble(code, limit * np.array([0.9, 1.1]), "error")),
     }

@@ -57,8 +57,8 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  #
 
 def _curves(config: Config, name: str, loss: np.ndarray) -> dict[str, np.ndarray]:
     sizes = np.array(config.log2_sizes, float)[:, None]
-    rate = limits.rank_rate(loss, sizes, LOSSES[name])
-    back = limits.rank_loss(rate.value, sizes, LOSSES[name])
+    rate = limits.rank_rate(sizes, LOSSES[name], D=loss)
+    back = limits.rank_loss(sizes, LOSSES[name], rate=rate.value)
     return {
         "rate": np.asarray(rate.value),
         "gap": np.asarray(rate.gap),
@@ -77,17 +77,17 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     difference = abs(dataset.rate.sel(loss_name="error") - fano).max()
     anchors = (
         (
-            limits.rank_rate(0.1, np.log2(10), "reciprocal_rank"),
+            limits.rank_rate(np.log2(10), "reciprocal_rank", D=0.1),
             "R(0.1; 10), reciprocal rank",
             2.315187258,
         ),
         (
-            limits.rank_rate(0.5, np.log2(1000), "reciprocal_rank"),
+            limits.rank_rate(np.log2(1000), "reciprocal_rank", D=0.5),
             "R(0.5; 1000), reciprocal rank",
             3.921215365,
         ),
         (
-            limits.rank_loss(4.0, np.log2(1000), "reciprocal_rank"),
+            limits.rank_loss(np.log2(1000), "reciprocal_rank", rate=4.0),
             "least loss at 4 bits, M = 1000",
             1 - 0.507852082,
         ),

@@ -107,7 +107,9 @@ def _simulated(config: Config, key: jax.Array, log2_size: int) -> dict[str, np.n
 def checks(dataset: xarray.Dataset) -> list[Check]:
     """See that every simulated interval holds the exact loss, and compare closed values."""
     outside = int(((dataset.exact < dataset.lower) | (dataset.exact > dataset.upper)).sum())
-    mrr = 1 - retrieval.expected_loss(np.log(0.001), -np.inf, np.log2(1000), "reciprocal_rank")
+    mrr = 1 - retrieval.expected_loss(
+        np.log2(1000), "reciprocal_rank", log_a=np.log(0.001), log_e=-np.inf
+    )
     statement = f"simulated intervals (of {dataset.exact.size}) that miss the exact loss"
     return [
         Check.at_most("C1", statement, "Monte Carlo", outside, 0),

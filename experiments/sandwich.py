@@ -1,6 +1,7 @@
-"""Retrieval sandwich: bits an item against loss, between the converse and the best test channel.
+"""Retrieval sandwich: bits an item against loss, between the converse and single channels.
 
-Outer and inner bounds for three sources over database sizes, what the gap a letter does as blocks
+The inner bound is the best single channel that was found, used for every item of the database; encoders
+that describe items jointly need fewer bits. Outer and inner bounds for three sources over database sizes, what the gap a letter does as blocks
 grow at a fixed (log2 M)/n, and the self-consistent schemes of single letters beside their bounds.
 """
 
@@ -135,7 +136,7 @@ def _bounds(config: Config, name: str, size: int) -> dict[str, np.ndarray]:
     # Every point is inside the unit interval; those below the least loss found are infinite.
     top = 1.0 - 1e-9 if size > 30 else 1.0
     loss = top * np.linspace(0.01, 1.0, config.points)
-    bounds = retrieval_bounds(SOURCES[name](config), size, n, LOSS, distortion=loss)
+    bounds = retrieval_bounds(SOURCES[name](config), size, LOSS, n=n, distortion=loss)
     return {
         "loss": loss,
         "outer": np.asarray(bounds.outer),
@@ -147,7 +148,7 @@ def _bounds(config: Config, name: str, size: int) -> dict[str, np.ndarray]:
 def _growing(config: Config, n: int) -> dict[str, np.ndarray]:
     source = sources.dsbs(config.crossover)
     bounds = retrieval_bounds(
-        source, config.density * n, n, LOSS, distortion=[config.allowed], rounds=0
+        source, config.density * n, LOSS, n=n, distortion=[config.allowed], rounds=0
     )
     return {"gap": np.asarray(bounds.gap[0] / n)}
 
@@ -155,16 +156,16 @@ def _growing(config: Config, n: int) -> dict[str, np.ndarray]:
 def _single(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
     source, size = sources.dsbs(config.crossover), config.single_log2_size
     found = [
-        self_consistent(source.joint, slope, size, LOSS, starts=config.starts, key=key)
+        self_consistent(source.joint, size, LOSS, slope=slope, starts=config.starts, key=key)
         for slope in config.slopes
     ]
     fixed = np.array([scheme.distortion for scheme in found])
-    least = retrieval_bounds(source, size, 1, LOSS)
+    least = retrieval_bounds(source, size, LOSS, n=1)
     loss = np.linspace(float(least.vertex_loss[0]), float(least.zero_rate_loss), config.points)
     at = np.concatenate([fixed.ravel(), loss])
     # A fixed point may lie a rounding below the least loss of all, that of the stored letter.
     at = np.clip(at, loss[0], 1.0)
-    outer = np.asarray(retrieval_bounds(source, size, 1, LOSS, distortion=at, rounds=0).outer)
+    outer = np.asarray(retrieval_bounds(source, size, LOSS, n=1, distortion=at, rounds=0).outer)
     inner = np.interp(at, least.vertex_loss, least.vertex_bits)
     return {
         "loss": loss,

@@ -80,7 +80,9 @@ def _redundancy(config: Config, D: np.ndarray) -> dict[str, np.ndarray]:
         [redundancy(p, HAMMING, q, x) for q, x in zip(designed(chance, D), D, strict=True)]
         for chance in config.designs
     ]
-    uniform = closed_forms.uniform_hamming(2, D) - closed_forms.bernoulli_hamming(config.source, D)
+    uniform = closed_forms.uniform_hamming(2, distortion=D) - closed_forms.bernoulli_hamming(
+        config.source, distortion=D
+    )
     return {
         "upper": np.array([[float(b.upper) for b in row] for row in bounds]),
         "lower": np.array([[float(b.lower) for b in row] for row in bounds]),
@@ -90,19 +92,21 @@ def _redundancy(config: Config, D: np.ndarray) -> dict[str, np.ndarray]:
 
 def _ball(config: Config, radius: float) -> dict[str, np.ndarray]:
     p, D = config.source, config.minimax_distortion
-    found = minimax_rate([1 - p, p], HAMMING, radius, D, tolerance=config.tolerance)
+    found = minimax_rate([1 - p, p], HAMMING, radius, distortion=D, tolerance=config.tolerance)
     # The hardest binary law is the one nearest to the fair coin.
     grid = np.linspace(p, 0.5, 200001)
     divergence = grid * np.log2(grid / p) + (1 - grid) * np.log2((1 - grid) / (1 - p))
     hardest = grid[divergence <= radius].max()
     made = designed(p, np.array(D))
-    centre = worst_mismatched_rate([1 - p, p], HAMMING, made, radius, D, tolerance=config.tolerance)
+    centre = worst_mismatched_rate(
+        [1 - p, p], HAMMING, made, radius, distortion=D, tolerance=config.tolerance
+    )
     return {
         "minimax": np.asarray(found.rate.upper),
         "minimax_lower": np.asarray(found.rate.lower),
         "largest_rate": np.asarray(found.largest_rate),
         "centre": np.asarray(centre.value),
-        "exact": np.asarray(closed_forms.bernoulli_hamming(hardest, D)),
+        "exact": np.asarray(closed_forms.bernoulli_hamming(hardest, distortion=D)),
     }
 
 

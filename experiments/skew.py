@@ -84,9 +84,12 @@ def _gaps(config: Config) -> np.ndarray:
 
 def _pair(config: Config, exponent: float, loss: np.ndarray) -> dict[str, np.ndarray]:
     priors = np.stack(
-        [np.asarray(zipf_prior(config.items, a).pmf) for a in (config.first_exponent, exponent)]
+        [
+            np.asarray(zipf_prior(config.items, exponent=a).pmf)
+            for a in (config.first_exponent, exponent)
+        ]
     )
-    common = common_rate(priors, loss, "reciprocal_rank")
+    common = common_rate(priors, "reciprocal_rank", D=loss)
     majorised = np.asarray(common.majorised)
     return {
         "rate": np.asarray(common.rate.value),

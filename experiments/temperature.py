@@ -205,7 +205,9 @@ def _sweep(config: Config, key: jax.Array, fit: dict[str, Any]) -> dict[str, np.
     swept = np.stack([np.ones(config.ratios), _ratios(config)], axis=-1)
     # The most that any decoder has: its target's codeword first, and no rarer one there is. Parts
     # of it lie in [0, 1], and intervals are as wide as it is large.
-    most = 1 - np.asarray(expected_loss(-np.inf, np.log(fit["competitor"].min()), sizes, LOSS))
+    most = 1 - np.asarray(
+        expected_loss(sizes, LOSS, log_a=-np.inf, log_e=np.log(fit["competitor"].min()))
+    )
     item = source.discretise_item(config.cells)
     arguments = {
         "source": source,

@@ -59,18 +59,21 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  #
 
 def _bounds(config: Config, index: int) -> dict[str, np.ndarray]:
     rate = np.linspace(0.0, config.largest_rates[index], config.points)
-    square = rate[:, None], rate[None, :]
+    square = {"query_rate": rate[:, None], "item_rate": rate[None, :]}
     found = (
-        two_sided_gaussian(config.correlation, *square)
+        two_sided_gaussian(config.correlation, **square)
         if index == 0
-        else two_sided_dsbs(config.crossover, *square)
+        else two_sided_dsbs(config.crossover, **square)
     )
     fields = ("long_chain", "lower", "upper")
     return {"rate": rate, **{name: np.asarray(getattr(found, name)) for name in fields}}
 
 
 def _references() -> dict[str, np.ndarray]:
-    gaussian, binary = two_sided_gaussian(0.8, 1.0, 1.0), two_sided_dsbs(0.1, 0.5, 0.5)
+    gaussian, binary = (
+        two_sided_gaussian(0.8, query_rate=1.0, item_rate=1.0),
+        two_sided_dsbs(0.1, query_rate=0.5, item_rate=0.5),
+    )
     return {"long_chain": np.array([gaussian.long_chain, binary.long_chain])}
 
 

@@ -40,7 +40,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         cell(f"source-{index}", _source, config, key, name)
         for index, name in enumerate(config.sources)
     ]
-    closed = np.asarray(wyner_ziv_dsbs(config.crossover, parts[0]["distortion"]))
+    closed = np.asarray(wyner_ziv_dsbs(config.crossover, distortion=parts[0]["distortion"]))
     bits = {"units": "bits"}
     fields = ("plain", "wyner_ziv", "wyner_ziv_lower", "conditional")
     return xarray.Dataset(
@@ -69,13 +69,13 @@ def _source(config: Config, key: jax.Array, name: str) -> dict[str, np.ndarray]:
     least = float(p @ d.min(axis=1))
     # Denser near the least distortion, where the curves are steep.
     D = least + (float((p @ d).min()) - least) * np.linspace(0.0, 1.0, config.points) ** 2
-    coded = wyner_ziv_at(joint, d, D)
+    coded = wyner_ziv_at(joint, d, D, compress="rows")
     if name == SOURCES[0]:
-        plain = closed_forms.uniform_hamming(2, D)
-        conditional = closed_forms.bernoulli_hamming(a, D)
+        plain = closed_forms.uniform_hamming(2, distortion=D)
+        conditional = closed_forms.bernoulli_hamming(a, distortion=D)
     else:
         plain = limits.rate_at(p, d, D).upper
-        conditional = conditional_rate_at(joint, d, D).lower
+        conditional = conditional_rate_at(joint, d, D, compress="rows").lower
     return {
         "distortion": D,
         "plain": np.asarray(plain),

@@ -10,7 +10,7 @@ from figures import _style
 
 CAPTION = (
     "Bits per item of the stored description against reciprocal-rank loss. Thin lines: no system "
-    "needs fewer bits. Thick lines: achieved by memoryless test channels, exact, time-shared. Last "
+    "needs fewer bits. Thick lines: achieved by one test channel for every item, exact, time-shared (joint encoders need fewer bits). Last "
     "panels: the gap a letter of the binary source as blocks grow with the database, and "
     "self-consistent schemes for items of one letter."
 )

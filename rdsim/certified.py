@@ -132,7 +132,8 @@ class Certified(NDArrayOperatorsMixin):
 
 def _with_bounds(ufunc: np.ufunc, *inputs: Any) -> Any:
     """Apply a function to whole intervals; NotImplemented where bounds would not survive it."""
-    x, y = inputs if len(inputs) == 2 else (inputs[0], 0.0)
+    x: Any = inputs[0]
+    y: Any = inputs[1] if len(inputs) == 2 else 0.0
     both = isinstance(x, Certified) and isinstance(y, Certified)
     if ufunc is np.negative:
         return dataclasses.replace(x, value=-x.value, lower=-x.upper, upper=-x.lower)

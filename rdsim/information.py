@@ -4,10 +4,12 @@ Zero probabilities have their one safe home here: 0 log 0 = 0, in value and in g
 """
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import scipy.special
 from jaxtyping import Array, Float
 
 from rdsim.transformations import falling
@@ -27,6 +29,38 @@ def log1p(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(
         small, jnp.log1p(jnp.where(small, x, 0.0)), jnp.log(jnp.where(small, 1.0, 1 + x))
     )
+
+
+def log_share(
+    scores: Float[Array | np.ndarray, "... k"], target: Float[Array | np.ndarray, "..."]
+) -> Any:
+    r"""Natural log of the target's share, $\ln (e^{s_t} / \sum_j e^{s_j})$, over the last axis.
+
+    The target's score is subtracted before anything is summed: the share depends on differences
+    of scores alone, and adding a constant to all of them changes nothing but their own rounding.
+    With $s_t - \ln \sum_j e^{s_j}$ the rounding of a large score would be taken for information.
+
+    Args:
+        scores: s in nats, the target's among them or not, NumPy (on the host) or JAX.
+        target: s_t of each row.
+
+    Returns:
+        Nats, the shape of the target, of the same kind of array.
+
+    """
+    excess = scores - target[..., None]
+    summed = scipy.special.logsumexp if isinstance(excess, np.ndarray) else jax.nn.logsumexp
+    return -summed(excess, axis=-1)
+
+
+def at_most_one(mean: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A mean of losses or a sum of probabilities, which rounding alone can take above one."""
+    return jnp.where(mean > 1, 1.0, mean)  # not jnp.minimum, which halves the derivative at one
+
+
+def below_largest(scores: Float[Array, "... k"]) -> Float[Array, "... k"]:
+    """Scores less the largest of their row, which no softmax depends on, before they are scaled."""
+    return scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
 
 
 def entropy(p: Float[Array, "... y"]) -> Float[Array, "..."]:

@@ -178,6 +178,23 @@ def pmf(name: str, value: Any, *, ndim: int = 1) -> jax.Array:
     return jnp.asarray(np.asarray(array) / total, float)
 
 
+def sided_joint(value: Any, compress: Any, *, along: str) -> jax.Array:
+    """A joint pmf with the compressed letter along its "rows" or "columns".
+
+    Libraries disagree on the side that is compressed, and a square table fits both, so that no
+    check of shapes can find a swap: the caller must name the side.
+    """
+    if not isinstance(compress, str) or compress not in ("rows", "columns"):
+        raise ValueError(
+            'compress must be "rows" or "columns", the side of joint whose letter is compressed, '
+            f"got {compress!r}"
+        )
+    joint = pmf("joint", value, ndim=2)
+    if compress == along:
+        return joint
+    return joint.T if is_traced(joint) else jnp.asarray(np.asarray(joint).T)
+
+
 def channel(name: str, value: Any, *, ndim: int = 2) -> jax.Array:
     """The value as a channel: non-negative rows along the last axis, each rescaled to sum to one."""
     array = interval(name, value, low=0.0, ndim=ndim)

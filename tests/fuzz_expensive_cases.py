@@ -76,6 +76,7 @@ CASES: Final[dict[str, Call]] = {
     "limits.information_bottleneck": {
         "joint": law(JOINT),
         "slopes": grid([0.5], [-1.0], [0.0], [1.0], [math.inf]),
+        "compress": one_of("columns"),
         "tolerance": positive(1e-6, 0.0),
         "method": one_of("auto"),
         "starts": count(2),
@@ -130,6 +131,7 @@ CASES: Final[dict[str, Call]] = {
         "joint": law(JOINT),
         "d": table(HAMMING_2),
         "distortion": anywhere(positive(0.1), "none"),
+        "compress": one_of("rows"),
         "tolerance": positive(1e-4, 0.0),
     },
     "limits.finite_blocklength.discrete": {

@@ -91,7 +91,7 @@ def test_arrays_of_numbers_are_taken_entry_by_entry():
 
 
 def test_the_complement_of_a_proved_loss_is_a_proved_reward():
-    loss = limits.rank_loss(4.0, np.log2(1000), "reciprocal_rank")
+    loss = limits.rank_loss(np.log2(1000), "reciprocal_rank", rate=4.0)
     best = 1 - loss
     assert float(best.upper) == 1 - float(loss.lower)
     assert float(best.lower) == 1 - float(loss.upper)

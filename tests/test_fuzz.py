@@ -43,7 +43,7 @@ SCORES = np.array([[0.1, 0.5, 0.2], [0.3, 0.2, 0.9]])
 MIXTURE = sources.gaussian_mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], 0.2, query_noise=[0.1])
 CHANNEL = np.array([[0.8, 0.2], [0.3, 0.7]])
 VQ = codes.vector_quantizer(KEY, ITEMS, 4, starts=1, iterations=5)
-RANDOM = codes.random_code(JOINT, HAMMING_2, 4, 0.5)
+RANDOM = codes.random_code(JOINT, HAMMING_2, n=4, rate=0.5)
 
 # What is called, by room and name; the values of one call that works.
 CASES: Final[dict[str, dict[str, Any]]] = {
@@ -137,28 +137,48 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "retrieval.top1": {"scores": SCORES, "positives": SCORES > 0.4},
     "limits.allocation_penalty": {"variances": [1.0, 4.0], "total_rate": 2.0},
     "limits.allocation_penalty_high_rate": {"variances": [1.0, 4.0]},
-    "limits.bottleneck_at": {"joint": JOINT, "rate": 0.4},
+    "limits.bottleneck_at": {"joint": JOINT, "rate": 0.4, "compress": "columns"},
     "limits.bottleneck_dsbs": {"rate": 0.5, "crossover": 0.1},
     "limits.bottleneck_dsbs_rate": {"relevance": 0.2, "crossover": 0.1},
     "limits.bottleneck_erasure": {"pmf": PMF, "erasure": 0.2, "rate": 0.5},
     "limits.bottleneck_erasure_rate": {"pmf": PMF, "erasure": 0.2, "relevance": 0.5},
     "limits.bottleneck_gaussian": {"rate": 1.0, "correlation": 0.8},
     "limits.bottleneck_gaussian_rate": {"relevance": 0.3, "correlation": 0.8},
-    "limits.bottleneck_rate": {"joint": JOINT, "relevance": 0.1},
+    "limits.bottleneck_rate": {"joint": JOINT, "relevance": 0.1, "compress": "columns"},
     "limits.bottleneck_vector_gaussian": {"rate": 1.0, "correlations": [0.9, 0.5]},
     "limits.bottleneck_vector_gaussian_point": {"slope": 0.3, "correlations": [0.9, 0.5]},
     "limits.bottleneck_vector_gaussian_rate": {"relevance": 0.3, "correlations": [0.9, 0.5]},
     "limits.common_rate": {"priors": [PMF, PMF[::-1]], "D": 0.2, "loss": "error"},
-    "limits.conditional_rate_at": {"joint": JOINT, "d": HAMMING_2, "distortion": 0.05},
-    "limits.conditional_rate_distortion": {"joint": JOINT, "d": HAMMING_2, "slopes": [2.0]},
-    "limits.contraction_coefficient": {"joint": JOINT},
+    "limits.conditional_rate_at": {
+        "joint": JOINT,
+        "d": HAMMING_2,
+        "distortion": 0.05,
+        "compress": "rows",
+    },
+    "limits.conditional_rate_distortion": {
+        "joint": JOINT,
+        "d": HAMMING_2,
+        "slopes": [2.0],
+        "compress": "rows",
+    },
+    "limits.contraction_coefficient": {"joint": JOINT, "compress": "columns"},
     "limits.distortion_at": {"p": PMF, "d": HAMMING, "rate": 0.5},
     "limits.entropy_gap": {"variances": [1.0, 4.0]},
     "limits.gibbs_rank_law": {"items": 8, "D": 0.3, "loss": "reciprocal_rank"},
     "limits.identification_binary": {"distortion": 0.1},
     "limits.identification_gaussian": {"variance": 1.0, "distortion": 0.5},
-    "limits.indirect_rate_at": {"joint": JOINT, "d": HAMMING_2, "distortion": 0.25},
-    "limits.indirect_rate_distortion": {"joint": JOINT, "d": HAMMING_2, "slopes": [2.0]},
+    "limits.indirect_rate_at": {
+        "joint": JOINT,
+        "d": HAMMING_2,
+        "distortion": 0.25,
+        "compress": "columns",
+    },
+    "limits.indirect_rate_distortion": {
+        "joint": JOINT,
+        "d": HAMMING_2,
+        "slopes": [2.0],
+        "compress": "columns",
+    },
     "limits.majorises": {"q": PMF, "p": [0.4, 0.3, 0.3]},
     "limits.mismatched_rate": {"p": PMF, "d": HAMMING, "q": PMF, "distortion": 0.2},
     "limits.mixture_bottleneck_bound": {"source": MIXTURE, "rate": 1.0},
@@ -168,7 +188,12 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "limits.rank_rate": {"D": 0.3, "log2_size": 10.0, "loss": "reciprocal_rank"},
     "limits.rank_rate_prior": {"prior": PMF, "D": 0.2, "loss": "error"},
     "limits.rank_rate_prior_curve": {"prior": PMF, "slopes": [2.0], "loss": "error"},
-    "limits.rank_rate_side_information": {"joint": JOINT, "D": 0.1, "loss": "error"},
+    "limits.rank_rate_side_information": {
+        "joint": JOINT,
+        "D": 0.1,
+        "loss": "error",
+        "compress": "columns",
+    },
     "limits.ranking_codebook": {"prior": PMF, "slope": 2.0, "loss": "error"},
     "limits.rate_at": {"p": PMF, "d": HAMMING, "distortion": 0.2},
     "limits.rate_distortion": {"p": PMF, "d": HAMMING, "slopes": [2.0]},
@@ -189,7 +214,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     },
     "limits.two_sided_dsbs": {"crossover": 0.1, "query_rate": 0.5, "item_rate": 0.5},
     "limits.two_sided_gaussian": {"correlation": 0.8, "query_rate": 1.0, "item_rate": 1.0},
-    "limits.wyner_ziv": {"joint": JOINT, "d": HAMMING_2, "slopes": [2.0]},
+    "limits.wyner_ziv": {"joint": JOINT, "d": HAMMING_2, "slopes": [2.0], "compress": "rows"},
     "limits.wyner_ziv_dsbs": {"crossover": 0.25, "distortion": 0.05},
     "limits.wyner_ziv_gaussian": {"correlation": 0.8, "variance": 1.0, "distortion": 0.1},
     "limits.closed_forms.bernoulli_hamming": {"p": 0.3, "distortion": 0.1},

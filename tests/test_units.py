@@ -23,18 +23,24 @@ RATES = {
     "R(D)": lambda k: limits.rate_at(P, k * D_TABLE, k * D).value,
     "mismatched": lambda k: limits.mismatched_rate(P, k * D_TABLE, Q, k * WIDE).value,
     "mismatched, the worst of a ball": lambda k: (
-        limits.worst_mismatched_rate(P, k * D_TABLE, Q, 0.05, k * WIDE).value
+        limits.worst_mismatched_rate(P, k * D_TABLE, Q, 0.05, distortion=k * WIDE).value
     ),
     "mismatched, out of reach in the ball": lambda k: (
-        limits.worst_mismatched_rate(P, k * (D_TABLE + 1), Q, 0.05, k).value
+        limits.worst_mismatched_rate(P, k * (D_TABLE + 1), Q, 0.05, distortion=k).value
     ),
-    "minimax": lambda k: limits.minimax_rate(P, k * D_TABLE, 0.05, k * WIDE).rate.value,
-    "conditional": lambda k: limits.conditional_rate_at(JOINT, k * D_TABLE, k * D).value,
-    "Wyner-Ziv": lambda k: limits.wyner_ziv_at(JOINT, k * D_TABLE, k * D).value,
+    "minimax": lambda k: limits.minimax_rate(P, k * D_TABLE, 0.05, distortion=k * WIDE).rate.value,
+    "conditional": lambda k: (
+        limits.conditional_rate_at(JOINT, k * D_TABLE, k * D, compress="rows").value
+    ),
+    "Wyner-Ziv": lambda k: limits.wyner_ziv_at(JOINT, k * D_TABLE, k * D, compress="rows").value,
     "successive refinement": lambda k: (
-        limits.successive_refinement(P, k * D_TABLE, k * 1.2 * D, k * D).residual
+        limits.successive_refinement(P, k * D_TABLE, coarse=k * 1.2 * D, fine=k * D).residual
     ),
-    "one block": lambda k: finite_blocklength.discrete(P, k * D_TABLE, k * D, 0.01, [12]).converse,
+    "one block": lambda k: (
+        finite_blocklength.discrete(
+            P, k * D_TABLE, distortion=k * D, excess_probability=0.01, block_lengths=[12]
+        ).converse
+    ),
     "continuous": lambda k: (
         limits.continuous_rate_distortion(np.sqrt(k) * POINTS, P, [3.0 / k]).rate
     ),
@@ -53,7 +59,7 @@ def test_C5_no_rate_depends_on_the_unit_of_distortion(rate, unit):
 def test_C5_a_ball_out_of_reach_is_refused_in_every_unit():
     for unit in (2.0**-60, 1.0, 2.0**60):
         with pytest.raises(ValueError, match="at least the largest D_min over the ball"):
-            limits.minimax_rate(P, unit * (D_TABLE + 1), 0.05, unit)
+            limits.minimax_rate(P, unit * (D_TABLE + 1), 0.05, distortion=unit)
 
 
 @pytest.mark.parametrize("unit", [2.0**-60, 1.0, 2.0**60])

@@ -95,7 +95,7 @@ def _draw(key: Key[Array, ""], code: CommonCode, items: Float[Array, "n d"]) -> 
 
 
 @on_host
-def common_code(code: Any, words: Any = None, planes: Any = None) -> CommonCode:
+def common_code(code: Any, *, words: Any = None, planes: Any = None) -> CommonCode:
     """Write a code in the common form, with the same indices.
 
     Args:
@@ -193,7 +193,9 @@ def _k_means(key: Array, items: Array, bits: int, _atoms: int) -> VectorQuantize
 
 def _product(key: Array, items: Array, bits: int, _atoms: int) -> ProductQuantizer:
     d = items.shape[1]
-    return product_quantizer(key, items, d, round(2 ** (bits / d)), rotate=True, starts=1)
+    return product_quantizer(
+        key, items, subspaces=d, words=round(2 ** (bits / d)), rotate=True, starts=1
+    )
 
 
 CODES: Final[dict[str, Callable[[Array, Array, int, int], Any]]] = {
@@ -209,7 +211,7 @@ CODES: Final[dict[str, Callable[[Array, Array, int, int], Any]]] = {
 
 
 @on_host
-def fit_item_code(name: str, key: Any, items: Any, bits: Any, atoms: Any = 128) -> Any:
+def fit_item_code(name: str, key: Any, items: Any, bits: Any, *, atoms: Any = 128) -> Any:
     """Fit a code of the catalogue to training items.
 
     Args:

@@ -22,7 +22,7 @@ _ROWS_AT_ONCE: Final = 1024
 
 
 def random_codebook(
-    key: Any, output_marginal: Any, words: Any, n: Any, *, first_word: Any = 0
+    key: Any, output_marginal: Any, *, words: Any, n: Any, first_word: Any = 0
 ) -> UInt8[Array, "words n"]:
     r"""Draw the words of a codebook, $u_{ki} \sim q$ independently.
 

@@ -22,6 +22,7 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.information import at_most_one
 from rdsim.retrieval.loss import RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
@@ -36,7 +37,7 @@ _ROOMS: Final = (64, 256, 1024, 2048, 4096, 8192, 16384, MAX_BLOCK_LENGTH)
 
 @not_differentiable(rate=_WHOLE_WORDS, log2_size=M_IS_AN_INTEGER)
 def dsbs_ensemble(
-    n: Any, rate: Any, log2_size: Any, crossover: Any, loss: Any
+    crossover: Any, log2_size: Any, loss: Any, *, n: Any, rate: Any
 ) -> Float[Array, "..."]:
     r"""Compute the ensemble-average rank loss of random codes on the DSBS, exactly (C14).
 
@@ -44,11 +45,11 @@ def dsbs_ensemble(
     V f(k))\big), \quad f, F \text{ of } \mathrm{Bin}(n, 1/2).$$
 
     Args:
+        crossover: p in [0, 1/2]: each query bit differs from the item's with this probability.
+        log2_size: log2 M >= 1, up to thousands.
+        loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
         n: block length in bits, 1 to 20000.
         rate: R in [0, 1], bits a letter; the codebook has $\lfloor 2^{nR} \rfloor$ words.
-        log2_size: log2 M >= 1, up to thousands.
-        crossover: p in [0, 1/2]: each query bit differs from the item's with this probability.
-        loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
 
     Returns:
         Loss in [0, 1], float64, the broadcast shape of rate, log2_size and crossover.
@@ -78,14 +79,14 @@ def dsbs_ensemble(
 
 @not_differentiable(rate=_WHOLE_WORDS)
 def dsbs_rank_law(
-    n: Any, rate: Any, crossover: Any
+    crossover: Any, *, n: Any, rate: Any
 ) -> tuple[Float[Array, "... k"], Float[Array, " k"], Float[Array, " k"]]:
     r"""Compute the law of the target's distance and the competitors' chances at each distance.
 
     Args:
+        crossover: p in [0, 1/2].
         n: block length in bits, 1 to 20000.
         rate: R in [0, 1], bits a letter.
-        crossover: p in [0, 1/2].
 
     Returns:
         $P(k)$ for k = 0..n, shape broadcast(rate, crossover) + (n+1,); $\ln F(k-1)$, a competitor's
@@ -128,7 +129,7 @@ def _mean_loss(
 ) -> Float[Array, "..."]:
     log_a, log_e = _competitor_logs(n, room)
     given_distance = expected_loss_kernel(log_a, log_e, log2_size[..., None], loss, reach)
-    return jnp.sum(law * given_distance, axis=-1)
+    return at_most_one(jnp.sum(law * given_distance, axis=-1))
 
 
 def _fair_logs(n: Float[Array, ""], room: int) -> tuple[Float[Array, " k"], Float[Array, " k"]]:

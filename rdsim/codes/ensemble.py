@@ -28,6 +28,7 @@ from rdsim import validation
 from rdsim.codes import joint_types
 from rdsim.codes.random_code import RandomCode, whole_units
 from rdsim.codes.selection import likely_law, likely_nodes, nearest_law
+from rdsim.information import at_most_one
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
 from rdsim.transformations import on_host
@@ -179,8 +180,7 @@ def _mean_loss(
 
     def one_size(index: Array, means: Float[Array, " s"]) -> Float[Array, " s"]:
         found = expected_loss_kernel(log_above, log_tied, log2_size[index], loss, reach)
-        # The masses sum to one up to rounding.
-        return means.at[index].set(jnp.minimum(jnp.sum(mass * found), 1.0))
+        return means.at[index].set(at_most_one(jnp.sum(mass * found)))
 
     return jax.lax.fori_loop(0, number, one_size, jnp.zeros_like(log2_size))
 

@@ -131,7 +131,7 @@ class RangeCoded:
 
     @property
     def overhead(self) -> float:
-        """Bits a symbol above the model's ideal length."""
+        """Bits a symbol above the model's ideal length; negative where masses below 2^-24 were coded."""
         return self.bits_per_symbol - self.cross_entropy
 
 
@@ -139,9 +139,11 @@ class RangeCoded:
 def entropy_coded_bits(symbols: Any, pmf: Any) -> RangeCoded:
     r"""Write indices with a range coder, read them back, and count the bits.
 
-    The coder keeps q to 24 binary digits and writes whole 32-bit words: N symbols cost
-    $-\sum_i \log_2 q(u_i)$ bits plus about a word. A prefix code of single symbols is no part of it;
-    see `huffman_lengths`.
+    The coder keeps q to 24 binary digits, with at least the last of them for every symbol, and writes
+    whole 32-bit words. If all masses of the message lie well above $2^{-24}$, its N symbols cost
+    $-\sum_i \log_2 q(u_i)$ bits plus about a word. A mass near $2^{-24}$ or below is rounded up to that:
+    the symbol costs at most 24 bits, fewer than its mass says, and the others pay for it.
+    A prefix code of single symbols is no part of it; see `huffman_lengths`.
 
     Args:
         symbols: indices u_i in 0..K-1, integers of shape (N,), N at least 1.

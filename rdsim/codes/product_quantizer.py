@@ -124,9 +124,9 @@ class ProductQuantizer:
 def product_quantizer(
     key: Key[Array, ""],
     items: Any,
+    *,
     subspaces: Any,
     words: Any,
-    *,
     rotate: Any = False,
     starts: Any = 4,
     iterations: Any = 50,

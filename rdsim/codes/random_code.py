@@ -82,9 +82,9 @@ class RandomCode:
 def random_code(
     joint: Any,
     distortions: Any,
+    *,
     n: Any,
     rate: Any,
-    *,
     output_marginal: Any = None,
     slope: Any = None,
     scores: Any = None,

@@ -25,7 +25,7 @@ from rdsim import information, validation
 from rdsim.codes.distances import Distortion, in_chunks, squared_error, training_items
 from rdsim.codes.entropy_coding import code_rates, item_masses
 from rdsim.codes.item_code import item_points
-from rdsim.information import LN2
+from rdsim.information import LN2, below_largest
 from rdsim.limits.continuous import continuous_rate_distortion
 from rdsim.limits.rate_distortion import rate_distortion
 from rdsim.transformations import on_host
@@ -281,8 +281,8 @@ def _search(solve: Callable[[float], _Solved], rate: float, scale: float) -> _So
 
 @jax.jit
 def _channel(code: EntropyWeightedQuantizer, items: Float[Array, "n d"]) -> Float[Array, "n k"]:
-    exponent = code.slope * LN2 * code.measure(items, code.codewords)
-    return jax.nn.softmax(jnp.log(code.output_marginal) - exponent, axis=-1)
+    nearness = below_largest(-code.measure(items, code.codewords))
+    return jax.nn.softmax(jnp.log(code.output_marginal) + code.slope * LN2 * nearness, axis=-1)
 
 
 @jax.jit

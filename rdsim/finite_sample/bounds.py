@@ -25,7 +25,7 @@ _GRID: Final = 401
 
 
 def uniform_bound(
-    d: Any, slope: Any, samples: Any, *, violation: Any = 0.05
+    d: Any, slope: Any, *, samples: Any, violation: Any = 0.05
 ) -> Float[Array, "..."]:
     r"""Bound the excess by the largest deviation of $F_N$ from $F$ over all codes.
 
@@ -64,7 +64,7 @@ def uniform_bound(
 
 
 def pac_bayes_bound(
-    d: Any, slope: Any, samples: Any, *, violation: Any = 0.05
+    d: Any, slope: Any, *, samples: Any, violation: Any = 0.05
 ) -> Float[Array, "..."]:
     r"""Bound the excess by the rate at which the learned code remembers its samples.
 
@@ -115,7 +115,7 @@ def pac_bayes_bound(
 
 
 def empirical_bernstein_bound(
-    d: Any, slope: Any, samples: Any, *, violation: Any = 0.05
+    d: Any, slope: Any, *, samples: Any, violation: Any = 0.05
 ) -> Float[Array, "..."]:
     r"""Bound the excess by empirical variances, which the optimality of the code keeps small.
 

@@ -77,9 +77,9 @@ def learned_retrieval(
     item_counts: Any,
     query_counts: Any,
     d: Any,
+    *,
     slope: Any,
     log2_size: Any,
-    *,
     active: Any = None,
 ) -> LearnedRetrieval:
     r"""Learn a code from counts and judge it exactly on the true law, under the error loss.

@@ -4,11 +4,12 @@ Every estimator below has an expectation that is provably not above (or not belo
 scores it is given; better scores make it tighter. What is learned from samples must be learned from
 *other* samples than those that are averaged here.
 
-From below, with scores $t(x,u)$ in bits:
+Scores, log ratios and log densities are in nats, as critics of the literature have them; estimates
+are in bits. From below, with scores $t(x,u)$ in nats:
 
 - Barber and Agakov: $E \log_2 \frac{r(X|U)}{P(X)}$ for any decoder r, P(X) known;
-- Donsker and Varadhan: $E\,t(X,U) - \log_2 E\,2^{t(X,U')}$, U' independent of X;
-- InfoNCE: $E \log_2 \frac{2^{t(x_i,u_i)}}{\frac1K \sum_j 2^{t(x_i,u_j)}}$ over batches of K pairs, never
+- Donsker and Varadhan: $(E\,t(X,U) - \ln E\,e^{t(X,U')}) / \ln 2$, U' independent of X;
+- InfoNCE: $E \log_2 \frac{e^{t(x_i,u_i)}}{\frac1K \sum_j e^{t(x_i,u_j)}}$ over batches of K pairs, never
   above $\log_2 K$.
 
 From above, with a known channel $P(u|y)$:
@@ -31,11 +32,11 @@ import scipy.special
 from jaxtyping import Array, Float, Int
 
 from rdsim import validation
-from rdsim.information import LN2, mutual_information
+from rdsim.information import LN2, log_share, mutual_information
 from rdsim.simulation.intervals import bernstein_of_moments
 from rdsim.transformations import on_host
 
-_MOST_BITS: Final = 500.0  # of a score: powers of two beyond leave float64
+_WIDEST: Final = 690.0  # nats between the bounds of a score: e^-690 is still a normal float
 
 
 @jax.tree_util.register_dataclass
@@ -77,13 +78,13 @@ def decoder_information(
     $$I(X;U) = E \log_2 \frac{P(X|U)}{P(X)} \ge E \log_2 \frac{r(X|U)}{P(X)}.$$
 
     Args:
-        log_ratios: $\log_2 r(x|u) / P(x)$ at independent pairs, bits, shape (N,), N >= 2. The
-            decoder r must be normalised over x and P the true law of X, which must be known.
-        bounds: (low, high) in bits between which every ratio must lie; None for a normal interval.
+        log_ratios: natural logs $\ln r(x|u) / P(x)$ at independent pairs, nats, shape (N,), N >= 2.
+            The decoder r must be normalised over x and P the true law of X, which must be known.
+        bounds: (low, high) in nats between which every ratio must lie; None for a normal interval.
         confidence: in (0, 1).
 
     Returns:
-        The estimate; its side is "lower".
+        The estimate in bits; its side is "lower".
 
     Raises:
         ValueError: if a ratio is not finite or outside the bounds, or there are fewer than two.
@@ -101,42 +102,41 @@ def donsker_varadhan(
 ) -> InformationEstimate:
     r"""Estimate the Donsker-Varadhan lower bound, with an interval that holds at every N.
 
-    $$I(X;U) \ge E\, t(X,U) - \log_2 E\, 2^{t(X,U')}.$$
+    $$I(X;U) \ge \frac{E\, t(X,U) - \ln E\, e^{t(X,U')}}{\ln 2} \text{ bits}.$$
 
     Each mean gets half of the error probability.
 
     Args:
-        joint_scores: t at independent pairs of the joint law, bits, shape (N,), N >= 2.
+        joint_scores: t at independent pairs of the joint law, nats, shape (N,), N >= 2.
         product_scores: t at independent pairs (x, u') whose members come from different samples,
-            each sample used in one pair only, shape (L,), L >= 2.
-        bounds: (low, high) in bits between which every score must lie; the logarithm of an
+            each sample used in one pair only, nats, shape (L,), L >= 2.
+        bounds: (low, high) in nats between which every score must lie; the logarithm of an
             unbounded mean has no interval.
         confidence: in (0, 1).
 
     Returns:
-        The estimate; its side is "lower".
+        The estimate in bits; its side is "lower".
 
     Raises:
         ValueError: if a score is outside the bounds, or there are fewer than two on a side.
 
     References:
         Donsker and Varadhan (1983); Belghazi et al. (2018), ICML; McAllester and Stratos (2020),
-        AISTATS, for what no such bound can do: above log2 N it is not to be had.
+        AISTATS, for what no such bound can do: above log2 N bits it is not to be had.
 
     """
     low, high = _range(bounds)
     risk = 1 - _confidence(confidence)
-    first, lower, upper = _bernstein(
-        _terms("joint_scores", joint_scores, (low, high)), low, high, risk / 2
-    )
-    scores = _terms("product_scores", product_scores, (low, high))
-    # Divided by the largest power, which the logarithm gives back.
-    mean, least, most = _bernstein(np.exp2(scores - high), 2.0 ** (low - high), 1.0, risk / 2)
+    joint = _terms("joint_scores", joint_scores, (low, high))
+    product = _terms("product_scores", product_scores, (low, high))
+    # Scores count from the highest: a constant added to all of them changes nothing.
+    first, lower, upper = _bernstein(joint - high, low - high, 0.0, risk / 2)
+    mean, least, most = _bernstein(np.exp(product - high), math.exp(low - high), 1.0, risk / 2)
     return InformationEstimate(
-        value=jnp.asarray(first - math.log2(mean) - high),
-        lower=jnp.asarray(lower - math.log2(most) - high),
-        upper=jnp.asarray(upper - math.log2(least) - high),
-        trials=jnp.asarray(min(np.size(joint_scores), scores.size)),
+        value=jnp.asarray((first - math.log(mean)) / LN2),
+        lower=jnp.asarray((lower - math.log(most)) / LN2),
+        upper=jnp.asarray((upper - math.log(least)) / LN2),
+        trials=jnp.asarray(min(joint.size, product.size)),
         confidence=float(confidence),
         side="lower",
         proved=True,
@@ -148,17 +148,19 @@ def infonce(scores: Any, *, bounds: Any = None, confidence: float = 0.95) -> Inf
     r"""Estimate the InfoNCE lower bound from batches of scores.
 
     $$I(X;U) \ge E\, \frac1K \sum_i \log_2
-        \frac{2^{t(x_i,u_i)}}{\frac1K \sum_j 2^{t(x_i,u_j)}} \le \log_2 K.$$
+        \frac{e^{t(x_i,u_i)}}{\frac1K \sum_j e^{t(x_i,u_j)}} \le \log_2 K.$$
+
+    A number added to all scores of a query changes nothing, whatever its size.
 
     Args:
-        scores: t(x_i, u_j) in bits for independent batches of K independent pairs, shape
+        scores: t(x_i, u_j) in nats for independent batches of K independent pairs, shape
             (B, K, K), B >= 2, K >= 2; rows are queries, the diagonal holds the pairs.
-        bounds: (low, high) in bits between which every score must lie, which puts each term
-            between low - high and log2 K; None for a normal interval over batches.
+        bounds: (low, high) in nats between which every score must lie, which puts each term
+            between low - high and ln K nats; None for a normal interval over batches.
         confidence: in (0, 1).
 
     Returns:
-        The estimate; its side is "lower".
+        The estimate in bits; its side is "lower".
 
     Raises:
         ValueError: if the batches are not square, too few, or a score is outside the bounds.
@@ -169,13 +171,12 @@ def infonce(scores: Any, *, bounds: Any = None, confidence: float = 0.95) -> Inf
     """
     batches = _square("scores", scores, 2, bounds)
     K = batches.shape[-1]
-    own = np.diagonal(batches, axis1=1, axis2=2)
-    others = scipy.special.logsumexp(batches * LN2, axis=2) / LN2 - math.log2(K)
+    nats = log_share(batches, np.diagonal(batches, axis1=1, axis2=2)) + math.log(K)
     span = None
     if bounds is not None:
         low, high = _range(bounds)
-        span = (low - high, min(math.log2(K), high - low))
-    return _mean("scores", (own - others).mean(axis=1), span, confidence, "lower")
+        span = (low - high, min(math.log(K), high - low))
+    return _mean("scores", nats.mean(axis=1), span, confidence, "lower")
 
 
 @on_host
@@ -207,8 +208,8 @@ def channel_information(
         raise ValueError(f"channel must have {q.size} columns as the prior, got {rows.shape}")
     if (q == 0).any():
         raise ValueError("prior must be positive everywhere")
-    terms = (rows * (np.log2(np.where(rows > 0, rows, 1.0)) - np.log2(q))).sum(axis=1)
-    most = math.log2(1 / q.min())
+    terms = (rows * (np.log(np.where(rows > 0, rows, 1.0)) - np.log(q))).sum(axis=1)
+    most = math.log(1 / q.min())
     # Rounding alone takes a divergence out of its range.
     terms = np.clip(terms, 0.0, most)
     return _mean("channel", terms, (0.0, most if most > 0 else 1.0), confidence, "upper")
@@ -223,14 +224,14 @@ def leave_one_out_information(
     $$I(U;Y) \le E\, \frac1K \sum_i \log_2 \frac{P(u_i|y_i)}{\frac{1}{K-1} \sum_{j \ne i} P(u_i|y_j)}.$$
 
     Args:
-        log_densities: $\log_2 P(u_i|y_j)$ for independent batches of K independent pairs, shape
-            (B, K, K), B >= 2, K >= 2; u along rows, the diagonal holds the pairs.
-        bounds: (low, high) in bits between which every entry must lie; None for a normal interval
+        log_densities: $\ln P(u_i|y_j)$ in nats for independent batches of K independent pairs,
+            shape (B, K, K), B >= 2, K >= 2; u along rows, the diagonal holds the pairs.
+        bounds: (low, high) in nats between which every entry must lie; None for a normal interval
             over batches.
         confidence: in (0, 1).
 
     Returns:
-        The estimate; its side is "upper".
+        The estimate in bits; its side is "upper".
 
     Raises:
         ValueError: if the batches are not square, too few, or an entry is outside the bounds.
@@ -241,14 +242,13 @@ def leave_one_out_information(
     """
     batches = _square("log_densities", log_densities, 2, bounds)
     K = batches.shape[-1]
-    own = np.diagonal(batches, axis1=1, axis2=2)
     rest = np.where(np.eye(K, dtype=bool), -np.inf, batches)
-    others = scipy.special.logsumexp(rest * LN2, axis=2) / LN2 - math.log2(K - 1)
+    nats = log_share(rest, np.diagonal(batches, axis1=1, axis2=2)) + math.log(K - 1)
     span = None
     if bounds is not None:
         low, high = _range(bounds)
         span = (low - high, high - low)
-    return _mean("log_densities", (own - others).mean(axis=1), span, confidence, "upper")
+    return _mean("log_densities", nats.mean(axis=1), span, confidence, "upper")
 
 
 def plug_in_information(counts: Any, *, confidence: float = 0.95) -> InformationEstimate:
@@ -301,7 +301,7 @@ def plug_in_information(counts: Any, *, confidence: float = 0.95) -> Information
 
 
 def _mean(name: str, values: Any, bounds: Any, confidence: float, side: str) -> InformationEstimate:
-    """The mean of independent terms with the interval that their range allows."""
+    """The mean of independent terms in nats with the interval that their range allows, in bits."""
     terms = _terms(name, values, bounds)
     if bounds is None:
         value = terms.mean()
@@ -310,9 +310,9 @@ def _mean(name: str, values: Any, bounds: Any, confidence: float, side: str) -> 
     else:
         value, lower, upper = _bernstein(terms, *_range(bounds), 1 - _confidence(confidence))
     return InformationEstimate(
-        value=jnp.asarray(value),
-        lower=jnp.asarray(lower),
-        upper=jnp.asarray(upper),
+        value=jnp.asarray(value / LN2),
+        lower=jnp.asarray(lower / LN2),
+        upper=jnp.asarray(upper / LN2),
         trials=jnp.asarray(terms.size),
         confidence=float(confidence),
         side=side,
@@ -361,9 +361,11 @@ def _check_finite(name: str, values: np.ndarray, bounds: Any) -> None:
 
 
 def _range(bounds: Any) -> tuple[float, float]:
-    ends = np.asarray(validation.interval("bounds", bounds, low=-_MOST_BITS, high=_MOST_BITS))
-    if ends.shape != (2,) or not ends[0] < ends[1]:
-        raise ValueError(f"bounds must be (low, high) with low < high, got {bounds!r}")
+    ends = np.asarray(validation.coordinates("bounds", bounds))
+    if ends.shape != (2,) or not 0 < ends[1] - ends[0] <= _WIDEST:
+        raise ValueError(
+            f"bounds must be (low, high) with low < high <= low + {_WIDEST:g} nats, got {bounds!r}"
+        )
     return float(ends[0]), float(ends[1])
 
 

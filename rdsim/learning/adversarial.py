@@ -160,6 +160,7 @@ def fit_adversarial(
     bits: tuple[int, ...],
     schedule: Schedule,
     training: int,
+    *,
     strength: Any = 1.0,
 ) -> list[tuple[Any, Decoder]]:
     r"""Train with an adversary, and store items as quantized embeddings of each number of bits.

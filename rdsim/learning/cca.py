@@ -62,7 +62,7 @@ class CanonicalCorrelations:
 
 @on_host
 def canonical_correlation_analysis(
-    x: Any, y: Any, dimension: Any, regularisation: Any = 0.0
+    x: Any, y: Any, dimension: Any, *, regularisation: Any = 0.0
 ) -> CanonicalCorrelations:
     r"""Find the linear maps under which two sets of numbers are most correlated.
 
@@ -264,7 +264,9 @@ def canonical_systems(
         jnp.asarray(way[0](way[1], points), float)
         for way, points in ((embed_queries, queries), (embed_items, items))
     )
-    found = canonical_correlation_analysis(x, y, min(x.shape[1], y.shape[1]), regularisation)
+    found = canonical_correlation_analysis(
+        x, y, min(x.shape[1], y.shape[1]), regularisation=regularisation
+    )
     of_items = (CanonicalMap(embed_items[0]), (embed_items[1], found.mean_y, found.map_y))
     expected = (embed_queries[1], found.mean_x, found.map_x * found.correlations)
     of_queries = (CanonicalMap(embed_queries[0]), expected)

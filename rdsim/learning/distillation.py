@@ -17,6 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
+from rdsim.information import below_largest
 from rdsim.learning.cross_attention import CrossAttentionLearner, grouped_scores
 from rdsim.learning.fusion import FusedEncoder, FusionLearner
 from rdsim.learning.pairs import STARTS, check_fit, draw_batch, fitted_models, item_pairs
@@ -52,8 +53,8 @@ def distillation_loss(student: Any, teacher: Any, temperature: Any = 1.0) -> Flo
             f"{teacher.shape}"
         )
     validation.interval("temperature", temperature, low=0.0, open_low=True, open_high=True, ndim=0)
-    wanted = jax.nn.log_softmax(jax.lax.stop_gradient(teacher) / temperature, axis=-1)
-    found = jax.nn.log_softmax(student / temperature, axis=-1)
+    wanted = jax.nn.log_softmax(below_largest(jax.lax.stop_gradient(teacher)) / temperature)
+    found = jax.nn.log_softmax(below_largest(student) / temperature)
     divergence = jnp.sum(jnp.exp(wanted) * (wanted - found), axis=-1)
     return temperature**2 * jnp.mean(divergence)
 

@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
-from rdsim.information import LN2
+from rdsim.information import LN2, log_share
 from rdsim.learning.networks import MLP
 from rdsim.learning.pairs import check_fit, fitted_models, item_pairs
 from rdsim.learning.quantized_embedding import known_quantizer, quantized_systems
@@ -100,8 +100,7 @@ def info_nce_loss(scores: Any) -> Float[Array, ""]:
     """
     scores = _square(scores)
     right = jnp.diagonal(scores)
-    by_query, by_item = (jax.nn.logsumexp(scores, axis=axis) for axis in (1, 0))
-    return jnp.mean(0.5 * (by_query + by_item) - right)
+    return -0.5 * jnp.mean(log_share(scores, right) + log_share(scores.T, right))
 
 
 def triplet_loss(scores: Any, margin: float, *, hardest: bool) -> Float[Array, ""]:
@@ -133,7 +132,7 @@ def triplet_loss(scores: Any, margin: float, *, hardest: bool) -> Float[Array, "
     other = ~jnp.eye(number, dtype=bool)
     found = jnp.zeros((), scores.dtype)
     for rows in (scores, scores.T):
-        hinge = jnp.where(other, jax.nn.relu(margin + rows - right[:, None]), 0.0)
+        hinge = jnp.where(other, jax.nn.relu(margin + (rows - right[:, None])), 0.0)
         found += jnp.mean(hinge.max(axis=1) if hardest else hinge.sum(axis=1) / (number - 1))
     return 0.5 * found
 

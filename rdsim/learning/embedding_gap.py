@@ -211,7 +211,7 @@ def embedding_gap(
     log2_size = math.log2(size)
     from_ranks = np.asarray(
         limits.rank_rate(
-            1 - np.array([plain["mrr"], *plain["mrr_interval"]]), log2_size, "reciprocal_rank"
+            log2_size, "reciprocal_rank", D=1 - np.array([plain["mrr"], *plain["mrr_interval"]])
         ).lower
     )
     estimate = np.array([contrastive.value, contrastive.lower, contrastive.upper])
@@ -370,7 +370,7 @@ def _as_estimate(numbers: np.ndarray, confidence: float) -> InformationEstimate:
 
 def _best(rates: np.ndarray, log2_size: float, loss: Any) -> np.ndarray:
     """The most of one minus the loss at so many bits, rounded up by the proved error."""
-    return 1 - np.asarray(limits.rank_loss(np.maximum(rates, 0.0), log2_size, loss).lower)
+    return 1 - np.asarray(limits.rank_loss(log2_size, loss, rate=np.maximum(rates, 0.0)).lower)
 
 
 def _qualities(

@@ -164,7 +164,7 @@ def gaussian_code_points(
                 upper=jnp.maximum(jnp.minimum(value + lost + allowance, contraction * rate), value),
                 tolerance=wanted,
             ),
-            limit=bottleneck_vector_gaussian(rate, correlations),
+            limit=bottleneck_vector_gaussian(correlations, rate=rate),
             output_marginal=rates.output_marginal,
         )
 

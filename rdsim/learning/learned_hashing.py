@@ -144,7 +144,7 @@ class HammingScores:
         return corners @ jnp.where(self.embed(inner, queries) > 0, 1.0, -1.0)
 
 
-def sign_code(bits: Any, coordinates: Any = None) -> HyperplaneHash:
+def sign_code(bits: Any, *, coordinates: Any = None) -> HyperplaneHash:
     """Code of points that stores their first B signs; its codewords are the corners of a cube.
 
     Args:
@@ -200,7 +200,7 @@ def hashing_system(model: Any, items: Any, bits: Any) -> tuple[Any, Decoder]:
     )
     # All outputs are kept, so that hashes of different bits are one program.
     outputs = jax.eval_shape(to_items, parameters, jnp.asarray(items)).shape[-1]
-    inner = sign_code(number, outputs)
+    inner = sign_code(number, coordinates=outputs)
     code = embedded_code(to_items, parameters, inner, items)
     return code, Decoder(SignScores(to_queries), (parameters, inner.codewords))
 

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 
 from rdsim import validation
 from rdsim.finite_sample.information_bounds import InformationEstimate
+from rdsim.information import log_share
 from rdsim.transformations import on_host
 
 _ENTRIES: Final = 1 << 22
@@ -176,16 +177,18 @@ def contrastive_information(
             "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
         )
     )
+    # A part that all items share adds one number to all of a query's scores, and may drown them.
+    item_features = item_features - item_features.mean(axis=0)
     own, without = np.empty(size), np.zeros(size)
     step = max(1, _ENTRIES // size)
     for start in range(0, size, step):
         rows = np.arange(start, min(start + step, size))
         scores = query_features[rows] @ item_features.T
-        normaliser = scipy.special.logsumexp(scores, axis=1)
         target = scores[np.arange(len(rows)), rows]
-        own[rows] = target - normaliser
+        own[rows] = log_share(scores, target)
         # ln of what is left of each query's sum when one item goes; its own target stays.
-        left = np.log1p(-np.minimum(np.exp(scores - normaliser[:, None]), 1 - 1e-12))
+        share = np.exp(scores - target[:, None] + own[rows, None])
+        left = np.log1p(-np.minimum(share, 1 - 1e-12))
         left[np.arange(len(rows)), rows] = 0.0
         without += left.sum(axis=0)
     value = own.mean() + math.log(size)

@@ -263,7 +263,9 @@ def _candidates(x: np.ndarray, y: np.ndarray) -> list[SharedSpace]:
 def _canonical(x: np.ndarray, y: np.ndarray, directions: int, penalty: float) -> SharedSpace:
     """Canonical directions, each weighted with its correlation; the penalty is relative."""
     scale_x, scale_y = _scale(x), _scale(y)
-    found = canonical_correlation_analysis(x / scale_x, y / scale_y, directions, penalty)
+    found = canonical_correlation_analysis(
+        x / scale_x, y / scale_y, directions, regularisation=penalty
+    )
     weight = np.asarray(found.correlations)
     return SharedSpace(
         name=f"by canonical correlations (penalty {penalty:g})",

@@ -73,7 +73,7 @@ def check_fit(
 
 
 def item_pairs(
-    key: Key[Array, ""], source: GaussianMixtureSource, training: Any, held_out: Any = BATCH
+    key: Key[Array, ""], source: GaussianMixtureSource, training: Any, *, held_out: Any = BATCH
 ) -> ItemPairs:
     """Draw training pairs and held-out pairs of a source.
 

@@ -30,6 +30,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.distances import host_generator
 from rdsim.codes.item_code import item_points
+from rdsim.information import log_share
 from rdsim.learning.deviations import deviations
 from rdsim.learning.training import Schedule, Trained, checked_schedule, train
 from rdsim.transformations import on_host
@@ -135,7 +136,7 @@ class ProductCodeLearner:
         words = hard + soft - jax.lax.stop_gradient(soft)
         scores = jnp.einsum("qgw,mgw->qm", model.tables(queries), words)
         size = queries.shape[0]
-        nats = jnp.diagonal(scores) - jax.nn.logsumexp(scores, axis=1) + math.log(size)
+        nats = log_share(scores, jnp.diagonal(scores)) + math.log(size)
         information = jnp.mean(nats) / math.log(2)
         rate = jnp.mean(_rate_bits(logits, jnp.where(used, model.prior[...], _UNUSED)))
         loss = -information + setting["slope"] * rate
@@ -226,7 +227,7 @@ class ProductCode:
         return np.arange(self.model.words) < np.asarray(self.words)[:, None]
 
 
-def group_words(bits: Any, group_bits: int = GROUP_BITS) -> tuple[int, ...]:
+def group_words(bits: Any, *, group_bits: int = GROUP_BITS) -> tuple[int, ...]:
     """Deal so many bits to codebooks of at most `group_bits` each: the words of each codebook.
 
     Raises:

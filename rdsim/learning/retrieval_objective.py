@@ -24,7 +24,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
-from rdsim.information import LN2, information_density
+from rdsim.information import LN2, below_largest, information_density
 from rdsim.learning.discrete_code import letter_logits
 from rdsim.learning.stochastic_code import NeuralCode
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
@@ -85,7 +85,7 @@ class RetrievalCodeLearner:
         )
         value = rate + jnp.asarray(setting["slope"], float) * (lost - none)
         through = jax.lax.stop_gradient(joint @ channel)
-        log_posterior = jax.nn.log_softmax(jax.lax.stop_gradient(log_prior) + scores)
+        log_posterior = jax.nn.log_softmax(jax.lax.stop_gradient(log_prior) + below_largest(scores))
         surprise = -jnp.sum(through * log_posterior) / LN2
         # Of value zero: it moves the query encoder only.
         decoder = surprise - jax.lax.stop_gradient(surprise)

@@ -20,6 +20,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.information import below_largest
 from rdsim.learning.networks import MLP
 
 SCORES: Final = ("free", "distance")
@@ -127,4 +128,5 @@ class NeuralCode(nnx.Module):
         self, queries: Any, modalities: tuple[int, ...] | None = None
     ) -> Float[Array, "... k"]:
         """Ln r(u|x) for queries of shape (..., m, d), shape (..., K)."""
-        return jax.nn.log_softmax(self.log_prior() + self.fused_scores(queries, modalities))
+        scores = below_largest(self.fused_scores(queries, modalities))
+        return jax.nn.log_softmax(self.log_prior() + scores)

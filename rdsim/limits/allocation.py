@@ -73,7 +73,7 @@ def allocation_penalty(
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
     distortion = _equal_rate if split == "equal_rate" else _equal_noise
-    penalty = rate - vector_gaussian(variance, distortion(variance, rate))
+    penalty = rate - vector_gaussian(variance, distortion=distortion(variance, rate))
     return with_derivatives_of(jnp.maximum(penalty, 0.0), penalty)
 
 

@@ -44,7 +44,7 @@ def block_schemes(
         return _evaluated(joint, candidates, size, n, loss, levels)
     letters, counts = block_score.types_of_queries(n, kinds)
     law = (letters, counts, block_score.type_chances(joint.sum(axis=1), counts), n, loss)
-    zero_rate = float(expected_loss(-jnp.inf, 0.0, size, loss))
+    zero_rate = float(expected_loss(size, loss, log_a=-jnp.inf, log_e=0.0))
     batch = _STARTS * _moved(candidates[:1], 1.0).shape[1]
 
     def points(channels: np.ndarray) -> Points:
@@ -85,7 +85,7 @@ def _evaluated(
     loss: RankLoss,
     levels: Any,
 ) -> Points:
-    losses = [block_score.block_loss(joint, Q, n, size, loss, levels=levels) for Q in channels]
+    losses = [block_score.block_loss(joint, Q, size, loss, n=n, levels=levels) for Q in channels]
     bits = n * jax.vmap(mutual_information)(joint.sum(axis=0)[:, None] * channels)
     return Points(np.array(losses, float), np.maximum(bits, 0.0), channels)
 
@@ -97,7 +97,9 @@ def _candidates(joint: np.ndarray, *, few: bool) -> np.ndarray:
     """
     py = joint.sum(axis=0)
     size = py.size
-    bottleneck = np.asarray(information_bottleneck(joint, _SLOPES, method="local").encoder)
+    bottleneck = np.asarray(
+        information_bottleneck(joint, _SLOPES, method="local", compress="columns").encoder
+    )
     wide = np.zeros((len(bottleneck), size, max(size + 1, bottleneck.shape[2])))
     wide[..., : bottleneck.shape[2]] = bottleneck
     keep = np.linspace(1, 0, _SHARES, endpoint=False)[:, None, None]

@@ -21,7 +21,7 @@ _ROUNDING: Final = 1e-15
 """Relative room above I(X;Y) in which a relevance is taken for I(X;Y), rounded."""
 
 
-def bottleneck_dsbs(rate: Any, crossover: Any) -> Float[Array, "..."]:
+def bottleneck_dsbs(crossover: Any, *, rate: Any) -> Float[Array, "..."]:
     r"""Compute IB(R) of the doubly symmetric binary source with crossover p.
 
     $$\mathrm{IB}(R) = \max_{I(U;Y) \le R} I(U;X) = 1 - h(a * p), \quad h(a) = 1 - R,$$
@@ -31,9 +31,9 @@ def bottleneck_dsbs(rate: Any, crossover: Any) -> Float[Array, "..."]:
     cancellation, so that $\mathrm{IB}(R) \to (1-2p)^2 R$ holds for tiny rates too.
 
     Args:
+        crossover: p in [0, 1], any shape that broadcasts with the rate.
         rate: R >= 0, bits about Y a letter, any shape. More than H(Y) = 1 bit is of no further
             use: the value at 1 is returned.
-        crossover: p in [0, 1], any shape that broadcasts with the rate.
 
     Returns:
         IB(R) in bits a letter, the broadcast shape.
@@ -55,14 +55,14 @@ def bottleneck_dsbs(rate: Any, crossover: Any) -> Float[Array, "..."]:
     return _bottleneck_dsbs(*_broadcast("rate", rate, crossover))
 
 
-def bottleneck_dsbs_rate(relevance: Any, crossover: Any) -> Float[Array, "..."]:
+def bottleneck_dsbs_rate(crossover: Any, *, relevance: Any) -> Float[Array, "..."]:
     r"""Compute the least rate R with IB(R) at least the given relevance: the inverse of IB.
 
     $$\mathrm{IB}^{-1}(I) = 1 - h(a), \quad h(a * p) = 1 - I.$$
 
     Args:
-        relevance: I >= 0, bits about X a letter, any shape.
         crossover: p in [0, 1], any shape that broadcasts with the relevance.
+        relevance: I >= 0, bits about X a letter, any shape.
 
     Returns:
         R in bits a letter, the broadcast shape; infinite where the relevance exceeds

@@ -20,7 +20,7 @@ _ROUNDING: Final = 1e-15
 """Relative room above I(X;Y) in which a relevance is taken for I(X;Y), rounded."""
 
 
-def bottleneck_erasure(pmf: Any, erasure: Any, rate: Any) -> Float[Array, "..."]:
+def bottleneck_erasure(pmf: Any, erasure: Any, *, rate: Any) -> Float[Array, "..."]:
     r"""Compute IB(R) of an erasure pair: X is Y with probability 1 - e, and erased otherwise.
 
     $$\mathrm{IB}(R) = (1-e) \min(R, H(Y)).$$
@@ -51,7 +51,7 @@ def bottleneck_erasure(pmf: Any, erasure: Any, rate: Any) -> Float[Array, "..."]
     return (1 - e) * jnp.minimum(R, entropy(pmf))
 
 
-def bottleneck_erasure_rate(pmf: Any, erasure: Any, relevance: Any) -> Float[Array, "..."]:
+def bottleneck_erasure_rate(pmf: Any, erasure: Any, *, relevance: Any) -> Float[Array, "..."]:
     r"""Compute the least rate with a given relevance of an erasure pair, $I / (1-e)$.
 
     Args:
@@ -78,15 +78,15 @@ def bottleneck_erasure_rate(pmf: Any, erasure: Any, relevance: Any) -> Float[Arr
     return jnp.where(relevance > everything * (1 + _ROUNDING), jnp.inf, reached)
 
 
-def bottleneck_gaussian(rate: Any, correlation: Any) -> Float[Array, "..."]:
+def bottleneck_gaussian(correlation: Any, *, rate: Any) -> Float[Array, "..."]:
     r"""Compute IB(R) of a Gaussian pair with correlation r.
 
     $$\mathrm{IB}(R) = -\tfrac12 \log_2\left(1 - r^2 (1 - 2^{-2R})\right)
     \to -\tfrac12 \log_2 (1 - r^2).$$
 
     Args:
-        rate: R >= 0 in bits about Y, any shape; may be infinite.
         correlation: r in [-1, 1], any shape that broadcasts with the rate.
+        rate: R >= 0 in bits about Y, any shape; may be infinite.
 
     Returns:
         IB(R) in bits, the broadcast shape; R itself where the correlation is one.
@@ -107,14 +107,14 @@ def bottleneck_gaussian(rate: Any, correlation: Any) -> Float[Array, "..."]:
     return _gaussian(*_broadcast("rate", R, r))
 
 
-def bottleneck_gaussian_rate(relevance: Any, correlation: Any) -> Float[Array, "..."]:
+def bottleneck_gaussian_rate(correlation: Any, *, relevance: Any) -> Float[Array, "..."]:
     r"""Compute the least rate with a given relevance of a Gaussian pair.
 
     $$\mathrm{IB}^{-1}(I) = -\tfrac12 \log_2\left(1 - \frac{1 - 2^{-2I}}{r^2}\right).$$
 
     Args:
-        relevance: I >= 0 in bits about X, any shape.
         correlation: r in [-1, 1], any shape that broadcasts with the relevance.
+        relevance: I >= 0 in bits about X, any shape.
 
     Returns:
         R in bits, the broadcast shape; infinite from $I(X;Y) = -\frac12 \log_2(1-r^2)$ on, which no
@@ -132,7 +132,7 @@ def bottleneck_gaussian_rate(relevance: Any, correlation: Any) -> Float[Array, "
     return _gaussian_rate(*_broadcast("relevance", relevance, r))
 
 
-def bottleneck_vector_gaussian(rate: Any, correlations: Any) -> Float[Array, "..."]:
+def bottleneck_vector_gaussian(correlations: Any, *, rate: Any) -> Float[Array, "..."]:
     r"""Compute IB(R) of jointly Gaussian vectors from their canonical correlations.
 
     The pairs of canonical components are independent, each a scalar problem, and the rate goes to
@@ -145,8 +145,8 @@ def bottleneck_vector_gaussian(rate: Any, correlations: Any) -> Float[Array, "..
     A component enters at slope $r_i^2$. The level is exact, not searched for.
 
     Args:
-        rate: R >= 0 in bits about the vector Y, shape (...); may be infinite.
         correlations: canonical correlations r_i in [-1, 1], shape (n,).
+        rate: R >= 0 in bits about the vector Y, shape (...); may be infinite.
 
     Returns:
         IB(R) in bits, shape (...).
@@ -165,14 +165,14 @@ def bottleneck_vector_gaussian(rate: Any, correlations: Any) -> Float[Array, "..
     return _vector_gaussian(R, _correlations(correlations))
 
 
-def bottleneck_vector_gaussian_rate(relevance: Any, correlations: Any) -> Float[Array, "..."]:
+def bottleneck_vector_gaussian_rate(correlations: Any, *, relevance: Any) -> Float[Array, "..."]:
     r"""Compute the least rate with a given relevance of jointly Gaussian vectors.
 
     The inverse of `bottleneck_vector_gaussian`, at the same common slope.
 
     Args:
-        relevance: I >= 0 in bits about X, shape (...).
         correlations: canonical correlations r_i in [-1, 1], shape (n,).
+        relevance: I >= 0 in bits about X, shape (...).
 
     Returns:
         R in bits, shape (...); infinite from $I(X;Y)$ on, which no finite rate reaches.
@@ -189,7 +189,7 @@ def bottleneck_vector_gaussian_rate(relevance: Any, correlations: Any) -> Float[
 
 
 def bottleneck_vector_gaussian_point(
-    slope: Any, correlations: Any
+    correlations: Any, *, slope: Any
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     r"""Compute the point of the vector Gaussian's bottleneck at a slope.
 
@@ -199,8 +199,8 @@ def bottleneck_vector_gaussian_point(
       I(U;X) = I(U;Y) - \sum_i \tfrac12 \log_2 (\beta r_i^2).$$
 
     Args:
-        slope: s in (0, 1), bits about X per bit about Y, shape (...).
         correlations: canonical correlations r_i in (-1, 1), shape (n,).
+        slope: s in (0, 1), bits about X per bit about Y, shape (...).
 
     Returns:
         I(U;X) and I(U;Y) in bits, each of the shape of the slope.

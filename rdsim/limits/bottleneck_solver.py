@@ -102,7 +102,7 @@ def reduced(joint: np.ndarray) -> Source:
     px = channel @ py
     identity = np.eye(len(py))
     entropy, information = kept_information(identity, channel, px, py)
-    eta = float(contraction_coefficient(joint)) if len(py) > 1 else 0.0
+    eta = float(contraction_coefficient(joint, compress="columns")) if len(py) > 1 else 0.0
     return Source(joint, letter, channel, px, py, float(entropy), float(information), eta)
 
 

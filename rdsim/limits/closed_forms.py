@@ -16,7 +16,7 @@ from rdsim.information import binary_entropy, entropy, safe_log2
 from rdsim.transformations import falling, with_derivatives_of
 
 
-def bernoulli_hamming(p: Any, distortion: Any) -> Float[Array, "..."]:
+def bernoulli_hamming(p: Any, *, distortion: Any) -> Float[Array, "..."]:
     r"""Compute R(D) of a biased coin under Hamming distortion.
 
     $$R(D) = h(p) - h(D), \quad 0 \le D \le \min(p, 1-p).$$
@@ -41,7 +41,7 @@ def bernoulli_hamming(p: Any, distortion: Any) -> Float[Array, "..."]:
     return _bernoulli_hamming(p, _distortion(distortion))
 
 
-def uniform_hamming(letters: Any, distortion: Any) -> Float[Array, "..."]:
+def uniform_hamming(letters: Any, *, distortion: Any) -> Float[Array, "..."]:
     r"""Compute R(D) of M equally likely letters under Hamming distortion.
 
     $$R(D) = \log_2 M - h(D) - D \log_2 (M-1), \quad 0 \le D \le 1 - 1/M.$$
@@ -69,7 +69,7 @@ def uniform_hamming(letters: Any, distortion: Any) -> Float[Array, "..."]:
     )
 
 
-def hamming(pmf: Any, distortion: Any) -> Float[Array, "..."]:
+def hamming(pmf: Any, *, distortion: Any) -> Float[Array, "..."]:
     r"""Compute R(D) of any finite source under Hamming distortion, by reverse water-filling.
 
     At level $\theta$ every wrong letter keeps the posterior probability $\min(p_y, \theta)$:
@@ -99,7 +99,7 @@ def hamming(pmf: Any, distortion: Any) -> Float[Array, "..."]:
     return _hamming(validation.pmf("pmf", pmf), _distortion(distortion))
 
 
-def erasure(pmf: Any, distortion: Any) -> Float[Array, "..."]:
+def erasure(pmf: Any, *, distortion: Any) -> Float[Array, "..."]:
     r"""Compute R(D) of any finite source under erasure distortion: 0 right, 1 erased, inf wrong.
 
     $$R(D) = H(Y) - \max_{v:\, D v_y \le p_y} D\, H(v)
@@ -128,7 +128,7 @@ def erasure(pmf: Any, distortion: Any) -> Float[Array, "..."]:
     return _erasure(validation.pmf("pmf", pmf), _distortion(distortion))
 
 
-def gaussian(variance: Any, distortion: Any) -> Float[Array, "..."]:
+def gaussian(variance: Any, *, distortion: Any) -> Float[Array, "..."]:
     r"""Compute R(D) of a Gaussian letter under squared error.
 
     $$R(D) = \tfrac12 \log_2 \frac{\sigma^2}{D}, \quad 0 \le D \le \sigma^2,$$
@@ -157,7 +157,7 @@ def gaussian(variance: Any, distortion: Any) -> Float[Array, "..."]:
     return _vector_gaussian(variance[None], _distortion(distortion))
 
 
-def vector_gaussian(variances: Any, distortion: Any) -> Float[Array, "..."]:
+def vector_gaussian(variances: Any, *, distortion: Any) -> Float[Array, "..."]:
     r"""Compute R(D) of a Gaussian vector under total squared error, by reverse water-filling.
 
     $$D = \sum_k \min(\sigma_k^2, \theta), \qquad
@@ -192,7 +192,7 @@ def vector_gaussian(variances: Any, distortion: Any) -> Float[Array, "..."]:
     return _vector_gaussian(variances, _distortion(distortion))
 
 
-def laplacian_absolute(rate_parameter: Any, distortion: Any) -> Float[Array, "..."]:
+def laplacian_absolute(rate_parameter: Any, *, distortion: Any) -> Float[Array, "..."]:
     r"""Compute R(D) of the Laplace density $\tfrac{\lambda}{2} e^{-\lambda|y|}$ under |y - u|.
 
     $$R(D) = -\log_2 (\lambda D), \quad 0 \le D \le 1/\lambda.$$
@@ -216,7 +216,7 @@ def laplacian_absolute(rate_parameter: Any, distortion: Any) -> Float[Array, "..
     return _minus_log2(_rate_parameter(rate_parameter), _distortion(distortion))
 
 
-def exponential_one_sided(rate_parameter: Any, distortion: Any) -> Float[Array, "..."]:
+def exponential_one_sided(rate_parameter: Any, *, distortion: Any) -> Float[Array, "..."]:
     r"""Compute R(D) of the density $\lambda e^{-\lambda y}$, y >= 0, under one-sided error.
 
     The error is y - u where u <= y, and infinite where the reproduction overshoots:

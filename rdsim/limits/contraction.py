@@ -22,14 +22,17 @@ _ROUNDING: Final = 1e-14
 
 
 @on_host
-def contraction_coefficient(joint: Any) -> Float[Array, ""]:
+def contraction_coefficient(joint: Any, *, compress: str) -> Float[Array, ""]:
     r"""Compute an upper bound, tight to rounding, on I(U;X)/I(U;Y) over all U - Y - X and P_Y.
 
     It is at most Dobrushin's coefficient, the largest total variation between two rows, and at
     least the squared maximal correlation of the joint law.
 
     Args:
-        joint: P(x,y), shape (|X|, |Y|), rows x; letters y without mass play no part.
+        joint: P(x,y), shape (|X|, |Y|), or its transpose: `compress` says which. Letters y without
+            mass play no part.
+        compress: "columns" if the letter that is described, Y, runs along the columns of the joint,
+            "rows" if along its rows.
 
     Returns:
         eta in [0, 1], a scalar.
@@ -44,7 +47,7 @@ def contraction_coefficient(joint: Any) -> Float[Array, ""]:
 
     """
     validation.require_float64("contraction_coefficient")
-    table = np.asarray(validation.pmf("joint", joint, ndim=2))
+    table = np.asarray(validation.sided_joint(joint, compress, along="columns"))
     table = table[:, table.sum(axis=0) > 0]
     rows = (table / table.sum(axis=0)).T
     first, second = np.triu_indices(len(rows), k=1)

@@ -17,7 +17,7 @@ from rdsim import validation
 from rdsim.information import LN2, binary_capacity
 
 
-def identification_gaussian(variance: Any, distortion: Any) -> Float[Array, "..."]:
+def identification_gaussian(variance: Any, *, distortion: Any) -> Float[Array, "..."]:
     r"""Compute the identification rate of Gaussian letters at squared distance D a letter.
 
     $$R_{\mathrm{ID}}(D) = \log_2 \frac{2}{2 - D/\sigma^2}, \quad 0 \le D < 2\sigma^2.$$

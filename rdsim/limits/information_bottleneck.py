@@ -46,7 +46,7 @@ class InformationBottleneck:
         gap: certified bound on L(s) less relevance - s complexity, bits, shape (S,).
         local: whether branch and bound did not finish, so that the encoder is only known to be a
             local optimum (its gap still bounds what is missing), shape (S,).
-        joint: P(x,y), shape (|X|, |Y|).
+        joint: P(x,y) with the described letter y along the columns, shape (|X|, |Y|).
         tolerance: the gap asked for, bits.
 
     """
@@ -116,6 +116,7 @@ def information_bottleneck(
     joint: Any,
     slopes: Any,
     *,
+    compress: str,
     tolerance: float = 1e-9,
     method: str = "auto",
     starts: int = 2,
@@ -124,8 +125,10 @@ def information_bottleneck(
     r"""Maximise I(U;X) - s I(U;Y) over all descriptions U of Y, for each slope s.
 
     Args:
-        joint: P(x,y), shape (|X|, |Y|), rows x; Y is what is described.
+        joint: P(x,y), shape (|X|, |Y|), or its transpose: `compress` says which.
         slopes: s in (0, 1), shape (S,); the slopes of IB, hence 1/beta of the literature.
+        compress: "columns" if the letter that is described, Y, runs along the columns of the joint,
+            "rows" if along its rows.
         tolerance: certified gap to reach, bits.
         method: "auto" proves the points by branch and bound up to five letters of Y (after letters
             with equal P(x|y) are joined); "local" does not try.
@@ -147,7 +150,8 @@ def information_bottleneck(
 
     """
     validation.require_float64("information_bottleneck")
-    source, options = bottleneck_solver.checked(joint, tolerance, method, starts, key)
+    table = validation.sided_joint(joint, compress, along="columns")
+    source, options = bottleneck_solver.checked(table, tolerance, method, starts, key)
     slope = validation.interval(
         "slopes", slopes, low=0.0, high=1.0, open_low=True, open_high=True, ndim=1
     )
@@ -170,15 +174,19 @@ def information_bottleneck(
 
 
 @on_host
-def bottleneck_at(joint: Any, rate: Any, *, tolerance: float = 1e-9, **options: Any) -> Certified:
+def bottleneck_at(
+    joint: Any, rate: Any, *, compress: str, tolerance: float = 1e-9, **options: Any
+) -> Certified:
     r"""Compute IB(R) at given rates, certified.
 
     The slope is searched; where the curve is straight its two ends are time-shared.
 
     Args:
-        joint: P(x,y), shape (|X|, |Y|), rows x; Y is what is described.
+        joint: P(x,y), shape (|X|, |Y|), or its transpose: `compress` says which.
         rate: R >= 0 in bits, any shape. From H(Y) on (less what letters with equal P(x|y) waste)
             the value is I(X;Y).
+        compress: "columns" if the letter that is described, Y, runs along the columns of the joint,
+            "rows" if along its rows.
         tolerance: certified gap to reach, bits.
         **options: method, starts and key of `information_bottleneck`.
 
@@ -191,7 +199,8 @@ def bottleneck_at(joint: Any, rate: Any, *, tolerance: float = 1e-9, **options: 
 
     """
     validation.require_float64("bottleneck_at")
-    source, settings = _settings(joint, tolerance, options)
+    table = validation.sided_joint(joint, compress, along="columns")
+    source, settings = _settings(table, tolerance, options)
     goal = validation.interval("rate", rate, low=0.0)
     R, enough = np.asarray(goal).ravel(), source.entropy
     everything = source.information
@@ -207,13 +216,15 @@ def bottleneck_at(joint: Any, rate: Any, *, tolerance: float = 1e-9, **options: 
 
 @on_host
 def bottleneck_rate(
-    joint: Any, relevance: Any, *, tolerance: float = 1e-9, **options: Any
+    joint: Any, relevance: Any, *, compress: str, tolerance: float = 1e-9, **options: Any
 ) -> Certified:
     r"""Compute the least rate R with IB(R) at least the given relevance, certified.
 
     Args:
-        joint: P(x,y), shape (|X|, |Y|), rows x; Y is what is described.
+        joint: P(x,y), shape (|X|, |Y|), or its transpose: `compress` says which.
         relevance: I >= 0 in bits about X, any shape.
+        compress: "columns" if the letter that is described, Y, runs along the columns of the joint,
+            "rows" if along its rows.
         tolerance: certified gap to reach, bits. Where IB is nearly flat, close to I(X;Y), the rate
             is the less certain, by one over the slope.
         **options: method, starts and key of `information_bottleneck`.
@@ -227,7 +238,8 @@ def bottleneck_rate(
 
     """
     validation.require_float64("bottleneck_rate")
-    source, settings = _settings(joint, tolerance, options)
+    table = validation.sided_joint(joint, compress, along="columns")
+    source, settings = _settings(table, tolerance, options)
     goal = validation.interval("relevance", relevance, low=0.0)
     v = np.asarray(goal).ravel()
     everything = source.information

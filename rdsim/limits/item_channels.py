@@ -93,7 +93,7 @@ def item_schemes(
     # Letters alike for the query, stored as one, cost fewer bits; those without mass are any.
     stored = np.eye(max(words, letters))[np.maximum(reduced(joint).letter, 0)]
     best = _exact(joint, stored[None], log2_size, loss)
-    span = float(expected_loss(-jnp.inf, 0.0, log2_size, loss)) - best.loss[0]
+    span = float(expected_loss(log2_size, loss, log_a=-jnp.inf, log_e=0.0)) - best.loss[0]
     if span <= 0:
         return best
     found = _transported(

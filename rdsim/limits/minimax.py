@@ -60,7 +60,7 @@ class MinimaxRate:
 
 @on_host
 def minimax_rate(
-    p0: Any, d: Any, divergence: Any, distortion: Any, *, tolerance: Any = 1e-6
+    p0: Any, d: Any, divergence: Any, *, distortion: Any, tolerance: Any = 1e-6
 ) -> MinimaxRate:
     r"""Compute the least worst-case rate of one i.i.d. codebook over a ball of laws.
 
@@ -116,7 +116,7 @@ def minimax_rate(
 
 @on_host
 def worst_mismatched_rate(
-    p0: Any, d: Any, q: Any, divergence: Any, distortion: Any, *, tolerance: Any = 1e-6
+    p0: Any, d: Any, q: Any, divergence: Any, *, distortion: Any, tolerance: Any = 1e-6
 ) -> Certified:
     r"""Compute what a codebook must pay in the worst case over a divergence ball.
 

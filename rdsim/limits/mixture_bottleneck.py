@@ -56,12 +56,14 @@ def _bound(
     source: MixtureLaw, R: Float[Array, "..."], noise: Float[Array, ""]
 ) -> Float[Array, "..."]:
     d = source.item_means.shape[1]
-    rho = (source.item_variance / (source.item_variance + noise))[:, None]
+    total = (source.item_variance + noise)[:, None]
+    # 1 - rho is not a difference, which would lose its digits where there is little noise.
+    rho, rest = source.item_variance[:, None] / total, noise / total
     s = jnp.concatenate([jnp.geomspace(1e-9, 0.5, 3000), 1 - jnp.geomspace(0.5, 1e-9, 3000)])
     # 2^(-2r/d) at the slope s; one where the slope of f is below s from the start.
-    shrunk = jnp.minimum(s * (1 - rho) / (rho * (1 - s)), 1.0)
+    shrunk = jnp.minimum(s * rest / (rho * (1 - s)), 1.0)
     r = -0.5 * d * jnp.log2(shrunk)
-    rise = source.weights @ (-0.5 * d * jnp.log2(1 - rho * (1 - shrunk)) - s * r)
+    rise = source.weights @ (-0.5 * d * jnp.log2(rest + rho * shrunk) - s * r)
     t = jnp.minimum(R, entropy(source.weights))
     left = R - t
     return t + jnp.minimum(least(s * left[..., None] + rise), left)

@@ -45,13 +45,13 @@ TOLERANCE: Final = 1e-9
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
-def rank_rate(D: Any, log2_size: Any, loss: Loss) -> Certified:
+def rank_rate(log2_size: Any, loss: Loss, *, D: Any) -> Certified:
     r"""Compute the rank-distortion function of a uniform target (C2).
 
     Args:
-        D: expected loss allowed, in [0, 1].
         log2_size: log2 M >= 1, broadcast against D; M is the nearest integer up to 2^52.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        D: expected loss allowed, in [0, 1].
 
     Returns:
         Bits, broadcast shape; 0 from the mean loss of a random ranking on; at D = 0 log2 of M over
@@ -77,15 +77,15 @@ def rank_rate(D: Any, log2_size: Any, loss: Loss) -> Certified:
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
-def rank_loss(rate: Any, log2_size: Any, loss: Loss) -> Certified:
+def rank_loss(log2_size: Any, loss: Loss, *, rate: Any) -> Certified:
     r"""Compute the least expected loss of a ranking that rests on a given number of bits (C2).
 
-    The inverse of `rank_rate` in its first argument.
+    The inverse of `rank_rate` in D.
 
     Args:
-        rate: bits, >= 0.
         log2_size: log2 M >= 1, broadcast against the rate.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        rate: bits, >= 0.
 
     Returns:
         Loss in [0, 1], broadcast shape, with bounds. One minus it, for the reciprocal rank, is the

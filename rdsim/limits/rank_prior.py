@@ -109,20 +109,20 @@ def rank_rate_prior_curve(prior: Any, slopes: Any, loss: Loss) -> RankPriorCurve
         distortion=distortion,
         rate=jnp.array([point.rate for point in points]),
         gap=jnp.array([point.gap for point in points]),
-        bound=rank_prior_bound(p, distortion, loss),
+        bound=rank_prior_bound(p, loss, D=distortion),
         blocks=jnp.array([point.blocks for point in points], dtype=int),
         majorised=jnp.array([point.blocks == 1 for point in points], dtype=bool),
     )
 
 
 @on_host
-def rank_rate_prior(prior: Any, D: Any, loss: Loss) -> Certified:
+def rank_rate_prior(prior: Any, loss: Loss, *, D: Any) -> Certified:
     """Compute R(D) of a target with a prior at given losses, certified (C3).
 
     Args:
         prior: p, shape (M,), in any order; items without mass are allowed.
-        D: expected loss allowed, in [0, 1], any shape.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        D: expected loss allowed, in [0, 1], any shape.
 
     Returns:
         Bits, shape of D; zero from D_max, the loss of ranking by the prior, on. H(p) at D = 0 for
@@ -140,15 +140,15 @@ def rank_rate_prior(prior: Any, D: Any, loss: Loss) -> Certified:
 
 
 @on_host
-def rank_loss_prior(prior: Any, rate: Any, loss: Loss) -> Certified:
+def rank_loss_prior(prior: Any, loss: Loss, *, rate: Any) -> Certified:
     """Compute the least expected loss of a ranking on a given number of bits, with a prior (C3).
 
     The inverse of `rank_rate_prior` in its second argument.
 
     Args:
         prior: p, shape (M,), in any order; items without mass are allowed.
-        rate: bits, >= 0, any shape; at 0 the items are ranked by the prior.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        rate: bits, >= 0, any shape; at 0 the items are ranked by the prior.
 
     Returns:
         Loss in [0, 1], shape of the rate, with bounds.
@@ -167,7 +167,7 @@ def rank_loss_prior(prior: Any, rate: Any, loss: Loss) -> Certified:
 
 
 @on_host
-def rank_rate_side_information(joint: Any, D: Any, loss: Loss) -> Certified:
+def rank_rate_side_information(joint: Any, loss: Loss, *, D: Any, compress: str) -> Certified:
     r"""Compute R(D) when encoder and decoder both know Z: a prior P(J|Z=z) for each of its values.
 
     $$R_{J|Z}(D) = \min \sum_z P(z) R_z(D_z), \quad \sum_z P(z) D_z \le D,$$
@@ -176,9 +176,11 @@ def rank_rate_side_information(joint: Any, D: Any, loss: Loss) -> Certified:
     decoder alone knows Z does better.
 
     Args:
-        joint: P(z, j), shape (|Z|, M), summing to one.
-        D: expected loss allowed, in [0, 1], any shape.
+        joint: P(z, j), shape (|Z|, M), summing to one, or its transpose: `compress` says which.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        D: expected loss allowed, in [0, 1], any shape.
+        compress: "columns" if the target J runs along the columns of the joint, "rows" if along
+            its rows.
 
     Returns:
         Bits, shape of D.
@@ -192,7 +194,7 @@ def rank_rate_side_information(joint: Any, D: Any, loss: Loss) -> Certified:
 
     """
     validation.require_float64("rank_rate_side_information")
-    table = np.asarray(validation.pmf("joint", joint, ndim=2))
+    table = np.asarray(validation.sided_joint(joint, compress, along="columns"))
     goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
     weight = table.sum(axis=1)
     seen = weight > NEGLIGIBLE
@@ -200,15 +202,15 @@ def rank_rate_side_information(joint: Any, D: Any, loss: Loss) -> Certified:
     return search(make_problem(weight[seen], conditional, loss), goal, by_rate=False)
 
 
-def rank_prior_bound(prior: Any, D: Any, loss: Loss) -> Float[Array, "..."]:
+def rank_prior_bound(prior: Any, loss: Loss, *, D: Any) -> Float[Array, "..."]:
     r"""Compute the converse $H(p) - \max\{H(q) : \sum_r q_r \rho(r) \le D\}$, q on {1..M} (C3).
 
     It holds for every prior and is met exactly where the maximiser `gibbs_rank_law` majorises it.
 
     Args:
         prior: p, shape (M,), in any order; M counts items without mass too.
-        D: expected loss allowed, in [0, 1], any shape.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        D: expected loss allowed, in [0, 1], any shape.
 
     Returns:
         Bits, shape of D; negative where the bound says nothing.
@@ -225,18 +227,18 @@ def rank_prior_bound(prior: Any, D: Any, loss: Loss) -> Float[Array, "..."]:
     if p.size == 1:
         return jnp.zeros(goal.shape)
     log2_size = math.log2(p.size)
-    largest_entropy = log2_size - rank_rate(goal, log2_size, parsed).lower
+    largest_entropy = log2_size - rank_rate(log2_size, parsed, D=goal).lower
     return entropy(p) - largest_entropy
 
 
 @on_host
-def gibbs_rank_law(items: Any, D: Any, loss: Loss) -> Float[Array, " m"]:
+def gibbs_rank_law(items: Any, loss: Loss, *, D: Any) -> Float[Array, " m"]:
     r"""Find the law of the rank with the largest entropy, $q_r \propto 2^{-s\rho(r)}$ with mean loss D.
 
     Args:
         items: M >= 1, an integer.
-        D: expected loss, in [0, 1], a scalar; from the mean loss on the law is uniform.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        D: expected loss, in [0, 1], a scalar; from the mean loss on the law is uniform.
 
     Returns:
         q, shape (M,), non-increasing.

@@ -6,7 +6,7 @@ Outer: no encoder, not even one that sees the whole database, does with fewer bi
 $n\,\mathrm{IB}^{-1}(R_\rho(D; M)/n)$ (C4), infinite where even the stored items do not let the
 query tell the target: D is then out of reach.
 
-Inner: a test channel of items makes descriptions of $I(U;Y^n)$ bits an item, n I(U;Y) if it works
+Inner: a single test channel, used for every item of the database, makes descriptions of $I(U;Y^n)$ bits an item, n I(U;Y) if it works
 letter by letter, and its loss is exact. The rate is that of describing all M items together with
 common randomness: a prefix code spends at most $\log_2(M I + 1) + 5$ bits more, on the whole
 database (Li and El Gamal 2018, strong functional representation lemma), so the excess an item
@@ -19,13 +19,14 @@ lower convex hull of all points found, with the constant description (D_max, 0),
 
 Items of few values, one letter or a short block: no finite number of words is enough for the exact
 trade of rate and loss, so the search has dozens (`item_channels`). With two kinds of query it ends
-within 0.01 bits of the best of all test channels (0.001 for the DSBS), with more it is local.
+within 0.01 bits of the best of all single channels (0.001 for the DSBS), with more it is local.
 Longer items: a local search among memoryless channels of |Y| + 1 words (`block_channels`). A better
-channel may exist, the outer bound says how much better.
+channel may exist, the outer bound says how much better. Encoders that see the whole database and
+describe items jointly may need fewer bits than any single channel: about half in databases of four
+items, where their optimum can be enumerated.
 """
 
 import dataclasses
-import math
 from typing import Any, Final
 
 import jax
@@ -35,6 +36,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.limits.block_channels import block_schemes
+from rdsim.limits.bottleneck_closed_forms import bottleneck_gaussian_rate
 from rdsim.limits.information_bottleneck import bottleneck_rate
 from rdsim.limits.item_channels import item_schemes
 from rdsim.limits.rank import rank_rate
@@ -46,7 +48,6 @@ from rdsim.sources.discrete import DiscreteSource
 from rdsim.sources.gaussian import GaussianSource
 from rdsim.transformations import on_host
 
-_LN2: Final = math.log(2.0)
 _GAUSSIAN_RATES: Final = np.geomspace(0.05, 8.0, 24)
 
 
@@ -58,7 +59,8 @@ class RetrievalBounds:
     Attributes:
         distortion: expected loss allowed, shape (D,).
         outer: no system needs fewer bits an item, shape (D,); inf where the loss is out of reach.
-        inner: achieved bits an item, shape (D,); inf where nothing that was found reaches the loss.
+        inner: bits an item achieved by a single channel for all items, time-shared, shape (D,); inf
+            where nothing that was found reaches the loss. Joint encoders may need fewer.
         vertex_loss: losses of the schemes that are time-shared, increasing, shape (V,).
         vertex_bits: their bits an item, shape (V,).
         channels: their test channels, of whole items, P(u|y^n), shape (V, |Y|^n, |U|), the last
@@ -90,9 +92,9 @@ class RetrievalBounds:
 def retrieval_bounds(
     source: Any,
     log2_size: Any,
-    n: Any,
     loss: Loss,
     *,
+    n: Any,
     distortion: Any = None,
     rounds: Any = 12,
     levels: Any = None,
@@ -106,8 +108,8 @@ def retrieval_bounds(
     Args:
         source: a `DiscreteSource`, a `GaussianSource` of scalars, or a table P(x,y).
         log2_size: log2 M >= 1, a scalar.
-        n: letters in an item.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        n: letters in an item.
         distortion: losses D in [0, 1], shape (D,); by default 33 from the least that is achieved
             to D_max.
         rounds: of a pattern search for long items, which moves mass between the words of the best
@@ -142,7 +144,7 @@ def retrieval_bounds(
     room = float(validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0))
     if distortion is not None:
         distortion = validation.interval("distortion", distortion, low=0.0, high=1.0, ndim=1)
-    zero_rate = float(expected_loss(-jnp.inf, 0.0, size, parsed))
+    zero_rate = float(expected_loss(size, parsed, log_a=-jnp.inf, log_e=0.0))
     if isinstance(source, GaussianSource):
         points, outer = _gaussian(source, size, n, parsed)
     else:
@@ -152,13 +154,15 @@ def retrieval_bounds(
         points = schemes or block_schemes(joint, size, n, parsed, steps, levels)
 
         def outer(relevance: np.ndarray) -> np.ndarray:
-            return np.asarray(bottleneck_rate(joint, relevance, tolerance=room).lower)
+            return np.asarray(
+                bottleneck_rate(joint, relevance, tolerance=room, compress="columns").lower
+            )
 
     corners = lower_hull(points, zero_rate)
     if distortion is None:
         distortion = jnp.linspace(corners.loss[0], zero_rate, 33)
     D = np.asarray(distortion)
-    needed = np.asarray(rank_rate(D, size, parsed).lower) / n
+    needed = np.asarray(rank_rate(size, parsed, D=D).lower) / n
     inner = np.interp(D, corners.loss, corners.bits, left=np.inf, right=0.0)
     return RetrievalBounds(
         distortion=distortion,
@@ -180,19 +184,12 @@ def _gaussian(
             "source must be scalar if it is Gaussian, got a cross covariance of shape "
             f"{source.cross_covariance.shape}"
         )
-    rho2 = float(source.canonical_correlations[0]) ** 2
+    correlation = float(source.canonical_correlations[0])
     rates = _GAUSSIAN_RATES
-    if rho2 == 0:
-        blank = np.zeros(1)
-        return Points(blank + 1, blank, blank), lambda needed: np.where(needed > 0, np.inf, 0.0)
-    # Below a correlation of a sixth the mixtures grow long; the zero-rate point is near by then.
-    rates = rates[rho2 * -np.expm1(-2 * _LN2 * rates) > 0.03]
-    quadrature = gaussian_rank_loss(math.sqrt(rho2), size, loss, n=n, rate=rates, nodes=200)
+    quadrature = gaussian_rank_loss(correlation, size, loss, n=n, rate=rates, nodes=200)
     losses = np.minimum(np.asarray(quadrature.value + quadrature.error), 1.0)
 
     def outer(relevance: np.ndarray) -> np.ndarray:
-        kept = -np.expm1(-2 * _LN2 * relevance) / rho2
-        reached = kept < 1
-        return np.where(reached, -np.log1p(-np.where(reached, kept, 0.0)) / (2 * _LN2), np.inf)
+        return np.asarray(bottleneck_gaussian_rate(correlation, relevance=relevance))
 
     return Points(losses, n * rates, rates), outer

@@ -120,10 +120,10 @@ class SelfConsistentSchemes:
 )
 def self_consistent(
     joint: Any,
-    slope: Any,
     log2_size: Any,
     loss: Loss,
     *,
+    slope: Any,
     letters: Any = None,
     starts: Any = 8,
     key: Key[Array, ""] | None = None,
@@ -139,9 +139,9 @@ def self_consistent(
 
     Args:
         joint: P(x,y), shape (|X|, |Y|).
-        slope: s > 0, bits per unit of loss.
         log2_size: log2 M >= 1, a scalar.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        slope: s > 0, bits per unit of loss.
         letters: |U|, by default |Y| + 1.
         starts: channels to start from, at least 1: the stored letter, then random ones, with an
             alphabet of two letters first and growing to |U|.

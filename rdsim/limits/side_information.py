@@ -62,7 +62,7 @@ class ConditionalCurve:
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
 def conditional_rate_distortion(
-    joint: Any, d: Any, slopes: Any, *, tolerance: Any = 1e-9
+    joint: Any, d: Any, slopes: Any, *, compress: str, tolerance: Any = 1e-9
 ) -> ConditionalCurve:
     r"""Compute certified points of the conditional R(D): encoder and decoder both know Z.
 
@@ -70,9 +70,11 @@ def conditional_rate_distortion(
         = \min_{\sum_z p_z D_z = D} \sum_z p_z R_{Y|Z=z}(D_z).$$
 
     Args:
-        joint: P(y,z), shape (|Y|, |Z|).
+        joint: P(y,z), shape (|Y|, |Z|), or its transpose: `compress` says which.
         d: distortions d(y,u) >= 0, shape (|Y|, |U|); inf forbids a pair.
         slopes: s > 0, bits per unit of distortion, shape (S,); inf for the point at D_min.
+        compress: "rows" if the letter that is compressed, Y, runs along the rows of the joint,
+            "columns" if along its columns.
         tolerance: certified gap to reach, bits.
 
     Returns:
@@ -89,7 +91,7 @@ def conditional_rate_distortion(
 
     """
     validation.require_float64("conditional_rate_distortion")
-    P, d = check_joint(joint, d)
+    P, d = check_joint(joint, d, compress)
     slopes = validation.interval("slopes", slopes, low=0.0, open_low=True, ndim=1)
     curve = rate_distortion(*_both_ends(P, d), slopes, tolerance=tolerance)
     known = entropy(P.sum(axis=0))
@@ -103,14 +105,18 @@ def conditional_rate_distortion(
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
-def conditional_rate_at(joint: Any, d: Any, distortion: Any, *, tolerance: Any = 1e-9) -> Certified:
+def conditional_rate_at(
+    joint: Any, d: Any, distortion: Any, *, compress: str, tolerance: Any = 1e-9
+) -> Certified:
     r"""Compute the conditional R(D) at given distortions, certified.
 
     Args:
-        joint: P(y,z), shape (|Y|, |Z|).
+        joint: P(y,z), shape (|Y|, |Z|), or its transpose: `compress` says which.
         d: distortions, shape (|Y|, |U|).
         distortion: D, any shape, each at least D_min. From
             $D_{\max} = \sum_z p_z \min_u E[d(Y,u)|z]$ on the rate is zero.
+        compress: "rows" if the letter that is compressed, Y, runs along the rows of the joint,
+            "columns" if along its columns.
         tolerance: certified gap to reach, bits.
 
     Returns:
@@ -125,7 +131,7 @@ def conditional_rate_at(joint: Any, d: Any, distortion: Any, *, tolerance: Any =
 
     """
     validation.require_float64("conditional_rate_at")
-    P, d = check_joint(joint, d)
+    P, d = check_joint(joint, d, compress)
     limit = rate_at(*_both_ends(P, d), distortion, tolerance=tolerance)
     known = entropy(P.sum(axis=0))
     free = validation.real_array("distortion", distortion) >= maximum_distortion(P, d)
@@ -136,16 +142,19 @@ def conditional_rate_at(joint: Any, d: Any, distortion: Any, *, tolerance: Any =
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
 def indirect_rate_distortion(
-    joint: Any, d: Any, slopes: Any, *, tolerance: Any = 1e-9
+    joint: Any, d: Any, slopes: Any, *, compress: str, tolerance: Any = 1e-9
 ) -> RateDistortionCurve:
     r"""Compute certified points of the indirect R(D): the encoder sees X only through Y.
 
     $$R(D) = \min_{X - Y - U,\; E\,d(X,U) \le D} I(Y;U).$$
 
     Args:
-        joint: P(x,y), shape (|X|, |Y|), rows the remote source X.
+        joint: P(x,y), X the remote source, shape (|X|, |Y|), or its transpose: `compress` says
+            which.
         d: distortions d(x,u) >= 0 of the remote letter, shape (|X|, |U|); inf forbids a pair.
         slopes: s >= 0, bits per unit of distortion, shape (S,).
+        compress: "columns" if the letter that the encoder sees, Y, runs along the columns of the
+            joint, "rows" if along its rows.
         tolerance: certified gap to reach, bits.
 
     Returns:
@@ -162,17 +171,22 @@ def indirect_rate_distortion(
 
     """
     validation.require_float64("indirect_rate_distortion")
-    return rate_distortion(*_seen(joint, d), slopes, tolerance=tolerance)
+    return rate_distortion(*_seen(joint, d, compress), slopes, tolerance=tolerance)
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
-def indirect_rate_at(joint: Any, d: Any, distortion: Any, *, tolerance: Any = 1e-9) -> Certified:
+def indirect_rate_at(
+    joint: Any, d: Any, distortion: Any, *, compress: str, tolerance: Any = 1e-9
+) -> Certified:
     r"""Compute the indirect R(D) at given distortions, certified.
 
     Args:
-        joint: P(x,y), shape (|X|, |Y|), rows the remote source X.
+        joint: P(x,y), X the remote source, shape (|X|, |Y|), or its transpose: `compress` says
+            which.
         d: distortions d(x,u), shape (|X|, |U|).
         distortion: D, any shape, at least the least $E\,d'(Y,u(Y))$; from D_max on the rate is 0.
+        compress: "columns" if the letter that the encoder sees, Y, runs along the columns of the
+            joint, "rows" if along its rows.
         tolerance: certified gap to reach, bits.
 
     Returns:
@@ -187,18 +201,18 @@ def indirect_rate_at(joint: Any, d: Any, distortion: Any, *, tolerance: Any = 1e
 
     """
     validation.require_float64("indirect_rate_at")
-    return rate_at(*_seen(joint, d), distortion, tolerance=tolerance)
+    return rate_at(*_seen(joint, d, compress), distortion, tolerance=tolerance)
 
 
 def check_joint(
-    joint: Any, d: Any, *, rows: str = "y"
+    joint: Any, d: Any, compress: Any, *, along: str = "rows"
 ) -> tuple[Float[Array, "y z"], Float[Array, "y u"]]:
-    """Check a joint pmf and the distortions of its row letter."""
-    P = validation.pmf("joint", joint, ndim=2)
+    """Check a joint pmf, turn it until Y runs as wanted, and check d of the letter of its rows."""
+    P = validation.sided_joint(joint, compress, along=along)
     d = validation.interval("d", d, low=0.0, ndim=2)
     if d.shape[0] != P.shape[0] or d.shape[1] == 0:
         raise ValueError(
-            f"d must have one row a letter {rows} of the joint and at least one column, "
+            f"d must have one row a letter {'y' if along == 'rows' else 'x'} of the joint and at least one column, "
             f"shape ({P.shape[0]}, |U|), got {d.shape}"
         )
     if not validation.is_traced(P, d):
@@ -236,8 +250,8 @@ def _both_ends(
     return P.reshape(ys * zs), lifted.reshape(ys * zs, us * zs)
 
 
-def _seen(joint: Any, d: Any) -> tuple[Float[Array, " y"], Float[Array, "y u"]]:
-    P, d = check_joint(joint, d, rows="x")
+def _seen(joint: Any, d: Any, compress: Any) -> tuple[Float[Array, " y"], Float[Array, "y u"]]:
+    P, d = check_joint(joint, d, compress, along="columns")
     py = P.sum(axis=0)
     weights = (P / jnp.where(py > 0, py, 1.0)).T
     return py, expected(weights, d)

@@ -128,15 +128,15 @@ class CommonRate:
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
 def skew_bound(
-    entropies: Any, D: Any, log2_size: Any, loss: Loss, *, information: Any = 0.0
+    entropies: Any, log2_size: Any, loss: Loss, *, D: Any, information: Any = 0.0
 ) -> SkewBound:
     r"""Compute the converse of a common code from the entropies of its targets alone (C19).
 
     Args:
         entropies: H_k in bits, shape (K,), each at most log2 M.
-        D: expected loss allowed, in [0, 1], any shape.
         log2_size: log2 M >= 1, a scalar.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        D: expected loss allowed, in [0, 1], any shape.
         information: I(J_k; Z) in bits of side information, a scalar or shape (K,), each at most H_k.
 
     Returns:
@@ -163,19 +163,19 @@ def skew_bound(
     if not validation.is_traced(left) and np.any(np.asarray(left) < -1e-12):
         raise ValueError(f"information must not exceed the entropies {H}, got {known}")
     goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
-    rank_entropy = size - rank_rate(goal, size, parsed).lower
+    rank_entropy = size - rank_rate(size, parsed, D=goal).lower
     return _skew_bound(with_derivatives_of(jnp.maximum(left, 0.0), left), rank_entropy)
 
 
 @on_host
-def common_rate(priors: Any, D: Any, loss: Loss) -> CommonRate:
+def common_rate(priors: Any, loss: Loss, *, D: Any) -> CommonRate:
     r"""Compute the rate that a common code of several targets needs, beside its converse (C19).
 
     Args:
         priors: P_k(j), shape (K, M), a pmf each; or with side information P_k(z, j), shape
             (K, |Z|, M), a joint pmf each.
-        D: expected loss allowed for each target, in [0, 1], any shape.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        D: expected loss allowed for each target, in [0, 1], any shape.
 
     Returns:
         $\max_k R_k(D)$, certified, and how far the bound by entropies is met.
@@ -197,7 +197,9 @@ def common_rate(priors: Any, D: Any, loss: Loss) -> CommonRate:
         for k, row in enumerate(np.asarray(table))
     ]
     goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
-    rates = [rank_rate_side_information(joint, goal, loss) for joint in joints]
+    rates = [
+        rank_rate_side_information(joint, loss, D=goal, compress="columns") for joint in joints
+    ]
     lower, upper = (jnp.stack([getattr(rate, end) for rate in rates]) for end in ("lower", "upper"))
     tolerance = rates[0].tolerance
     conditional = jnp.array([_conditional_entropy(joint) for joint in joints])
@@ -207,7 +209,7 @@ def common_rate(priors: Any, D: Any, loss: Loss) -> CommonRate:
             value=upper.max(0), lower=lower.max(0), upper=upper.max(0), tolerance=tolerance
         ),
         rates=Certified(value=upper, lower=lower, upper=upper, tolerance=tolerance),
-        converse=skew_bound(conditional, goal, math.log2(items), loss),
+        converse=skew_bound(conditional, math.log2(items), loss, D=goal),
         majorised=_majorised(joints, goal, loss),
     )
 
@@ -235,7 +237,7 @@ def _majorised(joints: list[np.ndarray], D: Array, loss: Loss) -> Bool[Array, "k
     """Whether the Gibbs law of each D majorises every conditional prior of each target."""
     flags = []
     for goal in np.asarray(D).ravel():
-        law = gibbs_rank_law(joints[0].shape[1], goal, loss)
+        law = gibbs_rank_law(joints[0].shape[1], loss, D=goal)
         flags.append(
             [
                 all(majorises(law, row / row.sum()) for row in joint if row.sum() > 0)

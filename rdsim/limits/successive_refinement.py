@@ -62,7 +62,7 @@ class SuccessiveRefinement:
 
 
 @on_host
-def successive_refinement(p: Any, d: Any, coarse: Any, fine: Any) -> SuccessiveRefinement:
+def successive_refinement(p: Any, d: Any, *, coarse: Any, fine: Any) -> SuccessiveRefinement:
     r"""Decide whether R(D1) bits can be refined to R(D2) bits without loss.
 
     Args:

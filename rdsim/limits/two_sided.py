@@ -63,7 +63,7 @@ class TwoSidedBounds:
         return self.upper - self.lower
 
 
-def two_sided_gaussian(correlation: Any, query_rate: Any, item_rate: Any) -> TwoSidedBounds:
+def two_sided_gaussian(correlation: Any, *, query_rate: Any, item_rate: Any) -> TwoSidedBounds:
     r"""Bound the identification rate of a Gaussian pair with both sides compressed.
 
     $$I(U;V) = -\tfrac12 \log_2\left(1 - \rho^2 (1 - 2^{-2R_x})(1 - 2^{-2R_y})\right).$$
@@ -89,11 +89,11 @@ def two_sided_gaussian(correlation: Any, query_rate: Any, item_rate: Any) -> Two
     validation.require_float64("two_sided_gaussian")
     r = validation.interval("correlation", correlation, low=-1.0, high=1.0)
     r, Rx, Ry = _rates("correlation", r, query_rate, item_rate)
-    upper = jnp.minimum(bottleneck_gaussian(Rx, r), bottleneck_gaussian(Ry, r))
+    upper = jnp.minimum(bottleneck_gaussian(r, rate=Rx), bottleneck_gaussian(r, rate=Ry))
     return _bounds(_gaussian, r, Rx, Ry, upper)
 
 
-def two_sided_dsbs(crossover: Any, query_rate: Any, item_rate: Any) -> TwoSidedBounds:
+def two_sided_dsbs(crossover: Any, *, query_rate: Any, item_rate: Any) -> TwoSidedBounds:
     r"""Bound the identification rate of the doubly symmetric binary source, both sides compressed.
 
     $$I(U;V) = 1 - h(a * p * b), \quad h(a) = 1 - R_x, \; h(b) = 1 - R_y.$$
@@ -118,7 +118,7 @@ def two_sided_dsbs(crossover: Any, query_rate: Any, item_rate: Any) -> TwoSidedB
     validation.require_float64("two_sided_dsbs")
     p = validation.interval("crossover", crossover, low=0.0, high=1.0)
     p, Rx, Ry = _rates("crossover", p, query_rate, item_rate)
-    upper = jnp.minimum(bottleneck_dsbs(Rx, p), bottleneck_dsbs(Ry, p))
+    upper = jnp.minimum(bottleneck_dsbs(p, rate=Rx), bottleneck_dsbs(p, rate=Ry))
     return _bounds(_dsbs, p, Rx, Ry, upper)
 
 
@@ -200,9 +200,14 @@ def _shared(
 def _gaussian(
     r: Float[Array, "*grid"], Rx: Float[Array, "*grid"], Ry: Float[Array, "*grid"]
 ) -> Float[Array, "*grid"]:
-    kept = r * r * jnp.expm1(-2 * LN2 * Rx) * jnp.expm1(-2 * LN2 * Ry)
-    inside = kept < 1
-    return jnp.where(inside, -0.5 * log1p(-jnp.where(inside, kept, 0.0)) / LN2, jnp.inf)
+    """The bottleneck at the rate R with 1 - 2^(-2R) the product of both sides' 1 - 2^(-2R)."""
+    a, b = jnp.exp2(-2 * Rx), jnp.exp2(-2 * Ry)
+    kept = jnp.expm1(-2 * LN2 * Rx) * jnp.expm1(-2 * LN2 * Ry)
+    small = kept < 0.5
+    lost = jnp.where(small, 1.0, a + b * (1 - a))  # the same as 1 - kept, with the digits of both
+    far = jnp.where(lost > 0, jnp.log(jnp.where(lost > 0, lost, 1.0)), -jnp.inf)
+    nats = jnp.where(small, log1p(-jnp.where(small, kept, 0.0)), far)
+    return bottleneck_gaussian(r, rate=-0.5 * nats / LN2)
 
 
 def _dsbs(

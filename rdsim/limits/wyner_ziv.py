@@ -67,7 +67,7 @@ class WynerZivCurve:
         return self.gap <= self.tolerance
 
 
-def wyner_ziv_dsbs(crossover: Any, distortion: Any) -> Float[Array, "..."]:
+def wyner_ziv_dsbs(crossover: Any, *, distortion: Any) -> Float[Array, "..."]:
     r"""Compute the Wyner-Ziv R(D) of the doubly symmetric binary source, Hamming distortion.
 
     $$R_{WZ}(D) = \text{lower convex envelope of } g(D) = h(a * D) - h(D),\ 0 \le D \le a,
@@ -95,7 +95,7 @@ def wyner_ziv_dsbs(crossover: Any, distortion: Any) -> Float[Array, "..."]:
     return _dsbs(jnp.minimum(a, 1 - a), validation.interval("distortion", distortion, low=0.0))
 
 
-def wyner_ziv_gaussian(correlation: Any, variance: Any, distortion: Any) -> Float[Array, "..."]:
+def wyner_ziv_gaussian(correlation: Any, *, variance: Any, distortion: Any) -> Float[Array, "..."]:
     r"""Compute the Wyner-Ziv R(D) of a Gaussian pair, squared error: no loss over knowing Z.
 
     $$R_{WZ}(D) = R_{Y|Z}(D) = \tfrac12 \log_2^+ \frac{\sigma^2 (1-\rho^2)}{D}.$$
@@ -131,16 +131,21 @@ def wyner_ziv_gaussian(correlation: Any, variance: Any, distortion: Any) -> Floa
 
 
 @on_host
-def wyner_ziv(joint: Any, d: Any, slopes: Any, *, tolerance: Any = 1e-9) -> WynerZivCurve:
+def wyner_ziv(
+    joint: Any, d: Any, slopes: Any, *, compress: str, tolerance: Any = 1e-9
+) -> WynerZivCurve:
     r"""Compute certified points of the Wyner-Ziv R(D) of any discrete pair.
 
     $$\min_{Q(t|y)} I(Y;T|Z) + s \sum_{y,z,t} P(y,z)\, Q(t|y)\, d(y, t(z)).$$
 
     Args:
-        joint: P(y,z), shape (|Y|, |Z|); Z is seen by the decoder only.
+        joint: P(y,z), shape (|Y|, |Z|), or its transpose: `compress` says which. Z is seen by the
+            decoder only.
         d: distortions d(y,u) >= 0, shape (|Y|, |U|); inf forbids a pair.
         slopes: s >= 0, bits per unit of distortion, shape (S,). Slope 0 is the point (D_max, 0),
             slope inf the point at D_min.
+        compress: "rows" if the letter that is compressed, Y, runs along the rows of the joint,
+            "columns" if along its columns.
         tolerance: certified gap to reach, bits.
 
     Returns:
@@ -160,7 +165,7 @@ def wyner_ziv(joint: Any, d: Any, slopes: Any, *, tolerance: Any = 1e-9) -> Wyne
 
     """
     validation.require_float64("wyner_ziv")
-    P, d = check_joint(joint, d)
+    P, d = check_joint(joint, d, compress)
     slope = validation.interval("slopes", slopes, low=0.0, ndim=1)
     target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
     table = _strategies(d.shape[1], P.shape[1])
@@ -182,17 +187,21 @@ def wyner_ziv(joint: Any, d: Any, slopes: Any, *, tolerance: Any = 1e-9) -> Wyne
 
 
 @on_host
-def wyner_ziv_at(joint: Any, d: Any, distortion: Any, *, tolerance: Any = 1e-9) -> Certified:
+def wyner_ziv_at(
+    joint: Any, d: Any, distortion: Any, *, compress: str, tolerance: Any = 1e-9
+) -> Certified:
     r"""Compute the Wyner-Ziv R(D) at given distortions, certified.
 
     Two points that bracket D are time-shared, and the slope of their chord is solved next, until
     the chord meets the supporting lines; on a straight piece that happens at once.
 
     Args:
-        joint: P(y,z), shape (|Y|, |Z|).
+        joint: P(y,z), shape (|Y|, |Z|), or its transpose: `compress` says which.
         d: distortions, shape (|Y|, |U|).
         distortion: D, any shape, each at least D_min; from
             $D_{\max} = \sum_z p_z \min_u E[d(Y,u)|z]$ on the rate is zero.
+        compress: "rows" if the letter that is compressed, Y, runs along the rows of the joint,
+            "columns" if along its columns.
         tolerance: certified gap to reach, bits.
 
     Returns:
@@ -208,7 +217,7 @@ def wyner_ziv_at(joint: Any, d: Any, distortion: Any, *, tolerance: Any = 1e-9) 
 
     """
     validation.require_float64("wyner_ziv_at")
-    P, d = check_joint(joint, d)
+    P, d = check_joint(joint, d, compress)
     D = validation.interval("distortion", distortion, low=0.0)
     target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
     problem, least = _problem(P, d, _strategies(d.shape[1], P.shape[1]))

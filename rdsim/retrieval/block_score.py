@@ -26,7 +26,7 @@ import scipy.special
 from jaxtyping import Array, Float, Int
 
 from rdsim import validation
-from rdsim.information import information_density, safe_log2
+from rdsim.information import at_most_one, information_density, safe_log2
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
 from rdsim.retrieval.scored import scored_loss
@@ -56,7 +56,7 @@ class Lattice(NamedTuple):
 
 @on_host
 def block_loss(
-    joint: Any, encoder: Any, n: Any, log2_size: Any, loss: Loss, *, levels: Any = None
+    joint: Any, encoder: Any, log2_size: Any, loss: Loss, *, n: Any, levels: Any = None
 ) -> Float[Array, "..."]:
     r"""Compute the expected rank loss of items of n letters behind a memoryless test channel.
 
@@ -69,9 +69,9 @@ def block_loss(
     Args:
         joint: P(x,y) of query and item letter, shape (|X|, |Y|).
         encoder: P(u|y), shape (|Y|, |U|), rows summing to one.
-        n: letters in an item, at least 1.
         log2_size: log2 M >= 1, any shape.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        n: letters in an item, at least 1.
         levels: L >= 1, to how many steps the widest row of scores is rounded if it must be; by
             default as many as a total of 1024 allows, from 12 to 256. A single letter (n = 1) is
             never rounded.
@@ -258,7 +258,7 @@ def _block_loss(
     weight = chance[:, None] * law
 
     def one_size(size: Float[Array, ""]) -> Float[Array, ""]:
-        return jnp.sum(weight * expected_loss_kernel(log_a, log_e, size, loss, reach))
+        return at_most_one(jnp.sum(weight * expected_loss_kernel(log_a, log_e, size, loss, reach)))
 
     return jax.lax.map(one_size, log2_size.ravel()).reshape(log2_size.shape)
 

@@ -86,6 +86,11 @@ def codeword_index(name: str, value: Any, codewords: int) -> Int[Array, "..."]:
     return jnp.asarray(array)
 
 
+def above_target(scores: Float[Array, "n m k"], target: Int[Array, " n"]) -> Float[Array, "n m k"]:
+    """Each modality's scores less its target's: what is common to all codewords ranks none."""
+    return scores - jnp.take_along_axis(scores, target[:, None, None], axis=-1)
+
+
 @partial(jax.jit, static_argnames=("loss", "reach"))
 def _codeword_loss(
     scores: Float[Array, "... k"],

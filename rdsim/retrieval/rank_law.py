@@ -24,6 +24,7 @@ import scipy.special
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.information import at_most_one
 from rdsim.retrieval.loss import Loss, RankLoss, log_database_size, parse_loss
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
@@ -34,16 +35,16 @@ _TRACED_REACH: Final = 1024  # log2 M that a traced size may reach under the DCG
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
-def expected_loss(log_a: Any, log_e: Any, log2_size: Any, loss: Loss) -> Float[Array, "..."]:
+def expected_loss(log2_size: Any, loss: Loss, *, log_a: Any, log_e: Any) -> Float[Array, "..."]:
     r"""Compute the expected rank loss of a target in a database of M items (C1).
 
     $$E\,\rho(1 + B), \quad B \sim \mathrm{Binomial}(M-1, a + V e), \quad V \sim U(0,1).$$
 
     Args:
-        log_a: natural log of a, the chance that a competitor wins strictly; -inf for none.
-        log_e: natural log of e, the chance that a competitor ties; -inf for none; a + e <= 1.
         log2_size: log2 M, at least 1; M is the nearest integer up to 2^52.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        log_a: natural log of a, the chance that a competitor wins strictly; -inf for none.
+        log_e: natural log of e, the chance that a competitor ties; -inf for none; a + e <= 1.
 
     Returns:
         Loss in [0, 1], float64, the broadcast shape of the first three arguments; small losses
@@ -98,11 +99,11 @@ def expected_loss_kernel(
     """Compute `expected_loss` without validation, for use inside other compiled functions."""
     log_M = log_database_size(log2_size)
     if loss == RankLoss("miss", 1):
-        return _error(log_a, log_e, log_M)
+        return at_most_one(_error(log_a, log_e, log_M))
     log_a, log_e, log_M = jnp.broadcast_arrays(log_a, log_e, log_M)
     if loss.kind == "dcg":
-        return _thinned_error(log_a, log_e, log_M, reach)
-    return _average_over_ties(log_a, log_e, log_M, loss)
+        return at_most_one(_thinned_error(log_a, log_e, log_M, reach))
+    return at_most_one(_average_over_ties(log_a, log_e, log_M, loss))
 
 
 def _neg_log1m(log_p: Float[Array, "..."]) -> tuple[Array, Array]:
@@ -160,7 +161,7 @@ def miss_loss(
 ) -> Float[Array, "..."]:
     r"""$P[\mathrm{Binomial}(M-1, p) \ge K]$, by whichever of its two sums has no cancellation."""
     K = cutoff
-    sure = log_p >= 0
+    sure = jnp.exp(log_p) >= 1  # also where ln p is below zero by less than p can tell
     p = jnp.exp(jnp.where(sure, -1.0, log_p))
     odds_log = jnp.where(sure, -1.0, log_p) - jnp.log1p(-p)
     index = jnp.arange(K + math.ceil(9 * math.sqrt(K)) + 25, dtype=float)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.information import information_density
+from rdsim.information import at_most_one, information_density
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
 from rdsim.retrieval.rank_law import expected_loss_kernel, log_chance, reach_of
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
@@ -69,6 +69,6 @@ def _scored_loss(
     log_a, log_e = jax.vmap(log_chances)(scores)
 
     def one_size(size: Float[Array, ""]) -> Float[Array, ""]:
-        return jnp.sum(joint * expected_loss_kernel(log_a, log_e, size, loss, reach))
+        return at_most_one(jnp.sum(joint * expected_loss_kernel(log_a, log_e, size, loss, reach)))
 
     return jax.lax.map(one_size, log2_size.ravel()).reshape(log2_size.shape)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
 from rdsim.information import LN2
-from rdsim.retrieval.codeword_loss import codeword_index, codeword_scores
+from rdsim.retrieval.codeword_loss import above_target, codeword_index, codeword_scores
 from rdsim.transformations import A_STOPPING_RULE, not_differentiable
 
 TOLERANCE: Final = 1e-10
@@ -210,14 +210,12 @@ def _fit(
     shared: bool,
 ) -> FittedTemperatures:
     modalities = scores.shape[1]
-    if shared:
-        scores = jnp.sum(scores, axis=1, keepdims=True)
     samples = scores.shape[0]
     present = competitor > 0
-    # Against the target's score; codewords that no item has get no weight, whatever they score.
-    excess = jnp.where(
-        present, scores - jnp.take_along_axis(scores, target[:, None, None], axis=-1), 0.0
-    )
+    # Codewords that no item has get no weight, whatever they score.
+    excess = jnp.where(present, above_target(scores, target), 0.0)
+    if shared:
+        excess = jnp.sum(excess, axis=1, keepdims=True)
     log_prior = jnp.where(present, jnp.log(jnp.where(present, competitor, 1.0)), -jnp.inf)
     spread = jnp.max(
         jnp.max(jnp.where(present, excess, -jnp.inf), axis=-1)

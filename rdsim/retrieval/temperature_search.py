@@ -10,7 +10,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
-from rdsim.retrieval.codeword_loss import codeword_index, codeword_loss, codeword_scores
+from rdsim.retrieval.codeword_loss import (
+    above_target,
+    codeword_index,
+    codeword_loss,
+    codeword_scores,
+)
 from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
 from rdsim.retrieval.similarity import fuse
 from rdsim.transformations import on_host
@@ -102,6 +107,7 @@ def search_temperatures(
         raise ValueError(f"points must be odd, so that the best so far is among them, got {count}")
     turns = validation.integer("rounds", rounds, low=1)
 
+    table = above_target(table, index)
     best, least, first = np.asarray(tau), np.inf, np.nan
     for turn in range(turns):
         improved = False

@@ -31,10 +31,10 @@ def simulate_database(
     key: Any,
     joint: Any,
     test_channel: Any,
-    n: Any,
     log2_size: Any,
     losses: Any = ("error",),
     *,
+    n: Any,
     scores: Any = None,
     words: Any = None,
     distortion: Any = None,
@@ -51,9 +51,9 @@ def simulate_database(
         key: PRNG key.
         joint: P(x,y) of query and item letter, shape (|X|, |Y|).
         test_channel: Q(u|y), shape (|Y|, |U|), rows summing to one.
-        n: letters in an item, at least 1.
         log2_size: log2 M, 1 to 32; M is the nearest integer.
         losses: losses to average: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        n: letters in an item, at least 1.
         scores: s(x,u) of a letter, finite, shape (|X|, |U|); the information density by default.
         words: K, codewords of each item, or None for the test channel itself.
         distortion: d(y,u) that the codebooks' encoder minimises, shape (|Y|, |U|); with words.

@@ -65,11 +65,11 @@ class SimulatedRanks:
 @on_host
 def simulate_dsbs(
     key: Any,
+    crossover: Any,
+    log2_size: Any,
+    *,
     n: Any,
     rate: Any,
-    log2_size: Any,
-    crossover: Any,
-    *,
     trials: Any,
     first_trial: Any = 0,
     batch_size: Any = None,
@@ -78,10 +78,10 @@ def simulate_dsbs(
 
     Args:
         key: PRNG key; trial t uses fold_in(key, t), whatever the batch and the other settings.
+        crossover: p in [0, 1/2].
+        log2_size: log2 M >= 1.
         n: block lengths, integers >= 1.
         rate: R in [0, 1], bits a letter; the codebooks have $\lfloor 2^{nR} \rfloor$ words.
-        log2_size: log2 M >= 1.
-        crossover: p in [0, 1/2].
         trials: number of trials a setting, >= 1.
         first_trial: number of the first trial, >= 0; lets a run be continued.
         batch_size: trials computed side by side; changes memory and speed, no digit. As many as

@@ -191,10 +191,10 @@ def importance_loss(
     key: Any,
     joint: Any,
     encoder: Any,
-    n: Any,
     log2_size: Any,
     loss: Loss,
     *,
+    n: Any,
     trials: Any,
     confidence: Any = 0.95,
     **options: Any,
@@ -211,9 +211,9 @@ def importance_loss(
         key: PRNG key; trial t of setting s draws from fold_in(fold_in(key, s), t).
         joint: P(x,y) of query and item letter, shape (|X|, |Y|).
         encoder: P(u|y), shape (|Y|, |U|), rows summing to one.
-        n: letters in an item, at least 1.
         log2_size: log2 M >= 1, any shape.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        n: letters in an item, at least 1.
         trials: number of trials a setting, 2..2^32.
         confidence: of one interval, in (0, 1).
         **options: further keywords of `run_trials` (block, devices, checkpoint, progress).

@@ -109,10 +109,10 @@ def simulate_shared_codebook(
     joint: Any,
     test_channel: Any,
     distortion: Any,
-    n: Any,
-    rate: Any,
     log2_size: Any,
     *,
+    n: Any,
+    rate: Any,
     queries: Any,
     codebooks: Any = 1,
     slope: Any = math.inf,
@@ -133,9 +133,9 @@ def simulate_shared_codebook(
         joint: P(x,y) of query and item letter, shape (|X|, |Y|).
         test_channel: Q(u|y), shape (|Y|, |U|), rows summing to one.
         distortion: d(y,u) that the encoder minimises, finite, shape (|Y|, |U|).
+        log2_size: log2 M, 1 to 32; M is the nearest integer.
         n: letters in an item, at least 1.
         rate: R >= 0 in bits a letter; K is the whole part of 2^{nR}, at most 2^24.
-        log2_size: log2 M, 1 to 32; M is the nearest integer.
         queries: queries for each codebook, at least 2; targets uniform on the items.
         codebooks: codebooks, at least 1.
         slope: of the likelihood encoder, bits a unit of distortion; inf for the nearest word.

@@ -71,7 +71,7 @@ def target_prior(pmf: Any) -> TargetPrior:
     return TargetPrior(pmf=validation.pmf("pmf", pmf))
 
 
-def zipf_prior(items: Any, exponent: Any) -> TargetPrior:
+def zipf_prior(items: Any, *, exponent: Any) -> TargetPrior:
     r"""Zipf's law: the j-th most wanted item has probability proportional to $j^{-a}$.
 
     $$p_j = \frac{(j+1)^{-a}}{\sum_{i=1}^{M} i^{-a}}, \quad j = 0..M-1.$$

@@ -12,17 +12,17 @@ LAW = (0.5, 0.2, 0.0, 0.3)
 
 
 def test_words_do_not_depend_on_how_many_are_drawn():
-    whole = np.asarray(random_codebook(KEY, LAW, 1500, 5))
-    part = np.asarray(random_codebook(KEY, LAW, 1500, 5, first_word=700))
+    whole = np.asarray(random_codebook(KEY, LAW, words=1500, n=5))
+    part = np.asarray(random_codebook(KEY, LAW, words=1500, n=5, first_word=700))
     np.testing.assert_array_equal(whole[700:], part[:800])
     assert whole.dtype == np.uint8
     assert whole.shape == (1500, 5)
-    other = np.asarray(random_codebook(jax.random.key(41), LAW, 1500, 5))
+    other = np.asarray(random_codebook(jax.random.key(41), LAW, words=1500, n=5))
     assert (whole != other).mean() > 0.3
 
 
 def test_letters_follow_the_output_marginal_in_every_place():
-    book = np.asarray(random_codebook(KEY, LAW, 1500, 5))
+    book = np.asarray(random_codebook(KEY, LAW, words=1500, n=5))
     assert not (book == 2).any()
     counts = np.stack([np.bincount(column, minlength=4) for column in book.T])[:, [0, 1, 3]]
     # Five chi-square tests and one of adjacent letters: false alarm below 1e-7 each.
@@ -46,5 +46,6 @@ def test_letters_follow_the_output_marginal_in_every_place():
     ],
 )
 def test_bad_arguments_are_named(arguments, error, message):
+    key, law, words, n = arguments
     with pytest.raises(error, match=message):
-        random_codebook(*arguments)
+        random_codebook(key, law, words=words, n=n)

@@ -33,7 +33,7 @@ def _slow_target_law(n, rate, p):
     st.sampled_from([0.0, 0.05, 0.25, 0.5]),
 )
 def test_C14_law_of_the_targets_distance_equals_explicit_convolution(n, rate, p):
-    law, log_closer, log_tie = codes.dsbs_rank_law(n, rate, p)
+    law, log_closer, log_tie = codes.dsbs_rank_law(p, n=n, rate=rate)
     np.testing.assert_allclose(law, _slow_target_law(n, rate, p), rtol=1e-9, atol=1e-13)
     fair = reference.binomial_pmf(n, 0.5)
     np.testing.assert_allclose(np.exp(log_tie), fair, rtol=1e-12)
@@ -43,9 +43,9 @@ def test_C14_law_of_the_targets_distance_equals_explicit_convolution(n, rate, p)
 @pytest.mark.parametrize("n", [1, 8, 32, 50])
 def test_C14_no_probability_is_lost_at_the_last_distance(n):
     # Many rates in one program: rounded otherwise, the last distance was once taken for one in between.
-    law = codes.dsbs_rank_law(n, np.array([0.0, 0.25, 0.5, 1.0]), 0.1)[0]
+    law = codes.dsbs_rank_law(0.1, n=n, rate=np.array([0.0, 0.25, 0.5, 1.0]))[0]
     np.testing.assert_allclose(np.sum(law, axis=-1), 1.0, rtol=0, atol=1e-13)
-    blind = codes.dsbs_ensemble(n, np.array([0.0, 0.0]), 5.0, 0.1, "error")
+    blind = codes.dsbs_ensemble(0.1, 5.0, "error", n=n, rate=np.array([0.0, 0.0]))
     np.testing.assert_allclose(blind, 31 / 32, rtol=0, atol=1e-13)
 
 
@@ -55,31 +55,37 @@ def test_C14_ensemble_averages_the_rank_law_over_that_distance(loss):
     fair = reference.binomial_pmf(n, 0.5)
     below = np.concatenate([[0.0], np.cumsum(fair)[:-1]])
     with np.errstate(divide="ignore"):
-        given_distance = retrieval.expected_loss(np.log(below), np.log(fair), size, loss)
+        given_distance = retrieval.expected_loss(
+            size, loss, log_a=np.log(below), log_e=np.log(fair)
+        )
     expected = float(np.sum(_slow_target_law(n, rate, p) * np.asarray(given_distance)))
-    assert float(codes.dsbs_ensemble(n, rate, size, p, loss)) == pytest.approx(
+    assert float(codes.dsbs_ensemble(p, size, loss, n=n, rate=rate)) == pytest.approx(
         expected, rel=1e-10, abs=0
     )
 
 
 def test_C14_values_of_the_theory():
-    assert float(codes.dsbs_ensemble(20, 0.4, 6, 0.1, "error")) == pytest.approx(0.5560, abs=5e-5)
-    limit = float(limits.bottleneck_dsbs(0.5, 0.1))
+    assert float(codes.dsbs_ensemble(0.1, 6, "error", n=20, rate=0.4)) == pytest.approx(
+        0.5560, abs=5e-5
+    )
+    limit = float(limits.bottleneck_dsbs(0.1, rate=0.5))
     for n, below, above in ((100, 0.2569, 0.6109), (400, 0.1367, 0.7922), (1000, 0.0513, 0.9184)):
         sizes = n * limit * np.array([0.9, 1.1])
-        found = codes.dsbs_ensemble(n, 0.5, sizes, 0.1, "error")
+        found = codes.dsbs_ensemble(0.1, sizes, "error", n=n, rate=0.5)
         np.testing.assert_allclose(found, [below, above], rtol=0, atol=5e-5)
 
 
 def test_C14_uncompressed_reference():
     """n bits stored in full: with K = 2^n independent words the nearest is nearly always exact."""
-    law, log_closer, log_tie = codes.dsbs_rank_law(32, 1.0, 0.1)
+    law, log_closer, log_tie = codes.dsbs_rank_law(0.1, n=32, rate=1.0)
     fair = reference.binomial_pmf(32, 0.1)
     direct = np.asarray(
-        retrieval.expected_loss(log_closer, log_tie, np.log2(1000), "reciprocal_rank")
+        retrieval.expected_loss(np.log2(1000), "reciprocal_rank", log_a=log_closer, log_e=log_tie)
     )
     assert 1 - np.sum(fair * direct) == pytest.approx(0.978898859, abs=1e-9)
-    top1 = np.asarray(retrieval.expected_loss(log_closer, log_tie, np.log2(1000), "error"))
+    top1 = np.asarray(
+        retrieval.expected_loss(np.log2(1000), "error", log_a=log_closer, log_e=log_tie)
+    )
     assert 1 - np.sum(fair * top1) == pytest.approx(0.964422603, abs=1e-9)
     assert float(law.sum()) == pytest.approx(1.0, abs=1e-12)
 
@@ -87,7 +93,7 @@ def test_C14_uncompressed_reference():
 def test_C14_small_errors_keep_their_relative_accuracy():
     """With p = 0 the error is that of the stored words alone, an explicit double sum."""
     n, rate, size, words = 40, 0.5, 2.0, 2**20
-    found = float(codes.dsbs_ensemble(n, rate, size, 0.0, "error"))
+    found = float(codes.dsbs_ensemble(0.0, size, "error", n=n, rate=rate))
     pmf = [Fraction(math.comb(n, t), 2**n) for t in range(n + 1)]
     cdf = np.cumsum(pmf)
     tail = [1.0] + [math.exp(words * math.log1p(-float(F))) if F < 1 else 0.0 for F in cdf]
@@ -102,15 +108,15 @@ def test_C14_small_errors_keep_their_relative_accuracy():
 
 @pytest.mark.parametrize("n", [1000, 4000])
 def test_C14_laws_sum_to_one_at_long_blocks(n):
-    law = codes.dsbs_rank_law(n, 0.5, 0.1)[0]
+    law = codes.dsbs_rank_law(0.1, n=n, rate=0.5)[0]
     assert float(law.sum()) == pytest.approx(1.0, abs=1e-10)
 
 
 def test_C14_broadcasts_over_rates_and_sizes():
     rates, sizes = np.array([[0.2], [0.5], [1.0]]), np.array([5.0, 300.0, 4000.0])
-    table = codes.dsbs_ensemble(60, rates, sizes, 0.1, "reciprocal_rank")
+    table = codes.dsbs_ensemble(0.1, sizes, "reciprocal_rank", n=60, rate=rates)
     assert table.shape == (3, 3)
-    single = codes.dsbs_ensemble(60, 0.5, 300.0, 0.1, "reciprocal_rank")
+    single = codes.dsbs_ensemble(0.1, 300.0, "reciprocal_rank", n=60, rate=0.5)
     np.testing.assert_allclose(table[1, 1], single, rtol=1e-12)
     assert np.all(np.diff(table, axis=0) <= 0)
     assert np.all(np.diff(table, axis=1) >= 0)
@@ -118,10 +124,10 @@ def test_C14_broadcasts_over_rates_and_sizes():
 
 @pytest.mark.parametrize(("rate", "crossover"), [(0.5, 0.1), (0.25, 0.04), (0.8, 0.2), (1.0, 0.1)])
 def test_C9_error_falls_below_the_bottleneck_and_rises_above_it(rate, crossover):
-    limit = float(limits.bottleneck_dsbs(rate, crossover))
+    limit = float(limits.bottleneck_dsbs(crossover, rate=rate))
     for share, trend in ((0.9, -1), (1.1, 1)):
         errors = [
-            float(codes.dsbs_ensemble(n, rate, n * share * limit, crossover, "error"))
+            float(codes.dsbs_ensemble(crossover, n * share * limit, "error", n=n, rate=rate))
             for n in (100, 400, 1600)
         ]
         assert np.all(trend * np.diff(errors) > 0.02)
@@ -132,9 +138,9 @@ def test_C9_error_falls_below_the_bottleneck_and_rises_above_it(rate, crossover)
     st.sampled_from(LOSSES), st.floats(0.05, 1.0), st.floats(1.0, 60.0), st.sampled_from([8, 64])
 )
 def test_C4_random_codes_stay_behind_the_converse(loss, rate, size, n):
-    value = float(codes.dsbs_ensemble(n, rate, size, 0.11, loss))
-    needed = limits.rank_rate(min(value, 1.0), size, loss).lower
-    assert needed <= n * float(limits.bottleneck_dsbs(rate, 0.11)) + 1e-9
+    value = float(codes.dsbs_ensemble(0.11, size, loss, n=n, rate=rate))
+    needed = limits.rank_rate(size, loss, D=min(value, 1.0)).lower
+    assert needed <= n * float(limits.bottleneck_dsbs(0.11, rate=rate)) + 1e-9
 
 
 @pytest.mark.parametrize(
@@ -150,5 +156,6 @@ def test_C4_random_codes_stay_behind_the_converse(loss, rate, size, n):
     ],
 )
 def test_bad_input_is_named(arguments, error, message):
+    n, rate, log2_size, crossover, loss = arguments
     with pytest.raises(error, match=message):
-        codes.dsbs_ensemble(*arguments)
+        codes.dsbs_ensemble(crossover, log2_size, loss, n=n, rate=rate)

@@ -64,7 +64,10 @@ def test_C15_sums_over_types_equal_sums_over_all_sequences_and_codebooks(
     joint, distortions, q, scores, words, encoder, slope, loss
 ):
     code = random_code(
-        *(joint, distortions, 3, math.log2(words + 0.5) / 3),
+        joint,
+        distortions,
+        n=3,
+        rate=math.log2(words + 0.5) / 3,
         output_marginal=q,
         slope=slope,
         scores=scores,
@@ -81,17 +84,17 @@ def test_C14_general_sums_equal_those_of_the_symmetric_source():
     n, rate, p, loss = 40, 0.5, 0.02, "reciprocal_rank"
     sizes = np.array([1.0, 6.0, 11.0, 40.0, 900.0])
     joint = np.array([[1 - p, p], [p, 1 - p]]) / 2
-    code = random_code(joint, HAMMING, n, rate, output_marginal=[0.5, 0.5])
-    exact = codes.dsbs_ensemble(n, rate, sizes, p, loss)
+    code = random_code(joint, HAMMING, n=n, rate=rate, output_marginal=[0.5, 0.5])
+    exact = codes.dsbs_ensemble(p, sizes, loss, n=n, rate=rate)
     assert exact[0] < 1e-4
     np.testing.assert_allclose(discrete_ensemble(code, sizes, loss), exact, rtol=1e-10)
 
 
 def test_C14_values_of_the_theory():
-    code = random_code(DSBS, HAMMING, 20, 0.4, output_marginal=[0.5, 0.5])
+    code = random_code(DSBS, HAMMING, n=20, rate=0.4, output_marginal=[0.5, 0.5])
     assert float(discrete_ensemble(code, 6.0, "error")) == pytest.approx(0.5560, abs=5e-5)
-    code = random_code(DSBS, HAMMING, 100, 0.5, output_marginal=[0.5, 0.5])
-    sizes = 100 * float(limits.bottleneck_dsbs(0.5, 0.1)) * np.array([0.9, 1.1])
+    code = random_code(DSBS, HAMMING, n=100, rate=0.5, output_marginal=[0.5, 0.5])
+    sizes = 100 * float(limits.bottleneck_dsbs(0.1, rate=0.5)) * np.array([0.9, 1.1])
     found = discrete_ensemble(code, sizes, "error")
     np.testing.assert_allclose(found, [0.2569, 0.6109], rtol=0, atol=5e-5)
 
@@ -131,7 +134,7 @@ def _drawn_ranks(generator, code, items, trials):
 )
 def test_C15_drawn_databases_agree(joint, distortions, n, rate, q, encoder):
     """Eight intervals, each missing with probability 1e-8."""
-    code = random_code(joint, distortions, n, rate, output_marginal=q, encoder=encoder)
+    code = random_code(joint, distortions, n=n, rate=rate, output_marginal=q, encoder=encoder)
     ranks = _drawn_ranks(np.random.default_rng(5), code, 8, 2000)
     for cutoff in (1, 3):
         exact = discrete_ensemble(code, 3.0, ("miss", cutoff))
@@ -140,7 +143,9 @@ def test_C15_drawn_databases_agree(joint, distortions, n, rate, q, encoder):
 
 
 def test_C15_a_competitor_has_one_chance_in_all():
-    chances = competitor_chances(random_code(BINARY, HAMMING, 7, 0.5, output_marginal=[0.7, 0.3]))
+    chances = competitor_chances(
+        random_code(BINARY, HAMMING, n=7, rate=0.5, output_marginal=[0.7, 0.3])
+    )
     above, tied = np.exp(chances.log_above), np.exp(chances.log_tied)
     last = chances.start[1:] - 1
     np.testing.assert_allclose((above + tied)[last], 1.0, rtol=1e-12)
@@ -211,7 +216,7 @@ def test_sums_of_whole_units_tie_when_they_should():
 
 
 def test_defaults_are_the_optimum_of_rate_distortion():
-    code = random_code(TERNARY, TERNARY_COST, 6, 0.5)
+    code = random_code(TERNARY, TERNARY_COST, n=6, rate=0.5)
     p, q, d = TERNARY.sum(axis=0), np.asarray(code.output_marginal), np.asarray(code.distortions)
     tilt = q * np.exp2(-float(code.slope) * d)
     channel = tilt / tilt.sum(axis=1, keepdims=True)

@@ -199,3 +199,11 @@ def test_bad_arguments_are_named(call, error, message):
 
 def _rates(items, **options):
     return code_rates(Table(jnp.zeros((5, 1)), jnp.asarray(np.eye(4, 5))), items, **options)
+
+
+def test_a_mass_below_the_coders_last_digit_costs_no_more_than_24_bits():
+    rare = 1e-12  # 39.9 bits by the model
+    found = entropy_coded_bits(np.full(4096, 3), [0.5, 0.3, 0.2 - rare, rare])
+    assert found.cross_entropy == pytest.approx(-np.log2(rare), rel=1e-9, abs=0)
+    assert 22 < found.bits_per_symbol <= 24.02
+    assert found.overhead < -15

@@ -291,7 +291,7 @@ def test_C17_the_entropy_constrained_code_keeps_the_rate_allowed(rate):
 
 @pytest.mark.parametrize("rotate", [False, True])
 def test_C17_a_product_code_is_the_nearest_word_of_its_product_codebook(rotate):
-    code = product_quantizer(KEY, ITEMS, 2, 4, rotate=rotate)
+    code = product_quantizer(KEY, ITEMS, subspaces=2, words=4, rotate=rotate)
     words = np.asarray(code.codewords)
     assert words.shape == (16, 2)
     np.testing.assert_array_equal(code.encode(KEY, NEW), _nearest(NEW, words))
@@ -309,7 +309,7 @@ def test_C17_a_product_code_is_the_nearest_word_of_its_product_codebook(rotate):
 def test_C17_blocks_of_unequal_size_and_balanced_axes():
     spread = np.array([8.0, 4.0, 2.0, 1.0, 0.5])
     items = np.random.default_rng(1).normal(size=(40, 5)) * spread
-    code = product_quantizer(KEY, items, 2, 4, rotate=True)
+    code = product_quantizer(KEY, items, subspaces=2, words=4, rotate=True)
     assert [book.shape for book in code.codebooks] == [(4, 3), (4, 2)]
     words = np.asarray(code.codewords)
     np.testing.assert_array_equal(code.encode(KEY, items), _nearest(items, words))
@@ -320,7 +320,7 @@ def test_C17_blocks_of_unequal_size_and_balanced_axes():
 
 
 def test_C17_one_block_is_a_vector_quantizer():
-    code = product_quantizer(KEY, ITEMS, 1, WORDS)
+    code = product_quantizer(KEY, ITEMS, subspaces=1, words=WORDS)
     np.testing.assert_allclose(
         code.distortion, vector_quantizer(KEY, ITEMS, WORDS).distortion, rtol=1e-12, atol=0
     )
@@ -334,7 +334,8 @@ def test_C17_a_rotation_helps_correlated_items():
         [0, 1.0],
     ]
     plain, rotated = (
-        product_quantizer(KEY, items, 2, 8, rotate=r).distortion for r in (False, True)
+        product_quantizer(KEY, items, subspaces=2, words=8, rotate=r).distortion
+        for r in (False, True)
     )
     assert rotated < plain
 
@@ -352,7 +353,7 @@ CODES = {
     "Lloyd-Max": lambda: lloyd_max_quantizer(LINE, 2),
     "k-means": lambda: vector_quantizer(KEY, LINE, WORDS),
     "ECVQ": lambda: entropy_constrained_quantizer(KEY, LINE, WORDS, slope=2.0),
-    "product": lambda: product_quantizer(KEY, LINE, 1, 4),
+    "product": lambda: product_quantizer(KEY, LINE, subspaces=1, words=4),
     "hash": lambda: hyperplane_hashing(KEY, LINE, 2),
     "entropy-weighted": lambda: entropy_weighted_quantizer(LINE, slope=5.0, tolerance=1e-4),
 }
@@ -402,15 +403,25 @@ def test_many_items_are_encoded_in_chunks(monkeypatch):
         ),
         (lambda: entropy_constrained_quantizer(KEY, ITEMS, 2, slope=0), ValueError, "slope must"),
         (lambda: entropy_constrained_quantizer(KEY, ITEMS, 2, rate=0), ValueError, "rate must"),
-        (lambda: product_quantizer(KEY, ITEMS, 3, 2), ValueError, r"subspaces must be in \[1, 2\]"),
         (
-            lambda: product_quantizer(KEY, ITEMS, 2, 257),
+            lambda: product_quantizer(KEY, ITEMS, subspaces=3, words=2),
+            ValueError,
+            r"subspaces must be in \[1, 2\]",
+        ),
+        (
+            lambda: product_quantizer(KEY, ITEMS, subspaces=2, words=257),
             ValueError,
             r"at most 65536, got 257 \*\* 2",
         ),
-        (lambda: product_quantizer(KEY, ITEMS, 2, 4, rotate=1), TypeError, "rotate must be a bool"),
         (
-            lambda: product_quantizer(KEY, ITEMS, 2, 4).asymmetric_distances(NEW, [16]),
+            lambda: product_quantizer(KEY, ITEMS, subspaces=2, words=4, rotate=1),
+            TypeError,
+            "rotate must be a bool",
+        ),
+        (
+            lambda: product_quantizer(KEY, ITEMS, subspaces=2, words=4).asymmetric_distances(
+                NEW, [16]
+            ),
             ValueError,
             "indices must lie in",
         ),

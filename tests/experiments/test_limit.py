@@ -10,7 +10,7 @@ import pytest
 from experiments.__main__ import main
 from experiments._limit import COMMANDS, Source, table
 from experiments._study import StudyError
-from rdsim import limits
+from rdsim import limits, retrieval, sources
 
 
 def numbers(text: str) -> list[float]:
@@ -20,7 +20,7 @@ def numbers(text: str) -> list[float]:
 
 def test_rank_prints_the_certified_limit(capsys: pytest.CaptureFixture[str]) -> None:
     COMMANDS["rank"](10.0, (1.0, 4.0), "miss_5")
-    found = limits.rank_loss(np.array([1.0, 4.0]), 10.0, ("miss", 5))
+    found = limits.rank_loss(10.0, ("miss", 5), rate=np.array([1.0, 4.0]))
     expected = np.stack([found.value, found.lower, found.upper], axis=1).ravel()
     np.testing.assert_allclose(numbers(capsys.readouterr().out), expected, rtol=0, atol=6e-10)
 
@@ -48,7 +48,7 @@ def test_a_plot_shows_the_certificate_as_a_band(
     COMMANDS["rank"](10.0, (1.0, 4.0), plot=tmp_path / "curve.png")
     (axis,) = drawn[0].axes
     (band,), (line,) = axis.collections, axis.lines
-    found = limits.rank_loss(line.get_xdata(), 10.0, "reciprocal_rank")
+    found = limits.rank_loss(10.0, "reciprocal_rank", rate=line.get_xdata())
     (path,) = band.get_paths()
     for end in (found.lower, found.upper):
         corners = np.stack([line.get_xdata(), np.asarray(end)], axis=1)
@@ -65,7 +65,7 @@ def test_C10_bottleneck_of_named_sources(
     source: Source, value: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     COMMANDS["bottleneck"](source, (0.5,))
-    expected = value if source.dsbs else float(limits.bottleneck_gaussian(0.5, 0.8))
+    expected = value if source.dsbs else float(limits.bottleneck_gaussian(0.8, rate=0.5))
     assert numbers(capsys.readouterr().out) == pytest.approx([expected], abs=6e-10)
 
 
@@ -76,6 +76,25 @@ def test_retrieval_of_a_table_prints_both_bounds(
     COMMANDS["retrieval"](Source(joint=tmp_path / "p.npy"), 3.0, (0.3,), 4)
     outer, inner = numbers(capsys.readouterr().out)
     assert 0 < outer <= inner
+
+
+@pytest.mark.parametrize(
+    ("source", "whole"),
+    [
+        (Source(dsbs=0.1), lambda: retrieval.scored_loss(sources.dsbs(0.1).joint, 10.0, "error")),
+        (Source(gaussian=0.5), lambda: retrieval.gaussian_rank_loss(0.5, 10.0, "error").value),
+    ],
+)
+def test_a_loss_out_of_reach_is_called_so_beside_that_of_items_stored_whole(
+    source: Source, whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(StudyError, match=r"nothing to draw up to a loss of 0\.2"):
+        COMMANDS["retrieval"](source, 10.0, (0.1, 0.2), 1, "error", tmp_path / "empty.png")
+    assert not (tmp_path / "empty.png").exists()
+    printed = capsys.readouterr().out
+    assert "inf" not in printed
+    assert printed.count("out of reach, even items stored whole have a loss of") == 2
+    assert float(printed.split()[-1]) == pytest.approx(float(whole()), rel=0, abs=1e-9)
 
 
 @pytest.mark.parametrize(

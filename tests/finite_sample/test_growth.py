@@ -67,7 +67,7 @@ def _queries(channels, active):
 def test_C22_learned_code_equals_the_sum_over_all_databases(seed, samples, active, slope):
     py, channels, n, counts = _problem(seed, samples)
     found = learned_retrieval(
-        py, channels, n, counts, HAMMING, slope, np.log2(M), active=np.array(active)
+        py, channels, n, counts, HAMMING, slope=slope, log2_size=np.log2(M), active=np.array(active)
     )
     law = (n + 0.5) / (samples + 0.5 * Y)
     learned = (counts + 0.5) / (n[:, None] + 1.0)

@@ -52,7 +52,7 @@ def test_lower_bounds_lie_below_whatever_the_scores(pairs, scores):
         assert nce.value <= min(information, np.log2(K)) + 1e-12
     decoder = np.exp2(scores) / np.exp2(scores).sum(axis=0)
     px = joint.sum(axis=1)
-    ratios = np.log2(decoder[x, u] / px[x])
+    ratios = np.log(decoder[x, u] / px[x])
     assert decoder_information(ratios).value <= information + 1e-12
 
 
@@ -90,10 +90,10 @@ def test_batched_estimates_equal_their_sums(table):
     one_out, nce = [], []
     for batch in table:
         for i in range(K):
-            rest = [2.0 ** batch[i, j] for j in range(K) if j != i]
-            one_out.append(batch[i, i] - np.log2(np.mean(rest)))
-            everyone = [2.0 ** batch[i, j] for j in range(K)]
-            nce.append(batch[i, i] - np.log2(np.mean(everyone)))
+            rest = [np.exp(batch[i, j]) for j in range(K) if j != i]
+            one_out.append(np.log2(np.exp(batch[i, i]) / np.mean(rest)))
+            everyone = [np.exp(batch[i, j]) for j in range(K)]
+            nce.append(np.log2(np.exp(batch[i, i]) / np.mean(everyone)))
     assert leave_one_out_information(table).value == pytest.approx(np.mean(one_out), abs=1e-10)
     assert infonce(table).value == pytest.approx(np.mean(nce), abs=1e-10)
 
@@ -112,13 +112,13 @@ def _estimates(generator, N):
     px, pu = JOINT.sum(axis=1), JOINT.sum(axis=0)
     scores = np.array([[0.9, -1.2], [-1.5, 0.8], [-0.2, 0.3]])
     decoder = np.exp2(scores) / np.exp2(scores).sum(axis=0)
-    ratios = np.log2(decoder / px[:, None])
+    ratios = np.log(decoder / px[:, None])
     reach = (ratios.min(), ratios.max())
-    mean_ratio = (JOINT * ratios).sum()
+    mean_ratio = (JOINT * ratios).sum() / np.log(2)
     yield decoder_information(ratios[x, u], bounds=reach, confidence=0.8), mean_ratio
     yield decoder_information(ratios[x, u], confidence=0.8), mean_ratio
     y, v = _draw(generator, 2 * N)
-    dv = (JOINT * scores).sum() - np.log2(px @ np.exp2(scores) @ pu)
+    dv = ((JOINT * scores).sum() - np.log(px @ np.exp(scores) @ pu)) / np.log(2)
     yield (
         donsker_varadhan(scores[x, u], scores[y[::2], v[1::2]], bounds=(-1.5, 0.9), confidence=0.8),
         dv,
@@ -164,23 +164,39 @@ def test_ends_of_proved_intervals():
     found = decoder_information(t, bounds=(-2, 1), confidence=0.9)
     half = _bernstein(t, -2, 1, 0.1)
     assert found.proved
-    np.testing.assert_allclose(
-        [found.lower, found.upper], [t.mean() - half, t.mean() + half], rtol=1e-12, atol=0
-    )
+    ends = np.array([t.mean() - half, t.mean() + half]) / np.log(2)
+    np.testing.assert_allclose([found.lower, found.upper], ends, rtol=1e-12, atol=0)
     # Two means, each with half of the risk.
     found = donsker_varadhan(t, other, bounds=(-2, 1), confidence=0.9)
-    half, power = _bernstein(t, -2, 1, 0.05), 2.0**other
-    wide = _bernstein(power, 0.25, 2.0, 0.05)
-    assert found.value == pytest.approx(t.mean() - np.log2(power.mean()), abs=1e-12)
-    assert found.lower == pytest.approx(t.mean() - half - np.log2(power.mean() + wide), abs=1e-12)
-    assert found.upper == pytest.approx(t.mean() + half - np.log2(power.mean() - wide), abs=1e-12)
+    half, power = _bernstein(t, -2, 1, 0.05), np.exp(other)
+    wide = _bernstein(power, np.exp(-2), np.exp(1), 0.05)
+    ends = np.array([t.mean() - half, t.mean(), t.mean() + half])
+    ends -= np.log([power.mean() + wide, power.mean(), power.mean() - wide])
+    np.testing.assert_allclose(
+        [found.lower, found.value, found.upper], ends / np.log(2), rtol=0, atol=1e-12
+    )
     # The range of an InfoNCE term ends at log2 K.
     scores = generator.uniform(-2, 1, (300, 2, 2))
     plain, proved = infonce(scores), infonce(scores, bounds=(-2, 1), confidence=0.9)
     assert proved.value == plain.value
     assert not plain.proved
-    own = scores[:, [0, 1], [0, 1]] - np.log2((2.0**scores).mean(axis=2))
-    assert proved.value - proved.lower == pytest.approx(_bernstein(own.mean(axis=1), -3, 1, 0.1))
+    own = scores[:, [0, 1], [0, 1]] - np.log(np.exp(scores).mean(axis=2))
+    half = _bernstein(own.mean(axis=1), -3, np.log(2), 0.1) / np.log(2)
+    assert proved.value - proved.lower == pytest.approx(half, rel=1e-9, abs=0)
+
+
+def test_scores_are_in_nats():
+    # A Gaussian pair of correlation .9 has 1.198 bits, .830 nats: the optimal critic is in nats.
+    generator, rho, N = np.random.default_rng(11), 0.9, 1 << 18
+    x, noise = generator.standard_normal((2, N))
+    y = rho * x + np.sqrt(1 - rho**2) * noise
+    density = -0.5 * np.log(1 - rho**2) + (
+        (2 * rho * x * y - rho**2 * (x**2 + y**2)) / (2 * (1 - rho**2))
+    )
+    found = decoder_information(density, confidence=1 - 1e-7)
+    truth = -0.5 * np.log2(1 - rho**2)
+    assert found.lower <= truth <= found.upper
+    assert found.upper - found.lower < 0.03
 
 
 def test_plug_in_and_its_correction():
@@ -207,6 +223,7 @@ def test_plug_in_and_its_correction():
         (decoder_information, ([1.0, -np.inf],), {}, "log_ratios must be finite"),
         (decoder_information, ([1.0, 3.0],), {"bounds": (0, 2)}, r"log_ratios must lie in .*3"),
         (decoder_information, ([1.0, 3.0],), {"bounds": (2, 2)}, "bounds must be "),
+        (decoder_information, ([1.0, 3.0],), {"bounds": (0, 691)}, "bounds must be .*690 nats"),
         (decoder_information, ([1.0, 3.0],), {"confidence": 0.0}, "confidence must lie in"),
         (donsker_varadhan, ([1.0, 1.0], [5.0, 0.0]), {"bounds": (0, 2)}, "product_scores must lie"),
         (infonce, (np.zeros((1, 2, 2)),), {}, r"scores must have shape \(B, K, K\)"),

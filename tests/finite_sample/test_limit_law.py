@@ -53,7 +53,7 @@ def test_C18_mean_of_twenty_random_sources_is_the_number_of_active_letters_less_
         law = excess_law(*source)
         assert bool(law.holds)
         samples = int(max(1000, np.ceil(law.samples_needed(5.0))))
-        found = plug_in_excess(KEY, *source, samples, replications=1024)
+        found = plug_in_excess(KEY, *source, samples=samples, replications=1024)
         interval = found.mean(confidence=1 - FALSE_ALARM)
         assert bool(interval.covers(law.mean(samples))[0]), seed
         assert float(found.same_support.mean()) > 0.999
@@ -65,7 +65,7 @@ def test_C18_mean_of_twenty_random_sources_is_the_number_of_active_letters_less_
 def test_C18_law_is_chi_square_and_its_distance_falls_with_N():
     source = random_source(2)
     law = excess_law(*source)
-    found = plug_in_excess(KEY, *source, [30, 10**6], replications=4096)
+    found = plug_in_excess(KEY, *source, samples=[30, 10**6], replications=4096)
     values = scaled(found, 1)
     assert law.kolmogorov_distance(values) < DISTANCE / np.sqrt(4096)
     assert law.kolmogorov_distance(scaled(found, 0)) > law.kolmogorov_distance(values)
@@ -84,7 +84,9 @@ def test_C18_one_tied_letter_gives_half_of_each_chi_square():
     np.testing.assert_allclose(law.weights, [0.5, 0.5], rtol=1e-12, atol=0)
     assert float(law.mean(1)) == pytest.approx(0.75)
     assert law.samples_needed() == np.inf
-    found = plug_in_excess(KEY, *padded(TERNARY, hamming(3)), CRITICAL, 10**6, replications=4096)
+    found = plug_in_excess(
+        KEY, *padded(TERNARY, hamming(3)), CRITICAL, samples=10**6, replications=4096
+    )
     assert law.kolmogorov_distance(scaled(found)) < DISTANCE / np.sqrt(4096)
     for degrees in (1, 2):
         pure = scipy.stats.kstest(scaled(found), scipy.stats.chi2(degrees).cdf).statistic
@@ -96,7 +98,7 @@ def test_C18_a_support_that_changes_moves_from_the_mixture_to_chi_square():
     assert bool(law.holds)
     sizes = [100, 10_000, 1_000_000]
     found = plug_in_excess(
-        KEY, *padded(TERNARY, hamming(3)), CRITICAL + 0.05, sizes, replications=4096
+        KEY, *padded(TERNARY, hamming(3)), CRITICAL + 0.05, samples=sizes, replications=4096
     )
     # The third letter is the only one near its margin: its chance to be used is normal.
     margins = np.sqrt(sizes) * float(law.standard_margin)
@@ -115,14 +117,18 @@ def test_C18_dependent_columns_leave_their_rank():
     assert not bool(law.independent)
     assert float(law.least_correlation) == 0
     np.testing.assert_array_equal(law.degrees, [1])
-    found = plug_in_excess(KEY, *padded([0.7, 0.3], d), np.log2(9.0), 10**6, replications=4000)
+    found = plug_in_excess(
+        KEY, *padded([0.7, 0.3], d), np.log2(9.0), samples=10**6, replications=4000
+    )
     assert law.kolmogorov_distance(scaled(found)) < DISTANCE / np.sqrt(4000)
 
 
 def test_C18_a_single_active_letter_has_no_excess():
     law = excess_law(*padded([0.7, 0.3], hamming(2)), 0.5)
     np.testing.assert_array_equal(law.degrees, [0])
-    found = plug_in_excess(KEY, *padded([0.7, 0.3], hamming(2)), 0.5, 10**5, replications=300)
+    found = plug_in_excess(
+        KEY, *padded([0.7, 0.3], hamming(2)), 0.5, samples=10**5, replications=300
+    )
     assert float(found.excess.max()) == 0
     assert law.kolmogorov_distance(scaled(found)) == 0
     assert float(law.mean(10)) == float(law.variance(10)) == 0

@@ -32,7 +32,7 @@ TWO_DEVICES = """
 import jax, numpy as np
 from rdsim.finite_sample import plug_in_excess
 one, two = (
-    plug_in_excess(jax.random.key(2026), [0.7, 0.3], 1 - np.eye(2), np.log2(9.0), 50,
+    plug_in_excess(jax.random.key(2026), [0.7, 0.3], 1 - np.eye(2), np.log2(9.0), samples=50,
                    replications=150, block=64, devices=jax.devices()[:count])
     for count in (1, 2)
 )
@@ -87,7 +87,7 @@ def coin_mean(samples):
 @pytest.mark.parametrize(("samples", "expected"), [(100, 0.511206), (1000, 0.501072)])
 def test_C18_mean_excess_of_the_coin_is_its_exact_sum(samples, expected):
     assert samples * coin_mean(samples) == pytest.approx(expected, abs=1e-6)
-    measured = plug_in_excess(KEY, *COIN, SLOPE, samples, replications=10_000)
+    measured = plug_in_excess(KEY, *COIN, SLOPE, samples=samples, replications=10_000)
     assert bool(measured.mean(confidence=1 - FALSE_ALARM).covers(coin_mean(samples))[0])
 
 
@@ -100,7 +100,7 @@ def test_every_replication_is_the_closed_form_of_its_own_samples(samples, slope,
 
     At slope 1 the optimum uses one letter, and learned codes often two.
     """
-    found = plug_in_excess(KEY, *COIN, slope, samples, replications=60)
+    found = plug_in_excess(KEY, *COIN, slope, samples=samples, replications=60)
     counts = [draw(jax.random.fold_in(KEY, t), float(samples), COIN[0]) for t in range(60)]
     ones = np.stack(counts)[:, 1]
     expected = np.asarray(coin_excess(ones, samples, theta), float)
@@ -120,7 +120,7 @@ def test_every_replication_is_the_closed_form_of_its_own_samples(samples, slope,
 def test_a_letter_that_was_not_drawn_may_be_out_of_reach_but_not_at_infinity(slope):
     """Two samples of one letter: the other is reproduced wrongly, at s ln 2 nats."""
     p = np.array([0.99, 0.01])
-    found = plug_in_excess(KEY, *padded(p, SMALL_COIN[1]), slope, 2, replications=20)
+    found = plug_in_excess(KEY, *padded(p, SMALL_COIN[1]), slope, samples=2, replications=20)
     ones = [
         draw(jax.random.fold_in(KEY, t), 2.0, np.pad(p, (0, LETTERS - 2)))[1] for t in range(20)
     ]
@@ -182,7 +182,7 @@ def test_excess_matches_the_difference_of_two_lagrangians():
     generator = np.random.default_rng(4)
     p, d = generator.dirichlet(np.ones(5)), generator.uniform(size=(5, 4))
     problem = padded(p, d)
-    found = plug_in_excess(KEY, *problem, 20.0, [20, 10**7], replications=40)
+    found = plug_in_excess(KEY, *problem, 20.0, samples=[20, 10**7], replications=40)
     best = np.asarray(found.output_marginal, np.longdouble)[:4]
     K = 2.0 ** (-20.0 * np.asarray(d, np.longdouble))
     for row, samples in enumerate((20, 10**7)):
@@ -195,8 +195,8 @@ def test_excess_matches_the_difference_of_two_lagrangians():
 
 
 def test_numbers_do_not_depend_on_replications():
-    many = plug_in_excess(KEY, *COIN, SLOPE, 50, replications=600)
-    few = plug_in_excess(KEY, *COIN, SLOPE, [7, 50], replications=300)
+    many = plug_in_excess(KEY, *COIN, SLOPE, samples=50, replications=600)
+    few = plug_in_excess(KEY, *COIN, SLOPE, samples=[7, 50], replications=300)
     np.testing.assert_array_equal(many.excess[0, :300], few.excess[1])
     assert len(set(np.asarray(few.excess[1]).tolist())) > 15
 
@@ -213,7 +213,7 @@ def test_numbers_do_not_depend_on_devices():
 
 
 def test_mean_is_students_interval():
-    found = plug_in_excess(KEY, *COIN, SLOPE, 50, replications=200)
+    found = plug_in_excess(KEY, *COIN, SLOPE, samples=50, replications=200)
     values = np.asarray(found.excess[0])
     low, high = scipy.stats.t.interval(0.9, 199, values.mean(), scipy.stats.sem(values))
     interval = found.mean(confidence=0.9)

@@ -50,7 +50,7 @@ def test_C21_bounds_are_the_least_of_their_formulas(slope, N, delta):
     expected = (math.exp(B) - 1) * root * math.sqrt(math.log(3)) + B * root * math.sqrt(
         math.log(1 / delta)
     )
-    assert float(uniform_bound(TABLE, slope, N, violation=delta)) == pytest.approx(
+    assert float(uniform_bound(TABLE, slope, samples=N, violation=delta)) == pytest.approx(
         min(expected, B), rel=1e-12
     )
     least = min(
@@ -58,12 +58,12 @@ def test_C21_bounds_are_the_least_of_their_formulas(slope, N, delta):
         for eta in np.linspace(0.01, 0.99, 99)
         for blur in np.geomspace(1e-3 / (N * math.exp(B)), 0.5, 200)
     )
-    found = float(pac_bayes_bound(TABLE, slope, N, violation=delta))
+    found = float(pac_bayes_bound(TABLE, slope, samples=N, violation=delta))
     assert found == pytest.approx(min(least, B), rel=2e-3, abs=0)
     least = min(
         empirical_bernstein_value(round(m), B, 3, N, delta) for m in np.geomspace(1, 1e13, 300)
     )
-    found = float(empirical_bernstein_bound(TABLE, slope, N, violation=delta))
+    found = float(empirical_bernstein_bound(TABLE, slope, samples=N, violation=delta))
     assert found == pytest.approx(min(least, B), rel=2e-3, abs=0)
 
 
@@ -134,7 +134,7 @@ def test_C21_coverage_of_a_coin_is_exact_and_complete(name):
 
         excess = lagrangian(best(ones / N)) - lagrangian(best(p))
         for violation in (0.05, 0.9):
-            bound = float(BOUNDS[name](hamming, slope, N, violation=violation))
+            bound = float(BOUNDS[name](hamming, slope, samples=N, violation=violation))
             chance = scipy.stats.binom.pmf(ones, N, p)[excess > bound + 1e-12].sum()
             assert chance <= violation
 
@@ -143,20 +143,22 @@ def test_C21_coverage_of_a_coin_is_exact_and_complete(name):
 def test_C21_bounds_fall_with_samples_and_stay_within_the_range(d, slope, name):
     N = np.array([1.0, 2.0, 10.0, 1e3, 1e6, 1e12])
     B = slope * math.log(2) * np.ptp(d, axis=1).max()
-    strict = np.asarray(BOUNDS[name](d, slope, N, violation=0.001))
-    loose = np.asarray(BOUNDS[name](d, slope, N, violation=0.2))
+    strict = np.asarray(BOUNDS[name](d, slope, samples=N, violation=0.001))
+    loose = np.asarray(BOUNDS[name](d, slope, samples=N, violation=0.2))
     assert np.all(np.diff(strict) <= 0)
     assert np.all(loose <= strict)
     assert np.all((strict >= 0) & (strict <= B * (1 + 1e-12)))
     np.testing.assert_allclose(
-        BOUNDS[name](d + 3.0, slope, N, violation=0.2), loose, rtol=1e-9, atol=1e-15
+        BOUNDS[name](d + 3.0, slope, samples=N, violation=0.2), loose, rtol=1e-9, atol=1e-15
     )
 
 
 def test_rates_of_decay():
     """The uniform bound falls as one over the root of N, the others as log N over N."""
     N = np.array([1e8, 1e10])
-    ratio = {name: np.divide(*np.asarray(bound(TABLE, 2.0, N))) for name, bound in BOUNDS.items()}
+    ratio = {
+        name: np.divide(*np.asarray(bound(TABLE, 2.0, samples=N))) for name, bound in BOUNDS.items()
+    }
     assert ratio["uniform"] == pytest.approx(10, rel=1e-9, abs=0)
     for name in ("PAC-Bayes", "empirical Bernstein"):
         assert 70 < ratio[name] < 100
@@ -183,5 +185,5 @@ def test_bad_inputs_are_named(name, change, message):
 
 def test_one_letter_or_no_spread_leaves_nothing_to_learn():
     for bound in BOUNDS.values():
-        assert float(bound(np.ones((3, 1)), 2.0, 10)) == 0
-        assert float(bound(np.ones((3, 4)), 2.0, 10)) == 0
+        assert float(bound(np.ones((3, 1)), 2.0, samples=10)) == 0
+        assert float(bound(np.ones((3, 4)), 2.0, samples=10)) == 0

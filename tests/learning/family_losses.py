@@ -33,7 +33,7 @@ BATCH = 64
 def converse():
     """Least loss of any system that stores BITS an item."""
     known = mixture_bottleneck_bound(SOURCE, float(BITS))
-    return float(limits.rank_loss(known, np.log2(SIZE), "reciprocal_rank").lower)
+    return float(limits.rank_loss(np.log2(SIZE), "reciprocal_rank", rate=known).lower)
 
 
 @functools.cache

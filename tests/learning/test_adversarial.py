@@ -121,7 +121,12 @@ def test_no_aligned_system_beats_the_converse(monkeypatch):
 
     monkeypatch.setattr(quantized_embedding, "fitted_models", fitted_models)
     fitted = adversarial.fit_adversarial(
-        *(jax.random.key(1), family.SOURCE, (family.BITS,), family.SCHEDULE, family.TRAINING, 0.5)
+        jax.random.key(1),
+        family.SOURCE,
+        (family.BITS,),
+        family.SCHEDULE,
+        family.TRAINING,
+        strength=0.5,
     )
     start = family.measured_loss(family.untrained(family.built(LEARNER, 1)))
     found = family.measured_loss(fitted[0])
@@ -133,5 +138,5 @@ def test_no_aligned_system_beats_the_converse(monkeypatch):
 def test_bad_strength(strength):
     with pytest.raises(ValueError, match="strength must lie in"):
         adversarial.fit_adversarial(
-            jax.random.key(1), family.SOURCE, (2,), family.SCHEDULE, 64, strength
+            jax.random.key(1), family.SOURCE, (2,), family.SCHEDULE, 64, strength=strength
         )

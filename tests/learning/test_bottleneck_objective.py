@@ -244,13 +244,13 @@ def binary(relaxation="exact", key=0):
 def test_C10_learned_codes_of_the_binary_source_reach_the_frontier_and_none_passes_it():
     result, codes = binary()
     for code in codes:
-        short = float(limits.bottleneck_dsbs(code.rate, 0.1) - code.relevance)
-        excess = float(code.rate - limits.bottleneck_dsbs_rate(code.relevance, 0.1))
+        short = float(limits.bottleneck_dsbs(0.1, rate=code.rate) - code.relevance)
+        excess = float(code.rate - limits.bottleneck_dsbs_rate(0.1, relevance=code.relevance))
         assert -1e-12 <= short < 0.01
         assert excess < 0.01
     # Nor does any point on the way there.
     rate, relevance = result.observed["rate"], result.observed["relevance"]
-    assert (np.asarray(limits.bottleneck_dsbs(rate, 0.1)) >= relevance - 1e-12).all()
+    assert (np.asarray(limits.bottleneck_dsbs(0.1, rate=rate)) >= relevance - 1e-12).all()
     # The slope is the curve's: a higher price buys fewer bits.
     rates = [float(code.rate) for code in codes]
     assert min(rates[:2]) > max(rates[2:4]) > max(rates[4:])

@@ -45,7 +45,7 @@ def test_C10_correlations_are_the_closed_form_of_a_gaussian_source(seed):
 def test_correlations_solve_the_generalised_eigenproblem(seed, ridge):
     rng = np.random.default_rng(seed)
     x, y = _exact_sample(rng, _covariance(rng))
-    found = canonical_correlation_analysis(x, y, WIDTH_Y, ridge)
+    found = canonical_correlation_analysis(x, y, WIDTH_Y, regularisation=ridge)
     cx, cy = (np.cov(p.T, bias=True) + ridge * np.eye(p.shape[1]) for p in (x, y))
     cross = (x - x.mean(0)).T @ (y - y.mean(0)) / len(x)
     squares = scipy.linalg.eigh(cross.T @ np.linalg.solve(cx, cross), cy, eigvals_only=True)
@@ -134,7 +134,6 @@ X, Y = np.random.default_rng(3).normal(size=(9, 2)), np.random.default_rng(4).no
         ((X, Y * np.inf, 1), ValueError, "y must"),
         ((X, Y, 3), ValueError, r"dimension must be in \[1, 2\], got 3"),
         ((X, Y, 1.0), TypeError, "dimension must be an integer"),
-        ((X, Y, 1, -0.1), ValueError, "regularisation must lie in"),
         ((X[:, [0, 0]], Y, 1), ValueError, "x must have a covariance of full rank"),
         ((X, 0 * Y, 1), ValueError, "y must have a covariance of full rank.*constant column 0"),
         ((X, Y * [1, 0, 1] + 0.3, 1), ValueError, "y .*constant column 1"),
@@ -145,8 +144,13 @@ def test_bad_arguments_are_named(arguments, error, message):
         canonical_correlation_analysis(*arguments)
 
 
+def test_a_negative_regularisation_is_named():
+    with pytest.raises(ValueError, match="regularisation must lie in"):
+        canonical_correlation_analysis(X, Y, 1, regularisation=-0.1)
+
+
 def test_a_ridge_admits_singular_covariances():
-    found = canonical_correlation_analysis(X[:, [0, 0]], Y, 2, 0.1)
+    found = canonical_correlation_analysis(X[:, [0, 0]], Y, 2, regularisation=0.1)
     assert np.isfinite(found.map_x).all()
     assert found.correlations[0] < 1
 
@@ -175,7 +179,7 @@ def test_the_rank_is_judged_in_units_of_the_columns():
 
 def test_a_ridge_is_in_squared_units_of_the_data():
     x, y, ridge = X * [3.0, 0.01], Y * [0.2, 1.0, 5.0], 0.04
-    found = canonical_correlation_analysis(x, y, 2, ridge)
+    found = canonical_correlation_analysis(x, y, 2, regularisation=ridge)
     roots = []
     for part in (x, y):
         values, axes = np.linalg.eigh(np.cov(part.T, bias=True) + ridge * np.eye(part.shape[1]))

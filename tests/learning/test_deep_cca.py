@@ -26,7 +26,7 @@ def _pairs(seed, number=60):
 @given(st.integers(0, 10**6))
 def test_the_objective_is_the_sum_of_the_closed_forms_correlations(seed):
     x, y = _pairs(seed)
-    expected = canonical_correlation_analysis(x, y, 2, 0.2).correlations.sum()
+    expected = canonical_correlation_analysis(x, y, 2, regularisation=0.2).correlations.sum()
     np.testing.assert_allclose(
         TOTAL(jnp.asarray(x), jnp.asarray(y), ridge=0.2), expected, rtol=1e-9
     )
@@ -77,7 +77,7 @@ def test_a_fit_quantizes_the_canonical_variables_of_the_outputs(monkeypatch):
     x, y = (
         np.asarray(part, float) for part in (model.embed_queries(queries), model.embed_items(items))
     )
-    found = canonical_correlation_analysis(x, y, learner.dimension, learner.ridge)
+    found = canonical_correlation_analysis(x, y, learner.dimension, regularisation=learner.ridge)
     stored, wanted = found.variables_y(y), found.correlations * found.variables_x(x[3])
     code, decoder = systems[1]
     words = np.asarray(code.code.codewords)

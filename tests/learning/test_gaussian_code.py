@@ -135,7 +135,7 @@ def test_C10_the_sign_of_an_item_has_its_known_informations():
     np.testing.assert_allclose(point.output_marginal, [0.5, 0.5], rtol=0, atol=1e-12)
     assert float(point.relevance.lower) <= expected <= float(point.relevance.upper)
     assert point.relevance.converged
-    assert float(point.limit) == pytest.approx(float(bottleneck_gaussian(1.0, r)), abs=1e-12)
+    assert float(point.limit) == pytest.approx(float(bottleneck_gaussian(r, rate=1.0)), abs=1e-12)
     assert float(point.distance.value) == float(point.limit - point.relevance.value)
     assert float(point.distance.lower) == float(point.limit - point.relevance.upper)
     assert float(point.distance.upper) == float(point.limit - point.relevance.lower)

@@ -54,7 +54,7 @@ def test_the_code_of_signs_counts_in_binary(seed):
 
 def test_signs_beyond_those_stored_are_not_looked_at():
     points = np.random.default_rng(1).normal(size=(40, BITS + 2))
-    code, short = sign_code(BITS, BITS + 2), sign_code(BITS)
+    code, short = sign_code(BITS, coordinates=BITS + 2), sign_code(BITS)
     key = jax.random.key(0)
     np.testing.assert_array_equal(code.encode(key, points), short.encode(key, points[:, :BITS]))
     np.testing.assert_array_equal(code.codewords[:, :BITS], short.codewords)
@@ -160,7 +160,7 @@ def test_C4_no_hash_lies_beyond_the_converse():
             assert float(point.information) <= float(point.index_entropy) + 1e-9 <= BITS + 2e-9
             # What items cost binds both; the bits of a hashed query bind it as well.
             for rate in (bits, jnp.asarray(float(BITS))):
-                bound = np.asarray(limits.rank_loss(rate, sizes, "reciprocal_rank").lower)
+                bound = np.asarray(limits.rank_loss(sizes, "reciprocal_rank", rate=rate).lower)
                 assert (bound > 0.0).all()
                 assert (upper >= bound).all()
 
@@ -180,7 +180,7 @@ def test_bad_bits_are_named(bits, error, message):
 
 def test_fewer_coordinates_than_bits_are_named():
     with pytest.raises(ValueError, match="coordinates must be at least 3, got 2"):
-        sign_code(3, 2)
+        sign_code(3, coordinates=2)
 
 
 def test_bad_dimensions_are_named():

@@ -190,7 +190,7 @@ def test_C4_no_ranking_by_stored_codes_passes_their_entropy(seed, words):
     entropy = -(share[share > 0] * np.log2(share[share > 0])).sum()
     assert ranks.code_bits == pytest.approx(entropy, abs=1e-12)
     loss = 1 - reciprocal_ranks(ranks).mean()
-    needed = limits.rank_rate(min(loss, 1.0), math.log2(24), "reciprocal_rank")
+    needed = limits.rank_rate(math.log2(24), "reciprocal_rank", D=min(loss, 1.0))
     assert float(needed.lower) <= ranks.code_bits + 1e-9
 
 
@@ -198,7 +198,7 @@ def test_C4_the_entropy_of_the_codes_is_met_where_codes_are_equally_common():
     # Errors are then those of a lot among 6 of 24, and recall@6 needs all log2 4 bits.
     codes = np.repeat(np.arange(4), 6)
     ranks = pair_ranks(np.eye(4)[codes], np.eye(4)[codes])
-    needed = limits.rank_rate(1 - recalls(ranks, 6).mean(), math.log2(24), ("miss", 6))
+    needed = limits.rank_rate(math.log2(24), ("miss", 6), D=1 - recalls(ranks, 6).mean())
     assert float(needed.value) == pytest.approx(ranks.code_bits, abs=1e-9)
 
 
@@ -379,7 +379,7 @@ def test_the_frontier_is_the_least_of_the_bits_and_the_information():
     # Its rows: the converse at the bits; then at what is usable of them.
     rates = np.array([[1.0, 0.5, 0.25, 1.0], [9.0, 0.5, 0.25, 2.0]])
     best = gap._best(rates, 6.0, "reciprocal_rank")
-    exact = 1 - np.asarray(limits.rank_loss(rates, 6.0, "reciprocal_rank").value)
+    exact = 1 - np.asarray(limits.rank_loss(6.0, "reciprocal_rank", rate=rates).value)
     np.testing.assert_allclose(best, exact, rtol=0, atol=1e-9)
     assert (best >= exact).all()
     assert best[0, 1] == best[1, 1] < best[0, 0] < best[1, 0]
@@ -435,7 +435,7 @@ def test_a_report_is_put_together_from_its_parts(monkeypatch):
     assert sorted(rows) == [kept] * (17 + 1 + 1) + [64] * 2
     assert found.database == 64
     mrr = np.concatenate([found.uncompressed.mrr[0], found.uncompressed.mrr_interval[0, 0]])
-    needed = np.asarray(limits.rank_rate(1 - mrr, size, "reciprocal_rank").lower)
+    needed = np.asarray(limits.rank_rate(size, "reciprocal_rank", D=1 - mrr).lower)
     np.testing.assert_allclose(found.from_ranks, needed, rtol=0, atol=1e-9)
     part = found.contrastive
     ends = np.array([part.value, part.lower, part.upper])
@@ -443,7 +443,7 @@ def test_a_report_is_put_together_from_its_parts(monkeypatch):
     np.testing.assert_allclose(found.information, np.maximum(ends, needed), rtol=0, atol=1e-12)
     usable = np.minimum([[2.0], [8.0]], found.information)
     assert (usable[1] < 8).all()
-    best = 1 - np.asarray(limits.rank_loss(usable, size, "reciprocal_rank").value)
+    best = 1 - np.asarray(limits.rank_loss(size, "reciprocal_rank", rate=usable).value)
     np.testing.assert_allclose(found.mrr_frontier, best, rtol=0, atol=1e-9)
     np.testing.assert_allclose(
         found.learned_rate, (pairs.held_out_items[:, 0] ** 2).mean(), rtol=1e-12, atol=0

@@ -132,7 +132,7 @@ def _beyond(code, decoder):
         confidence=1 - 1e-7,
     )
     known = mixture_bottleneck_bound(SOURCE, point.information)
-    bound = np.asarray(limits.rank_loss(known, sizes, "reciprocal_rank").lower)
+    bound = np.asarray(limits.rank_loss(sizes, "reciprocal_rank", rate=known).lower)
     # A loss below 0.05 would be an alarm.
     assert (bound > 0.05).all()
     return float((bound - point.losses["reciprocal_rank"].upper).max())

@@ -36,12 +36,12 @@ def erasure_joint(pmf, e):
 
 
 def test_C10_gaussian_reference_values():
-    value = bottleneck_gaussian([1.0, 2.0], [0.8, 0.9])
+    value = bottleneck_gaussian([0.8, 0.9], rate=[1.0, 2.0])
     np.testing.assert_allclose(value, [0.471708236, 1.027570777], rtol=2e-9)
 
 
 def test_C10_vector_gaussian_reference_values():
-    relevance, rate = bottleneck_vector_gaussian_point(0.25, CORRELATIONS)
+    relevance, rate = bottleneck_vector_gaussian_point(CORRELATIONS, slope=0.25)
     np.testing.assert_allclose(relevance, 1.104854934, rtol=1e-9)
     np.testing.assert_allclose(rate, 2.215886246, rtol=1e-9)
 
@@ -50,14 +50,14 @@ def test_C10_vector_gaussian_reference_values():
 @pytest.mark.parametrize("rate", [1e-200, 1e-12, 1e-3, 0.49, 0.51, 1.0, 7.0, 400.0])
 def test_C10_gaussian_keeps_its_digits(rate, correlation):
     expected = gaussian_in_many_digits(rate, correlation)
-    np.testing.assert_allclose(bottleneck_gaussian(rate, correlation), expected, rtol=3e-14)
+    np.testing.assert_allclose(bottleneck_gaussian(correlation, rate=rate), expected, rtol=3e-14)
 
 
 @given(st.floats(-250, 0.7), st.floats(0.05, 1.0))
 def test_C10_gaussian_inverse_returns_the_rate(exponent, correlation):
     rate = 10.0**exponent
-    relevance = bottleneck_gaussian(rate, correlation)
-    back = bottleneck_gaussian_rate(relevance, correlation)
+    relevance = bottleneck_gaussian(correlation, rate=rate)
+    back = bottleneck_gaussian_rate(correlation, relevance=relevance)
     # The curve flattens: an error of one ulp in the relevance is divided by the slope.
     flat = correlation**2 * 2 ** (-2 * rate) / (1 - correlation**2 * (1 - 2 ** (-2 * rate)))
     np.testing.assert_allclose(back, rate, rtol=1e-13, atol=1e-15 * float(relevance) / flat)
@@ -65,18 +65,24 @@ def test_C10_gaussian_inverse_returns_the_rate(exponent, correlation):
 
 def test_C10_gaussian_ends():
     np.testing.assert_allclose(
-        bottleneck_gaussian(np.inf, [0.0, 0.5, 1.0]),
+        bottleneck_gaussian([0.0, 0.5, 1.0], rate=np.inf),
         [0.0, -0.5 * np.log2(0.75), np.inf],
         rtol=1e-12,
         atol=0,
     )
     np.testing.assert_allclose(
-        bottleneck_gaussian([0.0, 5.0, 2e3], 1.0), [0.0, 5.0, 2e3], rtol=1e-15
+        bottleneck_gaussian(1.0, rate=[0.0, 5.0, 2e3]), [0.0, 5.0, 2e3], rtol=1e-15
     )
-    np.testing.assert_allclose(bottleneck_gaussian_rate([0.0, 2e3], 1.0), [0.0, 2e3], rtol=1e-15)
-    np.testing.assert_array_equal(bottleneck_gaussian_rate([0.0, 1e-9], 0.0), [0.0, np.inf])
+    np.testing.assert_allclose(
+        bottleneck_gaussian_rate(1.0, relevance=[0.0, 2e3]), [0.0, 2e3], rtol=1e-15
+    )
+    np.testing.assert_array_equal(
+        bottleneck_gaussian_rate(0.0, relevance=[0.0, 1e-9]), [0.0, np.inf]
+    )
     everything = -0.5 * np.log2(0.19)
-    np.testing.assert_array_equal(bottleneck_gaussian_rate([everything * 1.001, 9.0], 0.9), np.inf)
+    np.testing.assert_array_equal(
+        bottleneck_gaussian_rate(0.9, relevance=[everything * 1.001, 9.0]), np.inf
+    )
 
 
 def best_split(rate, correlations):
@@ -101,7 +107,7 @@ def best_split(rate, correlations):
 @pytest.mark.parametrize("correlations", [CORRELATIONS, (0.6, 0.6, 0.6), (0.95, 0.0, 0.2)])
 @pytest.mark.parametrize("rate", [0.05, 0.7, 2.2, 5.0])
 def test_C10_vector_gaussian_is_the_best_split_of_the_rate(rate, correlations):
-    value = float(bottleneck_vector_gaussian(rate, correlations))
+    value = float(bottleneck_vector_gaussian(correlations, rate=rate))
     numeric = best_split(rate, correlations)
     np.testing.assert_allclose(value, numeric, rtol=0, atol=1e-7)
     assert value >= numeric - 1e-9
@@ -109,47 +115,54 @@ def test_C10_vector_gaussian_is_the_best_split_of_the_rate(rate, correlations):
 
 @given(st.lists(st.floats(0.05, 0.99), min_size=3, max_size=3), st.floats(0.001, 0.9))
 def test_C10_vector_gaussian_point_lies_on_the_curve_with_its_slope(correlations, slope):
-    relevance, rate = bottleneck_vector_gaussian_point(slope, correlations)
+    relevance, rate = bottleneck_vector_gaussian_point(correlations, slope=slope)
     np.testing.assert_allclose(
-        bottleneck_vector_gaussian(rate, correlations), relevance, rtol=0, atol=1e-13
+        bottleneck_vector_gaussian(correlations, rate=rate), relevance, rtol=0, atol=1e-13
     )
     np.testing.assert_allclose(
-        bottleneck_vector_gaussian_rate(relevance, correlations), rate, rtol=0, atol=1e-12 / slope
+        bottleneck_vector_gaussian_rate(correlations, relevance=relevance),
+        rate,
+        rtol=0,
+        atol=1e-12 / slope,
     )
     # The line of this slope through the point is above the whole curve.
     rates = np.linspace(0, 8, 50)
     line = relevance + slope * (rates - rate)
-    assert (bottleneck_vector_gaussian(rates, correlations) <= line + 1e-13).all()
+    assert (bottleneck_vector_gaussian(correlations, rate=rates) <= line + 1e-13).all()
 
 
 def test_C10_one_component_is_the_scalar_and_order_or_sign_do_not_matter():
     np.testing.assert_allclose(
-        bottleneck_vector_gaussian(RATES, [0.8]), bottleneck_gaussian(RATES, 0.8), rtol=1e-14
+        bottleneck_vector_gaussian([0.8], rate=RATES),
+        bottleneck_gaussian(0.8, rate=RATES),
+        rtol=1e-14,
     )
-    plain = bottleneck_vector_gaussian(RATES, CORRELATIONS)
+    plain = bottleneck_vector_gaussian(CORRELATIONS, rate=RATES)
     np.testing.assert_allclose(
-        bottleneck_vector_gaussian(RATES, (0.3, -0.9, 0.6)), plain, rtol=1e-14
+        bottleneck_vector_gaussian((0.3, -0.9, 0.6), rate=RATES), plain, rtol=1e-14
     )
     # A small rate goes to the strongest component alone.
-    np.testing.assert_allclose(plain[1:4], bottleneck_gaussian(RATES[1:4], 0.9), rtol=1e-14)
-    with_nothing = bottleneck_vector_gaussian(RATES, (*CORRELATIONS, 0.0))
+    np.testing.assert_allclose(plain[1:4], bottleneck_gaussian(0.9, rate=RATES[1:4]), rtol=1e-14)
+    with_nothing = bottleneck_vector_gaussian((*CORRELATIONS, 0.0), rate=RATES)
     np.testing.assert_allclose(with_nothing, plain, rtol=1e-14)
 
 
 def test_C10_vector_gaussian_ends():
     everything = -0.5 * np.sum(np.log2(1 - np.square(CORRELATIONS)))
     np.testing.assert_allclose(
-        bottleneck_vector_gaussian(np.inf, CORRELATIONS), everything, rtol=1e-12, atol=0
+        bottleneck_vector_gaussian(CORRELATIONS, rate=np.inf), everything, rtol=1e-12, atol=0
     )
-    assert bottleneck_vector_gaussian_rate(everything * 1.001, CORRELATIONS) == np.inf
+    assert bottleneck_vector_gaussian_rate(CORRELATIONS, relevance=everything * 1.001) == np.inf
     # A perfect component takes every finite rate.
-    np.testing.assert_allclose(bottleneck_vector_gaussian(RATES, [1.0, 0.9]), RATES, rtol=1e-14)
     np.testing.assert_allclose(
-        bottleneck_vector_gaussian_rate(RATES, [1.0, 0.9]), RATES, rtol=1e-12, atol=0
+        bottleneck_vector_gaussian([1.0, 0.9], rate=RATES), RATES, rtol=1e-14
     )
-    assert (bottleneck_vector_gaussian(RATES, [0.0, 0.0]) == 0).all()
-    assert bottleneck_vector_gaussian_rate(0.0, [0.0]) == 0
-    assert bottleneck_vector_gaussian_rate(0.1, [0.0]) == np.inf
+    np.testing.assert_allclose(
+        bottleneck_vector_gaussian_rate([1.0, 0.9], relevance=RATES), RATES, rtol=1e-12, atol=0
+    )
+    assert (bottleneck_vector_gaussian([0.0, 0.0], rate=RATES) == 0).all()
+    assert bottleneck_vector_gaussian_rate([0.0], relevance=0.0) == 0
+    assert bottleneck_vector_gaussian_rate([0.0], relevance=0.1) == np.inf
 
 
 @given(strategies.pmfs(3), strategies.probabilities(), strategies.channels((3, 4)))
@@ -158,40 +171,58 @@ def test_C10_erasure_every_test_channel_keeps_the_same_share(pmf, e, channel):
     relevance = mutual_information_by_sums(erasure_joint(pmf, e) @ channel)
     np.testing.assert_allclose(relevance, (1 - e) * kept, rtol=0, atol=1e-13)
     np.testing.assert_allclose(
-        bottleneck_erasure(pmf, e, max(kept, 0.0)), relevance, rtol=0, atol=1e-13
+        bottleneck_erasure(pmf, e, rate=max(kept, 0.0)), relevance, rtol=0, atol=1e-13
     )
 
 
 @given(strategies.pmfs(3), strategies.probabilities(), st.floats(0, 2))
 def test_C10_erasure_inverse_and_ends(pmf, e, rate):
-    value = bottleneck_erasure(pmf, e, rate)
+    value = bottleneck_erasure(pmf, e, rate=rate)
     everything = (1 - e) * entropy(pmf)
     np.testing.assert_allclose(value, min((1 - e) * rate, everything), rtol=0, atol=1e-14)
-    assert bottleneck_erasure_rate(pmf, e, everything + 1e-3) == np.inf
+    assert bottleneck_erasure_rate(pmf, e, relevance=everything + 1e-3) == np.inf
     if e < 0.999:
-        back = bottleneck_erasure_rate(pmf, e, value)
+        back = bottleneck_erasure_rate(pmf, e, relevance=value)
         np.testing.assert_allclose(back, min(rate, entropy(pmf)), rtol=0, atol=1e-11)
-    assert bottleneck_erasure_rate(pmf, e, 0.0) == 0
+    assert bottleneck_erasure_rate(pmf, e, relevance=0.0) == 0
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bottleneck_erasure([0.5, 0.6], 0.1, 0.1), "pmf must sum to one"),
+        (lambda: bottleneck_erasure([0.5, 0.6], 0.1, rate=0.1), "pmf must sum to one"),
         (
-            lambda: bottleneck_erasure([0.5, 0.5], 1.1, 0.1),
+            lambda: bottleneck_erasure([0.5, 0.5], 1.1, rate=0.1),
             r"erasure must lie in \[0, 1\], got 1.1",
         ),
-        (lambda: bottleneck_erasure([0.5, 0.5], 0.1, -1), r"rate must lie in \[0, inf\], got -1.0"),
-        (lambda: bottleneck_erasure_rate([0.5, 0.5], 0.1, -1), r"relevance must lie in \[0, inf\]"),
-        (lambda: bottleneck_gaussian(-1.0, 0.5), r"rate must lie in \[0, inf\], got -1.0"),
-        (lambda: bottleneck_gaussian(1.0, 1.5), r"correlation must lie in \[-1, 1\], got 1.5"),
-        (lambda: bottleneck_gaussian([1, 2], [0.1, 0.2, 0.3]), "rate and correlation must broad"),
-        (lambda: bottleneck_gaussian_rate(np.nan, 0.5), "relevance must not contain NaN"),
-        (lambda: bottleneck_vector_gaussian(1.0, []), "correlations must have at least one"),
-        (lambda: bottleneck_vector_gaussian_rate(-1.0, [0.5]), r"relevance must lie in \[0, inf\]"),
-        (lambda: bottleneck_vector_gaussian_point(1.0, [0.5]), r"slope must lie in \(0, 1\), got"),
-        (lambda: bottleneck_vector_gaussian_point(0.5, [1.0]), r"correlations must lie in \(-1, 1"),
+        (
+            lambda: bottleneck_erasure([0.5, 0.5], 0.1, rate=-1),
+            r"rate must lie in \[0, inf\], got -1.0",
+        ),
+        (
+            lambda: bottleneck_erasure_rate([0.5, 0.5], 0.1, relevance=-1),
+            r"relevance must lie in \[0, inf\]",
+        ),
+        (lambda: bottleneck_gaussian(0.5, rate=-1.0), r"rate must lie in \[0, inf\], got -1.0"),
+        (lambda: bottleneck_gaussian(1.5, rate=1.0), r"correlation must lie in \[-1, 1\], got 1.5"),
+        (
+            lambda: bottleneck_gaussian([0.1, 0.2, 0.3], rate=[1, 2]),
+            "rate and correlation must broad",
+        ),
+        (lambda: bottleneck_gaussian_rate(0.5, relevance=np.nan), "relevance must not contain NaN"),
+        (lambda: bottleneck_vector_gaussian([], rate=1.0), "correlations must have at least one"),
+        (
+            lambda: bottleneck_vector_gaussian_rate([0.5], relevance=-1.0),
+            r"relevance must lie in \[0, inf\]",
+        ),
+        (
+            lambda: bottleneck_vector_gaussian_point([0.5], slope=1.0),
+            r"slope must lie in \(0, 1\), got",
+        ),
+        (
+            lambda: bottleneck_vector_gaussian_point([1.0], slope=0.5),
+            r"correlations must lie in \(-1, 1",
+        ),
     ],
 )
 def test_C10_bad_closed_form_input_is_named(call, message):
@@ -201,13 +232,13 @@ def test_C10_bad_closed_form_input_is_named(call, message):
 
 def test_C10_closed_forms_need_float64():
     for call in (
-        lambda: bottleneck_erasure([0.5, 0.5], 0.1, 0.1),
-        lambda: bottleneck_erasure_rate([0.5, 0.5], 0.1, 0.1),
-        lambda: bottleneck_gaussian(0.1, 0.1),
-        lambda: bottleneck_gaussian_rate(0.1, 0.1),
-        lambda: bottleneck_vector_gaussian(0.1, [0.1]),
-        lambda: bottleneck_vector_gaussian_rate(0.1, [0.1]),
-        lambda: bottleneck_vector_gaussian_point(0.1, [0.1]),
+        lambda: bottleneck_erasure([0.5, 0.5], 0.1, rate=0.1),
+        lambda: bottleneck_erasure_rate([0.5, 0.5], 0.1, relevance=0.1),
+        lambda: bottleneck_gaussian(0.1, rate=0.1),
+        lambda: bottleneck_gaussian_rate(0.1, relevance=0.1),
+        lambda: bottleneck_vector_gaussian([0.1], rate=0.1),
+        lambda: bottleneck_vector_gaussian_rate([0.1], relevance=0.1),
+        lambda: bottleneck_vector_gaussian_point([0.1], slope=0.1),
     ):
         with jax.enable_x64(False), pytest.raises(RuntimeError, match="needs float64"):
             call()

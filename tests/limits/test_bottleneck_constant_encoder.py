@@ -27,7 +27,9 @@ def objective(joint, encoder, slope):
 
 
 def check(joint, method):
-    found = limits.information_bottleneck(joint, SLOPES, method=method, starts=1)
+    found = limits.information_bottleneck(
+        joint, SLOPES, method=method, starts=1, compress="columns"
+    )
     letters = joint.shape[1]
     everything = np.eye(letters)
     for place, slope in enumerate(SLOPES):

@@ -16,19 +16,25 @@ VARIANCES = (4.0, 1.0, 0.25)
 
 # Each closed form with one set of parameters, and its maximal distortion.
 FORMS = {
-    "bernoulli_hamming": (lambda D: closed_forms.bernoulli_hamming(0.3, D), 0.3),
-    "uniform_hamming": (lambda D: closed_forms.uniform_hamming(5, D), 0.8),
-    "hamming": (lambda D: closed_forms.hamming(PMF, D), 0.5),
-    "hamming with ties": (lambda D: closed_forms.hamming((0.4, 0.2, 0.2, 0.2, 0.0), D), 0.6),
-    "erasure": (lambda D: closed_forms.erasure(PMF, D), 1.0),
-    "gaussian": (lambda D: closed_forms.gaussian(2.0, D), 2.0),
-    "vector_gaussian": (lambda D: closed_forms.vector_gaussian(VARIANCES, D), 5.25),
+    "bernoulli_hamming": (lambda D: closed_forms.bernoulli_hamming(0.3, distortion=D), 0.3),
+    "uniform_hamming": (lambda D: closed_forms.uniform_hamming(5, distortion=D), 0.8),
+    "hamming": (lambda D: closed_forms.hamming(PMF, distortion=D), 0.5),
+    "hamming with ties": (
+        lambda D: closed_forms.hamming((0.4, 0.2, 0.2, 0.2, 0.0), distortion=D),
+        0.6,
+    ),
+    "erasure": (lambda D: closed_forms.erasure(PMF, distortion=D), 1.0),
+    "gaussian": (lambda D: closed_forms.gaussian(2.0, distortion=D), 2.0),
+    "vector_gaussian": (lambda D: closed_forms.vector_gaussian(VARIANCES, distortion=D), 5.25),
     "vector_gaussian with a dead component": (
-        lambda D: closed_forms.vector_gaussian((1.0, 0.0, 1.0), D),
+        lambda D: closed_forms.vector_gaussian((1.0, 0.0, 1.0), distortion=D),
         2.0,
     ),
-    "laplacian_absolute": (lambda D: closed_forms.laplacian_absolute(0.5, D), 2.0),
-    "exponential_one_sided": (lambda D: closed_forms.exponential_one_sided(4.0, D), 0.25),
+    "laplacian_absolute": (lambda D: closed_forms.laplacian_absolute(0.5, distortion=D), 2.0),
+    "exponential_one_sided": (
+        lambda D: closed_forms.exponential_one_sided(4.0, distortion=D),
+        0.25,
+    ),
 }
 forms = pytest.mark.parametrize(("rate", "maximal"), FORMS.values(), ids=FORMS.keys())
 
@@ -36,20 +42,23 @@ forms = pytest.mark.parametrize(("rate", "maximal"), FORMS.values(), ids=FORMS.k
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (closed_forms.bernoulli_hamming(0.3, 0.1), 0.412295306),
-        (closed_forms.uniform_hamming(4, 0.1), 1.372508156),
-        (closed_forms.uniform_hamming(8, 0.2), 1.716600921),
-        (closed_forms.hamming(PMF, [0.2, 0.3, 0.4]), [0.703817054, 0.385957999, 0.147275804]),
-        (closed_forms.laplacian_absolute(1.0, [0.1, 0.5]), [3.321928095, 1.0]),
+        (closed_forms.bernoulli_hamming(0.3, distortion=0.1), 0.412295306),
+        (closed_forms.uniform_hamming(4, distortion=0.1), 1.372508156),
+        (closed_forms.uniform_hamming(8, distortion=0.2), 1.716600921),
         (
-            closed_forms.vector_gaussian(VARIANCES, [0.6, 1.0, 2.0]),
+            closed_forms.hamming(PMF, distortion=[0.2, 0.3, 0.4]),
+            [0.703817054, 0.385957999, 0.147275804],
+        ),
+        (closed_forms.laplacian_absolute(1.0, distortion=[0.1, 0.5]), [3.321928095, 1.0]),
+        (
+            closed_forms.vector_gaussian(VARIANCES, distortion=[0.6, 1.0, 2.0]),
             [3.482892142, 2.415037499, 1.192645078],
         ),
-        (closed_forms.gaussian(3.0, [3 / 4, 3 / 16]), [1.0, 2.0]),
-        (closed_forms.erasure((0.25,) * 4, [0.0, 0.3]), [2.0, 1.4]),
+        (closed_forms.gaussian(3.0, distortion=[3 / 4, 3 / 16]), [1.0, 2.0]),
+        (closed_forms.erasure((0.25,) * 4, distortion=[0.0, 0.3]), [2.0, 1.4]),
         # While D <= 4 min p all letters are erased alike: H(Y) - 2 D.
-        (closed_forms.erasure(PMF, [0.0, 0.25]), [1.7427376486, 1.2427376486]),
-        (closed_forms.exponential_one_sided(2.0, [1 / 8, 1 / 2]), [2.0, 0.0]),
+        (closed_forms.erasure(PMF, distortion=[0.0, 0.25]), [1.7427376486, 1.2427376486]),
+        (closed_forms.exponential_one_sided(2.0, distortion=[1 / 8, 1 / 2]), [2.0, 0.0]),
     ],
 )
 def test_C6_reference_values(value, expected):
@@ -95,32 +104,32 @@ def test_C6_gradient_is_the_slope(rate, maximal):
 
 def test_C6_gradient_where_a_letter_or_a_component_is_given_up():
     # Both laws are differentiable there, although the branch changes.
-    slope = jax.grad(lambda D: closed_forms.hamming(PMF, D))(0.3)
+    slope = jax.grad(lambda D: closed_forms.hamming(PMF, distortion=D))(0.3)
     np.testing.assert_allclose(slope, -math.log2(0.7 / 0.1), rtol=1e-12)
-    slope = jax.grad(lambda D: closed_forms.vector_gaussian(VARIANCES, D))(0.75)
+    slope = jax.grad(lambda D: closed_forms.vector_gaussian(VARIANCES, distortion=D))(0.75)
     np.testing.assert_allclose(slope, -1 / (2 * math.log(2) * 0.25), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (closed_forms.bernoulli_hamming(0.3, 0.0), 0.8812908992306927),
-        (closed_forms.bernoulli_hamming(0.0, [0.0, 0.5]), [0.0, 0.0]),
-        (closed_forms.bernoulli_hamming(1.0, 0.0), 0.0),
-        (closed_forms.uniform_hamming(8, 0.0), 3.0),
-        (closed_forms.uniform_hamming(1, [0.0, 1.0]), [0.0, 0.0]),
-        (closed_forms.uniform_hamming(2**70, 0.0), 70.0),
-        (closed_forms.hamming((0.25, 0.0, 0.75), 0.0), 0.8112781244591328),
-        (closed_forms.hamming((0.0, 1.0), [0.0, 0.1]), [0.0, 0.0]),
-        (closed_forms.hamming((1.0,), [0.0, 0.1]), [0.0, 0.0]),
-        (closed_forms.erasure((0.5, 0.5), [0.0, 1.0, np.inf]), [1.0, 0.0, 0.0]),
-        (closed_forms.gaussian(1.0, [0.0, np.inf]), [np.inf, 0.0]),
-        (closed_forms.gaussian(0.0, [0.0, 1.0]), [0.0, 0.0]),
-        (closed_forms.gaussian(2.0**600, 2.0**-600), 600.0),
-        (closed_forms.vector_gaussian((1.0, 0.0), [0.0, 0.25]), [np.inf, 1.0]),
-        (closed_forms.vector_gaussian((0.0, 0.0), [0.0, 0.25]), [0.0, 0.0]),
-        (closed_forms.laplacian_absolute(1.0, [0.0, np.inf]), [np.inf, 0.0]),
-        (closed_forms.exponential_one_sided(1.0, [0.0, np.inf]), [np.inf, 0.0]),
+        (closed_forms.bernoulli_hamming(0.3, distortion=0.0), 0.8812908992306927),
+        (closed_forms.bernoulli_hamming(0.0, distortion=[0.0, 0.5]), [0.0, 0.0]),
+        (closed_forms.bernoulli_hamming(1.0, distortion=0.0), 0.0),
+        (closed_forms.uniform_hamming(8, distortion=0.0), 3.0),
+        (closed_forms.uniform_hamming(1, distortion=[0.0, 1.0]), [0.0, 0.0]),
+        (closed_forms.uniform_hamming(2**70, distortion=0.0), 70.0),
+        (closed_forms.hamming((0.25, 0.0, 0.75), distortion=0.0), 0.8112781244591328),
+        (closed_forms.hamming((0.0, 1.0), distortion=[0.0, 0.1]), [0.0, 0.0]),
+        (closed_forms.hamming((1.0,), distortion=[0.0, 0.1]), [0.0, 0.0]),
+        (closed_forms.erasure((0.5, 0.5), distortion=[0.0, 1.0, np.inf]), [1.0, 0.0, 0.0]),
+        (closed_forms.gaussian(1.0, distortion=[0.0, np.inf]), [np.inf, 0.0]),
+        (closed_forms.gaussian(0.0, distortion=[0.0, 1.0]), [0.0, 0.0]),
+        (closed_forms.gaussian(2.0**600, distortion=2.0**-600), 600.0),
+        (closed_forms.vector_gaussian((1.0, 0.0), distortion=[0.0, 0.25]), [np.inf, 1.0]),
+        (closed_forms.vector_gaussian((0.0, 0.0), distortion=[0.0, 0.25]), [0.0, 0.0]),
+        (closed_forms.laplacian_absolute(1.0, distortion=[0.0, np.inf]), [np.inf, 0.0]),
+        (closed_forms.exponential_one_sided(1.0, distortion=[0.0, np.inf]), [np.inf, 0.0]),
     ],
 )
 def test_C6_ends(value, expected):
@@ -130,8 +139,8 @@ def test_C6_ends(value, expected):
 @given(strategies.sizes, st.floats(0.0, 1.2))
 def test_C6_hamming_of_equal_letters_is_uniform_hamming(size, D):
     np.testing.assert_allclose(
-        closed_forms.hamming(np.full(size, 1 / size), D),
-        closed_forms.uniform_hamming(size, D),
+        closed_forms.hamming(np.full(size, 1 / size), distortion=D),
+        closed_forms.uniform_hamming(size, distortion=D),
         rtol=0,
         atol=1e-14,
     )
@@ -139,23 +148,29 @@ def test_C6_hamming_of_equal_letters_is_uniform_hamming(size, D):
 
 @given(strategies.probabilities(), st.floats(0.0, 0.6))
 def test_C6_hamming_of_two_letters_is_bernoulli_hamming(p, D):
-    expected = closed_forms.bernoulli_hamming(p, D)
-    np.testing.assert_allclose(closed_forms.hamming((p, 1 - p), D), expected, rtol=0, atol=1e-14)
+    expected = closed_forms.bernoulli_hamming(p, distortion=D)
+    np.testing.assert_allclose(
+        closed_forms.hamming((p, 1 - p), distortion=D), expected, rtol=0, atol=1e-14
+    )
 
 
 @given(st.data(), strategies.pmfs(5), st.floats(0.0, 1.0))
 def test_C6_hamming_knows_no_names_and_no_absent_letters(data, p, D):
-    expected = closed_forms.hamming(p, D)
+    expected = closed_forms.hamming(p, distortion=D)
     order = data.draw(strategies.permutations(5))
-    np.testing.assert_allclose(closed_forms.hamming(p[order], D), expected, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(
+        closed_forms.hamming(p[order], distortion=D), expected, rtol=0, atol=1e-14
+    )
     padded = np.append(p, [0.0, 0.0])
-    np.testing.assert_allclose(closed_forms.hamming(padded, D), expected, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(
+        closed_forms.hamming(padded, distortion=D), expected, rtol=0, atol=1e-14
+    )
 
 
 @given(strategies.pmfs(), strategies.slopes())
 def test_C6_hamming_lies_between_the_bounds_of_blahut_arimoto(p, slope):
     D, upper, lower = reference.blahut_arimoto(p, 1 - np.eye(p.size), slope, 200)
-    assert lower - 1e-12 <= closed_forms.hamming(p, D) <= upper + 1e-12
+    assert lower - 1e-12 <= closed_forms.hamming(p, distortion=D) <= upper + 1e-12
 
 
 @pytest.mark.parametrize("slope", [1.5, 2.4, 3.2, 6.0])
@@ -163,7 +178,7 @@ def test_C6_hamming_is_where_blahut_arimoto_converges(slope):
     for p in (PMF, (0.4, 0.3, 0.3), (0.3, 0.3, 0.2, 0.2, 0.0)):
         D, upper, lower = reference.blahut_arimoto(p, 1 - np.eye(len(p)), slope, 5000)
         assert upper - lower < 1e-9
-        np.testing.assert_allclose(closed_forms.hamming(p, D), upper, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(closed_forms.hamming(p, distortion=D), upper, rtol=0, atol=1e-9)
 
 
 def erasure_distortion(size):
@@ -173,7 +188,7 @@ def erasure_distortion(size):
 @given(strategies.pmfs(), strategies.slopes())
 def test_C6_erasure_lies_between_the_bounds_of_blahut_arimoto(p, slope):
     D, upper, lower = reference.blahut_arimoto(p, erasure_distortion(p.size), slope, 200)
-    assert lower - 1e-12 <= closed_forms.erasure(p, D) <= upper + 1e-12
+    assert lower - 1e-12 <= closed_forms.erasure(p, distortion=D) <= upper + 1e-12
 
 
 @pytest.mark.parametrize("slope", [1.2, 1.7, 2.3, 2.9])
@@ -182,21 +197,21 @@ def test_C6_erasure_is_where_blahut_arimoto_converges(slope):
         d = erasure_distortion(len(p))
         D, upper, lower = reference.blahut_arimoto(p, d, slope, 5000)
         assert upper - lower < 1e-9
-        np.testing.assert_allclose(closed_forms.erasure(p, D), upper, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(closed_forms.erasure(p, distortion=D), upper, rtol=0, atol=1e-9)
 
 
 @given(strategies.sizes, st.floats(0.0, 1.2))
 def test_C6_erasure_of_equal_letters_is_linear(size, D):
     expected = max(1 - D, 0.0) * math.log2(size)
     np.testing.assert_allclose(
-        closed_forms.erasure(np.full(size, 1 / size), D), expected, rtol=0, atol=1e-14
+        closed_forms.erasure(np.full(size, 1 / size), distortion=D), expected, rtol=0, atol=1e-14
     )
 
 
 @given(strategies.pmfs(), st.floats(0.0, 1.0))
 def test_C6_erasing_blindly_is_never_better(p, D):
     blind = (1 - D) * reference.entropy(p)
-    assert closed_forms.erasure(p, D) <= blind + 1e-14
+    assert closed_forms.erasure(p, distortion=D) <= blind + 1e-14
 
 
 @given(
@@ -212,7 +227,7 @@ def test_C6_vector_gaussian_is_the_best_split_of_the_distortion(variances, share
         level = (low + high) / 2
         low, high = (level, high) if np.minimum(variances, level).sum() < D else (low, level)
     expected = sum(0.5 * math.log2(v / level) for v in variances if v > level)
-    rate = closed_forms.vector_gaussian(variances, D)
+    rate = closed_forms.vector_gaussian(variances, distortion=D)
     np.testing.assert_allclose(rate, expected, rtol=1e-12, atol=1e-12)
     # No other split of the distortion over the components needs less.
     split = np.random.default_rng(0).dirichlet(np.ones(4), 50) * D
@@ -223,13 +238,16 @@ def test_C6_vector_gaussian_is_the_best_split_of_the_distortion(variances, share
 
 @given(st.floats(1e-3, 1e3), st.just(0.0) | st.floats(1e-9, 2.0))
 def test_C6_scale_changes_nothing(scale, share):
-    unit = closed_forms.gaussian(1.0, share)
+    unit = closed_forms.gaussian(1.0, distortion=share)
     np.testing.assert_allclose(
-        closed_forms.gaussian(scale, share * scale), unit, rtol=0, atol=1e-13
+        closed_forms.gaussian(scale, distortion=share * scale), unit, rtol=0, atol=1e-13
     )
     for form in (closed_forms.laplacian_absolute, closed_forms.exponential_one_sided):
         np.testing.assert_allclose(
-            form(1 / scale, share * scale), form(1.0, share), rtol=0, atol=1e-13
+            form(1 / scale, distortion=share * scale),
+            form(1.0, distortion=share),
+            rtol=0,
+            atol=1e-13,
         )
 
 
@@ -250,51 +268,51 @@ def test_C6_continuous_laws_lie_between_the_bounds_of_a_fine_grid(form):
         rate = closed_forms.exponential_one_sided
     D, upper, lower = reference.blahut_arimoto(p / p.sum(), d, math.log2(math.e) / 0.5, 300)
     assert upper - lower < 0.02
-    assert float(rate(1.0, D + step)) - 0.02 <= upper
-    assert lower <= float(rate(1.0, D - step)) + 0.02
+    assert float(rate(1.0, distortion=D + step)) - 0.02 <= upper
+    assert lower <= float(rate(1.0, distortion=D - step)) + 0.02
 
 
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: closed_forms.bernoulli_hamming(0.3, [0.1, -0.1]), ValueError,
+        (lambda: closed_forms.bernoulli_hamming(0.3, distortion=[0.1, -0.1]), ValueError,
          r"distortion must lie in \[0, inf\], got -0.1 at index 1"),
-        (lambda: closed_forms.bernoulli_hamming(1.3, 0.1), ValueError,
+        (lambda: closed_forms.bernoulli_hamming(1.3, distortion=0.1), ValueError,
          r"p must lie in \[0, 1\], got 1.3"),
-        (lambda: closed_forms.bernoulli_hamming([0.3], 0.1), ValueError,
+        (lambda: closed_forms.bernoulli_hamming([0.3], distortion=0.1), ValueError,
          r"p must have 0 dimensions, got shape \(1,\)"),
-        (lambda: closed_forms.uniform_hamming(0, 0.1), ValueError,
+        (lambda: closed_forms.uniform_hamming(0, distortion=0.1), ValueError,
          r"letters must be in \[1, 2\^1000\], got 0"),
-        (lambda: closed_forms.uniform_hamming(4.0, 0.1), TypeError,
+        (lambda: closed_forms.uniform_hamming(4.0, distortion=0.1), TypeError,
          r"letters must be an integer, got 4.0"),
-        (lambda: closed_forms.uniform_hamming(4, -0.5), ValueError,
+        (lambda: closed_forms.uniform_hamming(4, distortion=-0.5), ValueError,
          r"distortion must lie in \[0, inf\], got -0.5"),
-        (lambda: closed_forms.hamming([0.5, 0.4], 0.1), ValueError,
+        (lambda: closed_forms.hamming([0.5, 0.4], distortion=0.1), ValueError,
          r"pmf must sum to one, got a sum of 0.9"),
-        (lambda: closed_forms.hamming([1.2, -0.2], 0.1), ValueError,
+        (lambda: closed_forms.hamming([1.2, -0.2], distortion=0.1), ValueError,
          r"pmf must lie in \[0, inf\], got -0.2 at index 1"),
-        (lambda: closed_forms.hamming(PMF, np.nan), ValueError,
+        (lambda: closed_forms.hamming(PMF, distortion=np.nan), ValueError,
          r"distortion must not contain NaN, got nan"),
-        (lambda: closed_forms.erasure([[1.0]], 0.1), ValueError,
+        (lambda: closed_forms.erasure([[1.0]], distortion=0.1), ValueError,
          r"pmf must have 1 dimensions, got shape \(1, 1\)"),
-        (lambda: closed_forms.erasure(PMF, -1e-9), ValueError,
+        (lambda: closed_forms.erasure(PMF, distortion=-1e-9), ValueError,
          r"distortion must lie in \[0, inf\], got -1e-09"),
-        (lambda: closed_forms.gaussian(-1.0, 0.1), ValueError,
+        (lambda: closed_forms.gaussian(-1.0, distortion=0.1), ValueError,
          r"variance must lie in \[0, inf\), got -1.0"),
-        (lambda: closed_forms.gaussian(1.0, -0.1), ValueError, r"distortion .* got -0.1"),
-        (lambda: closed_forms.vector_gaussian([1.0, np.inf], 0.1), ValueError,
+        (lambda: closed_forms.gaussian(1.0, distortion=-0.1), ValueError, r"distortion .* got -0.1"),
+        (lambda: closed_forms.vector_gaussian([1.0, np.inf], distortion=0.1), ValueError,
          r"variances must lie in \[0, inf\), got inf at index 1"),
-        (lambda: closed_forms.vector_gaussian([], 0.1), ValueError,
+        (lambda: closed_forms.vector_gaussian([], distortion=0.1), ValueError,
          r"variances must have at least one component, got shape \(0,\)"),
-        (lambda: closed_forms.vector_gaussian([1.0], "far"), TypeError,
+        (lambda: closed_forms.vector_gaussian([1.0], distortion="far"), TypeError,
          r"distortion must hold real numbers"),
-        (lambda: closed_forms.laplacian_absolute(0.0, 0.1), ValueError,
+        (lambda: closed_forms.laplacian_absolute(0.0, distortion=0.1), ValueError,
          r"rate_parameter must lie in \(0, inf\), got 0.0"),
-        (lambda: closed_forms.laplacian_absolute(1.0, -0.1), ValueError,
+        (lambda: closed_forms.laplacian_absolute(1.0, distortion=-0.1), ValueError,
          r"distortion .* got -0.1"),
-        (lambda: closed_forms.exponential_one_sided(np.inf, 0.1), ValueError,
+        (lambda: closed_forms.exponential_one_sided(np.inf, distortion=0.1), ValueError,
          r"rate_parameter must lie in \(0, inf\), got inf"),
-        (lambda: closed_forms.exponential_one_sided(1.0, -0.1), ValueError,
+        (lambda: closed_forms.exponential_one_sided(1.0, distortion=-0.1), ValueError,
          r"distortion .* got -0.1"),
     ],
 )  # fmt: skip

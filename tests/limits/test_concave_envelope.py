@@ -133,14 +133,18 @@ def test_C11_gain_is_what_the_posteriors_keep(weights, slope):
 def test_C11_contraction_of_binary_channels(crossover):
     joint = np.array([[1 - crossover, crossover], [crossover, 1 - crossover]]) / 2
     squared = (1 - 2 * crossover) ** 2
-    np.testing.assert_allclose(contraction_coefficient(joint), squared, rtol=0, atol=2e-14)
+    np.testing.assert_allclose(
+        contraction_coefficient(joint, compress="columns"), squared, rtol=0, atol=2e-14
+    )
     erased = np.vstack([np.diag([0.5, 0.5]) * (1 - crossover), np.full(2, crossover / 2)])
-    np.testing.assert_allclose(contraction_coefficient(erased), 1 - crossover, rtol=0, atol=2e-14)
+    np.testing.assert_allclose(
+        contraction_coefficient(erased, compress="columns"), 1 - crossover, rtol=0, atol=2e-14
+    )
 
 
 @given(strategies.joint_pmfs((4, 5)), strategies.pmfs(5), strategies.pmfs(5))
 def test_C11_no_pair_of_laws_keeps_more_than_the_contraction_coefficient(joint, p, q):
-    eta = float(contraction_coefficient(joint))
+    eta = float(contraction_coefficient(joint, compress="columns"))
     mass = joint.sum(axis=0)
     rows = joint / np.where(mass > 0, mass, 1.0)
     p, q = (p + 1e-3) * (mass > 0), (q + 1e-3) * (mass > 0)
@@ -161,5 +165,5 @@ def test_C11_no_pair_of_laws_keeps_more_than_the_contraction_coefficient(joint, 
 
 def test_contraction_names_bad_input():
     with pytest.raises(ValueError, match="joint must sum to one"):
-        contraction_coefficient([[0.5, 0.6]])
-    assert contraction_coefficient([[0.5], [0.5]]) == 0
+        contraction_coefficient([[0.5, 0.6]], compress="columns")
+    assert contraction_coefficient([[0.5], [0.5]], compress="columns") == 0

@@ -51,13 +51,17 @@ def test_C7_scalar_gaussian_meets_its_closed_form():
     slopes = [0.4, *(1 / (2 * LN2 * D))]
     curve = continuous_rate_distortion(GAUSSIAN.points, GAUSSIAN.weights, slopes)
     assert np.all(curve.converged)
-    exact = np.asarray(closed_forms.gaussian(1.0, curve.distortion))
+    exact = np.asarray(closed_forms.gaussian(1.0, distortion=curve.distortion))
     np.testing.assert_allclose(curve.rate, exact, rtol=0, atol=1e-9)
     np.testing.assert_allclose(curve.distortion[1:], D, rtol=1e-6)
     np.testing.assert_allclose(curve.rate[0], 0, rtol=0, atol=1e-12)
     D = np.linspace(0.2, 1.5, 14)
-    assert np.all(curve.lower_bound(D) <= np.asarray(closed_forms.gaussian(1.0, D)) + 1e-10)
-    assert np.all(curve.upper_bound(D) >= np.asarray(closed_forms.gaussian(1.0, D)) - 1e-10)
+    assert np.all(
+        curve.lower_bound(D) <= np.asarray(closed_forms.gaussian(1.0, distortion=D)) + 1e-10
+    )
+    assert np.all(
+        curve.upper_bound(D) >= np.asarray(closed_forms.gaussian(1.0, distortion=D)) - 1e-10
+    )
     assert curve.upper_bound(0.1) == np.inf
 
 
@@ -90,7 +94,7 @@ def test_C7_atoms_that_only_just_become_many_are_certified(points):
     D = np.array([0.9999, 0.99, 0.97])
     curve = continuous_rate_distortion(source.points, source.weights, 1 / (2 * LN2 * D))
     assert np.all(curve.converged)
-    exact = np.asarray(closed_forms.gaussian(1.0, curve.distortion))
+    exact = np.asarray(closed_forms.gaussian(1.0, distortion=curve.distortion))
     np.testing.assert_allclose(curve.rate, exact, rtol=0, atol=2e-9)
 
 
@@ -241,7 +245,7 @@ def test_C7_the_plane_splits_into_its_axes():
     plane = gaussian_quadrature([1.0, 0.25], 16, tail=4.5)
     curve = continuous_rate_distortion(plane.points, plane.weights, slope, tolerance=1e-6)
     assert curve.converged[0]
-    exact = float(closed_forms.gaussian(1.0, 0.8))
+    exact = float(closed_forms.gaussian(1.0, distortion=0.8))
     # Cut off at 4.5 deviations (7e-6), so only about as near to the closed form.
     assert float(curve.rate[0]) == pytest.approx(exact, abs=2e-4)
     assert float(curve.distortion[0]) == pytest.approx(0.8 + 0.25, abs=2e-3)

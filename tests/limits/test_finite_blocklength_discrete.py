@@ -54,18 +54,30 @@ def _enumerated(problem, n):
     return np.prod(p[y], axis=1), np.prod(q[u], axis=1), within, information[y].sum(axis=1)
 
 
+def _discrete(problem, eps, n, **options):
+    p, d, D = problem
+    asked = {"distortion": D, "excess_probability": eps, "block_lengths": n}
+    return finite.discrete(p, d, **asked, **options)
+
+
 @problems
 @pytest.mark.parametrize("n", [1, 3, 5])
 def test_C16_random_coding_equals_enumeration(problem, n):
     law, codewords, within, _ = _enumerated(problem, n)
-    served = np.minimum(within @ codewords, 1 - 1e-16)
+    fair = np.full(codewords.size, 1 / codewords.size)
+    served = [np.minimum(within @ book, 1 - 1e-16) for book in (codewords, fair)]
     eps = np.array([1e-6, 0.05, 0.4])
-    found = finite.discrete(*problem, eps, n)
+    found = _discrete(problem, eps, n)
     hopeless = law[within.sum(axis=1) == 0].sum()
     np.testing.assert_array_equal(found.feasible, hopeless < eps)
     eps = eps[hopeless < eps]
     words = 2.0 ** (n * np.asarray(found.achievability)[np.asarray(found.feasible)])
-    failure = np.exp(words[:, None] * np.log1p(-served)) @ law
+    # The better of the two codebooks fails with probability eps, the other one more often.
+    failure = np.min([np.exp(words[:, None] * np.log1p(-each)) @ law for each in served], axis=0)
+    # Where the code of all words serves every block, no more words than that are asked for.
+    every_word = (hopeless == 0) & (words > codewords.size * (1 - 1e-9))
+    assert np.all(words <= codewords.size * (1 + 1e-9)) or hopeless > 0 or problem is UNEVEN
+    failure, eps, words = failure[~every_word], eps[~every_word], words[~every_word]
     if problem is UNEVEN:  # rounded up to a lattice: safe, not exact
         assert np.all(failure <= eps + 1e-12)
         return
@@ -90,7 +102,7 @@ def test_C16_converse_equals_enumeration(problem, n):
             if left <= 1e-15:
                 break
         exact = max(np.log2(least / ball), 0.0) / n
-        found = float(finite.discrete(*problem, eps, n).converse)
+        found = float(_discrete(problem, eps, n).converse)
         assert found <= exact + 1e-9
         if problem is not UNEVEN:
             assert found >= exact - 1e-7
@@ -105,7 +117,7 @@ def test_C16_the_best_code_lies_between_the_bounds(problem):
         served, size = np.concatenate([served, served | ball]), np.append(size, size + 1)
     chance = served @ law
     for eps in (0.02, 0.2):
-        found = finite.discrete(*problem, eps, n)
+        found = _discrete(problem, eps, n)
         possible = chance >= 1 - eps - 1e-12
         if not possible.any():
             assert not found.feasible
@@ -124,18 +136,27 @@ def test_C16_converse_is_not_below_the_tilted_information_converse(problem):
     # eps >= P[j >= log M + gamma] - 2^-gamma for every gamma: solve for log M at every threshold.
     useful = chance > eps
     weakest = threshold[useful] + np.log2(chance[useful] - eps)
-    assert finite.discrete(*problem, eps, n).converse >= weakest.max() / n - 1e-7
+    assert _discrete(problem, eps, n).converse >= weakest.max() / n - 1e-7
 
 
 def test_C16_the_binary_case_is_that_of_the_coin():
     n = [1, 10, 100, 1000]
-    general, coin = finite.discrete(*BINARY, 0.01, n), finite.binary_hamming(0.4, 0.11, 0.01, n)
+    general, coin = (
+        _discrete(BINARY, 0.01, n),
+        finite.binary_hamming(0.4, distortion=0.11, excess_probability=0.01, block_lengths=n),
+    )
     for name in ("converse", "achievability", "approximation"):
         np.testing.assert_allclose(getattr(general, name), getattr(coin, name), rtol=0, atol=1e-9)
 
 
 def test_C16_a_uniform_source_of_many_letters_is_one_type():
-    found = finite.discrete(np.full(3, 1 / 3), 1 - np.eye(3), 0.2, 0.01, [100, 1000])
+    found = finite.discrete(
+        np.full(3, 1 / 3),
+        1 - np.eye(3),
+        distortion=0.2,
+        excess_probability=0.01,
+        block_lengths=[100, 1000],
+    )
     assert float(found.dispersion) == 0
     ball = stats.binom.logcdf([20, 200], [100, 1000], 2 / 3) / np.log(2)
     np.testing.assert_allclose(
@@ -191,17 +212,17 @@ def test_C16_random_sources_keep_the_order(p, entries, share, eps):
     D = low + share * (high - low)
     if high - low < 1e-3:
         return
-    found = finite.discrete(p, d, D, eps, [2, 9])
+    found = finite.discrete(p, d, distortion=D, excess_probability=eps, block_lengths=[2, 9])
     assert np.all(found.converse <= np.where(found.feasible, found.achievability, np.inf) + 1e-9)
     assert float(found.rate_distortion) == pytest.approx(float(rate_at(p, d, D).value), abs=1e-7)
 
 
 def test_C16_rounding_to_a_coarser_lattice_only_loosens():
-    fine = finite.discrete(*THREE, 0.05, [6, 12])
-    rough = finite.discrete(*THREE, 0.05, [6, 12], step=0.3)
+    fine = _discrete(THREE, 0.05, [6, 12])
+    rough = _discrete(THREE, 0.05, [6, 12], step=0.3)
     assert np.all(rough.converse <= fine.converse + 1e-12)
     assert np.all(rough.achievability >= fine.achievability - 1e-12)
-    half = finite.discrete(*THREE, 0.05, [6, 12], step=0.5)
+    half = _discrete(THREE, 0.05, [6, 12], step=0.5)
     np.testing.assert_allclose(half.achievability, fine.achievability, rtol=0, atol=1e-10)
 
 
@@ -249,3 +270,30 @@ def test_bad_arguments_are_named(change, message):
     }
     with pytest.raises(ValueError, match=message):
         finite.discrete(**(arguments | change))
+
+
+def _hamming_tilted(p, D):
+    """Tilted information under Hamming distortion in closed form, by reverse water-filling.
+
+    At level theta every wrong letter has posterior probability min(p, theta), and the slope is
+    log2((1 - D) / theta).
+    """
+    order = np.sort(p)[::-1]
+    for k in range(len(p), 1, -1):
+        theta = (D - order[k:].sum()) / (k - 1)
+        if order[k - 1] >= theta * (1 - 1e-12):
+            break
+    return (1 - D) * np.log2((1 - D) / theta) + np.log2(theta) - np.log2(np.maximum(p, theta))
+
+
+@pytest.mark.parametrize("p", [(0.6, 0.3, 0.1), (0.5, 0.25, 0.15, 0.1), (0.4, 0.3, 0.1, 0.1, 0.1)])
+@pytest.mark.parametrize("off", [-1e-4, -1e-6, -1e-9, 0.0, 1e-9, 1e-6, 1e-4])
+def test_C16_tilted_information_is_exact_where_a_letter_leaves_the_support(p, off):
+    p = np.array(p)
+    D = (p.size - 1) * p.min() + off
+    exact = _hamming_tilted(p, D)
+    found = finite.d_tilted_information(p, 1 - np.eye(p.size), D)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-12)
+    dispersion = p @ (exact - p @ exact) ** 2
+    found = finite.dispersion(p, 1 - np.eye(p.size), D)
+    assert found == pytest.approx(dispersion, rel=0, abs=1e-12)

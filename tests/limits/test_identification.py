@@ -9,7 +9,7 @@ from rdsim.limits.identification import identification_binary, identification_ga
 
 
 def test_C11b_reference_values():
-    np.testing.assert_allclose(identification_gaussian(1.0, 0.5), 0.415037499, rtol=1e-9)
+    np.testing.assert_allclose(identification_gaussian(1.0, distortion=0.5), 0.415037499, rtol=1e-9)
     np.testing.assert_allclose(identification_binary(0.1), 0.029049406, rtol=0, atol=5e-10)
 
 
@@ -21,14 +21,14 @@ def test_C11b_binary_is_the_entropy_that_a_crossover_misses(distortion):
 
 @given(st.floats(0.0, 1.99), st.floats(0.1, 10.0))
 def test_C11b_gaussian_scales_with_the_variance(share, variance):
-    rate = identification_gaussian(variance, share * variance)
+    rate = identification_gaussian(variance, distortion=share * variance)
     np.testing.assert_allclose(rate, np.log2(2 / (2 - share)), rtol=1e-12, atol=1e-15)
 
 
 def test_C11b_grows_from_nothing_to_the_threshold_at_which_all_is_similar():
     for function, end in (
         (identification_binary, 0.5),
-        (lambda D: identification_gaussian(3.0, D), 6.0),
+        (lambda D: identification_gaussian(3.0, distortion=D), 6.0),
     ):
         rate = np.asarray(function(np.linspace(0, end, 101)[:-1]))
         assert rate[0] == 0
@@ -36,21 +36,29 @@ def test_C11b_grows_from_nothing_to_the_threshold_at_which_all_is_similar():
         assert (np.diff(rate) > 0).all()
         assert function(end * 1.001) == np.inf
     assert identification_binary(0.5) == 1
-    assert identification_gaussian(3.0, 6.0) == np.inf
+    assert identification_gaussian(3.0, distortion=6.0) == np.inf
 
 
 def test_C11b_keeps_its_digits_at_tiny_thresholds():
     np.testing.assert_allclose(identification_binary(1e-12), 2e-24 / np.log(2), rtol=1e-12)
-    np.testing.assert_allclose(identification_gaussian(1.0, 1e-20), 0.5e-20 / np.log(2), rtol=1e-14)
+    np.testing.assert_allclose(
+        identification_gaussian(1.0, distortion=1e-20), 0.5e-20 / np.log(2), rtol=1e-14
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: identification_binary(-0.1), r"distortion must lie in \[0, inf\], got -0.1"),
-        (lambda: identification_gaussian(0.0, 0.1), r"variance must lie in \(0, inf\), got 0.0"),
-        (lambda: identification_gaussian(1.0, [0.1, np.nan]), "distortion must not contain NaN"),
-        (lambda: identification_gaussian([1.0], 0.1), "variance must have 0 dimensions"),
+        (
+            lambda: identification_gaussian(0.0, distortion=0.1),
+            r"variance must lie in \(0, inf\), got 0.0",
+        ),
+        (
+            lambda: identification_gaussian(1.0, distortion=[0.1, np.nan]),
+            "distortion must not contain NaN",
+        ),
+        (lambda: identification_gaussian([1.0], distortion=0.1), "variance must have 0 dimensions"),
     ],
 )
 def test_C11b_bad_input_is_named(call, message):
@@ -59,6 +67,9 @@ def test_C11b_bad_input_is_named(call, message):
 
 
 def test_C11b_needs_float64():
-    for call in (lambda: identification_binary(0.1), lambda: identification_gaussian(1.0, 0.1)):
+    for call in (
+        lambda: identification_binary(0.1),
+        lambda: identification_gaussian(1.0, distortion=0.1),
+    ):
         with jax.enable_x64(False), pytest.raises(RuntimeError, match="needs float64"):
             call()

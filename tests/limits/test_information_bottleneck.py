@@ -68,10 +68,10 @@ def alternating(joint, slope, channel, steps):
 
 
 def test_C11_reference_values():
-    limit = bottleneck_at(ASYMMETRIC, 0.4)
+    limit = bottleneck_at(ASYMMETRIC, 0.4, compress="columns")
     np.testing.assert_allclose(limit.value, 0.1514494, rtol=0, atol=5e-8)
     assert limit.converged
-    limit = bottleneck_at(DSBS, [0.25, 0.5, 0.75])
+    limit = bottleneck_at(DSBS, [0.25, 0.5, 0.75], compress="columns")
     np.testing.assert_allclose(
         limit.value, [0.156246835, 0.302684135, 0.433434276], rtol=0, atol=1.5e-9
     )
@@ -79,20 +79,20 @@ def test_C11_reference_values():
 
 
 def test_C11_meets_the_DSBS_closed_form_along_the_curve():
-    curve = information_bottleneck(DSBS, np.linspace(0.02, 0.98, 16))
+    curve = information_bottleneck(DSBS, np.linspace(0.02, 0.98, 16), compress="columns")
     assert curve.converged.all()
     assert not curve.local.any()
-    exact = bottleneck_dsbs(curve.complexity, 0.1)
+    exact = bottleneck_dsbs(0.1, rate=curve.complexity)
     np.testing.assert_allclose(curve.relevance, exact, rtol=0, atol=1e-12)
     # From the squared correlation on, nothing is worth its rate.
     assert (curve.relevance[curve.slope >= 0.64] == 0).all()
     rates = np.array([1e-6, 0.01, 0.2, 0.5, 0.8, 0.99, 0.9999])
-    exact = np.asarray(bottleneck_dsbs(rates, 0.1))
-    limit = bottleneck_at(DSBS, rates)
+    exact = np.asarray(bottleneck_dsbs(0.1, rate=rates))
+    limit = bottleneck_at(DSBS, rates, compress="columns")
     assert limit.converged.all()
     assert (limit.lower <= exact).all()
     assert (exact <= limit.upper).all()
-    back = bottleneck_rate(DSBS, exact)
+    back = bottleneck_rate(DSBS, exact, compress="columns")
     inside = rates < 0.999
     assert (back.lower <= rates * (1 + 1e-13)).all()
     assert (rates[inside] <= back.upper[inside] + 1e-13).all()
@@ -106,14 +106,14 @@ def test_C11_straight_lines_are_certified():
     joint = np.vstack([0.6 * np.diag(pmf), 0.4 * pmf])
     rates = np.array([0.1, 0.7, 1.3, 1.6])
     for table, exact in (
-        (joint, bottleneck_erasure(pmf, 0.4, rates)),
-        (np.diag(pmf), bottleneck_erasure(pmf, 0.0, rates)),
+        (joint, bottleneck_erasure(pmf, 0.4, rate=rates)),
+        (np.diag(pmf), bottleneck_erasure(pmf, 0.0, rate=rates)),
     ):
-        limit = bottleneck_at(table, rates)
+        limit = bottleneck_at(table, rates, compress="columns")
         assert limit.converged.all()
         assert (limit.lower <= exact + 1e-15).all()
         assert (exact <= limit.upper + 1e-15).all()
-        back = bottleneck_rate(table, np.asarray(exact)[:3])
+        back = bottleneck_rate(table, np.asarray(exact)[:3], compress="columns")
         np.testing.assert_allclose(back.value, rates[:3], rtol=0, atol=1e-9)
         assert back.converged.all()
 
@@ -127,7 +127,7 @@ ternary = strategies.joint_pmfs((3, 3)) | strategies.joint_pmfs((2, 3))
 @example(np.array([[0.2, 0.2, 0.0], [0.0, 0.2, 0.0], [0.2, 0.0, 0.2]]))
 @example(np.array([[2, 9, 12], [4, 4, 4], [3, 15, 3]]) / 56)
 def test_C11_three_letters_agree_with_a_linear_program_over_posteriors(joint):
-    curve = information_bottleneck(joint, SLOPES)
+    curve = information_bottleneck(joint, SLOPES, compress="columns")
     assert curve.converged.all()
     value = np.asarray(curve.relevance - curve.slope * curve.complexity)
     upper = value + np.asarray(curve.gap)
@@ -162,7 +162,9 @@ def test_C11_no_two_codewords_are_copies_of_one_another():
         ),
     ):
         py = joint.sum(axis=0)
-        for encoder in np.asarray(information_bottleneck(joint, slopes).encoder):
+        for encoder in np.asarray(
+            information_bottleneck(joint, slopes, compress="columns").encoder
+        ):
             used = encoder[:, py @ encoder > 0]
             posteriors = (py[:, None] * used / (py @ used)).T
             for a, b in itertools.combinations(posteriors, 2):
@@ -181,7 +183,9 @@ def test_C11_no_two_codewords_are_copies_of_one_another():
 )
 def test_C11_masses_on_their_way_out_name_no_prices(joint, slope):
     counts = np.array(joint, float)
-    assert information_bottleneck(counts / counts.sum(), [slope]).converged.all()
+    assert information_bottleneck(
+        counts / counts.sum(), [slope], compress="columns"
+    ).converged.all()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +198,7 @@ def test_C11_masses_on_their_way_out_name_no_prices(joint, slope):
 )
 def test_C11_a_posterior_enters_where_every_place_is_taken(joint, slopes):
     # One of n + 1 posteriors is superfluous, and not always that of least weight.
-    curve = information_bottleneck(joint, slopes)
+    curve = information_bottleneck(joint, slopes, compress="columns")
     assert curve.converged.all()
     value = np.asarray(curve.relevance - curve.slope * curve.complexity)
     letters = joint[:, joint.sum(axis=0) > 0]
@@ -205,7 +209,9 @@ def test_C11_a_posterior_enters_where_every_place_is_taken(joint, slopes):
 
 def test_C11_is_certified_where_two_posteriors_become_one():
     joint = np.array([[4, 4, 2], [4, 0, 1], [1, 0, 3]]) / 19
-    curve = information_bottleneck(joint, 0.2 * np.array([0.99, 0.999, 1.0, 1.001, 1.01]))
+    curve = information_bottleneck(
+        joint, 0.2 * np.array([0.99, 0.999, 1.0, 1.001, 1.01]), compress="columns"
+    )
     assert curve.converged.all()
 
 
@@ -220,7 +226,7 @@ def test_C11_is_certified_where_a_whole_curve_of_posteriors_is_best(genotype):
     H(pi) = 2 h(p) - 2pq, so that L(1/2) = H(X) - H(Y)/2 - P_Y(1)/2 for every P_Y in its hull.
     """
     joint = np.array([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]]) * genotype
-    curve = information_bottleneck(joint, [0.5])
+    curve = information_bottleneck(joint, [0.5], compress="columns")
     value = float(curve.relevance[0] - 0.5 * curve.complexity[0])
     height = entropy(joint.sum(axis=1)) - entropy(genotype) / 2 - genotype[1] / 2
     inside = genotype[1] ** 2 <= 4 * genotype[0] * genotype[2]
@@ -234,7 +240,7 @@ def test_C11_is_certified_where_a_whole_curve_of_posteriors_is_best(genotype):
 
 @pytest.mark.parametrize("joint", [TERNARY, ASYMMETRIC])
 def test_C11_a_fine_lattice_comes_close_from_below(joint):
-    curve = information_bottleneck(joint, SLOPES)
+    curve = information_bottleneck(joint, SLOPES, compress="columns")
     value = np.asarray(curve.relevance - curve.slope * curve.complexity)
     steps = 120 if joint is TERNARY else 4000
     for k in (1, 3, 4):
@@ -246,7 +252,7 @@ def test_C11_a_fine_lattice_comes_close_from_below(joint):
 @settings(max_examples=20)
 @given(strategies.joint_pmfs((3, 3)), strategies.channels((3, 4)))
 def test_C11_no_test_channel_beats_the_bound(joint, channel):
-    curve = information_bottleneck(joint, SLOPES)
+    curve = information_bottleneck(joint, SLOPES, compress="columns")
     rate, kept = measured(joint, channel)
     assert kept <= curve.upper_bound(max(rate, 0.0)) + 1e-12
 
@@ -254,7 +260,7 @@ def test_C11_no_test_channel_beats_the_bound(joint, channel):
 def test_C11_no_ascent_of_the_alternating_iteration_beats_the_bound():
     generator = np.random.default_rng(3)
     for joint in (TERNARY, generator.dirichlet(np.full(9, 0.5)).reshape(3, 3)):
-        curve = information_bottleneck(joint, SLOPES)
+        curve = information_bottleneck(joint, SLOPES, compress="columns")
         value = np.asarray(curve.relevance - curve.slope * curve.complexity)
         for k in (1, 3, 5):
             best = -np.inf
@@ -269,8 +275,8 @@ def test_C11_no_ascent_of_the_alternating_iteration_beats_the_bound():
 @settings(max_examples=8)
 @given(strategies.joint_pmfs((3, 3)), strategies.permutations(3), strategies.permutations(3))
 def test_C11_does_not_depend_on_the_names_of_the_letters(joint, rows, columns):
-    plain = information_bottleneck(joint, SLOPES)
-    moved = information_bottleneck(joint[np.ix_(rows, columns)], SLOPES)
+    plain = information_bottleneck(joint, SLOPES, compress="columns")
+    moved = information_bottleneck(joint[np.ix_(rows, columns)], SLOPES, compress="columns")
     value, other = (np.asarray(c.relevance - c.slope * c.complexity) for c in (plain, moved))
     np.testing.assert_allclose(value, other, rtol=0, atol=1e-9)
 
@@ -281,7 +287,7 @@ def test_C11_does_not_depend_on_the_names_of_the_letters(joint, rows, columns):
 def test_C11_a_certified_curve_is_concave_increasing_and_obeys_data_processing(joint):
     everything, most = mutual_information_by_sums(joint), entropy(joint.sum(axis=0))
     rates = np.linspace(0, most * 1.1 + 1e-3, 12)
-    limit = bottleneck_at(joint, rates)
+    limit = bottleneck_at(joint, rates, compress="columns")
     assert (limit.lower <= limit.upper).all()
     assert limit.converged.all()
     assert (np.diff(limit.value) >= -1e-9).all()
@@ -292,13 +298,13 @@ def test_C11_a_certified_curve_is_concave_increasing_and_obeys_data_processing(j
 
 
 def test_C11_split_and_empty_letters_change_nothing():
-    plain = bottleneck_at(ASYMMETRIC, [0.2, 0.4, 0.9])
+    plain = bottleneck_at(ASYMMETRIC, [0.2, 0.4, 0.9], compress="columns")
     split = np.stack(
         [0.25 * ASYMMETRIC[:, 0], np.zeros(2), ASYMMETRIC[:, 1], 0.75 * ASYMMETRIC[:, 0]], axis=1
     )
-    other = bottleneck_at(np.vstack([split, np.zeros(4)]), [0.2, 0.4, 0.9])
+    other = bottleneck_at(np.vstack([split, np.zeros(4)]), [0.2, 0.4, 0.9], compress="columns")
     np.testing.assert_allclose(other.value, plain.value, rtol=0, atol=1e-9)
-    curve = information_bottleneck(split, [0.1, 0.2])
+    curve = information_bottleneck(split, [0.1, 0.2], compress="columns")
     assert curve.encoder.shape[1] == 4
     np.testing.assert_allclose(curve.encoder.sum(axis=2), 1.0, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(curve.encoder[:, 0], curve.encoder[:, 3])
@@ -311,7 +317,7 @@ def test_C11_split_and_empty_letters_change_nothing():
 def test_C11_the_encoder_is_a_channel_from_y_to_u():
     """Rows are letters of Y, as in every channel of the package: joint @ encoder is P(x,u)."""
     joint = np.array([[0.3, 0.05, 0.1], [0.05, 0.25, 0.25]])
-    curve = information_bottleneck(joint, [0.05, 0.2])
+    curve = information_bottleneck(joint, [0.05, 0.2], compress="columns")
     assert curve.encoder.shape[:2] == (2, 3)
     np.testing.assert_allclose(curve.encoder.sum(axis=2), 1.0, rtol=0, atol=1e-12)
     for encoder, rate, kept in zip(curve.encoder, curve.complexity, curve.relevance, strict=True):
@@ -328,21 +334,21 @@ def test_C11_the_encoder_is_a_channel_from_y_to_u():
 
 def test_C11_independent_letters_keep_nothing():
     joint = np.outer([0.2, 0.8], [0.3, 0.5, 0.2])
-    curve = information_bottleneck(joint, SLOPES)
+    curve = information_bottleneck(joint, SLOPES, compress="columns")
     assert (curve.relevance == 0).all()
     assert (curve.complexity == 0).all()
     assert curve.converged.all()
-    limit = bottleneck_at(joint, [0.0, 0.5, 3.0])
+    limit = bottleneck_at(joint, [0.0, 0.5, 3.0], compress="columns")
     np.testing.assert_array_equal(limit.value, 0.0)
     np.testing.assert_array_equal(limit.upper, 0.0)
-    assert bottleneck_rate(joint, 0.1).value == np.inf
-    assert bottleneck_rate(joint, 0.0).value == 0
+    assert bottleneck_rate(joint, 0.1, compress="columns").value == np.inf
+    assert bottleneck_rate(joint, 0.0, compress="columns").value == 0
 
 
 def test_C11_more_letters_are_local_but_bounded():
     generator = np.random.default_rng(7)
     joint = generator.dirichlet(np.full(24, 0.4)).reshape(4, 6)
-    curve = information_bottleneck(joint, SLOPES, starts=1)
+    curve = information_bottleneck(joint, SLOPES, starts=1, compress="columns")
     value = np.asarray(curve.relevance - curve.slope * curve.complexity)
     upper = value + np.asarray(curve.gap)
     assert curve.local.all()
@@ -359,14 +365,16 @@ def test_C11_more_letters_are_local_but_bounded():
             best = max(best, kept - SLOPES[k] * rate)
         assert best <= upper[k]
         assert best <= value[k] + 1e-9
-    again = information_bottleneck(joint, SLOPES, starts=1, key=jax.random.key(0))
+    again = information_bottleneck(
+        joint, SLOPES, starts=1, key=jax.random.key(0), compress="columns"
+    )
     np.testing.assert_array_equal(again.relevance, curve.relevance)
 
 
 def test_C11_a_point_that_missed_the_tolerance_says_so_and_keeps_true_bounds():
-    strict = information_bottleneck(TERNARY, SLOPES, tolerance=1e-15)
+    strict = information_bottleneck(TERNARY, SLOPES, tolerance=1e-15, compress="columns")
     assert not strict.converged[:4].any()
-    local = information_bottleneck(TERNARY, SLOPES, method="local")
+    local = information_bottleneck(TERNARY, SLOPES, method="local", compress="columns")
     assert local.local.all()
     assert (local.gap >= strict.gap).all()
     np.testing.assert_allclose(local.relevance, strict.relevance, rtol=0, atol=1e-12)
@@ -374,42 +382,81 @@ def test_C11_a_point_that_missed_the_tolerance_says_so_and_keeps_true_bounds():
 
 def test_C11_ends_and_shapes():
     everything = mutual_information_by_sums(ASYMMETRIC)
-    limit = bottleneck_at(ASYMMETRIC, [[0.0, 0.1], [1.0, np.inf]])
+    limit = bottleneck_at(ASYMMETRIC, [[0.0, 0.1], [1.0, np.inf]], compress="columns")
     assert limit.shape == (2, 2)
     np.testing.assert_allclose(limit.value[1], everything, rtol=0, atol=1e-15)
     np.testing.assert_array_equal(limit.lower[1], limit.upper[1])
-    back = bottleneck_rate(ASYMMETRIC, [0.0, everything, everything + 1e-6, np.inf])
+    back = bottleneck_rate(
+        ASYMMETRIC, [0.0, everything, everything + 1e-6, np.inf], compress="columns"
+    )
     np.testing.assert_allclose(
         back.value, [0.0, entropy(ASYMMETRIC.sum(axis=0)), np.inf, np.inf], rtol=0, atol=1e-12
     )
-    assert float(bottleneck_at(ASYMMETRIC, 0.1).value) == pytest.approx(float(limit.value[0, 1]))
-    assert information_bottleneck(ASYMMETRIC, []).relevance.shape == (0,)
-    doubled = jax.tree.map(lambda x: x, information_bottleneck(ASYMMETRIC, [0.2]))
+    assert float(bottleneck_at(ASYMMETRIC, 0.1, compress="columns").value) == pytest.approx(
+        float(limit.value[0, 1])
+    )
+    assert information_bottleneck(ASYMMETRIC, [], compress="columns").relevance.shape == (0,)
+    doubled = jax.tree.map(
+        lambda x: x, information_bottleneck(ASYMMETRIC, [0.2], compress="columns")
+    )
     assert doubled.converged.all()
 
 
 @given(st.floats(0.001, 0.53))
 @settings(max_examples=5)
 def test_C11_the_inverse_brackets_the_closed_form(relevance):
-    back = bottleneck_rate(DSBS, relevance)
-    exact = float(bottleneck_dsbs_rate(relevance, 0.1))
+    back = bottleneck_rate(DSBS, relevance, compress="columns")
+    exact = float(bottleneck_dsbs_rate(0.1, relevance=relevance))
     assert back.lower - 1e-13 <= exact <= back.upper + 1e-13
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: information_bottleneck([[0.5, 0.6]], [0.5]), "joint must sum to one"),
-        (lambda: information_bottleneck(DSBS[0], [0.5]), "joint must have 2 dimensions"),
-        (lambda: information_bottleneck(DSBS, [0.0]), r"slopes must lie in \(0, 1\), got 0.0"),
-        (lambda: information_bottleneck(DSBS, [1.0]), r"slopes must lie in \(0, 1\), got 1.0"),
-        (lambda: information_bottleneck(DSBS, 0.5), "slopes must have 1 dimensions"),
-        (lambda: information_bottleneck(DSBS, [0.5], method="fast"), "method must be 'auto'"),
-        (lambda: information_bottleneck(DSBS, [0.5], tolerance=0.0), "tolerance must lie in"),
-        (lambda: information_bottleneck(DSBS, [0.5], starts=-1), "starts must be at least 0"),
-        (lambda: bottleneck_at(DSBS, -0.1), r"rate must lie in \[0, inf\], got -0.1"),
-        (lambda: bottleneck_rate(DSBS, -0.1), r"relevance must lie in \[0, inf\], got -0.1"),
-        (lambda: information_bottleneck(DSBS, [0.5]).upper_bound(-1), "rate must lie in"),
+        (
+            lambda: information_bottleneck([[0.5, 0.6]], [0.5], compress="columns"),
+            "joint must sum to one",
+        ),
+        (
+            lambda: information_bottleneck(DSBS[0], [0.5], compress="columns"),
+            "joint must have 2 dimensions",
+        ),
+        (
+            lambda: information_bottleneck(DSBS, [0.0], compress="columns"),
+            r"slopes must lie in \(0, 1\), got 0.0",
+        ),
+        (
+            lambda: information_bottleneck(DSBS, [1.0], compress="columns"),
+            r"slopes must lie in \(0, 1\), got 1.0",
+        ),
+        (
+            lambda: information_bottleneck(DSBS, 0.5, compress="columns"),
+            "slopes must have 1 dimensions",
+        ),
+        (
+            lambda: information_bottleneck(DSBS, [0.5], method="fast", compress="columns"),
+            "method must be 'auto'",
+        ),
+        (
+            lambda: information_bottleneck(DSBS, [0.5], tolerance=0.0, compress="columns"),
+            "tolerance must lie in",
+        ),
+        (
+            lambda: information_bottleneck(DSBS, [0.5], starts=-1, compress="columns"),
+            "starts must be at least 0",
+        ),
+        (
+            lambda: bottleneck_at(DSBS, -0.1, compress="columns"),
+            r"rate must lie in \[0, inf\], got -0.1",
+        ),
+        (
+            lambda: bottleneck_rate(DSBS, -0.1, compress="columns"),
+            r"relevance must lie in \[0, inf\], got -0.1",
+        ),
+        (
+            lambda: information_bottleneck(DSBS, [0.5], compress="columns").upper_bound(-1),
+            "rate must lie in",
+        ),
     ],
 )
 def test_C11_bad_input_is_named(call, message):
@@ -419,13 +466,13 @@ def test_C11_bad_input_is_named(call, message):
 
 def test_C11_wrong_types_are_named():
     with pytest.raises(TypeError, match="options are method, starts and key"):
-        bottleneck_at(DSBS, 0.1, slope=0.5)
+        bottleneck_at(DSBS, 0.1, slope=0.5, compress="columns")
     with pytest.raises(TypeError, match="key"):
-        information_bottleneck(DSBS, [0.5], key=0)
+        information_bottleneck(DSBS, [0.5], key=0, compress="columns")
     for call in (
-        lambda: information_bottleneck(DSBS, [0.5]),
-        lambda: bottleneck_at(DSBS, 0.5),
-        lambda: bottleneck_rate(DSBS, 0.5),
+        lambda: information_bottleneck(DSBS, [0.5], compress="columns"),
+        lambda: bottleneck_at(DSBS, 0.5, compress="columns"),
+        lambda: bottleneck_rate(DSBS, 0.5, compress="columns"),
     ):
         with jax.enable_x64(False), pytest.raises(RuntimeError, match="needs float64"):
             call()

@@ -163,10 +163,22 @@ def test_C5_a_point_that_missed_the_tolerance_says_so_and_keeps_true_bounds():
 
 
 CLOSED = {
-    "Bernoulli": ([0.3, 0.7], 1 - np.eye(2), lambda D: closed_forms.bernoulli_hamming(0.3, D)),
-    "uniform": (np.full(8, 0.125), 1 - np.eye(8), lambda D: closed_forms.uniform_hamming(8, D)),
-    "Hamming": (HAMMING_PMF, 1 - np.eye(4), lambda D: closed_forms.hamming(HAMMING_PMF, D)),
-    "erasure": (HAMMING_PMF, ERASER, lambda D: closed_forms.erasure(HAMMING_PMF, D)),
+    "Bernoulli": (
+        [0.3, 0.7],
+        1 - np.eye(2),
+        lambda D: closed_forms.bernoulli_hamming(0.3, distortion=D),
+    ),
+    "uniform": (
+        np.full(8, 0.125),
+        1 - np.eye(8),
+        lambda D: closed_forms.uniform_hamming(8, distortion=D),
+    ),
+    "Hamming": (
+        HAMMING_PMF,
+        1 - np.eye(4),
+        lambda D: closed_forms.hamming(HAMMING_PMF, distortion=D),
+    ),
+    "erasure": (HAMMING_PMF, ERASER, lambda D: closed_forms.erasure(HAMMING_PMF, distortion=D)),
 }
 closed = pytest.mark.parametrize("problem", CLOSED.values(), ids=CLOSED.keys())
 
@@ -206,18 +218,18 @@ def test_C6_straight_pieces_are_time_shared():
     D = np.array([0.05, 0.1, 0.2, 0.3])
     limit = limits.rate_at([0.5, 0.5], [[0.0, 1.0, 0.3], [1.0, 0.0, 0.3]], D)
     assert np.all(limit.converged)
-    curved = np.asarray(closed_forms.bernoulli_hamming(0.5, D))
+    curved = np.asarray(closed_forms.bernoulli_hamming(0.5, distortion=D))
     assert np.all(limit.value <= curved + 1e-9)
     on_the_line = limits.rate_at([0.5, 0.5], [[0.0, 1.0, 0.3], [1.0, 0.0, 0.3]], [0.15, 0.2, 0.25])
     left, middle, right = np.asarray(on_the_line.value)
     assert middle == pytest.approx((left + right) / 2, abs=2e-9)
-    assert left < closed_forms.bernoulli_hamming(0.5, 0.15)
+    assert left < closed_forms.bernoulli_hamming(0.5, distortion=0.15)
 
 
 def test_C6_discretised_gaussian_comes_close_to_the_closed_form():
     curve = limits.rate_distortion(*_gaussian(400), np.geomspace(1, 14, 5))
     np.testing.assert_allclose(
-        curve.rate, closed_forms.gaussian(1.0, curve.distortion), rtol=0, atol=2e-5
+        curve.rate, closed_forms.gaussian(1.0, distortion=curve.distortion), rtol=0, atol=2e-5
     )
 
 

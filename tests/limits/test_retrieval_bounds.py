@@ -1,5 +1,8 @@
 """C12: inner above outer everywhere, achieved points re-evaluated, ends, and the growth of blocks."""
 
+import decimal
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +37,7 @@ def assert_is_a_sandwich(bounds):
 @settings(max_examples=6)
 @given(strategies.joint_pmfs((2, 2)), st.sampled_from([1, 2]), st.sampled_from([2.0, 6.0]))
 def test_C12_no_channel_beats_the_converse(joint, n, size):
-    bounds = retrieval_bounds(joint, size, n, "error", rounds=0)
+    bounds = retrieval_bounds(joint, size, "error", n=n, rounds=0)
     assert_is_a_sandwich(bounds)
 
 
@@ -42,15 +45,15 @@ def test_C12_no_channel_beats_the_converse(joint, n, size):
 @given(strategies.joint_pmfs((2, 2)), strategies.channels((2, 2)), st.sampled_from([1, 2, 3]))
 def test_C12_no_random_channel_beats_the_converse(joint, channel, n):
     """The point a random channel achieves, against the two limits it is made of."""
-    loss = float(block_loss(joint, channel, n, 4.0, "error"))
-    needed = float(limits.rank_rate(min(loss, 1.0), 4.0, "error").lower)
+    loss = float(block_loss(joint, channel, 4.0, "error", n=n))
+    needed = float(limits.rank_rate(4.0, "error", D=min(loss, 1.0)).lower)
     assert needed <= n * reference.mutual_information_by_sums(joint @ channel) + 1e-9
 
 
 @pytest.fixture(scope="module")
 def searched():
     """Bounds for items of two letters, whose test channels are of whole items."""
-    return retrieval_bounds(_JOINT, 3.0, 2, "error")
+    return retrieval_bounds(_JOINT, 3.0, "error", n=2)
 
 
 def test_C12_every_vertex_is_achieved_by_its_channel(searched):
@@ -60,7 +63,7 @@ def test_C12_every_vertex_is_achieved_by_its_channel(searched):
     for loss, bits, channel in list(vertices)[::9]:
         rate = reference.mutual_information_by_sums(pairs.sum(axis=0)[:, None] * channel)
         np.testing.assert_allclose(bits, rate, rtol=0, atol=1e-9)
-        np.testing.assert_allclose(block_loss(pairs, channel, 1, 3.0, "error"), loss, rtol=1e-9)
+        np.testing.assert_allclose(block_loss(pairs, channel, 3.0, "error", n=1), loss, rtol=1e-9)
 
 
 def test_C12_the_pattern_search_improves_on_the_candidates_and_is_beaten_by_whole_items(searched):
@@ -79,7 +82,7 @@ def test_C12_the_pattern_search_improves_on_the_candidates_and_is_beaten_by_whol
     for loss, bits, channel in zip(*corners, strict=True):
         rate = reference.mutual_information_by_sums(_JOINT.sum(axis=0)[:, None] * channel)
         np.testing.assert_allclose(bits, 2 * rate, rtol=0, atol=1e-9)
-        np.testing.assert_allclose(block_loss(_JOINT, channel, 2, 3.0, "error"), loss, rtol=1e-9)
+        np.testing.assert_allclose(block_loss(_JOINT, channel, 3.0, "error", n=2), loss, rtol=1e-9)
 
 
 def test_C12_time_sharing_is_the_lower_hull(searched):
@@ -91,7 +94,7 @@ def test_C12_time_sharing_is_the_lower_hull(searched):
     assert (slopes < 0).all()
     assert (np.diff(slopes) >= -1e-9 * np.abs(slopes[1:])).all()
     middle = (0.5 * (loss[1:] + loss[:-1]))[:33]
-    at = retrieval_bounds(_JOINT, 3.0, 2, "error", distortion=middle)
+    at = retrieval_bounds(_JOINT, 3.0, "error", n=2, distortion=middle)
     np.testing.assert_allclose(at.inner, 0.5 * (bits[1:] + bits[:-1])[:33], rtol=1e-9)
 
 
@@ -115,10 +118,10 @@ def test_C12_hull_against_all_chords():
 def test_C12_outer_bound_of_the_binary_source_is_its_closed_form():
     D = np.linspace(0.001, 0.99, 9)
     bounds = retrieval_bounds(
-        sources.dsbs(0.1), 20.0, 64, "reciprocal_rank", distortion=D, rounds=0
+        sources.dsbs(0.1), 20.0, "reciprocal_rank", n=64, distortion=D, rounds=0
     )
-    needed = limits.rank_rate(D, 20.0, "reciprocal_rank").lower / 64
-    expected = 64 * limits.bottleneck_dsbs_rate(needed, 0.1)
+    needed = limits.rank_rate(20.0, "reciprocal_rank", D=D).lower / 64
+    expected = 64 * limits.bottleneck_dsbs_rate(0.1, relevance=needed)
     np.testing.assert_allclose(bounds.outer, expected, rtol=0, atol=64e-6)
     assert (np.asarray(bounds.outer) <= np.asarray(expected) + 1e-9).all()
 
@@ -127,21 +130,23 @@ def test_C12_the_gap_a_letter_falls_towards_the_identification_limit():
     """(log2 M)/n = 1/4: both bounds go to IB^-1(1/4) (1 - D) a letter, C9's limit time-shared."""
     gaps, inner = [], []
     for n in (32, 128, 512):
-        bounds = retrieval_bounds(sources.dsbs(0.1), n / 4, n, "error", distortion=[0.2], rounds=0)
+        bounds = retrieval_bounds(
+            sources.dsbs(0.1), n / 4, "error", n=n, distortion=[0.2], rounds=0
+        )
         gaps.append(float(bounds.gap[0]) / n)
         inner.append(float(bounds.inner[0]) / n)
     assert gaps[0] > gaps[1] > gaps[2] > 0
-    limit = float(limits.bottleneck_dsbs_rate(0.25, 0.1))
+    limit = float(limits.bottleneck_dsbs_rate(0.1, relevance=0.25))
     distance = np.array(inner) - 0.8 * limit
     assert distance[0] > distance[1] > distance[2] > -1e-9
     assert distance[2] < 0.6 * distance[0]
 
 
 def test_C12_gaussian_source():
-    bounds = retrieval_bounds(gaussian(0.9), 5.0, 4, "error")
+    bounds = retrieval_bounds(gaussian(0.9), 5.0, "error", n=4)
     assert_is_a_sandwich(bounds)
     D = float(bounds.distortion[10])
-    relevance = float(limits.rank_rate(D, 5.0, "error").lower) / 4
+    relevance = float(limits.rank_rate(5.0, "error", D=D).lower) / 4
     rate = float(bounds.outer[10]) / 4
     back = -0.5 * np.log2(1 - 0.81 * (1 - 2 ** (-2 * rate)))
     np.testing.assert_allclose(back, relevance, rtol=1e-9)
@@ -149,17 +154,17 @@ def test_C12_gaussian_source():
 
 def test_C12_out_of_reach_and_free():
     bounds = retrieval_bounds(
-        sources.dsbs(0.1), 20.0, 2, "error", distortion=[0.0, 0.01, 1.0], rounds=0
+        sources.dsbs(0.1), 20.0, "error", n=2, distortion=[0.0, 0.01, 1.0], rounds=0
     )
     assert isinstance(bounds, RetrievalBounds)
     np.testing.assert_array_equal(bounds.outer, [np.inf, np.inf, 0.0])
     np.testing.assert_array_equal(bounds.inner, [np.inf, np.inf, 0.0])
     np.testing.assert_array_equal(bounds.gap, 0.0)
-    useless = retrieval_bounds(np.full((2, 2), 0.25), 3.0, 2, "error", rounds=0)
+    useless = retrieval_bounds(np.full((2, 2), 0.25), 3.0, "error", n=2, rounds=0)
     np.testing.assert_array_equal(useless.inner, 0.0)
-    nothing = retrieval_bounds(gaussian(0.0), 3.0, 2, "error", distortion=[0.5, 0.875])
+    nothing = retrieval_bounds(gaussian(0.0), 3.0, "error", n=2, distortion=[0.5, 0.875])
     np.testing.assert_array_equal(nothing.outer, [np.inf, 0.0])
-    random = float(retrieval.expected_loss(-np.inf, 0.0, 3.0, "error"))
+    random = float(retrieval.expected_loss(3.0, "error", log_a=-np.inf, log_e=0.0))
     np.testing.assert_allclose(nothing.zero_rate_loss, random, rtol=1e-12, atol=0)
 
 
@@ -184,4 +189,39 @@ def test_C12_bounds_bad_input_is_named(change, message):
 
 def test_C12_bounds_need_float64():
     with jax.enable_x64(False), pytest.raises(RuntimeError, match="needs float64"):
-        retrieval_bounds(np.eye(2) / 2, 3.0, 2, "error")
+        retrieval_bounds(np.eye(2) / 2, 3.0, "error", n=2)
+
+
+@pytest.mark.parametrize("near_one", [1e-3, 1e-6, 1e-10, 1e-14])
+def test_C12_the_converse_of_a_nearly_exact_gaussian_pair_keeps_its_digits(near_one):
+    """Against the inverse bottleneck in 60 digits: a converse above the truth is none."""
+    rho, size, D = 1 - near_one, 14.0, np.array([0.02, 0.2, 0.6])
+    found = limits.retrieval_bounds(
+        sources.gaussian(rho), size, "reciprocal_rank", n=1, distortion=D
+    )
+    relevance = np.asarray(limits.rank_rate(size, "reciprocal_rank", D=D).lower)
+    with decimal.localcontext(prec=60):
+        square = decimal.Decimal(rho) ** 2
+        for bits, outer in zip(relevance, np.asarray(found.outer), strict=True):
+            left = 1 - (1 - decimal.Decimal(2) ** (-2 * decimal.Decimal(float(bits)))) / square
+            exact = float(-left.ln() / decimal.Decimal(4).ln()) if left > 0 else np.inf
+            assert outer == pytest.approx(exact, rel=1e-11, abs=0)
+
+
+def test_C12_encoders_of_whole_databases_need_half_the_bits_of_a_single_channel():
+    """Four items of one letter: the optimum over all encoders is R(D) of the 16 databases."""
+    size, p = 4, 0.1
+    databases = np.array(list(itertools.product((0, 1), repeat=size)))
+    orders = np.array(list(itertools.permutations(range(size))))
+    lost = 1 - 1 / (1.0 + orders)  # reciprocal-rank loss of each item in each order
+    given = np.where(databases == 0, 1 - p, p)  # P(x = 0 | y)
+    d = (given @ lost.T)[:, :, None] + ((1 - given) @ lost.T)[:, None, :]
+    d = d.reshape(len(databases), -1) / size
+    D = 0.3713541667
+    joint = limits.rate_at(np.full(16, 1 / 16), d, D, tolerance=1e-7)
+    found = limits.retrieval_bounds(
+        sources.dsbs(p), np.log2(size), "reciprocal_rank", n=1, distortion=[D]
+    )
+    assert float(joint.lower) / size == pytest.approx(0.2059, rel=0, abs=1e-4)
+    assert found.outer[0] < float(joint.lower) / size
+    assert found.inner[0] > 1.6 * float(joint.upper) / size

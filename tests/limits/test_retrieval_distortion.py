@@ -40,7 +40,9 @@ def test_C13_matrix_equals_loops_over_letters(joint, scores, competitor, loss):
             for row in scores
         ]
     )
-    price = np.asarray(retrieval.expected_loss(chances[..., 0], chances[..., 1], 4.0, loss))
+    price = np.asarray(
+        retrieval.expected_loss(4.0, loss, log_a=chances[..., 0], log_e=chances[..., 1])
+    )
     for y in range(2):
         mass = joint[:, y].sum()
         expected = joint[:, y] @ price / mass if mass > 0 else np.zeros(4)
@@ -62,7 +64,7 @@ def test_C13_a_channel_priced_against_itself_has_its_exact_loss(joint, channel):
 @pytest.fixture(scope="module")
 def schemes():
     joint = np.asarray(sources.symmetric(3, 0.15).joint)
-    return joint, self_consistent(joint, 8.0, 3.0, "error", starts=4)
+    return joint, self_consistent(joint, 3.0, "error", slope=8.0, starts=4)
 
 
 def test_C13_fixed_points_are_met_within_the_residual(schemes):
@@ -100,8 +102,8 @@ def test_C13_the_stored_letters_fixed_point_solves_its_own_rate_distortion_probl
 @pytest.mark.parametrize("slope", [2.0, 8.0, 30.0])
 def test_C13_no_scheme_beats_the_converse(slope):
     joint = np.asarray(sources.symmetric(3, 0.15).joint)
-    found = self_consistent(joint, slope, 3.0, "error", starts=4, max_iterations=50)
-    needed = np.asarray(limits.rank_rate(np.asarray(found.distortion), 3.0, "error").lower)
+    found = self_consistent(joint, 3.0, "error", slope=slope, starts=4, max_iterations=50)
+    needed = np.asarray(limits.rank_rate(3.0, "error", D=np.asarray(found.distortion)).lower)
     assert (needed <= np.asarray(found.rate) + 1e-9).all()
     information = [
         reference.mutual_information_by_sums(joint @ channel)
@@ -112,7 +114,7 @@ def test_C13_no_scheme_beats_the_converse(slope):
 
 def test_C13_says_when_it_has_not_converged():
     joint = np.asarray(sources.symmetric(3, 0.15).joint)
-    found = self_consistent(joint, 8.0, 3.0, "error", starts=4, max_iterations=2)
+    found = self_consistent(joint, 3.0, "error", slope=8.0, starts=4, max_iterations=2)
     assert not found.converged.any()
     np.testing.assert_array_equal(found.iterations, 2)
     assert (np.asarray(found.residual) > 1e-6).all()
@@ -129,18 +131,24 @@ def test_C13_says_when_it_has_not_converged():
             lambda: retrieval_distortion(np.eye(2) / 2, np.eye(2), np.ones(2), 3.0, "error"),
             "competitor must sum to one",
         ),
-        (lambda: self_consistent(np.eye(2), 1.0, 3.0, "error"), "joint must sum to one"),
+        (lambda: self_consistent(np.eye(2), 3.0, "error", slope=1.0), "joint must sum to one"),
         (
-            lambda: self_consistent(np.eye(2) / 2, 0.0, 3.0, "error"),
+            lambda: self_consistent(np.eye(2) / 2, 3.0, "error", slope=0.0),
             r"slope must lie in \(0, inf\)",
         ),
         (
-            lambda: self_consistent(np.eye(2) / 2, 1.0, 3.0, "error", damping=1.0),
+            lambda: self_consistent(np.eye(2) / 2, 3.0, "error", slope=1.0, damping=1.0),
             r"damping must lie in \[0, 1\), got 1.0",
         ),
-        (lambda: self_consistent(np.eye(2) / 2, 1.0, 3.0, "error", letters=1), "letters must be"),
-        (lambda: self_consistent(np.eye(2) / 2, 1.0, 3.0, "error", starts=0), "starts must be"),
-        (lambda: self_consistent(np.eye(2) / 2, 1.0, 0.0, "error"), "log2_size must lie in"),
+        (
+            lambda: self_consistent(np.eye(2) / 2, 3.0, "error", slope=1.0, letters=1),
+            "letters must be",
+        ),
+        (
+            lambda: self_consistent(np.eye(2) / 2, 3.0, "error", slope=1.0, starts=0),
+            "starts must be",
+        ),
+        (lambda: self_consistent(np.eye(2) / 2, 0.0, "error", slope=1.0), "log2_size must lie in"),
     ],
 )
 def test_C13_bad_input_is_named(call, message):
@@ -150,4 +158,4 @@ def test_C13_bad_input_is_named(call, message):
 
 def test_C13_needs_a_typed_key():
     with pytest.raises(TypeError, match="key"):
-        self_consistent(np.eye(2) / 2, 1.0, 3.0, "error", key=7)
+        self_consistent(np.eye(2) / 2, 3.0, "error", slope=1.0, key=7)

@@ -27,7 +27,7 @@ WITHIN_DSBS = 1e-3
 
 def scheme_curve(joint, log2_size, loss=RECIPROCAL, n=1):
     """Vertices of what the search achieves, and D_max."""
-    zero_rate = float(expected_loss(-np.inf, 0.0, log2_size, loss))
+    zero_rate = float(expected_loss(log2_size, loss, log_a=-np.inf, log_e=0.0))
     found = item_schemes(np.asarray(joint), jnp.asarray(float(log2_size)), n, parse_loss(loss))
     return lower_hull(found, zero_rate), zero_rate
 
@@ -67,7 +67,7 @@ def test_C12_one_letter_search_is_near_the_closed_form_of_the_dsbs(size):
 
 def test_C12_one_letter_inner_curve_is_not_above_a_learned_code():
     """Four learned words reached (0.252728, 0.719235); the best words reach 0.225949 there."""
-    bounds = retrieval_bounds(sources.dsbs(0.1), 4.0, 1, RECIPROCAL, distortion=[0.719235])
+    bounds = retrieval_bounds(sources.dsbs(0.1), 4.0, RECIPROCAL, n=1, distortion=[0.719235])
     assert float(bounds.inner[0]) <= 0.252728 + 1e-6
     assert 0.2259489 < float(bounds.inner[0]) < 0.2259490 + 3e-4
     for loss, bits, channel in list(
@@ -77,7 +77,9 @@ def test_C12_one_letter_inner_curve_is_not_above_a_learned_code():
         joint = np.asarray(sources.dsbs(0.1).joint)
         rate = reference.mutual_information_by_sums(joint.sum(axis=0)[:, None] * channel)
         np.testing.assert_allclose(bits, rate, rtol=0, atol=1e-10)
-        np.testing.assert_allclose(block_loss(joint, channel, 1, 4.0, RECIPROCAL), loss, rtol=1e-10)
+        np.testing.assert_allclose(
+            block_loss(joint, channel, 4.0, RECIPROCAL, n=1), loss, rtol=1e-10
+        )
 
 
 def dual_bound(joint, size, slope):
@@ -189,7 +191,7 @@ def test_C12_too_many_letters_fall_back_on_the_candidates(monkeypatch):
     joint = np.array([[0.45, 0.05], [0.1, 0.4]])
     full, zero_rate = scheme_curve(joint, 3.0)
     monkeypatch.setattr(item_channels, "_WORK_LIMIT", 0.0)
-    bounds = retrieval_bounds(joint, 3.0, 1, RECIPROCAL, rounds=0, distortion=[0.4])
+    bounds = retrieval_bounds(joint, 3.0, RECIPROCAL, n=1, rounds=0, distortion=[0.4])
     assert bounds.channels.shape[2] == 3
     assert float(bounds.inner[0]) > np.interp(0.4, full.loss, full.bits)
     assert float(bounds.zero_rate_loss) == zero_rate

@@ -37,7 +37,7 @@ def test_C24_a_uniform_codebook_serves_every_source_alike():
     for p in ([0.5, 0.3, 0.2], [1.0, 0.0, 0.0]):
         limit = mismatched_rate(p, 1 - np.eye(3), np.full(3, 1 / 3), D)
         np.testing.assert_allclose(
-            limit.value, closed_forms.uniform_hamming(3, D), rtol=0, atol=1e-12
+            limit.value, closed_forms.uniform_hamming(3, distortion=D), rtol=0, atol=1e-12
         )
         assert np.all(limit.converged)
 
@@ -47,7 +47,9 @@ def test_C24_a_matched_codebook_costs_nothing_more():
     q = (p - D) / (1 - 2 * D)
     assert float(redundancy(p, HAMMING, q, D).upper) <= 2e-9
     other = redundancy(p, HAMMING, [0.5, 0.5], D)
-    h = closed_forms.uniform_hamming(2, D) - closed_forms.bernoulli_hamming(0.3, D)
+    h = closed_forms.uniform_hamming(2, distortion=D) - closed_forms.bernoulli_hamming(
+        0.3, distortion=D
+    )
     assert float(other) == pytest.approx(float(h), abs=2e-9)
 
 
@@ -99,25 +101,27 @@ def test_C24_the_ball_bound_is_met_inside_the_ball(p0, g):
 
 def test_C24_no_ball_is_the_rate_and_a_wide_one_the_largest():
     p, D = np.array([0.7, 0.3]), 0.1
-    none = minimax_rate(p, HAMMING, 0.0, D)
+    none = minimax_rate(p, HAMMING, 0.0, distortion=D)
     assert none.converged
     assert float(none.rate) == pytest.approx(0.412295306, abs=1e-6)
-    wide = minimax_rate(p, HAMMING, 9.0, D)
+    wide = minimax_rate(p, HAMMING, 9.0, distortion=D)
     assert wide.converged
-    assert float(wide.rate) == pytest.approx(float(closed_forms.uniform_hamming(2, D)), abs=1e-6)
+    assert float(wide.rate) == pytest.approx(
+        float(closed_forms.uniform_hamming(2, distortion=D)), abs=1e-6
+    )
     np.testing.assert_allclose(wide.codebook, 0.5, rtol=0, atol=1e-2)
     assert float(wide.largest_rate) == pytest.approx(float(wide.rate), abs=1e-4)
 
 
 def test_C24_binary_minimax_is_the_rate_of_the_hardest_law_in_the_ball():
     p0, delta, D = np.array([0.8, 0.2]), 0.02, 0.1
-    found = minimax_rate(p0, HAMMING, delta, D)
+    found = minimax_rate(p0, HAMMING, delta, distortion=D)
 
     def divergence(x):
         return x * np.log2(x / 0.2) + (1 - x) * np.log2((1 - x) / 0.8)
 
     hardest = brentq(lambda x: divergence(x) - delta, 0.2, 0.5, xtol=1e-15)
-    exact = float(closed_forms.bernoulli_hamming(hardest, D))
+    exact = float(closed_forms.bernoulli_hamming(hardest, distortion=D))
     assert found.converged
     assert float(found.rate.lower) <= exact + 1e-9
     assert exact <= float(found.rate.upper) + 1e-5
@@ -139,7 +143,7 @@ def test_C24_worst_case_and_minimax_bound_every_law_and_codebook_drawn(seed):
     generator = np.random.default_rng(seed)
     p0, d = generator.dirichlet(np.ones(3)), np.abs(np.arange(3.0)[:, None] - np.arange(3.0))
     q, delta, D = generator.dirichlet(np.ones(3)), 0.1, 0.25
-    worst = worst_mismatched_rate(p0, d, q, delta, D)
+    worst = worst_mismatched_rate(p0, d, q, delta, distortion=D)
     assert worst.converged
     laws = p0 * np.exp(generator.normal(size=(4000, 3)))
     laws /= laws.sum(axis=1, keepdims=True)
@@ -147,19 +151,23 @@ def test_C24_worst_case_and_minimax_bound_every_law_and_codebook_drawn(seed):
     seen = max(by_scalar_search(P, d, q, D)[0] for P in laws[:400])
     assert seen <= float(worst.upper) + 1e-9
     assert seen >= float(worst.lower) - 0.05
-    found = minimax_rate(p0, d, delta, D, tolerance=1e-5)
+    found = minimax_rate(p0, d, delta, distortion=D, tolerance=1e-5)
     assert found.converged
     assert float(found.rate.lower) <= float(worst.upper)
     assert float(found.largest_rate) <= float(found.rate.upper) + 1e-12
-    again = worst_mismatched_rate(p0, d, found.codebook, delta, D)
+    again = worst_mismatched_rate(p0, d, found.codebook, delta, distortion=D)
     assert float(again.lower) <= float(found.rate.upper)
     assert float(again.upper) >= float(found.rate.lower)
     for other in generator.dirichlet(np.ones(3), 3):
-        assert float(worst_mismatched_rate(p0, d, other, delta, D)) >= float(found.rate.lower)
+        assert float(worst_mismatched_rate(p0, d, other, delta, distortion=D)) >= float(
+            found.rate.lower
+        )
 
 
 def test_C24_a_ball_that_the_codebook_cannot_serve_costs_infinitely_much():
-    assert np.isinf(float(worst_mismatched_rate([0.9, 0.1], HAMMING, [1.0, 0.0], 0.1, 0.15)))
+    assert np.isinf(
+        float(worst_mismatched_rate([0.9, 0.1], HAMMING, [1.0, 0.0], 0.1, distortion=0.15))
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,9 +177,15 @@ def test_C24_a_ball_that_the_codebook_cannot_serve_costs_infinitely_much():
         (lambda: mismatched_rate([0.5, 0.5], HAMMING, [0.5, 0.4], 0.1), "q must sum to one"),
         (lambda: mismatched_rate([0.5, 0.5], np.eye(3), [0.5, 0.5], 0.1), "d must have shape"),
         (lambda: mismatched_rate([0.5, 0.5], HAMMING, [0.5, 0.5], -1), "distortion must lie in"),
-        (lambda: minimax_rate([0.5, 0.5], HAMMING, -1, 0.1), "divergence must lie in"),
-        (lambda: minimax_rate([0.5, 0.5], HAMMING + 0.5, 0.1, 0.1), "largest D_min over the ball"),
-        (lambda: minimax_rate([0.5, 0.5], np.eye(3), 0.1, 0.1), "one row a source letter"),
+        (lambda: minimax_rate([0.5, 0.5], HAMMING, -1, distortion=0.1), "divergence must lie in"),
+        (
+            lambda: minimax_rate([0.5, 0.5], HAMMING + 0.5, 0.1, distortion=0.1),
+            "largest D_min over the ball",
+        ),
+        (
+            lambda: minimax_rate([0.5, 0.5], np.eye(3), 0.1, distortion=0.1),
+            "one row a source letter",
+        ),
     ],
 )
 def test_bad_arguments_are_named(call, message):

@@ -31,7 +31,7 @@ def h(p):
 
 
 def test_C6_conditional_binary_reference_values():
-    limit = conditional_rate_at(dsbs(0.25), HAMMING, [0.05, 0.10, 0.25, 0.3, 0.0])
+    limit = conditional_rate_at(dsbs(0.25), HAMMING, [0.05, 0.10, 0.25, 0.3, 0.0], compress="rows")
     expected = [0.524881167, 0.342282531, 0.0, 0.0, h(0.25)]
     np.testing.assert_allclose(limit.value, expected, rtol=0, atol=1.5e-9)
     assert np.all(limit.converged)
@@ -39,19 +39,19 @@ def test_C6_conditional_binary_reference_values():
 
 def test_C6_indirect_binary_reference_value():
     a, D = 0.1, np.array([0.1, 0.15, 0.2, 0.5, 0.7])
-    limit = indirect_rate_at(dsbs(a), HAMMING, D)
+    limit = indirect_rate_at(dsbs(a), HAMMING, D, compress="columns")
     assert float(limit[2]) == pytest.approx(0.456435557, abs=1.5e-9)
-    exact = closed_forms.bernoulli_hamming(0.5, (D - a) / (1 - 2 * a))
+    exact = closed_forms.bernoulli_hamming(0.5, distortion=(D - a) / (1 - 2 * a))
     np.testing.assert_allclose(limit.value, exact, rtol=0, atol=1e-9)
     with pytest.raises(ValueError, match=r"distortion must be at least D_min = 0\.1"):
-        indirect_rate_at(dsbs(a), HAMMING, 0.09)
+        indirect_rate_at(dsbs(a), HAMMING, 0.09, compress="columns")
 
 
 def test_C6_conditional_is_the_best_split_of_the_distortion():
     # Two values of z, two coins: the split is found by a scalar search over closed forms.
     joint = np.array([[0.42, 0.06], [0.18, 0.34]])
     distortions = np.array([0.05, 0.12, 0.15, 0.18, 0.2])
-    limit = conditional_rate_at(joint, HAMMING, distortions)
+    limit = conditional_rate_at(joint, HAMMING, distortions, compress="rows")
     assert np.all(limit.converged)
 
     def coin(p, D):
@@ -70,7 +70,7 @@ def test_C6_conditional_is_the_best_split_of_the_distortion():
 @settings(max_examples=10)
 @given(strategies.joint_pmfs((4, 3)), strategies.distortions((4, 3)))
 def test_C5_conditional_bounds_are_ordered_and_below_the_unconditional(joint, d):
-    curve = conditional_rate_distortion(joint, d, [0.5, 3.0, np.inf])
+    curve = conditional_rate_distortion(joint, d, [0.5, 3.0, np.inf], compress="rows")
     p = joint.sum(axis=1)
     assert np.all(curve.converged)
     assert np.all(np.asarray(curve.rate) >= 0)
@@ -79,7 +79,9 @@ def test_C5_conditional_bounds_are_ordered_and_below_the_unconditional(joint, d)
     assert np.all(curve.rate - curve.gap <= plain.upper + 1e-9)
     information = entropy(p) + entropy(joint.sum(axis=0)) - entropy(joint.ravel())
     assert np.all(plain.lower <= curve.rate + information + 1e-8)
-    again = conditional_rate_at(joint, d, np.maximum(curve.distortion, p @ d.min(axis=1)))
+    again = conditional_rate_at(
+        joint, d, np.maximum(curve.distortion, p @ d.min(axis=1)), compress="rows"
+    )
     assert np.all(again.lower <= curve.rate + 1e-9)
     assert np.all(curve.rate - curve.gap <= again.upper + 1e-9)
 
@@ -87,11 +89,13 @@ def test_C5_conditional_bounds_are_ordered_and_below_the_unconditional(joint, d)
 def test_C5_knowing_an_independent_letter_changes_nothing_and_knowing_all_leaves_nothing():
     p, d = np.array([0.4, 0.3, 0.2, 0.1]), (1 - np.eye(4))[:, :3]
     D = np.array([0.2, 0.3, 0.4])
-    independent = conditional_rate_at(np.outer(p, [0.3, 0.6, 0.1]), d, D)
+    independent = conditional_rate_at(np.outer(p, [0.3, 0.6, 0.1]), d, D, compress="rows")
     np.testing.assert_allclose(independent.value, rate_at(p, d, D).value, rtol=0, atol=2e-9)
     told = np.zeros((4, 3))
     told[[0, 1, 2, 3], [0, 1, 2, 2]] = p
-    np.testing.assert_allclose(conditional_rate_at(told, d, D).value, 0, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        conditional_rate_at(told, d, D, compress="rows").value, 0, rtol=0, atol=1e-9
+    )
 
 
 @settings(max_examples=8)
@@ -105,7 +109,7 @@ def test_C5_indirect_is_that_of_the_averaged_distortion(joint, d):
             if weights.sum() > 0:
                 used = weights > 0
                 seen[y, u] = np.sum(weights[used] * d[used, u]) / weights.sum()
-    curve = indirect_rate_distortion(joint, d, [0.5, 2.0, 9.0])
+    curve = indirect_rate_distortion(joint, d, [0.5, 2.0, 9.0], compress="columns")
     again = rate_at(joint.sum(axis=0), seen, np.asarray(curve.distortion) * (1 + 1e-12))
     assert np.all(again.lower <= curve.rate + 1e-8)
     assert np.all(curve.rate - curve.gap <= again.upper + 1e-8)
@@ -114,18 +118,32 @@ def test_C5_indirect_is_that_of_the_averaged_distortion(joint, d):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: conditional_rate_at([[0.5, 0.4]], HAMMING, 0.1), "joint must sum to one"),
-        (lambda: conditional_rate_at(dsbs(0.1), np.eye(3), 0.1), "one row a letter y of the joint"),
-        (lambda: conditional_rate_at(dsbs(0.1), HAMMING, -0.1), "distortion must lie in"),
         (
-            lambda: conditional_rate_distortion(dsbs(0.1), HAMMING, [0.0]),
+            lambda: conditional_rate_at([[0.5, 0.4]], HAMMING, 0.1, compress="rows"),
+            "joint must sum to one",
+        ),
+        (
+            lambda: conditional_rate_at(dsbs(0.1), np.eye(3), 0.1, compress="rows"),
+            "one row a letter y of the joint",
+        ),
+        (
+            lambda: conditional_rate_at(dsbs(0.1), HAMMING, -0.1, compress="rows"),
+            "distortion must lie in",
+        ),
+        (
+            lambda: conditional_rate_distortion(dsbs(0.1), HAMMING, [0.0], compress="rows"),
             r"slopes must lie in \(0, inf\]",
         ),
         (
-            lambda: conditional_rate_at(dsbs(0.1), [[np.inf, np.inf], [0, 0]], 0.1),
+            lambda: conditional_rate_at(
+                dsbs(0.1), [[np.inf, np.inf], [0, 0]], 0.1, compress="rows"
+            ),
             "only inf in row 0",
         ),
-        (lambda: indirect_rate_at(dsbs(0.1), np.eye(3), 0.1), "one row a letter x of the joint"),
+        (
+            lambda: indirect_rate_at(dsbs(0.1), np.eye(3), 0.1, compress="columns"),
+            "one row a letter x of the joint",
+        ),
     ],
 )
 def test_bad_arguments_are_named(call, message):

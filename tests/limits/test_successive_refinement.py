@@ -17,7 +17,7 @@ def test_hamming_is_always_refinable(weights, low, high):
     p = np.array(weights) / sum(weights)
     top = 1 - p.max()
     fine = low * top
-    found = successive_refinement(p, THREE, fine + high * (top - fine), fine)
+    found = successive_refinement(p, THREE, coarse=fine + high * (top - fine), fine=fine)
     assert found.gap <= 1e-9
     assert found.refinable
     assert not found.undecided
@@ -26,17 +26,17 @@ def test_hamming_is_always_refinable(weights, low, high):
 
 def test_gerrish_source_is_not_refinable_and_its_neighbour_is():
     # Equitz and Cover's counterexample, middle mass below 3 - 2 sqrt 2.
-    counter = successive_refinement([0.425, 0.15, 0.425], ABSOLUTE, 0.7, 0.3)
+    counter = successive_refinement([0.425, 0.15, 0.425], ABSOLUTE, coarse=0.7, fine=0.3)
     assert counter.residual == pytest.approx(0.0294117647, abs=1e-6)
     assert not counter.refinable
     assert not counter.undecided
     for middle in (0.2, 0.5):
         law = [(1 - middle) / 2, middle, (1 - middle) / 2]
-        assert successive_refinement(law, ABSOLUTE, 0.45, 0.2).refinable
+        assert successive_refinement(law, ABSOLUTE, coarse=0.45, fine=0.2).refinable
 
 
 def test_an_empty_coarse_description_is_refinable():
-    found = successive_refinement([0.425, 0.15, 0.425], ABSOLUTE, 0.9, 0.3)
+    found = successive_refinement([0.425, 0.15, 0.425], ABSOLUTE, coarse=0.9, fine=0.3)
     assert found.coarse_slope == 0
     assert found.refinable
 
@@ -44,10 +44,22 @@ def test_an_empty_coarse_description_is_refinable():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: successive_refinement([0.5, 0.4, 0], THREE, 0.2, 0.1), "p must sum to one"),
-        (lambda: successive_refinement([0.5, 0.5, 0], np.eye(2), 0.2, 0.1), "one row a source"),
-        (lambda: successive_refinement([0.5, 0.5, 0], THREE, 0.1, 0.2), "coarse must be above"),
-        (lambda: successive_refinement([0.5, 0.5, 0], THREE + 1, 2, 0.2), "at least D_min"),
+        (
+            lambda: successive_refinement([0.5, 0.4, 0], THREE, coarse=0.2, fine=0.1),
+            "p must sum to one",
+        ),
+        (
+            lambda: successive_refinement([0.5, 0.5, 0], np.eye(2), coarse=0.2, fine=0.1),
+            "one row a source",
+        ),
+        (
+            lambda: successive_refinement([0.5, 0.5, 0], THREE, coarse=0.1, fine=0.2),
+            "coarse must be above",
+        ),
+        (
+            lambda: successive_refinement([0.5, 0.5, 0], THREE + 1, coarse=2, fine=0.2),
+            "at least D_min",
+        ),
     ],
 )
 def test_bad_arguments_are_named(call, message):
@@ -57,12 +69,12 @@ def test_bad_arguments_are_named(call, message):
 
 def test_two_empty_descriptions_refine_one_another():
     # Both distortions are beyond D_max = 0.5, and no other is reached without information.
-    found = successive_refinement([0.5, 0.5], 1 - np.eye(2), 0.9, 0.6)
+    found = successive_refinement([0.5, 0.5], 1 - np.eye(2), coarse=0.9, fine=0.6)
     assert found.refinable
     assert found.residual == pytest.approx(0, abs=1e-12)
 
 
 def test_the_largest_distortions_are_a_unit_like_others():
     d = 1.7e308 * (1 - np.eye(2))
-    found = successive_refinement([0.5, 0.5], d, 0.3 * 1.7e308, 0.1 * 1.7e308)
+    found = successive_refinement([0.5, 0.5], d, coarse=0.3 * 1.7e308, fine=0.1 * 1.7e308)
     assert found.refinable

@@ -55,9 +55,14 @@ def plain_alternating(joint, d, slope, steps):
 
 def test_C6_reference_values():
     np.testing.assert_allclose(
-        wyner_ziv_dsbs(0.25, [0.05, 0.10]), [0.562151221, 0.411179440], rtol=0, atol=6e-10
+        wyner_ziv_dsbs(0.25, distortion=[0.05, 0.10]),
+        [0.562151221, 0.411179440],
+        rtol=0,
+        atol=6e-10,
     )
-    assert float(wyner_ziv_gaussian(0.8, 1.0, 0.1)) == pytest.approx(0.923998453, abs=6e-10)
+    assert float(wyner_ziv_gaussian(0.8, variance=1.0, distortion=0.1)) == pytest.approx(
+        0.923998453, abs=6e-10
+    )
 
 
 @pytest.mark.parametrize("a", [0.05, 0.25, 0.4])
@@ -74,24 +79,29 @@ def test_C6_binary_closed_form_is_the_lower_envelope(a):
     critical = brentq(tangent_misses, 1e-9, a * (1 - 1e-9), xtol=1e-15)
     for D in np.linspace(0, a, 12):
         exact = g(D) if critical >= D else g(critical) * (a - D) / (a - critical)
-        assert float(wyner_ziv_dsbs(a, D)) == pytest.approx(exact, abs=1e-11)
-        assert float(wyner_ziv_dsbs(1 - a, D)) == pytest.approx(exact, abs=1e-11)
-    assert float(wyner_ziv_dsbs(a, critical * 1.5)) < g(critical * 1.5) or critical * 1.5 > a
+        assert float(wyner_ziv_dsbs(a, distortion=D)) == pytest.approx(exact, abs=1e-11)
+        assert float(wyner_ziv_dsbs(1 - a, distortion=D)) == pytest.approx(exact, abs=1e-11)
+    assert (
+        float(wyner_ziv_dsbs(a, distortion=critical * 1.5)) < g(critical * 1.5)
+        or critical * 1.5 > a
+    )
 
 
 def test_C6_edges_of_the_closed_forms():
-    np.testing.assert_array_equal(wyner_ziv_dsbs(0.0, [0.0, 0.1]), [0, 0])
+    np.testing.assert_array_equal(wyner_ziv_dsbs(0.0, distortion=[0.0, 0.1]), [0, 0])
     np.testing.assert_allclose(
-        wyner_ziv_dsbs(0.5, [0.0, 0.11]), [1.0, 1 - h(0.11)], rtol=0, atol=1e-12
+        wyner_ziv_dsbs(0.5, distortion=[0.0, 0.11]), [1.0, 1 - h(0.11)], rtol=0, atol=1e-12
     )
-    np.testing.assert_array_equal(wyner_ziv_gaussian(0.6, 2.0, [0.0, 1.3, 3.0]), [np.inf, 0, 0])
-    np.testing.assert_array_equal(wyner_ziv_gaussian(1.0, 2.0, [0.0]), [0.0])
+    np.testing.assert_array_equal(
+        wyner_ziv_gaussian(0.6, variance=2.0, distortion=[0.0, 1.3, 3.0]), [np.inf, 0, 0]
+    )
+    np.testing.assert_array_equal(wyner_ziv_gaussian(1.0, variance=2.0, distortion=[0.0]), [0.0])
 
 
 def test_C6_general_solver_meets_the_binary_closed_form_on_curve_and_tangent():
     a, D = 0.25, np.array([0.0, 0.01, 0.05, 0.1, 0.17, 0.2, 0.23, 0.2499, 0.25, 0.4])
-    limit = wyner_ziv_at(dsbs(a), HAMMING, D)
-    exact = np.asarray(wyner_ziv_dsbs(a, D))
+    limit = wyner_ziv_at(dsbs(a), HAMMING, D, compress="rows")
+    exact = np.asarray(wyner_ziv_dsbs(a, distortion=D))
     assert np.all(limit.converged)
     np.testing.assert_allclose(limit.value, exact, rtol=0, atol=1e-9)
     assert np.all(limit.lower <= exact + 1e-12)
@@ -99,10 +109,10 @@ def test_C6_general_solver_meets_the_binary_closed_form_on_curve_and_tangent():
 
 
 def test_C6_points_of_the_binary_curve_and_ends():
-    curve = wyner_ziv(dsbs(0.25), HAMMING, [0.0, 2.5, 6.0, np.inf])
+    curve = wyner_ziv(dsbs(0.25), HAMMING, [0.0, 2.5, 6.0, np.inf], compress="rows")
     assert np.all(curve.converged)
     np.testing.assert_allclose(
-        curve.rate, wyner_ziv_dsbs(0.25, curve.distortion), rtol=0, atol=1e-9
+        curve.rate, wyner_ziv_dsbs(0.25, distortion=curve.distortion), rtol=0, atol=1e-9
     )
     assert float(curve.distortion[0]) == pytest.approx(0.25)
     np.testing.assert_allclose(curve.test_channel.sum(axis=2), 1.0, rtol=1e-12)
@@ -128,7 +138,7 @@ def _information(joint, curve, point):
 @settings(max_examples=12)
 @given(strategies.joint_pmfs((4, 3)), strategies.distortions((4, 3)), strategies.slopes())
 def test_C5_certificate_is_an_error_bar_against_plain_alternation(joint, d, slope):
-    curve = wyner_ziv(joint, d, [slope])
+    curve = wyner_ziv(joint, d, [slope], compress="rows")
     # 1e-12 masses put some problems out of reach: those must say so, and be true all the same.
     value = float(curve.rate[0] + slope * curve.distortion[0])
     assert value >= 0
@@ -153,8 +163,8 @@ def test_C6_lies_between_the_conditional_and_the_plain_rate(joint, d):
     p = joint.sum(axis=1)
     low = p @ d.min(axis=1)
     D = low + np.array([0.0, 0.2, 0.7]) * ((p @ d).min() - low)
-    limit = wyner_ziv_at(joint, d, D)
-    assert np.all(conditional_rate_at(joint, d, D).lower <= limit.upper + 1e-9)
+    limit = wyner_ziv_at(joint, d, D, compress="rows")
+    assert np.all(conditional_rate_at(joint, d, D, compress="rows").lower <= limit.upper + 1e-9)
     assert np.all(limit.lower <= rate_at(p, d, D).upper + 1e-9)
     assert np.all(limit.lower <= limit.upper)
 
@@ -164,9 +174,9 @@ def test_C5_ordinary_problems_reach_the_tolerance(seed):
     generator = np.random.default_rng(seed)
     joint = generator.dirichlet(np.ones(12)).reshape(4, 3)
     d = generator.uniform(size=(4, 3))
-    curve = wyner_ziv(joint, d, [0.5, 2.0, 8.0, 30.0, np.inf])
+    curve = wyner_ziv(joint, d, [0.5, 2.0, 8.0, 30.0, np.inf], compress="rows")
     assert np.all(curve.converged)
-    limit = wyner_ziv_at(joint, d, curve.distortion)
+    limit = wyner_ziv_at(joint, d, curve.distortion, compress="rows")
     assert np.all(limit.converged)
     np.testing.assert_allclose(limit.value, curve.rate, rtol=0, atol=2e-9)
 
@@ -174,29 +184,44 @@ def test_C5_ordinary_problems_reach_the_tolerance(seed):
 def test_C5_independent_side_information_is_useless_and_the_letter_itself_suffices():
     p, d = np.array([0.4, 0.3, 0.2, 0.1]), (1 - np.eye(4))[:, :3]
     D = np.array([0.15, 0.3, 0.4])
-    useless = wyner_ziv_at(np.outer(p, [0.2, 0.3, 0.5]), d, D)
+    useless = wyner_ziv_at(np.outer(p, [0.2, 0.3, 0.5]), d, D, compress="rows")
     np.testing.assert_allclose(useless.value, rate_at(p, d, D).value, rtol=0, atol=2e-9)
     told = np.zeros((4, 3))
     told[[0, 1, 2, 3], [0, 1, 2, 2]] = p
-    assert np.max(wyner_ziv_at(told, d, D).upper) <= 1e-9
+    assert np.max(wyner_ziv_at(told, d, D, compress="rows").upper) <= 1e-9
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: wyner_ziv([[0.5, 0.4]], HAMMING, [1.0]), "joint must sum to one"),
-        (lambda: wyner_ziv(dsbs(0.1), np.eye(3), [1.0]), "one row a letter y of the joint"),
-        (lambda: wyner_ziv(dsbs(0.1), HAMMING, [-1.0]), "slopes must lie in"),
-        (lambda: wyner_ziv(dsbs(0.1), HAMMING, [1.0], tolerance=0.0), "tolerance must lie in"),
         (
-            lambda: wyner_ziv(np.full((4, 8), 1 / 32), np.ones((4, 4)), [1.0]),
+            lambda: wyner_ziv([[0.5, 0.4]], HAMMING, [1.0], compress="rows"),
+            "joint must sum to one",
+        ),
+        (
+            lambda: wyner_ziv(dsbs(0.1), np.eye(3), [1.0], compress="rows"),
+            "one row a letter y of the joint",
+        ),
+        (lambda: wyner_ziv(dsbs(0.1), HAMMING, [-1.0], compress="rows"), "slopes must lie in"),
+        (
+            lambda: wyner_ziv(dsbs(0.1), HAMMING, [1.0], tolerance=0.0, compress="rows"),
+            "tolerance must lie in",
+        ),
+        (
+            lambda: wyner_ziv(np.full((4, 8), 1 / 32), np.ones((4, 4)), [1.0], compress="rows"),
             r"\|U\|\^\|Z\| = 4\^8 = 65536 strategies",
         ),
-        (lambda: wyner_ziv_at(dsbs(0.1), HAMMING + 0.5, 0.4), r"at least D_min = 0\.5, got 0\.4"),
-        (lambda: wyner_ziv_at(dsbs(0.1), HAMMING, np.nan), "must not contain NaN"),
-        (lambda: wyner_ziv_dsbs(1.5, 0.1), "crossover must lie in"),
-        (lambda: wyner_ziv_gaussian(0.5, 0.0, 0.1), "variance must lie in"),
-        (lambda: wyner_ziv_gaussian(1.5, 1.0, 0.1), "correlation must lie in"),
+        (
+            lambda: wyner_ziv_at(dsbs(0.1), HAMMING + 0.5, 0.4, compress="rows"),
+            r"at least D_min = 0\.5, got 0\.4",
+        ),
+        (
+            lambda: wyner_ziv_at(dsbs(0.1), HAMMING, np.nan, compress="rows"),
+            "must not contain NaN",
+        ),
+        (lambda: wyner_ziv_dsbs(1.5, distortion=0.1), "crossover must lie in"),
+        (lambda: wyner_ziv_gaussian(0.5, variance=0.0, distortion=0.1), "variance must lie in"),
+        (lambda: wyner_ziv_gaussian(1.5, variance=1.0, distortion=0.1), "correlation must lie in"),
     ],
 )
 def test_bad_arguments_are_named(call, message):
@@ -206,4 +231,4 @@ def test_bad_arguments_are_named(call, message):
 
 def test_float32_is_refused():
     with jax.enable_x64(False), pytest.raises(RuntimeError, match="jax_enable_x64"):
-        wyner_ziv(dsbs(0.1), HAMMING, [1.0])
+        wyner_ziv(dsbs(0.1), HAMMING, [1.0], compress="rows")

@@ -34,7 +34,7 @@ def test_C12_equals_the_product_table_on_an_exact_lattice(n, loss):
     encoder = np.array([[0.85, 0.15], [0.15, 0.85]])
     law, score = product_law(joint, encoder, n)
     expected = retrieval.scored_loss(law, 4.0, loss, scores=score)
-    np.testing.assert_allclose(block_loss(joint, encoder, n, 4.0, loss), expected, rtol=1e-10)
+    np.testing.assert_allclose(block_loss(joint, encoder, 4.0, loss, n=n), expected, rtol=1e-10)
 
 
 @settings(max_examples=15)
@@ -42,9 +42,12 @@ def test_C12_equals_the_product_table_on_an_exact_lattice(n, loss):
 def test_C12_is_never_below_the_optimal_decoder_and_near_it(joint, encoder, size):
     law, score = product_law(joint, encoder, 2)
     optimal = float(retrieval.scored_loss(law, size, "reciprocal_rank", scores=score))
-    found = float(block_loss(joint, encoder, 2, size, "reciprocal_rank"))
+    found = float(block_loss(joint, encoder, size, "reciprocal_rank", n=2))
     assert optimal - 1e-9 <= found <= optimal + 5e-3
-    assert found <= float(retrieval.expected_loss(-np.inf, 0.0, size, "reciprocal_rank")) + 1e-9
+    assert (
+        found
+        <= float(retrieval.expected_loss(size, "reciprocal_rank", log_a=-np.inf, log_e=0.0)) + 1e-9
+    )
 
 
 def test_C12_a_rounded_decoder_has_the_exact_loss_of_its_own_scores():
@@ -56,7 +59,7 @@ def test_C12_a_rounded_decoder_has_the_exact_loss_of_its_own_scores():
     law = np.kron(through, through)
     score = (level[:, None, :, None] + level[None, :, None]).reshape(law.shape)
     expected = retrieval.scored_loss(law, 4.0, "error", scores=score)
-    found = block_loss(joint, encoder, 2, 4.0, "error", levels=5)
+    found = block_loss(joint, encoder, 4.0, "error", n=2, levels=5)
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
@@ -64,7 +67,7 @@ def test_C12_one_letter_is_the_scored_loss():
     joint = np.array([[0.3, 0.1, 0.05], [0.05, 0.2, 0.3]])
     encoder = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
     sizes = np.array([[1.0, 3.0], [10.0, 60.0]])
-    found = block_loss(joint, encoder, 1, sizes, "reciprocal_rank")
+    found = block_loss(joint, encoder, sizes, "reciprocal_rank", n=1)
     assert found.shape == (2, 2)
     expected = retrieval.scored_loss(joint @ encoder, sizes, "reciprocal_rank")
     np.testing.assert_allclose(found, expected, rtol=1e-12)
@@ -73,7 +76,7 @@ def test_C12_one_letter_is_the_scored_loss():
 def test_C12_reference_values_of_the_uncompressed_binary_source():
     joint = sources.dsbs(0.1).joint
     for loss, value in (("reciprocal_rank", 0.978898859), ("error", 0.964422603)):
-        found = 1 - block_loss(joint, np.eye(2), 32, np.log2(1000), loss)
+        found = 1 - block_loss(joint, np.eye(2), np.log2(1000), loss, n=32)
         np.testing.assert_allclose(found, value, rtol=0, atol=1e-9)
 
 
@@ -88,10 +91,10 @@ def test_C12_matches_binomial_sums_down_to_chances_of_2_to_the_minus_n(n):
     law = scipy.stats.binom.pmf(k, n, agree)
     sizes = np.array([0.2, 0.5, 0.8]) * n
     given_score = retrieval.expected_loss(
-        np.minimum(log_a, 0.0), log_e, sizes[:, None], "reciprocal_rank"
+        sizes[:, None], "reciprocal_rank", log_a=np.minimum(log_a, 0.0), log_e=log_e
     )
     encoder = np.array([[1 - a, a], [a, 1 - a]])
-    found = block_loss(sources.dsbs(p).joint, encoder, n, sizes, "reciprocal_rank")
+    found = block_loss(sources.dsbs(p).joint, encoder, sizes, "reciprocal_rank", n=n)
     np.testing.assert_allclose(found, np.asarray(given_score) @ law, rtol=3e-9)
 
 
@@ -99,7 +102,7 @@ def test_C12_the_loss_hardly_depends_on_the_number_of_levels():
     joint = np.array([[0.5, 0.1], [0.1, 0.3]])
     encoder = np.array([[0.7, 0.1, 0.2], [0.05, 0.8, 0.15]])
     few, usual, many = (
-        float(block_loss(joint, encoder, 24, 5.0, "error", levels=levels))
+        float(block_loss(joint, encoder, 5.0, "error", n=24, levels=levels))
         for levels in (12, None, 96)
     )
     assert abs(usual - many) < 2e-4
@@ -119,9 +122,9 @@ def test_C12_types_are_all_compositions_with_their_chances():
 
 def test_C12_useless_descriptions_rank_at_random():
     joint = sources.dsbs(0.1).joint
-    random = retrieval.expected_loss(-np.inf, 0.0, 7.0, "reciprocal_rank")
+    random = retrieval.expected_loss(7.0, "reciprocal_rank", log_a=-np.inf, log_e=0.0)
     for encoder in (np.ones((2, 1)), np.full((2, 2), 0.5)):
-        found = block_loss(joint, encoder, 8, 7.0, "reciprocal_rank")
+        found = block_loss(joint, encoder, 7.0, "reciprocal_rank", n=8)
         np.testing.assert_allclose(found, random, rtol=1e-12)
 
 
@@ -137,7 +140,9 @@ def test_C12_the_gradient_of_a_loss_is_that_of_finite_differences():
         )
         laws = block_score.letter_laws(through, lattice, 4)
         log_a, log_e, law = block_score.rank_chances(*laws, lattice.step, letters, counts, 2)
-        return jnp.sum(chances[:, None] * law * retrieval.expected_loss(log_a, log_e, 3.0, "error"))
+        return jnp.sum(
+            chances[:, None] * law * retrieval.expected_loss(3.0, "error", log_a=log_a, log_e=log_e)
+        )
 
     slope = (loss(0.2 + 1e-5) - loss(0.2 - 1e-5)) / 2e-5
     np.testing.assert_allclose(jax.grad(loss)(0.2), slope, rtol=1e-6)
@@ -169,4 +174,4 @@ def test_C12_bad_input_is_named(change, message):
 
 def test_C12_needs_float64():
     with jax.enable_x64(False), pytest.raises(RuntimeError, match="needs float64"):
-        block_loss(np.eye(2) / 2, np.eye(2), 2, 3.0, "error")
+        block_loss(np.eye(2) / 2, np.eye(2), 3.0, "error", n=2)

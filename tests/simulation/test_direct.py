@@ -35,7 +35,12 @@ def test_C1_rank_law_lies_inside_the_interval_of_simulated_databases(joint, chan
     pair = np.kron(through, through)
     scores = (letters[:, None, :, None] + letters[None, :, None, :]).reshape(pair.shape)
     found = simulate_database(
-        *(jax.random.key(seed), joint, channel, 2, size, LOSSES),
+        jax.random.key(seed),
+        joint,
+        channel,
+        size,
+        LOSSES,
+        n=2,
         trials=1024,
         block=256,
         confidence=CONFIDENCE,
@@ -48,14 +53,19 @@ def test_C1_rank_law_lies_inside_the_interval_of_simulated_databases(joint, chan
 def test_C14_independent_codebooks_agree_with_the_ensemble():
     channel = np.array([[0.89, 0.11], [0.11, 0.89]])
     found = simulate_database(
-        *(jax.random.key(3), DSBS, channel, 8, 4.0, LOSSES),
+        jax.random.key(3),
+        DSBS,
+        channel,
+        4.0,
+        LOSSES,
+        n=8,
         words=16,
         distortion=HAMMING,
         trials=4000,
         confidence=CONFIDENCE,
     )
     for loss, name in zip(LOSSES, NAMES, strict=True):
-        exact = codes.dsbs_ensemble(8, 0.5, 4.0, 0.1, loss)
+        exact = codes.dsbs_ensemble(0.1, 4.0, loss, n=8, rate=0.5)
         estimate = found.estimates[name]
         assert bool(estimate.covers(exact)), (name, estimate, exact)
         assert float(estimate.upper - estimate.lower) < 0.15

@@ -65,9 +65,11 @@ def test_C15_weights_never_exceed_their_bound(threshold, p):
 
 def test_C15_an_error_of_1e_minus_14_matches_the_exact_sum():
     joint, encoder, sizes = sources.dsbs(0.05).joint, np.eye(2), np.array([5.0])
-    exact = np.log(retrieval.block_loss(joint, encoder, 100, sizes, "error"))
+    exact = np.log(retrieval.block_loss(joint, encoder, sizes, "error", n=100))
     assert exact[0] < -14 * np.log(10)
-    found = importance_loss(KEY, joint, encoder, 100, sizes, "error", trials=1500, confidence=SURE)
+    found = importance_loss(
+        KEY, joint, encoder, sizes, "error", n=100, trials=1500, confidence=SURE
+    )
     assert found.covers(exact).all()
     np.testing.assert_allclose(found.log_mean, exact, rtol=0, atol=0.3)
     assert (found.relative_width < 1.5).all()
@@ -95,6 +97,6 @@ def test_bad_input_is_named(change, error, message):
 
 def test_bad_input_of_the_loss_is_named():
     with pytest.raises(ValueError, match="n must be at least 1"):
-        importance_loss(KEY, np.eye(2) / 2, np.eye(2), 0, 3.0, "error", trials=10)
+        importance_loss(KEY, np.eye(2) / 2, np.eye(2), 3.0, "error", n=0, trials=10)
     with pytest.raises(ValueError, match="encoder must have one row a letter"):
-        importance_loss(KEY, np.eye(2) / 2, np.eye(3), 5, 3.0, "error", trials=10)
+        importance_loss(KEY, np.eye(2) / 2, np.eye(3), 3.0, "error", n=5, trials=10)

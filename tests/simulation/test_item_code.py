@@ -112,7 +112,7 @@ def test_C17_the_loss_is_that_of_a_database_in_memory(found):
 
 def test_alike_codewords_are_a_random_ranking(found):
     for loss, name in zip(LOSSES, ("reciprocal_rank", "error", "miss_3"), strict=True):
-        exact = np.asarray(expected_loss(-np.inf, 0.0, np.asarray(SIZES), loss))
+        exact = np.asarray(expected_loss(np.asarray(SIZES), loss, log_a=-np.inf, log_e=0.0))
         estimate = found.estimates["alike"][name]
         assert np.all((estimate.lower <= exact) & (exact <= estimate.upper))
         # The error's ties are averaged exactly, the others' by the drawn tie-break.
@@ -186,7 +186,7 @@ def test_bottleneck_bound_of_one_class_is_the_gaussian_bottleneck(dimension):
     source = gaussian_mixture([1.0], np.zeros((1, dimension)), 0.7, query_noise=[0.2, 0.3])
     r = math.sqrt(0.7 / (0.7 + 0.12))
     rate = np.linspace(0, 12, 49)
-    exact = bottleneck_vector_gaussian(rate, [r] * dimension)
+    exact = bottleneck_vector_gaussian([r] * dimension, rate=rate)
     bound = np.asarray(mixture_bottleneck_bound(source, rate))
     assert np.all(bound >= exact - 1e-12)
     np.testing.assert_allclose(bound, exact, rtol=0, atol=1e-5)
@@ -246,7 +246,7 @@ def items():
 @pytest.mark.parametrize("name", CODES)
 def test_the_common_form_is_the_same_code(name, items):
     code = fit_item_code(name, KEY, items, 3, atoms=12)
-    common = common_code(code, 16, 5)
+    common = common_code(code, words=16, planes=5)
     test = SOURCE.sample(jax.random.key(7), (300,))[1]
     K = code.codewords.shape[0]
     np.testing.assert_allclose(common.channel(test)[:, :K], code.channel(test), rtol=0, atol=1e-9)
@@ -312,7 +312,7 @@ def test_codes_and_queries_of_another_kind_are_refused(items):
     with pytest.raises(ValueError, match="name must be one of"):
         fit_item_code("nothing", KEY, items, 3)
     with pytest.raises(ValueError, match="words must be in"):
-        common_code(vector_quantizer(KEY, items, 8), 7)
+        common_code(vector_quantizer(KEY, items, 8), words=7)
     line = VectorQuantizer(
         codewords=jnp.zeros((2, 1)),
         offsets=jnp.zeros(2),

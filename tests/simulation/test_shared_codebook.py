@@ -33,7 +33,7 @@ CONFIDENCE = 1 - 1e-8
 def simulate(log2_size, key=KEY, **options):
     options = {"queries": 32, **options}
     return simulate_shared_codebook(
-        key, JOINT, CHANNEL, HAMMING, LENGTH, BITS / LENGTH, log2_size, **options
+        key, JOINT, CHANNEL, HAMMING, log2_size, n=LENGTH, rate=BITS / LENGTH, **options
     )
 
 
@@ -64,7 +64,7 @@ def test_C15_counts_are_those_of_a_plain_database(codebook):
     items, queries = 300, 32
     found = simulate(math.log2(items), codebooks=2)
     keys = codebook_keys(KEY, codebook)
-    book = np.asarray(random_codebook(keys.book, (0.5, 0.5), 64, LENGTH)).astype(int)
+    book = np.asarray(random_codebook(keys.book, (0.5, 0.5), words=64, n=LENGTH)).astype(int)
     y = np.asarray(draw_rows(keys.item, jnp.full(2, 0.5), jnp.arange(items), LENGTH)).astype(int)
     index = np.asarray(codes.encoders.minimum_distortion_encoder(keys.lot, y, book, HAMMING))
     distance = (y[:, None] != book[None]).sum(axis=2)
@@ -90,7 +90,7 @@ def test_C14_large_codebook_agrees_with_independent_codebooks():
     # 4 items share 64 words: few meet in one word, and the rest of the law is the same.
     found = simulate(2.0, codebooks=300)
     for loss in ("error", "reciprocal_rank"):
-        exact = codes.dsbs_ensemble(LENGTH, BITS / LENGTH, 2.0, NOISE, loss)
+        exact = codes.dsbs_ensemble(NOISE, 2.0, loss, n=LENGTH, rate=BITS / LENGTH)
         estimate = found.estimate(loss, confidence=CONFIDENCE)
         assert bool(estimate.covers(exact))
         assert float(estimate.upper - estimate.lower) < 0.4
@@ -107,7 +107,7 @@ def test_C15_small_codebook_loses_to_its_ties():
     conditional = found.given_codebook("error", confidence=CONFIDENCE)
     assert np.all(conditional.upper >= least)
     assert found.estimate("error").mean >= 1 - 64 / 4096 - 0.01
-    independent = codes.dsbs_ensemble(LENGTH, BITS / LENGTH, 12.0, NOISE, "reciprocal_rank")
+    independent = codes.dsbs_ensemble(NOISE, 12.0, "reciprocal_rank", n=LENGTH, rate=BITS / LENGTH)
     assert found.estimate("reciprocal_rank", confidence=CONFIDENCE).mean > independent
 
 
@@ -149,7 +149,7 @@ from rdsim.simulation.shared_codebook import simulate_shared_codebook
 def peak(log2_size, rate):
     ranks = simulate_shared_codebook(
         jax.random.key(1), [[0.45, 0.05], [0.05, 0.45]], [[0.89, 0.11], [0.11, 0.89]],
-        1 - np.eye(2), 20, rate, log2_size, queries=64, memory_budget=BUDGET,
+        1 - np.eye(2), log2_size, n=20, rate=rate, queries=64, memory_budget=BUDGET,
     )
     return ranks, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 

@@ -19,10 +19,13 @@ TERNARY = [[0.3, 0.04, 0.02], [0.03, 0.25, 0.05], [0.01, 0.05, 0.25]]
 TERNARY_COST = [[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.5, 1.0, 0.0]]
 SIZES = np.array([1.0, 3.0, 6.0, 12.0, 1000.0])
 
-NEAREST = random_code(TERNARY, TERNARY_COST, 6, 0.7, output_marginal=[0.3, 0.4, 0.3])
+NEAREST = random_code(TERNARY, TERNARY_COST, n=6, rate=0.7, output_marginal=[0.3, 0.4, 0.3])
 ON_LATTICE, LIKELY = (
     random_code(
-        *(BINARY, [[0.0, one], [np.pi, 0.0]], 12, 0.4),
+        BINARY,
+        [[0.0, one], [np.pi, 0.0]],
+        n=12,
+        rate=0.4,
         output_marginal=[0.7, 0.3],
         slope=1.5,
         scores=[[0.3, -0.9], [-0.8, 1.1]],
@@ -65,12 +68,12 @@ def test_C15_likelihood_encoder_of_rounded_distortions_agrees_with_the_exact_sum
 
 
 def test_C14_product_competitors_are_exact_on_the_symmetric_source():
-    code = random_code(DSBS, HAMMING, 100, 0.5, output_marginal=[0.5, 0.5])
+    code = random_code(DSBS, HAMMING, n=100, rate=0.5, output_marginal=[0.5, 0.5])
     sizes = np.array([12.0, 27.2415721, 33.2952548])
     found = simulate_ensemble(
         KEY, code, sizes, "error", trials=2048, competitor="product", confidence=CONFIDENCE
     )
-    exact = codes.dsbs_ensemble(100, 0.5, sizes, 0.1, "error")
+    exact = codes.dsbs_ensemble(0.1, sizes, "error", n=100, rate=0.5)
     np.testing.assert_allclose(exact[1:], [0.2569, 0.6109], rtol=0, atol=5e-5)
     assert found.competitor == "product"
     assert found.score_rounding == 0.0
@@ -98,7 +101,7 @@ def test_no_digit_depends_on_the_chunk_and_the_key_matters():
         (lambda: simulate_ensemble(KEY, LIKELY, 3.0, [], trials=9), ValueError, "losses must"),
         (
             lambda: _run(
-                random_code(BINARY, HAMMING, 900, 0.1, output_marginal=[0.7, 0.3]),
+                random_code(BINARY, HAMMING, n=900, rate=0.1, output_marginal=[0.7, 0.3]),
                 trials=9,
                 competitor="exact",
             ),
@@ -108,7 +111,10 @@ def test_no_digit_depends_on_the_chunk_and_the_key_matters():
         (
             lambda: _run(
                 random_code(
-                    *(BINARY, HAMMING, 4, 0.5),
+                    BINARY,
+                    HAMMING,
+                    n=4,
+                    rate=0.5,
                     output_marginal=[0.7, 0.3],
                     scores=[[0, -np.inf], [0, 1]],
                 ),

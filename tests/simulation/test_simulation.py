@@ -22,10 +22,10 @@ def test_C14_simulation_covers_the_exact_ensemble(loss):
         [5, 4, 3, 3],
         [0.1, 0.2, 0.0, 0.5],
     )
-    ranks = simulation.simulate_dsbs(KEY, lengths, rates, sizes, flips, trials=3000)
+    ranks = simulation.simulate_dsbs(KEY, flips, sizes, n=lengths, rate=rates, trials=3000)
     estimate = ranks.estimate(loss, confidence=CONFIDENCE)
     exact = [
-        float(codes.dsbs_ensemble(n, rate, size, flip, loss))
+        float(codes.dsbs_ensemble(flip, size, loss, n=n, rate=rate))
         for n, rate, size, flip in zip(lengths, rates, sizes, flips, strict=True)
     ]
     assert np.all(estimate.covers(np.array(exact)))
@@ -34,11 +34,13 @@ def test_C14_simulation_covers_the_exact_ensemble(loss):
 
 def test_ranks_depend_on_key_and_setting_alone():
     whole = simulation.simulate_dsbs(
-        KEY, [9, 12, 9], 0.4, 3, [0.1, 0.1, 0.3], trials=60, batch_size=7
+        KEY, [0.1, 0.1, 0.3], 3, n=[9, 12, 9], rate=0.4, trials=60, batch_size=7
     )
-    part = simulation.simulate_dsbs(KEY, 9, 0.4, 3, 0.1, trials=25, first_trial=35, batch_size=64)
+    part = simulation.simulate_dsbs(
+        KEY, 0.1, 3, n=9, rate=0.4, trials=25, first_trial=35, batch_size=64
+    )
     np.testing.assert_array_equal(whole.ranks[0, 35:], part.ranks)
-    other = simulation.simulate_dsbs(jax.random.key(21), 9, 0.4, 3, 0.1, trials=60)
+    other = simulation.simulate_dsbs(jax.random.key(21), 0.1, 3, n=9, rate=0.4, trials=60)
     assert np.any(other.ranks != whole.ranks[0])
     assert whole.ranks.shape == (3, 60)
 
@@ -86,24 +88,28 @@ def test_bernstein_equals_its_formula():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: simulation.simulate_dsbs(0, 9, 0.4, 3, 0.1, trials=5), TypeError, "key must be"),
         (
-            lambda: simulation.simulate_dsbs(KEY, 9, 0.4, 3, 0.1, trials=0),
+            lambda: simulation.simulate_dsbs(0, 0.1, 3, n=9, rate=0.4, trials=5),
+            TypeError,
+            "key must be",
+        ),
+        (
+            lambda: simulation.simulate_dsbs(KEY, 0.1, 3, n=9, rate=0.4, trials=0),
             ValueError,
             "trials must be",
         ),
         (
-            lambda: simulation.simulate_dsbs(KEY, 9.5, 0.4, 3, 0.1, trials=5),
+            lambda: simulation.simulate_dsbs(KEY, 0.1, 3, n=9.5, rate=0.4, trials=5),
             ValueError,
             "n must hold",
         ),
         (
-            lambda: simulation.simulate_dsbs(KEY, 30, 1.0, 20, 0.1, trials=5),
+            lambda: simulation.simulate_dsbs(KEY, 0.1, 20, n=30, rate=1.0, trials=5),
             ValueError,
             "dsbs_ensemble",
         ),
         (
-            lambda: simulation.simulate_dsbs(KEY, 9, 0.4, 3, 0.6, trials=5),
+            lambda: simulation.simulate_dsbs(KEY, 0.6, 3, n=9, rate=0.4, trials=5),
             ValueError,
             "crossover must",
         ),

@@ -21,21 +21,23 @@ def test_entropy_is_that_of_the_table(pmf):
 
 
 def test_zipf_at_known_exponents():
-    np.testing.assert_allclose(sources.zipf_prior(5, 0.0).pmf, 0.2, rtol=1e-15)
-    np.testing.assert_allclose(sources.zipf_prior(3, 1.0).pmf, np.array([6, 3, 2]) / 11, rtol=1e-14)
+    np.testing.assert_allclose(sources.zipf_prior(5, exponent=0.0).pmf, 0.2, rtol=1e-15)
+    np.testing.assert_allclose(
+        sources.zipf_prior(3, exponent=1.0).pmf, np.array([6, 3, 2]) / 11, rtol=1e-14
+    )
     # With a = 2 and all integers the normaliser is pi^2 / 6; the tail beyond M is about 1 / M.
-    first = float(sources.zipf_prior(10**6, 2.0).pmf[0])
+    first = float(sources.zipf_prior(10**6, exponent=2.0).pmf[0])
     np.testing.assert_allclose(first, 1 / (math.pi**2 / 6 - 1e-6 + 5e-13), rtol=1e-12)
     # A mass that underflows is zero, not NaN.
-    steep = sources.zipf_prior(1000, 400.0)
+    steep = sources.zipf_prior(1000, exponent=400.0)
     assert steep.pmf[-1] == 0
     np.testing.assert_allclose(steep.entropy, 0.0, rtol=0, atol=1e-100)
-    assert sources.zipf_prior(1, 3.0).entropy == 0
+    assert sources.zipf_prior(1, exponent=3.0).entropy == 0
 
 
 @pytest.mark.parametrize("exponent", [0.7, 1.0])
 def test_zipf_of_a_million_items_keeps_its_digits(exponent):
-    prior = sources.zipf_prior(10**6, exponent)
+    prior = sources.zipf_prior(10**6, exponent=exponent)
     weights = [j**-exponent for j in range(1, 10**6 + 1)]
     total = math.fsum(weights)
     entropy = math.fsum(-(x / total) * math.log2(x / total) for x in weights)
@@ -45,7 +47,7 @@ def test_zipf_of_a_million_items_keeps_its_digits(exponent):
 
 def test_samples_follow_the_law():
     # Chi-square over the first 50 items and the rest by octaves; false alarm 1e-7, key fixed.
-    prior = sources.zipf_prior(10**6, 1.0)
+    prior = sources.zipf_prior(10**6, exponent=1.0)
     trials = 200_000
     drawn = np.asarray(prior.sample(jax.random.key(8), (trials,)))
     assert drawn.dtype == np.int32
@@ -58,17 +60,17 @@ def test_samples_follow_the_law():
 
 
 def test_samples_depend_on_the_key_and_the_shape_alone():
-    prior = sources.zipf_prior(100, 1.0)
+    prior = sources.zipf_prior(100, exponent=1.0)
     key = jax.random.key(3)
     compiled = jax.jit(lambda prior, key: prior.sample(key, (4, 5)))(prior, key)
     np.testing.assert_array_equal(prior.sample(key, (4, 5)), compiled)
 
 
 def test_priors_stack_under_vmap():
-    stacked = jax.vmap(lambda a: sources.zipf_prior(100, a))(jnp.array([0.0, 1.0]))
+    stacked = jax.vmap(lambda a: sources.zipf_prior(100, exponent=a))(jnp.array([0.0, 1.0]))
     assert isinstance(stacked, sources.TargetPrior)
     entropies = jax.vmap(lambda prior: prior.entropy)(stacked)
-    expected = [sources.zipf_prior(100, a).entropy for a in (0.0, 1.0)]
+    expected = [sources.zipf_prior(100, exponent=a).entropy for a in (0.0, 1.0)]
     np.testing.assert_allclose(entropies, expected, rtol=1e-14)
     leaves, tree = jax.tree.flatten(stacked)
     np.testing.assert_array_equal(jax.tree.unflatten(tree, leaves).pmf, stacked.pmf)
@@ -77,15 +79,35 @@ def test_priors_stack_under_vmap():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: sources.zipf_prior(0, 1.0), ValueError, "items must be at least 1, got 0"),
-        (lambda: sources.zipf_prior(10.0, 1.0), TypeError, "items must be an integer, got 10.0"),
-        (lambda: sources.zipf_prior(10, -1.0), ValueError, r"exponent must lie in \[0, inf\), got"),
-        (lambda: sources.zipf_prior(10, np.inf), ValueError, r"exponent must lie in \[0, inf\)"),
-        (lambda: sources.zipf_prior(10, [1.0]), ValueError, "exponent must have 0 dimensions"),
+        (
+            lambda: sources.zipf_prior(0, exponent=1.0),
+            ValueError,
+            "items must be at least 1, got 0",
+        ),
+        (
+            lambda: sources.zipf_prior(10.0, exponent=1.0),
+            TypeError,
+            "items must be an integer, got 10.0",
+        ),
+        (
+            lambda: sources.zipf_prior(10, exponent=-1.0),
+            ValueError,
+            r"exponent must lie in \[0, inf\), got",
+        ),
+        (
+            lambda: sources.zipf_prior(10, exponent=np.inf),
+            ValueError,
+            r"exponent must lie in \[0, inf\)",
+        ),
+        (
+            lambda: sources.zipf_prior(10, exponent=[1.0]),
+            ValueError,
+            "exponent must have 0 dimensions",
+        ),
         (lambda: sources.target_prior([0.5, 0.6]), ValueError, "pmf must sum to one, got a sum"),
         (lambda: sources.target_prior([[1.0]]), ValueError, "pmf must have 1 dimensions"),
         (lambda: sources.target_prior([1.5, -0.5]), ValueError, "got -0.5 at index 1"),
-        (lambda: sources.zipf_prior(3, 1.0).sample(0), TypeError, "key"),
+        (lambda: sources.zipf_prior(3, exponent=1.0).sample(0), TypeError, "key"),
     ],
 )
 def test_bad_arguments_are_named(call, error, message):

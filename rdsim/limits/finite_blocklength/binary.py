@@ -39,12 +39,15 @@ MAX_BLOCK_LENGTH: Final = 5000
 
 @on_host
 def binary_hamming(
-    p: Any, distortion: Any, excess_probability: Any, block_lengths: Any
+    p: Any, *, distortion: Any, excess_probability: Any, block_lengths: Any
 ) -> FiniteBlocklength:
     r"""Bound the least rate that keeps at most n D of n bits wrong but for a given probability.
 
     $$\sum_t \binom{n}{t} p^t (1-p)^{n-t} (1-P_t)^M = \epsilon, \qquad
       P_t = P[\mathrm{Bin}(t, 1-q) + \mathrm{Bin}(n-t, q) \le nD].$$
+
+    The achievability is the least of three: random words of the optimal bias q, random words of fair
+    bits, and all $2^n$ words.
 
     Args:
         p: probability of one, in (0, 1), a scalar; p and 1-p are the same problem.
@@ -71,18 +74,21 @@ def binary_hamming(
     radius = jnp.asarray(steps_within(n, D))
     size, widest = bucket(int(np.max(n))), bucket(int(np.max(radius)))
     # One of the t ones of a source word is missed with probability 1-q, one of its zeros with q.
-    q = (bias - D) / (1 - 2 * D)
-    converse, achievability = _bounds(
-        jnp.asarray(bias),
-        jnp.asarray(log_binomials(size, widest, 1 - q)),
-        jnp.asarray(np.logaddexp.accumulate(log_binomials(size, widest, q), axis=1)),
-        *(n.ravel(), radius.ravel(), eps.ravel()),
-    )
-    return finite_blocklength(_second_order(bias, D), n, eps, converse, achievability)
+    # The optimal q of long blocks serves rare words badly: a fair one is better at tiny eps.
+    best = n.ravel().astype(float)
+    for q in {(bias - D) / (1 - 2 * D), 0.5}:
+        converse, achievability = _bounds(
+            jnp.asarray(bias),
+            jnp.asarray(log_binomials(size, widest, 1 - q)),
+            jnp.asarray(np.logaddexp.accumulate(log_binomials(size, widest, q), axis=1)),
+            *(n.ravel(), radius.ravel(), eps.ravel()),
+        )
+        best = jnp.minimum(best, achievability)
+    return finite_blocklength(_second_order(bias, D), n, eps, converse, best)
 
 
 @on_host
-def binary_hamming_second_order(p: Any, distortion: Any) -> SecondOrder:
+def binary_hamming_second_order(p: Any, *, distortion: Any) -> SecondOrder:
     r"""Approximate the same rate at any block length.
 
     $$R(D) = h(p) - h(D), \qquad V(D) = p(1-p) \log_2^2 \frac{1-p}{p},$$

@@ -26,6 +26,8 @@ _STEPS: Final = 120
 _TINY: Final = 1e-320
 _ALL_FAIL: Final = -37.0  # below e^-37, -ln(1-P) is P to the last digit
 _FINISHED: Final = 800.0  # exp(-800) is zero
+_ROUNDED: Final = 1e-12
+"""Relative excess over eps that is rounding: a failure that no code avoids may equal eps itself."""
 
 
 def random_coding_log2_words(
@@ -46,7 +48,12 @@ def covering_log2_words(
         served = jnp.minimum(log2_words * LN2 + log_ball, 0.0)
         return jnp.sum(jnp.exp(log_weight) * -jnp.expm1(served))
 
-    lower, _ = _solve(failure, _enough(log_ball), eps)
+    # Where no code fails less than eps, but for rounding, and none more, a code of that many words
+    # meets eps: only a failure beyond rounding proves that none does.
+    enough = _enough(log_ball)
+    unavoidable = failure(enough)
+    met = (unavoidable > eps) & (unavoidable <= eps * (1 + _ROUNDED))
+    lower, _ = _solve(failure, enough, jnp.where(met, unavoidable, eps))
     return lower
 
 

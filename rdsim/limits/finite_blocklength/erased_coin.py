@@ -33,14 +33,15 @@ MAX_BLOCK_LENGTH: Final = 5000
 
 @on_host
 def erased_coin(
-    erasure: Any, distortion: Any, excess_probability: Any, block_lengths: Any
+    erasure: Any, *, distortion: Any, excess_probability: Any, block_lengths: Any
 ) -> FiniteBlocklength:
     r"""Bound the least rate that keeps at most n D bits of an erased fair coin wrong.
 
     $$\sum_{t,a} w_{t,a} (1 - M P_{t,a})^+ \le \epsilon \le \sum_{t,a} w_{t,a} (1 - P_{t,a})^M,
       \qquad w_{t,a} = \binom{n}{t} \alpha^t (1-\alpha)^{n-t} \binom{t}{a} 2^{-t}:$$
 
-    the left is the converse, the right the average of fair random codes.
+    the left is the converse, the right the average of fair random codes. The code of all $2^n$ words
+    is counted too.
 
     Args:
         erasure: alpha in [0, 1), a scalar; 0 is the fair coin.
@@ -80,7 +81,7 @@ def erased_coin(
 
 
 @on_host
-def erased_coin_second_order(erasure: Any, distortion: Any) -> SecondOrder:
+def erased_coin_second_order(erasure: Any, *, distortion: Any) -> SecondOrder:
     r"""Approximate the same rate at any block length.
 
     $$R(D) = (1-\alpha)\left(1 - h\left(\frac{D - \alpha/2}{1-\alpha}\right)\right), \quad
@@ -165,9 +166,9 @@ def _bounds(
         log_ball = jnp.where(inside, few[jnp.maximum(n - t, 0)[:, None], left], -jnp.inf)
         weights = jnp.append((erased[:, None] + wrong).ravel(), late)
         balls = jnp.append(log_ball.ravel(), -jnp.inf)
-        return (
-            covering_log2_words(weights, balls, epsilon),
-            random_coding_log2_words(weights, balls, epsilon),
-        )
+        converse = covering_log2_words(weights, balls, epsilon)
+        random = random_coding_log2_words(weights, balls, epsilon)
+        # All 2^n words serve whatever any code can, and beat random ones where n is small.
+        return converse, jnp.minimum(random, jnp.where(jnp.isfinite(converse), n, jnp.inf))
 
     return jax.lax.map(bound, (lengths, radii, log_late, eps))

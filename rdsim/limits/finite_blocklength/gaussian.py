@@ -40,7 +40,7 @@ _FRACTION_STEPS: Final = 2000  # sqrt(5000) steps do; a guard against an endless
 
 @on_host
 def gaussian_mse(
-    variance: Any, distortion: Any, excess_probability: Any, block_lengths: Any
+    variance: Any, *, distortion: Any, excess_probability: Any, block_lengths: Any
 ) -> FiniteBlocklength:
     r"""Bound the least rate that keeps the squared error of n Gaussian letters within n D.
 
@@ -87,7 +87,7 @@ def gaussian_mse(
 
 
 @on_host
-def gaussian_mse_second_order(variance: Any, distortion: Any) -> SecondOrder:
+def gaussian_mse_second_order(variance: Any, *, distortion: Any) -> SecondOrder:
     r"""Approximate the same rate at any block length.
 
     $$R(D) = \tfrac12 \log_2 \frac{\sigma^2}{D}, \qquad V = \tfrac12 \log_2^2 e.$$

@@ -57,7 +57,7 @@ class SecondOrder:
         spread = -ndtri(eps) * jnp.sqrt(self.dispersion / n)
         return self.rate_distortion + spread + self._remainder(n)
 
-    def excess_probability(self, block_length: Any, rate: Any) -> Float[Array, "..."]:
+    def excess_probability(self, block_length: Any, *, rate: Any) -> Float[Array, "..."]:
         r"""Approximate the excess probability at a rate, the inverse of `rate` in it.
 
         $$\epsilon \approx Q\left(\frac{R - R(D) - \kappa (\log_2 n) / n}{\sqrt{V/n}}\right),$$
