@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments._study import StudyError
+from experiments._tables import read_array
 
 Loss = Annotated[
     Literal["error", "reciprocal_rank", "dcg"] | str,
@@ -33,7 +34,7 @@ class Source:
     """The joint law of query X and item Y: exactly one of these."""
 
     joint: Annotated[
-        Path | None, tyro.conf.arg(metavar="FILE", help="table P(x,y), rows x, .npy or .csv")
+        Path | None, tyro.conf.arg(metavar="FILE", help="table P(x,y), rows x, .npy, .npz or .csv")
     ] = None
     dsbs: Annotated[
         float | None, tyro.conf.arg(metavar="P", help="doubly symmetric binary, crossover P")
@@ -57,25 +58,10 @@ class Source:
                 f"name one source: --joint FILE, --dsbs P or --gaussian RHO; got {found}"
             )
         name, value = chosen[0]
-        return (name, table(value)) if isinstance(value, Path) else (name, value)
+        return (name, read_array(value, "--joint", 2)) if isinstance(value, Path) else (name, value)
 
 
 Where = tyro.conf.OmitArgPrefixes[Source]
-
-
-def table(path: Path) -> np.ndarray:
-    """Read a table of numbers from .npy (no pickle) or .csv.
-
-    Raises:
-        StudyError: if it cannot be read as one.
-
-    """
-    try:
-        if path.suffix == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False), float)
-        return np.loadtxt(path, delimiter=",", ndmin=2)
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read as a table of numbers: {error}") from error
 
 
 def _refusing(command: Callable[..., int]) -> Callable[..., int]:
@@ -112,7 +98,8 @@ def rate_distortion(
     pmf: Annotated[tuple[float, ...], tyro.conf.arg(help="of the letters, summing to one")],
     distortion: Annotated[tuple[float, ...], tyro.conf.arg(help="allowed, on average")],
     measure: Annotated[
-        Path | None, tyro.conf.arg(help="table d(y,u), .npy or .csv; Hamming distance without one")
+        Path | None,
+        tyro.conf.arg(help="table d(y,u), .npy, .npz or .csv; Hamming distance without one"),
     ] = None,
     plot: Plot = None,
 ) -> int:
@@ -122,7 +109,7 @@ def rate_distortion(
     """
     from rdsim import limits
 
-    d = 1 - np.eye(len(pmf)) if measure is None else table(measure)
+    d = 1 - np.eye(len(pmf)) if measure is None else read_array(measure, "--measure", 2)
     _show("D", distortion, _bounds(limits.rate_at(pmf, d, np.array(distortion)), "R(D) bits"))
 
     def curve(x: np.ndarray) -> dict[str, Any]:

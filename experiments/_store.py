@@ -27,7 +27,7 @@ from figures import _atomic
 ENGINE: Final = "h5netcdf"
 """The scipy engine would narrow 64-bit integers."""
 
-_APPARATUS: Final = ("_atomic", "_claims", "_store", "_study")
+_APPARATUS: Final = ("_atomic", "_claims", "_store", "_study", "_tables")
 """Modules that describe, judge and store what studies compute: no number comes from them."""
 
 

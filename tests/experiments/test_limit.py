@@ -6,7 +6,7 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
-from experiments._limit import COMMANDS, Source, table
+from experiments._limit import COMMANDS, Source
 from experiments._study import StudyError
 from rdsim import limits
 
@@ -86,15 +86,9 @@ def test_retrieval_of_a_table_prints_both_bounds(
         (lambda: COMMANDS["rank"](10.0, (1.0,), plot=Path("curve.png")), "two different points"),
         (lambda: COMMANDS["bottleneck"](Source(), (1.0,)), "got none"),
         (lambda: Source(dsbs=0.1, gaussian=0.2).given(), "got --dsbs, --gaussian"),
-        (lambda: table(Path("nowhere.npy")), "cannot be read"),
+        (lambda: Source(joint=Path("nowhere.npy")).given(), "--joint: there is no file"),
     ],
 )
 def test_refusals_are_one_line(call, message: str) -> None:
     with pytest.raises(StudyError, match=message):
         call()
-
-
-def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
-    np.save(tmp_path / "p.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(StudyError, match="cannot be read"):
-        table(tmp_path / "p.npy")
