@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments._store import Recipe
+from experiments._store import Recipe, write_file
 from experiments._study import call
-from figures import _atomic
 
 
 @dataclass
@@ -53,7 +52,7 @@ class Cells:
         arrays = call(name, function, *args)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
-        _atomic.write(path, buffer.getvalue())
+        write_file(path, buffer.getvalue())
         return arrays
 
     @cached_property

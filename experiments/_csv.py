@@ -17,8 +17,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import xarray
 
-from experiments._store import hash_files
-from figures import _atomic
+from experiments._store import hash_files, write_file
 
 COLUMNS: Final = {"lower": "lower", "upper": "upper", "gap": "gap", "error": "standard_error"}
 """The last word of a bounding variable's name, and the column it becomes."""
@@ -32,7 +31,7 @@ def write(dataset: xarray.Dataset, path: Path) -> Literal["written", "fresh"]:
     if _whole(path, header):
         return "fresh"
     body = _table(dataset).encode()
-    _atomic.write(path, header + _seal(body) + body)
+    write_file(path, header + _seal(body) + body)
     return "written"
 
 

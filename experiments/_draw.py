@@ -3,15 +3,17 @@
 import importlib
 import importlib.metadata
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import xarray
+from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments import _csv
 from experiments._claims import STATEMENTS, guards
-from experiments._store import hash_files, with_imports
+from experiments._store import hash_files, with_imports, write_file
 from experiments._study import Preset, Study, StudyError, source_file
 from figures import _style
 
@@ -46,8 +48,16 @@ def draw(study: Study, dataset: xarray.Dataset, target: Path) -> Outcome:
     ):
         return "fresh" if numbers == "fresh" else "drawn"
     with _style.applied():
-        _style.save(importlib.import_module(module).draw(dataset), stem, metadata)
+        save(importlib.import_module(module).draw(dataset), stem, metadata)
     return "drawn"
+
+
+def save(figure: Figure, stem: Path, metadata: Mapping[str, str]) -> None:
+    """Write STEM.pdf and STEM.png."""
+    png, pdf = _style.rendered(figure, metadata)
+    # The PNG carries the hashes that make a second run skip this figure, so it comes last.
+    write_file(stem.with_name(f"{stem.name}.pdf"), pdf)
+    write_file(stem.with_name(f"{stem.name}.png"), png)
 
 
 def trace(study: Study, dataset: xarray.Dataset, target: Path) -> list[tuple[str, str]]:

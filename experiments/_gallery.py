@@ -19,8 +19,8 @@ import xarray
 from experiments import _draw
 from experiments._claims import STATEMENTS, guards, order
 from experiments._ledger import NOT_KNOWN, Ledger, Row
+from experiments._store import write_file
 from experiments._study import Preset, Study
-from figures import _atomic
 
 EXPLORER = "explorer"
 """The study whose curves the page lets one choose from."""
@@ -72,7 +72,7 @@ def write(
             "",
         ]
     )
-    _atomic.write(page, content.encode())
+    write_file(page, content.encode())
     return page
 
 

@@ -13,10 +13,11 @@ import numpy as np
 import xarray
 from rich.table import Table
 
+from experiments import _draw
 from experiments._claims import Check
-from experiments._store import ENGINE, data_hash, versions
+from experiments._store import ENGINE, data_hash, versions, write_file
 from experiments._study import StudyError
-from figures import _atomic, _gap, _style
+from figures import _gap, _style
 from rdsim import limits
 from rdsim.learning.embedding_gap import MOST_BITS, EmbeddingGap, embedding_gap
 from rdsim.learning.paired_embeddings import check_pairs, split_pairs
@@ -296,15 +297,15 @@ def run(
 def save(dataset: xarray.Dataset, output: Path) -> None:
     """Write the report as NetCDF, CSV, PNG and PDF."""
     output.mkdir(parents=True, exist_ok=True)
-    _atomic.write(output / "gap.nc", bytes(dataset.to_netcdf(engine=ENGINE)))
+    write_file(output / "gap.nc", bytes(dataset.to_netcdf(engine=ENGINE)))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header, *rows = _rows(dataset)
     writer.writerows([header, *rows])
-    _atomic.write(output / "gap.csv", text.getvalue().encode())
+    write_file(output / "gap.csv", text.getvalue().encode())
     with _style.applied():
         metadata = {"Claims": "C4", "Study": "gap", "Data": str(dataset.attrs["data_hash"])}
-        _style.save(_gap.draw(dataset), output / "gap", metadata)
+        _draw.save(_gap.draw(dataset), output / "gap", metadata)
 
 
 def _rows(dataset: xarray.Dataset) -> list[list[Any]]:

@@ -16,9 +16,8 @@ from rich.text import Text
 
 from experiments import _claims
 from experiments._claims import STATEMENTS, Check, guards, order
-from experiments._store import Recipe, State, code_hash, hash_files, state
+from experiments._store import Recipe, State, code_hash, hash_files, state, write_file
 from experiments._study import Preset, Study, discover
-from figures import _atomic
 
 Verdict = Literal["holds", "fails", "no result yet"]
 NOT_KNOWN = "not known"
@@ -93,7 +92,7 @@ class Ledger:
     def save(self, results: Path, preset: Preset) -> Path:
         """Write claims.json beside the results of the preset."""
         path = results / preset / "claims.json"
-        _atomic.write(path, self.json().encode())
+        write_file(path, self.json().encode())
         return path
 
 
@@ -160,7 +159,7 @@ def _checks(study: Study, now: State, remembered: Path) -> list[Check]:
         raise
     content = [asdict(check) for check in checks]
     saved = {"key": key, "hash": _hash(content), "checks": content}
-    _atomic.write(remembered, json.dumps(saved, indent=1).encode())
+    write_file(remembered, json.dumps(saved, indent=1).encode())
     return checks
 
 

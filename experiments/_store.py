@@ -22,12 +22,11 @@ import xarray
 
 from experiments import _study
 from experiments._study import Preset, Study, source_file
-from figures import _atomic
 
 ENGINE: Final = "h5netcdf"
 """The scipy engine would narrow 64-bit integers."""
 
-_APPARATUS: Final = ("_atomic", "_claims", "_store", "_study", "_tables")
+_APPARATUS: Final = ("_claims", "_store", "_study", "_tables")
 """Modules that describe, judge and store what studies compute: no number comes from them."""
 
 
@@ -138,8 +137,15 @@ def save(dataset: xarray.Dataset, recipe: Recipe, results: Path) -> xarray.Datas
     labelled.attrs["data_hash"] = data_hash(labelled)
     content = bytes(labelled.to_netcdf(engine=ENGINE))
     stored = _decoded(content)
-    _atomic.write(recipe.path(results), content)
+    write_file(recipe.path(results), content)
     return stored
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    from rdsim import files  # so that reading a result does not wait for the library
+
+    files.write(path, content)
 
 
 def load(path: Path) -> xarray.Dataset:

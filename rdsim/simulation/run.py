@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jaxlib
 import numpy as np
 from jax.sharding import Mesh
 
@@ -55,7 +54,7 @@ class Run:
         arguments = exact_sums.replicate(self.mesh, self.arguments)
         active, expected = self._active(state)
         saved = time.monotonic()
-        label, done = _name(self.trial), int(state.trials.max())
+        label, done = checkpoint.of_function(self.trial), int(state.trials.max())
         with progress.shown(show_progress, label, done, expected) as report:
             try:
                 while active.size:
@@ -146,35 +145,22 @@ class Run:
         leaves, structure = jax.tree.flatten(self.arguments)
         shapes = [jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for leaf in leaves]
         number = jax.ShapeDtypeStruct((), np.int64)
-        text = (
-            jax.jit(exact_sums.block_sums, static_argnums=(0, 1, 2))
-            .lower(
-                self.trial,
-                self.layout,
-                self.block,
-                jax.eval_shape(lambda: self.key),
-                jax.tree.unflatten(structure, shapes),
-                *(number,) * 3,
-            )
-            .as_text()
+        lowered = jax.jit(exact_sums.block_sums, static_argnums=(0, 1, 2)).lower(
+            self.trial,
+            self.layout,
+            self.block,
+            jax.eval_shape(lambda: self.key),
+            jax.tree.unflatten(structure, shapes),
+            *(number,) * 3,
         )
-        contents = [f"{leaf.dtype} {leaf.shape}".encode() + leaf.tobytes() for leaf in leaves]
-        device = self.mesh.devices.flat[0]
         return {
             "format": checkpoint.FORMAT,
-            "trial": _name(self.trial),
-            "program": checkpoint.digest(text.encode()),
-            "key": f"{jax.random.key_impl(self.key)} "
-            + np.asarray(jax.random.key_data(self.key)).tobytes().hex(),
-            "arguments": checkpoint.digest(str(structure).encode(), *contents),
+            "trial": checkpoint.of_function(self.trial),
+            "program": checkpoint.of_program(lowered),
+            "key": checkpoint.of_key(self.key),
+            "arguments": checkpoint.of_arrays(self.arguments),
             "settings": self.settings,
             "block": self.block,
             "rule": self.rule.describe(),
-            "software": f"jax {jax.__version__}, jaxlib {jaxlib.__version__}, {device.device_kind}",
+            "software": checkpoint.of_software(self.mesh.devices.flat[0]),
         }
-
-
-def _name(trial: Any) -> str:
-    """Qualified name without the module, which is __main__ today and a file's name tomorrow."""
-    inner = getattr(trial, "func", trial)
-    return str(getattr(inner, "__qualname__", type(inner).__qualname__))

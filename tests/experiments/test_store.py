@@ -6,7 +6,6 @@ import xarray
 
 from experiments import _store, _study
 from experiments._store import CorruptError, Recipe
-from figures import _atomic
 
 
 def recipe(seed=0):
@@ -50,21 +49,6 @@ def test_the_data_hash_sees_names_dimensions_units_and_values():
     hashes = {_store.data_hash(dataset) for dataset in [base, *others]}
     assert len(hashes) == 6
     assert _store.data_hash(base.assign_attrs(more="text")) == _store.data_hash(base)
-
-
-@pytest.mark.parametrize("stage", ["fsync", "replace"])
-def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, stage):
-    path = tmp_path / "a.nc"
-    _atomic.write(path, b"old")
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, stage, interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        _atomic.write(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a.nc"]
 
 
 def test_a_fresh_result_is_not_computed_again(workshop):
