@@ -1,14 +1,15 @@
 """The command rdsim, also python -m experiments."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import tyro
 from rich.console import Console
 
-from experiments import _study
+from experiments import _interrupt, _study
 from experiments._study import Preset, StudyError
 
 if TYPE_CHECKING:
@@ -66,17 +67,22 @@ def draw(names: Names = (), /, preset: Which = "quick", results: Results = DEFAU
     from experiments import _draw
     from experiments._store import Recipe, state
 
-    missing = False
+    lacking = False
     for study in studies:
         now = state(Recipe.of(study, preset), results)
         if now.dataset is None:
             _say(f"{study.name}: the result is {now}; run it first")
-            missing = True
+            lacking |= bool(names) or now.kind == "corrupt"
             continue
-        outcome = _draw.draw(study, now.dataset, _draw.folder(OUTPUT, preset))
+        try:
+            outcome = _draw.draw(study, now.dataset, _draw.folder(OUTPUT, preset))
+        except StudyError as error:
+            _say(str(error), error=True)
+            lacking = True
+            continue
         note = f" (the result is {now})" if now.kind == "stale" else ""
         _say(f"{study.name}: figure {outcome}{note}")
-    return int(missing and bool(names))
+    return int(lacking)
 
 
 def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1) -> int:
@@ -87,12 +93,19 @@ def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1)
     """
     if jobs < 1:
         raise StudyError(f"jobs must be at least 1, got {jobs}")
-    from experiments import _draw, _gallery
+    from experiments import _draw, _gallery, _programs
     from experiments._ledger import ledger
     from experiments._run import compute_all
-    from experiments._store import State
+    from experiments._store import State, check_writable
 
+    _programs.compile_quickly(preset)  # before what is checked here imports JAX
     target = _draw.folder(OUTPUT, preset)
+    for file in (
+        _gallery.path(OUTPUT, preset),
+        target / "index.html",
+        results / preset / "claims.json",
+    ):
+        check_writable(file)
     entries, states = [], {}
     studies = _study.chosen((), preset)
     computed = compute_all(studies, preset, 0, results, jobs)
@@ -103,9 +116,14 @@ def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1)
             lacking = True
             continue
         before, dataset = found
-        outcome = _draw.draw(study, dataset, target)
-        _say(f"{study.name}: {_done(before)}; figure {outcome}")
         states[study.name] = State("fresh", dataset=dataset)
+        try:
+            outcome = _draw.draw(study, dataset, target)
+        except StudyError as error:
+            _say(f"{study.name}: {_done(before)}; {error}", error=True)
+            lacking = True
+            continue
+        _say(f"{study.name}: {_done(before)}; figure {outcome}")
         if outcome != "no figure file":
             entries.append((study, dataset))
     verdicts = ledger(results, preset, states=states)
@@ -251,11 +269,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(str(error), error=True)
         return 2
     except OSError as error:
-        _say(f"{error}; what was finished is kept, the same command continues", error=True)
+        _say(f"{error}{_kept(arguments)}", error=True)
         return 1
     except KeyboardInterrupt:
-        _say("interrupted; the same command continues where it stopped", error=True)
-        return 130
+        _say(f"interrupted{_kept(arguments)}", error=True)
+        return _interrupt.CODE
+
+
+def entry() -> NoReturn:
+    """Run the command line as a process of its own, which Ctrl-C ends within seconds."""
+    code: int = _interrupt.CODE
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        _interrupt.watched(lambda: _say(f"interrupted{_kept()}", error=True)),
+    ):
+        code = main()
+    if code == _interrupt.CODE:
+        _interrupt.end()
+    sys.exit(code)
+
+
+def _kept(arguments: Sequence[str] | None = None) -> str:
+    """Say what remains of a command that did not come to its end."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] not in (["run"], ["figures"]):
+        return ""
+    if "--force" in given:
+        return "; what was finished is kept, but with --force the same command starts anew"
+    return "; what was finished is kept, the same command continues"
 
 
 def _say(text: str, *, error: bool = False) -> None:
@@ -277,4 +318,4 @@ def _verdict(found: "Ledger") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

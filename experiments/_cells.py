@@ -46,13 +46,14 @@ class Cells:
             raise ValueError(f"the cell name {name!r} is used twice in {self.recipe.study.name}")
         self._seen.add(name.casefold())
         self.report(name, len(self._seen))
-        path = self.folder / f"{name}.npz"
+        path = self.folder / f"{name}.cell"
         if (kept := _read(path)) is not None:
             return kept
         arrays = call(name, function, *args)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
-        write_file(path, buffer.getvalue())
+        content = buffer.getvalue()
+        write_file(path, _seal(content) + content)
         return arrays
 
     @cached_property
@@ -74,10 +75,18 @@ class Cells:
         return self.results / self.recipe.preset / ".cells"
 
 
+def _seal(content: bytes) -> bytes:
+    """Hash of an archive, which stands before it: its own checksums leave out which arrays it has."""
+    return hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
 def _read(path: Path) -> dict[str, np.ndarray] | None:
     """Return the arrays of a cell, None where there are none that can be trusted."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except Exception:  # missing or damaged (zip checks every member): it is computed again
+        seal, _, content = path.read_bytes().partition(b"\n")
+    except OSError:  # not yet computed
         return None
+    if seal + b"\n" != _seal(content):  # damaged: it is computed again
+        return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}

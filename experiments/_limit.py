@@ -1,6 +1,8 @@
 """The command rdsim limit: one limit, from numbers on the command line or a table in a file."""
 
 import functools
+import inspect
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +63,9 @@ class Source:
         return (name, read_array(value, "--joint", 2)) if isinstance(value, Path) else (name, value)
 
 
+_POINTS = ("bits", "distortion", "rate", "target")
+"""Arguments at whose values a limit is computed, one of each command."""
+
 Where = tyro.conf.OmitArgPrefixes[Source]
 
 
@@ -69,9 +74,11 @@ def _refusing(command: Callable[..., int]) -> Callable[..., int]:
 
     @functools.wraps(command)
     def checked(*args: Any, **options: Any) -> int:
+        given = inspect.signature(command).bind(*args, **options).arguments
+        _check_plot(given.get("plot"), next(given[name] for name in _POINTS if name in given))
         try:
             return command(*args, **options)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise StudyError(str(error)) from error
 
     return checked
@@ -206,15 +213,25 @@ def _show(name: str, points: Sequence[float], columns: dict[str, Any]) -> None:
     Console(soft_wrap=True).print(found)
 
 
-def _draw(path: Path | None, points: Sequence[float], curve: Any, x: str, y: str) -> int:
-    """Draw the curve between the least and the greatest point, with its certificate as a band."""
+def _check_plot(path: Path | None, points: Sequence[float]) -> None:
+    """Refuse, before any work, a figure that could not be drawn or written."""
     if path is None:
-        return 0
+        return
     if path.suffix not in (".png", ".pdf"):
         raise StudyError(f"--plot must name a .png or .pdf file, got {path}")
     if len(set(points)) < 2:
         raise StudyError("--plot needs two different points, between which it draws")
+    from rdsim import files
+
+    files.writable(path)
+
+
+def _draw(path: Path | None, points: Sequence[float], curve: Any, x: str, y: str) -> int:
+    """Draw the curve between the least and the greatest point, with its certificate as a band."""
+    if path is None:
+        return 0
     from figures import _style
+    from rdsim import files
 
     at = np.linspace(min(points), max(points), 97)
     with _style.applied():
@@ -227,6 +244,8 @@ def _draw(path: Path | None, points: Sequence[float], curve: Any, x: str, y: str
                 axes[0, 0].fill_between(at, *ends, color=color, alpha=0.3, linewidth=0, label=label)
         axes[0, 0].set(xlabel=x, ylabel=y)
         axes[0, 0].legend()
-        figure.savefig(path, dpi=200)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=path.suffix[1:], dpi=200)
+    files.write(path, drawn.getvalue())
     Console().print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
     return 0

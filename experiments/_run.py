@@ -6,15 +6,16 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import xarray
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from experiments import _programs, _study
+from experiments import _interrupt, _programs, _study
 from experiments._cells import Cells
-from experiments._store import Recipe, State, save, state
+from experiments._store import Recipe, State, check_writable, save, state
 from experiments._study import Preset, Study, StudyError
 
 
@@ -42,6 +43,7 @@ def compute(
 
     import rdsim  # noqa: F401  (switches float64 on before any study computes)
 
+    check_writable(recipe.path(results))
     with _progress(f"{study.name} ({preset})", live) as report:
         cells = Cells(recipe, results, report)
         if force:
@@ -74,7 +76,7 @@ def compute_all(
     # LAPACK's threads of two processes spin against one another (see the Makefile).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")  # a process that runs JAX cannot be forked
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(jobs, context, _interrupt.die_silently) as pool:
         computed = [
             pool.submit(_compute_named, study.name, preset, seed, results)
             for study, before in zip(studies, known, strict=True)
@@ -92,7 +94,14 @@ def compute_all(
                     yield error
                 else:
                     yield was, compute(study, preset, seed, results)[1]
-        except BaseException:
+        except BrokenProcessPool as error:
+            raise StudyError(
+                "a process that computed a study was killed, for lack of memory perhaps, which fewer "
+                "--jobs need less of; what was finished is kept, the same command continues"
+            ) from error
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | GeneratorExit):
+                _interrupt.end_children()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 

@@ -1,7 +1,10 @@
 """One look for every figure: sizes, colours that survive colour blindness and grey, fixed bytes."""
 
 import contextlib
+import hashlib
 import io
+import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -93,7 +96,12 @@ def rendered(figure: Figure, metadata: Mapping[str, str]) -> tuple[bytes, bytes]
         facts = "; ".join(f"{key}: {value}" for key, value in metadata.items())
         info = {"Creator": "rdsim", "Producer": "rdsim", "Subject": facts, "CreationDate": None}
         pdf = _rendered(figure, "pdf", info)
-    return png, pdf
+    return _with_text(png, "PDF", digest(pdf)), pdf
+
+
+def digest(content: bytes) -> str:
+    """Hash of a file, by which a PNG knows the PDF beside it."""
+    return hashlib.sha256(content).hexdigest()
 
 
 @contextlib.contextmanager
@@ -116,6 +124,13 @@ def _footer(figure: Figure, metadata: Mapping[str, str]) -> Iterator[None]:
         yield
     finally:
         line.remove()
+
+
+def _with_text(png: bytes, key: str, text: str) -> bytes:
+    """Add a text to a PNG, as the chunk after its header of 33 bytes."""
+    body = b"tEXt" + f"{key}\0{text}".encode("latin-1")
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:33] + chunk + png[33:]
 
 
 def _rendered(

@@ -49,6 +49,7 @@ def load(
     Raises:
         CheckpointMismatchError: the file is of another run; the message lists what differs.
         CheckpointDamagedError: the file is truncated or altered.
+        OSError: it cannot be read, or not be written later.
 
     """
     content = _read(path)
@@ -150,6 +151,7 @@ def _read(path: Path) -> bytes | None:
     content, length = b"", _ABSENT
     if jax.process_index() == 0:
         try:
+            files.writable(path)  # said before the work, not after it
             content = path.read_bytes()
             length = len(content)
         except FileNotFoundError:
@@ -164,5 +166,5 @@ def _read(path: Path) -> bytes | None:
     if error is not None:
         raise error
     if length == _UNREADABLE:
-        raise OSError(f"process 0 cannot read the checkpoint {path}")
+        raise OSError(f"process 0 cannot read or write the checkpoint {path}")
     return None if length == _ABSENT else content

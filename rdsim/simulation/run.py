@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import jax
 import numpy as np
@@ -14,6 +14,9 @@ from rdsim.simulation import checkpoint, exact_sums, progress
 from rdsim.simulation.exact_sums import Layout
 from rdsim.simulation.intervals import Estimate
 from rdsim.simulation.stopping import StoppingRule
+
+_SECONDS_A_CALL: Final = 2.0
+"""How long one call may take if a block allows it: between calls an interrupt is seen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,16 +56,21 @@ class Run:
         state = self._start(fingerprint)
         arguments = exact_sums.replicate(self.mesh, self.arguments)
         active, expected = self._active(state)
+        portion = 1 if jax.process_count() == 1 else self.chunk
         saved = time.monotonic()
         label, done = checkpoint.of_function(self.trial), int(state.trials.max())
         with progress.shown(show_progress, label, done, expected) as report:
             try:
                 while active.size:
                     first = int(state.trials[active[0]])
-                    ahead = (first // self.block + self.chunk * self.mesh.size) * self.block
+                    ahead = (first // self.block + portion * self.mesh.size) * self.block
                     last = min(self.rule.next_look(first), ahead)
+                    began = time.monotonic()
                     # One assignment: an interrupt sees the state before this span or after it.
                     state = self._advanced(state, arguments, active, first, last)
+                    if jax.process_count() == 1:  # of several, all must make the same calls
+                        share = _SECONDS_A_CALL / max(time.monotonic() - began, 1e-9)
+                        portion = min(self.chunk, max(1, int(portion * share)))
                     if last in self.rule.looks:
                         active, expected = self._active(state)
                     report(last, expected)

@@ -219,3 +219,11 @@ def test_studies_side_by_side_give_the_same_results_and_a_failure_says_why(works
 def test_no_process_cannot_compute(workshop, capsys):
     assert workshop.main("figures --jobs 0") == 2
     assert "jobs must be at least 1, got 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run lines", "run lines --preset smoke", "figures"])
+def test_results_that_cannot_be_written_are_said_before_the_work(workshop, capsys, command):
+    (workshop.home / "file").write_bytes(b"")
+    assert workshop.main(f"{command} --results file/results") == 1
+    assert "cannot be written" in capsys.readouterr().err
+    assert f"{workshop.studies}.lines" not in sys.modules or not workshop.module().CALLS

@@ -92,3 +92,21 @@ def test_retrieval_of_a_table_prints_both_bounds(
 def test_refusals_are_one_line(call, message: str) -> None:
     with pytest.raises(StudyError, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", ["rank", "rate-distortion", "bottleneck", "retrieval"])
+def test_a_figure_that_cannot_be_written_is_said_before_the_work(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    arguments: dict[str, dict] = {
+        "rank": {"size": 10.0, "bits": (1.0, 2.0)},
+        "rate-distortion": {"pmf": (0.5, 0.5), "distortion": (0.1, 0.2)},
+        "bottleneck": {"source": Source(dsbs=0.1), "rate": (0.1, 0.2)},
+        "retrieval": {"source": Source(dsbs=0.1), "size": 10.0, "target": (0.1, 0.2)},
+    }
+    for path in (tmp_path / "file" / "a.png", tmp_path / "folder.png"):
+        with pytest.raises(OSError, match=f"{path.name} "):
+            COMMANDS[name](**arguments[name], plot=path)
+    assert capsys.readouterr().out == ""
