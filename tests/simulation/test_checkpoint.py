@@ -67,7 +67,8 @@ def test_more_trials_continue_in_the_middle_of_a_block(tmp_path, spans):
     path = tmp_path / "run.json"
     worker.run(trials=1001, checkpoint=path)
     more = worker.run(trials=1500, checkpoint=path)
-    assert (1001, 1500) in spans
+    assert [first for first, last in spans].count(1001) == 1
+    assert max(last for first, last in spans if first >= 1001) == 1500
     assert worker.digits(more) == worker.digits(worker.run(trials=1500))
     with pytest.raises(ValueError, match="trials must be at least the 1500 that checkpoint"):
         worker.run(trials=1400, checkpoint=path)
