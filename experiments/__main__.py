@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -53,17 +54,20 @@ def run(
     if not names:
         raise StudyError(f"name a study to run: {', '.join(_study.discover()) or 'none yet'}")
     studies = _study.chosen(names, preset)
+    _study.writable(results, "--results")
     from experiments._run import compute
 
-    for study in studies:
-        before, _ = compute(study, preset, seed, results, force=force)
-        _say(f"{study.name}: {_done(before, force)}")
+    with _continued(force):
+        for study in studies:
+            before, _ = compute(study, preset, seed, results, force=force)
+            _say(f"{study.name}: {_done(before, force)}")
     return 0
 
 
 def draw(names: Names = (), /, preset: Which = "quick", results: Results = DEFAULT) -> int:
     """Draw the saved results of the named studies, or of all."""
     studies = _study.chosen(names, preset)
+    _study.writable(OUTPUT, "the folder of figures")
     from experiments import _draw
     from experiments._store import Recipe, state
 
@@ -93,42 +97,39 @@ def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1)
     """
     if jobs < 1:
         raise StudyError(f"jobs must be at least 1, got {jobs}")
+    _study.writable(results, "--results")
+    _study.writable(OUTPUT, "the folder of figures")
     from experiments import _draw, _gallery, _programs
     from experiments._ledger import ledger
     from experiments._run import compute_all
-    from experiments._store import State, check_writable
+    from experiments._store import State
 
-    _programs.compile_quickly(preset)  # before what is checked here imports JAX
+    _programs.compile_quickly(preset)  # before a figure that is drawn first imports JAX
     target = _draw.folder(OUTPUT, preset)
-    for file in (
-        _gallery.path(OUTPUT, preset),
-        target / "index.html",
-        results / preset / "claims.json",
-    ):
-        check_writable(file)
     entries, states = [], {}
     studies = _study.chosen((), preset)
-    computed = compute_all(studies, preset, 0, results, jobs)
     lacking = False
-    for study, found in zip(studies, computed, strict=True):
-        if isinstance(found, StudyError):
-            _say(f"{study.name}: not computed: {found}", error=True)
-            lacking = True
-            continue
-        before, dataset = found
-        states[study.name] = State("fresh", dataset=dataset)
-        try:
-            outcome = _draw.draw(study, dataset, target)
-        except StudyError as error:
-            _say(f"{study.name}: {_done(before)}; {error}", error=True)
-            lacking = True
-            continue
-        _say(f"{study.name}: {_done(before)}; figure {outcome}")
-        if outcome != "no figure file":
-            entries.append((study, dataset))
-    verdicts = ledger(results, preset, states=states)
-    _say(f"wrote {verdicts.save(results, preset).as_posix()}")
-    _say(f"wrote {_gallery.write(entries, verdicts, OUTPUT, preset).as_posix()}")
+    with _continued():
+        computed = compute_all(studies, preset, 0, results, jobs)
+        for study, found in zip(studies, computed, strict=True):
+            if isinstance(found, StudyError):
+                _say(f"{study.name}: not computed: {found}", error=True)
+                lacking = True
+                continue
+            before, dataset = found
+            states[study.name] = State("fresh", dataset=dataset)
+            try:
+                outcome = _draw.draw(study, dataset, target)
+            except StudyError as error:
+                _say(f"{study.name}: {_done(before)}; {error}", error=True)
+                lacking = True
+                continue
+            _say(f"{study.name}: {_done(before)}; figure {outcome}")
+            if outcome != "no figure file":
+                entries.append((study, dataset))
+        verdicts = ledger(results, preset, states=states)
+        _say(f"wrote {verdicts.save(results, preset).as_posix()}")
+        _say(f"wrote {_gallery.write(entries, verdicts, OUTPUT, preset).as_posix()}")
     return max(_verdict(verdicts), int(lacking))
 
 
@@ -194,12 +195,12 @@ def gap(
     seed: Seed = 0,
     held_out: Annotated[float, tyro.conf.arg(help="share of the pairs that are ranked")] = 0.4,
     steps: Annotated[int, tyro.conf.arg(help="training steps of the learned code")] = 600,
-    allow_duplicates: Annotated[bool, tyro.conf.arg(help="let equal rows tie")] = False,
 ) -> int:
     """Hold codes for your own paired embeddings against what no system can pass.
 
     Codes are fitted to one part of the pairs and rank the other; their MRR and recall stand in a
-    table and a figure beside the rank converse at the same bits (C4).
+    table and a figure beside the rank converse at the same bits (C4). Interrupted, it continues
+    with the systems that were not finished.
 
     Example: rdsim gap --queries q.npy --items y.npy --bits 8,16 --output report
     """
@@ -212,7 +213,6 @@ def gap(
         seed=seed,
         held_out=held_out,
         steps=steps,
-        allow_duplicates=allow_duplicates,
     )
     wide = Console() if sys.stdout.isatty() else Console(width=160)
     wide.print(_gap.table(dataset))
@@ -269,10 +269,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(str(error), error=True)
         return 2
     except OSError as error:
-        _say(f"{error}{_kept(arguments)}", error=True)
+        _say("; ".join((str(error), *_notes(error))), error=True)
         return 1
-    except KeyboardInterrupt:
-        _say(f"interrupted{_kept(arguments)}", error=True)
+    except KeyboardInterrupt as error:
+        _say("; ".join(("interrupted", *_notes(error))), error=True)
         return _interrupt.CODE
 
 
@@ -281,7 +281,9 @@ def entry() -> NoReturn:
     code: int = _interrupt.CODE
     with (
         contextlib.suppress(KeyboardInterrupt),
-        _interrupt.watched(lambda: _say(f"interrupted{_kept()}", error=True)),
+        _interrupt.watched(
+            lambda: _say("; ".join(("interrupted", *_study.kept_now())), error=True)
+        ),
     ):
         code = main()
     if code == _interrupt.CODE:
@@ -289,14 +291,15 @@ def entry() -> NoReturn:
     sys.exit(code)
 
 
-def _kept(arguments: Sequence[str] | None = None) -> str:
-    """Say what remains of a command that did not come to its end."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] not in (["run"], ["figures"]):
-        return ""
-    if "--force" in given:
-        return "; what was finished is kept, but with --force the same command starts anew"
-    return "; what was finished is kept, the same command continues"
+def _continued(force: bool = False) -> AbstractContextManager[None]:
+    """Let an interruption of studies say that finished results and cells are kept."""
+    same = "the same command without --force" if force else "the same command"
+    return _study.told(lambda: f"what was finished is kept; {same} continues where it stopped")
+
+
+def _notes(error: BaseException) -> tuple[str, ...]:
+    """Return what is known of the work that an error ended."""
+    return tuple(getattr(error, "__notes__", ()))
 
 
 def _say(text: str, *, error: bool = False) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,26 +14,28 @@ from typing import Any
 
 import numpy as np
 
-from experiments._store import Recipe, write_file
-from experiments._study import call
+from experiments._store import write_file
+from experiments._study import call, told
 
 
 @dataclass
 class Cells:
     """A cell function that keeps what it computes, one file a cell.
 
-    The folder's name holds a hash of the whole recipe and of the software, so that a run never
-    continues from cells of other code, another configuration, seed or machine.
+    The folder's name holds a hash of all that the run is made of, so that a run never continues from
+    cells of other data, other code, another configuration, seed or machine.
 
     Attributes:
-        recipe: what is being run.
-        results: folder of all results.
+        name: of what is being run.
+        parent: folder of the folders of cells.
+        made_of: what decides the numbers, to be written as JSON.
         report: called with the name of each cell and its number, before it is computed or read.
 
     """
 
-    recipe: Recipe
-    results: Path
+    name: str
+    parent: Path
+    made_of: Mapping[str, Any]
     report: Callable[[str, int], None] = lambda _name, _number: None
     _seen: set[str] = field(default_factory=set)
 
@@ -43,7 +46,7 @@ class Cells:
         if not re.fullmatch(r"[A-Za-z0-9_.=+,-]+", name):
             raise ValueError(f"a cell is named by letters, digits and _.=+,- only, got {name!r}")
         if name.casefold() in self._seen:
-            raise ValueError(f"the cell name {name!r} is used twice in {self.recipe.study.name}")
+            raise ValueError(f"the cell name {name!r} is used twice in {self.name}")
         self._seen.add(name.casefold())
         self.report(name, len(self._seen))
         path = self.folder / f"{name}.cell"
@@ -58,21 +61,28 @@ class Cells:
 
     @cached_property
     def folder(self) -> Path:
-        """Where the cells of this recipe are kept."""
-        text = json.dumps(self.recipe.attributes(), sort_keys=True)
+        """Where the cells of this run are kept."""
+        text = json.dumps(self.made_of, sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return self._parent / f"{self.recipe.study.name}-{key}"
+        return self.parent / f"{self.name}-{key}"
 
     def clear(self) -> None:
-        """Remove every cell of this study and preset, those of other recipes too."""
-        for folder in self._parent.glob(f"{self.recipe.study.name}-*"):
+        """Remove every cell of this name, those made of other things too."""
+        for folder in self.parent.glob(f"{self.name}-*"):
             shutil.rmtree(folder)
-        if self._parent.exists() and not any(self._parent.iterdir()):
-            self._parent.rmdir()
+        if self.parent.exists() and not any(self.parent.iterdir()):
+            self.parent.rmdir()
 
-    @property
-    def _parent(self) -> Path:
-        return self.results / self.recipe.preset / ".cells"
+    def told(self) -> AbstractContextManager[None]:
+        """Let what ends the work early, an interruption or a full disk, say how much is kept."""
+        return told(self._kept)
+
+    def _kept(self) -> str:
+        count = sum(1 for _ in self.folder.glob("*.cell"))
+        if not count:
+            return "nothing was finished, so that nothing is kept"
+        parts = "1 finished part is" if count == 1 else f"{count} finished parts are"
+        return f"{parts} kept in {self.folder.as_posix()}; the same command continues from there"
 
 
 def _seal(content: bytes) -> bytes:

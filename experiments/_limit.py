@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments._study import StudyError
+from experiments._study import StudyError, writable
 from experiments._tables import read_array
 
 Loss = Annotated[
@@ -70,12 +70,18 @@ Where = tyro.conf.OmitArgPrefixes[Source]
 
 
 def _refusing(command: Callable[..., int]) -> Callable[..., int]:
-    """Say in one line what the library refuses: its errors name the argument and the value."""
+    """Say in one line what the library refuses: its errors name the argument and the value.
+
+    Where a figure cannot be written is said before anything is computed.
+    """
+    signature = inspect.signature(command)
 
     @functools.wraps(command)
     def checked(*args: Any, **options: Any) -> int:
-        given = inspect.signature(command).bind(*args, **options).arguments
-        _check_plot(given.get("plot"), next(given[name] for name in _POINTS if name in given))
+        given = signature.bind(*args, **options).arguments
+        plot = given.get("plot")
+        if plot is not None:
+            _check_plot(plot, next(given[name] for name in _POINTS if name in given))
         try:
             return command(*args, **options)
         except (ValueError, TypeError) as error:
@@ -213,17 +219,13 @@ def _show(name: str, points: Sequence[float], columns: dict[str, Any]) -> None:
     Console(soft_wrap=True).print(found)
 
 
-def _check_plot(path: Path | None, points: Sequence[float]) -> None:
+def _check_plot(path: Path, points: Sequence[float]) -> None:
     """Refuse, before any work, a figure that could not be drawn or written."""
-    if path is None:
-        return
-    if path.suffix not in (".png", ".pdf"):
+    if path.suffix not in (".png", ".pdf") or path.is_dir():
         raise StudyError(f"--plot must name a .png or .pdf file, got {path}")
     if len(set(points)) < 2:
         raise StudyError("--plot needs two different points, between which it draws")
-    from rdsim import files
-
-    files.writable(path)
+    writable(path.parent, "--plot")
 
 
 def _draw(path: Path | None, points: Sequence[float], curve: Any, x: str, y: str) -> int:

@@ -15,7 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from experiments import _interrupt, _programs, _study
 from experiments._cells import Cells
-from experiments._store import Recipe, State, check_writable, save, state
+from experiments._store import Recipe, State, save, state
 from experiments._study import Preset, Study, StudyError
 
 
@@ -43,9 +43,8 @@ def compute(
 
     import rdsim  # noqa: F401  (switches float64 on before any study computes)
 
-    check_writable(recipe.path(results))
     with _progress(f"{study.name} ({preset})", live) as report:
-        cells = Cells(recipe, results, report)
+        cells = Cells(study.name, results / preset / ".cells", recipe.attributes(), report)
         if force:
             cells.clear()
         dataset = study.module().run(study.config(preset), jax.random.key(seed), cells)
@@ -96,8 +95,8 @@ def compute_all(
                     yield was, compute(study, preset, seed, results)[1]
         except BrokenProcessPool as error:
             raise StudyError(
-                "a process that computed a study was killed, for lack of memory perhaps, which fewer "
-                "--jobs need less of; what was finished is kept, the same command continues"
+                "a process that computed a study was killed, for lack of memory perhaps: fewer --jobs "
+                "need less; what was finished is kept; the same command continues where it stopped"
             ) from error
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | GeneratorExit):

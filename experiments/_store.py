@@ -34,7 +34,7 @@ _PROVENANCE: Final = frozenset(
 )
 """Attributes about the making of a result; a study may add others about its data."""
 
-_APPARATUS: Final = ("_claims", "_csv", "_draw", "_store", "_study", "_tables")
+_APPARATUS: Final = ("_cells", "_claims", "_csv", "_draw", "_store", "_study", "_tables")
 """Modules that describe, judge and store what studies compute: no number comes from them."""
 
 
@@ -157,13 +157,6 @@ def write_file(path: Path, content: bytes) -> None:
     from rdsim import files  # so that reading a result does not wait for the library
 
     files.write(path, content)
-
-
-def check_writable(path: Path) -> None:
-    """Raise OSError, before any work, if a file cannot be written there."""
-    from rdsim import files  # so that reading a result does not wait for the library
-
-    files.writable(path)
 
 
 def load(path: Path) -> xarray.Dataset:

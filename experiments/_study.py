@@ -1,10 +1,12 @@
 """What a study is, and how studies are found: by walking the package, no list to keep."""
 
 import ast
+import contextlib
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, get_args
@@ -106,6 +108,44 @@ def chosen(names: tuple[str, ...], preset: Preset | None = None) -> list[Study]:
                 f"{', '.join(known[name].presets)}"
             )
     return [known[name] for name in names or discover(preset)]
+
+
+_KEPT: Final[list[Callable[[], str]]] = []
+"""What says how much is kept of the work under way, innermost last."""
+
+
+@contextlib.contextmanager
+def told(kept: Callable[[], str]) -> Iterator[None]:
+    """Let an interruption, or a write that fails, carry a note of what is kept of the work."""
+    _KEPT.append(kept)
+    try:
+        yield
+    except (KeyboardInterrupt, OSError) as error:
+        error.add_note(kept())
+        raise
+    finally:
+        _KEPT.pop()
+
+
+def kept_now() -> list[str]:
+    """Say what is kept of the work under way: for a process that ends without an exception."""
+    return [kept() for kept in reversed(_KEPT)]
+
+
+def writable(folder: Path, option: str) -> None:
+    """Make a folder, unless there is one, and see that files can be written into it.
+
+    Raises:
+        StudyError: if they cannot; it names the option that gave the folder, and says why.
+
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        why = "it is no folder" if folder.is_file() else error.strerror or str(error)
+        raise StudyError(f"{option}: files cannot be written into {folder}: {why}") from error
 
 
 def source_file(module: str) -> Path | None:

@@ -224,6 +224,6 @@ def test_no_process_cannot_compute(workshop, capsys):
 @pytest.mark.parametrize("command", ["run lines", "run lines --preset smoke", "figures"])
 def test_results_that_cannot_be_written_are_said_before_the_work(workshop, capsys, command):
     (workshop.home / "file").write_bytes(b"")
-    assert workshop.main(f"{command} --results file/results") == 1
-    assert "cannot be written" in capsys.readouterr().err
+    assert workshop.main(f"{command} --results file/results") == 2
+    assert "--results: files cannot be written into file/results" in capsys.readouterr().err
     assert f"{workshop.studies}.lines" not in sys.modules or not workshop.module().CALLS

@@ -269,7 +269,7 @@ def test_an_interrupted_run_continues_and_gives_the_same_bytes(workshop, capsys)
     module.CALLS.clear()
     module.STOP_AT = 3
     assert workshop.main("run lines") == 130
-    assert "the same command continues" in capsys.readouterr().err
+    assert "continues where it stopped" in capsys.readouterr().err
     assert not path.exists()
     assert module.CALLS == [0, 1, 2, 3]
     module.STOP_AT = None

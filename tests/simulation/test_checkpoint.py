@@ -126,6 +126,24 @@ def test_a_link_stays_a_link_and_what_cannot_be_written_is_said_before_any_trial
     assert spans == []
 
 
+def test_two_runs_share_a_checkpoint(tmp_path, monkeypatch):
+    """The other goes through all of its trials while this one writes its file."""
+    path, replace, other = tmp_path / "run.json", Path.replace, []
+
+    def meanwhile(temporary, target):
+        if not other:
+            other.append(None)
+            other[0] = worker.run(trials=1500, checkpoint=path)
+        return replace(temporary, target)
+
+    monkeypatch.setattr(Path, "replace", meanwhile)
+    mine = worker.run(trials=1001, checkpoint=path)
+    assert worker.digits(mine) == worker.digits(worker.run(trials=1001))
+    assert worker.digits(other[0]) == worker.digits(worker.run(trials=1500))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
+    worker.run(trials=1001, checkpoint=path)
+
+
 def base(key, scale):
     return jax.random.uniform(key) * scale
 
