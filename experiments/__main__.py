@@ -195,12 +195,12 @@ def gap(
     seed: Seed = 0,
     held_out: Annotated[float, tyro.conf.arg(help="share of the pairs that are ranked")] = 0.4,
     steps: Annotated[int, tyro.conf.arg(help="training steps of the learned code")] = 600,
+    allow_duplicates: Annotated[bool, tyro.conf.arg(help="let equal rows tie")] = False,
 ) -> int:
     """Hold codes for your own paired embeddings against what no system can pass.
 
     Codes are fitted to one part of the pairs and rank the other; their MRR and recall stand in a
-    table and a figure beside the rank converse at the same bits (C4). Interrupted, it continues
-    with the systems that were not finished.
+    table and a figure beside the rank converse at the same bits (C4).
 
     Example: rdsim gap --queries q.npy --items y.npy --bits 8,16 --output report
     """
@@ -213,6 +213,7 @@ def gap(
         seed=seed,
         held_out=held_out,
         steps=steps,
+        allow_duplicates=allow_duplicates,
     )
     wide = Console() if sys.stdout.isatty() else Console(width=160)
     wide.print(_gap.table(dataset))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments._store import write_file
+from experiments._store import CorruptError, sealed, unsealed, write_file
 from experiments._study import call, told
 
 
@@ -49,14 +49,13 @@ class Cells:
             raise ValueError(f"the cell name {name!r} is used twice in {self.name}")
         self._seen.add(name.casefold())
         self.report(name, len(self._seen))
-        path = self.folder / f"{name}.cell"
+        path = self.folder / f"{name}.npz"
         if (kept := _read(path)) is not None:
             return kept
         arrays = call(name, function, *args)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
-        content = buffer.getvalue()
-        write_file(path, _seal(content) + content)
+        write_file(path, sealed(buffer.getvalue()))
         return arrays
 
     @cached_property
@@ -78,25 +77,18 @@ class Cells:
         return told(self._kept)
 
     def _kept(self) -> str:
-        count = sum(1 for _ in self.folder.glob("*.cell"))
+        count = sum(1 for _ in self.folder.glob("*.npz"))
         if not count:
             return "nothing was finished, so that nothing is kept"
         parts = "1 finished part is" if count == 1 else f"{count} finished parts are"
         return f"{parts} kept in {self.folder.as_posix()}; the same command continues from there"
 
 
-def _seal(content: bytes) -> bytes:
-    """Hash of an archive, which stands before it: its own checksums leave out which arrays it has."""
-    return hashlib.sha256(content).hexdigest().encode() + b"\n"
-
-
 def _read(path: Path) -> dict[str, np.ndarray] | None:
     """Return the arrays of a cell, None where there are none that can be trusted."""
     try:
-        seal, _, content = path.read_bytes().partition(b"\n")
-    except OSError:  # not yet computed
-        return None
-    if seal + b"\n" != _seal(content):  # damaged: it is computed again
+        content = unsealed(path.read_bytes())
+    except (OSError, CorruptError):  # not yet computed, or damaged: it is computed again
         return None
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}

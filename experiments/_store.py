@@ -146,7 +146,7 @@ def save(dataset: xarray.Dataset, recipe: Recipe, results: Path) -> xarray.Datas
     labelled = dataset.assign_attrs(dataset.attrs | recipe.attributes())
     labelled.attrs["data_hash"] = data_hash(labelled)
     body = bytes(labelled.to_netcdf(engine=ENGINE))
-    content = body + _seal(body)
+    content = sealed(body)
     stored = _decoded(content)
     write_file(recipe.path(results), content)
     return stored
@@ -168,6 +168,24 @@ def load(path: Path) -> xarray.Dataset:
 
     """
     return _decoded(path.read_bytes())
+
+
+def sealed(body: bytes) -> bytes:
+    """Put the hash of a file after its end, where readers of HDF5 and of zip do not look."""
+    return body + b"\nSHA-256 " + _sha256(body).encode()
+
+
+def unsealed(content: bytes) -> bytes:
+    """Return what was sealed.
+
+    Raises:
+        CorruptError: it is cut off or altered.
+
+    """
+    body = content[: -len(sealed(b""))]
+    if content != sealed(body):
+        raise CorruptError("the file is not what was saved: it is cut off or altered")
+    return body
 
 
 def data_hash(dataset: xarray.Dataset) -> str:
@@ -261,16 +279,9 @@ def versions() -> dict[str, str]:
     }
 
 
-def _seal(body: bytes) -> bytes:
-    """Hash of a whole file, which stands after its end, where readers of HDF5 do not look."""
-    return b"\nSHA-256 " + _sha256(body).encode()
-
-
 def _decoded(content: bytes) -> xarray.Dataset:
     # Damage is found before HDF5 sees the file: there are bits that send it into an endless loop.
-    body = content[: -len(_seal(b""))]
-    if content != body + _seal(body):
-        raise CorruptError("the file is not what was saved: it is cut off or altered")
+    body = unsealed(content)
     try:
         dataset = xarray.load_dataset(io.BytesIO(body), engine=ENGINE)
         found = data_hash(dataset)

@@ -7,6 +7,7 @@ cannot ask for terabytes. Nothing is unpickled.
 import math
 import warnings
 import zipfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
@@ -41,7 +42,11 @@ def read_array(path: Path, name: str, ndim: int | None = None) -> np.ndarray:
             what to do.
 
     """
-    readers = {".npy": _from_npy, ".npz": partial(_from_npz, name=name), ".csv": _from_csv}
+    readers: dict[str, Callable[[Path], np.ndarray]] = {
+        ".npy": _from_npy,
+        ".npz": partial(_from_npz, name=name),
+        ".csv": _from_csv,
+    }
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise StudyError(f"{name}: {path} must be a .npy, .npz or .csv file")

@@ -85,7 +85,7 @@ def test_an_interrupt_inside_a_long_call_ends_the_command(
     process = started(*arguments.split())
     cells = workshop.home / "results" / "quick" / ".cells"
     wanted = 2 if "figures" in arguments else 1
-    waited_for(lambda: len(list(cells.glob("*/first.cell"))) == wanted, process)
+    waited_for(lambda: len(list(cells.glob("*/first.npz"))) == wanted, process)
     time.sleep(1.0)  # into the call that never ends
     (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
     # The pipes end when the last process that writes into them has ended.
@@ -96,7 +96,7 @@ def test_an_interrupt_inside_a_long_call_ends_the_command(
     )
     for word in ("Traceback", "Segmentation", "Error"):
         assert word not in out + err
-    assert [path.name for path in cells.glob("*/*")] == ["first.cell"] * wanted
+    assert [path.name for path in cells.glob("*/*")] == ["first.npz"] * wanted
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def rewritten(path, **attributes):
         else:
             dataset.attrs[name] = value
     body = bytes(dataset.to_netcdf(engine=_store.ENGINE))
-    path.write_bytes(body + _store._seal(body))
+    path.write_bytes(_store.sealed(body))
 
 
 @pytest.mark.parametrize(
@@ -290,13 +290,13 @@ def test_a_damaged_cell_is_computed_again(workshop):
         workshop.main("run lines --seed 4 --force")
         (folder,) = (workshop.home / "results/quick/.cells").iterdir()
         for name in ("part-0", "part-2"):
-            content = bytearray((folder / f"{name}.cell").read_bytes())
+            content = bytearray((folder / f"{name}.npz").read_bytes())
             place = int(random.integers(len(content)))
             if cut:
                 del content[place:]
             else:
                 content[place] ^= 1 << int(random.integers(8))
-            (folder / f"{name}.cell").write_bytes(content)
+            (folder / f"{name}.npz").write_bytes(content)
         module.STOP_AT = None
         module.CALLS.clear()
         workshop.result(preset="quick").unlink()
