@@ -1,10 +1,11 @@
 """The command rdsim, also python -m experiments."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import tyro
 from rich.console import Console
@@ -70,17 +71,22 @@ def draw(names: Names = (), /, preset: Which = "quick", results: Results = DEFAU
     from experiments import _draw
     from experiments._store import Recipe, state
 
-    missing = False
+    lacking = False
     for study in studies:
         now = state(Recipe.of(study, preset), results)
         if now.dataset is None:
             _say(f"{study.name}: the result is {now}; run it first")
-            missing = True
+            lacking |= bool(names) or now.kind == "corrupt"
             continue
-        outcome = _draw.draw(study, now.dataset, _draw.folder(OUTPUT, preset))
+        try:
+            outcome = _draw.draw(study, now.dataset, _draw.folder(OUTPUT, preset))
+        except StudyError as error:
+            _say(str(error), error=True)
+            lacking = True
+            continue
         note = f" (the result is {now})" if now.kind == "stale" else ""
         _say(f"{study.name}: figure {outcome}{note}")
-    return int(missing and bool(names))
+    return int(lacking)
 
 
 def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1) -> int:
@@ -93,11 +99,12 @@ def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1)
         raise StudyError(f"jobs must be at least 1, got {jobs}")
     _study.writable(results, "--results")
     _study.writable(OUTPUT, "the folder of figures")
-    from experiments import _draw, _gallery
+    from experiments import _draw, _gallery, _programs
     from experiments._ledger import ledger
     from experiments._run import compute_all
     from experiments._store import State
 
+    _programs.compile_quickly(preset)  # before a figure that is drawn first imports JAX
     target = _draw.folder(OUTPUT, preset)
     entries, states = [], {}
     studies = _study.chosen((), preset)
@@ -110,9 +117,14 @@ def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1)
                 lacking = True
                 continue
             before, dataset = found
-            outcome = _draw.draw(study, dataset, target)
-            _say(f"{study.name}: {_done(before)}; figure {outcome}")
             states[study.name] = State("fresh", dataset=dataset)
+            try:
+                outcome = _draw.draw(study, dataset, target)
+            except StudyError as error:
+                _say(f"{study.name}: {_done(before)}; {error}", error=True)
+                lacking = True
+                continue
+            _say(f"{study.name}: {_done(before)}; figure {outcome}")
             if outcome != "no figure file":
                 entries.append((study, dataset))
         verdicts = ledger(results, preset, states=states)
@@ -262,7 +274,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt as error:
         _say("; ".join(("interrupted", *_notes(error))), error=True)
-        return 130
+        return _interrupt.CODE
+
+
+def entry() -> NoReturn:
+    """Run the command line as a process of its own, which Ctrl-C ends within seconds."""
+    code: int = _interrupt.CODE
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        _interrupt.watched(
+            lambda: _say("; ".join(("interrupted", *_study.kept_now())), error=True)
+        ),
+    ):
+        code = main()
+    if code == _interrupt.CODE:
+        _interrupt.end()
+    sys.exit(code)
 
 
 def _continued(force: bool = False) -> AbstractContextManager[None]:
@@ -295,4 +322,4 @@ def _verdict(found: "Ledger") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

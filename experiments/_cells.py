@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments._store import CorruptError, sealed, unsealed, write_file
 from experiments._study import call, told
-from figures import _atomic
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Cells:
         arrays = call(name, function, *args)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
-        _atomic.write(path, buffer.getvalue())
+        write_file(path, sealed(buffer.getvalue()))
         return arrays
 
     @cached_property
@@ -87,7 +87,8 @@ class Cells:
 def _read(path: Path) -> dict[str, np.ndarray] | None:
     """Return the arrays of a cell, None where there are none that can be trusted."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except Exception:  # missing or damaged (zip checks every member): it is computed again
+        content = unsealed(path.read_bytes())
+    except (OSError, CorruptError):  # not yet computed, or damaged: it is computed again
         return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}

@@ -17,8 +17,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import xarray
 
-from experiments._store import hash_files
-from figures import _atomic
+from experiments._store import hash_files, write_file
 
 COLUMNS: Final = {"lower": "lower", "upper": "upper", "gap": "gap", "error": "standard_error"}
 """The last word of a bounding variable's name, and the column it becomes."""
@@ -28,11 +27,13 @@ _ROUNDING: Final = 1e-9
 
 def write(dataset: xarray.Dataset, path: Path) -> Literal["written", "fresh"]:
     """Write the table of a saved result, unless the file is that already."""
-    header = "".join(f"# {key}: {value}\n" for key, value in _facts(dataset).items()).encode()
+    header = "".join(
+        f"# {key}: {_line(value)}\n" for key, value in _facts(dataset).items()
+    ).encode()
     if _whole(path, header):
         return "fresh"
     body = _table(dataset).encode()
-    _atomic.write(path, header + _seal(body) + body)
+    write_file(path, header + _seal(body) + body)
     return "written"
 
 
@@ -110,6 +111,11 @@ def _facts(dataset: xarray.Dataset) -> dict[str, Any]:
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "layout": hash_files([Path(__file__)]),
     }
+
+
+def _line(value: Any) -> str:
+    """Keep to one line, so that no attribute writes a row of the table."""
+    return " ".join(str(value).splitlines())
 
 
 def _seal(body: bytes) -> bytes:

@@ -3,15 +3,17 @@
 import importlib
 import importlib.metadata
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import xarray
+from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments import _csv
 from experiments._claims import STATEMENTS, guards
-from experiments._store import hash_files, with_imports
+from experiments._store import hash_files, with_imports, write_file
 from experiments._study import Preset, Study, StudyError, source_file
 from figures import _style
 
@@ -39,15 +41,38 @@ def draw(study: Study, dataset: xarray.Dataset, target: Path) -> Outcome:
         "Matplotlib": importlib.metadata.version("matplotlib"),
     }
     stem = target / study.name
-    numbers = _csv.write(dataset, stem.with_suffix(".csv"))
-    if (
-        _metadata(stem.with_suffix(".png")) >= metadata.items()
-        and stem.with_suffix(".pdf").exists()
-    ):
-        return "fresh" if numbers == "fresh" else "drawn"
-    with _style.applied():
-        _style.save(importlib.import_module(module).draw(dataset), stem, metadata)
+    try:
+        numbers = _csv.write(dataset, stem.with_suffix(".csv"))
+        if _whole(stem, metadata):
+            return "fresh" if numbers == "fresh" else "drawn"
+        with _style.applied():
+            save(importlib.import_module(module).draw(dataset), stem, metadata)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # of other code, or made up: whatever the figure lacks in it
+        raise StudyError(
+            f"{study.name} cannot be drawn from its result ({type(error).__name__}: {error}); "
+            f"compute it again: rdsim run {study.name} --force"
+        ) from error
     return "drawn"
+
+
+def save(figure: Figure, stem: Path, metadata: Mapping[str, str]) -> None:
+    """Write STEM.pdf and STEM.png."""
+    png, pdf = _style.rendered(figure, metadata)
+    # The PNG carries the hashes that make a second run skip this figure, so it comes last.
+    write_file(stem.with_name(f"{stem.name}.pdf"), pdf)
+    write_file(stem.with_name(f"{stem.name}.png"), png)
+
+
+def _whole(stem: Path, metadata: Mapping[str, str]) -> bool:
+    """Whether both files of a figure are there, undamaged, and of this origin."""
+    found = dict(_metadata(stem.with_suffix(".png")))
+    try:
+        pdf = stem.with_suffix(".pdf").read_bytes()
+    except OSError:
+        return False
+    return found.items() >= {**metadata, "PDF": _style.digest(pdf)}.items()
 
 
 def trace(study: Study, dataset: xarray.Dataset, target: Path) -> list[tuple[str, str]]:
@@ -85,6 +110,8 @@ def _facts(
 def _metadata(png: Path) -> set[tuple[str, str]]:
     try:
         with Image.open(png) as image:
-            return {(str(key), str(value)) for key, value in image.info.items()}
-    except OSError:  # missing, or no PNG: it is drawn again
+            found = {(str(key), str(value)) for key, value in image.info.items()}
+            image.verify()
+    except Exception:  # missing, no PNG, or one whose checksums are wrong: it is drawn again
         return set()
+    return found

@@ -19,8 +19,8 @@ import xarray
 from experiments import _draw
 from experiments._claims import STATEMENTS, guards, order
 from experiments._ledger import NOT_KNOWN, Ledger, Row
+from experiments._store import write_file
 from experiments._study import Preset, Study
-from figures import _atomic
 
 EXPLORER = "explorer"
 """The study whose curves the page lets one choose from."""
@@ -72,7 +72,7 @@ def write(
             "",
         ]
     )
-    _atomic.write(page, content.encode())
+    write_file(page, content.encode())
     return page
 
 
@@ -100,13 +100,14 @@ def _opening(
     for claim in _numbers(entries):
         verdict = _verdict(row for row in found.rows if row.claim == claim)
         title = escape(f"{STATEMENTS.get(claim, '')} ({verdict})")
-        yield f'<a href="#{claim}" class="{_word(verdict)}" title="{title}">{claim}</a>'
+        named = escape(claim)
+        yield f'<a href="#{named}" class="{_word(verdict)}" title="{title}">{named}</a>'
     yield "</nav>"
     yield '<details class="names"><summary>Every figure by its name</summary><ul>'
     for study, _ in entries:
         yield (
             f'<li><a href="#figure-{study.name}">{study.name}</a>: {escape(study.title.rstrip("."))} '
-            f"({', '.join(study.claims)})</li>"
+            f"({escape(', '.join(study.claims))})</li>"
         )
     yield "</ul></details>"
     yield "</header>"
@@ -129,9 +130,10 @@ def _claims(
     for claim in _numbers(entries):
         rows = [row for row in found.rows if row.claim == claim]
         verdict = _verdict(rows)
-        yield f'<section class="claim" id="{claim}" aria-labelledby="{claim}-title">'
+        named = escape(claim)
+        yield f'<section class="claim" id="{named}" aria-labelledby="{named}-title">'
         yield (
-            f'<h2 id="{claim}-title">{claim} '
+            f'<h2 id="{named}-title">{named} '
             f'<span class="verdict {_word(verdict)}">{verdict}</span></h2>'
         )
         yield f'<p class="statement">{escape(STATEMENTS.get(claim, ""))}</p>'
@@ -170,7 +172,8 @@ def _figure(study: Study, dataset: xarray.Dataset, found: Ledger, folder: str) -
     yield "<h4>Claims and measured numbers</h4>"
     yield '<dl class="claims">'
     for claim in attributes["claims"].split(","):
-        yield f'<dt><a href="#{claim}">{claim}</a></dt><dd>{escape(STATEMENTS.get(claim, ""))}</dd>'
+        named = escape(claim)
+        yield f'<dt><a href="#{named}">{named}</a></dt><dd>{escape(STATEMENTS.get(claim, ""))}</dd>'
     yield "</dl>"
     yield from _checks(rows)
     yield "<details><summary>Configuration and origin</summary>"
@@ -186,8 +189,8 @@ def _figure(study: Study, dataset: xarray.Dataset, found: Ledger, folder: str) -
         },
     )
     yield "</details>"
-    seed = "" if attributes["seed"] == 0 else f" --seed {attributes['seed']}"
-    size = "" if preset == "quick" else f" --preset {preset}"
+    seed = "" if attributes["seed"] == 0 else f" --seed {int(attributes['seed'])}"
+    size = "" if preset == "quick" else f" --preset {escape(preset)}"
     yield "<h4>Made by</h4>"
     yield (
         f'<pre class="command">python -m experiments run {name}{size}{seed}\n'
@@ -203,9 +206,10 @@ def _checks(rows: Sequence[Row]) -> Iterable[str]:
     yield "</tr></thead><tbody>"
     for row in rows:
         yield (
-            f"<tr><td>{row.claim}</td><td>{escape(row.statement)}</td><td>{row.method}</td>"
+            f"<tr><td>{escape(row.claim)}</td><td>{escape(row.statement)}</td>"
+            f"<td>{escape(row.method)}</td>"
             f"{_number(row.measured)}<td>{escape(row.wanted)}</td>"
-            f'<td class="{_word(row.verdict)}">{row.verdict}</td></tr>'
+            f'<td class="{_word(row.verdict)}">{escape(row.verdict)}</td></tr>'
         )
     yield "</tbody></table></div>"
 
@@ -221,7 +225,7 @@ def _ledger(found: Ledger, drawn: set[str]) -> Iterable[str]:
     yield '<label>show rows with <input type="search" id="ledger-words"></label>'
     yield '<label>verdict <select id="ledger-verdict"><option value="">any</option>'
     for verdict in dict.fromkeys(row.verdict for row in found.rows):
-        yield f"<option>{verdict}</option>"
+        yield f"<option>{escape(verdict)}</option>"
     yield '</select></label> <output id="ledger-count"></output></form>'
     yield '<div class="scroll" tabindex="0" role="region" aria-label="ledger of claims">'
     yield '<table class="sortable" id="ledger-table"><thead><tr>'
@@ -234,16 +238,16 @@ def _ledger(found: Ledger, drawn: set[str]) -> Iterable[str]:
     yield "</tr></thead><tbody>"
     for row in found.rows:
         place, letter = order(row.claim)
-        study = (
-            f'<a href="#figure-{row.study}">{row.study}</a>' if row.study in drawn else row.study
-        )
+        claim, study = escape(row.claim), escape(row.study)
+        if row.study in drawn:
+            study = f'<a href="#figure-{study}">{study}</a>'
         yield (
-            f'<tr data-verdict="{row.verdict}">'
-            f'<td data-value="{place + bool(letter) / 2}"><a href="#{row.claim}">{row.claim}</a></td>'
-            f"<td>{escape(row.statement)}</td><td>{row.method}</td>"
+            f'<tr data-verdict="{escape(row.verdict)}">'
+            f'<td data-value="{place + bool(letter) / 2}"><a href="#{claim}">{claim}</a></td>'
+            f"<td>{escape(row.statement)}</td><td>{escape(row.method)}</td>"
             f"{_number(row.measured)}{_number(row.expected)}<td>{escape(row.wanted)}</td>"
-            f'<td class="{_word(row.verdict)}">{row.verdict}</td><td>{study}</td>'
-            f"<td>{row.result}</td>{_count(row.tests)}</tr>"
+            f'<td class="{_word(row.verdict)}">{escape(row.verdict)}</td><td>{study}</td>'
+            f"<td>{escape(row.result)}</td>{_count(row.tests)}</tr>"
         )
     yield "</tbody></table></div></section>"
 
@@ -287,7 +291,7 @@ def _verdict(rows: Iterable[Row]) -> str:
 
 
 def _word(verdict: str) -> str:
-    return verdict.partition(" ")[0]
+    return escape(verdict.partition(" ")[0])
 
 
 def _explorer(entries: Sequence[tuple[Study, xarray.Dataset]]) -> Iterable[str]:

@@ -5,17 +5,16 @@ import hashlib
 import io
 import json
 import math
-import zipfile
 from pathlib import Path
 from typing import Any, Final
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray
 from rich.markup import escape
 from rich.table import Table
 
+from experiments import _draw
 from experiments._cells import Cells
 from experiments._claims import Check
 from experiments._store import (
@@ -25,9 +24,11 @@ from experiments._store import (
     library_files,
     versions,
     with_imports,
+    write_file,
 )
 from experiments._study import PACKAGE, StudyError, writable
-from figures import _atomic, _gap, _style
+from experiments._tables import read_array
+from figures import _gap, _style
 from rdsim import limits
 from rdsim.learning.embedding_gap import MOST_BITS, EmbeddingGap, Keep, embedding_gap, now
 from rdsim.learning.paired_embeddings import check_pairs, split_pairs
@@ -42,68 +43,6 @@ NOTE: Final = (
     "it is an estimate and no limit."
 )
 FILES: Final = ("gap.nc", "gap.csv", "gap.png", "gap.pdf")
-
-
-def read(path: Path, role: str) -> np.ndarray:
-    """Read the array for a role, "queries" or "items", from a .npy or .npz file.
-
-    Raises:
-        StudyError: if there is no such array that is free of pickled objects; it says why.
-
-    """
-    if path.suffix not in (".npy", ".npz"):
-        raise StudyError(f"{role}: {path} must be a .npy or .npz file")
-    try:
-        if path.suffix == ".npy":
-            with path.open("rb") as file:
-                return _array(file, path.stat().st_size)
-        with zipfile.ZipFile(path) as archive:
-            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            names = list(members)
-            if role in names or len(names) == 1:
-                member = archive.getinfo(members[role if role in names else names[0]])
-                with archive.open(member) as file:
-                    return _array(file, member.file_size)
-    except FileNotFoundError:
-        raise StudyError(f"{role}: there is no file {path}") from None
-    except Exception as error:  # a damaged file fails in many ways, all meaning the same
-        raise StudyError(
-            f"{role}: {path} is no plain array of numbers ({error}); save it with numpy.save, "
-            "without pickled objects"
-        ) from error
-    raise StudyError(
-        f"{role}: {path} must hold one array, or one named {role}; it holds "
-        f"{', '.join(names) or 'none'}"
-    )
-
-
-def _array(file: Any, size: int) -> np.ndarray:
-    """Read one array of numbers from a file of so many bytes, if its header is true to them.
-
-    Raises:
-        ValueError: if it is none; before anything is allocated.
-
-    """
-    version = np.lib.format.read_magic(file)
-    if version not in _HEADERS:
-        raise ValueError(f"its format is of the unknown version {version}")
-    shape, fortran, dtype = _HEADERS[version](file)
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects")
-    if dtype == np.dtype("V2"):
-        dtype = np.dtype(jnp.bfloat16)  # NumPy writes it as two bytes without a type
-    if not 0 <= dtype.itemsize * math.prod(shape) <= size:
-        raise ValueError(
-            f"its header declares an array of shape {shape}, its {size} bytes are less"
-        )
-    content = file.read(dtype.itemsize * math.prod(shape))
-    return np.ndarray(shape, dtype, content, order="F" if fortran else "C")
-
-
-_HEADERS: Final[dict[tuple[int, int], Any]] = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 def parse_bits(text: str) -> tuple[int, ...]:
@@ -307,7 +246,7 @@ def run(
         StudyError: if the files or what is in them, or the folder, cannot be used; it says why.
 
     """
-    x, y = read(queries, "queries"), read(items, "items")
+    x, y = read_array(queries, "queries"), read_array(items, "items")
     try:
         x, y = check_pairs(x, y)
     except (ValueError, TypeError) as error:
@@ -375,15 +314,15 @@ def _report(
 def save(dataset: xarray.Dataset, output: Path) -> None:
     """Write the report as NetCDF, CSV, PNG and PDF."""
     output.mkdir(parents=True, exist_ok=True)
-    _atomic.write(output / "gap.nc", bytes(dataset.to_netcdf(engine=ENGINE)))
+    write_file(output / "gap.nc", bytes(dataset.to_netcdf(engine=ENGINE)))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header, *rows = _rows(dataset)
     writer.writerows([header, *rows])
-    _atomic.write(output / "gap.csv", text.getvalue().encode())
+    write_file(output / "gap.csv", text.getvalue().encode())
     with _style.applied():
         metadata = {"Claims": "C4", "Study": "gap", "Data": str(dataset.attrs["data_hash"])}
-        _style.save(_gap.draw(dataset), output / "gap", metadata)
+        _draw.save(_gap.draw(dataset), output / "gap", metadata)
 
 
 def _rows(dataset: xarray.Dataset) -> list[list[Any]]:

@@ -1,11 +1,76 @@
-"""Ctrl-C ends a command wherever it comes."""
+"""Ctrl-C: seen within seconds, also while XLA computes or compiles, and answered in one line."""
 
 import _thread
 import contextlib
+import multiprocessing
+import os
+import signal
+import socket
 import sys
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NoReturn
+
+CODE: Final = 130
+"""What a shell calls the end by SIGINT."""
+
+_PATIENCE: Final = 3.0
+"""Seconds that the work has to end by itself, and to write what it has."""
+
+
+@contextlib.contextmanager
+def watched(say: Callable[[], None]) -> Iterator[None]:
+    """End this process some seconds after SIGINT unless it has left this context by then.
+
+    Python handles a signal in its main thread between two of its own instructions, and one call of
+    XLA may last for minutes. The C handler writes to a socket at once, where another thread hears of
+    it. Files are written whole or not at all, so that the process may end at any moment.
+
+    Args:
+        say: called in that thread before the end.
+
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    finished = threading.Event()
+
+    def watch() -> None:
+        while number := reader.recv(1):
+            if number[0] == signal.SIGINT and not finished.wait(_PATIENCE):
+                say()
+                end()
+
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        finished.set()
+        signal.set_wakeup_fd(before)
+        writer.close()
+
+
+def end() -> NoReturn:
+    """End the process now: threads of XLA that still compute would delay an exit, or crash in it."""
+    end_children()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(CODE)
+
+
+def end_children() -> None:
+    """End the processes that compute for this one."""
+    for child in multiprocessing.active_children():
+        child.kill()
+
+
+def die_silently() -> None:
+    """Let SIGINT end a process that computes at once, without a traceback: another one answers."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

@@ -16,9 +16,8 @@ from rich.text import Text
 
 from experiments import _claims
 from experiments._claims import STATEMENTS, Check, guards, order
-from experiments._store import Recipe, State, code_hash, hash_files, state
-from experiments._study import Preset, Study, discover
-from figures import _atomic
+from experiments._store import Recipe, State, code_hash, hash_files, state, write_file
+from experiments._study import Preset, Study, StudyError, discover
 
 Verdict = Literal["holds", "fails", "no result yet"]
 NOT_KNOWN = "not known"
@@ -93,7 +92,7 @@ class Ledger:
     def save(self, results: Path, preset: Preset) -> Path:
         """Write claims.json beside the results of the preset."""
         path = results / preset / "claims.json"
-        _atomic.write(path, self.json().encode())
+        write_file(path, self.json().encode())
         return path
 
 
@@ -114,7 +113,11 @@ def ledger(
     for study in discover(preset).values():
         known = None if states is None else states.get(study.name)
         now = state(Recipe.of(study, preset), results) if known is None else known
-        checks = _checks(study, now, results / preset / ".checks" / f"{study.name}.json")
+        try:
+            checks = _checks(study, now, results / preset / ".checks" / f"{study.name}.json")
+        except StudyError as error:
+            checks = []
+            problems.append(str(error))
         for check in checks:
             rows.append(_row(check, study, now, _count(guarded, check.claim)))
             if not check.holds:
@@ -147,20 +150,23 @@ def _checks(study: Study, now: State, remembered: Path) -> list[Check]:
         "packages": [importlib.metadata.version(name) for name in _PACKAGES],
     }
     key = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         saved = json.loads(remembered.read_bytes())
         if saved["key"] == key and saved["hash"] == _hash(saved["checks"]):
             return [Check(**check) for check in saved["checks"]]
     try:
         checks = list(study.module().checks(now.dataset))
-    except Exception:
+    except Exception as error:
         # A result of older code may lack what the checks of today look for; a fresh one may not.
         if now.kind == "stale":
             return []
-        raise
+        raise StudyError(
+            f"the checks of {study.name} failed to run ({type(error).__name__}: {error}); compute it "
+            f"again: rdsim run {study.name} --force"
+        ) from error
     content = [asdict(check) for check in checks]
     saved = {"key": key, "hash": _hash(content), "checks": content}
-    _atomic.write(remembered, json.dumps(saved, indent=1).encode())
+    write_file(remembered, json.dumps(saved, indent=1).encode())
     return checks
 
 

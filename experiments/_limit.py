@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments._study import StudyError, writable
+from experiments._tables import read_array
 
 Loss = Annotated[
     Literal["error", "reciprocal_rank", "dcg"] | str,
@@ -34,7 +36,7 @@ class Source:
     """The joint law of query X and item Y: exactly one of these."""
 
     joint: Annotated[
-        Path | None, tyro.conf.arg(metavar="FILE", help="table P(x,y), rows x, .npy or .csv")
+        Path | None, tyro.conf.arg(metavar="FILE", help="table P(x,y), rows x, .npy, .npz or .csv")
     ] = None
     dsbs: Annotated[
         float | None, tyro.conf.arg(metavar="P", help="doubly symmetric binary, crossover P")
@@ -58,25 +60,13 @@ class Source:
                 f"name one source: --joint FILE, --dsbs P or --gaussian RHO; got {found}"
             )
         name, value = chosen[0]
-        return (name, table(value)) if isinstance(value, Path) else (name, value)
+        return (name, read_array(value, "--joint", 2)) if isinstance(value, Path) else (name, value)
 
+
+_POINTS = ("bits", "distortion", "rate", "target")
+"""Arguments at whose values a limit is computed, one of each command."""
 
 Where = tyro.conf.OmitArgPrefixes[Source]
-
-
-def table(path: Path) -> np.ndarray:
-    """Read a table of numbers from .npy (no pickle) or .csv.
-
-    Raises:
-        StudyError: if it cannot be read as one.
-
-    """
-    try:
-        if path.suffix == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False), float)
-        return np.loadtxt(path, delimiter=",", ndmin=2)
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read as a table of numbers: {error}") from error
 
 
 def _refusing(command: Callable[..., int]) -> Callable[..., int]:
@@ -88,12 +78,13 @@ def _refusing(command: Callable[..., int]) -> Callable[..., int]:
 
     @functools.wraps(command)
     def checked(*args: Any, **options: Any) -> int:
-        plot = signature.bind(*args, **options).arguments.get("plot")
+        given = signature.bind(*args, **options).arguments
+        plot = given.get("plot")
         if plot is not None:
-            _check_plot(plot)
+            _check_plot(plot, next(given[name] for name in _POINTS if name in given))
         try:
             return command(*args, **options)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise StudyError(str(error)) from error
 
     return checked
@@ -120,7 +111,8 @@ def rate_distortion(
     pmf: Annotated[tuple[float, ...], tyro.conf.arg(help="of the letters, summing to one")],
     distortion: Annotated[tuple[float, ...], tyro.conf.arg(help="allowed, on average")],
     measure: Annotated[
-        Path | None, tyro.conf.arg(help="table d(y,u), .npy or .csv; Hamming distance without one")
+        Path | None,
+        tyro.conf.arg(help="table d(y,u), .npy, .npz or .csv; Hamming distance without one"),
     ] = None,
     plot: Plot = None,
 ) -> int:
@@ -130,7 +122,7 @@ def rate_distortion(
     """
     from rdsim import limits
 
-    d = 1 - np.eye(len(pmf)) if measure is None else table(measure)
+    d = 1 - np.eye(len(pmf)) if measure is None else read_array(measure, "--measure", 2)
     _show("D", distortion, _bounds(limits.rate_at(pmf, d, np.array(distortion)), "R(D) bits"))
 
     def curve(x: np.ndarray) -> dict[str, Any]:
@@ -248,9 +240,12 @@ def _show(name: str, points: Sequence[float], columns: dict[str, Any]) -> None:
     Console(soft_wrap=True).print(found)
 
 
-def _check_plot(path: Path) -> None:
+def _check_plot(path: Path, points: Sequence[float]) -> None:
+    """Refuse, before any work, a figure that could not be drawn or written."""
     if path.suffix not in (".png", ".pdf") or path.is_dir():
         raise StudyError(f"--plot must name a .png or .pdf file, got {path}")
+    if len(set(points)) < 2:
+        raise StudyError("--plot needs two different points, between which it draws")
     writable(path.parent, "--plot")
 
 
@@ -266,9 +261,8 @@ def _draw(path: Path | None, points: Sequence[float], curve: Any, x: str, y: str
     """Draw the curve between the least and the greatest point, with its certificate as a band."""
     if path is None:
         return 0
-    if len(set(points)) < 2:
-        raise StudyError("--plot needs two different points, between which it draws")
     from figures import _style
+    from rdsim import files
 
     at = np.linspace(min(points), max(points), 97)
     with _style.applied():
@@ -281,6 +275,8 @@ def _draw(path: Path | None, points: Sequence[float], curve: Any, x: str, y: str
                 axes[0, 0].fill_between(at, *ends, color=color, alpha=0.3, linewidth=0, label=label)
         axes[0, 0].set(xlabel=x, ylabel=y)
         axes[0, 0].legend()
-        figure.savefig(path, dpi=200)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=path.suffix[1:], dpi=200)
+    files.write(path, drawn.getvalue())
     _say(f"wrote {path}")
     return 0

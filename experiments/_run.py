@@ -6,13 +6,14 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import xarray
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from experiments import _programs, _study
+from experiments import _interrupt, _programs, _study
 from experiments._cells import Cells
 from experiments._store import Recipe, State, save, state
 from experiments._study import Preset, Study, StudyError
@@ -74,7 +75,7 @@ def compute_all(
     # LAPACK's threads of two processes spin against one another (see the Makefile).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")  # a process that runs JAX cannot be forked
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(jobs, context, _interrupt.die_silently) as pool:
         computed = [
             pool.submit(_compute_named, study.name, preset, seed, results)
             for study, before in zip(studies, known, strict=True)
@@ -92,7 +93,14 @@ def compute_all(
                     yield error
                 else:
                     yield was, compute(study, preset, seed, results)[1]
-        except BaseException:
+        except BrokenProcessPool as error:
+            raise StudyError(
+                "a process that computed a study was killed, for lack of memory perhaps: fewer --jobs "
+                "need less; what was finished is kept; the same command continues where it stopped"
+            ) from error
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | GeneratorExit):
+                _interrupt.end_children()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 

@@ -12,7 +12,7 @@ import importlib.metadata
 import io
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -22,12 +22,19 @@ import xarray
 
 from experiments import _study
 from experiments._study import Preset, Study, source_file
-from figures import _atomic
 
 ENGINE: Final = "h5netcdf"
 """The scipy engine would narrow 64-bit integers."""
 
-_APPARATUS: Final = ("_atomic", "_cells", "_claims", "_store", "_study")
+_PROVENANCE: Final = frozenset(
+    (
+        *("study", "title", "claims", "preset", "seed", "config_json", "config_hash"),
+        *("code_hash", "versions_json", "data_hash"),
+    )
+)
+"""Attributes about the making of a result; a study may add others about its data."""
+
+_APPARATUS: Final = ("_cells", "_claims", "_csv", "_draw", "_store", "_study", "_tables")
 """Modules that describe, judge and store what studies compute: no number comes from them."""
 
 
@@ -110,8 +117,10 @@ def state(recipe: Recipe, results: Path) -> State:
     """Compare the stored result with what a run would compute now."""
     try:
         dataset = load(recipe.path(results))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return State("missing")
+    except OSError as error:
+        return State("corrupt", f"it cannot be read: {error.strerror}")
     except CorruptError as error:
         return State("corrupt", str(error))
     found = dataset.attrs
@@ -136,10 +145,18 @@ def save(dataset: xarray.Dataset, recipe: Recipe, results: Path) -> xarray.Datas
     """Write the result with its provenance in one step, and return it as it reads back."""
     labelled = dataset.assign_attrs(dataset.attrs | recipe.attributes())
     labelled.attrs["data_hash"] = data_hash(labelled)
-    content = bytes(labelled.to_netcdf(engine=ENGINE))
+    body = bytes(labelled.to_netcdf(engine=ENGINE))
+    content = sealed(body)
     stored = _decoded(content)
-    _atomic.write(recipe.path(results), content)
+    write_file(recipe.path(results), content)
     return stored
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    from rdsim import files  # so that reading a result does not wait for the library
+
+    files.write(path, content)
 
 
 def load(path: Path) -> xarray.Dataset:
@@ -153,9 +170,31 @@ def load(path: Path) -> xarray.Dataset:
     return _decoded(path.read_bytes())
 
 
+def sealed(body: bytes) -> bytes:
+    """Put the hash of a file after its end, where readers of HDF5 and of zip do not look."""
+    return body + b"\nSHA-256 " + _sha256(body).encode()
+
+
+def unsealed(content: bytes) -> bytes:
+    """Return what was sealed.
+
+    Raises:
+        CorruptError: it is cut off or altered.
+
+    """
+    body = content[: -len(sealed(b""))]
+    if content != sealed(body):
+        raise CorruptError("the file is not what was saved: it is cut off or altered")
+    return body
+
+
 def data_hash(dataset: xarray.Dataset) -> str:
-    """Hash the variables: their names, dimensions, types, attributes and values."""
-    digest = hashlib.sha256()
+    """Hash the variables: their names, dimensions, types, attributes and values.
+
+    So are the attributes that the study itself gave the dataset, not those about its making.
+    """
+    own = {name: dataset.attrs[name] for name in dataset.attrs if name not in _PROVENANCE}
+    digest = hashlib.sha256(_plain(own).encode())
     for name in sorted(map(str, dataset.variables)):
         variable = dataset.variables[name]
         values = np.asarray(variable.values)
@@ -169,9 +208,8 @@ def data_hash(dataset: xarray.Dataset) -> str:
             "dims": list(map(str, variable.dims)),
             "shape": list(values.shape),
             "dtype": "text" if text else values.dtype.newbyteorder("<").str,
-            "attrs": {str(k): np.atleast_1d(v).tolist() for k, v in variable.attrs.items()},
         }
-        digest.update(json.dumps(header, sort_keys=True).encode())
+        digest.update(json.dumps(header, sort_keys=True).encode() + _plain(variable.attrs).encode())
         little = values if text else values.astype(values.dtype.newbyteorder("<"))
         digest.update(json.dumps(values.tolist()).encode() if text else little.tobytes())
     return digest.hexdigest()
@@ -233,7 +271,7 @@ def versions() -> dict[str, str]:
     """Name the software and the kind of machine that compute now."""
     import jax  # so that reading a result does not wait for JAX
 
-    packages = ("rdsim", "jax", "jaxlib", "numpy")
+    packages = ("rdsim", "jax", "jaxlib", "numpy", "scipy", "flax", "optax", "scikit-learn")
     return {name: importlib.metadata.version(name) for name in packages} | {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
@@ -242,17 +280,38 @@ def versions() -> dict[str, str]:
 
 
 def _decoded(content: bytes) -> xarray.Dataset:
+    # Damage is found before HDF5 sees the file: there are bits that send it into an endless loop.
+    body = unsealed(content)
     try:
-        dataset = xarray.load_dataset(io.BytesIO(content), engine=ENGINE)
+        dataset = xarray.load_dataset(io.BytesIO(body), engine=ENGINE)
         found = data_hash(dataset)
-    except Exception as error:  # a damaged HDF5 file fails in many ways, all meaning the same
+    except Exception as error:  # what is no NetCDF fails in many ways, all meaning the same
         raise CorruptError(f"the file cannot be read ({type(error).__name__})") from error
     attributes = dataset.attrs
-    if attributes.get("data_hash") != found:
+    if missing := sorted(_PROVENANCE - set(attributes)):
+        raise CorruptError(f"it does not say its {', '.join(missing)}")
+    if attributes["data_hash"] != found:
         raise CorruptError("its data does not have the hash it was saved with")
-    if attributes.get("config_hash") != _sha256(str(attributes.get("config_json")).encode()):
-        raise CorruptError("its configuration does not have the hash it was saved with")
+    try:
+        readable = (
+            all(isinstance(attributes[name], str) for name in _PROVENANCE - {"seed"})
+            and all(
+                isinstance(json.loads(attributes[name]), dict)
+                for name in ("config_json", "versions_json")
+            )
+            and int(attributes["seed"]) == attributes["seed"]
+        )
+    except (ValueError, TypeError, RecursionError):
+        readable = False
+    if not readable:
+        raise CorruptError("its attributes are not of the types they were saved with")
     return dataset
+
+
+def _plain(attributes: Mapping[Any, Any]) -> str:
+    """Write attributes as text that is the same before they were stored and after."""
+    named = {str(name): np.atleast_1d(value).tolist() for name, value in attributes.items()}
+    return json.dumps(named, sort_keys=True)
 
 
 def _sha256(content: bytes) -> str:

@@ -110,14 +110,26 @@ def chosen(names: tuple[str, ...], preset: Preset | None = None) -> list[Study]:
     return [known[name] for name in names or discover(preset)]
 
 
+_KEPT: Final[list[Callable[[], str]]] = []
+"""What says how much is kept of the work under way, innermost last."""
+
+
 @contextlib.contextmanager
 def told(kept: Callable[[], str]) -> Iterator[None]:
     """Let an interruption, or a write that fails, carry a note of what is kept of the work."""
+    _KEPT.append(kept)
     try:
         yield
     except (KeyboardInterrupt, OSError) as error:
         error.add_note(kept())
         raise
+    finally:
+        _KEPT.pop()
+
+
+def kept_now() -> list[str]:
+    """Say what is kept of the work under way: for a process that ends without an exception."""
+    return [kept() for kept in reversed(_KEPT)]
 
 
 def writable(folder: Path, option: str) -> None:

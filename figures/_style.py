@@ -1,9 +1,11 @@
 """One look for every figure: sizes, colours that survive colour blindness and grey, fixed bytes."""
 
 import contextlib
+import hashlib
 import io
+import struct
+import zlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import matplotlib
@@ -11,8 +13,6 @@ import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-from figures import _atomic
 
 SINGLE: Final = 3.4
 """Width of one column in inches."""
@@ -84,8 +84,8 @@ def panels(
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def save(figure: Figure, stem: Path, metadata: Mapping[str, str]) -> tuple[Path, Path]:
-    """Write STEM.png and STEM.pdf, the same bytes for the same figure, and return their paths.
+def rendered(figure: Figure, metadata: Mapping[str, str]) -> tuple[bytes, bytes]:
+    """Return a figure as PNG and PDF, the same bytes for the same figure.
 
     The metadata (Claims, Study, Data, any more) goes into both files; the first three are also
     printed in a small grey line under the figure.
@@ -96,11 +96,12 @@ def save(figure: Figure, stem: Path, metadata: Mapping[str, str]) -> tuple[Path,
         facts = "; ".join(f"{key}: {value}" for key, value in metadata.items())
         info = {"Creator": "rdsim", "Producer": "rdsim", "Subject": facts, "CreationDate": None}
         pdf = _rendered(figure, "pdf", info)
-    paths = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.pdf")
-    # The PNG carries the hashes that make a second run skip this figure, so it comes last.
-    _atomic.write(paths[1], pdf)
-    _atomic.write(paths[0], png)
-    return paths
+    return _with_text(png, "PDF", digest(pdf)), pdf
+
+
+def digest(content: bytes) -> str:
+    """Hash of a file, by which a PNG knows the PDF beside it."""
+    return hashlib.sha256(content).hexdigest()
 
 
 @contextlib.contextmanager
@@ -123,6 +124,13 @@ def _footer(figure: Figure, metadata: Mapping[str, str]) -> Iterator[None]:
         yield
     finally:
         line.remove()
+
+
+def _with_text(png: bytes, key: str, text: str) -> bytes:
+    """Add a text to a PNG, as the chunk after its header of 33 bytes."""
+    body = b"tEXt" + f"{key}\0{text}".encode("latin-1")
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:33] + chunk + png[33:]
 
 
 def _rendered(

@@ -93,7 +93,6 @@ ENDS: Final[list[tuple[str, dict[str, Any], str, Any]]] = [
     ("limits.allocation_penalty", {"total_rate": 0.0, "split": "equal_noise"}, "total_rate", 1.0),
     ("codes.dsbs_ensemble", {"crossover": 0.0}, "crossover", 1.0),
     ("codes.expected_length", {"pmf": ZEROS}, "pmf", [-1.0, 0.0, 1.0]),
-    ("retrieval.cosine", {"queries": [[0.0, 0.0], [1.0, 1.0]]}, "codewords", np.ones((3, 2))),
     ("retrieval.scored_loss", {"joint": JOINT_ZEROS}, "joint", TO_THE_ZERO),
     *[
         ("retrieval.expected_loss", {"log_a": a, "log_e": e, "loss": loss}, name, -1.0)

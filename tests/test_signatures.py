@@ -53,6 +53,7 @@ NUMBERS = frozenset(
 """Arguments that are a number, or an array of which every entry is one."""
 OBJECTS = frozenset(
     [
+        "system",
         "arguments",
         "batch",
         "channel",

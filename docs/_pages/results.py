@@ -18,7 +18,10 @@ def rows() -> tuple[dict[str, Any], ...]:
     path = RESULTS / "claims.json"
     if not path.is_file():
         return ()
-    return tuple(json.loads(path.read_text(encoding="utf-8"))["rows"])
+    try:
+        return tuple(json.loads(path.read_text(encoding="utf-8"))["rows"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise LookupError(f"{path.name} is damaged; write it anew: rdsim claims") from error
 
 
 def _computed(study: str) -> bool:
@@ -29,13 +32,19 @@ def _computed(study: str) -> bool:
 
 def _older(study: str) -> bool:
     """Whether other code than today's computed the result, which may lack what it has today."""
-    import xarray
-
     from experiments._store import code_hash
 
-    now = code_hash(studies.every()[study])
-    with xarray.open_dataset(RESULTS / f"{study}.nc", engine="h5netcdf") as dataset:
-        return bool(dataset.attrs.get("code_hash", now) != now)
+    return bool(_load(study).attrs["code_hash"] != code_hash(studies.every()[study]))
+
+
+def _load(study: str) -> Any:
+    """Read a result, which must be undamaged."""
+    from experiments._store import CorruptError, load
+
+    try:
+        return load(RESULTS / f"{study}.nc")
+    except CorruptError as error:
+        raise LookupError(f"{study}.nc is damaged: {error}; rdsim run {study}") from error
 
 
 def check(study: str, claim: str, start: str, field: str, form: str = ".4g", sign: str = "") -> str:
@@ -57,7 +66,7 @@ def check(study: str, claim: str, start: str, field: str, form: str = ".4g", sig
         raise LookupError(f"one check wanted, {len(found)} found: {statements}")
     value = found[0][field]
     if not isinstance(value, int | float):
-        return str(value)
+        return _cell(str(value))
     return _number(-value if sign else value, form)
 
 
@@ -68,7 +77,6 @@ _REDUCTIONS: Final = ("max", "min", "mean")
 def result(what: str, *options: str) -> str:
     """Return one number of the saved dataset of a study."""
     import numpy as np
-    import xarray
 
     parsed = _RESULT.fullmatch(what)
     if parsed is None:
@@ -77,27 +85,27 @@ def result(what: str, *options: str) -> str:
     studies.known(study)
     if not (RESULTS / f"{study}.nc").is_file():
         return ABSENT
-    with xarray.open_dataset(RESULTS / f"{study}.nc", engine="h5netcdf") as dataset:
-        if variable not in dataset and _older(study):
-            return ABSENT
-        array = dataset[variable]
-        call = ast.parse(f"dict({selection or ''})", mode="eval").body
-        for word in call.keywords if isinstance(call, ast.Call) else ():
-            value = ast.literal_eval(word.value)
-            near: dict[str, Any] = (
-                {"method": "nearest", "tolerance": 1e-9} if isinstance(value, float) else {}
-            )
-            array = array.sel({word.arg: value}, **near)
-        form = ".4g"
-        for option in options:
-            if option in _REDUCTIONS:
-                array = getattr(array, option)()
-            else:
-                form = option
-        numbers = np.asarray(array)
-        if numbers.shape != ():
-            raise ValueError(f"one number is wanted, found shape {numbers.shape}")
-        return _number(numbers, form)
+    dataset = _load(study)
+    if variable not in dataset and _older(study):
+        return ABSENT
+    array = dataset[variable]
+    call = ast.parse(f"dict({selection or ''})", mode="eval").body
+    for word in call.keywords if isinstance(call, ast.Call) else ():
+        value = ast.literal_eval(word.value)
+        near: dict[str, Any] = (
+            {"method": "nearest", "tolerance": 1e-9} if isinstance(value, float) else {}
+        )
+        array = array.sel({word.arg: value}, **near)
+    form = ".4g"
+    for option in options:
+        if option in _REDUCTIONS:
+            array = getattr(array, option)()
+        else:
+            form = option
+    numbers = np.asarray(array)
+    if numbers.shape != ():
+        raise ValueError(f"one number is wanted, found shape {numbers.shape}")
+    return _number(numbers, form)
 
 
 def _number(value: Any, form: str) -> str:
@@ -114,7 +122,7 @@ def ledger() -> str:
     ]
     for row in rows():
         found = "" if row["measured"] is None else f"{row['measured']:.6g}"
-        claim = f"[{row['claim']}](theory.md#{row['claim'].lower()})"
+        claim = f"[{_cell(row['claim'])}](theory.md#{_cell(row['claim'].lower())})"
         cells = (row["statement"], row["method"], found, row["wanted"], row["verdict"])
         text = " | ".join(_cell(cell) for cell in cells)
         lines.append(f"| {claim} | {text} | {studies.link(row['study'])} |")

@@ -34,7 +34,7 @@ def known(study: str) -> None:
 
 def link(study: str) -> str:
     """Return a link to a study in the gallery, the bare name of one that is no longer there."""
-    return f"[{study}](gallery.md#{study})" if study in every() else study
+    return f"[{study}](gallery.md#{study})" if study in every() else html.escape(study)
 
 
 def bearing(claim: str) -> str:
@@ -93,7 +93,7 @@ def gallery() -> str:
         claims = ", ".join(f"[{claim}](theory.md#{claim.lower()})" for claim in study.claims)
         image = f"![{html.escape(title)}](figures/{name}.png)" if name in drawn() else ABSENT
         parts.append(
-            f"## {title} {{ #{name} }}\n\n{image}\n\n{_caption(name)}\n\n"
+            f"## {html.escape(title, quote=False)} {{ #{name} }}\n\n{image}\n\n{_caption(name)}\n\n"
             f"Claims: {claims or 'none'}. Study: `experiments/{name}.py`; "
             f"`python -m experiments trace {name}` prints its configuration, versions and hashes.\n"
         )

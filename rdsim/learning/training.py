@@ -9,10 +9,11 @@ parameters of a run are one vector: the optimiser is then compiled for one array
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,9 @@ from rdsim.learning import checkpoints
 from rdsim.learning.parameter_vector import Layout, layout_of, vector
 from rdsim.simulation import progress as bars
 from rdsim.transformations import on_host
+
+_SECONDS_A_CALL: Final = 2.0
+"""How long the steps of one call may take: between calls an interrupt is seen."""
 
 
 class Learner(Protocol):
@@ -181,7 +185,10 @@ def train(
     Raises:
         ValueError: if settings have no common leading axis, or the schedule is out of range.
         TypeError: if the key is not a typed key, or a parameter is not float32.
-        CheckpointMismatchError: if the folder holds another training.
+        CheckpointMismatchError: if the folder holds another training: other programs, edited ones
+            of the same names included, data, settings, key or schedule.
+        CheckpointDamagedError: if what the folder holds cannot be read.
+        OSError: if the folder cannot be written; said before any step.
         TrainingDivergedError: if a loss, a gradient or a judgement is not finite; it carries the
             last good state.
 
@@ -199,43 +206,53 @@ def train(
     layout = layout_of(learner)
     start, steps, held = _keys(key, runs)
     carry = _begin(_first_vectors(start, learner), plan)
-
-    def judged(carry: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        return _judge(carry, held, held_out, settings, plan.patience, learner, layout, observe)
-
+    judged = (held, held_out, settings, plan.patience, learner, layout, observe)
+    stepped = (steps, data, settings, learner, layout, plan, draw)
     records: list[dict[str, np.ndarray]] = []
+    portion = 1
     saved = None
     if checkpoint is not None:
         saved = checkpoints.Folder(
             Path(checkpoint),
-            checkpoints.fingerprint(key, learner, plan, (draw, observe), (settings, data, held_out))
-            | {"format": "vectors"},
+            checkpoints.fingerprint(
+                *(key, learner, plan, (draw, observe), (settings, data, held_out)),
+                (
+                    _first_vectors.lower(start, learner),
+                    _advance.lower(carry, np.int32(1), *stepped),
+                    _judge.lower(carry, *judged),
+                ),
+            ),
         )
         carry, records = saved.restore(carry)
     with bars.shown(
         progress, type(learner).__name__, int(carry["step"]), plan.steps, unit="steps"
     ) as tell:
         if not records:
-            carry, record = judged(carry)
+            carry, record = _judge(carry, *judged)
             records.append(_on_host(record))
             _require_finite(layout, carry, records, plan, np.ones(runs, bool))
         while int(carry["step"]) < plan.steps and not bool(jnp.all(carry["stopped"])):
-            count = min(plan.check_every, plan.steps - int(carry["step"]))
-            moved, bad = _advance(
-                carry, steps, data, settings, *(learner, layout, plan, draw, count)
-            )
-            if (failed := np.asarray(bad)).min() < plan.steps:
-                run = int(failed.argmin())
-                kept = layout.module(np.asarray(moved["state"])[run])
-                trained = _gathered(layout, carry, records, plan)
-                raise TrainingDivergedError(run, int(failed[run]), trained, kept)
+            done = int(carry["step"])
+            end = min(done + plan.check_every, plan.steps)
+            moved = carry
+            while done < end:
+                count = min(portion, end - done)
+                began = time.monotonic()
+                moved, bad = _advance(moved, np.int32(count), *stepped)
+                if (failed := np.asarray(bad)).min() < plan.steps:
+                    run = int(failed.argmin())
+                    kept = layout.module(np.asarray(moved["state"])[run])
+                    trained = _gathered(layout, carry, records, plan)
+                    raise TrainingDivergedError(run, int(failed[run]), trained, kept)
+                portion = max(1, int(count * _SECONDS_A_CALL / (time.monotonic() - began)))
+                done += count
+                tell(done, plan.steps)
             active = ~np.asarray(moved["stopped"])
-            carry, record = judged(moved)
+            carry, record = _judge(moved, *judged)
             records.append(_on_host(record))
             _require_finite(layout, carry, records, plan, active)
             if saved is not None:
                 saved.save(carry, records)
-            tell(int(carry["step"]), plan.steps)
     return _gathered(layout, carry, records, plan)
 
 
@@ -314,9 +331,10 @@ def _begin(state: Float[Array, "r p"], plan: Schedule) -> dict[str, Any]:
     }
 
 
-@partial(jax.jit, static_argnames=("learner", "layout", "plan", "draw", "count"))
+@partial(jax.jit, static_argnames=("learner", "layout", "plan", "draw"))
 def _advance(
     carry: dict[str, Any],
+    count: Int[Array, ""],
     keys: Key[Array, " r"],
     data: Any,
     settings: Any,
@@ -324,15 +342,18 @@ def _advance(
     layout: Layout,
     plan: Schedule,
     draw: Callable[..., Any],
-    count: int,
 ) -> tuple[dict[str, Any], Int[Array, " r"]]:
-    """Take some steps in every run; the second result is the first step that failed, or `steps`."""
+    """Take some steps in every run; the second result is the first step that failed, or `steps`.
+
+    Their number is an argument of the compiled loop, not part of it: no digit depends on how the
+    steps are dealt out to calls.
+    """
     optimiser = plan.optimiser()
 
     def one_run(
         state: Any, moments: Any, key: Key[Array, ""], setting: Any, halted: Array
     ) -> tuple[Any, Any, Array]:
-        def step(held: tuple[Any, Any, Array], t: Array) -> tuple[tuple[Any, Any, Array], None]:
+        def step(t: Array, held: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
             state, moments, failed = held
             batch_key, loss_key = jax.random.split(jax.random.fold_in(key, t))
             share = jnp.float32(t / plan.steps)
@@ -354,11 +375,11 @@ def _advance(
                 return jnp.where(move, new, old)
 
             moments = jax.tree.map(kept, later, moments)
-            return (kept(following, state), moments, failed), None
+            return kept(following, state), moments, failed
 
         start = (state, moments, jnp.int32(plan.steps))
-        times = carry["step"] + jnp.arange(count, dtype=jnp.int32)
-        (state, moments, failed), _ = jax.lax.scan(step, start, times)
+        span = carry["step"], carry["step"] + count
+        state, moments, failed = jax.lax.fori_loop(*span, step, start)
         return state, moments, jnp.where(halted, plan.steps, failed)
 
     state, moments, failed = jax.vmap(one_run)(

@@ -2,13 +2,17 @@
 
 import hashlib
 import json
-import os
+import re
 from pathlib import Path
 from typing import Any, Final
 
 import jax
+import jax.numpy as jnp
+import jaxlib
 import numpy as np
 from jax.experimental import multihost_utils
+
+from rdsim import files
 
 FORMAT: Final = 1
 _ABSENT: Final = -1
@@ -32,19 +36,7 @@ def save(path: Path, fingerprint: dict[str, Any], trials: np.ndarray, totals: np
         return
     body = {"fingerprint": fingerprint, "trials": trials.tolist(), "totals": totals.tolist()}
     content = json.dumps({"body": body, "sha256": _hash(body)}).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One name for the temporary file: what a killed run leaves of it, the next one overwrites.
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    files.write(path, content)
 
 
 def load(
@@ -57,6 +49,7 @@ def load(
     Raises:
         CheckpointMismatchError: the file is of another run; the message lists what differs.
         CheckpointDamagedError: the file is truncated or altered.
+        OSError: it cannot be read, or not be written later.
 
     """
     content = _read(path)
@@ -66,27 +59,32 @@ def load(
         document = json.loads(content)
         body = document["body"]
         intact = document["sha256"] == _hash(body)
-    except (ValueError, KeyError, TypeError):
-        intact = False
+        found = dict(body["fingerprint"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        intact, found = False, {}
     if not intact:
         raise CheckpointDamagedError(
             f"checkpoint {path} is damaged; delete it to start from trial 0"
         )
-    found = body["fingerprint"]
+    refuse_other(path, found, fingerprint)
+    return (
+        np.array(body["trials"], np.int64).reshape(shape[0]),
+        np.array(body["totals"], object).reshape(shape),
+    )
+
+
+def refuse_other(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise CheckpointMismatchError if two fingerprints differ, and say in what."""
     differing = [
-        f"{name} (then {found.get(name)!r}, now {fingerprint.get(name)!r})"
-        for name in sorted({*found, *fingerprint})
-        if found.get(name) != fingerprint.get(name)
+        f"{name} (then {_short(found.get(name))}, now {_short(wanted.get(name))})"
+        for name in sorted({*found, *wanted})
+        if found.get(name) != wanted.get(name)
     ]
     if differing:
         raise CheckpointMismatchError(
             f"checkpoint {path} belongs to another run; different are {', '.join(differing)}. "
             "Delete it or choose another path"
         )
-    return (
-        np.array(body["trials"], np.int64).reshape(shape[0]),
-        np.array(body["totals"], object).reshape(shape),
-    )
 
 
 def digest(*parts: bytes) -> str:
@@ -95,6 +93,53 @@ def digest(*parts: bytes) -> str:
     for part in parts:
         total.update(len(part).to_bytes(8, "little") + part)
     return total.hexdigest()[:32]
+
+
+def of_program(lowered: jax.stages.Lowered) -> str:
+    """Hash what a function computes, constants included, whatever it is called."""
+    return digest(lowered.as_text().encode())
+
+
+def of_arrays(tree: Any) -> str:
+    """Hash the structure, the types and the values of a PyTree of arrays."""
+    leaves, structure = jax.tree.flatten(tree)
+    arrays = [
+        np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf, order="C")
+        for leaf in leaves
+    ]
+    contents = [f"{array.dtype} {array.shape}".encode() + array.tobytes() for array in arrays]
+    return digest(str(structure).encode(), *contents)
+
+
+def of_key(key: Any) -> str:
+    """Write down a PRNG key."""
+    data = np.asarray(jax.random.key_data(key))
+    return f"{jax.random.key_impl(key)} {data.tobytes().hex()}"
+
+
+def of_function(function: Any) -> str:
+    """Name a function, or represent an object, without its module and addresses in memory.
+
+    The module is __main__ today and the name of a file tomorrow. A name identifies nothing by
+    itself: it only says what differs, beside the hash of the program.
+    """
+    inner = getattr(function, "func", function)
+    return str(getattr(inner, "__qualname__", re.sub(r" at 0x[0-9a-f]+", "", repr(inner))))
+
+
+def of_software(device: Any) -> str:
+    """Name what rounding depends on."""
+    return f"jax {jax.__version__}, jaxlib {jaxlib.__version__}, {device.device_kind}"
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf is an array of typed PRNG keys."""
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _hash(body: dict[str, Any]) -> str:
@@ -106,6 +151,7 @@ def _read(path: Path) -> bytes | None:
     content, length = b"", _ABSENT
     if jax.process_index() == 0:
         try:
+            files.writable(path)  # said before the work, not after it
             content = path.read_bytes()
             length = len(content)
         except FileNotFoundError:
@@ -120,5 +166,5 @@ def _read(path: Path) -> bytes | None:
     if error is not None:
         raise error
     if length == _UNREADABLE:
-        raise OSError(f"process 0 cannot read the checkpoint {path}")
+        raise OSError(f"process 0 cannot read or write the checkpoint {path}")
     return None if length == _ABSENT else content

@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
@@ -171,22 +170,32 @@ class Stream:
 
     def _fingerprint(self, codebooks: int) -> dict[str, Any]:
         """All that the counts depend on; not the memory, which they do not depend on."""
-        leaves = [np.asarray(leaf) for leaf in self.scheme]
-        contents = [f"{leaf.dtype} {leaf.shape}".encode() + leaf.tobytes() for leaf in leaves]
+        # Counts do not depend on the tile: it is one item here.
+        lowered = jax.jit(_counted_from_key, static_argnums=(3, 4, 5)).lower(
+            self.key, self.scheme, (0, self.items, self.words), self.blocks, self.n, self.by_minimum
+        )
         return {
             "format": checkpoint.FORMAT,
             "scheme": "shared codebook",
-            "key": f"{jax.random.key_impl(self.key)} "
-            + np.asarray(jax.random.key_data(self.key)).tobytes().hex(),
-            "arguments": checkpoint.digest(*contents),
+            "program": checkpoint.of_program(lowered),
+            "key": checkpoint.of_key(self.key),
+            "arguments": checkpoint.of_arrays(self.scheme),
             "codebooks": codebooks,
             "n": self.n,
             "words": self.words,
             "items": self.items,
             "block": BLOCK,
-            "software": f"jax {jax.__version__}, jaxlib {jaxlib.__version__}, "
-            f"{jax.devices()[0].device_kind}",
+            "software": checkpoint.of_software(jax.devices()[0]),
         }
+
+
+def _counted_from_key(
+    key: Any, scheme: Scheme, numbers: tuple[Any, Any, Any], blocks: int, n: int, by_minimum: bool
+) -> Array:
+    """Count the items of one codebook one by one: what the counts of a checkpoint are."""
+    first, last, words = numbers
+    keys, drawn = _begin(key, 0, scheme.output_marginal, blocks, n)
+    return _count_items(keys, scheme, drawn, first, last, words, 1, by_minimum)
 
 
 def codebook_keys(key: Key[Array, ""], codebook: int | Int[Array, ""]) -> Keys:

@@ -114,10 +114,12 @@ def run_trials(
             differences between settings less noisy, each interval still valid for its own mean).
         block: trials computed side by side, 1..2^20. Part of what is computed: floats of another
             block may round differently. Large on a GPU, small for trials that need much memory.
-        chunk: blocks that a device computes of each setting before it returns to the host, where
-            checkpoints are written and interrupts seen. Changes no digit.
+        chunk: most blocks that a device computes of each setting before it returns to the host,
+            where checkpoints are written and interrupts seen; in one process fewer, where they take
+            more than a few seconds. Changes no digit.
         devices: JAX devices to share the blocks; all devices of all processes by default.
-        checkpoint: file to continue from and to write to. A run with more `trials` continues from
+        checkpoint: file to continue from and to write to; a symbolic link stays one, and several
+            processes may share it. A run with more `trials` continues from
             the file of one with fewer. Written every checkpoint_seconds, at the end and on
             KeyboardInterrupt, in one step each time.
         checkpoint_seconds: least time between two writes, in seconds.
@@ -130,6 +132,7 @@ def run_trials(
         ValueError: if an argument lies outside its range, a loss outside its bounds or is NaN, the
             checkpoint belongs to another run (CheckpointMismatchError) or is damaged
             (CheckpointDamagedError).
+        OSError: if the checkpoint cannot be written; said before any trial.
         TypeError: if an argument or what the trial returns has the wrong type.
 
     References:

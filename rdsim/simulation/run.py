@@ -4,10 +4,9 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import jax
-import jaxlib
 import numpy as np
 from jax.sharding import Mesh
 
@@ -15,6 +14,9 @@ from rdsim.simulation import checkpoint, exact_sums, progress
 from rdsim.simulation.exact_sums import Layout
 from rdsim.simulation.intervals import Estimate
 from rdsim.simulation.stopping import StoppingRule
+
+_SECONDS_A_CALL: Final = 2.0
+"""How long one call may take if a block allows it: between calls an interrupt is seen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,16 +56,21 @@ class Run:
         state = self._start(fingerprint)
         arguments = exact_sums.replicate(self.mesh, self.arguments)
         active, expected = self._active(state)
+        portion = 1 if jax.process_count() == 1 else self.chunk
         saved = time.monotonic()
-        label, done = _name(self.trial), int(state.trials.max())
+        label, done = checkpoint.of_function(self.trial), int(state.trials.max())
         with progress.shown(show_progress, label, done, expected) as report:
             try:
                 while active.size:
                     first = int(state.trials[active[0]])
-                    ahead = (first // self.block + self.chunk * self.mesh.size) * self.block
+                    ahead = (first // self.block + portion * self.mesh.size) * self.block
                     last = min(self.rule.next_look(first), ahead)
+                    began = time.monotonic()
                     # One assignment: an interrupt sees the state before this span or after it.
                     state = self._advanced(state, arguments, active, first, last)
+                    if jax.process_count() == 1:  # of several, all must make the same calls
+                        share = _SECONDS_A_CALL / max(time.monotonic() - began, 1e-9)
+                        portion = min(self.chunk, max(1, int(portion * share)))
                     if last in self.rule.looks:
                         active, expected = self._active(state)
                     report(last, expected)
@@ -146,35 +153,22 @@ class Run:
         leaves, structure = jax.tree.flatten(self.arguments)
         shapes = [jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for leaf in leaves]
         number = jax.ShapeDtypeStruct((), np.int64)
-        text = (
-            jax.jit(exact_sums.block_sums, static_argnums=(0, 1, 2))
-            .lower(
-                self.trial,
-                self.layout,
-                self.block,
-                jax.eval_shape(lambda: self.key),
-                jax.tree.unflatten(structure, shapes),
-                *(number,) * 3,
-            )
-            .as_text()
+        lowered = jax.jit(exact_sums.block_sums, static_argnums=(0, 1, 2)).lower(
+            self.trial,
+            self.layout,
+            self.block,
+            jax.eval_shape(lambda: self.key),
+            jax.tree.unflatten(structure, shapes),
+            *(number,) * 3,
         )
-        contents = [f"{leaf.dtype} {leaf.shape}".encode() + leaf.tobytes() for leaf in leaves]
-        device = self.mesh.devices.flat[0]
         return {
             "format": checkpoint.FORMAT,
-            "trial": _name(self.trial),
-            "program": checkpoint.digest(text.encode()),
-            "key": f"{jax.random.key_impl(self.key)} "
-            + np.asarray(jax.random.key_data(self.key)).tobytes().hex(),
-            "arguments": checkpoint.digest(str(structure).encode(), *contents),
+            "trial": checkpoint.of_function(self.trial),
+            "program": checkpoint.of_program(lowered),
+            "key": checkpoint.of_key(self.key),
+            "arguments": checkpoint.of_arrays(self.arguments),
             "settings": self.settings,
             "block": self.block,
             "rule": self.rule.describe(),
-            "software": f"jax {jax.__version__}, jaxlib {jaxlib.__version__}, {device.device_kind}",
+            "software": checkpoint.of_software(self.mesh.devices.flat[0]),
         }
-
-
-def _name(trial: Any) -> str:
-    """Qualified name without the module, which is __main__ today and a file's name tomorrow."""
-    inner = getattr(trial, "func", trial)
-    return str(getattr(inner, "__qualname__", type(inner).__qualname__))

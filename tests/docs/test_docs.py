@@ -14,7 +14,10 @@ import pytest
 import xarray
 from mkdocs.exceptions import PluginError
 
+from experiments import _store
 from experiments._claims import STATEMENTS
+from experiments._store import Recipe
+from experiments._study import discover
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("sources", "retrieval", "limits", "codes", "simulation", "finite_sample", "learning")
@@ -175,15 +178,17 @@ def results(tmp_path, monkeypatch):
         "method": "exact",
         "expected": 1.0,
     }
-    (tmp_path / "claims.json").write_text(json.dumps({"problems": [], "rows": [row]}), "utf-8")
+    folder = tmp_path / "quick"
+    folder.mkdir()
+    (folder / "claims.json").write_text(json.dumps({"problems": [], "rows": [row]}), "utf-8")
     table = xarray.Dataset(
         {"loss": (("name", "size"), [[0.5, 0.25], [2.0, 1.0]])},
         coords={"name": ["a, b", "c"], "size": [1.0, 2.5]},
     )
-    table.to_netcdf(tmp_path / "rank_law.nc", engine="h5netcdf")
-    monkeypatch.setattr(numbers, "RESULTS", tmp_path)
+    _store.save(table, Recipe.of(discover()["rank_law"], "quick"), tmp_path)
+    monkeypatch.setattr(numbers, "RESULTS", folder)
     numbers.rows.cache_clear()
-    yield tmp_path
+    yield folder
     numbers.rows.cache_clear()
 
 
@@ -219,15 +224,35 @@ def test_a_number_that_a_result_should_hold_and_does_not_is_an_error(results, pl
 
 
 def test_a_result_of_older_code_may_lack_what_a_page_asks_for(results):
-    with xarray.open_dataset(results / "rank_law.nc", engine="h5netcdf") as table:
-        older = table.load().assign_attrs(code_hash="of another day")
-    older.to_netcdf(results / "rank_law.nc", engine="h5netcdf")
+    older = Recipe(discover()["rank_law"], "quick", 0, "of another day")
+    _store.save(_store.load(results / "rank_law.nc"), older, results.parent)
     for placeholder in (
         "{{ check: rank_law | C1 | no such statement | measured }}",
         "{{ result: rank_law.no_such_variable }}",
     ):
         assert "make figures" in hooks.expand(placeholder)
     assert hooks.expand("{{ check: rank_law | C1 | error | measured | .2f }}") == "0.12"
+
+
+def test_a_damaged_result_is_an_error_that_says_what_to_do(results):
+    path = results / "rank_law.nc"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(PluginError, match=r"rank_law.nc is damaged: .*rdsim run rank_law"):
+        hooks.expand('{{ result: rank_law.loss[name="c"] | max | .1f }}')
+    (results / "claims.json").write_text('{"rows": ')
+    numbers.rows.cache_clear()
+    with pytest.raises(PluginError, match=r"claims.json is damaged; .*rdsim claims"):
+        hooks.expand("{{ ledger }}")
+
+
+def test_what_a_ledger_holds_is_text_and_no_markup(results):
+    path = results / "claims.json"
+    bad = "<script>alert(1)</script>"
+    content = json.loads(path.read_text())
+    content["rows"][0] |= {"claim": bad, "wanted": bad, "study": bad, "verdict": bad}
+    path.write_text(json.dumps(content))
+    numbers.rows.cache_clear()
+    assert "<script>" not in hooks.expand("{{ ledger }}")
 
 
 def test_without_results_a_visible_note_stands_in(tmp_path, monkeypatch):

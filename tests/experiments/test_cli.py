@@ -266,3 +266,11 @@ def test_what_else_cannot_be_raised_is_reported_as_before(monkeypatch):
     with _interrupt.felt():
         type("Dying", (), {"__del__": broken})()
     assert [found.exc_type for found in seen] == [ValueError]
+
+
+@pytest.mark.parametrize("command", ["run lines", "run lines --preset smoke", "figures"])
+def test_results_that_cannot_be_written_are_said_before_the_work(workshop, capsys, command):
+    (workshop.home / "file").write_bytes(b"")
+    assert workshop.main(f"{command} --results file/results") == 2
+    assert "--results: files cannot be written into file/results" in capsys.readouterr().err
+    assert f"{workshop.studies}.lines" not in sys.modules or not workshop.module().CALLS

@@ -52,12 +52,12 @@ def test_a_killed_process_leaves_whole_files_only(workshop):
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from figures import _atomic\n"
+        "from rdsim import files\n"
         "print('ready', flush=True)\n"
         "number = 0\n"
         "while True:\n"
         "    number += 1\n"
-        "    _atomic.write(Path('results/other/x.bin'), bytes([number % 256]) * 300_000)\n"
+        "    files.write(Path('results/other/x.bin'), bytes([number % 256]) * 300_000)\n"
     )
     path = workshop.home / "results/other/x.bin"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -131,6 +132,34 @@ def test_what_a_study_writes_is_text_and_no_markup(workshop):
     written = Path("figures/index.html").read_text()
     assert Page(written).errors == []
     assert "A &lt;b&gt;lines&lt;/b&gt; &amp; of" in written
+
+
+def test_what_a_result_says_of_itself_is_text_and_no_markup(gallery):
+    """As someone would write it who knows how the hashes are made."""
+    bad = "C5,<img src=x onerror=alert(1)>,\"'><script>alert(2)</script>"
+    (study, dataset), *others = gallery.entries
+    attributes = {
+        name: json.dumps({bad: bad}) if name.endswith("_json") else bad
+        for name, value in dataset.attrs.items()
+        if isinstance(value, str)
+    }
+    changed = dataset.assign_attrs(attributes)
+    rows = [
+        dataclasses.replace(
+            row("holds"),
+            **dict.fromkeys(("claim", "statement", "method", "wanted", "verdict"), bad),
+        ),
+        dataclasses.replace(row("holds"), study=bad, result=bad),
+    ]
+    found = Ledger(rows, [bad])
+    page = _gallery.write([(study, changed), *others], found, gallery.output, "full", TESTS)
+    text = page.read_text()
+    page.unlink()
+    shown = Page(text)
+    assert shown.errors == []
+    assert "<img src=x" not in text
+    assert not [e for e in shown.elements if any(name.startswith("on") for name in e.at)]
+    assert len([e for e in shown.elements if e.name == "script"]) == 2
 
 
 def row(verdict, measured=1.25, expected=2.5):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.__main__ import main
-from experiments._limit import COMMANDS, Source, table
+from experiments._limit import COMMANDS, Source
 from experiments._study import StudyError
 from rdsim import limits, retrieval, sources
 
@@ -107,7 +107,7 @@ def test_a_loss_out_of_reach_is_called_so_beside_that_of_items_stored_whole(
         (lambda: COMMANDS["rank"](10.0, (1.0,), plot=Path("curve.png")), "two different points"),
         (lambda: COMMANDS["bottleneck"](Source(), (1.0,)), "got none"),
         (lambda: Source(dsbs=0.1, gaussian=0.2).given(), "got --dsbs, --gaussian"),
-        (lambda: table(Path("nowhere.npy")), "cannot be read"),
+        (lambda: Source(joint=Path("nowhere.npy")).given(), "--joint: there is no file"),
     ],
 )
 def test_refusals_are_one_line(call, message: str) -> None:
@@ -115,20 +115,21 @@ def test_refusals_are_one_line(call, message: str) -> None:
         call()
 
 
-def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
-    np.save(tmp_path / "p.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(StudyError, match="cannot be read"):
-        table(tmp_path / "p.npy")
-
-
-@pytest.mark.parametrize("place", ["file/curve.png", "folder.png"])
-def test_a_plot_that_cannot_be_written_is_refused_before_the_work(
-    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["rank", "rate-distortion", "bottleneck", "retrieval"])
+def test_a_figure_that_cannot_be_written_is_said_before_the_work(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(StudyError, match=r"^--plot.*(file|folder\.png)"):
-        COMMANDS["rank"](10.0, (1.0, 2.0), plot=tmp_path / place)
+    arguments: dict[str, dict] = {
+        "rank": {"size": 10.0, "bits": (1.0, 2.0)},
+        "rate-distortion": {"pmf": (0.5, 0.5), "distortion": (0.1, 0.2)},
+        "bottleneck": {"source": Source(dsbs=0.1), "rate": (0.1, 0.2)},
+        "retrieval": {"source": Source(dsbs=0.1), "size": 10.0, "target": (0.1, 0.2)},
+    }
+    for path in (tmp_path / "file" / "a.png", tmp_path / "folder.png"):
+        with pytest.raises(StudyError, match="--plot"):
+            COMMANDS[name](**arguments[name], plot=path)
     assert capsys.readouterr().out == ""
 
 

@@ -6,7 +6,6 @@ import xarray
 
 from experiments import _store, _study
 from experiments._store import CorruptError, Recipe
-from figures import _atomic
 
 
 def recipe(seed=0):
@@ -47,24 +46,10 @@ def test_the_data_hash_sees_names_dimensions_units_and_values():
         base.astype(np.float32),
         xarray.Dataset({"a": (("x", "y"), np.eye(2), {"units": "nats"})}),
     ]
+    others.append(base.assign_attrs(code_length=8))  # what a study says about its data is data
     hashes = {_store.data_hash(dataset) for dataset in [base, *others]}
-    assert len(hashes) == 6
-    assert _store.data_hash(base.assign_attrs(more="text")) == _store.data_hash(base)
-
-
-@pytest.mark.parametrize("stage", ["fsync", "replace"])
-def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, stage):
-    path = tmp_path / "a.nc"
-    _atomic.write(path, b"old")
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, stage, interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        _atomic.write(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a.nc"]
+    assert len(hashes) == 7
+    assert _store.data_hash(base.assign_attrs(seed=8)) == _store.data_hash(base)
 
 
 def test_a_fresh_result_is_not_computed_again(workshop):
@@ -157,39 +142,122 @@ def test_a_truncated_result_is_detected_and_computed_again(workshop, share):
     workshop.main("run lines --preset smoke")
     whole = workshop.result().read_bytes()
     workshop.result().write_bytes(whole[: int(share * len(whole))])
-    assert state(workshop).startswith("corrupt because the file cannot be read")
+    assert state(workshop).startswith("corrupt because the file is not what was saved")
     assert workshop.main("run lines --preset smoke") == 0
     assert workshop.result().read_bytes() == whole
 
 
-def test_a_flipped_bit_in_the_data_is_detected(workshop):
+def test_no_damage_goes_unseen(workshop):
+    """Flipped bits all over the file, among them some of every attribute."""
     workshop.main("run lines --preset smoke")
     path = workshop.result()
-    whole = path.read_bytes()
-    values = _store.load(path).value.values.tobytes()
-    damaged = bytearray(whole)
-    damaged[whole.index(values) + 777] ^= 4
-    path.write_bytes(damaged)
-    assert state(workshop).startswith("corrupt because its data does not have the hash")
+    whole, made = path.read_bytes(), _store.load(path)
+    random = np.random.default_rng(17)
+    texts = [str(value).encode() for value in made.attrs.values() if isinstance(value, str)]
+    assert len(texts) >= 9
+    places = [
+        *range(0, len(whole), len(whole) // 80),
+        *(whole.index(text) + len(text) // 2 for text in texts),
+        whole.index(made.value.values.tobytes()) + 777,
+        *random.integers(0, len(whole), 100).tolist(),
+    ]
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= int(random.choice([255, 1, 2, 64]))
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptError, match="cut off or altered"):
+            _store.load(path)
     assert workshop.main("run lines --preset smoke") == 0
     assert path.read_bytes() == whole
 
 
-# h5netcdf cannot close a file that it failed to open, and says so when it is collected.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_no_flipped_byte_goes_unseen_and_changes_the_data(workshop):
+def test_other_programs_read_a_result(workshop):
     workshop.main("run lines --preset smoke")
-    path = workshop.result()
-    whole, made = path.read_bytes(), _store.load(path)
-    for place in range(0, len(whole), len(whole) // 80):
+    made = _store.load(workshop.result())
+    with xarray.open_dataset(workshop.result(), engine=_store.ENGINE) as read:
+        xarray.testing.assert_identical(read.load(), made)
+
+
+def rewritten(path, **attributes):
+    """Change attributes of a stored result as someone would who knows how the hash is made."""
+    dataset = _store.load(path)
+    for name, value in attributes.items():
+        if value is None:
+            del dataset.attrs[name]
+        else:
+            dataset.attrs[name] = value
+    body = bytes(dataset.to_netcdf(engine=_store.ENGINE))
+    path.write_bytes(_store.sealed(body))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        *((name, None, f"it does not say its {name}") for name in sorted(_store._PROVENANCE)),
+        ("claims", 3, "not of the types"),
+        ("seed", "three", "not of the types"),
+        ("config_json", "{", "not of the types"),
+        ("versions_json", "[]", "not of the types"),
+        ("versions_json", "[" * 100_000, "not of the types"),
+    ],
+)
+def test_an_attribute_that_is_missing_or_no_such_thing_is_named(workshop, name, value, message):
+    workshop.main("run lines --preset smoke")
+    rewritten(workshop.result(), **{name: value})
+    assert message in state(workshop)
+    assert workshop.main("run lines --preset smoke") == 0
+    assert state(workshop) == "fresh"
+
+
+def test_one_damaged_result_does_not_stop_the_others(workshop, capsys):
+    for name in ("another", "more"):
+        workshop.study(name)
+        figure = workshop.home / workshop.figures / "lines.py"
+        workshop.write(workshop.figures, name, figure.read_text())
+    workshop.main("figures")
+    whole = workshop.result("lines", "quick").read_bytes()
+    workshop.result("lines", "quick").write_bytes(whole[:1000])
+    # One is readable, and lacks what the figure and the checks look for.
+    recipe = Recipe.of(_study.discover()["another"], "quick")
+    _store.save(xarray.Dataset({"other": 1.0}), recipe, workshop.home / "results")
+    capsys.readouterr()
+    assert workshop.main("draw") == 1
+    printed = capsys.readouterr()
+    assert "lines: the result is corrupt because the file is not what was saved" in printed.out
+    assert "another cannot be drawn from its result (AttributeError" in printed.err
+    assert "rdsim run another --force" in printed.err
+    assert "more: figure fresh" in printed.out
+    assert workshop.main("claims") == 1
+    printed = capsys.readouterr()
+    assert "the checks of another failed to run (AttributeError" in printed.err
+    assert workshop.main("status") == 0
+    assert workshop.main("figures") == 1
+    printed = capsys.readouterr()
+    assert "lines: computed (corrupt because" in printed.out
+    assert "more: fresh; figure fresh" in printed.out
+    assert workshop.result("lines", "quick").read_bytes() == whole
+    workshop.result("lines", "quick").unlink()
+    workshop.result("lines", "quick").mkdir()
+    capsys.readouterr()
+    assert workshop.main("status") == 0
+    printed = capsys.readouterr().out
+    assert "corrupt because it cannot be read: Is a directory" in printed
+    assert "more" in printed
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".csv"])
+def test_a_damaged_figure_is_drawn_again(workshop, suffix):
+    workshop.main("run lines")
+    workshop.main("draw lines")
+    path = workshop.home / f"figures/output/lines{suffix}"
+    whole, random = path.read_bytes(), np.random.default_rng(3)
+    for place in random.integers(0, len(whole), 3):
         damaged = bytearray(whole)
-        damaged[place] ^= 255
-        path.write_bytes(damaged)
-        try:
-            read = _store.load(path)
-        except CorruptError:
-            continue
-        xarray.testing.assert_equal(read, made)
+        damaged[place] ^= 4
+        for content in (bytes(damaged), whole[:place]):
+            path.write_bytes(content)
+            assert workshop.main("draw lines") == 0
+            assert path.read_bytes() == whole
 
 
 def test_an_interrupted_run_continues_and_gives_the_same_bytes(workshop, capsys):
@@ -218,18 +286,28 @@ def test_an_interrupted_run_continues_and_gives_the_same_bytes(workshop, capsys)
 
 
 def test_a_damaged_cell_is_computed_again(workshop):
+    workshop.main("run lines --seed 4")
+    whole = workshop.result(preset="quick").read_bytes()
+    random = np.random.default_rng(23)
     module = workshop.module()
-    module.STOP_AT = 3
-    workshop.main("run lines")
-    (folder,) = (workshop.home / "results/quick/.cells").iterdir()
-    (folder / "part-0.npz").write_bytes(b"PK")
-    content = bytearray((folder / "part-1.npz").read_bytes())
-    content[len(content) // 2] ^= 1
-    (folder / "part-1.npz").write_bytes(content)
-    module.STOP_AT = None
-    module.CALLS.clear()
-    assert workshop.main("run lines") == 0
-    assert module.CALLS == [0, 1, 3, 4]
+    for cut in (True, False):
+        module.STOP_AT = 3
+        workshop.main("run lines --seed 4 --force")
+        (folder,) = (workshop.home / "results/quick/.cells").iterdir()
+        for name in ("part-0", "part-2"):
+            content = bytearray((folder / f"{name}.npz").read_bytes())
+            place = int(random.integers(len(content)))
+            if cut:
+                del content[place:]
+            else:
+                content[place] ^= 1 << int(random.integers(8))
+            (folder / f"{name}.npz").write_bytes(content)
+        module.STOP_AT = None
+        module.CALLS.clear()
+        workshop.result(preset="quick").unlink()
+        assert workshop.main("run lines --seed 4") == 0
+        assert module.CALLS == [0, 2, 3, 4]
+        assert workshop.result(preset="quick").read_bytes() == whole
 
 
 @pytest.mark.parametrize("change", ["seed", "code"])

@@ -1,5 +1,7 @@
 """C5 and C6: the solver's certificate is honest everywhere and tight where it must be."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -346,3 +348,28 @@ def test_dense_solver_batches_under_an_outer_vmap():
     )(jnp.array([0.5, 1.0]))
     single = limits.rate_distortion(p, 0.5 * d, [4.0], method="dense").rate
     np.testing.assert_allclose(rates[0], single, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_points_in_several_calls_are_those_of_one(monkeypatch, count):
+    p, d = _random(5, seed=3)
+    d = d - d.min(axis=1, keepdims=True)
+    slopes = np.geomspace(1, 30, count)
+    targets = np.linspace(0.02, 0.2, count)
+
+    def found():
+        curve = limits.rate_distortion(p, d, slopes, method="column_generation")
+        rates = limits.rate_at(p, d, targets, method="column_generation")
+        return jax.tree.leaves((curve, rates))
+
+    whole = found()
+    module = importlib.import_module("rdsim.limits.rate_distortion")
+    monkeypatch.setattr(module, "_ENTRIES_A_CALL", 3 * d.size)
+    calls, solve = [], module._solve_all
+    monkeypatch.setattr(
+        module, "_solve_all", lambda *args: calls.append(len(args[2])) or solve(*args)
+    )
+    parts = found()
+    assert calls == {1: [1], 2: [2], 7: [3, 3, 3]}[count]
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)

@@ -1,15 +1,19 @@
 """Checkpoints in one process: continued runs, interrupts, files of other runs, damaged files."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import engine_worker as worker
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rdsim import simulation
-from rdsim.simulation import checkpoint, exact_sums
+from rdsim.simulation import checkpoint, exact_sums, run
 
 
 @pytest.fixture
@@ -63,7 +67,8 @@ def test_more_trials_continue_in_the_middle_of_a_block(tmp_path, spans):
     path = tmp_path / "run.json"
     worker.run(trials=1001, checkpoint=path)
     more = worker.run(trials=1500, checkpoint=path)
-    assert (1001, 1500) in spans
+    assert [first for first, last in spans].count(1001) == 1
+    assert max(last for first, last in spans if first >= 1001) == 1500
     assert worker.digits(more) == worker.digits(worker.run(trials=1500))
     with pytest.raises(ValueError, match="trials must be at least the 1500 that checkpoint"):
         worker.run(trials=1400, checkpoint=path)
@@ -77,7 +82,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def full(_descriptor):
         raise OSError("no space left")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="no space left"):
         worker.run(trials=1500, checkpoint=path)
     assert path.read_bytes() == before
@@ -86,11 +91,57 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_it_is_written_as_often_as_asked(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(checkpoint, "save", lambda *args: written.append(int(args[2][0])))
+    # Two blocks of 64 at most: the first call, in which programs are compiled, is of one.
     worker.run(trials=640, chunk=2, checkpoint=tmp_path / "run.json", checkpoint_seconds=0)
-    assert written == [128, 256, 384, 512, 640, 640]
+    assert written[0] == 64
+    assert written[-2:] == [640, 640]
+    assert set(np.diff(written[:-1]).tolist()) <= {64, 128}
     del written[:]
     worker.run(trials=640, chunk=2, checkpoint=tmp_path / "run.json", checkpoint_seconds=1e6)
     assert written == [640]
+
+
+def test_calls_that_take_long_hold_fewer_blocks_and_give_the_same_digits(monkeypatch, spans):
+    expected = worker.digits(worker.run(trials=640, chunk=4))
+    longest = max(last - first for first, last in spans)
+    del spans[:]
+    monkeypatch.setattr(run, "_SECONDS_A_CALL", 1e-9)
+    assert worker.digits(worker.run(trials=640, chunk=4)) == expected
+    assert max(last - first for first, last in spans) == 64 < longest
+
+
+def test_a_link_stays_a_link_and_what_cannot_be_written_is_said_before_any_trial(tmp_path, spans):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "run.json"
+    link.symlink_to(tmp_path / "disk" / "run.json")
+    worker.run(trials=640, checkpoint=link)
+    worker.run(trials=1001, checkpoint=link)
+    assert link.is_symlink()
+    assert [entry.name for entry in (tmp_path / "disk").iterdir()] == ["run.json"]
+    del spans[:]
+    with pytest.raises(IsADirectoryError, match="disk is a folder"):
+        worker.run(trials=640, checkpoint=tmp_path / "disk")
+    with pytest.raises(OSError, match=r"more\.json cannot be written"):
+        worker.run(trials=640, checkpoint=link / "more.json")
+    assert spans == []
+
+
+def test_two_runs_share_a_checkpoint(tmp_path, monkeypatch):
+    """The other goes through all of its trials while this one writes its file."""
+    path, replace, other = tmp_path / "run.json", Path.replace, []
+
+    def meanwhile(temporary, target):
+        if not other:
+            other.append(None)
+            other[0] = worker.run(trials=1500, checkpoint=path)
+        return replace(temporary, target)
+
+    monkeypatch.setattr(Path, "replace", meanwhile)
+    mine = worker.run(trials=1001, checkpoint=path)
+    assert worker.digits(mine) == worker.digits(worker.run(trials=1001))
+    assert worker.digits(other[0]) == worker.digits(worker.run(trials=1500))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
+    worker.run(trials=1001, checkpoint=path)
 
 
 def base(key, scale):
@@ -145,16 +196,51 @@ def test_constants_of_the_trial_are_part_of_the_run(tmp_path):
         simulation.run_trials(looked_up(CONSTANT.at[1234].set(0.7)), **asked)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = tmp_path_factory.mktemp("finished") / "run.json"
+    asked = {"trial": base, "key": jax.random.key(0), "arguments": 0.5, "trials": 300, "block": 64}
+    return asked, simulation.run_trials(**asked, checkpoint=path), path.read_bytes()
+
+
+@given(st.data())
+def test_no_damage_goes_unseen(finished, data):
+    asked, result, whole = finished
+    content = bytearray(whole)
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    else:
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.json"
+        path.write_bytes(content)
+        try:
+            again = simulation.run_trials(**asked, checkpoint=path)
+        except simulation.CheckpointDamagedError:
+            return
+        assert worker.digits(again) == worker.digits(result)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         lambda text: text[: len(text) // 2],
         lambda text: "",
         lambda text: "[]",
+        lambda text: "[" * 100_000,
+        lambda text: json.dumps({"body": {}, "sha256": checkpoint._hash({})}),
         lambda text: text.replace('"trials": [300]', '"trials": [200]'),
         lambda text: text[:-70] + chr(ord(text[-70]) ^ 1) + text[-69:],
     ],
-    ids=["truncated", "empty", "no document", "other trials", "one bit"],
+    ids=[
+        "truncated",
+        "empty",
+        "no document",
+        "nested",
+        "no fingerprint",
+        "other trials",
+        "one bit",
+    ],
 )
 def test_a_damaged_file_is_named(tmp_path, damage):
     path = tmp_path / "run.json"

@@ -1,0 +1,99 @@
+"""Whole files or none: what is written here is never seen half-finished, by whomever it is read."""
+
+import contextlib
+import os
+import secrets
+from glob import escape
+from pathlib import Path
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file in one step; an interruption, kill -9 included, leaves the old file as it was.
+
+    Several processes may write the same file: the last one wins. A symbolic link stays one, and the
+    file that it names is written. What killed writes of this file left behind is removed.
+
+    Args:
+        path: of the file; missing folders are made.
+        content: all of it.
+
+    Raises:
+        OSError: if it cannot be written.
+
+    """
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target)
+    temporary, descriptor = _created(target)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_folder(target.parent)
+
+
+def writable(path: Path) -> None:
+    """Make sure, before any work, that a file can be written there; it is not touched.
+
+    Raises:
+        OSError: naming the path and why it cannot be.
+
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, a file is to be written there")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary, descriptor = _created(target)
+        os.close(descriptor)
+        temporary.unlink()
+    except OSError as error:
+        raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _created(target: Path) -> tuple[Path, int]:
+    """Create a locked temporary file of its own beside the target."""
+    while True:
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        _locked(descriptor, wait=True)
+        if os.fstat(descriptor).st_nlink:
+            return temporary, descriptor
+        os.close(descriptor)  # another process swept it away before it was locked
+
+
+def _sweep(target: Path) -> None:
+    """Remove the temporary files whose writers live no more: their locks ended with them."""
+    for left in target.parent.glob(f".{escape(target.name)}.*.tmp"):
+        with contextlib.suppress(OSError), left.open("rb") as file:
+            if _locked(file.fileno(), wait=False):
+                left.unlink()
+
+
+def _locked(descriptor: int, *, wait: bool) -> bool:
+    """Lock an open file until it is closed, and say whether that was possible."""
+    try:
+        import fcntl  # not on every system; without it nothing is swept
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name last through a loss of power."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # not every system opens folders
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
