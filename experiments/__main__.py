@@ -1,6 +1,7 @@
 """The command rdsim, also python -m experiments."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -241,6 +242,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "status": status,
         "trace": trace,
     }
+    # A choice made for other programs does not hold for this command, which computes limits.
+    os.environ["JAX_ENABLE_X64"] = "1"
     given = list(sys.argv[1:] if arguments is None else arguments)
     prog = "rdsim"
     description = (

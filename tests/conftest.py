@@ -1,6 +1,7 @@
 """What holds for every test: float64 by importing rdsim, and examples that can be run again."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 from experiments import _programs  # does not import JAX
@@ -13,6 +14,10 @@ if _PROFILE == "quick":
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
     _programs.compile_quickly("quick")
+
+# What a shell starts in the background ignores SIGINT and hands that on to every process it starts,
+# in which no interrupt can then be tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402

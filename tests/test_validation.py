@@ -19,11 +19,11 @@ from rdsim import limits, retrieval
 assert not jax.config.jax_enable_x64
 assert float(retrieval.reciprocal_rank(np.array([0.9, 0.1]), [1])) == 0.5
 try:
-    limits.rank_loss(4.0, 10, "error")
+    limits.rank_loss(10, "error", rate=4.0)
 except RuntimeError as error:
     print(error)
 with jax.enable_x64(True):
-    print(limits.rank_loss(4.0, 10, "error").value.dtype)
+    print(limits.rank_loss(10, "error", rate=4.0).value.dtype)
 """
 
 

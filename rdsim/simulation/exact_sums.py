@@ -17,8 +17,6 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key
 
-from rdsim import validation
-
 QUANTISATION: Final = 2.0**-50
 """Largest error of one loss, as a share of its declared range."""
 
@@ -257,8 +255,6 @@ def whole(limbs: Any) -> np.ndarray:
 
 def with_settings(arguments: Any, settings: str) -> tuple[Any, int]:
     """Arguments as host arrays with a leading settings axis, and the length of that axis."""
-    if validation.is_traced(arguments):
-        raise TypeError("arguments must be concrete: run_trials is a host loop, not for use in jit")
     arrays = jax.tree_util.tree_map_with_path(_host_array, arguments)
     if settings == "single":
         return jax.tree.map(lambda leaf: leaf[None], arrays), 1

@@ -75,6 +75,11 @@ def test_C8_modes_agree_the_slope_of_F_is_D_and_nothing_is_nan(p, d, slope):
     forward, reverse = _forward(p, d, slopes), _reverse(p, d, slopes)
     for ahead, back in zip(jax.tree.leaves(forward), jax.tree.leaves(reverse), strict=True):
         assert np.all(np.isfinite(ahead))
+        assert np.all(np.isfinite(back))
+    # The two modes are two programs, each with its own solution: certified to 1e-12 bits, it decides what a
+    # letter of mass m gets to 1e-12 / m only.
+    assume(np.min(p, where=p > 0, initial=1.0) > 1e-4)
+    for ahead, back in zip(jax.tree.leaves(forward), jax.tree.leaves(reverse), strict=True):
         np.testing.assert_allclose(ahead, back, rtol=1e-7, atol=1e-7 * (1 + np.max(np.abs(ahead))))
     D = _points(p, d, slopes)[1]
     np.testing.assert_allclose(jnp.diagonal(forward[0][2]), D, rtol=0, atol=1e-10)

@@ -248,7 +248,7 @@ ok = partial(simulation.run_trials, lambda key, scale: {"event": jax.random.bits
         (lambda: simulation.run_trials(lambda k, a: 3, KEY, trials=9), TypeError, "must return"),
         (lambda: simulation.run_trials(lambda k, a: {}, KEY, trials=9), ValueError, "at least one"),
         (lambda: simulation.run_trials(lambda k, a: True, 0, trials=9), TypeError, "key must be"),
-        (lambda: jax.jit(lambda x: ok(x, trials=9).trials)(1.0), TypeError, "must be concrete"),
+        (lambda: jax.jit(lambda x: ok(x, trials=9).trials)(1.0), TypeError, "cannot be traced"),
     ],
 )
 def test_bad_input_is_named(call, error, message):
