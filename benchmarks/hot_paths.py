@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmarks import _machine
 from benchmarks._rows import Row, Side, compare
-from rdsim import codes, retrieval, simulation
-from rdsim.limits.interior_point import primal_dual
+from rdsim import codes, ranking, simulation
+from rdsim.limits.rate_distortion._interior_point import primal_dual
 
 TITLE = "Hot paths and physical limits"
 
@@ -120,7 +120,7 @@ def _rank_law(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]
     size = jnp.asarray(20.0)
 
     def call() -> Any:
-        return retrieval.expected_loss(size, "error", log_a=log_a, log_e=log_e)
+        return ranking.expected_loss(size, "error", log_a=log_a, log_e=log_e)
 
     counts = {"byte": 24.0 * config.laws, "exponential": 12.0 * config.laws}
     return call, counts, f"{config.laws} targets, any M; "

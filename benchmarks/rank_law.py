@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from benchmarks._rows import Row, Side, compare
-from rdsim import retrieval
+from rdsim import ranking
 from rdsim.simulation.direct import simulate_database
 
 TITLE = "Rank law against direct simulation"
@@ -41,7 +41,7 @@ def _rows(config: Config, exponent: int) -> list[Row]:
     size = exponent * np.log2(10.0)
 
     def law() -> Any:
-        return retrieval.block_loss(JOINT, CHANNEL, size, "error", n=LENGTH)
+        return ranking.block_loss(JOINT, CHANNEL, size, "error", n=LENGTH)
 
     def direct() -> Any:
         return simulate_database(

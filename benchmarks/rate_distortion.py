@@ -16,7 +16,7 @@ from benchmarks._rows import LATE, Row, Side, compare
 from experiments.certified_curves import gaussian_grid
 from rdsim import limits
 from rdsim.limits import closed_forms
-from rdsim.limits.certified_point import channel, excess_distortions
+from rdsim.limits.rate_distortion._point import channel, excess_distortions
 
 TITLE = "Certified R(D) curves"
 GAP = 1e-9
@@ -143,7 +143,7 @@ def _ours(
 
         return Side(
             f"rdsim, gap {gap:.0e}",
-            lambda: limits.rate_distortion(p, d, slopes, tolerance=gap),
+            lambda: limits.rate_distortion_curve(p, d, slopes, tolerance=gap),
             describe,
         )
 

@@ -33,7 +33,7 @@ FULL = Config()
 
 
 def run(config: Config) -> list[Row]:
-    """Compare one batch with a call of `rate_distortion` for each law."""
+    """Compare one batch with a call of `rate_distortion_curve` for each law."""
     generator = np.random.default_rng(0)
     size, slope = config.letters, 20.0
     p, d = generator.dirichlet(np.ones(size)), generator.uniform(size=(size, size))
@@ -48,7 +48,7 @@ def run(config: Config) -> list[Row]:
     def one_by_one() -> np.ndarray:
         found = []
         for law in laws:
-            curve = limits.rate_distortion(law, d, [slope], tolerance=1e-12)
+            curve = limits.rate_distortion_curve(law, d, [slope], tolerance=1e-12)
             found.append(_excess(p, d, slope, np.asarray(curve.output_marginal[0])))
         return np.array(found) - _least(p, d, slope)
 
@@ -83,5 +83,5 @@ def _excess(p: np.ndarray, d: np.ndarray, slope: float, q: np.ndarray) -> float:
 
 
 def _least(p: np.ndarray, d: np.ndarray, slope: float) -> float:
-    curve = limits.rate_distortion(p, d, [slope], tolerance=1e-12)
+    curve = limits.rate_distortion_curve(p, d, [slope], tolerance=1e-12)
     return _excess(p, d, slope, np.asarray(curve.output_marginal[0]))

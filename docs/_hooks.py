@@ -52,7 +52,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Replace the placeholders of a page, and link the public names of a tutorial."""
     uri = page.file.src_uri
     text = names.linked(markdown) if uri.startswith("tutorials/") else markdown
-    return names.defined(expand(text, uri))
+    return expand(text, uri)
 
 
 def on_page_content(content: str, page: Any, **_: Any) -> str:

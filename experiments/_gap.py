@@ -30,9 +30,9 @@ from experiments._study import PACKAGE, StudyError, writable
 from experiments._tables import read_array
 from figures import _gap, _style
 from rdsim import limits
-from rdsim.learning.embedding_gap import MOST_BITS, EmbeddingGap, Keep, embedding_gap, now
-from rdsim.learning.paired_embeddings import check_pairs, split_pairs
-from rdsim.learning.training import Schedule
+from rdsim.learning.embeddings.gap import MOST_BITS, EmbeddingGap, Keep, embedding_gap, now
+from rdsim.learning.embeddings.paired_embeddings import check_pairs, split_pairs
+from rdsim.learning.training.loop import Schedule
 
 ENDS: Final = ("value", "lower", "upper")
 NOTE: Final = (

@@ -204,13 +204,13 @@ def retrieval(
 
 
 def _loss_of_stored_items(kind: str, source: Any, size: float, letters: int, loss: Any) -> float:
-    from rdsim import retrieval
+    from rdsim import ranking
 
     if kind == "gaussian":
         correlation = float(source.canonical_correlations[0])
-        return float(retrieval.gaussian_rank_loss(correlation, size, loss, n=letters).value)
+        return float(ranking.gaussian_rank_loss(correlation, size, loss, n=letters).value)
     whole = np.eye(source.joint.shape[1])
-    return float(retrieval.block_loss(source.joint, whole, size, loss, n=letters))
+    return float(ranking.block_loss(source.joint, whole, size, loss, n=letters))
 
 
 COMMANDS = {

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdsim.learning.bottleneck_objective import Pairs, StochasticCodeLearner
-from rdsim.learning.training import Schedule, Trained, train
+from rdsim.learning.stochastic.bottleneck_objective import Pairs, StochasticCodeLearner
+from rdsim.learning.training.loop import Schedule, Trained, train
 
 _HELD_OUT = 16
 """One pair in so many is kept to judge the runs by."""

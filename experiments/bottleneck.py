@@ -10,8 +10,8 @@ import xarray
 from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits, sources
-from rdsim.limits import bottleneck_closed_forms as forms
-from rdsim.limits.information_bottleneck import bottleneck_at, information_bottleneck
+from rdsim.limits.bottleneck import closed_forms as forms
+from rdsim.limits.bottleneck.discrete import bottleneck_at, information_bottleneck
 
 CLAIMS = ("C10", "C11")
 CROSSOVER, ERASURE = 0.1, 0.4

@@ -12,7 +12,7 @@ from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits
 from rdsim.limits import closed_forms
-from rdsim.limits.rate_distortion import RateDistortionCurve
+from rdsim.limits.rate_distortion.discrete import RateDistortionCurve
 
 CLAIMS = ("C5", "C6")
 HAMMING_PMF = (0.5, 0.25, 0.15, 0.1)
@@ -102,7 +102,7 @@ def _problem(config: Config, key: jax.Array, name: str) -> tuple[Any, Any, np.nd
 
 
 def _curve(config: Config, key: jax.Array, name: str) -> dict[str, np.ndarray]:
-    return _points(limits.rate_distortion(*_problem(config, key, name)))
+    return _points(limits.rate_distortion_curve(*_problem(config, key, name)))
 
 
 def _points(curve: RateDistortionCurve) -> dict[str, np.ndarray]:
@@ -115,7 +115,7 @@ def _gaussian(config: Config) -> dict[str, np.ndarray]:
     """Solve the grid once for its curve, its distance from the closed form and its channels."""
     x, p, d = gaussian_grid(config.grid)
     along = np.geomspace(0.75, 72.0, config.slopes)
-    curve = limits.rate_distortion(p, d, np.concatenate([along, config.heat_map_slopes]))
+    curve = limits.rate_distortion_curve(p, d, np.concatenate([along, config.heat_map_slopes]))
 
     def part(which: np.ndarray) -> RateDistortionCurve:
         fields = ("slope", "distortion", "rate", "gap", "output_marginal")
@@ -170,7 +170,7 @@ def _closed_forms(config: Config) -> dict[str, np.ndarray]:
     )
     errors = []
     for pmf, distortions, slope, closed_form in problems:
-        curve = limits.rate_distortion(pmf, distortions, slope)
+        curve = limits.rate_distortion_curve(pmf, distortions, slope)
         errors.append(np.max(np.abs(curve.rate - closed_form(curve.distortion))))
     return {"error": np.array(errors)}
 

@@ -13,7 +13,7 @@ from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits
 from rdsim.limits import closed_forms
-from rdsim.limits.continuous import continuous_rate_distortion
+from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
 from rdsim.sources.quadrature import gaussian_quadrature, mixture_quadrature
 
 CLAIMS = ("C7", "C8")
@@ -154,7 +154,7 @@ def _known(config: Config) -> dict[str, np.ndarray]:
 
 def _values(p: Any, d: Any, slopes: Any) -> jax.Array:
     """Lagrangian, distortion and rate, shape (S, 3)."""
-    curve = limits.rate_distortion(p, d, slopes, tolerance=1e-12, method="dense")
+    curve = limits.rate_distortion_curve(p, d, slopes, tolerance=1e-12, method="dense")
     lagrangian = curve.rate + curve.slope * curve.distortion
     return jnp.stack([lagrangian, curve.distortion, curve.rate], axis=1)
 
@@ -167,7 +167,7 @@ def _along(p: Any, d: Any, slopes: Any, toward: Any, direction: Any) -> jax.Arra
 
 @jax.jit
 def _moved(p: Any, d: Any, slopes: Any) -> tuple[jax.Array, jax.Array]:
-    curve = limits.rate_distortion(p, d, slopes, tolerance=1e-12, method="dense")
+    curve = limits.rate_distortion_curve(p, d, slopes, tolerance=1e-12, method="dense")
     return _values(p, d, slopes), curve.output_marginal > 0
 
 

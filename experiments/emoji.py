@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from experiments import _gap
 from experiments._claims import Check
 from experiments._study import Cell, StudyError, call
-from rdsim.learning.training import Schedule, train
+from rdsim.learning.training.loop import Schedule, train
 
 CLAIMS = ("C4",)
 PRESETS = ("full",)

@@ -15,8 +15,8 @@ import xarray
 
 from experiments._claims import Check
 from experiments._study import Cell, call
-from rdsim.finite_sample.continuous_sandwich import continuous_sandwich
-from rdsim.finite_sample.plug_in_rate import plug_in_rate
+from rdsim.finite_sample.plug_in_estimate import plug_in_rate
+from rdsim.finite_sample.sandwich import continuous_sandwich
 from rdsim.limits import closed_forms
 from rdsim.limits.finite_blocklength import dispersion
 

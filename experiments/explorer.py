@@ -14,7 +14,7 @@ import xarray
 from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import codes, limits
-from rdsim.retrieval import Loss
+from rdsim.ranking import Loss
 
 CLAIMS = ("C4", "C10")
 LOSSES: dict[str, Loss] = {

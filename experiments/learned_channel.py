@@ -13,15 +13,16 @@ from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits, sources
 from rdsim.information import binary_capacity
-from rdsim.learning import bottleneck_objective, training
-from rdsim.learning.discrete_code import (
+from rdsim.learning.stochastic import bottleneck_objective
+from rdsim.learning.stochastic.letters import (
     LetterBatch,
     discrete_code,
     exact_point,
     letter_table,
     whole_table,
 )
-from rdsim.limits.information_bottleneck import information_bottleneck
+from rdsim.learning.training import loop as training
+from rdsim.limits.bottleneck.discrete import information_bottleneck
 
 CLAIMS = ("C10", "C11")
 CROSSOVER = 0.1

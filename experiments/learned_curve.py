@@ -12,9 +12,10 @@ from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits, sources
 from rdsim.information import binary_capacity
-from rdsim.learning import retrieval_objective, training
-from rdsim.learning.discrete_code import discrete_code
-from rdsim.retrieval import scored_loss
+from rdsim.learning.stochastic import retrieval_objective
+from rdsim.learning.stochastic.letters import discrete_code
+from rdsim.learning.training import loop as training
+from rdsim.ranking import scored_loss
 
 CLAIMS = ("C4", "C12")
 CROSSOVER = 0.1

@@ -23,23 +23,27 @@ from experiments._study import Cell, call
 from rdsim import limits
 from rdsim.codes.catalogue import fit_item_code
 from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer
-from rdsim.codes.vector_quantizer import VectorQuantizer
-from rdsim.learning.adversarial import fit_adversarial
-from rdsim.learning.cca import fit_cca
-from rdsim.learning.cross_attention import fit_cross_attention
-from rdsim.learning.deep_cca import fit_deep_cca
-from rdsim.learning.distillation import fit_distillation
-from rdsim.learning.dual_encoder import fit_info_nce, fit_info_nce_product, fit_triplet
-from rdsim.learning.fusion import fit_early_fusion, fit_intermediate_fusion, fit_late_fusion
-from rdsim.learning.learned_hashing import (
+from rdsim.codes.vector_quantization import VectorQuantizer
+from rdsim.learning.families.adversarial import fit_adversarial
+from rdsim.learning.families.cca import fit_cca
+from rdsim.learning.families.cross_attention import fit_cross_attention
+from rdsim.learning.families.deep_cca import fit_deep_cca
+from rdsim.learning.families.distillation import fit_distillation
+from rdsim.learning.families.dual_encoder import fit_info_nce, fit_info_nce_product, fit_triplet
+from rdsim.learning.families.fusion import (
+    fit_early_fusion,
+    fit_intermediate_fusion,
+    fit_late_fusion,
+)
+from rdsim.learning.families.hashing import (
     fit_supervised_hashing,
     fit_unsupervised_hashing,
     with_hamming,
 )
-from rdsim.learning.operating_point import operating_point
-from rdsim.learning.shared_latent import fit_shared_latent
-from rdsim.learning.training import Schedule
-from rdsim.limits.mixture_bottleneck import mixture_bottleneck_bound
+from rdsim.learning.families.shared_latent import fit_shared_latent
+from rdsim.learning.operating_points import operating_point
+from rdsim.learning.training.loop import Schedule
+from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
 from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
 from rdsim.sources.mixture import GaussianMixtureSource

@@ -14,10 +14,10 @@ from experiments._claims import Check
 from experiments._pool import learn
 from experiments._study import Cell, call
 from rdsim import limits
-from rdsim.learning.bottleneck_objective import StochasticCodeLearner
-from rdsim.learning.gaussian_code import gaussian_code_points
-from rdsim.learning.neural_item_code import neural_item_code
-from rdsim.sources.gaussian import GaussianSource, vector_gaussian
+from rdsim.learning.stochastic.bottleneck_objective import StochasticCodeLearner
+from rdsim.learning.stochastic.gaussian import gaussian_code_points
+from rdsim.learning.stochastic.items import neural_item_code
+from rdsim.sources.gaussian_pairs import GaussianSource, vector_gaussian
 
 CLAIMS = ("C10",)
 SOURCES = ("scalar", "vector")

@@ -22,11 +22,11 @@ from experiments._study import Cell, call
 from rdsim import limits
 from rdsim.codes.catalogue import common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates
-from rdsim.learning.bottleneck_objective import StochasticCodeLearner
-from rdsim.learning.neural_item_code import NeuralItemCode, learned_decoder, neural_item_code
-from rdsim.limits.mixture_bottleneck import mixture_bottleneck_bound
-from rdsim.retrieval.similarity import fuse, negative_squared_distance
-from rdsim.retrieval.temperature import fit_temperatures
+from rdsim.learning.stochastic.bottleneck_objective import StochasticCodeLearner
+from rdsim.learning.stochastic.items import NeuralItemCode, learned_decoder, neural_item_code
+from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
+from rdsim.ranking.similarity import fuse, negative_squared_distance
+from rdsim.ranking.temperature import fit_temperatures
 from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
 from rdsim.sources.mixture import GaussianMixtureSource

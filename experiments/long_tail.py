@@ -10,9 +10,9 @@ import xarray
 from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits
-from rdsim.limits.rank_prior import rank_rate_prior, rank_rate_prior_curve
-from rdsim.limits.ranking_codebook import ranking_codebook
-from rdsim.retrieval import Loss
+from rdsim.limits.rank_distortion.codebook import ranking_codebook
+from rdsim.limits.rank_distortion.prior import rank_rate_prior, rank_rate_prior_curve
+from rdsim.ranking import Loss
 from rdsim.sources.prior import zipf_prior
 
 CLAIMS = ("C3",)
@@ -122,7 +122,7 @@ def _brute_force(key: jax.Array) -> dict[str, np.ndarray]:
     for name, loss in LOSSES.items():
         error = 0.0
         for prior in priors:
-            brute = limits.rate_distortion(
+            brute = limits.rate_distortion_curve(
                 prior, distortions[name], [1.0, 3.0, 9.0], method="dense"
             )
             ours = rank_rate_prior(prior, loss, D=np.clip(brute.distortion, 0.0, 1.0))

@@ -10,7 +10,7 @@ import xarray
 from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits
-from rdsim.retrieval import Loss
+from rdsim.ranking import Loss
 
 CLAIMS = ("C2",)
 LOSSES: dict[str, Loss] = {

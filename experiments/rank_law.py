@@ -9,11 +9,11 @@ import xarray
 
 from experiments._claims import Check
 from experiments._study import Cell, call
-from rdsim import retrieval, simulation, sources
+from rdsim import ranking, simulation, sources
 from rdsim.information import information_density
 
 CLAIMS = ("C1",)
-LOSSES: dict[str, retrieval.Loss] = {
+LOSSES: dict[str, ranking.Loss] = {
     "error": "error",
     "reciprocal rank": "reciprocal_rank",
     "miss at 10": ("miss", 10),
@@ -78,7 +78,7 @@ def _exact(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
     log2_size = np.linspace(1.0, config.largest, 2 * config.largest - 1)
     everywhere = np.concatenate([log2_size, config.simulated_log2_sizes])
     joint = _source(config, key).joint
-    loss = [retrieval.scored_loss(joint, everywhere, loss) for loss in LOSSES.values()]
+    loss = [ranking.scored_loss(joint, everywhere, loss) for loss in LOSSES.values()]
     curve, at_simulated = np.split(np.stack(loss), [log2_size.size], axis=1)
     return {"log2_size": log2_size, "loss": curve, "at_simulated": at_simulated}
 
@@ -92,7 +92,7 @@ def _simulated(config: Config, key: jax.Array, log2_size: int) -> dict[str, np.n
     def trial(trial_key: jax.Array) -> jax.Array:
         database_key, tie_key = jax.random.split(trial_key)
         x, y = source.sample(database_key, (2**log2_size,))
-        return retrieval.rank(scores[x[0], y], 0, tie_key)
+        return ranking.rank(scores[x[0], y], 0, tie_key)
 
     batch = max(1, 2**18 // 2**log2_size)
     ranks = simulation.SimulatedRanks(
@@ -107,7 +107,7 @@ def _simulated(config: Config, key: jax.Array, log2_size: int) -> dict[str, np.n
 def checks(dataset: xarray.Dataset) -> list[Check]:
     """See that every simulated interval holds the exact loss, and compare closed values."""
     outside = int(((dataset.exact < dataset.lower) | (dataset.exact > dataset.upper)).sum())
-    mrr = 1 - retrieval.expected_loss(
+    mrr = 1 - ranking.expected_loss(
         np.log2(1000), "reciprocal_rank", log_a=np.log(0.001), log_e=-np.inf
     )
     statement = f"simulated intervals (of {dataset.exact.size}) that miss the exact loss"

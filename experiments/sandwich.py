@@ -15,9 +15,9 @@ import xarray
 from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import sources
-from rdsim.limits.retrieval import retrieval_bounds
-from rdsim.limits.retrieval_distortion import self_consistent
-from rdsim.sources.gaussian import gaussian
+from rdsim.limits.retrieval.bounds import retrieval_bounds
+from rdsim.limits.retrieval.distortion import self_consistent
+from rdsim.sources.gaussian_pairs import gaussian
 
 CLAIMS = ("C12", "C13")
 LOSS = "reciprocal_rank"

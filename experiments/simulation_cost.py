@@ -16,7 +16,7 @@ import xarray
 
 from experiments._claims import Check
 from experiments._study import Cell, call
-from rdsim import retrieval
+from rdsim import ranking
 from rdsim.simulation.direct import simulate_database
 
 CLAIMS = ("C1",)
@@ -92,7 +92,7 @@ def _rank_law(config: Config, sizes: np.ndarray) -> dict[str, np.ndarray]:
     n = config.block_length
 
     def law(size: float) -> Any:
-        return retrieval.block_loss(JOINT, TEST_CHANNEL, size, "error", n=n)
+        return ranking.block_loss(JOINT, TEST_CHANNEL, size, "error", n=n)
 
     # Two score levels a letter: 2 n multiplications for each of the n + 1 scores and 2 levels.
     return {
@@ -120,7 +120,7 @@ def _direct(config: Config, key: jax.Array, log2_size: int) -> dict[str, np.ndar
         )
 
     error = simulated().estimates["error"]
-    exact = retrieval.block_loss(JOINT, TEST_CHANNEL, float(log2_size), "error", n=n)
+    exact = ranking.block_loss(JOINT, TEST_CHANNEL, float(log2_size), "error", n=n)
     return {
         "error": np.asarray(error.mean),
         "lower": np.asarray(error.lower),
@@ -135,7 +135,7 @@ def _direct(config: Config, key: jax.Array, log2_size: int) -> dict[str, np.ndar
 
 def _anchor() -> dict[str, np.ndarray]:
     """Error of 32 uncompressed bits among 1000 items, known from its binomial sums."""
-    error = retrieval.block_loss(JOINT, np.eye(2), np.log2(1000.0), "error", n=32)
+    error = ranking.block_loss(JOINT, np.eye(2), np.log2(1000.0), "error", n=32)
     return {"error": np.asarray(error)}
 
 

@@ -8,8 +8,8 @@ import xarray
 
 from experiments._claims import Check
 from experiments._study import Cell, call
-from rdsim.limits.allocation import allocation_penalty, allocation_penalty_high_rate
-from rdsim.limits.skew import common_rate
+from rdsim.limits.rank_distortion.skew import common_rate
+from rdsim.limits.rate_distortion.allocation import allocation_penalty, allocation_penalty_high_rate
 from rdsim.sources.prior import zipf_prior
 
 CLAIMS = ("C19", "C20")

@@ -17,25 +17,25 @@ import xarray
 
 from experiments._claims import Check
 from experiments._study import Cell, call
-from rdsim.codes.vector_quantizer import vector_quantizer
-from rdsim.retrieval import expected_loss
-from rdsim.retrieval.codeword_loss import codeword_loss
-from rdsim.retrieval.similarity import (
+from rdsim.codes.vector_quantization import vector_quantizer
+from rdsim.ranking import expected_loss
+from rdsim.ranking.codewords import codeword_loss
+from rdsim.ranking.similarity import (
     averaged_cosine,
     cosine,
     fuse,
     information_density_scores,
     negative_squared_distance,
 )
-from rdsim.retrieval.temperature import (
+from rdsim.ranking.temperature import (
     bayes_temperatures,
     entropy_gap_temperatures,
     fit_temperatures,
 )
 from rdsim.simulation import run_trials
 from rdsim.sources import GaussianMixtureSource, gaussian_mixture
-from rdsim.sources.discrete import draw_letters
 from rdsim.sources.discretisation import DiscretisedItem
+from rdsim.sources.tables import draw_letters
 
 CLAIMS = ("C17",)
 LOSS = "reciprocal_rank"

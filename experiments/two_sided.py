@@ -8,7 +8,7 @@ import xarray
 
 from experiments._claims import Check
 from experiments._study import Cell, call
-from rdsim.limits.two_sided import two_sided_dsbs, two_sided_gaussian
+from rdsim.limits.retrieval.two_sided import two_sided_dsbs, two_sided_gaussian
 
 CLAIMS = ("C23",)
 SOURCES = ("Gaussian", "DSBS")

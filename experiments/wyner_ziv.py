@@ -10,8 +10,8 @@ from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits
 from rdsim.limits import closed_forms
-from rdsim.limits.side_information import conditional_rate_at
-from rdsim.limits.wyner_ziv import wyner_ziv_at, wyner_ziv_dsbs
+from rdsim.limits.side_information.both_ends import conditional_rate_at
+from rdsim.limits.side_information.decoder_only import wyner_ziv_at, wyner_ziv_dsbs
 
 CLAIMS = ("C6",)
 SOURCES = ("DSBS", "random pair")

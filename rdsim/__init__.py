@@ -1,6 +1,6 @@
 """rdsim: how many bits does cross-modal retrieval need?
 
-Packages, in the order in which data flows: `sources`, `retrieval`, `limits`, `codes`, `simulation`,
+Packages, in the order in which data flows: `sources`, `ranking`, `limits`, `codes`, `simulation`,
 `finite_sample`, `learning`. The last two are imported when they are first used.
 
 Importing rdsim switches JAX to float64, because a limit in float32 is not a limit. An environment
@@ -16,7 +16,7 @@ import jax
 if "JAX_ENABLE_X64" not in os.environ:
     jax.config.update("jax_enable_x64", True)
 
-from rdsim import codes, limits, retrieval, simulation, sources
+from rdsim import codes, limits, ranking, simulation, sources
 from rdsim._version import __version__
 from rdsim.certified import Certified
 
@@ -30,7 +30,7 @@ __all__ = [
     "finite_sample",
     "learning",
     "limits",
-    "retrieval",
+    "ranking",
     "simulation",
     "sources",
 ]

@@ -37,26 +37,26 @@ TARGET: Final = np.array([0, 1, 2, 0, 1, 0])
 
 # By name, and what more there is to say where one call cannot spoil all arguments.
 CASES: Final[dict[str, Call]] = {
-    "retrieval.information_density_scores": {
+    "ranking.information_density_scores": {
         "source": thing(MULTIMODAL, GAUSSIAN, DISCRETE),
         "queries": anywhere(array([0, 1], [0, 2], [-1, 0], [0.5, 0.0]), "axes"),
         "channel": law(np.eye(2)),
         "modalities": Argument([0, 1], ("x", [], [0, 0], [0, 2], [-1, 0], [0.5, 1], object(), 1j)),
     },
-    "retrieval.information_density_scores of a mixture": {
+    "ranking.information_density_scores of a mixture": {
         "source": thing(MIXTURE, GAUSSIAN, DISCRETE, MULTIMODAL),
         "queries": anywhere(points([[0.1, 0.2]]), "axes"),
         "channel": law(np.full((16, 3), 1 / 3)),
         "points": points(GRID.points),
         "masses": law(GRID.masses),
     },
-    "retrieval.fit_temperatures": {
+    "ranking.fit_temperatures": {
         "scores": points(SCORES),
         "target": array(TARGET, TARGET + 1, TARGET - 1, TARGET + 0.5),
         "competitor": law(PMF),
         "tolerance": positive(1e-6, 0.0),
     },
-    "retrieval.search_temperatures": {
+    "ranking.search_temperatures": {
         "scores": points(SCORES),
         "target": array(TARGET, TARGET + 1, TARGET - 1, TARGET + 0.5),
         "competitor": law(PMF),
@@ -183,7 +183,7 @@ AFFORDABLE: Final = (
     "finite_sample.fit_exponent",
     "finite_sample.fit_exponent_of_trials",
     "finite_sample.leave_one_out_information",
-    "learning.contrastive_information",
+    "finite_sample.contrastive_information",
     "learning.distillation_loss",
     "learning.info_nce_loss",
     "learning.log_overlap",

@@ -25,8 +25,8 @@ from fuzz_junk import (
 from fuzz_objects import DECODER, DISCRETE, GAUSSIAN, LINE_CODE, SQUARE, checkpoint, products
 from test_fuzz import ITEMS, KEY, MIXTURE, VQ
 
-from rdsim import learning, sources
-from rdsim.learning.embedding_gap import now
+from rdsim import learning, ranking, sources
+from rdsim.learning.embeddings.gap import now
 
 
 def unchanged(parameters: Any, values: Any) -> Any:
@@ -51,7 +51,7 @@ LETTERS: Final = learning.letter_table(DISCRETE)
 DRAWN: Final = learning.item_pairs(KEY, MIXTURE, 32, held_out=8)
 PAIRS: Final = np.random.default_rng(6).normal(size=(64, 3))
 SPLIT: Final = learning.split_pairs(KEY, PAIRS, PAIRS[::-1].copy())
-RANKS: Final = learning.pair_ranks(PAIRS, PAIRS)
+RANKS: Final = ranking.pair_ranks(PAIRS, PAIRS)
 
 
 def fit(**more: Argument) -> Call:
@@ -83,7 +83,7 @@ CASES: Final[dict[str, Call]] = {
         "bits": fit()["bits"],
         "regularisation": positive(0.1, math.inf),
     },
-    "learning.contrastive_information": {
+    "finite_sample.contrastive_information": {
         "query_features": points(PAIRS, PAIRS[:-1]),
         "item_features": points(PAIRS, PAIRS[:-1]),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
@@ -172,8 +172,8 @@ CASES: Final[dict[str, Call]] = {
             points([2.0, 3.0], [-1.0, 2.0], [0.0, 2.0]), "axes", "axis", "number"
         ),
     },
-    "learning.long_hyperplane_hash": {"key": key(), "items": points(ITEMS), "bits": count(3, 0)},
-    "learning.long_product_quantizer": {
+    "codes.long_hyperplane_hash": {"key": key(), "items": points(ITEMS), "bits": count(3, 0)},
+    "codes.long_product_quantizer": {
         "key": key(),
         "items": points(ITEMS),
         "bits": count(3, 0),
@@ -196,7 +196,7 @@ CASES: Final[dict[str, Call]] = {
         "cells": count(8, 0, 1),
         "modalities": Argument([0], ("x", [], [0, 0], [1], [-1], [0.5], object(), 1j)),
     },
-    "learning.pair_ranks": {
+    "ranking.pair_ranks": {
         "query_features": points(PAIRS, np.vstack([PAIRS, PAIRS]), PAIRS[:, :2]),
         "codes": points(PAIRS),
         "item_features": Argument(None, ("x", 3, {}, object())),
@@ -241,9 +241,9 @@ CASES: Final[dict[str, Call]] = {
         "quantizer": one_of("k-means"),
         "comparison": one_of("distance"),
     },
-    "learning.recalls": {"ranks": thing(RANKS, PAIRS), "k": count(3, 0)},
-    "learning.reciprocal_ranks": {"ranks": thing(RANKS, PAIRS)},
-    "learning.rotated_hash": {"key": key(), "items": points(ITEMS), "bits": count(2, 0, 3)},
+    "ranking.recalls": {"ranks": thing(RANKS, PAIRS), "k": count(3, 0)},
+    "ranking.reciprocal_ranks": {"ranks": thing(RANKS, PAIRS)},
+    "codes.rotated_hash": {"key": key(), "items": points(ITEMS), "bits": count(2, 0, 3)},
     "learning.shared_space": {
         "queries": points(PAIRS),
         "items": points(PAIRS),

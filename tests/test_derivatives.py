@@ -35,7 +35,7 @@ MOVED: Final[dict[str, dict[str, Any]]] = {
     "limits.mismatched_rate": {"d": DISTANCES, "q": [0.4, 0.35, 0.25]},
     "limits.mixture_bottleneck_bound": {"rate": 0.7},
     "limits.rate_at": {"d": DISTANCES, "tolerance": TIGHT},
-    "limits.rate_distortion": {"d": DISTANCES, "slopes": [3.0], "tolerance": TIGHT},
+    "limits.rate_distortion_curve": {"d": DISTANCES, "slopes": [3.0], "tolerance": TIGHT},
     "limits.redundancy": {"d": DISTANCES, "q": [0.4, 0.35, 0.25], "tolerance": TIGHT},
     "limits.skew_bound": {"entropies": [1.9, 1.0], "information": [0.3, 0.2]},
     "limits.two_sided_dsbs": {"query_rate": 0.2, "item_rate": 0.1},

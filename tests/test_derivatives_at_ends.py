@@ -93,29 +93,29 @@ ENDS: Final[list[tuple[str, dict[str, Any], str, Any]]] = [
     ("limits.allocation_penalty", {"total_rate": 0.0, "split": "equal_noise"}, "total_rate", 1.0),
     ("codes.dsbs_ensemble", {"crossover": 0.0}, "crossover", 1.0),
     ("codes.expected_length", {"pmf": ZEROS}, "pmf", [-1.0, 0.0, 1.0]),
-    ("retrieval.scored_loss", {"joint": JOINT_ZEROS}, "joint", TO_THE_ZERO),
+    ("ranking.scored_loss", {"joint": JOINT_ZEROS}, "joint", TO_THE_ZERO),
     *[
-        ("retrieval.expected_loss", {"log_a": a, "log_e": e, "loss": loss}, name, -1.0)
+        ("ranking.expected_loss", {"log_a": a, "log_e": e, "loss": loss}, name, -1.0)
         for loss in ("error", "reciprocal_rank", ("miss", 3), "dcg")
         for a, e, name in ((-math.inf, -3.0, "log_e"), (-3.0, -math.inf, "log_a"))
     ],
-    ("retrieval.expected_loss", {"log_a": -800.0, "log_e": -700.0}, "log_e", -1.0),
+    ("ranking.expected_loss", {"log_a": -800.0, "log_e": -700.0}, "log_e", -1.0),
 ]
 
 # At these there is nothing to step to, or no number to compare with: only NaN would be wrong.
 NO_NAN: Final[list[tuple[str, dict[str, Any], str]]] = [
     *[
-        ("retrieval.expected_loss", {"log_a": a, "log_e": e, "loss": loss}, name)
+        ("ranking.expected_loss", {"log_a": a, "log_e": e, "loss": loss}, name)
         for loss in ("error", "reciprocal_rank", ("miss", 3), "dcg")
         for a, e in ((-math.inf, -math.inf), (-math.inf, 0.0), (-800.0, -700.0))
         for name in ("log_a", "log_e")
     ],
-    ("retrieval.codeword_loss", {"competitor": ZEROS}, "competitor"),
+    ("ranking.codeword_loss", {"competitor": ZEROS}, "competitor"),
     ("limits.retrieval_distortion", {"competitor": [1.0, 0.0]}, "competitor"),
-    ("retrieval.cosine", {"queries": [[0.0, 0.0], [1.0, 1.0]]}, "queries"),
-    ("retrieval.fuse", {"scores": [[-math.inf, 1.0], [0.3, 0.2]]}, "temperature"),
-    ("retrieval.fuse", {"temperature": [1.0, math.inf]}, "temperature"),
-    ("retrieval.information_density_scores", {"channel": np.eye(2)}, "channel"),
+    ("ranking.cosine", {"queries": [[0.0, 0.0], [1.0, 1.0]]}, "queries"),
+    ("ranking.fuse", {"scores": [[-math.inf, 1.0], [0.3, 0.2]]}, "temperature"),
+    ("ranking.fuse", {"temperature": [1.0, math.inf]}, "temperature"),
+    ("ranking.information_density_scores", {"channel": np.eye(2)}, "channel"),
     (f"{FORMS}.hamming", {"pmf": ZEROS}, "pmf"),
     ("limits.bottleneck_erasure", {"pmf": ZEROS, "rate": 2.0}, "pmf"),
     ("limits.rank_prior_bound", {"prior": ZEROS}, "prior"),

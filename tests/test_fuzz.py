@@ -22,7 +22,7 @@ from rdsim.certified import Certified
 
 ROOMS: Final = (
     "sources",
-    "retrieval",
+    "ranking",
     "limits",
     "limits.closed_forms",
     "limits.finite_blocklength",
@@ -73,28 +73,28 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     },
     "sources.weighted_mean": {"source": MIXTURE, "modalities": [0]},
     "sources.zipf_prior": {"items": 10, "exponent": 1.0},
-    "retrieval.average_precision": {"scores": SCORES, "positives": SCORES > 0.4},
-    "retrieval.averaged_cosine": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
-    "retrieval.bayes_temperatures": {"query_noise": [0.1, 1.0], "quantisation_variance": 0.1},
-    "retrieval.block_loss": {
+    "ranking.average_precision": {"scores": SCORES, "positives": SCORES > 0.4},
+    "ranking.averaged_cosine": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
+    "ranking.bayes_temperatures": {"query_noise": [0.1, 1.0], "quantisation_variance": 0.1},
+    "ranking.block_loss": {
         "joint": JOINT,
         "encoder": CHANNEL,
         "n": 2,
         "log2_size": 4.0,
         "loss": "error",
     },
-    "retrieval.codeword_loss": {
+    "ranking.codeword_loss": {
         "scores": SCORES,
         "target": np.array([1, 2]),
         "competitor": PMF,
         "log2_size": 4.0,
         "loss": "reciprocal_rank",
     },
-    "retrieval.cosine": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
-    "retrieval.entropy_gap_temperatures": {"entropy_gap": [0.5, 1.0], "floor": 0.1},
-    "retrieval.expected_loss": {"log_a": -3.0, "log_e": -5.0, "log2_size": 10.0, "loss": "error"},
-    "retrieval.fuse": {"scores": SCORES, "temperature": [1.0, 2.0]},
-    "retrieval.gaussian_rank_loss": {
+    "ranking.cosine": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
+    "ranking.entropy_gap_temperatures": {"entropy_gap": [0.5, 1.0], "floor": 0.1},
+    "ranking.expected_loss": {"log_a": -3.0, "log_e": -5.0, "log2_size": 10.0, "loss": "error"},
+    "ranking.fuse": {"scores": SCORES, "temperature": [1.0, 2.0]},
+    "ranking.gaussian_rank_loss": {
         "correlation": 0.8,
         "log2_size": 4.0,
         "loss": "error",
@@ -102,39 +102,39 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "rate": 1.0,
         "nodes": 32,
     },
-    "retrieval.inner_product": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
-    "retrieval.ndcg": {"scores": SCORES, "positives": SCORES > 0.4, "k": 2},
-    "retrieval.negative_squared_distance": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
-    "retrieval.precision": {
+    "ranking.inner_product": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
+    "ranking.ndcg": {"scores": SCORES, "positives": SCORES > 0.4, "k": 2},
+    "ranking.negative_squared_distance": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
+    "ranking.precision": {
         "scores": SCORES,
         "positives": SCORES > 0.4,
         "k": 2,
         "retrieved": SCORES > 0.1,
     },
-    "retrieval.rank": {"scores": SCORES, "target": np.array([1, 2]), "key": KEY},
-    "retrieval.recall": {"scores": SCORES, "positives": SCORES > 0.4, "k": 2},
-    "retrieval.reciprocal_rank": {"scores": SCORES, "positives": SCORES > 0.4},
-    "retrieval.retrieval_metrics": {
+    "ranking.rank": {"scores": SCORES, "target": np.array([1, 2]), "key": KEY},
+    "ranking.recall": {"scores": SCORES, "positives": SCORES > 0.4, "k": 2},
+    "ranking.reciprocal_rank": {"scores": SCORES, "positives": SCORES > 0.4},
+    "ranking.retrieval_metrics": {
         "scores": SCORES,
         "positives": SCORES > 0.4,
         "k": (1, 2),
         "retrieved": SCORES > 0.1,
         "without_positives": "skip",
     },
-    "retrieval.saddlepoint_tail": {
+    "ranking.saddlepoint_tail": {
         "values": [[0.0, 1.0]],
         "pmf": [[0.7, 0.3]],
         "counts": [50],
         "threshold": 25.0,
     },
-    "retrieval.score_tail": {
+    "ranking.score_tail": {
         "values": [[0.0, 1.0]],
         "pmf": [[0.7, 0.3]],
         "counts": [50],
         "threshold": 25.0,
     },
-    "retrieval.scored_loss": {"joint": JOINT, "log2_size": 4.0, "loss": "error"},
-    "retrieval.top1": {"scores": SCORES, "positives": SCORES > 0.4},
+    "ranking.scored_loss": {"joint": JOINT, "log2_size": 4.0, "loss": "error"},
+    "ranking.top1": {"scores": SCORES, "positives": SCORES > 0.4},
     "limits.allocation_penalty": {"variances": [1.0, 4.0], "total_rate": 2.0},
     "limits.allocation_penalty_high_rate": {"variances": [1.0, 4.0]},
     "limits.bottleneck_at": {"joint": JOINT, "rate": 0.4, "compress": "columns"},
@@ -196,7 +196,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     },
     "limits.ranking_codebook": {"prior": PMF, "slope": 2.0, "loss": "error"},
     "limits.rate_at": {"p": PMF, "d": HAMMING, "distortion": 0.2},
-    "limits.rate_distortion": {"p": PMF, "d": HAMMING, "slopes": [2.0]},
+    "limits.rate_distortion_curve": {"p": PMF, "d": HAMMING, "slopes": [2.0]},
     "limits.redundancy": {"p": PMF, "d": HAMMING, "q": PMF, "distortion": 0.2},
     "limits.retrieval_distortion": {
         "joint": JOINT,

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from test_fuzz import as_users_call  # noqa: F401  (a fixture)
 
 import rdsim
-from rdsim.learning import training
+from rdsim.learning.training import loop as training
 
 LIBRARY: Final = Path(rdsim.__file__).parent
 

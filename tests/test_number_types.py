@@ -14,7 +14,7 @@ import test_fuzz as fuzz
 from fuzz_expensive_cases import CASES as EXPENSIVE
 from test_fuzz import as_users_call  # noqa: F401  (a fixture)
 
-from rdsim import codes, learning, number_types, retrieval, validation
+from rdsim import codes, finite_sample, learning, number_types, ranking, validation
 
 # The largest number of each type that is used: its products and sums leave the type.
 TYPES: Final[dict[str, tuple[Any, float]]] = {
@@ -124,8 +124,8 @@ CODE: Final = codes.product_quantizer(fuzz.KEY, fuzz.MANY, subspaces=2, words=4,
 X: Final = np.random.default_rng(2).normal(size=(48, 2)) + fuzz.MANY
 CANONICAL: Final = learning.canonical_correlation_analysis(X, fuzz.MANY, 2)
 SPACE: Final = learning.shared_space(X[:40], fuzz.MANY[:40], validate=(X[40:], fuzz.MANY[40:]))
-HASH: Final = learning.long_hyperplane_hash(fuzz.KEY, fuzz.MANY, 8)
-PRODUCT: Final = learning.long_product_quantizer(fuzz.KEY, fuzz.MANY, 4)
+HASH: Final = codes.long_hyperplane_hash(fuzz.KEY, fuzz.MANY, 8)
+PRODUCT: Final = codes.long_product_quantizer(fuzz.KEY, fuzz.MANY, 4)
 METHODS: Final = {
     "product_quantizer.encode": lambda points: CODE.encode(fuzz.KEY, points),
     "product_quantizer.asymmetric_distances": lambda points: CODE.asymmetric_distances(
@@ -163,20 +163,20 @@ def test_matched_pairs_are_found_in_every_type(kind: str) -> None:
         corners = np.random.default_rng(0).choice([-12.0, 12.0], (300, 48))
     features = corners.astype(dtype)
     unit = features.astype(float) - features.astype(float).mean()
-    ranks = learning.pair_ranks(unit, features)
-    alike = learning.pair_ranks(features, features)
-    wide = learning.pair_ranks(features.astype(float), features.astype(float))
+    ranks = ranking.pair_ranks(unit, features)
+    alike = ranking.pair_ranks(features, features)
+    wide = ranking.pair_ranks(features.astype(float), features.astype(float))
     np.testing.assert_array_equal(alike.ahead, wide.ahead)
-    assert learning.reciprocal_ranks(ranks).mean() == 1.0
-    found = learning.contrastive_information(features, features)
-    expected = learning.contrastive_information(features.astype(float), features.astype(float))
+    assert ranking.reciprocal_ranks(ranks).mean() == 1.0
+    found = finite_sample.contrastive_information(features, features)
+    expected = finite_sample.contrastive_information(features.astype(float), features.astype(float))
     assert float(found.value) == pytest.approx(float(expected.value), rel=1e-5, abs=0)
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_types_are_accepted_under_jit_as_outside(kind: str) -> None:
     table = in_type(np.array([[3.0, -1.0], [0.5, 2.0]]), kind)
-    for function in (learning.info_nce_loss, lambda s: retrieval.ndcg(s, np.array([[1], [0]]))):
+    for function in (learning.info_nce_loss, lambda s: ranking.ndcg(s, np.array([[1], [0]]))):
         outside = np.asarray(function(table))
         inside = np.asarray(jax.jit(function)(jnp.asarray(table)))
         np.testing.assert_allclose(inside, outside, rtol=1e-6, atol=0)

@@ -1,5 +1,8 @@
 """What `import rdsim` gives: a version, packages reachable by name, and nothing heavy before its use."""
 
+import importlib
+import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -35,3 +38,38 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_type_checkers_are_told_that_the_package_is_typed():
     assert (ROOT / "rdsim" / "py.typed").exists()
+
+
+def modules():
+    """Every module of rdsim, by its dotted name."""
+    found = pkgutil.walk_packages(rdsim.__path__, "rdsim.")
+    return {module.name: importlib.import_module(module.name) for module in found}
+
+
+def test_no_module_is_hidden_by_a_function_of_its_name():
+    hidden = []
+    for name in modules():
+        package, _, leaf = name.rpartition(".")
+        if not inspect.ismodule(getattr(importlib.import_module(package), leaf)):
+            hidden.append(name)
+    assert hidden == []
+
+
+def test_a_package_lists_what_it_offers_and_says_what_it_is_for():
+    for name, module in modules().items():
+        if hasattr(module, "__path__"):
+            assert module.__doc__, name
+            assert all(hasattr(module, public) for public in module.__all__), name
+            assert len(set(module.__all__)) == len(module.__all__), name
+
+
+def test_limits_offers_what_its_packages_offer():
+    for name, module in modules().items():
+        package, _, leaf = name.rpartition(".")
+        if (
+            package == "rdsim.limits"
+            and leaf != "finite_blocklength"
+            and hasattr(module, "__path__")
+        ):
+            for public in module.__all__:
+                assert getattr(rdsim.limits, public) is getattr(module, public)

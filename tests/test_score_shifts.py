@@ -12,7 +12,7 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsim import finite_sample, learning, retrieval
+from rdsim import finite_sample, learning, ranking
 from rdsim.information import below_largest, log_share
 
 K = 6
@@ -61,14 +61,14 @@ def _contrastive_information(scores, shift):
     # The items share one coordinate, which every query multiplies by one.
     items = np.column_stack([scores[0], np.full(K, shift)])
     queries = np.column_stack([scores[1], np.ones(K)])
-    return _ends(learning.contrastive_information(queries, items))
+    return _ends(finite_sample.contrastive_information(queries, items))
 
 
 def _temperatures(scores, shift, shared):
     target = np.array([0, 1, 2, 3])
     table, prior = scores.reshape(-1, 2, K)[:4], np.full(K, 1 / K)
     table = table + np.eye(K)[target][:, None] * 2 + np.array([shift, -shift])[:, None]
-    found = retrieval.fit_temperatures(table, target, prior, shared=shared)
+    found = ranking.fit_temperatures(table, target, prior, shared=shared)
     return np.append(found.inverse_temperature, found.cross_entropy)
 
 
@@ -76,7 +76,7 @@ def _searched(scores, shift):
     target = np.array([0, 1, 2, 3])
     table = scores.reshape(-1, 2, K)[:4] + np.array([shift, -shift])[:, None]
     options = {"start": [0.3, 0.7], "points": 3, "rounds": 1}
-    found = retrieval.search_temperatures(table, target, np.full(K, 1 / K), 3.0, "error", **options)
+    found = ranking.search_temperatures(table, target, np.full(K, 1 / K), 3.0, "error", **options)
     return np.append(found.temperature, found.loss)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_fuzz import ROOMS
 
-from rdsim import codes, limits, retrieval, simulation, sources
+from rdsim import codes, limits, ranking, simulation, sources
 
 NUMBERS = frozenset(
     [
@@ -180,12 +180,10 @@ def _functions():
 
 SWAPS = {
     "sources.symmetric": lambda a=4, b=0.1: sources.symmetric(a, b),
-    "retrieval.gaussian_rank_loss": lambda a=0.5, b=4.0: retrieval.gaussian_rank_loss(
-        a, b, "error"
-    ),
+    "ranking.gaussian_rank_loss": lambda a=0.5, b=4.0: ranking.gaussian_rank_loss(a, b, "error"),
     "codes.dsbs_ensemble": lambda a=0.1, b=4.0: codes.dsbs_ensemble(a, b, "error", n=4, rate=0.5),
     "simulation.clopper_pearson": lambda a=3, b=10: simulation.clopper_pearson(a, b),
-    "retrieval.bayes_temperatures": lambda a=(0.1, 1.0), b=0.2: retrieval.bayes_temperatures(a, b),
+    "ranking.bayes_temperatures": lambda a=(0.1, 1.0), b=0.2: ranking.bayes_temperatures(a, b),
 }
 """Pairs of numbers by position whose ranges do not meet, with a call that works."""
 

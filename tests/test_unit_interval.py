@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from rdsim import codes, learning, limits, retrieval, simulation, sources
+from rdsim import codes, limits, ranking, simulation, sources
 
 LOSSES = ("error", "reciprocal_rank", ("miss", 3), "dcg")
 SIZES = np.array([1.0, 40.0, 400.0])
@@ -22,22 +22,22 @@ def _code():
 
 
 def _blocks(loss):
-    return [retrieval.block_loss(JOINT, NOISY, SIZES, loss, n=n) for n in (1, 12)]
+    return [ranking.block_loss(JOINT, NOISY, SIZES, loss, n=n) for n in (1, 12)]
 
 
 def _gaussian(loss):
     cases = [(c, n) for c in (0.9, 0.05, 1e-9) for n in (1, 6)]
-    return [retrieval.gaussian_rank_loss(c, SIZES, loss, n=n, nodes=64).value for c, n in cases]
+    return [ranking.gaussian_rank_loss(c, SIZES, loss, n=n, nodes=64).value for c, n in cases]
 
 
 def _expected(loss):
     above, tied = np.log([0.999999999999, 0.5, 1e-300])[:, None], np.log([1e-12, 1e-300])
-    return [retrieval.expected_loss(size, loss, log_a=above, log_e=tied) for size in SIZES]
+    return [ranking.expected_loss(size, loss, log_a=above, log_e=tied) for size in SIZES]
 
 
 def _codewords(loss):
     scores = np.linspace(0, 1, 30).reshape(3, 10)
-    return [retrieval.codeword_loss(scores, [0, 5, 9], np.full(10, 0.1), SIZES, loss)]
+    return [ranking.codeword_loss(scores, [0, 5, 9], np.full(10, 0.1), SIZES, loss)]
 
 
 def _dsbs(loss):
@@ -69,7 +69,7 @@ def _bounds(loss):
 
 CASES = {
     "expected_loss": _expected,
-    "scored_loss": lambda loss: [retrieval.scored_loss(JOINT, SIZES, loss)],
+    "scored_loss": lambda loss: [ranking.scored_loss(JOINT, SIZES, loss)],
     "codeword_loss": _codewords,
     "block_loss": _blocks,
     "gaussian_rank_loss": _gaussian,
@@ -94,21 +94,21 @@ def test_losses_lie_in_the_unit_interval_and_are_taken_by_the_next_function(name
 def _tails():
     values, pmf = np.array([[0.0, 1.0, 3.0]]), np.array([[0.2, 0.5, 0.3]])
     for threshold in (-1.0, 0.0, 31.0, 90.0, 91.0):
-        tail = retrieval.score_tail(values, pmf, [30], threshold)
+        tail = ranking.score_tail(values, pmf, [30], threshold)
         for part in (tail.log_tail, tail.log_tie):
             yield from (np.exp(part.lower), np.exp(part.upper))
-        yield np.exp(retrieval.saddlepoint_tail(values, pmf, [30], threshold).log_tail)
+        yield np.exp(ranking.saddlepoint_tail(values, pmf, [30], threshold).log_tail)
 
 
 def _other():
-    ranks = learning.pair_ranks(np.eye(6), np.eye(6)[[0, 0, 2, 3, 4, 4]])
-    yield from (learning.reciprocal_ranks(ranks), *(learning.recalls(ranks, k) for k in (1, 3, 9)))
+    ranks = ranking.pair_ranks(np.eye(6), np.eye(6)[[0, 0, 2, 3, 4, 4]])
+    yield from (ranking.reciprocal_ranks(ranks), *(ranking.recalls(ranks, k) for k in (1, 3, 9)))
     chances = codes.competitor_chances(_code())
     yield from (np.exp(chances.log_above), np.exp(chances.log_tied))
     law, _, _ = codes.dsbs_rank_law(0.1, n=40, rate=0.5)
     yield law
     scores, positives = np.random.default_rng(0).normal(size=(5, 9)), np.eye(9, dtype=bool)[:5]
-    for metric in (retrieval.reciprocal_rank, retrieval.average_precision, retrieval.ndcg):
+    for metric in (ranking.reciprocal_rank, ranking.average_precision, ranking.ndcg):
         yield metric(scores, positives)
     interval = simulation.clopper_pearson(np.array([0, 3, 10]), 10)
     yield from (interval.lower, interval.mean, interval.upper)

@@ -9,7 +9,7 @@ import pytest
 
 from rdsim import finite_sample, limits
 from rdsim.limits import finite_blocklength
-from rdsim.retrieval import saddlepoint_tail, score_tail
+from rdsim.ranking import saddlepoint_tail, score_tail
 
 D_TABLE = np.random.default_rng(0).uniform(size=(3, 3))
 P, Q = np.array([0.5, 0.3, 0.2]), np.array([0.3, 0.3, 0.4])

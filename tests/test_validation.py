@@ -15,9 +15,9 @@ from rdsim import validation
 
 CHOSEN_OFF = """
 import jax, numpy as np, rdsim
-from rdsim import limits, retrieval
+from rdsim import limits, ranking
 assert not jax.config.jax_enable_x64
-assert float(retrieval.reciprocal_rank(np.array([0.9, 0.1]), [1])) == 0.5
+assert float(ranking.reciprocal_rank(np.array([0.9, 0.1]), [1])) == 0.5
 try:
     limits.rank_loss(10, "error", rate=4.0)
 except RuntimeError as error:

@@ -6,9 +6,8 @@ from typing import Final
 
 from _pages import ROOT
 
-_ROOMS: Final = "sources|retrieval|limits|codes|simulation|finite_sample|learning"
+_ROOMS: Final = "sources|ranking|limits|codes|simulation|finite_sample|learning"
 _CODE: Final = re.compile(rf"(?<![`\w])`((?:{_ROOMS})\.\w+)`(?!`)")
-_DIRECTIVE: Final = re.compile(r"^::: ([\w.]+)\.(\w+)$", re.MULTILINE)
 
 
 def public_names(module: str) -> list[str]:
@@ -23,26 +22,6 @@ def public_names(module: str) -> list[str]:
             return list(ast.literal_eval(node.value))
     defined = (node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef))
     return [node.name for node in defined if not node.name.startswith("_")]
-
-
-def identifier(module: str, name: str) -> str:
-    """Return the identifier of a public name, which is also its anchor on the page of its room.
-
-    `rdsim.limits.rate_distortion` is a function to whoever imports it, and a file to a reader of
-    the source text.
-    """
-    folder = ROOT / module.replace(".", "/")
-    if not (folder / f"{name}.py").is_file():
-        return f"{module}.{name}"
-    for node in ast.parse((folder / "__init__.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and any(part.name == name for part in node.names):
-            return f"{module}.{name}" if node.module == module else f"{node.module}.{name}"
-    return f"{module}.{name}"
-
-
-def defined(markdown: str) -> str:
-    """Name public objects by where they are defined, where a file has the same name as they."""
-    return _DIRECTIVE.sub(lambda found: f"::: {identifier(found[1], found[2])}", markdown)
 
 
 def linked(markdown: str) -> str:
@@ -63,4 +42,4 @@ def api(what: str) -> str:
     module = f"rdsim.{room}"
     if name not in public_names(module):
         raise LookupError(f"{name} is not a public name of {module}")
-    return f"[`{name}`][{identifier(module, name)}]"
+    return f"[`{name}`][{module}.{name}]"

@@ -23,15 +23,22 @@ from rdsim.codes.entropy_coding import (
 from rdsim.codes.hashing import HyperplaneHash, hyperplane_hashing
 from rdsim.codes.item_code import ItemCode
 from rdsim.codes.lloyd_max import LloydMax, lloyd_max_levels
-from rdsim.codes.product_quantizer import ProductQuantizer, product_quantizer
-from rdsim.codes.random_code import RandomCode, random_code
+from rdsim.codes.product_quantization import ProductQuantizer, product_quantizer
+from rdsim.codes.random_coding import RandomCode, random_code
 from rdsim.codes.scalar_quantizer import (
     ScalarQuantizer,
     lloyd_max_quantizer,
     uniform_scalar_quantizer,
 )
 from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer, entropy_weighted_quantizer
-from rdsim.codes.vector_quantizer import (
+from rdsim.codes.stored_codes import (
+    LongHash,
+    LongProductQuantizer,
+    long_hyperplane_hash,
+    long_product_quantizer,
+    rotated_hash,
+)
+from rdsim.codes.vector_quantization import (
     VectorQuantizer,
     entropy_constrained_quantizer,
     vector_quantizer,
@@ -45,6 +52,8 @@ __all__ = [
     "HyperplaneHash",
     "ItemCode",
     "LloydMax",
+    "LongHash",
+    "LongProductQuantizer",
     "ProductQuantizer",
     "RandomCode",
     "RangeCoded",
@@ -68,10 +77,13 @@ __all__ = [
     "likelihood_encoder",
     "lloyd_max_levels",
     "lloyd_max_quantizer",
+    "long_hyperplane_hash",
+    "long_product_quantizer",
     "minimum_distortion_encoder",
     "product_quantizer",
     "random_code",
     "random_codebook",
+    "rotated_hash",
     "seeded_atoms",
     "shannon_lengths",
     "squared_error",

@@ -10,7 +10,6 @@ for such a t. Padded to one number of codewords they have one shape, and one com
 serves them all.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -24,19 +23,20 @@ from rdsim import validation
 from rdsim.codes.distances import MOST_WORDS, squared_error
 from rdsim.codes.hashing import HyperplaneHash, hyperplane_hashing
 from rdsim.codes.item_code import item_code, item_points
-from rdsim.codes.product_quantizer import ProductQuantizer, product_quantizer
+from rdsim.codes.product_quantization import ProductQuantizer, product_quantizer
 from rdsim.codes.scalar_quantizer import (
     ScalarQuantizer,
     lloyd_max_quantizer,
     uniform_scalar_quantizer,
 )
 from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer, entropy_weighted_quantizer
-from rdsim.codes.vector_quantizer import (
+from rdsim.codes.vector_quantization import (
     VectorQuantizer,
     entropy_constrained_quantizer,
     vector_quantizer,
 )
 from rdsim.information import LN2, entropy
+from rdsim.results import result
 from rdsim.transformations import on_host
 
 Code = TypeVar("Code")
@@ -46,8 +46,7 @@ _STEPS: Final = 12
 _RATE_ERROR: Final = 0.01  # bits
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class CommonCode:
     """A code for items in R^d in the common form.
 
@@ -60,8 +59,6 @@ class CommonCode:
         centre: c, shape (d,).
 
     """
-
-    __no_type_check__ = True
 
     codewords: Float[Array, "k d"]
     bias: Float[Array, " k"]

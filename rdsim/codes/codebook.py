@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from rdsim import validation
-from rdsim.sources.discrete import draw_letters
+from rdsim.sources.tables import draw_letters
 
 MAX_LETTERS: Final = 256  # a letter is stored in one byte
 MAX_WORDS: Final = 2**24

@@ -12,7 +12,6 @@ Hamming distance to their stored words. Averaged over codebooks, items and queri
 Every sum below adds non-negative numbers, so small errors keep their relative accuracy.
 """
 
-import math
 from functools import partial
 from typing import Any, Final
 
@@ -22,12 +21,11 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.information import at_most_one
-from rdsim.retrieval.loss import RankLoss, parse_loss
-from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
+from rdsim.information import LN2, at_most_one
+from rdsim.ranking.loss import RankLoss, parse_loss
+from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
-_LN2: Final = math.log(2.0)
 MAX_BLOCK_LENGTH: Final = 20_000
 _WHOLE_WORDS: Final = "the number of codewords is an integer"
 _EXACT_BITS: Final = 50.0  # up to 2^50 the number of codewords is a whole number
@@ -136,7 +134,7 @@ def _fair_logs(n: Float[Array, ""], room: int) -> tuple[Float[Array, " k"], Floa
     """Ln f(k) and ln F(k) of Binomial(n, 1/2), k = 0..room; none and all of the mass beyond n."""
     k = jnp.arange(room + 1.0)
     others = jnp.maximum(n - k, 0.0)
-    log_f = gammaln(n + 1.0) - gammaln(k + 1) - gammaln(others + 1) - n * _LN2
+    log_f = gammaln(n + 1.0) - gammaln(k + 1) - gammaln(others + 1) - n * LN2
     log_f = jnp.where(k <= n, log_f, -jnp.inf)
     return log_f, jnp.minimum(jax.lax.cumlogsumexp(log_f), 0.0)
 
@@ -168,7 +166,7 @@ def _nearest_word_law(
     inside = log_f > -jnp.inf
     log_f = jnp.where(inside, log_f, 0.0)
     log_tail = _turned(n, log_F)  # ln P(Bin >= t), by symmetry
-    log_words = (log2_words * _LN2)[..., None]
+    log_words = (log2_words * LN2)[..., None]
     # At the last distance all words are there. Told by the distance: equal logs, computed twice by a
     # compiler that rounds either time as it likes, may compare as equal once and as different next.
     certain = jnp.arange(room + 1.0) == n

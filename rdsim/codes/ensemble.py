@@ -26,18 +26,17 @@ from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.codes import joint_types
-from rdsim.codes.random_code import RandomCode, whole_units
+from rdsim.codes.random_coding import RandomCode, whole_units
 from rdsim.codes.selection import likely_law, likely_nodes, nearest_law
-from rdsim.information import at_most_one
-from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
-from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
+from rdsim.information import LN2, at_most_one
+from rdsim.ranking.loss import Loss, RankLoss, parse_loss
+from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
 from rdsim.transformations import on_host
 
 MAX_TABLES: Final = 16_000_000
 """Joint types that are listed: 450 letters of binary sources, 25 of ternary ones."""
 MAX_LOG2_SIZE: Final = 1000.0
 _NEGLIGIBLE: Final = 2.0**-44
-_LN2: Final = math.log(2.0)
 
 
 class Competitors(NamedTuple):
@@ -115,7 +114,7 @@ def _at_least(parts: tuple[np.ndarray, ...], log2_size: float, loss: RankLoss) -
     chance = np.stack([above, np.minimum(above + np.exp(log_tied), 1.0)])
     with np.errstate(divide="ignore"):
         error = -np.expm1((2.0**log2_size - 1) * np.log1p(-chance)).mean(axis=0)
-    return float(loss.of_log_rank(jnp.asarray(_LN2)) * (mass @ error))
+    return float(loss.of_log_rank(jnp.asarray(LN2)) * (mass @ error))
 
 
 def _mean_losses(
@@ -233,9 +232,9 @@ def _chosen_share(
     law[kind, place] = mass
     log_weight = np.zeros_like(law)
     least = distance[start[:-1]][kind]
-    log_weight[kind, place] = -float(code.slope) * _LN2 * (distance - least)
+    log_weight[kind, place] = -float(code.slope) * LN2 * (distance - least)
     words = float(code.log2_words)
-    first, nodes = likely_nodes(words * _LN2, float(-log_weight.min()))
+    first, nodes = likely_nodes(words * LN2, float(-log_weight.min()))
     chosen = _chosen_laws(
         jnp.asarray(law),
         jnp.asarray(log_weight),

@@ -13,7 +13,6 @@ $$H(U) = I(U;Y) + H(U|Y).$$
 A deterministic code has H(U|Y) = 0: all three meet.
 """
 
-import dataclasses
 import heapq
 from typing import Any
 
@@ -26,11 +25,11 @@ from jaxtyping import Array, Float
 from rdsim import information, validation
 from rdsim.codes.distances import sum_in_chunks
 from rdsim.codes.item_code import item_code, item_points
+from rdsim.results import result
 from rdsim.transformations import on_host
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class CodeRates:
     """What the index U of a code carries of items Y, bits an item.
 
@@ -41,8 +40,6 @@ class CodeRates:
         output_marginal: law of U under these items, shape (K,).
 
     """
-
-    __no_type_check__ = True
 
     mutual_information: Float[Array, ""]
     index_entropy: Float[Array, ""]
@@ -111,8 +108,7 @@ def _rates(code: Any, items: Float[Array, "n d"], p: Float[Array, " n"]) -> Code
     )
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class RangeCoded:
     r"""Indices as a range coder wrote them, and what the coder's model promised.
 
@@ -122,8 +118,6 @@ class RangeCoded:
         cross_entropy: $-\tfrac1N \sum_i \log_2 q(u_i)$ in bits, the model's ideal length.
 
     """
-
-    __no_type_check__ = True
 
     total_bits: int
     bits_per_symbol: float

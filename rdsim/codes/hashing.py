@@ -18,14 +18,14 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.distances import indicator, training_items
 from rdsim.codes.item_code import item_points
+from rdsim.results import result
 from rdsim.transformations import on_host
 
 MAX_BITS: Final = 16
 """Most bits a hash, so that its cells can be listed."""
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class HyperplaneHash:
     """A code that stores the signs of B projections of the centred item.
 
@@ -37,9 +37,6 @@ class HyperplaneHash:
         masses: share of the training items in each cell, shape (2^B,).
 
     """
-
-    # JAX rebuilds a tree with other leaves (batched arrays, shapes, axes): no checks in __init__.
-    __no_type_check__ = True
 
     codewords: Float[Array, "k d"]
     planes: Float[Array, "b d"]

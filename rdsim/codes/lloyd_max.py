@@ -15,7 +15,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -23,6 +22,7 @@ from scipy.linalg import solve_banded
 from scipy.special import ndtr
 
 from rdsim import validation
+from rdsim.results import result
 from rdsim.transformations import on_host
 
 MOST_DEVIATIONS: Final = 1e9
@@ -37,8 +37,7 @@ _Step = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, float]]
 """From levels to the means of their cells, the change to the levels wanted, and the distortion."""
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class LloydMax:
     """Levels and thresholds at which each is the best for the other.
 
@@ -51,9 +50,6 @@ class LloydMax:
             deviation.
 
     """
-
-    # JAX rebuilds a tree with other leaves (batched arrays, shapes, axes): no checks in __init__.
-    __no_type_check__ = True
 
     levels: Float[Array, " l"]
     thresholds: Float[Array, " t"]

@@ -4,7 +4,6 @@ The codewords of an item in R^d are the grid of the coordinates' levels; its ind
 them in mixed radix, the last coordinate fastest. B bits an item are $K = 2^B$ codewords exactly.
 """
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any, Final
@@ -18,6 +17,7 @@ from rdsim import validation
 from rdsim.codes.distances import indicator, training_items
 from rdsim.codes.item_code import item_points
 from rdsim.codes.lloyd_max import lloyd_max_levels, sample_levels
+from rdsim.results import result
 from rdsim.sources.mixture_law import MixtureLaw
 from rdsim.transformations import on_host
 
@@ -25,8 +25,7 @@ MAX_BITS: Final = 16
 """Most bits an item, so that the codewords can be listed."""
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class ScalarQuantizer:
     """A code that quantizes each coordinate by itself.
 
@@ -38,9 +37,6 @@ class ScalarQuantizer:
             (d,); even cells are not searched for.
 
     """
-
-    # JAX rebuilds a tree with other leaves (batched arrays, shapes, axes): no checks in __init__.
-    __no_type_check__ = True
 
     levels: tuple[Float[Array, " l"], ...]
     thresholds: tuple[Float[Array, " t"], ...]

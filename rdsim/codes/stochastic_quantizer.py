@@ -26,8 +26,9 @@ from rdsim.codes.distances import Distortion, in_chunks, squared_error, training
 from rdsim.codes.entropy_coding import code_rates, item_masses
 from rdsim.codes.item_code import item_points
 from rdsim.information import LN2, below_largest
-from rdsim.limits.continuous import continuous_rate_distortion
-from rdsim.limits.rate_distortion import rate_distortion
+from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
+from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
+from rdsim.results import result
 from rdsim.transformations import on_host
 
 _STRIDE: Final = 2.0
@@ -36,8 +37,7 @@ _STEEPEST: Final = 600.0
 """Step of the bracket, relative accuracy, and largest logarithm of a slope searched for."""
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class EntropyWeightedQuantizer:
     r"""A stochastic code $Q(u|y) \propto q_u 2^{-s d(y,u)}$ for items in R^d.
 
@@ -55,9 +55,6 @@ class EntropyWeightedQuantizer:
         measure: d(items, codewords) -> (N, K).
 
     """
-
-    # JAX rebuilds a tree with other leaves (batched arrays, shapes, axes): no checks in __init__.
-    __no_type_check__ = True
 
     codewords: Float[Array, "k d"]
     output_marginal: Float[Array, " k"]
@@ -219,7 +216,7 @@ def _on_atoms(
         )
 
     def solve(slope: float) -> _Solved:
-        curve = rate_distortion(p, d, jnp.array([slope]), tolerance=tolerance)
+        curve = rate_distortion_curve(p, d, jnp.array([slope]), tolerance=tolerance)
         return _Solved(
             slope,
             np.asarray(atoms),

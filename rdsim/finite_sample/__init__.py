@@ -5,7 +5,7 @@ Excesses are differences of Lagrangians on the true law, in nats as in the theor
 """
 
 from rdsim.finite_sample.bounds import empirical_bernstein_bound, pac_bayes_bound, uniform_bound
-from rdsim.finite_sample.continuous_sandwich import RateSandwich, continuous_sandwich
+from rdsim.finite_sample.contrastive import contrastive_information
 from rdsim.finite_sample.growth import (
     LearnedRetrieval,
     PowerLaw,
@@ -24,7 +24,8 @@ from rdsim.finite_sample.information_bounds import (
 )
 from rdsim.finite_sample.limit_law import ExcessLaw, excess_law
 from rdsim.finite_sample.plug_in import PlugInExcess, plug_in_excess
-from rdsim.finite_sample.plug_in_rate import PlugInRate, letter_counts, plug_in_rate
+from rdsim.finite_sample.plug_in_estimate import PlugInRate, letter_counts, plug_in_rate
+from rdsim.finite_sample.sandwich import RateSandwich, continuous_sandwich
 
 __all__ = [
     "ExcessLaw",
@@ -36,6 +37,7 @@ __all__ = [
     "RateSandwich",
     "channel_information",
     "continuous_sandwich",
+    "contrastive_information",
     "decoder_information",
     "donsker_varadhan",
     "empirical_bernstein_bound",

@@ -26,15 +26,15 @@ from jaxtyping import Array, Bool, Float, Key
 
 from rdsim import validation
 from rdsim.information import LN2, mutual_information, safe_log2
-from rdsim.limits.rate_distortion import rate_distortion
-from rdsim.retrieval.scored import scored_loss
+from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
+from rdsim.ranking.scored import scored_loss
+from rdsim.results import result
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable, on_host
 
 _COUNTS: Final = "numbers of samples are integers"
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class LearnedRetrieval:
     r"""A code learned from counts, judged exactly on the true law.
 
@@ -49,8 +49,6 @@ class LearnedRetrieval:
         variation: $E \| P_{X|U} - \hat P_{X|U} \|_1$, the bound on the excess error.
 
     """
-
-    __no_type_check__ = True
 
     error: Float[Array, "..."]
     best_error: Float[Array, "..."]
@@ -188,7 +186,7 @@ def _per_column(joint: Float[Array, "x u"]) -> Float[Array, "x u"]:
 def _output_marginal(
     p: Float[Array, " y"], d: Float[Array, "y u"], s: Float[Array, ""]
 ) -> Float[Array, " u"]:
-    return rate_distortion(p, d, s[None], method="dense").output_marginal[0]
+    return rate_distortion_curve(p, d, s[None], method="dense").output_marginal[0]
 
 
 def _all_queries(channels: Float[Array, "k y v"], active: Bool[Array, " k"]) -> Float[Array, "x y"]:
@@ -201,8 +199,7 @@ def _all_queries(channels: Float[Array, "k y v"], active: Bool[Array, " k"]) -> 
     return table
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class PowerLaw:
     r"""A power law $y = C \prod_j x_j^{b_j}$ fitted to means with errors.
 
@@ -218,8 +215,6 @@ class PowerLaw:
         confidence: of each interval.
 
     """
-
-    __no_type_check__ = True
 
     exponent: Float[Array, "..."]
     lower: Float[Array, "..."]

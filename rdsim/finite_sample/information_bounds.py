@@ -25,7 +25,6 @@ import dataclasses
 import math
 from typing import Any, Final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
@@ -33,14 +32,14 @@ from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.information import LN2, log_share, mutual_information
+from rdsim.results import result
 from rdsim.simulation.intervals import bernstein_of_moments
 from rdsim.transformations import on_host
 
 _WIDEST: Final = 690.0  # nats between the bounds of a score: e^-690 is still a normal float
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class InformationEstimate:
     """An estimate of a bound on mutual information, with an interval for that bound.
 
@@ -57,8 +56,6 @@ class InformationEstimate:
         proved: whether the interval holds at every N, or only as N grows.
 
     """
-
-    __no_type_check__ = True
 
     value: Float[Array, ""]
     lower: Float[Array, ""]

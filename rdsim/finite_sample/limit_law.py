@@ -12,12 +12,10 @@ off the direction $H^{1/2} q^*$. So 2N excess is the squared length of a standar
   $\chi^2_{|A|-1}, \dots, \chi^2_{|A|-1+t}$, with weights one half each for a single tied letter.
 """
 
-import dataclasses
 import itertools
 import math
 from typing import Any, Final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
@@ -25,14 +23,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
 from rdsim.finite_sample.plug_in import Problem, checked_problem, true_problem
+from rdsim.results import result
 from rdsim.transformations import on_host
 
 _NULL: Final = 1e-11  # squared canonical correlations (at most 1) below this are taken for zero
 _MOST_TIED: Final = 3  # beyond three letters an orthant has no closed form
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class ExcessLaw:
     r"""Limit law of $2N (F(q_N) - F(q^*))$, nats, with the conditions it rests on.
 
@@ -59,8 +57,6 @@ class ExcessLaw:
         gap: certified gap of $q^*$, nats.
 
     """
-
-    __no_type_check__ = True  # rebuilt by JAX with other leaves
 
     output_marginal: Float[Array, " u"]
     slack: Float[Array, " u"]

@@ -16,7 +16,6 @@ because the part of first order, $-\sum p\delta$, is the last sum. So an excess 
 keeps its digits.
 """
 
-import dataclasses
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -27,8 +26,9 @@ import scipy.special
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
-from rdsim.limits.certified_point import excess_distortions
-from rdsim.limits.interior_point import interior_point, shifted_kernel
+from rdsim.limits.rate_distortion._interior_point import interior_point, shifted_kernel
+from rdsim.limits.rate_distortion._point import excess_distortions
+from rdsim.results import result
 from rdsim.simulation.exact_sums import MOST_TRIALS, mesh_of
 from rdsim.simulation.intervals import Estimate
 from rdsim.transformations import on_host
@@ -39,8 +39,7 @@ _SOLVED: Final = 1e-13  # bits; where the interior point stops and the polishing
 _MOST_SAMPLES: Final = 2**52
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class PlugInExcess:
     r"""Excess of the plug-in code in every replication, with its certificates.
 
@@ -59,8 +58,6 @@ class PlugInExcess:
         tolerance: the gap asked for, nats.
 
     """
-
-    __no_type_check__ = True  # rebuilt by JAX with other leaves
 
     samples: Int[Array, " s"]
     excess: Float[Array, "s t"]

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 from rdsim.codes.codebook import draw_rows
 from rdsim.codes.encoders import BLOCK, block_sums, encode_tile, in_blocks, letter_features
 from rdsim.simulation import checkpoint, progress
-from rdsim.sources.discrete import draw_outputs
+from rdsim.sources.tables import draw_outputs
 
 _PAIRS_A_CALL: Final = 2**29  # items times words between two looks at the clock: seconds
 _MOST_AT_ONCE: Final = 16  # codebooks in a call

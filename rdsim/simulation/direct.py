@@ -16,10 +16,10 @@ from rdsim import validation
 from rdsim.codes.codebook import MAX_NUMBER, MAX_WORDS
 from rdsim.codes.encoders import LetterTable, distortion_table, letter_table
 from rdsim.information import information_density
-from rdsim.retrieval.block_score import through_channel
-from rdsim.retrieval.loss import RankLoss, parse_losses
+from rdsim.ranking.block_score import through_channel
+from rdsim.ranking.loss import RankLoss, parse_losses
 from rdsim.simulation.engine import MonteCarloResult, check_options, run_trials
-from rdsim.sources.discrete import draw_letters, draw_outputs
+from rdsim.sources.tables import draw_letters, draw_outputs
 from rdsim.transformations import on_host
 
 _FEW_AT_ONCE, _MANY_AT_ONCE = 16, 256  # two sizes to compile

@@ -5,7 +5,6 @@ compared by counting bits, items are sorted out by distance and ties by lot. It 
 exact sums, for block lengths and databases small enough to hold in memory.
 """
 
-import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,7 +17,8 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 
 from rdsim import validation
 from rdsim.codes.dsbs import codebook_size
-from rdsim.retrieval.loss import Loss, log_database_size, parse_loss
+from rdsim.ranking.loss import Loss, log_database_size, parse_loss
+from rdsim.results import result
 from rdsim.simulation.exact_sums import MOST_TRIALS
 from rdsim.simulation.intervals import Estimate, clopper_pearson, empirical_bernstein
 from rdsim.transformations import on_host
@@ -29,8 +29,7 @@ _WORDS_AT_ONCE: Final = 2**16  # 256 kB: what a core's cache holds; three times 
 _WORDS_ON_DEVICE: Final = 2**24  # 64 MB: enough work for every core of an accelerator
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class SimulatedRanks:
     """Ranks of the target, one a trial and setting.
 

@@ -27,7 +27,6 @@ Under Slurm or on a TPU pod `jax.distributed.initialize()` finds the addresses i
 `srun --nodes 4 --ntasks-per-node 1 python cluster.py`.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, Final
@@ -38,6 +37,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from rdsim import validation
+from rdsim.results import result
 from rdsim.simulation import exact_sums
 from rdsim.simulation.exact_sums import Layout
 from rdsim.simulation.run import Run
@@ -48,8 +48,7 @@ _SETTINGS: Final = ("single", "independent", "common")
 _LARGEST_BLOCK: Final = 2**20
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class MonteCarloResult:
     """Means with intervals, of each leaf of what the trial returns.
 
@@ -61,8 +60,6 @@ class MonteCarloResult:
         converged: whether every wanted width was reached, shape (settings...); True if none was.
 
     """
-
-    __no_type_check__ = True  # estimates of a batched result have other shapes
 
     estimates: Any
     variances: Any

@@ -21,20 +21,20 @@ from jaxtyping import Array, Float, Int
 from rdsim import validation
 from rdsim.codes import joint_types
 from rdsim.codes.ensemble import MAX_LOG2_SIZE, MAX_TABLES, competitor_chances, table_count
-from rdsim.codes.random_code import RandomCode, rounded_units
+from rdsim.codes.random_coding import RandomCode, rounded_units
 from rdsim.codes.selection import draw_likely, nearest_law
-from rdsim.retrieval.loss import RankLoss, parse_losses
-from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
+from rdsim.information import LN2
+from rdsim.ranking.loss import RankLoss, parse_losses
+from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
+from rdsim.results import result
 from rdsim.simulation.engine import MonteCarloResult, check_options, run_trials
 from rdsim.transformations import on_host
 
-_LN2: Final = math.log(2.0)
 _COMPETITORS: Final = ("exact", "product")
 _CELLS: Final = 2**22  # floats of all trials of a block together
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class SimulatedEnsemble:
     """Ensemble averages of a random code, at all database sizes from the same trials.
 
@@ -48,8 +48,6 @@ class SimulatedEnsemble:
         score_rounding: the same for the decoder's scores.
 
     """
-
-    __no_type_check__ = True
 
     monte_carlo: MonteCarloResult
     competitor: str = dataclasses.field(metadata={"static": True})
@@ -320,7 +318,7 @@ def _prepared(
         query_sums=jnp.asarray((joint / joint.sum(axis=0)).T.cumsum(axis=1)),
         q=code.output_marginal,
         distances=jnp.asarray(distances.whole.astype(int)),
-        log_weight=jnp.asarray(-float(code.slope) * _LN2 * distance),
+        log_weight=jnp.asarray(-float(code.slope) * LN2 * distance),
         words=jnp.exp2(code.log2_words),
         scores=jnp.asarray(scores),
         start=jnp.asarray(start),

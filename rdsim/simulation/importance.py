@@ -16,8 +16,7 @@ $M^\rho (E\, 2^{-\rho b(X,U)})^n$, Gallager's bound on the error. Divided by it,
 """
 
 import dataclasses
-import math
-from typing import Any, Final
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,22 +25,20 @@ import scipy.optimize
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
-from rdsim.information import information_density
-from rdsim.retrieval import letter_scores
-from rdsim.retrieval.block_score import through_channel
-from rdsim.retrieval.letter_scores import ScoreSums
-from rdsim.retrieval.loss import Loss, RankLoss, parse_loss
-from rdsim.retrieval.rank_law import expected_loss_kernel, reach_of
-from rdsim.retrieval.saddlepoint import saddlepoint_kernel
+from rdsim.information import LN2, information_density
+from rdsim.ranking import letter_scores
+from rdsim.ranking.block_score import through_channel
+from rdsim.ranking.letter_scores import ScoreSums
+from rdsim.ranking.loss import Loss, RankLoss, parse_loss
+from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
+from rdsim.ranking.saddlepoint import saddlepoint_kernel
+from rdsim.results import result
 from rdsim.simulation.engine import check_options, run_trials
 from rdsim.simulation.intervals import Estimate
 from rdsim.transformations import on_host
 
-_LN2: Final = math.log(2.0)
 
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class RareEstimate:
     """Logarithm of a small mean with its confidence interval, shape (...) of the settings each.
 
@@ -56,8 +53,6 @@ class RareEstimate:
         confidence: probability with which an interval covers the mean, one setting at a time.
 
     """
-
-    __no_type_check__ = True
 
     log_mean: Float[Array, "..."]
     log_lower: Float[Array, "..."]
@@ -278,7 +273,7 @@ def importance_loss(
         settings="independent",
         **options,
     )
-    log_scale = tilts * np.asarray(size).ravel() * _LN2 + n * log_means
+    log_scale = tilts * np.asarray(size).ravel() * LN2 + n * log_means
     found = _rare(result.estimates, jnp.asarray(log_scale), jnp.asarray(tilts))
     return _shaped(found, size.shape)
 
@@ -331,7 +326,7 @@ class _LossTrial:
         tail = saddlepoint_kernel(sums)
         # Markov's bound keeps the weight below one whatever the approximation.
         level = jnp.sum(arguments["level"].ravel()[cell])
-        most = jnp.minimum(-level * _LN2, 0.0)
+        most = jnp.minimum(-level * LN2, 0.0)
         log_a, log_e = (jnp.minimum(log[0], most) for log in (tail.log_tail, tail.log_tie))
         log_e = jnp.minimum(log_e, jnp.log1p(-jnp.exp(jnp.minimum(log_a, -1e-300))))
         size = arguments["log2_size"]

@@ -4,18 +4,17 @@ import dataclasses
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
+from rdsim.results import result
 from rdsim.transformations import on_host
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class Estimate:
     """A Monte Carlo mean with its confidence interval.
 

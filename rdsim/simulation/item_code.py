@@ -23,8 +23,8 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.codes.item_code import item_code
-from rdsim.retrieval.loss import Loss, RankLoss, log_database_size, parse_losses
-from rdsim.retrieval.rank_law import (
+from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_losses
+from rdsim.ranking.rank_law import (
     expected_loss_kernel,
     miss_loss,
     reach_of,

@@ -16,7 +16,6 @@ import dataclasses
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
@@ -24,8 +23,9 @@ from jaxtyping import Array, Int
 from rdsim import validation
 from rdsim.codes.codebook import MAX_LETTERS, MAX_NUMBER, MAX_WORDS
 from rdsim.codes.encoders import distortion_table, items_at_once, letter_table
-from rdsim.retrieval.block_score import through_channel
-from rdsim.retrieval.loss import Loss
+from rdsim.ranking.block_score import through_channel
+from rdsim.ranking.loss import Loss
+from rdsim.results import result
 from rdsim.simulation.codebook_stream import Scheme, Stream
 from rdsim.simulation.direct import score_table
 from rdsim.simulation.intervals import Estimate, empirical_bernstein
@@ -33,8 +33,7 @@ from rdsim.simulation.tied_ranks import tied_loss
 from rdsim.transformations import on_host
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class SharedCodebookRanks:
     """Where the targets of each codebook's queries stand, the lot of the ties not yet drawn.
 
@@ -46,8 +45,6 @@ class SharedCodebookRanks:
         items: M.
 
     """
-
-    __no_type_check__ = True
 
     better: Int[Array, "codebooks queries"]
     tied: Int[Array, "codebooks queries"]

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import scipy.special
 
-from rdsim.retrieval.loss import Loss, parse_loss
+from rdsim.ranking.loss import Loss, parse_loss
 
 _TERMS: Final = 64  # the formula then errs by less than 1e-9 over the whole sum
 

@@ -5,13 +5,13 @@ draws samples from an explicit key, and cuts itself into cells with a stated err
 takes its probabilities from here.
 """
 
-from rdsim.sources.discrete import DiscreteSource, binary_erasure_pair, discrete, dsbs, symmetric
 from rdsim.sources.discretisation import Discretisation, DiscretisedItem
-from rdsim.sources.gaussian import GaussianSource, gaussian, vector_gaussian
+from rdsim.sources.gaussian_pairs import GaussianSource, gaussian, vector_gaussian
 from rdsim.sources.mixture import GaussianMixtureSource, gaussian_mixture
-from rdsim.sources.multimodal import MultimodalSource, gaussian_multimodal, multimodal
 from rdsim.sources.noisy_copies import WeightedMean, weighted_mean
 from rdsim.sources.prior import TargetPrior, target_prior, zipf_prior
+from rdsim.sources.several_modalities import MultimodalSource, gaussian_multimodal, multimodal
+from rdsim.sources.tables import DiscreteSource, binary_erasure_pair, discrete, dsbs, symmetric
 
 __all__ = [
     "DiscreteSource",

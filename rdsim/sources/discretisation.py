@@ -6,18 +6,17 @@ density is proportional to the cube root of the pdf, the best for squared error 
 the host in NumPy.
 """
 
-import dataclasses
 import itertools
 import math
 from typing import Final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
 from jaxtyping import Array, Float
 
-from rdsim.sources.discrete import DiscreteSource
+from rdsim.results import result
+from rdsim.sources.tables import DiscreteSource
 
 TABLE_ERROR: Final = 1e-13
 """Total variation allowed between a table and the exact cell probabilities. Quadrature and
@@ -29,8 +28,7 @@ _REACH: Final = 9.0  # standard deviations; beyond lies 2e-19 of a Gaussian's ma
 _NODES: Final = 16  # Gauss-Legendre nodes a panel
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class Discretisation:
     """A pair of real letters cut into cells.
 
@@ -50,9 +48,6 @@ class Discretisation:
 
     """
 
-    # JAX rebuilds a tree with other leaves (batched arrays, shapes, axes): no checks in __init__.
-    __no_type_check__ = True
-
     source: DiscreteSource
     x_edges: Float[Array, " x_edges"]
     y_edges: Float[Array, " y_edges"]
@@ -64,8 +59,7 @@ class Discretisation:
     allowance: Float[Array, ""]
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class DiscretisedItem:
     """A continuous item cut into the cells of a product grid.
 
@@ -76,8 +70,6 @@ class DiscretisedItem:
             few 1e-16 of the item's total variance.
 
     """
-
-    __no_type_check__ = True
 
     points: Float[Array, "n d"]
     masses: Float[Array, " n"]

@@ -4,16 +4,15 @@ Information and cells are computed on the host, with proved bounds; samples and 
 of the law.
 """
 
-import dataclasses
 import math
 from typing import Any, Final
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.certified import Certified
+from rdsim.results import result
 from rdsim.sources import mixture_limits
 from rdsim.sources.discretisation import MAX_CELLS, Discretisation, DiscretisedItem
 from rdsim.sources.mixture_law import MixtureLaw
@@ -22,8 +21,7 @@ TOLERANCE: Final = 1e-9
 """Gap asked for by default, in bits."""
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class GaussianMixtureSource(MixtureLaw):
     """A mixture of C classes of items in R^d, and K query modalities: its law and its limits.
 
@@ -36,8 +34,6 @@ class GaussianMixtureSource(MixtureLaw):
         query_noise: n, shape (K,), noise variance of each coordinate.
 
     """
-
-    __no_type_check__ = True
 
     def item_entropy(self, *, tolerance: Any = TOLERANCE) -> Certified:
         """Differential entropy h(Y) of an item in bits, between proved bounds.

@@ -18,7 +18,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import scipy.special
 
-_LN2: Final = math.log(2.0)
+from rdsim.information import LN2
+
 _LOG_2PI: Final = math.log(2 * math.pi)
 _REACH: Final = 9.0  # standard deviations integrated; beyond lies 2e-19 of a Gaussian's mass
 _NODES: Final = {1: 16, 2: 16, 3: 12}  # Gauss-Legendre nodes a panel and axis, by dimension
@@ -67,7 +68,7 @@ def mixture_entropy(
     lower, upper = _pairwise_bounds(mixture)
     value = 0.5 * (lower + upper)
     if dimension in _MAX_PANELS:
-        value, error = _integrate(mixture, 0.25 * tolerance * _LN2)
+        value, error = _integrate(mixture, 0.25 * tolerance * LN2)
         lower, upper = max(lower, value - error), min(upper, value + error)
         value = min(max(value, lower), upper)
     return _in_bits(value + offset, lower + offset, upper + offset, rounding)
@@ -75,7 +76,7 @@ def mixture_entropy(
 
 def _in_bits(value: float, lower: float, upper: float, rounding: float) -> EntropyBounds:
     bounds = (value, lower - rounding, upper + rounding)
-    return EntropyBounds(*(float(nats) / _LN2 for nats in bounds))
+    return EntropyBounds(*(float(nats) / LN2 for nats in bounds))
 
 
 def _reduce(

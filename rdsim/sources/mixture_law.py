@@ -6,7 +6,6 @@ $$C \sim w, \quad Y \mid c \sim N(m_c, v_c I), \quad
 the X_k independent given (C, Y).
 """
 
-import dataclasses
 import math
 from typing import Any
 
@@ -16,12 +15,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import information, validation
-from rdsim.sources.discrete import draw_letters
+from rdsim.results import result
 from rdsim.sources.modalities import chosen_modalities
+from rdsim.sources.tables import draw_letters
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class MixtureLaw:
     """A mixture of C classes of items in R^d, and K query modalities.
 
@@ -34,9 +33,6 @@ class MixtureLaw:
         query_noise: n, shape (K,), noise variance of each coordinate.
 
     """
-
-    # JAX rebuilds a tree with other leaves (batched arrays, shapes, axes): no checks in __init__.
-    __no_type_check__ = True
 
     weights: Float[Array, " c"]
     item_means: Float[Array, "c d"]

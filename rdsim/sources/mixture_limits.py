@@ -1,19 +1,18 @@
 """Information and cells of a Gaussian mixture source, on the host: the numbers behind its methods."""
 
 import itertools
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
 from rdsim.certified import Certified
+from rdsim.information import LN2
 from rdsim.sources import discretisation
 from rdsim.sources.discretisation import Discretisation, DiscretisedItem
 from rdsim.sources.mixture_entropy import EntropyBounds, mixture_entropy, span_coordinates
 from rdsim.sources.mixture_law import MixtureLaw
-
-_LN2: Final = float(np.log(2.0))
 
 
 def _certified(value: float, lower: float, upper: float, tolerance: float) -> Certified:
@@ -80,7 +79,7 @@ def query_information(source: MixtureLaw, chosen: tuple[int, ...], tolerance: fl
             query.upper + item.upper - both.lower,
         )
     # I(X;Y|C) - H(C) <= I(X;Y) <= I(X;Y|C) + H(C), and H(C) = 0 for a single class.
-    given_class = float(w @ (0.5 * dimension * np.log1p(size**2 * v))) / _LN2
+    given_class = float(w @ (0.5 * dimension * np.log1p(size**2 * v))) / LN2
     positive = w[w > 0]
     class_entropy = float(-np.sum(positive * np.log2(positive))) if classes > 1 else 0.0
     rounding = 1e-14 * (1 + given_class + class_entropy)

@@ -7,15 +7,14 @@ $$Z = n \sum_k X_k / n_k, \quad n = \Bigl(\sum_k 1/n_k\Bigr)^{-1}, \quad Z | Y \
 is sufficient for the item.
 """
 
-import dataclasses
 from typing import Any, Final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.results import result
 from rdsim.sources.mixture_law import MixtureLaw
 from rdsim.sources.modalities import chosen_modalities
 from rdsim.transformations import not_differentiable
@@ -23,8 +22,7 @@ from rdsim.transformations import not_differentiable
 NOISY_COPIES: Final = "its queries must stay noisy copies of the item"
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class WeightedMean:
     """The queries' sufficient statistic.
 
@@ -33,8 +31,6 @@ class WeightedMean:
         variance: n, of the noise of each coordinate of the mean.
 
     """
-
-    __no_type_check__ = True
 
     weights: Float[Array, " m"]
     variance: Float[Array, ""]

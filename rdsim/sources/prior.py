@@ -1,6 +1,5 @@
 """The law of the target: which of the M database items a query is about."""
 
-import dataclasses
 import math
 from typing import Any
 
@@ -9,11 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import information, validation
-from rdsim.sources.discrete import draw_letters
+from rdsim.results import result
+from rdsim.sources.tables import draw_letters
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class TargetPrior:
     """A law of the target J on {0..M-1}.
 
@@ -21,9 +20,6 @@ class TargetPrior:
         pmf: P(J = j), shape (M,), summing to one.
 
     """
-
-    # JAX rebuilds a tree with other leaves (batched arrays, shapes, axes): no checks in __init__.
-    __no_type_check__ = True
 
     pmf: Float[Array, " m"]
 

@@ -7,12 +7,14 @@ import pytest
 from rdsim.codes import (
     entropy_constrained_quantizer,
     lloyd_max_quantizer,
+    long_product_quantizer,
     product_quantizer,
+    rotated_hash,
     uniform_scalar_quantizer,
     vector_quantizer,
 )
-from rdsim.learning import long_product_quantizer, rotated_hash, stored_codes
-from rdsim.retrieval import search_temperatures
+from rdsim.learning import stored_codes
+from rdsim.ranking import search_temperatures
 
 KEY = jax.random.key(0)
 MANY = np.random.default_rng(8).normal(size=(400, 4))

@@ -9,7 +9,7 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim import codes, limits, retrieval
+from rdsim import codes, limits, ranking
 
 LOSSES = ["error", "reciprocal_rank", ("miss", 3), "dcg"]
 
@@ -55,9 +55,7 @@ def test_C14_ensemble_averages_the_rank_law_over_that_distance(loss):
     fair = reference.binomial_pmf(n, 0.5)
     below = np.concatenate([[0.0], np.cumsum(fair)[:-1]])
     with np.errstate(divide="ignore"):
-        given_distance = retrieval.expected_loss(
-            size, loss, log_a=np.log(below), log_e=np.log(fair)
-        )
+        given_distance = ranking.expected_loss(size, loss, log_a=np.log(below), log_e=np.log(fair))
     expected = float(np.sum(_slow_target_law(n, rate, p) * np.asarray(given_distance)))
     assert float(codes.dsbs_ensemble(p, size, loss, n=n, rate=rate)) == pytest.approx(
         expected, rel=1e-10, abs=0
@@ -80,11 +78,11 @@ def test_C14_uncompressed_reference():
     law, log_closer, log_tie = codes.dsbs_rank_law(0.1, n=32, rate=1.0)
     fair = reference.binomial_pmf(32, 0.1)
     direct = np.asarray(
-        retrieval.expected_loss(np.log2(1000), "reciprocal_rank", log_a=log_closer, log_e=log_tie)
+        ranking.expected_loss(np.log2(1000), "reciprocal_rank", log_a=log_closer, log_e=log_tie)
     )
     assert 1 - np.sum(fair * direct) == pytest.approx(0.978898859, abs=1e-9)
     top1 = np.asarray(
-        retrieval.expected_loss(np.log2(1000), "error", log_a=log_closer, log_e=log_tie)
+        ranking.expected_loss(np.log2(1000), "error", log_a=log_closer, log_e=log_tie)
     )
     assert 1 - np.sum(fair * top1) == pytest.approx(0.964422603, abs=1e-9)
     assert float(law.sum()) == pytest.approx(1.0, abs=1e-12)

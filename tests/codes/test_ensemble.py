@@ -11,10 +11,10 @@ import strategies as sts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim import codes, limits, retrieval
+from rdsim import codes, limits, ranking
 from rdsim.codes import joint_types
 from rdsim.codes.ensemble import competitor_chances, discrete_ensemble
-from rdsim.codes.random_code import ENCODERS, random_code, rounded_units, whole_units
+from rdsim.codes.random_coding import ENCODERS, random_code, rounded_units, whole_units
 from rdsim.codes.selection import likely_law, likely_nodes, nearest_law
 from rdsim.simulation import clopper_pearson
 
@@ -75,7 +75,7 @@ def test_C15_sums_over_types_equal_sums_over_all_sequences_and_codebooks(
     )
     law, total = _all_sequences(code, words)
     sizes = np.array([1.0, 4.0, 12.0, 300.0])
-    slow = retrieval.scored_loss(law, sizes, loss, scores=total)
+    slow = ranking.scored_loss(law, sizes, loss, scores=total)
     np.testing.assert_allclose(discrete_ensemble(code, sizes, loss), slow, rtol=1e-9, atol=1e-15)
 
 
@@ -222,7 +222,7 @@ def test_defaults_are_the_optimum_of_rate_distortion():
     channel = tilt / tilt.sum(axis=1, keepdims=True)
     rate = np.sum(p[:, None] * channel * np.log2(channel / q))
     assert rate == pytest.approx(0.5, abs=1e-9)
-    curve = limits.rate_distortion(p, TERNARY_COST, np.full(9, float(code.slope)))
+    curve = limits.rate_distortion_curve(p, TERNARY_COST, np.full(9, float(code.slope)))
     least = float(curve.lower_bound(np.sum(p[:, None] * channel * d)))
     assert least == pytest.approx(0.5, abs=1e-8)
     through = TERNARY @ channel

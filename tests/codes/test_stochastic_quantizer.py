@@ -54,7 +54,7 @@ def code():
 
 @pytest.fixture(scope="module")
 def curve():
-    return limits.rate_distortion(EVEN, _errors(ITEMS, ATOMS), [SLOPE], tolerance=TOLERANCE)
+    return limits.rate_distortion_curve(EVEN, _errors(ITEMS, ATOMS), [SLOPE], tolerance=TOLERANCE)
 
 
 @pytest.mark.parametrize("items", [ITEMS, NEW, NEW + 1e3], ids=["training", "new", "far"])

@@ -15,11 +15,11 @@ from rdsim.codes.distances import nearest
 from rdsim.codes.entropy_coding import code_rates
 from rdsim.codes.hashing import hyperplane_hashing
 from rdsim.codes.lloyd_max import lloyd_max_levels, sample_levels
-from rdsim.codes.product_quantizer import product_quantizer
+from rdsim.codes.product_quantization import product_quantizer
 from rdsim.codes.scalar_quantizer import lloyd_max_quantizer, uniform_scalar_quantizer
 from rdsim.codes.stochastic_quantizer import entropy_weighted_quantizer
-from rdsim.codes.vector_quantizer import entropy_constrained_quantizer, lloyd, vector_quantizer
-from rdsim.limits.continuous import continuous_rate_distortion
+from rdsim.codes.vector_quantization import entropy_constrained_quantizer, lloyd, vector_quantizer
+from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
 from rdsim.sources.mixture_law import MixtureLaw
 
 KEY = jax.random.key(0)

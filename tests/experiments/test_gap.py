@@ -244,7 +244,7 @@ def test_an_interrupted_report_keeps_finished_systems_and_continues(tmp_path, re
     monkeypatch.chdir(tmp_path)
     assert main([*arguments, "whole"]) == 0
     with monkeypatch.context() as patch:
-        library = importlib.import_module("rdsim.learning.embedding_gap")
+        library = importlib.import_module("rdsim.learning.embeddings.gap")
         for name in ("_fitted", "_scaled"):
             patch.setattr(library, name, lambda *_: pytest.fail("computed again"))
         assert main([*arguments, "out"]) == 0

@@ -11,11 +11,11 @@ from flax import nnx
 from experiments import learned_families
 from experiments._circle import mixture_on_circle
 from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer
-from rdsim.learning.cca import fit_cca
-from rdsim.learning.dual_encoder import InfoNCELearner
-from rdsim.learning.learned_hashing import HashLearner, hashing_system, with_hamming
-from rdsim.learning.quantized_embedding import quantized_systems
-from rdsim.learning.training import Schedule
+from rdsim.learning.families.cca import fit_cca
+from rdsim.learning.families.dual_encoder import InfoNCELearner
+from rdsim.learning.families.hashing import HashLearner, hashing_system, with_hamming
+from rdsim.learning.families.quantized_embedding import quantized_systems
+from rdsim.learning.training.loop import Schedule
 from rdsim.simulation.mixture_decoders import density_decoder
 
 CONFIG = dataclasses.replace(learned_families.SMOKE, training=64)

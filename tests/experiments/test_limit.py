@@ -10,7 +10,7 @@ import pytest
 from experiments.__main__ import main
 from experiments._limit import COMMANDS, Source
 from experiments._study import StudyError
-from rdsim import limits, retrieval, sources
+from rdsim import limits, ranking, sources
 
 
 def numbers(text: str) -> list[float]:
@@ -81,8 +81,8 @@ def test_retrieval_of_a_table_prints_both_bounds(
 @pytest.mark.parametrize(
     ("source", "whole"),
     [
-        (Source(dsbs=0.1), lambda: retrieval.scored_loss(sources.dsbs(0.1).joint, 10.0, "error")),
-        (Source(gaussian=0.5), lambda: retrieval.gaussian_rank_loss(0.5, 10.0, "error").value),
+        (Source(dsbs=0.1), lambda: ranking.scored_loss(sources.dsbs(0.1).joint, 10.0, "error")),
+        (Source(gaussian=0.5), lambda: ranking.gaussian_rank_loss(0.5, 10.0, "error").value),
     ],
 )
 def test_a_loss_out_of_reach_is_called_so_beside_that_of_items_stored_whole(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rdsim.finite_sample.continuous_sandwich import continuous_sandwich
+from rdsim.finite_sample.sandwich import continuous_sandwich
 
 LN2 = np.log(2)
 SLOPES = np.array([1.5, 4.0])

@@ -7,7 +7,7 @@ import pytest
 import reference
 import scipy.stats
 
-from rdsim.finite_sample.plug_in_rate import letter_counts, plug_in_rate
+from rdsim.finite_sample.plug_in_estimate import letter_counts, plug_in_rate
 
 HAMMING = 1 - np.eye(2)
 FOUR = 1 - np.eye(4)

@@ -8,9 +8,9 @@ import numpy as np
 from flax import nnx
 
 from rdsim import limits
-from rdsim.learning.quantized_embedding import stored_systems
-from rdsim.learning.training import Schedule, train
-from rdsim.limits.mixture_bottleneck import mixture_bottleneck_bound
+from rdsim.learning.families.quantized_embedding import stored_systems
+from rdsim.learning.training.loop import Schedule, train
+from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
 from rdsim.sources.mixture import gaussian_mixture
 
 SIZE = 32

@@ -11,9 +11,9 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.learning import adversarial, quantized_embedding
-from rdsim.learning.dual_encoder import info_nce_loss
-from rdsim.learning.training import Schedule
+from rdsim.learning.families import adversarial, quantized_embedding
+from rdsim.learning.families.dual_encoder import info_nce_loss
+from rdsim.learning.training.loop import Schedule
 
 LEARNER = adversarial.AdversarialLearner(modalities=2, size=2)
 

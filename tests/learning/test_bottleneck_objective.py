@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim import limits, sources
-from rdsim.learning.bottleneck_objective import (
+from rdsim.learning.stochastic.bottleneck_objective import (
     Bounds,
     Pairs,
     StochasticCodeLearner,
     information_bounds,
 )
-from rdsim.learning.discrete_code import (
+from rdsim.learning.stochastic.letters import (
     LetterBatch,
     discrete_code,
     exact_point,
     letter_table,
     whole_table,
 )
-from rdsim.learning.training import Schedule, train
+from rdsim.learning.training.loop import Schedule, train
 
 SHAPE = (3, 4)
 LEARNER = StochasticCodeLearner(

@@ -8,8 +8,8 @@ import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsim.learning.cca import canonical_correlation_analysis, canonical_systems
-from rdsim.sources.gaussian import vector_gaussian
+from rdsim.learning.families.cca import canonical_correlation_analysis, canonical_systems
+from rdsim.sources.gaussian_pairs import vector_gaussian
 
 WIDTH_X, WIDTH_Y = 4, 3
 

@@ -12,8 +12,8 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.learning import cross_attention as attention
-from rdsim.learning import quantized_embedding
+from rdsim.learning.families import cross_attention as attention
+from rdsim.learning.families import quantized_embedding
 
 WIDTH, HEADS, TOKENS = 6, 2, 3
 attended = jax.jit(lambda model, tokens, items: model.attend(tokens, items))

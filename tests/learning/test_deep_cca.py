@@ -9,10 +9,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsim.learning import deep_cca
-from rdsim.learning.cca import canonical_correlation_analysis
-from rdsim.learning.deep_cca import DeepCCALearner, fit_deep_cca, total_correlation
-from rdsim.learning.training import Schedule, train
+from rdsim.learning.families import deep_cca
+from rdsim.learning.families.cca import canonical_correlation_analysis
+from rdsim.learning.families.deep_cca import DeepCCALearner, fit_deep_cca, total_correlation
+from rdsim.learning.training.loop import Schedule, train
 
 TOTAL = jax.jit(total_correlation, static_argnames="ridge")
 

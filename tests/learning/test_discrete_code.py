@@ -13,23 +13,23 @@ from hypothesis import strategies as st
 from reference import entropy, mutual_information_by_sums
 
 from rdsim import limits, sources
-from rdsim.learning.discrete_code import (
+from rdsim.learning.stochastic.letters import (
     LetterBatch,
     discrete_code,
     exact_point,
     letter_table,
 )
-from rdsim.learning.retrieval_objective import (
+from rdsim.learning.stochastic.neural_code import NeuralCode
+from rdsim.learning.stochastic.retrieval_objective import (
     RetrievalCodeLearner,
     ordered_loss,
     whole_source,
 )
-from rdsim.learning.stochastic_code import NeuralCode
-from rdsim.learning.training import Schedule, train
-from rdsim.retrieval import codeword_loss, scored_loss
-from rdsim.retrieval.loss import parse_loss
+from rdsim.learning.training.loop import Schedule, train
+from rdsim.ranking import codeword_loss, scored_loss
+from rdsim.ranking.loss import parse_loss
 
-module = importlib.import_module("rdsim.learning.discrete_code")  # a function has its name
+module = importlib.import_module("rdsim.learning.stochastic.letters")
 
 SHAPE = (3, 4)
 SIZES = np.array([1.0, 5.0, 20.0])

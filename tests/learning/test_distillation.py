@@ -14,11 +14,11 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.learning import distillation
-from rdsim.learning.cross_attention import CrossAttentionLearner
-from rdsim.learning.fusion import FusionLearner
-from rdsim.learning.pairs import draw_batch
-from rdsim.learning.training import Schedule, train
+from rdsim.learning.families import distillation
+from rdsim.learning.families.cross_attention import CrossAttentionLearner
+from rdsim.learning.families.fusion import FusionLearner
+from rdsim.learning.families.pairs import draw_batch
+from rdsim.learning.training.loop import Schedule, train
 
 STUDENT = FusionLearner(fusion="early", modalities=2, size=2)
 loss = jax.jit(distillation.distillation_loss)

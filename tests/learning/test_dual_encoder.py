@@ -11,14 +11,14 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.learning.dual_encoder import (
+from rdsim.learning.families.dual_encoder import (
     DualEncoder,
     InfoNCELearner,
     TripletLearner,
     info_nce_loss,
     triplet_loss,
 )
-from rdsim.learning.training import Schedule, train
+from rdsim.learning.training.loop import Schedule, train
 
 JOINT = np.array([[0.30, 0.05, 0.05], [0.04, 0.20, 0.06], [0.02, 0.08, 0.20]])
 DENSITY = np.log(JOINT / JOINT.sum(1, keepdims=True) / JOINT.sum(0))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rdsim.codes.vector_quantizer import vector_quantizer
-from rdsim.learning.embedded_code import embedded_code, module_method
-from rdsim.learning.learned_hashing import sign_code
+from rdsim.codes.vector_quantization import vector_quantizer
+from rdsim.learning.families.embedded import embedded_code, module_method
+from rdsim.learning.families.hashing import sign_code
 
 ITEMS = np.random.default_rng(0).normal(size=(40, 2))
 MAP = jnp.array([[1.0, 0.5, 0.0], [0.0, -1.0, 2.0]])

@@ -13,8 +13,8 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.learning import fusion, quantized_embedding
-from rdsim.learning.networks import MLP, of_each, stacked_networks
+from rdsim.learning.families import fusion, quantized_embedding
+from rdsim.learning.training.networks import MLP, of_each, stacked_networks
 
 
 def encoder(name, seed=0):

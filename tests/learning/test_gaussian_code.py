@@ -14,15 +14,15 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.codes.vector_quantizer import VectorQuantizer
-from rdsim.learning.bottleneck_objective import Pairs, StochasticCodeLearner
-from rdsim.learning.gaussian_code import gaussian_code_point, gaussian_code_points
-from rdsim.learning.neural_item_code import neural_item_code
-from rdsim.learning.stochastic_code import NeuralCode
-from rdsim.learning.training import Schedule, train
+from rdsim.codes.vector_quantization import VectorQuantizer
+from rdsim.learning.stochastic.bottleneck_objective import Pairs, StochasticCodeLearner
+from rdsim.learning.stochastic.gaussian import gaussian_code_point, gaussian_code_points
+from rdsim.learning.stochastic.items import neural_item_code
+from rdsim.learning.stochastic.neural_code import NeuralCode
+from rdsim.learning.training.loop import Schedule, train
 from rdsim.limits import bottleneck_gaussian
 from rdsim.sources.discretisation import normal_edges
-from rdsim.sources.gaussian import gaussian, vector_gaussian
+from rdsim.sources.gaussian_pairs import gaussian, vector_gaussian
 
 WORDS = 6
 

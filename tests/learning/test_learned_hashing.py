@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsim import limits
-from rdsim.learning.learned_hashing import (
+from rdsim.learning.families.hashing import (
     HashLearner,
     hashing_system,
     sign_code,
     straight_through_sign,
     with_hamming,
 )
-from rdsim.learning.operating_point import operating_point
-from rdsim.limits.mixture_bottleneck import mixture_bottleneck_bound
+from rdsim.learning.operating_points import operating_point
+from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
 from rdsim.sources.mixture import gaussian_mixture
 
 SOURCE = gaussian_mixture(

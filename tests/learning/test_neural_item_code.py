@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim.codes.item_code import ItemCode
-from rdsim.learning.neural_item_code import item_dimension, learned_decoder, neural_item_code
-from rdsim.learning.stochastic_code import NeuralCode
+from rdsim.learning.stochastic.items import item_dimension, learned_decoder, neural_item_code
+from rdsim.learning.stochastic.neural_code import NeuralCode
 
-module = importlib.import_module("rdsim.learning.neural_item_code")  # a function has its name
+module = importlib.import_module("rdsim.learning.stochastic.items")
 
 WORDS, MODALITIES = 5, 3
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rdsim.codes.catalogue import CommonCode
-from rdsim.learning.operating_point import operating_point
+from rdsim.learning.operating_points import operating_point
 from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.sources.mixture import gaussian_mixture
 

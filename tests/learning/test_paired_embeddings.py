@@ -11,26 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim import limits, retrieval
-from rdsim.learning.pair_ranking import (
-    contrastive_information,
-    drawn_ranks,
-    pair_ranks,
-    recalls,
-    reciprocal_ranks,
-)
-from rdsim.learning.paired_embeddings import check_pairs, shared_space, split_pairs
-from rdsim.learning.product_code import ProductCode
-from rdsim.learning.rank_quality import measured
-from rdsim.learning.stored_codes import (
+from rdsim import limits, ranking
+from rdsim.codes.stored_codes import (
     long_hyperplane_hash,
     long_product_quantizer,
     most_word_bits,
     rotated_hash,
 )
+from rdsim.finite_sample.contrastive import contrastive_information
+from rdsim.learning.embeddings.paired_embeddings import check_pairs, shared_space, split_pairs
+from rdsim.learning.embeddings.product_code import ProductCode
+from rdsim.learning.embeddings.rank_quality import measured
+from rdsim.ranking.paired import drawn_ranks, pair_ranks, recalls, reciprocal_ranks
 from rdsim.simulation.intervals import clopper_pearson, empirical_bernstein
 
-gap = importlib.import_module("rdsim.learning.embedding_gap")  # a function has its name
+gap = importlib.import_module("rdsim.learning.embeddings.gap")
 
 KEY = jax.random.key(5)
 
@@ -145,10 +140,10 @@ def test_ranks_are_those_of_the_metrics_with_ties(seed):
     queries = generator.integers(-2, 3, (12, 2)).astype(float)
     ranks = pair_ranks(queries, codes)
     scores, own = queries @ codes.T, np.arange(12)[:, None]
-    expected = retrieval.reciprocal_rank(scores, own)
+    expected = ranking.reciprocal_rank(scores, own)
     np.testing.assert_allclose(reciprocal_ranks(ranks), expected, rtol=1e-12)
     np.testing.assert_allclose(
-        recalls(ranks, 3), retrieval.recall(scores, own, 3), rtol=0, atol=1e-12
+        recalls(ranks, 3), ranking.recall(scores, own, 3), rtol=0, atol=1e-12
     )
     assert ranks.size == 12
     some = pair_ranks(queries[:5], codes)
@@ -156,7 +151,7 @@ def test_ranks_are_those_of_the_metrics_with_ties(seed):
 
 
 def test_ranks_in_blocks_are_ranks(monkeypatch):
-    from rdsim.learning import pair_ranking
+    from rdsim.ranking import paired as pair_ranking
 
     x, y = points(30, 4), points(30, 4, 1)
     whole = pair_ranks(x, y), contrastive_information(x, y)

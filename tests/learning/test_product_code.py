@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rdsim.learning.product_code import (
+from rdsim.learning.embeddings.product_code import (
     ProductCode,
     ProductCodeLearner,
     ProductCodeModel,
     group_words,
     product_codes,
 )
-from rdsim.learning.training import Schedule
+from rdsim.learning.training.loop import Schedule
 
 KEY = jax.random.key(7)
 WORDS = (4, 4, 2, 1)

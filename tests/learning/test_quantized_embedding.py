@@ -10,18 +10,18 @@ import pytest
 from flax import nnx
 
 from rdsim import limits
-from rdsim.learning import quantized_embedding
-from rdsim.learning.cca import fit_cca
-from rdsim.learning.dual_encoder import InfoNCELearner
-from rdsim.learning.operating_point import operating_point
-from rdsim.learning.quantized_embedding import (
+from rdsim.learning.families import quantized_embedding
+from rdsim.learning.families.cca import fit_cca
+from rdsim.learning.families.dual_encoder import InfoNCELearner
+from rdsim.learning.families.quantized_embedding import (
     fit_stored_systems,
     quantize_embeddings,
     quantized_system,
     quantized_systems,
 )
-from rdsim.learning.training import Schedule
-from rdsim.limits.mixture_bottleneck import mixture_bottleneck_bound
+from rdsim.learning.operating_points import operating_point
+from rdsim.learning.training.loop import Schedule
+from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
 from rdsim.sources.mixture import gaussian_mixture
 
 SOURCE = gaussian_mixture(

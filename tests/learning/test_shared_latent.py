@@ -13,7 +13,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.learning import shared_latent
+from rdsim.learning.families import shared_latent
 from rdsim.sources.mixture import gaussian_mixture
 
 LEARNER = shared_latent.SharedLatentLearner(modalities=2, size=2)

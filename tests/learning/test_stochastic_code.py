@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rdsim.learning.networks import MLP
-from rdsim.learning.stochastic_code import NeuralCode
+from rdsim.learning.stochastic.neural_code import NeuralCode
+from rdsim.learning.training.networks import MLP
 
 ITEMS = jax.random.normal(jax.random.key(0), (7, 3), jnp.float32)
 QUERIES = jax.random.normal(jax.random.key(1), (7, 2, 2), jnp.float32)

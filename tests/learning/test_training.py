@@ -14,8 +14,8 @@ from flax import nnx
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from rdsim.learning import training
-from rdsim.learning.training import Schedule, TrainingDivergedError, train
+from rdsim.learning.training import loop as training
+from rdsim.learning.training.loop import Schedule, TrainingDivergedError, train
 from rdsim.simulation.checkpoint import CheckpointDamagedError, CheckpointMismatchError
 
 SLOPE = np.array([1.5, -0.5], np.float32)

@@ -7,7 +7,7 @@ import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsim.limits.allocation import (
+from rdsim.limits.rate_distortion.allocation import (
     allocation_penalty,
     allocation_penalty_high_rate,
     entropy_gap,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import entropy, mutual_information_by_sums
 
-from rdsim.limits.bottleneck_closed_forms import (
+from rdsim.limits.bottleneck.closed_forms import (
     bottleneck_erasure,
     bottleneck_erasure_rate,
     bottleneck_gaussian,

@@ -8,9 +8,9 @@ import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.limits.concave_envelope import Problem, gain
-from rdsim.limits.contraction import contraction_coefficient
-from rdsim.limits.envelope_certificate import _evaluated, largest_excess
+from rdsim.limits.bottleneck._certificate import _evaluated, largest_excess
+from rdsim.limits.bottleneck._envelope import Problem, gain
+from rdsim.limits.bottleneck.contraction import contraction_coefficient
 
 ANY = np.array([[0.2, 0.05, 0.1], [0.05, 0.25, 0.05], [0.1, 0.05, 0.15]])
 ZEROS = np.array([[0.3, 0.1, 0.0], [0.0, 0.2, 0.0], [0.0, 0.1, 0.3]])

@@ -11,9 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rdsim import limits
-from rdsim.limits import closed_forms, gaussian_sum
-from rdsim.limits.atom_search import solve_atoms
-from rdsim.limits.continuous import continuous_rate_distortion
+from rdsim.limits import closed_forms
+from rdsim.limits.rate_distortion import _gaussian_sum as gaussian_sum
+from rdsim.limits.rate_distortion._atoms import solve_atoms
+from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
 from rdsim.sources.quadrature import gaussian_quadrature, mixture_quadrature
 
 LN2 = np.log(2)
@@ -155,7 +156,7 @@ def test_C7_lies_below_every_grid_of_reproductions_and_close_to_a_fine_one():
     y = np.asarray(NARROW.points)
     for count, excess in ((60, 5e-3), (128, 1.2e-3)):
         grid = np.linspace(y.min(), y.max(), count)
-        discrete = limits.rate_distortion(NARROW.weights, (y[:, None] - grid) ** 2, slopes)
+        discrete = limits.rate_distortion_curve(NARROW.weights, (y[:, None] - grid) ** 2, slopes)
         achieved = np.asarray(discrete.rate + discrete.slope * discrete.distortion)
         assert np.all(lower <= achieved + 1e-12)
         assert np.all(achieved - lower <= excess)
@@ -175,7 +176,7 @@ def test_C7_random_points_are_certified_and_bounded_by_grids(points, weights, sl
     lower = lagrangian - float(curve.gap[0])
     # The dual bound at the optimum of any finite set of reproductions lies above.
     grid = np.concatenate([np.linspace(-3, 3, 58), z])
-    discrete = limits.rate_distortion(p, (z[:, None] - grid) ** 2, [slope])
+    discrete = limits.rate_distortion_curve(p, (z[:, None] - grid) ** 2, [slope])
     achieved = float(discrete.rate[0] + slope * discrete.distortion[0])
     assert lower <= achieved + 1e-11
     assert lagrangian <= achieved + 2e-9

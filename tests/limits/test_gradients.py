@@ -18,7 +18,7 @@ SLOPES = jnp.array([0.8, 3.0, 9.0])
 
 def _values(p, d, slopes):
     """F = R + s D and D at each slope."""
-    curve = limits.rate_distortion(p, d, slopes, tolerance=TOLERANCE, method="dense")
+    curve = limits.rate_distortion_curve(p, d, slopes, tolerance=TOLERANCE, method="dense")
     return curve.rate + curve.slope * curve.distortion, curve.distortion, curve.rate
 
 
@@ -40,7 +40,7 @@ def _central(function, step):
 
 
 def _supports(p, d, slopes):
-    curve = limits.rate_distortion(p, d, slopes, tolerance=TOLERANCE, method="dense")
+    curve = limits.rate_distortion_curve(p, d, slopes, tolerance=TOLERANCE, method="dense")
     return np.asarray(curve.output_marginal) > 0
 
 
@@ -96,7 +96,7 @@ def test_C8_modes_agree_the_slope_of_F_is_D_and_nothing_is_nan(p, d, slope):
 def test_C8_the_gap_is_a_constant_and_the_marginal_keeps_its_sum():
     p, d, _ = _random(3)
     curve = jax.jacfwd(
-        lambda s: limits.rate_distortion(p, d, s, tolerance=TOLERANCE, method="dense")
+        lambda s: limits.rate_distortion_curve(p, d, s, tolerance=TOLERANCE, method="dense")
     )(SLOPES)
     assert np.all(curve.gap == 0)
     np.testing.assert_allclose(curve.output_marginal.sum(axis=1), 0.0, rtol=0, atol=1e-10)
@@ -161,7 +161,7 @@ def test_C8_rate_at_and_distortion_at_agree_with_finite_differences(seed, by_rat
     p, d, generator = _random(seed)
     toward, direction = generator.dirichlet(np.ones(Y)) - p, generator.normal(size=(Y, U))
     slope = SLOPES[2:]
-    curve = limits.rate_distortion(p, d, slope, tolerance=TOLERANCE, method="dense")
+    curve = limits.rate_distortion_curve(p, d, slope, tolerance=TOLERANCE, method="dense")
     target = float(curve.rate[0] if by_rate else curve.distortion[0])
     assume(float(curve.rate[0]) > 0.05)
     by_p, by_d, by_target = gradient(p, d, target)
@@ -231,7 +231,7 @@ def test_C8_forbidden_pairs_and_infinite_slope_give_no_nan():
     d = jnp.concatenate([jnp.where(jnp.eye(3) > 0, 0.0, jnp.inf), jnp.ones((3, 1))], axis=1)
     slopes = jnp.array([0.0, 1.7, jnp.inf])
     jacobian = jax.jacfwd(_values, argnums=(0, 1, 2))(p, d, slopes)
-    curve = limits.rate_distortion(p, d, slopes)
+    curve = limits.rate_distortion_curve(p, d, slopes)
     assert np.all(np.isfinite(jacobian[1][1]))
     assert np.all(np.isfinite(jacobian[2][0]))
     # At slope inf the rate is H(p); p stands for p / sum(p).
@@ -242,7 +242,7 @@ def test_C8_vmap_of_grad_with_the_sequential_method():
     p, d, _ = _random(2)
 
     def rate(scale):
-        return limits.rate_distortion(p, scale * d, [4.0], method="auto").rate[0]
+        return limits.rate_distortion_curve(p, scale * d, [4.0], method="auto").rate[0]
 
     scales = jnp.array([0.9, 1.2])
     batched = jax.jit(jax.vmap(jax.grad(rate)))(scales)

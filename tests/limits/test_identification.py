@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import entropy
 
-from rdsim.limits.identification import identification_binary, identification_gaussian
+from rdsim.limits.retrieval.identification import identification_binary, identification_gaussian
 
 
 def test_C11b_reference_values():

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from reference import entropy, mutual_information_by_sums
 
 from rdsim import sources
-from rdsim.limits.bottleneck import bottleneck_dsbs, bottleneck_dsbs_rate
-from rdsim.limits.bottleneck_closed_forms import bottleneck_erasure
-from rdsim.limits.information_bottleneck import (
+from rdsim.limits.bottleneck.closed_forms import bottleneck_erasure
+from rdsim.limits.bottleneck.discrete import (
     bottleneck_at,
     bottleneck_rate,
     information_bottleneck,
 )
+from rdsim.limits.bottleneck.dsbs import bottleneck_dsbs, bottleneck_dsbs_rate
 
 DSBS = np.asarray(sources.dsbs(0.1).joint)
 ASYMMETRIC = np.array([[0.6, 0.1], [0.06, 0.24]])

@@ -27,7 +27,7 @@ def test_C2_equals_the_rate_of_a_convex_problem_over_all_rankings(loss, M):
     """The certified solver, on the source J and the reproduction alphabet of all M! rankings."""
     rankings = np.array(list(itertools.permutations(range(1, M + 1))))
     d = RHO[loss](rankings.T.astype(float))
-    curve = limits.rate_distortion(np.full(M, 1 / M), d, [1.0, 3.0, 8.0])
+    curve = limits.rate_distortion_curve(np.full(M, 1 / M), d, [1.0, 3.0, 8.0])
     assert np.all(curve.converged)
     closed = limits.rank_rate(np.log2(M), loss, D=np.minimum(curve.distortion, 1.0))
     np.testing.assert_allclose(closed.value, curve.rate, rtol=0, atol=2e-9)

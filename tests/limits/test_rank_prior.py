@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim import limits
-from rdsim.limits import closed_forms, rank_pooling
-from rdsim.limits.rank_prior import (
+from rdsim.limits import closed_forms
+from rdsim.limits.rank_distortion import _pooling as rank_pooling
+from rdsim.limits.rank_distortion.codebook import ranking_codebook
+from rdsim.limits.rank_distortion.prior import (
     gibbs_rank_law,
     majorises,
     rank_loss_prior,
@@ -22,7 +24,6 @@ from rdsim.limits.rank_prior import (
     rank_rate_prior_curve,
     rank_rate_side_information,
 )
-from rdsim.limits.ranking_codebook import ranking_codebook
 
 RHO = {
     "error": lambda r: (r > 1) * 1.0,
@@ -95,7 +96,7 @@ def test_C3_the_bound_belongs_to_a_loss_and_not_to_a_slope():
 def test_C3_equals_the_rate_of_a_convex_problem_over_all_rankings(p, loss, slope):
     """The certified solver, on the source J and the reproduction alphabet of all M! rankings."""
     ours = rank_rate_prior_curve(p, [slope], loss)
-    brute = limits.rate_distortion(p, RHO[loss](_all_rankings(4)), [slope], method="dense")
+    brute = limits.rate_distortion_curve(p, RHO[loss](_all_rankings(4)), [slope], method="dense")
     assert ours.converged[0]
     assert brute.converged[0]
     lagrangian = float(ours.rate[0] + slope * ours.distortion[0])

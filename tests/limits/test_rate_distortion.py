@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rdsim import limits
 from rdsim.limits import closed_forms
-from rdsim.limits.interior_point import FEW_LETTERS
+from rdsim.limits.rate_distortion._interior_point import FEW_LETTERS
 
 ERASER = np.concatenate([np.where(np.eye(4) > 0, 0.0, np.inf), np.ones((4, 1))], axis=1)
 HAMMING_PMF = np.array([0.5, 0.25, 0.15, 0.1])
@@ -65,7 +65,7 @@ problems = pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS.ke
 def test_C5_every_point_is_certified_within_the_tolerance(problem, method):
     if method == "dense" and len(problem[0]) > 100:
         problem = (*problem[:2], problem[2][::4])
-    curve = limits.rate_distortion(*problem, method=method)
+    curve = limits.rate_distortion_curve(*problem, method=method)
     assert np.all(curve.gap <= 1e-9)
     assert np.all(curve.converged)
     np.testing.assert_allclose(curve.output_marginal.sum(axis=1), 1.0, rtol=1e-12)
@@ -79,7 +79,7 @@ def test_C5_letters_worse_than_others_change_nothing_and_make_letters_be_exchang
     p, d, slopes = (np.asarray(part, float) for part in PROBLEMS[name])
     worse = np.concatenate([d + 0.01 * copy for copy in range(48 // d.shape[1] + 1)], axis=1)
     assert worse.shape[1] > FEW_LETTERS
-    few, many = (limits.rate_distortion(p, table, slopes) for table in (d, worse))
+    few, many = (limits.rate_distortion_curve(p, table, slopes) for table in (d, worse))
     assert np.all(many.gap <= 1e-9)
     finite = np.isfinite(slopes)
     found, wanted = (
@@ -91,7 +91,7 @@ def test_C5_letters_worse_than_others_change_nothing_and_make_letters_be_exchang
 
 @problems
 def test_C5_rate_and_distortion_are_those_of_the_test_channel(problem):
-    curve = limits.rate_distortion(*problem)
+    curve = limits.rate_distortion_curve(*problem)
     p, d = np.asarray(curve.source), np.asarray(curve.distortions)
     for channel, D, rate, gap in zip(
         np.asarray(curve.test_channel()), curve.distortion, curve.rate, curve.gap, strict=True
@@ -110,7 +110,7 @@ def test_C5_rate_and_distortion_are_those_of_the_test_channel(problem):
 
 @given(strategies.pmfs(4), strategies.distortions((4, 5), infinite=True), strategies.slopes())
 def test_C5_truth_lies_between_the_bounds_and_agrees_with_plain_blahut_arimoto(p, d, slope):
-    curve = limits.rate_distortion(p, d, [slope])
+    curve = limits.rate_distortion_curve(p, d, [slope])
     assert curve.converged[0]
     D, upper, lower = reference.blahut_arimoto(p, d, slope, 300)
     # The Lagrangians R + s D of both are achievable and bounded below: the intervals must meet.
@@ -132,9 +132,9 @@ def test_C5_truth_lies_between_the_bounds_and_agrees_with_plain_blahut_arimoto(p
 )
 def test_C5_invariant_under_permutation_and_under_adding_to_rows(p, d, rows, columns, shift):
     slopes = [0.7, 3.0]
-    plain = limits.rate_distortion(p, d, slopes)
-    moved = limits.rate_distortion(p[rows], d[np.ix_(rows, columns)], slopes)
-    shifted = limits.rate_distortion(p, d + np.array(shift)[:, None], slopes)
+    plain = limits.rate_distortion_curve(p, d, slopes)
+    moved = limits.rate_distortion_curve(p[rows], d[np.ix_(rows, columns)], slopes)
+    shifted = limits.rate_distortion_curve(p, d + np.array(shift)[:, None], slopes)
     lagrangian = plain.rate + plain.slope * plain.distortion
     for other, offset in ((moved, 0.0), (shifted, np.dot(p, shift))):
         found = other.rate + other.slope * (other.distortion - offset)
@@ -144,7 +144,7 @@ def test_C5_invariant_under_permutation_and_under_adding_to_rows(p, d, rows, col
 @given(strategies.pmfs(4), strategies.distortions((4, 5)))
 def test_C5_curve_is_convex_and_decreasing(p, d):
     slopes = np.array([0.1, 0.5, 1.0, 2.0, 8.0, 60.0])
-    curve = limits.rate_distortion(p, d, slopes)
+    curve = limits.rate_distortion_curve(p, d, slopes)
     assert np.all(np.diff(curve.distortion) <= 1e-8 * 10)
     for D, rate in zip(curve.distortion, curve.rate, strict=True):
         assert curve.lower_bound(D) <= rate + 1e-12
@@ -153,10 +153,10 @@ def test_C5_curve_is_convex_and_decreasing(p, d):
 
 def test_C5_a_point_that_missed_the_tolerance_says_so_and_keeps_true_bounds():
     p, d = _random(64, seed=3)
-    strict = limits.rate_distortion(p, d, [5.0, 40.0], tolerance=1e-16)
+    strict = limits.rate_distortion_curve(p, d, [5.0, 40.0], tolerance=1e-16)
     assert not np.any(strict.converged)
     assert np.all(strict.gap < 1e-9)
-    loose = limits.rate_distortion(p, d, [5.0, 40.0], tolerance=1e-2)
+    loose = limits.rate_distortion_curve(p, d, [5.0, 40.0], tolerance=1e-2)
     assert np.all(loose.converged)
     assert np.all(
         loose.rate - loose.gap
@@ -188,7 +188,7 @@ closed = pytest.mark.parametrize("problem", CLOSED.values(), ids=CLOSED.keys())
 @closed
 def test_C6_solver_meets_the_closed_form_by_slope(problem):
     p, d, closed_form = problem
-    curve = limits.rate_distortion(p, d, np.geomspace(0.3, 30, 40))
+    curve = limits.rate_distortion_curve(p, d, np.geomspace(0.3, 30, 40))
     np.testing.assert_allclose(curve.rate, closed_form(curve.distortion), rtol=0, atol=1e-9)
 
 
@@ -229,7 +229,7 @@ def test_C6_straight_pieces_are_time_shared():
 
 
 def test_C6_discretised_gaussian_comes_close_to_the_closed_form():
-    curve = limits.rate_distortion(*_gaussian(400), np.geomspace(1, 14, 5))
+    curve = limits.rate_distortion_curve(*_gaussian(400), np.geomspace(1, 14, 5))
     np.testing.assert_allclose(
         curve.rate, closed_forms.gaussian(1.0, distortion=curve.distortion), rtol=0, atol=2e-5
     )
@@ -238,7 +238,7 @@ def test_C6_discretised_gaussian_comes_close_to_the_closed_form():
 @settings(max_examples=10)
 @given(strategies.pmfs(3), strategies.distortions((3, 3)), st.floats(0.01, 0.99))
 def test_C5_rate_at_a_distortion_is_certified_on_random_problems(p, d, share):
-    curve = limits.rate_distortion(p, d, [0.0, np.inf])
+    curve = limits.rate_distortion_curve(p, d, [0.0, np.inf])
     low, high = float(curve.minimum_distortion), float(curve.maximum_distortion)
     D = low + share * (high - low)
     limit = curve.rate_at(D)
@@ -257,7 +257,7 @@ def test_C5_rate_at_a_distortion_is_certified_on_random_problems(p, d, share):
 )
 def test_C5_distortion_at_a_rate_is_certified_with_forbidden_pairs(p, d, slope, share):
     """Every constant reproduction may be forbidden, so that no rate below some floor will do."""
-    curve = limits.rate_distortion(p, d, [slope, np.inf])
+    curve = limits.rate_distortion_curve(p, d, [slope, np.inf])
     (D, least), (R, enough) = curve.distortion, curve.rate
     assume(enough - R > 1e-6)
     goal = R + share * (enough - R)
@@ -286,25 +286,25 @@ def test_C5_slope_zero_is_the_best_constant_also_when_others_have_rate_zero_too(
     d = np.zeros((4, 5))
     d[0, 4] = 1.0
     for method in ("dense", "column_generation"):
-        curve = limits.rate_distortion(p, d, [0.7, 0.0, 0.91], tolerance=1e-12, method=method)
+        curve = limits.rate_distortion_curve(p, d, [0.7, 0.0, 0.91], tolerance=1e-12, method=method)
         assert curve.distortion[1] == 0
 
 
 def test_slopes_do_not_see_each_other():
     p, d = _random(40)
-    together = limits.rate_distortion(p, d, [1.0, 7.0, 90.0])
-    alone = limits.rate_distortion(p, d, [7.0])
+    together = limits.rate_distortion_curve(p, d, [1.0, 7.0, 90.0])
+    alone = limits.rate_distortion_curve(p, d, [7.0])
     np.testing.assert_array_equal(together.rate[1], alone.rate[0])
     np.testing.assert_array_equal(together.output_marginal[1], alone.output_marginal[0])
 
 
 def test_float32_is_refused_with_a_way_out():
     with jax.enable_x64(False), pytest.raises(RuntimeError, match="jax_enable_x64"):
-        limits.rate_distortion([0.5, 0.5], 1 - np.eye(2), [1.0])
+        limits.rate_distortion_curve([0.5, 0.5], 1 - np.eye(2), [1.0])
 
 
 def test_a_curve_is_a_pytree():
-    curve = limits.rate_distortion([0.5, 0.5], 1 - np.eye(2), [1.0, 2.0])
+    curve = limits.rate_distortion_curve([0.5, 0.5], 1 - np.eye(2), [1.0, 2.0])
     doubled = jax.tree.map(lambda leaf: 2 * leaf, curve)
     np.testing.assert_array_equal(doubled.rate, 2 * curve.rate)
     assert doubled.method == curve.method
@@ -324,7 +324,7 @@ def test_a_curve_is_a_pytree():
 )
 def test_bad_problems_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        limits.rate_distortion(*arguments)
+        limits.rate_distortion_curve(*arguments)
 
 
 def test_bad_targets_are_named():
@@ -332,21 +332,23 @@ def test_bad_targets_are_named():
     with pytest.raises(ValueError, match=r"distortion must be at least D_min = 0\.5, got 0\.4"):
         limits.rate_at(p, d, [0.6, 0.4])
     with pytest.raises(ValueError, match="distortion must lie in"):
-        limits.rate_distortion(p, d, [1.0]).lower_bound(-1.0)
+        limits.rate_distortion_curve(p, d, [1.0]).lower_bound(-1.0)
     with pytest.raises(ValueError, match=r"rate must lie in \[0, inf\), got -0\.1"):
         limits.distortion_at(p, d, -0.1)
     with pytest.raises(ValueError, match="method must be"):
-        limits.rate_distortion(p, d, [1.0], method="newton")
+        limits.rate_distortion_curve(p, d, [1.0], method="newton")
     with pytest.raises(ValueError, match="tolerance must lie in"):
-        limits.rate_distortion(p, d, [1.0], tolerance=0.0)
+        limits.rate_distortion_curve(p, d, [1.0], tolerance=0.0)
 
 
 def test_dense_solver_batches_under_an_outer_vmap():
     p, d = _random(12)
     rates = jax.vmap(
-        lambda scale: limits.rate_distortion(p, scale * d, jnp.array([4.0]), method="dense").rate
+        lambda scale: (
+            limits.rate_distortion_curve(p, scale * d, jnp.array([4.0]), method="dense").rate
+        )
     )(jnp.array([0.5, 1.0]))
-    single = limits.rate_distortion(p, 0.5 * d, [4.0], method="dense").rate
+    single = limits.rate_distortion_curve(p, 0.5 * d, [4.0], method="dense").rate
     np.testing.assert_allclose(rates[0], single, rtol=0, atol=1e-9)
 
 
@@ -358,12 +360,12 @@ def test_points_in_several_calls_are_those_of_one(monkeypatch, count):
     targets = np.linspace(0.02, 0.2, count)
 
     def found():
-        curve = limits.rate_distortion(p, d, slopes, method="column_generation")
+        curve = limits.rate_distortion_curve(p, d, slopes, method="column_generation")
         rates = limits.rate_at(p, d, targets, method="column_generation")
         return jax.tree.leaves((curve, rates))
 
     whole = found()
-    module = importlib.import_module("rdsim.limits.rate_distortion")
+    module = importlib.import_module("rdsim.limits.rate_distortion.discrete")
     monkeypatch.setattr(module, "_ENTRIES_A_CALL", 3 * d.size)
     calls, solve = [], module._solve_all
     monkeypatch.setattr(

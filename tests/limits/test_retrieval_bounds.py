@@ -12,13 +12,13 @@ import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim import limits, retrieval, sources
-from rdsim.limits.block_channels import block_schemes
-from rdsim.limits.retrieval import RetrievalBounds, retrieval_bounds
-from rdsim.limits.time_sharing import Points, lower_hull
-from rdsim.retrieval.block_score import block_loss
-from rdsim.retrieval.loss import parse_loss
-from rdsim.sources.gaussian import gaussian
+from rdsim import limits, ranking, sources
+from rdsim.limits.retrieval._block_channels import block_schemes
+from rdsim.limits.retrieval._time_sharing import Points, lower_hull
+from rdsim.limits.retrieval.bounds import RetrievalBounds, retrieval_bounds
+from rdsim.ranking.block_score import block_loss
+from rdsim.ranking.loss import parse_loss
+from rdsim.sources.gaussian_pairs import gaussian
 
 _JOINT = np.array([[0.45, 0.05], [0.1, 0.4]])
 
@@ -164,7 +164,7 @@ def test_C12_out_of_reach_and_free():
     np.testing.assert_array_equal(useless.inner, 0.0)
     nothing = retrieval_bounds(gaussian(0.0), 3.0, "error", n=2, distortion=[0.5, 0.875])
     np.testing.assert_array_equal(nothing.outer, [np.inf, 0.0])
-    random = float(retrieval.expected_loss(3.0, "error", log_a=-np.inf, log_e=0.0))
+    random = float(ranking.expected_loss(3.0, "error", log_a=-np.inf, log_e=0.0))
     np.testing.assert_allclose(nothing.zero_rate_loss, random, rtol=1e-12, atol=0)
 
 

@@ -8,9 +8,9 @@ import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim import limits, retrieval, sources
+from rdsim import limits, ranking, sources
 from rdsim.information import information_density
-from rdsim.limits.retrieval_distortion import retrieval_distortion, self_consistent
+from rdsim.limits.retrieval.distortion import retrieval_distortion, self_consistent
 
 
 def log(x):
@@ -41,7 +41,7 @@ def test_C13_matrix_equals_loops_over_letters(joint, scores, competitor, loss):
         ]
     )
     price = np.asarray(
-        retrieval.expected_loss(4.0, loss, log_a=chances[..., 0], log_e=chances[..., 1])
+        ranking.expected_loss(4.0, loss, log_a=chances[..., 0], log_e=chances[..., 1])
     )
     for y in range(2):
         mass = joint[:, y].sum()
@@ -54,7 +54,7 @@ def test_C13_matrix_equals_loops_over_letters(joint, scores, competitor, loss):
 def test_C13_a_channel_priced_against_itself_has_its_exact_loss(joint, channel):
     through = joint @ channel
     through /= through.sum()
-    exact = float(retrieval.scored_loss(through, 4.0, "error"))
+    exact = float(ranking.scored_loss(through, 4.0, "error"))
     density = np.asarray(information_density(jax.numpy.asarray(through)))
     d = retrieval_distortion(joint, density, through.sum(axis=0), 4.0, "error")
     own = np.sum(joint.sum(axis=0)[:, None] * channel * np.asarray(d))
@@ -75,7 +75,7 @@ def test_C13_fixed_points_are_met_within_the_residual(schemes):
         np.asarray(found.channel), found.distortion, found.rate, strict=True
     ):
         through = joint @ channel
-        exact = retrieval.scored_loss(np.round(through / through.sum(), 12), 3.0, "error")
+        exact = ranking.scored_loss(np.round(through / through.sum(), 12), 3.0, "error")
         np.testing.assert_allclose(distortion, exact, rtol=0, atol=1e-6)
         information = reference.mutual_information_by_sums(joint.sum(0)[:, None] * channel)
         np.testing.assert_allclose(rate, information, rtol=0, atol=1e-12)
@@ -91,7 +91,7 @@ def test_C13_the_stored_letters_fixed_point_solves_its_own_rate_distortion_probl
     through = joint @ channel
     density = np.log2(through / np.outer(through.sum(1), through.sum(0)))
     d = retrieval_distortion(joint, np.round(density, 6), through.sum(axis=0), 3.0, "error")
-    curve = limits.rate_distortion(py, d, [8.0])
+    curve = limits.rate_distortion_curve(py, d, [8.0])
     least = float(curve.rate[0] - curve.gap[0] + 8.0 * curve.distortion[0])
     most = float(curve.rate[0] + 8.0 * curve.distortion[0])
     reached = float(found.rate[0] + 8.0 * found.distortion[0])

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from scipy.special import entr, expit, logsumexp
 
 from rdsim import sources
-from rdsim.limits import item_channels
-from rdsim.limits.item_channels import item_schemes
-from rdsim.limits.retrieval import retrieval_bounds
-from rdsim.limits.time_sharing import lower_hull
-from rdsim.retrieval import expected_loss, scored_loss
-from rdsim.retrieval.block_score import block_loss
-from rdsim.retrieval.loss import parse_loss
+from rdsim.limits.retrieval import _item_channels as item_channels
+from rdsim.limits.retrieval._item_channels import item_schemes
+from rdsim.limits.retrieval._time_sharing import lower_hull
+from rdsim.limits.retrieval.bounds import retrieval_bounds
+from rdsim.ranking import expected_loss, scored_loss
+from rdsim.ranking.block_score import block_loss
+from rdsim.ranking.loss import parse_loss
 
 RECIPROCAL = "reciprocal_rank"
 WITHIN = 0.01

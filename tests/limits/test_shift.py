@@ -7,10 +7,10 @@ import strategies
 from hypothesis import example, given, settings
 from scipy.optimize import brentq
 
-from rdsim.limits import closed_forms, rate_at, rate_distortion
-from rdsim.limits.divergence_ball import largest_mean
-from rdsim.limits.minimax import _mixed_bound, minimax_rate, worst_mismatched_rate
-from rdsim.limits.shift import mismatched_rate, redundancy
+from rdsim.limits import closed_forms, rate_at, rate_distortion_curve
+from rdsim.limits.shift._divergence_ball import largest_mean
+from rdsim.limits.shift.minimax import _mixed_bound, minimax_rate, worst_mismatched_rate
+from rdsim.limits.shift.mismatch import mismatched_rate, redundancy
 
 HAMMING = 1 - np.eye(2)
 
@@ -133,7 +133,7 @@ def test_C24_binary_minimax_is_the_rate_of_the_hardest_law_in_the_ball():
             cost = mismatched_rate([1 - x, x], HAMMING, q, D)
             assert float(cost.lower) <= float(found.rate.upper) + 1e-12
     # And the codebook of the centre is worse than it.
-    centre = rate_distortion(p0, HAMMING, [np.log2(9)]).output_marginal[0]
+    centre = rate_distortion_curve(p0, HAMMING, [np.log2(9)]).output_marginal[0]
     law = np.array([1 - hardest, hardest])
     assert float(mismatched_rate(law, HAMMING, centre, D)) > float(found.rate.upper)
 
@@ -198,7 +198,7 @@ def test_C24_the_mixed_bound_lies_below_the_optimum_at_any_codebook():
     d = generator.uniform(size=(4, 3))
     for slope in (0.5, 4.0):
         p, q = generator.dirichlet(np.ones(4)), generator.dirichlet(np.ones(3))
-        curve = rate_distortion(p, d, [slope, slope, slope])
+        curve = rate_distortion_curve(p, d, [slope, slope, slope])
         best = float(curve.rate[0] + slope * (curve.distortion[0] - 0.2))
         bound, weights = _mixed_bound(p[None], np.array([slope]), d, 0.2, q)
         assert bound <= best + 1e-9

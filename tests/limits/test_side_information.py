@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from scipy.optimize import minimize_scalar
 
 from rdsim.limits import closed_forms, rate_at
-from rdsim.limits.side_information import (
+from rdsim.limits.side_information.both_ends import (
     conditional_rate_at,
     conditional_rate_distortion,
     indirect_rate_at,

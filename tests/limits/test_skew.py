@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim import limits
-from rdsim.limits.rank_prior import rank_rate_prior
-from rdsim.limits.skew import common_rate, skew_bound
+from rdsim.limits.rank_distortion.prior import rank_rate_prior
+from rdsim.limits.rank_distortion.skew import common_rate, skew_bound
 
 FOUR = np.array([0.4, 0.3, 0.2, 0.1])
 UNIFORM = np.full(4, 0.25)

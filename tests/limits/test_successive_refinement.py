@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.limits.successive_refinement import successive_refinement
+from rdsim.limits.rate_distortion.refinement import successive_refinement
 
 THREE = 1 - np.eye(3)
 ABSOLUTE = np.abs(np.arange(3.0)[:, None] - np.arange(3.0))

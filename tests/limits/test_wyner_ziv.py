@@ -10,8 +10,13 @@ from hypothesis import given, settings
 from scipy.optimize import brentq
 
 from rdsim.limits import rate_at
-from rdsim.limits.side_information import conditional_rate_at
-from rdsim.limits.wyner_ziv import wyner_ziv, wyner_ziv_at, wyner_ziv_dsbs, wyner_ziv_gaussian
+from rdsim.limits.side_information.both_ends import conditional_rate_at
+from rdsim.limits.side_information.decoder_only import (
+    wyner_ziv,
+    wyner_ziv_at,
+    wyner_ziv_dsbs,
+    wyner_ziv_gaussian,
+)
 
 HAMMING = 1 - np.eye(2)
 

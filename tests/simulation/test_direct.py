@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim import codes
-from rdsim.retrieval import scored_loss
+from rdsim.ranking import scored_loss
 from rdsim.simulation.direct import score_table, simulate_database
 
 LOSSES = ("error", "reciprocal_rank", ("miss", 3), "dcg")

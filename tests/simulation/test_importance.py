@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim import retrieval, sources
-from rdsim.retrieval.score_tail import score_tail
+from rdsim import ranking, sources
+from rdsim.ranking.score_tails import score_tail
 from rdsim.simulation.importance import importance_loss, importance_tail
 
 KEY = jax.random.key(15)
@@ -65,7 +65,7 @@ def test_C15_weights_never_exceed_their_bound(threshold, p):
 
 def test_C15_an_error_of_1e_minus_14_matches_the_exact_sum():
     joint, encoder, sizes = sources.dsbs(0.05).joint, np.eye(2), np.array([5.0])
-    exact = np.log(retrieval.block_loss(joint, encoder, sizes, "error", n=100))
+    exact = np.log(ranking.block_loss(joint, encoder, sizes, "error", n=100))
     assert exact[0] < -14 * np.log(10)
     found = importance_loss(
         KEY, joint, encoder, sizes, "error", n=100, trials=1500, confidence=SURE

@@ -6,7 +6,7 @@ import pytest
 
 from rdsim import codes
 from rdsim.codes.ensemble import discrete_ensemble
-from rdsim.codes.random_code import random_code
+from rdsim.codes.random_coding import random_code
 from rdsim.simulation.ensemble import simulate_ensemble
 
 KEY = jax.random.key(14)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rdsim import sources
-from rdsim.sources.discrete import draw_letters, draw_outputs
+from rdsim.sources.tables import draw_letters, draw_outputs
 
 TABLE = np.array([[0.2, 0.0, 0.1, 0.05], [0.0, 0.3, 0.0, 0.05], [0.1, 0.0, 0.2, 0.0]])
 

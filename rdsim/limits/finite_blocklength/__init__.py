@@ -5,8 +5,8 @@ excess probability (Kostina and Verdu 2012), and the second-order approximation 
 """
 
 from rdsim.limits.finite_blocklength.binary import binary_hamming, binary_hamming_second_order
-from rdsim.limits.finite_blocklength.discrete import discrete
-from rdsim.limits.finite_blocklength.erased_coin import erased_coin, erased_coin_second_order
+from rdsim.limits.finite_blocklength.discrete_source import discrete
+from rdsim.limits.finite_blocklength.erasures import erased_coin, erased_coin_second_order
 from rdsim.limits.finite_blocklength.gaussian import gaussian_mse, gaussian_mse_second_order
 from rdsim.limits.finite_blocklength.result import FiniteBlocklength
 from rdsim.limits.finite_blocklength.second_order import SecondOrder

@@ -1,23 +1,21 @@
 """The result of every finite-block-length limit, and what all of them check and share."""
 
-import dataclasses
 from typing import Any, Final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, excess_probabilities
+from rdsim.results import result
 
 WHOLE: Final = 1e-9
 """An n D this near above or below a whole number of lattice steps is taken for that number."""
 _EXACT_BITS: Final = 50.0  # up to 2^50 codewords are counted one by one
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class FiniteBlocklength:
     r"""Bounds on R(n, D, eps), the least rate of a code of n letters, in bits a letter.
 
@@ -36,9 +34,6 @@ class FiniteBlocklength:
 
     """
 
-    # JAX rebuilds a tree with other leaves (batched arrays, shapes, axes): no checks in __init__.
-    __no_type_check__ = True
-
     block_length: Int[Array, "..."]
     excess_probability: Float[Array, "..."]
     converse: Float[Array, "..."]
@@ -47,7 +42,7 @@ class FiniteBlocklength:
     second_order: SecondOrder
 
     @property
-    def rate_distortion(self) -> Float[Array, ""]:
+    def rate_distortion_curve(self) -> Float[Array, ""]:
         """R(D), bits a letter."""
         return self.second_order.rate_distortion
 

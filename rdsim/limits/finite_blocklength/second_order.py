@@ -7,20 +7,18 @@ the dispersion is zero (the fair coin: Kostina and Verdu 2012), and $\kappa = 0$
 bare two terms, everywhere else.
 """
 
-import dataclasses
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.results import result
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@result
 class SecondOrder:
     r"""What is left of a source and a distortion at long blocks.
 
@@ -30,9 +28,6 @@ class SecondOrder:
         log_coefficient: $\kappa$ of the term $\kappa (\log_2 n) / n$: 1/2 where V is zero, else 0.
 
     """
-
-    # JAX rebuilds a tree with other leaves (batched arrays, shapes, axes): no checks in __init__.
-    __no_type_check__ = True
 
     rate_distortion: Float[Array, ""]
     dispersion: Float[Array, ""]

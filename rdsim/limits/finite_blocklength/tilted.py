@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
-from rdsim.limits.rate_distortion import rate_distortion
+from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
 from rdsim.transformations import on_host
 
 _TOLERANCE: Final = 1e-11
@@ -130,7 +130,7 @@ def discrete_second_order(p: Any, d: Any, distortion: Any) -> SecondOrder:
 def tilted(p: Any, d: Any, distortion: Any) -> Tilted:
     """Check the problem and solve it at D."""
     D = validation.interval("distortion", distortion, low=0.0, ndim=0)
-    ends = rate_distortion(p, d, [0.0, np.inf])
+    ends = rate_distortion_curve(p, d, [0.0, np.inf])
     p, d = ends.source, ends.distortions
     low, high = float(ends.minimum_distortion), float(ends.maximum_distortion)
     if not low < float(D) < high:
@@ -161,7 +161,7 @@ def _optimum(
     # (slope, D, q) with D(slope) <= D, and above it
     guesses = start * np.array([0.5, 2.0])
     for attempt in range(_SEARCH_STEPS):
-        curve = rate_distortion(p, d, guesses, tolerance=_TOLERANCE)
+        curve = rate_distortion_curve(p, d, guesses, tolerance=_TOLERANCE)
         for point in zip(guesses, np.asarray(curve.distortion), curve.output_marginal, strict=True):
             if point[1] <= D and (left is None or point[0] < left[0]):
                 left = point

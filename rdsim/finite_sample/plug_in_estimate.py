@@ -1,0 +1,289 @@
+r"""R(D) of a discrete source known by N samples alone: the plug-in estimate and its errors (C18).
+
+R(P_N, D), the rate-distortion function of the empirical law, is a smooth function of the counts.
+Its gradient in the law is the centred d-tilted information $j(y, D) - R(D)$, so
+
+$$\sqrt{N}\,(R(P_N, D) - R(D)) \to N(0, V(D)), \qquad V(D) = \mathrm{Var}\, j(Y, D),$$
+
+the rate dispersion, and its bias is of order 1/N: where the Shannon lower bound is tight the rate is
+H(Y) less a constant, and the bias is that of the entropy, $-(k-1)/(2N)$ nats for k letters. An
+error of order $1/\sqrt N$ is what the *estimate* has; a *code* learned from the same samples is
+within O(1/N) of the limit.
+"""
+
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from jaxtyping import Array, Bool, Float, Int
+
+from rdsim import validation
+from rdsim.information import LN2
+from rdsim.limits.rate_distortion.discrete import rate_at
+from rdsim.results import result
+from rdsim.transformations import on_host
+
+_TOLERANCE: Final = 1e-11
+"""Certified gap of every solution in bits; the jackknife multiplies differences of them by N."""
+_CHUNK: Final = 64
+"""Laws in one compiled call: one shape, however many samples and replications there are."""
+
+
+@result
+class PlugInRate:
+    r"""R(D) estimated from counts, with its bias and spread, one a data set.
+
+    Attributes:
+        rate: R(P_N, D) of the empirical law, bits, shape (...).
+        jackknife_bias: delete-one estimate of the bias of that, bits, shape (...).
+        shannon_bias: $-(k-1)/(2N)$ nats in bits, k the letters seen, shape (...): the bias where
+            the Shannon lower bound is tight.
+        dispersion: V of the empirical law, bits squared, shape (...).
+        standard_error: $\sqrt{V/N}$, bits, shape (...).
+        jackknife_error: delete-one standard error, bits, shape (...).
+        regular: whether the rate is positive at the empirical law and at every delete-one law,
+            shape (...). Elsewhere the expansion fails: the errors are zero and mean nothing.
+        samples: N, shape (...).
+        largest_rate: log2 min(|Y|, |U|), bits, which no rate exceeds.
+
+    """
+
+    rate: Float[Array, "..."]
+    jackknife_bias: Float[Array, "..."]
+    shannon_bias: Float[Array, "..."]
+    dispersion: Float[Array, "..."]
+    standard_error: Float[Array, "..."]
+    jackknife_error: Float[Array, "..."]
+    regular: Bool[Array, "..."]
+    samples: Int[Array, "..."]
+    largest_rate: Float[Array, ""]
+
+    @property
+    def corrected(self) -> Float[Array, "..."]:
+        """Jackknife estimate, the plug-in less its estimated bias; bits, not below zero."""
+        return jnp.maximum(self.rate - self.jackknife_bias, 0.0)
+
+    def interval(
+        self, *, confidence: float = 0.95, error: str = "delta"
+    ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+        r"""Return the normal interval about the jackknife estimate, asymptotic in N.
+
+        $$\hat R_J \pm z_{(1+c)/2}\, \hat\sigma,$$
+
+        cut to the range of a rate. Where the estimate is not regular it is that whole range,
+        which holds and says nothing.
+
+        It covers too seldom where the dispersion vanishes close by: a Bernoulli(0.4) source with
+        N = 100 may look like a fair coin, whose tilted information is constant, and the 95 %
+        interval covers in 82 % of the cases (N = 1000: 93 %).
+
+        Args:
+            confidence: c in (0, 1), reached as N grows.
+            error: "delta", $\hat\sigma = \sqrt{V/N}$ by the dispersion, or "jackknife".
+
+        Returns:
+            Lower and upper end in bits, shape (...).
+
+        Raises:
+            ValueError: if the confidence is outside (0, 1) or the error unknown.
+
+        References:
+            Efron and Stein (1981), Ann. Statist. 9(3), on the jackknife estimate of variance.
+
+        """
+        c = validation.interval(
+            "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
+        )
+        if error not in ("delta", "jackknife"):
+            raise ValueError(f"error must be 'delta' or 'jackknife', got {error!r}")
+        spread = self.standard_error if error == "delta" else self.jackknife_error
+        half = -scipy.special.ndtri((1 - float(c)) / 2) * spread
+        return _cut_interval(self.corrected, half, self.regular, self.largest_rate)
+
+
+@jax.jit
+def _cut_interval(
+    middle: Float[Array, "..."],
+    half: Float[Array, "..."],
+    regular: Bool[Array, "..."],
+    most: Float[Array, ""],
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Ends of the interval inside [0, most], all of it where the estimate is not regular."""
+    return (
+        jnp.where(regular, jnp.clip(middle - half, 0.0, most), 0.0),
+        jnp.where(regular, jnp.clip(middle + half, 0.0, most), most),
+    )
+
+
+def letter_counts(samples: Any, letters: Any) -> Int[Array, "... y"]:
+    """Count each letter among the samples, a data set at a time.
+
+    Args:
+        samples: letters 0..|Y|-1, shape (..., N).
+        letters: |Y|.
+
+    Returns:
+        Counts, shape (..., |Y|).
+
+    Raises:
+        TypeError: if a sample or the alphabet is not an integer.
+        ValueError: if a sample lies outside the alphabet or there is none.
+
+    """
+    size = validation.integer("letters", letters, low=1, high=1 << 27)
+    drawn = validation.integer_array("samples", samples)
+    if drawn.ndim == 0 or drawn.size == 0:
+        raise ValueError(f"samples must have shape (..., N) with N >= 1, got {drawn.shape}")
+    validation.interval("samples", drawn, low=0.0, high=float(size - 1))
+    rows = drawn.reshape(-1, drawn.shape[-1])
+    offset = size * np.arange(len(rows))[:, None]
+    counts = np.bincount((rows + offset).ravel(), minlength=size * len(rows))
+    return jnp.asarray(counts.reshape(*drawn.shape[:-1], size))
+
+
+@on_host
+def plug_in_rate(counts: Any, d: Any, distortion: Any) -> PlugInRate:
+    r"""Estimate R(D) of a source from letter counts, with bias, standard errors and intervals.
+
+    $$\hat R = R(P_N, D), \qquad \hat b = (N-1) \Big( \sum_y \tfrac{n_y}{N} R(P_{N \setminus y}, D)
+        - \hat R \Big), \qquad \hat V = \sum_y \tfrac{n_y}{N} (j_N(y, D) - \hat R)^2.$$
+
+    The jackknife deletes one sample at a time, which is one law for each letter seen: |Y| + 1
+    certified solutions a data set, not N.
+
+    Args:
+        counts: n_y of each letter, integers with a sum N >= 2, shape (..., |Y|); see
+            `letter_counts` for samples.
+        d: distortions, shape (|Y|, |U|), as in `rate_at`.
+        distortion: D >= 0, a scalar, not below D_min of the laws of the counts.
+
+    Returns:
+        The estimates, shape (...), with `corrected` and `interval`.
+
+    Raises:
+        ValueError: if a count is negative or no integer, N < 2, shapes do not match, or D is below
+            D_min of an empirical or delete-one law.
+        RuntimeError: if float64 is off, or a law was not solved to a gap of 1e-9 bits.
+
+    References:
+        Harrison and Kontoyiannis (2008), IEEE Trans. Inf. Theory 54(8), "Estimation of the
+        rate-distortion function"; Kostina and Verdu (2012), Definition 6, for the tilted
+        information; Miller (1955) for the entropy's bias; Efron and Stein (1981).
+
+    """
+    validation.require_float64("plug_in_rate")
+    n = np.asarray(validation.interval("counts", counts, low=0.0, high=2.0**53))
+    if n.ndim == 0 or n.shape[-1] == 0 or n.size == 0:
+        raise ValueError(f"counts must have shape (..., |Y|) with a letter, got {n.shape}")
+    if (n != np.floor(n)).any():
+        raise ValueError(f"counts must be whole numbers, got {n[n != np.floor(n)][0]!r}")
+    total = n.sum(axis=-1)
+    if (total < 2).any():
+        raise ValueError(f"counts must sum to at least 2 samples, got {total.min():g}")
+    D = validation.interval("distortion", distortion, low=0.0, ndim=0)
+    d = validation.interval("d", d, low=0.0, ndim=2)
+    if d.shape[0] != n.shape[-1] or d.shape[1] == 0:
+        raise ValueError(
+            f"d must have one row a letter and at least one column, shape ({n.shape[-1]}, |U|), "
+            f"got {d.shape}"
+        )
+    laws = _laws(n.reshape(-1, n.shape[-1]))
+    excess, reach = _above_floor(laws, np.asarray(d), float(D))
+    rate, gradient = _solve(laws.reshape(-1, n.shape[-1]), excess, reach)
+    rate = rate.reshape(laws.shape[:-1])
+    full = gradient.reshape(laws.shape)[:, 0]
+    flat = _moments(n.reshape(-1, n.shape[-1]), rate, full)
+    shaped = {name: jnp.asarray(value.reshape(n.shape[:-1])) for name, value in flat.items()}
+    return PlugInRate(
+        samples=jnp.asarray(total.astype(np.int64)),
+        largest_rate=jnp.log2(jnp.asarray(float(min(d.shape)))),
+        **shaped,
+    )
+
+
+def _laws(n: np.ndarray) -> np.ndarray:
+    """The empirical law and, a letter at a time, that with one such sample less, (B, 1+|Y|, |Y|).
+
+    A letter that was not seen cannot be deleted; its place repeats the empirical law, with weight 0.
+    """
+    letters = n.shape[-1]
+    less = np.concatenate([np.zeros((1, letters)), np.eye(letters)])
+    seen = np.concatenate([np.ones((len(n), 1), bool), n > 0], axis=1)
+    laws = n[:, None] - np.where(seen[..., None], less, 0.0)
+    return laws / laws.sum(axis=-1, keepdims=True)
+
+
+def _above_floor(laws: np.ndarray, d: np.ndarray, distortion: float) -> tuple[np.ndarray, float]:
+    """Distortions and D above the least one of a letter seen, which every law must reach.
+
+    At D_min the slope is infinite: where all letters have the same least distortion, its rounding
+    would be too. Letters that no law has cost nothing.
+    """
+    used = (laws > 0).any(axis=(0, 1))
+    row_least = d.min(axis=1)
+    if np.isinf(row_least[used]).any():
+        raise ValueError("d must leave every letter seen a finite distortion")
+    least = laws @ np.where(used, row_least, 0.0)
+    if distortion < least.max() * (1 - 1e-12):
+        raise ValueError(
+            f"distortion must be at least D_min = {least.max().item()!r} of every empirical and "
+            f"delete-one law, got {distortion!r}"
+        )
+    floor = row_least[used].min()
+    return np.where(np.expand_dims(used, 1), d - floor, 0.0), max(distortion - floor, 0.0)
+
+
+def _solve(laws: np.ndarray, d: np.ndarray, D: float) -> tuple[np.ndarray, np.ndarray]:
+    """R and its gradient at every law, in chunks of one compiled shape."""
+    padding = -len(laws) % _CHUNK
+    padded = np.concatenate([laws, np.repeat(laws[-1:], padding, axis=0)])
+    problem = jnp.asarray(d), jnp.asarray(D)
+    chunks = [_solve_chunk(part, *problem) for part in padded.reshape(-1, _CHUNK, laws.shape[-1])]
+    rate, gap, gradient = (
+        np.concatenate([np.asarray(part[i]) for part in chunks])[: len(laws)] for i in range(3)
+    )
+    if not (gap <= 1e-9).all():
+        raise RuntimeError(f"a law was solved only to a gap of {gap.max():.3g} bits, not to 1e-9")
+    return rate, gradient
+
+
+@jax.jit
+def _solve_chunk(
+    laws: Float[Array, "c y"], d: Float[Array, "y u"], D: Float[Array, ""]
+) -> tuple[Float[Array, " c"], Float[Array, " c"], Float[Array, "c y"]]:
+    def value(p: Float[Array, " y"]) -> tuple[Array, tuple[Array, Array]]:
+        found = rate_at(p, d, D, tolerance=_TOLERANCE, method="dense")
+        return found.value, (found.value, found.gap)
+
+    def one(p: Float[Array, " y"]) -> tuple[Array, Array, Array]:
+        # Forward mode: it compiles the search once, where reverse mode compiles it twice.
+        gradient, (rate, gap) = jax.jacfwd(value, has_aux=True)(p)
+        return rate, gap, gradient
+
+    # One after the other: side by side all lanes would take the steps of the slowest, and the
+    # compilation, which is what one data set costs, would take twice as long.
+    return jax.lax.map(one, laws)
+
+
+def _moments(n: np.ndarray, rate: np.ndarray, gradient: np.ndarray) -> dict[str, np.ndarray]:
+    """Bias and spread of each data set from the rates of its laws and the gradient at the first."""
+    total = n.sum(axis=-1)
+    weight = n / total[:, None]
+    deleted = rate[:, 1:]
+    mean = (weight * deleted).sum(axis=-1)
+    spread = (n * (deleted - mean[:, None]) ** 2).sum(axis=-1)
+    # That of a letter without mass may be infinite.
+    gradient = np.where(weight > 0, gradient, 0.0)
+    centre = (weight * gradient).sum(axis=-1, keepdims=True)
+    dispersion = (weight * (gradient - centre) ** 2).sum(axis=-1)
+    return {
+        "rate": rate[:, 0],
+        "jackknife_bias": (total - 1) * (mean - rate[:, 0]),
+        "shannon_bias": -((n > 0).sum(axis=-1) - 1) / (2 * total * LN2),
+        "dispersion": dispersion,
+        "standard_error": np.sqrt(dispersion / total),
+        "jackknife_error": np.sqrt((total - 1) / total * spread),
+        "regular": (rate > 0).all(axis=-1),
+    }

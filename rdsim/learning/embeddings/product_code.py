@@ -1,0 +1,387 @@
+r"""A learned stochastic code of several small codebooks, for items of tens of bits.
+
+An item y is stored as one word of each of G codebooks, drawn independently given y,
+
+$$P(u|y) = \prod_g P(u_g|y), \qquad s(x,u) = \sum_g T_g(x, u_g),$$
+
+and a query x reads off the score of a stored code from G small tables. Networks make the chances
+$P(u_g|y)$ and the tables; priors $q_g$ are learned beside them. The slope objective, in bits,
+
+$$-\,\mathrm{InfoNCE}(X;U) + \lambda\, E \sum_g D(P(\cdot|Y)_g \,\|\, q_g),$$
+
+bounds $-I(X;U) + \lambda I(U;Y)$ from above in expectation (van den Oord et al. 2018; Alemi et al.
+2017): the inner sums are information bounds, whatever the networks. Words are drawn by Gumbel noise;
+gradients pass straight through the softened draw (Jang et al. 2017; Maddison et al. 2017).
+
+A run may use fewer words of a codebook, down to one: codes of different bits train side by side.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from rdsim import validation
+from rdsim.codes.distances import host_generator
+from rdsim.codes.item_code import item_points
+from rdsim.information import log_share
+from rdsim.learning.families._deviations import deviations
+from rdsim.learning.training.loop import Schedule, Trained, checked_schedule, train
+from rdsim.transformations import on_host
+
+GROUP_BITS: Final = 4
+"""Bits of a full codebook; the last one of a code may be smaller."""
+_MOST_BITS: Final = 2**20
+_UNUSED: Final = -1e9
+"""Logit of a word that a run does not use."""
+_BLOCK: Final = 4096
+"""Rows that pass through a network at a time."""
+
+
+class Tower(nnx.Module):
+    """A linear map and a hidden layer side by side, to one number a word of every codebook."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, rngs: nnx.Rngs) -> None:
+        """Make the layers; the hidden part starts at zero, so that the first map is linear."""
+        self.straight = nnx.Linear(inputs, outputs, rngs=rngs)
+        self.inner = nnx.Linear(inputs, hidden, rngs=rngs)
+        self.outer = nnx.Linear(
+            hidden, outputs, kernel_init=nnx.initializers.zeros_init(), rngs=rngs
+        )
+
+    def __call__(self, points: Array) -> Array:
+        """Map points (N, d) to (N, outputs)."""
+        points = jnp.asarray(points, jnp.float32)
+        return self.straight(points) + self.outer(jax.nn.gelu(self.inner(points)))
+
+
+class ProductCodeModel(nnx.Module):
+    """Item tower, query tower and priors of G codebooks of W words."""
+
+    def __init__(
+        self, items: int, queries: int, groups: int, words: int, hidden: int, rngs: nnx.Rngs
+    ) -> None:
+        """Make the towers for items and queries of so many coordinates."""
+        self.groups, self.words = groups, words
+        self.item = Tower(items, hidden, groups * words, rngs)
+        self.query = Tower(queries, hidden, groups * words, rngs)
+        self.prior = nnx.Param(jnp.zeros((groups, words), jnp.float32))
+
+    def logits(self, items: Array) -> Array:
+        """Logits of P(u_g|y), shape (N, G, W)."""
+        return self.item(items).reshape(-1, self.groups, self.words)
+
+    def tables(self, queries: Array) -> Array:
+        """Scores of every word for queries, nats, shape (Q, G, W)."""
+        return self.query(queries).reshape(-1, self.groups, self.words)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProductCodeLearner:
+    """Trains codes of several codebooks by the slope objective; a `Learner`.
+
+    A setting is {"slope": λ, "words": words used of each codebook, shape (G,)}; a batch is a pair
+    of queries (N, d_x) and items (N, d_y), row i with row i.
+
+    Attributes:
+        items: coordinates of an item.
+        queries: coordinates of a query.
+        groups: codebooks G.
+        words: words of each, W.
+        hidden: units of the hidden layer of each tower.
+        warmest: temperature of the softened draw at the start.
+        coolest: at the end.
+        noise: standard deviation of the noise added to the training points, which are expected
+            with coordinates of unit variance.
+
+    """
+
+    items: int
+    queries: int
+    groups: int
+    words: int = 1 << GROUP_BITS
+    hidden: int = 128
+    warmest: float = 1.0
+    coolest: float = 0.5
+    noise: float = 0.0
+
+    def build(self, rngs: nnx.Rngs) -> ProductCodeModel:
+        """Make the towers and flat priors."""
+        return ProductCodeModel(
+            self.items, self.queries, self.groups, self.words, self.hidden, rngs
+        )
+
+    def loss(
+        self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
+    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+        """Slope objective of a batch, bits; records its information and its rate."""
+        queries, items = (jnp.asarray(part, jnp.float32) for part in batch)
+        draw, blur = jax.random.split(key)
+        pairs = jnp.concatenate([queries, items], axis=1)
+        spread = self.noise * (progress < 1)
+        pairs += spread * jax.random.normal(blur, pairs.shape, jnp.float32)
+        queries, items = jnp.split(pairs, [self.queries], axis=1)
+        used = jnp.arange(self.words) < setting["words"][:, None]
+        logits = jnp.where(used, model.logits(items), _UNUSED)
+        temperature = self.warmest + (self.coolest - self.warmest) * progress
+        noisy = logits + jax.random.gumbel(draw, logits.shape, jnp.float32)
+        soft = jax.nn.softmax(noisy / temperature)
+        hard = jax.nn.one_hot(jnp.argmax(noisy, axis=-1), self.words, dtype=jnp.float32)
+        words = hard + soft - jax.lax.stop_gradient(soft)
+        scores = jnp.einsum("qgw,mgw->qm", model.tables(queries), words)
+        size = queries.shape[0]
+        nats = log_share(scores, jnp.diagonal(scores)) + math.log(size)
+        information = jnp.mean(nats) / math.log(2)
+        rate = jnp.mean(_rate_bits(logits, jnp.where(used, model.prior[...], _UNUSED)))
+        loss = -information + setting["slope"] * rate
+        return loss, {"information": information, "rate": rate}
+
+
+def _rate_bits(logits: Array, prior: Array) -> Array:
+    """Divergence of the words' chances from the priors, summed over codebooks, bits, shape (N,)."""
+    log_chance = jax.nn.log_softmax(logits)
+    log_prior = jax.nn.log_softmax(prior)
+    terms = jnp.exp(log_chance) * (log_chance - log_prior)
+    return jnp.sum(terms, axis=(-2, -1)) / math.log(2)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProductCode:
+    """A trained code of several codebooks.
+
+    Attributes:
+        model: its networks.
+        words: words used of each codebook; those with one word store nothing.
+        item_centre: subtracted from items, shape (d_y,).
+        item_spread: that they are divided by, shape (d_y,).
+        query_centre: subtracted from queries, shape (d_x,).
+        query_spread: that they are divided by, shape (d_x,).
+
+    """
+
+    __no_type_check__ = True
+
+    model: ProductCodeModel
+    words: tuple[int, ...]
+    item_centre: Float[np.ndarray, " d"]
+    item_spread: Float[np.ndarray, " d"]
+    query_centre: Float[np.ndarray, " e"]
+    query_spread: Float[np.ndarray, " e"]
+
+    @property
+    def bits(self) -> float:
+        """Bits of a stored item without an entropy code."""
+        return float(sum(math.log2(count) for count in self.words))
+
+    def channel(self, items: Any) -> Float[np.ndarray, "n g w"]:
+        """Chances P(u_g|y) of the words of every codebook, float64, shape (N, G, W)."""
+        given = np.asarray(item_points(items, len(self.item_centre)))
+        points = (given - self.item_centre) / self.item_spread
+        logits = _by_blocks(self.model.logits, points).astype(float)
+        return np.asarray(jax.nn.softmax(jnp.where(self._used, logits, -jnp.inf)))
+
+    def encode(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n g"]:
+        """Draw a word of each codebook for each item, shape (N, G)."""
+        chances = self.channel(items)
+        level = host_generator(key).random((*chances.shape[:2], 1))
+        # Below one by rounding at the end, where a word of no chance must not be drawn.
+        cumulative = np.cumsum(chances, axis=2) / chances.sum(axis=2, keepdims=True)
+        last = (np.asarray(self.words) - 1).astype(int)
+        return np.minimum((cumulative <= level).sum(axis=2), last)
+
+    def query_features(self, queries: Any) -> Float[np.ndarray, "q f"]:
+        """Tables of queries: the score of every word of every codebook, nats, float32."""
+        given = np.asarray(item_points(queries, len(self.query_centre), "queries"))
+        points = (given - self.query_centre) / self.query_spread
+        return _by_blocks(self.model.tables, points).reshape(len(points), -1)
+
+    def item_features(self, digits: Int[np.ndarray, "m g"]) -> Float[np.ndarray, "m f"]:
+        """Ones at the stored words: inner products with the tables are the scores."""
+        return np.eye(self.model.words, dtype=np.float32)[digits].reshape(len(digits), -1)
+
+    def mean_features(self, items: Any) -> Float[np.ndarray, "n f"]:
+        """Chances of the words of items: what `item_features` is in the mean over the draw."""
+        chances = self.channel(items)
+        return chances.reshape(len(chances), -1)
+
+    def rate(self, items: Any) -> Float[np.ndarray, " n"]:
+        """Divergence of each item's chances from the priors, bits, shape (N,).
+
+        Its mean over independent items bounds I(U;Y) from above in expectation.
+        """
+        prior = jnp.where(self._used, jnp.asarray(self.model.prior[...], float), -jnp.inf)
+        log_prior = np.asarray(jax.nn.log_softmax(prior))
+        chance = self.channel(items)
+        seen = chance > 0
+        ratio = np.log2(np.where(seen, chance, 1.0)) - np.where(seen, log_prior / math.log(2), 0.0)
+        return np.asarray((chance * ratio).sum(axis=(1, 2)))
+
+    @property
+    def _used(self) -> Bool[np.ndarray, "g w"]:
+        return np.arange(self.model.words) < np.asarray(self.words)[:, None]
+
+
+def group_words(bits: Any, *, group_bits: int = GROUP_BITS) -> tuple[int, ...]:
+    """Deal so many bits to codebooks of at most `group_bits` each: the words of each codebook.
+
+    Raises:
+        ValueError: if a number is out of range.
+        TypeError: if a number is no integer.
+
+    """
+    count = validation.integer("bits", bits, low=1, high=_MOST_BITS)
+    validation.integer("group_bits", group_bits, low=1, high=16)
+    full, rest = divmod(count, group_bits)
+    return (1 << group_bits,) * full + ((1 << rest,) if rest else ())
+
+
+@on_host
+def product_codes(
+    key: Key[Array, ""],
+    queries: Any,
+    items: Any,
+    bits: Any,
+    *,
+    slope: Any = 0.01,
+    batch: int = 256,
+    hidden: int = 128,
+    noise: float = 0.3,
+    held_out: float = 0.2,
+    validate: Any = None,
+    schedule: Schedule | None = None,
+    progress: bool = False,
+) -> tuple[tuple[ProductCode, ...], Trained]:
+    """Train one code for each number of bits, side by side, on pairs of embeddings.
+
+    Args:
+        key: PRNG key of the split, the starts and the steps.
+        queries: training queries, shape (N, d_x), N >= 10.
+        items: training items, row i the target of query i, shape (N, d_y).
+        bits: of each code, integers >= 1.
+        slope: λ >= 0, bits of information that a stored bit has to bring.
+        batch: pairs of a step, at most those left to train on.
+        hidden: units of the hidden layer of a tower.
+        noise: added to the training points, in units of a coordinate's standard deviation.
+        held_out: share of the pairs on which the best state of each run is chosen.
+        validate: other pairs (queries, items) to choose it on, and then no share is held out.
+        schedule: how to train.
+        progress: whether to show a bar.
+
+    Returns:
+        The codes in the order of bits, and the record of their training.
+
+    Raises:
+        ValueError: if the shapes do not match, there are fewer than 10 pairs, or an argument lies
+            outside its range.
+        TypeError: if the key is not a typed key, or bits holds no integers.
+
+    """
+    validation.prng_key("key", key)
+    x = np.asarray(validation.coordinates("queries", queries, ndim=2))
+    y = np.asarray(validation.coordinates("items", items, ndim=2))
+    if len(x) != len(y) or len(x) < 10:
+        raise ValueError(
+            f"queries and items must be at least 10 pairs, got {len(x)} and {len(y)} rows"
+        )
+    price = float(validation.interval("slope", slope, low=0.0, open_high=True, ndim=0))
+    share = float(
+        validation.interval("held_out", held_out, low=0.0, high=0.5, open_low=True, ndim=0)
+    )
+    listed = np.atleast_1d(validation.host_array("bits", bits)).tolist()
+    sizes = [group_words(count) for count in validation.integers("bits", listed, low=1)]
+    validation.integer("batch", batch, low=2)
+    validation.integer("hidden", hidden, low=1)
+    validation.interval("noise", noise, low=0.0, open_high=True, ndim=0)
+    plan = Schedule(steps=600, peak_rate=3e-3, weight_decay=1e-2) if schedule is None else schedule
+    checked_schedule(plan)
+    if validate is not None:
+        _validation(validate, x, y)
+    groups = max(map(len, sizes))
+    padded = [size + (1,) * (groups - len(size)) for size in sizes]
+    split, learn = jax.random.split(key)
+    scales = [(part.mean(axis=0), _spread(part)) for part in (x, y)]
+    judged: Any = validate
+    if validate is None:
+        order = np.asarray(jax.random.permutation(split, len(x)))
+        kept, rest = np.split(order, [max(2, round(share * len(x)))])
+        judged, (x, y) = (x[kept], y[kept]), (x[rest], y[rest])
+
+    def standard(pair: Any) -> tuple[Array, ...]:
+        return tuple(
+            jnp.asarray((np.asarray(part) - centre) / spread, jnp.float32)
+            for part, (centre, spread) in zip(pair, scales, strict=True)
+        )
+
+    learner = ProductCodeLearner(
+        items=y.shape[1], queries=x.shape[1], groups=groups, hidden=hidden, noise=noise
+    )
+    trained = train(
+        learn,
+        learner,
+        _Batch(min(batch, len(x))),
+        standard((x, y)),
+        standard(judged),
+        {"slope": jnp.full(len(padded), price, jnp.float32), "words": jnp.asarray(padded)},
+        schedule=plan,
+        progress=progress,
+    )
+    (x_centre, x_spread), (y_centre, y_spread) = scales
+    codes = tuple(
+        ProductCode(
+            model=trained.model(run),
+            words=tuple(words),
+            item_centre=y_centre,
+            item_spread=y_spread,
+            query_centre=x_centre,
+            query_spread=x_spread,
+        )
+        for run, words in enumerate(padded)
+    )
+    return codes, trained
+
+
+def _validation(validate: Any, x: np.ndarray, y: np.ndarray) -> None:
+    """Check pairs to choose on beside those to train on."""
+    parts = [
+        validation.coordinates("validate", part, ndim=2)
+        for part in validation.pair("validate", validate)
+    ]
+    widths = [part.shape[1] for part in parts]
+    counts = {part.shape[0] for part in parts}
+    if widths != [x.shape[1], y.shape[1]] or len(counts) > 1 or counts == {0}:
+        raise ValueError(
+            f"validate must be queries of {x.shape[1]} and items of {y.shape[1]} coordinates, as "
+            f"many of each, got shapes {[part.shape for part in parts]}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    """Draws so many pairs with replacement."""
+
+    size: int
+
+    def __call__(self, key: Key[Array, ""], data: Any) -> Any:
+        # A remainder of 32 bits: the bias is of order N / 2^32, and one draw compiles faster.
+        rows = jax.random.bits(key, (self.size,), jnp.uint32) % data[0].shape[0]
+        return tuple(part[rows] for part in data)
+
+
+def _spread(points: np.ndarray) -> np.ndarray:
+    """Standard deviation of each coordinate; one where it is constant."""
+    spread = deviations(points)
+    return np.where(spread > 0, spread, 1.0)
+
+
+def _by_blocks(network: Any, points: np.ndarray) -> np.ndarray:
+    parts = [
+        np.asarray(network(jnp.asarray(points[start : start + _BLOCK], jnp.float32)))
+        for start in range(0, len(points), _BLOCK)
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,301 @@
+r"""Canonical correlation analysis in closed form, and items stored as quantized canonical variables.
+
+With whitened covariances,
+
+$$\Sigma_x^{-1/2} \Sigma_{xy} \Sigma_y^{-1/2} = U \,\mathrm{diag}(\rho)\, V^T, \quad
+    A = \Sigma_x^{-1/2} U, \quad B = \Sigma_y^{-1/2} V,$$
+
+the variables $A^T(x - \bar x)$ and $B^T(y - \bar y)$ are white, and correlated by $\rho_i$ in pairs
+alone.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from rdsim import validation
+from rdsim.learning.families._deviations import deviations
+from rdsim.learning.families.embedded import embedding
+from rdsim.learning.families.pairs import check_fit, item_pairs
+from rdsim.learning.families.quantized_embedding import quantized_system
+from rdsim.learning.training.loop import Schedule
+from rdsim.results import result
+from rdsim.simulation.item_code import Decoder
+from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
+
+
+@result
+class CanonicalCorrelations:
+    """Canonical variables of two sets of numbers.
+
+    Attributes:
+        correlations: rho, decreasing, in [0, 1], shape (k,).
+        map_x: A, shape (dx, k).
+        map_y: B, shape (dy, k); the entry of each column that is largest in size is positive.
+        mean_x: shape (dx,).
+        mean_y: shape (dy,).
+
+    """
+
+    correlations: Float[Array, " k"]
+    map_x: Float[Array, "dx k"]
+    map_y: Float[Array, "dy k"]
+    mean_x: Float[Array, " dx"]
+    mean_y: Float[Array, " dy"]
+
+    def variables_x(self, x: Any) -> Float[Array, "... k"]:
+        """Canonical variables of x, shape (..., dx)."""
+        return (_last_axis("x", x, self.mean_x.shape[0]) - self.mean_x) @ self.map_x
+
+    def variables_y(self, y: Any) -> Float[Array, "... k"]:
+        """Canonical variables of y, shape (..., dy)."""
+        return (_last_axis("y", y, self.mean_y.shape[0]) - self.mean_y) @ self.map_y
+
+
+@on_host
+def canonical_correlation_analysis(
+    x: Any, y: Any, dimension: Any, *, regularisation: Any = 0.0
+) -> CanonicalCorrelations:
+    r"""Find the linear maps under which two sets of numbers are most correlated.
+
+    Covariances are those of the sample, with divisor N, and a ridge: $\Sigma_x + rI$,
+    $\Sigma_y + rI$. With r = 0 the correlations are those between the canonical variables; with
+    r > 0 they are shrunk.
+
+    Args:
+        x: sample, shape (N, dx).
+        y: of the same pairs, shape (N, dy).
+        dimension: k, number of canonical variables, 1 to min(dx, dy).
+        regularisation: r, at least 0, in squared units of the data.
+
+    Returns:
+        Correlations and maps.
+
+    Raises:
+        ValueError: if an argument is out of range, shapes do not fit, or a covariance with its
+            ridge is singular to rounding, its columns standardised.
+        TypeError: if dimension is no integer.
+        RuntimeError: if float64 is off.
+
+    References:
+        Hotelling (1936), "Relations between two sets of variates"; Vinod (1976) for the ridge.
+
+    """
+    validation.require_float64("canonical_correlation_analysis")
+    left, right = (
+        validation.coordinates(name, value, ndim=2) for name, value in (("x", x), ("y", y))
+    )
+    number, width = left.shape[0], min(left.shape[1], right.shape[1])
+    if right.shape[0] != number or number < 2 or width == 0:
+        raise ValueError(
+            "x and y must have shapes (N, dx) and (N, dy) with N >= 2, got "
+            f"{left.shape} and {right.shape}"
+        )
+    size = validation.integer("dimension", dimension, low=1, high=width)
+    ridge = validation.interval("regularisation", regularisation, low=0.0, open_high=True, ndim=0)
+    units = [
+        _standardised(name, np.asarray(points), float(ridge))
+        for name, points in (("x", left), ("y", right))
+    ]
+    return _analysed(units[0], units[1], size)
+
+
+class _Standardised(NamedTuple):
+    """A sample of mean zero in units in which every variance with its ridge is one."""
+
+    points: Float[Array, "n d"]
+    mean: Float[Array, " d"]
+    unit: Float[Array, " d"]
+    ridge: Float[Array, "d d"]
+
+
+def _standardised(name: str, points: np.ndarray, ridge: float) -> _Standardised:
+    """Choose units for each column, so that rank and digits do not depend on those of the data."""
+    mean = points.mean(axis=0)
+    unit = np.hypot(deviations(points), np.sqrt(ridge))
+    if (unit == 0).any():
+        raise ValueError(
+            f"{name} must have a covariance of full rank, or regularisation be positive; got a "
+            f"constant column {int(np.argmin(unit))} ({int((unit == 0).sum())} such columns)"
+        )
+    scaled = (points - mean) / unit
+    penalty = np.diag((np.sqrt(ridge) / unit) ** 2)
+    # No eigenvalue exceeds the trace, the number of columns: with so much of a ridge the condition
+    # number is at most about 1e9, and no decomposition is needed to see it.
+    sure = np.diag(penalty).min() > 1e-9 * len(unit)
+    spread = np.ones(2) if sure else np.linalg.eigvalsh(scaled.T @ scaled / len(scaled) + penalty)
+    if spread[0] <= 1e-12 * spread[-1]:
+        raise ValueError(
+            f"{name} must have a covariance of full rank, or regularisation be positive; got "
+            f"eigenvalues from {spread[0]:.3g} to {spread[-1]:.3g} with standardised columns"
+        )
+    return _Standardised(*map(jnp.asarray, (scaled, mean, unit, penalty)))
+
+
+def _analysed(x: _Standardised, y: _Standardised, size: int) -> CanonicalCorrelations:
+    covariance_x, covariance_y, cross = centred_covariances(x.points, y.points)
+    correlations, scaled_x, scaled_y = _closed_form(
+        covariance_x + x.ridge, covariance_y + y.ridge, cross
+    )
+    map_x, map_y = scaled_x / x.unit[:, None], scaled_y / y.unit[:, None]
+    top = jnp.argmax(jnp.abs(map_y), axis=0)
+    sign = jnp.where(map_y[top, jnp.arange(map_y.shape[1])] < 0, -1.0, 1.0)
+    return CanonicalCorrelations(
+        correlations=jnp.minimum(correlations[:size], 1.0),
+        map_x=(map_x * sign)[:, :size],
+        map_y=(map_y * sign)[:, :size],
+        mean_x=x.mean,
+        mean_y=y.mean,
+    )
+
+
+def _last_axis(name: str, value: Any, size: int) -> Float[Array, "... d"]:
+    points = validation.coordinates(name, value)
+    if points.ndim == 0 or points.shape[-1] != size:
+        raise ValueError(f"{name} must have shape (..., {size}), got {points.shape}")
+    return points
+
+
+def centred_covariances(
+    x: Float[Array, "n dx"], y: Float[Array, "n dy"]
+) -> tuple[Float[Array, "dx dx"], Float[Array, "dy dy"], Float[Array, "dx dy"]]:
+    """Covariances of x, of y and between them, of samples of mean zero."""
+    number = x.shape[0]
+    return x.T @ x / number, y.T @ y / number, x.T @ y / number
+
+
+def whitened_cross_covariance(
+    covariance_x: Float[Array, "dx dx"],
+    covariance_y: Float[Array, "dy dy"],
+    cross: Float[Array, "dx dy"],
+    ridge: Any,
+) -> tuple[Float[Array, "dx dy"], Float[Array, "dx dx"], Float[Array, "dy dy"]]:
+    r"""Cross-covariance of the whitened pair, $L_x^{-1} \Sigma_{xy} L_y^{-T}$, and the L.
+
+    Its singular values are the canonical correlations, for Cholesky roots L as for symmetric ones.
+    """
+    roots = [
+        jnp.linalg.cholesky(covariance + ridge * jnp.eye(covariance.shape[0], dtype=cross.dtype))
+        for covariance in (covariance_x, covariance_y)
+    ]
+    half = jax.scipy.linalg.solve_triangular(roots[0], cross, lower=True)
+    return jax.scipy.linalg.solve_triangular(roots[1], half.T, lower=True).T, roots[0], roots[1]
+
+
+@jax.jit
+def _closed_form(
+    covariance_x: Float[Array, "dx dx"],
+    covariance_y: Float[Array, "dy dy"],
+    cross: Float[Array, "dx dy"],
+) -> tuple[Float[Array, " k"], Float[Array, "dx k"], Float[Array, "dy k"]]:
+    white, root_x, root_y = whitened_cross_covariance(covariance_x, covariance_y, cross, 0.0)
+    left, correlations, right = jnp.linalg.svd(white, full_matrices=False)
+    solve = jax.scipy.linalg.solve_triangular
+    return (
+        correlations,
+        solve(root_x, left, lower=True, trans=1),
+        solve(root_y, right.T, lower=True, trans=1),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class CanonicalMap:
+    """Canonical variables of an embedding; parameters are the embedding's, a mean and a map.
+
+    Attributes:
+        embed: pure, hashable function (parameters, points) -> (..., dx).
+
+    """
+
+    embed: Callable[[Any, Array], Array]
+
+    def __call__(self, parameters: Any, points: Array) -> Array:
+        """Map the embedding of points."""
+        inner, mean, linear = parameters
+        return (jnp.asarray(self.embed(inner, points), float) - mean) @ linear
+
+
+@on_host
+def canonical_systems(
+    key: Key[Array, ""],
+    embed_items: tuple[Callable[[Any, Array], Array], Any],
+    embed_queries: tuple[Callable[[Any, Array], Array], Any],
+    sample: Any,
+    bits: tuple[int, ...],
+    regularisation: Any = 0.0,
+) -> list[tuple[Any, Decoder]]:
+    r"""Quantize the canonical variables of items, and rank by distances to the expected ones.
+
+    Given the query's canonical variables u, the item's are expected at $\rho \odot u$ (exact for
+    Gaussian pairs), and codewords are ranked by their distance to that.
+
+    Args:
+        key: PRNG key of the quantizers' starts.
+        embed_items: pure, hashable function (parameters, items (N, d)) -> (N, dy), and parameters.
+        embed_queries: the same of queries, (..., K, d) -> (..., dx).
+        sample: queries (N, K, d) and items (N, d), to which all is fitted.
+        bits: of an item, one system each.
+        regularisation: ridge of the analysis.
+
+    Returns:
+        A code and its decoder for each number of bits.
+
+    Raises:
+        ValueError: as `canonical_correlation_analysis` and the quantizer.
+
+    """
+    bits = validation.integers("bits", bits, low=1, high=12)
+    validation.prng_key("key", key)
+    for name, way in (("embed_items", embed_items), ("embed_queries", embed_queries)):
+        embedding(name, way)
+    queries, items = (
+        validation.coordinates("sample", part, ndim=ndim)
+        for part, ndim in zip(validation.pair("sample", sample), (3, 2), strict=True)
+    )
+    x, y = (
+        jnp.asarray(way[0](way[1], points), float)
+        for way, points in ((embed_queries, queries), (embed_items, items))
+    )
+    found = canonical_correlation_analysis(
+        x, y, min(x.shape[1], y.shape[1]), regularisation=regularisation
+    )
+    of_items = (CanonicalMap(embed_items[0]), (embed_items[1], found.mean_y, found.map_y))
+    expected = (embed_queries[1], found.mean_x, found.map_x * found.correlations)
+    of_queries = (CanonicalMap(embed_queries[0]), expected)
+    return [
+        quantized_system(
+            jax.random.fold_in(key, b), of_items, of_queries, items, b, comparison="distance"
+        )
+        for b in bits
+    ]
+
+
+@on_host
+def fit_cca(
+    key: Key[Array, ""],
+    source: GaussianMixtureSource,
+    bits: tuple[int, ...],
+    schedule: Schedule,
+    training: int,
+) -> list[tuple[Any, Decoder]]:
+    """Analyse all modalities together with the items; nothing is trained, so no schedule is used."""
+    bits = check_fit(key, source, bits, schedule, training)
+    data_key, code_key = jax.random.split(key)
+    sample = item_pairs(data_key, source, training).sample[:2]
+    return canonical_systems(code_key, (_as_they_are, None), (_side_by_side, None), sample, bits)
+
+
+def _as_they_are(parameters: None, items: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    del parameters
+    return items
+
+
+def _side_by_side(parameters: None, queries: Float[Array, "... m d"]) -> Float[Array, "... f"]:
+    del parameters
+    return queries.reshape(*queries.shape[:-2], -1)

@@ -1,0 +1,198 @@
+r"""Early, intermediate and late fusion of the query modalities in a dual encoder.
+
+Items go through one network g, $v = g(y)$. What differs is where the modalities meet:
+
+$$s(x, v) = -\frac{\|f(x_1, .., x_K) - v\|^2}{2\tau}\ \text{(early)}, \quad
+  -\frac{\|f(\sum_k h_k(x_k)) - v\|^2}{2\tau}\ \text{(intermediate)}, \quad
+  -\sum_k \frac{\|f_k(x_k) - v\|^2}{2\tau_k}\ \text{(late)}.$$
+
+Late fusion weighs each modality by its own temperature, whatever the query; the other two may weigh
+one modality by what another says.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from rdsim import validation
+from rdsim.information import LN2
+from rdsim.learning.families.dual_encoder import info_nce_loss
+from rdsim.learning.families.quantized_embedding import fit_stored_systems
+from rdsim.learning.training.loop import Schedule
+from rdsim.learning.training.networks import MLP, of_each, stacked_networks
+from rdsim.simulation.item_code import Decoder
+from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
+
+FUSIONS: Final = ("early", "intermediate", "late")
+
+
+class FusedEncoder(nnx.Module):
+    """A network for the items, one or more for the queries, and temperatures.
+
+    Attributes:
+        item_network: from an item to e numbers.
+        networks: of the modalities, stacked; early fusion has one for all together.
+        head: from the modalities' added hidden values to e numbers; intermediate fusion only.
+        log_temperatures: one, or one a modality in late fusion.
+        fusion: where the modalities meet.
+
+    """
+
+    def __init__(
+        self,
+        fusion: str,
+        modalities: int,
+        size: int,
+        *,
+        hidden: tuple[int, ...],
+        dimension: int,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Make the encoder.
+
+        Args:
+            fusion: "early", "intermediate" or "late".
+            modalities: K of a query.
+            size: d, coordinates of an item and of each modality.
+            hidden: widths of the hidden layers, one or more.
+            dimension: e of the embeddings.
+            rngs: of the first parameters.
+
+        Raises:
+            ValueError: if the fusion is unknown, a size is below one, or there is no hidden layer.
+
+        """
+        if fusion not in FUSIONS:
+            raise ValueError(f"fusion must be one of {FUSIONS}, got {fusion!r}")
+        number = validation.integer("modalities", modalities, low=1)
+        if not hidden:
+            raise ValueError(f"hidden must have one width or more, got {hidden}")
+        self.fusion = fusion
+        self.item_network = MLP((size, *hidden, dimension), rngs)
+        shape = {
+            "early": (number * size, *hidden, dimension),
+            "intermediate": (size, *hidden),
+            "late": (size, *hidden, dimension),
+        }[fusion]
+        self.networks = stacked_networks(1 if fusion == "early" else number, shape, rngs)
+        self.head = (
+            MLP((hidden[-1], hidden[-1], dimension), rngs) if fusion == "intermediate" else None
+        )
+        temperatures = number if fusion == "late" else 1
+        self.log_temperatures = nnx.Param(jnp.zeros((temperatures,), jnp.float32))
+
+    def embed_items(self, items: Any) -> Float[Array, "n e"]:
+        """Embed items of shape (N, d), float32."""
+        return self.item_network(items)
+
+    def embed_queries(self, queries: Any) -> Float[Array, "n s e"]:
+        """Embed queries of shape (N, K, d): shape (N, K, e) in late fusion, (N, 1, e) in others."""
+        x = jnp.asarray(queries, jnp.float32)
+        if self.fusion == "early":
+            x = x.reshape(x.shape[0], 1, -1)
+        each = of_each(self.networks, x)
+        if self.head is None:
+            return each
+        return self.head(jax.nn.gelu(each.sum(axis=1, keepdims=True)))
+
+    def parts(self, queries: Any, embeddings: Any) -> Float[Array, "n s m"]:
+        """Scores of stored embeddings (M, e) by each query embedding alone, in nats.
+
+        Stored float64 is compared in float64.
+        """
+        q, v = self.embed_queries(queries), jnp.asarray(embeddings)
+        q = q.astype(v.dtype)
+        # Expanded: a table of all differences is e times the work of this product.
+        square = jnp.sum(q**2, axis=-1)[..., None] + jnp.sum(v**2, axis=-1) - 2 * q @ v.T
+        return -0.5 * square * jnp.exp(-self.log_temperatures[...])[:, None]
+
+    def compare(self, queries: Any, embeddings: Any) -> Float[Array, "n m"]:
+        """Score stored embeddings (M, e) for queries (N, K, d), in nats."""
+        return self.parts(queries, embeddings).sum(axis=1)
+
+    def scores(self, queries: Any, items: Any) -> Float[Array, "n m"]:
+        """Score items (M, d) for queries (N, K, d), in nats."""
+        return self.compare(queries, self.embed_items(items))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FusionLearner:
+    """Train a fused encoder by InfoNCE.
+
+    Attributes:
+        fusion: "early", "intermediate" or "late".
+        modalities: K of a query.
+        size: d, coordinates of an item and of each modality.
+        hidden: widths of the hidden layers.
+        dimension: e of the embeddings.
+
+    """
+
+    fusion: str
+    modalities: int
+    size: int
+    hidden: tuple[int, ...] = (32,)
+    dimension: int = 4
+
+    def build(self, rngs: nnx.Rngs) -> FusedEncoder:
+        """Make the encoder."""
+        return FusedEncoder(
+            *(self.fusion, self.modalities, self.size),
+            hidden=self.hidden,
+            dimension=self.dimension,
+            rngs=rngs,
+        )
+
+    def loss(
+        self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
+    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+        """InfoNCE of a batch (queries, items, ...); records its bound on I(X;Y) in bits."""
+        del key, setting, progress
+        value = info_nce_loss(model.scores(*batch[:2]))
+        return value, {"information": (jnp.log(batch[1].shape[0]) - value) / LN2}
+
+
+@on_host
+def fit_early_fusion(
+    key: Key[Array, ""],
+    source: GaussianMixtureSource,
+    bits: tuple[int, ...],
+    schedule: Schedule,
+    training: int,
+) -> list[tuple[Any, Decoder]]:
+    """Train early fusion, and store items as quantized embeddings of each number of bits."""
+    learner = partial(FusionLearner, fusion="early")
+    return fit_stored_systems(key, source, bits, schedule, training, learner)
+
+
+@on_host
+def fit_intermediate_fusion(
+    key: Key[Array, ""],
+    source: GaussianMixtureSource,
+    bits: tuple[int, ...],
+    schedule: Schedule,
+    training: int,
+) -> list[tuple[Any, Decoder]]:
+    """Train intermediate fusion, and store items as quantized embeddings of each number of bits."""
+    learner = partial(FusionLearner, fusion="intermediate")
+    return fit_stored_systems(key, source, bits, schedule, training, learner)
+
+
+@on_host
+def fit_late_fusion(
+    key: Key[Array, ""],
+    source: GaussianMixtureSource,
+    bits: tuple[int, ...],
+    schedule: Schedule,
+    training: int,
+) -> list[tuple[Any, Decoder]]:
+    """Train late fusion, and store items as quantized embeddings of each number of bits."""
+    learner = partial(FusionLearner, fusion="late")
+    return fit_stored_systems(key, source, bits, schedule, training, learner)

@@ -1,0 +1,267 @@
+r"""Learned cross-modal hashing: items become B bits; queries stay as they are, or become B bits too.
+
+$$b(y) = \mathrm{sign}\, g(y) \in \{-1, 1\}^B, \quad s(x, u) = \langle \tanh f(x), u \rangle
+    \quad\text{or}\quad \langle \mathrm{sign}\, f(x), u \rangle = B - 2\, d_H.$$
+
+Networks end in a tanh and are trained with gradients taken straight through the sign. Only items
+cost bits, so that the first score is the system's own. Hamming distance is the second: a query of
+B bits tells at most B bits of its item (C4). Networks whose values are near -1 and 1 already rank
+much alike by both.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from rdsim import validation
+from rdsim.codes.distances import training_items
+from rdsim.codes.hashing import HyperplaneHash
+from rdsim.learning.families.dual_encoder import DualEncoder, dual_encoder
+from rdsim.learning.families.embedded import embedded_code, module_method
+from rdsim.learning.families.pairs import check_fit, fitted_models, item_pairs
+from rdsim.learning.training.loop import Schedule
+from rdsim.simulation.item_code import Decoder
+from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
+
+MAX_BITS: Final = 8
+"""Most bits a hash."""
+_STARTS: Final = 4
+"""More than elsewhere: a run may end with two bits that say the same."""
+
+
+def straight_through_sign(values: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Take signs in {-1, 1} whose gradient is that of the values."""
+    return values + jax.lax.stop_gradient(jnp.where(values > 0, 1.0, -1.0) - values)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HashLearner:
+    r"""Train a hash of B bits, B the setting of the run.
+
+    Both losses add the quantization $(|t| - 1)^2$ of the tanh values t and the squared mean of every bit,
+    which is least if half the items have it. Unsupervised, bits of a pair should agree and bits
+    of items be uncorrelated; supervised, hashes of one class should agree,
+    $-\ln P(\text{same class} \mid \theta)$ logistic in $\theta = \langle t_x, t_y \rangle / 2$.
+
+    Attributes:
+        query_size: numbers in the queries of an item, all modalities together.
+        item_size: numbers in an item.
+        supervised: whether classes are used in place of pairs.
+        hidden: widths of the hidden layers of both networks.
+        dimension: most bits of a run; runs of fewer bits use the first.
+        quantization: weight of the quantization.
+        balance: weight of the balance.
+
+    References:
+        Jiang & Li (2017), "Deep cross-modal hashing", CVPR, for the supervised loss; Weiss, Torralba
+        & Fergus (2008), NIPS, for bits balanced and uncorrelated.
+
+    """
+
+    query_size: int
+    item_size: int
+    supervised: bool
+    hidden: tuple[int, ...] = (32, 32)
+    dimension: int = MAX_BITS
+    quantization: float = 0.1
+    balance: float = 0.1
+
+    def build(self, rngs: nnx.Rngs) -> DualEncoder:
+        """Make the networks; their temperature goes unused."""
+        validation.integer("dimension", self.dimension, low=1, high=MAX_BITS)
+        return dual_encoder(self, rngs, unit=False)
+
+    def loss(
+        self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
+    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+        """Loss of a batch (queries, items, classes); records how many bits of a pair agree."""
+        del key, progress
+        used = jnp.arange(self.dimension) < setting
+        # Bits that are not used are zero in every product.
+        x, y = (
+            jnp.where(used, jnp.tanh(values), 0.0)
+            for values in (model.embed_queries(batch[0]), model.embed_items(batch[1]))
+        )
+        hash_x, hash_y = (jnp.where(used, straight_through_sign(values), 0.0) for values in (x, y))
+        agreement = jnp.mean(jnp.sum(hash_x * hash_y, axis=1)) / setting
+        if self.supervised:
+            theta = 0.5 * x @ y.T
+            same = batch[2][:, None] == batch[2]
+            value = jnp.mean(jax.nn.softplus(theta) - jnp.where(same, theta, 0.0))
+        else:
+            correlation = hash_y.T @ hash_y / hash_y.shape[0] - jnp.diag(used.astype(x.dtype))
+            value = 0.5 * (1 - agreement) + 0.5 * jnp.sum(correlation**2) / setting
+        rough = sum(jnp.mean(jnp.sum((jnp.abs(t) - used) ** 2, axis=1)) for t in (x, y)) / setting
+        biased = jnp.sum(jnp.mean(hash_y, axis=0) ** 2) / setting
+        total = value + self.quantization * rough + self.balance * biased
+        return total, {"agreement": 0.5 * (1 + agreement)}
+
+
+@dataclasses.dataclass(frozen=True)
+class SignScores:
+    """Inner products of the query's tanh values with the signs of each of all 2^B hashes.
+
+    Attributes:
+        embed: pure, hashable function (parameters, queries (K, d)) -> (e,), of which the first B
+            are used.
+
+    References:
+        Gordo, Perronnin, Gong and Lazebnik (2014), IEEE Trans. PAMI 36(1), for asymmetric
+        distances; Jiang and Li (2018), "Asymmetric deep supervised hashing", AAAI.
+
+    """
+
+    embed: Callable[[Any, Array], Array]
+
+    def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " k"]:
+        """Score all hashes, in the order of their index; corners are zero beyond B."""
+        inner, corners = parameters
+        return corners @ jnp.tanh(self.embed(inner, queries))
+
+
+@dataclasses.dataclass(frozen=True)
+class HammingScores:
+    """B minus twice the Hamming distance between the query's hash and each of all 2^B.
+
+    Attributes:
+        embed: pure, hashable function (parameters, queries (K, d)) -> (e,), of which the first B
+            have signs that count.
+
+    """
+
+    embed: Callable[[Any, Array], Array]
+
+    def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " k"]:
+        """Score all hashes, in the order of their index; corners are zero beyond B."""
+        inner, corners = parameters
+        return corners @ jnp.where(self.embed(inner, queries) > 0, 1.0, -1.0)
+
+
+def sign_code(bits: Any, *, coordinates: Any = None) -> HyperplaneHash:
+    """Code of points that stores their first B signs; its codewords are the corners of a cube.
+
+    Args:
+        bits: B, 1 to 8.
+        coordinates: of a point, B or more; None for B. Codewords are zero in those beyond.
+
+    Returns:
+        An `ItemCode`; the first sign is the highest bit of an index.
+
+    Raises:
+        ValueError: if a number is out of range.
+        TypeError: if a number is no integer.
+
+    """
+    number = validation.integer("bits", bits, low=1, high=MAX_BITS)
+    width = (
+        number
+        if coordinates is None
+        else validation.integer("coordinates", coordinates, low=number)
+    )
+    shift = np.arange(number - 1, -1, -1)
+    corners = np.zeros((2**number, width))
+    corners[:, :number] = 2.0 * ((np.arange(2**number)[:, None] >> shift) & 1) - 1
+    return HyperplaneHash(
+        codewords=jnp.asarray(corners),
+        planes=jnp.asarray(np.eye(number, width)),
+        centre=jnp.asarray(np.zeros(width)),
+        masses=jnp.asarray(np.full(2**number, 0.5**number)),
+    )
+
+
+@on_host
+def hashing_system(model: Any, items: Any, bits: Any) -> tuple[Any, Decoder]:
+    """Store items as the first bits of a model's hash, and rank by the query's tanh values.
+
+    Args:
+        model: module with `embed_items` and `embed_queries`.
+        items: whose means the codewords are, shape (N, d).
+        bits: B, 1 to 8.
+
+    Returns:
+        The code and its decoder, for `operating_point`.
+
+    Raises:
+        ValueError: if an argument is out of range.
+        TypeError: if bits is no integer.
+
+    """
+    number = validation.integer("bits", bits, low=1, high=MAX_BITS)
+    items = training_items(items)
+    (to_items, parameters), (to_queries, _) = (
+        module_method(model, name) for name in ("embed_items", "embed_queries")
+    )
+    # All outputs are kept, so that hashes of different bits are one program.
+    outputs = jax.eval_shape(to_items, parameters, jnp.asarray(items)).shape[-1]
+    inner = sign_code(number, coordinates=outputs)
+    code = embedded_code(to_items, parameters, inner, items)
+    return code, Decoder(SignScores(to_queries), (parameters, inner.codewords))
+
+
+def with_hamming(system: tuple[Any, Decoder]) -> tuple[Any, Decoder]:
+    """Return the same hash of items with the query's signs compared, by Hamming distance.
+
+    Args:
+        system: as `hashing_system` returns it.
+
+    Returns:
+        The code and its decoder, for `operating_point`.
+
+    Raises:
+        TypeError: if it is no system of a hash.
+
+    """
+    code, decoder = validation.pair("system", system)
+    scores = validation.instance("system: decoder", decoder, Decoder).scores
+    embed = validation.instance("system: scores", scores, SignScores).embed
+    return code, Decoder(HammingScores(embed), decoder.parameters)
+
+
+@on_host
+def fit_supervised_hashing(
+    key: Key[Array, ""],
+    source: GaussianMixtureSource,
+    bits: tuple[int, ...],
+    schedule: Schedule,
+    training: int,
+) -> list[tuple[Any, Decoder]]:
+    """Train hashes by the classes of items."""
+    return _fit(key, source, bits, schedule, training, supervised=True)
+
+
+@on_host
+def fit_unsupervised_hashing(
+    key: Key[Array, ""],
+    source: GaussianMixtureSource,
+    bits: tuple[int, ...],
+    schedule: Schedule,
+    training: int,
+) -> list[tuple[Any, Decoder]]:
+    """Train hashes by the pairs alone."""
+    return _fit(key, source, bits, schedule, training, supervised=False)
+
+
+def _fit(
+    key: Key[Array, ""],
+    source: GaussianMixtureSource,
+    bits: tuple[int, ...],
+    schedule: Schedule,
+    training: int,
+    *,
+    supervised: bool,
+) -> list[tuple[Any, Decoder]]:
+    bits = check_fit(key, source, bits, schedule, training, most_bits=MAX_BITS)
+    data_key, train_key = jax.random.split(key)
+    data = item_pairs(data_key, source, training)
+    learner = HashLearner(
+        query_size=data.query_size, item_size=data.item_size, supervised=supervised
+    )
+    models = fitted_models(train_key, learner, data, schedule, bits, _STARTS)
+    return [hashing_system(model, data.sample[1], b) for model, b in zip(models, bits, strict=True)]

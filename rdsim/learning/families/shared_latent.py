@@ -1,0 +1,315 @@
+r"""A latent shared by the query modalities and the item: a multimodal variational autoencoder.
+
+$$p(z) = N(0, I), \quad p(x_i | z) = N(x_i;\, d_i(z),\, \nu_i I), \quad
+  q(z | x_S) \propto p(z) \prod_{i \in S} N(z;\, m_i(x_i),\, \Lambda_i(x_i)^{-1}),$$
+
+with $i = 0..K-1$ the query modalities and $i = K$ the item. The product of experts is a posterior
+for any subset S, and every subset has its bound on $\ln p(x_S)$ (Wu & Goodman 2018). An item is
+stored as the quantized mean of its posterior.
+"""
+
+import dataclasses
+import math
+import operator
+from collections.abc import Mapping
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from rdsim import validation
+from rdsim.learning.families.embedded import embedded_code, module_method
+from rdsim.learning.families.pairs import check_fit, fitted_models, item_pairs
+from rdsim.learning.families.quantized_embedding import quantize_embeddings
+from rdsim.learning.training.loop import Schedule
+from rdsim.learning.training.networks import of_each, stacked_networks
+from rdsim.simulation.item_code import Decoder
+from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
+
+_LARGEST_LOG: Final = 8.0  # of a precision: those of networks stay within e^-8 and e^8
+
+
+def product_of_experts(
+    means: Any, precisions: Any
+) -> tuple[Float[Array, "... l"], Float[Array, "... l"]]:
+    r"""Multiply the standard normal prior by Gaussian experts.
+
+    $$\Lambda = 1 + \sum_i \Lambda_i, \quad \mu = \Lambda^{-1} \sum_i \Lambda_i \mu_i$$
+
+    Args:
+        means: of the experts, shape (..., S, L).
+        precisions: their diagonals, non-negative, shape (..., S, L); leading axes are broadcast.
+
+    Returns:
+        Mean and precision of the product, each of shape (..., L).
+
+    Raises:
+        ValueError: if the shapes do not fit, or a number is out of range.
+
+    """
+    means = jnp.asarray(validation.finite("means", means))
+    precisions = jnp.asarray(validation.finite("precisions", precisions))
+    validation.interval("precisions", precisions, low=0.0)
+    try:
+        shape = jnp.broadcast_shapes(means.shape, precisions.shape)
+    except ValueError:
+        shape = ()
+    if len(shape) < 2 or means.shape[-2:] != precisions.shape[-2:]:
+        raise ValueError(
+            f"means and precisions must have shapes (..., S, L) that fit, got {means.shape} and "
+            f"{precisions.shape}"
+        )
+    precision = 1.0 + jnp.sum(precisions, axis=-2)
+    return jnp.sum(precisions * means, axis=-2) / precision, precision
+
+
+def log_normal(values: Any, mean: Any, precision: Any) -> Float[Array, "..."]:
+    """Log density in nats of a Gaussian of diagonal precision, summed over the last axis."""
+    square = precision * (values - mean) ** 2
+    return 0.5 * jnp.sum(jnp.log(precision) - math.log(2 * math.pi) - square, axis=-1)
+
+
+def log_overlap(
+    mean: Any, precision: Any, other_mean: Any, other_precision: Any
+) -> Float[Array, "..."]:
+    r"""Compute the information density of two observations of one latent from their posteriors.
+
+    $$\ln \frac{p(x, y)}{p(x)\, p(y)} = \ln \int \frac{p(z|x)\, p(z|y)}{p(z)}\, dz$$
+
+    if x and y are independent given z; in closed form for diagonal Gaussians and $p(z) = N(0, I)$.
+
+    Args:
+        mean: of p(z|x), shape (..., L).
+        precision: of p(z|x), shape (..., L); at least one.
+        other_mean: of p(z|y), broadcast against the first.
+        other_precision: of p(z|y), positive.
+
+    Returns:
+        Nats, shape (...).
+
+    """
+    given = {
+        "mean": mean,
+        "precision": precision,
+        "other_mean": other_mean,
+        "other_precision": other_precision,
+    }
+    mean, precision, other_mean, other_precision = (
+        jnp.asarray(validation.finite(name, value)) for name, value in given.items()
+    )
+    try:
+        jnp.broadcast_shapes(mean.shape, precision.shape, other_mean.shape, other_precision.shape)
+    except ValueError as error:
+        raise ValueError(f"{', '.join(given)} must have shapes that fit: {error}") from error
+    validation.interval("precision", precision, low=1.0)
+    validation.interval("other_precision", other_precision, low=0.0, open_low=True)
+    joint = precision + other_precision - 1.0
+    pull = precision * mean + other_precision * other_mean
+    square = precision * mean**2 + other_precision * other_mean**2 - pull**2 / joint
+    logs = jnp.log(precision) + jnp.log(other_precision) - jnp.log(joint)
+    return 0.5 * jnp.sum(logs - square, axis=-1)
+
+
+class SharedLatent(nnx.Module):
+    """Encoders and decoders of K query modalities and the item around one latent.
+
+    Attributes:
+        encoders: from a modality to the mean and the log precision of its expert, stacked, the
+            item's last.
+        decoders: from the latent to the mean of a modality, stacked.
+        log_precisions: of the modalities given the latent, shape (K + 1,).
+        dimension: L of the latent.
+
+    """
+
+    def __init__(
+        self,
+        modalities: int,
+        size: int,
+        *,
+        hidden: tuple[int, ...],
+        dimension: int,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Make the networks.
+
+        Args:
+            modalities: K of a query.
+            size: d, coordinates of an item and of each modality.
+            hidden: widths of the hidden layers.
+            dimension: L of the latent.
+            rngs: of the first parameters.
+
+        Raises:
+            ValueError: if a number is below one.
+
+        """
+        self.dimension = validation.integer("dimension", dimension, low=1)
+        number = validation.integer("modalities", modalities, low=1) + 1
+        self.encoders = stacked_networks(number, (size, *hidden, 2 * dimension), rngs)
+        self.decoders = stacked_networks(number, (dimension, *hidden, size), rngs)
+        self.log_precisions = nnx.Param(jnp.zeros((number,), jnp.float32))
+
+    def embed_items(self, items: Any) -> Float[Array, "n l"]:
+        """Posterior means of the latent given items (N, d), float32."""
+        return self.item_posterior(items)[0]
+
+    def item_posterior(self, items: Any) -> tuple[Float[Array, "n l"], Float[Array, "n l"]]:
+        """Mean and precision of q(z|y) for items (N, d), each of shape (N, L)."""
+        encoder = jax.tree.map(operator.itemgetter(-1), self.encoders)
+        means, precisions = _expert(encoder(items))
+        return product_of_experts(means[:, None], precisions[:, None])
+
+    def query_posterior(self, queries: Any) -> tuple[Float[Array, "n l"], Float[Array, "n l"]]:
+        """Mean and precision of q(z|x) for queries (N, K, d), each of shape (N, L)."""
+        encoders = jax.tree.map(lambda leaf: leaf[:-1], self.encoders)
+        return product_of_experts(*_expert(of_each(encoders, queries)))
+
+    def evidence_bound(
+        self, points: Any, subsets: Any, noise: Float[Array, "b n l"]
+    ) -> Float[Array, "b n"]:
+        r"""One draw of what has a mean of at most $\ln p(x_S)$ over the noise, in nats.
+
+        $$\ln p(x_S | z) + \ln p(z) - \ln q(z | x_S), \quad z = \mu + \Lambda^{-1/2} \epsilon$$
+
+        Every draw equals $\ln p(x_S)$ if q is the model's true posterior.
+
+        Args:
+            points: queries and item, shape (N, K + 1, d).
+            subsets: one for each modality in S and zero for others, shape (B, K + 1).
+            noise: standard normal epsilon, shape (B, N, L).
+
+        """
+        x, inside = jnp.asarray(points, jnp.float32), jnp.asarray(subsets, jnp.float32)
+        means, precisions = _expert(of_each(self.encoders, x))
+        mean, precision = product_of_experts(means, precisions * inside[:, None, :, None])
+        z = mean + noise / jnp.sqrt(precision)
+        count = x.shape[1]
+        latents = jnp.broadcast_to(
+            z.reshape(-1, 1, z.shape[-1]), (z[..., 0].size, count, z.shape[-1])
+        )
+        decoded = of_each(self.decoders, latents).reshape(*z.shape[:2], *x.shape[1:])
+        spread = jnp.exp(_bounded(self.log_precisions[...]))[:, None] * jnp.ones_like(x)
+        likelihood = jnp.sum(log_normal(x, decoded, spread) * inside[:, None], axis=-1)
+        return likelihood + log_normal(z, 0.0, jnp.ones_like(z)) - log_normal(z, mean, precision)
+
+
+def _expert(out: Float[Array, "... o"]) -> tuple[Float[Array, "... l"], Float[Array, "... l"]]:
+    means, logs = jnp.split(out, 2, axis=-1)
+    return means, jnp.exp(_bounded(logs))
+
+
+def _bounded(logs: Float[Array, "..."]) -> Float[Array, "..."]:
+    return _LARGEST_LOG * jnp.tanh(logs / _LARGEST_LOG)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SharedLatentLearner:
+    """Train a shared latent by its bounds on all, on the queries, and on each modality alone.
+
+    Attributes:
+        modalities: K of a query.
+        size: d, coordinates of an item and of each modality.
+        hidden: widths of the hidden layers.
+        dimension: L of the latent.
+
+    """
+
+    modalities: int
+    size: int
+    hidden: tuple[int, ...] = (32,)
+    dimension: int = 2
+
+    def build(self, rngs: nnx.Rngs) -> SharedLatent:
+        """Make the networks."""
+        return SharedLatent(
+            self.modalities, self.size, hidden=self.hidden, dimension=self.dimension, rngs=rngs
+        )
+
+    def loss(
+        self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
+    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+        """Minus the sum of the bounds of a batch (queries, items, ...), in nats.
+
+        Recorded: the bound on the mean log density of queries and item, in nats.
+        """
+        del setting, progress
+        points = jnp.concatenate([batch[0], batch[1][:, None]], axis=1)
+        subsets = training_subsets(self.modalities)
+        shape = (len(subsets), points.shape[0], model.dimension)
+        noise = jax.random.normal(key, shape, jnp.float32)
+        bounds = jnp.mean(model.evidence_bound(points, subsets, noise), axis=1)
+        return -jnp.sum(bounds), {"bound": bounds[0]}
+
+
+def training_subsets(modalities: int) -> Float[np.ndarray, "b i"]:
+    """Subsets whose bounds are summed: all, the queries, and each alone; shape (B, K + 1)."""
+    alone = np.eye(modalities + 1)
+    queries = alone[:-1].sum(axis=0)
+    return np.stack([alone.sum(axis=0), *([queries] if modalities > 1 else []), *alone])
+
+
+@dataclasses.dataclass(frozen=True)
+class OverlapScores:
+    """Scores of stored latents: their overlap with the posterior of the queries.
+
+    Attributes:
+        graph: structure of the module, from `nnx.split`.
+
+    """
+
+    graph: Any
+
+    def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " k"]:
+        """Score; parameters are the module's, and means and precisions of the codewords (K, L)."""
+        inner, means, precisions = parameters
+        model = nnx.merge(self.graph, inner)
+        seen = model.query_posterior(queries[None])
+        mean, precision = (jnp.asarray(part, float) for part in seen)
+        return log_overlap(mean, precision, means, precisions)
+
+
+@on_host
+def fit_shared_latent(
+    key: Key[Array, ""],
+    source: GaussianMixtureSource,
+    bits: tuple[int, ...],
+    schedule: Schedule,
+    training: int,
+) -> list[tuple[Any, Decoder]]:
+    """Train a shared latent, and store the quantized posterior means of items.
+
+    What is known of an item from its codeword is taken for Gaussian, with the mean and variance of
+    the posteriors of the training items that have the codeword.
+    """
+    bits = check_fit(key, source, bits, schedule, training)
+    data_key, train_key, code_key = jax.random.split(key, 3)
+    data = item_pairs(data_key, source, training)
+    items = data.sample[1]
+    _, modalities, size = data.sample[0].shape
+    learner = SharedLatentLearner(modalities=modalities, size=size)
+    (model,) = fitted_models(train_key, learner, data, schedule)
+    embed, parameters = module_method(model, "embed_items")
+    mean, precision = (jnp.asarray(part, float) for part in model.item_posterior(items))
+    systems = []
+    for b in bits:
+        words = quantize_embeddings(jax.random.fold_in(code_key, b), mean, b, "k-means")
+        moments = _moments(words.channel(mean), mean, precision)
+        rule = Decoder(OverlapScores(embed.graph), (parameters, *moments))
+        systems.append((embedded_code(embed, parameters, words, items), rule))
+    return systems
+
+
+def _moments(
+    share: Float[Array, "n k"], mean: Float[Array, "n l"], precision: Float[Array, "n l"]
+) -> tuple[Float[Array, "k l"], Float[Array, "k l"]]:
+    """Means and precisions of the mixtures of posteriors of each codeword; of all if it has none."""
+    mass = share.sum(axis=0)
+    weights = jnp.where(mass > 0, share / jnp.where(mass > 0, mass, 1.0), 1.0 / share.shape[0])
+    centre = weights.T @ mean
+    square = (mean[:, None] - centre) ** 2 + 1.0 / precision[:, None]
+    return centre, 1.0 / jnp.einsum("nk,nkl->kl", weights, square)

@@ -1,0 +1,125 @@
+r"""Where a system stands in the rate-loss plane: bits an item and rank loss at every database size."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from rdsim import validation
+from rdsim.codes.entropy_coding import code_rates
+from rdsim.codes.item_code import item_code
+from rdsim.ranking.loss import Loss, parse_losses
+from rdsim.results import result
+from rdsim.simulation.engine import check_options
+from rdsim.simulation.intervals import Estimate
+from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.sources.modalities import chosen_modalities
+from rdsim.transformations import on_host
+
+
+@result
+class OperatingPoint:
+    """Bits an item and rank losses of one system, a code with its decoder.
+
+    Attributes:
+        information: I(U;Y) in bits, what the description costs with shared randomness.
+        index_entropy: H(U) in bits, what sending the index costs.
+        output_marginal: law of the codeword of a random item, shape (K,).
+        losses: estimates by the name of the loss, each of the shape of log2_size.
+        log2_size: log2 M.
+        information_change: bits by which the information differs on half as many cells along each
+            axis, an estimate of what the grid adds or takes.
+        total_variation: between the output marginals of the two grids; it bounds by how much the
+            law of the competitors differs between them, and with it the chance a of C1.
+
+    """
+
+    information: Float[Array, ""]
+    index_entropy: Float[Array, ""]
+    output_marginal: Float[Array, " k"]
+    losses: dict[str, Estimate]
+    log2_size: Float[Array, "..."]
+    information_change: Float[Array, ""]
+    total_variation: Float[Array, ""]
+
+
+@on_host
+def operating_point(
+    key: Any,
+    source: GaussianMixtureSource,
+    code: Any,
+    decoder: Decoder,
+    log2_size: Any,
+    losses: Sequence[Loss] = ("reciprocal_rank",),
+    *,
+    trials: Any = 8192,
+    cells: Any = 128,
+    modalities: Any = None,
+    **options: Any,
+) -> OperatingPoint:
+    """Measure a system: its bits on a grid of the item's law, its losses by the rank law (C1).
+
+    Args:
+        key: PRNG key; trials of one key draw the same items and queries for every system.
+        source: law of items on a line or in the plane, and of their queries.
+        code: `ItemCode`, learned or not.
+        decoder: how queries score codewords.
+        log2_size: log2 M >= 1, a scalar or shape (sizes,).
+        losses: each "error", "reciprocal_rank", ("miss", K) or "dcg".
+        trials: items drawn.
+        cells: along each axis of the grid on which bits and competitors are computed, at least 4;
+            half as many are used to see what the grid does.
+        modalities: which queries are seen; None for all.
+        **options: of `run_trials`.
+
+    Returns:
+        The point, every loss with its confidence interval.
+
+    Raises:
+        ValueError: if an argument is out of range, as `simulate_item_code`.
+
+    """
+    validation.require_float64("operating_point")
+    validation.prng_key("key", key)
+    validation.instance("source", source, GaussianMixtureSource)
+    validation.instance("decoder", decoder, Decoder)
+    dimension = source.item_means.shape[1]
+    if (given := item_code("code", code).codewords.shape[1]) != dimension:
+        raise ValueError(
+            f"code must have codewords of {dimension} coordinates like the items of the source, "
+            f"got {given}"
+        )
+    chosen_modalities(modalities, source.gains.shape[0])
+    validation.log2_size(log2_size)
+    parse_losses(losses)
+    check_options(trials=trials, **options)
+    fine = validation.integer("cells", cells, low=4)
+    laws = [source.discretise_item(number) for number in (fine // 2, fine)]
+    # Points without mass make the coarse grid as large as the fine one: one compiled program.
+    more = laws[1].masses.size - laws[0].masses.size
+    coarse, rates = (
+        code_rates(
+            code,
+            np.pad(law.points, ((0, short), (0, 0)), mode="edge"),
+            masses=np.pad(law.masses, (0, short)),
+        )
+        for law, short in zip(laws, (more, 0), strict=True)
+    )
+    found = simulate_item_code(
+        *(key, source, code, {"system": decoder}, rates.output_marginal, log2_size, losses),
+        trials=trials,
+        modalities=modalities,
+        **options,
+    )
+    return OperatingPoint(
+        information=rates.mutual_information,
+        index_entropy=rates.index_entropy,
+        output_marginal=rates.output_marginal,
+        losses=found.estimates["system"],
+        log2_size=jnp.asarray(log2_size, float),
+        information_change=rates.mutual_information - coarse.mutual_information,
+        total_variation=0.5 * jnp.sum(jnp.abs(rates.output_marginal - coarse.output_marginal)),
+    )

@@ -1,0 +1,44 @@
+"""The neural stochastic code and its objectives, and its exact rate and loss on known sources."""
+
+from rdsim.learning.stochastic.bottleneck_objective import (
+    Pairs,
+    StochasticCodeLearner,
+    information_bounds,
+)
+from rdsim.learning.stochastic.gaussian import (
+    GaussianCodePoint,
+    gaussian_code_point,
+    gaussian_code_points,
+)
+from rdsim.learning.stochastic.items import NeuralItemCode, learned_decoder, neural_item_code
+from rdsim.learning.stochastic.letters import (
+    DiscreteCode,
+    LetterBatch,
+    discrete_code,
+    exact_point,
+    letter_table,
+    whole_table,
+)
+from rdsim.learning.stochastic.neural_code import NeuralCode
+from rdsim.learning.stochastic.retrieval_objective import RetrievalCodeLearner, whole_source
+
+__all__ = [
+    "DiscreteCode",
+    "GaussianCodePoint",
+    "LetterBatch",
+    "NeuralCode",
+    "NeuralItemCode",
+    "Pairs",
+    "RetrievalCodeLearner",
+    "StochasticCodeLearner",
+    "discrete_code",
+    "exact_point",
+    "gaussian_code_point",
+    "gaussian_code_points",
+    "information_bounds",
+    "learned_decoder",
+    "letter_table",
+    "neural_item_code",
+    "whole_source",
+    "whole_table",
+]

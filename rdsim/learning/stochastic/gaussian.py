@@ -1,0 +1,189 @@
+r"""A code for Gaussian items against the information bottleneck: both of its informations, certified.
+
+The item is rounded to a cell before the code sees it, which makes a code as good as any: its
+channel is a table, I(U;Y) is exact, and
+
+$$I(X_c;U) \le I(X;U) \le I(X_c;U) + I(X;Y) - I(X_c;Y_c),$$
+
+since a query's cell $X_c$ is a function of it, and what the query tells beyond its cell about U it
+tells about $Y_c$. Nor does it exceed $\rho_1^2\, I(U;Y)$, the strong data processing of Gaussian pairs.
+In canonical coordinates a plane falls apart into two independent pairs.
+
+References:
+    Ahlswede and Gács (1976), Ann. Probab. 4; Erkip and Cover (1998), IEEE Trans. Inf. Theory 44, for
+    the contraction.
+
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rdsim import validation
+from rdsim.certified import Certified
+from rdsim.codes.entropy_coding import code_rates
+from rdsim.codes.item_code import item_code
+from rdsim.information import safe_log2
+from rdsim.limits.bottleneck.closed_forms import bottleneck_vector_gaussian
+from rdsim.results import result
+from rdsim.sources.gaussian_pairs import GaussianSource
+from rdsim.transformations import on_host
+
+_PLANE_CELLS: Final = 512
+
+
+@result
+class GaussianCodePoint:
+    """Where a code of Gaussian items stands in the information plane.
+
+    Attributes:
+        rate: I(U;Y) in bits, of the code that rounds items to their cells.
+        index_entropy: H(U) in bits, what sending its index costs.
+        relevance: I(X;U) in bits; the value is that of the query's cells.
+        limit: IB(rate) in bits, what no code of this rate exceeds.
+        output_marginal: law of the codeword of a random item, shape (K,).
+
+    """
+
+    rate: Float[Array, ""]
+    index_entropy: Float[Array, ""]
+    relevance: Certified
+    limit: Float[Array, ""]
+    output_marginal: Float[Array, " k"]
+
+    @property
+    def distance(self) -> Certified:
+        """Bits of relevance that the code lacks of the bottleneck at its rate."""
+        return Certified(
+            value=self.limit - self.relevance.value,
+            lower=self.limit - self.relevance.upper,
+            upper=self.limit - self.relevance.lower,
+            tolerance=self.relevance.tolerance,
+        )
+
+
+@on_host
+def gaussian_code_point(
+    source: GaussianSource, code: Any, *, cells: Any = 256, tolerance: Any = 1e-3
+) -> GaussianCodePoint:
+    r"""Compute I(U;Y) and I(X;U) of a code of Gaussian items, and the bottleneck at its rate.
+
+    $$P(x_c, u) = \sum_{y_c} P(x_c, y_c)\, P(u | \bar y_c), \quad \bar y_c = E[Y | Y \in y_c].$$
+
+    Args:
+        source: jointly Gaussian queries and items, items on a line or in the plane, with no more
+            coordinates than the queries have.
+        code: any `ItemCode`, learned or not.
+        cells: along each canonical coordinate of queries and items, in [2, 2048] on a line and
+            [2, 512] in the plane. The interval of I(X;U) narrows with their square.
+        tolerance: width in bits up to which the interval of I(X;U) is called converged.
+
+    Returns:
+        The point; `relevance.converged` says whether the cells are fine enough.
+
+    Raises:
+        ValueError: if items have more than two coordinates or more than the queries, the code is not
+            for such items, or the number of cells is out of range.
+        TypeError: if the number of cells is not an integer, or the source is traced.
+        RuntimeError: if float64 is off.
+
+    """
+    item_code("code", code)
+    return gaussian_code_points(source, [code], cells=cells, tolerance=tolerance)[0]
+
+
+@on_host
+def gaussian_code_points(
+    source: GaussianSource, codes: Sequence[Any], *, cells: Any = 256, tolerance: Any = 1e-3
+) -> tuple[GaussianCodePoint, ...]:
+    """Compute the points of several codes of one source, whose cells are made once.
+
+    Args:
+        source: as in `gaussian_code_point`, and so the other arguments.
+        codes: any number of `ItemCode`s.
+        cells: along each canonical coordinate.
+        tolerance: width in bits up to which an interval is called converged.
+
+    Returns:
+        A point a code.
+
+    Raises:
+        ValueError: as `gaussian_code_point`.
+        TypeError: as `gaussian_code_point`.
+        RuntimeError: if float64 is off.
+
+    """
+    validation.require_float64("gaussian_code_point")
+    wanted = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    of_query, of_item = validation.instance("source", source, GaussianSource).cross_covariance.shape
+    if of_item > 2 or of_item > of_query:
+        raise ValueError(
+            "source must have items of one or two coordinates and queries of at least as many, got "
+            f"items of {of_item} and queries of {of_query}"
+        )
+    if not isinstance(codes, list | tuple):
+        raise TypeError(f"codes must be a list of codes, got {type(codes)}")
+    for index, code in enumerate(codes):
+        if item_code(f"codes[{index}]", code).codewords.shape[1] != of_item:
+            raise ValueError(
+                f"code must have codewords of {of_item} coordinates like the items of the source, "
+                f"got {code.codewords.shape[1]} in codes[{index}]"
+            )
+    if of_item == 2:
+        validation.integer("cells", cells, low=2, high=_PLANE_CELLS)
+    found = source.discretise(cells)
+    pairs = found if isinstance(found, tuple) else (found,)
+    tables = tuple(pair.source.joint for pair in pairs)
+    masses = _outer([table.sum(axis=0) for table in tables])
+    axes = jnp.meshgrid(*(pair.y_points for pair in pairs), indexing="ij")
+    points = jnp.stack([axis.ravel() for axis in axes], axis=1)
+    if isinstance(found, tuple):
+        points = points @ source.canonical_maps[1].T
+    # Twice the tables' allowances covers the entropies of the pair of all query cells and U.
+    allowance = 2 * sum(float(pair.allowance) for pair in pairs)
+    lost = sum(float(pair.information_loss) for pair in pairs)
+    correlations = source.canonical_correlations
+    contraction = correlations[0] ** 2
+
+    def point(code: Any) -> GaussianCodePoint:
+        rates = code_rates(code, points, masses=masses.ravel())
+        rate = rates.mutual_information
+        value = _relevance(tables, code.channel(points).reshape(*masses.shape, -1))
+        return GaussianCodePoint(
+            rate=rate,
+            index_entropy=rates.index_entropy,
+            relevance=Certified(
+                value=value,
+                lower=jnp.maximum(value - allowance, 0.0),
+                upper=jnp.maximum(jnp.minimum(value + lost + allowance, contraction * rate), value),
+                tolerance=wanted,
+            ),
+            limit=bottleneck_vector_gaussian(correlations, rate=rate),
+            output_marginal=rates.output_marginal,
+        )
+
+    return tuple(point(code) for code in codes)
+
+
+@jax.jit
+def _relevance(
+    tables: tuple[Float[Array, "_ _"], ...], channel: Float[Array, "*cells k"]
+) -> Float[Array, ""]:
+    r"""$I(X_c;U)$ in bits, one codeword at a time: a table of the plane's cells is large enough."""
+    given = channel * _outer([table.sum(axis=0) for table in tables])[..., None]
+    log_query = safe_log2(_outer([table.sum(axis=1) for table in tables]))
+    maps = [table / jnp.maximum(table.sum(axis=0), 1e-300) for table in tables]
+
+    def one(pair: Float[Array, "*cells"]) -> Float[Array, ""]:
+        joint = maps[0] @ pair if len(maps) == 1 else maps[0] @ pair @ maps[1].T
+        mass = jnp.sum(pair)
+        return jnp.sum(joint * (safe_log2(joint) - log_query - safe_log2(mass)))
+
+    return jnp.maximum(jnp.sum(jax.lax.map(one, jnp.moveaxis(given, -1, 0))), 0.0)
+
+
+def _outer(parts: list[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else jnp.multiply.outer(parts[0], parts[1])

@@ -1,0 +1,129 @@
+r"""A neural code of a discrete source trained on what retrieval loses, by the rank law itself.
+
+The bottleneck's code is not the best one for short items: for one letter, erasing it with some
+chance or flagging one letter only beats the bottleneck's noise. So the code is trained on
+
+$$I_\text{upper}(U;Y) + s\,\bigl(E\,\rho(\text{rank}) - D_\text{max}\bigr),$$
+
+both terms exact sums in float64 over the letters' table. The rank law is smooth in the channel as
+long as the order of the codewords, query by query, stays; the order is that of the information
+density. Where two densities meet either order costs the same, so that the loss is continuous, and
+its gradient is that of the order at hand.
+
+Queries learn their scores beside it: the decoder's log loss, $-E \log_2 r(U|X)$, trains the query
+encoder alone and adds nothing to the value that runs are judged by.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from rdsim import validation
+from rdsim.information import LN2, below_largest, information_density
+from rdsim.learning.stochastic.letters import letter_logits
+from rdsim.learning.stochastic.neural_code import NeuralCode
+from rdsim.ranking.loss import Loss, RankLoss, parse_loss
+from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
+from rdsim.sources.tables import DiscreteSource
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RetrievalCodeLearner:
+    """Trains a `NeuralCode` of a discrete source on bits and rank loss; a `Learner`.
+
+    A run's setting has its "slope", bits a unit of loss, and the "log2_size" of its database, log2 M;
+    the batch is the `DiscreteSource` itself (see `whole_source`).
+
+    Attributes:
+        letters: |X| and |Y|.
+        codewords: K; a letter more than |Y| leaves one to stand for nothing.
+        hidden: widths of the hidden layers.
+        rank_loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+
+    """
+
+    letters: tuple[int, int]
+    codewords: int
+    hidden: tuple[int, ...] = (32, 32)
+    rank_loss: Loss = "reciprocal_rank"
+
+    def __post_init__(self) -> None:
+        for size in self.letters:
+            validation.integer("letters", size, low=1)
+        validation.integer("codewords", self.codewords, low=2)
+        parse_loss(self.rank_loss)
+
+    def build(self, rngs: nnx.Rngs) -> NeuralCode:
+        """Make the code with its first parameters."""
+        queries, items = self.letters
+        return NeuralCode(items, queries, self.codewords, hidden=self.hidden, rngs=rngs)
+
+    def loss(
+        self,
+        model: Any,
+        batch: DiscreteSource,
+        key: Key[Array, ""],  # noqa: ARG002
+        setting: Any,
+        progress: Any,  # noqa: ARG002
+    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+        """Return I_upper + slope (loss - D_max) in bits, and both with the decoder's log loss."""
+        joint = batch.joint
+        log_channel, scores = letter_logits(model, joint.shape)
+        channel = jnp.exp(log_channel)
+        log_prior = jax.nn.log_softmax(jnp.asarray(model.prior_logits[...], float))
+        rate = jnp.sum(joint.sum(axis=0)[:, None] * channel * (log_channel - log_prior)) / LN2
+        parsed = parse_loss(self.rank_loss)
+        size = jnp.asarray(setting["log2_size"], float)
+        lost = ordered_loss(joint @ channel, size, parsed)
+        none = expected_loss_kernel(
+            jnp.array(-jnp.inf), jnp.array(0.0), size, parsed, reach_of(size)
+        )
+        value = rate + jnp.asarray(setting["slope"], float) * (lost - none)
+        through = jax.lax.stop_gradient(joint @ channel)
+        log_posterior = jax.nn.log_softmax(jax.lax.stop_gradient(log_prior) + below_largest(scores))
+        surprise = -jnp.sum(through * log_posterior) / LN2
+        # Of value zero: it moves the query encoder only.
+        decoder = surprise - jax.lax.stop_gradient(surprise)
+        numbers = {"rate": rate, "loss": lost, "decoder_loss": surprise}
+        return (value + decoder).astype(jnp.float32), numbers
+
+
+def whole_source(key: Key[Array, ""], data: DiscreteSource) -> DiscreteSource:  # noqa: ARG001
+    """Return the data as the batch of every step."""
+    return data
+
+
+def ordered_loss(
+    joint: Float[Array, "x u"], log2_size: Float[Array, ""], loss: RankLoss
+) -> Float[Array, ""]:
+    """Compute the optimal decoder's expected rank loss, with a gradient in the table P(x,u).
+
+    The order of the codewords is held fixed in the gradient, and so is that none is above the
+    first: a chance of exactly zero has no logarithm to differentiate.
+
+    Args:
+        joint: P(x,u), every codeword with some mass, shape (|X|, K).
+        log2_size: log2 M >= 1.
+        loss: parsed.
+
+    """
+    density = jax.lax.stop_gradient(information_density(joint))
+    competitor = joint.sum(axis=0)
+    better = _mass(density[:, None, :] > density[:, :, None], competitor)
+    tied = _mass(density[:, None, :] == density[:, :, None], competitor)
+    chance = expected_loss_kernel(_log(better), _log(tied), log2_size, loss, reach_of(log2_size))
+    return jnp.sum(joint * chance)
+
+
+def _mass(chosen: Any, competitor: Float[Array, " u"]) -> Float[Array, "x u"]:
+    return jnp.minimum(jnp.sum(jnp.where(chosen, competitor, 0.0), axis=-1), 1.0)
+
+
+def _log(chance: Float[Array, "..."]) -> Float[Array, "..."]:
+    positive = chance > 0
+    return jnp.where(positive, jnp.log(jnp.where(positive, chance, 1.0)), -jnp.inf)

@@ -1,0 +1,37 @@
+"""The rank-distortion function: bits that a ranking of so small a loss needs.
+
+`uniform` is for equally likely targets, `prior` and `codebook` for any prior, and `skew` for targets of unequal entropy.
+"""
+
+from rdsim.limits.rank_distortion.codebook import RankingCodebook, ranking_codebook
+from rdsim.limits.rank_distortion.prior import (
+    RankPriorCurve,
+    gibbs_rank_law,
+    majorises,
+    rank_loss_prior,
+    rank_prior_bound,
+    rank_rate_prior,
+    rank_rate_prior_curve,
+    rank_rate_side_information,
+)
+from rdsim.limits.rank_distortion.skew import CommonRate, SkewBound, common_rate, skew_bound
+from rdsim.limits.rank_distortion.uniform import rank_loss, rank_rate
+
+__all__ = [
+    "CommonRate",
+    "RankPriorCurve",
+    "RankingCodebook",
+    "SkewBound",
+    "common_rate",
+    "gibbs_rank_law",
+    "majorises",
+    "rank_loss",
+    "rank_loss_prior",
+    "rank_prior_bound",
+    "rank_rate",
+    "rank_rate_prior",
+    "rank_rate_prior_curve",
+    "rank_rate_side_information",
+    "ranking_codebook",
+    "skew_bound",
+]

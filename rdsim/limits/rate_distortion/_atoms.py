@@ -1,0 +1,372 @@
+r"""The optimal reproduction points of one slope, moving in continuous space (C7).
+
+In units of the kernel's standard deviation the problem is the maximum likelihood of a mixture of
+unit Gaussians: minimise $-\sum_y p_y \ln \sum_j q_j e^{-|z_y - v_j|^2/2}$ over atoms v and weights
+q. It is convex in the mixing measure. Rounds of
+
+1. weights of the atoms at hand, by the interior point; atoms without weight leave;
+2. neighbours that share one maximiser of c are merged, then atoms and weights take joint Newton
+   steps (only where the objective agrees);
+3. maximisers of c over the whole space enter where c exceeds one,
+
+until the dual $\nu = p/Z$, lowered a little where c exceeds one, proves the tolerance by the bound
+on c that `gaussian_sum.largest_value` gives. Host code:
+the numbers of atoms, maximisers and cells change from round to round.
+"""
+
+import math
+from typing import Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdsim.limits.rate_distortion import _gaussian_sum as gaussian_sum
+from rdsim.limits.rate_distortion._interior_point import interior_point
+
+_ROUNDS: Final = 30
+_SPACING: Final = 0.8  # kernel widths, where kernels already sum to a constant within 1e-13
+_MOVING_ROUNDS: Final = 2  # at least; then as long as each divides the excess by four
+_MERGING_RADIUS: Final = 0.3  # kernel widths
+_NEWTON_STEPS: Final = 12
+_NEWTON_UNKNOWNS: Final = 80  # beyond, atoms are so dense that the weights alone do
+_SIZES: Final = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)  # one compilation each
+_HALVINGS: Final = 6
+_ROUNDING: Final = 1e-14  # of the objective
+_FLAT: Final = 1e-12  # least curvature, relative to the diagonal
+_DAMPING_ROUNDS: Final = 8
+_DAMPING_REACH: Final = 1.0  # kernel widths: most of c comes from points nearer than that
+_DAMPING_EXCESS: Final = 1.5  # makes up for what comes from farther
+_IDLE: Final = 1e-6  # least slack of an atom that may leave; where c is flat, all are of use
+_PRUNING_ROUNDS: Final = 6
+_LARGEST_LOG: Final = 600.0  # of nu: beyond, nothing is certified
+
+_interior_point = jax.jit(interior_point)
+
+
+class Atoms(NamedTuple):
+    r"""An output law with what was proved of it; lengths in kernel widths, rates in nats.
+
+    Attributes:
+        places: v, shape (k, d).
+        weights: q, shape (k,).
+        lagrangian: $-\sum p \ln Z$.
+        energy: $\sum p Q |z - v|^2 / 2$, the slope times the distortion.
+        dual: $\nu' \ge 0$, shape (N,), which proves the excess.
+        excess: proved bound, at least 0, on how far the Lagrangian lies above the least one.
+
+    """
+
+    places: np.ndarray
+    weights: np.ndarray
+    lagrangian: float
+    energy: float
+    dual: np.ndarray
+    excess: float
+
+
+class _State(NamedTuple):
+    v: np.ndarray
+    q: np.ndarray
+    objective: float
+    nu: np.ndarray
+
+
+def solve_atoms(z: np.ndarray, p: np.ndarray, tolerance: float) -> Atoms:
+    """Find atoms and weights whose proved excess is at most `tolerance` nats, if it can.
+
+    Args:
+        z: source points in kernel widths, shape (N, d).
+        p: their weights, all positive, shape (N,).
+        tolerance: of the Lagrangian, nats.
+
+    Returns:
+        The best law found, with its proved excess, whether or not that is within the tolerance.
+
+    """
+    cells = gaussian_sum.cells_over(z)
+    v = _start(z)
+    state = _weights(z, p, v, np.full(len(v), 1 / len(v)), 0.5, tolerance / 8)
+    moving, best, best_excess = True, state, math.inf
+    for step in range(_ROUNDS):
+        if moving:
+            state = _moved(z, p, state, _MERGING_RADIUS, tolerance)
+        nu, cost = _damped(z, p, state.nu, cells, tolerance)
+        left = _prices(z, nu, gaussian_sum.local_maxima(z, nu, cells, 1 + tolerance / 8))
+        excess = cost + math.log(np.max(left, initial=1.0))
+        if excess <= tolerance:
+            excess = _proved(z, nu, cost, tolerance)
+        # Where c is flat, places matter less than having enough of them: only weights are solved.
+        moving = moving and (step < _MOVING_ROUNDS or excess < best_excess / 4)
+        if excess < best_excess:
+            best, best_excess = state, excess
+        if excess <= tolerance:
+            break
+        peaks = gaussian_sum.local_maxima(z, state.nu, cells, 1 + tolerance / 8)
+        entering, seen = _entering(z, state, peaks, tolerance)
+        if excess <= 2 * tolerance or not len(entering):
+            peaks = np.concatenate([peaks, _highest(z, state.nu, tolerance)])
+            entering, seen = _entering(z, state, peaks, tolerance)
+        if not len(entering):
+            break
+        v = np.concatenate([state.v, entering])
+        q = np.concatenate([state.q, np.zeros(len(entering))])
+        state = _weights(z, p, v, q, min(max(seen, 1e-8), 0.5), tolerance / 8)
+    merged = _moved(z, p, best, _MERGING_RADIUS, tolerance)
+    laws = [merged, best] if len(merged.q) < len(best.q) else [best]
+    for law in laws:  # as few atoms as can be proved
+        nu, cost = _damped(z, p, law.nu, cells, tolerance)
+        excess = _proved(z, nu, cost, tolerance)
+        if excess <= tolerance:
+            break
+    return _result(z, p, law, nu, excess)
+
+
+def _proved(z: np.ndarray, nu: np.ndarray, cost: float, tolerance: float) -> float:
+    bound = gaussian_sum.largest_value(z, nu, tolerance / 8)
+    return cost + math.log(max(bound.upper, 1.0))
+
+
+def _entering(
+    z: np.ndarray, state: _State, peaks: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, float]:
+    """Those of the peaks that are worth an atom, and by how much c exceeds one there."""
+    values = _prices(z, state.nu, peaks)
+    seen = float(np.max(values, initial=1.0)) - 1
+    return _apart(peaks[values > 1 + max(tolerance / 8, 1e-3 * seen)], state.v), seen
+
+
+def _highest(z: np.ndarray, nu: np.ndarray, tolerance: float) -> np.ndarray:
+    """The highest place that the proof met: climbing may miss a very flat top."""
+    return gaussian_sum.largest_value(z, nu, tolerance / 8).place[None]
+
+
+def _damped(
+    z: np.ndarray, p: np.ndarray, nu: np.ndarray, cells: gaussian_sum.Cells, tolerance: float
+) -> tuple[np.ndarray, float]:
+    r"""Lower the dual where c exceeds one; return it with what that costs the bound, in nats.
+
+    Any $\nu' \ge 0$ proves $\sum p \ln (\nu' / p) - \ln \max c'$. With $\nu' = \nu e^{-a}$ the first
+    term falls by $\sum p a$ only: next to nothing in the tails, where c is slow to settle and where
+    the plain bound would charge its excess to the whole source.
+    """
+    cost = 0.0
+    if not np.all(np.isfinite(nu)):
+        return nu, cost
+    for _ in range(_DAMPING_ROUNDS):
+        u = gaussian_sum.local_maxima(z, nu, cells, 1 + tolerance / 16)
+        height = np.log(_prices(z, nu, u))
+        u, height = u[height > tolerance / 16], height[height > tolerance / 16]
+        if not len(u):
+            break
+        a = np.zeros(len(z))
+        chunk = max(1, 4_000_000 // len(z))
+        for start in range(0, len(u), chunk):
+            part = slice(start, start + chunk)
+            beyond = np.maximum(np.sqrt(2 * _half_squares(z, u[part])) - _DAMPING_REACH, 0.0)
+            a = np.maximum(a, np.max(height[part] * np.exp(-2 * beyond**2), axis=1))
+        nu = nu * np.exp(-_DAMPING_EXCESS * a)
+        cost += _DAMPING_EXCESS * float(p @ a)
+    return nu, cost
+
+
+def _start(z: np.ndarray) -> np.ndarray:
+    """A lattice over the points, or the points if they are fewer."""
+    axes = [
+        np.linspace(low, high, math.ceil((high - low) / _SPACING) + 1)
+        if high > low
+        else np.array([low])
+        for low, high in zip(z.min(axis=0), z.max(axis=0), strict=True)
+    ]
+    if math.prod(map(len, axes)) > min(len(z), _SIZES[-1]):
+        return z
+    lattice = np.stack([x.ravel() for x in np.meshgrid(*axes, indexing="ij")], axis=1)
+    nearest = np.array([np.min(np.sum((z - v) ** 2, axis=1)) for v in lattice])
+    return lattice[nearest <= 1.0 + nearest.min()]
+
+
+def _half_squares(z: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return sum((z[:, i, None] - v[:, i]) ** 2 for i in range(z.shape[1])) / 2
+
+
+def _prices(z: np.ndarray, nu: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Prices c at the points u, shape (M,); an infinite nu counts where its kernel reaches."""
+    kernel = np.exp(-_half_squares(z, u)) if len(u) else np.zeros((len(z), 0))
+    beyond = np.isinf(nu)
+    return np.where(beyond, 0.0, nu) @ kernel + np.where(kernel[beyond] > 0, np.inf, 0.0).sum(
+        axis=0
+    )
+
+
+def _evaluated(z: np.ndarray, p: np.ndarray, v: np.ndarray, q: np.ndarray) -> _State:
+    """Objective and dual of a law, without underflow: each row is shifted by its nearest atom."""
+    energy = _half_squares(z, v)
+    shift = energy.min(axis=1)
+    log_z = np.log(np.exp(shift[:, None] - energy) @ q) - shift
+    log_nu = np.log(p) - log_z
+    nu = np.exp(np.minimum(log_nu, _LARGEST_LOG))
+    if log_nu.max() > _LARGEST_LOG:
+        nu = np.where(log_nu > _LARGEST_LOG, np.inf, nu)
+    return _State(v, q, float(-p @ log_z), nu)
+
+
+def _weights(
+    z: np.ndarray, p: np.ndarray, v: np.ndarray, start: np.ndarray, mixing: float, tolerance: float
+) -> _State:
+    """Optimal weights of the given atoms; those without any are dropped."""
+    size = next((s for s in _SIZES if s >= len(v)), len(v))
+    energy = _half_squares(z, v)
+    K = np.zeros((len(z), size))
+    K[:, : len(v)] = np.exp(energy.min(axis=1)[:, None] - energy)
+    q_start = np.zeros(size)
+    q_start[: len(v)] = start / start.sum()
+    q, w = _interior_point(
+        jnp.asarray(K),
+        jnp.asarray(p),
+        jnp.asarray(q_start),
+        jnp.asarray(float(mixing)),
+        jnp.asarray(tolerance / math.log(2)),
+    )
+    q, w = np.asarray(q)[: len(v)], np.asarray(w)[: len(v)]
+    return _pruned(z, p, v, q / q.sum(), (q > w) | (w < _IDLE), tolerance)
+
+
+def _pruned(
+    z: np.ndarray, p: np.ndarray, v: np.ndarray, q: np.ndarray, active: np.ndarray, tolerance: float
+) -> _State:
+    """Drop the atoms that the constraints do not miss.
+
+    An atom far out in the tail has so little weight that the interior point cannot tell it from
+    an idle one, but without it c rises there.
+    """
+    for _ in range(_PRUNING_ROUNDS):
+        if not active.any():
+            break
+        state = _evaluated(z, p, v[active], q[active] / q[active].sum())
+        missed = ~active & (_prices(z, state.nu, v) > 1 + tolerance)
+        if not missed.any():
+            return state
+        active = active | missed
+    return _evaluated(z, p, v, q)
+
+
+def _moved(z: np.ndarray, p: np.ndarray, state: _State, radius: float, tolerance: float) -> _State:
+    """Merge neighbours and let atoms and weights move, if that does not raise the objective."""
+    if state.v.size + state.q.size > _NEWTON_UNKNOWNS:
+        return state
+    merged = _merged(z, p, state, radius) if radius > 0 else state
+    moved = _newton(z, p, merged)
+    if moved.objective <= state.objective + tolerance / 16:
+        return moved
+    return _newton(z, p, state) if len(merged.q) < len(state.q) else state
+
+
+def _merged(z: np.ndarray, p: np.ndarray, state: _State, radius: float) -> _State:
+    """Replace atoms nearer than the radius, heaviest first, by their centre of gravity."""
+    left = np.ones(len(state.q), bool)
+    v, q = [], []
+    for heaviest in np.argsort(-state.q):
+        if not left[heaviest]:
+            continue
+        near = left & (np.sum((state.v - state.v[heaviest]) ** 2, axis=1) <= radius**2)
+        left &= ~near
+        q.append(state.q[near].sum())
+        v.append(state.q[near] @ state.v[near] / q[-1])
+    return _evaluated(z, p, np.array(v), np.array(q)) if len(q) < len(state.q) else state
+
+
+def _newton(z: np.ndarray, p: np.ndarray, state: _State) -> _State:
+    """Joint Newton steps in places and weights on the objective plus the total weight.
+
+    The added total makes the optimum sum to one by itself.
+    """
+    k, d = state.v.shape
+    for _ in range(_NEWTON_STEPS):
+        gradient, hessian = _derivatives(z, state)
+        if not np.all(np.isfinite(hessian)):
+            break
+        scale = 1 / np.sqrt(np.maximum(np.abs(np.diagonal(hessian)), 1e-300))
+        value, vector = np.linalg.eigh(scale[:, None] * hessian * scale)
+        # A saddle is left downhill: the magnitudes of the curvatures are what counts.
+        curvature = np.maximum(np.abs(value), _FLAT)
+        step = -scale * (vector @ ((vector.T @ (scale * gradient)) / curvature))
+        moved = _line_search(z, p, state, step[:k], step[k:].reshape(k, d), gradient)
+        if moved is None:
+            break
+        state = moved
+    return state
+
+
+def _line_search(
+    z: np.ndarray,
+    p: np.ndarray,
+    state: _State,
+    dq: np.ndarray,
+    dv: np.ndarray,
+    gradient: np.ndarray,
+) -> _State | None:
+    """Go as far as the weights stay positive and the objective falls, or the gradient at its end.
+
+    None if there is nothing to gain, to rounding.
+    """
+    shrinking = dq < -0.9 * state.q
+    reach = min(1.0, 0.9 * np.min(-state.q[shrinking] / dq[shrinking], initial=np.inf))
+    reach = min(reach, 0.5 / max(float(np.max(np.abs(dv))), 1e-300))
+    for _ in range(_HALVINGS):
+        q = state.q + reach * dq
+        moved = _evaluated(z, p, state.v + reach * dv, q / q.sum())
+        gain = state.objective - moved.objective
+        if gain > _ROUNDING:
+            return moved
+        if gain > -_ROUNDING:
+            there, _ = _derivatives(z, moved)
+            return moved if np.max(np.abs(there)) < 0.5 * np.max(np.abs(gradient)) else None
+        reach /= 2
+    return None
+
+
+def _derivatives(z: np.ndarray, state: _State) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient and Hessian of the objective plus the total weight in (q, v)."""
+    q = state.q
+    offset = z[:, None] - state.v  # (N, k, d)
+    # p K / Z, without under- or overflow because nu K <= 1 near the optimum.
+    share = state.nu[:, None] * np.exp(-np.sum(offset**2, axis=2) / 2)
+    c, pull = share.sum(axis=0), np.einsum("nk,nki->ki", share, offset)
+    gradient = np.concatenate([1 - c, -(q[:, None] * pull).ravel()])
+    return gradient, _hessian(offset, share, q, c, pull)
+
+
+def _hessian(
+    offset: np.ndarray, share: np.ndarray, q: np.ndarray, c: np.ndarray, pull: np.ndarray
+) -> np.ndarray:
+    n, k, d = offset.shape
+    p = share @ q  # p K q / Z = p
+    jacobian = np.concatenate([share, (q[:, None] * share[:, :, None] * offset).reshape(n, -1)], 1)
+    hessian = (jacobian / p[:, None]).T @ jacobian
+    spread = np.einsum("nk,nki,nkj->kij", share, offset, offset, optimize=True)
+    spread -= c[:, None, None] * np.eye(d)
+    for j in range(k):
+        rows = k + d * j + np.arange(d)
+        hessian[j, rows] -= pull[j]
+        hessian[rows, j] -= pull[j]
+        hessian[np.ix_(rows, rows)] -= q[j] * spread[j]
+    return hessian
+
+
+def _apart(new: np.ndarray, old: np.ndarray) -> np.ndarray:
+    """Those of the new places that coincide with none of the old ones nor with each other."""
+    kept: list[np.ndarray] = []
+    for u in new:
+        others = np.concatenate([old, np.array(kept).reshape(-1, old.shape[1])])
+        if np.min(np.sum((others - u) ** 2, axis=1)) > 1e-16:
+            kept.append(u)
+    return np.array(kept).reshape(-1, old.shape[1])
+
+
+def _result(z: np.ndarray, p: np.ndarray, state: _State, dual: np.ndarray, excess: float) -> Atoms:
+    energy = _half_squares(z, state.v)
+    weight = np.exp(energy.min(axis=1)[:, None] - energy) * state.q
+    channel = weight / weight.sum(axis=1)[:, None]
+    order = np.lexsort(state.v.T[::-1])
+    spent = float(p @ np.sum(channel * energy, axis=1))
+    return Atoms(state.v[order], state.q[order], state.objective, spent, dual, excess)

@@ -1,0 +1,191 @@
+r"""Successive refinement: can a coarse description be part of a fine one at no loss?
+
+$(Y, U_1, U_2)$ describes Y at distortions $D_1 > D_2$ with both rates on R(D) iff optimal test
+channels exist with $Y - U_2 - U_1$ Markov (Equitz and Cover 1991):
+
+$$Q_1(u_1|y) = \sum_{u_2} Q_2(u_2|y)\, W(u_1|u_2).$$
+
+At slope s the optimal channels are $Q(u|y) = q_u K_{yu} / Z_y$, $K = 2^{-s d}$, with the one
+optimal Z and any pmf q on the letters of price $c_u = 1$ with $K q = Z$. With
+$J(u_1,u_2) = q_2(u_2) W(u_1|u_2)$ all pairs of optimal channels and all W at once are a linear
+program, so that an optimum that is not unique needs no choice.
+"""
+
+from typing import Any, Final
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+from scipy.optimize import linprog
+
+from rdsim import validation
+from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
+from rdsim.results import result
+from rdsim.transformations import on_host
+
+_UNDECIDED: Final = 100.0
+"""Residuals up to so many times the threshold are called undecided."""
+_SEARCH: Final = 70
+
+
+@result
+class SuccessiveRefinement:
+    r"""Whether a source is successively refinable from D1 to D2, and how it was decided.
+
+    Attributes:
+        residual: least total deviation from a Markov pair of optimal channels: the mean L1 distance
+            between Q_1 and Q_2 W, plus what the conditions of optimality miss.
+        threshold: sqrt(2 ln 2 (gap_1 + gap_2)) plus the linear program's own 1e-7: by Pinsker's
+            inequality the order in which gaps of so many bits move a channel.
+        refinable: residual at most the threshold.
+        undecided: residual above it by less than a factor of 100: neither yes nor no.
+        refinement: W(u1|u2), shape (|U|, |U|), rows u2; a row of an unused u2 is uniform.
+        coarse_slope: s at D1, bits per unit of distortion.
+        fine_slope: s at D2.
+        gap: gap_1 + gap_2 of the two certified points, bits.
+
+    """
+
+    residual: Float[Array, ""]
+    threshold: Float[Array, ""]
+    refinable: Bool[Array, ""]
+    undecided: Bool[Array, ""]
+    refinement: Float[Array, "u2 u1"]
+    coarse_slope: Float[Array, ""]
+    fine_slope: Float[Array, ""]
+    gap: Float[Array, ""]
+
+
+@on_host
+def successive_refinement(p: Any, d: Any, *, coarse: Any, fine: Any) -> SuccessiveRefinement:
+    r"""Decide whether R(D1) bits can be refined to R(D2) bits without loss.
+
+    Args:
+        p: source pmf, shape (|Y|,).
+        d: finite distortions >= 0, shape (|Y|, |U|).
+        coarse: D1, a scalar above D2; from D_max on the coarse description is empty and every
+            source is refinable.
+        fine: D2, a scalar, at least D_min.
+
+    Returns:
+        The least residual of the Markov condition, and the verdict.
+
+    Raises:
+        ValueError: if p is no pmf, d is negative or infinite, shapes do not match, or not
+            D_min <= D2 < D1.
+        RuntimeError: if float64 is off.
+
+    References:
+        Equitz and Cover (1991), "Successive refinement of information", IEEE Trans. Inf. Theory
+        37(2), Theorem 2; Rimoldi (1994), 40(1).
+
+    """
+    validation.require_float64("successive_refinement")
+    p = validation.pmf("p", p)
+    d = validation.interval("d", d, low=0.0, high=np.inf, open_high=True, ndim=2)
+    if d.shape[0] != p.shape[0] or d.shape[1] == 0:
+        raise ValueError(
+            f"d must have one row a source letter and at least one column, "
+            f"shape ({p.shape[0]}, |U|), got {d.shape}"
+        )
+    D1 = float(validation.interval("coarse", coarse, low=0.0, ndim=0))
+    D2 = float(validation.interval("fine", fine, low=0.0, ndim=0))
+    least = float(p @ d.min(axis=1))
+    if least * (1 - 1e-12) > D2:
+        raise ValueError(f"fine must be at least D_min = {least!r}, got {D2!r}")
+    if not D2 < D1:
+        raise ValueError(f"coarse must be above fine = {D2!r}, got {D1!r}")
+    # In units of the largest distortion, to a power of two: exact, and what tolerances are meant in.
+    unit = 2.0 ** float(np.frexp(np.max(d))[1] - 1)
+    d, D1, D2 = jnp.asarray(np.asarray(d) / unit), D1 / unit, D2 / unit
+    s1, Z1, gap1 = _point(p, d, D1)
+    s2, Z2, gap2 = _point(p, d, D2)
+    residual, W = _program(np.asarray(p), np.asarray(d), (s1, Z1, D1), (s2, Z2, D2))
+    threshold = np.sqrt(2 * np.log(2) * (gap1 + gap2)) + 1e-7
+    numbers = {
+        "residual": residual,
+        "threshold": threshold,
+        "refinable": residual <= threshold,
+        "undecided": threshold < residual <= _UNDECIDED * threshold,
+        "refinement": W,
+        "coarse_slope": s1 / unit,
+        "fine_slope": s2 / unit,
+        "gap": gap1 + gap2,
+    }
+    return SuccessiveRefinement(**{name: jnp.asarray(value) for name, value in numbers.items()})
+
+
+def _point(p: Array, d: Array, D: float) -> tuple[float, np.ndarray, float]:
+    """Slope of R at D, the optimal Z there, and the gap, by bisection of the slope's logarithm."""
+    mean = np.asarray(p @ d)
+    if mean.min() <= D:
+        return 0.0, np.ones(p.size), 0.0
+    scale = float(jnp.max(d))
+    low, high = -40.0, 40.0
+    for _ in range(_SEARCH):
+        middle = 0.5 * (low + high)
+        curve = rate_distortion_curve(p, d, [2.0**middle / scale], tolerance=1e-13)
+        if float(curve.distortion[0]) > D:
+            low = middle
+        else:
+            high = middle
+        if abs(float(curve.distortion[0]) - D) < 1e-13:
+            break
+    s = float(curve.slope[0])
+    e = np.asarray(d) - np.asarray(d).min(axis=1, keepdims=True)
+    return s, 2.0 ** (-s * e) @ np.asarray(curve.output_marginal[0]), float(curve.gap[0])
+
+
+def _program(
+    p: np.ndarray,
+    d: np.ndarray,
+    coarse: tuple[float, np.ndarray, float],
+    fine: tuple[float, np.ndarray, float],
+) -> tuple[float, np.ndarray]:
+    """Least residual over all optimal pairs and all W; unknowns q1, J(u1,u2) and the slacks."""
+    (s1, Z1, D1), (s2, Z2, D2) = coarse, fine
+    used = p > 0
+    p, d, Z1, Z2 = p[used], d[used], Z1[used], Z2[used]
+    (ys, us), e = d.shape, d - d.min(axis=1, keepdims=True)
+    A1, A2 = (2.0 ** (-s * e) / Z[:, None] for s, Z in ((s1, Z1), (s2, Z2)))
+    eye, ones = np.eye(us), np.ones((1, us))
+    # Every row is a linear form of (q1, J) and the number it should equal; J has index (u1, u2).
+    rows = [
+        # p_y (Q1(u1|y) - sum_u2 Q2(u2|y) W(u1|u2)) = 0
+        (
+            np.concatenate(
+                [
+                    np.einsum("y,yu,uv->yuv", p, A1, eye).reshape(ys * us, us),
+                    -np.einsum("y,yw,uv->yuvw", p, A2, eye).reshape(ys * us, us * us),
+                ],
+                axis=1,
+            ),
+            np.zeros(ys * us),
+        ),
+        # p_y (sum_u Q(u|y) - 1) = 0, coarse and fine
+        (np.concatenate([p[:, None] * A1, np.zeros((ys, us * us))], axis=1), p),
+        (np.concatenate([np.zeros((ys, us)), np.kron(ones, p[:, None] * A2)], axis=1), p),
+        # mean distortions
+        (np.concatenate([(p @ (A1 * d))[None], np.zeros((1, us * us))], axis=1), [D1]),
+        (np.concatenate([np.zeros((1, us)), np.kron(ones, (p @ (A2 * d))[None])], axis=1), [D2]),
+    ]
+    # Beyond D_max a smaller distortion is as good.
+    rows = rows[:3] + [row for row, s in zip(rows[3:], (s1, s2), strict=True) if s > 0]
+    M = np.concatenate([row for row, _ in rows])
+    b = np.concatenate([np.asarray(value) for _, value in rows])
+    n, k = us + us * us, b.size
+    total = np.concatenate([np.ones(us), np.zeros(us * us + 2 * k)])
+    both = np.concatenate([np.zeros(us), np.ones(us * us), np.zeros(2 * k)])
+    found = linprog(
+        np.concatenate([np.zeros(n), np.ones(2 * k)]),
+        A_eq=np.concatenate([np.concatenate([M, np.eye(k), -np.eye(k)], axis=1), [total, both]]),
+        b_eq=np.concatenate([b, [1.0, 1.0]]),
+        method="highs",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )
+    if found.x is None:
+        raise RuntimeError(f"the linear program was not solved: {found.message}")
+    J = np.maximum(found.x[us:n].reshape(us, us).T, 0.0)
+    mass = J.sum(axis=1, keepdims=True)
+    W = np.where(mass > 1e-12, J / np.maximum(mass, 1e-300), 1 / us)
+    return float(found.fun), W

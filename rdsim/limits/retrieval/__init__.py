@@ -1,0 +1,27 @@
+"""What a retrieval system can reach with items (and queries) of so many bits.
+
+`bounds` is the sandwich of a converse and the best single channel, `distortion` makes retrieval an ordinary distortion,
+`two_sided` compresses queries too, and `identification` is for similarity queries.
+"""
+
+from rdsim.limits.retrieval.bounds import RetrievalBounds, retrieval_bounds
+from rdsim.limits.retrieval.distortion import (
+    SelfConsistentSchemes,
+    retrieval_distortion,
+    self_consistent,
+)
+from rdsim.limits.retrieval.identification import identification_binary, identification_gaussian
+from rdsim.limits.retrieval.two_sided import TwoSidedBounds, two_sided_dsbs, two_sided_gaussian
+
+__all__ = [
+    "RetrievalBounds",
+    "SelfConsistentSchemes",
+    "TwoSidedBounds",
+    "identification_binary",
+    "identification_gaussian",
+    "retrieval_bounds",
+    "retrieval_distortion",
+    "self_consistent",
+    "two_sided_dsbs",
+    "two_sided_gaussian",
+]

@@ -1,0 +1,223 @@
+r"""Identification with query and items both compressed: inner and outer bounds (C23).
+
+The query X is kept at $R_x$ bits a letter as U, the items Y at $R_y$ bits as V. Items are told
+apart at any rate below
+
+- inner: $I(U;V)$ for a long Markov chain $U - X - Y - V$ with $I(X;U) \le R_x$, $I(Y;V) \le R_y$,
+  and below what time sharing of such chains gives;
+- outer: no rate above the bottleneck with one side uncompressed,
+  $\min\{\mathrm{IB}_Y(R_y), \mathrm{IB}_X(R_x)\}$, is possible. As $\mathrm{IB}(R) \le R$, no
+  rate above $R_x$ or $R_y$ is either.
+
+One symmetric chain is not the best one can do: its $I(U;V)$ falls as the product $R_x R_y$ at small
+rates, while serving a share of the letters at higher rates, and the others not at all, falls as a
+straight line.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rdsim import validation
+from rdsim.information import LN2, binary_capacity, inverse_binary_capacity, log1p
+from rdsim.limits.bottleneck.closed_forms import bottleneck_gaussian
+from rdsim.limits.bottleneck.dsbs import bottleneck_dsbs
+from rdsim.results import result
+from rdsim.transformations import implicit_root
+
+_SHARES: Final = 257
+_GOLDEN_STEPS: Final = 50
+_GOLDEN: Final = 0.6180339887498949
+_KINK: Final = 1e-6  # of a share, beyond the accuracy of the golden section
+_LEAST_RATE: Final = 1e-200  # bits, up to which an information is proportional to the rate
+
+
+@result
+class TwoSidedBounds:
+    r"""What is known of the identification rate at given description rates, bits a letter.
+
+    Attributes:
+        long_chain: I(U;V) of the symmetric chain U - X - Y - V at these rates, shape (...).
+        lower: the best that time sharing such a chain with silence gives, shape (...); achievable.
+        upper: the tighter of the two one-sided bottlenecks, shape (...).
+        share: share of the letters that are described in the lower bound, shape (...).
+
+    """
+
+    long_chain: Float[Array, "..."]
+    lower: Float[Array, "..."]
+    upper: Float[Array, "..."]
+    share: Float[Array, "..."]
+
+    @property
+    def gap(self) -> Float[Array, "..."]:
+        """Outer minus inner bound: the limit itself is not known in between."""
+        return self.upper - self.lower
+
+
+def two_sided_gaussian(correlation: Any, *, query_rate: Any, item_rate: Any) -> TwoSidedBounds:
+    r"""Bound the identification rate of a Gaussian pair with both sides compressed.
+
+    $$I(U;V) = -\tfrac12 \log_2\left(1 - \rho^2 (1 - 2^{-2R_x})(1 - 2^{-2R_y})\right).$$
+
+    Args:
+        correlation: rho in [-1, 1], any shape.
+        query_rate: R_x >= 0, bits a letter of the query, any shape; may be inf.
+        item_rate: R_y >= 0, bits a letter of an item, any shape; may be inf. All broadcast.
+
+    Returns:
+        The bounds, of the broadcast shape.
+
+    Raises:
+        ValueError: if a rate is negative, a correlation lies outside [-1, 1], or the shapes do not
+            broadcast.
+        RuntimeError: if float64 is off.
+
+    References:
+        Westover and O'Sullivan (2008), "Achievable rates for pattern recognition", IEEE Trans. Inf.
+        Theory 54(1), Theorems 1 and 2 and the Gaussian example.
+
+    """
+    validation.require_float64("two_sided_gaussian")
+    r = validation.interval("correlation", correlation, low=-1.0, high=1.0)
+    r, Rx, Ry = _rates("correlation", r, query_rate, item_rate)
+    upper = jnp.minimum(bottleneck_gaussian(r, rate=Rx), bottleneck_gaussian(r, rate=Ry))
+    return _bounds(_gaussian, r, Rx, Ry, upper)
+
+
+def two_sided_dsbs(crossover: Any, *, query_rate: Any, item_rate: Any) -> TwoSidedBounds:
+    r"""Bound the identification rate of the doubly symmetric binary source, both sides compressed.
+
+    $$I(U;V) = 1 - h(a * p * b), \quad h(a) = 1 - R_x, \; h(b) = 1 - R_y.$$
+
+    Args:
+        crossover: p in [0, 1], any shape.
+        query_rate: R_x >= 0, bits a letter of the query, any shape; above one of no further use.
+        item_rate: R_y >= 0, bits a letter of an item, any shape. All broadcast.
+
+    Returns:
+        The bounds, of the broadcast shape.
+
+    Raises:
+        ValueError: if a rate is negative, a crossover lies outside [0, 1], or the shapes do not
+            broadcast.
+        RuntimeError: if float64 is off.
+
+    References:
+        Westover and O'Sullivan (2008), as for `two_sided_gaussian`, and the binary example.
+
+    """
+    validation.require_float64("two_sided_dsbs")
+    p = validation.interval("crossover", crossover, low=0.0, high=1.0)
+    p, Rx, Ry = _rates("crossover", p, query_rate, item_rate)
+    upper = jnp.minimum(bottleneck_dsbs(p, rate=Rx), bottleneck_dsbs(p, rate=Ry))
+    return _bounds(_dsbs, p, Rx, Ry, upper)
+
+
+def _rates(
+    name: str, value: Array, query_rate: Any, item_rate: Any
+) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"], Float[Array, "*grid"]]:
+    Rx = validation.interval("query_rate", query_rate, low=0.0)
+    Ry = validation.interval("item_rate", item_rate, low=0.0)
+    try:
+        value, Rx, Ry = jnp.broadcast_arrays(value, Rx, Ry)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}, query_rate and item_rate must broadcast together, got shapes "
+            f"{value.shape}, {Rx.shape} and {Ry.shape}"
+        ) from error
+    return value, Rx, Ry
+
+
+@partial(jax.jit, static_argnames="chain")
+def _bounds(
+    chain: Callable[[Array, Array, Array], Array],
+    source: Float[Array, "*grid"],
+    Rx: Float[Array, "*grid"],
+    Ry: Float[Array, "*grid"],
+    upper: Float[Array, "*grid"],
+) -> TwoSidedBounds:
+    alone = chain(source, Rx, Ry)
+    shared, share = _shared(chain, source, Rx, Ry)
+    # Where the bounds meet, rounding must not make them cross.
+    best = jnp.where(shared > alone, shared, alone)
+    return TwoSidedBounds(
+        long_chain=jnp.where(alone <= upper, alone, upper),
+        lower=jnp.where(best < upper, best, upper),
+        upper=upper,
+        share=jnp.where(alone >= shared, 1.0, share),
+    )
+
+
+def _shared(
+    chain: Callable[[Array, Array, Array], Array], source: Array, Rx: Array, Ry: Array
+) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"]]:
+    """Maximise share * chain(Rx / share, Ry / share): a grid, then a golden section around it."""
+
+    def spread(R: Array, share: Array) -> Array:
+        return jnp.where(jnp.isinf(R), R, jnp.where(jnp.isinf(R), 1.0, R) / share)
+
+    def value(share: Array) -> Array:
+        return share * chain(source, spread(Rx, share), spread(Ry, share))
+
+    grid = jnp.linspace(1 / _SHARES, 1.0, _SHARES)
+    best = grid[jnp.argmax(jax.lax.map(value, grid), axis=0)]
+
+    def cut(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
+        left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+        climbs = value(left) < value(right)
+        return jnp.where(climbs, left, low), jnp.where(climbs, high, right)
+
+    start = jnp.maximum(best - 1 / _SHARES, 0.1 / _SHARES), jnp.minimum(best + 1 / _SHARES, 1.0)
+    low, high = jax.lax.fori_loop(0, _GOLDEN_STEPS, cut, start)
+    share = jax.lax.stop_gradient(0.5 * (low + high))
+
+    def climb(share: Array) -> Array:
+        return jax.jvp(value, (share,), (jnp.ones_like(share),))[1]
+
+    # Values near a maximum are alike to half their digits: one of Newton's steps finds the others,
+    # a small one. A long one tells of a kink, where one side is described in full.
+    height, bend = jax.jvp(climb, (share,), (jnp.ones_like(share),))
+    better = share - height / jnp.where(bend < 0, bend, 1.0)
+    smooth = (bend < 0) & (jnp.abs(better - share) < _KINK) & (better < 1) & (better > 0)
+    kinked = share
+    for R in (Rx, Ry):
+        there = (jnp.abs(share - R) < _KINK) & (R <= 1)
+        smooth, kinked = smooth & ~there, jnp.where(there, R, kinked)
+    share = jnp.where(smooth, implicit_root(climb, jnp.where(smooth, better, share)), kinked)
+    return value(share), share
+
+
+def _gaussian(
+    r: Float[Array, "*grid"], Rx: Float[Array, "*grid"], Ry: Float[Array, "*grid"]
+) -> Float[Array, "*grid"]:
+    """The bottleneck at the rate R with 1 - 2^(-2R) the product of both sides' 1 - 2^(-2R)."""
+    a, b = jnp.exp2(-2 * Rx), jnp.exp2(-2 * Ry)
+    kept = jnp.expm1(-2 * LN2 * Rx) * jnp.expm1(-2 * LN2 * Ry)
+    small = kept < 0.5
+    lost = jnp.where(small, 1.0, a + b * (1 - a))  # the same as 1 - kept, with the digits of both
+    far = jnp.where(lost > 0, jnp.log(jnp.where(lost > 0, lost, 1.0)), -jnp.inf)
+    nats = jnp.where(small, log1p(-jnp.where(small, kept, 0.0)), far)
+    return bottleneck_gaussian(r, rate=-0.5 * nats / LN2)
+
+
+def _dsbs(
+    p: Float[Array, "*grid"], Rx: Float[Array, "*grid"], Ry: Float[Array, "*grid"]
+) -> Float[Array, "*grid"]:
+    def bias(R: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+        """Of the test channel at rate R; its slope at rate 0 is infinite, and at 1 zero."""
+        inside = (R > _LEAST_RATE) & (R < 1)
+        return jnp.where(
+            inside, inverse_binary_capacity(jnp.where(inside, R, 0.5)), jnp.where(R < 1, 0.0, 1.0)
+        )
+
+    # The information is linear in the least rates, although the bias grows as a root.
+    linear = jnp.where(Rx <= _LEAST_RATE, Rx * bias(Ry) ** 2, Ry * bias(Rx) ** 2)
+    both = (Rx > _LEAST_RATE) & (Ry > _LEAST_RATE)
+    alone = binary_capacity(bias(Rx) * bias(Ry) * (1 - 2 * p))
+    return jnp.where(both, alone, linear * (1 - 2 * p) ** 2)

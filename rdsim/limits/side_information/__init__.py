@@ -1,0 +1,29 @@
+"""R(D) with side information at both ends, or at the decoder alone (Wyner and Ziv)."""
+
+from rdsim.limits.side_information.both_ends import (
+    ConditionalCurve,
+    conditional_rate_at,
+    conditional_rate_distortion,
+    indirect_rate_at,
+    indirect_rate_distortion,
+)
+from rdsim.limits.side_information.decoder_only import (
+    WynerZivCurve,
+    wyner_ziv,
+    wyner_ziv_at,
+    wyner_ziv_dsbs,
+    wyner_ziv_gaussian,
+)
+
+__all__ = [
+    "ConditionalCurve",
+    "WynerZivCurve",
+    "conditional_rate_at",
+    "conditional_rate_distortion",
+    "indirect_rate_at",
+    "indirect_rate_distortion",
+    "wyner_ziv",
+    "wyner_ziv_at",
+    "wyner_ziv_dsbs",
+    "wyner_ziv_gaussian",
+]

@@ -1,0 +1,230 @@
+r"""One item Y seen through K query modalities X_1..X_K, discrete or Gaussian.
+
+A part W that every modality sees makes them redundant: together they tell less about the item than
+the sum of what each tells.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from rdsim import validation
+from rdsim.results import result
+from rdsim.sources.gaussian_pairs import GaussianSource
+from rdsim.sources.modalities import chosen_modalities
+from rdsim.sources.tables import DiscreteSource, draw_letters, draw_outputs
+
+_MAX_TABLE: Final = 1 << 26  # entries of a joint table; more is a mistake rather than a wish
+
+
+@result
+class MultimodalSource:
+    r"""A discrete item Y and K modalities $X_k = (W, V_k)$.
+
+    The common part W and the own parts V_1..V_K are independent given Y. Without a common part
+    $X_k = V_k$, and the modalities are independent given the item.
+
+    Attributes:
+        py: law of the item, shape (|Y|,).
+        channels: P(V_k|Y) for each k, shapes (|Y|, |V_k|).
+        common: P(W|Y), shape (|Y|, |W|), or None.
+
+    """
+
+    py: Float[Array, " y"]
+    channels: tuple[Float[Array, "y v"], ...]
+    common: Float[Array, "y w"] | None
+
+    @property
+    def letters(self) -> tuple[int, ...]:
+        """Number of letters |W| |V_k| of each modality."""
+        shared = 1 if self.common is None else self.common.shape[-1]
+        return tuple(shared * channel.shape[-1] for channel in self.channels)
+
+    def joint_with(self, modalities: Any = None) -> DiscreteSource:
+        """The exact joint law of a set of modalities and the item.
+
+        Args:
+            modalities: which ones; None for all K.
+
+        Returns:
+            A source whose query letter stands for (W, V_k for k in the order given), the last
+            counting fastest; the common part is counted once. For one modality it is X_k itself.
+
+        Raises:
+            ValueError: if a modality is out of range or named twice, or the table would have more
+                than 2^26 entries.
+            TypeError: if a modality is not an integer.
+
+        """
+        chosen = chosen_modalities(modalities, len(self.channels))
+        parts = [self.channels[k] for k in chosen]
+        if self.common is not None:
+            parts = [self.common, *parts]
+        size = self.py.shape[-1] * math.prod(part.shape[-1] for part in parts)
+        if size > _MAX_TABLE:
+            raise ValueError(
+                f"the joint table of modalities {chosen} would have {size} entries, more than "
+                f"{_MAX_TABLE}"
+            )
+        return DiscreteSource(joint=_joint(self.py, tuple(parts)))
+
+    def mutual_information(self, modalities: Any = None) -> Float[Array, ""]:
+        """I(X_S; Y) of a set of modalities and the item in bits, exact.
+
+        Args:
+            modalities: which ones; None for all K.
+
+        Returns:
+            Bits.
+
+        Raises:
+            ValueError: as for `joint_with`.
+            TypeError: if a modality is not an integer.
+
+        """
+        return self.joint_with(modalities).mutual_information
+
+    @property
+    def redundancy(self) -> Float[Array, ""]:
+        r"""How much less the modalities tell together than the sum of what each tells, in bits.
+
+        $$\sum_k I(X_k;Y) - I(X_1..X_K;Y) = (K-1)\, I(W;Y) + T(V_1..V_K|W),$$
+
+        T the conditional total correlation $\sum_k H(V_k|W) - H(V_1..V_K|W)$. In general this
+        difference is positive where modalities repeat one another and negative where they speak
+        only together (synergy; for K = 2 it is minus the interaction information I(X_1;X_2;Y) in
+        the sign of McGill). Here, with all parts independent given Y, it is never negative.
+
+        Reference: McGill (1954), "Multivariate information transmission".
+        """
+        single = sum(self.mutual_information(k) for k in range(len(self.channels)))
+        return single - self.mutual_information()
+
+    def sample(
+        self, key: Key[Array, ""], shape: tuple[int, ...] = ()
+    ) -> tuple[Int[Array, "... k"], Int[Array, "..."]]:
+        """Independent pairs (queries, item).
+
+        Args:
+            key: PRNG key; the pairs depend on it and on the shape alone.
+            shape: shape of the batch.
+
+        Returns:
+            Queries of shape (*shape, K), the letter of X_k being w |V_k| + v_k, and items of the
+            given shape, int32.
+
+        Raises:
+            TypeError: if the key is not a typed key.
+
+        """
+        validation.prng_key("key", key)
+        return _sample(key, self, tuple(shape))
+
+
+@jax.jit
+def _joint(py: Float[Array, " y"], parts: tuple[Float[Array, "y _"], ...]) -> Float[Array, "x y"]:
+    """Joint law of the parts, as one letter, and the item."""
+    return (py[:, None] * functools.reduce(_product, parts)).T
+
+
+def _product(first: Float[Array, "y a"], second: Float[Array, "y b"]) -> Float[Array, "y ab"]:
+    """The two outputs as one letter, given the item; the second counts fastest."""
+    return (first[:, :, None] * second[:, None, :]).reshape(first.shape[0], -1)
+
+
+@jax.jit(static_argnames="shape")
+def _sample(
+    key: Key[Array, ""], source: MultimodalSource, shape: tuple[int, ...]
+) -> tuple[Int[Array, "... k"], Int[Array, "..."]]:
+    key_item, key_common, *keys = jax.random.split(key, 2 + len(source.channels))
+    y = draw_letters(key_item, source.py, shape)
+    own = [draw_outputs(k, c, y) for k, c in zip(keys, source.channels, strict=True)]
+    if source.common is not None:
+        w = draw_outputs(key_common, source.common, y)
+        own = [w * c.shape[1] + v for c, v in zip(source.channels, own, strict=True)]
+    return jnp.stack(own, axis=-1), y
+
+
+def multimodal(py: Any, channels: Sequence[Any], *, common: Any = None) -> MultimodalSource:
+    r"""A discrete item with K modalities, independent given it but for a common part.
+
+    Args:
+        py: law of the item, shape (|Y|,), summing to one.
+        channels: P(V_k|Y) of every modality, one or more, shapes (|Y|, |V_k|), rows summing to one.
+        common: P(W|Y), shape (|Y|, |W|), of a part that every modality sees; None for no such part.
+
+    Returns:
+        The source, with $X_k = (W, V_k)$. All rows are rescaled to sum to one to the last digit.
+
+    Raises:
+        ValueError: if there is no channel, a shape does not fit, an entry is negative or NaN, or a
+            row does not sum to one; the message names the channel and the row.
+
+    """
+    item = validation.pmf("py", py)
+    if not isinstance(channels, Sequence) or isinstance(channels, str):
+        raise TypeError(f"channels must be a list of tables, got {type(channels)}")
+    if len(channels) == 0:
+        raise ValueError("channels must hold at least one modality, got none")
+    tables = tuple(_channel(f"channels[{k}]", c, item.size) for k, c in enumerate(channels))
+    shared = None if common is None else _channel("common", common, item.size)
+    return MultimodalSource(py=item, channels=tables, common=shared)
+
+
+def _channel(name: str, value: Any, inputs: int) -> Float[Array, "y v"]:
+    table = validation.channel(name, value)
+    if table.shape[0] != inputs:
+        raise ValueError(
+            f"{name} must have {inputs} rows, one for each item letter, got shape {table.shape}"
+        )
+    return table
+
+
+def gaussian_multimodal(
+    noise_variances: Any, common_noise: Any = 0.0, *, variance: Any = 1.0
+) -> GaussianSource:
+    r"""A Gaussian item seen K times: $X_k = Y + Z + N_k$, the noise Z common to all modalities.
+
+    $$I(X_1..X_K; Y) = \tfrac12 \log_2 \left(1 +
+      \frac{\sigma^2}{\sigma_Z^2 + (\sum_k 1/\sigma_k^2)^{-1}}\right).$$
+
+    Args:
+        noise_variances: of the own noise N_k, positive, shape (K,).
+        common_noise: variance of Z, non-negative, a scalar.
+        variance: of the item, positive, a scalar.
+
+    Returns:
+        The source: X has K coordinates, Y one.
+
+    Raises:
+        ValueError: if a variance is out of range, not finite, or of the wrong shape.
+
+    """
+    own = validation.interval(
+        "noise_variances",
+        noise_variances,
+        low=0.0,
+        high=math.inf,
+        open_low=True,
+        open_high=True,
+        ndim=1,
+    )
+    if own.size == 0:
+        raise ValueError("noise_variances must hold at least one modality, got shape (0,)")
+    shared = validation.interval(
+        "common_noise", common_noise, low=0.0, high=math.inf, open_high=True, ndim=0
+    )
+    item = validation.interval(
+        "variance", variance, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=0
+    )
+    return GaussianSource(
+        covariance_x=jnp.diag(own) + (item + shared),
+        covariance_y=item[None, None],
+        cross_covariance=jnp.broadcast_to(item, (own.size, 1)),
+    )

@@ -1,0 +1,194 @@
+"""Discrete joint sources: any table P(X,Y), and the standard pairs of binary and M-ary letters."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from rdsim import information, validation
+from rdsim.results import result
+
+
+@result
+class DiscreteSource:
+    """A joint law of X in {0..|X|-1} (query) and Y in {0..|Y|-1} (database item).
+
+    A PyTree with the table as its only leaf, so sources pass through jit and stack under vmap.
+
+    Attributes:
+        joint: P(X,Y), shape (|X|, |Y|), rows x and columns y, summing to one.
+
+    """
+
+    joint: Float[Array, "x y"]
+
+    @property
+    def px(self) -> Float[Array, " x"]:
+        """Marginal of the query letter, shape (|X|,)."""
+        return self.joint.sum(axis=-1)
+
+    @property
+    def py(self) -> Float[Array, " y"]:
+        """Marginal of the database letter, shape (|Y|,)."""
+        return self.joint.sum(axis=-2)
+
+    @property
+    def entropy_x(self) -> Float[Array, ""]:
+        """H(X) of the query letter in bits."""
+        validation.require_float64("entropy_x")
+        return _marginal_entropy(self.joint, axis=-1)
+
+    @property
+    def entropy_y(self) -> Float[Array, ""]:
+        """H(Y) of the database letter in bits."""
+        validation.require_float64("entropy_y")
+        return _marginal_entropy(self.joint, axis=-2)
+
+    @property
+    def mutual_information(self) -> Float[Array, ""]:
+        """I(X;Y) in bits, exact up to the rounding of the sum (1e-15 of it or so, either sign)."""
+        validation.require_float64("mutual_information")
+        return _mutual_information(self.joint)
+
+    def sample(
+        self, key: Key[Array, ""], shape: tuple[int, ...] = ()
+    ) -> tuple[Int[Array, "..."], Int[Array, "..."]]:
+        """Independent pairs (x, y) drawn from the joint law.
+
+        Args:
+            key: PRNG key; the pairs depend on it and on the shape alone.
+            shape: shape of each of the two results.
+
+        Returns:
+            Letters x and y, two int32 arrays of the given shape.
+
+        Raises:
+            TypeError: if the key is not a typed key.
+
+        """
+        validation.prng_key("key", key)
+        cell = draw_letters(key, self.joint.ravel(), tuple(shape))
+        return cell // self.joint.shape[1], cell % self.joint.shape[1]
+
+
+_mutual_information = jax.jit(information.mutual_information)
+
+
+@jax.jit(static_argnames="axis")
+def _marginal_entropy(joint: Float[Array, "x y"], axis: int) -> Float[Array, ""]:
+    return information.entropy(joint.sum(axis=axis))
+
+
+@jax.jit(static_argnames="shape")
+def draw_letters(
+    key: Key[Array, ""], pmf: Float[Array, " y"], shape: tuple[int, ...]
+) -> Int[Array, "..."]:
+    """Draw letters of a pmf by inverting its cumulative sum; one without mass is never drawn.
+
+    The point inverted lies on a grid of 2^-52, which is what a probability is resolved to.
+    """
+    cumulative, last = _cumulative(pmf)
+    point = jax.random.uniform(key, shape, pmf.dtype) * cumulative[-1]
+    letter = jnp.searchsorted(cumulative, point, side="right")
+    # Rounding can put a point on the very end of the table: the last letter with mass is meant.
+    return jnp.minimum(letter, last).astype(jnp.int32)
+
+
+@jax.jit
+def draw_outputs(
+    key: Key[Array, ""], channel: Float[Array, "y x"], inputs: Int[Array, "..."]
+) -> Int[Array, "..."]:
+    """One output of the channel P(x|y) for every input y; an output without mass is never drawn."""
+    cumulative, last = jax.vmap(_cumulative)(channel)
+    cumulative = cumulative[inputs]
+    point = jax.random.uniform(key, inputs.shape, channel.dtype) * cumulative[..., -1]
+    output = jnp.sum(cumulative <= point[..., None], axis=-1)
+    return jnp.minimum(output, last[inputs]).astype(jnp.int32)
+
+
+def _cumulative(pmf: Float[Array, " y"]) -> tuple[Float[Array, " y"], Int[Array, ""]]:
+    """Cumulative sum, flat over letters without mass whatever the order of summation, and the last."""
+    summed = jax.lax.cummax(jnp.where(pmf > 0, jnp.cumsum(pmf), 0.0))
+    return summed, pmf.size - 1 - jnp.argmax(pmf[::-1] > 0)
+
+
+def discrete(joint: Any) -> DiscreteSource:
+    r"""A source from its table $P(x,y)$.
+
+    Args:
+        joint: shape (|X|, |Y|), rows x (query), columns y (database); non-negative, sum one.
+
+    Returns:
+        The source. The table is rescaled so that it sums to one to the last digit.
+
+    Raises:
+        ValueError: if the table is not two-dimensional, has a negative or NaN entry, or does not
+            sum to one within 1e-9; the message names the entry.
+
+    """
+    return DiscreteSource(joint=validation.pmf("joint", joint, ndim=2))
+
+
+def dsbs(crossover: Any) -> DiscreteSource:
+    r"""The doubly symmetric binary source: Y a fair coin, X = Y flipped with probability p.
+
+    $$P(x,y) = \tfrac12 (1-p) \text{ if } x = y, \quad \tfrac12 p \text{ if } x \ne y.$$
+
+    Args:
+        crossover: p in [0, 1], a scalar.
+
+    Returns:
+        The source, |X| = |Y| = 2.
+
+    Raises:
+        ValueError: if the crossover lies outside [0, 1] or is not a scalar.
+
+    """
+    p = validation.interval("crossover", crossover, low=0.0, high=1.0, ndim=0)
+    return DiscreteSource(joint=0.5 * jnp.stack([jnp.stack([1 - p, p]), jnp.stack([p, 1 - p])]))
+
+
+def symmetric(letters: Any, crossover: Any) -> DiscreteSource:
+    r"""The M-ary symmetric source: Y uniform on M letters, X another letter with probability p.
+
+    $$P(x,y) = \tfrac{1-p}{M} \text{ if } x = y, \quad \tfrac{p}{M(M-1)} \text{ if } x \ne y.$$
+
+    Its mutual information is $\log_2 M - h(p) - p \log_2 (M-1)$; M = 2 is the DSBS.
+
+    Args:
+        letters: M >= 2, an integer.
+        crossover: p in [0, 1], a scalar.
+
+    Returns:
+        The source, |X| = |Y| = M.
+
+    Raises:
+        TypeError: if the number of letters is not an integer.
+        ValueError: if it is below two, or the crossover lies outside [0, 1] or is not a scalar.
+
+    """
+    size = validation.integer("letters", letters, low=2)
+    p = validation.interval("crossover", crossover, low=0.0, high=1.0, ndim=0)
+    joint = jnp.where(jnp.eye(size, dtype=bool), (1 - p) / size, p / (size * (size - 1)))
+    return DiscreteSource(joint=joint)
+
+
+def binary_erasure_pair(erasure: Any) -> DiscreteSource:
+    r"""The binary erasure pair: Y a fair coin, X = Y, or 2 (erased) with probability e.
+
+    Its mutual information is $1 - e$ bits.
+
+    Args:
+        erasure: e in [0, 1], a scalar.
+
+    Returns:
+        The source, |X| = 3 and |Y| = 2.
+
+    Raises:
+        ValueError: if the erasure lies outside [0, 1] or is not a scalar.
+
+    """
+    e = validation.interval("erasure", erasure, low=0.0, high=1.0, ndim=0)
+    seen = 0.5 * (1 - e) * jnp.eye(2)
+    return DiscreteSource(joint=jnp.concatenate([seen, jnp.full((1, 2), 0.5 * e)]))

@@ -1,0 +1,201 @@
+"""C1: the rank law against explicit sums and direct simulation; C4: no score beats the converse."""
+
+import jax
+import numpy as np
+import pytest
+import reference
+import scipy.stats
+import strategies
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsim import limits, ranking, simulation, sources
+
+RHO = {
+    "error": lambda r: (r > 1) * 1.0,
+    "reciprocal_rank": lambda r: 1 - 1 / r,
+    ("miss", 3): lambda r: (r > 3) * 1.0,
+    "dcg": lambda r: 1 - 1 / np.log2(1 + r),
+}
+losses = pytest.mark.parametrize("loss", RHO, ids=str)
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(200)
+
+
+def _normal(p):
+    """Without subnormal numbers, on which SciPy's binomial overflows."""
+    return 0.0 if p < 1e-300 else min(p, 1)
+
+
+def _explicit(a, e, M, loss):
+    """Average over the tie-break and sum over all ranks, as the claim reads."""
+    ranks = np.arange(1, M + 1)
+    shares, weights = ((NODES + 1) / 2, WEIGHTS / 2) if e > 0 else (np.zeros(1), np.ones(1))
+    return sum(
+        weight
+        * np.sum(RHO[loss](ranks) * scipy.stats.binom.pmf(ranks - 1, M - 1, _normal(a + v * e)))
+        for v, weight in zip(shares, weights, strict=True)
+    )
+
+
+def _log(x):
+    with np.errstate(divide="ignore"):
+        return np.log(x)
+
+
+@given(
+    st.sampled_from(list(RHO)),
+    st.sampled_from([2, 3, 10, 64, 200]),
+    strategies.probabilities(),
+    strategies.probabilities(),
+)
+def test_C1_equals_the_explicit_sum_over_ranks(loss, M, a, share):
+    e = share * (1 - a)
+    found = float(ranking.expected_loss(np.log2(M), loss, log_a=_log(a), log_e=_log(e)))
+    assert found == pytest.approx(_explicit(a, e, M, loss), rel=1e-9, abs=1e-12)
+
+
+@losses
+@pytest.mark.parametrize(("a", "e"), [(0.0, 1.0), (1.0, 0.0), (0.5, 0.5), (0.0, 0.0), (1e-9, 1e-9)])
+def test_C1_corners(loss, a, e):
+    for M in (2, 7):
+        found = float(ranking.expected_loss(np.log2(M), loss, log_a=_log(a), log_e=_log(e)))
+        assert found == pytest.approx(_explicit(a, e, M, loss), rel=1e-9, abs=1e-13)
+
+
+@losses
+def test_C1_a_competitor_all_but_certain_to_win(loss):
+    """ln a is below zero by less than a can tell: a is one."""
+    for log_a in (-1e-17, -1e-300, 0.0):
+        found = ranking.expected_loss([3.0, 400.0], loss, log_a=log_a, log_e=-np.inf)
+        certain = ranking.expected_loss([3.0, 400.0], loss, log_a=0.0, log_e=-np.inf)
+        np.testing.assert_array_equal(found, certain)
+
+
+@losses
+def test_C1_small_losses_keep_their_relative_accuracy(loss):
+    """For p far below 1/M the loss is linear: (M-1) p rho(2), or its K-th power at a cutoff K."""
+    M, a, e = 16.0, 1e-30, 2e-30
+    found = float(ranking.expected_loss(np.log2(M), loss, log_a=np.log(a), log_e=np.log(e)))
+    if loss == ("miss", 3):
+        mean_cube = ((a + e) ** 4 - a**4) / (4 * e)
+        assert found == pytest.approx(455 * mean_cube, rel=1e-9, abs=0)
+    else:
+        assert found == pytest.approx(15 * (a + e / 2) * RHO[loss](2.0), rel=1e-9, abs=0)
+
+
+@losses
+def test_C1_depends_on_m_times_p_alone_in_huge_databases(loss):
+    reach = [40.0, 400.0, 1000.0]
+    found = [
+        float(
+            ranking.expected_loss(
+                s, loss, log_a=np.log(3) - s * np.log(2), log_e=np.log(2) - s * np.log(2)
+            )
+        )
+        for s in reach
+    ]
+    np.testing.assert_allclose(found, found[-1], rtol=1e-10)
+
+
+def test_C1_reference_values():
+    for M, p, mrr in ((10, 0.1, 0.651321560), (1000, 0.001, 0.632304575)):
+        loss = ranking.expected_loss(np.log2(M), "reciprocal_rank", log_a=np.log(p), log_e=-np.inf)
+        assert 1 - loss == pytest.approx(mrr, abs=1e-9)
+
+
+@losses
+def test_C1_monotone_in_the_size_of_the_database(loss):
+    sizes = np.linspace(1, 1000, 300)
+    found = np.asarray(ranking.expected_loss(sizes, loss, log_a=np.log(1e-9), log_e=np.log(1e-10)))
+    assert np.all(np.diff(found) >= -1e-14)
+    assert found[0] < 1e-8
+    assert found[-1] > 0.99
+
+
+@losses
+def test_C1_agrees_with_simulated_databases_with_ties(loss):
+    """Intervals of 1 - 5e-8 each, 12 in all: a false alarm has probability below 6e-7."""
+    source = sources.discrete(np.array([[0.3, 0.1, 0.05], [0.05, 0.2, 0.1], [0.0, 0.1, 0.1]]))
+    scores = np.array([[2.0, 1.0, 1.0], [0.0, 1.0, 1.0], [0.0, 3.0, 3.0]])
+    for number, M in enumerate((2, 5, 40)):
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(7), number), 8000)
+
+        def trial(key, M=M):
+            draw_key, tie_key = jax.random.split(key)
+            x, y = source.sample(draw_key, (M,))
+            return ranking.rank(jax.numpy.asarray(scores)[x[0], y], 0, tie_key)
+
+        ranks = simulation.SimulatedRanks(ranks=jax.vmap(trial)(keys))
+        exact = ranking.scored_loss(source.joint, np.log2(M), loss, scores=scores)
+        assert ranks.estimate(loss, confidence=1 - 5e-8).covers(exact)
+
+
+@given(strategies.joint_pmfs((3, 4)), strategies.scores((3, 4)), st.sampled_from(list(RHO)))
+def test_C1_scored_loss_equals_loops_over_letters_and_ranks(joint, scores, loss):
+    M, competitor = 10, joint.sum(axis=0)
+    expected = 0.0
+    for (x, u), mass in np.ndenumerate(joint):
+        a = sum(competitor[v] for v in range(4) if scores[x, v] > scores[x, u])
+        e = sum(competitor[v] for v in range(4) if scores[x, v] == scores[x, u])
+        expected += mass * _explicit(a, e, M, loss) if mass > 0 else 0.0
+    found = float(ranking.scored_loss(joint, np.log2(M), loss, scores=scores))
+    assert found == pytest.approx(expected, rel=1e-8, abs=1e-12)
+
+
+@given(
+    strategies.joint_pmfs((3, 4)),
+    strategies.channels((4, 3)),
+    strategies.scores((3, 3)),
+    st.sampled_from(list(RHO)),
+    st.sampled_from([1.0, 3.0, 10.0, 60.0]),
+)
+def test_C4_no_score_of_a_random_code_beats_the_rank_converse(joint, channel, scores, loss, size):
+    through = joint @ channel
+    through /= through.sum()
+    information = reference.mutual_information_by_sums(through)
+    for used in (None, scores):
+        value = float(ranking.scored_loss(through, size, loss, scores=used))
+        needed = limits.rank_rate(size, loss, D=min(value, 1.0)).lower
+        assert needed <= information + 1e-9
+
+
+def test_C4_is_tight_when_the_description_is_the_target():
+    """Query and description share one of M equally likely names: rate log2 M, no errors but ties."""
+    M = 16
+    loss = float(ranking.scored_loss(np.eye(M) / M, 4.0, "error"))
+    assert limits.rank_rate(4.0, "error", D=loss).upper < 4.0
+    perfect = limits.rank_rate(4.0, "error", D=0.0).value
+    assert perfect == pytest.approx(reference.mutual_information_by_sums(np.eye(M) / M))
+
+
+@given(strategies.joint_pmfs((3, 4)), strategies.scores((3, 4)), st.sampled_from([1.0, 4.0, 30.0]))
+def test_C1_information_density_is_the_best_score(joint, scores, size):
+    for loss in ("error", "reciprocal_rank"):
+        best = float(ranking.scored_loss(joint, size, loss))
+        assert best <= float(ranking.scored_loss(joint, size, loss, scores=scores)) + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ranking.expected_loss(4, "error", log_a=0.1, log_e=-1.0), "log_a must lie in"),
+        (lambda: ranking.expected_loss(4, "error", log_a=-0.1, log_e=-0.1), "a \\+ e = "),
+        (
+            lambda: ranking.expected_loss(4, "error", log_a=np.nan, log_e=-0.1),
+            "log_a must not contain NaN",
+        ),
+        (
+            lambda: ranking.expected_loss(0, "error", log_a=-1.0, log_e=-1.0),
+            "log2_size must lie in",
+        ),
+        (lambda: ranking.expected_loss(4, "recall", log_a=-1.0, log_e=-1.0), "loss must be"),
+        (lambda: ranking.scored_loss([[0.5, 0.4]], 4, "error"), "joint must sum to one"),
+        (
+            lambda: ranking.scored_loss([[0.5, 0.5]], 4, "error", scores=[[1.0]]),
+            "scores must have",
+        ),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
