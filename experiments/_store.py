@@ -271,7 +271,7 @@ def versions() -> dict[str, str]:
     """Name the software and the kind of machine that compute now."""
     import jax  # so that reading a result does not wait for JAX
 
-    packages = ("rdsim", "jax", "jaxlib", "numpy", "scipy", "flax", "optax", "scikit-learn")
+    packages = ("rdsim", "jax", "jaxlib", "numpy", "scipy", "flax", "optax")
     return {name: importlib.metadata.version(name) for name in packages} | {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",

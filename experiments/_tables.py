@@ -17,11 +17,11 @@ import numpy as np
 
 from experiments._study import StudyError
 
-_LARGEST_MEMBER: Final = 2**32
-"""Bytes that a compressed array may unpack to; a larger one is stored as it is, in a .npy file."""
+_ALWAYS_UNPACKED: Final = 2**28
+"""Bytes to which a compressed array may unpack, however small it is packed."""
 
-_DEFLATE_RATIO: Final = 1032
-"""Deflate stores at most 258 bytes in 2 bits."""
+_LARGEST_RATIO: Final = 100
+"""How many times its packed size a larger one may have: measured numbers hardly shrink."""
 
 _REMEDY: Final = (
     "save one array of float32 or float64 numbers with numpy.save, or as UTF-8 text of numbers with "
@@ -78,10 +78,10 @@ def _from_npz(path: Path, name: str) -> np.ndarray:
         size, packed = member.file_size, member.compress_size
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{member.filename} is packed as numpy.savez packs nothing")
-        if size > packed and size > min(_LARGEST_MEMBER, _DEFLATE_RATIO * packed + 64):
+        if size > max(_ALWAYS_UNPACKED, _LARGEST_RATIO * packed):
             raise ValueError(
                 f"{member.filename} claims to unpack from {packed} to {size} bytes, more than "
-                f"the {_LARGEST_MEMBER} allowed or than can be packed so"
+                f"{_LARGEST_RATIO} times as many; store it as it is, in a .npy file"
             )
         with archive.open(member) as file:
             return _decoded(file, size)

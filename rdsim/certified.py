@@ -99,6 +99,9 @@ class Certified(NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         """Do what an operator or a NumPy function asks: with bounds, else by JAX, else by NumPy."""
+        # `limit += x` asks to write into the limit, which is frozen: the name gets the new one.
+        if any(isinstance(target, Certified) for target in options.get("out", ())):
+            del options["out"]
         # A labelled array (pandas, xarray) keeps its labels: NumPy gives it the value to compute with.
         foreign = any(
             hasattr(x, "__array_ufunc__") and not isinstance(x, Certified | np.ndarray | np.generic)
@@ -159,16 +162,23 @@ def _certain(number: Any) -> Certified:
     """A number as a limit that is known exactly; a limit as it is."""
     if isinstance(number, Certified):
         return number
-    known = jnp.asarray(number, float)
+    known = _float64(number)
     return Certified(value=known, lower=known, upper=known, tolerance=jnp.zeros(()))
 
 
 def _scaled(limit: Certified, operation: Any, factor: Any) -> Certified:
     """A limit times or divided by a number: a negative one exchanges the bounds."""
-    ends = operation(limit.lower, factor), operation(limit.upper, factor)
+    factor = _float64(factor)
+    ends = operation(_float64(limit.lower), factor), operation(_float64(limit.upper), factor)
     return Certified(
-        value=operation(limit.value, factor),
+        value=operation(_float64(limit.value), factor),
         lower=jnp.minimum(*ends),
         upper=jnp.maximum(*ends),
-        tolerance=operation(limit.tolerance, jnp.abs(jnp.asarray(factor))),
+        tolerance=operation(_float64(limit.tolerance), jnp.abs(factor)),
     )
+
+
+def _float64(number: Any) -> Array:
+    """A number, or an array of them, as float64: in a smaller type a bound would be rounded away."""
+    known = isinstance(number, jax.Array | jax.core.Tracer)
+    return jnp.asarray(number if known else np.asarray(number, float), float)

@@ -90,6 +90,35 @@ def test_arrays_of_numbers_are_taken_entry_by_entry():
     np.testing.assert_array_equal((limit + jnp.ones(2)).upper, [2.25, 3.25])
 
 
+def test_arithmetic_in_place_gives_the_name_a_new_limit():
+    limit = first = certified(1.0)
+    limit += 1
+    limit -= certified(0.5, gap=0.25)
+    limit *= 8
+    limit /= 2
+    np.testing.assert_array_equal([limit.value, limit.lower, limit.upper], [6.0, 4.5, 7.5])
+    assert float(first.value) == 1.0
+    number = 1.0
+    number += certified(1.0)
+    assert float(number.upper) == 2.25
+    assert float(sum(certified()).upper) == 3.5
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, jnp.bfloat16, np.int8])
+def test_a_factor_of_a_small_type_rounds_no_bound(dtype):
+    weak = jax.jit(lambda: 0.1)()  # a weak type yields to that of an array
+    limit = rdsim.Certified(value=weak, lower=weak, upper=weak, tolerance=weak)
+    for one in (jnp.ones((), dtype), np.ones(2).astype(dtype)):
+        for result in (limit * one, limit / one, limit + 0 * one):
+            assert result.dtype == np.float64
+            np.testing.assert_array_equal(result.upper, np.full(result.shape, 0.1))
+
+
+def test_factors_may_be_lists_and_large_integers():
+    np.testing.assert_array_equal((certified() * [1, -2]).upper, [1.25, -3.5])
+    assert float((certified(1.0) * 2**70).value) == 2.0**70
+
+
 def test_the_complement_of_a_proved_loss_is_a_proved_reward():
     loss = limits.rank_loss(np.log2(1000), "reciprocal_rank", rate=4.0)
     best = 1 - loss

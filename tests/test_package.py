@@ -6,6 +6,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,20 @@ def test_every_package_is_reachable_after_import_rdsim_and_the_learned_ones_come
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         rdsim.nothing  # noqa: B018
+
+
+def test_no_version_is_asked_of_what_is_not_installed_with_rdsim():
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    dependencies = {re.split(r"[><=]", name)[0] for name in named} | {"rdsim"}
+    asked = {
+        name
+        for path in (*ROOT.glob("rdsim/**/*.py"), *ROOT.glob("experiments/*.py"))
+        for call in re.findall(
+            r"packages = \(([^)]*)\)|metadata\.version\((\"[^)]*)\)", path.read_text()
+        )
+        for name in re.findall(r'"([^"]+)"', "".join(call))
+    }
+    assert {"jax", "matplotlib"} <= asked <= dependencies
 
 
 def test_type_checkers_are_told_that_the_package_is_typed():
