@@ -10,10 +10,10 @@ from rdsim.codes import (
     long_product_quantizer,
     product_quantizer,
     rotated_hash,
+    stored_codes,
     uniform_scalar_quantizer,
     vector_quantizer,
 )
-from rdsim.learning import stored_codes
 from rdsim.ranking import search_temperatures
 
 KEY = jax.random.key(0)

@@ -42,7 +42,7 @@ class FiniteBlocklength:
     second_order: SecondOrder
 
     @property
-    def rate_distortion_curve(self) -> Float[Array, ""]:
+    def rate_distortion(self) -> Float[Array, ""]:
         """R(D), bits a letter."""
         return self.second_order.rate_distortion
 
