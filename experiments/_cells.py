@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from experiments._store import CorruptError, sealed, unsealed, write_file
-from experiments._study import call, told
+from experiments._study import call, told, writable
 
 
 @dataclass
@@ -64,6 +64,16 @@ class Cells:
         text = json.dumps(self.made_of, sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         return self.parent / f"{self.name}-{key}"
+
+    def writable(self, option: str) -> None:
+        """See, before the work, that cells can be kept; no folder is made for it.
+
+        Raises:
+            StudyError: if they cannot; it names the option and what is in the way.
+
+        """
+        folders = (self.folder, *self.folder.parents)
+        writable(next(part for part in folders if part.exists() or part.is_symlink()), option)
 
     def clear(self) -> None:
         """Remove every cell of this name, those made of other things too."""

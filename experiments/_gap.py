@@ -269,6 +269,7 @@ def run(
             "versions": versions(),
         },
     )
+    cells.writable("--output")
     with cells.told():
         dataset = _report(x, y, bits, cells, queries, items, options)
         save(dataset, output)

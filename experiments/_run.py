@@ -47,6 +47,7 @@ def compute(
         cells = Cells(study.name, results / preset / ".cells", recipe.attributes(), report)
         if force:
             cells.clear()
+        cells.writable("--results")
         dataset = study.module().run(study.config(preset), jax.random.key(seed), cells)
         stored = save(dataset, recipe, results)
     cells.clear()

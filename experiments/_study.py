@@ -144,7 +144,13 @@ def writable(folder: Path, option: str) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        why = "it is no folder" if folder.is_file() else error.strerror or str(error)
+        why = error.strerror or str(error)
+        with contextlib.suppress(OSError):  # a folder above that may not be looked into
+            for part in (folder, *folder.parents):
+                if part.is_symlink() and not part.exists():
+                    why = f"{part} is a symbolic link to {part.readlink()}, which does not exist"
+                elif part.exists() and not part.is_dir():
+                    why = "it is no folder" if part == folder else f"{part} is no folder"
         raise StudyError(f"{option}: files cannot be written into {folder}: {why}") from error
 
 

@@ -24,6 +24,11 @@ LARGEST_COORDINATE: Final = 1e100
 """Of a point whose distances are computed: squares beyond 1e308 overflow float64."""
 
 
+SMALLEST_DIFFERENCE: Final = 1e-100
+"""Between points whose distances are computed: squares below 1e-308 underflow float64, and of these
+squares 16 digits and a factor of 1e92 are left."""
+
+
 LARGEST_COUNT: Final = 2**53
 """Of anything: float64 holds every integer up to it."""
 
@@ -165,15 +170,33 @@ def coordinates(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     return interval(name, value, low=-LARGEST_COORDINATE, high=LARGEST_COORDINATE, ndim=ndim)
 
 
+def apart(name: str, array: Any) -> Any:
+    """The checked points, one a row: all equal, or of a range whose square does not underflow."""
+    if is_traced(array) or 0 in array.shape:
+        return array
+    largest = float(np.max(np.ptp(np.asarray(array), axis=0)))
+    if 0.0 < largest < SMALLEST_DIFFERENCE:
+        raise ValueError(
+            f"{name} must differ by at least {SMALLEST_DIFFERENCE:g} in some coordinate, or not at "
+            f"all, for smaller squares underflow: multiply them by a constant; got a largest "
+            f"difference of {largest:.3g}"
+        )
+    return array
+
+
 def pmf(name: str, value: Any, *, ndim: int = 1) -> jax.Array:
-    """The value as a pmf (or a joint pmf): non-negative, summing to one, rescaled to do so exactly."""
+    """The value as a pmf (or a joint pmf): non-negative, summing to one, rescaled to do so exactly.
+
+    How far the sum may lie from one is said in `_sum_tolerance`.
+    """
+    value = numbers(name, value)
     array = interval(name, value, low=0.0, ndim=ndim)
     if array.size == 0:
         raise ValueError(f"{name} must have at least one letter, got shape {array.shape}")
     if is_traced(array):
         return array / jnp.sum(array)
     total = float(np.sum(np.asarray(array)))
-    if not abs(total - 1.0) <= PROBABILITY_SUM_TOLERANCE:
+    if not abs(total - 1.0) <= _sum_tolerance(value.dtype, array.size):
         raise ValueError(f"{name} must sum to one, got a sum of {total!r}")
     return jnp.asarray(np.asarray(array) / total, float)
 
@@ -196,14 +219,18 @@ def sided_joint(value: Any, compress: Any, *, along: str) -> jax.Array:
 
 
 def channel(name: str, value: Any, *, ndim: int = 2) -> jax.Array:
-    """The value as a channel: non-negative rows along the last axis, each rescaled to sum to one."""
+    """The value as a channel: non-negative rows along the last axis, each rescaled to sum to one.
+
+    How far a sum may lie from one is said in `_sum_tolerance`.
+    """
+    value = numbers(name, value)
     array = interval(name, value, low=0.0, ndim=ndim)
     if array.shape[-1] == 0:
         raise ValueError(f"{name} must have at least one letter a row, got shape {array.shape}")
     if is_traced(array):
         return array / jnp.sum(array, axis=-1, keepdims=True)
     sums = np.sum(np.asarray(array), axis=-1)
-    wrong = ~(np.abs(sums - 1.0) <= PROBABILITY_SUM_TOLERANCE)
+    wrong = ~(np.abs(sums - 1.0) <= _sum_tolerance(value.dtype, array.shape[-1]))
     if wrong.any():
         raise ValueError(
             f"{name} must have rows that sum to one, got a sum of {_show(sums, wrong)}"
@@ -288,6 +315,19 @@ def warn_uncertified(function: str, gap: float, tolerance: float) -> None:
         RuntimeWarning,
         stacklevel=3,
     )
+
+
+def _sum_tolerance(dtype: Any, entries: int) -> float:
+    """How far the sum of so many probabilities may lie from one.
+
+    1e-9, and for floats of 32 bits or fewer, if that is more, the rounding of their type (half the
+    distance from 1 to the next number) for every entry, which is what summing in that type loses at
+    most; but never more than 1 %: a sum farther off is an error and not rounding.
+    """
+    if not (jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits <= 32):
+        return PROBABILITY_SUM_TOLERANCE
+    rounding = float(jnp.finfo(dtype).eps) / 2 * entries
+    return max(PROBABILITY_SUM_TOLERANCE, min(rounding, 0.01))
 
 
 def _is_integer(value: Any) -> bool:

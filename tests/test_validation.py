@@ -102,6 +102,49 @@ def test_pmf_rejects_what_is_none(value, message):
         validation.pmf("p", value)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, jnp.bfloat16])
+@given(strategies.pmfs())
+def test_pmf_and_channel_accept_the_rounding_of_a_small_type(dtype, p):
+    rounded = p.astype(dtype)
+    exact = rounded.astype(float) / rounded.astype(float).sum()
+    np.testing.assert_allclose(validation.pmf("p", rounded), exact, rtol=1e-14)
+    np.testing.assert_allclose(validation.channel("W", rounded[None]), exact[None], rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("value", "accepted"),
+    [
+        (np.array([0.5, 0.5 + 1e-7], np.float32), True),
+        (np.array([0.5, 0.5 + 1e-6], np.float32), False),  # two entries round by 1.2e-7
+        (np.array([0.5, 0.5 + 1e-8]), False),
+        (np.array([0.4, 0.58], np.float16), False),
+        (np.full(10**4, 1.02e-4, np.float32), False),
+        (np.full(128, 1.02 / 128, jnp.bfloat16), False),  # never more than 1 %
+    ],
+)
+def test_the_sum_of_probabilities_may_be_off_by_the_rounding_of_their_type(value, accepted):
+    for check in (lambda: validation.pmf("p", value), lambda: validation.channel("W", value[None])):
+        if accepted:
+            np.testing.assert_allclose(np.sum(check()), 1.0, rtol=0, atol=1e-15)
+        else:
+            with pytest.raises(ValueError, match="sum to one"):
+                check()
+
+
+@pytest.mark.parametrize("unit", [1e-99, 1.0, 0.0])
+def test_apart_takes_points_that_differ_by_enough_or_not_at_all(unit):
+    points = unit * np.arange(6.0).reshape(3, 2)
+    assert validation.apart("y", points) is points
+    assert validation.apart("y", points[:0]).shape == (0, 2)
+    tiny = np.full((3, 2), 1e-200)
+    assert validation.apart("y", tiny) is tiny
+
+
+def test_apart_names_the_argument_and_the_difference():
+    with pytest.raises(ValueError, match=r"y must differ by at least 1e-100 .* got .* 4e-200"):
+        validation.apart("y", 1e-200 * np.arange(6.0).reshape(3, 2))
+
+
 @given(strategies.channels())
 def test_channel_accepts_every_channel_and_rescales_its_rows(rows):
     accepted = np.asarray(validation.channel("W", rows * (1 + 1e-10)))

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
-from rdsim.codes.distances import MOST_WORDS, squared_error
+from rdsim.codes.distances import MOST_WORDS, squared_error, training_items
 from rdsim.codes.hashing import HyperplaneHash, hyperplane_hashing
 from rdsim.codes.item_code import item_code, item_points
 from rdsim.codes.product_quantization import ProductQuantizer, product_quantizer
@@ -232,6 +232,6 @@ def fit_item_code(name: str, key: Any, items: Any, bits: Any, *, atoms: Any = 12
         raise ValueError(f"name must be one of {tuple(CODES)}, got {name!r}")
     validation.prng_key("key", key)
     number = validation.integer("bits", bits, low=1, high=12)
-    points = validation.coordinates("items", items, ndim=2)
+    points = training_items(items)
     offered = validation.integer("atoms", atoms, low=2)
     return CODES[name](key, points, number, offered)

@@ -81,6 +81,8 @@ def indicator(indices: Int[Array, " n"], words: int) -> Float[Array, "n k"]:
 def training_items(items: Any, name: str = "items") -> Float[Array, "n d"]:
     """Check training items: finite numbers of shape (N, d), N and d at least 1.
 
+    They are all equal, or differ by enough that squared distances do not underflow.
+
     Raises:
         ValueError: naming the argument, if they are not.
 
@@ -88,7 +90,7 @@ def training_items(items: Any, name: str = "items") -> Float[Array, "n d"]:
     points = validation.coordinates(name, items, ndim=2)
     if 0 in points.shape:
         raise ValueError(f"{name} must have shape (N, d) with N, d >= 1, got {points.shape}")
-    return points
+    return validation.apart(name, points)
 
 
 def distinct_rows(points: np.ndarray) -> int:
@@ -130,6 +132,8 @@ def seeded_atoms(key: Key[Array, ""], items: Any, count: Any) -> Float[Array, "k
 
 def spread(generator: np.random.Generator, points: np.ndarray, count: int, name: str) -> np.ndarray:
     """Draw atoms as `seeded_atoms` does, on the host; the error calls the count by its name."""
+    if count > 1:
+        validation.apart("items (in these coordinates)", points)  # they may be a block of them
     atoms = np.empty((count, points.shape[1]))
     atoms[0] = points[generator.integers(len(points))]
     least = ((points - atoms[0]) ** 2).sum(axis=1)

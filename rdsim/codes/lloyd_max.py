@@ -200,6 +200,8 @@ def sample_levels(sample: np.ndarray, count: int, name: str = "the sample") -> L
         ValueError: if fewer values are distinct than levels are wanted.
 
     """
+    if count > 1:
+        validation.apart(f"items in {name}", sample[:, None])
     values = np.sort(sample)
     distinct = np.unique(values)
     if distinct.size < count:

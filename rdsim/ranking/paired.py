@@ -53,7 +53,7 @@ def pair_ranks(
 
     Args:
         query_features: of the first Q items' queries, Q at most M, shape (Q, F). Scores are computed
-            in float32 if all are, in float64 otherwise.
+            in float32 if all are, in float64 otherwise, and the unit of neither matters.
         codes: of the items, one a row, shape (M, ...).
         item_features: codes, of the type they have -> features, shape (codes, F); None where the
             codes are features.
@@ -85,7 +85,7 @@ def pair_ranks(
     if item_features is not None:
         made = item_features(given[first])
         features = np.asarray(validation.finite("item_features of the codes", made))
-    features = features.T
+    features, query_features = _in_range(features, None).T, _in_range(query_features, 1)
     if features.ndim != 2 or features.shape[0] != query_features.shape[1]:
         raise ValueError(
             f"query_features must have as many columns as items have features, got "
@@ -104,6 +104,18 @@ def pair_ranks(
     return PairRanks(
         ahead=ahead, tied=tied, size=size, code_bits=float(-(share * np.log2(share)).sum())
     )
+
+
+def _in_range(features: np.ndarray, axis: int | None) -> np.ndarray:
+    """The features in a unit in which no product overflows, and that of the largest never vanishes.
+
+    Ranks depend neither on the unit of a query (axis 1) nor on that of all items (axis None). A
+    largest entry beyond a quarter of the type's exponents, up or down, is brought into [1/2, 1). The
+    factor is a power of two, so that no digit is lost; features of ordinary size stay as they are.
+    """
+    exponents = np.frexp(np.abs(features).max(axis=axis, keepdims=True, initial=0.0))[1]
+    beyond = np.abs(exponents) > np.finfo(features.dtype).maxexp // 4
+    return np.ldexp(features, -np.where(beyond, exponents, 0)) if beyond.any() else features
 
 
 def reciprocal_ranks(ranks: PairRanks) -> Float[np.ndarray, " q"]:

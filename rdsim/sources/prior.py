@@ -61,7 +61,7 @@ def target_prior(pmf: Any) -> TargetPrior:
 
     Raises:
         ValueError: if the table is not one-dimensional, has a negative or NaN entry, or does not
-            sum to one within 1e-9; the message names the entry.
+            sum to one to rounding; the message names the entry.
 
     """
     return TargetPrior(pmf=validation.pmf("pmf", pmf))

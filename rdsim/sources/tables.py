@@ -124,7 +124,7 @@ def discrete(joint: Any) -> DiscreteSource:
 
     Raises:
         ValueError: if the table is not two-dimensional, has a negative or NaN entry, or does not
-            sum to one within 1e-9; the message names the entry.
+            sum to one to rounding; the message names the entry.
 
     """
     return DiscreteSource(joint=validation.pmf("joint", joint, ndim=2))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import integrate, optimize
 from scipy.stats import norm
 
+from rdsim.codes import catalogue
 from rdsim.codes.distances import nearest
 from rdsim.codes.entropy_coding import code_rates
 from rdsim.codes.hashing import hyperplane_hashing
@@ -18,6 +19,7 @@ from rdsim.codes.lloyd_max import lloyd_max_levels, sample_levels
 from rdsim.codes.product_quantization import product_quantizer
 from rdsim.codes.scalar_quantizer import lloyd_max_quantizer, uniform_scalar_quantizer
 from rdsim.codes.stochastic_quantizer import entropy_weighted_quantizer
+from rdsim.codes.stored_codes import long_product_quantizer
 from rdsim.codes.vector_quantization import entropy_constrained_quantizer, lloyd, vector_quantizer
 from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
 from rdsim.sources.mixture_law import MixtureLaw
@@ -383,6 +385,53 @@ def test_many_items_are_encoded_in_chunks(monkeypatch):
     words = NEW[:7]
     found = nearest(jnp.asarray(ITEMS), jnp.asarray(words), jnp.zeros(7))
     np.testing.assert_array_equal(found, _nearest(ITEMS, words))
+
+
+FITS = {
+    "uniform": lambda y: uniform_scalar_quantizer(y, 3),
+    "Lloyd-Max": lambda y: lloyd_max_quantizer(y, 3),
+    "k-means": lambda y: vector_quantizer(KEY, y, 8),
+    "ECVQ": lambda y: entropy_constrained_quantizer(KEY, y, 8, rate=2.0),
+    "product": lambda y: product_quantizer(KEY, y, subspaces=2, words=4),
+    "rotated product": lambda y: product_quantizer(KEY, y, subspaces=2, words=4, rotate=True),
+    "long product": lambda y: long_product_quantizer(KEY, y, 4),
+    "entropy-weighted": lambda y: entropy_weighted_quantizer(y, y[:8], rate=1.0),
+    "hyperplanes": lambda y: hyperplane_hashing(KEY, y, 3),
+    **{
+        f"catalogue: {name}": lambda y, name=name: catalogue.fit_item_code(name, KEY, y, 2, atoms=8)
+        for name in catalogue.CODES
+    },
+}
+
+
+@pytest.mark.parametrize("fit", FITS.values(), ids=FITS.keys())
+def test_C17_a_code_does_not_depend_on_the_unit_of_items_or_refuses_it(fit):
+    unit = 2.0**-330
+
+    def used(items):
+        return np.asarray(fit(items).encode(KEY, items))
+
+    np.testing.assert_array_equal(used(unit * ITEMS), used(ITEMS))
+    for tiny in (1e-110, 1e-156, 1e-200):
+        with pytest.raises(ValueError, match=r"(items|law) must differ by at least 1e-100"):
+            fit(tiny * ITEMS)
+
+
+def test_C17_a_block_of_items_too_near_each_other_is_refused():
+    items = ITEMS * [1.0, 1e-200]
+    for fit in (
+        lambda: product_quantizer(KEY, items, subspaces=2, words=4),
+        lambda: lloyd_max_quantizer(items, [1, 1]),
+    ):
+        with pytest.raises(ValueError, match=r"items .* must differ by at least 1e-100"):
+            fit()
+    assert [len(u) for u in lloyd_max_quantizer(items, 2).levels] == [4, 1]
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-200])
+def test_equal_items_of_any_size_are_one_codeword(value):
+    found = vector_quantizer(KEY, np.full((5, 2), value), 1)
+    np.testing.assert_array_equal(found.codewords, [[value, value]])
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,14 @@ def test_results_that_cannot_be_written_are_refused_before_the_work(
     assert workshop.module().CALLS == []
 
 
+def test_cells_that_cannot_be_kept_are_said_before_the_work(workshop, capsys):
+    (workshop.home / "out/quick").mkdir(parents=True)
+    (workshop.home / "out/quick/.cells").write_text("mine")
+    assert workshop.main("run lines --results out") == 2
+    assert "out/quick/.cells: it is no folder" in capsys.readouterr().err
+    assert workshop.module().CALLS == []
+
+
 @pytest.mark.parametrize("kind", ["callback", "destructor"])
 def test_an_interruption_that_cannot_be_raised_where_it_comes_is_not_lost(kind):
     def interrupted(*_):

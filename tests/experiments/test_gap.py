@@ -180,19 +180,36 @@ def test_every_marker_stands_at_its_bits(report):
             assert same_color(line.get_markerfacecolor(), "white") == name.endswith("Hamming")
 
 
-@pytest.mark.parametrize("kind", ["file", "below a file", "taken"])
+@pytest.mark.parametrize(
+    "kind", ["file", "below a file", "taken", "cells taken", "broken link", "below a broken link"]
+)
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     save, tmp_path, capsys, monkeypatch, kind
 ):
     monkeypatch.setattr(_gap, "measure", lambda *_, **__: pytest.fail("the work has begun"))
     (tmp_path / "file").write_text("mine")
     (tmp_path / "out/gap.pdf").mkdir(parents=True)
-    output = {"file": "file", "below a file": "file/out", "taken": "out"}[kind]
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/.cells").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    output, why = {
+        "file": ("file", "it is no folder"),
+        "below a file": ("file/out", f"{tmp_path / 'file'} is no folder"),
+        "taken": ("out", "gap.pdf must be no folder"),
+        "cells taken": ("kept", f"{tmp_path / 'kept/.cells'}: it is no folder"),
+        "broken link": ("link", "is a symbolic link to nowhere, which does not exist"),
+        "below a broken link": (
+            "link/out",
+            f"{tmp_path / 'link'} is a symbolic link to nowhere, which does not exist",
+        ),
+    }[kind]
     path = save("q.npy", GOOD)
     found = refused(capsys, "--queries", path, "--items", path, "--output", tmp_path / output)
     assert found.startswith("--output: ")
     assert str(tmp_path / output) in found
-    assert (tmp_path / "file").read_text() == "mine"
+    assert why in found
+    assert (tmp_path / "file").read_text() == (tmp_path / "kept/.cells").read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_names_are_no_markup_in_the_table(report):

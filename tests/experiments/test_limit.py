@@ -78,6 +78,22 @@ def test_retrieval_of_a_table_prints_both_bounds(
     assert 0 < outer <= inner
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_table_of_smaller_floats_is_read_as_its_rescaled_float64(
+    dtype, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = np.random.default_rng(3).dirichlet(np.ones(12)).reshape(3, 4).astype(dtype)
+    double = table.astype(float)
+    assert abs(double.sum() - 1) > 1e-9
+    np.save(tmp_path / "small.npy", table)
+    np.save(tmp_path / "double.npy", double / double.sum())
+    printed = []
+    for name in ("small.npy", "double.npy"):
+        COMMANDS["bottleneck"](Source(joint=tmp_path / name), (0.5,))
+        printed.append(numbers(capsys.readouterr().out))
+    assert printed[0] == printed[1]
+
+
 @pytest.mark.parametrize(
     ("source", "whole"),
     [

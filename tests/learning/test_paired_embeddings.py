@@ -161,6 +161,34 @@ def test_ranks_in_blocks_are_ranks(monkeypatch):
     assert float(whole[1].lower) == pytest.approx(float(parts[1].lower), abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "units"),
+    [
+        (np.float64, [2.0**-1000, 2.0**-664, 2.0**328]),
+        (np.float32, [2.0**-110, 2.0**-80, 2.0**66, 2.0**120]),
+    ],
+)
+def test_ranks_do_not_depend_on_the_unit_of_features(dtype, units):
+    y = points(200, 6).astype(dtype)
+    x = y + points(200, 6, 1).astype(dtype)
+    wanted = pair_ranks(x, y)
+    assert len(set(wanted.ahead)) > 10
+    for unit in np.array(units, dtype):
+        mixed = np.where(np.arange(200)[:, None] % 2, unit, dtype(1))
+        for found in (
+            pair_ranks(unit * x, unit * y),
+            pair_ranks(mixed * x, unit * y),
+            pair_ranks(unit * x, y, lambda codes, unit=unit: unit * codes),
+        ):
+            np.testing.assert_array_equal(found.ahead, wanted.ahead)
+            np.testing.assert_array_equal(found.tied, wanted.tied)
+
+
+def test_features_of_zero_are_tied():
+    assert pair_ranks(np.zeros((3, 2)), np.eye(3, 2)).tied.tolist() == [3, 3, 3]
+    assert pair_ranks(np.eye(3, 2), np.zeros((3, 2))).tied.tolist() == [3, 3, 3]
+
+
 def test_lots_fall_evenly_among_the_tied():
     ranks = pair_ranks(np.ones((4000, 1)), np.repeat([[2.0], [1.0]], 2000, axis=0))
     drawn = drawn_ranks(np.random.default_rng(0), ranks)
@@ -420,7 +448,7 @@ def test_a_report_is_put_together_from_its_parts(monkeypatch):
     monkeypatch.setattr(gap, "contrastive_information", counted)
     y = points(160, 4)
     pairs = split_pairs(KEY, y + 0.8 * points(160, 4, 1), y)
-    found = gap.embedding_gap(KEY, pairs, [2, 8])
+    found = gap.embedding_gap(KEY, pairs, [2, 8], cutoffs=(1, 10, 64, 1000))
     size, kept = math.log2(64), len(seen["validate"][1])
     # What is chosen on has not been fitted to, and the held-out pairs choose nothing.
     assert kept == 19
@@ -440,6 +468,10 @@ def test_a_report_is_put_together_from_its_parts(monkeypatch):
     assert (usable[1] < 8).all()
     best = 1 - np.asarray(limits.rank_loss(size, "reciprocal_rank", rate=usable).value)
     np.testing.assert_allclose(found.mrr_frontier, best, rtol=0, atol=1e-9)
+    # A list as long as the database, or longer, holds every target.
+    assert (found.quality.recall[np.isfinite(found.quality.mrr)][:, 2:] == 1).all()
+    for recall in (found.uncompressed.recall[0], found.recall_converse, found.recall_frontier):
+        assert (recall[:, 2:] == 1).all()
     np.testing.assert_allclose(
         found.learned_rate, (pairs.held_out_items[:, 0] ** 2).mean(), rtol=1e-12, atol=0
     )

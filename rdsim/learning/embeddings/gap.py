@@ -137,7 +137,7 @@ def embedding_gap(
         key: PRNG key of starts, hyperplanes, training and drawn codes.
         pairs: checked and split, as `split_pairs` returns them.
         bits: integers in [1, 1024], a rate each, in rising order.
-        cutoffs: k of recall@k, below the number of held-out items.
+        cutoffs: k of recall@k, at least 1; the recall is one where k items are all.
         most_queries: how many held-out queries to rank, at least 2; the database keeps all items.
         slope: of the learned code, bits of information that a stored bit has to bring.
         schedule: of the learned codes' training.
@@ -157,7 +157,7 @@ def embedding_gap(
     validation.require_float64("embedding_gap")
     rates = _checked_bits(bits)
     size = len(validation.instance("pairs", pairs, PairSplit).held_out_items)
-    lengths = validation.integers("cutoffs", cutoffs, low=1, high=size - 1)
+    lengths = validation.integers("cutoffs", cutoffs, low=1)
     validation.interval("slope", slope, low=0.0, open_high=True, ndim=0)
     validation.interval(
         "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
