@@ -78,9 +78,9 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  #
                 )
                 for curve in (*_CURVES, _WHOLE)
             },
-            "rate_distortion_curve": (
+            "rate_distortion": (
                 "source",
-                [float(curves[name]["rate_distortion_curve"]) for name in REFERENCE],
+                [float(curves[name]["rate_distortion"]) for name in REFERENCE],
                 per_letter,
             ),
             "dispersion": (
@@ -134,7 +134,7 @@ def _curves(config: Config, name: str, n: np.ndarray) -> dict[str, np.ndarray]:
             second_order(distortion=k).rate(m, excess)
             for k, m in zip(possible[served], n[served], strict=True)
         ]
-    curves = (*_CURVES, "rate_distortion_curve", "dispersion")
+    curves = (*_CURVES, "rate_distortion", "dispersion")
     return {_WHOLE: whole, **{curve: np.asarray(getattr(found, curve)) for curve in curves}}
 
 
