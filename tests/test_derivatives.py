@@ -7,8 +7,6 @@ direction. One compiled program gives value and gradient of two points side by s
 """
 
 import functools
-import importlib
-import inspect
 import itertools
 import zlib
 from collections.abc import Callable
@@ -20,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_fuzz as fuzz
-from method_cases import EXEMPT_CLASSES, METHODS
+from method_cases import METHODS
 from test_fuzz import ITEMS, as_users_call  # noqa: F401  (a fixture)
 
 from rdsim.transformations import ComputesOnHostError, NotDifferentiableError
@@ -325,35 +323,6 @@ def test_no_argument_stands_still_and_no_two_are_equal() -> None:
             if np.array_equal(x, y)
         ]
         assert same == [], name
-
-
-INTEGERS_AND_NAMES: Final = {
-    *("self", "key", "shape", "modalities", "modality", "cells", "digits", "loss", "run", "rngs"),
-}
-
-
-def real_methods(cls: type) -> set[str]:
-    """Public methods that take more than a key, a shape or nothing."""
-    found = set()
-    for name, method in vars(cls).items():
-        if not name.startswith("_") and inspect.isfunction(method):
-            arguments = set(inspect.signature(method).parameters) - INTEGERS_AND_NAMES
-            found |= {name} if arguments else set()
-    return found
-
-
-def test_every_method_with_real_arguments_is_walked_or_exempt() -> None:
-    public = {
-        f"{room}.{name}": cls
-        for room in fuzz.ROOMS
-        for name, cls in vars(importlib.import_module(f"rdsim.{room}")).items()
-        if inspect.isclass(cls) and cls.__module__.startswith("rdsim.") and name[0] != "_"
-    }
-    methods = {name: real_methods(cls) for name, cls in public.items() if real_methods(cls)}
-    assert sorted(set(methods) - set(METHODS) - set(EXEMPT_CLASSES)) == []
-    assert sorted(set(EXEMPT_CLASSES) - set(methods)) == []
-    for name, (_, walked) in METHODS.items():
-        assert methods[name] == set(walked), name
 
 
 def test_every_public_function_is_walked_or_exempt() -> None:
