@@ -12,6 +12,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 _P = ParamSpec("_P")
@@ -39,7 +41,7 @@ def on_host(function: Callable[_P, _R]) -> Callable[_P, _R]:
         if _is_traced(args, kwargs):
             traced = [name for name, value in _named(function, args, kwargs) if _is_traced(value)]
             raise ComputesOnHostError(
-                f"{function.__name__} computes on the host and cannot be traced by jax.jit, "
+                f"{function.__qualname__} computes on the host and cannot be traced by jax.jit, "
                 f"jax.grad or jax.vmap: {', '.join(traced)} must hold numbers, got a tracer"
             )
         # Inside jax.jit even constants become tracers, unless they are computed while compiling.
@@ -62,7 +64,7 @@ def not_differentiable(**reasons: str) -> Callable[[Callable[_P, _R]], Callable[
     def declare(function: Callable[_P, _R]) -> Callable[_P, _R]:
         signature = inspect.signature(function)
         guards = {
-            name: _guard(f"{function.__name__} cannot be differentiated in {name}: {reason}")
+            name: refusing(f"{function.__name__} cannot be differentiated in {name}: {reason}")
             for name, reason in reasons.items()
         }
 
@@ -145,19 +147,28 @@ def _named(
     return [*placed.items(), *kwargs.items()]
 
 
-def _guard(message: str) -> Callable[[Any], Any]:
-    """The identity, of which only a derivative is refused."""
-
-    @jax.custom_jvp
-    def identity(x: Array) -> Array:
-        return x
-
-    @identity.defjvp
-    def refuse(*_: Any) -> tuple[Array, Array]:
-        raise NotDifferentiableError(message)
+def refusing(message: str) -> Callable[[Any], Any]:
+    """Make an identity whose derivative is refused with this message; on numbers it does nothing."""
 
     def guard(leaf: Any) -> Any:
         real = isinstance(leaf, jax.core.Tracer) and jnp.issubdtype(leaf.dtype, jnp.floating)
-        return identity(leaf) if real else leaf
+        return _REFUSING.bind(leaf, message=message) if real else leaf
 
     return guard
+
+
+def _refuse(*_: Any, message: str) -> Any:
+    raise NotDifferentiableError(message)
+
+
+# A primitive of its own: reverse mode drops the rule of a `jax.custom_jvp` from what it computes
+# forwards, so that a second derivative would pass.
+_REFUSING: Final = Primitive("refusing")
+_REFUSING.def_impl(lambda x, *, message: x)  # noqa: ARG005
+_REFUSING.def_abstract_eval(lambda x, *, message: x)  # noqa: ARG005
+mlir.register_lowering(_REFUSING, lambda _, x, *, message: [x])  # noqa: ARG005
+ad.primitive_jvps[_REFUSING] = _refuse
+batching.primitive_batchers[_REFUSING] = lambda values, axes, *, message: (
+    _REFUSING.bind(*values, message=message),
+    axes[0],
+)

@@ -94,7 +94,7 @@ CASES: Final[dict[str, Call]] = {
     },
     "learning.distillation_loss": {
         "student": points(SQUARE),
-        "teacher": points(SQUARE),
+        "teacher": points(SQUARE[::-1]),
         "temperature": positive(2.0, 0.0, math.inf),
     },
     "learning.draw_batch": {
@@ -163,13 +163,13 @@ CASES: Final[dict[str, Call]] = {
     },
     "learning.letter_table": {"source": thing(DISCRETE, MIXTURE)},
     "learning.log_overlap": {
-        "mean": anywhere(points([0.0, 1.0]), "axes", "axis", "number"),
+        "mean": anywhere(points([0.5, 1.0]), "axes", "axis", "number"),
         "precision": anywhere(
             points([2.0, 3.0], [-1.0, 2.0], [0.5, 2.0]), "axes", "axis", "number"
         ),
-        "other_mean": anywhere(points([0.0, 1.0]), "axes", "axis", "number"),
+        "other_mean": anywhere(points([-0.3, 0.7]), "axes", "axis", "number"),
         "other_precision": anywhere(
-            points([2.0, 3.0], [-1.0, 2.0], [0.0, 2.0]), "axes", "axis", "number"
+            points([1.5, 2.5], [-1.0, 2.0], [0.0, 2.0]), "axes", "axis", "number"
         ),
     },
     "codes.long_hyperplane_hash": {"key": key(), "items": points(ITEMS), "bits": count(3, 0)},

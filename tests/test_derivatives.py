@@ -6,6 +6,8 @@ direction. One compiled program gives value and gradient of two points side by s
 `jax.jit`, `jax.grad` and `jax.vmap` are tried at once.
 """
 
+import functools
+import itertools
 import zlib
 from collections.abc import Callable
 from typing import Any, Final
@@ -16,11 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_fuzz as fuzz
+from method_cases import METHODS
 from test_fuzz import ITEMS, as_users_call  # noqa: F401  (a fixture)
 
 from rdsim.transformations import ComputesOnHostError, NotDifferentiableError
 
 DISTANCES: Final = np.array([[0.0, 1.0, 0.7], [0.9, 0.0, 1.2], [0.6, 1.1, 0.0]])
+SPREAD: Final = np.array([[1.5, 0.2], [0.2, 0.8]])
 DISTANCES_2: Final = np.array([[0.0, 1.0], [0.8, 0.0]])
 TIGHT: Final = 1e-12
 
@@ -40,7 +44,10 @@ MOVED: Final[dict[str, dict[str, Any]]] = {
     "limits.skew_bound": {"entropies": [1.9, 1.0], "information": [0.3, 0.2]},
     "limits.two_sided_dsbs": {"query_rate": 0.2, "item_rate": 0.1},
     "limits.two_sided_gaussian": {"query_rate": 0.2, "item_rate": 0.1},
+    "ranking.information_density_scores": {"channel": [[0.8, 0.2], [0.3, 0.7]]},
+    "sources.vector_gaussian": {"covariance_x": SPREAD, "covariance_y": 2 * SPREAD},
     "finite_sample.empirical_bernstein_bound": {"d": DISTANCES},
+    "finite_sample.learned_retrieval": {"d": DISTANCES_2},
     "finite_sample.pac_bayes_bound": {"d": DISTANCES},
     "finite_sample.uniform_bound": {"d": DISTANCES},
 }
@@ -89,7 +96,27 @@ CASES: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+# Methods of public classes, beside the functions.
+METHOD_CASES: Final[dict[str, dict[str, Any]]] = {
+    f"{cls}.{method}": call
+    for cls, (_, methods) in METHODS.items()
+    for method, call in methods.items()
+}
+
+
+@functools.cache
+def made(cls: str) -> Any:
+    maker = METHODS[cls][0]
+    found = function_of(maker)(**CASES[maker])
+    while isinstance(found, tuple | list):
+        found = found[0]
+    return found
+
+
 def function_of(name: str) -> Callable[..., Any]:
+    if name in METHOD_CASES:
+        cls, _, method = name.rpartition(".")
+        return getattr(made(cls), method)  # type: ignore[no-any-return]
     function: Callable[..., Any] = fuzz.function_of(name.split()[0])
     return function
 
@@ -112,6 +139,15 @@ def real_arguments(call: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def is_integers(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray | jax.Array) and jnp.issubdtype(leaf.dtype, jnp.integer)
+
+
+def integer_arguments(call: dict[str, Any]) -> dict[str, Any]:
+    """Arguments that are arrays of integers, which may be traced though they have no derivative."""
+    return {name: value for name, value in call.items() if is_integers(value)}
+
+
 def direction(leaf: Any, rng: np.random.Generator) -> np.ndarray:
     """A feasible step of the size of the leaf: zeros stay, laws keep their sums, symmetry stays."""
     a = np.asarray(leaf, float)
@@ -130,7 +166,7 @@ class Walk:
     """A call as a function of how far all its real arguments have gone along their directions."""
 
     def __init__(self, name: str) -> None:
-        self.function, self.call = function_of(name), CASES[name]
+        self.function, self.call = function_of(name), (CASES | METHOD_CASES)[name]
         self.real = real_arguments(self.call)
         refused = getattr(self.function, "not_differentiable_in", ())
         self.free = {k: v for k, v in self.real.items() if k not in refused}
@@ -169,7 +205,7 @@ def differences(walk: Walk, total: Callable[[dict[str, Any]], Any], h: float, *n
     return (4 * narrow - wide) / 3
 
 
-@pytest.mark.parametrize("name", sorted(CASES))
+@pytest.mark.parametrize("name", sorted(CASES | METHOD_CASES))
 def test_derivatives_agree_with_differences_or_are_refused_by_name(name: str) -> None:
     walk = Walk(name)
     if getattr(walk.function, "computes_on_host", False):
@@ -177,9 +213,7 @@ def test_derivatives_agree_with_differences_or_are_refused_by_name(name: str) ->
         return
     for argument in set(walk.real) - set(walk.free):
         check_refused_in(walk, argument)
-    if not walk.real:
-        return
-    if not walk.result({}):  # integers alone
+    if not walk.real or not walk.result({}):  # integers alone
         check_traceable(walk)
         return
     start = walk.result(walk.moved(dict.fromkeys(walk.free, 0.0)))
@@ -236,15 +270,18 @@ def check_traceable(walk: Walk) -> None:
     def counted(arguments: dict[str, Any]) -> list[Any]:
         return jax.tree.leaves(walk.function(**walk.call | arguments))
 
-    for found, wanted in zip(jax.jit(counted)(walk.real), counted({}), strict=True):
+    traced = walk.real or integer_arguments(walk.call)
+    if not traced:
+        return
+    for found, wanted in zip(jax.jit(counted)(traced), counted({}), strict=True):
         np.testing.assert_array_equal(found, wanted)
 
 
 def check_refused_by_the_host(walk: Walk) -> None:
     """Under each transformation, with the names of function and argument, before any work."""
-    for argument, value in walk.real.items():
+    for argument, value in (walk.real | integer_arguments(walk.call)).items():
         leaves, tree = jax.tree.flatten(value)
-        places = [i for i, leaf in enumerate(leaves) if is_real(leaf)]
+        places = [i for i, leaf in enumerate(leaves) if is_real(leaf) or is_integers(leaf)]
 
         def traced(scale: Any, argument=argument, leaves=leaves, tree=tree, places=places) -> Any:
             changed = [x * scale if i in places else x for i, x in enumerate(leaves)]
@@ -270,6 +307,22 @@ def check_refused_in(walk: Walk, argument: str) -> None:
     for function in (total, jax.jit(total)):
         with pytest.raises(NotDifferentiableError, match=message):
             jax.grad(function)(1.0)
+
+
+def test_no_argument_stands_still_and_no_two_are_equal() -> None:
+    """Zeros do not move, and a missing derivative of a difference is zero where its terms are equal."""
+    for name in sorted(CASES | METHOD_CASES):
+        walk = Walk(name)
+        if getattr(walk.function, "computes_on_host", False):
+            continue
+        assert [k for k, steps in walk.steps.items() if not any(map(np.any, steps))] == [], name
+        arrays = [(k, x) for k, x in walk.real.items() if isinstance(x, np.ndarray) and x.size > 1]
+        same = [
+            (k, other)
+            for (k, x), (other, y) in itertools.combinations(arrays, 2)
+            if np.array_equal(x, y)
+        ]
+        assert same == [], name
 
 
 def test_every_public_function_is_walked_or_exempt() -> None:

@@ -61,6 +61,7 @@ class LongProductQuantizer:
     rotation: Float[np.ndarray, "d d"]
     converged: Bool[np.ndarray, " s"]
 
+    @on_host
     def encode(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n g"]:
         """Nearest word of each block; the key goes unused."""
         del key
@@ -71,11 +72,13 @@ class LongProductQuantizer:
         ]
         return np.stack(found, axis=1)
 
+    @on_host
     def query_features(self, queries: Any) -> Float[np.ndarray, "q f"]:
         """Turned queries, kept as they are, and a one."""
         x = self._turned("queries", queries)
         return np.column_stack([x, np.ones(len(x))])
 
+    @on_host
     def item_features(self, digits: Int[np.ndarray, "m g"]) -> Float[np.ndarray, "m f"]:
         """Codewords u, and half their squared length off: |x - u|^2 orders as |u|^2/2 - <x, u>."""
         chosen = [book[digits[:, s]] for s, book in enumerate(self.codebooks)]
@@ -188,19 +191,23 @@ class LongHash:
     converged: bool
     iterations: int
 
+    @on_host
     def encode(self, key: Key[Array, ""] | None, items: Any) -> Int[np.ndarray, "n b"]:
         """Signs of the items as 0 and 1; the key goes unused."""
         del key
         return (self._projected("items", items) > 0).astype(np.int8)
 
+    @on_host
     def query_features(self, queries: Any) -> Float[np.ndarray, "q b"]:
         """Projections of the queries, which are not stored and so not rounded to signs."""
         return self._projected("queries", queries)
 
+    @on_host
     def hamming_features(self, queries: Any) -> Float[np.ndarray, "q b"]:
         """Signs of the queries, -1 or 1: inner products are B less twice the Hamming distance."""
         return 2.0 * (self._projected("queries", queries) > 0) - 1
 
+    @on_host
     def item_features(self, digits: Int[np.ndarray, "m b"]) -> Float[np.ndarray, "m b"]:
         """Signs of the stored items, -1 or 1."""
         return 2.0 * digits - 1

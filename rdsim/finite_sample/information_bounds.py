@@ -248,6 +248,7 @@ def leave_one_out_information(
     return _mean("log_densities", nats.mean(axis=1), span, confidence, "upper")
 
 
+@on_host
 def plug_in_information(counts: Any, *, confidence: float = 0.95) -> InformationEstimate:
     r"""Estimate I(X;U) of a discrete pair from a table of counts, less its bias.
 

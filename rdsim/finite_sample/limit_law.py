@@ -106,6 +106,7 @@ class ExcessLaw:
         second = jnp.sum(self.weights * self.degrees * (self.degrees + 2))
         return (second - mean**2) / (4 * N**2)
 
+    @on_host
     def cdf(self, scaled: Any) -> np.ndarray:
         r"""Return the chance that $2N \cdot$ excess is at most the given values.
 
@@ -125,6 +126,7 @@ class ExcessLaw:
         )
         return np.where(x >= 0, parts @ weights, 0.0)
 
+    @on_host
     def upper_quantile(self, level: Any) -> np.ndarray:
         r"""Return the value that $2N \cdot$ excess exceeds with the given chance.
 
@@ -146,6 +148,7 @@ class ExcessLaw:
             low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
         return high
 
+    @on_host
     def kolmogorov_distance(self, scaled: Any) -> float:
         r"""Return the largest distance between the empirical law of the values and this one.
 
@@ -173,6 +176,7 @@ class ExcessLaw:
         before = np.searchsorted(values, values, side="left") / values.size
         return float(max(np.max(np.abs(at - expected)), np.max(np.abs(before - below))))
 
+    @on_host
     def samples_needed(self, deviations: Any = 5.0) -> float:
         """Return the least N at which every margin is that many standard errors of its estimate.
 

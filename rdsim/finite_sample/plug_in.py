@@ -74,6 +74,7 @@ class PlugInExcess:
         """Whether both gaps, of the code and of the true optimum, are within the tolerance."""
         return (self.gap <= self.tolerance) & (self.optimum_gap <= self.tolerance)
 
+    @on_host
     def mean(self, *, confidence: Any = 0.95) -> Estimate:
         r"""Return the mean excess in nats, shape (S,), with a Student interval.
 

@@ -65,6 +65,7 @@ class PlugInRate:
         """Jackknife estimate, the plug-in less its estimated bias; bits, not below zero."""
         return jnp.maximum(self.rate - self.jackknife_bias, 0.0)
 
+    @on_host
     def interval(
         self, *, confidence: float = 0.95, error: str = "delta"
     ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
@@ -117,6 +118,7 @@ def _cut_interval(
     )
 
 
+@on_host
 def letter_counts(samples: Any, letters: Any) -> Int[Array, "... y"]:
     """Count each letter among the samples, a data set at a time.
 

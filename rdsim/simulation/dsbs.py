@@ -40,6 +40,7 @@ class SimulatedRanks:
 
     ranks: Int[Array, "... trials"]
 
+    @on_host
     def estimate(self, loss: Loss, *, confidence: float = 0.95) -> Estimate:
         """Estimate the mean of a loss: exact interval for two-valued losses, Bernstein for others.
 

@@ -64,6 +64,7 @@ class SharedCodebookRanks:
         """
         return tied_loss(self.better, self.tied, loss)
 
+    @on_host
     def estimate(self, loss: Loss, *, confidence: float = 0.95) -> Estimate:
         """Estimate the mean over codebooks, databases and queries from independent codebooks.
 
@@ -86,6 +87,7 @@ class SharedCodebookRanks:
             )
         return empirical_bernstein(losses, confidence=confidence)
 
+    @on_host
     def given_codebook(self, loss: Loss, *, confidence: float = 0.95) -> Estimate:
         """Estimate the mean over queries of each codebook and its database, held fixed.
 

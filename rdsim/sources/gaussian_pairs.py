@@ -13,6 +13,7 @@ from rdsim.information import LN2, log1p
 from rdsim.results import result
 from rdsim.sources import discretisation
 from rdsim.sources.discretisation import Discretisation
+from rdsim.transformations import on_host
 
 _SYMMETRY: Final = 1e-12  # relative: how far a covariance may be from symmetric
 _SEMIDEFINITE: Final = 1e-12  # how far below zero rounding may push an eigenvalue of 1 - rho^2
@@ -92,6 +93,7 @@ class GaussianSource:
         validation.prng_key("key", key)
         return _sample(key, self, tuple(shape))
 
+    @on_host
     def discretise(self, cells: Any) -> Discretisation | tuple[Discretisation, ...]:
         r"""Cut every coordinate into cells.
 
@@ -115,10 +117,6 @@ class GaussianSource:
         """
         validation.require_float64("discretise")
         size = validation.integer("cells", cells, low=2, high=discretisation.MAX_CELLS)
-        if validation.is_traced(self):
-            raise TypeError(
-                "discretise works on the host and cannot be traced; call it outside jit"
-            )
         correlations = np.asarray(_canonical_correlations(self))
         if self.cross_covariance.shape == (1, 1):
             rho = float(np.copysign(correlations[0], self.cross_covariance[0, 0]))

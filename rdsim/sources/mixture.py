@@ -16,6 +16,7 @@ from rdsim.results import result
 from rdsim.sources import mixture_limits
 from rdsim.sources.discretisation import MAX_CELLS, Discretisation, DiscretisedItem
 from rdsim.sources.mixture_law import MixtureLaw
+from rdsim.transformations import on_host
 
 TOLERANCE: Final = 1e-9
 """Gap asked for by default, in bits."""
@@ -35,6 +36,7 @@ class GaussianMixtureSource(MixtureLaw):
 
     """
 
+    @on_host
     def item_entropy(self, *, tolerance: Any = TOLERANCE) -> Certified:
         """Differential entropy h(Y) of an item in bits, between proved bounds.
 
@@ -49,9 +51,10 @@ class GaussianMixtureSource(MixtureLaw):
             RuntimeError: if float64 is off.
 
         """
-        wanted = self._on_host("item_entropy", tolerance)
+        wanted = _tolerance("item_entropy", tolerance)
         return mixture_limits.item_entropy(self, wanted)
 
+    @on_host
     def mutual_information(
         self, modalities: Any = None, *, tolerance: Any = TOLERANCE
     ) -> Certified:
@@ -83,9 +86,10 @@ class GaussianMixtureSource(MixtureLaw):
             Trefethen (2008), "Is Gauss quadrature better than Clenshaw-Curtis?", Theorem 4.5.
 
         """
-        wanted = self._on_host("mutual_information", tolerance)
+        wanted = _tolerance("mutual_information", tolerance)
         return mixture_limits.query_information(self, self._chosen(modalities), wanted)
 
+    @on_host
     def discretise(self, cells: Any, *, modality: int = 0) -> Discretisation:
         """Cut one query modality and the item into cells, for items on a line (d = 1).
 
@@ -102,7 +106,7 @@ class GaussianMixtureSource(MixtureLaw):
             RuntimeError: if float64 is off.
 
         """
-        wanted = self._on_host("discretise", TOLERANCE)
+        validation.require_float64("discretise")
         size = validation.integer("cells", cells, low=2, high=MAX_CELLS)
         chosen = self._chosen(validation.integer("modality", modality, low=0))
         if self.item_means.shape[1] != 1:
@@ -110,8 +114,9 @@ class GaussianMixtureSource(MixtureLaw):
                 f"discretise needs items on a line, got items of {self.item_means.shape[1]} "
                 "dimensions; discretise_item cuts the item alone"
             )
-        return mixture_limits.discretise(self, size, chosen[0], wanted)
+        return mixture_limits.discretise(self, size, chosen[0], TOLERANCE)
 
+    @on_host
     def discretise_item(self, cells: Any) -> DiscretisedItem:
         """Cut the item into the cells of a product grid: points and masses for R(D).
 
@@ -128,19 +133,15 @@ class GaussianMixtureSource(MixtureLaw):
             RuntimeError: if float64 is off.
 
         """
-        self._on_host("discretise_item", TOLERANCE)
+        validation.require_float64("discretise_item")
         most = MAX_CELLS if self.item_means.shape[1] == 1 else 256
         size = validation.integer("cells", cells, low=2, high=most)
         return mixture_limits.discretise_item(self, size)
 
-    def _on_host(self, function: str, tolerance: Any) -> float:
-        validation.require_float64(function)
-        wanted = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
-        if validation.is_traced(self, wanted):
-            raise TypeError(
-                f"{function} works on the host and cannot be traced; call it outside jit"
-            )
-        return float(wanted)
+
+def _tolerance(function: str, tolerance: Any) -> float:
+    validation.require_float64(function)
+    return float(validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0))
 
 
 def gaussian_mixture(

@@ -1,5 +1,7 @@
 """C8: derivatives through the solver, against finite differences and closed forms."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rdsim import limits
-from rdsim.transformations import STEEPEST
+from rdsim.transformations import STEEPEST, NotDifferentiableError
 
 TOLERANCE = 1e-12
+HAMMING = 1 - np.eye(2)
 Y, U = 4, 5
 SLOPES = jnp.array([0.8, 3.0, 9.0])
 
@@ -253,7 +256,39 @@ def test_C8_vmap_of_grad_with_the_sequential_method():
 
 
 def test_C8_second_derivatives_through_the_search_are_refused():
-    value = RATE_AT[2]
     p, d, _ = _random(1)
-    with pytest.raises(NotImplementedError, match="first derivatives only"):
-        jax.jacfwd(jax.jacfwd(lambda D: value(p, d, D)))(0.2)
+    modes = jax.jacfwd, jax.grad
+    limits_of = (
+        lambda D: limits.rate_at(p, d, D).value,
+        lambda rate: limits.distortion_at(p, d, rate=rate).value,
+    )
+    for limit, outer, inner in itertools.product(limits_of, modes, modes):
+        for derivative in (outer(inner(limit)), jax.jit(outer(inner(limit)))):
+            with pytest.raises(NotDifferentiableError, match="first derivatives only"):
+                derivative(0.2)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1e-20, 1e-14, 1e-12, 1e-9, 1e-4])
+def test_derivatives_near_rate_zero(rate):
+    r"""A coin of bias p near D = p: $R = s_0 x + (a/2) x^2 + O(x^3)$ with x = p - D.
+
+    Here $s_0 = \log_2((1-p)/p)$ and $a = 1/(p (1-p) \ln 2)$. At rate zero of the fair coin the
+    tangent is vertical.
+    """
+    slope = jax.jit(jax.grad(lambda rate, p: limits.distortion_at(p, HAMMING, rate=rate).value))
+    for p in (0.5, 0.4999, 0.3):
+        first, second = np.log2((1 - p) / p), 1 / (p * (1 - p) * np.log(2))
+        s = np.sqrt(first**2 + 2 * second * rate)
+        # The next order: s changes by about x^2 of the third derivative.
+        x = 2 * rate / (first + s) if s > 0 else 0.0
+        wanted = -1 / s if s > 0 else -STEEPEST
+        order = 5e-5 + 20 * x**2 / max(s, 1e-300)
+        assert slope(rate, np.array([1 - p, p])) == pytest.approx(wanted, rel=order, abs=0)
+
+
+def test_derivatives_near_the_largest_distortion():
+    slope = jax.jit(jax.grad(lambda D, p: limits.rate_at(p, HAMMING, D).value))
+    for p in (0.5, 0.4999, 0.3):
+        for x in (1e-10, 1e-8, 1e-6, 1e-3):
+            wanted = -np.log2((1 - p + x) / (p - x))
+            assert slope(p - x, np.array([1 - p, p])) == pytest.approx(wanted, rel=2e-4, abs=0)

@@ -184,10 +184,12 @@ class SharedSpace:
     query_map: Float[np.ndarray, "dx e"]
     item_map: Float[np.ndarray, "dy e"]
 
+    @on_host
     def queries(self, points: Any) -> Float[np.ndarray, "n e"]:
         """Take queries to the space; one at the centre has no direction and stays a zero."""
         return _unit((_embeddings("queries", points) - self.query_centre) @ self.query_map)
 
+    @on_host
     def items(self, points: Any) -> Float[np.ndarray, "n e"]:
         """Take items to the space; one at the centre has no direction and stays a zero."""
         return _unit((_embeddings("items", points) - self.item_centre) @ self.item_map)

@@ -179,6 +179,7 @@ class ProductCode:
         """Bits of a stored item without an entropy code."""
         return float(sum(math.log2(count) for count in self.words))
 
+    @on_host
     def channel(self, items: Any) -> Float[np.ndarray, "n g w"]:
         """Chances P(u_g|y) of the words of every codebook, float64, shape (N, G, W)."""
         given = np.asarray(item_points(items, len(self.item_centre)))
@@ -186,6 +187,7 @@ class ProductCode:
         logits = _by_blocks(self.model.logits, points).astype(float)
         return np.asarray(jax.nn.softmax(jnp.where(self._used, logits, -jnp.inf)))
 
+    @on_host
     def encode(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n g"]:
         """Draw a word of each codebook for each item, shape (N, G)."""
         chances = self.channel(items)
@@ -195,21 +197,25 @@ class ProductCode:
         last = (np.asarray(self.words) - 1).astype(int)
         return np.minimum((cumulative <= level).sum(axis=2), last)
 
+    @on_host
     def query_features(self, queries: Any) -> Float[np.ndarray, "q f"]:
         """Tables of queries: the score of every word of every codebook, nats, float32."""
         given = np.asarray(item_points(queries, len(self.query_centre), "queries"))
         points = (given - self.query_centre) / self.query_spread
         return _by_blocks(self.model.tables, points).reshape(len(points), -1)
 
+    @on_host
     def item_features(self, digits: Int[np.ndarray, "m g"]) -> Float[np.ndarray, "m f"]:
         """Ones at the stored words: inner products with the tables are the scores."""
         return np.eye(self.model.words, dtype=np.float32)[digits].reshape(len(digits), -1)
 
+    @on_host
     def mean_features(self, items: Any) -> Float[np.ndarray, "n f"]:
         """Chances of the words of items: what `item_features` is in the mean over the draw."""
         chances = self.channel(items)
         return chances.reshape(len(chances), -1)
 
+    @on_host
     def rate(self, items: Any) -> Float[np.ndarray, " n"]:
         """Divergence of each item's chances from the priors, bits, shape (N,).
 

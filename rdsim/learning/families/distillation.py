@@ -25,15 +25,16 @@ from rdsim.learning.families.quantized_embedding import stored_systems
 from rdsim.learning.training.loop import Schedule, train
 from rdsim.simulation.item_code import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
-from rdsim.transformations import on_host
+from rdsim.transformations import not_differentiable, on_host
 
 
+@not_differentiable(teacher="a teacher is fixed; hold its scores with jax.lax.stop_gradient")
 def distillation_loss(student: Any, teacher: Any, temperature: Any = 1.0) -> Float[Array, ""]:
     r"""Mean divergence of the student's ranking from the teacher's, times $\tau^2$, in nats.
 
     Args:
         student: scores s of the candidates, shape (..., C).
-        teacher: scores t, of the same shape; no gradient reaches them.
+        teacher: scores t, of the same shape, fixed: a derivative in them is refused.
         temperature: $\tau > 0$; the larger, the more the candidates that are far from first count.
 
     Returns:
@@ -53,7 +54,7 @@ def distillation_loss(student: Any, teacher: Any, temperature: Any = 1.0) -> Flo
             f"{teacher.shape}"
         )
     validation.interval("temperature", temperature, low=0.0, open_low=True, open_high=True, ndim=0)
-    wanted = jax.nn.log_softmax(below_largest(jax.lax.stop_gradient(teacher)) / temperature)
+    wanted = jax.nn.log_softmax(below_largest(teacher) / temperature)
     found = jax.nn.log_softmax(below_largest(student) / temperature)
     divergence = jnp.sum(jnp.exp(wanted) * (wanted - found), axis=-1)
     return temperature**2 * jnp.mean(divergence)

@@ -22,7 +22,7 @@ from rdsim.ranking.loss import Loss
 from rdsim.ranking.scored import scored_loss
 from rdsim.results import result
 from rdsim.sources.tables import DiscreteSource
-from rdsim.transformations import on_host
+from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable, on_host
 
 
 @result
@@ -62,6 +62,7 @@ class DiscreteCode:
         """I(X;U) in bits."""
         return mutual_information(self.joint @ self.channel)
 
+    @not_differentiable(log2_size=M_IS_AN_INTEGER)
     def loss(self, log2_size: Any, loss: Loss, *, learned: bool = True) -> Float[Array, "..."]:
         r"""Compute the expected rank loss over x, the target's codeword and its competitors.
 

@@ -85,6 +85,7 @@ class InformationBottleneck:
         simple = jnp.minimum(R, mutual_information(self.joint))
         return jnp.minimum(simple, jnp.min(lines, axis=-1, initial=jnp.inf))
 
+    @on_host
     def lower_bound(self, rate: Any) -> Float[Array, "..."]:
         r"""Bound IB(R) from below by what time sharing of the encoders achieves.
 

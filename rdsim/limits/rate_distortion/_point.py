@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rdsim.information import safe_log2
+from rdsim.information import LN2, safe_log2
 from rdsim.limits.rate_distortion._interior_point import (
     FEW_LETTERS,
     column_generation,
@@ -77,6 +77,53 @@ def lagrangian_and_distortion(
     r"""Return $F = -\sum p \log_2 Z$ in bits and the excess distortion $\sum p Q e$."""
     Q, _, Z = channel(excess, slope, q)
     return -jnp.sum(p * safe_log2(Z)), jnp.sum(p[:, None] * Q * jnp.where(Q > 0, excess, 0.0))
+
+
+def information(p: Array, excess: Array, point: Point) -> Array:
+    r"""I(Y;U) of a point in bits, to relative accuracy even where it is far below rounding.
+
+    With $t = K/Z - 1$, of mean zero in every row, it is the sum of $(1 + t) \ln(1 + t) - t \ge 0$,
+    in which the parts of first order are gone: they cancel in $F - sD$, and leave some 1e-16 bits.
+    """
+    _, K, Z = channel(excess, point.slope, point.q)
+    t = K / jnp.where(Z > 0, Z, 1.0)[:, None] - 1
+    terms = jnp.where(t > -1, (1 + t) * jnp.log1p(jnp.where(t > -1, t, 0.0)) - t, 1.0)
+    used = (p > 0)[:, None] & (point.q > 0)
+    return jnp.sum(jnp.where(used, p[:, None] * point.q * jnp.maximum(terms, 0.0), 0.0)) / LN2
+
+
+def first_slope(p: Array, excess: Array) -> Array:
+    r"""Steepest slope at which nothing is sent: that of R(D) at D_max from below, $-dR/dD$.
+
+    The best constant letter $u_0$ is the optimum as long as $c_u \le 1$ for all u, where $c_u - 1 =
+    \sum_y p_y (2^{-s \Delta_{yu}} - 1)$, $\Delta_{yu} = d_{yu} - d_{yu_0}$. It is convex in s and
+    zero at 0, so that it has one other zero; none above 0 if $u$ is as good a constant as $u_0$.
+    """
+    cost = mean_distortions(p, excess)
+    constant = jnp.argmin(cost)
+    mass = (p > 0)[:, None]
+    base = jnp.where(jnp.isinf(excess[:, constant]), 0.0, excess[:, constant])[:, None]
+    change = jnp.where(mass, excess - base, 0.0)
+    helps, differs = jnp.any(change < 0, axis=0), jnp.any(change != 0, axis=0)
+    rounding = 4 * jnp.finfo(float).eps * sum(excess.shape) * cost[constant]
+    as_good = differs & (cost - cost[constant] <= rounding)
+    scale = jnp.max(jnp.where(jnp.isfinite(change), jnp.abs(change), 0.0), axis=0)
+    unit = jnp.where(scale > 0, scale, 1.0)
+
+    def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        # Powers beyond 2^1000 say as much as 2^1000.
+        power = jnp.minimum(-(2.0**middle) * change / unit, 1000.0)
+        above = p @ jnp.expm1(LN2 * jnp.where(mass, power, 0.0)) > 0
+        return jnp.where(above, low, middle), jnp.where(above, middle, high)
+
+    # Halving of log2 s over all positive floats; 64 times is below their last digit.
+    start = jnp.full(cost.shape, -1000.0), jnp.full(cost.shape, 1000.0)
+    low, high = jax.lax.fori_loop(0, 64, halve, start)
+    slope = jnp.where(helps, 2.0 ** ((low + high) / 2) / unit, jnp.inf)
+    # Where every constant is forbidden to some letter, something is sent at every slope.
+    return jnp.where(jnp.isinf(cost[constant]), 0.0, jnp.min(jnp.where(as_good, 0.0, slope)))
 
 
 def _certify(

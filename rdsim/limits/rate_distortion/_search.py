@@ -15,15 +15,25 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rdsim.information import safe_log2
-from rdsim.limits.rate_distortion._point import Point, channel, mean_distortions, solve_point
-from rdsim.transformations import STEEPEST
+from rdsim.limits.rate_distortion._point import (
+    Point,
+    channel,
+    first_slope,
+    information,
+    mean_distortions,
+    solve_point,
+)
+from rdsim.transformations import STEEPEST, refusing
 
 _SEARCH_STEPS: Final = 100
 _NARROW: Final = 1e-7
 """Relative width of the bracket of a slope that is to be known, not only bounded."""
-_NOTHING: Final = 1e-12  # bits
 _SHRINK: Final = 0.02
 _STRIDE: Final = 4.0
+_once_only = refusing(
+    "rate_at and distortion_at have first derivatives only; "
+    "differentiate the points of rate_distortion_curve twice instead"
+)
 
 
 class _Bracket(NamedTuple):
@@ -68,7 +78,8 @@ def _bounds(
 def _bounds_jvp(
     method: str, by_rate: bool, primals: tuple[Array, ...], tangents: tuple[Any, ...]
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    p, excess, goal, tolerance = primals
+    p, excess, goal = map(_once_only, primals[:3])
+    tolerance = primals[3]
     dp, de, dgoal, _ = tangents
     cost = mean_distortions(p, excess)
     constant = jnp.argmin(cost)
@@ -82,8 +93,11 @@ def _bounds_jvp(
     spent = jnp.sum(p[:, None] * Q * de)
     if by_rate:
         change = spent + (surprise - dgoal) / jnp.where(slope > 0, slope, 1.0)
+        first = first_slope(p, excess)
         column = jnp.where(jnp.isinf(excess[:, constant]), 0.0, excess[:, constant])
-        at_zero = dp @ column + p @ de[:, constant] - dgoal / jnp.where(slope > 0, slope, 1.0)
+        # Where information is sent at every slope, D falls from D_max with a vertical tangent.
+        fall = jnp.where(first > 0, 1 / jnp.where(first > 0, first, 1.0), STEEPEST)
+        at_zero = dp @ column + p @ de[:, constant] - fall * dgoal
     else:
         # A vertical tangent at D_min: a huge number stands for an infinite derivative.
         change = surprise + jnp.minimum(slope, STEEPEST) * (spent - dgoal)
@@ -126,12 +140,26 @@ def _optimum(
     def coordinate(point: Point) -> Array:
         return point.rate if by_rate else point.excess
 
-    share = jnp.clip(_share(coordinate(end.left), coordinate(end.right), goal), 0.0, 1.0)
-    at_end = jnp.isinf(end.left.slope) & (share == 0)
+    def measured(point: Point) -> Point:
+        return point._replace(rate=information(p, excess, point)) if by_rate else point
+
+    left, right = measured(end.left), measured(end.right)
+    share = jnp.clip(_share(coordinate(left), coordinate(right), goal), 0.0, 1.0)
+    at_end = jnp.isinf(left.slope) & (share == 0)
+    # The search knows rates to its tolerance only, which may have put a point on the wrong side.
+    first = first_slope(p, excess)
+    low = jnp.where(by_rate & (right.rate > goal), 0.0, right.slope)
+    right = right._replace(slope=jnp.maximum(low, first))
+    wrong = (by_rate & (left.rate < goal)) | (left.slope <= right.slope)
+    left = left._replace(slope=jnp.where(wrong, jnp.inf, left.slope))
+    # Where little is sent, the tolerance must be smaller; below 1e-13 the solver does not come.
+    sent = goal if by_rate else end.upper
+    fine = jnp.minimum(tolerance / 4, jnp.maximum(1e-3 * sent, 1e-13))
 
     def is_open(state: _Closing) -> Array:
         low, high = state.right.slope, state.left.slope
-        return ~at_end & (high > low * (1 + _NARROW)) & (state.steps < _SEARCH_STEPS)
+        asked = (goal > 0) if by_rate else True
+        return asked & ~at_end & (high > low * (1 + _NARROW)) & (state.steps < _SEARCH_STEPS)
 
     def step(state: _Closing) -> _Closing:
         left, right = state.left, state.right
@@ -150,19 +178,15 @@ def _optimum(
         beside = secant + jnp.where(state.steps % 2 == 0, beside, -beside)
         between = jnp.where(state.steps % 3 == 2, middle, jnp.clip(beside, low_, high_))
         slope = jnp.where(inside, between, jnp.where(jnp.isinf(high), upwards, downwards))
-        new = solve_point(p, excess, slope, tolerance / 4, method)
-        # Rounding leaves some 1e-16 bits where nothing is sent.
-        is_left = (new.rate > jnp.maximum(goal, _NOTHING)) if by_rate else (new.excess <= goal)
+        new = measured(solve_point(p, excess, slope, fine, method))
+        is_left = (new.rate > goal) if by_rate else (new.excess <= goal)
         return _Closing(
             jax.tree.map(lambda n, o: jnp.where(is_left, n, o), new, left),
             jax.tree.map(lambda n, o: jnp.where(is_left, o, n), new, right),
             state.steps + 1,
         )
 
-    # At rate 0 every point meets the target: the steepest slope at which nothing is sent is wanted.
-    none = (end.left.rate <= _NOTHING) & by_rate
-    left = end.left._replace(slope=jnp.where(none, jnp.inf, end.left.slope))
-    done = jax.lax.while_loop(is_open, step, _Closing(left, end.right, jnp.array(0)))
+    done = jax.lax.while_loop(is_open, step, _Closing(left, right, jnp.array(0)))
     left, right = done.left, done.right
     share = jnp.clip(_share(coordinate(left), coordinate(right), goal), 0.0, 1.0)
     slope = left.slope + share * (right.slope - jnp.where(at_end, 0.0, left.slope))
@@ -178,7 +202,6 @@ class _Closing(NamedTuple):
     steps: Array
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(4, 5))
 def _search(
     p: Float[Array, " y"],
     excess: Float[Array, "y u"],
@@ -236,14 +259,3 @@ def _search(
     right = Point(zero, jnp.min(cost), zero, zero, constant)
     start = _Bracket(right, right, jnp.array(jnp.inf), zero, jnp.array(jnp.inf), jnp.array(0))
     return jax.lax.while_loop(unfinished, step, start)
-
-
-@_search.defjvp
-def _search_jvp(
-    method: str, by_rate: bool, primals: tuple[Array, ...], tangents: tuple[Any, ...]
-) -> tuple[_Bracket, _Bracket]:
-    """Reached by differentiating the first derivative only."""
-    raise NotImplementedError(
-        "rate_at and distortion_at have first derivatives only; "
-        "differentiate the points of rate_distortion twice instead"
-    )

@@ -198,7 +198,8 @@ def rate_at(
 
     First derivatives in p (which stands for p / sum(p)), d and D exist in both modes, $dR/dD = -s$;
     those of the bounds are those of the value. At D_min, where the slope is infinite, they are huge
-    numbers.
+    numbers. They agree with closed forms to some 1e-6 of themselves, near D_max to some 1e-4. Second
+    derivatives are refused.
 
     Args:
         p: source pmf, shape (|Y|,).
@@ -223,6 +224,11 @@ def distortion_at(
     p: Any, d: Any, rate: Any, *, tolerance: Any = 1e-9, method: str = "auto"
 ) -> Certified:
     r"""Compute D(R), the least distortion at given rates, certified.
+
+    First derivatives in p, d and R exist in both modes, $dD/dR = -1/s$, and second ones are refused.
+    At rate zero s is the steepest slope at which nothing is sent; where that is zero, as for a fair
+    coin, the derivative is minus infinity (as -1e300). Derivatives agree with closed forms to some
+    1e-5 of themselves from 1e-20 bits on; below, rounding leaves a few per cent.
 
     Args:
         p: source pmf, shape (|Y|,).

@@ -1,0 +1,183 @@
+"""One call of each public method that takes real numbers: class, how it is made, method, arguments.
+
+The object is made by the call of the fuzz tests that stands beside it.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from test_fuzz import ITEMS, KEY
+
+POINTS: Final = ITEMS[:4] + 0.01
+SPACE: Final = np.random.default_rng(3).normal(size=(4, 3))
+SINGLE: Final = POINTS.astype(np.float32)
+
+METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
+    "codes.CommonCode": (
+        "codes.common_code",
+        {"channel": {"items": POINTS}, "encode": {"key": KEY, "items": POINTS}},
+    ),
+    "codes.EntropyWeightedQuantizer": (
+        "codes.entropy_constrained_quantizer",
+        {"channel": {"items": POINTS}, "encode": {"key": KEY, "items": POINTS}},
+    ),
+    "codes.HyperplaneHash": (
+        "codes.hyperplane_hashing",
+        {
+            "hash": {"points": POINTS},
+            "channel": {"items": POINTS},
+            "encode": {"key": KEY, "items": POINTS},
+            "hamming_scores": {"queries": POINTS, "indices": [0, 1]},
+        },
+    ),
+    "codes.LongHash": (
+        "codes.long_hyperplane_hash",
+        {
+            "encode": {"key": KEY, "items": POINTS},
+            "query_features": {"queries": POINTS},
+            "hamming_features": {"queries": POINTS},
+        },
+    ),
+    "codes.LongProductQuantizer": (
+        "codes.long_product_quantizer",
+        {"encode": {"key": KEY, "items": POINTS}, "query_features": {"queries": POINTS}},
+    ),
+    "codes.ProductQuantizer": (
+        "codes.product_quantizer",
+        {
+            "channel": {"items": POINTS},
+            "encode": {"key": KEY, "items": POINTS},
+            "asymmetric_distances": {"queries": POINTS, "indices": [0, 1]},
+        },
+    ),
+    "codes.ScalarQuantizer": (
+        "codes.uniform_scalar_quantizer",
+        {"channel": {"items": POINTS}, "encode": {"key": KEY, "items": POINTS}},
+    ),
+    "codes.VectorQuantizer": (
+        "codes.vector_quantizer",
+        {"channel": {"items": POINTS}, "encode": {"key": KEY, "items": POINTS}},
+    ),
+    "finite_sample.ExcessLaw": (
+        "finite_sample.excess_law",
+        {
+            "mean": {"samples": 100.0},
+            "variance": {"samples": 100.0},
+            "cdf": {"scaled": [0.5, 2.0]},
+            "upper_quantile": {"level": 0.1},
+            "kolmogorov_distance": {"scaled": [0.5, 2.0]},
+            "samples_needed": {"deviations": 4.0},
+        },
+    ),
+    "finite_sample.PlugInExcess": ("finite_sample.plug_in_excess", {"mean": {"confidence": 0.9}}),
+    "finite_sample.PlugInRate": ("finite_sample.plug_in_rate", {"interval": {"confidence": 0.9}}),
+    "finite_sample.RateSandwich": (
+        "finite_sample.continuous_sandwich",
+        {"lower_bound": {"distortion": 0.3}, "upper_bound": {"distortion": 0.3}},
+    ),
+    "learning.CanonicalCorrelations": (
+        "learning.canonical_correlation_analysis",
+        {"variables_x": {"x": POINTS}, "variables_y": {"y": POINTS}},
+    ),
+    "learning.DiscreteCode": (
+        "learning.discrete_code",
+        {"loss": {"log2_size": 4.0, "loss": "error"}},
+    ),
+    "learning.EmbeddedCode": (
+        "learning.embedded_code",
+        {
+            "channel": {"items": POINTS},
+            "encode": {"key": KEY, "items": POINTS},
+            "embedding": {"items": POINTS},
+        },
+    ),
+    "learning.NeuralItemCode": (
+        "learning.neural_item_code",
+        {"channel": {"items": SINGLE}, "encode": {"key": KEY, "items": SINGLE}},
+    ),
+    "learning.ProductCode": (
+        "learning.product_codes",
+        {
+            "channel": {"items": SPACE},
+            "encode": {"key": KEY, "items": SPACE},
+            "query_features": {"queries": SPACE},
+            "mean_features": {"items": SPACE},
+            "rate": {"items": SPACE},
+        },
+    ),
+    "learning.SharedSpace": (
+        "learning.shared_space",
+        {"queries": {"points": SPACE}, "items": {"points": SPACE}},
+    ),
+    "limits.ContinuousRateDistortion": (
+        "limits.continuous_rate_distortion",
+        {"lower_bound": {"distortion": 0.3}, "upper_bound": {"distortion": 0.3}},
+    ),
+    "limits.InformationBottleneck": (
+        "limits.information_bottleneck",
+        {"lower_bound": {"rate": 0.1}, "upper_bound": {"rate": 0.1}},
+    ),
+    "limits.RateDistortionCurve": (
+        "limits.rate_distortion_curve",
+        {
+            "lower_bound": {"distortion": 0.2},
+            "rate_at": {"distortion": 0.2},
+            "distortion_at": {"rate": 0.4},
+        },
+    ),
+    "limits.finite_blocklength.SecondOrder": (
+        "limits.finite_blocklength.binary_hamming_second_order",
+        {
+            "rate": {"block_length": 50.0, "excess_probability": 0.1},
+            "excess_probability": {"block_length": 50.0, "rate": 0.5},
+        },
+    ),
+    "simulation.Estimate": ("simulation.empirical_bernstein", {"covers": {"value": 0.3}}),
+    "simulation.RareEstimate": ("simulation.importance_loss", {"covers": {"log_value": -3.0}}),
+    "simulation.SharedCodebookRanks": (
+        "simulation.simulate_shared_codebook",
+        {
+            "estimate": {"loss": "dcg", "confidence": 0.9},
+            "given_codebook": {"loss": "dcg", "confidence": 0.9},
+        },
+    ),
+    "simulation.SimulatedRanks": (
+        "simulation.simulate_dsbs",
+        {"estimate": {"loss": "dcg", "confidence": 0.9}},
+    ),
+    "sources.GaussianMixtureSource": (
+        "sources.gaussian_mixture",
+        {"item_entropy": {"tolerance": 1e-6}, "mutual_information": {"tolerance": 1e-6}},
+    ),
+}
+
+NETWORK: Final = (
+    "a network of float32, or how it is trained; its loss is differentiated in training"
+)
+INTERFACE: Final = "says what methods a code has"
+EXEMPT_CLASSES: Final = {
+    "codes.ItemCode": INTERFACE,
+    **{
+        f"learning.{name}": NETWORK
+        for name in (
+            "AdversarialLearner",
+            "AlignedEncoder",
+            "CrossAttention",
+            "CrossAttentionLearner",
+            "DeepCCALearner",
+            "DistillationLearner",
+            "DualEncoder",
+            "FusedEncoder",
+            "FusionLearner",
+            "HashLearner",
+            "InfoNCELearner",
+            "NeuralCode",
+            "ProductCodeLearner",
+            "RetrievalCodeLearner",
+            "SharedLatent",
+            "SharedLatentLearner",
+            "StochasticCodeLearner",
+            "TripletLearner",
+        )
+    },
+}

@@ -1,0 +1,36 @@
+"""No public method that takes real numbers is forgotten by the walk of the derivatives."""
+
+import importlib
+import inspect
+from typing import Final
+
+import test_fuzz as fuzz
+from method_cases import EXEMPT_CLASSES, METHODS
+
+INTEGERS_AND_NAMES: Final = {
+    *("self", "key", "shape", "modalities", "modality", "cells", "digits", "loss", "run", "rngs"),
+}
+
+
+def real_methods(cls: type) -> set[str]:
+    """Public methods that take more than a key, a shape or nothing."""
+    found = set()
+    for name, method in vars(cls).items():
+        if not name.startswith("_") and inspect.isfunction(method):
+            arguments = set(inspect.signature(method).parameters) - INTEGERS_AND_NAMES
+            found |= {name} if arguments else set()
+    return found
+
+
+def test_every_method_with_real_arguments_is_walked_or_exempt() -> None:
+    public = {
+        f"{room}.{name}": cls
+        for room in fuzz.ROOMS
+        for name, cls in vars(importlib.import_module(f"rdsim.{room}")).items()
+        if inspect.isclass(cls) and cls.__module__.startswith("rdsim.") and name[0] != "_"
+    }
+    methods = {name: real_methods(cls) for name, cls in public.items() if real_methods(cls)}
+    assert sorted(set(methods) - set(METHODS) - set(EXEMPT_CLASSES)) == []
+    assert sorted(set(EXEMPT_CLASSES) - set(methods)) == []
+    for name, (_, walked) in METHODS.items():
+        assert methods[name] == set(walked), name
