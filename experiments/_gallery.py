@@ -270,7 +270,7 @@ def _table(title: str, content: dict[str, Any]) -> Iterable[str]:
 
 
 def _number(value: float | None) -> str:
-    """Show six digits; the whole number is in the cell's title, and sorts it."""
+    """Show six digits; the integer is in the cell's title, and sorts it."""
     if value is None:
         return '<td class="number"></td>'
     return f'<td class="number" data-value="{value!r}" title="{value!r}">{value:.6g}</td>'

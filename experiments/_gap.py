@@ -49,7 +49,7 @@ def parse_bits(text: str) -> tuple[int, ...]:
     """Read a list such as 32,64,128, sorted, each once.
 
     Raises:
-        StudyError: if it holds anything but whole numbers in [1, 1024].
+        StudyError: if it holds anything but integers in [1, 1024].
 
     """
     try:

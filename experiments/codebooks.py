@@ -31,7 +31,7 @@ class Config:
     block_length: int = 16
     """Letters in an item."""
     crossover: float = 0.05
-    """Chance that a query bit differs from the item's."""
+    """Probability that a query bit differs from the item's."""
     codebook_bits: tuple[int, ...] = (2, 4, 6, 8)
     """log2 K of the words in a codebook, which is n times the rate."""
     log2_sizes: tuple[int, ...] = (1, 2, 4, 6, 8, 10)

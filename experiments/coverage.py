@@ -33,7 +33,7 @@ class Config:
     replications: int = 4096
     """Learned codes for each source and N."""
     violation: float = 0.05
-    """Chance delta with which a bound may fail."""
+    """Probability delta with which a bound may fail."""
     confidence: float = 0.9999
     """Of each interval of a measured rate of violations."""
 

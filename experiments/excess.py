@@ -175,7 +175,7 @@ def _random(config: Config, key: jax.Array, seed: int) -> dict[str, np.ndarray]:
     found = finite_sample.plug_in_excess(
         key, p, d, slope, samples=sizes, replications=config.random_replications
     )
-    # All random sources at once stay inside with a chance of 1 - FALSE_ALARM.
+    # All random sources at once stay inside with a probability of 1 - FALSE_ALARM.
     interval = found.mean(confidence=1 - FALSE_ALARM / config.random_sources)
     twice = 2 * np.array(sizes)
     return {

@@ -126,7 +126,7 @@ def _curves(config: Config, name: str, n: np.ndarray) -> dict[str, np.ndarray]:
         second_order = partial(finite.binary_hamming_second_order, bias)
     whole = np.asarray(found.approximation)
     if name != "Gaussian":
-        # The distortion that n letters can have: a whole number of wrong bits.
+        # The distortion that n letters can have: an integer of wrong bits.
         possible = steps_within(n, D) / n
         served = np.isfinite(np.asarray(found.converse))
         whole = np.where(served, 0.0, np.inf)

@@ -23,7 +23,7 @@ class Config:
     """What is computed."""
 
     crossover: float = 0.1
-    """Chance that a query bit differs from the item's."""
+    """Probability that a query bit differs from the item's."""
     block_lengths: tuple[int, ...] = (32, 64, 128, 256)
     """Letters in an item."""
     log2_sizes: tuple[int, ...] = (10, 20, 40)

@@ -48,7 +48,7 @@ class Config:
     middle_modalities: int = 4
     """Modalities where something else varies."""
     amplitude: float = 0.35
-    """Chances of a one are 1/2 plus this times a uniform number in (-1, 1), for each letter."""
+    """Probabilities of a one are 1/2 plus this times a uniform number in (-1, 1), for each letter."""
     slope: float = 6.0
     """Of the test channel under Hamming distortion, bits."""
     log2_size: float = 4.0

@@ -27,7 +27,7 @@ class Config:
     rate: float = 0.5
     """Bits stored for each letter of an item."""
     crossover: float = 0.1
-    """Chance that a query bit differs from the item's."""
+    """Probability that a query bit differs from the item's."""
     block_lengths: tuple[int, ...] = (50, 100, 200, 400, 1000)
     """Letters in a block, exact curves."""
     grid: int = 41

@@ -264,7 +264,7 @@ def _ahead(
     others: int,
     lots: np.ndarray,
 ) -> np.ndarray:
-    """Count, for each query, the other items ranked before its target, ties by lot.
+    """Count, for each query, the other items ranked before its target, ties at random.
 
     Items of one codeword are scored once, so that their scores are the same number.
     """

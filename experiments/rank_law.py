@@ -84,7 +84,7 @@ def _exact(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
 
 
 def _simulated(config: Config, key: jax.Array, log2_size: int) -> dict[str, np.ndarray]:
-    """Draw databases item by item, score the query against each, rank with ties by lot."""
+    """Draw databases item by item, score the query against each, rank with ties at random."""
     source = _source(config, key)
     scores = information_density(source.joint)
     keys = jax.random.split(jax.random.fold_in(key, log2_size), config.trials)

@@ -35,7 +35,7 @@ class Config:
     crossover: float = 0.1
     """Of the doubly symmetric binary source."""
     erasure: float = 0.3
-    """Chance that the query letter of the erasure pair is lost."""
+    """Probability that the query letter of the erasure pair is lost."""
     correlation: float = 0.9
     """Of the Gaussian pair."""
     log2_sizes: tuple[int, ...] = (5, 60)

@@ -19,9 +19,9 @@ class Config:
     """What is computed, for a binary source under Hamming distortion."""
 
     source: float = 0.3
-    """Chance of a one at which the codebook is used, and centre of the ball."""
+    """Probability of a one at which the codebook is used, and centre of the ball."""
     designs: tuple[float, ...] = (0.2, 0.25, 0.4, 0.5)
-    """Chances of a one for which codebooks were made."""
+    """Probabilities of a one for which codebooks were made."""
     distortions: int = 41
     """Points along the distortion, up to 0.19."""
     minimax_distortion: float = 0.1

@@ -22,7 +22,7 @@ class Config:
     """What is computed."""
 
     crossover: float = 0.25
-    """Chance that the side information differs from the letter."""
+    """Probability that the side information differs from the letter."""
     points: int = 25
     """Distortions along each curve."""
     sources: tuple[str, ...] = SOURCES

@@ -106,7 +106,7 @@ def host_generator(key: Key[Array, ""]) -> np.random.Generator:
 
 @on_host
 def seeded_atoms(key: Key[Array, ""], items: Any, count: Any) -> Float[Array, "k d"]:
-    r"""Draw atoms from the items, each with chance proportional to its squared error so far.
+    r"""Draw atoms from the items, each with probability proportional to its squared error so far.
 
     Args:
         key: PRNG key.

@@ -7,7 +7,7 @@ Hamming distance to their stored words. Averaged over codebooks, items and queri
 1. the distance T from y to its word is the least of K draws of Binomial(n, 1/2);
 2. given T = t the distance from x to the word is Binomial(t, 1-p) + Binomial(n-t, p);
 3. a competitor's word is independent of x: its distance is Binomial(n, 1/2), which gives the
-   chances of a strict win and of a tie, and the rank law (C1) does the rest.
+   probabilities of a strict win and of a tie, and the rank law (C1) does the rest.
 
 Every sum below adds non-negative numbers, so small errors keep their relative accuracy.
 """
@@ -28,7 +28,7 @@ from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 MAX_BLOCK_LENGTH: Final = 20_000
 _WHOLE_WORDS: Final = "the number of codewords is an integer"
-_EXACT_BITS: Final = 50.0  # up to 2^50 the number of codewords is a whole number
+_EXACT_BITS: Final = 50.0  # up to 2^50 the number of codewords is an integer
 _ROOMS: Final = (64, 256, 1024, 2048, 4096, 8192, 16384, MAX_BLOCK_LENGTH)
 """Block lengths that laws are padded to with zeros: one compilation serves many lengths."""
 
@@ -79,7 +79,7 @@ def dsbs_ensemble(
 def dsbs_rank_law(
     crossover: Any, *, n: Any, rate: Any
 ) -> tuple[Float[Array, "... k"], Float[Array, " k"], Float[Array, " k"]]:
-    r"""Compute the law of the target's distance and the competitors' chances at each distance.
+    r"""Compute the law of the target's distance and the competitors' probabilities at each distance.
 
     Args:
         crossover: p in [0, 1/2].
@@ -88,7 +88,7 @@ def dsbs_rank_law(
 
     Returns:
         $P(k)$ for k = 0..n, shape broadcast(rate, crossover) + (n+1,); $\ln F(k-1)$, a competitor's
-        chance to be strictly nearer, shape (n+1,); $\ln f(k)$, its chance to tie, shape (n+1,).
+        probability to be strictly nearer, shape (n+1,); $\ln f(k)$, its probability to tie, shape (n+1,).
 
     Raises:
         ValueError, TypeError, RuntimeError: as `dsbs_ensemble`.

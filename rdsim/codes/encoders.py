@@ -1,4 +1,4 @@
-r"""Encoders with a codebook: the nearest word, or a word drawn with chance $\propto 2^{-s\,d}$.
+r"""Encoders with a codebook: the nearest word, or a word drawn with probability $\propto 2^{-s\,d}$.
 
 The distortion of a block is a matrix product: with $w_{iu}$ one where letter i of a word is u,
 
@@ -9,8 +9,8 @@ multiples of a step, exactly where they lie on a lattice and to $2^{-50}$ of the
 elsewhere, so that sums are exact in any order and ties are ties.
 
 Words are taken in blocks. Of the words so far an item keeps the least distortion, the total weight
-relative to it and one block, which is replaced by the next with chance (weight there)/(weight so
-far): at the end each block is held with its due chance, and so is a word drawn within it. That
+relative to it and one block, which is replaced by the next with probability (weight there)/(weight so
+far): at the end each block is held with its due probability, and so is a word drawn within it. That
 costs one random number an item and block in place of one an item and word, and no more memory than
 one block.
 """
@@ -37,10 +37,10 @@ _ON_LATTICE: Final = 1e-12
 
 
 class LetterTable(NamedTuple):
-    """Distortions or scores of letters as whole numbers of a step, relative to letter u = 0.
+    """Distortions or scores of letters as integers of a step, relative to letter u = 0.
 
     Attributes:
-        units: (d(y,u) - d(y,0)) / step for u >= 1, shape (|Y|, |U|-1), whole numbers in float32
+        units: (d(y,u) - d(y,0)) / step for u >= 1, shape (|Y|, |U|-1), integers in float32
             where sums of n of them stay below 2^24, in float64 elsewhere.
         step: the unit, a scalar.
 
@@ -60,7 +60,7 @@ def minimum_distortion_encoder(
     first_item: Any = 0,
     memory_budget: Any = 2**31,
 ) -> Int[Array, " items"]:
-    r"""Find the word nearest to each item, $\arg\min_k \sum_i d(y_i, u_{ki})$, ties by lot.
+    r"""Find the word nearest to each item, $\arg\min_k \sum_i d(y_i, u_{ki})$, ties at random.
 
     Args:
         key: PRNG key of the lots; item j uses fold_in(key, first_item + j).
@@ -95,7 +95,7 @@ def likelihood_encoder(
     first_item: Any = 0,
     memory_budget: Any = 2**31,
 ) -> Int[Array, " items"]:
-    r"""Draw a word for each item with chance proportional to $2^{-s \sum_i d(y_i, u_{ki})}$.
+    r"""Draw a word for each item with probability proportional to $2^{-s \sum_i d(y_i, u_{ki})}$.
 
     Args:
         key: PRNG key of the draws; item j uses fold_in(key, first_item + j).
@@ -105,7 +105,7 @@ def likelihood_encoder(
         slope: s >= 0 in bits a unit of distortion; 0 draws any word, inf the nearest.
         first_item: number of the first item.
         memory_budget: bytes that codebook and working arrays may take. It changes an index only
-            if a draw falls within the rounding of a chance, about 2^-52.
+            if a draw falls within the rounding of a probability, about 2^-52.
 
     Returns:
         Index of a word for each item, in 0..K-1.
@@ -252,7 +252,7 @@ def block_sums(
     """Sum over letters: items times words written as ones and zeros (letter 0 is all zeros)."""
     letters = jnp.arange(1, units.shape[1] + 1, dtype=jnp.uint8)[:, None]
     ones = (block[:, None] == letters).astype(units.dtype).reshape(left.shape[1], block.shape[1])
-    return jnp.matmul(left, ones, precision=jax.lax.Precision.HIGHEST)  # whole numbers, all bits
+    return jnp.matmul(left, ones, precision=jax.lax.Precision.HIGHEST)  # integers, all bits
 
 
 def encode_tile(

@@ -5,12 +5,12 @@ With counts N(y,u) of the target's letters and M(x,u) of those of query and stor
 1. given the type of $y^n$ a random word has $N(y,\cdot) \sim \mathrm{Mult}(n_y, q)$, and the stored
    one has the same law given its distance, whose own law is that of `selection`;
 2. a competitor's stored word is exchangeable: uniform over its type class. Its type has the law of
-   $\sum_y N(y,\cdot)$, and its chance to score higher than the target is a sum over tables M with the
+   $\sum_y N(y,\cdot)$, and its probability to score higher than the target is a sum over tables M with the
    query's type;
 3. given N(y,u), the query's letters at each u are multinomial through P(x|y): one matrix for each u;
 4. the rank law (C1) does the rest, at every database size.
 
-Every sum adds non-negative numbers, so chances keep their relative accuracy down to 2^-1000.
+Every sum adds non-negative numbers, so probabilities keep their relative accuracy down to 2^-1000.
 """
 
 import itertools
@@ -40,13 +40,13 @@ _NEGLIGIBLE: Final = 2.0**-44
 
 
 class Competitors(NamedTuple):
-    """A competitor's chances at every score it can have, a segment for each type of the query.
+    """A competitor's probabilities at every score it can have, a segment for each type of the query.
 
     Attributes:
         start: first entry of each type of the query in the order of `compositions`, shape (T+1,).
         score: in whole units, falling within a segment, shape (E,).
-        log_above: natural log of the chance to score strictly higher, shape (E,).
-        log_tied: natural log of the chance to tie, shape (E,).
+        log_above: natural log of the probability to score strictly higher, shape (E,).
+        log_tied: natural log of the probability to tie, shape (E,).
         units: letter scores in whole units, shape (|X|, |U|).
 
     """
@@ -106,7 +106,7 @@ def discrete_ensemble(code: RandomCode, log2_size: Any, loss: Loss) -> Float[Arr
 def _at_least(parts: tuple[np.ndarray, ...], log2_size: float, loss: RankLoss) -> float:
     """Bound the mean loss from below; no bound, zero, for misses beyond the first rank.
 
-    The chance of an error is concave in that of a competitor to be ranked ahead, a + V e, so that
+    The probability of an error is concave in that of a competitor to be ranked ahead, a + V e, so that
     its mean over V is at least that of both ends; an error costs no less than rank two does.
     """
     mass, log_above, log_tied = parts
@@ -135,13 +135,13 @@ def _mean_losses(
 
 @on_host
 def competitor_chances(code: RandomCode) -> Competitors:
-    """Compute a competitor's chances at every score and every type of the query.
+    """Compute a competitor's probabilities at every score and every type of the query.
 
     Args:
         code: from `random_code`.
 
     Returns:
-        Chances, in the natural log; a chance below 2^-1022 is none.
+        Probabilities, in the natural log; a probability below 2^-1022 is none.
 
     Raises:
         TypeError: if the code is of another kind.
@@ -275,7 +275,7 @@ def _word_types(code: RandomCode, stored: np.ndarray) -> np.ndarray:
 def _competitors(
     code: RandomCode, word_types: np.ndarray
 ) -> tuple[Competitors, np.ndarray, np.ndarray]:
-    """Chances; the entry of each table M(u,x); and the tables' order by the word's type."""
+    """Probabilities; the entry of each table M(u,x); and the tables' order by the word's type."""
     n = code.n
     tables = _tables(code, code.joint.shape[0])
     word, query = tables.sum(axis=2), tables.sum(axis=1)

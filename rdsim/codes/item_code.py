@@ -20,7 +20,7 @@ class ItemCode(Protocol):
         """Points u that stand for the items, shape (K, d)."""
 
     def channel(self, items: Any) -> Float[Array, "n k"]:
-        """Chances P(u|y) of every codeword for items of shape (N, d), rows summing to one."""
+        """Probabilities P(u|y) of every codeword for items of shape (N, d), rows summing to one."""
 
     def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
         """Draw the index of a codeword for each item of shape (N, d); the key may go unused."""

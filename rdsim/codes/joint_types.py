@@ -55,12 +55,12 @@ def log_multinomial(counts: np.ndarray) -> np.ndarray:
 
 
 def log_chance(counts: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Natural log of the multinomial chance of each composition (last axis) of i.i.d. letters."""
+    """Natural log of the multinomial probability of each composition (last axis) of i.i.d. letters."""
     return log_multinomial(counts) + scipy.special.xlogy(counts, p).sum(axis=-1)
 
 
 def through_channel(channel: np.ndarray, n: int) -> list[np.ndarray]:
-    """Chances from compositions of inputs to those of outputs, for 0..n letters.
+    """Probabilities from compositions of inputs to those of outputs, for 0..n letters.
 
     Entry m has shape (C_in, C_out); one letter more is one more convolution, of positive terms.
     """

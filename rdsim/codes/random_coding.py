@@ -1,11 +1,11 @@
 r"""A random code for items of n letters: what is drawn, how words are chosen and how they are scored.
 
 Every item $y^n$ has a codebook of its own, $K = \lfloor 2^{nR} \rfloor$ words drawn i.i.d. from
-$q^n$. The encoder stores the word of least distortion $\sum_i d(y_i,u_i)$, ties by lot, or picks
-one with chances proportional to $2^{-s \sum_i d(y_i,u_i)}$ (the likelihood encoder). The decoder
+$q^n$. The encoder stores the word of least distortion $\sum_i d(y_i,u_i)$, ties at random, or picks
+one with probabilities proportional to $2^{-s \sum_i d(y_i,u_i)}$ (the likelihood encoder). The decoder
 scores a stored word by $\sum_i s(x_i,u_i)$.
 
-Sums are compared, so they have to be exact: tables are kept as whole numbers of a step, with a
+Sums are compared, so they have to be exact: tables are kept as integers of a step, with a
 constant a row left out, which moves no comparison between the words of one item or one query.
 """
 
@@ -26,7 +26,7 @@ from rdsim.transformations import on_host
 
 ENCODERS: Final = ("minimum_distortion", "likelihood")
 MAX_CODEBOOK_BITS: Final = 900.0
-"""Codebooks of more than 2^900 words would meet chances below the least float."""
+"""Codebooks of more than 2^900 words would meet probabilities below the least float."""
 MAX_LATTICE: Final = 4096
 """Steps of the widest row up to which a table counts as lying on a lattice."""
 _SAME: Final = 1e-12  # share of the spread within which two entries are one

@@ -38,7 +38,7 @@ def likely_law(
     first: Float[Array, ""],
     nodes: Int[Array, ""],
 ) -> Float[Array, " t"]:
-    r"""P(chosen distance = t) if word k is chosen with chance $w(T_k) / \sum_j w(T_j)$.
+    r"""P(chosen distance = t) if word k is chosen with probability $w(T_k) / \sum_j w(T_j)$.
 
     With $\varphi(\lambda) = \sum_t f(t) e^{-\lambda w(t)}$ and $1/z = \int_0^\infty e^{-\lambda z}
     d\lambda$ it is $K f(t) \int_0^\infty w(t) e^{-\lambda w(t)} \varphi(\lambda)^{K-1} d\lambda$, a
@@ -75,8 +75,8 @@ def draw_likely(
 ) -> Float[Array, " t"]:
     r"""Draw the time at which the first word is chosen; and the law of its distance given that.
 
-    Every word waits for an exponential time of rate $w(T_k)$ and the first is chosen: that is chance
-    $w(T_k)/\sum_j w(T_j)$. The least time exceeds $\lambda$ with chance $\varphi(\lambda)^K$, and given
+    Every word waits for an exponential time of rate $w(T_k)$ and the first is chosen: that is probability
+    $w(T_k)/\sum_j w(T_j)$. The least time exceeds $\lambda$ with probability $\varphi(\lambda)^K$, and given
     it the chosen distance has law $\propto f(t) w(t) e^{-\lambda w(t)}$. No quadrature is needed.
     """
     wanted = jax.random.exponential(key, dtype=float) / words

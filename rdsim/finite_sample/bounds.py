@@ -29,7 +29,7 @@ def uniform_bound(
 ) -> Float[Array, "..."]:
     r"""Bound the excess by the largest deviation of $F_N$ from $F$ over all codes.
 
-    With chance at least $1 - \delta$
+    With probability at least $1 - \delta$
 
     $$F(q_N) - F(q^*) \le (e^B - 1)\sqrt{\frac{2\ln k}{N}} + B\sqrt{\frac{2\ln(1/\delta)}{N}}.$$
 
@@ -45,7 +45,7 @@ def uniform_bound(
         d: distortions, shape (|Y|, k), each finite and >= 0.
         slope: s > 0, bits per unit of distortion, finite.
         samples: N >= 1, any shape.
-        violation: $\delta$ in (0, 1), the chance that the bound does not hold.
+        violation: $\delta$ in (0, 1), the probability that the bound does not hold.
 
     Returns:
         Nats (divide by ln 2 for bits), shape of N; never above B, which no excess exceeds.
@@ -68,7 +68,7 @@ def pac_bayes_bound(
 ) -> Float[Array, "..."]:
     r"""Bound the excess by the rate at which the learned code remembers its samples.
 
-    With chance at least $1 - \delta$, for every $\eta$ and $\varepsilon$ in (0, 1) fixed beforehand,
+    With probability at least $1 - \delta$, for every $\eta$ and $\varepsilon$ in (0, 1) fixed beforehand,
 
     $$F(q_N) - F(q^*) \le \frac{1}{c_\eta}\left(\frac{r + \ln(1/\delta)}{\eta N}
     - \ln(1 - \varepsilon)\right) + \ln(1 + \varepsilon(e^B - 1)),
@@ -84,7 +84,7 @@ def pac_bayes_bound(
     $c_\eta$, as a function of the end B, falls, because that of the derivatives,
     $1 - (1 - v^\eta)/(1 - v)$ with $v = e^{-g}$, does. Hence
     $c_\eta E\,g_q \le -\tfrac1\eta \ln E\,e^{-\eta g_q}$. By Markov and the variational formula of
-    the divergence, with chance $1 - \delta$ for all laws $\rho$ of codes and a fixed one $\pi$,
+    the divergence, with probability $1 - \delta$ for all laws $\rho$ of codes and a fixed one $\pi$,
     $E_\rho[-\tfrac1\eta \ln E\,e^{-\eta g_q}] \le E_\rho \hat E g_q
     + (D(\rho\|\pi) + \ln(1/\delta))/(\eta N)$. Let $\pi$ be uniform on the simplex and $\rho$ the
     law of $(1-\varepsilon) q_N + \varepsilon q'$, $q' \sim \pi$: then $D(\rho\|\pi) = r$ and
@@ -96,7 +96,7 @@ def pac_bayes_bound(
         d: distortions, shape (|Y|, k), each finite and >= 0.
         slope: s > 0, bits per unit of distortion, finite.
         samples: N >= 1, any shape.
-        violation: $\delta$ in (0, 1), the chance that the bound does not hold.
+        violation: $\delta$ in (0, 1), the probability that the bound does not hold.
 
     Returns:
         Nats (divide by ln 2 for bits), shape of N; never above B, which no excess exceeds.
@@ -119,7 +119,7 @@ def empirical_bernstein_bound(
 ) -> Float[Array, "..."]:
     r"""Bound the excess by empirical variances, which the optimality of the code keeps small.
 
-    With chance at least $1 - \delta$, for every whole m fixed beforehand,
+    With probability at least $1 - \delta$, for every whole m fixed beforehand,
 
     $$F(q_N) - F(q^*) \le \frac{L}{N-1}\left(\frac{1}{2\kappa} + \frac{14 B}{3}\right)
     + \tau\left(2 + \sqrt{\frac{2L}{N-1}}\right), \quad
@@ -130,7 +130,7 @@ def empirical_bernstein_bound(
 
     Proof. Some $\tilde q$ with masses in whole m-ths is within $k/(4m)$ of $q_N$ in total variation,
     so $|g_{\tilde q} - g_{q_N}| \le \tau$ at every letter. The empirical Bernstein inequality holds
-    for all such $\tilde q$ at once with chance $1 - \delta$: $E\,g_{\tilde q} \le \hat E g_{\tilde q}
+    for all such $\tilde q$ at once with probability $1 - \delta$: $E\,g_{\tilde q} \le \hat E g_{\tilde q}
     + \sqrt{2 \hat V L/N} + 14 B L/(3(N-1))$, where $\hat V^{1/2} \le \sqrt{N/(N-1)}\,(\sqrt v +
     \tau)$, $v = \hat E g_{q_N}^2$. As $q_N$ is optimal for the samples,
     $\hat E\,e^{g_{q_N}} = \sum_u q^*_u \hat c_u \le 1$, so $\hat E g_{q_N} \le
@@ -141,7 +141,7 @@ def empirical_bernstein_bound(
         d: distortions, shape (|Y|, k), each finite and >= 0.
         slope: s > 0, bits per unit of distortion, finite.
         samples: N >= 1, any shape.
-        violation: $\delta$ in (0, 1), the chance that the bound does not hold.
+        violation: $\delta$ in (0, 1), the probability that the bound does not hold.
 
     Returns:
         Nats (divide by ln 2 for bits), shape of N; never above B, which no excess exceeds.
@@ -213,7 +213,7 @@ def _empirical_bernstein(
 
     def at(N: Float[Array, ""]) -> Float[Array, ""]:
         log_m = jnp.log(jnp.round(jnp.exp(jnp.linspace(0.0, 35.0, _GRID))))
-        # Beyond 35 the rounding to whole numbers no longer matters.
+        # Beyond 35 the rounding to integers no longer matters.
         log_m = jnp.concatenate([log_m, 35.0 + jnp.linspace(0.0, B + jnp.log(N), _GRID)])
         codes = jnp.sum(jnp.logaddexp(log_m, jnp.log(steps)) - jnp.log(steps), axis=0)
         L = jnp.log(2 / delta) + codes

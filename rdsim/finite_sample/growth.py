@@ -39,7 +39,7 @@ class LearnedRetrieval:
     r"""A code learned from counts, judged exactly on the true law.
 
     Attributes:
-        error: chance that the learned code does not rank the target first.
+        error: probability that the learned code does not rank the target first.
         best_error: the same for the decoder that knows the law, with the same descriptions.
         rate: I(U;Y) of the learned test channel, bits an item.
         lagrangian_excess: $F(q_N) - F(q^*)$ of the learned output marginal on the true law, bits;

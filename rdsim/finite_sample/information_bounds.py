@@ -260,14 +260,14 @@ def plug_in_information(counts: Any, *, confidence: float = 0.95) -> Information
     1/N: there $2 N \ln 2 \, I(P_N)$ tends to a chi-square law.
 
     Args:
-        counts: of the pairs (x,u), whole numbers with a sum N >= 2, shape (|X|, |U|).
+        counts: of the pairs (x,u), integers with a sum N >= 2, shape (|X|, |U|).
         confidence: in (0, 1), reached as N grows if X and U are dependent.
 
     Returns:
         The estimate, not below zero; its side is "both".
 
     Raises:
-        ValueError: if a count is negative or no whole number, or N < 2.
+        ValueError: if a count is negative or no integer, or N < 2.
 
     References:
         Miller (1955); Roulston (1999), Physica D 125, for the variance.

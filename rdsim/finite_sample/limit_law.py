@@ -41,7 +41,7 @@ class ExcessLaw:
         tied: letters in contact but unused, shape (|U|,).
         degrees: degrees of freedom of the chi-square parts, shape (t + 1,); the first is the rank
             of the active columns less one.
-        weights: their chances, shape (t + 1,); a single 1 if no letter is tied.
+        weights: their probabilities, shape (t + 1,); a single 1 if no letter is tied.
         unique: whether the columns in contact are linearly independent, so that $q^*$ is the only
             optimum.
         strictly_complementary: whether no letter is tied.
@@ -52,7 +52,7 @@ class ExcessLaw:
             active columns are dependent.
         standard_margin: smallest ratio of such a mass or slack to the standard deviation that one
             sample gives it, so that with N samples the support of $q_N$ is that of $q^*$ but for
-            events of chance about $\Phi(-\sqrt N \cdot \text{standard\_margin})$ each. Zero where a
+            events of probability about $\Phi(-\sqrt N \cdot \text{standard\_margin})$ each. Zero where a
             condition fails.
         gap: certified gap of $q^*$, nats.
 
@@ -108,7 +108,7 @@ class ExcessLaw:
 
     @on_host
     def cdf(self, scaled: Any) -> np.ndarray:
-        r"""Return the chance that $2N \cdot$ excess is at most the given values.
+        r"""Return the probability that $2N \cdot$ excess is at most the given values.
 
         Args:
             scaled: values of 2N times the excess in nats, any shape.
@@ -128,10 +128,10 @@ class ExcessLaw:
 
     @on_host
     def upper_quantile(self, level: Any) -> np.ndarray:
-        r"""Return the value that $2N \cdot$ excess exceeds with the given chance.
+        r"""Return the value that $2N \cdot$ excess exceeds with the given probability.
 
         Args:
-            level: chance in (0, 1), any shape.
+            level: probability in (0, 1), any shape.
 
         Returns:
             Values of 2N times the excess in nats, shape of the level.
@@ -152,7 +152,7 @@ class ExcessLaw:
     def kolmogorov_distance(self, scaled: Any) -> float:
         r"""Return the largest distance between the empirical law of the values and this one.
 
-        With R values of the law itself it is below $\sqrt{\ln(2/\alpha)/(2R)}$ with chance
+        With R values of the law itself it is below $\sqrt{\ln(2/\alpha)/(2R)}$ with probability
         $1 - \alpha$ (Massart 1990).
 
         Args:
@@ -270,7 +270,7 @@ def excess_law(p: Any, d: Any, slope: Any, *, resolution: Any = 1e-6) -> ExcessL
 
 
 def cone_weights(covariance: np.ndarray) -> np.ndarray:
-    r"""Compute the chances that j of t constraints $v_u \ge 0$ are slack in the projection of v.
+    r"""Compute the probabilities that j of t constraints $v_u \ge 0$ are slack in the projection of v.
 
     $$w_j = \sum_{|J| = j} P\left(N(0, S_{J'J'}^{-1}) \ge 0\right)
     P\left(N(0, S_{JJ} - S_{JJ'} S_{J'J'}^{-1} S_{J'J}) \ge 0\right),$$
@@ -301,7 +301,7 @@ def cone_weights(covariance: np.ndarray) -> np.ndarray:
 
 
 def _orthant(covariance: np.ndarray) -> float:
-    """Chance that a normal vector of up to three numbers has no negative one (Sheppard 1898)."""
+    """Probability that a normal vector of up to three numbers has no negative one (Sheppard 1898)."""
     size = covariance.shape[0]
     deviations = np.sqrt(np.diagonal(covariance))
     correlations = (covariance / np.outer(deviations, deviations))[np.triu_indices(size, 1)]

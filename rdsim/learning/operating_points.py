@@ -33,7 +33,7 @@ class OperatingPoint:
         information_change: bits by which the information differs on half as many cells along each
             axis, an estimate of what the grid adds or takes.
         total_variation: between the output marginals of the two grids; it bounds by how much the
-            law of the competitors differs between them, and with it the chance a of C1.
+            law of the competitors differs between them, and with it the probability a of C1.
 
     """
 

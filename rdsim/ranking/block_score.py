@@ -11,7 +11,7 @@ is computed exactly and lies above the optimal decoder's by an amount of the ord
 A competitor's law reaches down to $2^{-1000}$. It is carried as $h(k) = f(k)\, 2^{\Delta k}$ divided
 by its sum, which is the target's own law up to the rounding of the scores, and its upper tail as
 $A(k) = \sum_{j>k} h(j)\, 2^{-\Delta (j-k)}$ by Horner's rule: all terms are positive and of moderate
-size wherever the target can be, so that chances keep their relative accuracy.
+size wherever the target can be, so that probabilities keep their relative accuracy.
 """
 
 import itertools
@@ -62,7 +62,7 @@ def block_loss(
     $$E\,\rho(\text{rank}), \quad U^n \sim \prod_i P_{U|Y}(\cdot|y_i), \quad
     \text{score } \sum_i \log_2 \frac{P(x_i|u_i)}{P(x_i)},$$
 
-    ties by lot, exact for the decoder whose letter scores are rounded to `levels` levels. Letters
+    ties at random, exact for the decoder whose letter scores are rounded to `levels` levels. Letters
     and densities that allow it (the DSBS with a symmetric test channel) are not rounded.
 
     Args:
@@ -200,7 +200,7 @@ def letter_laws(
 def _merged_letters(
     through: np.ndarray, lattice: Lattice, levels: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Merge the query letters that score alike: chances, both laws and log sums of each kind."""
+    """Merge the query letters that score alike: probabilities, both laws and log sums of each kind."""
     laws = letter_laws(jnp.asarray(through), lattice, levels)
     competitor, target, log_sum = (np.asarray(law) for law in laws)
     marks = np.concatenate([competitor, target, log_sum[:, None]], axis=1)
@@ -233,7 +233,7 @@ def types_of_queries(n: int, kinds: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def type_chances(chances: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Multinomial chances of the types, shape (T,)."""
+    """Multinomial probabilities of the types, shape (T,)."""
     log = scipy.special.gammaln(counts.sum(axis=1) + 1.0)
     log = log - scipy.special.gammaln(counts + 1.0).sum(axis=1)
     return np.exp(log + scipy.special.xlogy(counts, chances).sum(axis=1))

@@ -122,7 +122,7 @@ def _gained(
     here = letter_scores.centred_cumulants(sums, tilt).log_mean
 
     def chance(side: float, distance: Float[Array, " b"]) -> Float[Array, " b"]:
-        """Chernoff's bound on the tilted chance that side (S - t) exceeds the distance."""
+        """Chernoff's bound on the tilted probability that side (S - t) exceeds the distance."""
         unit = 1 / jnp.sqrt(letter_scores.centred_cumulants(sums, tilt).variance)
 
         def exponent(further: Array) -> Array:

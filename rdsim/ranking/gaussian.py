@@ -42,8 +42,8 @@ from rdsim.results import result
 from rdsim.transformations import on_host
 
 _REACH: Final = 9.0  # standard deviations of a root of T beyond which less than 1e-18 lies
-_LEFT: Final = 90.0  # T is cut where its chance, of the order of T^(n/2), is e^(-45)
-_LIGHTEST: Final = 1e-18  # chance of a node of w that is left out
+_LEFT: Final = 90.0  # T is cut where its probability, of the order of T^(n/2), is e^(-45)
+_LIGHTEST: Final = 1e-18  # probability of a node of w that is left out
 _LONG: Final = 8  # letters from which a query is integrated along its squared length
 _FAR: Final = 40.0  # L from which the axis is taken apart: by then the mixtures have 1e3 terms,
 _FAR_LETTERS: Final = 40.0  # and L^2 must be so many times n, for q to be small beside it

@@ -1,7 +1,7 @@
 r"""Sums of independent letter scores: their laws, lattices, cumulants and exponential tilts.
 
 A competitor's score is $S = \sum_i S_i$; letters come in kinds (the query letters), and letter i of
-kind x takes value v(x,u) with chance P(u|x). Everything a tail needs is in the cumulant function
+kind x takes value v(x,u) with probability P(u|x). Everything a tail needs is in the cumulant function
 $K(\theta) = \sum_x n_x \ln \sum_u P(u|x) e^{\theta v(x,u)}$ and in the lattice, if any, that carries S.
 """
 
@@ -33,9 +33,9 @@ class ScoreSums(NamedTuple):
 
     Attributes:
         values: v(x,u), finite, zero where P(u|x) is zero, shape (x, u).
-        chances: law of the value given that the score is not -inf, rows summing to one, (x, u).
+        probabilities: law of the value given that the score is not -inf, rows summing to one, (x, u).
         counts: letters of each kind, shape (b, x).
-        log_mass: ln of the chance that no letter scores -inf, shape (b,).
+        log_mass: ln of the probability that no letter scores -inf, shape (b,).
         threshold: t, shape (b,).
         step: spacing of the lattice that carries the sum, 0 where there is none, shape (b,).
         lowest: least value of the sum, shape (b,).
@@ -165,7 +165,7 @@ def is_tied(sums: ScoreSums, level: Float[Array, " b"]) -> Any:
 
 
 def highest_log_mass(sums: ScoreSums) -> Float[Array, " b"]:
-    """Ln of the chance that every letter takes the greatest value of its kind."""
+    """Ln of the probability that every letter takes the greatest value of its kind."""
     possible = sums.chances > 0
     top = jnp.max(jnp.where(possible, sums.values, -jnp.inf), axis=1, keepdims=True)
     mass = jnp.sum(jnp.where(possible & (sums.values == top), sums.chances, 0.0), axis=1)

@@ -91,6 +91,6 @@ def parse_losses(losses: Any) -> tuple[RankLoss, ...]:
 
 
 def log_database_size(log2_size: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Ln M; M is rounded to the whole number it stands for wherever float64 can tell."""
+    """Ln M; M is rounded to the integer it stands for wherever float64 can tell."""
     whole = jnp.round(jnp.exp2(jnp.minimum(log2_size, 52.0)))
     return jnp.where(log2_size <= 52.0, jnp.log(whole), log2_size * math.log(2.0))

@@ -3,7 +3,7 @@ r"""Metrics of retrieval on given scores, in which ties are worth what they are 
 A metric of a ranking is not yet a metric of scores: tied items have no order. Breaking ties by the
 place in the list makes a constant scorer look perfect whenever the positives come first. Here a
 metric of scores is the exact expectation over all orders of the tied items, so it depends neither
-on the order of the candidates nor on chance (McSherry & Najork, "Computing information retrieval
+on the order of the candidates nor on probability (McSherry & Najork, "Computing information retrieval
 performance measures efficiently in the presence of tied scores", ECIR 2008).
 
 In the formulas a tie group has $n$ items, $m$ of them positive, and there are $h$ items, $a$ of

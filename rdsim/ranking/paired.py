@@ -127,12 +127,12 @@ def reciprocal_ranks(ranks: PairRanks) -> Float[np.ndarray, " q"]:
 
 
 def recalls(ranks: PairRanks, k: int) -> Float[np.ndarray, " q"]:
-    """Chance that each query's target is among the first k."""
+    """Probability that each query's target is among the first k."""
     validation.instance("ranks", ranks, PairRanks)
     validation.integer("k", k, low=1)
     return np.asarray(np.clip((k - ranks.ahead) / ranks.tied, 0.0, 1.0))
 
 
 def drawn_ranks(generator: np.random.Generator, ranks: PairRanks) -> Int[np.ndarray, " q"]:
-    """Draw the rank of each target, ties broken by lot, from 1."""
+    """Draw the rank of each target, ties broken at random, from 1."""
     return ranks.ahead + 1 + generator.integers(0, ranks.tied)

@@ -1,6 +1,6 @@
 r"""The law of the target's rank (C1): exact for every database size, with no database in memory.
 
-Given the target's score, let a be the chance that one competitor scores strictly higher and e that
+Given the target's score, let a be the probability that one competitor scores strictly higher and e that
 it ties. With a uniform tie-break V the rank is $1 + \mathrm{Binomial}(M-1, a + V e)$, so every loss
 of the rank has a closed form or a one-dimensional integral, in the log domain, from M = 2 on:
 
@@ -42,8 +42,8 @@ def expected_loss(log2_size: Any, loss: Loss, *, log_a: Any, log_e: Any) -> Floa
     Args:
         log2_size: log2 M, at least 1; M is the nearest integer up to 2^52.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
-        log_a: natural log of a, the chance that a competitor wins strictly; -inf for none.
-        log_e: natural log of e, the chance that a competitor ties; -inf for none; a + e <= 1.
+        log_a: natural log of a, the probability that a competitor wins strictly; -inf for none.
+        log_e: natural log of e, the probability that a competitor ties; -inf for none; a + e <= 1.
 
     Returns:
         Loss in [0, 1], float64, the broadcast shape of the first three arguments; small losses
@@ -146,7 +146,7 @@ def reciprocal_rank_loss(
 def _error(
     log_a: Float[Array, "..."], log_e: Float[Array, "..."], log_M: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """Chance that the target is not first."""
+    """Probability that the target is not first."""
     log_others = log_M + jnp.log1p(-jnp.exp(-log_M))
     surprise, log_surprise = _neg_log1m(log_a)  # -ln(1-a): of losing to nobody who is better
     beaten = -jnp.expm1(-jnp.exp(log_others + log_surprise))
@@ -202,7 +202,7 @@ def _average_over_ties(
         return miss_loss(log_p, log_M, K)
 
     tied = log_e > -jnp.inf
-    # So rare that the loss is linear in the chance, or nothing: the mean is that of the middle.
+    # So rare that the loss is linear in the probability, or nothing: the mean is that of the middle.
     rare = tied & (log_M + jnp.maximum(log_a, log_e) < _RARE)
     middle = jnp.logaddexp(log_a, jnp.where(rare, log_e, 0.0) - LN2)
     safe_log_e = jnp.where(tied & ~rare, log_e, -1.0)
@@ -235,7 +235,7 @@ def _average_over_ties(
 
 
 def log_chance(chance: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Natural logarithm of a chance summed from others, -inf at zero, with no derivative there."""
+    """Natural logarithm of a probability summed from others, -inf at zero, with no derivative there."""
     possible = chance > 0
     log = jnp.log(jnp.minimum(jnp.where(possible, chance, 1.0), 1.0))
     return jnp.where(possible, log, -jnp.inf)

@@ -41,7 +41,7 @@ _FEWEST: Final = 64  # frequencies, and those computed side by side
 _TRUSTED: Final = 0.01  # second-order terms up to which the third order does not matter
 _NARROW: Final = 3.0  # steps of deviation below which cumulants may agree with the normal by luck
 _FAR: Final = 12.0  # tilted deviations from the pole of g at which 3/u^4 is below 2e-4
-_NO_VALUE: Final = 1e-11  # share of the smooth law below which a lattice point has no chance
+_NO_VALUE: Final = 1e-11  # share of the smooth law below which a lattice point has no probability
 _NO_VALUE_SEEN: Final = 1e-3  # the same where the line is not integrated to its end
 _AROUND_MEAN: Final = 0.4
 """Unit of the nodes, standard deviations: nearer to the mean the bracket is interpolated."""
@@ -291,7 +291,7 @@ def _along_line(
 
 
 def _log_point(sums: ScoreSums, tilt: Float[Array, " b"]) -> Float[Array, " b"]:
-    """Ln of the chance of the lattice point that is the mean of the tilted sum; -inf if it is none."""
+    """Ln of the probability of the lattice point that is the mean of the tilted sum; -inf if it is none."""
     K, mean, variance, third, fourth = letter_scores.centred_cumulants(sums, tilt)
     step = jnp.where(sums.step > 0, sums.step, 1.0)
     variance = jnp.where(variance > 0, variance, 1.0)

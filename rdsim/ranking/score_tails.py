@@ -2,9 +2,9 @@ r"""Exact tails of summed letter scores: convolution on a lattice, certified bou
 
 On a lattice the law of the sum is convolved letter by letter (`block_score.rank_chances`), each
 letter's law tilted by $e^{\theta v}$ at the saddlepoint of the threshold. Only positive numbers are
-added, so every chance keeps its relative accuracy, and the tilt keeps those near the threshold at
+added, so every probability keeps its relative accuracy, and the tilt keeps those near the threshold at
 moderate size down to $2^{-1000}$ and far below. A Fourier transform is faster for large lattices
-but errs relative to the largest chance, not to each; a power by repeated squaring saves nothing,
+but errs relative to the largest probability, not to each; a power by repeated squaring saves nothing,
 since the last squaring costs as much as all letters together.
 
 A sum without a lattice takes nearly as many values as there are sequences. Its tail is bounded by

@@ -44,8 +44,8 @@ def simulate_database(
     r"""Simulate a database of M items in every trial and rank its target.
 
     An item's n letters are described by $U^n \sim \prod_i Q(u|y_i)$; or, if a number of words is
-    given, by the nearest word (ties by lot) of a codebook of its own, drawn from the output
-    marginal. The target's query is scored against all descriptions, ties by lot.
+    given, by the nearest word (ties at random) of a codebook of its own, drawn from the output
+    marginal. The target's query is scored against all descriptions, ties at random.
 
     Args:
         key: PRNG key.
@@ -184,7 +184,7 @@ class _Trial:
 
 
 def _whole(table: LetterTable) -> Array:
-    """Whole numbers for all letters, u = 0 among them, in float64."""
+    """Integers for all letters, u = 0 among them, in float64."""
     return jnp.pad(table.units.astype(jnp.float64), ((0, 0), (1, 0)))
 
 

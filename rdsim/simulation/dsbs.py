@@ -1,7 +1,7 @@
 r"""Direct simulation of random codes on the DSBS: the scheme of C14, bit by bit.
 
 Nothing of the exact ensemble's reasoning is used: items, codebooks and queries are drawn, words are
-compared by counting bits, items are sorted out by distance and ties by lot. It is here to check the
+compared by counting bits, items are sorted out by distance and ties at random. It is here to check the
 exact sums, for block lengths and databases small enough to hold in memory.
 """
 

@@ -3,7 +3,7 @@ r"""The Monte Carlo engine: numbered trials, exact sums, any number of devices a
 A result depends on the trial function, the key, the arguments, the block and the stopping rule. It is
 the same to the last bit for every chunk, number of devices, number of processes, and after a kill
 and a resume, on one kind of device with one version of JAX: trial t draws from fold_in(key, t), is
-computed as lane t modulo the block in one compiled program, and adds whole numbers to whole numbers.
+computed as lane t modulo the block in one compiled program, and adds integers to integers.
 
 Several machines are JAX's own multi-process runtime. Every process runs the same script; process 0
 writes the checkpoint. On this machine alone, `python cluster.py 0 & python cluster.py 1`:
@@ -92,7 +92,7 @@ def run_trials(
     stop at trials $1024 \cdot 2^{j/2}$ and at the cap, J looks in all; each interval has confidence
     $1 - (1 - c)/J$, so that the one at which a setting stops is valid (see `stopping`). Events have
     Clopper-Pearson intervals, losses empirical Bernstein ones, widened by $2^{-49}$ of their range for
-    the $2^{-50}$ that a loss moves when it is made a whole number (see `exact_sums`).
+    the $2^{-50}$ that a loss moves when it is made an integer (see `exact_sums`).
 
     Args:
         trial: pure function (key, arguments) -> PyTree of bools (events) and floats (losses in a

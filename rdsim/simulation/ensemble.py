@@ -2,7 +2,7 @@ r"""Random codes for any discrete source by Monte Carlo: one run for every datab
 
 A trial draws an item letter by letter, the distance of its stored word from that distance's own law,
 the word given its distance and the query; its loss is the exact rank law (C1) against a competitor's
-chances. No codebook and no database is ever held, so codebooks have up to 2^900 words and databases
+probabilities. No codebook and no database is ever held, so codebooks have up to 2^900 words and databases
 up to 2^1000 items, and what is left to chance is the target alone.
 
 The sum over types in `rdsim.codes.discrete_ensemble` has no error at all and should be preferred
@@ -214,7 +214,7 @@ def simulate_ensemble(
 
     Raises:
         ValueError: if an argument lies outside its range, a loss or competitor is unknown, exact
-            chances need too many joint types, or a product competitor has impossible pairs.
+            probabilities need too many joint types, or a product competitor has impossible pairs.
         TypeError: if the key is no typed key.
         RuntimeError: if float64 is off.
 
@@ -342,7 +342,7 @@ def _prepared(
 
 
 def _drawn(chance: Float[Array, "..."], sums: Float[Array, "... k"]) -> Int[Array, "..."]:
-    """Index whose share of [0, 1) holds the chance; the last sum counts as one, whatever rounding."""
+    """Index whose share of [0, 1) holds the probability; the last sum counts as one, whatever rounding."""
     return jnp.sum(chance[..., None] >= sums[..., :-1], axis=-1)
 
 

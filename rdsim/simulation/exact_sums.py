@@ -1,6 +1,6 @@
 r"""Exact sums of what trials return, the same in every order of addition.
 
-An event adds an integer. A loss in [low, high] becomes the whole number nearest to
+An event adds an integer. A loss in [low, high] becomes the integer nearest to
 $2^{50} (x - low)/(high - low)$, at most $2^{-50}$ (high - low) from it, rounding of float64 included;
 that number and its square are then added as integers, the square as $2^{50} a^2 + 2^{26} ab + b^2$
 with $q = 2^{25} a + b$. So there is one rounding a trial, and none in any sum.
@@ -55,7 +55,7 @@ class Outcome:
         return int(np.prod(self.shape, dtype=int)) * (1 if self.is_event else _LOSS_COLUMNS)
 
     def integers(self, values: Array) -> Int[Array, "trials columns"]:
-        """Whole numbers to add, one row a trial."""
+        """Integers to add, one row a trial."""
         rows = values.reshape(values.shape[0], -1)
         if self.is_event:
             return rows.astype(jnp.int64)
@@ -83,7 +83,7 @@ class Outcome:
         q, aa, ab, bb, _ = self._split(totals)
         count = trials.astype(object).reshape(-1, *(1,) * len(self.shape))
         square = aa * 2 ** (2 * _HALF) + ab * 2 ** (_HALF + 1) + bb
-        # Python divides whole numbers of any size with one rounding.
+        # Python divides integers of any size with one rounding.
         mean = q / (count * 2**_BITS)
         spread = (count * square - q * q) / (count * (count - 1) * 2 ** (2 * _BITS))
         return mean.astype(float), spread.astype(float)

@@ -5,7 +5,7 @@ $t'$ above t. Its likelihood ratio is $e^{K(\theta) - \theta t'} e^{-\theta (S -
 $1\{S > t\}\, e^{-\theta (S - t')}$ lies in [0, 1] and the intervals of the engine hold for it.
 
 The rank loss of a target $(X^n, U^n)$ is rare where its score falls short. Given $x^n$ a competitor
-scores S or more with chance at most $2^{-B}$ (Markov's inequality), where
+scores S or more with probability at most $2^{-B}$ (Markov's inequality), where
 
 $$B = \sum_i b(x_i, u_i), \quad b(x,u) = \lambda i(x;u) - \log_2 \sum_{u'} P(u') 2^{\lambda i(x;u')}, \quad
 \lambda = \frac{1}{1+\rho}.$$
@@ -152,7 +152,7 @@ def _tilted_problem(
 ) -> tuple[Float[Array, " b"], Float[Array, " b"], Float[Array, " b"], Float[Array, "b x u"]]:
     """Tilt, ln of the largest weight, and target and rises above the least value of each kind.
 
-    On a lattice both are whole numbers of steps, so that sums of letters meet the target exactly.
+    On a lattice both are integers of steps, so that sums of letters meet the target exactly.
     """
     on_lattice = sums.step > 0
     step = jnp.where(on_lattice, sums.step, 1.0)
@@ -199,7 +199,7 @@ def importance_loss(
     $$E\,\ell = M^\rho \big(E\, 2^{-\rho b(X,U)}\big)^n\; E_\rho\big[\ell\, (2^B / M)^\rho\big],$$
 
     the setting of `block_loss`: targets $(X^n, U^n)$ are drawn from the tilted law
-    (top of this file), and each has the exact rank law with the chances of a competitor from `saddlepoint_kernel`, whose
+    (top of this file), and each has the exact rank law with the probabilities of a competitor from `saddlepoint_kernel`, whose
     error (within 1 % from 50 letters on, far less on lattices) the interval does not hold.
 
     Args:
@@ -358,7 +358,7 @@ def _rare(
 
 
 def _without_event(found: RareEstimate, never: np.ndarray) -> RareEstimate:
-    """An event that can not happen has chance zero, known without a trial."""
+    """An event that can not happen has probability zero, known without a trial."""
 
     def known(log: Float[Array, " b"]) -> Float[Array, " b"]:
         return jnp.where(jnp.asarray(never), -jnp.inf, log)

@@ -54,7 +54,7 @@ class WholeItems(NamedTuple):
     """Items stored whole, ranked without a code: what no code can beat if the ranking is optimal.
 
     Attributes:
-        chance: pure, hashable function (parameters, queries (m, d), item (d,)) -> chance that a
+        probability: pure, hashable function (parameters, queries (m, d), item (d,)) -> probability that a
             random item scores above the target; ties have none.
         parameters: PyTree of arrays that it is given.
 
@@ -199,7 +199,7 @@ class _Trial:
 def _chances(
     scores: Float[Array, " k"], target: Array, competitor: Float[Array, " k"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Chances that a competitor's codeword scores above the target's, or the same."""
+    """Probabilities that a competitor's codeword scores above the target's, or the same."""
     better = jnp.sum(jnp.where(scores > scores[target], competitor, 0.0))
     return better, jnp.sum(jnp.where(scores == scores[target], competitor, 0.0))
 

@@ -134,7 +134,7 @@ def _nearer(
 def log_disc_mass(
     source: MixtureLaw, centre: Float[Array, " d"], radius: Float[Array, ""]
 ) -> Float[Array, ""]:
-    r"""Natural log of the chance that an item lies within a radius of a centre, for d = 1 or 2.
+    r"""Natural log of the probability that an item lies within a radius of a centre, for d = 1 or 2.
 
     With $\delta_c$ the distance from the centre to the mean of class c and $\sigma_c^2$ its
     variance, the distance of an item of the class has the density
@@ -144,7 +144,7 @@ def log_disc_mass(
     \varphi(\tfrac{s+\delta}{\sigma})\bigr] \ (d = 1),$$
 
     integrated by Gauss-Legendre nodes over the part of (0, r) within nine deviations. No term is
-    negative: small chances keep their relative accuracy.
+    negative: small probabilities keep their relative accuracy.
     """
     nodes, weights = scipy.special.roots_legendre(_NODES)
     sigma = jnp.sqrt(source.item_variance)[:, None]

@@ -1,7 +1,7 @@
 r"""One codebook for the whole database: items kept as indices of words, by streaming.
 
 The scheme: K = 2^{nR} words are drawn from the output marginal, every item is stored as the index
-of a word, a query scores the words and items are returned word by word, ties by lot. All items of
+of a word, a query scores the words and items are returned word by word, ties at random. All items of
 one word are tied, so of M items only the number at each word is needed: items are drawn from their
 numbers, encoded and forgotten. With $c_k$ items at word k and the target at word w,
 
@@ -140,7 +140,7 @@ def simulate_shared_codebook(
         slope: of the likelihood encoder, bits a unit of distortion; inf for the nearest word.
         memory_budget: bytes for all arrays; see rdsim.codes.encoders.items_at_once. It changes no
             result of the nearest word; of the likelihood encoder it does only where a draw falls
-            within the rounding of a chance, about 2^-52.
+            within the rounding of a probability, about 2^-52.
         checkpoint: file to continue from and to write the counts to.
         checkpoint_seconds: least time between two writes, in seconds.
         progress: show a bar on stderr; it counts items.

@@ -2,7 +2,7 @@ r"""How far codes for real paired embeddings are from what any system could do a
 
 No assumption on the data: of M items stored at R bits each, no system has an expected rank loss D
 with $R_\rho(D; M) > R$. For one given database this needs no expectation over databases either.
-Let all items be targets in turn, scored by their stored codes alone, ties broken by lot, and let
+Let all items be targets in turn, scored by their stored codes alone, ties broken at random, and let
 $\hat H \le R$ be the entropy of the codes' frequencies. The rank of a target among its own tied
 items is uniform, so $H(\text{rank}) \ge \log_2 M - \hat H$ and $R_\rho(D; M) \le \hat H$.
 

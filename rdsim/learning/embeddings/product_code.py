@@ -4,7 +4,7 @@ An item y is stored as one word of each of G codebooks, drawn independently give
 
 $$P(u|y) = \prod_g P(u_g|y), \qquad s(x,u) = \sum_g T_g(x, u_g),$$
 
-and a query x reads off the score of a stored code from G small tables. Networks make the chances
+and a query x reads off the score of a stored code from G small tables. Networks make the probabilities
 $P(u_g|y)$ and the tables; priors $q_g$ are learned beside them. The slope objective, in bits,
 
 $$-\,\mathrm{InfoNCE}(X;U) + \lambda\, E \sum_g D(P(\cdot|Y)_g \,\|\, q_g),$$
@@ -144,7 +144,7 @@ class ProductCodeLearner:
 
 
 def _rate_bits(logits: Array, prior: Array) -> Array:
-    """Divergence of the words' chances from the priors, summed over codebooks, bits, shape (N,)."""
+    """Divergence of the words' probabilities from the priors, summed over codebooks, bits, shape (N,)."""
     log_chance = jax.nn.log_softmax(logits)
     log_prior = jax.nn.log_softmax(prior)
     terms = jnp.exp(log_chance) * (log_chance - log_prior)
@@ -181,7 +181,7 @@ class ProductCode:
 
     @on_host
     def channel(self, items: Any) -> Float[np.ndarray, "n g w"]:
-        """Chances P(u_g|y) of the words of every codebook, float64, shape (N, G, W)."""
+        """Probabilities P(u_g|y) of the words of every codebook, float64, shape (N, G, W)."""
         given = np.asarray(item_points(items, len(self.item_centre)))
         points = (given - self.item_centre) / self.item_spread
         logits = _by_blocks(self.model.logits, points).astype(float)
@@ -192,7 +192,7 @@ class ProductCode:
         """Draw a word of each codebook for each item, shape (N, G)."""
         chances = self.channel(items)
         level = host_generator(key).random((*chances.shape[:2], 1))
-        # Below one by rounding at the end, where a word of no chance must not be drawn.
+        # Below one by rounding at the end, where a word of no probability must not be drawn.
         cumulative = np.cumsum(chances, axis=2) / chances.sum(axis=2, keepdims=True)
         last = (np.asarray(self.words) - 1).astype(int)
         return np.minimum((cumulative <= level).sum(axis=2), last)
@@ -211,13 +211,13 @@ class ProductCode:
 
     @on_host
     def mean_features(self, items: Any) -> Float[np.ndarray, "n f"]:
-        """Chances of the words of items: what `item_features` is in the mean over the draw."""
+        """Probabilities of the words of items: what `item_features` is in the mean over the draw."""
         chances = self.channel(items)
         return chances.reshape(len(chances), -1)
 
     @on_host
     def rate(self, items: Any) -> Float[np.ndarray, " n"]:
-        """Divergence of each item's chances from the priors, bits, shape (N,).
+        """Divergence of each item's probabilities from the priors, bits, shape (N,).
 
         Its mean over independent items bounds I(U;Y) from above in expectation.
         """

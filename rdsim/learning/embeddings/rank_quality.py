@@ -19,7 +19,7 @@ class RankQuality:
             rotated hash has a coordinate a bit, the product quantizer a coordinate a block.
         mrr_interval: empirical Bernstein, shape (S, B, 2).
         recall: shape (S, B, K), exact over ties.
-        recall_interval: Clopper-Pearson of hits with ties broken by lot, widened to include the
+        recall_interval: Clopper-Pearson of hits with ties broken at random, widened to include the
             recall, shape (S, B, K, 2).
         code_bits: entropy of the stored codes in the database, shape (S, B).
 

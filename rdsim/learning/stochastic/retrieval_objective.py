@@ -1,7 +1,7 @@
 r"""A neural code of a discrete source trained on what retrieval loses, by the rank law itself.
 
 The bottleneck's code is not the best one for short items: for one letter, erasing it with some
-chance or flagging one letter only beats the bottleneck's noise. So the code is trained on
+probability or flagging one letter only beats the bottleneck's noise. So the code is trained on
 
 $$I_\text{upper}(U;Y) + s\,\bigl(E\,\rho(\text{rank}) - D_\text{max}\bigr),$$
 
@@ -104,7 +104,7 @@ def ordered_loss(
     """Compute the optimal decoder's expected rank loss, with a gradient in the table P(x,u).
 
     The order of the codewords is held fixed in the gradient, and so is that none is above the
-    first: a chance of exactly zero has no logarithm to differentiate.
+    first: a probability of exactly zero has no logarithm to differentiate.
 
     Args:
         joint: P(x,u), every codeword with some mass, shape (|X|, K).

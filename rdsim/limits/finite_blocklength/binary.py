@@ -53,7 +53,7 @@ def binary_hamming(
         p: probability of one, in (0, 1), a scalar; p and 1-p are the same problem.
         distortion: D in [0, min(p, 1-p)), share of wrong bits, a scalar.
         excess_probability: in (0, 1), shape (...).
-        block_lengths: n, whole numbers in 1..5000, broadcast against it. For longer blocks see
+        block_lengths: n, integers in 1..5000, broadcast against it. For longer blocks see
             `binary_hamming_second_order`.
 
     Returns:

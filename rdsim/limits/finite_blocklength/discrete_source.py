@@ -72,7 +72,7 @@ def discrete(
         d: distortions, shape (|Y|, |U|), each >= 0; inf forbids a pair.
         distortion: D strictly between D_min and D_max, a scalar.
         excess_probability: in (0, 1), shape (...).
-        block_lengths: n, whole numbers in 1..5000, broadcast against it.
+        block_lengths: n, integers in 1..5000, broadcast against it.
         step: distortions are counted in multiples of this. By default the largest number of which
             all are multiples, and without one D/32. Where they are not multiples they are rounded
             up for the achievability and down for the converse: both bounds hold, and are looser by

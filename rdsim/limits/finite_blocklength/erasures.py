@@ -47,7 +47,7 @@ def erased_coin(
         erasure: alpha in [0, 1), a scalar; 0 is the fair coin.
         distortion: D in (alpha/2, 1/2), share of wrong bits, a scalar; without erasures also 0.
         excess_probability: in (0, 1), shape (...).
-        block_lengths: n, whole numbers in 1..5000, broadcast against it. For longer blocks see
+        block_lengths: n, integers in 1..5000, broadcast against it. For longer blocks see
             `erased_coin_second_order`.
 
     Returns:

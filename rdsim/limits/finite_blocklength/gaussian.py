@@ -53,7 +53,7 @@ def gaussian_mse(
         variance: sigma^2 > 0, a scalar.
         distortion: D in (0, sigma^2), squared error a letter, a scalar.
         excess_probability: in (0, 1), shape (...).
-        block_lengths: n, whole numbers in 1..5000, broadcast against it. For longer blocks see
+        block_lengths: n, integers in 1..5000, broadcast against it. For longer blocks see
             `gaussian_mse_second_order`.
 
     Returns:

@@ -11,7 +11,7 @@ from rdsim.limits.finite_blocklength.second_order import SecondOrder, excess_pro
 from rdsim.results import result
 
 WHOLE: Final = 1e-9
-"""An n D this near above or below a whole number of lattice steps is taken for that number."""
+"""An n D this near above or below an integer of lattice steps is taken for that number."""
 _EXACT_BITS: Final = 50.0  # up to 2^50 codewords are counted one by one
 
 
@@ -20,7 +20,7 @@ class FiniteBlocklength:
     r"""Bounds on R(n, D, eps), the least rate of a code of n letters, in bits a letter.
 
     Rates are $(\log_2 M)/n$ of the *real* M >= 1 that meets a bound with equality, as they are
-    drawn in the literature; M is a whole number in `whole_converse` and `whole_achievability`.
+    drawn in the literature; M is an integer in `whole_converse` and `whole_achievability`.
     An infinite converse says that no code of any size keeps the excess probability; an infinite
     achievability with a finite converse only says that this random code does not.
 
@@ -63,7 +63,7 @@ class FiniteBlocklength:
 
     @property
     def whole_converse(self) -> Float[Array, "..."]:
-        r"""$(\log_2 \lceil M \rceil)/n$ of the converse: a code has a whole number of words."""
+        r"""$(\log_2 \lceil M \rceil)/n$ of the converse: a code has an integer of words."""
         return _whole(self.block_length, self.converse)
 
     @property

@@ -32,7 +32,7 @@ class RankingCodebook:
     Attributes:
         slope: s, bits per unit of loss.
         rankings: items (indices into the prior) from best to worst, shape (k, M).
-        probability: q, the chance of each ranking, shape (k,).
+        probability: q, the probability of each ranking, shape (k,).
         distortion: expected loss of the test channel $Q(\pi|j) \propto q(\pi) 2^{-s\rho(\pi(j))}$.
         rate: bits the channel needs at most.
         gap: what R(D) may lie below that rate, bits; includes rounding, infinite if some item is

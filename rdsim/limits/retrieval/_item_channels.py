@@ -2,14 +2,14 @@ r"""Test channels for items of few values, by transport of words to items (C12).
 
 Sort the words by the posterior of a query x: the competitors that beat word u are those before it,
 so that u owns a slot $(a, a+e)$ of [0, 1], e = P(u), and pays the mean $\bar\ell_x(u)$ over it of
-$\ell(q)$, the loss if a competitor wins with chance q. Hence the expected loss is
+$\ell(q)$, the loss if a competitor wins with probability q. Hence the expected loss is
 
 $$\sum_{u,y} P(u,y)\, c(u,y), \qquad c(u,y) = \sum_x P(x|y)\, \bar\ell_x(u),$$
 
 linear in P(u,y) while the slots stand: at given P(u) the best channel of a slope is an entropic
 transport of the words to the letters, $P(u,y) = P(u) P(y) e^{(f_u + g_y - c(u,y))/s}$. As $\ell$
 rises with q, sorting is the cheapest way to hand out slots, so that transport and sorting, in
-turns, never raise $E\,\rho + s\,I(U;Y)$ at words of given chances.
+turns, never raise $E\,\rho + s\,I(U;Y)$ at words of given probabilities.
 
 No count of words like Caratheodory's suffices: the loss is not linear in the encoder, since every
 word takes part in what the others pay. Let a binary query sort the words by q in [0, 1], 0 from the
@@ -47,7 +47,7 @@ _TURNS: Final = 12
 _TRANSPORTS: Final = 12
 _KNOTS: Final = 2048
 _FINEST: Final = 1e-3
-"""Least chance at which the loss is tabulated, over 1/M."""
+"""Least probability at which the loss is tabulated, over 1/M."""
 _LARGEST: Final = 2.0**48
 """Database size from which on the slots are no finer: there the loss is D_max but for rounding."""
 _CELL_LIMIT: Final = 1e5
@@ -157,11 +157,11 @@ def _table(M: float, log2_size: Float[Array, ""], loss: RankLoss) -> _Table:
 
 
 def _starts(joint: np.ndarray, each: int, M: float) -> tuple[np.ndarray, np.ndarray]:
-    """Chances of the words, shape (S, U), and posteriors of Y to sort by at first, (S, U, |Y|).
+    """Probabilities of the words, shape (S, U), and posteriors of Y to sort by at first, (S, U, |Y|).
 
-    A family of words leans towards each kind of query, the rarer the more; its chances are equal,
+    A family of words leans towards each kind of query, the rarer the more; its probabilities are equal,
     or graded so that slots are fine where the loss rises. Or the words lean anywhere. Or each
-    letter has its own words, whose chances add up to its own.
+    letter has its own words, whose probabilities add up to its own.
     """
     kinds = len(joint)
     py = joint.sum(axis=0)
