@@ -167,6 +167,8 @@ def load(path: Path) -> xarray.Dataset:
         CorruptError: it is truncated, damaged, or no result.
 
     """
+    if path.exists() and not path.is_file():
+        raise CorruptError("it is no regular file")  # to read a named pipe is to wait for a writer
     return _decoded(path.read_bytes())
 
 

@@ -209,6 +209,13 @@ def test_an_attribute_that_is_missing_or_no_such_thing_is_named(workshop, name, 
     assert state(workshop) == "fresh"
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_no_result_and_nobody_waits_for_it(tmp_path, make):
+    make(tmp_path / "lines.nc")
+    with pytest.raises(CorruptError, match="no regular file"):
+        _store.load(tmp_path / "lines.nc")
+
+
 def test_one_damaged_result_does_not_stop_the_others(workshop, capsys):
     for name in ("another", "more"):
         workshop.study(name)
