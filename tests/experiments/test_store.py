@@ -248,7 +248,7 @@ def test_one_damaged_result_does_not_stop_the_others(workshop, capsys):
     capsys.readouterr()
     assert workshop.main("status") == 0
     printed = capsys.readouterr().out
-    assert "corrupt because it cannot be read: Is a directory" in printed
+    assert "corrupt because it is no regular file" in printed
     assert "more" in printed
 
 
