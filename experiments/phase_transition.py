@@ -5,6 +5,7 @@ block length, with direct simulation at short ones.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -113,7 +114,7 @@ def _exact(config: Config, n: int, density: np.ndarray) -> dict[str, np.ndarray]
 
 def _simulated(config: Config, key: jax.Array, n: int) -> dict[str, np.ndarray]:
     sizes = np.array(config.simulated_log2_sizes, float)
-    code = {"n": n, "rate": config.rate}
+    code: dict[str, Any] = {"n": n, "rate": config.rate}
     ranks = simulation.simulate_dsbs(
         jax.random.fold_in(key, n), config.crossover, sizes, **code, trials=config.trials
     )

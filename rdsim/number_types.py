@@ -5,10 +5,29 @@ round when they are multiplied and summed in their own type. So no product is fo
 caller passes is converted when it is checked, in `rdsim.validation`.
 """
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+
+
+class SupportsArray(Protocol):
+    """What NumPy can turn into an array: a Certified, a table of another library."""
+
+    def __array__(self) -> np.ndarray: ...
+
+
+if TYPE_CHECKING:
+    ArrayLike: TypeAlias = jax.typing.ArrayLike | SupportsArray | Sequence[Any]
+    """Numbers as callers have them: arrays, scalars, nested lists and tuples."""
+    Integer: TypeAlias = int | np.integer[Any]
+    """An integer of Python or of NumPy."""
+else:
+    # A checker of types at run time lets everything through: what an argument holds is checked, with
+    # a message that names it, by `rdsim.validation`.
+    ArrayLike = Integer = Any
 
 _RAW_BYTES: Final = (
     "raw bytes, which numpy.load gives for a file of bfloat16 or another type that NumPy does not "

@@ -4,17 +4,22 @@ Every check names the argument, says what was wanted and what was got. Under a J
 the values are not known yet: shapes are still checked, values are then the caller's promise.
 """
 
+import functools
 import math
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rdsim import number_types
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 PROBABILITY_SUM_TOLERANCE: Final = 1e-9
 """How far the sum of a pmf may lie from one (rounding of a table typed or computed elsewhere)."""
@@ -35,6 +40,20 @@ LARGEST_COUNT: Final = 2**53
 
 class NotNumericError(TypeError):
     """An argument could not be read as an array of real numbers."""
+
+
+def needs_float64(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Declare that a function certifies what it returns, which float32 cannot.
+
+    The function raises a RuntimeError, before any work, while JAX computes in float32.
+    """
+
+    @functools.wraps(function)
+    def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        require_float64(function.__name__)
+        return function(*args, **kwargs)
+
+    return checked
 
 
 def require_float64(function: str) -> None:
@@ -141,6 +160,16 @@ def interval(
             f"{name} must lie in {left}{low:g}, {high:g}{right}, got {_show(host, outside)}"
         )
     return array
+
+
+def tolerance(value: Any) -> jax.Array:
+    """The argument tolerance: one positive number."""
+    return interval("tolerance", value, low=0.0, open_low=True, ndim=0)
+
+
+def open_unit(name: str, value: Any) -> jax.Array:
+    """The value as one number strictly between zero and one, such as a confidence."""
+    return interval(name, value, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0)
 
 
 def directions(name: str, array: Any) -> Any:

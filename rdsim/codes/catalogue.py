@@ -36,6 +36,7 @@ from rdsim.codes.vector_quantization import (
     vector_quantizer,
 )
 from rdsim.information import LN2, entropy
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -67,11 +68,11 @@ class CommonCode:
     planes: Float[Array, "b d"]
     centre: Float[Array, " d"]
 
-    def channel(self, items: Any) -> Float[Array, "n k"]:
+    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
         """Q(u|y) for items of shape (N, d), shape (N, K), rows summing to one."""
         return _channel(self, item_points(items, self.codewords.shape[1]))
 
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
         """Draw the index of a codeword for each item from Q(.|y), shape (N,)."""
         validation.prng_key("key", key)
         return _draw(key, self, item_points(items, self.codewords.shape[1]))
@@ -92,7 +93,9 @@ def _draw(key: Key[Array, ""], code: CommonCode, items: Float[Array, "n d"]) -> 
 
 
 @on_host
-def common_code(code: Any, *, words: Any = None, planes: Any = None) -> CommonCode:
+def common_code(
+    code: Any, *, words: Integer | None = None, planes: ArrayLike | None = None
+) -> CommonCode:
     """Write a code in the common form, with the same indices.
 
     Args:
@@ -208,7 +211,9 @@ CODES: Final[dict[str, Callable[[Array, Array, int, int], Any]]] = {
 
 
 @on_host
-def fit_item_code(name: str, key: Any, items: Any, bits: Any, *, atoms: Any = 128) -> Any:
+def fit_item_code(
+    name: str, key: Any, items: ArrayLike, bits: Integer, *, atoms: ArrayLike = 128
+) -> Any:
     """Fit a code of the catalogue to training items.
 
     Args:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.sources.tables import draw_letters
 
 MAX_LETTERS: Final = 256  # a letter is stored in one byte
@@ -22,7 +23,7 @@ _ROWS_AT_ONCE: Final = 1024
 
 
 def random_codebook(
-    key: Any, output_marginal: Any, *, words: Any, n: Any, first_word: Any = 0
+    key: Any, output_marginal: ArrayLike, *, words: Integer, n: Integer, first_word: Any = 0
 ) -> UInt8[Array, "words n"]:
     r"""Draw the words of a codebook, $u_{ki} \sim q$ independently.
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 Distortion = Callable[[Any, Any], Array]
@@ -22,7 +23,7 @@ _CHUNK_ENTRIES: Final = 1 << 22
 
 
 @jax.jit
-def squared_error(items: Any, codewords: Any) -> Float[Array, "n k"]:
+def squared_error(items: ArrayLike, codewords: ArrayLike) -> Float[Array, "n k"]:
     r"""Squared Euclidean distance $|y - u|^2$ of every item to every codeword.
 
     Summed over differences, one coordinate after the other: nothing cancels far from the origin.
@@ -78,7 +79,7 @@ def indicator(indices: Int[Array, " n"], words: int) -> Float[Array, "n k"]:
     return jax.nn.one_hot(indices, words, dtype=float)
 
 
-def training_items(items: Any, name: str = "items") -> Float[Array, "n d"]:
+def training_items(items: ArrayLike, name: str = "items") -> Float[Array, "n d"]:
     """Check training items: finite numbers of shape (N, d), N and d at least 1.
 
     They are all equal, or differ by enough that squared distances do not underflow.
@@ -105,7 +106,7 @@ def host_generator(key: Key[Array, ""]) -> np.random.Generator:
 
 
 @on_host
-def seeded_atoms(key: Key[Array, ""], items: Any, count: Any) -> Float[Array, "k d"]:
+def seeded_atoms(key: Key[Array, ""], items: ArrayLike, count: Any) -> Float[Array, "k d"]:
     r"""Draw atoms from the items, each with probability proportional to its squared error so far.
 
     Args:
@@ -150,7 +151,7 @@ def spread(generator: np.random.Generator, points: np.ndarray, count: int, name:
 
 
 @on_host
-def grid_atoms(items: Any, count: Any) -> Float[Array, "k d"]:
+def grid_atoms(items: ArrayLike, count: Any) -> Float[Array, "k d"]:
     """Even grid of atoms over the range of the items of R^1, ends included.
 
     Args:

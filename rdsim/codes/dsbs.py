@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import LN2, at_most_one
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import RankLoss, parse_loss
 from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
@@ -34,8 +35,9 @@ _ROOMS: Final = (64, 256, 1024, 2048, 4096, 8192, 16384, MAX_BLOCK_LENGTH)
 
 
 @not_differentiable(rate=_WHOLE_WORDS, log2_size=M_IS_AN_INTEGER)
+@validation.needs_float64
 def dsbs_ensemble(
-    crossover: Any, log2_size: Any, loss: Any, *, n: Any, rate: Any
+    crossover: ArrayLike, log2_size: ArrayLike, loss: Any, *, n: Integer, rate: ArrayLike
 ) -> Float[Array, "..."]:
     r"""Compute the ensemble-average rank loss of random codes on the DSBS, exactly (C14).
 
@@ -55,14 +57,12 @@ def dsbs_ensemble(
     Raises:
         ValueError: if an argument lies outside its range; the message names it.
         TypeError: if n is not an integer.
-        RuntimeError: if float64 is off.
 
     References:
         The scheme is the direct part of Tuncel (2009), IEEE Trans. Inf. Theory 55(8), with
         independent codebooks.
 
     """
-    validation.require_float64("dsbs_ensemble")
     parsed = parse_loss(loss)
     n = validation.integer("n", n, low=1, high=MAX_BLOCK_LENGTH)
     rate = validation.interval("rate", rate, low=0.0, high=1.0)
@@ -76,8 +76,9 @@ def dsbs_ensemble(
 
 
 @not_differentiable(rate=_WHOLE_WORDS)
+@validation.needs_float64
 def dsbs_rank_law(
-    crossover: Any, *, n: Any, rate: Any
+    crossover: ArrayLike, *, n: Integer, rate: ArrayLike
 ) -> tuple[Float[Array, "... k"], Float[Array, " k"], Float[Array, " k"]]:
     r"""Compute the law of the target's distance and the competitors' probabilities at each distance.
 
@@ -94,7 +95,6 @@ def dsbs_rank_law(
         ValueError, TypeError, RuntimeError: as `dsbs_ensemble`.
 
     """
-    validation.require_float64("dsbs_rank_law")
     n = validation.integer("n", n, low=1, high=MAX_BLOCK_LENGTH)
     rate = validation.interval("rate", rate, low=0.0, high=1.0)
     p = validation.interval("crossover", crossover, low=0.0, high=0.5)

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from rdsim import validation
 from rdsim.codes.codebook import MAX_LETTERS, MAX_NUMBER, MAX_WORDS, letters_in_bytes
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.transformations import on_host
 
 BLOCK: Final = 256
@@ -51,14 +52,15 @@ class LetterTable(NamedTuple):
 
 
 @on_host
+@validation.needs_float64
 def minimum_distortion_encoder(
     key: Any,
-    items: Any,
-    codebook: Any,
-    distortion: Any,
+    items: ArrayLike,
+    codebook: ArrayLike,
+    distortion: ArrayLike,
     *,
     first_item: Any = 0,
-    memory_budget: Any = 2**31,
+    memory_budget: Integer = 2**31,
 ) -> Int[Array, " items"]:
     r"""Find the word nearest to each item, $\arg\min_k \sum_i d(y_i, u_{ki})$, ties at random.
 
@@ -77,23 +79,22 @@ def minimum_distortion_encoder(
         ValueError: if a letter lies outside its alphabet, lengths differ, the distortion is not
             finite, or the budget does not hold the codebook and one item.
         TypeError: if the key is not a typed key or letters are not integers.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("minimum_distortion_encoder")
     return _encoded(key, items, codebook, distortion, math.inf, first_item, memory_budget)
 
 
 @on_host
+@validation.needs_float64
 def likelihood_encoder(
     key: Any,
-    items: Any,
-    codebook: Any,
-    distortion: Any,
-    slope: Any,
+    items: ArrayLike,
+    codebook: ArrayLike,
+    distortion: ArrayLike,
+    slope: ArrayLike,
     *,
     first_item: Any = 0,
-    memory_budget: Any = 2**31,
+    memory_budget: Integer = 2**31,
 ) -> Int[Array, " items"]:
     r"""Draw a word for each item with probability proportional to $2^{-s \sum_i d(y_i, u_{ki})}$.
 
@@ -118,7 +119,6 @@ def likelihood_encoder(
         Song, Cuff and Poor (2016), IEEE Trans. Inf. Theory 62(4).
 
     """
-    validation.require_float64("likelihood_encoder")
     slope = float(validation.interval("slope", slope, low=0.0, ndim=0))
     return _encoded(key, items, codebook, distortion, slope, first_item, memory_budget)
 
@@ -169,7 +169,7 @@ _Held = tuple[Array, Array, Array, Array]
 """Least distortion, total weight, number and distortions of the block held."""
 
 
-def distortion_table(distortion: Any) -> np.ndarray:
+def distortion_table(distortion: ArrayLike) -> np.ndarray:
     """Check a distortion: finite, at most 256 letters on either side."""
     table = np.asarray(
         validation.interval("distortion", distortion, open_low=True, open_high=True, ndim=2)

@@ -16,7 +16,7 @@ Every sum adds non-negative numbers, so probabilities keep their relative accura
 import itertools
 import math
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ from rdsim.codes import joint_types
 from rdsim.codes.random_coding import RandomCode, whole_units
 from rdsim.codes.selection import likely_law, likely_nodes, nearest_law
 from rdsim.information import LN2, at_most_one
+from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
 from rdsim.transformations import on_host
@@ -59,7 +60,8 @@ class Competitors(NamedTuple):
 
 
 @on_host
-def discrete_ensemble(code: RandomCode, log2_size: Any, loss: Loss) -> Float[Array, "..."]:
+@validation.needs_float64
+def discrete_ensemble(code: RandomCode, log2_size: ArrayLike, loss: Loss) -> Float[Array, "..."]:
     r"""Compute the ensemble-average rank loss of a random code for a discrete source, exactly.
 
     $$\sum_{M} P(M)\, E\,\rho\big(1+\mathrm{Bin}(m-1, a(M) + V e(M))\big), \quad
@@ -78,14 +80,12 @@ def discrete_ensemble(code: RandomCode, log2_size: Any, loss: Loss) -> Float[Arr
     Raises:
         ValueError: if a size lies outside its range, the loss is unknown, or the code has more
             joint types than `MAX_TABLES`.
-        RuntimeError: if float64 is off.
 
     References:
         Csiszar (1998), The method of types, IEEE Trans. Inf. Theory 44(6). The scheme is that of
         Tuncel (2009), IEEE Trans. Inf. Theory 55(8), with independent codebooks.
 
     """
-    validation.require_float64("discrete_ensemble")
     validation.instance("code", code, RandomCode)
     parsed = parse_loss(loss)
     size = validation.interval("log2_size", log2_size, low=1.0, high=MAX_LOG2_SIZE)

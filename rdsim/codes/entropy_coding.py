@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 from rdsim import information, validation
 from rdsim.codes.distances import sum_in_chunks
 from rdsim.codes.item_code import item_code, item_points
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -47,7 +48,8 @@ class CodeRates:
     output_marginal: Float[Array, " k"]
 
 
-def code_rates(code: Any, items: Any, *, masses: Any = None) -> CodeRates:
+@validation.needs_float64
+def code_rates(code: Any, items: ArrayLike, *, masses: ArrayLike | None = None) -> CodeRates:
     r"""Compute I(U;Y), H(U) and H(U|Y) of a code under a law of items, exactly.
 
     $$I(U;Y) = H(U) - H(U|Y), \quad
@@ -64,16 +66,14 @@ def code_rates(code: Any, items: Any, *, masses: Any = None) -> CodeRates:
 
     Raises:
         ValueError: if items do not fit the code, or masses are not a pmf of their number.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("code_rates")
     points = item_points(items, item_code("code", code).codewords.shape[1])
     p = item_masses(masses, points.shape[0])
     return _rates(code, points, p)
 
 
-def item_masses(masses: Any, number: int) -> Float[Array, " n"]:
+def item_masses(masses: ArrayLike | None, number: int) -> Float[Array, " n"]:
     """Check the masses of a number of items; None stands for equal ones.
 
     Raises:
@@ -130,7 +130,7 @@ class RangeCoded:
 
 
 @on_host
-def entropy_coded_bits(symbols: Any, pmf: Any) -> RangeCoded:
+def entropy_coded_bits(symbols: ArrayLike, pmf: ArrayLike) -> RangeCoded:
     r"""Write indices with a range coder, read them back, and count the bits.
 
     The coder keeps q to 24 binary digits, with at least the last of them for every symbol, and writes
@@ -196,7 +196,7 @@ def _check_symbols(symbols: Any, q: np.ndarray) -> np.ndarray:
 
 
 @on_host
-def huffman_lengths(pmf: Any) -> Float[Array, " k"]:
+def huffman_lengths(pmf: ArrayLike) -> Float[Array, " k"]:
     r"""Codeword lengths of Huffman's code, the least expected length of any prefix code.
 
     $$H(q) \le \sum_u q_u \ell_u < H(q) + 1.$$
@@ -232,7 +232,7 @@ def huffman_lengths(pmf: Any) -> Float[Array, " k"]:
     return jnp.asarray(lengths)
 
 
-def shannon_lengths(pmf: Any) -> Float[Array, " k"]:
+def shannon_lengths(pmf: ArrayLike) -> Float[Array, " k"]:
     r"""Codeword lengths $\lceil -\log_2 q_u \rceil$ of Shannon's code.
 
     Args:
@@ -254,7 +254,7 @@ def shannon_lengths(pmf: Any) -> Float[Array, " k"]:
     return jnp.where(q > 0, 1.0 - exponent, jnp.inf)
 
 
-def expected_length(lengths: Any, pmf: Any) -> Float[Array, ""]:
+def expected_length(lengths: ArrayLike, pmf: ArrayLike) -> Float[Array, ""]:
     r"""Expected length $\sum_u q_u \ell_u$ of a code, in bits; inf if a symbol with mass has none.
 
     Args:
@@ -278,7 +278,8 @@ def expected_length(lengths: Any, pmf: Any) -> Float[Array, ""]:
     )
 
 
-def channel_simulation_bits(mutual_information: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def channel_simulation_bits(mutual_information: ArrayLike) -> Float[Array, "..."]:
     r"""Bits an item with which shared randomness certainly simulates a channel, one item at a time.
 
     $$I + \log_2(I + 1) + 5,$$
@@ -299,6 +300,5 @@ def channel_simulation_bits(mutual_information: Any) -> Float[Array, "..."]:
         lemma, one-shot channel simulation).
 
     """
-    validation.require_float64("channel_simulation_bits")
     rate = validation.interval("mutual_information", mutual_information, low=0.0)
     return rate + information.log1p(rate) / information.LN2 + 5.0

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.distances import indicator, training_items
 from rdsim.codes.item_code import item_points
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -43,7 +44,7 @@ class HyperplaneHash:
     centre: Float[Array, " d"]
     masses: Float[Array, " k"]
 
-    def hash(self, points: Any) -> Bool[Array, "n b"]:
+    def hash(self, points: ArrayLike) -> Bool[Array, "n b"]:
         """Signs of the projections of items or queries of shape (N, d), shape (N, B).
 
         Raises:
@@ -52,11 +53,11 @@ class HyperplaneHash:
         """
         return self._signs("points", points)
 
-    def channel(self, items: Any) -> Float[Array, "n k"]:
+    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
         """Rows with a one at the item's cell, shape (N, 2^B)."""
         return indicator(self._indices("items", items), self.codewords.shape[0])
 
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
         """Index of each item's cell, int32, shape (N,); the key goes unused.
 
         Raises:
@@ -66,7 +67,7 @@ class HyperplaneHash:
         del key
         return self._indices("items", items)
 
-    def hamming_scores(self, queries: Any, indices: Any) -> Int[Array, "q m"]:
+    def hamming_scores(self, queries: ArrayLike, indices: ArrayLike) -> Int[Array, "q m"]:
         """Minus the Hamming distance between the queries' own hashes and those stored.
 
         Only items cost bits, so that this rounds the query for speed alone: scores by the codewords
@@ -95,7 +96,7 @@ class HyperplaneHash:
         return _index(self._signs(name, points))
 
 
-def word_indices(indices: Any, words: int) -> Int[Array, " m"]:
+def word_indices(indices: ArrayLike, words: int) -> Int[Array, " m"]:
     """Check indices of codewords: integers in [0, words), shape (M,).
 
     Raises:
@@ -109,7 +110,8 @@ def word_indices(indices: Any, words: int) -> Int[Array, " m"]:
 
 
 @on_host
-def hyperplane_hashing(key: Key[Array, ""], items: Any, bits: Any) -> HyperplaneHash:
+@validation.needs_float64
+def hyperplane_hashing(key: Key[Array, ""], items: ArrayLike, bits: Integer) -> HyperplaneHash:
     r"""Draw B random hyperplanes through the mean of the training items.
 
     In R^d they cut out far fewer than 2^B cells once B > d, at most $2 \sum_{i<d} \binom{B-1}{i}$:
@@ -131,7 +133,6 @@ def hyperplane_hashing(key: Key[Array, ""], items: Any, bits: Any) -> Hyperplane
         Charikar (2002), STOC; Cover (1965), IEEE Trans. Electron. Comput. 14(3), for the cells.
 
     """
-    validation.require_float64("hyperplane_hashing")
     validation.prng_key("key", key)
     points = training_items(items)
     bits = validation.integer("bits", bits, low=1, high=MAX_BITS)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 
 
 class ItemCode(Protocol):
@@ -19,10 +20,10 @@ class ItemCode(Protocol):
     def codewords(self) -> Float[Array, "k d"]:
         """Points u that stand for the items, shape (K, d)."""
 
-    def channel(self, items: Any) -> Float[Array, "n k"]:
+    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
         """Probabilities P(u|y) of every codeword for items of shape (N, d), rows summing to one."""
 
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
         """Draw the index of a codeword for each item of shape (N, d); the key may go unused."""
 
 
@@ -38,7 +39,7 @@ def item_code(name: str, value: Any) -> Any:
     return value
 
 
-def item_points(items: Any, dimension: int, name: str = "items") -> Float[Array, "n d"]:
+def item_points(items: ArrayLike, dimension: int, name: str = "items") -> Float[Array, "n d"]:
     """Check items (or queries): finite numbers of shape (N, d), N at least 1.
 
     Raises:

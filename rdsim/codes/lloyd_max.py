@@ -22,6 +22,7 @@ from scipy.linalg import solve_banded
 from scipy.special import ndtr
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -63,7 +64,10 @@ class LloydMax:
 
 
 @on_host
-def lloyd_max_levels(weights: Any, means: Any, variances: Any, levels: Any) -> LloydMax:
+@validation.needs_float64
+def lloyd_max_levels(
+    weights: ArrayLike, means: ArrayLike, variances: ArrayLike, levels: Any
+) -> LloydMax:
     r"""Quantize a Gaussian mixture on the line with L levels, by exact integrals.
 
     $$\min_u E \min_i (Y - u_i)^2, \quad Y \sim \sum_c w_c N(m_c, v_c).$$
@@ -80,14 +84,12 @@ def lloyd_max_levels(weights: Any, means: Any, variances: Any, levels: Any) -> L
     Raises:
         ValueError: if an argument lies outside its range, or shapes differ; the message names it.
         TypeError: if levels is not an integer.
-        RuntimeError: if float64 is off.
 
     References:
         Max (1960), IRE Trans. Inf. Theory 6(1); Lloyd (1982), IEEE Trans. Inf. Theory 28(2);
         Fleischer (1964) for the uniqueness under log-concave densities.
 
     """
-    validation.require_float64("lloyd_max_levels")
     w = np.asarray(validation.pmf("weights", weights))
     m = validation.coordinates("means", means, ndim=1)
     v = validation.interval(

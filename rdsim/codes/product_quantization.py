@@ -29,6 +29,7 @@ from rdsim.codes.distances import (
 from rdsim.codes.hashing import word_indices
 from rdsim.codes.item_code import item_points
 from rdsim.codes.vector_quantization import best_codebook
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -74,11 +75,11 @@ class ProductQuantizer:
     def _words(self) -> int:
         return int(np.prod(self._counts))
 
-    def channel(self, items: Any) -> Float[Array, "n k"]:
+    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
         """Rows with a one at the codeword chosen, shape (N, K), for items of shape (N, d)."""
         return indicator(self._indices(items), self._words)
 
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
         """Index of the codeword chosen for each item, int32, shape (N,); the key goes unused.
 
         Raises:
@@ -91,7 +92,7 @@ class ProductQuantizer:
     def _indices(self, items: Any) -> Int[Array, " n"]:
         return _encode(self, item_points(items, self.centre.shape[0]))
 
-    def asymmetric_distances(self, queries: Any, indices: Any) -> Float[Array, "q m"]:
+    def asymmetric_distances(self, queries: ArrayLike, indices: ArrayLike) -> Float[Array, "q m"]:
         r"""Squared distances of queries, kept as they are, to stored items' codewords.
 
         $$|x - u|^2 = \sum_s |x'_s - u_{s j_s}|^2:$$
@@ -117,15 +118,16 @@ class ProductQuantizer:
 
 
 @on_host
+@validation.needs_float64
 def product_quantizer(
     key: Key[Array, ""],
-    items: Any,
+    items: ArrayLike,
     *,
-    subspaces: Any,
-    words: Any,
+    subspaces: Integer,
+    words: Integer,
     rotate: Any = False,
-    starts: Any = 4,
-    iterations: Any = 50,
+    starts: Integer = 4,
+    iterations: Integer = 50,
 ) -> ProductQuantizer:
     r"""Fit a codebook of W words to each of S blocks of coordinates of the training items.
 
@@ -151,7 +153,6 @@ def product_quantizer(
         for the balanced principal axes.
 
     """
-    validation.require_float64("product_quantizer")
     generator = host_generator(key)
     points = np.asarray(training_items(items))
     blocks = validation.integer("subspaces", subspaces, low=1, high=points.shape[1])

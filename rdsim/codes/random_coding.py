@@ -11,7 +11,7 @@ constant a row left out, which moves no comparison between the words of one item
 
 import dataclasses
 import math
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +21,7 @@ from rdsim import validation
 from rdsim.codes.dsbs import codebook_size
 from rdsim.information import information_density
 from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -76,15 +77,16 @@ class RandomCode:
 
 
 @on_host
+@validation.needs_float64
 def random_code(
-    joint: Any,
-    distortions: Any,
+    joint: ArrayLike,
+    distortions: ArrayLike,
     *,
-    n: Any,
-    rate: Any,
-    output_marginal: Any = None,
-    slope: Any = None,
-    scores: Any = None,
+    n: Integer,
+    rate: ArrayLike,
+    output_marginal: ArrayLike | None = None,
+    slope: ArrayLike | None = None,
+    scores: ArrayLike | None = None,
     encoder: str = "minimum_distortion",
 ) -> RandomCode:
     r"""Describe a random code for a discrete source.
@@ -112,14 +114,12 @@ def random_code(
         ValueError: if a table is no law or has the wrong shape, a number lies outside its range,
             or the encoder is unknown.
         TypeError: if n is not an integer.
-        RuntimeError: if float64 is off.
 
     References:
         Dembo and Kontoyiannis (2002), IEEE Trans. Inf. Theory 48(6), for the limiting channel;
         Song, Cuff and Poor (2016), IEEE Trans. Inf. Theory 62(4), for the likelihood encoder.
 
     """
-    validation.require_float64("random_code")
     law = np.asarray(validation.pmf("joint", joint, ndim=2))
     table = np.asarray(
         validation.interval("distortions", distortions, low=0.0, open_high=True, ndim=2)

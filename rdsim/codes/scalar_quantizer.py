@@ -17,6 +17,7 @@ from rdsim import validation
 from rdsim.codes.distances import indicator, training_items
 from rdsim.codes.item_code import item_points
 from rdsim.codes.lloyd_max import lloyd_max_levels, sample_levels
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.sources.mixture_law import MixtureLaw
 from rdsim.transformations import on_host
@@ -48,11 +49,11 @@ class ScalarQuantizer:
         grid = jnp.meshgrid(*self.levels, indexing="ij")
         return jnp.stack([axis.ravel() for axis in grid], axis=1)
 
-    def channel(self, items: Any) -> Float[Array, "n k"]:
+    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
         """Rows with a one at the codeword of the item's cell, shape (N, K)."""
         return indicator(self._indices(items), math.prod(x.shape[0] for x in self.levels))
 
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
         """Index of each item's cell, int32, shape (N,); the key goes unused.
 
         Raises:
@@ -77,7 +78,10 @@ def _cells(items: Float[Array, "n d"], thresholds: tuple[Array, ...]) -> Int[Arr
 
 
 @on_host
-def uniform_scalar_quantizer(items: Any, bits: Any, *, tail: Any = 1e-3) -> ScalarQuantizer:
+@validation.needs_float64
+def uniform_scalar_quantizer(
+    items: ArrayLike, bits: Integer, *, tail: ArrayLike = 1e-3
+) -> ScalarQuantizer:
     r"""Cut the range of each coordinate into even cells, each with its middle as level.
 
     Args:
@@ -95,7 +99,6 @@ def uniform_scalar_quantizer(items: Any, bits: Any, *, tail: Any = 1e-3) -> Scal
         TypeError: if bits are not integers.
 
     """
-    validation.require_float64("uniform_scalar_quantizer")
     points = np.asarray(training_items(items))
     share = float(validation.interval("tail", tail, low=0.0, high=0.5, open_high=True, ndim=0))
     allocation = _allocation(bits, points.var(axis=0))
@@ -132,7 +135,8 @@ def _allocation(bits: Any, variances: np.ndarray) -> list[int]:
 
 
 @on_host
-def lloyd_max_quantizer(law: Any, bits: Any) -> ScalarQuantizer:
+@validation.needs_float64
+def lloyd_max_quantizer(law: Any, bits: Integer) -> ScalarQuantizer:
     r"""Quantize each coordinate with the levels of Lloyd and Max for its law.
 
     Args:
@@ -153,7 +157,6 @@ def lloyd_max_quantizer(law: Any, bits: Any) -> ScalarQuantizer:
         Max (1960), IRE Trans. Inf. Theory 6(1); Lloyd (1982), IEEE Trans. Inf. Theory 28(2).
 
     """
-    validation.require_float64("lloyd_max_quantizer")
     if isinstance(law, MixtureLaw):
         w, m, v = (np.asarray(x) for x in (law.weights, law.item_means, law.item_variance))
         variances = w @ (v[:, None] + (m - w @ m) ** 2)

@@ -28,6 +28,7 @@ from rdsim.codes.item_code import item_points
 from rdsim.information import LN2, below_largest
 from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
 from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -71,7 +72,7 @@ class EntropyWeightedQuantizer:
         """Whether the solver's proved gap is within the tolerance."""
         return self.gap <= self.tolerance
 
-    def channel(self, items: Any) -> Float[Array, "n k"]:
+    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
         """Q(u|y) for items of shape (N, d), shape (N, K), rows summing to one.
 
         Raises:
@@ -80,7 +81,7 @@ class EntropyWeightedQuantizer:
         """
         return _channel(self, item_points(items, self.codewords.shape[1]))
 
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
         """Draw the index of a codeword for each item from Q(.|y), int32, shape (N,).
 
         Raises:
@@ -93,15 +94,16 @@ class EntropyWeightedQuantizer:
 
 
 @on_host
+@validation.needs_float64
 def entropy_weighted_quantizer(
-    items: Any,
-    codewords: Any = None,
+    items: ArrayLike,
+    codewords: ArrayLike | None = None,
     *,
-    slope: Any = None,
-    rate: Any = None,
-    masses: Any = None,
+    slope: ArrayLike | None = None,
+    rate: ArrayLike | None = None,
+    masses: ArrayLike | None = None,
     distortion: Distortion = squared_error,
-    tolerance: Any = 1e-6,
+    tolerance: ArrayLike = 1e-6,
 ) -> EntropyWeightedQuantizer:
     r"""Fit the optimal stochastic code to the empirical law of training items.
 
@@ -129,16 +131,14 @@ def entropy_weighted_quantizer(
         ValueError: if an argument lies outside its range, or not exactly one of slope and rate is
             given; the message names it.
         TypeError: if items are traced.
-        RuntimeError: if float64 is off.
 
     References:
         Blahut (1972), IEEE Trans. Inf. Theory 18(4); Rose (1994), 40(6), for atoms anywhere.
 
     """
-    validation.require_float64("entropy_weighted_quantizer")
     points = training_items(items)
     p = item_masses(masses, points.shape[0])
-    target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    target = validation.tolerance(tolerance)
     validation.function("distortion", distortion)
     if (slope is None) == (rate is None):
         raise ValueError(

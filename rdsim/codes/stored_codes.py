@@ -16,6 +16,7 @@ from rdsim import validation
 from rdsim.codes.distances import distinct_rows, host_generator, training_items
 from rdsim.codes.item_code import item_points
 from rdsim.codes.vector_quantization import best_codebook
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.transformations import on_host
 
 _MOST_WORD_BITS: Final = 8
@@ -31,10 +32,10 @@ _ROTATIONS: Final = 50
 class StoredCode(Protocol):
     """A code whose stored items are rows of small integers."""
 
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n g"]:
+    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[np.ndarray, "n g"]:
         """Store items of shape (N, d); the key may go unused."""
 
-    def query_features(self, queries: Any) -> Float[np.ndarray, "q f"]:
+    def query_features(self, queries: ArrayLike) -> Float[np.ndarray, "q f"]:
         """Features of queries; inner products with those of stored items are scores."""
 
     def item_features(self, digits: Int[np.ndarray, "m g"]) -> Float[np.ndarray, "m f"]:
@@ -62,7 +63,7 @@ class LongProductQuantizer:
     converged: Bool[np.ndarray, " s"]
 
     @on_host
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n g"]:
+    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[np.ndarray, "n g"]:
         """Nearest word of each block; the key goes unused."""
         del key
         parts = np.split(self._turned("items", items), self._ends, axis=1)
@@ -73,7 +74,7 @@ class LongProductQuantizer:
         return np.stack(found, axis=1)
 
     @on_host
-    def query_features(self, queries: Any) -> Float[np.ndarray, "q f"]:
+    def query_features(self, queries: ArrayLike) -> Float[np.ndarray, "q f"]:
         """Turned queries, kept as they are, and a one."""
         x = self._turned("queries", queries)
         return np.column_stack([x, np.ones(len(x))])
@@ -96,7 +97,7 @@ class LongProductQuantizer:
 
 @on_host
 def long_product_quantizer(
-    key: Key[Array, ""], items: Any, bits: Any, *, starts: int = 2, iterations: int = 25
+    key: Key[Array, ""], items: ArrayLike, bits: Integer, *, starts: int = 2, iterations: int = 25
 ) -> LongProductQuantizer:
     """Fit a product quantizer of so many bits, in blocks of at most eight.
 
@@ -192,18 +193,18 @@ class LongHash:
     iterations: int
 
     @on_host
-    def encode(self, key: Key[Array, ""] | None, items: Any) -> Int[np.ndarray, "n b"]:
+    def encode(self, key: Key[Array, ""] | None, items: ArrayLike) -> Int[np.ndarray, "n b"]:
         """Signs of the items as 0 and 1; the key goes unused."""
         del key
         return (self._projected("items", items) > 0).astype(np.int8)
 
     @on_host
-    def query_features(self, queries: Any) -> Float[np.ndarray, "q b"]:
+    def query_features(self, queries: ArrayLike) -> Float[np.ndarray, "q b"]:
         """Projections of the queries, which are not stored and so not rounded to signs."""
         return self._projected("queries", queries)
 
     @on_host
-    def hamming_features(self, queries: Any) -> Float[np.ndarray, "q b"]:
+    def hamming_features(self, queries: ArrayLike) -> Float[np.ndarray, "q b"]:
         """Signs of the queries, -1 or 1: inner products are B less twice the Hamming distance."""
         return 2.0 * (self._projected("queries", queries) > 0) - 1
 
@@ -218,7 +219,7 @@ class LongHash:
 
 
 @on_host
-def long_hyperplane_hash(key: Key[Array, ""], items: Any, bits: Any) -> LongHash:
+def long_hyperplane_hash(key: Key[Array, ""], items: ArrayLike, bits: Integer) -> LongHash:
     """Draw B random hyperplanes through the mean of the training items of shape (N, d).
 
     References:
@@ -233,7 +234,7 @@ def long_hyperplane_hash(key: Key[Array, ""], items: Any, bits: Any) -> LongHash
 
 
 @on_host
-def rotated_hash(key: Key[Array, ""], items: Any, bits: Any) -> LongHash:
+def rotated_hash(key: Key[Array, ""], items: ArrayLike, bits: Integer) -> LongHash:
     r"""Fit the rotation of the B first principal axes whose signs are nearest to the items (ITQ).
 
     $$\min_{R, b} \sum_i |b_i - R^\top V^\top (y_i - c)|^2, \quad b_i \in \{-1, 1\}^B,$$

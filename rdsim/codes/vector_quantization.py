@@ -16,6 +16,7 @@ from scipy.cluster.vq import vq
 from rdsim import information, validation
 from rdsim.codes.distances import host_generator, indicator, nearest, spread, training_items
 from rdsim.codes.item_code import item_points
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -45,11 +46,11 @@ class VectorQuantizer:
     converged: Bool[Array, ""]
     iterations: Int[Array, ""]
 
-    def channel(self, items: Any) -> Float[Array, "n k"]:
+    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
         """Rows with a one at the codeword chosen, shape (N, K), for items of shape (N, d)."""
         return indicator(self._indices(items), self.codewords.shape[0])
 
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
         """Index of the codeword chosen for each item, int32, shape (N,); the key goes unused.
 
         Raises:
@@ -65,8 +66,14 @@ class VectorQuantizer:
 
 
 @on_host
+@validation.needs_float64
 def vector_quantizer(
-    key: Key[Array, ""], items: Any, words: Any, *, starts: Any = 4, iterations: Any = 50
+    key: Key[Array, ""],
+    items: ArrayLike,
+    words: Integer,
+    *,
+    starts: Integer = 4,
+    iterations: Integer = 50,
 ) -> VectorQuantizer:
     r"""Fit K codewords to training items by k-means, the best of several seeded starts.
 
@@ -89,7 +96,6 @@ def vector_quantizer(
         Lloyd (1982), IEEE Trans. Inf. Theory 28(2); Arthur and Vassilvitskii (2007), SODA.
 
     """
-    validation.require_float64("vector_quantizer")
     generator = host_generator(key)
     points = np.asarray(training_items(items))
     words = validation.integer("words", words, low=1)
@@ -167,15 +173,16 @@ def _describe(points: np.ndarray, fit: KMeans, offsets: np.ndarray) -> VectorQua
 
 
 @on_host
+@validation.needs_float64
 def entropy_constrained_quantizer(
     key: Key[Array, ""],
-    items: Any,
-    words: Any,
+    items: ArrayLike,
+    words: Integer,
     *,
-    slope: Any = None,
-    rate: Any = None,
-    starts: Any = 2,
-    iterations: Any = 100,
+    slope: ArrayLike | None = None,
+    rate: ArrayLike | None = None,
+    starts: Integer = 2,
+    iterations: Integer = 100,
 ) -> VectorQuantizer:
     r"""Fit an entropy-constrained vector quantizer (ECVQ), the deterministic entropy-coded code.
 
@@ -204,7 +211,6 @@ def entropy_constrained_quantizer(
         Chou, Lookabaugh and Gray (1989), IEEE Trans. ASSP 37(1).
 
     """
-    validation.require_float64("entropy_constrained_quantizer")
     generator = host_generator(key)
     points = np.asarray(training_items(items))
     words = validation.integer("words", words, low=1)

@@ -18,14 +18,16 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.finite_sample.plug_in import checked_distortions
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import least
 
 _LEAST_RANGE: Final = 1e-3  # every bound grows with B: for smaller ones this B is used
 _GRID: Final = 401
 
 
+@validation.needs_float64
 def uniform_bound(
-    d: Any, slope: Any, *, samples: Any, violation: Any = 0.05
+    d: ArrayLike, slope: ArrayLike, *, samples: ArrayLike, violation: ArrayLike = 0.05
 ) -> Float[Array, "..."]:
     r"""Bound the excess by the largest deviation of $F_N$ from $F$ over all codes.
 
@@ -52,19 +54,18 @@ def uniform_bound(
 
     Raises:
         ValueError: if an argument lies outside its range.
-        RuntimeError: if float64 is off.
 
     References:
         Bartlett and Mendelson (2002), J. Mach. Learn. Res. 3; Ledoux and Talagrand (1991),
         Theorem 4.12; Massart (2000), Ann. Fac. Sci. Toulouse 9(2), Lemma 5.2.
 
     """
-    validation.require_float64("uniform_bound")
     return _uniform(*_checked(d, slope, samples, violation))
 
 
+@validation.needs_float64
 def pac_bayes_bound(
-    d: Any, slope: Any, *, samples: Any, violation: Any = 0.05
+    d: ArrayLike, slope: ArrayLike, *, samples: ArrayLike, violation: ArrayLike = 0.05
 ) -> Float[Array, "..."]:
     r"""Bound the excess by the rate at which the learned code remembers its samples.
 
@@ -103,19 +104,18 @@ def pac_bayes_bound(
 
     Raises:
         ValueError: if an argument lies outside its range.
-        RuntimeError: if float64 is off.
 
     References:
         Zhang (2006), Ann. Stat. 34(5), for the exponential inequality; van Erven et al. (2015),
         J. Mach. Learn. Res. 16, for the central condition.
 
     """
-    validation.require_float64("pac_bayes_bound")
     return _pac_bayes(*_checked(d, slope, samples, violation))
 
 
+@validation.needs_float64
 def empirical_bernstein_bound(
-    d: Any, slope: Any, *, samples: Any, violation: Any = 0.05
+    d: ArrayLike, slope: ArrayLike, *, samples: ArrayLike, violation: ArrayLike = 0.05
 ) -> Float[Array, "..."]:
     r"""Bound the excess by empirical variances, which the optimality of the code keeps small.
 
@@ -148,13 +148,11 @@ def empirical_bernstein_bound(
 
     Raises:
         ValueError: if an argument lies outside its range.
-        RuntimeError: if float64 is off.
 
     References:
         Maurer and Pontil (2009), COLT, Theorem 4.
 
     """
-    validation.require_float64("empirical_bernstein_bound")
     return _empirical_bernstein(*_checked(d, slope, samples, violation))
 
 
@@ -164,9 +162,7 @@ def _checked(
     """Range B in nats, number of letters, N and delta."""
     d, s = checked_distortions(d, slope)
     N = validation.interval("samples", samples, low=1.0, high=np.inf, open_high=True)
-    delta = validation.interval(
-        "violation", violation, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
-    )
+    delta = validation.open_unit("violation", violation)
     spread = jnp.max(jnp.max(d, axis=1) - jnp.min(d, axis=1))
     return s * jnp.log(2.0) * spread, d.shape[1], N, delta
 

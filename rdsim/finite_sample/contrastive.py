@@ -1,7 +1,7 @@
 """Information between paired features, from one batch of all pairs (InfoNCE with a jackknife)."""
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +10,7 @@ import scipy.stats
 from rdsim import validation
 from rdsim.finite_sample.information_bounds import InformationEstimate
 from rdsim.information import log_share
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 _ENTRIES: Final = 1 << 22
@@ -18,8 +19,8 @@ _ENTRIES: Final = 1 << 22
 
 @on_host
 def contrastive_information(
-    query_features: Any,
-    item_features: Any,
+    query_features: ArrayLike,
+    item_features: ArrayLike,
     *,
     confidence: float = 0.95,
 ) -> InformationEstimate:
@@ -50,26 +51,22 @@ def contrastive_information(
 
     """
     # In float64: of float32 shares the jackknife would take logarithms of zero.
-    query_features = np.asarray(validation.finite("query_features", query_features, ndim=2), float)
-    item_features = np.asarray(validation.finite("item_features", item_features, ndim=2), float)
-    size = len(item_features)
-    if query_features.shape != item_features.shape or size < 2:
+    queries = np.asarray(validation.finite("query_features", query_features, ndim=2), float)
+    items = np.asarray(validation.finite("item_features", item_features, ndim=2), float)
+    size = len(items)
+    if queries.shape != items.shape or size < 2:
         raise ValueError(
             "query_features and item_features must have one shape (M, F) with M >= 2, got "
-            f"{query_features.shape} and {item_features.shape}"
+            f"{queries.shape} and {items.shape}"
         )
-    confidence = float(
-        validation.interval(
-            "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
-        )
-    )
+    confidence = float(validation.open_unit("confidence", confidence))
     # A part that all items share adds one number to all of a query's scores, and may drown them.
-    item_features = item_features - item_features.mean(axis=0)
+    items = items - items.mean(axis=0)
     own, without = np.empty(size), np.zeros(size)
     step = max(1, _ENTRIES // size)
     for start in range(0, size, step):
         rows = np.arange(start, min(start + step, size))
-        scores = query_features[rows] @ item_features.T
+        scores = queries[rows] @ items.T
         target = scores[np.arange(len(rows)), rows]
         own[rows] = log_share(scores, target)
         # ln of what is left of each query's sum when one item goes; its own target stays.

@@ -27,6 +27,7 @@ from jaxtyping import Array, Bool, Float, Key
 from rdsim import validation
 from rdsim.information import LN2, mutual_information, safe_log2
 from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
+from rdsim.number_types import ArrayLike
 from rdsim.ranking.scored import scored_loss
 from rdsim.results import result
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable, on_host
@@ -69,16 +70,17 @@ class LearnedRetrieval:
 
 
 @not_differentiable(item_counts=_COUNTS, query_counts=_COUNTS, log2_size=M_IS_AN_INTEGER)
+@validation.needs_float64
 def learned_retrieval(
-    py: Any,
+    py: ArrayLike,
     channels: Any,
-    item_counts: Any,
-    query_counts: Any,
-    d: Any,
+    item_counts: ArrayLike,
+    query_counts: ArrayLike,
+    d: ArrayLike,
     *,
-    slope: Any,
-    log2_size: Any,
-    active: Any = None,
+    slope: ArrayLike,
+    log2_size: ArrayLike,
+    active: ArrayLike | None = None,
 ) -> LearnedRetrieval:
     r"""Learn a code from counts and judge it exactly on the true law, under the error loss.
 
@@ -106,14 +108,12 @@ def learned_retrieval(
     Raises:
         ValueError: if a law is no pmf, the counts do not fit each other, shapes do not match, or a
             number is out of range.
-        RuntimeError: if float64 is off.
 
     References:
         Devroye, Gyorfi and Lugosi (1996), "A probabilistic theory of pattern recognition", Theorem
         2.2, for plug-in decisions; Krichevsky and Trofimov (1981), IEEE Trans. Inf. Theory 27(2).
 
     """
-    validation.require_float64("learned_retrieval")
     p = validation.pmf("py", py)
     true = validation.channel("channels", channels, ndim=3)
     n = validation.interval("item_counts", item_counts, low=0.0, ndim=1)
@@ -227,9 +227,9 @@ class PowerLaw:
 
 @on_host
 def fit_exponent(
-    x: Any,
-    y: Any,
-    y_error: Any,
+    x: ArrayLike,
+    y: ArrayLike,
+    y_error: ArrayLike,
     key: Key[Array, ""],
     *,
     resamples: int = 2000,
@@ -276,7 +276,12 @@ def fit_exponent(
 
 @on_host
 def fit_exponent_of_trials(
-    x: Any, trials: Any, key: Key[Array, ""], *, resamples: int = 2000, confidence: float = 0.95
+    x: ArrayLike,
+    trials: ArrayLike,
+    key: Key[Array, ""],
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
 ) -> PowerLaw:
     """Fit a power law to the means of trials that measured all points, resampling whole trials.
 
@@ -341,11 +346,7 @@ def _fitted(
     confidence: float,
 ) -> PowerLaw:
     """The fit of the means, and of every row of drawn log means with the same weights."""
-    covered = float(
-        validation.interval(
-            "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
-        )
-    )
+    covered = float(validation.open_unit("confidence", confidence))
     weight = means / errors
     inverse = np.linalg.pinv(design * weight[:, None])
     best = inverse @ (weight * np.log(means))

@@ -32,6 +32,7 @@ from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.information import LN2, log_share, mutual_information
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.simulation.intervals import bernstein_of_moments
 from rdsim.transformations import on_host
@@ -68,7 +69,7 @@ class InformationEstimate:
 
 @on_host
 def decoder_information(
-    log_ratios: Any, *, bounds: Any = None, confidence: float = 0.95
+    log_ratios: ArrayLike, *, bounds: Any = None, confidence: float = 0.95
 ) -> InformationEstimate:
     r"""Estimate the lower bound of Barber and Agakov, what a decoder learns about X from U.
 
@@ -95,7 +96,7 @@ def decoder_information(
 
 @on_host
 def donsker_varadhan(
-    joint_scores: Any, product_scores: Any, *, bounds: Any, confidence: float = 0.95
+    joint_scores: ArrayLike, product_scores: ArrayLike, *, bounds: Any, confidence: float = 0.95
 ) -> InformationEstimate:
     r"""Estimate the Donsker-Varadhan lower bound, with an interval that holds at every N.
 
@@ -141,7 +142,9 @@ def donsker_varadhan(
 
 
 @on_host
-def infonce(scores: Any, *, bounds: Any = None, confidence: float = 0.95) -> InformationEstimate:
+def infonce(
+    scores: ArrayLike, *, bounds: Any = None, confidence: float = 0.95
+) -> InformationEstimate:
     r"""Estimate the InfoNCE lower bound from batches of scores.
 
     $$I(X;U) \ge E\, \frac1K \sum_i \log_2
@@ -178,7 +181,7 @@ def infonce(scores: Any, *, bounds: Any = None, confidence: float = 0.95) -> Inf
 
 @on_host
 def channel_information(
-    channel: Any, prior: Any, *, confidence: float = 0.95
+    channel: ArrayLike, prior: ArrayLike, *, confidence: float = 0.95
 ) -> InformationEstimate:
     r"""Estimate the rate of a known channel under a prior: an upper bound on I(U;Y), always proved.
 
@@ -214,7 +217,7 @@ def channel_information(
 
 @on_host
 def leave_one_out_information(
-    log_densities: Any, *, bounds: Any = None, confidence: float = 0.95
+    log_densities: ArrayLike, *, bounds: Any = None, confidence: float = 0.95
 ) -> InformationEstimate:
     r"""Estimate the leave-one-out upper bound of a known channel from batches.
 
@@ -249,7 +252,7 @@ def leave_one_out_information(
 
 
 @on_host
-def plug_in_information(counts: Any, *, confidence: float = 0.95) -> InformationEstimate:
+def plug_in_information(counts: ArrayLike, *, confidence: float = 0.95) -> InformationEstimate:
     r"""Estimate I(X;U) of a discrete pair from a table of counts, less its bias.
 
     $$\hat I = I(P_N) - \frac{k_{xu} - k_x - k_u + 1}{2N \ln 2}, \qquad
@@ -368,11 +371,7 @@ def _range(bounds: Any) -> tuple[float, float]:
 
 
 def _confidence(confidence: float) -> float:
-    return float(
-        validation.interval(
-            "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
-        )
-    )
+    return float(validation.open_unit("confidence", confidence))
 
 
 def _quantile(confidence: float) -> float:

@@ -14,7 +14,7 @@ off the direction $H^{1/2} q^*$. So 2N excess is the squared length of a standar
 
 import itertools
 import math
-from typing import Any, Final
+from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
 from rdsim.finite_sample.plug_in import Problem, checked_problem, true_problem
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -78,7 +79,7 @@ class ExcessLaw:
         r"""Whether the conditions of C18 hold, so that the law is $\chi^2_{|A|-1}$."""
         return self.unique & self.strictly_complementary & self.independent
 
-    def mean(self, samples: Any) -> Float[Array, "..."]:
+    def mean(self, samples: ArrayLike) -> Float[Array, "..."]:
         r"""Return the mean excess that the law predicts, $(|A|-1)/(2N)$ or that of the mixture.
 
         Args:
@@ -91,7 +92,7 @@ class ExcessLaw:
         N = validation.interval("samples", samples, low=1.0)
         return jnp.sum(self.weights * self.degrees) / (2 * N)
 
-    def variance(self, samples: Any) -> Float[Array, "..."]:
+    def variance(self, samples: ArrayLike) -> Float[Array, "..."]:
         r"""Return the variance of the excess that the law predicts, $(|A|-1)/(2N^2)$ for one part.
 
         Args:
@@ -107,7 +108,7 @@ class ExcessLaw:
         return (second - mean**2) / (4 * N**2)
 
     @on_host
-    def cdf(self, scaled: Any) -> np.ndarray:
+    def cdf(self, scaled: ArrayLike) -> np.ndarray:
         r"""Return the probability that $2N \cdot$ excess is at most the given values.
 
         Args:
@@ -127,7 +128,7 @@ class ExcessLaw:
         return np.where(x >= 0, parts @ weights, 0.0)
 
     @on_host
-    def upper_quantile(self, level: Any) -> np.ndarray:
+    def upper_quantile(self, level: ArrayLike) -> np.ndarray:
         r"""Return the value that $2N \cdot$ excess exceeds with the given probability.
 
         Args:
@@ -149,7 +150,7 @@ class ExcessLaw:
         return high
 
     @on_host
-    def kolmogorov_distance(self, scaled: Any) -> float:
+    def kolmogorov_distance(self, scaled: ArrayLike) -> float:
         r"""Return the largest distance between the empirical law of the values and this one.
 
         With R values of the law itself it is below $\sqrt{\ln(2/\alpha)/(2R)}$ with probability
@@ -177,7 +178,7 @@ class ExcessLaw:
         return float(max(np.max(np.abs(at - expected)), np.max(np.abs(before - below))))
 
     @on_host
-    def samples_needed(self, deviations: Any = 5.0) -> float:
+    def samples_needed(self, deviations: ArrayLike = 5.0) -> float:
         """Return the least N at which every margin is that many standard errors of its estimate.
 
         Below it the support of the learned code often is another one, and the law has not set in.
@@ -195,7 +196,10 @@ class ExcessLaw:
 
 
 @on_host
-def excess_law(p: Any, d: Any, slope: Any, *, resolution: Any = 1e-6) -> ExcessLaw:
+@validation.needs_float64
+def excess_law(
+    p: ArrayLike, d: ArrayLike, slope: ArrayLike, *, resolution: ArrayLike = 1e-6
+) -> ExcessLaw:
     r"""Compute the limit law of the excess of a plug-in code, and check its conditions.
 
     $$2N \left(F(q_N) - F(q^*)\right) \to \sum_j w_j \chi^2_{r - 1 + j},$$
@@ -215,14 +219,12 @@ def excess_law(p: Any, d: Any, slope: Any, *, resolution: Any = 1e-6) -> ExcessL
     Raises:
         ValueError: as `plug_in_excess`; if the law is not known, which is so for more than three
             tied letters and for tied letters whose columns depend on those of the others.
-        RuntimeError: if float64 is off.
 
     References:
         Chernoff (1954), Ann. Math. Stat. 25(3), Theorem 1; Shapiro (1985), Biometrika 72(1), for
         the weights of the mixture.
 
     """
-    validation.require_float64("excess_law")
     floor = float(
         validation.interval(
             "resolution", resolution, low=0.0, high=0.1, open_low=True, open_high=True, ndim=0

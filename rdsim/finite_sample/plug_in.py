@@ -28,6 +28,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rdsim import validation
 from rdsim.limits.rate_distortion._interior_point import interior_point, shifted_kernel
 from rdsim.limits.rate_distortion._point import excess_distortions
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.simulation.exact_sums import MOST_TRIALS, mesh_of
 from rdsim.simulation.intervals import Estimate
@@ -75,7 +76,7 @@ class PlugInExcess:
         return (self.gap <= self.tolerance) & (self.optimum_gap <= self.tolerance)
 
     @on_host
-    def mean(self, *, confidence: Any = 0.95) -> Estimate:
+    def mean(self, *, confidence: float = 0.95) -> Estimate:
         r"""Return the mean excess in nats, shape (S,), with a Student interval.
 
         The interval rests on the central limit theorem over the replications. One that needs no
@@ -92,11 +93,7 @@ class PlugInExcess:
             ValueError: if the confidence lies outside (0, 1).
 
         """
-        covered = float(
-            validation.interval(
-                "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
-            )
-        )
+        covered = float(validation.open_unit("confidence", confidence))
         count = self.excess.shape[-1]
         mean = jnp.mean(self.excess, axis=-1)
         quantile = -scipy.special.stdtrit(count - 1, (1 - covered) / 2)
@@ -133,16 +130,17 @@ class Replication(NamedTuple):
 
 
 @on_host
+@validation.needs_float64
 def plug_in_excess(
     key: Any,
-    p: Any,
-    d: Any,
-    slope: Any,
+    p: ArrayLike,
+    d: ArrayLike,
+    slope: ArrayLike,
     *,
-    samples: Any,
-    replications: Any = 1000,
-    tolerance: Any = 1e-12,
-    block: Any = 256,
+    samples: ArrayLike,
+    replications: Integer = 1000,
+    tolerance: ArrayLike = 1e-12,
+    block: Integer = 256,
     devices: Any = None,
 ) -> PlugInExcess:
     r"""Learn the optimal output marginal from N samples, many times over, and measure its excess.
@@ -174,20 +172,18 @@ def plug_in_excess(
         ValueError: if p is not a pmf, d is negative, infinite or NaN or has not one row a source
             letter, or a number lies outside its range.
         TypeError: if the key is no key or a number that must be whole is not.
-        RuntimeError: if float64 is off.
 
     References:
         Shapiro (1989), Math. Oper. Res. 14(4), for the asymptotics of such programs; Koenker and
         Mizera (2014), J. Am. Stat. Assoc. 109, for the solver.
 
     """
-    validation.require_float64("plug_in_excess")
     validation.prng_key("key", key)
     p, d, s = checked_problem(p, d, slope)
     sizes = _sizes(samples)
     count = validation.integer("replications", replications, low=2, high=MOST_TRIALS)
     block = validation.integer("block", block, low=1, high=2**20)
-    wanted = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    wanted = validation.tolerance(tolerance)
     chosen = _local_devices(devices)
     problem = true_problem(p, d, s)
     parts = [_replicate(key, problem, N, count, block, chosen) for N in sizes]
@@ -206,7 +202,7 @@ def plug_in_excess(
 
 
 def checked_problem(
-    p: Any, d: Any, slope: Any
+    p: ArrayLike, d: ArrayLike, slope: ArrayLike
 ) -> tuple[Float[Array, " y"], Float[Array, "y u"], Float[Array, ""]]:
     """Return the true law, finite distortions and slope, checked as the entries of the room say."""
     p = validation.pmf("p", p)
@@ -218,7 +214,9 @@ def checked_problem(
     return p, d, s
 
 
-def checked_distortions(d: Any, slope: Any) -> tuple[Float[Array, "y u"], Float[Array, ""]]:
+def checked_distortions(
+    d: ArrayLike, slope: ArrayLike
+) -> tuple[Float[Array, "y u"], Float[Array, ""]]:
     """Return finite distortions and a finite, positive slope."""
     d = validation.interval("d", d, low=0.0, high=np.inf, open_high=True, ndim=2)
     if d.size == 0:

@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.rate_distortion.discrete import rate_at
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -94,9 +95,7 @@ class PlugInRate:
             Efron and Stein (1981), Ann. Statist. 9(3), on the jackknife estimate of variance.
 
         """
-        c = validation.interval(
-            "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
-        )
+        c = validation.open_unit("confidence", confidence)
         if error not in ("delta", "jackknife"):
             raise ValueError(f"error must be 'delta' or 'jackknife', got {error!r}")
         spread = self.standard_error if error == "delta" else self.jackknife_error
@@ -119,7 +118,7 @@ def _cut_interval(
 
 
 @on_host
-def letter_counts(samples: Any, letters: Any) -> Int[Array, "... y"]:
+def letter_counts(samples: ArrayLike, letters: Any) -> Int[Array, "... y"]:
     """Count each letter among the samples, a data set at a time.
 
     Args:
@@ -146,7 +145,8 @@ def letter_counts(samples: Any, letters: Any) -> Int[Array, "... y"]:
 
 
 @on_host
-def plug_in_rate(counts: Any, d: Any, distortion: Any) -> PlugInRate:
+@validation.needs_float64
+def plug_in_rate(counts: ArrayLike, d: ArrayLike, distortion: ArrayLike) -> PlugInRate:
     r"""Estimate R(D) of a source from letter counts, with bias, standard errors and intervals.
 
     $$\hat R = R(P_N, D), \qquad \hat b = (N-1) \Big( \sum_y \tfrac{n_y}{N} R(P_{N \setminus y}, D)
@@ -175,7 +175,6 @@ def plug_in_rate(counts: Any, d: Any, distortion: Any) -> PlugInRate:
         information; Miller (1955) for the entropy's bias; Efron and Stein (1981).
 
     """
-    validation.require_float64("plug_in_rate")
     n = np.asarray(validation.interval("counts", counts, low=0.0, high=2.0**53))
     if n.ndim == 0 or n.shape[-1] == 0 or n.size == 0:
         raise ValueError(f"counts must have shape (..., |Y|) with a letter, got {n.shape}")

@@ -41,6 +41,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import LN2
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.simulation.intervals import bernstein_of_moments
 from rdsim.transformations import on_host
@@ -97,7 +98,7 @@ class RateSandwich:
     confidence: float = dataclasses.field(metadata={"static": True})
     upper_is_proved: bool = dataclasses.field(metadata={"static": True})
 
-    def lower_bound(self, distortion: Any) -> Float[Array, "..."]:
+    def lower_bound(self, distortion: ArrayLike) -> Float[Array, "..."]:
         """Return the lower bound on R(D), the highest of all lines and zero.
 
         Args:
@@ -113,7 +114,7 @@ class RateSandwich:
         D = validation.interval("distortion", distortion, low=0.0)[..., None]
         return jnp.maximum(jnp.max(self.intercept_lower - self.slope * D, axis=-1), 0.0)
 
-    def upper_bound(self, distortion: Any) -> Float[Array, "..."]:
+    def upper_bound(self, distortion: ArrayLike) -> Float[Array, "..."]:
         """Return the upper bound on R(D) by time sharing the points.
 
         Args:
@@ -133,9 +134,10 @@ class RateSandwich:
 
 
 @on_host
+@validation.needs_float64
 def continuous_sandwich(
-    samples: Any,
-    slopes: Any,
+    samples: ArrayLike,
+    slopes: ArrayLike,
     *,
     box: Any = None,
     confidence: float = 0.95,
@@ -168,14 +170,12 @@ def continuous_sandwich(
         TypeError: if an argument is traced.
         ValueError: if shapes do not fit, a slope is not positive, a sample lies outside the box,
             there are too few samples on either side, or the slope is too steep for the range.
-        RuntimeError: if float64 is off.
 
     References:
         Yang and Mandt (2022), ICLR, "Towards empirical sandwich bounds on the rate-distortion
         function"; Csiszar (1974) for the dual; Maurer and Pontil (2009), Theorem 4.
 
     """
-    validation.require_float64("continuous_sandwich")
     y = np.asarray(validation.interval("samples", samples, low=-1e100, high=1e100))
     if y.size == 0 or y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] not in (1, 2)):
         raise ValueError(f"samples must have shape (N,), (N, 1) or (N, 2), got {y.shape}")
@@ -186,8 +186,8 @@ def continuous_sandwich(
     )
     if slope.size == 0:
         raise ValueError("slopes must hold at least one slope, got shape (0,)")
-    covered = _open_unit("confidence", confidence)
-    share = _open_unit("training_share", training_share)
+    covered = float(validation.open_unit("confidence", confidence))
+    share = float(validation.open_unit("training_share", training_share))
     most = validation.integer("max_atoms", max_atoms, low=1)
     flat = y.reshape(len(y), -1)
     known = None if box is None else _box(box, flat)
@@ -214,12 +214,6 @@ def continuous_sandwich(
         confidence=covered,
         upper_is_proved=known is not None,
         **{name: jnp.asarray([row[name] for row in rows]) for name in rows[0]},
-    )
-
-
-def _open_unit(name: str, value: Any) -> float:
-    return float(
-        validation.interval(name, value, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0)
     )
 
 

@@ -47,6 +47,7 @@ class OperatingPoint:
 
 
 @on_host
+@validation.needs_float64
 def operating_point(
     key: Any,
     source: GaussianMixtureSource,
@@ -82,7 +83,6 @@ def operating_point(
         ValueError: if an argument is out of range, as `simulate_item_code`.
 
     """
-    validation.require_float64("operating_point")
     validation.prng_key("key", key)
     validation.instance("source", source, GaussianMixtureSource)
     validation.instance("decoder", decoder, Decoder)

@@ -13,10 +13,12 @@ from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.information import binary_entropy, entropy, safe_log2
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import falling, with_derivatives_of
 
 
-def bernoulli_hamming(p: Any, *, distortion: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def bernoulli_hamming(p: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
     r"""Compute R(D) of a biased coin under Hamming distortion.
 
     $$R(D) = h(p) - h(D), \quad 0 \le D \le \min(p, 1-p).$$
@@ -30,18 +32,17 @@ def bernoulli_hamming(p: Any, *, distortion: Any) -> Float[Array, "..."]:
 
     Raises:
         ValueError: if p lies outside [0, 1] or a distortion is negative.
-        RuntimeError: if float64 is off.
 
     Reference:
         Shannon (1959), "Coding theorems for a discrete source with a fidelity criterion".
 
     """
-    validation.require_float64("bernoulli_hamming")
     p = validation.interval("p", p, low=0.0, high=1.0, ndim=0)
     return _bernoulli_hamming(p, _distortion(distortion))
 
 
-def uniform_hamming(letters: Any, *, distortion: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def uniform_hamming(letters: Any, *, distortion: ArrayLike) -> Float[Array, "..."]:
     r"""Compute R(D) of M equally likely letters under Hamming distortion.
 
     $$R(D) = \log_2 M - h(D) - D \log_2 (M-1), \quad 0 \le D \le 1 - 1/M.$$
@@ -56,20 +57,19 @@ def uniform_hamming(letters: Any, *, distortion: Any) -> Float[Array, "..."]:
     Raises:
         TypeError: if the number of letters is not an integer.
         ValueError: if it is below one or a distortion is negative.
-        RuntimeError: if float64 is off.
 
     Reference:
         Cover & Thomas (2006), "Elements of information theory", problem 10.5.
 
     """
-    validation.require_float64("uniform_hamming")
     letters = validation.integer("letters", letters, low=1, high=2**1000)
     return _uniform_hamming(
         jnp.asarray(float(letters)), jnp.asarray(float(letters - 1)), _distortion(distortion)
     )
 
 
-def hamming(pmf: Any, *, distortion: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def hamming(pmf: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
     r"""Compute R(D) of any finite source under Hamming distortion, by reverse water-filling.
 
     At level $\theta$ every wrong letter keeps the posterior probability $\min(p_y, \theta)$:
@@ -89,17 +89,16 @@ def hamming(pmf: Any, *, distortion: Any) -> Float[Array, "..."]:
 
     Raises:
         ValueError: if the pmf is not one, or a distortion is negative.
-        RuntimeError: if float64 is off.
 
     Reference:
         Erokhin (1958), "Epsilon-entropy of a discrete random variable".
 
     """
-    validation.require_float64("hamming")
     return _hamming(validation.pmf("pmf", pmf), _distortion(distortion))
 
 
-def erasure(pmf: Any, *, distortion: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def erasure(pmf: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
     r"""Compute R(D) of any finite source under erasure distortion: 0 right, 1 erased, inf wrong.
 
     $$R(D) = H(Y) - \max_{v:\, D v_y \le p_y} D\, H(v)
@@ -117,18 +116,17 @@ def erasure(pmf: Any, *, distortion: Any) -> Float[Array, "..."]:
 
     Raises:
         ValueError: if the pmf is not one, or a distortion is negative.
-        RuntimeError: if float64 is off.
 
     Reference:
         Uniform source: Cover & Thomas (2006), "Elements of information theory", problem 10.7. In
         general: I(Y;U) = H(Y) - D H(Y | U = erased), and D P(y | erased) is at most p(y).
 
     """
-    validation.require_float64("erasure")
     return _erasure(validation.pmf("pmf", pmf), _distortion(distortion))
 
 
-def gaussian(variance: Any, *, distortion: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def gaussian(variance: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
     r"""Compute R(D) of a Gaussian letter under squared error.
 
     $$R(D) = \tfrac12 \log_2 \frac{\sigma^2}{D}, \quad 0 \le D \le \sigma^2,$$
@@ -144,20 +142,19 @@ def gaussian(variance: Any, *, distortion: Any) -> Float[Array, "..."]:
 
     Raises:
         ValueError: if the variance is negative or infinite, or a distortion is negative.
-        RuntimeError: if float64 is off.
 
     Reference:
         Shannon (1949), "Communication in the presence of noise".
 
     """
-    validation.require_float64("gaussian")
     variance = validation.interval(
         "variance", variance, low=0.0, high=math.inf, open_high=True, ndim=0
     )
     return _vector_gaussian(variance[None], _distortion(distortion))
 
 
-def vector_gaussian(variances: Any, *, distortion: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def vector_gaussian(variances: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
     r"""Compute R(D) of a Gaussian vector under total squared error, by reverse water-filling.
 
     $$D = \sum_k \min(\sigma_k^2, \theta), \qquad
@@ -177,13 +174,11 @@ def vector_gaussian(variances: Any, *, distortion: Any) -> Float[Array, "..."]:
     Raises:
         ValueError: if a variance is negative or infinite, there is none, or a distortion is
             negative.
-        RuntimeError: if float64 is off.
 
     Reference:
         Kolmogorov (1956), "On the Shannon theory of information transmission".
 
     """
-    validation.require_float64("vector_gaussian")
     variances = validation.interval(
         "variances", variances, low=0.0, high=math.inf, open_high=True, ndim=1
     )
@@ -192,7 +187,8 @@ def vector_gaussian(variances: Any, *, distortion: Any) -> Float[Array, "..."]:
     return _vector_gaussian(variances, _distortion(distortion))
 
 
-def laplacian_absolute(rate_parameter: Any, *, distortion: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def laplacian_absolute(rate_parameter: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
     r"""Compute R(D) of the Laplace density $\tfrac{\lambda}{2} e^{-\lambda|y|}$ under |y - u|.
 
     $$R(D) = -\log_2 (\lambda D), \quad 0 \le D \le 1/\lambda.$$
@@ -206,17 +202,18 @@ def laplacian_absolute(rate_parameter: Any, *, distortion: Any) -> Float[Array, 
 
     Raises:
         ValueError: if the rate parameter is not positive and finite, or a distortion is negative.
-        RuntimeError: if float64 is off.
 
     Reference:
         Berger (1971), "Rate distortion theory", section 4.3.
 
     """
-    validation.require_float64("laplacian_absolute")
     return _minus_log2(_rate_parameter(rate_parameter), _distortion(distortion))
 
 
-def exponential_one_sided(rate_parameter: Any, *, distortion: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def exponential_one_sided(
+    rate_parameter: ArrayLike, *, distortion: ArrayLike
+) -> Float[Array, "..."]:
     r"""Compute R(D) of the density $\lambda e^{-\lambda y}$, y >= 0, under one-sided error.
 
     The error is y - u where u <= y, and infinite where the reproduction overshoots:
@@ -232,13 +229,11 @@ def exponential_one_sided(rate_parameter: Any, *, distortion: Any) -> Float[Arra
 
     Raises:
         ValueError: if the rate parameter is not positive and finite, or a distortion is negative.
-        RuntimeError: if float64 is off.
 
     Reference:
         Verdu (1996), "The exponential distribution in information theory".
 
     """
-    validation.require_float64("exponential_one_sided")
     return _minus_log2(_rate_parameter(rate_parameter), _distortion(distortion))
 
 

@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.information import LN2, at_most_one, information_density, safe_log2
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
 from rdsim.ranking.scored import scored_loss
@@ -54,8 +55,15 @@ class Lattice(NamedTuple):
 
 
 @on_host
+@validation.needs_float64
 def block_loss(
-    joint: Any, encoder: Any, log2_size: Any, loss: Loss, *, n: Any, levels: Any = None
+    joint: ArrayLike,
+    encoder: ArrayLike,
+    log2_size: ArrayLike,
+    loss: Loss,
+    *,
+    n: Integer,
+    levels: Any = None,
 ) -> Float[Array, "..."]:
     r"""Compute the expected rank loss of items of n letters behind a memoryless test channel.
 
@@ -82,14 +90,12 @@ def block_loss(
         ValueError: if a law is no law, shapes do not match, n or levels is below 1, a size is
             below 2, the loss is unknown, or the work exceeds `WORK_LIMIT`.
         TypeError: if n or levels is not an integer.
-        RuntimeError: if float64 is off.
 
     References:
         The method of types: Cover and Thomas (2006), section 11.1. The score is that of
         Tuncel (2009), IEEE Trans. Inf. Theory 55(8).
 
     """
-    validation.require_float64("block_loss")
     parsed = parse_loss(loss)
     through = through_channel(joint, encoder)
     n = validation.integer("n", n, low=1)
@@ -132,7 +138,7 @@ def default_levels(n: int) -> int:
     return min(max(1024 // n, 12), 256)
 
 
-def through_channel(joint: Any, encoder: Any, name: str = "encoder") -> np.ndarray:
+def through_channel(joint: ArrayLike, encoder: ArrayLike, name: str = "encoder") -> np.ndarray:
     """Check both laws, the second under its name, and return P(x,u), (|X|, |U|), on the host."""
     joint = np.asarray(validation.pmf("joint", joint, ndim=2))
     channel = np.asarray(validation.channel(name, encoder))

@@ -8,14 +8,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_law import expected_loss_kernel, log_chance, reach_of
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
+@validation.needs_float64
 def codeword_loss(
-    scores: Any, target: Any, competitor: Any, log2_size: Any, loss: Loss
+    scores: ArrayLike, target: ArrayLike, competitor: ArrayLike, log2_size: ArrayLike, loss: Loss
 ) -> Float[Array, "..."]:
     r"""Compute the expected rank loss of queries whose targets are stored as codewords.
 
@@ -41,10 +43,8 @@ def codeword_loss(
         ValueError: if the scores hold NaN or +inf, a target is out of range, the shapes do not fit,
             the competitor is not a pmf, a size is below 2, or the loss is unknown.
         TypeError: if the targets are not integers.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("codeword_loss")
     parsed = parse_loss(loss)
     mass = validation.pmf("competitor", competitor)
     table = codeword_scores("scores", scores, mass.size)

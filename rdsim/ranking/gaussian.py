@@ -24,7 +24,7 @@ are taken by hand, so that no correlation is too small.
 
 import math
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import at_most_one
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_law import expected_loss, expected_loss_kernel, reach_of
 from rdsim.results import result
@@ -67,15 +68,16 @@ class QuadratureLoss:
 
 
 @on_host
+@validation.needs_float64
 def gaussian_rank_loss(
-    correlation: Any,
-    log2_size: Any,
+    correlation: ArrayLike,
+    log2_size: ArrayLike,
     loss: Loss,
     *,
-    n: Any = 1,
-    rate: Any = math.inf,
+    n: Integer = 1,
+    rate: ArrayLike = math.inf,
     score: str = "likelihood_ratio",
-    nodes: Any = 400,
+    nodes: Integer = 400,
 ) -> QuadratureLoss:
     r"""Compute the expected rank loss of Gaussian items, by default ranked by likelihood ratio.
 
@@ -97,14 +99,12 @@ def gaussian_rank_loss(
     Raises:
         ValueError: if an argument is out of range, or the score is unknown.
         TypeError: if n or nodes is not an integer.
-        RuntimeError: if float64 is off.
 
     References:
         Johnson, Kotz and Balakrishnan (1995), Continuous Univariate Distributions 2, chapter 29,
         for the mixture. Gauss's rule by eigenvalues: Golub and Welsch (1969).
 
     """
-    validation.require_float64("gaussian_rank_loss")
     parsed = parse_loss(loss)
     rho = float(validation.interval("correlation", correlation, low=-1.0, high=1.0, ndim=0))
     size = validation.log2_size(log2_size)

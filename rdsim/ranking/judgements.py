@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 
 
 class Judged(NamedTuple):
@@ -25,7 +26,11 @@ class Judged(NamedTuple):
 
 
 def judged(
-    scores: Any, positives: Any, retrieved: Any = None, *, need_positives: bool = True
+    scores: ArrayLike,
+    positives: ArrayLike,
+    retrieved: ArrayLike | None = None,
+    *,
+    need_positives: bool = True,
 ) -> Judged:
     """Check scores, positives and what was retrieved, of the same queries.
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 
 ON_LATTICE: Final = 1e-9
 """Share of the widest difference below which differences of letter values count as zero."""
@@ -64,7 +65,7 @@ class Cumulants(NamedTuple):
 
 
 def score_sums(
-    values: Any, pmf: Any, counts: Any, threshold: Any
+    values: ArrayLike, pmf: ArrayLike, counts: ArrayLike, threshold: ArrayLike
 ) -> tuple[ScoreSums, tuple[int, ...]]:
     """Check the arguments of a tail; return the sums, settings in one axis, and their own shape."""
     table = np.asarray(validation.real_array("values", values, ndim=2))

@@ -16,7 +16,7 @@ those retrieved and the positives alone. A list shorter than k is counted as if 
 items that are not relevant, as in trec_eval; `limit_k_to_size` divides by the length of the list.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import jax
@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Int32, Key
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking import tied_ranking
 from rdsim.ranking.judgements import (
     Judged,
@@ -39,7 +40,7 @@ WITHOUT_POSITIVES: Final = ("error", "skip", "zero")
 """What may be done with queries that have no positive."""
 
 
-def rank(scores: Any, target: Any, key: Key[Array, ""]) -> Int32[Array, "..."]:
+def rank(scores: ArrayLike, target: ArrayLike, key: Key[Array, ""]) -> Int32[Array, "..."]:
     r"""Draw the rank of the target, ties broken uniformly at random.
 
     $$R = 1 + \#\{j : s_j > s_t\} + U, \quad U \sim \mathrm{Unif}\{0, \dots,
@@ -73,7 +74,9 @@ def rank(scores: Any, target: Any, key: Key[Array, ""]) -> Int32[Array, "..."]:
     return _rank(s, jnp.asarray(t), key)
 
 
-def reciprocal_rank(scores: Any, positives: Any, *, retrieved: Any = None) -> Float[Array, "..."]:
+def reciprocal_rank(
+    scores: ArrayLike, positives: ArrayLike, *, retrieved: ArrayLike | None = None
+) -> Float[Array, "..."]:
     r"""Expect the reciprocal rank of the first positive; its mean over queries is the MRR.
 
     With $n, m, h$ of the first tie group that holds a positive,
@@ -103,7 +106,9 @@ def reciprocal_rank(scores: Any, positives: Any, *, retrieved: Any = None) -> Fl
     return _per_query(tied_ranking.reciprocal_rank, scores, positives, retrieved)
 
 
-def recall(scores: Any, positives: Any, k: Any, *, retrieved: Any = None) -> Float[Array, "..."]:
+def recall(
+    scores: ArrayLike, positives: ArrayLike, k: Integer, *, retrieved: ArrayLike | None = None
+) -> Float[Array, "..."]:
     r"""Expect the share of the positives that is found among the first k items.
 
     $$\frac{1}{P} \Bigl( a + (k - h) \frac{m}{n} \Bigr)$$
@@ -133,11 +138,11 @@ def recall(scores: Any, positives: Any, k: Any, *, retrieved: Any = None) -> Flo
 
 
 def precision(
-    scores: Any,
-    positives: Any,
-    k: Any,
+    scores: ArrayLike,
+    positives: ArrayLike,
+    k: Integer,
     *,
-    retrieved: Any = None,
+    retrieved: ArrayLike | None = None,
     limit_k_to_size: Any = False,
 ) -> Float[Array, "..."]:
     r"""Expect the share of positives among the first k items.
@@ -171,7 +176,9 @@ def precision(
     return _per_query(metric, scores, positives, retrieved, k)
 
 
-def average_precision(scores: Any, positives: Any, *, retrieved: Any = None) -> Float[Array, "..."]:
+def average_precision(
+    scores: ArrayLike, positives: ArrayLike, *, retrieved: ArrayLike | None = None
+) -> Float[Array, "..."]:
     r"""Expect the average precision; its mean over queries is the MAP.
 
     $$\frac{1}{P} \sum_{\text{groups}} \sum_{i=1}^{n} \frac{m}{n}
@@ -200,7 +207,11 @@ def average_precision(scores: Any, positives: Any, *, retrieved: Any = None) -> 
 
 
 def ndcg(
-    scores: Any, positives: Any, k: Any = None, *, retrieved: Any = None
+    scores: ArrayLike,
+    positives: ArrayLike,
+    k: Integer | None = None,
+    *,
+    retrieved: ArrayLike | None = None,
 ) -> Float[Array, "..."]:
     r"""Expect the normalised discounted cumulative gain with gains 0 and 1.
 
@@ -230,7 +241,9 @@ def ndcg(
     return _per_query(tied_ranking.ndcg, scores, positives, retrieved, k)
 
 
-def top1(scores: Any, positives: Any, *, retrieved: Any = None) -> Float[Array, "..."]:
+def top1(
+    scores: ArrayLike, positives: ArrayLike, *, retrieved: ArrayLike | None = None
+) -> Float[Array, "..."]:
     r"""Expect whether the first item is positive: the probability $m/n$ in the first tie group.
 
     Reference: McSherry & Najork (2008).
@@ -254,11 +267,11 @@ def top1(scores: Any, positives: Any, *, retrieved: Any = None) -> Float[Array, 
 
 
 def retrieval_metrics(
-    scores: Any,
-    positives: Any,
-    k: Any = (1, 10),
+    scores: ArrayLike,
+    positives: ArrayLike,
+    k: Integer | Sequence[Integer] = (1, 10),
     *,
-    retrieved: Any = None,
+    retrieved: ArrayLike | None = None,
     limit_k_to_size: Any = False,
     without_positives: Any = "error",
 ) -> dict[str, Float[Array, ""]]:

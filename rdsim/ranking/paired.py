@@ -19,6 +19,7 @@ import scipy.stats
 from jaxtyping import Float, Int
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 _ENTRIES: Final = 1 << 22
@@ -45,7 +46,7 @@ class PairRanks:
 
 @on_host
 def pair_ranks(
-    query_features: Any,
+    query_features: ArrayLike,
     codes: Any,
     item_features: Callable[[Any], np.ndarray] | None = None,
 ) -> PairRanks:

@@ -15,7 +15,7 @@ of the rank has a closed form or a one-dimensional integral, in the log domain, 
 import functools
 import math
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import LN2, at_most_one
+from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_loss
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
@@ -34,7 +35,10 @@ _TRACED_REACH: Final = 1024  # log2 M that a traced size may reach under the DCG
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
-def expected_loss(log2_size: Any, loss: Loss, *, log_a: Any, log_e: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def expected_loss(
+    log2_size: ArrayLike, loss: Loss, *, log_a: ArrayLike, log_e: ArrayLike
+) -> Float[Array, "..."]:
     r"""Compute the expected rank loss of a target in a database of M items (C1).
 
     $$E\,\rho(1 + B), \quad B \sim \mathrm{Binomial}(M-1, a + V e), \quad V \sim U(0,1).$$
@@ -51,14 +55,12 @@ def expected_loss(log2_size: Any, loss: Loss, *, log_a: Any, log_e: Any) -> Floa
 
     Raises:
         ValueError: if a log is positive or NaN, a + e > 1, log2_size < 1, or the loss is unknown.
-        RuntimeError: if float64 is off.
 
     References:
         The thinning form of the DCG loss: Bernstein's theorem, 1/log2(1+r) being completely
         monotone in r. For ties: McSherry and Najork (2008), ECIR.
 
     """
-    validation.require_float64("expected_loss")
     parsed = parse_loss(loss)
     log_a = validation.interval("log_a", log_a, high=1e-12)
     log_e = validation.interval("log_e", log_e, high=1e-12)

@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 from rdsim.ranking import letter_scores
 from rdsim.ranking.letter_scores import ScoreSums, score_sums
 from rdsim.results import result
@@ -74,7 +75,10 @@ class SaddlepointTail:
 
 
 @on_host
-def saddlepoint_tail(values: Any, pmf: Any, counts: Any, threshold: Any) -> SaddlepointTail:
+@validation.needs_float64
+def saddlepoint_tail(
+    values: ArrayLike, pmf: ArrayLike, counts: ArrayLike, threshold: ArrayLike
+) -> SaddlepointTail:
     r"""Approximate $\ln P[S > t]$ of a sum of independent letter scores (C15).
 
     $$S = \sum_x \sum_{i=1}^{n_x} S_{x,i}, \quad P[S_{x,i} = v(x,u)] = P(u|x).$$
@@ -96,14 +100,12 @@ def saddlepoint_tail(values: Any, pmf: Any, counts: Any, threshold: Any) -> Sadd
     Raises:
         ValueError: if a row is no law, shapes do not match, counts are not whole, or a value is inf.
         TypeError: if an argument is not an array of numbers.
-        RuntimeError: if float64 is off.
 
     References:
         Lugannani and Rice (1980), Adv. Appl. Probab. 12(2); Daniels (1987), Int. Stat. Rev. 55(1),
         sections 4 (second-order term) and 6 (lattice).
 
     """
-    validation.require_float64("saddlepoint_tail")
     sums, shape = score_sums(values, pmf, counts, threshold)
     found = saddlepoint_kernel(sums)
     return jax.tree.map(lambda leaf: leaf.reshape(shape), found)

@@ -12,7 +12,7 @@ A sum without a lattice takes nearly as many values as there are sequences. Its 
 """
 
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int
 from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import LN2
+from rdsim.number_types import ArrayLike
 from rdsim.ranking import extremal_bounds, letter_scores
 from rdsim.ranking.block_score import rank_chances
 from rdsim.ranking.letter_scores import TIED, ScoreSums, score_sums
@@ -55,8 +56,14 @@ class ScoreTail:
 
 
 @on_host
+@validation.needs_float64
 def score_tail(
-    values: Any, pmf: Any, counts: Any, threshold: Any, *, tolerance: Any = 2e-3
+    values: ArrayLike,
+    pmf: ArrayLike,
+    counts: ArrayLike,
+    threshold: ArrayLike,
+    *,
+    tolerance: ArrayLike = 2e-3,
 ) -> ScoreTail:
     r"""Compute $\ln P[S > t]$ and $\ln P[S = t]$ of a sum of independent letter scores (C15).
 
@@ -80,13 +87,11 @@ def score_tail(
         ValueError: if a row is no law, shapes do not match, counts are not whole, a value is inf or
             the tolerance is too small.
         TypeError: if an argument is not an array of numbers.
-        RuntimeError: if float64 is off.
 
     References:
         Graham and Vaaler (1981), Trans. Amer. Math. Soc. 265(1), for the bounds without a lattice.
 
     """
-    validation.require_float64("score_tail")
     wanted = validation.interval("tolerance", tolerance, low=1e-5, high=1.0, ndim=0)
     sums, shape = score_sums(values, pmf, counts, threshold)
     step, levels, lengths = np.asarray(sums.step), _levels(sums), np.asarray(sums.counts).sum(1)

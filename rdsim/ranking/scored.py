@@ -1,7 +1,6 @@
 """The rank law of a discrete joint law and any score: what a stored description is worth."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +8,16 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import at_most_one, information_density
+from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_law import expected_loss_kernel, log_chance, reach_of
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
+@validation.needs_float64
 def scored_loss(
-    joint: Any, log2_size: Any, loss: Loss, *, scores: Any = None
+    joint: ArrayLike, log2_size: ArrayLike, loss: Loss, *, scores: ArrayLike | None = None
 ) -> Float[Array, "..."]:
     r"""Compute the expected rank loss of queries X against descriptions U of M items, exactly.
 
@@ -36,10 +37,8 @@ def scored_loss(
     Raises:
         ValueError: if the joint is not a pmf, the scores are NaN or of another shape, a size is
             below 2, or the loss is unknown.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("scored_loss")
     parsed = parse_loss(loss)
     joint = validation.pmf("joint", joint, ndim=2)
     size = validation.log2_size(log2_size)

@@ -14,12 +14,13 @@ from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.information import LN2
+from rdsim.number_types import ArrayLike
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.sources.modalities import chosen_modalities
 from rdsim.sources.several_modalities import MultimodalSource
 
 
-def inner_product(queries: Any, codewords: Any) -> Float[Array, "... m k"]:
+def inner_product(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "... m k"]:
     r"""Score codewords by their inner product with each modality's query, $x_k^T u$.
 
     Args:
@@ -36,7 +37,7 @@ def inner_product(queries: Any, codewords: Any) -> Float[Array, "... m k"]:
     return _inner_product(*_vectors(queries, codewords))
 
 
-def cosine(queries: Any, codewords: Any) -> Float[Array, "... m k"]:
+def cosine(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "... m k"]:
     r"""Score codewords by the cosine of their angle with each modality's query.
 
     $$\frac{x_k^T u}{\|x_k\| \|u\|}$$
@@ -60,7 +61,7 @@ def cosine(queries: Any, codewords: Any) -> Float[Array, "... m k"]:
     return _inner_product(_direction(x), _direction(u))
 
 
-def averaged_cosine(queries: Any, codewords: Any) -> Float[Array, "... k"]:
+def averaged_cosine(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "... k"]:
     """Score codewords by the mean of the modalities' cosines, as embeddings often are.
 
     Args:
@@ -77,7 +78,7 @@ def averaged_cosine(queries: Any, codewords: Any) -> Float[Array, "... k"]:
     return jnp.mean(cosine(queries, codewords), axis=-2)
 
 
-def negative_squared_distance(queries: Any, codewords: Any) -> Float[Array, "... m k"]:
+def negative_squared_distance(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "... m k"]:
     r"""Score codewords by $-\tfrac12 \|x_k - u\|^2$, a Gaussian log likelihood but for its variance.
 
     Args:
@@ -94,7 +95,7 @@ def negative_squared_distance(queries: Any, codewords: Any) -> Float[Array, "...
     return _negative_squared_distance(*_vectors(queries, codewords))
 
 
-def fuse(scores: Any, temperature: Any) -> Float[Array, "... k"]:
+def fuse(scores: ArrayLike, temperature: ArrayLike) -> Float[Array, "... k"]:
     r"""Fuse the modalities' scores, each divided by its temperature.
 
     $$\sum_k s_k(x_k, u) / \tau_k$$
@@ -122,13 +123,14 @@ def fuse(scores: Any, temperature: Any) -> Float[Array, "... k"]:
     return _fuse(table, tau)
 
 
+@validation.needs_float64
 def information_density_scores(
     source: Any,
-    queries: Any,
-    channel: Any,
+    queries: ArrayLike,
+    channel: ArrayLike,
     *,
-    points: Any = None,
-    masses: Any = None,
+    points: ArrayLike | None = None,
+    masses: ArrayLike | None = None,
     modalities: Any = None,
 ) -> Float[Array, "... k"]:
     r"""Compute the optimal score of codewords, the information density of query and codeword.
@@ -156,10 +158,8 @@ def information_density_scores(
     Raises:
         ValueError: if a shape does not fit or a number is out of range.
         TypeError: if the source is none of these, or letters are not integers.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("information_density_scores")
     if isinstance(source, GaussianMixtureSource):
         if points is None or masses is None:
             raise ValueError(

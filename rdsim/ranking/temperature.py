@@ -5,7 +5,7 @@ no ranking; it matters only where the scores meet a prior, as in the likelihood 
 """
 
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
 from rdsim.information import LN2
+from rdsim.number_types import ArrayLike
 from rdsim.ranking.codewords import above_target, codeword_index, codeword_scores
 from rdsim.results import result
 from rdsim.transformations import A_STOPPING_RULE, not_differentiable
@@ -70,13 +71,14 @@ class FittedTemperatures:
 
 
 @not_differentiable(scores=_FITTED, competitor=_FITTED, tolerance=A_STOPPING_RULE)
+@validation.needs_float64
 def fit_temperatures(
-    scores: Any,
-    target: Any,
-    competitor: Any,
+    scores: ArrayLike,
+    target: ArrayLike,
+    competitor: ArrayLike,
     *,
     shared: bool = False,
-    tolerance: Any = TOLERANCE,
+    tolerance: ArrayLike = TOLERANCE,
 ) -> FittedTemperatures:
     r"""Fit the temperatures under which the sample's codewords are most likely.
 
@@ -105,7 +107,6 @@ def fit_temperatures(
         ValueError: if a shape does not fit, a score is not finite, a target is out of range or has no
             mass, or the competitor is not a pmf.
         TypeError: if the targets are not integers.
-        RuntimeError: if float64 is off.
 
     References:
         Bach (2010), Self-concordant analysis for logistic regression, Electron. J. Statist. 4, for
@@ -113,7 +114,6 @@ def fit_temperatures(
         Newton steps; White (1982), Econometrica 50, for the covariance.
 
     """
-    validation.require_float64("fit_temperatures")
     mass = validation.pmf("competitor", competitor)
     table = validation.interval(
         "scores", codeword_scores("scores", scores, mass.size), open_low=True, ndim=3
@@ -126,11 +126,13 @@ def fit_temperatures(
         )
     if not validation.is_traced(mass, index) and (np.asarray(mass)[np.asarray(index)] == 0).any():
         raise ValueError("competitor must be positive at every target, got a target without mass")
-    wanted = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    wanted = validation.tolerance(tolerance)
     return _fit(table, index, mass, wanted, bool(shared))
 
 
-def bayes_temperatures(query_noise: Any, quantisation_variance: Any = 0.0) -> Float[Array, " m"]:
+def bayes_temperatures(
+    query_noise: ArrayLike, quantisation_variance: ArrayLike = 0.0
+) -> Float[Array, " m"]:
     r"""Compute the optimal temperatures of squared distances under Gaussian noise.
 
     $$\tau_k = n_k \Big(1 + \delta \sum_j \frac{1}{n_j}\Big)$$
@@ -160,7 +162,7 @@ def bayes_temperatures(query_noise: Any, quantisation_variance: Any = 0.0) -> Fl
     return noise * (1 + left * jnp.sum(1 / noise))
 
 
-def entropy_gap_temperatures(entropy_gap: Any, *, floor: Any) -> Float[Array, " m"]:
+def entropy_gap_temperatures(entropy_gap: ArrayLike, *, floor: ArrayLike) -> Float[Array, " m"]:
     r"""Set temperatures by the rule of the inverse square root of an entropy gap.
 
     $$\tau_k = \max(\Delta H_k, \text{floor})^{-1/2}$$

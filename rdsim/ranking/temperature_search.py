@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.codewords import (
     above_target,
     codeword_index,
@@ -40,17 +41,18 @@ class SearchedTemperatures:
 
 
 @on_host
+@validation.needs_float64
 def search_temperatures(
-    scores: Any,
-    target: Any,
-    competitor: Any,
-    log2_size: Any,
+    scores: ArrayLike,
+    target: ArrayLike,
+    competitor: ArrayLike,
+    log2_size: ArrayLike,
     loss: Loss,
     *,
     start: Any,
-    decades: Any = 1.0,
-    points: Any = 17,
-    rounds: Any = 3,
+    decades: ArrayLike = 1.0,
+    points: ArrayLike = 17,
+    rounds: Integer = 3,
 ) -> SearchedTemperatures:
     r"""Search the temperatures for the least mean retrieval loss of a sample.
 
@@ -79,10 +81,8 @@ def search_temperatures(
     Raises:
         ValueError: if a shape does not fit or an argument lies outside its range.
         TypeError: if the targets or a count are not integers.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("search_temperatures")
     parsed = parse_loss(loss)
     mass = validation.pmf("competitor", competitor)
     table = validation.interval(

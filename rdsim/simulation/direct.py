@@ -16,6 +16,7 @@ from rdsim import validation
 from rdsim.codes.codebook import MAX_NUMBER, MAX_WORDS
 from rdsim.codes.encoders import LetterTable, distortion_table, letter_table
 from rdsim.information import information_density
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.block_score import through_channel
 from rdsim.ranking.loss import RankLoss, parse_losses
 from rdsim.simulation.engine import MonteCarloResult, check_options, run_trials
@@ -27,18 +28,19 @@ _LETTERS_A_BLOCK: Final = 2**20
 
 
 @on_host
+@validation.needs_float64
 def simulate_database(
     key: Any,
-    joint: Any,
-    test_channel: Any,
-    log2_size: Any,
+    joint: ArrayLike,
+    test_channel: ArrayLike,
+    log2_size: ArrayLike,
     losses: Any = ("error",),
     *,
-    n: Any,
-    scores: Any = None,
-    words: Any = None,
-    distortion: Any = None,
-    block: Any = None,
+    n: Integer,
+    scores: ArrayLike | None = None,
+    words: Integer | None = None,
+    distortion: ArrayLike | None = None,
+    block: Integer | None = None,
     **run: Any,
 ) -> MonteCarloResult:
     r"""Simulate a database of M items in every trial and rank its target.
@@ -70,9 +72,8 @@ def simulate_database(
         TypeError: if the key is not a typed key or a count is not an integer.
 
     """
-    validation.require_float64("simulate_database")
     validation.prng_key("key", key)
-    check_options(**run, **({} if block is None else {"block": block}))
+    check_options(**run, block=1 if block is None else block)
     n = validation.integer("n", n, low=1)
     through = through_channel(joint, test_channel, "test_channel")
     size = float(validation.interval("log2_size", log2_size, low=1.0, high=32.0, ndim=0))

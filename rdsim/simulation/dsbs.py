@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 
 from rdsim import validation
 from rdsim.codes.dsbs import codebook_size
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, log_database_size, parse_loss
 from rdsim.results import result
 from rdsim.simulation.exact_sums import MOST_TRIALS
@@ -65,14 +66,14 @@ class SimulatedRanks:
 @on_host
 def simulate_dsbs(
     key: Any,
-    crossover: Any,
-    log2_size: Any,
+    crossover: ArrayLike,
+    log2_size: ArrayLike,
     *,
-    n: Any,
-    rate: Any,
-    trials: Any,
+    n: Integer,
+    rate: ArrayLike,
+    trials: Integer,
     first_trial: Any = 0,
-    batch_size: Any = None,
+    batch_size: Integer | None = None,
 ) -> SimulatedRanks:
     r"""Simulate random codes on the DSBS, a fresh database and fresh codebooks in every trial.
 

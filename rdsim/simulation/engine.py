@@ -37,6 +37,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from rdsim import validation
+from rdsim.number_types import Integer
 from rdsim.results import result
 from rdsim.simulation import exact_sums
 from rdsim.simulation.exact_sums import Layout
@@ -68,19 +69,20 @@ class MonteCarloResult:
 
 
 @on_host
+@validation.needs_float64
 def run_trials(
     trial: Any,
     key: Any,
     arguments: Any = None,
     *,
-    trials: Any = None,
-    target_width: Any = None,
-    cap: Any = None,
-    confidence: Any = 0.95,
+    trials: Integer | None = None,
+    target_width: float | Mapping[str, float] | None = None,
+    cap: Integer | None = None,
+    confidence: float = 0.95,
     bounds: Any = None,
     settings: Any = "single",
-    block: Any = 256,
-    chunk: Any = 16,
+    block: Integer = 256,
+    chunk: Integer = 16,
     devices: Any = None,
     checkpoint: Any = None,
     checkpoint_seconds: Any = 10.0,
@@ -136,7 +138,6 @@ def run_trials(
         Clopper and Pearson (1934), Biometrika 26; Maurer and Pontil (2009), COLT, Theorem 4.
 
     """
-    validation.require_float64("run_trials")
     validation.prng_key("key", key)
     check_options(
         trials=trials,
@@ -192,12 +193,12 @@ def run_trials(
 
 def check_options(
     *,
-    trials: Any = None,
-    target_width: Any = None,
-    cap: Any = None,
-    confidence: Any = 0.95,
-    block: Any = 1,
-    chunk: Any = 1,
+    trials: Integer | None = None,
+    target_width: float | Mapping[str, float] | None = None,
+    cap: Integer | None = None,
+    confidence: float = 0.95,
+    block: Integer = 1,
+    chunk: Integer = 1,
     devices: Any = None,
     checkpoint: Any = None,
     checkpoint_seconds: Any = 0.0,
@@ -222,18 +223,16 @@ def check_options(
         TypeError: if one has the wrong type.
 
     """
-    validation.interval(
-        "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
-    )
+    validation.open_unit("confidence", confidence)
     if (trials is None) == (target_width is None) or (target_width is None) != (cap is None):
         raise ValueError("give either trials, or target_width and cap")
     if trials is not None:
         validation.integer("trials", trials, low=2, high=exact_sums.MOST_TRIALS)
     else:
-        named = isinstance(target_width, Mapping)
-        if named and not target_width:
+        widths = target_width.values() if isinstance(target_width, Mapping) else (target_width,)
+        if not widths:
             raise ValueError("target_width names no outcome")
-        for width in target_width.values() if named else (target_width,):
+        for width in widths:
             validation.interval("target_width", width, low=0.0, open_low=True, ndim=0)
         validation.integer("cap", cap, low=2, high=exact_sums.MOST_TRIALS)
     validation.integer("block", block, low=1, high=_LARGEST_BLOCK)

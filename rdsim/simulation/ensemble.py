@@ -11,6 +11,7 @@ where it is feasible. Here alphabets and block lengths go beyond it.
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ from rdsim.codes.ensemble import MAX_LOG2_SIZE, MAX_TABLES, competitor_chances, 
 from rdsim.codes.random_coding import RandomCode, rounded_units
 from rdsim.codes.selection import draw_likely, nearest_law
 from rdsim.information import LN2
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import RankLoss, parse_losses
 from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
 from rdsim.results import result
@@ -167,20 +169,21 @@ class _Trial:
 
 
 @on_host
+@validation.needs_float64
 def simulate_ensemble(
     key: Any,
     code: RandomCode,
-    log2_size: Any,
+    log2_size: ArrayLike,
     losses: Any = ("error", "reciprocal_rank"),
     *,
     competitor: str | None = None,
     levels: Any = None,
-    trials: Any = None,
-    target_width: Any = None,
-    cap: Any = None,
-    confidence: Any = 0.95,
-    block: Any = None,
-    chunk: Any = 16,
+    trials: Integer | None = None,
+    target_width: float | Mapping[str, float] | None = None,
+    cap: Integer | None = None,
+    confidence: float = 0.95,
+    block: Integer | None = None,
+    chunk: Integer = 16,
     devices: Any = None,
     checkpoint: Any = None,
     progress: bool = False,
@@ -216,14 +219,12 @@ def simulate_ensemble(
         ValueError: if an argument lies outside its range, a loss or competitor is unknown, exact
             probabilities need too many joint types, or a product competitor has impossible pairs.
         TypeError: if the key is no typed key.
-        RuntimeError: if float64 is off.
 
     References:
         Sampling a word given its distance by the prefix convolutions: forward filtering, backward
         sampling, Fruhwirth-Schnatter (1994), J. Time Series Analysis 15(2).
 
     """
-    validation.require_float64("simulate_ensemble")
     validation.prng_key("key", key)
     validation.instance("code", code, RandomCode)
     check_options(

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
 from rdsim.information import LN2, information_density
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking import letter_scores
 from rdsim.ranking.block_score import through_channel
 from rdsim.ranking.letter_scores import ScoreSums
@@ -63,22 +64,23 @@ class RareEstimate:
     trials: Int[Array, "..."]
     confidence: float = dataclasses.field(metadata={"static": True})
 
-    def covers(self, log_value: Any) -> Any:
+    def covers(self, log_value: ArrayLike) -> Any:
         """Whether the logarithm of a mean lies inside the interval."""
         value = jnp.asarray(log_value)
         return (self.log_lower <= value) & (value <= self.log_upper)
 
 
 @on_host
+@validation.needs_float64
 def importance_tail(
     key: Any,
-    values: Any,
-    pmf: Any,
-    counts: Any,
-    threshold: Any,
+    values: ArrayLike,
+    pmf: ArrayLike,
+    counts: ArrayLike,
+    threshold: ArrayLike,
     *,
-    trials: Any,
-    confidence: Any = 0.95,
+    trials: Integer,
+    confidence: float = 0.95,
     **options: Any,
 ) -> RareEstimate:
     r"""Estimate $\ln P[S > t]$ of a sum of independent letter scores by tilted sampling (C15).
@@ -103,14 +105,12 @@ def importance_tail(
         ValueError: if a row is no law, shapes do not match, counts are not whole, a value is inf, or
             trials or confidence lie outside their range.
         TypeError: if the key is not a typed key or an argument is not numeric.
-        RuntimeError: if float64 is off.
 
     References:
         Bucklew (2004), Introduction to Rare Event Simulation, chapter 5; the intervals: Maurer and
         Pontil (2009), COLT, Theorem 4.
 
     """
-    validation.require_float64("importance_tail")
     validation.prng_key("key", key)
     check_options(trials=trials, confidence=confidence, **options)
     sums, shape = letter_scores.score_sums(values, pmf, counts, threshold)
@@ -182,16 +182,17 @@ def _tail_trial(key: Key[Array, ""], arguments: dict[str, Array]) -> Float[Array
 
 
 @on_host
+@validation.needs_float64
 def importance_loss(
     key: Any,
-    joint: Any,
-    encoder: Any,
-    log2_size: Any,
+    joint: ArrayLike,
+    encoder: ArrayLike,
+    log2_size: ArrayLike,
     loss: Loss,
     *,
-    n: Any,
-    trials: Any,
-    confidence: Any = 0.95,
+    n: Integer,
+    trials: Integer,
+    confidence: float = 0.95,
     **options: Any,
 ) -> RareEstimate:
     r"""Estimate the ln of a small expected rank loss behind a memoryless test channel (C15).
@@ -221,13 +222,11 @@ def importance_loss(
         ValueError: if a law is no law, shapes do not match, a number lies outside its range or the
             loss is unknown.
         TypeError: if n is not an integer or the key not a typed key.
-        RuntimeError: if float64 is off.
 
     References:
         Gallager (1968), section 5.6, for the bound and its tilt; Bucklew (2004), chapter 5.
 
     """
-    validation.require_float64("importance_loss")
     validation.prng_key("key", key)
     check_options(trials=trials, confidence=confidence, **options)
     parsed = parse_loss(loss)

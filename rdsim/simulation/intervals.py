@@ -10,6 +10,7 @@ import scipy.special
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -39,7 +40,9 @@ class Estimate:
 
 
 @on_host
-def clopper_pearson(successes: Any, trials: Any, *, confidence: float = 0.95) -> Estimate:
+def clopper_pearson(
+    successes: ArrayLike, trials: ArrayLike, *, confidence: float = 0.95
+) -> Estimate:
     r"""Compute the exact interval of a probability from a count.
 
     The ends are Beta quantiles: $B(\alpha/2; k, N-k+1)$ and $B(1-\alpha/2; k+1, N-k)$.
@@ -82,7 +85,7 @@ def clopper_pearson(successes: Any, trials: Any, *, confidence: float = 0.95) ->
 
 
 @on_host
-def empirical_bernstein(samples: Any, *, confidence: float = 0.95) -> Estimate:
+def empirical_bernstein(samples: ArrayLike, *, confidence: float = 0.95) -> Estimate:
     r"""Compute an interval for the mean of losses in [0, 1], valid at every sample size.
 
     $$|\hat\mu - \mu| \le \sqrt{\frac{2 \hat V \ln(4/\alpha)}{N}} + \frac{7 \ln(4/\alpha)}{3(N-1)},$$
@@ -138,8 +141,4 @@ def bernstein_of_moments(
 
 
 def _confidence(confidence: float) -> float:
-    return float(
-        validation.interval(
-            "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
-        )
-    )
+    return float(validation.open_unit("confidence", confidence))

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.codes.item_code import item_code
+from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_losses
 from rdsim.ranking.rank_law import (
     expected_loss_kernel,
@@ -65,13 +66,14 @@ class WholeItems(NamedTuple):
 
 
 @on_host
+@validation.needs_float64
 def simulate_item_code(
     key: Any,
     source: MixtureLaw,
     code: Any,
     decoders: Mapping[str, Any],
-    competitor: Any,
-    log2_size: Any,
+    competitor: ArrayLike,
+    log2_size: ArrayLike,
     losses: Sequence[Loss],
     *,
     modalities: Any = None,
@@ -102,7 +104,6 @@ def simulate_item_code(
         TypeError: if a decoder is not one, or as `run_trials`.
 
     """
-    validation.require_float64("simulate_item_code")
     validation.prng_key("key", key)
     validation.instance("source", source, MixtureLaw)
     parsed = parse_losses(losses)

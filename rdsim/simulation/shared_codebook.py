@@ -23,6 +23,7 @@ from jaxtyping import Array, Int
 from rdsim import validation
 from rdsim.codes.codebook import MAX_LETTERS, MAX_NUMBER, MAX_WORDS
 from rdsim.codes.encoders import distortion_table, items_at_once, letter_table
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.block_score import through_channel
 from rdsim.ranking.loss import Loss
 from rdsim.results import result
@@ -103,19 +104,20 @@ class SharedCodebookRanks:
 
 
 @on_host
+@validation.needs_float64
 def simulate_shared_codebook(
     key: Any,
-    joint: Any,
-    test_channel: Any,
-    distortion: Any,
-    log2_size: Any,
+    joint: ArrayLike,
+    test_channel: ArrayLike,
+    distortion: ArrayLike,
+    log2_size: ArrayLike,
     *,
-    n: Any,
-    rate: Any,
-    queries: Any,
+    n: Integer,
+    rate: ArrayLike,
+    queries: ArrayLike,
     codebooks: Any = 1,
-    slope: Any = math.inf,
-    memory_budget: Any = 2**31,
+    slope: ArrayLike = math.inf,
+    memory_budget: Integer = 2**31,
     checkpoint: Any = None,
     checkpoint_seconds: Any = 10.0,
     progress: bool = False,
@@ -152,13 +154,11 @@ def simulate_shared_codebook(
         ValueError: if an argument lies outside its range, the budget is too small, or the checkpoint
             is damaged or belongs to another run.
         TypeError: if the key is not a typed key or a count is not an integer.
-        RuntimeError: if float64 is off.
 
     References:
         Tuncel (2009), IEEE Trans. Inf. Theory 55(8); likelihood encoder: Song, Cuff and Poor (2016).
 
     """
-    validation.require_float64("simulate_shared_codebook")
     validation.prng_key("key", key)
     n = validation.integer("n", n, low=1)
     through = through_channel(joint, test_channel, "test_channel")

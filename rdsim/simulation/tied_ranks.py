@@ -10,12 +10,13 @@ from typing import Any, Final
 import numpy as np
 import scipy.special
 
+from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, parse_loss
 
 _TERMS: Final = 64  # the formula then errs by less than 1e-9 over the whole sum
 
 
-def tied_loss(better: Any, tied: Any, loss: Loss) -> Any:
+def tied_loss(better: ArrayLike, tied: ArrayLike, loss: Loss) -> Any:
     r"""Average a rank loss over the lot of the ties, $\frac1t \sum_{r=b+1}^{b+t} \rho(r)$.
 
     Args:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.information import LN2, log1p
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.sources import discretisation
 from rdsim.sources.discretisation import Discretisation
@@ -36,42 +37,42 @@ class GaussianSource:
     cross_covariance: Float[Array, "dx dy"]
 
     @property
+    @validation.needs_float64
     def canonical_correlations(self) -> Float[Array, " d"]:
         """Canonical correlations in [0, 1], decreasing, shape (min(dx, dy),).
 
         A correlation within rounding of one (4 units in the last place a dimension) is one.
         """
-        validation.require_float64("canonical_correlations")
         return _canonical_correlations(self)
 
     @property
+    @validation.needs_float64
     def canonical_maps(self) -> tuple[Float[Array, "dx dx"], Float[Array, "dy dy"]]:
         r"""Matrices A, B with X = A S and Y = B T, S and T white.
 
         S_i and T_i are correlated by the i-th canonical correlation, and all else is independent.
         """
-        validation.require_float64("canonical_maps")
         return _canonical_maps(self)
 
     @property
+    @validation.needs_float64
     def entropy_x(self) -> Float[Array, ""]:
         r"""Differential entropy $h(X) = \tfrac12 \log_2 \det (2 \pi e \Sigma_X)$ in bits."""
-        validation.require_float64("entropy_x")
         return _entropy(self.covariance_x)
 
     @property
+    @validation.needs_float64
     def entropy_y(self) -> Float[Array, ""]:
         r"""Differential entropy $h(Y) = \tfrac12 \log_2 \det (2 \pi e \Sigma_Y)$ in bits."""
-        validation.require_float64("entropy_y")
         return _entropy(self.covariance_y)
 
     @property
+    @validation.needs_float64
     def mutual_information(self) -> Float[Array, ""]:
         r"""$I(X;Y) = -\tfrac12 \sum_i \log_2 (1 - \rho_i^2)$ in bits; inf if some $\rho_i = 1$.
 
         Reference: Gelfand & Yaglom (1957).
         """
-        validation.require_float64("mutual_information")
         return jnp.sum(_information(_canonical_correlations(self)))
 
     def sample(
@@ -94,7 +95,8 @@ class GaussianSource:
         return _sample(key, self, tuple(shape))
 
     @on_host
-    def discretise(self, cells: Any) -> Discretisation | tuple[Discretisation, ...]:
+    @validation.needs_float64
+    def discretise(self, cells: Integer) -> Discretisation | tuple[Discretisation, ...]:
         r"""Cut every coordinate into cells.
 
         In canonical coordinates the pair falls apart into independent scalar pairs, whose
@@ -112,10 +114,8 @@ class GaussianSource:
         Raises:
             TypeError: if the number of cells is not an integer, or the source is traced.
             ValueError: if it is out of range.
-            RuntimeError: if float64 is off.
 
         """
-        validation.require_float64("discretise")
         size = validation.integer("cells", cells, low=2, high=discretisation.MAX_CELLS)
         correlations = np.asarray(_canonical_correlations(self))
         if self.cross_covariance.shape == (1, 1):
@@ -125,7 +125,9 @@ class GaussianSource:
         return tuple(_discretise_pair(float(rho), size, 1.0, 1.0) for rho in correlations)
 
 
-def gaussian(correlation: Any, *, variance_x: Any = 1.0, variance_y: Any = 1.0) -> GaussianSource:
+def gaussian(
+    correlation: ArrayLike, *, variance_x: ArrayLike = 1.0, variance_y: ArrayLike = 1.0
+) -> GaussianSource:
     """A pair of jointly Gaussian scalars of mean zero.
 
     Args:
@@ -151,7 +153,9 @@ def gaussian(correlation: Any, *, variance_x: Any = 1.0, variance_y: Any = 1.0) 
     )
 
 
-def vector_gaussian(covariance_x: Any, covariance_y: Any, cross_covariance: Any) -> GaussianSource:
+def vector_gaussian(
+    covariance_x: ArrayLike, covariance_y: ArrayLike, cross_covariance: ArrayLike
+) -> GaussianSource:
     """A pair of jointly Gaussian vectors of mean zero.
 
     Args:

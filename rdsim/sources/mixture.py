@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.certified import Certified
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.sources import mixture_limits
 from rdsim.sources.discretisation import MAX_CELLS, Discretisation, DiscretisedItem
@@ -37,7 +38,7 @@ class GaussianMixtureSource(MixtureLaw):
     """
 
     @on_host
-    def item_entropy(self, *, tolerance: Any = TOLERANCE) -> Certified:
+    def item_entropy(self, *, tolerance: ArrayLike = TOLERANCE) -> Certified:
         """Differential entropy h(Y) of an item in bits, between proved bounds.
 
         Args:
@@ -56,7 +57,7 @@ class GaussianMixtureSource(MixtureLaw):
 
     @on_host
     def mutual_information(
-        self, modalities: Any = None, *, tolerance: Any = TOLERANCE
+        self, modalities: Any = None, *, tolerance: ArrayLike = TOLERANCE
     ) -> Certified:
         r"""I(X_S; Y) of a set of modalities and the item in bits, between proved bounds.
 
@@ -90,7 +91,8 @@ class GaussianMixtureSource(MixtureLaw):
         return mixture_limits.query_information(self, self._chosen(modalities), wanted)
 
     @on_host
-    def discretise(self, cells: Any, *, modality: int = 0) -> Discretisation:
+    @validation.needs_float64
+    def discretise(self, cells: Integer, *, modality: int = 0) -> Discretisation:
         """Cut one query modality and the item into cells, for items on a line (d = 1).
 
         Args:
@@ -103,10 +105,8 @@ class GaussianMixtureSource(MixtureLaw):
         Raises:
             ValueError: if d is not 1 (see `discretise_item`), or an argument is out of range.
             TypeError: if an argument is not an integer, or the source is traced.
-            RuntimeError: if float64 is off.
 
         """
-        validation.require_float64("discretise")
         size = validation.integer("cells", cells, low=2, high=MAX_CELLS)
         chosen = self._chosen(validation.integer("modality", modality, low=0))
         if self.item_means.shape[1] != 1:
@@ -117,7 +117,8 @@ class GaussianMixtureSource(MixtureLaw):
         return mixture_limits.discretise(self, size, chosen[0], TOLERANCE)
 
     @on_host
-    def discretise_item(self, cells: Any) -> DiscretisedItem:
+    @validation.needs_float64
+    def discretise_item(self, cells: Integer) -> DiscretisedItem:
         """Cut the item into the cells of a product grid: points and masses for R(D).
 
         Args:
@@ -130,10 +131,8 @@ class GaussianMixtureSource(MixtureLaw):
         Raises:
             ValueError: if the number of cells is out of range.
             TypeError: if it is not an integer, or the source is traced.
-            RuntimeError: if float64 is off.
 
         """
-        validation.require_float64("discretise_item")
         most = MAX_CELLS if self.item_means.shape[1] == 1 else 256
         size = validation.integer("cells", cells, low=2, high=most)
         return mixture_limits.discretise_item(self, size)
@@ -141,17 +140,17 @@ class GaussianMixtureSource(MixtureLaw):
 
 def _tolerance(function: str, tolerance: Any) -> float:
     validation.require_float64(function)
-    return float(validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0))
+    return float(validation.tolerance(tolerance))
 
 
 def gaussian_mixture(
-    weights: Any,
-    item_means: Any,
-    item_variance: Any,
+    weights: ArrayLike,
+    item_means: ArrayLike,
+    item_variance: ArrayLike,
     *,
-    query_means: Any = None,
-    gains: Any = 1.0,
-    query_noise: Any,
+    query_means: ArrayLike | None = None,
+    gains: ArrayLike = 1.0,
+    query_noise: ArrayLike,
 ) -> GaussianMixtureSource:
     """A Gaussian mixture of items with noisy query modalities.
 

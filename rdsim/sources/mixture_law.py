@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import information, validation
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.sources.modalities import chosen_modalities
 from rdsim.sources.tables import draw_letters
@@ -42,9 +43,9 @@ class MixtureLaw:
     query_noise: Float[Array, " k"]
 
     @property
+    @validation.needs_float64
     def class_entropy(self) -> Float[Array, ""]:
         """H(C) in bits, exact."""
-        validation.require_float64("class_entropy")
         return information.entropy(self.weights)
 
     def sample(
@@ -82,7 +83,7 @@ class MixtureLaw:
         """
         return _log_item(self, self._points("item", item))
 
-    def log_density_query(self, queries: Any, modalities: Any = None) -> Float[Array, "..."]:
+    def log_density_query(self, queries: ArrayLike, modalities: Any = None) -> Float[Array, "..."]:
         r"""Natural logarithm of the density of the queries of one item.
 
         Args:
@@ -102,7 +103,7 @@ class MixtureLaw:
         return _log_query(self, self._queries(queries, modalities, chosen), chosen)
 
     def log_density_joint(
-        self, queries: Any, item: Any, modalities: Any = None
+        self, queries: ArrayLike, item: Any, modalities: Any = None
     ) -> Float[Array, "..."]:
         r"""Natural logarithm of the joint density of queries and item.
 
@@ -124,7 +125,7 @@ class MixtureLaw:
         return _log_joint(self, queries, self._points("item", item), chosen)
 
     def information_density(
-        self, queries: Any, item: Any, modalities: Any = None
+        self, queries: ArrayLike, item: Any, modalities: Any = None
     ) -> Float[Array, "..."]:
         r"""Information density of queries and item, the Bayes-optimal retrieval score.
 

@@ -1,13 +1,13 @@
 """The law of the target: which of the M database items a query is about."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import information, validation
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.sources.tables import draw_letters
 
@@ -24,9 +24,9 @@ class TargetPrior:
     pmf: Float[Array, " m"]
 
     @property
+    @validation.needs_float64
     def entropy(self) -> Float[Array, ""]:
         """H(J) in bits."""
-        validation.require_float64("entropy")
         return _entropy(self.pmf)
 
     def sample(self, key: Key[Array, ""], shape: tuple[int, ...] = ()) -> Int[Array, "..."]:
@@ -50,7 +50,7 @@ class TargetPrior:
 _entropy = jax.jit(information.entropy)
 
 
-def target_prior(pmf: Any) -> TargetPrior:
+def target_prior(pmf: ArrayLike) -> TargetPrior:
     """The law of the target from its table.
 
     Args:
@@ -67,7 +67,7 @@ def target_prior(pmf: Any) -> TargetPrior:
     return TargetPrior(pmf=validation.pmf("pmf", pmf))
 
 
-def zipf_prior(items: Any, *, exponent: Any) -> TargetPrior:
+def zipf_prior(items: ArrayLike, *, exponent: ArrayLike) -> TargetPrior:
     r"""Zipf's law: the j-th most wanted item has probability proportional to $j^{-a}$.
 
     $$p_j = \frac{(j+1)^{-a}}{\sum_{i=1}^{M} i^{-a}}, \quad j = 0..M-1.$$

@@ -8,13 +8,14 @@ $1 / \sqrt{2 s \ln 2}$ (a Gaussian kernel of slope s, squared error) likewise.
 
 import dataclasses
 import math
-from typing import Any, Final
+from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 
 _MAX_POINTS: Final = 100_000
 _KERNELS_PER_STEP: Final = 1.2
@@ -45,7 +46,7 @@ class Quadrature:
         step = float(jnp.max(self.step))
         return 1 / (2 * math.log(2) * (_KERNELS_PER_STEP * step) ** 2)
 
-    def lattice_error(self, slope: Any) -> Float[Array, "..."]:
+    def lattice_error(self, slope: ArrayLike) -> Float[Array, "..."]:
         r"""Estimate what the lattice adds to R at a slope: $2 e^{-2 \pi^2 v / t^2} / \ln 2$ bits.
 
         v is the kernel's variance $1 / (2 s \ln 2)$ and t the step. An estimate, not a bound.
@@ -62,7 +63,7 @@ class Quadrature:
         return 2 * jnp.exp(-2 * math.pi**2 * variance / jnp.max(self.step) ** 2) / math.log(2)
 
 
-def gaussian_quadrature(variance: Any, count: int, *, tail: float = 8.0) -> Quadrature:
+def gaussian_quadrature(variance: ArrayLike, count: int, *, tail: float = 8.0) -> Quadrature:
     r"""Discretise N(0, v) on the line, or with equal counts a product of two in the plane.
 
     Args:
@@ -87,8 +88,9 @@ def gaussian_quadrature(variance: Any, count: int, *, tail: float = 8.0) -> Quad
     )
 
 
+@validation.needs_float64
 def mixture_quadrature(
-    weights: Any, means: Any, variances: Any, count: int, *, tail: float = 8.0
+    weights: ArrayLike, means: ArrayLike, variances: ArrayLike, count: int, *, tail: float = 8.0
 ) -> Quadrature:
     r"""Discretise a Gaussian mixture with axis-parallel components by the trapezoid rule.
 
@@ -106,10 +108,8 @@ def mixture_quadrature(
     Raises:
         ValueError: if the weights are no pmf, a variance is not positive, shapes do not fit, or
             the lattice is too coarse for the narrowest component.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("mixture_quadrature")
     share = np.asarray(validation.pmf("weights", weights))
     mean = np.asarray(validation.interval("means", means, low=-1e150, high=1e150))
     if mean.shape not in ((len(share),), (len(share), 2)):

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.sources.gaussian_pairs import GaussianSource
 from rdsim.sources.modalities import chosen_modalities
@@ -151,7 +152,7 @@ def _sample(
     return jnp.stack(own, axis=-1), y
 
 
-def multimodal(py: Any, channels: Sequence[Any], *, common: Any = None) -> MultimodalSource:
+def multimodal(py: ArrayLike, channels: Sequence[Any], *, common: Any = None) -> MultimodalSource:
     r"""A discrete item with K modalities, independent given it but for a common part.
 
     Args:
@@ -187,7 +188,7 @@ def _channel(name: str, value: Any, inputs: int) -> Float[Array, "y v"]:
 
 
 def gaussian_multimodal(
-    noise_variances: Any, common_noise: Any = 0.0, *, variance: Any = 1.0
+    noise_variances: ArrayLike, common_noise: ArrayLike = 0.0, *, variance: ArrayLike = 1.0
 ) -> GaussianSource:
     r"""A Gaussian item seen K times: $X_k = Y + Z + N_k$, the noise Z common to all modalities.
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import information, validation
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 
 
@@ -34,21 +35,21 @@ class DiscreteSource:
         return self.joint.sum(axis=-2)
 
     @property
+    @validation.needs_float64
     def entropy_x(self) -> Float[Array, ""]:
         """H(X) of the query letter in bits."""
-        validation.require_float64("entropy_x")
         return _marginal_entropy(self.joint, axis=-1)
 
     @property
+    @validation.needs_float64
     def entropy_y(self) -> Float[Array, ""]:
         """H(Y) of the database letter in bits."""
-        validation.require_float64("entropy_y")
         return _marginal_entropy(self.joint, axis=-2)
 
     @property
+    @validation.needs_float64
     def mutual_information(self) -> Float[Array, ""]:
         """I(X;Y) in bits, exact up to the rounding of the sum (1e-15 of it or so, either sign)."""
-        validation.require_float64("mutual_information")
         return _mutual_information(self.joint)
 
     def sample(
@@ -113,7 +114,7 @@ def _cumulative(pmf: Float[Array, " y"]) -> tuple[Float[Array, " y"], Int[Array,
     return summed, pmf.size - 1 - jnp.argmax(pmf[::-1] > 0)
 
 
-def discrete(joint: Any) -> DiscreteSource:
+def discrete(joint: ArrayLike) -> DiscreteSource:
     r"""A source from its table $P(x,y)$.
 
     Args:
@@ -130,7 +131,7 @@ def discrete(joint: Any) -> DiscreteSource:
     return DiscreteSource(joint=validation.pmf("joint", joint, ndim=2))
 
 
-def dsbs(crossover: Any) -> DiscreteSource:
+def dsbs(crossover: ArrayLike) -> DiscreteSource:
     r"""The doubly symmetric binary source: Y a fair coin, X = Y flipped with probability p.
 
     $$P(x,y) = \tfrac12 (1-p) \text{ if } x = y, \quad \tfrac12 p \text{ if } x \ne y.$$
@@ -149,7 +150,7 @@ def dsbs(crossover: Any) -> DiscreteSource:
     return DiscreteSource(joint=0.5 * jnp.stack([jnp.stack([1 - p, p]), jnp.stack([p, 1 - p])]))
 
 
-def symmetric(letters: Any, crossover: Any) -> DiscreteSource:
+def symmetric(letters: Any, crossover: ArrayLike) -> DiscreteSource:
     r"""The M-ary symmetric source: Y uniform on M letters, X another letter with probability p.
 
     $$P(x,y) = \tfrac{1-p}{M} \text{ if } x = y, \quad \tfrac{p}{M(M-1)} \text{ if } x \ne y.$$
@@ -174,7 +175,7 @@ def symmetric(letters: Any, crossover: Any) -> DiscreteSource:
     return DiscreteSource(joint=joint)
 
 
-def binary_erasure_pair(erasure: Any) -> DiscreteSource:
+def binary_erasure_pair(erasure: ArrayLike) -> DiscreteSource:
     r"""The binary erasure pair: Y a fair coin, X = Y, or 2 (erased) with probability e.
 
     Its mutual information is $1 - e$ bits.

@@ -118,6 +118,7 @@ def now(name: str, function: Callable[[], Mapping[str, Any]]) -> Mapping[str, An
 
 
 @on_host
+@validation.needs_float64
 def embedding_gap(
     key: Key[Array, ""],
     pairs: PairSplit,
@@ -154,14 +155,11 @@ def embedding_gap(
         TypeError: if the key is not a typed key, or `keep` is no function.
 
     """
-    validation.require_float64("embedding_gap")
     rates = _checked_bits(bits)
     size = len(validation.instance("pairs", pairs, PairSplit).held_out_items)
     lengths = validation.integers("cutoffs", cutoffs, low=1)
     validation.interval("slope", slope, low=0.0, open_high=True, ndim=0)
-    validation.interval(
-        "confidence", confidence, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0
-    )
+    validation.open_unit("confidence", confidence)
     if schedule is not None:
         checked_schedule(schedule)
     ranked = min(validation.integer("most_queries", most_queries, low=2), size)

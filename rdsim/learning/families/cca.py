@@ -59,6 +59,7 @@ class CanonicalCorrelations:
 
 
 @on_host
+@validation.needs_float64
 def canonical_correlation_analysis(
     x: Any, y: Any, dimension: Any, *, regularisation: Any = 0.0
 ) -> CanonicalCorrelations:
@@ -81,13 +82,11 @@ def canonical_correlation_analysis(
         ValueError: if an argument is out of range, shapes do not fit, or a covariance with its
             ridge is singular to rounding, its columns standardised.
         TypeError: if dimension is no integer.
-        RuntimeError: if float64 is off.
 
     References:
         Hotelling (1936), "Relations between two sets of variates"; Vinod (1976) for the ridge.
 
     """
-    validation.require_float64("canonical_correlation_analysis")
     left, right = (
         validation.coordinates(name, value, ndim=2) for name, value in (("x", x), ("y", y))
     )

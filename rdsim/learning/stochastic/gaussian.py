@@ -117,7 +117,7 @@ def gaussian_code_points(
 
     """
     validation.require_float64("gaussian_code_point")
-    wanted = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    wanted = validation.tolerance(tolerance)
     of_query, of_item = validation.instance("source", source, GaussianSource).cross_covariance.shape
     if of_item > 2 or of_item > of_query:
         raise ValueError(

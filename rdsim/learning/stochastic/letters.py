@@ -84,6 +84,7 @@ class DiscreteCode:
         return scored_loss(self.joint @ self.channel, log2_size, loss, scores=scores)
 
 
+@validation.needs_float64
 def discrete_code(model: NeuralCode, source: DiscreteSource) -> DiscreteCode:
     """Read the exact tables of a trained code.
 
@@ -96,10 +97,8 @@ def discrete_code(model: NeuralCode, source: DiscreteSource) -> DiscreteCode:
 
     Raises:
         ValueError: if the code is not for this source's letters, or has several modalities.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("discrete_code")
     validation.instance("model", model, NeuralCode)
     validation.instance("source", source, DiscreteSource)
     queries, items = source.joint.shape

@@ -76,7 +76,7 @@ def checked(
 ) -> tuple[Source, Options]:
     """Validate what every entry point shares."""
     table = np.asarray(validation.pmf("joint", joint, ndim=2))
-    room = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    room = validation.tolerance(tolerance)
     if method not in METHODS:
         raise ValueError(f"method must be 'auto' or 'local', got {method!r}")
     count = validation.integer("starts", starts, low=0)

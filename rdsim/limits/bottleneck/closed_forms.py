@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import LN2, entropy, log1p, safe_log2
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import least
 
 _LONG: Final = 500.0  # bits, beyond which 4^(-R) may underflow
@@ -20,7 +21,10 @@ _ROUNDING: Final = 1e-15
 """Relative room above I(X;Y) in which a relevance is taken for I(X;Y), rounded."""
 
 
-def bottleneck_erasure(pmf: Any, erasure: Any, *, rate: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def bottleneck_erasure(
+    pmf: ArrayLike, erasure: ArrayLike, *, rate: ArrayLike
+) -> Float[Array, "..."]:
     r"""Compute IB(R) of an erasure pair: X is Y with probability 1 - e, and erased otherwise.
 
     $$\mathrm{IB}(R) = (1-e) \min(R, H(Y)).$$
@@ -37,21 +41,22 @@ def bottleneck_erasure(pmf: Any, erasure: Any, *, rate: Any) -> Float[Array, "..
 
     Raises:
         ValueError: if the pmf is not one, the erasure lies outside [0, 1] or a rate is negative.
-        RuntimeError: if float64 is off.
 
     Reference:
         Witsenhausen and Wyner (1975), "A conditional entropy bound for a pair of discrete random
         variables".
 
     """
-    validation.require_float64("bottleneck_erasure")
     pmf = validation.pmf("pmf", pmf)
     e = validation.interval("erasure", erasure, low=0.0, high=1.0, ndim=0)
     R = validation.interval("rate", rate, low=0.0)
     return (1 - e) * jnp.minimum(R, entropy(pmf))
 
 
-def bottleneck_erasure_rate(pmf: Any, erasure: Any, *, relevance: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def bottleneck_erasure_rate(
+    pmf: ArrayLike, erasure: ArrayLike, *, relevance: ArrayLike
+) -> Float[Array, "..."]:
     r"""Compute the least rate with a given relevance of an erasure pair, $I / (1-e)$.
 
     Args:
@@ -65,10 +70,8 @@ def bottleneck_erasure_rate(pmf: Any, erasure: Any, *, relevance: Any) -> Float[
     Raises:
         ValueError: if the pmf is not one, the erasure lies outside [0, 1] or a relevance is
             negative.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("bottleneck_erasure_rate")
     pmf = validation.pmf("pmf", pmf)
     e = validation.interval("erasure", erasure, low=0.0, high=1.0, ndim=0)
     relevance = validation.interval("relevance", relevance, low=0.0)
@@ -78,7 +81,8 @@ def bottleneck_erasure_rate(pmf: Any, erasure: Any, *, relevance: Any) -> Float[
     return jnp.where(relevance > everything * (1 + _ROUNDING), jnp.inf, reached)
 
 
-def bottleneck_gaussian(correlation: Any, *, rate: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def bottleneck_gaussian(correlation: ArrayLike, *, rate: ArrayLike) -> Float[Array, "..."]:
     r"""Compute IB(R) of a Gaussian pair with correlation r.
 
     $$\mathrm{IB}(R) = -\tfrac12 \log_2\left(1 - r^2 (1 - 2^{-2R})\right)
@@ -94,20 +98,21 @@ def bottleneck_gaussian(correlation: Any, *, rate: Any) -> Float[Array, "..."]:
     Raises:
         ValueError: if a rate is negative, a correlation lies outside [-1, 1], or the shapes do not
             broadcast.
-        RuntimeError: if float64 is off.
 
     Reference:
         Globerson and Tishby (2004), "On the optimality of the Gaussian information bottleneck
         curve"; Chechik et al. (2005), J. Mach. Learn. Res. 6.
 
     """
-    validation.require_float64("bottleneck_gaussian")
     R = validation.interval("rate", rate, low=0.0)
     r = validation.interval("correlation", correlation, low=-1.0, high=1.0)
     return _gaussian(*_broadcast("rate", R, r))
 
 
-def bottleneck_gaussian_rate(correlation: Any, *, relevance: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def bottleneck_gaussian_rate(
+    correlation: ArrayLike, *, relevance: ArrayLike
+) -> Float[Array, "..."]:
     r"""Compute the least rate with a given relevance of a Gaussian pair.
 
     $$\mathrm{IB}^{-1}(I) = -\tfrac12 \log_2\left(1 - \frac{1 - 2^{-2I}}{r^2}\right).$$
@@ -123,16 +128,15 @@ def bottleneck_gaussian_rate(correlation: Any, *, relevance: Any) -> Float[Array
     Raises:
         ValueError: if a relevance is negative, a correlation lies outside [-1, 1], or the shapes
             do not broadcast.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("bottleneck_gaussian_rate")
     relevance = validation.interval("relevance", relevance, low=0.0)
     r = validation.interval("correlation", correlation, low=-1.0, high=1.0)
     return _gaussian_rate(*_broadcast("relevance", relevance, r))
 
 
-def bottleneck_vector_gaussian(correlations: Any, *, rate: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def bottleneck_vector_gaussian(correlations: ArrayLike, *, rate: ArrayLike) -> Float[Array, "..."]:
     r"""Compute IB(R) of jointly Gaussian vectors from their canonical correlations.
 
     The pairs of canonical components are independent, each a scalar problem, and the rate goes to
@@ -153,19 +157,20 @@ def bottleneck_vector_gaussian(correlations: Any, *, rate: Any) -> Float[Array, 
 
     Raises:
         ValueError: if a rate is negative, or a correlation lies outside [-1, 1] or there is none.
-        RuntimeError: if float64 is off.
 
     Reference:
         Chechik, Globerson, Tishby and Weiss (2005), "Information bottleneck for Gaussian
         variables", J. Mach. Learn. Res. 6, Theorem 3.1.
 
     """
-    validation.require_float64("bottleneck_vector_gaussian")
     R = validation.interval("rate", rate, low=0.0)
     return _vector_gaussian(R, _correlations(correlations))
 
 
-def bottleneck_vector_gaussian_rate(correlations: Any, *, relevance: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def bottleneck_vector_gaussian_rate(
+    correlations: ArrayLike, *, relevance: ArrayLike
+) -> Float[Array, "..."]:
     r"""Compute the least rate with a given relevance of jointly Gaussian vectors.
 
     The inverse of `bottleneck_vector_gaussian`, at the same common slope.
@@ -180,16 +185,15 @@ def bottleneck_vector_gaussian_rate(correlations: Any, *, relevance: Any) -> Flo
     Raises:
         ValueError: if a relevance is negative, or a correlation lies outside [-1, 1] or there is
             none.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("bottleneck_vector_gaussian_rate")
     relevance = validation.interval("relevance", relevance, low=0.0)
     return _vector_gaussian_rate(relevance, _correlations(correlations))
 
 
+@validation.needs_float64
 def bottleneck_vector_gaussian_point(
-    correlations: Any, *, slope: Any
+    correlations: ArrayLike, *, slope: ArrayLike
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     r"""Compute the point of the vector Gaussian's bottleneck at a slope.
 
@@ -208,13 +212,11 @@ def bottleneck_vector_gaussian_point(
     Raises:
         ValueError: if a slope lies outside (0, 1), or a correlation outside (-1, 1), or there is
             none.
-        RuntimeError: if float64 is off.
 
     Reference:
         Chechik et al. (2005), Theorem 3.1 (their beta is 1/s).
 
     """
-    validation.require_float64("bottleneck_vector_gaussian_point")
     s = validation.interval("slope", slope, low=0.0, high=1.0, open_low=True, open_high=True)
     validation.interval(
         "correlations", correlations, low=-1.0, high=1.0, open_low=True, open_high=True

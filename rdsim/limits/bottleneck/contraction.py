@@ -8,13 +8,14 @@ $$\eta = \max_{P, Q} \max_{0 \le \beta \le 1} \; 1 - \sum_x \frac{P_x Q_x}{\beta
 the Le Cam divergence, which is concave in $\beta$.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 _HALVINGS: Final = 60
@@ -22,7 +23,8 @@ _ROUNDING: Final = 1e-14
 
 
 @on_host
-def contraction_coefficient(joint: Any, *, compress: str) -> Float[Array, ""]:
+@validation.needs_float64
+def contraction_coefficient(joint: ArrayLike, *, compress: str) -> Float[Array, ""]:
     r"""Compute an upper bound, tight to rounding, on I(U;X)/I(U;Y) over all U - Y - X and P_Y.
 
     It is at most Dobrushin's coefficient, the largest total variation between two rows, and at
@@ -39,14 +41,12 @@ def contraction_coefficient(joint: Any, *, compress: str) -> Float[Array, ""]:
 
     Raises:
         ValueError: if the joint is not a pmf.
-        RuntimeError: if float64 is off.
 
     References:
         Ordentlich and Polyanskiy (2022), "Strong data processing constant is achieved by binary
         inputs", IEEE Trans. Inf. Theory 68(3); Ahlswede and Gacs (1976), Ann. Probab. 4.
 
     """
-    validation.require_float64("contraction_coefficient")
     table = np.asarray(validation.sided_joint(joint, compress, along="columns"))
     table = table[:, table.sum(axis=0) > 0]
     rows = (table / table.sum(axis=0)).T

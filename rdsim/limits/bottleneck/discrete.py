@@ -26,6 +26,7 @@ from rdsim.information import mutual_information
 from rdsim.limits.bottleneck import _search as bottleneck_search
 from rdsim.limits.bottleneck import _solver as bottleneck_solver
 from rdsim.limits.bottleneck._certificate import ROUNDING
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -64,7 +65,7 @@ class InformationBottleneck:
         """Whether the certified gap is within the tolerance, a slope at a time."""
         return self.gap <= self.tolerance
 
-    def upper_bound(self, rate: Any) -> Float[Array, "..."]:
+    def upper_bound(self, rate: ArrayLike) -> Float[Array, "..."]:
         r"""Bound IB(R) from above by the supporting lines of all slopes.
 
         $$\mathrm{IB}(R) \le \min\{R,\; I(X;Y),\; \min_i L_i + \text{gap}_i + s_i R\}.$$
@@ -86,7 +87,7 @@ class InformationBottleneck:
         return jnp.minimum(simple, jnp.min(lines, axis=-1, initial=jnp.inf))
 
     @on_host
-    def lower_bound(self, rate: Any) -> Float[Array, "..."]:
+    def lower_bound(self, rate: ArrayLike) -> Float[Array, "..."]:
         r"""Bound IB(R) from below by what time sharing of the encoders achieves.
 
         The constant description and the stored letter itself are always among them.
@@ -109,9 +110,10 @@ class InformationBottleneck:
 
 
 @on_host
+@validation.needs_float64
 def information_bottleneck(
-    joint: Any,
-    slopes: Any,
+    joint: ArrayLike,
+    slopes: ArrayLike,
     *,
     compress: str,
     tolerance: float = 1e-9,
@@ -139,14 +141,12 @@ def information_bottleneck(
     Raises:
         TypeError: if the number of starts is not an integer, or the key not a typed key.
         ValueError: if the joint is not a pmf, a slope lies outside (0, 1), or the method is unknown.
-        RuntimeError: if float64 is off.
 
     References:
         Tishby, Pereira and Bialek (1999), "The information bottleneck method"; Witsenhausen and
         Wyner (1975), "A conditional entropy bound for a pair of discrete random variables".
 
     """
-    validation.require_float64("information_bottleneck")
     table = validation.sided_joint(joint, compress, along="columns")
     source, options = bottleneck_solver.checked(table, tolerance, method, starts, key)
     slope = validation.interval(
@@ -171,8 +171,9 @@ def information_bottleneck(
 
 
 @on_host
+@validation.needs_float64
 def bottleneck_at(
-    joint: Any, rate: Any, *, compress: str, tolerance: float = 1e-9, **options: Any
+    joint: ArrayLike, rate: ArrayLike, *, compress: str, tolerance: float = 1e-9, **options: Any
 ) -> Certified:
     r"""Compute IB(R) at given rates, certified.
 
@@ -195,7 +196,6 @@ def bottleneck_at(
         ValueError: as `information_bottleneck`, and if a rate is negative.
 
     """
-    validation.require_float64("bottleneck_at")
     table = validation.sided_joint(joint, compress, along="columns")
     source, settings = _settings(table, tolerance, options)
     goal = validation.interval("rate", rate, low=0.0)
@@ -212,8 +212,14 @@ def bottleneck_at(
 
 
 @on_host
+@validation.needs_float64
 def bottleneck_rate(
-    joint: Any, relevance: Any, *, compress: str, tolerance: float = 1e-9, **options: Any
+    joint: ArrayLike,
+    relevance: ArrayLike,
+    *,
+    compress: str,
+    tolerance: float = 1e-9,
+    **options: Any,
 ) -> Certified:
     r"""Compute the least rate R with IB(R) at least the given relevance, certified.
 
@@ -234,7 +240,6 @@ def bottleneck_rate(
         ValueError: as `information_bottleneck`, and if a relevance is negative.
 
     """
-    validation.require_float64("bottleneck_rate")
     table = validation.sided_joint(joint, compress, along="columns")
     source, settings = _settings(table, tolerance, options)
     goal = validation.interval("relevance", relevance, low=0.0)

@@ -4,7 +4,7 @@ $\mathrm{IB}(R)$ is the most information about the query X that R bits about the
 can keep; it is the rate at which items can be told apart when each is stored at R bits a letter.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import binary_capacity, inverse_binary_capacity
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import falling
 
 _LINEAR: Final = 1e-200
@@ -21,7 +22,8 @@ _ROUNDING: Final = 1e-15
 """Relative room above I(X;Y) in which a relevance is taken for I(X;Y), rounded."""
 
 
-def bottleneck_dsbs(crossover: Any, *, rate: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def bottleneck_dsbs(crossover: ArrayLike, *, rate: ArrayLike) -> Float[Array, "..."]:
     r"""Compute IB(R) of the doubly symmetric binary source with crossover p.
 
     $$\mathrm{IB}(R) = \max_{I(U;Y) \le R} I(U;X) = 1 - h(a * p), \quad h(a) = 1 - R,$$
@@ -41,7 +43,6 @@ def bottleneck_dsbs(crossover: Any, *, rate: Any) -> Float[Array, "..."]:
     Raises:
         ValueError: if a rate is negative, a crossover lies outside [0, 1], or the shapes do not
             broadcast.
-        RuntimeError: if float64 is off.
 
     Reference:
         Wyner & Ziv (1973), "A theorem on the entropy of certain binary sequences and
@@ -49,13 +50,13 @@ def bottleneck_dsbs(crossover: Any, *, rate: Any) -> Float[Array, "..."]:
         pair of discrete random variables".
 
     """
-    validation.require_float64("bottleneck_dsbs")
     rate = validation.interval("rate", rate, low=0.0)
     crossover = validation.interval("crossover", crossover, low=0.0, high=1.0)
     return _bottleneck_dsbs(*_broadcast("rate", rate, crossover))
 
 
-def bottleneck_dsbs_rate(crossover: Any, *, relevance: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def bottleneck_dsbs_rate(crossover: ArrayLike, *, relevance: ArrayLike) -> Float[Array, "..."]:
     r"""Compute the least rate R with IB(R) at least the given relevance: the inverse of IB.
 
     $$\mathrm{IB}^{-1}(I) = 1 - h(a), \quad h(a * p) = 1 - I.$$
@@ -71,13 +72,11 @@ def bottleneck_dsbs_rate(crossover: Any, *, relevance: Any) -> Float[Array, "...
     Raises:
         ValueError: if a relevance is negative, a crossover lies outside [0, 1], or the shapes do
             not broadcast.
-        RuntimeError: if float64 is off.
 
     Reference:
         Wyner & Ziv (1973), as for `bottleneck_dsbs`.
 
     """
-    validation.require_float64("bottleneck_dsbs_rate")
     relevance = validation.interval("relevance", relevance, low=0.0)
     crossover = validation.interval("crossover", crossover, low=0.0, high=1.0)
     return _bottleneck_dsbs_rate(*_broadcast("relevance", relevance, crossover))

@@ -9,14 +9,16 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import entropy
+from rdsim.number_types import ArrayLike
 from rdsim.sources.mixture_law import MixtureLaw
 from rdsim.sources.noisy_copies import NOISY_COPIES, weighted_mean
 from rdsim.transformations import least, not_differentiable
 
 
 @not_differentiable(source=NOISY_COPIES)
+@validation.needs_float64
 def mixture_bottleneck_bound(
-    source: MixtureLaw, rate: Any, modalities: Any = None
+    source: MixtureLaw, rate: ArrayLike, modalities: Any = None
 ) -> Float[Array, "..."]:
     r"""Bound from above what R bits about an item can tell about its queries.
 
@@ -40,13 +42,11 @@ def mixture_bottleneck_bound(
 
     Raises:
         ValueError: if a rate is negative, or a query seen is not a noisy copy of the item.
-        RuntimeError: if float64 is off.
 
     References:
         Globerson and Tishby (2004), for the optimality of Gaussian descriptions of Gaussian pairs.
 
     """
-    validation.require_float64("mixture_bottleneck_bound")
     R = validation.interval("rate", rate, low=0.0, high=math.inf, open_high=True)
     return _bound(source, R, weighted_mean(source, modalities).variance)
 

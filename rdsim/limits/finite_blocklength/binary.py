@@ -32,14 +32,16 @@ from rdsim.limits.finite_blocklength.result import (
     steps_within,
 )
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 MAX_BLOCK_LENGTH: Final = 5000
 
 
 @on_host
+@validation.needs_float64
 def binary_hamming(
-    p: Any, *, distortion: Any, excess_probability: Any, block_lengths: Any
+    p: ArrayLike, *, distortion: ArrayLike, excess_probability: ArrayLike, block_lengths: ArrayLike
 ) -> FiniteBlocklength:
     r"""Bound the least rate that keeps at most n D of n bits wrong but for a given probability.
 
@@ -61,14 +63,12 @@ def binary_hamming(
 
     Raises:
         ValueError: if an argument lies outside its range; from D_max on no rate is needed.
-        RuntimeError: if float64 is off.
 
     References:
         Kostina and Verdu (2012), IEEE Trans. Inf. Theory 58(6), the section on the
         binary memoryless source.
 
     """
-    validation.require_float64("binary_hamming")
     bias, D = _check(p, distortion)
     n, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
     radius = jnp.asarray(steps_within(n, D))
@@ -88,7 +88,8 @@ def binary_hamming(
 
 
 @on_host
-def binary_hamming_second_order(p: Any, *, distortion: Any) -> SecondOrder:
+@validation.needs_float64
+def binary_hamming_second_order(p: ArrayLike, *, distortion: ArrayLike) -> SecondOrder:
     r"""Approximate the same rate at any block length.
 
     $$R(D) = h(p) - h(D), \qquad V(D) = p(1-p) \log_2^2 \frac{1-p}{p},$$
@@ -104,19 +105,17 @@ def binary_hamming_second_order(p: Any, *, distortion: Any) -> SecondOrder:
 
     Raises:
         ValueError: if an argument lies outside its range.
-        RuntimeError: if float64 is off.
 
     References:
         Kostina and Verdu (2012), IEEE Trans. Inf. Theory 58(6), the section on the
         binary memoryless source.
 
     """
-    validation.require_float64("binary_hamming_second_order")
     return _second_order(*_check(p, distortion))
 
 
 def _check(p: Any, distortion: Any) -> tuple[float, float]:
-    p = validation.interval("p", p, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0)
+    p = validation.open_unit("p", p)
     bias = min(float(p), 1 - float(p))
     D = validation.interval("distortion", distortion, low=0.0, high=bias, open_high=True, ndim=0)
     return bias, float(D)

@@ -35,6 +35,7 @@ from rdsim.limits.finite_blocklength.result import (
     steps_within,
 )
 from rdsim.limits.finite_blocklength.tilted import Tilted, tilted
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 MAX_BLOCK_LENGTH: Final = 5000
@@ -46,13 +47,14 @@ _STEPS_IN_D: Final = 32
 
 
 @on_host
+@validation.needs_float64
 def discrete(
-    p: Any,
-    d: Any,
+    p: ArrayLike,
+    d: ArrayLike,
     *,
-    distortion: Any,
-    excess_probability: Any,
-    block_lengths: Any,
+    distortion: ArrayLike,
+    excess_probability: ArrayLike,
+    block_lengths: ArrayLike,
     step: Any = None,
 ) -> FiniteBlocklength:
     r"""Bound the least rate that keeps n letters within distortion D but for a given probability.
@@ -84,13 +86,11 @@ def discrete(
     Raises:
         ValueError: if an argument lies outside its range, or the types of a block length are too
             many to be summed (the message counts them; see `discrete_second_order`).
-        RuntimeError: if float64 is off.
 
     References:
         Kostina and Verdu (2012), IEEE Trans. Inf. Theory 58(6), the general bounds.
 
     """
-    validation.require_float64("discrete")
     lengths, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
     if step is not None:
         step = validation.interval(

@@ -26,14 +26,20 @@ from rdsim.limits.finite_blocklength.result import (
     steps_within,
 )
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 MAX_BLOCK_LENGTH: Final = 5000
 
 
 @on_host
+@validation.needs_float64
 def erased_coin(
-    erasure: Any, *, distortion: Any, excess_probability: Any, block_lengths: Any
+    erasure: ArrayLike,
+    *,
+    distortion: ArrayLike,
+    excess_probability: ArrayLike,
+    block_lengths: ArrayLike,
 ) -> FiniteBlocklength:
     r"""Bound the least rate that keeps at most n D bits of an erased fair coin wrong.
 
@@ -56,14 +62,12 @@ def erased_coin(
 
     Raises:
         ValueError: if an argument lies outside its range.
-        RuntimeError: if float64 is off.
 
     References:
         Kostina and Verdu (2012), IEEE Trans. Inf. Theory 58(6), the section on the
         erased coin.
 
     """
-    validation.require_float64("erased_coin")
     alpha, D = _check(erasure, distortion)
     n, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
     radius = steps_within(n, D)
@@ -81,7 +85,8 @@ def erased_coin(
 
 
 @on_host
-def erased_coin_second_order(erasure: Any, *, distortion: Any) -> SecondOrder:
+@validation.needs_float64
+def erased_coin_second_order(erasure: ArrayLike, *, distortion: ArrayLike) -> SecondOrder:
     r"""Approximate the same rate at any block length.
 
     $$R(D) = (1-\alpha)\left(1 - h\left(\frac{D - \alpha/2}{1-\alpha}\right)\right), \quad
@@ -97,14 +102,12 @@ def erased_coin_second_order(erasure: Any, *, distortion: Any) -> SecondOrder:
 
     Raises:
         ValueError: if an argument lies outside its range.
-        RuntimeError: if float64 is off.
 
     References:
         Kostina and Verdu (2012), IEEE Trans. Inf. Theory 58(6), the section on the
         erased coin.
 
     """
-    validation.require_float64("erased_coin_second_order")
     return _second_order(*_check(erasure, distortion))
 
 

@@ -27,6 +27,7 @@ from rdsim.information import LN2
 from rdsim.limits.finite_blocklength.codebook import random_coding_log2_words
 from rdsim.limits.finite_blocklength.result import FiniteBlocklength, finite_blocklength, grid
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 LEAST_DISTORTION: Final = 1e-12
@@ -39,8 +40,13 @@ _FRACTION_STEPS: Final = 2000  # sqrt(5000) steps do; a guard against an endless
 
 
 @on_host
+@validation.needs_float64
 def gaussian_mse(
-    variance: Any, *, distortion: Any, excess_probability: Any, block_lengths: Any
+    variance: ArrayLike,
+    *,
+    distortion: ArrayLike,
+    excess_probability: ArrayLike,
+    block_lengths: ArrayLike,
 ) -> FiniteBlocklength:
     r"""Bound the least rate that keeps the squared error of n Gaussian letters within n D.
 
@@ -63,14 +69,12 @@ def gaussian_mse(
 
     Raises:
         ValueError: if an argument lies outside its range.
-        RuntimeError: if float64 is off.
 
     References:
         Kostina and Verdu (2012), IEEE Trans. Inf. Theory 58(6), the section on the
         Gaussian source; Sakrison (1968), "A geometric treatment of the source encoding of a Gaussian random variable".
 
     """
-    validation.require_float64("gaussian_mse")
     D = _check(variance, distortion)
     if D < LEAST_DISTORTION:
         raise ValueError(
@@ -87,7 +91,8 @@ def gaussian_mse(
 
 
 @on_host
-def gaussian_mse_second_order(variance: Any, *, distortion: Any) -> SecondOrder:
+@validation.needs_float64
+def gaussian_mse_second_order(variance: ArrayLike, *, distortion: ArrayLike) -> SecondOrder:
     r"""Approximate the same rate at any block length.
 
     $$R(D) = \tfrac12 \log_2 \frac{\sigma^2}{D}, \qquad V = \tfrac12 \log_2^2 e.$$
@@ -101,14 +106,12 @@ def gaussian_mse_second_order(variance: Any, *, distortion: Any) -> SecondOrder:
 
     Raises:
         ValueError: if an argument lies outside its range.
-        RuntimeError: if float64 is off.
 
     References:
         Kostina and Verdu (2012), IEEE Trans. Inf. Theory 58(6), the section on the
         Gaussian source.
 
     """
-    validation.require_float64("gaussian_mse_second_order")
     return _second_order(_check(variance, distortion))
 
 

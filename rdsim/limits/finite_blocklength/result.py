@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, excess_probabilities
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 
 WHOLE: Final = 1e-9
@@ -76,8 +77,8 @@ def finite_blocklength(
     second_order: SecondOrder,
     block_length: Int[Array, "*grid"],
     excess_probability: Float[Array, "*grid"],
-    log2_converse: Any,
-    log2_achievability: Any,
+    log2_converse: ArrayLike,
+    log2_achievability: ArrayLike,
 ) -> FiniteBlocklength:
     """Make the result from log2 M of both bounds, flat or of the grid's shape."""
     converse, achievability = (
@@ -95,7 +96,7 @@ def finite_blocklength(
 
 
 def grid(
-    block_lengths: Any, excess_probability: Any, *, low: int, high: int
+    block_lengths: ArrayLike, excess_probability: ArrayLike, *, low: int, high: int
 ) -> tuple[Int[Array, "*grid"], Float[Array, "*grid"]]:
     """Check block lengths and excess probabilities and broadcast them to one shape."""
     n = validation.interval("block_lengths", block_lengths, low=float(low), high=float(high))
@@ -109,7 +110,7 @@ def grid(
     return lengths, eps
 
 
-def steps_within(n: Any, distortion: float, step: float = 1.0) -> Any:
+def steps_within(n: ArrayLike, distortion: float, step: float = 1.0) -> Any:
     """Number of whole lattice steps in n D."""
     return np.floor(np.asarray(n) * (distortion / step) + WHOLE).astype(int)
 

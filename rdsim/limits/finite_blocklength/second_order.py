@@ -15,6 +15,7 @@ from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 
 
@@ -33,7 +34,7 @@ class SecondOrder:
     dispersion: Float[Array, ""]
     log_coefficient: Float[Array, ""]
 
-    def rate(self, block_length: Any, excess_probability: Any) -> Float[Array, "..."]:
+    def rate(self, block_length: ArrayLike, excess_probability: ArrayLike) -> Float[Array, "..."]:
         r"""Approximate the least rate, $R(D) + \sqrt{V/n}\,Q^{-1}(\epsilon) + \kappa (\log_2 n)/n$.
 
         Args:
@@ -52,7 +53,9 @@ class SecondOrder:
         spread = -ndtri(eps) * jnp.sqrt(self.dispersion / n)
         return self.rate_distortion + spread + self._remainder(n)
 
-    def excess_probability(self, block_length: Any, *, rate: Any) -> Float[Array, "..."]:
+    def excess_probability(
+        self, block_length: ArrayLike, *, rate: ArrayLike
+    ) -> Float[Array, "..."]:
         r"""Approximate the excess probability at a rate, the inverse of `rate` in it.
 
         $$\epsilon \approx Q\left(\frac{R - R(D) - \kappa (\log_2 n) / n}{\sqrt{V/n}}\right),$$
@@ -81,7 +84,7 @@ class SecondOrder:
         return self.log_coefficient * jnp.log2(n) / n
 
 
-def second_order(rate: Any, dispersion: Any) -> SecondOrder:
+def second_order(rate: ArrayLike, dispersion: ArrayLike) -> SecondOrder:
     """Make the approximation, with the log term that belongs to the dispersion."""
     dispersion = jnp.asarray(dispersion, float)
     # A solver leaves about 1e-20 where the tilted information is constant.

@@ -18,6 +18,7 @@ from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
 from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 _TOLERANCE: Final = 1e-11
@@ -49,7 +50,8 @@ class Tilted(NamedTuple):
 
 
 @on_host
-def d_tilted_information(p: Any, d: Any, distortion: Any) -> Float[Array, " y"]:
+@validation.needs_float64
+def d_tilted_information(p: ArrayLike, d: ArrayLike, distortion: ArrayLike) -> Float[Array, " y"]:
     r"""Compute the d-tilted information of every source letter.
 
     $$j(y, D) = -\log_2 \sum_u q^*_u 2^{s (D - d(y,u))}, \qquad \sum_y p_y\, j(y,D) = R(D).$$
@@ -66,19 +68,18 @@ def d_tilted_information(p: Any, d: Any, distortion: Any) -> Float[Array, " y"]:
 
     Raises:
         ValueError: if p or d is not a source and a distortion, or D lies outside (D_min, D_max).
-        RuntimeError: if float64 is off.
 
     References:
         Csiszar (1974), Studia Sci. Math. Hungar. 9; Kostina and Verdu (2012), IEEE Trans. Inf.
         Theory 58(6), Definition 6 and Properties 1 to 4; Kontoyiannis (2000), 46(1).
 
     """
-    validation.require_float64("d_tilted_information")
     return tilted(p, d, distortion).information
 
 
 @on_host
-def dispersion(p: Any, d: Any, distortion: Any) -> Float[Array, ""]:
+@validation.needs_float64
+def dispersion(p: ArrayLike, d: ArrayLike, distortion: ArrayLike) -> Float[Array, ""]:
     r"""Compute the rate-distortion dispersion $V(D) = \mathrm{Var}\, j(Y, D)$.
 
     Args:
@@ -97,12 +98,12 @@ def dispersion(p: Any, d: Any, distortion: Any) -> Float[Array, ""]:
         source coding".
 
     """
-    validation.require_float64("dispersion")
     return tilted(p, d, distortion).second_order().dispersion
 
 
 @on_host
-def discrete_second_order(p: Any, d: Any, distortion: Any) -> SecondOrder:
+@validation.needs_float64
+def discrete_second_order(p: ArrayLike, d: ArrayLike, distortion: ArrayLike) -> SecondOrder:
     r"""Approximate the least rate of any discrete source at any block length.
 
     $$R(n, D, \epsilon) \approx R(D) + \sqrt{V(D)/n}\, Q^{-1}(\epsilon).$$
@@ -123,11 +124,10 @@ def discrete_second_order(p: Any, d: Any, distortion: Any) -> SecondOrder:
         Kostina and Verdu (2012), the Gaussian approximation.
 
     """
-    validation.require_float64("discrete_second_order")
     return tilted(p, d, distortion).second_order()
 
 
-def tilted(p: Any, d: Any, distortion: Any) -> Tilted:
+def tilted(p: ArrayLike, d: ArrayLike, distortion: ArrayLike) -> Tilted:
     """Check the problem and solve it at D."""
     D = validation.interval("distortion", distortion, low=0.0, ndim=0)
     ends = rate_distortion_curve(p, d, [0.0, np.inf])

@@ -9,7 +9,7 @@ kernel over rankings is ever built.
 """
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
 from rdsim.limits.rank_distortion._pooling import TOLERANCE, make_problem, pool, weights
+from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss
 from rdsim.results import result
 from rdsim.transformations import on_host
@@ -54,8 +55,9 @@ class RankingCodebook:
 
 
 @on_host
+@validation.needs_float64
 def ranking_codebook(
-    prior: Any, slope: Any, loss: Loss, *, max_rankings: int = 1024
+    prior: ArrayLike, slope: ArrayLike, loss: Loss, *, max_rankings: int = 1024
 ) -> RankingCodebook:
     r"""Find rankings and probabilities whose mixture is the optimal output marginal of one slope.
 
@@ -76,14 +78,12 @@ def ranking_codebook(
         TypeError: if the number of rankings is not an integer.
         ValueError: if the prior is no pmf, the slope is negative or infinite, the number of
             rankings is below one, or the loss is unknown.
-        RuntimeError: if float64 is off.
 
     References:
         Hardy, Littlewood and Polya (1934), Inequalities, section 2.19; Yasutake et al. (2011),
         Algorithms and Computation (ISAAC), for decompositions over the permutahedron.
 
     """
-    validation.require_float64("ranking_codebook")
     p = np.asarray(validation.pmf("prior", prior))
     s = float(validation.interval("slope", slope, low=0.0, high=math.inf, open_high=True, ndim=0))
     most = validation.integer("max_rankings", max_rankings, low=1)

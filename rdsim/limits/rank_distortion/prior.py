@@ -16,7 +16,6 @@ this is the converse $H(p) - \max H(q)$, met exactly where its maximiser, Gibbs,
 """
 
 import math
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +35,7 @@ from rdsim.limits.rank_distortion._pooling import (
     weights,
 )
 from rdsim.limits.rank_distortion.uniform import rank_rate
+from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, parse_loss
 from rdsim.results import result
 from rdsim.transformations import on_host
@@ -71,7 +71,8 @@ class RankPriorCurve:
 
 
 @on_host
-def rank_rate_prior_curve(prior: Any, slopes: Any, loss: Loss) -> RankPriorCurve:
+@validation.needs_float64
+def rank_rate_prior_curve(prior: ArrayLike, slopes: ArrayLike, loss: Loss) -> RankPriorCurve:
     r"""Compute certified points of R(D) of a target with a prior, one for each slope (C3).
 
     $$R = H(p) - H(t), \quad D = \sum_r t_r \rho(r), \quad t_r = w_r P_B / W_B, \ w_r = 2^{-s\rho(r)},$$
@@ -88,7 +89,6 @@ def rank_rate_prior_curve(prior: Any, slopes: Any, loss: Loss) -> RankPriorCurve
 
     Raises:
         ValueError: if the prior is no pmf, a slope is negative, or the loss is unknown.
-        RuntimeError: if float64 is off.
 
     References:
         Rado (1952), J. London Math. Soc. 27; Fujishige (1980), Math. Oper. Res. 5(2), for separable
@@ -96,7 +96,6 @@ def rank_rate_prior_curve(prior: Any, slopes: Any, loss: Loss) -> RankPriorCurve
         pooling adjacent violators; Blahut (1972), Theorem 5, for the certificate.
 
     """
-    validation.require_float64("rank_rate_prior_curve")
     p = validation.pmf("prior", prior)
     slope = validation.not_empty("slopes", validation.interval("slopes", slopes, low=0.0, ndim=1))
     problem = make_problem(np.ones(1), np.asarray(p)[None], loss)
@@ -114,7 +113,8 @@ def rank_rate_prior_curve(prior: Any, slopes: Any, loss: Loss) -> RankPriorCurve
 
 
 @on_host
-def rank_rate_prior(prior: Any, loss: Loss, *, D: Any) -> Certified:
+@validation.needs_float64
+def rank_rate_prior(prior: ArrayLike, loss: Loss, *, D: ArrayLike) -> Certified:
     """Compute R(D) of a target with a prior at given losses, certified (C3).
 
     Args:
@@ -128,17 +128,16 @@ def rank_rate_prior(prior: Any, loss: Loss, *, D: Any) -> Certified:
 
     Raises:
         ValueError: if the prior is no pmf, D lies outside [0, 1], or the loss is unknown.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("rank_rate_prior")
     p = validation.pmf("prior", prior)
     goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
     return search(make_problem(np.ones(1), np.asarray(p)[None], loss), goal, by_rate=False)
 
 
 @on_host
-def rank_loss_prior(prior: Any, loss: Loss, *, rate: Any) -> Certified:
+@validation.needs_float64
+def rank_loss_prior(prior: ArrayLike, loss: Loss, *, rate: ArrayLike) -> Certified:
     """Compute the least expected loss of a ranking on a given number of bits, with a prior (C3).
 
     The inverse of `rank_rate_prior` in its second argument.
@@ -153,10 +152,8 @@ def rank_loss_prior(prior: Any, loss: Loss, *, rate: Any) -> Certified:
 
     Raises:
         ValueError: if the prior is no pmf, a rate is negative, or the loss is unknown.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("rank_loss_prior")
     p = validation.pmf("prior", prior)
     goal = validation.not_empty(
         "rate", validation.interval("rate", rate, low=0.0, high=math.inf, open_high=True)
@@ -165,7 +162,10 @@ def rank_loss_prior(prior: Any, loss: Loss, *, rate: Any) -> Certified:
 
 
 @on_host
-def rank_rate_side_information(joint: Any, loss: Loss, *, D: Any, compress: str) -> Certified:
+@validation.needs_float64
+def rank_rate_side_information(
+    joint: ArrayLike, loss: Loss, *, D: ArrayLike, compress: str
+) -> Certified:
     r"""Compute R(D) when encoder and decoder both know Z: a prior P(J|Z=z) for each of its values.
 
     $$R_{J|Z}(D) = \min \sum_z P(z) R_z(D_z), \quad \sum_z P(z) D_z \le D,$$
@@ -185,13 +185,11 @@ def rank_rate_side_information(joint: Any, loss: Loss, *, D: Any, compress: str)
 
     Raises:
         ValueError: if the table is no joint pmf, D lies outside [0, 1], or the loss is unknown.
-        RuntimeError: if float64 is off.
 
     References:
         Gray (1972), conditional rate-distortion theory, Stanford technical report 6502-2.
 
     """
-    validation.require_float64("rank_rate_side_information")
     table = np.asarray(validation.sided_joint(joint, compress, along="columns"))
     goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
     weight = table.sum(axis=1)
@@ -200,7 +198,8 @@ def rank_rate_side_information(joint: Any, loss: Loss, *, D: Any, compress: str)
     return search(make_problem(weight[seen], conditional, loss), goal, by_rate=False)
 
 
-def rank_prior_bound(prior: Any, loss: Loss, *, D: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def rank_prior_bound(prior: ArrayLike, loss: Loss, *, D: ArrayLike) -> Float[Array, "..."]:
     r"""Compute the converse $H(p) - \max\{H(q) : \sum_r q_r \rho(r) \le D\}$, q on {1..M} (C3).
 
     It holds for every prior and is met exactly where the maximiser `gibbs_rank_law` majorises it.
@@ -215,10 +214,8 @@ def rank_prior_bound(prior: Any, loss: Loss, *, D: Any) -> Float[Array, "..."]:
 
     Raises:
         ValueError: if the prior is no pmf, D lies outside [0, 1], or the loss is unknown.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("rank_prior_bound")
     p = validation.pmf("prior", prior)
     goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
     parsed = parse_loss(loss)
@@ -230,7 +227,8 @@ def rank_prior_bound(prior: Any, loss: Loss, *, D: Any) -> Float[Array, "..."]:
 
 
 @on_host
-def gibbs_rank_law(items: Any, loss: Loss, *, D: Any) -> Float[Array, " m"]:
+@validation.needs_float64
+def gibbs_rank_law(items: ArrayLike, loss: Loss, *, D: ArrayLike) -> Float[Array, " m"]:
     r"""Find the law of the rank with the largest entropy, $q_r \propto 2^{-s\rho(r)}$ with mean loss D.
 
     Args:
@@ -244,10 +242,8 @@ def gibbs_rank_law(items: Any, loss: Loss, *, D: Any) -> Float[Array, " m"]:
     Raises:
         TypeError: if the number of items is not an integer.
         ValueError: if it is below one, D lies outside [0, 1], or the loss is unknown.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("gibbs_rank_law")
     size = validation.integer("items", items, low=1)
     goal = float(validation.interval("D", D, low=0.0, high=1.0, ndim=0))
     problem = make_problem(np.ones(1), np.full((1, size), 1 / size), loss)
@@ -258,7 +254,7 @@ def gibbs_rank_law(items: Any, loss: Loss, *, D: Any) -> Float[Array, " m"]:
 
 
 @on_host
-def majorises(q: Any, p: Any) -> bool:
+def majorises(q: ArrayLike, p: ArrayLike) -> bool:
     r"""Whether q majorises p: for every k the k largest entries of q hold at least those of p.
 
     Compared by the tails $\sum_{r>k} q_r \le (1 + 10^{-12}) \sum_{r>k} p_r$ of the sorted laws, which

@@ -42,6 +42,7 @@ from rdsim.limits.rank_distortion.prior import (
     rank_rate_side_information,
 )
 from rdsim.limits.rank_distortion.uniform import rank_rate
+from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, parse_loss
 from rdsim.results import result
 from rdsim.transformations import (
@@ -120,8 +121,14 @@ class CommonRate:
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
+@validation.needs_float64
 def skew_bound(
-    entropies: Any, log2_size: Any, loss: Loss, *, D: Any, information: Any = 0.0
+    entropies: ArrayLike,
+    log2_size: ArrayLike,
+    loss: Loss,
+    *,
+    D: ArrayLike,
+    information: ArrayLike = 0.0,
 ) -> SkewBound:
     r"""Compute the converse of a common code from the entropies of its targets alone (C19).
 
@@ -139,10 +146,8 @@ def skew_bound(
     Raises:
         ValueError: if an entropy lies outside [0, log2 M] or an information outside [0, H_k], or
             they do not broadcast, D lies outside [0, 1], or the loss is unknown.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("skew_bound")
     parsed = parse_loss(loss)
     size = validation.interval("log2_size", log2_size, low=1.0, high=1e5, ndim=0)
     most = math.inf if validation.is_traced(size) else float(size) + 1e-12
@@ -161,7 +166,8 @@ def skew_bound(
 
 
 @on_host
-def common_rate(priors: Any, loss: Loss, *, D: Any) -> CommonRate:
+@validation.needs_float64
+def common_rate(priors: Any, loss: Loss, *, D: ArrayLike) -> CommonRate:
     r"""Compute the rate that a common code of several targets needs, beside its converse (C19).
 
     Args:
@@ -176,10 +182,8 @@ def common_rate(priors: Any, loss: Loss, *, D: Any) -> CommonRate:
     Raises:
         ValueError: if the priors are no pmfs on at least two items, D lies outside [0, 1], or the
             loss is unknown.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("common_rate")
     table = validation.real_array("priors", priors)
     if table.ndim not in (2, 3) or table.shape[0] == 0 or table.shape[-1] < 2:
         raise ValueError(

@@ -13,7 +13,7 @@ with Euler-Maclaurin's corrections at both ends, so M = 2^1000 costs what M = 2^
 import functools
 import math
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import LN2
+from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_loss
 from rdsim.ranking.rank_law import reach_of
 from rdsim.transformations import (
@@ -45,7 +46,8 @@ TOLERANCE: Final = 1e-9
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
-def rank_rate(log2_size: Any, loss: Loss, *, D: Any) -> Certified:
+@validation.needs_float64
+def rank_rate(log2_size: ArrayLike, loss: Loss, *, D: ArrayLike) -> Certified:
     r"""Compute the rank-distortion function of a uniform target (C2).
 
     Args:
@@ -60,14 +62,12 @@ def rank_rate(log2_size: Any, loss: Loss, *, D: Any) -> Certified:
 
     Raises:
         ValueError: if D lies outside [0, 1], log2_size < 1, or the loss is unknown.
-        RuntimeError: if float64 is off.
 
     References:
         Cover and Thomas (2006), Theorem 12.1.1 (maximum entropy is Gibbs); for the error it is
         Fano's inequality.
 
     """
-    validation.require_float64("rank_rate")
     parsed = parse_loss(loss)
     target = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
     size = validation.log2_size(log2_size)
@@ -77,7 +77,8 @@ def rank_rate(log2_size: Any, loss: Loss, *, D: Any) -> Certified:
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
-def rank_loss(log2_size: Any, loss: Loss, *, rate: Any) -> Certified:
+@validation.needs_float64
+def rank_loss(log2_size: ArrayLike, loss: Loss, *, rate: ArrayLike) -> Certified:
     r"""Compute the least expected loss of a ranking that rests on a given number of bits (C2).
 
     The inverse of `rank_rate` in D.
@@ -93,10 +94,8 @@ def rank_loss(log2_size: Any, loss: Loss, *, rate: Any) -> Certified:
 
     Raises:
         ValueError: if the rate is negative, log2_size < 1, or the loss is unknown.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("rank_loss")
     parsed = parse_loss(loss)
     target = validation.not_empty(
         "rate", validation.interval("rate", rate, low=0.0, high=math.inf, open_high=True)

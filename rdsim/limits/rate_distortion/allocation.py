@@ -33,14 +33,16 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.closed_forms import vector_gaussian
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import implicit_root, least, with_derivatives_of
 
 SPLITS: Final = ("equal_rate", "equal_noise")
 _HALVINGS: Final = 100  # of the logarithm of the noise; sixty leave its last digit
 
 
+@validation.needs_float64
 def allocation_penalty(
-    variances: Any, total_rate: Any, *, split: str = "equal_rate"
+    variances: ArrayLike, total_rate: ArrayLike, *, split: str = "equal_rate"
 ) -> Float[Array, "..."]:
     r"""Compute the bits that a split without regard to the modalities wastes (C20).
 
@@ -60,14 +62,12 @@ def allocation_penalty(
     Raises:
         ValueError: if a variance is not positive and finite, there is none, a rate is negative or
             infinite, or the split is unknown.
-        RuntimeError: if float64 is off.
 
     References:
         Cover and Thomas (2006), Theorem 10.3.3, for reverse water-filling; Gersho and Gray (1992),
         Vector Quantization and Signal Compression, section 8.3, for the high rates.
 
     """
-    validation.require_float64("allocation_penalty")
     variance = _variances(variances)
     rate = validation.interval("total_rate", total_rate, low=0.0, high=math.inf, open_high=True)
     if split not in SPLITS:
@@ -77,7 +77,8 @@ def allocation_penalty(
     return with_derivatives_of(jnp.maximum(penalty, 0.0), penalty)
 
 
-def allocation_penalty_high_rate(variances: Any) -> Float[Array, ""]:
+@validation.needs_float64
+def allocation_penalty_high_rate(variances: ArrayLike) -> Float[Array, ""]:
     r"""Compute what equal rates waste at high rates, the most they ever waste (C20).
 
     $$\tfrac K2 \log_2 \frac{\mathrm{AM}(\sigma^2)}{\mathrm{GM}(\sigma^2)}
@@ -95,14 +96,13 @@ def allocation_penalty_high_rate(variances: Any) -> Float[Array, ""]:
 
     Raises:
         ValueError: if a variance is not positive and finite, or there is none.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("allocation_penalty_high_rate")
     return _high_rate(_variances(variances))
 
 
-def entropy_gap(variances: Any) -> Float[Array, ""]:
+@validation.needs_float64
+def entropy_gap(variances: ArrayLike) -> Float[Array, ""]:
     r"""Compute $\Delta H = \frac12 \log_2 (\max_k \sigma_k^2 / \min_k \sigma_k^2)$, bits.
 
     Args:
@@ -113,10 +113,8 @@ def entropy_gap(variances: Any) -> Float[Array, ""]:
 
     Raises:
         ValueError: if a variance is not positive and finite, or there is none.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("entropy_gap")
     log_variance = jnp.log2(_variances(variances))
     return 0.5 * (-least(-log_variance) - least(log_variance))
 

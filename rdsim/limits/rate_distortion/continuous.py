@@ -26,6 +26,7 @@ from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.rate_distortion._atoms import solve_atoms
 from rdsim.limits.rate_distortion._gaussian_sum import TooManyCellsError
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -71,7 +72,7 @@ class ContinuousRateDistortion:
         points = self.points.reshape(self.source.size, -1)
         return jnp.sum(self.source @ (points - self.source @ points) ** 2)
 
-    def lower_bound(self, distortion: Any) -> Float[Array, "..."]:
+    def lower_bound(self, distortion: ArrayLike) -> Float[Array, "..."]:
         r"""Return the best proved lower bound on R(D) by the supporting lines of all slopes.
 
         $$R(D) \ge \max\{0, \max_i R_i - \text{gap}_i - s_i (D - D_i)\}.$$
@@ -90,7 +91,7 @@ class ContinuousRateDistortion:
         lines = self.rate - self.gap - self.slope * (D - self.distortion)
         return jnp.maximum(jnp.max(lines, axis=-1, initial=-jnp.inf), 0.0)
 
-    def upper_bound(self, distortion: Any) -> Float[Array, "..."]:
+    def upper_bound(self, distortion: ArrayLike) -> Float[Array, "..."]:
         """Return an achievable rate by time sharing the points and the constant reproduction.
 
         Args:
@@ -111,8 +112,9 @@ class ContinuousRateDistortion:
 
 
 @on_host
+@validation.needs_float64
 def continuous_rate_distortion(
-    points: Any, weights: Any, slopes: Any, *, tolerance: float = 1e-9
+    points: ArrayLike, weights: ArrayLike, slopes: ArrayLike, *, tolerance: float = 1e-9
 ) -> ContinuousRateDistortion:
     r"""Compute certified points of R(D) under squared error, reproductions anywhere.
 
@@ -135,14 +137,12 @@ def continuous_rate_distortion(
         TypeError: if an argument is traced.
         ValueError: if the weights are no pmf, shapes do not fit, a slope is negative or infinite,
             or so steep that the points span too many kernel widths.
-        RuntimeError: if float64 is off.
 
     References:
         Rose (1994), IEEE Trans. Inf. Theory 40(6), on discrete optimal reproductions; Lindsay
         (1983), Ann. Statist. 11, for the mixture problem; Blahut (1972) for the bound.
 
     """
-    validation.require_float64("continuous_rate_distortion")
     y = validation.interval("points", points, low=-1e100, high=1e100)
     if y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] not in (1, 2)):
         raise ValueError(f"points must have shape (N,), (N, 1) or (N, 2), got {y.shape}")
@@ -150,7 +150,7 @@ def continuous_rate_distortion(
     if p.shape[0] != y.shape[0]:
         raise ValueError(f"weights must have shape ({y.shape[0]},), one a point, got {p.shape}")
     slope = validation.interval("slopes", slopes, low=0.0, high=math.inf, open_high=True, ndim=1)
-    target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    target = validation.tolerance(tolerance)
     found = [_solve(np.asarray(y), np.asarray(p), float(s), float(target)) for s in slope]
     size = max((len(one.weights) for one in found), default=1)
 

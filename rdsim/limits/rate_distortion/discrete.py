@@ -30,6 +30,7 @@ from rdsim.limits.rate_distortion._point import (
     solve_point,
 )
 from rdsim.limits.rate_distortion._search import search_all
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import A_STOPPING_RULE, not_differentiable
 
@@ -90,7 +91,7 @@ class RateDistortionCurve:
         excess, _ = excess_distortions(jnp.where((self.source > 0)[:, None], self.distortions, 0.0))
         return jax.vmap(lambda s, q: channel(excess, s, q)[0])(self.slope, self.output_marginal)
 
-    def lower_bound(self, distortion: Any) -> Float[Array, "..."]:
+    def lower_bound(self, distortion: ArrayLike) -> Float[Array, "..."]:
         r"""Return the best certified lower bound on R(D) by the supporting lines of all slopes.
 
         $$R(D) \ge \max\{0, \max_i R_i - \text{gap}_i - s_i (D - D_i)\}.$$
@@ -111,7 +112,7 @@ class RateDistortionCurve:
         lines = jnp.where(steep & (self.distortion < D), -jnp.inf, self.rate - self.gap - drop)
         return jnp.maximum(jnp.max(lines, axis=-1, initial=-jnp.inf), 0.0)
 
-    def rate_at(self, distortion: Any) -> Certified:
+    def rate_at(self, distortion: ArrayLike) -> Certified:
         """Solve for R(D) at given distortions, to the curve's tolerance; see `rate_at`."""
         return rate_at(
             self.source,
@@ -121,7 +122,7 @@ class RateDistortionCurve:
             method=self.method,
         )
 
-    def distortion_at(self, rate: Any) -> Certified:
+    def distortion_at(self, rate: ArrayLike) -> Certified:
         """Solve for D(R) at given rates, to the curve's tolerance; see `distortion_at`."""
         return distortion_at(
             self.source, self.distortions, rate, tolerance=self.tolerance, method=self.method
@@ -129,8 +130,14 @@ class RateDistortionCurve:
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
+@validation.needs_float64
 def rate_distortion_curve(
-    p: Any, d: Any, slopes: Any, *, tolerance: Any = 1e-9, method: str = "auto"
+    p: ArrayLike,
+    d: ArrayLike,
+    slopes: ArrayLike,
+    *,
+    tolerance: ArrayLike = 1e-9,
+    method: str = "auto",
 ) -> RateDistortionCurve:
     r"""Compute certified points of R(D), one for each slope.
 
@@ -158,17 +165,15 @@ def rate_distortion_curve(
     Raises:
         ValueError: if p is not a pmf, d is negative or NaN or has a row without a finite entry, a
             slope is negative, or shapes do not match.
-        RuntimeError: if float64 is off.
 
     References:
         Blahut (1972), IEEE Trans. Inf. Theory 18(4), Theorems 5 and 6; Csiszar (1974), 20(1);
         Koenker and Mizera (2014), J. Am. Stat. Assoc. 109, for the interior point.
 
     """
-    validation.require_float64("rate_distortion_curve")
     p, d = _check_problem(p, d)
     slope = validation.interval("slopes", slopes, low=0.0, ndim=1)
-    target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    target = validation.tolerance(tolerance)
     excess, least = excess_distortions(d)
     how = _resolve(method)
     points = _in_portions(
@@ -189,7 +194,12 @@ def rate_distortion_curve(
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
 def rate_at(
-    p: Any, d: Any, distortion: Any, *, tolerance: Any = 1e-9, method: str = "auto"
+    p: ArrayLike,
+    d: ArrayLike,
+    distortion: ArrayLike,
+    *,
+    tolerance: ArrayLike = 1e-9,
+    method: str = "auto",
 ) -> Certified:
     r"""Compute R(D) at given distortions, certified.
 
@@ -221,7 +231,12 @@ def rate_at(
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
 def distortion_at(
-    p: Any, d: Any, rate: Any, *, tolerance: Any = 1e-9, method: str = "auto"
+    p: ArrayLike,
+    d: ArrayLike,
+    rate: ArrayLike,
+    *,
+    tolerance: ArrayLike = 1e-9,
+    method: str = "auto",
 ) -> Certified:
     r"""Compute D(R), the least distortion at given rates, certified.
 
@@ -349,7 +364,7 @@ def _solve_all(
 def _search(p: Any, d: Any, target: Any, function: str, tolerance: Any, method: str) -> Certified:
     validation.require_float64(function)
     p, d = _check_problem(p, d)
-    wanted = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    wanted = validation.tolerance(tolerance)
     by_rate = function == "distortion_at"
     if by_rate:
         goal = validation.interval("rate", target, low=0.0, high=np.inf, open_high=True)

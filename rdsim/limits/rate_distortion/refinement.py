@@ -11,7 +11,7 @@ $J(u_1,u_2) = q_2(u_2) W(u_1|u_2)$ all pairs of optimal channels and all W at on
 program, so that an optimum that is not unique needs no choice.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +20,7 @@ from scipy.optimize import linprog
 
 from rdsim import validation
 from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -57,7 +58,10 @@ class SuccessiveRefinement:
 
 
 @on_host
-def successive_refinement(p: Any, d: Any, *, coarse: Any, fine: Any) -> SuccessiveRefinement:
+@validation.needs_float64
+def successive_refinement(
+    p: ArrayLike, d: ArrayLike, *, coarse: ArrayLike, fine: ArrayLike
+) -> SuccessiveRefinement:
     r"""Decide whether R(D1) bits can be refined to R(D2) bits without loss.
 
     Args:
@@ -73,14 +77,12 @@ def successive_refinement(p: Any, d: Any, *, coarse: Any, fine: Any) -> Successi
     Raises:
         ValueError: if p is no pmf, d is negative or infinite, shapes do not match, or not
             D_min <= D2 < D1.
-        RuntimeError: if float64 is off.
 
     References:
         Equitz and Cover (1991), "Successive refinement of information", IEEE Trans. Inf. Theory
         37(2), Theorem 2; Rimoldi (1994), 40(1).
 
     """
-    validation.require_float64("successive_refinement")
     p = validation.pmf("p", p)
     d = validation.interval("d", d, low=0.0, high=np.inf, open_high=True, ndim=2)
     if d.shape[0] != p.shape[0] or d.shape[1] == 0:

@@ -39,6 +39,7 @@ from rdsim.limits.rank_distortion.uniform import rank_rate
 from rdsim.limits.retrieval._block_channels import block_schemes
 from rdsim.limits.retrieval._item_channels import item_schemes
 from rdsim.limits.retrieval._time_sharing import Points, lower_hull
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.gaussian import gaussian_rank_loss
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_law import expected_loss
@@ -85,16 +86,17 @@ class RetrievalBounds:
 
 
 @on_host
+@validation.needs_float64
 def retrieval_bounds(
     source: Any,
-    log2_size: Any,
+    log2_size: ArrayLike,
     loss: Loss,
     *,
-    n: Any,
-    distortion: Any = None,
-    rounds: Any = 12,
+    n: Integer,
+    distortion: ArrayLike | None = None,
+    rounds: Integer = 12,
     levels: Any = None,
-    tolerance: Any = 1e-6,
+    tolerance: ArrayLike = 1e-6,
 ) -> RetrievalBounds:
     r"""Bound the bits an item that retrieval within an expected rank loss needs (C12).
 
@@ -123,21 +125,19 @@ def retrieval_bounds(
         ValueError: if an argument is out of range, the source is Gaussian but not scalar, or the
             exact law is too costly (see `block_loss`).
         TypeError: if n or rounds is not an integer.
-        RuntimeError: if float64 is off.
 
     References:
         Tuncel (2009), IEEE Trans. Inf. Theory 55(8), for the limit of large n; Li and El Gamal
         (2018), IEEE Trans. Inf. Theory 64(11), Theorem 1, for the rate of a test channel.
 
     """
-    validation.require_float64("retrieval_bounds")
     parsed = parse_loss(loss)
     size = validation.interval("log2_size", log2_size, low=1.0, high=1e5, ndim=0)
     n = validation.integer("n", n, low=1)
     steps = validation.integer("rounds", rounds, low=0)
     if levels is not None:
         levels = validation.integer("levels", levels, low=1)
-    room = float(validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0))
+    room = float(validation.tolerance(tolerance))
     if distortion is not None:
         distortion = validation.interval("distortion", distortion, low=0.0, high=1.0, ndim=1)
     zero_rate = float(expected_loss(size, parsed, log_a=-jnp.inf, log_e=0.0))

@@ -27,6 +27,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from rdsim import validation
 from rdsim.information import information_density, mutual_information, safe_log2
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_law import expected_loss_kernel, log_chance, reach_of
 from rdsim.results import result
@@ -38,8 +39,9 @@ _TIE: Final = 2.0**-30
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
+@validation.needs_float64
 def retrieval_distortion(
-    joint: Any, scores: Any, competitor: Any, log2_size: Any, loss: Loss
+    joint: ArrayLike, scores: ArrayLike, competitor: ArrayLike, log2_size: ArrayLike, loss: Loss
 ) -> Float[Array, "y u"]:
     r"""Compute the price d_M(y,u) of a description, the competitors' law and the scores fixed.
 
@@ -57,10 +59,8 @@ def retrieval_distortion(
     Raises:
         ValueError: if a law is no pmf, a score is NaN, shapes do not match, the size is below 2, or
             the loss is unknown.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("retrieval_distortion")
     parsed = parse_loss(loss)
     joint = validation.pmf("joint", joint, ndim=2)
     scores = validation.real_array("scores", scores, ndim=2)
@@ -115,18 +115,19 @@ class SelfConsistentSchemes:
     damping=_ITERATED,
     tolerance=A_STOPPING_RULE,
 )
+@validation.needs_float64
 def self_consistent(
-    joint: Any,
-    log2_size: Any,
+    joint: ArrayLike,
+    log2_size: ArrayLike,
     loss: Loss,
     *,
-    slope: Any,
+    slope: ArrayLike,
     letters: Any = None,
-    starts: Any = 8,
+    starts: Integer = 8,
     key: Key[Array, ""] | None = None,
-    damping: Any = 0.5,
-    tolerance: Any = 1e-9,
-    max_iterations: Any = 2000,
+    damping: ArrayLike = 0.5,
+    tolerance: ArrayLike = 1e-9,
+    max_iterations: Integer = 2000,
 ) -> SelfConsistentSchemes:
     r"""Iterate competitors and scores to consistency with the channel they make, from many starts.
 
@@ -154,10 +155,8 @@ def self_consistent(
     Raises:
         ValueError: if an argument lies outside its range; the message names it.
         TypeError: if a count is not an integer, or the key not a typed key.
-        RuntimeError: if float64 is off.
 
     """
-    validation.require_float64("self_consistent")
     parsed = parse_loss(loss)
     joint = validation.pmf("joint", joint, ndim=2)
     steepness = validation.interval(
@@ -169,7 +168,7 @@ def self_consistent(
     count = validation.integer("starts", starts, low=1)
     key = jax.random.key(0) if key is None else validation.prng_key("key", key)
     kept = validation.interval("damping", damping, low=0.0, high=1.0, open_high=True, ndim=0)
-    target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    target = validation.tolerance(tolerance)
     most = validation.integer("max_iterations", max_iterations, low=1)
     start = _starts(joint.shape[1], width, count, key)
     channel, residual, gap, iterations = _iterate(

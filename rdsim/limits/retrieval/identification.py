@@ -7,17 +7,17 @@ Weissman 2015). It is another question than that of `bottleneck`: there the quer
 one item, here it is independent of all of them and similar to few.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import LN2, binary_capacity
+from rdsim.number_types import ArrayLike
 
 
-def identification_gaussian(variance: Any, *, distortion: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def identification_gaussian(variance: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
     r"""Compute the identification rate of Gaussian letters at squared distance D a letter.
 
     $$R_{\mathrm{ID}}(D) = \log_2 \frac{2}{2 - D/\sigma^2}, \quad 0 \le D < 2\sigma^2.$$
@@ -34,14 +34,12 @@ def identification_gaussian(variance: Any, *, distortion: Any) -> Float[Array, "
 
     Raises:
         ValueError: if the variance is not positive and finite, or a distortion is negative.
-        RuntimeError: if float64 is off.
 
     Reference:
         Ingber, Courtade and Weissman (2015), "Compression for quadratic similarity queries",
         IEEE Trans. Inf. Theory 61(5), Theorem 1.
 
     """
-    validation.require_float64("identification_gaussian")
     sigma2 = validation.interval(
         "variance", variance, low=0.0, high=float("inf"), open_low=True, open_high=True, ndim=0
     )
@@ -49,7 +47,8 @@ def identification_gaussian(variance: Any, *, distortion: Any) -> Float[Array, "
     return _gaussian(sigma2, D)
 
 
-def identification_binary(distortion: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def identification_binary(distortion: ArrayLike) -> Float[Array, "..."]:
     r"""Compute the identification rate of fair bits at Hamming distance D a letter.
 
     $$R_{\mathrm{ID}}(D) = 1 - h\left(\tfrac12 - D\right), \quad 0 \le D \le \tfrac12.$$
@@ -63,14 +62,12 @@ def identification_binary(distortion: Any) -> Float[Array, "..."]:
 
     Raises:
         ValueError: if a distortion is negative.
-        RuntimeError: if float64 is off.
 
     Reference:
         Ingber and Weissman (2013), "The minimal compression rate for similarity identification",
         arXiv:1312.2063, for the binary symmetric source under Hamming distortion.
 
     """
-    validation.require_float64("identification_binary")
     D = validation.interval("distortion", distortion, low=0.0)
     return _binary(D)
 

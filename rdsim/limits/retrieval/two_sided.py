@@ -26,6 +26,7 @@ from rdsim import validation
 from rdsim.information import LN2, binary_capacity, inverse_binary_capacity, log1p
 from rdsim.limits.bottleneck.closed_forms import bottleneck_gaussian
 from rdsim.limits.bottleneck.dsbs import bottleneck_dsbs
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import implicit_root
 
@@ -59,7 +60,10 @@ class TwoSidedBounds:
         return self.upper - self.lower
 
 
-def two_sided_gaussian(correlation: Any, *, query_rate: Any, item_rate: Any) -> TwoSidedBounds:
+@validation.needs_float64
+def two_sided_gaussian(
+    correlation: ArrayLike, *, query_rate: ArrayLike, item_rate: ArrayLike
+) -> TwoSidedBounds:
     r"""Bound the identification rate of a Gaussian pair with both sides compressed.
 
     $$I(U;V) = -\tfrac12 \log_2\left(1 - \rho^2 (1 - 2^{-2R_x})(1 - 2^{-2R_y})\right).$$
@@ -75,21 +79,22 @@ def two_sided_gaussian(correlation: Any, *, query_rate: Any, item_rate: Any) -> 
     Raises:
         ValueError: if a rate is negative, a correlation lies outside [-1, 1], or the shapes do not
             broadcast.
-        RuntimeError: if float64 is off.
 
     References:
         Westover and O'Sullivan (2008), "Achievable rates for pattern recognition", IEEE Trans. Inf.
         Theory 54(1), Theorems 1 and 2 and the Gaussian example.
 
     """
-    validation.require_float64("two_sided_gaussian")
     r = validation.interval("correlation", correlation, low=-1.0, high=1.0)
     r, Rx, Ry = _rates("correlation", r, query_rate, item_rate)
     upper = jnp.minimum(bottleneck_gaussian(r, rate=Rx), bottleneck_gaussian(r, rate=Ry))
     return _bounds(_gaussian, r, Rx, Ry, upper)
 
 
-def two_sided_dsbs(crossover: Any, *, query_rate: Any, item_rate: Any) -> TwoSidedBounds:
+@validation.needs_float64
+def two_sided_dsbs(
+    crossover: ArrayLike, *, query_rate: ArrayLike, item_rate: ArrayLike
+) -> TwoSidedBounds:
     r"""Bound the identification rate of the doubly symmetric binary source, both sides compressed.
 
     $$I(U;V) = 1 - h(a * p * b), \quad h(a) = 1 - R_x, \; h(b) = 1 - R_y.$$
@@ -105,13 +110,11 @@ def two_sided_dsbs(crossover: Any, *, query_rate: Any, item_rate: Any) -> TwoSid
     Raises:
         ValueError: if a rate is negative, a crossover lies outside [0, 1], or the shapes do not
             broadcast.
-        RuntimeError: if float64 is off.
 
     References:
         Westover and O'Sullivan (2008), as for `two_sided_gaussian`, and the binary example.
 
     """
-    validation.require_float64("two_sided_dsbs")
     p = validation.interval("crossover", crossover, low=0.0, high=1.0)
     p, Rx, Ry = _rates("crossover", p, query_rate, item_rate)
     upper = jnp.minimum(bottleneck_dsbs(p, rate=Rx), bottleneck_dsbs(p, rate=Ry))

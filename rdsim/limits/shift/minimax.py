@@ -7,7 +7,7 @@ one over mixtures of scenarios (P, s): mixtures certify from below by C5's bound
 over the slope from above.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from rdsim.information import LN2
 from rdsim.limits.rate_distortion.discrete import rate_at
 from rdsim.limits.shift._divergence_ball import largest_mean
 from rdsim.limits.shift.mismatch import check_codebook, mismatched_rate, tilted
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -55,8 +56,14 @@ class MinimaxRate:
 
 
 @on_host
+@validation.needs_float64
 def minimax_rate(
-    p0: Any, d: Any, divergence: Any, *, distortion: Any, tolerance: Any = 1e-6
+    p0: ArrayLike,
+    d: ArrayLike,
+    divergence: ArrayLike,
+    *,
+    distortion: ArrayLike,
+    tolerance: ArrayLike = 1e-6,
 ) -> MinimaxRate:
     r"""Compute the least worst-case rate of one i.i.d. codebook over a ball of laws.
 
@@ -84,14 +91,12 @@ def minimax_rate(
 
     Raises:
         ValueError: if an argument is out of range or D is below the largest D_min over the ball.
-        RuntimeError: if float64 is off.
 
     References:
         Sakrison (1969), "The rate distortion function for a class of sources", Inf. Control 15, for
         the class; Dembo and Kontoyiannis (2002) for the mismatch.
 
     """
-    validation.require_float64("minimax_rate")
     p0 = validation.pmf("p0", p0)
     d = validation.interval("d", d, low=0.0, high=np.inf, open_high=True, ndim=2)
     if d.shape[0] != p0.shape[0] or d.shape[1] == 0:
@@ -101,7 +106,7 @@ def minimax_rate(
         )
     delta = validation.interval("divergence", divergence, low=0.0, high=np.inf, ndim=0)
     D = validation.interval("distortion", distortion, low=0.0, ndim=0)
-    target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    target = validation.tolerance(tolerance)
     needed = float(largest_mean(jnp.min(d, axis=1)[None], p0, delta)[0][0])
     if float(D) < needed * (1 - _ROUNDING):
         raise ValueError(
@@ -111,8 +116,15 @@ def minimax_rate(
 
 
 @on_host
+@validation.needs_float64
 def worst_mismatched_rate(
-    p0: Any, d: Any, q: Any, divergence: Any, *, distortion: Any, tolerance: Any = 1e-6
+    p0: ArrayLike,
+    d: ArrayLike,
+    q: ArrayLike,
+    divergence: ArrayLike,
+    *,
+    distortion: ArrayLike,
+    tolerance: ArrayLike = 1e-6,
 ) -> Certified:
     r"""Compute what a codebook must pay in the worst case over a divergence ball.
 
@@ -131,17 +143,15 @@ def worst_mismatched_rate(
 
     Raises:
         ValueError: if an argument is out of range or shapes do not match.
-        RuntimeError: if float64 is off.
 
     References:
         As for `minimax_rate`.
 
     """
-    validation.require_float64("worst_mismatched_rate")
     p0, d, q = check_codebook(p0, d, q, source="p0", finite=True)
     delta = validation.interval("divergence", divergence, low=0.0, ndim=0)
     D = validation.interval("distortion", distortion, low=0.0, ndim=0)
-    target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    target = validation.tolerance(tolerance)
     host = np.asarray(q), np.asarray(d), np.asarray(p0)
     worst, P, _ = _worst(*host, delta, D, 0.5 * float(target))
     upper = jnp.asarray(worst)

@@ -9,7 +9,7 @@ $$R(P,q,D) = \inf_{W:\, E\,d \le D} D(P W \,\|\, P \times q)
 meets the distortion an upper one.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import safe_log2
 from rdsim.limits.rate_distortion.discrete import rate_at
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import (
     A_STOPPING_RULE,
     falling,
@@ -34,7 +35,10 @@ _LARGEST_EXPONENT: Final = 1000.0  # of two, so that no power is infinite
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
-def mismatched_rate(p: Any, d: Any, q: Any, distortion: Any, *, tolerance: Any = 1e-9) -> Certified:
+@validation.needs_float64
+def mismatched_rate(
+    p: ArrayLike, d: ArrayLike, q: ArrayLike, distortion: ArrayLike, *, tolerance: ArrayLike = 1e-9
+) -> Certified:
     r"""Compute R(P,q,D), the rate of random codewords from q on the source P.
 
     Args:
@@ -50,23 +54,24 @@ def mismatched_rate(p: Any, d: Any, q: Any, distortion: Any, *, tolerance: Any =
 
     Raises:
         ValueError: if p or q is no pmf, shapes do not match, or d or D is negative.
-        RuntimeError: if float64 is off.
 
     References:
         Dembo and Kontoyiannis (2002), "Source coding, large deviations, and approximate pattern
         matching", IEEE Trans. Inf. Theory 48(6), Theorem 2; Yang and Kieffer (1998), 44(1).
 
     """
-    validation.require_float64("mismatched_rate")
     p, d, q = check_codebook(p, d, q)
     D = validation.interval("distortion", distortion, low=0.0)
-    target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    target = validation.tolerance(tolerance)
     lower, upper = _mismatched(p, d, q, D)
     return Certified(value=upper, lower=lower, upper=upper, tolerance=target)
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
-def redundancy(p: Any, d: Any, q: Any, distortion: Any, *, tolerance: Any = 1e-9) -> Certified:
+@validation.needs_float64
+def redundancy(
+    p: ArrayLike, d: ArrayLike, q: ArrayLike, distortion: ArrayLike, *, tolerance: ArrayLike = 1e-9
+) -> Certified:
     r"""Compute $R(P,q,D) - R(P,D) \ge 0$, what a codebook q costs that was not made for P.
 
     For a codebook made for another law P', q is the output marginal of P' at that distortion.
@@ -83,13 +88,11 @@ def redundancy(p: Any, d: Any, q: Any, distortion: Any, *, tolerance: Any = 1e-9
 
     Raises:
         ValueError: as `mismatched_rate`, and if D is below D_min.
-        RuntimeError: if float64 is off.
 
     References:
         Dembo and Kontoyiannis (2002), as for `mismatched_rate`.
 
     """
-    validation.require_float64("redundancy")
     paid = mismatched_rate(p, d, q, distortion, tolerance=tolerance)
     needed = rate_at(p, d, distortion, tolerance=0.5 * paid.tolerance)
     upper = jnp.maximum(paid.upper - needed.lower, 0.0)
@@ -98,7 +101,7 @@ def redundancy(p: Any, d: Any, q: Any, distortion: Any, *, tolerance: Any = 1e-9
 
 
 def check_codebook(
-    p: Any, d: Any, q: Any, *, source: str = "p", finite: bool = False
+    p: ArrayLike, d: ArrayLike, q: ArrayLike, *, source: str = "p", finite: bool = False
 ) -> tuple[Array, Array, Array]:
     """Check a source, a distortion and the law of a codebook for it."""
     p, q = validation.pmf(source, p), validation.pmf("q", q)

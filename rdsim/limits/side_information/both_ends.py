@@ -23,6 +23,7 @@ from rdsim.limits.rate_distortion.discrete import (
     rate_at,
     rate_distortion_curve,
 )
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import A_STOPPING_RULE, least, not_differentiable
 
@@ -56,8 +57,9 @@ class ConditionalCurve:
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
+@validation.needs_float64
 def conditional_rate_distortion(
-    joint: Any, d: Any, slopes: Any, *, compress: str, tolerance: Any = 1e-9
+    joint: ArrayLike, d: ArrayLike, slopes: ArrayLike, *, compress: str, tolerance: ArrayLike = 1e-9
 ) -> ConditionalCurve:
     r"""Compute certified points of the conditional R(D): encoder and decoder both know Z.
 
@@ -78,14 +80,12 @@ def conditional_rate_distortion(
     Raises:
         ValueError: if the joint is no pmf, shapes do not match, d is negative or leaves a letter
             without a finite distortion, or a slope is not positive.
-        RuntimeError: if float64 is off.
 
     References:
         Gray (1973), "A new class of lower bounds to information rates of stationary sources via
         conditional rate-distortion functions", IEEE Trans. Inf. Theory 19(4).
 
     """
-    validation.require_float64("conditional_rate_distortion")
     P, d = check_joint(joint, d, compress)
     slopes = validation.interval("slopes", slopes, low=0.0, open_low=True, ndim=1)
     curve = rate_distortion_curve(*_both_ends(P, d), slopes, tolerance=tolerance)
@@ -100,8 +100,14 @@ def conditional_rate_distortion(
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
+@validation.needs_float64
 def conditional_rate_at(
-    joint: Any, d: Any, distortion: Any, *, compress: str, tolerance: Any = 1e-9
+    joint: ArrayLike,
+    d: ArrayLike,
+    distortion: ArrayLike,
+    *,
+    compress: str,
+    tolerance: ArrayLike = 1e-9,
 ) -> Certified:
     r"""Compute the conditional R(D) at given distortions, certified.
 
@@ -119,13 +125,11 @@ def conditional_rate_at(
 
     Raises:
         ValueError: as `conditional_rate_distortion`, and if D is below D_min (naming both).
-        RuntimeError: if float64 is off.
 
     References:
         Gray (1973), as for `conditional_rate_distortion`.
 
     """
-    validation.require_float64("conditional_rate_at")
     P, d = check_joint(joint, d, compress)
     limit = rate_at(*_both_ends(P, d), distortion, tolerance=tolerance)
     known = entropy(P.sum(axis=0))
@@ -136,8 +140,9 @@ def conditional_rate_at(
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
+@validation.needs_float64
 def indirect_rate_distortion(
-    joint: Any, d: Any, slopes: Any, *, compress: str, tolerance: Any = 1e-9
+    joint: ArrayLike, d: ArrayLike, slopes: ArrayLike, *, compress: str, tolerance: ArrayLike = 1e-9
 ) -> RateDistortionCurve:
     r"""Compute certified points of the indirect R(D): the encoder sees X only through Y.
 
@@ -158,20 +163,24 @@ def indirect_rate_distortion(
     Raises:
         ValueError: if the joint is no pmf, shapes do not match, d is negative or leaves some y
             without a finite distortion, or a slope is negative.
-        RuntimeError: if float64 is off.
 
     References:
         Dobrushin and Tsybakov (1962), "Information transmission with additional noise"; Witsenhausen
         (1980), "Indirect rate distortion problems", IEEE Trans. Inf. Theory 26(5).
 
     """
-    validation.require_float64("indirect_rate_distortion")
     return rate_distortion_curve(*_seen(joint, d, compress), slopes, tolerance=tolerance)
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
+@validation.needs_float64
 def indirect_rate_at(
-    joint: Any, d: Any, distortion: Any, *, compress: str, tolerance: Any = 1e-9
+    joint: ArrayLike,
+    d: ArrayLike,
+    distortion: ArrayLike,
+    *,
+    compress: str,
+    tolerance: ArrayLike = 1e-9,
 ) -> Certified:
     r"""Compute the indirect R(D) at given distortions, certified.
 
@@ -189,18 +198,16 @@ def indirect_rate_at(
 
     Raises:
         ValueError: as `indirect_rate_distortion`, and if D is below D_min (naming both).
-        RuntimeError: if float64 is off.
 
     References:
         As for `indirect_rate_distortion`.
 
     """
-    validation.require_float64("indirect_rate_at")
     return rate_at(*_seen(joint, d, compress), distortion, tolerance=tolerance)
 
 
 def check_joint(
-    joint: Any, d: Any, compress: Any, *, along: str = "rows"
+    joint: ArrayLike, d: ArrayLike, compress: Any, *, along: str = "rows"
 ) -> tuple[Float[Array, "y z"], Float[Array, "y u"]]:
     """Check a joint pmf, turn it until Y runs as wanted, and check d of the letter of its rows."""
     P = validation.sided_joint(joint, compress, along=along)

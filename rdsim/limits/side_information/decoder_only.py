@@ -9,7 +9,7 @@ enough since the decoder uses T only through the map it selects). In this form t
 
 import itertools
 import math
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from rdsim.certified import Certified
 from rdsim.information import LN2, binary_entropy
 from rdsim.limits.side_information._strategies import StrategyPoint, StrategyProblem, solve
 from rdsim.limits.side_information.both_ends import check_joint, expected, maximum_distortion
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import falling, implicit_root, on_host
 
@@ -63,7 +64,8 @@ class WynerZivCurve:
         return self.gap <= self.tolerance
 
 
-def wyner_ziv_dsbs(crossover: Any, *, distortion: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def wyner_ziv_dsbs(crossover: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
     r"""Compute the Wyner-Ziv R(D) of the doubly symmetric binary source, Hamming distortion.
 
     $$R_{WZ}(D) = \text{lower convex envelope of } g(D) = h(a * D) - h(D),\ 0 \le D \le a,
@@ -80,18 +82,19 @@ def wyner_ziv_dsbs(crossover: Any, *, distortion: Any) -> Float[Array, "..."]:
 
     Raises:
         ValueError: if the crossover lies outside [0, 1] or a distortion is negative.
-        RuntimeError: if float64 is off.
 
     References:
         Wyner and Ziv (1976), IEEE Trans. Inf. Theory 22(1), Section II.
 
     """
-    validation.require_float64("wyner_ziv_dsbs")
     a = validation.interval("crossover", crossover, low=0.0, high=1.0, ndim=0)
     return _dsbs(jnp.minimum(a, 1 - a), validation.interval("distortion", distortion, low=0.0))
 
 
-def wyner_ziv_gaussian(correlation: Any, *, variance: Any, distortion: Any) -> Float[Array, "..."]:
+@validation.needs_float64
+def wyner_ziv_gaussian(
+    correlation: ArrayLike, *, variance: ArrayLike, distortion: ArrayLike
+) -> Float[Array, "..."]:
     r"""Compute the Wyner-Ziv R(D) of a Gaussian pair, squared error: no loss over knowing Z.
 
     $$R_{WZ}(D) = R_{Y|Z}(D) = \tfrac12 \log_2^+ \frac{\sigma^2 (1-\rho^2)}{D}.$$
@@ -106,14 +109,12 @@ def wyner_ziv_gaussian(correlation: Any, *, variance: Any, distortion: Any) -> F
 
     Raises:
         ValueError: if an argument is out of range.
-        RuntimeError: if float64 is off.
 
     References:
         Wyner (1978), "The rate-distortion function for source coding with side information at the
         decoder II: general sources", Inf. Control 38(1).
 
     """
-    validation.require_float64("wyner_ziv_gaussian")
     r = validation.interval("correlation", correlation, low=-1.0, high=1.0, ndim=0)
     variance = validation.interval(
         "variance", variance, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=0
@@ -127,8 +128,9 @@ def wyner_ziv_gaussian(correlation: Any, *, variance: Any, distortion: Any) -> F
 
 
 @on_host
+@validation.needs_float64
 def wyner_ziv(
-    joint: Any, d: Any, slopes: Any, *, compress: str, tolerance: Any = 1e-9
+    joint: ArrayLike, d: ArrayLike, slopes: ArrayLike, *, compress: str, tolerance: ArrayLike = 1e-9
 ) -> WynerZivCurve:
     r"""Compute certified points of the Wyner-Ziv R(D) of any discrete pair.
 
@@ -152,7 +154,6 @@ def wyner_ziv(
         ValueError: if the joint is no pmf, shapes do not match, d is negative or leaves a letter
             without a finite distortion, a slope is negative, or the $|U|^{|Z|}$ strategies are
             too many.
-        RuntimeError: if float64 is off.
 
     References:
         Wyner and Ziv (1976), IEEE Trans. Inf. Theory 22(1), Theorem 1; Dupuis, Yu and Willems
@@ -160,10 +161,9 @@ def wyner_ziv(
         side information", ISIT, for the strategies.
 
     """
-    validation.require_float64("wyner_ziv")
     P, d = check_joint(joint, d, compress)
     slope = validation.interval("slopes", slopes, low=0.0, ndim=1)
-    target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    target = validation.tolerance(tolerance)
     table = _strategies(d.shape[1], P.shape[1])
     problem, least = _problem(P, d, table)
     points = _solve_all(problem, slope, target)
@@ -183,8 +183,14 @@ def wyner_ziv(
 
 
 @on_host
+@validation.needs_float64
 def wyner_ziv_at(
-    joint: Any, d: Any, distortion: Any, *, compress: str, tolerance: Any = 1e-9
+    joint: ArrayLike,
+    d: ArrayLike,
+    distortion: ArrayLike,
+    *,
+    compress: str,
+    tolerance: ArrayLike = 1e-9,
 ) -> Certified:
     r"""Compute the Wyner-Ziv R(D) at given distortions, certified.
 
@@ -206,16 +212,14 @@ def wyner_ziv_at(
 
     Raises:
         ValueError: as `wyner_ziv`, and if D is below D_min (naming both).
-        RuntimeError: if float64 is off.
 
     References:
         Wyner and Ziv (1976), as for `wyner_ziv`.
 
     """
-    validation.require_float64("wyner_ziv_at")
     P, d = check_joint(joint, d, compress)
     D = validation.interval("distortion", distortion, low=0.0)
-    target = validation.interval("tolerance", tolerance, low=0.0, open_low=True, ndim=0)
+    target = validation.tolerance(tolerance)
     problem, least = _problem(P, d, _strategies(d.shape[1], P.shape[1]))
     low = float(least)
     goal = np.ravel(np.asarray(D))
