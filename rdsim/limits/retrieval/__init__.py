@@ -1,10 +1,11 @@
 """What a retrieval system can reach with items (and queries) of so many bits.
 
-`bounds` is the sandwich of a converse and the best single channel, `distortion` makes retrieval an ordinary distortion,
+`converse` bounds every code of Gaussian pairs from below, `bounds` is the sandwich of a converse and the best single channel, `distortion` makes retrieval an ordinary distortion,
 `two_sided` compresses queries too, and `identification` is for similarity queries.
 """
 
 from rdsim.limits.retrieval.bounds import RetrievalBounds, retrieval_bounds
+from rdsim.limits.retrieval.converse import RetrievalConverse, retrieval_converse
 from rdsim.limits.retrieval.distortion import (
     SelfConsistentSchemes,
     retrieval_distortion,
@@ -15,11 +16,13 @@ from rdsim.limits.retrieval.two_sided import TwoSidedBounds, two_sided_dsbs, two
 
 __all__ = [
     "RetrievalBounds",
+    "RetrievalConverse",
     "SelfConsistentSchemes",
     "TwoSidedBounds",
     "identification_binary",
     "identification_gaussian",
     "retrieval_bounds",
+    "retrieval_converse",
     "retrieval_distortion",
     "self_consistent",
     "two_sided_dsbs",

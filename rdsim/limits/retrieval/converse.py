@@ -1,0 +1,240 @@
+r"""What no code can pass: the least rank loss at given bits an item, by the tightest known bound (C27).
+
+Given that an item lies in a half-space of probability $2^{-R}$, its query must lie in one of
+probability K/M:
+
+$$\mathrm{recall@}K \le P(X > a \mid Y > b), \qquad P(Y > b) = 2^{-R},\ P(X > a) = K/M,$$
+
+for words of R bits each. Every rank loss is a mean of misses, and one encoder for all items knows less
+than one for each, so that the number K - 1 of competitors that win is then binomial. Three notions of rate
+are kept apart: every word has R bits; R bits are spent on average (entropy); or R bits of information
+are kept (as by channel simulation).
+"""
+
+import math
+from dataclasses import field
+from typing import Any, Final
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.special import log_ndtr
+
+from rdsim import validation
+from rdsim.information import LN2
+from rdsim.limits.bottleneck import bottleneck_vector_gaussian
+from rdsim.limits.rank_distortion import rank_loss
+from rdsim.limits.retrieval import _half_spaces
+from rdsim.limits.retrieval._half_spaces import Reals, Recalls
+from rdsim.number_types import ArrayLike
+from rdsim.ranking.loss import Loss, RankLoss, parse_loss
+from rdsim.ranking.rank_law import expected_loss
+from rdsim.results import result
+from rdsim.sources import GaussianSource
+from rdsim.transformations import on_host
+
+RATES: Final = ("fixed_length", "entropy", "information")
+ENCODERS: Final = ("shared", "separate", "joint")
+_ONE_BY_ONE: Final = 32  # ranks that are not grouped
+_RATIO: Final = 1.1  # of the last rank of a group to its first,
+_GROUPS: Final = 1500  # unless there were more groups than this
+_LEAST: Final = 1e-8  # of M t: a competitor that wins so rarely changes the loss by less
+_ROUNDING: Final = 1e-12  # by which every bound is loosened
+_CERTAIN: Final = 1e-9  # 1 - correlation below which queries and items are taken for equal
+
+
+@result
+class RetrievalConverse:
+    """The least loss that the bounds leave.
+
+    Attributes:
+        loss: no code of its kind has a smaller expected loss, shape of the bits.
+        bound: name of the bound that gave it, one for each loss in order: "half-spaces",
+            "unequal half-spaces", "rank rate" or "items stored whole".
+
+    """
+
+    loss: Float[Array, "..."]
+    bound: tuple[str, ...] = field(metadata={"static": True})
+
+
+@on_host
+@validation.needs_float64
+def retrieval_converse(
+    source: Any,
+    log2_size: ArrayLike,
+    loss: Loss,
+    *,
+    bits: ArrayLike,
+    rate: str = "fixed_length",
+    encoder: str = "shared",
+) -> RetrievalConverse:
+    r"""Bound the rank loss of every code of so many bits an item from below, for Gaussian pairs.
+
+    The least of these, each valid: half-spaces (C27), the rank rate of the information that the bits can
+    keep (C4 with the vector bottleneck), and items stored whole. Of unequal canonical correlations the
+    half-spaces are those of the largest.
+
+    Args:
+        source: jointly Gaussian query and item, of any dimensions.
+        log2_size: log2 M, 1 to 1000.
+        loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        bits: R >= 0 stored for an item, any shape.
+        rate: what the bits are: "fixed_length" (each item is one of 2^R words), "entropy" (bits on
+            average) or "information" (I(U;Y), channel simulation included).
+        encoder: "shared" (the same for every item), "separate" (one for each item) or "joint" (sees the
+            whole database). A bound for the wider class holds for the narrower one.
+
+    Returns:
+        The loss and the name of the bound that gave it, shape of bits.
+
+    Raises:
+        ValueError: if an argument is out of range or unknown, or for fixed length with joint encoders,
+            which no bound of half-spaces covers: name the information instead, which is less.
+        TypeError: if the source is not Gaussian.
+
+    References:
+        Polyanskiy, Poor and Verdu (2010) and Vazquez-Vilar et al. (2016) for the meta-converse; Borell
+        (1985) for half-spaces. The list form, the one-encoder form and the information form are this
+        project's own.
+
+    """
+    validation.instance("source", source, GaussianSource)
+    parsed = parse_loss(loss)
+    size = float(validation.interval("log2_size", log2_size, low=1.0, high=1000.0, ndim=0))
+    stored = np.asarray(validation.interval("bits", bits, low=0.0, high=1e4), float)
+    for name, value, known in (("rate", rate, RATES), ("encoder", encoder, ENCODERS)):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {known}, got {value!r}")
+    if encoder == "joint" and rate == "fixed_length":
+        raise ValueError(
+            'rate="fixed_length" with encoder="joint" is covered by no bound of fixed length: ask for '
+            'rate="information", which such a code does not exceed'
+        )
+    correlations = np.asarray(source.canonical_correlations)
+    flat = stored.ravel()
+    kept = bottleneck_vector_gaussian(correlations, rate=flat)
+    rewards = {"rank rate": 1 - np.asarray(rank_loss(size, loss, rate=kept).lower)}
+    rewards["items stored whole"] = np.full(flat.size, _stored_whole(correlations, size, parsed))
+    largest = float(correlations[0])
+    if 0 < largest < 1 - _CERTAIN:
+        found = [_half_space_reward(largest, size, parsed, R, rate, encoder) for R in flat]
+        equal = np.array([one for one, _ in found])
+        rewards["half-spaces"] = np.where([hull for _, hull in found], np.inf, equal)
+        rewards["unequal half-spaces"] = np.where([hull for _, hull in found], equal, np.inf)
+    names = list(rewards)
+    least = np.stack([rewards[name] for name in names])
+    chosen = least.argmin(axis=0)
+    bound = np.clip(1 - least.min(axis=0) - _ROUNDING, 0.0, 1.0)
+    return RetrievalConverse(
+        loss=jnp.asarray(bound.reshape(stored.shape)), bound=tuple(names[i] for i in chosen)
+    )
+
+
+def _stored_whole(correlations: Reals, size: float, loss: RankLoss) -> float:
+    """Bound the reward of items stored whole: by the rank rate of I(X;Y) bits."""
+    information = float(-0.5 * np.log2(1 - np.minimum(correlations, 1.0) ** 2 + 1e-300).sum())
+    return 1 - float(rank_loss(size, loss, rate=information).lower)
+
+
+def _half_space_reward(
+    correlation: float, size: float, loss: RankLoss, bits: float, rate: str, encoder: str
+) -> tuple[float, bool]:
+    """Bound the reward by half-spaces, and say whether unequal words may be the better ones."""
+    if bits == 0:  # nothing is known: the rank rate is exact
+        return 1.0, False
+    recalls, rest = _ranks(size, loss)
+    if rate == "information" or encoder == "joint":
+        lines = _half_spaces.information(correlation, bits, _chosen_shares(recalls.log_t))
+        return float(recalls.weight @ lines.at(recalls.log_t)) + rest, False
+    bound = _half_spaces.entropy if rate == "entropy" else _half_spaces.fixed_length
+    found, unequal = bound(correlation, bits, recalls)
+    if encoder == "separate":
+        return found + rest, unequal
+    binomial, last = _binomial_ranks(size, loss)
+    shared, unequal = bound(correlation, bits, binomial)
+    if not unequal:
+        return 1 - _loss_of_equal_words(correlation, size, loss, bits), False
+    # One encoder for all is one of the separate ones.
+    return min(found + rest, shared + last), True
+
+
+def _loss_of_equal_words(correlation: float, size: float, loss: RankLoss, bits: float) -> float:
+    """Average the loss of a query x given Y > b, whose rank is 1 + Bin(M-1, P(X' > x))."""
+    cells = _half_spaces.CELLS * math.ceil(
+        math.sqrt(size / 16)
+    )  # the loss is as steep as x, about sqrt(size)
+    x, probability = _half_spaces.Tails(correlation, np.array([bits])).nodes(0, cells)
+    lost = expected_loss(size, _name(loss), log_a=log_ndtr(-x), log_e=-np.inf)
+    return float(np.sum(probability * np.asarray(lost)))
+
+
+def _chosen_shares(log_t: Reals) -> Reals:
+    """Shares at which lines are chosen: all if there are few, else 48 that reach as far."""
+    return log_t if log_t.size <= 48 else np.linspace(log_t[0], log_t[-1], 48)
+
+
+def _ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
+    r"""Write the reward as $\sum_k (w(k) - w(k+1)) \mathrm{recall@}k + w(M)$.
+
+    Later ranks are grouped. The recall is a concave function of the share that increases, so that a group
+    is bounded by its recall at a share no smaller than its mean; w is convex in the rank, and the middle
+    of the group is no smaller.
+    """
+    log_M = size * LN2
+    if loss.is_two_valued:
+        if math.log(loss.cutoff) >= log_M * (1 - 1e-15):
+            return Recalls(np.zeros(1), np.zeros(1)), 1.0
+        return Recalls(np.array([math.log(loss.cutoff) - log_M]), np.ones(1)), 0.0
+    M = round(2.0**size) if size <= 52 else math.inf
+    first = np.arange(1, min(_ONE_BY_ONE, M), dtype=float)
+    log_edges = np.log(np.append(first, first.size + 1))
+    if first.size + 1 < M:
+        groups = _groups(log_M - log_edges[-1])
+        log_edges = np.append(log_edges[:-1], np.linspace(log_edges[-1], log_M, groups + 1))
+        if M < 2**52:  # ranks are integers
+            log_edges = np.log(np.unique(np.round(np.exp(log_edges))))
+    low, high = log_edges[:-1], log_edges[1:]
+    if loss.kind == "reciprocal_rank":
+        weight = np.exp(-low) - np.exp(-high)
+        rest = math.exp(-log_M)
+    else:
+        more, less = low + np.log1p(np.exp(-low)), high + np.log1p(np.exp(-high))
+        weight, rest = (
+            LN2 * (less - more) / (less * more),
+            LN2 / (log_M + math.log1p(math.exp(-log_M))),
+        )
+    # Ranks low, ..., high - 1.
+    middle = np.log(0.5) + np.logaddexp(low, high + np.log1p(-np.exp(-high)))
+    return Recalls(np.minimum(middle - log_M, 0.0), weight), rest
+
+
+def _binomial_ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
+    r"""Write $\int E\,w(1 + \mathrm{Bin}(M-1, v))\, dC(v)$ as a mean of C at shares t, by parts.
+
+    On a piece [t, t'] the concave C is at most its value at the mean of the share under -dw, which is
+    integrated by Simpson's rule.
+    """
+    log_M = size * LN2
+    pieces = _groups(log_M - math.log(_LEAST))
+    log_t = np.linspace(math.log(_LEAST) - log_M, 0.0, 2 * pieces + 1)
+    at = np.asarray(expected_loss(size, _name(loss), log_a=log_t, log_e=-np.inf))
+    lost, t = at[::2], np.exp(log_t[::2])
+    weight = np.append(lost[0], np.diff(lost))
+    # d(t) = t d(ln t): Simpson's rule in ln t.
+    step = log_t[2] - log_t[0]
+    area = step / 6 * (t[:-1] * lost[:-1] + 4 * np.exp(log_t[1::2]) * at[1::2] + t[1:] * lost[1:])
+    moment = t[1:] * lost[1:] - t[:-1] * lost[:-1] - area
+    inside = weight[1:] > 0
+    mean = np.where(inside, moment / np.where(inside, weight[1:], 1.0), t[1:])
+    mean = np.clip(mean * (1 + 1e-9), t[:-1], t[1:])
+    return Recalls(np.log(np.append(t[0], mean)), np.maximum(weight, 0.0)), float(1 - lost[-1])
+
+
+def _groups(length: float) -> int:
+    """Number of groups of ranks, or of shares, over a range of so many nats."""
+    return min(math.ceil(length / math.log(_RATIO)), _GROUPS)
+
+
+def _name(loss: RankLoss) -> Loss:
+    return (loss.kind, loss.cutoff) if loss.is_two_valued else loss.kind

@@ -1,0 +1,211 @@
+"""The half-space converse (C27) against published digits, bivariate normal tables, codes and simulations."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import log_ndtr, logsumexp, ndtr, ndtri
+
+from rdsim import sources
+from rdsim.limits import retrieval_converse
+from rdsim.limits.retrieval import _half_spaces
+from rdsim.ranking import expected_loss
+
+LOSSES = ("error", ("miss", 10), "reciprocal_rank", "dcg")
+
+
+def pair(correlation, n=64):
+    return sources.vector_gaussian(np.eye(n), np.eye(n), correlation * np.eye(n))
+
+
+def reward(correlation, bits, size, loss="error", **kind):
+    return 1 - float(retrieval_converse(pair(correlation), size, loss, bits=bits, **kind).loss)
+
+
+@pytest.mark.parametrize(
+    ("correlation", "bits", "M", "loss", "rate", "encoder", "expected", "digits"),
+    [
+        (0.8, 16, 50_000, "error", "fixed_length", "separate", 0.168153665, 1e-9),
+        (0.8, 16, 50_000, ("miss", 10), "fixed_length", "separate", 0.478554675, 1e-9),
+        (0.9, 16, 1000, "error", "fixed_length", "separate", 0.967637917, 1e-9),
+        (0.8, 32, 10**9, "error", "fixed_length", "separate", 0.072928436, 1e-9),
+        (0.8, 16, 50_000, "error", "fixed_length", "shared", 0.144707741, 1e-9),
+        (0.8, 32, 50_000, "error", "fixed_length", "shared", 0.903119223, 1e-9),
+        (0.9, 16, 1000, "error", "fixed_length", "shared", 0.8856, 5e-5),
+        (0.8, 10, 1000, "error", "fixed_length", "shared", 0.2268, 5e-5),
+        (0.8, 4, 100, "error", "fixed_length", "separate", 0.1728, 1e-4),
+        (0.8, 16, 50_000, "error", "entropy", "separate", 0.514, 5e-4),
+        (0.8, 16, 50_000, "error", "information", "joint", 0.5385, 1e-4),
+        (0.8, 8, 1000, "error", "information", "joint", 0.4557, 3e-4),
+    ],
+)
+def test_C27_values(correlation, bits, M, loss, rate, encoder, expected, digits):
+    found = reward(correlation, bits, math.log2(M), loss, rate=rate, encoder=encoder)
+    assert found == pytest.approx(expected, abs=digits)
+
+
+@pytest.mark.parametrize("correlation", [0.05, 0.5, 0.8, 0.99])
+def test_tails_are_those_of_the_bivariate_normal_distribution(correlation):
+    r = np.array([0.3, 1.0, 4.0, 12.0])
+    tails = _half_spaces.Tails(correlation, r)
+    normal = scipy.stats.multivariate_normal(cov=[[1, correlation], [correlation, 1]])
+    for a in (-2.0, -0.1, 0.7, 3.0):
+        found = tails.exceed(np.full(r.size, a), np.arange(r.size))
+        wanted = [normal.cdf([-a, -b]) / 2.0**-bits for b, bits in zip(tails.b, r, strict=True)]
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-11)
+
+
+def test_tails_of_hundreds_of_bits_are_those_of_a_pair_far_out():
+    """Given Y > b, b large, Y - b is exponential of rate b up to a relative b^-2."""
+    correlation, bits = 0.6, 900.0
+    tails = _half_spaces.Tails(correlation, np.array([bits]))
+    b = float(tails.b[0])
+    assert log_ndtr(-b) == pytest.approx(-bits * math.log(2), rel=1e-13, abs=0)
+    a = correlation * b + np.linspace(-2, 2, 9)
+    z = np.linspace(0, 60 / b, 20_001)
+    density = np.exp(-b * z - z * z / 2)
+    tail = ndtr((correlation * (b + z) - a[:, None]) / 0.8)
+    wanted = np.trapezoid(tail * density, z) / np.trapezoid(density, z)
+    np.testing.assert_allclose(tails.exceed(a, np.zeros(9, int)), wanted, rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("correlation", "bits", "M"), [(0.8, 4, 100), (0.8, 8, 1000), (0.5, 3, 20)]
+)
+def test_C27_the_hull_is_that_of_every_code_of_words_of_any_probabilities(correlation, bits, M):
+    """Minimise t gamma + 2^R conv(phi) over gamma, the hull over all pairs of points of a grid."""
+    r = np.concatenate([np.linspace(0, bits, 120), bits + np.linspace(0, 12, 240)[1:]])
+    tails = _half_spaces.Tails(correlation, r)
+    q, q0 = 2.0**-r, 2.0**-bits
+    small, large = q <= q0 * (1 + 1e-12), q >= q0 * (1 - 1e-12)
+    values = []
+    for log_gamma in np.linspace(-1, math.log(M) + 2, 300):
+        phi = q * tails.worth(np.array([log_gamma]))[0]
+        low, high = q[small][:, None], q[large][None, :]
+        share = np.where(high > low, (high - q0) / np.where(high > low, high - low, 1), 1.0)
+        hull = (share * phi[small][:, None] + (1 - share) * phi[large][None, :]).max()
+        values.append(math.exp(log_gamma) / M + hull / q0)
+    found = reward(correlation, bits, math.log2(M), encoder="separate")
+    assert found == pytest.approx(min(values), rel=2e-3, abs=0)
+
+
+def test_C27_a_junk_word_passes_the_equal_words_and_not_the_bound():
+    """15 orthogonal half-spaces, turned anew for every item, and a word for the rest: 6 standard errors."""
+    correlation, M, trials, threshold = 0.8, 100, 400_000, 1.8
+    generator = np.random.default_rng(7)
+    y = generator.normal(size=(trials, 15)).max(axis=1)
+    x = correlation * y + math.sqrt(1 - correlation**2) * generator.normal(size=trials)
+    mass = 1 - ndtr(threshold) ** 15
+    # A competitor has a good word, in a direction of its own, and its score passes x.
+    won = (y > threshold) * (1 - mass * ndtr(-x)) ** (M - 1)
+    mean, error = won.mean(), won.std() / math.sqrt(trials)
+    share = _half_spaces.Recalls(np.array([-math.log(M)]), np.ones(1))
+    assert mean - 6 * error > _half_spaces.equal_words(correlation, 4.0, share)
+    assert mean + 6 * error < reward(correlation, 4, math.log2(M), encoder="separate")
+
+
+@pytest.mark.parametrize(("correlation", "bits", "M"), [(0.8, 16, 50_000), (0.6, 8, 1000)])
+def test_C27_information_is_bounded_at_the_best_multiplier_of_a_fine_grid(correlation, bits, M):
+    a = np.arange(-1, 6, 0.02)
+    y = np.arange(-9, 14, 0.05)
+    weight = -0.5 * y * y - 0.5 * math.log(2 * math.pi) + math.log(0.05)
+    seen = ndtr((correlation * y - a[:, None]) / math.sqrt(1 - correlation**2))
+    shares = ndtr(-a)
+    values = []
+    for multiplier in np.geomspace(0.01, 0.3, 100):
+        useful = multiplier * logsumexp(weight + seen / multiplier, axis=1)
+        gammas = np.geomspace(1.0, M, 1500)
+        height = (useful - gammas[:, None] * shares).max(axis=1)
+        values.append((gammas / M + height).min() + multiplier * bits * math.log(2))
+    found = reward(correlation, bits, math.log2(M), rate="information", encoder="joint")
+    assert found == pytest.approx(min(values), rel=1e-3, abs=0)
+
+
+@given(st.floats(0.05, 0.98), st.floats(1.0, 30.0), st.floats(1.0, 40.0), st.sampled_from(LOSSES))
+def test_C27_wider_classes_of_codes_are_bounded_less(correlation, bits, size, loss):
+    found = {
+        (rate, encoder): reward(correlation, bits, size, loss, rate=rate, encoder=encoder)
+        for rate, encoder in (
+            ("fixed_length", "shared"),
+            ("fixed_length", "separate"),
+            ("entropy", "separate"),
+            ("information", "joint"),
+        )
+    }
+    assert found["fixed_length", "shared"] <= found["fixed_length", "separate"] + 2e-3
+    assert found["fixed_length", "separate"] <= found["entropy", "separate"] + 2e-3
+    assert found["entropy", "separate"] <= found["information", "joint"] + 2e-3
+    more = reward(correlation, bits + 1, size, loss)
+    assert found["fixed_length", "shared"] <= more + 2e-3
+
+
+@given(st.floats(0.05, 0.98), st.floats(1.0, 40.0), st.sampled_from(LOSSES))
+def test_C27_the_sign_of_an_item_does_not_pass_the_bound(correlation, size, loss):
+    """One bit an item, exactly: the sign of Y, ranked by whether it is the query's."""
+    x, weights = np.polynomial.legendre.leggauss(200)
+    x, weights = 5 * (1 + x), 5 * weights
+    density = 2 * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    right = ndtr(correlation * x / math.sqrt(1 - correlation**2))
+    half = math.log(0.5)
+    won = float(expected_loss(size, loss, log_a=-math.inf, log_e=half))
+    lost = float(expected_loss(size, loss, log_a=half, log_e=half))
+    code = float(np.sum(weights * density * (right * won + (1 - right) * lost)))
+    bound = retrieval_converse(sources.gaussian(correlation), size, loss, bits=1.0)
+    assert float(bound.loss) <= code + 1e-9
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("rate", ["fixed_length", "information"])
+def test_C27_databases_of_two_to_the_thousand(loss, rate):
+    kind = {"rate": rate, "encoder": "separate" if rate == "fixed_length" else "joint"}
+    found = [reward(0.9, bits, 1000.0, loss, **kind) for bits in (200.0, 3000.0)]
+    assert 0 <= found[0] <= found[1] <= 1
+    assert found[0] < 0.3
+
+
+def test_unequal_correlations_are_bounded_as_the_largest_of_them():
+    unequal = sources.vector_gaussian(np.eye(2), np.eye(2), np.diag([0.8, 0.3]))
+    found = retrieval_converse(unequal, 16, "error", bits=[8.0, 16.0])
+    assert found.loss.shape == (2,)
+    assert len(found.bound) == 2
+    assert np.all(np.asarray(found.loss) >= 1 - np.array([reward(0.8, b, 16) for b in (8, 16)]))
+
+
+def test_the_bound_is_named():
+    near = retrieval_converse(pair(0.8), 4, "error", bits=[0.0, 16.0, 400.0])
+    assert near.bound[1] in ("half-spaces", "items stored whole")
+    far = retrieval_converse(pair(0.8, 64), math.log2(50_000), "error", bits=16)
+    assert far.bound == ("half-spaces",)
+    mixed = retrieval_converse(pair(0.8, 64), math.log2(50_000), "error", bits=16, rate="entropy")
+    assert mixed.bound == ("unequal half-spaces",)
+    chance = retrieval_converse(pair(0.8), 4, "error", bits=0.0)
+    assert float(chance.loss) == pytest.approx(1 - 1 / 16, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rate": "length"}, "rate must be one of"),
+        ({"encoder": "one"}, "encoder must be one of"),
+        ({"encoder": "joint"}, "fixed_length.*joint.*information"),
+        ({"bits": -1.0}, "bits must lie in"),
+        ({"log2_size": 0.5}, "log2_size must lie in"),
+    ],
+)
+def test_bad_input_is_named(options, message):
+    given = {"log2_size": 10, "bits": 8.0} | options
+    size = given.pop("log2_size")
+    with pytest.raises(ValueError, match=message):
+        retrieval_converse(pair(0.5), size, "error", **given)
+
+
+def test_other_sources_are_refused():
+    with pytest.raises(TypeError, match="source must be a GaussianSource"):
+        retrieval_converse(sources.dsbs(0.1), 10, "error", bits=8.0)
+
+
+def test_quantiles_of_the_reference_are_scipys():
+    assert _half_spaces.Tails(0.5, np.array([3.0])).b[0] == pytest.approx(-ndtri(0.125), rel=1e-13)
