@@ -99,7 +99,7 @@ def _source(config: Config, key: jax.Array, source: Source) -> dict[str, np.ndar
         key, *wide, slope, samples=list(config.samples), replications=config.replications
     )
     excess = np.asarray(found.excess)
-    law = finite_sample.excess_law(*wide, slope)
+    law = finite_sample.excess_distribution(*wide, slope)
     bound = np.stack(
         [
             *(

@@ -108,7 +108,8 @@ def _bernoulli(config: Config, n: int) -> dict[str, np.ndarray]:
     mean = weight @ rate
     covered = {}
     for error in ("delta", "jackknife"):
-        low, high = found.interval(confidence=0.95, error=error)
+        interval = found.interval(confidence=0.95, error=error)
+        low, high = interval.lower, interval.upper
         covered[error] = weight @ ((np.asarray(low) <= truth) & (truth <= np.asarray(high)))
     kernel = D / (1 - D)  # 2^(-s): the slope at which the true law has distortion D
 
@@ -132,12 +133,12 @@ def _gaussian(config: Config, n: int, key: jax.Array) -> dict[str, np.ndarray]:
     rows = []
     for each in jax.random.split(key, config.repetitions):
         y = jax.random.normal(each, (n,))
-        rows.append(continuous_sandwich(y, 1 / (2 * LN2 * D), max_atoms=64))
+        rows.append(continuous_sandwich(y, 1 / (2 * LN2 * D), max_codewords=64))
     return {
-        "lower": np.stack([np.asarray(row.lower_bound(D)) for row in rows]),
-        "upper": np.stack([np.asarray(row.rate_upper) for row in rows]),
-        "at": np.stack([np.asarray(row.distortion_upper) for row in rows]),
-        "rate": np.stack([np.asarray(row.rate) for row in rows]),
+        "lower": np.stack([np.asarray(row.lower(D)) for row in rows]),
+        "upper": np.stack([np.asarray(row.rate.upper) for row in rows]),
+        "at": np.stack([np.asarray(row.distortion.upper) for row in rows]),
+        "rate": np.stack([np.asarray(row.rate.mean) for row in rows]),
     }
 
 

@@ -16,7 +16,7 @@ import xarray
 
 from experiments._claims import Check
 from experiments._study import Cell, call
-from rdsim.finite_sample.growth import (
+from rdsim.finite_sample import (
     LearnedRetrieval,
     PowerLaw,
     fit_exponent_of_trials,
@@ -97,7 +97,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     names = ("excess", "divergence")
     fits = [
         [
-            fit_exponent_of_trials(factors[axis], found[name], resample)
+            fit_exponent_of_trials(resample, factors[axis], found[name])
             for axis, found in parts.items()
         ]
         for name in names

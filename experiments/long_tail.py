@@ -85,9 +85,7 @@ def _slopes(config: Config) -> np.ndarray:
 
 def _curves(config: Config, name: str, size: int) -> dict[str, np.ndarray]:
     curves = [
-        rank_rate_prior_curve(
-            zipf_prior(size, exponent=exponent).pmf, _slopes(config), LOSSES[name]
-        )
+        rank_rate_prior_curve(zipf_prior(size, exponent=exponent).p, _slopes(config), LOSSES[name])
         for exponent in config.exponents
     ]
     fields = ("distortion", "rate", "gap", "bound", "blocks", "majorised")
@@ -101,7 +99,7 @@ def _codebook(config: Config) -> dict[str, np.ndarray]:
     """Write out the codebooks of Zipf's law and the reciprocal rank, one a size."""
     books = [
         ranking_codebook(
-            zipf_prior(size, exponent=CODEBOOK_EXPONENT).pmf,
+            zipf_prior(size, exponent=CODEBOOK_EXPONENT).p,
             config.codebook_slope,
             "reciprocal_rank",
         )

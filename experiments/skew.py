@@ -85,7 +85,7 @@ def _gaps(config: Config) -> np.ndarray:
 def _pair(config: Config, exponent: float, loss: np.ndarray) -> dict[str, np.ndarray]:
     priors = np.stack(
         [
-            np.asarray(zipf_prior(config.items, exponent=a).pmf)
+            np.asarray(zipf_prior(config.items, exponent=a).p)
             for a in (config.first_exponent, exponent)
         ]
     )

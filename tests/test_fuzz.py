@@ -63,9 +63,9 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "common_noise": 0.2,
         "variance": 1.0,
     },
-    "sources.multimodal": {"py": [0.5, 0.5], "channels": [CHANNEL, CHANNEL]},
+    "sources.multimodal": {"p": [0.5, 0.5], "channels": [CHANNEL, CHANNEL]},
     "sources.symmetric": {"letters": 4, "crossover": 0.1},
-    "sources.target_prior": {"pmf": PMF},
+    "sources.target_prior": {"p": PMF},
     "sources.vector_gaussian": {
         "covariance_x": np.eye(2),
         "covariance_y": np.eye(2),
@@ -327,7 +327,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "bounds": (-1.0, 1.0),
     },
     "finite_sample.empirical_bernstein_bound": {
-        "d": HAMMING,
+        "distortions": HAMMING,
         "slope": 1.0,
         "samples": 100,
         "violation": 0.05,
@@ -335,7 +335,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "finite_sample.infonce": {"scores": [[[0.5, 0.1], [0.2, 0.9]]] * 2, "bounds": (-1.0, 1.0)},
     "finite_sample.letter_counts": {"samples": np.array([0, 1, 1]), "letters": 3},
     "finite_sample.pac_bayes_bound": {
-        "d": HAMMING,
+        "distortions": HAMMING,
         "slope": 1.0,
         "samples": 100,
         "violation": 0.05,
@@ -343,10 +343,15 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "finite_sample.plug_in_information": {"counts": np.array([[30, 10], [5, 20]])},
     "finite_sample.plug_in_rate": {
         "counts": np.array([30, 20, 10]),
-        "d": HAMMING,
+        "distortions": HAMMING,
         "distortion": 0.2,
     },
-    "finite_sample.uniform_bound": {"d": HAMMING, "slope": 1.0, "samples": 100, "violation": 0.05},
+    "finite_sample.uniform_bound": {
+        "distortions": HAMMING,
+        "slope": 1.0,
+        "samples": 100,
+        "violation": 0.05,
+    },
     "learning.canonical_correlation_analysis": {"x": ITEMS, "y": ITEMS[::-1], "dimension": 1},
     "learning.check_pairs": {"queries": MANY, "items": MANY[::-1]},
 }

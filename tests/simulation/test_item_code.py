@@ -21,7 +21,7 @@ from rdsim.ranking.similarity import information_density_scores, negative_square
 from rdsim.simulation.item_code import Decoder, WholeItems, simulate_item_code
 from rdsim.simulation.mixture_decoders import density_decoder, log_disc_mass, whole_items
 from rdsim.sources.mixture import gaussian_mixture
-from rdsim.sources.noisy_copies import weighted_mean
+from rdsim.sources.mixture.noisy_copies import weighted_mean
 
 KEY = jax.random.key(3)
 SOURCE = gaussian_mixture(

@@ -10,15 +10,15 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.information import entropy
 from rdsim.number_types import ArrayLike
-from rdsim.sources.mixture_law import MixtureLaw
-from rdsim.sources.noisy_copies import NOISY_COPIES, weighted_mean
+from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.sources.mixture.noisy_copies import NOISY_COPIES, weighted_mean
 from rdsim.transformations import least, not_differentiable
 
 
 @not_differentiable(source=NOISY_COPIES)
 @validation.needs_float64
 def mixture_bottleneck_bound(
-    source: MixtureLaw, rate: ArrayLike, modalities: Any = None
+    source: GaussianMixtureSource, rate: ArrayLike, modalities: Any = None
 ) -> Float[Array, "..."]:
     r"""Bound from above what R bits about an item can tell about its queries.
 
@@ -53,7 +53,7 @@ def mixture_bottleneck_bound(
 
 @jax.jit
 def _bound(
-    source: MixtureLaw, R: Float[Array, "..."], noise: Float[Array, ""]
+    source: GaussianMixtureSource, R: Float[Array, "..."], noise: Float[Array, ""]
 ) -> Float[Array, "..."]:
     d = source.item_means.shape[1]
     total = (source.item_variance + noise)[:, None]
