@@ -8,6 +8,8 @@ be refined without loss, and `allocation` splits a rate over several sources.
 # arguments, and so are no public names of `rdsim.limits`.
 from rdsim.limits.rate_distortion._interior_point import (
     interior_point as interior_point,
+)
+from rdsim.limits.rate_distortion._interior_point import (
     shifted_kernel as shifted_kernel,
 )
 from rdsim.limits.rate_distortion._point import excess_distortions as excess_distortions
