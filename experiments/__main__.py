@@ -50,7 +50,7 @@ def run(
 ) -> int:
     """Compute the named studies whose results are not fresh.
 
-    Example: rdsim run rank_law bottleneck
+    Example: rdsim run rank_distribution bottleneck
     """
     if not names:
         raise StudyError(f"name a study to run: {', '.join(_study.discover()) or 'none yet'}")

@@ -1,7 +1,8 @@
-"""Excess of learned codes: its mean and law against the number of samples, beside chi-square.
+"""Excess of learned codes: its distribution against the number of samples, beside chi-square.
 
-Codes are solved to a certified gap for every replication. Where a condition of the limit law fails
-(a tied letter, dependent columns, a support that still changes), what happens instead is shown.
+Every replication's code is solved to a certified suboptimality. Where a condition of the limit
+distribution fails (a tied letter, dependent columns, a support that still changes), the study shows
+what happens instead.
 """
 
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Config:
     random_replications: int = 4096
     """Learned codes for each of them."""
     deviations: float = 5.0
-    """Standard errors that every margin of the support must be wide at a random source's own N."""
+    """Standard errors that every margin of the support must have at a random source's own N."""
 
 
 SMOKE = Config(
@@ -50,7 +51,7 @@ FULL = Config(replications=100_000, random_replications=100_000)
 
 
 def padded(p: ArrayLike, d: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """The same source with letters without mass and reproductions no code uses: one shape for all."""
+    """The same source in one shape for all: with letters of probability zero and useless reproductions."""
     p, d = np.asarray(p, float), np.asarray(d, float)
     wider = np.full((LETTERS, LETTERS), 1e6)
     wider[: d.shape[0], : d.shape[1]] = d
@@ -58,14 +59,14 @@ def padded(p: ArrayLike, d: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def random_source(seed: int) -> Source:
-    """Dirichlet(2) masses, uniform distortions, and a slope between 5 and 25 bits."""
+    """Dirichlet(2) probabilities, uniform distortions, and a slope between 5 and 25 bits."""
     generator = np.random.default_rng(seed)
     p, d = generator.dirichlet(2 * np.ones(LETTERS)), generator.uniform(size=(LETTERS, LETTERS))
     return p, d, float(generator.uniform(5.0, 25.0))
 
 
 def sources() -> dict[str, Source]:
-    """Two sources of which the claim speaks, then three that break a condition or nearly do."""
+    """Two sources that meet the claim's conditions, then three that violate one or nearly do."""
     ternary = np.array([0.5, 0.3, 0.2]), 1 - np.eye(3)
     coin = np.array([0.7, 0.3]), 1 - np.eye(2)
     twice = np.concatenate([coin[1], coin[1][:, :1]], axis=1)
@@ -104,7 +105,10 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         "same_support": (grid, plain),
         "gap": (grid, nats),
         "histogram": (("source", "bin"), {"long_name": "density at the largest N", **plain}),
-        "law": (("source", "bin"), {"long_name": "density of the limit law", **plain}),
+        "limit_density": (
+            ("source", "bin"),
+            {"long_name": "density of the limit distribution", **plain},
+        ),
         "conditions_hold": ("source", plain),
     }
     variables = {
@@ -144,7 +148,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
 
 def _named(config: Config, key: jax.Array, source: Source) -> dict[str, np.ndarray]:
     p, d, slope = source
-    law = finite_sample.excess_distribution(p, d, slope)
+    limit = finite_sample.excess_distribution(p, d, slope)
     found = finite_sample.plug_in_excess(
         key, p, d, slope, samples=list(config.samples), replications=config.replications
     )
@@ -156,15 +160,15 @@ def _named(config: Config, key: jax.Array, source: Source) -> dict[str, np.ndarr
         "mean": np.asarray(interval.mean),
         "lower": np.asarray(interval.lower),
         "upper": np.asarray(interval.upper),
-        "predicted": np.asarray(law.mean(N)),
+        "predicted": np.asarray(limit.mean(N)),
         "variance": values.var(axis=1, ddof=1),
-        "predicted_variance": 4 * np.asarray(law.variance(1)),
-        "distance": np.array([law.kolmogorov_distance(row) for row in values]),
+        "predicted_variance": 4 * np.asarray(limit.variance(1)),
+        "distance": np.array([limit.kolmogorov_distance(row) for row in values]),
         "same_support": np.asarray(found.same_support.mean(axis=1)),
         "gap": _suboptimality(found),
         "histogram": np.histogram(values[-1], BINS)[0] / (values.shape[1] * width),
-        "law": np.diff(law.cdf(BINS)) / width,
-        "conditions_hold": np.asarray(law.holds),
+        "limit_density": np.diff(limit.cdf(BINS)) / width,
+        "conditions_hold": np.asarray(limit.holds),
     }
 
 
@@ -175,12 +179,12 @@ def _suboptimality(found: finite_sample.PlugInExcess) -> np.ndarray:
 
 def _random(config: Config, key: jax.Array, seed: int) -> dict[str, np.ndarray]:
     p, d, slope = random_source(seed)
-    law = finite_sample.excess_distribution(p, d, slope)
-    sizes = [1000, int(max(1000, np.ceil(law.samples_needed(config.deviations))))]
+    limit = finite_sample.excess_distribution(p, d, slope)
+    sizes = [1000, int(max(1000, np.ceil(limit.samples_needed(config.deviations))))]
     found = finite_sample.plug_in_excess(
         key, p, d, slope, samples=sizes, replications=config.random_replications
     )
-    # All random sources at once stay inside with a probability of 1 - FALSE_ALARM.
+    # All random sources' intervals hold together with probability 1 - FALSE_ALARM.
     interval = found.mean(confidence=1 - FALSE_ALARM / config.random_sources)
     twice = 2 * np.array(sizes)
     return {
@@ -189,15 +193,15 @@ def _random(config: Config, key: jax.Array, seed: int) -> dict[str, np.ndarray]:
         "random_lower": twice * np.asarray(interval.lower),
         "random_upper": twice * np.asarray(interval.upper),
         "random_gap": _suboptimality(found),
-        "random_degrees": np.asarray(law.degrees[-1]),
-        "random_holds": np.asarray(law.holds),
+        "random_degrees": np.asarray(limit.degrees[-1]),
+        "random_holds": np.asarray(limit.holds),
     }
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Hold means, laws and certificates against the claim."""
+    """Compare means, distributions and certificates with the claim."""
     last = dataset.isel(samples=-1)
-    room = np.sqrt(np.log(2 / FALSE_ALARM) / (2 * dataset.replications))
+    allowed = np.sqrt(np.log(2 / FALSE_ALARM) / (2 * dataset.replications))
     coin = dataset.sel(source="coin", samples=1000)
     tied = last.sel(source="tied letter")
     wide = dataset.isel(stage=1)
@@ -223,10 +227,10 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C18",
-            "Kolmogorov distance of 2N excess from the limit law, largest N, worst source",
+            "Kolmogorov distance of 2N excess from its limit, largest N, worst source",
             "Monte Carlo",
             last.distance.max(),
-            room,
+            allowed,
         ),
         Check.close(
             "C18",
@@ -246,7 +250,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C18",
-            "largest certified gap of a learned code, nats",
+            "largest certified suboptimality of a learned code, nats",
             "exact",
             max(float(dataset.gap.max()), float(dataset.random_gap.max())),
             1e-12,

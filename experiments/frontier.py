@@ -90,7 +90,7 @@ def _converse(config: Config, n: int, loss: np.ndarray, sizes: np.ndarray, name:
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """See that no code lies beyond the converse, and that both can be compared at all."""
+    """Check that no code lies beyond the converse, and that there are points at which both exist."""
     excess = (dataset.converse_at_code - dataset.code_bits).max()
     return [
         Check.at_most(

@@ -28,14 +28,15 @@ CLAIMS = ("C10", "C11")
 CROSSOVER = 0.1
 ASYMMETRIC = ((0.30, 0.04, 0.02), (0.05, 0.22, 0.06), (0.03, 0.06, 0.22))
 WITHIN = 0.01
-"""Bits within which a learned code shall meet the frontier."""
+"""Bits within which a learned code should reach the frontier."""
 SYSTEMS = {
     "DSBS": ("DSBS", "exact"),
     "asymmetric": ("asymmetric", "exact"),
     "DSBS, Gumbel": ("DSBS", "gumbel"),
     "DSBS, straight-through": ("DSBS", "straight_through"),
 }
-"""Source and relaxation; exact sums see the whole table, the others batches drawn from it."""
+"""Source and relaxation; exact sums train on the whole table, the others on batches drawn from
+it."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,15 @@ class Config:
     """Width of the hidden layer of either encoder."""
     steps: int = 600
     """Steps of the optimiser."""
-    judgements: int = 24
-    """Judgements along a training."""
+    evaluations: int = 24
+    """Evaluations along a training."""
     batch: int = 128
-    """Pairs in a batch, where the table is not the batch."""
+    """Pairs in a batch, where training is not on the whole table."""
     line: int = 121
     """Points along closed form and bounds."""
 
 
-SMOKE = Config(systems=("DSBS",), slopes=3, seeds=2, steps=400, judgements=4, line=9)
+SMOKE = Config(systems=("DSBS",), slopes=3, seeds=2, steps=400, evaluations=4, line=9)
 QUICK = Config()
 FULL = Config(systems=tuple(SYSTEMS), slopes=24, seeds=5, steps=4000, batch=256, line=401)
 
@@ -78,7 +79,7 @@ def slopes_of(config: Config) -> np.ndarray:
 
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
-    """Train every system at all slopes and seeds together; lay exact points beside the limit."""
+    """Train every system at all slopes and seeds together; compare exact points with the limit."""
     known = list(SYSTEMS)
     parts = [
         cell(
@@ -95,9 +96,9 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     runs = ("system", "slope", "seed")
     shapes: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         **dict.fromkeys(("rate", "relevance", "index_entropy", "objective"), (runs, bits)),
-        **dict.fromkeys(("path_rate", "path_relevance"), ((*runs, "judgement"), bits)),
-        "rate_bound": (runs, {"long_name": "I_upper(U;Y) at the best judgement", **bits}),
-        "relevance_bound": (runs, {"long_name": "I_lower(X;U) at the best judgement", **bits}),
+        **dict.fromkeys(("path_rate", "path_relevance"), ((*runs, "evaluation"), bits)),
+        "rate_bound": (runs, {"long_name": "I_upper(U;Y) at the best evaluation", **bits}),
+        "relevance_bound": (runs, {"long_name": "I_lower(X;U) at the best evaluation", **bits}),
         "best_step": (runs, {"units": "1"}),
     }
     shown = _channels(config, parts, limit)
@@ -124,7 +125,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
             "system": list(config.systems),
             "slope": ("slope", slopes_of(config), {"long_name": "slope", "units": "1"}),
             "seed": np.arange(config.seeds),
-            "step": ("judgement", parts[0]["steps"], {"long_name": "steps of the optimiser"}),
+            "step": ("evaluation", parts[0]["steps"], {"long_name": "steps of the optimiser"}),
         },
         attrs={
             "shown_system": str(shown["system"]),
@@ -157,7 +158,7 @@ def _trained(config: Config, name: str, key: jax.Array) -> dict[str, Any]:
         jnp.asarray(slopes, jnp.float32),
         schedule=training.Schedule(
             steps=config.steps,
-            check_every=config.steps // config.judgements,
+            check_every=config.steps // config.evaluations,
             peak_rate=2e-2,
         ),
         observe=exact_point(source),
@@ -233,7 +234,7 @@ def _channels(
     parts: list[dict[str, np.ndarray]],
     limit: list[dict[str, np.ndarray]],
 ) -> dict[str, Any]:
-    """Lay the learned channel of a slope beside the exact one, codewords that say the same as one."""
+    """Match the learned channel of a slope with the exact one; similar codewords are merged."""
     place = min(1, len(config.systems) - 1)
     name = config.systems[place]
     slope = config.slopes // 2
@@ -255,7 +256,7 @@ def _channels(
 
 
 def missing(dataset: xarray.Dataset) -> xarray.DataArray:
-    """Return bits about X short of the frontier, at most: the distance to its certified tangent."""
+    """Return bits about X to the frontier's certified tangent, at least the distance from the frontier."""
     best = dataset.limit_relevance - dataset.slope * dataset.limit_rate
     return best + dataset.gap - dataset.objective
 
@@ -264,7 +265,9 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     """Check learned points against the frontier from both sides, their bounds and the channel."""
     short = missing(dataset)
     dsbs = dataset.isel(system=[name.startswith("DSBS") for name in dataset.system.values])
-    room = limits.bottleneck_dsbs(CROSSOVER, rate=np.minimum(dsbs.rate, 1.0)) - dsbs.relevance
+    missing_bits = (
+        limits.bottleneck_dsbs(CROSSOVER, rate=np.minimum(dsbs.rate, 1.0)) - dsbs.relevance
+    )
     excess = dsbs.rate - limits.bottleneck_dsbs_rate(CROSSOVER, relevance=dsbs.relevance)
     summed = [name for name in dataset.system.values if SYSTEMS[str(name)][1] == "exact"]
     drawn = [name for name in dataset.system.values if SYSTEMS[str(name)][1] != "exact"]
@@ -283,14 +286,14 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "C10",
             "bits of relevance below the DSBS frontier, worst seed, slope and relaxation",
             "closed form",
-            room.max(),
+            missing_bits.max(),
             WITHIN,
         ),
         Check.at_most(
             "C10",
             "bits by which a learned code lies beyond the DSBS frontier",
             "closed form",
-            -room.min(),
+            -missing_bits.min(),
             1e-9,
         ),
         Check.at_most(
@@ -326,7 +329,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C11",
-            "total variation of learned and exact channel, worst letter",
+            "total variation between learned and exact channel, worst letter",
             "exact",
             apart,
             0.05,

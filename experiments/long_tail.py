@@ -28,7 +28,7 @@ class Config:
     sizes: tuple[int, ...] = (100, 10_000)
     """Numbers of items."""
     exponents: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5)
-    """Exponents of Zipf's law; 0 is the uniform prior."""
+    """Exponents of the Zipf priors; 0 is the uniform prior."""
     slopes: int = 49
     """Points along each curve."""
     codebook_slope: float = 9.0
@@ -96,7 +96,7 @@ def _curves(config: Config, name: str, size: int) -> dict[str, np.ndarray]:
 
 
 def _codebook(config: Config) -> dict[str, np.ndarray]:
-    """Write out the codebooks of Zipf's law and the reciprocal rank, one a size."""
+    """Construct the codebooks for Zipf priors and the reciprocal rank, one for each size."""
     books = [
         ranking_codebook(
             zipf_prior(size, exponent=CODEBOOK_EXPONENT).p,
@@ -130,7 +130,7 @@ def _brute_force(key: jax.Array) -> dict[str, np.ndarray]:
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Check certificate, converse, equality where majorised and only there, and brute force."""
+    """Check certificate, converse, equality exactly where the prior is majorised, and brute force."""
     excess = dataset.rate - dataset.bound
     majorised = dataset.majorised > 0
     where_met, elsewhere = abs(excess).where(majorised).max(), excess.where(~majorised).max()

@@ -37,7 +37,7 @@ FULL = Config(log2_sizes=(6, 10, 20, 40, 100, 300, 1000), points=401)
 
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  # noqa: ARG001
-    """Compute R(D; M) of every loss and size, its certificate and the way back."""
+    """Compute R(D; M) of every loss and size, its certificate and its inverse."""
     loss = np.linspace(0.0, 1.0, config.points)
     parts = [cell(name.replace(" ", "-"), _curves, config, name, loss) for name in LOSSES]
     dims = ("loss_name", "log2_size", "loss")

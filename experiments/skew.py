@@ -42,7 +42,7 @@ FULL = Config(items=1024, losses=101, gaps=241)
 
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  # noqa: ARG001
-    """Compute the rate of a common code beside its converse, and the price of equal rates."""
+    """Compute the rate of a common code beside its converse, and the cost of equal rates."""
     loss = np.linspace(0.0, 1.0, config.losses)
     pairs = [
         cell(f"pair-{index}", _pair, config, exponent, loss)

@@ -83,6 +83,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "log2_size": 4.0,
         "loss": "error",
     },
+    "ranking.subset_reciprocal_rank": {"ahead": [0, 3], "competitors": 9, "sampled": 4},
     "ranking.codeword_loss": {
         "scores": SCORES,
         "target": np.array([1, 2]),
@@ -182,6 +183,13 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "limits.majorises": {"q": PMF, "p": [0.4, 0.3, 0.3]},
     "limits.mismatched_rate": {"p": PMF, "d": HAMMING, "q": PMF, "distortion": 0.2},
     "limits.mixture_bottleneck_bound": {"source": MIXTURE, "rate": 1.0},
+    "limits.mixture_loss_bound": {
+        "source": MIXTURE,
+        "log2_size": 5.0,
+        "loss": "error",
+        "rate": 1.0,
+    },
+    "limits.time_shared_loss": {"code_bits": [0.0, 2.0], "losses": [0.9, 0.3], "rate": 1.0},
     "limits.rank_loss": {"rate": 4.0, "log2_size": 10.0, "loss": "reciprocal_rank"},
     "limits.rank_loss_prior": {"prior": PMF, "rate": 0.5, "loss": "error"},
     "limits.rank_prior_bound": {"prior": PMF, "D": 0.2, "loss": "error"},
@@ -319,6 +327,8 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "trials": 4,
         "batch_size": 4,
     },
+    "simulation.cosine_decoder": {"codewords": ITEMS[:3]},
+    "simulation.distance_decoder": {"codewords": ITEMS[:3], "temperatures": [0.1, 1.0]},
     "simulation.whole_items": {"source": MIXTURE, "modalities": [0]},
     "finite_sample.channel_information": {"channel": CHANNEL, "prior": [0.5, 0.5]},
     "finite_sample.donsker_varadhan": {

@@ -60,6 +60,7 @@ from rdsim.limits.retrieval import (
     TwoSidedBounds,
     identification_binary,
     identification_gaussian,
+    mixture_loss_bound,
     retrieval_bounds,
     retrieval_distortion,
     self_consistent,
@@ -85,6 +86,7 @@ from rdsim.limits.side_information import (
     wyner_ziv_dsbs,
     wyner_ziv_gaussian,
 )
+from rdsim.limits.time_sharing import time_shared_loss
 
 __all__ = [
     "CommonRate",
@@ -135,6 +137,7 @@ __all__ = [
     "minimax_rate",
     "mismatched_rate",
     "mixture_bottleneck_bound",
+    "mixture_loss_bound",
     "rank_loss",
     "rank_loss_prior",
     "rank_prior_bound",
@@ -151,6 +154,7 @@ __all__ = [
     "self_consistent",
     "skew_bound",
     "successive_refinement",
+    "time_shared_loss",
     "two_sided_dsbs",
     "two_sided_gaussian",
     "worst_mismatched_rate",

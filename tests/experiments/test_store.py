@@ -121,7 +121,7 @@ def test_studies_here_hash_what_they_share():
     }
     assert found["digits"] == found["emoji"] == ["_gap.py"]
     assert found["coverage"] == ["excess.py"]
-    assert found["rank_law"] == []
+    assert found["rank_distribution"] == []
 
 
 def test_a_figure_is_drawn_again_when_what_it_imports_changes(workshop, capsys):
