@@ -45,7 +45,7 @@ def subset_reciprocal_rank(
     validation.interval("ahead", n, low=0.0, high=float(N))
     log = scipy.special.gammaln
     behind = N - n
-    # The chance that no sampled competitor is ahead, weighted by (N+1)/(N-n+1): zero where too few
+    # The ratio of the two binomial coefficients, in logarithms; zero where fewer than m + 1 of the
     # competitors are behind the target.
     possible = behind >= m + 1
     enough = np.where(possible, behind, m + 1)

@@ -13,7 +13,7 @@ from rdsim.transformations import on_host
 def distance_decoder(codewords: ArrayLike, temperatures: ArrayLike) -> Decoder:
     r"""Make the decoder that ranks by squared distances, with a temperature for each modality.
 
-    $$s(x, u) = -\sum_k |x_k - u|^2 / \tau_k.$$
+    $$s(x, u) = -\sum_k |x_k - u|^2 / (2 \tau_k).$$
 
     Args:
         codewords: u, shape (K, d).
