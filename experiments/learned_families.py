@@ -38,7 +38,7 @@ from rdsim.learning.families.hashing import (
 )
 from rdsim.learning.families.shared_latent import fit_shared_latent
 from rdsim.learning.operating_points import operating_point
-from rdsim.learning.stacked_systems import padded_code, stacked_systems
+from rdsim.learning.stacking import padded_code, stacked_systems
 from rdsim.learning.training.loop import Schedule
 from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items

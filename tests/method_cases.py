@@ -91,6 +91,10 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "embedding": {"items": POINTS},
         },
     ),
+    "learning.StackedCode": (
+        "learning.stacked_systems",
+        {"channel": {"items": POINTS}, "encode": {"key": KEY, "items": POINTS}},
+    ),
     "learning.NeuralItemCode": (
         "learning.neural_item_code",
         {"channel": {"items": SINGLE}, "encode": {"key": KEY, "items": SINGLE}},

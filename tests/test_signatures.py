@@ -54,6 +54,7 @@ NUMBERS = frozenset(
 OBJECTS = frozenset(
     [
         "system",
+        "systems",
         "arguments",
         "batch",
         "channel",

@@ -71,7 +71,7 @@ from rdsim.learning.families import (
     with_hamming,
 )
 from rdsim.learning.operating_points import OperatingPoint, operating_point
-from rdsim.learning.stacked_systems import StackedCode, stacked_systems
+from rdsim.learning.stacking import StackedCode, stacked_systems
 from rdsim.learning.stochastic import (
     DiscreteCode,
     GaussianCodePoint,

@@ -52,4 +52,4 @@ def time_shared_loss(
     for column in loss.reshape(bits.size, -1).T:
         corners = lower_hull(bits, column)
         hulls.append(np.interp(R, bits[corners], column[corners], left=np.inf))
-    return jnp.asarray(np.stack(hulls, axis=-1).reshape(*R.shape, *loss.shape[1:]))
+    return jnp.asarray(np.stack(hulls, axis=-1).reshape((*R.shape, *loss.shape[1:])))

@@ -11,7 +11,7 @@ from rdsim.learning.families.cca import fit_cca
 from rdsim.learning.families.dual_encoder import InfoNCELearner
 from rdsim.learning.families.hashing import HashLearner, hashing_system, with_hamming
 from rdsim.learning.families.quantized_embedding import quantized_systems
-from rdsim.learning.stacked_systems import stacked_systems
+from rdsim.learning.stacking import stacked_systems
 from rdsim.learning.training.loop import Schedule
 from rdsim.simulation.mixture_decoders import density_decoder
 from rdsim.sources.mixture import gaussian_mixture

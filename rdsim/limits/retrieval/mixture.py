@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
+from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.limits.rank_distortion.uniform import rank_loss
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss
