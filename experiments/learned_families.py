@@ -43,7 +43,7 @@ from rdsim.learning.families.hashing import (
 from rdsim.learning.families.shared_latent import fit_shared_latent
 from rdsim.learning.operating_points import operating_point
 from rdsim.learning.training.loop import Schedule
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
+from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
 from rdsim.sources.mixture import GaussianMixtureSource

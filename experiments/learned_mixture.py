@@ -24,7 +24,7 @@ from rdsim.codes.catalogue import common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates
 from rdsim.learning.stochastic.bottleneck_objective import StochasticCodeLearner
 from rdsim.learning.stochastic.items import NeuralItemCode, learned_decoder, neural_item_code
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
+from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.ranking.similarity import fuse, negative_squared_distance
 from rdsim.ranking.temperature import fit_temperatures
 from rdsim.simulation.item_code import Decoder, simulate_item_code

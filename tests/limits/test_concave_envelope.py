@@ -8,7 +8,7 @@ import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.limits.bottleneck._certificate import _evaluated, largest_excess
+from rdsim.limits.bottleneck._certificate import _bounded_cells, largest_excess
 from rdsim.limits.bottleneck._envelope import Problem, gain
 from rdsim.limits.bottleneck.contraction import contraction_coefficient
 
@@ -90,7 +90,7 @@ def test_C11_every_cell_is_bounded(joint):
     lanes = np.zeros(count, int)
     shared = problem(joint, slope)._replace(slope=jnp.zeros(()))
     slopes, duals = jnp.full(64, slope), jnp.tile(jnp.asarray(dual), (64, 1))
-    bound, best, _, halves = _evaluated(cells, lanes, slopes, duals, shared)
+    bound, best, _, halves = _bounded_cells(cells, lanes, slopes, duals, shared)
     single = shared._replace(slope=jnp.asarray(slope))
     inner = generator.dirichlet(np.full(3, 0.7), (count, 200)) @ cells
     values = np.asarray(gain(jnp.asarray(inner), single)) - inner @ dual

@@ -6,7 +6,7 @@
 from rdsim.limits.rank_distortion.codebook import RankingCodebook, ranking_codebook
 from rdsim.limits.rank_distortion.prior import (
     RankPriorCurve,
-    gibbs_rank_law,
+    gibbs_rank_distribution,
     majorises,
     rank_loss_prior,
     rank_prior_bound,
@@ -23,7 +23,7 @@ __all__ = [
     "RankingCodebook",
     "SkewBound",
     "common_rate",
-    "gibbs_rank_law",
+    "gibbs_rank_distribution",
     "majorises",
     "rank_loss",
     "rank_loss_prior",
