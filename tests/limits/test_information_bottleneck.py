@@ -182,7 +182,7 @@ def test_C11_no_two_codewords_are_copies_of_one_another():
         ([[1, 2, 3, 0], [2, 0, 1, 4], [0, 0, 1, 2]], 0.382),
     ],
 )
-def test_C11_masses_on_their_way_out_name_no_prices(joint, slope):
+def test_C11_vanishing_masses_fix_no_dual_variable(joint, slope):
     counts = np.array(joint, float)
     assert information_bottleneck(
         counts / counts.sum(), [slope], compress="columns"
@@ -197,7 +197,7 @@ def test_C11_masses_on_their_way_out_name_no_prices(joint, slope):
         (np.array([[0, 3, 0], [3, 3, 0], [4, 0, 0], [0, 3, 0]]) / 16, [0.636, 0.6361]),
     ],
 )
-def test_C11_a_posterior_enters_where_every_place_is_taken(joint, slopes):
+def test_C11_a_posterior_enters_where_every_slot_is_taken(joint, slopes):
     # One of n + 1 posteriors is superfluous, and not always that of least weight.
     curve = information_bottleneck(joint, slopes, compress="columns")
     assert curve.converged.all()

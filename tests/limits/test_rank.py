@@ -64,7 +64,7 @@ def test_C2_bounds_hold_the_gibbs_law_summed_rank_by_rank(loss, M):
     for slope in (1e-3, 0.5, 3.0, 12.0, 40.0):
         weight = np.exp(-slope * rho)
         D = np.sum(weight * rho) / weight.sum()
-        # As a divergence from the uniform law nothing cancels.
+        # As a divergence from the uniform distribution nothing cancels.
         q = weight / weight.sum()
         rate = np.sum(q * np.log2(np.maximum(q, 1e-300) * M))
         limit = limits.rank_rate(np.log2(M), loss, distortion=D)
@@ -159,7 +159,7 @@ def test_bad_input_is_named(call, message):
 
 @given(strategies.pmfs(5), st.sampled_from(list(RHO)), st.floats(0.05, 20.0))
 def test_C4_cyclic_rankings_never_beat_the_converse_and_gibbs_ones_attain_it(pmf, loss, slope):
-    """Store U = J - r mod M with r of law q and rank the items from U on: the target has rank r."""
+    """Store U = J - r mod M with r distributed as q and rank the items from U on: the target has rank r."""
     rho = RHO[loss](np.arange(1.0, 6))
     gibbs = np.exp(-slope * rho) / np.exp(-slope * rho).sum()
     for q in (pmf, gibbs):

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from rdsim import limits
 from rdsim.limits import closed_forms
 from rdsim.limits.rank_distortion import _pooling as rank_pooling
-from rdsim.limits.rank_distortion.codebook import ranking_codebook
-from rdsim.limits.rank_distortion.prior import (
+from rdsim.limits.rank_distortion import codebook as ranking_codebooks
+from rdsim.limits.rank_distortion import (
     gibbs_rank_distribution,
     majorises,
     rank_loss_prior,
@@ -23,6 +23,7 @@ from rdsim.limits.rank_distortion.prior import (
     rank_rate_prior,
     rank_rate_prior_curve,
     rank_rate_side_information,
+    ranking_codebook,
 )
 
 RHO = {
@@ -61,9 +62,9 @@ def _slow_point(p, loss, slope):
         slopes = (W[i] - W[i + 1 :]) / (P[i] - P[i + 1 :])
         least = np.minimum.accumulate(slopes[::-1])[::-1]
         level[i:] = np.maximum(level[i:], least)
-    law = w / level
+    t = w / level
     entropy = -np.sum(p * np.log2(p))
-    return np.sum(law * rho), entropy + np.sum(law * np.log2(law))
+    return np.sum(t * rho), entropy + np.sum(t * np.log2(t))
 
 
 def test_C3_reference_values():
@@ -188,7 +189,7 @@ def test_C3_bound_is_met_exactly_where_gibbs_majorises_the_prior(p, loss, slope)
     if curve.majorised[0]:
         assert lead <= 1e-9
         assert excess <= 1e-10
-    # The rank law is within D of q and majorises p; so by Pythagoras and Pinsker (in bits):
+    # The rank's distribution has a loss of D as q and majorises p: Pythagoras and Pinsker, in bits.
     assert excess >= 2 * max(lead, 0.0) ** 2 / LN2 - 1e-9
     if lead > 1e-6:
         assert not curve.majorised[0]
@@ -352,6 +353,28 @@ def test_C3_codebook_of_ten_thousand_items_and_one_that_is_cut_short():
     truth = rank_rate_prior(p, "reciprocal_rank", distortion=short.distortion)
     assert short.rate - short.gap <= truth.upper
     assert truth.lower <= short.rate + 1e-12
+
+
+def test_C3_a_codebook_of_steps_that_are_cut_short_is_certified_all_the_same(monkeypatch):
+    p = _zipf(30, 0.7)
+    monkeypatch.setattr(ranking_codebooks, "_DINKELBACH_STEPS", 1)
+    book = ranking_codebook(p, 6.0, "reciprocal_rank")
+    np.testing.assert_allclose(book.probability.sum(), 1.0, rtol=1e-12)
+    truth = rank_rate_prior(p, "reciprocal_rank", distortion=book.distortion)
+    assert book.rate.lower <= truth.upper + 1e-12
+    assert truth.lower <= book.rate.upper + 1e-12
+
+
+@given(strategies.pmfs(5), losses, st.floats(0.0, 1.0))
+def test_C3_curves_bound_the_limit_between_their_points(p, loss, D):
+    curve = rank_rate_prior_curve(p, [0.5, 2.0, 8.0], loss)
+    limit = rank_rate_prior(p, loss, distortion=D)
+    for known in (curve, ranking_codebook(p, 2.0, loss)):
+        assert known.lower(D) <= limit.upper + 1e-12
+        assert limit.lower <= known.upper(D) + 1e-12
+        np.testing.assert_allclose(known.rate_at(D).value, limit.value, rtol=0, atol=1e-12)
+    back = curve.distortion_at(curve.rate.value)
+    np.testing.assert_allclose(back.value, curve.distortion, rtol=0, atol=1e-9)
 
 
 def test_codebook_out_of_reach_says_so():

@@ -26,7 +26,7 @@ from rdsim.limits.bottleneck._envelope import (
     OPTIMAL,
     VALUE_ROUNDING,
     Envelope,
-    Problem,
+    EnvelopeProblem,
     gain,
     merge_copies,
     most_violating,
@@ -71,7 +71,7 @@ _SHRINK: Final = 8.0
 """Divisor of that fraction after a round that lowered the value, which is then undone."""
 
 
-def _free_slot(masses: Array, problem: Problem) -> Float[Array, "k n"]:
+def _free_slot(masses: Array, problem: EnvelopeProblem) -> Float[Array, "k n"]:
     """Free a slot if all n+1 are taken (Caratheodory step), without lowering the value.
 
     More than n posteriors are linearly dependent, and the value is linear in their weights: along
@@ -91,7 +91,9 @@ def _free_slot(masses: Array, problem: Problem) -> Float[Array, "k n"]:
     return jnp.where(jnp.all(w > 0) & jnp.all(total > 0), reweighted, masses)
 
 
-def _insert(masses: Array, atom: Array, fraction: Array, problem: Problem) -> Float[Array, "k n"]:
+def _insert(
+    masses: Array, atom: Array, fraction: Array, problem: EnvelopeProblem
+) -> Float[Array, "k n"]:
     """Insert an atom into a free slot with a fraction of its largest feasible mass.
 
     That mass is the largest w with w atom <= P_Y; all other masses are scaled down, a letter at a
@@ -112,13 +114,13 @@ def _atoms(masses: Array, py: Array) -> Float[Array, "k n"]:
     return jnp.where(w > 0, masses / jnp.where(w > 0, w, 1.0), py)
 
 
-def _gradients(pi: Float[Array, "k n"], problem: Problem) -> Float[Array, "k n"]:
+def _gradients(pi: Float[Array, "k n"], problem: EnvelopeProblem) -> Float[Array, "k n"]:
     r"""Gradient of g at each atom, $P^T\ln(P\pi/P_X) - s\ln(\pi/P_Y)$; 0 s where $\pi_y = 0$."""
     logs = jnp.log(jnp.where(pi > 0, pi, 1.0)) - jnp.where(pi > 0, jnp.log(problem.py), 0.0)
     return jax.vmap(lambda p: tilt(p, problem))(pi) - problem.slope * logs
 
 
-def _alternate(masses: Array, problem: Problem) -> Float[Array, "k n"]:
+def _alternate(masses: Array, problem: EnvelopeProblem) -> Float[Array, "k n"]:
     r"""Alternating minimisation of Tishby et al. on a whole encoder: its value never falls.
 
     $P(u|y) \propto w_u e^{(P^T \ln(P\pi_u/P_X))_y / s}$, from the weights and atoms before.
@@ -151,7 +153,10 @@ def _solve_damped(matrix: Array, right: Array, damped: Array) -> Float[Array, " 
 
 
 def _newton(
-    masses: Float[Array, "k n"], dual: Float[Array, " n"], problem: Problem, damped: Bool[Array, ""]
+    masses: Float[Array, "k n"],
+    dual: Float[Array, " n"],
+    problem: EnvelopeProblem,
+    damped: Bool[Array, ""],
 ) -> tuple[Float[Array, "k n"], Float[Array, " n"]]:
     r"""Newton's method on all atoms and dual variables together, from masses that are near.
 
@@ -189,7 +194,7 @@ def _newton(
     return m * (py / m.sum(axis=0)), dual
 
 
-class _State(NamedTuple):
+class _AscentState(NamedTuple):
     """What one round of column generation hands to the next."""
 
     masses: Float[Array, "k n"]  # m_u of the encoder, summing to P_Y
@@ -203,14 +208,14 @@ class _State(NamedTuple):
     stalls: Int[Array, ""]  # stalled rounds since the last progress
 
 
-def _value(masses: Float[Array, "k n"], problem: Problem) -> Float[Array, ""]:
+def _objective(masses: Float[Array, "k n"], problem: EnvelopeProblem) -> Float[Array, ""]:
     """Objective of an encoder, nats; minus infinity where it is not finite."""
     value = masses.sum(axis=1) @ gain(_atoms(masses, problem.py), problem)
     return jnp.where(jnp.isfinite(value), value, -jnp.inf)
 
 
 def _ascend(
-    masses: Float[Array, "k n"], problem: Problem, starts: Float[Array, "g n"]
+    masses: Float[Array, "k n"], problem: EnvelopeProblem, starts: Float[Array, "g n"]
 ) -> tuple[Envelope, Float[Array, ""]]:
     """Column generation from one encoder, as the module says; also the value that it reached.
 
@@ -220,7 +225,7 @@ def _ascend(
     """
     py = problem.py
 
-    def round_(state: _State) -> _State:
+    def round_(state: _AscentState) -> _AscentState:
         # Steps 1 to 3: insert, alternate, merge.
         grown = _insert(state.masses, state.entering, state.fraction, problem)
         weights, atoms = merge_copies(*_weights_and_atoms(_alternate(grown, problem), py), problem)
@@ -233,7 +238,7 @@ def _ascend(
         damped = jnp.array([damped for _, damped in _NEWTON_SCHEDULE])[trial]
         kept = jnp.where(alternated > threshold * py, alternated, 0.0)
         newton, newton_dual = _newton(kept, dual, problem, damped)
-        before, after = jax.vmap(lambda m: _value(m, problem))(jnp.stack([alternated, newton]))
+        before, after = jax.vmap(lambda m: _objective(m, problem))(jnp.stack([alternated, newton]))
         # The step is accepted if the value did not fall, up to its rounding.
         accepted = (after >= before - VALUE_ROUNDING) & jnp.all(jnp.isfinite(newton_dual))
         masses = jnp.where(accepted, newton, alternated)
@@ -252,7 +257,7 @@ def _ascend(
         entering, violation = most_violating(_atoms(masses, py), dual, problem, starts)
         bound = py @ dual + jnp.maximum(violation, 0.0)
         better = bound < state.best_bound
-        return _State(
+        return _AscentState(
             masses,
             value,
             dual,
@@ -264,12 +269,12 @@ def _ascend(
             stalls,
         )
 
-    def unfinished(state: _State) -> Array:
+    def unfinished(state: _AscentState) -> Array:
         return (state.best_bound - state.value > OPTIMAL) & (state.rounds < _ROUNDS)
 
     # At first there is no atom to insert: P_Y, with fraction zero.
     far, zero, flat = jnp.array(jnp.inf), jnp.zeros(()), jnp.zeros_like(py)
-    start = _State(masses, -far, flat, py, zero, flat, far, jnp.array(0), jnp.array(0))
+    start = _AscentState(masses, -far, flat, py, zero, flat, far, jnp.array(0), jnp.array(0))
     end = jax.lax.while_loop(unfinished, round_, start)
     # Raised by the violation, the affine function lies above g wherever pricing looked.
     shift = jnp.where(jnp.isfinite(end.best_bound), end.best_bound - py @ end.best_dual, 0.0)
@@ -284,7 +289,7 @@ def _weights_and_atoms(masses: Array, py: Array) -> tuple[Float[Array, " k"], Fl
 
 @jax.jit
 def best_encoders(
-    problem: Problem,
+    problem: EnvelopeProblem,
     encoders: Float[Array, "e k n"],
     starts: Float[Array, "g n"],
     missed: Float[Array, "s n"],

@@ -9,8 +9,9 @@ For the function $\varphi(\pi) = D(P\pi \| P_X) - s D(\pi\|P_Y) - \langle\lambda
    above $\varphi$, so its maximum is at a vertex:
    $\max_i \varphi(v_i) + \sum_{\kappa_y<0} |\kappa_y| \, [v \ln(v/c) - v + c]_{i,y}$.
 2. If the second derivative of $\varphi$ is at least $-\rho$ in the cell's own edge coordinates,
-   $\varphi$ lies above its chords by at most $\rho/2$ times a constant of the dimension, so it
-   is at most $\max_i \varphi(v_i) + \rho\, k/2$, $k = 1/4$ on a segment and $1 - 1/m$ beyond.
+   $\varphi$ exceeds what is linearly interpolated between its vertices by at most $\rho/2$ times a
+   constant k of the number m of edges at a vertex, so that it is at most
+   $\max_i \varphi(v_i) + \rho\, k/2$, $k = 1/4$ on a segment and $1 - 1/m$ beyond.
 3. If the second derivative is at most H in these coordinates, and $\epsilon I - H$ is positive
    definite, Taylor's theorem at c gives $\varphi(c) + \frac12 \nabla^T (\epsilon I - H)^{-1}
    \nabla + \frac12 \epsilon r^2$, with r the distance of c from the farthest vertex.
@@ -29,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rdsim.limits.bottleneck._envelope import Problem, gain, tilt
+from rdsim.limits.bottleneck._envelope import EnvelopeProblem, gain, tilt
 
 _BATCHES: Final = (256, 1024)
 """Cells bounded in one call of the kernel: two sizes, so that little is compiled."""
@@ -93,7 +94,10 @@ def _taylor_bound(
 
 
 def _bounded(
-    cell: Float[Array, "n n"], slope: Float[Array, ""], dual: Float[Array, " n"], problem: Problem
+    cell: Float[Array, "n n"],
+    slope: Float[Array, ""],
+    dual: Float[Array, " n"],
+    problem: EnvelopeProblem,
 ) -> tuple[Array, Array, Array, Array]:
     """Bound one cell, whose vertices are rows, by the least of the module's three bounds.
 
@@ -166,13 +170,13 @@ def _bounded_batch(
     function: Int[Array, " b"],
     slopes: Float[Array, " s"],
     duals: Float[Array, "s n"],
-    problem: Problem,
+    problem: EnvelopeProblem,
 ) -> tuple[Array, Array, Array, Array]:
     return jax.vmap(lambda cell, k: _bounded(cell, slopes[k], duals[k], problem))(cells, function)
 
 
 def _bounded_cells(
-    cells: np.ndarray, function: np.ndarray, slopes: Array, duals: Array, problem: Problem
+    cells: np.ndarray, function: np.ndarray, slopes: Array, duals: Array, problem: EnvelopeProblem
 ) -> list[np.ndarray]:
     """Bound a list of cells, each of the function with its number, in small batches if few."""
     count = len(function)
@@ -186,7 +190,7 @@ def _bounded_cells(
 
 
 def largest_excess(
-    problem: Problem, duals: np.ndarray, tolerance: np.ndarray, *, budget: int
+    problem: EnvelopeProblem, duals: np.ndarray, tolerance: np.ndarray, *, budget: int
 ) -> Excess:
     r"""Bound $\max_\pi g(\pi) - \langle\lambda, \pi\rangle$ over the simplex, for S functions at once.
 

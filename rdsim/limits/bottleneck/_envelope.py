@@ -49,7 +49,7 @@ _LOG_ZERO: Final = -1e30  # stands for ln 0: zero times it is zero, not NaN
 _LONGEST_STEP: Final = 3.0  # largest change of a coordinate of ln pi in one Newton step
 
 
-class Problem(NamedTuple):
+class EnvelopeProblem(NamedTuple):
     """A source with letters of Y that all have mass and differ, at one slope."""
 
     channel: Float[Array, "x n"]  # P(x|y); rows of zeros are harmless padding
@@ -72,14 +72,14 @@ def _xlogy_ratio(x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array,
     return jnp.where(inside, x * jnp.log(jnp.where(inside, x, 1) / jnp.where(inside, y, 1)), 0.0)
 
 
-def gain(pi: Float[Array, "... n"], problem: Problem) -> Float[Array, "..."]:
+def gain(pi: Float[Array, "... n"], problem: EnvelopeProblem) -> Float[Array, "..."]:
     r"""$g(\pi)$ in nats: zero at $P_Y$, whatever the slope."""
     to_x = jnp.sum(_xlogy_ratio(pi @ problem.channel.T, problem.px), axis=-1)
     to_y = jnp.sum(_xlogy_ratio(pi, problem.py), axis=-1)
     return to_x - problem.slope * to_y
 
 
-def tilt(pi: Float[Array, " n"], problem: Problem) -> Float[Array, " n"]:
+def tilt(pi: Float[Array, " n"], problem: EnvelopeProblem) -> Float[Array, " n"]:
     r"""$P^T \ln(P\pi / P_X)$, the gradient of the divergence to X up to a constant."""
     t = problem.channel @ pi
     reached = (t > 0) & (problem.px > 0)
@@ -93,13 +93,13 @@ def _normalised(log_pi: Float[Array, " n"]) -> Float[Array, " n"]:
 
 
 def _bottleneck_step(
-    pi: Float[Array, " n"], problem: Problem, dual: Float[Array, " n"]
+    pi: Float[Array, " n"], problem: EnvelopeProblem, dual: Float[Array, " n"]
 ) -> Float[Array, " n"]:
     return _normalised(jnp.log(problem.py) + (tilt(pi, problem) - dual) / problem.slope)
 
 
 def _newton_step(
-    pi: Float[Array, " n"], problem: Problem, dual: Float[Array, " n"]
+    pi: Float[Array, " n"], problem: EnvelopeProblem, dual: Float[Array, " n"]
 ) -> Float[Array, " n"]:
     r"""Newton's step in $\ln\pi$ for $s \ln(\pi/P_Y) - P^T\ln(P\pi/P_X) + \lambda + \nu = 0$.
 
@@ -123,7 +123,7 @@ def _newton_step(
 
 
 def _climb(
-    pi: Float[Array, " n"], problem: Problem, dual: Float[Array, " n"]
+    pi: Float[Array, " n"], problem: EnvelopeProblem, dual: Float[Array, " n"]
 ) -> Float[Array, " n"]:
     """Climb g - lambda from a point; staying is one of the choices, so that it never descends."""
 
@@ -137,7 +137,7 @@ def _climb(
 
 
 def _best_starts(
-    starts: Float[Array, "g n"], problem: Problem, dual: Float[Array, " n"]
+    starts: Float[Array, "g n"], problem: EnvelopeProblem, dual: Float[Array, " n"]
 ) -> Float[Array, "b n"]:
     """Choose the highest starts that lie apart, after a few steps of each."""
 
@@ -159,7 +159,7 @@ def _best_starts(
 def most_violating(
     atoms: Float[Array, "k n"],
     dual: Float[Array, " n"],
-    problem: Problem,
+    problem: EnvelopeProblem,
     starts: Float[Array, "g n"],
 ) -> tuple[Float[Array, " n"], Float[Array, ""]]:
     """Price the dual: climb g - lambda from the atoms, P_Y and the best starts.
@@ -175,7 +175,7 @@ def most_violating(
     return pool[best], height[best]
 
 
-def merge_copies(weights: Array, atoms: Array, problem: Problem) -> tuple[Array, Array]:
+def merge_copies(weights: Array, atoms: Array, problem: EnvelopeProblem) -> tuple[Array, Array]:
     """Merge near atoms, pair by pair, where that does not lower the value.
 
     The merged atom is the mean of the two by weight, which keeps the sum of the masses; it takes

@@ -13,7 +13,7 @@ import numpy as np
 from rdsim.information import LN2
 from rdsim.limits._curve import Points, bounds, search
 from rdsim.limits.bottleneck._certificate import ROUNDING
-from rdsim.limits.bottleneck._solver import Encoders, Options, Source, proved, solved
+from rdsim.limits.bottleneck._solver import Encoders, SolverOptions, Source, proved, solved
 
 _ATTEMPTS: Final = 3  # searches on trust, each followed by proofs
 _SLOPES: Final = (1e-9, 1 - 1e-9)  # between which the search stays: both ends need no solver
@@ -21,12 +21,12 @@ _TRUSTED_GAP: Final = 0.25  # fraction of the tolerance to which the search on t
 _PROOF_GAP: Final = 0.5  # and to which a line in use is proved: both together stay below one
 
 
-def bounds_at(
-    source: Source, target: np.ndarray, options: Options, *, by_relevance: bool
+def bottleneck_bounds(
+    source: Source, target: np.ndarray, options: SolverOptions, *, by_relevance: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bound IB at rates, or its inverse at relevances, shape (T,), all strictly inside the curve."""
     goal = -target if by_relevance else target
-    known = _points(
+    known = _points_of_lines(
         slope=np.array([1.0, 0.0]),
         complexity=np.array([0.0, source.entropy]),
         relevance=np.array([0.0, source.information]),
@@ -42,14 +42,16 @@ def bounds_at(
         # Points stay, as what is achieved; lines that are not proved do not.
         nothing = np.zeros(trusted.slope.size)
         known = known.and_also(
-            _points(nothing, trusted.complexity, trusted.relevance, nothing + np.inf)
+            _points_of_lines(nothing, trusted.complexity, trusted.relevance, nothing + np.inf)
         )
         if used.size:
             slopes = trusted.slope[used]
             gap = _PROOF_GAP * options.tolerance * (slopes if by_relevance else np.ones(used.size))
             proof = proved(source, trusted.at(used), options, gap)
             found = proof.encoders
-            known = known.and_also(_points(slopes, found.complexity, found.relevance, proof.upper))
+            known = known.and_also(
+                _points_of_lines(slopes, found.complexity, found.relevance, proof.upper)
+            )
             missed.update(zip(slopes, proof.highest, strict=True))
         lower, upper, _ = bounds(known, goal, inverse=by_relevance)
         if not used.size or (upper - lower <= options.tolerance).all():
@@ -57,7 +59,7 @@ def bounds_at(
     return (lower, upper) if by_relevance else (-upper, -lower)
 
 
-def _points(
+def _points_of_lines(
     slope: np.ndarray, complexity: np.ndarray, relevance: np.ndarray, height: np.ndarray
 ) -> Points:
     """Points of -IB, from lines IB(R) <= height + slope R."""
@@ -65,14 +67,16 @@ def _points(
 
 
 def _on_trust(source: Source, found: Encoders) -> Points:
-    return _points(found.slope, found.complexity, found.relevance, found.dual @ source.py / LN2)
+    return _points_of_lines(
+        found.slope, found.complexity, found.relevance, found.dual @ source.py / LN2
+    )
 
 
 def _explored(
     source: Source,
     known: Points,
     goal: np.ndarray,
-    options: Options,
+    options: SolverOptions,
     missed: dict[float, np.ndarray],
     *,
     by_relevance: bool,

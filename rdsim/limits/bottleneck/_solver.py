@@ -14,7 +14,7 @@ from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.bottleneck._ascent import best_encoders
 from rdsim.limits.bottleneck._certificate import ROUNDING, largest_excess
-from rdsim.limits.bottleneck._envelope import Envelope, Problem, standard_starts
+from rdsim.limits.bottleneck._envelope import Envelope, EnvelopeProblem, standard_starts
 from rdsim.limits.bottleneck.contraction import contraction_coefficient
 from rdsim.number_types import ArrayLike, Integer
 
@@ -28,7 +28,6 @@ _LATTICE: Final = 3  # letters of Y up to which a lattice of posteriors suffices
 _PROOFS: Final = 3  # proofs of one line, each after an ascent from what the last one met
 _PROOF_GAP: Final = 0.25  # fraction of the tolerance that the excess over a line may take
 _RANDOM_STARTS: Final = 64  # random posteriors at which pricing starts, beyond the lattice
-METHODS: Final = ("auto", "local")
 
 
 class Source(NamedTuple):
@@ -43,7 +42,7 @@ class Source(NamedTuple):
     contraction: float  # bound on I(U;X)/I(U;Y)
 
 
-class Options(NamedTuple):
+class SolverOptions(NamedTuple):
     """Solver options; see `information_bottleneck`."""
 
     tolerance: float
@@ -87,15 +86,15 @@ def checked(
     method: str,
     starts: Integer,
     key: Key[Array, ""] | None,
-) -> tuple[Source, Options]:
+) -> tuple[Source, SolverOptions]:
     """Validate what every entry point shares."""
     table = np.asarray(validation.sided_joint(joint, compress, along="columns"))
     wanted = float(validation.tolerance(tolerance))
-    if method not in METHODS:
+    if method not in ("auto", "local"):
         raise ValueError(f"method must be 'auto' or 'local', got {method!r}")
     count = validation.integer("starts", starts, low=0)
     key = jax.random.key(0) if key is None else validation.prng_key("key", key)
-    return reduced(table), Options(wanted, method, count, key)
+    return reduced(table), SolverOptions(wanted, method, count, key)
 
 
 def reduced(joint: np.ndarray) -> Source:
@@ -139,7 +138,7 @@ def kept_information(
 
 
 def solved(
-    source: Source, slopes: np.ndarray, options: Options, missed: np.ndarray | None = None
+    source: Source, slopes: np.ndarray, options: SolverOptions, missed: np.ndarray | None = None
 ) -> Encoders:
     """Ascend at every slope, a fixed number of them at a time."""
     n = source.py.size
@@ -147,7 +146,7 @@ def solved(
         zeros = np.zeros(slopes.size)
         ones = np.ones((slopes.size, n if n == 1 else n + 1, n))
         return Encoders(slopes, ones, zeros, zeros, np.zeros((slopes.size, n)))
-    encoders, posteriors = _starts(source, options)
+    encoders, posteriors = _ascent_starts(source, options)
     missed = np.tile(source.py, (slopes.size, 1)) if missed is None else missed
     parts = []
     for first in range(0, slopes.size, _LANES):
@@ -159,7 +158,7 @@ def solved(
     )
 
 
-def _starts(source: Source, options: Options) -> tuple[np.ndarray, np.ndarray]:
+def _ascent_starts(source: Source, options: SolverOptions) -> tuple[np.ndarray, np.ndarray]:
     """Encoders to ascend from and posteriors to price; random ones only beyond three letters."""
     n = source.py.size
     trivial = np.stack([np.eye(n + 1, n), np.outer(np.eye(n + 1)[0], np.ones(n))])
@@ -172,8 +171,8 @@ def _starts(source: Source, options: Options) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([trivial, encoders]), standard_starts(n, source.py, random)
 
 
-def _kernel_problem(source: Source, slopes: np.ndarray) -> Problem:
-    return Problem(*map(jnp.asarray, (source.channel, source.px, source.py, slopes)))
+def _kernel_problem(source: Source, slopes: np.ndarray) -> EnvelopeProblem:
+    return EnvelopeProblem(*map(jnp.asarray, (source.channel, source.px, source.py, slopes)))
 
 
 def _measured(source: Source, slopes: np.ndarray, found: Envelope) -> Encoders:
@@ -199,7 +198,9 @@ def _measured(source: Source, slopes: np.ndarray, found: Envelope) -> Encoders:
     )
 
 
-def proved(source: Source, encoders: Encoders, options: Options, tolerance: np.ndarray) -> Proof:
+def proved(
+    source: Source, encoders: Encoders, options: SolverOptions, tolerance: np.ndarray
+) -> Proof:
     """Bound L(s) of every slope, to a tolerance in bits each.
 
     Where branch and bound meets a posterior that pricing had missed, ascend again from there.

@@ -49,7 +49,7 @@ def bottleneck_dsbs(crossover: ArrayLike, *, rate: ArrayLike) -> Float[Array, ".
     R = validation.interval("rate", rate, low=0.0)
     p = validation.interval("crossover", crossover, low=0.0, high=1.0)
     R, p = validation.broadcast(rate=R, crossover=p)
-    return _dsbs(R, p)
+    return _dsbs_relevance(R, p)
 
 
 @validation.needs_float64
@@ -127,7 +127,9 @@ def bottleneck_erasure_rate(
 
 
 @jax.jit
-def _dsbs(rate: Float[Array, "*grid"], crossover: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+def _dsbs_relevance(
+    rate: Float[Array, "*grid"], crossover: Float[Array, "*grid"]
+) -> Float[Array, "*grid"]:
     bias = jnp.abs(1 - 2 * crossover)
     # At rate 0 IB has the slope (1-2p)^2, but the bias of the test channel grows as the square root of
     # the rate, with infinite slope: the linear approximation is exact to float64 there.

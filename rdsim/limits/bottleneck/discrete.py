@@ -27,8 +27,8 @@ from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.limits._curve import Curve, Points
 from rdsim.limits.bottleneck._certificate import ROUNDING
-from rdsim.limits.bottleneck._search import bounds_at
-from rdsim.limits.bottleneck._solver import Options, checked, on_all_letters, proved, solved
+from rdsim.limits.bottleneck._search import bottleneck_bounds
+from rdsim.limits.bottleneck._solver import SolverOptions, checked, on_all_letters, proved, solved
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.transformations import on_host
@@ -173,7 +173,7 @@ def bottleneck_at(
     upper = lower.copy()
     inside = (R > 0) & (source.entropy > R) & (source.information > 0)
     if inside.any():
-        found, bound = bounds_at(source, R[inside], options, by_relevance=False)
+        found, bound = bottleneck_bounds(source, R[inside], options, by_relevance=False)
         lower[inside] = np.maximum(found - ROUNDING, 0.0)
         upper[inside] = np.maximum(bound, lower[inside])
     return _certified(lower, lower, upper, goal.shape, options)
@@ -219,7 +219,7 @@ def bottleneck_rate(
     upper = lower.copy()
     inside = (v > 0) & (v < everything)
     if inside.any():
-        bound, found = bounds_at(source, v[inside], options, by_relevance=True)
+        bound, found = bottleneck_bounds(source, v[inside], options, by_relevance=True)
         upper[inside] = np.minimum(found + ROUNDING, source.entropy)
         lower[inside] = np.minimum(bound, upper[inside])
     return _certified(upper, lower, upper, goal.shape, options)
@@ -230,7 +230,7 @@ def _certified(
     lower: np.ndarray,
     upper: np.ndarray,
     shape: tuple[int, ...],
-    options: Options,
+    options: SolverOptions,
 ) -> Certified:
     return Certified(
         value=jnp.reshape(value, shape),

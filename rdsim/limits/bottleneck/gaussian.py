@@ -63,7 +63,7 @@ def bottleneck_gaussian(correlation: ArrayLike, *, rate: ArrayLike) -> Float[Arr
     R = validation.interval("rate", rate, low=0.0)
     r = validation.interval("correlation", correlation, low=-1.0, high=1.0)
     R, r = validation.broadcast(rate=R, correlation=r)
-    return _gaussian(R, r)
+    return _scalar_gaussian(R, r)
 
 
 @validation.needs_float64
@@ -86,7 +86,7 @@ def bottleneck_gaussian_rate(
     v = validation.interval("relevance", relevance, low=0.0)
     r = validation.interval("correlation", correlation, low=-1.0, high=1.0)
     v, r = validation.broadcast(relevance=v, correlation=r)
-    return _gaussian_rate(v, r)
+    return _scalar_gaussian_rate(v, r)
 
 
 @validation.needs_float64
@@ -215,7 +215,7 @@ def _correlations(correlations: ArrayLike) -> Float[Array, " n"]:
 
 
 @jax.jit
-def _gaussian(R: Float[Array, "*grid"], r: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+def _scalar_gaussian(R: Float[Array, "*grid"], r: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
     left, kept = (1 - r) * (1 + r), r * r
     # 1 - r^2 (1 - w) with w = 2^(-2R): by its distance from one if that is small, else as a sum.
     distance = -kept * jnp.expm1(-2 * LN2 * R)
@@ -231,7 +231,9 @@ def _gaussian(R: Float[Array, "*grid"], r: Float[Array, "*grid"]) -> Float[Array
 
 
 @jax.jit
-def _gaussian_rate(v: Float[Array, "*grid"], r: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+def _scalar_gaussian_rate(
+    v: Float[Array, "*grid"], r: Float[Array, "*grid"]
+) -> Float[Array, "*grid"]:
     left, kept = (1 - r) * (1 + r), r * r
     divisor = jnp.where(kept > 0, kept, 1.0)
     small = v < 1
@@ -278,7 +280,7 @@ def _thresholds(log_values: Float[Array, " n"]) -> Float[Array, " n"]:
 def _vector_gaussian(R: Float[Array, "*grid"], r: Float[Array, " n"]) -> Float[Array, "*grid"]:
     thresholds = _thresholds((_log((1 - r) * (1 + r)) - 2 * _log(r)) / LN2)
     rate, r = jnp.broadcast_arrays(0.5 * _water_filled(2 * R, thresholds), r)
-    return jnp.sum(_gaussian(rate, r), axis=-1)
+    return jnp.sum(_scalar_gaussian(rate, r), axis=-1)
 
 
 @jax.jit
@@ -287,7 +289,7 @@ def _vector_gaussian_rate(v: Float[Array, "*grid"], r: Float[Array, " n"]) -> Fl
     relevance, r = jnp.broadcast_arrays(0.5 * _water_filled(2 * v, _thresholds(log_left)), r)
     filled = (relevance > 0) | (jnp.arange(r.shape[-1]) == 0)
     # A component without correlation has no relevance to give, whatever rounding says.
-    rate = jnp.where(filled & (r > 0), _gaussian_rate(relevance, r), 0.0)
+    rate = jnp.where(filled & (r > 0), _scalar_gaussian_rate(relevance, r), 0.0)
     everything = -0.5 * jnp.sum(log_left)
     return jnp.where((v >= everything) & (v > 0), jnp.inf, jnp.sum(rate, axis=-1))
 

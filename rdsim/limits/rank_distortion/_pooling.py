@@ -116,7 +116,7 @@ def entropy(p: np.ndarray) -> float:
     return -float(np.sum(p * np.log2(p)))
 
 
-def bounds_at(problem: PriorProblem, target: Float[Array, "..."], *, by_rate: bool) -> Certified:
+def prior_bounds(problem: PriorProblem, target: Float[Array, "..."], *, by_rate: bool) -> Certified:
     """Bound the rate at losses, or the loss at rates, by the search that all curves share."""
 
     def solve(slopes: np.ndarray) -> Points:
@@ -128,13 +128,17 @@ def bounds_at(problem: PriorProblem, target: Float[Array, "..."], *, by_rate: bo
     # Ranking by the prior needs no bits at all: nothing is rounded there.
     without_bits = pooled_points(problem, zero).distortion
     known = Points(zero, without_bits, zero, zero)
-    lower, upper = search(solve, known, goal, _ENOUGH, inverse=by_rate)
+    searched = goal > 0 if by_rate else goal >= 0
+    lower = np.full(goal.shape, without_bits)
+    upper = lower.copy()
+    lower[searched], upper[searched] = search(
+        solve, known, goal[searched], _ENOUGH, inverse=by_rate
+    )
     if by_rate:
-        # A loss is not bounded to its last digits by rates that are; both ends of the curve are known.
+        # A loss is not bounded to its last digits by rates that are; a loss of zero is exact.
         rounding = 4 * np.finfo(float).eps
-        lower = np.where(goal > 0, np.maximum(lower - rounding, 0.0), without_bits)
-        inside = (goal > 0) & (upper > 0)
-        upper = np.where(inside, upper + rounding, np.where(goal > 0, 0.0, without_bits))
+        lower[searched] = np.maximum(lower[searched] - rounding, 0.0)
+        upper[searched & (upper > 0)] += rounding
     achieved = jnp.reshape(upper, target.shape)
     return Certified(
         value=achieved,

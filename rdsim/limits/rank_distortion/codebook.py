@@ -104,7 +104,7 @@ def ranking_codebook(
     # The constraint of the k most probable items is tight where a block of pooled ranks ends.
     tight = np.zeros(items, bool)
     tight[np.append(starts[1:], items) - 1] = True
-    probability, orders = _mixture(ordered, t, tight, most)
+    probability, orders = _mixture_of_permutations(ordered, t, tight, most)
     distortion, rate = _test_channel(ordered, rho, w, s, probability, orders)
     by_mass = np.argsort(-masses, kind="stable")
     massless = np.broadcast_to(by_mass[items:], (len(orders), masses.size - items))
@@ -119,7 +119,7 @@ def ranking_codebook(
     )
 
 
-def _mixture(
+def _mixture_of_permutations(
     p: np.ndarray, t: np.ndarray, tight: np.ndarray, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Write p as a mixture of permutations of t: probabilities and orders of the items.
@@ -131,7 +131,7 @@ def _mixture(
     taken: list[float] = []
     orders: list[np.ndarray] = []
     while len(taken) < most - 1 and not tight.all():
-        order = _sorted(remainder, order, tight)
+        order = _sorted_in_runs(remainder, order, tight)
         vertex = np.empty(p.size)
         vertex[order] = t
         length, new_order, place = _longest_step(remainder, mass, vertex, t, order, tight)
@@ -143,12 +143,12 @@ def _mixture(
         tight = tight.copy()
         tight[place] = True
     taken.append(mass)
-    orders.append(_sorted(remainder, order, tight))
+    orders.append(_sorted_in_runs(remainder, order, tight))
     found = np.maximum(np.array(taken), 0.0)
     return found / found.sum(), np.stack(orders)
 
 
-def _sorted(value: np.ndarray, order: np.ndarray, tight: np.ndarray) -> np.ndarray:
+def _sorted_in_runs(value: np.ndarray, order: np.ndarray, tight: np.ndarray) -> np.ndarray:
     """Sort the items by value, greatest first, inside each run of places that ends tight."""
     return order[np.lexsort((-value[order], np.cumsum(tight) - tight))]
 
@@ -187,7 +187,7 @@ def _longest_step(
         return total - (total - value)[first][run]
 
     for _ in range(_DINKELBACH_STEPS):
-        trial = _sorted(remainder - length * vertex, order, tight)
+        trial = _sorted_in_runs(remainder - length * vertex, order, tight)
         slack = sums(mass * t - remainder[trial])
         cost = sums(t - vertex[trial])
         broken = ~tight & (slack - length * cost < -_TIGHT * mass) & (cost > 0)

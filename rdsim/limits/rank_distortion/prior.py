@@ -32,8 +32,8 @@ from rdsim.limits.rank_distortion._pooling import (
     NEGLIGIBLE,
     TIE,
     PriorProblem,
-    bounds_at,
     pooled_points,
+    prior_bounds,
     prior_problem,
     rank_weights,
 )
@@ -70,6 +70,7 @@ class RankCurve(RateCurve):
     loss: RankLoss = field(metadata={"static": True})
 
     @property
+    @on_host
     def maximum_distortion(self) -> Float[Array, ""]:
         """D_max, the loss of ranking by the prior, which needs no bits."""
         problem = _one_prior(self.prior, self.loss)
@@ -97,13 +98,16 @@ class RankPriorCurve(RankCurve):
         loss: of a rank.
         entropy_bound: the converse $H(p) - \max H(q)$ at that D, bits, shape (S,); may be negative.
         blocks: number of blocks of ranks that are pooled, shape (S,).
-        majorised: whether Gibbs majorises the prior (one block): the converse is met, shape (S,).
 
     """
 
     entropy_bound: Float[Array, " s"]
     blocks: Int[Array, " s"]
-    majorised: Bool[Array, " s"]
+
+    @property
+    def majorised(self) -> Bool[Array, " s"]:
+        """Whether Gibbs majorises the prior, in one block, so that the converse is met, shape (S,)."""
+        return self.blocks == 1
 
 
 @on_host
@@ -141,7 +145,6 @@ def rank_rate_prior_curve(prior: ArrayLike, slopes: ArrayLike, loss: Loss) -> Ra
         loss=parse_loss(loss),
         entropy_bound=rank_prior_bound(p, loss, distortion=distortion),
         blocks=jnp.asarray(found.blocks),
-        majorised=jnp.asarray(found.blocks == 1),
     )
 
 
@@ -165,7 +168,7 @@ def rank_rate_prior(prior: ArrayLike, loss: Loss, *, distortion: ArrayLike) -> C
 
     """
     p, D = validation.pmf("prior", prior), checked_distortion(distortion)
-    return bounds_at(_one_prior(p, loss), D, by_rate=False)
+    return prior_bounds(_one_prior(p, loss), D, by_rate=False)
 
 
 @on_host
@@ -185,7 +188,7 @@ def rank_loss_prior(prior: ArrayLike, loss: Loss, *, rate: ArrayLike) -> Certifi
 
     """
     p, R = validation.pmf("prior", prior), checked_rate(rate)
-    return bounds_at(_one_prior(p, loss), R, by_rate=True)
+    return prior_bounds(_one_prior(p, loss), R, by_rate=True)
 
 
 @on_host
@@ -219,7 +222,7 @@ def rank_rate_side_information(
     seen = weight > NEGLIGIBLE
     conditional = table[seen] / weight[seen, None]
     problem = prior_problem(weight[seen], conditional, loss)
-    return bounds_at(problem, checked_distortion(distortion), by_rate=False)
+    return prior_bounds(problem, checked_distortion(distortion), by_rate=False)
 
 
 @validation.needs_float64

@@ -8,9 +8,6 @@ achievable, and by weak duality $R \ge -\log_2 (Z(\lambda)/M) - \lambda D / \ln 
 
 Ranks are never listed: the first thousand are summed one by one, the rest by an integral in ln r
 with Euler-Maclaurin's corrections at both ends, so that M = 2^1000 costs what M = 2^20 does.
-
-Every function of this package raises ValueError if the loss is unknown, a distortion lies outside
-[0, 1], a rate is negative or infinite, or log2_size is below one.
 """
 
 import functools
@@ -77,7 +74,7 @@ def rank_rate(log2_size: ArrayLike, loss: Loss, *, distortion: ArrayLike) -> Cer
         Fano's inequality.
 
     """
-    return _bounds(log2_size, loss, checked_distortion(distortion), by_rate=False)
+    return _checked_rank_bounds(log2_size, loss, checked_distortion(distortion), by_rate=False)
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
@@ -97,7 +94,7 @@ def rank_loss(log2_size: ArrayLike, loss: Loss, *, rate: ArrayLike) -> Certified
         best possible MRR.
 
     """
-    return _bounds(log2_size, loss, checked_rate(rate), by_rate=True)
+    return _checked_rank_bounds(log2_size, loss, checked_rate(rate), by_rate=True)
 
 
 def checked_distortion(distortion: ArrayLike) -> Float[Array, "..."]:
@@ -114,7 +111,7 @@ def checked_rate(rate: ArrayLike) -> Float[Array, "..."]:
     )
 
 
-def _bounds(
+def _checked_rank_bounds(
     log2_size: ArrayLike, loss: Loss, target: Float[Array, "..."], *, by_rate: bool
 ) -> Certified:
     """Check the rest, and bound the rate at each target loss, or the loss at each target rate."""
@@ -223,13 +220,13 @@ def _rank_bounds(
 
     def bounds(arguments: tuple[Array, Array]) -> tuple[Array, Array]:
         target, log2_size = arguments
-        return _bounds_at(target, _rank_sum(log2_size, loss, reach), by_rate=by_rate)
+        return _rank_bounds_at(target, _rank_sum(log2_size, loss, reach), by_rate=by_rate)
 
     lower, upper = jax.lax.map(bounds, (targets, log2_sizes))
     return lower, upper
 
 
-def _bounds_at(
+def _rank_bounds_at(
     target: Float[Array, ""], ranks: _RankSum, *, by_rate: bool
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Bisection in ln(lambda) for the point at the target, then both bounds at that slope.
