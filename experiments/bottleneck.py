@@ -10,8 +10,7 @@ import xarray
 from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits, sources
-from rdsim.limits.bottleneck import closed_forms as forms
-from rdsim.limits.bottleneck.discrete import bottleneck_at, information_bottleneck
+from rdsim.limits import bottleneck_at, information_bottleneck
 
 CLAIMS = ("C10", "C11")
 CROSSOVER, ERASURE = 0.1, 0.4
@@ -110,7 +109,7 @@ def _curve(config: Config, name: str) -> dict[str, Any]:
     line_rate = entropy * np.linspace(0, 1.15, config.line)
     known = {
         "DSBS": lambda r: limits.bottleneck_dsbs(CROSSOVER, rate=r),
-        "erasure": lambda r: forms.bottleneck_erasure(py, ERASURE, rate=r),
+        "erasure": lambda r: limits.bottleneck_erasure(py, ERASURE, rate=r),
     }
     closed_form = known.get(name, lambda r: np.full(np.shape(r), np.nan))
     curve = information_bottleneck(
@@ -125,7 +124,7 @@ def _curve(config: Config, name: str) -> dict[str, Any]:
         "closed_form": np.asarray(closed_form(rate)),
         "line_rate": line_rate,
         "line": np.asarray(closed_form(line_rate)),
-        "dual": np.asarray(curve.upper_bound(line_rate)),
+        "dual": np.asarray(curve.upper(line_rate)),
         "entropy": entropy,
         "information": information,
         "relabelled": abs(
@@ -140,12 +139,12 @@ def _curve(config: Config, name: str) -> dict[str, Any]:
 def _gaussian(config: Config) -> dict[str, np.ndarray]:
     rate = np.linspace(0, 4, config.line)
     value = [
-        forms.bottleneck_gaussian(CORRELATIONS[0], rate=rate),
-        forms.bottleneck_vector_gaussian(CORRELATIONS, rate=rate),
+        limits.bottleneck_gaussian(CORRELATIONS[0], rate=rate),
+        limits.bottleneck_vector_gaussian(CORRELATIONS, rate=rate),
     ]
     back = [
-        forms.bottleneck_gaussian_rate(CORRELATIONS[0], relevance=value[0]),
-        forms.bottleneck_vector_gaussian_rate(CORRELATIONS, relevance=value[1]),
+        limits.bottleneck_gaussian_rate(CORRELATIONS[0], relevance=value[0]),
+        limits.bottleneck_vector_gaussian_rate(CORRELATIONS, relevance=value[1]),
     ]
     return {"rate": rate, "value": np.stack(value), "back": np.stack(back)}
 
@@ -242,7 +241,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     simple = np.minimum(dataset.rate, dataset.information)
     back = abs(dataset.gaussian_back - dataset.gaussian_rate).max()
     dual = (known.line - known.dual).max()
-    point = forms.bottleneck_vector_gaussian_point(CORRELATIONS, slope=0.25)
+    point = limits.bottleneck_vector_gaussian_point(CORRELATIONS, slope=0.25)
     inside = dataset.iteration_distortion.sel(problem="inside")
     errors = abs(inside - DISTORTION).values
     transition = dataset.sel(problem="transition", step=dataset.step[-1])
@@ -259,7 +258,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "C10",
             "relevance of the vector Gaussian at beta = 4, bits",
             "closed form",
-            forms.bottleneck_vector_gaussian(CORRELATIONS, rate=point[1]),
+            limits.bottleneck_vector_gaussian(CORRELATIONS, rate=point.complexity),
             1.104854934,
             1e-9,
         ),

@@ -18,7 +18,7 @@ from experiments._study import Cell, call
 from rdsim import limits
 from rdsim.codes.catalogue import CODES, common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
+from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.ranking.similarity import fuse, negative_squared_distance
 from rdsim.ranking.temperature import bayes_temperatures
 from rdsim.simulation.item_code import Decoder, simulate_item_code

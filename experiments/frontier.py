@@ -85,7 +85,7 @@ def _block(
 
 def _converse(config: Config, n: int, loss: np.ndarray, sizes: np.ndarray, name: str) -> np.ndarray:
     """Least bits an item, n IB^{-1}(R_rho(D; M)/n), from the certified lower bound on R_rho."""
-    needed = limits.rank_rate(sizes, name, D=loss).lower / n
+    needed = limits.rank_rate(sizes, name, distortion=loss).lower / n
     return np.asarray(n * limits.bottleneck_dsbs_rate(config.crossover, relevance=needed))
 
 

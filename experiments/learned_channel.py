@@ -22,7 +22,7 @@ from rdsim.learning.stochastic.letters import (
     whole_table,
 )
 from rdsim.learning.training import loop as training
-from rdsim.limits.bottleneck.discrete import information_bottleneck
+from rdsim.limits.bottleneck import information_bottleneck
 
 CLAIMS = ("C10", "C11")
 CROSSOVER = 0.1
@@ -211,7 +211,7 @@ def _limit(config: Config, name: str) -> dict[str, np.ndarray]:
         "gap": np.asarray(found.gap),
         "encoder": np.asarray(found.encoder),
         "line_rate": rate,
-        "line": np.asarray(found.upper_bound(rate)),
+        "line": np.asarray(found.upper(rate)),
     }
 
 

@@ -122,7 +122,7 @@ def _bounds(config: Config, size: int) -> dict[str, Any]:
 
 
 def _outer(loss: np.ndarray, size: int) -> np.ndarray:
-    needed = limits.rank_rate(float(size), LOSS, D=loss).lower
+    needed = limits.rank_rate(float(size), LOSS, distortion=loss).lower
     return np.asarray(limits.bottleneck_dsbs_rate(CROSSOVER, relevance=jnp.maximum(needed, 0.0)))
 
 
@@ -131,7 +131,7 @@ def _around(size: int, loss: np.ndarray, found: dict[str, np.ndarray]) -> dict[s
     return {
         "outer": _outer(loss, size),
         "inner": np.interp(loss, found["vertex_loss"], found["vertex_bits"]),
-        "rank_rate": np.asarray(limits.rank_rate(float(size), LOSS, D=loss).lower),
+        "rank_rate": np.asarray(limits.rank_rate(float(size), LOSS, distortion=loss).lower),
     }
 
 

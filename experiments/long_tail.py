@@ -88,11 +88,13 @@ def _curves(config: Config, name: str, size: int) -> dict[str, np.ndarray]:
         rank_rate_prior_curve(zipf_prior(size, exponent=exponent).p, _slopes(config), LOSSES[name])
         for exponent in config.exponents
     ]
-    fields = ("distortion", "rate", "gap", "bound", "blocks", "majorised")
-    return {
+    fields = ("distortion", "rate", "gap", "entropy_bound", "blocks", "majorised")
+    arrays = {
         field: np.stack([np.asarray(getattr(curve, field), float) for curve in curves])
         for field in fields
     }
+    arrays["bound"] = arrays.pop("entropy_bound")
+    return arrays
 
 
 def _codebook(config: Config) -> dict[str, np.ndarray]:
@@ -123,7 +125,7 @@ def _brute_force(key: jax.Array) -> dict[str, np.ndarray]:
             brute = limits.rate_distortion_curve(
                 prior, distortions[name], [1.0, 3.0, 9.0], method="dense"
             )
-            ours = rank_rate_prior(prior, loss, D=np.clip(brute.distortion, 0.0, 1.0))
+            ours = rank_rate_prior(prior, loss, distortion=np.clip(brute.distortion, 0.0, 1.0))
             error = max(error, float(np.max(np.abs(ours.value - brute.rate))))
         errors.append(error)
     return {"error": np.array(errors)}
@@ -134,7 +136,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     excess = dataset.rate - dataset.bound
     majorised = dataset.majorised > 0
     where_met, elsewhere = abs(excess).where(majorised).max(), excess.where(~majorised).max()
-    anchor = rank_rate_prior([0.4, 0.3, 0.2, 0.1], "reciprocal_rank", D=0.191846983)
+    anchor = rank_rate_prior([0.4, 0.3, 0.2, 0.1], "reciprocal_rank", distortion=0.191846983)
     found = [
         Check.at_most("C3", "largest certified gap, bits", "exact", dataset.gap.max(), 1e-9),
         Check.at_most(

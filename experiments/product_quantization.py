@@ -154,7 +154,7 @@ def _best_mrr(config: Config, bits: np.ndarray) -> np.ndarray:
 def _least_bits(config: Config, mrr: np.ndarray) -> np.ndarray:
     """The inverse of the converse: least bits an item for an MRR; the sizes are the last axis."""
     sizes = np.array(config.log2_sizes, float)
-    needed = limits.rank_rate(sizes, "reciprocal_rank", D=np.clip(1 - mrr, 0.0, 1.0)).lower
+    needed = limits.rank_rate(sizes, "reciprocal_rank", distortion=np.clip(1 - mrr, 0.0, 1.0)).lower
     return np.asarray(
         limits.bottleneck_vector_gaussian_rate(_correlations(config), relevance=needed)
     )

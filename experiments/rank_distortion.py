@@ -57,7 +57,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  #
 
 def _curves(config: Config, name: str, loss: np.ndarray) -> dict[str, np.ndarray]:
     sizes = np.array(config.log2_sizes, float)[:, None]
-    rate = limits.rank_rate(sizes, LOSSES[name], D=loss)
+    rate = limits.rank_rate(sizes, LOSSES[name], distortion=loss)
     back = limits.rank_loss(sizes, LOSSES[name], rate=rate.value)
     return {
         "rate": np.asarray(rate.value),
@@ -77,12 +77,12 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     difference = abs(dataset.rate.sel(loss_name="error") - fano).max()
     anchors = (
         (
-            limits.rank_rate(np.log2(10), "reciprocal_rank", D=0.1),
+            limits.rank_rate(np.log2(10), "reciprocal_rank", distortion=0.1),
             "R(0.1; 10), reciprocal rank",
             2.315187258,
         ),
         (
-            limits.rank_rate(np.log2(1000), "reciprocal_rank", D=0.5),
+            limits.rank_rate(np.log2(1000), "reciprocal_rank", distortion=0.5),
             "R(0.5; 1000), reciprocal rank",
             3.921215365,
         ),

@@ -89,12 +89,12 @@ def _pair(config: Config, exponent: float, loss: np.ndarray) -> dict[str, np.nda
             for a in (config.first_exponent, exponent)
         ]
     )
-    common = common_rate(priors, "reciprocal_rank", D=loss)
+    common = common_rate(priors, "reciprocal_rank", distortion=loss)
     majorised = np.asarray(common.majorised)
     return {
         "rate": np.asarray(common.rate.value),
         "rate_gap": np.asarray(common.rate.gap),
-        "bound": np.asarray(common.converse.bound),
+        "bound": np.asarray(common.converse.lower),
         "kappa": np.asarray(common.empirical_kappa),
         "mean_rate": np.asarray(common.rates.value).mean(axis=0),
         "both_majorised": majorised.all(axis=0).astype(float),

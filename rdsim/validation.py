@@ -207,6 +207,17 @@ def not_empty(name: str, array: jax.Array) -> jax.Array:
     return array
 
 
+def broadcast(**arrays: jax.Array) -> list[jax.Array]:
+    """The checked arrays, each named, broadcast to one shape."""
+    try:
+        return list(jnp.broadcast_arrays(*arrays.values()))
+    except ValueError as error:
+        shapes = " and ".join(str(array.shape) for array in arrays.values())
+        raise ValueError(
+            f"{' and '.join(arrays)} must broadcast together, got shapes {shapes}"
+        ) from error
+
+
 def coordinates(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     """The value as points: finite, and of a size whose squares can be summed."""
     return interval(name, value, low=-LARGEST_COORDINATE, high=LARGEST_COORDINATE, ndim=ndim)

@@ -121,10 +121,6 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
         "limits.rate_distortion_curve",
         {"lower": {"at": 0.2}, "upper": {"at": 0.2}},
     ),
-    "limits.InformationBottleneck": (
-        "limits.information_bottleneck",
-        {"lower_bound": {"rate": 0.1}, "upper_bound": {"rate": 0.1}},
-    ),
     "limits.RateCurve": (
         "limits.rate_distortion_curve",
         {"rate_at": {"distortion": 0.2}, "distortion_at": {"rate": 0.4}},

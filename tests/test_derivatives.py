@@ -67,8 +67,8 @@ FURTHER: Final[dict[str, dict[str, Any]]] = {
         "distortion": 0.2,
     },
     "limits.rank_loss of the error": {"rate": 4.0, "log2_size": 10.0, "loss": "error"},
-    "limits.rank_rate of the error": {"D": [0.1, 0.7], "log2_size": 60.0, "loss": "error"},
-    "limits.rank_rate of DCG": {"D": 0.3, "log2_size": 30.0, "loss": "dcg"},
+    "limits.rank_rate of the error": {"distortion": [0.1, 0.7], "log2_size": 60.0, "loss": "error"},
+    "limits.rank_rate of DCG": {"distortion": 0.3, "log2_size": 30.0, "loss": "dcg"},
     "limits.two_sided_dsbs without sharing": {
         "crossover": 0.1,
         "query_rate": 0.9,

@@ -156,7 +156,7 @@ def _is_number(room, name, argument):
     if argument == "bits":
         return room == "codes"
     if argument == "items":
-        return name in ("zipf_prior", "gibbs_rank_law")
+        return name in ("zipf_prior", "gibbs_rank_distribution")
     if argument == "samples":
         return False
     if argument == "p":
@@ -245,7 +245,7 @@ SIDED = {
     "wyner_ziv": lambda joint, side: limits.wyner_ziv(joint, D, [8.0], compress=side).rate,
     "wyner_ziv_at": lambda joint, side: limits.wyner_ziv_at(joint, D, 0.15, compress=side).lower,
     "rank_rate_side_information": lambda joint, side: (
-        limits.rank_rate_side_information(joint, "error", D=0.1, compress=side).lower
+        limits.rank_rate_side_information(joint, "error", distortion=0.1, compress=side).lower
     ),
 }
 

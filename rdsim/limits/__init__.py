@@ -7,6 +7,7 @@ and a local optimum says that it is one.
 from rdsim.limits import closed_forms, finite_blocklength
 from rdsim.limits._curve import Curve, RateCurve
 from rdsim.limits.bottleneck import (
+    BottleneckPoint,
     InformationBottleneck,
     bottleneck_at,
     bottleneck_dsbs,
@@ -29,7 +30,7 @@ from rdsim.limits.rank_distortion import (
     RankPriorCurve,
     SkewBound,
     common_rate,
-    gibbs_rank_law,
+    gibbs_rank_distribution,
     majorises,
     rank_loss,
     rank_loss_prior,
@@ -89,6 +90,7 @@ from rdsim.limits.side_information import (
 from rdsim.limits.time_sharing import time_shared_loss
 
 __all__ = [
+    "BottleneckPoint",
     "CommonRate",
     "ConditionalCurve",
     "ContinuousRateDistortion",
@@ -127,7 +129,7 @@ __all__ = [
     "distortion_at",
     "entropy_gap",
     "finite_blocklength",
-    "gibbs_rank_law",
+    "gibbs_rank_distribution",
     "identification_binary",
     "identification_gaussian",
     "indirect_rate_at",

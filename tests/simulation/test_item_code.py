@@ -15,7 +15,7 @@ from rdsim.codes.catalogue import CODES, CommonCode, common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates
 from rdsim.codes.vector_quantization import VectorQuantizer, vector_quantizer
 from rdsim.limits import bottleneck_vector_gaussian
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
+from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.ranking.rank_law import expected_loss
 from rdsim.ranking.similarity import information_density_scores, negative_squared_distance
 from rdsim.simulation.item_code import Decoder, WholeItems, simulate_item_code
