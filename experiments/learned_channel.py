@@ -6,13 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
 import xarray
 
 from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits, sources
-from rdsim.information import binary_capacity
+from rdsim.information import inverse_binary_capacity
 from rdsim.learning.stochastic import bottleneck_objective
 from rdsim.learning.stochastic.letters import (
     LetterBatch,
@@ -193,12 +192,12 @@ def _limit(config: Config, name: str) -> dict[str, np.ndarray]:
     source = source_of(name)
     rate = np.linspace(0, float(source.entropy_y), config.line)
     if name == "DSBS":
-        noise = np.array([_best_crossover(slope) for slope in slopes_of(config)])
+        point = limits.bottleneck_dsbs_point(CROSSOVER, slope=slopes_of(config))
+        noise = 0.5 * (1 - np.asarray(inverse_binary_capacity(point.complexity)))
         encoder = np.stack([1 - noise, noise, noise, 1 - noise], axis=1).reshape(-1, 2, 2)
-        kept = noise * (1 - CROSSOVER) + CROSSOVER * (1 - noise)
         return {
-            "limit_rate": np.asarray(binary_capacity(jnp.asarray(1 - 2 * noise))),
-            "limit_relevance": np.asarray(binary_capacity(jnp.asarray(1 - 2 * kept))),
+            "limit_rate": np.asarray(point.complexity),
+            "limit_relevance": np.asarray(point.relevance),
             "gap": np.zeros(noise.size),
             "encoder": encoder,
             "line_rate": rate,
@@ -213,20 +212,6 @@ def _limit(config: Config, name: str) -> dict[str, np.ndarray]:
         "line_rate": rate,
         "line": np.asarray(found.upper(rate)),
     }
-
-
-def _best_crossover(slope: float) -> float:
-    """Find the test channel of the DSBS where the bottleneck has this slope.
-
-    In closed form the derivative in a of the two informations has the ratio s:
-    (1-2p) ln((1-b)/b) = s ln((1-a)/a) with b = a * p.
-    """
-
-    def difference(a: float) -> float:
-        b = a * (1 - CROSSOVER) + CROSSOVER * (1 - a)
-        return (1 - 2 * CROSSOVER) * np.log((1 - b) / b) - slope * np.log((1 - a) / a)
-
-    return float(scipy.optimize.brentq(difference, 1e-200, 0.5 - 1e-9, xtol=1e-300))
 
 
 def _channels(

@@ -147,6 +147,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "limits.bottleneck_gaussian_rate": {"relevance": 0.3, "correlation": 0.8},
     "limits.bottleneck_rate": {"joint": JOINT, "relevance": 0.1, "compress": "columns"},
     "limits.bottleneck_vector_gaussian": {"rate": 1.0, "correlations": [0.9, 0.5]},
+    "limits.bottleneck_dsbs_point": {"crossover": 0.1, "slope": 0.3},
     "limits.bottleneck_vector_gaussian_point": {"slope": 0.3, "correlations": [0.9, 0.5]},
     "limits.bottleneck_vector_gaussian_rate": {"relevance": 0.3, "correlations": [0.9, 0.5]},
     "limits.common_rate": {"priors": [PMF, PMF[::-1]], "distortion": 0.2, "loss": "error"},

@@ -95,14 +95,7 @@ def pac_bayes_bound(
     is at least F at the mean of $\rho$, where Z is at most $1 - \varepsilon + \varepsilon e^B$
     times that of $q_N$.
 
-    Args:
-        distortions: d(y,u), shape (|Y|, k), each finite and >= 0.
-        slope: s > 0, bits per unit of distortion, finite.
-        samples: N >= 1, any shape.
-        violation: $\delta$ in (0, 1), the probability that the bound does not hold.
-
-    Returns:
-        Nats (divide by ln 2 for bits), shape of N; never above B, which no excess exceeds.
+    Arguments and result are those of `uniform_bound`.
 
     References:
         Zhang (2006), Ann. Stat. 34(5), for the exponential inequality; van Erven et al. (2015),
@@ -135,14 +128,7 @@ def empirical_bernstein_bound(
     $\hat E\,e^{g_{q_N}} = \sum_u q^*_u \hat c_u \le 1$, so $\hat E g_{q_N} \le -\hat E(e^g - 1 - g)
     \le -\kappa v$. The largest value of $-\kappa v + \sqrt{2 v L/(N-1)}$ is $L/(2\kappa(N-1))$.
 
-    Args:
-        distortions: d(y,u), shape (|Y|, k), each finite and >= 0.
-        slope: s > 0, bits per unit of distortion, finite.
-        samples: N >= 1, any shape.
-        violation: $\delta$ in (0, 1), the probability that the bound does not hold.
-
-    Returns:
-        Nats (divide by ln 2 for bits), shape of N; never above B, which no excess exceeds.
+    Arguments and result are those of `uniform_bound`.
 
     References:
         Maurer and Pontil (2009), COLT, Theorem 4.

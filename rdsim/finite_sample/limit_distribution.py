@@ -88,27 +88,17 @@ class ExcessDistribution:
         return self.unique & self.strictly_complementary & self.independent
 
     def mean(self, samples: ArrayLike) -> Float[Array, "..."]:
-        r"""Return the mean excess that the limit predicts, $(|A|-1)/(2N)$ or that of the mixture.
+        r"""Return the mean excess in nats that the limit predicts at N samples, shape of N.
 
-        Args:
-            samples: N >= 1, any shape.
-
-        Returns:
-            Nats, shape of N.
-
+        It is $(|A|-1)/(2N)$, or that of the mixture.
         """
         N = validation.interval("samples", samples, low=1.0)
         return jnp.sum(self.weights * self.degrees) / (2 * N)
 
     def variance(self, samples: ArrayLike) -> Float[Array, "..."]:
-        r"""Return the variance of the excess that the limit predicts, $(|A|-1)/(2N^2)$ for one part.
+        r"""Return the variance of the excess at N samples in squared nats, shape of N.
 
-        Args:
-            samples: N >= 1, any shape.
-
-        Returns:
-            Squared nats, shape of N.
-
+        It is $(|A|-1)/(2N^2)$, or that of the mixture.
         """
         N = validation.interval("samples", samples, low=1.0)
         mean = jnp.sum(self.weights * self.degrees)
@@ -117,15 +107,7 @@ class ExcessDistribution:
 
     @on_host
     def cdf(self, scaled: ArrayLike) -> np.ndarray:
-        r"""Return the probability that $2N \cdot$ excess is at most the given values.
-
-        Args:
-            scaled: values of 2N times the excess in nats, any shape.
-
-        Returns:
-            Probabilities, shape of the values.
-
-        """
+        r"""Return the probability that 2N times the excess in nats is at most each given value."""
         x = np.asarray(validation.real_array("scaled", scaled))
         degrees, weights = np.asarray(self.degrees), np.asarray(self.weights)
         inside = np.where(x >= 0, x, 0.0)[..., None]
@@ -137,15 +119,7 @@ class ExcessDistribution:
 
     @on_host
     def upper_quantile(self, level: ArrayLike) -> np.ndarray:
-        r"""Return the value that $2N \cdot$ excess exceeds with the given probability.
-
-        Args:
-            level: probability in (0, 1), any shape.
-
-        Returns:
-            Values of 2N times the excess in nats, shape of the level.
-
-        """
+        r"""Return what 2N times the excess in nats exceeds with each given probability in (0, 1)."""
         wanted = np.asarray(
             validation.interval("level", level, low=0.0, high=1.0, open_low=True, open_high=True)
         )

@@ -252,10 +252,11 @@ def solve(
 ) -> tuple[Float[Array, " u"], Float[Array, ""]]:
     r"""Minimise $-\sum p \ln Kq$: interior point, then Newton's method on the letters it uses.
 
-    On its support the optimum has $c_u = 1$, $c = K^T (p/Z)$; Newton's step there is $H\,dq = c -
-    1$ with $H = K^T \mathrm{diag}(p/Z^2) K$, scaled by $\sqrt{q}$ so that its eigenvalues are at
-    most 1. By duality $\ln\max_u c_u$ bounds how far any q is from the optimum. The invariant of
-    the polishing: the candidate with the least such bound so far is kept, whatever a step does.
+    On its support the optimum has $c_u = 1$, $c = K^T (p/Z)$; Newton's step there is
+    $H\,dq = c - 1$ with $H = K^T \mathrm{diag}(p/Z^2) K$, scaled by $\sqrt{q}$ so that its
+    eigenvalues are at most 1. By duality $\ln\max_u c_u$ bounds how far any q is from the optimum.
+    The invariant of the polishing: the candidate with the least such bound so far is kept, whatever
+    a step does.
 
     Args:
         K: kernel, each row's largest entry 1, shape (|Y|, |U|).
@@ -316,7 +317,7 @@ def _replication(key: Any, problem: SolvedSource, samples: Float[Array, ""]) -> 
     q, suboptimality = solve(K, frequencies)
     difference = q - q_true
     delta = (K @ difference) / Z_true
-    # No learned codeword may be near a letter that was not drawn: its Z underflows outside the log
+    # Where no learned codeword is near a letter that was not drawn, Z underflows: use the log
     # domain.
     log_ratio = jax.nn.logsumexp(-exponent, axis=1, b=q) - jnp.log(Z_true)
     log_ratio = jnp.where(delta > -0.5, jnp.log1p(jnp.maximum(delta, -0.5)), log_ratio)
@@ -397,7 +398,5 @@ def _local_devices(devices: Any) -> list[jax.Device]:
 
 
 def _sizes(samples: Any) -> list[int]:
-    listed = [samples] if np.ndim(samples) == 0 else list(samples)
-    if not listed:
-        raise ValueError("samples must hold at least one number of samples, got none")
-    return [validation.integer("samples", N, low=1, high=_MOST_SAMPLES) for N in listed]
+    listed = [samples] if np.ndim(samples) == 0 else samples
+    return list(validation.integers("samples", listed, low=1, high=_MOST_SAMPLES))

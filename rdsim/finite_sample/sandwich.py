@@ -103,33 +103,14 @@ class RateSandwich:
     upper_is_proved: bool = dataclasses.field(metadata={"static": True})
 
     def lower(self, distortion: ArrayLike) -> Float[Array, "..."]:
-        """Return the lower bound on R(D), the highest of all lines and zero.
-
-        Args:
-            distortion: D >= 0, any shape.
-
-        Returns:
-            Bits, shape of D.
-
-        Raises:
-            ValueError: if D is negative or NaN.
-
-        """
+        """Return the lower bound on R(D) in bits, the highest of all lines and zero; shape of D."""
         D = validation.interval("distortion", distortion, low=0.0)[..., None]
         return jnp.maximum(jnp.max(self.intercept.lower - self.slope * D, axis=-1), 0.0)
 
     def upper(self, distortion: ArrayLike) -> Float[Array, "..."]:
-        """Return the upper bound on R(D) by time sharing the points.
+        """Return the upper bound on R(D) in bits by time sharing the points, shape of D.
 
-        Args:
-            distortion: D >= 0, any shape.
-
-        Returns:
-            Bits, shape of D; inf below the least distortion of the points.
-
-        Raises:
-            ValueError: if D is negative or NaN.
-
+        It is infinite below the least distortion of the points.
         """
         D = validation.interval("distortion", distortion, low=0.0)
         order = jnp.argsort(self.distortion.upper)

@@ -2,8 +2,11 @@
 
 A source holds its distribution, computes its entropies and its mutual information (exactly, or
 between proved bounds), draws samples from an explicit key, and cuts itself into cells with a stated
-error. Every other package takes its probabilities from here. A key that is no typed key of
-`jax.random.key` is a TypeError in every `sample`.
+error. Every other package takes its probabilities from here.
+
+What `sample(key, shape)` draws depends on the key and on the shape alone. Every argument is
+checked: a ValueError names one that is out of range or of a wrong shape, a TypeError one that
+should be an integer, or a typed key of `jax.random.key`, and is none.
 """
 
 from rdsim.sources.discretisation import Discretisation, DiscretisedItem

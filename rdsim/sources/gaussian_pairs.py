@@ -82,16 +82,7 @@ class GaussianSource:
     def sample(
         self, key: Key[Array, ""], shape: tuple[int, ...] = ()
     ) -> tuple[Float[Array, "... dx"], Float[Array, "... dy"]]:
-        """Independent pairs (x, y) drawn from the joint distribution.
-
-        Args:
-            key: PRNG key; the pairs depend on it and on the shape alone.
-            shape: shape of the batch.
-
-        Returns:
-            x of shape (*shape, dx) and y of shape (*shape, dy).
-
-        """
+        """Independent pairs, x of shape (*shape, dx) and y of shape (*shape, dy)."""
         validation.prng_key("key", key)
         return _sample(key, self, tuple(shape))
 
@@ -111,10 +102,6 @@ class GaussianSource:
             canonical correlation, in that order, of (S_i, T_i) of `canonical_maps`, which have
             variance one. The information loss is exact up to its allowance, infinite where the
             correlation is one.
-
-        Raises:
-            TypeError: if the number of cells is not an integer, or the source is traced.
-            ValueError: if it is out of range.
 
         """
         size = validation.integer("cells", cells, low=2, high=discretisation.MAX_CELLS)
@@ -138,9 +125,6 @@ def gaussian(
 
     Returns:
         The source, dx = dy = 1.
-
-    Raises:
-        ValueError: if an argument is out of range or not a scalar.
 
     """
     rho = validation.interval("correlation", correlation, low=-1.0, high=1.0, ndim=0)

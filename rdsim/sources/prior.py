@@ -30,16 +30,7 @@ class TargetPrior:
         return _entropy(self.p)
 
     def sample(self, key: Key[Array, ""], shape: tuple[int, ...] = ()) -> Int[Array, "..."]:
-        """Independent targets, an int32 array of the given shape.
-
-        Args:
-            key: PRNG key; the targets depend on it and on the shape alone.
-            shape: shape of the result.
-
-        Returns:
-            Items in {0..M-1}. Probabilities are resolved to 2^-52.
-
-        """
+        """Independent targets, int32 of the given shape; probabilities are resolved to 2^-52."""
         validation.prng_key("key", key)
         return draw_letters(key, self.p, tuple(shape))
 
@@ -75,10 +66,6 @@ def zipf_prior(items: ArrayLike, *, exponent: ArrayLike) -> TargetPrior:
 
     Returns:
         The prior. Where $(j+1)^{-a}$ underflows the probability is zero.
-
-    Raises:
-        TypeError: if the number of items is not an integer.
-        ValueError: if it is below one, or the exponent is negative, infinite or not a scalar.
 
     Reference:
         Zipf (1949), "Human behavior and the principle of least effort".

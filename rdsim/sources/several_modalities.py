@@ -85,9 +85,6 @@ class MultimodalSource:
         Returns:
             Bits.
 
-        Raises:
-            ValueError: as for `joint_with`.
-
         """
         return self.joint_with(modalities).mutual_information
 
@@ -110,16 +107,9 @@ class MultimodalSource:
     def sample(
         self, key: Key[Array, ""], shape: tuple[int, ...] = ()
     ) -> tuple[Int[Array, "... k"], Int[Array, "..."]]:
-        """Independent pairs (queries, item).
+        """Independent queries, shape (*shape, K), and items of the given shape, both int32.
 
-        Args:
-            key: PRNG key; the pairs depend on it and on the shape alone.
-            shape: shape of the batch.
-
-        Returns:
-            Queries of shape (*shape, K), the letter of X_k being w |V_k| + v_k, and items of the
-            given shape, int32.
-
+        The letter of X_k is w |V_k| + v_k.
         """
         validation.prng_key("key", key)
         return _sample(key, self, tuple(shape))
@@ -199,9 +189,6 @@ def gaussian_multimodal(
 
     Returns:
         The source: X has K coordinates, Y one.
-
-    Raises:
-        ValueError: if a variance is out of range, not finite, or of the wrong shape.
 
     """
     own = validation.positive("noise_variances", noise_variances, ndim=1)

@@ -55,16 +55,7 @@ class DiscreteSource:
     def sample(
         self, key: Key[Array, ""], shape: tuple[int, ...] = ()
     ) -> tuple[Int[Array, "..."], Int[Array, "..."]]:
-        """Independent pairs (x, y) drawn from the joint distribution.
-
-        Args:
-            key: PRNG key; the pairs depend on it and on the shape alone.
-            shape: shape of each of the two results.
-
-        Returns:
-            Letters x and y, two int32 arrays of the given shape.
-
-        """
+        """Independent pairs of letters x and y, two int32 arrays of the given shape."""
         validation.prng_key("key", key)
         cell = draw_letters(key, self.joint.ravel(), tuple(shape))
         return cell // self.joint.shape[1], cell % self.joint.shape[1]
@@ -144,9 +135,6 @@ def dsbs(crossover: ArrayLike) -> DiscreteSource:
     Returns:
         The source, |X| = |Y| = 2.
 
-    Raises:
-        ValueError: if the crossover lies outside [0, 1] or is not a scalar.
-
     """
     p = validation.interval("crossover", crossover, low=0.0, high=1.0, ndim=0)
     return DiscreteSource(joint=0.5 * jnp.stack([jnp.stack([1 - p, p]), jnp.stack([p, 1 - p])]))
@@ -166,10 +154,6 @@ def symmetric(letters: Any, crossover: ArrayLike) -> DiscreteSource:
     Returns:
         The source, |X| = |Y| = M.
 
-    Raises:
-        TypeError: if the number of letters is not an integer.
-        ValueError: if it is below two, or the crossover lies outside [0, 1] or is not a scalar.
-
     """
     size = validation.integer("letters", letters, low=2)
     p = validation.interval("crossover", crossover, low=0.0, high=1.0, ndim=0)
@@ -187,9 +171,6 @@ def binary_erasure_pair(erasure: ArrayLike) -> DiscreteSource:
 
     Returns:
         The source, |X| = 3 and |Y| = 2.
-
-    Raises:
-        ValueError: if the erasure lies outside [0, 1] or is not a scalar.
 
     """
     e = validation.interval("erasure", erasure, low=0.0, high=1.0, ndim=0)

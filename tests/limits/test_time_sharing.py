@@ -64,7 +64,7 @@ def test_C4_mixture_bound_falls_with_the_rate_to_that_of_items_stored_whole():
     whole = limits.rank_loss(sizes, "error", rate=everything)
     np.testing.assert_allclose(found[-1], whole.lower, rtol=0, atol=1e-6)
     # Fewer modalities have less information.
-    one = limits.mixture_loss_bound(MIXTURE, sizes, "error", rate=rates, modalities=1)
+    one = limits.mixture_loss_bound(MIXTURE, sizes, "error", rate=rates, modalities=[1])
     assert (np.asarray(one) >= found).all()
     assert (np.asarray(one)[2:] > found[2:]).all()
 

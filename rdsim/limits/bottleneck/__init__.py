@@ -6,6 +6,7 @@
 
 from rdsim.limits.bottleneck.closed_forms import (
     bottleneck_dsbs,
+    bottleneck_dsbs_point,
     bottleneck_dsbs_rate,
     bottleneck_erasure,
     bottleneck_erasure_rate,
@@ -32,6 +33,7 @@ __all__ = [
     "InformationBottleneck",
     "bottleneck_at",
     "bottleneck_dsbs",
+    "bottleneck_dsbs_point",
     "bottleneck_dsbs_rate",
     "bottleneck_erasure",
     "bottleneck_erasure_rate",

@@ -15,10 +15,13 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import binary_capacity, entropy, inverse_binary_capacity
+from rdsim.limits.bottleneck.gaussian import BottleneckPoint
 from rdsim.number_types import ArrayLike
-from rdsim.transformations import falling
+from rdsim.root_finding import bisect
+from rdsim.transformations import falling, implicit_root
 
 _LINEAR: Final = 1e-200  # bits below which 1 - h((1-t)/2) is t^2 / (2 ln 2) to far beyond float64
+_HALVINGS: Final = 100  # of a bracket of the test channel's bias, which leave no digit open
 _ROUNDING: Final = 1e-15  # relative excess over I(X;Y) up to which a relevance counts as I(X;Y)
 
 
@@ -74,6 +77,32 @@ def bottleneck_dsbs_rate(crossover: ArrayLike, *, relevance: ArrayLike) -> Float
     p = validation.interval("crossover", crossover, low=0.0, high=1.0)
     v, p = validation.broadcast(relevance=v, crossover=p)
     return _dsbs_rate(v, p)
+
+
+@validation.needs_float64
+def bottleneck_dsbs_point(crossover: ArrayLike, *, slope: ArrayLike) -> BottleneckPoint:
+    r"""Compute the point of the doubly symmetric binary source's bottleneck at a slope.
+
+    With $c = |1 - 2p|$ and $t = 1 - 2a$ the bias of the test channel, IB has the slope s where
+
+    $$c \operatorname{artanh}(c t) = s \operatorname{artanh} t.$$
+
+    Args:
+        crossover: p in [0, 1], any shape that broadcasts with the slope.
+        slope: s in (0, 1), bits about X per bit about Y, any shape.
+
+    Returns:
+        I(U;X) and I(U;Y) in bits a letter, each of the broadcast shape: zero from the slope
+        $(1-2p)^2$ on, which the curve has at rate zero.
+
+    Reference:
+        Wyner & Ziv (1973), as for `bottleneck_dsbs`.
+
+    """
+    s = validation.interval("slope", slope, low=0.0, high=1.0, open_low=True, open_high=True)
+    p = validation.interval("crossover", crossover, low=0.0, high=1.0)
+    s, p = validation.broadcast(slope=s, crossover=p)
+    return _dsbs_point(s, p)
 
 
 @validation.needs_float64
@@ -157,3 +186,22 @@ def _dsbs_rate(
     last = 1.0 - falling(relevance - everything)
     reached = jnp.where(inside, value, jnp.where(below, linear, last))
     return jnp.where(relevance > everything * (1 + _ROUNDING), jnp.inf, reached)
+
+
+@jax.jit
+def _dsbs_point(s: Float[Array, "*grid"], p: Float[Array, "*grid"]) -> BottleneckPoint:
+    """Bisect for v = artanh t, in which a test channel without noise is infinitely far away."""
+    c = jnp.abs(1 - 2 * p)
+    inside = (s < c * c) & (c < 1)
+    # Where there is no root, another problem is solved and not used.
+    c_in, s_in = jnp.where(inside, c, 0.5), jnp.where(inside, s, 0.1)
+
+    def excess(v: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+        return c_in * jnp.arctanh(c_in * jnp.tanh(v)) - s_in * v
+
+    # Positive up to the root, and not beyond c artanh(c) / s, as c tanh v < c.
+    top = c_in * jnp.arctanh(c_in) / s_in
+    _, found = bisect(lambda v: excess(v) <= 0, jnp.zeros_like(top), top, steps=_HALVINGS)
+    bias = jnp.tanh(implicit_root(excess, found))
+    bias = jnp.where(inside, bias, jnp.where(c < 1, 0.0, 1.0))
+    return BottleneckPoint(relevance=binary_capacity(c * bias), complexity=binary_capacity(bias))

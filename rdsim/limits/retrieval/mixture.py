@@ -1,6 +1,7 @@
 r"""A bound on every retrieval system of a Gaussian mixture: the least rank loss at R bits an item (C4)."""
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -8,7 +9,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.limits.rank_distortion.uniform import rank_loss
-from rdsim.number_types import ArrayLike
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
@@ -25,7 +26,7 @@ def mixture_loss_bound(
     loss: Loss,
     *,
     rate: ArrayLike,
-    modalities: Any = None,
+    modalities: Sequence[Integer] | None = None,
 ) -> Float[Array, "..."]:
     r"""Bound from below the rank loss of all systems that store an item in R bits.
 

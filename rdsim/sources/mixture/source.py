@@ -58,30 +58,12 @@ class GaussianMixtureSource(densities.MixtureParameters):
     def sample(
         self, key: Key[Array, ""], shape: tuple[int, ...] = ()
     ) -> tuple[Float[Array, "... k d"], Float[Array, "... d"], Int[Array, "..."]]:
-        """Independent triples (queries, item, class).
-
-        Args:
-            key: PRNG key; the triples depend on it and on the shape alone.
-            shape: shape of the batch.
-
-        Returns:
-            Queries of shape (*shape, K, d), items of shape (*shape, d), and classes, int32 of the
-            given shape.
-
-        """
+        """Independent queries, shape (*shape, K, d), items, (*shape, d), and classes, int32."""
         validation.prng_key("key", key)
         return densities.sample(key, self, tuple(shape))
 
     def log_density_item(self, item: ArrayLike) -> Float[Array, "..."]:
-        r"""Natural logarithm $\ln p(y)$ of the density of items.
-
-        Args:
-            item: y, shape (..., d).
-
-        Returns:
-            Nats, shape (...).
-
-        """
+        r"""Natural logarithm $\ln p(y)$ of the density of items y, shape (..., d), in nats."""
         return densities.log_item(self, self._points("item", item))
 
     def log_density_query(self, queries: ArrayLike, modalities: Any = None) -> Float[Array, "..."]:
