@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer
 from rdsim.codes.vector_quantization import VectorQuantizer
-from rdsim.learning.families.embedded import EmbeddedCode
+from rdsim.learning.families import EmbeddedCode
 from rdsim.results import result
 from rdsim.simulation.item_code import Decoder
 from rdsim.transformations import on_host
