@@ -1,9 +1,10 @@
-"""Many systems in one compiled program: codes and decoders of one kind stacked, one chosen by number.
+"""Many systems in one compiled program: codes and decoders of one kind stacked, one chosen.
 
-Compiling the simulation of a system takes longer than running it. Here all systems are padded to the
-most codewords of any; those whose arrays then agree in shape are stacked, and a system is a choice of a
-kind (`jax.lax.switch`) and of a place in its stack. So all are one shape to JAX: what is compiled for the
-first is used for the others, and no number changes but by the rounding of another program.
+Compiling the simulation of a system takes longer than running it. Here all systems are padded to
+the most codewords of any; those whose arrays then agree in shape are stacked, and a system is a
+choice of a kind (`jax.lax.switch`) and of a place in its stack. So all are one shape to JAX: what
+is compiled for the first is used for the others, and no number changes but by the rounding of
+another program.
 """
 
 import dataclasses
@@ -62,9 +63,10 @@ def stacked_systems(systems: Any) -> list[tuple[StackedCode, Decoder]]:
     """Make all systems choices of one, so that a simulation is compiled once for all of them.
 
     Args:
-        systems: list of codes with their decoders. Each code is an `EmbeddedCode` that stores the nearest
-            codeword or an `EntropyWeightedQuantizer`. The parameters of a decoder are a tuple: the
-            first part is common to all codewords, every other one has a row for each codeword.
+        systems: list of codes with their decoders. Each code is an `EmbeddedCode` that stores the
+            nearest codeword or an `EntropyWeightedQuantizer`. The parameters of a decoder are a
+            tuple: the first part is common to all codewords, every other one has a row for each
+            codeword.
 
     Returns:
         The same systems in the same order, for `operating_point` or `simulate_item_code`.
@@ -149,8 +151,9 @@ def padded_code(
     if isinstance(code, EntropyWeightedQuantizer):
         marginal = _padded_rows(code.output_marginal, words)
         return dataclasses.replace(code, codewords=points, output_marginal=marginal)
-    # An embedded code stores the nearest codeword. That of a binary hash is the corner of a cube with the
-    # embedding's signs, which is the nearest corner, so that a vector quantizer does the same.
+    # An embedded code stores the nearest codeword. That of a binary hash is the corner of a cube
+    # with the embedding's signs, which is the nearest corner, so that a vector quantizer does the
+    # same.
     inner = code.code.codewords
     nearest = VectorQuantizer(
         codewords=_padded_rows(inner, words),

@@ -1,7 +1,8 @@
 """Time sharing of codes that were measured: the least loss at a rate, by the lower convex hull.
 
-Common randomness picks one code for the whole database, so that bits and losses are averages over the
-codes. What is achieved at a rate is therefore the lower convex hull of the codes' points (bits, loss).
+Common randomness picks one code for the whole database, so that bits and losses are averages over
+the codes. What is achieved at a rate is therefore the lower convex hull of the codes' points (bits,
+loss).
 """
 
 import jax.numpy as jnp
@@ -24,8 +25,8 @@ def time_shared_loss(
         \sum_i \alpha_i = 1 \Bigr\}.$$
 
     Args:
-        code_bits: R_i, bits an item of every code, shape (V,). Zero for a random ranking, which should
-            be among them.
+        code_bits: R_i, bits an item of every code, shape (V,). Zero for a random ranking, which
+            should be among them.
         losses: D_i of every code, shape (V, ...); the hull is taken along the first axis.
         rate: R, any shape.
 

@@ -1,4 +1,4 @@
-r"""A bound on every retrieval system of a Gaussian mixture: the least rank loss at R bits an item (C4)."""
+r"""A bound on all retrieval systems of a Gaussian mixture: least rank loss at R bits an item (C4)."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -33,8 +33,8 @@ def mixture_loss_bound(
     $$E\,\rho(\text{rank}) \ge D_\rho\bigl(\min\{\overline{\mathrm{IB}}(R), I(X;Y)\}; M\bigr),$$
 
     $D_\rho(I; M)$ the least loss of I bits about which of M items is the target (`rank_loss`), and
-    $\overline{\mathrm{IB}}$ the bound of `mixture_bottleneck_bound` on what R bits about an item tell
-    about its queries.
+    $\overline{\mathrm{IB}}$ the bound of `mixture_bottleneck_bound` on what R bits about an item
+    tell about its queries.
 
     Args:
         source: a mixture whose queries are noisy copies of the item.
