@@ -41,13 +41,14 @@ def time_shared_loss(
         Cover and Thomas (2006), "Elements of information theory", Section 10.4, for time sharing.
 
     """
-    bits = np.asarray(validation.interval("code_bits", code_bits, low=0.0, ndim=1))
+    bits = np.asarray(validation.coordinates("code_bits", code_bits, ndim=1))
     loss = np.asarray(validation.coordinates("losses", losses))
+    validation.interval("code_bits", bits, low=0.0)
     R = np.asarray(validation.interval("rate", rate, low=0.0))
     if bits.size == 0 or loss.shape[:1] != bits.shape:
         raise ValueError(
-            f"losses must have one row for each of code_bits, shape ({bits.size}, ...), at least one, "
-            f"got {loss.shape}"
+            f"losses must have one row for each of code_bits, shape ({bits.size}, ...), at least "
+            f"one, got {loss.shape}"
         )
     hulls = []
     for column in loss.reshape(bits.size, -1).T:
