@@ -239,7 +239,7 @@ def test_mean_is_students_interval():
         ({"slope": np.inf}, ValueError, "slope must lie in"),
         ({"samples": 0}, ValueError, "samples must be in"),
         ({"samples": [10, 2.5]}, TypeError, "samples must be an integer"),
-        ({"samples": []}, ValueError, "at least one number of samples"),
+        ({"samples": []}, ValueError, "samples must hold at least one integer"),
         ({"replications": 1}, ValueError, "replications must be in"),
         ({"block": 0}, ValueError, "block must be in"),
         ({"tolerance": 0.0}, ValueError, "tolerance must lie in"),
