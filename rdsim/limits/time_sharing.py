@@ -21,7 +21,7 @@ def time_shared_loss(
 ) -> Float[Array, "..."]:
     r"""Compute the least loss of codes time-shared, at no more bits an item than the rate.
 
-    $$\min \Bigl\{ \sum_i \alpha_i D_i : \sum_i \alpha_i R_i \le R,\ \alpha \ge 0,\
+    $$\min \Bigl\{ \sum_i \alpha_i D_i : \sum_i \alpha_i R_i \le R, \; \alpha \ge 0, \;
         \sum_i \alpha_i = 1 \Bigr\}.$$
 
     Args:
