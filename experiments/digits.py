@@ -1,4 +1,4 @@
-"""Left halves of handwritten digits that look for their right halves, beside the rank converse."""
+"""Left halves of handwritten digits as queries for their right halves, beside the rank converse."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ class Config:
     pairs: int | None = None
     """How many of the 1797 pairs to use; all by default."""
     held_out: float = 1 / 3
-    """Share of the pairs that are ranked and not fitted to."""
+    """Fraction of the pairs that are ranked, and not used for fitting."""
     steps: int = 320
     """Steps of the learned code's training."""
 
@@ -56,5 +56,5 @@ def _measured(config: Config, key: jax.Array) -> dict[str, Any]:
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Check that no system passes the converse, nor the entropy of what it stores."""
+    """Check that no system beats the converse, or that at the entropy of what it stores."""
     return embedding_checks.checks(dataset)

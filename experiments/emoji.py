@@ -1,4 +1,4 @@
-"""Names that look for pictures of emoji, with encoders that never saw them, beside the converse."""
+"""Names as queries for pictures of emoji that the encoders never saw, beside the converse."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ from rdsim.learning.training.loop import Schedule, train
 
 CLAIMS = ("C4",)
 PRESETS = ("full",)
-"""It needs minutes, and a font that not every machine has."""
+"""It takes minutes, and needs a font that not every machine has."""
 
 FONTS: Final = (
     "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
@@ -55,7 +55,7 @@ class Config:
     dimension: int = 64
     """Coordinates of an embedding."""
     encoder_share: float = 0.5
-    """Share of the emoji that the encoders are trained on; the rest they never see."""
+    """Fraction of the emoji that the encoders are trained on; they never see the rest."""
     encoder_steps: int = 1000
     """Steps of the encoders' training."""
     batch: int = 128
@@ -137,7 +137,7 @@ def hashed_ngrams(names: Iterable[str], features: int) -> np.ndarray:
 
 
 class Encoders(nnx.Module):
-    """A small convolutional encoder of pictures and a linear one of n-grams, to one sphere."""
+    """A small convolutional encoder of pictures and a linear one of n-grams, into one sphere."""
 
     def __init__(self, features: int, dimension: int, rngs: nnx.Rngs) -> None:
         """Make three convolutions, sixteen times smaller maps at the end, and a map from n-grams."""
@@ -155,7 +155,7 @@ class Encoders(nnx.Module):
         maps = jnp.asarray(points, jnp.float32)
         for convolution in self.convolutions:
             maps = jax.nn.gelu(convolution(maps))
-        # Means over quarters keep coarse places.
+        # Means over the four quarters keep coarse positions.
         side = maps.shape[1] // 2
         parts = maps.reshape(len(maps), 2, side, 2, side, -1).mean(axis=(2, 4))
         return _unit(self.picture_out(parts.reshape(len(maps), -1)))
@@ -171,12 +171,12 @@ def _unit(points: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EncoderLearner:
-    """Trains both encoders to know pairs from mismatches, in both directions; a `Learner`.
+    """Trains both encoders to tell pairs from mismatches, in both directions; a `Learner`.
 
     Attributes:
         features: hashed bins of a name.
         dimension: coordinates of an embedding.
-        dropped: share of the n-grams hidden from each step.
+        dropped: fraction of the n-grams hidden in each step.
         shifted: largest shift of the pictures of a step, pixels.
 
     """
@@ -242,26 +242,31 @@ def _embedded(config: Config, key: jax.Array, *, font: Path) -> dict[str, Any]:
     points = (shown[order] / 127.5 - 1).astype(np.float32)
     rows = hashed_ngrams(np.array(names)[order], config.features)
     seen = round(config.encoder_share * len(order))
-    judged = seen // 8
+    held_out = seen // 8
     model, losses = encoders(
-        learn, config, (rows[judged:seen], points[judged:seen]), (rows[:judged], points[:judged])
+        learn,
+        config,
+        (rows[held_out:seen], points[held_out:seen]),
+        (rows[:held_out], points[:held_out]),
     )
     return {
         "names": np.asarray(model.names(jnp.asarray(rows[seen:])), float),
         "pictures": np.asarray(model.pictures(jnp.asarray(points[seen:])), float),
-        "encoder_pairs": np.array(seen - judged),
+        "encoder_pairs": np.array(seen - held_out),
         "held_out_loss": losses,
     }
 
 
-def encoders(key: jax.Array, config: Config, data: Any, judged: Any) -> tuple[Encoders, np.ndarray]:
-    """Train the encoders on pairs (rows of n-grams, pictures); return them and judged losses."""
+def encoders(
+    key: jax.Array, config: Config, data: Any, held_out: Any
+) -> tuple[Encoders, np.ndarray]:
+    """Train the encoders on pairs (rows of n-grams, pictures); return them and the held-out losses."""
     trained = train(
         key,
         EncoderLearner(features=config.features, dimension=config.dimension),
         _Batch(min(config.batch, len(data[0]))),
         tuple(map(jnp.asarray, data)),
-        tuple(map(jnp.asarray, judged)),
+        tuple(map(jnp.asarray, held_out)),
         jnp.zeros(1),
         schedule=Schedule(
             steps=config.encoder_steps,
@@ -280,5 +285,5 @@ def _measured(
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Check that no system passes the converse, nor the entropy of what it stores."""
+    """Check that no system beats the converse, or that at the entropy of what it stores."""
     return embedding_checks.checks(dataset)

@@ -261,6 +261,11 @@ CASES: Final[dict[str, Call]] = {
         "y": points(PAIRS[::-1]),
         "ridge": positive(0.1, math.inf),
     },
+    "learning.stacked_systems": {
+        "systems": thing(
+            (learning.hashing_system(HASH, ITEMS, 2),), VQ, [VQ], [(VQ, VQ)], [(VQ, DECODER)], []
+        ),
+    },
     "learning.with_hamming": {
         "system": thing(
             learning.hashing_system(HASH, ITEMS, 2), VQ, (VQ,), (VQ, VQ), (VQ, DECODER)

@@ -58,8 +58,8 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
         "codes.vector_quantizer",
         {"channel": {"items": POINTS}, "encode": {"key": KEY, "items": POINTS}},
     ),
-    "finite_sample.ExcessLaw": (
-        "finite_sample.excess_law",
+    "finite_sample.ExcessDistribution": (
+        "finite_sample.excess_distribution",
         {
             "mean": {"samples": 100.0},
             "variance": {"samples": 100.0},
@@ -73,7 +73,7 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
     "finite_sample.PlugInRate": ("finite_sample.plug_in_rate", {"interval": {"confidence": 0.9}}),
     "finite_sample.RateSandwich": (
         "finite_sample.continuous_sandwich",
-        {"lower_bound": {"distortion": 0.3}, "upper_bound": {"distortion": 0.3}},
+        {"lower": {"distortion": 0.3}, "upper": {"distortion": 0.3}},
     ),
     "learning.CanonicalCorrelations": (
         "learning.canonical_correlation_analysis",
@@ -90,6 +90,10 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "encode": {"key": KEY, "items": POINTS},
             "embedding": {"items": POINTS},
         },
+    ),
+    "learning.StackedCode": (
+        "learning.stacked_systems",
+        {"channel": {"items": POINTS}, "encode": {"key": KEY, "items": POINTS}},
     ),
     "learning.NeuralItemCode": (
         "learning.neural_item_code",
@@ -116,10 +120,6 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
     "limits.Curve": (
         "limits.rate_distortion_curve",
         {"lower": {"at": 0.2}, "upper": {"at": 0.2}},
-    ),
-    "limits.InformationBottleneck": (
-        "limits.information_bottleneck",
-        {"lower_bound": {"rate": 0.1}, "upper_bound": {"rate": 0.1}},
     ),
     "limits.RateCurve": (
         "limits.rate_distortion_curve",
@@ -154,7 +154,14 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
     ),
     "sources.GaussianMixtureSource": (
         "sources.gaussian_mixture",
-        {"item_entropy": {"tolerance": 1e-6}, "mutual_information": {"tolerance": 1e-6}},
+        {
+            "information_density": {"queries": [[0.3, -0.2]], "item": [0.5, 0.1]},
+            "item_entropy": {"tolerance": 1e-6},
+            "log_density_item": {"item": [0.5, 0.1]},
+            "log_density_joint": {"queries": [[0.3, -0.2]], "item": [0.5, 0.1]},
+            "log_density_query": {"queries": [[0.3, -0.2]]},
+            "mutual_information": {"tolerance": 1e-6},
+        },
     ),
 }
 

@@ -46,10 +46,10 @@ MOVED: Final[dict[str, dict[str, Any]]] = {
     "limits.two_sided_gaussian": {"query_rate": 0.2, "item_rate": 0.1},
     "ranking.information_density_scores": {"channel": [[0.8, 0.2], [0.3, 0.7]]},
     "sources.vector_gaussian": {"covariance_x": SPREAD, "covariance_y": 2 * SPREAD},
-    "finite_sample.empirical_bernstein_bound": {"d": DISTANCES},
-    "finite_sample.learned_retrieval": {"d": DISTANCES_2},
-    "finite_sample.pac_bayes_bound": {"d": DISTANCES},
-    "finite_sample.uniform_bound": {"d": DISTANCES},
+    "finite_sample.empirical_bernstein_bound": {"distortions": DISTANCES},
+    "finite_sample.learned_retrieval": {"distortions": DISTANCES_2},
+    "finite_sample.pac_bayes_bound": {"distortions": DISTANCES},
+    "finite_sample.uniform_bound": {"distortions": DISTANCES},
 }
 
 # Calls that take another way through a function than the ordinary one.
@@ -67,8 +67,8 @@ FURTHER: Final[dict[str, dict[str, Any]]] = {
         "distortion": 0.2,
     },
     "limits.rank_loss of the error": {"rate": 4.0, "log2_size": 10.0, "loss": "error"},
-    "limits.rank_rate of the error": {"D": [0.1, 0.7], "log2_size": 60.0, "loss": "error"},
-    "limits.rank_rate of DCG": {"D": 0.3, "log2_size": 30.0, "loss": "dcg"},
+    "limits.rank_rate of the error": {"distortion": [0.1, 0.7], "log2_size": 60.0, "loss": "error"},
+    "limits.rank_rate of DCG": {"distortion": 0.3, "log2_size": 30.0, "loss": "dcg"},
     "limits.two_sided_dsbs without sharing": {
         "crossover": 0.1,
         "query_rate": 0.9,

@@ -54,6 +54,7 @@ NUMBERS = frozenset(
 OBJECTS = frozenset(
     [
         "system",
+        "systems",
         "arguments",
         "batch",
         "channel",
@@ -62,6 +63,7 @@ OBJECTS = frozenset(
         "code",
         "codebook",
         "codes",
+        "code_bits",
         "codewords",
         "comparison",
         "competitor",
@@ -70,6 +72,8 @@ OBJECTS = frozenset(
         "covariance_x",
         "covariance_y",
         "cross_covariance",
+        "ahead",
+        "temperatures",
         "d",
         "data",
         "decoder",
@@ -152,7 +156,7 @@ def _is_number(room, name, argument):
     if argument == "bits":
         return room == "codes"
     if argument == "items":
-        return name in ("zipf_prior", "gibbs_rank_law")
+        return name in ("zipf_prior", "gibbs_rank_distribution")
     if argument == "samples":
         return False
     if argument == "p":
@@ -241,7 +245,7 @@ SIDED = {
     "wyner_ziv": lambda joint, side: limits.wyner_ziv(joint, D, [8.0], compress=side).rate,
     "wyner_ziv_at": lambda joint, side: limits.wyner_ziv_at(joint, D, 0.15, compress=side).lower,
     "rank_rate_side_information": lambda joint, side: (
-        limits.rank_rate_side_information(joint, "error", D=0.1, compress=side).lower
+        limits.rank_rate_side_information(joint, "error", distortion=0.1, compress=side).lower
     ),
 }
 

@@ -88,7 +88,7 @@ def test_losses_lie_in_the_unit_interval_and_are_taken_by_the_next_function(name
     for found in CASES[name](loss):
         values = np.asarray(found)
         assert np.all((values >= 0) & (values <= 1)), (values.min(), values.max() - 1)
-        limits.rank_rate(4.0, loss, D=values)
+        limits.rank_rate(4.0, loss, distortion=values)
 
 
 def _tails():

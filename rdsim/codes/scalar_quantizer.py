@@ -19,7 +19,7 @@ from rdsim.codes.item_code import item_points
 from rdsim.codes.lloyd_max import lloyd_max_levels, sample_levels
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
-from rdsim.sources.mixture_law import MixtureLaw
+from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 
 MAX_BITS: Final = 16
@@ -140,7 +140,7 @@ def lloyd_max_quantizer(law: Any, bits: Integer) -> ScalarQuantizer:
     r"""Quantize each coordinate with the levels of Lloyd and Max for its law.
 
     Args:
-        law: a Gaussian mixture (`MixtureLaw`, `GaussianMixtureSource`), whose coordinates are
+        law: a Gaussian mixture (`GaussianMixtureSource`), whose coordinates are
             quantized by exact integrals, or training items of shape (N, d).
         bits: as for `uniform_scalar_quantizer`; at most 12 a coordinate.
 
@@ -157,7 +157,7 @@ def lloyd_max_quantizer(law: Any, bits: Integer) -> ScalarQuantizer:
         Max (1960), IRE Trans. Inf. Theory 6(1); Lloyd (1982), IEEE Trans. Inf. Theory 28(2).
 
     """
-    if isinstance(law, MixtureLaw):
+    if isinstance(law, GaussianMixtureSource):
         w, m, v = (np.asarray(x) for x in (law.weights, law.item_means, law.item_variance))
         variances = w @ (v[:, None] + (m - w @ m) ** 2)
         fits = [

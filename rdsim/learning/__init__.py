@@ -71,6 +71,7 @@ from rdsim.learning.families import (
     with_hamming,
 )
 from rdsim.learning.operating_points import OperatingPoint, operating_point
+from rdsim.learning.stacking import StackedCode, stacked_systems
 from rdsim.learning.stochastic import (
     DiscreteCode,
     GaussianCodePoint,
@@ -126,6 +127,7 @@ __all__ = [
     "SharedLatent",
     "SharedLatentLearner",
     "SharedSpace",
+    "StackedCode",
     "StochasticCodeLearner",
     "Trained",
     "TrainingDivergedError",
@@ -175,6 +177,7 @@ __all__ = [
     "shared_space",
     "sign_code",
     "split_pairs",
+    "stacked_systems",
     "total_correlation",
     "train",
     "triplet_loss",

@@ -31,6 +31,7 @@ from rdsim.ranking.similarity import (
     inner_product,
     negative_squared_distance,
 )
+from rdsim.ranking.subsets import subset_reciprocal_rank
 from rdsim.ranking.temperature import (
     FittedTemperatures,
     bayes_temperatures,
@@ -74,5 +75,6 @@ __all__ = [
     "score_tail",
     "scored_loss",
     "search_temperatures",
+    "subset_reciprocal_rank",
     "top1",
 ]

@@ -13,6 +13,7 @@ from rdsim.simulation.importance import RareEstimate, importance_loss, importanc
 from rdsim.simulation.intervals import Estimate, clopper_pearson, empirical_bernstein
 from rdsim.simulation.item_code import Decoder, WholeItems, simulate_item_code
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
+from rdsim.simulation.score_decoders import cosine_decoder, distance_decoder
 from rdsim.simulation.shared_codebook import SharedCodebookRanks, simulate_shared_codebook
 
 __all__ = [
@@ -27,7 +28,9 @@ __all__ = [
     "SimulatedRanks",
     "WholeItems",
     "clopper_pearson",
+    "cosine_decoder",
     "density_decoder",
+    "distance_decoder",
     "empirical_bernstein",
     "importance_loss",
     "importance_tail",

@@ -32,7 +32,7 @@ from rdsim.ranking.rank_law import (
     reciprocal_rank_loss,
 )
 from rdsim.simulation.engine import MonteCarloResult, run_trials
-from rdsim.sources.mixture_law import MixtureLaw
+from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.sources.modalities import chosen_modalities
 from rdsim.transformations import on_host
 
@@ -69,7 +69,7 @@ class WholeItems(NamedTuple):
 @validation.needs_float64
 def simulate_item_code(
     key: Any,
-    source: MixtureLaw,
+    source: GaussianMixtureSource,
     code: Any,
     decoders: Mapping[str, Any],
     competitor: ArrayLike,
@@ -105,7 +105,7 @@ def simulate_item_code(
 
     """
     validation.prng_key("key", key)
-    validation.instance("source", source, MixtureLaw)
+    validation.instance("source", source, GaussianMixtureSource)
     parsed = parse_losses(losses)
     words, dimension = item_code("code", code).codewords.shape
     if dimension != source.item_means.shape[1]:
@@ -174,7 +174,9 @@ class _Trial:
     modalities: tuple[int, ...]
 
     def __call__(
-        self, key: Key[Array, ""], arguments: tuple[MixtureLaw, Any, dict[str, Any], Array]
+        self,
+        key: Key[Array, ""],
+        arguments: tuple[GaussianMixtureSource, Any, dict[str, Any], Array],
     ) -> dict[str, Array]:
         source, code, parameters, competitor = arguments
         # The item comes from a key of its own, so that codes which draw are paired with others.

@@ -19,8 +19,9 @@ from rdsim import validation
 from rdsim.codes.item_code import item_code
 from rdsim.simulation.item_code import Decoder, WholeItems
 from rdsim.sources.discretisation import DiscretisedItem
-from rdsim.sources.mixture_law import MixtureLaw, log_class_item
-from rdsim.sources.noisy_copies import weighted_mean
+from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.sources.mixture.densities import log_class_item
+from rdsim.sources.mixture.noisy_copies import weighted_mean
 from rdsim.transformations import on_host
 
 _REACH: Final = 9.0  # standard deviations beyond which lies 2e-19 of a Gaussian's mass
@@ -29,7 +30,7 @@ _NODES: Final = 64
 
 @on_host
 def density_decoder(
-    source: MixtureLaw, code: Any, item: DiscretisedItem, modalities: Any = None
+    source: GaussianMixtureSource, code: Any, item: DiscretisedItem, modalities: Any = None
 ) -> Decoder:
     r"""Make the decoder that ranks by the information density of query and codeword.
 
@@ -64,7 +65,7 @@ def density_decoder(
 
 @jax.jit
 def _matched(
-    source: MixtureLaw, code: Any, item: DiscretisedItem, noise: Float[Array, ""]
+    source: GaussianMixtureSource, code: Any, item: DiscretisedItem, noise: Float[Array, ""]
 ) -> tuple[Float[Array, "k c"], Float[Array, "k c d"], Float[Array, "k c d d"]]:
     """Log weights, means and square roots of precisions (rows of whitening maps) of P(z|u)."""
     y = item.points
@@ -102,7 +103,7 @@ def _density_scores(
 
 
 @on_host
-def whole_items(source: MixtureLaw, modalities: Any = None) -> WholeItems:
+def whole_items(source: GaussianMixtureSource, modalities: Any = None) -> WholeItems:
     r"""Rank items stored whole, optimally: no code of any rate has a smaller loss, at any M.
 
     The information density of a query and an item falls with $|z - y|$, and a competitor wins where
@@ -124,7 +125,9 @@ def whole_items(source: MixtureLaw, modalities: Any = None) -> WholeItems:
 
 
 def _nearer(
-    parameters: tuple[MixtureLaw, Array], queries: Float[Array, "m d"], item: Float[Array, " d"]
+    parameters: tuple[GaussianMixtureSource, Array],
+    queries: Float[Array, "m d"],
+    item: Float[Array, " d"],
 ) -> Float[Array, ""]:
     source, weights = parameters
     z = weights @ queries
@@ -132,7 +135,7 @@ def _nearer(
 
 
 def log_disc_mass(
-    source: MixtureLaw, centre: Float[Array, " d"], radius: Float[Array, ""]
+    source: GaussianMixtureSource, centre: Float[Array, " d"], radius: Float[Array, ""]
 ) -> Float[Array, ""]:
     r"""Natural log of the probability that an item lies within a radius of a centre, for d = 1 or 2.
 

@@ -137,7 +137,7 @@ def test_C9_error_falls_below_the_bottleneck_and_rises_above_it(rate, crossover)
 )
 def test_C4_random_codes_stay_behind_the_converse(loss, rate, size, n):
     value = float(codes.dsbs_ensemble(0.11, size, loss, n=n, rate=rate))
-    needed = limits.rank_rate(size, loss, D=min(value, 1.0)).lower
+    needed = limits.rank_rate(size, loss, distortion=min(value, 1.0)).lower
     assert needed <= n * float(limits.bottleneck_dsbs(0.11, rate=rate)) + 1e-9
 
 

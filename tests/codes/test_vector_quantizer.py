@@ -22,7 +22,7 @@ from rdsim.codes.stochastic_quantizer import entropy_weighted_quantizer
 from rdsim.codes.stored_codes import long_product_quantizer
 from rdsim.codes.vector_quantization import entropy_constrained_quantizer, lloyd, vector_quantizer
 from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
-from rdsim.sources.mixture_law import MixtureLaw
+from rdsim.sources.mixture import GaussianMixtureSource
 
 KEY = jax.random.key(0)
 WORDS = 8
@@ -33,7 +33,7 @@ NEW = 2 * _generator.normal(size=(40, 2))
 
 # Max (1960), Table I, misprinted or rounded by up to 5e-4 of itself.
 PUBLISHED = {1: 1.0, 2: 0.3634, 4: 0.1175, 8: 0.03454, 16: 0.009497}
-MIXTURE = MixtureLaw(
+MIXTURE = GaussianMixtureSource(
     weights=jnp.array([0.3, 0.5, 0.2]),
     item_means=jnp.array([[-3.0, 0.0], [0.0, 1.0], [4.0, 0.0]]),
     item_variance=jnp.array([1.0, 0.1, 2.0]),

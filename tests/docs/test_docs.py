@@ -174,7 +174,7 @@ def results(tmp_path, monkeypatch):
         "measured": 0.12345,
         "wanted": "≤ 1",
         "verdict": "holds",
-        "study": "rank_law",
+        "study": "rank_distribution",
         "method": "exact",
         "expected": 1.0,
     }
@@ -185,7 +185,7 @@ def results(tmp_path, monkeypatch):
         {"loss": (("name", "size"), [[0.5, 0.25], [2.0, 1.0]])},
         coords={"name": ["a, b", "c"], "size": [1.0, 2.5]},
     )
-    store.save(table, Recipe.of(discover()["rank_law"], "quick"), tmp_path)
+    store.save(table, Recipe.of(discover()["rank_distribution"], "quick"), tmp_path)
     monkeypatch.setattr(numbers, "RESULTS", folder)
     numbers.rows.cache_clear()
     yield folder
@@ -193,28 +193,33 @@ def results(tmp_path, monkeypatch):
 
 
 def test_numbers_come_from_result_files(results):
-    assert hooks.expand("{{ check: rank_law | C1 | error | measured | .2f }}") == "0.12"
-    assert hooks.expand("{{ check: rank_law | C1 | error | measured | .2f | negated }}") == "-0.12"
-    assert hooks.expand("{{ check: rank_law | C1 | error | wanted }}") == "≤ 1"
-    assert hooks.expand('{{ result: rank_law.loss[name="a, b", size=2.5] | .3f }}') == "0.250"
-    assert hooks.expand('{{ result: rank_law.loss[name="c"] | max | .1f }}') == "2.0"
+    assert hooks.expand("{{ check: rank_distribution | C1 | error | measured | .2f }}") == "0.12"
+    assert (
+        hooks.expand("{{ check: rank_distribution | C1 | error | measured | .2f | negated }}")
+        == "-0.12"
+    )
+    assert hooks.expand("{{ check: rank_distribution | C1 | error | wanted }}") == "≤ 1"
+    assert (
+        hooks.expand('{{ result: rank_distribution.loss[name="a, b", size=2.5] | .3f }}') == "0.250"
+    )
+    assert hooks.expand('{{ result: rank_distribution.loss[name="c"] | max | .1f }}') == "2.0"
     assert "error &#124; of a thing" in hooks.expand("{{ ledger }}")
 
 
 @pytest.mark.parametrize(
     "placeholder",
     [
-        "{{ check: rank_law | C1 | no such statement | measured }}",
-        "{{ check: rank_law | C2 | error | measured }}",
-        "{{ check: rank_law | C1 | error | no_such_field }}",
+        "{{ check: rank_distribution | C1 | no such statement | measured }}",
+        "{{ check: rank_distribution | C2 | error | measured }}",
+        "{{ check: rank_distribution | C1 | error | no_such_field }}",
         "{{ check: no_such_study | C1 | error | measured }}",
-        "{{ result: rank_law.no_such_variable }}",
-        '{{ result: rank_law.loss[name="d", size=1.0] }}',
-        '{{ result: rank_law.loss[name="c", size=1.5] }}',
-        '{{ result: rank_law.loss[name="c"] }}',
+        "{{ result: rank_distribution.no_such_variable }}",
+        '{{ result: rank_distribution.loss[name="d", size=1.0] }}',
+        '{{ result: rank_distribution.loss[name="c", size=1.5] }}',
+        '{{ result: rank_distribution.loss[name="c"] }}',
         "{{ evidence: C99 }}",
         "{{ api: limits.no_such_name }}",
-        "{{ config: quick rank_law.no_such_field }}",
+        "{{ config: quick rank_distribution.no_such_field }}",
         "{{ nothing: known }}",
     ],
 )
@@ -224,21 +229,23 @@ def test_a_number_that_a_result_should_hold_and_does_not_is_an_error(results, pl
 
 
 def test_a_result_of_older_code_may_lack_what_a_page_asks_for(results):
-    older = Recipe(discover()["rank_law"], "quick", 0, "of another day")
-    store.save(store.load(results / "rank_law.nc"), older, results.parent)
+    older = Recipe(discover()["rank_distribution"], "quick", 0, "of another day")
+    store.save(store.load(results / "rank_distribution.nc"), older, results.parent)
     for placeholder in (
-        "{{ check: rank_law | C1 | no such statement | measured }}",
-        "{{ result: rank_law.no_such_variable }}",
+        "{{ check: rank_distribution | C1 | no such statement | measured }}",
+        "{{ result: rank_distribution.no_such_variable }}",
     ):
         assert "make figures" in hooks.expand(placeholder)
-    assert hooks.expand("{{ check: rank_law | C1 | error | measured | .2f }}") == "0.12"
+    assert hooks.expand("{{ check: rank_distribution | C1 | error | measured | .2f }}") == "0.12"
 
 
 def test_a_damaged_result_is_an_error_that_says_what_to_do(results):
-    path = results / "rank_law.nc"
+    path = results / "rank_distribution.nc"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(PluginError, match=r"rank_law.nc is damaged: .*rdsim run rank_law"):
-        hooks.expand('{{ result: rank_law.loss[name="c"] | max | .1f }}')
+    with pytest.raises(
+        PluginError, match=r"rank_distribution.nc is damaged: .*rdsim run rank_distribution"
+    ):
+        hooks.expand('{{ result: rank_distribution.loss[name="c"] | max | .1f }}')
     (results / "claims.json").write_text('{"rows": ')
     numbers.rows.cache_clear()
     with pytest.raises(PluginError, match=r"claims.json is damaged; .*rdsim claims"):
@@ -259,8 +266,8 @@ def test_without_results_a_visible_note_stands_in(tmp_path, monkeypatch):
     monkeypatch.setattr(numbers, "RESULTS", tmp_path)
     numbers.rows.cache_clear()
     for placeholder in (
-        "{{ check: rank_law | C1 | error | measured }}",
-        "{{ result: rank_law.loss }}",
+        "{{ check: rank_distribution | C1 | error | measured }}",
+        "{{ result: rank_distribution.loss }}",
         "{{ ledger }}",
     ):
         assert "make figures" in hooks.expand(placeholder)

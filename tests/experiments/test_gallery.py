@@ -165,7 +165,16 @@ def test_what_a_result_says_of_itself_is_text_and_no_markup(gallery):
 
 def row(verdict, measured=1.25, expected=2.5):
     return Row(
-        "C1", "stated", "exact", measured, expected, "wanted", verdict, "rank_law", "fresh", 3
+        "C1",
+        "stated",
+        "exact",
+        measured,
+        expected,
+        "wanted",
+        verdict,
+        "rank_distribution",
+        "fresh",
+        3,
     )
 
 

@@ -10,7 +10,7 @@ from flax import nnx
 from rdsim import limits
 from rdsim.learning.families.quantized_embedding import stored_systems
 from rdsim.learning.training.loop import Schedule, train
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
+from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.sources.mixture import gaussian_mixture
 
 SIZE = 32

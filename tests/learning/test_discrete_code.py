@@ -94,7 +94,7 @@ def test_C1_losses_are_expectations_over_query_item_and_codeword(loss, learned):
 def test_C4_no_code_beats_the_converse(joint, seed, size):
     code = discrete_code(model_of(seed), sources.discrete(joint))
     loss = np.minimum(code.loss(size, "reciprocal_rank"), 1.0)
-    assert limits.rank_rate(size, "reciprocal_rank", D=loss).lower <= code.relevance + 1e-9
+    assert limits.rank_rate(size, "reciprocal_rank", distortion=loss).lower <= code.relevance + 1e-9
 
 
 def test_scores_are_those_that_the_decoder_fuses():
@@ -178,7 +178,7 @@ def test_C12_learned_retrieval_codes_lie_between_the_bounds():
     _, codes = retrieval_codes()
     for code in codes:
         loss = float(code.loss(4.0, "reciprocal_rank"))
-        needed = limits.rank_rate(4.0, "reciprocal_rank", D=loss).lower
+        needed = limits.rank_rate(4.0, "reciprocal_rank", distortion=loss).lower
         assert limits.bottleneck_dsbs_rate(0.1, relevance=needed) <= code.rate + 1e-9
         # The bottleneck's channel of the same rate loses more.
         bias = limits.bottleneck_dsbs(0.1, rate=code.rate)

@@ -17,7 +17,7 @@ from rdsim.learning.families.hashing import (
     with_hamming,
 )
 from rdsim.learning.operating_points import operating_point
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
+from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.sources.mixture import gaussian_mixture
 
 SOURCE = gaussian_mixture(

@@ -213,7 +213,7 @@ def test_C4_no_ranking_by_stored_codes_passes_their_entropy(seed, words):
     entropy = -(share[share > 0] * np.log2(share[share > 0])).sum()
     assert ranks.code_bits == pytest.approx(entropy, abs=1e-12)
     loss = 1 - reciprocal_ranks(ranks).mean()
-    needed = limits.rank_rate(math.log2(24), "reciprocal_rank", D=min(loss, 1.0))
+    needed = limits.rank_rate(math.log2(24), "reciprocal_rank", distortion=min(loss, 1.0))
     assert float(needed.lower) <= ranks.code_bits + 1e-9
 
 
@@ -221,7 +221,7 @@ def test_C4_the_entropy_of_the_codes_is_met_where_codes_are_equally_common():
     # Errors are then those of a lot among 6 of 24, and recall@6 needs all log2 4 bits.
     codes = np.repeat(np.arange(4), 6)
     ranks = pair_ranks(np.eye(4)[codes], np.eye(4)[codes])
-    needed = limits.rank_rate(math.log2(24), ("miss", 6), D=1 - recalls(ranks, 6).mean())
+    needed = limits.rank_rate(math.log2(24), ("miss", 6), distortion=1 - recalls(ranks, 6).mean())
     assert float(needed.value) == pytest.approx(ranks.code_bits, abs=1e-9)
 
 
@@ -458,7 +458,7 @@ def test_a_report_is_put_together_from_its_parts(monkeypatch):
     assert sorted(rows) == [kept] * (17 + 1 + 1) + [64] * 2
     assert found.database == 64
     mrr = np.concatenate([found.uncompressed.mrr[0], found.uncompressed.mrr_interval[0, 0]])
-    needed = np.asarray(limits.rank_rate(size, "reciprocal_rank", D=1 - mrr).lower)
+    needed = np.asarray(limits.rank_rate(size, "reciprocal_rank", distortion=1 - mrr).lower)
     np.testing.assert_allclose(found.from_ranks, needed, rtol=0, atol=1e-9)
     part = found.contrastive
     ends = np.array([part.value, part.lower, part.upper])

@@ -21,7 +21,7 @@ from rdsim.learning.families.quantized_embedding import (
 )
 from rdsim.learning.operating_points import operating_point
 from rdsim.learning.training.loop import Schedule
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
+from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.sources.mixture import gaussian_mixture
 
 SOURCE = gaussian_mixture(

@@ -46,7 +46,7 @@ def test_C12_no_channel_beats_the_converse(joint, n, size):
 def test_C12_no_random_channel_beats_the_converse(joint, channel, n):
     """The point a random channel achieves, against the two limits it is made of."""
     loss = float(block_loss(joint, channel, 4.0, "error", n=n))
-    needed = float(limits.rank_rate(4.0, "error", D=min(loss, 1.0)).lower)
+    needed = float(limits.rank_rate(4.0, "error", distortion=min(loss, 1.0)).lower)
     assert needed <= n * reference.mutual_information_by_sums(joint @ channel) + 1e-9
 
 
@@ -120,7 +120,7 @@ def test_C12_outer_bound_of_the_binary_source_is_its_closed_form():
     bounds = retrieval_bounds(
         sources.dsbs(0.1), 20.0, "reciprocal_rank", n=64, distortion=D, rounds=0
     )
-    needed = limits.rank_rate(20.0, "reciprocal_rank", D=D).lower / 64
+    needed = limits.rank_rate(20.0, "reciprocal_rank", distortion=D).lower / 64
     expected = 64 * limits.bottleneck_dsbs_rate(0.1, relevance=needed)
     np.testing.assert_allclose(bounds.outer, expected, rtol=0, atol=64e-6)
     assert (np.asarray(bounds.outer) <= np.asarray(expected) + 1e-9).all()
@@ -146,7 +146,7 @@ def test_C12_gaussian_source():
     bounds = retrieval_bounds(gaussian(0.9), 5.0, "error", n=4)
     assert_is_a_sandwich(bounds)
     D = float(bounds.distortion[10])
-    relevance = float(limits.rank_rate(5.0, "error", D=D).lower) / 4
+    relevance = float(limits.rank_rate(5.0, "error", distortion=D).lower) / 4
     rate = float(bounds.outer[10]) / 4
     back = -0.5 * np.log2(1 - 0.81 * (1 - 2 ** (-2 * rate)))
     np.testing.assert_allclose(back, relevance, rtol=1e-9)
@@ -199,7 +199,7 @@ def test_C12_the_converse_of_a_nearly_exact_gaussian_pair_keeps_its_digits(near_
     found = limits.retrieval_bounds(
         sources.gaussian(rho), size, "reciprocal_rank", n=1, distortion=D
     )
-    relevance = np.asarray(limits.rank_rate(size, "reciprocal_rank", D=D).lower)
+    relevance = np.asarray(limits.rank_rate(size, "reciprocal_rank", distortion=D).lower)
     with decimal.localcontext(prec=60):
         square = decimal.Decimal(rho) ** 2
         for bits, outer in zip(relevance, np.asarray(found.outer), strict=True):

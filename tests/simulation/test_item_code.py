@@ -15,13 +15,13 @@ from rdsim.codes.catalogue import CODES, CommonCode, common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates
 from rdsim.codes.vector_quantization import VectorQuantizer, vector_quantizer
 from rdsim.limits import bottleneck_vector_gaussian
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
+from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.ranking.rank_law import expected_loss
 from rdsim.ranking.similarity import information_density_scores, negative_squared_distance
 from rdsim.simulation.item_code import Decoder, WholeItems, simulate_item_code
 from rdsim.simulation.mixture_decoders import density_decoder, log_disc_mass, whole_items
 from rdsim.sources.mixture import gaussian_mixture
-from rdsim.sources.noisy_copies import weighted_mean
+from rdsim.sources.mixture.noisy_copies import weighted_mean
 
 KEY = jax.random.key(3)
 SOURCE = gaussian_mixture(

@@ -210,7 +210,9 @@ def embedding_gap(
     log2_size = math.log2(size)
     from_ranks = np.asarray(
         limits.rank_rate(
-            log2_size, "reciprocal_rank", D=1 - np.array([plain["mrr"], *plain["mrr_interval"]])
+            log2_size,
+            "reciprocal_rank",
+            distortion=1 - np.array([plain["mrr"], *plain["mrr_interval"]]),
         ).lower
     )
     estimate = np.array([contrastive.value, contrastive.lower, contrastive.upper])

@@ -27,7 +27,7 @@ from rdsim.certified import Certified
 from rdsim.codes.entropy_coding import code_rates
 from rdsim.codes.item_code import item_code
 from rdsim.information import safe_log2
-from rdsim.limits.bottleneck.closed_forms import bottleneck_vector_gaussian
+from rdsim.limits.bottleneck import bottleneck_vector_gaussian
 from rdsim.results import result
 from rdsim.sources.gaussian_pairs import GaussianSource
 from rdsim.transformations import on_host

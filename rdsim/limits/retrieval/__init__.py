@@ -1,7 +1,8 @@
 """What a retrieval system can reach with items (and queries) of so many bits.
 
 `bounds` is the sandwich of a converse and the best single channel, `distortion` makes retrieval an ordinary distortion,
-`two_sided` compresses queries too, and `identification` is for similarity queries.
+`two_sided` compresses queries too, `identification` is for similarity
+queries, and `mixture` is a converse for Gaussian mixtures.
 """
 
 from rdsim.limits.retrieval.bounds import RetrievalBounds, retrieval_bounds
@@ -11,6 +12,7 @@ from rdsim.limits.retrieval.distortion import (
     self_consistent,
 )
 from rdsim.limits.retrieval.identification import identification_binary, identification_gaussian
+from rdsim.limits.retrieval.mixture import mixture_loss_bound
 from rdsim.limits.retrieval.two_sided import TwoSidedBounds, two_sided_dsbs, two_sided_gaussian
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "TwoSidedBounds",
     "identification_binary",
     "identification_gaussian",
+    "mixture_loss_bound",
     "retrieval_bounds",
     "retrieval_distortion",
     "self_consistent",

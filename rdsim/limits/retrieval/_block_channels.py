@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rdsim.information import mutual_information
-from rdsim.limits.bottleneck.discrete import information_bottleneck
+from rdsim.limits.bottleneck import information_bottleneck
 from rdsim.limits.retrieval._time_sharing import Points, lower_hull
 from rdsim.ranking import block_score
 from rdsim.ranking.loss import RankLoss

@@ -33,8 +33,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.limits.bottleneck.closed_forms import bottleneck_gaussian_rate
-from rdsim.limits.bottleneck.discrete import bottleneck_rate
+from rdsim.limits.bottleneck import bottleneck_gaussian_rate, bottleneck_rate
 from rdsim.limits.rank_distortion.uniform import rank_rate
 from rdsim.limits.retrieval._block_channels import block_schemes
 from rdsim.limits.retrieval._item_channels import item_schemes
@@ -158,7 +157,7 @@ def retrieval_bounds(
     if distortion is None:
         distortion = jnp.linspace(corners.loss[0], zero_rate, 33)
     D = np.asarray(distortion)
-    needed = np.asarray(rank_rate(size, parsed, D=D).lower) / n
+    needed = np.asarray(rank_rate(size, parsed, distortion=D).lower) / n
     inner = np.interp(D, corners.loss, corners.bits, left=np.inf, right=0.0)
     return RetrievalBounds(
         distortion=distortion,

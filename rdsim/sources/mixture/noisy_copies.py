@@ -1,4 +1,4 @@
-r"""Queries that are noisy copies of the item speak through their precision-weighted mean alone.
+r"""Queries that are noisy copies of the item: their precision-weighted mean is sufficient.
 
 If $X_k = Y + N(0, n_k I)$ for every k, then
 
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.results import result
-from rdsim.sources.mixture_law import MixtureLaw
+from rdsim.sources.mixture.source import GaussianMixtureSource
 from rdsim.sources.modalities import chosen_modalities
 from rdsim.transformations import not_differentiable
 
@@ -37,7 +37,7 @@ class WeightedMean:
 
 
 @not_differentiable(source=NOISY_COPIES)
-def weighted_mean(source: MixtureLaw, modalities: Any = None) -> WeightedMean:
+def weighted_mean(source: GaussianMixtureSource, modalities: Any = None) -> WeightedMean:
     """Give the weights that fuse noisy copies without loss.
 
     Args:
@@ -52,7 +52,7 @@ def weighted_mean(source: MixtureLaw, modalities: Any = None) -> WeightedMean:
         ValueError: if a query seen is not a noisy copy of the item, or a modality is out of range.
 
     """
-    if not isinstance(source, MixtureLaw):
+    if not isinstance(source, GaussianMixtureSource):
         raise TypeError(f"source must be a Gaussian mixture, got {type(source)}")
     chosen = list(chosen_modalities(modalities, source.gains.shape[0]))
     if not validation.is_traced(source) and not (

@@ -21,12 +21,22 @@ import scipy.special
 from rdsim.information import LN2
 
 _LOG_2PI: Final = math.log(2 * math.pi)
-_REACH: Final = 9.0  # standard deviations integrated; beyond lies 2e-19 of a Gaussian's mass
-_NODES: Final = {1: 16, 2: 16, 3: 12}  # Gauss-Legendre nodes a panel and axis, by dimension
-_RADII: Final = (1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 9.0, 14.0)  # Bernstein ellipses tried, the best kept
-_MAX_PANELS: Final = {1: 20_000, 2: 20_000, 3: 40_000}  # then the error stays larger, and is said
-_SPLIT_TOLERANCE: Final = 1e-12  # in standard deviations: what counts as no difference of means
-_CHUNK: Final = 1 << 19  # points of the grids held in memory at once
+_REACH: Final = 9.0
+"""Standard deviations about each class mean that are integrated; beyond them lies a probability of
+2e-19."""
+_NODES: Final = {1: 16, 2: 16, 3: 12}
+"""Gauss-Legendre nodes along each axis of a panel, by dimension."""
+_RADII: Final = (1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 9.0, 14.0)
+"""Sums of half axes of the Bernstein ellipses for which a panel's error is bounded; the least bound
+counts."""
+_MAX_PANELS: Final = {1: 20_000, 2: 20_000, 3: 40_000}
+"""Panels at which halving stops, by dimension; the error reported may then exceed the tolerance."""
+_SPLIT_TOLERANCE: Final = 1e-12
+"""Standard deviations: means that differ by less, relative to their size, are taken for equal."""
+_CHUNK: Final = 1 << 19
+"""Most points of the panels' grids that are held in memory at once, 4 MiB for each class."""
+_OVERFLOW: Final = 600.0
+"""Cap of exponents: e^600 stays a float64, and no panel whose bound is near it is accepted."""
 
 
 class EntropyBounds(NamedTuple):
@@ -38,6 +48,8 @@ class EntropyBounds(NamedTuple):
 
 
 class _Mixture(NamedTuple):
+    """The mixture that is integrated, without the directions in which classes do not differ."""
+
     weights: np.ndarray  # (c,), all positive
     means: np.ndarray  # (c, d)
     variances: np.ndarray  # (c, d)
@@ -61,11 +73,13 @@ def mixture_entropy(
     """
     mixture, offset = _reduce(weights, means, variances)
     dimension = mixture.means.shape[1]
-    spread = float(np.max(np.abs(mixture.means) / np.sqrt(mixture.variances), initial=0.0))
-    rounding = 1e-13 * (1.0 + dimension + spread) + 8 * np.finfo(float).eps * abs(offset)
+    farthest = float(np.max(np.abs(mixture.means) / np.sqrt(mixture.variances), initial=0.0))
+    rounding = 1e-13 * (1.0 + dimension + farthest) + 8 * np.finfo(float).eps * abs(offset)
     if dimension == 0:
         return _in_bits(offset, offset, offset, rounding)
     lower, upper = _pairwise_bounds(mixture)
+    # A quarter of the tolerance on either side of the sum: what remains is for truncation and
+    # rounding.
     value = 0.5 * (lower + upper)
     if dimension in _MAX_PANELS:
         value, error = _integrate(mixture, 0.25 * tolerance * LN2)
@@ -75,6 +89,7 @@ def mixture_entropy(
 
 
 def _in_bits(value: float, lower: float, upper: float, rounding: float) -> EntropyBounds:
+    """Nats as bits, the bounds moved apart by an allowance for rounding."""
     bounds = (value, lower - rounding, upper + rounding)
     return EntropyBounds(*(float(nats) / LN2 for nats in bounds))
 
@@ -82,7 +97,7 @@ def _in_bits(value: float, lower: float, upper: float, rounding: float) -> Entro
 def _reduce(
     weights: np.ndarray, means: np.ndarray, variances: np.ndarray
 ) -> tuple[_Mixture, float]:
-    """Split off, exactly, the directions in which the classes do not differ; their nats are returned.
+    """Split off, exactly, the directions in which the classes do not differ, and their nats.
 
     Axes along which all classes have one variance are whitened; the mixture is rotated there so
     that the means span the first directions, and the others are independent standard normals.
@@ -92,6 +107,7 @@ def _reduce(
     means = means - weights @ means
     equal = np.all(variances == variances[:1], axis=0)
     scale = np.sqrt(variances[0, equal])
+    # A rotation preserves the entropy; dividing by `scale` lowers it by the sum of ln(scale).
     whitened = means[:, equal] / scale
     coordinates = span_coordinates(whitened)
     dropped = int(equal.sum()) - coordinates.shape[1]
@@ -117,12 +133,12 @@ def span_coordinates(points: np.ndarray) -> np.ndarray:
 def _pairwise_bounds(mixture: _Mixture) -> tuple[float, float]:
     """Kolchinsky & Tracey (2017): Bhattacharyya distances below, relative entropies above; nats."""
     w, mean, var = mixture
-    gap = (mean[:, None] - mean[None]) ** 2
+    square = (mean[:, None] - mean[None]) ** 2
     ratio = var[:, None] / var[None]
-    divergence = 0.5 * np.sum(gap / var[None] + ratio - 1 - np.log(ratio), axis=-1)
+    divergence = 0.5 * np.sum(square / var[None] + ratio - 1 - np.log(ratio), axis=-1)
     middle = 0.5 * (var[:, None] + var[None])
     distance = np.sum(
-        gap / (8 * middle) + 0.5 * np.log(middle / np.sqrt(var[:, None] * var[None])), axis=-1
+        square / (8 * middle) + 0.5 * np.log(middle / np.sqrt(var[:, None] * var[None])), axis=-1
     )
     within = float(w @ (0.5 * np.sum(1 + _LOG_2PI + np.log(var), axis=1)))
 
@@ -135,13 +151,14 @@ def _pairwise_bounds(mixture: _Mixture) -> tuple[float, float]:
 
 def _integrate(mixture: _Mixture, tolerance: float) -> tuple[float, float]:
     """Nats and their proved error, by panels halved until the errors sum to the tolerance."""
-    spread = _REACH * np.sqrt(mixture.variances)
-    low, high = np.min(mixture.means - spread, axis=0), np.max(mixture.means + spread, axis=0)
+    reach = _REACH * np.sqrt(mixture.variances)
+    low, high = np.min(mixture.means - reach, axis=0), np.max(mixture.means + reach, axis=0)
     centres, halves = (0.5 * (low + high))[None], (0.5 * (high - low))[None]
     error, axis = _panel_errors(mixture, centres, halves)
     limit = _MAX_PANELS[low.size]
     while error.sum() > tolerance and len(error) < limit:
-        # What stays as it is adds up to half the tolerance at most.
+        # Each panel kept errs by at most half its part of the tolerance, so all together by half of
+        # it.
         split = error > 0.5 * tolerance / len(error)
         pieces = _halved(centres[split], halves[split], axis[split])
         new_error, new_axis = _panel_errors(mixture, *pieces)
@@ -155,6 +172,7 @@ def _integrate(mixture: _Mixture, tolerance: float) -> tuple[float, float]:
 def _halved(
     centres: np.ndarray, halves: np.ndarray, axis: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Centres and half widths of the two halves of every panel, cut along its axis."""
     rows = np.arange(len(axis))
     halves = halves.copy()
     halves[rows, axis] *= 0.5
@@ -172,7 +190,8 @@ def _panel_errors(
     centre, $p = w_1 N_1 g$. Along a complex displacement of modulus R from the panel's middle the
     logarithm of $w_c N_c / w_1 N_1$ moves by at most $\omega_c$ and that of $N_1$ by at most
     $\omega$, so from a real point $|g/g_0 - 1| \le B = \sum_c \pi_c (e^{\omega_c} - 1)$, where
-    $\pi$ is the class posterior there: at most its odds at the centre, moved within the panel.
+    $\pi$ is the class posterior there: at most the odds at the centre times their largest change
+    within the panel.
     """
     w, mean, var = mixture
     nodes = _NODES[centres.shape[1]]
@@ -181,46 +200,54 @@ def _panel_errors(
     lead = np.argmax(log_class, axis=1)
     rows = np.arange(len(lead))
     log_odds = log_class - log_class[rows, lead][:, None]
-    pull = shift[rows, lead] / var[lead]  # (panels, axes)
-    slope = np.abs(shift / var - pull[:, None])
-    bend = 0.5 * np.abs(1 / var - 1 / var[lead][:, None])
-    drift = halves[:, None] * slope + halves[:, None] ** 2 * bend  # of the odds, in the panel
+    # First and second derivatives of the log density of the leading class, and of the log odds.
+    lead_slope = shift[rows, lead] / var[lead]  # (panels, axes)
+    slope = np.abs(shift / var - lead_slope[:, None])
+    curvature = 0.5 * np.abs(1 / var - 1 / var[lead][:, None])
+    change = (
+        halves[:, None] * slope + halves[:, None] ** 2 * curvature
+    )  # of the log odds within the panel
     log_volume = np.sum(np.log(2 * halves), axis=1)
     errors = np.full(halves.shape, np.inf)
     for i in range(halves.shape[1]):
-        others = drift.sum(axis=-1) - drift[..., i]
-        log_share = np.minimum(log_odds + others, 0.0)
-        slab = halves.copy()
-        slab[:, i] = 0.0
-        lowest, highest = _extremes(log_class, shift, var, slab)
+        # Along axis i the rule leaves the real line; along the others the point is real, anywhere.
+        others = change.sum(axis=-1) - change[..., i]
+        log_posterior = np.minimum(log_odds + others, 0.0)
+        section = halves.copy()
+        section[:, i] = 0.0
+        lowest, highest = _extremes(log_class, shift, var, section)
         largest = np.maximum(np.abs(lowest), np.abs(highest))
         for r in _RADII:
             rule = 0.5 * (64 / 15) * r ** (-2.0 * (nodes - 1)) / (1 - r**-2)
             R = halves[:, i] * 0.5 * (r + 1 / r)
-            moved = R[:, None] * slope[..., i] + R[:, None] ** 2 * bend[..., i]
-            # In logs: a class may be 1e-400 as likely at the centre and still lead in the panel.
-            still = moved == 0
-            log_growth = moved + np.log(-np.expm1(-np.where(still, 1.0, moved)))
-            log_growth = np.where(still, -np.inf, log_growth)
-            B = np.sum(np.exp(np.minimum(log_share + log_growth, 1.0)), axis=1)
-            # The posterior sums to one.
+            omega = R[:, None] * slope[..., i] + R[:, None] ** 2 * curvature[..., i]
+            # ln(e^omega - 1), in logarithms: a class may be 1e-400 times as likely at the centre as
+            # the leading one, and still lead elsewhere in the panel.
+            constant = omega == 0
+            log_growth = omega + np.log(-np.expm1(-np.where(constant, 1.0, omega)))
+            log_growth = np.where(constant, -np.inf, log_growth)
+            B = np.sum(np.exp(np.minimum(log_posterior + log_growth, 1.0)), axis=1)
+            # The posterior sums to one: B is not above the largest growth either.
             B = np.minimum(B, np.exp(np.minimum(log_growth.max(axis=1), 1.0)))
-            allowed = B < 1
-            B = np.where(allowed, B, 0.5)
-            grown = R * np.abs(pull[:, i]) + 0.5 * R**2 / var[lead, i]
-            log_size = np.log(largest + grown - np.log1p(-B))
-            log_bound = highest + grown + np.log1p(B) + log_size + log_volume
-            bound = np.where(allowed, rule * np.exp(np.minimum(log_bound, 600.0)), np.inf)
+            # With B < 1 the density has no zero in the ellipse, so that p ln p is analytic there.
+            analytic = B < 1
+            B = np.where(analytic, B, 0.5)
+            lead_omega = R * np.abs(lead_slope[:, i]) + 0.5 * R**2 / var[lead, i]
+            log_size = np.log(largest + lead_omega - np.log1p(-B))
+            log_bound = highest + lead_omega + np.log1p(B) + log_size + log_volume
+            bound = np.where(analytic, rule * np.exp(np.minimum(log_bound, _OVERFLOW)), np.inf)
             errors[:, i] = np.minimum(errors[:, i], bound)
-    # Where the density is too small to matter, both the integral and the rule are.
+    # Where the density is tiny, integral and rule are each at most its largest p |ln p| times the
+    # volume.
     lowest, highest = _extremes(log_class, shift, var, halves)
     largest = np.maximum(np.abs(lowest), np.abs(highest))
-    crude = 2 * largest * np.exp(np.minimum(highest + log_volume, 600.0))
-    # Halve where the rule errs most; where no ellipse is free of zeros, where odds change most.
-    restless = np.sum(np.exp(log_odds)[..., None] * drift, axis=1) + 0.5 * halves**2 / var[lead]
-    restless = np.where(np.isinf(errors), restless, -1.0)
+    crude = 2 * largest * np.exp(np.minimum(highest + log_volume, _OVERFLOW))
+    # Halve along the axis of the largest error; if no ellipse of some axis is free of zeros, along
+    # the one of these on which the odds change most.
+    variation = np.sum(np.exp(log_odds)[..., None] * change, axis=1) + 0.5 * halves**2 / var[lead]
+    variation = np.where(np.isinf(errors), variation, -1.0)
     known = np.isfinite(errors).all(axis=1)
-    axis = np.where(known, np.argmax(errors, axis=1), np.argmax(restless, axis=1))
+    axis = np.where(known, np.argmax(errors, axis=1), np.argmax(variation, axis=1))
     return np.minimum(errors.sum(axis=1), crude), axis
 
 
@@ -230,17 +257,18 @@ def _extremes(
     """Bounds on ln p over real boxes, from each class at its nearest and its farthest point."""
     nearest = np.maximum(np.abs(shift) - halves[:, None], 0.0)
     farthest = np.abs(shift) + halves[:, None]
-    lowest, highest = (
-        scipy.special.logsumexp(log_class - 0.5 * np.sum((d**2 - shift**2) / var, axis=-1), axis=1)
-        for d in (farthest, nearest)
-    )
-    return lowest, highest
+
+    def log_density(distance: np.ndarray) -> np.ndarray:
+        change = 0.5 * np.sum((distance**2 - shift**2) / var, axis=-1)
+        return scipy.special.logsumexp(log_class - change, axis=1)
+
+    return log_density(farthest), log_density(nearest)
 
 
 def _panel_sum(mixture: _Mixture, centres: np.ndarray, halves: np.ndarray) -> float:
     r"""Sum of the panels' rules for $-p \ln p$.
 
-    Classes are products over the axes, so exponentials are taken along each axis alone.
+    Each class density is a product over the axes, so exponentials are taken along each axis alone.
     """
     dimension = centres.shape[1]
     node, weight = scipy.special.roots_legendre(_NODES[dimension])
@@ -281,14 +309,19 @@ def _log_on_panels(mixture: _Mixture, points: np.ndarray) -> np.ndarray:
 
 
 def _tail(mixture: _Mixture) -> float:
-    """Bound the integral beyond the reach: there each class sees its own Gaussian tail."""
+    r"""Bound $\int p |\ln p|$ outside the box that is integrated, in nats.
+
+    A point outside lies beyond the reach of every class. There $|\ln p|$ is at most that of the
+    class's own density times its weight, or the logarithm of the largest p if that is above one;
+    the integrals of 1 and of squares under a Gaussian tail are known.
+    """
     w, _, var = mixture
     dimension = var.shape[1]
     outside = 2 * float(scipy.special.ndtr(-_REACH))
-    square = 2 * _REACH * math.exp(-0.5 * _REACH**2) / math.sqrt(2 * math.pi) + outside
+    second_moment = 2 * _REACH * math.exp(-0.5 * _REACH**2) / math.sqrt(2 * math.pi) + outside
     mass = dimension * outside
-    squares = dimension * (square + (dimension - 1) * outside)
+    squares = dimension * (second_moment + (dimension - 1) * outside)
     normaliser = 0.5 * np.sum(np.abs(np.log(var)) + _LOG_2PI, axis=1)
-    surprise = float(np.sum(w * ((np.abs(np.log(w)) + normaliser) * mass + 0.5 * squares)))
+    self_information = float(np.sum(w * ((np.abs(np.log(w)) + normaliser) * mass + 0.5 * squares)))
     log_peak = float(scipy.special.logsumexp(np.log(w) - 0.5 * np.sum(np.log(var), axis=1)))
-    return surprise + mass * max(log_peak, 0.0)
+    return self_information + mass * max(log_peak, 0.0)

@@ -1,4 +1,4 @@
-r"""The law to which 2N times the excess of a plug-in code tends (C18), and when it does.
+r"""The distribution to which 2N times the excess of a plug-in code tends (C18), and when it does.
 
 Let $a_u(y) = K_{yu}/Z^*_y$, $H = E[a a^T]$ and $g = \hat E[a] - 1$ on the letters in contact,
 $c_u = 1$. As $N \to \infty$ the step $v = q_N - q^*$ minimises $\tfrac12 v^T H v - g^T v$ over
@@ -22,18 +22,26 @@ import scipy.special
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
-from rdsim.finite_sample.plug_in import Problem, checked_problem, true_problem
+from rdsim.finite_sample.plug_in_code import SolvedSource, checked_problem, solved_source
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
+from rdsim.root_finding import bisect_on_host
 from rdsim.transformations import on_host
 
-_NULL: Final = 1e-11  # squared canonical correlations (at most 1) below this are taken for zero
-_MOST_TIED: Final = 3  # beyond three letters an orthant has no closed form
+_NULL: Final = 1e-11
+"""Squared canonical correlations (at most 1) below this are taken for zero."""
+_MOST_TIED: Final = 3
+"""Most tied letters: the probability of an orthant has a closed form up to three dimensions."""
+_HALVINGS: Final = 100
+"""Of the bracket of a quantile, which leave 1e-30 of it: all 53 bits of a number, however small."""
+_UNVARYING: Final = 1e-12
+"""A variance of one sample below this is rounding: the mass or slack is the same for all
+samples."""
 
 
 @result
-class ExcessLaw:
-    r"""Limit law of $2N (F(q_N) - F(q^*))$, nats, with the conditions it rests on.
+class ExcessDistribution:
+    r"""Limit distribution of $2N (F(q_N) - F(q^*))$, nats, with the conditions it rests on.
 
     Attributes:
         output_marginal: $q^*$, shape (|U|,).
@@ -53,9 +61,9 @@ class ExcessLaw:
             active columns are dependent.
         standard_margin: smallest ratio of such a mass or slack to the standard deviation that one
             sample gives it, so that with N samples the support of $q_N$ is that of $q^*$ but for
-            events of probability about $\Phi(-\sqrt N \cdot \text{standard\_margin})$ each. Zero where a
-            condition fails.
-        gap: certified gap of $q^*$, nats.
+            events of probability about $\Phi(-\sqrt N \cdot \text{standard\_margin})$ each. Zero
+            where a condition fails.
+        suboptimality: certified bound on $F(q^*) - \min F$, nats, for the $q^*$ that was computed.
 
     """
 
@@ -72,35 +80,25 @@ class ExcessLaw:
     least_slack: Float[Array, ""]
     least_correlation: Float[Array, ""]
     standard_margin: Float[Array, ""]
-    gap: Float[Array, ""]
+    suboptimality: Float[Array, ""]
 
     @property
     def holds(self) -> Bool[Array, ""]:
-        r"""Whether the conditions of C18 hold, so that the law is $\chi^2_{|A|-1}$."""
+        r"""Whether the conditions of C18 hold, so that the limit is $\chi^2_{|A|-1}$."""
         return self.unique & self.strictly_complementary & self.independent
 
     def mean(self, samples: ArrayLike) -> Float[Array, "..."]:
-        r"""Return the mean excess that the law predicts, $(|A|-1)/(2N)$ or that of the mixture.
+        r"""Return the mean excess in nats that the limit predicts at N samples, shape of N.
 
-        Args:
-            samples: N >= 1, any shape.
-
-        Returns:
-            Nats, shape of N.
-
+        It is $(|A|-1)/(2N)$, or that of the mixture.
         """
         N = validation.interval("samples", samples, low=1.0)
         return jnp.sum(self.weights * self.degrees) / (2 * N)
 
     def variance(self, samples: ArrayLike) -> Float[Array, "..."]:
-        r"""Return the variance of the excess that the law predicts, $(|A|-1)/(2N^2)$ for one part.
+        r"""Return the variance of the excess at N samples in squared nats, shape of N.
 
-        Args:
-            samples: N >= 1, any shape.
-
-        Returns:
-            Squared nats, shape of N.
-
+        It is $(|A|-1)/(2N^2)$, or that of the mixture.
         """
         N = validation.interval("samples", samples, low=1.0)
         mean = jnp.sum(self.weights * self.degrees)
@@ -109,19 +107,11 @@ class ExcessLaw:
 
     @on_host
     def cdf(self, scaled: ArrayLike) -> np.ndarray:
-        r"""Return the probability that $2N \cdot$ excess is at most the given values.
-
-        Args:
-            scaled: values of 2N times the excess in nats, any shape.
-
-        Returns:
-            Probabilities, shape of the values.
-
-        """
+        r"""Return the probability that 2N times the excess in nats is at most each given value."""
         x = np.asarray(validation.real_array("scaled", scaled))
         degrees, weights = np.asarray(self.degrees), np.asarray(self.weights)
         inside = np.where(x >= 0, x, 0.0)[..., None]
-        # No degrees of freedom: all mass at zero.
+        # A chi-square variable of no degrees of freedom is zero.
         parts = np.where(
             degrees > 0, scipy.special.gammainc(np.maximum(degrees, 1) / 2, inside / 2), 1.0
         )
@@ -129,32 +119,27 @@ class ExcessLaw:
 
     @on_host
     def upper_quantile(self, level: ArrayLike) -> np.ndarray:
-        r"""Return the value that $2N \cdot$ excess exceeds with the given probability.
-
-        Args:
-            level: probability in (0, 1), any shape.
-
-        Returns:
-            Values of 2N times the excess in nats, shape of the level.
-
-        """
+        r"""Return what 2N times the excess in nats exceeds with each given probability in (0, 1)."""
         wanted = np.asarray(
             validation.interval("level", level, low=0.0, high=1.0, open_low=True, open_high=True)
         )
-        low = np.zeros(wanted.shape)
-        high = scipy.special.chdtri(max(int(self.degrees[-1]), 1), wanted)
-        for _ in range(100):  # halving: 1e-30 of the range
-            middle = (low + high) / 2
-            beyond = 1 - self.cdf(middle) > wanted
-            low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
-        return high
+        # The part with the most degrees of freedom is stochastically largest: its quantile is not
+        # below that of the mixture.
+        largest = scipy.special.chdtri(max(int(self.degrees[-1]), 1), wanted)
+        _, found = bisect_on_host(
+            lambda x: ~(1 - self.cdf(x) > wanted),
+            np.zeros(wanted.shape),
+            np.asarray(largest),
+            steps=_HALVINGS,
+        )
+        return found
 
     @on_host
     def kolmogorov_distance(self, scaled: ArrayLike) -> float:
-        r"""Return the largest distance between the empirical law of the values and this one.
+        r"""Return the largest distance between this and the empirical distribution function.
 
-        With R values of the law itself it is below $\sqrt{\ln(2/\alpha)/(2R)}$ with probability
-        $1 - \alpha$ (Massart 1990).
+        With R values drawn from this distribution it is below $\sqrt{\ln(2/\alpha)/(2R)}$ with
+        probability $1 - \alpha$ (Massart 1990).
 
         Args:
             scaled: measured values of 2N times the excess in nats, shape (R,). Those below 1e-9,
@@ -172,7 +157,7 @@ class ExcessLaw:
             raise ValueError("scaled must hold at least one value, got none")
         values = np.where(values < 1e-9, 0.0, values)
         expected = self.cdf(values)
-        below = np.where(values > 0, expected, 0.0)  # the law has its only atom at zero
+        below = np.where(values > 0, expected, 0.0)  # zero alone has a positive probability
         at = np.searchsorted(values, values, side="right") / values.size
         before = np.searchsorted(values, values, side="left") / values.size
         return float(max(np.max(np.abs(at - expected)), np.max(np.abs(before - below))))
@@ -181,7 +166,8 @@ class ExcessLaw:
     def samples_needed(self, deviations: ArrayLike = 5.0) -> float:
         """Return the least N at which every margin is that many standard errors of its estimate.
 
-        Below it the support of the learned code often is another one, and the law has not set in.
+        With fewer samples the learned code often uses other letters, and the limit is no good
+        approximation.
 
         Args:
             deviations: standard errors wanted, > 0.
@@ -197,10 +183,10 @@ class ExcessLaw:
 
 @on_host
 @validation.needs_float64
-def excess_law(
-    p: ArrayLike, d: ArrayLike, slope: ArrayLike, *, resolution: ArrayLike = 1e-6
-) -> ExcessLaw:
-    r"""Compute the limit law of the excess of a plug-in code, and check its conditions.
+def excess_distribution(
+    p: ArrayLike, distortions: ArrayLike, slope: ArrayLike, *, resolution: ArrayLike = 1e-6
+) -> ExcessDistribution:
+    r"""Compute the limit distribution of the excess of a plug-in code, and check its conditions.
 
     $$2N \left(F(q_N) - F(q^*)\right) \to \sum_j w_j \chi^2_{r - 1 + j},$$
 
@@ -208,16 +194,16 @@ def excess_law(
 
     Args:
         p: true source pmf, shape (|Y|,).
-        d: distortions, shape (|Y|, |U|), each finite and >= 0.
+        distortions: d(y,u), shape (|Y|, |U|), each finite and >= 0.
         slope: s > 0, bits per unit of distortion, finite.
         resolution: masses and slacks up to this count as zero, in (0, 0.1). The solver meets an
             exact tie only to about 1e-7, the square root of its gap.
 
     Returns:
-        The law, its conditions and their margins.
+        The distribution, its conditions and their margins.
 
     Raises:
-        ValueError: as `plug_in_excess`; if the law is not known, which is so for more than three
+        ValueError: as `plug_in_excess`; if the limit is not known, which is so for more than three
             tied letters and for tied letters whose columns depend on those of the others.
 
     References:
@@ -230,14 +216,14 @@ def excess_law(
             "resolution", resolution, low=0.0, high=0.1, open_low=True, open_high=True, ndim=0
         )
     )
-    problem = true_problem(*checked_problem(p, d, slope))
-    law, K, q, Z, slack, *_ = (np.asarray(leaf) for leaf in problem)
+    problem = solved_source(*checked_problem(p, distortions, slope))
+    pmf, K, q, Z, slack, *_ = (np.asarray(leaf) for leaf in problem)
     active = q > floor
     tied = ~active & (slack <= floor)
     contact = active | tied
     # Squared canonical correlations of (Y, U); a tied letter is scaled as if its mass were one.
     root = np.sqrt(np.where(active, q, 1.0))
-    scaled = np.sqrt(law)[:, None] * K / np.where(law > 0, Z, 1.0)[:, None] * root
+    scaled = np.sqrt(pmf)[:, None] * K / np.where(pmf > 0, Z, 1.0)[:, None] * root
     correlations = np.linalg.svd(scaled[:, active], compute_uv=False) ** 2
     rank = int((correlations > _NULL).sum())
     full = np.linalg.svd(scaled[:, contact], compute_uv=False) ** 2
@@ -245,13 +231,13 @@ def excess_law(
     count = int(tied.sum())
     if count > _MOST_TIED or (count and joint_rank < rank + count):
         raise ValueError(
-            f"the limit law is known for at most {_MOST_TIED} tied letters with columns "
+            f"the limit distribution is known for at most {_MOST_TIED} tied letters with columns "
             f"independent of the others, got {count} tied letters, which raise the rank from "
             f"{rank} to {joint_rank}; tied are {np.flatnonzero(tied).tolist()}"
         )
     independent = rank == int(active.sum())
-    spare = slack[~contact]
-    return ExcessLaw(
+    positive_slack = slack[~contact]
+    return ExcessDistribution(
         output_marginal=problem.q,
         slack=problem.slack,
         active=jnp.asarray(active),
@@ -262,12 +248,12 @@ def excess_law(
         strictly_complementary=jnp.asarray(count == 0),
         independent=jnp.asarray(independent),
         least_mass=jnp.asarray(q[active].min()),
-        least_slack=jnp.asarray(spare.min() if spare.size else np.inf),
+        least_slack=jnp.asarray(positive_slack.min() if positive_slack.size else np.inf),
         least_correlation=jnp.asarray(correlations[-1] if independent else 0.0),
         standard_margin=jnp.asarray(
             _standard_margin(problem, active) if independent and count == 0 else 0.0
         ),
-        gap=problem.gap,
+        suboptimality=problem.suboptimality,
     )
 
 
@@ -277,7 +263,7 @@ def cone_weights(covariance: np.ndarray) -> np.ndarray:
     $$w_j = \sum_{|J| = j} P\left(N(0, S_{J'J'}^{-1}) \ge 0\right)
     P\left(N(0, S_{JJ} - S_{JJ'} S_{J'J'}^{-1} S_{J'J}) \ge 0\right),$$
 
-    $J'$ the letters that stay at zero: their multipliers and the others' masses are independent.
+    $J'$ the letters held at zero: their multipliers and the others' masses are independent.
 
     Args:
         covariance: S of the unconstrained v, positive definite, shape (t, t), t <= 3.
@@ -314,19 +300,19 @@ def _orthant(covariance: np.ndarray) -> float:
 def _tied_covariance(scaled: np.ndarray, active: np.ndarray, tied: np.ndarray) -> np.ndarray:
     r"""N times the covariance of the masses that tied letters would get without constraints.
 
-    It is the inverse of $H_{TT} - H_{TA} H_{AA}^+ H_{AT}$: what of the tied columns the active ones
-    do not explain.
+    It is the inverse of the Schur complement $H_{TT} - H_{TA} H_{AA}^+ H_{AT}$, the Gram matrix of
+    the tied columns' residuals after projection on the active ones.
     """
     used, rest = scaled[:, active], scaled[:, tied]
     rest = rest - used @ np.linalg.lstsq(used, rest, rcond=math.sqrt(_NULL))[0]
     return np.linalg.inv(rest.T @ rest)
 
 
-def _standard_margin(problem: Problem, active: np.ndarray) -> float:
+def _standard_margin(problem: SolvedSource, active: np.ndarray) -> float:
     r"""Smallest mass or slack in units of the standard deviation that one sample gives it.
 
-    Masses have N times the covariance $H_{AA}^{-1} - q q^T$; the slack of another letter moves as
-    the mean of what the active columns leave of $a_u$.
+    Masses have N times the covariance $H_{AA}^{-1} - q q^T$; the slack of another letter is,
+    to first order, a mean of the residual of $a_u$ after projection on the active columns.
     """
     p, K, q, Z, slack, *_ = (np.asarray(leaf) for leaf in problem)
     root = np.sqrt(p)[:, None]
@@ -337,7 +323,6 @@ def _standard_margin(problem: Problem, active: np.ndarray) -> float:
     slack_variance = (rest**2).sum(axis=0) - (root[:, 0] @ rest) ** 2
     margins = np.concatenate([q[active], slack[~active]])
     variance = np.concatenate([mass_variance, slack_variance])
-    # A variance at the level of rounding belongs to a number that no sample moves.
-    moved = variance > 1e-12
-    ratios = margins[moved] / np.sqrt(variance[moved])
+    varies = variance > _UNVARYING
+    ratios = margins[varies] / np.sqrt(variance[varies])
     return float(ratios.min(initial=np.inf))

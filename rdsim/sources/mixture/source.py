@@ -1,31 +1,43 @@
-"""Gaussian mixtures: items in classes, seen through several noisy query modalities.
+"""The Gaussian mixture source: its samples, densities, information and cells.
 
-Information and cells are computed on the host, with proved bounds; samples and densities are those
-of the law.
+Samples and densities may be traced; information and cells are computed on the host, with proved
+bounds.
 """
 
 import math
 from typing import Any, Final
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
 
-from rdsim import validation
+from rdsim import information, validation
 from rdsim.certified import Certified
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
-from rdsim.sources import mixture_limits
 from rdsim.sources.discretisation import MAX_CELLS, Discretisation, DiscretisedItem
-from rdsim.sources.mixture_law import MixtureLaw
+from rdsim.sources.mixture import _cells, _information, densities
+from rdsim.sources.modalities import chosen_modalities
 from rdsim.transformations import on_host
 
 TOLERANCE: Final = 1e-9
 """Gap asked for by default, in bits."""
 
+_MAX_CELLS_IN_PLANE: Final = 256
+"""Cells along each axis of a product grid in the plane: 65536 points in all."""
+
 
 @result
-class GaussianMixtureSource(MixtureLaw):
-    """A mixture of C classes of items in R^d, and K query modalities: its law and its limits.
+class GaussianMixtureSource(densities.MixtureParameters):
+    r"""A mixture of C classes of items in R^d, seen through K query modalities.
+
+    $$C \sim w, \quad Y \mid c \sim N(m_c, v_c I), \quad
+      X_k \mid c, Y \sim N(q_{kc} + g_k (Y - m_c), n_k I).$$
+
+    Wherever a method takes `modalities`, these are the ones that are seen: one (an integer),
+    several in any order, or None for all K. One that is out of range or named twice is a
+    ValueError, one that is no integer a TypeError; points of a wrong shape, or not finite, are a
+    ValueError.
 
     Attributes:
         weights: class probabilities w, shape (C,), summing to one.
@@ -37,6 +49,78 @@ class GaussianMixtureSource(MixtureLaw):
 
     """
 
+    @property
+    @validation.needs_float64
+    def class_entropy(self) -> Float[Array, ""]:
+        """H(C) in bits, exact."""
+        return information.entropy(self.weights)
+
+    def sample(
+        self, key: Key[Array, ""], shape: tuple[int, ...] = ()
+    ) -> tuple[Float[Array, "... k d"], Float[Array, "... d"], Int[Array, "..."]]:
+        """Independent queries, shape (*shape, K, d), items, (*shape, d), and classes, int32."""
+        validation.prng_key("key", key)
+        return densities.sample(key, self, tuple(shape))
+
+    def log_density_item(self, item: ArrayLike) -> Float[Array, "..."]:
+        r"""Natural logarithm $\ln p(y)$ of the density of items y, shape (..., d), in nats."""
+        return densities.log_item(self, self._points("item", item))
+
+    def log_density_query(self, queries: ArrayLike, modalities: Any = None) -> Float[Array, "..."]:
+        r"""Natural logarithm $\ln p(x_S)$ of the density of the queries of one item.
+
+        Args:
+            queries: x, shape (..., S, d) for S modalities; (..., d) when one is named by an int.
+            modalities: which ones, in the order of the queries.
+
+        Returns:
+            Nats, shape (...).
+
+        """
+        chosen = self._chosen(modalities)
+        return densities.log_query(self, self._queries(queries, modalities, chosen), chosen)
+
+    def log_density_joint(
+        self, queries: ArrayLike, item: ArrayLike, modalities: Any = None
+    ) -> Float[Array, "..."]:
+        r"""Natural logarithm $\ln p(x_S, y)$ of the joint density of queries and item.
+
+        Args:
+            queries: x, as for `log_density_query`.
+            item: y, shape (..., d), broadcast against the queries.
+            modalities: which ones, in the order of the queries.
+
+        Returns:
+            Nats, the broadcast shape.
+
+        """
+        chosen = self._chosen(modalities)
+        queries = self._queries(queries, modalities, chosen)
+        return densities.log_joint(self, queries, self._points("item", item), chosen)
+
+    def information_density(
+        self, queries: ArrayLike, item: ArrayLike, modalities: Any = None
+    ) -> Float[Array, "..."]:
+        r"""Information density of queries and item, the Bayes-optimal retrieval score.
+
+        $$i(x_S; y) = \log_2 \frac{p(x_S, y)}{p(x_S)\, p(y)}.$$
+
+        Args:
+            queries: x, as for `log_density_query`.
+            item: y, shape (..., d), broadcast against the queries.
+            modalities: which ones, in the order of the queries.
+
+        Returns:
+            Bits, the broadcast shape; its mean is the mutual information.
+
+        """
+        chosen = self._chosen(modalities)
+        queries = self._queries(queries, modalities, chosen)
+        item = self._points("item", item)
+        joint = densities.log_joint(self, queries, item, chosen)
+        product = densities.log_query(self, queries, chosen) + densities.log_item(self, item)
+        return (joint - product) / information.LN2
+
     @on_host
     def item_entropy(self, *, tolerance: ArrayLike = TOLERANCE) -> Certified:
         """Differential entropy h(Y) of an item in bits, between proved bounds.
@@ -47,13 +131,9 @@ class GaussianMixtureSource(MixtureLaw):
         Returns:
             The entropy, `converged` if the gap is within the tolerance.
 
-        Raises:
-            TypeError: if the source is traced.
-            RuntimeError: if float64 is off.
-
         """
         wanted = _tolerance("item_entropy", tolerance)
-        return mixture_limits.item_entropy(self, wanted)
+        return _information.item_entropy(self, wanted)
 
     @on_host
     def mutual_information(
@@ -70,17 +150,12 @@ class GaussianMixtureSource(MixtureLaw):
         three directions, otherwise by pairwise bounds, which may lie bits apart.
 
         Args:
-            modalities: which ones; None for all K.
+            modalities: which ones.
             tolerance: gap asked for, in bits.
 
         Returns:
             The information, `converged` if the gap is within the tolerance. The bounds include
             truncation, quadrature and an allowance for rounding.
-
-        Raises:
-            ValueError: if a modality is out of range or named twice.
-            TypeError: if a modality is not an integer, or the source is traced.
-            RuntimeError: if float64 is off.
 
         References:
             Kolchinsky & Tracey (2017), "Estimating mixture entropy with pairwise distances";
@@ -88,7 +163,7 @@ class GaussianMixtureSource(MixtureLaw):
 
         """
         wanted = _tolerance("mutual_information", tolerance)
-        return mixture_limits.query_information(self, self._chosen(modalities), wanted)
+        return _information.query_information(self, self._chosen(modalities), wanted)
 
     @on_host
     @validation.needs_float64
@@ -104,7 +179,6 @@ class GaussianMixtureSource(MixtureLaw):
 
         Raises:
             ValueError: if d is not 1 (see `discretise_item`), or an argument is out of range.
-            TypeError: if an argument is not an integer, or the source is traced.
 
         """
         size = validation.integer("cells", cells, low=2, high=MAX_CELLS)
@@ -114,7 +188,8 @@ class GaussianMixtureSource(MixtureLaw):
                 f"discretise needs items on a line, got items of {self.item_means.shape[1]} "
                 "dimensions; discretise_item cuts the item alone"
             )
-        return mixture_limits.discretise(self, size, chosen[0], TOLERANCE)
+        bits = _information.query_information(self, chosen, TOLERANCE)
+        return _cells.discretise(self, size, chosen[0], information_upper=float(bits.upper))
 
     @on_host
     @validation.needs_float64
@@ -128,14 +203,34 @@ class GaussianMixtureSource(MixtureLaw):
         Returns:
             cells**d points, their masses and the mean squared error of the item replaced by them.
 
-        Raises:
-            ValueError: if the number of cells is out of range.
-            TypeError: if it is not an integer, or the source is traced.
-
         """
-        most = MAX_CELLS if self.item_means.shape[1] == 1 else 256
+        most = MAX_CELLS if self.item_means.shape[1] == 1 else _MAX_CELLS_IN_PLANE
         size = validation.integer("cells", cells, low=2, high=most)
-        return mixture_limits.discretise_item(self, size)
+        return _cells.discretise_item(self, size)
+
+    def _chosen(self, modalities: Any) -> tuple[int, ...]:
+        return chosen_modalities(modalities, self.gains.shape[-1])
+
+    def _points(self, name: str, points: Any) -> Float[Array, "... d"]:
+        """Points of the items' space, checked."""
+        array = _finite(name, points)
+        dimension = self.item_means.shape[1]
+        if array.ndim == 0 or array.shape[-1] != dimension:
+            raise ValueError(f"{name} must have {dimension} coordinates last, got {array.shape}")
+        return array
+
+    def _queries(
+        self, queries: Any, modalities: Any, chosen: tuple[int, ...]
+    ) -> Float[Array, "... s d"]:
+        """Queries of the chosen modalities, checked; one named by an integer gets its axis."""
+        array = self._points("queries", queries)
+        if isinstance(modalities, int | np.integer):
+            return array[..., None, :]
+        if array.ndim < 2 or array.shape[-2] != len(chosen):
+            raise ValueError(
+                f"queries must end in shape {(len(chosen), array.shape[-1])}, got {array.shape}"
+            )
+        return array
 
 
 def _tolerance(function: str, tolerance: Any) -> float:
@@ -172,18 +267,14 @@ def gaussian_mixture(
     """
     w = validation.pmf("weights", weights)
     means = _finite("item_means", item_means, ndim=2)
-    noise = validation.interval(
-        "query_noise", query_noise, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=1
-    )
+    noise = _positive("query_noise", query_noise, ndim=1)
     classes, dimension, modalities = w.size, means.shape[1], noise.size
     if means.shape[0] != classes or dimension not in (1, 2) or modalities == 0:
         raise ValueError(
             f"item_means must have shape ({classes}, 1) or ({classes}, 2) for {classes} weights, "
             f"and query_noise one entry or more, got shapes {means.shape} and {noise.shape}"
         )
-    variance = validation.interval(
-        "item_variance", item_variance, low=0.0, high=math.inf, open_low=True, open_high=True
-    )
+    variance = _positive("item_variance", item_variance)
     if query_means is None:
         centres = jnp.broadcast_to(means, (modalities, *means.shape))
     else:
@@ -195,9 +286,9 @@ def gaussian_mixture(
     return GaussianMixtureSource(
         weights=w,
         item_means=means,
-        item_variance=_spread("item_variance", variance, classes),
+        item_variance=_each("item_variance", variance, classes),
         query_means=centres,
-        gains=_spread("gains", _finite("gains", gains), modalities),
+        gains=_each("gains", _finite("gains", gains), modalities),
         query_noise=noise,
     )
 
@@ -206,7 +297,14 @@ def _finite(name: str, value: Any, ndim: int | None = None) -> Float[Array, "...
     return validation.interval(name, value, open_low=True, open_high=True, ndim=ndim)
 
 
-def _spread(name: str, value: Array, size: int) -> Float[Array, " c"]:
+def _each(name: str, value: Array, size: int) -> Float[Array, " c"]:
+    """A number for each of `size` classes or modalities; a scalar is meant for all."""
     if value.shape not in ((), (size,)):
         raise ValueError(f"{name} must be a scalar or have shape ({size},), got {value.shape}")
     return jnp.broadcast_to(value, (size,))
+
+
+def _positive(name: str, value: Any, ndim: int | None = None) -> Float[Array, "..."]:
+    return validation.interval(
+        name, value, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=ndim
+    )

@@ -1,4 +1,4 @@
-"""Rank law: losses against database size, exact lines and simulated points."""
+"""Rank distribution: losses against database size, exact lines and simulated points."""
 
 import numpy as np
 import xarray
@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Expected losses of the Bayes-optimal ranking on a random discrete source against the size of "
-    "the database. Lines: the rank law, exact. Points: simulated databases with their intervals."
+    "Expected losses of the Bayes-optimal ranking on a random discrete source against the size "
+    "of the database. Lines: exact, by the distribution of the rank. Points: simulated "
+    "databases with their intervals."
 )
 
 

@@ -10,8 +10,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.finite_sample import excess_law, plug_in_excess
-from rdsim.finite_sample.limit_law import _tied_covariance, cone_weights
+from rdsim.finite_sample import excess_distribution, plug_in_excess
+from rdsim.finite_sample.limit_distribution import _tied_covariance, cone_weights
 
 KEY = jax.random.key(18)
 TERNARY = np.array([0.5, 0.3, 0.2])
@@ -50,7 +50,7 @@ def test_C18_mean_of_twenty_random_sources_is_the_number_of_active_letters_less_
     letters = []
     for seed in range(20):
         source = random_source(seed)
-        law = excess_law(*source)
+        law = excess_distribution(*source)
         assert bool(law.holds)
         samples = int(max(1000, np.ceil(law.samples_needed(5.0))))
         found = plug_in_excess(KEY, *source, samples=samples, replications=1024)
@@ -64,7 +64,7 @@ def test_C18_mean_of_twenty_random_sources_is_the_number_of_active_letters_less_
 
 def test_C18_law_is_chi_square_and_its_distance_falls_with_N():
     source = random_source(2)
-    law = excess_law(*source)
+    law = excess_distribution(*source)
     found = plug_in_excess(KEY, *source, samples=[30, 10**6], replications=4096)
     values = scaled(found, 1)
     assert law.kolmogorov_distance(values) < DISTANCE / np.sqrt(4096)
@@ -76,7 +76,7 @@ def test_C18_law_is_chi_square_and_its_distance_falls_with_N():
 
 
 def test_C18_one_tied_letter_gives_half_of_each_chi_square():
-    law = excess_law(*padded(TERNARY, hamming(3)), CRITICAL)
+    law = excess_distribution(*padded(TERNARY, hamming(3)), CRITICAL)
     assert not bool(law.strictly_complementary)
     assert not bool(law.holds)
     np.testing.assert_array_equal(law.tied[:3], [False, False, True])
@@ -94,7 +94,7 @@ def test_C18_one_tied_letter_gives_half_of_each_chi_square():
 
 
 def test_C18_a_support_that_changes_moves_from_the_mixture_to_chi_square():
-    law = excess_law(*padded(TERNARY, hamming(3)), CRITICAL + 0.05)
+    law = excess_distribution(*padded(TERNARY, hamming(3)), CRITICAL + 0.05)
     assert bool(law.holds)
     sizes = [100, 10_000, 1_000_000]
     found = plug_in_excess(
@@ -112,7 +112,7 @@ def test_C18_a_support_that_changes_moves_from_the_mixture_to_chi_square():
 
 def test_C18_dependent_columns_leave_their_rank():
     d = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
-    law = excess_law(*padded([0.7, 0.3], d), np.log2(9.0))
+    law = excess_distribution(*padded([0.7, 0.3], d), np.log2(9.0))
     assert not bool(law.unique)
     assert not bool(law.independent)
     assert float(law.least_correlation) == 0
@@ -124,7 +124,7 @@ def test_C18_dependent_columns_leave_their_rank():
 
 
 def test_C18_a_single_active_letter_has_no_excess():
-    law = excess_law(*padded([0.7, 0.3], hamming(2)), 0.5)
+    law = excess_distribution(*padded([0.7, 0.3], hamming(2)), 0.5)
     np.testing.assert_array_equal(law.degrees, [0])
     found = plug_in_excess(
         KEY, *padded([0.7, 0.3], hamming(2)), 0.5, samples=10**5, replications=300
@@ -136,13 +136,13 @@ def test_C18_a_single_active_letter_has_no_excess():
 
 def test_margins_of_a_coin_are_those_of_its_closed_forms():
     """Two active letters: the smaller mass. One: the slack of the other, a mean of two numbers."""
-    law = excess_law(*padded([0.7, 0.3], hamming(2)), np.log2(9.0))
+    law = excess_distribution(*padded([0.7, 0.3], hamming(2)), np.log2(9.0))
     theta = 1 / 9
     deviation = np.sqrt(0.3 * 0.7) * (1 + theta) / (1 - theta)
     assert float(law.standard_margin) == pytest.approx(0.25 / deviation, rel=1e-9, abs=0)
     assert law.samples_needed(4.0) == pytest.approx((4 * deviation / 0.25) ** 2, rel=1e-9, abs=0)
     assert float(law.least_mass) == pytest.approx(0.25, rel=1e-9, abs=0)
-    law = excess_law(*padded([0.7, 0.3], hamming(2)), 0.5)
+    law = excess_distribution(*padded([0.7, 0.3], hamming(2)), 0.5)
     theta = 2.0**-0.5
     slack = 1 - (0.7 * theta + 0.3 / theta)
     deviation = np.sqrt(0.3 * 0.7) * (1 / theta - theta)
@@ -152,7 +152,7 @@ def test_margins_of_a_coin_are_those_of_its_closed_forms():
 
 def test_two_tied_letters_have_the_weights_of_their_correlation():
     p = np.array([0.4, 0.3, 0.15, 0.15])
-    law = excess_law(*padded(p, hamming(4)), np.log2((1 - 3 * 0.15) / 0.15))
+    law = excess_distribution(*padded(p, hamming(4)), np.log2((1 - 3 * 0.15) / 0.15))
     np.testing.assert_array_equal(law.degrees, [1, 2, 3])
     K = np.where(np.eye(4) > 0, 1.0, 0.15 / (1 - 3 * 0.15))
     q = np.asarray(law.output_marginal)[:4]
@@ -197,7 +197,7 @@ def test_active_letters_of_hamming_sources_are_those_of_reverse_water_filling(sl
     # Masses within the resolution of a tie are left out.
     if q.min() < 1e-4:
         return
-    law = excess_law(*padded(p, hamming(letters)), slope)
+    law = excess_distribution(*padded(p, hamming(letters)), slope)
     np.testing.assert_allclose(
         law.output_marginal[:letters], np.pad(q, (0, letters - count)), rtol=0, atol=1e-9
     )
@@ -206,7 +206,7 @@ def test_active_letters_of_hamming_sources_are_those_of_reverse_water_filling(sl
 
 
 def test_moments_quantiles_and_chances_belong_to_one_law():
-    law = excess_law(*padded(TERNARY, hamming(3)), CRITICAL)
+    law = excess_distribution(*padded(TERNARY, hamming(3)), CRITICAL)
     x = np.linspace(0, 60, 400_001)
     tail = 1 - law.cdf(x)
     mean = np.trapezoid(tail, x)
@@ -226,25 +226,27 @@ def test_moments_quantiles_and_chances_belong_to_one_law():
         ({"p": np.full(3, 0.5)}, "p must sum to one"),
         ({"slope": -1.0}, "slope must lie in"),
         ({"resolution": 0.5}, "resolution must lie in"),
-        ({"d": hamming(2)}, "d must have one row a source letter"),
+        ({"distortions": hamming(2)}, "distortions must have one row a source letter"),
     ],
 )
 def test_bad_inputs_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        excess_law(**({"p": TERNARY, "d": hamming(3), "slope": 2.0} | arguments))
+        excess_distribution(**({"p": TERNARY, "distortions": hamming(3), "slope": 2.0} | arguments))
 
 
 def test_ties_without_a_known_law_are_named():
     theta = 0.1 / (1 - 5 * 0.1)
     with pytest.raises(ValueError, match=r"got 4 tied letters.*\[2, 3, 4, 5\]"):
-        excess_law(*padded([0.35, 0.25, 0.1, 0.1, 0.1, 0.1], hamming(6)), np.log2(1 / theta))
+        excess_distribution(
+            *padded([0.35, 0.25, 0.1, 0.1, 0.1, 0.1], hamming(6)), np.log2(1 / theta)
+        )
     d = np.concatenate([hamming(3), hamming(3)[:, 2:]], axis=1)
     with pytest.raises(ValueError, match="got 2 tied letters, which raise the rank from 2 to 3"):
-        excess_law(*padded(TERNARY, d), CRITICAL)
+        excess_distribution(*padded(TERNARY, d), CRITICAL)
 
 
 def test_bad_arguments_of_the_law_are_named():
-    law = excess_law(*padded(TERNARY, hamming(3)), 3.0)
+    law = excess_distribution(*padded(TERNARY, hamming(3)), 3.0)
     for call, message in (
         (lambda: law.mean(0), "samples must lie in"),
         (lambda: law.variance(0), "samples must lie in"),

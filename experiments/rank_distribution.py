@@ -1,4 +1,4 @@
-"""Rank law: one evaluation for every database size, beside simulated databases."""
+"""Rank distribution: one evaluation for every database size, beside simulated databases."""
 
 from dataclasses import dataclass
 
@@ -26,9 +26,10 @@ class Config:
     """What is computed."""
 
     letters: int = 12
-    """Letters of query and item; the joint law is a random table drawn from the key."""
+    """Letters of query and item; the joint distribution is a random table drawn from the key."""
     concentration: float = 0.05
-    """Of the Dirichlet law of the table: small is informative."""
+    """Parameter of the Dirichlet distribution of the table; a small one makes the source
+    informative."""
     largest: int = 40
     """log2 of the largest database on the exact curve."""
     simulated_log2_sizes: tuple[int, ...] = (1, 3, 5, 7, 9)
@@ -104,7 +105,7 @@ def _simulated(config: Config, key: jax.Array, log2_size: int) -> dict[str, np.n
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """See that every simulated interval holds the exact loss, and compare closed values."""
+    """Check that every simulated interval contains the exact loss, and compare a known value."""
     outside = int(((dataset.exact < dataset.lower) | (dataset.exact > dataset.upper)).sum())
     mrr = 1 - ranking.expected_loss(
         np.log2(1000), "reciprocal_rank", log_a=np.log(0.001), log_e=-np.inf

@@ -1,6 +1,6 @@
 r"""Excess of a code learned from N samples: thousands of replications, each certified (C18).
 
-The Lagrangian of an output marginal q at slope s, in nats, under the law p and under the
+The Lagrangian of an output marginal q at slope s, in nats, under the pmf p and under the
 frequencies $\hat p$ of N samples:
 
 $$F(q) = -\sum_y p_y \ln Z_y, \qquad F_N(q) = -\sum_y \hat p_y \ln Z_y, \qquad
@@ -26,18 +26,21 @@ import scipy.special
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
-from rdsim.limits.rate_distortion._interior_point import interior_point, shifted_kernel
-from rdsim.limits.rate_distortion._point import excess_distortions
+from rdsim.limits.rate_distortion import excess_distortions, interior_point, shifted_kernel
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.simulation.exact_sums import MOST_TRIALS, mesh_of
 from rdsim.simulation.intervals import Estimate
 from rdsim.transformations import on_host
 
-_POLISHING_STEPS: Final = 2  # Newton squares the error of the interior point
-_RIDGE: Final = 1e-13  # against squared canonical correlations, at most 1
-_SOLVED: Final = 1e-13  # bits; where the interior point stops and the polishing begins
+_POLISHING_STEPS: Final = 2
+"""Newton steps after the interior point; each squares the error."""
+_RIDGE: Final = 1e-13
+"""Added to the scaled Hessian, whose eigenvalues are squared canonical correlations (at most 1)."""
+_SOLVED: Final = 1e-13
+"""Gap in bits at which the interior point stops and the polishing begins."""
 _MOST_SAMPLES: Final = 2**52
+"""Largest N: a count is resolved to one by float64 with a bit to spare."""
 
 
 @result
@@ -46,34 +49,36 @@ class PlugInExcess:
 
     Attributes:
         samples: N, shape (S,).
-        excess: $F(q_N) - F(q^*)$ on the true law of the code that was found, nats, shape
-            (S, replications); in exact arithmetic the truth is in [excess, excess + optimum_gap].
-        gap: certified $F_N(q_N) - \min F_N$, nats, shape (S, replications).
-        error: bound on how far the excess is from that of an exact minimiser of $F_N$, nats, shape
-            (S, replications); inf where a letter with mass was not drawn, of whose Z the samples
-            say nothing.
+        excess: $F(q_N) - F(q^*)$ on the true pmf of the code that was found, nats, shape
+            (S, replications); in exact arithmetic the truth is in [excess, excess +
+            optimum_suboptimality].
+        suboptimality: certified bound on $F_N(q_N) - \min F_N$, nats, shape (S, replications).
+        solver_error: bound on how far the excess is from that of an exact minimiser of $F_N$, nats,
+            shape (S, replications); inf where a letter of positive probability was not drawn, for
+            the samples do not determine its Z.
         letters: number of letters used by $q_N$, shape (S, replications).
         same_support: whether $q_N$ uses the letters of $q^*$, shape (S, replications).
-        output_marginal: $q^*$ of the true law, shape (|U|,); exact zeros off the support.
-        optimum_gap: certified $F(q^*) - \min F$, nats.
-        tolerance: the gap asked for, nats.
+        output_marginal: $q^*$ of the true pmf, shape (|U|,); exact zeros off the support.
+        optimum_suboptimality: certified bound on $F(q^*) - \min F$, nats.
+        tolerance: the suboptimality asked for, nats.
 
     """
 
     samples: Int[Array, " s"]
     excess: Float[Array, "s t"]
-    gap: Float[Array, "s t"]
-    error: Float[Array, "s t"]
+    suboptimality: Float[Array, "s t"]
+    solver_error: Float[Array, "s t"]
     letters: Int[Array, "s t"]
     same_support: Bool[Array, "s t"]
     output_marginal: Float[Array, " u"]
-    optimum_gap: Float[Array, ""]
+    optimum_suboptimality: Float[Array, ""]
     tolerance: Float[Array, ""]
 
     @property
     def converged(self) -> Bool[Array, "s t"]:
-        """Whether both gaps, of the code and of the true optimum, are within the tolerance."""
-        return (self.gap <= self.tolerance) & (self.optimum_gap <= self.tolerance)
+        """Whether the code and the true optimum are both solved to within the tolerance."""
+        solved = self.optimum_suboptimality <= self.tolerance
+        return (self.suboptimality <= self.tolerance) & solved
 
     @on_host
     def mean(self, *, confidence: float = 0.95) -> Estimate:
@@ -88,9 +93,6 @@ class PlugInExcess:
 
         Returns:
             The estimate.
-
-        Raises:
-            ValueError: if the confidence lies outside (0, 1).
 
         """
         covered = float(validation.open_unit("confidence", confidence))
@@ -107,15 +109,19 @@ class PlugInExcess:
         )
 
 
-class Problem(NamedTuple):
-    """True law, row-shifted kernel K, its optimal q and Z, slacks and gap there, and -ln K."""
+class SolvedSource(NamedTuple):
+    """The true pmf and its optimal code: what all replications share.
+
+    K is the row-shifted kernel and `exponent` is -ln K; q, Z and the slacks 1 - c are those of the
+    optimum, whose suboptimality is certified.
+    """
 
     p: Float[Array, " y"]
     K: Float[Array, "y u"]
     q: Float[Array, " u"]
     Z: Float[Array, " y"]
     slack: Float[Array, " u"]
-    gap: Float[Array, ""]
+    suboptimality: Float[Array, ""]
     exponent: Float[Array, "y u"]
 
 
@@ -123,8 +129,8 @@ class Replication(NamedTuple):
     """What one replication returns; see PlugInExcess."""
 
     excess: Float[Array, ""]
-    gap: Float[Array, ""]
-    error: Float[Array, ""]
+    suboptimality: Float[Array, ""]
+    solver_error: Float[Array, ""]
     letters: Int[Array, ""]
     same_support: Bool[Array, ""]
 
@@ -134,7 +140,7 @@ class Replication(NamedTuple):
 def plug_in_excess(
     key: Any,
     p: ArrayLike,
-    d: ArrayLike,
+    distortions: ArrayLike,
     slope: ArrayLike,
     *,
     samples: ArrayLike,
@@ -148,30 +154,30 @@ def plug_in_excess(
     $$F(q_N) - F(q^*), \qquad q_N = \arg\min_q -\sum_y \hat p_y \ln \sum_u q_u 2^{-s d(y,u)}.$$
 
     Replication t draws its N samples from fold_in(key, t), for every N in the list alike (common
-    random numbers), and is computed as lane t modulo the block in one compiled program: its
+    random numbers), and is computed with the others of its block in one compiled program: its
     numbers depend on the key, the problem, N and the block alone, not on the number of
-    replications or the devices. Every code starts cold, from the uniform marginal: a
-    warm start from $q^*$ saves a fifth of the time and fails on some samples.
+    replications or the devices. Every code starts from the uniform marginal: a
+    start from $q^*$ would save a fifth of the time, and fails on some samples.
 
     Args:
         key: PRNG key.
-        p: true source pmf, shape (|Y|,); letters without mass are never drawn.
-        d: distortions, shape (|Y|, |U|), each finite and >= 0.
+        p: true source pmf, shape (|Y|,); letters of zero probability are never drawn.
+        distortions: d(y,u), shape (|Y|, |U|), each finite and >= 0.
         slope: s > 0, bits per unit of distortion, finite.
         samples: numbers of samples N >= 1, an integer or a list of them.
         replications: independent learned codes for each N, 2..2^32.
-        tolerance: gap in nats above which a code counts as not converged.
+        tolerance: suboptimality in nats above which a code counts as not converged.
         block: replications computed side by side. Part of what is computed, as in `run_trials`.
         devices: JAX devices of this process that share the blocks; all of them by default.
 
     Returns:
-        Excess and certificates of every replication. Codes whose gap stayed above the tolerance
-        have `converged` False.
+        Excess and certificates of every replication. Codes that were not solved to within the
+        tolerance have `converged` False.
 
     Raises:
-        ValueError: if p is not a pmf, d is negative, infinite or NaN or has not one row a source
-            letter, or a number lies outside its range.
-        TypeError: if the key is no key or a number that must be whole is not.
+        ValueError: if p is not a pmf, a distortion is negative, infinite or NaN, there is not one
+            row a source letter, or a number lies outside its range.
+        TypeError: if the key is no key or a number that must be an integer is not.
 
     References:
         Shapiro (1989), Math. Oper. Res. 14(4), for the asymptotics of such programs; Koenker and
@@ -179,61 +185,66 @@ def plug_in_excess(
 
     """
     validation.prng_key("key", key)
-    p, d, s = checked_problem(p, d, slope)
+    p, d, s = checked_problem(p, distortions, slope)
     sizes = _sizes(samples)
     count = validation.integer("replications", replications, low=2, high=MOST_TRIALS)
     block = validation.integer("block", block, low=1, high=2**20)
     wanted = validation.tolerance(tolerance)
     chosen = _local_devices(devices)
-    problem = true_problem(p, d, s)
+    problem = solved_source(p, d, s)
     parts = [_replicate(key, problem, N, count, block, chosen) for N in sizes]
     found = Replication(*(jnp.asarray(np.stack(leaf)) for leaf in zip(*parts, strict=True)))
     return PlugInExcess(
         samples=jnp.asarray(sizes),
         excess=found.excess,
-        gap=found.gap,
-        error=found.error,
+        suboptimality=found.suboptimality,
+        solver_error=found.solver_error,
         letters=found.letters,
         same_support=found.same_support,
         output_marginal=problem.q,
-        optimum_gap=problem.gap,
+        optimum_suboptimality=problem.suboptimality,
         tolerance=wanted,
     )
 
 
 def checked_problem(
-    p: ArrayLike, d: ArrayLike, slope: ArrayLike
+    p: ArrayLike, distortions: ArrayLike, slope: ArrayLike
 ) -> tuple[Float[Array, " y"], Float[Array, "y u"], Float[Array, ""]]:
-    """Return the true law, finite distortions and slope, checked as the entries of the room say."""
+    """Return the true pmf, finite distortions and slope, checked."""
     p = validation.pmf("p", p)
-    d, s = checked_distortions(d, slope)
+    d, s = checked_distortions(distortions, slope)
     if d.shape[0] != p.shape[0]:
         raise ValueError(
-            f"d must have one row a source letter, shape ({p.shape[0]}, |U|), got {d.shape}"
+            f"distortions must have one row a source letter, shape ({p.shape[0]}, |U|), "
+            f"got {d.shape}"
         )
     return p, d, s
 
 
 def checked_distortions(
-    d: ArrayLike, slope: ArrayLike
+    distortions: ArrayLike, slope: ArrayLike
 ) -> tuple[Float[Array, "y u"], Float[Array, ""]]:
     """Return finite distortions and a finite, positive slope."""
-    d = validation.interval("d", d, low=0.0, high=np.inf, open_high=True, ndim=2)
-    if d.size == 0:
-        raise ValueError(f"d must have at least one row and one column, got shape {d.shape}")
-    return d, validation.interval(
-        "slope", slope, low=0.0, high=np.inf, open_low=True, open_high=True, ndim=0
+    d = validation.interval(
+        "distortions", distortions, low=0.0, high=np.inf, open_high=True, ndim=2
     )
+    if d.size == 0:
+        raise ValueError(
+            f"distortions must have at least one row and one column, got shape {d.shape}"
+        )
+    return d, validation.positive("slope", slope, ndim=0)
 
 
 @jax.jit
-def true_problem(p: Float[Array, " y"], d: Float[Array, "y u"], slope: Float[Array, ""]) -> Problem:
-    """Solve the true law; the gap of its optimum is part of the problem."""
+def solved_source(
+    p: Float[Array, " y"], d: Float[Array, "y u"], slope: Float[Array, ""]
+) -> SolvedSource:
+    """Find the optimal code of the true pmf, with its certificate."""
     excess, _ = excess_distortions(jnp.where((p > 0)[:, None], d, 0.0))
     K = shifted_kernel(excess, slope)
-    q, gap = solve(K, p)
+    q, suboptimality = solve(K, p)
     Z = K @ q
-    return Problem(p, K, q, Z, 1 - (p / Z) @ K, gap, slope * jnp.log(2.0) * excess)
+    return SolvedSource(p, K, q, Z, 1 - (p / Z) @ K, suboptimality, slope * jnp.log(2.0) * excess)
 
 
 def solve(
@@ -241,35 +252,40 @@ def solve(
 ) -> tuple[Float[Array, " u"], Float[Array, ""]]:
     r"""Minimise $-\sum p \ln Kq$: interior point, then Newton's method on the letters it uses.
 
-    On its support the optimum has $c_u = 1$; Newton's step there is $H\,dq = c - 1$ with
-    $H = K^T \mathrm{diag}(p/Z^2) K$, scaled by $\sqrt{q}$ so that its eigenvalues are at most 1.
-    Whatever the steps do, the candidate of the least certified gap is returned.
+    On its support the optimum has $c_u = 1$, $c = K^T (p/Z)$; Newton's step there is
+    $H\,dq = c - 1$ with $H = K^T \mathrm{diag}(p/Z^2) K$, scaled by $\sqrt{q}$ so that its
+    eigenvalues are at most 1. By duality $\ln\max_u c_u$ bounds how far any q is from the optimum.
+    The invariant of the polishing: the candidate with the least such bound so far is kept, whatever
+    a step does.
 
     Args:
         K: kernel, each row's largest entry 1, shape (|Y|, |U|).
         p: pmf, shape (|Y|,).
 
     Returns:
-        The pmf q, shape (|U|,), and its gap $\ln\max_u c_u$ in nats with an allowance for rounding.
+        The pmf q, shape (|U|,), and $\ln\max_u c_u$ in nats with an allowance for rounding.
 
     """
     letters = K.shape[1]
     rounding = 4 * jnp.finfo(float).eps * sum(K.shape)
 
-    def prices(q: Float[Array, " u"]) -> tuple[Float[Array, " u"], Float[Array, " y"]]:
+    def dual_ratios(q: Float[Array, " u"]) -> tuple[Float[Array, " u"], Float[Array, " y"]]:
+        """The ratios c and Z; all infinite where a letter of positive probability has Z = 0."""
         Z = K @ q
         safe = jnp.where(Z > 0, Z, 1.0)
         return jnp.where(jnp.any((p > 0) & (Z <= 0)), jnp.inf, (p / safe) @ K), safe
 
     def certified(q: Array) -> tuple[Array, Array]:
+        """Scale q to sum to one and bound its suboptimality; infinite if it is no pmf."""
         usable = jnp.all(q >= 0) & (jnp.sum(q) > 0)
         q = jnp.where(usable, q, 1.0 / letters)
         q = q / jnp.sum(q)
-        gap = jnp.maximum(jnp.log(jnp.max(prices(q)[0])), 0.0) + rounding
+        gap = jnp.maximum(jnp.log(jnp.max(dual_ratios(q)[0])), 0.0) + rounding
         return q, jnp.where(usable & jnp.isfinite(gap), gap, jnp.inf)
 
-    def polish(q: Array, active: Array) -> Array:
-        c, Z = prices(q)
+    def newton(q: Array, active: Array) -> Array:
+        """One Newton step on the active letters."""
+        c, Z = dual_ratios(q)
         root = jnp.where(active, jnp.sqrt(jnp.where(active, q, 1.0)), 0.0)
         scaled = K * root / Z[:, None]
         H = scaled.T @ (p[:, None] * scaled) + jnp.diag(jnp.where(active, _RIDGE, 1.0))
@@ -284,31 +300,33 @@ def solve(
         _: Array, state: tuple[tuple[Array, Array], tuple[Array, Array]]
     ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         trial, best = state
-        return certified(polish(trial[0], active)), better(trial, best)
+        return certified(newton(trial[0], active)), better(trial, best)
 
     uniform = jnp.full(letters, 1.0 / letters)
     q, w = interior_point(K, p, uniform, jnp.array(0.5), jnp.array(_SOLVED))
+    # Of each pair of mass and slack one vanishes at the optimum: the larger one tells which.
     active = q > w
     start = certified(jnp.where(active, q, 0.0)), certified(q)
     return better(*jax.lax.fori_loop(0, _POLISHING_STEPS, refine, start))
 
 
-def _replication(key: Any, problem: Problem, samples: Float[Array, ""]) -> Replication:
-    """Draw the samples, learn the code, and measure it on the true law."""
-    p, K, q_true, Z_true, slack, gap_true, exponent = problem
+def _replication(key: Any, problem: SolvedSource, samples: Float[Array, ""]) -> Replication:
+    """Draw the samples, learn the code, and measure it on the true pmf."""
+    p, K, q_true, Z_true, slack, true_suboptimality, exponent = problem
     frequencies = jax.random.multinomial(key, samples, p) / samples
-    q, gap = solve(K, frequencies)
-    moved = q - q_true
-    delta = (K @ moved) / Z_true
-    # A letter that was not drawn may be left out of reach: its Z needs the log domain.
+    q, suboptimality = solve(K, frequencies)
+    difference = q - q_true
+    delta = (K @ difference) / Z_true
+    # Where no learned codeword is near a letter that was not drawn, Z underflows: use the log
+    # domain.
     log_ratio = jax.nn.logsumexp(-exponent, axis=1, b=q) - jnp.log(Z_true)
     log_ratio = jnp.where(delta > -0.5, jnp.log1p(jnp.maximum(delta, -0.5)), log_ratio)
-    curved = jnp.where(p > 0, p * (delta - log_ratio), 0.0)
-    excess = jnp.sum(curved) + slack @ moved
+    second_order = jnp.where(p > 0, p * (delta - log_ratio), 0.0)
+    excess = jnp.sum(second_order) + slack @ difference
     return Replication(
         jnp.maximum(excess, 0.0),
-        gap,
-        gap_true + _solver_error(p, frequencies, gap),
+        suboptimality,
+        true_suboptimality + _solver_error(p, frequencies, suboptimality),
         jnp.sum(q > 0),
         jnp.all((q > 0) == (q_true > 0)),
     )
@@ -317,11 +335,11 @@ def _replication(key: Any, problem: Problem, samples: Float[Array, ""]) -> Repli
 def _solver_error(
     p: Float[Array, " y"], frequencies: Float[Array, " y"], gap: Float[Array, ""]
 ) -> Float[Array, ""]:
-    r"""Bound $|F(q) - F(q_N)|$ for a q within the gap g of an exact minimiser $q_N$ of $F_N$.
+    r"""Bound $|F(q) - F(q_N)|$ for a q with $F_N(q) \le F_N(q_N) + g$, $q_N$ an exact minimiser.
 
-    Let $x = \ln(Z/Z_N)$. Optimality gives $\sum\hat p e^x \le 1$ and the gap $-\sum\hat p x \le g$,
-    so $\sum\hat p(e^x - 1 - x) \le g$. Each term is at least $x^2/3$ if $|x| \le 1$, which holds if
-    $g \le \hat p_y / e$. Hence $\sum\hat p x^2 \le 3g$ and by Cauchy and Schwarz
+    Let $x = \ln(Z/Z_N)$. Optimality gives $\sum\hat p e^x \le 1$, and $-\sum\hat p x \le g$ by
+    assumption, so $\sum\hat p(e^x - 1 - x) \le g$. Each term is at least $x^2/3$ if $|x| \le 1$,
+    which holds if $g \le \hat p_y / e$. Hence $\sum\hat p x^2 \le 3g$ and by Cauchy and Schwarz
     $|\sum p x| \le g + \sqrt{3 g \sum (p - \hat p)^2/\hat p}$.
     """
     seen = frequencies > 0
@@ -333,14 +351,14 @@ def _solver_error(
 @partial(jax.jit, static_argnames=("block", "implementation"))
 def _block(
     key_data: Array,
-    problem: Problem,
+    problem: SolvedSource,
     samples: Float[Array, ""],
     number: Int[Array, ""],
     *,
     block: int,
     implementation: str,
 ) -> Replication:
-    """Replications of one block, in a program that knows nothing of other devices.
+    """Replications of one block, in a program that does not depend on other devices.
 
     Sharded over a mesh, the same linear algebra rounds otherwise for another number of devices.
     """
@@ -351,7 +369,7 @@ def _block(
 
 
 def _replicate(
-    key: Any, problem: Problem, samples: int, count: int, block: int, devices: list[jax.Device]
+    key: Any, problem: SolvedSource, samples: int, count: int, block: int, devices: list[jax.Device]
 ) -> list[np.ndarray]:
     """Numbers of all replications of one N; the host waits only after the last block is queued."""
     shared = jax.random.key_data(key), problem, jnp.asarray(float(samples))
@@ -380,7 +398,5 @@ def _local_devices(devices: Any) -> list[jax.Device]:
 
 
 def _sizes(samples: Any) -> list[int]:
-    listed = [samples] if np.ndim(samples) == 0 else list(samples)
-    if not listed:
-        raise ValueError("samples must hold at least one number of samples, got none")
-    return [validation.integer("samples", N, low=1, high=_MOST_SAMPLES) for N in listed]
+    listed = [samples] if np.ndim(samples) == 0 else samples
+    return list(validation.integers("samples", listed, low=1, high=_MOST_SAMPLES))
