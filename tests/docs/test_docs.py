@@ -335,6 +335,8 @@ TYPED = {
 @pytest.mark.parametrize("page", TYPED)
 def test_no_measured_number_is_typed(page):
     text = (ROOT / page).read_text(encoding="utf-8")
+    # `make coverage` writes its own table, which tests/test_readme.py compares with what was measured.
+    text = re.sub("<!-- coverage.*?end of coverage -->", "", text, flags=re.DOTALL)
     prose = re.sub(r"```.*?```|\{\{.*?\}\}|\$.*?\$|\]\(.*?\)|`.*?`", "", text, flags=re.DOTALL)
     assert set(re.findall(r"\d+\.\d+(?!\d*\])|\d+ ?%", prose)) - {"95 %"} <= TYPED[page]
 
