@@ -39,6 +39,10 @@ point is one of them, with its certificate."""
 _WITHOUT_SCRIPTS: Final = """The explorer needs scripts. Without them, the figure of the study
 <a href="#figure-explorer">explorer</a> draws some of the same curves, and its CSV file holds all of
 their numbers."""
+_COLUMNS: Final = (
+    "claim|what was checked|how|measured|expected|wanted|verdict|study|result|tests".split("|")
+)
+"""Columns of the ledger."""
 _HEAD: Final = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -235,11 +239,8 @@ def _ledger(found: Ledger, drawn: set[str]) -> Markup:
         role="search",
         hidden=True,  # until the script is at work
     )
-    headings = ("claim", "what was checked", "how", "measured", "expected", "wanted")
-    headings += ("verdict", "study", "result", "tests")
-    table = _table(
-        headings, [_row(row, drawn) for row in found.rows], class_="sortable", id="ledger-table"
-    )
+    rows = [_row(row, drawn) for row in found.rows]
+    table = _table(_COLUMNS, rows, class_="sortable", id="ledger-table")
     scroll = {"class_": "scroll", "tabindex": "0", "role": "region"}
     return tag(
         "section",

@@ -319,7 +319,7 @@ def test_without_results_a_visible_note_stands_in(tmp_path, monkeypatch):
 # What may stand in a page: settings, bounds that are asked for, versions and the numbers of theorems.
 TYPED = {
     "README.md": {"3.11", "3.13", "0.10", "0.12", "2509.11054", "2.0"},
-    "CHANGELOG.md": {"0.1", "0.12", "1.0"},
+    "CHANGELOG.md": {"0.1", "0.2", "0.12", "1.0"},
     "CONTRIBUTING.md": set(),
     "docs/index.md": {"3.11"},
     "docs/gallery.md": set(),
