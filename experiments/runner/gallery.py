@@ -29,7 +29,8 @@ EXPLORER: Final = "explorer"
 BEGIN, END = Markup("<!-- gallery -->"), Markup("<!-- end of gallery -->")
 """What stands before and after the part of the page that the documentation shows."""
 
-STYLE, SCRIPT = (Path(__file__).with_name(f"gallery.{ending}") for ending in ("css", "js"))
+STYLE: Final = Path(__file__).with_name("gallery.css")
+SCRIPT: Final = Path(__file__).with_name("gallery.js")
 
 _EXPLAINED: Final = """Items of n letters are stored at R bits a letter; a query finds its target
 among M. No system has a smaller expected loss than D*, the least D with
@@ -39,9 +40,18 @@ point is one of them, with its certificate."""
 _WITHOUT_SCRIPTS: Final = """The explorer needs scripts. Without them, the figure of the study
 <a href="#figure-explorer">explorer</a> draws some of the same curves, and its CSV file holds all of
 their numbers."""
-_COLUMNS: Final = (
-    "claim|what was checked|how|measured|expected|wanted|verdict|study|result|tests".split("|")
-)
+_COLUMNS: Final = [
+    "claim",
+    "what was checked",
+    "how",
+    "measured",
+    "expected",
+    "wanted",
+    "verdict",
+    "study",
+    "result",
+    "tests",
+]
 """Columns of the ledger."""
 _HEAD: Final = """<!DOCTYPE html>
 <html lang="en">

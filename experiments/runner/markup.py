@@ -5,8 +5,11 @@ from html import escape
 from typing import Final
 
 _VOID: Final = frozenset({"img", "input"})
-_INLINE: Final = frozenset({"a", "code", "h2", "h3", "p", "pre", "span", "summary", "td", "th"})
-"""Elements in which a line break would be seen, or would be one too many."""
+_BLOCKS: Final = frozenset(
+    {"article", "details", "div", "dl", "figure", "form", "header", "nav", "section", "select"}
+    | {"table", "tbody", "thead", "tr", "ul"}
+)
+"""Elements whose parts stand on lines of their own; elsewhere a line break would be seen."""
 
 
 class Markup(str):
@@ -40,7 +43,8 @@ def tag(name: str, /, *inside: Inside, **attributes: str | bool) -> Markup:
     opened = f"<{' '.join(words)}>"
     if name in _VOID:
         return Markup(opened)
-    return Markup(f"{opened}{joined(inside, '' if name in _INLINE else chr(10))}</{name}>")
+    between = "\n" if name in _BLOCKS else ""
+    return Markup(f"{opened}{joined(inside, between)}</{name}>")
 
 
 def joined(inside: Inside, between: str = "\n") -> Markup:
