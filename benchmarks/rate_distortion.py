@@ -133,7 +133,7 @@ def _ours(
     def side(gap: float) -> Side:
         def describe(curve: limits.RateDistortionCurve) -> tuple[str, dict[str, float]]:
             worst = float(curve.gap.max())
-            numbers = {"gap_bits": worst, "rate_sum_bits": float(curve.rate.sum())}
+            numbers = {"gap_bits": worst, "rate_sum_bits": float(curve.rate.value.sum())}
             words = f"gap {worst:.1e} bits, certified"
             if closed is not None:
                 error = float(jnp.abs(curve.rate - closed(p, distortion=curve.distortion)).max())

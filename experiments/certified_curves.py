@@ -117,7 +117,7 @@ def _gaussian(config: Config) -> dict[str, np.ndarray]:
     curve = limits.rate_distortion_curve(p, d, np.concatenate([along, config.heat_map_slopes]))
 
     def part(which: np.ndarray) -> RateDistortionCurve:
-        fields = ("slope", "distortion", "rate", "gap", "output_marginal")
+        fields = ("slope", "distortion", "rate", "output_marginal")
         return dataclasses.replace(curve, **{f: getattr(curve, f)[which] for f in fields})
 
     drawn, shown = part(np.arange(along.size)), part(np.arange(along.size, curve.slope.size))

@@ -154,8 +154,8 @@ def _known(config: Config) -> dict[str, np.ndarray]:
 def _values(p: Any, d: Any, slopes: Any) -> jax.Array:
     """Lagrangian, distortion and rate, shape (S, 3)."""
     curve = limits.rate_distortion_curve(p, d, slopes, tolerance=1e-12, method="dense")
-    lagrangian = curve.rate + curve.slope * curve.distortion
-    return jnp.stack([lagrangian, curve.distortion, curve.rate], axis=1)
+    lagrangian = curve.rate.value + curve.slope * curve.distortion
+    return jnp.stack([lagrangian, curve.distortion, curve.rate.value], axis=1)
 
 
 @jax.jit

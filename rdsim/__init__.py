@@ -1,7 +1,7 @@
 """rdsim: how many bits does cross-modal retrieval need?
 
 Packages, in the order in which data flows: `sources`, `ranking`, `limits`, `codes`, `simulation`,
-`finite_sample`, `learning`. The last two are imported when they are first used.
+`finite_sample`, `learning`. Each is imported when it is first used.
 
 Importing rdsim switches JAX to float64, because a limit in float32 is not a limit. An environment
 variable JAX_ENABLE_X64 is the user's own choice and stands: where it is 0, limits raise an error.
@@ -16,12 +16,11 @@ import jax
 if "JAX_ENABLE_X64" not in os.environ:
     jax.config.update("jax_enable_x64", True)
 
-from rdsim import codes, limits, ranking, simulation, sources
 from rdsim._version import __version__
 from rdsim.certified import Certified
 
 if TYPE_CHECKING:
-    from rdsim import finite_sample, learning
+    from rdsim import codes, finite_sample, learning, limits, ranking, simulation, sources
 
 __all__ = [
     "Certified",
@@ -37,8 +36,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a package when it is first used: learning brings flax and optax."""
-    if name in ("finite_sample", "learning"):
+    """Import a package when it is first used."""
+    if name in __all__:
         return importlib.import_module(f"rdsim.{name}")
     raise AttributeError(f"module 'rdsim' has no attribute {name!r}")
 

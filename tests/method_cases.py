@@ -113,14 +113,21 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
         "limits.continuous_rate_distortion",
         {"lower_bound": {"distortion": 0.3}, "upper_bound": {"distortion": 0.3}},
     ),
+    "limits.Curve": (
+        "limits.rate_distortion_curve",
+        {"lower": {"at": 0.2}, "upper": {"at": 0.2}},
+    ),
     "limits.InformationBottleneck": (
         "limits.information_bottleneck",
         {"lower_bound": {"rate": 0.1}, "upper_bound": {"rate": 0.1}},
     ),
+    "limits.RateCurve": (
+        "limits.rate_distortion_curve",
+        {"rate_at": {"distortion": 0.2}, "distortion_at": {"rate": 0.4}},
+    ),
     "limits.RateDistortionCurve": (
         "limits.rate_distortion_curve",
         {
-            "lower_bound": {"distortion": 0.2},
             "rate_at": {"distortion": 0.2},
             "distortion_at": {"rate": 0.4},
         },

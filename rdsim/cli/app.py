@@ -12,7 +12,7 @@ import jax
 import tyro
 
 import rdsim
-from rdsim.cli import interrupt, limit
+from rdsim.cli import interrupt
 from rdsim.cli.messages import CommandError, kept_now, needing, say
 
 CHECKOUT = Path(rdsim.__file__).parent.parent
@@ -82,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     jax.config.update("jax_enable_x64", True)
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["limit"]:
+        from rdsim.cli import limit  # --help of the whole command does not wait for the library
+
         prog, commands, given = "rdsim limit", limit.COMMANDS, given[1:] or ["--help"]
         description = (
             "One limit, with its proved bounds, from numbers or a table of yours. Rates are in bits; "

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import ml_dtypes
 import numpy as np
@@ -114,7 +114,7 @@ def _from_csv(path: Path) -> np.ndarray:
         raise ValueError(f"its text is not UTF-8 ({error.reason})") from error
 
 
-def _decoded(file: BufferedIOBase, size: int) -> np.ndarray:
+def _decoded(file: IO[bytes] | BufferedIOBase, size: int) -> np.ndarray:
     """Decode the .npy format of a stream of so many bytes, its header checked against them."""
     shape, order, kind = _header(file)
     if kind.hasobject:
@@ -139,7 +139,7 @@ def _decoded(file: BufferedIOBase, size: int) -> np.ndarray:
     return np.frombuffer(content, kind).reshape(shape, order=order)
 
 
-def _header(file: BufferedIOBase) -> tuple[tuple[int, ...], Any, np.dtype]:
+def _header(file: IO[bytes] | BufferedIOBase) -> tuple[tuple[int, ...], Any, np.dtype]:
     """Read the header of the .npy format: shape, order (C or F) and type."""
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,

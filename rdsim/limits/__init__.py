@@ -5,6 +5,7 @@ and a local optimum says that it is one.
 """
 
 from rdsim.limits import closed_forms, finite_blocklength
+from rdsim.limits._curve import Curve, RateCurve
 from rdsim.limits.bottleneck import (
     InformationBottleneck,
     bottleneck_at,
@@ -89,10 +90,12 @@ __all__ = [
     "CommonRate",
     "ConditionalCurve",
     "ContinuousRateDistortion",
+    "Curve",
     "InformationBottleneck",
     "MinimaxRate",
     "RankPriorCurve",
     "RankingCodebook",
+    "RateCurve",
     "RateDistortionCurve",
     "RetrievalBounds",
     "SelfConsistentSchemes",

@@ -22,7 +22,7 @@ SLOPES = jnp.array([0.8, 3.0, 9.0])
 def _values(p, d, slopes):
     """F = R + s D and D at each slope."""
     curve = limits.rate_distortion_curve(p, d, slopes, tolerance=TOLERANCE, method="dense")
-    return curve.rate + curve.slope * curve.distortion, curve.distortion, curve.rate
+    return curve.rate.value + curve.slope * curve.distortion, curve.distortion, curve.rate.value
 
 
 _points = jax.jit(_values)
@@ -245,7 +245,7 @@ def test_C8_vmap_of_grad_with_the_sequential_method():
     p, d, _ = _random(2)
 
     def rate(scale):
-        return limits.rate_distortion_curve(p, scale * d, [4.0], method="auto").rate[0]
+        return limits.rate_distortion_curve(p, scale * d, [4.0], method="auto").rate.value[0]
 
     scales = jnp.array([0.9, 1.2])
     batched = jax.jit(jax.vmap(jax.grad(rate)))(scales)

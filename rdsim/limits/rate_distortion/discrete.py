@@ -18,10 +18,11 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.certified import Certified
+from rdsim.limits._curve import RateCurve, achieved
 from rdsim.limits.rate_distortion._point import (
     Point,
     channel,
@@ -42,36 +43,24 @@ On two cores four targets of 512 letters take 1.2 s, sixteen of 256 letters 0.7 
 
 
 @result
-class RateDistortionCurve:
+class RateDistortionCurve(RateCurve):
     r"""Certified points of R(D), one a slope, with the problem they belong to.
 
     Attributes:
         slope: s, bits per unit of distortion, shape (S,).
         distortion: $D = \sum p_y Q(u|y) d(y,u)$, shape (S,).
-        rate: achievable rate at that distortion, bits, shape (S,).
-        gap: certified upper minus lower bound on R(D) at that distortion, bits, shape (S,);
-            includes an allowance for rounding.
+        rate: R(D) there, bits, shape (S,); the upper bound is achieved. Its gap includes an allowance
+            for rounding.
         output_marginal: q, shape (S, |U|); exact zeros off the support.
         source: p, shape (|Y|,).
         distortions: d, shape (|Y|, |U|).
-        tolerance: the gap asked for, bits.
 
     """
 
-    slope: Float[Array, " s"]
-    distortion: Float[Array, " s"]
-    rate: Float[Array, " s"]
-    gap: Float[Array, " s"]
     output_marginal: Float[Array, "s u"]
     source: Float[Array, " y"]
     distortions: Float[Array, "y u"]
-    tolerance: Float[Array, ""]
     method: str = dataclasses.field(metadata={"static": True}, default="auto")
-
-    @property
-    def converged(self) -> Bool[Array, " s"]:
-        """Whether the certified gap is within the tolerance, a slope at a time."""
-        return self.gap <= self.tolerance
 
     @property
     def minimum_distortion(self) -> Float[Array, ""]:
@@ -91,42 +80,18 @@ class RateDistortionCurve:
         excess, _ = excess_distortions(jnp.where((self.source > 0)[:, None], self.distortions, 0.0))
         return jax.vmap(lambda s, q: channel(excess, s, q)[0])(self.slope, self.output_marginal)
 
-    def lower_bound(self, distortion: ArrayLike) -> Float[Array, "..."]:
-        r"""Return the best certified lower bound on R(D) by the supporting lines of all slopes.
-
-        $$R(D) \ge \max\{0, \max_i R_i - \text{gap}_i - s_i (D - D_i)\}.$$
-
-        Args:
-            distortion: D, any shape, not below `minimum_distortion`.
-
-        Returns:
-            Bits, shape of D.
-
-        Raises:
-            ValueError: if D is negative, NaN or below the minimum distortion.
-
-        """
-        D = _check_distortion(distortion, self.source, self.distortions)[..., None]
-        steep = jnp.isinf(self.slope)
-        drop = jnp.where(steep, 0.0, self.slope) * (D - self.distortion)
-        lines = jnp.where(steep & (self.distortion < D), -jnp.inf, self.rate - self.gap - drop)
-        return jnp.maximum(jnp.max(lines, axis=-1, initial=-jnp.inf), 0.0)
-
     def rate_at(self, distortion: ArrayLike) -> Certified:
-        """Solve for R(D) at given distortions, to the curve's tolerance; see `rate_at`."""
-        return rate_at(
-            self.source,
-            self.distortions,
-            distortion,
-            tolerance=self.tolerance,
-            method=self.method,
-        )
+        """Solve for R(D) at given distortions, to the curve's tolerance; see `limits.rate_at`."""
+        problem = (self.source, self.distortions)
+        return rate_at(*problem, distortion, tolerance=self.rate.tolerance, method=self.method)
 
     def distortion_at(self, rate: ArrayLike) -> Certified:
-        """Solve for D(R) at given rates, to the curve's tolerance; see `distortion_at`."""
-        return distortion_at(
-            self.source, self.distortions, rate, tolerance=self.tolerance, method=self.method
-        )
+        """Solve for D(R) at given rates, to the curve's tolerance; see `limits.distortion_at`."""
+        problem = (self.source, self.distortions)
+        return distortion_at(*problem, rate, tolerance=self.rate.tolerance, method=self.method)
+
+    def _checked(self, at: ArrayLike) -> Float[Array, "..."]:
+        return _check_distortion(at, self.source, self.distortions)
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
@@ -182,12 +147,10 @@ def rate_distortion_curve(
     return RateDistortionCurve(
         slope=slope,
         distortion=jnp.sum(p * least) + points.excess,
-        rate=points.rate,
-        gap=points.gap,
+        rate=achieved(points.rate, points.gap, target),
         output_marginal=points.q,
         source=p,
         distortions=d,
-        tolerance=target,
         method=method,
     )
 

@@ -93,9 +93,9 @@ def conditional_rate_distortion(
     return ConditionalCurve(
         slope=slopes,
         distortion=curve.distortion,
-        rate=jnp.maximum(curve.rate - known, 0.0),
+        rate=jnp.maximum(curve.rate.value - known, 0.0),
         gap=curve.gap + _ROUNDING,
-        tolerance=curve.tolerance,
+        tolerance=curve.rate.tolerance,
     )
 
 

@@ -1,0 +1,348 @@
+r"""One curve for every limit that has one: certified points, what they prove, and a search on them.
+
+R(D) is convex and does not increase. At slope s a solver proves two things about it: a rate is
+achieved at some distortion, and the whole curve lies above a line of slope -s,
+
+$$R(D_i) \le R_i^+, \qquad R(D) \ge R_i^- - s_i (D - D_i) \text{ for every } D.$$
+
+Together the points bound R(D) everywhere: by the greatest line below and, since two systems can be
+time-shared, by the lower convex hull of what is achieved above. The slope of the hull's edge over a
+target is where a further point helps most, which is the search for R at a distortion, or D at a rate.
+
+The information bottleneck is the same thing upside down: the relevance at a rate is concave and does not
+decrease, so that minus the relevance takes the place of R and the rate that of D.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from rdsim import validation
+from rdsim.certified import Certified
+from rdsim.number_types import ArrayLike
+from rdsim.results import result
+from rdsim.transformations import on_host
+
+_ROUNDS: Final = 60
+"""Rounds of the search for a slope. Each solves the chord over every open target, which at least
+quarters what is open there on a curved piece and closes it on a straight one; 60 is never reached."""
+
+
+class Points(NamedTuple):
+    """Certified points of one convex function f(x) that does not increase; JAX or NumPy arrays, (S,).
+
+    Attributes:
+        slope: s >= 0, minus the slope of the supporting line. At slope inf, the left end of the
+            domain, the line is vertical: it bounds f only up to x.
+        x: where the point lies.
+        lower: height at x of the line below f.
+        upper: achieved there, f(x) at most.
+
+    """
+
+    slope: Any
+    x: Any
+    lower: Any
+    upper: Any
+
+    def and_also(self, others: "Points") -> "Points":
+        """Both sets of points together."""
+        namespace = self.x.__array_namespace__()
+        return Points(*(namespace.concatenate(pair) for pair in zip(self, others, strict=True)))
+
+    def line(self, at: Any) -> Any:
+        r"""Return the greatest supporting line, $\max_i f_i^- - s_i (x - x_i)$; shape of `at`."""
+        namespace = self.x.__array_namespace__()
+        at = at[..., None]
+        vertical, flat = namespace.isinf(self.slope), self.slope == 0
+        # Zero times infinity is avoided: x is inf where no finite distortion is free of bits.
+        run = namespace.where(vertical | flat, 0.0, at - namespace.where(flat, 0.0, self.x))
+        heights = self.lower - namespace.where(vertical, 0.0, self.slope) * run
+        return namespace.max(namespace.where(vertical & (at > self.x), -np.inf, heights), axis=-1)
+
+    def inverse_line(self, goal: np.ndarray) -> np.ndarray:
+        r"""Return what bounds the least x with f(x) <= goal below, $\max_i x_i + (f_i^- - g) / s_i$."""
+        vertical, flat = np.isinf(self.slope), self.slope == 0
+        rise = self.lower - goal[..., None]
+        run = rise / np.where(vertical | flat, 1.0, self.slope)
+        # The flat line lies above the goal, then no x reaches it, or says nothing.
+        nothing = np.where(rise > 0, np.inf, -np.inf)
+        crossed = np.where(flat, nothing, self.x + np.where(vertical, 0.0, run))
+        return np.asarray(crossed.max(axis=-1))
+
+
+@on_host
+def lower_hull(x: ArrayLike, y: ArrayLike) -> np.ndarray:
+    """Find the corners of the lower convex hull that fall: what time sharing of the points achieves.
+
+    Andrew's monotone chain. Infinite points are left out; of collinear points the outer two stay.
+
+    Args:
+        x: what is allowed, shape (V,).
+        y: what that costs, shape (V,).
+
+    Returns:
+        Indices of the corners, x increasing and y decreasing, shape (at most V,).
+
+    """
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    corners: list[int] = []
+    for i in np.lexsort((y, x)):
+        if not (np.isfinite(x[i]) and np.isfinite(y[i])) or (corners and y[i] >= y[corners[-1]]):
+            continue
+        while len(corners) > 1:
+            a, b = corners[-2:]
+            if (x[b] - x[a]) * (y[i] - y[a]) > (x[i] - x[a]) * (y[b] - y[a]):
+                break  # b lies strictly below the chord from a to i
+            corners.pop()
+        corners.append(int(i))
+    return np.array(corners, int)
+
+
+def search(
+    solve: Callable[[np.ndarray], Points],
+    known: Points,
+    goal: np.ndarray,
+    tolerance: float,
+    *,
+    first: tuple[float, ...] = (np.inf,),
+    inverse: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bound f at goals, or the least x with f(x) at most a goal, by solving slopes until both meet.
+
+    Each round solves, for every goal whose bounds are farther apart than the tolerance, the slope of
+    the hull's edge over it. The edge of a straight piece is the curve, and its slope proves it.
+
+    Args:
+        solve: points of f at slopes, shape (S,).
+        known: points to begin with.
+        goal: x, or with `inverse` values of f, shape (T,).
+        tolerance: difference of the bounds to reach, in units of what is bounded.
+        first: slopes to begin with.
+        inverse: whether x is sought.
+
+    Returns:
+        Lower and upper bounds, shape (T,). Upper bounds are inf where nothing known reaches.
+
+    """
+    slopes = np.asarray(first)
+    for _ in range(_ROUNDS):
+        known = known.and_also(solve(slopes))
+        corners = lower_hull(known.x, known.upper)
+        x, y = known.x[corners], known.upper[corners]
+        along, value = (y[::-1], x[::-1]) if inverse else (x, y)
+        upper = np.interp(goal, along, value, left=np.inf)
+        lower = np.minimum(known.inverse_line(goal) if inverse else known.line(goal), upper)
+        if len(corners) < 2:
+            break
+        edge = np.clip(np.searchsorted(along, goal), 1, len(corners) - 1)
+        chord = np.abs(np.diff(y) / np.diff(x))[:: -1 if inverse else 1][edge - 1]
+        slopes = np.setdiff1d(chord[upper - lower > tolerance], known.slope)
+        if slopes.size == 0:
+            break
+    return lower, upper
+
+
+def achieved(rate: Array, gap: Array, tolerance: ArrayLike) -> Certified:
+    """Make a rate that is achieved, and lies at most a gap above the limit, a certified number."""
+    return Certified(value=rate, lower=rate - gap, upper=rate, tolerance=jnp.asarray(tolerance))
+
+
+@result
+class Curve:
+    r"""Certified points of a limit, one a slope, and what they prove between and beyond them.
+
+    The limit is a coordinate that is certified (the rate; of the bottleneck the relevance) as a function
+    of another (the distortion; of the bottleneck the complexity). At a slope, `rate.lower[i] <=
+    R(distortion[i]) <= rate.upper[i]`: the upper is achieved, the lower is the height of a line that
+    supports the whole curve. At any other distortion see `lower` and `upper`.
+
+    Attributes:
+        slope: s, how much the limit changes a unit of the other coordinate, shape (S,).
+
+    """
+
+    slope: Float[Array, " s"]
+
+    _along: ClassVar[str] = "distortion"
+    _limit: ClassVar[str] = "rate"
+    _concave: ClassVar[bool] = False
+
+    @property
+    def limit(self) -> Certified:
+        """The coordinate that is certified, shape (S,)."""
+        found: Certified = getattr(self, self._limit)
+        return found
+
+    @property
+    def gap(self) -> Float[Array, "..."]:
+        """Certified upper minus lower bound of each point, bits, shape of the slope."""
+        return self.limit.gap
+
+    @property
+    def converged(self) -> Bool[Array, "..."]:
+        """Whether the certified gap is within the tolerance asked for, a slope at a time."""
+        return self.limit.converged
+
+    def lower(self, at: ArrayLike) -> Float[Array, "..."]:
+        r"""Bound the limit below, by the points of this curve alone.
+
+        $$R(D) \ge \max\Bigl\{0,\ \max_i R_i^- - s_i (D - D_i)\Bigr\}, \qquad
+            \mathrm{IB}(R) \ge \mathrm{conv}\{(0, 0),\ (R_i, I_i^-),\ (H(Y), I(X;Y))\}.$$
+
+        Args:
+            at: D (of the bottleneck R), any shape.
+
+        Returns:
+            Bits, shape of D.
+
+        Raises:
+            ValueError: if D is negative, NaN, or below the least distortion, where that is known.
+
+        """
+        return -self._hull(at) if self._concave else self._known().line(self._checked(at))
+
+    def upper(self, at: ArrayLike) -> Float[Array, "..."]:
+        r"""Bound the limit above, by the points of this curve alone.
+
+        $$R(D) \le \mathrm{conv}\{(D_i, R_i^+),\ (D_{\max}, 0)\}, \qquad
+            \mathrm{IB}(R) \le \min\{R,\ I(X;Y),\ \min_i I_i^+ + s_i (R - R_i)\}.$$
+
+        The hull is taken on the host: a curve of traced numbers has none, and is refused by name.
+
+        Args:
+            at: D (of the bottleneck R), any shape.
+
+        Returns:
+            Bits, shape of D; infinite below the least distortion of the points.
+
+        Raises:
+            ValueError: as `lower`.
+
+        """
+        return -self._known().line(self._checked(at)) if self._concave else self._hull(at)
+
+    def to_xarray(self) -> Any:
+        """Return the points as an `xarray.Dataset` along the dimension "slope", with their bounds."""
+        import xarray
+
+        columns = {
+            self._along: getattr(self, self._along),
+            self._limit: self.limit.value,
+            f"{self._limit}_lower": self.limit.lower,
+            f"{self._limit}_upper": self.limit.upper,
+            "converged": self.converged,
+        }
+        return xarray.Dataset(
+            {name: ("slope", np.atleast_1d(column)) for name, column in columns.items()},
+            coords={"slope": np.atleast_1d(self.slope)},
+            attrs={"units": "bits", "tolerance": float(self.limit.tolerance)},
+        )
+
+    def plot(self, axes: Any = None, **style: Any) -> Any:
+        """Draw what is achieved as a line through the points, and what is proved as a band below.
+
+        Args:
+            axes: of Matplotlib, to draw on; by default a new figure's.
+            **style: of the line, as `matplotlib.axes.Axes.plot` takes it.
+
+        Returns:
+            The axes.
+
+        """
+        from matplotlib import pyplot
+
+        axes = pyplot.subplots()[1] if axes is None else axes
+        known = self._known()
+        corners = np.asarray(known.x)[lower_hull(known.x, known.upper)]
+        at = np.unique(np.append(np.linspace(corners[0], corners[-1], 200), corners))
+        lower, upper = self.lower(at), self.upper(at)
+        (line,) = axes.plot(at, lower if self._concave else upper, **style)
+        axes.plot(getattr(self, self._along), self.limit, "o", color=line.get_color())
+        axes.fill_between(at, lower, upper, color=line.get_color(), alpha=0.3, linewidth=0)
+        axes.set(xlabel=self._along, ylabel=f"{self._limit} (bits)")
+        return axes
+
+    def _ends(self) -> Points:
+        """Points of the convex function that need no solver. Each kind says which."""
+        raise NotImplementedError
+
+    def _known(self) -> Points:
+        """All points of the convex function: the limit, or minus the limit if that is concave."""
+        f = -self.limit if self._concave else self.limit
+        own = (self.slope, getattr(self, self._along), f.lower, f.upper)
+        return self._ends().and_also(Points(*map(jnp.atleast_1d, own)))
+
+    def _hull(self, at: ArrayLike) -> Float[Array, "..."]:
+        # Inside jax.jit even constants become tracers, unless they are computed while compiling.
+        with jax.ensure_compile_time_eval():
+            known = self._known()
+            corners = lower_hull(known.x, known.upper)
+            x, f = known.x[corners], known.upper[corners]
+        return jnp.interp(self._checked(at), x, f, left=jnp.inf)
+
+    def _checked(self, at: ArrayLike) -> Float[Array, "..."]:
+        return validation.interval(self._along, at, low=0.0)
+
+
+@result
+class RateCurve(Curve):
+    r"""Certified points of a rate-distortion function, one a slope.
+
+    Attributes:
+        slope: s, bits per unit of distortion, shape (S,).
+        distortion: D, shape (S,).
+        rate: R(D) with its bounds, bits, shape (S,): `value` and `upper` are achieved.
+
+    """
+
+    distortion: Float[Array, " s"]
+    rate: Certified
+
+    @property
+    def maximum_distortion(self) -> Float[Array, ""]:
+        """D_max, from which on the rate is zero; may be inf. Each kind says which."""
+        raise NotImplementedError
+
+    def rate_at(self, distortion: ArrayLike) -> Certified:
+        """Solve for R(D) at given distortions, to the tolerance of the curve.
+
+        Its derivative in D, where there is one, is minus the slope.
+
+        Args:
+            distortion: D, any shape.
+
+        Returns:
+            Bits, shape of D: the upper bound is achieved by time sharing, the lower is proved;
+            `value` is the upper bound.
+
+        Raises:
+            ValueError: if D is below the least distortion.
+
+        """
+        raise NotImplementedError
+
+    def distortion_at(self, rate: ArrayLike) -> Certified:
+        """Solve for D(R) at given rates, to the tolerance of the curve in units of distortion.
+
+        Args:
+            rate: R >= 0, bits, any shape.
+
+        Returns:
+            Distortion, shape of R: the upper bound is achieved by time sharing, the lower is proved;
+            `value` is the upper bound.
+
+        Raises:
+            ValueError: if a rate is negative, or allows no finite distortion.
+
+        """
+        raise NotImplementedError
+
+    def _ends(self) -> Points:
+        # At D_max nothing is sent, and a rate is never negative: the flat line.
+        zero = jnp.zeros(1)
+        return Points(zero, self.maximum_distortion[None], zero, zero)
