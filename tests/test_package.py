@@ -18,7 +18,11 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_version_is_a_number_of_three_parts_and_the_citation_has_it():
     assert re.fullmatch(r"\d+\.\d+\.\d+", rdsim.__version__)
-    assert f"version: {rdsim.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"version: {rdsim.__version__}\n" in citation
+    date = re.search(r"^date-released: (.*)$", citation, re.MULTILINE)[1]
+    newest = re.search(r"^## (\d.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
+    assert newest == f"{rdsim.__version__} ({date})"
 
 
 def test_every_package_is_reachable_after_import_rdsim_and_comes_when_it_is_used():
