@@ -29,6 +29,7 @@ from rdsim.learning.stochastic.letters import letter_logits
 from rdsim.learning.stochastic.neural_code import NeuralCode
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
+from rdsim.ranking.score_order import dense_ranks
 from rdsim.sources.tables import DiscreteSource
 
 
@@ -112,10 +113,10 @@ def ordered_loss(
         loss: parsed.
 
     """
-    density = jax.lax.stop_gradient(information_density(joint))
+    order = dense_ranks(information_density(joint))
     competitor = joint.sum(axis=0)
-    better = _mass(density[:, None, :] > density[:, :, None], competitor)
-    tied = _mass(density[:, None, :] == density[:, :, None], competitor)
+    better = _mass(order[:, None, :] > order[:, :, None], competitor)
+    tied = _mass(order[:, None, :] == order[:, :, None], competitor)
     chance = expected_loss_kernel(_log(better), _log(tied), log2_size, loss, reach_of(log2_size))
     return jnp.sum(joint * chance)
 
