@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import io
 import json
 import platform
@@ -273,8 +274,10 @@ def versions() -> dict[str, str]:
     """Name the software and the kind of machine that compute now."""
     import jax  # so that reading a result does not wait for JAX
 
-    packages = ("rdsim", "jax", "jaxlib", "numpy", "scipy", "flax", "optax")
-    return {name: importlib.metadata.version(name) for name in packages} | {
+    packages = ("rdsim", "jax", "jaxlib", "numpy", "scipy")
+    # Only the studies of learned systems need these.
+    learning = tuple(name for name in ("flax", "optax") if importlib.util.find_spec(name))
+    return {name: importlib.metadata.version(name) for name in (*packages, *learning)} | {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "backend": jax.default_backend(),

@@ -54,6 +54,8 @@ NUMBERS = frozenset(
 OBJECTS = frozenset(
     [
         "system",
+        "module",
+        "family",
         "arguments",
         "batch",
         "channel",

@@ -11,11 +11,10 @@ from flax import nnx
 from experiments import learned_families
 from experiments._circle import mixture_on_circle
 from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer
-from rdsim.learning.families.cca import fit_cca
-from rdsim.learning.families.dual_encoder import InfoNCELearner
-from rdsim.learning.families.hashing import HashLearner, hashing_system, with_hamming
-from rdsim.learning.families.quantized_embedding import quantized_systems
-from rdsim.learning.training.loop import Schedule
+from rdsim.learning.families.catalogue import fit_family
+from rdsim.learning.families.dual_encoder import DualEncoder
+from rdsim.learning.families.hashing import hashing_system, with_hamming
+from rdsim.learning.families.stored_embeddings import quantized_systems
 from rdsim.simulation.mixture_decoders import density_decoder
 
 CONFIG = dataclasses.replace(learned_families.SMOKE, training=64)
@@ -29,8 +28,8 @@ def systems():
     source = mixture_on_circle(CONFIG, CONFIG.noise)
     key = jax.random.key(3)
     _, items, _ = source.sample(key, (CONFIG.training,))
-    hashing = HashLearner(query_size=4, item_size=2, supervised=False).build(nnx.Rngs(1))
-    dual = InfoNCELearner(query_size=4, item_size=2).build(nnx.Rngs(2))
+    hashing = DualEncoder(query_size=4, item_size=2, unit=False, rngs=nnx.Rngs(1))
+    dual = DualEncoder(query_size=4, item_size=2, rngs=nnx.Rngs(2))
     known = EntropyWeightedQuantizer(
         codewords=items[:ATOMS],
         output_marginal=jnp.array([0.2, 0.3, 0.5]),
@@ -38,11 +37,11 @@ def systems():
         **dict.fromkeys(("rate", "distortion", "index_entropy", "gap", "tolerance"), jnp.zeros(())),
     )
     return items, [
-        *fit_cca(key, source, BITS, Schedule(), CONFIG.training),
+        *fit_family(key, "CCA", source, bits=BITS, training=CONFIG.training),
         *(hashing_system(hashing, items, bits) for bits in BITS),
         *(with_hamming(hashing_system(hashing, items, bits)) for bits in BITS),
         *quantized_systems(key, dual, items, BITS[:2]),
-        *quantized_systems(key, dual, items, BITS[2:], "product"),
+        *quantized_systems(key, dual, items, BITS[2:], quantizer="product"),
         (known, density_decoder(source, known, source.discretise_item(8))),
     ]
 
