@@ -94,7 +94,7 @@ def measure(
             steps=steps,
             learning_rate=3e-3,
             weight_decay=1e-2,
-            # At least so often, for an interruption waits for the next judgement.
+            # At least so often, for an interruption waits for the next evaluation.
             evaluate_every=max(1, min(steps // 8, 250)),
         ),
         progress=progress,

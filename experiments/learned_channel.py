@@ -55,7 +55,7 @@ class Config:
     """Width of the hidden layer of either encoder."""
     steps: int = 600
     """Steps of the optimiser."""
-    judgements: int = 24
+    evaluations: int = 24
     """Judgements along a training."""
     batch: int = 128
     """Pairs in a batch, where the table is not the batch."""
@@ -63,7 +63,7 @@ class Config:
     """Points along closed form and bounds."""
 
 
-SMOKE = Config(systems=("DSBS",), slopes=3, seeds=2, steps=400, judgements=4, line=9)
+SMOKE = Config(systems=("DSBS",), slopes=3, seeds=2, steps=400, evaluations=4, line=9)
 QUICK = Config()
 FULL = Config(systems=tuple(SYSTEMS), slopes=24, seeds=5, steps=4000, batch=256, line=401)
 
@@ -96,9 +96,9 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     runs = ("system", "slope", "seed")
     shapes: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         **dict.fromkeys(("rate", "relevance", "index_entropy", "objective"), (runs, bits)),
-        **dict.fromkeys(("path_rate", "path_relevance"), ((*runs, "judgement"), bits)),
-        "rate_bound": (runs, {"long_name": "I_upper(U;Y) at the best judgement", **bits}),
-        "relevance_bound": (runs, {"long_name": "I_lower(X;U) at the best judgement", **bits}),
+        **dict.fromkeys(("path_rate", "path_relevance"), ((*runs, "evaluation"), bits)),
+        "rate_bound": (runs, {"long_name": "I_upper(U;Y) at the best evaluation", **bits}),
+        "relevance_bound": (runs, {"long_name": "I_lower(X;U) at the best evaluation", **bits}),
         "best_step": (runs, {"units": "1"}),
     }
     shown = _channels(config, parts, limit)
@@ -125,7 +125,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
             "system": list(config.systems),
             "slope": ("slope", slopes_of(config), {"long_name": "slope", "units": "1"}),
             "seed": np.arange(config.seeds),
-            "step": ("judgement", parts[0]["steps"], {"long_name": "steps of the optimiser"}),
+            "step": ("evaluation", parts[0]["steps"], {"long_name": "steps of the optimiser"}),
         },
         attrs={
             "shown_system": str(shown["system"]),
@@ -158,7 +158,7 @@ def _trained(config: Config, name: str, key: jax.Array) -> dict[str, Any]:
         jnp.asarray(slopes, jnp.float32),
         schedule=Schedule(
             steps=config.steps,
-            evaluate_every=config.steps // config.judgements,
+            evaluate_every=config.steps // config.evaluations,
             learning_rate=2e-2,
         ),
         observe=exact_point(source),
