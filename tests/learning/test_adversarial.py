@@ -51,7 +51,7 @@ def batch():
 @functools.cache
 def slopes(strength):
     """Gradients of the learner's loss, of InfoNCE and of the discriminator's cross-entropy."""
-    graph, state = nnx.split(family.built(LEARNER, 2))
+    graph, state = nnx.split(family.built(LEARNER.build, 2))
     queries, items, _ = batch()
 
     def whole(state):
@@ -88,7 +88,7 @@ def test_encoders_play_against_the_discriminator():
 
 
 def test_accuracy_weighs_items_and_queries_a_half_each():
-    model = family.built(LEARNER, 2)
+    model = family.built(LEARNER.build, 2)
     queries, items, _ = batch()
     entropy, accuracy = model.discriminate(queries, items, 1.0)
     item = np.asarray(model.discriminator(model.embed_items(items))[..., 0], float)
@@ -132,7 +132,7 @@ def test_no_aligned_system_beats_the_converse(monkeypatch):
         schedule=family.SCHEDULE,
         training=family.TRAINING,
     )
-    start = family.measured_loss(family.untrained(family.built(LEARNER, 1)))
+    start = family.measured_loss(family.untrained(family.built(LEARNER.build, 1)))
     found = family.measured_loss(fitted[0])
     assert min(start, found) >= floor
     assert found < start - 2 * family.MARGIN
