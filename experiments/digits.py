@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import jax
 import numpy as np
@@ -44,14 +44,15 @@ def halves(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     """Measure every system on the halves."""
-    return gap.labelled(cell("gap", _measured, config, key))
-
-
-def _measured(config: Config, key: jax.Array) -> dict[str, Any]:
+    left, right = halves(config.pairs)
     return gap.measure(
-        *(key, *halves(config.pairs), config.bits),
+        key,
+        left,
+        right,
+        config.bits,
         held_out=config.held_out,
         steps=config.steps,
+        keep=cell,
     )
 
 

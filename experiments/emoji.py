@@ -22,7 +22,8 @@ from experiments.runner import Cell, Check, call
 from experiments.shared import embedding_checks
 from rdsim.cli import gap
 from rdsim.cli.messages import CommandError
-from rdsim.learning.training.loop import Schedule, train
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.schedule import Schedule
 
 CLAIMS = ("C4",)
 PRESETS = ("full",)
@@ -227,8 +228,16 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     font = find_font()
     learn, measure = jax.random.split(key)
     new = cell("encoders", functools.partial(_embedded, font=font), config, learn)
-    found = cell("gap", _measured, config, measure, new["names"], new["pictures"])
-    return gap.labelled(found).assign(
+    report = gap.measure(
+        measure,
+        new["names"],
+        new["pictures"],
+        config.bits,
+        held_out=0.5,
+        steps=config.steps,
+        keep=cell,
+    )
+    return report.assign(
         encoder_pairs=((), new["encoder_pairs"], {"units": "pairs"}),
         held_out_loss=("check", new["held_out_loss"], {"units": "nats"}),
     )
@@ -270,18 +279,12 @@ def encoders(
         jnp.zeros(1),
         schedule=Schedule(
             steps=config.encoder_steps,
-            peak_rate=1e-3,
+            learning_rate=1e-3,
             weight_decay=0.3,
-            check_every=max(1, config.encoder_steps // 10),
+            evaluate_every=max(1, config.encoder_steps // 10),
         ),
     )
     return trained.model(0), trained.held_out[0]
-
-
-def _measured(
-    config: Config, key: jax.Array, names: np.ndarray, shown: np.ndarray
-) -> dict[str, Any]:
-    return gap.measure(*(key, names, shown, config.bits), held_out=0.5, steps=config.steps)
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:

@@ -19,7 +19,8 @@ from rdsim.learning.stochastic.letters import (
     letter_table,
     whole_table,
 )
-from rdsim.learning.training import loop as training
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.schedule import Schedule
 from rdsim.limits.bottleneck import information_bottleneck
 
 CLAIMS = ("C10", "C11")
@@ -147,17 +148,17 @@ def _trained(config: Config, name: str, key: jax.Array) -> dict[str, Any]:
     table = letter_table(source)
     sampled = relaxation != "exact"
     slopes = np.repeat(slopes_of(config), config.seeds)
-    trained = training.train(
+    trained = train(
         key,
         learner,
         LetterBatch(config.batch) if sampled else whole_table,
         source if sampled else table,
         table,
         jnp.asarray(slopes, jnp.float32),
-        schedule=training.Schedule(
+        schedule=Schedule(
             steps=config.steps,
-            check_every=config.steps // config.evaluations,
-            peak_rate=2e-2,
+            evaluate_every=config.steps // config.evaluations,
+            learning_rate=2e-2,
         ),
         observe=exact_point(source),
     )

@@ -13,7 +13,8 @@ from rdsim import limits, sources
 from rdsim.information import binary_capacity
 from rdsim.learning.stochastic import retrieval_objective
 from rdsim.learning.stochastic.letters import discrete_code
-from rdsim.learning.training import loop as training
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.schedule import Schedule
 from rdsim.ranking import scored_loss
 
 CLAIMS = ("C4", "C12")
@@ -148,17 +149,17 @@ def _trained(config: Config, ranges: np.ndarray, key: jax.Array) -> dict[str, np
     learner = retrieval_objective.RetrievalCodeLearner(
         letters=(2, 2), codewords=config.codewords, hidden=(config.hidden,), rank_loss=LOSS
     )
-    trained = training.train(
+    trained = train(
         key,
         learner,
         retrieval_objective.whole_source,
         source,
         source,
         {"slope": jnp.asarray(multiplier / width), "log2_size": jnp.asarray(size)},
-        schedule=training.Schedule(
+        schedule=Schedule(
             steps=config.steps,
-            check_every=max(config.steps // 10, 1),
-            peak_rate=3e-2,
+            evaluate_every=max(config.steps // 10, 1),
+            learning_rate=3e-2,
         ),
     )
     codes = [discrete_code(trained.model(run), source) for run in range(size.size)]

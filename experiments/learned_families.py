@@ -7,9 +7,7 @@ items stored whole), in points of MRR and in bits, and to the entropy-weighted c
 information density.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
@@ -19,48 +17,17 @@ from experiments.runner import Cell, Check, call
 from experiments.shared.circle import mixture_on_circle
 from rdsim import limits
 from rdsim.codes.catalogue import fit_item_code
-from rdsim.learning.families.adversarial import fit_adversarial
-from rdsim.learning.families.cca import fit_cca
-from rdsim.learning.families.cross_attention import fit_cross_attention
-from rdsim.learning.families.deep_cca import fit_deep_cca
-from rdsim.learning.families.distillation import fit_distillation
-from rdsim.learning.families.dual_encoder import fit_info_nce, fit_info_nce_product, fit_triplet
-from rdsim.learning.families.fusion import (
-    fit_early_fusion,
-    fit_intermediate_fusion,
-    fit_late_fusion,
-)
-from rdsim.learning.families.hashing import (
-    fit_supervised_hashing,
-    fit_unsupervised_hashing,
-    with_hamming,
-)
-from rdsim.learning.families.shared_latent import fit_shared_latent
+from rdsim.learning.families.catalogue import FAMILIES, fit_family
+from rdsim.learning.families.hashing import with_hamming
+from rdsim.learning.families.pairs import System
 from rdsim.learning.operating_points import operating_point
 from rdsim.learning.stacking import padded_code, stacked_systems
-from rdsim.learning.training.loop import Schedule
-from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.learning.training.schedule import Schedule
+from rdsim.simulation.item_code import simulate_item_code
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
 from rdsim.sources.mixture import GaussianMixtureSource
 
 CLAIMS = ("C4", "C17")
-FAMILIES: tuple[tuple[str, Callable[..., Any]], ...] = (
-    ("InfoNCE, k-means", fit_info_nce),
-    ("InfoNCE, product", fit_info_nce_product),
-    ("triplet, k-means", fit_triplet),
-    ("CCA", fit_cca),
-    ("deep CCA", fit_deep_cca),
-    ("hashing, pairs", fit_unsupervised_hashing),
-    ("hashing, classes", fit_supervised_hashing),
-    ("shared latent", fit_shared_latent),
-    ("adversarial", fit_adversarial),
-    ("cross-attention", fit_cross_attention),
-    ("distilled", fit_distillation),
-    ("early fusion", fit_early_fusion),
-    ("intermediate fusion", fit_intermediate_fusion),
-    ("late fusion", fit_late_fusion),
-)
-"""Each family and how it is fitted: (key, source, bits, schedule, training) -> (code, decoder)s."""
 KNOWN = "entropy-weighted"
 HAMMING = {
     "hashing, pairs": "hashing, pairs, Hamming",
@@ -81,7 +48,7 @@ class Config:
     """Of each coordinate of an item in its class."""
     noise: tuple[float, ...] = (0.02, 0.5)
     """Noise variances of the query modalities."""
-    families: tuple[str, ...] = tuple(name for name, _ in FAMILIES)
+    families: tuple[str, ...] = tuple(FAMILIES)
     """The families compared."""
     bits: tuple[int, ...] = (2, 4, 6)
     """Bits an item that systems are fitted for."""
@@ -144,13 +111,20 @@ def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[
     source = mixture_on_circle(config, config.noise)
     schedule = Schedule(
         steps=config.steps,
-        check_every=max(1, config.steps // 4),
+        evaluate_every=max(1, config.steps // 4),
     )
-    fits = dict(FAMILIES) | {KNOWN: _best_known_fit(config)}
     fitted = {
-        name: fits[name](_key_of(fit_key, name), source, config.bits, schedule, config.training)
-        for name in (*config.families, KNOWN)
+        name: fit_family(
+            _key_of(fit_key, name),
+            name,
+            source,
+            bits=config.bits,
+            schedule=schedule,
+            training=config.training,
+        )
+        for name in config.families
     }
+    fitted[KNOWN] = _best_known(_key_of(fit_key, KNOWN), config, source)
     for name in HAMMING.keys() & fitted.keys():
         fitted[HAMMING[name]] = [with_hamming(system) for system in fitted[name]]
     names = _names(config)
@@ -187,23 +161,14 @@ def _key_of(key: jax.Array, name: str) -> jax.Array:
     return jax.random.fold_in(key, sum(256**i * b for i, b in enumerate(name.encode())) % 2**31)
 
 
-def _best_known_fit(config: Config) -> Callable[..., Any]:
-    def fit(
-        key: jax.Array,
-        source: GaussianMixtureSource,
-        bits: tuple[int, ...],
-        schedule: Schedule,
-        training: int,
-    ) -> list[tuple[Any, Decoder]]:
-        del schedule
-        item_key, start_key = jax.random.split(key)
-        items = source.sample(item_key, (training,))[1]
-        cells = source.discretise_item(config.cells // 2)
-        found = [fit_item_code(KNOWN, start_key, items, b, atoms=config.atoms) for b in bits]
-        codes = [padded_code(code, config.atoms) for code in found]
-        return [(code, density_decoder(source, code, cells)) for code in codes]
-
-    return fit
+def _best_known(key: jax.Array, config: Config, source: GaussianMixtureSource) -> list[System]:
+    """Fit the entropy-weighted code at each number of bits, ranked by the information density."""
+    item_key, start_key = jax.random.split(key)
+    items = source.sample(item_key, (config.training,))[1]
+    cells = source.discretise_item(config.cells // 2)
+    fitted = [fit_item_code(KNOWN, start_key, items, b, atoms=config.atoms) for b in config.bits]
+    codes = [padded_code(code, config.atoms) for code in fitted]
+    return [(code, density_decoder(source, code, cells)) for code in codes]
 
 
 def _bounds(config: Config, key: jax.Array, information: np.ndarray) -> dict[str, np.ndarray]:

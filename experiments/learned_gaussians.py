@@ -43,7 +43,7 @@ class Config:
     """How queries score codewords."""
     steps: int = 600
     """Steps of the training."""
-    peak_rate: float = 1e-2
+    learning_rate: float = 1e-2
     """Largest step size."""
     batch: int = 128
     """Pairs of a step."""
@@ -63,7 +63,7 @@ SMOKE = Config(
     hidden=(32,),
     scores="distance",
     steps=300,
-    peak_rate=2e-2,
+    learning_rate=2e-2,
     batch=256,
     pool=8192,
     cells=(256, 96),
@@ -133,7 +133,7 @@ def _learned(config: Config, index: int, key: jax.Array) -> dict[str, np.ndarray
         *(train_key, learner, queries[:, None, :], items, slopes),
         batch=config.batch,
         steps=config.steps,
-        peak_rate=config.peak_rate,
+        learning_rate=config.learning_rate,
     )
     codes = [neural_item_code(trained.model(r), items[:1024]) for r in range(slopes.size)]
     points = gaussian_code_points(source, codes, cells=config.cells[index])

@@ -62,7 +62,7 @@ class Config:
     """Hidden layers of the item encoder."""
     steps: int = 1000
     """Steps of the training."""
-    peak_rate: float = 1e-2
+    learning_rate: float = 1e-2
     """Largest step size."""
     batch: int = 256
     """Pairs of a step."""
@@ -90,7 +90,7 @@ SMOKE = Config(
     codewords=32,
     hidden=(32,),
     steps=500,
-    peak_rate=2e-2,
+    learning_rate=2e-2,
     pool=8192,
     codes=("k-means VQ",),
     bits=(2, 4),
@@ -149,7 +149,7 @@ def _learned(config: Config, key: jax.Array, trial_key: jax.Array) -> dict[str, 
         *(train_key, learner, queries, items, slopes),
         batch=config.batch,
         steps=config.steps,
-        peak_rate=config.peak_rate,
+        learning_rate=config.learning_rate,
     )
     cells = source.discretise_item(config.cells)
     found: list[dict[str, np.ndarray]] = []

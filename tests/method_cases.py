@@ -174,24 +174,12 @@ EXEMPT_CLASSES: Final = {
     **{
         f"learning.{name}": NETWORK
         for name in (
-            "AdversarialLearner",
-            "AlignedEncoder",
-            "CrossAttention",
-            "CrossAttentionLearner",
-            "DeepCCALearner",
-            "DistillationLearner",
+            "ContrastiveLearner",
             "DualEncoder",
-            "FusedEncoder",
-            "FusionLearner",
-            "HashLearner",
-            "InfoNCELearner",
+            "Learner",
             "NeuralCode",
-            "ProductCodeLearner",
             "RetrievalCodeLearner",
-            "SharedLatent",
-            "SharedLatentLearner",
             "StochasticCodeLearner",
-            "TripletLearner",
         )
     },
 }

@@ -78,7 +78,6 @@ FURTHER: Final[dict[str, dict[str, Any]]] = {
 }
 
 EXEMPT: Final = {
-    "learning.reverse_gradient": "its derivative is minus one on purpose",
     "learning.whole_source": "returns what it is given",
     "learning.whole_table": "returns what it is given",
 }

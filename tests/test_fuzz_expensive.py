@@ -28,7 +28,6 @@ FLAGS: Final = {"progress", "shared", "hardest"}
 
 EXEMPT: Final = {
     "codes.squared_error": "a formula that codes are given as their measure, traced and unchecked",
-    "learning.reverse_gradient": "the identity, of anything",
     "learning.whole_source": "returns what it is given",
     "learning.whole_table": "returns what it is given",
 }
@@ -47,7 +46,7 @@ def fenced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops on the device and training are out of bounds."""
     for loop in ("scan", "while_loop", "fori_loop", "map"):
         monkeypatch.setattr(jax.lax, loop, _begun)
-    for step in ("_keys", "_first_vectors", "_advance", "_judge"):
+    for step in ("run_keys", "first_parameters", "advance", "evaluate"):
         monkeypatch.setattr(training, step, _begun)
 
 

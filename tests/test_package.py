@@ -36,6 +36,22 @@ def test_every_package_is_reachable_after_import_rdsim_and_comes_when_it_is_used
     assert found.stdout.split() == ["train", "infonce"]
 
 
+@pytest.mark.parametrize("missing", ["flax", "optax", "orbax"])
+def test_learning_without_its_packages_is_one_error_that_says_how_to_get_them(missing):
+    code = (
+        f"import sys, rdsim; sys.modules['{missing}'] = None;"
+        "rdsim.limits.bottleneck_dsbs;"
+        "from rdsim.learning.training import train"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 1
+    last = found.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"ImportError: rdsim.learning needs {missing}")
+    assert 'pip install "rdsim[learning]"' in last
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         rdsim.nothing  # noqa: B018

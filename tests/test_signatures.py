@@ -55,6 +55,8 @@ OBJECTS = frozenset(
     [
         "system",
         "systems",
+        "module",
+        "family",
         "arguments",
         "batch",
         "channel",

@@ -48,7 +48,7 @@ def run(
 ) -> int:
     """Compute the named studies whose results are not fresh.
 
-    Example: rdsim run rank_law bottleneck
+    Example: rdsim run rank_distribution bottleneck
     """
     if not names:
         raise CommandError(f"name a study to run: {', '.join(discovery.discover()) or 'none yet'}")

@@ -4,13 +4,14 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.information import at_most_one, information_density
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_law import expected_loss_kernel, log_chance, reach_of
+from rdsim.ranking.score_order import dense_ranks
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 
@@ -58,14 +59,14 @@ def _scored_loss(
     loss: RankLoss,
     reach: int,
 ) -> Float[Array, "..."]:
-    def log_chances(row: Float[Array, " u"]) -> tuple[Array, Array]:
+    def log_chances(row: Int[Array, " u"]) -> tuple[Array, Array]:
         """Ln a and ln e of every description for one query."""
         competitor = joint.sum(axis=0)
         better = jnp.sum(jnp.where(row[None] > row[:, None], competitor, 0.0), axis=1)
         tied = jnp.sum(jnp.where(row[None] == row[:, None], competitor, 0.0), axis=1)
         return log_chance(better), log_chance(tied)
 
-    log_a, log_e = jax.vmap(log_chances)(scores)
+    log_a, log_e = jax.vmap(log_chances)(dense_ranks(scores))
 
     def one_size(size: Float[Array, ""]) -> Float[Array, ""]:
         return at_most_one(jnp.sum(joint * expected_loss_kernel(log_a, log_e, size, loss, reach)))

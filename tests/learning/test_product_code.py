@@ -16,7 +16,7 @@ from rdsim.learning.embeddings.product_code import (
     group_words,
     product_codes,
 )
-from rdsim.learning.training.loop import Schedule
+from rdsim.learning.training.schedule import Schedule
 
 KEY = jax.random.key(7)
 WORDS = (4, 4, 2, 1)
@@ -163,7 +163,7 @@ def test_training_finds_planted_bits_side_by_side():
         batch=128,
         hidden=8,
         noise=0.05,
-        schedule=Schedule(steps=200, peak_rate=2e-2, check_every=50),
+        schedule=Schedule(steps=200, learning_rate=2e-2, evaluate_every=50),
     )
     assert [made.bits for made in codes] == [2.0, 5.0]
     best = np.nanmax(record.recorded["information"], axis=1)

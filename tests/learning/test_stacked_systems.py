@@ -7,12 +7,11 @@ import pytest
 from flax import nnx
 
 from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer
-from rdsim.learning.families.cca import fit_cca
-from rdsim.learning.families.dual_encoder import InfoNCELearner
-from rdsim.learning.families.hashing import HashLearner, hashing_system, with_hamming
-from rdsim.learning.families.quantized_embedding import quantized_systems
+from rdsim.learning.families.catalogue import fit_family
+from rdsim.learning.families.dual_encoder import DualEncoder
+from rdsim.learning.families.hashing import hashing_system, with_hamming
+from rdsim.learning.families.stored_embeddings import quantized_systems
 from rdsim.learning.stacking import stacked_systems
-from rdsim.learning.training.loop import Schedule
 from rdsim.simulation.mixture_decoders import density_decoder
 from rdsim.sources.mixture import gaussian_mixture
 
@@ -29,8 +28,8 @@ ATOMS = 3
 def systems():
     key = jax.random.key(3)
     _, items, _ = SOURCE.sample(key, (TRAINING,))
-    hashing = HashLearner(query_size=4, item_size=2, supervised=False).build(nnx.Rngs(1))
-    dual = InfoNCELearner(query_size=4, item_size=2).build(nnx.Rngs(2))
+    hashing = DualEncoder(query_size=4, item_size=2, unit=False, rngs=nnx.Rngs(1))
+    dual = DualEncoder(query_size=4, item_size=2, rngs=nnx.Rngs(2))
     known = EntropyWeightedQuantizer(
         codewords=items[:ATOMS],
         output_marginal=jnp.array([0.2, 0.3, 0.5]),
@@ -38,11 +37,11 @@ def systems():
         **dict.fromkeys(("rate", "distortion", "index_entropy", "gap", "tolerance"), jnp.zeros(())),
     )
     return items, [
-        *fit_cca(key, SOURCE, BITS, Schedule(), TRAINING),
+        *fit_family(key, "CCA", SOURCE, bits=BITS, training=TRAINING),
         *(hashing_system(hashing, items, bits) for bits in BITS),
         *(with_hamming(hashing_system(hashing, items, bits)) for bits in BITS),
         *quantized_systems(key, dual, items, BITS[:2]),
-        *quantized_systems(key, dual, items, BITS[2:], "product"),
+        *quantized_systems(key, dual, items, BITS[2:], quantizer="product"),
         (known, density_decoder(SOURCE, known, SOURCE.discretise_item(8))),
     ]
 

@@ -30,6 +30,7 @@ from rdsim.information import information_density, mutual_information, safe_log2
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_law import expected_loss_kernel, log_chance, reach_of
+from rdsim.ranking.score_order import dense_ranks
 from rdsim.results import result
 from rdsim.transformations import A_STOPPING_RULE, M_IS_AN_INTEGER, not_differentiable
 
@@ -207,12 +208,12 @@ def _matrix(
     loss: RankLoss,
     reach: int,
 ) -> Float[Array, "y u"]:
-    def log_chances(row: Float[Array, " u"]) -> tuple[Array, Array]:
+    def log_chances(row: Int[Array, " u"]) -> tuple[Array, Array]:
         better = jnp.sum(jnp.where(row[None] > row[:, None], q, 0.0), axis=1)
         tied = jnp.sum(jnp.where(row[None] == row[:, None], q, 0.0), axis=1)
         return log_chance(better), log_chance(tied)
 
-    log_a, log_e = jax.vmap(log_chances)(scores)
+    log_a, log_e = jax.vmap(log_chances)(dense_ranks(scores))
     price = expected_loss_kernel(log_a, log_e, log2_size, loss, reach)
     py = joint.sum(axis=0)
     return (joint / jnp.where(py > 0, py, 1.0)).T @ price

@@ -8,26 +8,141 @@ $$u = \arg\min_u |g(y) - v_u|^2, \quad s(x, u) = \langle f(x), v_u \rangle \text
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
 from rdsim.codes.distances import training_items
+from rdsim.codes.item_code import item_code, item_points
 from rdsim.codes.product_quantization import product_quantizer
 from rdsim.codes.vector_quantization import vector_quantizer
-from rdsim.learning.families.embedded import embedded_code, embedding, module_method
-from rdsim.learning.families.pairs import check_fit, fitted_models, item_pairs
-from rdsim.learning.training.loop import Schedule
+from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.training.schedule import Schedule
 from rdsim.simulation.item_code import Decoder
-from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 
 QUANTIZERS: Final = ("k-means", "product")
 COMPARISONS: Final = ("inner product", "distance")
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("parameters", "code", "codewords"),
+    meta_fields=("embed",),
+)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbeddedCode:
+    """A code for items in R^d that quantizes an embedding of them; an `ItemCode`.
+
+    Attributes:
+        embed: pure, hashable function (parameters, items (N, d)) -> embeddings (N, e).
+        parameters: PyTree of arrays it is given.
+        code: `ItemCode` of the embeddings, K codewords in R^e.
+        codewords: points of R^d that stand for the items of each codeword, shape (K, d).
+
+    """
+
+    __no_type_check__ = True
+
+    embed: Callable[[Any, Float[Array, "n d"]], Float[Array, "n e"]]
+    parameters: Any
+    code: Any
+    codewords: Float[Array, "k d"]
+
+    def channel(self, items: Any) -> Float[Array, "n k"]:
+        """P(u|y) for items of shape (N, d), shape (N, K), rows summing to one."""
+        return self.code.channel(self.embedding(items))
+
+    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+        """Draw the index of a codeword for each item, shape (N,)."""
+        return self.code.encode(key, self.embedding(items))
+
+    def embedding(self, items: Any) -> Float[Array, "n e"]:
+        """Embed items of shape (N, d), shape (N, e), float64."""
+        points = item_points(items, self.codewords.shape[1])
+        return jnp.asarray(self.embed(self.parameters, points), float)
+
+
+@on_host
+def embedded_code(
+    embed: Callable[[Any, Float[Array, "n d"]], Float[Array, "n e"]],
+    parameters: Any,
+    code: Any,
+    items: Any,
+) -> EmbeddedCode:
+    r"""Put a code of embeddings behind the network that makes them.
+
+    The codewords in the items' space are the means $E[Y|u]$ of the given items; a codeword that
+    none of them has stands for their common mean.
+
+    Args:
+        embed: pure, hashable function (parameters, items (N, d)) -> embeddings (N, e).
+        parameters: PyTree of arrays it is given.
+        code: `ItemCode` fitted to embeddings.
+        items: items whose means are taken, shape (N, d).
+
+    Returns:
+        The code of the items.
+
+    """
+    validation.function("embed", embed)
+    item_code("code", code)
+    points = training_items(items)
+    channel = code.channel(jnp.asarray(embed(parameters, points), float))
+    mass = channel.sum(axis=0)[:, None]
+    mean = jnp.where(mass > 0, channel.T @ points / jnp.where(mass > 0, mass, 1.0), points.mean(0))
+    return EmbeddedCode(embed=embed, parameters=parameters, code=code, codewords=mean)
+
+
+def embedding(name: str, value: Any) -> tuple[Callable[[Any, Array], Array], Any]:
+    """Check a function and the parameters that it is given.
+
+    Raises:
+        TypeError: naming the argument, if this is not a pair whose first part is a function.
+
+    """
+    function, parameters = validation.pair(name, value)
+    return validation.function(name, function), parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class ModuleMethod:
+    """A method of a module as a pure, hashable function (parameters, points) -> what it returns.
+
+    Attributes:
+        graph: structure of the module, from `nnx.split`.
+        name: of the method.
+
+    """
+
+    graph: Any
+    name: str
+
+    def __call__(self, parameters: Any, points: Array) -> Array:
+        """Call the method of the module with these parameters."""
+        return getattr(nnx.merge(self.graph, parameters), self.name)(points)
+
+
+def module_method(model: Any, name: str) -> tuple[ModuleMethod, Any]:
+    """Take a method of a module apart into a function and the parameters it is given.
+
+    Args:
+        model: module of flax.nnx.
+        name: of a method that takes one array.
+
+    Returns:
+        The function, the same for all modules of one structure, and the parameters.
+
+    """
+    if not isinstance(model, nnx.Module) or not callable(getattr(model, name, None)):
+        raise TypeError(f"model must be a module with {name}, got {type(model)}")
+    graph, parameters = nnx.split(model)
+    return ModuleMethod(graph, name), parameters
 
 
 @on_host
@@ -38,7 +153,7 @@ def quantize_embeddings(key: Key[Array, ""], embeddings: Any, bits: Any, quantiz
         key: PRNG key of the starts.
         embeddings: shape (N, e).
         bits: b, 1 to 12.
-        quantizer: "k-means" of 2^b words; or "product", whose blocks are as many as the least
+        quantizer: "k-means" of 2^b codewords; or "product", whose blocks are as many as the least
             factor of b above one, of as many bits each.
 
     Returns:
@@ -46,7 +161,6 @@ def quantize_embeddings(key: Key[Array, ""], embeddings: Any, bits: Any, quantiz
 
     Raises:
         ValueError: if an argument is out of range, or there are fewer coordinates than blocks.
-        TypeError: if the key is not a typed key, or bits no integer.
 
     """
     validation.prng_key("key", key)
@@ -61,12 +175,7 @@ def quantize_embeddings(key: Key[Array, ""], embeddings: Any, bits: Any, quantiz
 
 
 def known_quantizer(quantizer: Any) -> Any:
-    """Check the name of a quantizer.
-
-    Raises:
-        ValueError: if there is none of that name.
-
-    """
+    """Check the name of a quantizer."""
     if quantizer not in QUANTIZERS:
         raise ValueError(f"quantizer must be one of {QUANTIZERS}, got {quantizer!r}")
     return quantizer
@@ -79,9 +188,10 @@ def quantized_system(
     embed_queries: tuple[Callable[[Any, Array], Array], Any],
     items: Any,
     bits: Any,
+    *,
     quantizer: str = "k-means",
     comparison: str = "inner product",
-) -> tuple[Any, Decoder]:
+) -> System:
     """Store items as quantized embeddings, and compare queries with the codewords.
 
     Args:
@@ -95,10 +205,6 @@ def quantized_system(
 
     Returns:
         The code and its decoder, for `operating_point`.
-
-    Raises:
-        ValueError: if an argument is out of range.
-        TypeError: if the key is not a typed key, or bits no integer.
 
     """
     if comparison not in COMPARISONS:
@@ -120,9 +226,10 @@ def quantized_systems(
     model: Any,
     items: Any,
     bits: tuple[int, ...],
+    *,
     quantizer: str = "k-means",
     comparison: str = "inner product",
-) -> list[tuple[Any, Decoder]]:
+) -> list[System]:
     """Store the items of a module's `embed_items`, for its `embed_queries`, at several rates.
 
     Args:
@@ -136,18 +243,22 @@ def quantized_systems(
     Returns:
         A code and its decoder for each number of bits.
 
-    Raises:
-        ValueError: if an argument is out of range.
-        TypeError: if the key is not a typed key, or bits no integers.
-
     """
     bits = validation.integers("bits", bits, low=1, high=12)
     validation.prng_key("key", key)
-    ways = (module_method(model, name) for name in ("embed_items", "embed_queries"))
-    to_items, to_queries = ways
+    to_items, to_queries = (
+        module_method(model, "embed_items"),
+        module_method(model, "embed_queries"),
+    )
     return [
         quantized_system(
-            jax.random.fold_in(key, b), to_items, to_queries, items, b, quantizer, comparison
+            jax.random.fold_in(key, b),
+            to_items,
+            to_queries,
+            items,
+            b,
+            quantizer=quantizer,
+            comparison=comparison,
         )
         for b in bits
     ]
@@ -195,7 +306,7 @@ class StoredScores:
 
 def stored_systems(
     key: Key[Array, ""], model: Any, items: Any, bits: tuple[int, ...]
-) -> list[tuple[Any, Decoder]]:
+) -> list[System]:
     """Store the items of a module's `embed_items` by k-means, scored by its `compare`.
 
     Args:
@@ -208,55 +319,35 @@ def stored_systems(
     Returns:
         A code and its decoder for each number of bits.
 
-    Raises:
-        ValueError: if bits or items are out of range.
-        TypeError: if bits are no integers, or the key is not a typed key.
-
     """
     bits = validation.integers("bits", bits, low=1, high=12)
     embed, parameters = module_method(model, "embed_items")
     embeddings = jnp.asarray(embed(parameters, jnp.asarray(items)), float)
     systems = []
     for b in bits:
-        words = quantize_embeddings(jax.random.fold_in(key, b), embeddings, b, "k-means")
-        rule = Decoder(StoredScores(embed.graph), (parameters, words.codewords))
-        systems.append((embedded_code(embed, parameters, words, items), rule))
+        code = quantize_embeddings(jax.random.fold_in(key, b), embeddings, b, "k-means")
+        rule = Decoder(StoredScores(embed.graph), (parameters, code.codewords))
+        systems.append((embedded_code(embed, parameters, code, items), rule))
     return systems
 
 
-def fit_stored_systems(
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-    learner: Callable[..., Any],
-    setting: float = 0.0,
-) -> list[tuple[Any, Decoder]]:
-    """Draw pairs of a source, train on them, and store the items: `stored_systems` from the start.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredFamily:
+    """Train one module, and store items by k-means of its embeddings, scored by its `compare`.
 
-    Args:
-        key: PRNG key.
-        source: to draw pairs from.
-        bits: of an item, 1 to 12, one system each.
-        schedule: how to train.
-        training: number of training pairs.
-        learner: makes the learner, of modules for `stored_systems`, given `modalities`, K of a
-            query, and `size`, d of an item and of each modality.
+    Attributes:
+        learner: makes the learner from the pairs, of modules for `stored_systems`.
         setting: of the runs, for the learner's loss.
 
-    Returns:
-        A code and its decoder for each number of bits.
-
-    Raises:
-        ValueError: if bits or a number are out of range.
-        TypeError: if bits are no integers, or the key is not a typed key.
-
     """
-    bits = check_fit(key, source, bits, schedule, training)
-    data_key, train_key, code_key = jax.random.split(key, 3)
-    data = item_pairs(data_key, source, training)
-    _, modalities, size = data.sample[0].shape
-    made = learner(modalities=modalities, size=size)
-    (model,) = fitted_models(train_key, made, data, schedule, (setting,))
-    return stored_systems(code_key, model, data.sample[1], bits)
+
+    learner: Callable[[ItemPairs], Any]
+    setting: float = 0.0
+
+    def __call__(
+        self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
+    ) -> list[System]:
+        """Fit the systems, one for each number of bits."""
+        learner = self.learner(data)
+        (model,) = fitted_models(keys[0], learner, data, schedule, settings=(self.setting,))
+        return stored_systems(keys[1], model, data.sample[1], bits)
