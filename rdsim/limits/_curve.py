@@ -54,31 +54,25 @@ class Points(NamedTuple):
         namespace = self.x.__array_namespace__()
         return Points(*(namespace.concatenate(pair) for pair in zip(self, others, strict=True)))
 
-    def lines(self, at: Any) -> Any:
-        r"""Heights of all lines, $f_i^- - s_i (x - x_i)$, shape (..., S)."""
+    def line(self, at: Any) -> Any:
+        r"""Return the greatest supporting line, $\max_i f_i^- - s_i (x - x_i)$; shape of `at`."""
         namespace = self.x.__array_namespace__()
         at = at[..., None]
         vertical, flat = namespace.isinf(self.slope), self.slope == 0
         # Zero times infinity is avoided: x is inf where no finite distortion is free of bits.
         run = namespace.where(vertical | flat, 0.0, at - namespace.where(flat, 0.0, self.x))
         heights = self.lower - namespace.where(vertical, 0.0, self.slope) * run
-        return namespace.where(vertical & (at > self.x), -np.inf, heights)
+        return namespace.max(namespace.where(vertical & (at > self.x), -np.inf, heights), axis=-1)
 
-    def line(self, at: Any) -> Any:
-        """Return the greatest supporting line; shape of `at`."""
-        return self.x.__array_namespace__().max(self.lines(at), axis=-1)
-
-    def crossings(self, goal: np.ndarray) -> np.ndarray:
-        r"""Where all lines fall to a goal, $x_i + (f_i^- - g) / s_i$, shape (..., S).
-
-        The greatest bounds the least x with f(x) <= goal below.
-        """
+    def inverse_line(self, goal: np.ndarray) -> np.ndarray:
+        r"""Return what bounds the least x with f(x) <= goal below, $\max_i x_i + (f_i^- - g) / s_i$."""
         vertical, flat = np.isinf(self.slope), self.slope == 0
         rise = self.lower - goal[..., None]
         run = rise / np.where(vertical | flat, 1.0, self.slope)
         # The flat line lies above the goal, then no x reaches it, or says nothing.
         nothing = np.where(rise > 0, np.inf, -np.inf)
-        return np.where(flat, nothing, self.x + np.where(vertical, 0.0, run))
+        crossed = np.where(flat, nothing, self.x + np.where(vertical, 0.0, run))
+        return np.asarray(crossed.max(axis=-1))
 
 
 @on_host
@@ -107,33 +101,6 @@ def lower_hull(x: ArrayLike, y: ArrayLike) -> np.ndarray:
             corners.pop()
         corners.append(int(i))
     return np.array(corners, int)
-
-
-def bounds(
-    known: Points, goal: np.ndarray, *, inverse: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bound f at goals, or the least x with f(x) at most a goal, by what is known.
-
-    Args:
-        known: points of f, on the host.
-        goal: x, or with `inverse` values of f, shape (T,).
-        inverse: whether x is sought.
-
-    Returns:
-        Lower and upper bounds, and the slope of the hull's edge over each goal, shape (T,). Upper
-        bounds are inf where nothing known reaches.
-
-    """
-    corners = lower_hull(known.x, known.upper)
-    x, y = known.x[corners], known.upper[corners]
-    along, value = (y[::-1], x[::-1]) if inverse else (x, y)
-    upper = np.interp(goal, along, value, left=np.inf)
-    below = known.crossings(goal).max(axis=-1) if inverse else known.line(goal)
-    lower = np.minimum(below, upper)
-    if len(corners) < 2:
-        return lower, upper, np.full(goal.shape, known.slope[0])
-    edge = np.clip(np.searchsorted(along, goal), 1, len(corners) - 1)
-    return lower, upper, np.abs(np.diff(y) / np.diff(x))[:: -1 if inverse else 1][edge - 1]
 
 
 def search(
@@ -165,7 +132,15 @@ def search(
     slopes = np.asarray(first)
     for _ in range(_ROUNDS):
         known = known.and_also(solve(slopes))
-        lower, upper, chord = bounds(known, goal, inverse=inverse)
+        corners = lower_hull(known.x, known.upper)
+        x, y = known.x[corners], known.upper[corners]
+        along, value = (y[::-1], x[::-1]) if inverse else (x, y)
+        upper = np.interp(goal, along, value, left=np.inf)
+        lower = np.minimum(known.inverse_line(goal) if inverse else known.line(goal), upper)
+        if len(corners) < 2:
+            break
+        edge = np.clip(np.searchsorted(along, goal), 1, len(corners) - 1)
+        chord = np.abs(np.diff(y) / np.diff(x))[:: -1 if inverse else 1][edge - 1]
         slopes = np.setdiff1d(chord[upper - lower > tolerance], known.slope)
         if slopes.size == 0:
             break
