@@ -177,7 +177,7 @@ def _lowered_dual(
         u, height = u[height > tolerance / 16], height[height > tolerance / 16]
         if not len(u):
             break
-        # ln nu falls by a: at a maximiser's distance by its height ln c, and like a Gaussian beyond.
+        # ln nu falls by a: by ln c within reach of a maximiser, beyond it less, as a Gaussian does.
         a = np.zeros(len(z))
         chunk = max(1, _PAIRS_A_CHUNK // len(z))
         for start in range(0, len(u), chunk):

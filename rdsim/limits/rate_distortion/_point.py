@@ -93,8 +93,8 @@ def _certify(
 ) -> Point:
     r"""Prove a point of R(D) from the output marginal q, whatever q is (C5).
 
-    Its test channel achieves D and R = F - s D. No curve lies below R by more than
-    $\log_2 \max_u c_u$, the gap. It is inf where some letter with mass has Z = 0, out of reach of q.
+    Its test channel has distortion D and a rate of at most R = F - s D bits. R(D) lies below that by
+    at most $\log_2 \max_u c_u$, the gap, which is inf if q leaves a letter with mass without support.
     """
     Q, K, Z = tilted_channel(excess, slope, q)
     distortion = jnp.sum(p[:, None] * Q * jnp.where(Q > 0, excess, 0.0))
