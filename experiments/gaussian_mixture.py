@@ -21,6 +21,7 @@ from experiments._study import Cell, call
 from rdsim import limits
 from rdsim.codes.catalogue import CODES, CommonCode, common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates, entropy_coded_bits
+from rdsim.limits._curve import lower_hull
 from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.ranking.similarity import averaged_cosine, fuse, negative_squared_distance
 from rdsim.ranking.temperature import fit_temperatures
@@ -342,25 +343,11 @@ def _best_known(dataset: xarray.Dataset, price: str, rates: np.ndarray) -> np.nd
     least = least.transpose("modalities", "loss_name", "log2_size", "point").values
     bits = np.concatenate([[0.0], dataset[price].stack(point=("code", "bits")).values])
     losses = np.concatenate([dataset.random.values[..., None], least], axis=-1)
-    curves = [_lower_hull(bits, row, rates) for row in losses.reshape(-1, bits.size)]
+    curves = []
+    for row in losses.reshape(-1, bits.size):
+        corners = lower_hull(bits, row)
+        curves.append(np.interp(rates, bits[corners], row[corners]))
     return np.reshape(curves, (*losses.shape[:-1], rates.size))
-
-
-def _lower_hull(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Lower convex hull of points, never rising, at given places."""
-    hull: list[tuple[float, float]] = []
-    for point in sorted(zip(x.tolist(), y.tolist(), strict=True)):
-        if hull and point[1] >= hull[-1][1]:
-            continue
-        while len(hull) > 1 and _above(hull[-2], hull[-1], point):
-            hull.pop()
-        hull.append(point)
-    return np.interp(at, *np.transpose(hull))
-
-
-def _above(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
-    """Whether b lies on or above the chord from a to c."""
-    return (b[1] - a[1]) * (c[0] - a[0]) >= (c[1] - a[1]) * (b[0] - a[0])
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
