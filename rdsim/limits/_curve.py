@@ -202,7 +202,7 @@ class Curve:
         return self.limit.converged
 
     @property
-    def tolerance(self) -> Float[Array, ""]:
+    def tolerance(self) -> Float[Array, "..."]:
         """The gap that was asked for, bits."""
         return self.limit.tolerance
 

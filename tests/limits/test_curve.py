@@ -145,7 +145,10 @@ class Relevance(Curve):
 def test_a_concave_limit_has_lines_above_and_chords_below():
     inside = jnp.array([0.4])
     relevance = Certified(
-        value=inside / 2 - 0.05, lower=inside / 2 - 0.05, upper=inside / 2 + 0.1, tolerance=1e-9
+        value=inside / 2 - 0.05,
+        lower=inside / 2 - 0.05,
+        upper=inside / 2 + 0.1,
+        tolerance=jnp.asarray(1e-9),
     )
     curve = Relevance(slope=jnp.array([0.5]), complexity=inside, relevance=relevance)
     R = np.array([0.0, 0.2, 0.4, 0.9, 3.0])
