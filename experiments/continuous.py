@@ -144,7 +144,7 @@ def _known(config: Config) -> dict[str, np.ndarray]:
     for deviation, D, _ in TIGHT[: config.tight]:
         source = mixture_quadrature([0.5, 0.5], [-1.0, 1.0], deviation**2, config.points, tail=7.0)
         curve = continuous_rate_distortion(source.points, source.weights, [1 / (2 * np.log(2) * D)])
-        found.append((float(curve.distortion[0]), float(curve.lower_bound(D))))
+        found.append((float(curve.distortion[0]), float(curve.lower(D))))
     two = _curve(config, SOURCES[1], np.array([2 / np.log(2)]))
     return {
         "distortion": np.array(found)[:, 0],

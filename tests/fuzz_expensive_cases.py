@@ -115,7 +115,7 @@ CASES: Final[dict[str, Call]] = {
     },
     "limits.successive_refinement": {
         "p": law(PMF),
-        "d": table(HAMMING, spoiled(HAMMING, math.inf)),
+        "distortions": table(HAMMING, spoiled(HAMMING, math.inf)),
         "coarse": positive(0.3, 0.1),
         "fine": positive(0.1, 0.3, math.inf),
     },
@@ -129,7 +129,7 @@ CASES: Final[dict[str, Call]] = {
     },
     "limits.wyner_ziv_at": {
         "joint": law(JOINT),
-        "d": table(HAMMING_2),
+        "distortions": table(HAMMING_2),
         "distortion": anywhere(positive(0.1), "none"),
         "compress": one_of("rows"),
         "tolerance": positive(1e-4, 0.0),

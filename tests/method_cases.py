@@ -113,9 +113,9 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
         "learning.shared_space",
         {"queries": {"points": SPACE}, "items": {"points": SPACE}},
     ),
-    "limits.ContinuousRateDistortion": (
-        "limits.continuous_rate_distortion",
-        {"lower_bound": {"distortion": 0.3}, "upper_bound": {"distortion": 0.3}},
+    "limits.ConditionalCurve": (
+        "limits.conditional_rate_distortion",
+        {"rate_at": {"distortion": 0.2}},
     ),
     "limits.Curve": (
         "limits.rate_distortion_curve",

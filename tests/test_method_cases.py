@@ -20,7 +20,8 @@ INTEGERS_AND_NAMES: Final = {
         "loss",
         "run",
         "rngs",
-        "style",
+        "label",
+        "color",
     ),
 }
 

@@ -258,15 +258,15 @@ def _ascend(
         bound = py @ dual + jnp.maximum(violation, 0.0)
         better = bound < state.best_bound
         return _AscentState(
-            masses,
-            value,
-            dual,
-            entering,
-            jnp.where(rose, _INSERTED, state.fraction / _SHRINK),
-            jnp.where(better, dual, state.best_dual),
-            jnp.minimum(bound, state.best_bound),
-            state.rounds + 1,
-            stalls,
+            masses=masses,
+            value=value,
+            dual=dual,
+            entering=entering,
+            fraction=jnp.where(rose, _INSERTED, state.fraction / _SHRINK),
+            best_dual=jnp.where(better, dual, state.best_dual),
+            best_bound=jnp.minimum(bound, state.best_bound),
+            rounds=state.rounds + 1,
+            stalls=stalls,
         )
 
     def unfinished(state: _AscentState) -> Array:

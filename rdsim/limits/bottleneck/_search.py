@@ -6,12 +6,13 @@ variables of the ascent, and only those that the answer rests on are proved. Whe
 posterior that pricing had missed, its encoder is better now, and the search goes on from there.
 """
 
+import math
 from typing import Final
 
 import numpy as np
 
 from rdsim.information import LN2
-from rdsim.limits._curve import Points, bounds, search
+from rdsim.limits._curve import Points, search
 from rdsim.limits.bottleneck._certificate import ROUNDING
 from rdsim.limits.bottleneck._solver import Encoders, SolverOptions, Source, proved, solved
 
@@ -35,10 +36,7 @@ def bottleneck_bounds(
     missed: dict[float, np.ndarray] = {}
     for _ in range(_ATTEMPTS):
         trusted = _explored(source, known, goal, options, missed, by_relevance=by_relevance)
-        lines = known.and_also(_on_trust(source, trusted))
-        heights = lines.crossings(goal) if by_relevance else lines.lines(goal)
-        used = np.unique(heights.argmax(axis=-1)) - known.slope.size
-        used = used[used >= 0]
+        used = _decisive(_on_trust(source, trusted), known, goal, by_relevance=by_relevance)
         # Points stay, as what is achieved; lines that are not proved do not.
         nothing = np.zeros(trusted.slope.size)
         known = known.and_also(
@@ -46,14 +44,15 @@ def bottleneck_bounds(
         )
         if used.size:
             slopes = trusted.slope[used]
-            gap = _PROOF_GAP * options.tolerance * (slopes if by_relevance else np.ones(used.size))
-            proof = proved(source, trusted.at(used), options, gap)
+            # At a relevance the rate is off by what the line is off, divided by its slope.
+            unit = slopes if by_relevance else np.ones(used.size)
+            proof = proved(source, trusted.at(used), options, _PROOF_GAP * options.tolerance * unit)
             found = proof.encoders
             known = known.and_also(
                 _points_of_lines(slopes, found.complexity, found.relevance, proof.upper)
             )
             missed.update(zip(slopes, proof.highest, strict=True))
-        lower, upper, _ = bounds(known, goal, inverse=by_relevance)
+        lower, upper = search(_nothing_more, known, goal, math.inf, first=(), inverse=by_relevance)
         if not used.size or (upper - lower <= options.tolerance).all():
             break
     return (lower, upper) if by_relevance else (-upper, -lower)
@@ -70,6 +69,25 @@ def _on_trust(source: Source, found: Encoders) -> Points:
     return _points_of_lines(
         found.slope, found.complexity, found.relevance, found.dual @ source.py / LN2
     )
+
+
+def _nothing_more(_: np.ndarray) -> Points:
+    """Solve no slopes: the search then returns the bounds of what is known."""
+    return Points(*np.empty((4, 0)))
+
+
+def _decisive(
+    trusted: Points, known: Points, goal: np.ndarray, *, by_relevance: bool
+) -> np.ndarray:
+    """Choose the lines on trust that are the best over some goal, and better than all proved ones."""
+    if by_relevance:
+        best = known.inverse_line(goal)
+        lines = trusted.x + (trusted.lower - goal[:, None]) / trusted.slope
+    else:
+        best = known.line(goal)
+        lines = trusted.lower - trusted.slope * (goal[:, None] - trusted.x)
+    chosen = np.argmax(np.column_stack([best, lines]), axis=1)
+    return np.unique(chosen[chosen > 0]) - 1
 
 
 def _explored(
@@ -97,6 +115,6 @@ def _explored(
         found.append(solved(source, new, options, np.reshape(starts, (new.size, source.py.size))))
         return _on_trust(source, found[-1])
 
-    gap = _TRUSTED_GAP * options.tolerance
-    search(solve, known, goal, gap, first=(), inverse=by_relevance)
+    wanted = _TRUSTED_GAP * options.tolerance
+    search(solve, known, goal, wanted, first=(), inverse=by_relevance)
     return Encoders(*(np.concatenate(leaves) for leaves in zip(*found, strict=True)))

@@ -236,6 +236,8 @@ def _scalar_gaussian_rate(
 ) -> Float[Array, "*grid"]:
     left, kept = (1 - r) * (1 + r), r * r
     divisor = jnp.where(kept > 0, kept, 1.0)
+    # The rate is -log2(w) / 2. Below one bit w is had by its distance from one, which keeps the digits
+    # of small relevances; above it by logarithms, which cannot underflow.
     small = v < 1
     near = jnp.expm1(-2 * LN2 * jnp.where(small, v, 0.0)) / divisor
     near = jnp.where(near > -1, log1p(jnp.maximum(near, -_BELOW_ONE)), -jnp.inf)
@@ -278,6 +280,7 @@ def _thresholds(log_values: Float[Array, " n"]) -> Float[Array, " n"]:
 
 @jax.jit
 def _vector_gaussian(R: Float[Array, "*grid"], r: Float[Array, " n"]) -> Float[Array, "*grid"]:
+    # A component enters at the level theta = 1 / gamma = (1 - r^2) / r^2 (thresholds in log2).
     thresholds = _thresholds((_log((1 - r) * (1 + r)) - 2 * _log(r)) / LN2)
     rate, r = jnp.broadcast_arrays(0.5 * _water_filled(2 * R, thresholds), r)
     return jnp.sum(_scalar_gaussian(rate, r), axis=-1)
@@ -285,6 +288,7 @@ def _vector_gaussian(R: Float[Array, "*grid"], r: Float[Array, " n"]) -> Float[A
 
 @jax.jit
 def _vector_gaussian_rate(v: Float[Array, "*grid"], r: Float[Array, " n"]) -> Float[Array, "*grid"]:
+    # At a common slope 2^(-2 I_i) is proportional to 1 - r_i^2, over the components that are described.
     log_left = _log((1 - r) * (1 + r)) / LN2
     relevance, r = jnp.broadcast_arrays(0.5 * _water_filled(2 * v, _thresholds(log_left)), r)
     filled = (relevance > 0) | (jnp.arange(r.shape[-1]) == 0)

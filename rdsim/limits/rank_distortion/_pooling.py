@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from scipy.optimize import isotonic_regression
 
 from rdsim.certified import Certified
-from rdsim.limits._curve import Points, search
+from rdsim.limits._curve import Points, between, search
 from rdsim.limits.rank_distortion.uniform import TOLERANCE
 from rdsim.ranking.loss import Loss, parse_loss
 
@@ -139,10 +139,4 @@ def prior_bounds(problem: PriorProblem, target: Float[Array, "..."], *, by_rate:
         rounding = 4 * np.finfo(float).eps
         lower[searched] = np.maximum(lower[searched] - rounding, 0.0)
         upper[searched & (upper > 0)] += rounding
-    achieved = jnp.reshape(upper, target.shape)
-    return Certified(
-        value=achieved,
-        lower=jnp.reshape(lower, target.shape),
-        upper=achieved,
-        tolerance=jnp.array(TOLERANCE),
-    )
+    return between(lower, upper, target.shape, TOLERANCE)

@@ -70,6 +70,11 @@ class RankCurve(RateCurve):
     loss: RankLoss = field(metadata={"static": True})
 
     @property
+    def minimum_distortion(self) -> Float[Array, ""]:
+        """D_min = 0: a ranking that puts the target first has no loss."""
+        return jnp.zeros(())
+
+    @property
     @on_host
     def maximum_distortion(self) -> Float[Array, ""]:
         """D_max, the loss of ranking by the prior, which needs no bits."""

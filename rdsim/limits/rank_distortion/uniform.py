@@ -186,8 +186,7 @@ def _rank_sum(log2_size: Float[Array, ""], loss: RankLoss, reach: int) -> _RankS
     log_panel_weight = jnp.log(np.tile(0.5 * weights, panels)) + t
     log_panel_weight += jnp.where(small, -jnp.inf, jnp.log(jnp.where(small, 1.0, width)))
     top = log_M + jnp.log1p(-jnp.arange(_CORRECTED) * jnp.exp(-log_M))
-    # The same expansion at the upper end M + 1/2, where the sum stops instead of starting: all of
-    # its odd derivatives change sign.
+    # The sum stops at M: what the expansion would add beyond M + 1/2 is taken away.
     top_weight = jnp.where(small, 0.0, -corrections)
     top = jnp.where(small, 0.0, top)
     all_weights = jnp.concatenate([head, top_weight])
