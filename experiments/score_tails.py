@@ -8,8 +8,8 @@ import xarray
 
 from experiments._claims import Check
 from experiments._study import Cell, call
-from rdsim.ranking.saddlepoint import saddlepoint_tail
-from rdsim.ranking.score_tails import score_tail
+from rdsim.ranking.tails.saddlepoint import saddlepoint_tail
+from rdsim.ranking.tails.score_tails import score_tail
 from rdsim.simulation.importance import importance_tail
 
 CLAIMS = ("C15",)

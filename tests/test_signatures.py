@@ -116,6 +116,7 @@ OBJECTS = frozenset(
         "precisions",
         "prior",
         "priors",
+        "probabilities",
         "product_scores",
         "py",
         "q",

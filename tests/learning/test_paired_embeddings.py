@@ -22,7 +22,7 @@ from rdsim.finite_sample.contrastive import contrastive_information
 from rdsim.learning.embeddings.paired_embeddings import check_pairs, shared_space, split_pairs
 from rdsim.learning.embeddings.product_code import ProductCode
 from rdsim.learning.embeddings.rank_quality import measured
-from rdsim.ranking.paired import drawn_ranks, pair_ranks, recalls, reciprocal_ranks
+from rdsim.ranking.metrics.paired import drawn_ranks, pair_ranks, recalls, reciprocal_ranks
 from rdsim.simulation.intervals import clopper_pearson, empirical_bernstein
 
 gap = importlib.import_module("rdsim.learning.embeddings.gap")
@@ -151,7 +151,7 @@ def test_ranks_are_those_of_the_metrics_with_ties(seed):
 
 
 def test_ranks_in_blocks_are_ranks(monkeypatch):
-    from rdsim.ranking import paired as pair_ranking
+    from rdsim.ranking.metrics import paired as pair_ranking
 
     x, y = points(30, 4), points(30, 4, 1)
     whole = pair_ranks(x, y), contrastive_information(x, y)

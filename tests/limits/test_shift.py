@@ -174,8 +174,11 @@ def test_C24_a_ball_that_the_codebook_cannot_serve_costs_infinitely_much():
     ("call", "message"),
     [
         (lambda: mismatched_rate([0.5, 0.4], HAMMING, [0.5, 0.5], 0.1), "p must sum to one"),
-        (lambda: mismatched_rate([0.5, 0.5], HAMMING, [0.5, 0.4], 0.1), "q must sum to one"),
-        (lambda: mismatched_rate([0.5, 0.5], np.eye(3), [0.5, 0.5], 0.1), "d must have shape"),
+        (lambda: mismatched_rate([0.5, 0.5], HAMMING, [0.5, 0.4], 0.1), "codebook must sum to one"),
+        (
+            lambda: mismatched_rate([0.5, 0.5], np.eye(3), [0.5, 0.5], 0.1),
+            "distortions must have shape",
+        ),
         (lambda: mismatched_rate([0.5, 0.5], HAMMING, [0.5, 0.5], -1), "distortion must lie in"),
         (lambda: minimax_rate([0.5, 0.5], HAMMING, -1, distortion=0.1), "divergence must lie in"),
         (

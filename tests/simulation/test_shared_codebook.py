@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from rdsim import codes
 from rdsim.codes.codebook import draw_rows, random_codebook
+from rdsim.ranking.metrics.single_target import tied_loss
 from rdsim.simulation import codebook_stream
 from rdsim.simulation.checkpoint import CheckpointMismatchError
 from rdsim.simulation.codebook_stream import codebook_keys
 from rdsim.simulation.shared_codebook import simulate_shared_codebook
-from rdsim.simulation.tied_ranks import tied_loss
 
 KEY = jax.random.key(50)
 HAMMING = 1.0 - np.eye(2)

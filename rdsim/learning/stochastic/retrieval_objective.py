@@ -28,7 +28,7 @@ from rdsim.information import LN2, below_largest, information_density
 from rdsim.learning.stochastic.letters import letter_logits
 from rdsim.learning.stochastic.neural_code import NeuralCode
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
 from rdsim.sources.tables import DiscreteSource
 
 

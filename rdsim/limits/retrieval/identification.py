@@ -32,9 +32,6 @@ def identification_gaussian(variance: ArrayLike, *, distortion: ArrayLike) -> Fl
     Returns:
         Bits a letter, shape (...).
 
-    Raises:
-        ValueError: if the variance is not positive and finite, or a distortion is negative.
-
     Reference:
         Ingber, Courtade and Weissman (2015), "Compression for quadratic similarity queries",
         IEEE Trans. Inf. Theory 61(5), Theorem 1.
@@ -60,9 +57,6 @@ def identification_binary(distortion: ArrayLike) -> Float[Array, "..."]:
         Bits a letter, shape (...); 1 at D = 1/2, and infinite beyond, where a typical vector is
         similar.
 
-    Raises:
-        ValueError: if a distortion is negative.
-
     Reference:
         Ingber and Weissman (2013), "The minimal compression rate for similarity identification",
         arXiv:1312.2063, for the binary symmetric source under Hamming distortion.
@@ -74,9 +68,9 @@ def identification_binary(distortion: ArrayLike) -> Float[Array, "..."]:
 
 @jax.jit
 def _gaussian(sigma2: Float[Array, ""], D: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
-    share = D / (2 * sigma2)
-    inside = share < 1
-    return jnp.where(inside, -jnp.log1p(-jnp.where(inside, share, 0.0)) / LN2, jnp.inf)
+    ratio = D / (2 * sigma2)
+    inside = ratio < 1
+    return jnp.where(inside, -jnp.log1p(-jnp.where(inside, ratio, 0.0)) / LN2, jnp.inf)
 
 
 @jax.jit
