@@ -166,49 +166,27 @@ _Points = Array | np.ndarray
 
 
 class _Near(NamedTuple):
-    """Nodes whose distributions are summed as Poisson mixtures.
+    """Nodes whose distributions are summed as Poisson mixtures, at each squared length w of a query."""
 
-    Attributes:
-        shrink: 1 - c^2.
-        target: noncentrality of the target's squared distance at each w, shape (w,).
-        competitor: that of a competitor's.
-        mass: probability of each w.
-        v: points along the target's distance, sqrt(T) = ln(1 + e^v), shape (w, t).
-        step: their spacing, shape (w,).
-
-    """
-
-    shrink: float | Float[Array, ""]
-    target: _Points
-    competitor: _Points
-    mass: _Points
-    v: _Points
-    step: _Points
+    shrink: float | Array  # 1 - c^2
+    target: _Points  # noncentrality of the target's squared distance, shape (w,)
+    competitor: _Points  # that of a competitor's
+    mass: _Points  # probability of each w
+    v: _Points  # points along the target's distance, sqrt(T) = ln(1 + e^v), shape (w, t)
+    step: _Points  # their spacing, shape (w,)
 
 
 class _Far(NamedTuple):
-    """Nodes of queries far out, whose axis is separated from the other coordinates.
+    """Nodes of queries far out, whose axis is separated from the other coordinates."""
 
-    Attributes:
-        c2: c^2.
-        shrink: 1 - c^2.
-        w: squared lengths of queries, shape (w,).
-        mass: their probabilities.
-        beyond: points along the target's distance, sqrt(T) - m with m^2 = w (1-c^2)/c^2, shape (w, t).
-        step: their spacing.
-        across: nodes q of the chi-square distribution with n-1 degrees of freedom, shape (q,).
-        log_across: ln of their weights.
-
-    """
-
-    c2: float | Float[Array, ""]
-    shrink: float | Float[Array, ""]
-    w: _Points
-    mass: _Points
-    beyond: _Points
-    step: float | Float[Array, ""]
-    across: _Points
-    log_across: _Points
+    c2: float | Array
+    shrink: float | Array  # 1 - c^2
+    w: _Points  # squared lengths of queries, shape (w,)
+    mass: _Points  # their probabilities
+    beyond: _Points  # points sqrt(T) - m along the target's distance, m^2 = w (1-c^2)/c^2, (w, t)
+    step: float | Array  # their spacing
+    across: _Points  # nodes q of the chi-square distribution with n-1 degrees of freedom, (q,)
+    log_across: _Points  # ln of their weights
 
 
 class _Nodes(NamedTuple):

@@ -69,6 +69,6 @@ def parse_losses(losses: Any) -> tuple[RankLoss, ...]:
 
 
 def log_database_size(log2_size: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Ln M; M is the nearest integer up to 2^52, beyond which float64 does not tell integers apart."""
+    """Ln M; M is the nearest integer up to 2^52, beyond which it is taken as it is."""
     M = jnp.round(jnp.exp2(jnp.minimum(log2_size, 52.0)))
     return jnp.where(log2_size <= 52.0, jnp.log(M), log2_size * math.log(2.0))

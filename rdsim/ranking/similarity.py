@@ -31,7 +31,8 @@ def inner_product(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "...
         Shape (..., m, K).
 
     """
-    return _inner_product(*_vectors(queries, codewords))
+    x, u = _vectors(queries, codewords)
+    return x @ u.T
 
 
 def cosine(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "... m k"]:
@@ -51,7 +52,7 @@ def cosine(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "... m k"]:
     x, u = _vectors(queries, codewords)
     validation.directions("queries", x)
     validation.directions("codewords", u)
-    return _inner_product(_direction(x), _direction(u))
+    return _direction(x) @ _direction(u).T
 
 
 def averaged_cosine(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "... k"]:
@@ -163,11 +164,6 @@ def _vectors(queries: Any, codewords: Any) -> tuple[Float[Array, "... m d"], Flo
             f"got {x.shape} and {u.shape}"
         )
     return x, u
-
-
-@jax.jit
-def _inner_product(x: Float[Array, "... m d"], u: Float[Array, "k d"]) -> Float[Array, "... m k"]:
-    return x @ u.T
 
 
 @jax.jit

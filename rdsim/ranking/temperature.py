@@ -175,33 +175,24 @@ def entropy_gap_temperatures(entropy_gap: ArrayLike, *, floor: ArrayLike) -> Flo
 
 
 class _Sample(NamedTuple):
-    """A sample in the units of the fit: in them a modality's weight is of order one.
+    """A sample in the units of the fit: in them a modality's weight is of order one."""
 
-    Attributes:
-        excess: scores less the target's, over `unit`, shape (n, m, k).
-        log_prior: ln q, -inf for a codeword that no item has, shape (k,).
-        target: codeword of each sample's item, shape (n,).
-        unit: largest range of a modality's scores over the codewords, or 1, shape (m,).
-        informative: whether the scores of a modality differ at all, shape (m,).
-
-    """
-
-    excess: Float[Array, "n m k"]
-    log_prior: Float[Array, " k"]
-    target: Int[Array, " n"]
-    unit: Float[Array, " m"]
-    informative: Bool[Array, " m"]
+    excess: Float[Array, "n m k"]  # scores less the target's, over the unit
+    log_prior: Float[Array, " k"]  # ln q, -inf for a codeword that no item has
+    target: Int[Array, " n"]  # codeword of each sample's item
+    unit: Float[Array, " m"]  # largest range of a modality's scores over the codewords, or 1
+    informative: Bool[Array, " m"]  # whether the scores of a modality differ at all
 
 
 class _Iterate(NamedTuple):
     """Weights, the derivatives of the cross-entropy there, and the Newton step that comes next."""
 
     weight: Float[Array, " m"]
-    each: Float[Array, "n m"]
-    gradient: Float[Array, " m"]
-    curvature: Float[Array, "m m"]
+    each: Float[Array, "n m"]  # gradient of each sample
+    gradient: Float[Array, " m"]  # their mean
+    curvature: Float[Array, "m m"]  # Hessian of the mean
     step: Float[Array, " m"]
-    gap: Float[Array, ""]
+    gap: Float[Array, ""]  # nats
     steps: Int[Array, ""]
 
 

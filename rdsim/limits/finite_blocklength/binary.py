@@ -4,7 +4,7 @@ With $p \le 1/2$, $K = \lfloor nD \rfloor$ and $S(n,K) = \sum_{k \le K} \binom{n
 
 - lower bound, the converse (Kostina and Verdu 2012, on the binary source): the code must serve source words
   of probability 1 - eps, at least $\sum_{k \le r} \binom{n}{k} + \lambda \binom{n}{r+1}$ of them, the
-  likeliest; one codeword serves S(n,K). For the fair coin it is $1 - \epsilon \le M 2^{-n} S(n,K)$.
+  most probable; one codeword serves S(n,K). For the fair coin it is $1 - \epsilon \le M 2^{-n} S(n,K)$.
 - upper bound, random coding (there too, here with the full ball): codewords i.i.d. Bernoulli(q),
   $q = (p-D)/(1-2D)$, serve a word of weight t with probability
   $P_t = P[\mathrm{Bin}(t, 1-q) + \mathrm{Bin}(n-t, q) \le K]$ and
@@ -150,13 +150,13 @@ def _coin_bounds(
         log_ball = logsumexp(jnp.where(k <= K, missed_ones + zeros, -jnp.inf), axis=1)
         upper = random_coding_log2_words(log_weight, jnp.minimum(log_ball, 0.0), epsilon)
         log_served = logsumexp(jnp.where(m <= K, log_count, -jnp.inf))
-        log_needed = _likeliest(log_weight, log_count, epsilon)
+        log_needed = _log_fewest_words(log_weight, log_count, epsilon)
         return jnp.maximum((log_needed - log_served) / LN2, 0.0), upper
 
     return jax.lax.map(bound, (lengths, radii, eps))
 
 
-def _likeliest(
+def _log_fewest_words(
     log_weight: Float[Array, " k"], log_count: Float[Array, " k"], eps: Float[Array, ""]
 ) -> Float[Array, ""]:
     """Ln of the least number of words of probability 1 - eps, for words sorted by falling probability.

@@ -28,16 +28,10 @@ UNDERFLOW: Final = 1e-290
 
 
 class Distances(NamedTuple):
-    """Distribution of the distance of one letter, on a lattice, for each class of letters.
+    """Distribution of the distance of one letter, on a lattice, for each class of letters."""
 
-    Attributes:
-        offsets: distances in lattice steps, increasing integers, shape (v,).
-        masses: probability of each, a row a class, shape (m, v); rows may sum to less than one.
-
-    """
-
-    offsets: np.ndarray
-    masses: np.ndarray
+    offsets: np.ndarray  # distances in lattice steps, increasing integers, shape (v,)
+    masses: np.ndarray  # of each, a row a class, shape (m, v); rows may sum to less than one
 
 
 def work(n: int, radius: int, distances: Distances) -> float:

@@ -2,8 +2,8 @@ r"""The retrieval rate-distortion function between two bounds (C12): bits an ite
 
 Items of n letters, M of them, loss rho of the target's rank.
 
-Lower bound (the converse): no encoder, not even one that sees the whole database, needs fewer bits an
-item than $n\,\mathrm{IB}^{-1}(R_\rho(D; M)/n)$ (C4), infinite where even the stored items do not
+Lower bound (the converse): every encoder, even one that sees the whole database, needs at least
+$n\,\mathrm{IB}^{-1}(R_\rho(D; M)/n)$ bits an item (C4), infinite where even the stored items do not
 identify the target well enough: no system reaches such a D.
 
 Upper bound: a single test channel, used for every item of the database, makes descriptions of
@@ -59,7 +59,7 @@ class RetrievalBounds:
 
     Attributes:
         distortion: expected loss allowed, shape (D,).
-        lower: no system needs fewer bits an item, shape (D,); inf where no system reaches the loss.
+        lower: bits an item that every system needs, shape (D,); inf where none reaches the loss.
         upper: bits an item achieved by a single channel for all items, time-shared, shape (D,); inf
             where nothing that was found reaches the loss. Joint encoders may need fewer.
         vertex_loss: losses of the schemes that are time-shared, increasing, shape (V,).

@@ -81,7 +81,7 @@ def precision(
     k: Integer,
     *,
     retrieved: ArrayLike | None = None,
-    limit_k_to_size: bool = False,
+    limit_k_to_size: Any = False,
 ) -> Float[Array, "..."]:
     r"""Expect the fraction of positives among the first k items.
 
@@ -143,8 +143,8 @@ def retrieval_metrics(
     k: Integer | Sequence[Integer] = (1, 10),
     *,
     retrieved: ArrayLike | None = None,
-    limit_k_to_size: bool = False,
-    without_positives: str = "error",
+    limit_k_to_size: Any = False,
+    without_positives: Any = "error",
 ) -> dict[str, Float[Array, ""]]:
     """Average every metric over the queries.
 

@@ -11,18 +11,11 @@ from rdsim.number_types import ArrayLike
 
 
 class Judged(NamedTuple):
-    """Checked scores of queries.
+    """Checked scores of queries."""
 
-    Attributes:
-        scores: shape (..., M).
-        positives: mask of shape (..., M), or positions of shape (..., P) padded with -1.
-        retrieved: mask of shape (..., M), or None if all items were.
-
-    """
-
-    scores: Array
-    positives: Array
-    retrieved: Array | None
+    scores: Array  # shape (..., M)
+    positives: Array  # mask of shape (..., M), or positions of shape (..., P) padded with -1
+    retrieved: Array | None  # mask of shape (..., M), or None if all items were
 
 
 def judged(

@@ -13,26 +13,15 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class Ranking(NamedTuple):
-    """A query's items by falling score: of each rank, the tie group that holds it; shapes (M,).
+    """A query's items by falling score: of each rank, the tie group that holds it."""
 
-    Attributes:
-        rank: 1..M.
-        n: items of the group.
-        m: positives of the group.
-        h: items ahead of the group.
-        a: positives ahead of the group.
-        P: positives of the query, retrieved or not.
-        size: items retrieved.
-
-    """
-
-    rank: Float[Array, " M"]
-    n: Float[Array, " M"]
-    m: Float[Array, " M"]
-    h: Float[Array, " M"]
-    a: Float[Array, " M"]
-    P: Float[Array, ""]
-    size: Int[Array, ""]
+    rank: Float[Array, " M"]  # 1..M
+    n: Float[Array, " M"]  # items of the group
+    m: Float[Array, " M"]  # positives of the group
+    h: Float[Array, " M"]  # items ahead of the group
+    a: Float[Array, " M"]  # positives ahead of the group
+    P: Float[Array, ""]  # positives of the query, retrieved or not
+    size: Int[Array, ""]  # items retrieved
 
     @property
     def i(self) -> Float[Array, " M"]:

@@ -31,28 +31,16 @@ _SMALL: Final = 0.5
 
 
 class ScoreSums(NamedTuple):
-    """Sums of letter scores, one a setting b, with what validation found out about them.
+    """Sums of letter scores, checked, one for each setting b."""
 
-    Attributes:
-        values: v(x,u), finite, zero where P(u|x) is zero, shape (x, u).
-        probabilities: P(u|x) given that the score is not -inf, rows summing to one, shape (x, u).
-        counts: letters of each kind, shape (b, x).
-        log_mass: ln of the probability that no letter scores -inf, shape (b,).
-        threshold: t, shape (b,).
-        step: spacing of the lattice that carries the sum, 0 where there is none, shape (b,).
-        lowest: least value of the sum, shape (b,).
-        highest: greatest value of the sum, shape (b,).
-
-    """
-
-    values: Float[Array, "x u"]
-    probabilities: Float[Array, "x u"]
-    counts: Float[Array, "b x"]
-    log_mass: Float[Array, " b"]
-    threshold: Float[Array, " b"]
-    step: Float[Array, " b"]
-    lowest: Float[Array, " b"]
-    highest: Float[Array, " b"]
+    values: Float[Array, "x u"]  # v(x,u), finite, zero where P(u|x) is zero
+    probabilities: Float[Array, "x u"]  # P(u|x) given that the score is not -inf
+    counts: Float[Array, "b x"]  # letters of each kind
+    log_mass: Float[Array, " b"]  # ln of the probability that no letter scores -inf
+    threshold: Float[Array, " b"]  # t
+    step: Float[Array, " b"]  # spacing of the lattice that carries the sum, 0 where there is none
+    lowest: Float[Array, " b"]  # least value of the sum
+    highest: Float[Array, " b"]  # greatest value of the sum
 
 
 class Cumulants(NamedTuple):
@@ -83,9 +71,8 @@ def score_sums(
         raise ValueError(
             f"counts must have one entry a kind, shape (..., {table.shape[0]}), got {number.shape}"
         )
-    if not np.isfinite(number).all() or (number != np.round(number)).any():
-        bad = number[~np.isfinite(number) | (number != np.round(number))][0]
-        raise ValueError(f"counts must hold integers, got {bad.item()!r}")
+    if (broken := number != np.round(number)).any():
+        raise ValueError(f"counts must hold integers, got {number[broken][0].item()!r}")
     t = np.asarray(validation.not_empty("threshold", validation.real_array("threshold", threshold)))
     try:
         shape = np.broadcast_shapes(number.shape[:-1], t.shape)
@@ -95,7 +82,6 @@ def score_sums(
             f"{number.shape} and {t.shape}"
         ) from error
     number = np.broadcast_to(number, (*shape, table.shape[0])).reshape(-1, table.shape[0])
-    t = np.broadcast_to(t, shape).reshape(-1)
     # Condition every letter on a score that is not -inf, and keep the probability of that apart.
     possible = (p > 0) & (table > -np.inf)
     table = np.where(possible, table, 0.0)
@@ -117,7 +103,7 @@ def score_sums(
         probabilities=jnp.asarray(p),
         counts=jnp.asarray(number),
         log_mass=jnp.asarray(log_mass),
-        threshold=jnp.asarray(t),
+        threshold=jnp.asarray(np.broadcast_to(t, shape).reshape(-1)),
         step=jnp.asarray(steps[label.ravel()]),
         lowest=jnp.asarray(number @ low),
         highest=jnp.asarray(number @ high),

@@ -165,24 +165,14 @@ def saddlepoint_kernel(sums: ScoreSums) -> SaddlepointTail:
 
 
 class _Expansion(NamedTuple):
-    """Terms of the expansion about the saddlepoint.
+    """Terms of the expansion about the saddlepoint."""
 
-    Attributes:
-        w: signed root of twice the exponent.
-        first: the bracket to first order, less its normal part.
-        second: the bracket to second order, less its normal part.
-        peak: the part of the bracket that g contributes.
-        deviation: standard deviation of the tilted sum.
-        fails: whether terms of third order would matter.
-
-    """
-
-    w: Float[Array, " b"]
-    first: Float[Array, " b"]
-    second: Float[Array, " b"]
-    peak: Float[Array, " b"]
-    deviation: Float[Array, " b"]
-    fails: Bool[Array, " b"]
+    w: Float[Array, " b"]  # signed root of twice the exponent
+    first: Float[Array, " b"]  # the bracket to first order, less its normal part
+    second: Float[Array, " b"]  # the bracket to second order, less its normal part
+    peak: Float[Array, " b"]  # the part of the bracket that g contributes
+    deviation: Float[Array, " b"]  # standard deviation of the tilted sum
+    fails: Bool[Array, " b"]  # whether terms of third order would matter
 
 
 def _expansion(sums: ScoreSums, tilt: Float[Array, " b"]) -> _Expansion:
@@ -262,20 +252,12 @@ def _log_tail(
 
 
 class _Line(NamedTuple):
-    r"""Integrals along a line, in units of a scale.
+    r"""Integrals along a line, in units of a scale."""
 
-    Attributes:
-        rest: the integral beyond the neighbourhood of the saddle.
-        whole: the integral of the whole line.
-        log_scale: ln of the scale.
-        complete: whether the frequencies reach the end of the lattice's period.
-
-    """
-
-    rest: Float[Array, " b"]
-    whole: Float[Array, " b"]
-    log_scale: Float[Array, " b"]
-    complete: Bool[Array, " b"]
+    rest: Float[Array, " b"]  # the integral beyond the neighbourhood of the saddle
+    whole: Float[Array, " b"]  # the integral of the whole line
+    log_scale: Float[Array, " b"]  # ln of the scale
+    complete: Bool[Array, " b"]  # whether the frequencies reach the end of the lattice's period
 
 
 def _along_line(
