@@ -36,16 +36,13 @@ from rdsim.transformations import on_host
 
 WORK_LIMIT: Final = 2e10
 """Most multiplications of one loss: 2 n T (nL+1) (L+1) for T types of queries and L levels."""
-_CELL_LIMIT: Final = 2e7
-"""Most scores of all types together, T (nL+1): they are held in memory."""
+_CELL_LIMIT: Final = 2e7  # most scores of all types together, T (nL+1): they are held in memory
 _EXACT_LEVELS: Final = (1, 2)
 """Levels that are tried before scores are rounded: binary and symmetric ternary descriptions fit them."""
-_ON_LATTICE: Final = 1e-7
-"""Distance from the lattice, in steps, up to which a density lies on it."""
+_ON_LATTICE: Final = 1e-7  # distance from the lattice, in steps, up to which a density lies on it
 _SAME_LETTER: Final = 1e-12
 """Difference of probabilities and logarithms below which two query letters score alike."""
-_RARE: Final = 1e-6
-"""Probability P(x) P(u) below which a pair does not set the step of the lattice."""
+_RARE: Final = 1e-6  # probability P(x) P(u) below which a pair does not set the step of the lattice
 _UNROLLED: Final = 8
 """Levels that are added in one pass over memory; more only take longer to compile."""
 _TIE_BITS: Final = 2.0**-36

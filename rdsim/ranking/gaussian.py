@@ -46,16 +46,14 @@ _REACH: Final = 9.0
 """Standard deviations of sqrt(T) to either side that are integrated: less than 1e-18 lies beyond."""
 _LEFT: Final = 90.0
 """Twice the nats of the lower cut of T: there its probability, of the order of T^(n/2), is e^(-45)."""
-_LIGHTEST: Final = 1e-18
-"""Probability below which a node of w is left out."""
+_LIGHTEST: Final = 1e-18  # probability below which a node of w is left out
 _LONG: Final = 8
 """Letters from which a query is integrated along its squared length w and not along its length."""
 _FAR: Final = 40.0
 """Distance L from which the axis is separated: by then the Poisson mixtures have 1e3 terms."""
 _FAR_LETTERS: Final = 40.0
 """Least ratio of L^2 to n for it, so that q is small beside L^2 and its Gauss rule can be short."""
-_ACROSS: Final = 16
-"""Nodes of the Gauss rule for q; the coarse quadrature has half as many."""
+_ACROSS: Final = 16  # nodes of the Gauss rule for q; the coarse quadrature has half as many
 _INDEPENDENT: Final = 1e-40
 """c^2 below which query and description count as independent: a loss then changes by less than c."""
 

@@ -31,8 +31,7 @@ from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 _CERTAIN: Final = 45.0
 """M p from which on some competitor wins to all digits: (1-p)^M <= e^(-Mp) < 3e-20."""
-_RARE: Final = -600.0
-"""ln(M p) below which the powers of M p in the series underflow float64."""
+_RARE: Final = -600.0  # ln(M p) below which the powers of M p in the series underflow float64
 _TRACED_REACH: Final = 1024
 """Largest log2 M of the DCG loss where the size is traced, so that its value is not known."""
 

@@ -58,9 +58,9 @@ def search_temperatures(
     worse than the start; it is a local optimum at best, and fewer than some thousands of samples overfit.
 
     Args:
-        scores: s_k of every codeword, modality and sample, finite, shape (N, m, K).
-        target: codeword of each sample's item, integers in [0, K), shape (N,).
-        competitor: q, distribution of a competitor's codeword, shape (K,).
+        scores: s_k of every codeword, modality and sample, as `fit_temperatures` takes them.
+        target: codeword of each sample's item, likewise.
+        competitor: q, distribution of a competitor's codeword, likewise.
         log2_size: log2 M >= 1, a scalar.
         loss: the rank loss, a `Loss`.
         start: temperatures to start from, such as those of `fit_temperatures`, positive and

@@ -261,7 +261,7 @@ def test_letter_counts_against_enumeration(classes, tilt):
 def test_bad_arguments_are_named(change, message):
     arguments = {
         "p": BINARY[0],
-        "d": HAMMING,
+        "distortions": HAMMING,
         "distortion": 0.11,
         "excess_probability": 0.1,
         "block_lengths": 5,

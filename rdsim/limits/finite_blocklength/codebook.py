@@ -20,14 +20,10 @@ from jaxtyping import Array, Float
 
 from rdsim.information import LN2
 
-_TOLERANCE: Final = 1e-12
-"""Width of the final bracket of log2 M, bits, where floats are that fine."""
-_STEPS: Final = 120
-"""Most steps of the root search; bisection alone would take some 60."""
-_TINY: Final = 1e-320
-"""Stands for a failure of zero, of which a logarithm is taken."""
-_ALL_FAIL: Final = -37.0
-"""ln P below which -ln(1-P) is P to the last digit."""
+_TOLERANCE: Final = 1e-12  # width of the final bracket of log2 M, bits, where floats are that fine
+_STEPS: Final = 120  # most steps of the root search; bisection alone would take some 60
+_TINY: Final = 1e-320  # stands for a failure of zero, of which a logarithm is taken
+_ALL_FAIL: Final = -37.0  # ln P below which -ln(1-P) is P to the last digit
 _FINISHED: Final = 800.0
 """Number of codewords times P from which on the failure (1-P)^M, at most exp(-800), is zero."""
 _ROUNDED: Final = 1e-12

@@ -33,14 +33,10 @@ from rdsim.transformations import on_host
 LEAST_DISTORTION: Final = 1e-12
 """Least distortion over the variance: below it, energies that a codeword serves are one in float64."""
 MAX_BLOCK_LENGTH: Final = 5000
-_NODES: Final = 64
-"""Gauss-Legendre nodes of a panel of energies."""
-_PANELS: Final = 64
-"""Panels of energies."""
-_IGNORED: Final = 1e-40
-"""Probability of the energies to either side that are counted as failures."""
-_FRACTION_STEPS: Final = 2000
-"""Most steps of the continued fraction; some sqrt(5000) are needed."""
+_NODES: Final = 64  # Gauss-Legendre nodes of a panel of energies
+_PANELS: Final = 64  # panels of energies
+_IGNORED: Final = 1e-40  # probability of the energies to either side that are counted as failures
+_FRACTION_STEPS: Final = 2000  # most steps of the continued fraction; some sqrt(5000) are needed
 
 
 @on_host

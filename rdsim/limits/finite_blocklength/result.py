@@ -79,8 +79,8 @@ def finite_blocklength(
     block_length: Int[Array, "*grid"],
     excess_probability: Float[Array, "*grid"],
     *,
-    log2_lower: Float[Array | np.ndarray, "..."],
-    log2_upper: Float[Array | np.ndarray, "..."],
+    log2_lower: ArrayLike,
+    log2_upper: ArrayLike,
 ) -> FiniteBlocklength:
     """Make the result from log2 M of both bounds, flat or of the grid's shape."""
     shape = block_length.shape

@@ -21,8 +21,7 @@ from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
 from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
-_TOLERANCE: Final = 1e-11
-"""Certified gap of each point of R(D) that the search evaluates, bits."""
+_TOLERANCE: Final = 1e-11  # certified gap of each point of R(D) that the search evaluates, bits
 _NARROW: Final = 1e-7
 """Relative width of the final bracket of the slope, from which Newton's method goes on."""
 _MAYBE_USED: Final = 1e-5
@@ -33,8 +32,7 @@ _RESIDUAL: Final = 1e-11
 """Largest residual of the optimality conditions after Newton's method; rounding is some 1e-15."""
 _SHRINK: Final = 0.02
 """Distance of the two guesses of a slope from the chord's, over the width of the bracket."""
-_SEARCH_STEPS: Final = 200
-"""Most rounds of the search of the slope, of which some ten are usual."""
+_SEARCH_STEPS: Final = 200  # most rounds of the search of the slope, of which some ten are usual
 
 
 class Tilted(NamedTuple):

@@ -23,14 +23,12 @@ from rdsim.ranking.rank_distribution import expected_loss, expected_loss_kernel,
 
 _SLOPES: Final = np.linspace(0.04, 0.96, 24)
 """Slopes dI(U;X)/dI(U;Y) of the bottleneck optima among the candidates."""
-_MIXTURES: Final = 12
-"""Points along each family of mixed channels."""
+_MIXTURES: Final = 12  # points along each family of mixed channels
 _SEARCH_LEVELS: Final = 12
 """Levels to which the search rounds the scores of a letter; the final losses have more."""
 _SEARCH_WORK: Final = 1e6
 """Multiplications of one loss up to which test channels are improved by search."""
-_STARTS: Final = 6
-"""Slopes of the hull at which the search runs side by side."""
+_STARTS: Final = 6  # slopes of the hull at which the search runs side by side
 _DECIMALS: Final = 7
 """Decimals of a candidate channel, so that letters alike by symmetry are alike in float64."""
 

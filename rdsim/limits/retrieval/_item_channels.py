@@ -41,26 +41,19 @@ from rdsim.ranking.codewords import stored_losses
 from rdsim.ranking.loss import RankLoss
 from rdsim.ranking.rank_distribution import expected_loss, expected_loss_kernel, reach_of
 
-_CODEWORDS: Final = 64
-"""Codewords of a channel, over all kinds of query."""
-_FEWEST: Final = 3
-"""Least number of codewords of each kind of query."""
+_CODEWORDS: Final = 64  # codewords of a channel, over all kinds of query
+_FEWEST: Final = 3  # least number of codewords of each kind of query
 _SLOPES: Final = np.geomspace(48.0, 1 / 96, 80)
 """Lagrange multipliers s, loss per nat, relative to the range of the loss."""
-_ALTERNATIONS: Final = 12
-"""Alternations of sorting and transport."""
+_ALTERNATIONS: Final = 12  # alternations of sorting and transport
 _SINKHORN_STEPS: Final = 12
 """Sinkhorn steps of one transport, from the dual variables of the one before."""
-_KNOTS: Final = 2048
-"""Knots of the table of the loss."""
-_FINEST: Final = 1e-3
-"""Least probability at which the loss is tabulated, over 1/M."""
+_KNOTS: Final = 2048  # knots of the table of the loss
+_FINEST: Final = 1e-3  # least probability at which the loss is tabulated, over 1/M
 _LARGEST: Final = 2.0**48
 """Database size from which on slots get no finer: there the loss is D_max up to rounding."""
-_CELL_LIMIT: Final = 1e5
-"""Upper limit on |X|^n |Y|^n, the pairs of a query and an item."""
-_WORK_LIMIT: Final = 1e8
-"""Upper limit on the exponentials of a search."""
+_CELL_LIMIT: Final = 1e5  # upper limit on |X|^n |Y|^n, the pairs of a query and an item
+_WORK_LIMIT: Final = 1e8  # upper limit on the exponentials of a search
 
 
 class _Table(NamedTuple):

@@ -33,10 +33,8 @@ from rdsim.transformations import implicit_root
 
 _SHARES: Final = 257
 """Fractions of the letters on the grid that the golden-section search starts from."""
-_GOLDEN_STEPS: Final = 50
-"""Golden-section steps, which shrink the bracket by a factor of 4e-11."""
-_GOLDEN: Final = 0.6180339887498949
-"""The golden ratio less one."""
+_GOLDEN_STEPS: Final = 50  # golden-section steps, which shrink the bracket by a factor of 4e-11
+_GOLDEN: Final = 0.6180339887498949  # the golden ratio less one
 _KINK: Final = 1e-6
 """Distance from a kink within which the maximum lies at it, above the golden section's accuracy."""
 _LEAST_RATE: Final = 1e-200

@@ -16,8 +16,7 @@ from jaxtyping import Array, Float
 from rdsim.information import LN2, log1p, relative_entropy
 from rdsim.root_finding import bisect
 
-_HALVINGS: Final = 70
-"""Bisections of log2 tau over 50 octaves: down to the spacing of float64."""
+_HALVINGS: Final = 70  # bisections of log2 tau over 50 octaves: down to the spacing of float64
 
 
 @jax.jit

@@ -26,14 +26,10 @@ from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import on_host
 
-_CELLS: Final = 64
-"""Cells of slopes that are bounded at a time."""
-_ROUNDS: Final = 60
-"""Most rounds of branch and bound, each of which halves the cells that are left."""
-_SCENARIOS: Final = 40
-"""Most scenarios (P, s) that are generated."""
-_ROUNDING: Final = 1e-12
-"""Relative rounding of a mean distortion."""
+_CELLS: Final = 64  # cells of slopes that are bounded at a time
+_ROUNDS: Final = 60  # most rounds of branch and bound, each of which halves the cells that are left
+_SCENARIOS: Final = 40  # most scenarios (P, s) that are generated
+_ROUNDING: Final = 1e-12  # relative rounding of a mean distortion
 
 
 @result
@@ -134,19 +130,11 @@ def worst_mismatched_rate(
 
     $$\max_{P:\, D(P\|P_0) \le \delta} R(P,q,D).$$
 
-    Args:
-        p: P_0, the centre of the ball, shape (|Y|,).
-        distortions: d(y,u) >= 0, finite, shape (|Y|, |U|).
-        codebook: q, the distribution of a codeword letter, shape (|U|,).
-        divergence: delta >= 0, bits, a scalar.
-        distortion: D, a scalar.
-        tolerance: gap to reach, bits.
+    The arguments are those of `minimax_rate`, D of any size, and `codebook`, q, the distribution of a
+    codeword letter, shape (|U|,).
 
     Returns:
         Bits, a scalar between its bounds; inf where some source in the ball cannot meet D with q.
-
-    References:
-        As for `minimax_rate`.
 
     """
     p0, d, q = check_codebook(p, distortions, codebook, finite=True)

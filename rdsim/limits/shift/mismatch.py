@@ -30,8 +30,7 @@ from rdsim.transformations import (
     with_derivatives_of,
 )
 
-_HALVINGS: Final = 130
-"""Bisections of log2 s over 130 octaves: down to the spacing of float64."""
+_HALVINGS: Final = 130  # bisections of log2 s over 130 octaves: down to the spacing of float64
 _LARGEST_EXPONENT: Final = 1000.0
 """Largest exponent of two in the derivatives, so that no power overflows."""
 
@@ -83,20 +82,11 @@ def redundancy(
 ) -> Certified:
     r"""Compute $R(P,q,D) - R(P,D) \ge 0$, what a codebook q costs that was not made for P.
 
-    For a codebook made for another source P', q is the output marginal of P' at that distortion.
-
-    Args:
-        p: source pmf P, shape (|Y|,).
-        distortions: d(y,u) >= 0, shape (|Y|, |U|).
-        codebook: q, the distribution of a codeword letter, shape (|U|,).
-        distortion: D, any shape, each at least the D_min of P.
-        tolerance: certified gap to reach, bits.
+    For a codebook made for another source P', q is the output marginal of P' at that distortion. The
+    arguments are those of `mismatched_rate`, D at least the D_min of P.
 
     Returns:
         Bits, shape of D; inf where q cannot meet the distortion at all.
-
-    References:
-        Dembo and Kontoyiannis (2002), as for `mismatched_rate`.
 
     """
     spent = mismatched_rate(p, distortions, codebook, distortion, tolerance=tolerance)

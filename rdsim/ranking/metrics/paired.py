@@ -17,8 +17,7 @@ from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.metrics.single_target import tied_gain
 from rdsim.transformations import on_host
 
-_ENTRIES: Final = 1 << 22
-"""Most scores that are held in memory at a time."""
+_ENTRIES: Final = 1 << 22  # most scores that are held in memory at a time
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -37,26 +37,20 @@ _NODES: Final = np.array([-1.5, -1.0, -0.5, 0.5, 1.0, 1.5])
 """Tilts, in units of `_AROUND_MEAN` over the deviation, between which the bracket is interpolated."""
 _INNERMOST: Final = 0.5
 """Distance of the innermost nodes from the mean, in the same units: nearer it is interpolated."""
-_AROUND_MEAN: Final = 0.4
-"""Unit of the nodes, standard deviations without tilt."""
-_FREQUENCIES: Final = 2048
-"""Most frequencies of a numerical integral along the line."""
-_SPACING: Final = 0.5
-"""Spacing of the frequencies, in units of one over the tilted deviation."""
+_AROUND_MEAN: Final = 0.4  # unit of the nodes, standard deviations without tilt
+_FREQUENCIES: Final = 2048  # most frequencies of a numerical integral along the line
+_SPACING: Final = 0.5  # spacing of the frequencies, in units of one over the tilted deviation
 _NEIGHBOURHOOD: Final = 5.0
 """Frequency up to which the expansion sees the integrand, in the same unit: e^(-12.5) of its peak."""
-_CHUNK: Final = 64
-"""Least number of frequencies, and the number of those computed side by side."""
-_TRUSTED: Final = 0.01
-"""Size of second-order terms up to which terms of third order do not matter."""
+_CHUNK: Final = 64  # least number of frequencies, and the number of those computed side by side
+_TRUSTED: Final = 0.01  # size of second-order terms up to which terms of third order do not matter
 _NARROW: Final = 3.0
 """Deviation, in lattice steps, below which cumulants may agree with a normal's by coincidence."""
 _FAR: Final = 12.0
 """Distance u from the pole of g, in tilted deviations, at which the term 3/u^4 is below 2e-4."""
 _NO_VALUE: Final = 1e-11
 """Fraction of the smooth density below which a lattice point is one the sum cannot take."""
-_NO_VALUE_SEEN: Final = 1e-3
-"""The same fraction where the line is not integrated to its end."""
+_NO_VALUE_SEEN: Final = 1e-3  # the same fraction where the line is not integrated to its end
 
 
 @result
@@ -98,11 +92,7 @@ def saddlepoint_tail(
     for down to 1/4096 of the widest) has the lattice formula; any other the smooth one, whose error
     is at least that of the gaps between the values that the sum can take.
 
-    Args:
-        values: v(x,u), shape (kinds, values), any unit; -inf for a letter that rules the sum out.
-        probabilities: P(u|x), shape (kinds, values), rows summing to one.
-        counts: n_x, integers >= 0, shape (..., kinds).
-        threshold: t, units of values; broadcasts with the leading shape of counts.
+    The arguments are those of `score_tail`.
 
     Returns:
         Natural logarithms of tail and tie with their saddlepoint, the broadcast shape each. At and

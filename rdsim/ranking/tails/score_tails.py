@@ -31,10 +31,8 @@ from rdsim.transformations import on_host
 
 WORK_LIMIT: Final = 2e9
 """Most multiplications of one exact tail; a sum on a wider lattice is bounded as one without any."""
-_CELLS: Final = 2**22
-"""Most scores of all settings together that are convolved side by side."""
-_MOST_CHUNKS: Final = 2**10
-"""Most chunks of 4096 frequencies for the bounds without a lattice."""
+_CELLS: Final = 2**22  # most scores of all settings together that are convolved side by side
+_MOST_CHUNKS: Final = 2**10  # most chunks of 4096 frequencies for the bounds without a lattice
 _USED: Final = 0.7
 """Fraction of the tolerance that the number of frequencies is chosen for; the rest is a margin."""
 _EPSILON: Final = float(np.finfo(float).eps)
