@@ -20,6 +20,7 @@ from rdsim.information import at_most_one, information_density
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss_kernel, log_probability, reach_of
+from rdsim.ranking.score_order import dense_ranks
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 
@@ -102,12 +103,15 @@ def check_sample(
 
 
 def log_masses(
-    scores: Float[Array, "... k"], own: Float[Array, "... t"], competitor: Float[Array, " k"]
+    scores: Float[Array, "... k"] | Int[Array, "... k"],
+    own: Float[Array, "... t"] | Int[Array, "... t"],
+    competitor: Float[Array, " k"],
 ) -> tuple[Float[Array, "... t"], Float[Array, "... t"]]:
     """Sum the masses above and beside each target: ln a and ln e, as `expected_loss` takes them.
 
     Args:
-        scores: of a competitor's K descriptions, for each query.
+        scores: of a competitor's K descriptions, for each query; their `dense_ranks` where they are
+            computed in the same compiled program.
         own: scores of the targets of each query.
         competitor: probability of each description.
 
@@ -126,7 +130,8 @@ def stored_losses(
     reach: int,
 ) -> Float[Array, "x u"]:
     """Compute the expected loss of every query and description of its target, inside compiled code."""
-    return expected_loss_kernel(*log_masses(scores, scores, competitor), log2_size, loss, reach)
+    ranks = dense_ranks(scores)
+    return expected_loss_kernel(*log_masses(ranks, ranks, competitor), log2_size, loss, reach)
 
 
 def relative_to_target(
@@ -160,7 +165,8 @@ def _scored_loss(
     loss: RankLoss,
     reach: int,
 ) -> Float[Array, "..."]:
-    log_a, log_e = log_masses(scores, scores, joint.sum(axis=0))
+    ranks = dense_ranks(scores)
+    log_a, log_e = log_masses(ranks, ranks, joint.sum(axis=0))
 
     def one_size(size: Float[Array, ""]) -> Float[Array, ""]:
         return at_most_one(jnp.sum(joint * expected_loss_kernel(log_a, log_e, size, loss, reach)))

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rdsim.information import mutual_information
-from rdsim.limits.bottleneck.discrete import information_bottleneck
+from rdsim.limits.bottleneck import information_bottleneck
 from rdsim.limits.retrieval._time_sharing import Schemes, lower_hull
 from rdsim.number_types import Integer
 from rdsim.ranking import block_score

@@ -34,8 +34,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.limits.bottleneck.closed_forms import bottleneck_gaussian_rate
-from rdsim.limits.bottleneck.discrete import bottleneck_rate
+from rdsim.limits.bottleneck import bottleneck_gaussian_rate, bottleneck_rate
 from rdsim.limits.rank_distortion.uniform import rank_rate
 from rdsim.limits.retrieval._block_channels import block_schemes
 from rdsim.limits.retrieval._item_channels import item_schemes

@@ -25,8 +25,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import LN2, binary_capacity, inverse_binary_capacity, log1p
-from rdsim.limits.bottleneck.closed_forms import bottleneck_gaussian
-from rdsim.limits.bottleneck.dsbs import bottleneck_dsbs
+from rdsim.limits.bottleneck import bottleneck_dsbs, bottleneck_gaussian
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import implicit_root
