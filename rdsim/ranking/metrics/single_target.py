@@ -68,7 +68,7 @@ def tied_loss(ahead: ArrayLike, tied: ArrayLike, loss: Loss) -> Float[np.ndarray
         Loss in [0, 1], shape of the counts.
 
     """
-    return 1 - tied_gain(ahead, tied, loss)
+    return np.asarray(1 - tied_gain(ahead, tied, loss))
 
 
 def tied_gain(ahead: ArrayLike, tied: ArrayLike, loss: Loss) -> Float[np.ndarray, "..."]:
