@@ -6,6 +6,7 @@ grow at a fixed (log2 M)/n, and the self-consistent schemes of single letters be
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -21,7 +22,7 @@ from rdsim.sources.gaussian_pairs import gaussian
 
 CLAIMS = ("C12", "C13")
 LOSS = "reciprocal_rank"
-SOURCES = {
+SOURCES: dict[str, Callable[..., sources.DiscreteSource | sources.GaussianSource]] = {
     "DSBS": lambda config: sources.dsbs(config.crossover),
     "erasure pair": lambda config: sources.binary_erasure_pair(config.erasure),
     "Gaussian": lambda config: gaussian(config.correlation),

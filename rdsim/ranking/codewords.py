@@ -9,7 +9,6 @@ relative accuracy however small it is, with no sorting.
 """
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -141,7 +140,7 @@ def relative_to_target(
     return scores - jnp.take_along_axis(scores, target[:, None, None], axis=-1)
 
 
-def _codeword_scores(value: Any, codewords: int) -> Float[Array, "... k"]:
+def _codeword_scores(value: ArrayLike, codewords: int) -> Float[Array, "... k"]:
     table = validation.interval("scores", value, open_high=True)
     if table.ndim == 0 or table.shape[-1] != codewords:
         raise ValueError(
@@ -151,7 +150,7 @@ def _codeword_scores(value: Any, codewords: int) -> Float[Array, "... k"]:
     return table
 
 
-def _codeword_index(value: Any, codewords: int) -> Int[Array, "..."]:
+def _codeword_index(value: ArrayLike, codewords: int) -> Int[Array, "..."]:
     array = validation.integer_array("target", value)
     validation.interval("target", array, low=0.0, high=codewords - 1.0)
     return jnp.asarray(array)

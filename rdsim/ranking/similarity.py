@@ -155,7 +155,9 @@ def information_density_scores(
     return _information_density(likelihood, mass, table)
 
 
-def _vectors(queries: Any, codewords: Any) -> tuple[Float[Array, "... m d"], Float[Array, "k d"]]:
+def _vectors(
+    queries: ArrayLike, codewords: ArrayLike
+) -> tuple[Float[Array, "... m d"], Float[Array, "k d"]]:
     x = validation.interval("queries", queries, open_low=True, open_high=True)
     u = validation.interval("codewords", codewords, open_low=True, open_high=True, ndim=2)
     if u.size == 0 or x.ndim < 2 or x.shape[-2] == 0 or x.shape[-1] != u.shape[1]:
@@ -193,7 +195,10 @@ def _fuse(scores: Float[Array, "... m k"], tau: Float[Array, " m"]) -> Float[Arr
 
 
 def _mixture_likelihood(
-    source: GaussianMixtureSource, queries: Any, points: Any, modalities: Any
+    source: GaussianMixtureSource,
+    queries: ArrayLike,
+    points: ArrayLike,
+    modalities: ArrayLike | None,
 ) -> Float[Array, "... n"]:
     """Ln p(x|y) of every query at every item."""
     y = validation.interval("points", points, open_low=True, open_high=True, ndim=2)
@@ -205,7 +210,7 @@ def _mixture_likelihood(
 
 
 def _discrete_likelihood(
-    source: MultimodalSource, queries: Any, modalities: Any
+    source: MultimodalSource, queries: ArrayLike, modalities: ArrayLike | None
 ) -> Float[Array, "... n"]:
     """Ln P(x|y) of every query at every item letter."""
     chosen = chosen_modalities(modalities, len(source.channels))

@@ -12,7 +12,7 @@ With $p \le 1/2$, $K = \lfloor nD \rfloor$ and $S(n,K) = \sum_{k \le K} \binom{n
 """
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +98,7 @@ def binary_hamming_second_order(p: ArrayLike, *, distortion: ArrayLike) -> Secon
     return _second_order(*_check(p, distortion))
 
 
-def _check(p: Any, distortion: Any) -> tuple[float, float]:
+def _check(p: ArrayLike, distortion: ArrayLike) -> tuple[float, float]:
     p = validation.open_unit("p", p)
     bias = min(float(p), 1 - float(p))
     D = validation.interval("distortion", distortion, low=0.0, high=bias, open_high=True, ndim=0)

@@ -6,7 +6,7 @@ fair codeword serves the other n-t bits with probability
 $P_{t,a} = 2^{-(n-t)} \sum_{j \le K-a} \binom{n-t}{j}$, and no codeword serves a larger fraction.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -93,7 +93,7 @@ def erased_coin_second_order(erasure: ArrayLike, *, distortion: ArrayLike) -> Se
     return _second_order(*_check(erasure, distortion))
 
 
-def _check(erasure: Any, distortion: Any) -> tuple[float, float]:
+def _check(erasure: ArrayLike, distortion: ArrayLike) -> tuple[float, float]:
     alpha = float(
         validation.interval("erasure", erasure, low=0.0, high=1.0, open_high=True, ndim=0)
     )

@@ -14,7 +14,7 @@ For unit variance, with the energy $z = \|y\|^2 / n$ of the block, $n z \sim \ch
 """
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -99,7 +99,7 @@ def gaussian_mse_second_order(variance: ArrayLike, *, distortion: ArrayLike) -> 
     return _second_order(_check(variance, distortion))
 
 
-def _check(variance: Any, distortion: Any) -> float:
+def _check(variance: ArrayLike, distortion: ArrayLike) -> float:
     """Return the distortion of unit variance."""
     variance = float(
         validation.interval(

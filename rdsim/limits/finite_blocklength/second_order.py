@@ -8,7 +8,6 @@ bare two terms, everywhere else.
 """
 
 import math
-from typing import Any
 
 import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
@@ -90,7 +89,7 @@ def second_order(rate: ArrayLike, dispersion: ArrayLike) -> SecondOrder:
     )
 
 
-def excess_probabilities(value: Any) -> Float[Array, "..."]:
+def excess_probabilities(value: ArrayLike) -> Float[Array, "..."]:
     """The argument excess_probability, checked."""
     checked = validation.interval(
         "excess_probability", value, low=0.0, high=1.0, open_low=True, open_high=True
@@ -98,5 +97,5 @@ def excess_probabilities(value: Any) -> Float[Array, "..."]:
     return validation.not_empty("excess_probability", checked)
 
 
-def _block_length(value: Any) -> Float[Array, "..."]:
+def _block_length(value: ArrayLike) -> Float[Array, "..."]:
     return validation.interval("block_length", value, low=1.0, high=math.inf, open_high=True)

@@ -27,7 +27,7 @@ items, where their optimum can be enumerated.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
@@ -89,7 +89,7 @@ class RetrievalBounds:
 @on_host
 @validation.needs_float64
 def retrieval_bounds(
-    source: Any,
+    source: DiscreteSource | GaussianSource | ArrayLike,
     log2_size: ArrayLike,
     loss: Loss,
     *,

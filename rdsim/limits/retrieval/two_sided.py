@@ -17,7 +17,7 @@ Inf. Theory 54(1), Theorems 1 and 2, with the Gaussian and the binary example.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -104,7 +104,7 @@ def two_sided_dsbs(
 
 
 def _rates(
-    name: str, value: Array, query_rate: Any, item_rate: Any
+    name: str, value: Array, query_rate: ArrayLike, item_rate: ArrayLike
 ) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"], Float[Array, "*grid"]]:
     Rx = validation.interval("query_rate", query_rate, low=0.0)
     Ry = validation.interval("item_rate", item_rate, low=0.0)

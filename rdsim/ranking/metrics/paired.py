@@ -41,7 +41,7 @@ class PairRanks:
 @on_host
 def pair_ranks(
     query_features: ArrayLike,
-    codes: Any,
+    codes: ArrayLike,
     item_features: Callable[[Any], np.ndarray] | None = None,
 ) -> PairRanks:
     """Rank the targets of queries among all stored items.
