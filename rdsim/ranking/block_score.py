@@ -31,7 +31,7 @@ from rdsim.information import LN2, at_most_one, information_density, safe_log2
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.codewords import scored_loss
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import reach_of, weighted_loss
 from rdsim.transformations import on_host
 
 WORK_LIMIT: Final = 2e10
@@ -53,6 +53,15 @@ class Lattice(NamedTuple):
     """Scores as integer multiples of a step: s(x,u) is level[x,u] * step up to a constant of x."""
 
     level: Int[Array, "x u"]
+    step: Float[Array, ""]
+
+
+class LetterScores(NamedTuple):
+    r"""Distributions of one letter's score over levels k, given the query letter x."""
+
+    competitor: Float[Array, "x k"]  # tilted: P(u) 2^(step k) over its sum
+    target: Float[Array, "x k"]
+    log_sum: Float[Array, " x"]  # ln of that sum
     step: Float[Array, ""]
 
 
@@ -108,7 +117,7 @@ def block_loss(
         return scored_loss(through, size, parsed, scores=scores)
     through = through[through.sum(axis=1) > 0]
     lattice, levels = _lattice(through, levels)
-    p, competitor, target, log_sum = _merged_letters(through, lattice, levels)
+    p, distributions = _merged_letters(through, lattice, levels)
     types = composition_count(n, p.size)
     work = 2.0 * n * types * (n * levels + 1) * (levels + 1)
     if work > WORK_LIMIT or types * (n * levels + 1) > _CELL_LIMIT:
@@ -118,19 +127,8 @@ def block_loss(
             f"{WORK_LIMIT:.0e} (or {_CELL_LIMIT:.0e} scores in memory): take fewer levels or letters"
         )
     letters, counts = types_of_queries(n, p.size)
-    return _block_loss(
-        competitor,
-        target,
-        log_sum,
-        lattice.step,
-        letters,
-        counts,
-        type_probabilities(p, counts),
-        size,
-        n,
-        parsed,
-        reach_of(size),
-    )
+    p_type = type_probabilities(p, counts)
+    return _block_loss(distributions, letters, counts, p_type, size, parsed, reach_of(size))
 
 
 def default_levels(n: int) -> int:
@@ -177,9 +175,8 @@ def _lattice(through: np.ndarray, levels: int) -> tuple[Lattice, int]:
         lattice = lattice_of(jnp.asarray(through), count)
         on_lattice = np.asarray(lattice.level) * float(lattice.step)
         rest = np.where(through > 0, density - on_lattice, np.nan)
-        if np.max(np.nanmax(rest, axis=1) - np.nanmin(rest, axis=1)) < _ON_LATTICE * float(
-            lattice.step
-        ):
+        error = np.max(np.nanmax(rest, axis=1) - np.nanmin(rest, axis=1))
+        if error < _ON_LATTICE * float(lattice.step):
             return lattice, count
     return lattice_of(jnp.asarray(through), levels), levels
 
@@ -187,11 +184,8 @@ def _lattice(through: np.ndarray, levels: int) -> tuple[Lattice, int]:
 @partial(jax.jit, static_argnames="levels")
 def letter_distributions(
     through: Float[Array, "x u"], lattice: Lattice, levels: int
-) -> tuple[Float[Array, "x k"], Float[Array, "x k"], Float[Array, " x"]]:
-    r"""Distributions of one letter's score: the competitor's, tilted, and the target's.
-
-    The competitor's is $P(u)\, 2^{\Delta k}$ over its sum, whose logarithm is the third result.
-    """
+) -> LetterScores:
+    """Distributions of one letter's score on a lattice, given the query letter."""
     possible = through > 0
     px = through.sum(axis=1, keepdims=True)
     at_level = jax.nn.one_hot(lattice.level, levels + 1, dtype=float)
@@ -200,19 +194,15 @@ def letter_distributions(
     competitor = jnp.einsum("xu,xuk->xk", tilted, at_level)
     competitor /= jnp.where(total > 0, total, 1.0)[:, None]
     target = jnp.einsum("xu,xuk->xk", through / jnp.where(px > 0, px, 1.0), at_level)
-    return competitor, target, LN2 * safe_log2(total)
+    return LetterScores(competitor, target, LN2 * safe_log2(total), lattice.step)
 
 
 def _merged_letters(
     through: np.ndarray, lattice: Lattice, levels: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Merge the query letters that score alike into kinds.
-
-    Returns the probability of each kind, and what `letter_distributions` says of it.
-    """
-    found = jax.device_get(letter_distributions(jnp.asarray(through), lattice, levels))
-    competitor, target, log_sum = found
-    table = np.concatenate([competitor, target, log_sum[:, None]], axis=1)
+) -> tuple[np.ndarray, LetterScores]:
+    """Merge the query letters that score alike into kinds: their probabilities and distributions."""
+    found = letter_distributions(jnp.asarray(through), lattice, levels)
+    table = np.concatenate([found.competitor, found.target, found.log_sum[:, None]], axis=1)
     first: list[int] = []  # the first letter of each kind
     p: list[float] = []
     for x, row in enumerate(table):
@@ -222,7 +212,8 @@ def _merged_letters(
         else:
             first.append(x)
             p.append(float(through[x].sum()))
-    return np.array(p), competitor[first], target[first], log_sum[first]
+    competitor, target, log_sum, step = jax.device_get(found)
+    return np.array(p), LetterScores(competitor[first], target[first], log_sum[first], step)
 
 
 def composition_count(n: int, kinds: int) -> int:
@@ -248,47 +239,32 @@ def type_probabilities(p: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.exp(log + scipy.special.xlogy(counts, p).sum(axis=1))
 
 
-@partial(jax.jit, static_argnames=("n", "loss", "reach"))
+@partial(jax.jit, static_argnames=("loss", "reach"))
 def _block_loss(
-    competitor: Float[Array, "x k"],
-    target: Float[Array, "x k"],
-    log_sum: Float[Array, " x"],
-    step: Float[Array, ""],
+    distributions: LetterScores,
     letters: Int[Array, "n t"],
     counts: Int[Array, "t x"],
     p_type: Float[Array, " t"],
     log2_size: Float[Array, "..."],
-    n: int,
     loss: RankLoss,
     reach: int,
 ) -> Float[Array, "..."]:
-    log_a, log_e, of_target = score_probabilities(
-        competitor, target, log_sum, step, letters, counts, n
-    )
+    log_a, log_e, of_target = score_probabilities(distributions, letters, counts)
     weight = p_type[:, None] * of_target
-
-    def one_size(size: Float[Array, ""]) -> Float[Array, ""]:
-        return at_most_one(jnp.sum(weight * expected_loss_kernel(log_a, log_e, size, loss, reach)))
-
-    return jax.lax.map(one_size, log2_size.ravel()).reshape(log2_size.shape)
+    return at_most_one(weighted_loss(weight, log_a, log_e, log2_size, loss, reach))
 
 
 def score_probabilities(
-    competitor: Float[Array, "x k"],
-    target: Float[Array, "x k"],
-    log_sum: Float[Array, " x"],
-    step: Float[Array, ""],
-    letters: Int[Array, "n t"],
-    counts: Int[Array, "t x"],
-    n: int,
+    distributions: LetterScores, letters: Int[Array, "n t"], counts: Int[Array, "t x"]
 ) -> tuple[Float[Array, "t s"], Float[Array, "t s"], Float[Array, "t s"]]:
     """Ln a and ln e of a competitor, and the target's probability, at every score 0..nL of every type.
 
     Both distributions are convolved letter by letter. Sequences of one type have letters in one order,
     so that step i of the scan convolves all types at once, each with the kernel of its i-th letter.
     """
+    competitor, target, log_sum, step = distributions
     levels = competitor.shape[1] - 1
-    scores = n * levels + 1
+    scores = letters.shape[0] * levels + 1
     kernels = jnp.stack([competitor, target])
 
     def add_letter(sums: Float[Array, "2 t s"], letter: Int[Array, " t"]) -> tuple[Array, None]:

@@ -18,7 +18,12 @@ from rdsim import validation
 from rdsim.information import at_most_one, information_density
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_distribution import expected_loss_kernel, log_probability, reach_of
+from rdsim.ranking.rank_distribution import (
+    expected_loss_kernel,
+    log_probability,
+    reach_of,
+    weighted_loss,
+)
 from rdsim.ranking.score_order import dense_ranks
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
@@ -166,11 +171,7 @@ def _scored_loss(
 ) -> Float[Array, "..."]:
     ranks = dense_ranks(scores)
     log_a, log_e = log_masses(ranks, ranks, joint.sum(axis=0))
-
-    def one_size(size: Float[Array, ""]) -> Float[Array, ""]:
-        return at_most_one(jnp.sum(joint * expected_loss_kernel(log_a, log_e, size, loss, reach)))
-
-    return jax.lax.map(one_size, log2_size.ravel()).reshape(log2_size.shape)
+    return at_most_one(weighted_loss(joint, log_a, log_e, log2_size, loss, reach))
 
 
 @partial(jax.jit, static_argnames=("loss", "reach"))

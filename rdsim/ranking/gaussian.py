@@ -38,7 +38,7 @@ from rdsim import validation
 from rdsim.information import at_most_one
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_distribution import expected_loss, expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss, reach_of, weighted_loss
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -322,8 +322,8 @@ def _near_loss(
         return jnp.exp(log_weight), jnp.minimum(log_a, 0.0)
 
     density, log_a = jax.lax.map(one_query, (near.target, near.competitor, near.v))
-    weight = near.mass[:, None] * near.step[:, None] * density
-    return _summed(weight, log_a, size, loss, reach)
+    weight = jnp.asarray(near.mass)[:, None] * near.step[:, None] * density
+    return weighted_loss(weight, log_a, -jnp.inf, size, loss, reach), jnp.sum(weight)
 
 
 @partial(jax.jit, static_argnames=("loss", "reach"))
@@ -347,19 +347,5 @@ def _far_loss(
     s = jnp.sqrt(shrink * (m + delta) ** 2 - across)
     h = (w * (2 - c2) - shrink * excess + across) / (L + s)
     log_a = jnp.minimum(logsumexp(log_ndtr(-h) + log_across, axis=-1), 0.0)
-    return _summed(mass[:, None] * step * density, log_a, size, loss, reach)
-
-
-def _summed(
-    weight: _Points,
-    log_a: Float[Array, "w t"],
-    size: Float[Array, "..."],
-    loss: RankLoss,
-    reach: int,
-) -> tuple[Float[Array, "..."], Float[Array, ""]]:
-    """Average the loss over the nodes at each size; and sum their weights."""
-
-    def one_size(size: Float[Array, ""]) -> Float[Array, ""]:
-        return jnp.sum(weight * expected_loss_kernel(log_a, -jnp.inf, size, loss, reach))
-
-    return jax.lax.map(one_size, size.ravel()).reshape(size.shape), jnp.sum(weight)
+    weight = jnp.asarray(mass)[:, None] * step * density
+    return weighted_loss(weight, log_a, -jnp.inf, size, loss, reach), jnp.sum(weight)

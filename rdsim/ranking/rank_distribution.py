@@ -109,6 +109,22 @@ def expected_loss_kernel(
     return at_most_one(_average_over_ties(log_a, log_e, log_M, loss))
 
 
+def weighted_loss(
+    weight: Float[Array, "..."],
+    log_a: Float[Array, "..."],
+    log_e: Float[Array, "..."] | float,
+    log2_size: Float[Array, "..."],
+    loss: RankLoss,
+    reach: int,
+) -> Float[Array, "..."]:
+    """Sum the expected loss of many targets, each with its weight, one database size at a time."""
+
+    def one_size(size: Float[Array, ""]) -> Float[Array, ""]:
+        return jnp.sum(weight * expected_loss_kernel(log_a, log_e, size, loss, reach))
+
+    return jax.lax.map(one_size, log2_size.ravel()).reshape(log2_size.shape)
+
+
 def _neg_log1m(log_p: Float[Array, "..."]) -> tuple[Array, Array]:
     """-ln(1-p) and its logarithm from ln p; +inf at p = 1."""
     p = jnp.exp(jnp.minimum(log_p, 0.0))

@@ -140,8 +140,8 @@ def test_C12_the_gradient_of_a_loss_is_that_of_finite_differences():
         through = joint @ (
             jnp.array([[1.0, 0.0], [0.3, 0.7]]) + t * jnp.array([[-1.0, 1.0], [0, 0]])
         )
-        laws = block_score.letter_distributions(through, lattice, 4)
-        log_a, log_e, law = block_score.score_probabilities(*laws, lattice.step, letters, counts, 2)
+        distributions = block_score.letter_distributions(through, lattice, 4)
+        log_a, log_e, law = block_score.score_probabilities(distributions, letters, counts)
         return jnp.sum(
             chances[:, None] * law * ranking.expected_loss(3.0, "error", log_a=log_a, log_e=log_e)
         )

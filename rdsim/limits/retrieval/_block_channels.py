@@ -166,12 +166,8 @@ def _trial_losses(
     def one(channel: Float[Array, "y u"]) -> tuple[Array, Array]:
         through = joint @ channel
         lattice = block_score.lattice_of(through, _SEARCH_LEVELS)
-        competitor, target, total = block_score.letter_distributions(
-            through, lattice, _SEARCH_LEVELS
-        )
-        log_a, log_e, of_target = block_score.score_probabilities(
-            competitor, target, total, lattice.step, letters, counts, n
-        )
+        distributions = block_score.letter_distributions(through, lattice, _SEARCH_LEVELS)
+        log_a, log_e, of_target = block_score.score_probabilities(distributions, letters, counts)
         given = expected_loss_kernel(log_a, log_e, log2_size, loss, reach)
         bits = n * mutual_information(joint.sum(axis=0)[:, None] * channel)
         return jnp.sum(p_type[:, None] * of_target * given), bits

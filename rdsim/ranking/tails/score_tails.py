@@ -1,11 +1,11 @@
 r"""Exact tails of summed letter scores: convolution on a lattice, certified bounds off it (C15).
 
 On a lattice the distribution of the sum is convolved letter by letter
-(`block_score.score_probabilities`), that of each letter tilted by $e^{\theta v}$ at the saddlepoint of the threshold. Only positive numbers are
-added, so every probability keeps its relative accuracy, and the tilt keeps those near the threshold at
-moderate size down to $2^{-1000}$ and far below. A Fourier transform is faster for large lattices
-but errs relative to the largest probability, not to each; a power by repeated squaring saves nothing,
-since the last squaring costs as much as all letters together.
+(`block_score.score_probabilities`), that of each letter tilted by $e^{\theta v}$ at the saddlepoint of the
+threshold. Only positive numbers are added, so every probability keeps its relative accuracy, and the
+tilt keeps those near the threshold at moderate size down to $2^{-1000}$ and far below. A Fourier
+transform is faster for large lattices but errs relative to the largest probability, not to each; a power
+by repeated squaring saves nothing, since the last squaring costs as much as all letters together.
 
 A sum without a lattice takes nearly as many values as there are sequences. Its tail is bounded by
 `extremal_bounds`, which needs no rounding of the letter scores.
@@ -23,7 +23,7 @@ from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike
-from rdsim.ranking.block_score import score_probabilities
+from rdsim.ranking.block_score import LetterScores, score_probabilities
 from rdsim.ranking.tails import extremal_bounds, letter_scores
 from rdsim.ranking.tails.letter_scores import TIED, ScoreSums, score_sums
 from rdsim.results import result
@@ -171,13 +171,9 @@ def _on_lattice(
     log_sums = jnp.pad(log_means - tilts[..., None] * base[:, 0], ((0, 0), (0, 0), (0, 1)))
     counts = jnp.pad(sums.counts, ((0, 0), (0, 1)))
 
-    log_a, _, at_score = jax.vmap(partial(score_probabilities, n=n))(
-        letter[0],
-        letter[1],
-        log_sums[0],
-        tilts[0] * sums.step / LN2,
-        letters,
-        counts[:, None].astype(int),
+    distributions = LetterScores(letter[0], letter[1], log_sums[0], tilts[0] * sums.step / LN2)
+    log_a, _, at_score = jax.vmap(score_probabilities)(
+        distributions, letters, counts[:, None].astype(int)
     )
 
     def at(table: Float[Array, "b 1 s"], k: Float[Array, " b"]) -> Float[Array, " b"]:
