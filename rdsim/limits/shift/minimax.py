@@ -243,10 +243,11 @@ def _minimax(ball: _Ball, target: Array) -> MinimaxRate:
             break
         sources.append(P)
         slopes.append(s)
-        q = _best_codebook(np.array(sources), np.array(slopes), d, D, q)
-        bound, weights = _mixed_bound(np.array(sources), np.array(slopes), d, D, q)
+        scenarios = _Scenarios(np.array(sources), np.array(slopes), d, D)
+        q = _best_codebook(scenarios, q)
+        bound, weights = _mixed_bound(scenarios, q)
         lower = max(lower, bound)
-        mixtures.append(weights @ np.array(sources))  # inside the ball, which is convex
+        mixtures.append(weights @ scenarios.sources)  # inside the ball, which is convex
     for P in np.unique([*sources, hardest, *mixtures], axis=0):
         if P @ d.min(axis=1) <= D:
             largest = max(largest, float(rate_at(P, d, ball.D).lower))
@@ -264,10 +265,18 @@ def _minimax(ball: _Ball, target: Array) -> MinimaxRate:
     )
 
 
-def _scenario_costs(
-    sources: np.ndarray, slopes: np.ndarray, d: np.ndarray, D: float, q: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+class _Scenarios(NamedTuple):
+    """Pairs of a source and a slope, under distortions d and the distortion D allowed."""
+
+    sources: np.ndarray  # shape (k, |Y|)
+    slopes: np.ndarray  # shape (k,)
+    d: np.ndarray
+    D: float
+
+
+def _scenario_costs(scenarios: _Scenarios, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cost of q in each scenario (P, s) in bits, and its dual variables c_u, shape (k, |U|)."""
+    sources, slopes, d, D = scenarios
     least = d.min(axis=1)
     kernel = 2.0 ** (-slopes[:, None, None] * (d - least[:, None]))
     Z = np.maximum(kernel @ q, 1e-300)
@@ -275,9 +284,7 @@ def _scenario_costs(
     return cost, np.einsum("ky,kyu->ku", sources / Z, kernel)
 
 
-def _best_codebook(
-    sources: np.ndarray, slopes: np.ndarray, d: np.ndarray, D: float, q: np.ndarray
-) -> np.ndarray:
+def _best_codebook(scenarios: _Scenarios, q: np.ndarray) -> np.ndarray:
     """The q that minimises the largest cost over the scenarios, by SLSQP in its epigraph form.
 
     The variables are q and a bound t of all costs, of which t is minimised. What it returns needs no
@@ -285,14 +292,14 @@ def _best_codebook(
     """
     size = q.size
     start = 0.99 * q + 0.01 / size
-    first = np.append(start, _scenario_costs(sources, slopes, d, D, start)[0].max())
+    first = np.append(start, _scenario_costs(scenarios, start)[0].max())
 
     def slack(x: np.ndarray) -> np.ndarray:
-        return x[-1] - _scenario_costs(sources, slopes, d, D, x[:-1])[0]
+        return x[-1] - _scenario_costs(scenarios, x[:-1])[0]
 
     def slack_jacobian(x: np.ndarray) -> np.ndarray:
-        dual = _scenario_costs(sources, slopes, d, D, x[:-1])[1]
-        return np.column_stack([dual / LN2, np.ones(len(sources))])
+        dual = _scenario_costs(scenarios, x[:-1])[1]
+        return np.column_stack([dual / LN2, np.ones(len(dual))])
 
     found = minimize(
         lambda x: x[-1],
@@ -314,11 +321,9 @@ def _best_codebook(
     return fitted / fitted.sum() if np.all(np.isfinite(fitted)) and fitted.sum() > 0 else start
 
 
-def _mixed_bound(
-    sources: np.ndarray, slopes: np.ndarray, d: np.ndarray, D: float, q: np.ndarray
-) -> tuple[float, np.ndarray]:
+def _mixed_bound(scenarios: _Scenarios, q: np.ndarray) -> tuple[float, np.ndarray]:
     """The bound certified by the best mixture of the scenarios, and its weights (by HiGHS)."""
-    cost, dual = _scenario_costs(sources, slopes, d, D, q)
+    cost, dual = _scenario_costs(scenarios, q)
     k, size = dual.shape
     # max w . cost - theta / ln 2 with theta >= c_u - 1 for every u.
     program = linprog(
