@@ -102,7 +102,7 @@ def expected_loss_kernel(
     """Compute `expected_loss` without validation, for use inside other compiled functions."""
     log_M = log_database_size(log2_size)
     if loss == RankLoss("miss", 1):
-        return at_most_one(_error(log_a, log_e, log_M))
+        return at_most_one(_error_probability(log_a, log_e, log_M))
     log_a, log_e, log_M = jnp.broadcast_arrays(log_a, log_e, log_M)
     if loss.kind == "dcg":
         return at_most_one(_thinned_error(log_a, log_e, log_M, reach))
@@ -163,7 +163,7 @@ def reciprocal_rank_loss(
     return jnp.where(small, near, far)
 
 
-def _error(
+def _error_probability(
     log_a: Float[Array, "..."], log_e: Float[Array, "..."], log_M: Float[Array, "..."]
 ) -> Float[Array, "..."]:
     """Probability that the target is not first."""
@@ -298,6 +298,8 @@ def _thinned_error(
     log_tau, weights = jnp.asarray(nodes), jnp.asarray(mixture)
 
     def add(i: Array, total: Array) -> Array:
-        return total + weights[i] * _error(log_a + log_tau[i], log_e + log_tau[i], log_M)
+        return total + weights[i] * _error_probability(
+            log_a + log_tau[i], log_e + log_tau[i], log_M
+        )
 
     return jax.lax.fori_loop(0, len(weights), add, jnp.zeros_like(log_a))

@@ -119,7 +119,7 @@ def fit_temperatures(
     if not validation.is_traced(mass, index) and (np.asarray(mass)[np.asarray(index)] == 0).any():
         raise ValueError("competitor must be positive at every target, got a target without mass")
     wanted = validation.tolerance(tolerance)
-    return _fit(table, index, mass, wanted, bool(shared))
+    return _newton_fit(table, index, mass, wanted, bool(shared))
 
 
 def bayes_temperatures(
@@ -197,7 +197,7 @@ class _Iterate(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="shared")
-def _fit(
+def _newton_fit(
     scores: Float[Array, "n m k"],
     target: Int[Array, " n"],
     competitor: Float[Array, " k"],
@@ -206,16 +206,16 @@ def _fit(
 ) -> FittedTemperatures:
     """Minimise the cross-entropy by projected Newton steps, and return to the caller's units."""
     samples, modalities, _ = scores.shape
-    sample = _prepared(scores, target, competitor, shared)
+    sample = _scaled_sample(scores, target, competitor, shared)
 
     def unfinished(iterate: _Iterate) -> Array:
         # The weights are only as exact as the square root of the gap; a step or two more cost little.
         return (iterate.gap > 1e-8 * tolerance * LN2) & (iterate.steps < _MOST_STEPS)
 
-    end = jax.lax.while_loop(unfinished, partial(_advanced, sample), _start(sample))
+    end = jax.lax.while_loop(unfinished, partial(_newton_step, sample), _before_first_step(sample))
     free = sample.informative & (end.weight > 0)
     # Sandwich estimate: at the minimum the gradients of the free weights average to zero.
-    influence = end.each @ _inverse(end.curvature, free)[0]
+    influence = end.each @ _swept_inverse(end.curvature, free)[0]
     covariance = influence.T @ influence / samples**2
     found = end.weight / sample.unit
     covariance = covariance / sample.unit[:, None] / sample.unit
@@ -233,7 +233,7 @@ def _fit(
     )
 
 
-def _prepared(
+def _scaled_sample(
     scores: Float[Array, "n m k"],
     target: Int[Array, " n"],
     competitor: Float[Array, " k"],
@@ -254,7 +254,7 @@ def _prepared(
     return _Sample(excess / unit[:, None], log_prior, target, unit, width > 0)
 
 
-def _start(sample: _Sample) -> _Iterate:
+def _before_first_step(sample: _Sample) -> _Iterate:
     """Before the first step: no weights, so that the first step of zero length evaluates them."""
     size = sample.unit.size
     nothing = jnp.zeros(size)
@@ -281,9 +281,9 @@ def _cross_entropy(sample: _Sample, weight: Float[Array, " m"]) -> Float[Array, 
     return jnp.mean(top + jnp.log(total) - sample.log_prior[sample.target])
 
 
-def _advanced(sample: _Sample, iterate: _Iterate) -> _Iterate:
+def _newton_step(sample: _Sample, iterate: _Iterate) -> _Iterate:
     """Take the Newton step, then find the derivatives and the next step where it ends."""
-    weight = _line_search(sample, iterate)
+    weight = _armijo_search(sample, iterate)
     posterior = jax.nn.softmax(_logits(sample, weight), axis=-1)
     each = jnp.einsum("nk,nmk->nm", posterior, sample.excess)
     centred = sample.excess - each[..., None]
@@ -298,13 +298,13 @@ def _advanced(sample: _Sample, iterate: _Iterate) -> _Iterate:
         each=each,
         gradient=gradient,
         curvature=curvature,
-        step=-_inverse(curvature, free)[0] @ descent,
-        gap=_gap(curvature, descent, sample.informative),
+        step=-_swept_inverse(curvature, free)[0] @ descent,
+        gap=_certified_gap(curvature, descent, sample.informative),
         steps=iterate.steps + 1,
     )
 
 
-def _line_search(sample: _Sample, iterate: _Iterate) -> Float[Array, " m"]:
+def _armijo_search(sample: _Sample, iterate: _Iterate) -> Float[Array, " m"]:
     """Halve the step, bounded by zero, until it descends enough (Armijo)."""
     now = _cross_entropy(sample, iterate.weight)
     rounding = 4 * jnp.finfo(float).eps * (1 + jnp.abs(now))
@@ -322,7 +322,7 @@ def _line_search(sample: _Sample, iterate: _Iterate) -> Float[Array, " m"]:
     return weight_after(length)
 
 
-def _inverse(
+def _swept_inverse(
     curvature: Float[Array, "m m"], kept: Bool[Array, " m"]
 ) -> tuple[Float[Array, "m m"], Bool[Array, ""]]:
     """Invert on the kept weights by the sweep operator, zero elsewhere; and whether it is determined.
@@ -347,11 +347,11 @@ def _inverse(
     return jnp.where(swept[:, None] & swept, -table, 0.0), jnp.all(swept == kept)
 
 
-def _gap(
+def _certified_gap(
     curvature: Float[Array, "m m"], gradient: Float[Array, " m"], informative: Bool[Array, " m"]
 ) -> Float[Array, ""]:
     """Nats by which the value may exceed the minimum, as in `fit_temperatures` with all S_k = 1."""
-    inverse, determined = _inverse(curvature, informative)
+    inverse, determined = _swept_inverse(curvature, informative)
     decrement = jnp.sqrt(jnp.maximum(gradient @ inverse @ gradient, 0.0))
     c = jnp.sum(jnp.sqrt(jnp.maximum(jnp.diag(inverse), 0.0)))
     x = decrement * c

@@ -98,7 +98,7 @@ def search_temperatures(
         for k in range(1, best.size) if best.size > 1 else range(1):
             tried = np.tile(best, (count, 1))
             tried[:, k] *= factors
-            found = np.asarray(_mean_losses(table, index, mass, size, parsed, jnp.asarray(tried)))
+            found = np.asarray(_losses_at(table, index, mass, size, parsed, jnp.asarray(tried)))
             first = found[count // 2] if np.isnan(first) else first
             if found.min() < least:
                 # The start itself is a point of the first grid, and is no improvement.
@@ -113,7 +113,7 @@ def search_temperatures(
 
 
 @partial(jax.jit, static_argnames="loss")
-def _mean_losses(
+def _losses_at(
     scores: Float[Array, "n m k"],
     target: Int[Array, " n"],
     competitor: Float[Array, " k"],

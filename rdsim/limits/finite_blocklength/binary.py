@@ -63,7 +63,7 @@ def binary_hamming(
         Bounds and approximation, bits a letter, the broadcast shape.
 
     """
-    bias, D = _check(p, distortion)
+    bias, D = _checked_coin(p, distortion)
     n, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
     radius = jnp.asarray(steps_within(n, D))
     size, widest = padded_size(int(np.max(n))), padded_size(int(np.max(radius)))
@@ -80,7 +80,7 @@ def binary_hamming(
             eps.ravel(),
         )
         best = jnp.minimum(best, upper)
-    approximation = _second_order(bias, D)
+    approximation = _coin_second_order(bias, D)
     return finite_blocklength(approximation, n, eps, log2_lower=lower, log2_upper=best)
 
 
@@ -95,17 +95,17 @@ def binary_hamming_second_order(p: ArrayLike, *, distortion: ArrayLike) -> Secon
 
     Its methods are `rate` and `excess_probability`; the arguments are those of `binary_hamming`.
     """
-    return _second_order(*_check(p, distortion))
+    return _coin_second_order(*_checked_coin(p, distortion))
 
 
-def _check(p: ArrayLike, distortion: ArrayLike) -> tuple[float, float]:
+def _checked_coin(p: ArrayLike, distortion: ArrayLike) -> tuple[float, float]:
     p = validation.open_unit("p", p)
     bias = min(float(p), 1 - float(p))
     D = validation.interval("distortion", distortion, low=0.0, high=bias, open_high=True, ndim=0)
     return bias, float(D)
 
 
-def _second_order(p: float, D: float) -> SecondOrder:
+def _coin_second_order(p: float, D: float) -> SecondOrder:
     rate = binary_entropy(jnp.asarray(p)) - binary_entropy(jnp.asarray(D))
     return second_order(rate, p * (1 - p) * np.log2((1 - p) / p) ** 2)
 

@@ -127,7 +127,7 @@ def _checked_radius(source: Tilted, n: int, step: float) -> int:
     radius = int(steps_within(n, source.distortion, step))
     d = np.asarray(source.distortions)[np.asarray(source.p) > 0]
     letters = _distances(np.ceil(d / step - ROUNDING), np.asarray(source.output_marginal), radius)
-    merged = letters._replace(masses=_merged(letters.masses, np.minimum)[0])
+    merged = letters._replace(masses=_merged_rows(letters.masses, np.minimum)[0])
     tests = len(_tilted_classes(source)[0])
     classes = max(len(merged.masses), tests)
     types = special.comb(n + classes - 1, classes - 1)
@@ -148,7 +148,7 @@ def _distances(steps: np.ndarray, weights: np.ndarray, radius: int) -> Distances
     return Distances(offsets, masses)
 
 
-def _merged(masses: np.ndarray, safe: np.ufunc) -> tuple[np.ndarray, np.ndarray]:
+def _merged_rows(masses: np.ndarray, safe: np.ufunc) -> tuple[np.ndarray, np.ndarray]:
     """Join rows that are alike, keeping the safe side of each entry; and the class of each row."""
     found: list[np.ndarray] = []
     label = np.empty(len(masses), int)
@@ -182,7 +182,7 @@ def _coding_log2_words(
     best = np.full(eps.size, every_word)
     for q in (np.asarray(source.output_marginal), np.full(letters, 1 / letters)):
         letters = _distances(steps, q, radius)
-        masses, label = _merged(letters.masses, np.minimum)
+        masses, label = _merged_rows(letters.masses, np.minimum)
         classes = letters._replace(masses=masses)
         if _too_large(n, radius, classes):
             continue  # never q*, whose size was checked
@@ -209,7 +209,7 @@ def _tilted_classes(source: Tilted) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     """Classes of letters of one tilted information: that, their probability, the class of each letter."""
     used = np.asarray(source.p) > 0
     information = np.asarray(source.information)[used]
-    levels, label = _merged(information[:, None], np.minimum)
+    levels, label = _merged_rows(information[:, None], np.minimum)
     return levels[:, 0], np.bincount(label, weights=np.asarray(source.p)[used]), label
 
 
@@ -254,7 +254,7 @@ def _largest_ball(source: Tilted, n: int, step: float, auxiliary: np.ndarray) ->
     log_ball = min(log_ball, 0.0)
     radius = int(steps_within(n, source.distortion, step))
     columns = _distances(np.floor(d.T / step + ROUNDING), auxiliary, radius)
-    merged = Distances(columns.offsets, _undominated(_merged(columns.masses, np.maximum)[0]))
+    merged = Distances(columns.offsets, _undominated(_merged_rows(columns.masses, np.maximum)[0]))
     if _too_large(n, radius, merged):
         return log_ball
     tilt = source.slope * step * LN2

@@ -61,7 +61,7 @@ def erased_coin(
         erased bits alone exceed D too often: then no code meets the excess probability.
 
     """
-    alpha, D = _check(erasure, distortion)
+    alpha, D = _checked_erasures(erasure, distortion)
     n, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
     radius = steps_within(n, D)
     lengths, radii = np.ravel(np.asarray(n)), np.ravel(radius)
@@ -75,7 +75,7 @@ def erased_coin(
         jnp.asarray(_log_lost(alpha, lengths, radii)),
         eps.ravel(),
     )
-    approximation = _second_order(alpha, D)
+    approximation = _erasure_second_order(alpha, D)
     return finite_blocklength(approximation, n, eps, log2_lower=lower, log2_upper=upper)
 
 
@@ -90,10 +90,10 @@ def erased_coin_second_order(erasure: ArrayLike, *, distortion: ArrayLike) -> Se
 
     Its methods are `rate` and `excess_probability`; the arguments are those of `erased_coin`.
     """
-    return _second_order(*_check(erasure, distortion))
+    return _erasure_second_order(*_checked_erasures(erasure, distortion))
 
 
-def _check(erasure: ArrayLike, distortion: ArrayLike) -> tuple[float, float]:
+def _checked_erasures(erasure: ArrayLike, distortion: ArrayLike) -> tuple[float, float]:
     alpha = float(
         validation.interval("erasure", erasure, low=0.0, high=1.0, open_high=True, ndim=0)
     )
@@ -109,7 +109,7 @@ def _check(erasure: ArrayLike, distortion: ArrayLike) -> tuple[float, float]:
     return alpha, float(D)
 
 
-def _second_order(alpha: float, D: float) -> SecondOrder:
+def _erasure_second_order(alpha: float, D: float) -> SecondOrder:
     if alpha == 0:
         return second_order(1 - binary_entropy(jnp.asarray(D)), 0.0)
     wrong = (D - alpha / 2) / (1 - alpha)

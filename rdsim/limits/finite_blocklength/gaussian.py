@@ -71,7 +71,7 @@ def gaussian_mse(
         Sakrison (1968), "A geometric treatment of the source encoding of a Gaussian random variable".
 
     """
-    D = _check(variance, distortion)
+    D = _checked_distortion(variance, distortion)
     if D < LEAST_DISTORTION:
         raise ValueError(
             f"distortion must be at least {LEAST_DISTORTION:g} of the variance, got {D!r} of it: "
@@ -84,7 +84,7 @@ def gaussian_mse(
     log_weight = jnp.asarray(np.stack([weight for weight, _ in cases]))
     log_ball = jnp.asarray(np.stack([ball for _, ball in cases]))
     upper = _sphere_codes(log_weight, log_ball, eps.ravel())
-    return finite_blocklength(_second_order(D), n, eps, log2_lower=lower, log2_upper=upper)
+    return finite_blocklength(_gaussian_second_order(D), n, eps, log2_lower=lower, log2_upper=upper)
 
 
 @on_host
@@ -96,10 +96,10 @@ def gaussian_mse_second_order(variance: ArrayLike, *, distortion: ArrayLike) -> 
 
     Its methods are `rate` and `excess_probability`; the arguments are those of `gaussian_mse`.
     """
-    return _second_order(_check(variance, distortion))
+    return _gaussian_second_order(_checked_distortion(variance, distortion))
 
 
-def _check(variance: ArrayLike, distortion: ArrayLike) -> float:
+def _checked_distortion(variance: ArrayLike, distortion: ArrayLike) -> float:
     """Return the distortion of unit variance."""
     variance = float(
         validation.interval(
@@ -112,7 +112,7 @@ def _check(variance: ArrayLike, distortion: ArrayLike) -> float:
     return float(D) / variance
 
 
-def _second_order(D: float) -> SecondOrder:
+def _gaussian_second_order(D: float) -> SecondOrder:
     return second_order(-0.5 * math.log2(D), 0.5 / LN2**2)
 
 

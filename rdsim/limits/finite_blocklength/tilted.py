@@ -120,8 +120,8 @@ def tilted(p: ArrayLike, distortions: ArrayLike, distortion: ArrayLike) -> Tilte
             f"got {float(D)!r}"
         )
     used = p > 0
-    found = _searched(p, d, float(D), 1.0 / (min(high, 1e3 * float(D)) - low))
-    slope, marginal = _polished(np.asarray(p), np.asarray(d), float(D), found.slope, found.q)
+    found = _searched_slope(p, d, float(D), 1.0 / (min(high, 1e3 * float(D)) - low))
+    slope, marginal = _newton_polished(np.asarray(p), np.asarray(d), float(D), found.slope, found.q)
     q = jnp.asarray(marginal)
     exponent = jnp.where(jnp.isinf(d), -jnp.inf, slope * LN2 * (float(D) - d))
     information = -logsumexp(exponent, axis=1, b=q) / LN2
@@ -136,7 +136,9 @@ class _CurvePoint(NamedTuple):
     q: np.ndarray
 
 
-def _searched(p: Float[Array, " y"], d: Float[Array, "y u"], D: float, start: float) -> _CurvePoint:
+def _searched_slope(
+    p: Float[Array, " y"], d: Float[Array, "y u"], D: float, start: float
+) -> _CurvePoint:
     """Find the slope and the output marginal at D, by regula falsi with two guesses at a time.
 
     The invariant: D(left) <= D < D(right), hence slope(left) > slope(right). Both guesses are close to
@@ -175,7 +177,7 @@ def _searched(p: Float[Array, " y"], d: Float[Array, "y u"], D: float, start: fl
     return _CurvePoint(slope, D, weight * right.q + (1 - weight) * left.q)
 
 
-def _polished(
+def _newton_polished(
     p: np.ndarray, d: np.ndarray, D: float, slope: float, q: np.ndarray
 ) -> tuple[float, np.ndarray]:
     r"""Solve the conditions of optimality by Newton's method on the support.

@@ -52,11 +52,11 @@ def block_schemes(
     costly = 2.0 * n * types * scores * (_SEARCH_LEVELS + 1) > _SEARCH_WORK
     candidates = _candidates(joint, few=costly)
     if steps == 0 or costly:
-        return _evaluated(joint, candidates, size, n, loss, levels)
+        return _exact_schemes(joint, candidates, size, n, loss, levels)
     letters, counts = block_score.types_of_queries(n, kinds)
     p_type = block_score.type_probabilities(joint.sum(axis=1), counts)
     zero_rate = float(expected_loss(size, loss, log_a=-jnp.inf, log_e=0.0))
-    batch = _STARTS * _moved(candidates[:1], 1.0).shape[1]
+    batch = _STARTS * _mass_moves(candidates[:1], 1.0).shape[1]
 
     def evaluated(channels: np.ndarray) -> Schemes:
         # Always the same number at a time, repeated if they are fewer: one compilation.
@@ -82,7 +82,7 @@ def block_schemes(
     current = corners.channels[best]
     least = corners.bits[best] + slopes * corners.loss[best]
     for step in range(steps):
-        trials = _moved(current, 2.0 ** (-step / 2))
+        trials = _mass_moves(current, 2.0 ** (-step / 2))
         tried = evaluated(trials.reshape(-1, *current.shape[1:]))
         cost = tried.bits.reshape(_STARTS, -1) + slopes[:, None] * tried.loss.reshape(_STARTS, -1)
         choice, lower = np.argmin(cost, axis=1), np.min(cost, axis=1) < least
@@ -91,10 +91,10 @@ def block_schemes(
         # Every trial is a scheme in its own right, so all of them go to the hull.
         both = Schemes(*map(np.concatenate, zip(corners, tried, strict=True)))
         corners = lower_hull(both, zero_rate)
-    return _evaluated(joint, corners.channels[:-1], size, n, loss, levels)
+    return _exact_schemes(joint, corners.channels[:-1], size, n, loss, levels)
 
 
-def _evaluated(
+def _exact_schemes(
     joint: np.ndarray,
     channels: np.ndarray,
     size: Float[Array, ""],
@@ -135,7 +135,7 @@ def _candidates(joint: np.ndarray, *, few: bool) -> np.ndarray:
     return np.unique(rounded, axis=0)
 
 
-def _moved(channels: np.ndarray, fraction: float) -> np.ndarray:
+def _mass_moves(channels: np.ndarray, fraction: float) -> np.ndarray:
     """Move a fraction of every entry Q(u|y) to every other codeword: shape (b, moves, y, u)."""
     _, rows, columns = channels.shape
     moves = [

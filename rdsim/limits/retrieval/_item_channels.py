@@ -56,7 +56,7 @@ _CELL_LIMIT: Final = 1e5  # upper limit on |X|^n |Y|^n, the pairs of a query and
 _WORK_LIMIT: Final = 1e8  # upper limit on the exponentials of a search
 
 
-class _Table(NamedTuple):
+class _LossTable(NamedTuple):
     r"""Integral of $\ell$ from 0 to q, at knots."""
 
     q: Float[Array, " t"]
@@ -93,24 +93,24 @@ def item_schemes(
     M = min(2.0 ** min(float(log2_size), 1000.0), _LARGEST)
     # Letters alike for the query are stored as one, which costs fewer bits; those without mass as any.
     stored = np.eye(max(codewords, letters))[np.maximum(reduced(joint).letter, 0)]
-    best = _evaluated(joint, stored[None], log2_size, loss)
+    best = _exact_schemes(joint, stored[None], log2_size, loss)
     span = float(expected_loss(log2_size, loss, log_a=-jnp.inf, log_e=0.0)) - best.loss[0]
     if span <= 0:
         return best
-    masses, posteriors = _starts(joint, each, M)
+    masses, posteriors = _codeword_starts(joint, each, M)
     found = _best_channels(
         jnp.asarray(joint),
         jnp.asarray(span * _SLOPES),
         jnp.asarray(masses),
         jnp.asarray(posteriors),
-        _table(M, log2_size, loss),
+        _loss_table(M, log2_size, loss),
     )
     channels = np.pad(found, ((0, 0), (0, 0), (0, stored.shape[1] - codewords)))
-    searched = _evaluated(joint, channels, log2_size, loss)
+    searched = _exact_schemes(joint, channels, log2_size, loss)
     return Schemes(*map(np.concatenate, zip(best, searched, strict=True)))
 
 
-def _evaluated(
+def _exact_schemes(
     joint: np.ndarray, channels: np.ndarray, log2_size: Float[Array, ""], loss: RankLoss
 ) -> Schemes:
     losses, bits = _exact_losses(
@@ -140,17 +140,17 @@ def _exact_losses(
     return jax.lax.map(one, channels)
 
 
-def _table(M: float, log2_size: Float[Array, ""], loss: RankLoss) -> _Table:
+def _loss_table(M: float, log2_size: Float[Array, ""], loss: RankLoss) -> _LossTable:
     """Tabulate the integral of the loss at knots that are even in the logarithm."""
     ends = np.geomspace(_FINEST / M, 1.0, _KNOTS)
     log_q = jnp.log(jnp.asarray(ends))
     # The mean over (0, q) is the loss of a target that ties with probability q and is never beaten.
     mean = expected_loss_kernel(-jnp.inf, log_q, log2_size, loss, reach_of(log2_size))
     q, integral = jnp.asarray(ends), ends * mean
-    return _Table(jnp.append(0.0, q), jnp.append(0.0, integral))
+    return _LossTable(jnp.append(0.0, q), jnp.append(0.0, integral))
 
 
-def _starts(joint: np.ndarray, each: int, M: float) -> tuple[np.ndarray, np.ndarray]:
+def _codeword_starts(joint: np.ndarray, each: int, M: float) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities of the codewords, shape (S, U), and posteriors of Y to sort by at first, (S, U, |Y|).
 
     A family of codewords has posteriors between the prior and that of each kind of query; their
@@ -195,7 +195,7 @@ def _slot_losses(
     posterior: Float[Array, "u y"],
     mass: Float[Array, " u"],
     query_given_item: Float[Array, "x y"],
-    table: _Table,
+    table: _LossTable,
 ) -> Float[Array, "u y"]:
     """Compute c(u,y) of the slots that sorting by the posteriors assigns."""
 
@@ -215,7 +215,7 @@ def _best_channels(
     slopes: Float[Array, " k"],
     masses: Float[Array, "s u"],
     posteriors: Float[Array, "s u y"],
-    table: _Table,
+    table: _LossTable,
 ) -> Float[Array, "k y u"]:
     """Alternate sorting and transport from all starts; of each slope, keep the channel of least cost."""
     py = joint.sum(axis=0)
@@ -232,7 +232,7 @@ def _best_channels(
 def _alternated(
     query_given_item: Float[Array, "x y"],
     py: Float[Array, " y"],
-    table: _Table,
+    table: _LossTable,
     slope: Float[Array, ""],
     mass: Float[Array, " u"],
     posterior: Float[Array, "u y"],

@@ -164,8 +164,8 @@ def self_consistent(
     kept = validation.interval("damping", damping, low=0.0, high=1.0, open_high=True, ndim=0)
     target = validation.tolerance(tolerance)
     most = validation.integer("max_iterations", max_iterations, low=1)
-    start = _starts(key, joint.shape[1], width, count)
-    channel, residual, suboptimality, iterations = _iterated(
+    start = _channel_starts(key, joint.shape[1], width, count)
+    channel, residual, suboptimality, iterations = _iterated_channels(
         joint, start, steepness, size, kept, target, most, parsed, reach_of(size)
     )
     py = joint.sum(axis=0)
@@ -182,7 +182,9 @@ def self_consistent(
     )
 
 
-def _starts(key: Key[Array, ""], rows: int, width: int, count: int) -> Float[Array, "s y u"]:
+def _channel_starts(
+    key: Key[Array, ""], rows: int, width: int, count: int
+) -> Float[Array, "s y u"]:
     """The stored letter (modulo |U| if that is smaller), slightly noisy, then random channels."""
     stored = jax.nn.one_hot(jnp.arange(rows) % width, width, dtype=float)
     stored = 0.98 * stored + 0.02 / width
@@ -222,7 +224,7 @@ def _own_costs(
 
 
 @partial(jax.jit, static_argnames=("loss", "reach"))
-def _iterated(
+def _iterated_channels(
     joint: Float[Array, "x y"],
     start: Float[Array, "s y u"],
     slope: Float[Array, ""],

@@ -41,7 +41,7 @@ def identification_gaussian(variance: ArrayLike, *, distortion: ArrayLike) -> Fl
         "variance", variance, low=0.0, high=float("inf"), open_low=True, open_high=True, ndim=0
     )
     D = validation.interval("distortion", distortion, low=0.0)
-    return _gaussian(sigma2, D)
+    return _gaussian_rate(sigma2, D)
 
 
 @validation.needs_float64
@@ -63,17 +63,17 @@ def identification_binary(distortion: ArrayLike) -> Float[Array, "..."]:
 
     """
     D = validation.interval("distortion", distortion, low=0.0)
-    return _binary(D)
+    return _binary_rate(D)
 
 
 @jax.jit
-def _gaussian(sigma2: Float[Array, ""], D: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+def _gaussian_rate(sigma2: Float[Array, ""], D: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
     ratio = D / (2 * sigma2)
     inside = ratio < 1
     return jnp.where(inside, -jnp.log1p(-jnp.where(inside, ratio, 0.0)) / LN2, jnp.inf)
 
 
 @jax.jit
-def _binary(D: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+def _binary_rate(D: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
     # 1 - h(1/2 - D) is the capacity of a binary symmetric channel of bias 2 D.
     return jnp.where(D <= 0.5, binary_capacity(jnp.minimum(2 * D, 1.0)), jnp.inf)

@@ -78,7 +78,7 @@ def two_sided_gaussian(
 
     """
     r = validation.interval("correlation", correlation, low=-1.0, high=1.0)
-    r, Rx, Ry = _rates("correlation", r, query_rate, item_rate)
+    r, Rx, Ry = _checked_rates("correlation", r, query_rate, item_rate)
     upper = jnp.minimum(bottleneck_gaussian(r, rate=Rx), bottleneck_gaussian(r, rate=Ry))
     return _two_sided_bounds(_gaussian_chain, r, Rx, Ry, upper)
 
@@ -98,12 +98,12 @@ def two_sided_dsbs(
 
     """
     p = validation.interval("crossover", crossover, low=0.0, high=1.0)
-    p, Rx, Ry = _rates("crossover", p, query_rate, item_rate)
+    p, Rx, Ry = _checked_rates("crossover", p, query_rate, item_rate)
     upper = jnp.minimum(bottleneck_dsbs(p, rate=Rx), bottleneck_dsbs(p, rate=Ry))
     return _two_sided_bounds(_dsbs_chain, p, Rx, Ry, upper)
 
 
-def _rates(
+def _checked_rates(
     name: str, value: Array, query_rate: ArrayLike, item_rate: ArrayLike
 ) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"], Float[Array, "*grid"]]:
     Rx = validation.interval("query_rate", query_rate, low=0.0)

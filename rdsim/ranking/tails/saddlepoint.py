@@ -220,7 +220,7 @@ def _log_tail(
 
     # A line through the pole of g cannot be integrated: near the mean one beside it is.
     beside = jnp.where(tilt < 0, -1.0, 1.0) * jnp.maximum(jnp.abs(tilt), 1 / at.deviation)
-    line = _along_line(sums, beside, mean, point=False)
+    line = _line_integral(sums, beside, mean, point=False)
     rest = line.rest * jnp.exp(line.log_scale - log_density)
     # Far from the pole the bracket's normal part cancels: the part of g alone is the tail.
     far = tilt * at.deviation > _FAR
@@ -241,7 +241,7 @@ def _log_tail(
     return jnp.minimum(one, 0.0), jnp.minimum(two, 0.0), jnp.minimum(full, 0.0)
 
 
-class _Line(NamedTuple):
+class _LineIntegral(NamedTuple):
     r"""Integrals along a line, in units of a scale."""
 
     rest: Float[Array, " b"]  # the integral beyond the neighbourhood of the saddle
@@ -250,9 +250,9 @@ class _Line(NamedTuple):
     complete: Bool[Array, " b"]  # whether the frequencies reach the end of the lattice's period
 
 
-def _along_line(
+def _line_integral(
     sums: ScoreSums, tilt: Float[Array, " b"], level: Float[Array, " b"], *, point: bool
-) -> _Line:
+) -> _LineIntegral:
     r"""Integrate $\varphi_\theta(\omega) g(\theta + i\omega)$; with `point` $g = \Delta$, for one value.
 
     The characteristic function of a sum of few values returns to moduli near one (on a lattice that
@@ -289,7 +289,7 @@ def _along_line(
     total = jax.lax.fori_loop(0, chunks, add, jnp.zeros((2, tilt.size)))
     log_scale = cumulants.log_mean - tilt * level - 0.5 * math.log(2 * math.pi)
     rest, whole = total * spacing * math.sqrt(2 / math.pi)
-    return _Line(rest, whole, log_scale, fits)
+    return _LineIntegral(rest, whole, log_scale, fits)
 
 
 def _log_point(sums: ScoreSums, tilt: Float[Array, " b"]) -> Float[Array, " b"]:
@@ -302,7 +302,7 @@ def _log_point(sums: ScoreSums, tilt: Float[Array, " b"]) -> Float[Array, " b"]:
     step = jnp.where(sums.step > 0, sums.step, 1.0)
     variance = jnp.where(variance > 0, variance, 1.0)
     second = fourth / variance**2 / 8 - 5 * third**2 / variance**3 / 24
-    line = _along_line(sums, tilt, mean, point=True)
+    line = _line_integral(sums, tilt, mean, point=True)
     peak = step / jnp.sqrt(variance)
     fails = (jnp.abs(second) > _TRUSTED) | (jnp.abs(line.rest) > _TRUSTED * peak)
     density = jnp.where(fails, line.whole, peak * (1 + second) + line.rest)

@@ -90,7 +90,11 @@ def score_tail(
     """
     wanted = validation.interval("tolerance", tolerance, low=1e-5, high=1.0, ndim=0)
     sums, shape = score_sums(values, probabilities, counts, threshold)
-    step, levels, lengths = np.asarray(sums.step), _levels(sums), np.asarray(sums.counts).sum(1)
+    step, levels, lengths = (
+        np.asarray(sums.step),
+        _widest_levels(sums),
+        np.asarray(sums.counts).sum(1),
+    )
     exact = (step > 0) & (2 * lengths * (lengths * levels + 1) * (levels + 1) <= WORK_LIMIT)
     found = np.empty((6, step.size))
     for level in np.unique(levels[exact]):
@@ -101,11 +105,11 @@ def score_tail(
             some = rows[start : start + most]
             # Sizes that are powers of two, so that few shapes are compiled.
             padded = np.resize(some, min(1 << (some.size - 1).bit_length(), most))
-            part = _rows(sums, padded)
-            letters = _letters(np.asarray(part.counts).astype(int), n)
-            found[:, some] = _on_lattice(part, letters, int(level), n)[:, : some.size]
+            part = _some_settings(sums, padded)
+            letters = _padded_letters(np.asarray(part.counts).astype(int), n)
+            found[:, some] = _tails_on_lattice(part, letters, int(level), n)[:, : some.size]
     for row in np.flatnonzero(~exact):
-        found[:, row] = _bounded(_rows(sums, np.array([row])), float(wanted))
+        found[:, row] = _tail_without_lattice(_some_settings(sums, np.array([row])), float(wanted))
 
     def certified(lower: np.ndarray, value: np.ndarray, upper: np.ndarray) -> Certified:
         shaped = [jnp.asarray(x.reshape(shape)) for x in (lower, value, upper)]
@@ -118,12 +122,12 @@ def score_tail(
     )
 
 
-def _rows(sums: ScoreSums, rows: np.ndarray) -> ScoreSums:
+def _some_settings(sums: ScoreSums, rows: np.ndarray) -> ScoreSums:
     """Some of the settings."""
     return ScoreSums(sums.values, sums.probabilities, *(leaf[rows] for leaf in sums[2:]))
 
 
-def _levels(sums: ScoreSums) -> np.ndarray:
+def _widest_levels(sums: ScoreSums) -> np.ndarray:
     """Steps from the least to the greatest value of the widest kind that occurs."""
     possible, values = np.asarray(sums.probabilities) > 0, np.asarray(sums.values)
     top = np.where(possible, values, -np.inf).max(axis=1)
@@ -133,7 +137,7 @@ def _levels(sums: ScoreSums) -> np.ndarray:
     return np.round(widest / np.where(step > 0, step, np.inf)).astype(int)
 
 
-def _letters(counts: np.ndarray, n: int) -> np.ndarray:
+def _padded_letters(counts: np.ndarray, n: int) -> np.ndarray:
     """List the kinds of the letters of each setting, padded by a kind of its own, shape (b, n, 1)."""
     kinds = counts.shape[1]
     filled = np.concatenate([counts, n - counts.sum(axis=1, keepdims=True)], axis=1)
@@ -141,7 +145,7 @@ def _letters(counts: np.ndarray, n: int) -> np.ndarray:
 
 
 @partial(jax.jit, static_argnames=("levels", "n"))
-def _on_lattice(
+def _tails_on_lattice(
     sums: ScoreSums, letters: Int[Array, "b n 1"], levels: int, n: int
 ) -> Float[Array, "6 b"]:
     """Bound ln P[S > t] and ln P[S = t] by convolution, at the saddlepoints of tail and tie.
@@ -193,7 +197,7 @@ def _on_lattice(
     return jnp.swapaxes(bounds, 0, 1).reshape(6, -1)
 
 
-def _bounded(sums: ScoreSums, tolerance: float) -> np.ndarray:
+def _tail_without_lattice(sums: ScoreSums, tolerance: float) -> np.ndarray:
     """Bounds and values of one setting without a lattice, exact at both ends of the range."""
     mass, top = float(sums.log_mass[0]), float(letter_scores.highest_log_mass(sums)[0])
     bottom = float(letter_scores.highest_log_mass(letter_scores.mirrored(sums))[0])
