@@ -1,4 +1,4 @@
-"""C13: the price matrix against loops, and self-consistent schemes against limits and their matrix."""
+"""C13: the cost matrix against loops, and self-consistent schemes against limits and their matrix."""
 
 import jax
 import numpy as np

@@ -33,7 +33,7 @@ def scheme_curve(joint, log2_size, loss=RECIPROCAL, n=1):
 
 
 def reciprocal_rank_loss(p, size):
-    """Loss of a target that each of size - 1 competitors beats with chance p > 0."""
+    """Loss of a target that each of size - 1 competitors beats with probability p > 0."""
     return 1 + np.expm1(size * np.log1p(-p)) / (size * p)
 
 

@@ -160,7 +160,7 @@ def _codeword_starts(joint: np.ndarray, each: int, M: float) -> tuple[np.ndarray
     kinds = len(joint)
     py = joint.sum(axis=0)
     grid = np.append(0.0, np.geomspace(_FINEST / M, 1 / kinds, _KNOTS))
-    # Half of the ends are even in ln(1 + q M), where the loss of few winners rises, half are even in q.
+    # Ends are even in the sum of ln(1 + q M), along which the loss of few winners rises, and of q.
     density = np.log1p(grid * M) / np.log1p(M / kinds) + grid * kinds
     ends = np.interp(np.linspace(0, 2, each + 1), density, grid)
     graded = np.tile(np.diff(ends), kinds)

@@ -127,8 +127,8 @@ def _mass_of_copies(
 ) -> Float[Array, " b"]:
     r"""Bound what the periodic copies of f at $kP$, k not 0, add to the mean of the minorant.
 
-    Near one of them S - t is below $-P/2$ or above $P$, whose probabilities Chernoff's bound limits; at
-    all others f is at most $e^{-\theta P/2}$.
+    Where S - t lies between $-P/2$ and $P$ they add at most $e^{-\theta P/2}$, elsewhere at most one, each
+    over $1 - e^{-\theta P}$ for their geometric series. Chernoff bounds the probability of elsewhere.
     """
     here = letter_scores.centred_cumulants(sums, tilt).log_mean
 
