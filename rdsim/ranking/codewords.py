@@ -95,7 +95,7 @@ def codeword_loss(
 
 def check_sample(
     scores: ArrayLike, target: ArrayLike, competitor: ArrayLike
-) -> tuple[Float[Array, "n m k"], Int[Array, " n"], Float[Array, " k"]]:
+) -> tuple[Float[Array, "n m k"], Int[Array, "..."], Float[Array, " k"]]:
     """Check a sample of multimodal queries: finite scores, their targets, a competitor's masses.
 
     The shapes of scores and targets are compared by the caller, whose message names all it compares.
