@@ -26,7 +26,8 @@ REFERENCE = {
     "erased coin": ((0.738264, 0.745217, 0.714870), (0.670109, 0.671439, 0.663207)),
 }
 """Converse, achievability and approximation at the anchors, at the settings of `QUICK`."""
-_CURVES = ("converse", "achievability", "approximation")
+_CURVES = {"converse": "lower", "achievability": "upper", "approximation": "approximation"}
+"""Variables of the dataset, and the attributes of a result that they hold."""
 _WHOLE = "approximation at integer n D"
 
 
@@ -127,14 +128,15 @@ def _curves(config: Config, name: str, n: np.ndarray) -> dict[str, np.ndarray]:
     if name != "Gaussian":
         # The distortions that n letters can have: an integer number of wrong bits over n.
         possible = steps_within(n, D) / n
-        served = np.isfinite(np.asarray(found.converse))
+        served = np.isfinite(np.asarray(found.lower))
         whole = np.where(served, 0.0, np.inf)
         whole[served] = [
             second_order(distortion=k).rate(m, excess)
             for k, m in zip(possible[served], n[served], strict=True)
         ]
-    curves = (*_CURVES, "rate_distortion", "dispersion")
-    return {_WHOLE: whole, **{curve: np.asarray(getattr(found, curve)) for curve in curves}}
+    single = {name: np.asarray(getattr(found, name)) for name in ("rate_distortion", "dispersion")}
+    curves = {name: np.asarray(getattr(found, field)) for name, field in _CURVES.items()}
+    return {_WHOLE: whole, **single, **curves}
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:

@@ -92,7 +92,7 @@ def _simulated(config: Config, key: jax.Array, log2_size: int) -> dict[str, np.n
     def trial(trial_key: jax.Array) -> jax.Array:
         database_key, tie_key = jax.random.split(trial_key)
         x, y = source.sample(database_key, (2**log2_size,))
-        return ranking.rank(scores[x[0], y], 0, tie_key)
+        return ranking.rank(tie_key, scores[x[0], y], 0)
 
     batch = max(1, 2**18 // 2**log2_size)
     ranks = simulation.SimulatedRanks(

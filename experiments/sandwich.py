@@ -7,6 +7,7 @@ schemes of single letters beside their bounds.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -21,7 +22,7 @@ from rdsim.sources.gaussian_pairs import gaussian
 
 CLAIMS = ("C12", "C13")
 LOSS = "reciprocal_rank"
-SOURCES = {
+SOURCES: dict[str, Callable[..., sources.DiscreteSource | sources.GaussianSource]] = {
     "DSBS": lambda config: sources.dsbs(config.crossover),
     "erasure pair": lambda config: sources.binary_erasure_pair(config.erasure),
     "Gaussian": lambda config: gaussian(config.correlation),
@@ -139,8 +140,8 @@ def _bounds(config: Config, name: str, size: int) -> dict[str, np.ndarray]:
     bounds = retrieval_bounds(SOURCES[name](config), size, LOSS, n=n, distortion=loss)
     return {
         "loss": loss,
-        "outer": np.asarray(bounds.outer),
-        "inner": np.asarray(bounds.inner),
+        "outer": np.asarray(bounds.lower),
+        "inner": np.asarray(bounds.upper),
         "letters": np.array(n),
     }
 
@@ -156,7 +157,7 @@ def _growing(config: Config, n: int) -> dict[str, np.ndarray]:
 def _single(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
     source, size = sources.dsbs(config.crossover), config.single_log2_size
     found = [
-        self_consistent(source.joint, size, LOSS, slope=slope, starts=config.starts, key=key)
+        self_consistent(key, source.joint, size, LOSS, slope=slope, starts=config.starts)
         for slope in config.slopes
     ]
     fixed = np.array([scheme.distortion for scheme in found])
@@ -165,7 +166,7 @@ def _single(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
     at = np.concatenate([fixed.ravel(), loss])
     # By rounding a fixed point may lie below the least loss of all, that of the stored letter.
     at = np.clip(at, loss[0], 1.0)
-    outer = np.asarray(retrieval_bounds(source, size, LOSS, n=1, distortion=at, rounds=0).outer)
+    outer = np.asarray(retrieval_bounds(source, size, LOSS, n=1, distortion=at, rounds=0).lower)
     inner = np.interp(at, least.vertex_loss, least.vertex_bits)
     return {
         "loss": loss,

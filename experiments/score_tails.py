@@ -7,8 +7,8 @@ import numpy as np
 import xarray
 
 from experiments.runner import Cell, Check, call
-from rdsim.ranking.saddlepoint import saddlepoint_tail
-from rdsim.ranking.score_tails import score_tail
+from rdsim.ranking.tails.saddlepoint import saddlepoint_tail
+from rdsim.ranking.tails.score_tails import score_tail
 from rdsim.simulation.importance import importance_tail
 
 CLAIMS = ("C15",)

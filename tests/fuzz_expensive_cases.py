@@ -83,8 +83,8 @@ CASES: Final[dict[str, Call]] = {
         "key": key(),
     },
     "limits.minimax_rate": {
-        "p0": law(PMF),
-        "d": table(HAMMING, spoiled(HAMMING, math.inf)),
+        "p": law(PMF),
+        "distortions": table(HAMMING, spoiled(HAMMING, math.inf)),
         "divergence": positive(0.1),
         "distortion": positive(0.3),
         "tolerance": positive(1e-4, 0.0),
@@ -120,9 +120,9 @@ CASES: Final[dict[str, Call]] = {
         "fine": positive(0.1, 0.3, math.inf),
     },
     "limits.worst_mismatched_rate": {
-        "p0": law(PMF),
-        "d": table(HAMMING, spoiled(HAMMING, math.inf)),
-        "q": law(PMF),
+        "p": law(PMF),
+        "distortions": table(HAMMING, spoiled(HAMMING, math.inf)),
+        "codebook": law(PMF),
         "divergence": positive(0.1),
         "distortion": positive(0.3),
         "tolerance": positive(1e-4, 0.0),
@@ -136,7 +136,7 @@ CASES: Final[dict[str, Call]] = {
     },
     "limits.finite_blocklength.discrete": {
         "p": law(PMF),
-        "d": table(HAMMING),
+        "distortions": table(HAMMING),
         "distortion": positive(0.2, [0.1, 0.2]),
         "excess_probability": positive(0.1, 0.0, 1.0, math.inf),
         "block_lengths": Argument([4], (*UNRELATED, [1.5], [0], [-1], [math.nan], [HUGE], "4")),

@@ -124,13 +124,13 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     },
     "ranking.saddlepoint_tail": {
         "values": [[0.0, 1.0]],
-        "pmf": [[0.7, 0.3]],
+        "probabilities": [[0.7, 0.3]],
         "counts": [50],
         "threshold": 25.0,
     },
     "ranking.score_tail": {
         "values": [[0.0, 1.0]],
-        "pmf": [[0.7, 0.3]],
+        "probabilities": [[0.7, 0.3]],
         "counts": [50],
         "threshold": 25.0,
     },
@@ -182,7 +182,12 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "compress": "columns",
     },
     "limits.majorises": {"q": PMF, "p": [0.4, 0.3, 0.3]},
-    "limits.mismatched_rate": {"p": PMF, "d": HAMMING, "q": PMF, "distortion": 0.2},
+    "limits.mismatched_rate": {
+        "p": PMF,
+        "distortions": HAMMING,
+        "codebook": PMF,
+        "distortion": 0.2,
+    },
     "limits.mixture_bottleneck_bound": {"source": MIXTURE, "rate": 1.0},
     "limits.mixture_loss_bound": {
         "source": MIXTURE,
@@ -206,7 +211,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "limits.ranking_codebook": {"prior": PMF, "slope": 2.0, "loss": "error"},
     "limits.rate_at": {"p": PMF, "distortions": HAMMING, "distortion": 0.2},
     "limits.rate_distortion_curve": {"p": PMF, "distortions": HAMMING, "slopes": [2.0]},
-    "limits.redundancy": {"p": PMF, "d": HAMMING, "q": PMF, "distortion": 0.2},
+    "limits.redundancy": {"p": PMF, "distortions": HAMMING, "codebook": PMF, "distortion": 0.2},
     "limits.retrieval_distortion": {
         "joint": JOINT,
         "scores": [[0.1, 0.5], [0.3, 0.2]],
@@ -246,9 +251,17 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "block_lengths": [50],
     },
     "limits.finite_blocklength.binary_hamming_second_order": {"p": 0.4, "distortion": 0.11},
-    "limits.finite_blocklength.d_tilted_information": {"p": PMF, "d": HAMMING, "distortion": 0.2},
-    "limits.finite_blocklength.discrete_second_order": {"p": PMF, "d": HAMMING, "distortion": 0.2},
-    "limits.finite_blocklength.dispersion": {"p": PMF, "d": HAMMING, "distortion": 0.2},
+    "limits.finite_blocklength.d_tilted_information": {
+        "p": PMF,
+        "distortions": HAMMING,
+        "distortion": 0.2,
+    },
+    "limits.finite_blocklength.discrete_second_order": {
+        "p": PMF,
+        "distortions": HAMMING,
+        "distortion": 0.2,
+    },
+    "limits.finite_blocklength.dispersion": {"p": PMF, "distortions": HAMMING, "distortion": 0.2},
     "limits.finite_blocklength.erased_coin": {
         "erasure": 0.1,
         "distortion": 0.1,

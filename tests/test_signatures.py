@@ -122,6 +122,7 @@ OBJECTS = frozenset(
         "precisions",
         "prior",
         "priors",
+        "probabilities",
         "product_scores",
         "py",
         "q",

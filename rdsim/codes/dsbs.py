@@ -24,7 +24,7 @@ from rdsim import validation
 from rdsim.information import LN2, at_most_one
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import RankLoss, parse_loss
-from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 MAX_BLOCK_LENGTH: Final = 20_000

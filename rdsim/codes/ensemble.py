@@ -31,7 +31,7 @@ from rdsim.codes.selection import likely_law, likely_nodes, nearest_law
 from rdsim.information import LN2, at_most_one
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
 from rdsim.transformations import on_host
 
 MAX_TABLES: Final = 16_000_000

@@ -26,7 +26,7 @@ from rdsim import validation
 from rdsim.information import LN2, mutual_information, safe_log2
 from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
 from rdsim.number_types import ArrayLike
-from rdsim.ranking.scored import scored_loss
+from rdsim.ranking.codewords import scored_loss
 from rdsim.results import result
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 

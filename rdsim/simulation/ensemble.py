@@ -27,7 +27,7 @@ from rdsim.codes.selection import draw_likely, nearest_law
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import RankLoss, parse_losses
-from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
 from rdsim.results import result
 from rdsim.simulation.engine import MonteCarloResult, check_options, run_trials
 from rdsim.transformations import on_host

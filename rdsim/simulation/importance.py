@@ -27,12 +27,12 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.information import LN2, information_density
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking import letter_scores
 from rdsim.ranking.block_score import through_channel
-from rdsim.ranking.letter_scores import ScoreSums
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
-from rdsim.ranking.saddlepoint import saddlepoint_kernel
+from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
+from rdsim.ranking.tails import letter_scores
+from rdsim.ranking.tails.letter_scores import ScoreSums
+from rdsim.ranking.tails.saddlepoint import saddlepoint_kernel
 from rdsim.results import result
 from rdsim.simulation.engine import check_options, run_trials
 from rdsim.simulation.intervals import Estimate
@@ -75,7 +75,7 @@ class RareEstimate:
 def importance_tail(
     key: Any,
     values: ArrayLike,
-    pmf: ArrayLike,
+    probabilities: ArrayLike,
     counts: ArrayLike,
     threshold: ArrayLike,
     *,
@@ -90,7 +90,7 @@ def importance_tail(
     Args:
         key: PRNG key; trial t of setting s draws from fold_in(fold_in(key, s), t).
         values: v(x,u), shape (kinds, values), any unit; -inf for a letter that rules the sum out.
-        pmf: P(u|x), shape (kinds, values), rows summing to one.
+        probabilities: P(u|x), shape (kinds, values), rows summing to one.
         counts: n_x, integers >= 0, shape (..., kinds).
         threshold: t, units of values; broadcasts with the leading shape of counts.
         trials: number of trials a setting, 2..2^32.
@@ -113,7 +113,7 @@ def importance_tail(
     """
     validation.prng_key("key", key)
     check_options(trials=trials, confidence=confidence, **options)
-    sums, shape = letter_scores.score_sums(values, pmf, counts, threshold)
+    sums, shape = letter_scores.score_sums(values, probabilities, counts, threshold)
     tilt, log_scale, target, rises = _tilted_problem(sums)
     law = jnp.cumsum(letter_scores.tilted(sums, tilt), axis=-1)
     filler = ((0, 0), (0, 1), (0, 0))
@@ -163,7 +163,7 @@ def _tilted_problem(
     tilt = jnp.maximum(letter_scores.saddlepoint_of(sums, level), 0.0)
     log_mean = jnp.sum(sums.counts * letter_scores.letter_log_means(sums, tilt), axis=1)
     log_scale = sums.log_mass + log_mean - jnp.where(tilt > 0, tilt * above, 0.0)
-    possible = sums.chances > 0
+    possible = sums.probabilities > 0
     base = jnp.min(jnp.where(possible, sums.values, jnp.inf), axis=1, keepdims=True)
     rises = jnp.where(possible, sums.values - base, 0.0) / step[:, None, None]
     target = (above - sums.lowest) / step
@@ -253,7 +253,7 @@ def importance_loss(
         "distribution": jnp.asarray(laws[:, :-1] / laws[:, -1:]),
         "density": jnp.broadcast_to(jnp.asarray(density), copies),
         "values": jnp.broadcast_to(sums.values, copies),
-        "chances": jnp.broadcast_to(sums.chances, copies),
+        "chances": jnp.broadcast_to(sums.probabilities, copies),
         "log_mass": jnp.broadcast_to(
             jnp.log(jnp.asarray(np.minimum(np.where(possible, competitor, 0.0).sum(axis=1), 1.0))),
             copies[:2],
@@ -314,7 +314,7 @@ class _LossTrial:
         high = jnp.max(jnp.where(chances > 0, values, -jnp.inf), axis=1)
         sums = ScoreSums(
             values=values,
-            chances=chances,
+            probabilities=chances,
             counts=counts[None],
             log_mass=(counts @ arguments["log_mass"])[None],
             threshold=score[None],

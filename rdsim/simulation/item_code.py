@@ -25,7 +25,7 @@ from rdsim import validation
 from rdsim.codes.item_code import item_code
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_losses
-from rdsim.ranking.rank_law import (
+from rdsim.ranking.rank_distribution import (
     expected_loss_kernel,
     miss_loss,
     reach_of,

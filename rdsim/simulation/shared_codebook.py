@@ -26,11 +26,11 @@ from rdsim.codes.encoders import distortion_table, items_at_once, letter_table
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.block_score import through_channel
 from rdsim.ranking.loss import Loss
+from rdsim.ranking.metrics.single_target import tied_loss
 from rdsim.results import result
 from rdsim.simulation.codebook_stream import Scheme, Stream
 from rdsim.simulation.direct import score_table
 from rdsim.simulation.intervals import Estimate, empirical_bernstein
-from rdsim.simulation.tied_ranks import tied_loss
 from rdsim.transformations import on_host
 
 

@@ -12,7 +12,7 @@ from rdsim.codes.stored_codes import (
     most_word_bits,
     rotated_hash,
 )
-from rdsim.ranking.paired import pair_ranks, reciprocal_ranks
+from rdsim.ranking.metrics.paired import pair_ranks, reciprocal_ranks
 
 KEY = jax.random.key(5)
 

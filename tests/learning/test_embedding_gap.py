@@ -16,7 +16,7 @@ from rdsim.finite_sample.contrastive import contrastive_information
 from rdsim.learning.embeddings.paired_embeddings import split_pairs
 from rdsim.learning.embeddings.product_code import ProductCode
 from rdsim.learning.embeddings.rank_quality import measured
-from rdsim.ranking.paired import pair_ranks, reciprocal_ranks
+from rdsim.ranking.metrics.paired import pair_ranks, reciprocal_ranks
 from rdsim.simulation.intervals import clopper_pearson, empirical_bernstein
 
 gap = importlib.import_module("rdsim.learning.embeddings.gap")

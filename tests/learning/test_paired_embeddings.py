@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsim.learning.embeddings.paired_embeddings import check_pairs, shared_space, split_pairs
-from rdsim.ranking.paired import pair_ranks, reciprocal_ranks
+from rdsim.ranking.metrics.paired import pair_ranks, reciprocal_ranks
 
 KEY = jax.random.key(5)
 

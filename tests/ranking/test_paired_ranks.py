@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rdsim import limits, ranking
 from rdsim.finite_sample.contrastive import contrastive_information
-from rdsim.ranking.paired import drawn_ranks, pair_ranks, recalls, reciprocal_ranks
+from rdsim.ranking.metrics.paired import drawn_ranks, pair_ranks, recalls, reciprocal_ranks
 
 KEY = jax.random.key(5)
 
@@ -38,7 +38,7 @@ def test_ranks_are_those_of_the_metrics_with_ties(seed):
 
 
 def test_ranks_in_blocks_are_ranks(monkeypatch):
-    from rdsim.ranking import paired as pair_ranking
+    from rdsim.ranking.metrics import paired as pair_ranking
 
     x, y = points(30, 4), points(30, 4, 1)
     whole = pair_ranks(x, y), contrastive_information(x, y)

@@ -123,7 +123,7 @@ def test_C1_agrees_with_simulated_databases_with_ties(loss):
         def trial(key, M=M):
             draw_key, tie_key = jax.random.split(key)
             x, y = source.sample(draw_key, (M,))
-            return ranking.rank(jax.numpy.asarray(scores)[x[0], y], 0, tie_key)
+            return ranking.rank(tie_key, jax.numpy.asarray(scores)[x[0], y], 0)
 
         ranks = simulation.SimulatedRanks(ranks=jax.vmap(trial)(keys))
         exact = ranking.scored_loss(source.joint, np.log2(M), loss, scores=scores)

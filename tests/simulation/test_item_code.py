@@ -16,7 +16,7 @@ from rdsim.codes.entropy_coding import code_rates
 from rdsim.codes.vector_quantization import VectorQuantizer, vector_quantizer
 from rdsim.limits import bottleneck_vector_gaussian
 from rdsim.limits.bottleneck import mixture_bottleneck_bound
-from rdsim.ranking.rank_law import expected_loss
+from rdsim.ranking.rank_distribution import expected_loss
 from rdsim.ranking.similarity import information_density_scores, negative_squared_distance
 from rdsim.simulation.item_code import Decoder, WholeItems, simulate_item_code
 from rdsim.simulation.mixture_decoders import density_decoder, log_disc_mass, whole_items

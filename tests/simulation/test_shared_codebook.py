@@ -9,8 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rdsim import codes
 from rdsim.codes.codebook import draw_rows, random_codebook
@@ -18,7 +16,6 @@ from rdsim.simulation import codebook_stream
 from rdsim.simulation.checkpoint import CheckpointMismatchError
 from rdsim.simulation.codebook_stream import codebook_keys
 from rdsim.simulation.shared_codebook import simulate_shared_codebook
-from rdsim.simulation.tied_ranks import tied_loss
 
 KEY = jax.random.key(50)
 HAMMING = 1.0 - np.eye(2)
@@ -35,27 +32,6 @@ def simulate(log2_size, key=KEY, **options):
     return simulate_shared_codebook(
         key, JOINT, CHANNEL, HAMMING, log2_size, n=LENGTH, rate=BITS / LENGTH, **options
     )
-
-
-def plain_losses(loss, better, tied):
-    """One rank of the lot after the other."""
-    losses = {
-        "error": lambda r: float(r > 1),
-        "reciprocal_rank": lambda r: 1 - 1 / r,
-        ("miss", 5): lambda r: float(r > 5),
-        "dcg": lambda r: 1 - 1 / math.log2(1 + r),
-    }
-    return math.fsum(losses[loss](better + i) for i in range(1, tied + 1)) / tied
-
-
-@given(
-    st.integers(0, 40) | st.integers(0, 10**6),
-    st.integers(1, 70) | st.integers(1, 3000),
-    st.sampled_from(["error", "reciprocal_rank", ("miss", 5), "dcg"]),
-)
-def test_tied_loss_is_the_mean_over_the_lot(better, tied, loss):
-    wanted = plain_losses(loss, better, tied)
-    assert float(tied_loss(better, tied, loss)) == pytest.approx(wanted, abs=2e-11)
 
 
 @pytest.mark.parametrize("codebook", [0, 1])

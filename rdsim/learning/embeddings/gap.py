@@ -40,7 +40,7 @@ from rdsim.learning.embeddings.product_code import ProductCode, product_codes
 from rdsim.learning.embeddings.rank_quality import RankQuality, gathered, measured, missing
 from rdsim.learning.training.schedule import Schedule, checked_schedule
 from rdsim.number_types import ArrayLike
-from rdsim.ranking.paired import PairRanks, pair_ranks
+from rdsim.ranking.metrics.paired import PairRanks, pair_ranks
 from rdsim.transformations import on_host
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
 from rdsim.learning.families.cca import canonical_correlation_analysis, deviations
-from rdsim.ranking.paired import pair_ranks, reciprocal_ranks
+from rdsim.ranking.metrics.paired import pair_ranks, reciprocal_ranks
 from rdsim.transformations import on_host
 
 LEAST_PAIRS: Final = 40

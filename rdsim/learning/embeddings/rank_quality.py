@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from rdsim.ranking.paired import PairRanks, drawn_ranks, recalls, reciprocal_ranks
+from rdsim.ranking.metrics.paired import PairRanks, drawn_ranks, recalls, reciprocal_ranks
 from rdsim.simulation.intervals import clopper_pearson, empirical_bernstein
 
 

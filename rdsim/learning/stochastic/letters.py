@@ -18,8 +18,8 @@ from rdsim.information import entropy, mutual_information
 from rdsim.learning.stochastic.bottleneck_objective import Pairs
 from rdsim.learning.stochastic.neural_code import NeuralCode
 from rdsim.learning.training.networks import MLP
+from rdsim.ranking.codewords import scored_loss
 from rdsim.ranking.loss import Loss
-from rdsim.ranking.scored import scored_loss
 from rdsim.results import result
 from rdsim.sources.tables import DiscreteSource
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable, on_host

@@ -28,7 +28,7 @@ from rdsim.learning.stochastic.letters import letter_logits
 from rdsim.learning.stochastic.neural_code import NeuralCode
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
 from rdsim.ranking.score_order import dense_ranks
 from rdsim.sources.tables import DiscreteSource
 

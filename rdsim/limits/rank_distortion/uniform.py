@@ -26,7 +26,7 @@ from rdsim.certified import Certified
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_loss
-from rdsim.ranking.rank_law import reach_of
+from rdsim.ranking.rank_distribution import reach_of
 from rdsim.root_finding import bisect
 from rdsim.transformations import (
     M_IS_AN_INTEGER,

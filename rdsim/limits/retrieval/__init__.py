@@ -1,8 +1,11 @@
 """What a retrieval system can reach with items (and queries) of so many bits.
 
-`bounds` is the sandwich of a converse and the best single channel, `distortion` makes retrieval an ordinary distortion,
-`two_sided` compresses queries too, `identification` is for similarity
-queries, and `mixture` is a converse for Gaussian mixtures.
+`bounds` is the sandwich of a converse and the best single channel, `distortion` makes retrieval an ordinary
+distortion, `two_sided` compresses queries too, `identification` is for similarity queries, and `mixture` is a
+converse for Gaussian mixtures.
+
+Arguments are checked before anything is computed: a ValueError names the one whose numbers or shape do
+not fit, a TypeError one that is no integer or no key where that is needed.
 """
 
 from rdsim.limits.retrieval.bounds import RetrievalBounds, retrieval_bounds

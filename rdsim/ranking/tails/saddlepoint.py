@@ -19,7 +19,7 @@ small, the whole line is integrated.
 """
 
 import math
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,24 +28,29 @@ from jaxtyping import Array, Bool, Float
 
 from rdsim import validation
 from rdsim.number_types import ArrayLike
-from rdsim.ranking import letter_scores
-from rdsim.ranking.letter_scores import ScoreSums, score_sums
+from rdsim.ranking.tails import letter_scores
+from rdsim.ranking.tails.letter_scores import ScoreSums, score_sums
 from rdsim.results import result
 from rdsim.transformations import on_host
 
 _NODES: Final = np.array([-1.5, -1.0, -0.5, 0.5, 1.0, 1.5])
+"""Tilts, in units of `_AROUND_MEAN` over the deviation, between which the bracket is interpolated."""
 _INNERMOST: Final = 0.5
-_FREQUENCIES: Final = 2048
-_SPACING: Final = 0.5  # of frequencies, in units of one over the tilted deviation
-_NEIGHBOURHOOD: Final = 5.0  # in the same unit: e^(-12.5) of the saddle's height
-_FEWEST: Final = 64  # frequencies, and those computed side by side
-_TRUSTED: Final = 0.01  # second-order terms up to which the third order does not matter
-_NARROW: Final = 3.0  # steps of deviation below which cumulants may agree with the normal by luck
-_FAR: Final = 12.0  # tilted deviations from the pole of g at which 3/u^4 is below 2e-4
-_NO_VALUE: Final = 1e-11  # share of the smooth law below which a lattice point has no probability
-_NO_VALUE_SEEN: Final = 1e-3  # the same where the line is not integrated to its end
-_AROUND_MEAN: Final = 0.4
-"""Unit of the nodes, standard deviations: nearer to the mean the bracket is interpolated."""
+"""Distance of the innermost nodes from the mean, in the same units: nearer it is interpolated."""
+_AROUND_MEAN: Final = 0.4  # unit of the nodes, standard deviations without tilt
+_FREQUENCIES: Final = 2048  # most frequencies of a numerical integral along the line
+_SPACING: Final = 0.5  # spacing of the frequencies, in units of one over the tilted deviation
+_NEIGHBOURHOOD: Final = 5.0
+"""Frequency up to which the expansion sees the integrand, in the same unit: e^(-12.5) of its peak."""
+_CHUNK: Final = 64  # least number of frequencies, and the number of those computed side by side
+_TRUSTED: Final = 0.01  # size of second-order terms up to which terms of third order do not matter
+_NARROW: Final = 3.0
+"""Deviation, in lattice steps, below which cumulants may agree with a normal's by coincidence."""
+_FAR: Final = 12.0
+"""Distance u from the pole of g, in tilted deviations, at which the term 3/u^4 is below 2e-4."""
+_NO_VALUE: Final = 1e-11
+"""Fraction of the smooth density below which a lattice point is one the sum cannot take."""
+_NO_VALUE_SEEN: Final = 1e-3  # the same fraction where the line is not integrated to its end
 
 
 @result
@@ -55,10 +60,10 @@ class SaddlepointTail:
     Attributes:
         log_tail: ln P[S > t].
         log_tie: ln P[S = t] on a lattice; -inf off the lattice, and for a sum without one, of which
-            the saddlepoint sees no single values.
+            the saddlepoint does not resolve single values.
         first_order: ln P[S > t] by the first-order formula.
-        second_order: ln P[S > t] by the second-order formula, without the rest of the line; the
-            distances of the three tell how far they may be trusted.
+        second_order: ln P[S > t] by the second-order formula, without the rest of the line; where the
+            three agree they may be trusted.
         tilt: the saddlepoint, nats per unit of score; infinite at the ends of the range.
         deviation: standard deviation of the tilted sum, units of score.
         step: spacing of the lattice that was used, 0 for the formula without one.
@@ -77,7 +82,7 @@ class SaddlepointTail:
 @on_host
 @validation.needs_float64
 def saddlepoint_tail(
-    values: ArrayLike, pmf: ArrayLike, counts: ArrayLike, threshold: ArrayLike
+    values: ArrayLike, probabilities: ArrayLike, counts: ArrayLike, threshold: ArrayLike
 ) -> SaddlepointTail:
     r"""Approximate $\ln P[S > t]$ of a sum of independent letter scores (C15).
 
@@ -87,33 +92,29 @@ def saddlepoint_tail(
     for down to 1/4096 of the widest) has the lattice formula; any other the smooth one, whose error
     is at least that of the gaps between the values that the sum can take.
 
-    Args:
-        values: v(x,u), shape (kinds, values), any unit; -inf for a letter that rules the sum out.
-        pmf: P(u|x), shape (kinds, values), rows summing to one.
-        counts: n_x, integers >= 0, shape (..., kinds).
-        threshold: t, units of values; broadcasts with the leading shape of counts.
+    The arguments are those of `score_tail`.
 
     Returns:
         Natural logarithms of tail and tie with their saddlepoint, the broadcast shape each. At and
         beyond the ends of the range they are exact.
-
-    Raises:
-        ValueError: if a row is no law, shapes do not match, counts are not whole, or a value is inf.
-        TypeError: if an argument is not an array of numbers.
 
     References:
         Lugannani and Rice (1980), Adv. Appl. Probab. 12(2); Daniels (1987), Int. Stat. Rev. 55(1),
         sections 4 (second-order term) and 6 (lattice).
 
     """
-    sums, shape = score_sums(values, pmf, counts, threshold)
+    sums, shape = score_sums(values, probabilities, counts, threshold)
     found = saddlepoint_kernel(sums)
     return jax.tree.map(lambda leaf: leaf.reshape(shape), found)
 
 
 @jax.jit
 def saddlepoint_kernel(sums: ScoreSums) -> SaddlepointTail:
-    """Compute `saddlepoint_tail` without validation."""
+    """Compute `saddlepoint_tail` without validation.
+
+    Two saddlepoints are found at once, of the tail and of the tie. At the ends of the range, where none
+    exists, the exact probabilities of the extreme values take the place of the formula.
+    """
     on_lattice = sums.step > 0
     step = jnp.where(on_lattice, sums.step, 1.0)
     above = letter_scores.next_above(sums)
@@ -154,14 +155,14 @@ def saddlepoint_kernel(sums: ScoreSums) -> SaddlepointTail:
 
 
 class _Expansion(NamedTuple):
-    """The exponent w, the bracket less its normal part, the part of g, and if third order matters."""
+    """Terms of the expansion about the saddlepoint."""
 
-    w: Float[Array, " b"]
-    first: Float[Array, " b"]
-    second: Float[Array, " b"]
-    peak: Float[Array, " b"]
-    deviation: Float[Array, " b"]
-    fails: Bool[Array, " b"]
+    w: Float[Array, " b"]  # signed root of twice the exponent
+    first: Float[Array, " b"]  # the bracket to first order, less its normal part
+    second: Float[Array, " b"]  # the bracket to second order, less its normal part
+    peak: Float[Array, " b"]  # the part of the bracket that g contributes
+    deviation: Float[Array, " b"]  # standard deviation of the tilted sum
+    fails: Bool[Array, " b"]  # whether terms of third order would matter
 
 
 def _expansion(sums: ScoreSums, tilt: Float[Array, " b"]) -> _Expansion:
@@ -170,7 +171,7 @@ def _expansion(sums: ScoreSums, tilt: Float[Array, " b"]) -> _Expansion:
     safe = jnp.where(w != 0, w, 1.0)
     s = jnp.where(tilt != 0, tilt, 1.0)
     step = jnp.where(sums.step > 0, sums.step, 1.0)
-    # sinh overflows where the tail is one letter value: there g is zero to all digits.
+    # sinh overflows where the tail is one value alone: there g is zero to all digits.
     half = jnp.clip(s * step / 2, -350.0, 350.0)
     g = jnp.where(sums.step > 0, step / (2 * jnp.sinh(half)), 1 / s)
     slope = jnp.where(sums.step > 0, -step / 2 / jnp.tanh(half), -1 / s)
@@ -200,29 +201,28 @@ def _log_tail(
     unit = _AROUND_MEAN / jnp.sqrt(
         letter_scores.centred_cumulants(sums, jnp.zeros_like(tilt)).variance
     )
-    # Rare values make the law without tilt narrow: w tells how near the mean is, the tilt does not.
+    # Rare values make the untilted distribution narrow: then w measures how near the mean is, not tilt.
     near = jnp.abs(at.w) < _INNERMOST * _AROUND_MEAN
-    place = jnp.where(near, tilt / unit, 0.0)[:, None]
-    gaps = jnp.where(jnp.eye(len(_NODES), dtype=bool), 1.0, _NODES[:, None] - _NODES)
-    shares = jnp.prod(
-        jnp.where(jnp.eye(len(_NODES), dtype=bool), 1.0, (place[..., None] - _NODES) / gaps),
-        axis=-1,
-    )
+    # Lagrange's interpolation from the nodes.
+    node = jnp.where(near, tilt / unit, 0.0)[:, None]
+    itself = jnp.eye(len(_NODES), dtype=bool)
+    gaps = jnp.where(itself, 1.0, _NODES[:, None] - _NODES)
+    basis = jnp.prod(jnp.where(itself, 1.0, (node[..., None] - _NODES) / gaps), axis=-1)
     around = jax.vmap(_expansion, (None, 0))(sums, jnp.asarray(_NODES)[:, None] * unit)
-    first = jnp.where(near, jnp.sum(shares.T * around.first, axis=0), at.first)
-    second = jnp.where(near, jnp.sum(shares.T * around.second, axis=0), at.second)
+    first = jnp.where(near, jnp.sum(basis.T * around.first, axis=0), at.first)
+    second = jnp.where(near, jnp.sum(basis.T * around.second, axis=0), at.second)
     log_density = -0.5 * at.w**2 - 0.5 * math.log(2 * math.pi)
     log_normal = jax.scipy.special.log_ndtr(-at.w)
 
-    def log_of(bracket: Float[Array, " b"]) -> tuple[Array, Any]:
-        share = 1 + bracket * jnp.exp(log_density - log_normal)
-        return jnp.log(jnp.where(share > 0, share, 1.0)) + log_normal, share > 0
+    def log_of(bracket: Float[Array, " b"]) -> tuple[Array, Array]:
+        ratio = 1 + bracket * jnp.exp(log_density - log_normal)
+        return jnp.log(jnp.where(ratio > 0, ratio, 1.0)) + log_normal, ratio > 0
 
     # A line through the pole of g cannot be integrated: near the mean one beside it is.
     beside = jnp.where(tilt < 0, -1.0, 1.0) * jnp.maximum(jnp.abs(tilt), 1 / at.deviation)
-    line = _along_line(sums, beside, mean, point=False)
+    line = _line_integral(sums, beside, mean, point=False)
     rest = line.rest * jnp.exp(line.log_scale - log_density)
-    # Far from the pole its normal part is a difference of large terms that should vanish.
+    # Far from the pole the bracket's normal part cancels: the part of g alone is the tail.
     far = tilt * at.deviation > _FAR
     (one, one_valid), (two, two_valid) = log_of(first), log_of(second)
     one = jnp.where(one_valid, one, log_normal)
@@ -230,33 +230,33 @@ def _log_tail(
     two = jnp.where(
         far & (at.peak > 0), jnp.log(peak) + log_density, jnp.where(two_valid, two, one)
     )
-    share = 1 + rest * jnp.exp(log_density - two)
-    fails = at.fails | (jnp.abs(share - 1) > _TRUSTED)
-    # Left of the pole its residue, one, is missing.
+    ratio = 1 + rest * jnp.exp(log_density - two)
+    fails = at.fails | (jnp.abs(ratio - 1) > _TRUSTED)
+    # A line left of the pole of g misses its residue, one.
     below = jnp.clip(-line.whole * jnp.exp(jnp.minimum(line.log_scale, 1.0)), 0.0, 0.999)
     above = jnp.log(jnp.where(line.whole > 0, line.whole, 1.0)) + line.log_scale
     whole = jnp.where(tilt < 0, jnp.log1p(-below), above)
-    full = two + jnp.log(jnp.where(fails, 1.0, share))
+    full = two + jnp.log(jnp.where(fails, 1.0, ratio))
     full = jnp.where(fails & ((tilt < 0) | (line.whole > 0)), whole, full)
     return jnp.minimum(one, 0.0), jnp.minimum(two, 0.0), jnp.minimum(full, 0.0)
 
 
-class _Line(NamedTuple):
-    r"""Integrals along a line in units of a scale: beyond the saddle's neighbourhood, and all."""
+class _LineIntegral(NamedTuple):
+    r"""Integrals along a line, in units of a scale."""
 
-    rest: Float[Array, " b"]
-    whole: Float[Array, " b"]
-    log_scale: Float[Array, " b"]
-    complete: Bool[Array, " b"]
+    rest: Float[Array, " b"]  # the integral beyond the neighbourhood of the saddle
+    whole: Float[Array, " b"]  # the integral of the whole line
+    log_scale: Float[Array, " b"]  # ln of the scale
+    complete: Bool[Array, " b"]  # whether the frequencies reach the end of the lattice's period
 
 
-def _along_line(
+def _line_integral(
     sums: ScoreSums, tilt: Float[Array, " b"], level: Float[Array, " b"], *, point: bool
-) -> _Line:
+) -> _LineIntegral:
     r"""Integrate $\varphi_\theta(\omega) g(\theta + i\omega)$; with `point` $g = \Delta$, for one value.
 
     The characteristic function of a sum of few values returns to moduli near one (on a lattice that
-    is nearly a coarser one, say), of which the expansion knows nothing. From 5 over the tilted
+    is nearly a coarser one, say), which the expansion does not see. From 5 over the tilted
     deviation on it is integrated numerically, on a lattice to the end of its period. The level is
     that of S less its mean without tilt; the scale is $e^{K(\theta) - \theta t} / \sqrt{2\pi}$.
     """
@@ -264,17 +264,17 @@ def _along_line(
     ahead = cumulants.mean - level
     unit = 1 / jnp.sqrt(jnp.where(cumulants.variance > 0, cumulants.variance, 1.0))
     step = jnp.where(sums.step > 0, sums.step, 1.0)
-    needed = jnp.ceil(jnp.maximum(jnp.pi / step / (_SPACING * unit), _FEWEST))
+    needed = jnp.ceil(jnp.maximum(jnp.pi / step / (_SPACING * unit), _CHUNK))
     fits = (sums.step > 0) & (needed <= _FREQUENCIES)
     spacing = jnp.where(fits, jnp.pi / step / needed, _SPACING * unit)
     needed = jnp.where(fits, needed, _FREQUENCIES)
-    law = letter_scores.tilted(sums, tilt)
-    centred = jnp.where(law > 0, sums.values - jnp.sum(law * sums.values, -1, keepdims=True), 0.0)
+    p = letter_scores.tilted(sums, tilt)
+    centred = jnp.where(p > 0, sums.values - jnp.sum(p * sums.values, -1, keepdims=True), 0.0)
 
     def add(chunk: Array, total: Float[Array, "2 b"]) -> Float[Array, "2 b"]:
-        node = (chunk * _FEWEST + jnp.arange(_FEWEST))[:, None]
+        node = (chunk * _CHUNK + jnp.arange(_CHUNK))[:, None]
         frequency = (node + 0.5) * spacing
-        letters = jnp.sum(law * jnp.exp(1j * frequency[..., None, None] * centred), axis=-1)
+        letters = jnp.sum(p * jnp.exp(1j * frequency[..., None, None] * centred), axis=-1)
         size = jnp.log(jnp.maximum(jnp.abs(letters), 1e-300))
         log_phi = jnp.sum(sums.counts * (size + 1j * jnp.angle(letters)), axis=-1)
         s = tilt + 1j * frequency
@@ -285,23 +285,27 @@ def _along_line(
         far = jnp.where(frequency > _NEIGHBOURHOOD * unit, whole, 0.0)
         return total + jnp.stack([far.sum(axis=0), whole.sum(axis=0)])
 
-    chunks = jnp.ceil(jnp.max(needed) / _FEWEST).astype(int)
+    chunks = jnp.ceil(jnp.max(needed) / _CHUNK).astype(int)
     total = jax.lax.fori_loop(0, chunks, add, jnp.zeros((2, tilt.size)))
     log_scale = cumulants.log_mean - tilt * level - 0.5 * math.log(2 * math.pi)
     rest, whole = total * spacing * math.sqrt(2 / math.pi)
-    return _Line(rest, whole, log_scale, fits)
+    return _LineIntegral(rest, whole, log_scale, fits)
 
 
 def _log_point(sums: ScoreSums, tilt: Float[Array, " b"]) -> Float[Array, " b"]:
-    """Ln of the probability of the lattice point that is the mean of the tilted sum; -inf if it is none."""
+    """Ln of the probability of the lattice point that is the mean of the tilted sum.
+
+    It is -inf where the sum cannot take that value. Every quantity is in units of the normal density's
+    peak over the step.
+    """
     K, mean, variance, third, fourth = letter_scores.centred_cumulants(sums, tilt)
     step = jnp.where(sums.step > 0, sums.step, 1.0)
     variance = jnp.where(variance > 0, variance, 1.0)
     second = fourth / variance**2 / 8 - 5 * third**2 / variance**3 / 24
-    line = _along_line(sums, tilt, mean, point=True)
+    line = _line_integral(sums, tilt, mean, point=True)
     peak = step / jnp.sqrt(variance)
     fails = (jnp.abs(second) > _TRUSTED) | (jnp.abs(line.rest) > _TRUSTED * peak)
-    height = jnp.where(fails, line.whole, peak * (1 + second) + line.rest)
-    possible = height > jnp.where(line.complete, _NO_VALUE, _NO_VALUE_SEEN) * peak
-    log_height = jnp.log(jnp.where(possible, height, 1.0)) - 0.5 * math.log(2 * math.pi)
-    return jnp.where(possible, jnp.minimum(K - tilt * mean + log_height, 0.0), -jnp.inf)
+    density = jnp.where(fails, line.whole, peak * (1 + second) + line.rest)
+    possible = density > jnp.where(line.complete, _NO_VALUE, _NO_VALUE_SEEN) * peak
+    log_density = jnp.log(jnp.where(possible, density, 1.0)) - 0.5 * math.log(2 * math.pi)
+    return jnp.where(possible, jnp.minimum(K - tilt * mean + log_density, 0.0), -jnp.inf)

@@ -2,11 +2,7 @@ r"""Ranks of the targets of real queries in one real database, ties exactly, in 
 
 Query i looks for item i. Every score here is an inner product of features of the query and features
 of the item's code. Items with one code have one score, so scores are computed for distinct codes
-only, and a tie is a tie to the last digit. With b items ahead of the target and t items at its score,
-itself included, over the orders of the tied items
-
-$$E\frac1r = \frac{1}{t} \sum_{i=1}^{t} \frac{1}{b+i}, \qquad
-  P(r \le k) = \min\{1, \max\{0, (k-b)/t\}\}.$$
+only, and a tie is a tie to the last digit. `single_target` averages over the order of the tied items.
 """
 
 import dataclasses
@@ -14,21 +10,19 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-import scipy.special
-import scipy.stats
 from jaxtyping import Float, Int
 
 from rdsim import validation
-from rdsim.number_types import ArrayLike
+from rdsim.number_types import ArrayLike, Integer
+from rdsim.ranking.metrics.single_target import tied_gain
 from rdsim.transformations import on_host
 
-_ENTRIES: Final = 1 << 22
-"""Scores held at a time."""
+_ENTRIES: Final = 1 << 22  # most scores that are held in memory at a time
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PairRanks:
-    """Where the targets of queries stand.
+    """Ranks of the targets of queries, before ties are broken.
 
     Attributes:
         ahead: items that score above the target, shape (Q,).
@@ -47,7 +41,7 @@ class PairRanks:
 @on_host
 def pair_ranks(
     query_features: ArrayLike,
-    codes: Any,
+    codes: ArrayLike,
     item_features: Callable[[Any], np.ndarray] | None = None,
 ) -> PairRanks:
     """Rank the targets of queries among all stored items.
@@ -62,10 +56,6 @@ def pair_ranks(
     Returns:
         The ranks; with all M queries, averages over them are those of a uniform target.
 
-    Raises:
-        ValueError: if a shape does not fit, or an entry is not finite.
-        TypeError: if they do not hold real numbers, or `item_features` is no function.
-
     """
     query_features = np.asarray(validation.finite("query_features", query_features, ndim=2))
     if item_features is not None:
@@ -78,10 +68,10 @@ def pair_ranks(
             f"codes must have a row an item, and query_features one for each of the first items, "
             f"got {stored.shape} and {query_features.shape}"
         )
-    _, first, place, multiplicity = np.unique(
+    _, first, label, multiplicity = np.unique(
         stored, axis=0, return_index=True, return_inverse=True, return_counts=True
     )
-    place = place.reshape(-1)
+    label = label.reshape(-1)  # the distinct code of each item
     features = stored[first]
     if item_features is not None:
         made = item_features(given[first])
@@ -98,17 +88,16 @@ def pair_ranks(
     for start in range(0, count, step):
         rows = np.arange(start, min(start + step, count))
         scores = query_features[rows] @ features
-        own = np.take_along_axis(scores, place[rows, None], axis=1)
+        own = np.take_along_axis(scores, label[rows, None], axis=1)
         ahead[rows] = (scores > own) @ multiplicity
         tied[rows] = (scores == own) @ multiplicity
-    share = multiplicity / size
-    return PairRanks(
-        ahead=ahead, tied=tied, size=size, code_bits=float(-(share * np.log2(share)).sum())
-    )
+    frequency = multiplicity / size
+    code_bits = float(-(frequency * np.log2(frequency)).sum())
+    return PairRanks(ahead=ahead, tied=tied, size=size, code_bits=code_bits)
 
 
 def _in_range(features: np.ndarray, axis: int | None) -> np.ndarray:
-    """The features in a unit in which no product overflows, and that of the largest never vanishes.
+    """Scale features so that no product overflows, and that of the largest entries does not underflow.
 
     Ranks depend neither on the unit of a query (axis 1) nor on that of all items (axis None). A
     largest entry beyond a quarter of the type's exponents, up or down, is brought into [1/2, 1). The
@@ -122,16 +111,13 @@ def _in_range(features: np.ndarray, axis: int | None) -> np.ndarray:
 def reciprocal_ranks(ranks: PairRanks) -> Float[np.ndarray, " q"]:
     """Expected reciprocal rank of each query's target; the mean is the MRR."""
     validation.instance("ranks", ranks, PairRanks)
-    ends = scipy.special.digamma(np.stack([ranks.ahead + ranks.tied + 1, ranks.ahead + 1]))
-    alone = ranks.tied == 1  # exact where the difference of digammas is not
-    return np.where(alone, 1.0 / (ranks.ahead + 1), (ends[0] - ends[1]) / ranks.tied)
+    return tied_gain(ranks.ahead, ranks.tied, "reciprocal_rank")
 
 
-def recalls(ranks: PairRanks, k: int) -> Float[np.ndarray, " q"]:
+def recalls(ranks: PairRanks, k: Integer) -> Float[np.ndarray, " q"]:
     """Probability that each query's target is among the first k."""
     validation.instance("ranks", ranks, PairRanks)
-    validation.integer("k", k, low=1)
-    return np.asarray(np.clip((k - ranks.ahead) / ranks.tied, 0.0, 1.0))
+    return tied_gain(ranks.ahead, ranks.tied, ("miss", validation.integer("k", k, low=1)))
 
 
 def drawn_ranks(generator: np.random.Generator, ranks: PairRanks) -> Int[np.ndarray, " q"]:

@@ -1,4 +1,4 @@
-"""What metrics are given: scores, which items are positive, and which items were retrieved."""
+"""Checks of what metrics are given: scores, which items are positive, which were retrieved."""
 
 from typing import Any, NamedTuple
 
@@ -11,18 +11,11 @@ from rdsim.number_types import ArrayLike
 
 
 class Judged(NamedTuple):
-    """Checked scores of queries.
+    """Checked scores of queries."""
 
-    Attributes:
-        scores: shape (..., M).
-        positives: mask of shape (..., M), or positions of shape (..., P) padded with -1.
-        retrieved: mask of shape (..., M), or None if all items were.
-
-    """
-
-    scores: Array
-    positives: Array
-    retrieved: Array | None
+    scores: Array  # shape (..., M)
+    positives: Array  # mask of shape (..., M), or positions of shape (..., P) padded with -1
+    retrieved: Array | None  # mask of shape (..., M), or None if all items were
 
 
 def judged(
@@ -34,12 +27,7 @@ def judged(
 ) -> Judged:
     """Check scores, positives and what was retrieved, of the same queries.
 
-    Raises:
-        TypeError: if the positives are neither booleans nor integers, or `retrieved` is no mask.
-        ValueError: if a score of a retrieved item is NaN, M < 2, the shapes differ, the positives
-            can be read in two ways, a position repeats or lies outside [0, M), or (where they are
-            needed) a query has no positive.
-
+    A query without positives is refused where they are needed; `expected` says what else is.
     """
     given = None if retrieved is None else _mask("retrieved", retrieved)
     s = checked_scores(scores, given)
@@ -107,8 +95,8 @@ def _positives(positives: Any, shape: tuple[int, ...]) -> Any:
             f"positions cannot be told apart. Write a mask with booleans, positives > 0, and "
             f"positions in fewer columns than there are items, got shape {p.shape}"
         )
+    validation.interval("positives", p, low=-1.0, high=M - 1.0)
     if not validation.is_traced(p):
-        require_inside("positives", p, low=-1, high=M - 1)
         _require_distinct(p)
     return p
 
@@ -121,14 +109,4 @@ def _require_distinct(p: Int[np.ndarray, "..."]) -> None:
         raise ValueError(
             "positives must list each position once, got position "
             f"{ordered[..., 1:][tuple(query)]} twice in query {query[:-1].tolist()}"
-        )
-
-
-def require_inside(name: str, array: np.ndarray, *, low: int, high: int) -> None:
-    """Raise if an integer lies outside [low, high]."""
-    outside = (array < low) | (array > high)
-    if outside.any():
-        raise ValueError(
-            f"{name} must lie in [{low}, {high}], got {array[outside][0]} at index "
-            f"{np.argwhere(outside)[0].tolist()} ({int(outside.sum())} such entries)"
         )

@@ -1,11 +1,11 @@
 r"""Exact tails of summed letter scores: convolution on a lattice, certified bounds off it (C15).
 
-On a lattice the law of the sum is convolved letter by letter (`block_score.rank_chances`), each
-letter's law tilted by $e^{\theta v}$ at the saddlepoint of the threshold. Only positive numbers are
-added, so every probability keeps its relative accuracy, and the tilt keeps those near the threshold at
-moderate size down to $2^{-1000}$ and far below. A Fourier transform is faster for large lattices
-but errs relative to the largest probability, not to each; a power by repeated squaring saves nothing,
-since the last squaring costs as much as all letters together.
+On a lattice the distribution of the sum is convolved letter by letter
+(`block_score.score_probabilities`), that of each letter tilted by $e^{\theta v}$ at the saddlepoint of the
+threshold. Only positive numbers are added, so every probability keeps its relative accuracy, and the
+tilt keeps those near the threshold at moderate size down to $2^{-1000}$ and far below. A Fourier
+transform is faster for large lattices but errs relative to the largest probability, not to each; a power
+by repeated squaring saves nothing, since the last squaring costs as much as all letters together.
 
 A sum without a lattice takes nearly as many values as there are sequences. Its tail is bounded by
 `extremal_bounds`, which needs no rounding of the letter scores.
@@ -23,17 +23,18 @@ from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike
-from rdsim.ranking import extremal_bounds, letter_scores
-from rdsim.ranking.block_score import rank_chances
-from rdsim.ranking.letter_scores import TIED, ScoreSums, score_sums
+from rdsim.ranking.block_score import LetterScores, score_probabilities
+from rdsim.ranking.tails import extremal_bounds, letter_scores
+from rdsim.ranking.tails.letter_scores import TIED, ScoreSums, score_sums
 from rdsim.results import result
 from rdsim.transformations import on_host
 
 WORK_LIMIT: Final = 2e9
-"""Multiplications that one exact tail may cost; wider lattices are treated as none."""
-_CELLS: Final = 2**22  # scores of all settings convolved side by side
-_MOST_CHUNKS: Final = 2**10
-_USED: Final = 0.7  # share of the tolerance that is planned for
+"""Most multiplications of one exact tail; a sum on a wider lattice is bounded as one without any."""
+_CELLS: Final = 2**22  # most scores of all settings together that are convolved side by side
+_MOST_CHUNKS: Final = 2**10  # most chunks of 4096 frequencies for the bounds without a lattice
+_USED: Final = 0.7
+"""Fraction of the tolerance that the number of frequencies is chosen for; the rest is a margin."""
 _EPSILON: Final = float(np.finfo(float).eps)
 
 
@@ -43,7 +44,7 @@ class ScoreTail:
 
     Attributes:
         log_tail: ln P[S > t], shape (...). Bounds differ by rounding on a lattice; off it by about
-            the tolerance, which their `converged` tells.
+            the tolerance, and `converged` says whether by less.
         log_tie: ln P[S = t], shape (...). Off a lattice only bounded above, by P[S >= t] - P[S > t],
             but for the ends of the range.
         step: spacing of the lattice of the convolution, 0 where bounds were used, shape (...).
@@ -59,7 +60,7 @@ class ScoreTail:
 @validation.needs_float64
 def score_tail(
     values: ArrayLike,
-    pmf: ArrayLike,
+    probabilities: ArrayLike,
     counts: ArrayLike,
     threshold: ArrayLike,
     *,
@@ -75,7 +76,7 @@ def score_tail(
 
     Args:
         values: v(x,u), shape (kinds, values), any unit; -inf for a letter that rules the sum out.
-        pmf: P(u|x), shape (kinds, values), rows summing to one.
+        probabilities: P(u|x), shape (kinds, values), rows summing to one.
         counts: n_x, integers >= 0, shape (..., kinds).
         threshold: t, units of values; broadcasts with the leading shape of counts.
         tolerance: nats between the bounds on ln P[S > t] of a sum without a lattice, at least 1e-5.
@@ -83,18 +84,17 @@ def score_tail(
     Returns:
         Certified natural logarithms, the broadcast shape each.
 
-    Raises:
-        ValueError: if a row is no law, shapes do not match, counts are not whole, a value is inf or
-            the tolerance is too small.
-        TypeError: if an argument is not an array of numbers.
-
     References:
         Graham and Vaaler (1981), Trans. Amer. Math. Soc. 265(1), for the bounds without a lattice.
 
     """
     wanted = validation.interval("tolerance", tolerance, low=1e-5, high=1.0, ndim=0)
-    sums, shape = score_sums(values, pmf, counts, threshold)
-    step, levels, lengths = np.asarray(sums.step), _levels(sums), np.asarray(sums.counts).sum(1)
+    sums, shape = score_sums(values, probabilities, counts, threshold)
+    step, levels, lengths = (
+        np.asarray(sums.step),
+        _widest_levels(sums),
+        np.asarray(sums.counts).sum(1),
+    )
     exact = (step > 0) & (2 * lengths * (lengths * levels + 1) * (levels + 1) <= WORK_LIMIT)
     found = np.empty((6, step.size))
     for level in np.unique(levels[exact]):
@@ -105,11 +105,11 @@ def score_tail(
             some = rows[start : start + most]
             # Sizes that are powers of two, so that few shapes are compiled.
             padded = np.resize(some, min(1 << (some.size - 1).bit_length(), most))
-            part = _rows(sums, padded)
-            letters = _letters(np.asarray(part.counts).astype(int), n)
-            found[:, some] = _on_lattice(part, letters, int(level), n)[:, : some.size]
+            part = _some_settings(sums, padded)
+            letters = _padded_letters(np.asarray(part.counts).astype(int), n)
+            found[:, some] = _tails_on_lattice(part, letters, int(level), n)[:, : some.size]
     for row in np.flatnonzero(~exact):
-        found[:, row] = _bounded(_rows(sums, np.array([row])), float(wanted))
+        found[:, row] = _tail_without_lattice(_some_settings(sums, np.array([row])), float(wanted))
 
     def certified(lower: np.ndarray, value: np.ndarray, upper: np.ndarray) -> Certified:
         shaped = [jnp.asarray(x.reshape(shape)) for x in (lower, value, upper)]
@@ -122,14 +122,14 @@ def score_tail(
     )
 
 
-def _rows(sums: ScoreSums, rows: np.ndarray) -> ScoreSums:
+def _some_settings(sums: ScoreSums, rows: np.ndarray) -> ScoreSums:
     """Some of the settings."""
-    return ScoreSums(sums.values, sums.chances, *(leaf[rows] for leaf in sums[2:]))
+    return ScoreSums(sums.values, sums.probabilities, *(leaf[rows] for leaf in sums[2:]))
 
 
-def _levels(sums: ScoreSums) -> np.ndarray:
+def _widest_levels(sums: ScoreSums) -> np.ndarray:
     """Steps from the least to the greatest value of the widest kind that occurs."""
-    possible, values = np.asarray(sums.chances) > 0, np.asarray(sums.values)
+    possible, values = np.asarray(sums.probabilities) > 0, np.asarray(sums.values)
     top = np.where(possible, values, -np.inf).max(axis=1)
     width = top - np.where(possible, values, np.inf).min(axis=1)
     widest = np.max(np.where(np.asarray(sums.counts) > 0, width, 0.0), axis=1)
@@ -137,48 +137,47 @@ def _levels(sums: ScoreSums) -> np.ndarray:
     return np.round(widest / np.where(step > 0, step, np.inf)).astype(int)
 
 
-def _letters(counts: np.ndarray, n: int) -> np.ndarray:
-    """List the kinds of the letters of each setting, filled up with a kind of its own, (b, n, 1)."""
+def _padded_letters(counts: np.ndarray, n: int) -> np.ndarray:
+    """List the kinds of the letters of each setting, padded by a kind of its own, shape (b, n, 1)."""
     kinds = counts.shape[1]
     filled = np.concatenate([counts, n - counts.sum(axis=1, keepdims=True)], axis=1)
     return np.stack([np.repeat(np.arange(kinds + 1), row) for row in filled])[..., None]
 
 
 @partial(jax.jit, static_argnames=("levels", "n"))
-def _on_lattice(
+def _tails_on_lattice(
     sums: ScoreSums, letters: Int[Array, "b n 1"], levels: int, n: int
 ) -> Float[Array, "6 b"]:
-    """Bounds and values of ln P[S > t] and ln P[S = t] by convolution."""
+    """Bound ln P[S > t] and ln P[S = t] by convolution, at the saddlepoints of tail and tie.
+
+    Every letter is put on levels 0..L of the lattice. The padding letters score zero. The rounding that
+    widens the bounds is that of the n convolutions, of Horner's rule and of the tilts.
+    """
     low, high, half = sums.lowest, sums.highest, sums.step / 2
-    place = (sums.threshold - low) / sums.step
-    index = jnp.clip(jnp.floor(place + TIED), -1, n * levels)
-    point = jnp.round(jnp.clip(place, -1, n * levels + 1))
+    steps_up = (sums.threshold - low) / sums.step
+    index = jnp.clip(jnp.floor(steps_up + TIED), -1, n * levels)
+    point = jnp.round(jnp.clip(steps_up, -1, n * levels + 1))
     mean = jnp.stack([low + index * sums.step + half, low + point * sums.step])
     mean = jnp.clip(mean, jnp.minimum(low + half, high), jnp.maximum(high - half, low))
     tilts = jax.vmap(letter_scores.saddlepoint_of, (None, 0))(sums, mean)
-    # Horner's rule divides by e^(tilt): a tail above one half needs no tilt, and has none.
+    # Horner's rule divides by e^(tilt), so that no tilt may be negative: a tail above one half has none.
     tilts = jnp.stack([jnp.maximum(tilts[0], 0.0), tilts[1]])
-    possible = sums.chances > 0
+    possible = sums.probabilities > 0
     base = jnp.min(jnp.where(possible, sums.values, jnp.inf), axis=1, keepdims=True)
     level = jnp.round((sums.values - base) / sums.step[:, None, None])
     level = jnp.clip(jnp.where(possible, level, 0.0), 0, levels).astype(int)
-    places = jax.nn.one_hot(level, levels + 1, dtype=float)
-    laws = jnp.einsum(
-        "cbxu,bxuk->cbxk", jax.vmap(letter_scores.tilted, (None, 0))(sums, tilts), places
-    )
-    nothing = jnp.zeros((2, low.size, 1, levels + 1)).at[..., 0].set(1.0)
-    laws = jnp.concatenate([laws, nothing], axis=2)
+    at_level = jax.nn.one_hot(level, levels + 1, dtype=float)
+    tilted = jax.vmap(letter_scores.tilted, (None, 0))(sums, tilts)
+    letter = jnp.einsum("cbxu,bxuk->cbxk", tilted, at_level)
+    padding = jnp.zeros((2, low.size, 1, levels + 1)).at[..., 0].set(1.0)
+    letter = jnp.concatenate([letter, padding], axis=2)
     log_means = jax.vmap(letter_scores.letter_log_means, (None, 0))(sums, tilts)
     log_sums = jnp.pad(log_means - tilts[..., None] * base[:, 0], ((0, 0), (0, 0), (0, 1)))
     counts = jnp.pad(sums.counts, ((0, 0), (0, 1)))
 
-    log_a, _, law = jax.vmap(partial(rank_chances, n=n))(
-        laws[0],
-        laws[1],
-        log_sums[0],
-        tilts[0] * sums.step / LN2,
-        letters,
-        counts[:, None].astype(int),
+    distributions = LetterScores(letter[0], letter[1], log_sums[0], tilts[0] * sums.step / LN2)
+    log_a, _, at_score = jax.vmap(score_probabilities)(
+        distributions, letters, counts[:, None].astype(int)
     )
 
     def at(table: Float[Array, "b 1 s"], k: Float[Array, " b"]) -> Float[Array, " b"]:
@@ -186,10 +185,10 @@ def _on_lattice(
         return jnp.take_along_axis(table[:, 0], inside[:, None], axis=1)[:, 0]
 
     log_tail = jnp.where(index < 0, 0.0, jnp.minimum(at(log_a, index), 0.0))
-    chance = at(law, point)
-    log_tie = jnp.log(jnp.where(chance > 0, chance, 1.0)) + jnp.sum(counts * log_sums[1], axis=1)
+    p = at(at_score, point)
+    log_tie = jnp.log(jnp.where(p > 0, p, 1.0)) + jnp.sum(counts * log_sums[1], axis=1)
     log_tie = jnp.minimum(log_tie - tilts[1] * sums.step * point, 0.0)
-    tied = letter_scores.is_tied(sums, low + point * sums.step) & (chance > 0)
+    tied = letter_scores.is_tied(sums, low + point * sums.step) & (p > 0)
     log_tie = jnp.where(tied & (point >= 0) & (point <= n * levels), log_tie, -jnp.inf)
     largest = jnp.max(jnp.abs(tilts)) * jnp.max(jnp.abs(sums.values))
     rounding = _EPSILON * n * (2 * levels + 16 + 8 * largest)
@@ -198,7 +197,7 @@ def _on_lattice(
     return jnp.swapaxes(bounds, 0, 1).reshape(6, -1)
 
 
-def _bounded(sums: ScoreSums, tolerance: float) -> np.ndarray:
+def _tail_without_lattice(sums: ScoreSums, tolerance: float) -> np.ndarray:
     """Bounds and values of one setting without a lattice, exact at both ends of the range."""
     mass, top = float(sums.log_mass[0]), float(letter_scores.highest_log_mass(sums)[0])
     bottom = float(letter_scores.highest_log_mass(letter_scores.mirrored(sums))[0])
@@ -212,21 +211,19 @@ def _bounded(sums: ScoreSums, tolerance: float) -> np.ndarray:
         return np.array([*none, *none])
     if sums.threshold[0] < sums.lowest[0] or mass == -np.inf:
         return np.array([mass, mass, mass, *none])
-    tilt, period = _line(sums)
-    share = float(tilt[0] * period[0]) / (_USED * tolerance * extremal_bounds.CHUNK)
-    chunks = min(1 << max(int(np.ceil(np.log2(share))), 0), _MOST_CHUNKS)
-    lower, upper = (
-        float(bound[0])
-        for bound in extremal_bounds.tail_bounds(sums, tilt, period, jnp.asarray(chunks))
-    )
-    lower = max(lower, top)
+    tilt, period = _tilt_and_period(sums)
+    # The relative gap is tilt * period / frequencies; a power of two keeps compilations few.
+    needed = float(tilt[0] * period[0]) / (_USED * tolerance * extremal_bounds.CHUNK)
+    chunks = min(1 << max(int(np.ceil(np.log2(needed))), 0), _MOST_CHUNKS)
+    bounds = extremal_bounds.tail_bounds(sums, tilt, period, jnp.asarray(chunks))
+    lower, upper = max(float(bounds[0][0]), top), float(bounds[1][0])
     value = float(np.logaddexp(lower, upper)) - LN2
     tie = upper + np.log1p(-np.exp(lower - upper)) if lower < upper else -np.inf
     return np.array([lower, value, upper, -np.inf, -np.inf, tie])
 
 
 @jax.jit
-def _line(sums: ScoreSums) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
+def _tilt_and_period(sums: ScoreSums) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
     """Tilt and period for the bounds: the saddlepoint, or a standard deviation from the mean up."""
     span = sums.highest - sums.lowest
     level = jnp.clip(sums.threshold, sums.lowest + 1e-6 * span, sums.highest - 1e-6 * span)

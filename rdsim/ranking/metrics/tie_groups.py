@@ -1,4 +1,4 @@
-r"""Metrics of one ranking whose tie groups have no order: expectations over all orders.
+r"""Metrics of one ranking whose tie groups have no order: expectations over all orders, for one query.
 
 A tie group has $n$ items, $m$ of them positive, and there are $h$ items, $a$ of them positive, ahead
 of it; the query has $P$ positives among $M$ items. Items that were not retrieved stand behind all
@@ -13,30 +13,19 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class Ranking(NamedTuple):
-    """A query's items by falling score: of each rank, the tie group that holds it; shapes (M,).
+    """A query's items by falling score: of each rank, the tie group that holds it."""
 
-    Attributes:
-        rank: 1..M.
-        n: items of the group.
-        m: positives of the group.
-        h: items ahead of the group.
-        a: positives ahead of the group.
-        P: positives of the query, retrieved or not.
-        size: items retrieved.
-
-    """
-
-    rank: Float[Array, " M"]
-    n: Float[Array, " M"]
-    m: Float[Array, " M"]
-    h: Float[Array, " M"]
-    a: Float[Array, " M"]
-    P: Float[Array, ""]
-    size: Int[Array, ""]
+    rank: Float[Array, " M"]  # 1..M
+    n: Float[Array, " M"]  # items of the group
+    m: Float[Array, " M"]  # positives of the group
+    h: Float[Array, " M"]  # items ahead of the group
+    a: Float[Array, " M"]  # positives ahead of the group
+    P: Float[Array, ""]  # positives of the query, retrieved or not
+    size: Int[Array, ""]  # items retrieved
 
     @property
     def i(self) -> Float[Array, " M"]:
-        """Place inside the group, from 1."""
+        """Index of the rank inside its group, from 1."""
         return self.rank - self.h
 
     @property
@@ -46,7 +35,7 @@ class Ranking(NamedTuple):
 
     @property
     def some(self) -> Float[Array, ""]:
-        """P, or one for a query without positives, of which every metric is then zero."""
+        """P, or one for a query without positives, so that its metrics are zero and not 0/0."""
         return jnp.maximum(self.P, 1)
 
 
@@ -66,13 +55,14 @@ def ranking(
         behind, s, relevance = jax.lax.sort((~retrieved, -scores, found), num_keys=2)
         edge = (s[1:] != s[:-1]) | (behind[1:] != behind[:-1])
     yes = jnp.ones((1,), bool)
-    place = jnp.arange(M)
-    first = jax.lax.cummax(jnp.where(jnp.concatenate([yes, edge]), place, 0))
-    last = jax.lax.cummin(jnp.where(jnp.concatenate([edge, yes]), place, M - 1), reverse=True)
+    index = jnp.arange(M)
+    # Of each item, the first and the last index of its tie group.
+    first = jax.lax.cummax(jnp.where(jnp.concatenate([yes, edge]), index, 0))
+    last = jax.lax.cummin(jnp.where(jnp.concatenate([edge, yes]), index, M - 1), reverse=True)
     so_far = jnp.cumsum(relevance)
     a = so_far[first] - relevance[first]
     return Ranking(
-        rank=(place + 1).astype(s.dtype),
+        rank=(index + 1).astype(s.dtype),
         n=(last - first + 1).astype(s.dtype),
         m=so_far[last] - a,
         h=first.astype(s.dtype),
@@ -83,21 +73,21 @@ def ranking(
 
 
 def reciprocal_rank(g: Ranking, k: Int[Array, "..."]) -> Float[Array, ""]:
-    """Sum over the place of the first positive in the first group with positives."""
+    """Sum over the index i of the first positive in the first group with positives."""
     del k
-    g0 = jnp.argmax(g.m > 0)
-    n, m, h = g.n[g0], g.m[g0], g.h[g0]
+    first = jnp.argmax(g.m > 0)
+    n, m, h = g.n[first], g.m[first], g.h[first]
     i = g.rank - h
     # P(1) = m/n and P(i) / P(i-1) = (n-m-i+2) / (n-i+1): a product of factors in [0, 1], exact for
     # m = 1, where the difference of log factorials loses digits as M grows. The factor vanishes
-    # at i = n-m+2, the first place that is impossible.
-    step = jnp.where(i > n, 0.0, (n - m - i + 2) / jnp.maximum(n - i + 1, 1))
-    probability = m / n * jnp.cumprod(jnp.where(i <= 1, 1.0, step))
+    # at i = n-m+2, the first index that is impossible.
+    ratio = jnp.where(i > n, 0.0, (n - m - i + 2) / jnp.maximum(n - i + 1, 1))
+    probability = m / n * jnp.cumprod(jnp.where(i <= 1, 1.0, ratio))
     return jnp.sum(jnp.where(i >= 1, probability / g.rank, 0.0))
 
 
 def _found(g: Ranking, k: Int[Array, ""]) -> Float[Array, ""]:
-    """Count the expected positives among the first k; places beyond the list hold nothing."""
+    """Count the expected positives among the first k; ranks beyond the list hold nothing."""
     last = jnp.minimum(k, g.rank.size) - 1
     return g.a[last] + g.i[last] * g.m[last] / g.n[last]
 
@@ -108,12 +98,12 @@ def recall(g: Ranking, k: Int[Array, ""]) -> Float[Array, ""]:
 
 
 def precision(g: Ranking, k: Int[Array, ""]) -> Float[Array, ""]:
-    """Positives found in the first k, of k places."""
+    """Positives found in the first k, of k ranks."""
     return _found(g, k) / k
 
 
 def precision_of_list(g: Ranking, k: Int[Array, ""]) -> Float[Array, ""]:
-    """Positives found in the first k, of as many places as the list has of them."""
+    """Positives found in the first k, of the ranks up to k that the list has."""
     return precision(g, jnp.clip(g.size, 1, k))
 
 
