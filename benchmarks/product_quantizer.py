@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks._rows import Row, Side, compare
 from rdsim import codes
-from rdsim.codes.product_quantization import ProductQuantizer
+from rdsim.codes.quantizers.product import ProductQuantizer
 from rdsim.simulation.intervals import empirical_bernstein
 
 TITLE = "Product quantizer search"

@@ -16,12 +16,13 @@ from experiments._circle import mixture_on_circle
 from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits
-from rdsim.codes.catalogue import CODES, common_code, fit_item_code
+from rdsim.codes.common_form import CODES, common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates
 from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
 from rdsim.ranking.similarity import fuse, negative_squared_distance
 from rdsim.ranking.temperature import bayes_temperatures
-from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.simulation.coded_items import Decoder, simulate_item_code
+from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import whole_items
 from rdsim.sources.discretisation import DiscretisedItem
 
@@ -143,7 +144,7 @@ def _code(
         config.log2_sizes,
         LOSSES,
         trials=config.trials,
-        block=128,
+        run=RunOptions(block=128),
     ).estimates
     told = jnp.minimum(mixture_bottleneck_bound(source, rates.mutual_information), everything)
     sizes = jnp.asarray(config.log2_sizes, float)

@@ -19,12 +19,13 @@ from experiments._circle import mixture_on_circle
 from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits
-from rdsim.codes.catalogue import CODES, CommonCode, common_code, fit_item_code
+from rdsim.codes.common_form import CODES, CommonCode, common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates, entropy_coded_bits
 from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
 from rdsim.ranking.similarity import averaged_cosine, fuse, negative_squared_distance
 from rdsim.ranking.temperature import fit_temperatures
-from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.simulation.coded_items import Decoder, simulate_item_code
+from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
 from rdsim.sources.discretisation import DiscretisedItem
 from rdsim.sources.mixture import GaussianMixtureSource
@@ -181,7 +182,7 @@ def _simulate(
         config.log2_sizes,
         ("reciprocal_rank", "error", ("miss", 10)),
         trials=config.trials,
-        block=128,
+        run=RunOptions(block=128),
     ).estimates
     temperature = np.full(max(map(len, config.noises)), np.nan)
     temperature[: len(noise)] = decoders[DECODERS[0]].parameters[1]

@@ -21,9 +21,9 @@ from experiments._circle import mixture_on_circle
 from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits
-from rdsim.codes.catalogue import fit_item_code
-from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer
-from rdsim.codes.vector_quantization import VectorQuantizer
+from rdsim.codes.common_form import fit_item_code
+from rdsim.codes.quantizers.entropy_weighted import EntropyWeightedQuantizer
+from rdsim.codes.quantizers.vector import VectorQuantizer
 from rdsim.learning.families.adversarial import fit_adversarial
 from rdsim.learning.families.cca import fit_cca
 from rdsim.learning.families.cross_attention import fit_cross_attention
@@ -44,7 +44,8 @@ from rdsim.learning.families.shared_latent import fit_shared_latent
 from rdsim.learning.operating_points import operating_point
 from rdsim.learning.training.loop import Schedule
 from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
-from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.simulation.coded_items import Decoder, simulate_item_code
+from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
 from rdsim.sources.mixture import GaussianMixtureSource
 
@@ -165,7 +166,7 @@ def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[
             *(trial_key, source, *system, config.log2_sizes),
             trials=config.trials,
             cells=config.cells,
-            block=128,
+            run=RunOptions(block=128),
         )
         for system in _menu(systems)
     ]
@@ -346,7 +347,7 @@ def _bounds(config: Config, key: jax.Array, information: np.ndarray) -> dict[str
         *(key, source, nothing, {"whole": whole_items(source)}, (0.5, 0.5)),
         *(config.log2_sizes, ("reciprocal_rank",)),
         trials=config.trials,
-        block=128,
+        run=RunOptions(block=128),
     ).estimates["whole"]["reciprocal_rank"]
     return {
         "rate": grid,

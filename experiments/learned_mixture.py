@@ -20,14 +20,15 @@ from experiments._claims import Check
 from experiments._pool import learn
 from experiments._study import Cell, call
 from rdsim import limits
-from rdsim.codes.catalogue import common_code, fit_item_code
+from rdsim.codes.common_form import common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates
 from rdsim.learning.stochastic.bottleneck_objective import StochasticCodeLearner
 from rdsim.learning.stochastic.items import NeuralItemCode, learned_decoder, neural_item_code
 from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
 from rdsim.ranking.similarity import fuse, negative_squared_distance
 from rdsim.ranking.temperature import fit_temperatures
-from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.simulation.coded_items import Decoder, simulate_item_code
+from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
 from rdsim.sources.mixture import GaussianMixtureSource
 
@@ -235,7 +236,7 @@ def _simulate(
         *(key, source, code, decoders, rates.output_marginal, config.log2_sizes),
         ("reciprocal_rank",),
         trials=config.trials,
-        block=128,
+        run=RunOptions(block=128),
     ).estimates
     return {
         "information": np.asarray(rates.mutual_information),

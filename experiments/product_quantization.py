@@ -19,7 +19,7 @@ from scipy.cluster.vq import vq
 from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import limits
-from rdsim.codes.product_quantization import ProductQuantizer, product_quantizer
+from rdsim.codes.quantizers.product import ProductQuantizer, product_quantizer
 
 CLAIMS = ("C4",)
 CONFIDENCE = 0.95

@@ -14,8 +14,8 @@ import xarray
 from experiments._claims import Check
 from experiments._study import Cell, call
 from rdsim import codes, limits, simulation
-from rdsim.codes.ensemble import discrete_ensemble
-from rdsim.codes.random_coding import ENCODERS, RandomCode, random_code
+from rdsim.codes.ensembles.discrete import discrete_ensemble
+from rdsim.codes.ensembles.random_coding import ENCODERS, RandomCode, random_code
 from rdsim.simulation.ensemble import simulate_ensemble
 
 CLAIMS = ("C14", "C15")

@@ -17,7 +17,7 @@ import xarray
 
 from experiments._claims import Check
 from experiments._study import Cell, call
-from rdsim.codes.vector_quantization import vector_quantizer
+from rdsim.codes.quantizers.vector import vector_quantizer
 from rdsim.ranking import expected_loss
 from rdsim.ranking.codewords import codeword_loss
 from rdsim.ranking.similarity import (
@@ -32,7 +32,7 @@ from rdsim.ranking.temperature import (
     entropy_gap_temperatures,
     fit_temperatures,
 )
-from rdsim.simulation import run_trials
+from rdsim.simulation import RunOptions, run_trials
 from rdsim.sources import GaussianMixtureSource, gaussian_mixture
 from rdsim.sources.discretisation import DiscretisedItem
 from rdsim.sources.tables import draw_letters
@@ -221,7 +221,7 @@ def _sweep(config: Config, key: jax.Array, fit: dict[str, Any]) -> dict[str, np.
         *(_trial, key, arguments),
         trials=config.queries,
         bounds=dict.fromkeys(("above_fitted", "below_optimal", "cosine_gain"), (-1.0, 1.0)),
-        block=16,
+        run=RunOptions(block=16),
     )
     found = {
         name: np.stack([part.mean, part.lower, part.upper], axis=-1) * most[:, None]

@@ -170,7 +170,7 @@ CASES: Final[dict[str, Call]] = {
         "codewords": points(ITEMS[:5]),
         "slope": positive(1.0, 0.0, math.inf),
         "masses": law(np.full(24, 1 / 24)),
-        "distortion": Argument(codes.squared_error, (*UNRELATED, 3, math.nan)),
+        "distortions": Argument(codes.squared_error, (*UNRELATED, 3, math.nan)),
         "tolerance": positive(1e-4, 0.0),
     },
     **fuzz_simulation_cases.CASES,

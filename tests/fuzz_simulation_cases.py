@@ -38,6 +38,8 @@ from fuzz_objects import (
 )
 from test_fuzz import HAMMING, HAMMING_2, ITEMS, JOINT, MIXTURE, PMF, RANDOM, VQ
 
+from rdsim.simulation import RunOptions
+
 
 def share(key: Any, arguments: Any) -> Any:
     return jax.random.uniform(key) * arguments
@@ -51,17 +53,28 @@ MEANS: Final = np.array([1.0, 2.1, 3.9, 8.2])
 TRIALS: Final = MEANS * (1 + 0.1 * np.random.default_rng(5).random((12, 4)))
 
 
+def options() -> Argument:
+    """How a run of trials is computed."""
+    return Argument(RunOptions(block=4, chunk=1), ("x", 3, {}, object(), {"block": 4}))
+
+
 def to_a_width() -> Call:
     """The other way to stop a run of trials."""
     return {
         "target_width": positive(0.5, 0.0),
         "cap": count(4, 0, 1),
-        "devices": Argument(jax.devices(), ("x", [], 3, object(), [None])),
-        "checkpoint": checkpoint(),
+        "run": options(),
     }
 
 
 CASES: Final[dict[str, Call]] = {
+    "simulation.RunOptions": {
+        "block": count(4, 0),
+        "chunk": count(1, 0),
+        "devices": Argument(jax.devices(), ("x", [], 3, object(), [None])),
+        "checkpoint": checkpoint(),
+        "checkpoint_seconds": positive(1.0),
+    },
     "simulation.density_decoder": {
         "source": thing(MIXTURE, GAUSSIAN, DISCRETE),
         "code": thing(VQ, LINE_CODE, MIXTURE),
@@ -76,15 +89,17 @@ CASES: Final[dict[str, Call]] = {
         "log2_size": positive(4.0, 0.0, math.inf),
         "loss": loss("error"),
         "trials": count(4, 0, 1),
+        "run": options(),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
     },
     "simulation.importance_tail": {
         "key": key(),
         "values": array([[0.0, 1.0]]),
-        "pmf": law([[0.7, 0.3]]),
+        "p": law([[0.7, 0.3]]),
         "counts": Argument([5], (*UNRELATED, [1.5], [-1], [math.nan], [2, 3])),
         "threshold": number(4.0),
         "trials": count(4, 0, 1),
+        "run": options(),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
     },
     "simulation.run_trials": {
@@ -95,10 +110,7 @@ CASES: Final[dict[str, Call]] = {
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
         "bounds": Argument({"value": (0, 1)}, ("x", [1], {"other": (0, 1)}, {"value": (1, 0)}, 3)),
         "settings": one_of("single"),
-        "block": count(4, 0),
-        "chunk": count(1, 0),
-        "devices": Argument(jax.devices(), ("x", [], 3, object(), [None])),
-        "checkpoint_seconds": positive(1.0),
+        "run": options(),
     },
     "simulation.run_trials to a width": {
         "trial": Argument(share, (*UNRELATED, 3)),
@@ -115,9 +127,10 @@ CASES: Final[dict[str, Call]] = {
         "losses": losses("error"),
         "scores": points(SQUARE[:2, :2]),
         "words": count(2, 0),
-        "distortion": points(HAMMING_2),
-        "block": count(2, 0),
+        "distortions": points(HAMMING_2),
         "trials": count(2, 0),
+        "confidence": positive(0.9, 0.0, 1.0, math.inf),
+        "run": options(),
     },
     "simulation.simulate_ensemble": {
         "key": key(),
@@ -128,8 +141,7 @@ CASES: Final[dict[str, Call]] = {
         "levels": count(8, 0),
         "trials": count(2, 0),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
-        "block": count(2, 0),
-        "chunk": count(1, 0),
+        "run": options(),
     },
     "simulation.simulate_ensemble to a width": {
         "key": key(),
@@ -146,13 +158,15 @@ CASES: Final[dict[str, Call]] = {
         "log2_size": positive(4.0, 0.0, math.inf),
         "losses": losses("error"),
         "modalities": Argument([0], ("x", [], [0, 0], [1], [-1], [0.5], object(), 1j)),
+        "run": options(),
+        "confidence": positive(0.9, 0.0, 1.0, math.inf),
         "trials": count(2, 0),
     },
     "simulation.simulate_shared_codebook": {
         "key": key(),
         "joint": law(JOINT),
         "test_channel": law(CHANNEL),
-        "distortion": points(HAMMING_2),
+        "distortions": points(HAMMING_2),
         "n": count(2, 0),
         "rate": positive(1.0, math.inf, 1e300),
         "log2_size": positive(2.0, 0.0, math.inf, 64.0),

@@ -138,7 +138,7 @@ METHODS: Final = {
     "shared_space.items": SPACE.items,
     "long_hash.encode": lambda points: HASH.encode(None, points),
     "long_hash.query_features": HASH.query_features,
-    "long_product.encode": lambda points: PRODUCT.encode(fuzz.KEY, points),
+    "long_product.store": lambda points: PRODUCT.store(fuzz.KEY, points),
     "long_product.query_features": PRODUCT.query_features,
     "log_density_item": fuzz.MIXTURE.log_density_item,
     "squared_error": lambda points: codes.squared_error(points, points),

@@ -157,8 +157,6 @@ def _is_number(room, name, argument):
         return False
     if argument == "p":
         return name.startswith(("bernoulli", "binary_hamming"))
-    if argument == "distortion" and room in ("codes", "simulation"):
-        return False  # a table d(y,u)
     if argument == "trials" and room == "finite_sample":
         return False  # a table of them
     assert argument in NUMBERS | OBJECTS, f"{name}: say whether {argument} is a number"

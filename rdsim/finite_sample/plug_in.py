@@ -30,7 +30,7 @@ from rdsim.limits.rate_distortion._interior_point import interior_point, shifted
 from rdsim.limits.rate_distortion._point import excess_distortions
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
-from rdsim.simulation.exact_sums import MOST_TRIALS, mesh_of
+from rdsim.simulation.engine.exact_sums import MOST_TRIALS, mesh_of
 from rdsim.simulation.intervals import Estimate
 from rdsim.transformations import on_host
 

@@ -12,9 +12,9 @@ from rdsim.codes.entropy_coding import code_rates
 from rdsim.codes.item_code import item_code
 from rdsim.ranking.loss import Loss, parse_losses
 from rdsim.results import result
-from rdsim.simulation.engine import check_options
+from rdsim.simulation.coded_items import Decoder, simulate_item_code
+from rdsim.simulation.engine.options import RunOptions, checked_run
 from rdsim.simulation.intervals import Estimate
-from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.sources.modalities import chosen_modalities
 from rdsim.transformations import on_host
@@ -59,7 +59,8 @@ def operating_point(
     trials: Any = 8192,
     cells: Any = 128,
     modalities: Any = None,
-    **options: Any,
+    confidence: float = 0.95,
+    run: RunOptions | None = None,
 ) -> OperatingPoint:
     """Measure a system: its bits on a grid of the item's law, its losses by the rank law (C1).
 
@@ -74,7 +75,8 @@ def operating_point(
         cells: along each axis of the grid on which bits and competitors are computed, at least 4;
             half as many are used to see what the grid does.
         modalities: which queries are seen; None for all.
-        **options: of `run_trials`.
+        confidence: of one interval.
+        run: options of the run of trials.
 
     Returns:
         The point, every loss with its confidence interval.
@@ -95,7 +97,7 @@ def operating_point(
     chosen_modalities(modalities, source.gains.shape[0])
     validation.log2_size(log2_size)
     parse_losses(losses)
-    check_options(trials=trials, **options)
+    checked_run(run, trials=trials, confidence=confidence)
     fine = validation.integer("cells", cells, low=4)
     laws = [source.discretise_item(number) for number in (fine // 2, fine)]
     # Points without mass make the coarse grid as large as the fine one: one compiled program.
@@ -112,7 +114,8 @@ def operating_point(
         *(key, source, code, {"system": decoder}, rates.output_marginal, log2_size, losses),
         trials=trials,
         modalities=modalities,
-        **options,
+        confidence=confidence,
+        run=run,
     )
     return OperatingPoint(
         information=rates.mutual_information,

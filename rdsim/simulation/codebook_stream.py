@@ -1,7 +1,6 @@
-"""Items past a codebook, one tile after the other: what is computed, and the loop on the host."""
+"""Items encoded with a codebook tile by tile, counted and forgotten: kernels, and the loop on the host."""
 
 import dataclasses
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -13,40 +12,42 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from rdsim.codes.codebook import draw_rows
 from rdsim.codes.encoders import BLOCK, block_sums, encode_tile, in_blocks, letter_features
-from rdsim.simulation import checkpoint, progress
+from rdsim.simulation.engine import checkpoint, progress
 from rdsim.sources.tables import draw_outputs
 
-_PAIRS_A_CALL: Final = 2**29  # items times words between two looks at the clock: seconds
-_MOST_AT_ONCE: Final = 16  # codebooks in a call
+_PAIRS_A_CALL: Final = 2**29
+"""Items times codewords of one compiled call, which then takes seconds: an interrupt waits no longer."""
+_MOST_AT_ONCE: Final = 16
+"""Most small codebooks in a call."""
 
 
 class Scheme(NamedTuple):
     """What does not change from codebook to codebook.
 
     Attributes:
-        output_marginal: law of a codeword's letter, shape (|U|,).
-        py: law of an item's letter, shape (|Y|,).
+        output_marginal: q, of a codeword's letter, shape (|U|,).
+        py: P(y), of an item's letter, shape (|Y|,).
         query_channel: P(x|y), shape (|Y|, |X|).
-        distortion: units of the encoder's letter table, shape (|Y|, |U|-1).
-        slope: bits a unit of the table; infinite for the nearest word.
-        score: units of the decoder's letter table, higher is better, shape (|X|, |U|-1).
+        distortions: units of the encoder's letter table, shape (|Y|, |U|-1).
+        slope: bits a unit of the table; infinite for the nearest codeword.
+        scores: units of the decoder's letter table, higher is better, shape (|X|, |U|-1).
 
     """
 
     output_marginal: Float[Array, " u"]
     py: Float[Array, " y"]
     query_channel: Float[Array, "y x"]
-    distortion: Float[Array, "y u"]
+    distortions: Float[Array, "y u"]
     slope: Float[Array, ""]
-    score: Float[Array, "x u"]
+    scores: Float[Array, "x u"]
 
 
 class Keys(NamedTuple):
-    """Keys of one codebook's draws: words, items, lots of the encoder, targets, queries."""
+    """Keys of one codebook's draws: codewords, items, the encoder's draws, targets, queries."""
 
     book: Key[Array, ""]
     item: Key[Array, ""]
-    lot: Key[Array, ""]
+    encoder: Key[Array, ""]
     target: Key[Array, ""]
     query: Key[Array, ""]
 
@@ -68,10 +69,10 @@ class Stream:
     def to_the_end(
         self, codebooks: int, queries: int, show_progress: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Count items at the words of every codebook and rank its queries.
+        """Count items at the codewords of every codebook and rank its queries.
 
         Returns:
-            Items at each word, shape (codebooks, words); better and tied items of each query,
+            Items at each codeword, shape (codebooks, words); better and tied items of each query,
             both of shape (codebooks, queries).
 
         """
@@ -79,10 +80,10 @@ class Stream:
             return self._in_batches(codebooks, queries, show_progress)
         fingerprint = self._fingerprint(codebooks) if self.path else {}
         done, counts = self._start(fingerprint, codebooks)
+        saver = checkpoint.Saver(self.path, fingerprint, self.pause)
         span = max(_PAIRS_A_CALL // (self.words * self.tile), 1) * self.tile
         better = np.zeros((codebooks, queries), np.int64)
         tied = np.zeros((codebooks, queries), np.int64)
-        saved = time.monotonic()
         total = codebooks * self.items
         with progress.shown(show_progress, "items", int(done.sum()), total, unit="items") as report:
             try:
@@ -96,21 +97,17 @@ class Stream:
                         # One assignment: an interrupt sees the state before this span or after it.
                         done, counts = _with(done, c, last), _with(counts, c, counts[c] + found)
                         report(int(done.sum()), total)
-                        if self.path and time.monotonic() - saved >= self.pause:
-                            checkpoint.save(self.path, fingerprint, done, counts)
-                            saved = time.monotonic()
+                        saver.if_due(done, counts)
                     better[c], tied[c] = self._ranked(keys, blocks, counts[c], queries)
             except KeyboardInterrupt:
-                if self.path:
-                    checkpoint.save(self.path, fingerprint, done, counts)
+                saver.now(done, counts)
                 raise
-        if self.path:
-            checkpoint.save(self.path, fingerprint, done, counts)
+        saver.now(done, counts)
         return counts, better, tied
 
     @property
     def blocks(self) -> int:
-        """Blocks of words, the last one filled up."""
+        """Blocks of codewords, the last one padded."""
         return -(-self.words // BLOCK)
 
     def _at_once(self, queries: int) -> int:
@@ -123,43 +120,58 @@ class Stream:
     def _in_batches(
         self, codebooks: int, queries: int, show_progress: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Compute small codebooks whole, several in a call."""
         batch = self._at_once(queries)
         parts = []
         with progress.shown(show_progress, "codebooks", 0, codebooks, unit="codebooks") as report:
             for first in range(0, codebooks, batch):
                 found = _whole_codebooks(
-                    *(self.key, self.scheme, first, self.items, self.words),
-                    *(self.n, self.blocks, queries, self.tile, batch, self.by_minimum),
+                    self.key,
+                    self.scheme,
+                    first,
+                    self.items,
+                    self.words,
+                    n=self.n,
+                    block_count=self.blocks,
+                    queries=queries,
+                    tile=self.tile,
+                    batch=batch,
+                    by_minimum=self.by_minimum,
                 )
                 parts.append([np.asarray(part) for part in found])
                 report(min(first + batch, codebooks), codebooks)
-        counts, better, tied = (
-            np.concatenate(part)[:codebooks] for part in zip(*parts, strict=True)
-        )
-        return counts[:, : self.words], better, tied
+        counts, better, tied = map(np.concatenate, zip(*parts, strict=True))
+        return counts[:codebooks, : self.words], better[:codebooks], tied[:codebooks]
 
     def _counted(self, keys: Keys, blocks: Array, first: int, last: int) -> np.ndarray:
+        """Count the items first..last-1 at each codeword."""
         found = _count_items(
-            *(keys, self.scheme, blocks, first, last), self.words, self.tile, self.by_minimum
+            keys, self.scheme, blocks, first, last, self.words, self.tile, self.by_minimum
         )
         return np.asarray(found)[: self.words]
 
     def _ranked(
         self, keys: Keys, blocks: Array, counts: np.ndarray, queries: int
     ) -> tuple[np.ndarray, np.ndarray]:
+        """Count the better and the tied items of each query of a codebook."""
         padded = jnp.asarray(np.pad(counts, (0, self.blocks * BLOCK - self.words)))
         tile = min(self.tile, queries)
         parts = [
             _rank_queries(
-                *(keys, self.scheme, blocks, padded, first, self.items),
+                keys,
+                self.scheme,
+                blocks,
+                padded,
+                first,
+                self.items,
                 self.words,
                 tile,
                 self.by_minimum,
             )
             for first in range(0, queries, tile)
         ]
-        better, tied = (np.concatenate(part)[:queries] for part in zip(*parts, strict=True))
-        return better, tied
+        better, tied = map(np.concatenate, zip(*parts, strict=True))
+        return better[:queries], tied[:queries]
 
     def _start(self, fingerprint: dict[str, Any], codebooks: int) -> tuple[np.ndarray, np.ndarray]:
         shape = (codebooks, self.words)
@@ -170,7 +182,7 @@ class Stream:
 
     def _fingerprint(self, codebooks: int) -> dict[str, Any]:
         """All that the counts depend on; not the memory, which they do not depend on."""
-        # Counts do not depend on the tile: it is one item here.
+        # Counts do not depend on the tile, which is one item here.
         lowered = jax.jit(_counted_from_key, static_argnums=(3, 4, 5)).lower(
             self.key, self.scheme, (0, self.items, self.words), self.blocks, self.n, self.by_minimum
         )
@@ -217,7 +229,7 @@ def _begin(
     block_count: int,
     n: int,
 ) -> tuple[Keys, UInt8[Array, "blocks n b"]]:
-    """Draw the words of whole blocks; those beyond the last are never looked at."""
+    """Draw the codewords of whole blocks; those of the padding are never used."""
     keys = codebook_keys(key, codebook)
     numbers = jnp.arange(block_count * BLOCK)
     return keys, in_blocks(draw_rows(keys.book, output_marginal, numbers, n))
@@ -234,7 +246,7 @@ def _count_items(
     tile: int,
     by_minimum: bool,
 ) -> Int[Array, " padded"]:
-    """Count items first..last-1 at each word of all blocks; those filled in have none."""
+    """Count items first..last-1 at each codeword of all blocks; those of the padding have none."""
 
     def count(state: tuple[Array, Array]) -> tuple[Array, Array]:
         start, counts = state
@@ -258,7 +270,7 @@ def _rank_queries(
     tile: int,
     by_minimum: bool,
 ) -> tuple[Int[Array, " q"], Int[Array, " q"]]:
-    """Better and tied items of queries first..; words beyond the last hold none, so count nothing."""
+    """Better and tied items of queries first..; codewords of the padding hold no items."""
     numbers = first + jnp.arange(tile)
     by_block = counts.reshape(blocks.shape[0], -1)
 
@@ -270,16 +282,16 @@ def _rank_queries(
 
     y, index = _stored(keys, scheme, blocks, jax.vmap(target)(numbers), words, by_minimum)
     x = jax.vmap(query)(numbers, y.astype(jnp.int32))
-    left = letter_features(scheme.score, x)
+    features = letter_features(scheme.scores, x)
     block = blocks.shape[2]
-    word = blocks[index // block, :, index % block].astype(jnp.int32)
-    columns = jnp.pad(scheme.score, ((0, 0), (1, 0)))
-    own = columns[x, word].sum(axis=1)[:, None]
+    codeword = blocks[index // block, :, index % block].astype(jnp.int32)
+    columns = jnp.pad(scheme.scores, ((0, 0), (1, 0)))
+    own = columns[x, codeword].sum(axis=1)[:, None]
 
     def add(
         state: tuple[Array, Array], part: tuple[Array, Array]
     ) -> tuple[tuple[Array, Array], None]:
-        sums = block_sums(left, part[0], scheme.score)
+        sums = block_sums(features, part[0], scheme.scores)
         better = jnp.where(sums > own, part[1], 0).sum(axis=1)
         tied = jnp.where(sums == own, part[1], 0).sum(axis=1)
         return (state[0] + better, state[1] + tied), None
@@ -307,8 +319,10 @@ def _whole_codebooks(
     def one(codebook: Int[Array, ""]) -> tuple[Array, Array, Array]:
         keys, blocks = _begin(key, codebook, scheme.output_marginal, block_count, n)
         counts = _count_items(keys, scheme, blocks, 0, items, words, tile, by_minimum)
-        shape = words, queries, by_minimum
-        return counts, *_rank_queries(keys, scheme, blocks, counts, 0, items, *shape)
+        better, tied = _rank_queries(
+            keys, scheme, blocks, counts, 0, items, words, queries, by_minimum
+        )
+        return counts, better, tied
 
     return jax.lax.map(one, first + jnp.arange(batch))
 
@@ -324,7 +338,13 @@ def _stored(
     """Draw items by their numbers and encode them."""
     y = draw_rows(keys.item, scheme.py, numbers, blocks.shape[1])
     index = encode_tile(
-        *(keys.lot, numbers, y, blocks, words, scheme.distortion, scheme.slope),
+        keys.encoder,
+        numbers,
+        y,
+        blocks,
+        words,
+        scheme.distortions,
+        scheme.slope,
         by_minimum=by_minimum,
     )
     return y, index

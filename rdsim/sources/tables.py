@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import information, validation
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
+from rdsim.sources.categorical import cumulative_weights, invert
 
 
 @result
@@ -89,7 +90,7 @@ def draw_letters(
 
     The point inverted lies on a grid of 2^-52, which is what a probability is resolved to.
     """
-    cumulative, last = _cumulative(pmf)
+    cumulative, last = cumulative_weights(pmf)
     point = jax.random.uniform(key, shape, pmf.dtype) * cumulative[-1]
     letter = jnp.searchsorted(cumulative, point, side="right")
     # Rounding can put a point on the very end of the table: the last letter with mass is meant.
@@ -101,17 +102,9 @@ def draw_outputs(
     key: Key[Array, ""], channel: Float[Array, "y x"], inputs: Int[Array, "..."]
 ) -> Int[Array, "..."]:
     """One output of the channel P(x|y) for every input y; an output without mass is never drawn."""
-    cumulative, last = jax.vmap(_cumulative)(channel)
-    cumulative = cumulative[inputs]
-    point = jax.random.uniform(key, inputs.shape, channel.dtype) * cumulative[..., -1]
-    output = jnp.sum(cumulative <= point[..., None], axis=-1)
-    return jnp.minimum(output, last[inputs]).astype(jnp.int32)
-
-
-def _cumulative(pmf: Float[Array, " y"]) -> tuple[Float[Array, " y"], Int[Array, ""]]:
-    """Cumulative sum, flat over letters without mass whatever the order of summation, and the last."""
-    summed = jax.lax.cummax(jnp.where(pmf > 0, jnp.cumsum(pmf), 0.0))
-    return summed, pmf.size - 1 - jnp.argmax(pmf[::-1] > 0)
+    cumulative, last = cumulative_weights(channel)
+    uniform = jax.random.uniform(key, inputs.shape, channel.dtype)
+    return invert(cumulative[inputs], last[inputs], uniform)
 
 
 def discrete(joint: ArrayLike) -> DiscreteSource:

@@ -10,10 +10,10 @@ from rdsim.codes import (
     long_product_quantizer,
     product_quantizer,
     rotated_hash,
-    stored_codes,
     uniform_scalar_quantizer,
     vector_quantizer,
 )
+from rdsim.codes.quantizers import hashing
 from rdsim.ranking import search_temperatures
 
 KEY = jax.random.key(0)
@@ -51,13 +51,13 @@ def test_scalar_quantizers_and_hashes_say_whether_they_converged(monkeypatch):
     assert np.all(lloyd_max_quantizer(MANY, 8).converged)
     assert np.all(uniform_scalar_quantizer(MANY, 8).converged)
     found = rotated_hash(KEY, MANY, 4)
-    monkeypatch.setattr(stored_codes, "_ROTATIONS", found.iterations)
+    monkeypatch.setattr(hashing, "_ITQ_ITERATIONS", found.iterations)
     assert found.converged == rotated_hash(KEY, MANY, 4).converged
-    monkeypatch.setattr(stored_codes, "_ROTATIONS", 1)
+    monkeypatch.setattr(hashing, "_ITQ_ITERATIONS", 1)
     early = rotated_hash(KEY, MANY, 4)
     assert not early.converged
     assert early.iterations == 1
-    monkeypatch.setattr(stored_codes, "_ROTATIONS", 2000)
+    monkeypatch.setattr(hashing, "_ITQ_ITERATIONS", 2000)
     late = rotated_hash(KEY, MANY, 4)
     assert late.converged
     assert late.iterations < 2000

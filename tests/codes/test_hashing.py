@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rdsim.codes.hashing import HyperplaneHash, hyperplane_hashing
+from rdsim.codes.quantizers.hashing import HyperplaneHash, hyperplane_hashing
 
 BITS = 4
 CENTRE = np.array([3.0, -1.0])

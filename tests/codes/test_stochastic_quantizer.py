@@ -12,7 +12,7 @@ from scipy import stats
 
 from rdsim import limits
 from rdsim.codes.distances import grid_atoms, seeded_atoms, squared_error
-from rdsim.codes.stochastic_quantizer import entropy_weighted_quantizer
+from rdsim.codes.quantizers.entropy_weighted import entropy_weighted_quantizer
 
 SLOPE = 2.0
 TOLERANCE = 1e-8
@@ -134,7 +134,7 @@ def test_another_distortion_enters_the_solver_and_the_encoder():
     def city_block(items, codewords):
         return jnp.sum(jnp.abs(items[:, None] - codewords), axis=2)
 
-    found = entropy_weighted_quantizer(ITEMS, ATOMS, slope=SLOPE, distortion=city_block)
+    found = entropy_weighted_quantizer(ITEMS, ATOMS, slope=SLOPE, distortions=city_block)
     d = np.abs(NEW[:, None] - np.asarray(found.codewords)).sum(axis=2)
     weights = np.asarray(found.output_marginal) * 2.0 ** (-SLOPE * d)
     np.testing.assert_allclose(
@@ -235,8 +235,8 @@ def test_grid_atoms_and_squared_errors():
         ({"masses": [0.5, 0.5]}, "masses must have one entry an item"),
         ({"masses": np.full(40, 0.03)}, "masses must sum to one"),
         ({"tolerance": 0.0}, "tolerance must lie in"),
-        ({"distortion": lambda y, u: -squared_error(y, u)}, "distortion must lie in"),
-        ({"distortion": lambda y, u: squared_error(u, y)}, "distortion must give shape"),
+        ({"distortions": lambda y, u: -squared_error(y, u)}, "distortions must lie in"),
+        ({"distortions": lambda y, u: squared_error(u, y)}, "distortions must give shape"),
         ({"items": np.zeros((3, 3)), "codewords": None}, "codewords must be given unless"),
     ],
 )

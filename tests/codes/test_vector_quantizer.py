@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 from scipy import integrate, optimize
 from scipy.stats import norm
 
-from rdsim.codes import catalogue
+from rdsim.codes import common_form
 from rdsim.codes.distances import nearest
 from rdsim.codes.entropy_coding import code_rates
-from rdsim.codes.hashing import hyperplane_hashing
-from rdsim.codes.lloyd_max import lloyd_max_levels, sample_levels
-from rdsim.codes.product_quantization import product_quantizer
-from rdsim.codes.scalar_quantizer import lloyd_max_quantizer, uniform_scalar_quantizer
-from rdsim.codes.stochastic_quantizer import entropy_weighted_quantizer
-from rdsim.codes.stored_codes import long_product_quantizer
-from rdsim.codes.vector_quantization import entropy_constrained_quantizer, lloyd, vector_quantizer
+from rdsim.codes.quantizers.entropy_weighted import entropy_weighted_quantizer
+from rdsim.codes.quantizers.hashing import hyperplane_hashing
+from rdsim.codes.quantizers.lloyd_max import lloyd_max_levels, sample_levels
+from rdsim.codes.quantizers.product import long_product_quantizer, product_quantizer
+from rdsim.codes.quantizers.scalar import lloyd_max_quantizer, uniform_scalar_quantizer
+from rdsim.codes.quantizers.vector import entropy_constrained_quantizer, lloyd, vector_quantizer
 from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
 from rdsim.sources.mixture_law import MixtureLaw
 
@@ -398,8 +397,10 @@ FITS = {
     "entropy-weighted": lambda y: entropy_weighted_quantizer(y, y[:8], rate=1.0),
     "hyperplanes": lambda y: hyperplane_hashing(KEY, y, 3),
     **{
-        f"catalogue: {name}": lambda y, name=name: catalogue.fit_item_code(name, KEY, y, 2, atoms=8)
-        for name in catalogue.CODES
+        f"catalogue: {name}": lambda y, name=name: common_form.fit_item_code(
+            name, KEY, y, 2, atoms=8
+        )
+        for name in common_form.CODES
     },
 }
 

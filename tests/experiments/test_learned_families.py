@@ -10,7 +10,7 @@ from flax import nnx
 
 from experiments import learned_families
 from experiments._circle import mixture_on_circle
-from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer
+from rdsim.codes.quantizers.entropy_weighted import EntropyWeightedQuantizer
 from rdsim.learning.families.cca import fit_cca
 from rdsim.learning.families.dual_encoder import InfoNCELearner
 from rdsim.learning.families.hashing import HashLearner, hashing_system, with_hamming

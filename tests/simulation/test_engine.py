@@ -1,7 +1,7 @@
 """The engine in one process: exact sums, numbered trials, stopping, bad input."""
 
 from fractions import Fraction
-from functools import cache, partial
+from functools import cache
 
 import engine_worker as worker
 import jax
@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rdsim import simulation
-from rdsim.simulation import stopping
+from rdsim.simulation.engine import stopping
 
 KEY = jax.random.key(8)
 LARGEST = 2000
@@ -37,7 +37,12 @@ def dyadic_values():
 @example(64, 1)
 def test_sums_are_those_of_rational_arithmetic(trials, chunk):
     result = simulation.run_trials(
-        dyadic, KEY, 0.0, trials=trials, chunk=chunk, block=64, bounds={"losses.1": (-2, 2)}
+        dyadic,
+        KEY,
+        0.0,
+        trials=trials,
+        run=simulation.RunOptions(chunk=chunk, block=64),
+        bounds={"losses.1": (-2, 2)},
     )
     event, (plain, wide) = result.estimates["event"], result.estimates["losses"]
     values = dyadic_values()[:trials]
@@ -57,7 +62,13 @@ def test_sums_are_those_of_rational_arithmetic(trials, chunk):
 
 def test_intervals_are_those_of_the_samples():
     result = simulation.run_trials(
-        dyadic, KEY, 0.0, trials=LARGEST, block=64, bounds={"losses.1": (-2, 2)}, confidence=0.9
+        dyadic,
+        KEY,
+        0.0,
+        trials=LARGEST,
+        run=simulation.RunOptions(block=64),
+        bounds={"losses.1": (-2, 2)},
+        confidence=0.9,
     )
     expected = simulation.empirical_bernstein((dyadic_values() >> 14) * 2.0**-50, confidence=0.9)
     plain, wide = result.estimates["losses"]
@@ -83,11 +94,18 @@ def test_intervals_are_those_of_the_samples():
 def test_sums_beyond_64_bits_are_exact():
     """2^15 losses of 1 in one block are 2^65 units of the fixed point, their squares 2^115."""
     result = simulation.run_trials(
-        lambda key, _: jax.random.bits(key) >= 0.0 * jnp.ones(()), KEY, trials=2**15, block=2**15
+        lambda key, _: jax.random.bits(key) >= 0.0 * jnp.ones(()),
+        KEY,
+        trials=2**15,
+        run=simulation.RunOptions(block=2**15),
     )
     assert result.estimates.mean == 1
     result = simulation.run_trials(
-        lambda key, _: jnp.ones(()), KEY, trials=2**15 - 1, block=2**15, bounds={"value": (-1, 1)}
+        lambda key, _: jnp.ones(()),
+        KEY,
+        trials=2**15 - 1,
+        run=simulation.RunOptions(block=2**15),
+        bounds={"value": (-1, 1)},
     )
     assert float(result.estimates.mean) == 1
     assert float(result.variances) == 0
@@ -101,7 +119,7 @@ def test_settings_do_not_depend_on_each_other():
             jax.random.fold_in(worker.KEY, setting),
             worker.SCALES[setting],
             trials=3001,
-            block=64,
+            run=simulation.RunOptions(block=64),
         )
         chosen = jax.tree.map(lambda leaf, s=setting: leaf[s], grid)
         assert worker.digits(chosen) == worker.digits(alone)
@@ -209,7 +227,13 @@ class Unhashable:
         return True
 
 
-ok = partial(simulation.run_trials, lambda key, scale: {"event": jax.random.bits(key) > 7}, KEY)
+def ok(arguments=None, **options):
+    return simulation.run_trials(
+        lambda key, scale: {"event": jax.random.bits(key) > 7},
+        KEY,
+        arguments,
+        **worker.with_run(**options),
+    )
 
 
 @pytest.mark.parametrize(
@@ -230,6 +254,12 @@ ok = partial(simulation.run_trials, lambda key, scale: {"event": jax.random.bits
         (lambda: ok(trials=9, block=0), ValueError, "block must be in"),
         (lambda: ok(trials=9, chunk=0), ValueError, "chunk must be at least"),
         (lambda: ok(trials=9, checkpoint_seconds=-1), ValueError, "checkpoint_seconds must lie"),
+        (lambda: ok(trials=9, checkpoint=3), TypeError, "checkpoint must be a path"),
+        (
+            lambda: simulation.run_trials(dyadic, KEY, 0.0, trials=9, run={"block": 3}),
+            TypeError,
+            "run must be a RunOptions",
+        ),
         (lambda: ok(trials=9, settings="grid"), ValueError, "settings must be one of"),
         (lambda: ok(trials=9, settings="common"), ValueError, "share a leading settings axis"),
         (lambda: ok(2.0, trials=9, settings="common"), ValueError, "share a leading settings axis"),

@@ -11,14 +11,15 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.codes.catalogue import CODES, CommonCode, common_code, fit_item_code
+from rdsim.codes.common_form import CODES, CommonCode, common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates
-from rdsim.codes.vector_quantization import VectorQuantizer, vector_quantizer
+from rdsim.codes.quantizers.vector import VectorQuantizer, vector_quantizer
 from rdsim.limits import bottleneck_vector_gaussian
 from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
 from rdsim.ranking.rank_law import expected_loss
 from rdsim.ranking.similarity import information_density_scores, negative_squared_distance
-from rdsim.simulation.item_code import Decoder, WholeItems, simulate_item_code
+from rdsim.simulation.coded_items import Decoder, WholeItems, simulate_item_code
+from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import density_decoder, log_disc_mass, whole_items
 from rdsim.sources.mixture import gaussian_mixture
 from rdsim.sources.noisy_copies import weighted_mean
@@ -142,8 +143,8 @@ def test_another_code_sees_the_same_items(found):
 
 def test_a_continued_run_has_the_same_digits(found, tmp_path):
     path = tmp_path / "run.json"
-    simulate(soft_code(), trials=1024, checkpoint=path, confidence=1 - 1e-7)
-    again = simulate(soft_code(), checkpoint=path, confidence=1 - 1e-7)
+    simulate(soft_code(), trials=1024, run=RunOptions(checkpoint=path), confidence=1 - 1e-7)
+    again = simulate(soft_code(), run=RunOptions(checkpoint=path), confidence=1 - 1e-7)
     for one, other in zip(jax.tree.leaves(again), jax.tree.leaves(found), strict=True):
         np.testing.assert_array_equal(one, other)
 

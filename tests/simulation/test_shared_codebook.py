@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from rdsim import codes
 from rdsim.codes.codebook import draw_rows, random_codebook
 from rdsim.simulation import codebook_stream
-from rdsim.simulation.checkpoint import CheckpointMismatchError
 from rdsim.simulation.codebook_stream import codebook_keys
+from rdsim.simulation.engine.checkpoint import CheckpointMismatchError
 from rdsim.simulation.shared_codebook import simulate_shared_codebook
 from rdsim.simulation.tied_ranks import tied_loss
 
@@ -66,7 +66,7 @@ def test_C15_counts_are_those_of_a_plain_database(codebook):
     keys = codebook_keys(KEY, codebook)
     book = np.asarray(random_codebook(keys.book, (0.5, 0.5), words=64, n=LENGTH)).astype(int)
     y = np.asarray(draw_rows(keys.item, jnp.full(2, 0.5), jnp.arange(items), LENGTH)).astype(int)
-    index = np.asarray(codes.encoders.minimum_distortion_encoder(keys.lot, y, book, HAMMING))
+    index = np.asarray(codes.encoders.minimum_distortion_encoder(keys.encoder, y, book, HAMMING))
     distance = (y[:, None] != book[None]).sum(axis=2)
     np.testing.assert_array_equal(distance[np.arange(items), index], distance.min(axis=1))
     assert int(found.occupied[codebook]) == np.unique(index).size
@@ -183,7 +183,7 @@ def test_memory_does_not_grow_with_the_database():
         ({"queries": 1}, ValueError, "queries must be in"),
         ({"codebooks": 0}, ValueError, "codebooks must be in"),
         ({"memory_budget": 1000}, ValueError, "memory_budget must hold"),
-        ({"distortion": np.zeros((2, 3))}, ValueError, "distortion must have the shape"),
+        ({"distortions": np.zeros((2, 3))}, ValueError, "distortions must have the shape"),
         ({"slope": -1.0}, ValueError, "slope must lie in"),
         ({"test_channel": [[1.0, 0.1], [0.0, 1.0]]}, ValueError, "test_channel must have rows"),
         ({"n": 0}, ValueError, "n must be at least 1"),
@@ -195,7 +195,7 @@ def test_bad_arguments_are_named(change, error, message):
         "key": KEY,
         "joint": JOINT,
         "test_channel": CHANNEL,
-        "distortion": HAMMING,
+        "distortions": HAMMING,
         "n": LENGTH,
         "rate": 0.5,
         "log2_size": 3.0,

@@ -188,7 +188,7 @@ class ProductCode:
         return np.asarray(jax.nn.softmax(jnp.where(self._used, logits, -jnp.inf)))
 
     @on_host
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n g"]:
+    def store(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n g"]:
         """Draw a word of each codebook for each item, shape (N, G)."""
         chances = self.channel(items)
         level = host_generator(key).random((*chances.shape[:2], 1))

@@ -25,7 +25,7 @@ from rdsim.learning.families.fusion import FusedEncoder
 from rdsim.learning.families.quantized_embedding import fit_stored_systems
 from rdsim.learning.training.loop import Schedule
 from rdsim.learning.training.networks import MLP
-from rdsim.simulation.item_code import Decoder
+from rdsim.simulation.coded_items import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 

@@ -25,7 +25,7 @@ from rdsim.learning.families.pairs import check_fit, item_pairs
 from rdsim.learning.families.quantized_embedding import quantized_system
 from rdsim.learning.training.loop import Schedule
 from rdsim.results import result
-from rdsim.simulation.item_code import Decoder
+from rdsim.simulation.coded_items import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 

@@ -24,7 +24,7 @@ from rdsim.learning.families.dual_encoder import DualEncoder, dual_encoder
 from rdsim.learning.families.embedded import module_method
 from rdsim.learning.families.pairs import check_fit, fitted_models, item_pairs
 from rdsim.learning.training.loop import Schedule
-from rdsim.simulation.item_code import Decoder
+from rdsim.simulation.coded_items import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 

@@ -23,7 +23,7 @@ from rdsim.learning.families.fusion import FusedEncoder, FusionLearner
 from rdsim.learning.families.pairs import STARTS, check_fit, draw_batch, fitted_models, item_pairs
 from rdsim.learning.families.quantized_embedding import stored_systems
 from rdsim.learning.training.loop import Schedule, train
-from rdsim.simulation.item_code import Decoder
+from rdsim.simulation.coded_items import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import not_differentiable, on_host
 

@@ -22,7 +22,7 @@ from rdsim.learning.families.pairs import check_fit, fitted_models, item_pairs
 from rdsim.learning.families.quantized_embedding import known_quantizer, quantized_systems
 from rdsim.learning.training.loop import Schedule
 from rdsim.learning.training.networks import MLP
-from rdsim.simulation.item_code import Decoder
+from rdsim.simulation.coded_items import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 

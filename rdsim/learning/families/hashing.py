@@ -21,12 +21,12 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.codes.distances import training_items
-from rdsim.codes.hashing import HyperplaneHash
+from rdsim.codes.quantizers.hashing import HyperplaneHash
 from rdsim.learning.families.dual_encoder import DualEncoder, dual_encoder
 from rdsim.learning.families.embedded import embedded_code, module_method
 from rdsim.learning.families.pairs import check_fit, fitted_models, item_pairs
 from rdsim.learning.training.loop import Schedule
-from rdsim.simulation.item_code import Decoder
+from rdsim.simulation.coded_items import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 

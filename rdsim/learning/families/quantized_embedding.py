@@ -17,12 +17,12 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.codes.distances import training_items
-from rdsim.codes.product_quantization import product_quantizer
-from rdsim.codes.vector_quantization import vector_quantizer
+from rdsim.codes.quantizers.product import product_quantizer
+from rdsim.codes.quantizers.vector import vector_quantizer
 from rdsim.learning.families.embedded import embedded_code, embedding, module_method
 from rdsim.learning.families.pairs import check_fit, fitted_models, item_pairs
 from rdsim.learning.training.loop import Schedule
-from rdsim.simulation.item_code import Decoder
+from rdsim.simulation.coded_items import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 

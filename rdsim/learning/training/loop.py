@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.learning.training import checkpoints
 from rdsim.learning.training.parameter_vector import Layout, layout_of, vector
-from rdsim.simulation import progress as bars
+from rdsim.simulation.engine import progress as bars
 from rdsim.transformations import on_host
 
 _SECONDS_A_CALL: Final = 2.0

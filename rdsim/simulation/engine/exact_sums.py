@@ -21,13 +21,17 @@ QUANTISATION: Final = 2.0**-50
 """Largest error of one loss, as a share of its declared range."""
 
 MOST_TRIALS: Final = 2**32
-"""fold_in takes 32-bit numbers. The limbs below would hold 2^31 blocks."""
+"""Most trials of a run: fold_in takes 32-bit numbers. The limbs below would hold 2^31 blocks."""
 
 _BITS: Final = 50
+"""Binary digits of a loss as an integer q."""
 _HALF: Final = 25
+"""Binary digits of the halves a and b of q, whose products fit 64 bits."""
 _LIMB: Final = 32
+"""Binary digits of the lower limb of a sum over a block, so that limbs of 2^31 blocks fit 64 bits."""
 _AXIS: Final = "trials"
-_LOSS_COLUMNS: Final = 5  # q, a a, a b, b b, trials outside the range
+_LOSS_COLUMNS: Final = 5
+"""Integers of a loss: q, a a, a b, b b, and whether it lies outside the range."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +89,8 @@ class Outcome:
         square = aa * 2 ** (2 * _HALF) + ab * 2 ** (_HALF + 1) + bb
         # Python divides integers of any size with one rounding.
         mean = q / (count * 2**_BITS)
-        spread = (count * square - q * q) / (count * (count - 1) * 2 ** (2 * _BITS))
-        return mean.astype(float), spread.astype(float)
+        variance = (count * square - q * q) / (count * (count - 1) * 2 ** (2 * _BITS))
+        return mean.astype(float), variance.astype(float)
 
     def _split(self, totals: np.ndarray) -> list[np.ndarray]:
         parts = np.split(totals, _LOSS_COLUMNS, axis=1)

@@ -13,10 +13,11 @@ from typing import Final
 
 import numpy as np
 
-from rdsim.simulation.exact_sums import QUANTISATION, Layout
+from rdsim.simulation.engine.exact_sums import QUANTISATION, Layout
 from rdsim.simulation.intervals import Estimate, bernstein_of_moments, clopper_pearson
 
 FIRST_LOOK: Final = 1024
+"""Trials before the first look."""
 
 
 def looks(cap: int) -> tuple[int, ...]:
