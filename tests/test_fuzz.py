@@ -270,7 +270,6 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "bits": 2,
         "atoms": 8,
     },
-    "codes.grid_atoms": {"items": ITEMS[:, :1], "count": 4},
     "codes.huffman_lengths": {"p": PMF},
     "codes.hyperplane_hashing": {"key": KEY, "items": ITEMS, "bits": 2},
     "codes.likelihood_encoder": {
@@ -299,7 +298,6 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "codes.random_code": {"joint": JOINT, "distortions": HAMMING_2, "n": 4, "rate": 0.5},
     "codes.random_codebook": {"key": KEY, "output_marginal": PMF, "words": 4, "n": 4},
     "codes.seeded_atoms": {"key": KEY, "items": ITEMS, "count": 4},
-    "codes.shannon_lengths": {"p": PMF},
     "codes.uniform_scalar_quantizer": {"items": ITEMS, "bits": 2, "tail": 0.001},
     "codes.vector_quantizer": {
         "key": KEY,

@@ -6,7 +6,7 @@ Their rates are measured as information and as real bits by `entropy_coding`.
 
 from rdsim.codes.codebook import random_codebook
 from rdsim.codes.common_form import CODES, CommonCode, common_code, fit_item_code
-from rdsim.codes.distances import grid_atoms, seeded_atoms, squared_error
+from rdsim.codes.distances import seeded_atoms, squared_error
 from rdsim.codes.encoders import likelihood_encoder, minimum_distortion_encoder
 from rdsim.codes.ensembles import (
     Competitors,
@@ -26,7 +26,6 @@ from rdsim.codes.entropy_coding import (
     entropy_coded_bits,
     expected_length,
     huffman_lengths,
-    shannon_lengths,
 )
 from rdsim.codes.item_code import ItemCode, StoredCode
 from rdsim.codes.quantizers import (
@@ -79,7 +78,6 @@ __all__ = [
     "entropy_weighted_quantizer",
     "expected_length",
     "fit_item_code",
-    "grid_atoms",
     "huffman_lengths",
     "hyperplane_hashing",
     "likelihood_encoder",
@@ -93,7 +91,6 @@ __all__ = [
     "random_codebook",
     "rotated_hash",
     "seeded_atoms",
-    "shannon_lengths",
     "squared_error",
     "uniform_scalar_quantizer",
     "vector_quantizer",

@@ -162,26 +162,3 @@ def seeds(generator: np.random.Generator, points: np.ndarray, count: int, name: 
         atoms[i] = points[min(drawn, len(points) - 1)]
         least = np.minimum(least, ((points - atoms[i]) ** 2).sum(axis=1))
     return atoms
-
-
-@on_host
-def grid_atoms(items: ArrayLike, count: Integer) -> Float[Array, "k d"]:
-    """Even grid of atoms over the range of the items of R^1, ends included.
-
-    Args:
-        items: shape (N, 1).
-        count: number of atoms, at least 2.
-
-    Returns:
-        Atoms, shape (count, 1).
-
-    Raises:
-        ValueError: if items are not finite of shape (N, 1), or count is below 2.
-        TypeError: if count is not an integer.
-
-    """
-    points = training_items(items)
-    if points.shape[1] != 1:
-        raise ValueError(f"items must have shape (N, 1) for a grid, got {points.shape}")
-    count = validation.integer("count", count, low=2, high=MOST_WORDS)
-    return jnp.linspace(jnp.min(points), jnp.max(points), count)[:, None]

@@ -234,25 +234,6 @@ def huffman_lengths(p: ArrayLike) -> Float[Array, " k"]:
     return jnp.asarray(lengths)
 
 
-def shannon_lengths(p: ArrayLike) -> Float[Array, " k"]:
-    r"""Codeword lengths $\lceil -\log_2 q_u \rceil$ of Shannon's code.
-
-    Args:
-        p: q, the distribution of the symbols, shape (K,).
-
-    Returns:
-        Lengths in bits, shape (K,); inf where q has no mass.
-
-    References:
-        Shannon (1948), Section 9.
-
-    """
-    q = validation.pmf("p", p)
-    # With q = m 2^e and 1/2 <= m < 1 the ceiling is 1 - e, free of the logarithm's rounding.
-    _, exponent = jnp.frexp(q)
-    return jnp.where(q > 0, 1.0 - exponent, jnp.inf)
-
-
 def expected_length(lengths: ArrayLike, p: ArrayLike) -> Float[Array, ""]:
     r"""Expected length $\sum_u q_u \ell_u$ of a code, in bits; inf if a symbol with mass has none.
 

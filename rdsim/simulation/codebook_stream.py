@@ -52,6 +52,21 @@ class Keys(NamedTuple):
     query: Key[Array, ""]
 
 
+class Codebook(NamedTuple):
+    """A codebook that is drawn.
+
+    Attributes:
+        keys: of its items and queries.
+        blocks: of its codewords, the last one padded with codewords that are never used.
+        words: number of codewords, those of the padding not counted.
+
+    """
+
+    keys: Keys
+    blocks: UInt8[Array, "blocks n b"]
+    words: int | Int[Array, ""]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stream:
     """One validated simulation of shared codebooks; tile is the number of items side by side."""
@@ -88,17 +103,17 @@ class Stream:
         with progress.shown(show_progress, "items", int(done.sum()), total, unit="items") as report:
             try:
                 for c in range(codebooks):
-                    keys, blocks = _begin(
-                        self.key, c, self.scheme.output_marginal, self.blocks, self.n
+                    book = _draw_codebook(
+                        self.key, c, self.scheme.output_marginal, self.words, self.blocks, self.n
                     )
                     while done[c] < self.items:
                         last = min(int(done[c]) + span, self.items)
-                        found = self._counted(keys, blocks, int(done[c]), last)
+                        found = self._counted(book, int(done[c]), last)
                         # One assignment: an interrupt sees the state before this span or after it.
                         done, counts = _with(done, c, last), _with(counts, c, counts[c] + found)
                         report(int(done.sum()), total)
                         saver.if_due(done, counts)
-                    better[c], tied[c] = self._ranked(keys, blocks, counts[c], queries)
+                    better[c], tied[c] = self._ranked(book, counts[c], queries)
             except KeyboardInterrupt:
                 saver.now(done, counts)
                 raise
@@ -143,37 +158,26 @@ class Stream:
         counts, better, tied = map(np.concatenate, zip(*parts, strict=True))
         return counts[:codebooks, : self.words], better[:codebooks], tied[:codebooks]
 
-    def _counted(self, keys: Keys, blocks: Array, first: int, last: int) -> np.ndarray:
+    def _counted(self, book: Codebook, first: int, last: int) -> np.ndarray:
         """Count the items first..last-1 at each codeword."""
-        found = _count_items(
-            keys, self.scheme, blocks, first, last, self.words, self.tile, self.by_minimum
-        )
+        found = _count_items(book, self.scheme, first, last, self.tile, self.by_minimum)
         return np.asarray(found)[: self.words]
 
     def _ranked(
-        self, keys: Keys, blocks: Array, counts: np.ndarray, queries: int
+        self, book: Codebook, counts: np.ndarray, queries: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Count the better and the tied items of each query of a codebook."""
         padded = jnp.asarray(np.pad(counts, (0, self.blocks * BLOCK - self.words)))
         tile = min(self.tile, queries)
         parts = [
-            _rank_queries(
-                keys,
-                self.scheme,
-                blocks,
-                padded,
-                first,
-                self.items,
-                self.words,
-                tile,
-                self.by_minimum,
-            )
+            _rank_queries(book, self.scheme, padded, first, self.items, tile, self.by_minimum)
             for first in range(0, queries, tile)
         ]
         better, tied = map(np.concatenate, zip(*parts, strict=True))
         return better[:queries], tied[:queries]
 
     def _start(self, fingerprint: dict[str, Any], codebooks: int) -> tuple[np.ndarray, np.ndarray]:
+        """Items counted of each codebook and the counts, from the checkpoint if there is one."""
         shape = (codebooks, self.words)
         kept = checkpoint.load(self.path, fingerprint, shape) if self.path else None
         if kept is None:
@@ -206,8 +210,8 @@ def _counted_from_key(
 ) -> Array:
     """Count the items of one codebook one by one: what the counts of a checkpoint are."""
     first, last, words = numbers
-    keys, drawn = _begin(key, 0, scheme.output_marginal, blocks, n)
-    return _count_items(keys, scheme, drawn, first, last, words, 1, by_minimum)
+    book = _draw_codebook(key, 0, scheme.output_marginal, words, blocks, n)
+    return _count_items(book, scheme, first, last, 1, by_minimum)
 
 
 def codebook_keys(key: Key[Array, ""], codebook: int | Int[Array, ""]) -> Keys:
@@ -215,34 +219,32 @@ def codebook_keys(key: Key[Array, ""], codebook: int | Int[Array, ""]) -> Keys:
     return Keys(*jax.random.split(jax.random.fold_in(key, codebook), len(Keys._fields)))
 
 
-def _with(array: np.ndarray, place: int, value: Any) -> np.ndarray:
+def _with(array: np.ndarray, index: int, value: Any) -> np.ndarray:
     copy = array.copy()
-    copy[place] = value
+    copy[index] = value
     return copy
 
 
 @partial(jax.jit, static_argnames=("block_count", "n"))
-def _begin(
+def _draw_codebook(
     key: Key[Array, ""],
     codebook: int | Int[Array, ""],
     output_marginal: Float[Array, " u"],
+    words: int | Int[Array, ""],
     block_count: int,
     n: int,
-) -> tuple[Keys, UInt8[Array, "blocks n b"]]:
-    """Draw the codewords of whole blocks; those of the padding are never used."""
+) -> Codebook:
     keys = codebook_keys(key, codebook)
     numbers = jnp.arange(block_count * BLOCK)
-    return keys, in_blocks(draw_rows(keys.book, output_marginal, numbers, n))
+    return Codebook(keys, in_blocks(draw_rows(keys.book, output_marginal, numbers, n)), words)
 
 
 @partial(jax.jit, static_argnames=("tile", "by_minimum"))
 def _count_items(
-    keys: Keys,
+    book: Codebook,
     scheme: Scheme,
-    blocks: UInt8[Array, "blocks n b"],
     first: int | Int[Array, ""],
     last: int | Int[Array, ""],
-    words: int | Int[Array, ""],
     tile: int,
     by_minimum: bool,
 ) -> Int[Array, " padded"]:
@@ -251,40 +253,39 @@ def _count_items(
     def count(state: tuple[Array, Array]) -> tuple[Array, Array]:
         start, counts = state
         numbers = start + jnp.arange(tile)
-        index = _stored(keys, scheme, blocks, numbers, words, by_minimum)[1]
+        index = _encoded_items(book, scheme, numbers, by_minimum)[1]
         return start + tile, counts.at[index].add((numbers < last).astype(jnp.int64))
 
-    start = (jnp.asarray(first, jnp.int64), jnp.zeros(blocks.shape[0] * blocks.shape[2], jnp.int64))
+    nothing = jnp.zeros(book.blocks.shape[0] * book.blocks.shape[2], jnp.int64)
+    start = (jnp.asarray(first, jnp.int64), nothing)
     return jax.lax.while_loop(lambda state: state[0] < last, count, start)[1]
 
 
 @partial(jax.jit, static_argnames=("tile", "by_minimum"))
 def _rank_queries(
-    keys: Keys,
+    book: Codebook,
     scheme: Scheme,
-    blocks: UInt8[Array, "blocks n b"],
     counts: Int[Array, " padded"],
     first: int | Int[Array, ""],
     items: int | Int[Array, ""],
-    words: int | Int[Array, ""],
     tile: int,
     by_minimum: bool,
 ) -> tuple[Int[Array, " q"], Int[Array, " q"]]:
     """Better and tied items of queries first..; codewords of the padding hold no items."""
     numbers = first + jnp.arange(tile)
-    by_block = counts.reshape(blocks.shape[0], -1)
+    by_block = counts.reshape(book.blocks.shape[0], -1)
 
     def target(number: Array) -> Array:
-        return jax.random.randint(_numbered(keys.target, number), (), 0, items)
+        return jax.random.randint(_numbered(book.keys.target, number), (), 0, items)
 
     def query(number: Array, item: Array) -> Array:
-        return draw_outputs(_numbered(keys.query, number), scheme.query_channel, item)
+        return draw_outputs(_numbered(book.keys.query, number), scheme.query_channel, item)
 
-    y, index = _stored(keys, scheme, blocks, jax.vmap(target)(numbers), words, by_minimum)
+    y, index = _encoded_items(book, scheme, jax.vmap(target)(numbers), by_minimum)
     x = jax.vmap(query)(numbers, y.astype(jnp.int32))
     features = letter_features(scheme.scores, x)
-    block = blocks.shape[2]
-    codeword = blocks[index // block, :, index % block].astype(jnp.int32)
+    block = book.blocks.shape[2]
+    codeword = book.blocks[index // block, :, index % block].astype(jnp.int32)
     columns = jnp.pad(scheme.scores, ((0, 0), (1, 0)))
     own = columns[x, codeword].sum(axis=1)[:, None]
 
@@ -297,7 +298,7 @@ def _rank_queries(
         return (state[0] + better, state[1] + tied), None
 
     nothing = jnp.zeros(numbers.size, jnp.int64)
-    return jax.lax.scan(add, (nothing, nothing), (blocks, by_block))[0]
+    return jax.lax.scan(add, (nothing, nothing), (book.blocks, by_block))[0]
 
 
 @partial(jax.jit, static_argnames=("n", "block_count", "queries", "tile", "batch", "by_minimum"))
@@ -307,6 +308,7 @@ def _whole_codebooks(
     first: int | Int[Array, ""],
     items: int | Int[Array, ""],
     words: int | Int[Array, ""],
+    *,
     n: int,
     block_count: int,
     queries: int,
@@ -317,32 +319,25 @@ def _whole_codebooks(
     """Counts, better and tied items of codebooks first.., one after the other in one call."""
 
     def one(codebook: Int[Array, ""]) -> tuple[Array, Array, Array]:
-        keys, blocks = _begin(key, codebook, scheme.output_marginal, block_count, n)
-        counts = _count_items(keys, scheme, blocks, 0, items, words, tile, by_minimum)
-        better, tied = _rank_queries(
-            keys, scheme, blocks, counts, 0, items, words, queries, by_minimum
-        )
+        book = _draw_codebook(key, codebook, scheme.output_marginal, words, block_count, n)
+        counts = _count_items(book, scheme, 0, items, tile, by_minimum)
+        better, tied = _rank_queries(book, scheme, counts, 0, items, queries, by_minimum)
         return counts, better, tied
 
     return jax.lax.map(one, first + jnp.arange(batch))
 
 
-def _stored(
-    keys: Keys,
-    scheme: Scheme,
-    blocks: UInt8[Array, "blocks n b"],
-    numbers: Int[Array, " t"],
-    words: int | Int[Array, ""],
-    by_minimum: bool,
+def _encoded_items(
+    book: Codebook, scheme: Scheme, numbers: Int[Array, " t"], by_minimum: bool
 ) -> tuple[UInt8[Array, "t n"], Int[Array, " t"]]:
     """Draw items by their numbers and encode them."""
-    y = draw_rows(keys.item, scheme.py, numbers, blocks.shape[1])
+    y = draw_rows(book.keys.item, scheme.py, numbers, book.blocks.shape[1])
     index = encode_tile(
-        keys.encoder,
+        book.keys.encoder,
         numbers,
         y,
-        blocks,
-        words,
+        book.blocks,
+        book.words,
         scheme.distortions,
         scheme.slope,
         by_minimum=by_minimum,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rdsim import limits
-from rdsim.codes.distances import grid_atoms, seeded_atoms, squared_error
+from rdsim.codes.distances import seeded_atoms, squared_error
 from rdsim.codes.quantizers.entropy_weighted import entropy_weighted_quantizer
 
 SLOPE = 2.0
@@ -210,10 +210,7 @@ def test_seeded_atoms_are_drawn_in_proportion_to_the_squared_error():
     assert stats.binomtest(sum(b == 3 for b in after_zero), len(after_zero), 0.9).pvalue > 1e-7
 
 
-def test_grid_atoms_and_squared_errors():
-    np.testing.assert_allclose(
-        grid_atoms([[1.0], [0.0], [0.3]], 3), [[0.0], [0.5], [1.0]], rtol=1e-12, atol=0
-    )
+def test_squared_errors_are_those_of_the_differences():
     np.testing.assert_allclose(squared_error(NEW, ATOMS), _errors(NEW, ATOMS), rtol=1e-13)
 
 
@@ -253,5 +250,3 @@ def test_bad_items_and_keys_are_named(code):
         code.encode(np.zeros(2, np.uint32), ITEMS)
     with pytest.raises(ValueError, match="count must not exceed the number of distinct items, 1"):
         seeded_atoms(jax.random.key(0), np.ones((4, 2)), 2)
-    with pytest.raises(ValueError, match=r"items must have shape \(N, 1\) for a grid"):
-        grid_atoms(ITEMS, 4)

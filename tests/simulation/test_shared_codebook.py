@@ -118,7 +118,7 @@ def test_no_count_depends_on_memory_or_interruptions(tmp_path, monkeypatch):
     real, calls = codebook_stream.Stream._counted, []
 
     def interrupted(stream, *arguments):
-        calls.append(arguments[2])
+        calls.append(arguments[1])
         if len(calls) == 6:  # in the second codebook
             raise KeyboardInterrupt
         return real(stream, *arguments)
@@ -176,7 +176,7 @@ def test_memory_does_not_grow_with_the_database():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"rate": 2.5}, ValueError, "rate must leave at most 2\\^24 words"),
+        ({"rate": 2.5}, ValueError, "rate must leave at most 2\\^24 codewords"),
         ({"rate": -0.1}, ValueError, "rate must lie in"),
         ({"log2_size": 0.5}, ValueError, "log2_size must lie in"),
         ({"log2_size": 33}, ValueError, "log2_size must lie in"),

@@ -105,7 +105,7 @@ def entropy_weighted_quantizer(
 
     Args:
         items: training items, shape (N, d).
-        codewords: atoms offered, shape (K0, d), such as `seeded_atoms` or `grid_atoms`; those
+        codewords: atoms offered, shape (K0, d), such as those of `seeded_atoms`; those
             the optimum gives no mass are dropped. None, for d of 1 or 2 and squared error: the
             best atoms anywhere, whose gap is then proved over all codes.
         slope: s > 0, finite, bits per unit of distortion; or
