@@ -128,7 +128,7 @@ def _code(
     source = mixture_on_circle(config, config.noise)
     item_key, start_key = jax.random.split(fit_key)
     items = source.sample(item_key, (config.training,))[1]
-    fitted = fit_item_code(name, start_key, items, config.bits, atoms=config.atoms)
+    fitted = fit_item_code(start_key, name, items, config.bits, atoms=config.atoms)
     code = common_code(fitted, words=max(config.atoms, 2**config.bits), planes=config.bits)
     law, everything = _law(config)
     rates = code_rates(code, law.points, masses=law.masses)

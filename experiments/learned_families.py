@@ -205,7 +205,7 @@ def _best_known_fit(config: Config) -> Callable[..., Any]:
         item_key, start_key = jax.random.split(key)
         items = source.sample(item_key, (training,))[1]
         law = source.discretise_item(config.cells // 2)
-        found = [fit_item_code(KNOWN, start_key, items, b, atoms=config.atoms) for b in bits]
+        found = [fit_item_code(start_key, KNOWN, items, b, atoms=config.atoms) for b in bits]
         codes = [_with_words(code, config.atoms) for code in found]
         return [(code, density_decoder(source, code, law)) for code in codes]
 
@@ -342,7 +342,7 @@ def _bounds(config: Config, key: jax.Array, information: np.ndarray) -> dict[str
     told = jnp.concatenate([known, jnp.asarray(config.bits, float)])
     lower = np.asarray(limits.rank_loss(sizes, "reciprocal_rank", rate=told[:, None]).lower)
     # Any code of two words: only the whole items are looked at.
-    nothing = fit_item_code("k-means VQ", key, source.item_means, 1)
+    nothing = fit_item_code(key, "k-means VQ", source.item_means, 1)
     whole = simulate_item_code(
         *(key, source, nothing, {"whole": whole_items(source)}, (0.5, 0.5)),
         *(config.log2_sizes, ("reciprocal_rank",)),

@@ -218,7 +218,7 @@ def _sweep(config: Config, key: jax.Array, fit: dict[str, Any]) -> dict[str, np.
         **{name: fit[name] for name in _OF_CODE},
     }
     result = run_trials(
-        *(_trial, key, arguments),
+        *(key, _trial, arguments),
         trials=config.queries,
         bounds=dict.fromkeys(("above_fitted", "below_optimal", "cosine_gain"), (-1.0, 1.0)),
         run=RunOptions(block=16),

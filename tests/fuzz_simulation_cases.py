@@ -95,7 +95,7 @@ CASES: Final[dict[str, Call]] = {
     "simulation.importance_tail": {
         "key": key(),
         "values": array([[0.0, 1.0]]),
-        "p": law([[0.7, 0.3]]),
+        "pmf": law([[0.7, 0.3]]),
         "counts": Argument([5], (*UNRELATED, [1.5], [-1], [math.nan], [2, 3])),
         "threshold": number(4.0),
         "trials": count(4, 0, 1),

@@ -226,13 +226,13 @@ CODES: Final[dict[str, Callable[[Array, Array, int, int], Any]]] = {
 
 @on_host
 def fit_item_code(
-    name: str, key: Any, items: ArrayLike, bits: Integer, *, atoms: Integer = 128
+    key: Any, name: str, items: ArrayLike, bits: Integer, *, atoms: Integer = 128
 ) -> Any:
     """Fit a code of `CODES` to training items.
 
     Args:
-        name: a key of `CODES`.
         key: PRNG key of the starts.
+        name: a key of `CODES`.
         items: training items, shape (N, d).
         bits: an item, 1 to 12: I(U;Y) of the entropy-weighted quantizer, H(U) of the
             entropy-constrained one, log2 of the number of codewords of the others; planes of the

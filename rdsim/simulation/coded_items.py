@@ -136,8 +136,8 @@ def simulate_item_code(
     )
     parameters = {name: decoder.parameters for name, decoder in decoders.items()}
     found = run_trials(
-        trial,
         key,
+        trial,
         (source, code, parameters, q),
         trials=trials,
         target_width=target_width,

@@ -125,8 +125,8 @@ def simulate_database(
         "items": np.int64(items),
     }
     return run_trials(
-        trial,
         key,
+        trial,
         arguments,
         trials=trials,
         target_width=target_width,

@@ -260,8 +260,8 @@ def simulate_ensemble(
     arrays, trial, moved = _prepared(code, competitor, most, size, parsed)
     cells = code.n * (code.n * trial.distance_levels + 1)
     found = run_trials(
-        trial,
         key,
+        trial,
         arrays,
         trials=trials,
         target_width=target_width,

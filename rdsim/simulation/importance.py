@@ -76,7 +76,7 @@ class RareEstimate:
 def importance_tail(
     key: Any,
     values: ArrayLike,
-    p: ArrayLike,
+    pmf: ArrayLike,
     counts: ArrayLike,
     threshold: ArrayLike,
     *,
@@ -91,7 +91,7 @@ def importance_tail(
     Args:
         key: PRNG key; trial t of setting s draws from fold_in(fold_in(key, s), t).
         values: v(x,u), shape (kinds, values), any unit; -inf for a letter that rules the sum out.
-        p: P(u|x), shape (kinds, values), rows summing to one.
+        pmf: P(u|x), shape (kinds, values), rows summing to one.
         counts: n_x, integers >= 0, shape (..., kinds).
         threshold: t, units of values; broadcasts with the leading shape of counts.
         trials: number of trials a setting, 2..2^32.
@@ -114,7 +114,7 @@ def importance_tail(
     """
     validation.prng_key("key", key)
     run = checked_run(run, trials=trials, confidence=confidence)
-    sums, shape = letter_scores.score_sums(values, p, counts, threshold)
+    sums, shape = letter_scores.score_sums(values, pmf, counts, threshold)
     tilt, log_scale, target, rises = _tilted_problem(sums)
     cumulative = jnp.cumsum(letter_scores.tilted(sums, tilt), axis=-1)
     # Settings of fewer letters are padded with letters of one more kind, which score nothing.
@@ -128,17 +128,16 @@ def importance_tail(
         "strictly": sums.step == 0,
     }
     found = run_trials(
-        _tail_trial,
         key,
+        _tail_trial,
         arguments,
         trials=trials,
         confidence=confidence,
         settings="independent",
         run=run,
     )
-    rare = _rescaled(found.estimates, log_scale, tilt)
-    never = np.asarray(sums.threshold) >= np.asarray(sums.highest)
-    return _shaped(_without_event(rare, never), shape)
+    log_scale = jnp.where(sums.threshold >= sums.highest, -jnp.inf, log_scale)
+    return _rescaled(found.estimates, log_scale, tilt, shape)
 
 
 def _kinds_of_letters(counts: np.ndarray) -> np.ndarray:
@@ -270,8 +269,8 @@ def importance_loss(
         "tilt": jnp.asarray(tilts),
     }
     found = run_trials(
-        _LossTrial(n, parsed, reach_of(size)),
         key,
+        _LossTrial(n, parsed, reach_of(size)),
         arguments,
         trials=trials,
         confidence=confidence,
@@ -279,7 +278,7 @@ def importance_loss(
         run=run,
     )
     log_scale = jnp.asarray(tilts * bits * LN2 + n * log_means)
-    return _shaped(_rescaled(found.estimates, log_scale, jnp.asarray(tilts)), size.shape)
+    return _rescaled(found.estimates, log_scale, jnp.asarray(tilts), size.shape)
 
 
 def _markov_bits(through: np.ndarray, density: np.ndarray, tilt: float) -> np.ndarray:
@@ -343,42 +342,27 @@ class _LossTrial:
 
 
 def _rescaled(
-    estimate: Estimate, log_scale: Float[Array, " b"], tilt: Float[Array, " b"]
+    estimate: Estimate,
+    log_scale: Float[Array, " b"],
+    tilt: Float[Array, " b"],
+    shape: tuple[int, ...],
 ) -> RareEstimate:
-    """Put the scale back on the mean of losses in [0, 1]."""
+    """Put the scale back on the mean of losses in [0, 1]; a scale of zero is an event that cannot happen."""
 
     def log(x: Float[Array, " b"]) -> Float[Array, " b"]:
         return jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1.0)) + log_scale, -jnp.inf)
 
     mean = jnp.where(estimate.mean > 0, estimate.mean, 1.0)
     width = jnp.where(estimate.mean > 0, (estimate.upper - estimate.lower) / mean, jnp.inf)
-    return RareEstimate(
+    found = RareEstimate(
         log_mean=log(estimate.mean),
         log_lower=log(estimate.lower),
         log_upper=log(estimate.upper),
         log_scale=log_scale,
         tilt=tilt,
-        relative_width=width,
+        relative_width=jnp.where(log_scale == -jnp.inf, 0.0, width),
         trials=jnp.asarray(estimate.trials),
         confidence=estimate.confidence,
     )
-
-
-def _without_event(found: RareEstimate, never: np.ndarray) -> RareEstimate:
-    """An event that can not happen has probability zero, known without a trial."""
-
-    def known(log: Float[Array, " b"]) -> Float[Array, " b"]:
-        return jnp.where(jnp.asarray(never), -jnp.inf, log)
-
-    return dataclasses.replace(
-        found,
-        log_mean=known(found.log_mean),
-        log_lower=known(found.log_lower),
-        log_upper=known(found.log_upper),
-        log_scale=known(found.log_scale),
-        relative_width=jnp.where(jnp.asarray(never), 0.0, found.relative_width),
-    )
-
-
-def _shaped(found: RareEstimate, shape: tuple[int, ...]) -> RareEstimate:
-    return jax.tree.map(lambda leaf: leaf.reshape(shape), found)
+    reshaped: RareEstimate = jax.tree.map(lambda leaf: leaf.reshape(shape), found)
+    return reshaped

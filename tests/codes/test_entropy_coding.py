@@ -114,6 +114,12 @@ def test_a_message_that_does_not_come_back_raises(monkeypatch):
         entropy_coded_bits([1, 0], COIN)
 
 
+def test_without_the_coder_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "constriction", None)
+    with pytest.raises(ImportError, match=r'pip install "rdsim\[codes\]"'):
+        entropy_coded_bits([0, 1], COIN)
+
+
 @settings(max_examples=60)
 @given(strategies.pmfs())
 def test_C17_huffman_lengths_are_the_best_of_all_prefix_codes(q):

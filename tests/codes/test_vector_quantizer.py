@@ -398,7 +398,7 @@ FITS = {
     "hyperplanes": lambda y: hyperplane_hashing(KEY, y, 3),
     **{
         f"catalogue: {name}": lambda y, name=name: common_form.fit_item_code(
-            name, KEY, y, 2, atoms=8
+            KEY, name, y, 2, atoms=8
         )
         for name in common_form.CODES
     },
@@ -500,3 +500,23 @@ def test_equal_items_of_any_size_are_one_codeword(value):
 def test_bad_arguments_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_product_quantizer_stores_the_digits_of_its_index():
+    y = np.random.default_rng(12).normal(size=(200, 4))
+    code = product_quantizer(KEY, y, subspaces=2, words=6, rotate=True, starts=1)
+    digits = code.store(KEY, y)
+    np.testing.assert_array_equal(digits @ [6, 1], code.encode(KEY, y))
+    # The scores of features order items as their distances do.
+    distances = code.asymmetric_distances(y[:5], code.encode(KEY, y))
+    scores = code.query_features(y[:5]) @ code.item_features(digits).T
+    length = ((y[:5] - y.mean(axis=0)) ** 2).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(length - 2 * scores, distances, rtol=0, atol=1e-12)
+
+
+def test_codewords_that_are_too_many_are_not_listed():
+    code = long_product_quantizer(KEY, np.random.default_rng(13).normal(size=(300, 4)), 18)
+    with pytest.raises(ValueError, match="cannot list them, 65536 are the most"):
+        code.encode(KEY, np.zeros((1, 4)))
+    with pytest.raises(ValueError, match="cannot list them"):
+        _ = code.codewords

@@ -32,7 +32,7 @@ def with_run(**options):
 
 def run(**options):
     asked = {"settings": "independent", "trials": 3001, "block": 64, **options}
-    return simulation.run_trials(trial, KEY, SCALES, **with_run(**asked))
+    return simulation.run_trials(KEY, trial, SCALES, **with_run(**asked))
 
 
 def digits(result):

@@ -191,10 +191,12 @@ def test_a_file_of_another_run_is_refused(tmp_path, changed, message):
 def test_constants_of_the_trial_are_part_of_the_run(tmp_path):
     path = tmp_path / "run.json"
     asked = {"key": jax.random.key(0), "arguments": 0.5, "trials": 300, "checkpoint": path}
-    simulation.run_trials(looked_up(CONSTANT), **worker.with_run(**asked))
-    simulation.run_trials(looked_up(CONSTANT + 0), **worker.with_run(**asked))
+    simulation.run_trials(trial=looked_up(CONSTANT), **worker.with_run(**asked))
+    simulation.run_trials(trial=looked_up(CONSTANT + 0), **worker.with_run(**asked))
     with pytest.raises(simulation.CheckpointMismatchError, match="program"):
-        simulation.run_trials(looked_up(CONSTANT.at[1234].set(0.7)), **worker.with_run(**asked))
+        simulation.run_trials(
+            trial=looked_up(CONSTANT.at[1234].set(0.7)), **worker.with_run(**asked)
+        )
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The engine in one process: exact sums, numbered trials, stopping, bad input."""
 
+import sys
 from fractions import Fraction
 from functools import cache
 
@@ -37,8 +38,8 @@ def dyadic_values():
 @example(64, 1)
 def test_sums_are_those_of_rational_arithmetic(trials, chunk):
     result = simulation.run_trials(
-        dyadic,
         KEY,
+        dyadic,
         0.0,
         trials=trials,
         run=simulation.RunOptions(chunk=chunk, block=64),
@@ -62,8 +63,8 @@ def test_sums_are_those_of_rational_arithmetic(trials, chunk):
 
 def test_intervals_are_those_of_the_samples():
     result = simulation.run_trials(
-        dyadic,
         KEY,
+        dyadic,
         0.0,
         trials=LARGEST,
         run=simulation.RunOptions(block=64),
@@ -94,15 +95,15 @@ def test_intervals_are_those_of_the_samples():
 def test_sums_beyond_64_bits_are_exact():
     """2^15 losses of 1 in one block are 2^65 units of the fixed point, their squares 2^115."""
     result = simulation.run_trials(
-        lambda key, _: jax.random.bits(key) >= 0.0 * jnp.ones(()),
         KEY,
+        lambda key, _: jax.random.bits(key) >= 0.0 * jnp.ones(()),
         trials=2**15,
         run=simulation.RunOptions(block=2**15),
     )
     assert result.estimates.mean == 1
     result = simulation.run_trials(
-        lambda key, _: jnp.ones(()),
         KEY,
+        lambda key, _: jnp.ones(()),
         trials=2**15 - 1,
         run=simulation.RunOptions(block=2**15),
         bounds={"value": (-1, 1)},
@@ -115,8 +116,8 @@ def test_settings_do_not_depend_on_each_other():
     grid = worker.run()
     for setting in (0, 2):
         alone = simulation.run_trials(
-            worker.trial,
             jax.random.fold_in(worker.KEY, setting),
+            worker.trial,
             worker.SCALES[setting],
             trials=3001,
             run=simulation.RunOptions(block=64),
@@ -128,8 +129,8 @@ def test_settings_do_not_depend_on_each_other():
 
 def test_common_settings_share_their_draws():
     result = simulation.run_trials(
-        lambda key, scale: jax.random.uniform(key) < scale,
         KEY,
+        lambda key, scale: jax.random.uniform(key) < scale,
         np.array([0.5, 0.5, 0.2]),
         trials=500,
         settings="common",
@@ -181,8 +182,8 @@ def test_intervals_cover_at_the_time_of_stopping():
     """200 settings at 0.9: more than 43 misses have probability below 1e-6 if coverage holds."""
     chances = np.linspace(0.02, 0.98, 200)
     result = simulation.run_trials(
-        lambda key, chance: jax.random.uniform(key) < chance,
         KEY,
+        lambda key, chance: jax.random.uniform(key) < chance,
         chances,
         target_width=0.05,
         cap=3000,
@@ -204,6 +205,12 @@ def test_progress_is_shown_only_when_asked(capsys):
     assert "200/200" in err
 
 
+def test_without_rich_progress_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    with pytest.raises(ImportError, match="pip install rich"):
+        worker.run(trials=200, progress=True)
+
+
 def outside(key, arguments):
     return {"loss": jnp.where(jax.random.uniform(key) < 0.01, arguments, 0.5)}
 
@@ -213,11 +220,11 @@ def test_losses_outside_their_bounds_are_an_error(value):
     with pytest.raises(
         ValueError, match=r"loss 'loss' must lie in \[0, 1\]; \d+ values in trials 0"
     ):
-        simulation.run_trials(outside, KEY, value, trials=1000)
+        simulation.run_trials(KEY, outside, value, trials=1000)
 
 
 def test_losses_at_their_bounds_are_none():
-    assert float(simulation.run_trials(outside, KEY, 1.0, trials=1000).estimates["loss"].mean) > 0.5
+    assert float(simulation.run_trials(KEY, outside, 1.0, trials=1000).estimates["loss"].mean) > 0.5
 
 
 class Unhashable:
@@ -229,8 +236,8 @@ class Unhashable:
 
 def ok(arguments=None, **options):
     return simulation.run_trials(
-        lambda key, scale: {"event": jax.random.bits(key) > 7},
         KEY,
+        lambda key, scale: {"event": jax.random.bits(key) > 7},
         arguments,
         **worker.with_run(**options),
     )
@@ -256,7 +263,7 @@ def ok(arguments=None, **options):
         (lambda: ok(trials=9, checkpoint_seconds=-1), ValueError, "checkpoint_seconds must lie"),
         (lambda: ok(trials=9, checkpoint=3), TypeError, "checkpoint must be a path"),
         (
-            lambda: simulation.run_trials(dyadic, KEY, 0.0, trials=9, run={"block": 3}),
+            lambda: simulation.run_trials(KEY, dyadic, 0.0, trials=9, run={"block": 3}),
             TypeError,
             "run must be a RunOptions",
         ),
@@ -273,11 +280,11 @@ def ok(arguments=None, **options):
         (lambda: ok(trials=9, devices=[]), TypeError, "devices must be a sequence"),
         (lambda: ok(trials=9, devices=[3]), TypeError, "devices must be a sequence"),
         (lambda: ok(trials=9, devices=jax.devices()[:1] * 2), ValueError, "must not repeat"),
-        (lambda: simulation.run_trials(3, KEY, trials=9), TypeError, "trial must be a hashable"),
-        (lambda: simulation.run_trials(Unhashable(), KEY, trials=9), TypeError, "hashable"),
-        (lambda: simulation.run_trials(lambda k, a: 3, KEY, trials=9), TypeError, "must return"),
-        (lambda: simulation.run_trials(lambda k, a: {}, KEY, trials=9), ValueError, "at least one"),
-        (lambda: simulation.run_trials(lambda k, a: True, 0, trials=9), TypeError, "key must be"),
+        (lambda: simulation.run_trials(KEY, 3, trials=9), TypeError, "trial must be a hashable"),
+        (lambda: simulation.run_trials(KEY, Unhashable(), trials=9), TypeError, "hashable"),
+        (lambda: simulation.run_trials(KEY, lambda k, a: 3, trials=9), TypeError, "must return"),
+        (lambda: simulation.run_trials(KEY, lambda k, a: {}, trials=9), ValueError, "at least one"),
+        (lambda: simulation.run_trials(0, lambda k, a: True, trials=9), TypeError, "key must be"),
         (lambda: jax.jit(lambda x: ok(x, trials=9).trials)(1.0), TypeError, "cannot be traced"),
     ],
 )

@@ -95,7 +95,7 @@ def test_two_processes_run_the_documented_script(tmp_path):
     namespace = {}
     trial = re.search(r"def trial.*?\n\n", code, re.DOTALL)[0]
     exec(compile(trial, "cluster.py", "exec"), {"jax": jax}, namespace)
-    asked = (namespace["trial"], jax.random.key(0), 0.9)
+    asked = (jax.random.key(0), namespace["trial"], 0.9)
     path = folders[0] / "cluster.json"
     simulation.run_trials(*asked, trials=30_011, run=simulation.RunOptions(checkpoint=path))
     processes = [

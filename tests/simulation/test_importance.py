@@ -83,14 +83,14 @@ def test_C15_an_error_of_1e_minus_14_matches_the_exact_sum():
         ({"trials": 2.5}, TypeError, "trials must be an integer"),
         ({"confidence": 1.0}, ValueError, r"confidence must lie in \(0, 1\)"),
         ({"key": 3}, TypeError, "key must be a typed key"),
-        ({"p": [[0.9, 0.2]]}, ValueError, "p must have rows that sum to one"),
+        ({"pmf": [[0.9, 0.2]]}, ValueError, "pmf must have rows that sum to one"),
         ({"counts": [-1]}, ValueError, "counts must lie in"),
         ({"threshold": np.nan}, ValueError, "threshold must not contain NaN"),
     ],
 )
 def test_bad_input_is_named(change, error, message):
     values, pmf, counts = BINARY
-    good = {"key": KEY, "values": values, "p": pmf, "counts": counts, "threshold": 3.0}
+    good = {"key": KEY, "values": values, "pmf": pmf, "counts": counts, "threshold": 3.0}
     with pytest.raises(error, match=message):
         importance_tail(**{**good, "trials": 10, **change})
 

@@ -246,7 +246,7 @@ def items():
 
 @pytest.mark.parametrize("name", CODES)
 def test_the_common_form_is_the_same_code(name, items):
-    code = fit_item_code(name, KEY, items, 3, atoms=12)
+    code = fit_item_code(KEY, name, items, 3, atoms=12)
     common = common_code(code, words=16, planes=5)
     test = SOURCE.sample(jax.random.key(7), (300,))[1]
     K = code.codewords.shape[0]
@@ -311,7 +311,7 @@ def test_codes_and_queries_of_another_kind_are_refused(items):
     with pytest.raises(TypeError, match="code must be a code of this catalogue"):
         common_code(code)
     with pytest.raises(ValueError, match="name must be one of"):
-        fit_item_code("nothing", KEY, items, 3)
+        fit_item_code(KEY, "nothing", items, 3)
     with pytest.raises(ValueError, match="words must be in"):
         common_code(vector_quantizer(KEY, items, 8), words=7)
     line = VectorQuantizer(

@@ -19,7 +19,7 @@ writes the checkpoint. On this machine alone, `python cluster.py 0 & python clus
         return {"above": x > threshold, "loss": jax.numpy.exp(-x * x)}
 
     result = rdsim.simulation.run_trials(
-        trial, jax.random.key(0), 0.9, trials=100_000,
+        jax.random.key(0), trial, 0.9, trials=100_000,
         run=rdsim.simulation.RunOptions(checkpoint=pathlib.Path("cluster.json")),
     )
     print(result.estimates)
@@ -74,8 +74,8 @@ class MonteCarloResult:
 @on_host
 @validation.needs_float64
 def run_trials(
-    trial: Any,
     key: Any,
+    trial: Any,
     arguments: Any = None,
     *,
     trials: Integer | None = None,
@@ -95,9 +95,9 @@ def run_trials(
     the $2^{-50}$ that a loss moves when it is made an integer (see `exact_sums`).
 
     Args:
+        key: PRNG key.
         trial: pure function (key, arguments) -> PyTree of bools (events) and floats (losses in a
             bounded range), hashable. Trial t is called with fold_in(key, t).
-        key: PRNG key.
         arguments: PyTree of arrays, passed to every trial.
         trials: number of trials a setting, 2..2^32.
         target_width: width (upper - lower) wanted of every interval, or a mapping from names of
