@@ -129,7 +129,7 @@ def _code(
     item_key, start_key = jax.random.split(fit_key)
     items = source.sample(item_key, (config.training,))[1]
     fitted = fit_item_code(start_key, name, items, config.bits, atoms=config.atoms)
-    code = common_code(fitted, words=max(config.atoms, 2**config.bits), planes=config.bits)
+    code = common_code(fitted, codebook_size=max(config.atoms, 2**config.bits), planes=config.bits)
     law, everything = _law(config)
     rates = code_rates(code, law.points, masses=law.masses)
     found = simulate_item_code(

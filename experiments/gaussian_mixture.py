@@ -139,7 +139,7 @@ def _fit(config: Config, key: jax.Array, name: str, bits: int) -> dict[str, np.n
     items = source.sample(item_key, (config.training,))[1]
     code = fit_item_code(start_key, name, items, bits, atoms=config.atoms)
     padded = common_code(
-        code, words=max(config.atoms, 2 ** max(config.bits)), planes=max(config.bits)
+        code, codebook_size=max(config.atoms, 2 ** max(config.bits)), planes=max(config.bits)
     )
     rough, fine = (
         code_rates(padded, law.points, masses=law.masses)

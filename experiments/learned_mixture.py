@@ -199,7 +199,7 @@ def _known(
     queries, items, _ = source.sample(sample_key, (config.pool,))
     queries, items = queries[: config.sample], items[: config.sample]
     fitted = fit_item_code(start_key, name, items, bits, atoms=config.codewords)
-    code = common_code(fitted, words=max(config.codewords, 2 ** max(config.bits)), planes=0)
+    code = common_code(fitted, codebook_size=max(config.codewords, 2 ** max(config.bits)), planes=0)
     q = code_rates(code, law.points, masses=law.masses).output_marginal
     share = (q + 1e-12) / (1 + 1e-12 * q.size)  # a training item may lie where no cell does
     temperature = fit_temperatures(

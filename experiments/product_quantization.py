@@ -183,7 +183,7 @@ def _fit(config: Config, key: jax.Array, subspaces: int, bits: int, kind: str) -
                 jax.random.fold_in(key, 1 + part),
                 items[:, columns],
                 subspaces=subspaces // len(halves),
-                words=2**bits,
+                codebook_size=2**bits,
                 rotate=kind == "balanced",
                 starts=1,
                 iterations=config.iterations,

@@ -213,7 +213,7 @@ def _drawn(
         np.asarray(table)
         for table in (code.joint, code.output_marginal, code.distortions, code.scores)
     )
-    items, words = 2**log2_size, round(2 ** float(code.log2_words))
+    items, words = 2**log2_size, round(2 ** float(code.log2_codebook_size))
     ranks = np.empty(config.databases)
     for t in range(config.databases):
         pair = np.searchsorted(

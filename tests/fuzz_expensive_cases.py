@@ -150,7 +150,7 @@ CASES: Final[dict[str, Call]] = {
     "codes.entropy_constrained_quantizer": {
         "key": key(),
         "items": points(ITEMS),
-        "words": count(3, 0),
+        "codebook_size": count(3, 0),
         "slope": positive(1.0, 0.0, math.inf),
         "starts": count(1, 0),
         "iterations": count(3, 0),
@@ -158,7 +158,7 @@ CASES: Final[dict[str, Call]] = {
     "codes.entropy_constrained_quantizer by rate": {
         "key": key(),
         "items": points(ITEMS),
-        "words": count(3, 0),
+        "codebook_size": count(3, 0),
         "rate": positive(1.0, 0.0, math.inf),
     },
     "codes.entropy_weighted_quantizer by rate": {

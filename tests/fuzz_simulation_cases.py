@@ -126,7 +126,7 @@ CASES: Final[dict[str, Call]] = {
         "log2_size": positive(2.0, 0.0, math.inf, 64.0),
         "losses": losses("error"),
         "scores": points(SQUARE[:2, :2]),
-        "words": count(2, 0),
+        "codebook_size": count(2, 0),
         "distortions": points(HAMMING_2),
         "trials": count(2, 0),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),

@@ -47,7 +47,7 @@ NUMBERS = frozenset(
         "training",
         "trials",
         "variance",
-        "words",
+        "codebook_size",
     ]
 )
 """Arguments that are a number, or an array of which every entry is one."""

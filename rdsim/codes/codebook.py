@@ -18,7 +18,7 @@ from rdsim.sources.tables import draw_letters
 
 MAX_LETTERS: Final = 256
 """Largest alphabet: a letter is stored in one byte."""
-MAX_WORDS: Final = 2**24
+MAX_CODEWORDS: Final = 2**24
 """Most codewords of n letters."""
 MAX_NUMBER: Final = 2**32
 """One more than the largest number of an item or a codeword: fold_in takes 32 bits."""
@@ -27,16 +27,21 @@ _ROWS_AT_ONCE: Final = 1024
 
 
 def random_codebook(
-    key: Any, output_marginal: ArrayLike, *, words: Integer, n: Integer, first_word: Integer = 0
-) -> UInt8[Array, "words n"]:
+    key: Any,
+    output_marginal: ArrayLike,
+    *,
+    codebook_size: Integer,
+    n: Integer,
+    first_codeword: Integer = 0,
+) -> UInt8[Array, "K n"]:
     r"""Draw the codewords of a codebook, $u_{ki} \sim q$ independently.
 
     Args:
         key: PRNG key; codeword k depends on fold_in(key, k), q and n alone.
         output_marginal: q(u), the distribution of a letter, shape (|U|,), at most 256 letters.
-        words: K, the number of codewords, 1 to 2^24.
+        codebook_size: K, the number of codewords, 1 to 2^24.
         n: letters in a codeword, at least 1.
-        first_word: number of the first codeword wanted, so that a longer codebook is drawn in parts.
+        first_codeword: number of the first codeword wanted, so that a longer codebook is drawn in parts.
 
     Returns:
         Letters 0..|U|-1, shape (K, n), one byte each.
@@ -53,10 +58,12 @@ def random_codebook(
     q = validation.pmf("output_marginal", output_marginal)
     if q.size > MAX_LETTERS:
         raise ValueError(f"output_marginal must have at most {MAX_LETTERS} letters, got {q.size}")
-    words = validation.integer("words", words, low=1, high=MAX_WORDS)
+    K = validation.integer("codebook_size", codebook_size, low=1, high=MAX_CODEWORDS)
     n = validation.integer("n", n, low=1)
-    first_word = validation.integer("first_word", first_word, low=0, high=MAX_NUMBER - words)
-    return draw_rows(key, q, first_word + jnp.arange(words), n)
+    first_codeword = validation.integer(
+        "first_codeword", first_codeword, low=0, high=MAX_NUMBER - K
+    )
+    return draw_rows(key, q, first_codeword + jnp.arange(K), n)
 
 
 @partial(jax.jit, static_argnames="n")

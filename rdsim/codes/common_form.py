@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
-from rdsim.codes.distances import MOST_WORDS, squared_error, training_items
+from rdsim.codes.distances import MOST_CODEWORDS, squared_error, training_items
 from rdsim.codes.item_code import item_code, item_points
 from rdsim.codes.quantizers.entropy_weighted import (
     EntropyWeightedQuantizer,
@@ -102,13 +102,13 @@ def _common_draw(
 
 @on_host
 def common_code(
-    code: Any, *, words: Integer | None = None, planes: Integer | None = None
+    code: Any, *, codebook_size: Integer | None = None, planes: Integer | None = None
 ) -> CommonCode:
     """Write a code in the common form, with the same indices.
 
     Args:
         code: of a kind in `CODES`; a vector quantizer of any offsets.
-        words: number of codewords to pad to; those added are never drawn. None for as many as it has.
+        codebook_size: number of codewords to pad to; those added are never drawn. None for as many as it has.
         planes: number of planes to pad to; None for as many as it has.
 
     Returns:
@@ -136,7 +136,7 @@ def common_code(
         slope, signs = 0.0, 2.0 * ((np.arange(K)[:, None] >> shift) & 1) - 1
     elif not isinstance(code, ScalarQuantizer | ProductQuantizer):
         raise TypeError(f"code must be a code of this catalogue, got {type(code)}")
-    more = _padding("words", words, K)
+    more = _padding("codebook_size", codebook_size, K)
     rows = _padding("planes", planes, len(normals))
     return CommonCode(
         codewords=jnp.asarray(np.pad(codewords, ((0, more), (0, 0)))),
@@ -152,7 +152,7 @@ def _padding(name: str, wanted: Integer | None, present: int) -> int:
     """How many are to be added to those present; none where no number is wanted."""
     if wanted is None:
         return 0
-    return validation.integer(name, wanted, low=present, high=MOST_WORDS) - present
+    return validation.integer(name, wanted, low=present, high=MOST_CODEWORDS) - present
 
 
 def _fit_at_rate(
@@ -208,7 +208,7 @@ def _k_means(key: Array, items: Array, bits: int, _atoms: int) -> VectorQuantize
 def _product(key: Array, items: Array, bits: int, _atoms: int) -> ProductQuantizer:
     d = items.shape[1]
     return product_quantizer(
-        key, items, subspaces=d, words=round(2 ** (bits / d)), rotate=True, starts=1
+        key, items, subspaces=d, codebook_size=round(2 ** (bits / d)), rotate=True, starts=1
     )
 
 

@@ -16,7 +16,7 @@ from rdsim.transformations import on_host
 Distortions = Callable[[Any, Any], Array]
 """Takes items (N, d) and codewords (K, d), returns d(y, u) >= 0, shape (N, K)."""
 
-MOST_WORDS: Final = 1 << 20
+MOST_CODEWORDS: Final = 1 << 20
 """Most codewords of a codebook fitted to a sample."""
 _MOST_FITTED: Final = 20_000
 """Most training items that fits of codes of many bits look at."""
@@ -75,10 +75,10 @@ def nearest(
     return in_chunks(one, items, codewords.shape[0])
 
 
-@partial(jax.jit, static_argnames="words")
-def indicator(indices: Int[Array, " n"], words: int) -> Float[Array, "n k"]:
+@partial(jax.jit, static_argnames="K")
+def indicator(indices: Int[Array, " n"], K: int) -> Float[Array, "n k"]:
     """Channel of a deterministic code: rows with a single one."""
-    return jax.nn.one_hot(indices, words, dtype=float)
+    return jax.nn.one_hot(indices, K, dtype=float)
 
 
 def training_items(items: ArrayLike, name: str = "items") -> Float[Array, "n d"]:
@@ -105,10 +105,10 @@ def distinct_rows(points: np.ndarray) -> int:
     return len(np.unique(points, axis=0))
 
 
-def cell_sums(points: np.ndarray, labels: np.ndarray, words: int) -> tuple[np.ndarray, np.ndarray]:
-    """Number and sum of the points in each cell, shapes (words,) and (words, d)."""
-    counts = np.bincount(labels, minlength=words)
-    sums = np.stack([np.bincount(labels, column, minlength=words) for column in points.T], axis=1)
+def cell_sums(points: np.ndarray, labels: np.ndarray, K: int) -> tuple[np.ndarray, np.ndarray]:
+    """Number and sum of the points in each cell, shapes (K,) and (K, d)."""
+    counts = np.bincount(labels, minlength=K)
+    sums = np.stack([np.bincount(labels, column, minlength=K) for column in points.T], axis=1)
     return counts, sums
 
 
@@ -140,7 +140,7 @@ def seeded_atoms(key: Key[Array, ""], items: ArrayLike, count: Integer) -> Float
     """
     generator = host_generator(key)
     points = np.asarray(training_items(items))
-    count = validation.integer("count", count, low=1, high=MOST_WORDS)
+    count = validation.integer("count", count, low=1, high=MOST_CODEWORDS)
     return jnp.asarray(seeds(generator, points, count, "count"))
 
 

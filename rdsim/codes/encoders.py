@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from rdsim import validation
-from rdsim.codes.codebook import MAX_LETTERS, MAX_NUMBER, MAX_WORDS, check_letters
+from rdsim.codes.codebook import MAX_CODEWORDS, MAX_LETTERS, MAX_NUMBER, check_letters
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.sources.categorical import draw_categorical
 from rdsim.transformations import on_host
@@ -140,12 +140,12 @@ def _encoded(
             f"codebook must have codewords of the {rows.shape[1]} letters of an item, "
             f"got {book.shape[1]}"
         )
-    words, n = book.shape
-    validation.integer("the number of words", words, low=1, high=MAX_WORDS)
+    K, n = book.shape
+    validation.integer("the number of codewords", K, low=1, high=MAX_CODEWORDS)
     first = validation.integer("first_item", first_item, low=0, high=MAX_NUMBER - len(rows))
     budget = validation.integer("memory_budget", memory_budget, low=1)
     letters = letter_table(table, n)
-    tile = items_at_once(budget, words, n, letters.units)
+    tile = items_at_once(budget, K, n, letters.units)
     tiles = -(-len(rows) // tile)
     blocks = in_blocks(jnp.asarray(book))
     # np.resize repeats items to fill the last tile, so that one shape is compiled.
@@ -155,7 +155,7 @@ def _encoded(
             first + start + jnp.arange(tile),
             jnp.asarray(np.resize(rows[start : start + tile], (tile, n))),
             blocks,
-            words,
+            K,
             letters.units,
             slope * letters.step,
             by_minimum=math.isinf(slope),
@@ -213,7 +213,7 @@ def letter_table(table: np.ndarray, n: int) -> LetterTable:
 
 
 def items_at_once(
-    memory_budget: int, words: int, n: int, units: Float[Array, "y u"], *, other: int = 0
+    memory_budget: int, K: int, n: int, units: Float[Array, "y u"], *, other: int = 0
 ) -> int:
     r"""Compute how many items can be encoded side by side within so many bytes.
 
@@ -225,7 +225,7 @@ def items_at_once(
 
     Args:
         memory_budget: bytes.
-        words: K.
+        K: number of codewords.
         n: letters in an item.
         units: of the letter table, whose width is |U|-1 and whose dtype counts.
         other: bytes of the budget that the caller needs for something else.
@@ -234,22 +234,22 @@ def items_at_once(
         Number of items, 1 to `MOST_ITEMS_AT_ONCE`; a ValueError says how many bytes would do for one.
 
     """
-    padded = -(-words // BLOCK) * BLOCK
+    padded = -(-K // BLOCK) * BLOCK
     features = n * units.shape[1] * units.dtype.itemsize
     kept = other + 2 * padded * n + 24 * padded + 2 * BLOCK * features
     each = 32 * n + 2 * features + 6 * 8 * BLOCK
     if kept + each > memory_budget:
         raise ValueError(
             f"memory_budget must hold the codebook and one item, {kept + each} bytes for "
-            f"{words} codewords of {n} letters, got {memory_budget}"
+            f"{K} codewords of {n} letters, got {memory_budget}"
         )
     return min((memory_budget - kept) // each, MOST_ITEMS_AT_ONCE)
 
 
-def in_blocks(codebook: UInt8[Array, "words n"]) -> UInt8[Array, "blocks n b"]:
+def in_blocks(codebook: UInt8[Array, "K n"]) -> UInt8[Array, "blocks n b"]:
     """Cut a codebook into blocks, the last one padded with codewords that are never used."""
-    words, n = codebook.shape
-    padded = jnp.pad(codebook, ((0, -words % BLOCK), (0, 0)))
+    K, n = codebook.shape
+    padded = jnp.pad(codebook, ((0, -K % BLOCK), (0, 0)))
     return padded.reshape(-1, BLOCK, n).transpose(0, 2, 1)
 
 
@@ -272,7 +272,7 @@ def encode_tile(
     numbers: Int[Array, " t"],
     items: UInt8[Array, "t n"],
     blocks: UInt8[Array, "blocks n b"],
-    words: int | Int[Array, ""],
+    K: int | Int[Array, ""],
     units: Float[Array, "y u"],
     slope: float | Float[Array, ""],
     *,
@@ -289,7 +289,7 @@ def encode_tile(
         numbers: j of each item.
         items: letters.
         blocks: of the codebook, as `in_blocks` cuts it.
-        words: number of codewords, those of the padding not counted.
+        K: number of codewords, those of the padding not counted.
         units: of the letter table.
         slope: bits a unit of the table, ignored if by_minimum.
         by_minimum: whether the slope is infinite and the nearest codeword wanted, ties at random.
@@ -317,7 +317,7 @@ def encode_tile(
 
     def add_block(held: _Reservoir, number: Array) -> tuple[_Reservoir, None]:
         sums = block_sums(features, blocks[number], units)
-        sums = jnp.where(number * block + jnp.arange(block) < words, sums, jnp.inf)
+        sums = jnp.where(number * block + jnp.arange(block) < K, sums, jnp.inf)
         here = sums.min(axis=1)
         mine = weight(sums - here[:, None]).sum(axis=1).astype(jnp.float64)
         least = jnp.minimum(held.least, here)

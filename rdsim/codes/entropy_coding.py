@@ -82,13 +82,13 @@ def item_masses(masses: ArrayLike | None, number: int) -> Float[Array, " n"]:
 
 @jax.jit
 def _code_rates(code: Any, items: Float[Array, "n d"], p: Float[Array, " n"]) -> CodeRates:
-    words = code.codewords.shape[0]
+    K = code.codewords.shape[0]
 
     def chunk(rows: tuple[Array, Array]) -> tuple[Array, Array]:
         Q = code.channel(rows[0])
         return rows[1] @ Q, rows[1] @ information.entropy(Q)
 
-    q, randomness = sum_in_chunks(chunk, (items, p), words)
+    q, randomness = sum_in_chunks(chunk, (items, p), K)
     # Rounded above one, q would have an entropy just below zero.
     q = q / jnp.sum(q)
     index_entropy = information.entropy(q)
@@ -159,11 +159,11 @@ def entropy_coded_bits(symbols: ArrayLike, p: ArrayLike) -> RangeCoded:
     model = constriction.stream.model.Categorical(q, perfect=False)
     encoder = constriction.stream.queue.RangeEncoder()
     encoder.encode(message, model)
-    words = encoder.get_compressed()
-    decoded = constriction.stream.queue.RangeDecoder(words).decode(model, message.size)
+    compressed = encoder.get_compressed()
+    decoded = constriction.stream.queue.RangeDecoder(compressed).decode(model, message.size)
     if not np.array_equal(decoded, message):
         raise RuntimeError("entropy_coded_bits: the message read back differs from that written")
-    total = 32 * words.size
+    total = 32 * compressed.size
     return RangeCoded(
         total_bits=total,
         bits_per_symbol=total / message.size,

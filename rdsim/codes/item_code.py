@@ -61,8 +61,8 @@ def item_points(items: ArrayLike, dimension: int, name: str = "items") -> Float[
     return points
 
 
-def codeword_indices(indices: ArrayLike, words: int) -> Int[Array, " m"]:
-    """Check indices of stored codewords: integers in [0, words), shape (M,)."""
+def codeword_indices(indices: ArrayLike, K: int) -> Int[Array, " m"]:
+    """Check indices of stored codewords: integers in [0, K), shape (M,)."""
     stored = validation.integer_array("indices", indices)
-    validation.interval("indices", stored, low=0.0, high=words - 1.0, ndim=1)
+    validation.interval("indices", stored, low=0.0, high=K - 1.0, ndim=1)
     return jnp.asarray(stored, jnp.int32)

@@ -58,13 +58,13 @@ class Codebook(NamedTuple):
     Attributes:
         keys: of its items and queries.
         blocks: of its codewords, the last one padded with codewords that are never used.
-        words: number of codewords, those of the padding not counted.
+        K: number of codewords, those of the padding not counted.
 
     """
 
     keys: Keys
     blocks: UInt8[Array, "blocks n b"]
-    words: int | Int[Array, ""]
+    K: int | Int[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Stream:
     key: Any
     scheme: Scheme
     n: int
-    words: int
+    K: int
     items: int
     by_minimum: bool
     tile: int
@@ -87,7 +87,7 @@ class Stream:
         """Count items at the codewords of every codebook and rank its queries.
 
         Returns:
-            Items at each codeword, shape (codebooks, words); better and tied items of each query,
+            Items at each codeword, shape (codebooks, K); better and tied items of each query,
             both of shape (codebooks, queries).
 
         """
@@ -96,7 +96,7 @@ class Stream:
         fingerprint = self._fingerprint(codebooks) if self.path else {}
         done, counts = self._start(fingerprint, codebooks)
         saver = checkpoint.Saver(self.path, fingerprint, self.pause)
-        span = max(_PAIRS_A_CALL // (self.words * self.tile), 1) * self.tile
+        span = max(_PAIRS_A_CALL // (self.K * self.tile), 1) * self.tile
         better = np.zeros((codebooks, queries), np.int64)
         tied = np.zeros((codebooks, queries), np.int64)
         total = codebooks * self.items
@@ -104,7 +104,7 @@ class Stream:
             try:
                 for c in range(codebooks):
                     book = _draw_codebook(
-                        self.key, c, self.scheme.output_marginal, self.words, self.blocks, self.n
+                        self.key, c, self.scheme.output_marginal, self.K, self.blocks, self.n
                     )
                     while done[c] < self.items:
                         last = min(int(done[c]) + span, self.items)
@@ -123,7 +123,7 @@ class Stream:
     @property
     def blocks(self) -> int:
         """Blocks of codewords, the last one padded."""
-        return -(-self.words // BLOCK)
+        return -(-self.K // BLOCK)
 
     def _at_once(self, queries: int) -> int:
         """Codebooks small enough to be computed together in one call, 0 if a call holds none."""
@@ -145,7 +145,7 @@ class Stream:
                     self.scheme,
                     first,
                     self.items,
-                    self.words,
+                    self.K,
                     n=self.n,
                     block_count=self.blocks,
                     queries=queries,
@@ -156,18 +156,18 @@ class Stream:
                 parts.append([np.asarray(part) for part in found])
                 report(min(first + batch, codebooks), codebooks)
         counts, better, tied = map(np.concatenate, zip(*parts, strict=True))
-        return counts[:codebooks, : self.words], better[:codebooks], tied[:codebooks]
+        return counts[:codebooks, : self.K], better[:codebooks], tied[:codebooks]
 
     def _counted(self, book: Codebook, first: int, last: int) -> np.ndarray:
         """Count the items first..last-1 at each codeword."""
         found = _count_items(book, self.scheme, first, last, self.tile, self.by_minimum)
-        return np.asarray(found)[: self.words]
+        return np.asarray(found)[: self.K]
 
     def _ranked(
         self, book: Codebook, counts: np.ndarray, queries: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Count the better and the tied items of each query of a codebook."""
-        padded = jnp.asarray(np.pad(counts, (0, self.blocks * BLOCK - self.words)))
+        padded = jnp.asarray(np.pad(counts, (0, self.blocks * BLOCK - self.K)))
         tile = min(self.tile, queries)
         parts = [
             _rank_queries(book, self.scheme, padded, first, self.items, tile, self.by_minimum)
@@ -178,7 +178,7 @@ class Stream:
 
     def _start(self, fingerprint: dict[str, Any], codebooks: int) -> tuple[np.ndarray, np.ndarray]:
         """Items counted of each codebook and the counts, from the checkpoint if there is one."""
-        shape = (codebooks, self.words)
+        shape = (codebooks, self.K)
         kept = checkpoint.load(self.path, fingerprint, shape) if self.path else None
         if kept is None:
             return np.zeros(codebooks, np.int64), np.zeros(shape, np.int64)
@@ -188,7 +188,7 @@ class Stream:
         """All that the counts depend on; not the memory, which they do not depend on."""
         # Counts do not depend on the tile, which is one item here.
         lowered = jax.jit(_counted_from_key, static_argnums=(3, 4, 5)).lower(
-            self.key, self.scheme, (0, self.items, self.words), self.blocks, self.n, self.by_minimum
+            self.key, self.scheme, (0, self.items, self.K), self.blocks, self.n, self.by_minimum
         )
         return {
             "format": checkpoint.FORMAT,
@@ -198,7 +198,7 @@ class Stream:
             "arguments": checkpoint.of_arrays(self.scheme),
             "codebooks": codebooks,
             "n": self.n,
-            "words": self.words,
+            "K": self.K,
             "items": self.items,
             "block": BLOCK,
             "software": checkpoint.of_software(jax.devices()[0]),
@@ -209,8 +209,8 @@ def _counted_from_key(
     key: Any, scheme: Scheme, numbers: tuple[Any, Any, Any], blocks: int, n: int, by_minimum: bool
 ) -> Array:
     """Count the items of one codebook one by one: what the counts of a checkpoint are."""
-    first, last, words = numbers
-    book = _draw_codebook(key, 0, scheme.output_marginal, words, blocks, n)
+    first, last, K = numbers
+    book = _draw_codebook(key, 0, scheme.output_marginal, K, blocks, n)
     return _count_items(book, scheme, first, last, 1, by_minimum)
 
 
@@ -230,13 +230,13 @@ def _draw_codebook(
     key: Key[Array, ""],
     codebook: int | Int[Array, ""],
     output_marginal: Float[Array, " u"],
-    words: int | Int[Array, ""],
+    K: int | Int[Array, ""],
     block_count: int,
     n: int,
 ) -> Codebook:
     keys = codebook_keys(key, codebook)
     numbers = jnp.arange(block_count * BLOCK)
-    return Codebook(keys, in_blocks(draw_rows(keys.book, output_marginal, numbers, n)), words)
+    return Codebook(keys, in_blocks(draw_rows(keys.book, output_marginal, numbers, n)), K)
 
 
 @partial(jax.jit, static_argnames=("tile", "by_minimum"))
@@ -307,7 +307,7 @@ def _whole_codebooks(
     scheme: Scheme,
     first: int | Int[Array, ""],
     items: int | Int[Array, ""],
-    words: int | Int[Array, ""],
+    K: int | Int[Array, ""],
     *,
     n: int,
     block_count: int,
@@ -319,7 +319,7 @@ def _whole_codebooks(
     """Counts, better and tied items of codebooks first.., one after the other in one call."""
 
     def one(codebook: Int[Array, ""]) -> tuple[Array, Array, Array]:
-        book = _draw_codebook(key, codebook, scheme.output_marginal, words, block_count, n)
+        book = _draw_codebook(key, codebook, scheme.output_marginal, K, block_count, n)
         counts = _count_items(book, scheme, 0, items, tile, by_minimum)
         better, tied = _rank_queries(book, scheme, counts, 0, items, queries, by_minimum)
         return counts, better, tied
@@ -337,7 +337,7 @@ def _encoded_items(
         numbers,
         y,
         book.blocks,
-        book.words,
+        book.K,
         scheme.distortions,
         scheme.slope,
         by_minimum=by_minimum,

@@ -117,17 +117,15 @@ def simulate_item_code(
     validation.instance("source", source, MixtureLaw)
     run = checked_run(run, trials=trials, target_width=target_width, cap=cap, confidence=confidence)
     parsed = parse_losses(losses)
-    words, dimension = item_code("code", code).codewords.shape
+    K, dimension = item_code("code", code).codewords.shape
     if dimension != source.item_means.shape[1]:
         raise ValueError(
             f"code must have codewords of {source.item_means.shape[1]} coordinates like the items "
             f"of the source, got {dimension}"
         )
     q = validation.pmf("competitor", competitor)
-    if q.size != words:
-        raise ValueError(
-            f"competitor must have one entry for each of {words} codewords, got {q.size}"
-        )
+    if q.size != K:
+        raise ValueError(f"competitor must have one entry for each of {K} codewords, got {q.size}")
     trial = _ItemTrial(
         rules=_rules(decoders),
         losses=parsed,

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 
 from rdsim import validation
-from rdsim.codes.codebook import MAX_NUMBER, MAX_WORDS
+from rdsim.codes.codebook import MAX_CODEWORDS, MAX_NUMBER
 from rdsim.codes.encoders import LetterTable, distortion_table, letter_table
 from rdsim.information import information_density
 from rdsim.number_types import ArrayLike, Integer
@@ -42,7 +42,7 @@ def simulate_database(
     *,
     n: Integer,
     scores: ArrayLike | None = None,
-    words: Integer | None = None,
+    codebook_size: Integer | None = None,
     distortions: ArrayLike | None = None,
     trials: Integer | None = None,
     target_width: float | Mapping[str, float] | None = None,
@@ -64,8 +64,8 @@ def simulate_database(
         losses: losses to average: "error", "reciprocal_rank", ("miss", K) or "dcg".
         n: letters in an item, at least 1.
         scores: s(x,u) of a letter, finite, shape (|X|, |U|); the information density by default.
-        words: K, codewords of each item, or None for the test channel itself.
-        distortions: d(y,u) that the codebooks' encoder minimises, shape (|Y|, |U|); with words.
+        codebook_size: K, codewords of each item, or None for the test channel itself.
+        distortions: d(y,u) that the codebooks' encoder minimises, shape (|Y|, |U|); with codebook_size.
         trials: as in `run_trials`, and so the next four.
         target_width: wanted of every interval, with cap; names as in the result.
         cap: most trials.
@@ -76,8 +76,8 @@ def simulate_database(
         Estimates by the names "error", "reciprocal_rank", "dcg" and "miss_K".
 
     Raises:
-        ValueError: if an argument lies outside its range, or only one of words and distortions is
-            given.
+        ValueError: if an argument lies outside its range, or only one of codebook_size and
+            distortions is given.
         TypeError: if the key is not a typed key or a count is not an integer.
 
     """
@@ -87,10 +87,11 @@ def simulate_database(
     through = through_channel(joint, test_channel, "test_channel")
     size = float(validation.interval("log2_size", log2_size, low=1.0, high=32.0, ndim=0))
     items = min(round(2.0**size), MAX_NUMBER)
-    if (words is None) != (distortions is None):
-        raise ValueError("words and distortions must be given together, or neither")
-    if words is not None:
-        words = validation.integer("words", words, low=1, high=MAX_WORDS)
+    if (codebook_size is None) != (distortions is None):
+        raise ValueError("codebook_size and distortions must be given together, or neither")
+    K = codebook_size
+    if codebook_size is not None:
+        K = validation.integer("codebook_size", codebook_size, low=1, high=MAX_CODEWORDS)
     shape = np.shape(test_channel)
     d = np.zeros(shape) if distortions is None else distortion_table(distortions)
     if d.shape != shape:
@@ -106,11 +107,11 @@ def simulate_database(
         score = letter_table(given, n)
     trial = _DatabaseTrial(
         n=n,
-        words=words,
+        K=None if K is None else int(K),
         tile=_FEW_AT_ONCE if items <= 4 * _FEW_AT_ONCE else _MANY_AT_ONCE,
         losses=tuple(sorted(set(parse_losses(losses)))),
     )
-    block = max(_LETTERS_A_BLOCK // (trial.tile * n * (words or 1)), 1)
+    block = max(_LETTERS_A_BLOCK // (trial.tile * n * int(K or 1)), 1)
     p = np.asarray(validation.pmf("joint", joint, ndim=2))
     px, py = p.sum(axis=1), p.sum(axis=0)
     given_query = p / np.where(px > 0, px, 1.0)[:, None]
@@ -156,7 +157,7 @@ class _DatabaseTrial:
     """One database; equal settings are the same trial to the compiler."""
 
     n: int
-    words: int | None
+    K: int | None
     tile: int
     losses: tuple[RankLoss, ...]
 
@@ -196,12 +197,12 @@ class _DatabaseTrial:
         self, key: Key[Array, ""], arguments: dict[str, Array], item: Int[Array, " n"]
     ) -> Array:
         """Describe item y^n by the test channel or the nearest codeword of its own codebook."""
-        if self.words is None:
+        if self.K is None:
             return draw_outputs(key, arguments["channel"], item)
-        book = draw_letters(key, arguments["output_marginal"], (self.words, self.n))
+        book = draw_letters(key, arguments["output_marginal"], (self.K, self.n))
         distance = arguments["distortions"][item, book].sum(axis=1)
         tie_key = jax.random.fold_in(key, 1)
-        uniform = jax.random.uniform(tie_key, (self.words,), dtype=jnp.float64)
+        uniform = jax.random.uniform(tie_key, (self.K,), dtype=jnp.float64)
         return book[jnp.argmax(jnp.where(distance == distance.min(), uniform, -1.0))]
 
 

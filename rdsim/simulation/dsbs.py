@@ -122,16 +122,16 @@ def simulate_dsbs(
         )
     )
     lengths, rates, sizes, flips = np.broadcast_arrays(lengths, rates, sizes, flips)
-    words = np.round(np.exp2(np.asarray(log2_codebook_size(lengths, jnp.asarray(rates)))))
+    K = np.round(np.exp2(np.asarray(log2_codebook_size(lengths, jnp.asarray(rates)))))
     items = np.round(np.exp(np.asarray(log_database_size(jnp.asarray(sizes)))))
     packed = -(-int(lengths.max()) // _PACKED)
-    if items.max() * words.max() * packed > _MOST_PACKED:
+    if items.max() * K.max() * packed > _MOST_PACKED:
         raise ValueError(
-            f"log2_size and rate ask for M = {items.max():.0f} codebooks of K = {words.max():.0f} "
+            f"log2_size and rate ask for M = {items.max():.0f} codebooks of K = {K.max():.0f} "
             f"codewords in one trial, more than {_MOST_PACKED} packed integers in all; "
             "use rdsim.codes.dsbs_ensemble, which is exact at every size"
         )
-    shapes = np.stack([lengths.ravel(), words.ravel(), items.ravel()], axis=1).astype(int)
+    shapes = np.stack([lengths.ravel(), K.ravel(), items.ravel()], axis=1).astype(int)
     ranks = np.empty((shapes.shape[0], trials), np.int32)
     for shape in np.unique(shapes, axis=0):
         alike = (shapes == shape).all(axis=1)
@@ -151,19 +151,19 @@ def _ranks_of_shape(
 ) -> np.ndarray:
     """Ranks of all settings of one (n, K, M), shape (settings, trials).
 
-    A program that fits the cache keeps one core busy: on a processor each core gets a thread, with equal
-    shares of whole batches, for which the program is compiled once.
+    A program that fits the cache keeps one core busy: on a processor each core gets a thread, with equally
+    many whole batches, for which the program is compiled once.
     """
-    length, words, items = shape
+    length, K, items = shape
     on_cpu = jax.default_backend() == "cpu"
     at_once = _PACKED_ON_CPU if on_cpu else _PACKED_ON_DEVICE
     packed = -(-length // _PACKED)
-    batch = min(batch_size or max(1, at_once // (items * words * packed)), trials)
+    batch = min(batch_size or max(1, at_once // (items * K * packed)), trials)
     threads = min((os.cpu_count() or 1) if on_cpu else 1, -(-trials // batch))
-    share = -(-trials // (threads * batch)) * batch
-    numbers = first_trial + jnp.arange(threads * share).reshape(threads, share)
+    each = -(-trials // (threads * batch)) * batch
+    numbers = first_trial + jnp.arange(threads * each).reshape(threads, each)
     compiled = _ranks.lower(
-        key, numbers[0], crossovers, length=length, words=words, items=items, batch_size=batch
+        key, numbers[0], crossovers, length=length, K=K, items=items, batch_size=batch
     ).compile()
     with ThreadPoolExecutor(threads) as pool:
         parts = pool.map(lambda part: np.asarray(compiled(key, part, crossovers)), numbers)
@@ -171,13 +171,13 @@ def _ranks_of_shape(
     return drawn[:, :trials]
 
 
-@partial(jax.jit, static_argnames=("length", "words", "items", "batch_size"))
+@partial(jax.jit, static_argnames=("length", "K", "items", "batch_size"))
 def _ranks(
     key: Key[Array, ""],
     trials: Int[Array, " trials"],
     crossovers: Float[Array, " settings"],
     length: int,
-    words: int,
+    K: int,
     items: int,
     batch_size: int,
 ) -> Int[Array, "settings trials"]:
@@ -189,23 +189,23 @@ def _ranks(
 
     def trial(number: Array) -> Array:
         one = partial(_one_trial, jax.random.fold_in(key, number))
-        return jax.vmap(lambda p: one(p, length, words, items))(crossovers)
+        return jax.vmap(lambda p: one(p, length, K, items))(crossovers)
 
     return jax.lax.map(trial, trials, batch_size=batch_size).T
 
 
 def _one_trial(
-    key: Key[Array, ""], crossover: Float[Array, ""], length: int, words: int, items: int
+    key: Key[Array, ""], crossover: Float[Array, ""], length: int, K: int, items: int
 ) -> Int[Array, ""]:
     """Rank of one target among one database; item 0 is the target, which is no loss of generality."""
     item_key, book_key, noise_key, tie_key = jax.random.split(key, 4)
     packed = -(-length // _PACKED)
     item = _random_bits(item_key, (items, packed), length)
-    book = _random_bits(book_key, (items, words, packed), length)
+    book = _random_bits(book_key, (items, K, packed), length)
     # Distance and place in one number, the distance ahead: a least number is found faster than
     # its place. The first of equals wins; _MOST_PACKED keeps the number below 33 * 2^25.
-    places = jnp.arange(words, dtype=jnp.uint32)
-    nearest = jnp.min(_distance(book, item[:, None]) * np.uint32(words) + places, axis=1) % words
+    places = jnp.arange(K, dtype=jnp.uint32)
+    nearest = jnp.min(_distance(book, item[:, None]) * np.uint32(K) + places, axis=1) % K
     stored = jnp.take_along_axis(book, nearest[:, None, None], axis=1)[:, 0]
     flipped = jax.random.bernoulli(noise_key, crossover, (packed * _PACKED,))
     bits = flipped.reshape(packed, _PACKED).astype(jnp.uint32) << jnp.arange(

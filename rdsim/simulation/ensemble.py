@@ -79,13 +79,13 @@ class _TrialArrays(NamedTuple):
         q: output marginal.
         distances: d(y,u) in steps.
         log_weight: ln of the likelihood encoder's weight of each distance of a block, in steps.
-        words: K.
+        K: number of codewords.
         scores: s(x,u) in steps.
         start: first entry of each type of the query in the four lists below.
         ordered: scores that a competitor can have, falling within a type.
         log_above: ln of its probability to score higher.
         log_tied: ln of its probability to score the same.
-        places: what the place of a query's type is added up from, see `joint_types.place_table`.
+        index_table: what the index of a query's type is added up from, see `joint_types.index_table`.
         log2_size: of the databases.
 
     """
@@ -95,13 +95,13 @@ class _TrialArrays(NamedTuple):
     q: Float[Array, " u"]
     distances: Int[Array, "y u"]
     log_weight: Float[Array, " t"]
-    words: Float[Array, ""]
+    K: Float[Array, ""]
     scores: Float[Array, "x u"]
     start: Int[Array, " types"]
     ordered: Float[Array, " e"]
     log_above: Float[Array, " e"]
     log_tied: Float[Array, " e"]
-    places: Int[Array, "m j"]
+    index_table: Int[Array, "m j"]
     log2_size: Float[Array, "..."]
 
 
@@ -145,9 +145,9 @@ class _EnsembleTrial:
         distance_key, race_key, word_key = keys
         f, before = _sum_distribution(given.distances[y], given.q, self.distance_levels)
         if self.encoder == "minimum_distortion":
-            chosen = nearest_distribution(f, given.words)
+            chosen = nearest_distribution(f, given.K)
         else:
-            chosen = draw_likelihood_race(race_key, f, given.log_weight, given.words)
+            chosen = draw_likelihood_race(race_key, f, given.log_weight, given.K)
         distance = draw_categorical(chosen, jax.random.uniform(distance_key, ())).astype(int)
 
         def letter(
@@ -171,7 +171,7 @@ class _EnsembleTrial:
         counts = jnp.sum(x[:, None] == jnp.arange(letters), axis=0)
         left = self.n - jnp.cumsum(counts) + counts
         to_come = jnp.arange(letters - 1, 0, -1)
-        ahead = given.places[left[:-1] + 1, to_come] - given.places[left[1:] + 1, to_come]
+        ahead = given.index_table[left[:-1] + 1, to_come] - given.index_table[left[1:] + 1, to_come]
         kind = jnp.sum(ahead)
 
         def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -315,13 +315,13 @@ def _prepared(
         q=code.output_marginal,
         distances=jnp.asarray(distances.units.astype(int)),
         log_weight=jnp.asarray(-float(code.slope) * LN2 * distance),
-        words=jnp.exp2(code.log2_words),
+        K=jnp.exp2(code.log2_codebook_size),
         scores=jnp.asarray(scores),
         start=jnp.asarray(start),
         ordered=jnp.asarray(ordered),
         log_above=jnp.asarray(above),
         log_tied=jnp.asarray(tied),
-        places=jnp.asarray(joint_types.place_table(code.n, joint.shape[0])),
+        index_table=jnp.asarray(joint_types.index_table(code.n, joint.shape[0])),
         log2_size=size,
     )
     trial = _EnsembleTrial(

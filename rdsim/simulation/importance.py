@@ -202,7 +202,7 @@ def importance_loss(
 
     $$E\,\ell = M^\rho \big(E\, 2^{-\rho b(X,U)}\big)^n\; E_\rho\big[\ell\, (2^B / M)^\rho\big],$$
 
-    the setting of `block_loss`: targets $(X^n, U^n)$ are drawn from the tilted law
+    the setting of `block_loss`: targets $(X^n, U^n)$ are drawn from the tilted distribution
     (top of this file), and each has the exact rank distribution with the probabilities of a competitor
     from `saddlepoint_kernel`, whose error (within 1 % from 50 letters on, far less on lattices) the
     interval does not cover.

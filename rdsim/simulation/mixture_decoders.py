@@ -82,10 +82,10 @@ def _matched_moments(
     covariance = second - first[..., :, None] * first[..., None, :] + noise * jnp.eye(y.shape[1])
     root = jnp.linalg.inv(jnp.linalg.cholesky(covariance))
     marginal = total.sum(axis=1, keepdims=True)
-    share = total / jnp.where(marginal > 0, marginal, 1.0)
+    posterior = total / jnp.where(marginal > 0, marginal, 1.0)
     log_root = jnp.sum(jnp.log(jnp.diagonal(root, axis1=-2, axis2=-1)), axis=-1)
     log_weight = jnp.where(
-        total > 0, jnp.log(jnp.where(total > 0, share, 1.0)) + log_root, -jnp.inf
+        total > 0, jnp.log(jnp.where(total > 0, posterior, 1.0)) + log_root, -jnp.inf
     )
     return log_weight, first, root
 

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from rdsim import validation
-from rdsim.codes.codebook import MAX_LETTERS, MAX_NUMBER, MAX_WORDS
+from rdsim.codes.codebook import MAX_CODEWORDS, MAX_LETTERS, MAX_NUMBER
 from rdsim.codes.encoders import distortion_table, items_at_once, letter_table
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.block_score import through_channel
@@ -43,7 +43,7 @@ class SharedCodebookRanks:
         better: items strictly above the target, shape (codebooks, queries).
         tied: items at the target's score, itself among them, shape (codebooks, queries).
         occupied: codewords that hold an item, shape (codebooks,).
-        words: K, the number of codewords.
+        codebook_size: K, the number of codewords.
         items: M.
 
     """
@@ -51,7 +51,7 @@ class SharedCodebookRanks:
     better: Int[Array, "codebooks queries"]
     tied: Int[Array, "codebooks queries"]
     occupied: Int[Array, " codebooks"]
-    words: int = dataclasses.field(metadata={"static": True})
+    codebook_size: int = dataclasses.field(metadata={"static": True})
     items: int = dataclasses.field(metadata={"static": True})
 
     def loss(self, loss: Loss) -> np.ndarray:
@@ -164,7 +164,7 @@ def simulate_shared_codebook(
     n = validation.integer("n", n, low=1)
     slope = float(validation.interval("slope", slope, low=0.0, ndim=0))
     scheme = _scheme(joint, test_channel, distortions, n, slope)
-    words = _number_of_codewords(n, rate)
+    K = _number_of_codewords(n, rate)
     size = float(validation.interval("log2_size", log2_size, low=1.0, high=32.0, ndim=0))
     items = min(round(2.0**size), MAX_NUMBER)
     queries = validation.integer("queries", queries, low=2, high=MAX_NUMBER)
@@ -173,16 +173,16 @@ def simulate_shared_codebook(
     path = validation.path("checkpoint", checkpoint)
     pause = float(validation.interval("checkpoint_seconds", checkpoint_seconds, low=0.0, ndim=0))
     # Counts of every codebook, and the text that a checkpoint makes of them; two counts a query.
-    other = (8 if path is None else 80) * codebooks * words + 16 * codebooks * queries
+    other = (8 if path is None else 80) * codebooks * K + 16 * codebooks * queries
     stream = Stream(
         key=key,
         scheme=scheme,
         n=n,
-        words=words,
+        K=K,
         items=items,
         by_minimum=math.isinf(slope),
         tile=min(
-            items_at_once(budget, words, n, units, other=other)
+            items_at_once(budget, K, n, units, other=other)
             for units in (scheme.distortions, scheme.scores)
         ),
         path=path,
@@ -193,7 +193,7 @@ def simulate_shared_codebook(
         better=jnp.asarray(better),
         tied=jnp.asarray(tied),
         occupied=jnp.asarray((counts > 0).sum(axis=1)),
-        words=words,
+        codebook_size=K,
         items=items,
     )
 
@@ -225,9 +225,9 @@ def _scheme(joint: Any, test_channel: Any, distortions: Any, n: int, slope: floa
 def _number_of_codewords(n: int, rate: Any) -> int:
     """K, the integer part of 2^{nR}."""
     rate = float(validation.interval("rate", rate, low=0.0, ndim=0))
-    if n * rate > math.log2(MAX_WORDS) + 1e-9:
+    if n * rate > math.log2(MAX_CODEWORDS) + 1e-9:
         raise ValueError(
-            f"rate must leave at most 2^{math.log2(MAX_WORDS):g} codewords, got n R = "
+            f"rate must leave at most 2^{math.log2(MAX_CODEWORDS):g} codewords, got n R = "
             f"{n * rate:g} bits"
         )
     return max(math.floor(2.0 ** (n * rate) * (1 + 1e-12)), 1)

@@ -26,7 +26,7 @@ FITS = {
         KEY, MANY, 16, slope=1.0, starts=1, iterations=steps
     ),
     "product": lambda steps: product_quantizer(
-        KEY, MANY, subspaces=2, words=8, starts=1, iterations=steps
+        KEY, MANY, subspaces=2, codebook_size=8, starts=1, iterations=steps
     ),
     "long product": lambda steps: long_product_quantizer(KEY, MANY, 8, starts=1, iterations=steps),
 }
@@ -66,9 +66,9 @@ def test_scalar_quantizers_and_hashes_say_whether_they_converged(monkeypatch):
 def test_a_block_or_a_coordinate_with_too_few_distinct_items_is_named():
     constant = MANY * [1, 1, 0, 0]
     with pytest.raises(
-        ValueError, match=r"words must not exceed.*1 in block 1 \(coordinates 2 to 3"
+        ValueError, match=r"codebook_size must not exceed.*1 in block 1 \(coordinates 2 to 3"
     ):
-        product_quantizer(KEY, constant, subspaces=2, words=4)
+        product_quantizer(KEY, constant, subspaces=2, codebook_size=4)
     with pytest.raises(ValueError, match=r"bits must not ask.*1 in coordinate 2, got 4"):
         lloyd_max_quantizer(constant, [2, 2, 2, 2])
 

@@ -108,7 +108,7 @@ def _drawn_ranks(generator, code, items, trials):
     joint, q, d, s = (
         np.asarray(t) for t in (code.joint, code.output_marginal, code.distortions, code.scores)
     )
-    words = round(2 ** float(code.log2_words))
+    words = round(2 ** float(code.log2_codebook_size))
     ranks = np.empty(trials, int)
     for t in range(trials):
         pairs = generator.choice(joint.size, p=joint.ravel(), size=(items, code.n))
@@ -199,7 +199,7 @@ def test_compositions_are_all_there_in_the_order_of_their_ranks(n, parts):
     found = joint_types.compositions(n, parts)
     slow = [c for c in itertools.product(range(n + 1), repeat=parts) if sum(c) == n]
     np.testing.assert_array_equal(found, slow)
-    np.testing.assert_array_equal(joint_types.place_of(found, n), np.arange(len(slow)))
+    np.testing.assert_array_equal(joint_types.index_of(found, n), np.arange(len(slow)))
 
 
 def test_sums_of_integer_units_tie_when_they_should():

@@ -60,7 +60,7 @@ def test_C14_independent_codebooks_agree_with_the_ensemble():
         4.0,
         LOSSES,
         n=8,
-        words=16,
+        codebook_size=16,
         distortions=HAMMING,
         trials=4000,
         confidence=CONFIDENCE,
@@ -87,9 +87,9 @@ def test_impossible_descriptions_rank_below_all_others():
     [
         ({"n": 0}, ValueError, "n must be at least 1"),
         ({"log2_size": 0.0}, ValueError, "log2_size must lie in"),
-        ({"words": 4}, ValueError, "words and distortions must be given together"),
+        ({"codebook_size": 4}, ValueError, "codebook_size and distortions must be given together"),
         (
-            {"words": 4, "distortions": np.zeros((2, 3))},
+            {"codebook_size": 4, "distortions": np.zeros((2, 3))},
             ValueError,
             "distortions must have the shape",
         ),

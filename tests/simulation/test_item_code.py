@@ -247,7 +247,7 @@ def items():
 @pytest.mark.parametrize("name", CODES)
 def test_the_common_form_is_the_same_code(name, items):
     code = fit_item_code(KEY, name, items, 3, atoms=12)
-    common = common_code(code, words=16, planes=5)
+    common = common_code(code, codebook_size=16, planes=5)
     test = SOURCE.sample(jax.random.key(7), (300,))[1]
     K = code.codewords.shape[0]
     np.testing.assert_allclose(common.channel(test)[:, :K], code.channel(test), rtol=0, atol=1e-9)
@@ -312,8 +312,8 @@ def test_codes_and_queries_of_another_kind_are_refused(items):
         common_code(code)
     with pytest.raises(ValueError, match="name must be one of"):
         fit_item_code(KEY, "nothing", items, 3)
-    with pytest.raises(ValueError, match="words must be in"):
-        common_code(vector_quantizer(KEY, items, 8), words=7)
+    with pytest.raises(ValueError, match="codebook_size must be in"):
+        common_code(vector_quantizer(KEY, items, 8), codebook_size=7)
     line = VectorQuantizer(
         codewords=jnp.zeros((2, 1)),
         offsets=jnp.zeros(2),

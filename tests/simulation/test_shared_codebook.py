@@ -64,7 +64,9 @@ def test_C15_counts_are_those_of_a_plain_database(codebook):
     items, queries = 300, 32
     found = simulate(math.log2(items), codebooks=2)
     keys = codebook_keys(KEY, codebook)
-    book = np.asarray(random_codebook(keys.book, (0.5, 0.5), words=64, n=LENGTH)).astype(int)
+    book = np.asarray(random_codebook(keys.book, (0.5, 0.5), codebook_size=64, n=LENGTH)).astype(
+        int
+    )
     y = np.asarray(draw_rows(keys.item, jnp.full(2, 0.5), jnp.arange(items), LENGTH)).astype(int)
     index = np.asarray(codes.encoders.minimum_distortion_encoder(keys.encoder, y, book, HAMMING))
     distance = (y[:, None] != book[None]).sum(axis=2)
@@ -157,7 +159,7 @@ BUDGET = int(sys.argv[1])
 peak(10.0, 0.5)
 _, small = peak(10.0, 0.5)
 ranks, large = peak(17.0, 0.5)
-print(json.dumps({"small": small, "large": large, "items": ranks.items, "words": ranks.words}))
+print(json.dumps({"small": small, "large": large, "items": ranks.items, "words": ranks.codebook_size}))
 """
 
 

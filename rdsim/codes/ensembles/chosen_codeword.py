@@ -28,17 +28,17 @@ from rdsim.root_finding import bisect
 _STEP: Final = 0.2
 """Step in ln(lambda): the integrand is analytic for |Im| < pi/2, so the error is below e^-40."""
 _TAIL: Final = 45.0
-"""How far below ln(1/K) the sum over ln(lambda) begins: what is left out is a share of e^-45."""
+"""How far below ln(1/K) the sum over ln(lambda) begins: what is left out is a fraction of e^-45."""
 _RACE_STEPS: Final = 80
 """Halvings of a bracket of ln(lambda), which is at most some 10^3 wide: all bits of a float64."""
 
 
-def nearest_distribution(f: Float[Array, " t"], words: Float[Array, ""]) -> Float[Array, " t"]:
+def nearest_distribution(f: Float[Array, " t"], K: Float[Array, ""]) -> Float[Array, " t"]:
     """P(the least of K draws = t), t in increasing order of distance, from the pmf f of one draw."""
     tail = jnp.cumsum(f[::-1])[::-1]
     ratio = jnp.where(f > 0, f / jnp.where(tail > 0, tail, 1.0), 0.0)
     last = ratio >= 1
-    increment = jnp.where(last, jnp.inf, -words * jnp.log1p(-jnp.where(last, 0.5, ratio)))
+    increment = jnp.where(last, jnp.inf, -K * jnp.log1p(-jnp.where(last, 0.5, ratio)))
     before = jnp.concatenate([jnp.zeros(1), jnp.cumsum(increment)[:-1]])
     return jnp.where(f > 0, jnp.exp(-before) * -jnp.expm1(-increment), 0.0)
 
@@ -48,7 +48,7 @@ def nearest_distribution_of_logs(
     log_F: Float[Array, " t"],
     log_tail: Float[Array, " t"],
     last: Bool[Array, " t"],
-    log_words: Float[Array, "..."],
+    log_K: Float[Array, "..."],
 ) -> Float[Array, "... t"]:
     """P(the least of K draws = t) where f, 1-F and 1/K may lie far below the least float.
 
@@ -59,7 +59,7 @@ def nearest_distribution_of_logs(
         last: whether t is the largest distance, where x is infinite. The caller says so: two equal
             logarithms, computed twice by a compiler that rounds either time as it likes, may compare
             as equal once and as different the next time.
-        log_words: ln K.
+        log_K: ln K, K the number of codewords.
 
     Returns:
         Probabilities, zero where a draw never lies.
@@ -67,11 +67,11 @@ def nearest_distribution_of_logs(
     """
     inside = log_f > -jnp.inf
     log_f = jnp.where(inside, log_f, 0.0)
-    log_words = log_words[..., None]
+    log_K = log_K[..., None]
     ratio = jnp.where(last, 0.5, jnp.exp(log_f - log_tail))
     # -ln(1 - r) is r below 1e-17, where exp(log_f - log_tail) may be zero and its logarithm is not.
     log_increment = jnp.where(ratio < 1e-17, log_f - log_tail, jnp.log(-jnp.log1p(-ratio)))
-    increment = jnp.where(last, jnp.inf, jnp.exp(log_increment + log_words))
+    increment = jnp.where(last, jnp.inf, jnp.exp(log_increment + log_K))
     # ln x_{t-1} = ln(-ln(1 - F(t-1))) in one stroke, from whichever of F and 1-F is known better: for
     # small F it is ln F itself, beyond F = 1/e the tail.
     log_below = jnp.concatenate([jnp.array([-jnp.inf]), log_F[:-1]])
@@ -82,14 +82,14 @@ def nearest_distribution_of_logs(
         jnp.where(log_below < -37, log_below, jnp.log(-jnp.log1p(-F))),
         jnp.log(minus_log_tail),
     )
-    survived = jnp.exp(-jnp.exp(log_x + log_words))
+    survived = jnp.exp(-jnp.exp(log_x + log_K))
     return jnp.where(inside, survived * -jnp.expm1(-increment), 0.0)
 
 
 def likelihood_distribution(
     f: Float[Array, " t"],
     log_weight: Float[Array, " t"],
-    words: Float[Array, ""],
+    K: Float[Array, ""],
     first: Float[Array, ""],
     nodes: Int[Array, ""],
 ) -> Float[Array, " t"]:
@@ -97,23 +97,23 @@ def likelihood_distribution(
 
     def add(node: Array, total: Float[Array, " t"]) -> Float[Array, " t"]:
         load = jnp.exp(first + _STEP * node + log_weight)
-        return total + load * jnp.exp((words - 1) * _log_phi(f, load) - load)
+        return total + load * jnp.exp((K - 1) * _log_phi(f, load) - load)
 
     total = jax.lax.fori_loop(0, nodes, add, jnp.zeros_like(f))
-    return words * f * _STEP * total
+    return K * f * _STEP * total
 
 
-def likelihood_nodes(log_words: float, log_spread: float) -> tuple[float, int]:
-    """First node and number of nodes of that sum; log_spread is ln of the largest over the least weight."""
-    first = -log_words - _TAIL
-    return first, int((log_spread + 5.0 - first) / _STEP) + 1
+def likelihood_nodes(log_K: float, log_range: float) -> tuple[float, int]:
+    """First node and number of nodes of that sum; log_range is ln of the largest over the least weight."""
+    first = -log_K - _TAIL
+    return first, int((log_range + 5.0 - first) / _STEP) + 1
 
 
 def draw_likelihood_race(
     key: Key[Array, ""],
     f: Float[Array, " t"],
     log_weight: Float[Array, " t"],
-    words: Float[Array, ""],
+    K: Float[Array, ""],
 ) -> Float[Array, " t"]:
     r"""Draw the time at which the first codeword arrives, and return the weights of its distance given that.
 
@@ -123,13 +123,13 @@ def draw_likelihood_race(
     $\propto f(t) w(t) e^{-\lambda w(t)}$, which is returned scaled to a largest entry of one. So no
     quadrature is needed.
     """
-    wanted = jax.random.exponential(key, dtype=float) / words
+    wanted = jax.random.exponential(key, dtype=float) / K
     # -ln phi lies between lambda times the least and the largest weight, the latter at most one.
-    spread = jnp.max(jnp.where(f > 0, -log_weight, 0.0))
+    log_range = jnp.max(jnp.where(f > 0, -log_weight, 0.0))
     low, high = bisect(
         lambda log_time: -_log_phi(f, jnp.exp(log_time + log_weight)) >= wanted,
         jnp.log(wanted) - 1.0,
-        jnp.log(wanted) + spread + 1.0,
+        jnp.log(wanted) + log_range + 1.0,
         steps=_RACE_STEPS,
     )
     load = jnp.exp((low + high) / 2 + log_weight)

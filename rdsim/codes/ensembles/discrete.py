@@ -212,7 +212,7 @@ def _stored_distribution(code: RandomCode) -> np.ndarray:
     units = integer_units(np.asarray(code.distortions), n)
     distance = np.einsum("juy,yu->j", tables, units.units)
 
-    kind = joint_types.place_of(items, n)
+    kind = joint_types.index_of(items, n)
     order, first, level = _levels(kind, distance)
     kind, distance = kind[order], distance[order]
     probability = np.exp(log_codeword[order])
@@ -252,12 +252,12 @@ def _chosen_ratio(
     log_weight = np.zeros_like(f)
     least = distance[start[:-1]][kind]
     log_weight[kind, place] = -float(code.slope) * LN2 * (distance - least)
-    words = float(code.log2_words)
-    first, nodes = likelihood_nodes(words * LN2, float(-log_weight.min()))
+    log2_K = float(code.log2_codebook_size)
+    first, nodes = likelihood_nodes(log2_K * LN2, float(-log_weight.min()))
     chosen = _chosen_distributions(
         jnp.asarray(f),
         jnp.asarray(log_weight),
-        jnp.exp2(words),
+        jnp.exp2(log2_K),
         jnp.asarray(first),
         jnp.asarray(nodes),
         code.encoder,
@@ -270,15 +270,15 @@ def _chosen_ratio(
 def _chosen_distributions(
     f: Float[Array, "types t"],
     log_weight: Float[Array, "types t"],
-    words: Float[Array, ""],
+    K: Float[Array, ""],
     first: Float[Array, ""],
     nodes: Int[Array, ""],
     encoder: str,
 ) -> Float[Array, "types t"]:
     def one_type(row: tuple[Array, Array]) -> Array:
         if encoder == "minimum_distortion":
-            return nearest_distribution(row[0], words)
-        return likelihood_distribution(*row, words, first, nodes)
+            return nearest_distribution(row[0], K)
+        return likelihood_distribution(*row, K, first, nodes)
 
     return jax.lax.map(one_type, (f, log_weight))
 
@@ -287,7 +287,7 @@ def _codeword_types(code: RandomCode, stored: np.ndarray) -> np.ndarray:
     """Probabilities of the types of a stored codeword, in the order of `compositions`."""
     alphabet = code.output_marginal.size
     tables = _tables(code, code.joint.shape[1])
-    kind = joint_types.place_of(tables.sum(axis=2), code.n)
+    kind = joint_types.index_of(tables.sum(axis=2), code.n)
     return np.bincount(kind, stored, math.comb(code.n + alphabet - 1, alphabet - 1))
 
 
@@ -303,14 +303,14 @@ def _competitors(
     n = code.n
     tables = _tables(code, code.joint.shape[0])
     codeword, query = tables.sum(axis=2), tables.sum(axis=1)
-    kind_of_codeword = joint_types.place_of(codeword, n)
+    kind_of_codeword = joint_types.index_of(codeword, n)
     probability = codeword_types[kind_of_codeword] * np.exp(
         joint_types.log_multinomial(np.swapaxes(tables, 1, 2)).sum(axis=1)
         - joint_types.log_multinomial(codeword)
     )
     units = integer_units(np.asarray(code.scores), n).units
     score = np.einsum("jux,xu->j", tables, units)
-    kind = joint_types.place_of(query, n)
+    kind = joint_types.index_of(query, n)
     order, first, level = _levels(kind, -score)
     kind, score = kind[order], score[order]
     tied = np.add.reduceat(probability[order], first)
@@ -337,7 +337,7 @@ def _target_distribution(
     joint = np.asarray(code.joint)
     items = joint.shape[1]
     tables = _tables(code, items)
-    order = np.argsort(joint_types.place_of(tables.sum(axis=2), code.n), kind="stable")
+    order = np.argsort(joint_types.index_of(tables.sum(axis=2), code.n), kind="stable")
     stored = stored[order]
     matrices = joint_types.through_channel((joint / joint.sum(axis=0)).T, code.n)
     targets = np.empty(len(by_codeword))

@@ -131,8 +131,8 @@ def _padded_length(n: int) -> int:
 def log2_codebook_size(n: Any, rate: Float[Array, "..."]) -> Float[Array, "..."]:
     r"""Return log2 of the number of codewords, $\lfloor 2^{nR} \rfloor$, at least one."""
     bits = n * rate
-    words = jnp.floor(jnp.exp2(jnp.minimum(bits, _EXACT_BITS)) * (1 + 1e-12))
-    return jnp.where(bits < _EXACT_BITS, jnp.log2(words), bits)
+    K = jnp.floor(jnp.exp2(jnp.minimum(bits, _EXACT_BITS)) * (1 + 1e-12))
+    return jnp.where(bits < _EXACT_BITS, jnp.log2(K), bits)
 
 
 @partial(jax.jit, static_argnames=("loss", "reach", "padded"))

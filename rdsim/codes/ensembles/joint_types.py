@@ -1,4 +1,4 @@
-"""Types and joint types of n letters: lists of all of them, their places in it and multinomial counts."""
+"""Types and joint types of n letters: lists of all of them, their indices in these and multinomial counts."""
 
 import math
 
@@ -20,8 +20,8 @@ def compositions(n: int, parts: int) -> np.ndarray:
     return np.concatenate([counts, left[:, None]], axis=1)
 
 
-def place_table(n: int, parts: int) -> np.ndarray:
-    """Count the compositions of 0..n into 1..parts counts: what `place_of` adds up, shape (n+2, parts).
+def index_table(n: int, parts: int) -> np.ndarray:
+    """Count the compositions of 0..n into 1..parts counts: what `index_of` adds up, shape (n+2, parts).
 
     Entry (m, j) is C(m+j-1, j), the number of compositions of all totals below m into j counts.
     """
@@ -30,22 +30,22 @@ def place_table(n: int, parts: int) -> np.ndarray:
     )
 
 
-def place_of(counts: np.ndarray, n: int) -> np.ndarray:
-    """Place of each composition (last axis) in the list of `compositions`.
+def index_of(counts: np.ndarray, n: int) -> np.ndarray:
+    """Index of each composition (last axis) in the list of `compositions`.
 
     Ahead of it are, for each count, those that agree before it and have less there; with r letters
     left and j counts to come their number is C(r+j, j) - C(r-c+j, j).
     """
     parts = counts.shape[-1]
-    table = place_table(n, parts)
-    place = np.zeros(counts.shape[:-1], np.int64)
+    table = index_table(n, parts)
+    index = np.zeros(counts.shape[:-1], np.int64)
     left = np.full(counts.shape[:-1], n)
     for i in range(parts - 1):
         to_come = parts - 1 - i
         after = left - counts[..., i]
-        place += table[left + 1, to_come] - table[after + 1, to_come]
+        index += table[left + 1, to_come] - table[after + 1, to_come]
         left = after
-    return place
+    return index
 
 
 def log_multinomial(counts: np.ndarray) -> np.ndarray:
@@ -72,13 +72,13 @@ def through_channel(channel: np.ndarray, n: int) -> list[np.ndarray]:
         # output of that letter.
         letter = np.argmax(given > 0, axis=1)
         fewer = given - np.eye(inputs, dtype=given.dtype)[letter]
-        before = matrices[-1][place_of(fewer, m - 1)]
+        before = matrices[-1][index_of(fewer, m - 1)]
         total = np.zeros((len(given), len(made)))
         for output in range(outputs):
             possible = made[:, output] > 0
             less = made[possible] - np.eye(outputs, dtype=made.dtype)[output]
             total[:, possible] += (
-                channel[letter, output][:, None] * before[:, place_of(less, m - 1)]
+                channel[letter, output][:, None] * before[:, index_of(less, m - 1)]
             )
         matrices.append(total)
     return matrices

@@ -31,7 +31,7 @@ MAX_CODEBOOK_BITS: Final = 900.0
 MAX_LATTICE: Final = 4096
 """Steps of the widest row up to which a table counts as lying on a lattice."""
 _SAME: Final = 1e-12
-"""Two entries closer than this, as a share of the range of the table, are taken for equal."""
+"""Two entries closer than this, as a fraction of the range of the table, are taken for equal."""
 _ON_LATTICE: Final = 1e-9
 """Largest distance from the lattice that is taken for rounding, in steps."""
 _DENOMINATORS: Final = 16
@@ -68,7 +68,7 @@ class RandomCode:
         output_marginal: q(u) > 0, from which codewords are drawn, shape (|U|,).
         slope: s, bits a unit of distortion, of the likelihood encoder.
         scores: s(x,u), shape (|X|, |U|); -inf for a pair that cannot occur.
-        log2_words: log2 K, the number of codewords.
+        log2_codebook_size: log2 K, the number of codewords.
         n: letters in a block.
         encoder: "minimum_distortion" or "likelihood".
 
@@ -79,7 +79,7 @@ class RandomCode:
     output_marginal: Float[Array, " u"]
     slope: Float[Array, ""]
     scores: Float[Array, "x u"]
-    log2_words: Float[Array, ""]
+    log2_codebook_size: Float[Array, ""]
     n: int = dataclasses.field(metadata={"static": True})
     encoder: str = dataclasses.field(metadata={"static": True})
 
@@ -179,7 +179,7 @@ def random_code(
         output_marginal=jnp.asarray(q),
         slope=jnp.asarray(s),
         scores=jnp.asarray(chosen),
-        log2_words=log2_codebook_size(n, jnp.asarray(bits)),
+        log2_codebook_size=log2_codebook_size(n, jnp.asarray(bits)),
         n=n,
         encoder=encoder,
     )

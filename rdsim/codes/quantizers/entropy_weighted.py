@@ -7,7 +7,7 @@ The output marginal q and the slope s are those of the certified solver on the e
 of training items; the same formula then encodes any item.
 
 The code carries I(U;Y) bits. Its index alone, sent with private randomness, costs H(U), the larger
-by H(U|Y): see `rdsim.codes.entropy_coding` for what is paid and when.
+by H(U|Y): see `rdsim.codes.entropy_coding` for which of the two a scheme needs.
 """
 
 import dataclasses

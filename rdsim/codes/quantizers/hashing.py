@@ -103,7 +103,7 @@ class HyperplaneHash(BinaryHash):
         iterations: as in `BinaryHash`.
         codewords: centroids of the cells, shape (2^B, d). An empty cell has the mean of the
             training items in the non-empty cells at the least Hamming distances.
-        masses: share of the training items in each cell, shape (2^B,).
+        masses: fraction of the training items in each cell, shape (2^B,).
 
     """
 

@@ -46,7 +46,7 @@ from rdsim.transformations import on_host
 
 MAX_LISTED: Final = 1 << 16
 """Most codewords that are listed."""
-_TABLE_WORDS: Final = 1 << 10
+_TABLE_ENTRIES: Final = 1 << 10
 """Most entries of a table of distances that several blocks share: 8 KiB a query, which the cache holds."""
 _MOST_BLOCK_BITS: Final = 8
 """Most bits of a block of a code of many bits."""
@@ -169,7 +169,7 @@ def product_quantizer(
     items: ArrayLike,
     *,
     subspaces: Integer,
-    words: Integer,
+    codebook_size: Integer,
     rotate: bool = False,
     starts: Integer = 4,
     iterations: Integer = 50,
@@ -180,7 +180,7 @@ def product_quantizer(
         key: PRNG key of the starts.
         items: training items, shape (N, d).
         subspaces: S, 1 to d; the blocks' sizes differ by at most one.
-        words: W in each block, $W^S \le 2^{16}$, at most the number of distinct items in a block.
+        codebook_size: W in each block, $W^S \le 2^{16}$, at most the number of distinct items in a block.
         rotate: whether to rotate onto the principal axes first, each in turn given to the open
             block of the least product of variances.
         starts: of k-means, a block.
@@ -193,10 +193,10 @@ def product_quantizer(
     generator = host_generator(key)
     points = np.asarray(training_items(items))
     blocks = validation.integer("subspaces", subspaces, low=1, high=points.shape[1])
-    words = validation.integer("words", words, low=1)
-    if words**blocks > MAX_LISTED:
+    W = validation.integer("codebook_size", codebook_size, low=1)
+    if W**blocks > MAX_LISTED:
         raise ValueError(
-            f"words ** subspaces must be at most {MAX_LISTED}, got {words} ** {blocks}"
+            f"codebook_size ** subspaces must be at most {MAX_LISTED}, got {W} ** {blocks}"
         )
     if not isinstance(rotate, bool):
         raise TypeError(f"rotate must be a bool, got {rotate!r}")
@@ -210,14 +210,14 @@ def product_quantizer(
         rotation = _balanced_axes(points - centre, sizes)
     parts = np.split((points - centre) @ rotation.T, np.cumsum(sizes)[:-1], axis=1)
     for block, part in enumerate(parts):
-        if (distinct := distinct_rows(part)) < words:
+        if (distinct := distinct_rows(part)) < W:
             first = sum(sizes[:block])
             which = "principal axes" if rotate else "coordinates"
             raise ValueError(
-                f"words must not exceed the number of distinct items of a block, {distinct} in block "
-                f"{block} ({which} {first} to {first + sizes[block] - 1} of items), got {words}"
+                f"codebook_size must not exceed the number of distinct items of a block, {distinct} in "
+                f"block {block} ({which} {first} to {first + sizes[block] - 1} of items), got {W}"
             )
-    fits = [best_codebook(generator, part, words, starts, iterations) for part in parts]
+    fits = [best_codebook(generator, part, W, starts, iterations) for part in parts]
     return _quantizer(parts, fits, rotation, centre)
 
 
@@ -337,7 +337,7 @@ def _tables(
     tables: list[Array] = []
     for part, book in zip(_blocks(code, queries), code.codebooks, strict=True):
         table = squared_error(part, book)
-        if tables and tables[-1].shape[1] * table.shape[1] <= _TABLE_WORDS:
+        if tables and tables[-1].shape[1] * table.shape[1] <= _TABLE_ENTRIES:
             # Neighbouring blocks share a table: half the look-ups.
             table = (tables.pop()[:, :, None] + table[:, None]).reshape(queries.shape[0], -1)
         tables.append(table)

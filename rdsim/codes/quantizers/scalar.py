@@ -87,16 +87,16 @@ def uniform_scalar_quantizer(
             `tail` to that at 1 - `tail`. Items beyond belong to the cell at the end.
         bits: an item, 0 to 16, each given to the coordinate whose expected error $\sigma_i^2
             4^{-b_i}$ is largest by then; or one number of bits a coordinate.
-        tail: share of the training items beyond either end of the range, in [0, 1/2).
+        tail: fraction of the training items beyond either end of the range, in [0, 1/2).
 
     Returns:
         The code, with $2^{\text{bits}}$ codewords.
 
     """
     points = np.asarray(training_items(items))
-    share = float(validation.interval("tail", tail, low=0.0, high=0.5, open_high=True, ndim=0))
+    cut = float(validation.interval("tail", tail, low=0.0, high=0.5, open_high=True, ndim=0))
     allocation = _allocation(bits, points.var(axis=0))
-    ends = np.quantile(points, [share, 1 - share], axis=0)
+    ends = np.quantile(points, [cut, 1 - cut], axis=0)
     levels, thresholds = [], []
     for low, high, b in zip(*ends, allocation, strict=True):
         edges = np.linspace(low, high, 2**b + 1)

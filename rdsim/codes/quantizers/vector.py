@@ -40,7 +40,7 @@ class VectorQuantizer:
     Attributes:
         codewords: u, shape (K, d).
         offsets: o, shape (K,), in units of squared error; zeros for the nearest codeword.
-        masses: share of the training items in each cell, shape (K,); zero for an empty one.
+        masses: fraction of the training items in each cell, shape (K,); zero for an empty one.
         distortion: mean squared error of the training items.
         converged: whether no item changed its cell in the last iteration, so that the code is a local
             optimum; False where the iterations ran out first.
@@ -74,7 +74,7 @@ class VectorQuantizer:
 def vector_quantizer(
     key: Key[Array, ""],
     items: ArrayLike,
-    words: Integer,
+    codebook_size: Integer,
     *,
     starts: Integer = 4,
     iterations: Integer = 50,
@@ -84,7 +84,7 @@ def vector_quantizer(
     Args:
         key: PRNG key of the starts.
         items: training items, shape (N, d).
-        words: K, the number of codewords, at most that of distinct items.
+        codebook_size: K, the number of codewords, at most that of distinct items.
         starts: number of starts; each draws its codewords as `seeded_atoms` does.
         iterations: most iterations of Lloyd's algorithm a start.
 
@@ -98,14 +98,14 @@ def vector_quantizer(
     """
     generator = host_generator(key)
     points = np.asarray(training_items(items))
-    words, starts, iterations = _counts(words, starts, iterations)
-    fit = best_codebook(generator, points, words, starts, iterations)
-    return _quantizer(points, fit, np.zeros(words))
+    K, starts, iterations = _counts(codebook_size, starts, iterations)
+    fit = best_codebook(generator, points, K, starts, iterations)
+    return _quantizer(points, fit, np.zeros(K))
 
 
-def _counts(words: Any, starts: Any, iterations: Any) -> tuple[int, int, int]:
+def _counts(codebook_size: Any, starts: Any, iterations: Any) -> tuple[int, int, int]:
     return (
-        validation.integer("words", words, low=1),
+        validation.integer("codebook_size", codebook_size, low=1),
         validation.integer("starts", starts, low=1),
         validation.integer("iterations", iterations, low=1),
     )
@@ -120,12 +120,12 @@ class KMeans(NamedTuple):
 
 
 def best_codebook(
-    generator: np.random.Generator, points: np.ndarray, words: int, starts: int, iterations: int
+    generator: np.random.Generator, points: np.ndarray, K: int, starts: int, iterations: int
 ) -> KMeans:
     """Find the codebook of least distortion among k-means from several starts."""
 
     def fitted() -> tuple[float, KMeans]:
-        found = lloyd(points, seeds(generator, points, words, "words"), iterations)
+        found = lloyd(points, seeds(generator, points, K, "codebook_size"), iterations)
         distance = vq(points, found.codewords, check_finite=False)[1]
         return float(np.mean(distance**2)), found
 
@@ -183,7 +183,7 @@ def _quantizer(points: np.ndarray, fit: KMeans, offsets: np.ndarray) -> VectorQu
 def entropy_constrained_quantizer(
     key: Key[Array, ""],
     items: ArrayLike,
-    words: Integer,
+    codebook_size: Integer,
     *,
     slope: ArrayLike | None = None,
     rate: ArrayLike | None = None,
@@ -197,7 +197,7 @@ def entropy_constrained_quantizer(
     Args:
         key: PRNG key of the starts.
         items: training items, shape (N, d).
-        words: codewords to start with, at most the number of distinct items; those whose cell
+        codebook_size: codewords to start with, at most the number of distinct items; those whose cell
             empties are dropped.
         slope: s > 0, finite, bits per unit of squared error; or
         rate: R = H(U) allowed on the training items, bits, above 0: the code of least distortion
@@ -214,7 +214,7 @@ def entropy_constrained_quantizer(
     """
     generator = host_generator(key)
     points = np.asarray(training_items(items))
-    words, starts, iterations = _counts(words, starts, iterations)
+    K, starts, iterations = _counts(codebook_size, starts, iterations)
     if (slope is None) == (rate is None):
         raise ValueError(
             f"exactly one of slope and rate must be given, got slope={slope}, rate={rate}"
@@ -225,7 +225,7 @@ def entropy_constrained_quantizer(
             name, value, low=0.0, open_low=True, high=np.inf, open_high=True, ndim=0
         )
     )
-    starting = [seeds(generator, points, words, "words") for _ in range(starts)]
+    starting = [seeds(generator, points, K, "codebook_size") for _ in range(starts)]
     if rate is None:
         return min(
             (_constrained(points, u, wanted, iterations) for u in starting),
@@ -242,12 +242,12 @@ def _constrained_at_rate(
     iterations: int,
 ) -> VectorQuantizer:
     """Bisect the logarithm of the slope from every start; keep the least distortion within the rate."""
-    words = len(starting[0])
+    K = len(starting[0])
     # So many codewords of k-means keep the rate without an entropy code: the code to beat.
-    few = words if rate >= np.log2(words) else int(2.0**rate)
+    few = K if rate >= np.log2(K) else int(2.0**rate)
     fit = best_codebook(generator, points, few, len(starting), iterations)
     best = _quantizer(points, fit, np.zeros(few))
-    if words == 1:
+    if K == 1:
         return best
     variance = float(np.sum(points.var(axis=0)))
     for u in starting:

@@ -56,7 +56,12 @@ def quantize_embeddings(key: Key[Array, ""], embeddings: Any, bits: Any, quantiz
         return vector_quantizer(key, embeddings, 2**number, starts=2)
     blocks = next((factor for factor in range(2, number + 1) if number % factor == 0), 1)
     return product_quantizer(
-        key, embeddings, subspaces=blocks, words=2 ** (number // blocks), rotate=True, starts=2
+        key,
+        embeddings,
+        subspaces=blocks,
+        codebook_size=2 ** (number // blocks),
+        rotate=True,
+        starts=2,
     )
 
 

@@ -1,4 +1,4 @@
-"""A progress bar for those who ask: how much is done, how fast, and the time left."""
+"""A progress bar on stderr: how much is done, how fast, and the time left."""
 
 import contextlib
 from collections.abc import Callable, Iterator

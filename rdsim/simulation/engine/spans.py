@@ -70,8 +70,8 @@ class Run:
                     state = self._advanced(state, arguments, active, first, last)
                     # Of several processes all must make the same calls, whatever their clocks say.
                     if jax.process_count() == 1:
-                        share = _SECONDS_A_CALL / max(time.monotonic() - began, 1e-9)
-                        portion = min(self.chunk, max(1, int(portion * share)))
+                        ratio = _SECONDS_A_CALL / max(time.monotonic() - began, 1e-9)
+                        portion = min(self.chunk, max(1, int(portion * ratio)))
                     if last in self.rule.looks:
                         active, expected = self._active(state)
                     report(last, expected)

@@ -77,11 +77,11 @@ class StoppingRule:
 
     def excess(self, estimates: Sequence[Estimate]) -> np.ndarray:
         """Widest interval of each setting as a multiple of its wanted width."""
-        shares = [
+        relative = [
             np.asarray(estimate.upper - estimate.lower).reshape(estimate.mean.shape[0], -1) / width
             for estimate, width in zip(estimates, self.widths, strict=True)
         ]
-        return np.concatenate(shares, axis=1).max(axis=1, initial=0.0)
+        return np.concatenate(relative, axis=1).max(axis=1, initial=0.0)
 
     def next_look(self, trials: int) -> int:
         """Find the first look after this many trials."""
