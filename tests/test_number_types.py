@@ -136,7 +136,7 @@ METHODS: Final = {
     "variables_y": CANONICAL.variables_y,
     "shared_space.queries": SPACE.queries,
     "shared_space.items": SPACE.items,
-    "long_hash.encode": lambda points: HASH.encode(None, points),
+    "long_hash.store": lambda points: HASH.store(None, points),
     "long_hash.query_features": HASH.query_features,
     "long_product.store": lambda points: PRODUCT.store(fuzz.KEY, points),
     "long_product.query_features": PRODUCT.query_features,

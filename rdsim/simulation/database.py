@@ -162,6 +162,10 @@ class _DatabaseTrial:
     losses: tuple[RankLoss, ...]
 
     def __call__(self, key: Key[Array, ""], arguments: dict[str, Array]) -> dict[str, Array]:
+        """Draw a query and all items tile by tile, count those better than and tied with the target.
+
+        Item j draws from its own key, so that no digit depends on the tile.
+        """
         query_key, item_key, tie_key = jax.random.split(key, 3)
         query = draw_letters(query_key, arguments["px"], (self.n,))
         # Item 0 is the target, which is no loss of generality: its letters follow the query's.

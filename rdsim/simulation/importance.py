@@ -309,6 +309,7 @@ class _LossTrial:
     reach: int
 
     def __call__(self, key: Key[Array, ""], arguments: dict[str, Array]) -> Float[Array, ""]:
+        """Draw pairs of letters under the tilt, and weigh the rank loss of their sum of densities."""
         density, values = arguments["density"], arguments["values"]
         chances = arguments["chances"]
         uniform = jax.random.uniform(key, (self.n, 1))

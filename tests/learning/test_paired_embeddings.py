@@ -319,7 +319,7 @@ def test_scores_of_a_product_quantizer_order_as_distances():
     made = long_product_quantizer(KEY, y, 9)
     digits = made.store(KEY, y)
     words = np.concatenate([book[digits[:, s]] for s, book in enumerate(made.codebooks)], axis=1)
-    reconstructed = words @ made.rotation.T + made.centre
+    reconstructed = words @ made.rotation + made.centre
     distance = ((x[:, None] - reconstructed) ** 2).sum(axis=2)
     scores = made.query_features(x) @ made.item_features(digits).T
     gaps = scores + 0.5 * distance
@@ -339,9 +339,9 @@ def test_a_hash_keeps_the_query_or_takes_its_signs(maker):
     hamming = (made.store(KEY, x)[:, None] != stored[None]).sum(axis=2)
     np.testing.assert_array_equal(made.hamming_features(x) @ signs.T, 6 - 2 * hamming)
     written_out = [
-        [sum(float((q - made.centre) @ a) * b for a, b in zip(made.planes.T, code, strict=True))]
+        [sum(float((q - made.centre) @ a) * b for a, b in zip(made.planes, code, strict=True))]
         for q in x
-        for code in np.where((y - made.centre) @ made.planes > 0, 1.0, -1.0)
+        for code in np.where((y - made.centre) @ made.planes.T > 0, 1.0, -1.0)
     ]
     np.testing.assert_allclose(
         made.query_features(x) @ signs.T, np.reshape(written_out, (5, 60)), rtol=0, atol=1e-12
@@ -370,7 +370,7 @@ def test_a_rotated_hash_is_nearer_to_signs_than_its_start():
     # Corners of a turned cube fall into cells of their own.
     codes = made.store(KEY, corners @ turn)
     assert len(np.unique(codes, axis=0)) == len(np.unique(corners, axis=0)) == 16
-    np.testing.assert_allclose(made.planes.T @ made.planes, np.eye(4), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(made.planes @ made.planes.T, np.eye(4), rtol=0, atol=1e-9)
 
 
 def test_every_interval_has_the_confidence_asked_for():
