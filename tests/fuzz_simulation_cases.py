@@ -68,13 +68,6 @@ def to_a_width() -> Call:
 
 
 CASES: Final[dict[str, Call]] = {
-    "simulation.RunOptions": {
-        "block": count(4, 0),
-        "chunk": count(1, 0),
-        "devices": Argument(jax.devices(), ("x", [], 3, object(), [None])),
-        "checkpoint": checkpoint(),
-        "checkpoint_seconds": positive(1.0),
-    },
     "simulation.density_decoder": {
         "source": thing(MIXTURE, GAUSSIAN, DISCRETE),
         "code": thing(VQ, LINE_CODE, MIXTURE),

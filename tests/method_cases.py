@@ -28,9 +28,6 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "channel": {"items": POINTS},
             "encode": {"key": KEY, "items": POINTS},
             "hamming_scores": {"queries": POINTS, "indices": [0, 1]},
-            "store": {"key": KEY, "items": POINTS},
-            "query_features": {"queries": POINTS},
-            "hamming_features": {"queries": POINTS},
         },
     ),
     "codes.BinaryHash": (

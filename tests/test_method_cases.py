@@ -8,7 +8,19 @@ import test_fuzz as fuzz
 from method_cases import EXEMPT_CLASSES, METHODS
 
 INTEGERS_AND_NAMES: Final = {
-    *("self", "key", "shape", "modalities", "modality", "cells", "digits", "loss", "run", "rngs"),
+    *(
+        "self",
+        "key",
+        "shape",
+        "modalities",
+        "modality",
+        "cells",
+        "digits",
+        "loss",
+        "run",
+        "rngs",
+        "block",
+    ),
 }
 
 

@@ -291,3 +291,15 @@ def ok(arguments=None, **options):
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+JUNK = ("x", -1, 1.5, np.nan, [], {}, [None], object(), 1j)
+
+
+@pytest.mark.parametrize("name", ["block", "chunk", "devices", "checkpoint", "checkpoint_seconds"])
+def test_options_that_make_no_sense_are_named(name):
+    for junk in JUNK:
+        if (name, junk) in (("checkpoint", "x"), ("checkpoint_seconds", 1.5)):
+            continue
+        with pytest.raises((ValueError, TypeError), match=name):
+            simulation.RunOptions(**{name: junk})
