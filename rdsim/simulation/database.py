@@ -66,7 +66,7 @@ def simulate_database(
         scores: s(x,u) of a letter, finite, shape (|X|, |U|); the information density by default.
         codebook_size: K, codewords of each item, or None for the test channel itself.
         distortions: d(y,u) that the codebooks' encoder minimises, shape (|Y|, |U|); with codebook_size.
-        trials: as in `run_trials`, and so the next four.
+        trials: as in `run_trials`, and so the next three.
         target_width: wanted of every interval, with cap; names as in the result.
         cap: most trials.
         confidence: of one interval.
@@ -89,7 +89,7 @@ def simulate_database(
     items = min(round(2.0**size), MAX_NUMBER)
     if (codebook_size is None) != (distortions is None):
         raise ValueError("codebook_size and distortions must be given together, or neither")
-    K = codebook_size
+    K = None
     if codebook_size is not None:
         K = validation.integer("codebook_size", codebook_size, low=1, high=MAX_CODEWORDS)
     shape = np.shape(test_channel)
@@ -107,11 +107,11 @@ def simulate_database(
         score = letter_table(given, n)
     trial = _DatabaseTrial(
         n=n,
-        K=None if K is None else int(K),
+        K=K,
         tile=_FEW_AT_ONCE if items <= 4 * _FEW_AT_ONCE else _MANY_AT_ONCE,
         losses=tuple(sorted(set(parse_losses(losses)))),
     )
-    block = max(_LETTERS_A_BLOCK // (trial.tile * n * int(K or 1)), 1)
+    block = max(_LETTERS_A_BLOCK // (trial.tile * n * (K or 1)), 1)
     p = np.asarray(validation.pmf("joint", joint, ndim=2))
     px, py = p.sum(axis=1), p.sum(axis=0)
     given_query = p / np.where(px > 0, px, 1.0)[:, None]
