@@ -5,6 +5,7 @@ import itertools
 import sys
 import types
 
+import constriction
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,6 @@ import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.codes import entropy_coding
 from rdsim.codes.distances import sum_in_chunks
 from rdsim.codes.entropy_coding import (
     channel_simulation_bits,
@@ -105,7 +105,7 @@ def test_a_message_that_does_not_come_back_raises(monkeypatch):
         def decode(self, model, number):
             return np.ones(number, np.int32)
 
-    stream = entropy_coding.constriction.stream
+    stream = constriction.stream
     queue = types.SimpleNamespace(RangeEncoder=stream.queue.RangeEncoder, RangeDecoder=Decoder)
     fake = types.SimpleNamespace(stream=types.SimpleNamespace(model=stream.model, queue=queue))
     monkeypatch.setitem(sys.modules, "constriction", fake)
