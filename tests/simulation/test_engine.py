@@ -265,7 +265,7 @@ def ok(arguments=None, **options):
         (
             lambda: simulation.run_trials(KEY, dyadic, 0.0, trials=9, run={"block": 3}),
             TypeError,
-            "run must be a RunOptions",
+            "run",
         ),
         (lambda: ok(trials=9, settings="grid"), ValueError, "settings must be one of"),
         (lambda: ok(trials=9, settings="common"), ValueError, "share a leading settings axis"),

@@ -4,13 +4,20 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import jax
 
 from rdsim import validation
 from rdsim.number_types import Integer
 from rdsim.simulation.engine.exact_sums import MOST_TRIALS, mesh_of
+
+if TYPE_CHECKING:
+    File: TypeAlias = str | os.PathLike[str]
+    Devices: TypeAlias = Sequence[jax.Device]
+else:
+    # A checker of types at run time lets everything through: it is checked below, by name.
+    File = Devices = Any
 
 _LARGEST_BLOCK: Final = 2**20
 
@@ -41,9 +48,9 @@ class RunOptions:
 
     block: Integer | None = None
     chunk: Integer = 16
-    devices: Sequence[jax.Device] | None = None
-    checkpoint: str | os.PathLike[str] | None = None
-    checkpoint_seconds: float = 10.0
+    devices: Devices | None = None
+    checkpoint: File | None = None
+    checkpoint_seconds: float | int = 10.0
     progress: bool = False
 
     def __post_init__(self) -> None:
