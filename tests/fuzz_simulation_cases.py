@@ -34,11 +34,10 @@ from fuzz_objects import (
     SAMPLES,
     SQUARE,
     checkpoint,
+    options,
     products,
 )
 from test_fuzz import HAMMING, HAMMING_2, ITEMS, JOINT, MIXTURE, PMF, RANDOM, VQ
-
-from rdsim.simulation import RunOptions
 
 
 def share(key: Any, arguments: Any) -> Any:
@@ -51,11 +50,6 @@ BATCHES: Final = -1 - np.random.default_rng(3).random((3, 4, 4))
 SIZES: Final = np.array([10.0, 20.0, 40.0, 80.0])
 MEANS: Final = np.array([1.0, 2.1, 3.9, 8.2])
 TRIALS: Final = MEANS * (1 + 0.1 * np.random.default_rng(5).random((12, 4)))
-
-
-def options() -> Argument:
-    """How a run of trials is computed."""
-    return Argument(RunOptions(block=4, chunk=1), ("x", 3, {}, object(), {"block": 4}))
 
 
 def to_a_width() -> Call:
@@ -125,6 +119,14 @@ CASES: Final[dict[str, Call]] = {
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
         "run": options(),
     },
+    "simulation.simulate_database to a width": {
+        "key": key(),
+        "joint": law(JOINT),
+        "test_channel": law(CHANNEL),
+        "n": count(2, 0),
+        "log2_size": positive(2.0, 0.0, math.inf, 64.0),
+        **to_a_width(),
+    },
     "simulation.simulate_ensemble": {
         "key": key(),
         "code": thing(RANDOM, VQ, MIXTURE),
@@ -154,6 +156,16 @@ CASES: Final[dict[str, Call]] = {
         "run": options(),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
         "trials": count(2, 0),
+    },
+    "simulation.simulate_item_code to a width": {
+        "key": key(),
+        "source": thing(MIXTURE, GAUSSIAN, DISCRETE),
+        "code": thing(VQ, LINE_CODE, MIXTURE),
+        "decoders": Argument({"own": DECODER}, ("x", [], {}, 3, {"own": 3}, {"own": products})),
+        "competitor": law(np.full(4, 0.25)),
+        "log2_size": positive(4.0, 0.0, math.inf),
+        "losses": losses("error"),
+        **to_a_width(),
     },
     "simulation.simulate_shared_codebook": {
         "key": key(),
