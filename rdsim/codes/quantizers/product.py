@@ -170,7 +170,7 @@ def product_quantizer(
     *,
     subspaces: Integer,
     codebook_size: Integer,
-    rotate: bool = False,
+    rotate: Any = False,
     starts: Integer = 4,
     iterations: Integer = 50,
 ) -> ProductQuantizer:
