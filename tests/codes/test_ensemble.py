@@ -49,7 +49,7 @@ def _all_sequences(code, words):
         for place, word in enumerate(book):
             stored[:, word] += share[:, place]
     pairs = joint[queries[:, None, :], items[None]].prod(axis=2)
-    units = integer_units(np.asarray(code.scores), code.n).whole
+    units = integer_units(np.asarray(code.scores), code.n).units
     return pairs @ stored, units[queries[:, None, :], letters[None]].sum(axis=2)
 
 
@@ -205,13 +205,13 @@ def test_compositions_are_all_there_in_the_order_of_their_ranks(n, parts):
 def test_sums_of_integer_units_tie_when_they_should():
     thirds = integer_units(np.array([[0.0, 1 / 3, 2 / 3], [0.1, 0.2, 0.1 + 0.1]]), 50)
     np.testing.assert_allclose(
-        thirds.whole * thirds.step, [[0, 1 / 3, 2 / 3], [0, 0.1, 0.1]], rtol=1e-12, atol=0
+        thirds.units * thirds.step, [[0, 1 / 3, 2 / 3], [0, 0.1, 0.1]], rtol=1e-12, atol=0
     )
-    assert 3 * thirds.whole[0, 1] == thirds.whole[0, 2] + thirds.whole[0, 1]
+    assert 3 * thirds.units[0, 1] == thirds.units[0, 2] + thirds.units[0, 1]
     table = np.array([[0.0, math.sqrt(2)], [math.pi, -math.inf]])
     units = integer_units(table, 1000)
-    assert units.whole[1, 0] > 1000 * units.whole[0].max()
-    assert 1000 * units.whole.max() < 2**53
+    assert units.units[1, 0] > 1000 * units.units[0].max()
+    assert 1000 * units.units.max() < 2**53
     irrational = np.array([[0.0, 1.0, math.sqrt(2)]])
     coarse, moved = rounded_units(irrational, 10, 8)
     assert coarse.levels == 8
