@@ -15,12 +15,13 @@ import xarray
 from experiments.runner import Cell, Check, call
 from experiments.shared.circle import mixture_on_circle
 from rdsim import limits
-from rdsim.codes.catalogue import CODES, common_code, fit_item_code
+from rdsim.codes.common_form import CODES, common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates
 from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.ranking.similarity import fuse, negative_squared_distance
 from rdsim.ranking.temperature import bayes_temperatures
-from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.simulation.coded_items import Decoder, simulate_item_code
+from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import whole_items
 from rdsim.sources.discretisation import DiscretisedItem
 
@@ -127,8 +128,8 @@ def _code(
     source = mixture_on_circle(config, config.noise)
     item_key, start_key = jax.random.split(fit_key)
     items = source.sample(item_key, (config.training,))[1]
-    fitted = fit_item_code(name, start_key, items, config.bits, atoms=config.atoms)
-    code = common_code(fitted, words=max(config.atoms, 2**config.bits), planes=config.bits)
+    fitted = fit_item_code(start_key, name, items, config.bits, atoms=config.atoms)
+    code = common_code(fitted, codebook_size=max(config.atoms, 2**config.bits), planes=config.bits)
     cells, everything = _item_cells(config)
     rates = code_rates(code, cells.points, masses=cells.masses)
     found = simulate_item_code(
@@ -143,7 +144,7 @@ def _code(
         config.log2_sizes,
         LOSSES,
         trials=config.trials,
-        block=128,
+        run=RunOptions(block=128),
     ).estimates
     told = jnp.minimum(mixture_bottleneck_bound(source, rates.mutual_information), everything)
     sizes = jnp.asarray(config.log2_sizes, float)

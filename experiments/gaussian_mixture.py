@@ -18,12 +18,13 @@ import xarray
 from experiments.runner import Cell, Check, call
 from experiments.shared.circle import mixture_on_circle
 from rdsim import limits
-from rdsim.codes.catalogue import CODES, CommonCode, common_code, fit_item_code
+from rdsim.codes.common_form import CODES, CommonCode, common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates, entropy_coded_bits
 from rdsim.ranking.loss import Loss
 from rdsim.ranking.similarity import negative_squared_distance
 from rdsim.ranking.temperature import fit_temperatures
-from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.simulation.coded_items import Decoder, simulate_item_code
+from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
 from rdsim.simulation.score_decoders import cosine_decoder, distance_decoder
 from rdsim.sources.discretisation import DiscretisedItem
@@ -137,9 +138,9 @@ def _fit(config: Config, key: jax.Array, name: str, bits: int) -> dict[str, np.n
     source = mixture_on_circle(config, config.noises[0])
     item_key, start_key, test_key, draw_key = jax.random.split(key, 4)
     items = source.sample(item_key, (config.training,))[1]
-    code = fit_item_code(name, start_key, items, bits, atoms=config.atoms)
+    code = fit_item_code(start_key, name, items, bits, atoms=config.atoms)
     padded = common_code(
-        code, words=max(config.atoms, 2 ** max(config.bits)), planes=max(config.bits)
+        code, codebook_size=max(config.atoms, 2 ** max(config.bits)), planes=max(config.bits)
     )
     rough, fine = (
         code_rates(padded, cells.points, masses=cells.masses)
@@ -182,7 +183,7 @@ def _simulate(
         config.log2_sizes,
         ("reciprocal_rank", "error", ("miss", 10)),
         trials=config.trials,
-        block=128,
+        run=RunOptions(block=128),
     ).estimates
     temperature = np.full(max(map(len, config.noises)), np.nan)
     temperature[: len(noise)] = decoders[DECODERS[0]].parameters[1]

@@ -16,14 +16,15 @@ import xarray
 from experiments.runner import Cell, Check, call
 from experiments.shared.circle import mixture_on_circle
 from rdsim import limits
-from rdsim.codes.catalogue import fit_item_code
+from rdsim.codes.common_form import fit_item_code
 from rdsim.learning.families.catalogue import FAMILIES, fit_family
 from rdsim.learning.families.hashing import with_hamming
 from rdsim.learning.families.pairs import System
 from rdsim.learning.operating_points import operating_point
 from rdsim.learning.stacking import padded_code, stacked_systems
 from rdsim.learning.training.schedule import Schedule
-from rdsim.simulation.item_code import simulate_item_code
+from rdsim.simulation.coded_items import simulate_item_code
+from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
 from rdsim.sources.mixture import GaussianMixtureSource
 
@@ -134,7 +135,7 @@ def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[
             *(trial_key, source, *system, config.log2_sizes),
             trials=config.trials,
             cells=config.cells,
-            block=128,
+            run=RunOptions(block=128),
         )
         for system in stacked_systems(systems)
     ]
@@ -166,7 +167,7 @@ def _best_known(key: jax.Array, config: Config, source: GaussianMixtureSource) -
     item_key, start_key = jax.random.split(key)
     items = source.sample(item_key, (config.training,))[1]
     cells = source.discretise_item(config.cells // 2)
-    fitted = [fit_item_code(KNOWN, start_key, items, b, atoms=config.atoms) for b in config.bits]
+    fitted = [fit_item_code(start_key, KNOWN, items, b, atoms=config.atoms) for b in config.bits]
     codes = [padded_code(code, config.atoms) for code in fitted]
     return [(code, density_decoder(source, code, cells)) for code in codes]
 
@@ -182,12 +183,12 @@ def _bounds(config: Config, key: jax.Array, information: np.ndarray) -> dict[str
     query_bits = np.array(config.bits, float)[:, None]
     hashed = limits.rank_loss(sizes, "reciprocal_rank", rate=query_bits)
     # Any code of two codewords: only the loss of whole items is used.
-    nothing = fit_item_code("k-means VQ", key, source.item_means, 1)
+    nothing = fit_item_code(key, "k-means VQ", source.item_means, 1)
     whole = simulate_item_code(
         *(key, source, nothing, {"whole": whole_items(source)}, (0.5, 0.5)),
         *(config.log2_sizes, ("reciprocal_rank",)),
         trials=config.trials,
-        block=128,
+        run=RunOptions(block=128),
     ).estimates["whole"]["reciprocal_rank"]
     return {
         "rate": grid,

@@ -19,13 +19,14 @@ from experiments.runner import Cell, Check, call
 from experiments.shared.circle import mixture_on_circle
 from experiments.shared.pool import learn
 from rdsim import limits
-from rdsim.codes.catalogue import common_code, fit_item_code
+from rdsim.codes.common_form import common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates
 from rdsim.learning.stochastic.bottleneck_objective import StochasticCodeLearner
 from rdsim.learning.stochastic.items import NeuralItemCode, learned_decoder, neural_item_code
 from rdsim.ranking.similarity import negative_squared_distance
 from rdsim.ranking.temperature import fit_temperatures
-from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.simulation.coded_items import Decoder, simulate_item_code
+from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
 from rdsim.simulation.score_decoders import distance_decoder
 from rdsim.sources.mixture import GaussianMixtureSource
@@ -196,10 +197,10 @@ def _known(
     # As many as the pool of the learned codes, for which sampling is compiled already.
     queries, items, _ = source.sample(sample_key, (config.pool,))
     queries, items = queries[: config.sample], items[: config.sample]
-    fitted = fit_item_code(name, start_key, items, bits, atoms=config.codewords)
-    code = common_code(fitted, words=max(config.codewords, 2 ** max(config.bits)), planes=0)
+    fitted = fit_item_code(start_key, name, items, bits, atoms=config.codewords)
+    code = common_code(fitted, codebook_size=max(config.codewords, 2 ** max(config.bits)), planes=0)
     q = code_rates(code, cells.points, masses=cells.masses).output_marginal
-    share = (q + 1e-12) / (1 + 1e-12 * q.size)
+    share = (q + 1e-12) / (1 + 1e-12 * q.size)  # a training item may lie where no cell does
     temperature = fit_temperatures(
         negative_squared_distance(queries, code.codewords), code.encode(draw_key, items), share
     ).temperature
@@ -229,7 +230,7 @@ def _simulate(
         *(key, source, code, decoders, rates.output_marginal, config.log2_sizes),
         ("reciprocal_rank",),
         trials=config.trials,
-        block=128,
+        run=RunOptions(block=128),
     ).estimates
     return {
         "information": np.asarray(rates.mutual_information),

@@ -17,7 +17,7 @@ from scipy.cluster.vq import vq
 
 from experiments.runner import Cell, Check, call
 from rdsim import limits
-from rdsim.codes.product_quantization import ProductQuantizer, product_quantizer
+from rdsim.codes.quantizers.product import ProductQuantizer, product_quantizer
 from rdsim.ranking import subset_reciprocal_rank
 
 CLAIMS = ("C4",)
@@ -184,7 +184,7 @@ def _fit(config: Config, key: jax.Array, subspaces: int, bits: int, kind: str) -
                 jax.random.fold_in(key, 1 + part),
                 items[:, columns],
                 subspaces=subspaces // len(halves),
-                words=2**bits,
+                codebook_size=2**bits,
                 rotate=kind == "balanced",
                 starts=1,
                 iterations=config.iterations,

@@ -13,8 +13,8 @@ import xarray
 
 from experiments.runner import Cell, Check, call
 from rdsim import codes, limits, simulation
-from rdsim.codes.ensemble import discrete_ensemble
-from rdsim.codes.random_coding import ENCODERS, RandomCode, random_code
+from rdsim.codes.ensembles.discrete import discrete_ensemble
+from rdsim.codes.ensembles.random_coding import ENCODERS, RandomCode, random_code
 from rdsim.simulation.ensemble import simulate_ensemble
 
 CLAIMS = ("C14", "C15")
@@ -212,7 +212,7 @@ def _drawn(
         np.asarray(table)
         for table in (code.joint, code.output_marginal, code.distortions, code.scores)
     )
-    items, words = 2**log2_size, round(2 ** float(code.log2_words))
+    items, words = 2**log2_size, round(2 ** float(code.log2_codebook_size))
     ranks = np.empty(config.databases)
     for t in range(config.databases):
         pair = np.searchsorted(

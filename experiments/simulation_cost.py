@@ -16,7 +16,8 @@ import xarray
 
 from experiments.runner import Cell, Check, call
 from rdsim import ranking
-from rdsim.simulation.direct import simulate_database
+from rdsim.simulation.database import simulate_database
+from rdsim.simulation.engine import RunOptions
 
 CLAIMS = ("C1",)
 CONFIDENCE = 1 - 1e-8
@@ -114,7 +115,7 @@ def _direct(config: Config, key: jax.Array, log2_size: int) -> dict[str, np.ndar
             float(log2_size),
             n=n,
             trials=databases,
-            block=16,
+            run=RunOptions(block=16),
             confidence=CONFIDENCE,
         )
 

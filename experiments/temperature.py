@@ -16,7 +16,7 @@ import numpy as np
 import xarray
 
 from experiments.runner import Cell, Check, call
-from rdsim.codes.vector_quantization import vector_quantizer
+from rdsim.codes.quantizers.vector import vector_quantizer
 from rdsim.ranking import expected_loss
 from rdsim.ranking.codewords import codeword_loss
 from rdsim.ranking.similarity import (
@@ -31,7 +31,7 @@ from rdsim.ranking.temperature import (
     entropy_gap_temperatures,
     fit_temperatures,
 )
-from rdsim.simulation import run_trials
+from rdsim.simulation import RunOptions, run_trials
 from rdsim.sources import GaussianMixtureSource, gaussian_mixture
 from rdsim.sources.discretisation import DiscretisedItem
 from rdsim.sources.tables import draw_letters
@@ -219,10 +219,10 @@ def _sweep(config: Config, key: jax.Array, fit: dict[str, Any]) -> dict[str, np.
         **{name: fit[name] for name in _OF_CODE},
     }
     result = run_trials(
-        *(_trial, key, arguments),
+        *(key, _trial, arguments),
         trials=config.queries,
         bounds=dict.fromkeys(("above_fitted", "below_optimal", "cosine_gain"), (-1.0, 1.0)),
-        block=16,
+        run=RunOptions(block=16),
     )
     found = {
         name: np.stack([part.mean, part.lower, part.upper], axis=-1) * most[:, None]

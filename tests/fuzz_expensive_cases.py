@@ -150,7 +150,7 @@ CASES: Final[dict[str, Call]] = {
     "codes.entropy_constrained_quantizer": {
         "key": key(),
         "items": points(ITEMS),
-        "words": count(3, 0),
+        "codebook_size": count(3, 0),
         "slope": positive(1.0, 0.0, math.inf),
         "starts": count(1, 0),
         "iterations": count(3, 0),
@@ -158,7 +158,7 @@ CASES: Final[dict[str, Call]] = {
     "codes.entropy_constrained_quantizer by rate": {
         "key": key(),
         "items": points(ITEMS),
-        "words": count(3, 0),
+        "codebook_size": count(3, 0),
         "rate": positive(1.0, 0.0, math.inf),
     },
     "codes.entropy_weighted_quantizer by rate": {
@@ -170,7 +170,7 @@ CASES: Final[dict[str, Call]] = {
         "codewords": points(ITEMS[:5]),
         "slope": positive(1.0, 0.0, math.inf),
         "masses": law(np.full(24, 1 / 24)),
-        "distortion": Argument(codes.squared_error, (*UNRELATED, 3, math.nan)),
+        "distortions": Argument(codes.squared_error, (*UNRELATED, 3, math.nan)),
         "tolerance": positive(1e-4, 0.0),
     },
     **fuzz_simulation_cases.CASES,

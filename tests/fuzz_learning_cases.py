@@ -22,7 +22,16 @@ from fuzz_junk import (
     positive,
     thing,
 )
-from fuzz_objects import DECODER, DISCRETE, GAUSSIAN, LINE_CODE, SQUARE, checkpoint, products
+from fuzz_objects import (
+    DECODER,
+    DISCRETE,
+    GAUSSIAN,
+    LINE_CODE,
+    SQUARE,
+    checkpoint,
+    options,
+    products,
+)
 from test_fuzz import ITEMS, KEY, MIXTURE, VQ
 
 from rdsim import learning, ranking, sources
@@ -180,9 +189,8 @@ CASES: Final[dict[str, Call]] = {
         "log2_size": positive(4.0, 0.0, math.inf),
         "losses": losses("error"),
         "trials": count(2, 0),
-        "block": count(2, 0),
-        "chunk": count(1, 0),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
+        "run": options(),
         "cells": count(8, 0, 1),
         "modalities": Argument([0], ("x", [], [0, 0], [1], [-1], [0.5], object(), 1j)),
     },

@@ -34,6 +34,7 @@ from fuzz_objects import (
     SAMPLES,
     SQUARE,
     checkpoint,
+    options,
     products,
 )
 from test_fuzz import HAMMING, HAMMING_2, ITEMS, JOINT, MIXTURE, PMF, RANDOM, VQ
@@ -56,8 +57,7 @@ def to_a_width() -> Call:
     return {
         "target_width": positive(0.5, 0.0),
         "cap": count(4, 0, 1),
-        "devices": Argument(jax.devices(), ("x", [], 3, object(), [None])),
-        "checkpoint": checkpoint(),
+        "run": options(),
     }
 
 
@@ -76,6 +76,7 @@ CASES: Final[dict[str, Call]] = {
         "log2_size": positive(4.0, 0.0, math.inf),
         "loss": loss("error"),
         "trials": count(4, 0, 1),
+        "run": options(),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
     },
     "simulation.importance_tail": {
@@ -85,6 +86,7 @@ CASES: Final[dict[str, Call]] = {
         "counts": Argument([5], (*UNRELATED, [1.5], [-1], [math.nan], [2, 3])),
         "threshold": number(4.0),
         "trials": count(4, 0, 1),
+        "run": options(),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
     },
     "simulation.run_trials": {
@@ -95,10 +97,7 @@ CASES: Final[dict[str, Call]] = {
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
         "bounds": Argument({"value": (0, 1)}, ("x", [1], {"other": (0, 1)}, {"value": (1, 0)}, 3)),
         "settings": one_of("single"),
-        "block": count(4, 0),
-        "chunk": count(1, 0),
-        "devices": Argument(jax.devices(), ("x", [], 3, object(), [None])),
-        "checkpoint_seconds": positive(1.0),
+        "run": options(),
     },
     "simulation.run_trials to a width": {
         "trial": Argument(share, (*UNRELATED, 3)),
@@ -114,10 +113,19 @@ CASES: Final[dict[str, Call]] = {
         "log2_size": positive(2.0, 0.0, math.inf, 64.0),
         "losses": losses("error"),
         "scores": points(SQUARE[:2, :2]),
-        "words": count(2, 0),
-        "distortion": points(HAMMING_2),
-        "block": count(2, 0),
+        "codebook_size": count(2, 0),
+        "distortions": points(HAMMING_2),
         "trials": count(2, 0),
+        "confidence": positive(0.9, 0.0, 1.0, math.inf),
+        "run": options(),
+    },
+    "simulation.simulate_database to a width": {
+        "key": key(),
+        "joint": law(JOINT),
+        "test_channel": law(CHANNEL),
+        "n": count(2, 0),
+        "log2_size": positive(2.0, 0.0, math.inf, 64.0),
+        **to_a_width(),
     },
     "simulation.simulate_ensemble": {
         "key": key(),
@@ -128,8 +136,7 @@ CASES: Final[dict[str, Call]] = {
         "levels": count(8, 0),
         "trials": count(2, 0),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
-        "block": count(2, 0),
-        "chunk": count(1, 0),
+        "run": options(),
     },
     "simulation.simulate_ensemble to a width": {
         "key": key(),
@@ -146,13 +153,25 @@ CASES: Final[dict[str, Call]] = {
         "log2_size": positive(4.0, 0.0, math.inf),
         "losses": losses("error"),
         "modalities": Argument([0], ("x", [], [0, 0], [1], [-1], [0.5], object(), 1j)),
+        "run": options(),
+        "confidence": positive(0.9, 0.0, 1.0, math.inf),
         "trials": count(2, 0),
+    },
+    "simulation.simulate_item_code to a width": {
+        "key": key(),
+        "source": thing(MIXTURE, GAUSSIAN, DISCRETE),
+        "code": thing(VQ, LINE_CODE, MIXTURE),
+        "decoders": Argument({"own": DECODER}, ("x", [], {}, 3, {"own": 3}, {"own": products})),
+        "competitor": law(np.full(4, 0.25)),
+        "log2_size": positive(4.0, 0.0, math.inf),
+        "losses": losses("error"),
+        **to_a_width(),
     },
     "simulation.simulate_shared_codebook": {
         "key": key(),
         "joint": law(JOINT),
         "test_channel": law(CHANNEL),
-        "distortion": points(HAMMING_2),
+        "distortions": points(HAMMING_2),
         "n": count(2, 0),
         "rate": positive(1.0, math.inf, 1e300),
         "log2_size": positive(2.0, 0.0, math.inf, 64.0),

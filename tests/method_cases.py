@@ -30,17 +30,13 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "hamming_scores": {"queries": POINTS, "indices": [0, 1]},
         },
     ),
-    "codes.LongHash": (
+    "codes.BinaryHash": (
         "codes.long_hyperplane_hash",
         {
-            "encode": {"key": KEY, "items": POINTS},
+            "store": {"key": KEY, "items": POINTS},
             "query_features": {"queries": POINTS},
             "hamming_features": {"queries": POINTS},
         },
-    ),
-    "codes.LongProductQuantizer": (
-        "codes.long_product_quantizer",
-        {"encode": {"key": KEY, "items": POINTS}, "query_features": {"queries": POINTS}},
     ),
     "codes.ProductQuantizer": (
         "codes.product_quantizer",
@@ -48,6 +44,8 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "channel": {"items": POINTS},
             "encode": {"key": KEY, "items": POINTS},
             "asymmetric_distances": {"queries": POINTS, "indices": [0, 1]},
+            "store": {"key": KEY, "items": POINTS},
+            "query_features": {"queries": POINTS},
         },
     ),
     "codes.ScalarQuantizer": (
@@ -103,7 +101,7 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
         "learning.product_codes",
         {
             "channel": {"items": SPACE},
-            "encode": {"key": KEY, "items": SPACE},
+            "store": {"key": KEY, "items": SPACE},
             "query_features": {"queries": SPACE},
             "mean_features": {"items": SPACE},
             "rate": {"items": SPACE},
@@ -171,6 +169,7 @@ NETWORK: Final = (
 INTERFACE: Final = "says what methods a code has"
 EXEMPT_CLASSES: Final = {
     "codes.ItemCode": INTERFACE,
+    "codes.StoredCode": INTERFACE,
     **{
         f"learning.{name}": NETWORK
         for name in (

@@ -52,7 +52,7 @@ def fenced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def outcome(function: Callable[..., Any], call: dict[str, Any]) -> str:
     """Nothing if the library refuses the call and names an argument; else what happened."""
-    names = {*inspect.signature(function).parameters, *call} - {"options", "run"}
+    names = {*inspect.signature(function).parameters, *call} - {"options"}
     for value in call.values():
         names |= set(getattr(value, "__dataclass_fields__", ()))
     try:
@@ -127,4 +127,4 @@ def test_every_argument_but_flags_is_spoiled() -> None:
         spoiled.setdefault(name.split()[0], set()).update(call)
     for name, arguments in spoiled.items():
         parameters = set(inspect.signature(function_of(name)).parameters)
-        assert parameters - arguments <= FLAGS | {"options", "run"}, name
+        assert parameters - arguments <= FLAGS | {"options"}, name

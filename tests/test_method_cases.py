@@ -22,6 +22,7 @@ INTEGERS_AND_NAMES: Final = {
         "rngs",
         "label",
         "color",
+        "block",
     ),
 }
 

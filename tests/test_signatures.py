@@ -47,7 +47,7 @@ NUMBERS = frozenset(
         "training",
         "trials",
         "variance",
-        "words",
+        "codebook_size",
     ]
 )
 """Arguments that are a number, or an array of which every entry is one."""
@@ -164,8 +164,6 @@ def _is_number(room, name, argument):
         return False
     if argument == "p":
         return name.startswith(("bernoulli", "binary_hamming"))
-    if argument == "distortion" and room in ("codes", "simulation"):
-        return False  # a table d(y,u)
     if argument == "trials" and room == "finite_sample":
         return False  # a table of them
     assert argument in NUMBERS | OBJECTS, f"{name}: say whether {argument} is a number"

@@ -29,7 +29,7 @@ from rdsim import validation
 from rdsim.limits.rate_distortion import excess_distortions, interior_point, shifted_kernel
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
-from rdsim.simulation.exact_sums import MOST_TRIALS, mesh_of
+from rdsim.simulation.engine.exact_sums import MOST_TRIALS, mesh_of
 from rdsim.simulation.intervals import Estimate
 from rdsim.transformations import on_host
 

@@ -13,9 +13,9 @@ from rdsim.codes.item_code import item_code
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, parse_losses
 from rdsim.results import result
-from rdsim.simulation.engine import check_options
+from rdsim.simulation.coded_items import Decoder, simulate_item_code
+from rdsim.simulation.engine.options import RunOptions, checked_run
 from rdsim.simulation.intervals import Estimate
-from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.sources.modalities import chosen_modalities
 from rdsim.transformations import on_host
@@ -61,12 +61,7 @@ def operating_point(
     cells: Integer = 128,
     modalities: Any = None,
     confidence: float = 0.95,
-    block: Integer = 256,
-    chunk: Integer = 16,
-    devices: Any = None,
-    checkpoint: Any = None,
-    checkpoint_seconds: Any = 10.0,
-    progress: bool = False,
+    run: RunOptions | None = None,
 ) -> OperatingPoint:
     """Measure a system: its bits on a grid of the items, its losses by the rank distribution (C1).
 
@@ -81,13 +76,8 @@ def operating_point(
         cells: along each axis of the grid on which bits and competitors are computed, at least 4;
             half as many are used to see what the grid does.
         modalities: which queries are seen; None for all.
-        confidence: of every interval.
-        block: trials side by side, as in `run_trials`, and so the arguments that follow.
-        chunk: blocks at a time.
-        devices: to share the blocks.
-        checkpoint: file to continue from.
-        checkpoint_seconds: between two writes of it.
-        progress: whether to show a bar.
+        confidence: of one interval.
+        run: options of the run of trials.
 
     Returns:
         The point, every loss with its confidence interval.
@@ -105,16 +95,7 @@ def operating_point(
     chosen_modalities(modalities, source.gains.shape[0])
     validation.log2_size(log2_size)
     parse_losses(losses)
-    options = {
-        "confidence": confidence,
-        "block": block,
-        "chunk": chunk,
-        "devices": devices,
-        "checkpoint": checkpoint,
-        "checkpoint_seconds": checkpoint_seconds,
-        "progress": progress,
-    }
-    check_options(trials=trials, **options)
+    checked_run(run, trials=trials, confidence=confidence)
     fine = validation.integer("cells", cells, low=4)
     grids = [source.discretise_item(number) for number in (fine // 2, fine)]
     # Points without mass make the coarse grid as large as the fine one: one compiled program.
@@ -137,7 +118,8 @@ def operating_point(
         losses,
         trials=trials,
         modalities=modalities,
-        **options,
+        confidence=confidence,
+        run=run,
     )
     return OperatingPoint(
         information=rates.mutual_information,

@@ -17,11 +17,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
-from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer
-from rdsim.codes.vector_quantization import VectorQuantizer
+from rdsim.codes.quantizers.entropy_weighted import EntropyWeightedQuantizer
+from rdsim.codes.quantizers.vector import VectorQuantizer
 from rdsim.learning.families import EmbeddedCode
 from rdsim.results import result
-from rdsim.simulation.item_code import Decoder
+from rdsim.simulation.coded_items import Decoder
 from rdsim.transformations import on_host
 
 

@@ -30,6 +30,13 @@ class RankLoss(NamedTuple):
         """Whether the loss is 0 up to the cutoff and 1 beyond."""
         return self.kind == "miss"
 
+    @property
+    def name(self) -> str:
+        """Name among the outcomes of a simulation: "error", "reciprocal_rank", "dcg" or "miss_K"."""
+        if self.kind != "miss":
+            return self.kind
+        return "error" if self.cutoff == 1 else f"miss_{self.cutoff}"
+
     def of_log_rank(self, log_rank: Float[Array, "..."]) -> Float[Array, "..."]:
         """Loss at rank exp(log_rank); the rank may exceed the largest float."""
         if self.kind == "reciprocal_rank":

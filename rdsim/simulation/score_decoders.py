@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.similarity import averaged_cosine, fuse, negative_squared_distance
-from rdsim.simulation.item_code import Decoder
+from rdsim.simulation.coded_items import Decoder
 from rdsim.transformations import on_host
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import information, validation
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
+from rdsim.sources.categorical import cumulative_weights, invert
 
 
 @result
@@ -77,7 +78,7 @@ def draw_letters(
 
     The number inverted is a multiple of 2^-52, so that is what a probability is resolved to.
     """
-    cumulative, last = _cumulative(pmf)
+    cumulative, last = cumulative_weights(pmf)
     point = jax.random.uniform(key, shape, pmf.dtype) * cumulative[-1]
     letter = jnp.searchsorted(cumulative, point, side="right")
     # Rounding can put the point on the very end of the table: then take the last letter of positive
@@ -89,22 +90,10 @@ def draw_letters(
 def draw_outputs(
     key: Key[Array, ""], channel: Float[Array, "y x"], inputs: Int[Array, "..."]
 ) -> Int[Array, "..."]:
-    """One output of the channel P(x|y) for every input y; none of probability zero."""
-    cumulative, last = jax.vmap(_cumulative)(channel)
-    cumulative = cumulative[inputs]
-    point = jax.random.uniform(key, inputs.shape, channel.dtype) * cumulative[..., -1]
-    output = jnp.sum(cumulative <= point[..., None], axis=-1)
-    return jnp.minimum(output, last[inputs]).astype(jnp.int32)
-
-
-def _cumulative(pmf: Float[Array, " y"]) -> tuple[Float[Array, " y"], Int[Array, ""]]:
-    """Cumulative sum, constant over letters of probability zero, and the last possible letter.
-
-    XLA may sum in any order, so that the cumulative sum could rise or fall by rounding at a letter
-    of zero probability; the cumulative maximum over the others rules that out.
-    """
-    summed = jax.lax.cummax(jnp.where(pmf > 0, jnp.cumsum(pmf), 0.0))
-    return summed, pmf.size - 1 - jnp.argmax(pmf[::-1] > 0)
+    """One output of the channel P(x|y) for every input y; an output without mass is never drawn."""
+    cumulative, last = cumulative_weights(channel)
+    uniform = jax.random.uniform(key, inputs.shape, channel.dtype)
+    return invert(cumulative[inputs], last[inputs], uniform)
 
 
 def discrete(joint: ArrayLike) -> DiscreteSource:

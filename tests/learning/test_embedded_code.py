@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rdsim.codes.vector_quantization import vector_quantizer
+from rdsim.codes.quantizers.vector import vector_quantizer
 from rdsim.learning.families.hashing import sign_code
 from rdsim.learning.families.stored_embeddings import embedded_code, module_method
 

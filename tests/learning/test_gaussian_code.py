@@ -14,7 +14,7 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.codes.vector_quantization import VectorQuantizer
+from rdsim.codes.quantizers.vector import VectorQuantizer
 from rdsim.learning.stochastic.bottleneck_objective import Pairs, StochasticCodeLearner
 from rdsim.learning.stochastic.gaussian import gaussian_code_point, gaussian_code_points
 from rdsim.learning.stochastic.items import neural_item_code

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer
+from rdsim.codes.quantizers.entropy_weighted import EntropyWeightedQuantizer
 from rdsim.learning.families.catalogue import fit_family
 from rdsim.learning.families.dual_encoder import DualEncoder
 from rdsim.learning.families.hashing import hashing_system, with_hamming

@@ -18,7 +18,7 @@ from rdsim.learning.training import loop as training
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.schedule import Schedule
 from rdsim.learning.training.trained import TrainingDivergedError
-from rdsim.simulation.checkpoint import CheckpointDamagedError, CheckpointMismatchError
+from rdsim.simulation.engine.checkpoint import CheckpointDamagedError, CheckpointMismatchError
 
 SLOPE = np.array([1.5, -0.5], np.float32)
 HELD_OUT = (jnp.eye(2, dtype=jnp.float32), jnp.asarray(SLOPE))

@@ -26,13 +26,8 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import limits, validation
 from rdsim.codes.distances import host_generator
-from rdsim.codes.stored_codes import (
-    LongHash,
-    long_hyperplane_hash,
-    long_product_quantizer,
-    most_word_bits,
-    rotated_hash,
-)
+from rdsim.codes.quantizers.hashing import BinaryHash, long_hyperplane_hash, rotated_hash
+from rdsim.codes.quantizers.product import long_product_quantizer, most_block_bits
 from rdsim.finite_sample.contrastive import contrastive_information
 from rdsim.finite_sample.information_bounds import InformationEstimate
 from rdsim.learning.embeddings.paired_embeddings import PairSplit, SharedSpace, shared_space
@@ -237,7 +232,7 @@ def embedding_gap(
     x, y = space.queries(pairs.held_out_queries)[:ranked], space.items(pairs.held_out_items)
     trained = space.items(pairs.items)
     most_bits = {
-        "product quantizer": most_word_bits(len(trained)) * trained.shape[1],
+        "product quantizer": most_block_bits(len(trained)) * trained.shape[1],
         "rotated hash (ITQ)": trained.shape[1],
     }
     found: dict[tuple[str, int], PairRanks] = {}
@@ -356,9 +351,9 @@ def _ranked(
     """Ranks by the items that codes store; a hash ranks by the signs of queries too, last."""
     found = []
     for code, key in zip(codes, keys, strict=True):
-        digits = code.encode(key, items)
+        digits = code.store(key, items)
         compared = [code.query_features]
-        if isinstance(code, LongHash):
+        if isinstance(code, BinaryHash):
             compared.append(code.hamming_features)
         found += [pair_ranks(side(queries), digits, code.item_features) for side in compared]
     return _arrays(found)

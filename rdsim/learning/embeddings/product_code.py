@@ -190,7 +190,7 @@ class ProductCode:
         return np.asarray(jax.nn.softmax(jnp.where(self._used, logits, -jnp.inf)))
 
     @on_host
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n g"]:
+    def store(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n g"]:
         """Draw a word of each codebook for each item, shape (N, G)."""
         channel = self.channel(items)
         level = host_generator(key).random((*channel.shape[:2], 1))

@@ -21,14 +21,14 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.codes.distances import training_items
-from rdsim.codes.hashing import HyperplaneHash
+from rdsim.codes.quantizers.hashing import HyperplaneHash
 from rdsim.learning.families.dual_encoder import DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored_embeddings import embedded_code, module_method
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import architecture
 from rdsim.learning.training.schedule import Schedule
-from rdsim.simulation.item_code import Decoder
+from rdsim.simulation.coded_items import Decoder
 from rdsim.transformations import on_host
 
 MAX_BITS: Final = 8

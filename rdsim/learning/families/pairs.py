@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.schedule import Schedule, checked_schedule
-from rdsim.simulation.item_code import Decoder
+from rdsim.simulation.coded_items import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 

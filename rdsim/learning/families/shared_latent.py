@@ -30,7 +30,7 @@ from rdsim.learning.families.stored_embeddings import (
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import architecture, of_each, stacked_networks
 from rdsim.learning.training.schedule import Schedule
-from rdsim.simulation.item_code import Decoder
+from rdsim.simulation.coded_items import Decoder
 
 _LARGEST_LOG: Final = 8.0
 """Largest size of the log of a precision that a network can give: a tanh bounds it smoothly."""

@@ -19,11 +19,11 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.distances import training_items
 from rdsim.codes.item_code import item_code, item_points
-from rdsim.codes.product_quantization import product_quantizer
-from rdsim.codes.vector_quantization import vector_quantizer
+from rdsim.codes.quantizers.product import product_quantizer
+from rdsim.codes.quantizers.vector import vector_quantizer
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.training.schedule import Schedule
-from rdsim.simulation.item_code import Decoder
+from rdsim.simulation.coded_items import Decoder
 from rdsim.transformations import on_host
 
 QUANTIZERS: Final = ("k-means", "product")
@@ -170,7 +170,12 @@ def quantize_embeddings(key: Key[Array, ""], embeddings: Any, bits: Any, quantiz
         return vector_quantizer(key, embeddings, 2**number, starts=2)
     blocks = next((factor for factor in range(2, number + 1) if number % factor == 0), 1)
     return product_quantizer(
-        key, embeddings, subspaces=blocks, words=2 ** (number // blocks), rotate=True, starts=2
+        key,
+        embeddings,
+        subspaces=blocks,
+        codebook_size=2 ** (number // blocks),
+        rotate=True,
+        starts=2,
     )
 
 

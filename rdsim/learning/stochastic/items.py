@@ -20,7 +20,8 @@ from rdsim import validation
 from rdsim.codes.entropy_coding import item_masses
 from rdsim.codes.item_code import item_points
 from rdsim.learning.stochastic.neural_code import NeuralCode
-from rdsim.simulation.item_code import Decoder
+from rdsim.simulation.coded_items import Decoder
+from rdsim.sources.categorical import draw_categorical
 from rdsim.sources.modalities import chosen_modalities
 
 
@@ -151,6 +152,5 @@ def _channel(graph: Any, state: Any, items: Float[Array, "n d"]) -> Float[Array,
 def _draw(
     key: Key[Array, ""], graph: Any, state: Any, items: Float[Array, "n d"]
 ) -> Int[Array, " n"]:
-    cumulative = jnp.cumsum(_channel(graph, state, items), axis=1)
-    uniform = jax.random.uniform(key, (items.shape[0], 1), float)
-    return jnp.sum(cumulative <= uniform * cumulative[:, -1:], axis=1).astype(jnp.int32)
+    uniform = jax.random.uniform(key, (items.shape[0],), float)
+    return draw_categorical(_channel(graph, state, items), uniform)

@@ -24,7 +24,7 @@ from rdsim.learning.training.parameter_vector import layout_of
 from rdsim.learning.training.schedule import Schedule, checked_schedule
 from rdsim.learning.training.steps import advance, first_carry, first_parameters, run_keys
 from rdsim.learning.training.trained import Trained, TrainingDivergedError, gathered
-from rdsim.simulation import progress as bars
+from rdsim.simulation.engine import progress as bars
 from rdsim.transformations import on_host
 
 _SECONDS_A_CALL: Final = 2.0

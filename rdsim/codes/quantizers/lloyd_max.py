@@ -13,7 +13,7 @@ alternating u and a needs thousands.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,20 +22,24 @@ from scipy.linalg import solve_banded
 from scipy.special import ndtr
 
 from rdsim import validation
-from rdsim.number_types import ArrayLike
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.transformations import on_host
 
 MOST_DEVIATIONS: Final = 1e9
+"""Largest mean, in the least standard deviation of a component: beyond, float64 merges the levels."""
 MAX_LEVELS: Final = 1 << 12
-_STEPS: Final = 500
+_ITERATIONS: Final = 500
+"""Most iterations of a start; Newton's method needs a dozen, Lloyd's steps on a sample may need more."""
 _RESIDUAL: Final = 1e-10
+"""Largest distance of a level from the mean of its cell that counts as converged, in deviations."""
 _GRID: Final = 4001
-_SPREAD: Final = 9.0
-"""Points a component, and their half-width in its standard deviations, for the starts."""
+"""Points a component of the grid that gives the starts."""
+_GRID_DEVIATIONS: Final = 9.0
+"""Half-width of that grid, in standard deviations of the component."""
 
-_Step = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, float]]
-"""From levels to the means of their cells, the change to the levels wanted, and the distortion."""
+_Iteration = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, float]]
+"""From levels to Lloyd's step (to the means of their cells), Newton's step, and the distortion."""
 
 
 @result
@@ -66,7 +70,7 @@ class LloydMax:
 @on_host
 @validation.needs_float64
 def lloyd_max_levels(
-    weights: ArrayLike, means: ArrayLike, variances: ArrayLike, levels: Any
+    weights: ArrayLike, means: ArrayLike, variances: ArrayLike, levels: Integer
 ) -> LloydMax:
     r"""Quantize a Gaussian mixture on the line with L levels, by exact integrals.
 
@@ -82,7 +86,7 @@ def lloyd_max_levels(
         The best local optimum of three starts; the global one for a single Gaussian.
 
     Raises:
-        ValueError: if an argument lies outside its range, or shapes differ; the message names it.
+        ValueError: if an argument lies outside its range, or shapes differ.
         TypeError: if levels is not an integer.
 
     References:
@@ -107,25 +111,26 @@ def lloyd_max_levels(
             f"of zero, got {np.asarray(m).tolist()}: float64 does not tell the levels apart"
         )
     count = validation.integer("levels", levels, low=1, high=MAX_LEVELS)
-    return _mixture(w, np.asarray(m), np.sqrt(np.asarray(v)), count)
+    return _mixture_levels(w, np.asarray(m), np.sqrt(np.asarray(v)), count)
 
 
-def _mixture(w: np.ndarray, m: np.ndarray, sigma: np.ndarray, count: int) -> LloydMax:
+def _mixture_levels(w: np.ndarray, m: np.ndarray, sigma: np.ndarray, count: int) -> LloydMax:
+    """Fit levels to a mixture from three starts, which place them by a power of the density."""
     mean = w @ m
     scale = float(np.sqrt(w @ (sigma**2 + (m - mean) ** 2)))
-    # Fine about every component, however narrow.
-    grid = np.unique(m + sigma * np.linspace(-_SPREAD, _SPREAD, _GRID)[:, None])
+    # The grid is fine about every component, however narrow.
+    grid = np.unique(m + sigma * np.linspace(-_GRID_DEVIATIONS, _GRID_DEVIATIONS, _GRID)[:, None])
     density = _density(grid[:, None], w, m, sigma)
     wanted = (np.arange(count) + 0.5) / count
 
-    def spread_by(power: float) -> np.ndarray:
+    def levels_by(power: float) -> np.ndarray:
         height = density**power
         cumulative = np.append(0.0, np.cumsum((height[1:] + height[:-1]) * np.diff(grid)))
         return np.interp(wanted, cumulative / cumulative[-1], grid)
 
     # Fine quantizers place their levels by the cube root of the density (Panter and Dite 1951).
-    starts = [spread_by(power) for power in (1 / 3, 1.0, 0.1)]
-    return _best(starts, lambda u: _mixture_step(u, w, m, sigma), scale)
+    starts = [levels_by(power) for power in (1 / 3, 1.0, 0.1)]
+    return _best_start(starts, lambda u: _mixture_step(u, w, m, sigma), scale)
 
 
 def _density(y: np.ndarray, w: np.ndarray, m: np.ndarray, sigma: np.ndarray) -> np.ndarray:
@@ -137,12 +142,18 @@ def _density(y: np.ndarray, w: np.ndarray, m: np.ndarray, sigma: np.ndarray) -> 
 def _mixture_step(
     u: np.ndarray, w: np.ndarray, m: np.ndarray, sigma: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Means of the cells, Newton's change of the levels, and the distortion."""
+    """Lloyd's step, Newton's step and the distortion, from the integrals of the top of this file.
+
+    For component c, with z the edges in its deviations, the integrals of 1, y - u and (y - u)^2 over a
+    cell follow from the differences of Phi, phi and z phi at its edges. Newton's step solves
+    (I - dc/du) x = c - u, whose matrix is tridiagonal: level i moves its two thresholds by half, and each
+    threshold moves the means of the two cells beside it.
+    """
     inner = (u[1:] + u[:-1]) / 2
     edges = np.concatenate([[-np.inf], inner, [np.inf]])[:, None]
     z = (edges - m) / sigma
     bell = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    # The tail of the nearer side, so that far cells keep their digits.
+    # Differences of the tail on the side where the cell lies, so that far cells keep their digits.
     right = z[:-1] > 0
     mass = np.where(right, ndtr(-z[:-1]) - ndtr(-z[1:]), ndtr(z[1:]) - ndtr(z[:-1]))
     slope = bell[1:] - bell[:-1]
@@ -153,11 +164,12 @@ def _mixture_step(
     first = (shift * mass - sigma * slope) @ w
     second = ((shift**2 + sigma**2) * mass - 2 * shift * sigma * slope - sigma**2 * bend) @ w
     used = M0 > 0
-    # A cell out of reach of the mixture keeps its level.
+    # The level of a cell without mass stays where it is.
     move = np.where(used, first / np.where(used, M0, 1.0), 0.0)
     c = u + move
     f = _density(inner[:, None], w, m, sigma)
     inverse = np.where(used, 1 / np.where(used, M0, 1.0), 0.0)
+    # dc_i / du_{i-1} and dc_i / du_{i+1}, each through the threshold between the two levels.
     by_left = np.concatenate([[0.0], f * (c[1:] - inner)]) * inverse / 2
     by_right = np.concatenate([f * (inner - c[:-1]), [0.0]]) * inverse / 2
     bands = np.zeros((3, u.size))
@@ -167,9 +179,10 @@ def _mixture_step(
     return move, solve_banded((1, 1), bands, move), float(second.sum())
 
 
-def _best(starts: list[np.ndarray], step: _Step, scale: float) -> LloydMax:
-    found = [_fit(start, step, scale) for start in starts]
-    u, distortion, residual = min(found, key=lambda result: result[1])
+def _best_start(starts: list[np.ndarray], step: _Iteration, scale: float) -> LloydMax:
+    """Keep the fit of least distortion; the scale is the standard deviation of the whole."""
+    found = [_newton_or_lloyd(start, step, scale) for start in starts]
+    u, distortion, residual = min(found, key=lambda fit: fit[1])
     return LloydMax(
         levels=jnp.asarray(u),
         thresholds=jnp.asarray((u[1:] + u[:-1]) / 2),
@@ -178,10 +191,15 @@ def _best(starts: list[np.ndarray], step: _Step, scale: float) -> LloydMax:
     )
 
 
-def _fit(u: np.ndarray, step: _Step, scale: float) -> tuple[np.ndarray, float, float]:
-    """Newton's step where it keeps the order and does not raise the distortion, else Lloyd's."""
+def _newton_or_lloyd(
+    u: np.ndarray, step: _Iteration, scale: float
+) -> tuple[np.ndarray, float, float]:
+    """Take Newton's step where it keeps the order and does not raise the distortion, else Lloyd's.
+
+    Lloyd's step never raises the distortion, so that it falls from one iteration to the next.
+    """
     move, newton, distortion = step(u)
-    for _ in range(_STEPS):
+    for _ in range(_ITERATIONS):
         if np.max(np.abs(move)) <= _RESIDUAL * scale / 10:
             break
         trial = u + newton
@@ -196,11 +214,9 @@ def _fit(u: np.ndarray, step: _Step, scale: float) -> tuple[np.ndarray, float, f
 
 
 def sample_levels(sample: np.ndarray, count: int, name: str = "the sample") -> LloydMax:
-    """Fit levels to a sample on the line, shape (N,), from three starts; a local optimum.
+    """Fit levels to a sample on the line, shape (N,), by Lloyd's steps from three starts.
 
-    Raises:
-        ValueError: if fewer values are distinct than levels are wanted.
-
+    A local optimum. The starts are quantiles of the values, of the distinct values, and even levels.
     """
     if count > 1:
         validation.apart(f"items in {name}", sample[:, None])
@@ -232,7 +248,7 @@ def sample_levels(sample: np.ndarray, count: int, name: str = "the sample") -> L
         distinct[np.floor(wanted * distinct.size).astype(int)]
     ]
     scale = float(np.sqrt(power / values.size)) or 1.0
-    fitted = _best(starts, step, scale)
+    fitted = _best_start(starts, step, scale)
     return dataclasses.replace(
         fitted, levels=fitted.levels + mean, thresholds=fitted.thresholds + mean
     )

@@ -18,16 +18,20 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key
 
 QUANTISATION: Final = 2.0**-50
-"""Largest error of one loss, as a share of its declared range."""
+"""Largest error of one loss, as a fraction of its declared range."""
 
 MOST_TRIALS: Final = 2**32
-"""fold_in takes 32-bit numbers. The limbs below would hold 2^31 blocks."""
+"""Most trials of a run: fold_in takes 32-bit numbers. The limbs below would hold 2^31 blocks."""
 
 _BITS: Final = 50
+"""Binary digits of a loss as an integer q."""
 _HALF: Final = 25
+"""Binary digits of the halves a and b of q, whose products fit 64 bits."""
 _LIMB: Final = 32
+"""Binary digits of the lower limb of a sum over a block, so that limbs of 2^31 blocks fit 64 bits."""
 _AXIS: Final = "trials"
-_LOSS_COLUMNS: Final = 5  # q, a a, a b, b b, trials outside the range
+_LOSS_COLUMNS: Final = 5
+"""Integers of a loss: q, a a, a b, b b, and whether it lies outside the range."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +65,8 @@ class Outcome:
             return rows.astype(jnp.int64)
         wide = rows.astype(jnp.float64)
         inside = (wide >= self.low) & (wide <= self.high)  # false for NaN
-        share = (jnp.where(inside, wide, self.low) - self.low) / (self.high - self.low)
-        q = jnp.round(jnp.clip(share, 0.0, 1.0) * 2.0**_BITS).astype(jnp.int64)
+        fraction = (jnp.where(inside, wide, self.low) - self.low) / (self.high - self.low)
+        q = jnp.round(jnp.clip(fraction, 0.0, 1.0) * 2.0**_BITS).astype(jnp.int64)
         a, b = q >> _HALF, q & (2**_HALF - 1)
         return jnp.concatenate([q, a * a, a * b, b * b, ~inside], axis=1)
 
@@ -85,8 +89,8 @@ class Outcome:
         square = aa * 2 ** (2 * _HALF) + ab * 2 ** (_HALF + 1) + bb
         # Python divides integers of any size with one rounding.
         mean = q / (count * 2**_BITS)
-        spread = (count * square - q * q) / (count * (count - 1) * 2 ** (2 * _BITS))
-        return mean.astype(float), spread.astype(float)
+        variance = (count * square - q * q) / (count * (count - 1) * 2 ** (2 * _BITS))
+        return mean.astype(float), variance.astype(float)
 
     def _split(self, totals: np.ndarray) -> list[np.ndarray]:
         parts = np.split(totals, _LOSS_COLUMNS, axis=1)
@@ -205,8 +209,9 @@ def span_sums(
         blocks = (last - 1) // block - first // block + 1
         device = jax.lax.axis_index(_AXIS)
 
-        def add(turn: Array, sums: Array) -> Array:
-            item = device + turn * mesh.size
+        def add(step: Array, sums: Array) -> Array:
+            # Pairs of a block and an active setting are numbered, and dealt to the devices in turn.
+            item = device + step * mesh.size
             setting = active[item % active_count]
             chosen = jax.tree.map(lambda leaf: leaf[setting], arguments)
             setting_key = jax.random.fold_in(key, setting) if fold_setting else key
@@ -214,9 +219,9 @@ def span_sums(
             found = block_sums(trial, layout, block, setting_key, chosen, number, first, last)
             return sums.at[setting].add(found)
 
-        turns = (blocks * active_count - device + mesh.size - 1) // mesh.size
+        steps = (blocks * active_count - device + mesh.size - 1) // mesh.size
         zeros = jnp.zeros((active.shape[0], layout.columns, 2), jnp.int64)
-        return jax.lax.psum(jax.lax.fori_loop(0, turns, add, zeros), _AXIS)
+        return jax.lax.psum(jax.lax.fori_loop(0, steps, add, zeros), _AXIS)
 
     everywhere = PartitionSpec()
     return jax.shard_map(

@@ -1,12 +1,12 @@
-r"""A random code for items of n letters: what is drawn, how words are chosen and how they are scored.
+r"""A random code for items of n letters: what is drawn, how codewords are chosen and how they are scored.
 
-Every item $y^n$ has a codebook of its own, $K = \lfloor 2^{nR} \rfloor$ words drawn i.i.d. from
-$q^n$. The encoder stores the word of least distortion $\sum_i d(y_i,u_i)$, ties at random, or picks
+Every item $y^n$ has a codebook of its own, $K = \lfloor 2^{nR} \rfloor$ codewords drawn i.i.d. from
+$q^n$. The encoder stores the codeword of least distortion $\sum_i d(y_i,u_i)$, ties at random, or picks
 one with probabilities proportional to $2^{-s \sum_i d(y_i,u_i)}$ (the likelihood encoder). The decoder
-scores a stored word by $\sum_i s(x_i,u_i)$.
+scores a stored codeword by $\sum_i s(x_i,u_i)$.
 
 Sums are compared, so they have to be exact: tables are kept as integers of a step, with a
-constant a row left out, which moves no comparison between the words of one item or one query.
+constant a row left out, which moves no comparison between the codewords of one item or one query.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.codes.dsbs import codebook_size
+from rdsim.codes.ensembles.dsbs import log2_codebook_size
 from rdsim.information import information_density
 from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
 from rdsim.number_types import ArrayLike, Integer
@@ -27,27 +27,35 @@ from rdsim.transformations import on_host
 
 ENCODERS: Final = ("minimum_distortion", "likelihood")
 MAX_CODEBOOK_BITS: Final = 900.0
-"""Codebooks of more than 2^900 words would meet probabilities below the least float."""
+"""Codebooks of more than 2^900 codewords would meet probabilities below the least float."""
 MAX_LATTICE: Final = 4096
 """Steps of the widest row up to which a table counts as lying on a lattice."""
-_SAME: Final = 1e-12  # share of the spread within which two entries are one
-_ON_LATTICE: Final = 1e-9  # steps from the lattice that are rounding
-_DENOMINATORS: Final = 16  # the step is the least entry over one of 1..16
-_SLOPES: Final = 9  # computed in one call of the search for the slope
-_ROUNDS: Final = 10  # of that search: a slope to 1e-8 of the steepest tried
-_STEEPEST: Final = 1024.0  # bits a unit of mean excess distortion; 2^-1024 is nothing
+_SAME: Final = 1e-12
+"""Two entries closer than this, as a fraction of the range of the table, are taken for equal."""
+_ON_LATTICE: Final = 1e-9
+"""Largest distance from the lattice that is taken for rounding, in steps."""
+_DENOMINATORS: Final = 16
+"""The step is looked for among the least entry divided by 1 to 16."""
+_SLOPES: Final = 9
+"""Slopes of R(D) that are computed in one call, in each round of the search for a rate."""
+_ROUNDS: Final = 10
+"""Rounds of that search, each of which divides the bracket by 8: a slope to 1e-8 of the steepest."""
+_STEEPEST_BITS: Final = 1024.0
+"""Steepest slope times the least positive excess distortion, in bits: 2^-1024 is zero in float64."""
+_STEEPEST_SOLVED_BITS: Final = 64.0
+"""The same of slopes at which R(D) is solved for the default output marginal: 2^-64 is rounding."""
 
 
-class Units(NamedTuple):
-    """A table as whole multiples of a step, up to a constant of each row."""
+class IntegerTable(NamedTuple):
+    """A table as integer multiples of a step, up to a constant of each row."""
 
-    whole: np.ndarray
+    units: np.ndarray
     step: float
 
     @property
     def levels(self) -> int:
         """Steps of the widest row."""
-        return int(self.whole.max())
+        return int(self.units.max())
 
 
 @result
@@ -57,10 +65,10 @@ class RandomCode:
     Attributes:
         joint: P(x,y) of query and item letter, shape (|X|, |Y|).
         distortions: d(y,u), shape (|Y|, |U|), finite.
-        output_marginal: q(u) > 0, from which words are drawn, shape (|U|,).
+        output_marginal: q(u) > 0, from which codewords are drawn, shape (|U|,).
         slope: s, bits a unit of distortion, of the likelihood encoder.
         scores: s(x,u), shape (|X|, |U|); -inf for a pair that cannot occur.
-        log2_words: log2 K.
+        log2_codebook_size: log2 K, the number of codewords.
         n: letters in a block.
         encoder: "minimum_distortion" or "likelihood".
 
@@ -71,7 +79,7 @@ class RandomCode:
     output_marginal: Float[Array, " u"]
     slope: Float[Array, ""]
     scores: Float[Array, "x u"]
-    log2_words: Float[Array, ""]
+    log2_codebook_size: Float[Array, ""]
     n: int = dataclasses.field(metadata={"static": True})
     encoder: str = dataclasses.field(metadata={"static": True})
 
@@ -92,7 +100,7 @@ def random_code(
     r"""Describe a random code for a discrete source.
 
     With $Q(u|y) \propto q(u)\, 2^{-s d(y,u)}$, the single-letter test channel, the default slope
-    is where $\sum_y P(y) D(Q(\cdot|y) \| q) = R$: the channel that the word of least distortion
+    is where $\sum_y P(y) D(Q(\cdot|y) \| q) = R$: the channel that the codeword of least distortion
     among $2^{nR}$ follows in the limit. The default score is its information density
     $\log_2 \frac{P(x,u)}{P(x) q(u)}$, $P(x,u) = \sum_y P(x,y) Q(u|y)$, over its own marginal of u.
 
@@ -111,7 +119,7 @@ def random_code(
         The code, for `discrete_ensemble` and `rdsim.simulation.simulate_ensemble`.
 
     Raises:
-        ValueError: if a table is no law or has the wrong shape, a number lies outside its range,
+        ValueError: if a table is no distribution or has the wrong shape, a number lies outside its range,
             or the encoder is unknown.
         TypeError: if n is not an integer.
 
@@ -120,14 +128,12 @@ def random_code(
         Song, Cuff and Poor (2016), IEEE Trans. Inf. Theory 62(4), for the likelihood encoder.
 
     """
-    law = np.asarray(validation.pmf("joint", joint, ndim=2))
-    table = np.asarray(
-        validation.interval("distortions", distortions, low=0.0, open_high=True, ndim=2)
-    )
-    if table.shape[0] != law.shape[1] or table.shape[1] == 0:
+    table = np.asarray(validation.pmf("joint", joint, ndim=2))
+    d = np.asarray(validation.interval("distortions", distortions, low=0.0, open_high=True, ndim=2))
+    if d.shape[0] != table.shape[1] or d.shape[1] == 0:
         raise ValueError(
-            f"distortions must have one row a letter of Y, shape ({law.shape[1]}, |U|), "
-            f"got {table.shape}"
+            f"distortions must have one row a letter of Y, shape ({table.shape[1]}, |U|), "
+            f"got {d.shape}"
         )
     n = validation.integer("n", n, low=1)
     bits = float(validation.interval("rate", rate, low=0.0, ndim=0))
@@ -135,54 +141,55 @@ def random_code(
         raise ValueError(f"rate must keep n R at most {MAX_CODEBOOK_BITS:g} bits, got {n * bits:g}")
     if encoder not in ENCODERS:
         raise ValueError(f"encoder must be one of {ENCODERS}, got {encoder!r}")
-    chosen = None
+    given = None
     if scores is not None:
-        chosen = np.asarray(validation.real_array("scores", scores, ndim=2))
-        if chosen.shape != (law.shape[0], table.shape[1]) or (chosen == np.inf).any():
+        given = np.asarray(validation.real_array("scores", scores, ndim=2))
+        if given.shape != (table.shape[0], d.shape[1]) or (given == np.inf).any():
             raise ValueError(
-                f"scores must be below inf, shape ({law.shape[0]}, {table.shape[1]}), "
-                f"got {chosen.shape}"
+                f"scores must be below inf, shape ({table.shape[0]}, {d.shape[1]}), "
+                f"got {given.shape}"
             )
-    law, table, rows = _occurring(law, table)
+    # Letters that never occur are left out.
+    rows, columns = table.sum(axis=1) > 0, table.sum(axis=0) > 0
+    table, d = table[rows][:, columns], d[columns]
+    p = table.sum(axis=0)
     if output_marginal is None:
-        q = _optimal_marginal(law.sum(axis=0), table, bits)
+        q = _optimal_marginal(p, d, bits)
     else:
         q = np.asarray(validation.pmf("output_marginal", output_marginal))
-        if q.size != table.shape[1]:
+        if q.size != d.shape[1]:
             raise ValueError(
-                f"output_marginal must have {table.shape[1]} letters, one a column of "
+                f"output_marginal must have {d.shape[1]} letters, one a column of "
                 f"distortions, got {q.size}"
             )
     used = q > 0
-    q, table = q[used] / q[used].sum(), table[:, used]
+    q, d = q[used] / q[used].sum(), d[:, used]
     if slope is None:
-        steep = _slope_at(law.sum(axis=0), table, q, bits)
+        s = _slope_at(p, d, q, bits)
     else:
-        steep = float(
-            validation.interval("slope", slope, low=0.0, high=np.inf, open_high=True, ndim=0)
-        )
-    if chosen is None:
-        through = law @ _channel(table, q, steep)[0]
+        s = float(validation.interval("slope", slope, low=0.0, high=np.inf, open_high=True, ndim=0))
+    if given is None:
+        through = table @ _test_channel(d, q, s)[0]
         chosen = np.asarray(information_density(jnp.asarray(through)))
     else:
-        chosen = chosen[rows][:, used]
+        chosen = given[rows][:, used]
     return RandomCode(
-        joint=jnp.asarray(law),
-        distortions=jnp.asarray(table),
+        joint=jnp.asarray(table),
+        distortions=jnp.asarray(d),
         output_marginal=jnp.asarray(q),
-        slope=jnp.asarray(steep),
+        slope=jnp.asarray(s),
         scores=jnp.asarray(chosen),
-        log2_words=codebook_size(n, jnp.asarray(bits)),
+        log2_codebook_size=log2_codebook_size(n, jnp.asarray(bits)),
         n=n,
         encoder=encoder,
     )
 
 
-def whole_units(table: np.ndarray, n: int) -> Units:
-    """Write a table in whole steps, so that sums of n entries of it are exact in float64.
+def integer_units(table: np.ndarray, n: int) -> IntegerTable:
+    """Write a table in integer steps, so that sums of n entries of it are exact in float64.
 
     Entries on a lattice lie on it exactly. Others are rounded to a binary grid, so fine that n times
-    the rounding is below 2^-20 of the spread at a thousand letters and far below at fewer. An entry
+    the rounding is below 2^-20 of the range at a thousand letters and far below at fewer. An entry
     of -inf becomes one so low that n others cannot make up for it.
     """
     possible = np.isfinite(table)
@@ -190,36 +197,38 @@ def whole_units(table: np.ndarray, n: int) -> Units:
     excess = np.where(possible, table - np.where(np.isfinite(least), least, 0.0), 0.0)
     widest = excess.max()
     if widest == 0:
-        whole, step = np.zeros_like(excess), 1.0
+        units, step = np.zeros_like(excess), 1.0
     else:
         excess = _merged(excess)
+        # Below 2^52 in all, so that sums of n entries, and of n that are impossible, are exact.
         grid = 2.0 ** (math.frexp(widest)[1] - 52 + math.ceil(math.log2(n * (n + 2))))
         step = _lattice_step(excess) or grid
-        whole = np.round(excess / step)
+        units = np.round(excess / step)
     if not possible.all():
-        whole = np.where(possible, whole, -(n * whole.max() + 1))
-        whole -= whole.min(axis=1, keepdims=True)
-    return Units(whole, step)
+        units = np.where(possible, units, -(n * units.max() + 1))
+        units -= units.min(axis=1, keepdims=True)
+    return IntegerTable(units, step)
 
 
-def rounded_units(table: np.ndarray, n: int, levels: int) -> tuple[Units, float]:
+def rounded_units(table: np.ndarray, n: int, levels: int) -> tuple[IntegerTable, float]:
     """Put a table on at most so many levels; and the most that rounding moved an entry."""
-    units = whole_units(table, n)
-    if units.levels <= MAX_LATTICE:
-        return units, 0.0
-    step = units.step * units.levels / levels
-    coarse = np.round(units.whole * units.step / step)
-    return Units(coarse, step), float(np.abs(coarse * step - units.whole * units.step).max())
+    fine = integer_units(table, n)
+    if fine.levels <= MAX_LATTICE:
+        return fine, 0.0
+    step = fine.step * fine.levels / levels
+    coarse = np.round(fine.units * fine.step / step)
+    return IntegerTable(coarse, step), float(np.abs(coarse * step - fine.units * fine.step).max())
 
 
 def _merged(excess: np.ndarray) -> np.ndarray:
-    """Make one of entries that differ by rounding alone, so that sums which should tie do."""
+    """Make entries equal that differ by rounding alone, so that sums which should tie do."""
     values, place = np.unique(excess, return_inverse=True)
     apart = np.concatenate([[True], np.diff(values) > _SAME * values[-1]])
     return values[apart][np.cumsum(apart) - 1][place].reshape(excess.shape)
 
 
 def _lattice_step(excess: np.ndarray) -> float | None:
+    """The step of a lattice that all entries lie on, or None if none is found that is coarse enough."""
     least = excess[excess > 0].min()
     for denominator in range(1, _DENOMINATORS + 1):
         steps = excess / least * denominator
@@ -230,15 +239,9 @@ def _lattice_step(excess: np.ndarray) -> float | None:
     return None
 
 
-def _occurring(law: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Leave out letters that never occur; and which rows of X stay."""
-    rows, columns = law.sum(axis=1) > 0, law.sum(axis=0) > 0
-    return law[rows][:, columns], table[columns], rows
-
-
-def _channel(table: np.ndarray, q: np.ndarray, slope: float) -> tuple[np.ndarray, np.ndarray]:
+def _test_channel(d: np.ndarray, q: np.ndarray, slope: float) -> tuple[np.ndarray, np.ndarray]:
     """Q(u|y) and D(Q(.|y) || q) in bits of each row."""
-    tilt = np.exp2(-slope * (table - table.min(axis=1, keepdims=True)))
+    tilt = np.exp2(-slope * (d - d.min(axis=1, keepdims=True)))
     total = tilt @ q
     Q = q * tilt / total[:, None]
     ratio = tilt / total[:, None]
@@ -246,35 +249,34 @@ def _channel(table: np.ndarray, q: np.ndarray, slope: float) -> tuple[np.ndarray
     return Q, np.sum(Q * log_ratio, axis=1)
 
 
-def _slope_at(p: np.ndarray, table: np.ndarray, q: np.ndarray, rate: float) -> float:
-    """The slope at which the mean relative entropy is the rate; the steepest if none is."""
-    excess = table - table.min(axis=1, keepdims=True)
-    if not (excess > 0).any():
+def _slope_at(p: np.ndarray, d: np.ndarray, q: np.ndarray, rate: float) -> float:
+    """The slope at which the mean relative entropy is the rate, by bisection; the steepest if none is."""
+    excess = d - d.min(axis=1, keepdims=True)
+    if rate <= 0 or not (excess > 0).any():
         return 0.0
-    low, high = 0.0, _STEEPEST / float(excess[excess > 0].min())
-
-    def below(slope: float) -> bool:
-        return bool(p @ _channel(table, q, slope)[1] < rate)
-
-    if rate <= 0:
-        return 0.0
+    low, high = 0.0, _STEEPEST_BITS / float(excess[excess > 0].min())
     for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if below(middle) else (low, middle)
+        below = p @ _test_channel(d, q, middle)[1] < rate
+        low, high = (middle, high) if below else (low, middle)
     return high
 
 
-def _optimal_marginal(p: np.ndarray, table: np.ndarray, rate: float) -> np.ndarray:
-    """The output marginal of R(D) at the slope whose rate is the nearest that is not below R."""
-    excess = table - table.min(axis=1, keepdims=True)
+def _optimal_marginal(p: np.ndarray, d: np.ndarray, rate: float) -> np.ndarray:
+    """The output marginal of R(D) at the slope whose rate is the nearest that is not below R.
+
+    Each round solves R(D) at a grid of slopes over the bracket and keeps the cell in which the rate
+    passes R; a bracket that ends below R is moved up and doubled.
+    """
+    uniform = np.full(d.shape[1], 1 / d.shape[1])
+    excess = d - d.min(axis=1, keepdims=True)
     if not (excess > 0).any():
-        return np.full(table.shape[1], 1 / table.shape[1])
-    steepest = 64.0 / float(excess[excess > 0].min())
-    uniform = np.full(table.shape[1], 1 / table.shape[1])
-    low, high = 0.0, min(2 * max(_slope_at(p, table, uniform, rate), 1e-3 * steepest), steepest)
+        return uniform
+    steepest = _STEEPEST_SOLVED_BITS / float(excess[excess > 0].min())
+    low, high = 0.0, min(2 * max(_slope_at(p, d, uniform, rate), 1e-3 * steepest), steepest)
     for _ in range(_ROUNDS):
         slopes = np.linspace(low, high, _SLOPES)
-        curve = rate_distortion_curve(p, table, slopes)
+        curve = rate_distortion_curve(p, d, slopes)
         enough = np.asarray(curve.rate) >= rate
         place = int(np.argmax(enough)) if enough.any() else _SLOPES - 1
         marginal = np.asarray(curve.output_marginal)[place]

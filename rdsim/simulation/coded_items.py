@@ -1,12 +1,12 @@
 r"""A code for items in R^d at work: its rank losses by Monte Carlo, at every database size at once.
 
-A trial draws an item, its queries and its codeword, and then takes the exact rank law (C1) of the
+A trial draws an item, its queries and its codeword, and then takes the exact rank distribution (C1) of the
 target among competitors whose codewords follow the code's output marginal q:
 
 $$\ell(M) = E_{Y,X,U} \, E\,\rho(\text{rank}), \quad a = P_q[s(X,U') > s(X,U)],\
 e = P_q[s(X,U') = s(X,U)], \quad U' \sim q.$$
 
-No database is held in memory, and all sizes and decoders share their draws. Where the law averages
+No database is held in memory, and all sizes and decoders share their draws. For losses that average
 over ties, one tie-break $V \sim U(0,1)$ is drawn with the trial, $p = a + Ve$, which has the same mean
 and costs a fiftieth.
 """
@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.codes.item_code import item_code
-from rdsim.number_types import ArrayLike
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_losses
 from rdsim.ranking.rank_distribution import (
     expected_loss_kernel,
@@ -31,7 +31,8 @@ from rdsim.ranking.rank_distribution import (
     reach_of,
     reciprocal_rank_loss,
 )
-from rdsim.simulation.engine import MonteCarloResult, run_trials
+from rdsim.simulation.engine.options import RunOptions, checked_run
+from rdsim.simulation.engine.trials import MonteCarloResult, run_trials
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.sources.modalities import chosen_modalities
 from rdsim.transformations import on_host
@@ -61,7 +62,7 @@ class WholeItems(NamedTuple):
 
     """
 
-    chance: Callable[[Any, Float[Array, "m d"], Float[Array, " d"]], Float[Array, ""]]
+    probability: Callable[[Any, Float[Array, "m d"], Float[Array, " d"]], Float[Array, ""]]
     parameters: Any
 
 
@@ -77,23 +78,31 @@ def simulate_item_code(
     losses: Sequence[Loss],
     *,
     modalities: Any = None,
-    **options: Any,
+    trials: Integer | None = None,
+    target_width: float | Mapping[str, float] | None = None,
+    cap: Integer | None = None,
+    confidence: float = 0.95,
+    run: RunOptions | None = None,
 ) -> MonteCarloResult:
     r"""Estimate the rank losses of a code and of ways to decode it.
 
     Args:
         key: PRNG key. Trial t of one key draws the same item and queries for every code.
-        source: law of items and queries.
+        source: distribution of items and queries.
         code: a code for items in R^d, a PyTree.
         decoders: how queries score codewords (`Decoder`) or rank whole items (`WholeItems`), by name.
-        competitor: q(u), law of the codeword of a random item, shape (K,): the code's output marginal
-            under the law of the items. What is estimated is the loss against competitors of this
-            law; a relative error of q bounds that of a and e.
+        competitor: q(u), distribution of the codeword of a random item, shape (K,): the code's output
+            marginal under the source. What is estimated is the loss against competitors of this
+            distribution; a relative error of q bounds that of a and e.
         log2_size: log2 M >= 1, a scalar or shape (sizes,).
         losses: each "error", "reciprocal_rank", ("miss", K) or "dcg".
         modalities: which queries are seen; None for all.
-        **options: of `run_trials`: trials, or target_width and cap; confidence, block, chunk,
-            devices, checkpoint, checkpoint_seconds, progress.
+        trials: as in `run_trials`, and so the next three.
+        target_width: wanted of every interval, with cap; names such as "error.0", a loss and the number
+            of a decoder.
+        cap: most trials.
+        confidence: of one interval.
+        run: options of the run.
 
     Returns:
         What `run_trials` returns; `estimates[decoder][loss]` has the shape of log2_size. A loss is
@@ -106,26 +115,34 @@ def simulate_item_code(
     """
     validation.prng_key("key", key)
     validation.instance("source", source, GaussianMixtureSource)
+    run = checked_run(run, trials=trials, target_width=target_width, cap=cap, confidence=confidence)
     parsed = parse_losses(losses)
-    words, dimension = item_code("code", code).codewords.shape
+    K, dimension = item_code("code", code).codewords.shape
     if dimension != source.item_means.shape[1]:
         raise ValueError(
             f"code must have codewords of {source.item_means.shape[1]} coordinates like the items "
             f"of the source, got {dimension}"
         )
-    law = validation.pmf("competitor", competitor)
-    if law.size != words:
-        raise ValueError(
-            f"competitor must have one entry for each of {words} codewords, got {law.size}"
-        )
-    trial = _Trial(
+    q = validation.pmf("competitor", competitor)
+    if q.size != K:
+        raise ValueError(f"competitor must have one entry for each of {K} codewords, got {q.size}")
+    trial = _ItemTrial(
         rules=_rules(decoders),
         losses=parsed,
         sizes=_sizes(log2_size),
         modalities=chosen_modalities(modalities, source.gains.shape[0]),
     )
     parameters = {name: decoder.parameters for name, decoder in decoders.items()}
-    found = run_trials(trial, key, (source, code, parameters, law), **options)
+    found = run_trials(
+        key,
+        trial,
+        (source, code, parameters, q),
+        trials=trials,
+        target_width=target_width,
+        cap=cap,
+        confidence=confidence,
+        run=run,
+    )
 
     def of_decoders(tree: Any) -> dict[str, Any]:
         return {
@@ -146,14 +163,8 @@ def _sizes(log2_size: Any) -> float | tuple[float, ...]:
     return float(sizes) if sizes.ndim == 0 else tuple(sizes.tolist())
 
 
-def _loss_name(loss: RankLoss) -> str:
-    """Name of a loss in a PyTree of outcomes."""
-    if loss.kind != "miss":
-        return loss.kind
-    return "error" if loss.cutoff == 1 else f"miss_{loss.cutoff}"
-
-
 def _rules(decoders: Any) -> tuple[tuple[str, bool, Callable[..., Any]], ...]:
+    """Check the decoders: of each its name, whether it scores codewords, and its function."""
     if not isinstance(decoders, Mapping) or not decoders:
         raise TypeError(f"decoders must map names to decoders, got {decoders!r}")
     for name, decoder in decoders.items():
@@ -165,7 +176,7 @@ def _rules(decoders: Any) -> tuple[tuple[str, bool, Callable[..., Any]], ...]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Trial:
+class _ItemTrial:
     """One item, its queries and its codeword; what is fixed when it is compiled."""
 
     rules: tuple[tuple[str, bool, Callable[..., Any]], ...]
@@ -184,30 +195,23 @@ class _Trial:
         queries, item, _ = source.sample(item_key)
         seen = queries[jnp.asarray(self.modalities)]
         target = code.encode(code_key, item[None])[0]
-        chances = []
+        above, same = [], []
         for name, of_codewords, rule in self.rules:
             if of_codewords:
-                chances.append(_chances(rule(parameters[name], seen), target, competitor))
+                scores = rule(parameters[name], seen)
+                own = scores[target]
+                above.append(jnp.sum(jnp.where(scores > own, competitor, 0.0)))
+                same.append(jnp.sum(jnp.where(scores == own, competitor, 0.0)))
             else:
-                chances.append((rule(parameters[name], seen, item), jnp.zeros(())))
-        better, tied = (jnp.minimum(jnp.stack(part), 1.0) for part in zip(*chances, strict=True))
+                above.append(rule(parameters[name], seen, item))
+                same.append(jnp.zeros(()))
+        a, e = jnp.minimum(jnp.stack(above), 1.0), jnp.minimum(jnp.stack(same), 1.0)
         tie_break = jax.random.uniform(tie_key, (), float)
         # One leaf a loss: the engine makes and compiles exact sums leaf by leaf.
-        return {
-            _loss_name(loss): _losses_of(better, tied, tie_break, self.sizes, loss)
-            for loss in self.losses
-        }
+        return {loss.name: _mean_losses(a, e, tie_break, self.sizes, loss) for loss in self.losses}
 
 
-def _chances(
-    scores: Float[Array, " k"], target: Array, competitor: Float[Array, " k"]
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Probabilities that a competitor's codeword scores above the target's, or the same."""
-    better = jnp.sum(jnp.where(scores > scores[target], competitor, 0.0))
-    return better, jnp.sum(jnp.where(scores == scores[target], competitor, 0.0))
-
-
-def _losses_of(
+def _mean_losses(
     a: Float[Array, " c"],
     e: Float[Array, " c"],
     tie_break: Float[Array, ""],
@@ -216,22 +220,19 @@ def _losses_of(
 ) -> Float[Array, "c ..."]:
     """Rank loss of mean `expected_loss` over the tie-break V, at every size; exact without ties."""
     log2_size = jnp.asarray(sizes)
-    log_M = log_database_size(log2_size)
     shape = (a.shape[0], *log2_size.shape)
-    log_M, log_a, log_e, log_p = (
-        jnp.broadcast_to(value, shape)
-        for value in (
-            log_M,
-            *(
-                jnp.log(chance).reshape(-1, *(1,) * log2_size.ndim)
-                for chance in (a, e, jnp.minimum(a + tie_break * e, 1.0))
-            ),
-        )
-    )
+
+    def log_of(probability: Float[Array, " c"]) -> Float[Array, "c ..."]:
+        """Logarithm of the probability of each decoder, repeated for every size."""
+        column = jnp.log(probability).reshape(-1, *(1,) * log2_size.ndim)
+        return jnp.broadcast_to(column, shape)
+
+    log_M = jnp.broadcast_to(log_database_size(log2_size), shape)
+    log_p = log_of(jnp.minimum(a + tie_break * e, 1.0))
     if loss.kind == "reciprocal_rank":
         found = reciprocal_rank_loss(log_p, log_M)
     elif loss.kind == "miss" and loss.cutoff > 1:
         found = miss_loss(log_p, log_M, loss.cutoff)
     else:
-        found = expected_loss_kernel(log_a, log_e, log2_size, loss, reach_of(log2_size))
+        found = expected_loss_kernel(log_of(a), log_of(e), log2_size, loss, reach_of(log2_size))
     return jnp.clip(found, 0.0, 1.0)

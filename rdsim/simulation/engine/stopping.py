@@ -13,10 +13,11 @@ from typing import Final
 
 import numpy as np
 
-from rdsim.simulation.exact_sums import QUANTISATION, Layout
+from rdsim.simulation.engine.exact_sums import QUANTISATION, Layout
 from rdsim.simulation.intervals import Estimate, bernstein_of_moments, clopper_pearson
 
 FIRST_LOOK: Final = 1024
+"""Trials before the first look."""
 
 
 def looks(cap: int) -> tuple[int, ...]:
@@ -76,11 +77,11 @@ class StoppingRule:
 
     def excess(self, estimates: Sequence[Estimate]) -> np.ndarray:
         """Widest interval of each setting as a multiple of its wanted width."""
-        shares = [
+        relative = [
             np.asarray(estimate.upper - estimate.lower).reshape(estimate.mean.shape[0], -1) / width
             for estimate, width in zip(estimates, self.widths, strict=True)
         ]
-        return np.concatenate(shares, axis=1).max(axis=1, initial=0.0)
+        return np.concatenate(relative, axis=1).max(axis=1, initial=0.0)
 
     def next_look(self, trials: int) -> int:
         """Find the first look after this many trials."""

@@ -1,8 +1,10 @@
 """Checkpoints of a Monte Carlo run: whole files or none, never taken for those of another run."""
 
+import dataclasses
 import hashlib
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +17,10 @@ from jax.experimental import multihost_utils
 from rdsim import files
 
 FORMAT: Final = 1
+"""Version of the file's format, part of every fingerprint."""
 _ABSENT: Final = -1
 _UNREADABLE: Final = -2
+"""What process 0 tells the others in place of the length of a file that it cannot read."""
 
 
 class CheckpointMismatchError(ValueError):
@@ -87,8 +91,37 @@ def refuse_other(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> N
         )
 
 
+@dataclasses.dataclass
+class Saver:
+    """Writes a run's checkpoint when it is due; does nothing without a path.
+
+    Attributes:
+        path: of the file, or None.
+        fingerprint: of the run.
+        pause: least seconds between two writes that are due.
+        saved: when the file was last written, by the monotonic clock.
+
+    """
+
+    path: Path | None
+    fingerprint: dict[str, Any]
+    pause: float
+    saved: float = dataclasses.field(default_factory=time.monotonic)
+
+    def now(self, trials: np.ndarray, totals: np.ndarray) -> None:
+        """Write the file."""
+        if self.path is not None:
+            save(self.path, self.fingerprint, trials, totals)
+            self.saved = time.monotonic()
+
+    def if_due(self, trials: np.ndarray, totals: np.ndarray) -> None:
+        """Write the file if the pause is over."""
+        if self.path is not None and time.monotonic() - self.saved >= self.pause:
+            self.now(trials, totals)
+
+
 def digest(*parts: bytes) -> str:
-    """Hash the parts, told apart by their lengths."""
+    """Hash the parts with their lengths, so that no two lists of parts read alike."""
     total = hashlib.sha256()
     for part in parts:
         total.update(len(part).to_bytes(8, "little") + part)
@@ -151,7 +184,7 @@ def _read(path: Path) -> bytes | None:
     content, length = b"", _ABSENT
     if jax.process_index() == 0:
         try:
-            files.writable(path)  # said before the work, not after it
+            files.writable(path)  # an error is raised before the work, not after it
             content = path.read_bytes()
             length = len(content)
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The host's side of a Monte Carlo run: spans of trials, looks, checkpoints, in that order."""
+"""The host's loop of a Monte Carlo run: spans of trials, then looks, then checkpoints."""
 
 import dataclasses
 import time
@@ -10,10 +10,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rdsim.simulation import checkpoint, exact_sums, progress
-from rdsim.simulation.exact_sums import Layout
+from rdsim.simulation.engine import checkpoint, exact_sums, progress
+from rdsim.simulation.engine.exact_sums import Layout
+from rdsim.simulation.engine.stopping import StoppingRule
 from rdsim.simulation.intervals import Estimate
-from rdsim.simulation.stopping import StoppingRule
 
 _SECONDS_A_CALL: Final = 2.0
 """How long one call may take if a block allows it: between calls an interrupt is seen."""
@@ -54,10 +54,10 @@ class Run:
         """Run until every setting has stopped, from the checkpoint if there is one."""
         fingerprint = self._fingerprint() if self.path else {}
         state = self._start(fingerprint)
+        saver = checkpoint.Saver(self.path, fingerprint, self.pause)
         arguments = exact_sums.replicate(self.mesh, self.arguments)
         active, expected = self._active(state)
         portion = 1 if jax.process_count() == 1 else self.chunk
-        saved = time.monotonic()
         label, done = checkpoint.of_function(self.trial), int(state.trials.max())
         with progress.shown(show_progress, label, done, expected) as report:
             try:
@@ -68,33 +68,38 @@ class Run:
                     began = time.monotonic()
                     # One assignment: an interrupt sees the state before this span or after it.
                     state = self._advanced(state, arguments, active, first, last)
-                    if jax.process_count() == 1:  # of several, all must make the same calls
-                        share = _SECONDS_A_CALL / max(time.monotonic() - began, 1e-9)
-                        portion = min(self.chunk, max(1, int(portion * share)))
+                    # Of several processes all must make the same calls, whatever their clocks say.
+                    if jax.process_count() == 1:
+                        ratio = _SECONDS_A_CALL / max(time.monotonic() - began, 1e-9)
+                        portion = min(self.chunk, max(1, int(portion * ratio)))
                     if last in self.rule.looks:
                         active, expected = self._active(state)
                     report(last, expected)
-                    if self.path and time.monotonic() - saved >= self.pause:
-                        checkpoint.save(self.path, fingerprint, state.trials, state.totals)
-                        saved = time.monotonic()
+                    saver.if_due(state.trials, state.totals)
             except KeyboardInterrupt:
-                if self.path:
-                    checkpoint.save(self.path, fingerprint, state.trials, state.totals)
+                saver.now(state.trials, state.totals)
                 raise
-        if self.path:
-            checkpoint.save(self.path, fingerprint, state.trials, state.totals)
-        return (state, *self.rule.estimates(self.layout, state.totals, state.trials))
+        saver.now(state.trials, state.totals)
+        estimates, variances = self.rule.estimates(self.layout, state.totals, state.trials)
+        return state, estimates, variances
 
     def _advanced(
         self, state: State, arguments: Any, active: np.ndarray, first: int, last: int
     ) -> State:
+        """Count the trials first..last-1 of the active settings."""
+
+        def everywhere(array: Any) -> Any:
+            return exact_sums.replicate(self.mesh, np.asarray(array))
+
         padded = np.zeros(self.count, np.int64)
         padded[: active.size] = active
-        numbers = (padded, np.int64(active.size), np.int64(first), np.int64(last))
         limbs = exact_sums.span_sums(
-            *exact_sums.replicate(self.mesh, (np.asarray(jax.random.key_data(self.key)),)),
+            everywhere(jax.random.key_data(self.key)),
             arguments,
-            *exact_sums.replicate(self.mesh, tuple(np.asarray(number) for number in numbers)),
+            everywhere(padded),
+            everywhere(np.int64(active.size)),
+            everywhere(np.int64(first)),
+            everywhere(np.int64(last)),
             trial=self.trial,
             layout=self.layout,
             block=self.block,
@@ -124,8 +129,8 @@ class Run:
         at_look = np.isin(state.trials, self.rule.looks)
         excess = np.full(self.count, np.inf)
         if at_look.any():
-            parts = state.totals[at_look], state.trials[at_look]
-            excess[at_look] = self.rule.excess(self.rule.estimates(self.layout, *parts)[0])
+            totals, trials = state.totals[at_look], state.trials[at_look]
+            excess[at_look] = self.rule.excess(self.rule.estimates(self.layout, totals, trials)[0])
         active = np.flatnonzero((state.trials < end) & (excess > 1))
         if not active.size:
             return active, int(state.trials.max())
@@ -159,7 +164,9 @@ class Run:
             self.block,
             jax.eval_shape(lambda: self.key),
             jax.tree.unflatten(structure, shapes),
-            *(number,) * 3,
+            number,
+            number,
+            number,
         )
         return {
             "format": checkpoint.FORMAT,

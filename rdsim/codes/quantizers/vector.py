@@ -3,9 +3,11 @@ r"""Deterministic vector quantizers: k-means at a fixed rate, and entropy-constr
 An item is taken for the codeword of least $|y - u|^2 + o_u$. Offsets of zero give the nearest
 codeword at $\log_2 K$ bits; offsets of $-\tfrac1s \log_2 q_u$ trade distortion against the length
 of an entropy code. Both are fitted by alternating minimization, to a local optimum.
+
+Both fits raise a ValueError if an argument lies outside its range or fewer items are distinct than
+codewords are wanted, and a TypeError if the key is not a typed key or a count is not an integer.
 """
 
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import jax.numpy as jnp
@@ -14,7 +16,14 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from scipy.cluster.vq import vq
 
 from rdsim import information, validation
-from rdsim.codes.distances import host_generator, indicator, nearest, spread, training_items
+from rdsim.codes.distances import (
+    cell_sums,
+    host_generator,
+    indicator,
+    nearest,
+    seeds,
+    training_items,
+)
 from rdsim.codes.item_code import item_points
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
@@ -31,11 +40,11 @@ class VectorQuantizer:
     Attributes:
         codewords: u, shape (K, d).
         offsets: o, shape (K,), in units of squared error; zeros for the nearest codeword.
-        masses: share of the training items in each cell, shape (K,); zero for an empty one.
+        masses: fraction of the training items in each cell, shape (K,); zero for an empty one.
         distortion: mean squared error of the training items.
-        converged: whether no item changed its cell any more, so that the code is a local optimum;
-            False where the iterations ran out first.
-        iterations: steps of the start that was kept.
+        converged: whether no item changed its cell in the last iteration, so that the code is a local
+            optimum; False where the iterations ran out first.
+        iterations: those of the start that was kept.
 
     """
 
@@ -51,12 +60,7 @@ class VectorQuantizer:
         return indicator(self._indices(items), self.codewords.shape[0])
 
     def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
-        """Index of the codeword chosen for each item, int32, shape (N,); the key goes unused.
-
-        Raises:
-            ValueError: if the items are not finite numbers of shape (N, d).
-
-        """
+        """Index of the codeword chosen for each item, int32, shape (N,); the key goes unused."""
         del key
         return self._indices(items)
 
@@ -70,7 +74,7 @@ class VectorQuantizer:
 def vector_quantizer(
     key: Key[Array, ""],
     items: ArrayLike,
-    words: Integer,
+    codebook_size: Integer,
     *,
     starts: Integer = 4,
     iterations: Integer = 50,
@@ -80,17 +84,13 @@ def vector_quantizer(
     Args:
         key: PRNG key of the starts.
         items: training items, shape (N, d).
-        words: K, at most the number of distinct items.
+        codebook_size: K, the number of codewords, at most that of distinct items.
         starts: number of starts; each draws its codewords as `seeded_atoms` does.
-        iterations: most steps of Lloyd's algorithm a start.
+        iterations: most iterations of Lloyd's algorithm a start.
 
     Returns:
         The code of least distortion; a local optimum if it `converged`. A cell that empties is given
         the item worst served, so that none is empty unless the iterations ran out.
-
-    Raises:
-        ValueError: if an argument lies outside its range, or fewer items are distinct than words.
-        TypeError: if the key is not a typed key, or a count is not an integer.
 
     References:
         Lloyd (1982), IEEE Trans. Inf. Theory 28(2); Arthur and Vassilvitskii (2007), SODA.
@@ -98,16 +98,21 @@ def vector_quantizer(
     """
     generator = host_generator(key)
     points = np.asarray(training_items(items))
-    words = validation.integer("words", words, low=1)
-    starts = validation.integer("starts", starts, low=1)
-    iterations = validation.integer("iterations", iterations, low=1)
-    return _describe(
-        points, best_codebook(generator, points, words, starts, iterations), np.zeros(words)
+    K, starts, iterations = _counts(codebook_size, starts, iterations)
+    fit = best_codebook(generator, points, K, starts, iterations)
+    return _quantizer(points, fit, np.zeros(K))
+
+
+def _counts(codebook_size: Any, starts: Any, iterations: Any) -> tuple[int, int, int]:
+    return (
+        validation.integer("codebook_size", codebook_size, low=1),
+        validation.integer("starts", starts, low=1),
+        validation.integer("iterations", iterations, low=1),
     )
 
 
 class KMeans(NamedTuple):
-    """Codewords of k-means, shape (K, d), and whether no item moved in the last of its steps."""
+    """Codewords of k-means, shape (K, d), and whether no item changed its cell in the last iteration."""
 
     codewords: np.ndarray
     converged: bool
@@ -115,12 +120,12 @@ class KMeans(NamedTuple):
 
 
 def best_codebook(
-    generator: np.random.Generator, points: np.ndarray, words: int, starts: int, iterations: int
+    generator: np.random.Generator, points: np.ndarray, K: int, starts: int, iterations: int
 ) -> KMeans:
-    """Codebook of least distortion among k-means from several starts."""
+    """Find the codebook of least distortion among k-means from several starts."""
 
     def fitted() -> tuple[float, KMeans]:
-        found = lloyd(points, spread(generator, points, words, "words"), iterations)
+        found = lloyd(points, seeds(generator, points, K, "codebook_size"), iterations)
         distance = vq(points, found.codewords, check_finite=False)[1]
         return float(np.mean(distance**2)), found
 
@@ -128,7 +133,10 @@ def best_codebook(
 
 
 def lloyd(points: np.ndarray, codewords: np.ndarray, iterations: int) -> KMeans:
-    """Alternate nearest codewords and centroids until no item moves; an empty cell is refilled."""
+    """Alternate nearest codewords and centroids (Lloyd's algorithm) until no item changes its cell.
+
+    A cell that empties is given one of the items farthest from their codewords.
+    """
     before = None
     for step in range(iterations + 1):
         labels, distance = vq(points, codewords, check_finite=False)
@@ -147,16 +155,14 @@ def lloyd(points: np.ndarray, codewords: np.ndarray, iterations: int) -> KMeans:
 def _centroids(
     points: np.ndarray, labels: np.ndarray, codewords: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Items in each cell, and their mean; an empty cell keeps its codeword."""
-    words = len(codewords)
-    counts = np.bincount(labels, minlength=words)
-    sums = np.stack([np.bincount(labels, column, minlength=words) for column in points.T], axis=1)
+    """Number of items in each cell, and their mean; an empty cell keeps its codeword."""
+    counts, sums = cell_sums(points, labels, len(codewords))
     means = sums / np.maximum(counts, 1)[:, None]
     return counts, np.where((counts > 0)[:, None], means, codewords)
 
 
-def _describe(points: np.ndarray, fit: KMeans, offsets: np.ndarray) -> VectorQuantizer:
-    """The code, with its masses and distortion on the training items."""
+def _quantizer(points: np.ndarray, fit: KMeans, offsets: np.ndarray) -> VectorQuantizer:
+    """Make the code, with its masses and distortion on the training items."""
     codewords = fit.codewords
     u = jnp.asarray(codewords)
     labels = np.asarray(nearest(jnp.asarray(points), u, jnp.asarray(offsets)))
@@ -177,7 +183,7 @@ def _describe(points: np.ndarray, fit: KMeans, offsets: np.ndarray) -> VectorQua
 def entropy_constrained_quantizer(
     key: Key[Array, ""],
     items: ArrayLike,
-    words: Integer,
+    codebook_size: Integer,
     *,
     slope: ArrayLike | None = None,
     rate: ArrayLike | None = None,
@@ -191,21 +197,16 @@ def entropy_constrained_quantizer(
     Args:
         key: PRNG key of the starts.
         items: training items, shape (N, d).
-        words: codewords to start with, at most the number of distinct items; those whose cell
+        codebook_size: codewords to start with, at most the number of distinct items; those whose cell
             empties are dropped.
         slope: s > 0, finite, bits per unit of squared error; or
         rate: R = H(U) allowed on the training items, bits, above 0: the code of least distortion
-            found within it, over slopes, and k-means with floor(2^R) words.
+            found within it, over slopes, and k-means with floor(2^R) codewords.
         starts: number of starts, those of `seeded_atoms`.
-        iterations: most steps a start.
+        iterations: most of them a start.
 
     Returns:
         The code; a local optimum if it `converged`. Its index, entropy-coded, costs the entropy of `masses`.
-
-    Raises:
-        ValueError: if an argument lies outside its range, fewer items are distinct than words, or
-            not exactly one of slope and rate is given.
-        TypeError: if the key is not a typed key, or a count is not an integer.
 
     References:
         Chou, Lookabaugh and Gray (1989), IEEE Trans. ASSP 37(1).
@@ -213,9 +214,7 @@ def entropy_constrained_quantizer(
     """
     generator = host_generator(key)
     points = np.asarray(training_items(items))
-    words = validation.integer("words", words, low=1)
-    starts = validation.integer("starts", starts, low=1)
-    iterations = validation.integer("iterations", iterations, low=1)
+    K, starts, iterations = _counts(codebook_size, starts, iterations)
     if (slope is None) == (rate is None):
         raise ValueError(
             f"exactly one of slope and rate must be given, got slope={slope}, rate={rate}"
@@ -226,23 +225,37 @@ def entropy_constrained_quantizer(
             name, value, low=0.0, open_low=True, high=np.inf, open_high=True, ndim=0
         )
     )
-    seeds = [spread(generator, points, words, "words") for _ in range(starts)]
+    starting = [seeds(generator, points, K, "codebook_size") for _ in range(starts)]
     if rate is None:
-        return min((_constrained(points, u, wanted, iterations) for u in seeds), key=_cost(wanted))
-    variance = float(np.sum(points.var(axis=0)))
-    # So many words of k-means need no entropy code to keep the rate: the code to beat.
-    few = words if wanted >= np.log2(words) else int(2.0**wanted)
-    best = _describe(
-        points, best_codebook(generator, points, few, starts, iterations), np.zeros(few)
-    )
-    if words == 1:
+        return min(
+            (_constrained(points, u, wanted, iterations) for u in starting),
+            key=lambda code: float(code.distortion) + _index_entropy(code) / wanted,
+        )
+    return _constrained_at_rate(generator, points, wanted, starting, iterations)
+
+
+def _constrained_at_rate(
+    generator: np.random.Generator,
+    points: np.ndarray,
+    rate: float,
+    starting: list[np.ndarray],
+    iterations: int,
+) -> VectorQuantizer:
+    """Bisect the logarithm of the slope from every start; keep the least distortion within the rate."""
+    K = len(starting[0])
+    # So many codewords of k-means keep the rate without an entropy code: the code to beat.
+    few = K if rate >= np.log2(K) else int(2.0**rate)
+    fit = best_codebook(generator, points, few, len(starting), iterations)
+    best = _quantizer(points, fit, np.zeros(few))
+    if K == 1:
         return best
-    for u in seeds:
+    variance = float(np.sum(points.var(axis=0)))
+    for u in starting:
         low, high = np.log(1e-3 / variance), np.log(1e6 / variance)
         for _ in range(_SLOPE_STEPS):
             middle = (low + high) / 2
             code = _constrained(points, u, float(np.exp(middle)), iterations)
-            within = _index_entropy(code) <= wanted
+            within = _index_entropy(code) <= rate
             low, high = (middle, high) if within else (low, middle)
             if within and code.distortion < best.distortion:
                 best = code
@@ -253,14 +266,10 @@ def _index_entropy(code: VectorQuantizer) -> float:
     return float(information.entropy(code.masses))
 
 
-def _cost(slope: float) -> Callable[[VectorQuantizer], float]:
-    return lambda code: float(code.distortion) + _index_entropy(code) / slope
-
-
 def _constrained(
     points: np.ndarray, codewords: np.ndarray, slope: float, iterations: int
 ) -> VectorQuantizer:
-    """Alternate least cost, cell masses and centroids at one slope, until no item moves."""
+    """Alternate least cost, cell masses and centroids at one slope, until no item changes its cell."""
     offsets = np.zeros(len(codewords))
     before = None
     for step in range(iterations + 1):
@@ -275,4 +284,4 @@ def _constrained(
         before = (np.cumsum(used) - 1)[labels]
         codewords = centroids[used]
         offsets = -np.log2(counts[used] / len(points)) / slope
-    return _describe(points, KMeans(codewords, converged, step), offsets)
+    return _quantizer(points, KMeans(codewords, converged, step), offsets)

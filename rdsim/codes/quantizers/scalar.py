@@ -2,6 +2,9 @@ r"""Scalar quantizers, a coordinate at a time: even cells, and the cells of Lloy
 
 The codewords of an item in R^d are the grid of the coordinates' levels; its index counts through
 them in mixed radix, the last coordinate fastest. B bits an item are $K = 2^B$ codewords exactly.
+
+Both fits raise a ValueError that names the argument if one lies outside its range, and a TypeError if
+bits are not integers.
 """
 
 import math
@@ -16,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.distances import indicator, training_items
 from rdsim.codes.item_code import item_points
-from rdsim.codes.lloyd_max import lloyd_max_levels, sample_levels
+from rdsim.codes.quantizers.lloyd_max import lloyd_max_levels, sample_levels
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.sources.mixture import GaussianMixtureSource
@@ -54,12 +57,7 @@ class ScalarQuantizer:
         return indicator(self._indices(items), math.prod(x.shape[0] for x in self.levels))
 
     def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
-        """Index of each item's cell, int32, shape (N,); the key goes unused.
-
-        Raises:
-            ValueError: if the items are not finite numbers of shape (N, d).
-
-        """
+        """Index of each item's cell, int32, shape (N,); the key goes unused."""
         del key
         return self._indices(items)
 
@@ -89,20 +87,16 @@ def uniform_scalar_quantizer(
             `tail` to that at 1 - `tail`. Items beyond belong to the cell at the end.
         bits: an item, 0 to 16, each given to the coordinate whose expected error $\sigma_i^2
             4^{-b_i}$ is largest by then; or one number of bits a coordinate.
-        tail: share of the training items beyond either end of the range, in [0, 1/2).
+        tail: fraction of the training items beyond either end of the range, in [0, 1/2).
 
     Returns:
         The code, with $2^{\text{bits}}$ codewords.
 
-    Raises:
-        ValueError: if an argument lies outside its range; the message names it.
-        TypeError: if bits are not integers.
-
     """
     points = np.asarray(training_items(items))
-    share = float(validation.interval("tail", tail, low=0.0, high=0.5, open_high=True, ndim=0))
+    cut = float(validation.interval("tail", tail, low=0.0, high=0.5, open_high=True, ndim=0))
     allocation = _allocation(bits, points.var(axis=0))
-    ends = np.quantile(points, [share, 1 - share], axis=0)
+    ends = np.quantile(points, [cut, 1 - cut], axis=0)
     levels, thresholds = [], []
     for low, high, b in zip(*ends, allocation, strict=True):
         edges = np.linspace(low, high, 2**b + 1)
@@ -136,36 +130,34 @@ def _allocation(bits: Any, variances: np.ndarray) -> list[int]:
 
 @on_host
 @validation.needs_float64
-def lloyd_max_quantizer(law: Any, bits: Integer) -> ScalarQuantizer:
-    r"""Quantize each coordinate with the levels of Lloyd and Max for its law.
+def lloyd_max_quantizer(items: Any, bits: Integer) -> ScalarQuantizer:
+    r"""Quantize each coordinate with the levels of Lloyd and Max for its distribution.
 
     Args:
-        law: a Gaussian mixture (`GaussianMixtureSource`), whose coordinates are
+        items: a Gaussian mixture (`GaussianMixtureSource`, `GaussianMixtureSource`), whose coordinates are
             quantized by exact integrals, or training items of shape (N, d).
         bits: as for `uniform_scalar_quantizer`; at most 12 a coordinate.
 
     Returns:
         The code, with $2^{\text{bits}}$ codewords; each coordinate that `converged` is at a local
-        optimum, the global one for a Gaussian law.
+        optimum, the global one for a Gaussian.
 
     Raises:
-        ValueError: if an argument lies outside its range, or a coordinate has fewer distinct
-            items than levels; the message names it.
-        TypeError: if bits are not integers, or the law is traced.
+        ValueError: also if a coordinate has fewer distinct items than levels.
 
     References:
         Max (1960), IRE Trans. Inf. Theory 6(1); Lloyd (1982), IEEE Trans. Inf. Theory 28(2).
 
     """
-    if isinstance(law, GaussianMixtureSource):
-        w, m, v = (np.asarray(x) for x in (law.weights, law.item_means, law.item_variance))
+    if isinstance(items, GaussianMixtureSource):
+        w, m, v = (np.asarray(x) for x in (items.weights, items.item_means, items.item_variance))
         variances = w @ (v[:, None] + (m - w @ m) ** 2)
         fits = [
             lloyd_max_levels(w, m[:, i], v, 2**b)
             for i, b in enumerate(_allocation(bits, variances))
         ]
     else:
-        points = np.asarray(training_items(law, "law"))
+        points = np.asarray(training_items(items))
         fits = [
             sample_levels(column, 2**b, f"coordinate {i}")
             for i, (column, b) in enumerate(

@@ -20,17 +20,20 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
-from rdsim.codes.distances import MOST_WORDS, squared_error, training_items
-from rdsim.codes.hashing import HyperplaneHash, hyperplane_hashing
+from rdsim.codes.distances import MOST_CODEWORDS, squared_error, training_items
 from rdsim.codes.item_code import item_code, item_points
-from rdsim.codes.product_quantization import ProductQuantizer, product_quantizer
-from rdsim.codes.scalar_quantizer import (
+from rdsim.codes.quantizers.entropy_weighted import (
+    EntropyWeightedQuantizer,
+    entropy_weighted_quantizer,
+)
+from rdsim.codes.quantizers.hashing import HyperplaneHash, hyperplane_hashing
+from rdsim.codes.quantizers.product import ProductQuantizer, product_quantizer
+from rdsim.codes.quantizers.scalar import (
     ScalarQuantizer,
     lloyd_max_quantizer,
     uniform_scalar_quantizer,
 )
-from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer, entropy_weighted_quantizer
-from rdsim.codes.vector_quantization import (
+from rdsim.codes.quantizers.vector import (
     VectorQuantizer,
     entropy_constrained_quantizer,
     vector_quantizer,
@@ -38,13 +41,17 @@ from rdsim.codes.vector_quantization import (
 from rdsim.information import LN2, entropy
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
+from rdsim.sources.categorical import draw_categorical
 from rdsim.transformations import on_host
 
 Code = TypeVar("Code")
 
-_CERTAIN: Final = 1e10  # nats a unit of squared error: nothing but the nearest codeword is drawn
-_STEPS: Final = 12
-_RATE_ERROR: Final = 0.01  # bits
+_CERTAIN: Final = 1e10
+"""Nats a unit of squared error (or a sign): so many that nothing but the nearest codeword is drawn."""
+_SECANT_STEPS: Final = 12
+"""Most fits of the search for the slope of a wanted rate."""
+_RATE_ERROR: Final = 0.01
+"""Bits by which the rate of an entropy-coded code may differ from that wanted."""
 
 
 @result
@@ -70,37 +77,38 @@ class CommonCode:
 
     def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
         """Q(u|y) for items of shape (N, d), shape (N, K), rows summing to one."""
-        return _channel(self, item_points(items, self.codewords.shape[1]))
+        return _common_channel(self, item_points(items, self.codewords.shape[1]))
 
     def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
         """Draw the index of a codeword for each item from Q(.|y), shape (N,)."""
         validation.prng_key("key", key)
-        return _draw(key, self, item_points(items, self.codewords.shape[1]))
+        return _common_draw(key, self, item_points(items, self.codewords.shape[1]))
 
 
 @jax.jit
-def _channel(code: CommonCode, items: Float[Array, "n d"]) -> Float[Array, "n k"]:
+def _common_channel(code: CommonCode, items: Float[Array, "n d"]) -> Float[Array, "n k"]:
     above = jnp.where((items - code.centre) @ code.planes.T > 0, 1.0, -1.0)
     exponent = code.bias - code.slope * squared_error(items, code.codewords)
     return jax.nn.softmax(exponent + _CERTAIN * above @ code.signs.T, axis=1)
 
 
 @jax.jit
-def _draw(key: Key[Array, ""], code: CommonCode, items: Float[Array, "n d"]) -> Int[Array, " n"]:
-    cumulative = jnp.cumsum(_channel(code, items), axis=1)
-    uniform = jax.random.uniform(key, (items.shape[0], 1), float)
-    return jnp.sum(cumulative <= uniform * cumulative[:, -1:], axis=1).astype(jnp.int32)
+def _common_draw(
+    key: Key[Array, ""], code: CommonCode, items: Float[Array, "n d"]
+) -> Int[Array, " n"]:
+    uniform = jax.random.uniform(key, (items.shape[0],), float)
+    return draw_categorical(_common_channel(code, items), uniform)
 
 
 @on_host
 def common_code(
-    code: Any, *, words: Integer | None = None, planes: ArrayLike | None = None
+    code: Any, *, codebook_size: Integer | None = None, planes: Integer | None = None
 ) -> CommonCode:
     """Write a code in the common form, with the same indices.
 
     Args:
-        code: one of this catalogue; a vector quantizer of any offsets.
-        words: number of codewords to pad to; those added are never drawn. None for as many as it has.
+        code: of a kind in `CODES`; a vector quantizer of any offsets.
+        codebook_size: number of codewords to pad to; those added are never drawn. None for as many as it has.
         planes: number of planes to pad to; None for as many as it has.
 
     Returns:
@@ -117,7 +125,7 @@ def common_code(
     signs: np.ndarray = np.zeros((K, 0))
     normals, centre = np.zeros((0, d)), np.zeros(d)
     if isinstance(code, EntropyWeightedQuantizer):
-        if code.measure is not squared_error:
+        if code.distortions is not squared_error:
             raise TypeError("code must measure squared error to have the common form")
         bias, slope = np.log(np.asarray(code.output_marginal)), float(code.slope) * LN2
     elif isinstance(code, VectorQuantizer):
@@ -128,13 +136,8 @@ def common_code(
         slope, signs = 0.0, 2.0 * ((np.arange(K)[:, None] >> shift) & 1) - 1
     elif not isinstance(code, ScalarQuantizer | ProductQuantizer):
         raise TypeError(f"code must be a code of this catalogue, got {type(code)}")
-    width = K if words is None else validation.integer("words", words, low=K, high=MOST_WORDS)
-    most = (
-        len(normals)
-        if planes is None
-        else validation.integer("planes", planes, low=len(normals), high=MOST_WORDS)
-    )
-    more, rows = width - K, most - len(normals)
+    more = _padding("codebook_size", codebook_size, K)
+    rows = _padding("planes", planes, len(normals))
     return CommonCode(
         codewords=jnp.asarray(np.pad(codewords, ((0, more), (0, 0)))),
         bias=jnp.asarray(np.pad(bias, (0, more), constant_values=-np.inf)),
@@ -145,17 +148,25 @@ def common_code(
     )
 
 
-def _at_rate(
+def _padding(name: str, wanted: Integer | None, present: int) -> int:
+    """How many are to be added to those present; none where no number is wanted."""
+    if wanted is None:
+        return 0
+    return validation.integer(name, wanted, low=present, high=MOST_CODEWORDS) - present
+
+
+def _fit_at_rate(
     fit: Callable[[float], Code], measure: Callable[[Code], float], items: Array, bits: int
 ) -> Code:
     """Search the slope at which a code has the wanted rate, by secants in its logarithm."""
     d = items.shape[1]
-    # R(D) of a Gaussian: D = spread 2^(-2R/d), and the slope is -R'(D).
+    # R(D) of a Gaussian: D = variance 2^(-2R/d), and the slope is -R'(D).
     slope = 0.5 * d / (LN2 * float(jnp.sum(jnp.var(items, axis=0)))) * 2 ** (2 * bits / d)
-    gain = 0.5 * d  # bits an octave of the slope
+    # Bits gained by an octave of the slope: first that of a Gaussian, then measured by each pair of fits.
+    gain = 0.5 * d
     before: tuple[float, float] | None = None
     best, least = None, math.inf
-    for _ in range(_STEPS):
+    for _ in range(_SECANT_STEPS):
         code = fit(slope)
         error = measure(code) - bits
         if abs(error) < least:
@@ -165,6 +176,7 @@ def _at_rate(
         if before is not None and before[0] != slope:
             gain = max((error - before[1]) / math.log2(slope / before[0]), 0.1)
         before = (slope, error)
+        # A step is at most two octaves.
         slope *= 2 ** float(np.clip(-error / gain, -2.0, 2.0))
     assert best is not None
     return best
@@ -172,18 +184,20 @@ def _at_rate(
 
 def _entropy_weighted(key: Array, items: Array, bits: int, atoms: int) -> EntropyWeightedQuantizer:
     offered = vector_quantizer(key, items, atoms, starts=1).codewords
-    return _at_rate(
+    return _fit_at_rate(
         lambda slope: entropy_weighted_quantizer(items, offered, slope=slope, tolerance=1e-4),
         lambda code: float(code.rate),
-        *(items, bits),
+        items,
+        bits,
     )
 
 
 def _entropy_constrained(key: Array, items: Array, bits: int, atoms: int) -> VectorQuantizer:
-    return _at_rate(
+    return _fit_at_rate(
         lambda slope: entropy_constrained_quantizer(key, items, atoms, slope=slope, starts=1),
         lambda code: float(entropy(code.masses)),
-        *(items, bits),
+        items,
+        bits,
     )
 
 
@@ -194,7 +208,7 @@ def _k_means(key: Array, items: Array, bits: int, _atoms: int) -> VectorQuantize
 def _product(key: Array, items: Array, bits: int, _atoms: int) -> ProductQuantizer:
     d = items.shape[1]
     return product_quantizer(
-        key, items, subspaces=d, words=round(2 ** (bits / d)), rotate=True, starts=1
+        key, items, subspaces=d, codebook_size=round(2 ** (bits / d)), rotate=True, starts=1
     )
 
 
@@ -212,13 +226,13 @@ CODES: Final[dict[str, Callable[[Array, Array, int, int], Any]]] = {
 
 @on_host
 def fit_item_code(
-    name: str, key: Any, items: ArrayLike, bits: Integer, *, atoms: ArrayLike = 128
+    key: Any, name: str, items: ArrayLike, bits: Integer, *, atoms: Integer = 128
 ) -> Any:
-    """Fit a code of the catalogue to training items.
+    """Fit a code of `CODES` to training items.
 
     Args:
-        name: a key of `CODES`.
         key: PRNG key of the starts.
+        name: a key of `CODES`.
         items: training items, shape (N, d).
         bits: an item, 1 to 12: I(U;Y) of the entropy-weighted quantizer, H(U) of the
             entropy-constrained one, log2 of the number of codewords of the others; planes of the

@@ -19,7 +19,8 @@ writes the checkpoint. On this machine alone, `python cluster.py 0 & python clus
         return {"above": x > threshold, "loss": jax.numpy.exp(-x * x)}
 
     result = rdsim.simulation.run_trials(
-        trial, jax.random.key(0), 0.9, trials=100_000, checkpoint=pathlib.Path("cluster.json")
+        jax.random.key(0), trial, 0.9, trials=100_000,
+        run=rdsim.simulation.RunOptions(checkpoint=pathlib.Path("cluster.json")),
     )
     print(result.estimates)
 
@@ -39,14 +40,16 @@ from jaxtyping import Array, Bool, Int
 from rdsim import validation
 from rdsim.number_types import Integer
 from rdsim.results import result
-from rdsim.simulation import exact_sums
-from rdsim.simulation.exact_sums import Layout
-from rdsim.simulation.run import Run
-from rdsim.simulation.stopping import StoppingRule, looks
+from rdsim.simulation.engine import exact_sums
+from rdsim.simulation.engine.exact_sums import Layout
+from rdsim.simulation.engine.options import RunOptions, checked_run
+from rdsim.simulation.engine.spans import Run
+from rdsim.simulation.engine.stopping import StoppingRule, looks
 from rdsim.transformations import on_host
 
 _SETTINGS: Final = ("single", "independent", "common")
-_LARGEST_BLOCK: Final = 2**20
+_BLOCK: Final = 256
+"""Trials side by side where no block is chosen."""
 
 
 @result
@@ -71,8 +74,8 @@ class MonteCarloResult:
 @on_host
 @validation.needs_float64
 def run_trials(
-    trial: Any,
     key: Any,
+    trial: Any,
     arguments: Any = None,
     *,
     trials: Integer | None = None,
@@ -80,13 +83,8 @@ def run_trials(
     cap: Integer | None = None,
     confidence: float = 0.95,
     bounds: Any = None,
-    settings: Any = "single",
-    block: Integer = 256,
-    chunk: Integer = 16,
-    devices: Any = None,
-    checkpoint: Any = None,
-    checkpoint_seconds: Any = 10.0,
-    progress: bool = False,
+    settings: str = "single",
+    run: RunOptions | None = None,
 ) -> MonteCarloResult:
     r"""Estimate the means of events and losses from independent numbered trials.
 
@@ -97,9 +95,9 @@ def run_trials(
     the $2^{-50}$ that a loss moves when it is made an integer (see `exact_sums`).
 
     Args:
+        key: PRNG key.
         trial: pure function (key, arguments) -> PyTree of bools (events) and floats (losses in a
             bounded range), hashable. Trial t is called with fold_in(key, t).
-        key: PRNG key.
         arguments: PyTree of arrays, passed to every trial.
         trials: number of trials a setting, 2..2^32.
         target_width: width (upper - lower) wanted of every interval, or a mapping from names of
@@ -111,18 +109,7 @@ def run_trials(
             axis of settings. Setting s then draws from fold_in(fold_in(key, s), t), independent of
             the others; or from fold_in(key, t) like all others (common random numbers, which make
             differences between settings less noisy, each interval still valid for its own mean).
-        block: trials computed side by side, 1..2^20. Part of what is computed: floats of another
-            block may round differently. Large on a GPU, small for trials that need much memory.
-        chunk: most blocks that a device computes of each setting before it returns to the host,
-            where checkpoints are written and interrupts seen; in one process fewer, where they take
-            more than a few seconds. Changes no digit.
-        devices: JAX devices to share the blocks; all devices of all processes by default.
-        checkpoint: file to continue from and to write to; a symbolic link stays one, and several
-            processes may share it. A run with more `trials` continues from
-            the file of one with fewer. Written every checkpoint_seconds, at the end and on
-            KeyboardInterrupt, in one step each time.
-        checkpoint_seconds: least time between two writes, in seconds.
-        progress: show a bar with rate and remaining time on stderr.
+        run: how it is computed: block, devices, checkpoint, progress.
 
     Returns:
         Estimates, variances, trials and convergence of every setting.
@@ -131,7 +118,7 @@ def run_trials(
         ValueError: if an argument lies outside its range, a loss outside its bounds or is NaN, the
             checkpoint belongs to another run (CheckpointMismatchError) or is damaged
             (CheckpointDamagedError).
-        OSError: if the checkpoint cannot be written; said before any trial.
+        OSError: if the checkpoint cannot be written, before any trial.
         TypeError: if an argument or what the trial returns has the wrong type.
 
     References:
@@ -139,17 +126,7 @@ def run_trials(
 
     """
     validation.prng_key("key", key)
-    check_options(
-        trials=trials,
-        target_width=target_width,
-        cap=cap,
-        confidence=confidence,
-        block=block,
-        chunk=chunk,
-        devices=devices,
-        checkpoint=checkpoint,
-        checkpoint_seconds=checkpoint_seconds,
-    )
+    run = checked_run(run, trials=trials, target_width=target_width, cap=cap, confidence=confidence)
     if not (callable(trial) and _hashable(trial)):
         raise TypeError(
             f"trial must be a hashable function of key and arguments, got {type(trial)}"
@@ -158,88 +135,37 @@ def run_trials(
         raise ValueError(f"settings must be one of {_SETTINGS}, got {settings!r}")
     arrays, count = exact_sums.with_settings(arguments, settings)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), arrays)
-    layout = Layout.of(trial, key, shapes, _bounds(bounds))
-    run = Run(
+    layout = Layout.of(trial, key, shapes, _loss_bounds(bounds))
+    run = run.with_block(_BLOCK)
+    assert run.block is not None
+    work = Run(
         trial=trial,
         key=key,
         arguments=arrays,
         settings=settings,
         count=count,
         layout=layout,
-        rule=_rule(layout, trials, target_width, cap, float(confidence)),
-        block=int(block),
-        chunk=int(chunk),
-        mesh=exact_sums.mesh_of(devices),
-        path=validation.path("checkpoint", checkpoint),
-        pause=float(checkpoint_seconds),
+        rule=_stopping_rule(layout, trials, target_width, cap, float(confidence)),
+        block=int(run.block),
+        chunk=int(run.chunk),
+        mesh=exact_sums.mesh_of(run.devices),
+        path=run.path,
+        pause=float(run.checkpoint_seconds),
     )
-    state, estimates, variances = run.to_the_end(progress)
+    state, estimates, variances = work.to_the_end(run.progress)
+    # A single setting has no axis of settings.
+    chosen = 0 if settings == "single" else slice(None)
 
     def shaped(leaves: list[Any]) -> Any:
         tree = jax.tree.unflatten(layout.structure, leaves)
-        return jax.tree.map(
-            lambda leaf: jnp.asarray(leaf[0] if settings == "single" else leaf), tree
-        )
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf[chosen]), tree)
 
     return MonteCarloResult(
         estimates=shaped(estimates),
         variances=shaped(variances),
-        trials=jnp.asarray(state.trials[0] if settings == "single" else state.trials),
-        converged=jnp.asarray(
-            (run.rule.excess(estimates) <= 1)[0 if settings == "single" else slice(None)]
-        ),
+        trials=jnp.asarray(state.trials[chosen]),
+        converged=jnp.asarray((work.rule.excess(estimates) <= 1)[chosen]),
     )
-
-
-def check_options(
-    *,
-    trials: Integer | None = None,
-    target_width: float | Mapping[str, float] | None = None,
-    cap: Integer | None = None,
-    confidence: float = 0.95,
-    block: Integer = 1,
-    chunk: Integer = 1,
-    devices: Any = None,
-    checkpoint: Any = None,
-    checkpoint_seconds: Any = 0.0,
-    progress: Any = False,  # noqa: ARG001  (an option, of which anything goes)
-) -> None:
-    """Refuse options that no run of trials could have, before its arguments are computed.
-
-    Args:
-        trials: as in `run_trials`, and so all others.
-        target_width: a number or one a name; names are known once a trial is traced.
-        cap: most trials.
-        confidence: of the intervals.
-        block: trials side by side.
-        chunk: blocks at a time.
-        devices: to share the blocks.
-        checkpoint: file to continue from.
-        checkpoint_seconds: between two writes.
-        progress: whether a bar is shown.
-
-    Raises:
-        ValueError: if one lies outside its range, or not just one way to stop is given.
-        TypeError: if one has the wrong type.
-
-    """
-    validation.open_unit("confidence", confidence)
-    if (trials is None) == (target_width is None) or (target_width is None) != (cap is None):
-        raise ValueError("give either trials, or target_width and cap")
-    if trials is not None:
-        validation.integer("trials", trials, low=2, high=exact_sums.MOST_TRIALS)
-    else:
-        widths = target_width.values() if isinstance(target_width, Mapping) else (target_width,)
-        if not widths:
-            raise ValueError("target_width names no outcome")
-        for width in widths:
-            validation.interval("target_width", width, low=0.0, open_low=True, ndim=0)
-        validation.integer("cap", cap, low=2, high=exact_sums.MOST_TRIALS)
-    validation.integer("block", block, low=1, high=_LARGEST_BLOCK)
-    validation.integer("chunk", chunk, low=1)
-    exact_sums.mesh_of(devices)
-    validation.path("checkpoint", checkpoint)
-    validation.interval("checkpoint_seconds", checkpoint_seconds, low=0.0, ndim=0)
 
 
 def _hashable(trial: Any) -> bool:
@@ -250,7 +176,8 @@ def _hashable(trial: Any) -> bool:
     return True
 
 
-def _bounds(bounds: Any) -> dict[str, tuple[float, float]]:
+def _loss_bounds(bounds: Any) -> dict[str, tuple[float, float]]:
+    """Check the bounds of losses, by name."""
     if bounds is not None and not isinstance(bounds, Mapping):
         raise TypeError(f"bounds must map names of losses to (low, high), got {type(bounds)}")
     found = {}
@@ -262,9 +189,10 @@ def _bounds(bounds: Any) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _rule(
+def _stopping_rule(
     layout: Layout, trials: Any, target_width: Any, cap: Any, confidence: float
 ) -> StoppingRule:
+    """Fix the looks and the width wanted of each outcome."""
     if trials is not None:
         return StoppingRule((int(trials),), (math.inf,) * len(layout.outcomes), confidence)
     names = [outcome.name for outcome in layout.outcomes]
