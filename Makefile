@@ -1,10 +1,11 @@
 # make figures : every figure, quick preset     make test : the whole test suite
 # make lint    : style, types, import direction  make bench : speed beside other packages
-# make docs    : the documentation, into site/
+# make docs    : the documentation, into site/        make coverage : the share of rdsim that the tests run
 # make newest  : a cut through the tests on the newest Python found here and the newest packages
 PYTHON ?= python3
 PRESET ?= quick
 JOBS   ?= 2
+TESTS  ?=
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
@@ -12,20 +13,30 @@ READY  := $(VENV)/.ready
 # hundred rows then takes ten times as long.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: figures test newest lint bench docs readme clean
+.PHONY: figures test coverage newest lint bench docs readme clean
 
 figures: $(READY)
 	$(RUN) -m experiments figures --preset $(PRESET) --jobs $(JOBS)
 
 test: $(READY)
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile $(TESTS)
+
+# Lines of rdsim that the tests run, in all of their processes. The last command puts the figure into
+# docs/coverage.json and README.md; TESTS=... runs a part of the suite, and then nothing is written.
+coverage: $(READY)
+	$(RUN) -m coverage erase
+	$(RUN) -m coverage run -m pytest -n 2 --dist loadfile $(TESTS)
+	$(RUN) -m coverage combine --quiet
+	$(RUN) -m coverage json --quiet
+	$(RUN) -m coverage report --skip-covered
+	$(if $(TESTS),,$(RUN) docs/_coverage.py)
 
 # A cut through every layer, small enough to run beside the whole suite on the pinned versions.
 NEWEST := .venv-newest
 NEWEST_PYTHON ?= $$(.ci/newest_python)
 CUT    := tests/test_readme.py tests/test_certified.py tests/test_validation.py tests/limits/test_rate_distortion.py \
           tests/limits/test_rank.py tests/limits/test_bottleneck.py tests/ranking tests/learning/test_training.py \
-          tests/learning/test_paired_embeddings.py tests/experiments/test_programs.py tests/experiments/test_cli.py \
+          tests/learning/test_paired_embeddings.py tests/learning/test_embedding_gap.py tests/experiments/test_programs.py tests/experiments/test_cli.py \
           tests/experiments/test_limit.py tests/experiments/test_gap.py tests/test_transformations.py \
           tests/limits/test_gradients.py "tests/experiments/test_studies.py::test_study[explorer]"
 

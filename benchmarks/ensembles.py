@@ -56,7 +56,7 @@ def run(config: Config) -> list[Row]:
         [
             Side(
                 "rdsim, certified",
-                lambda: limits.rank_rate(config.log2_size, "reciprocal_rank", D=loss),
+                lambda: limits.rank_rate(config.log2_size, "reciprocal_rank", distortion=loss),
                 lambda rate: (
                     f"gap {float(jnp.max(rate.gap)):.1e} bits, certified",
                     {"gap_bits": float(jnp.max(rate.gap))},

@@ -144,7 +144,7 @@ def _scan(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]:
     generator = np.random.default_rng(0)
     items = generator.standard_normal((4096 if config.log2_items > 12 else 64, 8))
     code = codes.product_quantizer(
-        jax.random.key(0), items, subspaces=4, words=16, starts=1, iterations=5
+        jax.random.key(0), items, subspaces=4, codebook_size=16, starts=1, iterations=5
     )
     stored = jnp.asarray(generator.integers(0, 2**16, 2**config.log2_items))
     queries = jnp.asarray(generator.standard_normal((config.queries, 8)))

@@ -36,7 +36,7 @@ class Config:
     """Seconds after which one of these is stopped."""
 
 
-SMOKE = Config(together="", alone="smoke", studies=("rank_law",))
+SMOKE = Config(together="", alone="smoke", studies=("rank_distribution",))
 FULL = Config()
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks._rows import Row, Side, compare
 from rdsim import codes
-from rdsim.codes.product_quantization import ProductQuantizer
+from rdsim.codes.quantizers.product import ProductQuantizer
 from rdsim.simulation.intervals import empirical_bernstein
 
 TITLE = "Product quantizer search"
@@ -54,7 +54,11 @@ def run(config: Config) -> list[Row]:
     noise = np.sqrt(NOISE) * generator.standard_normal((config.queries, DIMENSION))
     queries = items[: config.queries] + noise
     code = codes.product_quantizer(
-        jax.random.key(0), training, subspaces=config.subspaces, words=2**config.bits, starts=1
+        jax.random.key(0),
+        training,
+        subspaces=config.subspaces,
+        codebook_size=2**config.bits,
+        starts=1,
     )
     stored = jax.block_until_ready(code.encode(jax.random.key(0), items))
     words = np.asarray(stored)

@@ -8,7 +8,8 @@ import numpy as np
 
 from benchmarks._rows import Row, Side, compare
 from rdsim import ranking
-from rdsim.simulation.direct import simulate_database
+from rdsim.simulation.database import simulate_database
+from rdsim.simulation.engine import RunOptions
 
 TITLE = "Rank law against direct simulation"
 LENGTH = 4
@@ -45,7 +46,13 @@ def _rows(config: Config, exponent: int) -> list[Row]:
 
     def direct() -> Any:
         return simulate_database(
-            jax.random.key(0), JOINT, CHANNEL, size, n=LENGTH, trials=config.trials, block=1
+            jax.random.key(0),
+            JOINT,
+            CHANNEL,
+            size,
+            n=LENGTH,
+            trials=config.trials,
+            run=RunOptions(block=1),
         ).estimates["error"]
 
     def estimated(found: Any) -> tuple[str, dict[str, float]]:

@@ -16,7 +16,7 @@ from benchmarks._rows import LATE, Row, Side, compare
 from experiments.certified_curves import gaussian_grid
 from rdsim import limits
 from rdsim.limits import closed_forms
-from rdsim.limits.rate_distortion._point import channel, excess_distortions
+from rdsim.limits.rate_distortion._point import excess_distortions, tilted_channel
 
 TITLE = "Certified R(D) curves"
 GAP = 1e-9
@@ -121,7 +121,7 @@ def gaps(p: np.ndarray, d: np.ndarray, slopes: np.ndarray, q: np.ndarray) -> np.
     excess, _ = excess_distortions(jnp.asarray(d))
     found = []
     for slope, marginal in zip(slopes, q, strict=True):
-        _, K, Z = channel(excess, jnp.asarray(slope), jnp.asarray(marginal / marginal.sum()))
+        _, K, Z = tilted_channel(excess, jnp.asarray(slope), jnp.asarray(marginal / marginal.sum()))
         with np.errstate(divide="ignore", invalid="ignore"):
             found.append(np.log2(np.max((p / np.asarray(Z)) @ np.asarray(K))))
     return np.array(found)

@@ -63,7 +63,8 @@ def run(config: Config) -> list[Row]:
                 "rdsim, one batch",
                 batch,
                 lambda found: describe(
-                    np.asarray(found.excess), f", gap {float(found.gap.max()):.1e} nats, certified"
+                    np.asarray(found.excess),
+                    f", gap {float(found.suboptimality.max()):.1e} nats, certified",
                 ),
             ),
             Side(

@@ -4,8 +4,9 @@ A page writes `{{ name: arguments }}`; nothing that was measured is typed in. Na
 
 - `check: STUDY | CLAIM | START OF THE STATEMENT | measured or expected [| FORMAT [| negated]]`
 - `result: STUDY.VARIABLE[dimension=value, ...] [| max or min or mean] [| FORMAT]`
-- `config: PRESET STUDY.FIELD`, `presets`, `ledger`, `gallery`, `benchmarks`
-- `evidence: CLAIM` (the studies, checks and tests of one claim), `studies: CLAIM`, `include: FILE`
+- `config: PRESET STUDY.FIELD`, `presets`, `gallery`, `benchmarks`
+- `claim: CLAIM` (what it says), `evidence: CLAIM` (its studies, checks and tests), `studies: CLAIM`
+- `include: FILE` (a file from the top of the repository)
 - `api: ROOM.NAME` (a link to it; a tutorial writes the name as code instead)
 - `rest: MODULE` (its public names that the page does not name)
 
@@ -17,7 +18,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from _pages import evidence, files, formulas, names, results, studies
+from _pages import evidence, files, formulas, gallery, names, results, studies
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
@@ -26,11 +27,11 @@ _PLACEHOLDER: Final = re.compile(r"\{\{\s*(\w+)(?::\s*(.*?))?\s*\}\}")
 _SOURCES: Final[dict[str, Callable[..., str]]] = {
     "check": results.check,
     "result": results.result,
-    "ledger": results.ledger,
     "config": studies.config,
     "presets": studies.presets,
-    "gallery": studies.gallery,
+    "gallery": gallery.gallery,
     "studies": studies.bearing,
+    "claim": evidence.claim,
     "evidence": evidence.evidence,
     "benchmarks": files.benchmarks,
     "include": files.include,
@@ -39,12 +40,14 @@ _SOURCES: Final[dict[str, Callable[..., str]]] = {
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the drawn figures to the site, as figures/NAME.png."""
+    """Add the pictures and tables that the gallery shows, with its style and its script."""
+    from experiments.runner.gallery import SCRIPT, STYLE
+
     results.rows.cache_clear()
-    studies.drawn.cache_clear()
-    for name in sorted(studies.drawn()):
-        image = (studies.FIGURES / f"{name}.png").resolve()
-        files.append(File.generated(config, f"figures/{name}.png", abs_src_path=str(image)))
+    gallery.forget()
+    added = gallery.beside() | {"assets/gallery.css": STYLE, "assets/gallery.js": SCRIPT}
+    for name, path in added.items():
+        files.append(File.generated(config, name, abs_src_path=str(path.resolve())))
     return files
 
 

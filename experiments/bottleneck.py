@@ -1,4 +1,4 @@
-"""Information bottleneck: certified points on closed forms, the envelope at work, slow iterations."""
+"""Information bottleneck: certified points, a concave envelope, and slow iterations."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +9,7 @@ import xarray
 
 from experiments.runner import Cell, Check, call
 from rdsim import limits, sources
-from rdsim.limits.bottleneck import closed_forms as forms
-from rdsim.limits.bottleneck.discrete import bottleneck_at, information_bottleneck
+from rdsim.limits import bottleneck_at, information_bottleneck
 
 CLAIMS = ("C10", "C11")
 CROSSOVER, ERASURE = 0.1, 0.4
@@ -36,7 +35,7 @@ class Config:
     envelope_slope: float = 0.3
     """Slope of the envelope that is shown, bits about X per bit about Y."""
     iterations: int = 2000
-    """Steps of the plain iteration."""
+    """Steps of plain Blahut-Arimoto."""
 
 
 SMOKE = Config(joints=("DSBS", "erasure", "asymmetric"), points=3, slopes=4, line=9, iterations=60)
@@ -58,7 +57,7 @@ def _entropy(p: np.ndarray) -> float:
 
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  # noqa: ARG001
-    """Compute the curves, the envelope of one slope and the errors of the plain iteration."""
+    """Compute the curves, the envelope of one slope and the gaps of plain Blahut-Arimoto."""
     curves = [cell(f"curve-{name}", _curve, config, name) for name in config.joints]
     gaussian = cell("gaussian", _gaussian, config)
     shown = cell("envelope", _envelope, config)
@@ -85,7 +84,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  #
             "atom": ("description", shown["atom"], {"units": "1"}),
             "weight": ("description", shown["weight"], {"units": "1"}),
             "iteration_gap": (("problem", "step"), slow["gap"], {"units": "nats"}),
-            "iteration_law": (("problem", "step"), slow["law"], {"units": "nats"}),
+            "iteration_prediction": (("problem", "step"), slow["prediction"], {"units": "nats"}),
             "iteration_distortion": (("problem", "step"), slow["distortion"], {"units": "1"}),
         },
         coords={
@@ -109,7 +108,7 @@ def _curve(config: Config, name: str) -> dict[str, Any]:
     line_rate = entropy * np.linspace(0, 1.15, config.line)
     known = {
         "DSBS": lambda r: limits.bottleneck_dsbs(CROSSOVER, rate=r),
-        "erasure": lambda r: forms.bottleneck_erasure(py, ERASURE, rate=r),
+        "erasure": lambda r: limits.bottleneck_erasure(py, ERASURE, rate=r),
     }
     closed_form = known.get(name, lambda r: np.full(np.shape(r), np.nan))
     curve = information_bottleneck(
@@ -124,7 +123,7 @@ def _curve(config: Config, name: str) -> dict[str, Any]:
         "closed_form": np.asarray(closed_form(rate)),
         "line_rate": line_rate,
         "line": np.asarray(closed_form(line_rate)),
-        "dual": np.asarray(curve.upper_bound(line_rate)),
+        "dual": np.asarray(curve.upper(line_rate)),
         "entropy": entropy,
         "information": information,
         "relabelled": abs(
@@ -139,18 +138,18 @@ def _curve(config: Config, name: str) -> dict[str, Any]:
 def _gaussian(config: Config) -> dict[str, np.ndarray]:
     rate = np.linspace(0, 4, config.line)
     value = [
-        forms.bottleneck_gaussian(CORRELATIONS[0], rate=rate),
-        forms.bottleneck_vector_gaussian(CORRELATIONS, rate=rate),
+        limits.bottleneck_gaussian(CORRELATIONS[0], rate=rate),
+        limits.bottleneck_vector_gaussian(CORRELATIONS, rate=rate),
     ]
     back = [
-        forms.bottleneck_gaussian_rate(CORRELATIONS[0], relevance=value[0]),
-        forms.bottleneck_vector_gaussian_rate(CORRELATIONS, relevance=value[1]),
+        limits.bottleneck_gaussian_rate(CORRELATIONS[0], relevance=value[0]),
+        limits.bottleneck_vector_gaussian_rate(CORRELATIONS, relevance=value[1]),
     ]
     return {"rate": rate, "value": np.stack(value), "back": np.stack(back)}
 
 
 def _envelope(config: Config) -> dict[str, np.ndarray]:
-    """H(X) - H(X at a posterior) less slope times the same of Y, and the envelope's two atoms."""
+    """H(X) - H(X|pi) less slope times H(Y) - H(Y|pi) at every posterior pi, and its concave envelope."""
     joint, s = joint_of("asymmetric"), config.envelope_slope
     px, py = joint.sum(axis=1), joint.sum(axis=0)
 
@@ -187,7 +186,7 @@ def _iterations(config: Config) -> dict[str, np.ndarray]:
     Inside the curve both letters are used; at the transition one is about to appear.
     """
     p = np.array([BIAS, 1 - BIAS])
-    gaps, laws, distortions = [], [], []
+    gaps, predictions, distortions = [], [], []
     steps = np.arange(config.iterations + 1)
     for slope in (np.log((1 - DISTORTION) / DISTORTION), np.log((1 - BIAS) / BIAS)):
         kernel = np.exp(-slope * (1 - np.eye(2)))
@@ -197,7 +196,7 @@ def _iterations(config: Config) -> dict[str, np.ndarray]:
         q, gap, distortion = np.full(2, 0.5), [], []
         for _ in steps:
             Z = kernel @ q
-            # F(q) - F(q*), by a logarithm of a ratio near one: no digits cancel.
+            # F(q) - F(q*) as the logarithm of a ratio near one, so that no digits cancel.
             gap.append(-np.sum(p * np.log1p(kernel @ (q - best) / (kernel @ best))))
             channel = q * kernel / Z[:, None]
             distortion.append(np.sum(p[:, None] * channel * (1 - np.eye(2))))
@@ -206,21 +205,22 @@ def _iterations(config: Config) -> dict[str, np.ndarray]:
         gaps.append(gap)
         if q_best > 0:
             factor = _step_factor(optimal, best)
-            # The Lagrangian is quadratic in the error, which shrinks by the factor a step.
-            laws.append(gap[10] * factor ** (2.0 * (steps - 10)))
+            # The Lagrangian is quadratic in the error, and each step multiplies the error by the
+            # factor.
+            predictions.append(gap[10] * factor ** (2.0 * (steps - 10)))
         else:
             ratio = kernel[:, 0] / kernel[:, 1]
             spread = p @ (ratio - 1) ** 2
-            laws.append(1 / (2 * spread * np.maximum(steps, 1) ** 2))
+            predictions.append(1 / (2 * spread * np.maximum(steps, 1) ** 2))
     return {
         "gap": np.maximum(gaps, 0.0),
-        "law": np.array(laws),
+        "prediction": np.array(predictions),
         "distortion": np.array(distortions),
     }
 
 
 def _step_factor(crossover: float, output: np.ndarray) -> float:
-    """One less the squared canonical correlation of (Y, U)."""
+    """One minus the squared canonical correlation of (Y, U)."""
     channel = np.array([[1 - crossover, crossover], [crossover, 1 - crossover]])
     joint = channel * output
     normal = joint / np.sqrt(np.outer(joint.sum(axis=1), output))
@@ -240,7 +240,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     simple = np.minimum(dataset.rate, dataset.information)
     back = abs(dataset.gaussian_back - dataset.gaussian_rate).max()
     dual = (known.line - known.dual).max()
-    point = forms.bottleneck_vector_gaussian_point(CORRELATIONS, slope=0.25)
+    point = limits.bottleneck_vector_gaussian_point(CORRELATIONS, slope=0.25)
     inside = dataset.iteration_distortion.sel(problem="inside")
     errors = abs(inside - DISTORTION).values
     transition = dataset.sel(problem="transition", step=dataset.step[-1])
@@ -257,20 +257,20 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "C10",
             "relevance of the vector Gaussian at beta = 4, bits",
             "closed form",
-            forms.bottleneck_vector_gaussian(CORRELATIONS, rate=point[1]),
+            limits.bottleneck_vector_gaussian(CORRELATIONS, rate=point.complexity),
             1.104854934,
             1e-9,
         ),
         Check.at_most(
             "C10",
-            "largest error of the Gaussians' rates, there and back, bits",
+            "largest error of the Gaussians' rates, inverted and back, bits",
             "closed form",
             back,
             1e-9,
         ),
         Check.at_most(
             "C10",
-            "largest distance of closed forms outside certified bounds, bits",
+            "largest distance by which closed forms lie outside certified bounds, bits",
             "exact",
             outside,
             1e-13,
@@ -308,7 +308,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         Check.at_most("C11", "largest rise of its slope", "exact", np.diff(slopes).max(), 1e-7),
         Check.at_most(
             "C11",
-            "largest change under other names of the letters, bits",
+            "largest change when the letters are relabelled, bits",
             "exact",
             dataset.relabelled.max(),
             1e-9,
@@ -323,9 +323,9 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.close(
             "C11",
-            "its gap at a transition over one over twice t^2 times the letter's chi-square",
+            "its gap at a transition after t steps, over 1 / (2 t^2 chi-square of the new letter)",
             "closed form",
-            transition.iteration_gap / transition.iteration_law,
+            transition.iteration_gap / transition.iteration_prediction,
             1.0,
             # The next term is of order (ln t)/t.
             2.5 * np.log(float(dataset.step[-1])) / float(dataset.step[-1]),

@@ -31,7 +31,8 @@ class Config:
     heat_map_slopes: tuple[float, ...] = (1.0, 5.0, 50.0)
     """Slopes of the test channels shown, bits per unit of squared error."""
     heat_map_cells: int = 50
-    """Cells of neighbouring letters on either side of a test channel shown; a divisor of grid."""
+    """Cells into which letters are joined on either side of a test channel shown; a divisor of
+    grid."""
 
 
 SMOKE = Config(slopes=3, letters=8, grid=30, heat_map_slopes=(2.0,), heat_map_cells=10)
@@ -121,7 +122,7 @@ def _gaussian(config: Config) -> dict[str, np.ndarray]:
         return dataclasses.replace(curve, **{f: getattr(curve, f)[which] for f in fields})
 
     drawn, shown = part(np.arange(along.size)), part(np.arange(along.size, curve.slope.size))
-    # The grid comes close to the line where its steps are narrow beside the kernel.
+    # The grid approximates the line where its step is small compared with the kernel's width.
     fine = (curve.slope >= 1.0) & (curve.slope <= 14.0)
     distances = np.abs(curve.rate - closed_forms.gaussian(1.0, distortion=curve.distortion))
     return {
@@ -137,7 +138,8 @@ def _gaussian(config: Config) -> dict[str, np.ndarray]:
 def _between_cells(channel: np.ndarray, p: np.ndarray, cells: int) -> np.ndarray:
     """Join neighbouring letters, (shown, y, u) -> (shown, cell, cell): P(cell of u | cell of y).
 
-    The reproduction has few letters, so that a channel between single letters shows thin lines.
+    The reproduction uses few letters, so that a channel between single letters would show thin
+    lines.
     """
     joint = (channel * p[:, None]).reshape(len(channel), cells, p.size // cells, cells, -1)
     return joint.sum(axis=(2, 4)) / p.reshape(cells, -1).sum(axis=1)[:, None]
@@ -187,7 +189,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         for name in dataset.source.values
     ]
     for name in dataset.problem.values:
-        # A grid is another source than the line: it only has to come close to it.
+        # A grid is another source than the line: its R(D) only has to be close.
         tolerance = 1e-3 if name == "Gaussian grid" else 1e-9
         error = dataset.closed_form_error.sel(problem=name)
         statement = f"largest distance from the closed form, {name}, bits"

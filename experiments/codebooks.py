@@ -1,7 +1,8 @@
-"""Codebooks: one for the whole database against one an item, error and reciprocal rank.
+"""Codebooks: one shared by the whole database against one for each item, error and reciprocal rank.
 
 Items of the doubly symmetric binary source. Independent codebooks are exact (the ensemble average);
-a shared codebook is simulated, items streamed past its words and counted.
+a shared codebook is simulated: items are streamed past its codewords, and those of each are
+counted.
 """
 
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ CLAIMS = ("C14", "C15")
 LOSSES = {"error": "error", "reciprocal rank": "reciprocal_rank"}
 CONFIDENCE = 0.95
 SURE = 1 - 1e-8
-"""Coverage of the intervals that checks look at: some dozens miss with probability below 1e-6."""
+"""Coverage of the intervals that checks use: that any of some dozens misses has probability below
+1e-6."""
 SPARSE = 64
-"""Words for each item from which on hardly two items meet in one word."""
+"""Codewords for each item from which on two items rarely share one."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,13 @@ class Config:
     crossover: float = 0.05
     """Probability that a query bit differs from the item's."""
     codebook_bits: tuple[int, ...] = (2, 4, 6, 8)
-    """log2 K of the words in a codebook, which is n times the rate."""
+    """log2 of the K codewords in a codebook, which is n times the rate."""
     log2_sizes: tuple[int, ...] = (1, 2, 4, 6, 8, 10)
     """log2 of the database sizes."""
     codebooks: int = 160
     """Codebooks drawn at every point, each with a database of its own."""
     sparse_codebooks: int = 512
-    """Codebooks where words are plenty and the two schemes are held against each other."""
+    """Codebooks at points with many codewords for each item, where the two schemes are compared."""
     queries: int = 64
     """Queries of every codebook."""
 
@@ -82,7 +84,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         )
     }
     least = np.stack([[point["least_error"] for point in row] for row in parts])
-    note = {"long_name": "one less the share of items that can be first", **unit}
+    note = {"long_name": "one minus the fraction of items that can be first", **unit}
     return xarray.Dataset(
         {
             **{name: (*values, unit) for name, values in losses.items()},
@@ -105,7 +107,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
 def _point(config: Config, key: jax.Array, bits: int, log2_size: int) -> dict[str, np.ndarray]:
     n, p = config.block_length, config.crossover
     joint = 0.5 * np.array([[1 - p, p], [p, 1 - p]])
-    # Any symmetric test channel below 1/2 has fair words and ranks by Hamming distance.
+    # Any symmetric test channel below 1/2 has uniform codewords and ranks by Hamming distance.
     test_channel = np.array([[0.75, 0.25], [0.25, 0.75]])
     ranks = simulate_shared_codebook(
         jax.random.fold_in(jax.random.fold_in(key, bits), log2_size),
@@ -142,7 +144,7 @@ def _is_sparse(bits: int, log2_size: int) -> bool:
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Compare the two schemes where words are plenty, and with the ties where they are few."""
+    """Compare the two schemes where codewords are many, and with the ties where they are few."""
     spare = dataset.codebook_bits - dataset.log2_size
     sparse = spare >= np.log2(SPARSE)
     inside = (dataset.independent >= dataset.sure_lower) & (
@@ -154,7 +156,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     return [
         Check.at_most(
             "C14",
-            f"intervals of the shared codebook (of {count}, {SPARSE} words an item or more) "
+            f"intervals of the shared codebook (of {count}, {SPARSE} codewords an item or more) "
             "that miss the exact loss of independent ones",
             "Monte Carlo",
             outside,
@@ -162,8 +164,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C15",
-            "most by which a shared codebook's error is surely below one less the share of items "
-            "that can be first",
+            "largest amount by which a shared codebook's error is surely below one minus the "
+            "fraction of items that can be first",
             "Monte Carlo",
             (dataset.least_error - error_upper).max(),
             0,

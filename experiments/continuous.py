@@ -18,9 +18,11 @@ from rdsim.sources.quadrature import gaussian_quadrature, mixture_quadrature
 CLAIMS = ("C7", "C8")
 SOURCES = ("Gaussian", "two Gaussians", "three in the plane")
 QUANTITIES = ("Lagrangian", "distortion", "rate")
-# Two Gaussians of deviation s: s, D, R(D) in bits; the Shannon lower bound is tight there.
+# Mixture of two Gaussians of standard deviation s: s, D, R(D) in bits; the Shannon lower bound is
+# tight.
 TIGHT = ((0.25, 0.01, 2.321793), (0.25, 0.05, 1.160830), (1.0, 0.5, 0.985944154))
-# The same of deviation 1/4 at slope 2 nats: D and R of the best two points, by adaptive integrals.
+# The same with standard deviation 1/4 at slope 2 nats: D and R of the best two points, by adaptive
+# integrals.
 TWO_POINTS = (0.0674096520, 0.9823791318)
 _SHAPE = (4, 5)
 _STEP = 1e-4
@@ -142,7 +144,7 @@ def _known(config: Config) -> dict[str, np.ndarray]:
     for deviation, D, _ in TIGHT[: config.tight]:
         source = mixture_quadrature([0.5, 0.5], [-1.0, 1.0], deviation**2, config.points, tail=7.0)
         curve = continuous_rate_distortion(source.points, source.weights, [1 / (2 * np.log(2) * D)])
-        found.append((float(curve.distortion[0]), float(curve.lower_bound(D))))
+        found.append((float(curve.distortion[0]), float(curve.lower(D))))
     two = _curve(config, SOURCES[1], np.array([2 / np.log(2)]))
     return {
         "distortion": np.array(found)[:, 0],
@@ -171,7 +173,7 @@ def _moved(p: Any, d: Any, slopes: Any) -> tuple[jax.Array, jax.Array]:
 
 
 def _derivatives(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
-    """Compare with central differences, extrapolated, unless a letter enters or leaves nearby."""
+    """Compare with extrapolated central differences, unless the support changes nearby."""
     slopes = jnp.array([1.0, 4.0, 12.0])
     analytic, measured, smooth = [], [], []
     for number in range(config.tables):

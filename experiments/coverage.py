@@ -1,7 +1,7 @@
 """Bounds on the excess of learned codes: how often they fail, and how loose they are.
 
-Three bounds hold for every source and every N; the quantile of the limit law, which no theorem
-guarantees at finite N, shows that the count of violations would notice a bound that is too low.
+Three bounds hold for every source and every N; the quantile of the limit distribution, which no
+theorem guarantees at finite N, shows that counting violations would reveal a bound that is too low.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ BOUNDS = {
     "PAC-Bayes": finite_sample.pac_bayes_bound,
     "empirical Bernstein": finite_sample.empirical_bernstein_bound,
 }
-LIMIT = "limit law (no bound)"
+LIMIT = "limit distribution (no bound)"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Config:
     violation: float = 0.05
     """Probability delta with which a bound may fail."""
     confidence: float = 0.9999
-    """Of each interval of a measured rate of violations."""
+    """Coverage of each interval of a measured rate of violations."""
 
 
 SMOKE = Config(samples=(100, 1_000_000), replications=512)
@@ -98,14 +98,14 @@ def _source(config: Config, key: jax.Array, source: Source) -> dict[str, np.ndar
         key, *wide, slope, samples=list(config.samples), replications=config.replications
     )
     excess = np.asarray(found.excess)
-    law = finite_sample.excess_law(*wide, slope)
+    limit = finite_sample.excess_distribution(*wide, slope)
     bound = np.stack(
         [
             *(
                 np.asarray(f(d, slope, samples=N, violation=config.violation))
                 for f in BOUNDS.values()
             ),
-            law.upper_quantile(config.violation) / (2 * N),
+            limit.upper_quantile(config.violation) / (2 * N),
         ]
     )
     violated = (excess > bound[:, :, None]).sum(axis=-1)
@@ -123,7 +123,7 @@ def _source(config: Config, key: jax.Array, source: Source) -> dict[str, np.ndar
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """See that no bound fails too often, that the count could tell, and how the bounds decay."""
+    """Check that no bound fails too often, that the count could reveal it, and how the bounds decay."""
     limit = dataset.sel(bound_name=LIMIT).isel(samples=-1)
     percent = 100 * dataset.confidence
     found = [
@@ -142,7 +142,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         *found,
         Check.at_most(
             "C21",
-            "sources at the largest N where the limit law's quantile is not exceeded at delta",
+            "sources at the largest N where the limit distribution's quantile is not exceeded "
+            "with probability delta",
             "Monte Carlo",
             missed.sum(),
             0,

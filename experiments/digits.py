@@ -1,8 +1,8 @@
-"""Left halves of handwritten digits that look for their right halves, beside the rank converse."""
+"""Left halves of handwritten digits as queries for their right halves, beside the rank converse."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import jax
 import numpy as np
@@ -25,7 +25,7 @@ class Config:
     pairs: int | None = None
     """How many of the 1797 pairs to use; all by default."""
     held_out: float = 1 / 3
-    """Share of the pairs that are ranked and not fitted to."""
+    """Fraction of the pairs that are ranked, and not used for fitting."""
     steps: int = 320
     """Steps of the learned code's training."""
 
@@ -44,17 +44,18 @@ def halves(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     """Measure every system on the halves."""
-    return gap.labelled(cell("gap", _measured, config, key))
-
-
-def _measured(config: Config, key: jax.Array) -> dict[str, Any]:
+    left, right = halves(config.pairs)
     return gap.measure(
-        *(key, *halves(config.pairs), config.bits),
+        key,
+        left,
+        right,
+        config.bits,
         held_out=config.held_out,
         steps=config.steps,
+        keep=cell,
     )
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Check that no system passes the converse, nor the entropy of what it stores."""
+    """Check that no system beats the converse, or that at the entropy of what it stores."""
     return embedding_checks.checks(dataset)

@@ -1,7 +1,7 @@
-"""Error against database size: every code of one number of bits, from two items to 2^40.
+"""Error against database size: all codes of one number of bits, from two items to 2^40.
 
-One simulation of a code gives its loss at every size, by the exact law of the rank: no database of
-2^40 items is drawn.
+One simulation of a code gives its loss at every size, by the exact distribution of the rank: no
+database of 2^40 items is drawn.
 """
 
 import functools
@@ -15,12 +15,13 @@ import xarray
 from experiments.runner import Cell, Check, call
 from experiments.shared.circle import mixture_on_circle
 from rdsim import limits
-from rdsim.codes.catalogue import CODES, common_code, fit_item_code
+from rdsim.codes.common_form import CODES, common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
+from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.ranking.similarity import fuse, negative_squared_distance
 from rdsim.ranking.temperature import bayes_temperatures
-from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.simulation.coded_items import Decoder, simulate_item_code
+from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import whole_items
 from rdsim.sources.discretisation import DiscretisedItem
 
@@ -54,7 +55,7 @@ class Config:
     log2_sizes: tuple[float, ...] = tuple(range(1, 41))
     """log2 of the database sizes."""
     cells: int = 256
-    """Cells along an axis of the item's law."""
+    """Cells along each axis, into which the item's distribution is cut."""
 
 
 SMOKE = Config(
@@ -91,7 +92,8 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     return xarray.Dataset(
         {
             **{name: (dims, stacked[name], one) for name in ("mean", "lower", "upper")},
-            # Every code saw the same draws, so that every cell holds the same numbers.
+            # Every code was simulated with the same draws, so that every cell holds the same
+            # numbers.
             **{
                 f"whole_{end}": (dims[1:], stacked[f"whole_{end}"][0], one)
                 for end in ("mean", "lower", "upper")
@@ -112,8 +114,8 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
 
 
 @functools.lru_cache(maxsize=1)
-def _law(config: Config) -> tuple[DiscretisedItem, jax.Array]:
-    """Cells of the item's law, and a bound on what a whole item tells about its queries."""
+def _item_cells(config: Config) -> tuple[DiscretisedItem, jax.Array]:
+    """Cells of the item's distribution, and a bound on the information of item and queries."""
     source = mixture_on_circle(config, config.noise)
     told = source.mutual_information(tolerance=1e-6).upper
     return source.discretise_item(config.cells), told
@@ -126,10 +128,10 @@ def _code(
     source = mixture_on_circle(config, config.noise)
     item_key, start_key = jax.random.split(fit_key)
     items = source.sample(item_key, (config.training,))[1]
-    fitted = fit_item_code(name, start_key, items, config.bits, atoms=config.atoms)
-    code = common_code(fitted, words=max(config.atoms, 2**config.bits), planes=config.bits)
-    law, everything = _law(config)
-    rates = code_rates(code, law.points, masses=law.masses)
+    fitted = fit_item_code(start_key, name, items, config.bits, atoms=config.atoms)
+    code = common_code(fitted, codebook_size=max(config.atoms, 2**config.bits), planes=config.bits)
+    cells, everything = _item_cells(config)
+    rates = code_rates(code, cells.points, masses=cells.masses)
     found = simulate_item_code(
         trial_key,
         source,
@@ -142,7 +144,7 @@ def _code(
         config.log2_sizes,
         LOSSES,
         trials=config.trials,
-        block=128,
+        run=RunOptions(block=128),
     ).estimates
     told = jnp.minimum(mixture_bottleneck_bound(source, rates.mutual_information), everything)
     sizes = jnp.asarray(config.log2_sizes, float)
@@ -181,10 +183,10 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             -dataset["mean"].diff("log2_size").min(),
             1e-12,
         ),
-        # Items of one codeword are ties: E[1/(M q(U))] is the number of words over M.
+        # Items with one codeword are ties: E[1/(M q(U))] is the number of codewords over M.
         Check.at_most(
             "C1",
-            "chance that the target is first in the largest database, in words over items",
+            "probability that the target is first in the largest database, over codewords per item",
             "Monte Carlo",
             ((1 - largest["mean"]) * 2.0 ** dataset.log2_size[-1] / dataset.words).max(),
             1.05,

@@ -1,8 +1,8 @@
-"""Estimators: what samples alone tell about R(D), and how the estimate's error differs from a code's.
+"""Estimators: R(D) estimated from samples, and how the estimate's error differs from a code's.
 
 The plug-in estimate of a Bernoulli source, exactly, by sums over all binomial counts: it errs by
-sqrt(V/N) and is biased, while the code learned from the same counts is within O(1/N). And R(D) of a
-Gaussian between two bounds from its samples.
+sqrt(V/N) and is biased, while the code learned from the same counts is within O(1/N). R(D) of a
+Gaussian is bounded from both sides by its samples.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Config:
     """What is estimated."""
 
     probability: float = 0.4
-    """Of a one in the Bernoulli source."""
+    """Probability of a one in the Bernoulli source."""
     distortion: float = 0.11
     """D under Hamming distortion."""
     samples: tuple[int, ...] = (100, 200, 500, 1000, 2000, 5000)
@@ -98,18 +98,19 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
 def _bernoulli(config: Config, n: int) -> dict[str, np.ndarray]:
     """Exact moments and coverage of the estimate, and the code's mean excess, at one N."""
     p, D = config.probability, config.distortion
-    law = scipy.stats.binom(n, p)
-    k = np.arange(max(int(law.ppf(1e-12)), 0), min(int(law.isf(1e-12)), n) + 1)
-    weight = law.pmf(k) / law.pmf(k).sum()
+    counts = scipy.stats.binom(n, p)
+    k = np.arange(max(int(counts.ppf(1e-12)), 0), min(int(counts.isf(1e-12)), n) + 1)
+    weight = counts.pmf(k) / counts.pmf(k).sum()
     found = plug_in_rate(np.stack([k, n - k], axis=1), 1 - np.eye(2), D)
     truth = float(closed_forms.bernoulli_hamming(p, distortion=D))
     rate = np.asarray(found.rate)
     mean = weight @ rate
     covered = {}
     for error in ("delta", "jackknife"):
-        low, high = found.interval(confidence=0.95, error=error)
+        interval = found.interval(confidence=0.95, error=error)
+        low, high = interval.lower, interval.upper
         covered[error] = weight @ ((np.asarray(low) <= truth) & (truth <= np.asarray(high)))
-    kernel = D / (1 - D)  # 2^(-s): the slope at which the true law has distortion D
+    kernel = D / (1 - D)  # 2^(-s): the slope at which the true pmf has distortion D
 
     def lagrangian(of_one: np.ndarray) -> np.ndarray:
         q = np.clip((of_one - D) / (1 - 2 * D), 0.0, 1.0)
@@ -131,17 +132,17 @@ def _gaussian(config: Config, n: int, key: jax.Array) -> dict[str, np.ndarray]:
     rows = []
     for each in jax.random.split(key, config.repetitions):
         y = jax.random.normal(each, (n,))
-        rows.append(continuous_sandwich(y, 1 / (2 * LN2 * D), max_atoms=64))
+        rows.append(continuous_sandwich(y, 1 / (2 * LN2 * D), max_codewords=64))
     return {
-        "lower": np.stack([np.asarray(row.lower_bound(D)) for row in rows]),
-        "upper": np.stack([np.asarray(row.rate_upper) for row in rows]),
-        "at": np.stack([np.asarray(row.distortion_upper) for row in rows]),
-        "rate": np.stack([np.asarray(row.rate) for row in rows]),
+        "lower": np.stack([np.asarray(row.lower(D)) for row in rows]),
+        "upper": np.stack([np.asarray(row.rate.upper) for row in rows]),
+        "at": np.stack([np.asarray(row.distortion.upper) for row in rows]),
+        "rate": np.stack([np.asarray(row.rate.mean) for row in rows]),
     }
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Compare bias, spread and coverage with their limits, and the bounds with the Gaussian's R(D)."""
+    """Compare the estimate's errors with their limits, and the bounds with the Gaussian's R(D)."""
     last = dataset.isel(samples=-1)
     N = int(last.samples)
     repetitions = dataset.sizes["repetition"] * dataset.sizes["gaussian_samples"]
@@ -168,7 +169,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C18",
-            "N times the bias left by the jackknife, bits",
+            "N times the bias that the jackknife leaves, bits",
             "exact",
             abs(N * last.corrected_bias),
             5 / N,
@@ -183,7 +184,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.close(
             "C18",
-            "coverage of the 95 % interval at the largest N, less what a lattice of counts costs",
+            "coverage of the 95 % interval at the largest N, allowing for the lattice of counts",
             "exact",
             last.coverage,
             0.95,

@@ -1,7 +1,8 @@
-"""Excess of learned codes: its mean and law against the number of samples, beside chi-square.
+"""Excess of learned codes: its distribution against the number of samples, beside chi-square.
 
-Codes are solved to a certified gap for every replication. Where a condition of the limit law fails
-(a tied letter, dependent columns, a support that still changes), what happens instead is shown.
+Every replication's code is solved to a certified suboptimality. Where a condition of the limit
+distribution fails (a tied letter, dependent columns, a support that still changes), the study shows
+what happens instead.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Config:
     random_replications: int = 4096
     """Learned codes for each of them."""
     deviations: float = 5.0
-    """Standard errors that every margin of the support must be wide at a random source's own N."""
+    """Standard errors that every margin of the support must have at a random source's own N."""
 
 
 SMOKE = Config(
@@ -47,7 +48,7 @@ FULL = Config(replications=100_000, random_replications=100_000)
 
 
 def sources() -> dict[str, Source]:
-    """Two sources of which the claim speaks, then three that break a condition or nearly do."""
+    """Two sources that meet the claim's conditions, then three that violate one or nearly do."""
     ternary = np.array([0.5, 0.3, 0.2]), 1 - np.eye(3)
     coin = np.array([0.7, 0.3]), 1 - np.eye(2)
     twice = np.concatenate([coin[1], coin[1][:, :1]], axis=1)
@@ -86,7 +87,10 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         "same_support": (grid, plain),
         "gap": (grid, nats),
         "histogram": (("source", "bin"), {"long_name": "density at the largest N", **plain}),
-        "law": (("source", "bin"), {"long_name": "density of the limit law", **plain}),
+        "limit_density": (
+            ("source", "bin"),
+            {"long_name": "density of the limit distribution", **plain},
+        ),
         "conditions_hold": ("source", plain),
     }
     variables = {
@@ -126,7 +130,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
 
 def _named(config: Config, key: jax.Array, source: Source) -> dict[str, np.ndarray]:
     p, d, slope = source
-    law = finite_sample.excess_law(p, d, slope)
+    limit = finite_sample.excess_distribution(p, d, slope)
     found = finite_sample.plug_in_excess(
         key, p, d, slope, samples=list(config.samples), replications=config.replications
     )
@@ -138,26 +142,31 @@ def _named(config: Config, key: jax.Array, source: Source) -> dict[str, np.ndarr
         "mean": np.asarray(interval.mean),
         "lower": np.asarray(interval.lower),
         "upper": np.asarray(interval.upper),
-        "predicted": np.asarray(law.mean(N)),
+        "predicted": np.asarray(limit.mean(N)),
         "variance": values.var(axis=1, ddof=1),
-        "predicted_variance": 4 * np.asarray(law.variance(1)),
-        "distance": np.array([law.kolmogorov_distance(row) for row in values]),
+        "predicted_variance": 4 * np.asarray(limit.variance(1)),
+        "distance": np.array([limit.kolmogorov_distance(row) for row in values]),
         "same_support": np.asarray(found.same_support.mean(axis=1)),
-        "gap": np.asarray(found.gap.max(axis=1)) + float(found.optimum_gap),
+        "gap": _suboptimality(found),
         "histogram": np.histogram(values[-1], BINS)[0] / (values.shape[1] * width),
-        "law": np.diff(law.cdf(BINS)) / width,
-        "conditions_hold": np.asarray(law.holds),
+        "limit_density": np.diff(limit.cdf(BINS)) / width,
+        "conditions_hold": np.asarray(limit.holds),
     }
+
+
+def _suboptimality(found: finite_sample.PlugInExcess) -> np.ndarray:
+    """Certified suboptimality in nats at every N: of the worst code, plus that of the true optimum."""
+    return np.asarray(found.suboptimality.max(axis=1)) + float(found.optimum_suboptimality)
 
 
 def _random(config: Config, key: jax.Array, seed: int) -> dict[str, np.ndarray]:
     p, d, slope = random_source(seed)
-    law = finite_sample.excess_law(p, d, slope)
-    sizes = [1000, int(max(1000, np.ceil(law.samples_needed(config.deviations))))]
+    limit = finite_sample.excess_distribution(p, d, slope)
+    sizes = [1000, int(max(1000, np.ceil(limit.samples_needed(config.deviations))))]
     found = finite_sample.plug_in_excess(
         key, p, d, slope, samples=sizes, replications=config.random_replications
     )
-    # All random sources at once stay inside with a probability of 1 - FALSE_ALARM.
+    # All random sources' intervals hold together with probability 1 - FALSE_ALARM.
     interval = found.mean(confidence=1 - FALSE_ALARM / config.random_sources)
     twice = 2 * np.array(sizes)
     return {
@@ -165,16 +174,16 @@ def _random(config: Config, key: jax.Array, seed: int) -> dict[str, np.ndarray]:
         "random_mean": twice * np.asarray(interval.mean),
         "random_lower": twice * np.asarray(interval.lower),
         "random_upper": twice * np.asarray(interval.upper),
-        "random_gap": np.asarray(found.gap.max(axis=1)) + float(found.optimum_gap),
-        "random_degrees": np.asarray(law.degrees[-1]),
-        "random_holds": np.asarray(law.holds),
+        "random_gap": _suboptimality(found),
+        "random_degrees": np.asarray(limit.degrees[-1]),
+        "random_holds": np.asarray(limit.holds),
     }
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Hold means, laws and certificates against the claim."""
+    """Compare means, distributions and certificates with the claim."""
     last = dataset.isel(samples=-1)
-    room = np.sqrt(np.log(2 / FALSE_ALARM) / (2 * dataset.replications))
+    allowed = np.sqrt(np.log(2 / FALSE_ALARM) / (2 * dataset.replications))
     coin = dataset.sel(source="coin", samples=1000)
     tied = last.sel(source="tied letter")
     wide = dataset.isel(stage=1)
@@ -200,10 +209,10 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C18",
-            "Kolmogorov distance of 2N excess from the limit law, largest N, worst source",
+            "Kolmogorov distance of 2N excess from its limit, largest N, worst source",
             "Monte Carlo",
             last.distance.max(),
-            room,
+            allowed,
         ),
         Check.close(
             "C18",
@@ -223,7 +232,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C18",
-            "largest certified gap of a learned code, nats",
+            "largest certified suboptimality of a learned code, nats",
             "exact",
             max(float(dataset.gap.max()), float(dataset.random_gap.max())),
             1e-12,

@@ -1,7 +1,7 @@
 """Explorer: the least loss of any system over a menu of sources, losses, sizes and block lengths.
 
-Items of n letters, each stored at R bits a letter, let no ranking of M of them lose less than the
-rank-distortion function allows at n IB(R) bits. The page of figures draws these curves by choice.
+No ranking of M items of n letters, each stored at R bits a letter, has a loss below that which the
+rank-distortion function allows at n IB(R) bits. The page of figures draws any of these curves.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ TABLE = "asymmetric pair [0.6 0.1; 0.06 0.24]"
 
 
 def _rates(steps: int, most: float) -> tuple[float, ...]:
-    """Rates up to the most: dense near 0, where long items leave the least loss of no bits."""
+    """Rates up to the largest: dense near 0, where the loss of long items begins to fall."""
     small = [2.0**-k for k in range(9, 4, -1)] + [k / 16 for k in range(1, 8)]
     even = [k / steps for k in range(round(most * steps) + 1)]
     return tuple(sorted({*small, *even}))
@@ -42,7 +42,7 @@ class Config:
     """What is computed."""
 
     sources: tuple[str, ...] = (*DSBS, *GAUSSIAN, *ERASURE, TABLE)
-    """Joint laws of a query letter X and a stored letter Y."""
+    """Joint distributions of a query letter X and a stored letter Y."""
     losses: tuple[str, ...] = tuple(LOSSES)
     """Losses of a ranking."""
     log2_sizes: tuple[int, ...] = (3, 5, 7, 10, 14, 20, 30, 40)
@@ -134,14 +134,15 @@ def _bottlenecks(config: Config, rates: np.ndarray) -> dict[str, np.ndarray]:
 def _least_losses(
     config: Config, name: str, lower: np.ndarray, upper: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Least loss at n IB(R) bits; more information only helps, so the bounds of IB swap sides."""
+    """Least loss at n IB(R) bits. It falls with IB, so the upper bound on IB gives the lower one."""
     lengths = np.array(config.block_lengths, float)[:, None]
     least, most = (lengths * part[:, None, None, :] for part in (lower, upper))
     sizes = np.array(config.log2_sizes, float)[:, None, None]
     shape = np.broadcast_shapes(least.shape, sizes.shape)
     sizes = np.broadcast_to(sizes, shape).ravel()
     optimist, pessimist = (np.broadcast_to(part, shape).ravel() for part in (most, least))
-    # Beyond log2 M bits nothing is lost, and one evaluation serves where IB is known exactly.
+    # Beyond log2 M bits the loss is zero; where IB is known exactly one evaluation gives both
+    # bounds.
     done = pessimist >= sizes
     open_, inexact = np.flatnonzero(~done), np.flatnonzero(~done & (optimist > pessimist))
     asked = np.concatenate([pessimist[open_], optimist[inexact]])
@@ -163,7 +164,7 @@ def _codes(config: Config, name: str, rates: np.ndarray) -> dict[str, np.ndarray
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """See that the curves fall, meet Fano's closed form, and lie below what codes reach."""
+    """Check that the curves fall, agree with Fano's closed form, and lie below what codes achieve."""
     least = dataset.best_loss
     rises = max(float(least.diff(dim).max()) for dim in ("rate", "block_length"))
     width = (dataset.best_loss_upper - dataset.best_loss_lower).max()
@@ -178,7 +179,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "C4", "bits by which the error differs from Fano's", "closed form", _fano(dataset), 1e-8
         ),
         Check.at_most("C4", "rise of the least loss with R or n", "exact", rises, 1e-9),
-        Check.at_most("C4", "widest certificate of the least loss", "exact", width, 1e-6),
+        Check.at_most("C4", "largest certified gap of the least loss", "exact", width, 1e-6),
         *(
             Check.close(
                 "C10", f"IB({rate}) of {name}", "closed form",
@@ -196,13 +197,13 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
 def _fano(dataset: xarray.Dataset) -> float:
     """Largest distance of log2 M - h(D) - D log2(M - 1) at the least error D from n IB(R).
 
-    Less what n IB(R) itself is uncertain by.
+    Minus the uncertainty of n IB(R) itself.
     """
     error = dataset.best_loss.sel(loss_name="error")
     size = dataset.log2_size.astype(float)
     entropy = (scipy.special.entr(error) + scipy.special.entr(1 - error)) / np.log(2)
     needed = size - entropy - error * (size + np.log1p(-np.exp2(-size)) / np.log(2))
     bits = dataset.information * dataset.block_length
-    room = (dataset.information_upper - dataset.information_lower) * dataset.block_length
+    uncertainty = (dataset.information_upper - dataset.information_lower) * dataset.block_length
     inside = (error > 0) & (bits > 0)
-    return float((abs(needed - bits) - room).where(inside).max())
+    return float((abs(needed - bits) - uncertainty).where(inside).max())

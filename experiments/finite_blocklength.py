@@ -1,4 +1,4 @@
-"""Finite block length: how much more than R(D) a code of n letters needs.
+"""Finite block length: how much more than R(D) bits a code of n letters needs.
 
 Converse, random coding and the Gaussian approximation for the four sources that Kostina and Verdu
 (2012) draw: a fair and a biased coin, a Gaussian letter and an erased coin.
@@ -20,14 +20,15 @@ CLAIMS = ("C16",)
 ANCHORS = (100, 500)
 REFERENCE = {
     "fair coin": ((0.527910, 0.550088, 0.533303), (0.507946, 0.512381, 0.509050)),
-    # Its words of the optimal bias would need 0.568155 at n = 100: fair ones are better there.
+    # Codewords of the optimal bias would need 0.568155 bits at n = 100: fair ones are better there.
     "biased coin": ((0.521110, 0.550088, 0.537701), (0.495779, 0.508429, 0.500849)),
     "Gaussian": ((1.220777, 1.381273, 1.237320), (1.102687, 1.133168, 1.106133)),
     "erased coin": ((0.738264, 0.745217, 0.714870), (0.670109, 0.671439, 0.663207)),
 }
 """Converse, achievability and approximation at the anchors, at the settings of `QUICK`."""
-_CURVES = ("converse", "achievability", "approximation")
-_WHOLE = "approximation at whole letters"
+_CURVES = {"converse": "lower", "achievability": "upper", "approximation": "approximation"}
+"""Variables of the dataset, and the attributes of a result that they hold."""
+_WHOLE = "approximation at integer n D"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Config:
     """What is computed."""
 
     points: int = 24
-    """Block lengths along each curve, in even ratios."""
+    """Block lengths along each curve, in geometric progression."""
     shortest: int = 10
     """Shortest block length."""
     longest: int = 1000
@@ -43,13 +44,13 @@ class Config:
     coin_bias: float = 0.4
     """Probability of one of the biased coin."""
     coin_distortion: float = 0.11
-    """Share of wrong bits of the fair and of the biased coin."""
+    """Fraction of wrong bits of the fair and of the biased coin."""
     gaussian_distortion: float = 0.25
     """Squared error of the Gaussian of unit variance."""
     erasure: float = 0.1
     """Probability that a bit of the erased coin is erased."""
     erased_distortion: float = 0.1
-    """Share of wrong bits of the erased coin."""
+    """Fraction of wrong bits of the erased coin."""
     excess: float = 0.01
     """Excess probability of all but the erased coin."""
     erased_excess: float = 0.1
@@ -125,16 +126,17 @@ def _curves(config: Config, name: str, n: np.ndarray) -> dict[str, np.ndarray]:
         second_order = partial(finite.binary_hamming_second_order, bias)
     whole = np.asarray(found.approximation)
     if name != "Gaussian":
-        # The distortion that n letters can have: an integer of wrong bits.
+        # The distortions that n letters can have: an integer number of wrong bits over n.
         possible = steps_within(n, D) / n
-        served = np.isfinite(np.asarray(found.converse))
+        served = np.isfinite(np.asarray(found.lower))
         whole = np.where(served, 0.0, np.inf)
         whole[served] = [
             second_order(distortion=k).rate(m, excess)
             for k, m in zip(possible[served], n[served], strict=True)
         ]
-    curves = (*_CURVES, "rate_distortion", "dispersion")
-    return {_WHOLE: whole, **{curve: np.asarray(getattr(found, curve)) for curve in curves}}
+    single = {name: np.asarray(getattr(found, name)) for name in ("rate_distortion", "dispersion")}
+    curves = {name: np.asarray(getattr(found, field)) for name, field in _CURVES.items()}
+    return {_WHOLE: whole, **single, **curves}
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
@@ -147,14 +149,15 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         found.append(
             Check.at_most(
                 "C16",
-                f"largest converse above achievability, {name}, bits",
+                f"largest excess of the converse over the achievability, {name}, bits",
                 "exact",
                 (part.converse - part.achievability).where(served).max(),
                 0.0,
             )
         )
         for curve, most in (("converse", 0.5), ("achievability", 2.5)):
-            # The remainder of both bounds is O(log n / n), once wrong bits are counted in whole.
+            # The remainder of both bounds is O(log n / n), when n D is rounded to an integer number
+            # of wrong bits.
             apart = (abs(part[curve] - part[_WHOLE]) / short).where(served)
             found.append(
                 Check.at_most(

@@ -84,12 +84,12 @@ def _block(
 
 def _converse(config: Config, n: int, loss: np.ndarray, sizes: np.ndarray, name: str) -> np.ndarray:
     """Least bits an item, n IB^{-1}(R_rho(D; M)/n), from the certified lower bound on R_rho."""
-    needed = limits.rank_rate(sizes, name, D=loss).lower / n
+    needed = limits.rank_rate(sizes, name, distortion=loss).lower / n
     return np.asarray(n * limits.bottleneck_dsbs_rate(config.crossover, relevance=needed))
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """See that no code lies beyond the converse, and that both can be compared at all."""
+    """Check that no code lies beyond the converse, and that there are points at which both exist."""
     excess = (dataset.converse_at_code - dataset.code_bits).max()
     return [
         Check.at_most(

@@ -3,8 +3,8 @@
 Items of several classes in the plane, seen through two or three query modalities of unequal noise.
 Every code is decoded by squared distances with temperatures fitted to the modalities, with one
 temperature for all, by averaged cosines, and by the information density. No system lies above the
-outer bound, the tighter of two: the rank converse at the bits that the rate can tell about the
-queries, and the optimal ranking of items stored whole.
+outer bound, the tighter of two: the rank converse at the most bits that the rate can carry about
+the queries, and the optimal ranking of items stored whole.
 """
 
 import functools
@@ -18,13 +18,15 @@ import xarray
 from experiments.runner import Cell, Check, call
 from experiments.shared.circle import mixture_on_circle
 from rdsim import limits
-from rdsim.codes.catalogue import CODES, CommonCode, common_code, fit_item_code
+from rdsim.codes.common_form import CODES, CommonCode, common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates, entropy_coded_bits
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
-from rdsim.ranking.similarity import averaged_cosine, fuse, negative_squared_distance
+from rdsim.ranking.loss import Loss
+from rdsim.ranking.similarity import negative_squared_distance
 from rdsim.ranking.temperature import fit_temperatures
-from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.simulation.coded_items import Decoder, simulate_item_code
+from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
+from rdsim.simulation.score_decoders import cosine_decoder, distance_decoder
 from rdsim.sources.discretisation import DiscretisedItem
 from rdsim.sources.mixture import GaussianMixtureSource
 
@@ -47,7 +49,7 @@ class Config:
     variance: float = 0.25
     """Of each coordinate of an item in its class."""
     noises: tuple[tuple[float, ...], ...] = ((0.02, 0.5), (0.02, 0.2, 1.0))
-    """Noise variances of the query modalities, one tuple a panel."""
+    """Noise variances of the query modalities, one tuple for each panel."""
     codes: tuple[str, ...] = tuple(name for name in CODES if name != "entropy-constrained VQ")
     """The codes compared."""
     bits: tuple[int, ...] = (2, 4, 6)
@@ -61,7 +63,8 @@ class Config:
     log2_sizes: tuple[int, ...] = (5, 10, 20)
     """log2 of the database sizes."""
     cells: int = 128
-    """Cells along an axis of the item's law; twice as many for the competitors."""
+    """Cells along each axis, into which the item's distribution is cut; twice as many for the
+    competitors."""
     points: int = 33
     """Points along the rate of the outer bound."""
 
@@ -89,8 +92,8 @@ FULL = Config(
 
 
 @functools.lru_cache(maxsize=4)
-def _item_law(config: Config, cells: int) -> DiscretisedItem:
-    """Cells of the item's law: that of every source, whatever the noise of its queries."""
+def _item_cells(config: Config, cells: int) -> DiscretisedItem:
+    """Cells of the item's distribution, which does not depend on the noise of the queries."""
     return mixture_on_circle(config, config.noises[0]).discretise_item(cells)
 
 
@@ -126,25 +129,25 @@ def _label(code: str) -> str:
 
 
 def _numbers(cells: list, name: str) -> np.ndarray:
-    """One array of each cell's, in the shape of the nested list."""
+    """One array of the numbers of all cells, in the shape of the nested list."""
     return np.array([_numbers(c, name) if isinstance(c, list) else c[name] for c in cells])
 
 
 def _fit(config: Config, key: jax.Array, name: str, bits: int) -> dict[str, np.ndarray]:
-    """Fit a code and measure its bits under the true law of the items."""
+    """Fit a code and measure its bits under the true distribution of the items."""
     source = mixture_on_circle(config, config.noises[0])
     item_key, start_key, test_key, draw_key = jax.random.split(key, 4)
     items = source.sample(item_key, (config.training,))[1]
-    code = fit_item_code(name, start_key, items, bits, atoms=config.atoms)
+    code = fit_item_code(start_key, name, items, bits, atoms=config.atoms)
     padded = common_code(
-        code, words=max(config.atoms, 2 ** max(config.bits)), planes=max(config.bits)
+        code, codebook_size=max(config.atoms, 2 ** max(config.bits)), planes=max(config.bits)
     )
     rough, fine = (
-        code_rates(padded, law.points, masses=law.masses)
-        for law in (_item_law(config, config.cells), _item_law(config, 2 * config.cells))
+        code_rates(padded, cells.points, masses=cells.masses)
+        for cells in (_item_cells(config, config.cells), _item_cells(config, 2 * config.cells))
     )
     test = padded.encode(draw_key, source.sample(test_key, (config.training,))[1])
-    # An index that no cell has keeps a little mass, so that the range coder can send it.
+    # An index that no cell has gets a small probability, so that the range coder can send it.
     pmf = (fine.output_marginal + 1e-6) / (1 + 1e-6 * fine.output_marginal.size)
     return {
         **{f"code_{part}": getattr(padded, part) for part in CommonCode.__dataclass_fields__},
@@ -164,7 +167,7 @@ def _simulate(
     trial_key: jax.Array,
     fitted: dict[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """Loss of one code under every decoder, at every size, on draws that all codes share."""
+    """Loss of one code under every decoder at every size, with draws common to all codes."""
     source = mixture_on_circle(config, noise)
     code = CommonCode(
         **{part: jnp.asarray(fitted[f"code_{part}"]) for part in CommonCode.__dataclass_fields__}
@@ -180,7 +183,7 @@ def _simulate(
         config.log2_sizes,
         ("reciprocal_rank", "error", ("miss", 10)),
         trials=config.trials,
-        block=128,
+        run=RunOptions(block=128),
     ).estimates
     temperature = np.full(max(map(len, config.noises)), np.nan)
     temperature[: len(noise)] = decoders[DECODERS[0]].parameters[1]
@@ -206,29 +209,20 @@ def decoders_of(
     """Make the decoders of a code, with temperatures fitted to training items."""
     sample_key, draw_key = jax.random.split(key)
     queries, items, _ = source.sample(sample_key, (config.training,))
-    law = competitor + 1e-12  # a training item may have a codeword that no cell of the law has
+    marginal = competitor + 1e-12  # a training item may have a codeword that no cell has
     fitted = fit_temperatures(
         negative_squared_distance(queries, code.codewords),
-        *(code.encode(draw_key, items), law / law.sum()),
+        *(code.encode(draw_key, items), marginal / marginal.sum()),
     ).temperature
     one = jnp.ones_like(fitted)
-    density = density_decoder(source, code, _item_law(config, config.cells // 2))
+    density = density_decoder(source, code, _item_cells(config, config.cells // 2))
     rules = (
-        Decoder(_fused, (code.codewords, fitted)),
-        Decoder(_fused, (code.codewords, one)),
-        Decoder(_averaged_cosine, code.codewords),
+        distance_decoder(code.codewords, fitted),
+        distance_decoder(code.codewords, one),
+        cosine_decoder(code.codewords),
         density,
     )
     return dict(zip(DECODERS, rules, strict=True))
-
-
-def _fused(parameters: tuple[jax.Array, jax.Array], queries: jax.Array) -> jax.Array:
-    codewords, temperature = parameters
-    return fuse(negative_squared_distance(queries, codewords), temperature)
-
-
-def _averaged_cosine(codewords: jax.Array, queries: jax.Array) -> jax.Array:
-    return averaged_cosine(queries, codewords)
 
 
 def _bounds(
@@ -238,20 +232,19 @@ def _bounds(
     source = mixture_on_circle(config, noise)
     grid = np.linspace(0.0, float(information.max()) + 1, config.points)
     rates = np.concatenate([grid, information.ravel()])
-    everything = source.mutual_information(tolerance=1e-6)
-    known = jnp.minimum(mixture_bottleneck_bound(source, rates), everything.upper)
-    sizes = jnp.asarray(config.log2_sizes, float)
-    found = [
-        limits.rank_loss(sizes, loss, rate=known[:, None])
-        for loss in ("reciprocal_rank", "error", ("miss", 10))
-    ]
-    lower = np.stack([np.asarray(bound.lower) for bound in found])
+    sizes = np.array(config.log2_sizes, float)
+    losses: tuple[Loss, ...] = ("reciprocal_rank", "error", ("miss", 10))
+    lower = np.stack(
+        [np.asarray(limits.mixture_loss_bound(source, sizes, loss, rate=rates)) for loss in losses]
+    )
     return {
         "rate": grid,
         "converse": lower[:, : grid.size],
         "at_codes": lower[:, grid.size :].reshape(len(LOSSES), *information.shape, -1),
-        "random": np.stack([np.asarray(bound.value)[0] for bound in found]),
-        "told": np.asarray(everything.upper),
+        "random": np.stack(
+            [np.asarray(limits.rank_loss(sizes, loss, rate=0.0).value) for loss in losses]
+        ),
+        "told": np.asarray(source.mutual_information(tolerance=1e-6).upper),
     }
 
 
@@ -278,7 +271,8 @@ def _dataset(config: Config, fitted: list, simulated: list, bounds: list) -> xar
             "loss": (where, _numbers(simulated, "mean"), one),
             "loss_lower": (where, _numbers(simulated, "lower"), one),
             "loss_upper": (where, _numbers(simulated, "upper"), one),
-            # Every code saw the same draws, so that every cell holds the same numbers.
+            # Every code was simulated with the same draws, so that every cell holds the same
+            # numbers.
             **{
                 f"whole_{end}": (whole, _numbers(simulated, f"whole_{end}")[:, 0, 0, 0], one)
                 for end in ("mean", "lower", "upper")
@@ -305,7 +299,7 @@ def _dataset(config: Config, fitted: list, simulated: list, bounds: list) -> xar
         },
         attrs={"trials": config.trials},
     )
-    # No code does better than either bound; the simulated one counts by the end of its interval.
+    # No code beats either bound; of the simulated one the end of its interval counts.
     outer = np.maximum(dataset.converse_at_code, dataset.whole_lower)
     points = {"units": "percentage points"}
     gaps = {
@@ -323,47 +317,30 @@ def _dataset(config: Config, fitted: list, simulated: list, bounds: list) -> xar
     )
 
 
-def _at_codes(dataset: xarray.Dataset, price: str) -> xarray.DataArray:
+def _at_codes(dataset: xarray.Dataset, charged: str) -> xarray.DataArray:
     """Best known loss at the bits of every code."""
     dims = ("modalities", "loss_name", "log2_size", "code", "bits")
-    best = _best_known(dataset, price, dataset[price].values.ravel())
+    best = _best_known(dataset, charged, dataset[charged].values.ravel())
     return xarray.DataArray(best.reshape([dataset.sizes[name] for name in dims]), dims=dims)
 
 
-def _best_known(dataset: xarray.Dataset, price: str, rates: np.ndarray) -> np.ndarray:
+def _best_known(dataset: xarray.Dataset, charged: str, rates: np.ndarray) -> np.ndarray:
     """Least loss at these rates of the codes time-shared, each under its best decoder.
 
     Common randomness picks one code for the whole database, so that bits and losses are averages.
     An item costs I(U;Y) bits if its description shares randomness with the decoder, as in C12, or
-    H(U) if the index is sent as it is; a random ranking costs nothing.
+    H(U) if the index itself is sent; a random ranking costs no bits.
     """
     least = dataset.loss.min("decoder").stack(point=("code", "bits"))
     least = least.transpose("modalities", "loss_name", "log2_size", "point").values
-    bits = np.concatenate([[0.0], dataset[price].stack(point=("code", "bits")).values])
+    bits = np.concatenate([[0.0], dataset[charged].stack(point=("code", "bits")).values])
     losses = np.concatenate([dataset.random.values[..., None], least], axis=-1)
-    curves = [_lower_hull(bits, row, rates) for row in losses.reshape(-1, bits.size)]
-    return np.reshape(curves, (*losses.shape[:-1], rates.size))
-
-
-def _lower_hull(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Lower convex hull of points, never rising, at given places."""
-    hull: list[tuple[float, float]] = []
-    for point in sorted(zip(x.tolist(), y.tolist(), strict=True)):
-        if hull and point[1] >= hull[-1][1]:
-            continue
-        while len(hull) > 1 and _above(hull[-2], hull[-1], point):
-            hull.pop()
-        hull.append(point)
-    return np.interp(at, *np.transpose(hull))
-
-
-def _above(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
-    """Whether b lies on or above the chord from a to c."""
-    return (b[1] - a[1]) * (c[0] - a[0]) >= (c[1] - a[1]) * (b[0] - a[0])
+    shared = limits.time_shared_loss(bits, np.moveaxis(losses, -1, 0), rate=rates)
+    return np.moveaxis(np.asarray(shared), 0, -1)
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Check the bounds, what temperatures gain, and the claim of two points, as it is found."""
+    """Check the bounds, the gain of temperatures, and the claim of two points, which fails in part."""
     adaptive = dataset.sel(code=ADAPTIVE, loss_name="reciprocal_rank")
     fitted, one, cosine, density = (adaptive.sel(decoder=name) for name in DECODERS)
     shared, sent, outer = (
@@ -373,7 +350,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     return [
         Check.at_most(
             "C17",
-            "loss by which an interval of a code lies below the outer bound",
+            "loss by which the interval of a code lies below the outer bound",
             "Monte Carlo",
             (dataset.outer - dataset.loss_upper).max(),
             0.0,
@@ -403,22 +380,22 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         Check.at_most(
             "C17",
             f"{within} the best known codes at any bits, charged I(U;Y): more than two points at "
-            "few bits, where another code and none are better shared in time",
+            "few bits, where time sharing of another code with no code is better",
             "Monte Carlo",
             shared.max(),
             3 * TWO_POINTS,
         ),
         Check.at_most(
             "C17",
-            f"{within} the best known codes where most, its index sent at H(U) bits: many points "
-            "where it draws among many codewords",
+            f"{within} the best known codes at any bits, its index sent at H(U) bits: many "
+            "points where it draws among many codewords",
             "Monte Carlo",
             sent.max(),
             0.3,
         ),
         Check.inside(
             "C17",
-            f"{within} the outer bound where most: not shown to be within two points",
+            f"{within} the outer bound at any bits: not shown to be within two points",
             "Monte Carlo",
             *(outer.max(), TWO_POINTS, 1.0),
         ),

@@ -1,8 +1,8 @@
 """Growth: how the retrieval error of a learned code falls with samples and grows with modalities.
 
 Items of eight letters are stored by a test channel and queried through K binary modalities of
-random channels. A code learned from N samples is judged exactly on the true law; all numbers of
-samples, modalities and gaps of one trial share its source and its samples.
+random channels. A code learned from N samples is evaluated exactly on the true distribution; one
+trial uses the same source and samples for all numbers of samples, modalities and gaps.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ import numpy as np
 import xarray
 
 from experiments.runner import Cell, Check, call
-from rdsim.finite_sample.growth import (
+from rdsim.finite_sample import (
     LearnedRetrieval,
     PowerLaw,
     fit_exponent_of_trials,
@@ -26,7 +26,8 @@ from rdsim.information import mutual_information
 CLAIMS = ("C22",)
 LETTERS = 8
 MODALITIES = 8
-"""In the table of queries of every setting: one compiled shape, the unused are switched off."""
+"""Modalities in the table of queries of every setting, so that all have one compiled shape; unused
+ones are switched off."""
 QUANTITIES = ("excess", "divergence", "variation", "best_error", "lagrangian_excess")
 
 
@@ -41,15 +42,17 @@ class Config:
     modalities: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
     """Query modalities, at the middle number of samples and without a gap."""
     skews: tuple[float, ...] = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
-    """How far squared signal moves from half of the modalities to the other half."""
+    """Fraction of the squared signal that is moved from half of the modalities to the other
+    half."""
     middle_samples: int = 1000
-    """Samples where something else varies."""
+    """Samples at which the other quantities are varied."""
     middle_modalities: int = 4
-    """Modalities where something else varies."""
+    """Modalities at which the other quantities are varied."""
     amplitude: float = 0.35
-    """Probabilities of a one are 1/2 plus this times a uniform number in (-1, 1), for each letter."""
+    """Probabilities of a one are 1/2 plus this times a uniform number in (-1, 1), for each
+    letter."""
     slope: float = 6.0
-    """Of the test channel under Hamming distortion, bits."""
+    """Slope of the test channel under Hamming distortion, bits."""
     log2_size: float = 4.0
     """log2 of the number of items."""
 
@@ -96,7 +99,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     names = ("excess", "divergence")
     fits = [
         [
-            fit_exponent_of_trials(factors[axis], found[name], resample)
+            fit_exponent_of_trials(resample, factors[axis], found[name])
             for axis, found in parts.items()
         ]
         for name in names
@@ -149,7 +152,7 @@ def _settings(config: Config) -> list[tuple[str, int, int, float]]:
 def _measured(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
     """Every quantity of every trial, shape (trials, settings)."""
     _, samples, modalities, skews = zip(*_settings(config), strict=True)
-    # Strong and weak modalities take turns; their squared amplitudes keep the same sum.
+    # Strong and weak modalities alternate; the sum of their squared amplitudes is constant.
     side = np.where(np.arange(MODALITIES) % 2 == 0, 1.0, -1.0)
     found, gap, total = _trials(
         jax.random.split(key, config.trials),
@@ -204,17 +207,17 @@ def _trials(
 
         return jax.lax.map(setting, (numbers, amplitudes, active))
 
-    # One trial after the other: the solver inside takes unequal steps.
+    # lax.map, not vmap: the solver inside takes different numbers of steps.
     return jax.lax.map(trial, keys)
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """See the bounds hold in every trial, and where the growth is below linear and where not."""
+    """Check that the bounds hold in every trial, and where the growth is sub-linear and where not."""
 
     def fit(quantity: str, axis: str, field: str) -> float:
         return float(dataset[f"fit_{field}"].sel(quantity=quantity, axis=axis))
 
-    # Width that the resampling leaves to an exponent, for checks of exact linearity.
+    # Width of an exponent's bootstrap interval, for checks of exact linearity.
     divergence = max(
         fit("divergence", "modalities", "upper") - fit("divergence", "modalities", "exponent"),
         fit("divergence", "modalities", "exponent") - fit("divergence", "modalities", "lower"),
@@ -222,21 +225,21 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     return [
         Check.at_most(
             "C22",
-            "most by which a learned decoder beats the best one of the same descriptions",
+            "largest amount by which a learned decoder beats the best one of the same descriptions",
             "exact",
             -dataset.smallest_excess,
             1e-12,
         ),
         Check.at_most(
             "C22",
-            "most by which an excess error exceeds its bound in variation",
+            "largest amount by which an excess error exceeds its bound in variation",
             "exact",
             dataset.bound_violation,
             0.0,
         ),
         Check.at_most(
             "C22",
-            "most by which the bound in variation exceeds the one in divergence",
+            "largest amount by which the bound in variation exceeds the one in divergence",
             "exact",
             dataset.pinsker_violation,
             1e-12,

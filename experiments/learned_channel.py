@@ -6,12 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
 import xarray
 
 from experiments.runner import Cell, Check, call
 from rdsim import limits, sources
-from rdsim.information import binary_capacity
+from rdsim.information import inverse_binary_capacity
 from rdsim.learning.stochastic import bottleneck_objective
 from rdsim.learning.stochastic.letters import (
     LetterBatch,
@@ -20,21 +19,23 @@ from rdsim.learning.stochastic.letters import (
     letter_table,
     whole_table,
 )
-from rdsim.learning.training import loop as training
-from rdsim.limits.bottleneck.discrete import information_bottleneck
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.schedule import Schedule
+from rdsim.limits.bottleneck import information_bottleneck
 
 CLAIMS = ("C10", "C11")
 CROSSOVER = 0.1
 ASYMMETRIC = ((0.30, 0.04, 0.02), (0.05, 0.22, 0.06), (0.03, 0.06, 0.22))
 WITHIN = 0.01
-"""Bits within which a learned code shall meet the frontier."""
+"""Bits within which a learned code should reach the frontier."""
 SYSTEMS = {
     "DSBS": ("DSBS", "exact"),
     "asymmetric": ("asymmetric", "exact"),
     "DSBS, Gumbel": ("DSBS", "gumbel"),
     "DSBS, straight-through": ("DSBS", "straight_through"),
 }
-"""Source and relaxation; exact sums see the whole table, the others batches drawn from it."""
+"""Source and relaxation; exact sums train on the whole table, the others on batches drawn from
+it."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,15 @@ class Config:
     """Width of the hidden layer of either encoder."""
     steps: int = 600
     """Steps of the optimiser."""
-    judgements: int = 24
-    """Judgements along a training."""
+    evaluations: int = 24
+    """Evaluations along a training."""
     batch: int = 128
-    """Pairs in a batch, where the table is not the batch."""
+    """Pairs in a batch, where training is not on the whole table."""
     line: int = 121
     """Points along closed form and bounds."""
 
 
-SMOKE = Config(systems=("DSBS",), slopes=3, seeds=2, steps=400, judgements=4, line=9)
+SMOKE = Config(systems=("DSBS",), slopes=3, seeds=2, steps=400, evaluations=4, line=9)
 QUICK = Config()
 FULL = Config(systems=tuple(SYSTEMS), slopes=24, seeds=5, steps=4000, batch=256, line=401)
 
@@ -77,7 +78,7 @@ def slopes_of(config: Config) -> np.ndarray:
 
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
-    """Train every system at all slopes and seeds together; lay exact points beside the limit."""
+    """Train every system at all slopes and seeds together; compare exact points with the limit."""
     known = list(SYSTEMS)
     parts = [
         cell(
@@ -94,9 +95,9 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     runs = ("system", "slope", "seed")
     shapes: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         **dict.fromkeys(("rate", "relevance", "index_entropy", "objective"), (runs, bits)),
-        **dict.fromkeys(("path_rate", "path_relevance"), ((*runs, "judgement"), bits)),
-        "rate_bound": (runs, {"long_name": "I_upper(U;Y) at the best judgement", **bits}),
-        "relevance_bound": (runs, {"long_name": "I_lower(X;U) at the best judgement", **bits}),
+        **dict.fromkeys(("path_rate", "path_relevance"), ((*runs, "evaluation"), bits)),
+        "rate_bound": (runs, {"long_name": "I_upper(U;Y) at the best evaluation", **bits}),
+        "relevance_bound": (runs, {"long_name": "I_lower(X;U) at the best evaluation", **bits}),
         "best_step": (runs, {"units": "1"}),
     }
     shown = _channels(config, parts, limit)
@@ -123,7 +124,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
             "system": list(config.systems),
             "slope": ("slope", slopes_of(config), {"long_name": "slope", "units": "1"}),
             "seed": np.arange(config.seeds),
-            "step": ("judgement", parts[0]["steps"], {"long_name": "steps of the optimiser"}),
+            "step": ("evaluation", parts[0]["steps"], {"long_name": "steps of the optimiser"}),
         },
         attrs={
             "shown_system": str(shown["system"]),
@@ -147,17 +148,17 @@ def _trained(config: Config, name: str, key: jax.Array) -> dict[str, Any]:
     table = letter_table(source)
     sampled = relaxation != "exact"
     slopes = np.repeat(slopes_of(config), config.seeds)
-    trained = training.train(
+    trained = train(
         key,
         learner,
         LetterBatch(config.batch) if sampled else whole_table,
         source if sampled else table,
         table,
         jnp.asarray(slopes, jnp.float32),
-        schedule=training.Schedule(
+        schedule=Schedule(
             steps=config.steps,
-            check_every=config.steps // config.judgements,
-            peak_rate=2e-2,
+            evaluate_every=config.steps // config.evaluations,
+            learning_rate=2e-2,
         ),
         observe=exact_point(source),
     )
@@ -191,12 +192,12 @@ def _limit(config: Config, name: str) -> dict[str, np.ndarray]:
     source = source_of(name)
     rate = np.linspace(0, float(source.entropy_y), config.line)
     if name == "DSBS":
-        noise = np.array([_best_crossover(slope) for slope in slopes_of(config)])
+        point = limits.bottleneck_dsbs_point(CROSSOVER, slope=slopes_of(config))
+        noise = 0.5 * (1 - np.asarray(inverse_binary_capacity(point.complexity)))
         encoder = np.stack([1 - noise, noise, noise, 1 - noise], axis=1).reshape(-1, 2, 2)
-        kept = noise * (1 - CROSSOVER) + CROSSOVER * (1 - noise)
         return {
-            "limit_rate": np.asarray(binary_capacity(jnp.asarray(1 - 2 * noise))),
-            "limit_relevance": np.asarray(binary_capacity(jnp.asarray(1 - 2 * kept))),
+            "limit_rate": np.asarray(point.complexity),
+            "limit_relevance": np.asarray(point.relevance),
             "gap": np.zeros(noise.size),
             "encoder": encoder,
             "line_rate": rate,
@@ -209,22 +210,8 @@ def _limit(config: Config, name: str) -> dict[str, np.ndarray]:
         "gap": np.asarray(found.gap),
         "encoder": np.asarray(found.encoder),
         "line_rate": rate,
-        "line": np.asarray(found.upper_bound(rate)),
+        "line": np.asarray(found.upper(rate)),
     }
-
-
-def _best_crossover(slope: float) -> float:
-    """Find the test channel of the DSBS where the bottleneck has this slope.
-
-    In closed form the derivative in a of the two informations has the ratio s:
-    (1-2p) ln((1-b)/b) = s ln((1-a)/a) with b = a * p.
-    """
-
-    def difference(a: float) -> float:
-        b = a * (1 - CROSSOVER) + CROSSOVER * (1 - a)
-        return (1 - 2 * CROSSOVER) * np.log((1 - b) / b) - slope * np.log((1 - a) / a)
-
-    return float(scipy.optimize.brentq(difference, 1e-200, 0.5 - 1e-9, xtol=1e-300))
 
 
 def _channels(
@@ -232,7 +219,7 @@ def _channels(
     parts: list[dict[str, np.ndarray]],
     limit: list[dict[str, np.ndarray]],
 ) -> dict[str, Any]:
-    """Lay the learned channel of a slope beside the exact one, codewords that say the same as one."""
+    """Match the learned channel of a slope with the exact one; similar codewords are merged."""
     place = min(1, len(config.systems) - 1)
     name = config.systems[place]
     slope = config.slopes // 2
@@ -254,7 +241,7 @@ def _channels(
 
 
 def missing(dataset: xarray.Dataset) -> xarray.DataArray:
-    """Return bits about X short of the frontier, at most: the distance to its certified tangent."""
+    """Return bits about X to the frontier's certified tangent, at least the distance from the frontier."""
     best = dataset.limit_relevance - dataset.slope * dataset.limit_rate
     return best + dataset.gap - dataset.objective
 
@@ -263,7 +250,9 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     """Check learned points against the frontier from both sides, their bounds and the channel."""
     short = missing(dataset)
     dsbs = dataset.isel(system=[name.startswith("DSBS") for name in dataset.system.values])
-    room = limits.bottleneck_dsbs(CROSSOVER, rate=np.minimum(dsbs.rate, 1.0)) - dsbs.relevance
+    missing_bits = (
+        limits.bottleneck_dsbs(CROSSOVER, rate=np.minimum(dsbs.rate, 1.0)) - dsbs.relevance
+    )
     excess = dsbs.rate - limits.bottleneck_dsbs_rate(CROSSOVER, relevance=dsbs.relevance)
     summed = [name for name in dataset.system.values if SYSTEMS[str(name)][1] == "exact"]
     drawn = [name for name in dataset.system.values if SYSTEMS[str(name)][1] != "exact"]
@@ -282,14 +271,14 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "C10",
             "bits of relevance below the DSBS frontier, worst seed, slope and relaxation",
             "closed form",
-            room.max(),
+            missing_bits.max(),
             WITHIN,
         ),
         Check.at_most(
             "C10",
             "bits by which a learned code lies beyond the DSBS frontier",
             "closed form",
-            -room.min(),
+            -missing_bits.min(),
             1e-9,
         ),
         Check.at_most(
@@ -325,7 +314,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C11",
-            "total variation of learned and exact channel, worst letter",
+            "total variation between learned and exact channel, worst letter",
             "exact",
             apart,
             0.05,

@@ -1,4 +1,4 @@
-"""Learned retrieval codes: one letter an item, trained on the rank law, between the bounds of C12."""
+"""Learned retrieval codes: one letter an item, trained on the exact loss, between the bounds of C12."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,16 +13,19 @@ from rdsim import limits, sources
 from rdsim.information import binary_capacity
 from rdsim.learning.stochastic import retrieval_objective
 from rdsim.learning.stochastic.letters import discrete_code
-from rdsim.learning.training import loop as training
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.schedule import Schedule
 from rdsim.ranking import scored_loss
 
 CLAIMS = ("C4", "C12")
 CROSSOVER = 0.1
 LOSS = "reciprocal_rank"
 WITHIN = 0.05
-"""Bits an item within which a learned code of few words shall meet the inner bound, of dozens."""
+"""Bits an item within which a learned code of few codewords should reach the inner bound, which has
+dozens."""
 SEARCHED = 0.001
-"""Bits by which the inner bound may miss the best single channel, used for every item, of this source."""
+"""Bits by which the inner bound may miss the best single channel, used for every item, of this
+source."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,9 @@ class Config:
 
     log2_sizes: tuple[int, ...] = (1, 4, 10)
     """log2 of the database sizes."""
-    prices: tuple[float, ...] = (0.35, 0.6, 0.9, 1.4, 2.5)
-    """Slopes in bits a unit of loss, as multiples of one bit over the range of the loss."""
+    multipliers: tuple[float, ...] = (0.35, 0.6, 0.9, 1.4, 2.5)
+    """Lagrange multipliers of the loss, bits per unit, as multiples of one bit over the range of
+    the loss."""
     seeds: int = 2
     """Runs of each."""
     codewords: int = 4
@@ -45,11 +49,11 @@ class Config:
     """Points along the bounds."""
 
 
-SMOKE = Config(log2_sizes=(4,), prices=(0.9,), seeds=1, steps=150, line=5)
+SMOKE = Config(log2_sizes=(4,), multipliers=(0.9,), seeds=1, steps=150, line=5)
 QUICK = Config()
 FULL = Config(
     log2_sizes=(1, 2, 4, 7, 10, 15, 20),
-    prices=tuple(np.geomspace(0.25, 4.0, 9).tolist()),
+    multipliers=tuple(np.geomspace(0.25, 4.0, 9).tolist()),
     codewords=8,
     steps=1500,
     line=201,
@@ -57,7 +61,7 @@ FULL = Config(
 
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
-    """Train codes of all sizes, prices and seeds together; compute the bounds around them."""
+    """Train codes of all sizes, multipliers and seeds together; compute the bounds around them."""
     bounds = [cell(f"bounds-{size}", _bounds, config, size) for size in config.log2_sizes]
     ranges = np.array([part["range"].item() for part in bounds])
     codes = cell("codes", _trained, config, ranges, key)
@@ -65,7 +69,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         _around(size, codes["loss"][place], bounds[place])
         for place, size in enumerate(config.log2_sizes)
     ]
-    runs, line = ("log2_size", "price", "seed"), ("log2_size", "sample")
+    runs, line = ("log2_size", "multiplier", "seed"), ("log2_size", "sample")
     bits, loss = {"units": "bits"}, {"long_name": "expected reciprocal-rank loss", "units": "1"}
     return xarray.Dataset(
         {
@@ -90,7 +94,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         },
         coords={
             "log2_size": ("log2_size", list(config.log2_sizes), {"units": "bits"}),
-            "price": ("price", list(config.prices), {"units": "bits"}),
+            "multiplier": ("multiplier", list(config.multipliers), {"units": "bits"}),
             "seed": np.arange(config.seeds),
         },
         attrs={"within": WITHIN, "crossover": CROSSOVER},
@@ -118,7 +122,7 @@ def _bounds(config: Config, size: int) -> dict[str, Any]:
 
 
 def _outer(loss: np.ndarray, size: int) -> np.ndarray:
-    needed = limits.rank_rate(float(size), LOSS, D=loss).lower
+    needed = limits.rank_rate(float(size), LOSS, distortion=loss).lower
     return np.asarray(limits.bottleneck_dsbs_rate(CROSSOVER, relevance=jnp.maximum(needed, 0.0)))
 
 
@@ -127,17 +131,17 @@ def _around(size: int, loss: np.ndarray, found: dict[str, np.ndarray]) -> dict[s
     return {
         "outer": _outer(loss, size),
         "inner": np.interp(loss, found["vertex_loss"], found["vertex_bits"]),
-        "rank_rate": np.asarray(limits.rank_rate(float(size), LOSS, D=loss).lower),
+        "rank_rate": np.asarray(limits.rank_rate(float(size), LOSS, distortion=loss).lower),
     }
 
 
 def _trained(config: Config, ranges: np.ndarray, key: jax.Array) -> dict[str, np.ndarray]:
     source = sources.dsbs(CROSSOVER)
-    shape = (len(config.log2_sizes), len(config.prices), config.seeds)
-    price, size, width = (
+    shape = (len(config.log2_sizes), len(config.multipliers), config.seeds)
+    multiplier, size, width = (
         np.broadcast_to(part, shape).ravel()
         for part in (
-            np.array(config.prices)[:, None],
+            np.array(config.multipliers)[:, None],
             np.array(config.log2_sizes, float)[:, None, None],
             ranges[:, None, None],
         )
@@ -145,17 +149,17 @@ def _trained(config: Config, ranges: np.ndarray, key: jax.Array) -> dict[str, np
     learner = retrieval_objective.RetrievalCodeLearner(
         letters=(2, 2), codewords=config.codewords, hidden=(config.hidden,), rank_loss=LOSS
     )
-    trained = training.train(
+    trained = train(
         key,
         learner,
         retrieval_objective.whole_source,
         source,
         source,
-        {"slope": jnp.asarray(price / width), "log2_size": jnp.asarray(size)},
-        schedule=training.Schedule(
+        {"slope": jnp.asarray(multiplier / width), "log2_size": jnp.asarray(size)},
+        schedule=Schedule(
             steps=config.steps,
-            check_every=max(config.steps // 10, 1),
-            peak_rate=3e-2,
+            evaluate_every=max(config.steps // 10, 1),
+            learning_rate=3e-2,
         ),
     )
     codes = [discrete_code(trained.model(run), source) for run in range(size.size)]
@@ -178,14 +182,14 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     return [
         Check.at_most(
             "C12",
-            "bits above the inner bound, best seed, worst size and price",
+            "bits above the inner bound, best seed, worst size and multiplier",
             "exact",
             above.min("seed").max(),
             WITHIN,
         ),
         Check.at_most(
             "C12",
-            "bits above the inner bound, worst seed, size and price",
+            "bits above the inner bound, worst seed, size and multiplier",
             "exact",
             above.max(),
             WITHIN,
@@ -213,7 +217,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C12",
-            "loss of the learned scores above the best scores', share of the range, median",
+            "loss of the learned scores above that of the best scores, fraction of the range, "
+            "median",
             "exact",
             share.median(),
             0.01,

@@ -1,76 +1,40 @@
-"""Learned families: what systems of the literature reach on one source, beside the frontier.
+"""Learned families: what systems of the literature achieve on one source, beside the frontier.
 
 Every family learns from the same number of pairs of a Gaussian mixture in the plane with two query
 modalities of unequal noise, stores an item at a few bits, and is measured alike: its bits exactly,
-its MRR by the rank law. Distances are to the outer bound (the tighter of the rank converse and of
+its MRR by the distribution of the rank. Distances are to the outer bound (the tighter of the rank converse and of
 items stored whole), in points of MRR and in bits, and to the entropy-weighted code ranked by the
 information density.
 """
 
-import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray
 
 from experiments.runner import Cell, Check, call
 from experiments.shared.circle import mixture_on_circle
 from rdsim import limits
-from rdsim.codes.catalogue import fit_item_code
-from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer
-from rdsim.codes.vector_quantization import VectorQuantizer
-from rdsim.learning.families.adversarial import fit_adversarial
-from rdsim.learning.families.cca import fit_cca
-from rdsim.learning.families.cross_attention import fit_cross_attention
-from rdsim.learning.families.deep_cca import fit_deep_cca
-from rdsim.learning.families.distillation import fit_distillation
-from rdsim.learning.families.dual_encoder import fit_info_nce, fit_info_nce_product, fit_triplet
-from rdsim.learning.families.fusion import (
-    fit_early_fusion,
-    fit_intermediate_fusion,
-    fit_late_fusion,
-)
-from rdsim.learning.families.hashing import (
-    fit_supervised_hashing,
-    fit_unsupervised_hashing,
-    with_hamming,
-)
-from rdsim.learning.families.shared_latent import fit_shared_latent
+from rdsim.codes.common_form import fit_item_code
+from rdsim.learning.families.catalogue import FAMILIES, fit_family
+from rdsim.learning.families.hashing import with_hamming
+from rdsim.learning.families.pairs import System
 from rdsim.learning.operating_points import operating_point
-from rdsim.learning.training.loop import Schedule
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
-from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.learning.stacking import padded_code, stacked_systems
+from rdsim.learning.training.schedule import Schedule
+from rdsim.simulation.coded_items import simulate_item_code
+from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
 from rdsim.sources.mixture import GaussianMixtureSource
 
 CLAIMS = ("C4", "C17")
-FAMILIES: tuple[tuple[str, Callable[..., Any]], ...] = (
-    ("InfoNCE, k-means", fit_info_nce),
-    ("InfoNCE, product", fit_info_nce_product),
-    ("triplet, k-means", fit_triplet),
-    ("CCA", fit_cca),
-    ("deep CCA", fit_deep_cca),
-    ("hashing, pairs", fit_unsupervised_hashing),
-    ("hashing, classes", fit_supervised_hashing),
-    ("shared latent", fit_shared_latent),
-    ("adversarial", fit_adversarial),
-    ("cross-attention", fit_cross_attention),
-    ("distilled", fit_distillation),
-    ("early fusion", fit_early_fusion),
-    ("intermediate fusion", fit_intermediate_fusion),
-    ("late fusion", fit_late_fusion),
-)
-"""Each family and how it is fitted: (key, source, bits, schedule, training) -> (code, decoder)s."""
 KNOWN = "entropy-weighted"
 HAMMING = {
     "hashing, pairs": "hashing, pairs, Hamming",
     "hashing, classes": "hashing, classes, Hamming",
 }
-"""The same trained hashes, with the query hashed to as many bits as an item, as practice does."""
+"""The same trained hashes, with the query hashed to as many bits as an item, as is usual in practice."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +49,7 @@ class Config:
     """Of each coordinate of an item in its class."""
     noise: tuple[float, ...] = (0.02, 0.5)
     """Noise variances of the query modalities."""
-    families: tuple[str, ...] = tuple(name for name, _ in FAMILIES)
+    families: tuple[str, ...] = tuple(FAMILIES)
     """The families compared."""
     bits: tuple[int, ...] = (2, 4, 6)
     """Bits an item that systems are fitted for."""
@@ -102,7 +66,7 @@ class Config:
     log2_sizes: tuple[int, ...] = (5, 10)
     """log2 of the database sizes."""
     cells: int = 96
-    """Cells along an axis of the item's law."""
+    """Cells along each axis, into which the item's distribution is cut."""
     points: int = 65
     """Points along the rate of the outer bound."""
 
@@ -148,13 +112,20 @@ def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[
     source = mixture_on_circle(config, config.noise)
     schedule = Schedule(
         steps=config.steps,
-        check_every=max(1, config.steps // 4),
+        evaluate_every=max(1, config.steps // 4),
     )
-    fits = dict(FAMILIES) | {KNOWN: _best_known_fit(config)}
     fitted = {
-        name: fits[name](_key_of(fit_key, name), source, config.bits, schedule, config.training)
-        for name in (*config.families, KNOWN)
+        name: fit_family(
+            _key_of(fit_key, name),
+            name,
+            source,
+            bits=config.bits,
+            schedule=schedule,
+            training=config.training,
+        )
+        for name in config.families
     }
+    fitted[KNOWN] = _best_known(_key_of(fit_key, KNOWN), config, source)
     for name in HAMMING.keys() & fitted.keys():
         fitted[HAMMING[name]] = [with_hamming(system) for system in fitted[name]]
     names = _names(config)
@@ -164,9 +135,9 @@ def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[
             *(trial_key, source, *system, config.log2_sizes),
             trials=config.trials,
             cells=config.cells,
-            block=128,
+            run=RunOptions(block=128),
         )
-        for system in _menu(systems)
+        for system in stacked_systems(systems)
     ]
     shape = (len(names), len(config.bits))
     losses = [point.losses["reciprocal_rank"] for point in found]
@@ -191,167 +162,39 @@ def _key_of(key: jax.Array, name: str) -> jax.Array:
     return jax.random.fold_in(key, sum(256**i * b for i, b in enumerate(name.encode())) % 2**31)
 
 
-def _best_known_fit(config: Config) -> Callable[..., Any]:
-    def fit(
-        key: jax.Array,
-        source: GaussianMixtureSource,
-        bits: tuple[int, ...],
-        schedule: Schedule,
-        training: int,
-    ) -> list[tuple[Any, Decoder]]:
-        del schedule
-        item_key, start_key = jax.random.split(key)
-        items = source.sample(item_key, (training,))[1]
-        law = source.discretise_item(config.cells // 2)
-        found = [fit_item_code(KNOWN, start_key, items, b, atoms=config.atoms) for b in bits]
-        codes = [_with_words(code, config.atoms) for code in found]
-        return [(code, density_decoder(source, code, law)) for code in codes]
-
-    return fit
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
-class _Chosen:
-    """One of several codes, those of one kind stacked: each kind is compiled once, for all."""
-
-    kind: jax.Array
-    place: jax.Array
-    codes: tuple[Any, ...]
-    codewords: jax.Array
-
-    def channel(self, items: jax.Array) -> jax.Array:
-        """P(u|y) of the chosen code."""
-        branches = [
-            lambda place, y, kind=kind: _member(kind, place).channel(y) for kind in self.codes
-        ]
-        return jax.lax.switch(self.kind, branches, self.place, items)
-
-    def encode(self, key: jax.Array, items: jax.Array) -> jax.Array:
-        """Draw a codeword of the chosen code for each item."""
-        branches = [
-            lambda place, k, y, kind=kind: _member(kind, place).encode(k, y).astype(jnp.int32)
-            for kind in self.codes
-        ]
-        return jax.lax.switch(self.kind, branches, self.place, key, items)
-
-
-@dataclass(frozen=True)
-class _ChosenScores:
-    """Scores of the chosen decoder."""
-
-    rules: tuple[Callable[..., Any], ...]
-
-    def __call__(
-        self, parameters: tuple[jax.Array, jax.Array, tuple[Any, ...]], queries: jax.Array
-    ) -> Any:
-        """Score the codewords."""
-        kind, place, stacked = parameters
-        branches = [
-            lambda i, x, rule=rule, values=values: rule(_member(values, i), x)
-            for rule, values in zip(self.rules, stacked, strict=True)
-        ]
-        return jax.lax.switch(kind, branches, place, queries)
-
-
-def _stacked(trees: list[Any]) -> Any:
-    return jax.tree.map(lambda *parts: np.stack(parts), *trees)
-
-
-def _member(stacked: Any, place: jax.Array) -> Any:
-    return jax.tree.map(lambda leaf: leaf[place], stacked)
-
-
-def _menu(systems: list[tuple[Any, Decoder]]) -> list[tuple[_Chosen, Decoder]]:
-    """Make all systems choices of one, padded to the most codewords: one compiled program."""
-    words = max(code.codewords.shape[0] for code, _ in systems)
-    padded = [
-        (_with_words(code, words), Decoder(rule.scores, _with_scored(rule.parameters, words)))
-        for code, rule in systems
-    ]
-    kinds: dict[Any, list[int]] = {}
-    for index, (code, rule) in enumerate(padded):
-        kinds.setdefault((rule.scores, *_shape((code, rule.parameters))), []).append(index)
-    groups = [[padded[index] for index in members] for members in kinds.values()]
-    codes = tuple(_stacked([code for code, _ in group]) for group in groups)
-    parameters = tuple(_stacked([rule.parameters for _, rule in group]) for group in groups)
-    scores = _ChosenScores(tuple(rule for rule, *_ in kinds))
-    where = {
-        index: (jnp.asarray(kind), jnp.asarray(place))
-        for kind, members in enumerate(kinds.values())
-        for place, index in enumerate(members)
-    }
-    return [
-        (
-            _Chosen(kind=kind, place=place, codes=codes, codewords=padded[index][0].codewords),
-            Decoder(scores, (kind, place, parameters)),
-        )
-        for index, (kind, place) in sorted(where.items())
-    ]
-
-
-def _shape(tree: Any) -> tuple[Any, ...]:
-    leaves, structure = jax.tree.flatten(tree)
-    return structure, tuple((np.shape(leaf), np.asarray(leaf).dtype) for leaf in leaves)
-
-
-def _with_words(code: Any, words: int) -> Any:
-    """The same code with codewords added that are never drawn."""
-    points = _with_rows(code.codewords, words)
-    if isinstance(code, EntropyWeightedQuantizer):
-        marginal = _with_rows(code.output_marginal, words)
-        return dataclasses.replace(code, codewords=points, output_marginal=marginal)
-    # Every other code stores the nearest of its words; a cube's corners are nearest by their signs.
-    inner = code.code.codewords
-    nearest = VectorQuantizer(
-        codewords=_with_rows(inner, words),
-        offsets=_with_rows(np.zeros(len(inner)), words, constant_values=np.inf),
-        masses=jnp.zeros(words),
-        distortion=jnp.zeros(()),
-        converged=jnp.ones((), bool),
-        iterations=jnp.zeros((), int),
-    )
-    return dataclasses.replace(code, code=nearest, codewords=points)
-
-
-def _with_scored(parameters: Any, words: int) -> Any:
-    """Parameters of a decoder, all but the first a row a codeword, with rows that count for nothing.
-
-    No competitor has the codewords added, so that any finite score will do.
-    """
-    first, *rows = parameters
-    return (first, *(_with_rows(row, words, mode="edge") for row in rows))
-
-
-def _with_rows(values: Any, rows: int, **how: Any) -> Any:
-    more = [(0, rows - len(values)), *[(0, 0)] * (np.ndim(values) - 1)]
-    return np.pad(values, more, **how)
+def _best_known(key: jax.Array, config: Config, source: GaussianMixtureSource) -> list[System]:
+    """Fit the entropy-weighted code at each number of bits, ranked by the information density."""
+    item_key, start_key = jax.random.split(key)
+    items = source.sample(item_key, (config.training,))[1]
+    cells = source.discretise_item(config.cells // 2)
+    fitted = [fit_item_code(start_key, KNOWN, items, b, atoms=config.atoms) for b in config.bits]
+    codes = [padded_code(code, config.atoms) for code in fitted]
+    return [(code, density_decoder(source, code, cells)) for code in codes]
 
 
 def _bounds(config: Config, key: jax.Array, information: np.ndarray) -> dict[str, np.ndarray]:
-    """Least losses at grid rates and at the systems' bits, of whole items, and at query bits."""
+    """Least losses at grid rates, at the systems' bits, of whole items, and of hashed queries."""
     source = mixture_on_circle(config, config.noise)
     grid = np.linspace(0.0, float(information.max()) + 1, config.points)
     rates = np.concatenate([grid, information.ravel()])
-    everything = source.mutual_information(tolerance=1e-6)
-    known = jnp.minimum(mixture_bottleneck_bound(source, rates), everything.upper)
-    sizes = jnp.asarray(config.log2_sizes, float)
-    # A query of so many bits is told no more: one call for all, one compiled program.
-    told = jnp.concatenate([known, jnp.asarray(config.bits, float)])
-    lower = np.asarray(limits.rank_loss(sizes, "reciprocal_rank", rate=told[:, None]).lower)
-    # Any code of two words: only the whole items are looked at.
-    nothing = fit_item_code("k-means VQ", key, source.item_means, 1)
+    sizes = np.array(config.log2_sizes, float)
+    lower = np.asarray(limits.mixture_loss_bound(source, sizes, "reciprocal_rank", rate=rates))
+    # A query of b bits has at most b bits of information about the item.
+    query_bits = np.array(config.bits, float)[:, None]
+    hashed = limits.rank_loss(sizes, "reciprocal_rank", rate=query_bits)
+    # Any code of two codewords: only the loss of whole items is used.
+    nothing = fit_item_code(key, "k-means VQ", source.item_means, 1)
     whole = simulate_item_code(
         *(key, source, nothing, {"whole": whole_items(source)}, (0.5, 0.5)),
         *(config.log2_sizes, ("reciprocal_rank",)),
         trials=config.trials,
-        block=128,
+        run=RunOptions(block=128),
     ).estimates["whole"]["reciprocal_rank"]
     return {
         "rate": grid,
         "converse": lower[: grid.size],
-        "at_systems": lower[grid.size : rates.size].reshape(*information.shape, -1),
-        "hashed_query": lower[rates.size :],
+        "at_systems": lower[grid.size :].reshape(*information.shape, -1),
+        "hashed_query": np.asarray(hashed.lower),
         "whole_mean": np.asarray(whole.mean),
         "whole_lower": np.asarray(whole.lower),
     }
@@ -398,7 +241,7 @@ def _dataset(
 
 
 def _known_loss(dataset: xarray.Dataset) -> xarray.DataArray:
-    """Loss of the entropy-weighted code at the systems' bits, shared in time with its neighbours."""
+    """Loss of the entropy-weighted code at the systems' bits, time-shared with its neighbours."""
     known = dataset.sel(family=KNOWN).mean("seed")
     order = np.argsort(known.information.values)
     bits = np.concatenate([[0.0], known.information.values[order]])
@@ -415,7 +258,7 @@ def _known_loss(dataset: xarray.Dataset) -> xarray.DataArray:
 
 
 def _needed_bits(dataset: xarray.Dataset) -> xarray.DataArray:
-    """Bits below which the converse forbids a system's loss, interpolated between grid rates."""
+    """Bits that the converse requires for a system's loss, interpolated between grid rates."""
     rate = dataset.rate.values[::-1]
     needed = [
         np.interp(
@@ -427,7 +270,7 @@ def _needed_bits(dataset: xarray.Dataset) -> xarray.DataArray:
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Check that no family passes a bound, and that none does better than the best known code."""
+    """Check that no family beats a bound, and that none beats the best known code."""
     learned = dataset.drop_sel(family=KNOWN)
     hashes = [name for name in HAMMING.values() if name in learned.family.values]
     found = [
@@ -447,8 +290,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C17",
-            "MRR by which a learned system's interval lies above the entropy-weighted code ranked by "
-            "the information density, at the same bits, charged I(U;Y)",
+            "MRR by which a learned system's interval lies above the entropy-weighted code "
+            "ranked by the information density, at the same bits, charged I(U;Y)",
             "Monte Carlo",
             -(learned.loss_upper - learned.loss + learned.points_from_known / 100).min(),
             0.0,

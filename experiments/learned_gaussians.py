@@ -1,7 +1,7 @@
 """Learned codes of Gaussians: a neural encoder against the bottleneck's closed form.
 
-One training yields the whole curve of a source, all slopes and seeds side by side. Both informations
-of a learned code are certified and compared with the closed form at the same I(U;Y).
+One training yields the whole curve of a source, all slopes and seeds side by side. Both
+informations of a learned code are certified and compared with the closed form at the same I(U;Y).
 """
 
 from dataclasses import dataclass
@@ -28,11 +28,11 @@ class Config:
     """What is computed."""
 
     sources: tuple[str, ...] = SOURCES
-    """Of one and two coordinates."""
+    """Sources of one and two coordinates."""
     correlations: tuple[float, float] = (0.9, 0.6)
-    """Canonical, of the vector source; the scalar source has the first."""
+    """Canonical correlations of the vector source; the scalar source has the first."""
     slopes: tuple[float, ...] = (0.65, 0.5, 0.35, 0.2, 0.1)
-    """Bits about the query a bit about the item, at which codes are trained."""
+    """Slopes at which codes are trained, bits about the query per bit about the item."""
     seeds: int = 2
     """Runs of each slope."""
     codewords: tuple[int, int] = (24, 48)
@@ -43,7 +43,7 @@ class Config:
     """How queries score codewords."""
     steps: int = 600
     """Steps of the training."""
-    peak_rate: float = 1e-2
+    learning_rate: float = 1e-2
     """Largest step size."""
     batch: int = 128
     """Pairs of a step."""
@@ -63,7 +63,7 @@ SMOKE = Config(
     hidden=(32,),
     scores="distance",
     steps=300,
-    peak_rate=2e-2,
+    learning_rate=2e-2,
     batch=256,
     pool=8192,
     cells=(256, 96),
@@ -82,7 +82,7 @@ FULL = Config(
 
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
-    """Learn the codes of every source, and lay their certified points beside the curve."""
+    """Learn the codes of every source, and compare their certified points with the curve."""
     found = [
         cell(f"learn-{name}", _learned, config, SOURCES.index(name), key) for name in config.sources
     ]
@@ -133,7 +133,7 @@ def _learned(config: Config, index: int, key: jax.Array) -> dict[str, np.ndarray
         *(train_key, learner, queries[:, None, :], items, slopes),
         batch=config.batch,
         steps=config.steps,
-        peak_rate=config.peak_rate,
+        learning_rate=config.learning_rate,
     )
     codes = [neural_item_code(trained.model(r), items[:1024]) for r in range(slopes.size)]
     points = gaussian_code_points(source, codes, cells=config.cells[index])
@@ -158,7 +158,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         *(
             Check.at_most(
                 "C10",
-                f"bits that a learned code of the {name} Gaussian lacks of IB(R) where most",
+                f"bits that a learned code of the {name} Gaussian lacks of IB(R) at most",
                 "exact",
                 (dataset.limit - dataset.relevance_lower).sel(source=name).max(),
                 WITHIN_BITS,

@@ -1,9 +1,9 @@
 """Learned codes of a Gaussian mixture: a neural encoder beside the best known codes.
 
-One training yields the whole curve, all slopes and seeds side by side. The MRR of the learned codes is
-compared with that of the best known codes time-shared at the same I(U;Y), and with the outer bound.
-The learned temperatures stand beside the noise of their modalities, to which the optimal ones are
-proportional.
+One training yields the whole curve, all slopes and seeds side by side. The MRR of the learned codes
+is compared with that of the best known codes time-shared at the same I(U;Y), and with the outer
+bound. The learned temperatures stand beside the noise of their modalities, to which the optimal
+ones are proportional.
 """
 
 from dataclasses import dataclass
@@ -19,22 +19,23 @@ from experiments.runner import Cell, Check, call
 from experiments.shared.circle import mixture_on_circle
 from experiments.shared.pool import learn
 from rdsim import limits
-from rdsim.codes.catalogue import common_code, fit_item_code
+from rdsim.codes.common_form import common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates
 from rdsim.learning.stochastic.bottleneck_objective import StochasticCodeLearner
 from rdsim.learning.stochastic.items import NeuralItemCode, learned_decoder, neural_item_code
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
-from rdsim.ranking.similarity import fuse, negative_squared_distance
+from rdsim.ranking.similarity import negative_squared_distance
 from rdsim.ranking.temperature import fit_temperatures
-from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.simulation.coded_items import Decoder, simulate_item_code
+from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
+from rdsim.simulation.score_decoders import distance_decoder
 from rdsim.sources.mixture import GaussianMixtureSource
 
 CLAIMS = ("C4", "C17")
 DECODERS = ("learned", "optimal temperatures", "information density")
 WHOLE = "whole items"
 STEEP = 0.9
-"""Slope from which on learned codes have few bits."""
+"""Slope above which learned codes have few bits."""
 TWO_POINTS = 0.02
 
 
@@ -51,7 +52,7 @@ class Config:
     noise: tuple[float, ...] = (0.03, 0.12)
     """Noise variances of the query modalities."""
     slopes: tuple[float, ...] = (0.93, 0.85, 0.7, 0.55, 0.4)
-    """Bits about the query a bit about the item, at which codes are trained."""
+    """Slopes at which codes are trained, bits about the query per bit about the item."""
     seeds: int = 1
     """Runs of each slope."""
     decoders: tuple[str, ...] = DECODERS
@@ -62,7 +63,7 @@ class Config:
     """Hidden layers of the item encoder."""
     steps: int = 1000
     """Steps of the training."""
-    peak_rate: float = 1e-2
+    learning_rate: float = 1e-2
     """Largest step size."""
     batch: int = 256
     """Pairs of a step."""
@@ -90,7 +91,7 @@ SMOKE = Config(
     codewords=32,
     hidden=(32,),
     steps=500,
-    peak_rate=2e-2,
+    learning_rate=2e-2,
     pool=8192,
     codes=("k-means VQ",),
     bits=(2, 4),
@@ -149,17 +150,17 @@ def _learned(config: Config, key: jax.Array, trial_key: jax.Array) -> dict[str, 
         *(train_key, learner, queries, items, slopes),
         batch=config.batch,
         steps=config.steps,
-        peak_rate=config.peak_rate,
+        learning_rate=config.learning_rate,
     )
-    law = source.discretise_item(config.cells)
+    cells = source.discretise_item(config.cells)
     found: list[dict[str, np.ndarray]] = []
     for r in range(slopes.size):
         model = trained.model(r)
-        code = neural_item_code(model, law.points, masses=law.masses)
+        code = neural_item_code(model, cells.points, masses=cells.masses)
         decoders = {name: _decoder(config, name, source, model, code) for name in config.decoders}
         found.append(
             _simulate(
-                *(config, source, code, law),
+                *(config, source, code, cells),
                 decoders | {WHOLE: whole_items(source)},
                 trial_key,
             )
@@ -179,7 +180,7 @@ def _decoder(
 
 
 def _with_temperatures(model: Any, noise: tuple[float, ...]) -> Any:
-    """Copy a model, its temperatures the optimal ones up to a common factor, which ranks the same."""
+    """Copy a model with the optimal temperatures, up to a factor, which changes no ranking."""
     graph, state = nnx.split(model)
     changed = nnx.merge(graph, jax.tree.map(jnp.asarray, state))
     changed.log_temperature[...] = jnp.log(jnp.asarray(noise, jnp.float32))
@@ -191,20 +192,20 @@ def _known(
 ) -> dict[str, np.ndarray]:
     """Fit a known code and its temperatures to one sample, and simulate it."""
     source = mixture_on_circle(config, config.noise)
-    law = source.discretise_item(config.cells)
+    cells = source.discretise_item(config.cells)
     sample_key, start_key, draw_key = jax.random.split(key, 3)
-    # As many as the pool of the learned codes: the drawing is compiled already.
+    # As many as the pool of the learned codes, for which sampling is compiled already.
     queries, items, _ = source.sample(sample_key, (config.pool,))
     queries, items = queries[: config.sample], items[: config.sample]
-    fitted = fit_item_code(name, start_key, items, bits, atoms=config.codewords)
-    code = common_code(fitted, words=max(config.codewords, 2 ** max(config.bits)), planes=0)
-    q = code_rates(code, law.points, masses=law.masses).output_marginal
+    fitted = fit_item_code(start_key, name, items, bits, atoms=config.codewords)
+    code = common_code(fitted, codebook_size=max(config.codewords, 2 ** max(config.bits)), planes=0)
+    q = code_rates(code, cells.points, masses=cells.masses).output_marginal
     share = (q + 1e-12) / (1 + 1e-12 * q.size)  # a training item may lie where no cell does
     temperature = fit_temperatures(
         negative_squared_distance(queries, code.codewords), code.encode(draw_key, items), share
     ).temperature
     decoders = {
-        "fitted": Decoder(_fused, (code.codewords, temperature)),
+        "fitted": distance_decoder(code.codewords, temperature),
         **{
             name: density_decoder(source, code, source.discretise_item(config.cells // 2))
             for name in config.decoders
@@ -212,29 +213,24 @@ def _known(
         },
     }
     # Trials of one key draw the same items and queries for all codes, learned or not.
-    return _simulate(config, source, code, law, decoders, trial_key)
-
-
-def _fused(parameters: tuple[jax.Array, jax.Array], queries: jax.Array) -> jax.Array:
-    codewords, temperature = parameters
-    return fuse(negative_squared_distance(queries, codewords), temperature)
+    return _simulate(config, source, code, cells, decoders, trial_key)
 
 
 def _simulate(
     config: Config,
     source: GaussianMixtureSource,
     code: Any,
-    law: Any,
+    cells: Any,
     decoders: dict[str, Any],
     key: jax.Array,
 ) -> dict[str, np.ndarray]:
     """Measure the bits of a code, and its loss under every decoder at every size."""
-    rates = code_rates(code, law.points, masses=law.masses)
+    rates = code_rates(code, cells.points, masses=cells.masses)
     found = simulate_item_code(
         *(key, source, code, decoders, rates.output_marginal, config.log2_sizes),
         ("reciprocal_rank",),
         trials=config.trials,
-        block=128,
+        run=RunOptions(block=128),
     ).estimates
     return {
         "information": np.asarray(rates.mutual_information),
@@ -250,37 +246,15 @@ def _bounds(config: Config, information: np.ndarray) -> dict[str, np.ndarray]:
     """Least losses at grid rates and at the learned codes' I(U;Y), and that of a random ranking."""
     source = mixture_on_circle(config, config.noise)
     grid = np.linspace(0.0, max(config.bits) + 1.0, config.points)
-    everything = source.mutual_information(tolerance=1e-6)
     rates = np.concatenate([grid, information])
-    told = jnp.minimum(mixture_bottleneck_bound(source, rates), everything.upper)
-    sizes = jnp.asarray(config.log2_sizes, float)
-    bound = limits.rank_loss(sizes, "reciprocal_rank", rate=told[:, None])
+    sizes = np.array(config.log2_sizes, float)
+    bound = np.asarray(limits.mixture_loss_bound(source, sizes, "reciprocal_rank", rate=rates))
     return {
         "curve_rate": grid,
-        "converse": np.asarray(bound.lower)[: grid.size],
-        "converse_at_run": np.asarray(bound.lower)[grid.size :],
-        "random": np.asarray(bound.value)[0],
+        "converse": bound[: grid.size],
+        "converse_at_run": bound[grid.size :],
+        "random": np.asarray(limits.rank_loss(sizes, "reciprocal_rank", rate=0.0).value),
     }
-
-
-def time_shared(bits: np.ndarray, losses: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Least loss of two codes shared in time at no more than the given bits.
-
-    Args:
-        bits: of the codes, shape (codes,), 0 for one of them at least.
-        losses: shape (codes, sizes).
-        at: bits, shape (n,).
-
-    Returns:
-        Losses, shape (n, sizes).
-
-    """
-    low, high = bits[:, None], bits[None, :]
-    width = np.where(high > low, high - low, 1.0)
-    share = np.where(high > low, (at[:, None, None] - low) / width, 0.0)
-    share = np.clip(share, 0.0, 1.0)[..., None]
-    mixed = (1 - share) * losses[:, None] + share * losses[None]
-    return np.where((low <= at[:, None, None])[..., None], mixed, np.inf).min(axis=(1, 2))
 
 
 def _dataset(
@@ -289,7 +263,7 @@ def _dataset(
     known: list[list[dict[str, np.ndarray]]],
     bounds: dict[str, np.ndarray],
 ) -> xarray.Dataset:
-    """Label the numbers, and put the distances beside them."""
+    """Label the numbers, and add the distances."""
     one, per_item = {"units": "1"}, {"units": "bits per item"}
     points = {"units": "percentage points"}
     ends = ("mean", "lower", "upper")
@@ -298,15 +272,15 @@ def _dataset(
         for name in ("information", "entropy", *ends)
     }
     least = catalogue["mean"].min(axis=2)  # each known code under its better decoder
-    prices = np.concatenate([[0.0], catalogue["information"].ravel()])
+    code_bits = np.concatenate([[0.0], catalogue["information"].ravel()])
     losses = np.concatenate([bounds["random"][None], least.reshape(-1, least.shape[-1])])
-    # No code does better than either bound; the simulated one counts by the end of its interval.
+    # No code beats either bound; of the simulated one the end of its interval counts.
     whole = {end: learned[end][:, -1] for end in ends}
     outer = np.maximum(bounds["converse_at_run"], whole["lower"])
     at = learned["information"]
-    best = time_shared(prices, losses, at)
+    best = np.asarray(limits.time_shared_loss(code_bits, losses, rate=at))
     own = np.concatenate([bounds["random"][None], learned["mean"][:, 0]])
-    shared = time_shared(np.concatenate([[0.0], at]), own, at)
+    shared = np.asarray(limits.time_shared_loss(np.append(0.0, at), own, rate=at))
     decoded, sized = ("run", "decoder", "log2_size"), ("run", "log2_size")
     return xarray.Dataset(
         {
@@ -331,7 +305,8 @@ def _dataset(
             "converse_curve": (("curve_rate", "log2_size"), bounds["converse"], one),
             "best_known_curve": (
                 ("curve_rate", "log2_size"),
-                *(time_shared(prices, losses, bounds["curve_rate"]), one),
+                limits.time_shared_loss(code_bits, losses, rate=bounds["curve_rate"]),
+                one,
             ),
             "known_information": (("code", "bits"), catalogue["information"], per_item),
             "known_entropy": (("code", "bits"), catalogue["entropy"], per_item),
@@ -396,7 +371,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C17",
-            "the same where most, at few bits, where the ratio hardly matters",
+            "largest number of octaves at any bits, at few of which the ratio hardly matters",
             "Monte Carlo",
             octaves.max(),
             1.5,
@@ -406,10 +381,10 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
 
 
 def _single_codes(own: xarray.Dataset) -> list[Check]:
-    """That two points are not kept by single codes of few bits, where there are any.
+    """Check that single codes of few bits, if there are any, are not within two points.
 
     They are trained for information, and the most informative code of few bits is not the one with
-    the best MRR: that shares a code of more bits and none in time.
+    the best MRR: time sharing of a code of more bits with no code has that.
     """
     lacking = own.above_best_known.where(own.slope > STEEP, drop=True)
     if not lacking.size:
@@ -417,7 +392,8 @@ def _single_codes(own: xarray.Dataset) -> list[Check]:
     return [
         Check.inside(
             "C17",
-            "the same of single learned codes of few bits where most: not within two points",
+            "MRR that a single learned code of few bits lacks of the best known codes, at most: "
+            "not within two points",
             "Monte Carlo",
             *(lacking.max() / 100, TWO_POINTS, 1.0),
         )

@@ -27,7 +27,7 @@ class Config:
     sizes: tuple[int, ...] = (100, 10_000)
     """Numbers of items."""
     exponents: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5)
-    """Exponents of Zipf's law; 0 is the uniform prior."""
+    """Exponents of the Zipf priors; 0 is the uniform prior."""
     slopes: int = 49
     """Points along each curve."""
     codebook_slope: float = 9.0
@@ -84,23 +84,23 @@ def _slopes(config: Config) -> np.ndarray:
 
 def _curves(config: Config, name: str, size: int) -> dict[str, np.ndarray]:
     curves = [
-        rank_rate_prior_curve(
-            zipf_prior(size, exponent=exponent).pmf, _slopes(config), LOSSES[name]
-        )
+        rank_rate_prior_curve(zipf_prior(size, exponent=exponent).p, _slopes(config), LOSSES[name])
         for exponent in config.exponents
     ]
-    fields = ("distortion", "rate", "gap", "bound", "blocks", "majorised")
-    return {
+    fields = ("distortion", "rate", "gap", "entropy_bound", "blocks", "majorised")
+    arrays = {
         field: np.stack([np.asarray(getattr(curve, field), float) for curve in curves])
         for field in fields
     }
+    arrays["bound"] = arrays.pop("entropy_bound")
+    return arrays
 
 
 def _codebook(config: Config) -> dict[str, np.ndarray]:
-    """Write out the codebooks of Zipf's law and the reciprocal rank, one a size."""
+    """Construct the codebooks for Zipf priors and the reciprocal rank, one for each size."""
     books = [
         ranking_codebook(
-            zipf_prior(size, exponent=CODEBOOK_EXPONENT).pmf,
+            zipf_prior(size, exponent=CODEBOOK_EXPONENT).p,
             config.codebook_slope,
             "reciprocal_rank",
         )
@@ -124,18 +124,18 @@ def _brute_force(key: jax.Array) -> dict[str, np.ndarray]:
             brute = limits.rate_distortion_curve(
                 prior, distortions[name], [1.0, 3.0, 9.0], method="dense"
             )
-            ours = rank_rate_prior(prior, loss, D=np.clip(brute.distortion, 0.0, 1.0))
+            ours = rank_rate_prior(prior, loss, distortion=np.clip(brute.distortion, 0.0, 1.0))
             error = max(error, float(np.max(np.abs(ours.value - brute.rate))))
         errors.append(error)
     return {"error": np.array(errors)}
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Check certificate, converse, equality where majorised and only there, and brute force."""
+    """Check certificate, converse, equality exactly where the prior is majorised, and brute force."""
     excess = dataset.rate - dataset.bound
     majorised = dataset.majorised > 0
     where_met, elsewhere = abs(excess).where(majorised).max(), excess.where(~majorised).max()
-    anchor = rank_rate_prior([0.4, 0.3, 0.2, 0.1], "reciprocal_rank", D=0.191846983)
+    anchor = rank_rate_prior([0.4, 0.3, 0.2, 0.1], "reciprocal_rank", distortion=0.191846983)
     found = [
         Check.at_most("C3", "largest certified gap, bits", "exact", dataset.gap.max(), 1e-9),
         Check.at_most(

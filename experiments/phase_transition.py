@@ -17,7 +17,8 @@ from rdsim import codes, limits, simulation
 CLAIMS = ("C9", "C10", "C14")
 
 SIMULATION_CONFIDENCE = 1 - 1e-8
-"""Coverage of each simulated interval: some dozens of them miss with probability below 1e-6."""
+"""Coverage of each simulated interval: that any of some dozens misses has probability below
+1e-6."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,15 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     ]
     sizes = np.array(config.simulated_log2_sizes, float)
     per_letter = {"units": "bits per letter"}
-    chance = {"long_name": "error probability", "units": "1"}
+    probability = {"long_name": "error probability", "units": "1"}
     point = ("simulated_length", "log2_size")
     return xarray.Dataset(
         {
-            "error": (("block_length", "density"), curves, chance),
-            "anchor_error": (("block_length", "share_of_limit"), at_anchors, chance),
+            "error": (("block_length", "density"), curves, probability),
+            "anchor_error": (("block_length", "share_of_limit"), at_anchors, probability),
             "limit": ((), limit, {"long_name": "IB(R)", **per_letter}),
             **{
-                name: (point, np.stack([cell[name] for cell in simulated]), chance)
+                name: (point, np.stack([cell[name] for cell in simulated]), probability)
                 for name in (
                     "simulated_mean",
                     "simulated_lower",
@@ -103,7 +104,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
 
 
 def _exact(config: Config, n: int, density: np.ndarray) -> dict[str, np.ndarray]:
-    """Exact error where the database has at least two items, NaN where it has not."""
+    """Exact error where the database has at least two items, NaN elsewhere."""
     log2_size = n * density
     error = codes.dsbs_ensemble(
         config.crossover, np.maximum(log2_size, 1.0), "error", n=n, rate=config.rate

@@ -2,8 +2,8 @@
 
 Items are Gaussian vectors, queries noisy copies of them. A product quantizer stores an item by S
 indices of b bits; a query ranks the items by its distance to their codewords, as the common
-libraries of vector search do, or by the distance weighted by what noise and quantization leave of
-each coordinate. No system with as many bits an item lies above the converse.
+libraries of vector search do, or by the distance with each coordinate divided by its noise and
+quantization error. No system with as many bits an item lies above the converse.
 """
 
 from dataclasses import dataclass
@@ -11,23 +11,24 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import scipy.special
 import scipy.stats
 import xarray
 from scipy.cluster.vq import vq
 
 from experiments.runner import Cell, Check, call
 from rdsim import limits
-from rdsim.codes.product_quantization import ProductQuantizer, product_quantizer
+from rdsim.codes.quantizers.product import ProductQuantizer, product_quantizer
+from rdsim.ranking import subset_reciprocal_rank
 
 CLAIMS = ("C4",)
 CONFIDENCE = 0.95
 SURE = 1 - 1e-9
-"""Coverage of the intervals that checks look at."""
+"""Coverage of the intervals that checks use."""
 DECODERS = ("distance", "weighted distance")
 KINDS = ("plain", "balanced")
 LISTED_BITS = 16
-"""Most bits of one quantizer of the library; above, the coordinates go to two of them."""
+"""Most bits of one product quantizer; with more, the coordinates are divided between two of
+them."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Config:
     variances: tuple[float, ...] = tuple(4.0 * 2.0 ** (-i / 2) for i in range(8))
     """Of the items' coordinates, which are independent."""
     noise: float = 0.1
-    """Variance of the query about its item, a coordinate."""
+    """Variance of each coordinate of the query about its item."""
     codes: tuple[tuple[int, int], ...] = (
         *((1, bits) for bits in (2, 5, 8)),
         *((2, bits) for bits in (2, 4, 6, 8)),
@@ -95,7 +96,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     whole = cell("whole-items", _simulate, config, key, 0, 0, "whole")
     rate = np.linspace(0.0, 1.05 * max(s * b for s, b in config.codes), config.points)
     bits = np.array([float(s * b) for s, b, _ in settings])
-    # The curve and the codes' own bits in one call: one compiled program.
+    # The curve and the codes' own bits in one call, which is one compiled program.
     frontier = cell("converse", _converse, config, np.concatenate([rate, bits]))["mrr"]
     mrr = {name: np.stack([one[name] for one in found]) for name in _STATISTICS}
     needed = np.asarray(_least_bits(config, mrr["mrr"]))
@@ -143,16 +144,16 @@ def _correlations(config: Config) -> np.ndarray:
 
 
 def _best_mrr(config: Config, bits: np.ndarray) -> np.ndarray:
-    """The converse (C4): largest MRR at that many bits an item, over the sizes, last."""
+    """The converse (C4): largest MRR at that many bits an item; the sizes are the last axis."""
     told = limits.bottleneck_vector_gaussian(_correlations(config), rate=bits)
     sizes = np.array(config.log2_sizes, float)
     return 1 - np.asarray(limits.rank_loss(sizes, "reciprocal_rank", rate=told).lower)
 
 
 def _least_bits(config: Config, mrr: np.ndarray) -> np.ndarray:
-    """The converse the other way round: least bits an item for an MRR, over the sizes, last."""
+    """The inverse of the converse: least bits an item for an MRR; the sizes are the last axis."""
     sizes = np.array(config.log2_sizes, float)
-    needed = limits.rank_rate(sizes, "reciprocal_rank", D=np.clip(1 - mrr, 0.0, 1.0)).lower
+    needed = limits.rank_rate(sizes, "reciprocal_rank", distortion=np.clip(1 - mrr, 0.0, 1.0)).lower
     return np.asarray(
         limits.bottleneck_vector_gaussian_rate(_correlations(config), relevance=needed)
     )
@@ -173,7 +174,8 @@ def _fit(config: Config, key: jax.Array, subspaces: int, bits: int, kind: str) -
     order = np.arange(items.shape[1])
     halves = [order]
     if subspaces * bits > LISTED_BITS:
-        # Strong and weak coordinates in turn keep the halves alike where they are to be balanced.
+        # Alternating strong and weak coordinates make the halves alike where they should be
+        # balanced.
         halves = [order[::2], order[1::2]] if kind == "balanced" else list(np.split(order, 2))
     return [
         _Part(
@@ -182,7 +184,7 @@ def _fit(config: Config, key: jax.Array, subspaces: int, bits: int, kind: str) -
                 jax.random.fold_in(key, 1 + part),
                 items[:, columns],
                 subspaces=subspaces // len(halves),
-                words=2**bits,
+                codebook_size=2**bits,
                 rotate=kind == "balanced",
                 starts=1,
                 iterations=config.iterations,
@@ -193,17 +195,17 @@ def _fit(config: Config, key: jax.Array, subspaces: int, bits: int, kind: str) -
 
 
 def _stored(parts: list[_Part], items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index of each item among all combinations of words, and the point that stands for it.
+    """Index of each item among all combinations of codewords, and its reproduction.
 
-    On the host, word by word: databases of many shapes would each be compiled.
+    On the host, block by block: databases of many shapes would each be compiled.
     """
     index, points = np.zeros(len(items), np.int64), np.empty_like(items)
     for columns, code in parts:
         rotation, centre = np.asarray(code.rotation), np.asarray(code.centre)
-        turned = (items[:, columns] - centre) @ rotation.T
+        rotated = (items[:, columns] - centre) @ rotation.T
         stored, first = [], 0
         for book in map(np.asarray, code.codebooks):
-            block = turned[:, first : first + book.shape[1]]
+            block = rotated[:, first : first + book.shape[1]]
             chosen = vq(block, book, check_finite=False)[0]
             index = index * len(book) + chosen
             stored.append(book[chosen])
@@ -215,12 +217,12 @@ def _stored(parts: list[_Part], items: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _simulate(
     config: Config, key: jax.Array, subspaces: int, bits: int, kind: str
 ) -> dict[str, np.ndarray]:
-    """Rank the targets of all databases by every decoder; whole items have no code, one decoder."""
+    """Rank the targets of all databases by every decoder; whole items have no code and one decoder."""
     fit_key, draw_key = jax.random.split(key)
     deviation = np.sqrt(np.array(config.variances))
     others = 2 ** max(config.log2_sizes) - 1
     parts = [] if kind == "whole" else _fit(config, fit_key, subspaces, bits, kind)
-    # One stream for all codes, so that they meet the same items and queries.
+    # One stream of random numbers for all codes, so that all get the same items and queries.
     draws = np.random.default_rng(np.asarray(jax.random.key_data(draw_key)))
     shape = (config.databases, others + config.queries, deviation.size)
     weights, error = [np.ones(deviation.size)], np.zeros(deviation.size)
@@ -233,12 +235,13 @@ def _simulate(
         items = deviation * draws.standard_normal(shape[1:])
         noise = draws.standard_normal((config.queries, deviation.size))
         queries = items[others:] + np.sqrt(config.noise) * noise
-        lots = draws.uniform(size=config.queries)
+        uniform = draws.uniform(size=config.queries)
         index, points = _stored(parts, items) if parts else (np.arange(len(items)), items)
         for place, weight in enumerate(weights):
-            beaten = _ahead(queries, points, index, weight, others, lots)
+            ahead = _ahead(queries, points, index, weight, others, uniform)
             means[place, :, database] = [
-                reciprocal_rank(beaten, others, 2**size - 1).mean() for size in config.log2_sizes
+                subset_reciprocal_rank(ahead, competitors=others, sampled=2**size - 1).mean()
+                for size in config.log2_sizes
             ]
     middle = means.mean(axis=-1)
     spread = means.std(axis=-1, ddof=1) / np.sqrt(config.databases)
@@ -261,7 +264,7 @@ def _ahead(
     index: np.ndarray,
     weight: np.ndarray,
     others: int,
-    lots: np.ndarray,
+    uniform: np.ndarray,
 ) -> np.ndarray:
     """Count, for each query, the other items ranked before its target, ties at random.
 
@@ -274,43 +277,15 @@ def _ahead(
     score = 2 * (queries * np.sqrt(weight)) @ words.T - np.sum(words**2, axis=1)
     own = score[np.arange(len(queries)), target]
     better = (score > own[:, None]) @ held
-    # With the lots of M tied items, the target is behind a uniform number of the others.
-    return better + np.floor(lots * (held[target] + 1))
-
-
-def reciprocal_rank(ahead: np.ndarray, others: int, chosen: int) -> np.ndarray:
-    r"""Mean of 1/rank when the competitors are a random subset of those that were ranked.
-
-    With n of N competitors ahead and m of the N chosen, the number ahead is hypergeometric, and
-
-    $$E \frac{1}{\text{rank}} = \frac{N+1}{(m+1)(n+1)}
-        \left(1 - \binom{N-n}{m+1} \Big/ \binom{N+1}{m+1}\right),$$
-
-    which for N to infinity is the rank law of a binomial number ahead (C1).
-
-    Args:
-        ahead: n, competitors ahead of the target, any shape.
-        others: N.
-        chosen: m, at most N.
-
-    Returns:
-        Mean reciprocal ranks in a database of m + 1 items, shape of n.
-
-    """
-    left = others - ahead
-    log = scipy.special.gammaln
-    possible = left >= chosen + 1
-    kept = np.where(possible, left, chosen + 1)
-    log_none = log(kept + 1) - log(kept - chosen) - log(others + 2) + log(others + 1 - chosen)
-    none = np.where(possible, np.exp(log_none), 0.0)
-    return (others + 1) / ((chosen + 1) * (ahead + 1)) * (1 - none)
+    # With ties broken at random, a uniform number of the tied items is ahead of the target.
+    return better + np.floor(uniform * (held[target] + 1))
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
     """Compare every code, and whole items, with the converse at the better end of its interval."""
     correlations = np.atleast_1d(dataset.attrs["correlations"])
     sizes = dataset.log2_size.values.astype(float)
-    # Unlimited bits are the last row: one call, one compiled program.
+    # Unlimited bits are the last row of the same call, which is one compiled program.
     bits = np.append(dataset.least_bits.values.reshape(-1, sizes.size), [np.inf * sizes], axis=0)
     told = limits.bottleneck_vector_gaussian(correlations, rate=bits)
     loss = limits.rank_loss(sizes, "reciprocal_rank", rate=told)
@@ -320,29 +295,31 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     return [
         Check.at_most(
             "C4",
-            f"most by which the upper end of the MRR of a product quantizer (of {dataset.mrr.size} "
-            "points) is above the converse at its bits",
+            "largest amount by which the upper end of the MRR of a product quantizer (of "
+            f"{dataset.mrr.size} points) is above the converse at its bits",
             "Monte Carlo",
             (dataset.upper - dataset.limit).max(),
             0,
         ),
         Check.at_most(
             "C4",
-            f"most by which the MRR of whole items is above the converse of unlimited bits, {sure}",
+            "largest amount by which the MRR of whole items is above the converse of unlimited "
+            f"bits, {sure}",
             "Monte Carlo",
             (dataset.whole_sure_lower - ceiling).max(),
             0,
         ),
         Check.at_most(
             "C4",
-            f"most by which a code's MRR is above that of whole items, ranked optimally, {sure}",
+            "largest amount by which a code's MRR is above that of whole items, ranked "
+            f"optimally, {sure}",
             "Monte Carlo",
             (dataset.sure_lower - 2 * dataset.whole_mrr + dataset.whole_sure_lower).max(),
             0,
         ),
         Check.at_most(
             "C4",
-            "largest difference of MRR to bits by the converse and back",
+            "largest error of MRR to bits by the converse and back",
             "closed form",
             abs(back - dataset.mrr.values).max(),
             1e-7,

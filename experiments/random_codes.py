@@ -1,8 +1,8 @@
 """Random codes: error of a random code against the size of the database, for three sources.
 
-Each item is stored as a word of a random codebook of its own, the nearest or one drawn by the
-likelihood encoder. Exact sums over types give all database sizes; beside them sampled targets with
-intervals, and at short blocks databases whose every letter is drawn.
+Each item is stored as a codeword of a random codebook of its own, the nearest or one drawn by the
+likelihood encoder. Exact sums over types give all database sizes; they are checked by sampled
+targets with intervals, and at short blocks by databases whose every letter is drawn.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ import xarray
 
 from experiments.runner import Cell, Check, call
 from rdsim import codes, limits, simulation
-from rdsim.codes.ensemble import discrete_ensemble
-from rdsim.codes.random_coding import ENCODERS, RandomCode, random_code
+from rdsim.codes.ensembles.discrete import discrete_ensemble
+from rdsim.codes.ensembles.random_coding import ENCODERS, RandomCode, random_code
 from rdsim.simulation.ensemble import simulate_ensemble
 
 CLAIMS = ("C14", "C15")
 CONFIDENCE = 1 - 1e-8
-"""Coverage of each interval: some hundred of them miss with probability below 1e-5."""
+"""Coverage of each interval: that any of some hundred misses has probability below 1e-5."""
 LOSSES = ("error", "reciprocal_rank")
 CROSSOVER = 0.1
 ANCHOR_LETTERS = 100
@@ -35,7 +35,7 @@ SOURCES = {
         ((0.0, 1.0, 2.0), (1.0, 0.0, 1.0), (2.5, 1.0, 0.0)),
     ),
 }
-"""Joint law of query and item letter, and the distortion the words are chosen by."""
+"""Joint distribution of query and item letter, and the distortion by which codewords are chosen."""
 _SYMMETRIC = "symmetric binary"
 
 
@@ -161,7 +161,7 @@ def _part(
     encoder: str,
     marginal: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """All of one source and encoder."""
+    """Everything for one source and encoder."""
     key = jax.random.fold_in(key, list(SOURCES).index(source) * 2 + ENCODERS.index(encoder))
     code, short = (
         random_code(
@@ -179,7 +179,7 @@ def _part(
         competitor="exact",
     )
     size = _sizes(config)
-    # Only errors are sampled of long blocks.
+    # Of long blocks, only errors are sampled.
     error = np.asarray(discrete_ensemble(code, np.concatenate([size, sampled]), "error"))
     others = [np.asarray(discrete_ensemble(code, size, loss)) for loss in LOSSES[1:]]
     both = np.concatenate([size, drawn])
@@ -206,13 +206,13 @@ def _part(
 def _drawn(
     config: Config, key: jax.Array, code: RandomCode, log2_size: int
 ) -> dict[str, simulation.Estimate]:
-    """Draw databases with every letter of every codebook: nothing of the sums' reasoning."""
+    """Draw databases with every letter of every codebook: independent of how the sums are derived."""
     generator = np.random.default_rng([*np.asarray(jax.random.key_data(key)), log2_size])
     joint, q, d, s = (
         np.asarray(table)
         for table in (code.joint, code.output_marginal, code.distortions, code.scores)
     )
-    items, words = 2**log2_size, round(2 ** float(code.log2_words))
+    items, words = 2**log2_size, round(2 ** float(code.log2_codebook_size))
     ranks = np.empty(config.databases)
     for t in range(config.databases):
         pair = np.searchsorted(
@@ -254,12 +254,12 @@ def _closed(config: Config, size: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Hold sums over types, sampled targets and drawn databases against each other."""
+    """Compare sums over types, sampled targets and drawn databases."""
     symmetric = dataset.sel(source=_SYMMETRIC, encoder="minimum_distortion")
     found = [
         Check.at_most(
             "C14",
-            "sums over types from sums over distances, symmetric binary, relative",
+            "relative difference of sums over types from sums over distances, symmetric binary",
             "exact",
             (abs(symmetric.exact - symmetric.closed) / symmetric.closed).max(),
             1e-9,
@@ -273,7 +273,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C14",
-            "error of the nearest word above the likelihood encoder's, symmetric binary",
+            "error of the nearest codeword above the likelihood encoder's, symmetric binary",
             "exact",
             (
                 symmetric.exact

@@ -36,7 +36,7 @@ FULL = Config(log2_sizes=(6, 10, 20, 40, 100, 300, 1000), points=401)
 
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  # noqa: ARG001
-    """Compute R(D; M) of every loss and size, its certificate and the way back."""
+    """Compute R(D; M) of every loss and size, its certificate and its inverse."""
     loss = np.linspace(0.0, 1.0, config.points)
     parts = [cell(name.replace(" ", "-"), _curves, config, name, loss) for name in LOSSES]
     dims = ("loss_name", "log2_size", "loss")
@@ -56,7 +56,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  #
 
 def _curves(config: Config, name: str, loss: np.ndarray) -> dict[str, np.ndarray]:
     sizes = np.array(config.log2_sizes, float)[:, None]
-    rate = limits.rank_rate(sizes, LOSSES[name], D=loss)
+    rate = limits.rank_rate(sizes, LOSSES[name], distortion=loss)
     back = limits.rank_loss(sizes, LOSSES[name], rate=rate.value)
     return {
         "rate": np.asarray(rate.value),
@@ -76,12 +76,12 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     difference = abs(dataset.rate.sel(loss_name="error") - fano).max()
     anchors = (
         (
-            limits.rank_rate(np.log2(10), "reciprocal_rank", D=0.1),
+            limits.rank_rate(np.log2(10), "reciprocal_rank", distortion=0.1),
             "R(0.1; 10), reciprocal rank",
             2.315187258,
         ),
         (
-            limits.rank_rate(np.log2(1000), "reciprocal_rank", D=0.5),
+            limits.rank_rate(np.log2(1000), "reciprocal_rank", distortion=0.5),
             "R(0.5; 1000), reciprocal rank",
             3.921215365,
         ),

@@ -1,11 +1,13 @@
 """Retrieval sandwich: bits an item against loss, between the converse and single channels.
 
-The inner bound is the best single channel that was found, used for every item of the database; encoders
-that describe items jointly need fewer bits. Outer and inner bounds for three sources over database sizes, what the gap a letter does as blocks
-grow at a fixed (log2 M)/n, and the self-consistent schemes of single letters beside their bounds.
+The inner bound is the best single channel that was found, used for every item of the database;
+encoders that describe items jointly need fewer bits. Outer and inner bounds for three sources over
+database sizes, the gap a letter as blocks grow at a fixed (log2 M)/n, and the self-consistent
+schemes of single letters beside their bounds.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -20,7 +22,7 @@ from rdsim.sources.gaussian_pairs import gaussian
 
 CLAIMS = ("C12", "C13")
 LOSS = "reciprocal_rank"
-SOURCES = {
+SOURCES: dict[str, Callable[..., sources.DiscreteSource | sources.GaussianSource]] = {
     "DSBS": lambda config: sources.dsbs(config.crossover),
     "erasure pair": lambda config: sources.binary_erasure_pair(config.erasure),
     "Gaussian": lambda config: gaussian(config.correlation),
@@ -32,15 +34,15 @@ class Config:
     """What is computed."""
 
     crossover: float = 0.1
-    """Of the doubly symmetric binary source."""
+    """Crossover of the doubly symmetric binary source."""
     erasure: float = 0.3
-    """Probability that the query letter of the erasure pair is lost."""
+    """Probability that the query letter of the erasure pair is erased."""
     correlation: float = 0.9
     """Of the Gaussian pair."""
     log2_sizes: tuple[int, ...] = (5, 60)
     """log2 of the database sizes."""
     letters_per_bit: tuple[float, ...] = (3.2, 3.2, 0.8)
-    """Letters in an item for each bit of log2 M, a source."""
+    """Letters in an item for each bit of log2 M, one number for each source."""
     points: int = 17
     """Points along the loss."""
     density: float = 0.25
@@ -48,13 +50,13 @@ class Config:
     block_lengths: tuple[int, ...] = (16, 128, 1024)
     """Letters in a growing block."""
     allowed: float = 0.2
-    """Loss at which their gap is taken."""
+    """Loss at which their gap is evaluated."""
     single_log2_size: int = 3
     """log2 of the database size for items of one letter."""
     slopes: tuple[float, ...] = (3.0, 6.0, 12.0, 20.0)
     """Slopes of the self-consistent schemes, bits a unit of loss."""
     starts: int = 6
-    """Channels each of them is started from."""
+    """Channels from which each of them is started."""
 
 
 SMOKE = Config(
@@ -138,8 +140,8 @@ def _bounds(config: Config, name: str, size: int) -> dict[str, np.ndarray]:
     bounds = retrieval_bounds(SOURCES[name](config), size, LOSS, n=n, distortion=loss)
     return {
         "loss": loss,
-        "outer": np.asarray(bounds.outer),
-        "inner": np.asarray(bounds.inner),
+        "outer": np.asarray(bounds.lower),
+        "inner": np.asarray(bounds.upper),
         "letters": np.array(n),
     }
 
@@ -155,16 +157,16 @@ def _growing(config: Config, n: int) -> dict[str, np.ndarray]:
 def _single(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
     source, size = sources.dsbs(config.crossover), config.single_log2_size
     found = [
-        self_consistent(source.joint, size, LOSS, slope=slope, starts=config.starts, key=key)
+        self_consistent(key, source.joint, size, LOSS, slope=slope, starts=config.starts)
         for slope in config.slopes
     ]
     fixed = np.array([scheme.distortion for scheme in found])
     least = retrieval_bounds(source, size, LOSS, n=1)
     loss = np.linspace(float(least.vertex_loss[0]), float(least.zero_rate_loss), config.points)
     at = np.concatenate([fixed.ravel(), loss])
-    # A fixed point may lie a rounding below the least loss of all, that of the stored letter.
+    # By rounding a fixed point may lie below the least loss of all, that of the stored letter.
     at = np.clip(at, loss[0], 1.0)
-    outer = np.asarray(retrieval_bounds(source, size, LOSS, n=1, distortion=at, rounds=0).outer)
+    outer = np.asarray(retrieval_bounds(source, size, LOSS, n=1, distortion=at, rounds=0).lower)
     inner = np.interp(at, least.vertex_loss, least.vertex_bits)
     return {
         "loss": loss,
@@ -180,7 +182,7 @@ def _single(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
     """Check the order of the bounds, that the gap shrinks, and the fixed points against both."""
-    # Where a random ranking will do both bounds are zero, and no test of each other.
+    # Where a random ranking suffices both bounds are zero, and test nothing.
     found = np.isfinite(dataset.inner) & (dataset.inner > 0)
     worst = (dataset.outer - dataset.inner).where(found).max()
     gap = dataset.gap_per_letter

@@ -7,8 +7,8 @@ import numpy as np
 import xarray
 
 from experiments.runner import Cell, Check, call
-from rdsim.ranking.saddlepoint import saddlepoint_tail
-from rdsim.ranking.score_tails import score_tail
+from rdsim.ranking.tails.saddlepoint import saddlepoint_tail
+from rdsim.ranking.tails.score_tails import score_tail
 from rdsim.simulation.importance import importance_tail
 
 CLAIMS = ("C15",)
@@ -42,7 +42,7 @@ FULL = Config(
 
 
 def letters(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores and the law of a competitor's letter, for each of two query letters."""
+    """Return scores and distribution of a competitor's letter, for each of two query letters."""
     if name == SOURCES[0]:
         agree, differ = np.log2(2 * 0.89), np.log2(2 * 0.11)
         unused = [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0]]
@@ -64,7 +64,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
             {"units": units},
         )
         for name, units in (
-            ("threshold", "score per letter, as a share of the way from mean to maximum"),
+            ("threshold", "score per letter, as a fraction of the way from mean to maximum"),
             ("lower", "nats"),
             ("upper", "nats"),
             ("saddlepoint", "nats"),
@@ -94,22 +94,22 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
 def _problem(
     config: Config, name: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Letter tables, counts (n, 1, kind), thresholds (n, point) and the shares they were made of."""
-    values, law = letters(name)
+    """Letter tables, counts (n, 1, kind), thresholds (n, point) and the fractions they were made of."""
+    values, probabilities = letters(name)
     n = np.array(config.lengths)[:, None]
     counts = np.stack([n // 2, n - n // 2], axis=-1)
-    mean = counts @ (values * law).sum(axis=1)
-    top = counts @ np.where(law > 0, values, -np.inf).max(axis=1)
-    # Long sums end at 1e-200: the last share is where the tail is that small, or 0.9.
+    mean = counts @ (values * probabilities).sum(axis=1)
+    top = counts @ np.where(probabilities > 0, values, -np.inf).max(axis=1)
+    # Long sums end at 1e-200: the last fraction is where the tail is that small, or 0.9.
     shares = np.linspace(0.05, 0.95, config.thresholds)
-    depth = saddlepoint_tail(values, law, counts, mean + shares * (top - mean)).log_tail
+    depth = saddlepoint_tail(values, probabilities, counts, mean + shares * (top - mean)).log_tail
     last = np.max(np.where(np.asarray(depth) > -200 * _LN10, shares, 0.0), axis=1)
     share = np.linspace(0.02, np.minimum(last, 0.9), config.thresholds, axis=1)
-    return values, law, counts, mean + share * (top - mean), share
+    return values, probabilities, counts, mean + share * (top - mean), share
 
 
 def _tails(config: Config, name: str) -> dict[str, np.ndarray]:
-    """Tails of sums of all lengths: one lattice is one compilation."""
+    """Tails of sums of all lengths, each lattice compiled once."""
     *sums, share = _problem(config, name)
     exact = score_tail(*sums, tolerance=config.tolerance).log_tail
     approximate = saddlepoint_tail(*sums)
@@ -124,9 +124,9 @@ def _tails(config: Config, name: str) -> dict[str, np.ndarray]:
 
 
 def _sampled(config: Config, key: jax.Array, name: str) -> dict[str, np.ndarray]:
-    values, law, counts, thresholds, _ = _problem(config, name)
+    values, probabilities, counts, thresholds, _ = _problem(config, name)
     shown = config.lengths.index(config.shown_length)
-    sums = values, law, counts[shown], thresholds[shown]
+    sums = values, probabilities, counts[shown], thresholds[shown]
     found = importance_tail(key, *sums, trials=config.trials, confidence=_CONFIDENCE)
     return {
         "mean": np.asarray(found.log_mean),
@@ -147,8 +147,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     long = dataset.sel(n=dataset.n[dataset.n >= 50])
     found = []
     for name in dataset.source.values:
-        # Near its greatest value a sum without a lattice takes few values, which no smooth formula
-        # follows: the one per cent is claimed for it up to half way, and shown beyond.
+        # Near its maximum a sum without a lattice takes few values, which no smooth formula
+        # approximates: the one per cent is claimed up to half way to the maximum.
         most = _HALF_WAY if name == SOURCES[2] else 1.0
         error = relative_error(long, "saddlepoint").where(long.threshold <= most).sel(source=name)
         part = "" if most == 1.0 else ", up to half way to the maximum"
@@ -166,7 +166,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         found.append(
             Check.close(
                 "C15",
-                f"share of importance-sampling intervals that cover the exact tail, {name}",
+                f"fraction of importance-sampling intervals that cover the exact tail, {name}",
                 "Monte Carlo",
                 covered.mean(),
                 1.0,

@@ -1,4 +1,4 @@
-"""Distribution shift: what a codebook made for another law costs, and one made for a whole ball."""
+"""Distribution shift: the cost of a codebook designed for another source, or for a whole ball."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Config:
     source: float = 0.3
     """Probability of a one at which the codebook is used, and centre of the ball."""
     designs: tuple[float, ...] = (0.2, 0.25, 0.4, 0.5)
-    """Probabilities of a one for which codebooks were made."""
+    """Probabilities of a one for which codebooks were designed."""
     distortions: int = 41
     """Points along the distortion, up to 0.19."""
     minimax_distortion: float = 0.1
@@ -28,7 +28,7 @@ class Config:
     radii: tuple[float, ...] = (0.0, 0.003, 0.01, 0.03, 0.06, 0.1, 0.15)
     """Radii of the ball, bits."""
     tolerance: float = 1e-5
-    """Gap asked of the minimax rate, bits."""
+    """Gap asked for of the minimax rate, bits."""
 
 
 SMOKE = Config(distortions=4, radii=(0.0, 0.03))
@@ -36,9 +36,9 @@ QUICK = Config()
 FULL = Config(distortions=161, radii=tuple(np.linspace(0, 0.2, 41)))
 
 
-def designed(chance: float, D: np.ndarray) -> np.ndarray:
-    """Output marginal of a binary source at its optimum, a row a distortion."""
-    one = np.clip((chance - D) / (1 - 2 * D), 0.0, 1.0)
+def designed(probability: float, D: np.ndarray) -> np.ndarray:
+    """Optimal output marginal of a binary source, one row for each distortion."""
+    one = np.clip((probability - D) / (1 - 2 * D), 0.0, 1.0)
     return np.stack([1 - one, one], axis=-1)
 
 
@@ -76,8 +76,8 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  #
 def _redundancy(config: Config, D: np.ndarray) -> dict[str, np.ndarray]:
     p = np.array([1 - config.source, config.source])
     bounds = [
-        [redundancy(p, HAMMING, q, x) for q, x in zip(designed(chance, D), D, strict=True)]
-        for chance in config.designs
+        [redundancy(p, HAMMING, q, x) for q, x in zip(designed(probability, D), D, strict=True)]
+        for probability in config.designs
     ]
     uniform = closed_forms.uniform_hamming(2, distortion=D) - closed_forms.bernoulli_hamming(
         config.source, distortion=D
@@ -92,7 +92,7 @@ def _redundancy(config: Config, D: np.ndarray) -> dict[str, np.ndarray]:
 def _ball(config: Config, radius: float) -> dict[str, np.ndarray]:
     p, D = config.source, config.minimax_distortion
     found = minimax_rate([1 - p, p], HAMMING, radius, distortion=D, tolerance=config.tolerance)
-    # The hardest binary law is the one nearest to the fair coin.
+    # The hardest binary source is the one nearest to the fair coin.
     grid = np.linspace(p, 0.5, 200001)
     divergence = grid * np.log2(grid / p) + (1 - grid) * np.log2((1 - grid) / (1 - p))
     hardest = grid[divergence <= radius].max()
@@ -112,7 +112,7 @@ def _ball(config: Config, radius: float) -> dict[str, np.ndarray]:
 def checks(dataset: xarray.Dataset) -> list[Check]:
     """Check the redundancies and the minimax bounds."""
     gap = (dataset.redundancy - dataset.redundancy_lower).max()
-    room = dataset.attrs["tolerance"]
+    tolerance = dataset.attrs["tolerance"]
     found = [
         Check.at_most("C24", "largest certified gap of a redundancy, bits", "exact", gap, 1e-8),
         Check.at_most(
@@ -120,14 +120,14 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "gap of the minimax rate, bits",
             "exact",
             (dataset.minimax - dataset.minimax_lower).max(),
-            room,
+            tolerance,
         ),
         Check.at_most(
             "C24",
-            "minimax rate from R(D) of the hardest law in the ball, bits",
+            "distance of the minimax rate from R(D) of the hardest source in the ball, bits",
             "closed form",
             np.abs(dataset.minimax - dataset.exact).max(),
-            2 * room,
+            2 * tolerance,
         ),
     ]
     found.append(
@@ -136,7 +136,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "minimax codebook's worst case above that of the codebook of the centre, bits",
             "exact",
             (dataset.minimax - dataset.centre).max(),
-            room,
+            tolerance,
         )
     )
     found.append(
@@ -145,7 +145,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "binary minimax rate above the largest R(P,D) met in the ball, bits",
             "exact",
             (dataset.minimax - dataset.largest_rate).max(),
-            20 * room,
+            20 * tolerance,
         )
     )
     if 0.5 in dataset.design.values:
@@ -153,7 +153,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         found.append(
             Check.at_most(
                 "C24",
-                "redundancy of a uniform codebook from its closed form, bits",
+                "distance of the redundancy of a uniform codebook from its closed form, bits",
                 "closed form",
                 error,
                 1e-8,

@@ -1,7 +1,7 @@
-"""Cost of an expected loss: the rank law beside simulated databases, against their size.
+"""Cost of an expected loss: the rank distribution beside simulated databases, against their size.
 
 Losses and numbers of operations follow from the key. The seconds are measured on the machine at
-hand and belong to it alone; no check looks at them.
+hand and hold for it alone; no check uses them.
 """
 
 import time
@@ -16,7 +16,8 @@ import xarray
 
 from experiments.runner import Cell, Check, call
 from rdsim import ranking
-from rdsim.simulation.direct import simulate_database
+from rdsim.simulation.database import simulate_database
+from rdsim.simulation.engine import RunOptions
 
 CLAIMS = ("C1",)
 CONFIDENCE = 1 - 1e-8
@@ -34,11 +35,11 @@ class Config:
     log2_sizes: tuple[int, ...] = (8, 10, 12, 14)
     """log2 of the simulated database sizes."""
     largest: int = 40
-    """log2 of the largest database of the rank law."""
+    """log2 of the largest database of the rank distribution."""
     items: int = 2**19
-    """Items drawn at every size, which sets the number of databases."""
+    """Items drawn at every size, which determines the number of databases."""
     fewest: int = 32
-    """Databases drawn at least."""
+    """Least number of databases drawn."""
     repeats: int = 3
     """Timed runs, of which the median counts."""
 
@@ -51,7 +52,7 @@ FULL = Config(log2_sizes=(8, 10, 12, 14, 16, 18, 20), items=2**22, fewest=64)
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     """Compute the error both ways, the operations and the seconds of each."""
     sizes = np.arange(4, config.largest + 1, 4)
-    exact = cell("rank-law", _rank_law, config, sizes)
+    exact = cell("rank-distribution", _rank_distribution, config, sizes)
     direct = [cell(f"direct-{s}", _direct, config, key, s) for s in config.log2_sizes]
     unit = {"units": "1"}
     measured = {
@@ -63,7 +64,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     return xarray.Dataset(
         {
             **{
-                f"rank_law_{name}": ("log2_size", exact[name], attributes.get(name, unit))
+                f"rank_distribution_{name}": ("log2_size", exact[name], attributes.get(name, unit))
                 for name in ("error", "operations", "seconds")
             },
             **{
@@ -87,18 +88,18 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     )
 
 
-def _rank_law(config: Config, sizes: np.ndarray) -> dict[str, np.ndarray]:
+def _rank_distribution(config: Config, sizes: np.ndarray) -> dict[str, np.ndarray]:
     n = config.block_length
 
-    def law(size: float) -> Any:
+    def expected(size: float) -> Any:
         return ranking.block_loss(JOINT, TEST_CHANNEL, size, "error", n=n)
 
     # Two score levels a letter: 2 n multiplications for each of the n + 1 scores and 2 levels.
     return {
-        "error": np.array([law(float(size)) for size in sizes]),
+        "error": np.array([expected(float(size)) for size in sizes]),
         "operations": np.full(sizes.size, 2 * n * (n + 1) * 2),
         "seconds": np.array(
-            [_seconds(partial(law, float(size)), config.repeats) for size in sizes]
+            [_seconds(partial(expected, float(size)), config.repeats) for size in sizes]
         ),
     }
 
@@ -114,7 +115,7 @@ def _direct(config: Config, key: jax.Array, log2_size: int) -> dict[str, np.ndar
             float(log2_size),
             n=n,
             trials=databases,
-            block=16,
+            run=RunOptions(block=16),
             confidence=CONFIDENCE,
         )
 
@@ -139,7 +140,7 @@ def _anchor() -> dict[str, np.ndarray]:
 
 
 def _seconds(function: Callable[[], Any], repeats: int) -> float:
-    """Return the median time of a call, compiled before."""
+    """Return the median time of a call that is compiled already."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -149,13 +150,13 @@ def _seconds(function: Callable[[], Any], repeats: int) -> float:
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """See that simulated intervals hold the rank law's error, and compare a known value."""
+    """Check that simulated intervals contain the exact error, and compare a known value."""
     exact = dataset.direct_exact
     outside = int(((exact < dataset.direct_lower) | (exact > dataset.direct_upper)).sum())
     return [
         Check.at_most(
             "C1",
-            f"simulated intervals (of {exact.size}) that miss the rank law",
+            f"simulated intervals (of {exact.size}) that miss the exact error",
             "Monte Carlo",
             outside,
             0,

@@ -41,7 +41,7 @@ FULL = Config(items=1024, losses=101, gaps=241)
 
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  # noqa: ARG001
-    """Compute the rate of a common code beside its converse, and the price of equal rates."""
+    """Compute the rate of a common code beside its converse, and the cost of equal rates."""
     loss = np.linspace(0.0, 1.0, config.losses)
     pairs = [
         cell(f"pair-{index}", _pair, config, exponent, loss)
@@ -84,16 +84,16 @@ def _gaps(config: Config) -> np.ndarray:
 def _pair(config: Config, exponent: float, loss: np.ndarray) -> dict[str, np.ndarray]:
     priors = np.stack(
         [
-            np.asarray(zipf_prior(config.items, exponent=a).pmf)
+            np.asarray(zipf_prior(config.items, exponent=a).p)
             for a in (config.first_exponent, exponent)
         ]
     )
-    common = common_rate(priors, "reciprocal_rank", D=loss)
+    common = common_rate(priors, "reciprocal_rank", distortion=loss)
     majorised = np.asarray(common.majorised)
     return {
         "rate": np.asarray(common.rate.value),
         "rate_gap": np.asarray(common.rate.gap),
-        "bound": np.asarray(common.converse.bound),
+        "bound": np.asarray(common.converse.lower),
         "kappa": np.asarray(common.empirical_kappa),
         "mean_rate": np.asarray(common.rates.value).mean(axis=0),
         "both_majorised": majorised.all(axis=0).astype(float),

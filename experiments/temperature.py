@@ -1,9 +1,9 @@
 """Temperatures: reciprocal rank against the ratio of two modalities' temperatures, and the rules.
 
 Items of a Gaussian mixture in the plane, stored as one of K codewords, are queried through two
-modalities of unequal noise. Codewords are ranked by the sum of squared distances, each divided by its
-modality's temperature. Ratios over decades, temperatures fitted on training samples, rules, averaged
-cosines and the optimal score meet the same queries; their losses are exact for every database size.
+modalities of unequal noise. Codewords are ranked by the sum of squared distances, each divided by
+its modality's temperature. Ratios over decades, fitted temperatures, rules, averaged cosines and
+the optimal score are compared on the same queries; their losses are exact for every database size.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import numpy as np
 import xarray
 
 from experiments.runner import Cell, Check, call
-from rdsim.codes.vector_quantization import vector_quantizer
+from rdsim.codes.quantizers.vector import vector_quantizer
 from rdsim.ranking import expected_loss
 from rdsim.ranking.codewords import codeword_loss
 from rdsim.ranking.similarity import (
@@ -31,7 +31,7 @@ from rdsim.ranking.temperature import (
     entropy_gap_temperatures,
     fit_temperatures,
 )
-from rdsim.simulation import run_trials
+from rdsim.simulation import RunOptions, run_trials
 from rdsim.sources import GaussianMixtureSource, gaussian_mixture
 from rdsim.sources.discretisation import DiscretisedItem
 from rdsim.sources.tables import draw_letters
@@ -50,7 +50,7 @@ class Config:
     class_means: tuple[tuple[float, float], ...] = ((2.0, 1.0), (-2.0, 1.5), (0.5, -2.0))
     """Centres of the classes of items."""
     item_variance: float = 0.5
-    """Of each coordinate of an item in its class."""
+    """Variance of each coordinate of an item in its class."""
     query_noise: tuple[float, float] = (0.1, 0.8)
     """Noise variance of the two query modalities."""
     codewords: tuple[int, ...] = (4, 16, 64, 256)
@@ -62,9 +62,10 @@ class Config:
     training: int = 4000
     """Samples that codebooks and temperatures are fitted on."""
     queries: int = 4000
-    """Fresh queries that every decoder answers."""
+    """New queries, the same for every decoder."""
     cells: int = 40
-    """Cells of the item along each axis; the items are their points, so that all laws are exact."""
+    """Cells of the item along each axis; the items are their points, so that all distributions are
+    exact."""
     floor: float = 0.1
     """Least entropy gap in bits."""
 
@@ -75,7 +76,7 @@ FULL = Config(codewords=(4, 16, 64, 256, 512), ratios=65, training=20000, querie
 
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
-    """Fit codebooks and temperatures, and let all decoders answer the same queries."""
+    """Fit codebooks and temperatures, and evaluate all decoders on the same queries."""
     fits = [
         cell(f"fit-{count}", _fitted, config, jax.random.fold_in(key, count), count)
         for count in config.codewords
@@ -146,7 +147,7 @@ def _source(config: Config) -> GaussianMixtureSource:
 
 
 def _fitted(config: Config, key: jax.Array, count: int) -> dict[str, Any]:
-    """Fit codebook and temperatures on training samples; the code's law is exact on the items."""
+    """Fit codebook and temperatures on training samples; the code's output marginal is exact."""
     source = _source(config)
     item = source.discretise_item(config.cells)
     key_sample, key_code = jax.random.split(key)
@@ -186,7 +187,7 @@ def _sample(
 
 
 def _sweep(config: Config, key: jax.Array, fit: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Let all decoders answer the same fresh queries, for the codebook and temperatures fitted."""
+    """Evaluate all decoders on the same new queries, for the codebook and temperatures fitted."""
     sizes = np.array(config.log2_sizes, float)
     source = _source(config)
     # H(Y|X_k), up to the entropy of the item, which cancels in the gaps.
@@ -202,8 +203,9 @@ def _sweep(config: Config, key: jax.Array, fit: dict[str, Any]) -> dict[str, np.
         ]
     )
     swept = np.stack([np.ones(config.ratios), _ratios(config)], axis=-1)
-    # The most that any decoder has: its target's codeword first, and no rarer one there is. Parts
-    # of it lie in [0, 1], and intervals are as wide as it is large.
+    # The largest reciprocal rank of any decoder: that with the codeword of the target first, when
+    # it is the rarest one. Fractions of it lie in [0, 1], so that intervals are in proportion to
+    # it.
     most = 1 - np.asarray(
         expected_loss(sizes, LOSS, log_a=-np.inf, log_e=np.log(fit["competitor"].min()))
     )
@@ -217,10 +219,10 @@ def _sweep(config: Config, key: jax.Array, fit: dict[str, Any]) -> dict[str, np.
         **{name: fit[name] for name in _OF_CODE},
     }
     result = run_trials(
-        *(_trial, key, arguments),
+        *(key, _trial, arguments),
         trials=config.queries,
         bounds=dict.fromkeys(("above_fitted", "below_optimal", "cosine_gain"), (-1.0, 1.0)),
-        block=16,
+        run=RunOptions(block=16),
     )
     found = {
         name: np.stack([part.mean, part.lower, part.upper], axis=-1) * most[:, None]
@@ -230,7 +232,7 @@ def _sweep(config: Config, key: jax.Array, fit: dict[str, Any]) -> dict[str, np.
 
 
 def _trial(key: jax.Array, fixed: dict[str, Any]) -> dict[str, jax.Array]:
-    """One query: reciprocal ranks of all decoders at all sizes, as parts of the most there is."""
+    """One query: reciprocal ranks of all decoders at all sizes, as fractions of the largest one."""
     item = fixed["item"]
     drawn, query = _sample(key, fixed["source"], item, ())
     target = jnp.argmax(fixed["channel"][drawn])
@@ -263,7 +265,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     finest = dataset.isel(codewords=-1)
     ratio = finest.temperature[1] / finest.temperature[0]
     noise = dataset.query_noise[1] / dataset.query_noise[0]
-    # Far fewer codewords than items leave a reciprocal rank that no interval tells from another.
+    # With far fewer codewords than items, reciprocal ranks differ by less than their intervals.
     small = dataset.sel(log2_size=dataset.log2_size <= 10)
     rivals = small.above_fitted.sel(decoder=["one for all", "averaged cosine"])
     return [
@@ -272,7 +274,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C17",
-            "share of the fitted's MRR by which some ratio of the sweep surely exceeds it",
+            "fraction of the fitted temperatures' MRR by which some ratio of the sweep surely "
+            "exceeds it",
             "Monte Carlo",
             (swept.sel(end="lower") / dataset.mrr.sel(decoder="fitted", end="mean")).max(),
             0.01,

@@ -82,7 +82,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     alone = (dataset.long_chain - dataset.lower).max()
     binary = dataset.sel(source=SOURCES[1])
     edge = np.abs(binary.upper - binary.lower).isel(query=-1).max()
-    # Chains that are shared in time must be concave along the diagonal.
+    # The rate of time-shared chains must be concave along the diagonal.
     diagonal = np.diagonal(binary.lower.values)
     bend = np.diff(diagonal, 2).max()
     return [

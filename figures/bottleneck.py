@@ -1,4 +1,4 @@
-"""Information bottleneck: curves and bounds, an envelope at work, and a slow iteration."""
+"""Information bottleneck: curves and bounds, a concave envelope, and a slow iteration."""
 
 import numpy as np
 import xarray
@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Information bottlenecks: closed forms as lines, certified points as markers, supporting lines "
-    "as bounds from above. The concave envelope that certifies one slope, its two atoms and P(Y). "
-    "The Lagrangian of plain Blahut-Arimoto above its optimum: geometric inside the curve, of "
-    "order 1/t² where a letter is about to appear."
+    "Information bottlenecks: closed forms as lines, certified points as markers, supporting "
+    "lines as bounds from above. The concave envelope that certifies one slope, the two "
+    "posteriors that support it, and P(Y). The Lagrangian of plain Blahut-Arimoto above its "
+    "optimum: geometric inside the curve, of order 1/t² where a letter is about to appear."
 )
 
 
@@ -127,11 +127,11 @@ def _iterations(axis: Axes, dataset: xarray.Dataset) -> None:
             markevery=0.05,
             label=label,
         )
-        law = part.iteration_law.values
+        predicted = part.iteration_prediction.values
         law_label = "∝ (3/7)$^{2t}$" if name == "inside" else "1 / (2 χ² t²)"
         axis.loglog(
-            step[law > 1e-16],
-            law[law > 1e-16],
+            step[predicted > 1e-16],
+            predicted[predicted > 1e-16],
             color=style.COLORS[k],
             linestyle=style.LINES[k],
             label=law_label,

@@ -7,16 +7,16 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Random codes for the doubly symmetric binary source. Lines: a codebook for every item, exact. "
-    "Points: one codebook of K words for all items, simulated, with 95 % intervals over codebooks. "
-    "Right: chance that the target is first, shared over independent, with two standard errors. "
-    "Sharing costs nothing up to about K items and a growing share of the successes beyond, where "
-    "items of one word are tied."
+    "Random codes for the doubly symmetric binary source. Lines: a codebook for every item, "
+    "exact. Points: one codebook of K codewords for all items, simulated, with 95 % intervals "
+    "over codebooks. Right: probability that the target is first, shared over independent, with "
+    "two standard errors. Sharing costs nothing up to about K items and a growing fraction of "
+    "the successes beyond, where items with one codeword are tied."
 )
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
-    """Draw both losses against log2 M, one curve a codebook size, and the successes' ratio."""
+    """Draw both losses against log2 M, one curve for each codebook size, and the ratio of successes."""
     figure, axes = style.panels(1, 3, width=style.DOUBLE, height=2.9)
     for axis, name in zip(axes[0], dataset.loss_name.values, strict=False):
         part = dataset.sel(loss_name=name)
@@ -49,8 +49,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
             capsize=2,
         )
     axes[0, 2].axhline(1, color="#777777", linewidth=0.8)
-    axes[0, 2].set(title="chance to be first, ratio")
-    axes[0, 2].set(ylabel="shared / independent", xlabel="items per word log₂ M/K [bits]")
+    axes[0, 2].set(title="probability to be first, ratio")
+    axes[0, 2].set(ylabel="shared / independent", xlabel="items per codeword log₂ M/K [bits]")
     axes[0, 2].set_ylim(bottom=0)
     figure.legend(loc="outside upper center", ncols=4, handlelength=2)
     return figure

@@ -8,10 +8,10 @@ from rdsim.plotting import style
 
 CAPTION = (
     "R(D) under squared error with reproductions anywhere in space, the gap proved at every "
-    "point (one above its line stopped before the tolerance), the optimal reproduction points of "
-    "two Gaussians (area: probability) as they split while the distortion falls, and derivatives "
-    "through the solver against finite differences (those that are zero, where the rate is, not "
-    "drawn)."
+    "point (one above its line stopped before the tolerance), the optimal reproduction points "
+    "of two Gaussians (area: probability) as they split while the distortion falls, and "
+    "derivatives through the solver against finite differences (those that are zero, where the "
+    "rate is zero, are not drawn)."
 )
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Bounds on the excess, each violated with a chance of at most δ. Left: bounds and measured "
+    "Bounds on the excess, each violated with probability at most δ. Left: bounds and measured "
     "excess of the 8 x 8 source at its low slope; a bound is cut at the range of the loss. Middle: "
     "measured rates of violation over all sources with exact intervals. Right: ratio of each bound "
     "to the mean excess, median and range over the sources."
@@ -36,7 +36,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         error = np.stack(
             [worst - one.rate_lower.max("source"), one.rate_upper.max("source") - worst]
         )
-        # All stand at their sample size: smaller markers lie on larger ones.
+        # All markers are drawn at their sample size: smaller ones lie on larger ones.
         rates.errorbar(
             *(dataset.samples, worst, np.maximum(error, 0)),
             color=color,

@@ -6,9 +6,10 @@ from matplotlib.figure import Figure
 from rdsim.plotting import gap
 
 CAPTION = (
-    "Left halves of handwritten digits look for their right halves, of which a few bits are stored: "
-    "codes fitted to other digits, with 95 % intervals over queries, beside what no system can pass "
-    "(C4) and the same limit at the estimated information between the halves."
+    "Left halves of handwritten digits are queries for their right halves, of which a few bits "
+    "are stored. Codes were fitted to other digits; bars are 95 % intervals over queries. "
+    "Beside them the limit of all systems (C4), and the same limit at the estimated information "
+    "between the halves."
 )
 
 

@@ -6,9 +6,10 @@ from matplotlib.figure import Figure
 from rdsim.plotting import gap
 
 CAPTION = (
-    "Unicode names look for pictures of emoji, of which a few bits are stored. The encoders were "
-    "trained on other emoji, the codes on others again; 95 % intervals over queries, beside what no "
-    "system can pass (C4) and the same limit at the estimated information between the embeddings."
+    "Unicode names are queries for pictures of emoji, of which a few bits are stored. The "
+    "encoders were trained on other emoji, the codes were fitted to others again; bars are 95 % "
+    "intervals over queries. Beside them the limit of all systems (C4), and the same limit at "
+    "the estimated information between the embeddings."
 )
 
 

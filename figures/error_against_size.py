@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Loss of codes for items of a Gaussian mixture in the plane, seen through two noisy modalities "
-    "and decoded by distances weighted by the noise, against the size of the database: one "
-    "simulation of each code and the exact law of the rank. Shade: no code of the entropy-weighted "
-    "code's I(U;Y) goes there, items stored whole counting by the end of their interval. Dashed: the "
-    "optimal ranking of items stored whole. In a large database the MRR of a code falls as 1/M: its "
-    "items are ties."
+    "Loss of codes for items of a Gaussian mixture in the plane, seen through two noisy "
+    "modalities and decoded by distances weighted by the noise, against the size of the "
+    "database: one simulation of each code and the exact distribution of the rank. Shade: "
+    "impossible for codes of the entropy-weighted code's I(U;Y); of items stored whole the end "
+    "of the interval counts. Dashed: the optimal ranking of items stored whole. In a large "
+    "database the MRR of a code falls as 1/M, because items with one codeword are tied."
 )
 
 _GREY = "#777777"
@@ -26,7 +26,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     figure, axes = style.panels(1, 2, width=style.DOUBLE, height=3.6)
     left, right = axes[0]
     _panel(left, dataset.sel(loss_name="error"), lambda loss: loss)
-    left.set(ylabel="chance that the target is not first", ylim=(0, 1.02))
+    left.set(ylabel="probability that the target is not first", ylim=(0, 1.02))
     part = dataset.sel(loss_name="reciprocal_rank")
     _panel(right, part, lambda loss: 1 - loss)
     right.set_yscale("log")

@@ -9,12 +9,12 @@ from rdsim.plotting import style
 
 CAPTION = (
     "Left: a Bernoulli(0.4) source at D = 0.11, exact sums over all counts of N samples. The "
-    "plug-in estimate R(P_N, D) has a standard deviation of sqrt(V/N) and a bias of 1/(2N) nats, "
-    "which the jackknife removes; the code learned from the same counts has a mean excess of 1/(2N) "
-    "nats. Middle: how often its 95 % interval covers; at small N the empirical law may lie near "
-    "the fair coin, whose dispersion is zero. Right: R(D) of a Gaussian between the bounds that "
-    "samples alone give, of every data set; the lower bound is proved at every N, the upper is "
-    "asymptotic."
+    "plug-in estimate R(P_N, D) has a standard deviation of sqrt(V/N) and a bias of 1/(2N) "
+    "nats, which the jackknife removes; the code learned from the same counts has a mean excess "
+    "of 1/(2N) nats. Middle: how often its 95 % interval covers; at small N the empirical pmf "
+    "may lie near the fair coin, whose dispersion is zero. Right: R(D) of a Gaussian between "
+    "the bounds that samples alone give, of every data set; the lower bound is proved at every "
+    "N, the upper is asymptotic."
 )
 
 

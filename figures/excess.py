@@ -1,4 +1,4 @@
-"""Excess of learned codes: against N, its law, where the conditions fail, and random sources."""
+"""Excess of learned codes: against N, its distribution, failing conditions, and random sources."""
 
 import numpy as np
 import xarray
@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Excess of a code learned from N samples. Top: mean against N beside (|A| - 1)/(2N), and the "
-    "law of 2N excess at the largest N beside its limit. Bottom: means of 2N excess where a "
-    "condition of the limit law fails or nearly fails, and of random sources at N = 1000 and where "
-    "every margin of the support is wide. Bars are intervals that all hold at once with 99.99 %."
+    "Excess of a code learned from N samples. Top: mean against N beside (|A| - 1)/(2N), and "
+    "the distribution of 2N excess at the largest N beside its limit. Bottom: means of 2N "
+    "excess where a condition of the limit fails or nearly fails, and of random sources at N = "
+    "1000 and where every margin of the support is wide. Bars are intervals that all hold at "
+    "once with 99.99 %."
 )
 FAILING = ("tied letter", "nearly tied", "same letter twice")
 
@@ -44,7 +45,7 @@ def _laws(axis: Axes, dataset: xarray.Dataset) -> None:
     for i, name in enumerate(("8 x 8", "tied letter")):
         part = dataset.sel(source=name)
         color = style.COLORS[i]
-        # In grey the hatching, and not the colour, tells the second from the first.
+        # In grey the hatching, not the colour, distinguishes the second from the first.
         axis.stairs(
             part.histogram,
             edges,
@@ -56,7 +57,7 @@ def _laws(axis: Axes, dataset: xarray.Dataset) -> None:
             label=f"{name}, measured",
         )
         label = "chi-square" if i == 0 else "half of each chi-square"
-        axis.plot(part.bin, part.law, color=color, linestyle=style.LINES[i], label=label)
+        axis.plot(part.bin, part.limit_density, color=color, linestyle=style.LINES[i], label=label)
     axis.set(
         xlim=(0, 15),
         ylim=(0, 0.4),
@@ -106,5 +107,5 @@ def _random(axis: Axes, dataset: xarray.Dataset) -> None:
         )
     ends = np.array([0, float(dataset.random_degrees.max()) + 0.7])
     axis.plot(ends, ends, color="black", linewidth=0.8, linestyle=":", label="equal")
-    axis.set(xlabel="|A| − 1, active letters less one", ylabel="2N · mean excess [nats]")
+    axis.set(xlabel="|A| − 1, active letters minus one", ylabel="2N · mean excess [nats]")
     axis.legend()

@@ -1,4 +1,4 @@
-"""Explorer: the least loss of any system against the rate, a panel a source."""
+"""Explorer: the least loss of any system against the rate, one panel for each source."""
 
 import xarray
 from matplotlib.figure import Figure
@@ -16,7 +16,7 @@ LOSS, LARGEST = "reciprocal_rank", 20
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
-    """Draw one panel a source, one curve a block length, random codes as points."""
+    """Draw one panel for each source, one curve for each block length, random codes as points."""
     sizes = dataset.log2_size.values
     size = sizes[sizes <= LARGEST].max()
     part = dataset.sel(loss_name=LOSS, code_loss_name=LOSS, log2_size=size)

@@ -7,11 +7,12 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Rate at which n letters are kept within distortion D but for probability ε: no code lies below "
-    "the converse, random codes reach the achievability, and the Gaussian approximation runs near "
-    "both. Bits are wrong in whole numbers, so that n D is rounded down: the teeth of the coins' "
-    "bounds. At short blocks the random code of two sources is infeasible; no number is drawn there. "
-    "Rates of the shortest random codes lie above the panels."
+    "Rate at which n letters are kept within distortion D except with probability ε: no code "
+    "lies below the converse, random codes reach the achievability, and the Gaussian "
+    "approximation runs near both. The number of wrong bits is an integer, so that n D is "
+    "rounded down: hence the teeth of the coins' bounds. At short blocks the random code of two "
+    "sources is infeasible; no number is drawn there. Rates of the shortest random codes lie "
+    "above the panels."
 )
 LABELS = {
     "achievability": "random coding (achievable)",

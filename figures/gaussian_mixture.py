@@ -11,12 +11,12 @@ from rdsim.plotting import style
 
 CAPTION = (
     "MRR of codes for items of a Gaussian mixture in the plane, seen through two or three noisy "
-    "modalities, with intervals of 95 %. Every code is decoded with fitted temperatures and stands at "
-    "the entropy H(U) of its index; the entropy-weighted code also at I(U;Y), open circles, and "
-    "with one temperature and averaged cosines. Upper edge of the shade: no system is above it, the "
-    "tighter of the rank converse and items stored whole. Lower edge: the best codes found, "
-    "charged I(U;Y) and shared in time. A logarithmic axis has no room for the intervals, which are "
-    "of the size of the MRR at the largest database."
+    "modalities, with intervals of 95 %. Every code is decoded with fitted temperatures and "
+    "stands at the entropy H(U) of its index; the entropy-weighted code also at I(U;Y), open "
+    "circles, and with one temperature and averaged cosines. Upper edge of the shade: no system "
+    "is above it; it is the tighter of the rank converse and items stored whole. Lower edge: "
+    "the best codes found, charged I(U;Y) and time-shared. On the logarithmic axis intervals "
+    "are left out: at the largest database they are as large as the MRR."
 )
 
 _FITTED, _ONE, _COSINE = "fitted temperatures", "one temperature", "averaged cosine"
@@ -62,11 +62,11 @@ def _panel(axis: Axes, part: xarray.Dataset) -> None:
     axis.set_xlim(0, float(part.rate.max()))
 
 
-def _points(axis: Axes, part: xarray.Dataset, price: str, **look: object) -> None:
+def _points(axis: Axes, part: xarray.Dataset, charged: str, **look: object) -> None:
     """Markers at the bits of a code, with the intervals of its MRR."""
-    order = np.argsort(part[price].values)
+    order = np.argsort(part[charged].values)
     bits, loss, lower, upper = (
-        part[name].values[order] for name in (price, "loss", "loss_lower", "loss_upper")
+        part[name].values[order] for name in (charged, "loss", "loss_lower", "loss_upper")
     )
     if part.log2_size > _LOG_FROM:
         axis.plot(bits, 1 - loss, **look)  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ _DECODERS: dict[str, dict[str, object]] = {
 
 
 def _code_styles(data: xarray.Dataset) -> dict[str, dict[str, object]]:
-    """The adaptive code in a line of its own; the others in thin grey, told by their markers."""
+    """The adaptive code as a line of its own; the others in thin grey, with different markers."""
     markers = iter(("D", "v", "P", "X", "*", "d"))
     return {
         str(name): {"color": style.COLORS[0], "marker": "o", "linestyle": "-"}

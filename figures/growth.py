@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "What learning a retrieval code from N samples costs, on random sources of eight letters and "
-    "binary query modalities, judged exactly. Circles: error above that of the best decoder of the "
-    "same descriptions; squares: divergence of the learned decoder, in bits; triangles: the bound "
-    "on the excess error in variation. Lines are fitted power laws with 95 % bootstrap intervals "
-    "of their exponents; bars are two standard errors. The entropy gap is the difference between "
-    "the mean information of the strong and of the weak modalities."
+    "What learning a retrieval code from N samples costs, on random sources of eight letters "
+    "and binary query modalities, evaluated exactly. Circles: error above that of the best "
+    "decoder of the same descriptions; squares: divergence of the learned decoder, in bits; "
+    "triangles: the bound on the excess error in variation. Lines are fitted power laws with 95 "
+    "% bootstrap intervals of their exponents; bars are two standard errors. The entropy gap is "
+    "the difference between the mean information of the strong and of the weak modalities."
 )
 AXES = {
     "samples": ("samples", "training samples N"),
@@ -28,7 +28,7 @@ NAMES = {
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
-    """Draw one panel for each thing that varies."""
+    """Draw one panel for each quantity that is varied."""
     figure, axes = style.panels(1, 3, width=style.DOUBLE, height=3.2)
     for axis, name in zip(axes[0], AXES, strict=True):
         _panel(axis, dataset, name)

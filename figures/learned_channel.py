@@ -1,4 +1,4 @@
-"""Learned channels: points on the bottleneck, what is missing, the way there, and the channel."""
+"""Learned channels: points on the bottleneck, distances, training paths, and the channel."""
 
 import numpy as np
 import xarray
@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Neural stochastic codes of discrete sources, all slopes and seeds trained at once. Exact bits "
-    "of every run on the bottleneck: closed form for the DSBS, certified tangents for the 3x3 "
-    "source; the largest possible distance below it; paths of training in the information plane, "
-    "from the origin to the dots below the bottleneck (black); the learned channel of one slope beside the exact one."
+    "Neural stochastic codes of discrete sources, all slopes and seeds trained at once. Exact "
+    "bits of every run on the bottleneck: closed form for the DSBS, certified tangents for the "
+    "3x3 source; the largest possible distance below it; paths of training in the information "
+    "plane, from the origin to the dots below the bottleneck (black); the learned channel of "
+    "one slope beside the exact one."
 )
 
 
@@ -77,7 +78,7 @@ def _distances(axis: Axes, dataset: xarray.Dataset) -> None:
     axis.axhline(within, color="black", linestyle=":", linewidth=1)
     axis.annotate(f"{within:g} bits", (dataset.slope.values[0], 1.5 * within), fontsize=7)
     axis.set(
-        title="missing, best to worst seed",
+        title="distance below, best to worst seed",
         xlabel="slope",
         ylabel="bits below the tangent",
         ylim=(0.5e-10, 3),

@@ -7,15 +7,15 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Codes of one letter of the DSBS (p = 0.1), trained on bits and exact reciprocal-rank loss for "
-    "each database size. Lines: no code lies below the outer bound; the inner bound is the best "
-    "single channel for every item, found within 0.001 bits (joint encoders need fewer bits); the bottleneck's own "
-    "binary channel is a poor code for short items."
+    "Codes of one letter of the DSBS (p = 0.1), trained on bits and exact reciprocal-rank loss "
+    "for each database size. Lines: no code lies below the outer bound; the inner bound is the "
+    "best single channel for every item, found within 0.001 bits (joint encoders need fewer "
+    "bits); the bottleneck's own binary channel is a poor code for short items."
 )
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
-    """Draw one panel a database size, at most four of them."""
+    """Draw one panel for each database size, at most four of them."""
     count = dataset.sizes["log2_size"]
     chosen = np.unique(np.linspace(0, count - 1, min(count, 3)).round().astype(int))
     figure, axes = style.panels(1, chosen.size, width=style.DOUBLE, height=2.7)

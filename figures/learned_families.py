@@ -9,14 +9,15 @@ from matplotlib.lines import Line2D
 from rdsim.plotting import style
 
 CAPTION = (
-    "Systems of the literature trained on pairs of a Gaussian mixture in the plane with two query "
-    "modalities of unequal noise, each storing an item at a few bits. Above: MRR against I(U;Y), "
-    "with intervals of 95 %; solid, no system is above, the tighter of the rank converse and items "
-    "stored whole; dashed, the entropy-weighted code ranked by the information density, shared in "
-    "time, whose index costs H(U) > I(U;Y) bits where no randomness is shared; the learned codes draw "
-    "nothing, so that H(U) = I(U;Y). Below: the MRR that each system lacks of the outer bound at its bits, in points, and the "
-    "bits that it spends beyond those with which the converse would allow its MRR; small to "
-    "large markers for few to many bits."
+    "Systems of the literature trained on pairs of a Gaussian mixture in the plane with two "
+    "query modalities of unequal noise, each storing an item at a few bits. Above: MRR against "
+    "I(U;Y), with intervals of 95 %; solid line, no system is above, the tighter of the rank "
+    "converse and items stored whole; dashed, the entropy-weighted code ranked by the "
+    "information density, time-shared, whose index costs H(U) > I(U;Y) bits where no randomness "
+    "is shared; the learned codes are deterministic, so that H(U) = I(U;Y). Below: the MRR that "
+    "each system lacks of the outer bound at its bits, in points, and the bits that it spends "
+    "beyond those with which the converse would allow its MRR; small to large markers for few "
+    "to many bits."
 )
 
 _KNOWN = "entropy-weighted"
@@ -101,7 +102,7 @@ def _plane(axis: Axes, part: xarray.Dataset) -> None:
 
 
 def _distances(axis: Axes, values: xarray.DataArray) -> None:
-    """One row a family, one marker for each number of bits, mean over seeds."""
+    """One row for each family, one marker for each number of bits, mean over seeds."""
     styles = _style_of(values.to_dataset(name="values"))
     names = [str(name) for name in values.family.values]
     for row, name in enumerate(names):

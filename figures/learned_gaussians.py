@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from rdsim.plotting import style
 
 CAPTION = (
-    "Neural stochastic codes of Gaussian sources, every curve one training. I(X;U) of the learned "
-    "codes, between certified bounds narrower than the markers, below the closed form of the "
-    "bottleneck (lines), and the bits that they lack of it."
+    "Neural stochastic codes of Gaussian sources, each curve from one training. I(X;U) of the "
+    "learned codes, between certified bounds narrower than the markers, below the closed form "
+    "of the bottleneck (lines), and the bits that they lack of it."
 )
 _NAMES = {"scalar": "scalar Gaussian", "vector": "vector Gaussian"}
 _ALLOWED: dict[str, Any] = {"color": "#777777", "linestyle": ":", "linewidth": 1.2}

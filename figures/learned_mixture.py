@@ -12,11 +12,12 @@ from matplotlib.patches import Patch
 from rdsim.plotting import style
 
 CAPTION = (
-    "Neural stochastic codes of a Gaussian mixture in the plane with query modalities of unequal "
-    "noise, the whole curve one training. MRR of the learned codes under their own decoders, with "
-    "intervals of 95 %, beside the best known codes at the same I(U;Y), shared in time, and the "
-    "outer bound; the percentage points that they lack, one by one (markers) and shared in time "
-    "(lines); and the learned temperatures' ratios beside the optimal ones, those of the noise."
+    "Neural stochastic codes of a Gaussian mixture in the plane with query modalities of "
+    "unequal noise, the whole curve from one training. MRR of the learned codes under their own "
+    "decoders, with intervals of 95 %, beside the best known codes at the same I(U;Y), "
+    "time-shared, and the outer bound; the percentage points that they lack, one by one "
+    "(markers) and time-shared (lines); and the learned temperatures' ratios beside the optimal "
+    "ones, those of the noise."
 )
 _LEARNED: dict[str, Any] = {"color": style.COLORS[0], "marker": "o", "linestyle": ""}
 _OUTER: dict[str, Any] = {"color": "#000000", "linestyle": "-", "linewidth": 1.0}
@@ -86,7 +87,7 @@ def _points(axis: Axes, dataset: xarray.Dataset) -> None:
         )
     axis.axhline(100 * dataset.within, **_ALLOWED)
     axis.set(xlabel="I(U;Y), bits per item", ylabel="points below best known")
-    axis.set_title("Distance in points of MRR; lines: shared in time")
+    axis.set_title("Distance in points of MRR; lines: time-shared")
     axis.set_xlim(0, float(dataset.curve_rate.max()))
     bottom, top = axis.get_ylim()
     axis.set_ylim(bottom, top + 0.5 * (top - bottom))

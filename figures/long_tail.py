@@ -9,15 +9,15 @@ from rdsim.plotting import style
 
 CAPTION = (
     "Bits needed to rank a target with a Zipf prior within an expected loss. Left: exact rate "
-    "(lines) and the converse H(p) - max H(q) where it is not met (dots); the marker is where the "
-    "Gibbs law ceases to majorise the prior. Right: what the converse misses."
+    "(lines) and the converse H(p) - max H(q) where it is not met (dots); at the marker the "
+    "Gibbs distribution ceases to majorise the prior. Right: rate above the converse."
 )
 _LINES = tuple(line for line in style.LINES if line != ":")
-_SMALLEST = 1e-3  # bits; below it the two cannot be told apart in the panels on the left
+_SMALLEST = 1e-3  # bits; below it the two coincide in the panels on the left
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
-    """Draw one row a loss for the largest number of items."""
+    """Draw one row for each loss, for the largest number of items."""
     size = int(dataset["size"].values.max())
     losses = dataset.loss_name.values
     figure, axes = style.panels(len(losses), 2, width=style.DOUBLE, height=2.35 * len(losses))
@@ -28,7 +28,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         row[0].set(xlim=(0, 1), ylim=(0, np.log2(size) * 1.02), ylabel="rate R(D) [bits]")
         row[0].set_title(f"{name}, M = {size:,} items")
         row[1].set(xlim=(0, 1), ylim=(_SMALLEST, 4), yscale="log")
-        row[1].set(ylabel="excess [bits]", title=f"{name}: what the converse misses")
+        row[1].set(ylabel="excess [bits]", title=f"{name}: rate above the converse")
         for axis in row:
             axis.set_xlabel("expected loss D")
     handles, labels = axes[0, 0].get_legend_handles_labels()

@@ -6,11 +6,12 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Product quantizers of 8-dimensional Gaussian items, queries noisy copies of them. Points: MRR "
-    "with 95 % intervals over databases, ranked by the distance weighted by noise and quantization "
-    "error; filled, blocks of neighbouring coordinates; open, coordinates dealt out so that the "
-    "blocks balance. Faint points: ranked by the plain distance. Line: the converse, which no "
-    "system with as many bits an item passes. Dotted: items stored whole, ranked optimally."
+    "Product quantizers of 8-dimensional Gaussian items, queries noisy copies of them. Points: "
+    "MRR with 95 % intervals over databases, ranked by the distance weighted by noise and "
+    "quantization error; filled, blocks of neighbouring coordinates; open, coordinates "
+    "distributed so that the blocks are balanced. Faint points: ranked by the plain distance. "
+    "Line: the converse, which no system with as many bits an item exceeds. Dotted: items "
+    "stored whole, ranked optimally."
 )
 
 

@@ -8,16 +8,17 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Chance that a query does not find its item first, averaged over random codebooks, one for each "
-    "item, against the size of the database. Lines: exact sums over types, for long and for short "
-    "blocks. Circles and squares: sampled targets; triangles and diamonds: databases of short blocks "
-    "drawn letter by letter; all with intervals, most of which are hidden by their markers."
+    "Probability that a query does not find its item first, averaged over random codebooks, one "
+    "for each item, against the size of the database. Lines: exact sums over types, for long "
+    "and for short blocks. Circles and squares: sampled targets; triangles and diamonds: "
+    "databases of short blocks drawn letter by letter; all with intervals, most of which are "
+    "hidden by their markers."
 )
 _NAMES = {"minimum_distortion": "nearest word", "likelihood": "likelihood encoder"}
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
-    """Draw one panel a source, two encoders and two block lengths in each."""
+    """Draw one panel for each source, two encoders and two block lengths in each."""
     figure, axes = style.panels(
         1, dataset.source.size, width=style.DOUBLE, height=style.DOUBLE / 2.3
     )

@@ -1,4 +1,4 @@
-"""Rank-distortion function: share of log2 M that a loss still needs, for four losses."""
+"""Rank-distortion function: fraction of log2 M that an expected loss needs, for four losses."""
 
 import xarray
 from matplotlib.figure import Figure
@@ -6,13 +6,13 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Bits needed to rank a uniform target among M items within an expected loss, as a share of "
-    "log2 M. Exact, with certificate, for databases of up to 2^1000 items."
+    "Bits needed to rank a uniform target among M items within an expected loss, as a fraction "
+    "of log2 M. Exact, with a certificate, for databases of up to 2^1000 items."
 )
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
-    """Draw one panel a loss, one curve a database size."""
+    """Draw one panel for each loss, one curve for each database size."""
     figure, axes = style.panels(1, dataset.sizes["loss_name"], width=style.DOUBLE, height=2.5)
     for axis, name in zip(axes[0], dataset.loss_name.values, strict=True):
         for size in dataset.log2_size.values:

@@ -1,4 +1,4 @@
-"""Retrieval sandwich: outer and inner bounds a source, the gap a letter, single letters."""
+"""Retrieval sandwich: outer and inner bounds for each source, the gap a letter, single letters."""
 
 import numpy as np
 import xarray
@@ -9,15 +9,16 @@ from matplotlib.lines import Line2D
 from rdsim.plotting import style
 
 CAPTION = (
-    "Bits per item of the stored description against reciprocal-rank loss. Thin lines: no system "
-    "needs fewer bits. Thick lines: achieved by one test channel for every item, exact, time-shared (joint encoders need fewer bits). Last "
-    "panels: the gap a letter of the binary source as blocks grow with the database, and "
-    "self-consistent schemes for items of one letter."
+    "Bits per item of the stored description against reciprocal-rank loss. Thin lines: no "
+    "system needs fewer bits. Thick lines: achieved by one test channel for every item, exact, "
+    "time-shared (joint encoders need fewer bits). Last panels: the gap a letter of the binary "
+    "source as blocks grow with the database, and self-consistent schemes for items of one "
+    "letter."
 )
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
-    """Draw one panel a source, then the gap and the single letters."""
+    """Draw one panel for each source, then the gap and the single letters."""
     figure, axes = style.panels(2, 3, width=style.DOUBLE, height=4.9)
     for axis, name in zip(axes[0], dataset.source.values, strict=True):
         for index, size in enumerate(dataset.log2_size.values):

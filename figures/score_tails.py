@@ -7,12 +7,13 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "The chance that a competitor's summed score exceeds a threshold, for three sources. Left: exact "
-    "convolution (certified bounds without a lattice), saddlepoint, and importance sampling with its "
-    "intervals. Right: the largest relative error of the saddlepoint over all thresholds down to "
-    "1e-200, as the second-order Lugannani-Rice formula alone and with the rest of its line. "
-    "Without a lattice the exact tail is known between bounds only, and the error is that to the "
-    "farther one; near its maximum such a sum takes few values, which no smooth formula follows."
+    "The probability that a competitor's summed score exceeds a threshold, for three sources. "
+    "Left: exact convolution (certified bounds without a lattice), saddlepoint, and importance "
+    "sampling with its intervals. Right: the largest relative error of the saddlepoint over all "
+    "thresholds down to 1e-200, as the second-order Lugannani-Rice formula alone and with the "
+    "rest of its line. Without a lattice the exact tail is known between bounds only, and the "
+    "error is that to the farther one; near its maximum such a sum takes few values, which no "
+    "smooth formula approximates."
 )
 _LN10 = np.log(10.0)
 _FLOOR = 1e-8

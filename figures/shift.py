@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Binary source under Hamming distortion. Left: bits that a codebook made for another law costs "
-    "above R(D). Right: worst-case rate over a divergence ball of the best codebook and of the one "
-    "made for the centre."
+    "Binary source under Hamming distortion. Left: bits above R(D) that a codebook designed for "
+    "another source costs. Right: worst-case rate over a divergence ball of the best codebook "
+    "and of the one designed for the centre."
 )
 
 
@@ -20,7 +20,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     for index, design in enumerate(dataset.design.values):
         left.semilogy(
             dataset.distortion,
-            # A cost of zero (both codebooks are one letter) has no place on this axis.
+            # A cost of zero (both codebooks are one letter) cannot be drawn on this axis.
             np.where(
                 dataset.redundancy.sel(design=design) > 1e-8,
                 dataset.redundancy.sel(design=design),

@@ -1,4 +1,4 @@
-"""Cost of an expected loss: the rank law is flat in the size, simulation grows with it."""
+"""Cost of an expected loss: exactly, at one cost for all sizes, and by simulation."""
 
 import numpy as np
 import xarray
@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Left: operations for the expected error at one database size, by the rank law, and for one "
-    "simulated database. Middle: seconds, measured on the machine at hand. Right: both give the "
-    "same error; points with their intervals."
+    "Left: operations for the expected error at one database size, by the rank distribution, "
+    "and for one simulated database. Middle: seconds, measured on the machine at hand. Right: "
+    "both give the same error; points with their intervals."
 )
 
 
@@ -20,7 +20,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         (axes[0, 0], "operations", "operations"),
         (axes[0, 1], "seconds", "time [s]"),
     ):
-        axis.plot(dataset.log2_size, dataset[f"rank_law_{name}"], color=style.COLORS[0])
+        axis.plot(dataset.log2_size, dataset[f"rank_distribution_{name}"], color=style.COLORS[0])
         axis.plot(
             dataset.simulated_log2_size,
             dataset[f"direct_{name}"],
@@ -30,7 +30,12 @@ def draw(dataset: xarray.Dataset) -> Figure:
         )
         axis.set(yscale="log", ylabel=label)
     error = axes[0, 2]
-    error.plot(dataset.log2_size, dataset.rank_law_error, color=style.COLORS[0], label="rank law")
+    error.plot(
+        dataset.log2_size,
+        dataset.rank_distribution_error,
+        color=style.COLORS[0],
+        label="rank distribution",
+    )
     mean = dataset.direct_error
     error.errorbar(
         dataset.simulated_log2_size,

@@ -9,10 +9,12 @@ from rdsim.plotting import style
 
 CAPTION = (
     "What unequal entropies cost. Left: the empirical kappa of one code for two Zipf targets "
-    "(reciprocal rank). Up to the marker the Gibbs law majorises both priors and it is 1/2; it stays "
-    "so while the law majorises the prior of the larger entropy. Middle: the rate less the balanced term, against the converse with kappa = 1/2. Right: "
-    "bits wasted by equal rates on two Gaussian modalities: quadratic in a small entropy gap, so "
-    "below every line kappa x gap; linear in a large one while the rate lasts, then half the rate."
+    "(reciprocal rank). Up to the marker the Gibbs distribution majorises both priors and kappa "
+    "is 1/2; it remains so while the distribution majorises the prior of the larger entropy. "
+    "Middle: the rate less the balanced term, against the converse with kappa = 1/2. Right: "
+    "bits wasted by equal rates on two Gaussian modalities: quadratic in a small entropy gap, "
+    "so below every line kappa x gap; linear in a large one while the rate lasts, then half the "
+    "rate."
 )
 _SHOWN = 4
 _SHOWN_LOSSES = (0.5, 0.85, 1.0)

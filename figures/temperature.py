@@ -11,11 +11,12 @@ from matplotlib.lines import Line2D
 from rdsim.plotting import style
 
 CAPTION = (
-    "Items of a Gaussian mixture stored as codewords and ranked by squared distances from two noisy "
-    "queries, each over its temperature. First: mean reciprocal rank against the ratio of the "
-    "temperatures for several database sizes M, with the ratios that rules choose and decoders "
-    "that have none; bands are 95 % intervals. Last: temperatures fitted with codebooks of K words "
-    "(two standard errors), the optimum for Gaussian cells (lines) and the noise variances (dotted)."
+    "Items of a Gaussian mixture stored as codewords and ranked by squared distances from two "
+    "noisy queries, each divided by its temperature. First: mean reciprocal rank against the "
+    "ratio of the temperatures for several database sizes M, with the ratios that rules choose, "
+    "and decoders without a ratio; bands are 95 % intervals. Last: temperatures fitted with "
+    "codebooks of K words (two standard errors), the optimum for Gaussian cells (lines) and the "
+    "noise variances (dotted)."
 )
 _RULES = {
     "fitted": ("o", 10, style.COLORS[1]),

@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Identification rate with query and items both compressed. Left: equal rates; the band between "
-    "the bounds is open. Right: inner bound (time-shared) and outer bound over unequal rates."
+    "Identification rate with query and items both compressed. Left: equal rates; between the "
+    "bounds the rate is not known. Right: inner bound (time-shared) and outer bound over "
+    "unequal rates."
 )
 SHARES = (0.25, 0.5, 0.75)
 

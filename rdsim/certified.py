@@ -16,13 +16,15 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 class Certified(NDArrayOperatorsMixin):
     """A limit, known to lie in [lower, upper].
 
-    It is an array to NumPy and JAX: `float(limit)`, `len(limit)`, `np.asarray(limit)`, `jnp.sqrt(limit)`
-    and comparisons use its `value`, indexing and iteration keep the bounds. So does what an
-    interval survives, also under `jax.jit` and `jax.grad`: the sum and the difference of two limits, of a limit
-    and a number (or an array of them), and a limit times or divided by a number, so that `(1 - loss).upper` is
-    proved if `loss` is. Each bound is rounded to nearest once, as every float64 operation. All other
-    arithmetic returns plain arrays; so does a JAX array to the left of an operator, since
-    JAX reads the value before it asks: write `limit + array`, not `array + limit`.
+    It is an array to NumPy and JAX: `float(limit)`, `len(limit)`, `np.asarray(limit)`,
+        `jnp.sqrt(limit)`
+    and comparisons use its `value`; indexing and iteration keep the bounds. So do the operations
+    that have an exact rule for intervals, also under `jax.jit` and `jax.grad`: sum and difference
+    of two limits, or of a limit and a number (or an array of them), and a limit times or divided by
+    a number. So `(1 - loss).upper` is proved if `loss` is. Each bound is rounded to nearest once,
+    as in every float64 operation. All other arithmetic returns plain arrays, and so does a JAX
+    array to the left of an operator, for JAX reads the value without asking: write `limit + array`,
+    not `array + limit`.
 
     Attributes:
         value: what is achieved, shape (...): the upper bound of a least quantity, the lower bound
@@ -86,8 +88,8 @@ class Certified(NDArrayOperatorsMixin):
             index = (index,)
         if not any(isinstance(part, jax.core.Tracer) for part in index):
             index = tuple(np.asarray(p) if isinstance(p, jax.Array | list) else p for p in index)
-            # JAX reads the last entry where an index is too large. NumPy refuses it, here of an array
-            # that has the shape and takes no memory.
+            # Where an index is too large JAX reads the last entry, and NumPy raises an error: ask
+            # NumPy first, with an array of the same shape that takes no memory.
             np.broadcast_to(np.zeros(()), self.shape)[index]
         whole = jnp.shape(self.tolerance) == self.shape
         return Certified(
@@ -98,11 +100,12 @@ class Certified(NDArrayOperatorsMixin):
         )
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        """Do what an operator or a NumPy function asks: with bounds, else by JAX, else by NumPy."""
-        # `limit += x` asks to write into the limit, which is frozen: the name gets the new one.
+        """Apply an operator or a NumPy function: with bounds, else by JAX, else by NumPy."""
+        # `limit += x` would write into the limit, which is frozen: the name is bound to a new one.
         if any(isinstance(target, Certified) for target in options.get("out", ())):
             del options["out"]
-        # A labelled array (pandas, xarray) keeps its labels: NumPy gives it the value to compute with.
+        # A labelled array (pandas, xarray) keeps its labels: NumPy gives it the value to compute
+        # with.
         foreign = any(
             hasattr(x, "__array_ufunc__") and not isinstance(x, Certified | np.ndarray | np.generic)
             for x in inputs

@@ -1,4 +1,4 @@
-"""Whole files or none: what is written here is never seen half-finished, by whomever it is read."""
+"""Files written whole or not at all: no reader ever sees half of one."""
 
 import contextlib
 import os
@@ -10,12 +10,13 @@ from pathlib import Path
 def write(path: Path, content: bytes) -> None:
     """Write a file in one step; an interruption, kill -9 included, leaves the old file as it was.
 
-    Several processes may write the same file: the last one wins. A symbolic link stays one, and the
-    file that it names is written. What killed writes of this file left behind is removed.
+    Several processes may write the same file: the last one wins. A symbolic link is followed, and
+        the file that
+    it names is written. Temporary files of earlier writes that were killed are removed.
 
     Args:
         path: of the file; missing folders are made.
-        content: all of it.
+        content: all of its bytes.
 
     Raises:
         OSError: if it cannot be written.
@@ -23,7 +24,7 @@ def write(path: Path, content: bytes) -> None:
     """
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
+    _remove_abandoned(target)
     temporary, descriptor = _created(target)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -39,7 +40,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def writable(path: Path) -> None:
-    """Make sure, before any work, that a file can be written there; it is not touched.
+    """Make sure, before any work, that a file can be written there, without touching it.
 
     Raises:
         OSError: naming the path and why it cannot be.
@@ -65,21 +66,21 @@ def _created(target: Path) -> tuple[Path, int]:
         _locked(descriptor, wait=True)
         if os.fstat(descriptor).st_nlink:
             return temporary, descriptor
-        os.close(descriptor)  # another process swept it away before it was locked
+        os.close(descriptor)  # another process removed it before it was locked
 
 
-def _sweep(target: Path) -> None:
-    """Remove the temporary files whose writers live no more: their locks ended with them."""
-    for left in target.parent.glob(f".{escape(target.name)}.*.tmp"):
-        with contextlib.suppress(OSError), left.open("rb") as file:
+def _remove_abandoned(target: Path) -> None:
+    """Remove temporary files that nobody writes any more: a lock ends with its process."""
+    for abandoned in target.parent.glob(f".{escape(target.name)}.*.tmp"):
+        with contextlib.suppress(OSError), abandoned.open("rb") as file:
             if _locked(file.fileno(), wait=False):
-                left.unlink()
+                abandoned.unlink()
 
 
 def _locked(descriptor: int, *, wait: bool) -> bool:
     """Lock an open file until it is closed, and say whether that was possible."""
     try:
-        import fcntl  # not on every system; without it nothing is swept
+        import fcntl  # not on every system; without it no temporary file is removed
 
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except (ImportError, OSError):
@@ -88,7 +89,7 @@ def _locked(descriptor: int, *, wait: bool) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a new name last through a loss of power."""
+    """Write the folder's entries to disk, so that a new name survives a loss of power."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:  # not every system opens folders

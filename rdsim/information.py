@@ -1,6 +1,6 @@
-r"""Entropies, divergences and information densities of discrete laws, in bits.
+r"""Entropies, divergences and information densities of discrete distributions, in bits.
 
-Zero probabilities have their one safe home here: 0 log 0 = 0, in value and in gradient.
+Here alone zero probabilities are treated: 0 log 0 = 0, in value and in gradient.
 """
 
 import math
@@ -34,11 +34,12 @@ def log1p(x: Float[Array, "..."]) -> Float[Array, "..."]:
 def log_share(
     scores: Float[Array | np.ndarray, "... k"], target: Float[Array | np.ndarray, "..."]
 ) -> Any:
-    r"""Natural log of the target's share, $\ln (e^{s_t} / \sum_j e^{s_j})$, over the last axis.
+    r"""Log softmax probability of the target, $\ln (e^{s_t} / \sum_j e^{s_j})$, over the last axis.
 
-    The target's score is subtracted before anything is summed: the share depends on differences
-    of scores alone, and adding a constant to all of them changes nothing but their own rounding.
-    With $s_t - \ln \sum_j e^{s_j}$ the rounding of a large score would be taken for information.
+    The target's score is subtracted before anything is summed: the probability depends on
+    differences of scores alone, and adding a constant to all of them changes nothing but their own
+    rounding. With $s_t - \ln \sum_j e^{s_j}$ the rounding of a large score would count as
+    information.
 
     Args:
         scores: s in nats, the target's among them or not, NumPy (on the host) or JAX.
@@ -96,7 +97,7 @@ def information_density(joint: Float[Array, "... x u"]) -> Float[Array, "... x u
     r"""Information density $i(x;u) = \log_2 \frac{P(x,u)}{P(x)P(u)}$ in bits.
 
     It is the Bayes-optimal retrieval score; -inf where the pair cannot occur although both
-    letters can, and 0 where a letter has no mass (no claim is made there).
+    letters can, and 0 where a letter has zero probability (any value would do there).
     """
     product = joint.sum(-1, keepdims=True) * joint.sum(-2, keepdims=True)
     density = safe_log2(joint) - safe_log2(product)
@@ -185,11 +186,15 @@ def _inverse_binary_capacity_jvp(
 
 
 _NEWTON_STEPS: Final = 10
-"""Twice what the two solvers below need from their starting points to the last digit."""
+"""Twice as many as the two solvers below need from their starting points to the last digit."""
 
 
 def _small_crossover(h: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Solve h(p) = h for h <= 1/2 by Newton; h is concave, so the steps climb to p."""
+    """Solve h(p) = h for h <= 1/2 by Newton's method.
+
+    h is concave, so that every step from a lower bound is a lower bound again, and they increase to
+    p.
+    """
     inside = h > 0
     h = jnp.where(inside, jnp.minimum(h, 0.5), 0.5)
     # A lower bound within a factor of three, h^{-1}(x) >= x / (2 log2(6/x)) (Calabro, 2009).
@@ -202,7 +207,11 @@ def _small_crossover(h: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def _small_bias(c: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Solve capacity(t) = c for c <= 1/2 by Newton; it is convex, so the steps descend to t."""
+    """Solve capacity(t) = c for c <= 1/2 by Newton's method.
+
+    The capacity is convex and at least t^2 / (2 ln 2), so that every step from the starting point,
+    an upper bound, is an upper bound again, and they decrease to t.
+    """
     inside = c > 0
     c = jnp.where(inside, jnp.minimum(c, 0.5), 0.5)
     start = jnp.sqrt(2.0 * LN2 * c)

@@ -1,8 +1,8 @@
 """Which types of number an array may come in, and the one that is computed with.
 
-Integers, booleans and floats below 32 bits (float16, bfloat16, float8, ...) overflow, wrap around or
-round when they are multiplied and summed in their own type. So no product is formed in them: what a
-caller passes is converted when it is checked, in `rdsim.validation`.
+Integers, booleans and floats below 32 bits (float16, bfloat16, float8, ...) overflow, wrap around
+or round when they are multiplied and summed in their own type. So nothing is computed in them: an
+argument is converted when it is checked, in `rdsim.validation`.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     Integer: TypeAlias = int | np.integer[Any]
     """An integer of Python or of NumPy."""
 else:
-    # A checker of types at run time lets everything through: what an argument holds is checked, with
-    # a message that names it, by `rdsim.validation`.
+    # At run time every type passes here: `rdsim.validation` checks arguments, and its messages name
+    # them.
     ArrayLike = Integer = Any
 
 _RAW_BYTES: Final = (

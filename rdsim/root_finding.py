@@ -1,9 +1,10 @@
-"""Bisection, the one search for a root of the library."""
+"""Bisection, the one search for a root of the library: under `jax.jit`, and on the host."""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 
@@ -16,9 +17,10 @@ def bisect(
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Halve brackets of the places where a condition turns from false to true, elementwise.
 
-    The invariant of every step: the condition is false at `low` and true at `high`, as far as it was
-    so at the start. Each step costs one evaluation and one bit of the bracket; some 60 steps exhaust
-    the 53 bits of a float64 whose size is known. The result has no derivatives of its own:
+    The invariant of every step: the condition is false at `low` and true at `high`, as far as it
+        was
+    so at the start. Each step costs one evaluation and halves the bracket; some 60 steps resolve
+    all 53 bits of a float64 whose magnitude is known. The result has no derivatives of its own:
     `transformations.implicit_root` gives it those of the equation.
 
     Args:
@@ -42,3 +44,14 @@ def bisect(
         0, steps, halve, (jnp.asarray(low, float), jnp.asarray(high, float))
     )
     return found
+
+
+def bisect_on_host(
+    passed: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray, *, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Do the same in NumPy, for a condition that calls SciPy; arguments and result are as above."""
+    for _ in range(steps):
+        middle = 0.5 * (low + high)
+        there = passed(middle)
+        low, high = np.where(there, low, middle), np.where(there, middle, high)
+    return low, high

@@ -22,7 +22,7 @@ _R = TypeVar("_R")
 M_IS_AN_INTEGER: Final = "the number of items M is an integer"
 A_STOPPING_RULE: Final = "it says when a search stops, and the limit does not depend on it"
 STEEPEST: Final = 1e300
-"""Stands for an infinite derivative: a product of zero and infinity would be NaN."""
+"""Stands for an infinite derivative, since zero times infinity would be NaN."""
 
 
 class NotDifferentiableError(TypeError):
@@ -121,13 +121,13 @@ def with_derivatives_of(
 
 
 def least(values: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
-    """Take the least entry along an axis by its place; of equal ones the first, in derivatives too.
+    """Take the least entry along an axis by its index; of equal ones the first, in derivatives too.
 
-    The derivative of `jnp.min` looks for the entries that equal the least. Where the compiler computes
-    the values twice, with other rounding, it finds none, and is NaN.
+    The derivative of `jnp.min` looks for the entries that equal the least. Where the compiler
+    computes the values twice, with other rounding, it finds none, and is NaN.
     """
-    place = jnp.argmin(values, axis=axis, keepdims=True)
-    return jnp.take_along_axis(values, place, axis=axis).squeeze(axis)
+    index = jnp.argmin(values, axis=axis, keepdims=True)
+    return jnp.take_along_axis(values, index, axis=axis).squeeze(axis)
 
 
 def falling(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -142,9 +142,9 @@ def _is_traced(*values: Any) -> bool:
 def _named(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> list[tuple[str, Any]]:
-    """Arguments with their names."""
-    placed = inspect.signature(function).bind_partial(*args).arguments
-    return [*placed.items(), *kwargs.items()]
+    """Arguments with their names, also those passed by position."""
+    by_position = inspect.signature(function).bind_partial(*args).arguments
+    return [*by_position.items(), *kwargs.items()]
 
 
 def refusing(message: str) -> Callable[[Any], Any]:
@@ -161,8 +161,8 @@ def _refuse(*_: Any, message: str) -> Any:
     raise NotDifferentiableError(message)
 
 
-# A primitive of its own: reverse mode drops the rule of a `jax.custom_jvp` from what it computes
-# forwards, so that a second derivative would pass.
+# A primitive of its own, not a `jax.custom_jvp`: reverse mode drops the rule of the latter from the
+# values that it computes forwards, so that a second derivative would not be refused.
 _REFUSING: Final = Primitive("refusing")
 _REFUSING.def_impl(lambda x, *, message: x)  # noqa: ARG005
 _REFUSING.def_abstract_eval(lambda x, *, message: x)  # noqa: ARG005

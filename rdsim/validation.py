@@ -1,7 +1,7 @@
 """Host-side checks of what a caller passes, made once, before anything is traced.
 
-Every check names the argument, says what was wanted and what was got. Under a JAX transformation
-the values are not known yet: shapes are still checked, values are then the caller's promise.
+The error names the argument, what was wanted and what was got. Under a JAX transformation the
+values are not known yet: shapes are still checked, and the values are the caller's responsibility.
 """
 
 import functools
@@ -22,20 +22,20 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 PROBABILITY_SUM_TOLERANCE: Final = 1e-9
-"""How far the sum of a pmf may lie from one (rounding of a table typed or computed elsewhere)."""
-
+"""How far the sum of a pmf may lie from one: tables typed or computed elsewhere are rounded."""
 
 LARGEST_COORDINATE: Final = 1e100
-"""Of a point whose distances are computed: squares beyond 1e308 overflow float64."""
-
+"""Largest size of a coordinate of a point: its square, 1e200, stays far below the 1e308 at which
+float64 overflows, also after many such squares are summed."""
 
 SMALLEST_DIFFERENCE: Final = 1e-100
-"""Between points whose distances are computed: squares below 1e-308 underflow float64, and of these
-squares 16 digits and a factor of 1e92 are left."""
-
+"""Smallest range of a coordinate among points that are not all equal: its square, 1e-200, is still
+1e108 times the smallest normal number of float64 (1e-308), so that no digit of a squared distance
+is lost."""
 
 LARGEST_COUNT: Final = 2**53
-"""Of anything: float64 holds every integer up to it."""
+"""Largest number of items, samples, trials or letters: float64 holds every integer up to it
+exactly."""
 
 
 class NotNumericError(TypeError):
@@ -167,18 +167,31 @@ def tolerance(value: Any) -> jax.Array:
     return interval("tolerance", value, low=0.0, open_low=True, ndim=0)
 
 
+def positive(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
+    """The value as positive, finite numbers, such as a variance."""
+    return interval(name, value, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=ndim)
+
+
+def counts(name: str, value: Any, *, ndim: int | None = None) -> np.ndarray:
+    """The value as float64 numbers on the host that are non-negative integers."""
+    array = np.asarray(interval(name, value, low=0.0, high=float(LARGEST_COUNT), ndim=ndim))
+    if (broken := array != np.floor(array)).any():
+        raise ValueError(f"{name} must be integers, got {_show(array, broken)}")
+    return array
+
+
 def open_unit(name: str, value: Any) -> jax.Array:
     """The value as one number strictly between zero and one, such as a confidence."""
     return interval(name, value, low=0.0, high=1.0, open_low=True, open_high=True, ndim=0)
 
 
 def directions(name: str, array: Any) -> Any:
-    """The checked vectors, along the last axis, none so short that it has no direction."""
+    """The checked vectors along the last axis, none of which is zero or subnormal."""
     if is_traced(array):
         return array
     host = np.abs(np.asarray(array))
     longest = host.max(axis=-1, initial=0.0)
-    # Below the least normal number digits are lost, and XLA takes what is there for zero.
+    # Below the least normal number digits are lost, and XLA flushes such numbers to zero.
     if (short := longest < np.finfo(host.dtype).tiny).any():
         raise ValueError(
             f"{name} must have a direction, but a row has no coordinate of at least "
@@ -192,6 +205,17 @@ def not_empty(name: str, array: jax.Array) -> jax.Array:
     if array.size == 0:
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")
     return array
+
+
+def broadcast(**arrays: jax.Array) -> list[jax.Array]:
+    """The checked arrays, each named, broadcast to one shape."""
+    try:
+        return list(jnp.broadcast_arrays(*arrays.values()))
+    except ValueError as error:
+        shapes = " and ".join(str(array.shape) for array in arrays.values())
+        raise ValueError(
+            f"{' and '.join(arrays)} must broadcast together, got shapes {shapes}"
+        ) from error
 
 
 def coordinates(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
@@ -230,11 +254,29 @@ def pmf(name: str, value: Any, *, ndim: int = 1) -> jax.Array:
     return jnp.asarray(np.asarray(array) / total, float)
 
 
+def distortions(value: Any, masses: Any, *, letter: str = "source letter") -> jax.Array:
+    """The argument distortions: at least 0, one row a letter; a letter with mass keeps a finite one."""
+    array = interval("distortions", value, low=0.0, ndim=2)
+    if array.shape[0] != masses.shape[0] or array.shape[1] == 0:
+        raise ValueError(
+            f"distortions must have one row a {letter} and at least one column, "
+            f"shape ({masses.shape[0]}, |U|), got {array.shape}"
+        )
+    if not is_traced(array, masses):
+        lost = np.isinf(np.asarray(array)).all(axis=1) & (np.asarray(masses) > 0)
+        if lost.any():
+            raise ValueError(
+                f"distortions must leave every source letter a finite one, got only inf in row "
+                f"{int(np.argmax(lost))}"
+            )
+    return array
+
+
 def sided_joint(value: Any, compress: Any, *, along: str) -> jax.Array:
     """A joint pmf with the compressed letter along its "rows" or "columns".
 
-    Libraries disagree on the side that is compressed, and a square table fits both, so that no
-    check of shapes can find a swap: the caller must name the side.
+    Libraries differ in which letter of a joint pmf they compress, and no check of shapes can find a
+    swap in a square table: so the caller names the side.
     """
     if not isinstance(compress, str) or compress not in ("rows", "columns"):
         raise ValueError(
@@ -309,7 +351,7 @@ def function(name: str, value: Any) -> Any:
 
 
 def pair(name: str, value: Any) -> tuple[Any, Any]:
-    """The value as the two things that it holds."""
+    """The value as its two members."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise TypeError(f"{name} must be a tuple of two, got {type(value)}")
     return value[0], value[1]
@@ -337,7 +379,7 @@ def prng_key(name: str, value: Any) -> jax.Array:
 
 
 def warn_uncertified(function: str, gap: float, tolerance: float) -> None:
-    """Tell the caller, beside the flag in the result, that a number is not certified."""
+    """Warn that a number is not certified, in addition to the flag in the result."""
     warnings.warn(
         f"{function}: the certified gap is {gap:.3g} bits, above the tolerance of {tolerance:.3g}; "
         "the bounds still hold, see the gap of the result",
@@ -349,9 +391,10 @@ def warn_uncertified(function: str, gap: float, tolerance: float) -> None:
 def _sum_tolerance(dtype: Any, entries: int) -> float:
     """How far the sum of so many probabilities may lie from one.
 
-    1e-9, and for floats of 32 bits or fewer, if that is more, the rounding of their type (half the
-    distance from 1 to the next number) for every entry, which is what summing in that type loses at
-    most; but never more than 1 %: a sum farther off is an error and not rounding.
+    1e-9. For floats of 32 bits or fewer, if that is more: the rounding of their type (half the
+    distance from 1 to the next number) times the number of entries, which is the most that summing
+    in that type can lose; but never more than 1 %, for a sum farther off is an error and not
+    rounding.
     """
     if not (jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits <= 32):
         return PROBABILITY_SUM_TOLERANCE
@@ -373,9 +416,9 @@ def _require_ndim(name: str, array: Any, ndim: int | None) -> None:
 
 
 def _show(array: np.ndarray, where: np.ndarray | np.bool) -> str:
-    """The first offending entry and its place."""
+    """The first offending entry and its index."""
     if array.ndim == 0:
         return f"{array.item()!r}"
-    place = tuple(int(i) for i in np.argwhere(where)[0])
-    index = place[0] if len(place) == 1 else place
-    return f"{array[place].item()!r} at index {index} ({int(where.sum())} such entries)"
+    position = tuple(int(i) for i in np.argwhere(where)[0])
+    index = position[0] if len(position) == 1 else position
+    return f"{array[position].item()!r} at index {index} ({int(where.sum())} such entries)"

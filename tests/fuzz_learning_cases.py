@@ -22,11 +22,22 @@ from fuzz_junk import (
     positive,
     thing,
 )
-from fuzz_objects import DECODER, DISCRETE, GAUSSIAN, LINE_CODE, SQUARE, checkpoint, products
+from fuzz_objects import (
+    DECODER,
+    DISCRETE,
+    GAUSSIAN,
+    LINE_CODE,
+    SQUARE,
+    checkpoint,
+    options,
+    products,
+)
 from test_fuzz import ITEMS, KEY, MIXTURE, VQ
 
 from rdsim import learning, ranking, sources
 from rdsim.learning.embeddings.gap import now
+from rdsim.learning.families.fusion import FusedEncoder
+from rdsim.learning.families.hashing import hashing_system
 
 
 def unchanged(parameters: Any, values: Any) -> Any:
@@ -39,14 +50,17 @@ def flat(parameters: Any, queries: Any) -> Any:
     return queries.reshape(*queries.shape[:-2], -1)
 
 
-SCHEDULE: Final = learning.Schedule(steps=2, check_every=1)
+SCHEDULE: Final = learning.Schedule(steps=2, evaluate_every=1)
 CODE_LEARNER: Final = learning.StochasticCodeLearner(
     item_dimension=2, query_dimension=2, codewords=4, hidden=(4,)
 )
-PAIR_LEARNER: Final = learning.InfoNCELearner(query_size=2, item_size=2, hidden=(4,))
+PAIR_LEARNER: Final = learning.ContrastiveLearner(
+    build=learning.architecture(learning.DualEncoder, query_size=2, item_size=2, hidden=(4,))
+)
 NEURAL: Final = CODE_LEARNER.build(nnx.Rngs(0))
 ENCODER: Final = PAIR_LEARNER.build(nnx.Rngs(0))
-HASH: Final = learning.HashLearner(query_size=2, item_size=2, supervised=False).build(nnx.Rngs(0))
+HASH: Final = learning.DualEncoder(query_size=2, item_size=2, unit=False, rngs=nnx.Rngs(0))
+FUSED: Final = FusedEncoder(fusion="late", modalities=1, size=2, rngs=nnx.Rngs(0))
 LETTERS: Final = learning.letter_table(DISCRETE)
 DRAWN: Final = learning.item_pairs(KEY, MIXTURE, 32, held_out=8)
 PAIRS: Final = np.random.default_rng(6).normal(size=(64, 3))
@@ -65,7 +79,7 @@ def fit(**more: Argument) -> Call:
         "schedule": thing(
             SCHEDULE,
             learning.Schedule(steps=0),
-            learning.Schedule(peak_rate=math.nan),
+            learning.Schedule(learning_rate=math.nan),
             learning.Schedule(clip=0.0),
             learning.Schedule(patience=0),
         ),
@@ -75,14 +89,6 @@ def fit(**more: Argument) -> Call:
 
 
 CASES: Final[dict[str, Call]] = {
-    "learning.canonical_systems": {
-        "key": key(),
-        "embed_items": thing((unchanged, None), unchanged, (unchanged,), (3, None)),
-        "embed_queries": thing((flat, None), flat, (flat,), (3, None)),
-        "sample": thing(DRAWN.sample[:2], DRAWN.sample[0], (DRAWN.sample[0], math.nan)),
-        "bits": fit()["bits"],
-        "regularisation": positive(0.1, math.inf),
-    },
     "finite_sample.contrastive_information": {
         "query_features": points(PAIRS, PAIRS[:-1]),
         "item_features": points(PAIRS, PAIRS[:-1]),
@@ -96,10 +102,6 @@ CASES: Final[dict[str, Call]] = {
         "student": points(SQUARE),
         "teacher": points(SQUARE[::-1]),
         "temperature": positive(2.0, 0.0, math.inf),
-    },
-    "learning.draw_batch": {
-        "key": key(),
-        "sample": thing(DRAWN.sample, DRAWN.sample[:2], DRAWN.sample[0]),
     },
     "learning.embedded_code": {
         "embed": Argument(unchanged, (*UNRELATED, 3)),
@@ -138,12 +140,6 @@ CASES: Final[dict[str, Call]] = {
         "codes": Argument([LINE_CODE], (*UNRELATED[:2], 3, LINE_CODE, [VQ], [MIXTURE], [None])),
         "cells": count(8, 0, 1),
         "tolerance": positive(1e-3, 0.0),
-    },
-    "learning.group_words": {"bits": count(6, 0), "group_bits": count(4, 0)},
-    "learning.hashing_system": {
-        "model": thing(HASH, NEURAL, VQ),
-        "items": points(ITEMS),
-        "bits": count(2, 0, 9),
     },
     "learning.info_nce_loss": {"scores": points(SQUARE, SQUARE[:2])},
     "learning.information_bounds": {
@@ -193,6 +189,8 @@ CASES: Final[dict[str, Call]] = {
         "log2_size": positive(4.0, 0.0, math.inf),
         "losses": losses("error"),
         "trials": count(2, 0),
+        "confidence": positive(0.9, 0.0, 1.0, math.inf),
+        "run": options(),
         "cells": count(8, 0, 1),
         "modalities": Argument([0], ("x", [], [0, 0], [1], [-1], [0.5], object(), 1j)),
     },
@@ -218,21 +216,6 @@ CASES: Final[dict[str, Call]] = {
         "means": anywhere(points(SQUARE), "axes"),
         "precisions": anywhere(points(np.ones((4, 4)), -np.ones((4, 4))), "axes"),
     },
-    "learning.quantize_embeddings": {
-        "key": key(),
-        "embeddings": points(ITEMS),
-        "bits": count(2, 0, 13),
-        "quantizer": one_of("k-means"),
-    },
-    "learning.quantized_system": {
-        "key": key(),
-        "embed_items": thing((unchanged, None), unchanged, (unchanged,), (3, None)),
-        "embed_queries": thing((flat, None), flat, (flat,), (3, None)),
-        "items": points(ITEMS),
-        "bits": count(2, 0, 13),
-        "quantizer": one_of("k-means"),
-        "comparison": one_of("distance"),
-    },
     "learning.quantized_systems": {
         "key": key(),
         "model": thing(ENCODER, NEURAL, VQ),
@@ -249,7 +232,6 @@ CASES: Final[dict[str, Call]] = {
         "items": points(PAIRS),
         "validate": thing((PAIRS, PAIRS), PAIRS, (PAIRS,), (PAIRS, PAIRS[:-1]), (PAIRS, 3)),
     },
-    "learning.sign_code": {"bits": count(3, 0, 9), "coordinates": count(3, 0, 2)},
     "learning.split_pairs": {
         "key": key(),
         "queries": points(PAIRS),
@@ -261,10 +243,13 @@ CASES: Final[dict[str, Call]] = {
         "y": points(PAIRS[::-1]),
         "ridge": positive(0.1, math.inf),
     },
-    "learning.with_hamming": {
-        "system": thing(
-            learning.hashing_system(HASH, ITEMS, 2), VQ, (VQ,), (VQ, VQ), (VQ, DECODER)
+    "learning.stacked_systems": {
+        "systems": thing(
+            (learning.hashing_system(HASH, ITEMS, 2),), VQ, [VQ], [(VQ, VQ)], [(VQ, DECODER)], []
         ),
+    },
+    "learning.with_hamming": {
+        "system": thing(hashing_system(HASH, ITEMS, 2), VQ, (VQ,), (VQ, VQ), (VQ, DECODER)),
     },
     "learning.train": {
         "key": key(),
@@ -282,23 +267,11 @@ CASES: Final[dict[str, Call]] = {
         "margin": number(0.1, math.inf, -math.inf),
         "hardest": Argument(True, ()),
     },
-    **{
-        f"learning.{name}": fit()
-        for name in (
-            "fit_cca",
-            "fit_cross_attention",
-            "fit_deep_cca",
-            "fit_distillation",
-            "fit_early_fusion",
-            "fit_info_nce_product",
-            "fit_intermediate_fusion",
-            "fit_late_fusion",
-            "fit_shared_latent",
-            "fit_supervised_hashing",
-            "fit_triplet",
-            "fit_unsupervised_hashing",
-        )
+    "learning.fit_family": fit(family=Argument("CCA", ("x", "cca", 3, {}, object(), None))),
+    "learning.stored_systems": {
+        "key": key(),
+        "model": thing(FUSED, ENCODER, VQ),
+        "items": points(ITEMS),
+        "bits": fit()["bits"],
     },
-    "learning.fit_adversarial": fit(strength=positive(1.0, math.inf)),
-    "learning.fit_info_nce": fit(quantizer=one_of("k-means")),
 }

@@ -7,7 +7,7 @@ from fuzz_junk import Argument
 from test_fuzz import ITEMS, JOINT, MIXTURE, VQ
 
 from rdsim import codes, sources
-from rdsim.simulation import Decoder
+from rdsim.simulation import Decoder, RunOptions
 
 
 def products(codewords: Any, queries: Any) -> Any:
@@ -26,3 +26,8 @@ SQUARE: Final = np.random.default_rng(7).normal(size=(4, 4))
 
 def checkpoint() -> Argument:
     return Argument(None, (3, [], object(), 1j))
+
+
+def options() -> Argument:
+    """How a run of trials is computed."""
+    return Argument(RunOptions(block=4, chunk=1), ("x", 3, {}, object(), {"block": 4}))

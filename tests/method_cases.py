@@ -30,17 +30,13 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "hamming_scores": {"queries": POINTS, "indices": [0, 1]},
         },
     ),
-    "codes.LongHash": (
+    "codes.BinaryHash": (
         "codes.long_hyperplane_hash",
         {
-            "encode": {"key": KEY, "items": POINTS},
+            "store": {"key": KEY, "items": POINTS},
             "query_features": {"queries": POINTS},
             "hamming_features": {"queries": POINTS},
         },
-    ),
-    "codes.LongProductQuantizer": (
-        "codes.long_product_quantizer",
-        {"encode": {"key": KEY, "items": POINTS}, "query_features": {"queries": POINTS}},
     ),
     "codes.ProductQuantizer": (
         "codes.product_quantizer",
@@ -48,6 +44,8 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "channel": {"items": POINTS},
             "encode": {"key": KEY, "items": POINTS},
             "asymmetric_distances": {"queries": POINTS, "indices": [0, 1]},
+            "store": {"key": KEY, "items": POINTS},
+            "query_features": {"queries": POINTS},
         },
     ),
     "codes.ScalarQuantizer": (
@@ -58,8 +56,8 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
         "codes.vector_quantizer",
         {"channel": {"items": POINTS}, "encode": {"key": KEY, "items": POINTS}},
     ),
-    "finite_sample.ExcessLaw": (
-        "finite_sample.excess_law",
+    "finite_sample.ExcessDistribution": (
+        "finite_sample.excess_distribution",
         {
             "mean": {"samples": 100.0},
             "variance": {"samples": 100.0},
@@ -73,7 +71,7 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
     "finite_sample.PlugInRate": ("finite_sample.plug_in_rate", {"interval": {"confidence": 0.9}}),
     "finite_sample.RateSandwich": (
         "finite_sample.continuous_sandwich",
-        {"lower_bound": {"distortion": 0.3}, "upper_bound": {"distortion": 0.3}},
+        {"lower": {"distortion": 0.3}, "upper": {"distortion": 0.3}},
     ),
     "learning.CanonicalCorrelations": (
         "learning.canonical_correlation_analysis",
@@ -91,6 +89,10 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "embedding": {"items": POINTS},
         },
     ),
+    "learning.StackedCode": (
+        "learning.stacked_systems",
+        {"channel": {"items": POINTS}, "encode": {"key": KEY, "items": POINTS}},
+    ),
     "learning.NeuralItemCode": (
         "learning.neural_item_code",
         {"channel": {"items": SINGLE}, "encode": {"key": KEY, "items": SINGLE}},
@@ -99,7 +101,7 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
         "learning.product_codes",
         {
             "channel": {"items": SPACE},
-            "encode": {"key": KEY, "items": SPACE},
+            "store": {"key": KEY, "items": SPACE},
             "query_features": {"queries": SPACE},
             "mean_features": {"items": SPACE},
             "rate": {"items": SPACE},
@@ -109,17 +111,13 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
         "learning.shared_space",
         {"queries": {"points": SPACE}, "items": {"points": SPACE}},
     ),
-    "limits.ContinuousRateDistortion": (
-        "limits.continuous_rate_distortion",
-        {"lower_bound": {"distortion": 0.3}, "upper_bound": {"distortion": 0.3}},
+    "limits.ConditionalCurve": (
+        "limits.conditional_rate_distortion",
+        {"rate_at": {"distortion": 0.2}},
     ),
     "limits.Curve": (
         "limits.rate_distortion_curve",
         {"lower": {"at": 0.2}, "upper": {"at": 0.2}},
-    ),
-    "limits.InformationBottleneck": (
-        "limits.information_bottleneck",
-        {"lower_bound": {"rate": 0.1}, "upper_bound": {"rate": 0.1}},
     ),
     "limits.RateCurve": (
         "limits.rate_distortion_curve",
@@ -154,7 +152,14 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
     ),
     "sources.GaussianMixtureSource": (
         "sources.gaussian_mixture",
-        {"item_entropy": {"tolerance": 1e-6}, "mutual_information": {"tolerance": 1e-6}},
+        {
+            "information_density": {"queries": [[0.3, -0.2]], "item": [0.5, 0.1]},
+            "item_entropy": {"tolerance": 1e-6},
+            "log_density_item": {"item": [0.5, 0.1]},
+            "log_density_joint": {"queries": [[0.3, -0.2]], "item": [0.5, 0.1]},
+            "log_density_query": {"queries": [[0.3, -0.2]]},
+            "mutual_information": {"tolerance": 1e-6},
+        },
     ),
 }
 
@@ -164,27 +169,16 @@ NETWORK: Final = (
 INTERFACE: Final = "says what methods a code has"
 EXEMPT_CLASSES: Final = {
     "codes.ItemCode": INTERFACE,
+    "codes.StoredCode": INTERFACE,
     **{
         f"learning.{name}": NETWORK
         for name in (
-            "AdversarialLearner",
-            "AlignedEncoder",
-            "CrossAttention",
-            "CrossAttentionLearner",
-            "DeepCCALearner",
-            "DistillationLearner",
+            "ContrastiveLearner",
             "DualEncoder",
-            "FusedEncoder",
-            "FusionLearner",
-            "HashLearner",
-            "InfoNCELearner",
+            "Learner",
             "NeuralCode",
-            "ProductCodeLearner",
             "RetrievalCodeLearner",
-            "SharedLatent",
-            "SharedLatentLearner",
             "StochasticCodeLearner",
-            "TripletLearner",
         )
     },
 }

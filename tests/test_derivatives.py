@@ -31,25 +31,33 @@ TIGHT: Final = 1e-12
 # Points at which every result has derivatives, and searches that end far below the differences.
 MOVED: Final[dict[str, dict[str, Any]]] = {
     "limits.bottleneck_erasure": {"rate": 0.4},
-    "limits.conditional_rate_at": {"d": DISTANCES_2, "tolerance": TIGHT},
-    "limits.conditional_rate_distortion": {"d": DISTANCES_2, "tolerance": TIGHT},
-    "limits.distortion_at": {"d": DISTANCES, "tolerance": TIGHT},
-    "limits.indirect_rate_at": {"d": DISTANCES_2, "distortion": 0.2, "tolerance": TIGHT},
-    "limits.indirect_rate_distortion": {"d": DISTANCES_2, "slopes": [3.0], "tolerance": TIGHT},
-    "limits.mismatched_rate": {"d": DISTANCES, "q": [0.4, 0.35, 0.25]},
+    "limits.conditional_rate_at": {"distortions": DISTANCES_2, "tolerance": TIGHT},
+    "limits.conditional_rate_distortion": {"distortions": DISTANCES_2, "tolerance": TIGHT},
+    "limits.distortion_at": {"distortions": DISTANCES, "tolerance": TIGHT},
+    "limits.indirect_rate_at": {"distortions": DISTANCES_2, "distortion": 0.2, "tolerance": TIGHT},
+    "limits.indirect_rate_distortion": {
+        "distortions": DISTANCES_2,
+        "slopes": [3.0],
+        "tolerance": TIGHT,
+    },
+    "limits.mismatched_rate": {"distortions": DISTANCES, "codebook": [0.4, 0.35, 0.25]},
     "limits.mixture_bottleneck_bound": {"rate": 0.7},
-    "limits.rate_at": {"d": DISTANCES, "tolerance": TIGHT},
-    "limits.rate_distortion_curve": {"d": DISTANCES, "slopes": [3.0], "tolerance": TIGHT},
-    "limits.redundancy": {"d": DISTANCES, "q": [0.4, 0.35, 0.25], "tolerance": TIGHT},
+    "limits.rate_at": {"distortions": DISTANCES, "tolerance": TIGHT},
+    "limits.rate_distortion_curve": {"distortions": DISTANCES, "slopes": [3.0], "tolerance": TIGHT},
+    "limits.redundancy": {
+        "distortions": DISTANCES,
+        "codebook": [0.4, 0.35, 0.25],
+        "tolerance": TIGHT,
+    },
     "limits.skew_bound": {"entropies": [1.9, 1.0], "information": [0.3, 0.2]},
     "limits.two_sided_dsbs": {"query_rate": 0.2, "item_rate": 0.1},
     "limits.two_sided_gaussian": {"query_rate": 0.2, "item_rate": 0.1},
     "ranking.information_density_scores": {"channel": [[0.8, 0.2], [0.3, 0.7]]},
     "sources.vector_gaussian": {"covariance_x": SPREAD, "covariance_y": 2 * SPREAD},
-    "finite_sample.empirical_bernstein_bound": {"d": DISTANCES},
-    "finite_sample.learned_retrieval": {"d": DISTANCES_2},
-    "finite_sample.pac_bayes_bound": {"d": DISTANCES},
-    "finite_sample.uniform_bound": {"d": DISTANCES},
+    "finite_sample.empirical_bernstein_bound": {"distortions": DISTANCES},
+    "finite_sample.learned_retrieval": {"distortions": DISTANCES_2},
+    "finite_sample.pac_bayes_bound": {"distortions": DISTANCES},
+    "finite_sample.uniform_bound": {"distortions": DISTANCES},
 }
 
 # Calls that take another way through a function than the ordinary one.
@@ -62,13 +70,13 @@ FURTHER: Final[dict[str, dict[str, Any]]] = {
     },
     "limits.mismatched_rate of the issue": {
         "p": [0.5, 0.25, 0.15, 0.1],
-        "d": 1 - np.eye(4),
-        "q": [0.4, 0.3, 0.2, 0.1],
+        "distortions": 1 - np.eye(4),
+        "codebook": [0.4, 0.3, 0.2, 0.1],
         "distortion": 0.2,
     },
     "limits.rank_loss of the error": {"rate": 4.0, "log2_size": 10.0, "loss": "error"},
-    "limits.rank_rate of the error": {"D": [0.1, 0.7], "log2_size": 60.0, "loss": "error"},
-    "limits.rank_rate of DCG": {"D": 0.3, "log2_size": 30.0, "loss": "dcg"},
+    "limits.rank_rate of the error": {"distortion": [0.1, 0.7], "log2_size": 60.0, "loss": "error"},
+    "limits.rank_rate of DCG": {"distortion": 0.3, "log2_size": 30.0, "loss": "dcg"},
     "limits.two_sided_dsbs without sharing": {
         "crossover": 0.1,
         "query_rate": 0.9,
@@ -78,7 +86,6 @@ FURTHER: Final[dict[str, dict[str, Any]]] = {
 }
 
 EXEMPT: Final = {
-    "learning.reverse_gradient": "its derivative is minus one on purpose",
     "learning.whole_source": "returns what it is given",
     "learning.whole_table": "returns what it is given",
 }

@@ -28,7 +28,6 @@ FLAGS: Final = {"progress", "shared", "hardest"}
 
 EXEMPT: Final = {
     "codes.squared_error": "a formula that codes are given as their measure, traced and unchecked",
-    "learning.reverse_gradient": "the identity, of anything",
     "learning.whole_source": "returns what it is given",
     "learning.whole_table": "returns what it is given",
 }
@@ -47,13 +46,13 @@ def fenced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops on the device and training are out of bounds."""
     for loop in ("scan", "while_loop", "fori_loop", "map"):
         monkeypatch.setattr(jax.lax, loop, _begun)
-    for step in ("_keys", "_first_vectors", "_advance", "_judge"):
+    for step in ("run_keys", "first_parameters", "advance", "evaluate"):
         monkeypatch.setattr(training, step, _begun)
 
 
 def outcome(function: Callable[..., Any], call: dict[str, Any]) -> str:
     """Nothing if the library refuses the call and names an argument; else what happened."""
-    names = {*inspect.signature(function).parameters, *call} - {"options", "run"}
+    names = {*inspect.signature(function).parameters, *call} - {"options"}
     for value in call.values():
         names |= set(getattr(value, "__dataclass_fields__", ()))
     try:
@@ -128,4 +127,4 @@ def test_every_argument_but_flags_is_spoiled() -> None:
         spoiled.setdefault(name.split()[0], set()).update(call)
     for name, arguments in spoiled.items():
         parameters = set(inspect.signature(function_of(name)).parameters)
-        assert parameters - arguments <= FLAGS | {"options", "run"}, name
+        assert parameters - arguments <= FLAGS | {"options"}, name

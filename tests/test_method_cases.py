@@ -20,7 +20,9 @@ INTEGERS_AND_NAMES: Final = {
         "loss",
         "run",
         "rngs",
-        "style",
+        "label",
+        "color",
+        "block",
     ),
 }
 

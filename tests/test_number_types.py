@@ -120,7 +120,7 @@ def test_public_functions_convert_before_they_compute(name: str) -> None:
         assert_same(fuzz.function_of(name.split()[0]), call, cast)
 
 
-CODE: Final = codes.product_quantizer(fuzz.KEY, fuzz.MANY, subspaces=2, words=4, starts=1)
+CODE: Final = codes.product_quantizer(fuzz.KEY, fuzz.MANY, subspaces=2, codebook_size=4, starts=1)
 X: Final = np.random.default_rng(2).normal(size=(48, 2)) + fuzz.MANY
 CANONICAL: Final = learning.canonical_correlation_analysis(X, fuzz.MANY, 2)
 SPACE: Final = learning.shared_space(X[:40], fuzz.MANY[:40], validate=(X[40:], fuzz.MANY[40:]))
@@ -136,9 +136,9 @@ METHODS: Final = {
     "variables_y": CANONICAL.variables_y,
     "shared_space.queries": SPACE.queries,
     "shared_space.items": SPACE.items,
-    "long_hash.encode": lambda points: HASH.encode(None, points),
+    "long_hash.store": lambda points: HASH.store(None, points),
     "long_hash.query_features": HASH.query_features,
-    "long_product.encode": lambda points: PRODUCT.encode(fuzz.KEY, points),
+    "long_product.store": lambda points: PRODUCT.store(fuzz.KEY, points),
     "long_product.query_features": PRODUCT.query_features,
     "log_density_item": fuzz.MIXTURE.log_density_item,
     "squared_error": lambda points: codes.squared_error(points, points),

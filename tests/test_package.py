@@ -18,7 +18,11 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_version_is_a_number_of_three_parts_and_the_citation_has_it():
     assert re.fullmatch(r"\d+\.\d+\.\d+", rdsim.__version__)
-    assert f"version: {rdsim.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"version: {rdsim.__version__}\n" in citation
+    date = re.search(r"^date-released: (.*)$", citation, re.MULTILINE)[1]
+    newest = re.search(r"^## (\d.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
+    assert newest == f"{rdsim.__version__} ({date})"
 
 
 def test_every_package_is_reachable_after_import_rdsim_and_comes_when_it_is_used():
@@ -30,6 +34,22 @@ def test_every_package_is_reachable_after_import_rdsim_and_comes_when_it_is_used
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["train", "infonce"]
+
+
+@pytest.mark.parametrize("missing", ["flax", "optax", "orbax"])
+def test_learning_without_its_packages_is_one_error_that_says_how_to_get_them(missing):
+    code = (
+        f"import sys, rdsim; sys.modules['{missing}'] = None;"
+        "rdsim.limits.bottleneck_dsbs;"
+        "from rdsim.learning.training import train"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 1
+    last = found.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"ImportError: rdsim.learning needs {missing}")
+    assert 'pip install "rdsim[learning]"' in last
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -47,13 +47,16 @@ NUMBERS = frozenset(
         "training",
         "trials",
         "variance",
-        "words",
+        "codebook_size",
     ]
 )
 """Arguments that are a number, or an array of which every entry is one."""
 OBJECTS = frozenset(
     [
         "system",
+        "systems",
+        "module",
+        "family",
         "arguments",
         "batch",
         "channel",
@@ -62,6 +65,7 @@ OBJECTS = frozenset(
         "code",
         "codebook",
         "codes",
+        "code_bits",
         "codewords",
         "comparison",
         "competitor",
@@ -70,6 +74,8 @@ OBJECTS = frozenset(
         "covariance_x",
         "covariance_y",
         "cross_covariance",
+        "ahead",
+        "temperatures",
         "d",
         "data",
         "decoder",
@@ -116,6 +122,7 @@ OBJECTS = frozenset(
         "precisions",
         "prior",
         "priors",
+        "probabilities",
         "product_scores",
         "py",
         "q",
@@ -152,13 +159,11 @@ def _is_number(room, name, argument):
     if argument == "bits":
         return room == "codes"
     if argument == "items":
-        return name in ("zipf_prior", "gibbs_rank_law")
+        return name in ("zipf_prior", "gibbs_rank_distribution")
     if argument == "samples":
         return False
     if argument == "p":
         return name.startswith(("bernoulli", "binary_hamming"))
-    if argument == "distortion" and room in ("codes", "simulation"):
-        return False  # a table d(y,u)
     if argument == "trials" and room == "finite_sample":
         return False  # a table of them
     assert argument in NUMBERS | OBJECTS, f"{name}: say whether {argument} is a number"
@@ -241,7 +246,7 @@ SIDED = {
     "wyner_ziv": lambda joint, side: limits.wyner_ziv(joint, D, [8.0], compress=side).rate,
     "wyner_ziv_at": lambda joint, side: limits.wyner_ziv_at(joint, D, 0.15, compress=side).lower,
     "rank_rate_side_information": lambda joint, side: (
-        limits.rank_rate_side_information(joint, "error", D=0.1, compress=side).lower
+        limits.rank_rate_side_information(joint, "error", distortion=0.1, compress=side).lower
     ),
 }
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rdsim import transformations
+from rdsim.root_finding import bisect
 from rdsim.transformations import ComputesOnHostError, NotDifferentiableError
 
 
@@ -57,13 +58,7 @@ def test_an_argument_inside_a_loop_is_refused_too():
 
 def root(a):
     """The square root by bisection, which has no derivatives of its own."""
-
-    def halve(_, ends):
-        low, high = ends
-        middle = 0.5 * (low + high)
-        return jnp.where(middle**2 < a, middle, low), jnp.where(middle**2 < a, high, middle)
-
-    found, _ = jax.lax.fori_loop(0, 60, halve, (jnp.zeros_like(a), 1.0 + a))
+    found, _ = bisect(lambda x: x**2 >= a, jnp.zeros_like(a), 1.0 + a, steps=60)
     return transformations.implicit_root(lambda x: x**2 - a, found)
 
 

@@ -88,7 +88,7 @@ def test_losses_lie_in_the_unit_interval_and_are_taken_by_the_next_function(name
     for found in CASES[name](loss):
         values = np.asarray(found)
         assert np.all((values >= 0) & (values <= 1)), (values.min(), values.max() - 1)
-        limits.rank_rate(4.0, loss, D=values)
+        limits.rank_rate(4.0, loss, distortion=values)
 
 
 def _tails():
@@ -103,9 +103,9 @@ def _tails():
 def _other():
     ranks = ranking.pair_ranks(np.eye(6), np.eye(6)[[0, 0, 2, 3, 4, 4]])
     yield from (ranking.reciprocal_ranks(ranks), *(ranking.recalls(ranks, k) for k in (1, 3, 9)))
-    chances = codes.competitor_chances(_code())
+    chances = codes.competitor_probabilities(_code())
     yield from (np.exp(chances.log_above), np.exp(chances.log_tied))
-    law, _, _ = codes.dsbs_rank_law(0.1, n=40, rate=0.5)
+    law = codes.dsbs_distances(0.1, n=40, rate=0.5).target
     yield law
     scores, positives = np.random.default_rng(0).normal(size=(5, 9)), np.eye(9, dtype=bool)[:5]
     for metric in (ranking.reciprocal_rank, ranking.average_precision, ranking.ndcg):

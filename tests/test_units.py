@@ -39,7 +39,7 @@ RATES = {
     "one block": lambda k: (
         finite_blocklength.discrete(
             P, k * D_TABLE, distortion=k * D, excess_probability=0.01, block_lengths=[12]
-        ).converse
+        ).lower
     ),
     "continuous": lambda k: (
         limits.continuous_rate_distortion(np.sqrt(k) * POINTS, P, [3.0 / k]).rate

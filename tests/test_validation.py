@@ -75,6 +75,27 @@ def test_interval_can_exclude_its_ends(value, message):
         validation.interval("p", value, low=0.0, high=1.0, open_low=True, open_high=True)
 
 
+@pytest.mark.parametrize("value", [0.0, -1.0, np.inf])
+def test_positive_is_neither_zero_nor_infinite(value):
+    assert validation.positive("v", 1e-300, ndim=0) == 1e-300
+    with pytest.raises(ValueError, match=r"v must lie in \(0, inf\), got"):
+        validation.positive("v", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([3.0, 1.5, 0.5], r"n must be integers, got 1.5 at index 1 \(2 such"),
+        ([1, -1], r"n must lie in \[0, "),
+        ([2.0**54], r"n must lie in \[0, "),
+    ],
+)
+def test_counts_are_integers_that_are_not_negative(value, message):
+    np.testing.assert_array_equal(validation.counts("n", [[0, 2]], ndim=2), [[0.0, 2.0]])
+    with pytest.raises(ValueError, match=message):
+        validation.counts("n", value)
+
+
 @pytest.mark.parametrize("value", [0, True, np.float32(0.5), [1, 2], jnp.arange(3)])
 def test_real_array_turns_every_real_kind_into_float64(value):
     assert validation.real_array("x", value).dtype == jnp.float64

@@ -1,8 +1,15 @@
-"""Evidence: which studies, checks and tests stand behind a claim."""
+"""Claims: what each says, and which studies, checks and tests stand behind it."""
 
 from pathlib import Path
 
-from _pages import ABSENT, ROOT, results, studies
+from _pages import ABSENT, ROOT, gallery, results, studies
+
+
+def claim(number: str) -> str:
+    """Return what a claim says, as the ledger and the gallery word it."""
+    from experiments.runner.claims import STATEMENTS
+
+    return f"**{STATEMENTS[number]}**"
 
 
 def evidence(claim: str) -> str:
@@ -17,7 +24,8 @@ def evidence(claim: str) -> str:
     relative = [f"`{Path(file).relative_to(ROOT).as_posix()}`" for file in files]
     rows = [row for row in results.rows() if row["claim"] == claim and row["measured"] is not None]
     held = sum(row["verdict"] == "holds" for row in rows)
-    checks = f"{held} of {len(rows)} hold ([ledger](claims.md))" if rows else ABSENT
+    ledger = "[ledger](gallery.md#ledger)" if gallery.shows("ledger") else "ledger"
+    checks = f"{held} of {len(rows)} hold ({ledger})" if rows else ABSENT
     if not bearing:
         checks = "none, no study bears on it"
     return (

@@ -113,22 +113,5 @@ def _number(value: Any, form: str) -> str:
     return format(float(value), form)
 
 
-def ledger() -> str:
-    """Return every row of the ledger as a table."""
-    if not rows():
-        return ABSENT
-    lines = [
-        "| claim | what was checked | how | measured | wanted | verdict | study |",
-        "|---|---|---|--:|--:|---|---|",
-    ]
-    for row in rows():
-        found = "" if row["measured"] is None else f"{row['measured']:.6g}"
-        claim = f"[{_cell(row['claim'])}](theory.md#{_cell(row['claim'].lower())})"
-        cells = (row["statement"], row["method"], found, row["wanted"], row["verdict"])
-        text = " | ".join(_cell(cell) for cell in cells)
-        lines.append(f"| {claim} | {text} | {studies.link(row['study'])} |")
-    return "\n".join(lines)
-
-
 def _cell(text: str) -> str:
     return html.escape(text, quote=False).replace("|", "&#124;").replace("*", "&#42;")

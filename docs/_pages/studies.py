@@ -1,15 +1,12 @@
-"""Studies: their configurations, what they bear on, their figures and captions."""
+"""Studies: their configurations, and the claims on which they bear."""
 
-import ast
 import dataclasses
 import functools
 import html
 import importlib
-from typing import Any, Final
+from typing import Any
 
-from _pages import ABSENT, ROOT
-
-FIGURES: Final = ROOT / "figures" / "output"
+from _pages import gallery
 
 
 @functools.cache
@@ -33,8 +30,9 @@ def known(study: str) -> None:
 
 
 def link(study: str) -> str:
-    """Return a link to a study in the gallery, the bare name of one that is no longer there."""
-    return f"[{study}](gallery.md#{study})" if study in every() else html.escape(study)
+    """Return a link to the figure of a study, its bare name where the gallery does not show it."""
+    place = f"figure-{study}"
+    return f"[{study}](gallery.md#{place})" if gallery.shows(place) else html.escape(study)
 
 
 def bearing(claim: str) -> str:
@@ -76,38 +74,3 @@ def _short(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_short(each) for each in value)
     return str(value)
-
-
-@functools.cache
-def drawn() -> frozenset[str]:
-    """Return the names of the figures that there are."""
-    # Once a build: a figure that is drawn in the meantime waits for the next.
-    return frozenset(image.stem for image in FIGURES.glob("*.png"))
-
-
-def gallery() -> str:
-    """Return every figure with its caption and claims."""
-    parts = []
-    for name, study in every().items():
-        title = study.title.rstrip(".")
-        claims = ", ".join(f"[{claim}](theory.md#{claim.lower()})" for claim in study.claims)
-        image = f"![{html.escape(title)}](figures/{name}.png)" if name in drawn() else ABSENT
-        parts.append(
-            f"## {html.escape(title, quote=False)} {{ #{name} }}\n\n{image}\n\n{_caption(name)}\n\n"
-            f"Claims: {claims or 'none'}. Study: `experiments/{name}.py`; "
-            f"`python -m experiments trace {name}` prints its configuration, versions and hashes.\n"
-        )
-    return "\n".join(parts)
-
-
-def _caption(name: str) -> str:
-    path = ROOT / "figures" / f"{name}.py"
-    if not path.is_file():
-        return ""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
-            continue
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        if any(isinstance(target, ast.Name) and target.id == "CAPTION" for target in targets):
-            return html.escape(ast.literal_eval(node.value), quote=False)
-    raise LookupError(f"figures/{name}.py has no CAPTION")

@@ -1,8 +1,8 @@
-"""What runs the studies: finds, computes, stores, checks and draws them. No number comes from here.
+"""The machinery of the studies: it finds, computes, stores, checks and draws them.
 
-`discovery` finds studies, `run` computes them, `store` keeps results, `drawing` and `gallery` show
-them, `claims` and `ledger` judge them, `commands` is what the command line calls. A study imports
-`Check`, `Cell` and `call` from here.
+`discovery` finds studies, `run` computes them and `store` keeps their results. `claims` and `ledger`
+check the results; `drawing`, `csv_files` and `gallery` show them; `commands` holds the commands. A
+study imports `Check`, `Cell` and `call` from here.
 """
 
 from experiments.runner.claims import Check

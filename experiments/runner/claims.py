@@ -1,4 +1,4 @@
-"""Claims: what each says, how a study checks one, and which tests guard it."""
+"""Claims: what each one says, how a study checks it, and which tests guard it."""
 
 import re
 import sys
@@ -11,57 +11,61 @@ Method = Literal["exact", "property test", "Monte Carlo", "closed form"]
 STATEMENTS: Final = {
     "C1": "The rank of the target is binomial given its score, so one evaluation gives every rank "
     "metric at every database size.",
-    "C2": "The rate that a ranking of M items needs is log2 M less the largest entropy of a law "
-    "of the rank within the distortion; the maximiser is Gibbs.",
-    "C3": "With a prior on the targets the rate is at least H(p) less the largest entropy of a "
-    "law of the rank within the distortion, with equality exactly where that law majorises the "
-    "prior.",
-    "C4": "Any retrieval system spends at least the rank rate: it is at most I(X;U), hence at "
+    "C2": "The rate that a ranking of M items needs is log2 M minus the largest entropy that a "
+    "distribution of the rank can have within the distortion; the maximiser is a Gibbs "
+    "distribution.",
+    "C3": "With a prior p on the targets the rate is at least H(p) minus the largest entropy that a "
+    "distribution of the rank can have within the distortion, with equality exactly where that "
+    "distribution majorises the prior.",
+    "C4": "No retrieval system needs less than the rank rate: that rate is at most I(X;U), hence at "
     "most the information bottleneck at the stored rate.",
     "C5": "Every returned rate-distortion point is achievable, and the curve lies below it by no "
     "more than the certified gap log2 max c.",
-    "C6": "The solver agrees with the closed forms: binary, uniform and other Hamming, erasure, "
-    "and on a fine grid the Gaussian.",
+    "C6": "The solver agrees with the closed forms of the binary source, of uniform and other sources "
+    "under Hamming distortion, of erasure distortion, and on a fine grid of the Gaussian.",
     "C7": "Atoms added where c(u) is largest over a continuous space bring the certified gap of a "
     "continuous source to the tolerance; the Gaussian meets its closed form.",
     "C8": "The derivatives of the Lagrangian, of the distortion and of the rate through the "
     "solver agree with finite differences.",
     "C9": "Items are identified reliably exactly when their number grows at less than IB(R) bits "
     "a letter.",
-    "C10": "The information bottleneck of the doubly symmetric binary source has a closed form, "
-    "and its inverse.",
-    "C11": "At a fixed slope the information bottleneck is a concave envelope at P(Y): certified "
-    "up to three letters, local with a dual bound beyond.",
+    "C10": "The information bottleneck of the doubly symmetric binary source and its inverse have "
+    "closed forms.",
+    "C11": "At a fixed slope the information bottleneck is a concave envelope at P(Y). It is "
+    "certified for up to three letters of Y; beyond, the solution is a local one with a dual bound.",
     "C12": "The retrieval rate-distortion function lies between the bottleneck inverse of the "
     "rank rate and the exact loss of single channels used for every item.",
     "C13": "With competitors fixed, retrieval is an ordinary distortion; the self-consistent "
     "fixed point is met within its residual.",
     "C14": "The average error, MRR and recall of random codebooks for the doubly symmetric binary "
     "source are exact finite sums.",
-    "C15": "The chance that a competitor's summed score exceeds a level is an exact convolution; on "
-    "a lattice, from 50 letters on, the saddlepoint is within one per cent of it, and importance "
-    "sampling reaches what no plain simulation can; random codes of any discrete source follow.",
+    "C15": "The probability that a competitor's summed score exceeds a level is an exact convolution. "
+    "On a lattice, from 50 letters on, the saddlepoint approximation is within one per cent of it, and "
+    "importance sampling reaches probabilities that plain simulation cannot. The averages over random "
+    "codes of any discrete source follow.",
     "C16": "At block length n the best rate lies between the converse and random coding, and the "
     "Gaussian approximation lies near both.",
     "C17": "The entropy-weighted stochastic quantizer with temperatures fitted to each modality is "
-    "held against fixed temperatures, averaged cosines and the frontier, at its measured bits.",
-    "C18": "Twice N times the excess of a code learned from N samples tends to a chi-square law "
-    "with one degree of freedom less than it has active codewords.",
-    "C19": "A code that serves K targets needs the mean entropy, less the ranking's, plus the "
-    "entropy gap over K; for two targets with equality where both priors are majorised.",
-    "C20": "The price of an equal allocation over unequal Gaussian modalities is K/2 log2 of AM "
-    "over GM: quadratic for small entropy gaps, linear for large, so no positive kappa bounds it "
-    "below near zero.",
-    "C21": "With chance at least 1 - delta the excess of a code learned from N samples is below a "
+    "compared with fixed temperatures, averaged cosines and the frontier, at its measured bits.",
+    "C18": "2N times the excess of a code learned from N samples tends to a chi-square distribution "
+    "with one degree of freedom less than the code has active codewords.",
+    "C19": "A code that serves K targets needs at least the mean of their entropies, minus the "
+    "entropy of the rank, plus the entropy gap divided by K. For two targets this is an equality "
+    "where both priors are majorised.",
+    "C20": "An equal allocation of the rate over K unequal Gaussian modalities costs K/2 log2 of the "
+    "ratio of the arithmetic to the geometric mean of their variances. The cost is quadratic for small "
+    "entropy gaps and linear for large ones, so near zero no positive multiple of the gap bounds it "
+    "from below.",
+    "C21": "With probability at least 1 - delta the excess of a code learned from N samples is below a "
     "bound with explicit constants.",
-    "C22": "The retrieval error of a code learned from N samples, and how its excess grows with "
-    "the number of modalities and the entropy gap.",
+    "C22": "The excess retrieval error of a code learned from N samples is bounded by a divergence, "
+    "and its growth with the number of modalities and with the entropy gap is measured.",
     "C23": "With query and items both compressed, identification lies between time-shared long "
     "Markov chains and the tighter of the two one-sided bottlenecks.",
-    "C24": "A codebook made for another law costs its mismatched rate, and the minimax rate over "
-    "a divergence ball is met by one codebook.",
+    "C24": "A codebook designed for another distribution needs its mismatched rate, and one codebook "
+    "attains the minimax rate over a divergence ball.",
 }
-"""What each claim says, in one line; the numbers are those of the docs."""
+"""What each claim says. The ledger, the gallery and the theory page all show these words."""
 
 _TEST = re.compile(r"^[ \t]*def (test_(C\d+[a-z]?)_\w+)", re.MULTILINE)
 
@@ -108,10 +112,10 @@ class Check:
         tolerance: SupportsFloat,
     ) -> "Check":
         """Check that the number is within the tolerance of the expected one."""
-        found, target, room = float(measured), float(expected), float(tolerance)
-        holds = abs(found - target) <= room
-        wanted = f"{target:.6g} ± {room:.2g}"
-        return cls(claim, statement, method, found, target, room, wanted, holds)
+        found, target, margin = float(measured), float(expected), float(tolerance)
+        holds = abs(found - target) <= margin
+        wanted = f"{target:.6g} ± {margin:.2g}"
+        return cls(claim, statement, method, found, target, margin, wanted, holds)
 
     @classmethod
     def at_most(
@@ -151,9 +155,9 @@ def order(claim: str) -> tuple[int, str]:
 
 
 def guards(folder: Path = Path("tests")) -> dict[str, list[str]]:
-    """Find the tests of each claim by their names, test_C5_...: claim to FILE::TEST.
+    """Find the tests of each claim by their names, test_C5_...: from the claim to its FILE::TEST.
 
-    Nothing at all is found outside a checkout: what guards a claim is then not known.
+    Outside a checkout nothing is found: what guards a claim is then not known.
     """
     found: dict[str, list[str]] = {}
     for file in sorted(folder.rglob("test_*.py")):

@@ -1,6 +1,8 @@
 """The commands about studies: list, run, draw, figures, claims, status and trace."""
 
 import sys
+import time
+from collections import Counter
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +14,6 @@ from experiments.runner.discovery import Preset
 from rdsim.cli.messages import CommandError, say, told, writable
 
 if TYPE_CHECKING:
-    from experiments.runner.ledger import Ledger
     from experiments.runner.store import State
 
 # xarray and matplotlib are imported by the commands that need them: --help answers at once.
@@ -22,16 +23,16 @@ OUTPUT = Path("figures/output")
 Names = tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")]]
 Results = Annotated[Path, tyro.conf.arg(metavar="DIR", help="folder of the saved results")]
 Seed = Annotated[int, tyro.conf.arg(help="seed of the random numbers")]
-Force = Annotated[bool, tyro.conf.arg(help="compute again what is fresh")]
+Force = Annotated[bool, tyro.conf.arg(help="compute a result again although it is fresh")]
 Jobs = Annotated[int, tyro.conf.arg(help="studies computed side by side")]
-Json = Annotated[bool, tyro.conf.arg(name="json", help="print the ledger for machines")]
+Json = Annotated[bool, tyro.conf.arg(name="json", help="print the ledger as JSON")]
 Which = Annotated[Preset, tyro.conf.arg(help="size of the studies")]
 
 DEFAULT = Path("results")
 
 
 def list_() -> int:
-    """Name the studies, their titles and the claims on which they bear."""
+    """List the studies with the claims on which they bear and their titles."""
     for study in discovery.discover().values():
         say(f"{study.name:<20} {', '.join(study.claims):<16} {study.title}")
     return 0
@@ -47,7 +48,7 @@ def run(
 ) -> int:
     """Compute the named studies whose results are not fresh.
 
-    Example: rdsim run rank_law bottleneck
+    Example: rdsim run rank_distribution bottleneck
     """
     if not names:
         raise CommandError(f"name a study to run: {', '.join(discovery.discover()) or 'none yet'}")
@@ -90,9 +91,11 @@ def draw(names: Names = (), /, preset: Which = "quick", results: Results = DEFAU
 def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1) -> int:
     """Compute what is not fresh, draw every figure, write the gallery and the ledger.
 
-    Then open figures/index.html from disk. Interrupted, it continues where it stopped. A study that
-    this machine cannot run is left out, and the exit code is 1.
+    Then open figures/index.html from disk. If it is interrupted, the same command continues where
+    it stopped. A study that this machine cannot run is left out. The exit code is 1 if a study was
+    left out, or if a claim fails, has no check or, in a checkout, no test.
     """
+    began = time.monotonic()
     if jobs < 1:
         raise CommandError(f"jobs must be at least 1, got {jobs}")
     writable(results, "--results")
@@ -106,13 +109,14 @@ def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1)
     target = drawing.folder(OUTPUT, preset)
     entries, states = [], {}
     studies = discovery.chosen((), preset)
-    lacking = False
+    outcomes: Counter[str] = Counter()
+    left_out = []
     with _continued():
         computed = compute_all(studies, preset, 0, results, jobs)
         for study, found in zip(studies, computed, strict=True):
             if isinstance(found, CommandError):
                 say(f"{study.name}: not computed: {found}", error=True)
-                lacking = True
+                left_out.append(study.name)
                 continue
             before, dataset = found
             states[study.name] = State("fresh", dataset=dataset)
@@ -120,19 +124,30 @@ def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1)
                 outcome = drawing.draw(study, dataset, target)
             except CommandError as error:
                 say(f"{study.name}: {_done(before)}; {error}", error=True)
-                lacking = True
+                left_out.append(study.name)
                 continue
             say(f"{study.name}: {_done(before)}; figure {outcome}")
+            outcomes[outcome] += 1
             if outcome != "no figure file":
                 entries.append((study, dataset))
         verdicts = ledger(results, preset, states=states)
-        say(f"wrote {verdicts.save(results, preset).as_posix()}")
-        say(f"wrote {gallery.write(entries, verdicts, OUTPUT, preset).as_posix()}")
-    return max(_verdict(verdicts), int(lacking))
+        saved = verdicts.save(results, preset)
+        page = gallery.write(entries, verdicts, OUTPUT, preset)
+    say(f"figures: {outcomes['drawn']} drawn, {outcomes['fresh']} fresh")
+    if left_out:
+        say(f"left out: {', '.join(left_out)}")
+    for line in verdicts.summary():
+        say(line)
+    say(f"ledger: {saved.as_posix()} (rdsim claims prints it)")
+    say(f"gallery: {page.as_posix()}")
+    say(f"time: {_duration(time.monotonic() - began)}")
+    return int(bool(verdicts.problems or left_out))
 
 
 def claims(preset: Which = "quick", results: Results = DEFAULT, as_json: Json = False) -> int:
-    """Say which claims hold; exit with 1 if one fails, has no check or, in a checkout, no test.
+    """Print every check of every claim; exit with 1 if a claim fails, has no check or no test.
+
+    Outside a checkout the tests are not known, and a missing one is no failure.
 
     Example: rdsim claims (after rdsim figures, which computes what is checked)
     """
@@ -143,11 +158,14 @@ def claims(preset: Which = "quick", results: Results = DEFAULT, as_json: Json = 
     if as_json:
         sys.stdout.write(found.json())
         return int(bool(found.problems))
-    return _verdict(found)
+    say(found.table())
+    for problem in found.problems:
+        say(problem, error=True)
+    return int(bool(found.problems))
 
 
 def status(preset: Which = "quick", results: Results = DEFAULT) -> int:
-    """Say which results are fresh, stale, missing or corrupt, and why."""
+    """Say of every result whether it is fresh, stale, missing or corrupt, and why."""
     from experiments.runner.store import Recipe, state
 
     for study in discovery.discover(preset).values():
@@ -161,7 +179,7 @@ def trace(
     preset: Which = "quick",
     results: Results = DEFAULT,
 ) -> int:
-    """Say where a figure comes from: claims, study, config, seed, versions, data, tests.
+    """Say where a figure comes from: its claims, study, configuration, seed, versions and tests.
 
     Example: rdsim trace phase_transition
     """
@@ -191,11 +209,9 @@ def _done(before: "State", force: bool = False) -> str:
     return f"computed ({before})"
 
 
-def _verdict(found: "Ledger") -> int:
-    say(found.table())
-    for problem in found.problems:
-        say(problem, error=True)
-    return int(bool(found.problems))
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 COMMANDS = {

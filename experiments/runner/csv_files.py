@@ -1,9 +1,9 @@
-"""Writes the numbers of a saved result as one table, with what bounds each number beside it.
+"""Writes the numbers of a saved result as one table, each with its bounds beside it.
 
-The table is long, a row a number. Its columns: the variable, its units, the coordinates of the
-dataset (empty where the variable has none; a dimension without labels is counted from 0), the
-value, and whatever certifies it: lower, upper, gap, standard_error. The lines above it begin with
-# and say where the numbers come from; the last of them is a hash of the table.
+The table has one row for every number. Its columns are the variable, its units, the coordinates of
+the dataset (empty where the variable has none; a dimension without labels is counted from 0), the
+value, and what certifies the value: lower, upper, gap, standard_error. The lines above the table
+begin with # and say where the numbers come from; the last of them is a hash of the table.
 """
 
 import csv
@@ -24,10 +24,11 @@ COLUMNS: Final = {"lower": "lower", "upper": "upper", "gap": "gap", "error": "st
 """The last word of a bounding variable's name, and the column it becomes."""
 
 _ROUNDING: Final = 1e-9
+"""By how much, relative to 1 + |value|, a value may lie outside a bound because of rounding."""
 
 
 def write(dataset: xarray.Dataset, path: Path) -> Literal["written", "fresh"]:
-    """Write the table of a saved result, unless the file is that already."""
+    """Write the table of a saved result, unless the file holds it already."""
     header = "".join(
         f"# {key}: {_line(value)}\n" for key, value in _facts(dataset).items()
     ).encode()
@@ -42,8 +43,9 @@ def bounds(dataset: xarray.Dataset) -> dict[str, dict[str, str]]:
     """Find what bounds each variable: {variable: {column: the variable that bounds it}}.
 
     NAME_lower bounds NAME, NAME_mean, or else the variable beside it whose name begins with NAME;
-    plain `lower` bounds the variable beside it. So do upper, gap and error. Dimensions and units
-    must agree, and every value must lie within. What bounds nothing is a variable like others.
+    a variable called `lower` bounds the variable beside it. The same holds for upper, gap and error.
+    Dimensions and units must agree, and every value must lie within its bound. A variable whose name
+    ends so and which bounds nothing is shown as a variable of its own.
     """
     names = list(map(str, dataset.data_vars))
     found: dict[str, dict[str, str]] = {}
@@ -70,7 +72,7 @@ def bounds(dataset: xarray.Dataset) -> dict[str, dict[str, str]]:
 
 
 def _beside(names: list[str], name: str, taken: set[str]) -> list[str]:
-    """Name the nearest variables before and after it that bound nothing."""
+    """Return the nearest variables before and after this one that bound nothing."""
     place = names.index(name)
     sides = (
         [other for other in names[:place] if other not in taken][-1:],
@@ -88,12 +90,12 @@ def _fits(dataset: xarray.Dataset, base: str, name: str, column: str) -> bool:
     if value.dtype.kind not in "fiu" or bound.dtype.kind not in "fiu":
         return False
     known = np.isfinite(value.values) & np.isfinite(bound.values)
-    room = (bound.values - value.values)[known]
+    above = (bound.values - value.values)[known]
     slack = _ROUNDING * (1 + np.abs(value.values[known]))
     if column == "lower":
-        return bool(np.all(room <= slack))
+        return bool(np.all(above <= slack))
     if column == "upper":
-        return bool(np.all(room >= -slack))
+        return bool(np.all(above >= -slack))
     return bool(np.all(bound.values[known] >= -slack))
 
 
@@ -115,7 +117,7 @@ def _facts(dataset: xarray.Dataset) -> dict[str, Any]:
 
 
 def _line(value: Any) -> str:
-    """Keep to one line, so that no attribute writes a row of the table."""
+    """Write a value on one line, so that no attribute can add a row to the table."""
     return " ".join(str(value).splitlines())
 
 
@@ -179,8 +181,8 @@ def _aside(variable: xarray.DataArray, coordinate: str) -> list[str] | itertools
     if coordinate not in variable.coords or not variable.coords[coordinate].ndim:
         return itertools.repeat("")
     there = variable.coords[coordinate]
-    spread = there.broadcast_like(variable).transpose(*variable.dims)
-    return _texts(spread.values)
+    repeated = there.broadcast_like(variable).transpose(*variable.dims)
+    return _texts(repeated.values)
 
 
 def _texts(values: np.ndarray) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a study is, and how studies are found: by walking the package, no list to keep."""
+"""What a study is, and how studies are found: every module of the package is one, without a list."""
 
 import ast
 import importlib
@@ -15,7 +15,7 @@ PACKAGE = "experiments"
 """The package whose modules without a leading underscore are the studies."""
 
 Preset = Literal["smoke", "quick", "full"]
-"""smoke: the smallest that runs, for tests; quick: minutes on two cores; full: for the paper."""
+"""smoke is the smallest size that runs, for tests; quick takes minutes on two cores; full is for the paper."""
 PRESETS: Final[tuple[Preset, ...]] = get_args(Preset)
 
 _PARTS: Final = ("Config", "SMOKE", "QUICK", "FULL", "run", "checks")
@@ -23,14 +23,14 @@ _PARTS: Final = ("Config", "SMOKE", "QUICK", "FULL", "run", "checks")
 
 @dataclass(frozen=True)
 class Study:
-    """A study as its file describes it; nothing of it has been imported yet.
+    """A study as the text of its file describes it; the module has not been imported.
 
     Attributes:
-        name: of the module and of everything made from it.
+        name: name of the module and of every file made from it.
         title: first line of the docstring.
-        claims: numbers of the claims it bears on, for example ("C5", "C6").
-        file: where it is written.
-        presets: that it is computed in; all, unless the file names some as PRESETS.
+        claims: numbers of the claims on which it bears, for example ("C5", "C6").
+        file: the file of the module.
+        presets: presets in which it is computed: all, unless the file lists some as PRESETS.
 
     """
 
@@ -53,9 +53,9 @@ class Study:
 
 
 def discover(preset: Preset | None = None) -> dict[str, Study]:
-    """Find every study, by name, from the text of its file: no study (and no JAX) is imported.
+    """Find every study by the text of its file; neither a study nor JAX is imported.
 
-    With a preset only those that are computed in it.
+    If a preset is given, only the studies that are computed in it are returned.
     """
     package = importlib.import_module(PACKAGE)
     names = sorted(
@@ -70,7 +70,7 @@ def discover(preset: Preset | None = None) -> dict[str, Study]:
 
 
 def chosen(names: tuple[str, ...], preset: Preset | None = None) -> list[Study]:
-    """Return the studies of these names, all of them that are computed in the preset if none."""
+    """Return the studies of these names; without names, all that are computed in the preset."""
     known = discover()
     if unknown := [name for name in names if name not in known]:
         raise CommandError(

@@ -1,4 +1,4 @@
-"""Draws saved results with their numbers beside them, and traces a figure to where it came from."""
+"""Draws saved results, writes their numbers beside them, and traces a figure to its origin."""
 
 import importlib
 import importlib.metadata
@@ -18,18 +18,18 @@ from rdsim.cli.provenance import hash_files, source_file
 from rdsim.plotting import style
 
 PACKAGE = "figures"
-"""The package whose modules draw; each bears the name of its study."""
+"""The package whose modules draw; each has the name of its study."""
 
 Outcome = Literal["drawn", "fresh", "no figure file"]
 
 
 def folder(output: Path, preset: Preset) -> Path:
-    """Return where the figures of a preset go; those of quick are the ones readers see first."""
+    """Return the folder of the figures of a preset; the quick preset has the outermost folder."""
     return output if preset == "quick" else output / preset
 
 
 def draw(study: Study, dataset: xarray.Dataset, target: Path) -> Outcome:
-    """Write NAME.csv, NAME.pdf and NAME.png into the target, unless they show this data already."""
+    """Write NAME.csv, NAME.pdf and NAME.png into the folder, unless they show this data already."""
     module, file = f"{PACKAGE}.{study.name}", source_file(f"{PACKAGE}.{study.name}")
     if file is None:
         return "no figure file"
@@ -49,7 +49,7 @@ def draw(study: Study, dataset: xarray.Dataset, target: Path) -> Outcome:
             style.save(importlib.import_module(module).draw(dataset), stem, metadata)
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # of other code, or made up: whatever the figure lacks in it
+    except Exception as error:  # a result of other code may lack anything that the figure needs
         raise CommandError(
             f"{study.name} cannot be drawn from its result ({type(error).__name__}: {error}); "
             f"compute it again: rdsim run {study.name} --force"
@@ -68,7 +68,7 @@ def _whole(stem: Path, metadata: Mapping[str, str]) -> bool:
 
 
 def trace(study: Study, dataset: xarray.Dataset, target: Path) -> list[tuple[str, str]]:
-    """Return the provenance of a figure as (what, which), with whether its file shows this data."""
+    """Return the provenance of a figure as pairs (name, value), and whether its file shows this data."""
     if source_file(f"{PACKAGE}.{study.name}") is None:
         raise CommandError(f"{study.name} has no figure: there is no figures/{study.name}.py")
     shown = dict(_metadata(target / f"{study.name}.png")).get("Data")
@@ -104,6 +104,6 @@ def _metadata(png: Path) -> set[tuple[str, str]]:
         with Image.open(png) as image:
             found = {(str(key), str(value)) for key, value in image.info.items()}
             image.verify()
-    except Exception:  # missing, no PNG, or one whose checksums are wrong: it is drawn again
+    except Exception:  # no file, no PNG, or wrong checksums: the figure is drawn again
         return set()
     return found

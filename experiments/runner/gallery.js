@@ -2,6 +2,13 @@
 
 function sortable(table) {
   const headings = [...table.tHead.rows[0].cells];
+  for (const heading of headings) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...heading.childNodes);
+    heading.append(button);
+    heading.setAttribute("aria-sort", "none");
+  }
   const key = (cell) => {
     const text = cell.dataset.value ?? cell.textContent.trim();
     return text === "" ? null : cell.dataset.value === undefined ? text : Number(text);
@@ -39,6 +46,7 @@ function filterable(table) {
   };
   words.addEventListener("input", filter);
   verdict.addEventListener("change", filter);
+  words.form.hidden = false;
   words.form.addEventListener("submit", (event) => event.preventDefault());
   filter();
 }
@@ -47,9 +55,10 @@ function enlargeable() {
   const dialog = document.getElementById("enlarged");
   const image = new Image();
   dialog.querySelector("div").append(image);
-  for (const button of document.querySelectorAll(".enlarge")) {
-    button.addEventListener("click", () => {
-      const small = button.querySelector("img");
+  for (const link of document.querySelectorAll(".enlarge")) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      const small = link.querySelector("img");
       image.src = small.src;
       image.alt = small.alt;
       dialog.showModal();
@@ -73,12 +82,29 @@ function explorer(data) {
     return values[dims.reduce((flat, dim) => flat * labels[dim].length + places[dim], 0)];
   };
   const keys = ["source", "loss_name", "log2_size", "block_length", "rate"];
+  document.getElementById("explorer-live").innerHTML = `<form class="choices">
+    <label>source <select id="choose-source"></select></label>
+    <label>loss <select id="choose-loss_name"></select></label>
+    <label>items M <select id="choose-log2_size"></select></label>
+    <label>letters n <select id="choose-block_length"></select></label>
+    <label>rate R <input type="range" id="choose-rate" min="0" max="${labels.rate.length - 1}" step="1">
+    <output id="chosen-rate"></output></label></form>
+    <p id="explorer-answer" aria-live="polite"></p><div id="explorer-curve"></div>
+    <p class="legend"><span class="least">chosen n</span> <span class="other">other n</span>
+    <span class="code">random codes, where they were computed</span></p>
+    <details><summary>The curve as a table</summary><div class="scroll" id="explorer-table"></div></details>`;
   const controls = Object.fromEntries(keys.map((k) => [k, document.getElementById(`choose-${k}`)]));
+  const raised = (n) => String(n).replace(/\d/g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]);
+  const shown = { source: String, loss_name: (name) => name.replaceAll("_", " "),
+    log2_size: (k) => `2${raised(k)}`, block_length: String };
+  for (const [key, text] of Object.entries(shown)) {
+    controls[key].append(...labels[key].map((label, k) => new Option(text(label), k)));
+  }
   const answer = document.getElementById("explorer-answer");
   const curve = document.getElementById("explorer-curve");
   const table = document.getElementById("explorer-table");
-  const names = { error: "chance that the target is not first", reciprocal_rank: "1 − MRR",
-    miss_10: "chance that the target is not among ten", dcg: "1 − DCG" };
+  const names = { error: "probability that the target is not first", reciprocal_rank: "1 − MRR",
+    miss_10: "probability that the target is not among ten", dcg: "1 − DCG" };
 
   const fragment = new URLSearchParams(location.hash.slice(1));
   const first = { source: 1, loss_name: 1, log2_size: 3, block_length: 2, rate: labels.rate.length >> 1 };
@@ -176,16 +202,19 @@ function explorer(data) {
         at("best_loss_lower", here), at("best_loss_upper", here), reached ?? ""];
     });
     const heads = ["R", "IB(R)", "n IB(R)", "D*", "lower", "upper", "random codes"];
-    table.innerHTML = `<table><thead><tr>${heads.map((h) => `<th scope="col">${h}</th>`).join("")}</tr></thead><tbody>${
+    table.innerHTML = `<table class="curve"><thead><tr>${heads.map((h) => `<th scope="col">${h}</th>`).join("")}</tr></thead><tbody>${
       cells.map((row) => `<tr>${row.map((cell) => `<td class="number">${cell}</td>`).join("")}</tr>`).join("")}</tbody></table>`;
     if (remember) history.replaceState(null, "", `#${new URLSearchParams(Object.entries(chosen))}`);
   }
   draw(false);
 }
 
+// The documentation loads this file with every page; one of them shows the gallery.
 const ledger = document.getElementById("ledger-table");
-sortable(ledger);
-filterable(ledger);
-enlargeable();
-const saved = document.getElementById("explorer-data");
-if (saved) explorer(JSON.parse(saved.textContent));
+if (ledger) {
+  sortable(ledger);
+  filterable(ledger);
+  enlargeable();
+  const saved = document.getElementById("explorer-data");
+  if (saved) explorer(JSON.parse(saved.textContent));
+}

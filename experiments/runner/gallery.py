@@ -1,17 +1,17 @@
-"""Writes the gallery: one page that opens from disk, with every figure, the ledger and an explorer.
+"""Writes the gallery: every figure with its claims and numbers, the ledger and the explorer.
 
-The page is a pure function of saved results, the ledger and the names of the tests. It asks for
-nothing from a network: style and script are inside, pictures lie beside it.
+The page is a pure function of saved results, the ledger and the names of the tests. It opens from
+disk and asks for nothing from a network: style and script are inside, and the pictures lie beside
+it. The documentation shows the same page: what stands between `BEGIN` and `END`.
 """
 
 import base64
 import importlib
 import json
 import os
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import xarray
@@ -20,13 +20,47 @@ from experiments.runner import drawing
 from experiments.runner.claims import STATEMENTS, guards, order
 from experiments.runner.discovery import Preset, Study
 from experiments.runner.ledger import NOT_KNOWN, Ledger, Row
+from experiments.runner.markup import Markup, joined, tag
 from rdsim import files
 
-EXPLORER = "explorer"
-"""The study whose curves the page lets one choose from."""
+EXPLORER: Final = "explorer"
+"""The study whose curves the page lets a reader choose from."""
 
-_HERE = Path(__file__).parent
-_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+BEGIN, END = Markup("<!-- gallery -->"), Markup("<!-- end of gallery -->")
+"""What stands before and after the part of the page that the documentation shows."""
+
+STYLE: Final = Path(__file__).with_name("gallery.css")
+SCRIPT: Final = Path(__file__).with_name("gallery.js")
+
+_EXPLAINED: Final = """Items of n letters are stored at R bits a letter; a query finds its target
+among M. No system has a smaller expected loss than D*, the least D with
+<span class="formula">R<sub>ρ</sub>(D; M) ≤ n IB(R)</span>, where R<sub>ρ</sub> is the rank-distortion
+function and IB the information bottleneck (<a href="#C4">C4</a>). Lines join saved values; the chosen
+point is one of them, with its certificate."""
+_WITHOUT_SCRIPTS: Final = """The explorer needs scripts. Without them, the figure of the study
+<a href="#figure-explorer">explorer</a> draws some of the same curves, and its CSV file holds all of
+their numbers."""
+_COLUMNS: Final = [
+    "claim",
+    "what was checked",
+    "how",
+    "measured",
+    "expected",
+    "wanted",
+    "verdict",
+    "study",
+    "result",
+    "tests",
+]
+"""Columns of the ledger."""
+_HEAD: Final = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>rdsim: figures and claims</title>"""
+
+Entries = Sequence[tuple[Study, xarray.Dataset]]
 
 
 def path(output: Path, preset: Preset) -> Path:
@@ -36,319 +70,283 @@ def path(output: Path, preset: Preset) -> Path:
 
 
 def write(
-    entries: Sequence[tuple[Study, xarray.Dataset]],
-    found: Ledger,
-    output: Path,
-    preset: Preset,
-    tests: Path = Path("tests"),
+    entries: Entries, found: Ledger, output: Path, preset: Preset, tests: Path = Path("tests")
 ) -> Path:
     """Write the page of these figures and this ledger, and return its path."""
     page = path(output, preset)
     shown = os.path.relpath(drawing.folder(output, preset), page.parent)
     folder = "" if shown == "." else f"{Path(shown).as_posix()}/"
-    guarded = guards(tests)
-    content = "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            "<title>rdsim: figures and claims</title>",
-            f"<style>\n{(_HERE / 'gallery.css').read_text(encoding='utf-8')}</style>",
-            "</head>",
-            "<body>",
-            *_opening(entries, found, preset),
-            "<main>",
-            *_explorer(entries),
-            *_claims(entries, found, folder, guarded),
-            *_ledger(found, {study.name for study, _ in entries}),
-            "</main>",
-            '<dialog id="enlarged" aria-label="enlarged figure"><form method="dialog">'
-            "<button>close</button></form><div></div></dialog>",
-            f"<script>\n{(_HERE / 'gallery.js').read_text(encoding='utf-8')}</script>",
-            "</body>",
-            "</html>",
-            "",
-        ]
+    inside = (
+        _opening(entries, found, preset),
+        _explorer(entries),
+        _claims(entries, found, folder, guards(tests)),
+        _ledger(found, {study.name for study, _ in entries}),
+        tag(
+            "dialog",
+            tag("form", tag("button", "close"), method="dialog"),
+            tag("div"),
+            id="enlarged",
+            aria_label="enlarged figure",
+        ),
     )
-    files.write(page, content.encode())
+    content = [
+        Markup(_HEAD),
+        tag("style", Markup(STYLE.read_text(encoding="utf-8"))),
+        Markup('</head>\n<body class="alone">\n<h1>rdsim: figures and claims</h1>'),
+        BEGIN,
+        tag("div", inside, class_="gallery"),
+        END,
+        tag("script", Markup(SCRIPT.read_text(encoding="utf-8"))),
+        Markup("</body>\n</html>\n"),
+    ]
+    files.write(page, joined(content).encode())
     return page
 
 
-def _opening(
-    entries: Sequence[tuple[Study, xarray.Dataset]], found: Ledger, preset: Preset
-) -> Iterable[str]:
-    verdicts = [row.verdict for row in found.rows]
-    waiting = verdicts.count("no result yet")
-    wait = f", {waiting} wait for a result" if waiting else ""
-    yield "<header>"
-    yield "<h1>rdsim: figures and claims</h1>"
-    yield (
-        f"<p>{len(entries)} figures of the {escape(preset)} preset. Of {len(verdicts) - waiting} "
-        f"checks {verdicts.count('holds')} hold{wait}. "
-        "Every number here is read from a saved result.</p>"
-    )
-    if found.problems:
-        yield f"<details class='problems' open><summary>{len(found.problems)} open</summary><ul>"
-        yield from (f"<li>{escape(problem)}</li>" for problem in found.problems)
-        yield "</ul></details>"
-    yield '<nav aria-label="claims">'
-    if any(study.name == EXPLORER for study, _ in entries):
-        yield '<a href="#explorer">explorer</a>'
-    yield '<a href="#ledger">ledger</a>'
-    for claim in _numbers(entries):
-        verdict = _verdict(row for row in found.rows if row.claim == claim)
-        title = escape(f"{STATEMENTS.get(claim, '')} ({verdict})")
-        named = escape(claim)
-        yield f'<a href="#{named}" class="{_word(verdict)}" title="{title}">{named}</a>'
-    yield "</nav>"
-    yield '<details class="names"><summary>Every figure by its name</summary><ul>'
-    for study, _ in entries:
-        yield (
-            f'<li><a href="#figure-{study.name}">{study.name}</a>: {escape(study.title.rstrip("."))} '
-            f"({escape(', '.join(study.claims))})</li>"
+def _opening(entries: Entries, found: Ledger, preset: Preset) -> Markup:
+    """Count the figures and the checks, name what is open, and link to every part of the page."""
+    named = [
+        tag(
+            "li",
+            tag("a", study.name, href=f"#figure-{study.name}"),
+            f": {study.title.rstrip('.')} ({', '.join(study.claims)})",
         )
-    yield "</ul></details>"
-    yield "</header>"
+        for study, _ in entries
+    ]
+    wrong = [tag("li", problem) for problem in found.problems]
+    open_ = tag("summary", f"{len(wrong)} open")
+    problems = tag("details", open_, tag("ul", wrong), class_="problems", open=True)
+    summary = f"{len(entries)} figures of the {preset} preset. {found.counted()}. "
+    return tag(
+        "header",
+        tag("p", summary, "Every number here is read from a saved result."),
+        problems if wrong else (),
+        tag("nav", _links(entries, found), aria_label="claims"),
+        tag(
+            "details", tag("summary", "Every figure by its name"), tag("ul", named), class_="names"
+        ),
+    )
 
 
-def _numbers(entries: Sequence[tuple[Study, xarray.Dataset]]) -> list[str]:
+def _links(entries: Entries, found: Ledger) -> Iterator[Markup]:
+    if any(study.name == EXPLORER for study, _ in entries):
+        yield tag("a", "explorer", href="#explorer")
+    yield tag("a", "ledger", href="#ledger")
+    for claim in _numbers(entries):
+        verdict = found.verdict(claim)
+        title = f"{STATEMENTS.get(claim, '')} ({verdict})"
+        yield tag("a", claim, href=f"#{claim}", class_=_word(verdict), title=title)
+
+
+def _numbers(entries: Entries) -> list[str]:
     """List every claim there is, and those only a study names, by number."""
     named = {claim for _, dataset in entries for claim in dataset.attrs["claims"].split(",")}
     return sorted(named | set(STATEMENTS), key=order)
 
 
 def _claims(
-    entries: Sequence[tuple[Study, xarray.Dataset]],
-    found: Ledger,
-    folder: str,
-    guarded: dict[str, list[str]],
-) -> Iterable[str]:
+    entries: Entries, found: Ledger, folder: str, guarded: dict[str, list[str]]
+) -> Iterator[Markup]:
     """Lay out every claim with its figures; a figure of several claims is shown with the first."""
     shown: set[str] = set()
     for claim in _numbers(entries):
-        rows = [row for row in found.rows if row.claim == claim]
-        verdict = _verdict(rows)
-        named = escape(claim)
-        yield f'<section class="claim" id="{named}" aria-labelledby="{named}-title">'
-        yield (
-            f'<h2 id="{named}-title">{named} '
-            f'<span class="verdict {_word(verdict)}">{verdict}</span></h2>'
-        )
-        yield f'<p class="statement">{escape(STATEMENTS.get(claim, ""))}</p>'
-        yield from _tests(guarded.get(claim, []) if guarded else None)
+        verdict = found.verdict(claim)
+        inside = [
+            tag(
+                "h2",
+                (claim, " ", tag("span", verdict, class_=f"verdict {_word(verdict)}")),
+                id=f"{claim}-title",
+            ),
+            tag("p", STATEMENTS.get(claim, ""), class_="statement"),
+            _tests(guarded.get(claim, []) if guarded else None),
+        ]
         for study, dataset in entries:
             if claim not in dataset.attrs["claims"].split(","):
                 continue
             if study.name in shown:
-                yield (f'<p>See <a href="#figure-{study.name}">{escape(study.title)}</a></p>')
+                inside.append(tag("p", "See ", tag("a", study.title, href=f"#figure-{study.name}")))
                 continue
             shown.add(study.name)
-            yield from _figure(study, dataset, found, folder)
-        yield "</section>"
+            inside.append(_figure(study, dataset, found, folder))
+        yield tag("section", inside, class_="claim", id=claim, aria_labelledby=f"{claim}-title")
 
 
-def _figure(study: Study, dataset: xarray.Dataset, found: Ledger, folder: str) -> Iterable[str]:
+def _figure(study: Study, dataset: xarray.Dataset, found: Ledger, folder: str) -> Markup:
+    """Show one figure with its caption, files, claims, checks, configuration and commands."""
     name, attributes = study.name, dataset.attrs
-    preset = attributes["preset"]
+    preset, beside = attributes["preset"], f"{folder}{name}"
     caption = importlib.import_module(f"{drawing.PACKAGE}.{name}").CAPTION
-    rows = [row for row in found.rows if row.study == name]
-    source = f"{study.file.parent.name}/{study.file.name}"
-    yield f'<article class="figure" id="figure-{name}" aria-labelledby="figure-{name}-title">'
-    yield f'<h3 id="figure-{name}-title">{escape(study.title)}</h3>'
-    yield "<figure>"
-    yield (
-        f'<button class="enlarge" type="button" aria-label="enlarge {escape(name)}">'
-        f'<img src="{folder}{name}.png" alt="{escape(caption)}"></button>'
-    )
-    yield f"<figcaption>{escape(caption)}</figcaption>"
-    yield "</figure>"
-    yield (
-        f'<p class="files"><a href="{folder}{name}.pdf">PDF</a> '
-        f'<a href="{folder}{name}.csv">numbers (CSV)</a> '
-        f"<span>study <code>{escape(source)}</code></span></p>"
-    )
-    yield "<h4>Claims and measured numbers</h4>"
-    yield '<dl class="claims">'
-    for claim in attributes["claims"].split(","):
-        named = escape(claim)
-        yield f'<dt><a href="#{named}">{named}</a></dt><dd>{escape(STATEMENTS.get(claim, ""))}</dd>'
-    yield "</dl>"
-    yield from _checks(rows)
-    yield "<details><summary>Configuration and origin</summary>"
-    yield from _table("configuration", json.loads(attributes["config_json"]))
-    yield from _table(
-        "origin",
-        {
-            "seed": str(attributes["seed"]),
-            "data hash": attributes["data_hash"],
-            "configuration hash": attributes["config_hash"],
-            "code hash": attributes["code_hash"],
-            **json.loads(attributes["versions_json"]),
-        },
-    )
-    yield "</details>"
+    image = tag("img", src=f"{beside}.png", alt=caption)
+    statements = [
+        (tag("dt", tag("a", claim, href=f"#{claim}")), tag("dd", STATEMENTS.get(claim, "")))
+        for claim in attributes["claims"].split(",")
+    ]
+    origin = {
+        "seed": str(attributes["seed"]),
+        "data hash": attributes["data_hash"],
+        "configuration hash": attributes["config_hash"],
+        "code hash": attributes["code_hash"],
+        **json.loads(attributes["versions_json"]),
+    }
     seed = "" if attributes["seed"] == 0 else f" --seed {int(attributes['seed'])}"
-    size = "" if preset == "quick" else f" --preset {escape(preset)}"
-    yield "<h4>Made by</h4>"
-    yield (
-        f'<pre class="command">python -m experiments run {name}{size}{seed}\n'
-        f"python -m experiments draw {name}{size}</pre>"
+    size = "" if preset == "quick" else f" --preset {preset}"
+    command = f"rdsim run {name}{size}{seed}\nrdsim draw {name}{size}"
+    return tag(
+        "article",
+        tag("h3", study.title, id=f"figure-{name}-title"),
+        tag(
+            "figure",
+            tag("a", image, class_="enlarge", href=f"{beside}.png", aria_label=f"enlarge {name}"),
+            tag("figcaption", caption),
+        ),
+        tag(
+            "p",
+            (tag("a", "PDF", href=f"{beside}.pdf"), " "),
+            (tag("a", "numbers (CSV)", href=f"{beside}.csv"), " "),
+            tag("span", "study ", tag("code", f"{study.file.parent.name}/{study.file.name}")),
+            class_="files",
+        ),
+        tag("h4", "Claims and measured numbers"),
+        tag("dl", statements, class_="claims"),
+        _checks([row for row in found.rows if row.study == name]),
+        tag(
+            "details",
+            tag("summary", "Configuration, origin and commands"),
+            _facts("configuration", json.loads(attributes["config_json"])),
+            _facts("origin", origin),
+            tag("pre", command, class_="command"),
+        ),
+        class_="figure",
+        id=f"figure-{name}",
+        aria_labelledby=f"figure-{name}-title",
     )
-    yield "</article>"
 
 
-def _checks(rows: Sequence[Row]) -> Iterable[str]:
-    yield '<div class="scroll"><table class="checks"><thead><tr>'
-    for heading in ("claim", "checked", "how", "measured", "wanted", "verdict"):
-        yield f'<th scope="col">{heading}</th>'
-    yield "</tr></thead><tbody>"
-    for row in rows:
-        yield (
-            f"<tr><td>{escape(row.claim)}</td><td>{escape(row.statement)}</td>"
-            f"<td>{escape(row.method)}</td>"
-            f"{_number(row.measured)}<td>{escape(row.wanted)}</td>"
-            f'<td class="{_word(row.verdict)}">{escape(row.verdict)}</td></tr>'
+def _checks(rows: Sequence[Row]) -> Markup:
+    lines = [
+        tag(
+            "tr",
+            (tag("td", row.claim), tag("td", row.statement), tag("td", row.method)),
+            (_number(row.measured), tag("td", row.wanted)),
+            tag("td", row.verdict, class_=_word(row.verdict)),
         )
-    yield "</tbody></table></div>"
+        for row in rows
+    ]
+    headings = ("claim", "what was checked", "how", "measured", "wanted", "verdict")
+    return tag("div", _table(headings, lines, class_="checks"), class_="scroll")
 
 
-def _ledger(found: Ledger, drawn: set[str]) -> Iterable[str]:
-    yield '<section id="ledger" aria-labelledby="ledger-title">'
-    yield '<h2 id="ledger-title">Ledger</h2>'
-    yield (
-        "<p>Every check of every claim. A heading sorts by its column, once more turns it "
-        "round.</p>"
+def _ledger(found: Ledger, drawn: set[str]) -> Markup:
+    """Lay out every check of every claim in one table, which the script sorts and filters."""
+    options = [tag("option", "any", value="")]
+    options += [tag("option", word) for word in dict.fromkeys(row.verdict for row in found.rows)]
+    filters = tag(
+        "form",
+        tag("label", "show rows with ", tag("input", type="search", id="ledger-words")),
+        tag("label", "verdict ", tag("select", options, id="ledger-verdict")),
+        tag("output", id="ledger-count"),
+        class_="filters",
+        role="search",
+        hidden=True,  # until the script is at work
     )
-    yield '<form class="filters" role="search">'
-    yield '<label>show rows with <input type="search" id="ledger-words"></label>'
-    yield '<label>verdict <select id="ledger-verdict"><option value="">any</option>'
-    for verdict in dict.fromkeys(row.verdict for row in found.rows):
-        yield f"<option>{escape(verdict)}</option>"
-    yield '</select></label> <output id="ledger-count"></output></form>'
-    yield '<div class="scroll" tabindex="0" role="region" aria-label="ledger of claims">'
-    yield '<table class="sortable" id="ledger-table"><thead><tr>'
-    headings = (
-        *("claim", "checked", "how", "measured", "expected", "wanted"),
-        *("verdict", "study", "result", "tests"),
+    rows = [_row(row, drawn) for row in found.rows]
+    table = _table(_COLUMNS, rows, class_="sortable", id="ledger-table")
+    scroll = {"class_": "scroll", "tabindex": "0", "role": "region"}
+    return tag(
+        "section",
+        tag("h2", "Ledger", id="ledger-title"),
+        tag("p", "Every check of every claim. With scripts on, a heading sorts by its column."),
+        filters,
+        tag("div", table, aria_label="ledger of claims", **scroll),
+        id="ledger",
+        aria_labelledby="ledger-title",
     )
-    for heading in headings:
-        yield f'<th scope="col" aria-sort="none"><button type="button">{heading}</button></th>'
-    yield "</tr></thead><tbody>"
-    for row in found.rows:
-        place, letter = order(row.claim)
-        claim, study = escape(row.claim), escape(row.study)
-        if row.study in drawn:
-            study = f'<a href="#figure-{study}">{study}</a>'
-        yield (
-            f'<tr data-verdict="{escape(row.verdict)}">'
-            f'<td data-value="{place + bool(letter) / 2}"><a href="#{claim}">{claim}</a></td>'
-            f"<td>{escape(row.statement)}</td><td>{escape(row.method)}</td>"
-            f"{_number(row.measured)}{_number(row.expected)}<td>{escape(row.wanted)}</td>"
-            f'<td class="{_word(row.verdict)}">{escape(row.verdict)}</td><td>{study}</td>'
-            f"<td>{escape(row.result)}</td>{_count(row.tests)}</tr>"
-        )
-    yield "</tbody></table></div></section>"
 
 
-def _tests(names: list[str] | None) -> Iterable[str]:
+def _row(row: Row, drawn: set[str]) -> Markup:
+    place, letter = order(row.claim)
+    drawn_in = tag("a", row.study, href=f"#figure-{row.study}") if row.study in drawn else row.study
+    # A cell without a value stays last in either order.
+    tests = "" if row.tests is None else str(row.tests)
+    return tag(
+        "tr",
+        tag(
+            "td",
+            tag("a", row.claim, href=f"#{row.claim}"),
+            data_value=str(place + bool(letter) / 2),
+        ),
+        (tag("td", row.statement), tag("td", row.method)),
+        (_number(row.measured), _number(row.expected), tag("td", row.wanted)),
+        tag("td", row.verdict, class_=_word(row.verdict)),
+        (tag("td", drawn_in), tag("td", row.result)),
+        tag("td", tests or NOT_KNOWN, data_value=tests),
+        data_verdict=row.verdict,
+    )
+
+
+def _tests(names: list[str] | None) -> Markup:
     if names is None:
-        yield "<p>Which tests guard it is not known outside a checkout.</p>"
-        return
-    yield f"<details><summary>{len(names)} tests guard it</summary><ul class='tests'>"
-    yield from (f"<li><code>{escape(name)}</code></li>" for name in names)
-    yield "</ul></details>"
+        return tag("p", "Which tests guard it is not known outside a checkout.")
+    return tag(
+        "details",
+        tag("summary", f"tests that guard it: {len(names)}"),
+        tag("ul", [tag("li", tag("code", name)) for name in names], class_="tests"),
+    )
 
 
-def _table(title: str, content: dict[str, Any]) -> Iterable[str]:
-    yield f'<table class="facts"><caption>{title}</caption><tbody>'
-    for key, value in content.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        yield f'<tr><th scope="row">{escape(key)}</th><td>{escape(text)}</td></tr>'
-    yield "</tbody></table>"
+def _table(headings: Iterable[str], rows: Iterable[Markup], **attributes: str) -> Markup:
+    head = tag("tr", [tag("th", heading, scope="col") for heading in headings])
+    return tag("table", tag("thead", head), tag("tbody", list(rows)), **attributes)
 
 
-def _number(value: float | None) -> str:
-    """Show six digits; the integer is in the cell's title, and sorts it."""
+def _facts(title: str, content: dict[str, Any]) -> Markup:
+    rows = [
+        tag(
+            "tr",
+            tag("th", key, scope="row"),
+            tag("td", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)),
+        )
+        for key, value in content.items()
+    ]
+    return tag("table", tag("caption", title), tag("tbody", rows), class_="facts")
+
+
+def _number(value: float | None) -> Markup:
+    """Show six digits; the cell's title holds all of them, and they sort it."""
     if value is None:
-        return '<td class="number"></td>'
-    return f'<td class="number" data-value="{value!r}" title="{value!r}">{value:.6g}</td>'
-
-
-def _count(tests: int | None) -> str:
-    # Without a value a row stays last in either order.
-    if tests is None:
-        return f'<td data-value="">{NOT_KNOWN}</td>'
-    return f'<td data-value="{tests}">{tests}</td>'
-
-
-def _verdict(rows: Iterable[Row]) -> str:
-    verdicts = {row.verdict for row in rows}
-    if "fails" in verdicts:
-        return "fails"
-    return "holds" if "holds" in verdicts else "no result yet"
+        return tag("td", class_="number")
+    exact = repr(value)
+    return tag("td", f"{value:.6g}", class_="number", data_value=exact, title=exact)
 
 
 def _word(verdict: str) -> str:
-    return escape(verdict.partition(" ")[0])
+    return verdict.partition(" ")[0]
 
 
-def _explorer(entries: Sequence[tuple[Study, xarray.Dataset]]) -> Iterable[str]:
-    """Give the page the saved arrays of the explorer, bit by bit, and what to choose from."""
+def _explorer(entries: Entries) -> Iterator[Markup]:
+    """Give the script the saved arrays of the explorer, bit by bit; it builds all that one chooses."""
     dataset = next((dataset for study, dataset in entries if study.name == EXPLORER), None)
     if dataset is None or "best_loss" not in dataset:
         return
-    labels = {
-        name: dataset[name].values.tolist()
-        for name in (*dataset.best_loss.dims, *dataset.code_loss.dims)
-    }
+    dims = (*dataset.best_loss.dims, *dataset.code_loss.dims)
     content = {
-        "labels": labels,
+        "labels": {str(name): dataset[name].values.tolist() for name in dims},
         "code_length": int(dataset.attrs["code_length"]),
-        "arrays": {
-            str(name): {
-                "dims": list(map(str, variable.dims)),
-                "base64": base64.b64encode(
-                    np.ascontiguousarray(variable.values, "<f8").tobytes()
-                ).decode(),
-            }
-            for name, variable in dataset.data_vars.items()
-        },
+        "arrays": {str(name): _bits(array) for name, array in dataset.data_vars.items()},
     }
-    yield '<section id="explorer" aria-labelledby="explorer-title">'
-    yield '<h2 id="explorer-title">Frontier explorer</h2>'
-    yield (
-        "<p>Items of n letters are stored at R bits a letter; a query finds its target among M. "
-        "No system has a smaller expected loss than D*, the least D with "
-        "<span class='formula'>R<sub>ρ</sub>(D; M) ≤ n IB(R)</span>, where R<sub>ρ</sub> is the "
-        'rank-distortion function and IB the information bottleneck (<a href="#C4">C4</a>). '
-        "Lines join saved values; the chosen point is one of them, with its certificate.</p>"
+    saved = json.dumps(content, ensure_ascii=False, sort_keys=True).replace("<", "\\u003c")
+    yield tag(
+        "section",
+        tag("h2", "Frontier explorer", id="explorer-title"),
+        tag("p", Markup(_EXPLAINED)),
+        tag("noscript", tag("p", Markup(_WITHOUT_SCRIPTS))),
+        tag("div", id="explorer-live"),
+        tag("script", Markup(saved), type="application/json", id="explorer-data"),
+        id="explorer",
+        aria_labelledby="explorer-title",
     )
-    yield '<form class="choices">'
-    for key, label, shown in (
-        ("source", "source", [str(name) for name in labels["source"]]),
-        ("loss_name", "loss", [str(name).replace("_", " ") for name in labels["loss_name"]]),
-        ("log2_size", "items M", [f"2{str(k).translate(_RAISED)}" for k in labels["log2_size"]]),
-        ("block_length", "letters n", [str(n) for n in labels["block_length"]]),
-    ):
-        yield f'<label>{label} <select id="choose-{key}">'
-        yield from (f'<option value="{k}">{escape(text)}</option>' for k, text in enumerate(shown))
-        yield "</select></label>"
-    most = len(labels["rate"]) - 1
-    yield (
-        '<label>rate R <input type="range" id="choose-rate" min="0" '
-        f'max="{most}" step="1" value="{most // 2}"> <output id="chosen-rate"></output></label>'
-    )
-    yield "</form>"
-    yield '<p id="explorer-answer" aria-live="polite"></p>'
-    yield '<div id="explorer-curve"></div>'
-    yield (
-        '<p class="legend"><span class="least">chosen n</span> <span class="other">other n</span> '
-        '<span class="code">random codes, where they were computed</span></p>'
-    )
-    yield '<details><summary>The curve as a table</summary><div class="scroll" id="explorer-table">'
-    yield "</div></details>"
-    text = json.dumps(content, ensure_ascii=False, sort_keys=True).replace("<", "\\u003c")
-    yield f'<script type="application/json" id="explorer-data">{text}</script>'
-    yield "</section>"
+
+
+def _bits(array: xarray.DataArray) -> dict[str, Any]:
+    content = np.ascontiguousarray(array.values, "<f8").tobytes()
+    return {"dims": list(map(str, array.dims)), "base64": base64.b64encode(content).decode()}

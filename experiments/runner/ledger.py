@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from rich.table import Table
@@ -26,6 +26,8 @@ Verdict = Literal["holds", "fails", "no result yet"]
 NOT_KNOWN = "not known"
 """What stands for the number of tests outside a checkout, where there are none to count."""
 _PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "xarray")
+_MOST_FAILURES: Final = 5
+"""How many failures the summary names; the ledger holds all of them."""
 _COLORS = {"holds": "green", "fails": "bold red", "no result yet": "yellow"}
 
 
@@ -61,18 +63,73 @@ class Row:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Every check of a preset, and what is wrong."""
+    """Every check of a preset.
+
+    Attributes:
+        rows: one a check, and one for every claim of a study that has none.
+        failures: a sentence for every check that fails, and for every study whose checks raised.
+
+    """
 
     rows: list[Row]
-    problems: list[str]
+    failures: list[str]
+
+    def verdict(self, claim: str) -> Verdict:
+        """Say whether a claim holds: one check that fails is enough for it to fail."""
+        verdicts = {row.verdict for row in self.rows if row.claim == claim}
+        if "fails" in verdicts:
+            return "fails"
+        return "holds" if "holds" in verdicts else "no result yet"
+
+    def counted(self) -> str:
+        """Count the checks in one line."""
+        verdicts = [row.verdict for row in self.rows]
+        waiting = verdicts.count("no result yet")
+        wait = f", {waiting} wait for a result" if waiting else ""
+        return f"Of {len(verdicts) - waiting} checks {verdicts.count('holds')} hold{wait}"
+
+    @property
+    def unchecked(self) -> list[str]:
+        """The claims without a check that has a result."""
+        return [claim for claim in self._claims() if self.verdict(claim) == "no result yet"]
+
+    @property
+    def untested(self) -> list[str]:
+        """The claims that no test has in its name; none outside a checkout."""
+        without = {row.claim for row in self.rows if row.tests == 0}
+        return [claim for claim in self._claims() if claim in without]
+
+    @property
+    def problems(self) -> list[str]:
+        """All that is wrong, a sentence each."""
+        return [
+            *self.failures,
+            *(f"{claim} has no check with a result" for claim in self.unchecked),
+            *(f"{claim} has no test" for claim in self.untested),
+        ]
+
+    def _claims(self) -> list[str]:
+        return sorted({row.claim for row in self.rows} & set(STATEMENTS), key=order)
+
+    def summary(self) -> list[str]:
+        """Count the checks, and name what fails and the claims without a check or a test."""
+        more = len(self.failures) - _MOST_FAILURES
+        lines = [f"checks: {self.counted()}", *self.failures[:_MOST_FAILURES]]
+        if more > 0:
+            lines.append(f"and {more} more that fail")
+        if self.unchecked:
+            lines.append(f"claims without a check: {', '.join(self.unchecked)}")
+        if self.untested:
+            lines.append(f"claims without a test: {', '.join(self.untested)}")
+        return lines
 
     def json(self) -> str:
-        """Return the ledger for machines."""
+        """Return the ledger as JSON."""
         content = {"problems": self.problems, "rows": [asdict(row) for row in self.rows]}
         return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
     def table(self) -> Table:
-        """Return the ledger for people."""
+        """Return the ledger as a table for the terminal."""
         table = Table("claim", "statement", "method", title="Claims")
         for column in ("measured", "expected"):
             table.add_column(column, justify="right", overflow="fold")
@@ -112,7 +169,7 @@ def ledger(
     """
     guarded = guards(tests)
     rows: list[Row] = []
-    problems: list[str] = []
+    failures: list[str] = []
     for study in discover(preset).values():
         known = None if states is None else states.get(study.name)
         now = state(Recipe.of(study, preset), results) if known is None else known
@@ -120,21 +177,17 @@ def ledger(
             checks = _checks(study, now, results / preset / ".checks" / f"{study.name}.json")
         except CommandError as error:
             checks = []
-            problems.append(str(error))
+            failures.append(str(error))
         for check in checks:
             rows.append(_row(check, study, now, _count(guarded, check.claim)))
             if not check.holds:
-                problems.append(f"{check.claim} fails in {study.name}: {check.statement}")
+                failures.append(f"{check.claim} fails in {study.name}: {check.statement}")
         for claim in sorted(set(study.claims) - {check.claim for check in checks}, key=order):
             rows.append(_waiting(claim, _count(guarded, claim), study.name, now.kind))
     for claim in STATEMENTS:
         if not any(row.claim == claim for row in rows):
             rows.append(_waiting(claim, _count(guarded, claim)))
-        if not any(row.claim == claim and row.verdict != "no result yet" for row in rows):
-            problems.append(f"{claim} has no check with a result")
-        if guarded and claim not in guarded:
-            problems.append(f"{claim} has no test")
-    return Ledger(sorted(rows, key=lambda row: order(row.claim)), problems)
+    return Ledger(sorted(rows, key=lambda row: order(row.claim)), failures)
 
 
 def _count(guarded: Mapping[str, list[str]], claim: str) -> int | None:
@@ -142,7 +195,7 @@ def _count(guarded: Mapping[str, list[str]], claim: str) -> int | None:
 
 
 def _checks(study: Study, now: State, remembered: Path) -> list[Check]:
-    """Check a result, or read how that went: same data, code and packages, same checks."""
+    """Check a result, or read the remembered checks if data, code and packages are the same."""
     if now.dataset is None:
         return []
     origin = {
@@ -196,7 +249,7 @@ def _waiting(claim: str, tests: int | None, study: str = "", result: str = "") -
     empty: dict[str, Any] = {"method": "", "measured": None, "expected": None, "wanted": ""}
     return Row(
         claim,
-        STATEMENTS.get(claim, "not among the statements of experiments/claims.py"),
+        STATEMENTS.get(claim, "not among the statements of experiments/runner/claims.py"),
         verdict="no result yet",
         study=study,
         result=result,

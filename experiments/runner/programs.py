@@ -1,4 +1,4 @@
-"""Compiled programs: made quickly in the quick preset, shared while memory lasts, then forgotten."""
+"""Compiled programs: compiled quickly in the quick preset, and dropped before they are too many."""
 
 import gc
 import os
@@ -10,15 +10,16 @@ from typing import Final
 from experiments.runner.discovery import Preset
 
 _MANY_MAPPINGS: Final = 20_000
+"""Memory mappings of a process above which its compiled programs are dropped; Linux allows 65530."""
 _OLDER_GENERATOR: Final = "--xla_cpu_use_fusion_emitters=false"
-"""XLA's older code generator for CPUs, done in half to two thirds of the time. jaxlib 0.10 has it, 0.12 not."""
+"""Chooses XLA's older code generator for CPUs, which compiles in half to two thirds of the time. jaxlib 0.10 has it, 0.12 does not."""
 
 
 def compile_quickly(preset: Preset) -> None:
     """Choose XLA's older code generator for the quick preset, before JAX compiles anything.
 
-    Most of that preset is XLA's compiler. What the older generator makes may run a little slower and
-    round otherwise. Without it, everything is computed all the same.
+    Most of the time of that preset is spent in XLA's compiler. The programs of the older generator may
+    run a little slower and round differently. Where it is missing, the newer one is used.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if preset != "quick" or "emitters" in flags:
@@ -31,8 +32,8 @@ def compile_quickly(preset: Preset) -> None:
 def _starts_with(flags: str) -> bool:
     """Whether JAX starts with these XLA flags.
 
-    XLA ends a process over a flag that it does not know, and nothing tells which ones it knows, so
-    another process tries.
+    XLA ends a process that gives a flag it does not know, and offers no list of those it knows.
+    Therefore another process tries.
     """
     tried = subprocess.run(
         [sys.executable, "-c", "import jax; jax.devices('cpu')"],
@@ -44,10 +45,10 @@ def _starts_with(flags: str) -> bool:
 
 
 def forget_if_many() -> None:
-    """Forget JAX's compiled programs once this process has many.
+    """Drop JAX's compiled programs once this process has many memory mappings.
 
-    Each holds some forty memory mappings, of which Linux allows a process 65530. Where their number
-    is unknown, programs are forgotten at every call.
+    Each program holds about forty mappings. Where their number is unknown, programs are dropped at
+    every call.
     """
     try:
         mappings = Path("/proc/self/maps").read_bytes().count(b"\n")

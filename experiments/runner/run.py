@@ -1,4 +1,4 @@
-"""Runs studies, unless their results are fresh, and shows on stderr how far they are."""
+"""Runs the studies whose results are not fresh, and shows their progress on stderr."""
 
 import contextlib
 import dataclasses
@@ -31,17 +31,24 @@ def compute(
     live: bool = True,
     before: State | None = None,
 ) -> tuple[State, xarray.Dataset]:
-    """Return the state that was found and the result, computed if that state was not fresh.
+    """Return the state that was found and the result, which is computed if that state is not fresh.
 
-    With `live` the cell at work is shown where a person watches. The state is looked up unless it
-    was `before`.
+    Args:
+        study: the study.
+        preset: which of its configurations.
+        seed: seed of the PRNG key.
+        results: folder of the results.
+        force: compute the result although it is fresh.
+        live: show the cell at work if stderr is a terminal.
+        before: the state that was found; it is looked up if None.
+
     """
     recipe = Recipe.of(study, preset, seed)
     before = state(recipe, results) if before is None else before
     if before.kind == "fresh" and before.dataset is not None and not force:
         return before, before.dataset
     programs.compile_quickly(preset)
-    import jax  # so that fresh results do not wait for it
+    import jax  # imported here, so that a fresh result is returned without it
 
     import rdsim  # noqa: F401  (switches float64 on before any study computes)
 
@@ -60,9 +67,9 @@ def compute(
 def compute_all(
     studies: Sequence[Study], preset: Preset, seed: int, results: Path, jobs: int
 ) -> Iterator[tuple[State, xarray.Dataset] | CommandError]:
-    """Yield what `compute` returns of each study, in their order, with so many processes at work.
+    """Yield what `compute` returns for each study, in their order, computed by `jobs` processes.
 
-    Of one that says that it cannot run, for lack of a font for example, the error is yielded.
+    For a study that cannot run on this machine, for lack of a font for example, its error is yielded.
     """
     known = [state(Recipe.of(study, preset, seed), results) for study in studies]
     waiting = sum(before.kind != "fresh" for before in known)
@@ -98,7 +105,7 @@ def compute_all(
                     yield was, compute(study, preset, seed, results)[1]
         except BrokenProcessPool as error:
             raise CommandError(
-                "a process that computed a study was killed, for lack of memory perhaps: fewer --jobs "
+                "a process that computed a study was killed, perhaps for lack of memory: fewer --jobs "
                 "need less; what was finished is kept; the same command continues where it stopped"
             ) from error
         except BaseException as error:
@@ -116,7 +123,7 @@ def _compute_named(name: str, preset: Preset, seed: int, results: Path) -> State
 
 @contextlib.contextmanager
 def _progress(label: str, live: bool) -> Iterator[Callable[[str, int], None]]:
-    """Show the cell at work where a person watches, else one line a study."""
+    """Show the cell at work if stderr is a terminal, else one line for every study."""
     console = Console(stderr=True)
     if not live or not console.is_terminal:
         console.print(f"running {label}", highlight=False, soft_wrap=True)

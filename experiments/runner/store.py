@@ -1,7 +1,8 @@
-"""Results on disk: one NetCDF file a study, which itself says what it was made from.
+"""Results on disk: one NetCDF file for every study, whose attributes say what it was made from.
 
-There is no database beside the files. A file is fresh when its hashes of the configuration and of
-the code are today's; it is corrupt when it cannot be read or its data no longer has its own hash.
+There is no database beside the files. A file is fresh if its hashes of the configuration and of the
+code are those of the present files. It is corrupt if it cannot be read, or if its data does not have
+the hash that the file names.
 """
 
 import dataclasses
@@ -32,12 +33,12 @@ from rdsim.cli.provenance import (
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what a run of a study computes.
+    """Everything that determines what a run of a study computes.
 
     Attributes:
         study: the study.
         preset: which of its configurations.
-        seed: of the PRNG key.
+        seed: seed of the PRNG key.
         code_hash: SHA-256 of the study's file, of those beside it that it imports, and of every file
             of the library.
 
@@ -50,12 +51,12 @@ class Recipe:
 
     @classmethod
     def of(cls, study: Study, preset: Preset, seed: int = 0) -> "Recipe":
-        """Gather the recipe of a study as its files stand now."""
+        """Return the recipe of a study with its present files."""
         return cls(study, preset, seed, code_hash(study))
 
     @functools.cached_property
     def config_json(self) -> str:
-        """The configuration as JSON, keys sorted; the first to ask imports the study."""
+        """The configuration as JSON with sorted keys; the first access imports the study."""
         return json.dumps(dataclasses.asdict(self.study.config(self.preset)), sort_keys=True)
 
     @property
@@ -68,7 +69,7 @@ class Recipe:
         return results / self.preset / f"{self.study.name}.nc"
 
     def attributes(self) -> dict[str, Any]:
-        """Return what the result says about its own making."""
+        """Return the attributes with which the result is saved."""
         return {
             "study": self.study.name,
             "title": self.study.title,
@@ -88,8 +89,8 @@ class State:
 
     Attributes:
         kind: fresh, stale, missing or corrupt.
-        reason: why it is stale or corrupt, empty otherwise.
-        dataset: what was read, where it could be read.
+        reason: why it is stale or corrupt; empty otherwise.
+        dataset: the result, None if it could not be read.
 
     """
 
@@ -102,7 +103,7 @@ class State:
 
 
 def state(recipe: Recipe, results: Path) -> State:
-    """Compare the stored result with what a run would compute now."""
+    """Compare the stored result with the recipe of a run with the present files."""
     try:
         dataset = load(recipe.path(results))
     except (FileNotFoundError, NotADirectoryError):
@@ -112,8 +113,8 @@ def state(recipe: Recipe, results: Path) -> State:
     except CorruptError as error:
         return State("corrupt", str(error))
     found = dataset.attrs
-    # The code says what the configuration of a preset is. Where both are the same the study need
-    # not be imported, and with it JAX and the library.
+    # Code and preset determine the configuration. If both are unchanged, the study need not be
+    # imported, and with it JAX and the library.
     same = (found.get("code_hash"), found.get("preset")) == (recipe.code_hash, recipe.preset)
     changed = [
         word
@@ -130,7 +131,7 @@ def state(recipe: Recipe, results: Path) -> State:
 
 
 def save(dataset: xarray.Dataset, recipe: Recipe, results: Path) -> xarray.Dataset:
-    """Write the result with its provenance in one step, and return it as it reads back."""
+    """Write the result with its provenance in one step, and return it as it is read back."""
     labelled = dataset.assign_attrs(dataset.attrs | recipe.attributes())
     labelled.attrs["data_hash"] = data_hash(labelled)
     body = bytes(labelled.to_netcdf(engine=ENGINE))
@@ -154,12 +155,12 @@ def load(path: Path) -> xarray.Dataset:
 
 
 def _decoded(content: bytes) -> xarray.Dataset:
-    # Damage is found before HDF5 sees the file: there are bits that send it into an endless loop.
+    # Damage must be found before HDF5 reads the file: some damaged bits send it into an endless loop.
     body = unsealed(content)
     try:
         dataset = xarray.load_dataset(io.BytesIO(body), engine=ENGINE)
         found = data_hash(dataset)
-    except Exception as error:  # what is no NetCDF fails in many ways, all meaning the same
+    except Exception as error:  # a file that is no NetCDF fails in many ways
         raise CorruptError(f"the file cannot be read ({type(error).__name__})") from error
     attributes = dataset.attrs
     if missing := sorted(PROVENANCE - set(attributes)):
@@ -183,6 +184,6 @@ def _decoded(content: bytes) -> xarray.Dataset:
 
 
 def code_hash(study: Study) -> str:
-    """Hash the study's file, what the studies share, and the library that they call."""
+    """Hash the file of the study, the code that the studies share, and the library."""
     shared = sorted(study.file.parent.glob("shared/*.py"))
     return hash_files([study.file, *shared, *library_files()])

@@ -12,7 +12,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     size = np.log2(float(dataset.database))
     mrr = dataset.mrr.sel(end="value")
     seen = np.isfinite(mrr.values)
-    needed = limits.rank_rate(size, "reciprocal_rank", D=1 - mrr.values[seen]).lower
+    needed = limits.rank_rate(size, "reciprocal_rank", distortion=1 - mrr.values[seen]).lower
     stored = dataset.code_bits.values[seen]
     found = [
         Check.at_most(
@@ -40,7 +40,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         )
     )
     used = limits.rank_rate(
-        size, "reciprocal_rank", D=1 - dataset.mrr.sel(end="lower").values[seen]
+        size, "reciprocal_rank", distortion=1 - dataset.mrr.sel(end="lower").values[seen]
     ).lower
     found.append(
         Check.at_most(

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdsim.learning.stochastic.bottleneck_objective import Pairs, StochasticCodeLearner
-from rdsim.learning.training.loop import Schedule, Trained, train
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.schedule import Schedule
+from rdsim.learning.training.trained import Trained
 
 _HELD_OUT = 16
 """One pair in so many is kept to judge the runs by."""
@@ -35,7 +37,7 @@ def learn(
     *,
     batch: int,
     steps: int,
-    peak_rate: float,
+    learning_rate: float,
 ) -> Trained:
     """Train a code at every slope at once.
 
@@ -47,7 +49,7 @@ def learn(
         slopes: one a run.
         batch: pairs of a step.
         steps: of the training, judged at its middle and its end.
-        peak_rate: largest step size.
+        learning_rate: largest step size.
 
     """
     kept = len(items) // _HELD_OUT
@@ -57,5 +59,5 @@ def learn(
     return train(
         *(key, learner, PooledBatch(batch), rest, judged),
         jnp.asarray(slopes, jnp.float32),
-        schedule=Schedule(steps=steps, check_every=-(-steps // 2), peak_rate=peak_rate),
+        schedule=Schedule(steps=steps, evaluate_every=-(-steps // 2), learning_rate=learning_rate),
     )

@@ -27,20 +27,20 @@ def gap(
     ],
     items: Annotated[Path, tyro.conf.arg(metavar="FILE", help="row i is the target of query i")],
     bits: Annotated[
-        str, tyro.conf.arg(help="bits stored an item, split by commas")
+        str, tyro.conf.arg(help="stored bits per item, separated by commas")
     ] = "4,8,16,32,64",
     output: Annotated[Path, tyro.conf.arg(metavar="DIR", help="folder of the report")] = Path(
         "gap"
     ),
     seed: Annotated[int, tyro.conf.arg(help="seed of the random numbers")] = 0,
-    held_out: Annotated[float, tyro.conf.arg(help="share of the pairs that are ranked")] = 0.4,
+    held_out: Annotated[float, tyro.conf.arg(help="fraction of the pairs that are ranked")] = 0.4,
     steps: Annotated[int, tyro.conf.arg(help="training steps of the learned code")] = 600,
 ) -> int:
-    """Hold codes for your own paired embeddings against what no system can pass.
+    """Compare codes for your own paired embeddings with what no system can exceed.
 
-    Codes are fitted to one part of the pairs and rank the other; their MRR and recall stand in a
-    table and a figure beside the rank converse at the same bits (C4). Interrupted, it continues
-    with the systems that were not finished.
+    Codes are fitted to one part of the pairs and rank the other. A table and a figure show their MRR
+    and recall beside the rank converse at the same bits (C4). If it is interrupted, the same command
+    continues with the systems that were not finished.
 
     Example: rdsim gap --queries q.npy --items y.npy --bits 8,16 --output report
     """

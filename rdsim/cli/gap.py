@@ -19,13 +19,12 @@ from rdsim.cli.cells import Cells
 from rdsim.cli.messages import CommandError, writable
 from rdsim.cli.provenance import ENGINE, data_hash, hash_files, library_files, versions
 from rdsim.cli.tables import read_array
-from rdsim.learning.embeddings.gap import MOST_BITS, EmbeddingGap, Keep, embedding_gap, now
+from rdsim.learning.embeddings.gap import MOST_BITS, Keep, embedding_gap, now
 from rdsim.learning.embeddings.paired_embeddings import check_pairs, split_pairs
-from rdsim.learning.training.loop import Schedule
+from rdsim.learning.training.schedule import Schedule
 from rdsim.plotting import style
 from rdsim.plotting.gap import draw
 
-ENDS: Final = ("value", "lower", "upper")
 NOTE: Final = (
     "Intervals (95 %) are over queries, for this database and these fitted systems, one number at "
     "a time; ties count as their average. Hamming takes signs of the query too, which saves no bit of "
@@ -63,8 +62,8 @@ def measure(
     most_queries: int = 10_000,
     progress: bool = False,
     keep: Keep = now,
-) -> dict[str, Any]:
-    """Check and split the pairs, and measure the gap: named arrays.
+) -> xarray.Dataset:
+    """Check and split the pairs, and measure the gap.
 
     What is finished goes through `keep`, as in `embedding_gap`.
 
@@ -76,98 +75,23 @@ def measure(
     x, y = check_pairs(queries, items)
     split, fit = jax.random.split(key)
     pairs = split_pairs(split, x, y, held_out=held_out)
-    found = embedding_gap(
-        *(fit, pairs, bits),
+    gap = embedding_gap(
+        fit,
+        pairs,
+        bits,
         cutoffs=tuple(k for k in (1, 10) if k < len(pairs.held_out_items)),
         most_queries=most_queries,
         schedule=Schedule(
             steps=steps,
-            peak_rate=3e-3,
+            learning_rate=3e-3,
             weight_decay=1e-2,
-            # At least so often, for an interruption waits for the next judgement.
-            check_every=max(1, min(steps // 8, 250)),
+            # At least so often, for an interruption waits for the next evaluation.
+            evaluate_every=max(1, min(steps // 8, 250)),
         ),
         progress=progress,
         keep=keep,
     )
-    return arrays(found)
-
-
-def arrays(gap: EmbeddingGap) -> dict[str, Any]:
-    """Return what is in a report as arrays."""
-
-    def ends(value: Any, interval: Any) -> np.ndarray:
-        return np.concatenate([np.asarray(value)[..., None], np.asarray(interval)], axis=-1)
-
-    estimate = gap.contrastive
-    return {
-        "bits": np.array(gap.bits),
-        "cutoff": np.array(gap.cutoffs),
-        "system": np.array(gap.systems),
-        "mrr": ends(gap.quality.mrr, gap.quality.mrr_interval),
-        "recall": ends(gap.quality.recall, gap.quality.recall_interval),
-        "code_bits": gap.quality.code_bits,
-        "learned_rate": gap.learned_rate,
-        "mrr_converse": gap.mrr_converse,
-        "recall_converse": gap.recall_converse,
-        "mrr_frontier": gap.mrr_frontier,
-        "recall_frontier": gap.recall_frontier,
-        "information": gap.information,
-        "contrastive": np.array([estimate.value, estimate.lower, estimate.upper]),
-        "from_ranks": gap.from_ranks,
-        "uncompressed_mrr": ends(gap.uncompressed.mrr, gap.uncompressed.mrr_interval)[0, 0],
-        "uncompressed_recall": ends(gap.uncompressed.recall, gap.uncompressed.recall_interval)[
-            0, 0
-        ],
-        "space": np.array(gap.space),
-        "fitted": np.array(gap.fitted),
-        "database": np.array(gap.database),
-        "queries": np.array(gap.queries),
-    }
-
-
-_DIMENSIONS: Final = {
-    "mrr": ("system", "bits", "end"),
-    "recall": ("system", "bits", "cutoff", "end"),
-    "code_bits": ("system", "bits"),
-    "learned_rate": ("bits",),
-    "mrr_converse": ("bits",),
-    "recall_converse": ("bits", "cutoff"),
-    "mrr_frontier": ("bits", "end"),
-    "recall_frontier": ("bits", "cutoff", "end"),
-    "information": ("end",),
-    "contrastive": ("end",),
-    "from_ranks": ("end",),
-    "uncompressed_mrr": ("end",),
-    "uncompressed_recall": ("cutoff", "end"),
-    "fitted": (),
-    "database": (),
-    "queries": (),
-}
-_IN_BITS: Final = ("code_bits", "learned_rate", "information", "contrastive", "from_ranks")
-_COUNTS: Final = {"fitted": "pairs", "database": "items", "queries": "queries"}
-
-
-def labelled(found: dict[str, Any]) -> xarray.Dataset:
-    """Give the arrays their dimensions and units."""
-    values = {
-        name: (
-            dimensions,
-            found[name],
-            {"units": "bits" if name in _IN_BITS else _COUNTS.get(name, "1")},
-        )
-        for name, dimensions in _DIMENSIONS.items()
-    }
-    return xarray.Dataset(
-        values,
-        coords={
-            "system": [str(name) for name in found["system"]],
-            "bits": ("bits", np.asarray(found["bits"]), {"units": "bits an item"}),
-            "cutoff": np.asarray(found["cutoff"]),
-            "end": list(ENDS),
-        },
-        attrs={"space": str(found["space"])},
-    )
+    return gap.to_xarray()
 
 
 def run(
@@ -231,8 +155,11 @@ def _report(
 ) -> xarray.Dataset:
     """Measure, and say in attributes where the numbers come from."""
     try:
-        found = measure(
-            *(jax.random.key(options["seed"]), x, y, bits),
+        measured = measure(
+            jax.random.key(options["seed"]),
+            x,
+            y,
+            bits,
             held_out=options["held_out"],
             steps=options["steps"],
             progress=True,
@@ -240,7 +167,7 @@ def _report(
         )
     except (ValueError, TypeError) as error:
         raise CommandError(str(error)) from error
-    dataset = labelled(found).assign_attrs(
+    dataset = measured.assign_attrs(
         title="Codes for paired embeddings beside the rank converse",
         claims="C4",
         note=NOTE,

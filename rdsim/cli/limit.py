@@ -175,8 +175,8 @@ def retrieval(
         return limits.retrieval_bounds(make(law), size, _loss(loss), n=letters, distortion=D)
 
     found = bounds(np.array(target))
-    _show("loss", target, {"outer bits an item": found.outer, "inner bits an item": found.inner})
-    for D, inner in zip(target, np.asarray(found.inner), strict=True):
+    _show("loss", target, {"outer bits an item": found.lower, "inner bits an item": found.upper})
+    for D, inner in zip(target, np.asarray(found.upper), strict=True):
         if whole > D:
             say(f"loss {D:g}: out of reach, even items stored whole have a loss of {whole:.9f}")
         elif np.isinf(inner):
@@ -189,7 +189,7 @@ def retrieval(
 
     def curve(x: np.ndarray) -> dict[str, Any]:
         both = bounds(x)
-        finite = [np.where(np.isfinite(b), b, np.nan) for b in (both.outer, both.inner)]
+        finite = [np.where(np.isfinite(b), b, np.nan) for b in (both.lower, both.upper)]
         return {"outer bound": finite[0], "inner bound": finite[1]}
 
     name = f"{loss} loss".replace("_", " ")

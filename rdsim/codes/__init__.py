@@ -4,12 +4,20 @@ Codes for items in R^d share one protocol, `ItemCode`: a channel P(u|y), codewor
 Their rates are measured as information and as real bits by `entropy_coding`.
 """
 
-from rdsim.codes.catalogue import CODES, CommonCode, common_code, fit_item_code
 from rdsim.codes.codebook import random_codebook
-from rdsim.codes.distances import grid_atoms, seeded_atoms, squared_error
-from rdsim.codes.dsbs import dsbs_ensemble, dsbs_rank_law
+from rdsim.codes.common_form import CODES, CommonCode, common_code, fit_item_code
+from rdsim.codes.distances import seeded_atoms, squared_error
 from rdsim.codes.encoders import likelihood_encoder, minimum_distortion_encoder
-from rdsim.codes.ensemble import competitor_chances, discrete_ensemble
+from rdsim.codes.ensembles import (
+    Competitors,
+    DsbsDistances,
+    RandomCode,
+    competitor_probabilities,
+    discrete_ensemble,
+    dsbs_distances,
+    dsbs_ensemble,
+    random_code,
+)
 from rdsim.codes.entropy_coding import (
     CodeRates,
     RangeCoded,
@@ -18,60 +26,58 @@ from rdsim.codes.entropy_coding import (
     entropy_coded_bits,
     expected_length,
     huffman_lengths,
-    shannon_lengths,
 )
-from rdsim.codes.hashing import HyperplaneHash, hyperplane_hashing
-from rdsim.codes.item_code import ItemCode
-from rdsim.codes.lloyd_max import LloydMax, lloyd_max_levels
-from rdsim.codes.product_quantization import ProductQuantizer, product_quantizer
-from rdsim.codes.random_coding import RandomCode, random_code
-from rdsim.codes.scalar_quantizer import (
+from rdsim.codes.item_code import ItemCode, StoredCode
+from rdsim.codes.quantizers import (
+    BinaryHash,
+    EntropyWeightedQuantizer,
+    HyperplaneHash,
+    LloydMax,
+    ProductQuantizer,
     ScalarQuantizer,
-    lloyd_max_quantizer,
-    uniform_scalar_quantizer,
-)
-from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer, entropy_weighted_quantizer
-from rdsim.codes.stored_codes import (
-    LongHash,
-    LongProductQuantizer,
-    long_hyperplane_hash,
-    long_product_quantizer,
-    rotated_hash,
-)
-from rdsim.codes.vector_quantization import (
     VectorQuantizer,
     entropy_constrained_quantizer,
+    entropy_weighted_quantizer,
+    hyperplane_hashing,
+    lloyd_max_levels,
+    lloyd_max_quantizer,
+    long_hyperplane_hash,
+    long_product_quantizer,
+    product_quantizer,
+    rotated_hash,
+    uniform_scalar_quantizer,
     vector_quantizer,
 )
 
 __all__ = [
     "CODES",
+    "BinaryHash",
     "CodeRates",
     "CommonCode",
+    "Competitors",
+    "DsbsDistances",
     "EntropyWeightedQuantizer",
     "HyperplaneHash",
     "ItemCode",
     "LloydMax",
-    "LongHash",
-    "LongProductQuantizer",
     "ProductQuantizer",
     "RandomCode",
     "RangeCoded",
     "ScalarQuantizer",
+    "StoredCode",
     "VectorQuantizer",
     "channel_simulation_bits",
     "code_rates",
     "common_code",
-    "competitor_chances",
+    "competitor_probabilities",
     "discrete_ensemble",
+    "dsbs_distances",
     "dsbs_ensemble",
-    "dsbs_rank_law",
     "entropy_coded_bits",
     "entropy_constrained_quantizer",
     "entropy_weighted_quantizer",
     "expected_length",
     "fit_item_code",
-    "grid_atoms",
     "huffman_lengths",
     "hyperplane_hashing",
     "likelihood_encoder",
@@ -85,7 +91,6 @@ __all__ = [
     "random_codebook",
     "rotated_hash",
     "seeded_atoms",
-    "shannon_lengths",
     "squared_error",
     "uniform_scalar_quantizer",
     "vector_quantizer",

@@ -1,6 +1,6 @@
-r"""Random codebooks: K words of n letters, drawn independently from the output marginal.
+r"""Random codebooks: K codewords of n letters, drawn independently from the output marginal.
 
-Word k is drawn from fold_in(key, k), so a codebook is the same whether it is drawn at once or in
+Codeword k is drawn from fold_in(key, k), so a codebook is the same whether it is drawn at once or in
 parts, and a longer one begins with the shorter.
 """
 
@@ -16,23 +16,32 @@ from rdsim import validation
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.sources.tables import draw_letters
 
-MAX_LETTERS: Final = 256  # a letter is stored in one byte
-MAX_WORDS: Final = 2**24
-MAX_NUMBER: Final = 2**32  # fold_in takes 32 bits
+MAX_LETTERS: Final = 256
+"""Largest alphabet: a letter is stored in one byte."""
+MAX_CODEWORDS: Final = 2**24
+"""Most codewords of n letters."""
+MAX_NUMBER: Final = 2**32
+"""One more than the largest number of an item or a codeword: fold_in takes 32 bits."""
 _ROWS_AT_ONCE: Final = 1024
+"""Most rows drawn side by side; changes memory and speed, no letter."""
 
 
 def random_codebook(
-    key: Any, output_marginal: ArrayLike, *, words: Integer, n: Integer, first_word: Any = 0
-) -> UInt8[Array, "words n"]:
-    r"""Draw the words of a codebook, $u_{ki} \sim q$ independently.
+    key: Any,
+    output_marginal: ArrayLike,
+    *,
+    codebook_size: Integer,
+    n: Integer,
+    first_codeword: Integer = 0,
+) -> UInt8[Array, "K n"]:
+    r"""Draw the codewords of a codebook, $u_{ki} \sim q$ independently.
 
     Args:
-        key: PRNG key; word k depends on fold_in(key, k), q and n alone.
-        output_marginal: q(u), the law of a letter, shape (|U|,), at most 256 letters.
-        words: K, 1 to 2^24.
-        n: letters in a word, at least 1.
-        first_word: number of the first word wanted; the words first_word.. of a longer codebook.
+        key: PRNG key; codeword k depends on fold_in(key, k), q and n alone.
+        output_marginal: q(u), the distribution of a letter, shape (|U|,), at most 256 letters.
+        codebook_size: K, the number of codewords, 1 to 2^24.
+        n: letters in a codeword, at least 1.
+        first_codeword: number of the first codeword wanted, so that a longer codebook is drawn in parts.
 
     Returns:
         Letters 0..|U|-1, shape (K, n), one byte each.
@@ -46,35 +55,35 @@ def random_codebook(
 
     """
     validation.prng_key("key", key)
-    law = validation.pmf("output_marginal", output_marginal)
-    if law.size > MAX_LETTERS:
-        raise ValueError(f"output_marginal must have at most {MAX_LETTERS} letters, got {law.size}")
-    words = validation.integer("words", words, low=1, high=MAX_WORDS)
+    q = validation.pmf("output_marginal", output_marginal)
+    if q.size > MAX_LETTERS:
+        raise ValueError(f"output_marginal must have at most {MAX_LETTERS} letters, got {q.size}")
+    K = validation.integer("codebook_size", codebook_size, low=1, high=MAX_CODEWORDS)
     n = validation.integer("n", n, low=1)
-    first_word = validation.integer("first_word", first_word, low=0, high=MAX_NUMBER - words)
-    return draw_rows(key, law, first_word + jnp.arange(words), n)
+    first_codeword = validation.integer(
+        "first_codeword", first_codeword, low=0, high=MAX_NUMBER - K
+    )
+    return draw_rows(key, q, first_codeword + jnp.arange(K), n)
 
 
 @partial(jax.jit, static_argnames="n")
 def draw_rows(
-    key: Key[Array, ""], law: Float[Array, " u"], numbers: Int[Array, " rows"], n: int
+    key: Key[Array, ""], p: Float[Array, " u"], numbers: Int[Array, " rows"], n: int
 ) -> UInt8[Array, "rows n"]:
-    """Draw n letters for each number j from fold_in(key, j), so many rows at once as fit in 1 MB."""
+    """Draw n letters for each number j from fold_in(key, j)."""
 
     def row(number: Array) -> Array:
-        letters = draw_letters(jax.random.fold_in(key, number.astype(jnp.uint32)), law, (n,))
+        letters = draw_letters(jax.random.fold_in(key, number.astype(jnp.uint32)), p, (n,))
         return letters.astype(jnp.uint8)
 
     return jax.lax.map(row, numbers, batch_size=min(_ROWS_AT_ONCE, numbers.size))
 
 
-def letters_in_bytes(name: str, value: Any, size: int) -> np.ndarray:
+def check_letters(name: str, value: Any, size: int) -> np.ndarray:
     """Check rows of letters 0..size-1, shape (rows, n), and return them as bytes.
 
-    Raises:
-        TypeError: if they are no integers.
-        ValueError: naming the argument, if a letter lies outside the alphabet or there is none.
-
+    The TypeError or ValueError names the argument, if these are no integers, a letter lies outside
+    the alphabet, or there is none.
     """
     rows = validation.integer_array(name, value)
     if rows.ndim != 2 or rows.size == 0:

@@ -1,4 +1,4 @@
-r"""Distortions between items and codewords, and what the quantizers share: chunks, nearest, atoms."""
+r"""Distortions between items and codewords, and what the quantizers share: chunks, cells, seeds."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,14 +10,16 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
-from rdsim.number_types import ArrayLike
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.transformations import on_host
 
-Distortion = Callable[[Any, Any], Array]
+Distortions = Callable[[Any, Any], Array]
 """Takes items (N, d) and codewords (K, d), returns d(y, u) >= 0, shape (N, K)."""
 
-MOST_WORDS: Final = 1 << 20
-"""Of a codebook fitted to a sample."""
+MOST_CODEWORDS: Final = 1 << 20
+"""Most codewords of a codebook fitted to a sample."""
+_MOST_FITTED: Final = 20_000
+"""Most training items that fits of codes of many bits look at."""
 _CHUNK_ENTRIES: Final = 1 << 22
 """Entries of the table of distortions held at a time (32 MiB of float64)."""
 
@@ -49,7 +51,7 @@ def in_chunks(function: Callable[[Any], Any], rows: Any, width: int) -> Any:
 
 
 def sum_in_chunks(function: Callable[[Any], Any], rows: tuple[Array, Array], width: int) -> Any:
-    """Sum a function of (items, masses) over chunks of them; rows of no mass fill the last one."""
+    """Sum a function of (items, masses) over chunks of them; rows of zero mass pad the last one."""
     items, masses = rows
     number = items.shape[0]
     size = max(1, min(number, _CHUNK_ENTRIES // width))
@@ -73,20 +75,16 @@ def nearest(
     return in_chunks(one, items, codewords.shape[0])
 
 
-@partial(jax.jit, static_argnames="words")
-def indicator(indices: Int[Array, " n"], words: int) -> Float[Array, "n k"]:
+@partial(jax.jit, static_argnames="K")
+def indicator(indices: Int[Array, " n"], K: int) -> Float[Array, "n k"]:
     """Channel of a deterministic code: rows with a single one."""
-    return jax.nn.one_hot(indices, words, dtype=float)
+    return jax.nn.one_hot(indices, K, dtype=float)
 
 
 def training_items(items: ArrayLike, name: str = "items") -> Float[Array, "n d"]:
     """Check training items: finite numbers of shape (N, d), N and d at least 1.
 
     They are all equal, or differ by enough that squared distances do not underflow.
-
-    Raises:
-        ValueError: naming the argument, if they are not.
-
     """
     points = validation.coordinates(name, items, ndim=2)
     if 0 in points.shape:
@@ -94,20 +92,35 @@ def training_items(items: ArrayLike, name: str = "items") -> Float[Array, "n d"]
     return validation.apart(name, points)
 
 
+def most_fitted(generator: np.random.Generator, items: ArrayLike) -> np.ndarray:
+    """Check training items; of more than 20 000, draw so many without replacement."""
+    points = np.asarray(training_items(items))
+    if len(points) <= _MOST_FITTED:
+        return points
+    return points[generator.choice(len(points), _MOST_FITTED, replace=False)]
+
+
 def distinct_rows(points: np.ndarray) -> int:
     """Number of distinct rows."""
     return len(np.unique(points, axis=0))
 
 
+def cell_sums(points: np.ndarray, labels: np.ndarray, K: int) -> tuple[np.ndarray, np.ndarray]:
+    """Number and sum of the points in each cell, shapes (K,) and (K, d)."""
+    counts = np.bincount(labels, minlength=K)
+    sums = np.stack([np.bincount(labels, column, minlength=K) for column in points.T], axis=1)
+    return counts, sums
+
+
 def host_generator(key: Key[Array, ""]) -> np.random.Generator:
-    """NumPy generator that a PRNG key determines."""
+    """Make the NumPy generator that a PRNG key determines."""
     validation.prng_key("key", key)
     return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
 
 
 @on_host
-def seeded_atoms(key: Key[Array, ""], items: ArrayLike, count: Any) -> Float[Array, "k d"]:
-    r"""Draw atoms from the items, each with probability proportional to its squared error so far.
+def seeded_atoms(key: Key[Array, ""], items: ArrayLike, count: Integer) -> Float[Array, "k d"]:
+    r"""Draw atoms from the items as k-means++ does, with probability proportional to the squared error so far.
 
     Args:
         key: PRNG key.
@@ -127,14 +140,15 @@ def seeded_atoms(key: Key[Array, ""], items: ArrayLike, count: Any) -> Float[Arr
     """
     generator = host_generator(key)
     points = np.asarray(training_items(items))
-    count = validation.integer("count", count, low=1, high=MOST_WORDS)
-    return jnp.asarray(spread(generator, points, count, "count"))
+    count = validation.integer("count", count, low=1, high=MOST_CODEWORDS)
+    return jnp.asarray(seeds(generator, points, count, "count"))
 
 
-def spread(generator: np.random.Generator, points: np.ndarray, count: int, name: str) -> np.ndarray:
+def seeds(generator: np.random.Generator, points: np.ndarray, count: int, name: str) -> np.ndarray:
     """Draw atoms as `seeded_atoms` does, on the host; the error calls the count by its name."""
     if count > 1:
-        validation.apart("items (in these coordinates)", points)  # they may be a block of them
+        # The points may be a block of coordinates of items that do differ.
+        validation.apart("items (in these coordinates)", points)
     atoms = np.empty((count, points.shape[1]))
     atoms[0] = points[generator.integers(len(points))]
     least = ((points - atoms[0]) ** 2).sum(axis=1)
@@ -148,26 +162,3 @@ def spread(generator: np.random.Generator, points: np.ndarray, count: int, name:
         atoms[i] = points[min(drawn, len(points) - 1)]
         least = np.minimum(least, ((points - atoms[i]) ** 2).sum(axis=1))
     return atoms
-
-
-@on_host
-def grid_atoms(items: ArrayLike, count: Any) -> Float[Array, "k d"]:
-    """Even grid of atoms over the range of the items of R^1, ends included.
-
-    Args:
-        items: shape (N, 1).
-        count: number of atoms, at least 2.
-
-    Returns:
-        Atoms, shape (count, 1).
-
-    Raises:
-        ValueError: if items are not finite of shape (N, 1), or count is below 2.
-        TypeError: if count is not an integer.
-
-    """
-    points = training_items(items)
-    if points.shape[1] != 1:
-        raise ValueError(f"items must have shape (N, 1) for a grid, got {points.shape}")
-    count = validation.integer("count", count, low=2, high=MOST_WORDS)
-    return jnp.linspace(jnp.min(points), jnp.max(points), count)[:, None]

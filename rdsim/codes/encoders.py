@@ -1,18 +1,22 @@
-r"""Encoders with a codebook: the nearest word, or a word drawn with probability $\propto 2^{-s\,d}$.
+r"""Encoders with a codebook: the nearest codeword, or one drawn with probability $\propto 2^{-s\,d}$.
 
-The distortion of a block is a matrix product: with $w_{iu}$ one where letter i of a word is u,
+The distortion of a block is a matrix product: with $w_{iu}$ one where letter i of a codeword is u,
 
 $$\sum_i d(y_i, u_i) = \sum_i d(y_i, 0) + \sum_i \sum_{u \ge 1} \big(d(y_i,u) - d(y_i,0)\big) w_{iu},$$
 
-and the first sum, the same for all words, is of no account. Entries of the table are whole
+and the first sum, the same for all codewords, is left out. Entries of the table are integer
 multiples of a step, exactly where they lie on a lattice and to $2^{-50}$ of the largest sum
 elsewhere, so that sums are exact in any order and ties are ties.
 
-Words are taken in blocks. Of the words so far an item keeps the least distortion, the total weight
-relative to it and one block, which is replaced by the next with probability (weight there)/(weight so
-far): at the end each block is held with its due probability, and so is a word drawn within it. That
-costs one random number an item and block in place of one an item and word, and no more memory than
-one block.
+Codewords are taken in blocks, by reservoir sampling over blocks. Of the codewords so far an item keeps
+the least distortion, the total weight relative to it and one block, which is replaced by the next with
+probability (weight there)/(weight so far): at the end each block is held with its due probability, and
+so is a codeword drawn within it. That costs one random number an item and block in place of one an
+item and codeword, and no more memory than one block.
+
+Both encoders raise a ValueError if a letter lies outside its alphabet, lengths differ, a distortion is
+not finite, or the memory budget does not hold the codebook and one item; and a TypeError if the key is
+not a typed key or letters are not integers.
 """
 
 import math
@@ -25,16 +29,19 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from rdsim import validation
-from rdsim.codes.codebook import MAX_LETTERS, MAX_NUMBER, MAX_WORDS, letters_in_bytes
+from rdsim.codes.codebook import MAX_CODEWORDS, MAX_LETTERS, MAX_NUMBER, check_letters
 from rdsim.number_types import ArrayLike, Integer
+from rdsim.sources.categorical import draw_categorical
 from rdsim.transformations import on_host
 
 BLOCK: Final = 256
-"""Words in a block. Part of what is drawn: another size draws other lots."""
+"""Codewords in a block. Changing it changes the random numbers, and so the indices drawn."""
 MOST_ITEMS_AT_ONCE: Final = 512
 """More items at once gain nothing on a processor: their distortions leave the cache."""
 _EXACT_32, _EXACT_64 = 2.0**24, 2.0**50
+"""Largest sums that float32 holds exactly, and that float64 does with three bits to spare."""
 _ON_LATTICE: Final = 1e-12
+"""Largest distance from the lattice that is taken for rounding, in steps of the lattice."""
 
 
 class LetterTable(NamedTuple):
@@ -43,7 +50,7 @@ class LetterTable(NamedTuple):
     Attributes:
         units: (d(y,u) - d(y,0)) / step for u >= 1, shape (|Y|, |U|-1), integers in float32
             where sums of n of them stay below 2^24, in float64 elsewhere.
-        step: the unit, a scalar.
+        step: what one unit stands for, in the unit of the distortions.
 
     """
 
@@ -57,31 +64,26 @@ def minimum_distortion_encoder(
     key: Any,
     items: ArrayLike,
     codebook: ArrayLike,
-    distortion: ArrayLike,
+    distortions: ArrayLike,
     *,
-    first_item: Any = 0,
+    first_item: Integer = 0,
     memory_budget: Integer = 2**31,
 ) -> Int[Array, " items"]:
-    r"""Find the word nearest to each item, $\arg\min_k \sum_i d(y_i, u_{ki})$, ties at random.
+    r"""Find the codeword nearest to each item, $\arg\min_k \sum_i d(y_i, u_{ki})$, ties at random.
 
     Args:
-        key: PRNG key of the lots; item j uses fold_in(key, first_item + j).
+        key: PRNG key of the ties; item j uses fold_in(key, first_item + j).
         items: letters 0..|Y|-1, shape (items, n).
         codebook: letters 0..|U|-1, shape (K, n), K at most 2^24.
-        distortion: d(y,u), finite, shape (|Y|, |U|).
+        distortions: d(y,u), finite, shape (|Y|, |U|).
         first_item: number of the first item, so that a database can be encoded in parts.
         memory_budget: bytes that codebook and working arrays may take. Changes no index.
 
     Returns:
-        Index of a word for each item, in 0..K-1.
-
-    Raises:
-        ValueError: if a letter lies outside its alphabet, lengths differ, the distortion is not
-            finite, or the budget does not hold the codebook and one item.
-        TypeError: if the key is not a typed key or letters are not integers.
+        Index of a codeword for each item, in 0..K-1.
 
     """
-    return _encoded(key, items, codebook, distortion, math.inf, first_item, memory_budget)
+    return _encoded(key, items, codebook, distortions, math.inf, first_item, memory_budget)
 
 
 @on_host
@@ -90,72 +92,70 @@ def likelihood_encoder(
     key: Any,
     items: ArrayLike,
     codebook: ArrayLike,
-    distortion: ArrayLike,
+    distortions: ArrayLike,
     slope: ArrayLike,
     *,
-    first_item: Any = 0,
+    first_item: Integer = 0,
     memory_budget: Integer = 2**31,
 ) -> Int[Array, " items"]:
-    r"""Draw a word for each item with probability proportional to $2^{-s \sum_i d(y_i, u_{ki})}$.
+    r"""Draw a codeword for each item with probability proportional to $2^{-s \sum_i d(y_i, u_{ki})}$.
 
     Args:
         key: PRNG key of the draws; item j uses fold_in(key, first_item + j).
         items: letters 0..|Y|-1, shape (items, n).
         codebook: letters 0..|U|-1, shape (K, n), K at most 2^24.
-        distortion: d(y,u), finite, shape (|Y|, |U|).
-        slope: s >= 0 in bits a unit of distortion; 0 draws any word, inf the nearest.
+        distortions: d(y,u), finite, shape (|Y|, |U|).
+        slope: s >= 0 in bits a unit of distortion; 0 draws any codeword, inf the nearest.
         first_item: number of the first item.
         memory_budget: bytes that codebook and working arrays may take. It changes an index only
             if a draw falls within the rounding of a probability, about 2^-52.
 
     Returns:
-        Index of a word for each item, in 0..K-1.
-
-    Raises:
-        ValueError, TypeError, RuntimeError: as `minimum_distortion_encoder`; and if the slope is
-            negative.
+        Index of a codeword for each item, in 0..K-1.
 
     References:
         Song, Cuff and Poor (2016), IEEE Trans. Inf. Theory 62(4).
 
     """
     slope = float(validation.interval("slope", slope, low=0.0, ndim=0))
-    return _encoded(key, items, codebook, distortion, slope, first_item, memory_budget)
+    return _encoded(key, items, codebook, distortions, slope, first_item, memory_budget)
 
 
 def _encoded(
     key: Any,
     items: Any,
     codebook: Any,
-    distortion: Any,
+    distortions: Any,
     slope: float,
     first_item: Any,
     memory_budget: Any,
 ) -> Int[Array, " items"]:
+    """Check the arguments of either encoder and encode the items tile by tile."""
     validation.prng_key("key", key)
-    table = distortion_table(distortion)
-    rows = letters_in_bytes("items", items, table.shape[0])
-    book = letters_in_bytes("codebook", codebook, table.shape[1])
+    table = distortion_table(distortions)
+    rows = check_letters("items", items, table.shape[0])
+    book = check_letters("codebook", codebook, table.shape[1])
     if rows.shape[1] != book.shape[1]:
         raise ValueError(
-            f"codebook must have words of the {rows.shape[1]} letters of an item, "
+            f"codebook must have codewords of the {rows.shape[1]} letters of an item, "
             f"got {book.shape[1]}"
         )
-    words, n = book.shape
-    validation.integer("the number of words", words, low=1, high=MAX_WORDS)
+    K, n = book.shape
+    validation.integer("the number of codewords", K, low=1, high=MAX_CODEWORDS)
     first = validation.integer("first_item", first_item, low=0, high=MAX_NUMBER - len(rows))
     budget = validation.integer("memory_budget", memory_budget, low=1)
     letters = letter_table(table, n)
-    tile = items_at_once(budget, words, n, letters.units)  # padded to it: one size to compile
+    tile = items_at_once(budget, K, n, letters.units)
     tiles = -(-len(rows) // tile)
     blocks = in_blocks(jnp.asarray(book))
+    # np.resize repeats items to fill the last tile, so that one shape is compiled.
     index = [
         _encode_tile(
             key,
             first + start + jnp.arange(tile),
             jnp.asarray(np.resize(rows[start : start + tile], (tile, n))),
             blocks,
-            words,
+            K,
             letters.units,
             slope * letters.step,
             by_minimum=math.isinf(slope),
@@ -165,18 +165,31 @@ def _encoded(
     return jnp.concatenate(index)[: len(rows)]
 
 
-_Held = tuple[Array, Array, Array, Array]
-"""Least distortion, total weight, number and distortions of the block held."""
+class _Reservoir(NamedTuple):
+    """What an item keeps of the blocks seen so far.
+
+    Attributes:
+        least: least distortion of all codewords.
+        total: sum of the weights of all codewords, relative to that of the least distortion.
+        block: number of the block that is held.
+        row: distortions of its codewords.
+
+    """
+
+    least: Float[Array, " t"]
+    total: Float[Array, " t"]
+    block: Int[Array, " t"]
+    row: Float[Array, "t b"]
 
 
-def distortion_table(distortion: ArrayLike) -> np.ndarray:
-    """Check a distortion: finite, at most 256 letters on either side."""
+def distortion_table(distortions: ArrayLike) -> np.ndarray:
+    """Check a table of distortions: finite, at most 256 letters on either side."""
     table = np.asarray(
-        validation.interval("distortion", distortion, open_low=True, open_high=True, ndim=2)
+        validation.interval("distortions", distortions, open_low=True, open_high=True, ndim=2)
     )
     if not 1 <= min(table.shape) <= max(table.shape) <= MAX_LETTERS:
         raise ValueError(
-            f"distortion must have 1 to {MAX_LETTERS} letters on either side, got {table.shape}"
+            f"distortions must have 1 to {MAX_LETTERS} letters on either side, got {table.shape}"
         )
     return table
 
@@ -186,6 +199,8 @@ def letter_table(table: np.ndarray, n: int) -> LetterTable:
     relative = table[:, 1:] - table[:, :1]
     size = np.abs(relative)
     largest = size.max(initial=0.0)
+    # The least difference is the step if all others are multiples of it; else a binary grid, so fine
+    # that n entries just stay below 2^50 steps.
     step = size[size > _ON_LATTICE * largest].min(initial=math.inf)
     step = step if math.isfinite(step) else 1.0
     units = np.round(relative / step)
@@ -198,58 +213,55 @@ def letter_table(table: np.ndarray, n: int) -> LetterTable:
 
 
 def items_at_once(
-    memory_budget: int, words: int, n: int, units: Float[Array, "y u"], *, other: int = 0
+    memory_budget: int, K: int, n: int, units: Float[Array, "y u"], *, other: int = 0
 ) -> int:
     r"""Compute how many items can be encoded side by side within so many bytes.
 
     Kept throughout: the codebook, one byte a letter, padded to whole blocks and held twice while
-    it is drawn; counts and their sums, 24 bytes a word; one block of words written out as ones and
-    zeros, twice. Each item takes 32 bytes a letter while it is drawn, its row of features twice,
-    and six numbers of 8 bytes for each word of a block (distortions, weights, their cumulative
-    sums and the block held). Python, JAX and the compiled program come on top.
+    it is drawn; counts and their sums, 24 bytes a codeword; one block of codewords written out as
+    ones and zeros, twice. Each item takes 32 bytes a letter while it is drawn, its row of features
+    twice, and six numbers of 8 bytes for each codeword of a block (distortions, weights, their
+    cumulative sums and the block held). Python, JAX and the compiled program come on top.
 
     Args:
         memory_budget: bytes.
-        words: K.
+        K: number of codewords.
         n: letters in an item.
         units: of the letter table, whose width is |U|-1 and whose dtype counts.
         other: bytes of the budget that the caller needs for something else.
 
     Returns:
-        Number of items, 1 to `MOST_ITEMS_AT_ONCE`.
-
-    Raises:
-        ValueError: if not even one fits; the message says how many bytes would do.
+        Number of items, 1 to `MOST_ITEMS_AT_ONCE`; a ValueError says how many bytes would do for one.
 
     """
-    padded = -(-words // BLOCK) * BLOCK
+    padded = -(-K // BLOCK) * BLOCK
     features = n * units.shape[1] * units.dtype.itemsize
     kept = other + 2 * padded * n + 24 * padded + 2 * BLOCK * features
     each = 32 * n + 2 * features + 6 * 8 * BLOCK
     if kept + each > memory_budget:
         raise ValueError(
             f"memory_budget must hold the codebook and one item, {kept + each} bytes for "
-            f"{words} words of {n} letters, got {memory_budget}"
+            f"{K} codewords of {n} letters, got {memory_budget}"
         )
     return min((memory_budget - kept) // each, MOST_ITEMS_AT_ONCE)
 
 
-def in_blocks(codebook: UInt8[Array, "words n"]) -> UInt8[Array, "blocks n b"]:
-    """Cut a codebook into blocks, the last one filled up with words that are never looked at."""
-    words, n = codebook.shape
-    padded = jnp.pad(codebook, ((0, -words % BLOCK), (0, 0)))
+def in_blocks(codebook: UInt8[Array, "K n"]) -> UInt8[Array, "blocks n b"]:
+    """Cut a codebook into blocks, the last one padded with codewords that are never used."""
+    K, n = codebook.shape
+    padded = jnp.pad(codebook, ((0, -K % BLOCK), (0, 0)))
     return padded.reshape(-1, BLOCK, n).transpose(0, 2, 1)
 
 
 def letter_features(units: Float[Array, "y u"], letters: Int[Array, "t n"]) -> Float[Array, "t f"]:
-    """Write items as rows whose product with words as ones and zeros is the sum over letters."""
+    """Write items as rows whose product with a codeword of ones and zeros is the sum over letters."""
     return units[letters].reshape(letters.shape[0], letters.shape[1] * units.shape[1])
 
 
 def block_sums(
     left: Float[Array, "t f"], block: UInt8[Array, "n b"], units: Float[Array, "y u"]
 ) -> Float[Array, "t b"]:
-    """Sum over letters: items times words written as ones and zeros (letter 0 is all zeros)."""
+    """Sum over letters: items times codewords written as ones and zeros (letter 0 is all zeros)."""
     letters = jnp.arange(1, units.shape[1] + 1, dtype=jnp.uint8)[:, None]
     ones = (block[:, None] == letters).astype(units.dtype).reshape(left.shape[1], block.shape[1])
     return jnp.matmul(left, ones, precision=jax.lax.Precision.HIGHEST)  # integers, all bits
@@ -260,7 +272,7 @@ def encode_tile(
     numbers: Int[Array, " t"],
     items: UInt8[Array, "t n"],
     blocks: UInt8[Array, "blocks n b"],
-    words: int | Int[Array, ""],
+    K: int | Int[Array, ""],
     units: Float[Array, "y u"],
     slope: float | Float[Array, ""],
     *,
@@ -268,55 +280,68 @@ def encode_tile(
 ) -> Int[Array, " t"]:
     """Encode items side by side, without validation, for use inside other compiled functions.
 
-    The slope is in bits a unit of the table; by_minimum stands for an infinite one.
+    Reservoir sampling over blocks (top of this file). The invariant after each block: block b of those
+    seen is held with probability (weight of b) / (weight of all), weights taken relative to the least
+    distortion so far, so that none of them overflows.
+
+    Args:
+        key: of the draws; item j uses fold_in(key, j).
+        numbers: j of each item.
+        items: letters.
+        blocks: of the codebook, as `in_blocks` cuts it.
+        K: number of codewords, those of the padding not counted.
+        units: of the letter table.
+        slope: bits a unit of the table, ignored if by_minimum.
+        by_minimum: whether the slope is infinite and the nearest codeword wanted, ties at random.
+
+    Returns:
+        Index of a codeword for each item.
+
     """
     block = blocks.shape[2]
-    left = letter_features(units, items.astype(jnp.int32))
+    features = letter_features(units, items.astype(jnp.int32))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers.astype(jnp.uint32))
 
-    def weight(gap: Array) -> Array:
-        """Weight of a word whose distortion is so much above the least."""
+    def weight(excess: Array) -> Array:
+        """Weight of a codeword whose distortion is so much above the least."""
         if by_minimum:
-            return (gap == 0).astype(units.dtype)
-        scaled = jnp.where(jnp.isinf(gap), jnp.inf, slope * gap)  # a slope of 0 times inf
+            return (excess == 0).astype(units.dtype)
+        # Padding has infinite distortion, and zero times infinity would be NaN.
+        scaled = jnp.where(jnp.isinf(excess), jnp.inf, slope * excess)
         return jnp.exp2(-scaled.astype(float))
 
-    def lot(number: Int[Array, ""] | int) -> Float[Array, " t"]:
+    def uniform(number: Int[Array, ""] | int) -> Float[Array, " t"]:
+        """One number in [0, 1) for each item, of its own key and the number of the block."""
         one = partial(jax.random.fold_in, data=jnp.uint32(number))
         return jax.vmap(lambda k: jax.random.uniform(one(k), dtype=jnp.float64))(keys)
 
-    def add_block(state: _Held, number: Array) -> tuple[_Held, None]:
-        least, total, held, row = state
-        sums = block_sums(left, blocks[number], units)
-        sums = jnp.where(number * block + jnp.arange(block) < words, sums, jnp.inf)
+    def add_block(held: _Reservoir, number: Array) -> tuple[_Reservoir, None]:
+        sums = block_sums(features, blocks[number], units)
+        sums = jnp.where(number * block + jnp.arange(block) < K, sums, jnp.inf)
         here = sums.min(axis=1)
         mine = weight(sums - here[:, None]).sum(axis=1).astype(jnp.float64)
-        new = jnp.minimum(least, here)
-        mine = mine * weight(here - new)
-        total = total * weight(least - new) + mine
-        takes = lot(number) * total < mine
-        state = (
-            new,
-            total,
-            jnp.where(takes, number, held),
-            jnp.where(takes[:, None], sums, row),
+        least = jnp.minimum(held.least, here)
+        mine = mine * weight(here - least)
+        total = held.total * weight(held.least - least) + mine
+        takes = uniform(number) * total < mine
+        kept = _Reservoir(
+            least=least,
+            total=total,
+            block=jnp.where(takes, number, held.block),
+            row=jnp.where(takes[:, None], sums, held.row),
         )
-        return state, None
+        return kept, None
 
     size = items.shape[0]
-    start = (
-        jnp.full(size, jnp.inf, units.dtype),
-        jnp.zeros(size, jnp.float64),
-        jnp.zeros(size, int),
-        jnp.full((size, block), jnp.inf, units.dtype),
+    empty = _Reservoir(
+        least=jnp.full(size, jnp.inf, units.dtype),
+        total=jnp.zeros(size, jnp.float64),
+        block=jnp.zeros(size, int),
+        row=jnp.full((size, block), jnp.inf, units.dtype),
     )
-    (_, _, held, row), _ = jax.lax.scan(add_block, start, jnp.arange(blocks.shape[0]))
-    cumulative = jnp.cumsum(weight(row - row.min(axis=1, keepdims=True)).astype(float), axis=1)
-    # Rounding must not carry the point to the very end, past the last word with a weight.
-    point = jnp.minimum(
-        lot(blocks.shape[0]) * cumulative[:, -1], jnp.nextafter(cumulative[:, -1], 0.0)
-    )
-    return held * block + jnp.sum(cumulative <= point[:, None], axis=1)
+    held, _ = jax.lax.scan(add_block, empty, jnp.arange(blocks.shape[0]))
+    weights = weight(held.row - held.row.min(axis=1, keepdims=True)).astype(float)
+    return held.block * block + draw_categorical(weights, uniform(blocks.shape[0]))
 
 
 _encode_tile = partial(jax.jit, static_argnames="by_minimum")(encode_tile)

@@ -1,22 +1,22 @@
 r"""The rate of a code, measured: what its channel carries, and what its indices cost as real bits.
 
-For a code with channel P(u|y) and items of law p, with $q = \sum_y p_y P(\cdot|y)$,
+For a code with channel P(u|y) and items of pmf p, with $q = \sum_y p_y P(\cdot|y)$,
 
 $$H(U) = I(U;Y) + H(U|Y).$$
 
 - I(U;Y) is the rate of rate-distortion theory, a bound for every scheme.
 - A code whose encoder draws its index with private randomness and sends it pays H(U): the
   randomness H(U|Y) is sent along. Huffman's code and a range coder come close to H(U) from above.
-- Encoder and decoder who share randomness can save H(U|Y) by channel simulation, to within
+- Encoder and decoder that share randomness can save H(U|Y) by channel simulation, to within
   $\log_2(I + 1) + 5$ bits an item at a time.
 
-A deterministic code has H(U|Y) = 0: all three meet.
+A deterministic code has H(U|Y) = 0: all three meet. Every function raises a ValueError that names the
+argument if a pmf is none, shapes differ or a number lies outside its range.
 """
 
 import heapq
 from typing import Any
 
-import constriction
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +38,7 @@ class CodeRates:
         mutual_information: I(U;Y), what rate-distortion theory charges.
         index_entropy: H(U), what sending the index costs without shared randomness.
         randomness: H(U|Y), the part of the index that tells nothing of the item.
-        output_marginal: law of U under these items, shape (K,).
+        output_marginal: distribution of U under these items, shape (K,).
 
     """
 
@@ -50,36 +50,28 @@ class CodeRates:
 
 @validation.needs_float64
 def code_rates(code: Any, items: ArrayLike, *, masses: ArrayLike | None = None) -> CodeRates:
-    r"""Compute I(U;Y), H(U) and H(U|Y) of a code under a law of items, exactly.
+    r"""Compute I(U;Y), H(U) and H(U|Y) of a code under a distribution of items, exactly.
 
     $$I(U;Y) = H(U) - H(U|Y), \quad
         H(U|Y) = -\sum_y p_y \sum_u P(u|y) \log_2 P(u|y).$$
 
     Args:
         code: any `ItemCode`.
-        items: support of the law, shape (N, d).
+        items: support of the distribution, shape (N, d).
         masses: p, shape (N,), summing to one; None for equal masses.
 
     Returns:
-        The rates in bits. For N drawn items they are those of the empirical law, whose mutual
-        information exceeds that of the true law on average.
-
-    Raises:
-        ValueError: if items do not fit the code, or masses are not a pmf of their number.
+        The rates in bits. For N drawn items they are those of the empirical distribution, whose mutual
+        information exceeds that of the true one on average.
 
     """
     points = item_points(items, item_code("code", code).codewords.shape[1])
     p = item_masses(masses, points.shape[0])
-    return _rates(code, points, p)
+    return _code_rates(code, points, p)
 
 
 def item_masses(masses: ArrayLike | None, number: int) -> Float[Array, " n"]:
-    """Check the masses of a number of items; None stands for equal ones.
-
-    Raises:
-        ValueError: naming masses, if they are not a pmf of that length.
-
-    """
+    """Check the masses of a number of items; None stands for equal ones."""
     if masses is None:
         return jnp.full(number, 1.0 / number)
     p = validation.pmf("masses", masses)
@@ -89,15 +81,15 @@ def item_masses(masses: ArrayLike | None, number: int) -> Float[Array, " n"]:
 
 
 @jax.jit
-def _rates(code: Any, items: Float[Array, "n d"], p: Float[Array, " n"]) -> CodeRates:
-    words = code.codewords.shape[0]
+def _code_rates(code: Any, items: Float[Array, "n d"], p: Float[Array, " n"]) -> CodeRates:
+    K = code.codewords.shape[0]
 
     def chunk(rows: tuple[Array, Array]) -> tuple[Array, Array]:
         Q = code.channel(rows[0])
         return rows[1] @ Q, rows[1] @ information.entropy(Q)
 
-    q, randomness = sum_in_chunks(chunk, (items, p), words)
-    # Its rounding would show as an entropy just below zero.
+    q, randomness = sum_in_chunks(chunk, (items, p), K)
+    # Rounded above one, q would have an entropy just below zero.
     q = q / jnp.sum(q)
     index_entropy = information.entropy(q)
     return CodeRates(
@@ -130,7 +122,7 @@ class RangeCoded:
 
 
 @on_host
-def entropy_coded_bits(symbols: ArrayLike, pmf: ArrayLike) -> RangeCoded:
+def entropy_coded_bits(symbols: ArrayLike, p: ArrayLike) -> RangeCoded:
     r"""Write indices with a range coder, read them back, and count the bits.
 
     The coder keeps q to 24 binary digits, with at least the last of them for every symbol, and writes
@@ -141,14 +133,15 @@ def entropy_coded_bits(symbols: ArrayLike, pmf: ArrayLike) -> RangeCoded:
 
     Args:
         symbols: indices u_i in 0..K-1, integers of shape (N,), N at least 1.
-        pmf: the coder's model q, shape (K,), with mass on every symbol to be coded.
+        p: the coder's model q, shape (K,), with mass on every symbol to be coded.
 
     Returns:
         The count of bits. Encoder and decoder both know the model, which is not counted.
 
     Raises:
-        ValueError: if symbols are not such indices, one has no mass, or q is not a pmf.
+        ValueError: also if a symbol has no mass.
         TypeError: if symbols are not integers.
+        ImportError: if the package constriction is missing; it comes with `pip install "rdsim[codes]"`.
         RuntimeError: if the message read back differs from the one written.
 
     References:
@@ -156,25 +149,37 @@ def entropy_coded_bits(symbols: ArrayLike, pmf: ArrayLike) -> RangeCoded:
         the library `constriction` (Bamler 2022, arXiv:2201.01741).
 
     """
-    q = np.asarray(validation.pmf("pmf", pmf))
+    q = np.asarray(validation.pmf("p", p))
     message = _check_symbols(symbols, q)
     mass = q[message]
     # The coder wants two symbols or more; a single one needs no bits.
     if q.size == 1:
         return RangeCoded(total_bits=0, bits_per_symbol=0.0, cross_entropy=0.0)
+    constriction = _range_coder_library()
     model = constriction.stream.model.Categorical(q, perfect=False)
     encoder = constriction.stream.queue.RangeEncoder()
     encoder.encode(message, model)
-    words = encoder.get_compressed()
-    decoded = constriction.stream.queue.RangeDecoder(words).decode(model, message.size)
+    compressed = encoder.get_compressed()
+    decoded = constriction.stream.queue.RangeDecoder(compressed).decode(model, message.size)
     if not np.array_equal(decoded, message):
         raise RuntimeError("entropy_coded_bits: the message read back differs from that written")
-    total = 32 * words.size
+    total = 32 * compressed.size
     return RangeCoded(
         total_bits=total,
         bits_per_symbol=total / message.size,
         cross_entropy=float(-np.mean(np.log2(mass))),
     )
+
+
+def _range_coder_library() -> Any:
+    try:
+        import constriction
+    except ImportError as error:
+        raise ImportError(
+            "entropy_coded_bits writes real bits with the package constriction: "
+            'pip install "rdsim[codes]"'
+        ) from error
+    return constriction
 
 
 def _check_symbols(symbols: Any, q: np.ndarray) -> np.ndarray:
@@ -190,34 +195,31 @@ def _check_symbols(symbols: Any, q: np.ndarray) -> np.ndarray:
     lost = q[message] == 0
     if lost.any():
         raise ValueError(
-            f"pmf must have mass on every symbol coded, got none on symbol {message[lost][0]}"
+            f"p must have mass on every symbol coded, got none on symbol {message[lost][0]}"
         )
     return message.astype(np.int32)
 
 
 @on_host
-def huffman_lengths(pmf: ArrayLike) -> Float[Array, " k"]:
+def huffman_lengths(p: ArrayLike) -> Float[Array, " k"]:
     r"""Codeword lengths of Huffman's code, the least expected length of any prefix code.
 
     $$H(q) \le \sum_u q_u \ell_u < H(q) + 1.$$
 
     Args:
-        pmf: q, shape (K,).
+        p: q, the distribution of the symbols, shape (K,).
 
     Returns:
         Lengths in bits, shape (K,): inf where q has no mass (no codeword), 0 for a lone symbol.
-
-    Raises:
-        ValueError: if q is not a pmf.
 
     References:
         Huffman (1952), Proc. IRE 40(9).
 
     """
-    q = np.asarray(validation.pmf("pmf", pmf))
+    q = np.asarray(validation.pmf("p", p))
     used = np.flatnonzero(q)
     lengths = np.where(q > 0, 0.0, np.inf)
-    # A subtree is its mass, an age that breaks ties, and its leaves as a linked pair of subtrees.
+    # A subtree is its mass and its number; numbers grow with age and break ties of the mass.
     heap: list[tuple[float, int]] = [(float(q[u]), i) for i, u in enumerate(used)]
     heapq.heapify(heap)
     parent = np.zeros(max(2 * used.size - 1, 1), int)
@@ -232,43 +234,18 @@ def huffman_lengths(pmf: ArrayLike) -> Float[Array, " k"]:
     return jnp.asarray(lengths)
 
 
-def shannon_lengths(pmf: ArrayLike) -> Float[Array, " k"]:
-    r"""Codeword lengths $\lceil -\log_2 q_u \rceil$ of Shannon's code.
-
-    Args:
-        pmf: q, shape (K,).
-
-    Returns:
-        Lengths in bits, shape (K,); inf where q has no mass.
-
-    Raises:
-        ValueError: if q is not a pmf.
-
-    References:
-        Shannon (1948), Section 9.
-
-    """
-    q = validation.pmf("pmf", pmf)
-    # With q = m 2^e and 1/2 <= m < 1 the ceiling is 1 - e, free of the logarithm's rounding.
-    _, exponent = jnp.frexp(q)
-    return jnp.where(q > 0, 1.0 - exponent, jnp.inf)
-
-
-def expected_length(lengths: ArrayLike, pmf: ArrayLike) -> Float[Array, ""]:
+def expected_length(lengths: ArrayLike, p: ArrayLike) -> Float[Array, ""]:
     r"""Expected length $\sum_u q_u \ell_u$ of a code, in bits; inf if a symbol with mass has none.
 
     Args:
         lengths: $\ell$ in bits, shape (K,), inf for symbols without a codeword.
-        pmf: q, shape (K,).
+        p: q, the distribution of the symbols, shape (K,).
 
     Returns:
         Bits a symbol.
 
-    Raises:
-        ValueError: if lengths are negative, q is not a pmf, or their shapes differ.
-
     """
-    q = validation.pmf("pmf", pmf)
+    q = validation.pmf("p", p)
     bits = validation.interval("lengths", lengths, low=0.0, ndim=1)
     if bits.shape != q.shape:
         raise ValueError(f"lengths must have one entry a symbol, shape {q.shape}, got {bits.shape}")
@@ -291,9 +268,6 @@ def channel_simulation_bits(mutual_information: ArrayLike) -> Float[Array, "..."
 
     Returns:
         Bits an item, shape of I.
-
-    Raises:
-        ValueError: if I is negative.
 
     References:
         Li and El Gamal (2018), IEEE Trans. Inf. Theory 64(11) (strong functional representation

@@ -1,12 +1,18 @@
-r"""What every code for items in R^d offers, so that one evaluation serves them all.
+r"""What codes for items in R^d offer, so that one evaluation serves them all, and checks of their arguments.
 
-An item y is described by one of K codewords. A code is known by its channel P(u|y), whose rows hold
-a single one if it is deterministic, and by its codewords, the points that a decoder with nothing
-but the codebook takes the items for.
+An `ItemCode` describes an item y by one of K listed codewords. It is known by its channel P(u|y), whose
+rows hold a single one if the code is deterministic, and by its codewords, the points that a decoder
+with nothing but the codebook takes the items for. A `StoredCode` keeps a row of small integers for
+each item, so there may be hundreds of bits. Items and queries live in one space, where an inner
+product is a similarity.
+
+Every method that takes items raises a ValueError if they are not finite numbers of shape (N, d), N >= 1.
 """
 
 from typing import Any, Protocol
 
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
@@ -14,7 +20,7 @@ from rdsim.number_types import ArrayLike
 
 
 class ItemCode(Protocol):
-    """A code for items in R^d, a PyTree."""
+    """A code for items in R^d whose codewords are listed, a PyTree."""
 
     @property
     def codewords(self) -> Float[Array, "k d"]:
@@ -27,26 +33,36 @@ class ItemCode(Protocol):
         """Draw the index of a codeword for each item of shape (N, d); the key may go unused."""
 
 
+class StoredCode(Protocol):
+    """A code whose stored items are rows of small integers, however many codewords there are."""
+
+    def store(self, key: Key[Array, ""], items: ArrayLike) -> Int[np.ndarray, "n g"]:
+        """Store items of shape (N, d); the key may go unused."""
+
+    def query_features(self, queries: ArrayLike) -> Float[np.ndarray, "q f"]:
+        """Features of queries; inner products with those of stored items are scores."""
+
+    def item_features(self, digits: Int[np.ndarray, "m g"]) -> Float[np.ndarray, "m f"]:
+        """Features of stored items, a function of nothing but what is stored."""
+
+
 def item_code(name: str, value: Any) -> Any:
-    """Check that a value offers what an `ItemCode` does.
-
-    Raises:
-        TypeError: naming the argument, if it does not.
-
-    """
+    """Check that a value offers what an `ItemCode` does; the TypeError names the argument."""
     if not all(hasattr(value, part) for part in ("codewords", "channel")):
         raise TypeError(f"{name} must be a code for items, with a channel, got {type(value)}")
     return value
 
 
 def item_points(items: ArrayLike, dimension: int, name: str = "items") -> Float[Array, "n d"]:
-    """Check items (or queries): finite numbers of shape (N, d), N at least 1.
-
-    Raises:
-        ValueError: naming them, if they are not.
-
-    """
+    """Check items (or queries): finite numbers of shape (N, d), N at least 1."""
     points = validation.coordinates(name, items, ndim=2)
     if points.shape[1] != dimension or points.shape[0] == 0:
         raise ValueError(f"{name} must have shape (N, {dimension}) with N >= 1, got {points.shape}")
     return points
+
+
+def codeword_indices(indices: ArrayLike, K: int) -> Int[Array, " m"]:
+    """Check indices of stored codewords: integers in [0, K), shape (M,)."""
+    stored = validation.integer_array("indices", indices)
+    validation.interval("indices", stored, low=0.0, high=K - 1.0, ndim=1)
+    return jnp.asarray(stored, jnp.int32)

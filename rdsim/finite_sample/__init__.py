@@ -1,18 +1,11 @@
-"""What N training samples cost: learned codes, the law of their excess, bounds, and estimators.
+"""What N training samples cost: learned codes, how their excess is distributed, and estimators.
 
-Excesses are differences of Lagrangians on the true law, in nats as in the theorems (a nat is
-1 / ln 2 bits); slopes are in bits per unit of distortion, as everywhere.
+Excesses are differences of Lagrangians on the true distribution, in nats as in the theorems (a nat
+is 1 / ln 2 bits); slopes are in bits per unit of distortion, as everywhere.
 """
 
 from rdsim.finite_sample.bounds import empirical_bernstein_bound, pac_bayes_bound, uniform_bound
 from rdsim.finite_sample.contrastive import contrastive_information
-from rdsim.finite_sample.growth import (
-    LearnedRetrieval,
-    PowerLaw,
-    fit_exponent,
-    fit_exponent_of_trials,
-    learned_retrieval,
-)
 from rdsim.finite_sample.information_bounds import (
     InformationEstimate,
     channel_information,
@@ -22,13 +15,15 @@ from rdsim.finite_sample.information_bounds import (
     leave_one_out_information,
     plug_in_information,
 )
-from rdsim.finite_sample.limit_law import ExcessLaw, excess_law
-from rdsim.finite_sample.plug_in import PlugInExcess, plug_in_excess
+from rdsim.finite_sample.limit_distribution import ExcessDistribution, excess_distribution
+from rdsim.finite_sample.plug_in_code import PlugInExcess, plug_in_excess
 from rdsim.finite_sample.plug_in_estimate import PlugInRate, letter_counts, plug_in_rate
+from rdsim.finite_sample.power_law import PowerLaw, fit_exponent, fit_exponent_of_trials
+from rdsim.finite_sample.retrieval_from_counts import LearnedRetrieval, learned_retrieval
 from rdsim.finite_sample.sandwich import RateSandwich, continuous_sandwich
 
 __all__ = [
-    "ExcessLaw",
+    "ExcessDistribution",
     "InformationEstimate",
     "LearnedRetrieval",
     "PlugInExcess",
@@ -41,7 +36,7 @@ __all__ = [
     "decoder_information",
     "donsker_varadhan",
     "empirical_bernstein_bound",
-    "excess_law",
+    "excess_distribution",
     "fit_exponent",
     "fit_exponent_of_trials",
     "infonce",

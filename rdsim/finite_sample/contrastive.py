@@ -14,7 +14,10 @@ from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 _ENTRIES: Final = 1 << 22
-"""Scores that are computed at once."""
+"""Scores that are held in memory at once, 32 MiB in float64."""
+_LARGEST_SHARE: Final = 1 - 1e-12
+"""Of one item in the sum of a query's exponentials, when it is left out: keeps the logarithm
+finite."""
 
 
 @on_host
@@ -42,7 +45,8 @@ def contrastive_information(
         The estimate; its side is "lower".
 
     Raises:
-        ValueError: if the shapes differ, an entry is not finite, or the confidence is no share.
+        ValueError: if the shapes differ, an entry is not finite, or the confidence is not in (0,
+            1).
         TypeError: if they do not hold real numbers.
 
     References:
@@ -50,7 +54,8 @@ def contrastive_information(
         the jackknife.
 
     """
-    # In float64: of float32 shares the jackknife would take logarithms of zero.
+    # In float64: in float32 a softmax share may round to one, and the jackknife takes ln(1 -
+    # share).
     queries = np.asarray(validation.finite("query_features", query_features, ndim=2), float)
     items = np.asarray(validation.finite("item_features", item_features, ndim=2), float)
     size = len(items)
@@ -60,7 +65,8 @@ def contrastive_information(
             f"{queries.shape} and {items.shape}"
         )
     confidence = float(validation.open_unit("confidence", confidence))
-    # A part that all items share adds one number to all of a query's scores, and may drown them.
+    # The mean of the items adds one number to all scores of a query. It changes nothing, but a
+    # large one would cost the scores their digits.
     items = items - items.mean(axis=0)
     own, without = np.empty(size), np.zeros(size)
     step = max(1, _ENTRIES // size)
@@ -69,11 +75,12 @@ def contrastive_information(
         scores = queries[rows] @ items.T
         target = scores[np.arange(len(rows)), rows]
         own[rows] = log_share(scores, target)
-        # ln of what is left of each query's sum when one item goes; its own target stays.
+        # Leaving one item out multiplies a query's sum of exponentials by one less the item's
+        # softmax share. The query's own target is never left out without the query.
         share = np.exp(scores - target[:, None] + own[rows, None])
-        left = np.log1p(-np.minimum(share, 1 - 1e-12))
-        left[np.arange(len(rows)), rows] = 0.0
-        without += left.sum(axis=0)
+        log_remaining = np.log1p(-np.minimum(share, _LARGEST_SHARE))
+        log_remaining[np.arange(len(rows)), rows] = 0.0
+        without += log_remaining.sum(axis=0)
     value = own.mean() + math.log(size)
     each = (own.sum() - own - without) / (size - 1) + math.log(size - 1)
     error = math.sqrt((size - 1) * each.var())

@@ -9,8 +9,8 @@ are in bits. From below, with scores $t(x,u)$ in nats:
 
 - Barber and Agakov: $E \log_2 \frac{r(X|U)}{P(X)}$ for any decoder r, P(X) known;
 - Donsker and Varadhan: $(E\,t(X,U) - \ln E\,e^{t(X,U')}) / \ln 2$, U' independent of X;
-- InfoNCE: $E \log_2 \frac{e^{t(x_i,u_i)}}{\frac1K \sum_j e^{t(x_i,u_j)}}$ over batches of K pairs, never
-  above $\log_2 K$.
+- InfoNCE: $E \log_2 \frac{e^{t(x_i,u_i)}}{\frac1K \sum_j e^{t(x_i,u_j)}}$ over batches of K pairs,
+  never above $\log_2 K$.
 
 From above, with a known channel $P(u|y)$:
 
@@ -19,6 +19,10 @@ From above, with a known channel $P(u|y)$:
 
 Where the averaged terms lie in a known range the interval is empirical Bernstein's and holds at
 every N; otherwise it is the normal one, and `proved` is False.
+
+Everywhere `confidence` is the coverage of the interval, in (0, 1), and `bounds` is a pair (low,
+high) of nats between which every number passed must lie. Numbers that are not finite or outside
+their bounds, fewer than two independent terms, and arrays of a wrong shape are ValueErrors.
 """
 
 import dataclasses
@@ -37,7 +41,8 @@ from rdsim.results import result
 from rdsim.simulation.intervals import bernstein_of_moments
 from rdsim.transformations import on_host
 
-_WIDEST: Final = 690.0  # nats between the bounds of a score: e^-690 is still a normal float
+_WIDEST: Final = 690.0
+"""Most nats between the bounds of a score: e^-690 is still a normal number of float64."""
 
 
 @result
@@ -51,7 +56,7 @@ class InformationEstimate:
         upper: upper confidence limit of the bound, bits; for the sides "upper" and "both" the
             information is not above it.
         trials: number of independent terms averaged.
-        confidence: of the interval; a one-sided use errs with half of the rest.
+        confidence: of the interval; one end alone fails with half of the remaining probability.
         side: "lower" where the bound lies below the information, "upper" where above, "both" where
             it is the information itself that the interval is for.
         proved: whether the interval holds at every N, or only as N grows.
@@ -71,27 +76,25 @@ class InformationEstimate:
 def decoder_information(
     log_ratios: ArrayLike, *, bounds: Any = None, confidence: float = 0.95
 ) -> InformationEstimate:
-    r"""Estimate the lower bound of Barber and Agakov, what a decoder learns about X from U.
+    r"""Estimate the lower bound of Barber and Agakov, from a decoder of X given U.
 
     $$I(X;U) = E \log_2 \frac{P(X|U)}{P(X)} \ge E \log_2 \frac{r(X|U)}{P(X)}.$$
 
     Args:
         log_ratios: natural logs $\ln r(x|u) / P(x)$ at independent pairs, nats, shape (N,), N >= 2.
-            The decoder r must be normalised over x and P the true law of X, which must be known.
-        bounds: (low, high) in nats between which every ratio must lie; None for a normal interval.
-        confidence: in (0, 1).
+            The decoder r must be normalised over x and P the true distribution of X, which must be
+            known.
+        bounds: of the ratios; None for a normal interval.
+        confidence: of the interval.
 
     Returns:
         The estimate in bits; its side is "lower".
-
-    Raises:
-        ValueError: if a ratio is not finite or outside the bounds, or there are fewer than two.
 
     References:
         Barber and Agakov (2003), NIPS, "The IM algorithm".
 
     """
-    return _mean("log_ratios", log_ratios, bounds, confidence, "lower")
+    return _mean_estimate("log_ratios", log_ratios, bounds, confidence, "lower")
 
 
 @on_host
@@ -105,29 +108,26 @@ def donsker_varadhan(
     Each mean gets half of the error probability.
 
     Args:
-        joint_scores: t at independent pairs of the joint law, nats, shape (N,), N >= 2.
+        joint_scores: t at independent pairs of the joint distribution, nats, shape (N,), N >= 2.
         product_scores: t at independent pairs (x, u') whose members come from different samples,
             each sample used in one pair only, nats, shape (L,), L >= 2.
-        bounds: (low, high) in nats between which every score must lie; the logarithm of an
-            unbounded mean has no interval.
-        confidence: in (0, 1).
+        bounds: of the scores; the logarithm of an unbounded mean has no interval.
+        confidence: of the interval.
 
     Returns:
         The estimate in bits; its side is "lower".
 
-    Raises:
-        ValueError: if a score is outside the bounds, or there are fewer than two on a side.
-
     References:
         Donsker and Varadhan (1983); Belghazi et al. (2018), ICML; McAllester and Stratos (2020),
-        AISTATS, for what no such bound can do: above log2 N bits it is not to be had.
+        AISTATS, for what no such bound can do: certify more than about log2 N bits.
 
     """
     low, high = _range(bounds)
     risk = 1 - _confidence(confidence)
     joint = _terms("joint_scores", joint_scores, (low, high))
     product = _terms("product_scores", product_scores, (low, high))
-    # Scores count from the highest: a constant added to all of them changes nothing.
+    # Scores are taken relative to the upper bound: a constant added to all of them changes no
+    # digit.
     first, lower, upper = _bernstein(joint - high, low - high, 0.0, risk / 2)
     mean, least, most = _bernstein(np.exp(product - high), math.exp(low - high), 1.0, risk / 2)
     return InformationEstimate(
@@ -155,28 +155,25 @@ def infonce(
     Args:
         scores: t(x_i, u_j) in nats for independent batches of K independent pairs, shape
             (B, K, K), B >= 2, K >= 2; rows are queries, the diagonal holds the pairs.
-        bounds: (low, high) in nats between which every score must lie, which puts each term
-            between low - high and ln K nats; None for a normal interval over batches.
-        confidence: in (0, 1).
+        bounds: of the scores, which put each term between low - high and ln K nats; None for a
+            normal interval over batches.
+        confidence: of the interval.
 
     Returns:
         The estimate in bits; its side is "lower".
-
-    Raises:
-        ValueError: if the batches are not square, too few, or a score is outside the bounds.
 
     References:
         van den Oord, Li and Vinyals (2018); Poole et al. (2019), ICML, Section 2.3.
 
     """
-    batches = _square("scores", scores, 2, bounds)
+    batches = _square_batches("scores", scores, bounds)
     K = batches.shape[-1]
     nats = log_share(batches, np.diagonal(batches, axis1=1, axis2=2)) + math.log(K)
     span = None
     if bounds is not None:
         low, high = _range(bounds)
         span = (low - high, min(math.log(K), high - low))
-    return _mean("scores", nats.mean(axis=1), span, confidence, "lower")
+    return _mean_estimate("scores", nats.mean(axis=1), span, confidence, "lower")
 
 
 @on_host
@@ -210,9 +207,9 @@ def channel_information(
         raise ValueError("prior must be positive everywhere")
     terms = (rows * (np.log(np.where(rows > 0, rows, 1.0)) - np.log(q))).sum(axis=1)
     most = math.log(1 / q.min())
-    # Rounding alone takes a divergence out of its range.
+    # Only rounding can take a divergence out of its range.
     terms = np.clip(terms, 0.0, most)
-    return _mean("channel", terms, (0.0, most if most > 0 else 1.0), confidence, "upper")
+    return _mean_estimate("channel", terms, (0.0, most if most > 0 else 1.0), confidence, "upper")
 
 
 @on_host
@@ -226,21 +223,17 @@ def leave_one_out_information(
     Args:
         log_densities: $\ln P(u_i|y_j)$ in nats for independent batches of K independent pairs,
             shape (B, K, K), B >= 2, K >= 2; u along rows, the diagonal holds the pairs.
-        bounds: (low, high) in nats between which every entry must lie; None for a normal interval
-            over batches.
-        confidence: in (0, 1).
+        bounds: of the entries; None for a normal interval over batches.
+        confidence: of the interval.
 
     Returns:
         The estimate in bits; its side is "upper".
-
-    Raises:
-        ValueError: if the batches are not square, too few, or an entry is outside the bounds.
 
     References:
         Poole et al. (2019), ICML, "On variational bounds of mutual information", Section 2.
 
     """
-    batches = _square("log_densities", log_densities, 2, bounds)
+    batches = _square_batches("log_densities", log_densities, bounds)
     K = batches.shape[-1]
     rest = np.where(np.eye(K, dtype=bool), -np.inf, batches)
     nats = log_share(rest, np.diagonal(batches, axis1=1, axis2=2)) + math.log(K - 1)
@@ -248,7 +241,7 @@ def leave_one_out_information(
     if bounds is not None:
         low, high = _range(bounds)
         span = (low - high, high - low)
-    return _mean("log_densities", nats.mean(axis=1), span, confidence, "upper")
+    return _mean_estimate("log_densities", nats.mean(axis=1), span, confidence, "upper")
 
 
 @on_host
@@ -260,7 +253,7 @@ def plug_in_information(counts: ArrayLike, *, confidence: float = 0.95) -> Infor
 
     k the numbers of pairs and letters seen (Miller and Madow). The interval is the normal one
     about the estimate, asymptotic, and fails at independence, where the standard error is of order
-    1/N: there $2 N \ln 2 \, I(P_N)$ tends to a chi-square law.
+    1/N: there $2 N \ln 2 \, I(P_N)$ has a chi-square limit.
 
     Args:
         counts: of the pairs (x,u), integers with a sum N >= 2, shape (|X|, |U|).
@@ -276,18 +269,18 @@ def plug_in_information(counts: ArrayLike, *, confidence: float = 0.95) -> Infor
         Miller (1955); Roulston (1999), Physica D 125, for the variance.
 
     """
-    table = np.asarray(validation.interval("counts", counts, low=0.0, high=2.0**53, ndim=2))
-    if (table != np.floor(table)).any() or table.sum() < 2:
-        raise ValueError(f"counts must be whole numbers with a sum of at least 2, got {counts!r}")
+    table = validation.counts("counts", counts, ndim=2)
     N = table.sum()
+    if N < 2:
+        raise ValueError(f"counts must sum to at least 2 samples, got {N:g}")
     joint = table / N
     rows, columns = joint.sum(axis=1, keepdims=True), joint.sum(axis=0, keepdims=True)
     seen = joint > 0
     ratio = np.where(seen, joint, 1.0) / np.where(seen, rows * columns, 1.0)
     value = float(mutual_information(jnp.asarray(joint)))
     variance = max((joint * np.log2(ratio) ** 2).sum() - value**2, 0.0)
-    surplus = seen.sum() - (rows > 0).sum() - (columns > 0).sum() + 1
-    centre = max(value - surplus / (2 * N * LN2), 0.0)
+    degrees = seen.sum() - (rows > 0).sum() - (columns > 0).sum() + 1
+    centre = max(value - degrees / (2 * N * LN2), 0.0)
     half = _quantile(confidence) * math.sqrt(variance / N)
     most = math.log2(min(table.shape))
     return InformationEstimate(
@@ -301,7 +294,9 @@ def plug_in_information(counts: ArrayLike, *, confidence: float = 0.95) -> Infor
     )
 
 
-def _mean(name: str, values: Any, bounds: Any, confidence: float, side: str) -> InformationEstimate:
+def _mean_estimate(
+    name: str, values: Any, bounds: Any, confidence: float, side: str
+) -> InformationEstimate:
     """The mean of independent terms in nats with the interval that their range allows, in bits."""
     terms = _terms(name, values, bounds)
     if bounds is None:
@@ -324,8 +319,9 @@ def _mean(name: str, values: Any, bounds: Any, confidence: float, side: str) -> 
 def _bernstein(
     terms: np.ndarray, low: float, high: float, risk: float
 ) -> tuple[float, float, float]:
-    """Mean and interval of terms in [low, high]."""
-    scaled = np.clip((terms - low) / (high - low), 0.0, 1.0)  # rounding
+    """Mean and interval of terms in [low, high], which it misses with probability `risk`."""
+    # A term at an end of the range may leave [0, 1] by rounding.
+    scaled = np.clip((terms - low) / (high - low), 0.0, 1.0)
     found = bernstein_of_moments(
         scaled.mean(), scaled.var(ddof=1), np.asarray(terms.size), confidence=1 - risk
     )
@@ -334,6 +330,7 @@ def _bernstein(
 
 
 def _terms(name: str, values: Any, bounds: Any) -> np.ndarray:
+    """Independent terms, at least two, checked."""
     terms = np.asarray(validation.real_array(name, values, ndim=1))
     if terms.size < 2:
         raise ValueError(f"{name} must hold at least two independent terms, got {terms.size}")
@@ -341,9 +338,10 @@ def _terms(name: str, values: Any, bounds: Any) -> np.ndarray:
     return terms
 
 
-def _square(name: str, values: Any, least: int, bounds: Any) -> np.ndarray:
+def _square_batches(name: str, values: Any, bounds: Any) -> np.ndarray:
+    """At least two batches of K x K scores, checked."""
     batches = np.asarray(validation.real_array(name, values, ndim=3))
-    if batches.shape[0] < least or batches.shape[1] != batches.shape[2] or batches.shape[1] < 2:
+    if batches.shape[0] < 2 or batches.shape[1] != batches.shape[2] or batches.shape[1] < 2:
         raise ValueError(
             f"{name} must have shape (B, K, K) with B >= 2 and K >= 2, got {batches.shape}"
         )
@@ -362,6 +360,7 @@ def _check_finite(name: str, values: np.ndarray, bounds: Any) -> None:
 
 
 def _range(bounds: Any) -> tuple[float, float]:
+    """The two ends, checked."""
     ends = np.asarray(validation.coordinates("bounds", bounds))
     if ends.shape != (2,) or not 0 < ends[1] - ends[0] <= _WIDEST:
         raise ValueError(
@@ -375,4 +374,5 @@ def _confidence(confidence: float) -> float:
 
 
 def _quantile(confidence: float) -> float:
+    """Half width of the two-sided interval of a standard normal variable."""
     return -float(scipy.special.ndtri((1 - _confidence(confidence)) / 2))

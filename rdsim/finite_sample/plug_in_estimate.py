@@ -1,12 +1,12 @@
 r"""R(D) of a discrete source known by N samples alone: the plug-in estimate and its errors (C18).
 
-R(P_N, D), the rate-distortion function of the empirical law, is a smooth function of the counts.
-Its gradient in the law is the centred d-tilted information $j(y, D) - R(D)$, so
+R(P_N, D), the rate-distortion function of the empirical pmf, is a smooth function of the counts.
+Its gradient in the pmf is the centred d-tilted information $j(y, D) - R(D)$, so
 
 $$\sqrt{N}\,(R(P_N, D) - R(D)) \to N(0, V(D)), \qquad V(D) = \mathrm{Var}\, j(Y, D),$$
 
-the rate dispersion, and its bias is of order 1/N: where the Shannon lower bound is tight the rate is
-H(Y) less a constant, and the bias is that of the entropy, $-(k-1)/(2N)$ nats for k letters. An
+the rate dispersion, and its bias is of order 1/N: where the Shannon lower bound is tight the rate
+is H(Y) less a constant, and the bias is that of the entropy, $-(k-1)/(2N)$ nats for k letters. An
 error of order $1/\sqrt N$ is what the *estimate* has; a *code* learned from the same samples is
 within O(1/N) of the limit.
 """
@@ -24,27 +24,30 @@ from rdsim.information import LN2
 from rdsim.limits.rate_distortion.discrete import rate_at
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
+from rdsim.simulation.intervals import Estimate
 from rdsim.transformations import on_host
 
 _TOLERANCE: Final = 1e-11
 """Certified gap of every solution in bits; the jackknife multiplies differences of them by N."""
+_SOLVED: Final = 1e-9
+"""Largest certified gap in bits with which a solution is used."""
 _CHUNK: Final = 64
-"""Laws in one compiled call: one shape, however many samples and replications there are."""
+"""Pmfs in one compiled call: one shape, however many samples and replications there are."""
 
 
 @result
 class PlugInRate:
-    r"""R(D) estimated from counts, with its bias and spread, one a data set.
+    r"""R(D) estimated from counts, with its bias and standard errors, one for each data set.
 
     Attributes:
-        rate: R(P_N, D) of the empirical law, bits, shape (...).
+        rate: R(P_N, D) of the empirical pmf, bits, shape (...).
         jackknife_bias: delete-one estimate of the bias of that, bits, shape (...).
         shannon_bias: $-(k-1)/(2N)$ nats in bits, k the letters seen, shape (...): the bias where
             the Shannon lower bound is tight.
-        dispersion: V of the empirical law, bits squared, shape (...).
+        dispersion: V of the empirical pmf, bits squared, shape (...).
         standard_error: $\sqrt{V/N}$, bits, shape (...).
         jackknife_error: delete-one standard error, bits, shape (...).
-        regular: whether the rate is positive at the empirical law and at every delete-one law,
+        regular: whether the rate is positive at the empirical pmf and at every delete-one pmf,
             shape (...). Elsewhere the expansion fails: the errors are zero and mean nothing.
         samples: N, shape (...).
         largest_rate: log2 min(|Y|, |U|), bits, which no rate exceeds.
@@ -67,26 +70,25 @@ class PlugInRate:
         return jnp.maximum(self.rate - self.jackknife_bias, 0.0)
 
     @on_host
-    def interval(
-        self, *, confidence: float = 0.95, error: str = "delta"
-    ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    def interval(self, *, confidence: float = 0.95, error: str = "delta") -> Estimate:
         r"""Return the normal interval about the jackknife estimate, asymptotic in N.
 
         $$\hat R_J \pm z_{(1+c)/2}\, \hat\sigma,$$
 
-        cut to the range of a rate. Where the estimate is not regular it is that whole range,
-        which holds and says nothing.
+        cut to the range of a rate. Where the estimate is not regular it is that whole range: true,
+        but without information.
 
-        It covers too seldom where the dispersion vanishes close by: a Bernoulli(0.4) source with
-        N = 100 may look like a fair coin, whose tilted information is constant, and the 95 %
-        interval covers in 82 % of the cases (N = 1000: 93 %).
+        It covers too rarely where a source nearby has no dispersion: samples of a Bernoulli(0.4)
+            source
+        with N = 100 may look like those of a fair coin, whose tilted information is constant, and
+        the 95 % interval covers in 82 % of the cases (N = 1000: 93 %).
 
         Args:
             confidence: c in (0, 1), reached as N grows.
             error: "delta", $\hat\sigma = \sqrt{V/N}$ by the dispersion, or "jackknife".
 
         Returns:
-            Lower and upper end in bits, shape (...).
+            The estimate with its interval in bits, shape (...); its trials are the samples.
 
         Raises:
             ValueError: if the confidence is outside (0, 1) or the error unknown.
@@ -98,9 +100,16 @@ class PlugInRate:
         c = validation.open_unit("confidence", confidence)
         if error not in ("delta", "jackknife"):
             raise ValueError(f"error must be 'delta' or 'jackknife', got {error!r}")
-        spread = self.standard_error if error == "delta" else self.jackknife_error
-        half = -scipy.special.ndtri((1 - float(c)) / 2) * spread
-        return _cut_interval(self.corrected, half, self.regular, self.largest_rate)
+        deviation = self.standard_error if error == "delta" else self.jackknife_error
+        half = -scipy.special.ndtri((1 - float(c)) / 2) * deviation
+        lower, upper = _cut_interval(self.corrected, half, self.regular, self.largest_rate)
+        return Estimate(
+            mean=self.corrected,
+            lower=lower,
+            upper=upper,
+            trials=self.samples,
+            confidence=float(c),
+        )
 
 
 @jax.jit
@@ -129,7 +138,7 @@ def letter_counts(samples: ArrayLike, letters: Any) -> Int[Array, "... y"]:
         Counts, shape (..., |Y|).
 
     Raises:
-        TypeError: if a sample or the alphabet is not an integer.
+        TypeError: if a sample or the number of letters is not an integer.
         ValueError: if a sample lies outside the alphabet or there is none.
 
     """
@@ -146,28 +155,28 @@ def letter_counts(samples: ArrayLike, letters: Any) -> Int[Array, "... y"]:
 
 @on_host
 @validation.needs_float64
-def plug_in_rate(counts: ArrayLike, d: ArrayLike, distortion: ArrayLike) -> PlugInRate:
+def plug_in_rate(counts: ArrayLike, distortions: ArrayLike, distortion: ArrayLike) -> PlugInRate:
     r"""Estimate R(D) of a source from letter counts, with bias, standard errors and intervals.
 
     $$\hat R = R(P_N, D), \qquad \hat b = (N-1) \Big( \sum_y \tfrac{n_y}{N} R(P_{N \setminus y}, D)
         - \hat R \Big), \qquad \hat V = \sum_y \tfrac{n_y}{N} (j_N(y, D) - \hat R)^2.$$
 
-    The jackknife deletes one sample at a time, which is one law for each letter seen: |Y| + 1
+    The jackknife deletes one sample at a time, which gives one pmf for each letter seen: |Y| + 1
     certified solutions a data set, not N.
 
     Args:
         counts: n_y of each letter, integers with a sum N >= 2, shape (..., |Y|); see
             `letter_counts` for samples.
-        d: distortions, shape (|Y|, |U|), as in `rate_at`.
-        distortion: D >= 0, a scalar, not below D_min of the laws of the counts.
+        distortions: d(y,u), shape (|Y|, |U|), as in `rate_at`.
+        distortion: D >= 0, a scalar, not below D_min of the empirical and delete-one pmfs.
 
     Returns:
         The estimates, shape (...), with `corrected` and `interval`.
 
     Raises:
         ValueError: if a count is negative or no integer, N < 2, shapes do not match, or D is below
-            D_min of an empirical or delete-one law.
-        RuntimeError: if float64 is off, or a law was not solved to a gap of 1e-9 bits.
+            D_min of an empirical or delete-one pmf.
+        RuntimeError: if float64 is off, or a pmf was not solved to a gap of 1e-9 bits.
 
     References:
         Harrison and Kontoyiannis (2008), IEEE Trans. Inf. Theory 54(8), "Estimation of the
@@ -175,26 +184,24 @@ def plug_in_rate(counts: ArrayLike, d: ArrayLike, distortion: ArrayLike) -> Plug
         information; Miller (1955) for the entropy's bias; Efron and Stein (1981).
 
     """
-    n = np.asarray(validation.interval("counts", counts, low=0.0, high=2.0**53))
+    n = validation.counts("counts", counts)
     if n.ndim == 0 or n.shape[-1] == 0 or n.size == 0:
         raise ValueError(f"counts must have shape (..., |Y|) with a letter, got {n.shape}")
-    if (n != np.floor(n)).any():
-        raise ValueError(f"counts must be whole numbers, got {n[n != np.floor(n)][0]!r}")
     total = n.sum(axis=-1)
     if (total < 2).any():
         raise ValueError(f"counts must sum to at least 2 samples, got {total.min():g}")
     D = validation.interval("distortion", distortion, low=0.0, ndim=0)
-    d = validation.interval("d", d, low=0.0, ndim=2)
+    d = validation.interval("distortions", distortions, low=0.0, ndim=2)
     if d.shape[0] != n.shape[-1] or d.shape[1] == 0:
         raise ValueError(
-            f"d must have one row a letter and at least one column, shape ({n.shape[-1]}, |U|), "
+            f"distortions must have one row a letter and at least one column, shape ({n.shape[-1]}, |U|), "
             f"got {d.shape}"
         )
-    laws = _laws(n.reshape(-1, n.shape[-1]))
-    excess, reach = _above_floor(laws, np.asarray(d), float(D))
-    rate, gradient = _solve(laws.reshape(-1, n.shape[-1]), excess, reach)
-    rate = rate.reshape(laws.shape[:-1])
-    full = gradient.reshape(laws.shape)[:, 0]
+    pmfs = _empirical_pmfs(n.reshape(-1, n.shape[-1]))
+    excess, D_excess = _above_least(pmfs, np.asarray(d), float(D))
+    rate, gradient = _solve_all(pmfs.reshape(-1, n.shape[-1]), excess, D_excess)
+    rate = rate.reshape(pmfs.shape[:-1])
+    full = gradient.reshape(pmfs.shape)[:, 0]
     flat = _moments(n.reshape(-1, n.shape[-1]), rate, full)
     shaped = {name: jnp.asarray(value.reshape(n.shape[:-1])) for name, value in flat.items()}
     return PlugInRate(
@@ -204,56 +211,63 @@ def plug_in_rate(counts: ArrayLike, d: ArrayLike, distortion: ArrayLike) -> Plug
     )
 
 
-def _laws(n: np.ndarray) -> np.ndarray:
-    """The empirical law and, a letter at a time, that with one such sample less, (B, 1+|Y|, |Y|).
+def _empirical_pmfs(n: np.ndarray) -> np.ndarray:
+    """The empirical pmf and, for each letter, that with one such sample deleted, (B, 1+|Y|, |Y|).
 
-    A letter that was not seen cannot be deleted; its place repeats the empirical law, with weight 0.
+    A letter that was not seen cannot be deleted: its entry repeats the empirical pmf, with weight
+        0.
     """
     letters = n.shape[-1]
-    less = np.concatenate([np.zeros((1, letters)), np.eye(letters)])
+    deleted = np.concatenate([np.zeros((1, letters)), np.eye(letters)])
     seen = np.concatenate([np.ones((len(n), 1), bool), n > 0], axis=1)
-    laws = n[:, None] - np.where(seen[..., None], less, 0.0)
-    return laws / laws.sum(axis=-1, keepdims=True)
+    remaining = n[:, None] - np.where(seen[..., None], deleted, 0.0)
+    return remaining / remaining.sum(axis=-1, keepdims=True)
 
 
-def _above_floor(laws: np.ndarray, d: np.ndarray, distortion: float) -> tuple[np.ndarray, float]:
-    """Distortions and D above the least one of a letter seen, which every law must reach.
+def _above_least(pmfs: np.ndarray, d: np.ndarray, distortion: float) -> tuple[np.ndarray, float]:
+    """Distortions and D less the smallest distortion of a letter seen.
 
-    At D_min the slope is infinite: where all letters have the same least distortion, its rounding
-    would be too. Letters that no law has cost nothing.
+    R depends on the differences alone. Near D_min its slope tends to infinity, and so would the
+    effect of the rounding of D, if all letters had one large least distortion. Letters that no pmf
+    has get zeros.
     """
-    used = (laws > 0).any(axis=(0, 1))
+    used = (pmfs > 0).any(axis=(0, 1))
     row_least = d.min(axis=1)
     if np.isinf(row_least[used]).any():
-        raise ValueError("d must leave every letter seen a finite distortion")
-    least = laws @ np.where(used, row_least, 0.0)
+        raise ValueError("distortions must leave every letter seen a finite distortion")
+    least = pmfs @ np.where(used, row_least, 0.0)
     if distortion < least.max() * (1 - 1e-12):
         raise ValueError(
             f"distortion must be at least D_min = {least.max().item()!r} of every empirical and "
-            f"delete-one law, got {distortion!r}"
+            f"delete-one pmf, got {distortion!r}"
         )
     floor = row_least[used].min()
     return np.where(np.expand_dims(used, 1), d - floor, 0.0), max(distortion - floor, 0.0)
 
 
-def _solve(laws: np.ndarray, d: np.ndarray, D: float) -> tuple[np.ndarray, np.ndarray]:
-    """R and its gradient at every law, in chunks of one compiled shape."""
-    padding = -len(laws) % _CHUNK
-    padded = np.concatenate([laws, np.repeat(laws[-1:], padding, axis=0)])
+def _solve_all(pmfs: np.ndarray, d: np.ndarray, D: float) -> tuple[np.ndarray, np.ndarray]:
+    """R and its gradient at every pmf, in chunks of one compiled shape."""
+    padding = -len(pmfs) % _CHUNK
+    padded = np.concatenate([pmfs, np.repeat(pmfs[-1:], padding, axis=0)])
     problem = jnp.asarray(d), jnp.asarray(D)
-    chunks = [_solve_chunk(part, *problem) for part in padded.reshape(-1, _CHUNK, laws.shape[-1])]
+    chunks = [_solve_chunk(part, *problem) for part in padded.reshape(-1, _CHUNK, pmfs.shape[-1])]
     rate, gap, gradient = (
-        np.concatenate([np.asarray(part[i]) for part in chunks])[: len(laws)] for i in range(3)
+        np.concatenate([np.asarray(part) for part in parts])[: len(pmfs)]
+        for parts in zip(*chunks, strict=True)
     )
-    if not (gap <= 1e-9).all():
-        raise RuntimeError(f"a law was solved only to a gap of {gap.max():.3g} bits, not to 1e-9")
+    if not (gap <= _SOLVED).all():
+        raise RuntimeError(
+            f"a pmf was solved only to a gap of {gap.max():.3g} bits, not to {_SOLVED:g}"
+        )
     return rate, gradient
 
 
 @jax.jit
 def _solve_chunk(
-    laws: Float[Array, "c y"], d: Float[Array, "y u"], D: Float[Array, ""]
+    pmfs: Float[Array, "c y"], d: Float[Array, "y u"], D: Float[Array, ""]
 ) -> tuple[Float[Array, " c"], Float[Array, " c"], Float[Array, "c y"]]:
+    """R, its certified gap and its gradient at every pmf of a chunk."""
+
     def value(p: Float[Array, " y"]) -> tuple[Array, tuple[Array, Array]]:
         found = rate_at(p, d, D, tolerance=_TOLERANCE, method="dense")
         return found.value, (found.value, found.gap)
@@ -263,19 +277,20 @@ def _solve_chunk(
         gradient, (rate, gap) = jax.jacfwd(value, has_aux=True)(p)
         return rate, gap, gradient
 
-    # One after the other: side by side all lanes would take the steps of the slowest, and the
-    # compilation, which is what one data set costs, would take twice as long.
-    return jax.lax.map(one, laws)
+    # lax.map, not vmap: vmap would take the steps of the slowest problem for all, and would take
+    # twice as long to compile, which is most of what one data set costs.
+    return jax.lax.map(one, pmfs)
 
 
 def _moments(n: np.ndarray, rate: np.ndarray, gradient: np.ndarray) -> dict[str, np.ndarray]:
-    """Bias and spread of each data set from the rates of its laws and the gradient at the first."""
+    """Bias and errors of each data set, from the rates at its pmfs and the gradient at the first."""
     total = n.sum(axis=-1)
     weight = n / total[:, None]
     deleted = rate[:, 1:]
     mean = (weight * deleted).sum(axis=-1)
-    spread = (n * (deleted - mean[:, None]) ** 2).sum(axis=-1)
-    # That of a letter without mass may be infinite.
+    scatter = (n * (deleted - mean[:, None]) ** 2).sum(axis=-1)
+    # The derivative in the probability of a letter that was not seen may be infinite; its weight is
+    # 0.
     gradient = np.where(weight > 0, gradient, 0.0)
     centre = (weight * gradient).sum(axis=-1, keepdims=True)
     dispersion = (weight * (gradient - centre) ** 2).sum(axis=-1)
@@ -285,6 +300,6 @@ def _moments(n: np.ndarray, rate: np.ndarray, gradient: np.ndarray) -> dict[str,
         "shannon_bias": -((n > 0).sum(axis=-1) - 1) / (2 * total * LN2),
         "dispersion": dispersion,
         "standard_error": np.sqrt(dispersion / total),
-        "jackknife_error": np.sqrt((total - 1) / total * spread),
+        "jackknife_error": np.sqrt((total - 1) / total * scatter),
         "regular": (rate > 0).all(axis=-1),
     }

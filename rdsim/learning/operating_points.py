@@ -5,16 +5,17 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.codes.entropy_coding import code_rates
 from rdsim.codes.item_code import item_code
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, parse_losses
 from rdsim.results import result
-from rdsim.simulation.engine import check_options
+from rdsim.simulation.coded_items import Decoder, simulate_item_code
+from rdsim.simulation.engine.options import RunOptions, checked_run
 from rdsim.simulation.intervals import Estimate
-from rdsim.simulation.item_code import Decoder, simulate_item_code
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.sources.modalities import chosen_modalities
 from rdsim.transformations import on_host
@@ -27,13 +28,13 @@ class OperatingPoint:
     Attributes:
         information: I(U;Y) in bits, what the description costs with shared randomness.
         index_entropy: H(U) in bits, what sending the index costs.
-        output_marginal: law of the codeword of a random item, shape (K,).
+        output_marginal: distribution of the codeword of a random item, shape (K,).
         losses: estimates by the name of the loss, each of the shape of log2_size.
         log2_size: log2 M.
         information_change: bits by which the information differs on half as many cells along each
             axis, an estimate of what the grid adds or takes.
         total_variation: between the output marginals of the two grids; it bounds by how much the
-            law of the competitors differs between them, and with it the probability a of C1.
+            distribution of the competitors differs between them, and with it the probability a of C1.
 
     """
 
@@ -49,23 +50,24 @@ class OperatingPoint:
 @on_host
 @validation.needs_float64
 def operating_point(
-    key: Any,
+    key: Key[Array, ""],
     source: GaussianMixtureSource,
     code: Any,
     decoder: Decoder,
-    log2_size: Any,
+    log2_size: ArrayLike,
     losses: Sequence[Loss] = ("reciprocal_rank",),
     *,
-    trials: Any = 8192,
-    cells: Any = 128,
+    trials: Integer = 8192,
+    cells: Integer = 128,
     modalities: Any = None,
-    **options: Any,
+    confidence: float = 0.95,
+    run: RunOptions | None = None,
 ) -> OperatingPoint:
-    """Measure a system: its bits on a grid of the item's law, its losses by the rank law (C1).
+    """Measure a system: its bits on a grid of the items, its losses by the rank distribution (C1).
 
     Args:
         key: PRNG key; trials of one key draw the same items and queries for every system.
-        source: law of items on a line or in the plane, and of their queries.
+        source: distribution of items on a line or in the plane, and of their queries.
         code: `ItemCode`, learned or not.
         decoder: how queries score codewords.
         log2_size: log2 M >= 1, a scalar or shape (sizes,).
@@ -74,13 +76,11 @@ def operating_point(
         cells: along each axis of the grid on which bits and competitors are computed, at least 4;
             half as many are used to see what the grid does.
         modalities: which queries are seen; None for all.
-        **options: of `run_trials`.
+        confidence: of one interval.
+        run: options of the run of trials.
 
     Returns:
         The point, every loss with its confidence interval.
-
-    Raises:
-        ValueError: if an argument is out of range, as `simulate_item_code`.
 
     """
     validation.prng_key("key", key)
@@ -95,24 +95,31 @@ def operating_point(
     chosen_modalities(modalities, source.gains.shape[0])
     validation.log2_size(log2_size)
     parse_losses(losses)
-    check_options(trials=trials, **options)
+    checked_run(run, trials=trials, confidence=confidence)
     fine = validation.integer("cells", cells, low=4)
-    laws = [source.discretise_item(number) for number in (fine // 2, fine)]
+    grids = [source.discretise_item(number) for number in (fine // 2, fine)]
     # Points without mass make the coarse grid as large as the fine one: one compiled program.
-    more = laws[1].masses.size - laws[0].masses.size
+    more = grids[1].masses.size - grids[0].masses.size
     coarse, rates = (
         code_rates(
             code,
-            np.pad(law.points, ((0, short), (0, 0)), mode="edge"),
-            masses=np.pad(law.masses, (0, short)),
+            np.pad(grid.points, ((0, short), (0, 0)), mode="edge"),
+            masses=np.pad(grid.masses, (0, short)),
         )
-        for law, short in zip(laws, (more, 0), strict=True)
+        for grid, short in zip(grids, (more, 0), strict=True)
     )
     found = simulate_item_code(
-        *(key, source, code, {"system": decoder}, rates.output_marginal, log2_size, losses),
+        key,
+        source,
+        code,
+        {"system": decoder},
+        rates.output_marginal,
+        log2_size,
+        losses,
         trials=trials,
         modalities=modalities,
-        **options,
+        confidence=confidence,
+        run=run,
     )
     return OperatingPoint(
         information=rates.mutual_information,

@@ -7,9 +7,11 @@ and a local optimum says that it is one.
 from rdsim.limits import closed_forms, finite_blocklength
 from rdsim.limits._curve import Curve, RateCurve
 from rdsim.limits.bottleneck import (
+    BottleneckPoint,
     InformationBottleneck,
     bottleneck_at,
     bottleneck_dsbs,
+    bottleneck_dsbs_point,
     bottleneck_dsbs_rate,
     bottleneck_erasure,
     bottleneck_erasure_rate,
@@ -29,7 +31,7 @@ from rdsim.limits.rank_distortion import (
     RankPriorCurve,
     SkewBound,
     common_rate,
-    gibbs_rank_law,
+    gibbs_rank_distribution,
     majorises,
     rank_loss,
     rank_loss_prior,
@@ -61,6 +63,7 @@ from rdsim.limits.retrieval import (
     TwoSidedBounds,
     identification_binary,
     identification_gaussian,
+    mixture_loss_bound,
     retrieval_bounds,
     retrieval_converse,
     retrieval_distortion,
@@ -87,8 +90,10 @@ from rdsim.limits.side_information import (
     wyner_ziv_dsbs,
     wyner_ziv_gaussian,
 )
+from rdsim.limits.time_sharing import time_shared_loss
 
 __all__ = [
+    "BottleneckPoint",
     "CommonRate",
     "ConditionalCurve",
     "ContinuousRateDistortion",
@@ -110,6 +115,7 @@ __all__ = [
     "allocation_penalty_high_rate",
     "bottleneck_at",
     "bottleneck_dsbs",
+    "bottleneck_dsbs_point",
     "bottleneck_dsbs_rate",
     "bottleneck_erasure",
     "bottleneck_erasure_rate",
@@ -128,7 +134,7 @@ __all__ = [
     "distortion_at",
     "entropy_gap",
     "finite_blocklength",
-    "gibbs_rank_law",
+    "gibbs_rank_distribution",
     "identification_binary",
     "identification_gaussian",
     "indirect_rate_at",
@@ -138,6 +144,7 @@ __all__ = [
     "minimax_rate",
     "mismatched_rate",
     "mixture_bottleneck_bound",
+    "mixture_loss_bound",
     "rank_loss",
     "rank_loss_prior",
     "rank_prior_bound",
@@ -155,6 +162,7 @@ __all__ = [
     "self_consistent",
     "skew_bound",
     "successive_refinement",
+    "time_shared_loss",
     "two_sided_dsbs",
     "two_sided_gaussian",
     "worst_mismatched_rate",

@@ -28,8 +28,11 @@ from rdsim.results import result
 from rdsim.transformations import on_host
 
 _ROUNDS: Final = 60
-"""Rounds of the search for a slope. Each solves the chord over every open target, which at least
-quarters what is open there on a curved piece and closes it on a straight one; 60 is never reached."""
+"""Rounds of a search at most. One takes the gap over a goal to about a quarter where the curve bends,
+and to nothing where it is straight: 15 are usual for 1e-9 bits."""
+
+_NEARLY_FLAT: Final = 1e-9
+"""Slope of the far end of a curve on which no finite distortion is free of bits, in bits a unit."""
 
 
 class Points(NamedTuple):
@@ -58,9 +61,10 @@ class Points(NamedTuple):
         r"""Return the greatest supporting line, $\max_i f_i^- - s_i (x - x_i)$; shape of `at`."""
         namespace = self.x.__array_namespace__()
         at = at[..., None]
-        vertical, flat = namespace.isinf(self.slope), self.slope == 0
+        vertical = namespace.isinf(self.slope)
         # Zero times infinity is avoided: x is inf where no finite distortion is free of bits.
-        run = namespace.where(vertical | flat, 0.0, at - namespace.where(flat, 0.0, self.x))
+        level = vertical | (self.slope == 0) | namespace.isinf(self.x)
+        run = namespace.where(level, 0.0, at - namespace.where(level, 0.0, self.x))
         heights = self.lower - namespace.where(vertical, 0.0, self.slope) * run
         return namespace.max(namespace.where(vertical & (at > self.x), -np.inf, heights), axis=-1)
 
@@ -69,9 +73,9 @@ class Points(NamedTuple):
         vertical, flat = np.isinf(self.slope), self.slope == 0
         rise = self.lower - goal[..., None]
         run = rise / np.where(vertical | flat, 1.0, self.slope)
-        # The flat line lies above the goal, then no x reaches it, or says nothing.
-        nothing = np.where(rise > 0, np.inf, -np.inf)
-        crossed = np.where(flat, nothing, self.x + np.where(vertical, 0.0, run))
+        # A flat line above the goal says that no x reaches it, one below says nothing.
+        unreached = np.where(rise > 0, np.inf, -np.inf)
+        crossed = np.where(flat, unreached, self.x + np.where(vertical, 0.0, run))
         return np.asarray(crossed.max(axis=-1))
 
 
@@ -109,7 +113,7 @@ def search(
     goal: np.ndarray,
     tolerance: float,
     *,
-    first: tuple[float, ...] = (np.inf,),
+    first: tuple[float, ...] | None = None,
     inverse: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bound f at goals, or the least x with f(x) at most a goal, by solving slopes until both meet.
@@ -122,26 +126,30 @@ def search(
         known: points to begin with.
         goal: x, or with `inverse` values of f, shape (T,).
         tolerance: difference of the bounds to reach, in units of what is bounded.
-        first: slopes to begin with.
+        first: slopes to solve first; by default inf, the left end, and if no known point is finite
+            a slope that is nearly zero.
         inverse: whether x is sought.
 
     Returns:
         Lower and upper bounds, shape (T,). Upper bounds are inf where nothing known reaches.
 
     """
-    slopes = np.asarray(first)
+    if first is None:
+        first = (np.inf,) if np.isfinite(known.x).any() else (np.inf, _NEARLY_FLAT)
+    slopes = np.array(first, float)
     for _ in range(_ROUNDS):
-        known = known.and_also(solve(slopes))
+        known = known.and_also(solve(slopes)) if slopes.size else known
         corners = lower_hull(known.x, known.upper)
         x, y = known.x[corners], known.upper[corners]
         along, value = (y[::-1], x[::-1]) if inverse else (x, y)
         upper = np.interp(goal, along, value, left=np.inf)
         lower = np.minimum(known.inverse_line(goal) if inverse else known.line(goal), upper)
-        if len(corners) < 2:
+        unmet = np.isfinite(upper) & (upper - lower > tolerance)
+        if len(corners) < 2 or not unmet.any():
             break
-        edge = np.clip(np.searchsorted(along, goal), 1, len(corners) - 1)
-        chord = np.abs(np.diff(y) / np.diff(x))[:: -1 if inverse else 1][edge - 1]
-        slopes = np.setdiff1d(chord[upper - lower > tolerance], known.slope)
+        edge = np.clip(np.searchsorted(along, goal[unmet]), 1, len(corners) - 1)
+        fall, run = value[edge - 1] - value[edge], along[edge] - along[edge - 1]
+        slopes = np.setdiff1d(run / fall if inverse else fall / run, known.slope)
         if slopes.size == 0:
             break
     return lower, upper
@@ -149,20 +157,25 @@ def search(
 
 def achieved(rate: Array, gap: Array, tolerance: ArrayLike) -> Certified:
     """Make a rate that is achieved, and lies at most a gap above the limit, a certified number."""
-    return Certified(value=rate, lower=rate - gap, upper=rate, tolerance=jnp.asarray(tolerance))
+    lower = jnp.where(jnp.isinf(gap), -jnp.inf, rate - gap)
+    return Certified(value=rate, lower=lower, upper=rate, tolerance=jnp.asarray(tolerance))
 
 
 @result
 class Curve:
     r"""Certified points of a limit, one a slope, and what they prove between and beyond them.
 
-    The limit is a coordinate that is certified (the rate; of the bottleneck the relevance) as a function
-    of another (the distortion; of the bottleneck the complexity). At a slope, `rate.lower[i] <=
-    R(distortion[i]) <= rate.upper[i]`: the upper is achieved, the lower is the height of a line that
-    supports the whole curve. At any other distortion see `lower` and `upper`.
+    The limit is the rate as a function of the distortion; of the bottleneck, the relevance as a function
+    of the complexity. At the point of a slope, with the whole curve on one side of a line through the
+    proved end,
+
+    $$R_i^- \le R(D_i) \le R_i^+, \qquad R(D) \ge R_i^- - s_i (D - D_i) \text{ for every } D,$$
+
+    `rate.lower` and `rate.upper`: the upper is achieved. At any other distortion `lower` and `upper` say
+    what all points together prove; `rate_at` and `distortion_at` solve for more of them.
 
     Attributes:
-        slope: s, how much the limit changes a unit of the other coordinate, shape (S,).
+        slope: s >= 0, by how many bits the limit changes per unit of the other coordinate, shape (S,).
 
     """
 
@@ -187,6 +200,11 @@ class Curve:
     def converged(self) -> Bool[Array, "..."]:
         """Whether the certified gap is within the tolerance asked for, a slope at a time."""
         return self.limit.converged
+
+    @property
+    def tolerance(self) -> Float[Array, "..."]:
+        """The gap that was asked for, bits."""
+        return self.limit.tolerance
 
     def lower(self, at: ArrayLike) -> Float[Array, "..."]:
         r"""Bound the limit below, by the points of this curve alone.
@@ -230,25 +248,26 @@ class Curve:
         """Return the points as an `xarray.Dataset` along the dimension "slope", with their bounds."""
         import xarray
 
-        columns = {
-            self._along: getattr(self, self._along),
-            self._limit: self.limit.value,
-            f"{self._limit}_lower": self.limit.lower,
-            f"{self._limit}_upper": self.limit.upper,
-            "converged": self.converged,
-        }
+        bits = {"units": "bits"}
         return xarray.Dataset(
-            {name: ("slope", np.atleast_1d(column)) for name, column in columns.items()},
+            {
+                self._along: ("slope", np.atleast_1d(getattr(self, self._along))),
+                self._limit: ("slope", np.atleast_1d(self.limit.value), bits),
+                f"{self._limit}_lower": ("slope", np.atleast_1d(self.limit.lower), bits),
+                f"{self._limit}_upper": ("slope", np.atleast_1d(self.limit.upper), bits),
+                "converged": ("slope", np.atleast_1d(self.converged)),
+            },
             coords={"slope": np.atleast_1d(self.slope)},
-            attrs={"units": "bits", "tolerance": float(self.limit.tolerance)},
+            attrs={"tolerance": float(self.tolerance)},
         )
 
-    def plot(self, axes: Any = None, **style: Any) -> Any:
+    def plot(self, axes: Any = None, *, label: str | None = None, color: Any = None) -> Any:
         """Draw what is achieved as a line through the points, and what is proved as a band below.
 
         Args:
             axes: of Matplotlib, to draw on; by default a new figure's.
-            **style: of the line, as `matplotlib.axes.Axes.plot` takes it.
+            label: of the line, for a legend.
+            color: of line, points and band; by default the next one of the axes.
 
         Returns:
             The axes.
@@ -261,7 +280,7 @@ class Curve:
         corners = np.asarray(known.x)[lower_hull(known.x, known.upper)]
         at = np.unique(np.append(np.linspace(corners[0], corners[-1], 200), corners))
         lower, upper = self.lower(at), self.upper(at)
-        (line,) = axes.plot(at, lower if self._concave else upper, **style)
+        (line,) = axes.plot(at, lower if self._concave else upper, label=label, color=color)
         axes.plot(getattr(self, self._along), self.limit, "o", color=line.get_color())
         axes.fill_between(at, lower, upper, color=line.get_color(), alpha=0.3, linewidth=0)
         axes.set(xlabel=self._along, ylabel=f"{self._limit} (bits)")
@@ -304,45 +323,89 @@ class RateCurve(Curve):
     rate: Certified
 
     @property
-    def maximum_distortion(self) -> Float[Array, ""]:
-        """D_max, from which on the rate is zero; may be inf. Each kind says which."""
+    def minimum_distortion(self) -> Float[Array, ""]:
+        """D_min, below which no rate suffices."""
         raise NotImplementedError
 
+    @property
+    def maximum_distortion(self) -> Float[Array, ""]:
+        """D_max, from which on the rate is zero; may be inf."""
+        raise NotImplementedError
+
+    @on_host
     def rate_at(self, distortion: ArrayLike) -> Certified:
         """Solve for R(D) at given distortions, to the tolerance of the curve.
 
         Its derivative in D, where there is one, is minus the slope.
 
         Args:
-            distortion: D, any shape.
+            distortion: D, any shape, each at least D_min; from D_max on the rate is zero.
 
         Returns:
             Bits, shape of D: the upper bound is achieved by time sharing, the lower is proved;
             `value` is the upper bound.
 
         Raises:
-            ValueError: if D is below the least distortion.
+            ValueError: if D is below D_min (naming both).
 
         """
-        raise NotImplementedError
+        return self._solve_at(self._checked(distortion), inverse=False)
 
+    @on_host
     def distortion_at(self, rate: ArrayLike) -> Certified:
         """Solve for D(R) at given rates, to the tolerance of the curve in units of distortion.
 
         Args:
-            rate: R >= 0, bits, any shape.
+            rate: R >= 0, bits, any shape; from R(D_min) on the distortion is D_min.
 
         Returns:
             Distortion, shape of R: the upper bound is achieved by time sharing, the lower is proved;
-            `value` is the upper bound.
+            `value` is the upper bound. Infinite where the rate is too low for any finite distortion.
 
         Raises:
-            ValueError: if a rate is negative, or allows no finite distortion.
+            ValueError: if a rate is negative or infinite.
 
         """
+        goal = validation.interval("rate", rate, low=0.0, high=np.inf, open_high=True)
+        return self._solve_at(goal, inverse=True)
+
+    def _solve_at(self, goal: Float[Array, "..."], *, inverse: bool) -> Certified:
+        """Search from the ends of the curve. Kinds that have a better search use that."""
+        target = float(self.tolerance)
+        ends = Points(*map(np.asarray, self._ends()))
+        at = np.ravel(np.asarray(goal))
+        bounds = search(lambda s: self._solve(s, target / 4), ends, at, target, inverse=inverse)
+        return between(*bounds, goal.shape, target)
+
+    def _solve(self, slopes: np.ndarray, tolerance: float) -> Points:
+        """Solve further slopes of the same problem, on the host."""
         raise NotImplementedError
 
     def _ends(self) -> Points:
         # At D_max nothing is sent, and a rate is never negative: the flat line.
         zero = jnp.zeros(1)
         return Points(zero, self.maximum_distortion[None], zero, zero)
+
+    def _checked(self, at: ArrayLike) -> Float[Array, "..."]:
+        return check_distortion(at, self.minimum_distortion)
+
+
+def between(
+    lower: np.ndarray, upper: np.ndarray, shape: tuple[int, ...], tolerance: float
+) -> Certified:
+    """Make bounds that a search has found a certified number, its upper bound achieved."""
+    low, high = jnp.asarray(lower.reshape(shape)), jnp.asarray(upper.reshape(shape))
+    return Certified(value=high, lower=low, upper=high, tolerance=jnp.asarray(tolerance))
+
+
+def check_distortion(distortion: ArrayLike, minimum: Float[Array, ""]) -> Float[Array, "..."]:
+    """Check that no distortion lies below the least one, D_min, by more than rounding."""
+    D = validation.interval("distortion", distortion, low=0.0)
+    if not validation.is_traced(D, minimum):
+        below = np.asarray(D) < float(minimum) * (1 - 1e-12)
+        if below.any():
+            raise ValueError(
+                f"distortion must be at least D_min = {float(minimum)!r}, got "
+                f"{np.asarray(D)[below][0].item()!r}"
+            )
+    return D

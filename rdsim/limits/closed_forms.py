@@ -1,7 +1,8 @@
 r"""Rate-distortion functions known in closed form, to the last digit and at every distortion.
 
-Each function is $R(D)$ in bits a letter, elementwise over an array of distortions: zero from
-$D_{\max}$ on, and exact at D = 0, where the slope is infinite (-1e300 stands for it). They are what the numeric solvers are held against.
+Each function is $R(D)$ in bits a letter, elementwise over an array of distortions D >= 0: zero from
+$D_{\max}$ on, and exact at D = 0, where the slope is infinite (-1e300 stands for it). They are what
+the numeric solvers are tested against. A parameter out of its range, or a negative distortion, is a ValueError.
 """
 
 import math
@@ -13,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.information import binary_entropy, entropy, safe_log2
-from rdsim.number_types import ArrayLike
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.transformations import falling, with_derivatives_of
 
 
@@ -30,9 +31,6 @@ def bernoulli_hamming(p: ArrayLike, *, distortion: ArrayLike) -> Float[Array, ".
     Returns:
         R(D) in bits a letter, shape (...).
 
-    Raises:
-        ValueError: if p lies outside [0, 1] or a distortion is negative.
-
     Reference:
         Shannon (1959), "Coding theorems for a discrete source with a fidelity criterion".
 
@@ -42,7 +40,7 @@ def bernoulli_hamming(p: ArrayLike, *, distortion: ArrayLike) -> Float[Array, ".
 
 
 @validation.needs_float64
-def uniform_hamming(letters: Any, *, distortion: ArrayLike) -> Float[Array, "..."]:
+def uniform_hamming(letters: Integer, *, distortion: ArrayLike) -> Float[Array, "..."]:
     r"""Compute R(D) of M equally likely letters under Hamming distortion.
 
     $$R(D) = \log_2 M - h(D) - D \log_2 (M-1), \quad 0 \le D \le 1 - 1/M.$$
@@ -56,7 +54,6 @@ def uniform_hamming(letters: Any, *, distortion: ArrayLike) -> Float[Array, "...
 
     Raises:
         TypeError: if the number of letters is not an integer.
-        ValueError: if it is below one or a distortion is negative.
 
     Reference:
         Cover & Thomas (2006), "Elements of information theory", problem 10.5.
@@ -69,7 +66,7 @@ def uniform_hamming(letters: Any, *, distortion: ArrayLike) -> Float[Array, "...
 
 
 @validation.needs_float64
-def hamming(pmf: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
+def hamming(p: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
     r"""Compute R(D) of any finite source under Hamming distortion, by reverse water-filling.
 
     At level $\theta$ every wrong letter keeps the posterior probability $\min(p_y, \theta)$:
@@ -81,24 +78,21 @@ def hamming(pmf: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
     are never reproduced. Letters without mass and ties are welcome.
 
     Args:
-        pmf: p(y), shape (|Y|,), summing to one.
+        p: source pmf, shape (|Y|,).
         distortion: D >= 0, probability of a wrong letter, shape (...).
 
     Returns:
         R(D) in bits a letter, shape (...).
 
-    Raises:
-        ValueError: if the pmf is not one, or a distortion is negative.
-
     Reference:
         Erokhin (1958), "Epsilon-entropy of a discrete random variable".
 
     """
-    return _hamming(validation.pmf("pmf", pmf), _distortion(distortion))
+    return _hamming(validation.pmf("p", p), _distortion(distortion))
 
 
 @validation.needs_float64
-def erasure(pmf: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
+def erasure(p: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
     r"""Compute R(D) of any finite source under erasure distortion: 0 right, 1 erased, inf wrong.
 
     $$R(D) = H(Y) - \max_{v:\, D v_y \le p_y} D\, H(v)
@@ -108,21 +102,18 @@ def erasure(pmf: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
     source this is $(1 - D) H(Y)$; where masses differ it lies strictly below that line on (0, 1).
 
     Args:
-        pmf: p(y), shape (|Y|,), summing to one.
+        p: source pmf, shape (|Y|,).
         distortion: D >= 0, fraction of letters erased, shape (...).
 
     Returns:
         R(D) in bits a letter, shape (...).
-
-    Raises:
-        ValueError: if the pmf is not one, or a distortion is negative.
 
     Reference:
         Uniform source: Cover & Thomas (2006), "Elements of information theory", problem 10.7. In
         general: I(Y;U) = H(Y) - D H(Y | U = erased), and D P(y | erased) is at most p(y).
 
     """
-    return _erasure(validation.pmf("pmf", pmf), _distortion(distortion))
+    return _erasure(validation.pmf("p", p), _distortion(distortion))
 
 
 @validation.needs_float64
@@ -139,9 +130,6 @@ def gaussian(variance: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "...
 
     Returns:
         R(D) in bits a letter, shape (...).
-
-    Raises:
-        ValueError: if the variance is negative or infinite, or a distortion is negative.
 
     Reference:
         Shannon (1949), "Communication in the presence of noise".
@@ -171,10 +159,6 @@ def vector_gaussian(variances: ArrayLike, *, distortion: ArrayLike) -> Float[Arr
     Returns:
         R(D) in bits a vector, shape (...).
 
-    Raises:
-        ValueError: if a variance is negative or infinite, there is none, or a distortion is
-            negative.
-
     Reference:
         Kolmogorov (1956), "On the Shannon theory of information transmission".
 
@@ -200,9 +184,6 @@ def laplacian_absolute(rate_parameter: ArrayLike, *, distortion: ArrayLike) -> F
     Returns:
         R(D) in bits a letter, shape (...); infinite at D = 0.
 
-    Raises:
-        ValueError: if the rate parameter is not positive and finite, or a distortion is negative.
-
     Reference:
         Berger (1971), "Rate distortion theory", section 4.3.
 
@@ -227,9 +208,6 @@ def exponential_one_sided(
     Returns:
         R(D) in bits a letter, shape (...); infinite at D = 0.
 
-    Raises:
-        ValueError: if the rate parameter is not positive and finite, or a distortion is negative.
-
     Reference:
         Verdu (1996), "The exponential distribution in information theory".
 
@@ -237,11 +215,11 @@ def exponential_one_sided(
     return _minus_log2(_rate_parameter(rate_parameter), _distortion(distortion))
 
 
-def _distortion(distortion: Any) -> Float[Array, "..."]:
+def _distortion(distortion: ArrayLike) -> Float[Array, "..."]:
     return validation.interval("distortion", distortion, low=0.0)
 
 
-def _rate_parameter(rate_parameter: Any) -> Float[Array, ""]:
+def _rate_parameter(rate_parameter: ArrayLike) -> Float[Array, ""]:
     return validation.interval(
         "rate_parameter",
         rate_parameter,
@@ -295,10 +273,10 @@ def _uniform_hamming(
 
 
 @jax.jit
-def _hamming(pmf: Float[Array, " y"], distortion: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
-    if pmf.size == 1:
+def _hamming(p: Float[Array, " y"], distortion: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+    if p.size == 1:
         return jnp.zeros_like(distortion)
-    p, unfilled = _descending(pmf)
+    p, unfilled = _descending(p)
     maximal = unfilled[0]
     D = _at_most(distortion, maximal)
     # With the k likeliest letters reproduced, D = (k-1) theta + (mass of the others). D(theta) is
@@ -314,11 +292,11 @@ def _hamming(pmf: Float[Array, " y"], distortion: Float[Array, "*grid"]) -> Floa
 
 
 @jax.jit
-def _erasure(pmf: Float[Array, " y"], distortion: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+def _erasure(p: Float[Array, " y"], distortion: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
     maximal = jnp.ones(())
     # At distortion 0 infinite terms cancel in the derivatives: they are taken just above it.
     D = _at_most(jnp.where(distortion > 0, distortion, distortion + 1e-300), maximal)
-    p, unfilled = _descending(pmf)
+    p, unfilled = _descending(p)
     # With the k likeliest letters erased down to theta, D = k theta + (mass of the others).
     letters = jnp.arange(1, p.size + 1)
     theta, last = _greatest((D[..., None] - unfilled) / letters)

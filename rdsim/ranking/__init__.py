@@ -1,28 +1,32 @@
-"""How good a ranking is: the rank law for every database size, and metrics of given scores.
+"""How good a ranking is: the distribution of the target's rank, and metrics of given scores.
 
-The rank law needs no database: one evaluation gives all sizes from 2 to 2^1000. Metrics take an
-explicit set of positives and average over the order of tied items, so no tie rule can flatter.
+The rank distribution (C1) needs no database: one evaluation gives all sizes from 2 to 2^1000. Metrics
+take an explicit set of positives and average over the order of tied items.
+
+Functions check their arguments before anything is computed: a ValueError names the one whose numbers or
+shape do not fit, a TypeError one that holds no numbers, no integers or no key where those are needed.
+Docstrings say only what is raised besides.
 """
 
 from rdsim.ranking.block_score import block_loss
-from rdsim.ranking.codewords import codeword_loss
+from rdsim.ranking.codewords import codeword_loss, scored_loss
 from rdsim.ranking.gaussian import QuadratureLoss, gaussian_rank_loss
 from rdsim.ranking.loss import Loss
 from rdsim.ranking.metrics import (
+    PairRanks,
     average_precision,
     ndcg,
+    pair_ranks,
     precision,
     rank,
     recall,
+    recalls,
     reciprocal_rank,
+    reciprocal_ranks,
     retrieval_metrics,
     top1,
 )
-from rdsim.ranking.paired import PairRanks, pair_ranks, recalls, reciprocal_ranks
-from rdsim.ranking.rank_law import expected_loss
-from rdsim.ranking.saddlepoint import SaddlepointTail, saddlepoint_tail
-from rdsim.ranking.score_tails import ScoreTail, score_tail
-from rdsim.ranking.scored import scored_loss
+from rdsim.ranking.rank_distribution import expected_loss
 from rdsim.ranking.similarity import (
     averaged_cosine,
     cosine,
@@ -31,6 +35,8 @@ from rdsim.ranking.similarity import (
     inner_product,
     negative_squared_distance,
 )
+from rdsim.ranking.subsets import subset_reciprocal_rank
+from rdsim.ranking.tails import SaddlepointTail, ScoreTail, saddlepoint_tail, score_tail
 from rdsim.ranking.temperature import (
     FittedTemperatures,
     bayes_temperatures,
@@ -74,5 +80,6 @@ __all__ = [
     "score_tail",
     "scored_loss",
     "search_temperatures",
+    "subset_reciprocal_rank",
     "top1",
 ]

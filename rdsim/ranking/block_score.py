@@ -1,23 +1,24 @@
-r"""The rank law of items of n letters, described letter by letter: exact sums over types (C12).
+r"""The rank distribution of items of n letters, described letter by letter: exact sums over types (C12).
 
 A query $x^n$ ranks the descriptions $u^n$ by $\sum_i s(x_i; u_i)$. Given the type of $x^n$ the score
-of a competitor and that of the target are sums of independent letters, so their laws are n-fold
-convolutions; with them the rank law (C1) gives the loss at every database size.
+of a competitor and that of the target are sums of independent letters, so their distributions are
+n-fold convolutions; with them the rank distribution (C1) gives the loss at every database size.
 
-Scores are put on a lattice $\Delta k$, exactly where the densities lie on one (given x, a constant
-is of no account). Elsewhere they are rounded, which is another decoder, and a valid one: its loss
+Scores are put on a lattice $\Delta k$, exactly where the densities lie on one (given x, an additive
+constant ranks none). Elsewhere they are rounded, which is another decoder, and a valid one: its loss
 is computed exactly and lies above the optimal decoder's by an amount of the order of $\Delta^2 n$.
 
-A competitor's law reaches down to $2^{-1000}$. It is carried as $h(k) = f(k)\, 2^{\Delta k}$ divided
-by its sum, which is the target's own law up to the rounding of the scores, and its upper tail as
-$A(k) = \sum_{j>k} h(j)\, 2^{-\Delta (j-k)}$ by Horner's rule: all terms are positive and of moderate
+A competitor's probabilities f(k) reach down to $2^{-1000}$. They are carried as
+$h(k) = f(k)\, 2^{\Delta k}$ divided by its sum, an exponential tilt, which up to the rounding of the
+scores is the target's own distribution; and the upper tail as
+$A(k) = \sum_{j>k} h(j)\, 2^{-\Delta (j-k)}$ by Horner's rule. All terms are positive and of moderate
 size wherever the target can be, so that probabilities keep their relative accuracy.
 """
 
 import itertools
 import math
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,29 +29,39 @@ from jaxtyping import Array, Float, Int
 from rdsim import validation
 from rdsim.information import LN2, at_most_one, information_density, safe_log2
 from rdsim.number_types import ArrayLike, Integer
+from rdsim.ranking.codewords import scored_loss
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
-from rdsim.ranking.scored import scored_loss
+from rdsim.ranking.rank_distribution import reach_of, weighted_loss
 from rdsim.transformations import on_host
 
 WORK_LIMIT: Final = 2e10
-"""Multiplications a law may cost: 2 n T (nL+1) (L+1) for T types of queries and L levels."""
-_CELL_LIMIT: Final = 2e7
-"""Scores of all types together, T (nL+1): what is held in memory."""
+"""Most multiplications of one loss: 2 n T (nL+1) (L+1) for T types of queries and L levels."""
+_CELL_LIMIT: Final = 2e7  # most scores of all types together, T (nL+1): they are held in memory
 _EXACT_LEVELS: Final = (1, 2)
-"""Lattices that are tried before scores are rounded: binary and symmetric ternary descriptions."""
-_ON_LATTICE: Final = 1e-7
+"""Levels that are tried before scores are rounded: binary and symmetric ternary descriptions fit them."""
+_ON_LATTICE: Final = 1e-7  # distance from the lattice, in steps, up to which a density lies on it
 _SAME_LETTER: Final = 1e-12
-_RARE: Final = 1e-6
-_UNROLLED: Final = 8  # levels added in one pass over memory; more only take longer to compile
-_TIE: Final = 2.0**-36
-"""Bits by which densities of single letters must differ not to be called tied."""
+"""Difference of probabilities and logarithms below which two query letters score alike."""
+_RARE: Final = 1e-6  # probability P(x) P(u) below which a pair does not set the step of the lattice
+_UNROLLED: Final = 8
+"""Levels that are added in one pass over memory; more only take longer to compile."""
+_TIE_BITS: Final = 2.0**-36
+"""Unit to which densities of single letters are rounded, so that equal ones tie in float64."""
 
 
 class Lattice(NamedTuple):
-    """Scores as whole multiples of a step: s(x,u) is level[x,u] * step up to a constant of x."""
+    """Scores as integer multiples of a step: s(x,u) is level[x,u] * step up to a constant of x."""
 
     level: Int[Array, "x u"]
+    step: Float[Array, ""]
+
+
+class LetterScores(NamedTuple):
+    r"""Distributions of one letter's score over levels k, given the query letter x."""
+
+    competitor: Float[Array, "x k"]  # tilted: P(u) 2^(step k) over its sum
+    target: Float[Array, "x k"]
+    log_sum: Float[Array, " x"]  # ln of that sum
     step: Float[Array, ""]
 
 
@@ -63,7 +74,7 @@ def block_loss(
     loss: Loss,
     *,
     n: Integer,
-    levels: Any = None,
+    levels: Integer | None = None,
 ) -> Float[Array, "..."]:
     r"""Compute the expected rank loss of items of n letters behind a memoryless test channel.
 
@@ -77,19 +88,16 @@ def block_loss(
         joint: P(x,y) of query and item letter, shape (|X|, |Y|).
         encoder: P(u|y), shape (|Y|, |U|), rows summing to one.
         log2_size: log2 M >= 1, any shape.
-        loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        loss: the rank loss, a `Loss`.
         n: letters in an item, at least 1.
-        levels: L >= 1, to how many steps the widest row of scores is rounded if it must be; by
-            default as many as a total of 1024 allows, from 12 to 256. A single letter (n = 1) is
-            never rounded.
+        levels: L >= 1, number of steps to which the widest row of scores is rounded if it must be; by
+            default 1024/n, from 12 to 256. A single letter (n = 1) is never rounded.
 
     Returns:
         Loss in [0, 1], shape of log2_size: achieved, so an upper bound on the optimal decoder's.
 
     Raises:
-        ValueError: if a law is no law, shapes do not match, n or levels is below 1, a size is
-            below 2, the loss is unknown, or the work exceeds `WORK_LIMIT`.
-        TypeError: if n or levels is not an integer.
+        ValueError: if the work exceeds `WORK_LIMIT` multiplications.
 
     References:
         The method of types: Cover and Thomas (2006), section 11.1. The score is that of
@@ -104,42 +112,32 @@ def block_loss(
     size = validation.log2_size(log2_size)
     if n == 1:
         density = information_density(jnp.asarray(through))
-        scores = jnp.where(jnp.isinf(density), density, jnp.round(density / _TIE) * _TIE)
+        tied = jnp.round(density / _TIE_BITS) * _TIE_BITS
+        scores = jnp.where(jnp.isinf(density), density, tied)
         return scored_loss(through, size, parsed, scores=scores)
     through = through[through.sum(axis=1) > 0]
     lattice, levels = _lattice(through, levels)
-    chances, competitor, target, log_sum = _merged_letters(through, lattice, levels)
-    types = composition_count(n, chances.size)
+    p, distributions = _merged_letters(through, lattice, levels)
+    types = composition_count(n, p.size)
     work = 2.0 * n * types * (n * levels + 1) * (levels + 1)
     if work > WORK_LIMIT or types * (n * levels + 1) > _CELL_LIMIT:
         raise ValueError(
-            f"n = {n} letters with {chances.size} kinds of query letter and {levels} levels need "
+            f"n = {n} letters with {p.size} kinds of query letter and {levels} levels need "
             f"{work:.1e} multiplications over {types} types, above the limit of "
             f"{WORK_LIMIT:.0e} (or {_CELL_LIMIT:.0e} scores in memory): take fewer levels or letters"
         )
-    letters, counts = types_of_queries(n, chances.size)
-    return _block_loss(
-        competitor,
-        target,
-        log_sum,
-        lattice.step,
-        letters,
-        counts,
-        type_chances(chances, counts),
-        size,
-        n,
-        parsed,
-        reach_of(size),
-    )
+    letters, counts = types_of_queries(n, p.size)
+    p_type = type_probabilities(p, counts)
+    return _block_loss(distributions, letters, counts, p_type, size, parsed, reach_of(size))
 
 
 def default_levels(n: int) -> int:
-    """Levels of a letter's score, so many that the rounding of n letters hardly matters."""
+    """Levels of a letter's score at which the rounding of n letters hardly matters."""
     return min(max(1024 // n, 12), 256)
 
 
 def through_channel(joint: ArrayLike, encoder: ArrayLike, name: str = "encoder") -> np.ndarray:
-    """Check both laws, the second under its name, and return P(x,u), (|X|, |U|), on the host."""
+    """Check a joint distribution and a channel, and return P(x,u), shape (|X|, |U|), on the host."""
     joint = np.asarray(validation.pmf("joint", joint, ndim=2))
     channel = np.asarray(validation.channel(name, encoder))
     if channel.shape[0] != joint.shape[1]:
@@ -155,7 +153,7 @@ def lattice_of(through: Float[Array, "x u"], levels: int) -> Lattice:
     """Round the information densities of P(x,u) to so many levels; also inside compiled code.
 
     The step is set by the pairs that are not rare; the others are clipped to the lattice, and so
-    is what cannot occur, whose weight in the target's law is zero.
+    are impossible ones, whose weight in the target's distribution is zero.
     """
     product = through.sum(axis=1, keepdims=True) * through.sum(axis=0, keepdims=True)
     density = information_density(through)
@@ -171,59 +169,55 @@ def lattice_of(through: Float[Array, "x u"], levels: int) -> Lattice:
 
 
 def _lattice(through: np.ndarray, levels: int) -> tuple[Lattice, int]:
-    """The coarsest lattice that holds the densities exactly, else the one of so many levels."""
+    """The coarsest lattice that holds the densities exactly, else the one of the levels given."""
     density = np.asarray(information_density(jnp.asarray(through)))
     for count in _EXACT_LEVELS:
         lattice = lattice_of(jnp.asarray(through), count)
         on_lattice = np.asarray(lattice.level) * float(lattice.step)
         rest = np.where(through > 0, density - on_lattice, np.nan)
-        if np.max(np.nanmax(rest, axis=1) - np.nanmin(rest, axis=1)) < _ON_LATTICE * float(
-            lattice.step
-        ):
+        error = np.max(np.nanmax(rest, axis=1) - np.nanmin(rest, axis=1))
+        if error < _ON_LATTICE * float(lattice.step):
             return lattice, count
     return lattice_of(jnp.asarray(through), levels), levels
 
 
 @partial(jax.jit, static_argnames="levels")
-def letter_laws(
+def letter_distributions(
     through: Float[Array, "x u"], lattice: Lattice, levels: int
-) -> tuple[Float[Array, "x k"], Float[Array, "x k"], Float[Array, " x"]]:
-    r"""Laws of one letter's score: the competitor's tilted one, the target's, and $\ln \sum_u$.
-
-    The competitor's is $P(u)\, 2^{\Delta k}$ over its sum, whose logarithm is the third result.
-    """
+) -> LetterScores:
+    """Distributions of one letter's score on a lattice, given the query letter."""
     possible = through > 0
     px = through.sum(axis=1, keepdims=True)
-    place = jax.nn.one_hot(lattice.level, levels + 1, dtype=float)
+    at_level = jax.nn.one_hot(lattice.level, levels + 1, dtype=float)
     tilted = jnp.where(possible, through.sum(axis=0), 0.0) * jnp.exp2(lattice.step * lattice.level)
     total = tilted.sum(axis=1)
-    competitor = jnp.einsum("xu,xuk->xk", tilted, place)
+    competitor = jnp.einsum("xu,xuk->xk", tilted, at_level)
     competitor /= jnp.where(total > 0, total, 1.0)[:, None]
-    target = jnp.einsum("xu,xuk->xk", through / jnp.where(px > 0, px, 1.0), place)
-    return competitor, target, LN2 * safe_log2(total)
+    target = jnp.einsum("xu,xuk->xk", through / jnp.where(px > 0, px, 1.0), at_level)
+    return LetterScores(competitor, target, LN2 * safe_log2(total), lattice.step)
 
 
 def _merged_letters(
     through: np.ndarray, lattice: Lattice, levels: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Merge the query letters that score alike: probabilities, both laws and log sums of each kind."""
-    laws = letter_laws(jnp.asarray(through), lattice, levels)
-    competitor, target, log_sum = (np.asarray(law) for law in laws)
-    marks = np.concatenate([competitor, target, log_sum[:, None]], axis=1)
-    kinds: list[int] = []
-    chances: list[float] = []
-    for x, mark in enumerate(marks):
-        same = [i for i, k in enumerate(kinds) if np.abs(marks[k] - mark).max() < _SAME_LETTER]
-        if same:
-            chances[same[0]] += float(through[x].sum())
+) -> tuple[np.ndarray, LetterScores]:
+    """Merge the query letters that score alike into kinds: their probabilities and distributions."""
+    found = letter_distributions(jnp.asarray(through), lattice, levels)
+    table = np.concatenate([found.competitor, found.target, found.log_sum[:, None]], axis=1)
+    first: list[int] = []  # the first letter of each kind
+    p: list[float] = []
+    for x, row in enumerate(table):
+        alike = [i for i, k in enumerate(first) if np.abs(table[k] - row).max() < _SAME_LETTER]
+        if alike:
+            p[alike[0]] += float(through[x].sum())
         else:
-            kinds.append(x)
-            chances.append(float(through[x].sum()))
-    return np.array(chances), competitor[kinds], target[kinds], log_sum[kinds]
+            first.append(x)
+            p.append(float(through[x].sum()))
+    competitor, target, log_sum, step = jax.device_get(found)
+    return np.array(p), LetterScores(competitor[first], target[first], log_sum[first], step)
 
 
 def composition_count(n: int, kinds: int) -> int:
-    """Count the types of n letters of so many kinds."""
+    """Count the types of sequences of n letters of the given number of kinds."""
     return math.comb(n + kinds - 1, kinds - 1)
 
 
@@ -238,71 +232,62 @@ def types_of_queries(n: int, kinds: int) -> tuple[np.ndarray, np.ndarray]:
     return letters, counts
 
 
-def type_chances(chances: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def type_probabilities(p: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Multinomial probabilities of the types, shape (T,)."""
     log = scipy.special.gammaln(counts.sum(axis=1) + 1.0)
     log = log - scipy.special.gammaln(counts + 1.0).sum(axis=1)
-    return np.exp(log + scipy.special.xlogy(counts, chances).sum(axis=1))
+    return np.exp(log + scipy.special.xlogy(counts, p).sum(axis=1))
 
 
-@partial(jax.jit, static_argnames=("n", "loss", "reach"))
+@partial(jax.jit, static_argnames=("loss", "reach"))
 def _block_loss(
-    competitor: Float[Array, "x k"],
-    target: Float[Array, "x k"],
-    log_sum: Float[Array, " x"],
-    step: Float[Array, ""],
+    distributions: LetterScores,
     letters: Int[Array, "n t"],
     counts: Int[Array, "t x"],
-    chance: Float[Array, " t"],
+    p_type: Float[Array, " t"],
     log2_size: Float[Array, "..."],
-    n: int,
     loss: RankLoss,
     reach: int,
 ) -> Float[Array, "..."]:
-    log_a, log_e, law = rank_chances(competitor, target, log_sum, step, letters, counts, n)
-    weight = chance[:, None] * law
-
-    def one_size(size: Float[Array, ""]) -> Float[Array, ""]:
-        return at_most_one(jnp.sum(weight * expected_loss_kernel(log_a, log_e, size, loss, reach)))
-
-    return jax.lax.map(one_size, log2_size.ravel()).reshape(log2_size.shape)
+    log_a, log_e, of_target = score_probabilities(distributions, letters, counts)
+    weight = p_type[:, None] * of_target
+    return at_most_one(weighted_loss(weight, log_a, log_e, log2_size, loss, reach))
 
 
-def rank_chances(
-    competitor: Float[Array, "x k"],
-    target: Float[Array, "x k"],
-    log_sum: Float[Array, " x"],
-    step: Float[Array, ""],
-    letters: Int[Array, "n t"],
-    counts: Int[Array, "t x"],
-    n: int,
+def score_probabilities(
+    distributions: LetterScores, letters: Int[Array, "n t"], counts: Int[Array, "t x"]
 ) -> tuple[Float[Array, "t s"], Float[Array, "t s"], Float[Array, "t s"]]:
-    """Ln a and ln e of a competitor at every score 0..nL of every type, and the target's law."""
+    """Ln a and ln e of a competitor, and the target's probability, at every score 0..nL of every type.
+
+    Both distributions are convolved letter by letter. Sequences of one type have letters in one order,
+    so that step i of the scan convolves all types at once, each with the kernel of its i-th letter.
+    """
+    competitor, target, log_sum, step = distributions
     levels = competitor.shape[1] - 1
-    scores = n * levels + 1
+    scores = letters.shape[0] * levels + 1
     kernels = jnp.stack([competitor, target])
 
-    def add_letter(laws: Float[Array, "2 t s"], letter: Int[Array, " t"]) -> tuple[Array, None]:
+    def add_letter(sums: Float[Array, "2 t s"], letter: Int[Array, " t"]) -> tuple[Array, None]:
         kernel = kernels[:, letter]
-        padded = jnp.pad(laws, ((0, 0), (0, 0), (levels, 0)))
+        padded = jnp.pad(sums, ((0, 0), (0, 0), (levels, 0)))
 
         def add_level(j: Array, total: Float[Array, "2 t s"]) -> Float[Array, "2 t s"]:
-            moved = jax.lax.dynamic_slice_in_dim(padded, levels - j, scores, axis=2)
-            return total + jnp.take(kernel, j, axis=2)[..., None] * moved
+            shifted = jax.lax.dynamic_slice_in_dim(padded, levels - j, scores, axis=2)
+            return total + jnp.take(kernel, j, axis=2)[..., None] * shifted
 
-        start, unroll = jnp.zeros_like(laws), _UNROLLED
-        return jax.lax.fori_loop(0, levels + 1, add_level, start, unroll=unroll), None
+        start = jnp.zeros_like(sums)
+        return jax.lax.fori_loop(0, levels + 1, add_level, start, unroll=_UNROLLED), None
 
-    nothing = jnp.zeros((2, letters.shape[1], scores)).at[..., 0].set(1.0)
-    (tilted, law), _ = jax.lax.scan(add_letter, nothing, letters)
+    no_letters = jnp.zeros((2, letters.shape[1], scores)).at[..., 0].set(1.0)
+    (tilted, of_target), _ = jax.lax.scan(add_letter, no_letters, letters)
 
     def horner(tail: Float[Array, " t"], at: Float[Array, " t"]) -> tuple[Array, Array]:
         return jnp.exp2(-step) * (tail + at), tail
 
-    # What is emitted at k is A(k), before k itself is added.
+    # The scan emits A(k) at k, before k itself is added.
     _, tail = jax.lax.scan(horner, jnp.zeros(letters.shape[1]), tilted.T, reverse=True)
     untilt = (counts @ log_sum)[:, None] - LN2 * step * jnp.arange(scores)
-    return _safe_log(tail.T) + untilt, _safe_log(tilted) + untilt, law
+    return _safe_log(tail.T) + untilt, _safe_log(tilted) + untilt, of_target
 
 
 def _safe_log(x: Float[Array, "..."]) -> Float[Array, "..."]:

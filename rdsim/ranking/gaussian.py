@@ -1,4 +1,4 @@
-r"""The rank law of jointly Gaussian scalars, in blocks and behind the Gaussian test channel (C1).
+r"""The rank distribution of jointly Gaussian scalars, in blocks and behind the Gaussian test channel (C1).
 
 Query X and description U have correlation $c = |\rho| \sqrt{1 - 2^{-2R}}$. The information density
 of a block is, up to a function of $x^n$, a decreasing function of $\|u^n - x^n/c\|^2$: the decoder
@@ -10,16 +10,16 @@ $w = \|x^n\|^2 \sim \chi^2_n$,
   $\lambda = w (c-b)^2/(1-c^2)$;
 - a competitor's is noncentral with $w b^2$, so that $a = F_{\chi^2_n(w b^2)}((1-c^2) T)$.
 
-Where $b x^n$ is near the origin both laws are summed as Poisson mixtures. The distribution function is
+Where $b x^n$ is near the origin both distributions are summed as Poisson mixtures. The cumulative one is
 $\sum_i \frac{z^{n/2+i} e^{-z}}{\Gamma(n/2+i+1)} P[\mathrm{Poisson}(\lambda/2) \le i]$ at $z$ half the
 argument: positive terms in the log domain, exact relatively however small the probability.
 
 Where $x^n/c$ is far from the origin, at distance L, as it mostly is at a small correlation, the
-mixtures would take of the order of $L^2$ terms. There the axis through it is taken apart from the
-other n-1 coordinates, of squared length $q \sim \chi^2_{n-1}$: a competitor is within a radius r if
-its coordinate along the axis exceeds $L - \sqrt{r^2 - q}$, a normal tail of argument h, and the mean
+mixtures would take of the order of $L^2$ terms. There the coordinate along the axis through it is
+separated from the other n-1, of squared length $q \sim \chi^2_{n-1}$: a competitor is within a radius r
+if its coordinate along the axis exceeds $L - \sqrt{r^2 - q}$, a normal tail of argument h, and the mean
 over q is a short Gauss rule, for its integrand varies as $e^{-hq/(2L)}$. Differences of large numbers
-are taken by hand, so that no correlation is too small.
+are rewritten as quotients, so that no correlation is too small.
 """
 
 import math
@@ -38,18 +38,24 @@ from rdsim import validation
 from rdsim.information import at_most_one
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_law import expected_loss, expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss, reach_of, weighted_loss
 from rdsim.results import result
 from rdsim.transformations import on_host
 
-_REACH: Final = 9.0  # standard deviations of a root of T beyond which less than 1e-18 lies
-_LEFT: Final = 90.0  # T is cut where its probability, of the order of T^(n/2), is e^(-45)
-_LIGHTEST: Final = 1e-18  # probability of a node of w that is left out
-_LONG: Final = 8  # letters from which a query is integrated along its squared length
-_FAR: Final = 40.0  # L from which the axis is taken apart: by then the mixtures have 1e3 terms,
-_FAR_LETTERS: Final = 40.0  # and L^2 must be so many times n, for q to be small beside it
-_ACROSS: Final = 16  # nodes of the rule for q; half as many in the coarse quadrature
-_INDEPENDENT: Final = 1e-40  # c^2 below which nothing is left: a loss then changes by less than c
+_REACH: Final = 9.0
+"""Standard deviations of sqrt(T) to either side that are integrated: less than 1e-18 lies beyond."""
+_LEFT: Final = 90.0
+"""Twice the nats of the lower cut of T: there its probability, of the order of T^(n/2), is e^(-45)."""
+_LIGHTEST: Final = 1e-18  # probability below which a node of w is left out
+_LONG: Final = 8
+"""Letters from which a query is integrated along its squared length w and not along its length."""
+_FAR: Final = 40.0
+"""Distance L from which the axis is separated: by then the Poisson mixtures have 1e3 terms."""
+_FAR_LETTERS: Final = 40.0
+"""Least ratio of L^2 to n for it, so that q is small beside L^2 and its Gauss rule can be short."""
+_ACROSS: Final = 16  # nodes of the Gauss rule for q; the coarse quadrature has half as many
+_INDEPENDENT: Final = 1e-40
+"""c^2 below which query and description count as independent: a loss then changes by less than c."""
 
 
 @result
@@ -84,7 +90,7 @@ def gaussian_rank_loss(
     Args:
         correlation: $\rho$ of query and item letter, in [-1, 1].
         log2_size: log2 M >= 1, any shape.
-        loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        loss: the rank loss, a `Loss`.
         n: letters in an item, 1 to 512.
         rate: R >= 0, bits a letter kept by the Gaussian test channel, any shape; inf stores the
             item itself.
@@ -95,10 +101,6 @@ def gaussian_rank_loss(
 
     Returns:
         The loss and the estimate of its error, the shape of rate followed by that of log2_size.
-
-    Raises:
-        ValueError: if an argument is out of range, or the score is unknown.
-        TypeError: if n or nodes is not an integer.
 
     References:
         Johnson, Kotz and Balakrishnan (1995), Continuous Univariate Distributions 2, chapter 29,
@@ -115,132 +117,140 @@ def gaussian_rank_loss(
         raise ValueError(
             f"score must be 'likelihood_ratio' or 'conditional_density', got {score!r}"
         )
-    # One host loop over rates, because the nodes are laid out on the host for each.
-    shrunk = np.exp2(-2 * bits.ravel())
-    kept = rho * rho * -np.expm1(-2 * math.log(2.0) * bits.ravel())
-    left = (1 - rho) * (1 + rho) + rho * rho * shrunk  # 1 - c^2, with its digits near c = 1
-    kept[kept < _INDEPENDENT] = 0.0
-    inside = (kept > 0) & (left > 0)
-    laid = [
-        [_nodes(c2, rest, n, count, score) for count in (nodes, nodes // 2)]
-        for c2, rest in zip(kept[inside], left[inside], strict=True)
+    c2 = rho * rho * -np.expm1(-2 * math.log(2.0) * bits.ravel())
+    # 1 - c^2, with its digits near c = 1.
+    shrink = (1 - rho) * (1 + rho) + rho * rho * np.exp2(-2 * bits.ravel())
+    c2[c2 < _INDEPENDENT] = 0.0
+    inside = (c2 > 0) & (shrink > 0)
+    # One loop on the host over the rates, each of which has its own nodes: fine and half as many.
+    rules = [
+        [_nodes(*pair, n, count, score) for count in (nodes, nodes // 2)]
+        for pair in zip(c2[inside], shrink[inside], strict=True)
     ]
-    terms = max((rule.near.terms for pair in laid for rule in pair if rule.near), default=0)
+    # One number of terms for all, so that the sums are compiled once.
+    terms = max((rule.terms for pair in rules for rule in pair), default=0)
     reach = reach_of(size)
 
     def quadrature(rule: _Nodes) -> tuple[Array, Array]:
-        """The loss, and how far the weights are from summing to one."""
+        """Sum the loss over the nodes; and how far their weights are from summing to one."""
         value, total = jnp.zeros(size.shape), jnp.zeros(())
         if rule.near:
-            value, total = _near_loss(*rule.near[:-1], n, size, parsed, terms, reach)
+            value, total = _near_loss(rule.near, n, size, parsed, terms, reach)
         if rule.far:
-            more = _far_loss(*rule.far, size, parsed, reach)
+            more = _far_loss(rule.far, size, parsed, reach)
             value, total = value + more[0], total + more[1]
         return at_most_one(value), jnp.abs(1 - total)
 
-    certain = {
-        tied: expected_loss(size, parsed, log_a=-math.inf, log_e=0.0 if tied else -math.inf)
-        for tied in (False, True)
-    }
-    found = []
-    rules = iter(laid)
-    for c2, open_ in zip(kept, inside, strict=True):
-        if open_:
-            (fine, missing), (coarse, _) = (quadrature(rule) for rule in next(rules))
-            found.append((fine, missing + jnp.abs(fine - coarse)))
+    values, errors, remaining = [], [], iter(rules)
+    for index in range(c2.size):
+        if inside[index]:
+            fine_rule, coarse_rule = next(remaining)
+            fine, missing = quadrature(fine_rule)
+            coarse, _ = quadrature(coarse_rule)
+            values.append(fine)
+            errors.append(missing + jnp.abs(fine - coarse))
         else:
-            found.append((certain[c2 == 0], jnp.zeros(size.shape)))
+            # Independent descriptions all tie; a description that is the query itself always wins.
+            log_e = 0.0 if c2[index] == 0 else -math.inf
+            values.append(expected_loss(size, parsed, log_a=-math.inf, log_e=log_e))
+            errors.append(jnp.zeros(size.shape))
     shape = (*bits.shape, *size.shape)
-    value, error = (jnp.reshape(jnp.stack(part), shape) for part in zip(*found, strict=True))
-    return QuadratureLoss(value=value, error=error)
+    return QuadratureLoss(
+        value=jnp.reshape(jnp.stack(values), shape), error=jnp.reshape(jnp.stack(errors), shape)
+    )
+
+
+_Points = Array | np.ndarray
 
 
 class _Near(NamedTuple):
-    """Nodes summed by Poisson mixtures: of each w its probability, and points v along the distance.
+    """Nodes whose distributions are summed as Poisson mixtures, at each squared length w of a query."""
 
-    The distributions of a competitor and of the target depend on w through their noncentralities.
-    """
-
-    shrink: float  # 1 - c^2
-    target: np.ndarray  # noncentralities, shape (w,)
-    competitor: np.ndarray
-    chance: np.ndarray
-    v: np.ndarray  # shape (w, t)
-    step: np.ndarray
-    terms: int
+    shrink: float | Array  # 1 - c^2
+    target: _Points  # noncentrality of the target's squared distance, shape (w,)
+    competitor: _Points  # that of a competitor's
+    mass: _Points  # probability of each w
+    v: _Points  # points along the target's distance, sqrt(T) = ln(1 + e^v), shape (w, t)
+    step: _Points  # their spacing, shape (w,)
 
 
 class _Far(NamedTuple):
-    """Nodes whose axis is taken apart: points along the target's distance, from its centre m."""
+    """Nodes of queries far out, whose axis is separated from the other coordinates."""
 
-    c2: float
-    shrink: float  # 1 - c^2
-    w: np.ndarray  # shape (w,)
-    chance: np.ndarray
-    beyond: np.ndarray  # root T less m, m^2 = w (1-c^2)/c^2, shape (w, t)
-    step: float
-    across: np.ndarray  # nodes q of the chi-square law with n-1 degrees of freedom, shape (q,)
-    log_across: np.ndarray  # ln of their weights
+    c2: float | Array
+    shrink: float | Array  # 1 - c^2
+    w: _Points  # squared lengths of queries, shape (w,)
+    mass: _Points  # their probabilities
+    beyond: _Points  # points sqrt(T) - m along the target's distance, m^2 = w (1-c^2)/c^2, (w, t)
+    step: float | Array  # their spacing
+    across: _Points  # nodes q of the chi-square distribution with n-1 degrees of freedom, (q,)
+    log_across: _Points  # ln of their weights
 
 
 class _Nodes(NamedTuple):
-    """Where the quadrature looks, by the distance of x/c from the origin; None where nowhere."""
+    """Nodes by the distance of x/c from the origin, None where there are none; and Poisson terms."""
 
     near: _Near | None
     far: _Far | None
+    terms: int
 
 
 def _nodes(c2: float, shrink: float, n: int, count: int, score: str) -> _Nodes:
-    """Lay out the nodes."""
-    w, chance = _query_rule(n, count)
-    # Weightless nodes far out would only ask for more terms.
-    w = np.minimum(w, w[chance > _LIGHTEST].max())
+    """Choose the nodes of w, and of the target's distance at each.
+
+    A node of one kind keeps its index in the other, without weight, so that all arrays have one shape
+    and are compiled once.
+    """
+    w, mass = _query_rule(n, count)
+    # Nodes far out, of no weight, would need more terms of the mixtures.
+    w = np.minimum(w, w[mass > _LIGHTEST].max())
     if score == "conditional_density":
-        return _Nodes(_near(chance, shrink, np.zeros_like(w), w * c2, n, count), None)
+        all_near, terms = _near(mass, shrink, np.zeros_like(w), w * c2, n, count)
+        return _Nodes(all_near, None, terms)
     distant = w > c2 * max(_FAR**2, _FAR_LETTERS * n)
-    near = far = None
+    near, far, terms = None, None, 0
     if not distant.all():
-        # Distant ones keep their places, without weight: one shape is compiled once.
-        held = np.where(distant, w[~distant][0], w)
-        weight = np.where(distant, 0.0, chance)
-        near = _near(weight, shrink, held * shrink / c2, held / c2, n, count)
+        kept, weight = np.where(distant, w[~distant][0], w), np.where(distant, 0.0, mass)
+        near, terms = _near(weight, shrink, kept * shrink / c2, kept / c2, n, count)
     if distant.any():
-        held = np.where(distant, w, w[distant][0])
-        weight = np.where(distant, chance, 0.0)
-        m = np.sqrt(held * shrink / c2)
-        reach = _REACH + 0.5  # the root of T is as wide as a normal variable, or less
-        middle = n / (np.sqrt(n + m * m) + m)
-        step = 2 * reach / count
-        beyond = middle[:, None] + reach * ((2 * np.arange(count) + 1) / count - 1)
-        q, share = (np.zeros(1), np.ones(1)) if n == 1 else _chi_square_rule(n - 1, _across(count))
-        far = _Far(c2, shrink, held, weight, beyond, step, q, np.log(np.maximum(share, 1e-300)))
-    return _Nodes(near, far)
+        kept, weight = np.where(distant, w, w[distant][0]), np.where(distant, mass, 0.0)
+        far = _far(c2, shrink, kept, weight, n, count)
+    return _Nodes(near, far, terms)
 
 
-def _across(count: int) -> int:
-    return max(min(count // 25, _ACROSS), 4)
+def _far(c2: float, shrink: float, w: np.ndarray, mass: np.ndarray, n: int, count: int) -> _Far:
+    """Choose points along the target's distance, about its centre, and nodes q."""
+    m = np.sqrt(w * shrink / c2)
+    reach = _REACH + 0.5  # sqrt(T) is at most as wide as a standard normal variable
+    middle = n / (np.sqrt(n + m * m) + m)
+    beyond = middle[:, None] + reach * ((2 * np.arange(count) + 1) / count - 1)
+    q, weight = np.zeros(1), np.ones(1)
+    if n > 1:
+        q, weight = _chi_square_rule(n - 1, max(min(count // 25, _ACROSS), 4))
+    log_weight = np.log(np.maximum(weight, 1e-300))
+    return _Far(c2, shrink, w, mass, beyond, 2 * reach / count, q, log_weight)
 
 
 def _near(
-    chance: np.ndarray,
+    mass: np.ndarray,
     shrink: float,
     target: np.ndarray,
     competitor: np.ndarray,
     n: int,
     count: int,
-) -> _Near:
-    """Lay out v: root T = ln(1 + e^v) is a root's width wide and geometric near zero."""
+) -> tuple[_Near, int]:
+    """Choose v: sqrt(T) = ln(1 + e^v) has even nodes where it is large, geometric ones near zero."""
     centre = np.sqrt(n + target)
-    away = centre > _REACH + 0.5
+    away = centre > _REACH + 0.5  # from zero
     left = 0.5 * math.log(n) - 1.0 - _LEFT / (2 * n)
     low = np.where(away, _inverse_softplus(np.maximum(centre - _REACH, 0.5)), left)
     high = centre + _REACH
     v = low[:, None] + (high - low)[:, None] * (np.arange(count) + 0.5) / count
     most = 0.5 * float(high.max()) ** 2
-    # A probability of a competitor that is not small needs all of its mixture.
+    # Where a competitor's probability is not small all of its mixture is needed.
     most = max(most, min(0.5 * float(competitor.max()), 0.5 * shrink * float(high.max()) ** 2))
     terms = 1 << math.ceil(math.log2(most + 12 * math.sqrt(most) + 40))
-    return _Near(shrink, target, competitor, chance, v, (high - low) / count, terms)
+    return _Near(shrink, target, competitor, mass, v, (high - low) / count), terms
 
 
 def _inverse_softplus(x: np.ndarray) -> np.ndarray:
@@ -250,26 +260,24 @@ def _inverse_softplus(x: np.ndarray) -> np.ndarray:
 def _query_rule(n: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared lengths w of queries and their probabilities.
 
-    Along the length of short queries, by Gauss and Legendre's rule: at small c the loss is a function
-    of |x| with a slope at zero, which as a function of w has a root there. Long queries are not near
-    zero, and Gauss's rule for their own law needs fewer nodes.
+    Short queries are integrated along their length, by the Gauss-Legendre rule: at small c the loss is
+    a function of |x| with a slope at zero, so that as a function of w it behaves as a square root.
+    Long queries are not near zero, and the Gauss rule of their own distribution needs fewer nodes.
     """
     if n >= _LONG:
         return _chi_square_rule(n, max(count // 8, 8))
-    low, high = (
-        2 * scipy.special.gammaincinv(0.5 * n, _LIGHTEST),
-        scipy.special.chdtri(n, _LIGHTEST),
-    )
+    low = 2 * scipy.special.gammaincinv(0.5 * n, _LIGHTEST)
+    high = scipy.special.chdtri(n, _LIGHTEST)
     x, weight = np.polynomial.legendre.leggauss(max(count // 4, 8))
     half = 0.5 * (math.sqrt(high) - math.sqrt(low))
     length = math.sqrt(low) + half * (1 + x)
     log_density = (n - 1) * np.log(length) - 0.5 * length**2 - scipy.special.gammaln(0.5 * n)
-    log_density -= (0.5 * n - 1) * math.log(2.0)  # that of the chi distribution
+    log_density -= (0.5 * n - 1) * math.log(2.0)  # of the chi distribution
     return length**2, half * weight * np.exp(log_density)
 
 
 def _chi_square_rule(n: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss's rule for the chi-square law with n degrees of freedom, weights summing to one."""
+    """Golub and Welsch's Gauss rule of the chi-square distribution with n degrees of freedom."""
     k = np.arange(nodes)
     shape = 0.5 * n - 1
     off = np.sqrt(k[1:] * (k[1:] + shape))
@@ -279,19 +287,19 @@ def _chi_square_rule(n: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:
 
 @partial(jax.jit, static_argnames=("loss", "terms", "reach"))
 def _near_loss(
-    shrink: float | Float[Array, ""],
-    target: Float[Array, " w"],
-    competitor: Float[Array, " w"],
-    chance: Float[Array, " w"],
-    v: Float[Array, "w t"],
-    step: Float[Array, " w"],
+    near: _Near,
     n: int | Array,
     size: Float[Array, "..."],
     loss: RankLoss,
     terms: int,
     reach: int,
 ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
-    """Sum the loss over the nodes, and their weights."""
+    """Sum the loss over the nodes of Poisson mixtures, and their weights.
+
+    The target's density and a competitor's probability are mixtures, over j ~ Poisson, of Gamma
+    densities and of their cumulative sums; each query is one log-sum-exp over j and the points v.
+    """
+    shrink = near.shrink
     j = jnp.arange(terms, dtype=float)
     half = 0.5 * jnp.asarray(n, float)
 
@@ -308,55 +316,36 @@ def _near_loss(
         log_z = 2 * jnp.log(root) - math.log(2.0)
         log_density = logsumexp(poisson(0.5 * target) + gamma_terms(log_z, -1.0), axis=1)
         # dz = root * d root = root * sigmoid(v) dv
-        log_law = log_density + jnp.log(root) + jax.nn.log_sigmoid(v)
+        log_weight = log_density + jnp.log(root) + jax.nn.log_sigmoid(v)
         at_most = jax.lax.cumlogsumexp(poisson(0.5 * competitor))
         log_a = logsumexp(at_most + gamma_terms(log_z + jnp.log(shrink), 0.0), axis=1)
-        return jnp.exp(log_law), jnp.minimum(log_a, 0.0)
+        return jnp.exp(log_weight), jnp.minimum(log_a, 0.0)
 
-    law, log_a = jax.lax.map(one_query, (target, competitor, v))
-    weight = chance[:, None] * step[:, None] * law
-
-    return _summed(weight, log_a, size, loss, reach)
+    density, log_a = jax.lax.map(one_query, (near.target, near.competitor, near.v))
+    weight = jnp.asarray(near.mass)[:, None] * near.step[:, None] * density
+    return weighted_loss(weight, log_a, -jnp.inf, size, loss, reach), jnp.sum(weight)
 
 
 @partial(jax.jit, static_argnames=("loss", "reach"))
 def _far_loss(
-    c2: float | Float[Array, ""],
-    shrink: float | Float[Array, ""],
-    w: Float[Array, " w"],
-    chance: Float[Array, " w"],
-    beyond: Float[Array, "w t"],
-    step: float | Float[Array, ""],
-    across: Float[Array, " q"],
-    log_across: Float[Array, " q"],
-    size: Float[Array, "..."],
-    loss: RankLoss,
-    reach: int,
+    far: _Far, size: Float[Array, "..."], loss: RankLoss, reach: int
 ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
-    """Sum the loss over the nodes, and their weights."""
+    """Sum the loss over the nodes of distant queries, and their weights.
+
+    Each point is a mean over q of a normal density (the target's) and of a normal tail (a competitor's).
+    """
+    c2, shrink, w, mass, beyond, step, across, log_across = far
     w, delta = w[:, None, None], beyond[..., None]
     L, m = jnp.sqrt(w / c2), jnp.sqrt(w * shrink / c2)
     # T - m^2 with root T = m + delta, and the target's coordinate along the axis less m.
     excess = delta * (2 * m + delta)
     along = jnp.sqrt((m + delta) ** 2 - across)
     g = (excess - across) / (along + m)
-    log_law = -0.5 * g**2 - 0.5 * math.log(2 * math.pi) + jnp.log((m + delta) / along)
-    law = jnp.sum(jnp.exp(log_law + log_across), axis=-1)
-    # h = L - s for s^2 = (1-c^2) T - q, by L^2 - s^2, in which L^2 (1-c^2)^2 = (1-c^2) m^2 is gone.
+    log_density = -0.5 * g**2 - 0.5 * math.log(2 * math.pi) + jnp.log((m + delta) / along)
+    density = jnp.sum(jnp.exp(log_density + log_across), axis=-1)
+    # h = L - s for s^2 = (1-c^2) T - q, by L^2 - s^2, in which L^2 (1-c^2)^2 = (1-c^2) m^2 cancels.
     s = jnp.sqrt(shrink * (m + delta) ** 2 - across)
     h = (w * (2 - c2) - shrink * excess + across) / (L + s)
     log_a = jnp.minimum(logsumexp(log_ndtr(-h) + log_across, axis=-1), 0.0)
-    return _summed(chance[:, None] * step * law, log_a, size, loss, reach)
-
-
-def _summed(
-    weight: Float[Array, "w t"],
-    log_a: Float[Array, "w t"],
-    size: Float[Array, "..."],
-    loss: RankLoss,
-    reach: int,
-) -> tuple[Float[Array, "..."], Float[Array, ""]]:
-    def one_size(size: Float[Array, ""]) -> Float[Array, ""]:
-        return jnp.sum(weight * expected_loss_kernel(log_a, -jnp.inf, size, loss, reach))
-
-    return jax.lax.map(one_size, size.ravel()).reshape(size.shape), jnp.sum(weight)
+    weight = jnp.asarray(mass)[:, None] * step * density
+    return weighted_loss(weight, log_a, -jnp.inf, size, loss, reach), jnp.sum(weight)

@@ -1,4 +1,4 @@
-r"""The rank losses: what it costs to return the target at rank r.
+r"""The rank losses: what it costs to return the target at rank r, and how a caller names one.
 
 | name | loss rho(r) |
 |---|---|
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 Loss = str | tuple[str, int]
-"""A loss as a caller names it: "error", "reciprocal_rank", "dcg" or ("miss", K)."""
+"""A rank loss as a caller names it: "error", "reciprocal_rank", "dcg" or ("miss", K), K >= 1."""
 
 
 class RankLoss(NamedTuple):
@@ -30,6 +30,13 @@ class RankLoss(NamedTuple):
         """Whether the loss is 0 up to the cutoff and 1 beyond."""
         return self.kind == "miss"
 
+    @property
+    def name(self) -> str:
+        """Name among the outcomes of a simulation: "error", "reciprocal_rank", "dcg" or "miss_K"."""
+        if self.kind != "miss":
+            return self.kind
+        return "error" if self.cutoff == 1 else f"miss_{self.cutoff}"
+
     def of_log_rank(self, log_rank: Float[Array, "..."]) -> Float[Array, "..."]:
         """Loss at rank exp(log_rank); the rank may exceed the largest float."""
         if self.kind == "reciprocal_rank":
@@ -40,18 +47,7 @@ class RankLoss(NamedTuple):
 
 
 def parse_loss(loss: Any) -> RankLoss:
-    """Read a loss as a caller names it.
-
-    Args:
-        loss: "error", "reciprocal_rank", "dcg" or ("miss", K) with an integer K >= 1.
-
-    Returns:
-        The parsed loss; "error" is ("miss", 1).
-
-    Raises:
-        ValueError: if it is none of these; the message lists them.
-
-    """
+    """Read a loss as a caller names it; "error" is ("miss", 1)."""
     if isinstance(loss, RankLoss):
         return loss
     if isinstance(loss, str):
@@ -70,18 +66,7 @@ def parse_loss(loss: Any) -> RankLoss:
 
 
 def parse_losses(losses: Any) -> tuple[RankLoss, ...]:
-    """Read several losses, at least one.
-
-    Args:
-        losses: each as `parse_loss` takes it.
-
-    Returns:
-        The parsed losses, in the order given.
-
-    Raises:
-        ValueError: if this is no list, there is none, or one is unknown.
-
-    """
+    """Read a list of losses, at least one; the order stays."""
     if not isinstance(losses, list | tuple | set | frozenset) or not losses:
         raise ValueError(f"losses must be a list with at least one loss, got {losses!r}")
     try:
@@ -91,6 +76,6 @@ def parse_losses(losses: Any) -> tuple[RankLoss, ...]:
 
 
 def log_database_size(log2_size: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Ln M; M is rounded to the integer it stands for wherever float64 can tell."""
-    whole = jnp.round(jnp.exp2(jnp.minimum(log2_size, 52.0)))
-    return jnp.where(log2_size <= 52.0, jnp.log(whole), log2_size * math.log(2.0))
+    """Ln M; M is the nearest integer up to 2^52, beyond which it is taken as it is."""
+    M = jnp.round(jnp.exp2(jnp.minimum(log2_size, 52.0)))
+    return jnp.where(log2_size <= 52.0, jnp.log(M), log2_size * math.log(2.0))

@@ -30,11 +30,9 @@ def inner_product(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "...
     Returns:
         Shape (..., m, K).
 
-    Raises:
-        ValueError: if a shape does not fit or a coordinate is not finite.
-
     """
-    return _inner_product(*_vectors(queries, codewords))
+    x, u = _vectors(queries, codewords)
+    return x @ u.T
 
 
 def cosine(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "... m k"]:
@@ -50,47 +48,25 @@ def cosine(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "... m k"]:
         Numbers in [-1, 1] up to rounding, shape (..., m, K). Under a transformation, where a zero
         vector cannot be refused, its cosines are 0.
 
-    Raises:
-        ValueError: if a shape does not fit, a coordinate is not finite, or a vector is zero or so
-            short (below 2.3e-308) that it has no direction.
-
     """
     x, u = _vectors(queries, codewords)
     validation.directions("queries", x)
     validation.directions("codewords", u)
-    return _inner_product(_direction(x), _direction(u))
+    return _direction(x) @ _direction(u).T
 
 
 def averaged_cosine(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "... k"]:
-    """Score codewords by the mean of the modalities' cosines, as embeddings often are.
+    """Score codewords by the mean of the modalities' cosines, as embeddings often are; shape (..., K).
 
-    Args:
-        queries: x, finite, not zero, shape (..., m, d).
-        codewords: u, finite, not zero, shape (K, d).
-
-    Returns:
-        Shape (..., K).
-
-    Raises:
-        ValueError: as for `cosine`.
-
+    The arguments are those of `cosine`.
     """
     return jnp.mean(cosine(queries, codewords), axis=-2)
 
 
 def negative_squared_distance(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "... m k"]:
-    r"""Score codewords by $-\tfrac12 \|x_k - u\|^2$, a Gaussian log likelihood but for its variance.
+    r"""Score codewords by $-\tfrac12 \|x_k - u\|^2$, a Gaussian log likelihood in units of its variance.
 
-    Args:
-        queries: x, finite, shape (..., m, d).
-        codewords: u, finite, shape (K, d).
-
-    Returns:
-        Shape (..., m, K).
-
-    Raises:
-        ValueError: if a shape does not fit or a coordinate is not finite.
-
+    The arguments and the shape are those of `inner_product`.
     """
     return _negative_squared_distance(*_vectors(queries, codewords))
 
@@ -108,9 +84,6 @@ def fuse(scores: ArrayLike, temperature: ArrayLike) -> Float[Array, "... k"]:
 
     Returns:
         Shape (..., K), in nats if the temperatures are those of log likelihoods in nats.
-
-    Raises:
-        ValueError: if a shape does not fit, a score is NaN or +inf, or a temperature not positive.
 
     """
     table = validation.interval("scores", scores, open_high=True)
@@ -131,7 +104,7 @@ def information_density_scores(
     *,
     points: ArrayLike | None = None,
     masses: ArrayLike | None = None,
-    modalities: Any = None,
+    modalities: ArrayLike | None = None,
 ) -> Float[Array, "... k"]:
     r"""Compute the optimal score of codewords, the information density of query and codeword.
 
@@ -151,13 +124,9 @@ def information_density_scores(
         modalities: which ones the query holds, in its order; None for all.
 
     Returns:
-        Bits, shape (..., K); -inf where P(x|u) = 0 or no item has the codeword. In the law of
-        these N items $\sum_u P(u) 2^{i(x;u)} = 1$ for every query. A query that has no probability
-        in it, under a discrete source, says nothing: all its codewords score 0.
-
-    Raises:
-        ValueError: if a shape does not fit or a number is out of range.
-        TypeError: if the source is none of these, or letters are not integers.
+        Bits, shape (..., K); -inf where P(x|u) = 0 or no item has the codeword. Under the distribution
+        of these N items $\sum_u P(u) 2^{i(x;u)} = 1$ for every query. A query of probability zero,
+        under a discrete source, is no information: all its codewords score 0.
 
     """
     if isinstance(source, GaussianMixtureSource):
@@ -186,7 +155,9 @@ def information_density_scores(
     return _information_density(likelihood, mass, table)
 
 
-def _vectors(queries: Any, codewords: Any) -> tuple[Float[Array, "... m d"], Float[Array, "k d"]]:
+def _vectors(
+    queries: ArrayLike, codewords: ArrayLike
+) -> tuple[Float[Array, "... m d"], Float[Array, "k d"]]:
     x = validation.interval("queries", queries, open_low=True, open_high=True)
     u = validation.interval("codewords", codewords, open_low=True, open_high=True, ndim=2)
     if u.size == 0 or x.ndim < 2 or x.shape[-2] == 0 or x.shape[-1] != u.shape[1]:
@@ -198,13 +169,8 @@ def _vectors(queries: Any, codewords: Any) -> tuple[Float[Array, "... m d"], Flo
 
 
 @jax.jit
-def _inner_product(x: Float[Array, "... m d"], u: Float[Array, "k d"]) -> Float[Array, "... m k"]:
-    return x @ u.T
-
-
-@jax.jit
 def _direction(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
-    """Vectors of length one, zero for zero; scaled first, so that no square leaves the range."""
+    """Vectors of length one, zero for zero; scaled first, so that no square over- or underflows."""
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
     scaled = x / jnp.where(largest > 0, largest, 1.0)
     square = jnp.sum(scaled**2, axis=-1, keepdims=True)
@@ -229,7 +195,10 @@ def _fuse(scores: Float[Array, "... m k"], tau: Float[Array, " m"]) -> Float[Arr
 
 
 def _mixture_likelihood(
-    source: GaussianMixtureSource, queries: Any, points: Any, modalities: Any
+    source: GaussianMixtureSource,
+    queries: ArrayLike,
+    points: ArrayLike,
+    modalities: ArrayLike | None,
 ) -> Float[Array, "... n"]:
     """Ln p(x|y) of every query at every item."""
     y = validation.interval("points", points, open_low=True, open_high=True, ndim=2)
@@ -241,7 +210,7 @@ def _mixture_likelihood(
 
 
 def _discrete_likelihood(
-    source: MultimodalSource, queries: Any, modalities: Any
+    source: MultimodalSource, queries: ArrayLike, modalities: ArrayLike | None
 ) -> Float[Array, "... n"]:
     """Ln P(x|y) of every query at every item letter."""
     chosen = chosen_modalities(modalities, len(source.channels))
@@ -265,7 +234,10 @@ def _letters_likelihood(
     channels: tuple[Float[Array, "n _"], ...],
     common: Float[Array, "n w"] | None,
 ) -> Float[Array, "... n"]:
-    r"""$\ln P(w|y) \prod_k P(v_k|y)$; -inf where the modalities disagree about the common part."""
+    r"""$\ln P(w|y) \prod_k P(v_k|y)$, w the part of the letters that all modalities have in common.
+
+    It is -inf where the modalities disagree about that part.
+    """
     sizes = jnp.array([channel.shape[1] for channel in channels])
     shared, own = letters // sizes, letters % sizes
     each = [jnp.log(channel.T)[own[..., k]] for k, channel in enumerate(channels)]
@@ -286,8 +258,8 @@ def _information_density(
     posterior = pair / jnp.where(has_items, marginal, 1.0)
 
     def one_query(row: Float[Array, " n"]) -> Float[Array, " k"]:
-        # The largest exponent of each codeword's own items: none of its terms is lost beside
-        # those of a nearer codeword.
+        # Each codeword has its own log-sum-exp shift, the largest exponent of its items: with a common
+        # one the terms of a distant codeword would underflow.
         exponent = jnp.where(posterior > 0, row[:, None], -jnp.inf)
         top = jax.lax.stop_gradient(jnp.max(exponent, axis=0))
         possible = top > -jnp.inf

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike
-from rdsim.ranking.codewords import above_target, codeword_index, codeword_scores
+from rdsim.ranking.codewords import check_sample, relative_to_target
 from rdsim.results import result
 from rdsim.transformations import A_STOPPING_RULE, not_differentiable
 
@@ -23,10 +23,11 @@ TOLERANCE: Final = 1e-10
 """Gap asked for by default, in bits."""
 _FITTED: Final = "the fit takes as many Newton steps as it needs"
 _MOST_STEPS: Final = 100
-_DETERMINED: Final = (
-    1e-13  # least eigenvalue of the curvature, relative to the largest, that counts
-)
-_SUFFICIENT: Final = 1e-4  # share of the promised decrease that a step must keep (Armijo)
+"""Newton steps after which the fit ends without its certificate; some ten are usual."""
+_DETERMINED: Final = 1e-13
+"""Least pivot of the curvature, relative to its diagonal, of a weight that the sample determines."""
+_SUFFICIENT: Final = 1e-4
+"""Fraction of the decrease promised by the gradient that a step must keep (Armijo's condition)."""
 
 
 @result
@@ -34,12 +35,12 @@ class FittedTemperatures:
     r"""Temperatures of least cross-entropy on a sample, with certificate and errors.
 
     Attributes:
-        temperature: tau in units of the scores a nat, positive, shape (m,); infinite for a modality
+        temperature: tau, units of the scores per nat, positive, shape (m,); infinite for a modality
             that the sample leaves out.
         inverse_temperature: 1/tau, shape (m,), zero for a modality left out.
         cross_entropy: mean of $-\log_2 P_\tau(u|x)$ over the sample in bits, at most that of the prior.
         gap: bits by which the cross-entropy may exceed the least one, proved up to rounding;
-            infinite if nothing was proved, as where one temperature goes to zero (the scores tell
+            infinite if nothing was proved, as where one temperature goes to zero (the scores separate
             all targets) or the sample does not determine the temperatures.
         covariance: sandwich estimate $H^{-1} J H^{-1} / N$ of the covariance of 1/tau over samples,
             H the curvature and J the covariance of the gradient, shape (m, m); valid whether or not
@@ -88,25 +89,20 @@ def fit_temperatures(
 
     convex in the weights $w_k = 1/\tau_k \ge 0$, by a projected Newton method. The prior q makes the
     fused score an estimate of the information density. In a direction h the third derivative is
-    at most S(h) times the second, S the spread of the scores, so that with
-    $\lambda^2 = \hat g^T H^{-1} \hat g$, $\hat g$ the gradient less its part that the bound holds, and
-    $c = \sum_k S_k \sqrt{(H^{-1})_{kk}}$, the minimum is no further below than
+    at most S(h) times the second, S the range of the scores. Let $\hat g$ be the gradient without its
+    entries that the bound $w_k \ge 0$ holds back, $\lambda^2 = \hat g^T H^{-1} \hat g$ and
+    $c = \sum_k S_k \sqrt{(H^{-1})_{kk}}$. Then the minimum is no further below than
     $(x + (1-x) \ln(1-x))/c^2$, $x = \lambda c < 1$: the gap.
 
     Args:
         scores: s_k of every codeword, modality and sample, finite, shape (N, m, K).
         target: codeword of each sample's item, integers in [0, K), shape (N,).
-        competitor: q, the pmf of a competitor's codeword, shape (K,), positive at every target.
+        competitor: q, distribution of a competitor's codeword, shape (K,), positive at every target.
         shared: whether all modalities have one temperature.
         tolerance: gap asked for, in bits.
 
     Returns:
         The temperatures; `converged` says whether they are certified, nothing is warned of.
-
-    Raises:
-        ValueError: if a shape does not fit, a score is not finite, a target is out of range or has no
-            mass, or the competitor is not a pmf.
-        TypeError: if the targets are not integers.
 
     References:
         Bach (2010), Self-concordant analysis for logistic regression, Electron. J. Statist. 4, for
@@ -114,11 +110,7 @@ def fit_temperatures(
         Newton steps; White (1982), Econometrica 50, for the covariance.
 
     """
-    mass = validation.pmf("competitor", competitor)
-    table = validation.interval(
-        "scores", codeword_scores("scores", scores, mass.size), open_low=True, ndim=3
-    )
-    index = codeword_index("target", target, mass.size)
+    table, index, mass = check_sample(scores, target, competitor)
     if index.shape != table.shape[:1] or 0 in table.shape:
         raise ValueError(
             "scores must have shape (N, m, K) and target (N,), N and m at least 1, "
@@ -127,7 +119,7 @@ def fit_temperatures(
     if not validation.is_traced(mass, index) and (np.asarray(mass)[np.asarray(index)] == 0).any():
         raise ValueError("competitor must be positive at every target, got a target without mass")
     wanted = validation.tolerance(tolerance)
-    return _fit(table, index, mass, wanted, bool(shared))
+    return _newton_fit(table, index, mass, wanted, bool(shared))
 
 
 def bayes_temperatures(
@@ -139,7 +131,7 @@ def bayes_temperatures(
 
     for $s_k = -\tfrac12\|x_k-u\|^2$ and queries $x_k = y + N(0, n_k I)$ of an item
     $y = u + N(0, \delta I)$: with them the fused score differs from $\ln p(x|u)$ by no more than a
-    number that all codewords share. What the codewords leave of the item is noise common to all
+    number that all codewords share. The quantisation error of the item is noise common to all
     modalities; it scales all temperatures alike, and their ratios remain those of the variances.
 
     Args:
@@ -149,17 +141,14 @@ def bayes_temperatures(
     Returns:
         tau, shape (m,).
 
-    Raises:
-        ValueError: if a variance is out of range.
-
     """
     noise = validation.interval(
         "query_noise", query_noise, low=0.0, open_low=True, open_high=True, ndim=1
     )
-    left = validation.interval(
+    delta = validation.interval(
         "quantisation_variance", quantisation_variance, low=0.0, open_high=True, ndim=0
     )
-    return noise * (1 + left * jnp.sum(1 / noise))
+    return noise * (1 + delta * jnp.sum(1 / noise))
 
 
 def entropy_gap_temperatures(entropy_gap: ArrayLike, *, floor: ArrayLike) -> Float[Array, " m"]:
@@ -179,126 +168,64 @@ def entropy_gap_temperatures(entropy_gap: ArrayLike, *, floor: ArrayLike) -> Flo
     Returns:
         tau, shape (m,).
 
-    Raises:
-        ValueError: if a gap is negative or not finite, or the floor not positive.
-
     """
     gap = validation.interval("entropy_gap", entropy_gap, low=0.0, open_high=True, ndim=1)
     least = validation.interval("floor", floor, low=0.0, open_low=True, open_high=True, ndim=0)
     return 1 / jnp.sqrt(jnp.maximum(gap, least))
 
 
-class _Point(NamedTuple):
-    """Weights, what is known of the cross-entropy there, and the step that comes next."""
+class _Sample(NamedTuple):
+    """A sample in the units of the fit: in them a modality's weight is of order one."""
+
+    excess: Float[Array, "n m k"]  # scores less the target's, over the unit
+    log_prior: Float[Array, " k"]  # ln q, -inf for a codeword that no item has
+    target: Int[Array, " n"]  # codeword of each sample's item
+    unit: Float[Array, " m"]  # largest range of a modality's scores over the codewords, or 1
+    informative: Bool[Array, " m"]  # whether the scores of a modality differ at all
+
+
+class _Iterate(NamedTuple):
+    """Weights, the derivatives of the cross-entropy there, and the Newton step that comes next."""
 
     weight: Float[Array, " m"]
-    each: Float[Array, "n m"]
-    gradient: Float[Array, " m"]
-    curvature: Float[Array, "m m"]
+    each: Float[Array, "n m"]  # gradient of each sample
+    gradient: Float[Array, " m"]  # their mean
+    curvature: Float[Array, "m m"]  # Hessian of the mean
     step: Float[Array, " m"]
-    gap: Float[Array, ""]
+    gap: Float[Array, ""]  # nats
     steps: Int[Array, ""]
 
 
 @partial(jax.jit, static_argnames="shared")
-def _fit(
+def _newton_fit(
     scores: Float[Array, "n m k"],
     target: Int[Array, " n"],
     competitor: Float[Array, " k"],
     tolerance: Float[Array, ""],
     shared: bool,
 ) -> FittedTemperatures:
-    modalities = scores.shape[1]
-    samples = scores.shape[0]
-    present = competitor > 0
-    # Codewords that no item has get no weight, whatever they score.
-    excess = jnp.where(present, above_target(scores, target), 0.0)
-    if shared:
-        excess = jnp.sum(excess, axis=1, keepdims=True)
-    log_prior = jnp.where(present, jnp.log(jnp.where(present, competitor, 1.0)), -jnp.inf)
-    spread = jnp.max(
-        jnp.max(jnp.where(present, excess, -jnp.inf), axis=-1)
-        - jnp.min(jnp.where(present, excess, jnp.inf), axis=-1),
-        axis=0,
-    )
-    # In units of its largest spread a modality's weight is of order one; without spread it has none.
-    tells = spread > 0
-    unit = jnp.where(tells, spread, 1.0)
-    excess = excess / unit[:, None]
+    """Minimise the cross-entropy by projected Newton steps, and return to the caller's units."""
+    samples, modalities, _ = scores.shape
+    sample = _scaled_sample(scores, target, competitor, shared)
 
-    def value(weight: Float[Array, " m"]) -> Float[Array, ""]:
-        logits = jnp.einsum("m,nmk->nk", weight, excess) + log_prior
-        top = jnp.max(logits, axis=-1)
-        total = jnp.sum(jnp.exp(logits - top[:, None]), axis=-1)
-        return jnp.mean(top + jnp.log(total) - log_prior[target])
+    def unfinished(iterate: _Iterate) -> Array:
+        # The weights are only as exact as the square root of the gap; a step or two more cost little.
+        return (iterate.gap > 1e-8 * tolerance * LN2) & (iterate.steps < _MOST_STEPS)
 
-    def derivatives(weight: Float[Array, " m"]) -> tuple[Array, Array]:
-        """Gradient of each sample, and the curvature of their mean."""
-        logits = jnp.einsum("m,nmk->nk", weight, excess) + log_prior
-        posterior = jax.nn.softmax(logits, axis=-1)
-        each = jnp.einsum("nk,nmk->nm", posterior, excess)
-        centred = excess - each[..., None]
-        return each, jnp.einsum("nk,nmk,njk->mj", posterior, centred, centred) / samples
-
-    def search(point: _Point) -> Array:
-        """Weights after the first of the halved steps, bounded by zero, that descends enough."""
-        now = value(point.weight)
-        rounding = 4 * jnp.finfo(float).eps * (1 + jnp.abs(now))
-
-        def moved(share: Array) -> Array:
-            return jnp.maximum(point.weight + share * point.step, 0.0)
-
-        def too_long(share: Array) -> Array:
-            there = moved(share)
-            promised = _SUFFICIENT * jnp.sum(point.gradient * (there - point.weight))
-            return (value(there) > now + promised + rounding) & (share > 1e-12)
-
-        return moved(jax.lax.while_loop(too_long, lambda share: share / 2, jnp.asarray(1.0)))
-
-    def advance(point: _Point) -> _Point:
-        weight = search(point)
-        each, curvature = derivatives(weight)
-        gradient = jnp.mean(each, axis=0)
-        free = tells & ((weight > 0) | (gradient < 0))
-        descent = jnp.where(free, gradient, 0.0)
-        return _Point(
-            weight=weight,
-            each=each,
-            gradient=gradient,
-            curvature=curvature,
-            step=-_inverse(curvature, free)[0] @ descent,
-            gap=_gap(curvature, descent, tells),
-            steps=point.steps + 1,
-        )
-
-    def unfinished(point: _Point) -> Array:
-        # The weights are only as exact as the root of the gap; a step or two more cost little.
-        return (point.gap > 1e-8 * tolerance * LN2) & (point.steps < _MOST_STEPS)
-
-    nothing = jnp.zeros(unit.size)
-    start = _Point(
-        weight=nothing,
-        each=jnp.zeros((samples, unit.size)),
-        gradient=nothing,
-        curvature=jnp.zeros((unit.size, unit.size)),
-        step=nothing,
-        gap=jnp.asarray(jnp.inf),
-        steps=jnp.asarray(-1),
-    )
-    end = jax.lax.while_loop(unfinished, advance, start)
-    free = tells & (end.weight > 0)
-    # At the minimum the gradients of the free weights average to zero.
-    influence = end.each @ _inverse(end.curvature, free)[0]
+    end = jax.lax.while_loop(unfinished, partial(_newton_step, sample), _before_first_step(sample))
+    free = sample.informative & (end.weight > 0)
+    # Sandwich estimate: at the minimum the gradients of the free weights average to zero.
+    influence = end.each @ _swept_inverse(end.curvature, free)[0]
     covariance = influence.T @ influence / samples**2
-    found = end.weight / unit
-    covariance = covariance / unit[:, None] / unit
+    found = end.weight / sample.unit
+    covariance = covariance / sample.unit[:, None] / sample.unit
     if shared:
         found = jnp.broadcast_to(found, (modalities,))
         covariance = jnp.broadcast_to(covariance, (modalities, modalities))
     return FittedTemperatures(
         temperature=jnp.where(found > 0, 1 / jnp.where(found > 0, found, 1.0), jnp.inf),
         inverse_temperature=found,
-        cross_entropy=value(end.weight) / LN2,
+        cross_entropy=_cross_entropy(sample, end.weight) / LN2,
         gap=end.gap / LN2,
         covariance=covariance,
         converged=end.gap / LN2 <= tolerance,
@@ -306,13 +233,102 @@ def _fit(
     )
 
 
-def _inverse(
+def _scaled_sample(
+    scores: Float[Array, "n m k"],
+    target: Int[Array, " n"],
+    competitor: Float[Array, " k"],
+    shared: bool,
+) -> _Sample:
+    present = competitor > 0
+    # Codewords that no item has get no weight, whatever they score.
+    excess = jnp.where(present, relative_to_target(scores, target), 0.0)
+    if shared:
+        excess = jnp.sum(excess, axis=1, keepdims=True)
+    log_prior = jnp.where(present, jnp.log(jnp.where(present, competitor, 1.0)), -jnp.inf)
+    width = jnp.max(
+        jnp.max(jnp.where(present, excess, -jnp.inf), axis=-1)
+        - jnp.min(jnp.where(present, excess, jnp.inf), axis=-1),
+        axis=0,
+    )
+    unit = jnp.where(width > 0, width, 1.0)
+    return _Sample(excess / unit[:, None], log_prior, target, unit, width > 0)
+
+
+def _before_first_step(sample: _Sample) -> _Iterate:
+    """Before the first step: no weights, so that the first step of zero length evaluates them."""
+    size = sample.unit.size
+    nothing = jnp.zeros(size)
+    return _Iterate(
+        weight=nothing,
+        each=jnp.zeros((sample.excess.shape[0], size)),
+        gradient=nothing,
+        curvature=jnp.zeros((size, size)),
+        step=nothing,
+        gap=jnp.asarray(jnp.inf),
+        steps=jnp.asarray(-1),
+    )
+
+
+def _logits(sample: _Sample, weight: Float[Array, " m"]) -> Float[Array, "n k"]:
+    return jnp.einsum("m,nmk->nk", weight, sample.excess) + sample.log_prior
+
+
+def _cross_entropy(sample: _Sample, weight: Float[Array, " m"]) -> Float[Array, ""]:
+    """Mean of -ln P(u|x) over the sample, nats."""
+    logits = _logits(sample, weight)
+    top = jnp.max(logits, axis=-1)
+    total = jnp.sum(jnp.exp(logits - top[:, None]), axis=-1)
+    return jnp.mean(top + jnp.log(total) - sample.log_prior[sample.target])
+
+
+def _newton_step(sample: _Sample, iterate: _Iterate) -> _Iterate:
+    """Take the Newton step, then find the derivatives and the next step where it ends."""
+    weight = _armijo_search(sample, iterate)
+    posterior = jax.nn.softmax(_logits(sample, weight), axis=-1)
+    each = jnp.einsum("nk,nmk->nm", posterior, sample.excess)
+    centred = sample.excess - each[..., None]
+    samples = sample.excess.shape[0]
+    curvature = jnp.einsum("nk,nmk,njk->mj", posterior, centred, centred) / samples
+    gradient = jnp.mean(each, axis=0)
+    # A weight at its bound of zero moves only if the cross-entropy falls with it (Bertsekas).
+    free = sample.informative & ((weight > 0) | (gradient < 0))
+    descent = jnp.where(free, gradient, 0.0)
+    return _Iterate(
+        weight=weight,
+        each=each,
+        gradient=gradient,
+        curvature=curvature,
+        step=-_swept_inverse(curvature, free)[0] @ descent,
+        gap=_certified_gap(curvature, descent, sample.informative),
+        steps=iterate.steps + 1,
+    )
+
+
+def _armijo_search(sample: _Sample, iterate: _Iterate) -> Float[Array, " m"]:
+    """Halve the step, bounded by zero, until it descends enough (Armijo)."""
+    now = _cross_entropy(sample, iterate.weight)
+    rounding = 4 * jnp.finfo(float).eps * (1 + jnp.abs(now))
+
+    def weight_after(length: Array) -> Array:
+        return jnp.maximum(iterate.weight + length * iterate.step, 0.0)
+
+    def too_long(length: Array) -> Array:
+        there = weight_after(length)
+        promised = _SUFFICIENT * jnp.sum(iterate.gradient * (there - iterate.weight))
+        falls_short = _cross_entropy(sample, there) > now + promised + rounding
+        return falls_short & (length > 1e-12)
+
+    length = jax.lax.while_loop(too_long, lambda length: length / 2, jnp.asarray(1.0))
+    return weight_after(length)
+
+
+def _swept_inverse(
     curvature: Float[Array, "m m"], kept: Bool[Array, " m"]
 ) -> tuple[Float[Array, "m m"], Bool[Array, ""]]:
-    """Inverse on the kept weights by Gauss's sweeps, zero elsewhere, and whether it is determined.
+    """Invert on the kept weights by the sweep operator, zero elsewhere; and whether it is determined.
 
-    What the weights before it leave of a weight's curvature is its pivot. A weight left with nothing
-    is not determined; it is passed over.
+    The pivot of a weight is its curvature given the weights before it. A weight whose pivot is rounding
+    is not determined by the sample, and is skipped.
     """
     table = jnp.where(kept[:, None] & kept, curvature, 0.0)
     least = _DETERMINED * jnp.diag(table)
@@ -331,17 +347,17 @@ def _inverse(
     return jnp.where(swept[:, None] & swept, -table, 0.0), jnp.all(swept == kept)
 
 
-def _gap(
-    curvature: Float[Array, "m m"], gradient: Float[Array, " m"], tells: Bool[Array, " m"]
+def _certified_gap(
+    curvature: Float[Array, "m m"], gradient: Float[Array, " m"], informative: Bool[Array, " m"]
 ) -> Float[Array, ""]:
-    """Nats by which the value may exceed the minimum (the scores' spreads are one)."""
-    inverse, determined = _inverse(curvature, tells)
-    slope = jnp.sqrt(jnp.maximum(gradient @ inverse @ gradient, 0.0))
-    spread = jnp.sum(jnp.sqrt(jnp.maximum(jnp.diag(inverse), 0.0)))
-    x = slope * spread
+    """Nats by which the value may exceed the minimum, as in `fit_temperatures` with all S_k = 1."""
+    inverse, determined = _swept_inverse(curvature, informative)
+    decrement = jnp.sqrt(jnp.maximum(gradient @ inverse @ gradient, 0.0))
+    c = jnp.sum(jnp.sqrt(jnp.maximum(jnp.diag(inverse), 0.0)))
+    x = decrement * c
     small = x < 1e-3
     inside = jnp.where(small | (x >= 1), 0.5, x)
-    large = (inside + (1 - inside) * jnp.log1p(-inside)) / jnp.where(small, 1.0, spread**2)
+    large = (inside + (1 - inside) * jnp.log1p(-inside)) / jnp.where(small, 1.0, c**2)
     # x^2/2 + x^3/6 + x^4/12 + ... <= x^2/2 (1 + x/3 + x^2) below 1e-3.
-    bound = jnp.where(small, 0.5 * slope**2 * (1 + x / 3 + x**2), large)
+    bound = jnp.where(small, 0.5 * decrement**2 * (1 + x / 3 + x**2), large)
     return jnp.where(determined & (x < 1), bound, jnp.inf)

@@ -1,7 +1,6 @@
 """Temperatures of least retrieval loss on a sample, by a search along their ratios."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking.codewords import (
-    above_target,
-    codeword_index,
-    codeword_loss,
-    codeword_scores,
-)
+from rdsim.ranking.codewords import check_sample, codeword_loss, relative_to_target
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.similarity import fuse
 from rdsim.results import result
@@ -24,7 +18,7 @@ from rdsim.transformations import on_host
 
 @result
 class SearchedTemperatures:
-    """Temperatures found by a search: of the points visited the best, no more is proved.
+    """Temperatures found by a search: the best of those visited, of which nothing more is proved.
 
     Attributes:
         temperature: tau, shape (m,); the first is that of the start, since only ratios rank.
@@ -49,9 +43,9 @@ def search_temperatures(
     log2_size: ArrayLike,
     loss: Loss,
     *,
-    start: Any,
+    start: ArrayLike,
     decades: ArrayLike = 1.0,
-    points: ArrayLike = 17,
+    points: Integer = 17,
     rounds: Integer = 3,
 ) -> SearchedTemperatures:
     r"""Search the temperatures for the least mean retrieval loss of a sample.
@@ -59,36 +53,28 @@ def search_temperatures(
     $$\min_{\tau_2..\tau_m} \frac1N \sum_i E\,\rho(\text{rank}_i)$$
 
     The loss of a finite sample is a step function of the ratios, with neither slope nor convexity.
-    Each round tries, for one modality after the other, points spread evenly in the logarithm about
-    the best so far, and the next round a fourth as wide. The result is no worse than the start; it
-    is a local optimum at best, and of the sample: fewer samples than some thousands overfit it.
+    Each round of this coordinate search tries, for one modality after the other, a grid that is even in
+    the logarithm about the best so far; the grid of the next round is a fourth as wide. The result is no
+    worse than the start; it is a local optimum at best, and fewer than some thousands of samples overfit.
 
     Args:
-        scores: s_k of every codeword, modality and sample, finite, shape (N, m, K).
-        target: codeword of each sample's item, integers in [0, K), shape (N,).
-        competitor: q, the pmf of a competitor's codeword, shape (K,).
+        scores: s_k of every codeword, modality and sample, as `fit_temperatures` takes them.
+        target: codeword of each sample's item, likewise.
+        competitor: q, distribution of a competitor's codeword, likewise.
         log2_size: log2 M >= 1, a scalar.
-        loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        loss: the rank loss, a `Loss`.
         start: temperatures to start from, such as those of `fit_temperatures`, positive and
             finite, shape (m,).
-        decades: how far the first round looks to either side, in powers of ten.
-        points: points on a line, an odd integer of at least 3.
+        decades: half the width of the first grid, in powers of ten.
+        points: points of a grid, an odd integer of at least 3.
         rounds: rounds over all modalities.
 
     Returns:
         The temperatures and their loss.
 
-    Raises:
-        ValueError: if a shape does not fit or an argument lies outside its range.
-        TypeError: if the targets or a count are not integers.
-
     """
     parsed = parse_loss(loss)
-    mass = validation.pmf("competitor", competitor)
-    table = validation.interval(
-        "scores", codeword_scores("scores", scores, mass.size), open_low=True, ndim=3
-    )
-    index = codeword_index("target", target, mass.size)
+    table, index, mass = check_sample(scores, target, competitor)
     tau = validation.interval("start", start, low=0.0, open_low=True, open_high=True, ndim=1)
     if index.shape != table.shape[:1] or 0 in table.shape or tau.size != table.shape[1]:
         raise ValueError(
@@ -96,27 +82,26 @@ def search_temperatures(
             f"got {table.shape}, {index.shape} and {tau.shape}"
         )
     size = validation.interval("log2_size", validation.log2_size(log2_size), ndim=0)
-    width = float(
-        validation.interval("decades", decades, low=0.0, open_low=True, high=10.0, ndim=0)
-    )
+    width = validation.interval("decades", decades, low=0.0, open_low=True, high=10.0, ndim=0)
     count = validation.integer("points", points, low=3)
     if count % 2 == 0:
         raise ValueError(f"points must be odd, so that the best so far is among them, got {count}")
-    turns = validation.integer("rounds", rounds, low=1)
+    rounds = validation.integer("rounds", rounds, low=1)
 
-    table = above_target(table, index)
+    table = relative_to_target(table, index)
     best, least, first = np.asarray(tau), np.inf, np.nan
-    for turn in range(turns):
+    for turn in range(rounds):
         improved = False
-        factors = np.logspace(-1.0, 1.0, count) ** (width * 4.0**-turn)
+        factors = np.logspace(-1.0, 1.0, count) ** (float(width) * 4.0**-turn)
         factors[count // 2] = 1.0
+        # The first temperature stays: only ratios rank. A single one is evaluated all the same.
         for k in range(1, best.size) if best.size > 1 else range(1):
             tried = np.tile(best, (count, 1))
             tried[:, k] *= factors
-            found = np.asarray(_mean_losses(table, index, mass, size, parsed, jnp.asarray(tried)))
+            found = np.asarray(_losses_at(table, index, mass, size, parsed, jnp.asarray(tried)))
             first = found[count // 2] if np.isnan(first) else first
             if found.min() < least:
-                # The start itself, which the first line of all tries too, is no improvement.
+                # The start itself is a point of the first grid, and is no improvement.
                 improved |= bool(found.min() < min(least, first))
                 best, least = tried[np.argmin(found)], found.min()
     return SearchedTemperatures(
@@ -128,7 +113,7 @@ def search_temperatures(
 
 
 @partial(jax.jit, static_argnames="loss")
-def _mean_losses(
+def _losses_at(
     scores: Float[Array, "n m k"],
     target: Int[Array, " n"],
     competitor: Float[Array, " k"],

@@ -4,15 +4,21 @@ Trial t draws from fold_in(key, t) and sums are exact, so a result depends on th
 and the number of trials alone, not on chunks, devices, processes or where a run was continued.
 """
 
-from rdsim.simulation.checkpoint import CheckpointDamagedError, CheckpointMismatchError
-from rdsim.simulation.direct import simulate_database
+from rdsim.simulation.coded_items import Decoder, WholeItems, simulate_item_code
+from rdsim.simulation.database import simulate_database
 from rdsim.simulation.dsbs import SimulatedRanks, simulate_dsbs
-from rdsim.simulation.engine import MonteCarloResult, run_trials
+from rdsim.simulation.engine import (
+    CheckpointDamagedError,
+    CheckpointMismatchError,
+    MonteCarloResult,
+    RunOptions,
+    run_trials,
+)
 from rdsim.simulation.ensemble import SimulatedEnsemble, simulate_ensemble
 from rdsim.simulation.importance import RareEstimate, importance_loss, importance_tail
 from rdsim.simulation.intervals import Estimate, clopper_pearson, empirical_bernstein
-from rdsim.simulation.item_code import Decoder, WholeItems, simulate_item_code
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
+from rdsim.simulation.score_decoders import cosine_decoder, distance_decoder
 from rdsim.simulation.shared_codebook import SharedCodebookRanks, simulate_shared_codebook
 
 __all__ = [
@@ -22,12 +28,15 @@ __all__ = [
     "Estimate",
     "MonteCarloResult",
     "RareEstimate",
+    "RunOptions",
     "SharedCodebookRanks",
     "SimulatedEnsemble",
     "SimulatedRanks",
     "WholeItems",
     "clopper_pearson",
+    "cosine_decoder",
     "density_decoder",
+    "distance_decoder",
     "empirical_bernstein",
     "importance_loss",
     "importance_tail",

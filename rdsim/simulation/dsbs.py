@@ -1,11 +1,12 @@
 r"""Direct simulation of random codes on the DSBS: the scheme of C14, bit by bit.
 
-Nothing of the exact ensemble's reasoning is used: items, codebooks and queries are drawn, words are
-compared by counting bits, items are sorted out by distance and ties at random. It is here to check the
+The exact ensemble's reasoning is not used: items, codebooks and queries are drawn, codewords are
+compared by counting bits, items are ranked by distance with ties broken at random. This checks the
 exact sums, for block lengths and databases small enough to hold in memory.
 """
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
@@ -16,18 +17,22 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from rdsim import validation
-from rdsim.codes.dsbs import codebook_size
+from rdsim.codes.ensembles.dsbs import log2_codebook_size
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, log_database_size, parse_loss
 from rdsim.results import result
-from rdsim.simulation.exact_sums import MOST_TRIALS
+from rdsim.simulation.engine.exact_sums import MOST_TRIALS
 from rdsim.simulation.intervals import Estimate, clopper_pearson, empirical_bernstein
 from rdsim.transformations import on_host
 
-_WORD: Final = 32  # bits packed in one unsigned integer
-_MAX_WORDS_A_TRIAL: Final = 2**26  # 256 MB of packed codewords
-_WORDS_AT_ONCE: Final = 2**16  # 256 kB: what a core's cache holds; three times faster than 2^20
-_WORDS_ON_DEVICE: Final = 2**24  # 64 MB: enough work for every core of an accelerator
+_PACKED: Final = 32
+"""Bits packed in one unsigned integer."""
+_MOST_PACKED: Final = 2**26
+"""Packed integers of all codewords of a trial: 256 MB."""
+_PACKED_ON_CPU: Final = 2**16
+"""The same computed at a time: 256 kB, what a core's cache holds; three times faster than 2^20."""
+_PACKED_ON_DEVICE: Final = 2**24
+"""The same on an accelerator: 64 MB, enough work for every core of it."""
 
 
 @result
@@ -72,7 +77,7 @@ def simulate_dsbs(
     n: Integer,
     rate: ArrayLike,
     trials: Integer,
-    first_trial: Any = 0,
+    first_trial: Integer = 0,
     batch_size: Integer | None = None,
 ) -> SimulatedRanks:
     r"""Simulate random codes on the DSBS, a fresh database and fresh codebooks in every trial.
@@ -82,7 +87,7 @@ def simulate_dsbs(
         crossover: p in [0, 1/2].
         log2_size: log2 M >= 1.
         n: block lengths, integers >= 1.
-        rate: R in [0, 1], bits a letter; the codebooks have $\lfloor 2^{nR} \rfloor$ words.
+        rate: R in [0, 1], bits a letter; the codebooks have $\lfloor 2^{nR} \rfloor$ codewords.
         trials: number of trials a setting, >= 1.
         first_trial: number of the first trial, >= 0; lets a run be continued.
         batch_size: trials computed side by side; changes memory and speed, no digit. As many as
@@ -117,45 +122,62 @@ def simulate_dsbs(
         )
     )
     lengths, rates, sizes, flips = np.broadcast_arrays(lengths, rates, sizes, flips)
-    words = np.round(np.exp2(np.asarray(codebook_size(lengths, jnp.asarray(rates)))))
+    K = np.round(np.exp2(np.asarray(log2_codebook_size(lengths, jnp.asarray(rates)))))
     items = np.round(np.exp(np.asarray(log_database_size(jnp.asarray(sizes)))))
-    packed = -(-int(lengths.max()) // _WORD)
-    if items.max() * words.max() * packed > _MAX_WORDS_A_TRIAL:
+    packed = -(-int(lengths.max()) // _PACKED)
+    if items.max() * K.max() * packed > _MOST_PACKED:
         raise ValueError(
-            f"log2_size and rate ask for M = {items.max():.0f} codebooks of K = {words.max():.0f} "
-            f"words in one trial, more than {_MAX_WORDS_A_TRIAL} packed words in all; "
+            f"log2_size and rate ask for M = {items.max():.0f} codebooks of K = {K.max():.0f} "
+            f"codewords in one trial, more than {_MOST_PACKED} packed integers in all; "
             "use rdsim.codes.dsbs_ensemble, which is exact at every size"
         )
-    on_cpu = jax.default_backend() == "cpu"
-    at_once = _WORDS_AT_ONCE if on_cpu else _WORDS_ON_DEVICE
-    shapes = np.stack([lengths.ravel(), words.ravel(), items.ravel()], axis=1).astype(int)
+    shapes = np.stack([lengths.ravel(), K.ravel(), items.ravel()], axis=1).astype(int)
     ranks = np.empty((shapes.shape[0], trials), np.int32)
     for shape in np.unique(shapes, axis=0):
         alike = (shapes == shape).all(axis=1)
-        crossovers = jnp.asarray(flips.ravel()[alike])
-        length, word_count, item_count = (int(count) for count in shape)
-        batch = min(batch_size or max(1, at_once // (item_count * word_count * packed)), trials)
-        # A program that fits the cache keeps one core busy: a thread for each, with equal shares of
-        # whole batches, for which it is compiled once.
-        threads = min((os.cpu_count() or 1) if on_cpu else 1, -(-trials // batch))
-        share = -(-trials // (threads * batch)) * batch
-        numbers = first_trial + jnp.arange(threads * share).reshape(threads, share)
-        counts = {"length": length, "words": word_count, "items": item_count, "batch_size": batch}
-        compiled = _ranks.lower(key, numbers[0], crossovers, **counts).compile()
-        with ThreadPoolExecutor(threads) as pool:
-            parts = pool.map(lambda part: np.asarray(compiled(key, part, crossovers)), numbers)  # noqa: B023
-            drawn = np.concatenate(list(parts), axis=1)
-        ranks[alike] = drawn[:, :trials]
+        ranks[alike] = _ranks_of_shape(
+            key, jnp.asarray(flips.ravel()[alike]), shape.tolist(), first_trial, trials, batch_size
+        )
     return SimulatedRanks(ranks=jnp.asarray(ranks).reshape(*lengths.shape, trials))
 
 
-@partial(jax.jit, static_argnames=("length", "words", "items", "batch_size"))
+def _ranks_of_shape(
+    key: Any,
+    crossovers: Array,
+    shape: Sequence[int],
+    first_trial: int,
+    trials: int,
+    batch_size: int | None,
+) -> np.ndarray:
+    """Ranks of all settings of one (n, K, M), shape (settings, trials).
+
+    A program that fits the cache keeps one core busy: on a processor each core gets a thread, with equally
+    many whole batches, for which the program is compiled once.
+    """
+    length, K, items = shape
+    on_cpu = jax.default_backend() == "cpu"
+    at_once = _PACKED_ON_CPU if on_cpu else _PACKED_ON_DEVICE
+    packed = -(-length // _PACKED)
+    batch = min(batch_size or max(1, at_once // (items * K * packed)), trials)
+    threads = min((os.cpu_count() or 1) if on_cpu else 1, -(-trials // batch))
+    each = -(-trials // (threads * batch)) * batch
+    numbers = first_trial + jnp.arange(threads * each).reshape(threads, each)
+    compiled = _ranks.lower(
+        key, numbers[0], crossovers, length=length, K=K, items=items, batch_size=batch
+    ).compile()
+    with ThreadPoolExecutor(threads) as pool:
+        parts = pool.map(lambda part: np.asarray(compiled(key, part, crossovers)), numbers)
+        drawn = np.concatenate(list(parts), axis=1)
+    return drawn[:, :trials]
+
+
+@partial(jax.jit, static_argnames=("length", "K", "items", "batch_size"))
 def _ranks(
     key: Key[Array, ""],
     trials: Int[Array, " trials"],
     crossovers: Float[Array, " settings"],
     length: int,
-    words: int,
+    K: int,
     items: int,
     batch_size: int,
 ) -> Int[Array, "settings trials"]:
@@ -167,26 +189,28 @@ def _ranks(
 
     def trial(number: Array) -> Array:
         one = partial(_one_trial, jax.random.fold_in(key, number))
-        return jax.vmap(lambda p: one(p, length, words, items))(crossovers)
+        return jax.vmap(lambda p: one(p, length, K, items))(crossovers)
 
     return jax.lax.map(trial, trials, batch_size=batch_size).T
 
 
 def _one_trial(
-    key: Key[Array, ""], crossover: Float[Array, ""], length: int, words: int, items: int
+    key: Key[Array, ""], crossover: Float[Array, ""], length: int, K: int, items: int
 ) -> Int[Array, ""]:
     """Rank of one target among one database; item 0 is the target, which is no loss of generality."""
     item_key, book_key, noise_key, tie_key = jax.random.split(key, 4)
-    packed = -(-length // _WORD)
-    item = _random_words(item_key, (items, packed), length)
-    book = _random_words(book_key, (items, words, packed), length)
+    packed = -(-length // _PACKED)
+    item = _random_bits(item_key, (items, packed), length)
+    book = _random_bits(book_key, (items, K, packed), length)
     # Distance and place in one number, the distance ahead: a least number is found faster than
-    # where it stands. The first of equals wins; _MAX_WORDS_A_TRIAL keeps it below 33 * 2^25.
-    places = jnp.arange(words, dtype=jnp.uint32)
-    nearest = jnp.min(_distance(book, item[:, None]) * np.uint32(words) + places, axis=1) % words
+    # its place. The first of equals wins; _MOST_PACKED keeps the number below 33 * 2^25.
+    places = jnp.arange(K, dtype=jnp.uint32)
+    nearest = jnp.min(_distance(book, item[:, None]) * np.uint32(K) + places, axis=1) % K
     stored = jnp.take_along_axis(book, nearest[:, None, None], axis=1)[:, 0]
-    flipped = jax.random.bernoulli(noise_key, crossover, (packed * _WORD,))
-    bits = flipped.reshape(packed, _WORD).astype(jnp.uint32) << jnp.arange(_WORD, dtype=jnp.uint32)
+    flipped = jax.random.bernoulli(noise_key, crossover, (packed * _PACKED,))
+    bits = flipped.reshape(packed, _PACKED).astype(jnp.uint32) << jnp.arange(
+        _PACKED, dtype=jnp.uint32
+    )
     query = item[0] ^ (bits.sum(axis=1, dtype=jnp.uint32) & _mask(length))
     distance = _distance(stored, query[None])
     nearer = jnp.sum(distance < distance[0])
@@ -195,15 +219,15 @@ def _one_trial(
 
 
 def _mask(length: int) -> UInt32[Array, " packed"]:
-    """Ones in the first `length` bits of the packed words."""
-    bits = np.arange(-(-length // _WORD) * _WORD).reshape(-1, _WORD) < length
-    return jnp.asarray((bits << np.arange(_WORD, dtype=np.uint64)).sum(axis=1).astype(np.uint32))
+    """Ones in the first `length` bits of the packed integers."""
+    bits = np.arange(-(-length // _PACKED) * _PACKED).reshape(-1, _PACKED) < length
+    return jnp.asarray((bits << np.arange(_PACKED, dtype=np.uint64)).sum(axis=1).astype(np.uint32))
 
 
-def _random_words(key: Key[Array, ""], shape: tuple[int, ...], length: int) -> UInt32[Array, "..."]:
+def _random_bits(key: Key[Array, ""], shape: tuple[int, ...], length: int) -> UInt32[Array, "..."]:
     return jax.random.bits(key, shape, jnp.uint32) & _mask(length)
 
 
 def _distance(a: UInt32[Array, "..."], b: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
-    """Hamming distance of packed words."""
+    """Hamming distance of packed bits."""
     return jnp.sum(jax.lax.population_count(a ^ b), axis=-1, dtype=jnp.uint32)

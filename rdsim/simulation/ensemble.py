@@ -1,9 +1,9 @@
 r"""Random codes for any discrete source by Monte Carlo: one run for every database size (C14, C15).
 
-A trial draws an item letter by letter, the distance of its stored word from that distance's own law,
-the word given its distance and the query; its loss is the exact rank law (C1) against a competitor's
-probabilities. No codebook and no database is ever held, so codebooks have up to 2^900 words and databases
-up to 2^1000 items, and what is left to chance is the target alone.
+A trial draws an item letter by letter, the distance of its stored codeword from the distribution of that
+distance, the codeword given its distance and the query; its loss is the exact mean over the rank
+distribution (C1), given a competitor's probabilities. No codebook and no database is ever held, so
+codebooks have up to 2^900 codewords and databases up to 2^1000 items, and only the target is random.
 
 The sum over types in `rdsim.codes.discrete_ensemble` has no error at all and should be preferred
 where it is feasible. Here alphabets and block lengths go beyond it.
@@ -20,20 +20,28 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rdsim import validation
-from rdsim.codes import joint_types
-from rdsim.codes.ensemble import MAX_LOG2_SIZE, MAX_TABLES, competitor_chances, table_count
-from rdsim.codes.random_coding import RandomCode, rounded_units
-from rdsim.codes.selection import draw_likely, nearest_law
+from rdsim.codes.ensembles import joint_types
+from rdsim.codes.ensembles.chosen_codeword import draw_likelihood_race, nearest_distribution
+from rdsim.codes.ensembles.discrete import (
+    MAX_LOG2_SIZE,
+    MAX_TABLES,
+    competitor_probabilities,
+    table_count,
+)
+from rdsim.codes.ensembles.random_coding import RandomCode, rounded_units
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import RankLoss, parse_losses
-from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
 from rdsim.results import result
-from rdsim.simulation.engine import MonteCarloResult, check_options, run_trials
+from rdsim.simulation.engine.options import RunOptions, checked_run
+from rdsim.simulation.engine.trials import MonteCarloResult, run_trials
+from rdsim.sources.categorical import draw_categorical
 from rdsim.transformations import on_host
 
 _COMPETITORS: Final = ("exact", "product")
-_CELLS: Final = 2**22  # floats of all trials of a block together
+_CELLS: Final = 2**22
+"""Floats that the trials of a block hold together, where no block is chosen: 32 MB."""
 
 
 @result
@@ -43,8 +51,8 @@ class SimulatedEnsemble:
     Attributes:
         monte_carlo: estimates by name of the loss ("error", "reciprocal_rank", "miss_10", "dcg"),
             each of the shape of log2_size; variances, trials and convergence.
-        competitor: "exact" if a competitor's stored word has its exact law; "product" if it was
-            taken for i.i.d. letters of the output marginal, an approximation that no interval covers.
+        competitor: "exact" if a competitor's stored codeword has its exact distribution; "product" if it
+            was taken for i.i.d. letters of the output marginal, an approximation that no interval covers.
         distortion_rounding: the most that a letter's distortion was moved to lie on a lattice; the
             estimates are those of the encoder with the moved distortions. Zero for a lattice.
         score_rounding: the same for the decoder's scores.
@@ -62,26 +70,43 @@ class SimulatedEnsemble:
         return self.monte_carlo.estimates
 
 
-class _Arrays(NamedTuple):
-    """What a trial looks up."""
+class _TrialArrays(NamedTuple):
+    """What a trial looks up.
 
-    item_sums: Float[Array, " y"]  # distribution function of P(y)
-    query_sums: Float[Array, "y x"]  # distribution functions of P(x|y)
+    Attributes:
+        py: P(y).
+        query_channel: P(x|y).
+        q: output marginal.
+        distances: d(y,u) in steps.
+        log_weight: ln of the likelihood encoder's weight of each distance of a block, in steps.
+        K: number of codewords.
+        scores: s(x,u) in steps.
+        start: first entry of each type of the query in the four lists below.
+        ordered: scores that a competitor can have, falling within a type.
+        log_above: ln of its probability to score higher.
+        log_tied: ln of its probability to score the same.
+        index_table: what the index of a query's type is added up from, see `joint_types.index_table`.
+        log2_size: of the databases.
+
+    """
+
+    py: Float[Array, " y"]
+    query_channel: Float[Array, "y x"]
     q: Float[Array, " u"]
-    distances: Int[Array, "y u"]  # in steps
+    distances: Int[Array, "y u"]
     log_weight: Float[Array, " t"]
-    words: Float[Array, ""]
-    scores: Float[Array, "x u"]  # in steps
+    K: Float[Array, ""]
+    scores: Float[Array, "x u"]
     start: Int[Array, " types"]
     ordered: Float[Array, " e"]
     log_above: Float[Array, " e"]
     log_tied: Float[Array, " e"]
-    ranks: Int[Array, "m j"]
+    index_table: Int[Array, "m j"]
     log2_size: Float[Array, "..."]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Trial:
+class _EnsembleTrial:
     """One target; equal settings are one function to the compiler and to a checkpoint."""
 
     n: int
@@ -90,61 +115,63 @@ class _Trial:
     distance_levels: int
     score_levels: int
     search_steps: int
-    losses: tuple[tuple[str, RankLoss], ...]
+    losses: tuple[RankLoss, ...]
     reach: int
 
-    def __call__(self, key: Array, given: _Arrays) -> dict[str, Array]:
+    def __call__(self, key: Array, given: _TrialArrays) -> dict[str, Array]:
         item_key, distance_key, race_key, word_key, query_key = jax.random.split(key, 5)
-        y = _drawn(jax.random.uniform(item_key, (self.n,)), given.item_sums)
-        word = self._stored_word((distance_key, race_key, word_key), y, given)
-        x = _drawn(jax.random.uniform(query_key, (self.n,)), given.query_sums[y])
-        score = jnp.sum(given.scores[x, word])
-        chances = self._listed if self.competitor == "exact" else self._product
-        log_above, log_tied = chances(x, score, given)
+        y = draw_categorical(given.py, jax.random.uniform(item_key, (self.n,)))
+        codeword = self._stored_codeword((distance_key, race_key, word_key), y, given)
+        x = draw_categorical(given.query_channel[y], jax.random.uniform(query_key, (self.n,)))
+        score = jnp.sum(given.scores[x, codeword])
+        competitor = self._listed if self.competitor == "exact" else self._product
+        log_above, log_tied = competitor(x, score, given)
         return {
             # Rounding takes a sure loss a few units beyond one.
-            name: jnp.clip(
+            loss.name: jnp.clip(
                 expected_loss_kernel(log_above, log_tied, given.log2_size, loss, self.reach), 0, 1
             )
-            for name, loss in self.losses
+            for loss in self.losses
         }
 
-    def _stored_word(
-        self, keys: tuple[Array, Array, Array], y: Int[Array, " n"], given: _Arrays
+    def _stored_codeword(
+        self, keys: tuple[Array, Array, Array], y: Int[Array, " n"], given: _TrialArrays
     ) -> Int[Array, " n"]:
-        """Draw the distance from its law, then letters from the last to the first given the rest."""
+        """Draw the distance, then letters from the last to the first given the rest.
+
+        Forward filtering, backward sampling: the distributions of the partial sums are computed from the
+        first letter on, and each letter is drawn given the distance that the letters before it must have.
+        """
         distance_key, race_key, word_key = keys
-        law, before = _law_of_sum(given.distances[y], given.q, self.distance_levels)
+        f, before = _sum_distribution(given.distances[y], given.q, self.distance_levels)
         if self.encoder == "minimum_distortion":
-            chosen = nearest_law(law, given.words)
+            chosen = nearest_distribution(f, given.K)
         else:
-            chosen = draw_likely(race_key, law, given.log_weight, given.words)
-        sums = jnp.cumsum(chosen)
-        distance = _drawn(jax.random.uniform(distance_key, ()), sums / sums[-1])
+            chosen = draw_likelihood_race(race_key, f, given.log_weight, given.K)
+        distance = draw_categorical(chosen, jax.random.uniform(distance_key, ())).astype(int)
 
         def letter(
             left: Int[Array, ""], step: tuple[Array, Array, Array]
         ) -> tuple[Int[Array, ""], Int[Array, ""]]:
-            law, moves, chance = step
+            earlier, moves, uniform = step
             rest = left - moves
-            weight = jnp.where(rest >= 0, given.q * law[jnp.maximum(rest, 0)], 0.0)
-            sums = jnp.cumsum(weight)
-            u = _drawn(chance, sums / sums[-1])
+            weight = jnp.where(rest >= 0, given.q * earlier[jnp.maximum(rest, 0)], 0.0)
+            u = draw_categorical(weight, uniform)
             return rest[u], u
 
-        chances = jax.random.uniform(word_key, (self.n,))
-        steps = before, given.distances[y], chances
+        uniforms = jax.random.uniform(word_key, (self.n,))
+        steps = before, given.distances[y], uniforms
         return jax.lax.scan(letter, distance, steps, reverse=True)[1]
 
     def _listed(
-        self, x: Int[Array, " n"], score: Float[Array, ""], given: _Arrays
+        self, x: Int[Array, " n"], score: Float[Array, ""], given: _TrialArrays
     ) -> tuple[Array, Array]:
-        """Look the target's own score up in the list of its query's type; it is always there."""
+        """Find the target's own score in the list of its query's type by binary search; it is there."""
         letters = given.scores.shape[0]
         counts = jnp.sum(x[:, None] == jnp.arange(letters), axis=0)
         left = self.n - jnp.cumsum(counts) + counts
         to_come = jnp.arange(letters - 1, 0, -1)
-        ahead = given.ranks[left[:-1] + 1, to_come] - given.ranks[left[1:] + 1, to_come]
+        ahead = given.index_table[left[:-1] + 1, to_come] - given.index_table[left[1:] + 1, to_come]
         kind = jnp.sum(ahead)
 
         def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -158,14 +185,14 @@ class _Trial:
         return given.log_above[place], given.log_tied[place]
 
     def _product(
-        self, x: Int[Array, " n"], score: Float[Array, ""], given: _Arrays
+        self, x: Int[Array, " n"], score: Float[Array, ""], given: _TrialArrays
     ) -> tuple[Array, Array]:
-        """Add up scores of i.i.d. letters: an exact convolution of an approximate law."""
+        """Convolve the scores of i.i.d. letters: exactly, for an approximate distribution of codewords."""
         steps = given.scores[x].astype(int)
-        law, _ = _law_of_sum(steps, given.q, self.score_levels)
+        p, _ = _sum_distribution(steps, given.q, self.score_levels)
         place = score.astype(int)
-        above = jnp.sum(jnp.where(jnp.arange(law.size) > place, law, 0.0))
-        return jnp.log(jnp.minimum(above, 1.0)), jnp.log(law[place])
+        above = jnp.sum(jnp.where(jnp.arange(p.size) > place, p, 0.0))
+        return jnp.log(jnp.minimum(above, 1.0)), jnp.log(p[place])
 
 
 @on_host
@@ -177,20 +204,16 @@ def simulate_ensemble(
     losses: Any = ("error", "reciprocal_rank"),
     *,
     competitor: str | None = None,
-    levels: Any = None,
+    levels: Integer | None = None,
     trials: Integer | None = None,
     target_width: float | Mapping[str, float] | None = None,
     cap: Integer | None = None,
     confidence: float = 0.95,
-    block: Integer | None = None,
-    chunk: Integer = 16,
-    devices: Any = None,
-    checkpoint: Any = None,
-    progress: bool = False,
+    run: RunOptions | None = None,
 ) -> SimulatedEnsemble:
     r"""Estimate the ensemble-average rank losses of a random code, all sizes and losses in one run.
 
-    A trial computes $E\,\rho(1 + \mathrm{Bin}(M-1, a + V e))$ given its query and stored word, at all
+    A trial computes $E\,\rho(1 + \mathrm{Bin}(M-1, a + V e))$ given its query and stored codeword, at all
     sizes M: estimates at different sizes share their trials and are correlated.
 
     Args:
@@ -206,11 +229,7 @@ def simulate_ensemble(
         target_width: width wanted of every interval, or widths by name of a loss ("miss_10").
         cap: most trials, with target_width.
         confidence: of the interval of one loss at one size.
-        block: trials side by side, see `run_trials`; by default as many as 32 MB hold.
-        chunk: see `run_trials`.
-        devices: see `run_trials`.
-        checkpoint: file to continue from and to write to, see `run_trials`.
-        progress: show a bar on stderr.
+        run: options of the run; by default a block holds 32 MB.
 
     Returns:
         Estimates with intervals, and whether anything was approximated.
@@ -227,60 +246,35 @@ def simulate_ensemble(
     """
     validation.prng_key("key", key)
     validation.instance("code", code, RandomCode)
-    check_options(
-        trials=trials,
-        target_width=target_width,
-        cap=cap,
-        confidence=confidence,
-        block=1 if block is None else block,
-        chunk=chunk,
-        devices=devices,
-        checkpoint=checkpoint,
-    )
+    run = checked_run(run, trials=trials, target_width=target_width, cap=cap, confidence=confidence)
     size = validation.interval("log2_size", log2_size, low=1.0, high=MAX_LOG2_SIZE)
     validation.not_empty("log2_size", size)
-    named = _named(losses)
+    several = isinstance(losses, list | tuple) and losses[:1] not in (["miss"], ("miss",))
+    parsed = parse_losses(losses if several else [losses])
     if competitor is None:
         competitor = "exact" if table_count(code) <= MAX_TABLES else "product"
     if competitor not in _COMPETITORS:
         raise ValueError(f"competitor must be one of {_COMPETITORS} or None, got {competitor!r}")
     most = min(max(4096 // code.n, 16), 256) if levels is None else levels
     most = validation.integer("levels", most, low=1, high=4096)
-    arrays, trial, moved = _prepared(code, competitor, most, size, named)
-    if block is None:
-        cells = code.n * (code.n * trial.distance_levels + 1)
-        block = 2 ** int(np.clip(math.log2(_CELLS / cells), 0, 8))
-    result = run_trials(
-        trial,
+    arrays, trial, moved = _prepared(code, competitor, most, size, parsed)
+    cells = code.n * (code.n * trial.distance_levels + 1)
+    found = run_trials(
         key,
+        trial,
         arrays,
         trials=trials,
         target_width=target_width,
         cap=cap,
         confidence=confidence,
-        block=block,
-        chunk=chunk,
-        devices=devices,
-        checkpoint=checkpoint,
-        progress=progress,
+        run=run.with_block(2 ** int(np.clip(math.log2(_CELLS / cells), 0, 8))),
     )
     return SimulatedEnsemble(
-        monte_carlo=result,
+        monte_carlo=found,
         competitor=competitor,
         distortion_rounding=moved[0],
         score_rounding=moved[1],
     )
-
-
-def _named(losses: Any) -> tuple[tuple[str, RankLoss], ...]:
-    several = isinstance(losses, list | tuple) and losses[:1] not in (["miss"], ("miss",))
-    return tuple((_name(loss), loss) for loss in parse_losses(losses if several else [losses]))
-
-
-def _name(loss: RankLoss) -> str:
-    if loss.kind != "miss":
-        return loss.kind
-    return "error" if loss.cutoff == 1 else f"miss_{loss.cutoff}"
 
 
 def _prepared(
@@ -288,48 +282,49 @@ def _prepared(
     competitor: str,
     levels: int,
     size: Float[Array, "..."],
-    losses: tuple[tuple[str, RankLoss], ...],
-) -> tuple[_Arrays, _Trial, tuple[float, float]]:
+    losses: tuple[RankLoss, ...],
+) -> tuple[_TrialArrays, _EnsembleTrial, tuple[float, float]]:
+    """Arrays of a trial, the trial, and the most that rounding moved a distortion and a score."""
     joint = np.asarray(code.joint)
     distances, distance_moved = rounded_units(np.asarray(code.distortions), code.n, levels)
     empty = np.zeros(1)
     if competitor == "exact":
-        listed = competitor_chances(code)
+        listed = competitor_probabilities(code)
         scores, score_moved, score_levels = listed.units, 0.0, 0
-        # Sources of equal alphabets and block length share one compiled trial.
+        # Padded, so that sources of equal alphabets and block length share one compiled trial.
         cells = joint.shape[0] * code.output_marginal.size
-        room = math.comb(code.n + cells - 1, cells - 1) - listed.score.size
-        ordered, above, tied = (
-            np.pad(part, (0, room)) for part in (listed.score, listed.log_above, listed.log_tied)
-        )
-        start, search = listed.start, (room + listed.score.size).bit_length()
+        padded = math.comb(code.n + cells - 1, cells - 1)
+        missing = (0, padded - listed.score.size)
+        ordered = np.pad(listed.score, missing)
+        above, tied = np.pad(listed.log_above, missing), np.pad(listed.log_tied, missing)
+        start, search = listed.start, padded.bit_length()
     else:
         table = np.asarray(code.scores)
         if not np.isfinite(table).all():
             raise ValueError(
                 "code must have finite scores for a product competitor, but some pairs of query "
-                "and word letter cannot occur; give random_code other scores"
+                "and codeword letter cannot occur; give random_code other scores"
             )
         rounded, score_moved = rounded_units(table, code.n, levels)
-        scores, score_levels, search = rounded.whole, rounded.levels, 0
+        scores, score_levels, search = rounded.units, rounded.levels, 0
         start, ordered, above, tied = np.zeros(2, int), empty, empty, empty
     distance = np.arange(code.n * distances.levels + 1) * distances.step
-    arrays = _Arrays(
-        item_sums=jnp.asarray(joint.sum(axis=0).cumsum()),
-        query_sums=jnp.asarray((joint / joint.sum(axis=0)).T.cumsum(axis=1)),
+    arrays = _TrialArrays(
+        py=jnp.asarray(joint.sum(axis=0)),
+        query_channel=jnp.asarray((joint / joint.sum(axis=0)).T),
         q=code.output_marginal,
-        distances=jnp.asarray(distances.whole.astype(int)),
+        distances=jnp.asarray(distances.units.astype(int)),
         log_weight=jnp.asarray(-float(code.slope) * LN2 * distance),
-        words=jnp.exp2(code.log2_words),
+        K=jnp.exp2(code.log2_codebook_size),
         scores=jnp.asarray(scores),
         start=jnp.asarray(start),
         ordered=jnp.asarray(ordered),
         log_above=jnp.asarray(above),
         log_tied=jnp.asarray(tied),
-        ranks=jnp.asarray(joint_types.rank_table(code.n, joint.shape[0])),
+        index_table=jnp.asarray(joint_types.index_table(code.n, joint.shape[0])),
         log2_size=size,
     )
-    trial = _Trial(
+    trial = _EnsembleTrial(
         n=code.n,
         encoder=code.encoder,
         competitor=competitor,
@@ -342,23 +337,18 @@ def _prepared(
     return arrays, trial, (distance_moved, score_moved)
 
 
-def _drawn(chance: Float[Array, "..."], sums: Float[Array, "... k"]) -> Int[Array, "..."]:
-    """Index whose share of [0, 1) holds the probability; the last sum counts as one, whatever rounding."""
-    return jnp.sum(chance[..., None] >= sums[..., :-1], axis=-1)
-
-
-def _law_of_sum(
+def _sum_distribution(
     steps: Int[Array, "n u"], q: Float[Array, " u"], levels: int
 ) -> tuple[Float[Array, " t"], Float[Array, "n t"]]:
-    """Law of the sum of steps[i, U_i], U i.i.d. from q; and the laws before each letter is added."""
+    """Pmf of the sum of steps[i, U_i], U i.i.d. from q; and the pmfs before each letter is added."""
     size = steps.shape[0] * levels + 1
 
-    def add(law: Float[Array, " t"], moves: Int[Array, " u"]) -> tuple[Array, Array]:
-        padded = jnp.pad(law, (levels, 0))
+    def add(p: Float[Array, " t"], moves: Int[Array, " u"]) -> tuple[Array, Array]:
+        padded = jnp.pad(p, (levels, 0))
 
         def moved(move: Int[Array, ""]) -> Array:
             return jax.lax.dynamic_slice_in_dim(padded, levels - move, size)
 
-        return q @ jax.vmap(moved)(moves), law
+        return q @ jax.vmap(moved)(moves), p
 
     return jax.lax.scan(add, jnp.zeros(size).at[0].set(1.0), steps)

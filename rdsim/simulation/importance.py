@@ -10,8 +10,8 @@ scores S or more with probability at most $2^{-B}$ (Markov's inequality), where
 $$B = \sum_i b(x_i, u_i), \quad b(x,u) = \lambda i(x;u) - \log_2 \sum_{u'} P(u') 2^{\lambda i(x;u')}, \quad
 \lambda = \frac{1}{1+\rho}.$$
 
-So no loss of the rank exceeds $\min(1, M 2^{-B}) \le (M 2^{-B})^\rho$, $0 \le \rho \le 1$. Letters are drawn from the
-law proportional to $P(x,u) 2^{-\rho b(x,u)}$, and the weighted loss is at most
+So no loss of the rank exceeds $\min(1, M 2^{-B}) \le (M 2^{-B})^\rho$, $0 \le \rho \le 1$. Letters are drawn with
+probability proportional to $P(x,u) 2^{-\rho b(x,u)}$, and the weighted loss is at most
 $M^\rho (E\, 2^{-\rho b(X,U)})^n$, Gallager's bound on the error. Divided by it, it lies in [0, 1].
 """
 
@@ -27,14 +27,15 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.information import LN2, information_density
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking import letter_scores
 from rdsim.ranking.block_score import through_channel
-from rdsim.ranking.letter_scores import ScoreSums
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
-from rdsim.ranking.saddlepoint import saddlepoint_kernel
+from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
+from rdsim.ranking.tails import letter_scores
+from rdsim.ranking.tails.letter_scores import ScoreSums
+from rdsim.ranking.tails.saddlepoint import saddlepoint_kernel
 from rdsim.results import result
-from rdsim.simulation.engine import check_options, run_trials
+from rdsim.simulation.engine.options import RunOptions, checked_run
+from rdsim.simulation.engine.trials import run_trials
 from rdsim.simulation.intervals import Estimate
 from rdsim.transformations import on_host
 
@@ -75,13 +76,13 @@ class RareEstimate:
 def importance_tail(
     key: Any,
     values: ArrayLike,
-    pmf: ArrayLike,
+    probabilities: ArrayLike,
     counts: ArrayLike,
     threshold: ArrayLike,
     *,
     trials: Integer,
     confidence: float = 0.95,
-    **options: Any,
+    run: RunOptions | None = None,
 ) -> RareEstimate:
     r"""Estimate $\ln P[S > t]$ of a sum of independent letter scores by tilted sampling (C15).
 
@@ -90,20 +91,20 @@ def importance_tail(
     Args:
         key: PRNG key; trial t of setting s draws from fold_in(fold_in(key, s), t).
         values: v(x,u), shape (kinds, values), any unit; -inf for a letter that rules the sum out.
-        pmf: P(u|x), shape (kinds, values), rows summing to one.
+        probabilities: P(u|x), shape (kinds, values), rows summing to one.
         counts: n_x, integers >= 0, shape (..., kinds).
         threshold: t, units of values; broadcasts with the leading shape of counts.
         trials: number of trials a setting, 2..2^32.
         confidence: of one interval, in (0, 1).
-        **options: further keywords of `run_trials` (block, devices, checkpoint, progress).
+        run: options of the run.
 
     Returns:
         Natural logarithms, the broadcast shape. A threshold at or beyond the greatest value gives
         -inf exactly; one below the mean is sampled without tilt.
 
     Raises:
-        ValueError: if a row is no law, shapes do not match, counts are not whole, a value is inf, or
-            trials or confidence lie outside their range.
+        ValueError: if a row is no distribution, shapes do not match, counts are not integers, a value is
+            inf, or trials or confidence lie outside their range.
         TypeError: if the key is not a typed key or an argument is not numeric.
 
     References:
@@ -112,38 +113,38 @@ def importance_tail(
 
     """
     validation.prng_key("key", key)
-    check_options(trials=trials, confidence=confidence, **options)
-    sums, shape = letter_scores.score_sums(values, pmf, counts, threshold)
+    run = checked_run(run, trials=trials, confidence=confidence)
+    sums, shape = letter_scores.score_sums(values, probabilities, counts, threshold)
     tilt, log_scale, target, rises = _tilted_problem(sums)
-    law = jnp.cumsum(letter_scores.tilted(sums, tilt), axis=-1)
-    filler = ((0, 0), (0, 1), (0, 0))
+    cumulative = jnp.cumsum(letter_scores.tilted(sums, tilt), axis=-1)
+    # Settings of fewer letters are padded with letters of one more kind, which score nothing.
+    one_more = ((0, 0), (0, 1), (0, 0))
     arguments = {
         "kinds": jnp.asarray(_kinds_of_letters(np.asarray(sums.counts).astype(int))),
-        "distribution": jnp.pad(law, filler, constant_values=1.0)[..., :-1],
-        "rises": jnp.pad(rises, filler),
+        "distribution": jnp.pad(cumulative, one_more, constant_values=1.0)[..., :-1],
+        "rises": jnp.pad(rises, one_more),
         "decay": tilt * jnp.where(sums.step > 0, sums.step, 1.0),
         "target": target,
         "strictly": sums.step == 0,
     }
-    result = run_trials(
-        _tail_trial,
+    found = run_trials(
         key,
+        _tail_trial,
         arguments,
         trials=trials,
         confidence=confidence,
         settings="independent",
-        **options,
+        run=run,
     )
-    found = _rare(result.estimates, log_scale, tilt)
-    never = np.asarray(sums.threshold) >= np.asarray(sums.highest)
-    return _shaped(_without_event(found, never), shape)
+    log_scale = jnp.where(sums.threshold >= sums.highest, -jnp.inf, log_scale)
+    return _rescaled(found.estimates, log_scale, tilt, shape)
 
 
 def _kinds_of_letters(counts: np.ndarray) -> np.ndarray:
-    """List the kinds of the letters of each setting, filled up with one that scores nothing."""
+    """List the kinds of the letters of each setting, padded with one kind more."""
     n = counts.sum(axis=1)
-    filled = np.concatenate([counts, (n.max() - n)[:, None]], axis=1)
-    return np.stack([np.repeat(np.arange(counts.shape[1] + 1), row) for row in filled])
+    padded = np.concatenate([counts, (n.max() - n)[:, None]], axis=1)
+    return np.stack([np.repeat(np.arange(counts.shape[1] + 1), row) for row in padded])
 
 
 @jax.jit
@@ -158,12 +159,14 @@ def _tilted_problem(
     step = jnp.where(on_lattice, sums.step, 1.0)
     above = letter_scores.next_above(sums)
     span = sums.highest - sums.lowest
+    # The mean is moved to the target, but not to the very ends of the range, where the tilt is infinite:
+    # half a step below the highest sum on a lattice, a millionth of the range elsewhere.
     edge = jnp.where(on_lattice, step / 2, 1e-6 * span)
     level = jnp.clip(above, sums.lowest, jnp.maximum(sums.highest - edge, sums.lowest))
     tilt = jnp.maximum(letter_scores.saddlepoint_of(sums, level), 0.0)
     log_mean = jnp.sum(sums.counts * letter_scores.letter_log_means(sums, tilt), axis=1)
     log_scale = sums.log_mass + log_mean - jnp.where(tilt > 0, tilt * above, 0.0)
-    possible = sums.chances > 0
+    possible = sums.probabilities > 0
     base = jnp.min(jnp.where(possible, sums.values, jnp.inf), axis=1, keepdims=True)
     rises = jnp.where(possible, sums.values - base, 0.0) / step[:, None, None]
     target = (above - sums.lowest) / step
@@ -193,15 +196,16 @@ def importance_loss(
     n: Integer,
     trials: Integer,
     confidence: float = 0.95,
-    **options: Any,
+    run: RunOptions | None = None,
 ) -> RareEstimate:
     r"""Estimate the ln of a small expected rank loss behind a memoryless test channel (C15).
 
     $$E\,\ell = M^\rho \big(E\, 2^{-\rho b(X,U)}\big)^n\; E_\rho\big[\ell\, (2^B / M)^\rho\big],$$
 
-    the setting of `block_loss`: targets $(X^n, U^n)$ are drawn from the tilted law
-    (top of this file), and each has the exact rank law with the probabilities of a competitor from `saddlepoint_kernel`, whose
-    error (within 1 % from 50 letters on, far less on lattices) the interval does not hold.
+    the setting of `block_loss`: targets $(X^n, U^n)$ are drawn from the tilted distribution
+    (top of this file), and each has the exact rank distribution with the probabilities of a competitor
+    from `saddlepoint_kernel`, whose error (within 1 % from 50 letters on, far less on lattices) the
+    interval does not cover.
 
     Args:
         key: PRNG key; trial t of setting s draws from fold_in(fold_in(key, s), t).
@@ -212,15 +216,15 @@ def importance_loss(
         n: letters in an item, at least 1.
         trials: number of trials a setting, 2..2^32.
         confidence: of one interval, in (0, 1).
-        **options: further keywords of `run_trials` (block, devices, checkpoint, progress).
+        run: options of the run.
 
     Returns:
         Natural logarithms, shape of log2_size; `log_scale` is Gallager's bound on the loss and
         `tilt` its $\rho$, which makes that bound least.
 
     Raises:
-        ValueError: if a law is no law, shapes do not match, a number lies outside its range or the
-            loss is unknown.
+        ValueError: if a distribution is none, shapes do not match, a number lies outside its range or
+            the loss is unknown.
         TypeError: if n is not an integer or the key not a typed key.
 
     References:
@@ -228,7 +232,7 @@ def importance_loss(
 
     """
     validation.prng_key("key", key)
-    check_options(trials=trials, confidence=confidence, **options)
+    run = checked_run(run, trials=trials, confidence=confidence)
     parsed = parse_loss(loss)
     through = through_channel(joint, encoder)
     n = validation.integer("n", n, low=1)
@@ -238,11 +242,12 @@ def importance_loss(
     possible = through > 0
     density = np.where(possible, score, 0.0)
 
-    tilts = np.array([_best_tilt(through, density, n, bits) for bits in np.asarray(size).ravel()])
-    levels = np.stack([_markov_levels(through, density, tilt) for tilt in tilts])
-    laws = through * np.exp2(-tilts[:, None, None] * levels)
-    log_means = np.log(laws.sum(axis=(1, 2)))
-    laws = np.cumsum(laws.reshape(tilts.size, -1), axis=1)
+    bits = np.asarray(size).ravel()
+    tilts = np.array([_best_tilt(through, density, n, each) for each in bits])
+    levels = np.stack([_markov_bits(through, density, tilt) for tilt in tilts])
+    tilted = through * np.exp2(-tilts[:, None, None] * levels)
+    log_means = np.log(tilted.sum(axis=(1, 2)))
+    cumulative = np.cumsum(tilted.reshape(tilts.size, -1), axis=1)
     competitor = np.broadcast_to(through.sum(axis=0), through.shape)
     values = np.where(competitor > 0, score, 0.0)
     sums, _ = letter_scores.score_sums(
@@ -250,10 +255,10 @@ def importance_loss(
     )
     copies = (tilts.size, *through.shape)
     arguments = {
-        "distribution": jnp.asarray(laws[:, :-1] / laws[:, -1:]),
+        "distribution": jnp.asarray(cumulative[:, :-1] / cumulative[:, -1:]),
         "density": jnp.broadcast_to(jnp.asarray(density), copies),
         "values": jnp.broadcast_to(sums.values, copies),
-        "chances": jnp.broadcast_to(sums.chances, copies),
+        "chances": jnp.broadcast_to(sums.probabilities, copies),
         "log_mass": jnp.broadcast_to(
             jnp.log(jnp.asarray(np.minimum(np.where(possible, competitor, 0.0).sum(axis=1), 1.0))),
             copies[:2],
@@ -263,21 +268,20 @@ def importance_loss(
         "log2_size": size.ravel(),
         "tilt": jnp.asarray(tilts),
     }
-    result = run_trials(
-        _LossTrial(n, parsed, reach_of(size)),
+    found = run_trials(
         key,
+        _LossTrial(n, parsed, reach_of(size)),
         arguments,
         trials=trials,
         confidence=confidence,
         settings="independent",
-        **options,
+        run=run,
     )
-    log_scale = tilts * np.asarray(size).ravel() * LN2 + n * log_means
-    found = _rare(result.estimates, jnp.asarray(log_scale), jnp.asarray(tilts))
-    return _shaped(found, size.shape)
+    log_scale = jnp.asarray(tilts * bits * LN2 + n * log_means)
+    return _rescaled(found.estimates, log_scale, jnp.asarray(tilts), size.shape)
 
 
-def _markov_levels(through: np.ndarray, density: np.ndarray, tilt: float) -> np.ndarray:
+def _markov_bits(through: np.ndarray, density: np.ndarray, tilt: float) -> np.ndarray:
     """The bits b(x,u) of a pair of letters; zero where the pair cannot occur."""
     power = 1 / (1 + tilt)
     competitor = np.where(through > 0, through.sum(axis=0), 0.0)
@@ -289,7 +293,7 @@ def _best_tilt(through: np.ndarray, density: np.ndarray, n: int, log2_size: floa
     """The rho in [0, 1] of the least Gallager bound."""
 
     def exponent(tilt: float) -> float:
-        mean = np.sum(through * np.exp2(-tilt * _markov_levels(through, density, tilt)))
+        mean = np.sum(through * np.exp2(-tilt * _markov_bits(through, density, tilt)))
         return tilt * log2_size + n * float(np.log2(mean))
 
     found = scipy.optimize.minimize_scalar(exponent, bounds=(0.0, 1.0), method="bounded")
@@ -305,7 +309,9 @@ class _LossTrial:
     reach: int
 
     def __call__(self, key: Key[Array, ""], arguments: dict[str, Array]) -> Float[Array, ""]:
-        density, chances, values = (arguments[name] for name in ("density", "chances", "values"))
+        """Draw pairs of letters under the tilt, and weigh the rank loss of their sum of densities."""
+        density, values = arguments["density"], arguments["values"]
+        chances = arguments["chances"]
         uniform = jax.random.uniform(key, (self.n, 1))
         cell = jnp.sum(uniform >= arguments["distribution"], axis=1)
         score = jnp.sum(density.ravel()[cell])
@@ -314,7 +320,7 @@ class _LossTrial:
         high = jnp.max(jnp.where(chances > 0, values, -jnp.inf), axis=1)
         sums = ScoreSums(
             values=values,
-            chances=chances,
+            probabilities=chances,
             counts=counts[None],
             log_mass=(counts @ arguments["log_mass"])[None],
             threshold=score[None],
@@ -323,10 +329,12 @@ class _LossTrial:
             highest=(counts @ high)[None],
         )
         tail = saddlepoint_kernel(sums)
-        # Markov's bound keeps the weight below one whatever the approximation.
+        # Markov's bound keeps the weight below one, whatever the error of the approximation.
         level = jnp.sum(arguments["level"].ravel()[cell])
         most = jnp.minimum(-level * LN2, 0.0)
-        log_a, log_e = (jnp.minimum(log[0], most) for log in (tail.log_tail, tail.log_tie))
+        log_a = jnp.minimum(tail.log_tail[0], most)
+        log_e = jnp.minimum(tail.log_tie[0], most)
+        # A competitor scores higher or ties, not both: e <= 1 - a.
         log_e = jnp.minimum(log_e, jnp.log1p(-jnp.exp(jnp.minimum(log_a, -1e-300))))
         size = arguments["log2_size"]
         loss = expected_loss_kernel(log_a, log_e, size, self.loss, self.reach)
@@ -334,43 +342,28 @@ class _LossTrial:
         return jnp.clip(loss * weight, 0.0, 1.0)
 
 
-def _rare(
-    estimate: Estimate, log_scale: Float[Array, " b"], tilt: Float[Array, " b"]
+def _rescaled(
+    estimate: Estimate,
+    log_scale: Float[Array, " b"],
+    tilt: Float[Array, " b"],
+    shape: tuple[int, ...],
 ) -> RareEstimate:
-    """Put the scale back on the mean of losses in [0, 1]."""
+    """Put the scale back on the mean of losses in [0, 1]; a scale of zero is an event that cannot happen."""
 
     def log(x: Float[Array, " b"]) -> Float[Array, " b"]:
         return jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1.0)) + log_scale, -jnp.inf)
 
     mean = jnp.where(estimate.mean > 0, estimate.mean, 1.0)
     width = jnp.where(estimate.mean > 0, (estimate.upper - estimate.lower) / mean, jnp.inf)
-    return RareEstimate(
+    found = RareEstimate(
         log_mean=log(estimate.mean),
         log_lower=log(estimate.lower),
         log_upper=log(estimate.upper),
         log_scale=log_scale,
         tilt=tilt,
-        relative_width=width,
+        relative_width=jnp.where(log_scale == -jnp.inf, 0.0, width),
         trials=jnp.asarray(estimate.trials),
         confidence=estimate.confidence,
     )
-
-
-def _without_event(found: RareEstimate, never: np.ndarray) -> RareEstimate:
-    """An event that can not happen has probability zero, known without a trial."""
-
-    def known(log: Float[Array, " b"]) -> Float[Array, " b"]:
-        return jnp.where(jnp.asarray(never), -jnp.inf, log)
-
-    return dataclasses.replace(
-        found,
-        log_mean=known(found.log_mean),
-        log_lower=known(found.log_lower),
-        log_upper=known(found.log_upper),
-        log_scale=known(found.log_scale),
-        relative_width=jnp.where(jnp.asarray(never), 0.0, found.relative_width),
-    )
-
-
-def _shaped(found: RareEstimate, shape: tuple[int, ...]) -> RareEstimate:
-    return jax.tree.map(lambda leaf: leaf.reshape(shape), found)
+    reshaped: RareEstimate = jax.tree.map(lambda leaf: leaf.reshape(shape), found)
+    return reshaped

@@ -72,7 +72,7 @@ def clopper_pearson(
     count, numbers = np.broadcast_arrays(count, numbers)
     if (count > numbers).any():
         raise ValueError("successes must lie in [0, trials], entry by entry")
-    alpha = 1 - _confidence(confidence)
+    alpha = 1 - float(validation.open_unit("confidence", confidence))
     lower = scipy.special.betaincinv(np.maximum(count, 1), numbers - count + 1, alpha / 2)
     upper = scipy.special.betainccinv(count + 1, np.maximum(numbers - count, 1), alpha / 2)
     return Estimate(
@@ -127,9 +127,9 @@ def bernstein_of_moments(
 ) -> Estimate:
     """Compute the interval of empirical_bernstein from sample mean, unbiased variance and N >= 2.
 
-    The slack, an error of the mean that is not by chance, widens it at both ends.
+    The slack, a bound on an error of the mean that is not random, widens it at both ends.
     """
-    log_term = math.log(4 / (1 - _confidence(confidence)))
+    log_term = math.log(4 / (1 - float(validation.open_unit("confidence", confidence))))
     half = np.sqrt(2 * variance * log_term / trials) + 7 * log_term / (3 * (trials - 1)) + slack
     return Estimate(
         mean=jnp.asarray(mean, float),
@@ -138,7 +138,3 @@ def bernstein_of_moments(
         trials=jnp.asarray(trials, trials.dtype),
         confidence=float(confidence),
     )
-
-
-def _confidence(confidence: float) -> float:
-    return float(validation.open_unit("confidence", confidence))

@@ -17,19 +17,22 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.codes.item_code import item_code
-from rdsim.simulation.item_code import Decoder, WholeItems
+from rdsim.simulation.coded_items import Decoder, WholeItems
 from rdsim.sources.discretisation import DiscretisedItem
-from rdsim.sources.mixture_law import MixtureLaw, log_class_item
-from rdsim.sources.noisy_copies import weighted_mean
+from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.sources.mixture.densities import log_class_item
+from rdsim.sources.mixture.noisy_copies import weighted_mean
 from rdsim.transformations import on_host
 
-_REACH: Final = 9.0  # standard deviations beyond which lies 2e-19 of a Gaussian's mass
+_REACH: Final = 9.0
+"""Standard deviations beyond which 2e-19 of a Gaussian's mass lies."""
 _NODES: Final = 64
+"""Gauss-Legendre nodes of a class, for a density that varies over at most 18 deviations."""
 
 
 @on_host
 def density_decoder(
-    source: MixtureLaw, code: Any, item: DiscretisedItem, modalities: Any = None
+    source: GaussianMixtureSource, code: Any, item: DiscretisedItem, modalities: Any = None
 ) -> Decoder:
     r"""Make the decoder that ranks by the information density of query and codeword.
 
@@ -37,13 +40,13 @@ def density_decoder(
 
     $$P(z|u) = \sum_c P(c|u)\, N(z;\, \mu_{uc},\, \Sigma_{uc} + n I),$$
 
-    with the moments of the item's law given by its cells: optimal but for the shape of the cells,
-    which the noise of the queries blurs. Exact for a code of whole classes.
+    with the moments of the item's distribution given by its cells: optimal but for the shape of the
+    cells, which the noise of the queries blurs. Exact for a code whose cells are the classes.
 
     Args:
         source: a mixture of items in the plane or on a line, whose queries are noisy copies.
         code: the code.
-        item: cells of the item's law and their masses.
+        item: cells of the item's distribution and their masses.
         modalities: which queries are seen; None for all.
 
     Returns:
@@ -59,31 +62,31 @@ def density_decoder(
         raise ValueError(
             f"code must have codewords of {dimension} coordinates like the cells of item, got {given}"
         )
-    return Decoder(_density_scores, (mean.weights, *_matched(source, code, item, mean.variance)))
+    log_weight, centres, root = _matched_moments(source, code, item, mean.variance)
+    return Decoder(_density_scores, (mean.weights, log_weight, centres, root))
 
 
 @jax.jit
-def _matched(
-    source: MixtureLaw, code: Any, item: DiscretisedItem, noise: Float[Array, ""]
+def _matched_moments(
+    source: GaussianMixtureSource, code: Any, item: DiscretisedItem, noise: Float[Array, ""]
 ) -> tuple[Float[Array, "k c"], Float[Array, "k c d"], Float[Array, "k c d d"]]:
     """Log weights, means and square roots of precisions (rows of whitening maps) of P(z|u)."""
     y = item.points
     log_class = log_class_item(source, y) + jnp.log(source.weights)
     of_class = jax.nn.softmax(log_class, axis=1)
     pair = item.masses[:, None] * code.channel(y)  # (G, K)
+    # Mass, first and second moments of the item for each codeword and class.
     total = jnp.einsum("gk,gc->kc", pair, of_class)
     safe = jnp.where(total > 0, total, 1.0)[..., None]
     first = jnp.einsum("gk,gc,gd->kcd", pair, of_class, y) / safe
     second = jnp.einsum("gk,gc,gd,ge->kcde", pair, of_class, y, y) / safe[..., None]
-    spread = second - first[..., :, None] * first[..., None, :]
-    dimension = y.shape[1]
-    covariance = spread + noise * jnp.eye(dimension)
+    covariance = second - first[..., :, None] * first[..., None, :] + noise * jnp.eye(y.shape[1])
     root = jnp.linalg.inv(jnp.linalg.cholesky(covariance))
     marginal = total.sum(axis=1, keepdims=True)
-    share = total / jnp.where(marginal > 0, marginal, 1.0)
+    posterior = total / jnp.where(marginal > 0, marginal, 1.0)
     log_root = jnp.sum(jnp.log(jnp.diagonal(root, axis1=-2, axis2=-1)), axis=-1)
     log_weight = jnp.where(
-        total > 0, jnp.log(jnp.where(total > 0, share, 1.0)) + log_root, -jnp.inf
+        total > 0, jnp.log(jnp.where(total > 0, posterior, 1.0)) + log_root, -jnp.inf
     )
     return log_weight, first, root
 
@@ -91,6 +94,7 @@ def _matched(
 def _density_scores(
     parameters: tuple[Array, Array, Array, Array], queries: Float[Array, "m d"]
 ) -> Float[Array, " k"]:
+    """Log of the mixture density at the mean of the queries; -inf for codewords without mass."""
     weights, log_weight, centres, root = parameters
     residual = weights @ queries - centres
     white = jnp.einsum("kcde,kce->kcd", root, residual)
@@ -102,11 +106,11 @@ def _density_scores(
 
 
 @on_host
-def whole_items(source: MixtureLaw, modalities: Any = None) -> WholeItems:
+def whole_items(source: GaussianMixtureSource, modalities: Any = None) -> WholeItems:
     r"""Rank items stored whole, optimally: no code of any rate has a smaller loss, at any M.
 
     The information density of a query and an item falls with $|z - y|$, and a competitor wins where
-    it falls into the disc around z whose rim the target lies on. A code is a function of the items,
+    it falls into the disc around z whose edge the target lies on. A code is a function of the items,
     perhaps with a draw, so that its ranking is one of the items' own rankings.
 
     Args:
@@ -120,11 +124,13 @@ def whole_items(source: MixtureLaw, modalities: Any = None) -> WholeItems:
         ValueError: if a query seen is not a noisy copy of the item, or a modality is out of range.
 
     """
-    return WholeItems(_nearer, (source, weighted_mean(source, modalities).weights))
+    return WholeItems(_nearer_probability, (source, weighted_mean(source, modalities).weights))
 
 
-def _nearer(
-    parameters: tuple[MixtureLaw, Array], queries: Float[Array, "m d"], item: Float[Array, " d"]
+def _nearer_probability(
+    parameters: tuple[GaussianMixtureSource, Array],
+    queries: Float[Array, "m d"],
+    item: Float[Array, " d"],
 ) -> Float[Array, ""]:
     source, weights = parameters
     z = weights @ queries
@@ -132,7 +138,7 @@ def _nearer(
 
 
 def log_disc_mass(
-    source: MixtureLaw, centre: Float[Array, " d"], radius: Float[Array, ""]
+    source: GaussianMixtureSource, centre: Float[Array, " d"], radius: Float[Array, ""]
 ) -> Float[Array, ""]:
     r"""Natural log of the probability that an item lies within a radius of a centre, for d = 1 or 2.
 
@@ -149,7 +155,7 @@ def log_disc_mass(
     nodes, weights = scipy.special.roots_legendre(_NODES)
     sigma = jnp.sqrt(source.item_variance)[:, None]
     delta = jnp.linalg.norm(centre - source.item_means, axis=1)[:, None]
-    # Where the whole disc lies in the far tail, the interval is the shell next to its rim.
+    # Where the whole disc lies in the far tail, the interval is the shell next to its edge.
     high = jnp.minimum(radius, delta + _REACH * sigma)
     low = jnp.clip(delta - _REACH * sigma, 0.0, jnp.maximum(high - sigma, 0.0))
     half = 0.5 * (high - low)

@@ -1,19 +1,20 @@
-r"""One codebook for the whole database: items kept as indices of words, by streaming.
+r"""One codebook for the whole database: items kept as indices of codewords, by streaming.
 
-The scheme: K = 2^{nR} words are drawn from the output marginal, every item is stored as the index
-of a word, a query scores the words and items are returned word by word, ties at random. All items of
-one word are tied, so of M items only the number at each word is needed: items are drawn from their
-numbers, encoded and forgotten. With $c_k$ items at word k and the target at word w,
+The scheme: K = 2^{nR} codewords are drawn from the output marginal, every item is stored as the index of
+one, a query scores the codewords and items are returned codeword by codeword, ties at random. All items of
+one codeword are tied, so of M items only the number at each codeword is needed: items are drawn from their
+numbers, encoded and forgotten. With $c_k$ items at codeword k and the target at codeword w,
 
 $$\text{better} = \sum_k c_k\, 1\{s(x; u_k) > s(x; u_w)\}, \quad
 \text{tied} = \sum_k c_k\, 1\{s(x; u_k) = s(x; u_w)\},$$
 
-and the average over the lot of the ties is exact. Work is M K n multiplications, memory K words,
+and the average over the order of the ties is exact. Work is M K n multiplications, memory K codewords,
 K counts and a few hundred items: it does not grow with M.
 """
 
 import dataclasses
 import math
+import os
 from typing import Any
 
 import jax.numpy as jnp
@@ -21,28 +22,28 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from rdsim import validation
-from rdsim.codes.codebook import MAX_LETTERS, MAX_NUMBER, MAX_WORDS
+from rdsim.codes.codebook import MAX_CODEWORDS, MAX_LETTERS, MAX_NUMBER
 from rdsim.codes.encoders import distortion_table, items_at_once, letter_table
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.block_score import through_channel
 from rdsim.ranking.loss import Loss
+from rdsim.ranking.metrics.single_target import tied_loss
 from rdsim.results import result
 from rdsim.simulation.codebook_stream import Scheme, Stream
-from rdsim.simulation.direct import score_table
+from rdsim.simulation.database import score_table
 from rdsim.simulation.intervals import Estimate, empirical_bernstein
-from rdsim.simulation.tied_ranks import tied_loss
 from rdsim.transformations import on_host
 
 
 @result
 class SharedCodebookRanks:
-    """Where the targets of each codebook's queries stand, the lot of the ties not yet drawn.
+    """Ranks of the targets of each codebook's queries, before ties are broken.
 
     Attributes:
         better: items strictly above the target, shape (codebooks, queries).
         tied: items at the target's score, itself among them, shape (codebooks, queries).
-        occupied: words that hold an item, shape (codebooks,).
-        words: K.
+        occupied: codewords that hold an item, shape (codebooks,).
+        codebook_size: K, the number of codewords.
         items: M.
 
     """
@@ -50,11 +51,11 @@ class SharedCodebookRanks:
     better: Int[Array, "codebooks queries"]
     tied: Int[Array, "codebooks queries"]
     occupied: Int[Array, " codebooks"]
-    words: int = dataclasses.field(metadata={"static": True})
+    codebook_size: int = dataclasses.field(metadata={"static": True})
     items: int = dataclasses.field(metadata={"static": True})
 
     def loss(self, loss: Loss) -> np.ndarray:
-        """Compute the loss of every query, averaged over the lot of its ties.
+        """Compute the loss of every query, averaged over the order of its ties.
 
         Args:
             loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
@@ -109,22 +110,22 @@ def simulate_shared_codebook(
     key: Any,
     joint: ArrayLike,
     test_channel: ArrayLike,
-    distortion: ArrayLike,
+    distortions: ArrayLike,
     log2_size: ArrayLike,
     *,
     n: Integer,
     rate: ArrayLike,
-    queries: ArrayLike,
-    codebooks: Any = 1,
+    queries: Integer,
+    codebooks: Integer = 1,
     slope: ArrayLike = math.inf,
     memory_budget: Integer = 2**31,
-    checkpoint: Any = None,
-    checkpoint_seconds: Any = 10.0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: ArrayLike = 10.0,
     progress: bool = False,
 ) -> SharedCodebookRanks:
     r"""Simulate random codebooks that all items share, each with a fresh database.
 
-    Words are drawn from $q(u) = \sum_y P(y) Q(u|y)$ and scored by the information density of the
+    Codewords are drawn from $q(u) = \sum_y P(y) Q(u|y)$ and scored by the information density of the
     test channel, $\sum_i \log_2 P(x_i|u_i)/P(x_i)$. Codebook c, its items and its queries draw from
     fold_in(key, c), item j from its number: results depend on the key and the setting, not on the
     memory, the checkpoints or where a run was continued.
@@ -133,19 +134,19 @@ def simulate_shared_codebook(
         key: PRNG key.
         joint: P(x,y) of query and item letter, shape (|X|, |Y|).
         test_channel: Q(u|y), shape (|Y|, |U|), rows summing to one.
-        distortion: d(y,u) that the encoder minimises, finite, shape (|Y|, |U|).
+        distortions: d(y,u) that the encoder minimises, finite, shape (|Y|, |U|).
         log2_size: log2 M, 1 to 32; M is the nearest integer.
         n: letters in an item, at least 1.
-        rate: R >= 0 in bits a letter; K is the whole part of 2^{nR}, at most 2^24.
+        rate: R >= 0 in bits a letter; $K = \lfloor 2^{nR} \rfloor$, at most 2^24.
         queries: queries for each codebook, at least 2; targets uniform on the items.
         codebooks: codebooks, at least 1.
-        slope: of the likelihood encoder, bits a unit of distortion; inf for the nearest word.
+        slope: of the likelihood encoder, bits a unit of distortion; inf for the nearest codeword.
         memory_budget: bytes for all arrays; see rdsim.codes.encoders.items_at_once. It changes no
-            result of the nearest word; of the likelihood encoder it does only where a draw falls
+            result of the nearest codeword; of the likelihood encoder it does only where a draw falls
             within the rounding of a probability, about 2^-52.
         checkpoint: file to continue from and to write the counts to.
         checkpoint_seconds: least time between two writes, in seconds.
-        progress: show a bar on stderr; it counts items.
+        progress: whether to show a bar on stderr; it counts items.
 
     Returns:
         The counts from which every loss follows, shape (codebooks, queries).
@@ -161,49 +162,30 @@ def simulate_shared_codebook(
     """
     validation.prng_key("key", key)
     n = validation.integer("n", n, low=1)
-    through = through_channel(joint, test_channel, "test_channel")
-    table = distortion_table(distortion)
-    if table.shape != np.shape(test_channel):
-        raise ValueError(
-            f"distortion must have the shape {np.shape(test_channel)} of test_channel, "
-            f"got {table.shape}"
-        )
-    words = _words(n, rate)
+    slope = float(validation.interval("slope", slope, low=0.0, ndim=0))
+    scheme = _scheme(joint, test_channel, distortions, n, slope)
+    K = _number_of_codewords(n, rate)
     size = float(validation.interval("log2_size", log2_size, low=1.0, high=32.0, ndim=0))
     items = min(round(2.0**size), MAX_NUMBER)
-    slope = float(validation.interval("slope", slope, low=0.0, ndim=0))
     queries = validation.integer("queries", queries, low=2, high=MAX_NUMBER)
     codebooks = validation.integer("codebooks", codebooks, low=1, high=MAX_NUMBER)
     budget = validation.integer("memory_budget", memory_budget, low=1)
-    where = validation.path("checkpoint", checkpoint)
+    path = validation.path("checkpoint", checkpoint)
     pause = float(validation.interval("checkpoint_seconds", checkpoint_seconds, low=0.0, ndim=0))
-    if max(through.shape) > MAX_LETTERS:
-        raise ValueError(f"joint must have at most {MAX_LETTERS} letters, got {through.shape}")
-    law = np.asarray(validation.pmf("joint", joint, ndim=2))
-    py = law.sum(axis=0)
-    letters, score = letter_table(table, n), score_table(through, n)
     # Counts of every codebook, and the text that a checkpoint makes of them; two counts a query.
-    other = (80 if checkpoint is not None else 8) * codebooks * words + 16 * codebooks * queries
-    tile = min(
-        items_at_once(budget, words, n, units, other=other)
-        for units in (letters.units, score.units)
-    )
+    other = (8 if path is None else 80) * codebooks * K + 16 * codebooks * queries
     stream = Stream(
         key=key,
-        scheme=Scheme(
-            output_marginal=jnp.asarray(through.sum(axis=0) / through.sum()),
-            py=jnp.asarray(py),
-            query_channel=jnp.asarray((law / np.where(py > 0, py, 1.0)).T),
-            distortion=letters.units,
-            slope=jnp.asarray(slope * letters.step),
-            score=score.units,
-        ),
+        scheme=scheme,
         n=n,
-        words=words,
+        K=K,
         items=items,
         by_minimum=math.isinf(slope),
-        tile=tile,
-        path=where,
+        tile=min(
+            items_at_once(budget, K, n, units, other=other)
+            for units in (scheme.distortions, scheme.scores)
+        ),
+        path=path,
         pause=pause,
     )
     counts, better, tied = stream.to_the_end(codebooks, queries, progress)
@@ -211,16 +193,41 @@ def simulate_shared_codebook(
         better=jnp.asarray(better),
         tied=jnp.asarray(tied),
         occupied=jnp.asarray((counts > 0).sum(axis=1)),
-        words=words,
+        codebook_size=K,
         items=items,
     )
 
 
-def _words(n: int, rate: Any) -> int:
-    """K, the whole part of 2^{nR}."""
-    rate = float(validation.interval("rate", rate, low=0.0, ndim=0))
-    if n * rate > math.log2(MAX_WORDS) + 1e-9:
+def _scheme(joint: Any, test_channel: Any, distortions: Any, n: int, slope: float) -> Scheme:
+    """Check the tables and put distortions and scores on lattices on which sums are exact."""
+    through = through_channel(joint, test_channel, "test_channel")
+    d = distortion_table(distortions)
+    if d.shape != np.shape(test_channel):
         raise ValueError(
-            f"rate must leave at most 2^{math.log2(MAX_WORDS):g} words, got n R = {n * rate:g} bits"
+            f"distortions must have the shape {np.shape(test_channel)} of test_channel, "
+            f"got {d.shape}"
+        )
+    if max(through.shape) > MAX_LETTERS:
+        raise ValueError(f"joint must have at most {MAX_LETTERS} letters, got {through.shape}")
+    p = np.asarray(validation.pmf("joint", joint, ndim=2))
+    py = p.sum(axis=0)
+    units = letter_table(d, n)
+    return Scheme(
+        output_marginal=jnp.asarray(through.sum(axis=0) / through.sum()),
+        py=jnp.asarray(py),
+        query_channel=jnp.asarray((p / np.where(py > 0, py, 1.0)).T),
+        distortions=units.units,
+        slope=jnp.asarray(slope * units.step),
+        scores=score_table(through, n).units,
+    )
+
+
+def _number_of_codewords(n: int, rate: Any) -> int:
+    """K, the integer part of 2^{nR}."""
+    rate = float(validation.interval("rate", rate, low=0.0, ndim=0))
+    if n * rate > math.log2(MAX_CODEWORDS) + 1e-9:
+        raise ValueError(
+            f"rate must leave at most 2^{math.log2(MAX_CODEWORDS):g} codewords, got n R = "
+            f"{n * rate:g} bits"
         )
     return max(math.floor(2.0 ** (n * rate) * (1 + 1e-12)), 1)

@@ -1,14 +1,22 @@
-"""Joint laws P(X,Y) of a query X and a database item Y.
+"""Joint distributions P(X,Y) of a query X and a database item Y.
 
-A source knows its law, its entropies and its mutual information (exact, or between proved bounds),
-draws samples from an explicit key, and cuts itself into cells with a stated error. Every other room
-takes its probabilities from here.
+A source holds its distribution, computes its entropies and its mutual information (exactly, or
+between proved bounds), draws samples from an explicit key, and cuts itself into cells with a stated
+error. Every other package takes its probabilities from here.
+
+What `sample(key, shape)` draws depends on the key and on the shape alone. Every argument is
+checked: a ValueError names one that is out of range or of a wrong shape, a TypeError one that
+should be an integer, or a typed key of `jax.random.key`, and is none.
 """
 
 from rdsim.sources.discretisation import Discretisation, DiscretisedItem
 from rdsim.sources.gaussian_pairs import GaussianSource, gaussian, vector_gaussian
-from rdsim.sources.mixture import GaussianMixtureSource, gaussian_mixture
-from rdsim.sources.noisy_copies import WeightedMean, weighted_mean
+from rdsim.sources.mixture import (
+    GaussianMixtureSource,
+    WeightedMean,
+    gaussian_mixture,
+    weighted_mean,
+)
 from rdsim.sources.prior import TargetPrior, target_prior, zipf_prior
 from rdsim.sources.several_modalities import MultimodalSource, gaussian_multimodal, multimodal
 from rdsim.sources.tables import DiscreteSource, binary_erasure_pair, discrete, dsbs, symmetric

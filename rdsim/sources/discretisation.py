@@ -20,12 +20,15 @@ from rdsim.sources.tables import DiscreteSource
 
 TABLE_ERROR: Final = 1e-13
 """Total variation allowed between a table and the exact cell probabilities. Quadrature and
-truncation stay below 1e-16; the rest is room for rounding, some hundred units of it."""
+truncation err by less than 1e-16; the rest allows for rounding, some hundred units of it."""
 
 MAX_CELLS: Final = 2048
+"""Most cells of one coordinate: a table of 2^22 entries."""
 
-_REACH: Final = 9.0  # standard deviations; beyond lies 2e-19 of a Gaussian's mass
-_NODES: Final = 16  # Gauss-Legendre nodes a panel
+_REACH: Final = 9.0
+"""Standard deviations of y that are integrated; beyond them lies a probability of 2e-19."""
+_NODES: Final = 16
+"""Gauss-Legendre nodes of each panel."""
 
 
 @result
@@ -33,7 +36,7 @@ class Discretisation:
     """A pair of real letters cut into cells.
 
     Attributes:
-        source: joint law of the cells, shape (cells, cells).
+        source: joint distribution of the cells, shape (cells, cells).
         x_edges: edges of the query's cells, shape (cells + 1,), from -inf to inf.
         y_edges: edges of the item's cells, shape (cells + 1,), from -inf to inf.
         x_points: conditional mean of the query in each cell, shape (cells,).
@@ -102,7 +105,10 @@ def build(
 
 
 def _allowance(rows: int, columns: int) -> float:
-    r"""$|H(P) - H(Q)| \le t \log_2 (N-1) + h(t)$ at total variation t (Audenaert 2007), thrice."""
+    r"""Bound the error of I = H(X) + H(Y) - H(X,Y) in bits at total variation t.
+
+    $|H(P) - H(Q)| \le t \log_2 (N-1) + h(t)$ for each of the three entropies (Audenaert 2007).
+    """
     t = TABLE_ERROR
     h = -(t * math.log2(t) + (1 - t) * math.log1p(-t) / math.log(2.0))
     return sum(t * math.log2(max(size, 2)) + h for size in (rows, columns, rows * columns))
@@ -115,7 +121,7 @@ def normal_edges(cells: int) -> np.ndarray:
 
 
 def cell_probabilities(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Standard normal mass of (low, high), from the tail in which the cell lies."""
+    """Standard normal probability of (low, high), by the tail on its side: no digits cancel."""
     above = low > 0
     left = np.where(above, -high, low)
     right = np.where(above, -low, high)
@@ -145,7 +151,7 @@ def bivariate_cells(rho: float, x_edges: np.ndarray, y_edges: np.ndarray) -> np.
         y_edges: shape (j + 1,), increasing, in standard deviations.
 
     Returns:
-        Shape (i, j); mass of y beyond nine standard deviations (2e-19) is left out.
+        Shape (i, j); the probability of y beyond nine standard deviations (2e-19) is left out.
 
     """
     if rho == 0:
@@ -171,10 +177,11 @@ def bivariate_cells(rho: float, x_edges: np.ndarray, y_edges: np.ndarray) -> np.
 
 
 def _panel_breaks(rho: float, scale: float, x_edges: np.ndarray, y_edges: np.ndarray) -> np.ndarray:
-    """Breaks so close that the conditional cell probability is smooth on every panel.
+    """Ends of panels of y, so short that the conditional cell probability is smooth on every one.
 
-    Either everywhere, or, when the correlation is so strong that this is many, only around the
-    places where an edge of x is crossed: nine conditional deviations away nothing changes.
+    As a function of y it changes only where an edge of x is crossed, on the scale `width` of the
+    conditional distribution. So the panels are as short everywhere; or, where the correlation is so
+    strong that these would be too many, only within nine such widths of a crossing.
     """
     width = scale / abs(rho)
     inside = x_edges[np.isfinite(x_edges)]

@@ -16,9 +16,13 @@ from rdsim.sources import discretisation
 from rdsim.sources.discretisation import Discretisation
 from rdsim.transformations import on_host
 
-_SYMMETRY: Final = 1e-12  # relative: how far a covariance may be from symmetric
-_SEMIDEFINITE: Final = 1e-12  # how far below zero rounding may push an eigenvalue of 1 - rho^2
-_ROUNDING: Final = 4 * float(np.finfo(float).eps)  # a dimension: correlations so near 1 are 1
+_SYMMETRY: Final = 1e-12
+"""Largest difference of mirrored entries of a covariance, relative to its largest entry."""
+_SEMIDEFINITE: Final = 1e-12
+"""How far the square of the largest canonical correlation may exceed one, by rounding of the
+input."""
+_ROUNDING: Final = 4 * float(np.finfo(float).eps)
+"""For each dimension: a canonical correlation within so much of one is taken for one."""
 
 
 @result
@@ -78,19 +82,7 @@ class GaussianSource:
     def sample(
         self, key: Key[Array, ""], shape: tuple[int, ...] = ()
     ) -> tuple[Float[Array, "... dx"], Float[Array, "... dy"]]:
-        """Independent pairs (x, y) drawn from the joint law.
-
-        Args:
-            key: PRNG key; the pairs depend on it and on the shape alone.
-            shape: shape of the batch.
-
-        Returns:
-            x of shape (*shape, dx) and y of shape (*shape, dy).
-
-        Raises:
-            TypeError: if the key is not a typed key.
-
-        """
+        """Independent pairs, x of shape (*shape, dx) and y of shape (*shape, dy)."""
         validation.prng_key("key", key)
         return _sample(key, self, tuple(shape))
 
@@ -110,10 +102,6 @@ class GaussianSource:
             canonical correlation, in that order, of (S_i, T_i) of `canonical_maps`, which have
             variance one. The information loss is exact up to its allowance, infinite where the
             correlation is one.
-
-        Raises:
-            TypeError: if the number of cells is not an integer, or the source is traced.
-            ValueError: if it is out of range.
 
         """
         size = validation.integer("cells", cells, low=2, high=discretisation.MAX_CELLS)
@@ -138,13 +126,10 @@ def gaussian(
     Returns:
         The source, dx = dy = 1.
 
-    Raises:
-        ValueError: if an argument is out of range or not a scalar.
-
     """
     rho = validation.interval("correlation", correlation, low=-1.0, high=1.0, ndim=0)
-    var_x = _variance("variance_x", variance_x)
-    var_y = _variance("variance_y", variance_y)
+    var_x = validation.positive("variance_x", variance_x, ndim=0)
+    var_y = validation.positive("variance_y", variance_y, ndim=0)
     cross = rho * jnp.sqrt(var_x) * jnp.sqrt(var_y)
     return GaussianSource(
         covariance_x=var_x[None, None],
@@ -195,30 +180,24 @@ def vector_gaussian(
     return source
 
 
-def _variance(name: str, value: Any) -> Float[Array, ""]:
-    return validation.interval(
-        name, value, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=0
-    )
-
-
 def _finite(name: str, value: Any) -> Float[Array, "a b"]:
-    return validation.interval(
-        name, value, low=-math.inf, high=math.inf, open_low=True, open_high=True, ndim=2
-    )
+    return validation.interval(name, value, open_low=True, open_high=True, ndim=2)
 
 
 def _covariance(name: str, value: Any) -> Float[Array, "d d"]:
+    """A symmetric, positive definite matrix, checked, and symmetrised to the last digit."""
     matrix = _finite(name, value)
     if matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
         raise ValueError(f"{name} must be a square matrix, got shape {matrix.shape}")
     if validation.is_traced(matrix):
         return matrix
     host = np.asarray(matrix)
-    skew = float(np.abs(host - host.T).max())
-    if skew > _SYMMETRY * float(np.abs(host).max()):
-        raise ValueError(f"{name} must be symmetric, got entries that differ by {skew!r}")
+    asymmetry = float(np.abs(host - host.T).max())
+    if asymmetry > _SYMMETRY * float(np.abs(host).max()):
+        raise ValueError(f"{name} must be symmetric, got entries that differ by {asymmetry!r}")
     eigenvalues = np.linalg.eigvalsh(host)
-    # Relative to the largest: below rounding the whitening that all else rests on means nothing.
+    # Compared with the largest eigenvalue: below its rounding the Cholesky factor, which whitens
+    # the pair and which everything else rests on, has no correct digit.
     if eigenvalues[0] <= host.shape[0] * np.finfo(float).eps * eigenvalues[-1]:
         raise ValueError(
             f"{name} must be positive definite, got a smallest eigenvalue of "
@@ -235,6 +214,7 @@ def _whitened(source: GaussianSource) -> Float[Array, "dx dy"]:
 
 
 def _snapped(correlations: Float[Array, " d"], dimension: int) -> Float[Array, " d"]:
+    """Correlations, those within rounding of one replaced by one."""
     return jnp.where(correlations >= 1 - _ROUNDING * dimension, 1.0, correlations)
 
 
@@ -258,7 +238,11 @@ def _entropy(covariance: Float[Array, "d d"]) -> Float[Array, ""]:
 
 
 def _information(rho: Float[Array, " d"]) -> Float[Array, " d"]:
-    """Bits of scalar pairs of correlation rho in [0, 1]; log1p keeps weak correlations exact."""
+    r"""Information of scalar pairs of correlation rho in [0, 1], in bits.
+
+    $-\tfrac12 \ln(1 - \rho^2)$ loses digits near rho = 0 unless log1p takes it, and near one unless
+    $1 - \rho^2$ is a product: each formula is used on its own half.
+    """
     weak = rho < 0.5
     near = log1p(-(jnp.where(weak, rho, 0.0) ** 2))
     far = jnp.log(jnp.where(weak, 1.0, (1 - rho) * (1 + rho)))
@@ -282,6 +266,7 @@ def _sample(
 
 
 def _discretise_pair(rho: float, cells: int, scale_x: float, scale_y: float) -> Discretisation:
+    """Cut a scalar pair of correlation rho and standard deviations `scale_x` and `scale_y`."""
     edges = discretisation.normal_edges(cells)
     masses = discretisation.cell_probabilities(edges[:-1], edges[1:])
     points = discretisation.cell_moments(edges) / masses

@@ -1,4 +1,4 @@
-"""The law of the target: which of the M database items a query is about."""
+"""The distribution of the target: which of the M database items a query is about."""
 
 import math
 
@@ -14,47 +14,35 @@ from rdsim.sources.tables import draw_letters
 
 @result
 class TargetPrior:
-    """A law of the target J on {0..M-1}.
+    """A distribution of the target J on {0..M-1}.
 
     Attributes:
-        pmf: P(J = j), shape (M,), summing to one.
+        p: P(J = j), shape (M,), summing to one.
 
     """
 
-    pmf: Float[Array, " m"]
+    p: Float[Array, " m"]
 
     @property
     @validation.needs_float64
     def entropy(self) -> Float[Array, ""]:
         """H(J) in bits."""
-        return _entropy(self.pmf)
+        return _entropy(self.p)
 
     def sample(self, key: Key[Array, ""], shape: tuple[int, ...] = ()) -> Int[Array, "..."]:
-        """Independent targets, an int32 array of the given shape.
-
-        Args:
-            key: PRNG key; the targets depend on it and on the shape alone.
-            shape: shape of the result.
-
-        Returns:
-            Items in {0..M-1}. Probabilities are resolved to 2^-52.
-
-        Raises:
-            TypeError: if the key is not a typed key.
-
-        """
+        """Independent targets, int32 of the given shape; probabilities are resolved to 2^-52."""
         validation.prng_key("key", key)
-        return draw_letters(key, self.pmf, tuple(shape))
+        return draw_letters(key, self.p, tuple(shape))
 
 
 _entropy = jax.jit(information.entropy)
 
 
-def target_prior(pmf: ArrayLike) -> TargetPrior:
-    """The law of the target from its table.
+def target_prior(p: ArrayLike) -> TargetPrior:
+    """The distribution of the target from its table.
 
     Args:
-        pmf: P(J = j), shape (M,), non-negative, summing to one.
+        p: P(J = j), shape (M,), non-negative, summing to one.
 
     Returns:
         The prior. The table is rescaled so that it sums to one to the last digit.
@@ -64,7 +52,7 @@ def target_prior(pmf: ArrayLike) -> TargetPrior:
             sum to one to rounding; the message names the entry.
 
     """
-    return TargetPrior(pmf=validation.pmf("pmf", pmf))
+    return TargetPrior(p=validation.pmf("p", p))
 
 
 def zipf_prior(items: ArrayLike, *, exponent: ArrayLike) -> TargetPrior:
@@ -73,15 +61,11 @@ def zipf_prior(items: ArrayLike, *, exponent: ArrayLike) -> TargetPrior:
     $$p_j = \frac{(j+1)^{-a}}{\sum_{i=1}^{M} i^{-a}}, \quad j = 0..M-1.$$
 
     Args:
-        items: M >= 1, an integer; 10^6 is no burden.
-        exponent: a >= 0, finite, a scalar; 0 is the uniform law.
+        items: M >= 1, an integer; a million takes milliseconds.
+        exponent: a >= 0, finite, a scalar; 0 is the uniform distribution.
 
     Returns:
-        The prior. Where $(j+1)^{-a}$ underflows the mass is zero.
-
-    Raises:
-        TypeError: if the number of items is not an integer.
-        ValueError: if it is below one, or the exponent is negative, infinite or not a scalar.
+        The prior. Where $(j+1)^{-a}$ underflows the probability is zero.
 
     Reference:
         Zipf (1949), "Human behavior and the principle of least effort".
@@ -91,7 +75,7 @@ def zipf_prior(items: ArrayLike, *, exponent: ArrayLike) -> TargetPrior:
     power = validation.interval(
         "exponent", exponent, low=0.0, high=math.inf, open_high=True, ndim=0
     )
-    return TargetPrior(pmf=_zipf(power, size))
+    return TargetPrior(p=_zipf(power, size))
 
 
 @jax.jit(static_argnames="items")

@@ -1,4 +1,4 @@
-r"""Continuous sources as weighted points: Gaussian mixtures on a lattice.
+r"""Continuous sources as weighted points: Gaussian mixtures on a lattice, by the trapezoid rule.
 
 The trapezoid rule converges faster than any power for them. With lattice step t, a component of
 standard deviation w is summed, against any reproduction, with a relative error of about
@@ -18,8 +18,16 @@ from rdsim import validation
 from rdsim.number_types import ArrayLike
 
 _MAX_POINTS: Final = 100_000
+"""Most points of a lattice on the line."""
+_MAX_POINTS_AN_AXIS: Final = 300
+"""Most points along each axis of a lattice in the plane."""
 _KERNELS_PER_STEP: Final = 1.2
-"""Kernel widths in a step at the finest slope a lattice is meant for: an error near 1e-12."""
+r"""Standard deviations of the kernel in a lattice step at the steepest slope that a lattice is
+meant for; the relative error $2 e^{-2 \pi^2 \cdot 1.44}$ of the trapezoid rule is then about
+1e-12."""
+_NEGLIGIBLE: Final = 1e-16
+"""Total probability of the lattice points in the plane that are left out, the least probable
+ones."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,8 +38,8 @@ class Quadrature:
         points: shape (N,) on the line, (N, 2) in the plane.
         weights: pmf, shape (N,).
         step: lattice step along each axis, shape (d,).
-        truncated_mass: bound on the mass of the source beyond the points, before they were
-            rescaled to sum to one.
+        truncated_mass: bound on the probability of the source beyond the points, before they
+            were rescaled to sum to one.
 
     """
 
@@ -55,7 +63,7 @@ class Quadrature:
             slope: s > 0, bits per unit of squared error, any shape.
 
         Returns:
-            Bits, shape of s, for each axis at its worst.
+            Bits for one axis, the one of the largest step; shape of s.
 
         """
         slope = validation.interval("slope", slope, low=0.0, open_low=True)
@@ -103,19 +111,17 @@ def mixture_quadrature(
         tail: standard deviations covered beyond the outermost components; 8 leaves 1.3e-15.
 
     Returns:
-        The quadrature. In the plane, corners whose whole mass is below 1e-16 are left out.
+        The quadrature. In the plane, corners whose total probability is below 1e-16 are left out.
 
     Raises:
         ValueError: if the weights are no pmf, a variance is not positive, shapes do not fit, or
             the lattice is too coarse for the narrowest component.
 
     """
-    share = np.asarray(validation.pmf("weights", weights))
+    w = np.asarray(validation.pmf("weights", weights))
     mean = np.asarray(validation.interval("means", means, low=-1e150, high=1e150))
-    if mean.shape not in ((len(share),), (len(share), 2)):
-        raise ValueError(
-            f"means must have shape ({len(share)},) or ({len(share)}, 2), got {mean.shape}"
-        )
+    if mean.shape not in ((len(w),), (len(w), 2)):
+        raise ValueError(f"means must have shape ({len(w)},) or ({len(w)}, 2), got {mean.shape}")
     variance = np.asarray(
         validation.interval("variances", variances, low=0.0, open_low=True, high=1e300)
     )
@@ -127,9 +133,11 @@ def mixture_quadrature(
             f"got {variance.shape}"
         ) from error
     flat = mean.ndim == 1
-    count = validation.integer("count", count, low=2, high=_MAX_POINTS if flat else 300)
+    count = validation.integer(
+        "count", count, low=2, high=_MAX_POINTS if flat else _MAX_POINTS_AN_AXIS
+    )
     reach = float(validation.interval("tail", tail, low=1.0, high=37.0, ndim=0))
-    mean, deviation = (x.reshape(len(share), -1) for x in (mean, deviation))
+    mean, deviation = (x.reshape(len(w), -1) for x in (mean, deviation))
     low, high = (mean - reach * deviation).min(axis=0), (mean + reach * deviation).max(axis=0)
     axes = np.linspace(low, high, count)
     step = (high - low) / (count - 1)
@@ -138,22 +146,23 @@ def mixture_quadrature(
             f"count must put the step below the narrowest standard deviation "
             f"{deviation.min():.3g}, got {count}, a step of {step.max():.3g}"
         )
+    # Every component is normalised on its own, so that the weights of the mixture are exact.
     density = np.exp(-(((axes[:, None] - mean) / deviation) ** 2) / 2)  # (count, k, d)
     density = density / density.sum(axis=0)
     outside = math.erfc(reach / math.sqrt(2)) * mean.shape[1]
     if flat:
-        p = density[:, :, 0] @ share
+        p = density[:, :, 0] @ w
         points = axes[:, 0]
     else:
-        p = np.einsum("ik,jk,k->ij", density[:, :, 0], density[:, :, 1], share).ravel()
+        p = np.einsum("ik,jk,k->ij", density[:, :, 0], density[:, :, 1], w).ravel()
         grid = np.meshgrid(axes[:, 0], axes[:, 1], indexing="ij")
         points = np.stack([x.ravel() for x in grid], axis=1)
         order = np.argsort(p)
-        left_out = order[np.cumsum(p[order]) < 1e-16]
+        left_out = order[np.cumsum(p[order]) < _NEGLIGIBLE]
         keep = np.ones(len(p), bool)
         keep[left_out] = False
         points, p = points[keep], p[keep]
-        outside += 1e-16
+        outside += _NEGLIGIBLE
     return Quadrature(
         points=jnp.asarray(points),
         weights=jnp.asarray(p / p.sum()),

@@ -1,7 +1,7 @@
 r"""One item Y seen through K query modalities X_1..X_K, discrete or Gaussian.
 
-A part W that every modality sees makes them redundant: together they tell less about the item than
-the sum of what each tells.
+A part W that every modality sees makes them redundant: together they have less information about
+the item than the sum of what each has.
 """
 
 import functools
@@ -20,7 +20,8 @@ from rdsim.sources.gaussian_pairs import GaussianSource
 from rdsim.sources.modalities import chosen_modalities
 from rdsim.sources.tables import DiscreteSource, draw_letters, draw_outputs
 
-_MAX_TABLE: Final = 1 << 26  # entries of a joint table; more is a mistake rather than a wish
+_MAX_TABLE: Final = 1 << 26
+"""Most entries of a joint table, 512 MiB in float64: who asks for more has made a mistake."""
 
 
 @result
@@ -31,7 +32,7 @@ class MultimodalSource:
     $X_k = V_k$, and the modalities are independent given the item.
 
     Attributes:
-        py: law of the item, shape (|Y|,).
+        py: pmf of the item, shape (|Y|,).
         channels: P(V_k|Y) for each k, shapes (|Y|, |V_k|).
         common: P(W|Y), shape (|Y|, |W|), or None.
 
@@ -48,7 +49,7 @@ class MultimodalSource:
         return tuple(shared * channel.shape[-1] for channel in self.channels)
 
     def joint_with(self, modalities: Any = None) -> DiscreteSource:
-        """The exact joint law of a set of modalities and the item.
+        """The exact joint distribution of a set of modalities and the item.
 
         Args:
             modalities: which ones; None for all K.
@@ -84,21 +85,17 @@ class MultimodalSource:
         Returns:
             Bits.
 
-        Raises:
-            ValueError: as for `joint_with`.
-            TypeError: if a modality is not an integer.
-
         """
         return self.joint_with(modalities).mutual_information
 
     @property
     def redundancy(self) -> Float[Array, ""]:
-        r"""How much less the modalities tell together than the sum of what each tells, in bits.
+        r"""Sum of the modalities' informations about the item less the joint one, in bits.
 
         $$\sum_k I(X_k;Y) - I(X_1..X_K;Y) = (K-1)\, I(W;Y) + T(V_1..V_K|W),$$
 
         T the conditional total correlation $\sum_k H(V_k|W) - H(V_1..V_K|W)$. In general this
-        difference is positive where modalities repeat one another and negative where they speak
+        difference is positive where modalities repeat one another and negative where they inform
         only together (synergy; for K = 2 it is minus the interaction information I(X_1;X_2;Y) in
         the sign of McGill). Here, with all parts independent given Y, it is never negative.
 
@@ -110,19 +107,9 @@ class MultimodalSource:
     def sample(
         self, key: Key[Array, ""], shape: tuple[int, ...] = ()
     ) -> tuple[Int[Array, "... k"], Int[Array, "..."]]:
-        """Independent pairs (queries, item).
+        """Independent queries, shape (*shape, K), and items of the given shape, both int32.
 
-        Args:
-            key: PRNG key; the pairs depend on it and on the shape alone.
-            shape: shape of the batch.
-
-        Returns:
-            Queries of shape (*shape, K), the letter of X_k being w |V_k| + v_k, and items of the
-            given shape, int32.
-
-        Raises:
-            TypeError: if the key is not a typed key.
-
+        The letter of X_k is w |V_k| + v_k.
         """
         validation.prng_key("key", key)
         return _sample(key, self, tuple(shape))
@@ -130,7 +117,7 @@ class MultimodalSource:
 
 @jax.jit
 def _joint(py: Float[Array, " y"], parts: tuple[Float[Array, "y _"], ...]) -> Float[Array, "x y"]:
-    """Joint law of the parts, as one letter, and the item."""
+    """Joint distribution of the parts, as one letter, and the item."""
     return (py[:, None] * functools.reduce(_product, parts)).T
 
 
@@ -152,11 +139,11 @@ def _sample(
     return jnp.stack(own, axis=-1), y
 
 
-def multimodal(py: ArrayLike, channels: Sequence[Any], *, common: Any = None) -> MultimodalSource:
-    r"""A discrete item with K modalities, independent given it but for a common part.
+def multimodal(p: ArrayLike, channels: Sequence[Any], *, common: Any = None) -> MultimodalSource:
+    r"""A discrete item with K modalities, independent given it except for a common part.
 
     Args:
-        py: law of the item, shape (|Y|,), summing to one.
+        p: pmf of the item, shape (|Y|,), summing to one.
         channels: P(V_k|Y) of every modality, one or more, shapes (|Y|, |V_k|), rows summing to one.
         common: P(W|Y), shape (|Y|, |W|), of a part that every modality sees; None for no such part.
 
@@ -168,17 +155,17 @@ def multimodal(py: ArrayLike, channels: Sequence[Any], *, common: Any = None) ->
             row does not sum to one; the message names the channel and the row.
 
     """
-    item = validation.pmf("py", py)
+    item = validation.pmf("p", p)
     if not isinstance(channels, Sequence) or isinstance(channels, str):
         raise TypeError(f"channels must be a list of tables, got {type(channels)}")
     if len(channels) == 0:
         raise ValueError("channels must hold at least one modality, got none")
-    tables = tuple(_channel(f"channels[{k}]", c, item.size) for k, c in enumerate(channels))
-    shared = None if common is None else _channel("common", common, item.size)
+    tables = tuple(_checked_channel(f"channels[{k}]", c, item.size) for k, c in enumerate(channels))
+    shared = None if common is None else _checked_channel("common", common, item.size)
     return MultimodalSource(py=item, channels=tables, common=shared)
 
 
-def _channel(name: str, value: Any, inputs: int) -> Float[Array, "y v"]:
+def _checked_channel(name: str, value: Any, inputs: int) -> Float[Array, "y v"]:
     table = validation.channel(name, value)
     if table.shape[0] != inputs:
         raise ValueError(
@@ -196,34 +183,21 @@ def gaussian_multimodal(
       \frac{\sigma^2}{\sigma_Z^2 + (\sum_k 1/\sigma_k^2)^{-1}}\right).$$
 
     Args:
-        noise_variances: of the own noise N_k, positive, shape (K,).
+        noise_variances: variances of the modalities' own noises N_k, positive, shape (K,).
         common_noise: variance of Z, non-negative, a scalar.
         variance: of the item, positive, a scalar.
 
     Returns:
         The source: X has K coordinates, Y one.
 
-    Raises:
-        ValueError: if a variance is out of range, not finite, or of the wrong shape.
-
     """
-    own = validation.interval(
-        "noise_variances",
-        noise_variances,
-        low=0.0,
-        high=math.inf,
-        open_low=True,
-        open_high=True,
-        ndim=1,
-    )
+    own = validation.positive("noise_variances", noise_variances, ndim=1)
     if own.size == 0:
         raise ValueError("noise_variances must hold at least one modality, got shape (0,)")
     shared = validation.interval(
         "common_noise", common_noise, low=0.0, high=math.inf, open_high=True, ndim=0
     )
-    item = validation.interval(
-        "variance", variance, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=0
-    )
+    item = validation.positive("variance", variance, ndim=0)
     return GaussianSource(
         covariance_x=jnp.diag(own) + (item + shared),
         covariance_y=item[None, None],

@@ -9,11 +9,12 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import information, validation
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
+from rdsim.sources.categorical import cumulative_weights, invert
 
 
 @result
 class DiscreteSource:
-    """A joint law of X in {0..|X|-1} (query) and Y in {0..|Y|-1} (database item).
+    """A joint distribution of X in {0..|X|-1} (query) and Y in {0..|Y|-1} (database item).
 
     A PyTree with the table as its only leaf, so sources pass through jit and stack under vmap.
 
@@ -55,19 +56,7 @@ class DiscreteSource:
     def sample(
         self, key: Key[Array, ""], shape: tuple[int, ...] = ()
     ) -> tuple[Int[Array, "..."], Int[Array, "..."]]:
-        """Independent pairs (x, y) drawn from the joint law.
-
-        Args:
-            key: PRNG key; the pairs depend on it and on the shape alone.
-            shape: shape of each of the two results.
-
-        Returns:
-            Letters x and y, two int32 arrays of the given shape.
-
-        Raises:
-            TypeError: if the key is not a typed key.
-
-        """
+        """Independent pairs of letters x and y, two int32 arrays of the given shape."""
         validation.prng_key("key", key)
         cell = draw_letters(key, self.joint.ravel(), tuple(shape))
         return cell // self.joint.shape[1], cell % self.joint.shape[1]
@@ -85,14 +74,15 @@ def _marginal_entropy(joint: Float[Array, "x y"], axis: int) -> Float[Array, ""]
 def draw_letters(
     key: Key[Array, ""], pmf: Float[Array, " y"], shape: tuple[int, ...]
 ) -> Int[Array, "..."]:
-    """Draw letters of a pmf by inverting its cumulative sum; one without mass is never drawn.
+    """Draw letters of a pmf by inverting its cumulative sum; none of probability zero.
 
-    The point inverted lies on a grid of 2^-52, which is what a probability is resolved to.
+    The number inverted is a multiple of 2^-52, so that is what a probability is resolved to.
     """
-    cumulative, last = _cumulative(pmf)
+    cumulative, last = cumulative_weights(pmf)
     point = jax.random.uniform(key, shape, pmf.dtype) * cumulative[-1]
     letter = jnp.searchsorted(cumulative, point, side="right")
-    # Rounding can put a point on the very end of the table: the last letter with mass is meant.
+    # Rounding can put the point on the very end of the table: then take the last letter of positive
+    # probability.
     return jnp.minimum(letter, last).astype(jnp.int32)
 
 
@@ -101,17 +91,9 @@ def draw_outputs(
     key: Key[Array, ""], channel: Float[Array, "y x"], inputs: Int[Array, "..."]
 ) -> Int[Array, "..."]:
     """One output of the channel P(x|y) for every input y; an output without mass is never drawn."""
-    cumulative, last = jax.vmap(_cumulative)(channel)
-    cumulative = cumulative[inputs]
-    point = jax.random.uniform(key, inputs.shape, channel.dtype) * cumulative[..., -1]
-    output = jnp.sum(cumulative <= point[..., None], axis=-1)
-    return jnp.minimum(output, last[inputs]).astype(jnp.int32)
-
-
-def _cumulative(pmf: Float[Array, " y"]) -> tuple[Float[Array, " y"], Int[Array, ""]]:
-    """Cumulative sum, flat over letters without mass whatever the order of summation, and the last."""
-    summed = jax.lax.cummax(jnp.where(pmf > 0, jnp.cumsum(pmf), 0.0))
-    return summed, pmf.size - 1 - jnp.argmax(pmf[::-1] > 0)
+    cumulative, last = cumulative_weights(channel)
+    uniform = jax.random.uniform(key, inputs.shape, channel.dtype)
+    return invert(cumulative[inputs], last[inputs], uniform)
 
 
 def discrete(joint: ArrayLike) -> DiscreteSource:
@@ -142,9 +124,6 @@ def dsbs(crossover: ArrayLike) -> DiscreteSource:
     Returns:
         The source, |X| = |Y| = 2.
 
-    Raises:
-        ValueError: if the crossover lies outside [0, 1] or is not a scalar.
-
     """
     p = validation.interval("crossover", crossover, low=0.0, high=1.0, ndim=0)
     return DiscreteSource(joint=0.5 * jnp.stack([jnp.stack([1 - p, p]), jnp.stack([p, 1 - p])]))
@@ -164,10 +143,6 @@ def symmetric(letters: Any, crossover: ArrayLike) -> DiscreteSource:
     Returns:
         The source, |X| = |Y| = M.
 
-    Raises:
-        TypeError: if the number of letters is not an integer.
-        ValueError: if it is below two, or the crossover lies outside [0, 1] or is not a scalar.
-
     """
     size = validation.integer("letters", letters, low=2)
     p = validation.interval("crossover", crossover, low=0.0, high=1.0, ndim=0)
@@ -185,9 +160,6 @@ def binary_erasure_pair(erasure: ArrayLike) -> DiscreteSource:
 
     Returns:
         The source, |X| = 3 and |Y| = 2.
-
-    Raises:
-        ValueError: if the erasure lies outside [0, 1] or is not a scalar.
 
     """
     e = validation.interval("erasure", erasure, low=0.0, high=1.0, ndim=0)

@@ -8,13 +8,11 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import hypergeom
 
 from benchmarks import _report, _rows, bottleneck
 from benchmarks.__main__ import module, names
 from benchmarks._rows import LATE, Row, Side, compare
 from benchmarks.rate_distortion import conic, gaps
-from experiments.product_quantization import reciprocal_rank
 
 
 def agree_rate_distortion(rows):
@@ -187,15 +185,6 @@ def test_C5_gap_of_any_marginal_is_an_upper_bound():
 def test_conic_solver_finds_the_uniform_marginal():
     q = conic(np.full(4, 0.25), 1.0 - np.eye(4), 3.0)
     assert q == pytest.approx(np.full(4, 0.25), abs=1e-6)
-
-
-def test_reciprocal_rank_of_a_subset_is_hypergeometric():
-    for others, ahead, chosen in itertools.product((5, 9), range(6), (1, 3, 5)):
-        number = np.arange(chosen + 1)
-        chance = hypergeom(others, ahead, chosen).pmf(number)
-        assert reciprocal_rank(np.array([ahead]), others, chosen)[0] == pytest.approx(
-            np.sum(chance / (number + 1)), abs=1e-12
-        )
 
 
 def test_information_of_a_table():

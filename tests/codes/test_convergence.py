@@ -10,10 +10,10 @@ from rdsim.codes import (
     long_product_quantizer,
     product_quantizer,
     rotated_hash,
-    stored_codes,
     uniform_scalar_quantizer,
     vector_quantizer,
 )
+from rdsim.codes.quantizers import hashing
 from rdsim.ranking import search_temperatures
 
 KEY = jax.random.key(0)
@@ -26,7 +26,7 @@ FITS = {
         KEY, MANY, 16, slope=1.0, starts=1, iterations=steps
     ),
     "product": lambda steps: product_quantizer(
-        KEY, MANY, subspaces=2, words=8, starts=1, iterations=steps
+        KEY, MANY, subspaces=2, codebook_size=8, starts=1, iterations=steps
     ),
     "long product": lambda steps: long_product_quantizer(KEY, MANY, 8, starts=1, iterations=steps),
 }
@@ -51,13 +51,13 @@ def test_scalar_quantizers_and_hashes_say_whether_they_converged(monkeypatch):
     assert np.all(lloyd_max_quantizer(MANY, 8).converged)
     assert np.all(uniform_scalar_quantizer(MANY, 8).converged)
     found = rotated_hash(KEY, MANY, 4)
-    monkeypatch.setattr(stored_codes, "_ROTATIONS", found.iterations)
+    monkeypatch.setattr(hashing, "_ITQ_ITERATIONS", found.iterations)
     assert found.converged == rotated_hash(KEY, MANY, 4).converged
-    monkeypatch.setattr(stored_codes, "_ROTATIONS", 1)
+    monkeypatch.setattr(hashing, "_ITQ_ITERATIONS", 1)
     early = rotated_hash(KEY, MANY, 4)
     assert not early.converged
     assert early.iterations == 1
-    monkeypatch.setattr(stored_codes, "_ROTATIONS", 2000)
+    monkeypatch.setattr(hashing, "_ITQ_ITERATIONS", 2000)
     late = rotated_hash(KEY, MANY, 4)
     assert late.converged
     assert late.iterations < 2000
@@ -66,9 +66,9 @@ def test_scalar_quantizers_and_hashes_say_whether_they_converged(monkeypatch):
 def test_a_block_or_a_coordinate_with_too_few_distinct_items_is_named():
     constant = MANY * [1, 1, 0, 0]
     with pytest.raises(
-        ValueError, match=r"words must not exceed.*1 in block 1 \(coordinates 2 to 3"
+        ValueError, match=r"codebook_size must not exceed.*1 in block 1 \(coordinates 2 to 3"
     ):
-        product_quantizer(KEY, constant, subspaces=2, words=4)
+        product_quantizer(KEY, constant, subspaces=2, codebook_size=4)
     with pytest.raises(ValueError, match=r"bits must not ask.*1 in coordinate 2, got 4"):
         lloyd_max_quantizer(constant, [2, 2, 2, 2])
 

@@ -33,7 +33,8 @@ def _slow_target_law(n, rate, p):
     st.sampled_from([0.0, 0.05, 0.25, 0.5]),
 )
 def test_C14_law_of_the_targets_distance_equals_explicit_convolution(n, rate, p):
-    law, log_closer, log_tie = codes.dsbs_rank_law(p, n=n, rate=rate)
+    found = codes.dsbs_distances(p, n=n, rate=rate)
+    law, log_closer, log_tie = found.target, found.log_nearer, found.log_tied
     np.testing.assert_allclose(law, _slow_target_law(n, rate, p), rtol=1e-9, atol=1e-13)
     fair = reference.binomial_pmf(n, 0.5)
     np.testing.assert_allclose(np.exp(log_tie), fair, rtol=1e-12)
@@ -43,7 +44,7 @@ def test_C14_law_of_the_targets_distance_equals_explicit_convolution(n, rate, p)
 @pytest.mark.parametrize("n", [1, 8, 32, 50])
 def test_C14_no_probability_is_lost_at_the_last_distance(n):
     # Many rates in one program: rounded otherwise, the last distance was once taken for one in between.
-    law = codes.dsbs_rank_law(0.1, n=n, rate=np.array([0.0, 0.25, 0.5, 1.0]))[0]
+    law = codes.dsbs_distances(0.1, n=n, rate=np.array([0.0, 0.25, 0.5, 1.0])).target
     np.testing.assert_allclose(np.sum(law, axis=-1), 1.0, rtol=0, atol=1e-13)
     blind = codes.dsbs_ensemble(0.1, 5.0, "error", n=n, rate=np.array([0.0, 0.0]))
     np.testing.assert_allclose(blind, 31 / 32, rtol=0, atol=1e-13)
@@ -75,7 +76,8 @@ def test_C14_values_of_the_theory():
 
 def test_C14_uncompressed_reference():
     """n bits stored in full: with K = 2^n independent words the nearest is nearly always exact."""
-    law, log_closer, log_tie = codes.dsbs_rank_law(0.1, n=32, rate=1.0)
+    found = codes.dsbs_distances(0.1, n=32, rate=1.0)
+    law, log_closer, log_tie = found.target, found.log_nearer, found.log_tied
     fair = reference.binomial_pmf(32, 0.1)
     direct = np.asarray(
         ranking.expected_loss(np.log2(1000), "reciprocal_rank", log_a=log_closer, log_e=log_tie)
@@ -106,7 +108,7 @@ def test_C14_small_errors_keep_their_relative_accuracy():
 
 @pytest.mark.parametrize("n", [1000, 4000])
 def test_C14_laws_sum_to_one_at_long_blocks(n):
-    law = codes.dsbs_rank_law(0.1, n=n, rate=0.5)[0]
+    law = codes.dsbs_distances(0.1, n=n, rate=0.5).target
     assert float(law.sum()) == pytest.approx(1.0, abs=1e-10)
 
 
@@ -137,7 +139,7 @@ def test_C9_error_falls_below_the_bottleneck_and_rises_above_it(rate, crossover)
 )
 def test_C4_random_codes_stay_behind_the_converse(loss, rate, size, n):
     value = float(codes.dsbs_ensemble(0.11, size, loss, n=n, rate=rate))
-    needed = limits.rank_rate(size, loss, D=min(value, 1.0)).lower
+    needed = limits.rank_rate(size, loss, distortion=min(value, 1.0)).lower
     assert needed <= n * float(limits.bottleneck_dsbs(0.11, rate=rate)) + 1e-9
 
 

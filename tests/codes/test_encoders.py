@@ -144,9 +144,9 @@ def test_items_at_once_grows_with_the_budget_and_fits_it():
         ({"items": [[0, 2]]}, ValueError, r"items must hold letters 0\.\.1, got 0\.\.2"),
         ({"items": [[0.0, 1.0]]}, TypeError, "items must hold integers"),
         ({"items": [0, 1]}, ValueError, "items must have shape"),
-        ({"items": [[0, 1, 0]]}, ValueError, "codebook must have words of the 3 letters"),
+        ({"items": [[0, 1, 0]]}, ValueError, "codebook must have codewords of the 3 letters"),
         ({"codebook": [[0, -1]]}, ValueError, "codebook must hold letters"),
-        ({"distortion": [[0, math.inf], [1, 0]]}, ValueError, "distortion must lie in"),
+        ({"distortions": [[0, math.inf], [1, 0]]}, ValueError, "distortions must lie in"),
         ({"slope": -1.0}, ValueError, "slope must lie in"),
         ({"memory_budget": 100}, ValueError, "memory_budget must hold"),
         ({"key": 3}, TypeError, "key must be a typed key"),
@@ -158,7 +158,7 @@ def test_bad_arguments_are_named(change, error, message):
         "key": KEY,
         "items": [[0, 1]],
         "codebook": [[0, 1]],
-        "distortion": 1.0 - np.eye(2),
+        "distortions": 1.0 - np.eye(2),
         "slope": 1,
     }
     with pytest.raises(error, match=message):

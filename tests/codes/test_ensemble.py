@@ -12,10 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim import codes, limits, ranking
-from rdsim.codes import joint_types
-from rdsim.codes.ensemble import competitor_chances, discrete_ensemble
-from rdsim.codes.random_coding import ENCODERS, random_code, rounded_units, whole_units
-from rdsim.codes.selection import likely_law, likely_nodes, nearest_law
+from rdsim.codes.ensembles import joint_types
+from rdsim.codes.ensembles.chosen_codeword import (
+    likelihood_distribution,
+    likelihood_nodes,
+    nearest_distribution,
+)
+from rdsim.codes.ensembles.discrete import competitor_probabilities, discrete_ensemble
+from rdsim.codes.ensembles.random_coding import ENCODERS, integer_units, random_code, rounded_units
 from rdsim.simulation import clopper_pearson
 
 HAMMING = 1 - np.eye(2)
@@ -45,7 +49,7 @@ def _all_sequences(code, words):
         for place, word in enumerate(book):
             stored[:, word] += share[:, place]
     pairs = joint[queries[:, None, :], items[None]].prod(axis=2)
-    units = whole_units(np.asarray(code.scores), code.n).whole
+    units = integer_units(np.asarray(code.scores), code.n).units
     return pairs @ stored, units[queries[:, None, :], letters[None]].sum(axis=2)
 
 
@@ -104,7 +108,7 @@ def _drawn_ranks(generator, code, items, trials):
     joint, q, d, s = (
         np.asarray(t) for t in (code.joint, code.output_marginal, code.distortions, code.scores)
     )
-    words = round(2 ** float(code.log2_words))
+    words = round(2 ** float(code.log2_codebook_size))
     ranks = np.empty(trials, int)
     for t in range(trials):
         pairs = generator.choice(joint.size, p=joint.ravel(), size=(items, code.n))
@@ -143,7 +147,7 @@ def test_C15_drawn_databases_agree(joint, distortions, n, rate, q, encoder):
 
 
 def test_C15_a_competitor_has_one_chance_in_all():
-    chances = competitor_chances(
+    chances = competitor_probabilities(
         random_code(BINARY, HAMMING, n=7, rate=0.5, output_marginal=[0.7, 0.3])
     )
     above, tied = np.exp(chances.log_above), np.exp(chances.log_tied)
@@ -154,17 +158,17 @@ def test_C15_a_competitor_has_one_chance_in_all():
     assert (np.diff(chances.score)[inside - 1] < 0).all()
 
 
-_nearest = jax.jit(nearest_law)
+_nearest = jax.jit(nearest_distribution)
 
 
 @given(sts.pmfs(5), st.sampled_from([1, 2, 7, 1000]))
-def test_nearest_law_is_that_of_the_least_of_many(law, words):
+def test_nearest_distribution_is_that_of_the_least_of_many(law, words):
     tail = np.append(np.cumsum(law[::-1])[::-1], 0.0)
     slow = -np.diff(np.minimum(tail, 1.0) ** words)
     np.testing.assert_allclose(_nearest(law, float(words)), slow, rtol=0, atol=1e-12)
 
 
-def test_nearest_law_of_huge_codebooks():
+def test_nearest_distribution_of_huge_codebooks():
     """With K f(0) = 1/4 the nearest word is at distance zero with chance 1 - e^(-1/4)."""
     law = jnp.array([2.0**-302, 2.0**-100, 1 - 2.0**-100])
     found = _nearest(jnp.pad(law, (0, 2)), 2.0**300)[:3]
@@ -173,14 +177,14 @@ def test_nearest_law_of_huge_codebooks():
 
 @jax.jit
 def _likely(law, log_weight, words):
-    return likely_law(law, log_weight, words, jnp.asarray(FIRST), jnp.asarray(NODES))
+    return likelihood_distribution(law, log_weight, words, jnp.asarray(FIRST), jnp.asarray(NODES))
 
 
-FIRST, NODES = likely_nodes(300 * math.log(2), 80.0)
+FIRST, NODES = likelihood_nodes(300 * math.log(2), 80.0)
 
 
 @given(sts.pmfs(5), st.sampled_from([0.0, 0.5, 20.0]))
-def test_likely_law_at_one_two_and_very_many_words(law, steepness):
+def test_likelihood_distribution_at_one_two_and_very_many_words(law, steepness):
     log_weight = -steepness * np.arange(5.0)
     weight = np.exp(log_weight)
     np.testing.assert_allclose(_likely(law, log_weight, 1.0), law, rtol=1e-11)
@@ -195,19 +199,19 @@ def test_compositions_are_all_there_in_the_order_of_their_ranks(n, parts):
     found = joint_types.compositions(n, parts)
     slow = [c for c in itertools.product(range(n + 1), repeat=parts) if sum(c) == n]
     np.testing.assert_array_equal(found, slow)
-    np.testing.assert_array_equal(joint_types.rank(found, n), np.arange(len(slow)))
+    np.testing.assert_array_equal(joint_types.index_of(found, n), np.arange(len(slow)))
 
 
-def test_sums_of_whole_units_tie_when_they_should():
-    thirds = whole_units(np.array([[0.0, 1 / 3, 2 / 3], [0.1, 0.2, 0.1 + 0.1]]), 50)
+def test_sums_of_integer_units_tie_when_they_should():
+    thirds = integer_units(np.array([[0.0, 1 / 3, 2 / 3], [0.1, 0.2, 0.1 + 0.1]]), 50)
     np.testing.assert_allclose(
-        thirds.whole * thirds.step, [[0, 1 / 3, 2 / 3], [0, 0.1, 0.1]], rtol=1e-12, atol=0
+        thirds.units * thirds.step, [[0, 1 / 3, 2 / 3], [0, 0.1, 0.1]], rtol=1e-12, atol=0
     )
-    assert 3 * thirds.whole[0, 1] == thirds.whole[0, 2] + thirds.whole[0, 1]
+    assert 3 * thirds.units[0, 1] == thirds.units[0, 2] + thirds.units[0, 1]
     table = np.array([[0.0, math.sqrt(2)], [math.pi, -math.inf]])
-    units = whole_units(table, 1000)
-    assert units.whole[1, 0] > 1000 * units.whole[0].max()
-    assert 1000 * units.whole.max() < 2**53
+    units = integer_units(table, 1000)
+    assert units.units[1, 0] > 1000 * units.units[0].max()
+    assert 1000 * units.units.max() < 2**53
     irrational = np.array([[0.0, 1.0, math.sqrt(2)]])
     coarse, moved = rounded_units(irrational, 10, 8)
     assert coarse.levels == 8

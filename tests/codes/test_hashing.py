@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rdsim.codes.hashing import HyperplaneHash, hyperplane_hashing
+from rdsim.codes.quantizers.hashing import HyperplaneHash, hyperplane_hashing
 
 BITS = 4
+POINTS_6 = np.random.default_rng(11).normal(size=(60, 3))
 CENTRE = np.array([3.0, -1.0])
 ITEMS = np.random.default_rng(4).normal(size=(60, 2)) + CENTRE
 QUERIES = np.random.default_rng(5).normal(size=(7, 2)) + CENTRE
@@ -123,3 +124,13 @@ def test_bad_queries_and_indices_are_named(code):
         code.hamming_scores(QUERIES, [16])
     with pytest.raises(TypeError, match="indices must hold integers"):
         code.hamming_scores(QUERIES, [1.0])
+
+
+def test_a_listed_hash_is_a_stored_code_too():
+    """Its index is made of the signs that it stores, and both Hamming distances agree."""
+    code = hyperplane_hashing(jax.random.key(3), POINTS_6, 5)
+    stored = code.store(None, POINTS_6)
+    index = np.asarray(code.encode(jax.random.key(0), POINTS_6))
+    np.testing.assert_array_equal(stored @ (1 << np.arange(4, -1, -1)), index)
+    inner = code.hamming_features(POINTS_6[:7]) @ code.item_features(stored).T
+    np.testing.assert_array_equal((inner - 5) / 2, code.hamming_scores(POINTS_6[:7], index))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rdsim import limits
-from rdsim.codes.distances import grid_atoms, seeded_atoms, squared_error
-from rdsim.codes.stochastic_quantizer import entropy_weighted_quantizer
+from rdsim.codes.distances import seeded_atoms, squared_error
+from rdsim.codes.quantizers.entropy_weighted import entropy_weighted_quantizer
 
 SLOPE = 2.0
 TOLERANCE = 1e-8
@@ -134,7 +134,7 @@ def test_another_distortion_enters_the_solver_and_the_encoder():
     def city_block(items, codewords):
         return jnp.sum(jnp.abs(items[:, None] - codewords), axis=2)
 
-    found = entropy_weighted_quantizer(ITEMS, ATOMS, slope=SLOPE, distortion=city_block)
+    found = entropy_weighted_quantizer(ITEMS, ATOMS, slope=SLOPE, distortions=city_block)
     d = np.abs(NEW[:, None] - np.asarray(found.codewords)).sum(axis=2)
     weights = np.asarray(found.output_marginal) * 2.0 ** (-SLOPE * d)
     np.testing.assert_allclose(
@@ -210,10 +210,7 @@ def test_seeded_atoms_are_drawn_in_proportion_to_the_squared_error():
     assert stats.binomtest(sum(b == 3 for b in after_zero), len(after_zero), 0.9).pvalue > 1e-7
 
 
-def test_grid_atoms_and_squared_errors():
-    np.testing.assert_allclose(
-        grid_atoms([[1.0], [0.0], [0.3]], 3), [[0.0], [0.5], [1.0]], rtol=1e-12, atol=0
-    )
+def test_squared_errors_are_those_of_the_differences():
     np.testing.assert_allclose(squared_error(NEW, ATOMS), _errors(NEW, ATOMS), rtol=1e-13)
 
 
@@ -235,8 +232,8 @@ def test_grid_atoms_and_squared_errors():
         ({"masses": [0.5, 0.5]}, "masses must have one entry an item"),
         ({"masses": np.full(40, 0.03)}, "masses must sum to one"),
         ({"tolerance": 0.0}, "tolerance must lie in"),
-        ({"distortion": lambda y, u: -squared_error(y, u)}, "distortion must lie in"),
-        ({"distortion": lambda y, u: squared_error(u, y)}, "distortion must give shape"),
+        ({"distortions": lambda y, u: -squared_error(y, u)}, "distortions must lie in"),
+        ({"distortions": lambda y, u: squared_error(u, y)}, "distortions must give shape"),
         ({"items": np.zeros((3, 3)), "codewords": None}, "codewords must be given unless"),
     ],
 )
@@ -253,5 +250,3 @@ def test_bad_items_and_keys_are_named(code):
         code.encode(np.zeros(2, np.uint32), ITEMS)
     with pytest.raises(ValueError, match="count must not exceed the number of distinct items, 1"):
         seeded_atoms(jax.random.key(0), np.ones((4, 2)), 2)
-    with pytest.raises(ValueError, match=r"items must have shape \(N, 1\) for a grid"):
-        grid_atoms(ITEMS, 4)

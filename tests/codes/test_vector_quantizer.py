@@ -11,18 +11,17 @@ from hypothesis import strategies as st
 from scipy import integrate, optimize
 from scipy.stats import norm
 
-from rdsim.codes import catalogue
+from rdsim.codes import common_form
 from rdsim.codes.distances import nearest
 from rdsim.codes.entropy_coding import code_rates
-from rdsim.codes.hashing import hyperplane_hashing
-from rdsim.codes.lloyd_max import lloyd_max_levels, sample_levels
-from rdsim.codes.product_quantization import product_quantizer
-from rdsim.codes.scalar_quantizer import lloyd_max_quantizer, uniform_scalar_quantizer
-from rdsim.codes.stochastic_quantizer import entropy_weighted_quantizer
-from rdsim.codes.stored_codes import long_product_quantizer
-from rdsim.codes.vector_quantization import entropy_constrained_quantizer, lloyd, vector_quantizer
+from rdsim.codes.quantizers.entropy_weighted import entropy_weighted_quantizer
+from rdsim.codes.quantizers.hashing import hyperplane_hashing
+from rdsim.codes.quantizers.lloyd_max import lloyd_max_levels, sample_levels
+from rdsim.codes.quantizers.product import long_product_quantizer, product_quantizer
+from rdsim.codes.quantizers.scalar import lloyd_max_quantizer, uniform_scalar_quantizer
+from rdsim.codes.quantizers.vector import entropy_constrained_quantizer, lloyd, vector_quantizer
 from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
-from rdsim.sources.mixture_law import MixtureLaw
+from rdsim.sources.mixture import GaussianMixtureSource
 
 KEY = jax.random.key(0)
 WORDS = 8
@@ -33,7 +32,7 @@ NEW = 2 * _generator.normal(size=(40, 2))
 
 # Max (1960), Table I, misprinted or rounded by up to 5e-4 of itself.
 PUBLISHED = {1: 1.0, 2: 0.3634, 4: 0.1175, 8: 0.03454, 16: 0.009497}
-MIXTURE = MixtureLaw(
+MIXTURE = GaussianMixtureSource(
     weights=jnp.array([0.3, 0.5, 0.2]),
     item_means=jnp.array([[-3.0, 0.0], [0.0, 1.0], [4.0, 0.0]]),
     item_variance=jnp.array([1.0, 0.1, 2.0]),
@@ -293,7 +292,7 @@ def test_C17_the_entropy_constrained_code_keeps_the_rate_allowed(rate):
 
 @pytest.mark.parametrize("rotate", [False, True])
 def test_C17_a_product_code_is_the_nearest_word_of_its_product_codebook(rotate):
-    code = product_quantizer(KEY, ITEMS, subspaces=2, words=4, rotate=rotate)
+    code = product_quantizer(KEY, ITEMS, subspaces=2, codebook_size=4, rotate=rotate)
     words = np.asarray(code.codewords)
     assert words.shape == (16, 2)
     np.testing.assert_array_equal(code.encode(KEY, NEW), _nearest(NEW, words))
@@ -311,7 +310,7 @@ def test_C17_a_product_code_is_the_nearest_word_of_its_product_codebook(rotate):
 def test_C17_blocks_of_unequal_size_and_balanced_axes():
     spread = np.array([8.0, 4.0, 2.0, 1.0, 0.5])
     items = np.random.default_rng(1).normal(size=(40, 5)) * spread
-    code = product_quantizer(KEY, items, subspaces=2, words=4, rotate=True)
+    code = product_quantizer(KEY, items, subspaces=2, codebook_size=4, rotate=True)
     assert [book.shape for book in code.codebooks] == [(4, 3), (4, 2)]
     words = np.asarray(code.codewords)
     np.testing.assert_array_equal(code.encode(KEY, items), _nearest(items, words))
@@ -322,7 +321,7 @@ def test_C17_blocks_of_unequal_size_and_balanced_axes():
 
 
 def test_C17_one_block_is_a_vector_quantizer():
-    code = product_quantizer(KEY, ITEMS, subspaces=1, words=WORDS)
+    code = product_quantizer(KEY, ITEMS, subspaces=1, codebook_size=WORDS)
     np.testing.assert_allclose(
         code.distortion, vector_quantizer(KEY, ITEMS, WORDS).distortion, rtol=1e-12, atol=0
     )
@@ -336,7 +335,7 @@ def test_C17_a_rotation_helps_correlated_items():
         [0, 1.0],
     ]
     plain, rotated = (
-        product_quantizer(KEY, items, subspaces=2, words=8, rotate=r).distortion
+        product_quantizer(KEY, items, subspaces=2, codebook_size=8, rotate=r).distortion
         for r in (False, True)
     )
     assert rotated < plain
@@ -355,7 +354,7 @@ CODES = {
     "Lloyd-Max": lambda: lloyd_max_quantizer(LINE, 2),
     "k-means": lambda: vector_quantizer(KEY, LINE, WORDS),
     "ECVQ": lambda: entropy_constrained_quantizer(KEY, LINE, WORDS, slope=2.0),
-    "product": lambda: product_quantizer(KEY, LINE, subspaces=1, words=4),
+    "product": lambda: product_quantizer(KEY, LINE, subspaces=1, codebook_size=4),
     "hash": lambda: hyperplane_hashing(KEY, LINE, 2),
     "entropy-weighted": lambda: entropy_weighted_quantizer(LINE, slope=5.0, tolerance=1e-4),
 }
@@ -392,14 +391,18 @@ FITS = {
     "Lloyd-Max": lambda y: lloyd_max_quantizer(y, 3),
     "k-means": lambda y: vector_quantizer(KEY, y, 8),
     "ECVQ": lambda y: entropy_constrained_quantizer(KEY, y, 8, rate=2.0),
-    "product": lambda y: product_quantizer(KEY, y, subspaces=2, words=4),
-    "rotated product": lambda y: product_quantizer(KEY, y, subspaces=2, words=4, rotate=True),
+    "product": lambda y: product_quantizer(KEY, y, subspaces=2, codebook_size=4),
+    "rotated product": lambda y: product_quantizer(
+        KEY, y, subspaces=2, codebook_size=4, rotate=True
+    ),
     "long product": lambda y: long_product_quantizer(KEY, y, 4),
     "entropy-weighted": lambda y: entropy_weighted_quantizer(y, y[:8], rate=1.0),
     "hyperplanes": lambda y: hyperplane_hashing(KEY, y, 3),
     **{
-        f"catalogue: {name}": lambda y, name=name: catalogue.fit_item_code(name, KEY, y, 2, atoms=8)
-        for name in catalogue.CODES
+        f"catalogue: {name}": lambda y, name=name: common_form.fit_item_code(
+            KEY, name, y, 2, atoms=8
+        )
+        for name in common_form.CODES
     },
 }
 
@@ -420,7 +423,7 @@ def test_C17_a_code_does_not_depend_on_the_unit_of_items_or_refuses_it(fit):
 def test_C17_a_block_of_items_too_near_each_other_is_refused():
     items = ITEMS * [1.0, 1e-200]
     for fit in (
-        lambda: product_quantizer(KEY, items, subspaces=2, words=4),
+        lambda: product_quantizer(KEY, items, subspaces=2, codebook_size=4),
         lambda: lloyd_max_quantizer(items, [1, 1]),
     ):
         with pytest.raises(ValueError, match=r"items .* must differ by at least 1e-100"):
@@ -437,9 +440,13 @@ def test_equal_items_of_any_size_are_one_codeword(value):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: vector_quantizer(KEY, np.ones((4, 2)), 2), ValueError, "words must not exceed"),
-        (lambda: vector_quantizer(KEY, ITEMS, 0), ValueError, "words must be at least 1"),
-        (lambda: vector_quantizer(KEY, ITEMS, 2.0), TypeError, "words must be an integer"),
+        (
+            lambda: vector_quantizer(KEY, np.ones((4, 2)), 2),
+            ValueError,
+            "codebook_size must not exceed",
+        ),
+        (lambda: vector_quantizer(KEY, ITEMS, 0), ValueError, "codebook_size must be at least 1"),
+        (lambda: vector_quantizer(KEY, ITEMS, 2.0), TypeError, "codebook_size must be an integer"),
         (lambda: vector_quantizer(KEY, ITEMS, 2, starts=0), ValueError, "starts must be"),
         (lambda: vector_quantizer(KEY, ITEMS, 2, iterations=0), ValueError, "iterations must be"),
         (lambda: vector_quantizer(KEY, ITEMS[0], 2), ValueError, "items must have 2 dimensions"),
@@ -453,24 +460,24 @@ def test_equal_items_of_any_size_are_one_codeword(value):
         (lambda: entropy_constrained_quantizer(KEY, ITEMS, 2, slope=0), ValueError, "slope must"),
         (lambda: entropy_constrained_quantizer(KEY, ITEMS, 2, rate=0), ValueError, "rate must"),
         (
-            lambda: product_quantizer(KEY, ITEMS, subspaces=3, words=2),
+            lambda: product_quantizer(KEY, ITEMS, subspaces=3, codebook_size=2),
             ValueError,
             r"subspaces must be in \[1, 2\]",
         ),
         (
-            lambda: product_quantizer(KEY, ITEMS, subspaces=2, words=257),
+            lambda: product_quantizer(KEY, ITEMS, subspaces=2, codebook_size=257),
             ValueError,
             r"at most 65536, got 257 \*\* 2",
         ),
         (
-            lambda: product_quantizer(KEY, ITEMS, subspaces=2, words=4, rotate=1),
+            lambda: product_quantizer(KEY, ITEMS, subspaces=2, codebook_size=4, rotate=1),
             TypeError,
             "rotate must be a bool",
         ),
         (
-            lambda: product_quantizer(KEY, ITEMS, subspaces=2, words=4).asymmetric_distances(
-                NEW, [16]
-            ),
+            lambda: product_quantizer(
+                KEY, ITEMS, subspaces=2, codebook_size=4
+            ).asymmetric_distances(NEW, [16]),
             ValueError,
             "indices must lie in",
         ),
@@ -499,3 +506,23 @@ def test_equal_items_of_any_size_are_one_codeword(value):
 def test_bad_arguments_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_product_quantizer_stores_the_digits_of_its_index():
+    y = np.random.default_rng(12).normal(size=(200, 4))
+    code = product_quantizer(KEY, y, subspaces=2, codebook_size=6, rotate=True, starts=1)
+    digits = code.store(KEY, y)
+    np.testing.assert_array_equal(digits @ [6, 1], code.encode(KEY, y))
+    # The scores of features order items as their distances do.
+    distances = code.asymmetric_distances(y[:5], code.encode(KEY, y))
+    scores = code.query_features(y[:5]) @ code.item_features(digits).T
+    length = ((y[:5] - y.mean(axis=0)) ** 2).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(length - 2 * scores, distances, rtol=0, atol=1e-12)
+
+
+def test_codewords_that_are_too_many_are_not_listed():
+    code = long_product_quantizer(KEY, np.random.default_rng(13).normal(size=(300, 4)), 18)
+    with pytest.raises(ValueError, match="cannot list them, 65536 are the most"):
+        code.encode(KEY, np.zeros((1, 4)))
+    with pytest.raises(ValueError, match="cannot list them"):
+        _ = code.codewords

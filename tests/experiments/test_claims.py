@@ -102,6 +102,14 @@ def test_the_ledger_holds_when_every_claim_has_a_check_and_a_test(guarded, capsy
 def test_the_ledger_fails_when_a_check_fails(guarded, capsys):
     guarded.study(bound=1.0)
     assert guarded.main("figures") == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[1:-3] == [
+        "figures: 1 drawn, 0 fresh",
+        "checks: Of 2 checks 1 hold",
+        "C5 fails in lines: largest value",
+    ]
+    assert [line.partition(":")[0] for line in said[-3:]] == ["ledger", "gallery", "time"]
+    assert guarded.main("claims") == 1
     assert "C5 fails in lines: largest value" in capsys.readouterr().err
     assert rows()["C5"].verdict == "fails"
 
@@ -109,12 +117,16 @@ def test_the_ledger_fails_when_a_check_fails(guarded, capsys):
 def test_the_ledger_fails_when_a_claim_has_no_test(guarded, capsys):
     (guarded.home / "tests" / "test_a.py").write_text("def test_C5_a(): ...\n")
     assert guarded.main("figures") == 1
+    assert "claims without a test: C6\n" in capsys.readouterr().out
+    assert guarded.main("claims") == 1
     assert "C6 has no test" in capsys.readouterr().err
 
 
 def test_outside_a_checkout_tests_are_not_known_and_only_a_failed_check_fails(guarded, capsys):
     (guarded.home / "tests" / "test_a.py").unlink()
     assert guarded.main("figures") == 0
+    assert "without a test" not in capsys.readouterr().out
+    assert guarded.main("claims") == 0
     said = capsys.readouterr()
     assert "has no test" not in said.err
     assert "not known" in said.out
@@ -176,3 +188,21 @@ def test_a_changed_study_is_checked_anew(guarded):
     assert rows()["C5"].verdict == "holds"
     guarded.study(bound=1.0)
     assert rows()["C5"].verdict == "fails"
+
+
+def test_the_summary_names_a_few_failures_and_counts_the_others():
+    failing = [f"C5 fails in a{k}: too large" for k in range(8)]
+    lines = ledger.Ledger([], failing).summary()
+    assert lines == ["checks: Of 0 checks 0 hold", *failing[:5], "and 3 more that fail"]
+
+
+def test_the_summary_names_the_claims_that_wait_for_a_check(guarded, capsys):
+    guarded.study("more", more='CLAIMS = ("C5", "C7")\n')
+    STATEMENTS["C7"] = "A claim that nothing checks."
+    try:
+        assert guarded.main("figures") == 1
+    finally:
+        del STATEMENTS["C7"]
+    said = capsys.readouterr().out
+    assert "claims without a check: C7\n" in said
+    assert "wait for a result" in said

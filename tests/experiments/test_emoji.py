@@ -62,5 +62,5 @@ def test_encoders_learn_on_one_part_and_embed_the_other(monkeypatch):
     for side in ("names", "pictures"):
         np.testing.assert_allclose(np.linalg.norm(found[side], axis=1), 1.0, rtol=0, atol=1e-5)
         assert len(np.unique(found[side], axis=0)) > 30
-    # The best state is kept: no judgement of it is worse than before training.
+    # The best state is kept: no evaluation of it is worse than before training.
     assert np.nanmin(found["held_out_loss"]) <= found["held_out_loss"][0]

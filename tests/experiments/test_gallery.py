@@ -15,6 +15,7 @@ from gallery_page import NAMES, TESTS, Page
 from experiments.runner import csv_files as _csv
 from experiments.runner import gallery as _gallery
 from experiments.runner.ledger import Ledger, Row
+from experiments.runner.markup import tag
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +54,8 @@ def test_a_figure_says_all_of_its_origin(gallery, page, name):
         *json.loads(dataset.attrs["versions_json"]).values(),
         "seed",
         f"experiments/{name}.py",
-        f"python -m experiments run {name} --preset smoke",
-        f"python -m experiments draw {name} --preset smoke",
+        f"rdsim run {name} --preset smoke",
+        f"rdsim draw {name} --preset smoke",
     ):
         assert part in text
     for ending in ("png", "pdf", "csv"):
@@ -163,21 +164,51 @@ def test_what_a_result_says_of_itself_is_text_and_no_markup(gallery):
     assert len([e for e in shown.elements if e.name == "script"]) == 2
 
 
+def test_with_scripts_off_all_but_the_explorer_is_there_to_read(gallery, page):
+    hidden = [e for e in page.elements if "hidden" in e.at]
+    assert [e.at.get("id", e.name) for e in hidden] == ["form"]
+    without = " ".join(e.text for e in page.elements if e.name == "noscript")
+    assert "The explorer needs scripts." in without
+    for study, _ in gallery.entries:
+        picture = next(e for e in page.elements if e.at.get("src") == f"{study.name}.png")
+        assert picture.at["alt"] in page.one(id=f"figure-{study.name}").text
+    ledger = page.one(id="ledger").text
+    assert all(row.statement in ledger for row in gallery.found.rows)
+
+
+def test_elements_escape_what_is_no_markup():
+    assert tag("p", "a < b", tag("code", "&")) == "<p>a &lt; b<code>&amp;</code></p>"
+    assert tag("td", class_="x y", data_value='"', hidden=True, open=False) == (
+        '<td class="x y" data-value="&quot;" hidden></td>'
+    )
+    assert tag("ul", [tag("li", "1"), [tag("li", "2")]]) == "<ul><li>1</li>\n<li>2</li></ul>"
+    assert tag("img", src="a.png") == '<img src="a.png">'
+
+
 def row(verdict, measured=1.25, expected=2.5):
     return Row(
-        "C1", "stated", "exact", measured, expected, "wanted", verdict, "rank_law", "fresh", 3
+        "C1",
+        "stated",
+        "exact",
+        measured,
+        expected,
+        "wanted",
+        verdict,
+        "rank_distribution",
+        "fresh",
+        3,
     )
 
 
 def test_one_failed_check_fails_its_claim():
-    assert _gallery._verdict([row("holds"), row("fails")]) == "fails"
-    assert _gallery._verdict([row("no result yet"), row("holds")]) == "holds"
-    assert _gallery._verdict([row("no result yet")]) == "no result yet"
+    assert Ledger([row("holds"), row("fails")], []).verdict("C1") == "fails"
+    assert Ledger([row("no result yet"), row("holds")], []).verdict("C1") == "holds"
+    assert Ledger([row("no result yet")], []).verdict("C1") == "no result yet"
 
 
 def test_a_number_of_the_ledger_has_six_digits_and_stands_in_its_column():
     assert _gallery._number(0.123456789).endswith('title="0.123456789">0.123457</td>')
-    text = "".join(_gallery._ledger(Ledger([row("holds")], []), set()))
+    text = _gallery._ledger(Ledger([row("holds")], []), set())
     assert -1 < text.index(">1.25</td>") < text.index(">2.5</td>")
     assert -1 < text.index(">measured<") < text.index(">expected<")
 

@@ -65,7 +65,7 @@ const table = document.getElementById("ledger-table");
 const column = (k) => [...table.tBodies[0].rows].map((row) => row.cells[k].dataset.value ?? row.cells[k].textContent);
 const heading = (name) => [...table.tHead.rows[0].cells].find((cell) => cell.textContent === name);
 report.sorts = {};
-for (const name of ["measured", "claim", "checked"]) {
+for (const name of ["measured", "claim", "what was checked"]) {
   const cell = heading(name), button = cell.querySelector("button"), runs = [];
   for (let k = 0; k < 2; k++) {
     button.focus();
@@ -176,8 +176,8 @@ def test_the_ledger_sorts_and_filters(gallery, report):
         assert len(filled[0]) > 5
         assert "" not in up[1][: len(filled[0])]
         assert "" not in down[1][: len(filled[0])]
-    assert len(report["sorts"]["checked"][0][1]) == len(gallery.found.rows)
-    assert report["sorts"]["checked"][0][1] != report["sorts"]["checked"][1][1]
+    assert len(report["sorts"]["what was checked"][0][1]) == len(gallery.found.rows)
+    assert report["sorts"]["what was checked"][0][1] != report["sorts"]["what was checked"][1][1]
     assert report["focused"]
     assert sum(state != "none" for state in report["headings"]) == 1
     (kept,) = report["filtered"]

@@ -21,7 +21,7 @@ def _uniform(y):
 
 def _truth(found, i, samples, mass):
     """True means of the distortion, the rate and log price, and the sup of c, by quadrature."""
-    s, q, v = float(found.slope[i]), np.asarray(found.weights[i]), np.asarray(found.atoms)
+    s, q, v = float(found.slope[i]), np.asarray(found.weights[i]), np.asarray(found.codewords)
     d = (GRID[:, None] - v.ravel()) ** 2
     kernel = q * 2.0 ** (-s * d)
     Z = kernel.sum(axis=1)
@@ -46,16 +46,16 @@ def test_C18_bounds_hold_for_the_true_law_as_often_as_they_say(law, box):
     sets, failures = 16, 0
     for _ in range(sets):
         y = generator.standard_normal(240) if law == "normal" else generator.uniform(-1, 1, 240)
-        found = continuous_sandwich(y, slopes, box=box, max_atoms=8)
+        found = continuous_sandwich(y, slopes, box=box, max_codewords=8)
         assert found.upper_is_proved == (box is not None)
         holds = True
         for i in range(2):
             true = _truth(found, i, y, mass)
-            holds &= found.distortion_upper[i] >= true["distortion"]
-            holds &= found.rate_upper[i] >= true["rate"] - 1e-9
-            holds &= found.intercept_lower[i] <= true["intercept"] + 1e-9
+            holds &= found.distortion.upper[i] >= true["distortion"]
+            holds &= found.rate.upper[i] >= true["rate"] - 1e-9
+            holds &= found.intercept.lower[i] <= true["intercept"] + 1e-9
             # The means themselves are unbiased: they stay within 6 standard errors.
-            assert abs(found.distortion[i] - true["distortion"]) < 0.3 * true["distortion"]
+            assert abs(found.distortion.mean[i] - true["distortion"]) < 0.3 * true["distortion"]
         failures += not holds
     # At 95 %, 8 or more failures of 16 have a probability below 5e-7.
     assert failures < 8
@@ -66,30 +66,32 @@ def test_C18_the_bounds_close_in_on_the_gaussian():
     D = np.array([0.1, 0.3])
     found = continuous_sandwich(y, 1 / (2 * LN2 * D))
     true = -0.5 * np.log2(D)
-    low, high = np.asarray(found.lower_bound(D)), np.asarray(found.upper_bound(1.1 * D))
+    low, high = np.asarray(found.lower(D)), np.asarray(found.upper(1.1 * D))
     assert ((low > true - 0.6) & (low < true)).all()
     assert (high > -0.5 * np.log2(1.1 * D)).all()
     assert (high < true + 0.1).all()
-    np.testing.assert_allclose(found.rate, -0.5 * np.log2(found.distortion), rtol=0, atol=0.03)
-    assert np.isinf(found.upper_bound(0.05))
+    np.testing.assert_allclose(
+        found.rate.mean, -0.5 * np.log2(found.distortion.mean), rtol=0, atol=0.03
+    )
+    assert np.isinf(found.upper(0.05))
     # Beyond the last point the rate stays what it was.
-    assert found.upper_bound(5.0) == min(found.rate_upper)
-    assert found.lower_bound(5.0) == 0.0
+    assert found.upper(5.0) == min(found.rate.upper)
+    assert found.lower(5.0) == 0.0
     assert (found.training, found.held_out) == (4000, 4000)
 
 
 def test_the_plane_and_the_line_agree():
     """A line embedded in the plane has the same bounds: its other axis is one cell of no width."""
     y = np.random.default_rng(5).standard_normal(400)
-    line = continuous_sandwich(y, SLOPES, max_atoms=8)
-    plane = continuous_sandwich(np.stack([y, 0 * y], axis=1), SLOPES, max_atoms=8)
-    assert plane.atoms.shape == (line.atoms.shape[0], 2)
-    # The second axis costs atoms half a cell off the line, and twice as many vertices.
-    np.testing.assert_allclose(plane.rate, line.rate, rtol=0, atol=1e-9)
-    np.testing.assert_array_less(line.distortion, plane.distortion)
-    # All prices rise by one factor, but for those of the few samples outside the box.
-    np.testing.assert_allclose(plane.intercept, line.intercept, rtol=0, atol=0.01)
-    assert (plane.intercept_lower < line.intercept_lower).all()
+    line = continuous_sandwich(y, SLOPES, max_codewords=8)
+    plane = continuous_sandwich(np.stack([y, 0 * y], axis=1), SLOPES, max_codewords=8)
+    assert plane.codewords.shape == (line.codewords.shape[0], 2)
+    # The second axis puts codewords half a cell off the line, and doubles the number of vertices.
+    np.testing.assert_allclose(plane.rate.mean, line.rate.mean, rtol=0, atol=1e-9)
+    np.testing.assert_array_less(line.distortion.mean, plane.distortion.mean)
+    # All dual variables rise by one factor, except those of the few samples outside the box.
+    np.testing.assert_allclose(plane.intercept.mean, line.intercept.mean, rtol=0, atol=0.01)
+    assert (plane.intercept.lower < line.intercept.lower).all()
 
 
 def _bernstein(terms, most, risk):
@@ -102,13 +104,13 @@ def test_the_supremum_over_the_plane_is_bounded():
     """At the held-out law itself: no place of a fine grid has more than the bound behind it."""
     generator = np.random.default_rng(11)
     y = generator.normal(size=(300, 2)) @ np.array([[1.0, 0.6], [0.0, 0.8]])
-    found = continuous_sandwich(y, SLOPES, max_atoms=40)
+    found = continuous_sandwich(y, SLOPES, max_codewords=40)
     fit, judge = y[:150], y[150:]
     inside = ((judge >= fit.min(axis=0)) & (judge <= fit.max(axis=0))).all(axis=1)
     axis = np.linspace(-4, 4, 121)
     u = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     for i, s in enumerate(SLOPES):
-        d = ((judge[:, None] - np.asarray(found.atoms)) ** 2).sum(axis=-1)
+        d = ((judge[:, None] - np.asarray(found.codewords)) ** 2).sum(axis=-1)
         Z = (np.asarray(found.weights[i]) * 2.0 ** (-s * d)).sum(axis=1)
         price = np.where(inside, np.minimum(1 / Z, 2.0 ** float(found.log_cap[i])), 1.0)
         c = (price * 2.0 ** (-s * ((u[:, None] - judge) ** 2).sum(axis=-1))).mean(axis=1)
@@ -121,10 +123,10 @@ def test_the_supremum_over_the_plane_is_bounded():
         peak += price * ~inside
         worst = peak.mean() + _bernstein(peak, cap, 0.05 / 8 / 50)
         gain = np.log2(price).mean() - _bernstein(np.log2(price), np.log2(cap), 0.05 / 8)
-        assert found.intercept_lower[i] <= gain - np.log2(worst)
-        assert found.intercept_lower[i] >= gain - np.log2(worst) - 0.8
+        assert found.intercept.lower[i] <= gain - np.log2(worst)
+        assert found.intercept.lower[i] >= gain - np.log2(worst) - 0.8
         # The best vertex misses the peak by at most s r^2, r^2 = 2 (0.1)^2 in kernel widths.
-        assert line - 1e-3 <= found.intercept[i] <= line + 0.02 / (2 * LN2)
+        assert line - 1e-3 <= found.intercept.mean[i] <= line + 0.02 / (2 * LN2)
 
 
 @pytest.mark.parametrize(
@@ -148,12 +150,14 @@ def test_bad_inputs(samples, slopes, options, message):
 
 
 def test_one_atom_needs_no_rate():
-    found = continuous_sandwich(np.full(9, 2.0), [1.0], max_atoms=1)
-    assert found.rate_upper[0] == 0.0
-    assert found.distortion_upper[0] == pytest.approx(float(found.distortion[0]), rel=1e-12, abs=0)
-    assert found.lower_bound(0.1) == 0.0
+    found = continuous_sandwich(np.full(9, 2.0), [1.0], max_codewords=1)
+    assert found.rate.upper[0] == 0.0
+    assert found.distortion.upper[0] == pytest.approx(
+        float(found.distortion.mean[0]), rel=1e-12, abs=0
+    )
+    assert found.lower(0.1) == 0.0
 
 
-def test_bad_max_atoms():
-    with pytest.raises(ValueError, match="max_atoms must be at least 1, got 0"):
-        continuous_sandwich(np.arange(9.0), [1.0], max_atoms=0)
+def test_bad_max_codewords():
+    with pytest.raises(ValueError, match="max_codewords must be at least 1, got 0"):
+        continuous_sandwich(np.arange(9.0), [1.0], max_codewords=0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import reference
 
-from rdsim.finite_sample.growth import (
+from rdsim.finite_sample import (
     fit_exponent,
     fit_exponent_of_trials,
     learned_retrieval,
@@ -121,7 +121,7 @@ def test_C22_fitted_exponents_are_those_of_weighted_least_squares():
     x = np.array([1.0, 2.0, 4.0, 7.0, 8.0])
     y = np.array([0.9, 1.6, 2.9, 4.1, 5.2])
     error = np.array([0.1, 0.05, 0.2, 0.1, 0.3])
-    fit = fit_exponent(x, y, error, jax.random.key(0), resamples=4000)
+    fit = fit_exponent(jax.random.key(0), x, y, error, resamples=4000)
     (slope, level), covariance = np.polyfit(np.log(x), np.log(y), 1, w=y / error, cov="unscaled")
     assert fit.exponent == pytest.approx(slope, abs=1e-10)
     assert fit.coefficient == pytest.approx(np.exp(level), rel=1e-10, abs=0)
@@ -135,7 +135,7 @@ def test_C22_fitted_exponents_are_those_of_weighted_least_squares():
 def test_two_factors_at_once():
     x = np.array([[n, k] for n in (100.0, 1000.0, 5000.0) for k in (1.0, 2.0, 8.0)])
     y = 3.0 * x[:, 0] ** -0.9 * x[:, 1] ** 0.7
-    fit = fit_exponent(x, y, 0.01 * y, jax.random.key(1))
+    fit = fit_exponent(jax.random.key(1), x, y, 0.01 * y)
     np.testing.assert_allclose(fit.exponent, [-0.9, 0.7], rtol=0, atol=1e-10)
     assert fit.coefficient == pytest.approx(3.0, rel=1e-9, abs=0)
     assert (fit.lower < fit.exponent).all()
@@ -150,12 +150,12 @@ def test_C22_intervals_of_exponents_cover():
     for i in range(sets):
         error = 0.02 * x**truth
         y = x**truth + error * generator.standard_normal(4)
-        fits = [fit_exponent(x, y, error, jax.random.key(i), resamples=400, confidence=0.8)]
+        fits = [fit_exponent(jax.random.key(i), x, y, error, resamples=400, confidence=0.8)]
         # Trials that err together: a common factor leaves the exponent alone, noise does not.
         common = 1 + 0.2 * generator.standard_normal((100, 1))
         trials = x**truth * common + 0.2 * x**truth * generator.standard_normal((100, 4))
         fits.append(
-            fit_exponent_of_trials(x, trials, jax.random.key(i), resamples=400, confidence=0.8)
+            fit_exponent_of_trials(jax.random.key(i), x, trials, resamples=400, confidence=0.8)
         )
         missed += [not fit.lower <= truth <= fit.upper for fit in fits]
     # 20 of 100 expected; within 5.5 standard deviations on both sides.
@@ -167,9 +167,9 @@ def test_common_random_numbers_narrow_the_interval():
     x = np.array([1.0, 2.0, 4.0, 8.0])
     trials = x * (1 + 0.3 * generator.standard_normal((200, 1)))
     trials += 0.01 * generator.standard_normal((200, 4))
-    paired = fit_exponent_of_trials(x, trials, jax.random.key(0))
+    paired = fit_exponent_of_trials(jax.random.key(0), x, trials)
     error = trials.std(axis=0, ddof=1) / np.sqrt(200)
-    alone = fit_exponent(x, trials.mean(axis=0), error, jax.random.key(0))
+    alone = fit_exponent(jax.random.key(0), x, trials.mean(axis=0), error)
     assert paired.exponent == pytest.approx(float(alone.exponent), abs=1e-12)
     assert paired.upper - paired.lower < 0.2 * (alone.upper - alone.lower)
 
@@ -189,24 +189,24 @@ KEY = jax.random.key(0)
 )
 def test_bad_fits(arguments, message):
     with pytest.raises(ValueError, match=message):
-        fit_exponent(*arguments, KEY)
+        fit_exponent(KEY, *arguments)
 
 
 def test_bad_trials():
     with pytest.raises(ValueError, match="trials must hold at least 10 trials, got 3"):
-        fit_exponent_of_trials([1.0, 2.0], np.ones((3, 2)), KEY)
+        fit_exponent_of_trials(KEY, [1.0, 2.0], np.ones((3, 2)))
     with pytest.raises(ValueError, match="trials must vary in every column, not in 0"):
-        fit_exponent_of_trials([1.0, 2.0], np.ones((30, 2)), KEY)
+        fit_exponent_of_trials(KEY, [1.0, 2.0], np.ones((30, 2)))
     rare = np.zeros((12, 2))
     rare[0] = 1.0
     with pytest.raises(ValueError, match="trials must be so many that no resampled mean"):
-        fit_exponent_of_trials([1.0, 2.0], rare, KEY)
+        fit_exponent_of_trials(KEY, [1.0, 2.0], rare)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"py": [0.5, 0.6, -0.1]}, "py must lie in"),
+        ({"p": [0.5, 0.6, -0.1]}, "p must lie in"),
         ({"channels": np.full((K, Y, 2), 0.6)}, "channels must have rows that sum to one"),
         ({"item_counts": [1.0, 2.0, 300.0]}, "query_counts must sum to item_counts"),
         ({"item_counts": [1.0, 2.0]}, r"item_counts shape \(3,\)"),
@@ -217,11 +217,11 @@ def test_bad_trials():
 def test_bad_codes(change, message):
     py, channels, n, counts = _problem(0, 20)
     arguments = {
-        "py": py,
+        "p": py,
         "channels": channels,
         "item_counts": n,
         "query_counts": counts,
-        "d": HAMMING,
+        "distortions": HAMMING,
         "slope": 2.0,
         "log2_size": 2.0,
         **change,

@@ -232,7 +232,7 @@ def test_plug_in_and_its_correction():
         (channel_information, ([[0.5, 0.5]] * 2, [1.0, 0.0]), {}, "prior must be positive"),
         (channel_information, ([[1.0]] * 2, [0.5, 0.5]), {}, "channel must have 2 columns"),
         (leave_one_out_information, (np.zeros((2, 2, 3)),), {}, "log_densities must have shape"),
-        (plug_in_information, ([[0.5, 2.0]],), {}, "counts must be whole numbers"),
+        (plug_in_information, ([[0.5, 2.0]],), {}, "counts must be integers"),
     ],
 )
 def test_bad_inputs(function, arguments, options, message):

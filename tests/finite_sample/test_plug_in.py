@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim.finite_sample import plug_in_excess
-from rdsim.finite_sample.plug_in import _solver_error, true_problem
+from rdsim.finite_sample.plug_in_code import _solver_error, solved_source
 
 KEY = jax.random.key(2026)
 SMALL_COIN = np.array([0.7, 0.3]), 1 - np.eye(2)
@@ -37,7 +37,7 @@ one, two = (
     for count in (1, 2)
 )
 assert len(jax.devices()) == 2
-for name in ("excess", "gap", "error", "letters"):
+for name in ("excess", "suboptimality", "solver_error", "letters"):
     np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
 print(len(set(np.asarray(one.excess[0]).tolist())))
 """
@@ -56,8 +56,8 @@ COIN = padded(*SMALL_COIN)
 
 def solved(p, d, slope):
     """Optimal output marginal and its gap, of a problem padded like all others."""
-    problem = true_problem(*map(jnp.asarray, padded(p, d)), jnp.asarray(slope))
-    return np.asarray(problem.q)[: d.shape[1]], float(problem.gap)
+    problem = solved_source(*map(jnp.asarray, padded(p, d)), jnp.asarray(slope))
+    return np.asarray(problem.q)[: d.shape[1]], float(problem.suboptimality)
 
 
 def coin_marginal(frequency, theta=1 / 9):
@@ -104,7 +104,7 @@ def test_every_replication_is_the_closed_form_of_its_own_samples(samples, slope,
     counts = [draw(jax.random.fold_in(KEY, t), float(samples), COIN[0]) for t in range(60)]
     ones = np.stack(counts)[:, 1]
     expected = np.asarray(coin_excess(ones, samples, theta), float)
-    excess, error = np.asarray(found.excess[0]), np.asarray(found.error[0])
+    excess, error = np.asarray(found.excess[0]), np.asarray(found.solver_error[0])
     assert np.all(np.abs(excess - expected) <= error + 1e-12 * expected)
     drawn = (ones > 0) & (ones < samples)
     np.testing.assert_array_equal(np.isfinite(error), drawn)
@@ -228,14 +228,18 @@ def test_mean_is_students_interval():
     [
         ({"key": 3}, TypeError, "key must be a typed key"),
         ({"p": [0.7, 0.7]}, ValueError, "p must sum to one"),
-        ({"p": [0.5, 0.3, 0.2]}, ValueError, "d must have one row a source letter"),
-        ({"d": [[0.0, np.inf], [1.0, 0.0]]}, ValueError, r"d must lie in \[0, inf\)"),
-        ({"d": np.zeros((2, 0))}, ValueError, "at least one row and one column"),
+        ({"p": [0.5, 0.3, 0.2]}, ValueError, "distortions must have one row a source letter"),
+        (
+            {"distortions": [[0.0, np.inf], [1.0, 0.0]]},
+            ValueError,
+            r"distortions must lie in \[0, inf\)",
+        ),
+        ({"distortions": np.zeros((2, 0))}, ValueError, "at least one row and one column"),
         ({"slope": 0.0}, ValueError, r"slope must lie in \(0, inf\)"),
         ({"slope": np.inf}, ValueError, "slope must lie in"),
         ({"samples": 0}, ValueError, "samples must be in"),
         ({"samples": [10, 2.5]}, TypeError, "samples must be an integer"),
-        ({"samples": []}, ValueError, "at least one number of samples"),
+        ({"samples": []}, ValueError, "samples must hold at least one integer"),
         ({"replications": 1}, ValueError, "replications must be in"),
         ({"block": 0}, ValueError, "block must be in"),
         ({"tolerance": 0.0}, ValueError, "tolerance must lie in"),
@@ -244,6 +248,6 @@ def test_mean_is_students_interval():
 )
 def test_bad_inputs_are_named(change, error, message):
     p, d = SMALL_COIN
-    arguments = {"key": KEY, "p": p, "d": d, "slope": SLOPE, "samples": 10} | change
+    arguments = {"key": KEY, "p": p, "distortions": d, "slope": SLOPE, "samples": 10} | change
     with pytest.raises(error, match=message):
         plug_in_excess(**arguments)

@@ -62,7 +62,8 @@ def test_C18_intervals_cover_as_often_as_they_say(N):
     found = plug_in_rate(counts, FOUR, 0.11)
     truth = float(_bernoulli_rate(0.4, 0.11))
     for confidence, error in itertools.product((0.8, 0.95), ("delta", "jackknife")):
-        low, high = found.interval(confidence=confidence, error=error)
+        interval = found.interval(confidence=confidence, error=error)
+        low, high = interval.lower, interval.upper
         covered = weight @ ((low <= truth) & (truth <= high))
         # A lattice of counts: the coverage jumps by the mass of the counts at either end.
         jump = 2 * weight.max()
@@ -148,7 +149,8 @@ def test_where_the_rate_is_zero_the_interval_is_all_rates():
     found = plug_in_rate([[11, 89, 0, 0], [12, 88, 0, 0], [40, 60, 0, 0]], FOUR, 0.11)
     assert not found.regular[0]
     assert found.regular[2]
-    low, high = found.interval()
+    interval = found.interval()
+    low, high = interval.lower, interval.upper
     assert (low[0], high[0]) == (0.0, 2.0)
     assert 0 < low[2] < high[2] < 1
 
@@ -163,11 +165,21 @@ def test_counts_of_samples():
     ("counts", "d", "D", "message"),
     [
         ([3, -1], HAMMING, 0.1, r"counts must lie in"),
-        ([3, 1.5], HAMMING, 0.1, r"counts must be whole numbers, got .*1\.5"),
+        ([3, 1.5], HAMMING, 0.1, r"counts must be integers, got .*1\.5"),
         ([1, 0], HAMMING, 0.1, "counts must sum to at least 2 samples, got 1"),
-        ([2, 2, 2], HAMMING, 0.1, r"d must have one row a letter .* \(3, \|U\|\), got \(2, 2\)"),
+        (
+            [2, 2, 2],
+            HAMMING,
+            0.1,
+            r"distortions must have one row a letter .* \(3, \|U\|\), got \(2, 2\)",
+        ),
         ([2, 2], HAMMING + 0.5, 0.1, r"distortion must be at least D_min = 0\.5 .* got 0\.1"),
-        ([2, 2], [[0.0, np.inf], [np.inf, np.inf]], 0.1, "d must leave every letter seen"),
+        (
+            [2, 2],
+            [[0.0, np.inf], [np.inf, np.inf]],
+            0.1,
+            "distortions must leave every letter seen",
+        ),
         ([2, 2], HAMMING, -0.1, "distortion must lie in"),
         (3, HAMMING, 0.1, r"counts must have shape \(\.\.\., \|Y\|\)"),
     ],

@@ -168,9 +168,9 @@ def test_rates_of_decay():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"d": [[0.0, np.inf]]}, r"d must lie in \[0, inf\)"),
-        ({"d": [[-1.0, 0.0]]}, "d must lie in"),
-        ({"d": [0.0, 1.0]}, "d must have 2 dimensions"),
+        ({"distortions": [[0.0, np.inf]]}, r"distortions must lie in \[0, inf\)"),
+        ({"distortions": [[-1.0, 0.0]]}, "distortions must lie in"),
+        ({"distortions": [0.0, 1.0]}, "distortions must have 2 dimensions"),
         ({"slope": 0.0}, "slope must lie in"),
         ({"samples": 0.5}, "samples must lie in"),
         ({"samples": np.inf}, "samples must lie in"),
@@ -180,7 +180,7 @@ def test_rates_of_decay():
 )
 def test_bad_inputs_are_named(name, change, message):
     with pytest.raises(ValueError, match=message):
-        BOUNDS[name](**({"d": TABLE, "slope": 1.0, "samples": 10} | change))
+        BOUNDS[name](**({"distortions": TABLE, "slope": 1.0, "samples": 10} | change))
 
 
 def test_one_letter_or_no_spread_leaves_nothing_to_learn():

@@ -8,9 +8,11 @@ import numpy as np
 from flax import nnx
 
 from rdsim import limits
-from rdsim.learning.families.quantized_embedding import stored_systems
-from rdsim.learning.training.loop import Schedule, train
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
+from rdsim.learning.families.pairs import item_pairs
+from rdsim.learning.families.stored_embeddings import stored_systems
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.schedule import Schedule
+from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.sources.mixture import gaussian_mixture
 
 SIZE = 32
@@ -24,7 +26,7 @@ SOURCE = gaussian_mixture(
     0.25,
     query_noise=[0.02, 0.5],
 )
-SCHEDULE = Schedule(steps=150, check_every=150)
+SCHEDULE = Schedule(steps=150, evaluate_every=150)
 TRAINING = 256
 BATCH = 64
 
@@ -68,9 +70,14 @@ def chance():
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def built(learner, seed):
+def built(build, seed):
     """A module with its first parameters, in one program."""
-    return learner.build(nnx.Rngs(jax.random.key(seed)))
+    return build(nnx.Rngs(jax.random.key(seed)))
+
+
+def learner(make):
+    """The learner of a family for pairs of the source."""
+    return make(item_pairs(jax.random.key(0), SOURCE, 2, held_out=2))
 
 
 def untrained(model):

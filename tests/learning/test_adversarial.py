@@ -11,11 +11,15 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.learning.families import adversarial, quantized_embedding
+from rdsim.learning.families import adversarial, stored_embeddings
+from rdsim.learning.families.catalogue import fit_family
 from rdsim.learning.families.dual_encoder import info_nce_loss
-from rdsim.learning.training.loop import Schedule
+from rdsim.learning.training.networks import architecture
+from rdsim.learning.training.schedule import Schedule
 
-LEARNER = adversarial.AdversarialLearner(modalities=2, size=2)
+LEARNER = adversarial.AdversarialLearner(
+    build=architecture(adversarial.AlignedEncoder, modalities=2, size=2)
+)
 
 
 @jax.jit
@@ -47,7 +51,7 @@ def batch():
 @functools.cache
 def slopes(strength):
     """Gradients of the learner's loss, of InfoNCE and of the discriminator's cross-entropy."""
-    graph, state = nnx.split(family.built(LEARNER, 2))
+    graph, state = nnx.split(family.built(LEARNER.build, 2))
     queries, items, _ = batch()
 
     def whole(state):
@@ -84,7 +88,7 @@ def test_encoders_play_against_the_discriminator():
 
 
 def test_accuracy_weighs_items_and_queries_a_half_each():
-    model = family.built(LEARNER, 2)
+    model = family.built(LEARNER.build, 2)
     queries, items, _ = batch()
     entropy, accuracy = model.discriminate(queries, items, 1.0)
     item = np.asarray(model.discriminator(model.embed_items(items))[..., 0], float)
@@ -98,7 +102,7 @@ def test_accuracy_weighs_items_and_queries_a_half_each():
 @functools.cache
 def trained():
     """Two runs without an adversary, two with."""
-    schedule = Schedule(steps=300, check_every=50)
+    schedule = Schedule(steps=300, evaluate_every=50)
     return family.trained(LEARNER, (0.0, 0.0, 1.0, 1.0), schedule)
 
 
@@ -119,16 +123,16 @@ def test_no_aligned_system_beats_the_converse(monkeypatch):
         assert settings == (0.5,)
         return [trained().model(2)]
 
-    monkeypatch.setattr(quantized_embedding, "fitted_models", fitted_models)
-    fitted = adversarial.fit_adversarial(
+    monkeypatch.setattr(stored_embeddings, "fitted_models", fitted_models)
+    fitted = fit_family(
         jax.random.key(1),
+        adversarial.AdversarialFamily(strength=0.5),
         family.SOURCE,
-        (family.BITS,),
-        family.SCHEDULE,
-        family.TRAINING,
-        strength=0.5,
+        bits=(family.BITS,),
+        schedule=family.SCHEDULE,
+        training=family.TRAINING,
     )
-    start = family.measured_loss(family.untrained(family.built(LEARNER, 1)))
+    start = family.measured_loss(family.untrained(family.built(LEARNER.build, 1)))
     found = family.measured_loss(fitted[0])
     assert min(start, found) >= floor
     assert found < start - 2 * family.MARGIN
@@ -137,6 +141,4 @@ def test_no_aligned_system_beats_the_converse(monkeypatch):
 @pytest.mark.parametrize("strength", [-0.1, np.inf])
 def test_bad_strength(strength):
     with pytest.raises(ValueError, match="strength must lie in"):
-        adversarial.fit_adversarial(
-            jax.random.key(1), family.SOURCE, (2,), family.SCHEDULE, 64, strength=strength
-        )
+        adversarial.AdversarialFamily(strength=strength)

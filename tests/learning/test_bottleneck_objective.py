@@ -23,7 +23,8 @@ from rdsim.learning.stochastic.letters import (
     letter_table,
     whole_table,
 )
-from rdsim.learning.training.loop import Schedule, train
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.schedule import Schedule
 
 SHAPE = (3, 4)
 LEARNER = StochasticCodeLearner(
@@ -172,7 +173,7 @@ TABLE = letter_table(sources.discrete(np.arange(1.0, 13.0).reshape(SHAPE) / 78))
 
 
 @pytest.mark.parametrize("learner", [SOFT, HARD], ids=["gumbel", "straight-through"])
-def test_a_judgement_is_the_exact_sum_whatever_the_key(learner):
+def test_an_evaluation_is_the_exact_sum_whatever_the_key(learner):
     state = random_state(jax.random.key(2), jnp.float32(0.5))
     exact = LOSSES[LEARNER](state, TABLE, jax.random.key(0), jnp.float32(1.0))
     for seed in (1, 2):
@@ -232,7 +233,7 @@ def binary(relaxation="exact", key=0):
     )
     table = letter_table(source)
     slopes = jnp.array([0.2, 0.2, 0.4, 0.4, 0.55, 0.55], jnp.float32)
-    plan = Schedule(steps=300, check_every=50, peak_rate=0.05)
+    plan = Schedule(steps=300, evaluate_every=50, learning_rate=0.05)
     result = train(
         *(jax.random.key(key), learner, whole_table, table, table, slopes),
         schedule=plan,

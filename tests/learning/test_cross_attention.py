@@ -12,8 +12,10 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.learning.families import cross_attention as attention
-from rdsim.learning.families import quantized_embedding
+from rdsim.learning.families import reranking, stored_embeddings
+from rdsim.learning.families.catalogue import fit_family
+from rdsim.learning.families.dual_encoder import grouped_scores
+from rdsim.learning.training.networks import architecture
 
 WIDTH, HEADS, TOKENS = 6, 2, 3
 attended = jax.jit(lambda model, tokens, items: model.attend(tokens, items))
@@ -22,10 +24,12 @@ scored = jax.jit(lambda model, queries, items: model.scores(queries, items))
 
 @functools.cache
 def ranker(seed=0, modalities=TOKENS):
-    learner = attention.CrossAttentionLearner(
-        modalities=modalities, size=2, width=WIDTH, heads=HEADS
+    return family.built(
+        architecture(
+            reranking.CrossAttention, modalities=modalities, size=2, width=WIDTH, heads=HEADS
+        ),
+        seed,
     )
-    return family.built(learner, seed)
 
 
 def drawn(seed, *shapes):
@@ -35,7 +39,7 @@ def drawn(seed, *shapes):
 
 @settings(max_examples=10)
 @given(seed=st.integers(0, 1000), order=st.permutations(range(TOKENS)))
-def test_attention_is_a_law_that_moves_with_the_tokens(seed, order):
+def test_attention_is_a_distribution_that_moves_with_the_tokens(seed, order):
     model = ranker()
     tokens, items = drawn(seed, (4, TOKENS, WIDTH), (5, WIDTH))
     shares, seen = map(np.asarray, attended(model, tokens, items))
@@ -94,7 +98,7 @@ def test_scores_move_with_queries_and_candidates():
 def test_groups_are_blocks_of_the_table_of_all_pairs():
     model = ranker()
     queries, items = drawn(3, (8, TOKENS, 2), (8, 2))
-    found = np.asarray(attention.grouped_scores(model, queries, items, 4))
+    found = np.asarray(grouped_scores(model, queries, items, 4))
     table = np.asarray(scored(model, queries, items))
     np.testing.assert_allclose(found[0], table[:4, :4], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found[1], table[4:, 4:], rtol=1e-4, atol=1e-5)
@@ -102,13 +106,18 @@ def test_groups_are_blocks_of_the_table_of_all_pairs():
 
 def test_no_re_ranker_beats_the_converse_and_training_helps(monkeypatch):
     floor = family.converse() - family.MARGIN
-    learner = attention.CrossAttentionLearner(modalities=2, size=2)
-    start = family.measured_loss(family.untrained(family.built(learner, 1)))
+    learner = family.learner(reranking.cross_attention_learner)
+    start = family.measured_loss(family.untrained(family.built(learner.build, 1)))
     found = family.trained(learner)
     assert found.recorded["information"][:, -1].min() > 2.0
-    monkeypatch.setattr(quantized_embedding, "fitted_models", lambda *_: [found.model(0)])
-    fitted = attention.fit_cross_attention(
-        jax.random.key(1), family.SOURCE, (family.BITS,), family.SCHEDULE, family.TRAINING
+    monkeypatch.setattr(stored_embeddings, "fitted_models", lambda *_, settings: [found.model(0)])
+    fitted = fit_family(
+        jax.random.key(1),
+        "cross-attention",
+        family.SOURCE,
+        bits=(family.BITS,),
+        schedule=family.SCHEDULE,
+        training=family.TRAINING,
     )
     trained = family.measured_loss(fitted[0])
     assert min(start, trained) >= floor
@@ -126,9 +135,9 @@ def test_no_re_ranker_beats_the_converse_and_training_helps(monkeypatch):
     ],
 )
 def test_bad_sizes(arguments, message):
-    learner = attention.CrossAttentionLearner(**{"modalities": 2, "size": 2} | arguments)
+    build = architecture(reranking.CrossAttention, **{"modalities": 2, "size": 2} | arguments)
     with pytest.raises(ValueError, match=re.escape(message)):
-        learner.build(nnx.Rngs(0))
+        build(nnx.Rngs(0))
 
 
 @pytest.mark.parametrize(
@@ -138,4 +147,4 @@ def test_bad_sizes(arguments, message):
 def test_bad_groups(candidates, message):
     queries, items = drawn(3, (8, TOKENS, 2), (8, 2))
     with pytest.raises(ValueError, match=re.escape(message)):
-        attention.grouped_scores(ranker(), queries, items, candidates)
+        grouped_scores(ranker(), queries, items, candidates)

@@ -10,9 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsim.learning.families import deep_cca
+from rdsim.learning.families.catalogue import fit_family
 from rdsim.learning.families.cca import canonical_correlation_analysis
-from rdsim.learning.families.deep_cca import DeepCCALearner, fit_deep_cca, total_correlation
-from rdsim.learning.training.loop import Schedule, train
+from rdsim.learning.families.deep_cca import DeepCCALearner, total_correlation
+from rdsim.learning.families.dual_encoder import DualEncoder
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.networks import architecture
+from rdsim.learning.training.schedule import Schedule
 
 TOTAL = jax.jit(total_correlation, static_argnames="ridge")
 
@@ -47,10 +51,11 @@ def _all(key, data):
 def test_linear_networks_reach_the_closed_form():
     x, y = _pairs(3, 200)
     batch = jnp.asarray(x, jnp.float32)[:, None, :], jnp.asarray(y, jnp.float32)
-    learner = DeepCCALearner(query_size=4, item_size=2, hidden=(), dimension=2, ridge=1e-6)
+    build = architecture(DualEncoder, query_size=4, item_size=2, hidden=(), dimension=2, unit=False)
+    learner = DeepCCALearner(build=build, ridge=1e-6)
     found = train(
         *(jax.random.key(0), learner, _all, batch, batch, jnp.zeros(1)),
-        schedule=Schedule(steps=300, check_every=150, peak_rate=0.1),
+        schedule=Schedule(steps=300, evaluate_every=150, learning_rate=0.1),
     )
     most = float(canonical_correlation_analysis(x, y, 2).correlations.sum())
     assert most - 0.02 < -found.held_out.min() <= most + 1e-4
@@ -62,14 +67,22 @@ def test_a_fit_quantizes_the_canonical_variables_of_the_outputs(monkeypatch):
     seen = []
 
     def fitted_models(key, learner, data, schedule):
-        model = family.built(learner, 0)
+        model = family.built(learner.build, 0)
         seen.extend([learner, data, schedule, model])
         return [model]
 
     monkeypatch.setattr(deep_cca, "fitted_models", fitted_models)
-    systems = fit_deep_cca(jax.random.key(1), family.SOURCE, (1, 2), family.SCHEDULE, 64)
+    systems = fit_family(
+        jax.random.key(1),
+        "deep CCA",
+        family.SOURCE,
+        bits=(1, 2),
+        schedule=family.SCHEDULE,
+        training=64,
+    )
     learner, data, schedule, model = seen
-    assert learner == DeepCCALearner(query_size=4, item_size=2)
+    sizes = dict(learner.build.sizes)
+    assert (sizes["query_size"], sizes["item_size"], sizes["unit"]) == (4, 2, False)
     assert schedule == family.SCHEDULE
     assert [len(code.code.codewords) for code, _ in systems] == [2, 4]
     queries, items, _ = data.sample
@@ -77,7 +90,7 @@ def test_a_fit_quantizes_the_canonical_variables_of_the_outputs(monkeypatch):
     x, y = (
         np.asarray(part, float) for part in (model.embed_queries(queries), model.embed_items(items))
     )
-    found = canonical_correlation_analysis(x, y, learner.dimension, regularisation=learner.ridge)
+    found = canonical_correlation_analysis(x, y, sizes["dimension"], regularisation=learner.ridge)
     stored, wanted = found.variables_y(y), found.correlations * found.variables_x(x[3])
     code, decoder = systems[1]
     words = np.asarray(code.code.codewords)

@@ -10,19 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.learning.families import distillation
-from rdsim.learning.families.cross_attention import CrossAttentionLearner
-from rdsim.learning.families.fusion import FusionLearner
+from rdsim.learning.families import reranking
+from rdsim.learning.families.catalogue import fit_family
+from rdsim.learning.families.fusion import early_fusion
 from rdsim.learning.families.pairs import draw_batch
-from rdsim.learning.training.loop import Schedule, train
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.schedule import Schedule
 
-STUDENT = FusionLearner(fusion="early", modalities=2, size=2)
-loss = jax.jit(distillation.distillation_loss)
-slopes = jax.jit(jax.grad(distillation.distillation_loss, argnums=0))
+STUDENT = family.learner(early_fusion).build
+TEACHER = family.learner(reranking.cross_attention_learner).build
+loss = jax.jit(reranking.distillation_loss)
+slopes = jax.jit(jax.grad(reranking.distillation_loss, argnums=0))
 tables = st.lists(st.floats(-5.0, 5.0), min_size=6, max_size=6).map(
     lambda row: np.reshape(row, (2, 3))
 )
@@ -74,13 +75,13 @@ def taught():
     """Runs of a student of the best ranking, and held-out pairs with their scores."""
     sample = family.SOURCE.sample(jax.random.key(2), (family.TRAINING,))
     held_out = family.SOURCE.sample(jax.random.key(3), (256,))
-    batch, teacher = distillation.TaughtBatch(32), Optimal(family.SOURCE.query_noise)
+    batch, teacher = reranking.TaughtBatch(32), Optimal(family.SOURCE.query_noise)
     held_out = batch.of(held_out, teacher)
-    learner = distillation.DistillationLearner(student=STUDENT)
+    learner = reranking.DistillationLearner(build=STUDENT)
     found = train(
         *(jax.random.key(4), learner, batch, (sample, teacher), held_out),
         jnp.zeros((2,), jnp.float32),
-        schedule=Schedule(steps=200, check_every=200),
+        schedule=Schedule(steps=200, evaluate_every=200),
     )
     return found, held_out
 
@@ -102,8 +103,8 @@ def test_the_student_learns_to_rank_as_its_teacher():
 
 def test_a_drawn_batch_holds_the_scores_of_its_pairs():
     sample = family.SOURCE.sample(jax.random.key(2), (family.TRAINING,))
-    teacher = family.built(CrossAttentionLearner(modalities=2, size=2), 0)
-    batch = distillation.TaughtBatch(64)
+    teacher = family.built(TEACHER, 0)
+    batch = reranking.TaughtBatch(64)
     queries, items, scores = batch(jax.random.key(5), (sample, teacher))
     drawn = draw_batch(jax.random.key(5), sample)
     np.testing.assert_array_equal(queries, drawn[0])
@@ -115,18 +116,23 @@ def test_a_drawn_batch_holds_the_scores_of_its_pairs():
 def test_no_student_beats_the_converse(monkeypatch):
     floor = family.converse() - family.MARGIN
     start = family.measured_loss(family.untrained(family.built(STUDENT, 1)))
-    teacher = family.built(CrossAttentionLearner(modalities=2, size=2), 0)
+    teacher = family.built(TEACHER, 0)
 
     def trained(key, learner, draw, data, held_out, settings, *, schedule):
         assert data[1] is teacher
-        assert learner.student.fusion == "early"
+        assert learner.build == STUDENT
         assert held_out[2].shape == (8, 32, 32)
         return taught()[0]
 
-    monkeypatch.setattr(distillation, "fitted_models", lambda *_: [teacher])
-    monkeypatch.setattr(distillation, "train", trained)
-    fitted = distillation.fit_distillation(
-        jax.random.key(1), family.SOURCE, (family.BITS,), family.SCHEDULE, family.TRAINING
+    monkeypatch.setattr(reranking, "fitted_models", lambda *_: [teacher])
+    monkeypatch.setattr(reranking, "train", trained)
+    fitted = fit_family(
+        jax.random.key(1),
+        "distilled",
+        family.SOURCE,
+        bits=(family.BITS,),
+        schedule=family.SCHEDULE,
+        training=family.TRAINING,
     )
     found = family.measured_loss(fitted[0])
     assert min(start, found) >= floor
@@ -135,6 +141,5 @@ def test_no_student_beats_the_converse(monkeypatch):
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, np.inf])
 def test_bad_temperature(temperature):
-    learner = distillation.DistillationLearner(student=STUDENT, temperature=temperature)
     with pytest.raises(ValueError, match=re.escape("temperature must lie in (0, inf)")):
-        learner.build(nnx.Rngs(0))
+        reranking.DistillationLearner(build=STUDENT, temperature=temperature)

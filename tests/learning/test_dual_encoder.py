@@ -1,6 +1,5 @@
 """InfoNCE is least at the information density; losses agree with loops; dual encoders."""
 
-import dataclasses
 import itertools
 
 import jax
@@ -12,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim.learning.families.dual_encoder import (
+    ContrastiveLearner,
     DualEncoder,
-    InfoNCELearner,
     TripletLearner,
     info_nce_loss,
     triplet_loss,
 )
-from rdsim.learning.training.loop import Schedule, train
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.networks import architecture
+from rdsim.learning.training.schedule import Schedule
 
 JOINT = np.array([[0.30, 0.05, 0.05], [0.04, 0.20, 0.06], [0.02, 0.08, 0.20]])
 DENSITY = np.log(JOINT / JOINT.sum(1, keepdims=True) / JOINT.sum(0))
@@ -72,12 +73,13 @@ def _draw(key, logits):
 
 
 def test_C4_a_trained_dual_encoder_recovers_the_information_density():
-    learner = InfoNCELearner(query_size=3, item_size=3, hidden=(), dimension=3, unit=False)
+    build = architecture(DualEncoder, query_size=3, item_size=3, hidden=(), dimension=3, unit=False)
+    learner = ContrastiveLearner(build=build)
     logits = jnp.log(jnp.asarray(JOINT))
     found = train(
         *(jax.random.key(0), learner, _draw, logits, _draw(jax.random.key(1), logits)),
         jnp.zeros(1),
-        schedule=Schedule(steps=400, check_every=200, peak_rate=0.05),
+        schedule=Schedule(steps=400, evaluate_every=200, learning_rate=0.05),
     )
     model, letters = found.model(0), jnp.eye(3)
     scores = np.asarray(model.scores(letters[:, None, :], letters), float)
@@ -109,7 +111,7 @@ def test_losses_are_those_of_loops(seed):
 
 @pytest.fixture(scope="module")
 def model():
-    return InfoNCELearner(query_size=4, item_size=2, hidden=(5,), dimension=3).build(nnx.Rngs(0))
+    return DualEncoder(query_size=4, item_size=2, hidden=(5,), dimension=3, rngs=nnx.Rngs(0))
 
 
 def test_scores_are_cosines_over_the_temperature(model):
@@ -146,7 +148,10 @@ def test_modules_hold_parameters_alone_in_float32(model):
 
 
 def test_triplets_compare_cosines():
-    learner = TripletLearner(query_size=4, item_size=2, hidden=(5,), dimension=3, hardest=True)
+    build = architecture(
+        DualEncoder, query_size=4, item_size=2, hidden=(5,), dimension=3, temperature=1.0
+    )
+    learner = TripletLearner(build=build, hardest=True)
     model = learner.build(nnx.Rngs(1))
     rng = np.random.default_rng(1)
     batch = jnp.asarray(rng.normal(size=(6, 2, 2))), jnp.asarray(rng.normal(size=(6, 2)))
@@ -165,6 +170,6 @@ def test_triplets_compare_cosines():
     ],
 )
 def test_bad_sizes_are_named(change, message):
-    learner = dataclasses.replace(InfoNCELearner(query_size=4, item_size=2), **change)
+    sizes = {"query_size": 4, "item_size": 2} | change
     with pytest.raises(ValueError, match=message):
-        learner.build(nnx.Rngs(0))
+        DualEncoder(**sizes, rngs=nnx.Rngs(0))

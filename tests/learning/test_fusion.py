@@ -1,6 +1,5 @@
 """Fusion: where modalities meet, and what each way of meeting can and cannot compute."""
 
-import dataclasses
 import functools
 import re
 
@@ -13,13 +12,16 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.learning.families import fusion, quantized_embedding
-from rdsim.learning.training.networks import MLP, of_each, stacked_networks
+from rdsim.learning.families import fusion, stored_embeddings
+from rdsim.learning.families.catalogue import fit_family
+from rdsim.learning.training.networks import MLP, architecture, of_each, stacked_networks
 
 
 def encoder(name, seed=0):
-    learner = fusion.FusionLearner(fusion=name, modalities=2, size=2, hidden=(5,), dimension=3)
-    return family.built(learner, seed)
+    build = architecture(
+        fusion.FusedEncoder, fusion=name, modalities=2, size=2, hidden=(5,), dimension=3
+    )
+    return family.built(build, seed)
 
 
 @functools.cache
@@ -124,20 +126,26 @@ def test_stacked_networks_are_different_networks_side_by_side():
     assert np.abs(first[:, 0] - first[:, 1]).max() > 1e-3
 
 
-LATE = fusion.FusionLearner(fusion="late", modalities=2, size=2)
+def learner_of(name):
+    return family.learner(lambda data: fusion.fusion_learner(data, name))
 
 
 @functools.cache
 def late():
-    return family.trained(LATE)
+    return family.trained(learner_of("late"))
 
 
 @pytest.fixture
 def fitted(monkeypatch):
     """What the fit returns when it trains as fast as tests must."""
-    monkeypatch.setattr(quantized_embedding, "fitted_models", lambda *_: [late().model(0)])
-    return fusion.fit_late_fusion(
-        jax.random.key(1), family.SOURCE, (family.BITS,), family.SCHEDULE, family.TRAINING
+    monkeypatch.setattr(stored_embeddings, "fitted_models", lambda *_, settings: [late().model(0)])
+    return fit_family(
+        jax.random.key(1),
+        "late fusion",
+        family.SOURCE,
+        bits=(family.BITS,),
+        schedule=family.SCHEDULE,
+        training=family.TRAINING,
     )[0]
 
 
@@ -146,14 +154,20 @@ def test_every_fit_trains_the_fusion_of_its_name(name, monkeypatch):
     class TrainedError(Exception):
         pass
 
-    def fitted_models(key, learner, *rest):
+    def fitted_models(key, learner, *rest, settings):
         raise TrainedError(learner)
 
-    monkeypatch.setattr(quantized_embedding, "fitted_models", fitted_models)
-    fit = getattr(fusion, f"fit_{name}_fusion")
+    monkeypatch.setattr(stored_embeddings, "fitted_models", fitted_models)
     with pytest.raises(TrainedError) as seen:
-        fit(jax.random.key(1), family.SOURCE, (1,), family.SCHEDULE, family.TRAINING)
-    assert seen.value.args == (dataclasses.replace(LATE, fusion=name),)
+        fit_family(
+            jax.random.key(1),
+            f"{name} fusion",
+            family.SOURCE,
+            bits=(1,),
+            schedule=family.SCHEDULE,
+            training=family.TRAINING,
+        )
+    assert seen.value.args == (learner_of(name),)
 
 
 def test_stored_scores_are_those_of_the_module(fitted):
@@ -173,9 +187,7 @@ def test_no_fusion_beats_the_converse_and_training_helps(fitted):
     floor = family.converse() - family.MARGIN
     trained = family.measured_loss(fitted)
     start = {
-        name: family.measured_loss(
-            family.untrained(family.built(dataclasses.replace(LATE, fusion=name), 1))
-        )
+        name: family.measured_loss(family.untrained(family.built(learner_of(name).build, 1)))
         for name in fusion.FUSIONS
     }
     assert min(trained, *start.values()) >= floor
@@ -194,9 +206,9 @@ def test_no_fusion_beats_the_converse_and_training_helps(fitted):
     ],
 )
 def test_bad_sizes(arguments, message):
-    learner = fusion.FusionLearner(**{"fusion": "early", "modalities": 2, "size": 2} | arguments)
+    sizes = {"fusion": "early", "modalities": 2, "size": 2} | arguments
     with pytest.raises(ValueError, match=re.escape(message)):
-        learner.build(nnx.Rngs(0))
+        architecture(fusion.FusedEncoder, **sizes)(nnx.Rngs(0))
 
 
 @pytest.mark.parametrize(
@@ -210,11 +222,16 @@ def test_bad_fits(arguments, message):
     if "bits" in arguments:
         items = family.SOURCE.sample(jax.random.key(0), (16,))[1]
         with pytest.raises(ValueError, match=re.escape(message)):
-            quantized_embedding.stored_systems(
+            stored_embeddings.stored_systems(
                 jax.random.key(0), encoder("late"), items, arguments["bits"]
             )
     else:
         with pytest.raises(ValueError, match=re.escape(message)):
-            fusion.fit_early_fusion(
-                jax.random.key(0), family.SOURCE, (2,), family.SCHEDULE, **arguments
+            fit_family(
+                jax.random.key(0),
+                "early fusion",
+                family.SOURCE,
+                bits=(2,),
+                schedule=family.SCHEDULE,
+                **arguments,
             )

@@ -14,12 +14,13 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.codes.vector_quantization import VectorQuantizer
+from rdsim.codes.quantizers.vector import VectorQuantizer
 from rdsim.learning.stochastic.bottleneck_objective import Pairs, StochasticCodeLearner
 from rdsim.learning.stochastic.gaussian import gaussian_code_point, gaussian_code_points
 from rdsim.learning.stochastic.items import neural_item_code
 from rdsim.learning.stochastic.neural_code import NeuralCode
-from rdsim.learning.training.loop import Schedule, train
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.schedule import Schedule
 from rdsim.limits import bottleneck_gaussian
 from rdsim.sources.discretisation import normal_edges
 from rdsim.sources.gaussian_pairs import gaussian, vector_gaussian
@@ -206,7 +207,7 @@ def learned():
     slopes = jnp.array([0.6, 0.3, 0.15], jnp.float32)
     trained = train(
         *(jax.random.key(0), learner, Drawn(), r, Drawn(1024)(jax.random.key(1), r), slopes),
-        schedule=Schedule(steps=400, check_every=400, peak_rate=2e-2),
+        schedule=Schedule(steps=400, evaluate_every=400, learning_rate=2e-2),
     )
     codes = [neural_item_code(trained.model(run), jnp.zeros((4, 1))) for run in range(3)]
     return trained, gaussian_code_points(gaussian(0.9), codes, cells=256)

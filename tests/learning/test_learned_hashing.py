@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsim import limits
+from rdsim.learning.families.dual_encoder import DualEncoder
 from rdsim.learning.families.hashing import (
     HashLearner,
     hashing_system,
@@ -17,7 +18,8 @@ from rdsim.learning.families.hashing import (
     with_hamming,
 )
 from rdsim.learning.operating_points import operating_point
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
+from rdsim.learning.training.networks import architecture
+from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.sources.mixture import gaussian_mixture
 
 SOURCE = gaussian_mixture(
@@ -28,7 +30,10 @@ BITS = 3
 
 
 def _model(seed, supervised=False):
-    learner = HashLearner(query_size=4, item_size=2, supervised=supervised, hidden=(6,))
+    build = architecture(
+        DualEncoder, query_size=4, item_size=2, hidden=(6,), dimension=8, unit=False
+    )
+    learner = HashLearner(build=build, supervised=supervised)
     return learner, learner.build(nnx.Rngs(seed))
 
 
@@ -184,6 +189,7 @@ def test_fewer_coordinates_than_bits_are_named():
 
 
 def test_bad_dimensions_are_named():
-    learner = HashLearner(query_size=4, item_size=2, supervised=False, dimension=9)
+    build = architecture(DualEncoder, query_size=4, item_size=2, dimension=9, unit=False)
+    learner, batch = HashLearner(build=build, supervised=False), (QUERIES, ITEMS, CLASSES)
     with pytest.raises(ValueError, match=r"dimension must be in \[1, 8\], got 9"):
-        learner.build(nnx.Rngs(0))
+        learner.loss(build(nnx.Rngs(0)), batch, jax.random.key(0), 9.0, jnp.float32(0))

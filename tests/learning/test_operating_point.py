@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdsim.codes.catalogue import CommonCode
+from rdsim.codes.common_form import CommonCode
 from rdsim.learning.operating_points import operating_point
-from rdsim.simulation.item_code import Decoder, simulate_item_code
+from rdsim.simulation.coded_items import Decoder, simulate_item_code
 from rdsim.sources.mixture import gaussian_mixture
 
 KEY = jax.random.key(4)

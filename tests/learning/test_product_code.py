@@ -16,7 +16,7 @@ from rdsim.learning.embeddings.product_code import (
     group_words,
     product_codes,
 )
-from rdsim.learning.training.loop import Schedule
+from rdsim.learning.training.schedule import Schedule
 
 KEY = jax.random.key(7)
 WORDS = (4, 4, 2, 1)
@@ -70,7 +70,7 @@ def test_the_towers_see_the_points_in_their_own_units():
 def test_words_are_drawn_with_their_chances():
     made = code()
     y = np.repeat(points(2, 3), 20_000, axis=0)
-    drawn = made.encode(KEY, y)
+    drawn = made.store(KEY, y)
     chances = made.channel(y[::20_000])
     for item, group in itertools.product(range(2), range(len(WORDS))):
         part = drawn[20_000 * item : 20_000 * (item + 1), group]
@@ -87,7 +87,7 @@ def test_words_are_drawn_with_their_chances():
 def test_scores_are_sums_over_tables():
     made = code()
     x, y = points(4, 2), points(5, 3, 1)
-    digits = made.encode(KEY, y)
+    digits = made.store(KEY, y)
     tables = np.asarray(made.model.tables(jnp.asarray(x)))
     found = made.query_features(x) @ made.item_features(digits).T
     for q, m in itertools.product(range(4), range(5)):
@@ -163,7 +163,7 @@ def test_training_finds_planted_bits_side_by_side():
         batch=128,
         hidden=8,
         noise=0.05,
-        schedule=Schedule(steps=200, peak_rate=2e-2, check_every=50),
+        schedule=Schedule(steps=200, learning_rate=2e-2, evaluate_every=50),
     )
     assert [made.bits for made in codes] == [2.0, 5.0]
     best = np.nanmax(record.recorded["information"], axis=1)
@@ -171,7 +171,7 @@ def test_training_finds_planted_bits_side_by_side():
     assert 2.6 < best[1] < 3.2
     # The larger code need not store what no query shows, and pays for what it stores.
     assert codes[0].rate(items).mean() < 2.1
-    digits = codes[1].encode(KEY, items)
+    digits = codes[1].store(KEY, items)
     scores = codes[1].query_features(queries[:50]) @ codes[1].item_features(digits).T
     same = (signs[:50, None, :3] == signs[None, :, :3]).all(axis=2)
     assert np.mean([same[i, np.argmax(scores[i])] for i in range(50)]) > 0.9

@@ -10,37 +10,38 @@ import pytest
 from flax import nnx
 
 from rdsim import limits
-from rdsim.learning.families import quantized_embedding
-from rdsim.learning.families.cca import fit_cca
-from rdsim.learning.families.dual_encoder import InfoNCELearner
-from rdsim.learning.families.quantized_embedding import (
-    fit_stored_systems,
+from rdsim.learning.families import stored_embeddings
+from rdsim.learning.families.catalogue import fit_family
+from rdsim.learning.families.dual_encoder import DualEncoder
+from rdsim.learning.families.stored_embeddings import (
+    StoredFamily,
     quantize_embeddings,
     quantized_system,
     quantized_systems,
 )
 from rdsim.learning.operating_points import operating_point
-from rdsim.learning.training.loop import Schedule
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
+from rdsim.learning.training.networks import architecture
+from rdsim.learning.training.schedule import Schedule
+from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.sources.mixture import gaussian_mixture
 
 SOURCE = gaussian_mixture(
     [0.5, 0.3, 0.2], [[2.0, 0.0], [-1.0, 1.7], [-1.0, -1.7]], 0.2, query_noise=[0.01, 0.3]
 )
 QUERIES, ITEMS, _ = SOURCE.sample(jax.random.key(5), (96,))
-LEARNER = InfoNCELearner(query_size=4, item_size=2, hidden=(6,), dimension=4)
+BUILD = architecture(DualEncoder, query_size=4, item_size=2, hidden=(6,), dimension=4)
 
 
 @pytest.fixture(scope="module")
 def model():
-    return LEARNER.build(nnx.Rngs(0))
+    return BUILD(nnx.Rngs(0))
 
 
 @pytest.mark.parametrize("quantizer", ["k-means", "product"])
 @pytest.mark.parametrize("comparison", ["inner product", "distance"])
 def test_the_nearest_codeword_is_stored_and_compared_with_the_query(model, quantizer, comparison):
     ((code, decoder),) = quantized_systems(
-        jax.random.key(0), model, ITEMS, (4,), quantizer, comparison
+        jax.random.key(0), model, ITEMS, (4,), quantizer=quantizer, comparison=comparison
     )
     words = np.asarray(code.code.codewords)
     assert words.shape == (16, 4)
@@ -64,10 +65,10 @@ def test_product_words_are_combinations_of_two_blocks(model):
     stored = np.asarray(model.embed_items(ITEMS), float)
     code = quantize_embeddings(jax.random.key(0), stored, 4, "product")
     assert [book.shape for book in code.codebooks] == [(4, 2), (4, 2)]
-    turned = (np.asarray(code.codewords) - code.centre) @ np.asarray(code.rotation).T
+    rotated = (np.asarray(code.codewords) - code.centre) @ np.asarray(code.rotation).T
     books = [np.asarray(book) for book in code.codebooks]
     expected = [np.concatenate(pair) for pair in itertools.product(*books)]
-    np.testing.assert_allclose(turned, expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(rotated, expected, rtol=0, atol=1e-9)
     odd = quantize_embeddings(jax.random.key(0), stored, 3, "product")
     assert [book.shape[0] for book in odd.codebooks] == [2, 2, 2]
     assert len(quantize_embeddings(jax.random.key(0), stored, 1, "product").codewords) == 2
@@ -79,6 +80,10 @@ class _Scaled:
 
     modalities: int
     size: int
+
+    @staticmethod
+    def of(data):
+        return _Scaled(modalities=data.modalities, size=data.item_size)
 
 
 class _Scale(nnx.Module):
@@ -98,13 +103,20 @@ def test_a_fit_trains_on_pairs_of_the_source_and_stores_the_training_items(monke
     source = gaussian_mixture([1.0], [[0.0, 1.0]], 0.5, query_noise=[0.1, 0.2, 0.3])
     seen = []
 
-    def fitted_models(key, learner, data, schedule, settings):
+    def fitted_models(key, learner, data, schedule, *, settings):
         seen.extend([learner, data, schedule, settings])
         return [_Scale()]
 
-    monkeypatch.setattr(quantized_embedding, "fitted_models", fitted_models)
+    monkeypatch.setattr(stored_embeddings, "fitted_models", fitted_models)
     plan = Schedule(steps=7)
-    systems = fit_stored_systems(jax.random.key(3), source, (1, 3), plan, 48, _Scaled, setting=0.25)
+    systems = fit_family(
+        jax.random.key(3),
+        StoredFamily(learner=_Scaled.of, setting=0.25),
+        source,
+        bits=(1, 3),
+        schedule=plan,
+        training=48,
+    )
     learner, data, schedule, settings = seen
     assert learner == _Scaled(modalities=3, size=2)
     assert (schedule, settings) == (plan, (0.25,))
@@ -140,14 +152,16 @@ def _beyond(code, decoder):
 
 def test_C4_no_random_dual_encoder_lies_beyond_the_converse():
     for seed in range(6):
-        model = LEARNER.build(nnx.Rngs(seed))
+        model = BUILD(nnx.Rngs(seed))
         ((code, decoder),) = quantized_systems(jax.random.key(seed), model, ITEMS, (3,))
         assert _beyond(code, decoder) <= 0
 
 
 def test_C4_no_fitted_system_lies_beyond_the_converse():
     for seed in range(2):
-        ((code, decoder),) = fit_cca(jax.random.key(seed), SOURCE, (3,), Schedule(), 256)
+        ((code, decoder),) = fit_family(
+            jax.random.key(seed), "CCA", SOURCE, bits=(3,), training=256
+        )
         assert _beyond(code, decoder) <= 0
 
 

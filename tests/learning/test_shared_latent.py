@@ -14,10 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim.learning.families import shared_latent
+from rdsim.learning.families.catalogue import fit_family
+from rdsim.learning.training.networks import architecture
 from rdsim.sources.mixture import gaussian_mixture
 
-LEARNER = shared_latent.SharedLatentLearner(modalities=2, size=2)
-LINEAR = shared_latent.SharedLatentLearner(modalities=2, size=1, hidden=(), dimension=1)
+BUILD = architecture(shared_latent.SharedLatent, modalities=2, size=2)
+LEARNER = shared_latent.SharedLatentLearner(build=BUILD)
+LINEAR = architecture(shared_latent.SharedLatent, modalities=2, size=1, hidden=(), dimension=1)
 SUBSETS = np.array([[1, 1, 1], [1, 1, 0], [0, 0, 1], [0, 1, 0]], float)
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
@@ -150,7 +153,7 @@ def test_subsets_are_all_the_queries_and_each_alone():
 
 
 def test_the_loss_is_minus_the_sum_of_the_bounds_and_the_first_is_recorded():
-    model = family.built(LEARNER, 1)
+    model = family.built(BUILD, 1)
     batch = family.SOURCE.sample(jax.random.key(5), (family.BATCH,))
     points = jnp.concatenate([batch[0], batch[1][:, None]], axis=1)
     subsets = shared_latent.training_subsets(2)
@@ -181,10 +184,15 @@ def test_the_trained_bound_is_below_the_log_likelihood_of_the_source():
 def test_no_shared_latent_beats_the_converse_and_training_helps(monkeypatch):
     floor = family.converse() - family.MARGIN
     losses = []
-    for model in (family.built(LEARNER, 1), trained().model(0)):
+    for model in (family.built(BUILD, 1), trained().model(0)):
         monkeypatch.setattr(shared_latent, "fitted_models", lambda *_, model=model: [model])
-        fitted = shared_latent.fit_shared_latent(
-            jax.random.key(1), family.SOURCE, (family.BITS,), family.SCHEDULE, family.TRAINING
+        fitted = fit_family(
+            jax.random.key(1),
+            "shared latent",
+            family.SOURCE,
+            bits=(family.BITS,),
+            schedule=family.SCHEDULE,
+            training=family.TRAINING,
         )
         losses.append(family.measured_loss(fitted[0]))
     assert min(losses) >= floor
@@ -195,7 +203,7 @@ def test_codewords_keep_the_moments_of_their_posteriors():
     mean = np.array([[0.0], [2.0], [5.0]])
     precision = np.array([[1.0], [2.0], [4.0]])
     share = np.array([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    centre, found = shared_latent._moments(*map(jnp.asarray, (share, mean, precision)))
+    centre, found = shared_latent._codeword_moments(*map(jnp.asarray, (share, mean, precision)))
     np.testing.assert_allclose(centre[:, 0], [1.0, 5.0, 7 / 3], rtol=1e-12, atol=0)
     spread = np.mean(mean**2 + 1 / precision) - (7 / 3) ** 2
     np.testing.assert_allclose(found[:, 0], [1 / 1.75, 4.0, 1 / spread], rtol=1e-12, atol=0)
@@ -210,6 +218,6 @@ def test_codewords_keep_the_moments_of_their_posteriors():
     ],
 )
 def test_bad_sizes(arguments, message):
-    learner = shared_latent.SharedLatentLearner(**{"modalities": 2, "size": 2} | arguments)
+    build = architecture(shared_latent.SharedLatent, **{"modalities": 2, "size": 2} | arguments)
     with pytest.raises(ValueError, match=re.escape(message)):
-        family.built(learner, 0)
+        family.built(build, 0)

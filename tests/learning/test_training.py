@@ -15,17 +15,19 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from rdsim.learning.training import loop as training
-from rdsim.learning.training.loop import Schedule, TrainingDivergedError, train
-from rdsim.simulation.checkpoint import CheckpointDamagedError, CheckpointMismatchError
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.schedule import Schedule
+from rdsim.learning.training.trained import TrainingDivergedError
+from rdsim.simulation.engine.checkpoint import CheckpointDamagedError, CheckpointMismatchError
 
 SLOPE = np.array([1.5, -0.5], np.float32)
 HELD_OUT = (jnp.eye(2, dtype=jnp.float32), jnp.asarray(SLOPE))
-FAULTS = {"none": 0, "loss": 1, "gradient": 2, "judgement": 3}
+FAULTS = {"none": 0, "loss": 1, "gradient": 2, "evaluation": 3}
 SCALES = (1.0, 2.0, 1.0)
 PLAN = Schedule(
     steps=60,
-    check_every=15,
-    peak_rate=0.1,
+    evaluate_every=15,
+    learning_rate=0.1,
     warmup=0.1,
     clip=0.5,
     weight_decay=0.01,
@@ -60,7 +62,7 @@ class Fit:
         error = jnp.mean((x @ w - y * jnp.where(judged, jnp.abs(scale), scale)) ** 2)
         late = (progress >= 0.5) & ~judged
         error = error + jnp.where(late & (fault == FAULTS["loss"]), jnp.nan, 0.0)
-        error = error + jnp.where(judged & (fault == FAULTS["judgement"]), jnp.nan, 0.0)
+        error = error + jnp.where(judged & (fault == FAULTS["evaluation"]), jnp.nan, 0.0)
         # The root of nothing: its value is zero, its slope zero times infinity.
         rootless = late & (fault == FAULTS["gradient"])
         error = error + jnp.sqrt(jnp.where(rootless, 0 * w[0], 1.0)) - jnp.where(rootless, 0, 1)
@@ -123,7 +125,7 @@ def by_hand(plan, setting, run, steps, clip=None):
         direction = direction / (np.sqrt(second / (1 - 0.999 ** (t + 1))) + 1e-8)
         turn = 0.5 * (1 + np.cos(np.pi * (t - warm) / (plan.steps - warm)))
         share = t / warm if t < warm else 0.01 + 0.99 * turn
-        w = w - plan.peak_rate * share * (direction + plan.weight_decay * w)
+        w = w - plan.learning_rate * share * (direction + plan.weight_decay * w)
     return w
 
 
@@ -139,7 +141,7 @@ def same(one, other):
     ]
     assert one.recorded.keys() == other.recorded.keys()
     assert one.observed.keys() == other.observed.keys()
-    assert one.ended == other.ended
+    assert one.stop_reason == other.stop_reason
     return all(
         np.asarray(a).dtype == np.asarray(b).dtype and np.array_equal(a, b, equal_nan=True)
         for a, b in pairs
@@ -183,13 +185,13 @@ def test_gradients_are_clipped():
     assert (np.abs(reference().observed["w"][:, -1] - free).max(axis=1) > 1e-3).all()
 
 
-def test_the_best_judgement_is_returned():
+def test_the_best_evaluation_is_returned():
     result = reference()
     for run in range(3):
         best = int(np.argmin(result.held_out[run]))
         assert result.best_step[run] == result.steps[best]
         np.testing.assert_array_equal(result.model(run).w[...], result.observed["w"][run, best])
-        assert result.ended[run] == f"all 60 steps done; best at step {result.steps[best]}"
+        assert result.stop_reason[run] == f"all 60 steps done; best at step {result.steps[best]}"
 
 
 def test_seeds_differ_and_a_key_gives_the_same_digits():
@@ -209,7 +211,7 @@ def test_a_run_does_not_depend_on_the_runs_beside_it():
     )
 
 
-@pytest.mark.parametrize(("place", "call"), [("_judge", 2), ("_judge", 4), ("_advance", 5)])
+@pytest.mark.parametrize(("place", "call"), [("evaluate", 2), ("evaluate", 4), ("advance", 5)])
 def test_resumes_to_the_same_digits(tmp_path, monkeypatch, place, call):
     with monkeypatch.context() as patch:
         interrupted_at(patch, place, call)
@@ -220,14 +222,14 @@ def test_resumes_to_the_same_digits(tmp_path, monkeypatch, place, call):
     (tmp_path / "saved" / "step-45.orbax-checkpoint-tmp").mkdir()
     with monkeypatch.context() as patch:
         if call == 4:
-            # The first judgement, and the two that the checkpoint holds, are not made again.
+            # The first evaluation, and the two that the checkpoint holds, are not made again.
             interrupted_at(patch, place, 3)
         assert same(trained(checkpoint=tmp_path / "saved"), reference())
 
 
 def test_a_finished_training_is_read_back_without_a_step(tmp_path, monkeypatch):
     assert same(trained(checkpoint=tmp_path), reference())
-    interrupted_at(monkeypatch, "_advance", 1)
+    interrupted_at(monkeypatch, "advance", 1)
     assert same(trained(checkpoint=tmp_path), reference())
     assert len(list(tmp_path.glob("step-*"))) == 2  # a state and its seal
 
@@ -244,7 +246,7 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path):
 
 
 def test_a_stopped_run_stays_stopped_when_resumed(tmp_path, monkeypatch):
-    interrupted_at(monkeypatch, "_judge", 5)
+    interrupted_at(monkeypatch, "evaluate", 5)
     with pytest.raises(KeyboardInterrupt):
         trained(checkpoint=tmp_path, settings=runs(OPPOSED))
     monkeypatch.undo()
@@ -255,7 +257,9 @@ def test_a_stopped_run_stays_stopped_when_resumed(tmp_path, monkeypatch):
 def test_a_run_stops_early_and_keeps_its_best_state():
     result = trained(settings=runs(OPPOSED))
     assert result.best_step[1] == 0
-    assert result.ended[1] == "stopped: 2 judgements without a better one than at step 0"
+    assert (
+        result.stop_reason[1] == "stopped early: 2 evaluations without a lower loss than at step 0"
+    )
     np.testing.assert_array_equal(np.isnan(result.held_out[1]), [0, 0, 0, 1, 1])
     np.testing.assert_array_equal(np.isnan(result.observed["w"][1]).all(axis=1), [0, 0, 0, 1, 1])
     for check, steps in enumerate((0, 15, 30)):
@@ -281,7 +285,7 @@ def test_divergence_names_the_step_and_keeps_the_last_good_state(fault):
 
 
 def test_divergence_inside_a_block_of_steps_keeps_the_state_before_it():
-    plan = dataclasses.replace(PLAN, check_every=25, patience=None)
+    plan = dataclasses.replace(PLAN, evaluate_every=25, patience=None)
     # A run that would have stopped but has no patience to lose does not stop.
     with pytest.raises(TrainingDivergedError) as caught:
         trained(settings=runs((1.0, 2.0, -1.0), "loss"), schedule=plan)
@@ -290,12 +294,12 @@ def test_divergence_inside_a_block_of_steps_keeps_the_state_before_it():
         caught.value.last_good.w[...], by_hand(PLAN, 2.0, 1, 30), rtol=0, atol=2e-5
     )
     np.testing.assert_array_equal(caught.value.trained.steps, [0, 25])
-    assert caught.value.trained.ended[2] == "broken off after 25 steps; best at step 0"
+    assert caught.value.trained.stop_reason[2] == "interrupted after 25 steps; best at step 0"
 
 
-def test_a_judgement_that_is_no_number_is_an_error():
+def test_an_evaluation_that_is_no_number_is_an_error():
     with pytest.raises(TrainingDivergedError, match=r"run 1 has a held-out loss .* step 0"):
-        trained(settings=runs(fault="judgement"))
+        trained(settings=runs(fault="evaluation"))
 
 
 OTHER = {
@@ -428,7 +432,7 @@ def test_what_a_killed_process_left_is_removed_and_fresh_work_is_not(tmp_path):
 
 def test_two_trainings_share_a_folder(tmp_path, monkeypatch):
     """The other goes through all of its training between two steps of this one."""
-    real, other = training._judge, []
+    real, other = training.evaluate, []
 
     def judged(*args):
         if not other:
@@ -437,14 +441,14 @@ def test_two_trainings_share_a_folder(tmp_path, monkeypatch):
         return real(*args)
 
     judged.lower = real.lower
-    monkeypatch.setattr(training, "_judge", judged)
+    monkeypatch.setattr(training, "evaluate", judged)
     assert same(trained(checkpoint=tmp_path), other[0])
     assert len(list(tmp_path.glob("step-*"))) == 2  # a state and its seal
 
 
 @pytest.mark.parametrize("name", list(OTHER))
 def test_a_foreign_checkpoint_is_refused(tmp_path, monkeypatch, name):
-    interrupted_at(monkeypatch, "_advance", 1)
+    interrupted_at(monkeypatch, "advance", 1)
     with pytest.raises(KeyboardInterrupt):
         trained(checkpoint=tmp_path)
     monkeypatch.undo()
@@ -459,9 +463,17 @@ def test_a_foreign_checkpoint_is_refused(tmp_path, monkeypatch, name):
 BAD = [
     ({"schedule": Schedule(steps=0)}, ValueError, "steps must be at least 1"),
     ({"schedule": Schedule(steps=True)}, TypeError, "steps must be an integer"),
-    ({"schedule": Schedule(check_every=0)}, ValueError, "check_every must be at least 1"),
-    ({"schedule": Schedule(peak_rate=0.0)}, ValueError, r"peak_rate must lie in \(0, inf\)"),
-    ({"schedule": Schedule(peak_rate=float("nan"))}, ValueError, "peak_rate must not contain NaN"),
+    ({"schedule": Schedule(evaluate_every=0)}, ValueError, "evaluate_every must be at least 1"),
+    (
+        {"schedule": Schedule(learning_rate=0.0)},
+        ValueError,
+        r"learning_rate must lie in \(0, inf\)",
+    ),
+    (
+        {"schedule": Schedule(learning_rate=float("nan"))},
+        ValueError,
+        "learning_rate must not contain NaN",
+    ),
     ({"schedule": Schedule(clip=-1.0)}, ValueError, r"clip must lie in \(0, inf\)"),
     ({"schedule": Schedule(warmup=1.2)}, ValueError, r"warmup must lie in \[0, 1\]"),
     ({"schedule": Schedule(weight_decay=-1.0)}, ValueError, r"weight_decay must lie in \[0, inf\)"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reference import mutual_information_by_sums
 
 from rdsim import sources
-from rdsim.limits.bottleneck.dsbs import bottleneck_dsbs, bottleneck_dsbs_rate
+from rdsim.limits.bottleneck import bottleneck_dsbs, bottleneck_dsbs_rate
 
 
 def bottleneck_in_many_digits(rate, crossover):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import entropy, mutual_information_by_sums
 
-from rdsim.limits.bottleneck.closed_forms import (
+from rdsim.limits.bottleneck import (
     bottleneck_erasure,
     bottleneck_erasure_rate,
     bottleneck_gaussian,
@@ -41,9 +41,9 @@ def test_C10_gaussian_reference_values():
 
 
 def test_C10_vector_gaussian_reference_values():
-    relevance, rate = bottleneck_vector_gaussian_point(CORRELATIONS, slope=0.25)
-    np.testing.assert_allclose(relevance, 1.104854934, rtol=1e-9)
-    np.testing.assert_allclose(rate, 2.215886246, rtol=1e-9)
+    point = bottleneck_vector_gaussian_point(CORRELATIONS, slope=0.25)
+    np.testing.assert_allclose(point.relevance, 1.104854934, rtol=1e-9)
+    np.testing.assert_allclose(point.complexity, 2.215886246, rtol=1e-9)
 
 
 @pytest.mark.parametrize("correlation", [1e-5, 0.1, -0.8, 0.999999, 1.0])
@@ -115,7 +115,8 @@ def test_C10_vector_gaussian_is_the_best_split_of_the_rate(rate, correlations):
 
 @given(st.lists(st.floats(0.05, 0.99), min_size=3, max_size=3), st.floats(0.001, 0.9))
 def test_C10_vector_gaussian_point_lies_on_the_curve_with_its_slope(correlations, slope):
-    relevance, rate = bottleneck_vector_gaussian_point(correlations, slope=slope)
+    point = bottleneck_vector_gaussian_point(correlations, slope=slope)
+    relevance, rate = point.relevance, point.complexity
     np.testing.assert_allclose(
         bottleneck_vector_gaussian(correlations, rate=rate), relevance, rtol=0, atol=1e-13
     )
@@ -190,7 +191,7 @@ def test_C10_erasure_inverse_and_ends(pmf, e, rate):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bottleneck_erasure([0.5, 0.6], 0.1, rate=0.1), "pmf must sum to one"),
+        (lambda: bottleneck_erasure([0.5, 0.6], 0.1, rate=0.1), "p must sum to one"),
         (
             lambda: bottleneck_erasure([0.5, 0.5], 1.1, rate=0.1),
             r"erasure must lie in \[0, 1\], got 1.1",

@@ -20,7 +20,7 @@ def information(joint):
 
 
 def objective(joint, encoder, slope):
-    """L = I(U;X) - s I(U;Y) of an encoder P(u|y), shape (y, u), computed here from its joint laws."""
+    """L = I(U;X) - s I(U;Y) of an encoder P(u|y), shape (y, u), computed here from its joint pmfs."""
     joint = joint / joint.sum()
     with_y = encoder * joint.sum(axis=0)[:, None]
     return information(joint @ encoder) - slope * information(with_y)

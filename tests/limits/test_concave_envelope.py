@@ -8,9 +8,10 @@ import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.limits.bottleneck._certificate import _evaluated, largest_excess
-from rdsim.limits.bottleneck._envelope import Problem, gain
-from rdsim.limits.bottleneck.contraction import contraction_coefficient
+from rdsim.limits.bottleneck import _certificate as certificate
+from rdsim.limits.bottleneck import contraction_coefficient
+from rdsim.limits.bottleneck._certificate import _bounded_cells, largest_excess
+from rdsim.limits.bottleneck._envelope import EnvelopeProblem, gain
 
 ANY = np.array([[0.2, 0.05, 0.1], [0.05, 0.25, 0.05], [0.1, 0.05, 0.15]])
 ZEROS = np.array([[0.3, 0.1, 0.0], [0.0, 0.2, 0.0], [0.0, 0.1, 0.3]])
@@ -19,7 +20,9 @@ ERASED = np.vstack([0.6 * np.diag([0.5, 0.3, 0.2]), 0.4 * np.array([0.5, 0.3, 0.
 
 def problem(joint, slope):
     py = joint.sum(axis=0)
-    return Problem(*map(jnp.asarray, (joint / py, joint.sum(axis=1), py, np.atleast_1d(slope))))
+    return EnvelopeProblem(
+        *map(jnp.asarray, (joint / py, joint.sum(axis=1), py, np.atleast_1d(slope)))
+    )
 
 
 def height(points, joint, slope, dual):
@@ -90,7 +93,7 @@ def test_C11_every_cell_is_bounded(joint):
     lanes = np.zeros(count, int)
     shared = problem(joint, slope)._replace(slope=jnp.zeros(()))
     slopes, duals = jnp.full(64, slope), jnp.tile(jnp.asarray(dual), (64, 1))
-    bound, best, _, halves = _evaluated(cells, lanes, slopes, duals, shared)
+    bound, best, _, halves = _bounded_cells(cells, lanes, slopes, duals, shared)
     single = shared._replace(slope=jnp.asarray(slope))
     inner = generator.dirichlet(np.full(3, 0.7), (count, 200)) @ cells
     values = np.asarray(gain(jnp.asarray(inner), single)) - inner @ dual
@@ -120,6 +123,15 @@ def test_C11_a_spent_budget_still_bounds():
         last = rough.upper[0]
 
 
+def test_C11_a_search_without_levels_still_bounds(monkeypatch):
+    args = problem(ANY, 0.1), np.array([[0.3, -0.1, 0.2]]), np.array([1e-12])
+    exact = largest_excess(*args, budget=10**5)
+    monkeypatch.setattr(certificate, "_LEVELS", 3)
+    rough = largest_excess(*args, budget=10**5)
+    assert not rough.finished[0]
+    assert exact.found[0] <= rough.upper[0]
+
+
 @given(st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3), st.floats(0.01, 0.99))
 def test_C11_gain_is_what_the_posteriors_keep(weights, slope):
     point = (np.array(weights) + 1e-3) / np.sum(np.array(weights) + 1e-3)
@@ -143,7 +155,7 @@ def test_C11_contraction_of_binary_channels(crossover):
 
 
 @given(strategies.joint_pmfs((4, 5)), strategies.pmfs(5), strategies.pmfs(5))
-def test_C11_no_pair_of_laws_keeps_more_than_the_contraction_coefficient(joint, p, q):
+def test_C11_no_pair_of_distributions_keeps_more_than_the_contraction_coefficient(joint, p, q):
     eta = float(contraction_coefficient(joint, compress="columns"))
     mass = joint.sum(axis=0)
     rows = joint / np.where(mass > 0, mass, 1.0)

@@ -145,7 +145,10 @@ class Relevance(Curve):
 def test_a_concave_limit_has_lines_above_and_chords_below():
     inside = jnp.array([0.4])
     relevance = Certified(
-        value=inside / 2 - 0.05, lower=inside / 2 - 0.05, upper=inside / 2 + 0.1, tolerance=1e-9
+        value=inside / 2 - 0.05,
+        lower=inside / 2 - 0.05,
+        upper=inside / 2 + 0.1,
+        tolerance=jnp.asarray(1e-9),
     )
     curve = Relevance(slope=jnp.array([0.5]), complexity=inside, relevance=relevance)
     R = np.array([0.0, 0.2, 0.4, 0.9, 3.0])
@@ -172,3 +175,56 @@ def test_curve_shows_itself():
     np.testing.assert_array_equal(points.get_xdata(), curve.distortion)
     np.testing.assert_allclose(line.get_ydata(), curve.upper(line.get_xdata()), rtol=0, atol=0)
     assert axes.get_ylabel() == "rate (bits)"
+
+
+SIDE = [[0.375, 0.125], [0.125, 0.375]]
+THREE_POINTS = ([0.0, 1.0, 3.0, 3.0], [0.4, 0.3, 0.2, 0.1])
+KINDS = {
+    "discrete": limits.rate_distortion_curve([0.3, 0.7], BIT, [2.0, 4.0]),
+    "conditional": limits.conditional_rate_distortion(SIDE, BIT, [2.5, 4.0], compress="rows"),
+    "indirect": limits.indirect_rate_distortion(SIDE, BIT, [2.0, 4.0], compress="columns"),
+    "Wyner-Ziv": limits.wyner_ziv(SIDE, BIT, [2.0, 4.0], compress="rows"),
+    "continuous": limits.continuous_rate_distortion(*THREE_POINTS, [1.0, 3.0]),
+}
+kinds = pytest.mark.parametrize("curve", KINDS.values(), ids=KINDS.keys())
+
+
+@kinds
+def test_rate_and_distortion_at_agree_with_the_points_and_with_each_other(curve):
+    rate = curve.rate_at(curve.distortion)
+    np.testing.assert_array_less(rate.lower, curve.rate.upper + 1e-12)
+    np.testing.assert_array_less(curve.rate.lower, rate.upper + 1e-12)
+    assert rate.converged.all()
+    distortion = curve.distortion_at(curve.rate.value)
+    np.testing.assert_allclose(distortion, curve.distortion, rtol=0, atol=3e-9)
+    assert distortion.converged.all()
+    assert np.all(distortion.lower <= distortion.upper)
+
+
+@kinds
+def test_ends_of_every_kind_of_curve(curve):
+    low, high = float(curve.minimum_distortion), float(curve.maximum_distortion)
+    assert 0.0 <= low < high
+    most = float(curve.rate_at(low).value)
+    np.testing.assert_array_equal(curve.rate_at([high, 2 * high]), 0.0)
+    np.testing.assert_allclose(
+        curve.distortion_at([0.0, most + 1]), [high, low], rtol=1e-12, atol=0
+    )
+    with pytest.raises(ValueError, match="rate must lie in"):
+        curve.distortion_at(-0.1)
+    with pytest.raises(ValueError, match="distortion must"):
+        curve.rate_at(low - 0.1)
+
+
+def test_C7_continuous_ends_in_the_entropy_of_distinct_points():
+    curve = KINDS["continuous"]
+    p = np.array([0.4, 0.3, 0.3])
+    assert curve.rate_at(0.0).value == pytest.approx(-p @ np.log2(p), rel=1e-14, abs=0)
+
+
+@given(st.floats(0.0, 0.3))
+def test_wyner_ziv_at_a_rate_inverts_the_closed_form(D):
+    rate = limits.wyner_ziv_dsbs(0.25, distortion=D)
+    found = KINDS["Wyner-Ziv"].distortion_at(rate)
+    assert found.lower - 1e-12 <= min(D, 0.25) <= found.upper + 1e-12
+    assert found.converged

@@ -12,7 +12,7 @@ from scipy import stats
 from rdsim.limits import finite_blocklength as finite
 from rdsim.limits import rate_at
 from rdsim.limits.finite_blocklength import letter_counts
-from rdsim.limits.finite_blocklength.letter_counts import Laws
+from rdsim.limits.finite_blocklength.letter_counts import Distances
 from rdsim.limits.finite_blocklength.tilted import tilted
 
 HAMMING = 1 - np.eye(2)
@@ -71,7 +71,7 @@ def test_C16_random_coding_equals_enumeration(problem, n):
     hopeless = law[within.sum(axis=1) == 0].sum()
     np.testing.assert_array_equal(found.feasible, hopeless < eps)
     eps = eps[hopeless < eps]
-    words = 2.0 ** (n * np.asarray(found.achievability)[np.asarray(found.feasible)])
+    words = 2.0 ** (n * np.asarray(found.upper)[np.asarray(found.feasible)])
     # The better of the two codebooks fails with probability eps, the other one more often.
     failure = np.min([np.exp(words[:, None] * np.log1p(-each)) @ law for each in served], axis=0)
     # Where the code of all words serves every block, no more words than that are asked for.
@@ -102,7 +102,7 @@ def test_C16_converse_equals_enumeration(problem, n):
             if left <= 1e-15:
                 break
         exact = max(np.log2(least / ball), 0.0) / n
-        found = float(_discrete(problem, eps, n).converse)
+        found = float(_discrete(problem, eps, n).lower)
         assert found <= exact + 1e-9
         if problem is not UNEVEN:
             assert found >= exact - 1e-7
@@ -123,8 +123,8 @@ def test_C16_the_best_code_lies_between_the_bounds(problem):
             assert not found.feasible
             continue
         bits = np.log2(max(size[possible].min(), 1)) / n
-        assert found.whole_converse <= bits + 1e-12
-        assert bits <= found.whole_achievability + 1e-12
+        assert found.integer_lower <= bits + 1e-12
+        assert bits <= found.integer_upper + 1e-12
 
 
 @problems
@@ -136,7 +136,7 @@ def test_C16_converse_is_not_below_the_tilted_information_converse(problem):
     # eps >= P[j >= log M + gamma] - 2^-gamma for every gamma: solve for log M at every threshold.
     useful = chance > eps
     weakest = threshold[useful] + np.log2(chance[useful] - eps)
-    assert _discrete(problem, eps, n).converse >= weakest.max() / n - 1e-7
+    assert _discrete(problem, eps, n).lower >= weakest.max() / n - 1e-7
 
 
 def test_C16_the_binary_case_is_that_of_the_coin():
@@ -145,7 +145,7 @@ def test_C16_the_binary_case_is_that_of_the_coin():
         _discrete(BINARY, 0.01, n),
         finite.binary_hamming(0.4, distortion=0.11, excess_probability=0.01, block_lengths=n),
     )
-    for name in ("converse", "achievability", "approximation"):
+    for name in ("lower", "upper", "approximation"):
         np.testing.assert_allclose(getattr(general, name), getattr(coin, name), rtol=0, atol=1e-9)
 
 
@@ -159,12 +159,10 @@ def test_C16_a_uniform_source_of_many_letters_is_one_type():
     )
     assert float(found.dispersion) == 0
     ball = stats.binom.logcdf([20, 200], [100, 1000], 2 / 3) / np.log(2)
-    np.testing.assert_allclose(
-        found.converse, (np.log2(0.99) - ball) / [100, 1000], rtol=0, atol=1e-8
-    )
+    np.testing.assert_allclose(found.lower, (np.log2(0.99) - ball) / [100, 1000], rtol=0, atol=1e-8)
     words = np.log2(np.log(0.01) / np.log1p(-np.exp2(ball[0])))
-    assert float(found.achievability[0]) == pytest.approx(words / 100, abs=1e-8)
-    assert np.all(np.abs(found.approximation - found.achievability) < 2 * np.log2(100) / 100)
+    assert float(found.upper[0]) == pytest.approx(words / 100, abs=1e-8)
+    assert np.all(np.abs(found.approximation - found.upper) < 2 * np.log2(100) / 100)
 
 
 @problems
@@ -213,17 +211,17 @@ def test_C16_random_sources_keep_the_order(p, entries, share, eps):
     if high - low < 1e-3:
         return
     found = finite.discrete(p, d, distortion=D, excess_probability=eps, block_lengths=[2, 9])
-    assert np.all(found.converse <= np.where(found.feasible, found.achievability, np.inf) + 1e-9)
+    assert np.all(found.lower <= np.where(found.feasible, found.upper, np.inf) + 1e-9)
     assert float(found.rate_distortion) == pytest.approx(float(rate_at(p, d, D).value), abs=1e-7)
 
 
 def test_C16_rounding_to_a_coarser_lattice_only_loosens():
     fine = _discrete(THREE, 0.05, [6, 12])
     rough = _discrete(THREE, 0.05, [6, 12], step=0.3)
-    assert np.all(rough.converse <= fine.converse + 1e-12)
-    assert np.all(rough.achievability >= fine.achievability - 1e-12)
+    assert np.all(rough.lower <= fine.lower + 1e-12)
+    assert np.all(rough.upper >= fine.upper - 1e-12)
     half = _discrete(THREE, 0.05, [6, 12], step=0.5)
-    np.testing.assert_allclose(half.achievability, fine.achievability, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(half.upper, fine.upper, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("tilt", [0.0, 1.5])
@@ -232,7 +230,7 @@ def test_letter_counts_against_enumeration(classes, tilt):
     generator = np.random.default_rng(classes)
     offsets, n, radius = np.array([0, 1, 3]), 4, 5
     masses = generator.dirichlet(np.ones(3), size=classes) * 0.9
-    counts, log_p = letter_counts.balls(n, radius, Laws(offsets, masses), tilt)
+    counts, log_p = letter_counts.balls(n, radius, Distances(offsets, masses), tilt)
     assert sorted(map(tuple, counts)) == sorted(map(tuple, letter_counts.compositions(n, classes)))
     for count, found in zip(counts, log_p, strict=True):
         laws = np.repeat(masses, count, axis=0)
@@ -263,7 +261,7 @@ def test_letter_counts_against_enumeration(classes, tilt):
 def test_bad_arguments_are_named(change, message):
     arguments = {
         "p": BINARY[0],
-        "d": HAMMING,
+        "distortions": HAMMING,
         "distortion": 0.11,
         "excess_probability": 0.1,
         "block_lengths": 5,

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from reference import entropy, mutual_information_by_sums
 
 from rdsim import sources
-from rdsim.limits.bottleneck.closed_forms import bottleneck_erasure
-from rdsim.limits.bottleneck.discrete import (
+from rdsim.limits.bottleneck import (
     bottleneck_at,
+    bottleneck_dsbs,
+    bottleneck_dsbs_rate,
+    bottleneck_erasure,
     bottleneck_rate,
     information_bottleneck,
 )
-from rdsim.limits.bottleneck.dsbs import bottleneck_dsbs, bottleneck_dsbs_rate
 
 DSBS = np.asarray(sources.dsbs(0.1).joint)
 ASYMMETRIC = np.array([[0.6, 0.1], [0.06, 0.24]])
@@ -97,8 +98,8 @@ def test_C11_meets_the_DSBS_closed_form_along_the_curve():
     assert (back.lower <= rates * (1 + 1e-13)).all()
     assert (rates[inside] <= back.upper[inside] + 1e-13).all()
     np.testing.assert_allclose(back.value[inside], rates[inside], rtol=0, atol=1e-9)
-    assert (exact <= np.asarray(curve.upper_bound(rates)) + 1e-14).all()
-    assert (np.asarray(curve.lower_bound(rates)) <= exact + 1e-14).all()
+    assert (exact <= np.asarray(curve.upper(rates)) + 1e-14).all()
+    assert (np.asarray(curve.lower(rates)) <= exact + 1e-14).all()
 
 
 def test_C11_straight_lines_are_certified():
@@ -181,7 +182,7 @@ def test_C11_no_two_codewords_are_copies_of_one_another():
         ([[1, 2, 3, 0], [2, 0, 1, 4], [0, 0, 1, 2]], 0.382),
     ],
 )
-def test_C11_masses_on_their_way_out_name_no_prices(joint, slope):
+def test_C11_vanishing_masses_fix_no_dual_variable(joint, slope):
     counts = np.array(joint, float)
     assert information_bottleneck(
         counts / counts.sum(), [slope], compress="columns"
@@ -196,7 +197,7 @@ def test_C11_masses_on_their_way_out_name_no_prices(joint, slope):
         (np.array([[0, 3, 0], [3, 3, 0], [4, 0, 0], [0, 3, 0]]) / 16, [0.636, 0.6361]),
     ],
 )
-def test_C11_a_posterior_enters_where_every_place_is_taken(joint, slopes):
+def test_C11_a_posterior_enters_where_every_slot_is_taken(joint, slopes):
     # One of n + 1 posteriors is superfluous, and not always that of least weight.
     curve = information_bottleneck(joint, slopes, compress="columns")
     assert curve.converged.all()
@@ -254,7 +255,7 @@ def test_C11_a_fine_lattice_comes_close_from_below(joint):
 def test_C11_no_test_channel_beats_the_bound(joint, channel):
     curve = information_bottleneck(joint, SLOPES, compress="columns")
     rate, kept = measured(joint, channel)
-    assert kept <= curve.upper_bound(max(rate, 0.0)) + 1e-12
+    assert kept <= curve.upper(max(rate, 0.0)) + 1e-12
 
 
 def test_C11_no_ascent_of_the_alternating_iteration_beats_the_bound():
@@ -454,8 +455,8 @@ def test_C11_the_inverse_brackets_the_closed_form(relevance):
             r"relevance must lie in \[0, inf\], got -0.1",
         ),
         (
-            lambda: information_bottleneck(DSBS, [0.5], compress="columns").upper_bound(-1),
-            "rate must lie in",
+            lambda: information_bottleneck(DSBS, [0.5], compress="columns").upper(-1),
+            "complexity must lie in",
         ),
     ],
 )
@@ -465,7 +466,7 @@ def test_C11_bad_input_is_named(call, message):
 
 
 def test_C11_wrong_types_are_named():
-    with pytest.raises(TypeError, match="options are method, starts and key"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'slope'"):
         bottleneck_at(DSBS, 0.1, slope=0.5, compress="columns")
     with pytest.raises(TypeError, match="key"):
         information_bottleneck(DSBS, [0.5], key=0, compress="columns")

@@ -29,7 +29,7 @@ def test_C2_equals_the_rate_of_a_convex_problem_over_all_rankings(loss, M):
     d = RHO[loss](rankings.T.astype(float))
     curve = limits.rate_distortion_curve(np.full(M, 1 / M), d, [1.0, 3.0, 8.0])
     assert np.all(curve.converged)
-    closed = limits.rank_rate(np.log2(M), loss, D=np.minimum(curve.distortion, 1.0))
+    closed = limits.rank_rate(np.log2(M), loss, distortion=np.minimum(curve.distortion, 1.0))
     np.testing.assert_allclose(closed.value, curve.rate, rtol=0, atol=2e-9)
 
 
@@ -53,7 +53,7 @@ def test_C2_equals_a_direct_maximum_of_entropy(loss, M, share):
         ],
         options={"maxiter": 500, "ftol": 1e-13},
     )
-    limit = limits.rank_rate(np.log2(M), loss, D=D)
+    limit = limits.rank_rate(np.log2(M), loss, distortion=D)
     np.testing.assert_allclose(limit.value, np.log2(M) + found.fun, rtol=0, atol=2e-5)
 
 
@@ -64,10 +64,10 @@ def test_C2_bounds_hold_the_gibbs_law_summed_rank_by_rank(loss, M):
     for slope in (1e-3, 0.5, 3.0, 12.0, 40.0):
         weight = np.exp(-slope * rho)
         D = np.sum(weight * rho) / weight.sum()
-        # As a divergence from the uniform law nothing cancels.
+        # As a divergence from the uniform distribution nothing cancels.
         q = weight / weight.sum()
         rate = np.sum(q * np.log2(np.maximum(q, 1e-300) * M))
-        limit = limits.rank_rate(np.log2(M), loss, D=D)
+        limit = limits.rank_rate(np.log2(M), loss, distortion=D)
         assert limit.lower - 1e-12 <= rate <= limit.upper + 1e-12
         assert limit.gap <= 1e-11
         back = limits.rank_loss(np.log2(M), loss, rate=rate)
@@ -79,11 +79,11 @@ def test_C2_bounds_hold_the_gibbs_law_summed_rank_by_rank(loss, M):
     ("limit", "expected"),
     [
         (
-            limits.rank_rate(np.log2(10), "reciprocal_rank", D=[0.1, 0.3]),
+            limits.rank_rate(np.log2(10), "reciprocal_rank", distortion=[0.1, 0.3]),
             [2.315187258, 1.093542725],
         ),
         (
-            limits.rank_rate(np.log2(1000), "reciprocal_rank", D=[0.1, 0.5]),
+            limits.rank_rate(np.log2(1000), "reciprocal_rank", distortion=[0.1, 0.5]),
             [8.474632450, 3.921215365],
         ),
         (
@@ -100,13 +100,13 @@ def test_C2_reference_values(limit, expected):
 @losses
 def test_C2_convex_decreasing_and_zero_from_the_mean_loss_on(loss):
     D = np.linspace(0, 1, 101)
-    rate = np.asarray(limits.rank_rate([[4.0], [40.0], [1000.0]], loss, D=D).value)
+    rate = np.asarray(limits.rank_rate([[4.0], [40.0], [1000.0]], loss, distortion=D).value)
     assert np.all(np.diff(rate, axis=1) <= 1e-12)
     assert np.all(np.diff(rate, 2, axis=1) >= -1e-9)
     np.testing.assert_array_equal(rate[:, -1], 0.0)
     mean = RHO[loss](np.arange(1.0, 17)).mean()
-    assert limits.rank_rate(4.0, loss, D=mean + 1e-9).value == 0
-    assert limits.rank_rate(4.0, loss, D=mean - 1e-3).value > 0
+    assert limits.rank_rate(4.0, loss, distortion=mean + 1e-9).value == 0
+    assert limits.rank_rate(4.0, loss, distortion=mean - 1e-3).value > 0
 
 
 def test_C2_error_is_fanos_inequality():
@@ -116,7 +116,7 @@ def test_C2_error_is_fanos_inequality():
     for size in (5.0, 40.0, 1000.0):
         others = size + np.log1p(-(2.0**-size)) / np.log(2)
         np.testing.assert_allclose(
-            limits.rank_rate(size, "error", D=D).value,
+            limits.rank_rate(size, "error", distortion=D).value,
             size - h - D * others,
             rtol=1e-12,
             atol=1e-11,
@@ -124,20 +124,30 @@ def test_C2_error_is_fanos_inequality():
 
 
 def test_C2_ends():
-    assert limits.rank_rate(10.0, "dcg", D=0.0).value == pytest.approx(10.0, abs=1e-12)
-    assert limits.rank_rate(10.0, ("miss", 4), D=0.0).value == pytest.approx(8.0, abs=1e-12)
+    assert limits.rank_rate(10.0, "dcg", distortion=0.0).value == pytest.approx(10.0, abs=1e-12)
+    assert limits.rank_rate(10.0, ("miss", 4), distortion=0.0).value == pytest.approx(
+        8.0, abs=1e-12
+    )
     assert limits.rank_loss(10.0, "reciprocal_rank", rate=10.0).value == 0
     assert limits.rank_loss(1000.0, "dcg", rate=5000.0).value == 0
-    assert limits.rank_rate(3.0, ("miss", 100), D=0.0).value == pytest.approx(0.0, abs=1e-12)
+    assert limits.rank_rate(3.0, ("miss", 100), distortion=0.0).value == pytest.approx(
+        0.0, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: limits.rank_rate(10, "error", D=-0.1), r"D must lie in \[0, 1\], got -0.1"),
-        (lambda: limits.rank_rate(0.5, "error", D=0.1), r"log2_size must lie in \[1, 100000\]"),
-        (lambda: limits.rank_rate(10, "mrr", D=0.1), r"loss must be .* got 'mrr'"),
-        (lambda: limits.rank_rate(10, ("miss", 0), D=0.1), r"got \('miss', 0\)"),
+        (
+            lambda: limits.rank_rate(10, "error", distortion=-0.1),
+            r"distortion must lie in \[0, 1\], got -0.1",
+        ),
+        (
+            lambda: limits.rank_rate(0.5, "error", distortion=0.1),
+            r"log2_size must lie in \[1, 100000\]",
+        ),
+        (lambda: limits.rank_rate(10, "mrr", distortion=0.1), r"loss must be .* got 'mrr'"),
+        (lambda: limits.rank_rate(10, ("miss", 0), distortion=0.1), r"got \('miss', 0\)"),
         (lambda: limits.rank_loss(10, "error", rate=-1.0), r"rate must lie in \[0, inf\), got -1"),
         (lambda: limits.rank_loss(10, "error", rate=np.nan), "rate must not contain NaN"),
     ],
@@ -149,13 +159,13 @@ def test_bad_input_is_named(call, message):
 
 @given(strategies.pmfs(5), st.sampled_from(list(RHO)), st.floats(0.05, 20.0))
 def test_C4_cyclic_rankings_never_beat_the_converse_and_gibbs_ones_attain_it(pmf, loss, slope):
-    """Store U = J - r mod M with r of law q and rank the items from U on: the target has rank r."""
+    """Store U = J - r mod M with r distributed as q and rank the items from U on: the target has rank r."""
     rho = RHO[loss](np.arange(1.0, 6))
     gibbs = np.exp(-slope * rho) / np.exp(-slope * rho).sum()
     for q in (pmf, gibbs):
         joint = np.array([[q[(j - u) % 5] / 5 for u in range(5)] for j in range(5)])
         information = reference.mutual_information_by_sums(joint)
-        needed = limits.rank_rate(np.log2(5), loss, D=min(float(q @ rho), 1.0))
+        needed = limits.rank_rate(np.log2(5), loss, distortion=min(float(q @ rho), 1.0))
         assert needed.lower <= information + 1e-12
     assert needed.upper >= information - 1e-12
     assert needed.gap <= 1e-9

@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 from rdsim import limits
 from rdsim.limits import closed_forms
 from rdsim.limits.rank_distortion import _pooling as rank_pooling
-from rdsim.limits.rank_distortion.codebook import ranking_codebook
-from rdsim.limits.rank_distortion.prior import (
-    gibbs_rank_law,
+from rdsim.limits.rank_distortion import codebook as ranking_codebooks
+from rdsim.limits.rank_distortion import (
+    gibbs_rank_distribution,
     majorises,
     rank_loss_prior,
     rank_prior_bound,
     rank_rate_prior,
     rank_rate_prior_curve,
     rank_rate_side_information,
+    ranking_codebook,
 )
 
 RHO = {
@@ -61,9 +62,9 @@ def _slow_point(p, loss, slope):
         slopes = (W[i] - W[i + 1 :]) / (P[i] - P[i + 1 :])
         least = np.minimum.accumulate(slopes[::-1])[::-1]
         level[i:] = np.maximum(level[i:], least)
-    law = w / level
+    t = w / level
     entropy = -np.sum(p * np.log2(p))
-    return np.sum(law * rho), entropy + np.sum(law * np.log2(law))
+    return np.sum(t * rho), entropy + np.sum(t * np.log2(t))
 
 
 def test_C3_reference_values():
@@ -71,9 +72,9 @@ def test_C3_reference_values():
     curve = rank_rate_prior_curve(FOUR, np.array([3.0, 1.5, 1.0]) / LN2, "reciprocal_rank")
     np.testing.assert_allclose(curve.rate[:2], [0.466327085, 0.076003290], rtol=0, atol=1e-9)
     np.testing.assert_allclose(curve.distortion[:2], [0.191846983, 0.310453638], rtol=0, atol=1e-9)
-    np.testing.assert_allclose(curve.bound[0], curve.rate[0], rtol=0, atol=1e-11)
+    np.testing.assert_allclose(curve.entropy_bound[0], curve.rate[0], rtol=0, atol=1e-11)
     np.testing.assert_allclose(curve.rate[2], 0.020259, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(curve.bound[2], -0.004435, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(curve.entropy_bound[2], -0.004435, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(curve.majorised, [True, False, False])
     assert np.all(curve.converged)
 
@@ -85,10 +86,10 @@ def test_C3_the_bound_belongs_to_a_loss_and_not_to_a_slope():
     q /= q.sum()
     of_that_slope = reference.entropy(FOUR) - reference.entropy(q)
     assert of_that_slope == pytest.approx(0.007500998, abs=1e-9)
-    at_its_loss = rank_prior_bound(FOUR, "reciprocal_rank", D=[q @ rho])
+    at_its_loss = rank_prior_bound(FOUR, "reciprocal_rank", distortion=[q @ rho])
     np.testing.assert_allclose(at_its_loss, of_that_slope, rtol=0, atol=1e-11)
     # The loss of the true curve at that slope is another one, and so is the bound there.
-    there = rank_prior_bound(FOUR, "reciprocal_rank", D=[0.310453638])
+    there = rank_prior_bound(FOUR, "reciprocal_rank", distortion=[0.310453638])
     assert there[0] == pytest.approx(0.0645090275, abs=1e-8)
 
 
@@ -104,7 +105,7 @@ def test_C3_equals_the_rate_of_a_convex_problem_over_all_rankings(p, loss, slope
         lagrangian, float(brute.rate[0] + slope * brute.distortion[0]), rtol=0, atol=1.2e-9
     )
     D = min(max(float(brute.distortion[0]), 0.0), 1.0)
-    at = rank_rate_prior(p, loss, D=D)
+    at = rank_rate_prior(p, loss, distortion=D)
     assert at.lower <= brute.rate[0] + 1e-11
     assert at.upper >= brute.rate[0] - brute.gap[0] - 1e-11
 
@@ -128,7 +129,7 @@ def test_C3_zipf_priors_on_many_items_are_certified(exponent):
     assert np.all(curve.gap <= 1e-12)
     assert np.all(np.diff(np.asarray(curve.blocks)) <= 0)
     assert curve.majorised[-1]
-    back = rank_rate_prior(p, "reciprocal_rank", D=curve.distortion)
+    back = rank_rate_prior(p, "reciprocal_rank", distortion=curve.distortion)
     np.testing.assert_allclose(back.value, curve.rate, rtol=0, atol=1e-10)
     assert np.all(back.gap <= 1e-11)
 
@@ -151,14 +152,14 @@ def test_C3_certificate_finds_out_ranks_that_were_not_pooled(monkeypatch):
 def test_C3_a_million_items():
     curve = rank_rate_prior_curve(_zipf(10**6, 1.0), [20.0], "reciprocal_rank")
     assert curve.gap[0] <= 1e-12
-    assert curve.rate[0] > curve.bound[0]
+    assert curve.rate[0] > curve.entropy_bound[0]
 
 
 @pytest.mark.parametrize("loss", ["reciprocal_rank", "dcg"])
 def test_C3_a_uniform_prior_is_the_rank_rate(loss):
     D = np.concatenate([[0.0, 1e-9, 1e-4], np.linspace(0.02, 1.0, 15)])
-    ours = rank_rate_prior(np.full(300, 1 / 300), loss, D=D)
-    closed = limits.rank_rate(np.log2(300), loss, D=D)
+    ours = rank_rate_prior(np.full(300, 1 / 300), loss, distortion=D)
+    closed = limits.rank_rate(np.log2(300), loss, distortion=D)
     assert np.all(ours.gap <= 1e-11)
     assert np.all(ours.lower <= closed.upper + 1e-12)
     assert np.all(closed.lower <= ours.upper + 1e-12)
@@ -167,7 +168,7 @@ def test_C3_a_uniform_prior_is_the_rank_rate(loss):
 @given(strategies.pmfs(5))
 def test_C3_the_error_loss_is_hamming_distortion(p):
     D = np.concatenate([[0.0, 1e-12, 1e-5], np.linspace(0.01, 1.0, 12)])
-    ours = rank_rate_prior(p, "error", D=D)
+    ours = rank_rate_prior(p, "error", distortion=D)
     exact = np.asarray(closed_forms.hamming(p, distortion=D))
     assert np.all(ours.lower <= exact + 1e-11)
     assert np.all(exact <= ours.upper + 1e-11)
@@ -179,16 +180,16 @@ def test_C3_the_error_loss_is_hamming_distortion(p):
 @given(strategies.pmfs(5), losses, gentle_slopes)
 def test_C3_bound_is_met_exactly_where_gibbs_majorises_the_prior(p, loss, slope):
     curve = rank_rate_prior_curve(p, [slope], loss)
-    excess = float(curve.rate[0] - curve.bound[0])
+    excess = float(curve.rate[0] - curve.entropy_bound[0])
     assert excess >= -1e-11
     D = float(curve.distortion[0])
-    q = np.asarray(gibbs_rank_law(5, loss, D=D))
+    q = np.asarray(gibbs_rank_distribution(5, loss, distortion=D))
     ordered = np.sort(p)[::-1]
     lead = np.max(np.cumsum(ordered) - np.cumsum(q))
     if curve.majorised[0]:
         assert lead <= 1e-9
         assert excess <= 1e-10
-    # The rank law is within D of q and majorises p; so by Pythagoras and Pinsker (in bits):
+    # The rank's distribution has a loss of D as q and majorises p: Pythagoras and Pinsker, in bits.
     assert excess >= 2 * max(lead, 0.0) ** 2 / LN2 - 1e-9
     if lead > 1e-6:
         assert not curve.majorised[0]
@@ -202,7 +203,7 @@ def test_C3_curve_is_convex_decreasing_and_ends_where_it_must(p, loss):
     rho = RHO[loss](np.arange(1.0, 6))
     D_max = float(ordered @ rho)
     D = np.append(np.linspace(0.0, 1.0, 9) * D_max, [min(D_max + 1e-9, 1.0), 1.0])
-    limit = rank_rate_prior(p, loss, D=D)
+    limit = rank_rate_prior(p, loss, distortion=D)
     rate = np.asarray(limit.value)
     assert np.all(limit.lower <= limit.upper)
     assert np.all(limit.gap <= 1e-10)
@@ -210,7 +211,7 @@ def test_C3_curve_is_convex_decreasing_and_ends_where_it_must(p, loss):
     assert np.all(np.diff(rate[:9], 2) >= -1e-10)
     np.testing.assert_array_equal(rate[-1], 0.0)
     assert rate[-2] <= 1e-11
-    assert np.all(rank_prior_bound(p, loss, D=D) <= rate + 1e-11)
+    assert np.all(rank_prior_bound(p, loss, distortion=D) <= rate + 1e-11)
     back = rank_loss_prior(p, loss, rate=rate)
     positive = rate > 1e-6
     np.testing.assert_allclose(back.value[positive], D[positive], rtol=0, atol=1e-8)
@@ -222,12 +223,14 @@ def test_C3_curve_is_convex_decreasing_and_ends_where_it_must(p, loss):
 @given(strategies.pmfs(4), strategies.permutations(4), losses)
 def test_C3_order_does_not_matter_and_items_without_mass_cost_nothing(p, order, loss):
     D = np.array([0.02, 0.2, 0.45])
-    plain = rank_rate_prior(p, loss, D=D).value
+    plain = rank_rate_prior(p, loss, distortion=D).value
     np.testing.assert_allclose(
-        rank_rate_prior(p[order], loss, D=D).value, plain, rtol=0, atol=2e-12
+        rank_rate_prior(p[order], loss, distortion=D).value, plain, rtol=0, atol=2e-12
     )
     longer = np.concatenate([[0.0], p, [0.0, 0.0]])
-    np.testing.assert_allclose(rank_rate_prior(longer, loss, D=D).value, plain, rtol=0, atol=2e-12)
+    np.testing.assert_allclose(
+        rank_rate_prior(longer, loss, distortion=D).value, plain, rtol=0, atol=2e-12
+    )
 
 
 def test_C3_items_without_mass_are_never_majorised_by_gibbs_unless_lossless():
@@ -235,12 +238,12 @@ def test_C3_items_without_mass_are_never_majorised_by_gibbs_unless_lossless():
     curve = rank_rate_prior_curve(p, [2.0, np.inf], "error")
     np.testing.assert_array_equal(curve.majorised, [False, True])
     np.testing.assert_allclose(curve.rate[1], 1.0, rtol=1e-12, atol=0)
-    np.testing.assert_allclose(curve.bound[1], 1.0, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(curve.entropy_bound[1], 1.0, rtol=0, atol=1e-12)
 
 
 def test_C3_one_item_costs_nothing():
-    assert rank_rate_prior([1.0], "error", D=0.0).value <= 1e-14
-    assert rank_prior_bound([1.0], "error", D=0.5) == 0
+    assert rank_rate_prior([1.0], "error", distortion=0.0).value <= 1e-14
+    assert rank_prior_bound([1.0], "error", distortion=0.5) == 0
 
 
 @every_loss
@@ -248,12 +251,12 @@ def test_C3_side_information_splits_the_loss_at_one_slope(loss):
     joint = np.array([[0.3, 0.1, 0.05, 0.05], [0.02, 0.03, 0.25, 0.2]])
     weight = joint.sum(axis=1)
     D = 0.12
-    ours = rank_rate_side_information(joint, loss, D=D, compress="columns")
+    ours = rank_rate_side_information(joint, loss, distortion=D, compress="columns")
 
     def split(first):
         losses_of = first, (D - weight[0] * first) / weight[1]
         rates = [
-            float(rank_rate_prior(row / w, loss, D=min(max(d, 0.0), 1.0)).value)
+            float(rank_rate_prior(row / w, loss, distortion=min(max(d, 0.0), 1.0)).value)
             for row, w, d in zip(joint, weight, losses_of, strict=True)
         ]
         return weight @ np.array(rates)
@@ -264,7 +267,7 @@ def test_C3_side_information_splits_the_loss_at_one_slope(loss):
     assert ours.upper <= best.fun + 1e-11
     assert ours.lower >= best.fun - 1e-6
     H = reference.entropy(joint) - reference.entropy(weight)
-    largest = 2.0 - float(limits.rank_rate(2.0, loss, D=D).value)
+    largest = 2.0 - float(limits.rank_rate(2.0, loss, distortion=D).value)
     assert ours.upper >= H - largest - 1e-11
 
 
@@ -273,8 +276,8 @@ def test_C3_independent_side_information_is_of_no_use():
     joint = np.outer([0.3, 0.0, 0.7], p)
     D = [0.0, 0.1, 0.3]
     np.testing.assert_allclose(
-        rank_rate_side_information(joint, "dcg", D=D, compress="columns").value,
-        rank_rate_prior(p, "dcg", D=D).value,
+        rank_rate_side_information(joint, "dcg", distortion=D, compress="columns").value,
+        rank_rate_prior(p, "dcg", distortion=D).value,
         rtol=0,
         atol=1e-11,
     )
@@ -347,9 +350,31 @@ def test_C3_codebook_of_ten_thousand_items_and_one_that_is_cut_short():
     short = ranking_codebook(p, 9.0, "reciprocal_rank", max_rankings=20)
     assert not short.converged
     assert short.probability.size == 20
-    truth = rank_rate_prior(p, "reciprocal_rank", D=short.distortion)
+    truth = rank_rate_prior(p, "reciprocal_rank", distortion=short.distortion)
     assert short.rate - short.gap <= truth.upper
     assert truth.lower <= short.rate + 1e-12
+
+
+def test_C3_a_codebook_of_steps_that_are_cut_short_is_certified_all_the_same(monkeypatch):
+    p = _zipf(30, 0.7)
+    monkeypatch.setattr(ranking_codebooks, "_DINKELBACH_STEPS", 1)
+    book = ranking_codebook(p, 6.0, "reciprocal_rank")
+    np.testing.assert_allclose(book.probability.sum(), 1.0, rtol=1e-12)
+    truth = rank_rate_prior(p, "reciprocal_rank", distortion=book.distortion)
+    assert book.rate.lower <= truth.upper + 1e-12
+    assert truth.lower <= book.rate.upper + 1e-12
+
+
+@given(strategies.pmfs(5), losses, st.floats(0.0, 1.0))
+def test_C3_curves_bound_the_limit_between_their_points(p, loss, D):
+    curve = rank_rate_prior_curve(p, [0.5, 2.0, 8.0], loss)
+    limit = rank_rate_prior(p, loss, distortion=D)
+    for known in (curve, ranking_codebook(p, 2.0, loss)):
+        assert known.lower(D) <= limit.upper + 1e-12
+        assert limit.lower <= known.upper(D) + 1e-12
+        np.testing.assert_allclose(known.rate_at(D).value, limit.value, rtol=0, atol=1e-12)
+    back = curve.distortion_at(curve.rate.value)
+    np.testing.assert_allclose(back.value, curve.distortion, rtol=0, atol=1e-9)
 
 
 def test_codebook_out_of_reach_says_so():
@@ -371,18 +396,28 @@ def test_results_are_pytrees():
         (
             rank_rate_prior,
             ([0.5, 0.4], "error"),
-            {"D": 0.1},
+            {"distortion": 0.1},
             r"prior must sum to one, got a sum of 0\.9",
         ),
         (
             rank_rate_prior,
             ([0.5, -0.5], "error"),
-            {"D": 0.1},
+            {"distortion": 0.1},
             r"prior must lie in \[0, inf\], got -0\.5",
         ),
-        (rank_rate_prior, (FOUR, "error"), {"D": 1.5}, r"D must lie in \[0, 1\], got 1\.5"),
-        (rank_rate_prior, (FOUR, "error"), {"D": -0.1}, r"D must lie in \[0, 1\], got -0\.1"),
-        (rank_rate_prior, (FOUR, "mrr"), {"D": 0.1}, r"loss must be"),
+        (
+            rank_rate_prior,
+            (FOUR, "error"),
+            {"distortion": 1.5},
+            r"distortion must lie in \[0, 1\], got 1\.5",
+        ),
+        (
+            rank_rate_prior,
+            (FOUR, "error"),
+            {"distortion": -0.1},
+            r"distortion must lie in \[0, 1\], got -0\.1",
+        ),
+        (rank_rate_prior, (FOUR, "mrr"), {"distortion": 0.1}, r"loss must be"),
         (
             rank_loss_prior,
             (FOUR, "error"),
@@ -391,14 +426,29 @@ def test_results_are_pytrees():
         ),
         (rank_rate_prior_curve, (FOUR, [-1.0], "error"), {}, r"slopes must lie in"),
         (rank_rate_prior_curve, (FOUR, 1.0, "error"), {}, r"slopes must have 1 dimensions"),
-        (rank_prior_bound, ([], "error"), {"D": 0.1}, r"prior must have at least one letter"),
-        (gibbs_rank_law, (0, "error"), {"D": 0.1}, r"items must be at least 1, got 0"),
-        (gibbs_rank_law, (4, "error"), {"D": [0.1]}, r"D must have 0 dimensions"),
+        (
+            rank_prior_bound,
+            ([], "error"),
+            {"distortion": 0.1},
+            r"prior must have at least one letter",
+        ),
+        (
+            gibbs_rank_distribution,
+            (0, "error"),
+            {"distortion": 0.1},
+            r"items must be at least 1, got 0",
+        ),
+        (
+            gibbs_rank_distribution,
+            (4, "error"),
+            {"distortion": [0.1]},
+            r"distortion must have 0 dimensions",
+        ),
         (majorises, ([0.5, 0.5], FOUR), {}, r"p must have as many letters as q, 2, got 4"),
         (
             rank_rate_side_information,
             (FOUR, "error"),
-            {"D": 0.1, "compress": "columns"},
+            {"distortion": 0.1, "compress": "columns"},
             r"joint must have 2 dimensions",
         ),
         (ranking_codebook, (FOUR, np.inf, "error"), {}, r"slope must lie in \[0, inf\), got inf"),
@@ -416,4 +466,4 @@ def test_bad_codebook_sizes_are_named():
 
 def test_float32_is_refused():
     with jax.enable_x64(False), pytest.raises(RuntimeError, match="jax_enable_x64"):
-        rank_rate_prior(FOUR, "error", D=0.1)
+        rank_rate_prior(FOUR, "error", distortion=0.1)

@@ -314,9 +314,15 @@ def test_a_curve_is_a_pytree():
     ("arguments", "message"),
     [
         (([0.5, 0.4], 1 - np.eye(2), [1.0]), r"p must sum to one, got a sum of 0\.9"),
-        (([0.5, 0.5], [[0, np.nan], [1, 0]], [1.0]), r"d must not contain NaN, got nan at"),
-        (([0.5, 0.5], [[0, -1.0], [1, 0]], [1.0]), r"d must lie in \[0, inf\], got -1.0 at"),
-        (([0.5, 0.5], np.eye(3), [1.0]), r"d must have one row a source letter"),
+        (
+            ([0.5, 0.5], [[0, np.nan], [1, 0]], [1.0]),
+            r"distortions must not contain NaN, got nan at",
+        ),
+        (
+            ([0.5, 0.5], [[0, -1.0], [1, 0]], [1.0]),
+            r"distortions must lie in \[0, inf\], got -1.0 at",
+        ),
+        (([0.5, 0.5], np.eye(3), [1.0]), r"distortions must have one row a source letter"),
         (([0.5, 0.5], [[0, 1], [np.inf, np.inf]], [1.0]), "only inf in row 1"),
         (([0.5, 0.5], 1 - np.eye(2), [-1.0]), r"slopes must lie in \[0, inf\], got -1.0"),
         (([0.5, 0.5], 1 - np.eye(2), 1.0), r"slopes must have 1 dimensions"),
@@ -367,9 +373,9 @@ def test_points_in_several_calls_are_those_of_one(monkeypatch, count):
     whole = found()
     module = importlib.import_module("rdsim.limits.rate_distortion.discrete")
     monkeypatch.setattr(module, "_ENTRIES_A_CALL", 3 * d.size)
-    calls, solve = [], module._solve_all
+    calls, solve = [], module._solve_slopes
     monkeypatch.setattr(
-        module, "_solve_all", lambda *args: calls.append(len(args[2])) or solve(*args)
+        module, "_solve_slopes", lambda *args: calls.append(len(args[2])) or solve(*args)
     )
     parts = found()
     assert calls == {1: [1], 2: [2], 7: [3, 3, 3]}[count]

@@ -1,4 +1,4 @@
-"""C12: inner above outer everywhere, achieved points re-evaluated, ends, and the growth of blocks."""
+"""C12: upper above lower everywhere, achieved points re-evaluated, ends, and the growth of blocks."""
 
 import decimal
 import itertools
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rdsim import limits, ranking, sources
 from rdsim.limits.retrieval._block_channels import block_schemes
-from rdsim.limits.retrieval._time_sharing import Points, lower_hull
+from rdsim.limits.retrieval._time_sharing import Schemes, lower_hull
 from rdsim.limits.retrieval.bounds import RetrievalBounds, retrieval_bounds
 from rdsim.ranking.block_score import block_loss
 from rdsim.ranking.loss import parse_loss
@@ -24,10 +24,10 @@ _JOINT = np.array([[0.45, 0.05], [0.1, 0.4]])
 
 
 def assert_is_a_sandwich(bounds):
-    outer, inner = np.asarray(bounds.outer), np.asarray(bounds.inner)
-    assert (inner >= outer - 1e-9).all()
+    lower, upper = np.asarray(bounds.lower), np.asarray(bounds.upper)
+    assert (upper >= lower - 1e-9).all()
     assert (np.asarray(bounds.gap) >= -1e-9).all()
-    for curve in (outer, inner):
+    for curve in (lower, upper):
         finite = curve[np.isfinite(curve)]
         assert np.isfinite(curve[len(curve) - len(finite) :]).all()
         assert (np.diff(finite) <= 1e-9).all()
@@ -46,7 +46,7 @@ def test_C12_no_channel_beats_the_converse(joint, n, size):
 def test_C12_no_random_channel_beats_the_converse(joint, channel, n):
     """The point a random channel achieves, against the two limits it is made of."""
     loss = float(block_loss(joint, channel, 4.0, "error", n=n))
-    needed = float(limits.rank_rate(4.0, "error", D=min(loss, 1.0)).lower)
+    needed = float(limits.rank_rate(4.0, "error", distortion=min(loss, 1.0)).lower)
     assert needed <= n * reference.mutual_information_by_sums(joint @ channel) + 1e-9
 
 
@@ -77,8 +77,8 @@ def test_C12_the_pattern_search_improves_on_the_candidates_and_is_beaten_by_whol
     candidates, found = curves
     assert np.max(candidates - found) > 1e-3
     assert (found <= candidates + 1e-12).all()
-    assert (np.asarray(searched.inner)[1:-1] < found).all()
-    assert np.max(found - np.asarray(searched.inner)[1:-1]) > 0.1
+    assert (np.asarray(searched.upper)[1:-1] < found).all()
+    assert np.max(found - np.asarray(searched.upper)[1:-1]) > 0.1
     for loss, bits, channel in zip(*corners, strict=True):
         rate = reference.mutual_information_by_sums(_JOINT.sum(axis=0)[:, None] * channel)
         np.testing.assert_allclose(bits, 2 * rate, rtol=0, atol=1e-9)
@@ -95,13 +95,13 @@ def test_C12_time_sharing_is_the_lower_hull(searched):
     assert (np.diff(slopes) >= -1e-9 * np.abs(slopes[1:])).all()
     middle = (0.5 * (loss[1:] + loss[:-1]))[:33]
     at = retrieval_bounds(_JOINT, 3.0, "error", n=2, distortion=middle)
-    np.testing.assert_allclose(at.inner, 0.5 * (bits[1:] + bits[:-1])[:33], rtol=1e-9)
+    np.testing.assert_allclose(at.upper, 0.5 * (bits[1:] + bits[:-1])[:33], rtol=1e-9)
 
 
 def test_C12_hull_against_all_chords():
     random = np.random.default_rng(3)
     loss, bits = random.uniform(0, 1, 60), random.uniform(0.1, 1, 60)
-    found = lower_hull(Points(loss, bits, np.zeros((60, 1))), 1.0)
+    found = lower_hull(Schemes(loss, bits, np.zeros((60, 1))), 1.0)
     loss, bits = np.append(loss, 1.0), np.append(bits, 0.0)
     for D in np.linspace(found.loss[0], 1, 23):
         chords = [
@@ -115,29 +115,29 @@ def test_C12_hull_against_all_chords():
         )
 
 
-def test_C12_outer_bound_of_the_binary_source_is_its_closed_form():
+def test_C12_lower_bound_of_the_binary_source_is_its_closed_form():
     D = np.linspace(0.001, 0.99, 9)
     bounds = retrieval_bounds(
         sources.dsbs(0.1), 20.0, "reciprocal_rank", n=64, distortion=D, rounds=0
     )
-    needed = limits.rank_rate(20.0, "reciprocal_rank", D=D).lower / 64
+    needed = limits.rank_rate(20.0, "reciprocal_rank", distortion=D).lower / 64
     expected = 64 * limits.bottleneck_dsbs_rate(0.1, relevance=needed)
-    np.testing.assert_allclose(bounds.outer, expected, rtol=0, atol=64e-6)
-    assert (np.asarray(bounds.outer) <= np.asarray(expected) + 1e-9).all()
+    np.testing.assert_allclose(bounds.lower, expected, rtol=0, atol=64e-6)
+    assert (np.asarray(bounds.lower) <= np.asarray(expected) + 1e-9).all()
 
 
 def test_C12_the_gap_a_letter_falls_towards_the_identification_limit():
     """(log2 M)/n = 1/4: both bounds go to IB^-1(1/4) (1 - D) a letter, C9's limit time-shared."""
-    gaps, inner = [], []
+    gaps, upper = [], []
     for n in (32, 128, 512):
         bounds = retrieval_bounds(
             sources.dsbs(0.1), n / 4, "error", n=n, distortion=[0.2], rounds=0
         )
         gaps.append(float(bounds.gap[0]) / n)
-        inner.append(float(bounds.inner[0]) / n)
+        upper.append(float(bounds.upper[0]) / n)
     assert gaps[0] > gaps[1] > gaps[2] > 0
     limit = float(limits.bottleneck_dsbs_rate(0.1, relevance=0.25))
-    distance = np.array(inner) - 0.8 * limit
+    distance = np.array(upper) - 0.8 * limit
     assert distance[0] > distance[1] > distance[2] > -1e-9
     assert distance[2] < 0.6 * distance[0]
 
@@ -147,7 +147,7 @@ def test_C12_gaussian_source():
     assert_is_a_sandwich(bounds)
     D = float(bounds.distortion[10])
     relevance = float(limits.rank_rate(5.0, "error", D=D).lower) / 4
-    rate = float(bounds.outer[10]) / 4
+    rate = float(bounds.lower[10]) / 4
     back = -0.5 * np.log2(1 - 0.81 * (1 - 2 ** (-2 * rate)))
     np.testing.assert_allclose(back, relevance, rtol=1e-9)
 
@@ -157,13 +157,13 @@ def test_C12_out_of_reach_and_free():
         sources.dsbs(0.1), 20.0, "error", n=2, distortion=[0.0, 0.01, 1.0], rounds=0
     )
     assert isinstance(bounds, RetrievalBounds)
-    np.testing.assert_array_equal(bounds.outer, [np.inf, np.inf, 0.0])
-    np.testing.assert_array_equal(bounds.inner, [np.inf, np.inf, 0.0])
+    np.testing.assert_array_equal(bounds.lower, [np.inf, np.inf, 0.0])
+    np.testing.assert_array_equal(bounds.upper, [np.inf, np.inf, 0.0])
     np.testing.assert_array_equal(bounds.gap, 0.0)
     useless = retrieval_bounds(np.full((2, 2), 0.25), 3.0, "error", n=2, rounds=0)
-    np.testing.assert_array_equal(useless.inner, 0.0)
+    np.testing.assert_array_equal(useless.upper, 0.0)
     nothing = retrieval_bounds(gaussian(0.0), 3.0, "error", n=2, distortion=[0.5, 0.875])
-    np.testing.assert_array_equal(nothing.outer, [np.inf, 0.0])
+    np.testing.assert_array_equal(nothing.lower, [np.inf, 0.0])
     random = float(ranking.expected_loss(3.0, "error", log_a=-np.inf, log_e=0.0))
     np.testing.assert_allclose(nothing.zero_rate_loss, random, rtol=1e-12, atol=0)
 
@@ -199,13 +199,13 @@ def test_C12_the_converse_of_a_nearly_exact_gaussian_pair_keeps_its_digits(near_
     found = limits.retrieval_bounds(
         sources.gaussian(rho), size, "reciprocal_rank", n=1, distortion=D
     )
-    relevance = np.asarray(limits.rank_rate(size, "reciprocal_rank", D=D).lower)
+    relevance = np.asarray(limits.rank_rate(size, "reciprocal_rank", distortion=D).lower)
     with decimal.localcontext(prec=60):
         square = decimal.Decimal(rho) ** 2
-        for bits, outer in zip(relevance, np.asarray(found.outer), strict=True):
+        for bits, lower in zip(relevance, np.asarray(found.lower), strict=True):
             left = 1 - (1 - decimal.Decimal(2) ** (-2 * decimal.Decimal(float(bits)))) / square
             exact = float(-left.ln() / decimal.Decimal(4).ln()) if left > 0 else np.inf
-            assert outer == pytest.approx(exact, rel=1e-11, abs=0)
+            assert lower == pytest.approx(exact, rel=1e-11, abs=0)
 
 
 def test_C12_encoders_of_whole_databases_need_half_the_bits_of_a_single_channel():
@@ -223,5 +223,5 @@ def test_C12_encoders_of_whole_databases_need_half_the_bits_of_a_single_channel(
         sources.dsbs(p), np.log2(size), "reciprocal_rank", n=1, distortion=[D]
     )
     assert float(joint.lower) / size == pytest.approx(0.2059, rel=0, abs=1e-4)
-    assert found.outer[0] < float(joint.lower) / size
-    assert found.inner[0] > 1.6 * float(joint.upper) / size
+    assert found.lower[0] < float(joint.lower) / size
+    assert found.upper[0] > 1.6 * float(joint.upper) / size

@@ -33,7 +33,7 @@ def scheme_curve(joint, log2_size, loss=RECIPROCAL, n=1):
 
 
 def reciprocal_rank_loss(p, size):
-    """Loss of a target that each of size - 1 competitors beats with chance p > 0."""
+    """Loss of a target that each of size - 1 competitors beats with probability p > 0."""
     return 1 + np.expm1(size * np.log1p(-p)) / (size * p)
 
 
@@ -68,8 +68,8 @@ def test_C12_one_letter_search_is_near_the_closed_form_of_the_dsbs(size):
 def test_C12_one_letter_inner_curve_is_not_above_a_learned_code():
     """Four learned words reached (0.252728, 0.719235); the best words reach 0.225949 there."""
     bounds = retrieval_bounds(sources.dsbs(0.1), 4.0, RECIPROCAL, n=1, distortion=[0.719235])
-    assert float(bounds.inner[0]) <= 0.252728 + 1e-6
-    assert 0.2259489 < float(bounds.inner[0]) < 0.2259490 + 3e-4
+    assert float(bounds.upper[0]) <= 0.252728 + 1e-6
+    assert 0.2259489 < float(bounds.upper[0]) < 0.2259490 + 3e-4
     for loss, bits, channel in list(
         zip(bounds.vertex_loss, bounds.vertex_bits, np.asarray(bounds.channels), strict=True)
     )[::9]:
@@ -193,5 +193,5 @@ def test_C12_too_many_letters_fall_back_on_the_candidates(monkeypatch):
     monkeypatch.setattr(item_channels, "_WORK_LIMIT", 0.0)
     bounds = retrieval_bounds(joint, 3.0, RECIPROCAL, n=1, rounds=0, distortion=[0.4])
     assert bounds.channels.shape[2] == 3
-    assert float(bounds.inner[0]) > np.interp(0.4, full.loss, full.bits)
+    assert float(bounds.upper[0]) > np.interp(0.4, full.loss, full.bits)
     assert float(bounds.zero_rate_loss) == zero_rate

@@ -9,7 +9,12 @@ from scipy.optimize import brentq
 
 from rdsim.limits import closed_forms, rate_at, rate_distortion_curve
 from rdsim.limits.shift._divergence_ball import largest_mean
-from rdsim.limits.shift.minimax import _mixed_bound, minimax_rate, worst_mismatched_rate
+from rdsim.limits.shift.minimax import (
+    _mixed_bound,
+    _Scenarios,
+    minimax_rate,
+    worst_mismatched_rate,
+)
 from rdsim.limits.shift.mismatch import mismatched_rate, redundancy
 
 HAMMING = 1 - np.eye(2)
@@ -174,8 +179,11 @@ def test_C24_a_ball_that_the_codebook_cannot_serve_costs_infinitely_much():
     ("call", "message"),
     [
         (lambda: mismatched_rate([0.5, 0.4], HAMMING, [0.5, 0.5], 0.1), "p must sum to one"),
-        (lambda: mismatched_rate([0.5, 0.5], HAMMING, [0.5, 0.4], 0.1), "q must sum to one"),
-        (lambda: mismatched_rate([0.5, 0.5], np.eye(3), [0.5, 0.5], 0.1), "d must have shape"),
+        (lambda: mismatched_rate([0.5, 0.5], HAMMING, [0.5, 0.4], 0.1), "codebook must sum to one"),
+        (
+            lambda: mismatched_rate([0.5, 0.5], np.eye(3), [0.5, 0.5], 0.1),
+            "distortions must have shape",
+        ),
         (lambda: mismatched_rate([0.5, 0.5], HAMMING, [0.5, 0.5], -1), "distortion must lie in"),
         (lambda: minimax_rate([0.5, 0.5], HAMMING, -1, distortion=0.1), "divergence must lie in"),
         (
@@ -200,10 +208,9 @@ def test_C24_the_mixed_bound_lies_below_the_optimum_at_any_codebook():
         p, q = generator.dirichlet(np.ones(4)), generator.dirichlet(np.ones(3))
         curve = rate_distortion_curve(p, d, [slope, slope, slope])
         best = float(curve.rate[0] + slope * (curve.distortion[0] - 0.2))
-        bound, weights = _mixed_bound(p[None], np.array([slope]), d, 0.2, q)
+        scenarios = _Scenarios(p[None], np.array([slope]), d, 0.2)
+        bound, weights = _mixed_bound(scenarios, q)
         assert bound <= best + 1e-9
         np.testing.assert_allclose(weights, [1.0], rtol=1e-12, atol=0)
-        tight, _ = _mixed_bound(
-            p[None], np.array([slope]), d, 0.2, np.asarray(curve.output_marginal[0])
-        )
+        tight, _ = _mixed_bound(scenarios, np.asarray(curve.output_marginal[0]))
         assert tight == pytest.approx(best, abs=2e-9)

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, linprog, minimize_scalar
 
-from rdsim.limits.bottleneck.closed_forms import bottleneck_gaussian
-from rdsim.limits.bottleneck.dsbs import bottleneck_dsbs
+from rdsim.limits.bottleneck import bottleneck_dsbs, bottleneck_gaussian
 from rdsim.limits.retrieval.two_sided import two_sided_dsbs, two_sided_gaussian
 
 

@@ -117,7 +117,9 @@ def test_C12_types_are_all_compositions_with_their_chances():
         np.testing.assert_array_equal((letters == x).sum(axis=0), counts[:, x])
     chances = np.array([0.5, 0.3, 0.2])
     expected = scipy.stats.multinomial.pmf(counts, 5, chances)
-    np.testing.assert_allclose(block_score.type_chances(chances, counts), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        block_score.type_probabilities(chances, counts), expected, rtol=1e-12
+    )
 
 
 def test_C12_useless_descriptions_rank_at_random():
@@ -131,15 +133,15 @@ def test_C12_useless_descriptions_rank_at_random():
 def test_C12_the_gradient_of_a_loss_is_that_of_finite_differences():
     joint = jnp.array([[0.4, 0.1], [0.15, 0.35]])
     letters, counts = map(jnp.asarray, block_score.types_of_queries(2, 2))
-    chances = block_score.type_chances(np.array(joint.sum(axis=1)), np.array(counts))
+    chances = block_score.type_probabilities(np.array(joint.sum(axis=1)), np.array(counts))
     lattice = block_score.lattice_of(joint @ jnp.array([[0.8, 0.2], [0.3, 0.7]]), 4)
 
     def loss(t):
         through = joint @ (
             jnp.array([[1.0, 0.0], [0.3, 0.7]]) + t * jnp.array([[-1.0, 1.0], [0, 0]])
         )
-        laws = block_score.letter_laws(through, lattice, 4)
-        log_a, log_e, law = block_score.rank_chances(*laws, lattice.step, letters, counts, 2)
+        distributions = block_score.letter_distributions(through, lattice, 4)
+        log_a, log_e, law = block_score.score_probabilities(distributions, letters, counts)
         return jnp.sum(
             chances[:, None] * law * ranking.expected_loss(3.0, "error", log_a=log_a, log_e=log_e)
         )

@@ -214,7 +214,7 @@ def test_mean_of_random_ranks_is_the_metric(scores, target):
     draws = 20_000
     slack = math.sqrt(math.log(2 / 1e-8) / (2 * draws))
     keys = jax.random.split(jax.random.key(11), draws)
-    ranks = np.asarray(jax.vmap(lambda key: metrics.rank(scores, target, key))(keys))
+    ranks = np.asarray(jax.vmap(lambda key: metrics.rank(key, scores, target))(keys))
     assert abs(np.mean(1 / ranks) - metrics.reciprocal_rank(scores, [target])) < slack
     for k in range(1, 7):
         assert abs(np.mean(ranks <= k) - metrics.recall(scores, [target], k)) < slack
@@ -222,14 +222,14 @@ def test_mean_of_random_ranks_is_the_metric(scores, target):
 
 def test_rank_without_ties_is_the_rank():
     scores = np.array([[4.0, 2.0, 5.0], [-np.inf, 0.0, np.inf]])
-    ranks = metrics.rank(scores, [1, 2], jax.random.key(0))
+    ranks = metrics.rank(jax.random.key(0), scores, [1, 2])
     assert ranks.dtype == jnp.int32
     np.testing.assert_array_equal(ranks, [3, 1])
 
 
 def test_queries_of_one_call_break_their_ties_independently():
     ranks = np.asarray(
-        metrics.rank(np.zeros((20_000, 2)), np.zeros(20_000, int), jax.random.key(5))
+        metrics.rank(jax.random.key(5), np.zeros((20_000, 2)), np.zeros(20_000, int))
     )
     assert set(ranks) == {1, 2}
     # Neighbours agree half of the time; Hoeffding on 10 000 disjoint pairs at 1e-8.
@@ -313,9 +313,9 @@ def test_average_over_no_query_is_an_error():
 )
 def test_bad_targets_are_named(scores, target, error, message):
     with pytest.raises(error, match=message):
-        metrics.rank(scores, target, jax.random.key(0))
+        metrics.rank(jax.random.key(0), scores, target)
 
 
 def test_rank_wants_a_typed_key():
     with pytest.raises(TypeError):
-        metrics.rank(GOOD, 0, 0)
+        metrics.rank(0, GOOD, 0)

@@ -123,7 +123,7 @@ def test_C1_agrees_with_simulated_databases_with_ties(loss):
         def trial(key, M=M):
             draw_key, tie_key = jax.random.split(key)
             x, y = source.sample(draw_key, (M,))
-            return ranking.rank(jax.numpy.asarray(scores)[x[0], y], 0, tie_key)
+            return ranking.rank(tie_key, jax.numpy.asarray(scores)[x[0], y], 0)
 
         ranks = simulation.SimulatedRanks(ranks=jax.vmap(trial)(keys))
         exact = ranking.scored_loss(source.joint, np.log2(M), loss, scores=scores)
@@ -155,7 +155,7 @@ def test_C4_no_score_of_a_random_code_beats_the_rank_converse(joint, channel, sc
     information = reference.mutual_information_by_sums(through)
     for used in (None, scores):
         value = float(ranking.scored_loss(through, size, loss, scores=used))
-        needed = limits.rank_rate(size, loss, D=min(value, 1.0)).lower
+        needed = limits.rank_rate(size, loss, distortion=min(value, 1.0)).lower
         assert needed <= information + 1e-9
 
 
@@ -163,8 +163,8 @@ def test_C4_is_tight_when_the_description_is_the_target():
     """Query and description share one of M equally likely names: rate log2 M, no errors but ties."""
     M = 16
     loss = float(ranking.scored_loss(np.eye(M) / M, 4.0, "error"))
-    assert limits.rank_rate(4.0, "error", D=loss).upper < 4.0
-    perfect = limits.rank_rate(4.0, "error", D=0.0).value
+    assert limits.rank_rate(4.0, "error", distortion=loss).upper < 4.0
+    perfect = limits.rank_rate(4.0, "error", distortion=0.0).value
     assert perfect == pytest.approx(reference.mutual_information_by_sums(np.eye(M) / M))
 
 

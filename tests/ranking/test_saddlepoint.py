@@ -6,8 +6,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.ranking.saddlepoint import saddlepoint_tail
-from rdsim.ranking.score_tails import score_tail
+from rdsim.ranking.tails.saddlepoint import saddlepoint_tail
+from rdsim.ranking.tails.score_tails import score_tail
 
 THRESHOLDS = 6
 
@@ -154,14 +154,14 @@ def test_settings_broadcast_and_do_not_disturb_each_other():
 
 BAD = [
     (
-        {"pmf": [[0.5, 0.6], [0.5, 0.5]]},
-        r"pmf must have rows that sum to one, got a sum of 1.1 at index 0",
+        {"probabilities": [[0.5, 0.6], [0.5, 0.5]]},
+        r"probabilities must have rows that sum to one, got a sum of 1.1 at index 0",
     ),
-    ({"pmf": [[0.5, 0.5]]}, r"values and pmf must be tables of one shape"),
-    ({"pmf": [[1.5, -0.5], [0.5, 0.5]]}, r"pmf must lie in \[0, inf\]"),
+    ({"probabilities": [[0.5, 0.5]]}, r"values and probabilities must be tables of one shape"),
+    ({"probabilities": [[1.5, -0.5], [0.5, 0.5]]}, r"probabilities must lie in \[0, inf\]"),
     (
         {"values": [[0.0, np.inf], [0.0, 1.0]]},
-        "values must be finite or -inf where pmf is positive",
+        "values must be finite or -inf where probabilities are positive",
     ),
     ({"values": [[0.0, np.nan], [0.0, 1.0]]}, "values must not contain NaN"),
     ({"counts": [3, -1]}, r"counts must lie in"),
@@ -175,6 +175,11 @@ BAD = [
 @pytest.mark.parametrize(("change", "message"), BAD)
 @pytest.mark.parametrize("function", [saddlepoint_tail, score_tail])
 def test_bad_input_is_named(function, change, message):
-    good = {"values": [[0.0, 1.0]] * 2, "pmf": [[0.5, 0.5]] * 2, "counts": [3, 1], "threshold": 2.0}
+    good = {
+        "values": [[0.0, 1.0]] * 2,
+        "probabilities": [[0.5, 0.5]] * 2,
+        "counts": [3, 1],
+        "threshold": 2.0,
+    }
     with pytest.raises(ValueError, match=message):
         function(**{**good, **change})

@@ -6,8 +6,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.ranking.letter_scores import score_sums
-from rdsim.ranking.score_tails import score_tail
+from rdsim.ranking.tails.letter_scores import score_sums
+from rdsim.ranking.tails.score_tails import score_tail
 
 THRESHOLDS = 4
 N = 8

@@ -1,5 +1,6 @@
 """What the engine's tests run, here and in a process of its own on eight devices, until killed."""
 
+import dataclasses
 import json
 import sys
 
@@ -22,10 +23,16 @@ def trial(key, scale):
     return {"event": u[0] < scale, "loss": loss, "pair": jax.nn.softmax(scale * u)[:2]}
 
 
+def with_run(**options):
+    """Arguments of run_trials, those of a RunOptions put into one."""
+    fields = [field.name for field in dataclasses.fields(simulation.RunOptions)]
+    run = {name: options.pop(name) for name in fields if name in options}
+    return {**options, "run": simulation.RunOptions(**run)}
+
+
 def run(**options):
-    return simulation.run_trials(
-        trial, KEY, SCALES, settings="independent", block=64, **{"trials": 3001, **options}
-    )
+    asked = {"settings": "independent", "trials": 3001, "block": 64, **options}
+    return simulation.run_trials(KEY, trial, SCALES, **with_run(**asked))
 
 
 def digits(result):

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsim import simulation
-from rdsim.simulation import checkpoint, exact_sums, run
+from rdsim.simulation.engine import checkpoint, exact_sums
+from rdsim.simulation.engine import spans as host_loop
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def test_calls_that_take_long_hold_fewer_blocks_and_give_the_same_digits(monkeyp
     expected = worker.digits(worker.run(trials=640, chunk=4))
     longest = max(last - first for first, last in spans)
     del spans[:]
-    monkeypatch.setattr(run, "_SECONDS_A_CALL", 1e-9)
+    monkeypatch.setattr(host_loop, "_SECONDS_A_CALL", 1e-9)
     assert worker.digits(worker.run(trials=640, chunk=4)) == expected
     assert max(last - first for first, last in spans) == 64 < longest
 
@@ -180,27 +181,33 @@ def looked_up(constant):
 def test_a_file_of_another_run_is_refused(tmp_path, changed, message):
     path = tmp_path / "run.json"
     asked = {"trial": base, "key": jax.random.key(0), "arguments": 0.5, "trials": 300, "block": 64}
-    simulation.run_trials(**asked, checkpoint=path)
+    simulation.run_trials(**worker.with_run(**asked, checkpoint=path))
     before = path.read_bytes()
     with pytest.raises(simulation.CheckpointMismatchError, match=message):
-        simulation.run_trials(**asked | changed, checkpoint=path)
+        simulation.run_trials(**worker.with_run(**asked | changed, checkpoint=path))
     assert path.read_bytes() == before
 
 
 def test_constants_of_the_trial_are_part_of_the_run(tmp_path):
     path = tmp_path / "run.json"
     asked = {"key": jax.random.key(0), "arguments": 0.5, "trials": 300, "checkpoint": path}
-    simulation.run_trials(looked_up(CONSTANT), **asked)
-    simulation.run_trials(looked_up(CONSTANT + 0), **asked)
+    simulation.run_trials(trial=looked_up(CONSTANT), **worker.with_run(**asked))
+    simulation.run_trials(trial=looked_up(CONSTANT + 0), **worker.with_run(**asked))
     with pytest.raises(simulation.CheckpointMismatchError, match="program"):
-        simulation.run_trials(looked_up(CONSTANT.at[1234].set(0.7)), **asked)
+        simulation.run_trials(
+            trial=looked_up(CONSTANT.at[1234].set(0.7)), **worker.with_run(**asked)
+        )
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     path = tmp_path_factory.mktemp("finished") / "run.json"
     asked = {"trial": base, "key": jax.random.key(0), "arguments": 0.5, "trials": 300, "block": 64}
-    return asked, simulation.run_trials(**asked, checkpoint=path), path.read_bytes()
+    return (
+        asked,
+        simulation.run_trials(**worker.with_run(**asked, checkpoint=path)),
+        path.read_bytes(),
+    )
 
 
 @given(st.data())
@@ -215,7 +222,7 @@ def test_no_damage_goes_unseen(finished, data):
         path = Path(folder) / "run.json"
         path.write_bytes(content)
         try:
-            again = simulation.run_trials(**asked, checkpoint=path)
+            again = simulation.run_trials(**worker.with_run(**asked, checkpoint=path))
         except simulation.CheckpointDamagedError:
             return
         assert worker.digits(again) == worker.digits(result)
@@ -245,7 +252,7 @@ def test_no_damage_goes_unseen(finished, data):
 def test_a_damaged_file_is_named(tmp_path, damage):
     path = tmp_path / "run.json"
     asked = {"trial": base, "key": jax.random.key(0), "arguments": 0.5, "trials": 300, "block": 64}
-    simulation.run_trials(**asked, checkpoint=path)
+    simulation.run_trials(**worker.with_run(**asked, checkpoint=path))
     path.write_text(damage(path.read_text()))
     with pytest.raises(simulation.CheckpointDamagedError, match=r"run\.json is damaged; delete it"):
-        simulation.run_trials(**asked, checkpoint=path)
+        simulation.run_trials(**worker.with_run(**asked, checkpoint=path))

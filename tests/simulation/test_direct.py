@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from rdsim import codes
 from rdsim.ranking import scored_loss
-from rdsim.simulation.direct import score_table, simulate_database
+from rdsim.simulation.database import score_table, simulate_database
+from rdsim.simulation.engine import RunOptions
 
 LOSSES = ("error", "reciprocal_rank", ("miss", 3), "dcg")
 NAMES = ("error", "reciprocal_rank", "miss_3", "dcg")
@@ -42,7 +43,7 @@ def test_C1_rank_law_lies_inside_the_interval_of_simulated_databases(joint, chan
         LOSSES,
         n=2,
         trials=1024,
-        block=256,
+        run=RunOptions(block=256),
         confidence=CONFIDENCE,
     )
     for loss, name in zip(LOSSES, NAMES, strict=True):
@@ -59,8 +60,8 @@ def test_C14_independent_codebooks_agree_with_the_ensemble():
         4.0,
         LOSSES,
         n=8,
-        words=16,
-        distortion=HAMMING,
+        codebook_size=16,
+        distortions=HAMMING,
         trials=4000,
         confidence=CONFIDENCE,
     )
@@ -86,11 +87,11 @@ def test_impossible_descriptions_rank_below_all_others():
     [
         ({"n": 0}, ValueError, "n must be at least 1"),
         ({"log2_size": 0.0}, ValueError, "log2_size must lie in"),
-        ({"words": 4}, ValueError, "words and distortion must be given together"),
+        ({"codebook_size": 4}, ValueError, "codebook_size and distortions must be given together"),
         (
-            {"words": 4, "distortion": np.zeros((2, 3))},
+            {"codebook_size": 4, "distortions": np.zeros((2, 3))},
             ValueError,
-            "distortion must have the shape",
+            "distortions must have the shape",
         ),
         ({"scores": np.zeros((2, 3))}, ValueError, "scores must have the shape"),
         ({"scores": [[0, np.inf], [0, 0]]}, ValueError, "scores must lie in"),

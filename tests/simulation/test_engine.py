@@ -1,7 +1,8 @@
 """The engine in one process: exact sums, numbered trials, stopping, bad input."""
 
+import sys
 from fractions import Fraction
-from functools import cache, partial
+from functools import cache
 
 import engine_worker as worker
 import jax
@@ -13,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rdsim import simulation
-from rdsim.simulation import stopping
+from rdsim.simulation.engine import stopping
 
 KEY = jax.random.key(8)
 LARGEST = 2000
@@ -37,7 +38,12 @@ def dyadic_values():
 @example(64, 1)
 def test_sums_are_those_of_rational_arithmetic(trials, chunk):
     result = simulation.run_trials(
-        dyadic, KEY, 0.0, trials=trials, chunk=chunk, block=64, bounds={"losses.1": (-2, 2)}
+        KEY,
+        dyadic,
+        0.0,
+        trials=trials,
+        run=simulation.RunOptions(chunk=chunk, block=64),
+        bounds={"losses.1": (-2, 2)},
     )
     event, (plain, wide) = result.estimates["event"], result.estimates["losses"]
     values = dyadic_values()[:trials]
@@ -57,7 +63,13 @@ def test_sums_are_those_of_rational_arithmetic(trials, chunk):
 
 def test_intervals_are_those_of_the_samples():
     result = simulation.run_trials(
-        dyadic, KEY, 0.0, trials=LARGEST, block=64, bounds={"losses.1": (-2, 2)}, confidence=0.9
+        KEY,
+        dyadic,
+        0.0,
+        trials=LARGEST,
+        run=simulation.RunOptions(block=64),
+        bounds={"losses.1": (-2, 2)},
+        confidence=0.9,
     )
     expected = simulation.empirical_bernstein((dyadic_values() >> 14) * 2.0**-50, confidence=0.9)
     plain, wide = result.estimates["losses"]
@@ -83,11 +95,18 @@ def test_intervals_are_those_of_the_samples():
 def test_sums_beyond_64_bits_are_exact():
     """2^15 losses of 1 in one block are 2^65 units of the fixed point, their squares 2^115."""
     result = simulation.run_trials(
-        lambda key, _: jax.random.bits(key) >= 0.0 * jnp.ones(()), KEY, trials=2**15, block=2**15
+        KEY,
+        lambda key, _: jax.random.bits(key) >= 0.0 * jnp.ones(()),
+        trials=2**15,
+        run=simulation.RunOptions(block=2**15),
     )
     assert result.estimates.mean == 1
     result = simulation.run_trials(
-        lambda key, _: jnp.ones(()), KEY, trials=2**15 - 1, block=2**15, bounds={"value": (-1, 1)}
+        KEY,
+        lambda key, _: jnp.ones(()),
+        trials=2**15 - 1,
+        run=simulation.RunOptions(block=2**15),
+        bounds={"value": (-1, 1)},
     )
     assert float(result.estimates.mean) == 1
     assert float(result.variances) == 0
@@ -97,11 +116,11 @@ def test_settings_do_not_depend_on_each_other():
     grid = worker.run()
     for setting in (0, 2):
         alone = simulation.run_trials(
-            worker.trial,
             jax.random.fold_in(worker.KEY, setting),
+            worker.trial,
             worker.SCALES[setting],
             trials=3001,
-            block=64,
+            run=simulation.RunOptions(block=64),
         )
         chosen = jax.tree.map(lambda leaf, s=setting: leaf[s], grid)
         assert worker.digits(chosen) == worker.digits(alone)
@@ -110,8 +129,8 @@ def test_settings_do_not_depend_on_each_other():
 
 def test_common_settings_share_their_draws():
     result = simulation.run_trials(
-        lambda key, scale: jax.random.uniform(key) < scale,
         KEY,
+        lambda key, scale: jax.random.uniform(key) < scale,
         np.array([0.5, 0.5, 0.2]),
         trials=500,
         settings="common",
@@ -163,8 +182,8 @@ def test_intervals_cover_at_the_time_of_stopping():
     """200 settings at 0.9: more than 43 misses have probability below 1e-6 if coverage holds."""
     chances = np.linspace(0.02, 0.98, 200)
     result = simulation.run_trials(
-        lambda key, chance: jax.random.uniform(key) < chance,
         KEY,
+        lambda key, chance: jax.random.uniform(key) < chance,
         chances,
         target_width=0.05,
         cap=3000,
@@ -186,6 +205,12 @@ def test_progress_is_shown_only_when_asked(capsys):
     assert "200/200" in err
 
 
+def test_without_rich_progress_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    with pytest.raises(ImportError, match="pip install rich"):
+        worker.run(trials=200, progress=True)
+
+
 def outside(key, arguments):
     return {"loss": jnp.where(jax.random.uniform(key) < 0.01, arguments, 0.5)}
 
@@ -195,11 +220,11 @@ def test_losses_outside_their_bounds_are_an_error(value):
     with pytest.raises(
         ValueError, match=r"loss 'loss' must lie in \[0, 1\]; \d+ values in trials 0"
     ):
-        simulation.run_trials(outside, KEY, value, trials=1000)
+        simulation.run_trials(KEY, outside, value, trials=1000)
 
 
 def test_losses_at_their_bounds_are_none():
-    assert float(simulation.run_trials(outside, KEY, 1.0, trials=1000).estimates["loss"].mean) > 0.5
+    assert float(simulation.run_trials(KEY, outside, 1.0, trials=1000).estimates["loss"].mean) > 0.5
 
 
 class Unhashable:
@@ -209,7 +234,13 @@ class Unhashable:
         return True
 
 
-ok = partial(simulation.run_trials, lambda key, scale: {"event": jax.random.bits(key) > 7}, KEY)
+def ok(arguments=None, **options):
+    return simulation.run_trials(
+        KEY,
+        lambda key, scale: {"event": jax.random.bits(key) > 7},
+        arguments,
+        **worker.with_run(**options),
+    )
 
 
 @pytest.mark.parametrize(
@@ -230,6 +261,12 @@ ok = partial(simulation.run_trials, lambda key, scale: {"event": jax.random.bits
         (lambda: ok(trials=9, block=0), ValueError, "block must be in"),
         (lambda: ok(trials=9, chunk=0), ValueError, "chunk must be at least"),
         (lambda: ok(trials=9, checkpoint_seconds=-1), ValueError, "checkpoint_seconds must lie"),
+        (lambda: ok(trials=9, checkpoint=3), TypeError, "checkpoint must be a path"),
+        (
+            lambda: simulation.run_trials(KEY, dyadic, 0.0, trials=9, run={"block": 3}),
+            TypeError,
+            "run",
+        ),
         (lambda: ok(trials=9, settings="grid"), ValueError, "settings must be one of"),
         (lambda: ok(trials=9, settings="common"), ValueError, "share a leading settings axis"),
         (lambda: ok(2.0, trials=9, settings="common"), ValueError, "share a leading settings axis"),
@@ -243,14 +280,26 @@ ok = partial(simulation.run_trials, lambda key, scale: {"event": jax.random.bits
         (lambda: ok(trials=9, devices=[]), TypeError, "devices must be a sequence"),
         (lambda: ok(trials=9, devices=[3]), TypeError, "devices must be a sequence"),
         (lambda: ok(trials=9, devices=jax.devices()[:1] * 2), ValueError, "must not repeat"),
-        (lambda: simulation.run_trials(3, KEY, trials=9), TypeError, "trial must be a hashable"),
-        (lambda: simulation.run_trials(Unhashable(), KEY, trials=9), TypeError, "hashable"),
-        (lambda: simulation.run_trials(lambda k, a: 3, KEY, trials=9), TypeError, "must return"),
-        (lambda: simulation.run_trials(lambda k, a: {}, KEY, trials=9), ValueError, "at least one"),
-        (lambda: simulation.run_trials(lambda k, a: True, 0, trials=9), TypeError, "key must be"),
+        (lambda: simulation.run_trials(KEY, 3, trials=9), TypeError, "trial must be a hashable"),
+        (lambda: simulation.run_trials(KEY, Unhashable(), trials=9), TypeError, "hashable"),
+        (lambda: simulation.run_trials(KEY, lambda k, a: 3, trials=9), TypeError, "must return"),
+        (lambda: simulation.run_trials(KEY, lambda k, a: {}, trials=9), ValueError, "at least one"),
+        (lambda: simulation.run_trials(0, lambda k, a: True, trials=9), TypeError, "key must be"),
         (lambda: jax.jit(lambda x: ok(x, trials=9).trials)(1.0), TypeError, "cannot be traced"),
     ],
 )
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+JUNK = ("x", -1, 1.5, np.nan, [], {}, [None], object(), 1j)
+
+
+@pytest.mark.parametrize("name", ["block", "chunk", "devices", "checkpoint", "checkpoint_seconds"])
+def test_options_that_make_no_sense_are_named(name):
+    for junk in JUNK:
+        if (name, junk) in (("checkpoint", "x"), ("checkpoint_seconds", 1.5)):
+            continue
+        with pytest.raises((ValueError, TypeError), match=name):
+            simulation.RunOptions(**{name: junk})

@@ -17,7 +17,7 @@ import jax
 import pytest
 
 from rdsim import simulation
-from rdsim.simulation import engine, exact_sums
+from rdsim.simulation.engine import exact_sums, trials
 
 SCRIPT = Path(worker.__file__)
 TIMEOUT = 240  # seconds
@@ -81,7 +81,7 @@ def test_a_killed_run_continues_to_the_same_digits(killed, monkeypatch):
 
 def test_two_processes_run_the_documented_script(tmp_path):
     """Each in a folder of its own, as on two machines: process 0 alone has the checkpoint."""
-    code = textwrap.dedent(re.search(r"    # cluster\.py\n(?:    .*\n|\n)+", engine.__doc__)[0])
+    code = textwrap.dedent(re.search(r"    # cluster\.py\n(?:    .*\n|\n)+", trials.__doc__)[0])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -95,9 +95,9 @@ def test_two_processes_run_the_documented_script(tmp_path):
     namespace = {}
     trial = re.search(r"def trial.*?\n\n", code, re.DOTALL)[0]
     exec(compile(trial, "cluster.py", "exec"), {"jax": jax}, namespace)
-    asked = (namespace["trial"], jax.random.key(0), 0.9)
+    asked = (jax.random.key(0), namespace["trial"], 0.9)
     path = folders[0] / "cluster.json"
-    simulation.run_trials(*asked, trials=30_011, checkpoint=path)
+    simulation.run_trials(*asked, trials=30_011, run=simulation.RunOptions(checkpoint=path))
     processes = [
         start("cluster.py", number, environment={}, cwd=folder)
         for number, folder in enumerate(folders)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsim.simulation import exact_sums
-from rdsim.simulation.exact_sums import QUANTISATION, Outcome
+from rdsim.simulation.engine import exact_sums
+from rdsim.simulation.engine.exact_sums import QUANTISATION, Outcome
 
 RANGES = [(0.0, 1.0), (-2.0, 5.0), (1e-3, 1e300), (-1e-12, 3e-12), (1e6, 1e6 + 1e-3)]
 INTEGERS = {pair: jax.jit(Outcome("loss", (), False, *pair).integers) for pair in RANGES}

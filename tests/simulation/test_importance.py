@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim import ranking, sources
-from rdsim.ranking.score_tails import score_tail
+from rdsim.ranking.tails.score_tails import score_tail
 from rdsim.simulation.importance import importance_loss, importance_tail
 
 KEY = jax.random.key(15)
@@ -83,14 +83,18 @@ def test_C15_an_error_of_1e_minus_14_matches_the_exact_sum():
         ({"trials": 2.5}, TypeError, "trials must be an integer"),
         ({"confidence": 1.0}, ValueError, r"confidence must lie in \(0, 1\)"),
         ({"key": 3}, TypeError, "key must be a typed key"),
-        ({"pmf": [[0.9, 0.2]]}, ValueError, "pmf must have rows that sum to one"),
+        (
+            {"probabilities": [[0.9, 0.2]]},
+            ValueError,
+            "probabilities must have rows that sum to one",
+        ),
         ({"counts": [-1]}, ValueError, "counts must lie in"),
         ({"threshold": np.nan}, ValueError, "threshold must not contain NaN"),
     ],
 )
 def test_bad_input_is_named(change, error, message):
     values, pmf, counts = BINARY
-    good = {"key": KEY, "values": values, "pmf": pmf, "counts": counts, "threshold": 3.0}
+    good = {"key": KEY, "values": values, "probabilities": pmf, "counts": counts, "threshold": 3.0}
     with pytest.raises(error, match=message):
         importance_tail(**{**good, "trials": 10, **change})
 

@@ -11,17 +11,18 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.codes.catalogue import CODES, CommonCode, common_code, fit_item_code
+from rdsim.codes.common_form import CODES, CommonCode, common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates
-from rdsim.codes.vector_quantization import VectorQuantizer, vector_quantizer
+from rdsim.codes.quantizers.vector import VectorQuantizer, vector_quantizer
 from rdsim.limits import bottleneck_vector_gaussian
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
-from rdsim.ranking.rank_law import expected_loss
+from rdsim.limits.bottleneck import mixture_bottleneck_bound
+from rdsim.ranking.rank_distribution import expected_loss
 from rdsim.ranking.similarity import information_density_scores, negative_squared_distance
-from rdsim.simulation.item_code import Decoder, WholeItems, simulate_item_code
+from rdsim.simulation.coded_items import Decoder, WholeItems, simulate_item_code
+from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import density_decoder, log_disc_mass, whole_items
 from rdsim.sources.mixture import gaussian_mixture
-from rdsim.sources.noisy_copies import weighted_mean
+from rdsim.sources.mixture.noisy_copies import weighted_mean
 
 KEY = jax.random.key(3)
 SOURCE = gaussian_mixture(
@@ -142,8 +143,8 @@ def test_another_code_sees_the_same_items(found):
 
 def test_a_continued_run_has_the_same_digits(found, tmp_path):
     path = tmp_path / "run.json"
-    simulate(soft_code(), trials=1024, checkpoint=path, confidence=1 - 1e-7)
-    again = simulate(soft_code(), checkpoint=path, confidence=1 - 1e-7)
+    simulate(soft_code(), trials=1024, run=RunOptions(checkpoint=path), confidence=1 - 1e-7)
+    again = simulate(soft_code(), run=RunOptions(checkpoint=path), confidence=1 - 1e-7)
     for one, other in zip(jax.tree.leaves(again), jax.tree.leaves(found), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -245,8 +246,8 @@ def items():
 
 @pytest.mark.parametrize("name", CODES)
 def test_the_common_form_is_the_same_code(name, items):
-    code = fit_item_code(name, KEY, items, 3, atoms=12)
-    common = common_code(code, words=16, planes=5)
+    code = fit_item_code(KEY, name, items, 3, atoms=12)
+    common = common_code(code, codebook_size=16, planes=5)
     test = SOURCE.sample(jax.random.key(7), (300,))[1]
     K = code.codewords.shape[0]
     np.testing.assert_allclose(common.channel(test)[:, :K], code.channel(test), rtol=0, atol=1e-9)
@@ -310,9 +311,9 @@ def test_codes_and_queries_of_another_kind_are_refused(items):
     with pytest.raises(TypeError, match="code must be a code of this catalogue"):
         common_code(code)
     with pytest.raises(ValueError, match="name must be one of"):
-        fit_item_code("nothing", KEY, items, 3)
-    with pytest.raises(ValueError, match="words must be in"):
-        common_code(vector_quantizer(KEY, items, 8), words=7)
+        fit_item_code(KEY, "nothing", items, 3)
+    with pytest.raises(ValueError, match="codebook_size must be in"):
+        common_code(vector_quantizer(KEY, items, 8), codebook_size=7)
     line = VectorQuantizer(
         codewords=jnp.zeros((2, 1)),
         offsets=jnp.zeros(2),

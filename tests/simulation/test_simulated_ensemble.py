@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from rdsim import codes
-from rdsim.codes.ensemble import discrete_ensemble
-from rdsim.codes.random_coding import random_code
+from rdsim.codes.ensembles.discrete import discrete_ensemble
+from rdsim.codes.ensembles.random_coding import random_code
+from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.ensemble import simulate_ensemble
 
 KEY = jax.random.key(14)
@@ -81,7 +82,7 @@ def test_C14_product_competitors_are_exact_on_the_symmetric_source():
 
 
 def test_no_digit_depends_on_the_chunk_and_the_key_matters():
-    first, second = (_run(LIKELY, trials=1024, chunk=chunk) for chunk in (1, 16))
+    first, second = (_run(LIKELY, trials=1024, run=RunOptions(chunk=chunk)) for chunk in (1, 16))
     other = simulate_ensemble(jax.random.key(3), LIKELY, SIZES, "error", trials=1024, levels=8)
     means = [np.asarray(run.estimates["error"].mean) for run in (first, second, other)]
     np.testing.assert_array_equal(means[0], means[1])
@@ -95,7 +96,7 @@ def test_no_digit_depends_on_the_chunk_and_the_key_matters():
         (lambda: _run(LIKELY), ValueError, "give either trials"),
         (lambda: _run(LIKELY, trials=9, competitor="iid"), ValueError, "competitor must be"),
         (lambda: _run(LIKELY, trials=9, levels=0), ValueError, "levels must be"),
-        (lambda: _run(LIKELY, trials=9, block=0), ValueError, "block must be"),
+        (lambda: _run(LIKELY, trials=9, run=RunOptions(block=0)), ValueError, "block must be"),
         (lambda: simulate_ensemble(KEY, LIKELY, 0.0, trials=9), ValueError, "log2_size must lie"),
         (lambda: simulate_ensemble(KEY, LIKELY, 3.0, "mean", trials=9), ValueError, "loss must be"),
         (lambda: simulate_ensemble(KEY, LIKELY, 3.0, [], trials=9), ValueError, "losses must"),

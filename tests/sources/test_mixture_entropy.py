@@ -8,8 +8,8 @@ import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsim.sources import mixture_entropy as module
-from rdsim.sources.mixture_entropy import mixture_entropy
+from rdsim.sources.mixture import _entropy as module
+from rdsim.sources.mixture._entropy import mixture_entropy
 
 TOLERANCE = 1e-9
 

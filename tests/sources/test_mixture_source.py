@@ -8,8 +8,8 @@ import reference
 from scipy import integrate, stats
 
 from rdsim import sources
-from rdsim.sources import mixture_limits
-from rdsim.sources.mixture_entropy import mixture_entropy
+from rdsim.sources.mixture import _information
+from rdsim.sources.mixture._entropy import mixture_entropy
 from rdsim.transformations import ComputesOnHostError
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])
@@ -177,7 +177,7 @@ def test_the_bounds_on_the_information_are_those_of_its_entropies(monkeypatch):
         return bounds._replace(lower=bounds.value - width, upper=bounds.value + 2 * width)
 
     places = iter((3, 4, 5))  # of X', of Y, and of both, in the order of their use
-    monkeypatch.setattr(mixture_limits, "mixture_entropy", widened)
+    monkeypatch.setattr(_information, "mixture_entropy", widened)
     limit = ON_A_LINE.mutual_information()
     np.testing.assert_allclose(limit.upper - limit.value, 2e-3 + 2e-4 + 1e-5, rtol=1e-9)
     np.testing.assert_allclose(limit.value - limit.lower, 1e-3 + 1e-4 + 2e-5, rtol=1e-9)

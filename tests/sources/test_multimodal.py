@@ -154,7 +154,7 @@ def test_gaussian_modalities_have_their_closed_form(own, common, variance):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: sources.multimodal([0.5, 0.6], CHANNELS), ValueError, "py must sum to one"),
+        (lambda: sources.multimodal([0.5, 0.6], CHANNELS), ValueError, "p must sum to one"),
         (lambda: sources.multimodal(PY, []), ValueError, "channels must hold at least one"),
         (
             lambda: sources.multimodal(PY, [np.eye(3), np.eye(2)]),

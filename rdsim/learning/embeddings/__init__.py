@@ -8,24 +8,17 @@ from rdsim.learning.embeddings.paired_embeddings import (
     shared_space,
     split_pairs,
 )
-from rdsim.learning.embeddings.product_code import (
-    ProductCode,
-    ProductCodeLearner,
-    group_words,
-    product_codes,
-)
+from rdsim.learning.embeddings.product_code import ProductCode, product_codes
 from rdsim.learning.embeddings.rank_quality import RankQuality
 
 __all__ = [
     "EmbeddingGap",
     "PairSplit",
     "ProductCode",
-    "ProductCodeLearner",
     "RankQuality",
     "SharedSpace",
     "check_pairs",
     "embedding_gap",
-    "group_words",
     "product_codes",
     "shared_space",
     "split_pairs",

@@ -17,7 +17,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import jax
 import jax.numpy as jnp
@@ -26,21 +26,20 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import limits, validation
 from rdsim.codes.distances import host_generator
-from rdsim.codes.stored_codes import (
-    LongHash,
-    long_hyperplane_hash,
-    long_product_quantizer,
-    most_word_bits,
-    rotated_hash,
-)
+from rdsim.codes.quantizers.hashing import BinaryHash, long_hyperplane_hash, rotated_hash
+from rdsim.codes.quantizers.product import long_product_quantizer, most_block_bits
 from rdsim.finite_sample.contrastive import contrastive_information
 from rdsim.finite_sample.information_bounds import InformationEstimate
 from rdsim.learning.embeddings.paired_embeddings import PairSplit, SharedSpace, shared_space
 from rdsim.learning.embeddings.product_code import ProductCode, product_codes
 from rdsim.learning.embeddings.rank_quality import RankQuality, gathered, measured, missing
-from rdsim.learning.training.loop import Schedule, checked_schedule
-from rdsim.ranking.paired import PairRanks, pair_ranks
+from rdsim.learning.training.schedule import Schedule, checked_schedule
+from rdsim.number_types import ArrayLike
+from rdsim.ranking.metrics.paired import PairRanks, pair_ranks
 from rdsim.transformations import on_host
+
+if TYPE_CHECKING:
+    import xarray
 
 SYSTEMS: Final = (
     "product quantizer",
@@ -55,10 +54,26 @@ take signs of the query too (Hamming): faster to search, and never told more tha
 UNCOMPRESSED: Final = "uncompressed"
 MOST_BITS: Final = 1024
 _VALIDATION: Final = 0.2
-"""Share of the training pairs on which a space, a state of the training and a critic are chosen."""
+"""Fraction of the training pairs on which a space, a state of the training and a critic are chosen."""
 _CRITIC_PAIRS: Final = 4000
 """Most held-out pairs of the information estimate."""
 _TEMPERATURES: Final = np.geomspace(1.0, 100.0, 17)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Estimates with the ends of their confidence intervals, of one shape.
+
+    Attributes:
+        value: the estimates.
+        lower: the lower ends.
+        upper: the upper ends.
+
+    """
+
+    value: Float[np.ndarray, "..."]
+    lower: Float[np.ndarray, "..."]
+    upper: Float[np.ndarray, "..."]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,11 +92,12 @@ class EmbeddingGap:
             (B,); an estimate of an upper bound on I(U;Y).
         mrr_converse: the most that any system has at those bits, shape (B,); proved.
         recall_converse: the same of recall@k, shape (B, K).
-        information: the larger of the two estimates below, end by end.
+        information: estimated lower bound of I(X;Y), bits: the larger of the two estimates below,
+            each of value and ends by itself.
         contrastive: InfoNCE on held-out pairs, bits.
-        from_ranks: rank rate of the uncompressed embeddings, bits: value, lower, upper.
-        mrr_frontier: most MRR at min(bits, information): value, lower, upper, shape (B, 3).
-        recall_frontier: the same of recall@k, shape (B, K, 3).
+        from_ranks: rank rate of the uncompressed embeddings, bits.
+        mrr_frontier: most MRR at min(bits, information), shape (B,).
+        recall_frontier: the same of recall@k, shape (B, K).
         space: where queries and items were compared.
         fitted: pairs that systems were fitted to.
         database: items ranked.
@@ -97,15 +113,65 @@ class EmbeddingGap:
     learned_rate: Float[np.ndarray, " b"]
     mrr_converse: Float[np.ndarray, " b"]
     recall_converse: Float[np.ndarray, "b k"]
-    information: Float[np.ndarray, " 3"]
+    information: Interval
     contrastive: InformationEstimate
-    from_ranks: Float[np.ndarray, " 3"]
-    mrr_frontier: Float[np.ndarray, "b 3"]
-    recall_frontier: Float[np.ndarray, "b k 3"]
+    from_ranks: Interval
+    mrr_frontier: Interval
+    recall_frontier: Interval
     space: str
     fitted: int
     database: int
     queries: int
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """All numbers with their dimensions and units; value, lower and upper along "end"."""
+        import xarray  # the rest of the library does without
+
+        def ends(*parts: ArrayLike) -> np.ndarray:
+            return np.stack([np.asarray(part) for part in parts], axis=-1)
+
+        def with_interval(value: np.ndarray, interval: np.ndarray) -> np.ndarray:
+            return ends(value, interval[..., 0], interval[..., 1])
+
+        def of(estimate: Interval | InformationEstimate) -> np.ndarray:
+            return ends(estimate.value, estimate.lower, estimate.upper)
+
+        quality, plain = self.quality, self.uncompressed
+        one, bits = {"units": "1"}, {"units": "bits"}
+        recall_of = ("system", "bits", "cutoff", "end")
+        plain_mrr = with_interval(plain.mrr, plain.mrr_interval)[0, 0]
+        plain_recall = with_interval(plain.recall, plain.recall_interval)[0, 0]
+        return xarray.Dataset(
+            {
+                "mrr": (
+                    ("system", "bits", "end"),
+                    with_interval(quality.mrr, quality.mrr_interval),
+                    one,
+                ),
+                "recall": (recall_of, with_interval(quality.recall, quality.recall_interval), one),
+                "code_bits": (("system", "bits"), quality.code_bits, bits),
+                "learned_rate": ("bits", self.learned_rate, bits),
+                "mrr_converse": ("bits", self.mrr_converse, one),
+                "recall_converse": (("bits", "cutoff"), self.recall_converse, one),
+                "mrr_frontier": (("bits", "end"), of(self.mrr_frontier), one),
+                "recall_frontier": (("bits", "cutoff", "end"), of(self.recall_frontier), one),
+                "information": ("end", of(self.information), bits),
+                "contrastive": ("end", of(self.contrastive), bits),
+                "from_ranks": ("end", of(self.from_ranks), bits),
+                "uncompressed_mrr": ("end", plain_mrr, one),
+                "uncompressed_recall": (("cutoff", "end"), plain_recall, one),
+                "fitted": ((), self.fitted, {"units": "pairs"}),
+                "database": ((), self.database, {"units": "items"}),
+                "queries": ((), self.queries, {"units": "queries"}),
+            },
+            coords={
+                "system": list(self.systems),
+                "bits": ("bits", np.array(self.bits), {"units": "bits an item"}),
+                "cutoff": np.array(self.cutoffs),
+                "end": ["value", "lower", "upper"],
+            },
+            attrs={"space": self.space},
+        )
 
 
 Keep = Callable[[str, Callable[[], Mapping[str, Any]]], Mapping[str, Any]]
@@ -150,10 +216,6 @@ def embedding_gap(
     Returns:
         The report.
 
-    Raises:
-        ValueError: if an argument lies outside its range.
-        TypeError: if the key is not a typed key, or `keep` is no function.
-
     """
     rates = _checked_bits(bits)
     size = len(validation.instance("pairs", pairs, PairSplit).held_out_items)
@@ -164,13 +226,13 @@ def embedding_gap(
         checked_schedule(schedule)
     ranked = min(validation.integer("most_queries", most_queries, low=2), size)
     validation.function("keep", keep)
-    choose, fit, learn, store, lots = jax.random.split(validation.prng_key("key", key), 5)
+    choose, fit, learn, store, ties = jax.random.split(validation.prng_key("key", key), 5)
     rest, validated = _validation(choose, pairs)
     space = shared_space(*rest, validate=validated)
     x, y = space.queries(pairs.held_out_queries)[:ranked], space.items(pairs.held_out_items)
     trained = space.items(pairs.items)
     most_bits = {
-        "product quantizer": most_word_bits(len(trained)) * trained.shape[1],
+        "product quantizer": most_block_bits(len(trained)) * trained.shape[1],
         "rotated hash (ITQ)": trained.shape[1],
     }
     found: dict[tuple[str, int], PairRanks] = {}
@@ -198,19 +260,21 @@ def embedding_gap(
         return {
             **_ranked(codes, drawn, pairs.held_out_queries[:ranked], pairs.held_out_items),
             "rate": np.array([code.rate(pairs.held_out_items).mean() for code in codes]),
-            **_judged(_critic_of(codes[-1]), validated, pairs, confidence),
+            **_information_of(_critic_of(codes[-1]), validated, pairs, confidence),
         }
 
     codes = keep("learned-codes", learned)
     for rate, ranks in zip(rates, _as_ranks(codes, size), strict=True):
         found[SYSTEMS[-1], rate] = ranks
-    cells, plain = _qualities(lots, found, rates, uncompressed, lengths, confidence)
+    cells, plain = _qualities(ties, found, rates, uncompressed, lengths, confidence)
     best_critic = critic if critic["validated"] >= codes["validated"] else codes
     contrastive = _as_estimate(best_critic["estimate"], confidence)
     log2_size = math.log2(size)
     from_ranks = np.asarray(
         limits.rank_rate(
-            log2_size, "reciprocal_rank", D=1 - np.array([plain["mrr"], *plain["mrr_interval"]])
+            log2_size,
+            "reciprocal_rank",
+            distortion=1 - np.array([plain["mrr"], *plain["mrr_interval"]]),
         ).lower
     )
     estimate = np.array([contrastive.value, contrastive.lower, contrastive.upper])
@@ -229,16 +293,22 @@ def embedding_gap(
         learned_rate=codes["rate"],
         mrr_converse=best[:, 0, 0],
         recall_converse=best[:, 0, 1:],
-        information=information,
+        information=_interval(information),
         contrastive=contrastive,
-        from_ranks=from_ranks,
-        mrr_frontier=best[:, 1:, 0],
-        recall_frontier=best[:, 1:, 1:].swapaxes(1, 2),
+        from_ranks=_interval(from_ranks),
+        mrr_frontier=_interval(best[:, 1:, 0].swapaxes(0, 1)),
+        recall_frontier=_interval(best[:, 1:, 1:].swapaxes(0, 1)),
         space=space.name,
         fitted=len(pairs.items),
         database=size,
         queries=ranked,
     )
+
+
+def _interval(ends: np.ndarray) -> Interval:
+    """Name the rows of an array: value, lower, upper."""
+    value, lower, upper = ends
+    return Interval(value=np.asarray(value), lower=np.asarray(lower), upper=np.asarray(upper))
 
 
 _MAKERS: Final[dict[str, Callable[..., Any]]] = {
@@ -281,9 +351,9 @@ def _ranked(
     """Ranks by the items that codes store; a hash ranks by the signs of queries too, last."""
     found = []
     for code, key in zip(codes, keys, strict=True):
-        digits = code.encode(key, items)
+        digits = code.store(key, items)
         compared = [code.query_features]
-        if isinstance(code, LongHash):
+        if isinstance(code, BinaryHash):
             compared.append(code.hamming_features)
         found += [pair_ranks(side(queries), digits, code.item_features) for side in compared]
     return _arrays(found)
@@ -314,7 +384,7 @@ Critic = Callable[[Any, Any], tuple[np.ndarray, np.ndarray]]
 """Queries and items to features whose inner products are scores in nats."""
 
 
-def _judged(
+def _information_of(
     critic: Critic, validated: Any, pairs: PairSplit, confidence: float
 ) -> dict[str, np.ndarray]:
     """InfoNCE of a critic on the training pairs kept back, and with its interval on the held-out."""
@@ -329,7 +399,7 @@ def _judged(
 def _scaled(
     space: SharedSpace, validated: Any, pairs: PairSplit, confidence: float
 ) -> dict[str, np.ndarray]:
-    """Judge cosines in the shared space at the temperature that is best on the pairs kept back."""
+    """Estimate from cosines in the shared space, at the temperature best on the pairs kept back."""
 
     def critic(factor: float) -> Critic:
         return lambda queries, items: (factor * space.queries(queries), space.items(items))
@@ -338,7 +408,7 @@ def _scaled(
         map(critic, _TEMPERATURES),
         key=lambda one: float(_estimated(one, validated, confidence).value),
     )
-    return _judged(best, validated, pairs, confidence)
+    return _information_of(best, validated, pairs, confidence)
 
 
 def _critic_of(code: ProductCode) -> Critic:
@@ -373,7 +443,7 @@ def _best(rates: np.ndarray, log2_size: float, loss: Any) -> np.ndarray:
 
 
 def _qualities(
-    lots: Any,
+    key: Key[Array, ""],
     found: Mapping[tuple[str, int], PairRanks],
     rates: Sequence[int],
     uncompressed: PairRanks,
@@ -385,7 +455,7 @@ def _qualities(
     What a stream draws for one system depends on the ties of those before it: hashes with a float
     query, which have no ties to speak of, draw from a stream of their own.
     """
-    ties, float_ties = host_generator(lots), host_generator(jax.random.fold_in(lots, 1))
+    ties, float_ties = host_generator(key), host_generator(jax.random.fold_in(key, 1))
     cells: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in SYSTEMS}
     for rate in rates:
         for name in SYSTEMS:

@@ -1,4 +1,4 @@
-r"""Real pairs of embeddings: what is wrong with them, a split, and a space that both sides share.
+r"""Real pairs of embeddings: how they are checked and split, and a space that both sides share.
 
 Row i of the items is the target of query i. Queries and items may have different dimensions; then,
 or where it ranks better, canonical correlation analysis takes both to one space, in which the
@@ -13,15 +13,16 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
-from rdsim.learning.families._deviations import deviations
-from rdsim.learning.families.cca import canonical_correlation_analysis
-from rdsim.ranking.paired import pair_ranks, reciprocal_ranks
+from rdsim.learning.families.cca import canonical_correlation_analysis, deviations
+from rdsim.ranking.metrics.paired import pair_ranks, reciprocal_ranks
 from rdsim.transformations import on_host
 
 LEAST_PAIRS: Final = 40
 """Fewest pairs that can be split into a part to fit on and a part to rank."""
 _MOST_DIRECTIONS: Final = 256
+"""Most canonical directions: the coordinates of the shared space."""
 _REGULARISATIONS: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Ridges tried, relative to the mean variance of a coordinate."""
 _VALIDATED: Final = 2000
 """Most pairs on which a space is chosen."""
 
@@ -46,7 +47,6 @@ def check_pairs(
         ValueError: if a shape is wrong, the counts differ, an entry is not finite, there are too
             few rows, items are equal, or a row is too short to have a direction; the
             message names the rows.
-        TypeError: if they do not hold real numbers.
 
     """
     pair = _paired(queries, items)
@@ -127,30 +127,29 @@ def split_pairs(
         key: PRNG key of the split.
         queries: as `check_pairs` returns them, shape (N, d_x).
         items: shape (N, d_y).
-        held_out: share of the distinct items that become the database, with their queries, 0.05 to
+        held_out: fraction of the distinct items that become the database, with their queries, 0.05 to
             0.95; at least 20 pairs are left on either side.
 
     Returns:
         The two parts.
 
     Raises:
-        ValueError: if the share is out of range or a side is left with too few pairs.
-        TypeError: if the key is not a typed key.
+        ValueError: if the fraction is out of range or a side is left with too few pairs.
 
     """
     validation.prng_key("key", key)
-    share = float(validation.interval("held_out", held_out, low=0.05, high=0.95, ndim=0))
+    fraction = float(validation.interval("held_out", held_out, low=0.05, high=0.95, ndim=0))
     queries, items = _paired(queries, items)
     count = len(queries)
     first = _firsts(items)
     distinct = np.flatnonzero(first == np.arange(count))
     order = distinct[np.asarray(jax.random.permutation(key, len(distinct)))]
     # Pairs in the order of their items; stable, so that those of one item keep theirs.
-    place = np.empty(count, int)
-    place[order] = np.arange(len(order))
-    place = place[first]
-    order = np.argsort(place, kind="stable")
-    ranked = int((place < round(share * len(distinct))).sum())
+    rank_of_item = np.empty(count, int)
+    rank_of_item[order] = np.arange(len(order))
+    rank = rank_of_item[first]
+    order = np.argsort(rank, kind="stable")
+    ranked = int((rank < round(fraction * len(distinct))).sum())
     if min(ranked, count - ranked) < LEAST_PAIRS // 2:
         raise ValueError(
             f"held_out leaves {ranked} of {count} pairs to rank and {count - ranked} to fit on; "
@@ -222,8 +221,6 @@ def shared_space(queries: Any, items: Any, *, validate: Any) -> SharedSpace:
     if len(x) < 2:
         raise ValueError(f"queries and items must be two pairs or more, got {len(x)}")
     names = ("validate: queries", "validate: items")
-    for name, array in (("queries", x), ("items", y)):
-        validation.directions(name, array)
     test_x, test_y = (
         part[:_VALIDATED] for part in _paired(*validation.pair("validate", validate), names)
     )

@@ -1,6 +1,6 @@
 r"""A learned stochastic code of several small codebooks, for items of tens of bits.
 
-An item y is stored as one word of each of G codebooks, drawn independently given y,
+An item y is stored as one codeword of each of G codebooks, drawn independently given y,
 
 $$P(u|y) = \prod_g P(u_g|y), \qquad s(x,u) = \sum_g T_g(x, u_g),$$
 
@@ -10,15 +10,14 @@ $P(u_g|y)$ and the tables; priors $q_g$ are learned beside them. The slope objec
 $$-\,\mathrm{InfoNCE}(X;U) + \lambda\, E \sum_g D(P(\cdot|Y)_g \,\|\, q_g),$$
 
 bounds $-I(X;U) + \lambda I(U;Y)$ from above in expectation (van den Oord et al. 2018; Alemi et al.
-2017): the inner sums are information bounds, whatever the networks. Words are drawn by Gumbel noise;
+2017): the inner sums are information bounds, whatever the networks. Codewords are drawn by Gumbel noise;
 gradients pass straight through the softened draw (Jang et al. 2017; Maddison et al. 2017).
 
-A run may use fewer words of a codebook, down to one: codes of different bits train side by side.
+A run may use fewer codewords of a codebook, down to one: codes of different bits train side by side.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any, Final
 
 import jax
@@ -31,21 +30,24 @@ from rdsim import validation
 from rdsim.codes.distances import host_generator
 from rdsim.codes.item_code import item_points
 from rdsim.information import log_share
-from rdsim.learning.families._deviations import deviations
-from rdsim.learning.training.loop import Schedule, Trained, checked_schedule, train
+from rdsim.learning.families.cca import deviations
+from rdsim.learning.training.learner import LossAndRecord
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.schedule import Schedule, checked_schedule
+from rdsim.learning.training.trained import Trained
 from rdsim.transformations import on_host
 
 GROUP_BITS: Final = 4
 """Bits of a full codebook; the last one of a code may be smaller."""
 _MOST_BITS: Final = 2**20
 _UNUSED: Final = -1e9
-"""Logit of a word that a run does not use."""
+"""Logit of a codeword that a run does not use, in nats: its probability underflows to zero."""
 _BLOCK: Final = 4096
 """Rows that pass through a network at a time."""
 
 
 class Tower(nnx.Module):
-    """A linear map and a hidden layer side by side, to one number a word of every codebook."""
+    """A linear map and a hidden layer side by side, to one number for each codeword of every codebook."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int, rngs: nnx.Rngs) -> None:
         """Make the layers; the hidden part starts at zero, so that the first map is linear."""
@@ -62,7 +64,7 @@ class Tower(nnx.Module):
 
 
 class ProductCodeModel(nnx.Module):
-    """Item tower, query tower and priors of G codebooks of W words."""
+    """Item tower, query tower and priors of G codebooks of W codewords."""
 
     def __init__(
         self, items: int, queries: int, groups: int, words: int, hidden: int, rngs: nnx.Rngs
@@ -119,13 +121,13 @@ class ProductCodeLearner:
 
     def loss(
         self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
-    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+    ) -> LossAndRecord:
         """Slope objective of a batch, bits; records its information and its rate."""
         queries, items = (jnp.asarray(part, jnp.float32) for part in batch)
         draw, blur = jax.random.split(key)
         pairs = jnp.concatenate([queries, items], axis=1)
-        spread = self.noise * (progress < 1)
-        pairs += spread * jax.random.normal(blur, pairs.shape, jnp.float32)
+        deviation = self.noise * (progress < 1)
+        pairs += deviation * jax.random.normal(blur, pairs.shape, jnp.float32)
         queries, items = jnp.split(pairs, [self.queries], axis=1)
         used = jnp.arange(self.words) < setting["words"][:, None]
         logits = jnp.where(used, model.logits(items), _UNUSED)
@@ -144,10 +146,10 @@ class ProductCodeLearner:
 
 
 def _rate_bits(logits: Array, prior: Array) -> Array:
-    """Divergence of the words' probabilities from the priors, summed over codebooks, bits, shape (N,)."""
-    log_chance = jax.nn.log_softmax(logits)
+    """Divergence of the codewords' probabilities from the priors, summed over codebooks, bits, shape (N,)."""
+    log_channel = jax.nn.log_softmax(logits)
     log_prior = jax.nn.log_softmax(prior)
-    terms = jnp.exp(log_chance) * (log_chance - log_prior)
+    terms = jnp.exp(log_channel) * (log_channel - log_prior)
     return jnp.sum(terms, axis=(-2, -1)) / math.log(2)
 
 
@@ -188,12 +190,12 @@ class ProductCode:
         return np.asarray(jax.nn.softmax(jnp.where(self._used, logits, -jnp.inf)))
 
     @on_host
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n g"]:
+    def store(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n g"]:
         """Draw a word of each codebook for each item, shape (N, G)."""
-        chances = self.channel(items)
-        level = host_generator(key).random((*chances.shape[:2], 1))
-        # Below one by rounding at the end, where a word of no probability must not be drawn.
-        cumulative = np.cumsum(chances, axis=2) / chances.sum(axis=2, keepdims=True)
+        channel = self.channel(items)
+        level = host_generator(key).random((*channel.shape[:2], 1))
+        # Below one by rounding at the end, where a codeword of probability zero must not be drawn.
+        cumulative = np.cumsum(channel, axis=2) / channel.sum(axis=2, keepdims=True)
         last = (np.asarray(self.words) - 1).astype(int)
         return np.minimum((cumulative <= level).sum(axis=2), last)
 
@@ -212,8 +214,8 @@ class ProductCode:
     @on_host
     def mean_features(self, items: Any) -> Float[np.ndarray, "n f"]:
         """Probabilities of the words of items: what `item_features` is in the mean over the draw."""
-        chances = self.channel(items)
-        return chances.reshape(len(chances), -1)
+        channel = self.channel(items)
+        return channel.reshape(len(channel), -1)
 
     @on_host
     def rate(self, items: Any) -> Float[np.ndarray, " n"]:
@@ -223,10 +225,10 @@ class ProductCode:
         """
         prior = jnp.where(self._used, jnp.asarray(self.model.prior[...], float), -jnp.inf)
         log_prior = np.asarray(jax.nn.log_softmax(prior))
-        chance = self.channel(items)
-        seen = chance > 0
-        ratio = np.log2(np.where(seen, chance, 1.0)) - np.where(seen, log_prior / math.log(2), 0.0)
-        return np.asarray((chance * ratio).sum(axis=(1, 2)))
+        channel = self.channel(items)
+        seen = channel > 0
+        ratio = np.log2(np.where(seen, channel, 1.0)) - np.where(seen, log_prior / math.log(2), 0.0)
+        return np.asarray((channel * ratio).sum(axis=(1, 2)))
 
     @property
     def _used(self) -> Bool[np.ndarray, "g w"]:
@@ -234,13 +236,7 @@ class ProductCode:
 
 
 def group_words(bits: Any, *, group_bits: int = GROUP_BITS) -> tuple[int, ...]:
-    """Deal so many bits to codebooks of at most `group_bits` each: the words of each codebook.
-
-    Raises:
-        ValueError: if a number is out of range.
-        TypeError: if a number is no integer.
-
-    """
+    """Split so many bits over codebooks of at most `group_bits` each: the words of each codebook."""
     count = validation.integer("bits", bits, low=1, high=_MOST_BITS)
     validation.integer("group_bits", group_bits, low=1, high=16)
     full, rest = divmod(count, group_bits)
@@ -274,8 +270,8 @@ def product_codes(
         batch: pairs of a step, at most those left to train on.
         hidden: units of the hidden layer of a tower.
         noise: added to the training points, in units of a coordinate's standard deviation.
-        held_out: share of the pairs on which the best state of each run is chosen.
-        validate: other pairs (queries, items) to choose it on, and then no share is held out.
+        held_out: fraction of the pairs on which the best state of each run is chosen.
+        validate: other pairs (queries, items) to choose it on, and then none of these are held out.
         schedule: how to train.
         progress: whether to show a bar.
 
@@ -285,7 +281,6 @@ def product_codes(
     Raises:
         ValueError: if the shapes do not match, there are fewer than 10 pairs, or an argument lies
             outside its range.
-        TypeError: if the key is not a typed key, or bits holds no integers.
 
     """
     validation.prng_key("key", key)
@@ -295,8 +290,8 @@ def product_codes(
         raise ValueError(
             f"queries and items must be at least 10 pairs, got {len(x)} and {len(y)} rows"
         )
-    price = float(validation.interval("slope", slope, low=0.0, open_high=True, ndim=0))
-    share = float(
+    weight = float(validation.interval("slope", slope, low=0.0, open_high=True, ndim=0))
+    fraction = float(
         validation.interval("held_out", held_out, low=0.0, high=0.5, open_low=True, ndim=0)
     )
     listed = np.atleast_1d(validation.host_array("bits", bits)).tolist()
@@ -304,7 +299,9 @@ def product_codes(
     validation.integer("batch", batch, low=2)
     validation.integer("hidden", hidden, low=1)
     validation.interval("noise", noise, low=0.0, open_high=True, ndim=0)
-    plan = Schedule(steps=600, peak_rate=3e-3, weight_decay=1e-2) if schedule is None else schedule
+    plan = (
+        Schedule(steps=600, learning_rate=3e-3, weight_decay=1e-2) if schedule is None else schedule
+    )
     checked_schedule(plan)
     if validate is not None:
         _validation(validate, x, y)
@@ -312,11 +309,11 @@ def product_codes(
     padded = [size + (1,) * (groups - len(size)) for size in sizes]
     split, learn = jax.random.split(key)
     scales = [(part.mean(axis=0), _spread(part)) for part in (x, y)]
-    judged: Any = validate
+    chosen_on: Any = validate
     if validate is None:
         order = np.asarray(jax.random.permutation(split, len(x)))
-        kept, rest = np.split(order, [max(2, round(share * len(x)))])
-        judged, (x, y) = (x[kept], y[kept]), (x[rest], y[rest])
+        kept, rest = np.split(order, [max(2, round(fraction * len(x)))])
+        chosen_on, (x, y) = (x[kept], y[kept]), (x[rest], y[rest])
 
     def standard(pair: Any) -> tuple[Array, ...]:
         return tuple(
@@ -332,8 +329,8 @@ def product_codes(
         learner,
         _Batch(min(batch, len(x))),
         standard((x, y)),
-        standard(judged),
-        {"slope": jnp.full(len(padded), price, jnp.float32), "words": jnp.asarray(padded)},
+        standard(chosen_on),
+        {"slope": jnp.full(len(padded), weight, jnp.float32), "words": jnp.asarray(padded)},
         schedule=plan,
         progress=progress,
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from rdsim.ranking.paired import PairRanks, drawn_ranks, recalls, reciprocal_ranks
+from rdsim.ranking.metrics.paired import PairRanks, drawn_ranks, recalls, reciprocal_ranks
 from rdsim.simulation.intervals import clopper_pearson, empirical_bernstein
 
 
@@ -39,9 +39,9 @@ def measured(
     reciprocal = np.clip(reciprocal_ranks(ranks), 0.0, 1.0)
     mrr = empirical_bernstein(reciprocal, confidence=confidence)
     recall = np.array([recalls(ranks, k).mean() for k in cutoffs])
-    lots = drawn_ranks(generator, ranks)
-    hits = [int((lots <= k).sum()) for k in cutoffs]
-    found = clopper_pearson(np.array(hits), len(lots), confidence=confidence)
+    drawn = drawn_ranks(generator, ranks)
+    hits = [int((drawn <= k).sum()) for k in cutoffs]
+    found = clopper_pearson(np.array(hits), len(drawn), confidence=confidence)
     return {
         "mrr": np.asarray(mrr.mean),
         "mrr_interval": np.array([mrr.lower, mrr.upper]),

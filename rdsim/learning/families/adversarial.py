@@ -1,16 +1,16 @@
 r"""Modalities aligned by an adversary: a discriminator must not tell queries from items.
 
-A discriminator D guesses from an embedding whether it is an item's; the encoders are moved against
+A discriminator D guesses from an embedding whether it is an item's; the encoders are trained against
 it by reversing its gradient,
 
 $$\min_{\text{encoders}} \max_D\ \text{InfoNCE} - \lambda\, \mathrm{CE}(D),$$
 
 with one optimiser for both sides. With items weighing a half and the modalities of the queries the
-other half, its accuracy falls to 1/2 when the two laws of embeddings agree.
+other half, its accuracy falls to 1/2 when the two distributions of embeddings agree.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,12 +22,11 @@ from rdsim import validation
 from rdsim.information import LN2
 from rdsim.learning.families.dual_encoder import info_nce_loss
 from rdsim.learning.families.fusion import FusedEncoder
-from rdsim.learning.families.quantized_embedding import fit_stored_systems
-from rdsim.learning.training.loop import Schedule
-from rdsim.learning.training.networks import MLP
-from rdsim.simulation.item_code import Decoder
-from rdsim.sources.mixture import GaussianMixtureSource
-from rdsim.transformations import on_host
+from rdsim.learning.families.pairs import ItemPairs, System
+from rdsim.learning.families.stored_embeddings import StoredFamily
+from rdsim.learning.training.learner import LossAndRecord
+from rdsim.learning.training.networks import MLP, architecture
+from rdsim.learning.training.schedule import Schedule
 
 
 @jax.custom_vjp
@@ -65,16 +64,21 @@ class AlignedEncoder(nnx.Module):
 
     def __init__(
         self,
+        *,
         modalities: int,
         size: int,
-        *,
-        hidden: tuple[int, ...],
-        dimension: int,
+        hidden: tuple[int, ...] = (32,),
+        dimension: int = 4,
         rngs: nnx.Rngs,
     ) -> None:
         """Make the encoder and the discriminator, of the sizes of `FusedEncoder`."""
         self.encoder = FusedEncoder(
-            "late", modalities, size, hidden=hidden, dimension=dimension, rngs=rngs
+            fusion="late",
+            modalities=modalities,
+            size=size,
+            hidden=hidden,
+            dimension=dimension,
+            rngs=rngs,
         )
         self.discriminator = MLP((dimension, *hidden, 1), rngs)
 
@@ -101,10 +105,10 @@ class AlignedEncoder(nnx.Module):
             strength: of the reversed gradient that reaches the encoders.
 
         """
-        item, query = (
-            self.discriminator(reverse_gradient(embeddings, strength))[..., 0]
-            for embeddings in (self.embed_items(items), self.encoder.embed_queries(queries))
-        )
+        reversed_items = reverse_gradient(self.embed_items(items), strength)
+        reversed_queries = reverse_gradient(self.encoder.embed_queries(queries), strength)
+        item = self.discriminator(reversed_items)[..., 0]
+        query = self.discriminator(reversed_queries)[..., 0]
         entropy = 0.5 * (jnp.mean(jax.nn.softplus(-item)) + jnp.mean(jax.nn.softplus(query)))
         right = 0.5 * (jnp.mean(item > 0) + jnp.mean(query <= 0))
         return entropy, right
@@ -115,34 +119,21 @@ class AdversarialLearner:
     r"""Train by InfoNCE against a discriminator; the setting of a run is $\lambda$.
 
     Attributes:
-        modalities: K of a query.
-        size: d, coordinates of an item and of each modality.
-        hidden: widths of the hidden layers.
-        dimension: e of the embeddings.
+        build: makes the `AlignedEncoder`.
 
     """
 
-    modalities: int
-    size: int
-    hidden: tuple[int, ...] = (32,)
-    dimension: int = 4
-
-    def build(self, rngs: nnx.Rngs) -> AlignedEncoder:
-        """Make the networks."""
-        return AlignedEncoder(
-            self.modalities, self.size, hidden=self.hidden, dimension=self.dimension, rngs=rngs
-        )
+    build: Callable[[nnx.Rngs], Any]
 
     def loss(
-        self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
-    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+        self, model: Any, batch: Any, _: Key[Array, ""], setting: Any, progress: Array
+    ) -> LossAndRecord:
         r"""InfoNCE of a batch, with the gradient of both players.
 
-        The value is InfoNCE alone: a run is judged by how well it retrieves, not by how well its
+        The value is InfoNCE alone: a run is evaluated by how well it retrieves, not by how well its
         discriminator guesses. The reversal rises to $\lambda$ over the training. Recorded: the
         accuracy, and the bound on I(X;Y) in bits.
         """
-        del key
         queries, items = batch[:2]
         contrast = info_nce_loss(model.scores(queries, items))
         rising = setting * jnp.tanh(5.0 * progress)  # the rise of Ganin et al. (2016)
@@ -153,34 +144,30 @@ class AdversarialLearner:
         }
 
 
-@on_host
-def fit_adversarial(
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-    *,
-    strength: Any = 1.0,
-) -> list[tuple[Any, Decoder]]:
-    r"""Train with an adversary, and store items as quantized embeddings of each number of bits.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdversarialFamily:
+    r"""Train with an adversary, and store items as quantized embeddings.
 
-    Args:
-        key: PRNG key.
-        source: to draw pairs from.
-        bits: of an item, one system each.
-        schedule: how to train.
-        training: number of training pairs.
-        strength: $\lambda \ge 0$, of the adversary.
-
-    Returns:
-        A code and its decoder for each number of bits.
-
-    Raises:
-        ValueError: if the strength is negative or not finite, or a number is out of range.
+    Attributes:
+        strength: $\lambda \ge 0$, of the reversed gradient that the adversary gives the encoders.
 
     """
-    reversal = float(validation.interval("strength", strength, low=0.0, open_high=True, ndim=0))
-    return fit_stored_systems(
-        key, source, bits, schedule, training, AdversarialLearner, setting=reversal
+
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        validation.interval("strength", self.strength, low=0.0, open_high=True, ndim=0)
+
+    def __call__(
+        self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
+    ) -> list[System]:
+        """Fit the systems, one for each number of bits."""
+        family = StoredFamily(learner=adversarial_learner, setting=float(self.strength))
+        return family(keys, data, bits, schedule)
+
+
+def adversarial_learner(data: ItemPairs) -> AdversarialLearner:
+    """Return the learner of an aligned encoder of these pairs."""
+    return AdversarialLearner(
+        build=architecture(AlignedEncoder, modalities=data.modalities, size=data.item_size)
     )

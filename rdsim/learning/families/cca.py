@@ -19,14 +19,10 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
-from rdsim.learning.families._deviations import deviations
-from rdsim.learning.families.embedded import embedding
-from rdsim.learning.families.pairs import check_fit, item_pairs
-from rdsim.learning.families.quantized_embedding import quantized_system
-from rdsim.learning.training.loop import Schedule
+from rdsim.learning.families.pairs import ItemPairs, System
+from rdsim.learning.families.stored_embeddings import embedding, quantized_system
+from rdsim.learning.training.schedule import Schedule
 from rdsim.results import result
-from rdsim.simulation.item_code import Decoder
-from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 
 
@@ -81,15 +77,13 @@ def canonical_correlation_analysis(
     Raises:
         ValueError: if an argument is out of range, shapes do not fit, or a covariance with its
             ridge is singular to rounding, its columns standardised.
-        TypeError: if dimension is no integer.
 
     References:
         Hotelling (1936), "Relations between two sets of variates"; Vinod (1976) for the ridge.
 
     """
-    left, right = (
-        validation.coordinates(name, value, ndim=2) for name, value in (("x", x), ("y", y))
-    )
+    left = validation.coordinates("x", x, ndim=2)
+    right = validation.coordinates("y", y, ndim=2)
     number, width = left.shape[0], min(left.shape[1], right.shape[1])
     if right.shape[0] != number or number < 2 or width == 0:
         raise ValueError(
@@ -98,11 +92,23 @@ def canonical_correlation_analysis(
         )
     size = validation.integer("dimension", dimension, low=1, high=width)
     ridge = validation.interval("regularisation", regularisation, low=0.0, open_high=True, ndim=0)
-    units = [
-        _standardised(name, np.asarray(points), float(ridge))
-        for name, points in (("x", left), ("y", right))
-    ]
-    return _analysed(units[0], units[1], size)
+    standard_x = _standardised("x", np.asarray(left), float(ridge))
+    standard_y = _standardised("y", np.asarray(right), float(ridge))
+    return _analysed(standard_x, standard_y, size)
+
+
+def deviations(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " d"]:
+    """Standard deviation of each column, and zero where it is constant but for rounding.
+
+    Columns are scaled first, for the squares of tiny numbers are zero.
+    """
+    mean = points.mean(axis=0)
+    centred = points - mean
+    largest = np.abs(centred).max(axis=0)
+    # The mean of equal numbers is off by a few units in the last place.
+    varies = largest > 4 * np.finfo(float).eps * np.abs(mean)
+    scaled = centred / np.where(varies, largest, 1.0)
+    return np.asarray(np.where(varies, largest * np.sqrt(np.mean(scaled**2, axis=0)), 0.0))
 
 
 class _Standardised(NamedTuple):
@@ -128,11 +134,13 @@ def _standardised(name: str, points: np.ndarray, ridge: float) -> _Standardised:
     # No eigenvalue exceeds the trace, the number of columns: with so much of a ridge the condition
     # number is at most about 1e9, and no decomposition is needed to see it.
     sure = np.diag(penalty).min() > 1e-9 * len(unit)
-    spread = np.ones(2) if sure else np.linalg.eigvalsh(scaled.T @ scaled / len(scaled) + penalty)
-    if spread[0] <= 1e-12 * spread[-1]:
+    eigenvalues = (
+        np.ones(2) if sure else np.linalg.eigvalsh(scaled.T @ scaled / len(scaled) + penalty)
+    )
+    if eigenvalues[0] <= 1e-12 * eigenvalues[-1]:
         raise ValueError(
             f"{name} must have a covariance of full rank, or regularisation be positive; got "
-            f"eigenvalues from {spread[0]:.3g} to {spread[-1]:.3g} with standardised columns"
+            f"eigenvalues from {eigenvalues[0]:.3g} to {eigenvalues[-1]:.3g} with standardised columns"
         )
     return _Standardised(*map(jnp.asarray, (scaled, mean, unit, penalty)))
 
@@ -227,8 +235,9 @@ def canonical_systems(
     embed_queries: tuple[Callable[[Any, Array], Array], Any],
     sample: Any,
     bits: tuple[int, ...],
+    *,
     regularisation: Any = 0.0,
-) -> list[tuple[Any, Decoder]]:
+) -> list[System]:
     r"""Quantize the canonical variables of items, and rank by distances to the expected ones.
 
     Given the query's canonical variables u, the item's are expected at $\rho \odot u$ (exact for
@@ -251,22 +260,20 @@ def canonical_systems(
     """
     bits = validation.integers("bits", bits, low=1, high=12)
     validation.prng_key("key", key)
-    for name, way in (("embed_items", embed_items), ("embed_queries", embed_queries)):
-        embedding(name, way)
+    item_map, item_parameters = embedding("embed_items", embed_items)
+    query_map, query_parameters = embedding("embed_queries", embed_queries)
     queries, items = (
         validation.coordinates("sample", part, ndim=ndim)
         for part, ndim in zip(validation.pair("sample", sample), (3, 2), strict=True)
     )
-    x, y = (
-        jnp.asarray(way[0](way[1], points), float)
-        for way, points in ((embed_queries, queries), (embed_items, items))
-    )
+    x = jnp.asarray(query_map(query_parameters, queries), float)
+    y = jnp.asarray(item_map(item_parameters, items), float)
     found = canonical_correlation_analysis(
         x, y, min(x.shape[1], y.shape[1]), regularisation=regularisation
     )
-    of_items = (CanonicalMap(embed_items[0]), (embed_items[1], found.mean_y, found.map_y))
-    expected = (embed_queries[1], found.mean_x, found.map_x * found.correlations)
-    of_queries = (CanonicalMap(embed_queries[0]), expected)
+    of_items = (CanonicalMap(item_map), (item_parameters, found.mean_y, found.map_y))
+    expected = (query_parameters, found.mean_x, found.map_x * found.correlations)
+    of_queries = (CanonicalMap(query_map), expected)
     return [
         quantized_system(
             jax.random.fold_in(key, b), of_items, of_queries, items, b, comparison="distance"
@@ -275,19 +282,13 @@ def canonical_systems(
     ]
 
 
-@on_host
-def fit_cca(
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-) -> list[tuple[Any, Decoder]]:
+def cca_family(
+    keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
+) -> list[System]:
     """Analyse all modalities together with the items; nothing is trained, so no schedule is used."""
-    bits = check_fit(key, source, bits, schedule, training)
-    data_key, code_key = jax.random.split(key)
-    sample = item_pairs(data_key, source, training).sample[:2]
-    return canonical_systems(code_key, (_as_they_are, None), (_side_by_side, None), sample, bits)
+    del schedule
+    of_items, of_queries = (_as_they_are, None), (_side_by_side, None)
+    return canonical_systems(keys[0], of_items, of_queries, data.sample[:2], bits)
 
 
 def _as_they_are(parameters: None, items: Float[Array, "... d"]) -> Float[Array, "... d"]:

@@ -6,10 +6,9 @@ the sum of the canonical correlations of f(X) and g(Y). Linear CCA of the output
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
@@ -20,13 +19,12 @@ from rdsim.learning.families.cca import (
     centred_covariances,
     whitened_cross_covariance,
 )
-from rdsim.learning.families.dual_encoder import DualEncoder, dual_encoder
-from rdsim.learning.families.embedded import module_method
-from rdsim.learning.families.pairs import check_fit, fitted_models, item_pairs
-from rdsim.learning.training.loop import Schedule
-from rdsim.simulation.item_code import Decoder
-from rdsim.sources.mixture import GaussianMixtureSource
-from rdsim.transformations import on_host
+from rdsim.learning.families.dual_encoder import DualEncoder
+from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.families.stored_embeddings import module_method
+from rdsim.learning.training.learner import LossAndRecord
+from rdsim.learning.training.networks import architecture
+from rdsim.learning.training.schedule import Schedule
 
 
 def total_correlation(x: Any, y: Any, ridge: float) -> Float[Array, ""]:
@@ -61,52 +59,39 @@ class DeepCCALearner:
     """Train two networks to outputs of the largest total correlation.
 
     Attributes:
-        query_size: numbers in the queries of an item, all modalities together.
-        item_size: numbers in an item.
-        hidden: widths of the hidden layers of both networks.
-        dimension: e, of both outputs.
+        build: makes the `DualEncoder`, not of unit length; its temperature goes unused.
         ridge: added to the variances of the outputs.
 
     """
 
-    query_size: int
-    item_size: int
-    hidden: tuple[int, ...] = (32, 32)
-    dimension: int = 4
+    build: Callable[[nnx.Rngs], Any]
     ridge: float = 1e-2
 
-    def build(self, rngs: nnx.Rngs) -> DualEncoder:
-        """Make the networks; their temperature goes unused."""
-        return dual_encoder(self, rngs, unit=False)
-
-    def loss(
-        self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
-    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+    def loss(self, model: Any, batch: Any, *_: Any) -> LossAndRecord:
         """Minus the total correlation of a batch (queries, items, ...)."""
-        del key, setting, progress
         x, y = model.embed_queries(batch[0]), model.embed_items(batch[1])
         return -total_correlation(x, y, self.ridge), {}
 
 
-@on_host
-def fit_deep_cca(
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-) -> list[tuple[Any, Decoder]]:
+def deep_cca_family(
+    keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
+) -> list[System]:
     """Train by the total correlation, and quantize the canonical variables of the outputs."""
-    bits = check_fit(key, source, bits, schedule, training)
-    data_key, train_key, code_key = jax.random.split(key, 3)
-    data = item_pairs(data_key, source, training)
-    learner = DeepCCALearner(query_size=data.query_size, item_size=data.item_size)
-    (model,) = fitted_models(train_key, learner, data, schedule)
+    learner = DeepCCALearner(
+        build=architecture(
+            DualEncoder,
+            query_size=data.query_size,
+            item_size=data.item_size,
+            dimension=4,
+            unit=False,
+        )
+    )
+    (model,) = fitted_models(keys[0], learner, data, schedule)
     return canonical_systems(
-        code_key,
+        keys[1],
         module_method(model, "embed_items"),
         module_method(model, "embed_queries"),
         data.sample[:2],
         bits,
-        learner.ridge,
+        regularisation=learner.ridge,
     )

@@ -8,7 +8,7 @@ both directions, up to a constant), or by triplets with a margin.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import jax
@@ -18,13 +18,11 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.information import LN2, log_share
-from rdsim.learning.families.pairs import check_fit, fitted_models, item_pairs
-from rdsim.learning.families.quantized_embedding import known_quantizer, quantized_systems
-from rdsim.learning.training.loop import Schedule
-from rdsim.learning.training.networks import MLP
-from rdsim.simulation.item_code import Decoder
-from rdsim.sources.mixture import GaussianMixtureSource
-from rdsim.transformations import on_host
+from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.families.stored_embeddings import known_quantizer, quantized_systems
+from rdsim.learning.training.learner import LossAndRecord
+from rdsim.learning.training.networks import MLP, architecture
+from rdsim.learning.training.schedule import Schedule
 
 _LEAST_TEMPERATURE: Final = 0.01
 """Below it the scores of unit embeddings overflow a softmax in float32 training."""
@@ -43,15 +41,33 @@ class DualEncoder(nnx.Module):
 
     def __init__(
         self,
-        query_widths: tuple[int, ...],
-        item_widths: tuple[int, ...],
         *,
-        unit: bool,
+        query_size: int,
+        item_size: int,
+        hidden: tuple[int, ...] = (32, 32),
+        dimension: int = 8,
+        unit: bool = True,
         temperature: float = 0.1,
         rngs: nnx.Rngs,
     ) -> None:
-        self.query_network = MLP(query_widths, rngs)
-        self.item_network = MLP(item_widths, rngs)
+        """Make the networks.
+
+        Args:
+            query_size: numbers in the queries of an item, all modalities together.
+            item_size: numbers in an item.
+            hidden: widths of the hidden layers of both networks.
+            dimension: e of the embeddings.
+            unit: whether embeddings have length one.
+            temperature: at the start.
+            rngs: keys of the first parameters.
+
+        """
+        validation.integer("query_size", query_size, low=1)
+        validation.integer("item_size", item_size, low=1)
+        inner = tuple(validation.integer("hidden", width, low=1) for width in hidden)
+        validation.integer("dimension", dimension, low=1)
+        self.query_network = MLP((query_size, *inner, dimension), rngs)
+        self.item_network = MLP((item_size, *inner, dimension), rngs)
         self.log_temperature = nnx.Param(jnp.asarray(math.log(temperature), jnp.float32))
         self.unit = unit
 
@@ -146,36 +162,54 @@ def _square(scores: Any) -> Any:
     return jnp.asarray(square)
 
 
+def grouped_scores(model: Any, queries: Any, items: Any, candidates: int) -> Float[Array, "g c c"]:
+    """Score the pairs of a batch in groups, every query against the items of its group.
+
+    A re-ranker pays for every pair: groups of C cost N C scores of a batch of N, not N^2.
+
+    Args:
+        model: module with `scores`.
+        queries: shape (N, K, d).
+        items: shape (N, d).
+        candidates: C, a divisor of N.
+
+    Returns:
+        Shape (N/C, C, C), pairs on the diagonals.
+
+    Raises:
+        ValueError: if C does not divide N.
+
+    """
+    size = validation.integer("candidates", candidates, low=2)
+    if items.shape[0] % size:
+        raise ValueError(f"candidates must divide the batch of {items.shape[0]}, got {size}")
+    groups = (side.reshape(-1, size, *side.shape[1:]) for side in (queries, items))
+    return jax.vmap(model.scores)(*groups)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InfoNCELearner:
-    """Train a dual encoder by InfoNCE with a learned temperature.
+class ContrastiveLearner:
+    """Train any module with `scores` of queries and items by InfoNCE.
 
     Attributes:
-        query_size: numbers in the queries of an item, all modalities together.
-        item_size: numbers in an item.
-        hidden: widths of the hidden layers of both networks.
-        dimension: e of the embeddings.
-        unit: whether embeddings have length one.
+        build: makes the module, hashable: an `architecture`.
+        candidates: in a group, among which a query's item is to be found; None for the batch.
 
     """
 
-    query_size: int
-    item_size: int
-    hidden: tuple[int, ...] = (32, 32)
-    dimension: int = 8
-    unit: bool = True
+    build: Callable[[nnx.Rngs], Any]
+    candidates: int | None = None
 
-    def build(self, rngs: nnx.Rngs) -> DualEncoder:
-        """Make the networks."""
-        return dual_encoder(self, rngs, unit=self.unit)
-
-    def loss(
-        self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
-    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+    def loss(self, model: Any, batch: Any, *_: Any) -> LossAndRecord:
         """InfoNCE of a batch (queries, items, ...); records its bound on I(X;Y) in bits."""
-        del key, setting, progress
-        value = info_nce_loss(model.scores(*batch[:2]))
-        return value, {"information": (jnp.log(batch[1].shape[0]) - value) / LN2}
+        queries, items = batch[:2]
+        if self.candidates is None:
+            contrast = info_nce_loss(model.scores(queries, items))
+        else:
+            tables = grouped_scores(model, queries, items, self.candidates)
+            contrast = jnp.mean(jax.vmap(info_nce_loss)(tables))
+        number = self.candidates or items.shape[0]
+        return contrast, {"information": (jnp.log(number) - contrast) / LN2}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -183,116 +217,58 @@ class TripletLearner:
     """Train a dual encoder of unit embeddings by triplets of the batch.
 
     Attributes:
-        query_size: numbers in the queries of an item, all modalities together.
-        item_size: numbers in an item.
-        hidden: widths of the hidden layers of both networks.
-        dimension: e of the embeddings.
+        build: makes the `DualEncoder`.
         margin: m, between cosines.
         hardest: whether a pair is set against its hardest negative alone.
 
     """
 
-    query_size: int
-    item_size: int
-    hidden: tuple[int, ...] = (32, 32)
-    dimension: int = 8
+    build: Callable[[nnx.Rngs], Any]
     margin: float = 0.1
     hardest: bool = False
 
-    def build(self, rngs: nnx.Rngs) -> DualEncoder:
-        """Make the networks; the temperature is one."""
-        return dual_encoder(self, rngs, unit=True, temperature=1.0)
-
-    def loss(
-        self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
-    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+    def loss(self, model: Any, batch: Any, *_: Any) -> LossAndRecord:
         """Hinge loss of a batch (queries, items, ...)."""
-        del key, setting, progress
         queries, items = model.embed_queries(batch[0]), model.embed_items(batch[1])
         return triplet_loss(queries @ items.T, self.margin, hardest=self.hardest), {}
 
 
-def dual_encoder(
-    sizes: Any, rngs: nnx.Rngs, *, unit: bool, temperature: float = 0.1
-) -> DualEncoder:
-    """Make a dual encoder of a learner's sizes.
+def info_nce_encoder(data: ItemPairs) -> ContrastiveLearner:
+    """Return the learner of unit embeddings of these pairs by InfoNCE."""
+    return ContrastiveLearner(
+        build=architecture(DualEncoder, query_size=data.query_size, item_size=data.item_size)
+    )
 
-    Args:
-        sizes: with query_size, item_size, hidden and dimension.
-        rngs: of the first parameters.
-        unit: whether embeddings have length one.
-        temperature: at the start.
 
-    Returns:
-        The module.
+def triplet_encoder(data: ItemPairs) -> TripletLearner:
+    """Return the learner of unit embeddings of these pairs by triplets."""
+    return TripletLearner(
+        build=architecture(
+            DualEncoder,
+            query_size=data.query_size,
+            item_size=data.item_size,
+            temperature=1.0,
+        )
+    )
 
-    Raises:
-        ValueError: if a size is below one.
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DualEncoderFamily:
+    """Train a dual encoder, and store items as quantized embeddings compared by inner products.
+
+    Attributes:
+        learner: makes the learner from the pairs.
+        quantizer: "k-means" or "product".
 
     """
-    for name in ("query_size", "item_size", "dimension"):
-        validation.integer(name, getattr(sizes, name), low=1)
-    inner = tuple(validation.integer("hidden", width, low=1) for width in sizes.hidden)
-    return DualEncoder(
-        (sizes.query_size, *inner, sizes.dimension),
-        (sizes.item_size, *inner, sizes.dimension),
-        unit=unit,
-        temperature=temperature,
-        rngs=rngs,
-    )
 
+    learner: Callable[[ItemPairs], Any] = info_nce_encoder
+    quantizer: str = "k-means"
 
-@on_host
-def fit_info_nce(
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-    quantizer: str = "k-means",
-) -> list[tuple[Any, Decoder]]:
-    """Train by InfoNCE, and store items as quantized embeddings of each number of bits."""
-    return _fit(key, source, bits, schedule, training, InfoNCELearner, quantizer)
-
-
-@on_host
-def fit_info_nce_product(
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-) -> list[tuple[Any, Decoder]]:
-    """Train by InfoNCE, and store items as product-quantized embeddings."""
-    return fit_info_nce(key, source, bits, schedule, training, "product")
-
-
-@on_host
-def fit_triplet(
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-) -> list[tuple[Any, Decoder]]:
-    """Train by triplets, and store items as quantized embeddings of each number of bits."""
-    return _fit(key, source, bits, schedule, training, TripletLearner, "k-means")
-
-
-def _fit(
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-    learner: Any,
-    quantizer: str,
-) -> list[tuple[Any, Decoder]]:
-    bits = check_fit(key, source, bits, schedule, training)
-    known_quantizer(quantizer)
-    data_key, train_key, code_key = jax.random.split(key, 3)
-    data = item_pairs(data_key, source, training)
-    (model,) = fitted_models(
-        train_key, learner(query_size=data.query_size, item_size=data.item_size), data, schedule
-    )
-    return quantized_systems(code_key, model, data.sample[1], bits, quantizer)
+    def __call__(
+        self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
+    ) -> list[System]:
+        """Fit the systems, one for each number of bits."""
+        known_quantizer(self.quantizer)
+        (model,) = fitted_models(keys[0], self.learner(data), data, schedule)
+        return quantized_systems(keys[1], model, data.sample[1], bits, quantizer=self.quantizer)

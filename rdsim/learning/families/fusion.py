@@ -10,25 +10,18 @@ Late fusion weighs each modality by its own temperature, whatever the query; the
 one modality by what another says.
 """
 
-import dataclasses
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.information import LN2
-from rdsim.learning.families.dual_encoder import info_nce_loss
-from rdsim.learning.families.quantized_embedding import fit_stored_systems
-from rdsim.learning.training.loop import Schedule
-from rdsim.learning.training.networks import MLP, of_each, stacked_networks
-from rdsim.simulation.item_code import Decoder
-from rdsim.sources.mixture import GaussianMixtureSource
-from rdsim.transformations import on_host
+from rdsim.learning.families.dual_encoder import ContrastiveLearner
+from rdsim.learning.families.pairs import ItemPairs
+from rdsim.learning.training.networks import MLP, architecture, of_each, stacked_networks
 
 FUSIONS: Final = ("early", "intermediate", "late")
 
@@ -47,12 +40,12 @@ class FusedEncoder(nnx.Module):
 
     def __init__(
         self,
+        *,
         fusion: str,
         modalities: int,
         size: int,
-        *,
-        hidden: tuple[int, ...],
-        dimension: int,
+        hidden: tuple[int, ...] = (32,),
+        dimension: int = 4,
         rngs: nnx.Rngs,
     ) -> None:
         """Make the encoder.
@@ -122,77 +115,15 @@ class FusedEncoder(nnx.Module):
         return self.compare(queries, self.embed_items(items))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FusionLearner:
-    """Train a fused encoder by InfoNCE.
-
-    Attributes:
-        fusion: "early", "intermediate" or "late".
-        modalities: K of a query.
-        size: d, coordinates of an item and of each modality.
-        hidden: widths of the hidden layers.
-        dimension: e of the embeddings.
-
-    """
-
-    fusion: str
-    modalities: int
-    size: int
-    hidden: tuple[int, ...] = (32,)
-    dimension: int = 4
-
-    def build(self, rngs: nnx.Rngs) -> FusedEncoder:
-        """Make the encoder."""
-        return FusedEncoder(
-            *(self.fusion, self.modalities, self.size),
-            hidden=self.hidden,
-            dimension=self.dimension,
-            rngs=rngs,
+def fusion_learner(data: ItemPairs, fusion: str) -> ContrastiveLearner:
+    """Return the learner of a fused encoder of these pairs by InfoNCE."""
+    return ContrastiveLearner(
+        build=architecture(
+            FusedEncoder, fusion=fusion, modalities=data.modalities, size=data.item_size
         )
-
-    def loss(
-        self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
-    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
-        """InfoNCE of a batch (queries, items, ...); records its bound on I(X;Y) in bits."""
-        del key, setting, progress
-        value = info_nce_loss(model.scores(*batch[:2]))
-        return value, {"information": (jnp.log(batch[1].shape[0]) - value) / LN2}
+    )
 
 
-@on_host
-def fit_early_fusion(
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-) -> list[tuple[Any, Decoder]]:
-    """Train early fusion, and store items as quantized embeddings of each number of bits."""
-    learner = partial(FusionLearner, fusion="early")
-    return fit_stored_systems(key, source, bits, schedule, training, learner)
-
-
-@on_host
-def fit_intermediate_fusion(
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-) -> list[tuple[Any, Decoder]]:
-    """Train intermediate fusion, and store items as quantized embeddings of each number of bits."""
-    learner = partial(FusionLearner, fusion="intermediate")
-    return fit_stored_systems(key, source, bits, schedule, training, learner)
-
-
-@on_host
-def fit_late_fusion(
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-) -> list[tuple[Any, Decoder]]:
-    """Train late fusion, and store items as quantized embeddings of each number of bits."""
-    learner = partial(FusionLearner, fusion="late")
-    return fit_stored_systems(key, source, bits, schedule, training, learner)
+early_fusion = partial(fusion_learner, fusion="early")
+intermediate_fusion = partial(fusion_learner, fusion="intermediate")
+late_fusion = partial(fusion_learner, fusion="late")

@@ -10,7 +10,7 @@ much alike by both.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import jax
@@ -21,13 +21,14 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.codes.distances import training_items
-from rdsim.codes.hashing import HyperplaneHash
-from rdsim.learning.families.dual_encoder import DualEncoder, dual_encoder
-from rdsim.learning.families.embedded import embedded_code, module_method
-from rdsim.learning.families.pairs import check_fit, fitted_models, item_pairs
-from rdsim.learning.training.loop import Schedule
-from rdsim.simulation.item_code import Decoder
-from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.codes.quantizers.hashing import HyperplaneHash
+from rdsim.learning.families.dual_encoder import DualEncoder
+from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.families.stored_embeddings import embedded_code, module_method
+from rdsim.learning.training.learner import LossAndRecord
+from rdsim.learning.training.networks import architecture
+from rdsim.learning.training.schedule import Schedule
+from rdsim.simulation.coded_items import Decoder
 from rdsim.transformations import on_host
 
 MAX_BITS: Final = 8
@@ -51,11 +52,9 @@ class HashLearner:
     $-\ln P(\text{same class} \mid \theta)$ logistic in $\theta = \langle t_x, t_y \rangle / 2$.
 
     Attributes:
-        query_size: numbers in the queries of an item, all modalities together.
-        item_size: numbers in an item.
+        build: makes the `DualEncoder`, not of unit length, whose dimension is the most bits of a
+            run; runs of fewer bits use the first. Its temperature goes unused.
         supervised: whether classes are used in place of pairs.
-        hidden: widths of the hidden layers of both networks.
-        dimension: most bits of a run; runs of fewer bits use the first.
         quantization: weight of the quantization.
         balance: weight of the balance.
 
@@ -65,30 +64,20 @@ class HashLearner:
 
     """
 
-    query_size: int
-    item_size: int
+    build: Callable[[nnx.Rngs], Any]
     supervised: bool
-    hidden: tuple[int, ...] = (32, 32)
-    dimension: int = MAX_BITS
     quantization: float = 0.1
     balance: float = 0.1
 
-    def build(self, rngs: nnx.Rngs) -> DualEncoder:
-        """Make the networks; their temperature goes unused."""
-        validation.integer("dimension", self.dimension, low=1, high=MAX_BITS)
-        return dual_encoder(self, rngs, unit=False)
-
     def loss(
-        self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
-    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+        self, model: Any, batch: Any, _: Key[Array, ""], setting: Any, *__: Any
+    ) -> LossAndRecord:
         """Loss of a batch (queries, items, classes); records how many bits of a pair agree."""
-        del key, progress
-        used = jnp.arange(self.dimension) < setting
+        x, y = model.embed_queries(batch[0]), model.embed_items(batch[1])
+        validation.integer("dimension", x.shape[-1], low=1, high=MAX_BITS)
+        used = jnp.arange(x.shape[-1]) < setting
         # Bits that are not used are zero in every product.
-        x, y = (
-            jnp.where(used, jnp.tanh(values), 0.0)
-            for values in (model.embed_queries(batch[0]), model.embed_items(batch[1]))
-        )
+        x, y = jnp.where(used, jnp.tanh(x), 0.0), jnp.where(used, jnp.tanh(y), 0.0)
         hash_x, hash_y = (jnp.where(used, straight_through_sign(values), 0.0) for values in (x, y))
         agreement = jnp.mean(jnp.sum(hash_x * hash_y, axis=1)) / setting
         if self.supervised:
@@ -154,10 +143,6 @@ def sign_code(bits: Any, *, coordinates: Any = None) -> HyperplaneHash:
     Returns:
         An `ItemCode`; the first sign is the highest bit of an index.
 
-    Raises:
-        ValueError: if a number is out of range.
-        TypeError: if a number is no integer.
-
     """
     number = validation.integer("bits", bits, low=1, high=MAX_BITS)
     width = (
@@ -177,7 +162,7 @@ def sign_code(bits: Any, *, coordinates: Any = None) -> HyperplaneHash:
 
 
 @on_host
-def hashing_system(model: Any, items: Any, bits: Any) -> tuple[Any, Decoder]:
+def hashing_system(model: Any, items: Any, bits: Any) -> System:
     """Store items as the first bits of a model's hash, and rank by the query's tanh values.
 
     Args:
@@ -187,10 +172,6 @@ def hashing_system(model: Any, items: Any, bits: Any) -> tuple[Any, Decoder]:
 
     Returns:
         The code and its decoder, for `operating_point`.
-
-    Raises:
-        ValueError: if an argument is out of range.
-        TypeError: if bits is no integer.
 
     """
     number = validation.integer("bits", bits, low=1, high=MAX_BITS)
@@ -205,7 +186,7 @@ def hashing_system(model: Any, items: Any, bits: Any) -> tuple[Any, Decoder]:
     return code, Decoder(SignScores(to_queries), (parameters, inner.codewords))
 
 
-def with_hamming(system: tuple[Any, Decoder]) -> tuple[Any, Decoder]:
+def with_hamming(system: System) -> System:
     """Return the same hash of items with the query's signs compared, by Hamming distance.
 
     Args:
@@ -214,9 +195,6 @@ def with_hamming(system: tuple[Any, Decoder]) -> tuple[Any, Decoder]:
     Returns:
         The code and its decoder, for `operating_point`.
 
-    Raises:
-        TypeError: if it is no system of a hash.
-
     """
     code, decoder = validation.pair("system", system)
     scores = validation.instance("system: decoder", decoder, Decoder).scores
@@ -224,44 +202,32 @@ def with_hamming(system: tuple[Any, Decoder]) -> tuple[Any, Decoder]:
     return code, Decoder(HammingScores(embed), decoder.parameters)
 
 
-@on_host
-def fit_supervised_hashing(
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-) -> list[tuple[Any, Decoder]]:
-    """Train hashes by the classes of items."""
-    return _fit(key, source, bits, schedule, training, supervised=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HashingFamily:
+    """Train hashes of each number of bits.
 
+    Attributes:
+        supervised: whether by the classes of items, rather than by the pairs alone.
 
-@on_host
-def fit_unsupervised_hashing(
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-) -> list[tuple[Any, Decoder]]:
-    """Train hashes by the pairs alone."""
-    return _fit(key, source, bits, schedule, training, supervised=False)
+    """
 
+    supervised: bool
 
-def _fit(
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-    *,
-    supervised: bool,
-) -> list[tuple[Any, Decoder]]:
-    bits = check_fit(key, source, bits, schedule, training, most_bits=MAX_BITS)
-    data_key, train_key = jax.random.split(key)
-    data = item_pairs(data_key, source, training)
-    learner = HashLearner(
-        query_size=data.query_size, item_size=data.item_size, supervised=supervised
-    )
-    models = fitted_models(train_key, learner, data, schedule, bits, _STARTS)
-    return [hashing_system(model, data.sample[1], b) for model, b in zip(models, bits, strict=True)]
+    def __call__(
+        self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
+    ) -> list[System]:
+        """Fit the systems, one for each number of bits, at most 8."""
+        validation.integers("bits", bits, low=1, high=MAX_BITS)
+        learner = HashLearner(
+            build=architecture(
+                DualEncoder,
+                query_size=data.query_size,
+                item_size=data.item_size,
+                dimension=MAX_BITS,
+                unit=False,
+            ),
+            supervised=self.supervised,
+        )
+        models = fitted_models(keys[0], learner, data, schedule, settings=bits, starts=_STARTS)
+        items = data.sample[1]
+        return [hashing_system(model, items, b) for model, b in zip(models, bits, strict=True)]

@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
-from rdsim.learning.training.loop import Schedule, checked_schedule, train
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.schedule import Schedule, checked_schedule
+from rdsim.simulation.coded_items import Decoder
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 
@@ -19,6 +21,9 @@ STARTS: Final = 2
 
 Triples = tuple[Float[Array, "n m d"], Float[Array, "n d"], Int[Array, " n"]]
 """Queries, items and classes."""
+
+System = tuple[Any, Decoder]
+"""A code of items, an `ItemCode`, and the decoder that scores its codewords for a query."""
 
 
 class ItemPairs(NamedTuple):
@@ -34,6 +39,11 @@ class ItemPairs(NamedTuple):
     held_out: Triples
 
     @property
+    def modalities(self) -> int:
+        """Query modalities K of an item."""
+        return int(self.sample[0].shape[1])
+
+    @property
     def query_size(self) -> int:
         """Numbers in the queries of an item."""
         return int(np.prod(self.sample[0].shape[1:]))
@@ -44,34 +54,6 @@ class ItemPairs(NamedTuple):
         return int(self.sample[1].shape[1])
 
 
-def check_fit(
-    key: Any, source: Any, bits: Any, schedule: Any, training: Any, *, most_bits: int = 12
-) -> tuple[int, ...]:
-    """Check what systems are fitted with, before anything is drawn or trained.
-
-    Args:
-        key: PRNG key.
-        source: law of items, queries and classes.
-        bits: of an item, one system each.
-        schedule: how to train.
-        training: number of training pairs, at least 2.
-        most_bits: of an item.
-
-    Returns:
-        The bits.
-
-    Raises:
-        ValueError: if a number is out of range.
-        TypeError: if an argument has the wrong type.
-
-    """
-    validation.prng_key("key", key)
-    validation.instance("source", source, GaussianMixtureSource)
-    checked_schedule(schedule)
-    validation.integer("training", training, low=2)
-    return validation.integers("bits", bits, low=1, high=most_bits)
-
-
 def item_pairs(
     key: Key[Array, ""], source: GaussianMixtureSource, training: Any, *, held_out: Any = BATCH
 ) -> ItemPairs:
@@ -79,16 +61,12 @@ def item_pairs(
 
     Args:
         key: PRNG key.
-        source: law of items, queries and classes.
+        source: distribution of items, queries and classes.
         training: number of training pairs, at least 2.
         held_out: number of held-out pairs, at least 2.
 
     Returns:
         The pairs.
-
-    Raises:
-        ValueError: if a number is below 2.
-        TypeError: if the key is not a typed key.
 
     """
     validation.prng_key("key", key)
@@ -117,6 +95,7 @@ def fitted_models(
     learner: Any,
     data: ItemPairs,
     schedule: Schedule,
+    *,
     settings: Any = (0.0,),
     starts: int = STARTS,
 ) -> list[Any]:
@@ -133,20 +112,15 @@ def fitted_models(
     Returns:
         A module for each setting, the best of its starts on held-out pairs.
 
-    Raises:
-        ValueError: if a number is out of range.
-        TypeError: if an argument has the wrong type.
-
     """
     checked_schedule(schedule)
     validation.instance("data", data, ItemPairs)
     validation.integer("starts", starts, low=1)
     wanted = validation.not_empty("settings", validation.coordinates("settings", settings, ndim=1))
     wanted = wanted.astype(jnp.float32)
-    found = train(
-        *(key, learner, draw_batch, data.sample, data.held_out),
-        jnp.repeat(wanted, starts),
-        schedule=schedule,
-    )
-    judged = np.nanmin(found.held_out, axis=1).reshape(-1, starts)
-    return [found.model(row * starts + int(best)) for row, best in enumerate(judged.argmin(axis=1))]
+    runs = jnp.repeat(wanted, starts)
+    trained = train(key, learner, draw_batch, data.sample, data.held_out, runs, schedule=schedule)
+    losses = np.nanmin(trained.held_out, axis=1).reshape(-1, starts)
+    return [
+        trained.model(row * starts + int(best)) for row, best in enumerate(losses.argmin(axis=1))
+    ]

@@ -11,7 +11,7 @@ stored as the quantized mean of its posterior.
 import dataclasses
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import jax
@@ -21,16 +21,19 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
-from rdsim.learning.families.embedded import embedded_code, module_method
-from rdsim.learning.families.pairs import check_fit, fitted_models, item_pairs
-from rdsim.learning.families.quantized_embedding import quantize_embeddings
-from rdsim.learning.training.loop import Schedule
-from rdsim.learning.training.networks import of_each, stacked_networks
-from rdsim.simulation.item_code import Decoder
-from rdsim.sources.mixture import GaussianMixtureSource
-from rdsim.transformations import on_host
+from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.families.stored_embeddings import (
+    embedded_code,
+    module_method,
+    quantize_embeddings,
+)
+from rdsim.learning.training.learner import LossAndRecord
+from rdsim.learning.training.networks import architecture, of_each, stacked_networks
+from rdsim.learning.training.schedule import Schedule
+from rdsim.simulation.coded_items import Decoder
 
-_LARGEST_LOG: Final = 8.0  # of a precision: those of networks stay within e^-8 and e^8
+_LARGEST_LOG: Final = 8.0
+"""Largest size of the log of a precision that a network can give: a tanh bounds it smoothly."""
 
 
 def product_of_experts(
@@ -128,11 +131,11 @@ class SharedLatent(nnx.Module):
 
     def __init__(
         self,
+        *,
         modalities: int,
         size: int,
-        *,
-        hidden: tuple[int, ...],
-        dimension: int,
+        hidden: tuple[int, ...] = (32,),
+        dimension: int = 2,
         rngs: nnx.Rngs,
     ) -> None:
         """Make the networks.
@@ -143,9 +146,6 @@ class SharedLatent(nnx.Module):
             hidden: widths of the hidden layers.
             dimension: L of the latent.
             rngs: of the first parameters.
-
-        Raises:
-            ValueError: if a number is below one.
 
         """
         self.dimension = validation.integer("dimension", dimension, low=1)
@@ -193,8 +193,8 @@ class SharedLatent(nnx.Module):
             z.reshape(-1, 1, z.shape[-1]), (z[..., 0].size, count, z.shape[-1])
         )
         decoded = of_each(self.decoders, latents).reshape(*z.shape[:2], *x.shape[1:])
-        spread = jnp.exp(_bounded(self.log_precisions[...]))[:, None] * jnp.ones_like(x)
-        likelihood = jnp.sum(log_normal(x, decoded, spread) * inside[:, None], axis=-1)
+        noise_precision = jnp.exp(_bounded(self.log_precisions[...]))[:, None] * jnp.ones_like(x)
+        likelihood = jnp.sum(log_normal(x, decoded, noise_precision) * inside[:, None], axis=-1)
         return likelihood + log_normal(z, 0.0, jnp.ones_like(z)) - log_normal(z, mean, precision)
 
 
@@ -212,34 +212,19 @@ class SharedLatentLearner:
     """Train a shared latent by its bounds on all, on the queries, and on each modality alone.
 
     Attributes:
-        modalities: K of a query.
-        size: d, coordinates of an item and of each modality.
-        hidden: widths of the hidden layers.
-        dimension: L of the latent.
+        build: makes the `SharedLatent`.
 
     """
 
-    modalities: int
-    size: int
-    hidden: tuple[int, ...] = (32,)
-    dimension: int = 2
+    build: Callable[[nnx.Rngs], Any]
 
-    def build(self, rngs: nnx.Rngs) -> SharedLatent:
-        """Make the networks."""
-        return SharedLatent(
-            self.modalities, self.size, hidden=self.hidden, dimension=self.dimension, rngs=rngs
-        )
-
-    def loss(
-        self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
-    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+    def loss(self, model: Any, batch: Any, key: Key[Array, ""], *_: Any) -> LossAndRecord:
         """Minus the sum of the bounds of a batch (queries, items, ...), in nats.
 
         Recorded: the bound on the mean log density of queries and item, in nats.
         """
-        del setting, progress
         points = jnp.concatenate([batch[0], batch[1][:, None]], axis=1)
-        subsets = training_subsets(self.modalities)
+        subsets = training_subsets(points.shape[1] - 1)
         shape = (len(subsets), points.shape[0], model.dimension)
         noise = jax.random.normal(key, shape, jnp.float32)
         bounds = jnp.mean(model.evidence_bound(points, subsets, noise), axis=1)
@@ -273,43 +258,36 @@ class OverlapScores:
         return log_overlap(mean, precision, means, precisions)
 
 
-@on_host
-def fit_shared_latent(
-    key: Key[Array, ""],
-    source: GaussianMixtureSource,
-    bits: tuple[int, ...],
-    schedule: Schedule,
-    training: int,
-) -> list[tuple[Any, Decoder]]:
+def shared_latent_family(
+    keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
+) -> list[System]:
     """Train a shared latent, and store the quantized posterior means of items.
 
     What is known of an item from its codeword is taken for Gaussian, with the mean and variance of
     the posteriors of the training items that have the codeword.
     """
-    bits = check_fit(key, source, bits, schedule, training)
-    data_key, train_key, code_key = jax.random.split(key, 3)
-    data = item_pairs(data_key, source, training)
+    learner = SharedLatentLearner(
+        build=architecture(SharedLatent, modalities=data.modalities, size=data.item_size)
+    )
+    (model,) = fitted_models(keys[0], learner, data, schedule)
     items = data.sample[1]
-    _, modalities, size = data.sample[0].shape
-    learner = SharedLatentLearner(modalities=modalities, size=size)
-    (model,) = fitted_models(train_key, learner, data, schedule)
     embed, parameters = module_method(model, "embed_items")
     mean, precision = (jnp.asarray(part, float) for part in model.item_posterior(items))
     systems = []
     for b in bits:
-        words = quantize_embeddings(jax.random.fold_in(code_key, b), mean, b, "k-means")
-        moments = _moments(words.channel(mean), mean, precision)
+        code = quantize_embeddings(jax.random.fold_in(keys[1], b), mean, b, "k-means")
+        moments = _codeword_moments(code.channel(mean), mean, precision)
         rule = Decoder(OverlapScores(embed.graph), (parameters, *moments))
-        systems.append((embedded_code(embed, parameters, words, items), rule))
+        systems.append((embedded_code(embed, parameters, code, items), rule))
     return systems
 
 
-def _moments(
-    share: Float[Array, "n k"], mean: Float[Array, "n l"], precision: Float[Array, "n l"]
+def _codeword_moments(
+    channel: Float[Array, "n k"], mean: Float[Array, "n l"], precision: Float[Array, "n l"]
 ) -> tuple[Float[Array, "k l"], Float[Array, "k l"]]:
     """Means and precisions of the mixtures of posteriors of each codeword; of all if it has none."""
-    mass = share.sum(axis=0)
-    weights = jnp.where(mass > 0, share / jnp.where(mass > 0, mass, 1.0), 1.0 / share.shape[0])
+    mass = channel.sum(axis=0)
+    weights = jnp.where(mass > 0, channel / jnp.where(mass > 0, mass, 1.0), 1.0 / channel.shape[0])
     centre = weights.T @ mean
     square = (mean[:, None] - centre) ** 2 + 1.0 / precision[:, None]
     return centre, 1.0 / jnp.einsum("nk,nkl->kl", weights, square)

@@ -16,16 +16,15 @@ Why they are bounds, when the pairs of the batch are drawn from the source:
 So the loss, slope I_upper - I_lower, is in expectation no less than the bottleneck's Lagrangian at
 that slope. The entropy model must not stand in for $\bar P$: its cross entropy exceeds H(U). When the
 batch is the whole table of the source with its weights, no expectation over batches is left: the two
-inequalities hold as they stand, with equality where p and r are the true laws.
+inequalities hold as they stand, with equality where p and r are the true distributions.
 
 Three relaxations train the second term: "exact" sums over the codewords; "straight_through" draws one
 codeword, which leaves the term unbiased, and takes the gradient of its Gumbel relaxation;
 "gumbel" uses the relaxed draw itself, whose mean is P(u|y) only in the limit of temperature zero,
-so that its training value is no bound. Runs are always judged by the exact sum.
+so that its training value is no bound. Runs are always evaluated by the exact sum.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import jax
@@ -36,6 +35,7 @@ from jaxtyping import Array, Float, Key
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.learning.stochastic.neural_code import SCORES, NeuralCode
+from rdsim.learning.training.learner import LossAndRecord
 
 RELAXATIONS: Final = ("exact", "gumbel", "straight_through")
 
@@ -83,16 +83,13 @@ def information_bounds(model: NeuralCode, batch: Pairs, chosen: Any = None) -> B
 
     Raises:
         ValueError: if queries, items, weights or what was chosen do not fit each other.
-        TypeError: if model or batch is not what it should be.
 
     """
     validation.instance("model", model, NeuralCode)
     validation.instance("batch", batch, Pairs)
-    batch = Pairs(
-        *(
-            None if part is None else validation.finite(f"{name} of the batch", part)
-            for name, part in batch._asdict().items()
-        )
+    given = {name: part for name, part in batch._asdict().items() if part is not None}
+    batch = batch._replace(
+        **{name: validation.finite(f"{name} of the batch", part) for name, part in given.items()}
     )
     log_channel = model.log_channel(batch.items)
     channel = jnp.exp(log_channel)
@@ -119,8 +116,8 @@ class StochasticCodeLearner:
     """Trains a `NeuralCode` on slope I_upper(U;Y) - I_lower(X;U), in bits; a `Learner`.
 
     A run's setting is its slope, bits about X a bit about Y, a number in [0, 1]; batches are
-    `Pairs`. At progress 1, where runs are judged, the sum over the codewords is exact whatever
-    the relaxation, so that a judgement does not depend on its key.
+    `Pairs`. At progress 1, where runs are evaluated, the sum over the codewords is exact
+    whatever the relaxation, so that an evaluation does not depend on its key.
 
     Attributes:
         item_dimension: of an item.
@@ -170,13 +167,13 @@ class StochasticCodeLearner:
 
     def loss(
         self, model: Any, batch: Pairs, key: Key[Array, ""], setting: Any, progress: Any
-    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+    ) -> LossAndRecord:
         """Return slope I_upper(U;Y) - I_lower(X;U) in bits, and both with H of the batch's mean."""
         chosen = None
         if self.relaxation != "exact":
             log_channel = model.log_channel(batch.items)
             drawn = self.relaxed(key, log_channel, progress)
-            # Judged by the exact sum, which a draw only estimates.
+            # Runs are evaluated by the exact sum, which a draw only estimates.
             chosen = jnp.where(progress >= 1.0, jnp.exp(log_channel), drawn)
         bounds = information_bounds(model, batch, chosen)
         slope = jnp.asarray(setting, jnp.float32)
@@ -190,7 +187,7 @@ class StochasticCodeLearner:
         Args:
             key: PRNG key.
             log_channel: ln P(u|y), shape (B, K).
-            progress: share of the training done, which sets the temperature.
+            progress: fraction of the training done, which sets the temperature.
 
         Returns:
             Rows that sum to one, shape (B, K); one-hot for "straight_through".

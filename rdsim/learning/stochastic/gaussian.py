@@ -27,7 +27,7 @@ from rdsim.certified import Certified
 from rdsim.codes.entropy_coding import code_rates
 from rdsim.codes.item_code import item_code
 from rdsim.information import safe_log2
-from rdsim.limits.bottleneck.closed_forms import bottleneck_vector_gaussian
+from rdsim.limits.bottleneck import bottleneck_vector_gaussian
 from rdsim.results import result
 from rdsim.sources.gaussian_pairs import GaussianSource
 from rdsim.transformations import on_host
@@ -44,7 +44,7 @@ class GaussianCodePoint:
         index_entropy: H(U) in bits, what sending its index costs.
         relevance: I(X;U) in bits; the value is that of the query's cells.
         limit: IB(rate) in bits, what no code of this rate exceeds.
-        output_marginal: law of the codeword of a random item, shape (K,).
+        output_marginal: distribution of the codeword of a random item, shape (K,).
 
     """
 
@@ -87,8 +87,6 @@ def gaussian_code_point(
     Raises:
         ValueError: if items have more than two coordinates or more than the queries, the code is not
             for such items, or the number of cells is out of range.
-        TypeError: if the number of cells is not an integer, or the source is traced.
-        RuntimeError: if float64 is off.
 
     """
     item_code("code", code)
@@ -109,11 +107,6 @@ def gaussian_code_points(
 
     Returns:
         A point a code.
-
-    Raises:
-        ValueError: as `gaussian_code_point`.
-        TypeError: as `gaussian_code_point`.
-        RuntimeError: if float64 is off.
 
     """
     validation.require_float64("gaussian_code_point")

@@ -20,7 +20,8 @@ from rdsim import validation
 from rdsim.codes.entropy_coding import item_masses
 from rdsim.codes.item_code import item_points
 from rdsim.learning.stochastic.neural_code import NeuralCode
-from rdsim.simulation.item_code import Decoder
+from rdsim.simulation.coded_items import Decoder
+from rdsim.sources.categorical import draw_categorical
 from rdsim.sources.modalities import chosen_modalities
 
 
@@ -62,13 +63,13 @@ class NeuralItemCode:
 def neural_item_code(model: NeuralCode, items: Any, *, masses: Any = None) -> NeuralItemCode:
     r"""Read the code for items out of a trained model.
 
-    The codewords are the means $E[Y|u]$ under the given law; a codeword that none of its items has
+    The codewords are the means $E[Y|u]$ under the given distribution; a codeword that none of its items has
     stands for the mean of all.
 
     Args:
         model: the trained code.
-        items: support of a law of items, shape (N, d), d what the model takes.
-        masses: of that law, shape (N,), summing to one; None for equal ones.
+        items: support of a distribution of items, shape (N, d), d what the model takes.
+        masses: of that distribution, shape (N,), summing to one; None for equal ones.
 
     Returns:
         The code.
@@ -82,9 +83,9 @@ def neural_item_code(model: NeuralCode, items: Any, *, masses: Any = None) -> Ne
     points = item_points(items, item_dimension(model))
     p = item_masses(masses, points.shape[0])
     graph, state = nnx.split(model)
-    share = p[:, None] * _channel(graph, state, points)
-    mass = share.sum(axis=0)[:, None]
-    mean = share.T @ points / jnp.where(mass > 0, mass, 1.0)
+    joint = p[:, None] * _channel(graph, state, points)
+    mass = joint.sum(axis=0)[:, None]
+    mean = joint.T @ points / jnp.where(mass > 0, mass, 1.0)
     return NeuralItemCode(graph=graph, state=state, codewords=jnp.where(mass > 0, mean, p @ points))
 
 
@@ -124,7 +125,6 @@ def learned_decoder(model: NeuralCode, modalities: Any = None) -> Decoder:
 
     Raises:
         ValueError: if a modality is out of range or named twice.
-        TypeError: if a modality is not an integer.
 
     """
     validation.instance("model", model, NeuralCode)
@@ -152,6 +152,5 @@ def _channel(graph: Any, state: Any, items: Float[Array, "n d"]) -> Float[Array,
 def _draw(
     key: Key[Array, ""], graph: Any, state: Any, items: Float[Array, "n d"]
 ) -> Int[Array, " n"]:
-    cumulative = jnp.cumsum(_channel(graph, state, items), axis=1)
-    uniform = jax.random.uniform(key, (items.shape[0], 1), float)
-    return jnp.sum(cumulative <= uniform * cumulative[:, -1:], axis=1).astype(jnp.int32)
+    uniform = jax.random.uniform(key, (items.shape[0],), float)
+    return draw_categorical(_channel(graph, state, items), uniform)

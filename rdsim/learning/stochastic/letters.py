@@ -1,4 +1,4 @@
-r"""What a learned code of a discrete source is worth, exactly: float64 tables, no sampling.
+r"""Rates and losses of a learned code of a discrete source, exactly: float64 tables, no sampling.
 
 Letters enter the networks as one-hot vectors. The logits that come out, read as float64, define the
 channel P(u|y) to the last digit; every number below is a finite sum over (x, y, u).
@@ -18,8 +18,8 @@ from rdsim.information import entropy, mutual_information
 from rdsim.learning.stochastic.bottleneck_objective import Pairs
 from rdsim.learning.stochastic.neural_code import NeuralCode
 from rdsim.learning.training.networks import MLP
+from rdsim.ranking.codewords import scored_loss
 from rdsim.ranking.loss import Loss
-from rdsim.ranking.scored import scored_loss
 from rdsim.results import result
 from rdsim.sources.tables import DiscreteSource
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable, on_host
@@ -44,7 +44,7 @@ class DiscreteCode:
 
     @property
     def output_marginal(self) -> Float[Array, " k"]:
-        """P(u), the law of a random item's codeword."""
+        """P(u), the distribution of a random item's codeword."""
         return self.joint.sum(axis=0) @ self.channel
 
     @property
@@ -77,7 +77,6 @@ class DiscreteCode:
 
         Raises:
             ValueError: if a size is below 2 or the loss is unknown.
-            RuntimeError: if float64 is off.
 
         """
         scores = self.scores if learned else None
@@ -90,7 +89,7 @@ def discrete_code(model: NeuralCode, source: DiscreteSource) -> DiscreteCode:
 
     Args:
         model: a code of one query modality whose items and queries are one-hot letters.
-        source: the law of the letters.
+        source: the distribution of the letters.
 
     Returns:
         The tables, float64.
@@ -141,7 +140,7 @@ def _tables(model: NeuralCode, joint: Float[Array, "x y"]) -> DiscreteCode:
 
 @dataclasses.dataclass(frozen=True)
 class ExactPoint:
-    """An observer for `train`: exact bits of a code at every judgement, float64.
+    """An observer for `train`: exact bits of a code at every evaluation, float64.
 
     Attributes:
         joint: P(x,y) as rows of numbers, so that it can be hashed.
@@ -168,7 +167,7 @@ def exact_point(source: DiscreteSource) -> ExactPoint:
 
 
 def letter_table(source: DiscreteSource) -> Pairs:
-    """All pairs of letters, one-hot, weighted by P(x,y): the batch that leaves nothing to chance."""
+    """All pairs of letters, one-hot, weighted by P(x,y): a batch without sampling error."""
     x, y = validation.instance("source", source, DiscreteSource).joint.shape
     items = jnp.tile(jnp.eye(y, dtype=jnp.float32), (x, 1))
     queries = jnp.repeat(jnp.eye(x, dtype=jnp.float32), y, axis=0)[:, None, :]

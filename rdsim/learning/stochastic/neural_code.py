@@ -1,14 +1,14 @@
-r"""A neural stochastic code: items become a law over codewords, queries a score of every codeword.
+r"""A neural stochastic code: items become a distribution over codewords, queries a score of every codeword.
 
 The item encoder is a channel P(u|y) over a codebook of K codewords, the entropy model is a learned
-law p(u), so that an entropy coder with common randomness spends
+distribution p(u), so that an entropy coder with common randomness spends
 $E\,D(P(\cdot|Y)\|p) \ge I(U;Y)$ bits an item. Each of m query modalities scores the codewords, and
 the decoder weighs modality k by a learned temperature:
 
 $$r(u|x) \propto p(u) \exp\Bigl(\sum_k s_k(x_k, u) / \tau_k\Bigr).$$
 
 The exponent is the score that items are ranked by: it is the log likelihood ratio of x given u, up
-to what u does not change, when r is the true posterior and p the true law of U. p(u) itself is no
+to what u does not change, when r is the true posterior and p the true distribution of U. p(u) itself is no
 part of it: that a codeword is common says nothing about which of its items is meant.
 """
 
@@ -64,7 +64,6 @@ class NeuralCode(nnx.Module):
 
         Raises:
             ValueError: if a number is out of range or the scores are unknown.
-            TypeError: if a number is not an integer.
 
         """
         if scores not in SCORES:

@@ -1,21 +1,20 @@
-r"""A neural code of a discrete source trained on what retrieval loses, by the rank law itself.
+r"""A neural code of a discrete source trained on what retrieval loses, by the rank distribution itself.
 
 The bottleneck's code is not the best one for short items: for one letter, erasing it with some
 probability or flagging one letter only beats the bottleneck's noise. So the code is trained on
 
 $$I_\text{upper}(U;Y) + s\,\bigl(E\,\rho(\text{rank}) - D_\text{max}\bigr),$$
 
-both terms exact sums in float64 over the letters' table. The rank law is smooth in the channel as
-long as the order of the codewords, query by query, stays; the order is that of the information
-density. Where two densities meet either order costs the same, so that the loss is continuous, and
+both terms exact sums in float64 over the letters' table. The rank distribution is smooth in the
+channel as long as the order of the codewords for each query does not change; the order is that of the
+information density. Where two densities meet either order costs the same, so that the loss is continuous, and
 its gradient is that of the order at hand.
 
 Queries learn their scores beside it: the decoder's log loss, $-E \log_2 r(U|X)$, trains the query
-encoder alone and adds nothing to the value that runs are judged by.
+encoder alone and adds nothing to the value that runs are evaluated by.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -27,8 +26,10 @@ from rdsim import validation
 from rdsim.information import LN2, below_largest, information_density
 from rdsim.learning.stochastic.letters import letter_logits
 from rdsim.learning.stochastic.neural_code import NeuralCode
+from rdsim.learning.training.learner import LossAndRecord
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
+from rdsim.ranking.score_order import dense_ranks
 from rdsim.sources.tables import DiscreteSource
 
 
@@ -64,13 +65,8 @@ class RetrievalCodeLearner:
         return NeuralCode(items, queries, self.codewords, hidden=self.hidden, rngs=rngs)
 
     def loss(
-        self,
-        model: Any,
-        batch: DiscreteSource,
-        key: Key[Array, ""],  # noqa: ARG002
-        setting: Any,
-        progress: Any,  # noqa: ARG002
-    ) -> tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]:
+        self, model: Any, batch: DiscreteSource, _: Key[Array, ""], setting: Any, *__: Any
+    ) -> LossAndRecord:
         """Return I_upper + slope (loss - D_max) in bits, and both with the decoder's log loss."""
         joint = batch.joint
         log_channel, scores = letter_logits(model, joint.shape)
@@ -80,10 +76,10 @@ class RetrievalCodeLearner:
         parsed = parse_loss(self.rank_loss)
         size = jnp.asarray(setting["log2_size"], float)
         lost = ordered_loss(joint @ channel, size, parsed)
-        none = expected_loss_kernel(
+        at_zero_rate = expected_loss_kernel(
             jnp.array(-jnp.inf), jnp.array(0.0), size, parsed, reach_of(size)
         )
-        value = rate + jnp.asarray(setting["slope"], float) * (lost - none)
+        value = rate + jnp.asarray(setting["slope"], float) * (lost - at_zero_rate)
         through = jax.lax.stop_gradient(joint @ channel)
         log_posterior = jax.nn.log_softmax(jax.lax.stop_gradient(log_prior) + below_largest(scores))
         surprise = -jnp.sum(through * log_posterior) / LN2
@@ -112,18 +108,18 @@ def ordered_loss(
         loss: parsed.
 
     """
-    density = jax.lax.stop_gradient(information_density(joint))
+    order = dense_ranks(information_density(joint))
     competitor = joint.sum(axis=0)
-    better = _mass(density[:, None, :] > density[:, :, None], competitor)
-    tied = _mass(density[:, None, :] == density[:, :, None], competitor)
-    chance = expected_loss_kernel(_log(better), _log(tied), log2_size, loss, reach_of(log2_size))
-    return jnp.sum(joint * chance)
+    better = _mass(order[:, None, :] > order[:, :, None], competitor)
+    tied = _mass(order[:, None, :] == order[:, :, None], competitor)
+    expected = expected_loss_kernel(_log(better), _log(tied), log2_size, loss, reach_of(log2_size))
+    return jnp.sum(joint * expected)
 
 
 def _mass(chosen: Any, competitor: Float[Array, " u"]) -> Float[Array, "x u"]:
     return jnp.minimum(jnp.sum(jnp.where(chosen, competitor, 0.0), axis=-1), 1.0)
 
 
-def _log(chance: Float[Array, "..."]) -> Float[Array, "..."]:
-    positive = chance > 0
-    return jnp.where(positive, jnp.log(jnp.where(positive, chance, 1.0)), -jnp.inf)
+def _log(probability: Float[Array, "..."]) -> Float[Array, "..."]:
+    positive = probability > 0
+    return jnp.where(positive, jnp.log(jnp.where(positive, probability, 1.0)), -jnp.inf)

@@ -1,12 +1,17 @@
 """One training loop for every learner: many runs side by side, early stopping, checkpoints."""
 
-from rdsim.learning.training.loop import Schedule, Trained, TrainingDivergedError, train
-from rdsim.learning.training.networks import MLP
+from rdsim.learning.training.learner import Learner
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.networks import MLP, architecture
+from rdsim.learning.training.schedule import Schedule
+from rdsim.learning.training.trained import Trained, TrainingDivergedError
 
 __all__ = [
     "MLP",
+    "Learner",
     "Schedule",
     "Trained",
     "TrainingDivergedError",
+    "architecture",
     "train",
 ]

@@ -15,8 +15,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rdsim import files
-from rdsim.simulation import checkpoint
-from rdsim.simulation.checkpoint import CheckpointDamagedError
+from rdsim.simulation.engine import checkpoint
+from rdsim.simulation.engine.checkpoint import CheckpointDamagedError
 
 _NAME: Final = "training.json"
 _SEAL: Final = ".sealed"

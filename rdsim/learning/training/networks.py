@@ -1,6 +1,8 @@
-"""The networks that encoders are made of."""
+"""The networks that encoders are made of, and how a learner says which module it builds."""
 
+import dataclasses
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,6 +11,35 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from rdsim import validation
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A module and the sizes it is built with; hashable, so that a learner that holds it is.
+
+    Attributes:
+        module: called with the sizes by name, and with `rngs`.
+        sizes: names and values.
+
+    """
+
+    module: Callable[..., nnx.Module]
+    sizes: tuple[tuple[str, Any], ...]
+
+    def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
+        """Make the module with its first parameters."""
+        return self.module(**dict(self.sizes), rngs=rngs)
+
+
+def architecture(module: Callable[..., nnx.Module], **sizes: Any) -> Architecture:
+    """Say which module a learner builds.
+
+    Args:
+        module: a class of modules, or a function that makes one.
+        **sizes: the arguments it is called with, hashable; those of the module itself.
+
+    """
+    return Architecture(module, tuple(sizes.items()))
 
 
 class MLP(nnx.Module):
@@ -24,7 +55,6 @@ class MLP(nnx.Module):
 
         Raises:
             ValueError: if there are fewer than two widths, or one is below 1.
-            TypeError: if a width is not an integer.
 
         """
         if len(features) < 2:

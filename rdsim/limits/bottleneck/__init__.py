@@ -1,17 +1,15 @@
 """The information bottleneck: the most information about the query that R bits of an item can keep.
 
-`discrete` solves any table, with a certificate computed in `_certificate`; `dsbs`, `closed_forms` and
-`gaussian_mixture` are formulas and bounds of particular sources.
+`discrete` solves any table, with a certificate computed in `_certificate`; `closed_forms` and
+`gaussian` are formulas and bounds of particular sources.
 """
 
 from rdsim.limits.bottleneck.closed_forms import (
+    bottleneck_dsbs,
+    bottleneck_dsbs_point,
+    bottleneck_dsbs_rate,
     bottleneck_erasure,
     bottleneck_erasure_rate,
-    bottleneck_gaussian,
-    bottleneck_gaussian_rate,
-    bottleneck_vector_gaussian,
-    bottleneck_vector_gaussian_point,
-    bottleneck_vector_gaussian_rate,
 )
 from rdsim.limits.bottleneck.contraction import contraction_coefficient
 from rdsim.limits.bottleneck.discrete import (
@@ -20,13 +18,22 @@ from rdsim.limits.bottleneck.discrete import (
     bottleneck_rate,
     information_bottleneck,
 )
-from rdsim.limits.bottleneck.dsbs import bottleneck_dsbs, bottleneck_dsbs_rate
-from rdsim.limits.bottleneck.gaussian_mixture import mixture_bottleneck_bound
+from rdsim.limits.bottleneck.gaussian import (
+    BottleneckPoint,
+    bottleneck_gaussian,
+    bottleneck_gaussian_rate,
+    bottleneck_vector_gaussian,
+    bottleneck_vector_gaussian_point,
+    bottleneck_vector_gaussian_rate,
+    mixture_bottleneck_bound,
+)
 
 __all__ = [
+    "BottleneckPoint",
     "InformationBottleneck",
     "bottleneck_at",
     "bottleneck_dsbs",
+    "bottleneck_dsbs_point",
     "bottleneck_dsbs_rate",
     "bottleneck_erasure",
     "bottleneck_erasure_rate",

@@ -1,7 +1,7 @@
 r"""How far g may rise above an affine function on the simplex: branch and bound (C11).
 
 For the function $\varphi(\pi) = D(P\pi \| P_X) - s D(\pi\|P_Y) - \langle\lambda, \pi\rangle$ (see
-`concave_envelope`) each cell, a simplex with vertices $v_i$, gets the least of three upper bounds:
+`_envelope`) each cell, a simplex with vertices $v_i$, gets the least of three upper bounds:
 
 1. Up to affine terms $\varphi$ is a sum of $t \ln t$ over rows x of $t = P\pi$, convex, and of
    $\kappa_y \pi_y \ln \pi_y$, with $\kappa_y$ the mass of the rows that only y can reach, less s.
@@ -9,8 +9,9 @@ For the function $\varphi(\pi) = D(P\pi \| P_X) - s D(\pi\|P_Y) - \langle\lambda
    above $\varphi$, so its maximum is at a vertex:
    $\max_i \varphi(v_i) + \sum_{\kappa_y<0} |\kappa_y| \, [v \ln(v/c) - v + c]_{i,y}$.
 2. If the second derivative of $\varphi$ is at least $-\rho$ in the cell's own edge coordinates,
-   $\varphi$ lies above its chords by at most $\rho/2$ times a constant of the dimension, so it
-   is at most $\max_i \varphi(v_i) + \rho\, k/2$, $k = 1/4$ on a segment and $1 - 1/m$ beyond.
+   $\varphi$ exceeds what is linearly interpolated between its vertices by at most $\rho/2$ times a
+   constant k of the number m of edges at a vertex, so that it is at most
+   $\max_i \varphi(v_i) + \rho\, k/2$, $k = 1/4$ on a segment and $1 - 1/m$ beyond.
 3. If the second derivative is at most H in these coordinates, and $\epsilon I - H$ is positive
    definite, Taylor's theorem at c gives $\varphi(c) + \frac12 \nabla^T (\epsilon I - H)^{-1}
    \nabla + \frac12 \epsilon r^2$, with r the distance of c from the farthest vertex.
@@ -22,39 +23,40 @@ decides, whose error is of third order. Cells are halved on the edge that is lon
 $\sqrt\pi$, which makes them thin along a face. In nats.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rdsim.limits.bottleneck._envelope import Problem, gain, tilt
+from rdsim.limits.bottleneck._envelope import EnvelopeProblem, gain, tilt
 
-_BATCHES: Final = (256, 1024)  # cells bounded in one call: few numbers, so that little is compiled
-_LEVELS: Final = 400
-_MULTIPLES: Final = (1.1, 3.0)  # of the largest eigenvalue, tried as the shift of Taylor's bound
-_SHIFT: Final = 1e-6  # of the second derivative, by which Taylor's bound is kept well-conditioned
-_TINY: Final = 1e-300
+_BATCHES: Final = (256, 1024)
+"""Cells bounded in one call of the kernel: two sizes, so that little is compiled."""
+
+_LANES: Final = 64  # slopes are padded to a power of two from here on, for the same reason
+_LEVELS: Final = 400  # levels of halving at most: cells that are open then are given up
+
+_MULTIPLES: Final = (1.1, 3.0)
+"""Multiples of the largest eigenvalue that are tried as the shift epsilon of Taylor's bound."""
+
+_SHIFT: Final = 1e-6
+"""Least shift, relative to the second derivative: it keeps the matrix of Taylor's bound regular."""
+
+_TINY: Final = 1e-300  # least shift where the second derivative is zero
+
 ROUNDING: Final = 2e-14
 """Nats by which a computed value of the function may be off, for masses that are not absurd."""
 
 
 class Excess(NamedTuple):
-    """What branch and bound found, a batch of affine functions.
+    """What branch and bound found, for S affine functions."""
 
-    Attributes:
-        upper: certified bound on the largest g - lambda, nats, shape (S,).
-        found: largest value met at a vertex, nats, shape (S,).
-        where: the point of that value, shape (S, n).
-        finished: whether no cell was left open, shape (S,).
-
-    """
-
-    upper: np.ndarray
-    found: np.ndarray
-    where: np.ndarray
-    finished: np.ndarray
+    upper: np.ndarray  # certified bound on the largest g - lambda, nats, shape (S,)
+    found: np.ndarray  # largest value met at a vertex, nats, shape (S,)
+    where: np.ndarray  # the point of that value, shape (S, n)
+    finished: np.ndarray  # whether no cell was given up, shape (S,)
 
 
 def _eigenvalue_range(matrix: Float[Array, "m m"]) -> tuple[Array, Array]:
@@ -91,26 +93,39 @@ def _taylor_bound(
     return jnp.min(jnp.where(jnp.isfinite(bounds), bounds, jnp.inf))
 
 
-def _cell(
-    cell: Float[Array, "n n"], slope: Float[Array, ""], dual: Float[Array, " n"], problem: Problem
+def _bounded(
+    cell: Float[Array, "n n"],
+    slope: Float[Array, ""],
+    dual: Float[Array, " n"],
+    problem: EnvelopeProblem,
 ) -> tuple[Array, Array, Array, Array]:
-    """Bound one cell; also its best vertex's value and place, and its two halves."""
+    """Bound one cell, whose vertices are rows, by the least of the module's three bounds.
+
+    Returns:
+        The bound, the largest value at a vertex, that vertex, and the two halves of the cell.
+
+    """
     n = cell.shape[0]
     P = problem.channel
     here = problem._replace(slope=slope)
     value = gain(cell, here) - cell @ dual
+    # Rows of P that one letter alone reaches: their t ln t is a multiple of pi_y ln pi_y.
     alone = jnp.sum(P > 0, axis=1) == 1
     kappa = jnp.sum(jnp.where(alone[:, None], P, 0.0), axis=0) - slope
     concave = jnp.maximum(-kappa, 0.0)
 
+    # First bound: vertices' values, each raised by what the tangents at the centre add.
     centre = jnp.mean(cell, axis=0)
     inside = (cell > 0) & (centre > 0)
     logs = jnp.log(jnp.where(inside, cell, 1.0) / jnp.where(inside, centre, 1.0))
     tangent = value + (jnp.where(inside, cell * logs, 0.0) - cell + centre) @ concave
 
+    # Edge coordinates: pi = cell[0] + edges^T z. The second derivative of t ln t is 1/t, so that the
+    # range of t over the cell, taken at vertices, bounds the second derivative from both sides.
     edges = cell[1:] - cell[0]
     least, most = jnp.min(cell, axis=0), jnp.max(cell, axis=0)
-    least_image, most_image = (f(cell @ P.T, axis=0) for f in (jnp.min, jnp.max))
+    t = cell @ P.T
+    least_image, most_image = jnp.min(t, axis=0), jnp.max(t, axis=0)
     image = jnp.where(alone, 0.0, 1.0)[:, None] * (P @ edges.T)
 
     def second(under_negative: Array, under_positive: Array, under_image: Array) -> Array:
@@ -120,24 +135,27 @@ def _cell(
         convex = image / jnp.where(under_image > 0, under_image, 1.0)[:, None]
         return image.T @ convex + (edges * diagonal) @ edges.T
 
+    # Second bound: the best vertex, raised by the curvature below which the function cannot go.
     lowest, _ = _eigenvalue_range(second(least, most, most_image))
-    shape = 0.25 if n == 2 else 1 - 1 / (n - 1)
-    bent = jnp.max(value) + 0.5 * shape * jnp.maximum(-lowest, 0.0)
+    constant = 0.25 if n == 2 else 1 - 1 / (n - 1)
+    chords = jnp.max(value) + 0.5 * constant * jnp.maximum(-lowest, 0.0)
     # A letter that is absent from the whole face adds nothing; one that vanishes at a vertex
     # only has an unbounded second derivative.
     vanishing = (least == 0) & (most > 0)
-    bent = jnp.where(jnp.any((concave > 0) & vanishing), jnp.inf, bent)
+    chords = jnp.where(jnp.any((concave > 0) & vanishing), jnp.inf, chords)
 
+    # Third bound, in the same coordinates.
     log_centre = jnp.log(jnp.where(centre > 0, centre, 1.0) / problem.py)
-    slant = edges @ (tilt(centre, here) - slope * log_centre - dual)
+    gradient = edges @ (tilt(centre, here) - slope * log_centre - dual)
     taylor = _taylor_bound(
-        gain(centre, here) - centre @ dual, slant, second(most, least, least_image), n
+        gain(centre, here) - centre @ dual, gradient, second(most, least, least_image), n
     )
-    steep = jnp.any((kappa > 0) & vanishing)
-    steep |= jnp.any(~alone & (least_image == 0) & (most_image > 0))
-    taylor = jnp.where(steep, jnp.inf, taylor)
-    bound = jnp.minimum(jnp.max(tangent), jnp.minimum(bent, taylor))
+    unbounded = jnp.any((kappa > 0) & vanishing)
+    unbounded |= jnp.any(~alone & (least_image == 0) & (most_image > 0))
+    taylor = jnp.where(unbounded, jnp.inf, taylor)
+    bound = jnp.minimum(jnp.max(tangent), jnp.minimum(chords, taylor))
 
+    # Halve the edge that is longest in sqrt(pi), in which distances near a face count for more.
     root = jnp.sqrt(cell)
     length = jnp.sum((root[:, None] - root[None]) ** 2, axis=-1)
     i, j = jnp.unravel_index(jnp.argmax(length), (n, n))
@@ -147,33 +165,39 @@ def _cell(
 
 
 @jax.jit
-def _cells(
+def _bounded_batch(
     cells: Float[Array, "b n n"],
-    lane: Int[Array, " b"],
+    function: Int[Array, " b"],
     slopes: Float[Array, " s"],
     duals: Float[Array, "s n"],
-    problem: Problem,
+    problem: EnvelopeProblem,
 ) -> tuple[Array, Array, Array, Array]:
-    return jax.vmap(lambda cell, k: _cell(cell, slopes[k], duals[k], problem))(cells, lane)
+    return jax.vmap(lambda cell, k: _bounded(cell, slopes[k], duals[k], problem))(cells, function)
 
 
-def _evaluated(
-    cells: np.ndarray, lane: np.ndarray, slopes: Any, duals: Any, problem: Problem
+def _bounded_cells(
+    cells: np.ndarray, function: np.ndarray, slopes: Array, duals: Array, problem: EnvelopeProblem
 ) -> list[np.ndarray]:
-    """Bound a list of cells, in small batches if they are few."""
-    batch = _BATCHES[len(lane) > _BATCHES[0]]
+    """Bound a list of cells, each of the function with its number, in small batches if few."""
+    count = len(function)
+    batch = _BATCHES[count > _BATCHES[0]]
     parts = []
-    for start in range(0, len(lane), batch):
-        index = np.minimum(np.arange(start, start + batch), len(lane) - 1)
-        found = _cells(cells[index], lane[index], slopes, duals, problem)
-        parts.append([np.asarray(part)[: len(lane) - start] for part in found])
+    for start in range(0, count, batch):
+        index = np.minimum(np.arange(start, start + batch), count - 1)
+        found = _bounded_batch(cells[index], function[index], slopes, duals, problem)
+        parts.append([np.asarray(part)[: count - start] for part in found])
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def largest_excess(
-    problem: Problem, duals: np.ndarray, tolerance: np.ndarray, *, budget: int
+    problem: EnvelopeProblem, duals: np.ndarray, tolerance: np.ndarray, *, budget: int
 ) -> Excess:
-    r"""Bound $\max_\pi g(\pi) - \langle\lambda, \pi\rangle$ over the whole simplex.
+    r"""Bound $\max_\pi g(\pi) - \langle\lambda, \pi\rangle$ over the simplex, for S functions at once.
+
+    Breadth-first branch and bound. A cell is closed once its bound lies within the tolerance of the
+    largest value met (or of zero, below which nothing need be known), and halved otherwise. At every
+    time the closed cells, those given up and the open ones cover the simplex, so that the largest of
+    their bounds holds.
 
     Args:
         problem: with slopes of shape (S,).
@@ -187,31 +211,34 @@ def largest_excess(
     """
     slopes = np.asarray(problem.slope)
     S, n = np.shape(duals)
-    lanes = 2 ** max(6, (S - 1).bit_length())
-    padded = np.minimum(np.arange(lanes), S - 1)
+    padded = np.minimum(np.arange(max(_LANES, 2 ** (S - 1).bit_length())), S - 1)
     slopes_device, duals_device = jnp.asarray(slopes[padded]), jnp.asarray(duals[padded])
     shared = problem._replace(slope=jnp.zeros(()))
-    cells, lane = np.broadcast_to(np.eye(n), (S, n, n)), np.arange(S)
+    cells, function = np.broadcast_to(np.eye(n), (S, n, n)), np.arange(S)
     found, where = np.full(S, -np.inf), np.tile(np.asarray(problem.py), (S, 1))
-    closed, left = np.zeros(S), np.zeros(S)
+    # Largest bound of the cells that were closed, and of those that were given up.
+    closed, given_up = np.zeros(S), np.zeros(S)
     spent = np.zeros(S, int)
     for _ in range(_LEVELS):
-        spent += np.bincount(lane, minlength=S)
-        bound, value, place, halves = _evaluated(cells, lane, slopes_device, duals_device, shared)
+        spent += np.bincount(function, minlength=S)
+        bound, value, vertex, halves = _bounded_cells(
+            cells, function, slopes_device, duals_device, shared
+        )
+        # Of several better vertices of one function the last, which is the best, is written.
         order = np.argsort(value, kind="stable")
-        better = value[order] > found[lane[order]]
-        found[lane[order][better]] = value[order][better]
-        where[lane[order][better]] = place[order][better]
-        open_ = bound > (np.maximum(found, 0.0) + tolerance)[lane]
-        np.maximum.at(closed, lane[~open_], bound[~open_])
-        exhausted = open_ & (spent >= budget)[lane]
-        np.maximum.at(left, lane[exhausted], bound[exhausted])
-        keep = open_ & ~exhausted
-        if not keep.any():
+        better = order[value[order] > found[function[order]]]
+        found[function[better]] = value[better]
+        where[function[better]] = vertex[better]
+        is_open = bound > (np.maximum(found, 0.0) + tolerance)[function]
+        np.maximum.at(closed, function[~is_open], bound[~is_open])
+        exhausted = is_open & (spent >= budget)[function]
+        np.maximum.at(given_up, function[exhausted], bound[exhausted])
+        halved = is_open & ~exhausted
+        if not halved.any():
             break
-        cells = halves[keep].reshape(-1, n, n)
-        lane = np.repeat(lane[keep], 2)
+        cells = halves[halved].reshape(-1, n, n)
+        function = np.repeat(function[halved], 2)
     else:
-        np.maximum.at(left, lane[keep], bound[keep])
-    upper = np.maximum(np.maximum(closed, left), found) + ROUNDING
-    return Excess(upper, found, where, left == 0)
+        np.maximum.at(given_up, function[::2], bound[halved])
+    upper = np.maximum(np.maximum(closed, given_up), found) + ROUNDING
+    return Excess(upper, found, where, given_up == 0)

@@ -1,139 +1,120 @@
 r"""Search for the slope whose line meets the bottleneck at a rate, or at a relevance.
 
-Everything here runs on the host between calls of the jitted kernels, in bits.
+It is the search of all curves (`limits._curve`) on the convex function f = -IB, in bits. A proof by
+branch and bound costs far more than an ascent. So lines are first taken on trust, from the dual
+variables of the ascent, and only those that the answer rests on are proved. Where a proof finds a
+posterior that pricing had missed, its encoder is better now, and the search goes on from there.
 """
 
-from typing import Any, Final
+import math
+from typing import Final
 
 import numpy as np
 
 from rdsim.information import LN2
+from rdsim.limits._curve import Points, search
 from rdsim.limits.bottleneck._certificate import ROUNDING
-from rdsim.limits.bottleneck._solver import Options, Points, Source, proved, solved
+from rdsim.limits.bottleneck._solver import Encoders, SolverOptions, Source, proved, solved
 
-_RETRIES: Final = 3
-_SEARCH_STEPS: Final = 60
-_SLOPES: Final = (1e-9, 1 - 1e-9)
-
-
-class Curve:
-    """All that is known of IB so far: achieved points, and lines above it."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self._points = np.array([[0.0, 0.0, 1.0], [source.entropy, source.information, 0.0]])
-        self.lines = np.array([[0.0, 1.0], [source.information + ROUNDING, 0.0]])
-
-    def add_points(self, rate: Any, relevance: Any, slope: Any) -> None:
-        """Add achieved pairs and the slopes at which they were found."""
-        new = np.stack([np.ravel(x) for x in (rate, relevance, slope)], axis=1)
-        self._points = np.concatenate([self._points, new])
-
-    def add_lines(self, height: Any, slope: Any) -> None:
-        """Add lines IB(R) <= height + slope R."""
-        new = np.stack([np.ravel(height), np.ravel(slope)], axis=1)
-        self.lines = np.concatenate([self.lines, new])
-
-    def hull(self) -> np.ndarray:
-        """Corners (rate, relevance, slope) of the concave hull, both coordinates increasing."""
-        corners: list[np.ndarray] = []
-        order = np.lexsort((self._points[:, 1], self._points[:, 0]))
-        for point in self._points[order]:
-            if corners and point[1] <= corners[-1][1]:
-                continue
-            while len(corners) > 1 and _turns_left(corners[-2], corners[-1], point):
-                corners.pop()
-            if corners and point[0] <= corners[-1][0]:
-                corners.pop()
-            corners.append(point)
-        return np.array(corners)
-
-    def bounds(self, target: np.ndarray, by: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Lower and upper bound on IB at rates, or on its inverse at relevances, and the line."""
-        r, v, _ = self.hull().T
-        height, slope = self.lines.T
-        if by == "rate":
-            lines = height + slope * target[:, None]
-            best = np.argmin(lines, axis=1)
-            return np.interp(target, r, v), lines.min(axis=1), best
-        with np.errstate(divide="ignore", invalid="ignore"):
-            lines = np.where(slope > 0, (target[:, None] - height) / slope, 0.0)
-        best = np.argmax(lines, axis=1)
-        return lines.max(axis=1), np.interp(target, v, r), best
+_ATTEMPTS: Final = 3  # searches on trust, each followed by proofs
+_SLOPES: Final = (1e-9, 1 - 1e-9)  # between which the search stays: both ends need no solver
+_TRUSTED_GAP: Final = 0.25  # fraction of the tolerance to which the search on trust closes
+_PROOF_GAP: Final = 0.5  # and to which a line in use is proved: both together stay below one
 
 
-def _turns_left(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> bool:
-    return bool((b[0] - a[0]) * (c[1] - a[1]) >= (b[1] - a[1]) * (c[0] - a[0]))
-
-
-def search(source: Source, target: np.ndarray, options: Options, by: str) -> tuple[Any, Any]:
-    """Bounds on IB at rates, or on its inverse at relevances, shape (T,), all strictly inside.
-
-    Lines are first taken on trust, then those in use are proved. Where a proof fails because
-    pricing had missed a posterior, its point is better now, and the search goes on from there.
-    """
-    curve = Curve(source)
+def bottleneck_bounds(
+    source: Source, target: np.ndarray, options: SolverOptions, *, by_relevance: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bound IB at rates, or its inverse at relevances, shape (T,), all strictly inside the curve."""
+    goal = -target if by_relevance else target
+    known = _points_of_lines(
+        slope=np.array([1.0, 0.0]),
+        complexity=np.array([0.0, source.entropy]),
+        relevance=np.array([0.0, source.information]),
+        height=np.array([0.0, source.information + ROUNDING]),
+    )
     missed: dict[float, np.ndarray] = {}
-    for _ in range(_RETRIES):
-        found = _explore(curve, target, options, by, missed)
-        _, _, best = curve.bounds(target, by)
-        used = sorted({curve.lines[k, 1] for k in best} & found.keys())
-        curve.lines = curve.lines[~np.isin(curve.lines[:, 1], list(found))]
-        if used:
-            slopes = np.array(used)
-            chosen = Points(
-                *(np.concatenate(leaves) for leaves in zip(*map(found.get, used), strict=True))
+    for _ in range(_ATTEMPTS):
+        trusted = _explored(source, known, goal, options, missed, by_relevance=by_relevance)
+        used = _decisive(_on_trust(source, trusted), known, goal, by_relevance=by_relevance)
+        # Points stay, as what is achieved; lines that are not proved do not.
+        nothing = np.zeros(trusted.slope.size)
+        known = known.and_also(
+            _points_of_lines(nothing, trusted.complexity, trusted.relevance, nothing + np.inf)
+        )
+        if used.size:
+            slopes = trusted.slope[used]
+            # At a relevance the rate is off by what the line is off, divided by its slope.
+            unit = slopes if by_relevance else np.ones(used.size)
+            proof = proved(source, trusted.at(used), options, _PROOF_GAP * options.tolerance * unit)
+            found = proof.encoders
+            known = known.and_also(
+                _points_of_lines(slopes, found.complexity, found.relevance, proof.upper)
             )
-            room = options.tolerance * (slopes if by == "relevance" else np.ones_like(slopes))
-            upper, _, chosen, where = proved(source, chosen, options, 0.5 * room)
-            curve.add_lines(upper, slopes)
-            curve.add_points(chosen.complexity, chosen.relevance, slopes)
-            missed.update(zip(used, where, strict=True))
-        lower, upper, _ = curve.bounds(target, by)
-        if not used or (upper - lower <= options.tolerance).all():
+            missed.update(zip(slopes, proof.highest, strict=True))
+        lower, upper = search(_nothing_more, known, goal, math.inf, first=(), inverse=by_relevance)
+        if not used.size or (upper - lower <= options.tolerance).all():
             break
-    return lower, upper
+    return (lower, upper) if by_relevance else (-upper, -lower)
 
 
-def _explore(
-    curve: Curve,
-    target: np.ndarray,
-    options: Options,
-    by: str,
+def _points_of_lines(
+    slope: np.ndarray, complexity: np.ndarray, relevance: np.ndarray, height: np.ndarray
+) -> Points:
+    """Points of -IB, from lines IB(R) <= height + slope R."""
+    return Points(slope, complexity, -(height + slope * complexity), -relevance)
+
+
+def _on_trust(source: Source, found: Encoders) -> Points:
+    return _points_of_lines(
+        found.slope, found.complexity, found.relevance, found.dual @ source.py / LN2
+    )
+
+
+def _nothing_more(_: np.ndarray) -> Points:
+    """Solve no slopes: the search then returns the bounds of what is known."""
+    return Points(*np.empty((4, 0)))
+
+
+def _decisive(
+    trusted: Points, known: Points, goal: np.ndarray, *, by_relevance: bool
+) -> np.ndarray:
+    """Choose the lines on trust that are the best over some goal, and better than all proved ones."""
+    if by_relevance:
+        best = known.inverse_line(goal)
+        lines = trusted.x + (trusted.lower - goal[:, None]) / trusted.slope
+    else:
+        best = known.line(goal)
+        lines = trusted.lower - trusted.slope * (goal[:, None] - trusted.x)
+    chosen = np.argmax(np.column_stack([best, lines]), axis=1)
+    return np.unique(chosen[chosen > 0]) - 1
+
+
+def _explored(
+    source: Source,
+    known: Points,
+    goal: np.ndarray,
+    options: SolverOptions,
     missed: dict[float, np.ndarray],
-) -> dict[float, Points]:
-    """Add points and unproved lines until the two meet over every target.
+    *,
+    by_relevance: bool,
+) -> Encoders:
+    """Ascend at slopes until points and unproved lines meet over every goal.
 
-    The next slope is in turn that of the hull's chord over the target (exact where IB is straight)
-    and the secant's (fast where it is curved). Pricing also starts from what was missed at the
-    nearest slope that was proved before.
+    Pricing also starts from what was missed at the nearest slope that was proved before.
     """
-    source, found = curve.source, {}
-    axis = 0 if by == "rate" else 1
-    for step in range(_SEARCH_STEPS):
-        lower, upper, _ = curve.bounds(target, by)
-        open_ = upper - lower > 0.25 * options.tolerance
-        if not open_.any():
-            break
-        hull = curve.hull()
-        right = np.clip(np.searchsorted(hull[:, axis], target[open_]), 1, len(hull) - 1)
-        a, b = hull[right - 1], hull[right]
-        chord = (b[:, 1] - a[:, 1]) / (b[:, 0] - a[:, 0])
-        share = (target[open_] - a[:, axis]) / (b[:, axis] - a[:, axis])
-        secant = a[:, 2] + share * (b[:, 2] - a[:, 2])
-        slopes = np.unique(np.clip(secant if step % 2 else chord, *_SLOPES))
-        slopes = np.array([s for s in slopes if s not in found])
-        if slopes.size == 0:
-            if step % 2 == 0:
-                continue
-            break
+    found = [solved(source, np.empty(0), options)]
+
+    def solve(slopes: np.ndarray) -> Points:
+        tried = np.concatenate([each.slope for each in found])
+        new = np.setdiff1d(np.clip(slopes, *_SLOPES), tried)
         starts = [
-            missed[min(missed, key=lambda known: abs(known - s))] if missed else source.py
-            for s in slopes
+            missed[min(missed, key=lambda slope: abs(slope - s))] if missed else source.py
+            for s in new
         ]
-        points = solved(source, slopes, options, np.array(starts))
-        curve.add_points(points.complexity, points.relevance, slopes)
-        curve.add_lines(points.dual @ source.py / LN2, slopes)
-        for k, s in enumerate(slopes):
-            found[s] = Points(*(leaf[k : k + 1] for leaf in points))
-    return found
+        found.append(solved(source, new, options, np.reshape(starts, (new.size, source.py.size))))
+        return _on_trust(source, found[-1])
+
+    wanted = _TRUSTED_GAP * options.tolerance
+    search(solve, known, goal, wanted, first=(), inverse=by_relevance)
+    return Encoders(*(np.concatenate(leaves) for leaves in zip(*found, strict=True)))

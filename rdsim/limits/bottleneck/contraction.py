@@ -18,8 +18,8 @@ from rdsim import validation
 from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
-_HALVINGS: Final = 60
-_ROUNDING: Final = 1e-14
+_HALVINGS: Final = 60  # steps of bisection in beta, which exhaust the digits of a float64
+_ROUNDING: Final = 1e-14  # added to the coefficient, so that it bounds what was computed
 
 
 @on_host
@@ -28,7 +28,7 @@ def contraction_coefficient(joint: ArrayLike, *, compress: str) -> Float[Array, 
     r"""Compute an upper bound, tight to rounding, on I(U;X)/I(U;Y) over all U - Y - X and P_Y.
 
     It is at most Dobrushin's coefficient, the largest total variation between two rows, and at
-    least the squared maximal correlation of the joint law.
+    least the squared maximal correlation of the joint distribution.
 
     Args:
         joint: P(x,y), shape (|X|, |Y|), or its transpose: `compress` says which. Letters y without
@@ -57,7 +57,11 @@ def contraction_coefficient(joint: ArrayLike, *, compress: str) -> Float[Array, 
 
 
 def _le_cam(P: np.ndarray, Q: np.ndarray) -> np.ndarray:
-    """Maximise over beta by halving, a pair of rows each: the slope falls."""
+    """Maximise over beta, a pair of rows each: bisection on the derivative, which decreases.
+
+    In NumPy, and so not by `root_finding.bisect`: every table has another shape, and compiling for it
+    would take longer than the search.
+    """
     shared = (P > 0) & (Q > 0)
     product = np.where(shared, P * Q, 0.0)
 

@@ -2,17 +2,17 @@ r"""A coin with bias p, bits wrong counted: Bernoulli(p) under Hamming distortio
 
 With $p \le 1/2$, $K = \lfloor nD \rfloor$ and $S(n,K) = \sum_{k \le K} \binom{n}{k}$:
 
-- converse (Kostina and Verdu 2012, on the binary source): the code must serve source words of probability
-  1 - eps, at least $\sum_{k \le r} \binom{n}{k} + \lambda \binom{n}{r+1}$ of them, the likeliest;
-  one codeword serves S(n,K). For the fair coin it is $1 - \epsilon \le M 2^{-n} S(n,K)$.
-- achievability (there too, here with the ball in full): codewords i.i.d. Bernoulli(q),
-  $q = (p-D)/(1-2D)$, a word of weight t is served with probability
+- lower bound, the converse (Kostina and Verdu 2012, on the binary source): the code must serve source words
+  of probability 1 - eps, at least $\sum_{k \le r} \binom{n}{k} + \lambda \binom{n}{r+1}$ of them, the
+  most probable; one codeword serves S(n,K). For the fair coin it is $1 - \epsilon \le M 2^{-n} S(n,K)$.
+- upper bound, random coding (there too, here with the full ball): codewords i.i.d. Bernoulli(q),
+  $q = (p-D)/(1-2D)$, serve a word of weight t with probability
   $P_t = P[\mathrm{Bin}(t, 1-q) + \mathrm{Bin}(n-t, q) \le K]$ and
   $\epsilon = \sum_t \binom{n}{t} p^t (1-p)^{n-t} (1-P_t)^M$.
 """
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -26,9 +26,9 @@ from rdsim.information import LN2, binary_entropy
 from rdsim.limits.finite_blocklength.codebook import random_coding_log2_words
 from rdsim.limits.finite_blocklength.result import (
     FiniteBlocklength,
-    bucket,
     finite_blocklength,
     grid,
+    padded_size,
     steps_within,
 )
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
@@ -43,48 +43,45 @@ MAX_BLOCK_LENGTH: Final = 5000
 def binary_hamming(
     p: ArrayLike, *, distortion: ArrayLike, excess_probability: ArrayLike, block_lengths: ArrayLike
 ) -> FiniteBlocklength:
-    r"""Bound the least rate that keeps at most n D of n bits wrong but for a given probability.
+    r"""Bound the least rate that keeps at most n D of n bits wrong, except with a given probability.
 
     $$\sum_t \binom{n}{t} p^t (1-p)^{n-t} (1-P_t)^M = \epsilon, \qquad
       P_t = P[\mathrm{Bin}(t, 1-q) + \mathrm{Bin}(n-t, q) \le nD].$$
 
-    The achievability is the least of three: random words of the optimal bias q, random words of fair
+    The upper bound is the least of three: random words of the optimal bias q, random words of fair
     bits, and all $2^n$ words.
 
     Args:
         p: probability of one, in (0, 1), a scalar; p and 1-p are the same problem.
-        distortion: D in [0, min(p, 1-p)), share of wrong bits, a scalar.
+        distortion: D in [0, min(p, 1-p)), fraction of wrong bits, a scalar; from D_max on no rate is
+            needed.
         excess_probability: in (0, 1), shape (...).
         block_lengths: n, integers in 1..5000, broadcast against it. For longer blocks see
             `binary_hamming_second_order`.
 
     Returns:
-        Converse, achievability and approximation, bits a letter, the broadcast shape.
-
-    Raises:
-        ValueError: if an argument lies outside its range; from D_max on no rate is needed.
-
-    References:
-        Kostina and Verdu (2012), IEEE Trans. Inf. Theory 58(6), the section on the
-        binary memoryless source.
+        Bounds and approximation, bits a letter, the broadcast shape.
 
     """
-    bias, D = _check(p, distortion)
+    bias, D = _checked_coin(p, distortion)
     n, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
     radius = jnp.asarray(steps_within(n, D))
-    size, widest = bucket(int(np.max(n))), bucket(int(np.max(radius)))
+    size, widest = padded_size(int(np.max(n))), padded_size(int(np.max(radius)))
     # One of the t ones of a source word is missed with probability 1-q, one of its zeros with q.
     # The optimal q of long blocks serves rare words badly: a fair one is better at tiny eps.
     best = n.ravel().astype(float)
     for q in {(bias - D) / (1 - 2 * D), 0.5}:
-        converse, achievability = _bounds(
+        lower, upper = _coin_bounds(
             jnp.asarray(bias),
             jnp.asarray(log_binomials(size, widest, 1 - q)),
             jnp.asarray(np.logaddexp.accumulate(log_binomials(size, widest, q), axis=1)),
-            *(n.ravel(), radius.ravel(), eps.ravel()),
+            n.ravel(),
+            radius.ravel(),
+            eps.ravel(),
         )
-        best = jnp.minimum(best, achievability)
-    return finite_blocklength(_second_order(bias, D), n, eps, converse, best)
+        best = jnp.minimum(best, upper)
+    approximation = _coin_second_order(bias, D)
+    return finite_blocklength(approximation, n, eps, log2_lower=lower, log2_upper=best)
 
 
 @on_host
@@ -96,32 +93,19 @@ def binary_hamming_second_order(p: ArrayLike, *, distortion: ArrayLike) -> Secon
 
     with $(\log_2 n) / (2n)$ added for the fair coin, whose dispersion is zero.
 
-    Args:
-        p: probability of one, in (0, 1), a scalar.
-        distortion: D in [0, min(p, 1-p)), a scalar.
-
-    Returns:
-        The approximation, with methods `rate` and `excess_probability`.
-
-    Raises:
-        ValueError: if an argument lies outside its range.
-
-    References:
-        Kostina and Verdu (2012), IEEE Trans. Inf. Theory 58(6), the section on the
-        binary memoryless source.
-
+    Its methods are `rate` and `excess_probability`; the arguments are those of `binary_hamming`.
     """
-    return _second_order(*_check(p, distortion))
+    return _coin_second_order(*_checked_coin(p, distortion))
 
 
-def _check(p: Any, distortion: Any) -> tuple[float, float]:
+def _checked_coin(p: ArrayLike, distortion: ArrayLike) -> tuple[float, float]:
     p = validation.open_unit("p", p)
     bias = min(float(p), 1 - float(p))
     D = validation.interval("distortion", distortion, low=0.0, high=bias, open_high=True, ndim=0)
     return bias, float(D)
 
 
-def _second_order(p: float, D: float) -> SecondOrder:
+def _coin_second_order(p: float, D: float) -> SecondOrder:
     rate = binary_entropy(jnp.asarray(p)) - binary_entropy(jnp.asarray(D))
     return second_order(rate, p * (1 - p) * np.log2((1 - p) / p) ** 2)
 
@@ -134,15 +118,15 @@ def log_choose(n: Array, k: Array) -> Float[Array, "..."]:
 
 
 def log_binomials(size: int, widest: int, q: float) -> np.ndarray:
-    """Ln of the Binomial(m, q) law at k = 0..widest for m = 0..size, shape (size+1, widest+1)."""
+    """Ln of the Binomial(m, q) probabilities of k = 0..widest, m = 0..size, (size+1, widest+1)."""
     m, k = np.arange(size + 1.0)[:, None], np.arange(widest + 1.0)
     rest = np.maximum(m - k, 0.0)
-    log_law = special.gammaln(m + 1) - special.gammaln(k + 1) - special.gammaln(rest + 1)
-    return np.where(k <= m, log_law + k * math.log(q) + rest * math.log1p(-q), -np.inf)
+    log_count = special.gammaln(m + 1) - special.gammaln(k + 1) - special.gammaln(rest + 1)
+    return np.where(k <= m, log_count + k * math.log(q) + rest * math.log1p(-q), -np.inf)
 
 
 @jax.jit
-def _bounds(
+def _coin_bounds(
     p: Float[Array, ""],
     missed_ones: Float[Array, "m k"],
     few_zeros: Float[Array, "m k"],
@@ -150,8 +134,12 @@ def _bounds(
     radii: Int[Array, " b"],
     eps: Float[Array, " b"],
 ) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
-    """log2 M of both bounds, one n after the other from tables that all n share."""
-    m, k = (jnp.arange(length) for length in missed_ones.shape)
+    """log2 M of both bounds, one n after the other from tables that all n share.
+
+    A word of weight m is served if k of its ones are missed (first table, of probabilities) and at most
+    K - k of its zeros hit (second table, of cumulative ones).
+    """
+    m, k = jnp.arange(missed_ones.shape[0]), jnp.arange(missed_ones.shape[1])
 
     def bound(arguments: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         n, K, epsilon = arguments
@@ -160,22 +148,24 @@ def _bounds(
         left = jnp.where(k <= K, K - k, 0)
         zeros = few_zeros[jnp.maximum(n - m, 0)[:, None], left]
         log_ball = logsumexp(jnp.where(k <= K, missed_ones + zeros, -jnp.inf), axis=1)
-        achievable = random_coding_log2_words(log_weight, jnp.minimum(log_ball, 0.0), epsilon)
-        ball = logsumexp(jnp.where(m <= K, log_count, -jnp.inf))
-        needed = _likeliest(log_weight, log_count, epsilon)
-        return jnp.maximum((needed - ball) / LN2, 0.0), achievable
+        upper = random_coding_log2_words(log_weight, jnp.minimum(log_ball, 0.0), epsilon)
+        log_served = logsumexp(jnp.where(m <= K, log_count, -jnp.inf))
+        log_needed = _log_fewest_words(log_weight, log_count, epsilon)
+        return jnp.maximum((log_needed - log_served) / LN2, 0.0), upper
 
     return jax.lax.map(bound, (lengths, radii, eps))
 
 
-def _likeliest(
+def _log_fewest_words(
     log_weight: Float[Array, " k"], log_count: Float[Array, " k"], eps: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """Ln of the least number of words of probability 1 - eps; weights fall from word to word."""
+    """Ln of the least number of words of probability 1 - eps, for words sorted by falling probability.
+
+    All words of a weight are taken while what is beyond them is at least eps, and a fraction of the next.
+    """
     beyond = jnp.cumsum(jnp.exp(log_weight)[::-1])[::-1]  # P[weight >= k], small terms first
     after = jnp.append(beyond[1:], 0.0)
-    share = jnp.clip((beyond - eps) / jnp.exp(jnp.maximum(log_weight, -700.0)), 0.0, 1.0)
-    whole = after >= eps
-    partial_log = log_count + jnp.log(jnp.where(share > 0, share, 1.0))
-    part = jnp.where(share > 0, partial_log, -jnp.inf)
-    return logsumexp(jnp.where(whole, log_count, part))
+    fraction = jnp.clip((beyond - eps) / jnp.exp(jnp.maximum(log_weight, -700.0)), 0.0, 1.0)
+    log_part = log_count + jnp.log(jnp.where(fraction > 0, fraction, 1.0))
+    log_part = jnp.where(fraction > 0, log_part, -jnp.inf)
+    return logsumexp(jnp.where(after >= eps, log_count, log_part))

@@ -3,10 +3,10 @@ r"""A fair coin seen through an erasure channel: reproduce the coin from what wa
 The encoder sees each of n fair bits with probability $1-\alpha$. An erased bit is wrong half the
 time, whatever the code does. With t bits erased, a of them wrong, and $K = \lfloor nD \rfloor$, a
 fair codeword serves the other n-t bits with probability
-$P_{t,a} = 2^{-(n-t)} \sum_{j \le K-a} \binom{n-t}{j}$, and no codeword serves a larger share.
+$P_{t,a} = 2^{-(n-t)} \sum_{j \le K-a} \binom{n-t}{j}$, and no codeword serves a larger fraction.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,9 @@ from rdsim.limits.finite_blocklength.binary import log_binomials, log_choose
 from rdsim.limits.finite_blocklength.codebook import covering_log2_words, random_coding_log2_words
 from rdsim.limits.finite_blocklength.result import (
     FiniteBlocklength,
-    bucket,
     finite_blocklength,
     grid,
+    padded_size,
     steps_within,
 )
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
@@ -46,42 +46,37 @@ def erased_coin(
     $$\sum_{t,a} w_{t,a} (1 - M P_{t,a})^+ \le \epsilon \le \sum_{t,a} w_{t,a} (1 - P_{t,a})^M,
       \qquad w_{t,a} = \binom{n}{t} \alpha^t (1-\alpha)^{n-t} \binom{t}{a} 2^{-t}:$$
 
-    the left is the converse, the right the average of fair random codes. The code of all $2^n$ words
-    is counted too.
+    the left is the lower bound (the converse), the right the average of fair random codes. The upper bound
+    counts the code of all $2^n$ words too.
 
     Args:
         erasure: alpha in [0, 1), a scalar; 0 is the fair coin.
-        distortion: D in (alpha/2, 1/2), share of wrong bits, a scalar; without erasures also 0.
+        distortion: D in (alpha/2, 1/2), fraction of wrong bits, a scalar; without erasures also 0.
         excess_probability: in (0, 1), shape (...).
         block_lengths: n, integers in 1..5000, broadcast against it. For longer blocks see
             `erased_coin_second_order`.
 
     Returns:
-        Converse, achievability and approximation, bits a letter, the broadcast shape. Both bounds
-        are inf where the erased bits alone exceed D too often: then no code will do.
-
-    Raises:
-        ValueError: if an argument lies outside its range.
-
-    References:
-        Kostina and Verdu (2012), IEEE Trans. Inf. Theory 58(6), the section on the
-        erased coin.
+        Bounds and approximation, bits a letter, the broadcast shape. Both bounds are inf where the
+        erased bits alone exceed D too often: then no code meets the excess probability.
 
     """
-    alpha, D = _check(erasure, distortion)
+    alpha, D = _checked_erasures(erasure, distortion)
     n, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
     radius = steps_within(n, D)
     lengths, radii = np.ravel(np.asarray(n)), np.ravel(radius)
-    fair = log_binomials(bucket(int(lengths.max())), bucket(int(radii.max())), 0.5)
-    converse, achievability = _bounds(
+    fair = log_binomials(padded_size(int(lengths.max())), padded_size(int(radii.max())), 0.5)
+    lower, upper = _erasure_bounds(
         jnp.asarray(alpha),
         jnp.asarray(fair),
         jnp.asarray(np.minimum(np.logaddexp.accumulate(fair, axis=1), 0.0)),
-        *(jnp.asarray(lengths), jnp.asarray(radii)),
-        jnp.asarray(_log_late(alpha, lengths, radii)),
+        jnp.asarray(lengths),
+        jnp.asarray(radii),
+        jnp.asarray(_log_lost(alpha, lengths, radii)),
         eps.ravel(),
     )
-    return finite_blocklength(_second_order(alpha, D), n, eps, converse, achievability)
+    approximation = _erasure_second_order(alpha, D)
+    return finite_blocklength(approximation, n, eps, log2_lower=lower, log2_upper=upper)
 
 
 @on_host
@@ -93,30 +88,18 @@ def erased_coin_second_order(erasure: ArrayLike, *, distortion: ArrayLike) -> Se
       V(D) = \alpha(1-\alpha) \log_2^2 \frac{2^{s/2} + 2^{-s/2}}{2} + \frac{\alpha}{4} s^2, \quad
       s = \log_2 \frac{1 - \alpha/2 - D}{D - \alpha/2}.$$
 
-    Args:
-        erasure: alpha in [0, 1), a scalar.
-        distortion: D in (alpha/2, 1/2), a scalar; without erasures also 0.
-
-    Returns:
-        The approximation, with methods `rate` and `excess_probability`.
-
-    Raises:
-        ValueError: if an argument lies outside its range.
-
-    References:
-        Kostina and Verdu (2012), IEEE Trans. Inf. Theory 58(6), the section on the
-        erased coin.
-
+    Its methods are `rate` and `excess_probability`; the arguments are those of `erased_coin`.
     """
-    return _second_order(*_check(erasure, distortion))
+    return _erasure_second_order(*_checked_erasures(erasure, distortion))
 
 
-def _check(erasure: Any, distortion: Any) -> tuple[float, float]:
+def _checked_erasures(erasure: ArrayLike, distortion: ArrayLike) -> tuple[float, float]:
     alpha = float(
         validation.interval("erasure", erasure, low=0.0, high=1.0, open_high=True, ndim=0)
     )
     D = validation.interval(
-        *("distortion", distortion),
+        "distortion",
+        distortion,
         low=alpha / 2,
         high=0.5,
         open_low=alpha > 0,  # at alpha/2 the slope and the dispersion are infinite
@@ -126,18 +109,18 @@ def _check(erasure: Any, distortion: Any) -> tuple[float, float]:
     return alpha, float(D)
 
 
-def _second_order(alpha: float, D: float) -> SecondOrder:
+def _erasure_second_order(alpha: float, D: float) -> SecondOrder:
     if alpha == 0:
         return second_order(1 - binary_entropy(jnp.asarray(D)), 0.0)
     wrong = (D - alpha / 2) / (1 - alpha)
     slope = np.log2((1 - wrong) / wrong)
-    spread = np.logaddexp2(slope / 2, -slope / 2) - 1
+    per_bit = np.logaddexp2(slope / 2, -slope / 2) - 1
     rate = (1 - alpha) * (1 - binary_entropy(jnp.asarray(wrong)))
-    return second_order(rate, alpha * (1 - alpha) * spread**2 + alpha / 4 * slope**2)
+    return second_order(rate, alpha * (1 - alpha) * per_bit**2 + alpha / 4 * slope**2)
 
 
-def _log_late(alpha: float, lengths: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Ln of the probability that more than K erased bits are wrong, after which nothing helps.
+def _log_lost(alpha: float, lengths: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Ln of the probability that more than K erased bits are wrong, so that no codeword serves the block.
 
     Each bit is erased and wrong with probability alpha/2, independently: a binomial tail.
     """
@@ -146,32 +129,36 @@ def _log_late(alpha: float, lengths: np.ndarray, radii: np.ndarray) -> np.ndarra
 
 
 @jax.jit
-def _bounds(
+def _erasure_bounds(
     alpha: Float[Array, ""],
     fair: Float[Array, "t k"],
     few: Float[Array, "t k"],
     lengths: Int[Array, " b"],
     radii: Int[Array, " b"],
-    log_late: Float[Array, " b"],
+    log_lost: Float[Array, " b"],
     eps: Float[Array, " b"],
 ) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
-    """log2 M of both bounds, one n after the other from tables that all n share."""
-    t, k = (jnp.arange(length) for length in fair.shape)
+    """log2 M of both bounds, one n after the other from tables that all n share.
+
+    The tables are those of fair bits: ln of the binomial probabilities, and of their cumulative sums. A
+    case is a pair (t, k) of erasures and wrong ones among them; one more holds what is lost.
+    """
+    t, k = jnp.arange(fair.shape[0]), jnp.arange(fair.shape[1])
     log_erased = jnp.where(t > 0, t * jnp.log(jnp.where(alpha > 0, alpha, 1.0)), 0.0)
     log_erased = jnp.where((t > 0) & (alpha == 0), -jnp.inf, log_erased)
 
     def bound(arguments: tuple[Array, ...]) -> tuple[Array, Array]:
-        n, K, late, epsilon = arguments
+        n, K, lost, epsilon = arguments
         erased = log_choose(n, t) + log_erased + (n - t) * jnp.log1p(-alpha)
         inside = k <= K
         wrong = jnp.where(inside, fair, -jnp.inf)
         left = jnp.where(inside, K - k, 0)
         log_ball = jnp.where(inside, few[jnp.maximum(n - t, 0)[:, None], left], -jnp.inf)
-        weights = jnp.append((erased[:, None] + wrong).ravel(), late)
+        weights = jnp.append((erased[:, None] + wrong).ravel(), lost)
         balls = jnp.append(log_ball.ravel(), -jnp.inf)
-        converse = covering_log2_words(weights, balls, epsilon)
+        lower = covering_log2_words(weights, balls, epsilon)
         random = random_coding_log2_words(weights, balls, epsilon)
-        # All 2^n words serve whatever any code can, and beat random ones where n is small.
-        return converse, jnp.minimum(random, jnp.where(jnp.isfinite(converse), n, jnp.inf))
+        # The code of all 2^n words serves what any code can, and beats random ones where n is small.
+        return lower, jnp.minimum(random, jnp.where(jnp.isfinite(lower), n, jnp.inf))
 
-    return jax.lax.map(bound, (lengths, radii, log_late, eps))
+    return jax.lax.map(bound, (lengths, radii, log_lost, eps))

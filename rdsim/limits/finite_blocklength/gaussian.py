@@ -2,19 +2,19 @@ r"""A Gaussian letter under squared error: spheres covered by spheres.
 
 For unit variance, with the energy $z = \|y\|^2 / n$ of the block, $n z \sim \chi^2_n$:
 
-- converse (Kostina and Verdu 2012, on the Gaussian source): M balls of radius $\sqrt{nD}$ must hold a volume
-  of probability 1 - eps, at least the ball of radius $\sqrt{n} r$, $P[z > r^2] = \epsilon$, so
+- lower bound, the converse (Kostina and Verdu 2012, on the Gaussian source): M balls of radius $\sqrt{nD}$
+  must hold a volume of probability 1 - eps, at least the ball of radius $\sqrt{n} r$, $P[z > r^2] = \epsilon$, so
   $M \ge (r / \sqrt{D})^n$;
-- achievability (there too, here with the area of the cap in full): codewords uniform on the sphere of
-  radius $\sqrt{n(1-D)}$; a block of energy z is served by the cap around it,
+- upper bound, random coding (there too, here with the full area of the cap): codewords uniform on the sphere
+  of radius $\sqrt{n(1-D)}$; a block of energy z is served by the cap around it,
   $P(z) = \tfrac12 I_{1-c^2}\left(\tfrac{n-1}{2}, \tfrac12\right)$ for
   $c = \frac{1 + z - 2D}{2 \sqrt{z(1-D)}} \ge 0$, and $\epsilon = E (1 - P(z))^M$. No word serves a
   block with $\sqrt z > \sqrt{1-D} + \sqrt D$ or $\sqrt z < \sqrt{1-D} - \sqrt D$: where these are
-  likelier than eps the sphere code is infeasible, however large.
+  more probable than eps the sphere code is infeasible, however large.
 """
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -31,12 +31,12 @@ from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 LEAST_DISTORTION: Final = 1e-12
-"""Of the variance."""
+"""Least distortion over the variance: below it, energies that a codeword serves are one in float64."""
 MAX_BLOCK_LENGTH: Final = 5000
-_NODES: Final = 64
-_PANELS: Final = 64
-_IGNORED: Final = 1e-40  # energies of this probability are counted as failures
-_FRACTION_STEPS: Final = 2000  # sqrt(5000) steps do; a guard against an endless loop
+_NODES: Final = 64  # Gauss-Legendre nodes of a panel of energies
+_PANELS: Final = 64  # panels of energies
+_IGNORED: Final = 1e-40  # probability of the energies to either side that are counted as failures
+_FRACTION_STEPS: Final = 2000  # most steps of the continued fraction; some sqrt(5000) are needed
 
 
 @on_host
@@ -53,7 +53,7 @@ def gaussian_mse(
     $$\frac1n \log_2 M \ge \frac12 \log_2 \frac{r^2}{D}, \quad P[\chi^2_n > n r^2] = \epsilon;
       \qquad E (1 - P(\chi^2_n / n))^M = \epsilon$$
 
-    for unit variance: the first is the converse, the second the average of random sphere codes.
+    for unit variance: the first is the lower bound, the second the average of random sphere codes.
 
     Args:
         variance: sigma^2 > 0, a scalar.
@@ -63,19 +63,15 @@ def gaussian_mse(
             `gaussian_mse_second_order`.
 
     Returns:
-        Converse, achievability and approximation, bits a letter, the broadcast shape. Short sphere
-        codes are infeasible (n <= 20 at D = sigma^2/4 and eps = 0.01): achievability inf, and
-        `feasible` False; a code exists, but not of this kind.
-
-    Raises:
-        ValueError: if an argument lies outside its range.
+        Bounds and approximation, bits a letter, the broadcast shape. Short sphere codes are infeasible
+        (n <= 20 at D = sigma^2/4 and eps = 0.01): the upper bound is inf, and `feasible` False; a code
+        exists, but not of this kind.
 
     References:
-        Kostina and Verdu (2012), IEEE Trans. Inf. Theory 58(6), the section on the
-        Gaussian source; Sakrison (1968), "A geometric treatment of the source encoding of a Gaussian random variable".
+        Sakrison (1968), "A geometric treatment of the source encoding of a Gaussian random variable".
 
     """
-    D = _check(variance, distortion)
+    D = _checked_distortion(variance, distortion)
     if D < LEAST_DISTORTION:
         raise ValueError(
             f"distortion must be at least {LEAST_DISTORTION:g} of the variance, got {D!r} of it: "
@@ -83,11 +79,12 @@ def gaussian_mse(
         )
     n, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
     energy = special.chdtri(np.asarray(n), np.asarray(eps)) / np.asarray(n)
-    converse = np.maximum(0.5 * np.asarray(n) * np.log2(energy / D), 0.0)
+    lower = np.maximum(0.5 * np.asarray(n) * np.log2(energy / D), 0.0)
     cases = [_sphere_cases(int(length), D) for length in np.ravel(np.asarray(n))]
-    log_weight, log_ball = (jnp.asarray(np.stack(part)) for part in zip(*cases, strict=True))
-    achievability = _sphere_codes(log_weight, log_ball, eps.ravel())
-    return finite_blocklength(_second_order(D), n, eps, converse, achievability)
+    log_weight = jnp.asarray(np.stack([weight for weight, _ in cases]))
+    log_ball = jnp.asarray(np.stack([ball for _, ball in cases]))
+    upper = _sphere_codes(log_weight, log_ball, eps.ravel())
+    return finite_blocklength(_gaussian_second_order(D), n, eps, log2_lower=lower, log2_upper=upper)
 
 
 @on_host
@@ -97,25 +94,12 @@ def gaussian_mse_second_order(variance: ArrayLike, *, distortion: ArrayLike) -> 
 
     $$R(D) = \tfrac12 \log_2 \frac{\sigma^2}{D}, \qquad V = \tfrac12 \log_2^2 e.$$
 
-    Args:
-        variance: sigma^2 > 0, a scalar.
-        distortion: D in (0, sigma^2), a scalar.
-
-    Returns:
-        The approximation, with methods `rate` and `excess_probability`.
-
-    Raises:
-        ValueError: if an argument lies outside its range.
-
-    References:
-        Kostina and Verdu (2012), IEEE Trans. Inf. Theory 58(6), the section on the
-        Gaussian source.
-
+    Its methods are `rate` and `excess_probability`; the arguments are those of `gaussian_mse`.
     """
-    return _second_order(_check(variance, distortion))
+    return _gaussian_second_order(_checked_distortion(variance, distortion))
 
 
-def _check(variance: Any, distortion: Any) -> float:
+def _checked_distortion(variance: ArrayLike, distortion: ArrayLike) -> float:
     """Return the distortion of unit variance."""
     variance = float(
         validation.interval(
@@ -128,21 +112,21 @@ def _check(variance: Any, distortion: Any) -> float:
     return float(D) / variance
 
 
-def _second_order(D: float) -> SecondOrder:
+def _gaussian_second_order(D: float) -> SecondOrder:
     return second_order(-0.5 * math.log2(D), 0.5 / LN2**2)
 
 
 def _sphere_cases(n: int, D: float) -> tuple[np.ndarray, np.ndarray]:
-    """Ln of the weights of the energies of a block, and ln P of a codeword's serving each.
+    """Ln of the weights of a block's energies, and ln of the probability that a codeword serves each.
 
-    Gauss and Legendre's rule on panels of an angle, which makes nodes dense at the ends: there the
-    cap shrinks to a point. The last case holds what no word serves.
+    The Gauss-Legendre rule on panels of an angle, which makes nodes dense at the ends: there the cap
+    shrinks to a point. The last case holds what no word serves.
     """
     inner, outer = (math.sqrt(1 - D) - math.sqrt(D)) ** 2, (math.sqrt(1 - D) + math.sqrt(D)) ** 2
     low = max(inner, special.gammaincinv(n / 2, _IGNORED) * 2 / n)
     high = min(outer, special.chdtri(n, _IGNORED) / n)
     below = special.gammainc(n / 2, n * low / 2)
-    if D > 0.5 and low == inner:  # every word serves these
+    if D > 0.5 and low == inner:  # blocks so near the origin are served by every word
         below = 0.0
     lost = below + special.gammaincc(n / 2, n * high / 2)
     x, w = np.polynomial.legendre.leggauss(_NODES)
@@ -166,7 +150,7 @@ def _sphere_codes(
 
 
 def _log_cap(n: int, z: np.ndarray, D: float) -> np.ndarray:
-    r"""$\ln P(z)$, the share of the sphere within $\sqrt{nD}$ of a block of energy z."""
+    r"""$\ln P(z)$, the fraction of the sphere within $\sqrt{nD}$ of a block of energy z."""
     cosine = (1 + z - 2 * D) / (2 * np.sqrt(z * (1 - D)))
     x = np.clip((1 - cosine) * (1 + cosine), 1e-300, 1.0)
     a, b = 0.5 * (n - 1), 0.5
@@ -174,7 +158,7 @@ def _log_cap(n: int, z: np.ndarray, D: float) -> np.ndarray:
     log_cap = np.full(z.shape, -LN2)  # in one dimension the sphere is two points
     log_cap[small] += _log_incomplete_beta(a, b, x[small])
     if n > 1:
-        # The complement, a number below one: nothing is lost by leaving the logarithm.
+        # The complement is not small there, so that it keeps its digits outside the logarithm.
         log_cap[~small] += np.log1p(-special.betainc(b, a, 1 - x[~small]))
     log_cap = np.where(cosine >= 0, log_cap, np.log1p(-np.exp(log_cap)))
     return np.where(cosine >= 1, -np.inf, np.where(cosine <= -1, 0.0, log_cap))
@@ -183,8 +167,8 @@ def _log_cap(n: int, z: np.ndarray, D: float) -> np.ndarray:
 def _log_incomplete_beta(a: float, b: float, x: np.ndarray) -> np.ndarray:
     """Ln of the regularised incomplete beta function, also where it is below the least float.
 
-    By its continued fraction (DLMF 8.17.22), for x < (a+1)/(a+b+2), where it converges in some
-    sqrt(a) steps.
+    By its continued fraction (DLMF 8.17.22) in Lentz's form, for x < (a+1)/(a+b+2), where it converges
+    in some sqrt(a) steps.
     """
     front = a * np.log(x) + b * np.log1p(-x)
     front -= special.gammaln(a + 1) + special.gammaln(b) - special.gammaln(a + b)

@@ -1,10 +1,10 @@
 r"""Balls around words that differ only in the order of their letters, by letter counts.
 
 The distance from a fixed word with $c_i$ letters of class i to a random i.i.d. word is a sum of
-independent letter distances, $c_i$ of them with the law $f_i$ on a lattice. So one number for each
-vector of counts describes all words: their number grows as a power of n, not exponentially.
+independent letter distances, $c_i$ of them with the distribution $f_i$ on a lattice. So one number for
+each vector of counts describes all words: their number grows as a power of n, not exponentially.
 
-The laws are tilted, $\tilde f(k) = f(k) e^{-\sigma k} / Z$ and
+The distributions are tilted, $\tilde f(k) = f(k) e^{-\sigma k} / Z$ and
 $P[\mathrm{sum} \le K] = \prod_i Z_i^{c_i} e^{\sigma K} \sum_{k \le K} e^{-\sigma (K-k)} \tilde f_c(k)$:
 balls of probability $2^{-nR}$, far below the least float, become sums of order one. Convolutions
 add positive numbers only, so that they keep their relative accuracy.
@@ -24,40 +24,38 @@ WORK_LIMIT: Final = 4e9
 MEMORY_LIMIT: Final = 4e7
 """Largest number of floats in one table."""
 UNDERFLOW: Final = 1e-290
-"""More than all products that can underflow add up to: each is below 1e-307."""
+"""An upper bound on the sum of all products that underflow: each is below 1e-307."""
 
 
-class Laws(NamedTuple):
-    """Laws of the distance of one letter on 0, step, 2 step, ..., one a class of letters."""
+class Distances(NamedTuple):
+    """Distribution of the distance of one letter, on a lattice, for each class of letters."""
 
-    offsets: np.ndarray
-    """Whole lattice steps, increasing, shape (v,)."""
-    masses: np.ndarray
-    """Probability of each, a row a class, shape (m, v); rows may sum to less than one."""
+    offsets: np.ndarray  # distances in lattice steps, increasing integers, shape (v,)
+    masses: np.ndarray  # of each, a row a class, shape (m, v); rows may sum to less than one
 
 
-def work(n: int, radius: int, laws: Laws) -> float:
+def work(n: int, radius: int, distances: Distances) -> float:
     """Multiplications that `balls` needs."""
-    m, values = laws.masses.shape
+    m, values = distances.masses.shape
     return float(special.comb(n + m - 1, m - 1)) * (radius + 1) * (values + 1)
 
 
-def memory(n: int, radius: int, laws: Laws) -> float:
+def memory(n: int, radius: int, distances: Distances) -> float:
     """Floats in the largest table of `balls`."""
-    m = laws.masses.shape[0]
+    m = distances.masses.shape[0]
     return max(float(special.comb(n + m - 2, max(m - 2, 0))), n + 1.0) * (radius + 1)
 
 
 def balls(
-    n: int, radius: int, laws: Laws, tilt: float, *, underflow: float = 0.0
+    n: int, radius: int, distances: Distances, tilt: float, *, underflow: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Compute ln P[sum of n letter distances <= radius] for every vector of counts.
 
     Args:
         n: letters in a word.
         radius: K, lattice steps, >= 0.
-        laws: m classes.
-        tilt: sigma >= 0, nats a lattice step; any will do, the slope of R(D) does best.
+        distances: of the m classes of letters.
+        tilt: sigma >= 0, nats a lattice step; any is correct, the slope of R(D) keeps sums moderate.
         underflow: added to every tilted sum; `UNDERFLOW` makes ln P an upper bound where products
             fell below the smallest float.
 
@@ -66,18 +64,18 @@ def balls(
         for a float even when tilted.
 
     """
-    within = laws.offsets <= radius
-    offsets = laws.offsets[within]
-    weights = laws.masses[:, within] * np.exp(-tilt * offsets)
+    within = distances.offsets <= radius
+    offsets = distances.offsets[within]
+    weights = distances.masses[:, within] * np.exp(-tilt * offsets)
     Z = weights.sum(axis=1)
     scaled = weights / np.where(Z > 0, Z, 1.0)[:, None]
     m = len(Z)
-    # Tables of the last class: the discounted number within every radius, for every count.
-    last = _powers(np.eye(1, radius + 1), offsets, scaled[-1], n)[:, 0]
-    # Not scipy.signal, which takes half a second to import.
-    discounted, share = last, math.exp(-tilt)
+    # Table of the last class, for every count c: the sum over k <= K of e^(-sigma (K-k)) f_c(k), K from 0
+    # to the radius, by its recursion (scipy.signal has it too, and takes half a second to import).
+    discounted = _powers(np.eye(1, radius + 1), offsets, scaled[-1], n)[:, 0]
+    factor = math.exp(-tilt)
     for k in range(1, radius + 1):
-        discounted[:, k] += share * discounted[:, k - 1]
+        discounted[:, k] += factor * discounted[:, k - 1]
     discounted = discounted[:, ::-1]
     if m == 1:
         counts, sums = np.array([[n]]), discounted[n:, 0]
@@ -106,48 +104,52 @@ def compositions(n: int, m: int) -> np.ndarray:
     return np.column_stack([counts, n - counts.sum(axis=1)])
 
 
-def _powers(first: np.ndarray, offsets: np.ndarray, law: np.ndarray, n: int) -> np.ndarray:
-    """Convolve the rows of `first` with 0..n letters of a law, shape (n+1, rows, radius+1)."""
+def _powers(first: np.ndarray, offsets: np.ndarray, masses: np.ndarray, n: int) -> np.ndarray:
+    """Convolve the rows of `first` with 0..n letters of one class, shape (n+1, rows, radius+1)."""
     powers = np.empty((n + 1, *first.shape))
     powers[0] = first
     for c in range(n):
-        powers[c + 1] = _convolved(powers[c], offsets, law)
+        powers[c + 1] = _convolved(powers[c], offsets, masses)
     return powers
 
 
-def _convolved(rows: np.ndarray, offsets: np.ndarray, law: np.ndarray) -> np.ndarray:
+def _convolved(rows: np.ndarray, offsets: np.ndarray, masses: np.ndarray) -> np.ndarray:
     width = rows.shape[-1]
-    moved = np.zeros_like(rows)
-    for offset, mass in zip(offsets, law, strict=True):
+    total = np.zeros_like(rows)
+    for offset, mass in zip(offsets, masses, strict=True):
         if mass > 0:
-            moved[..., offset:] += mass * rows[..., : width - offset]
-    return moved
+            total[..., offset:] += mass * rows[..., : width - offset]
+    return total
 
 
 def _all_but_last(
-    n: int, radius: int, offsets: np.ndarray, laws: np.ndarray, discounted: np.ndarray
+    n: int, radius: int, offsets: np.ndarray, masses: np.ndarray, discounted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Add one class after the other; the last two meet in an inner product."""
-    m = len(laws)
+    """Add one class after the other; the last two meet in an inner product.
+
+    A row holds the tilted distribution of the distance of the letters counted so far.
+    """
+    m = len(masses)
     counts, rows = np.zeros((1, 0), int), np.eye(1, radius + 1)
-    for law in laws[: m - 2]:
+    for of_class in masses[: m - 2]:
         new_counts, new_rows = [], []
         left = n - counts.sum(axis=1)
         for c in range(n + 1):
             kept = left >= c
             new_counts.append(np.column_stack([counts[kept], np.full(kept.sum(), c)]))
             new_rows.append(rows[kept])
-            rows = _convolved(rows, offsets, law)
+            rows = _convolved(rows, offsets, of_class)
         counts, rows = np.concatenate(new_counts), np.concatenate(new_rows)
+    # Sorted by the letters that are left, the rows that can take c more are the first ones.
     left = n - counts.sum(axis=1)
     order = np.argsort(-left, kind="stable")
     counts, rows, left = counts[order], rows[order], left[order]
     found_counts, found = [], []
     for c in range(n + 1):
-        fitting = int(np.searchsorted(-left, -c, side="right"))  # those with c letters left
+        fitting = int(np.searchsorted(-left, -c, side="right"))
         counts, rows, left = counts[:fitting], rows[:fitting], left[:fitting]
         found.append(np.einsum("ik,ik->i", rows, discounted[left - c]))
         two = np.column_stack([np.full(fitting, c), left - c])
         found_counts.append(np.concatenate([counts, two], axis=1))
-        rows = _convolved(rows, offsets, laws[m - 2])
+        rows = _convolved(rows, offsets, masses[m - 2])
     return np.concatenate(found_counts), np.concatenate(found)

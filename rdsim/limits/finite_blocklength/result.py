@@ -1,6 +1,6 @@
 """The result of every finite-block-length limit, and what all of them check and share."""
 
-from typing import Any, Final
+from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +11,10 @@ from rdsim.limits.finite_blocklength.second_order import SecondOrder, excess_pro
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
 
-WHOLE: Final = 1e-9
-"""An n D this near above or below an integer of lattice steps is taken for that number."""
-_EXACT_BITS: Final = 50.0  # up to 2^50 codewords are counted one by one
+ROUNDING: Final = 1e-9
+"""Distance from an integer number of lattice steps within which n D is taken for that number."""
+_EXACT_BITS: Final = 50.0
+"""log2 M up to which the number of codewords is rounded to an integer; float64 holds it exactly."""
 
 
 @result
@@ -21,15 +22,15 @@ class FiniteBlocklength:
     r"""Bounds on R(n, D, eps), the least rate of a code of n letters, in bits a letter.
 
     Rates are $(\log_2 M)/n$ of the *real* M >= 1 that meets a bound with equality, as they are
-    drawn in the literature; M is an integer in `whole_converse` and `whole_achievability`.
-    An infinite converse says that no code of any size keeps the excess probability; an infinite
-    achievability with a finite converse only says that this random code does not.
+    drawn in the literature; M is an integer in `integer_lower` and `integer_upper`.
+    An infinite lower bound says that no code of any size keeps the excess probability; an infinite
+    upper bound with a finite lower one only says that this random code does not.
 
     Attributes:
         block_length: n, shape (...).
         excess_probability: eps, shape (...).
-        converse: no code has a smaller rate, shape (...).
-        achievability: a code of this rate exists, shape (...); inf where not `feasible`.
+        lower: the converse, no code has a smaller rate, shape (...).
+        upper: what is achieved, a code of this rate exists, shape (...); inf where not `feasible`.
         approximation: second-order approximation, shape (...); no bound.
         second_order: R(D), V(D) and the approximation at any n.
 
@@ -37,8 +38,8 @@ class FiniteBlocklength:
 
     block_length: Int[Array, "..."]
     excess_probability: Float[Array, "..."]
-    converse: Float[Array, "..."]
-    achievability: Float[Array, "..."]
+    lower: Float[Array, "..."]
+    upper: Float[Array, "..."]
     approximation: Float[Array, "..."]
     second_order: SecondOrder
 
@@ -54,42 +55,40 @@ class FiniteBlocklength:
 
     @property
     def feasible(self) -> Bool[Array, "..."]:
-        """Whether the random code reaches the excess probability with any number of words."""
-        return jnp.isfinite(self.achievability)
+        """Whether the random code reaches the excess probability with any number of codewords."""
+        return jnp.isfinite(self.upper)
 
     @property
     def gap(self) -> Float[Array, "..."]:
-        """Achievability minus converse, bits a letter; inf where not feasible."""
-        return jnp.where(self.feasible, self.achievability - self.converse, jnp.inf)
+        """Upper minus lower bound, bits a letter; inf where not feasible."""
+        return jnp.where(self.feasible, self.upper - self.lower, jnp.inf)
 
     @property
-    def whole_converse(self) -> Float[Array, "..."]:
-        r"""$(\log_2 \lceil M \rceil)/n$ of the converse: a code has an integer of words."""
-        return _whole(self.block_length, self.converse)
+    def integer_lower(self) -> Float[Array, "..."]:
+        r"""$(\log_2 \lceil M \rceil)/n$ of the lower bound: the number of codewords is an integer."""
+        return _integer_rate(self.block_length, self.lower)
 
     @property
-    def whole_achievability(self) -> Float[Array, "..."]:
-        r"""$(\log_2 \lceil M \rceil)/n$ of the achievability: a code of that many words exists."""
-        return _whole(self.block_length, self.achievability)
+    def integer_upper(self) -> Float[Array, "..."]:
+        r"""$(\log_2 \lceil M \rceil)/n$ of the upper bound: a code of that many words exists."""
+        return _integer_rate(self.block_length, self.upper)
 
 
 def finite_blocklength(
     second_order: SecondOrder,
     block_length: Int[Array, "*grid"],
     excess_probability: Float[Array, "*grid"],
-    log2_converse: ArrayLike,
-    log2_achievability: ArrayLike,
+    *,
+    log2_lower: ArrayLike,
+    log2_upper: ArrayLike,
 ) -> FiniteBlocklength:
     """Make the result from log2 M of both bounds, flat or of the grid's shape."""
-    converse, achievability = (
-        jnp.reshape(jnp.asarray(bits), block_length.shape) / block_length
-        for bits in (log2_converse, log2_achievability)
-    )
+    shape = block_length.shape
     return FiniteBlocklength(
         block_length=block_length,
         excess_probability=excess_probability,
-        converse=converse,
-        achievability=achievability,
+        lower=jnp.reshape(jnp.asarray(log2_lower), shape) / block_length,
+        upper=jnp.reshape(jnp.asarray(log2_upper), shape) / block_length,
         approximation=second_order.rate(block_length, excess_probability),
         second_order=second_order,
     )
@@ -100,30 +99,31 @@ def grid(
 ) -> tuple[Int[Array, "*grid"], Float[Array, "*grid"]]:
     """Check block lengths and excess probabilities and broadcast them to one shape."""
     n = validation.interval("block_lengths", block_lengths, low=float(low), high=float(high))
-    whole = np.asarray(n)
-    if (whole != np.round(whole)).any():
-        raise ValueError(f"block_lengths must be whole numbers, got {whole!r}")
-    if whole.size == 0:
+    host = np.asarray(n)
+    if (host != np.round(host)).any():
+        raise ValueError(f"block_lengths must be integers, got {host!r}")
+    if host.size == 0:
         raise ValueError("block_lengths must hold at least one, got none")
     eps = excess_probabilities(excess_probability)
     lengths, eps = jnp.broadcast_arrays(n.astype(int), eps)
     return lengths, eps
 
 
-def steps_within(n: ArrayLike, distortion: float, step: float = 1.0) -> Any:
-    """Number of whole lattice steps in n D."""
-    return np.floor(np.asarray(n) * (distortion / step) + WHOLE).astype(int)
+def steps_within(n: ArrayLike, distortion: float, step: float = 1.0) -> np.ndarray:
+    """Largest integer number of lattice steps in n D."""
+    return np.asarray(np.floor(np.asarray(n) * (distortion / step) + ROUNDING).astype(int))
 
 
-def bucket(size: int) -> int:
-    """Round a table's length up to one of few, by 32 or a quarter, so that few compile."""
+def padded_size(size: int) -> int:
+    """Round a table's length up to a multiple of 32 or of a quarter of it, so that few shapes compile."""
     quarter = max(1 << max(size.bit_length() - 3, 0), 32)
     return -(-size // quarter) * quarter
 
 
-def _whole(n: Int[Array, "..."], rate: Float[Array, "..."]) -> Float[Array, "..."]:
+def _integer_rate(n: Int[Array, "..."], rate: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The rate of the least integer number of codewords that is not below 2^(n rate)."""
     bits = n * rate
     words = jnp.exp2(jnp.minimum(bits, _EXACT_BITS))
-    # A whole M comes out of the solver within 1e-12 of itself.
+    # The solver returns an integer M within a relative 1e-12 of itself.
     exact = jnp.log2(jnp.ceil(words * (1 - 1e-11)))
     return jnp.where(bits < _EXACT_BITS, exact, bits) / n

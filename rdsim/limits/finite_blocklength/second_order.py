@@ -8,7 +8,6 @@ bare two terms, everywhere else.
 """
 
 import math
-from typing import Any
 
 import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
@@ -21,7 +20,7 @@ from rdsim.results import result
 
 @result
 class SecondOrder:
-    r"""What is left of a source and a distortion at long blocks.
+    r"""The two numbers of a source and a distortion that describe long blocks.
 
     Attributes:
         rate_distortion: R(D), bits a letter.
@@ -44,14 +43,11 @@ class SecondOrder:
         Returns:
             Bits a letter, the broadcast shape. Not a bound, and not cut at zero.
 
-        Raises:
-            ValueError: if an argument lies outside its range.
-
         """
         n = _block_length(block_length)
         eps = excess_probabilities(excess_probability)
-        spread = -ndtri(eps) * jnp.sqrt(self.dispersion / n)
-        return self.rate_distortion + spread + self._remainder(n)
+        deviation = -ndtri(eps) * jnp.sqrt(self.dispersion / n)
+        return self.rate_distortion + deviation + self._remainder(n)
 
     def excess_probability(
         self, block_length: ArrayLike, *, rate: ArrayLike
@@ -69,16 +65,13 @@ class SecondOrder:
         Returns:
             Probability, the broadcast shape.
 
-        Raises:
-            ValueError: if an argument lies outside its range.
-
         """
         n = _block_length(block_length)
         excess = validation.interval("rate", rate, low=0.0) - self.rate_distortion
         excess = excess - self._remainder(n)
-        spread = jnp.sqrt(self.dispersion / n)
-        scaled = excess / jnp.where(spread > 0, spread, 1.0)
-        return jnp.where(spread > 0, ndtr(-scaled), jnp.where(excess < 0, 1.0, 0.0))
+        deviation = jnp.sqrt(self.dispersion / n)
+        scaled = excess / jnp.where(deviation > 0, deviation, 1.0)
+        return jnp.where(deviation > 0, ndtr(-scaled), jnp.where(excess < 0, 1.0, 0.0))
 
     def _remainder(self, n: Float[Array, "..."]) -> Float[Array, "..."]:
         return self.log_coefficient * jnp.log2(n) / n
@@ -96,7 +89,7 @@ def second_order(rate: ArrayLike, dispersion: ArrayLike) -> SecondOrder:
     )
 
 
-def excess_probabilities(value: Any) -> Float[Array, "..."]:
+def excess_probabilities(value: ArrayLike) -> Float[Array, "..."]:
     """The argument excess_probability, checked."""
     checked = validation.interval(
         "excess_probability", value, low=0.0, high=1.0, open_low=True, open_high=True
@@ -104,5 +97,5 @@ def excess_probabilities(value: Any) -> Float[Array, "..."]:
     return validation.not_empty("excess_probability", checked)
 
 
-def _block_length(value: Any) -> Float[Array, "..."]:
+def _block_length(value: ArrayLike) -> Float[Array, "..."]:
     return validation.interval("block_length", value, low=1.0, high=math.inf, open_high=True)

@@ -1,12 +1,15 @@
 """The rank-distortion function: bits that a ranking of so small a loss needs.
 
-`uniform` is for equally likely targets, `prior` and `codebook` for any prior, and `skew` for targets of unequal entropy.
+`uniform` is for targets of equal probability, `prior` and `codebook` for any prior, and `skew` for
+several targets of unequal entropy. All functions raise ValueError if the loss is unknown, a
+distortion lies outside [0, 1], a rate is negative or infinite, log2_size is below one, or a prior is no
+pmf.
 """
 
 from rdsim.limits.rank_distortion.codebook import RankingCodebook, ranking_codebook
 from rdsim.limits.rank_distortion.prior import (
     RankPriorCurve,
-    gibbs_rank_law,
+    gibbs_rank_distribution,
     majorises,
     rank_loss_prior,
     rank_prior_bound,
@@ -23,7 +26,7 @@ __all__ = [
     "RankingCodebook",
     "SkewBound",
     "common_rate",
-    "gibbs_rank_law",
+    "gibbs_rank_distribution",
     "majorises",
     "rank_loss",
     "rank_loss_prior",

@@ -13,59 +13,54 @@ The pooling runs on the host, in SciPy: 0.2 ms for 10^4 items.
 """
 
 import math
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 from scipy.optimize import isotonic_regression
 
 from rdsim.certified import Certified
+from rdsim.limits._curve import Points, between, search
+from rdsim.limits.rank_distortion.uniform import TOLERANCE
 from rdsim.ranking.loss import Loss, parse_loss
 
-TOLERANCE: Final = 1e-9
-"""Certified gap that counts as converged, bits (or units of loss)."""
+TIE: Final = 1e-12  # relative difference below which two sums of probabilities count as equal
 
-TIE: Final = 1e-12
-"""Relative difference below which two sums of probabilities count as equal."""
+NEGLIGIBLE: Final = 1e-290
+"""Masses below it move no digit of a result, and their reciprocals overflow."""
 
-_ENOUGH: Final = 1e-12  # gap at which a search over slopes stops
-_SEARCH_STEPS: Final = 100
-_SLOPES: Final = (1e-17, 4096.0)  # beyond them D is D_max, or below 1e-300, to the last digit
-_FIRST_SLOPE: Final = 4.0
-_STRIDE: Final = 8.0  # factor between slopes while one side of the goal is open
-NEGLIGIBLE: Final = 1e-290  # masses below it move no digit, and their reciprocals overflow
+_ENOUGH: Final = 1e-12
+"""Gap at which the search over slopes stops, bits or units of loss: a thousandth of `TOLERANCE`."""
 
 
-class Problem(NamedTuple):
-    """Priors, each with its share: one, or one for every value of some side information."""
+class PriorProblem(NamedTuple):
+    """Priors, each with its weight: one, or one for every value of some side information."""
 
-    weight: np.ndarray
-    """P(z), shape (Z,)."""
-    priors: tuple[np.ndarray, ...]
-    """The masses of each prior that are not negligible, in decreasing order."""
-    rho: np.ndarray
-    """Loss at ranks 1..M, shape (M,)."""
+    weight: np.ndarray  # P(z), shape (Z,)
+    priors: tuple[np.ndarray, ...]  # masses of each that are not negligible, in decreasing order
+    rho: np.ndarray  # loss at ranks 1..M, shape (M,)
 
 
-class Point(NamedTuple):
-    """R(D) at one slope, with its certificate."""
+class PooledPoints(NamedTuple):
+    """R(D) at S slopes, each with its certificate."""
 
-    slope: float
-    distortion: float
-    rate: float
-    gap: float
-    blocks: int
+    slope: np.ndarray
+    distortion: np.ndarray
+    rate: np.ndarray  # H(p) - H(t) as computed, bits
+    error: np.ndarray  # bits by which R may differ from it: the gap to C5's bound, and rounding
+    blocks: np.ndarray  # blocks of ranks that are pooled; items without mass are one more
 
 
-def make_problem(weight: np.ndarray, priors: np.ndarray, loss: Loss) -> Problem:
+def prior_problem(weight: np.ndarray, priors: np.ndarray, loss: Loss) -> PriorProblem:
     """Sort the priors, shape (Z, M), and tabulate the loss."""
     rho = parse_loss(loss).of_log_rank(jnp.log(jnp.arange(1.0, priors.shape[1] + 1)))
     ordered = -np.sort(-priors, axis=1)
     kept = tuple(row[row > NEGLIGIBLE] for row in ordered)
-    return Problem(weight, kept, np.asarray(rho))
+    return PriorProblem(weight, kept, np.asarray(rho))
 
 
-def weights(rho: np.ndarray, slope: float) -> np.ndarray:
+def rank_weights(rho: np.ndarray, slope: float) -> np.ndarray:
     r"""$w = 2^{-s\rho}$; 1 where the loss is zero, also at s = inf. See `pool` on underflow."""
     return np.exp2(-np.where(rho > 0, slope, 0.0) * np.where(rho > 0, rho, 1.0))
 
@@ -81,32 +76,38 @@ def pool(p: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return starts, np.add.reduceat(p, starts), np.add.reduceat(w, starts)
 
 
-def point_at(problem: Problem, slope: float) -> Point:
-    """Solve at one slope: the priors, weighted, all at this slope."""
-    w = weights(problem.rho, slope)
-    parts = [_solve(p, w, problem.rho, slope) for p in problem.priors]
-    distortion, rate, gap = problem.weight @ np.array([part[1:4] for part in parts])
-    return Point(slope, distortion, rate, gap, max(part.blocks for part in parts))
+def pooled_points(problem: PriorProblem, slopes: np.ndarray) -> PooledPoints:
+    """Solve at each slope: the mean over the priors, all at this slope."""
+    distortion, rate, error, blocks = np.zeros((4, slopes.size))
+    for k, slope in enumerate(slopes):
+        w = rank_weights(problem.rho, slope)
+        parts = np.array([_pooled(p, w, problem.rho, slope) for p in problem.priors])
+        distortion[k], rate[k], error[k] = problem.weight @ parts[:, :3]
+        blocks[k] = parts[:, 3].max()
+    return PooledPoints(slopes, distortion, rate, error, blocks.astype(int))
 
 
-def _solve(p: np.ndarray, w: np.ndarray, rho: np.ndarray, slope: float) -> Point:
+def _pooled(
+    p: np.ndarray, w: np.ndarray, rho: np.ndarray, slope: float
+) -> tuple[float, float, float, int]:
+    """Pool the ranks of one prior, sorted to decrease: distortion, rate, error and blocks."""
     starts, P, W = pool(p, w)
     level = np.repeat(P / W, np.diff(starts, append=p.size))
-    law = level * w[: p.size]
-    distortion = float(np.sum(law * rho[: p.size]))
+    t = level * w[: p.size]
+    distortion = float(np.sum(t * rho[: p.size]))
     cost = slope * distortion if distortion > 0 else 0.0
     source = entropy(p)
-    rate = max(source - entropy(law), 0.0)
+    rate = max(source - entropy(t), 0.0)
     # The certificate believes none of the above: any positive level p/Z gives a lower bound (C5).
     best_ranking = np.sort(level)[::-1]
     dual = source + float(np.sum(p * np.log2(level)))
     dual -= math.log2(float(np.sum(best_ranking * w[: p.size])))
     rounding = 16 * np.finfo(float).eps * (1 + math.log2(rho.size) + cost)
-    gap = max(rate + cost - dual, 0.0) + rounding
+    error = max(rate + cost - dual, 0.0) + rounding
     jumps = int(np.count_nonzero(W[1:] * P[:-1] > (1 + TIE) * W[:-1] * P[1:]))
     # Items without mass are one more block, unless their ranks have no weight either.
     massless = float(np.sum(w[p.size :])) > TIE * float(np.sum(w))
-    return Point(slope, distortion, rate, gap, 1 + jumps + massless)
+    return distortion, rate, error, 1 + jumps + massless
 
 
 def entropy(p: np.ndarray) -> float:
@@ -115,80 +116,27 @@ def entropy(p: np.ndarray) -> float:
     return -float(np.sum(p * np.log2(p)))
 
 
-class Bracket(NamedTuple):
-    """Bounds at a goal, and a slope of the curve there."""
+def prior_bounds(problem: PriorProblem, target: Float[Array, "..."], *, by_rate: bool) -> Certified:
+    """Bound the rate at losses, or the loss at rates, by the search that all curves share."""
 
-    slope: float
-    lower: float
-    upper: float
+    def solve(slopes: np.ndarray) -> Points:
+        found = pooled_points(problem, slopes)
+        return Points(slopes, found.distortion, found.rate - found.error, found.rate + found.error)
 
-
-def search(problem: Problem, goal: Any, *, by_rate: bool) -> Certified:
-    """Bounds on the rate at losses, or on the loss at rates, one target after the other."""
-    targets = np.asarray(goal)
-    found = [bracket(problem, float(target), by_rate=by_rate) for target in targets.ravel()]
-    lower, upper = (
-        jnp.reshape(jnp.array([getattr(ends, end) for ends in found]), targets.shape)
-        for end in ("lower", "upper")
-    )
-    return Certified(value=upper, lower=lower, upper=upper, tolerance=jnp.array(TOLERANCE))
-
-
-def bracket(problem: Problem, goal: float, *, by_rate: bool) -> Bracket:
-    """Narrow the slope until time sharing and supporting lines meet at the goal.
-
-    The points of a smaller and a larger slope enclose the goal: their chord is achieved and their
-    tangents bound below. D is continuous in the slope, so the enclosure closes: first by powers of
-    a large step, then by interpolation and now and then by halving in the log domain.
-    """
-    steep = point_at(problem, math.inf)
+    goal = np.asarray(target).ravel()
+    zero = np.zeros(1)
     # Ranking by the prior needs no bits at all: nothing is rounded there.
-    flat = point_at(problem, 0.0)._replace(rate=0.0, gap=0.0)
-    if by_rate and goal >= steep.rate:
-        return Bracket(math.inf, 0.0, 0.0)
-    if not by_rate and goal <= 0:
-        return Bracket(math.inf, max(steep.rate - steep.gap, 0.0), steep.rate + steep.gap)
-    if by_rate and goal <= 0:
-        return Bracket(0.0, flat.distortion, flat.distortion)
-    if not by_rate and goal >= flat.distortion:
-        return Bracket(0.0, 0.0, 0.0)
-    lower, upper, slope, low, high = 0.0, math.inf, _FIRST_SLOPE, 0.0, math.inf
-    for step in range(_SEARCH_STEPS):
-        point = point_at(problem, slope)
-        # What is achieved is the rate with its rounding, which the gap includes.
-        if point.rate + point.gap > goal if by_rate else point.distortion <= goal:
-            steep, high = point, slope
-        else:
-            flat, low = point, slope
-        floor = point.rate - point.gap + slope * point.distortion
-        lower = max(lower, (floor - goal) / slope if by_rate else floor - slope * goal)
-        upper = _chord(steep, flat, goal, by_rate=by_rate)
-        narrow = high <= low * (1 + 1e-15) or high < _SLOPES[0] or low > _SLOPES[1]
-        if upper - lower <= _ENOUGH or narrow:
-            break
-        slope = _next_slope(low, high, steep, flat, goal, halve=step % 3 == 0, by_rate=by_rate)
-    room = 4 * np.finfo(float).eps if by_rate else 0.0
-    return Bracket(slope, max(min(lower, upper) - room, 0.0), upper + room)
-
-
-def _next_slope(
-    low: float, high: float, steep: Point, flat: Point, goal: float, *, halve: bool, by_rate: bool
-) -> float:
-    if low == 0.0:
-        return high / _STRIDE
-    if math.isinf(high):
-        return low * _STRIDE
-    x, y = (flat.rate, steep.rate) if by_rate else (flat.distortion, steep.distortion)
-    if halve or x == y or high > 4 * low:
-        return math.sqrt(low * high)
-    return min(max(low + (goal - x) / (y - x) * (high - low), low), high)
-
-
-def _chord(steep: Point, flat: Point, goal: float, *, by_rate: bool) -> float:
-    """Time sharing of two points at the goal."""
-    x, y, f, g = steep.distortion, flat.distortion, steep.rate + steep.gap, flat.rate + flat.gap
+    without_bits = pooled_points(problem, zero).distortion
+    known = Points(zero, without_bits, zero, zero)
+    searched = goal > 0 if by_rate else goal >= 0
+    lower = np.full(goal.shape, without_bits)
+    upper = lower.copy()
+    lower[searched], upper[searched] = search(
+        solve, known, goal[searched], _ENOUGH, inverse=by_rate
+    )
     if by_rate:
-        x, y, f, g = f, g, x, y
-    if x == y:
-        return min(f, g)
-    return f + min(max((goal - x) / (y - x), 0.0), 1.0) * (g - f)
+        # A loss is not bounded to its last digits by rates that are; a loss of zero is exact.
+        rounding = 4 * np.finfo(float).eps
+        lower[searched] = np.maximum(lower[searched] - rounding, 0.0)
+        upper[searched & (upper > 0)] += rounding
+    return between(lower, upper, target.shape, TOLERANCE)

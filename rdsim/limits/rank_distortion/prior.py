@@ -4,18 +4,21 @@ For a prior p on M items, sorted to decrease, and a loss $\rho$ that does not de
 
 $$R(D) = H(p) - \max\Bigl\{H(t) : \sum_r t_r \rho(r) \le D, \ t \succ p\Bigr\},$$
 
-the maximum over laws t of the target's rank whose first k ranks hold at least the k likeliest
-items' mass, for every k. Converse: given the ranking J and its rank determine each other, so
-$I = H(J) - H(\text{rank} | \text{ranking}) \ge H(p) - H(t)$, and ranking by the posterior (which
-costs nothing) puts the k likeliest items of the posterior, hence at least the prior's mass of any
-k, first. Achievability: $t \succ p$ makes p a mixture of permutations of t (Hardy, Littlewood,
-Polya); that mixture is the law of the ranking, and given it J has rank law t. Without $t \succ p$
-this is the converse $H(p) - \max H(q)$, met exactly where its maximiser, Gibbs, majorises p.
+the maximum over distributions t of the target's rank whose first k ranks hold at least the mass of
+the k most probable items, for every k. Converse: given the ranking, J and its rank determine each
+other, so $I = H(J) - H(\text{rank} | \text{ranking}) \ge H(p) - H(t)$, and ranking by the posterior
+(which costs nothing) puts the k most probable items of the posterior, hence at least the prior's
+mass of any k, first. Achievability: $t \succ p$ makes p a mixture of permutations of t (Hardy,
+Littlewood, Polya); that mixture is the distribution of the ranking, and given it the rank of J has
+distribution t. Without $t \succ p$ this is the converse $H(p) - \max H(q)$, met exactly where its
+maximiser, the Gibbs distribution, majorises p.
 
-`rank_pooling` solves this at a slope, with a certificate; here are the curve and its inverses.
+`_pooling` solves this at a slope, with a certificate; here are the curve and its inverses.
 """
 
 import math
+from dataclasses import field
+from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,50 +27,92 @@ from jaxtyping import Array, Bool, Float, Int
 from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import entropy
+from rdsim.limits._curve import RateCurve, achieved
 from rdsim.limits.rank_distortion._pooling import (
     NEGLIGIBLE,
     TIE,
-    TOLERANCE,
-    bracket,
-    make_problem,
-    point_at,
-    search,
-    weights,
+    PriorProblem,
+    pooled_points,
+    prior_bounds,
+    prior_problem,
+    rank_weights,
 )
-from rdsim.limits.rank_distortion.uniform import rank_rate
-from rdsim.number_types import ArrayLike
-from rdsim.ranking.loss import Loss, parse_loss
+from rdsim.limits.rank_distortion.uniform import (
+    TOLERANCE,
+    checked_distortion,
+    checked_rate,
+    rank_rate,
+)
+from rdsim.number_types import ArrayLike, Integer
+from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.results import result
+from rdsim.root_finding import bisect
 from rdsim.transformations import on_host
+
+_LOG2_SLOPES: Final = (-56.0, 12.0)
+"""log2 of the slopes between which that of a Gibbs distribution lies: beyond them its mean loss is
+that of a random ranking, or below 1e-300, to the last digit."""
+
+_HALVINGS: Final = 64  # steps of bisection between them: they exhaust the digits of a float64
 
 
 @result
-class RankPriorCurve:
+class RankCurve(RateCurve):
+    r"""What every curve of a ranking with a prior knows, beside its points.
+
+    Attributes:
+        prior: p, shape (M,).
+        loss: of a rank.
+
+    """
+
+    prior: Float[Array, " m"]
+    loss: RankLoss = field(metadata={"static": True})
+
+    @property
+    def minimum_distortion(self) -> Float[Array, ""]:
+        """D_min = 0: a ranking that puts the target first has no loss."""
+        return jnp.zeros(())
+
+    @property
+    @on_host
+    def maximum_distortion(self) -> Float[Array, ""]:
+        """D_max, the loss of ranking by the prior, which needs no bits."""
+        problem = _one_prior(self.prior, self.loss)
+        return jnp.asarray(pooled_points(problem, np.zeros(1)).distortion[0])
+
+    def rate_at(self, distortion: ArrayLike) -> Certified:
+        """Solve for R(D) at given losses; see `rank_rate_prior`."""
+        return rank_rate_prior(self.prior, self.loss, distortion=distortion)
+
+    def distortion_at(self, rate: ArrayLike) -> Certified:
+        """Solve for D(R) at given rates; see `rank_loss_prior`."""
+        return rank_loss_prior(self.prior, self.loss, rate=rate)
+
+
+@result
+class RankPriorCurve(RankCurve):
     r"""Certified points of R(D) of a target with a prior, one a slope.
 
     Attributes:
         slope: s, bits per unit of loss, shape (S,).
         distortion: expected loss D, shape (S,).
-        rate: R(D), achieved, bits, shape (S,).
-        gap: certified upper minus lower bound on R at that D, bits, shape (S,); includes rounding.
-        bound: the converse $H(p) - \max H(q)$ at that D, bits, shape (S,); may be negative.
+        rate: R(D) with its bounds, bits, shape (S,), of which `value` and `upper` are achieved; the
+            lower bound includes rounding.
+        prior: p, shape (M,).
+        loss: of a rank.
+        entropy_bound: the converse $H(p) - \max H(q)$ at that D, bits, shape (S,); may be negative.
         blocks: number of blocks of ranks that are pooled, shape (S,).
-        majorised: whether Gibbs majorises the prior (one block): the bound is met, shape (S,).
 
     """
 
-    slope: Float[Array, " s"]
-    distortion: Float[Array, " s"]
-    rate: Float[Array, " s"]
-    gap: Float[Array, " s"]
-    bound: Float[Array, " s"]
+    entropy_bound: Float[Array, " s"]
     blocks: Int[Array, " s"]
-    majorised: Bool[Array, " s"]
 
     @property
-    def converged(self) -> Bool[Array, " s"]:
-        """Whether the certified gap is within `TOLERANCE`, a slope at a time."""
-        return self.gap <= TOLERANCE
+    def majorised(self) -> Bool[Array, " s"]:
+        """Whether Gibbs majorises the prior, in one block, so that the converse is met, shape (S,)."""
+        return self.blocks == 1
 
 
 @on_host
@@ -77,7 +122,7 @@ def rank_rate_prior_curve(prior: ArrayLike, slopes: ArrayLike, loss: Loss) -> Ra
 
     $$R = H(p) - H(t), \quad D = \sum_r t_r \rho(r), \quad t_r = w_r P_B / W_B, \ w_r = 2^{-s\rho(r)},$$
 
-    over the blocks B of ranks that pooling finds (see `rank_pooling`).
+    over the blocks B of ranks that pooling finds (see `_pooling`).
 
     Args:
         prior: p, shape (M,), in any order; items without mass are allowed.
@@ -87,9 +132,6 @@ def rank_rate_prior_curve(prior: ArrayLike, slopes: ArrayLike, loss: Loss) -> Ra
     Returns:
         The curve. At s = 0 it is the ranking by the prior, D_max and no bits.
 
-    Raises:
-        ValueError: if the prior is no pmf, a slope is negative, or the loss is unknown.
-
     References:
         Rado (1952), J. London Math. Soc. 27; Fujishige (1980), Math. Oper. Res. 5(2), for separable
         convex programmes over a base polytope; Best and Chakravarti (1990), Math. Program. 47, for
@@ -98,41 +140,40 @@ def rank_rate_prior_curve(prior: ArrayLike, slopes: ArrayLike, loss: Loss) -> Ra
     """
     p = validation.pmf("prior", prior)
     slope = validation.not_empty("slopes", validation.interval("slopes", slopes, low=0.0, ndim=1))
-    problem = make_problem(np.ones(1), np.asarray(p)[None], loss)
-    points = [point_at(problem, s) for s in np.asarray(slope)]
-    distortion = jnp.array([point.distortion for point in points])
+    found = pooled_points(_one_prior(p, loss), np.asarray(slope))
+    distortion, rate, error = map(jnp.asarray, (found.distortion, found.rate, found.error))
     return RankPriorCurve(
         slope=slope,
         distortion=distortion,
-        rate=jnp.array([point.rate for point in points]),
-        gap=jnp.array([point.gap for point in points]),
-        bound=rank_prior_bound(p, loss, D=distortion),
-        blocks=jnp.array([point.blocks for point in points], dtype=int),
-        majorised=jnp.array([point.blocks == 1 for point in points], dtype=bool),
+        rate=achieved(rate, error, TOLERANCE),
+        prior=p,
+        loss=parse_loss(loss),
+        entropy_bound=rank_prior_bound(p, loss, distortion=distortion),
+        blocks=jnp.asarray(found.blocks),
     )
+
+
+def _one_prior(p: Array, loss: Loss) -> PriorProblem:
+    return prior_problem(np.ones(1), np.asarray(p)[None], loss)
 
 
 @on_host
 @validation.needs_float64
-def rank_rate_prior(prior: ArrayLike, loss: Loss, *, D: ArrayLike) -> Certified:
+def rank_rate_prior(prior: ArrayLike, loss: Loss, *, distortion: ArrayLike) -> Certified:
     """Compute R(D) of a target with a prior at given losses, certified (C3).
 
     Args:
         prior: p, shape (M,), in any order; items without mass are allowed.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
-        D: expected loss allowed, in [0, 1], any shape.
+        distortion: D, expected loss allowed, in [0, 1], any shape.
 
     Returns:
         Bits, shape of D; zero from D_max, the loss of ranking by the prior, on. H(p) at D = 0 for
         the losses that only the first rank does not pay.
 
-    Raises:
-        ValueError: if the prior is no pmf, D lies outside [0, 1], or the loss is unknown.
-
     """
-    p = validation.pmf("prior", prior)
-    goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
-    return search(make_problem(np.ones(1), np.asarray(p)[None], loss), goal, by_rate=False)
+    p, D = validation.pmf("prior", prior), checked_distortion(distortion)
+    return prior_bounds(_one_prior(p, loss), D, by_rate=False)
 
 
 @on_host
@@ -140,7 +181,7 @@ def rank_rate_prior(prior: ArrayLike, loss: Loss, *, D: ArrayLike) -> Certified:
 def rank_loss_prior(prior: ArrayLike, loss: Loss, *, rate: ArrayLike) -> Certified:
     """Compute the least expected loss of a ranking on a given number of bits, with a prior (C3).
 
-    The inverse of `rank_rate_prior` in its second argument.
+    The inverse of `rank_rate_prior` in the distortion.
 
     Args:
         prior: p, shape (M,), in any order; items without mass are allowed.
@@ -150,21 +191,15 @@ def rank_loss_prior(prior: ArrayLike, loss: Loss, *, rate: ArrayLike) -> Certifi
     Returns:
         Loss in [0, 1], shape of the rate, with bounds.
 
-    Raises:
-        ValueError: if the prior is no pmf, a rate is negative, or the loss is unknown.
-
     """
-    p = validation.pmf("prior", prior)
-    goal = validation.not_empty(
-        "rate", validation.interval("rate", rate, low=0.0, high=math.inf, open_high=True)
-    )
-    return search(make_problem(np.ones(1), np.asarray(p)[None], loss), goal, by_rate=True)
+    p, R = validation.pmf("prior", prior), checked_rate(rate)
+    return prior_bounds(_one_prior(p, loss), R, by_rate=True)
 
 
 @on_host
 @validation.needs_float64
 def rank_rate_side_information(
-    joint: ArrayLike, loss: Loss, *, D: ArrayLike, compress: str
+    joint: ArrayLike, loss: Loss, *, distortion: ArrayLike, compress: str
 ) -> Certified:
     r"""Compute R(D) when encoder and decoder both know Z: a prior P(J|Z=z) for each of its values.
 
@@ -176,80 +211,85 @@ def rank_rate_side_information(
     Args:
         joint: P(z, j), shape (|Z|, M), summing to one, or its transpose: `compress` says which.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
-        D: expected loss allowed, in [0, 1], any shape.
+        distortion: D, expected loss allowed, in [0, 1], any shape.
         compress: "columns" if the target J runs along the columns of the joint, "rows" if along
             its rows.
 
     Returns:
         Bits, shape of D.
 
-    Raises:
-        ValueError: if the table is no joint pmf, D lies outside [0, 1], or the loss is unknown.
-
     References:
         Gray (1972), conditional rate-distortion theory, Stanford technical report 6502-2.
 
     """
     table = np.asarray(validation.sided_joint(joint, compress, along="columns"))
-    goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
     weight = table.sum(axis=1)
     seen = weight > NEGLIGIBLE
     conditional = table[seen] / weight[seen, None]
-    return search(make_problem(weight[seen], conditional, loss), goal, by_rate=False)
+    problem = prior_problem(weight[seen], conditional, loss)
+    return prior_bounds(problem, checked_distortion(distortion), by_rate=False)
 
 
 @validation.needs_float64
-def rank_prior_bound(prior: ArrayLike, loss: Loss, *, D: ArrayLike) -> Float[Array, "..."]:
+def rank_prior_bound(prior: ArrayLike, loss: Loss, *, distortion: ArrayLike) -> Float[Array, "..."]:
     r"""Compute the converse $H(p) - \max\{H(q) : \sum_r q_r \rho(r) \le D\}$, q on {1..M} (C3).
 
-    It holds for every prior and is met exactly where the maximiser `gibbs_rank_law` majorises it.
+    It holds for every prior; it is met exactly where the maximiser, `gibbs_rank_distribution`,
+    majorises the prior.
 
     Args:
         prior: p, shape (M,), in any order; M counts items without mass too.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
-        D: expected loss allowed, in [0, 1], any shape.
+        distortion: D, expected loss allowed, in [0, 1], any shape.
 
     Returns:
         Bits, shape of D; negative where the bound says nothing.
 
-    Raises:
-        ValueError: if the prior is no pmf, D lies outside [0, 1], or the loss is unknown.
-
     """
-    p = validation.pmf("prior", prior)
-    goal = validation.not_empty("D", validation.interval("D", D, low=0.0, high=1.0))
-    parsed = parse_loss(loss)
+    p, D, parsed = validation.pmf("prior", prior), checked_distortion(distortion), parse_loss(loss)
     if p.size == 1:
-        return jnp.zeros(goal.shape)
+        return jnp.zeros(D.shape)
     log2_size = math.log2(p.size)
-    largest_entropy = log2_size - rank_rate(log2_size, parsed, D=goal).lower
+    largest_entropy = log2_size - rank_rate(log2_size, parsed, distortion=D).lower
     return entropy(p) - largest_entropy
 
 
 @on_host
 @validation.needs_float64
-def gibbs_rank_law(items: ArrayLike, loss: Loss, *, D: ArrayLike) -> Float[Array, " m"]:
-    r"""Find the law of the rank with the largest entropy, $q_r \propto 2^{-s\rho(r)}$ with mean loss D.
+def gibbs_rank_distribution(
+    items: Integer, loss: Loss, *, distortion: ArrayLike
+) -> Float[Array, " m"]:
+    r"""Find the distribution of the rank, $q_r \propto 2^{-s\rho(r)}$, of largest entropy at mean loss D.
 
     Args:
         items: M >= 1, an integer.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
-        D: expected loss, in [0, 1], a scalar; from the mean loss on the law is uniform.
+        distortion: D, expected loss, in [0, 1], a scalar; from the mean loss of a random ranking on
+            the distribution is uniform.
 
     Returns:
         q, shape (M,), non-increasing.
 
     Raises:
         TypeError: if the number of items is not an integer.
-        ValueError: if it is below one, D lies outside [0, 1], or the loss is unknown.
+        ValueError: if it is below one.
 
     """
     size = validation.integer("items", items, low=1)
-    goal = float(validation.interval("D", D, low=0.0, high=1.0, ndim=0))
-    problem = make_problem(np.ones(1), np.full((1, size), 1 / size), loss)
-    if goal >= problem.rho.mean():
+    D = float(validation.interval("distortion", distortion, low=0.0, high=1.0, ndim=0))
+    rho = prior_problem(np.ones(1), np.full((1, size), 1 / size), loss).rho
+    if rho.mean() <= D:
         return jnp.full(size, 1 / size)
-    w = weights(problem.rho, bracket(problem, goal, by_rate=False).slope)
+    slope = math.inf
+    if D > 0:
+        losses, (low, high) = jnp.asarray(rho), jnp.array(_LOG2_SLOPES)
+
+        def low_enough(log2_slope: Array) -> Array:
+            w = jnp.exp2(-jnp.exp2(log2_slope) * losses)
+            return w @ losses <= D * w.sum()
+
+        slope = float(jnp.exp2(bisect(low_enough, low, high, steps=_HALVINGS)[1]))
+    w = rank_weights(rho, slope)
     return jnp.asarray(w / w.sum())
 
 
@@ -257,7 +297,7 @@ def gibbs_rank_law(items: ArrayLike, loss: Loss, *, D: ArrayLike) -> Float[Array
 def majorises(q: ArrayLike, p: ArrayLike) -> bool:
     r"""Whether q majorises p: for every k the k largest entries of q hold at least those of p.
 
-    Compared by the tails $\sum_{r>k} q_r \le (1 + 10^{-12}) \sum_{r>k} p_r$ of the sorted laws, which
+    Compared by the tails $\sum_{r>k} q_r \le (1 + 10^{-12}) \sum_{r>k} p_r$ of the sorted pmfs, which
     keep their digits however small they are; so exact ties count as majorised.
 
     Args:
@@ -275,5 +315,5 @@ def majorises(q: ArrayLike, p: ArrayLike) -> bool:
     p = np.asarray(validation.pmf("p", p))
     if p.size != q.size:
         raise ValueError(f"p must have as many letters as q, {q.size}, got {p.size}")
-    tail_q, tail_p = (np.cumsum(np.sort(law))[:-1] for law in (q, p))
+    tail_q, tail_p = np.cumsum(np.sort(q))[:-1], np.cumsum(np.sort(p))[:-1]
     return bool(np.all(tail_q <= (1 + TIE) * tail_p))

@@ -4,6 +4,15 @@
 be refined without loss, and `allocation` splits a rate over several sources.
 """
 
+# Parts of the solver, for packages that solve many problems inside a program of their own. They check no
+# arguments, and so are no public names of `rdsim.limits`.
+from rdsim.limits.rate_distortion._interior_point import (
+    interior_point as interior_point,
+)
+from rdsim.limits.rate_distortion._interior_point import (
+    shifted_kernel as shifted_kernel,
+)
+from rdsim.limits.rate_distortion._point import excess_distortions as excess_distortions
 from rdsim.limits.rate_distortion.allocation import (
     allocation_penalty,
     allocation_penalty_high_rate,

@@ -19,14 +19,21 @@ import numpy as np
 HALF_WIDTH: Final = {1: 0.25, 2: 0.2}
 """Half the width of a cell in standard deviations of the kernel, by dimension."""
 ORDER: Final = 13
+"""Total degree m of the Taylor polynomials, exclusive."""
 _CRAMER: Final = 1.0866
+"""Above Cramer's constant 1.0865 of the Hermite functions."""
 _MAX_CELLS: Final = 2_000_000
 _MAX_BOXES: Final = 400_000
+"""Boxes of branch and bound at one depth, beyond which it stops with the bound it has."""
 _MAX_DEPTH: Final = 24
-_FLAT: Final = 1e-9  # least curvature, relative to c
+_FLAT: Final = 1e-9
+"""Least curvature that a Newton step divides by, relative to c."""
 _LONGEST_STEP: Final = 0.4
+"""Of climbing, in kernel widths: longer Newton steps leave the hill."""
 _CLOSE: Final = 1e-9
-_CHUNK: Final = 20_000_000  # numbers held at once
+"""Climbing stops when no step is longer, in kernel widths."""
+_CHUNK: Final = 20_000_000
+"""Numbers held in memory at once."""
 
 Cells = tuple[np.ndarray, np.ndarray]
 """Centres along the two axes; along the second, a single zero on the line."""
@@ -118,6 +125,7 @@ def largest_value(z: np.ndarray, nu: np.ndarray, margin: float) -> Bound:
     if not np.all(np.isfinite(nu)):
         return Bound(math.inf, math.inf, z[int(np.argmax(nu))])
     cells, half = cells_over(z), HALF_WIDTH[z.shape[1]]
+    # One row for each cell: its centre, its Taylor coefficients, their error, the third derivatives.
     centre = np.stack([x.ravel() for x in np.meshgrid(*cells, indexing="ij")], axis=1)
     a = taylor(z, nu, cells, ORDER)
     a = a.reshape(-1, *a.shape[2:])
@@ -126,6 +134,8 @@ def largest_value(z: np.ndarray, nu: np.ndarray, margin: float) -> Bound:
     wide = np.array([1.0, 0.0 if z.shape[1] == 1 else 1.0])
     corners = np.array([(x, y) for x in (-0.5, 0.5) for y in ((-0.5, 0.5) if wide[1] else (0.0,))])
 
+    # Branch and bound. A box is a cell's number and a centre `at`, in half widths of the cell; all
+    # boxes of one depth have one size. Invariant: max c is at most `upper` or in some open box.
     cell = np.arange(len(a))
     at = np.zeros((len(a), 2))
     seen, upper, place = 0.0, 0.0, np.zeros(2)
@@ -137,6 +147,7 @@ def largest_value(z: np.ndarray, nu: np.ndarray, margin: float) -> Bound:
             seen = float(value[best] - missed[cell[best]])
             place = centre[cell[best]] + half * at[best]
         bound = bound + missed[cell]
+        # Prune the boxes that cannot exceed what is accepted, and split the others in halves.
         accepted = max(1.0, seen) + margin
         open_boxes = bound > accepted
         upper = max(upper, float(np.max(bound[~open_boxes], initial=0.0)))
@@ -161,6 +172,7 @@ def _third_derivatives(a: np.ndarray) -> np.ndarray:
     def falling(n: np.ndarray, times: int) -> np.ndarray:
         return np.prod([n - t for t in range(times)], axis=0) if times else np.ones_like(n)
 
+    # |a| bounds every monomial on the cell, where both offsets are at most one half width.
     terms = [
         np.tensordot(size, falling(j, i) * falling(k, 3 - i), 2)
         / (math.factorial(i) * math.factorial(3 - i))
@@ -188,6 +200,10 @@ def _box_bounds(
 def _quadratic_bounds(
     a: np.ndarray, at: np.ndarray, width: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Bound the second-order Taylor polynomial of each box's polynomial at `at`, and its value there.
+
+    By the two axes apart, or, where the quadratic is concave, by its peak if that is lower.
+    """
     first, second = _powers(at[:, 0], a.shape[1]), _powers(at[:, 1], a.shape[2])
     inner = [np.einsum("njk,nk->nj", a, power) for power in second]
 
@@ -265,6 +281,7 @@ def climb(z: np.ndarray, nu: np.ndarray, u: np.ndarray, steps: int = 16) -> np.n
 
 
 def _climb(z: np.ndarray, nu: np.ndarray, u: np.ndarray, steps: int) -> np.ndarray:
+    """Climb from all starts of one chunk together."""
     floor = np.finfo(float).tiny
     best, height = u, np.full(len(u), -np.inf)
     for _ in range(steps):
@@ -274,8 +291,9 @@ def _climb(z: np.ndarray, nu: np.ndarray, u: np.ndarray, steps: int) -> np.ndarr
         higher = total > height
         best, height = np.where(higher[:, None], u, best), np.where(higher, total, height)
         gradient = np.einsum("mn,mni->mi", weight, offset)
-        spread = np.einsum("mn,mni,mnj->mij", weight, offset, offset, optimize=True)
-        value, vector = np.linalg.eigh(spread - total[:, None, None] * np.eye(z.shape[1]))
+        second = np.einsum("mn,mni,mnj->mij", weight, offset, offset, optimize=True)
+        value, vector = np.linalg.eigh(second - total[:, None, None] * np.eye(z.shape[1]))
+        # In the eigenbasis: gradient over magnitude of curvature, cut to the longest step.
         along = np.einsum("mi,mij->mj", gradient, vector)
         step = along / np.maximum(np.abs(value), np.maximum(_FLAT * total, floor)[:, None])
         step = np.einsum("mij,mj->mi", vector, step)

@@ -1,35 +1,46 @@
 r"""R at given distortions and D at given rates, by a certified search for the slope (C5, C8).
 
-By the envelope theorem, with s the slope there and q, Z, Q those of the optimum,
+A target is a distortion or, with `by_rate`, a rate. Two points on its two sides are kept: their
+chord is achieved by time sharing, and the supporting lines of all points seen bound from below
+(`rdsim.limits._curve`; here in fixed shapes, for JAX). By the envelope theorem, with s the slope
+there and q, Z, Q those of the optimum,
 
 $$dR = -\sum_y dp_y \log_2 Z_y + s \Big( \sum_{y,u} p_y Q(u|y) \, dd_{yu} - dD \Big),$$
 
 and $dD = (\ldots - dR) / s$ the other way round.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rdsim.information import safe_log2
+from rdsim.information import LN2, safe_log2
 from rdsim.limits.rate_distortion._point import (
     Point,
-    channel,
-    first_slope,
-    information,
-    mean_distortions,
+    constant_distortions,
     solve_point,
+    tilted_channel,
 )
+from rdsim.root_finding import bisect
 from rdsim.transformations import STEEPEST, refusing
 
-_SEARCH_STEPS: Final = 100
+_STEPS: Final = 100
+"""Points solved at most for one target; ten or so are usual."""
+
 _NARROW: Final = 1e-7
-"""Relative width of the bracket of a slope that is to be known, not only bounded."""
-_SHRINK: Final = 0.02
-_STRIDE: Final = 4.0
+"""Relative width to which the bracket of a slope is closed where the slope itself is wanted."""
+
+_INWARDS: Final = 0.02
+"""Fraction of the bracket by which a trial slope is moved off the interpolated one, so that it is
+expected on the side from which the bracket then shrinks to a fiftieth."""
+
+_OUTWARDS: Final = 4.0
+"""Factor between trial slopes while only one side of the target is known."""
+
 _once_only = refusing(
     "rate_at and distortion_at have first derivatives only; "
     "differentiate the points of rate_distortion_curve twice instead"
@@ -37,101 +48,181 @@ _once_only = refusing(
 
 
 class _Bracket(NamedTuple):
+    """State of the search for bounds: `left` costs more bits than the target, `right` fewer."""
+
     left: Point  # not above the target distortion
     right: Point  # not below it
-    slope: Float[Array, ""]
+    slope: Float[Array, ""]  # to be solved next
     lower: Float[Array, ""]
     upper: Float[Array, ""]
     steps: Array
 
 
-@partial(jax.jit, static_argnames=("method", "by_rate"))
-def search_all(
+class _SlopeBracket(NamedTuple):
+    """State of the search for the slope itself, which lies between those of the two points."""
+
+    left: Point
+    right: Point
+    steps: Array
+
+
+@partial(jax.jit, static_argnames=("solver", "by_rate"))
+def bounds_at_targets(
     p: Float[Array, " y"],
     excess: Float[Array, "y u"],
     goals: Float[Array, " t"],
     tolerance: Float[Array, ""],
-    method: str,
+    solver: str,
     by_rate: bool,
 ) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
-    """Bounds on R at excess distortions (or on the excess at rates), one target after the other."""
-    return jax.lax.map(lambda goal: _bounds(p, excess, goal, tolerance, method, by_rate), goals)
+    """Bound R at excess distortions (or the excess at rates), one target after the other."""
+    return jax.lax.map(
+        lambda goal: _bounds_at_target(p, excess, goal, tolerance, solver, by_rate), goals
+    )
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(4, 5))
-def _bounds(
+def _bounds_at_target(
     p: Float[Array, " y"],
     excess: Float[Array, "y u"],
     goal: Float[Array, ""],
     tolerance: Float[Array, ""],
-    method: str,
+    solver: str,
     by_rate: bool,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Lower and upper bound on the one limit; both have its derivative."""
-    zero_rate = jnp.min(mean_distortions(p, excess))
-    end = _search(p, excess, goal, tolerance, method, by_rate)
+    """Lower and upper bound on one limit; both have its derivative."""
+    zero_rate = jnp.min(constant_distortions(p, excess))
+    end = _bracket_target(p, excess, goal, tolerance, solver, by_rate)
     trivial, value = _without_rate(goal, zero_rate, by_rate)
     return jnp.where(trivial, value, end.lower), jnp.where(trivial, value, end.upper)
 
 
-@_bounds.defjvp
-def _bounds_jvp(
-    method: str, by_rate: bool, primals: tuple[Array, ...], tangents: tuple[Any, ...]
+@_bounds_at_target.defjvp
+def _bounds_at_target_jvp(
+    solver: str, by_rate: bool, primals: tuple[Array, ...], tangents: tuple[Array, ...]
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Apply the envelope theorem of the module docstring at the optimum, and treat both ends."""
     p, excess, goal = map(_once_only, primals[:3])
     tolerance = primals[3]
     dp, de, dgoal, _ = tangents
-    cost = mean_distortions(p, excess)
-    constant = jnp.argmin(cost)
-    end = _search(p, excess, goal, tolerance, method, by_rate)
-    trivial, value = _without_rate(goal, cost[constant], by_rate)
+    costs = constant_distortions(p, excess)
+    constant = jnp.argmin(costs)
+    end = _bracket_target(p, excess, goal, tolerance, solver, by_rate)
+    trivial, value = _without_rate(goal, costs[constant], by_rate)
     bounds = jnp.where(trivial, value, end.lower), jnp.where(trivial, value, end.upper)
 
-    slope, q = _optimum(p, excess, goal, tolerance, method, by_rate, end)
-    Q, _, Z = channel(excess, slope, q)
-    surprise = -jnp.sum(dp * safe_log2(Z))
-    spent = jnp.sum(p[:, None] * Q * de)
+    slope, q = _optimum_at_target(p, excess, goal, tolerance, solver, by_rate, end)
+    Q, _, Z = tilted_channel(excess, slope, q)
+    by_source = -jnp.sum(dp * safe_log2(Z))
+    by_distortions = jnp.sum(p[:, None] * Q * de)
     if by_rate:
-        change = spent + (surprise - dgoal) / jnp.where(slope > 0, slope, 1.0)
-        first = first_slope(p, excess)
+        change = by_distortions + (by_source - dgoal) / jnp.where(slope > 0, slope, 1.0)
+        # At rate zero the optimum is the constant letter: its distortion changes, and D falls with
+        # the first slope. Where information is sent at every slope the tangent is vertical.
+        first = _first_slope(p, excess)
         column = jnp.where(jnp.isinf(excess[:, constant]), 0.0, excess[:, constant])
-        # Where information is sent at every slope, D falls from D_max with a vertical tangent.
         fall = jnp.where(first > 0, 1 / jnp.where(first > 0, first, 1.0), STEEPEST)
         at_zero = dp @ column + p @ de[:, constant] - fall * dgoal
     else:
         # A vertical tangent at D_min: a huge number stands for an infinite derivative.
-        change = surprise + jnp.minimum(slope, STEEPEST) * (spent - dgoal)
+        change = by_source + jnp.minimum(slope, STEEPEST) * (by_distortions - dgoal)
         at_zero = jnp.zeros_like(change)
     change = jnp.where(trivial, at_zero, change)
     return bounds, (change, change)
 
 
 def _without_rate(goal: Array, zero_rate: Array, by_rate: bool) -> tuple[Array, Array]:
-    """Whether the target asks for no rate at all, and the limit then."""
+    """Whether the target is reached at rate zero, and the limit then."""
     if by_rate:
         return goal <= 0, zero_rate
     return goal >= zero_rate, jnp.zeros(())
 
 
-def _share(left: Array, right: Array, goal: Array) -> Array:
-    """How far the target lies from left to right."""
+def _fraction(left: Array, right: Array, goal: Array) -> Array:
+    """Fraction of the way from left to right at which the target lies; 0 if they are equal."""
     return jnp.where(
         left == right, 0.0, (goal - left) / jnp.where(left == right, 1.0, right - left)
     )
 
 
-def _optimum(
+def _line_at_target(point: Point, goal: Array, by_rate: bool) -> Array:
+    """Lower bound on the limit by the supporting line of one point."""
+    vertical = jnp.isinf(point.slope)
+    slope = jnp.where(vertical, 1.0, point.slope)
+    floor = point.rate - point.gap
+    if not by_rate:
+        at_end = jnp.where(point.excess >= goal, floor, 0.0)
+        return jnp.where(vertical, at_end, floor - slope * (goal - point.excess))
+    line = point.excess + (floor - goal) / jnp.where(slope > 0, slope, 1.0)
+    # The line of slope zero bounds no D, unless it says that no D has so small a rate.
+    flat = jnp.where(floor > goal, jnp.inf, 0.0)
+    return jnp.where(vertical, 0.0, jnp.where(slope > 0, line, flat))
+
+
+def _chord_at_target(left: Point, right: Point, goal: Array, by_rate: bool) -> Array:
+    """Upper bound on the limit by time sharing of the two points."""
+    if by_rate:
+        x, y, f, g = left.rate, right.rate, left.excess, right.excess
+    else:
+        x, y, f, g = left.excess, right.excess, left.rate, right.rate
+    fraction = _fraction(x, y, goal)
+    return jnp.where(fraction <= 0, f, jnp.where(fraction >= 1, g, f + fraction * (g - f)))
+
+
+def _bracket_target(
+    p: Float[Array, " y"],
+    excess: Float[Array, "y u"],
+    goal: Float[Array, ""],
+    tolerance: Float[Array, ""],
+    solver: str,
+    by_rate: bool,
+) -> _Bracket:
+    """Narrow the bracket of one target until chord and supporting lines meet within the tolerance.
+
+    The next slope is in turn that of the chord (exact where the curve is straight) and that of the
+    secant, interpolated between the slopes of the two points (fast where it is curved). The first
+    is inf: the left end of the curve; the right end is the best constant letter.
+    """
+    costs = constant_distortions(p, excess)
+
+    def step(state: _Bracket) -> _Bracket:
+        new = solve_point(p, excess, state.slope, tolerance / 4, solver)
+        is_left = (new.rate >= goal) if by_rate else (new.excess <= goal)
+        is_left |= state.steps == 0
+        left = jax.tree.map(lambda n, o: jnp.where(is_left, n, o), new, state.left)
+        right = jax.tree.map(lambda n, o: jnp.where(is_left, o, n), new, state.right)
+        lower = jnp.maximum(state.lower, _line_at_target(new, goal, by_rate))
+        upper = _chord_at_target(left, right, goal, by_rate)
+        width = right.excess - left.excess
+        chord = (left.rate - right.rate) / jnp.where(width > 0, width, jnp.inf)
+        x, y = (left.rate, right.rate) if by_rate else (left.excess, right.excess)
+        secant = left.slope + _fraction(x, y, goal) * (right.slope - left.slope)
+        usable = jnp.isfinite(secant) & (state.steps % 2 == 1) & (x != y)
+        slope = jnp.where(usable, secant, chord)
+        return _Bracket(left, right, slope, lower, upper, state.steps + 1)
+
+    def unfinished(state: _Bracket) -> Array:
+        return (state.upper - state.lower > tolerance) & (state.steps < _STEPS)
+
+    zero = jnp.zeros(())
+    constant = jax.nn.one_hot(jnp.argmin(costs), costs.size, dtype=costs.dtype)
+    right = Point(zero, jnp.min(costs), zero, zero, constant)
+    start = _Bracket(right, right, jnp.array(jnp.inf), zero, jnp.array(jnp.inf), jnp.array(0))
+    return jax.lax.while_loop(unfinished, step, start)
+
+
+def _optimum_at_target(
     p: Array,
     excess: Array,
     goal: Array,
     tolerance: Array,
-    method: str,
+    solver: str,
     by_rate: bool,
     end: _Bracket,
 ) -> tuple[Array, Array]:
-    """Slope and output marginal of the optimum at the target.
+    """Slope and output marginal of the optimum at the target, for the derivatives.
 
-    The certified bounds meet long before the slope is known to their accuracy, so the bracket is
+    The certified bounds meet long before the slope is known to their accuracy, so its bracket is
     closed: by interpolation to either side in turn, every third time by halving. On a straight piece
     it closes on the critical slope, whose two ends are mixed. On a curved one the error of the
     mixture is the square of the width.
@@ -140,14 +231,15 @@ def _optimum(
     def coordinate(point: Point) -> Array:
         return point.rate if by_rate else point.excess
 
-    def measured(point: Point) -> Point:
-        return point._replace(rate=information(p, excess, point)) if by_rate else point
+    def with_exact_rate(point: Point) -> Point:
+        return point._replace(rate=_information(p, excess, point)) if by_rate else point
 
-    left, right = measured(end.left), measured(end.right)
-    share = jnp.clip(_share(coordinate(left), coordinate(right), goal), 0.0, 1.0)
-    at_end = jnp.isinf(left.slope) & (share == 0)
-    # The search knows rates to its tolerance only, which may have put a point on the wrong side.
-    first = first_slope(p, excess)
+    left, right = with_exact_rate(end.left), with_exact_rate(end.right)
+    fraction = jnp.clip(_fraction(coordinate(left), coordinate(right), goal), 0.0, 1.0)
+    at_end = jnp.isinf(left.slope) & (fraction == 0)
+    # The search knows rates to its tolerance only, which may have put a point on the wrong side:
+    # then that side is open again, up to slope inf or down to the first slope.
+    first = _first_slope(p, excess)
     low = jnp.where(by_rate & (right.rate > goal), 0.0, right.slope)
     right = right._replace(slope=jnp.maximum(low, first))
     wrong = (by_rate & (left.rate < goal)) | (left.slope <= right.slope)
@@ -156,106 +248,96 @@ def _optimum(
     sent = goal if by_rate else end.upper
     fine = jnp.minimum(tolerance / 4, jnp.maximum(1e-3 * sent, 1e-13))
 
-    def is_open(state: _Closing) -> Array:
+    def is_open(state: _SlopeBracket) -> Array:
         low, high = state.right.slope, state.left.slope
-        asked = (goal > 0) if by_rate else True
-        return asked & ~at_end & (high > low * (1 + _NARROW)) & (state.steps < _SEARCH_STEPS)
+        wanted = (goal > 0) if by_rate else True
+        return wanted & ~at_end & (high > low * (1 + _NARROW)) & (state.steps < _STEPS)
 
-    def step(state: _Closing) -> _Closing:
-        left, right = state.left, state.right
-        low, high = right.slope, left.slope
-        width = right.excess - left.excess
-        chord = (left.rate - right.rate) / jnp.where(width > 0, width, 1.0)
-        chord = jnp.where((width > 0) & (chord > 0), chord, 1.0)
-        # Outwards while one end is no slope, then inwards.
-        upwards, downwards = _STRIDE * jnp.maximum(low, chord), jnp.minimum(high, chord) / _STRIDE
-        inside = jnp.isfinite(high) & (low > 0)
-        low_, high_ = jnp.where(inside, low, 1.0), jnp.where(inside, high, 2.0)
-        middle = jnp.sqrt(low_) * jnp.sqrt(high_)
-        share = jnp.clip(_share(coordinate(right), coordinate(left), goal), 0.0, 1.0)
-        secant = low_ + share * (high_ - low_)
-        beside = jnp.maximum(_SHRINK * (high_ - low_), 0.4 * _NARROW * secant)
-        beside = secant + jnp.where(state.steps % 2 == 0, beside, -beside)
-        between = jnp.where(state.steps % 3 == 2, middle, jnp.clip(beside, low_, high_))
-        slope = jnp.where(inside, between, jnp.where(jnp.isinf(high), upwards, downwards))
-        new = measured(solve_point(p, excess, slope, fine, method))
+    def step(state: _SlopeBracket) -> _SlopeBracket:
+        slope = _next_slope(state, coordinate, goal)
+        new = with_exact_rate(solve_point(p, excess, slope, fine, solver))
         is_left = (new.rate > goal) if by_rate else (new.excess <= goal)
-        return _Closing(
-            jax.tree.map(lambda n, o: jnp.where(is_left, n, o), new, left),
-            jax.tree.map(lambda n, o: jnp.where(is_left, o, n), new, right),
+        return _SlopeBracket(
+            jax.tree.map(lambda n, o: jnp.where(is_left, n, o), new, state.left),
+            jax.tree.map(lambda n, o: jnp.where(is_left, o, n), new, state.right),
             state.steps + 1,
         )
 
-    done = jax.lax.while_loop(is_open, step, _Closing(left, right, jnp.array(0)))
+    done = jax.lax.while_loop(is_open, step, _SlopeBracket(left, right, jnp.array(0)))
     left, right = done.left, done.right
-    share = jnp.clip(_share(coordinate(left), coordinate(right), goal), 0.0, 1.0)
-    slope = left.slope + share * (right.slope - jnp.where(at_end, 0.0, left.slope))
+    fraction = jnp.clip(_fraction(coordinate(left), coordinate(right), goal), 0.0, 1.0)
+    slope = left.slope + fraction * (right.slope - jnp.where(at_end, 0.0, left.slope))
     return (
         jnp.where(at_end, jnp.inf, slope),
-        jnp.where(at_end, left.q, (1 - share) * left.q + share * right.q),
+        jnp.where(at_end, left.q, (1 - fraction) * left.q + fraction * right.q),
     )
 
 
-class _Closing(NamedTuple):
-    left: Point  # not above the target distortion; slopes not below the optimum's
-    right: Point
-    steps: Array
+def _next_slope(state: _SlopeBracket, coordinate: Callable[[Point], Array], goal: Array) -> Array:
+    """Choose the trial slope that narrows the bracket of a slope.
 
-
-def _search(
-    p: Float[Array, " y"],
-    excess: Float[Array, "y u"],
-    goal: Float[Array, ""],
-    tolerance: Float[Array, ""],
-    method: str,
-    by_rate: bool,
-) -> _Bracket:
-    """Search the slope of one target.
-
-    The bracketing points give the upper bound by time sharing, the supporting lines the lower. The
-    next slope is in turn that of the chord (exact on straight pieces) and the secant's (fast on
-    curved ones).
+    While the high end is inf or the low end zero: outwards by `_OUTWARDS`, from the chord's slope at
+    least. Then the geometric mean of the ends every third time, else a little beside the interpolated
+    slope, alternately above and below it.
     """
-    cost = mean_distortions(p, excess)
+    left, right = state.left, state.right
+    low, high = right.slope, left.slope
+    width = right.excess - left.excess
+    chord = (left.rate - right.rate) / jnp.where(width > 0, width, 1.0)
+    chord = jnp.where((width > 0) & (chord > 0), chord, 1.0)
+    upwards = _OUTWARDS * jnp.maximum(low, chord)
+    downwards = jnp.minimum(high, chord) / _OUTWARDS
+    inside = jnp.isfinite(high) & (low > 0)
+    low_, high_ = jnp.where(inside, low, 1.0), jnp.where(inside, high, 2.0)
+    middle = jnp.sqrt(low_) * jnp.sqrt(high_)
+    fraction = jnp.clip(_fraction(coordinate(right), coordinate(left), goal), 0.0, 1.0)
+    secant = low_ + fraction * (high_ - low_)
+    beside = jnp.maximum(_INWARDS * (high_ - low_), 0.4 * _NARROW * secant)
+    beside = secant + jnp.where(state.steps % 2 == 0, beside, -beside)
+    between = jnp.where(state.steps % 3 == 2, middle, jnp.clip(beside, low_, high_))
+    return jnp.where(inside, between, jnp.where(jnp.isinf(high), upwards, downwards))
 
-    def bound(left: Point, right: Point, lower: Array, new: Point) -> tuple[Array, Array]:
-        flat = jnp.isinf(new.slope)
-        slope = jnp.where(flat, 1.0, new.slope)
-        floor = new.rate - new.gap
-        if by_rate:
-            x, y, f, g = left.rate, right.rate, left.excess, right.excess
-            line = new.excess + (floor - goal) / jnp.where(slope > 0, slope, 1.0)
-            # The line of slope zero says nothing of D, or that no D has so small a rate.
-            level = jnp.where(floor > goal, jnp.inf, 0.0)
-            line = jnp.where(flat, 0.0, jnp.where(slope > 0, line, level))
-        else:
-            x, y, f, g = left.excess, right.excess, left.rate, right.rate
-            exact = jnp.where(new.excess >= goal, floor, 0.0)
-            line = jnp.where(flat, exact, floor - slope * (goal - new.excess))
-        share = _share(x, y, goal)
-        between = jnp.where(share <= 0, f, jnp.where(share >= 1, g, f + share * (g - f)))
-        return jnp.maximum(lower, line), between
 
-    def step(state: _Bracket) -> _Bracket:
-        new = solve_point(p, excess, state.slope, tolerance / 4, method)
-        is_left = (new.rate >= goal) if by_rate else (new.excess <= goal)
-        is_left |= state.steps == 0
-        left = jax.tree.map(lambda n, o: jnp.where(is_left, n, o), new, state.left)
-        right = jax.tree.map(lambda n, o: jnp.where(is_left, o, n), new, state.right)
-        lower, upper = bound(left, right, state.lower, new)
-        width = right.excess - left.excess
-        chord = (left.rate - right.rate) / jnp.where(width > 0, width, jnp.inf)
-        x, y = (left.rate, right.rate) if by_rate else (left.excess, right.excess)
-        secant = left.slope + _share(x, y, goal) * (right.slope - left.slope)
-        usable = jnp.isfinite(secant) & (state.steps % 2 == 1) & (x != y)
-        slope = jnp.where(usable, secant, chord)
-        return _Bracket(left, right, slope, lower, upper, state.steps + 1)
+def _information(p: Array, excess: Array, point: Point) -> Array:
+    r"""I(Y;U) of a point in bits, to relative accuracy even where it is far below rounding.
 
-    def unfinished(state: _Bracket) -> Array:
-        return (state.upper - state.lower > tolerance) & (state.steps < _SEARCH_STEPS)
+    With $t = K/Z - 1$, of mean zero in every row, it is the sum of $(1 + t) \ln(1 + t) - t \ge 0$,
+    in which the parts of first order are gone: they cancel in $F - sD$, and leave some 1e-16 bits.
+    """
+    _, K, Z = tilted_channel(excess, point.slope, point.q)
+    t = K / jnp.where(Z > 0, Z, 1.0)[:, None] - 1
+    terms = jnp.where(t > -1, (1 + t) * jnp.log1p(jnp.where(t > -1, t, 0.0)) - t, 1.0)
+    used = (p > 0)[:, None] & (point.q > 0)
+    return jnp.sum(jnp.where(used, p[:, None] * point.q * jnp.maximum(terms, 0.0), 0.0)) / LN2
 
-    zero = jnp.zeros(())
-    constant = jax.nn.one_hot(jnp.argmin(cost), cost.size, dtype=cost.dtype)
-    right = Point(zero, jnp.min(cost), zero, zero, constant)
-    start = _Bracket(right, right, jnp.array(jnp.inf), zero, jnp.array(jnp.inf), jnp.array(0))
-    return jax.lax.while_loop(unfinished, step, start)
+
+def _first_slope(p: Array, excess: Array) -> Array:
+    r"""Steepest slope at which nothing is sent: that of R(D) at D_max from below, $-dR/dD$.
+
+    The best constant letter $u_0$ is the optimum as long as $c_u \le 1$ for all u, where $c_u - 1 =
+    \sum_y p_y (2^{-s \Delta_{yu}} - 1)$, $\Delta_{yu} = d_{yu} - d_{yu_0}$. It is convex in s and
+    zero at 0, so that it has one other zero; none above 0 if $u$ is as good a constant as $u_0$.
+    """
+    costs = constant_distortions(p, excess)
+    constant = jnp.argmin(costs)
+    mass = (p > 0)[:, None]
+    base = jnp.where(jnp.isinf(excess[:, constant]), 0.0, excess[:, constant])[:, None]
+    change = jnp.where(mass, excess - base, 0.0)
+    helps, differs = jnp.any(change < 0, axis=0), jnp.any(change != 0, axis=0)
+    rounding = 4 * jnp.finfo(float).eps * sum(excess.shape) * costs[constant]
+    as_good = differs & (costs - costs[constant] <= rounding)
+    scale = jnp.max(jnp.where(jnp.isfinite(change), jnp.abs(change), 0.0), axis=0)
+    unit = jnp.where(scale > 0, scale, 1.0)
+
+    def enters(log2_slope: Array) -> Array:
+        """Whether c_u > 1: the letter u enters the support at this slope."""
+        # Powers beyond 2^1000 say as much as 2^1000.
+        power = jnp.minimum(-(2.0**log2_slope) * change / unit, 1000.0)
+        return p @ jnp.expm1(LN2 * jnp.where(mass, power, 0.0)) > 0
+
+    # log2 s over all positive floats; 64 halvings are below their last digit.
+    ends = jnp.full(costs.shape, -1000.0), jnp.full(costs.shape, 1000.0)
+    low, high = bisect(enters, *ends, steps=64)
+    slope = jnp.where(helps, 2.0 ** ((low + high) / 2) / unit, jnp.inf)
+    # Where every constant is forbidden to some letter, something is sent at every slope.
+    return jnp.where(jnp.isinf(costs[constant]), 0.0, jnp.min(jnp.where(as_good, 0.0, slope)))

@@ -24,7 +24,7 @@ $\frac{\ln 2}{2} \Delta^2$, for small gaps, and $\Delta - 1$ for large ones.
 """
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -34,10 +34,12 @@ from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.closed_forms import vector_gaussian
 from rdsim.number_types import ArrayLike
+from rdsim.root_finding import bisect
 from rdsim.transformations import implicit_root, least, with_derivatives_of
 
 SPLITS: Final = ("equal_rate", "equal_noise")
-_HALVINGS: Final = 100  # of the logarithm of the noise; sixty leave its last digit
+_HALVINGS: Final = 100
+"""Of the bracket of the logarithm of the noise; sixty leave its last digit."""
 
 
 @validation.needs_float64
@@ -119,7 +121,7 @@ def entropy_gap(variances: ArrayLike) -> Float[Array, ""]:
     return 0.5 * (-least(-log_variance) - least(log_variance))
 
 
-def _variances(variances: Any) -> Float[Array, " k"]:
+def _variances(variances: ArrayLike) -> Float[Array, " k"]:
     array = validation.interval(
         "variances", variances, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=1
     )
@@ -140,9 +142,10 @@ def _equal_rate(
 def _equal_noise(
     variances: Float[Array, " k"], total_rate: Float[Array, "*grid"]
 ) -> Float[Array, "*grid"]:
-    """Total distortion with one noise, found by halving its logarithm.
+    """Total distortion with one noise, by bisection of its logarithm.
 
-    All bits on the strongest modality alone, or all modalities as strong, bracket the noise.
+    The noise is bracketed by that at which the strongest modality alone takes all bits, and that at
+    which every modality takes as many as the strongest.
     """
     spent = total_rate > 0
     x = 2.0 * LN2 * jnp.where(spent, total_rate, 1.0)
@@ -154,14 +157,8 @@ def _equal_noise(
     def nats(log_noise: Array) -> Array:
         return jnp.sum(jnp.log1p(variances / jnp.exp(log_noise)[..., None]), axis=-1)
 
-    def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
-        middle = 0.5 * (low + high)
-        too_quiet = nats(middle) > x
-        return jnp.where(too_quiet, middle, low), jnp.where(too_quiet, high, middle)
-
     start = log_noise(x), log_noise(x / variances.size)
-    _, high = jax.lax.fori_loop(0, _HALVINGS, halve, start)
+    _, high = bisect(lambda log_noise: nats(log_noise) <= x, *start, steps=_HALVINGS)
     noise = jnp.exp(implicit_root(lambda log_noise: nats(log_noise) - x, high))[..., None]
     distortion = jnp.sum(variances * (noise / (variances + noise)), axis=-1)
     first = jnp.sum(variances**2) / variances.sum()  # what the first bits take away

@@ -5,25 +5,24 @@ The source is a quadrature: points with weights. For any $\nu \ge 0$ on them
 $$R(D) \ge \sum_y p_y \log_2 \frac{\nu_y}{p_y} - s D - \log_2 \max_u c(u), \qquad
   c(u) = \sum_y \nu_y 2^{-s |y-u|^2},$$
 
-the dual of C5 with u running over the whole line or plane: $\nu_y = p_y / Z_y$ of an output law
-with atoms v and weights q, $Z_y = \sum_j q_j 2^{-s |y-v_j|^2}$, makes the first term its Lagrangian.
-The dual that is used is lowered a little where that c exceeds one, which costs next to nothing in
-the tails. The maximum is bounded rigorously, so the gap is that to the best reproduction of the
-quadrature source by any points at all; `dual` lets anyone check it. What the quadrature itself adds
-to a continuous source is stated by `Quadrature`.
+the dual of C5 with u running over the whole line or plane. An output distribution with atoms v and
+weights q has $\nu_y = p_y / Z_y$, $Z_y = \sum_j q_j 2^{-s |y-v_j|^2}$, which makes the first two terms
+its Lagrangian. The dual that is used is lowered a little where that c exceeds one, which costs next
+to nothing in the tails. The maximum is bounded rigorously, so the gap is that to the best
+reproduction of the quadrature source by any points at all; `dual` lets anyone check it. What the
+quadrature itself adds to a continuous source is stated by `Quadrature`.
 """
 
-import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.information import LN2
+from rdsim.information import LN2, entropy
+from rdsim.limits._curve import Points, RateCurve, achieved
 from rdsim.limits.rate_distortion._atoms import solve_atoms
 from rdsim.limits.rate_distortion._gaussian_sum import TooManyCellsError
 from rdsim.number_types import ArrayLike
@@ -32,39 +31,33 @@ from rdsim.transformations import on_host
 
 
 @result
-class ContinuousRateDistortion:
+class ContinuousRateDistortion(RateCurve):
     r"""Certified points of R(D) of a quadrature source over continuous reproductions.
 
     Attributes:
         slope: s, bits per unit of squared error, shape (S,).
         distortion: $D = E |Y - U|^2$, shape (S,).
-        rate: achievable rate at that distortion, bits, shape (S,).
-        gap: how far below the rate R(D) of the points can lie, bits, shape (S,); proved.
+        rate: R(D) of the points there, bits, shape (S,); the upper bound is achieved, the lower is
+            proved by the dual.
         atoms: reproduction points, shape (S, k) or (S, k, d); rows are padded with copies of
             their first atom.
         weights: their probabilities, shape (S, k); zero where padded.
         dual: $\nu$, shape (S, N), which proves the gap; zero where the source has no weight.
         points: of the source, shape (N,) or (N, d).
         source: their weights, shape (N,).
-        tolerance: the gap asked for, bits.
 
     """
 
-    slope: Float[Array, " s"]
-    distortion: Float[Array, " s"]
-    rate: Float[Array, " s"]
-    gap: Float[Array, " s"]
     atoms: Float[Array, "s k *d"]
     weights: Float[Array, "s k"]
     dual: Float[Array, "s n"]
     points: Float[Array, " n *d"]
     source: Float[Array, " n"]
-    tolerance: Float[Array, ""]
 
     @property
-    def converged(self) -> Bool[Array, " s"]:
-        """Whether the proved gap is within the tolerance, a slope at a time."""
-        return self.gap <= self.tolerance
+    def minimum_distortion(self) -> Float[Array, ""]:
+        """Zero: every point may be its own reproduction."""
+        return jnp.zeros(())
 
     @property
     def maximum_distortion(self) -> Float[Array, ""]:
@@ -72,43 +65,17 @@ class ContinuousRateDistortion:
         points = self.points.reshape(self.source.size, -1)
         return jnp.sum(self.source @ (points - self.source @ points) ** 2)
 
-    def lower_bound(self, distortion: ArrayLike) -> Float[Array, "..."]:
-        r"""Return the best proved lower bound on R(D) by the supporting lines of all slopes.
-
-        $$R(D) \ge \max\{0, \max_i R_i - \text{gap}_i - s_i (D - D_i)\}.$$
-
-        Args:
-            distortion: D >= 0, any shape.
-
-        Returns:
-            Bits, shape of D.
-
-        Raises:
-            ValueError: if D is negative or NaN.
-
-        """
-        D = validation.interval("distortion", distortion, low=0.0)[..., None]
-        lines = self.rate - self.gap - self.slope * (D - self.distortion)
-        return jnp.maximum(jnp.max(lines, axis=-1, initial=-jnp.inf), 0.0)
-
-    def upper_bound(self, distortion: ArrayLike) -> Float[Array, "..."]:
-        """Return an achievable rate by time sharing the points and the constant reproduction.
-
-        Args:
-            distortion: D >= 0, any shape.
-
-        Returns:
-            Bits, shape of D; inf below the least distortion of the points.
-
-        Raises:
-            ValueError: if D is negative or NaN.
-
-        """
-        D = validation.interval("distortion", distortion, low=0.0)
-        at = jnp.append(self.distortion, self.maximum_distortion)
-        order = jnp.argsort(at)
-        rates = jnp.append(self.rate, 0.0)[order]
-        return jnp.interp(D, at[order], jax.lax.cummin(rates), left=jnp.inf)
+    def _solve(self, slopes: np.ndarray, tolerance: float) -> Points:
+        points, p = np.asarray(self.points), np.asarray(self.source)
+        try:
+            found = [
+                _lossless(points, p) if np.isinf(s) else _solve(points, p, s, tolerance)[:3]
+                for s in slopes.tolist()
+            ]
+        except TooManyCellsError as error:
+            raise ValueError(f"the curve is too steep there for its points: {error}") from error
+        distortion, rate, gap = np.array(found).T
+        return Points(slopes, distortion, rate - gap, rate)
 
 
 @on_host
@@ -151,7 +118,14 @@ def continuous_rate_distortion(
         raise ValueError(f"weights must have shape ({y.shape[0]},), one a point, got {p.shape}")
     slope = validation.interval("slopes", slopes, low=0.0, high=math.inf, open_high=True, ndim=1)
     target = validation.tolerance(tolerance)
-    found = [_solve(np.asarray(y), np.asarray(p), float(s), float(target)) for s in slope]
+    found = []
+    for s in np.asarray(slope).tolist():
+        try:
+            found.append(_solve(np.asarray(y), np.asarray(p), s, float(target)))
+        except TooManyCellsError as error:
+            raise ValueError(
+                f"slopes must be gentle enough for the range of the points, got {s!r}: {error}"
+            ) from error
     size = max((len(one.weights) for one in found), default=1)
 
     def stack(rows: list[Any], shape: tuple[int, ...]) -> Array:
@@ -160,8 +134,9 @@ def continuous_rate_distortion(
     return ContinuousRateDistortion(
         slope=slope,
         distortion=stack([one.distortion for one in found], ()),
-        rate=stack([one.rate for one in found], ()),
-        gap=stack([one.gap for one in found], ()),
+        rate=achieved(
+            stack([one.rate for one in found], ()), stack([one.gap for one in found], ()), target
+        ),
         atoms=stack([_repeat_first(one.atoms, size) for one in found], (size, *y.shape[1:])),
         weights=stack(
             [np.pad(one.weights, (0, size - len(one.weights))) for one in found], (size,)
@@ -169,12 +144,12 @@ def continuous_rate_distortion(
         dual=stack([one.dual for one in found], (p.size,)),
         points=y,
         source=p,
-        tolerance=target,
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Point:
+class _Point(NamedTuple):
+    """What is known at one slope; rates in bits."""
+
     distortion: float
     rate: float
     gap: float
@@ -187,6 +162,13 @@ def _repeat_first(atoms: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([atoms, np.repeat(atoms[:1], size - len(atoms), axis=0)])
 
 
+def _lossless(points: np.ndarray, p: np.ndarray) -> tuple[float, float, float]:
+    """The end at D = 0, where equal points are one letter: its rate is their entropy."""
+    _, letter = np.unique(points, axis=0, return_inverse=True)
+    rate = float(entropy(jnp.asarray(np.bincount(letter.ravel(), weights=p))))
+    return 0.0, rate, 4 * np.finfo(float).eps * (len(p) + rate)
+
+
 def _solve(points: np.ndarray, p: np.ndarray, slope: float, tolerance: float) -> _Point:
     """Solve one slope in units of the kernel's standard deviation, centred."""
     used, dual = p > 0, p.copy()
@@ -196,12 +178,7 @@ def _solve(points: np.ndarray, p: np.ndarray, slope: float, tolerance: float) ->
     if scale == 0:
         variance = float(np.sum(p @ (y - mean) ** 2))
         return _Point(variance, 0.0, 0.0, mean.reshape(1, *points.shape[1:]), np.ones(1), dual)
-    try:
-        atoms = solve_atoms(scale * (y - mean), p, tolerance * LN2)
-    except TooManyCellsError as error:
-        raise ValueError(
-            f"slopes must be gentle enough for the range of the points, got {slope!r}: {error}"
-        ) from error
+    atoms = solve_atoms(scale * (y - mean), p, tolerance * LN2)
     dual[used] = atoms.dual
     # Rounding of the N terms of the Lagrangian.
     rounding = 4 * np.finfo(float).eps * (math.sqrt(len(p)) + abs(atoms.lagrangian))

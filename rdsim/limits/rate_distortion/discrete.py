@@ -22,23 +22,24 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.certified import Certified
-from rdsim.limits._curve import RateCurve, achieved
+from rdsim.limits._curve import RateCurve, achieved, check_distortion
 from rdsim.limits.rate_distortion._point import (
     Point,
-    channel,
+    constant_distortions,
     excess_distortions,
-    mean_distortions,
     solve_point,
+    tilted_channel,
 )
-from rdsim.limits.rate_distortion._search import search_all
+from rdsim.limits.rate_distortion._search import bounds_at_targets
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import A_STOPPING_RULE, not_differentiable
 
 _ENTRIES_A_CALL: Final = 2**20
-"""Entries of the distortion table times slopes or targets of one call.
+"""Entries of the distortion table times slopes (or targets) that one compiled call solves.
 
-On two cores four targets of 512 letters take 1.2 s, sixteen of 256 letters 0.7 s; slopes take less.
+It bounds the seconds until an interrupt is seen: on two cores four targets of 512 letters take 1.2 s,
+sixteen of 256 letters 0.7 s; slopes take less.
 """
 
 
@@ -65,12 +66,12 @@ class RateDistortionCurve(RateCurve):
     @property
     def minimum_distortion(self) -> Float[Array, ""]:
         r"""$D_{\min} = \sum_y p_y \min_u d(y,u)$, below which no rate suffices."""
-        return _minimum_distortion(self.source, self.distortions)
+        return minimum_distortion(self.source, self.distortions)
 
     @property
     def maximum_distortion(self) -> Float[Array, ""]:
         r"""$D_{\max} = \min_u \sum_y p_y d(y,u)$, from which on the rate is zero; may be inf."""
-        return jnp.min(mean_distortions(self.source, self.distortions))
+        return jnp.min(constant_distortions(self.source, self.distortions))
 
     def test_channel(self) -> Float[Array, "s y u"]:
         r"""Return the optimal test channels $Q(u|y) = q_u 2^{-s d(y,u)} / Z_y$, shape (S, |Y|, |U|).
@@ -78,27 +79,26 @@ class RateDistortionCurve(RateCurve):
         A row whose source letter has no mass is set to the output marginal.
         """
         excess, _ = excess_distortions(jnp.where((self.source > 0)[:, None], self.distortions, 0.0))
-        return jax.vmap(lambda s, q: channel(excess, s, q)[0])(self.slope, self.output_marginal)
+        return jax.vmap(lambda s, q: tilted_channel(excess, s, q)[0])(
+            self.slope, self.output_marginal
+        )
 
     def rate_at(self, distortion: ArrayLike) -> Certified:
         """Solve for R(D) at given distortions, to the curve's tolerance; see `limits.rate_at`."""
         problem = (self.source, self.distortions)
-        return rate_at(*problem, distortion, tolerance=self.rate.tolerance, method=self.method)
+        return rate_at(*problem, distortion, tolerance=self.tolerance, method=self.method)
 
     def distortion_at(self, rate: ArrayLike) -> Certified:
         """Solve for D(R) at given rates, to the curve's tolerance; see `limits.distortion_at`."""
         problem = (self.source, self.distortions)
-        return distortion_at(*problem, rate, tolerance=self.rate.tolerance, method=self.method)
-
-    def _checked(self, at: ArrayLike) -> Float[Array, "..."]:
-        return _check_distortion(at, self.source, self.distortions)
+        return distortion_at(*problem, rate, tolerance=self.tolerance, method=self.method)
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
 @validation.needs_float64
 def rate_distortion_curve(
     p: ArrayLike,
-    d: ArrayLike,
+    distortions: ArrayLike,
     slopes: ArrayLike,
     *,
     tolerance: ArrayLike = 1e-9,
@@ -114,7 +114,7 @@ def rate_distortion_curve(
 
     Args:
         p: source pmf, shape (|Y|,); zeros allowed.
-        d: distortions, shape (|Y|, |U|), each >= 0; inf forbids a pair, but every source letter
+        distortions: d, shape (|Y|, |U|), each >= 0; inf forbids a pair, but every source letter
             with mass keeps a finite one.
         slopes: s >= 0, shape (S,), bits per unit of distortion. Slope 0 is the point
             (D_max, 0), slope inf the point (D_min, R(D_min)).
@@ -128,21 +128,22 @@ def rate_distortion_curve(
         hold all the same.
 
     Raises:
-        ValueError: if p is not a pmf, d is negative or NaN or has a row without a finite entry, a
-            slope is negative, or shapes do not match.
+        ValueError: if p is not a pmf, a distortion is negative or NaN, a letter with mass has no
+            finite one, a slope is negative, or shapes do not match.
 
     References:
         Blahut (1972), IEEE Trans. Inf. Theory 18(4), Theorems 5 and 6; Csiszar (1974), 20(1);
         Koenker and Mizera (2014), J. Am. Stat. Assoc. 109, for the interior point.
 
     """
-    p, d = _check_problem(p, d)
+    p = validation.pmf("p", p)
+    d = validation.distortions(distortions, p)
     slope = validation.interval("slopes", slopes, low=0.0, ndim=1)
     target = validation.tolerance(tolerance)
     excess, least = excess_distortions(d)
-    how = _resolve(method)
+    solver = _solver_for(method)
     points = _in_portions(
-        lambda part: _solve_all(p, excess, part, target, how), slope, p, excess, how
+        lambda part: _solve_slopes(p, excess, part, target, solver), slope, p, excess, solver
     )
     return RateDistortionCurve(
         slope=slope,
@@ -156,9 +157,10 @@ def rate_distortion_curve(
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
+@validation.needs_float64
 def rate_at(
     p: ArrayLike,
-    d: ArrayLike,
+    distortions: ArrayLike,
     distortion: ArrayLike,
     *,
     tolerance: ArrayLike = 1e-9,
@@ -176,7 +178,7 @@ def rate_at(
 
     Args:
         p: source pmf, shape (|Y|,).
-        d: distortions, shape (|Y|, |U|).
+        distortions: d, shape (|Y|, |U|).
         distortion: D, any shape, each at least D_min; from D_max on the rate is zero.
         tolerance: certified gap to reach, bits.
         method: as in `rate_distortion_curve`.
@@ -189,13 +191,17 @@ def rate_at(
         ValueError: as `rate_distortion_curve`, and if D is below D_min (naming both).
 
     """
-    return _search(p, d, distortion, "rate_at", tolerance, method)
+    p = validation.pmf("p", p)
+    d = validation.distortions(distortions, p)
+    D = check_distortion(distortion, minimum_distortion(p, d))
+    return _solve_targets(p, d, D, validation.tolerance(tolerance), method, by_rate=False)
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
+@validation.needs_float64
 def distortion_at(
     p: ArrayLike,
-    d: ArrayLike,
+    distortions: ArrayLike,
     rate: ArrayLike,
     *,
     tolerance: ArrayLike = 1e-9,
@@ -210,7 +216,7 @@ def distortion_at(
 
     Args:
         p: source pmf, shape (|Y|,).
-        d: distortions, shape (|Y|, |U|).
+        distortions: d, shape (|Y|, |U|).
         rate: R >= 0 in bits, any shape; from R(D_min) on the distortion is D_min.
         tolerance: certified gap to reach, in units of distortion.
         method: as in `rate_distortion_curve`.
@@ -223,17 +229,26 @@ def distortion_at(
             distortion: every constant reproduction may be forbidden to some source letter.
 
     """
-    limit = _search(p, d, rate, "distortion_at", tolerance, method)
+    p = validation.pmf("p", p)
+    d = validation.distortions(distortions, p)
+    R = validation.interval("rate", rate, low=0.0, high=np.inf, open_high=True)
+    limit = _solve_targets(p, d, R, validation.tolerance(tolerance), method, by_rate=True)
     if not validation.is_traced(limit.lower):
         lost = np.isinf(np.asarray(limit.lower))
         if lost.any():
             raise ValueError(
-                f"rate must allow a finite distortion, got {np.asarray(rate)[lost][0].item()!r}"
+                f"rate must allow a finite distortion, got {np.asarray(R)[lost][0].item()!r}"
             )
     return limit
 
 
-def _resolve(method: str) -> str:
+def minimum_distortion(p: Float[Array, " y"], d: Float[Array, "y u"]) -> Float[Array, ""]:
+    r"""$D_{\min} = \sum_y p_y \min_u d(y,u)$; a letter without mass may have no finite distortion."""
+    return jnp.sum(jnp.where(p > 0, p * jnp.min(d, axis=1), 0.0))
+
+
+def _solver_for(method: str) -> str:
+    """Name the solver that "auto" stands for on this machine."""
     if method not in ("auto", "column_generation", "dense"):
         raise ValueError(f"method must be 'auto', 'column_generation' or 'dense', got {method!r}")
     if method == "auto":
@@ -241,49 +256,12 @@ def _resolve(method: str) -> str:
     return method
 
 
-def _check_problem(p: Any, d: Any) -> tuple[Float[Array, " y"], Float[Array, "y u"]]:
-    p = validation.pmf("p", p)
-    d = validation.interval("d", d, low=0.0, ndim=2)
-    if d.shape[0] != p.shape[0] or d.shape[1] == 0:
-        raise ValueError(
-            f"d must have one row a source letter and at least one column, "
-            f"shape ({p.shape[0]}, |U|), got {d.shape}"
-        )
-    if not validation.is_traced(p, d):
-        lost = np.isinf(np.asarray(d)).all(axis=1) & (np.asarray(p) > 0)
-        if lost.any():
-            raise ValueError(
-                f"d must leave every source letter a finite distortion, got only inf in row "
-                f"{int(np.argmax(lost))}"
-            )
-    return p, d
-
-
-def _check_distortion(
-    distortion: Any, p: Float[Array, " y"], d: Float[Array, "y u"]
-) -> Float[Array, "..."]:
-    D = validation.interval("distortion", distortion, low=0.0)
-    if validation.is_traced(D, p, d):
-        return D
-    least = float(_minimum_distortion(p, d))
-    below = np.asarray(D) < least * (1 - 1e-12)
-    if below.any():
-        raise ValueError(
-            f"distortion must be at least D_min = {least!r}, got {np.asarray(D)[below][0].item()!r}"
-        )
-    return D
-
-
-def _minimum_distortion(p: Float[Array, " y"], d: Float[Array, "y u"]) -> Float[Array, ""]:
-    return jnp.sum(jnp.where(p > 0, p * jnp.min(d, axis=1), 0.0))
-
-
 def _in_portions(
     solve: Callable[[Any], Any],
     points: Float[Array, " s"],
     p: Float[Array, " y"],
     excess: Float[Array, "y u"],
-    method: str,
+    solver: str,
 ) -> Any:
     """Solve a few slopes or targets a call, one after the other: between calls an interrupt is seen.
 
@@ -291,7 +269,7 @@ def _in_portions(
     transformation, and side by side on an accelerator, there is one call.
     """
     most = max(1, _ENTRIES_A_CALL // excess.size)
-    if method == "dense" or len(points) <= most or validation.is_traced(points, p, excess):
+    if solver == "dense" or len(points) <= most or validation.is_traced(points, p, excess):
         return solve(points)
     count = len(points)
     calls = -(-count // most)
@@ -304,13 +282,13 @@ def _in_portions(
     return jax.tree.map(lambda *found: jnp.concatenate(found)[:count], *parts)
 
 
-@partial(jax.jit, static_argnames="method")
-def _solve_all(
+@partial(jax.jit, static_argnames="solver")
+def _solve_slopes(
     p: Float[Array, " y"],
     excess: Float[Array, "y u"],
     slopes: Float[Array, " s"],
     tolerance: Float[Array, ""],
-    method: str,
+    solver: str,
 ) -> Point:
     """Solve all slopes in one call.
 
@@ -319,27 +297,32 @@ def _solve_all(
     """
 
     def solve(slope: Float[Array, ""]) -> Point:
-        return solve_point(p, excess, slope, tolerance, method)
+        return solve_point(p, excess, slope, tolerance, solver)
 
-    return jax.vmap(solve)(slopes) if method == "dense" else jax.lax.map(solve, slopes)
+    return jax.vmap(solve)(slopes) if solver == "dense" else jax.lax.map(solve, slopes)
 
 
-def _search(p: Any, d: Any, target: Any, function: str, tolerance: Any, method: str) -> Certified:
-    validation.require_float64(function)
-    p, d = _check_problem(p, d)
-    wanted = validation.tolerance(tolerance)
-    by_rate = function == "distortion_at"
-    if by_rate:
-        goal = validation.interval("rate", target, low=0.0, high=np.inf, open_high=True)
-    else:
-        goal = _check_distortion(target, p, d)
+def _solve_targets(
+    p: Float[Array, " y"],
+    d: Float[Array, "y u"],
+    goal: Float[Array, "..."],
+    tolerance: Float[Array, ""],
+    method: str,
+    *,
+    by_rate: bool,
+) -> Certified:
+    """Bound R at distortions, or with `by_rate` D at rates; D is the excess over D_min meanwhile."""
     excess, row_least = excess_distortions(d)
     least = jnp.sum(p * row_least)
-    goals = goal.ravel() if by_rate else goal.ravel() - least
-    how = _resolve(method)
+    targets = goal.ravel() if by_rate else goal.ravel() - least
+    solver = _solver_for(method)
     lower, upper = _in_portions(
-        lambda part: search_all(p, excess, part, wanted, how, by_rate), goals, p, excess, how
+        lambda part: bounds_at_targets(p, excess, part, tolerance, solver, by_rate),
+        targets,
+        p,
+        excess,
+        solver,
     )
     offset = least if by_rate else 0.0
-    lower, upper = (jnp.reshape(bound, goal.shape) + offset for bound in (lower, upper))
-    return Certified(value=upper, lower=lower, upper=upper, tolerance=wanted)
+    lower, upper = jnp.reshape(lower, goal.shape) + offset, jnp.reshape(upper, goal.shape) + offset
+    return Certified(value=upper, lower=lower, upper=upper, tolerance=tolerance)

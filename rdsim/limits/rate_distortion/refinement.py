@@ -6,9 +6,9 @@ channels exist with $Y - U_2 - U_1$ Markov (Equitz and Cover 1991):
 $$Q_1(u_1|y) = \sum_{u_2} Q_2(u_2|y)\, W(u_1|u_2).$$
 
 At slope s the optimal channels are $Q(u|y) = q_u K_{yu} / Z_y$, $K = 2^{-s d}$, with the one
-optimal Z and any pmf q on the letters of price $c_u = 1$ with $K q = Z$. With
+optimal Z and any pmf q with $K q = Z$ on the letters where $c_u = \sum_y p_y K_{yu} / Z_y = 1$. With
 $J(u_1,u_2) = q_2(u_2) W(u_1|u_2)$ all pairs of optimal channels and all W at once are a linear
-program, so that an optimum that is not unique needs no choice.
+program: where an optimum is not unique, none has to be chosen.
 """
 
 from typing import Final
@@ -25,8 +25,11 @@ from rdsim.results import result
 from rdsim.transformations import on_host
 
 _UNDECIDED: Final = 100.0
-"""Residuals up to so many times the threshold are called undecided."""
-_SEARCH: Final = 70
+"""Residuals above the threshold, up to so many times it, are called undecided."""
+_HALVINGS: Final = 70
+"""Of the bracket [-40, 40] of log2 of the slope, down to the last digit of float64."""
+_CLOSE: Final = 1e-13
+"""The search for a slope ends at so small an error of D, in units of the largest distortion."""
 
 
 @result
@@ -60,13 +63,13 @@ class SuccessiveRefinement:
 @on_host
 @validation.needs_float64
 def successive_refinement(
-    p: ArrayLike, d: ArrayLike, *, coarse: ArrayLike, fine: ArrayLike
+    p: ArrayLike, distortions: ArrayLike, *, coarse: ArrayLike, fine: ArrayLike
 ) -> SuccessiveRefinement:
     r"""Decide whether R(D1) bits can be refined to R(D2) bits without loss.
 
     Args:
         p: source pmf, shape (|Y|,).
-        d: finite distortions >= 0, shape (|Y|, |U|).
+        distortions: d, finite and >= 0, shape (|Y|, |U|).
         coarse: D1, a scalar above D2; from D_max on the coarse description is empty and every
             source is refinable.
         fine: D2, a scalar, at least D_min.
@@ -75,7 +78,7 @@ def successive_refinement(
         The least residual of the Markov condition, and the verdict.
 
     Raises:
-        ValueError: if p is no pmf, d is negative or infinite, shapes do not match, or not
+        ValueError: if p is no pmf, a distortion is negative or infinite, shapes do not match, or not
             D_min <= D2 < D1.
 
     References:
@@ -84,12 +87,8 @@ def successive_refinement(
 
     """
     p = validation.pmf("p", p)
-    d = validation.interval("d", d, low=0.0, high=np.inf, open_high=True, ndim=2)
-    if d.shape[0] != p.shape[0] or d.shape[1] == 0:
-        raise ValueError(
-            f"d must have one row a source letter and at least one column, "
-            f"shape ({p.shape[0]}, |U|), got {d.shape}"
-        )
+    finite = validation.interval("distortions", distortions, low=0.0, high=np.inf, open_high=True)
+    d = validation.distortions(finite, p)
     D1 = float(validation.interval("coarse", coarse, low=0.0, ndim=0))
     D2 = float(validation.interval("fine", fine, low=0.0, ndim=0))
     least = float(p @ d.min(axis=1))
@@ -100,56 +99,59 @@ def successive_refinement(
     # In units of the largest distortion, to a power of two: exact, and what tolerances are meant in.
     unit = 2.0 ** float(np.frexp(np.max(d))[1] - 1)
     d, D1, D2 = jnp.asarray(np.asarray(d) / unit), D1 / unit, D2 / unit
-    s1, Z1, gap1 = _point(p, d, D1)
-    s2, Z2, gap2 = _point(p, d, D2)
-    residual, W = _program(np.asarray(p), np.asarray(d), (s1, Z1, D1), (s2, Z2, D2))
+    s1, Z1, gap1 = _optimum_at(p, d, D1)
+    s2, Z2, gap2 = _optimum_at(p, d, D2)
+    residual, W = _least_residual(np.asarray(p), np.asarray(d), (s1, Z1, D1), (s2, Z2, D2))
     threshold = np.sqrt(2 * np.log(2) * (gap1 + gap2)) + 1e-7
-    numbers = {
-        "residual": residual,
-        "threshold": threshold,
-        "refinable": residual <= threshold,
-        "undecided": threshold < residual <= _UNDECIDED * threshold,
-        "refinement": W,
-        "coarse_slope": s1 / unit,
-        "fine_slope": s2 / unit,
-        "gap": gap1 + gap2,
-    }
-    return SuccessiveRefinement(**{name: jnp.asarray(value) for name, value in numbers.items()})
+    return SuccessiveRefinement(
+        residual=jnp.asarray(residual),
+        threshold=jnp.asarray(threshold),
+        refinable=jnp.asarray(residual <= threshold),
+        undecided=jnp.asarray(threshold < residual <= _UNDECIDED * threshold),
+        refinement=jnp.asarray(W),
+        coarse_slope=jnp.asarray(s1 / unit),
+        fine_slope=jnp.asarray(s2 / unit),
+        gap=jnp.asarray(gap1 + gap2),
+    )
 
 
-def _point(p: Array, d: Array, D: float) -> tuple[float, np.ndarray, float]:
+def _optimum_at(p: Array, d: Array, D: float) -> tuple[float, np.ndarray, float]:
     """Slope of R at D, the optimal Z there, and the gap, by bisection of the slope's logarithm."""
     mean = np.asarray(p @ d)
     if mean.min() <= D:
         return 0.0, np.ones(p.size), 0.0
     scale = float(jnp.max(d))
     low, high = -40.0, 40.0
-    for _ in range(_SEARCH):
+    for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
         curve = rate_distortion_curve(p, d, [2.0**middle / scale], tolerance=1e-13)
         if float(curve.distortion[0]) > D:
             low = middle
         else:
             high = middle
-        if abs(float(curve.distortion[0]) - D) < 1e-13:
+        if abs(float(curve.distortion[0]) - D) < _CLOSE:
             break
     s = float(curve.slope[0])
     e = np.asarray(d) - np.asarray(d).min(axis=1, keepdims=True)
     return s, 2.0 ** (-s * e) @ np.asarray(curve.output_marginal[0]), float(curve.gap[0])
 
 
-def _program(
+def _least_residual(
     p: np.ndarray,
     d: np.ndarray,
     coarse: tuple[float, np.ndarray, float],
     fine: tuple[float, np.ndarray, float],
 ) -> tuple[float, np.ndarray]:
-    """Least residual over all optimal pairs and all W; unknowns q1, J(u1,u2) and the slacks."""
+    """Least residual over all optimal pairs and all W, by one linear program.
+
+    Unknowns are q1, J(u1,u2) and for each equation a slack above and one below, whose sum is least.
+    Each of `coarse` and `fine` is (slope, Z, D).
+    """
     (s1, Z1, D1), (s2, Z2, D2) = coarse, fine
     used = p > 0
     p, d, Z1, Z2 = p[used], d[used], Z1[used], Z2[used]
     (ys, us), e = d.shape, d - d.min(axis=1, keepdims=True)
-    A1, A2 = (2.0 ** (-s * e) / Z[:, None] for s, Z in ((s1, Z1), (s2, Z2)))
+    A1, A2 = 2.0 ** (-s1 * e) / Z1[:, None], 2.0 ** (-s2 * e) / Z2[:, None]  # Q = q A
     eye, ones = np.eye(us), np.ones((1, us))
     # Every row is a linear form of (q1, J) and the number it should equal; J has index (u1, u2).
     rows = [

@@ -1,7 +1,11 @@
 """What a retrieval system can reach with items (and queries) of so many bits.
 
-`converse` bounds every code of Gaussian pairs from below, `bounds` is the sandwich of a converse and the best single channel, `distortion` makes retrieval an ordinary distortion,
-`two_sided` compresses queries too, and `identification` is for similarity queries.
+`converse` bounds every code of Gaussian pairs, `bounds` is the sandwich of a converse and the best single channel, `distortion` makes retrieval an ordinary
+distortion, `two_sided` compresses queries too, `identification` is for similarity queries, and `mixture` is a
+converse for Gaussian mixtures.
+
+Arguments are checked before anything is computed: a ValueError names the one whose numbers or shape do
+not fit, a TypeError one that is no integer or no key where that is needed.
 """
 
 from rdsim.limits.retrieval.bounds import RetrievalBounds, retrieval_bounds
@@ -12,6 +16,7 @@ from rdsim.limits.retrieval.distortion import (
     self_consistent,
 )
 from rdsim.limits.retrieval.identification import identification_binary, identification_gaussian
+from rdsim.limits.retrieval.mixture import mixture_loss_bound
 from rdsim.limits.retrieval.two_sided import TwoSidedBounds, two_sided_dsbs, two_sided_gaussian
 
 __all__ = [
@@ -21,6 +26,7 @@ __all__ = [
     "TwoSidedBounds",
     "identification_binary",
     "identification_gaussian",
+    "mixture_loss_bound",
     "retrieval_bounds",
     "retrieval_converse",
     "retrieval_distortion",

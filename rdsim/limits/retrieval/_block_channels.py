@@ -1,12 +1,12 @@
 r"""Memoryless test channels for items of n letters, by pattern search (C12).
 
 The candidates are bottleneck optima and the stored letter, whole, noisy, erased, or with one letter
-flagged. Around the best of them mass is moved between the words, by shares that shrink. What is
-found is a local optimum, with no more than |Y| + 1 words.
+flagged. Around the best of them mass is moved between the codewords, by fractions that shrink. What is
+found is a local optimum, with no more than |Y| + 1 codewords.
 """
 
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -14,86 +14,103 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rdsim.information import mutual_information
-from rdsim.limits.bottleneck.discrete import information_bottleneck
-from rdsim.limits.retrieval._time_sharing import Points, lower_hull
+from rdsim.limits.bottleneck import information_bottleneck
+from rdsim.limits.retrieval._time_sharing import Schemes, lower_hull
+from rdsim.number_types import Integer
 from rdsim.ranking import block_score
 from rdsim.ranking.loss import RankLoss
-from rdsim.ranking.rank_law import expected_loss, expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss, expected_loss_kernel, reach_of
 
 _SLOPES: Final = np.linspace(0.04, 0.96, 24)
-_SHARES: Final = 12
-"""Points along each family of mixed channels."""
+"""Slopes dI(U;X)/dI(U;Y) of the bottleneck optima among the candidates."""
+_MIXTURES: Final = 12  # points along each family of mixed channels
 _SEARCH_LEVELS: Final = 12
+"""Levels to which the search rounds the scores of a letter; the final losses have more."""
 _SEARCH_WORK: Final = 1e6
 """Multiplications of one loss up to which test channels are improved by search."""
-_STARTS: Final = 6
-_WHOLE: Final = 7
+_STARTS: Final = 6  # slopes of the hull at which the search runs side by side
+_DECIMALS: Final = 7
 """Decimals of a candidate channel, so that letters alike by symmetry are alike in float64."""
 
 
 def block_schemes(
-    joint: np.ndarray, size: Float[Array, ""], n: int, loss: RankLoss, steps: int, levels: Any
-) -> Points:
-    """Search among candidate channels and around the best of them; evaluate the best exactly."""
+    joint: np.ndarray,
+    size: Float[Array, ""],
+    n: int,
+    loss: RankLoss,
+    steps: int,
+    levels: Integer | None,
+) -> Schemes:
+    """Search among candidate channels and around the best of them; evaluate the best exactly.
+
+    A pattern search at several slopes of the hull at once: of all moves of mass between two codewords
+    the one that lowers bits + slope * loss most is made, then the fraction moved shrinks by sqrt(2).
+    """
     kinds = joint.shape[0]
     types = block_score.composition_count(n, kinds)
     scores = n * _SEARCH_LEVELS + 1
     costly = 2.0 * n * types * scores * (_SEARCH_LEVELS + 1) > _SEARCH_WORK
     candidates = _candidates(joint, few=costly)
     if steps == 0 or costly:
-        return _evaluated(joint, candidates, size, n, loss, levels)
+        return _exact_schemes(joint, candidates, size, n, loss, levels)
     letters, counts = block_score.types_of_queries(n, kinds)
-    law = (letters, counts, block_score.type_chances(joint.sum(axis=1), counts), n, loss)
+    p_type = block_score.type_probabilities(joint.sum(axis=1), counts)
     zero_rate = float(expected_loss(size, loss, log_a=-jnp.inf, log_e=0.0))
-    batch = _STARTS * _moved(candidates[:1], 1.0).shape[1]
+    batch = _STARTS * _mass_moves(candidates[:1], 1.0).shape[1]
 
-    def points(channels: np.ndarray) -> Points:
-        # Always the same number at a time: one compilation.
-        parts = np.array_split(channels, range(batch, len(channels), batch))
-        full = (np.concatenate([p, np.repeat(p[:1], batch - len(p), axis=0)]) for p in parts)
-        found = [_trial_points(jnp.asarray(joint), f, size, *law, reach_of(size)) for f in full]
-        loss, bits = (np.concatenate(part)[: len(channels)] for part in zip(*found, strict=True))
-        return Points(loss, bits, channels)
+    def evaluated(channels: np.ndarray) -> Schemes:
+        # Always the same number at a time, repeated if they are fewer: one compilation.
+        losses, bits = [], []
+        for start in range(0, len(channels), batch):
+            part = channels[start : start + batch]
+            full = np.concatenate([part, np.repeat(part[:1], batch - len(part), axis=0)])
+            found = _trial_losses(
+                jnp.asarray(joint), full, size, letters, counts, p_type, n, loss, reach_of(size)
+            )
+            losses.append(found[0])
+            bits.append(found[1])
+        count = len(channels)
+        return Schemes(np.concatenate(losses)[:count], np.concatenate(bits)[:count], channels)
 
-    corners = lower_hull(points(candidates), zero_rate)
+    corners = lower_hull(evaluated(candidates), zero_rate)
     if corners.loss.size < 2:
         return corners
-    # Slopes of the hull's edges, spread over its whole range; the start is the best corner there.
+    # Slopes of the hull's edges, over its whole range; each search starts at the best corner there.
     edges = -np.diff(corners.bits) / np.diff(corners.loss)
     slopes = np.interp(np.linspace(0, 1, _STARTS), np.linspace(0, 1, edges.size), edges)
     best = np.argmin(corners.bits + slopes[:, None] * corners.loss, axis=1)
     current = corners.channels[best]
     least = corners.bits[best] + slopes * corners.loss[best]
     for step in range(steps):
-        trials = _moved(current, 2.0 ** (-step / 2))
-        tried = points(trials.reshape(-1, *current.shape[1:]))
-        cost = (tried.bits.reshape(_STARTS, -1)) + slopes[:, None] * tried.loss.reshape(_STARTS, -1)
+        trials = _mass_moves(current, 2.0 ** (-step / 2))
+        tried = evaluated(trials.reshape(-1, *current.shape[1:]))
+        cost = tried.bits.reshape(_STARTS, -1) + slopes[:, None] * tried.loss.reshape(_STARTS, -1)
         choice, lower = np.argmin(cost, axis=1), np.min(cost, axis=1) < least
         current = np.where(lower[:, None, None], trials[np.arange(_STARTS), choice], current)
         least = np.where(lower, np.min(cost, axis=1), least)
         # Every trial is a scheme in its own right, so all of them go to the hull.
-        both = zip(corners, tried, strict=True)
-        corners = lower_hull(Points(*(np.concatenate(pair) for pair in both)), zero_rate)
-    return _evaluated(joint, corners.channels[:-1], size, n, loss, levels)
+        both = Schemes(*map(np.concatenate, zip(corners, tried, strict=True)))
+        corners = lower_hull(both, zero_rate)
+    return _exact_schemes(joint, corners.channels[:-1], size, n, loss, levels)
 
 
-def _evaluated(
+def _exact_schemes(
     joint: np.ndarray,
     channels: np.ndarray,
     size: Float[Array, ""],
     n: int,
     loss: RankLoss,
-    levels: Any,
-) -> Points:
+    levels: Integer | None,
+) -> Schemes:
     losses = [block_score.block_loss(joint, Q, size, loss, n=n, levels=levels) for Q in channels]
     bits = n * jax.vmap(mutual_information)(joint.sum(axis=0)[:, None] * channels)
-    return Points(np.array(losses, float), np.maximum(bits, 0.0), channels)
+    return Schemes(np.array(losses, float), np.maximum(bits, 0.0), channels)
 
 
 def _candidates(joint: np.ndarray, *, few: bool) -> np.ndarray:
-    """Bottleneck optima; the stored letter with noise or erasures, or but one letter flagged.
+    """Bottleneck optima; the stored letter with noise or with erasures; or a flag for one letter alone.
 
-    Erasures and flags are left out if there shall be few: in long blocks sharing does as well.
+    With `few` erasures and flags are left out: for long blocks time sharing is as good.
     """
     py = joint.sum(axis=0)
     size = py.size
@@ -102,45 +119,44 @@ def _candidates(joint: np.ndarray, *, few: bool) -> np.ndarray:
     )
     wide = np.zeros((len(bottleneck), size, max(size + 1, bottleneck.shape[2])))
     wide[..., : bottleneck.shape[2]] = bottleneck
-    keep = np.linspace(1, 0, _SHARES, endpoint=False)[:, None, None]
+    keep = np.linspace(1, 0, _MIXTURES, endpoint=False)[:, None, None]
     stored = np.eye(size, wide.shape[2])
     erased = np.zeros_like(stored)
     erased[:, size] = 1.0
-    # Information falls as the square of what noise leaves, and in proportion under erasure.
+    # The weight of the stored letter: under noise information falls as its square, under erasure with it.
     noisy = np.sqrt(keep) * stored + (1 - np.sqrt(keep)) * (py @ stored)
-    spared = keep[1:] * stored + (1 - keep[1:]) * erased
+    unerased = keep[1:] * stored + (1 - keep[1:]) * erased
     flagged = np.repeat(erased[None], size * len(keep), axis=0).reshape(size, -1, *erased.shape)
     for y in range(size):
         flagged[y, :, y] = keep[:, 0] * stored[y] + (1 - keep[:, 0]) * erased[y]
-    partial_looks = [] if few else [spared, flagged.reshape(-1, *erased.shape)]
-    candidates = np.concatenate([wide, noisy, *partial_looks])
-    whole = np.round(candidates, _WHOLE)
-    whole /= whole.sum(axis=2, keepdims=True)
-    return np.unique(whole, axis=0)
+    incomplete = [] if few else [unerased, flagged.reshape(-1, *erased.shape)]
+    rounded = np.round(np.concatenate([wide, noisy, *incomplete]), _DECIMALS)
+    rounded /= rounded.sum(axis=2, keepdims=True)
+    return np.unique(rounded, axis=0)
 
 
-def _moved(channels: np.ndarray, share: float) -> np.ndarray:
-    """Move a share of every entry Q(u|y) to every other letter: shape (b, moves, y, u)."""
+def _mass_moves(channels: np.ndarray, fraction: float) -> np.ndarray:
+    """Move a fraction of every entry Q(u|y) to every other codeword: shape (b, moves, y, u)."""
     _, rows, columns = channels.shape
     moves = [
         (y, u, v) for y in range(rows) for u in range(columns) for v in range(columns) if u != v
     ]
     moved = np.repeat(channels[:, None], len(moves), axis=1)
-    for place, (y, u, v) in enumerate(moves):
-        mass = share * channels[:, y, u]
-        moved[:, place, y, u] -= mass
-        moved[:, place, y, v] += mass
+    for i, (y, u, v) in enumerate(moves):
+        mass = fraction * channels[:, y, u]
+        moved[:, i, y, u] -= mass
+        moved[:, i, y, v] += mass
     return moved
 
 
 @partial(jax.jit, static_argnames=("n", "loss", "reach"))
-def _trial_points(
+def _trial_losses(
     joint: Float[Array, "x y"],
     channels: Float[Array, "b y u"],
     log2_size: Float[Array, ""],
     letters: Int[Array, "n t"],
     counts: Int[Array, "t x"],
-    chances: Float[Array, " t"],
+    p_type: Float[Array, " t"],
     n: int,
     loss: RankLoss,
     reach: int,
@@ -150,12 +166,10 @@ def _trial_points(
     def one(channel: Float[Array, "y u"]) -> tuple[Array, Array]:
         through = joint @ channel
         lattice = block_score.lattice_of(through, _SEARCH_LEVELS)
-        competitor, target, total = block_score.letter_laws(through, lattice, _SEARCH_LEVELS)
-        log_a, log_e, law = block_score.rank_chances(
-            competitor, target, total, lattice.step, letters, counts, n
-        )
+        distributions = block_score.letter_distributions(through, lattice, _SEARCH_LEVELS)
+        log_a, log_e, of_target = block_score.score_probabilities(distributions, letters, counts)
         given = expected_loss_kernel(log_a, log_e, log2_size, loss, reach)
         bits = n * mutual_information(joint.sum(axis=0)[:, None] * channel)
-        return jnp.sum(chances[:, None] * law * given), bits
+        return jnp.sum(p_type[:, None] * of_target * given), bits
 
     return jax.lax.map(one, channels)

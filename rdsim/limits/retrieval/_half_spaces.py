@@ -39,6 +39,8 @@ _AT_ONCE: Final = 256  # thresholds
 _LONGER: Final = np.append(0.0, np.geomspace(1e-3, 40.0, 399))
 """Bits by which the good words of a code may exceed the mean length: 2^-40 of the mass is left then.
 Their number less one is a multiple of seven, for every seventh may be taken."""
+_UNLIMITED: Final = np.append(0.0, np.geomspace(1e-3, 4000.0, 399))
+"""The same for codes of an entropy, of whose words a share of 1/4000 may be as long as this."""
 
 
 class Tails:
@@ -180,7 +182,7 @@ def fixed_length(correlation: float, bits: float, recalls: Recalls) -> tuple[flo
         bound, and exact.
 
     """
-    problem = _FixedLength(correlation, bits, _rows(recalls))
+    problem = _FixedLength(correlation, bits, _rows(recalls, _LONGER))
     rows = problem.values(_thresholds(problem, 0.0, recalls.log_t), recalls.weight)
     if rows.argmax() == 0:
         return equal_words(correlation, bits, recalls), False
@@ -189,12 +191,12 @@ def fixed_length(correlation: float, bits: float, recalls: Recalls) -> tuple[flo
 
 def entropy(correlation: float, bits: float, recalls: Recalls) -> tuple[float, bool]:
     """Bound the reward of words of R bits on average, separate encoders; words may be unequal."""
-    return _tightest(_Entropy(correlation, bits, _rows(recalls)), recalls), True
+    return _tightest(_Entropy(correlation, bits, _rows(recalls, _UNLIMITED)), recalls), True
 
 
-def _rows(recalls: Recalls) -> Reals:
+def _rows(recalls: Recalls, longer: Reals) -> Reals:
     """Excess lengths to look at: fewer where many shares are, whose mean is smoother."""
-    return _LONGER if recalls.log_t.size <= 8 else _LONGER[::7]
+    return longer if recalls.log_t.size <= 8 else longer[::7]
 
 
 def _thresholds(problem: "_FixedLength | _Entropy", row: float, log_t: Reals) -> Reals:

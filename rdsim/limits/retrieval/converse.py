@@ -28,7 +28,7 @@ from rdsim.limits.retrieval import _half_spaces
 from rdsim.limits.retrieval._half_spaces import Reals, Recalls
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_law import expected_loss
+from rdsim.ranking.rank_distribution import expected_loss
 from rdsim.results import result
 from rdsim.sources import GaussianSource
 from rdsim.transformations import on_host

@@ -32,9 +32,6 @@ def identification_gaussian(variance: ArrayLike, *, distortion: ArrayLike) -> Fl
     Returns:
         Bits a letter, shape (...).
 
-    Raises:
-        ValueError: if the variance is not positive and finite, or a distortion is negative.
-
     Reference:
         Ingber, Courtade and Weissman (2015), "Compression for quadratic similarity queries",
         IEEE Trans. Inf. Theory 61(5), Theorem 1.
@@ -44,7 +41,7 @@ def identification_gaussian(variance: ArrayLike, *, distortion: ArrayLike) -> Fl
         "variance", variance, low=0.0, high=float("inf"), open_low=True, open_high=True, ndim=0
     )
     D = validation.interval("distortion", distortion, low=0.0)
-    return _gaussian(sigma2, D)
+    return _gaussian_rate(sigma2, D)
 
 
 @validation.needs_float64
@@ -60,26 +57,23 @@ def identification_binary(distortion: ArrayLike) -> Float[Array, "..."]:
         Bits a letter, shape (...); 1 at D = 1/2, and infinite beyond, where a typical vector is
         similar.
 
-    Raises:
-        ValueError: if a distortion is negative.
-
     Reference:
         Ingber and Weissman (2013), "The minimal compression rate for similarity identification",
         arXiv:1312.2063, for the binary symmetric source under Hamming distortion.
 
     """
     D = validation.interval("distortion", distortion, low=0.0)
-    return _binary(D)
+    return _binary_rate(D)
 
 
 @jax.jit
-def _gaussian(sigma2: Float[Array, ""], D: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
-    share = D / (2 * sigma2)
-    inside = share < 1
-    return jnp.where(inside, -jnp.log1p(-jnp.where(inside, share, 0.0)) / LN2, jnp.inf)
+def _gaussian_rate(sigma2: Float[Array, ""], D: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+    ratio = D / (2 * sigma2)
+    inside = ratio < 1
+    return jnp.where(inside, -jnp.log1p(-jnp.where(inside, ratio, 0.0)) / LN2, jnp.inf)
 
 
 @jax.jit
-def _binary(D: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+def _binary_rate(D: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
     # 1 - h(1/2 - D) is the capacity of a binary symmetric channel of bias 2 D.
     return jnp.where(D <= 0.5, binary_capacity(jnp.minimum(2 * D, 1.0)), jnp.inf)

@@ -1,22 +1,23 @@
-r"""Identification with query and items both compressed: inner and outer bounds (C23).
+r"""Identification with query and items both compressed: lower and upper bounds (C23).
 
-The query X is kept at $R_x$ bits a letter as U, the items Y at $R_y$ bits as V. Items are told
-apart at any rate below
+The query X is kept at $R_x$ bits a letter as U, the items Y at $R_y$ bits as V. The identification rate
+is the largest at which items are still identified. It lies between
 
-- inner: $I(U;V)$ for a long Markov chain $U - X - Y - V$ with $I(X;U) \le R_x$, $I(Y;V) \le R_y$,
-  and below what time sharing of such chains gives;
-- outer: no rate above the bottleneck with one side uncompressed,
-  $\min\{\mathrm{IB}_Y(R_y), \mathrm{IB}_X(R_x)\}$, is possible. As $\mathrm{IB}(R) \le R$, no
-  rate above $R_x$ or $R_y$ is either.
+- lower, which is achieved: $I(U;V)$ for a long Markov chain $U - X - Y - V$ with $I(X;U) \le R_x$,
+  $I(Y;V) \le R_y$, and what time sharing of such chains gives;
+- upper, the converse: the bottleneck with one side uncompressed,
+  $\min\{\mathrm{IB}_Y(R_y), \mathrm{IB}_X(R_x)\}$. As $\mathrm{IB}(R) \le R$, no rate above $R_x$ or
+  $R_y$ is possible either.
 
-One symmetric chain is not the best one can do: its $I(U;V)$ falls as the product $R_x R_y$ at small
-rates, while serving a share of the letters at higher rates, and the others not at all, falls as a
-straight line.
+One symmetric chain is not optimal: its $I(U;V)$ falls as the product $R_x R_y$ at small rates, while
+describing a fraction of the letters at higher rates, and the others not at all, falls as a straight
+line. Both are in Westover and O'Sullivan (2008), "Achievable rates for pattern recognition", IEEE Trans.
+Inf. Theory 54(1), Theorems 1 and 2, with the Gaussian and the binary example.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -24,28 +25,30 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import LN2, binary_capacity, inverse_binary_capacity, log1p
-from rdsim.limits.bottleneck.closed_forms import bottleneck_gaussian
-from rdsim.limits.bottleneck.dsbs import bottleneck_dsbs
+from rdsim.limits.bottleneck import bottleneck_dsbs, bottleneck_gaussian
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import implicit_root
 
 _SHARES: Final = 257
-_GOLDEN_STEPS: Final = 50
-_GOLDEN: Final = 0.6180339887498949
-_KINK: Final = 1e-6  # of a share, beyond the accuracy of the golden section
-_LEAST_RATE: Final = 1e-200  # bits, up to which an information is proportional to the rate
+"""Fractions of the letters on the grid that the golden-section search starts from."""
+_GOLDEN_STEPS: Final = 50  # golden-section steps, which shrink the bracket by a factor of 4e-11
+_GOLDEN: Final = 0.6180339887498949  # the golden ratio less one
+_KINK: Final = 1e-6
+"""Distance from a kink within which the maximum lies at it, above the golden section's accuracy."""
+_LEAST_RATE: Final = 1e-200
+"""Rate, bits, up to which an information is proportional to it in float64."""
 
 
 @result
 class TwoSidedBounds:
-    r"""What is known of the identification rate at given description rates, bits a letter.
+    r"""Bounds on the identification rate at given description rates, bits a letter.
 
     Attributes:
         long_chain: I(U;V) of the symmetric chain U - X - Y - V at these rates, shape (...).
         lower: the best that time sharing such a chain with silence gives, shape (...); achievable.
         upper: the tighter of the two one-sided bottlenecks, shape (...).
-        share: share of the letters that are described in the lower bound, shape (...).
+        share: fraction of the letters that are described in the lower bound, shape (...).
 
     """
 
@@ -56,7 +59,7 @@ class TwoSidedBounds:
 
     @property
     def gap(self) -> Float[Array, "..."]:
-        """Outer minus inner bound: the limit itself is not known in between."""
+        """Upper minus lower bound: the limit itself is not known in between."""
         return self.upper - self.lower
 
 
@@ -73,22 +76,11 @@ def two_sided_gaussian(
         query_rate: R_x >= 0, bits a letter of the query, any shape; may be inf.
         item_rate: R_y >= 0, bits a letter of an item, any shape; may be inf. All broadcast.
 
-    Returns:
-        The bounds, of the broadcast shape.
-
-    Raises:
-        ValueError: if a rate is negative, a correlation lies outside [-1, 1], or the shapes do not
-            broadcast.
-
-    References:
-        Westover and O'Sullivan (2008), "Achievable rates for pattern recognition", IEEE Trans. Inf.
-        Theory 54(1), Theorems 1 and 2 and the Gaussian example.
-
     """
     r = validation.interval("correlation", correlation, low=-1.0, high=1.0)
-    r, Rx, Ry = _rates("correlation", r, query_rate, item_rate)
+    r, Rx, Ry = _checked_rates("correlation", r, query_rate, item_rate)
     upper = jnp.minimum(bottleneck_gaussian(r, rate=Rx), bottleneck_gaussian(r, rate=Ry))
-    return _bounds(_gaussian, r, Rx, Ry, upper)
+    return _two_sided_bounds(_gaussian_chain, r, Rx, Ry, upper)
 
 
 @validation.needs_float64
@@ -104,25 +96,15 @@ def two_sided_dsbs(
         query_rate: R_x >= 0, bits a letter of the query, any shape; above one of no further use.
         item_rate: R_y >= 0, bits a letter of an item, any shape. All broadcast.
 
-    Returns:
-        The bounds, of the broadcast shape.
-
-    Raises:
-        ValueError: if a rate is negative, a crossover lies outside [0, 1], or the shapes do not
-            broadcast.
-
-    References:
-        Westover and O'Sullivan (2008), as for `two_sided_gaussian`, and the binary example.
-
     """
     p = validation.interval("crossover", crossover, low=0.0, high=1.0)
-    p, Rx, Ry = _rates("crossover", p, query_rate, item_rate)
+    p, Rx, Ry = _checked_rates("crossover", p, query_rate, item_rate)
     upper = jnp.minimum(bottleneck_dsbs(p, rate=Rx), bottleneck_dsbs(p, rate=Ry))
-    return _bounds(_dsbs, p, Rx, Ry, upper)
+    return _two_sided_bounds(_dsbs_chain, p, Rx, Ry, upper)
 
 
-def _rates(
-    name: str, value: Array, query_rate: Any, item_rate: Any
+def _checked_rates(
+    name: str, value: Array, query_rate: ArrayLike, item_rate: ArrayLike
 ) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"], Float[Array, "*grid"]]:
     Rx = validation.interval("query_rate", query_rate, low=0.0)
     Ry = validation.interval("item_rate", item_rate, low=0.0)
@@ -137,7 +119,7 @@ def _rates(
 
 
 @partial(jax.jit, static_argnames="chain")
-def _bounds(
+def _two_sided_bounds(
     chain: Callable[[Array, Array, Array], Array],
     source: Float[Array, "*grid"],
     Rx: Float[Array, "*grid"],
@@ -145,7 +127,7 @@ def _bounds(
     upper: Float[Array, "*grid"],
 ) -> TwoSidedBounds:
     alone = chain(source, Rx, Ry)
-    shared, share = _shared(chain, source, Rx, Ry)
+    shared, share = _time_shared(chain, source, Rx, Ry)
     # Where the bounds meet, rounding must not make them cross.
     best = jnp.where(shared > alone, shared, alone)
     return TwoSidedBounds(
@@ -156,16 +138,17 @@ def _bounds(
     )
 
 
-def _shared(
+def _time_shared(
     chain: Callable[[Array, Array, Array], Array], source: Array, Rx: Array, Ry: Array
 ) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"]]:
-    """Maximise share * chain(Rx / share, Ry / share): a grid, then a golden section around it."""
+    """Maximise share * chain(Rx / share, Ry / share): a grid, a golden-section search, a Newton step."""
 
-    def spread(R: Array, share: Array) -> Array:
+    def rate_of_described(R: Array, share: Array) -> Array:
         return jnp.where(jnp.isinf(R), R, jnp.where(jnp.isinf(R), 1.0, R) / share)
 
     def value(share: Array) -> Array:
-        return share * chain(source, spread(Rx, share), spread(Ry, share))
+        described = rate_of_described(Rx, share), rate_of_described(Ry, share)
+        return share * chain(source, *described)
 
     grid = jnp.linspace(1 / _SHARES, 1.0, _SHARES)
     best = grid[jnp.argmax(jax.lax.map(value, grid), axis=0)]
@@ -180,23 +163,23 @@ def _shared(
     low, high = jax.lax.fori_loop(0, _GOLDEN_STEPS, cut, start)
     share = jax.lax.stop_gradient(0.5 * (low + high))
 
-    def climb(share: Array) -> Array:
+    def slope(share: Array) -> Array:
         return jax.jvp(value, (share,), (jnp.ones_like(share),))[1]
 
-    # Values near a maximum are alike to half their digits: one of Newton's steps finds the others,
-    # a small one. A long one tells of a kink, where one side is described in full.
-    height, bend = jax.jvp(climb, (share,), (jnp.ones_like(share),))
-    better = share - height / jnp.where(bend < 0, bend, 1.0)
-    smooth = (bend < 0) & (jnp.abs(better - share) < _KINK) & (better < 1) & (better > 0)
+    # Values near a maximum agree to half their digits: one small Newton step finds the other half. A long
+    # one shows that the maximum is at a kink, where one side is described in full.
+    first, second = jax.jvp(slope, (share,), (jnp.ones_like(share),))
+    better = share - first / jnp.where(second < 0, second, 1.0)
+    smooth = (second < 0) & (jnp.abs(better - share) < _KINK) & (better < 1) & (better > 0)
     kinked = share
     for R in (Rx, Ry):
         there = (jnp.abs(share - R) < _KINK) & (R <= 1)
         smooth, kinked = smooth & ~there, jnp.where(there, R, kinked)
-    share = jnp.where(smooth, implicit_root(climb, jnp.where(smooth, better, share)), kinked)
+    share = jnp.where(smooth, implicit_root(slope, jnp.where(smooth, better, share)), kinked)
     return value(share), share
 
 
-def _gaussian(
+def _gaussian_chain(
     r: Float[Array, "*grid"], Rx: Float[Array, "*grid"], Ry: Float[Array, "*grid"]
 ) -> Float[Array, "*grid"]:
     """The bottleneck at the rate R with 1 - 2^(-2R) the product of both sides' 1 - 2^(-2R)."""
@@ -209,11 +192,11 @@ def _gaussian(
     return bottleneck_gaussian(r, rate=-0.5 * nats / LN2)
 
 
-def _dsbs(
+def _dsbs_chain(
     p: Float[Array, "*grid"], Rx: Float[Array, "*grid"], Ry: Float[Array, "*grid"]
 ) -> Float[Array, "*grid"]:
     def bias(R: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
-        """Of the test channel at rate R; its slope at rate 0 is infinite, and at 1 zero."""
+        """Bias of the test channel at rate R; its slope at rate 0 is infinite, and at 1 zero."""
         inside = (R > _LEAST_RATE) & (R < 1)
         return jnp.where(
             inside, inverse_binary_capacity(jnp.where(inside, R, 0.5)), jnp.where(R < 1, 0.0, 1.0)

@@ -1,13 +1,14 @@
-r"""The codebook law whose worst source in a divergence ball needs the fewest bits (C24).
+r"""The codebook whose worst source in a divergence ball needs the fewest bits (C24).
 
 $$\min_q \max_{P:\, D(P \| P_0) \le \delta} R(P,q,D),$$
 
-R(P,q,D) of `shift`. It is a maximum over slopes too, and convex in P, so that the saddle point is
-one over mixtures of scenarios (P, s): mixtures certify from below by C5's bound, branch and bound
-over the slope from above.
+R(P,q,D) of `mismatch`. It is a maximum over slopes too, and convex in P, so that the saddle point is
+one over mixtures of scenarios (P, s). The lower bound is C5's, for the best mixture of the scenarios
+found (a linear program); the upper bound is branch and bound over the slope. Scenarios are generated
+one by one, the worst case of the codebook that is best against those before it.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +26,10 @@ from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import on_host
 
-_CELLS: Final = 64
-_ROUNDS: Final = 60
-_SCENARIOS: Final = 40
-_ROUNDING: Final = 1e-12  # relative, of a mean distortion
+_CELLS: Final = 64  # cells of slopes that are bounded at a time
+_ROUNDS: Final = 60  # most rounds of branch and bound, each of which halves the cells that are left
+_SCENARIOS: Final = 40  # most scenarios (P, s) that are generated
+_ROUNDING: Final = 1e-12  # relative rounding of a mean distortion
 
 
 @result
@@ -39,7 +40,7 @@ class MinimaxRate:
         rate: $\min_q \max_P R(P,q,D)$ between certified bounds, bits.
         codebook: q whose worst case is the upper bound, shape (|U|,).
         hardest: the P in the ball of largest R(P,q,D) that was found, shape (|Y|,).
-        largest_rate: largest R(P,D) over the laws P that were visited, bits; no code whatever that
+        largest_rate: largest R(P,D) of the sources P that were visited, bits; no code whatever that
             serves the whole ball has a smaller rate. It may lie strictly below `rate`.
 
     """
@@ -58,19 +59,19 @@ class MinimaxRate:
 @on_host
 @validation.needs_float64
 def minimax_rate(
-    p0: ArrayLike,
-    d: ArrayLike,
+    p: ArrayLike,
+    distortions: ArrayLike,
     divergence: ArrayLike,
     *,
     distortion: ArrayLike,
     tolerance: ArrayLike = 1e-6,
 ) -> MinimaxRate:
-    r"""Compute the least worst-case rate of one i.i.d. codebook over a ball of laws.
+    r"""Compute the least worst-case rate of one i.i.d. codebook over a ball of sources.
 
     $$\min_q \; \max_{P:\, D(P\|P_0) \le \delta} R(P,q,D).$$
 
     R(P,q,D) is convex in q but convex in P as well, so the two need not be exchangeable: the
-    solution may need several hardest laws. They are collected one by one. For weights $w_i$ on
+    solution may need several hardest sources. They are generated one by one. For weights $w_i$ on
     pairs $(P_i, s_i)$ every q' obeys
 
     $$\max_P R(P,q',D) \ge \sum_i w_i \Big(-\sum_y P_i(y) \log_2 Z_i(y) - s_i D\Big)
@@ -80,28 +81,27 @@ def minimax_rate(
     the worst case of the codebook found, by branch and bound over s and the dual of the ball.
 
     Args:
-        p0: centre of the ball, shape (|Y|,).
-        d: distortions >= 0, finite, shape (|Y|, |U|).
-        divergence: delta >= 0, bits, a scalar. At 0 the answer is R(P0, D).
+        p: P_0, the centre of the ball, shape (|Y|,).
+        distortions: d(y,u) >= 0, finite, shape (|Y|, |U|).
+        divergence: delta >= 0, bits, a scalar. At 0 the answer is R(P_0, D).
         distortion: D, a scalar, at least the largest D_min over the ball.
         tolerance: gap to reach, bits.
 
     Returns:
-        The rate between its bounds, the codebook, and the hardest law.
-
-    Raises:
-        ValueError: if an argument is out of range or D is below the largest D_min over the ball.
+        The rate between its bounds, the codebook, and the hardest source.
 
     References:
         Sakrison (1969), "The rate distortion function for a class of sources", Inf. Control 15, for
         the class; Dembo and Kontoyiannis (2002) for the mismatch.
 
     """
-    p0 = validation.pmf("p0", p0)
-    d = validation.interval("d", d, low=0.0, high=np.inf, open_high=True, ndim=2)
+    p0 = validation.pmf("p", p)
+    d = validation.interval(
+        "distortions", distortions, low=0.0, high=np.inf, open_high=True, ndim=2
+    )
     if d.shape[0] != p0.shape[0] or d.shape[1] == 0:
         raise ValueError(
-            f"d must have one row a source letter and at least one column, "
+            f"distortions must have one row a source letter and at least one column, "
             f"shape ({p0.shape[0]}, |U|), got {d.shape}"
         )
     delta = validation.interval("divergence", divergence, low=0.0, high=np.inf, ndim=0)
@@ -112,105 +112,107 @@ def minimax_rate(
         raise ValueError(
             f"distortion must be at least the largest D_min over the ball, {needed!r}, got {float(D)!r}"
         )
-    return _minimax(np.asarray(p0), np.asarray(d), delta, D, target)
+    return _minimax(_Ball(np.asarray(p0), np.asarray(d), delta, D), target)
 
 
 @on_host
 @validation.needs_float64
 def worst_mismatched_rate(
-    p0: ArrayLike,
-    d: ArrayLike,
-    q: ArrayLike,
+    p: ArrayLike,
+    distortions: ArrayLike,
+    codebook: ArrayLike,
     divergence: ArrayLike,
     *,
     distortion: ArrayLike,
     tolerance: ArrayLike = 1e-6,
 ) -> Certified:
-    r"""Compute what a codebook must pay in the worst case over a divergence ball.
+    r"""Compute the rate of a codebook in the worst case over a divergence ball.
 
     $$\max_{P:\, D(P\|P_0) \le \delta} R(P,q,D).$$
 
-    Args:
-        p0: centre of the ball, shape (|Y|,).
-        d: distortions >= 0, finite, shape (|Y|, |U|).
-        q: law of a codeword letter, shape (|U|,).
-        divergence: delta >= 0, bits, a scalar.
-        distortion: D, a scalar.
-        tolerance: gap to reach, bits.
+    The arguments are those of `minimax_rate`, D of any size, and `codebook`, q, the distribution of a
+    codeword letter, shape (|U|,).
 
     Returns:
-        Bits, a scalar between its bounds; inf where some law in the ball cannot meet D with q.
-
-    Raises:
-        ValueError: if an argument is out of range or shapes do not match.
-
-    References:
-        As for `minimax_rate`.
+        Bits, a scalar between its bounds; inf where some source in the ball cannot meet D with q.
 
     """
-    p0, d, q = check_codebook(p0, d, q, source="p0", finite=True)
+    p0, d, q = check_codebook(p, distortions, codebook, finite=True)
     delta = validation.interval("divergence", divergence, low=0.0, ndim=0)
     D = validation.interval("distortion", distortion, low=0.0, ndim=0)
     target = validation.tolerance(tolerance)
-    host = np.asarray(q), np.asarray(d), np.asarray(p0)
-    worst, P, _ = _worst(*host, delta, D, 0.5 * float(target))
+    ball = _Ball(np.asarray(p0), np.asarray(d), delta, D)
+    worst, P, _ = _worst_case(np.asarray(q), ball, 0.5 * float(target))
     upper = jnp.asarray(worst)
     lower = mismatched_rate(P, d, q, D).lower if np.isfinite(worst) else upper
     return Certified(value=upper, lower=jnp.minimum(lower, upper), upper=upper, tolerance=target)
 
 
+class _Ball(NamedTuple):
+    """The sources within divergence delta of p, under distortions d, and the distortion D allowed."""
+
+    p: np.ndarray
+    d: np.ndarray
+    delta: Float[Array, ""]
+    D: Float[Array, ""]
+
+
 @jax.jit
-def _cells(
+def _bound_cells(
     q: Float[Array, " u"],
     d: Float[Array, "y u"],
-    p0: Float[Array, " y"],
-    problem: Float[Array, "2"],
+    p: Float[Array, " y"],
+    ball: Float[Array, "2"],
     edges: Float[Array, "k 2"],
 ) -> tuple[Float[Array, " k"], Float[Array, " k"], Float[Array, "k y"]]:
-    r"""Upper bound on each cell of slopes, value at its middle, and the hardest law there.
+    r"""Bound the rate on each cell of slopes; its value at the middle, and the hardest source there.
 
     $-\log_2 Z_y(s)$ is concave in s, so that it lies below its tangent; the supremum over the ball
     of the tangents is convex in s, so that it is largest at an end of the cell.
     """
-    delta, D = problem
+    delta, D = ball
     least = jnp.min(jnp.where(q > 0, d, jnp.inf), axis=1)
     e = d - least[:, None]
     middle = edges.mean(axis=1)
     cost, mean = jax.vmap(lambda s: tilted(e, q, s))(middle)
     cost, mean = cost + middle[:, None] * least, mean + least
-    value, P = largest_mean(cost, p0, delta)
+    value, P = largest_mean(cost, p, delta)
     ends = [
-        largest_mean(cost + mean * (edge - middle)[:, None], p0, delta)[0] - edge * D
+        largest_mean(cost + mean * (edge - middle)[:, None], p, delta)[0] - edge * D
         for edge in edges.T
     ]
     inside = jnp.sum(P * cost, axis=1) - middle * D
     return jnp.maximum(*ends), jnp.minimum(inside, value - middle * D), P
 
 
-def _worst(
-    q: np.ndarray, d: np.ndarray, p0: np.ndarray, delta: Array, D: Array, tolerance: float
-) -> tuple[float, np.ndarray, float]:
-    """Certified sup over the ball of R(P,q,D), and a pair (P, s) that nearly reaches it."""
-    arrays = jnp.asarray(q), jnp.asarray(d), jnp.asarray(p0)
+def _worst_case(q: np.ndarray, ball: _Ball, tolerance: float) -> tuple[float, np.ndarray, float]:
+    """Certify the supremum over the ball of R(P,q,D); and a pair (P, s) that nearly reaches it.
+
+    Branch and bound over the slope: a cell is dropped once its bound is within the tolerance of the best
+    value found, and the others are halved. The supremum is at most the largest bound of a dropped cell.
+    """
+    p, d, delta, D = ball
+    q_, d_, p_, pair = jnp.asarray(q), jnp.asarray(d), jnp.asarray(p), jnp.stack([delta, D])
     least = np.where(q > 0, d, np.inf).min(axis=1)
-    needed = float(largest_mean(jnp.asarray(least)[None], arrays[2], delta)[0][0])
+    needed = float(largest_mean(jnp.asarray(least)[None], p_, delta)[0][0])
     if needed * (1 - _ROUNDING) > float(D):
-        return np.inf, p0, 0.0
-    problem = jnp.stack([delta, D])
+        return np.inf, p, 0.0
     unit = max(float((d - least[:, None]).max()), 1e-300)
     grid = np.concatenate([[0.0], np.geomspace(2.0**-10, 2.0**12, _CELLS)]) / unit
-    # Beyond the grid: q of the nearest letters, whose cost falls with s from there on.
+    # Beyond the grid: the nearest letters alone, whose cost falls with s from there on.
     nearest = -np.log2(np.where(d == least[:, None], q, 0.0).sum(axis=1))
     tail = nearest + grid[-1] * least
-    upper = float(largest_mean(jnp.asarray(tail)[None], arrays[2], delta)[0][0] - grid[-1] * D)
+    dropped = float(largest_mean(jnp.asarray(tail)[None], p_, delta)[0][0] - grid[-1] * D)
     cells = np.column_stack([grid[:-1], grid[1:]])
-    best, hardest, slope, dropped = -np.inf, p0, 0.0, upper
+    best, hardest, slope = -np.inf, p, 0.0
     for _ in range(_ROUNDS):
-        found = (np.asarray(x)[: len(cells)] for x in _cells(*arrays, problem, _padded(cells)))
-        bounds, values, laws = found
+        # Always the same number of cells, repeated if they are fewer: one compilation.
+        padded = jnp.asarray(cells[np.arange(_CELLS) % len(cells)])
+        found = jax.device_get(_bound_cells(q_, d_, p_, pair, padded))
+        bounds, values, sources = (array[: len(cells)] for array in found)
         top = int(np.argmax(values))
         if values[top] > best:
-            best, hardest, slope = float(values[top]), laws[top], float(cells[top].mean())
+            best, hardest, slope = float(values[top]), sources[top], float(cells[top].mean())
         keep = bounds > best + tolerance
         dropped = max(dropped, float(bounds[~keep].max(initial=-np.inf)))
         if not keep.any() or 2 * keep.sum() > _CELLS:
@@ -226,31 +228,29 @@ def _worst(
     return max(dropped, best), hardest, slope
 
 
-def _padded(cells: np.ndarray) -> Float[Array, "k 2"]:
-    return jnp.asarray(cells[np.arange(_CELLS) % len(cells)])
-
-
-def _minimax(p0: np.ndarray, d: np.ndarray, delta: Array, D: Array, target: Array) -> MinimaxRate:
+def _minimax(ball: _Ball, target: Array) -> MinimaxRate:
+    """Generate scenarios until the best codebook's worst case meets the bound of their best mixture."""
+    p, d, D = ball.p, ball.d, float(ball.D)
     tolerance = float(target)
     q = np.full(d.shape[1], 1 / d.shape[1])
-    laws, slopes = [p0], [0.0]
-    mixtures = [p0]
-    lower, upper, codebook, hardest, largest = 0.0, np.inf, q, p0, 0.0
+    sources, slopes, mixtures = [p], [0.0], [p]
+    lower, upper, codebook, hardest, largest = 0.0, np.inf, q, p, 0.0
     for _ in range(_SCENARIOS):
-        worst, P, s = _worst(q, d, p0, delta, D, 0.1 * tolerance)
+        worst, P, s = _worst_case(q, ball, 0.1 * tolerance)
         if worst < upper:
             upper, codebook, hardest = worst, q, P
         if upper - lower <= tolerance:
             break
-        laws.append(P)
+        sources.append(P)
         slopes.append(s)
-        q = _fitted(np.array(laws), np.array(slopes), d, float(D), q)
-        bound, weights = _mixed_bound(np.array(laws), np.array(slopes), d, float(D), q)
+        scenarios = _Scenarios(np.array(sources), np.array(slopes), d, D)
+        q = _best_codebook(scenarios, q)
+        bound, weights = _mixed_bound(scenarios, q)
         lower = max(lower, bound)
-        mixtures.append(weights @ np.array(laws))  # inside the ball, which is convex
-    for P in np.unique([*laws, hardest, *mixtures], axis=0):
-        if float(D) >= P @ d.min(axis=1):
-            largest = max(largest, float(rate_at(P, d, D).lower))
+        mixtures.append(weights @ scenarios.sources)  # inside the ball, which is convex
+    for P in np.unique([*sources, hardest, *mixtures], axis=0):
+        if P @ d.min(axis=1) <= D:
+            largest = max(largest, float(rate_at(P, d, ball.D).lower))
     rate = Certified(
         value=jnp.asarray(upper),
         lower=jnp.asarray(min(max(lower, largest), upper)),
@@ -265,43 +265,53 @@ def _minimax(p0: np.ndarray, d: np.ndarray, delta: Array, D: Array, target: Arra
     )
 
 
-def _scenarios(
-    laws: np.ndarray, slopes: np.ndarray, d: np.ndarray, D: float, q: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cost of q in each scenario (P, s) in bits, and its prices c_u, shape (k, |U|)."""
+class _Scenarios(NamedTuple):
+    """Pairs of a source and a slope, under distortions d and the distortion D allowed."""
+
+    sources: np.ndarray  # shape (k, |Y|)
+    slopes: np.ndarray  # shape (k,)
+    d: np.ndarray
+    D: float
+
+
+def _scenario_costs(scenarios: _Scenarios, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cost of q in each scenario (P, s) in bits, and its dual variables c_u, shape (k, |U|)."""
+    sources, slopes, d, D = scenarios
     least = d.min(axis=1)
     kernel = 2.0 ** (-slopes[:, None, None] * (d - least[:, None]))
     Z = np.maximum(kernel @ q, 1e-300)
-    cost = np.sum(laws * (slopes[:, None] * least - np.log2(Z)), axis=1) - slopes * D
-    return cost, np.einsum("ky,kyu->ku", laws / Z, kernel)
+    cost = np.sum(sources * (slopes[:, None] * least - np.log2(Z)), axis=1) - slopes * D
+    return cost, np.einsum("ky,kyu->ku", sources / Z, kernel)
 
 
-def _fitted(
-    laws: np.ndarray, slopes: np.ndarray, d: np.ndarray, D: float, q: np.ndarray
-) -> np.ndarray:
-    """The q that minimises the largest cost over the scenarios found so far."""
-    us = q.size
-    start = 0.99 * q + 0.01 / us
-    first = np.append(start, _scenarios(laws, slopes, d, D, start)[0].max())
+def _best_codebook(scenarios: _Scenarios, q: np.ndarray) -> np.ndarray:
+    """The q that minimises the largest cost over the scenarios, by SLSQP in its epigraph form.
 
-    def room(x: np.ndarray) -> np.ndarray:
-        return x[-1] - _scenarios(laws, slopes, d, D, x[:-1])[0]
+    The variables are q and a bound t of all costs, of which t is minimised. What it returns needs no
+    certificate: its worst case is evaluated.
+    """
+    size = q.size
+    start = 0.99 * q + 0.01 / size
+    first = np.append(start, _scenario_costs(scenarios, start)[0].max())
 
-    def room_jacobian(x: np.ndarray) -> np.ndarray:
-        prices = _scenarios(laws, slopes, d, D, x[:-1])[1]
-        return np.column_stack([prices / LN2, np.ones(len(laws))])
+    def slack(x: np.ndarray) -> np.ndarray:
+        return x[-1] - _scenario_costs(scenarios, x[:-1])[0]
+
+    def slack_jacobian(x: np.ndarray) -> np.ndarray:
+        dual = _scenario_costs(scenarios, x[:-1])[1]
+        return np.column_stack([dual / LN2, np.ones(len(dual))])
 
     found = minimize(
         lambda x: x[-1],
         first,
-        jac=lambda _: np.append(np.zeros(us), 1.0),
-        bounds=[(0.0, 1.0)] * us + [(None, None)],
+        jac=lambda _: np.append(np.zeros(size), 1.0),
+        bounds=[(0.0, 1.0)] * size + [(None, None)],
         constraints=[
-            {"type": "ineq", "fun": room, "jac": room_jacobian},
+            {"type": "ineq", "fun": slack, "jac": slack_jacobian},
             {
                 "type": "eq",
                 "fun": lambda x: x[:-1].sum() - 1.0,
-                "jac": lambda _: np.append(np.ones(us), 0.0),
+                "jac": lambda _: np.append(np.ones(size), 0.0),
             },
         ],
         method="SLSQP",
@@ -311,17 +321,15 @@ def _fitted(
     return fitted / fitted.sum() if np.all(np.isfinite(fitted)) and fitted.sum() > 0 else start
 
 
-def _mixed_bound(
-    laws: np.ndarray, slopes: np.ndarray, d: np.ndarray, D: float, q: np.ndarray
-) -> tuple[float, np.ndarray]:
+def _mixed_bound(scenarios: _Scenarios, q: np.ndarray) -> tuple[float, np.ndarray]:
     """The bound certified by the best mixture of the scenarios, and its weights (by HiGHS)."""
-    cost, prices = _scenarios(laws, slopes, d, D, q)
-    k, us = prices.shape
+    cost, dual = _scenario_costs(scenarios, q)
+    k, size = dual.shape
     # max w . cost - theta / ln 2 with theta >= c_u - 1 for every u.
     program = linprog(
         np.append(-cost, 1 / LN2),
-        A_ub=np.column_stack([prices.T, -np.ones(us)]),
-        b_ub=np.ones(us),
+        A_ub=np.column_stack([dual.T, -np.ones(size)]),
+        b_ub=np.ones(size),
         A_eq=[[*np.ones(k), 0.0]],
         b_eq=[1.0],
         bounds=[(0, 1)] * k + [(None, None)],
@@ -331,4 +339,4 @@ def _mixed_bound(
         return 0.0, np.full(k, 1 / k)
     w = np.maximum(program.x[:-1], 0.0)
     w = w / w.sum()
-    return float(w @ cost - np.log2(max((w @ prices).max(), 1.0))), w
+    return float(w @ cost - np.log2(max((w @ dual).max(), 1.0))), w

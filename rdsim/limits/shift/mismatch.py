@@ -1,4 +1,4 @@
-r"""Distribution shift: what a codebook made for another law costs, and the best one for a ball (C24).
+r"""Distribution shift: what a codebook made for another distribution costs (C24).
 
 Codewords drawn i.i.d. from q describe a source P within distortion D at the rate
 
@@ -6,7 +6,7 @@ $$R(P,q,D) = \inf_{W:\, E\,d \le D} D(P W \,\|\, P \times q)
   = \max_{s \ge 0} \Big\{ -\sum_y P_y \log_2 \sum_u q_u 2^{-s d(y,u)} - s D \Big\}$$
 
 (Dembo and Kontoyiannis 2002). Every s gives a lower bound, and the tilted channel of an s that
-meets the distortion an upper one.
+meets the distortion an upper one. In the arguments P is `p`, q `codebook` and D `distortion`.
 """
 
 from typing import Final
@@ -21,6 +21,7 @@ from rdsim.certified import Certified
 from rdsim.information import safe_log2
 from rdsim.limits.rate_distortion.discrete import rate_at
 from rdsim.number_types import ArrayLike
+from rdsim.root_finding import bisect
 from rdsim.transformations import (
     A_STOPPING_RULE,
     falling,
@@ -29,22 +30,27 @@ from rdsim.transformations import (
     with_derivatives_of,
 )
 
-_HALVINGS: Final = 130
-"""Bisections of log2 s over 130 octaves: down to the spacing of float64."""
-_LARGEST_EXPONENT: Final = 1000.0  # of two, so that no power is infinite
+_HALVINGS: Final = 130  # bisections of log2 s over 130 octaves: down to the spacing of float64
+_LARGEST_EXPONENT: Final = 1000.0
+"""Largest exponent of two in the derivatives, so that no power overflows."""
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
 @validation.needs_float64
 def mismatched_rate(
-    p: ArrayLike, d: ArrayLike, q: ArrayLike, distortion: ArrayLike, *, tolerance: ArrayLike = 1e-9
+    p: ArrayLike,
+    distortions: ArrayLike,
+    codebook: ArrayLike,
+    distortion: ArrayLike,
+    *,
+    tolerance: ArrayLike = 1e-9,
 ) -> Certified:
     r"""Compute R(P,q,D), the rate of random codewords from q on the source P.
 
     Args:
         p: source pmf P, shape (|Y|,).
-        d: distortions >= 0, shape (|Y|, |U|); inf forbids a pair.
-        q: law of a codeword letter, shape (|U|,).
+        distortions: d(y,u) >= 0, shape (|Y|, |U|); inf forbids a pair.
+        codebook: q, the distribution of a codeword letter, shape (|U|,).
         distortion: D >= 0, any shape. Below $\sum_y P_y \min_{u: q_u > 0} d(y,u)$ the rate is inf;
             from $\sum P_y q_u d(y,u)$ on it is zero.
         tolerance: certified gap that counts as converged, bits.
@@ -52,15 +58,12 @@ def mismatched_rate(
     Returns:
         Bits, shape of D; `value` is the upper bound, at which a channel meets the distortion.
 
-    Raises:
-        ValueError: if p or q is no pmf, shapes do not match, or d or D is negative.
-
     References:
         Dembo and Kontoyiannis (2002), "Source coding, large deviations, and approximate pattern
         matching", IEEE Trans. Inf. Theory 48(6), Theorem 2; Yang and Kieffer (1998), 44(1).
 
     """
-    p, d, q = check_codebook(p, d, q)
+    p, d, q = check_codebook(p, distortions, codebook)
     D = validation.interval("distortion", distortion, low=0.0)
     target = validation.tolerance(tolerance)
     lower, upper = _mismatched(p, d, q, D)
@@ -70,53 +73,48 @@ def mismatched_rate(
 @not_differentiable(tolerance=A_STOPPING_RULE)
 @validation.needs_float64
 def redundancy(
-    p: ArrayLike, d: ArrayLike, q: ArrayLike, distortion: ArrayLike, *, tolerance: ArrayLike = 1e-9
+    p: ArrayLike,
+    distortions: ArrayLike,
+    codebook: ArrayLike,
+    distortion: ArrayLike,
+    *,
+    tolerance: ArrayLike = 1e-9,
 ) -> Certified:
     r"""Compute $R(P,q,D) - R(P,D) \ge 0$, what a codebook q costs that was not made for P.
 
-    For a codebook made for another law P', q is the output marginal of P' at that distortion.
-
-    Args:
-        p: source pmf P, shape (|Y|,).
-        d: distortions, shape (|Y|, |U|).
-        q: law of a codeword letter, shape (|U|,).
-        distortion: D, any shape, each at least the D_min of P.
-        tolerance: certified gap to reach, bits.
+    For a codebook made for another source P', q is the output marginal of P' at that distortion. The
+    arguments are those of `mismatched_rate`, D at least the D_min of P.
 
     Returns:
         Bits, shape of D; inf where q cannot meet the distortion at all.
 
-    Raises:
-        ValueError: as `mismatched_rate`, and if D is below D_min.
-
-    References:
-        Dembo and Kontoyiannis (2002), as for `mismatched_rate`.
-
     """
-    paid = mismatched_rate(p, d, q, distortion, tolerance=tolerance)
-    needed = rate_at(p, d, distortion, tolerance=0.5 * paid.tolerance)
-    upper = jnp.maximum(paid.upper - needed.lower, 0.0)
-    lower = jnp.where(jnp.isinf(upper), upper, jnp.maximum(paid.lower - needed.upper, 0.0))
-    return Certified(value=upper, lower=lower, upper=upper, tolerance=paid.tolerance)
+    spent = mismatched_rate(p, distortions, codebook, distortion, tolerance=tolerance)
+    needed = rate_at(p, distortions, distortion, tolerance=0.5 * spent.tolerance)
+    upper = jnp.maximum(spent.upper - needed.lower, 0.0)
+    lower = jnp.where(jnp.isinf(upper), upper, jnp.maximum(spent.lower - needed.upper, 0.0))
+    return Certified(value=upper, lower=lower, upper=upper, tolerance=spent.tolerance)
 
 
 def check_codebook(
-    p: ArrayLike, d: ArrayLike, q: ArrayLike, *, source: str = "p", finite: bool = False
-) -> tuple[Array, Array, Array]:
-    """Check a source, a distortion and the law of a codebook for it."""
-    p, q = validation.pmf(source, p), validation.pmf("q", q)
-    d = validation.interval("d", d, low=0.0, high=np.inf, open_high=finite, ndim=2)
-    if d.shape != (p.size, q.size):
+    p: ArrayLike, distortions: ArrayLike, codebook: ArrayLike, *, finite: bool = False
+) -> tuple[Float[Array, " y"], Float[Array, "y u"], Float[Array, " u"]]:
+    """Check a source, distortions and a codebook's distribution; return P, d and q."""
+    P, q = validation.pmf("p", p), validation.pmf("codebook", codebook)
+    d = validation.interval(
+        "distortions", distortions, low=0.0, high=np.inf, open_high=finite, ndim=2
+    )
+    if d.shape != (P.size, q.size):
         raise ValueError(
-            f"d must have shape ({p.size}, {q.size}) to fit {source} and q, got {d.shape}"
+            f"distortions must have shape ({P.size}, {q.size}) to fit p and codebook, got {d.shape}"
         )
-    return p, d, q
+    return P, d, q
 
 
 def tilted(
     e: Float[Array, "y u"], q: Float[Array, " u"], s: Float[Array, ""]
 ) -> tuple[Float[Array, " y"], Float[Array, " y"]]:
-    r"""$-\log_2 Z_y$ and the mean of e under the tilted law, for e >= 0 that reaches zero on q."""
+    r"""$-\log_2 Z_y$ and the mean of e under the tilted channel, for e >= 0 that reaches zero on q."""
     allowed = jnp.isfinite(e) & (q > 0)
     finite = jnp.where(allowed, e, 0.0)
     weight = jnp.where(allowed, q * jnp.exp2(-s * finite), 0.0)
@@ -129,6 +127,10 @@ def tilted(
 def _mismatched(
     p: Float[Array, " y"], d: Float[Array, "y u"], q: Float[Array, " u"], D: Float[Array, "*grid"]
 ) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"]]:
+    """Bisect the slope at which the tilted channel meets each distortion: lower and upper bounds.
+
+    Distortions are reduced to excesses over the least of their row, in units of the largest excess.
+    """
     least = jnp.min(jnp.where(q > 0, d, jnp.inf), axis=1)
     reached = jnp.all(jnp.isfinite(least) | (p == 0))
     # The rate depends neither on what is subtracted from a row nor on the unit: no derivatives.
@@ -143,7 +145,7 @@ def _mismatched(
         return jnp.sum(p * cost), jnp.sum(p * mean)
 
     def line(log2_slope: Float[Array, ""], goal: Float[Array, ""]) -> Float[Array, ""]:
-        """The supporting line, with letters that q leaves out: their derivatives are not zero."""
+        """The supporting line, with the letters of probability zero under q, whose derivatives are not."""
         s = jnp.exp2(log2_slope)
         exponent = jnp.minimum(-s * jnp.where(jnp.isfinite(e), e, 0.0), _LARGEST_EXPONENT)
         Z = jnp.sum(jnp.where(jnp.isfinite(e), q * jnp.exp2(exponent), 0.0), axis=1)
@@ -154,21 +156,19 @@ def _mismatched(
     rounding = 8 * jnp.finfo(float).eps * sum(d.shape)
 
     def one(goal: Float[Array, ""]) -> tuple[Array, Array]:
-        def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-            low, high = bracket
-            middle = 0.5 * (low + high)
-            met = at(jnp.exp2(middle))[1] <= goal
-            return jnp.where(met, low, middle), jnp.where(met, middle, high)
-
-        start = jnp.asarray(-65.0), jnp.asarray(65.0)
-        ends = jax.lax.fori_loop(0, _HALVINGS, halve, start)
-        low, high = (jnp.exp2(x) for x in ends)
+        log2_low, log2_high = bisect(
+            lambda log2_slope: at(jnp.exp2(log2_slope))[1] <= goal,
+            jnp.asarray(-65.0),
+            jnp.asarray(65.0),
+            steps=_HALVINGS,
+        )
+        low, high = jnp.exp2(log2_low), jnp.exp2(log2_high)
         (cost_low, _), (cost_high, mean) = at(low), at(high)
         upper = jnp.where(mean <= goal, cost_high - high * mean, nearest)
         lower = jnp.maximum(cost_low - low * goal, cost_high - high * goal)
         bounds = jnp.maximum(jnp.stack([lower - rounding, upper + rounding]), 0.0)
         # The envelope theorem: at its own slope the line has the derivatives of the rate.
-        log2_slope = implicit_root(lambda x: at(jnp.exp2(x))[1] - goal, ends[1])
+        log2_slope = implicit_root(lambda x: at(jnp.exp2(x))[1] - goal, log2_high)
         bounds = with_derivatives_of(bounds, line(log2_slope, goal))
         bounds = jnp.where(goal >= largest, free, bounds)
         # At the least distortion the rate falls infinitely fast.

@@ -4,7 +4,7 @@ With $b_{zy} = P(z|y)$ and a strategy t (a map from z to the reproduction) at di
 
 $$F(q) = -\sum_y p_y \log_2 Z_y, \qquad Z_y = \sum_t 2^{-s d(y,t)} \prod_z q(t|z)^{b_{zy}},$$
 
-is convex in the laws q(.|z), because a geometric mean is concave. Its minimum is that of
+is convex in the distributions q(.|z), because a geometric mean is concave. Its minimum is that of
 $I(Y;T|Z) + s\,E\,d$, and the test channel is $Q(t|y) = 2^{-s d(y,t)} \prod_z q(t|z)^{b_{zy}} / Z_y$.
 
 Certificate: with $Q(t|z) = \sum_y P(y|z) Q(t|y)$ the gradient is $-p_z Q(t|z) / (q(t|z) \ln 2)$, and
@@ -13,8 +13,8 @@ a convex function lies above its tangent, so for every q
 $$F^* \ge F(q) - \tfrac{1}{\ln 2} \Big( \sum_z p_z \max_t \tfrac{Q(t|z)}{q(t|z)} - 1 \Big).$$
 
 With the barrier $-\mu \sum \ln q$ the bracket is at most $\mu$ times the number of unknowns: the
-central path certifies itself, also where strategies are useless, ties or letters have no mass.
-Everything in this file is in nats.
+central path certifies itself, also where strategies are useless or tied, and where letters have no
+mass. Everything in this file is in nats.
 """
 
 from typing import Final, NamedTuple
@@ -25,12 +25,18 @@ from jaxtyping import Array, Float, Int
 
 from rdsim.information import LN2
 
-_STEPS: Final = 150  # ordinary problems take 20 to 40
+_STEPS: Final = 150
+"""Newton steps at most; ordinary problems take 20 to 40."""
 _TO_BOUNDARY: Final = 0.995
+"""Fraction of the way to q = 0 that one step may go."""
 _HALVINGS: Final = 16
+"""Step sizes that the line search tries, each half of the last."""
 _START: Final = 0.1
+"""First barrier parameter mu, in nats."""
 _SHRINK: Final = 0.1
-_RIDGE: Final = 1e-15  # of the Newton matrix, whose largest entries are about one
+"""Factor on mu once the iterate is close to the central path."""
+_RIDGE: Final = 1e-15
+"""Added to the diagonal of the Newton matrix, whose largest entries are about one."""
 
 
 class StrategyProblem(NamedTuple):
@@ -49,7 +55,7 @@ class StrategyProblem(NamedTuple):
 
 
 class StrategyPoint(NamedTuple):
-    """What a law q certifies, in nats: an achieved rate and its distance from the optimum."""
+    """What q certifies, in nats: an achieved rate, and how far F may lie above its least value."""
 
     excess: Float[Array, ""]
     rate: Float[Array, ""]
@@ -57,11 +63,13 @@ class StrategyPoint(NamedTuple):
     channel: Float[Array, "y t"]
 
 
-class _State(NamedTuple):
+class _Iterate(NamedTuple):
+    """State of the interior point. Invariant: every q(.|z) is positive and sums to one."""
+
     q: Float[Array, "t z"]
-    slack: Float[Array, "t z"]
-    barrier: Float[Array, ""]
-    best: StrategyPoint
+    slack: Float[Array, "t z"]  # dual of q >= 0; on the central path q * slack = mu
+    barrier: Float[Array, ""]  # mu
+    best: StrategyPoint  # of least gap so far
     step: Int[Array, ""]
 
 
@@ -71,9 +79,10 @@ def _log_kernel(problem: StrategyProblem, slope: Float[Array, ""]) -> Float[Arra
     return jnp.where(none, 0.0, -slope * LN2 * jnp.where(none, 1.0, problem.excess))
 
 
-def _channel(
+def _strategy_channel(
     problem: StrategyProblem, log_kernel: Float[Array, "y t"], q: Float[Array, "t z"]
 ) -> tuple[Float[Array, "y t"], Float[Array, " y"]]:
+    """Test channel Q(t|y) of q, and ln Z_y, without underflow."""
     exponent = problem.backward @ jnp.log(q).T + log_kernel
     largest = jnp.max(exponent, axis=1, keepdims=True)
     weight = jnp.exp(exponent - largest)
@@ -87,9 +96,9 @@ def certify(
     log_kernel: Float[Array, "y t"],
     q: Float[Array, "t z"],
 ) -> StrategyPoint:
-    """The achieved point of the channel of q and how far F* may lie below it."""
+    """Certify the point that the test channel of q achieves, by the tangent of F at q."""
     p, B, e = problem
-    Q, log_z = _channel(problem, log_kernel, q)
+    Q, log_z = _strategy_channel(problem, log_kernel, q)
     pz = p @ B
     flow = (p[:, None] * Q).T @ B  # P(t, z)
     induced = flow / jnp.where(pz > 0, pz, 1.0)
@@ -109,6 +118,10 @@ def solve(
 ) -> StrategyPoint:
     """Follow the central path until the certified gap, in nats, is within the tolerance.
 
+    A primal-dual interior point: Newton's method on F less the barrier, under the constraint that
+    every q(.|z) sums to one, with Armijo's line search on the barrier function. Unknowns are the
+    relative changes dq / q, in which the Hessian stays bounded.
+
     Args:
         problem: the problem.
         slope: s > 0, bits per unit of distortion, or inf.
@@ -124,15 +137,16 @@ def solve(
     n = strategies * zs
     belongs = jnp.tile(jnp.eye(zs), (strategies, 1))
 
-    def advance(state: _State) -> _State:
+    def advance(state: _Iterate) -> _Iterate:
         q, slack, barrier, best, step = state
-        Q, _ = _channel(problem, log_kernel, q)
+        Q, _ = _strategy_channel(problem, log_kernel, q)
         joint = p[:, None] * Q
         flow = joint.T @ B
-        # The Hessian of F in the relative changes dq / q: a block a strategy, plus rank |Y|.
+        # Hessian of F in dq / q: one block for each strategy, plus a matrix of rank |Y|.
         pull = (Q[:, :, None] * B[:, None, :]).reshape(-1, n)
         blocks = flow[:, :, None] * jnp.eye(zs) - jnp.einsum("yt,yz,yw->tzw", joint, B, B)
         H = jnp.einsum("tzw,ts->tzsw", blocks, jnp.eye(strategies)).reshape(n, n)
+        # C are the constraints. Adding C C^T makes H definite and changes nothing where they hold.
         C = belongs * q.reshape(n, 1)
         H = H + pull.T @ (p[:, None] * pull) + C @ C.T
         product = (q * slack).reshape(n)
@@ -140,12 +154,14 @@ def solve(
         through = jax.scipy.linalg.cho_solve(factor, C)
         missing = 1.0 - q.sum(axis=0)
 
+        # Eliminate the multipliers of the constraints (Schur complement), then solve for dq / q.
         right = jax.scipy.linalg.cho_solve(factor, flow.reshape(n) + barrier + C @ missing)
-        price = jnp.linalg.solve(C.T @ through, C.T @ right - missing)
-        change = (right - through @ price).reshape(q.shape)
+        multiplier = jnp.linalg.solve(C.T @ through, C.T @ right - missing)
+        change = (right - through @ multiplier).reshape(q.shape)
         longest = jnp.minimum(1.0, _TO_BOUNDARY / jnp.maximum(-jnp.min(change), 1e-300))
         steps = longest * 0.5 ** jnp.arange(_HALVINGS)
-        # Newton's direction descends on the barrier function, which is convex: Armijo's rule.
+        # Newton's direction descends on the barrier function, which is convex: Armijo's rule, the
+        # longest step size that gains a tenth of what the slope promises.
         value, slope_there = merit(q, barrier), -jnp.sum(change * (flow + barrier))
         tried = jax.vmap(lambda a: merit(q * (1 + a * change), barrier))(steps)
         noise = 1e-14 * (1 + jnp.abs(value))
@@ -153,22 +169,23 @@ def solve(
         dslack = (barrier - product).reshape(q.shape) / q - slack * change
         q = q * (1 + a * change)
         q = q / q.sum(axis=0)
+        # Keep q * slack within a factor of ten of the barrier: away from the boundary.
         slack = jnp.clip(slack + a * dslack, 0.1 * barrier / q, 10 * barrier / q)
         point = certify(problem, slope, log_kernel, q)
         best = jax.tree.map(lambda new, old: jnp.where(point.gap < best.gap, new, old), point, best)
-        # On the path the gap is n mu.
+        # On the central path the gap is n mu; close to it, mu may shrink.
         barrier = jnp.where(point.gap <= 2 * n * barrier, _SHRINK * barrier, barrier)
-        return _State(q, slack, barrier, best, step + 1)
+        return _Iterate(q, slack, barrier, best, step + 1)
 
     def merit(q: Float[Array, "t z"], barrier: Float[Array, ""]) -> Float[Array, ""]:
-        _, log_z = _channel(problem, log_kernel, q)
+        _, log_z = _strategy_channel(problem, log_kernel, q)
         return -jnp.sum(p * log_z) - barrier * jnp.sum(jnp.log(q))
 
-    def unfinished(state: _State) -> Array:
+    def unfinished(state: _Iterate) -> Array:
         sound = jnp.all(state.q > 0) & (state.barrier > 1e-19)
         return (state.best.gap > tolerance) & (state.step < _STEPS) & sound
 
     q = jnp.full((strategies, zs), 1.0 / strategies)
     first = certify(problem, slope, log_kernel, q)
-    start = _State(q, _START / q, jnp.asarray(_START), first, jnp.asarray(0))
+    start = _Iterate(q, _START / q, jnp.asarray(_START), first, jnp.asarray(0))
     return jax.lax.while_loop(unfinished, advance, start).best

@@ -7,19 +7,24 @@ Both are ordinary rate-distortion problems in disguise, so their certificate is 
   that problem is the conditional one plus the constant H(Z).
 - Indirect: only Y is seen of the remote source X. Then $E\,d(X,U) = E\,d'(Y,U)$ with
   $d'(y,u) = E[d(X,u)|Y=y]$.
+
+All functions raise a ValueError if the joint is no pmf, shapes do not match, a distortion is negative or a
+letter has no finite one, a slope is out of range, or D is below D_min (naming both).
 """
 
 from typing import Any, Final
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import entropy
+from rdsim.limits._curve import Points, RateCurve, achieved
 from rdsim.limits.rate_distortion.discrete import (
     RateDistortionCurve,
+    minimum_distortion,
     rate_at,
     rate_distortion_curve,
 )
@@ -30,36 +35,60 @@ from rdsim.transformations import A_STOPPING_RULE, least, not_differentiable
 _ROUNDING: Final = 1e-14
 """Bits that the subtraction of H(Z) may cost."""
 
+_BATCH: Final = 8
+"""Slopes solved in one call of a search."""
+
 
 @result
-class ConditionalCurve:
-    r"""Certified points of the conditional R(D), one a slope.
+class ConditionalCurve(RateCurve):
+    r"""Certified points of the conditional R(D), one a slope, with the problem they belong to.
 
     Attributes:
         slope: s, bits per unit of distortion, shape (S,).
         distortion: $E\,d(Y,U)$, shape (S,).
-        rate: achievable $I(Y;U|Z)$ at that distortion, bits, shape (S,).
-        gap: certified upper minus lower bound there, bits, shape (S,).
-        tolerance: the gap asked for, bits.
+        rate: $I(Y;U|Z)$ with its bounds, bits, shape (S,); the upper bound is achieved.
+        joint: P(y,z), shape (|Y|, |Z|).
+        distortions: d, shape (|Y|, |U|).
 
     """
 
-    slope: Float[Array, " s"]
-    distortion: Float[Array, " s"]
-    rate: Float[Array, " s"]
-    gap: Float[Array, " s"]
-    tolerance: Float[Array, ""]
+    joint: Float[Array, "y z"]
+    distortions: Float[Array, "y u"]
 
     @property
-    def converged(self) -> Bool[Array, " s"]:
-        """Whether the certified gap is within the tolerance, a slope at a time."""
-        return self.gap <= self.tolerance
+    def minimum_distortion(self) -> Float[Array, ""]:
+        r"""$D_{\min} = \sum_y p_y \min_u d(y,u)$, below which no rate suffices."""
+        return minimum_distortion(self.joint.sum(axis=1), self.distortions)
+
+    @property
+    def maximum_distortion(self) -> Float[Array, ""]:
+        r"""$D_{\max} = \sum_z p_z \min_u E[d(Y,u)|z]$, from which on the rate is zero."""
+        return maximum_distortion(self.joint, self.distortions)
+
+    def rate_at(self, distortion: ArrayLike) -> Certified:
+        """Solve for R(D) at given distortions, to the curve's tolerance; see `conditional_rate_at`."""
+        problem = (self.joint, self.distortions)
+        return conditional_rate_at(*problem, distortion, compress="rows", tolerance=self.tolerance)
+
+    def _solve(self, slopes: np.ndarray, tolerance: float) -> Points:
+        # Always the same number at a time, so that one program serves.
+        padded = np.pad(slopes, (0, -slopes.size % _BATCH), mode="edge")
+        curve = conditional_rate_distortion(
+            self.joint, self.distortions, padded, compress="rows", tolerance=tolerance
+        )
+        found = (curve.distortion, curve.rate.lower, curve.rate.upper)
+        return Points(slopes, *(np.asarray(part)[: slopes.size] for part in found))
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
 @validation.needs_float64
 def conditional_rate_distortion(
-    joint: ArrayLike, d: ArrayLike, slopes: ArrayLike, *, compress: str, tolerance: ArrayLike = 1e-9
+    joint: ArrayLike,
+    distortions: ArrayLike,
+    slopes: ArrayLike,
+    *,
+    compress: str,
+    tolerance: ArrayLike = 1e-9,
 ) -> ConditionalCurve:
     r"""Compute certified points of the conditional R(D): encoder and decoder both know Z.
 
@@ -68,34 +97,31 @@ def conditional_rate_distortion(
 
     Args:
         joint: P(y,z), shape (|Y|, |Z|), or its transpose: `compress` says which.
-        d: distortions d(y,u) >= 0, shape (|Y|, |U|); inf forbids a pair.
+        distortions: d(y,u) >= 0, shape (|Y|, |U|); inf forbids a pair.
         slopes: s > 0, bits per unit of distortion, shape (S,); inf for the point at D_min.
-        compress: "rows" if the letter that is compressed, Y, runs along the rows of the joint,
-            "columns" if along its columns.
+        compress: "rows" or "columns", the side of the joint along which the compressed Y runs.
         tolerance: certified gap to reach, bits.
 
     Returns:
         The points; one whose gap stayed above the tolerance has `converged` False.
-
-    Raises:
-        ValueError: if the joint is no pmf, shapes do not match, d is negative or leaves a letter
-            without a finite distortion, or a slope is not positive.
 
     References:
         Gray (1973), "A new class of lower bounds to information rates of stationary sources via
         conditional rate-distortion functions", IEEE Trans. Inf. Theory 19(4).
 
     """
-    P, d = check_joint(joint, d, compress)
+    P, d = check_joint(joint, distortions, compress)
     slopes = validation.interval("slopes", slopes, low=0.0, open_low=True, ndim=1)
     curve = rate_distortion_curve(*_both_ends(P, d), slopes, tolerance=tolerance)
     known = entropy(P.sum(axis=0))
     return ConditionalCurve(
         slope=slopes,
         distortion=curve.distortion,
-        rate=jnp.maximum(curve.rate.value - known, 0.0),
-        gap=curve.gap + _ROUNDING,
-        tolerance=curve.rate.tolerance,
+        rate=achieved(
+            jnp.maximum(curve.rate.value - known, 0.0), curve.gap + _ROUNDING, curve.tolerance
+        ),
+        joint=P,
+        distortions=d,
     )
 
 
@@ -103,7 +129,7 @@ def conditional_rate_distortion(
 @validation.needs_float64
 def conditional_rate_at(
     joint: ArrayLike,
-    d: ArrayLike,
+    distortions: ArrayLike,
     distortion: ArrayLike,
     *,
     compress: str,
@@ -113,24 +139,17 @@ def conditional_rate_at(
 
     Args:
         joint: P(y,z), shape (|Y|, |Z|), or its transpose: `compress` says which.
-        d: distortions, shape (|Y|, |U|).
+        distortions: d, shape (|Y|, |U|).
         distortion: D, any shape, each at least D_min. From
             $D_{\max} = \sum_z p_z \min_u E[d(Y,u)|z]$ on the rate is zero.
-        compress: "rows" if the letter that is compressed, Y, runs along the rows of the joint,
-            "columns" if along its columns.
+        compress: "rows" or "columns", the side of the joint along which the compressed Y runs.
         tolerance: certified gap to reach, bits.
 
     Returns:
         Bits, shape of D.
 
-    Raises:
-        ValueError: as `conditional_rate_distortion`, and if D is below D_min (naming both).
-
-    References:
-        Gray (1973), as for `conditional_rate_distortion`.
-
     """
-    P, d = check_joint(joint, d, compress)
+    P, d = check_joint(joint, distortions, compress)
     limit = rate_at(*_both_ends(P, d), distortion, tolerance=tolerance)
     known = entropy(P.sum(axis=0))
     free = validation.real_array("distortion", distortion) >= maximum_distortion(P, d)
@@ -142,41 +161,42 @@ def conditional_rate_at(
 @not_differentiable(tolerance=A_STOPPING_RULE)
 @validation.needs_float64
 def indirect_rate_distortion(
-    joint: ArrayLike, d: ArrayLike, slopes: ArrayLike, *, compress: str, tolerance: ArrayLike = 1e-9
+    joint: ArrayLike,
+    distortions: ArrayLike,
+    slopes: ArrayLike,
+    *,
+    compress: str,
+    tolerance: ArrayLike = 1e-9,
 ) -> RateDistortionCurve:
     r"""Compute certified points of the indirect R(D): the encoder sees X only through Y.
 
     $$R(D) = \min_{X - Y - U,\; E\,d(X,U) \le D} I(Y;U).$$
 
     Args:
-        joint: P(x,y), X the remote source, shape (|X|, |Y|), or its transpose: `compress` says
-            which.
-        d: distortions d(x,u) >= 0 of the remote letter, shape (|X|, |U|); inf forbids a pair.
+        joint: P(x,y) of the remote X, shape (|X|, |Y|), or its transpose: `compress` says which.
+        distortions: d(x,u) >= 0 of the remote letter, shape (|X|, |U|); inf forbids a pair.
         slopes: s >= 0, bits per unit of distortion, shape (S,).
-        compress: "columns" if the letter that the encoder sees, Y, runs along the columns of the
-            joint, "rows" if along its rows.
+        compress: "rows" or "columns", the side of the joint along which the encoder's Y runs.
         tolerance: certified gap to reach, bits.
 
     Returns:
         The curve of the source Y under $d'(y,u) = E[d(X,u)|y]$, in which all its methods work.
-
-    Raises:
-        ValueError: if the joint is no pmf, shapes do not match, d is negative or leaves some y
-            without a finite distortion, or a slope is negative.
 
     References:
         Dobrushin and Tsybakov (1962), "Information transmission with additional noise"; Witsenhausen
         (1980), "Indirect rate distortion problems", IEEE Trans. Inf. Theory 26(5).
 
     """
-    return rate_distortion_curve(*_seen(joint, d, compress), slopes, tolerance=tolerance)
+    return rate_distortion_curve(
+        *_seen_letter(joint, distortions, compress), slopes, tolerance=tolerance
+    )
 
 
 @not_differentiable(tolerance=A_STOPPING_RULE)
 @validation.needs_float64
 def indirect_rate_at(
     joint: ArrayLike,
-    d: ArrayLike,
+    distortions: ArrayLike,
     distortion: ArrayLike,
     *,
     compress: str,
@@ -185,50 +205,31 @@ def indirect_rate_at(
     r"""Compute the indirect R(D) at given distortions, certified.
 
     Args:
-        joint: P(x,y), X the remote source, shape (|X|, |Y|), or its transpose: `compress` says
-            which.
-        d: distortions d(x,u), shape (|X|, |U|).
+        joint: P(x,y) of the remote X, shape (|X|, |Y|), or its transpose: `compress` says which.
+        distortions: d(x,u), shape (|X|, |U|).
         distortion: D, any shape, at least the least $E\,d'(Y,u(Y))$; from D_max on the rate is 0.
-        compress: "columns" if the letter that the encoder sees, Y, runs along the columns of the
-            joint, "rows" if along its rows.
+        compress: "rows" or "columns", the side of the joint along which the encoder's Y runs.
         tolerance: certified gap to reach, bits.
 
     Returns:
         Bits, shape of D.
 
-    Raises:
-        ValueError: as `indirect_rate_distortion`, and if D is below D_min (naming both).
-
-    References:
-        As for `indirect_rate_distortion`.
-
     """
-    return rate_at(*_seen(joint, d, compress), distortion, tolerance=tolerance)
+    return rate_at(*_seen_letter(joint, distortions, compress), distortion, tolerance=tolerance)
 
 
 def check_joint(
-    joint: ArrayLike, d: ArrayLike, compress: Any, *, along: str = "rows"
+    joint: ArrayLike, distortions: ArrayLike, compress: Any, *, along: str = "rows"
 ) -> tuple[Float[Array, "y z"], Float[Array, "y u"]]:
-    """Check a joint pmf, turn it until Y runs as wanted, and check d of the letter of its rows."""
+    """Check a joint pmf, transposed if need be, and the distortions of the letter along its rows."""
     P = validation.sided_joint(joint, compress, along=along)
-    d = validation.interval("d", d, low=0.0, ndim=2)
-    if d.shape[0] != P.shape[0] or d.shape[1] == 0:
-        raise ValueError(
-            f"d must have one row a letter {'y' if along == 'rows' else 'x'} of the joint and at least one column, "
-            f"shape ({P.shape[0]}, |U|), got {d.shape}"
-        )
-    if not validation.is_traced(P, d):
-        lost = np.isinf(np.asarray(d)).all(axis=1) & (np.asarray(P).sum(axis=1) > 0)
-        if lost.any():
-            raise ValueError(
-                f"d must leave every source letter a finite distortion, got only inf in row "
-                f"{int(np.argmax(lost))}"
-            )
+    letter = f"letter {'y' if along == 'rows' else 'x'} of the joint"
+    d = validation.distortions(distortions, P.sum(axis=1), letter=letter)
     return P, d
 
 
 def expected(weights: Float[Array, "a b"], d: Float[Array, "b u"]) -> Float[Array, "a u"]:
-    """Mean of d under each row of weights; inf only where an infinite entry has weight."""
+    """Mean of d under each row of weights; inf only where an infinite entry has positive weight."""
     forbidden = jnp.isinf(d)
     mean = weights @ jnp.where(forbidden, 0.0, d)
     hit = (weights > 0).astype(float) @ forbidden.astype(float)
@@ -243,6 +244,7 @@ def maximum_distortion(P: Float[Array, "y z"], d: Float[Array, "y u"]) -> Float[
 def _both_ends(
     P: Float[Array, "y z"], d: Float[Array, "y u"]
 ) -> tuple[Float[Array, " yz"], Float[Array, "yz uz"]]:
+    """Lift the conditional problem to the source (y, z) and the reproduction (u, z'), z' = z."""
     (ys, zs), us = P.shape, d.shape[1]
     same = jnp.eye(zs, dtype=bool)[None, :, None, :]
     lifted = jnp.where(same, d[:, None, :, None], jnp.inf)
@@ -252,8 +254,11 @@ def _both_ends(
     return P.reshape(ys * zs), lifted.reshape(ys * zs, us * zs)
 
 
-def _seen(joint: Any, d: Any, compress: Any) -> tuple[Float[Array, " y"], Float[Array, "y u"]]:
-    P, d = check_joint(joint, d, compress, along="columns")
+def _seen_letter(
+    joint: Any, distortions: Any, compress: Any
+) -> tuple[Float[Array, " y"], Float[Array, "y u"]]:
+    r"""Reduce the indirect problem to the source Y under $d'(y,u) = E[d(X,u)|y]$."""
+    P, d = check_joint(joint, distortions, compress, along="columns")
     py = P.sum(axis=0)
     weights = (P / jnp.where(py > 0, py, 1.0)).T
     return py, expected(weights, d)

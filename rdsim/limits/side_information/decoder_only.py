@@ -4,7 +4,11 @@ $$R_{WZ}(D) = \min \{ I(Y;T|Z) : T - Y - Z,\; E\,d(Y, t(Z)) \le D \},$$
 
 where T ranges over the strategies, the maps from z to the reproduction (Shannon's device; they are
 enough since the decoder uses T only through the map it selects). In this form the problem is convex
-(`strategy_solver`), so every point carries a certificate.
+(`_strategies`), so every point carries a certificate.
+
+All functions raise a ValueError if a number is out of range; those of a joint pmf also if it is none, shapes do
+not match, a letter has no finite distortion, D is below D_min (naming both), or the $|U|^{|Z|}$ strategies are
+too many.
 """
 
 import itertools
@@ -14,54 +18,67 @@ from typing import Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import LN2, binary_entropy
+from rdsim.limits._curve import (
+    Points,
+    RateCurve,
+    achieved,
+    between,
+    check_distortion,
+    search,
+)
+from rdsim.limits.rate_distortion.discrete import minimum_distortion
 from rdsim.limits.side_information._strategies import StrategyPoint, StrategyProblem, solve
 from rdsim.limits.side_information.both_ends import check_joint, expected, maximum_distortion
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
+from rdsim.root_finding import bisect
 from rdsim.transformations import falling, implicit_root, on_host
 
 MAXIMUM_UNKNOWNS: Final = 4096
-"""Strategies times letters of Z beyond which the dense Newton system is refused."""
+"""Strategies times letters of Z beyond which the problem is refused: its Newton matrix is dense."""
 
 _BATCH: Final = 8
 """Slopes solved in one call of the search, so that it compiles once."""
 
-_SEARCH: Final = 60
-"""Rounds of the search for a slope; each at least halves the bracket of a distortion."""
-
 
 @result
-class WynerZivCurve:
-    r"""Certified points of the Wyner-Ziv R(D), one a slope.
+class WynerZivCurve(RateCurve):
+    r"""Certified points of the Wyner-Ziv R(D), one a slope, with the problem they belong to.
 
     Attributes:
         slope: s, bits per unit of distortion, shape (S,).
         distortion: $E\,d(Y, t(Z))$ of the test channel, shape (S,).
-        rate: I(Y;T|Z) of the test channel, bits, shape (S,).
-        gap: certified upper minus lower bound on R(D) at that distortion, bits, shape (S,).
+        rate: I(Y;T|Z) with its bounds, bits, shape (S,); the test channel achieves the upper.
         test_channel: Q(t|y), shape (S, |Y|, T).
         strategies: reproduction letter that strategy t chooses at z, shape (T, |Z|).
-        tolerance: the gap asked for, bits.
+        joint: P(y,z), shape (|Y|, |Z|).
+        distortions: d, shape (|Y|, |U|).
 
     """
 
-    slope: Float[Array, " s"]
-    distortion: Float[Array, " s"]
-    rate: Float[Array, " s"]
-    gap: Float[Array, " s"]
     test_channel: Float[Array, "s y t"]
     strategies: Int[Array, "t z"]
-    tolerance: Float[Array, ""]
+    joint: Float[Array, "y z"]
+    distortions: Float[Array, "y u"]
 
     @property
-    def converged(self) -> Bool[Array, " s"]:
-        """Whether the certified gap is within the tolerance, a slope at a time."""
-        return self.gap <= self.tolerance
+    def minimum_distortion(self) -> Float[Array, ""]:
+        r"""$D_{\min} = \sum_y p_y \min_u d(y,u)$, below which no rate suffices."""
+        return minimum_distortion(self.joint.sum(axis=1), self.distortions)
+
+    @property
+    def maximum_distortion(self) -> Float[Array, ""]:
+        r"""$D_{\max} = \sum_z p_z \min_u E[d(Y,u)|z]$, from which on the rate is zero."""
+        return maximum_distortion(self.joint, self.distortions)
+
+    def _solve_at(self, goal: Float[Array, "..."], *, inverse: bool) -> Certified:
+        target = float(self.tolerance)
+        return _solve_at(self.joint, self.distortions, goal, target, inverse=inverse)
 
 
 @validation.needs_float64
@@ -79,9 +96,6 @@ def wyner_ziv_dsbs(crossover: ArrayLike, *, distortion: ArrayLike) -> Float[Arra
 
     Returns:
         Bits a letter, shape of D.
-
-    Raises:
-        ValueError: if the crossover lies outside [0, 1] or a distortion is negative.
 
     References:
         Wyner and Ziv (1976), IEEE Trans. Inf. Theory 22(1), Section II.
@@ -107,9 +121,6 @@ def wyner_ziv_gaussian(
     Returns:
         Bits a letter, shape of D; infinite at D = 0 unless rho is 1 or -1.
 
-    Raises:
-        ValueError: if an argument is out of range.
-
     References:
         Wyner (1978), "The rate-distortion function for source coding with side information at the
         decoder II: general sources", Inf. Control 38(1).
@@ -130,7 +141,12 @@ def wyner_ziv_gaussian(
 @on_host
 @validation.needs_float64
 def wyner_ziv(
-    joint: ArrayLike, d: ArrayLike, slopes: ArrayLike, *, compress: str, tolerance: ArrayLike = 1e-9
+    joint: ArrayLike,
+    distortions: ArrayLike,
+    slopes: ArrayLike,
+    *,
+    compress: str,
+    tolerance: ArrayLike = 1e-9,
 ) -> WynerZivCurve:
     r"""Compute certified points of the Wyner-Ziv R(D) of any discrete pair.
 
@@ -139,21 +155,15 @@ def wyner_ziv(
     Args:
         joint: P(y,z), shape (|Y|, |Z|), or its transpose: `compress` says which. Z is seen by the
             decoder only.
-        d: distortions d(y,u) >= 0, shape (|Y|, |U|); inf forbids a pair.
+        distortions: d(y,u) >= 0, shape (|Y|, |U|); inf forbids a pair.
         slopes: s >= 0, bits per unit of distortion, shape (S,). Slope 0 is the point (D_max, 0),
             slope inf the point at D_min.
-        compress: "rows" if the letter that is compressed, Y, runs along the rows of the joint,
-            "columns" if along its columns.
+        compress: "rows" or "columns", the side of the joint along which the compressed Y runs.
         tolerance: certified gap to reach, bits.
 
     Returns:
         The points; one whose gap stayed above the tolerance has `converged` False, and its bounds
         hold all the same.
-
-    Raises:
-        ValueError: if the joint is no pmf, shapes do not match, d is negative or leaves a letter
-            without a finite distortion, a slope is negative, or the $|U|^{|Z|}$ strategies are
-            too many.
 
     References:
         Wyner and Ziv (1976), IEEE Trans. Inf. Theory 22(1), Theorem 1; Dupuis, Yu and Willems
@@ -161,24 +171,24 @@ def wyner_ziv(
         side information", ISIT, for the strategies.
 
     """
-    P, d = check_joint(joint, d, compress)
+    P, d = check_joint(joint, distortions, compress)
     slope = validation.interval("slopes", slopes, low=0.0, ndim=1)
     target = validation.tolerance(tolerance)
     table = _strategies(d.shape[1], P.shape[1])
     problem, least = _problem(P, d, table)
     points = _solve_all(problem, slope, target)
     excess, rate, gap, channel = (np.array(part) for part in points)
-    if (still := np.asarray(slope) == 0).any():
-        channel[still], excess[still] = _nothing_sent(P, d, table, float(least))
-        rate[still], gap[still] = 0.0, 0.0
+    if (silent := np.asarray(slope) == 0).any():
+        channel[silent], excess[silent] = _nothing_sent(P, d, table, float(least))
+        rate[silent], gap[silent] = 0.0, 0.0
     return WynerZivCurve(
         slope=slope,
         distortion=least + jnp.asarray(excess),
-        rate=jnp.asarray(rate),
-        gap=jnp.asarray(gap),
+        rate=achieved(jnp.asarray(rate), jnp.asarray(gap), target),
         test_channel=jnp.asarray(channel),
         strategies=jnp.asarray(table),
-        tolerance=target,
+        joint=P,
+        distortions=d,
     )
 
 
@@ -186,7 +196,7 @@ def wyner_ziv(
 @validation.needs_float64
 def wyner_ziv_at(
     joint: ArrayLike,
-    d: ArrayLike,
+    distortions: ArrayLike,
     distortion: ArrayLike,
     *,
     compress: str,
@@ -199,99 +209,58 @@ def wyner_ziv_at(
 
     Args:
         joint: P(y,z), shape (|Y|, |Z|), or its transpose: `compress` says which.
-        d: distortions, shape (|Y|, |U|).
+        distortions: d, shape (|Y|, |U|).
         distortion: D, any shape, each at least D_min; from
             $D_{\max} = \sum_z p_z \min_u E[d(Y,u)|z]$ on the rate is zero.
-        compress: "rows" if the letter that is compressed, Y, runs along the rows of the joint,
-            "columns" if along its columns.
+        compress: "rows" or "columns", the side of the joint along which the compressed Y runs.
         tolerance: certified gap to reach, bits.
 
     Returns:
         Bits, shape of D: the upper bound is achieved by time sharing two test channels, the lower
         is the best supporting line; `value` is the upper bound.
 
-    Raises:
-        ValueError: as `wyner_ziv`, and if D is below D_min (naming both).
-
-    References:
-        Wyner and Ziv (1976), as for `wyner_ziv`.
-
     """
-    P, d = check_joint(joint, d, compress)
-    D = validation.interval("distortion", distortion, low=0.0)
-    target = validation.tolerance(tolerance)
+    P, d = check_joint(joint, distortions, compress)
+    D = check_distortion(distortion, minimum_distortion(P.sum(axis=1), d))
+    return _solve_at(P, d, D, float(validation.tolerance(tolerance)), inverse=False)
+
+
+def _solve_at(
+    P: Float[Array, "y z"],
+    d: Float[Array, "y u"],
+    goal: Float[Array, "..."],
+    tolerance: float,
+    *,
+    inverse: bool,
+) -> Certified:
+    """Search R at distortions, or D at rates; D is kept as the excess over D_min meanwhile."""
     problem, least = _problem(P, d, _strategies(d.shape[1], P.shape[1]))
     low = float(least)
-    goal = np.ravel(np.asarray(D))
-    if (below := goal < low * (1 - 1e-12)).any():
-        raise ValueError(
-            f"distortion must be at least D_min = {low!r}, got {goal[below][0].item()!r}"
-        )
     top = float(maximum_distortion(P, d)) - low
-    upper, lower = _search(problem, np.maximum(goal - low, 0.0), top, float(target))
-    value = jnp.asarray(upper.reshape(D.shape))
-    return Certified(
-        value=value, lower=jnp.asarray(lower.reshape(D.shape)), upper=value, tolerance=target
-    )
 
+    def solve(slopes: np.ndarray) -> Points:
+        # A full batch at a time, so that one program serves; slope 0 takes no step at all.
+        padded = np.append(slopes, np.zeros(-slopes.size % _BATCH))
+        batches = [
+            _solve_all(problem, jnp.asarray(batch), jnp.asarray(0.25 * tolerance))[:3]
+            for batch in padded.reshape(-1, _BATCH)
+        ]
+        excess, rate, gap = np.concatenate(batches, axis=1)[:, : slopes.size]
+        return Points(slopes, excess, rate - gap, rate)
 
-def _search(
-    problem: StrategyProblem, goal: np.ndarray, top: float, tolerance: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Upper and lower bounds at excess distortions; rows of known points are (s, e, R, gap)."""
-    known = np.array([[0.0, top, 0.0, 0.0]]) if top < np.inf else np.zeros((0, 4))
-    steep = np.array([np.inf] if top < np.inf else [np.inf, 1e-9])
-    for _ in range(_SEARCH):
-        known = np.concatenate([known, _points(problem, steep, 0.25 * tolerance)])
-        upper, slope = _chords(known, goal)
-        lower = _lines(known, goal)
-        unmet = (upper - lower > tolerance) & np.isfinite(slope) & (slope > 0)
-        steep = np.setdiff1d(slope[unmet], known[:, 0])
-        if steep.size == 0:
-            break
-    return upper, np.minimum(lower, upper)
-
-
-def _points(problem: StrategyProblem, slopes: np.ndarray, tolerance: float) -> np.ndarray:
-    """Rows (s, e, R, gap) of these slopes, a full batch at a time so that one program serves."""
-    padded = np.append(slopes, np.zeros(-slopes.size % _BATCH))  # slope 0 takes no step at all
-    points = [
-        _solve_all(problem, jnp.asarray(batch), jnp.asarray(tolerance))[:3]
-        for batch in padded.reshape(-1, _BATCH)
-    ]
-    found = np.concatenate([np.stack([np.asarray(x) for x in batch], axis=1) for batch in points])
-    return np.column_stack([slopes, found[: slopes.size]])
-
-
-def _chords(known: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least rate by time sharing two known points, and minus the slope of that chord."""
-    e, rate = known[:, 1], known[:, 2]
-    left, right = np.nonzero(e[:, None] <= e[None, :])
-    width = e[right] - e[left]
-    share = (goal[:, None] - e[left]) / np.where(width > 0, width, 1.0)
-    inside = (e[left] <= goal[:, None]) & ((goal[:, None] <= e[right]) | (width == 0))
-    share = np.where(width > 0, share, 0.0)
-    chord = np.where(inside, (1 - share) * rate[left] + share * rate[right], np.inf)
-    best = np.argmin(chord, axis=1)
-    drop = (rate[left] - rate[right])[best]
-    slope = drop / np.where(width[best] > 0, width[best], np.nan)
-    return chord[np.arange(goal.size), best], slope
-
-
-def _lines(known: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """Greatest supporting line; the one of slope inf holds at its own distortion alone."""
-    s, e, rate, gap = known.T
-    steep = np.isinf(s)
-    line = rate - gap - np.where(steep, 0.0, s) * (goal[:, None] - e)
-    line = np.where(steep & (goal[:, None] > e), -np.inf, line)
-    return np.maximum(line.max(axis=1), 0.0)
+    ends = Points(*np.array([[0.0], [top], [0.0], [0.0]]))
+    at = np.ravel(np.asarray(goal))
+    at = at if inverse else np.maximum(at - low, 0.0)
+    lower, upper = search(solve, ends, at, tolerance, inverse=inverse)
+    offset = low if inverse else 0.0
+    return between(lower + offset, upper + offset, goal.shape, tolerance)
 
 
 def _strategies(letters: int, zs: int) -> np.ndarray:
     count = letters**zs
     if count * zs > MAXIMUM_UNKNOWNS:
         raise ValueError(
-            f"joint and d give |U|^|Z| = {letters}^{zs} = {count} strategies, times |Z| more than "
+            f"joint and distortions give |U|^|Z| = {letters}^{zs} = {count} strategies, times |Z| more than "
             f"the {MAXIMUM_UNKNOWNS} unknowns that are solved; use fewer letters"
         )
     return np.array(list(itertools.product(range(letters), repeat=zs))).reshape(count, zs)
@@ -304,10 +273,12 @@ def _problem(
     backward = jnp.where((p > 0)[:, None], P / jnp.where(p > 0, p, 1.0)[:, None], pz)
     # d(y,t) = sum_z P(z|y) d(y, t(z)), with an infinite distortion only where z can occur.
     chosen = d[:, table]  # (y, t, z)
-    chance = backward[:, None, :]
-    distortions = jnp.sum(jnp.where(chance > 0, chance * jnp.where(chance > 0, chosen, 0), 0), -1)
+    probability = backward[:, None, :]
+    distortions = jnp.sum(
+        jnp.where(probability > 0, probability * jnp.where(probability > 0, chosen, 0), 0), -1
+    )
     distortions = jnp.where((p > 0)[:, None], distortions, 0.0)
-    # The least is that of a constant strategy; sums that differ from it by rounding are ties.
+    # A constant strategy attains the row's least; sums that differ from it by rounding are ties.
     row = jnp.where(p > 0, jnp.min(d, axis=1), 0.0)
     excess = distortions - row[:, None]
     ties = excess <= 16 * jnp.finfo(float).eps * row[:, None]
@@ -346,14 +317,9 @@ def _dsbs(a: Float[Array, ""], distortion: Float[Array, "*grid"]) -> Float[Array
         """How far the tangent at D passes above (a, 0); rising in D, since g is convex."""
         return curve(D) + (a - D) * slope(D)
 
-    def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
-        middle = 0.5 * (low + high)
-        below = miss(middle) < 0
-        return jnp.where(below, middle, low), jnp.where(below, high, middle)
-
-    inside = a > 0
-    _, critical = jax.lax.fori_loop(0, 200, halve, (jnp.zeros_like(a), jnp.where(inside, a, 0.5)))
+    # The tangent passes through (a, 0) where `miss` is zero. 200 halvings reach even a subnormal D_c.
+    bracket = jnp.zeros_like(a), jnp.where(a > 0, a, 0.5)
+    _, critical = bisect(lambda D: ~(miss(D) < 0), *bracket, steps=200)
     critical = implicit_root(miss, critical)
     tangent = curve(critical) * (a - distortion) / jnp.where(a > critical, a - critical, 1.0)
     curved = curve(jnp.minimum(distortion, critical))

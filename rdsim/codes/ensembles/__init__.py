@@ -1,0 +1,24 @@
+"""Random codebooks averaged exactly: codes on the DSBS and for any discrete source (C14, C15).
+
+`random_code` describes a code; its mean rank loss over codebooks, items and queries is a finite sum of
+non-negative numbers, for databases of up to 2^1000 items.
+"""
+
+from rdsim.codes.ensembles.discrete import (
+    Competitors,
+    competitor_probabilities,
+    discrete_ensemble,
+)
+from rdsim.codes.ensembles.dsbs import DsbsDistances, dsbs_distances, dsbs_ensemble
+from rdsim.codes.ensembles.random_coding import RandomCode, random_code
+
+__all__ = [
+    "Competitors",
+    "DsbsDistances",
+    "RandomCode",
+    "competitor_probabilities",
+    "discrete_ensemble",
+    "dsbs_distances",
+    "dsbs_ensemble",
+    "random_code",
+]

@@ -1,0 +1,287 @@
+r"""Deterministic vector quantizers: k-means at a fixed rate, and entropy-constrained (ECVQ).
+
+An item is taken for the codeword of least $|y - u|^2 + o_u$. Offsets of zero give the nearest
+codeword at $\log_2 K$ bits; offsets of $-\tfrac1s \log_2 q_u$ trade distortion against the length
+of an entropy code. Both are fitted by alternating minimization, to a local optimum.
+
+Both fits raise a ValueError if an argument lies outside its range or fewer items are distinct than
+codewords are wanted, and a TypeError if the key is not a typed key or a count is not an integer.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+from scipy.cluster.vq import vq
+
+from rdsim import information, validation
+from rdsim.codes.distances import (
+    cell_sums,
+    host_generator,
+    indicator,
+    nearest,
+    seeds,
+    training_items,
+)
+from rdsim.codes.item_code import item_points
+from rdsim.number_types import ArrayLike, Integer
+from rdsim.results import result
+from rdsim.transformations import on_host
+
+_SLOPE_STEPS: Final = 30
+"""Halvings of the range of the logarithm of the slope in the search for a rate."""
+
+
+@result
+class VectorQuantizer:
+    r"""A code that takes an item for the codeword of least $|y - u|^2 + o_u$.
+
+    Attributes:
+        codewords: u, shape (K, d).
+        offsets: o, shape (K,), in units of squared error; zeros for the nearest codeword.
+        masses: fraction of the training items in each cell, shape (K,); zero for an empty one.
+        distortion: mean squared error of the training items.
+        converged: whether no item changed its cell in the last iteration, so that the code is a local
+            optimum; False where the iterations ran out first.
+        iterations: those of the start that was kept.
+
+    """
+
+    codewords: Float[Array, "k d"]
+    offsets: Float[Array, " k"]
+    masses: Float[Array, " k"]
+    distortion: Float[Array, ""]
+    converged: Bool[Array, ""]
+    iterations: Int[Array, ""]
+
+    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
+        """Rows with a one at the codeword chosen, shape (N, K), for items of shape (N, d)."""
+        return indicator(self._indices(items), self.codewords.shape[0])
+
+    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
+        """Index of the codeword chosen for each item, int32, shape (N,); the key goes unused."""
+        del key
+        return self._indices(items)
+
+    def _indices(self, items: Any) -> Int[Array, " n"]:
+        points = item_points(items, self.codewords.shape[1])
+        return nearest(points, self.codewords, self.offsets)
+
+
+@on_host
+@validation.needs_float64
+def vector_quantizer(
+    key: Key[Array, ""],
+    items: ArrayLike,
+    codebook_size: Integer,
+    *,
+    starts: Integer = 4,
+    iterations: Integer = 50,
+) -> VectorQuantizer:
+    r"""Fit K codewords to training items by k-means, the best of several seeded starts.
+
+    Args:
+        key: PRNG key of the starts.
+        items: training items, shape (N, d).
+        codebook_size: K, the number of codewords, at most that of distinct items.
+        starts: number of starts; each draws its codewords as `seeded_atoms` does.
+        iterations: most iterations of Lloyd's algorithm a start.
+
+    Returns:
+        The code of least distortion; a local optimum if it `converged`. A cell that empties is given
+        the item worst served, so that none is empty unless the iterations ran out.
+
+    References:
+        Lloyd (1982), IEEE Trans. Inf. Theory 28(2); Arthur and Vassilvitskii (2007), SODA.
+
+    """
+    generator = host_generator(key)
+    points = np.asarray(training_items(items))
+    K, starts, iterations = _counts(codebook_size, starts, iterations)
+    fit = best_codebook(generator, points, K, starts, iterations)
+    return _quantizer(points, fit, np.zeros(K))
+
+
+def _counts(codebook_size: Any, starts: Any, iterations: Any) -> tuple[int, int, int]:
+    return (
+        validation.integer("codebook_size", codebook_size, low=1),
+        validation.integer("starts", starts, low=1),
+        validation.integer("iterations", iterations, low=1),
+    )
+
+
+class KMeans(NamedTuple):
+    """Codewords of k-means, shape (K, d), and whether no item changed its cell in the last iteration."""
+
+    codewords: np.ndarray
+    converged: bool
+    iterations: int
+
+
+def best_codebook(
+    generator: np.random.Generator, points: np.ndarray, K: int, starts: int, iterations: int
+) -> KMeans:
+    """Find the codebook of least distortion among k-means from several starts."""
+
+    def fitted() -> tuple[float, KMeans]:
+        found = lloyd(points, seeds(generator, points, K, "codebook_size"), iterations)
+        distance = vq(points, found.codewords, check_finite=False)[1]
+        return float(np.mean(distance**2)), found
+
+    return min((fitted() for _ in range(starts)), key=lambda fit: fit[0])[1]
+
+
+def lloyd(points: np.ndarray, codewords: np.ndarray, iterations: int) -> KMeans:
+    """Alternate nearest codewords and centroids (Lloyd's algorithm) until no item changes its cell.
+
+    A cell that empties is given one of the items farthest from their codewords.
+    """
+    before = None
+    for step in range(iterations + 1):
+        labels, distance = vq(points, codewords, check_finite=False)
+        converged = before is not None and np.array_equal(labels, before)
+        if converged or step == iterations:
+            break
+        before = labels
+        counts, centroids = _centroids(points, labels, codewords)
+        empty = np.flatnonzero(counts == 0)
+        if empty.size:
+            centroids[empty] = points[np.argsort(distance)[-empty.size :]]
+        codewords = centroids
+    return KMeans(codewords, converged, step)
+
+
+def _centroids(
+    points: np.ndarray, labels: np.ndarray, codewords: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Number of items in each cell, and their mean; an empty cell keeps its codeword."""
+    counts, sums = cell_sums(points, labels, len(codewords))
+    means = sums / np.maximum(counts, 1)[:, None]
+    return counts, np.where((counts > 0)[:, None], means, codewords)
+
+
+def _quantizer(points: np.ndarray, fit: KMeans, offsets: np.ndarray) -> VectorQuantizer:
+    """Make the code, with its masses and distortion on the training items."""
+    codewords = fit.codewords
+    u = jnp.asarray(codewords)
+    labels = np.asarray(nearest(jnp.asarray(points), u, jnp.asarray(offsets)))
+    masses = np.bincount(labels, minlength=len(codewords)) / len(points)
+    error = ((points - codewords[labels]) ** 2).sum(axis=1)
+    return VectorQuantizer(
+        codewords=u,
+        offsets=jnp.asarray(offsets),
+        masses=jnp.asarray(masses),
+        distortion=jnp.asarray(error.mean()),
+        converged=jnp.asarray(fit.converged),
+        iterations=jnp.asarray(fit.iterations),
+    )
+
+
+@on_host
+@validation.needs_float64
+def entropy_constrained_quantizer(
+    key: Key[Array, ""],
+    items: ArrayLike,
+    codebook_size: Integer,
+    *,
+    slope: ArrayLike | None = None,
+    rate: ArrayLike | None = None,
+    starts: Integer = 2,
+    iterations: Integer = 100,
+) -> VectorQuantizer:
+    r"""Fit an entropy-constrained vector quantizer (ECVQ), the deterministic entropy-coded code.
+
+    $$\min_{u,q} E \min_k \big( |Y - u_k|^2 - \tfrac1s \log_2 q_k \big).$$
+
+    Args:
+        key: PRNG key of the starts.
+        items: training items, shape (N, d).
+        codebook_size: codewords to start with, at most the number of distinct items; those whose cell
+            empties are dropped.
+        slope: s > 0, finite, bits per unit of squared error; or
+        rate: R = H(U) allowed on the training items, bits, above 0: the code of least distortion
+            found within it, over slopes, and k-means with floor(2^R) codewords.
+        starts: number of starts, those of `seeded_atoms`.
+        iterations: most of them a start.
+
+    Returns:
+        The code; a local optimum if it `converged`. Its index, entropy-coded, costs the entropy of `masses`.
+
+    References:
+        Chou, Lookabaugh and Gray (1989), IEEE Trans. ASSP 37(1).
+
+    """
+    generator = host_generator(key)
+    points = np.asarray(training_items(items))
+    K, starts, iterations = _counts(codebook_size, starts, iterations)
+    if (slope is None) == (rate is None):
+        raise ValueError(
+            f"exactly one of slope and rate must be given, got slope={slope}, rate={rate}"
+        )
+    name, value = ("slope", slope) if rate is None else ("rate", rate)
+    wanted = float(
+        validation.interval(
+            name, value, low=0.0, open_low=True, high=np.inf, open_high=True, ndim=0
+        )
+    )
+    starting = [seeds(generator, points, K, "codebook_size") for _ in range(starts)]
+    if rate is None:
+        return min(
+            (_constrained(points, u, wanted, iterations) for u in starting),
+            key=lambda code: float(code.distortion) + _index_entropy(code) / wanted,
+        )
+    return _constrained_at_rate(generator, points, wanted, starting, iterations)
+
+
+def _constrained_at_rate(
+    generator: np.random.Generator,
+    points: np.ndarray,
+    rate: float,
+    starting: list[np.ndarray],
+    iterations: int,
+) -> VectorQuantizer:
+    """Bisect the logarithm of the slope from every start; keep the least distortion within the rate."""
+    K = len(starting[0])
+    # So many codewords of k-means keep the rate without an entropy code: the code to beat.
+    few = K if rate >= np.log2(K) else int(2.0**rate)
+    fit = best_codebook(generator, points, few, len(starting), iterations)
+    best = _quantizer(points, fit, np.zeros(few))
+    if K == 1:
+        return best
+    variance = float(np.sum(points.var(axis=0)))
+    for u in starting:
+        low, high = np.log(1e-3 / variance), np.log(1e6 / variance)
+        for _ in range(_SLOPE_STEPS):
+            middle = (low + high) / 2
+            code = _constrained(points, u, float(np.exp(middle)), iterations)
+            within = _index_entropy(code) <= rate
+            low, high = (middle, high) if within else (low, middle)
+            if within and code.distortion < best.distortion:
+                best = code
+    return best
+
+
+def _index_entropy(code: VectorQuantizer) -> float:
+    return float(information.entropy(code.masses))
+
+
+def _constrained(
+    points: np.ndarray, codewords: np.ndarray, slope: float, iterations: int
+) -> VectorQuantizer:
+    """Alternate least cost, cell masses and centroids at one slope, until no item changes its cell."""
+    offsets = np.zeros(len(codewords))
+    before = None
+    for step in range(iterations + 1):
+        # |y - u|^2 + o is a squared distance once more, with one coordinate added.
+        lifted = np.column_stack([codewords, np.sqrt(offsets)])
+        labels = vq(np.column_stack([points, np.zeros(len(points))]), lifted, False)[0]
+        converged = before is not None and np.array_equal(labels, before)
+        if converged or step == iterations:
+            break
+        counts, centroids = _centroids(points, labels, codewords)
+        used = counts > 0
+        before = (np.cumsum(used) - 1)[labels]
+        codewords = centroids[used]
+        offsets = -np.log2(counts[used] / len(points)) / slope
+    return _quantizer(points, KMeans(codewords, converged, step), offsets)

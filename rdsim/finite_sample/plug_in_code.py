@@ -1,0 +1,402 @@
+r"""Excess of a code learned from N samples: thousands of replications, each certified (C18).
+
+The Lagrangian of an output marginal q at slope s, in nats, under the pmf p and under the
+frequencies $\hat p$ of N samples:
+
+$$F(q) = -\sum_y p_y \ln Z_y, \qquad F_N(q) = -\sum_y \hat p_y \ln Z_y, \qquad
+Z_y = \sum_u q_u K_{yu}, \quad K_{yu} = 2^{-s d(y,u)}.$$
+
+The plug-in code $q_N$ minimises $F_N$. Its excess is a sum of terms that cannot cancel: with
+$\delta_y = (Z_{N,y} - Z^*_y)/Z^*_y$ and $c^*_u = \sum_y p_y K_{yu}/Z^*_y$,
+
+$$F(q_N) - F(q^*) = \sum_y p_y (\delta_y - \ln(1 + \delta_y))
++ \sum_u (1 - c^*_u)(q_{N,u} - q^*_u),$$
+
+because the part of first order, $-\sum p\delta$, is the last sum. So an excess of $10^{-8}$ nats
+keeps its digits.
+"""
+
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from jaxtyping import Array, Bool, Float, Int
+
+from rdsim import validation
+from rdsim.limits.rate_distortion import excess_distortions, interior_point, shifted_kernel
+from rdsim.number_types import ArrayLike, Integer
+from rdsim.results import result
+from rdsim.simulation.engine.exact_sums import MOST_TRIALS, mesh_of
+from rdsim.simulation.intervals import Estimate
+from rdsim.transformations import on_host
+
+_POLISHING_STEPS: Final = 2
+"""Newton steps after the interior point; each squares the error."""
+_RIDGE: Final = 1e-13
+"""Added to the scaled Hessian, whose eigenvalues are squared canonical correlations (at most 1)."""
+_SOLVED: Final = 1e-13
+"""Gap in bits at which the interior point stops and the polishing begins."""
+_MOST_SAMPLES: Final = 2**52
+"""Largest N: a count is resolved to one by float64 with a bit to spare."""
+
+
+@result
+class PlugInExcess:
+    r"""Excess of the plug-in code in every replication, with its certificates.
+
+    Attributes:
+        samples: N, shape (S,).
+        excess: $F(q_N) - F(q^*)$ on the true pmf of the code that was found, nats, shape
+            (S, replications); in exact arithmetic the truth is in [excess, excess +
+            optimum_suboptimality].
+        suboptimality: certified bound on $F_N(q_N) - \min F_N$, nats, shape (S, replications).
+        solver_error: bound on how far the excess is from that of an exact minimiser of $F_N$, nats,
+            shape (S, replications); inf where a letter of positive probability was not drawn, for
+            the samples do not determine its Z.
+        letters: number of letters used by $q_N$, shape (S, replications).
+        same_support: whether $q_N$ uses the letters of $q^*$, shape (S, replications).
+        output_marginal: $q^*$ of the true pmf, shape (|U|,); exact zeros off the support.
+        optimum_suboptimality: certified bound on $F(q^*) - \min F$, nats.
+        tolerance: the suboptimality asked for, nats.
+
+    """
+
+    samples: Int[Array, " s"]
+    excess: Float[Array, "s t"]
+    suboptimality: Float[Array, "s t"]
+    solver_error: Float[Array, "s t"]
+    letters: Int[Array, "s t"]
+    same_support: Bool[Array, "s t"]
+    output_marginal: Float[Array, " u"]
+    optimum_suboptimality: Float[Array, ""]
+    tolerance: Float[Array, ""]
+
+    @property
+    def converged(self) -> Bool[Array, "s t"]:
+        """Whether the code and the true optimum are both solved to within the tolerance."""
+        solved = self.optimum_suboptimality <= self.tolerance
+        return (self.suboptimality <= self.tolerance) & solved
+
+    @on_host
+    def mean(self, *, confidence: float = 0.95) -> Estimate:
+        r"""Return the mean excess in nats, shape (S,), with a Student interval.
+
+        The interval rests on the central limit theorem over the replications. One that needs no
+        limit (empirical Bernstein) would be as wide as the range of the excess over their number,
+        which is a thousand times the excess.
+
+        Args:
+            confidence: coverage in (0, 1).
+
+        Returns:
+            The estimate.
+
+        """
+        covered = float(validation.open_unit("confidence", confidence))
+        count = self.excess.shape[-1]
+        mean = jnp.mean(self.excess, axis=-1)
+        quantile = -scipy.special.stdtrit(count - 1, (1 - covered) / 2)
+        half = quantile * jnp.std(self.excess, axis=-1, ddof=1) / jnp.sqrt(count)
+        return Estimate(
+            mean=mean,
+            lower=mean - half,
+            upper=mean + half,
+            trials=jnp.full(mean.shape, count),
+            confidence=covered,
+        )
+
+
+class SolvedSource(NamedTuple):
+    """The true pmf and its optimal code: what all replications share.
+
+    K is the row-shifted kernel and `exponent` is -ln K; q, Z and the slacks 1 - c are those of the
+    optimum, whose suboptimality is certified.
+    """
+
+    p: Float[Array, " y"]
+    K: Float[Array, "y u"]
+    q: Float[Array, " u"]
+    Z: Float[Array, " y"]
+    slack: Float[Array, " u"]
+    suboptimality: Float[Array, ""]
+    exponent: Float[Array, "y u"]
+
+
+class Replication(NamedTuple):
+    """What one replication returns; see PlugInExcess."""
+
+    excess: Float[Array, ""]
+    suboptimality: Float[Array, ""]
+    solver_error: Float[Array, ""]
+    letters: Int[Array, ""]
+    same_support: Bool[Array, ""]
+
+
+@on_host
+@validation.needs_float64
+def plug_in_excess(
+    key: Any,
+    p: ArrayLike,
+    distortions: ArrayLike,
+    slope: ArrayLike,
+    *,
+    samples: ArrayLike,
+    replications: Integer = 1000,
+    tolerance: ArrayLike = 1e-12,
+    block: Integer = 256,
+    devices: Any = None,
+) -> PlugInExcess:
+    r"""Learn the optimal output marginal from N samples, many times over, and measure its excess.
+
+    $$F(q_N) - F(q^*), \qquad q_N = \arg\min_q -\sum_y \hat p_y \ln \sum_u q_u 2^{-s d(y,u)}.$$
+
+    Replication t draws its N samples from fold_in(key, t), for every N in the list alike (common
+    random numbers), and is computed with the others of its block in one compiled program: its
+    numbers depend on the key, the problem, N and the block alone, not on the number of
+    replications or the devices. Every code starts from the uniform marginal: a
+    start from $q^*$ would save a fifth of the time, and fails on some samples.
+
+    Args:
+        key: PRNG key.
+        p: true source pmf, shape (|Y|,); letters of zero probability are never drawn.
+        distortions: d(y,u), shape (|Y|, |U|), each finite and >= 0.
+        slope: s > 0, bits per unit of distortion, finite.
+        samples: numbers of samples N >= 1, an integer or a list of them.
+        replications: independent learned codes for each N, 2..2^32.
+        tolerance: suboptimality in nats above which a code counts as not converged.
+        block: replications computed side by side. Part of what is computed, as in `run_trials`.
+        devices: JAX devices of this process that share the blocks; all of them by default.
+
+    Returns:
+        Excess and certificates of every replication. Codes that were not solved to within the
+        tolerance have `converged` False.
+
+    Raises:
+        ValueError: if p is not a pmf, a distortion is negative, infinite or NaN, there is not one
+            row a source letter, or a number lies outside its range.
+        TypeError: if the key is no key or a number that must be an integer is not.
+
+    References:
+        Shapiro (1989), Math. Oper. Res. 14(4), for the asymptotics of such programs; Koenker and
+        Mizera (2014), J. Am. Stat. Assoc. 109, for the solver.
+
+    """
+    validation.prng_key("key", key)
+    p, d, s = checked_problem(p, distortions, slope)
+    sizes = _sizes(samples)
+    count = validation.integer("replications", replications, low=2, high=MOST_TRIALS)
+    block = validation.integer("block", block, low=1, high=2**20)
+    wanted = validation.tolerance(tolerance)
+    chosen = _local_devices(devices)
+    problem = solved_source(p, d, s)
+    parts = [_replicate(key, problem, N, count, block, chosen) for N in sizes]
+    found = Replication(*(jnp.asarray(np.stack(leaf)) for leaf in zip(*parts, strict=True)))
+    return PlugInExcess(
+        samples=jnp.asarray(sizes),
+        excess=found.excess,
+        suboptimality=found.suboptimality,
+        solver_error=found.solver_error,
+        letters=found.letters,
+        same_support=found.same_support,
+        output_marginal=problem.q,
+        optimum_suboptimality=problem.suboptimality,
+        tolerance=wanted,
+    )
+
+
+def checked_problem(
+    p: ArrayLike, distortions: ArrayLike, slope: ArrayLike
+) -> tuple[Float[Array, " y"], Float[Array, "y u"], Float[Array, ""]]:
+    """Return the true pmf, finite distortions and slope, checked."""
+    p = validation.pmf("p", p)
+    d, s = checked_distortions(distortions, slope)
+    if d.shape[0] != p.shape[0]:
+        raise ValueError(
+            f"distortions must have one row a source letter, shape ({p.shape[0]}, |U|), "
+            f"got {d.shape}"
+        )
+    return p, d, s
+
+
+def checked_distortions(
+    distortions: ArrayLike, slope: ArrayLike
+) -> tuple[Float[Array, "y u"], Float[Array, ""]]:
+    """Return finite distortions and a finite, positive slope."""
+    d = validation.interval(
+        "distortions", distortions, low=0.0, high=np.inf, open_high=True, ndim=2
+    )
+    if d.size == 0:
+        raise ValueError(
+            f"distortions must have at least one row and one column, got shape {d.shape}"
+        )
+    return d, validation.positive("slope", slope, ndim=0)
+
+
+@jax.jit
+def solved_source(
+    p: Float[Array, " y"], d: Float[Array, "y u"], slope: Float[Array, ""]
+) -> SolvedSource:
+    """Find the optimal code of the true pmf, with its certificate."""
+    excess, _ = excess_distortions(jnp.where((p > 0)[:, None], d, 0.0))
+    K = shifted_kernel(excess, slope)
+    q, suboptimality = solve(K, p)
+    Z = K @ q
+    return SolvedSource(p, K, q, Z, 1 - (p / Z) @ K, suboptimality, slope * jnp.log(2.0) * excess)
+
+
+def solve(
+    K: Float[Array, "y u"], p: Float[Array, " y"]
+) -> tuple[Float[Array, " u"], Float[Array, ""]]:
+    r"""Minimise $-\sum p \ln Kq$: interior point, then Newton's method on the letters it uses.
+
+    On its support the optimum has $c_u = 1$, $c = K^T (p/Z)$; Newton's step there is
+    $H\,dq = c - 1$ with $H = K^T \mathrm{diag}(p/Z^2) K$, scaled by $\sqrt{q}$ so that its
+    eigenvalues are at most 1. By duality $\ln\max_u c_u$ bounds how far any q is from the optimum.
+    The invariant of the polishing: the candidate with the least such bound so far is kept, whatever
+    a step does.
+
+    Args:
+        K: kernel, each row's largest entry 1, shape (|Y|, |U|).
+        p: pmf, shape (|Y|,).
+
+    Returns:
+        The pmf q, shape (|U|,), and $\ln\max_u c_u$ in nats with an allowance for rounding.
+
+    """
+    letters = K.shape[1]
+    rounding = 4 * jnp.finfo(float).eps * sum(K.shape)
+
+    def dual_ratios(q: Float[Array, " u"]) -> tuple[Float[Array, " u"], Float[Array, " y"]]:
+        """The ratios c and Z; all infinite where a letter of positive probability has Z = 0."""
+        Z = K @ q
+        safe = jnp.where(Z > 0, Z, 1.0)
+        return jnp.where(jnp.any((p > 0) & (Z <= 0)), jnp.inf, (p / safe) @ K), safe
+
+    def certified(q: Array) -> tuple[Array, Array]:
+        """Scale q to sum to one and bound its suboptimality; infinite if it is no pmf."""
+        usable = jnp.all(q >= 0) & (jnp.sum(q) > 0)
+        q = jnp.where(usable, q, 1.0 / letters)
+        q = q / jnp.sum(q)
+        gap = jnp.maximum(jnp.log(jnp.max(dual_ratios(q)[0])), 0.0) + rounding
+        return q, jnp.where(usable & jnp.isfinite(gap), gap, jnp.inf)
+
+    def newton(q: Array, active: Array) -> Array:
+        """One Newton step on the active letters."""
+        c, Z = dual_ratios(q)
+        root = jnp.where(active, jnp.sqrt(jnp.where(active, q, 1.0)), 0.0)
+        scaled = K * root / Z[:, None]
+        H = scaled.T @ (p[:, None] * scaled) + jnp.diag(jnp.where(active, _RIDGE, 1.0))
+        factor = jnp.linalg.cholesky(H, symmetrize_input=False)
+        step = jax.scipy.linalg.cho_solve((factor, True), root * jnp.where(active, c - 1, 0.0))
+        return jnp.where(active, q + root * step, 0.0)
+
+    def better(new: tuple[Array, Array], old: tuple[Array, Array]) -> tuple[Array, Array]:
+        return jax.tree.map(lambda a, b: jnp.where(new[1] <= old[1], a, b), new, old)
+
+    def refine(
+        _: Array, state: tuple[tuple[Array, Array], tuple[Array, Array]]
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        trial, best = state
+        return certified(newton(trial[0], active)), better(trial, best)
+
+    uniform = jnp.full(letters, 1.0 / letters)
+    q, w = interior_point(K, p, uniform, jnp.array(0.5), jnp.array(_SOLVED))
+    # Of each pair of mass and slack one vanishes at the optimum: the larger one tells which.
+    active = q > w
+    start = certified(jnp.where(active, q, 0.0)), certified(q)
+    return better(*jax.lax.fori_loop(0, _POLISHING_STEPS, refine, start))
+
+
+def _replication(key: Any, problem: SolvedSource, samples: Float[Array, ""]) -> Replication:
+    """Draw the samples, learn the code, and measure it on the true pmf."""
+    p, K, q_true, Z_true, slack, true_suboptimality, exponent = problem
+    frequencies = jax.random.multinomial(key, samples, p) / samples
+    q, suboptimality = solve(K, frequencies)
+    difference = q - q_true
+    delta = (K @ difference) / Z_true
+    # Where no learned codeword is near a letter that was not drawn, Z underflows: use the log
+    # domain.
+    log_ratio = jax.nn.logsumexp(-exponent, axis=1, b=q) - jnp.log(Z_true)
+    log_ratio = jnp.where(delta > -0.5, jnp.log1p(jnp.maximum(delta, -0.5)), log_ratio)
+    second_order = jnp.where(p > 0, p * (delta - log_ratio), 0.0)
+    excess = jnp.sum(second_order) + slack @ difference
+    return Replication(
+        jnp.maximum(excess, 0.0),
+        suboptimality,
+        true_suboptimality + _solver_error(p, frequencies, suboptimality),
+        jnp.sum(q > 0),
+        jnp.all((q > 0) == (q_true > 0)),
+    )
+
+
+def _solver_error(
+    p: Float[Array, " y"], frequencies: Float[Array, " y"], gap: Float[Array, ""]
+) -> Float[Array, ""]:
+    r"""Bound $|F(q) - F(q_N)|$ for a q with $F_N(q) \le F_N(q_N) + g$, $q_N$ an exact minimiser.
+
+    Let $x = \ln(Z/Z_N)$. Optimality gives $\sum\hat p e^x \le 1$, and $-\sum\hat p x \le g$ by
+    assumption, so $\sum\hat p(e^x - 1 - x) \le g$. Each term is at least $x^2/3$ if $|x| \le 1$,
+    which holds if $g \le \hat p_y / e$. Hence $\sum\hat p x^2 \le 3g$ and by Cauchy and Schwarz
+    $|\sum p x| \le g + \sqrt{3 g \sum (p - \hat p)^2/\hat p}$.
+    """
+    seen = frequencies > 0
+    ratio = jnp.where(seen, (p - frequencies) ** 2 / jnp.where(seen, frequencies, 1.0), 0.0)
+    small = jnp.all(jnp.where(seen, gap * jnp.e <= frequencies, p == 0))
+    return jnp.where(small, gap + jnp.sqrt(3 * gap * jnp.sum(ratio)), jnp.inf)
+
+
+@partial(jax.jit, static_argnames=("block", "implementation"))
+def _block(
+    key_data: Array,
+    problem: SolvedSource,
+    samples: Float[Array, ""],
+    number: Int[Array, ""],
+    *,
+    block: int,
+    implementation: str,
+) -> Replication:
+    """Replications of one block, in a program that does not depend on other devices.
+
+    Sharded over a mesh, the same linear algebra rounds otherwise for another number of devices.
+    """
+    key = jax.random.wrap_key_data(key_data, impl=implementation)
+    numbers = (number * block + jnp.arange(block)).astype(jnp.uint32)
+    keys = jax.vmap(partial(jax.random.fold_in, key))(numbers)
+    return jax.vmap(_replication, in_axes=(0, None, None))(keys, problem, samples)
+
+
+def _replicate(
+    key: Any, problem: SolvedSource, samples: int, count: int, block: int, devices: list[jax.Device]
+) -> list[np.ndarray]:
+    """Numbers of all replications of one N; the host waits only after the last block is queued."""
+    shared = jax.random.key_data(key), problem, jnp.asarray(float(samples))
+    placed = [jax.device_put(shared, device) for device in devices]
+    pieces = [
+        _block(
+            *placed[number % len(devices)],
+            jax.device_put(number, devices[number % len(devices)]),
+            block=block,
+            implementation=str(jax.random.key_impl(key)),
+        )
+        for number in range(-(-count // block))
+    ]
+    return [
+        np.concatenate([np.asarray(x) for x in leaf])[:count] for leaf in zip(*pieces, strict=True)
+    ]
+
+
+def _local_devices(devices: Any) -> list[jax.Device]:
+    if devices is None:
+        return jax.local_devices()
+    chosen = list(mesh_of(devices).devices.flat)
+    if foreign := [device for device in chosen if device.process_index != jax.process_index()]:
+        raise ValueError(f"devices must belong to this process, got {foreign}")
+    return chosen
+
+
+def _sizes(samples: Any) -> list[int]:
+    listed = [samples] if np.ndim(samples) == 0 else samples
+    return list(validation.integers("samples", listed, low=1, high=_MOST_SAMPLES))

@@ -1,0 +1,180 @@
+r"""Power laws fitted to measured means, with bootstrap intervals of the exponents.
+
+Exponents and coefficient are fitted by weighted least squares of logarithms. A key that is no typed
+key is a TypeError; values that are not positive, shapes that do not fit, fewer points than numbers
+to fit and factors that do not determine them are ValueErrors.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from rdsim import validation
+from rdsim.number_types import ArrayLike
+from rdsim.results import result
+from rdsim.transformations import on_host
+
+
+@result
+class PowerLaw:
+    r"""A power law $y = C \prod_j x_j^{b_j}$ fitted to means with errors.
+
+    Attributes:
+        exponent: b, shape (F,), or () for one factor.
+        lower: lower end of the bootstrap interval of each exponent.
+        upper: upper end.
+        coefficient: C, shape ().
+        chi_square: weighted sum of squared residuals in logarithms, shape (). Far above the
+            degrees of freedom, the points follow no power law, and the interval describes them
+            only.
+        degrees_of_freedom: number of points less that of fitted numbers.
+        confidence: of each interval.
+
+    """
+
+    exponent: Float[Array, "..."]
+    lower: Float[Array, "..."]
+    upper: Float[Array, "..."]
+    coefficient: Float[Array, ""]
+    chi_square: Float[Array, ""]
+    degrees_of_freedom: int = dataclasses.field(metadata={"static": True})
+    confidence: float = dataclasses.field(metadata={"static": True})
+
+
+@on_host
+def fit_exponent(
+    key: Key[Array, ""],
+    x: ArrayLike,
+    y: ArrayLike,
+    y_error: ArrayLike,
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+) -> PowerLaw:
+    r"""Fit a power law to means with known standard errors, by weighted least squares of logarithms.
+
+    $$\min_{a, b} \sum_i \frac{(\ln y_i - a - \sum_j b_j \ln x_{ij})^2}{(\sigma_i / y_i)^2}.$$
+
+    The interval is a parametric bootstrap: $\ln y_i$ is drawn anew with its error $\sigma_i / y_i$,
+    independently for each point.
+
+    Args:
+        key: PRNG key of the bootstrap.
+        x: factors > 0, shape (P,) or (P, F).
+        y: means > 0, shape (P,).
+        y_error: standard errors > 0, shape (P,), small beside y.
+        resamples: of the bootstrap, at least 100.
+        confidence: in (0, 1).
+
+    Returns:
+        The fit.
+
+    References:
+        Efron and Tibshirani (1993), "An introduction to the bootstrap", chapter 9.
+
+    """
+    validation.prng_key("key", key)
+    design, means = _design(x, y)
+    errors = np.asarray(validation.positive("y_error", y_error, ndim=1))
+    if errors.shape != means.shape:
+        raise ValueError(f"y_error must have the shape {means.shape} of y, got {errors.shape}")
+    number = validation.integer("resamples", resamples, low=100)
+    noise = np.asarray(jax.random.normal(key, (number, means.size)))
+    return _weighted_fit(
+        x, design, means, errors, np.log(means) + errors / means * noise, confidence
+    )
+
+
+@on_host
+def fit_exponent_of_trials(
+    key: Key[Array, ""],
+    x: ArrayLike,
+    trials: ArrayLike,
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+) -> PowerLaw:
+    """Fit a power law to the means of trials that measured all points, resampling whole trials.
+
+    Points measured with common random numbers err together; resampling a trial with all its
+    points keeps that, which a bootstrap of independent errors would not.
+
+    Args:
+        key: PRNG key of the bootstrap.
+        x: factors > 0, shape (P,) or (P, F).
+        trials: one row a trial, shape (T, P), T >= 10, with positive column means.
+        resamples: of the bootstrap, at least 100.
+        confidence: in (0, 1).
+
+    Returns:
+        The fit, weighted by the standard errors of the columns.
+
+    Raises:
+        ValueError: also if there are too few trials, or if a mean or a resampled mean is not
+            positive.
+
+    """
+    validation.prng_key("key", key)
+    table = np.asarray(validation.coordinates("trials", trials, ndim=2))
+    if len(table) < 10:
+        raise ValueError(f"trials must hold at least 10 trials, got {len(table)}")
+    design, means = _design(x, table.mean(axis=0), "the column means of trials")
+    errors = table.std(axis=0, ddof=1) / math.sqrt(len(table))
+    if not (errors > 0).all():
+        raise ValueError(f"trials must vary in every column, not in {int(np.argmin(errors))}")
+    number = validation.integer("resamples", resamples, low=100)
+    pick = jax.random.randint(key, (number, len(table)), 0, len(table))
+    # How often each resample holds each trial; its means are then one matrix product.
+    times = np.stack([np.bincount(row, minlength=len(table)) for row in np.asarray(pick)])
+    drawn = times @ table / len(table)
+    if not (drawn > 0).all():
+        raise ValueError("trials must be so many that no resampled mean fails to be positive")
+    return _weighted_fit(x, design, means, errors, np.log(drawn), confidence)
+
+
+def _design(x: Any, y: Any, name: str = "y") -> tuple[np.ndarray, np.ndarray]:
+    """Columns of the least squares problem (a one, then logarithms of the factors), and the means."""
+    factors = np.asarray(validation.positive("x", x))
+    means = np.asarray(validation.positive(name, y, ndim=1))
+    if factors.ndim not in (1, 2) or len(factors) != means.size:
+        raise ValueError(
+            f"x must have shape ({means.size},) or ({means.size}, F), got {factors.shape}"
+        )
+    logs = np.log(factors.reshape(means.size, -1))
+    design = np.concatenate([np.ones((means.size, 1)), logs], axis=1)
+    if np.linalg.matrix_rank(design) < design.shape[1]:
+        raise ValueError(
+            f"x must determine a coefficient and {logs.shape[1]} exponents, got {means.size} points"
+        )
+    return design, means
+
+
+def _weighted_fit(
+    x: Any,
+    design: np.ndarray,
+    means: np.ndarray,
+    errors: np.ndarray,
+    drawn: np.ndarray,
+    confidence: float,
+) -> PowerLaw:
+    """The fit of the means, and of every row of drawn log means with the same weights."""
+    covered = float(validation.open_unit("confidence", confidence))
+    weight = means / errors
+    inverse = np.linalg.pinv(design * weight[:, None])
+    best = inverse @ (weight * np.log(means))
+    ends = np.quantile((drawn * weight) @ inverse.T, [(1 - covered) / 2, (1 + covered) / 2], axis=0)
+    shape = np.shape(x)[1:]
+    return PowerLaw(
+        exponent=jnp.asarray(best[1:].reshape(shape)),
+        lower=jnp.asarray(ends[0, 1:].reshape(shape)),
+        upper=jnp.asarray(ends[1, 1:].reshape(shape)),
+        coefficient=jnp.asarray(math.exp(best[0])),
+        chi_square=jnp.asarray(np.sum((weight * (np.log(means) - design @ best)) ** 2)),
+        degrees_of_freedom=means.size - design.shape[1],
+        confidence=covered,
+    )

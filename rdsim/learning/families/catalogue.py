@@ -1,0 +1,97 @@
+"""The families by name, and the one function that fits any of them to a known mixture.
+
+A family is a function (keys, data, bits, schedule) -> systems: it trains on `ItemPairs` and returns a
+code and its decoder for each number of bits. One of your own, in one file, is used the same way:
+
+    def my_family(keys, data, bits, schedule):
+        learner = ContrastiveLearner(build=architecture(MyModule, size=data.item_size))
+        (model,) = fitted_models(keys[0], learner, data, schedule)
+        return stored_systems(keys[1], model, data.sample[1], bits)
+
+    fit_family(key, my_family, source, bits=(2, 4), schedule=Schedule(), training=1024)
+
+The families with options of their own are frozen dataclasses: `AdversarialFamily(strength=2.0)`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import jax
+from jaxtyping import Array, Key
+
+from rdsim import validation
+from rdsim.learning.families.adversarial import AdversarialFamily
+from rdsim.learning.families.cca import cca_family
+from rdsim.learning.families.deep_cca import deep_cca_family
+from rdsim.learning.families.dual_encoder import DualEncoderFamily, triplet_encoder
+from rdsim.learning.families.fusion import early_fusion, intermediate_fusion, late_fusion
+from rdsim.learning.families.hashing import HashingFamily
+from rdsim.learning.families.pairs import ItemPairs, System, item_pairs
+from rdsim.learning.families.reranking import cross_attention_learner, distilled_family
+from rdsim.learning.families.shared_latent import shared_latent_family
+from rdsim.learning.families.stored_embeddings import StoredFamily
+from rdsim.learning.training.schedule import Schedule, checked_schedule
+from rdsim.number_types import Integer
+from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.transformations import on_host
+
+Family = Callable[[Key[Array, " 3"], ItemPairs, tuple[int, ...], Schedule], list[System]]
+
+FAMILIES: Final[dict[str, Family]] = {
+    "InfoNCE, k-means": DualEncoderFamily(),
+    "InfoNCE, product": DualEncoderFamily(quantizer="product"),
+    "triplet, k-means": DualEncoderFamily(learner=triplet_encoder),
+    "CCA": cca_family,
+    "deep CCA": deep_cca_family,
+    "hashing, pairs": HashingFamily(supervised=False),
+    "hashing, classes": HashingFamily(supervised=True),
+    "shared latent": shared_latent_family,
+    "adversarial": AdversarialFamily(),
+    "cross-attention": StoredFamily(learner=cross_attention_learner),
+    "distilled": distilled_family,
+    "early fusion": StoredFamily(learner=early_fusion),
+    "intermediate fusion": StoredFamily(learner=intermediate_fusion),
+    "late fusion": StoredFamily(learner=late_fusion),
+}
+"""Each family of the literature, as it is compared in the study `learned_families`."""
+
+
+@on_host
+def fit_family(
+    key: Key[Array, ""],
+    family: str | Family,
+    source: GaussianMixtureSource,
+    *,
+    bits: Sequence[Integer],
+    schedule: Schedule | None = None,
+    training: Integer = 1024,
+) -> list[System]:
+    """Draw pairs of a source, train a family on them, and store items at each number of bits.
+
+    Args:
+        key: PRNG key of the pairs, the training and the quantizers.
+        family: a name of `FAMILIES`, or a family itself.
+        source: distribution of items, queries and classes.
+        bits: of an item, 1 to 12 (hashes at most 8), one system each.
+        schedule: how to train.
+        training: number of training pairs, at least 2.
+
+    Returns:
+        A code and its decoder for each number of bits, for `operating_point`.
+
+    Raises:
+        ValueError: if there is no family of this name, or a number is out of range.
+
+    """
+    validation.prng_key("key", key)
+    if isinstance(family, str):
+        if family not in FAMILIES:
+            raise ValueError(f"family must be one of {tuple(FAMILIES)}, got {family!r}")
+        family = FAMILIES[family]
+    validation.function("family", family)
+    validation.instance("source", source, GaussianMixtureSource)
+    plan = checked_schedule(Schedule() if schedule is None else schedule)
+    number = validation.integer("training", training, low=2)
+    counts = validation.integers("bits", bits, low=1, high=12)
+    keys = jax.random.split(key, 4)
+    return family(keys[1:], item_pairs(keys[0], source, number), counts, plan)

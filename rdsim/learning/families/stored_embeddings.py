@@ -1,0 +1,358 @@
+r"""Float embeddings of items stored at a few bits, and queries compared with what is stored.
+
+An item's embedding g(y) is replaced by its nearest codeword v_u, of k-means or of a product
+quantizer; the query keeps its own embedding (asymmetric comparison):
+
+$$u = \arg\min_u |g(y) - v_u|^2, \quad s(x, u) = \langle f(x), v_u \rangle \text{ or } -|f(x) - v_u|^2.$$
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key
+
+from rdsim import validation
+from rdsim.codes.distances import training_items
+from rdsim.codes.item_code import item_code, item_points
+from rdsim.codes.quantizers.product import product_quantizer
+from rdsim.codes.quantizers.vector import vector_quantizer
+from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.training.schedule import Schedule
+from rdsim.simulation.coded_items import Decoder
+from rdsim.transformations import on_host
+
+QUANTIZERS: Final = ("k-means", "product")
+COMPARISONS: Final = ("inner product", "distance")
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("parameters", "code", "codewords"),
+    meta_fields=("embed",),
+)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbeddedCode:
+    """A code for items in R^d that quantizes an embedding of them; an `ItemCode`.
+
+    Attributes:
+        embed: pure, hashable function (parameters, items (N, d)) -> embeddings (N, e).
+        parameters: PyTree of arrays it is given.
+        code: `ItemCode` of the embeddings, K codewords in R^e.
+        codewords: points of R^d that stand for the items of each codeword, shape (K, d).
+
+    """
+
+    __no_type_check__ = True
+
+    embed: Callable[[Any, Float[Array, "n d"]], Float[Array, "n e"]]
+    parameters: Any
+    code: Any
+    codewords: Float[Array, "k d"]
+
+    def channel(self, items: Any) -> Float[Array, "n k"]:
+        """P(u|y) for items of shape (N, d), shape (N, K), rows summing to one."""
+        return self.code.channel(self.embedding(items))
+
+    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+        """Draw the index of a codeword for each item, shape (N,)."""
+        return self.code.encode(key, self.embedding(items))
+
+    def embedding(self, items: Any) -> Float[Array, "n e"]:
+        """Embed items of shape (N, d), shape (N, e), float64."""
+        points = item_points(items, self.codewords.shape[1])
+        return jnp.asarray(self.embed(self.parameters, points), float)
+
+
+@on_host
+def embedded_code(
+    embed: Callable[[Any, Float[Array, "n d"]], Float[Array, "n e"]],
+    parameters: Any,
+    code: Any,
+    items: Any,
+) -> EmbeddedCode:
+    r"""Put a code of embeddings behind the network that makes them.
+
+    The codewords in the items' space are the means $E[Y|u]$ of the given items; a codeword that
+    none of them has stands for their common mean.
+
+    Args:
+        embed: pure, hashable function (parameters, items (N, d)) -> embeddings (N, e).
+        parameters: PyTree of arrays it is given.
+        code: `ItemCode` fitted to embeddings.
+        items: items whose means are taken, shape (N, d).
+
+    Returns:
+        The code of the items.
+
+    """
+    validation.function("embed", embed)
+    item_code("code", code)
+    points = training_items(items)
+    channel = code.channel(jnp.asarray(embed(parameters, points), float))
+    mass = channel.sum(axis=0)[:, None]
+    mean = jnp.where(mass > 0, channel.T @ points / jnp.where(mass > 0, mass, 1.0), points.mean(0))
+    return EmbeddedCode(embed=embed, parameters=parameters, code=code, codewords=mean)
+
+
+def embedding(name: str, value: Any) -> tuple[Callable[[Any, Array], Array], Any]:
+    """Check a function and the parameters that it is given.
+
+    Raises:
+        TypeError: naming the argument, if this is not a pair whose first part is a function.
+
+    """
+    function, parameters = validation.pair(name, value)
+    return validation.function(name, function), parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class ModuleMethod:
+    """A method of a module as a pure, hashable function (parameters, points) -> what it returns.
+
+    Attributes:
+        graph: structure of the module, from `nnx.split`.
+        name: of the method.
+
+    """
+
+    graph: Any
+    name: str
+
+    def __call__(self, parameters: Any, points: Array) -> Array:
+        """Call the method of the module with these parameters."""
+        return getattr(nnx.merge(self.graph, parameters), self.name)(points)
+
+
+def module_method(model: Any, name: str) -> tuple[ModuleMethod, Any]:
+    """Take a method of a module apart into a function and the parameters it is given.
+
+    Args:
+        model: module of flax.nnx.
+        name: of a method that takes one array.
+
+    Returns:
+        The function, the same for all modules of one structure, and the parameters.
+
+    """
+    if not isinstance(model, nnx.Module) or not callable(getattr(model, name, None)):
+        raise TypeError(f"model must be a module with {name}, got {type(model)}")
+    graph, parameters = nnx.split(model)
+    return ModuleMethod(graph, name), parameters
+
+
+@on_host
+def quantize_embeddings(key: Key[Array, ""], embeddings: Any, bits: Any, quantizer: str) -> Any:
+    """Fit a quantizer of b bits to embeddings.
+
+    Args:
+        key: PRNG key of the starts.
+        embeddings: shape (N, e).
+        bits: b, 1 to 12.
+        quantizer: "k-means" of 2^b codewords; or "product", whose blocks are as many as the least
+            factor of b above one, of as many bits each.
+
+    Returns:
+        An `ItemCode` of embeddings, with 2^b codewords.
+
+    Raises:
+        ValueError: if an argument is out of range, or there are fewer coordinates than blocks.
+
+    """
+    validation.prng_key("key", key)
+    embeddings = training_items(embeddings, "embeddings")
+    number = validation.integer("bits", bits, low=1, high=12)
+    if known_quantizer(quantizer) == "k-means":
+        return vector_quantizer(key, embeddings, 2**number, starts=2)
+    blocks = next((factor for factor in range(2, number + 1) if number % factor == 0), 1)
+    return product_quantizer(
+        key,
+        embeddings,
+        subspaces=blocks,
+        codebook_size=2 ** (number // blocks),
+        rotate=True,
+        starts=2,
+    )
+
+
+def known_quantizer(quantizer: Any) -> Any:
+    """Check the name of a quantizer."""
+    if quantizer not in QUANTIZERS:
+        raise ValueError(f"quantizer must be one of {QUANTIZERS}, got {quantizer!r}")
+    return quantizer
+
+
+@on_host
+def quantized_system(
+    key: Key[Array, ""],
+    embed_items: tuple[Callable[[Any, Array], Array], Any],
+    embed_queries: tuple[Callable[[Any, Array], Array], Any],
+    items: Any,
+    bits: Any,
+    *,
+    quantizer: str = "k-means",
+    comparison: str = "inner product",
+) -> System:
+    """Store items as quantized embeddings, and compare queries with the codewords.
+
+    Args:
+        key: PRNG key of the quantizer's starts.
+        embed_items: pure, hashable function (parameters, items (N, d)) -> (N, e), and parameters.
+        embed_queries: the same of the queries of one item, (K, d) -> (e,).
+        items: to which the quantizer is fitted, shape (N, d).
+        bits: of an item, 1 to 12.
+        quantizer: "k-means" or "product".
+        comparison: "inner product" or "distance".
+
+    Returns:
+        The code and its decoder, for `operating_point`.
+
+    """
+    if comparison not in COMPARISONS:
+        raise ValueError(f"comparison must be one of {COMPARISONS}, got {comparison!r}")
+    function, parameters = embedding("embed_items", embed_items)
+    embedding("embed_queries", embed_queries)
+    embeddings = jnp.asarray(function(parameters, training_items(items)), float)
+    inner = quantize_embeddings(key, embeddings, bits, quantizer)
+    scores = Comparison(embed_queries[0], comparison == "distance")
+    return (
+        embedded_code(function, parameters, inner, items),
+        Decoder(scores, (embed_queries[1], inner.codewords)),
+    )
+
+
+@on_host
+def quantized_systems(
+    key: Key[Array, ""],
+    model: Any,
+    items: Any,
+    bits: tuple[int, ...],
+    *,
+    quantizer: str = "k-means",
+    comparison: str = "inner product",
+) -> list[System]:
+    """Store the items of a module's `embed_items`, for its `embed_queries`, at several rates.
+
+    Args:
+        key: PRNG key of the quantizers' starts.
+        model: module with `embed_items` and `embed_queries`.
+        items: to which the quantizers are fitted, shape (N, d).
+        bits: of an item, one system each.
+        quantizer: "k-means" or "product".
+        comparison: "inner product" or "distance".
+
+    Returns:
+        A code and its decoder for each number of bits.
+
+    """
+    bits = validation.integers("bits", bits, low=1, high=12)
+    validation.prng_key("key", key)
+    to_items, to_queries = (
+        module_method(model, "embed_items"),
+        module_method(model, "embed_queries"),
+    )
+    return [
+        quantized_system(
+            jax.random.fold_in(key, b),
+            to_items,
+            to_queries,
+            items,
+            b,
+            quantizer=quantizer,
+            comparison=comparison,
+        )
+        for b in bits
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Scores of codewords for the embedding of the queries, in float64.
+
+    Attributes:
+        embed: pure, hashable function (parameters, queries (K, d)) -> (e,).
+        distance: whether minus squared distances are taken rather than inner products.
+
+    """
+
+    embed: Callable[[Any, Array], Array]
+    distance: bool = False
+
+    def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " k"]:
+        """Score the codewords; parameters are those of the embedding, and the codewords (k, e)."""
+        inner, codewords = parameters
+        query = jnp.asarray(self.embed(inner, queries), float)
+        if self.distance:
+            return -jnp.sum((query - codewords) ** 2, axis=-1)
+        return codewords @ query
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredScores:
+    """Scores of stored embeddings by the `compare` of a module.
+
+    Attributes:
+        graph: structure of the module, from `nnx.split`.
+
+    """
+
+    graph: Any
+
+    def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " k"]:
+        """Score; parameters are those of the module, and the stored embeddings (K, e)."""
+        inner, stored = parameters
+        model = nnx.merge(self.graph, inner)
+        return jnp.asarray(model.compare(queries[None], stored)[0], float)
+
+
+def stored_systems(
+    key: Key[Array, ""], model: Any, items: Any, bits: tuple[int, ...]
+) -> list[System]:
+    """Store the items of a module's `embed_items` by k-means, scored by its `compare`.
+
+    Args:
+        key: PRNG key of the quantizers' starts.
+        model: module with `embed_items` (N, d) -> (N, e), and `compare` of queries (N, K, d) with
+            stored embeddings (M, e) -> (N, M).
+        items: to which the quantizers are fitted, shape (N, d).
+        bits: of an item, 1 to 12, one system each.
+
+    Returns:
+        A code and its decoder for each number of bits.
+
+    """
+    bits = validation.integers("bits", bits, low=1, high=12)
+    embed, parameters = module_method(model, "embed_items")
+    embeddings = jnp.asarray(embed(parameters, jnp.asarray(items)), float)
+    systems = []
+    for b in bits:
+        code = quantize_embeddings(jax.random.fold_in(key, b), embeddings, b, "k-means")
+        rule = Decoder(StoredScores(embed.graph), (parameters, code.codewords))
+        systems.append((embedded_code(embed, parameters, code, items), rule))
+    return systems
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredFamily:
+    """Train one module, and store items by k-means of its embeddings, scored by its `compare`.
+
+    Attributes:
+        learner: makes the learner from the pairs, of modules for `stored_systems`.
+        setting: of the runs, for the learner's loss.
+
+    """
+
+    learner: Callable[[ItemPairs], Any]
+    setting: float = 0.0
+
+    def __call__(
+        self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
+    ) -> list[System]:
+        """Fit the systems, one for each number of bits."""
+        learner = self.learner(data)
+        (model,) = fitted_models(keys[0], learner, data, schedule, settings=(self.setting,))
+        return stored_systems(keys[1], model, data.sample[1], bits)

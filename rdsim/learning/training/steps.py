@@ -1,0 +1,108 @@
+"""The compiled part of training: the start of all runs, and some steps of all runs side by side."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key
+
+from rdsim.learning.training.parameter_vector import Layout, vector
+from rdsim.learning.training.schedule import Schedule
+
+
+@partial(jax.jit, static_argnames="runs")
+def run_keys(key: Key[Array, ""], runs: int) -> tuple[Key[Array, " r"], ...]:
+    """Keys of every run for its start, its steps and its evaluations."""
+    of_runs = jax.vmap(lambda run: jax.random.split(jax.random.fold_in(key, run), 3))
+    return tuple(of_runs(jnp.arange(runs)).T)
+
+
+@partial(jax.jit, static_argnames="learner")
+def first_parameters(keys: Key[Array, " r"], learner: Any) -> Float[Array, "r p"]:
+    """Build the module of every run and lay its parameters in one vector."""
+    return jax.vmap(lambda key: vector(nnx.split(learner.build(nnx.Rngs(key)))[1]))(keys)
+
+
+@partial(jax.jit, static_argnames="plan")
+def first_carry(state: Float[Array, "r p"], plan: Schedule) -> dict[str, Any]:
+    """State of all runs before their first step.
+
+    Parameters and moments are those of the steps taken; `best` is the lowest held-out loss so far,
+    with its parameters and its step; `patience_used` counts the evaluations since.
+    """
+    runs = state.shape[0]
+    return {
+        "state": state,
+        "optimiser": jax.vmap(plan.optimiser().init)(state),
+        "best_state": state,
+        "step": jnp.zeros((), jnp.int32),
+        "best": jnp.full((runs,), jnp.inf, jnp.float32),
+        "best_step": jnp.zeros((runs,), jnp.int32),
+        "patience_used": jnp.zeros((runs,), jnp.int32),
+        "stopped": jnp.zeros((runs,), bool),
+    }
+
+
+@partial(jax.jit, static_argnames=("learner", "layout", "plan", "draw"))
+def advance(
+    carry: dict[str, Any],
+    count: Int[Array, ""],
+    keys: Key[Array, " r"],
+    data: Any,
+    settings: Any,
+    learner: Any,
+    layout: Layout,
+    plan: Schedule,
+    draw: Callable[..., Any],
+) -> tuple[dict[str, Any], Int[Array, " r"]]:
+    """Take some steps of AdamW in every run; a run that stopped or failed keeps its parameters.
+
+    A step fails if its loss or gradient is not finite. The number of steps is an argument of the
+    compiled loop, not part of it, so that no digit depends on how steps are split into calls.
+
+    Returns:
+        The state after the steps, and for each run the first step that failed, or `plan.steps`.
+
+    """
+    optimiser = plan.optimiser()
+
+    def one_run(
+        state: Any, moments: Any, key: Key[Array, ""], setting: Any, stopped: Array
+    ) -> tuple[Any, Any, Array]:
+        def step(t: Array, before: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
+            state, moments, failed = before
+            batch_key, loss_key = jax.random.split(jax.random.fold_in(key, t))
+            progress = jnp.float32(t / plan.steps)
+
+            def loss(values: Any) -> Array:
+                batch = draw(batch_key, data)
+                model = nnx.merge(layout.graph, values)
+                return learner.loss(model, batch, loss_key, setting, progress)[0]
+
+            value, gradients = jax.value_and_grad(loss)(layout.state(state))
+            gradient = vector(gradients)
+            update, next_moments = optimiser.update(gradient, moments, state)
+            finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradient))
+            failed = jnp.where(finite, failed, jnp.minimum(failed, t))
+            active = (failed == plan.steps) & ~stopped
+
+            def if_active(new: Array, old: Array) -> Array:
+                return jnp.where(active, new, old)
+
+            moments = jax.tree.map(if_active, next_moments, moments)
+            return if_active(optax.apply_updates(state, update), state), moments, failed
+
+        start = (state, moments, jnp.int32(plan.steps))
+        span = carry["step"], carry["step"] + count
+        state, moments, failed = jax.lax.fori_loop(*span, step, start)
+        return state, moments, jnp.where(stopped, plan.steps, failed)
+
+    state, moments, failed = jax.vmap(one_run)(
+        carry["state"], carry["optimiser"], keys, settings, carry["stopped"]
+    )
+    after = carry | {"state": state, "optimiser": moments, "step": carry["step"] + count}
+    return after, failed

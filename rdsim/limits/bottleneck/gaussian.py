@@ -1,0 +1,327 @@
+r"""Information bottlenecks of Gaussian sources: scalars, vectors, and a bound for mixtures.
+
+Each function is $\mathrm{IB}(R)$, the most that R bits about Y can tell about X, elementwise over
+an array of rates, or its inverse, the least rate with a given relevance. Small rates and small
+relevances keep their digits: nothing is subtracted from one.
+
+All raise ValueError if a rate or a relevance is negative, or a correlation lies outside [-1, 1].
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rdsim import validation
+from rdsim.information import LN2, entropy, log1p, safe_log2
+from rdsim.number_types import ArrayLike, Integer
+from rdsim.results import result
+from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.sources.mixture.noisy_copies import NOISY_COPIES, weighted_mean
+from rdsim.transformations import least, not_differentiable
+
+_LONG: Final = 500.0  # bits, beyond which 4^(-R) may underflow
+_BELOW_ONE: Final = 0.9999999999999999  # the largest float64 below one, whose log1p(-x) is finite
+
+
+@result
+class BottleneckPoint:
+    """One point of a bottleneck's curve.
+
+    Attributes:
+        relevance: I(U;X), bits.
+        complexity: I(U;Y), bits.
+
+    """
+
+    relevance: Float[Array, "..."]
+    complexity: Float[Array, "..."]
+
+
+@validation.needs_float64
+def bottleneck_gaussian(correlation: ArrayLike, *, rate: ArrayLike) -> Float[Array, "..."]:
+    r"""Compute IB(R) of a Gaussian pair with correlation r.
+
+    $$\mathrm{IB}(R) = -\tfrac12 \log_2\left(1 - r^2 (1 - 2^{-2R})\right)
+    \to -\tfrac12 \log_2 (1 - r^2).$$
+
+    Args:
+        correlation: r in [-1, 1], any shape that broadcasts with the rate.
+        rate: R >= 0 in bits about Y, any shape; may be infinite.
+
+    Returns:
+        IB(R) in bits, the broadcast shape; R itself where the correlation is one.
+
+    Reference:
+        Globerson and Tishby (2004), "On the optimality of the Gaussian information bottleneck
+        curve"; Chechik et al. (2005), J. Mach. Learn. Res. 6.
+
+    """
+    R = validation.interval("rate", rate, low=0.0)
+    r = validation.interval("correlation", correlation, low=-1.0, high=1.0)
+    R, r = validation.broadcast(rate=R, correlation=r)
+    return _scalar_gaussian(R, r)
+
+
+@validation.needs_float64
+def bottleneck_gaussian_rate(
+    correlation: ArrayLike, *, relevance: ArrayLike
+) -> Float[Array, "..."]:
+    r"""Compute the least rate with a given relevance of a Gaussian pair.
+
+    $$\mathrm{IB}^{-1}(I) = -\tfrac12 \log_2\left(1 - \frac{1 - 2^{-2I}}{r^2}\right).$$
+
+    Args:
+        correlation: r in [-1, 1], any shape that broadcasts with the relevance.
+        relevance: I >= 0 in bits about X, any shape.
+
+    Returns:
+        R in bits, the broadcast shape; infinite from $I(X;Y) = -\frac12 \log_2(1-r^2)$ on, which no
+        finite rate reaches (0 at relevance 0).
+
+    """
+    v = validation.interval("relevance", relevance, low=0.0)
+    r = validation.interval("correlation", correlation, low=-1.0, high=1.0)
+    v, r = validation.broadcast(relevance=v, correlation=r)
+    return _scalar_gaussian_rate(v, r)
+
+
+@validation.needs_float64
+def bottleneck_vector_gaussian(correlations: ArrayLike, *, rate: ArrayLike) -> Float[Array, "..."]:
+    r"""Compute IB(R) of jointly Gaussian vectors from their canonical correlations.
+
+    The pairs of canonical components are independent, each a scalar problem, and the rate goes to
+    them at a common slope s: with $\gamma_i = r_i^2 / (1 - r_i^2)$ and the level
+    $\theta = (1-s)/s$,
+
+    $$R_i = \tfrac12 \log_2^+ (\gamma_i \theta), \quad R = \sum_i R_i, \quad
+      \mathrm{IB}(R) = -\sum_i \tfrac12 \log_2\left(1 - r_i^2 (1 - 2^{-2R_i})\right).$$
+
+    A component enters at slope $r_i^2$. The level is exact, not searched for.
+
+    Args:
+        correlations: canonical correlations r_i in [-1, 1], shape (n,).
+        rate: R >= 0 in bits about the vector Y, shape (...); may be infinite.
+
+    Returns:
+        IB(R) in bits, shape (...).
+
+    Reference:
+        Chechik, Globerson, Tishby and Weiss (2005), "Information bottleneck for Gaussian
+        variables", J. Mach. Learn. Res. 6, Theorem 3.1.
+
+    """
+    R = validation.interval("rate", rate, low=0.0)
+    return _vector_gaussian(R, _correlations(correlations))
+
+
+@validation.needs_float64
+def bottleneck_vector_gaussian_rate(
+    correlations: ArrayLike, *, relevance: ArrayLike
+) -> Float[Array, "..."]:
+    r"""Compute the least rate with a given relevance of jointly Gaussian vectors.
+
+    The inverse of `bottleneck_vector_gaussian`, at the same common slope.
+
+    Args:
+        correlations: canonical correlations r_i in [-1, 1], shape (n,).
+        relevance: I >= 0 in bits about X, shape (...).
+
+    Returns:
+        R in bits, shape (...); infinite from $I(X;Y)$ on, which no finite rate reaches.
+
+    """
+    v = validation.interval("relevance", relevance, low=0.0)
+    return _vector_gaussian_rate(v, _correlations(correlations))
+
+
+@validation.needs_float64
+def bottleneck_vector_gaussian_point(
+    correlations: ArrayLike, *, slope: ArrayLike
+) -> BottleneckPoint:
+    r"""Compute the point of the vector Gaussian's bottleneck at a slope.
+
+    At $\beta = 1/s$ the components with $\beta r_i^2 > 1$ are described:
+
+    $$I(U;Y) = \sum_i \tfrac12 \log_2 \frac{(\beta-1) r_i^2}{1-r_i^2}, \qquad
+      I(U;X) = I(U;Y) - \sum_i \tfrac12 \log_2 (\beta r_i^2).$$
+
+    Args:
+        correlations: canonical correlations r_i in (-1, 1), shape (n,).
+        slope: s in (0, 1), bits about X per bit about Y, shape (...).
+
+    Returns:
+        I(U;X) and I(U;Y), each of the shape of the slope.
+
+    Raises:
+        ValueError: if a slope lies outside (0, 1), or a correlation outside (-1, 1).
+
+    Reference:
+        Chechik et al. (2005), Theorem 3.1 (their beta is 1/s).
+
+    """
+    s = validation.interval("slope", slope, low=0.0, high=1.0, open_low=True, open_high=True)
+    validation.interval(
+        "correlations", correlations, low=-1.0, high=1.0, open_low=True, open_high=True
+    )
+    return _vector_gaussian_point(s, _correlations(correlations))
+
+
+@not_differentiable(source=NOISY_COPIES)
+@validation.needs_float64
+def mixture_bottleneck_bound(
+    source: GaussianMixtureSource, rate: ArrayLike, *, modalities: Sequence[Integer] | None = None
+) -> Float[Array, "..."]:
+    r"""Bound from above what R bits about an item can tell about its queries.
+
+    With the class told to both sides the pair is Gaussian, $\rho_c = v_c / (v_c + n)$, and
+    $I(Y;U) = I(C;U) + I(Y;U|C)$ for every U - Y - X, so that
+
+    $$I(X;U) \le I(C;U) + I(X;U|C) \le t + \min_{0 < s \le 1} \Bigl[ s(R-t) +
+    \sum_c w_c \max_{r \ge 0} \bigl(f_c(r) - sr\bigr)\Bigr], \quad t = \min(R, H(C)),$$
+
+    $f_c(r) = -\tfrac d2 \log_2(1 - \rho_c(1 - 2^{-2r/d}))$, the Gaussian bottleneck, of slope at most
+    one. Every s gives a bound; the least over a grid is returned. It is concave in R, so that it
+    holds for codes of several items too.
+
+    Args:
+        source: a mixture whose queries are noisy copies of the item.
+        rate: R >= 0 bits an item, shape (...).
+        modalities: which queries are seen; None for all.
+
+    Returns:
+        Bits, shape (...): at most R, and at least IB(R).
+
+    Raises:
+        ValueError: if a query seen is not a noisy copy of the item, or a rate infinite.
+
+    References:
+        Globerson and Tishby (2004), for the optimality of Gaussian descriptions of Gaussian pairs.
+
+    """
+    R = validation.interval("rate", rate, low=0.0, high=math.inf, open_high=True)
+    return _mixture_bound(source, R, weighted_mean(source, modalities).variance)
+
+
+def _correlations(correlations: ArrayLike) -> Float[Array, " n"]:
+    """Check and sort, the strongest first."""
+    r = validation.interval("correlations", correlations, low=-1.0, high=1.0, ndim=1)
+    if r.size == 0:
+        raise ValueError("correlations must have at least one component, got shape (0,)")
+    return jnp.sort(jnp.abs(r))[::-1]
+
+
+@jax.jit
+def _scalar_gaussian(R: Float[Array, "*grid"], r: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+    left, kept = (1 - r) * (1 + r), r * r
+    # 1 - r^2 (1 - w) with w = 2^(-2R): by its distance from one if that is small, else as a sum.
+    distance = -kept * jnp.expm1(-2 * LN2 * R)
+    small = distance < 0.5
+    near = log1p(-jnp.where(small, distance, 0.0))
+    # As a sum of logarithms only where 2^(-2R) may underflow: at r = 1 it is the sum that has slopes.
+    long = R > _LONG
+    plain = jnp.log(left + kept * jnp.exp2(-2 * jnp.where(small | long, 1.0, R)))
+    rest = jnp.where(long & ((left > 0) | jnp.isfinite(R)), _log(kept) - 2 * LN2 * R, 0.0)
+    logs = jnp.where((left == 0) & jnp.isinf(R), -jnp.inf, jnp.logaddexp(_log(left), rest))
+    far = jnp.where(long, logs, plain)
+    return jnp.where(kept > 0, -0.5 * jnp.where(small, near, far) / LN2, 0.0)
+
+
+@jax.jit
+def _scalar_gaussian_rate(
+    v: Float[Array, "*grid"], r: Float[Array, "*grid"]
+) -> Float[Array, "*grid"]:
+    left, kept = (1 - r) * (1 + r), r * r
+    divisor = jnp.where(kept > 0, kept, 1.0)
+    # The rate is -log2(w) / 2. Below one bit w is had by its distance from one, which keeps the digits
+    # of small relevances; above it by logarithms, which cannot underflow.
+    small = v < 1
+    near = jnp.expm1(-2 * LN2 * jnp.where(small, v, 0.0)) / divisor
+    near = jnp.where(near > -1, log1p(jnp.maximum(near, -_BELOW_ONE)), -jnp.inf)
+    # w = 2^(-2I) (1 - (1 - r^2) 2^(2I)) / r^2.
+    large = jnp.where(small, 1.0, v)
+    lost = jnp.exp(2 * LN2 * large + _log(left))
+    inside = lost < 1
+    far = jnp.where(inside, log1p(-jnp.where(inside, lost, 0.0)), -jnp.inf)
+    far = far - 2 * LN2 * large - jnp.log(divisor)
+    rate = -0.5 * jnp.where(small, near, far) / LN2
+    rate = jnp.where(rate >= 0, rate, 0.0)
+    return jnp.where(kept > 0, rate, jnp.where(v == 0, 0.0, jnp.inf))
+
+
+def _log(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    return jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1.0)), -jnp.inf)
+
+
+def _water_filled(
+    total: Float[Array, "*grid"], thresholds: Float[Array, " n"]
+) -> Float[Array, "*grid n"]:
+    """Water-filling over thresholds that ascend from 0: what each component gets of the total.
+
+    With the first k components filled the level is (total + their thresholds) / k; the least of these
+    levels over k is that of the components which are really filled.
+    """
+    count = jnp.arange(1, thresholds.size + 1)
+    level = least((total[..., None] + jnp.cumsum(thresholds)) / count)
+    reached = jnp.isfinite(thresholds)
+    height = level[..., None] - jnp.where(reached, thresholds, 0.0)
+    # The first component is filled as soon as the total is positive, in derivatives at zero too.
+    return jnp.where(reached & ((height > 0) | (count == 1)), height, 0.0)
+
+
+def _thresholds(log_values: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Ascending values above the first; 0 for those as infinite as it."""
+    same = log_values == log_values[0]
+    return jnp.where(same, 0.0, log_values - jnp.where(same, 0.0, log_values[0]))
+
+
+@jax.jit
+def _vector_gaussian(R: Float[Array, "*grid"], r: Float[Array, " n"]) -> Float[Array, "*grid"]:
+    # A component enters at the level theta = 1 / gamma = (1 - r^2) / r^2 (thresholds in log2).
+    thresholds = _thresholds((_log((1 - r) * (1 + r)) - 2 * _log(r)) / LN2)
+    rate, r = jnp.broadcast_arrays(0.5 * _water_filled(2 * R, thresholds), r)
+    return jnp.sum(_scalar_gaussian(rate, r), axis=-1)
+
+
+@jax.jit
+def _vector_gaussian_rate(v: Float[Array, "*grid"], r: Float[Array, " n"]) -> Float[Array, "*grid"]:
+    # At a common slope 2^(-2 I_i) is proportional to 1 - r_i^2, over the components that are described.
+    log_left = _log((1 - r) * (1 + r)) / LN2
+    relevance, r = jnp.broadcast_arrays(0.5 * _water_filled(2 * v, _thresholds(log_left)), r)
+    filled = (relevance > 0) | (jnp.arange(r.shape[-1]) == 0)
+    # A component without correlation has no relevance to give, whatever rounding says.
+    rate = jnp.where(filled & (r > 0), _scalar_gaussian_rate(relevance, r), 0.0)
+    everything = -0.5 * jnp.sum(log_left)
+    return jnp.where((v >= everything) & (v > 0), jnp.inf, jnp.sum(rate, axis=-1))
+
+
+@jax.jit
+def _vector_gaussian_point(s: Float[Array, "*grid"], r: Float[Array, " n"]) -> BottleneckPoint:
+    s = s[..., None]
+    active = r * r > s
+    gamma = jnp.where(active, r * r / ((1 - r) * (1 + r)) * (1 - s) / s, 1.0)
+    rate = 0.5 * jnp.sum(safe_log2(gamma), axis=-1)
+    lost = 0.5 * jnp.sum(safe_log2(jnp.where(active, r * r / s, 1.0)), axis=-1)
+    return BottleneckPoint(relevance=rate - lost, complexity=rate)
+
+
+@jax.jit
+def _mixture_bound(
+    source: GaussianMixtureSource, R: Float[Array, "..."], noise: Float[Array, ""]
+) -> Float[Array, "..."]:
+    d = source.item_means.shape[1]
+    total = (source.item_variance + noise)[:, None]
+    # 1 - rho is not a difference, which would lose its digits where there is little noise.
+    rho, rest = source.item_variance[:, None] / total, noise / total
+    # Any grid gives a bound; this one is fine near both ends, where the curve is straight.
+    s = jnp.concatenate([jnp.geomspace(1e-9, 0.5, 3000), 1 - jnp.geomspace(0.5, 1e-9, 3000)])
+    # 2^(-2r/d) at the slope s; one where the slope of f is below s from the start.
+    shrunk = jnp.minimum(s * rest / (rho * (1 - s)), 1.0)
+    r = -0.5 * d * jnp.log2(shrunk)
+    rise = source.weights @ (-0.5 * d * jnp.log2(rest + rho * shrunk) - s * r)
+    t = jnp.minimum(R, entropy(source.weights))
+    left = R - t
+    return t + jnp.minimum(least(s * left[..., None] + rise), left)

@@ -1,0 +1,305 @@
+r"""The distribution of the target's rank (C1): exact for every database size, with no database in memory.
+
+Given the target's score, let a be the probability that one competitor scores strictly higher and e that
+it ties. With a uniform tie-break V the rank is $1 + \mathrm{Binomial}(M-1, a + V e)$, so every loss
+of the rank has a closed form or a one-dimensional integral, in the log domain, from M = 2 on:
+
+- error: $1 - (1-a)^{M-1}(1 - \ell(y))$ with $\ell$ the reciprocal-rank loss among the ties alone,
+  $y = e/(1-a)$: the target must beat all strict winners and then win the draw among the tied;
+- reciprocal rank: $\ell(p) = 1 - \frac{1-(1-p)^M}{Mp}$, averaged over p in (a, a+e);
+- miss at K: a binomial tail, averaged alike;
+- DCG: $1/\log_2(1+r) = \int (1-\tau)^{r-1} m(\tau) d\tau$, so the loss is the error of a database
+  thinned to a fraction $\tau$ of its items, averaged over $\tau$.
+"""
+
+import functools
+import math
+from functools import partial
+from typing import Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from jaxtyping import Array, Float
+
+from rdsim import validation
+from rdsim.information import LN2, at_most_one
+from rdsim.number_types import ArrayLike
+from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_loss
+from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
+
+_CERTAIN: Final = 45.0
+"""M p from which on some competitor wins to all digits: (1-p)^M <= e^(-Mp) < 3e-20."""
+_RARE: Final = -600.0  # ln(M p) below which the powers of M p in the series underflow float64
+_TRACED_REACH: Final = 1024
+"""Largest log2 M of the DCG loss where the size is traced, so that its value is not known."""
+
+
+@not_differentiable(log2_size=M_IS_AN_INTEGER)
+@validation.needs_float64
+def expected_loss(
+    log2_size: ArrayLike, loss: Loss, *, log_a: ArrayLike, log_e: ArrayLike
+) -> Float[Array, "..."]:
+    r"""Compute the expected rank loss of a target in a database of M items (C1).
+
+    $$E\,\rho(1 + B), \quad B \sim \mathrm{Binomial}(M-1, a + V e), \quad V \sim U(0,1).$$
+
+    Args:
+        log2_size: log2 M, at least 1; M is the nearest integer up to 2^52.
+        loss: the rank loss, a `Loss`.
+        log_a: natural log of a, the probability that a competitor wins strictly; -inf for none.
+        log_e: natural log of e, the probability that a competitor ties; -inf for none; a + e <= 1.
+
+    Returns:
+        Loss in [0, 1], float64, the broadcast shape of the first three arguments; small losses
+        keep their relative accuracy.
+
+    References:
+        The thinning form of the DCG loss: Bernstein's theorem, 1/log2(1+r) being completely
+        monotone in r. For ties: McSherry and Najork (2008), ECIR.
+
+    """
+    parsed = parse_loss(loss)
+    log_a = validation.interval("log_a", log_a, high=1e-12)
+    log_e = validation.interval("log_e", log_e, high=1e-12)
+    size = validation.log2_size(log2_size)
+    if not validation.is_traced(log_a, log_e):
+        total = _largest_sum(np.asarray(log_a), np.asarray(log_e))
+        if total > 1 + 1e-9:
+            raise ValueError(
+                "log_a and log_e must be logs of probabilities with a + e <= 1, "
+                f"got a + e = {total!r}"
+            )
+    return expected_loss_kernel(log_a, log_e, size, parsed, reach_of(size))
+
+
+def _largest_sum(log_a: np.ndarray, log_e: np.ndarray) -> float:
+    """Find the largest a + e; where both are below 1/2 it is at most one, and needs no exponentials."""
+    if max(log_a.max(initial=-np.inf), log_e.max(initial=-np.inf)) < -LN2:
+        return 1.0
+    return float(np.max(np.exp(log_a) + np.exp(log_e), initial=0.0))
+
+
+def reach_of(log2_size: Float[Array, "..."]) -> int:
+    """Return a power of two that bounds log2 M, the only static information about the sizes.
+
+    The DCG loss needs more nodes for larger databases; few powers of two mean few compilations.
+    """
+    if validation.is_traced(log2_size):
+        return _TRACED_REACH
+    return 1 << max(math.ceil(math.log2(float(jnp.max(log2_size)) + 1e-9)), 3)
+
+
+@partial(jax.jit, static_argnames=("loss", "reach"))
+def expected_loss_kernel(
+    log_a: Float[Array, "..."],
+    log_e: Float[Array, "..."],
+    log2_size: Float[Array, "..."],
+    loss: RankLoss,
+    reach: int,
+) -> Float[Array, "..."]:
+    """Compute `expected_loss` without validation, for use inside other compiled functions."""
+    log_M = log_database_size(log2_size)
+    if loss == RankLoss("miss", 1):
+        return at_most_one(_error_probability(log_a, log_e, log_M))
+    log_a, log_e, log_M = jnp.broadcast_arrays(log_a, log_e, log_M)
+    if loss.kind == "dcg":
+        return at_most_one(_thinned_error(log_a, log_e, log_M, reach))
+    return at_most_one(_average_over_ties(log_a, log_e, log_M, loss))
+
+
+def weighted_loss(
+    weight: Float[Array, "..."],
+    log_a: Float[Array, "..."],
+    log_e: Float[Array, "..."] | float,
+    log2_size: Float[Array, "..."],
+    loss: RankLoss,
+    reach: int,
+) -> Float[Array, "..."]:
+    """Sum the expected loss of many targets, each with its weight, one database size at a time."""
+
+    def one_size(size: Float[Array, ""]) -> Float[Array, ""]:
+        return jnp.sum(weight * expected_loss_kernel(log_a, log_e, size, loss, reach))
+
+    return jax.lax.map(one_size, log2_size.ravel()).reshape(log2_size.shape)
+
+
+def _neg_log1m(log_p: Float[Array, "..."]) -> tuple[Array, Array]:
+    """-ln(1-p) and its logarithm from ln p; +inf at p = 1."""
+    p = jnp.exp(jnp.minimum(log_p, 0.0))
+    value = jnp.where(p < 1, -jnp.log1p(-jnp.where(p < 1, p, 0.5)), jnp.inf)
+    small = log_p < -37.0  # there -ln(1-p) is p to the last bit, and may underflow
+    return value, jnp.where(small, log_p, jnp.log(jnp.where(small, 1.0, value)))
+
+
+def _series(x: Float[Array, "..."], coefficients: np.ndarray) -> Float[Array, "..."]:
+    r"""$\sum_{k \ge 1} c_k x^k$ by Horner's rule."""
+    total = jnp.zeros_like(x)
+    for coefficient in coefficients[::-1]:
+        total = (total + coefficient) * x
+    return total
+
+
+_EXPONENTIAL: Final = np.array([(-1.0) ** (k + 1) / math.factorial(k + 1) for k in range(1, 19)])
+_LOGARITHM: Final = np.array([1.0 / (k + 1) for k in range(1, 30)])
+
+
+def reciprocal_rank_loss(
+    log_p: Float[Array, "..."], log_M: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    r"""$1 - \frac{1-(1-p)^M}{Mp}$, with relative accuracy as $Mp \to 0$.
+
+    With $x = -M \ln(1-p)$ it is $1 - \varphi(x) \chi(p)$, $\varphi(x) = (1-e^{-x})/x$ and
+    $\chi(p) = -\ln(1-p)/p$, both one at zero.
+    """
+    x = jnp.exp(log_M + _neg_log1m(log_p)[1])
+    small = x < 0.5
+    p = jnp.where(small, jnp.exp(log_p), 0.0)
+    below_phi = _series(jnp.where(small, x, 0.0), _EXPONENTIAL)
+    near = below_phi - (1 - below_phi) * _series(p, _LOGARITHM)
+    log_Mp = jnp.where(small, 0.0, log_M + jnp.minimum(log_p, 0.0))
+    far = 1 + jnp.expm1(-x) * jnp.exp(-log_Mp)
+    return jnp.where(small, near, far)
+
+
+def _error_probability(
+    log_a: Float[Array, "..."], log_e: Float[Array, "..."], log_M: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """Probability that the target is not first."""
+    log_others = log_M + jnp.log1p(-jnp.exp(-log_M))
+    # -ln(1-a), the negative log-probability that one competitor does not score strictly higher.
+    surprise, log_surprise = _neg_log1m(log_a)
+    beaten = -jnp.expm1(-jnp.exp(log_others + log_surprise))
+    # Given that nobody scores higher, a competitor ties with probability e / (1-a).
+    log_tied = log_e + jnp.where(jnp.isfinite(surprise), surprise, 0.0)
+    lost_draw = reciprocal_rank_loss(jnp.minimum(log_tied, 0.0), log_M)
+    return beaten + (1 - beaten) * lost_draw
+
+
+def miss_loss(
+    log_p: Float[Array, "..."], log_M: Float[Array, "..."], cutoff: int
+) -> Float[Array, "..."]:
+    r"""$P[\mathrm{Binomial}(M-1, p) \ge K]$, by whichever of its two sums has no cancellation.
+
+    Terms follow from one another by their ratio, in the log domain:
+    $\ln\frac{P(j+1)}{P(j)} = \ln\frac{M-1-j}{j+1} + \ln\frac{p}{1-p}$. Where fewer than K winners are expected
+    the tail from K on is summed, $9\sqrt K + 25$ terms of it, beyond which less than a rounding is left.
+    """
+    K = cutoff
+    sure = jnp.exp(log_p) >= 1  # also where ln p is so little below zero that p rounds to one
+    p = jnp.exp(jnp.where(sure, -1.0, log_p))
+    odds_log = jnp.where(sure, -1.0, log_p) - jnp.log1p(-p)
+    index = jnp.arange(K + math.ceil(9 * math.sqrt(K)) + 25, dtype=float)
+    # ln((M-1-j)/M) of the competitors that are left; none are from j = M-1 on.
+    left = 1 - (1 + index) * jnp.exp(-log_M)[..., None]
+    log_left = jnp.where(left > 1e-16, jnp.log(jnp.where(left > 1e-16, left, 1.0)), -jnp.inf)
+    ratio_log = log_left + log_M[..., None] + odds_log[..., None] - jnp.log1p(index)
+    all_lose = -jnp.exp(
+        log_M + jnp.log1p(-jnp.exp(-log_M)) + _neg_log1m(jnp.where(sure, -1.0, log_p))[1]
+    )
+    log_terms = jnp.cumsum(ratio_log, axis=-1) + all_lose[..., None]
+    log_terms = jnp.concatenate([all_lose[..., None], log_terms], axis=-1)
+    lower = jnp.sum(jnp.exp(log_terms[..., :K]), axis=-1)
+    upper = jnp.sum(jnp.exp(log_terms[..., K:]), axis=-1)
+    few = jnp.exp(log_M) * p < K
+    beyond = jnp.where(few, upper, 1 - lower)
+    possible = jnp.exp(jnp.minimum(log_M, 50.0)) > K + 0.5
+    return jnp.where(possible, jnp.where(sure, 1.0, beyond), 0.0)
+
+
+def _average_over_ties(
+    log_a: Float[Array, "..."],
+    log_e: Float[Array, "..."],
+    log_M: Float[Array, "..."],
+    loss: RankLoss,
+) -> Float[Array, "..."]:
+    r"""Average the loss over p in (a, a+e) by Gauss-Legendre nodes in $\ln(1 + z)$, $z = Mp$.
+
+    Beyond a cut in z the expected number of winners is so large that a two-valued loss is one and the
+    reciprocal rank is $1/z$, whose integral is a logarithm. Three cases leave the quadrature: no ties,
+    ties and winners so rare that the loss is linear, and ties few beside the winners.
+    """
+    K = loss.cutoff
+    cut = _CERTAIN if loss.kind == "reciprocal_rank" else K + 12 * math.sqrt(K) + 50
+    nodes, weights = scipy.special.roots_legendre(32 + 16 * math.ceil(math.sqrt(K)))
+
+    def at(log_p: Float[Array, "..."]) -> Float[Array, "..."]:
+        if loss.kind == "reciprocal_rank":
+            return reciprocal_rank_loss(log_p, log_M)
+        return miss_loss(log_p, log_M, K)
+
+    tied = log_e > -jnp.inf
+    # So rare that the loss is linear in p, or underflows: its mean is its value at the midpoint.
+    rare = tied & (log_M + jnp.maximum(log_a, log_e) < _RARE)
+    middle = jnp.logaddexp(log_a, jnp.where(rare, log_e, 0.0) - LN2)
+    safe_log_e = jnp.where(tied & ~rare, log_e, -1.0)
+    z_a = jnp.exp(log_M + log_a)
+    z_e = jnp.exp(log_M + safe_log_e)
+    inside = jnp.clip(cut - z_a, 0.0, z_e)  # length of (z_a, z_a + z_e) below the cut
+    start = jnp.minimum(z_a, cut)
+    width = jnp.log1p(inside / (1 + start))
+
+    def add(i: Array, total: Array) -> Array:
+        u = 0.5 * (1 + jnp.asarray(nodes)[i]) * width
+        z = start + (1 + start) * jnp.expm1(u)
+        density = 0.5 * jnp.asarray(weights)[i] * (1 + start) * jnp.exp(u)
+        return total + density * at(jnp.minimum(jnp.log(z) - log_M, 0.0))
+
+    integral = jax.lax.fori_loop(0, len(nodes), add, jnp.zeros_like(z_a))
+    safe_inside = jnp.where(inside > 0, inside, 1.0)
+    mean_inside = integral * jnp.where(inside > 0, width / safe_inside, 0.0)
+    fraction_inside = jnp.where(inside >= z_e, 1.0, inside * jnp.exp(-log_M - safe_log_e))
+    beyond = 1 - fraction_inside
+    if loss.kind == "reciprocal_rank":
+        log_end = log_M + jnp.minimum(jnp.logaddexp(log_a, safe_log_e), 0.0)
+        log_begin = jnp.maximum(log_M + log_a, math.log(cut))
+        log_ratio = jnp.maximum(log_end - log_begin, 0.0)
+        beyond = beyond - jnp.where(inside < z_e, log_ratio * jnp.exp(-log_M - safe_log_e), 0.0)
+    averaged = fraction_inside * mean_inside + beyond
+    # Few ties far beyond the cut: the difference of logarithms would cancel, and the loss is flat.
+    flat = tied & (inside <= 0) & (safe_log_e < log_a - 20)
+    return jnp.where(tied & ~flat & ~rare, averaged, at(jnp.where(rare, middle, log_a)))
+
+
+def log_probability(p: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Natural logarithm of a probability summed from others, -inf at zero, with no derivative there."""
+    possible = p > 0
+    log = jnp.log(jnp.minimum(jnp.where(possible, p, 1.0), 1.0))
+    return jnp.where(possible, log, -jnp.inf)
+
+
+@functools.cache
+def _dcg_mixture(reach: int) -> tuple[np.ndarray, np.ndarray]:
+    r"""Nodes $\ln\tau$ and weights of $1/\log_2(1+r) = \int (1-\tau)^{r-1} m(\tau) d\tau$.
+
+    From $1/\ln(1+r) = \int_0^\infty (1+r)^{-s} ds$ and Euler's integral for each power, with
+    $\tau = 1 - e^{-x}$: the density in $\ln x$ is $\ln 2 \; e^{-2x} \int_0^\infty x^s/\Gamma(s) ds$.
+    Both integrals are trapezoidal sums of functions analytic in a strip, so they converge faster
+    than any power of the step. A thinned database of fewer than $e^{-40}$ expected items has no loss.
+    """
+    step, inner_step = 0.2, 0.02
+    log_x = np.arange(-(reach * LN2 + 40.0), math.log(60.0), step)
+    log_s = np.arange(-20.0, 5.6, inner_step)
+    s = np.exp(log_s)
+    log_integrand = -scipy.special.gammaln(s) + log_s
+    inner = np.array([np.exp(s * x + log_integrand).sum() for x in log_x]) * inner_step
+    x = np.exp(log_x)
+    weights = step * LN2 * np.exp(-2 * x) * inner
+    tau = np.where(x > 1e-300, -np.expm1(-np.maximum(x, 1e-300)), 1.0)
+    return np.where(x > 1e-300, np.log(tau), log_x), weights
+
+
+def _thinned_error(
+    log_a: Float[Array, "..."], log_e: Float[Array, "..."], log_M: Float[Array, "..."], reach: int
+) -> Float[Array, "..."]:
+    """DCG loss: the error of a database thinned to a fraction tau, averaged over tau."""
+    nodes, mixture = _dcg_mixture(reach)
+    log_tau, weights = jnp.asarray(nodes), jnp.asarray(mixture)
+
+    def add(i: Array, total: Array) -> Array:
+        return total + weights[i] * _error_probability(
+            log_a + log_tau[i], log_e + log_tau[i], log_M
+        )
+
+    return jax.lax.fori_loop(0, len(weights), add, jnp.zeros_like(log_a))

@@ -1,0 +1,311 @@
+r"""Tails of summed letter scores by the saddlepoint: Lugannani and Rice, on lattices and off them.
+
+With the tilt $\hat\theta$ that moves the mean to the threshold, $P[S > t]$ is an integral along the
+line $\hat\theta + i\omega$ of $e^{K(s) - st} g(s)$, where $g(s) = 1/s$; on a lattice of step $\Delta$
+the threshold moves half a step down from the next point and $g(s) = \Delta / (2 \sinh(s\Delta/2))$,
+Daniels' second continuity correction. Expanding about the saddle,
+
+$$P \approx \bar\Phi(w) + \varphi(w) \Big[\frac{1}{w^3} - \frac1w + \frac{1}{\sqrt{K''}} \Big(g \big(1 +
+\frac{\rho_4}{8} - \frac{5 \rho_3^2}{24}\big) + \frac{g' \rho_3}{2 \sqrt{K''}} - \frac{g''}{2K''}
+\Big)\Big], \quad w = \mathrm{sgn}\,\hat\theta \sqrt{2(\hat\theta t - K(\hat\theta))},$$
+
+derivatives at $\hat\theta$, $\rho_3$ and $\rho_4$ the standardised cumulants of the tilted sum. The
+terms with $\rho$, $g'$, $g''$ and $w^{-3}$ are of the next order in 1/n; first order has none of them.
+
+The expansion sees the neighbourhood of the saddle. Letters of few values bring the integrand back to
+moduli near one elsewhere on the line; that part is integrated numerically and added. Where so few
+letters are left to choose that the expansion fails at the saddle, or where the added part is not
+small, the whole line is integrated.
+"""
+
+import math
+from typing import Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from rdsim import validation
+from rdsim.number_types import ArrayLike
+from rdsim.ranking.tails import letter_scores
+from rdsim.ranking.tails.letter_scores import ScoreSums, score_sums
+from rdsim.results import result
+from rdsim.transformations import on_host
+
+_NODES: Final = np.array([-1.5, -1.0, -0.5, 0.5, 1.0, 1.5])
+"""Tilts, in units of `_AROUND_MEAN` over the deviation, between which the bracket is interpolated."""
+_INNERMOST: Final = 0.5
+"""Distance of the innermost nodes from the mean, in the same units: nearer it is interpolated."""
+_AROUND_MEAN: Final = 0.4  # unit of the nodes, standard deviations without tilt
+_FREQUENCIES: Final = 2048  # most frequencies of a numerical integral along the line
+_SPACING: Final = 0.5  # spacing of the frequencies, in units of one over the tilted deviation
+_NEIGHBOURHOOD: Final = 5.0
+"""Frequency up to which the expansion sees the integrand, in the same unit: e^(-12.5) of its peak."""
+_CHUNK: Final = 64  # least number of frequencies, and the number of those computed side by side
+_TRUSTED: Final = 0.01  # size of second-order terms up to which terms of third order do not matter
+_NARROW: Final = 3.0
+"""Deviation, in lattice steps, below which cumulants may agree with a normal's by coincidence."""
+_FAR: Final = 12.0
+"""Distance u from the pole of g, in tilted deviations, at which the term 3/u^4 is below 2e-4."""
+_NO_VALUE: Final = 1e-11
+"""Fraction of the smooth density below which a lattice point is one the sum cannot take."""
+_NO_VALUE_SEEN: Final = 1e-3  # the same fraction where the line is not integrated to its end
+
+
+@result
+class SaddlepointTail:
+    """Approximate tail of a sum of letter scores, shape (...) of the settings each.
+
+    Attributes:
+        log_tail: ln P[S > t].
+        log_tie: ln P[S = t] on a lattice; -inf off the lattice, and for a sum without one, of which
+            the saddlepoint does not resolve single values.
+        first_order: ln P[S > t] by the first-order formula.
+        second_order: ln P[S > t] by the second-order formula, without the rest of the line; where the
+            three agree they may be trusted.
+        tilt: the saddlepoint, nats per unit of score; infinite at the ends of the range.
+        deviation: standard deviation of the tilted sum, units of score.
+        step: spacing of the lattice that was used, 0 for the formula without one.
+
+    """
+
+    log_tail: Float[Array, "..."]
+    log_tie: Float[Array, "..."]
+    first_order: Float[Array, "..."]
+    second_order: Float[Array, "..."]
+    tilt: Float[Array, "..."]
+    deviation: Float[Array, "..."]
+    step: Float[Array, "..."]
+
+
+@on_host
+@validation.needs_float64
+def saddlepoint_tail(
+    values: ArrayLike, probabilities: ArrayLike, counts: ArrayLike, threshold: ArrayLike
+) -> SaddlepointTail:
+    r"""Approximate $\ln P[S > t]$ of a sum of independent letter scores (C15).
+
+    $$S = \sum_x \sum_{i=1}^{n_x} S_{x,i}, \quad P[S_{x,i} = v(x,u)] = P(u|x).$$
+
+    A sum whose letters share a lattice (differences inside kinds are multiples of one step, looked
+    for down to 1/4096 of the widest) has the lattice formula; any other the smooth one, whose error
+    is at least that of the gaps between the values that the sum can take.
+
+    The arguments are those of `score_tail`.
+
+    Returns:
+        Natural logarithms of tail and tie with their saddlepoint, the broadcast shape each. At and
+        beyond the ends of the range they are exact.
+
+    References:
+        Lugannani and Rice (1980), Adv. Appl. Probab. 12(2); Daniels (1987), Int. Stat. Rev. 55(1),
+        sections 4 (second-order term) and 6 (lattice).
+
+    """
+    sums, shape = score_sums(values, probabilities, counts, threshold)
+    found = saddlepoint_kernel(sums)
+    return jax.tree.map(lambda leaf: leaf.reshape(shape), found)
+
+
+@jax.jit
+def saddlepoint_kernel(sums: ScoreSums) -> SaddlepointTail:
+    """Compute `saddlepoint_tail` without validation.
+
+    Two saddlepoints are found at once, of the tail and of the tie. At the ends of the range, where none
+    exists, the exact probabilities of the extreme values take the place of the formula.
+    """
+    on_lattice = sums.step > 0
+    step = jnp.where(on_lattice, sums.step, 1.0)
+    above = letter_scores.next_above(sums)
+    point = sums.lowest + step * jnp.round((sums.threshold - sums.lowest) / step)
+    level = above - sums.step / 2
+    inside = (level > sums.lowest) & (level < sums.highest)
+    tie_inside = (point > sums.lowest + step / 2) & (point < sums.highest - step / 2)
+    middle = (sums.lowest + sums.highest) / 2
+    tilt, tie_tilt = jax.vmap(letter_scores.saddlepoint_of, (None, 0))(
+        sums, jnp.stack([jnp.where(inside, level, middle), jnp.where(tie_inside, point, middle)])
+    )
+    first, second, full = _log_tail(sums, tilt)
+    top = letter_scores.highest_log_mass(sums)
+    bottom = letter_scores.highest_log_mass(letter_scores.mirrored(sums))
+    # Only the greatest value of all lies at or above the point.
+    last = on_lattice & (above > sums.highest - step / 2)
+    beyond = jnp.where(on_lattice, above > sums.highest + step / 2, above >= sums.highest)
+
+    def at_ends(log_tail: Float[Array, " b"]) -> Float[Array, " b"]:
+        log_tail = jnp.where(last, top, log_tail + sums.log_mass)
+        log_tail = jnp.where(level <= sums.lowest, sums.log_mass, log_tail)
+        return jnp.where(beyond, -jnp.inf, log_tail)
+
+    log_tie = jnp.where(tie_inside, _log_point(sums, tie_tilt) + sums.log_mass, -jnp.inf)
+    log_tie = jnp.where(on_lattice & letter_scores.is_tied(sums, point), log_tie, -jnp.inf)
+    log_tie = jnp.where(letter_scores.is_tied(sums, sums.lowest), bottom, log_tie)
+    log_tie = jnp.where(letter_scores.is_tied(sums, sums.highest), top, log_tie)
+    variance = letter_scores.centred_cumulants(sums, tilt).variance
+    return SaddlepointTail(
+        log_tail=at_ends(full),
+        log_tie=log_tie,
+        first_order=at_ends(first),
+        second_order=at_ends(second),
+        tilt=jnp.where(inside, tilt, jnp.where(level <= sums.lowest, -jnp.inf, jnp.inf)),
+        deviation=jnp.where(inside, jnp.sqrt(variance), 0.0),
+        step=sums.step,
+    )
+
+
+class _Expansion(NamedTuple):
+    """Terms of the expansion about the saddlepoint."""
+
+    w: Float[Array, " b"]  # signed root of twice the exponent
+    first: Float[Array, " b"]  # the bracket to first order, less its normal part
+    second: Float[Array, " b"]  # the bracket to second order, less its normal part
+    peak: Float[Array, " b"]  # the part of the bracket that g contributes
+    deviation: Float[Array, " b"]  # standard deviation of the tilted sum
+    fails: Bool[Array, " b"]  # whether terms of third order would matter
+
+
+def _expansion(sums: ScoreSums, tilt: Float[Array, " b"]) -> _Expansion:
+    K, mean, variance, third, fourth = letter_scores.centred_cumulants(sums, tilt)
+    w = jnp.sign(tilt) * jnp.sqrt(jnp.maximum(2 * (tilt * mean - K), 0.0))
+    safe = jnp.where(w != 0, w, 1.0)
+    s = jnp.where(tilt != 0, tilt, 1.0)
+    step = jnp.where(sums.step > 0, sums.step, 1.0)
+    # sinh overflows where the tail is one value alone: there g is zero to all digits.
+    half = jnp.clip(s * step / 2, -350.0, 350.0)
+    g = jnp.where(sums.step > 0, step / (2 * jnp.sinh(half)), 1 / s)
+    slope = jnp.where(sums.step > 0, -step / 2 / jnp.tanh(half), -1 / s)
+    bend = jnp.where(sums.step > 0, step**2 / 4 * (1 + 2 / jnp.sinh(half) ** 2), 2 / s**2)
+    deviation = jnp.sqrt(variance)
+    skew, excess = third / deviation**3, fourth / variance**2
+    first = g / deviation - 1 / safe
+    second = (
+        (excess / 8 - 5 * skew**2 / 24) + slope * skew / (2 * deviation) - bend / (2 * variance)
+    )
+    peak = g / deviation * (1 + second)
+    fails = jnp.abs(excess) / 8 + 5 * skew**2 / 24 > _TRUSTED
+    fails |= deviation < _NARROW * sums.step
+    return _Expansion(w, first, peak - 1 / safe + 1 / safe**3, peak, deviation, fails)
+
+
+def _log_tail(
+    sums: ScoreSums, tilt: Float[Array, " b"]
+) -> tuple[Float[Array, " b"], Float[Array, " b"], Float[Array, " b"]]:
+    """Ln of the tail to first order, to second order, and with the rest of the line.
+
+    At the mean the brackets are differences of infinite terms, analytic in the tilt: within half a
+    node of it they are interpolated from six tilts around, where the terms are moderate.
+    """
+    at = _expansion(sums, tilt)
+    mean = letter_scores.centred_cumulants(sums, tilt).mean
+    unit = _AROUND_MEAN / jnp.sqrt(
+        letter_scores.centred_cumulants(sums, jnp.zeros_like(tilt)).variance
+    )
+    # Rare values make the untilted distribution narrow: then w measures how near the mean is, not tilt.
+    near = jnp.abs(at.w) < _INNERMOST * _AROUND_MEAN
+    # Lagrange's interpolation from the nodes.
+    node = jnp.where(near, tilt / unit, 0.0)[:, None]
+    itself = jnp.eye(len(_NODES), dtype=bool)
+    gaps = jnp.where(itself, 1.0, _NODES[:, None] - _NODES)
+    basis = jnp.prod(jnp.where(itself, 1.0, (node[..., None] - _NODES) / gaps), axis=-1)
+    around = jax.vmap(_expansion, (None, 0))(sums, jnp.asarray(_NODES)[:, None] * unit)
+    first = jnp.where(near, jnp.sum(basis.T * around.first, axis=0), at.first)
+    second = jnp.where(near, jnp.sum(basis.T * around.second, axis=0), at.second)
+    log_density = -0.5 * at.w**2 - 0.5 * math.log(2 * math.pi)
+    log_normal = jax.scipy.special.log_ndtr(-at.w)
+
+    def log_of(bracket: Float[Array, " b"]) -> tuple[Array, Array]:
+        ratio = 1 + bracket * jnp.exp(log_density - log_normal)
+        return jnp.log(jnp.where(ratio > 0, ratio, 1.0)) + log_normal, ratio > 0
+
+    # A line through the pole of g cannot be integrated: near the mean one beside it is.
+    beside = jnp.where(tilt < 0, -1.0, 1.0) * jnp.maximum(jnp.abs(tilt), 1 / at.deviation)
+    line = _line_integral(sums, beside, mean, point=False)
+    rest = line.rest * jnp.exp(line.log_scale - log_density)
+    # Far from the pole the bracket's normal part cancels: the part of g alone is the tail.
+    far = tilt * at.deviation > _FAR
+    (one, one_valid), (two, two_valid) = log_of(first), log_of(second)
+    one = jnp.where(one_valid, one, log_normal)
+    peak = jnp.where(at.peak > 0, at.peak, 1.0)
+    two = jnp.where(
+        far & (at.peak > 0), jnp.log(peak) + log_density, jnp.where(two_valid, two, one)
+    )
+    ratio = 1 + rest * jnp.exp(log_density - two)
+    fails = at.fails | (jnp.abs(ratio - 1) > _TRUSTED)
+    # A line left of the pole of g misses its residue, one.
+    below = jnp.clip(-line.whole * jnp.exp(jnp.minimum(line.log_scale, 1.0)), 0.0, 0.999)
+    above = jnp.log(jnp.where(line.whole > 0, line.whole, 1.0)) + line.log_scale
+    whole = jnp.where(tilt < 0, jnp.log1p(-below), above)
+    full = two + jnp.log(jnp.where(fails, 1.0, ratio))
+    full = jnp.where(fails & ((tilt < 0) | (line.whole > 0)), whole, full)
+    return jnp.minimum(one, 0.0), jnp.minimum(two, 0.0), jnp.minimum(full, 0.0)
+
+
+class _LineIntegral(NamedTuple):
+    r"""Integrals along a line, in units of a scale."""
+
+    rest: Float[Array, " b"]  # the integral beyond the neighbourhood of the saddle
+    whole: Float[Array, " b"]  # the integral of the whole line
+    log_scale: Float[Array, " b"]  # ln of the scale
+    complete: Bool[Array, " b"]  # whether the frequencies reach the end of the lattice's period
+
+
+def _line_integral(
+    sums: ScoreSums, tilt: Float[Array, " b"], level: Float[Array, " b"], *, point: bool
+) -> _LineIntegral:
+    r"""Integrate $\varphi_\theta(\omega) g(\theta + i\omega)$; with `point` $g = \Delta$, for one value.
+
+    The characteristic function of a sum of few values returns to moduli near one (on a lattice that
+    is nearly a coarser one, say), which the expansion does not see. From 5 over the tilted
+    deviation on it is integrated numerically, on a lattice to the end of its period. The level is
+    that of S less its mean without tilt; the scale is $e^{K(\theta) - \theta t} / \sqrt{2\pi}$.
+    """
+    cumulants = letter_scores.centred_cumulants(sums, tilt)
+    ahead = cumulants.mean - level
+    unit = 1 / jnp.sqrt(jnp.where(cumulants.variance > 0, cumulants.variance, 1.0))
+    step = jnp.where(sums.step > 0, sums.step, 1.0)
+    needed = jnp.ceil(jnp.maximum(jnp.pi / step / (_SPACING * unit), _CHUNK))
+    fits = (sums.step > 0) & (needed <= _FREQUENCIES)
+    spacing = jnp.where(fits, jnp.pi / step / needed, _SPACING * unit)
+    needed = jnp.where(fits, needed, _FREQUENCIES)
+    p = letter_scores.tilted(sums, tilt)
+    centred = jnp.where(p > 0, sums.values - jnp.sum(p * sums.values, -1, keepdims=True), 0.0)
+
+    def add(chunk: Array, total: Float[Array, "2 b"]) -> Float[Array, "2 b"]:
+        node = (chunk * _CHUNK + jnp.arange(_CHUNK))[:, None]
+        frequency = (node + 0.5) * spacing
+        letters = jnp.sum(p * jnp.exp(1j * frequency[..., None, None] * centred), axis=-1)
+        size = jnp.log(jnp.maximum(jnp.abs(letters), 1e-300))
+        log_phi = jnp.sum(sums.counts * (size + 1j * jnp.angle(letters)), axis=-1)
+        s = tilt + 1j * frequency
+        half = jnp.clip(tilt * step / 2, -350.0, 350.0) + 0.5j * frequency * step
+        g = jnp.where(sums.step > 0, step / (2 * jnp.sinh(half)), 1 / s)
+        whole = (jnp.exp(log_phi + 1j * frequency * ahead) * (step if point else g)).real
+        whole = jnp.where(node < needed, whole, 0.0)
+        far = jnp.where(frequency > _NEIGHBOURHOOD * unit, whole, 0.0)
+        return total + jnp.stack([far.sum(axis=0), whole.sum(axis=0)])
+
+    chunks = jnp.ceil(jnp.max(needed) / _CHUNK).astype(int)
+    total = jax.lax.fori_loop(0, chunks, add, jnp.zeros((2, tilt.size)))
+    log_scale = cumulants.log_mean - tilt * level - 0.5 * math.log(2 * math.pi)
+    rest, whole = total * spacing * math.sqrt(2 / math.pi)
+    return _LineIntegral(rest, whole, log_scale, fits)
+
+
+def _log_point(sums: ScoreSums, tilt: Float[Array, " b"]) -> Float[Array, " b"]:
+    """Ln of the probability of the lattice point that is the mean of the tilted sum.
+
+    It is -inf where the sum cannot take that value. Every quantity is in units of the normal density's
+    peak over the step.
+    """
+    K, mean, variance, third, fourth = letter_scores.centred_cumulants(sums, tilt)
+    step = jnp.where(sums.step > 0, sums.step, 1.0)
+    variance = jnp.where(variance > 0, variance, 1.0)
+    second = fourth / variance**2 / 8 - 5 * third**2 / variance**3 / 24
+    line = _line_integral(sums, tilt, mean, point=True)
+    peak = step / jnp.sqrt(variance)
+    fails = (jnp.abs(second) > _TRUSTED) | (jnp.abs(line.rest) > _TRUSTED * peak)
+    density = jnp.where(fails, line.whole, peak * (1 + second) + line.rest)
+    possible = density > jnp.where(line.complete, _NO_VALUE, _NO_VALUE_SEEN) * peak
+    log_density = jnp.log(jnp.where(possible, density, 1.0)) - 0.5 * math.log(2 * math.pi)
+    return jnp.where(possible, jnp.minimum(K - tilt * mean + log_density, 0.0), -jnp.inf)

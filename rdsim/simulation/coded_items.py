@@ -1,0 +1,238 @@
+r"""A code for items in R^d at work: its rank losses by Monte Carlo, at every database size at once.
+
+A trial draws an item, its queries and its codeword, and then takes the exact rank distribution (C1) of the
+target among competitors whose codewords follow the code's output marginal q:
+
+$$\ell(M) = E_{Y,X,U} \, E\,\rho(\text{rank}), \quad a = P_q[s(X,U') > s(X,U)],\
+e = P_q[s(X,U') = s(X,U)], \quad U' \sim q.$$
+
+No database is held in memory, and all sizes and decoders share their draws. For losses that average
+over ties, one tie-break $V \sim U(0,1)$ is drawn with the trial, $p = a + Ve$, which has the same mean
+and costs a fiftieth.
+"""
+
+import dataclasses
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from rdsim import validation
+from rdsim.codes.item_code import item_code
+from rdsim.number_types import ArrayLike, Integer
+from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_losses
+from rdsim.ranking.rank_distribution import (
+    expected_loss_kernel,
+    miss_loss,
+    reach_of,
+    reciprocal_rank_loss,
+)
+from rdsim.simulation.engine.options import RunOptions, checked_run
+from rdsim.simulation.engine.trials import MonteCarloResult, run_trials
+from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.sources.modalities import chosen_modalities
+from rdsim.transformations import on_host
+
+
+class Decoder(NamedTuple):
+    """How codewords are scored for a query.
+
+    Attributes:
+        scores: pure, hashable function (parameters, queries (m, d)) -> scores (K,), higher is better;
+            best one of a module, since a function made anew is compiled anew.
+        parameters: PyTree of arrays that it is given.
+
+    """
+
+    scores: Callable[[Any, Float[Array, "m d"]], Float[Array, " k"]]
+    parameters: Any
+
+
+class WholeItems(NamedTuple):
+    """Items stored whole, ranked without a code: what no code can beat if the ranking is optimal.
+
+    Attributes:
+        probability: pure, hashable function (parameters, queries (m, d), item (d,)) -> probability that a
+            random item scores above the target; ties have none.
+        parameters: PyTree of arrays that it is given.
+
+    """
+
+    probability: Callable[[Any, Float[Array, "m d"], Float[Array, " d"]], Float[Array, ""]]
+    parameters: Any
+
+
+@on_host
+@validation.needs_float64
+def simulate_item_code(
+    key: Any,
+    source: GaussianMixtureSource,
+    code: Any,
+    decoders: Mapping[str, Any],
+    competitor: ArrayLike,
+    log2_size: ArrayLike,
+    losses: Sequence[Loss],
+    *,
+    modalities: Any = None,
+    trials: Integer | None = None,
+    target_width: float | Mapping[str, float] | None = None,
+    cap: Integer | None = None,
+    confidence: float = 0.95,
+    run: RunOptions | None = None,
+) -> MonteCarloResult:
+    r"""Estimate the rank losses of a code and of ways to decode it.
+
+    Args:
+        key: PRNG key. Trial t of one key draws the same item and queries for every code.
+        source: distribution of items and queries.
+        code: a code for items in R^d, a PyTree.
+        decoders: how queries score codewords (`Decoder`) or rank whole items (`WholeItems`), by name.
+        competitor: q(u), distribution of the codeword of a random item, shape (K,): the code's output
+            marginal under the source. What is estimated is the loss against competitors of this
+            distribution; a relative error of q bounds that of a and e.
+        log2_size: log2 M >= 1, a scalar or shape (sizes,).
+        losses: each "error", "reciprocal_rank", ("miss", K) or "dcg".
+        modalities: which queries are seen; None for all.
+        trials: as in `run_trials`, and so the next three.
+        target_width: wanted of every interval, with cap; names such as "error.0", a loss and the number
+            of a decoder.
+        cap: most trials.
+        confidence: of one interval.
+        run: options of the run.
+
+    Returns:
+        What `run_trials` returns; `estimates[decoder][loss]` has the shape of log2_size. A loss is
+        named as it is given, ("miss", 10) as "miss_10".
+
+    Raises:
+        ValueError: if an argument lies outside its range, shapes do not fit, or as `run_trials`.
+        TypeError: if a decoder is not one, or as `run_trials`.
+
+    """
+    validation.prng_key("key", key)
+    validation.instance("source", source, GaussianMixtureSource)
+    run = checked_run(run, trials=trials, target_width=target_width, cap=cap, confidence=confidence)
+    parsed = parse_losses(losses)
+    K, dimension = item_code("code", code).codewords.shape
+    if dimension != source.item_means.shape[1]:
+        raise ValueError(
+            f"code must have codewords of {source.item_means.shape[1]} coordinates like the items "
+            f"of the source, got {dimension}"
+        )
+    q = validation.pmf("competitor", competitor)
+    if q.size != K:
+        raise ValueError(f"competitor must have one entry for each of {K} codewords, got {q.size}")
+    trial = _ItemTrial(
+        rules=_rules(decoders),
+        losses=parsed,
+        sizes=_sizes(log2_size),
+        modalities=chosen_modalities(modalities, source.gains.shape[0]),
+    )
+    parameters = {name: decoder.parameters for name, decoder in decoders.items()}
+    found = run_trials(
+        key,
+        trial,
+        (source, code, parameters, q),
+        trials=trials,
+        target_width=target_width,
+        cap=cap,
+        confidence=confidence,
+        run=run,
+    )
+
+    def of_decoders(tree: Any) -> dict[str, Any]:
+        return {
+            name: jax.tree.map(operator.itemgetter(index), tree)
+            for index, name in enumerate(decoders)
+        }
+
+    return dataclasses.replace(
+        found, estimates=of_decoders(found.estimates), variances=of_decoders(found.variances)
+    )
+
+
+def _sizes(log2_size: Any) -> float | tuple[float, ...]:
+    """Check sizes and make them hashable: a number or a tuple, known when a trial is compiled."""
+    sizes = np.asarray(validation.log2_size(log2_size))
+    if sizes.ndim > 1 or sizes.size == 0:
+        raise ValueError(f"log2_size must be a scalar or a vector, got shape {sizes.shape}")
+    return float(sizes) if sizes.ndim == 0 else tuple(sizes.tolist())
+
+
+def _rules(decoders: Any) -> tuple[tuple[str, bool, Callable[..., Any]], ...]:
+    """Check the decoders: of each its name, whether it scores codewords, and its function."""
+    if not isinstance(decoders, Mapping) or not decoders:
+        raise TypeError(f"decoders must map names to decoders, got {decoders!r}")
+    for name, decoder in decoders.items():
+        if not isinstance(decoder, Decoder | WholeItems):
+            raise TypeError(
+                f"decoders[{name!r}] must be a Decoder or WholeItems, got {type(decoder)}"
+            )
+    return tuple((name, isinstance(rule, Decoder), rule[0]) for name, rule in decoders.items())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _ItemTrial:
+    """One item, its queries and its codeword; what is fixed when it is compiled."""
+
+    rules: tuple[tuple[str, bool, Callable[..., Any]], ...]
+    losses: tuple[RankLoss, ...]
+    sizes: float | tuple[float, ...]
+    modalities: tuple[int, ...]
+
+    def __call__(
+        self,
+        key: Key[Array, ""],
+        arguments: tuple[GaussianMixtureSource, Any, dict[str, Any], Array],
+    ) -> dict[str, Array]:
+        source, code, parameters, competitor = arguments
+        # The item comes from a key of its own, so that codes which draw are paired with others.
+        item_key, code_key, tie_key = jax.random.split(key, 3)
+        queries, item, _ = source.sample(item_key)
+        seen = queries[jnp.asarray(self.modalities)]
+        target = code.encode(code_key, item[None])[0]
+        above, same = [], []
+        for name, of_codewords, rule in self.rules:
+            if of_codewords:
+                scores = rule(parameters[name], seen)
+                own = scores[target]
+                above.append(jnp.sum(jnp.where(scores > own, competitor, 0.0)))
+                same.append(jnp.sum(jnp.where(scores == own, competitor, 0.0)))
+            else:
+                above.append(rule(parameters[name], seen, item))
+                same.append(jnp.zeros(()))
+        a, e = jnp.minimum(jnp.stack(above), 1.0), jnp.minimum(jnp.stack(same), 1.0)
+        tie_break = jax.random.uniform(tie_key, (), float)
+        # One leaf a loss: the engine makes and compiles exact sums leaf by leaf.
+        return {loss.name: _mean_losses(a, e, tie_break, self.sizes, loss) for loss in self.losses}
+
+
+def _mean_losses(
+    a: Float[Array, " c"],
+    e: Float[Array, " c"],
+    tie_break: Float[Array, ""],
+    sizes: float | tuple[float, ...],
+    loss: RankLoss,
+) -> Float[Array, "c ..."]:
+    """Rank loss of mean `expected_loss` over the tie-break V, at every size; exact without ties."""
+    log2_size = jnp.asarray(sizes)
+    shape = (a.shape[0], *log2_size.shape)
+
+    def log_of(probability: Float[Array, " c"]) -> Float[Array, "c ..."]:
+        """Logarithm of the probability of each decoder, repeated for every size."""
+        column = jnp.log(probability).reshape(-1, *(1,) * log2_size.ndim)
+        return jnp.broadcast_to(column, shape)
+
+    log_M = jnp.broadcast_to(log_database_size(log2_size), shape)
+    log_p = log_of(jnp.minimum(a + tie_break * e, 1.0))
+    if loss.kind == "reciprocal_rank":
+        found = reciprocal_rank_loss(log_p, log_M)
+    elif loss.kind == "miss" and loss.cutoff > 1:
+        found = miss_loss(log_p, log_M, loss.cutoff)
+    else:
+        found = expected_loss_kernel(log_of(a), log_of(e), log2_size, loss, reach_of(log2_size))
+    return jnp.clip(found, 0.0, 1.0)
