@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from benchmarks._rows import Row
-from experiments import _study
+from experiments.runner import discovery
 
 TITLE = "Cost of the studies"
 BY_NAME_ONLY = True
@@ -58,7 +58,7 @@ def run(config: Config) -> list[Row]:
             command = ["run", name, "--preset", config.alone]
             return _row(name, config.alone, command, folder, config.limit)
 
-    named = [s.name for s in _study.chosen(config.studies) if config.alone in s.presets]
+    named = [s.name for s in discovery.chosen(config.studies) if config.alone in s.presets]
     with ThreadPoolExecutor(config.jobs) as pool:
         apart = list(pool.map(alone, named))
     return [*rows, *apart, total(apart, config.alone)]

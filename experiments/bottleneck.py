@@ -7,8 +7,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim import limits, sources
 from rdsim.limits.bottleneck import closed_forms as forms
 from rdsim.limits.bottleneck.discrete import bottleneck_at, information_bottleneck

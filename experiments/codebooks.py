@@ -10,8 +10,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim import codes
 from rdsim.simulation.shared_codebook import simulate_shared_codebook
 

@@ -10,9 +10,8 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
-from experiments.excess import Source, padded, random_source
+from experiments.runner import Cell, Check, call
+from experiments.shared.random_sources import Source, padded, random_source
 from rdsim import finite_sample, simulation
 
 CLAIMS = ("C21",)

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import xarray
 
-from experiments import _gap
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
+from experiments.shared import embedding_checks
+from rdsim.cli import gap
 
 CLAIMS = ("C4",)
 _DIGITS: Final = Path(__file__).parent / "data" / "digits.npz"
@@ -44,11 +44,11 @@ def halves(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
 
 def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     """Measure every system on the halves."""
-    return _gap.labelled(cell("gap", _measured, config, key))
+    return gap.labelled(cell("gap", _measured, config, key))
 
 
 def _measured(config: Config, key: jax.Array) -> dict[str, Any]:
-    return _gap.measure(
+    return gap.measure(
         *(key, *halves(config.pairs), config.bits),
         held_out=config.held_out,
         steps=config.steps,
@@ -57,4 +57,4 @@ def _measured(config: Config, key: jax.Array) -> dict[str, Any]:
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
     """Check that no system passes the converse, nor the entropy of what it stores."""
-    return _gap.checks(dataset)
+    return embedding_checks.checks(dataset)

@@ -18,9 +18,10 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 from PIL import Image, ImageDraw, ImageFont
 
-from experiments import _gap
-from experiments._claims import Check
-from experiments._study import Cell, StudyError, call
+from experiments.runner import Cell, Check, call
+from experiments.shared import embedding_checks
+from rdsim.cli import gap
+from rdsim.cli.messages import CommandError
 from rdsim.learning.training.loop import Schedule, train
 
 CLAIMS = ("C4",)
@@ -72,13 +73,13 @@ def find_font(places: Iterable[str] = FONTS) -> Path:
     """Return the first of these files that exists.
 
     Raises:
-        StudyError: if none does; it says how to get the font.
+        CommandError: if none does; it says how to get the font.
 
     """
     for place in places:
         if Path(place).is_file():
             return Path(place)
-    raise StudyError(
+    raise CommandError(
         "emoji needs the colour-emoji font Noto Color Emoji, which is not on this machine "
         f"(looked for {', '.join(places)}). Install it, on Debian and Ubuntu by "
         "apt install fonts-noto-color-emoji, and run again"
@@ -227,7 +228,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     learn, measure = jax.random.split(key)
     new = cell("encoders", functools.partial(_embedded, font=font), config, learn)
     found = cell("gap", _measured, config, measure, new["names"], new["pictures"])
-    return _gap.labelled(found).assign(
+    return gap.labelled(found).assign(
         encoder_pairs=((), new["encoder_pairs"], {"units": "pairs"}),
         held_out_loss=("check", new["held_out_loss"], {"units": "nats"}),
     )
@@ -275,9 +276,9 @@ def encoders(key: jax.Array, config: Config, data: Any, judged: Any) -> tuple[En
 def _measured(
     config: Config, key: jax.Array, names: np.ndarray, shown: np.ndarray
 ) -> dict[str, Any]:
-    return _gap.measure(*(key, names, shown, config.bits), held_out=0.5, steps=config.steps)
+    return gap.measure(*(key, names, shown, config.bits), held_out=0.5, steps=config.steps)
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
     """Check that no system passes the converse, nor the entropy of what it stores."""
-    return _gap.checks(dataset)
+    return embedding_checks.checks(dataset)

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments._circle import mixture_on_circle
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
+from experiments.shared.circle import mixture_on_circle
 from rdsim import limits
 from rdsim.codes.catalogue import CODES, common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates

@@ -13,8 +13,7 @@ import numpy as np
 import scipy.stats
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim.finite_sample.plug_in_estimate import plug_in_rate
 from rdsim.finite_sample.sandwich import continuous_sandwich
 from rdsim.limits import closed_forms

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 import xarray
-from numpy.typing import ArrayLike
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
+from experiments.shared.random_sources import Source, padded, random_source
 from rdsim import finite_sample
 
 CLAIMS = ("C18",)
-Source = tuple[np.ndarray, np.ndarray, float]
-LETTERS = 8
 BINS = np.linspace(0.0, 20.0, 41)
 FALSE_ALARM = 1e-4
 CRITICAL = np.log2(3.0)
@@ -47,21 +44,6 @@ SMOKE = Config(
 )
 QUICK = Config()
 FULL = Config(replications=100_000, random_replications=100_000)
-
-
-def padded(p: ArrayLike, d: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """The same source with letters without mass and reproductions no code uses: one shape for all."""
-    p, d = np.asarray(p, float), np.asarray(d, float)
-    wider = np.full((LETTERS, LETTERS), 1e6)
-    wider[: d.shape[0], : d.shape[1]] = d
-    return np.pad(p, (0, LETTERS - p.size)), wider
-
-
-def random_source(seed: int) -> Source:
-    """Dirichlet(2) masses, uniform distortions, and a slope between 5 and 25 bits."""
-    generator = np.random.default_rng(seed)
-    p, d = generator.dirichlet(2 * np.ones(LETTERS)), generator.uniform(size=(LETTERS, LETTERS))
-    return p, d, float(generator.uniform(5.0, 25.0))
 
 
 def sources() -> dict[str, Source]:

@@ -11,8 +11,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim.limits import finite_blocklength as finite
 from rdsim.limits.finite_blocklength.result import steps_within
 

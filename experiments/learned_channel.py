@@ -9,8 +9,7 @@ import numpy as np
 import scipy.optimize
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim import limits, sources
 from rdsim.information import binary_capacity
 from rdsim.learning.stochastic import bottleneck_objective

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim import limits, sources
 from rdsim.information import binary_capacity
 from rdsim.learning.stochastic import retrieval_objective

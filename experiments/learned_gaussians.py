@@ -10,9 +10,8 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._pool import learn
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
+from experiments.shared.pool import learn
 from rdsim import limits
 from rdsim.learning.stochastic.bottleneck_objective import StochasticCodeLearner
 from rdsim.learning.stochastic.gaussian import gaussian_code_points

@@ -15,10 +15,9 @@ import numpy as np
 import xarray
 from flax import nnx
 
-from experiments._circle import mixture_on_circle
-from experiments._claims import Check
-from experiments._pool import learn
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
+from experiments.shared.circle import mixture_on_circle
+from experiments.shared.pool import learn
 from rdsim import limits
 from rdsim.codes.catalogue import common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates

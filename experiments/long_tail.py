@@ -7,8 +7,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim import limits
 from rdsim.limits.rank_distortion.codebook import ranking_codebook
 from rdsim.limits.rank_distortion.prior import rank_rate_prior, rank_rate_prior_curve

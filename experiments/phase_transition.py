@@ -11,8 +11,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim import codes, limits, simulation
 
 CLAIMS = ("C9", "C10", "C14")

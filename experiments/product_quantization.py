@@ -16,8 +16,7 @@ import scipy.stats
 import xarray
 from scipy.cluster.vq import vq
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim import limits
 from rdsim.codes.product_quantization import ProductQuantizer, product_quantizer
 

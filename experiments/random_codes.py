@@ -11,8 +11,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim import codes, limits, simulation
 from rdsim.codes.ensemble import discrete_ensemble
 from rdsim.codes.random_coding import ENCODERS, RandomCode, random_code

@@ -7,8 +7,7 @@ import numpy as np
 import scipy.special
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim import limits
 from rdsim.ranking import Loss
 

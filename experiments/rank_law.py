@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim import ranking, simulation, sources
 from rdsim.information import information_density
 

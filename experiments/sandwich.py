@@ -12,8 +12,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim import sources
 from rdsim.limits.retrieval.bounds import retrieval_bounds
 from rdsim.limits.retrieval.distortion import self_consistent

@@ -6,8 +6,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim.ranking.saddlepoint import saddlepoint_tail
 from rdsim.ranking.score_tails import score_tail
 from rdsim.simulation.importance import importance_tail

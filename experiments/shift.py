@@ -6,8 +6,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim.limits import closed_forms, minimax_rate, redundancy, worst_mismatched_rate
 
 CLAIMS = ("C24",)

@@ -14,8 +14,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim import ranking
 from rdsim.simulation.direct import simulate_database
 

@@ -6,8 +6,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim.limits.rank_distortion.skew import common_rate
 from rdsim.limits.rate_distortion.allocation import allocation_penalty, allocation_penalty_high_rate
 from rdsim.sources.prior import zipf_prior

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim.codes.vector_quantization import vector_quantizer
 from rdsim.ranking import expected_loss
 from rdsim.ranking.codewords import codeword_loss

@@ -6,8 +6,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim.limits.retrieval.two_sided import two_sided_dsbs, two_sided_gaussian
 
 CLAIMS = ("C23",)

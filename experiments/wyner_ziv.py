@@ -6,8 +6,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import Cell, call
+from experiments.runner import Cell, Check, call
 from rdsim import limits
 from rdsim.limits import closed_forms
 from rdsim.limits.side_information.both_ends import conditional_rate_at

@@ -5,7 +5,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Information bottlenecks: closed forms as lines, certified points as markers, supporting lines "
@@ -17,7 +17,7 @@ CAPTION = (
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw the discrete and the Gaussian curves, the envelope and the iteration."""
-    figure, axes = _style.panels(2, 2, width=_style.DOUBLE, height=5.6)
+    figure, axes = style.panels(2, 2, width=style.DOUBLE, height=5.6)
     _discrete(axes[0, 0], dataset)
     _gaussian(axes[0, 1], dataset)
     _envelope(axes[1, 0], dataset)
@@ -27,7 +27,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
 
 def _discrete(axis: Axes, dataset: xarray.Dataset) -> None:
     for k, name in enumerate(dataset.joint.values):
-        part, color = dataset.sel(joint=name), _style.COLORS[k]
+        part, color = dataset.sel(joint=name), style.COLORS[k]
         axis.plot(part.line_rate, part.dual, color=color, linestyle=":", linewidth=1)
         if np.isfinite(part.line).all():
             axis.plot(part.line_rate, part.line, color=color, linestyle="-")
@@ -36,7 +36,7 @@ def _discrete(axis: Axes, dataset: xarray.Dataset) -> None:
             part.value,
             color=color,
             linestyle="none",
-            marker=_style.MARKERS[k],
+            marker=style.MARKERS[k],
             markersize=3.5,
             label=str(name),
         )
@@ -59,8 +59,8 @@ def _gaussian(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.plot(
             dataset.gaussian_rate,
             dataset.gaussian.sel(gaussian_source=name),
-            color=_style.COLORS[k],
-            linestyle=_style.LINES[k],
+            color=style.COLORS[k],
+            linestyle=style.LINES[k],
             label=label,
         )
     axis.plot(
@@ -79,11 +79,11 @@ def _gaussian(axis: Axes, dataset: xarray.Dataset) -> None:
 
 def _envelope(axis: Axes, dataset: xarray.Dataset) -> None:
     marginal = dataset.attrs["marginal"]
-    axis.plot(dataset.posterior, dataset.objective, color=_style.COLORS[0], label="g")
+    axis.plot(dataset.posterior, dataset.objective, color=style.COLORS[0], label="g")
     axis.plot(
         dataset.posterior,
         dataset.concave_envelope,
-        color=_style.COLORS[1],
+        color=style.COLORS[1],
         linestyle="--",
         label="concave envelope",
     )
@@ -98,7 +98,7 @@ def _envelope(axis: Axes, dataset: xarray.Dataset) -> None:
     axis.plot(
         [marginal, marginal],
         ends,
-        color=_style.COLORS[2],
+        color=style.COLORS[2],
         marker="D",
         linestyle="-.",
         label="gain at P(Y=0)",
@@ -121,9 +121,9 @@ def _iterations(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.loglog(
             step[shown],
             part.iteration_gap.values[shown],
-            color=_style.COLORS[k],
+            color=style.COLORS[k],
             linestyle="none",
-            marker=_style.MARKERS[k],
+            marker=style.MARKERS[k],
             markevery=0.05,
             label=label,
         )
@@ -132,8 +132,8 @@ def _iterations(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.loglog(
             step[law > 1e-16],
             law[law > 1e-16],
-            color=_style.COLORS[k],
-            linestyle=_style.LINES[k],
+            color=style.COLORS[k],
+            linestyle=style.LINES[k],
             label=law_label,
         )
     axis.set(

@@ -5,7 +5,7 @@ import xarray
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Rate-distortion functions of three sources with the certified gap between upper and lower "
@@ -17,13 +17,13 @@ LABELS = ("Hamming distortion", "distortion", "squared error")
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw a curve and its gap for each source, then the test channels."""
-    figure = Figure(figsize=(_style.DOUBLE, 6.4), layout="constrained")
+    figure = Figure(figsize=(style.DOUBLE, 6.4), layout="constrained")
     upper, lower = np.ravel(np.asarray(figure.subfigures(2, 1, height_ratios=(1.25, 1))))
     axes = upper.subplots(2, 3, sharex="col", height_ratios=(2, 1))
     for column, name in enumerate(dataset.source.values):
         part = dataset.sel(source=name)
         curve, gap = axes[:, column]
-        color = _style.COLORS[column]
+        color = style.COLORS[column]
         curve.plot(part.distortion, part.rate, color=color, linestyle="-", marker=".", markersize=3)
         if column == 2:
             D = np.linspace(float(part.distortion.min()), 1, 200)

@@ -4,7 +4,7 @@ import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Random codes for the doubly symmetric binary source. Lines: a codebook for every item, exact. "
@@ -17,18 +17,18 @@ CAPTION = (
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw both losses against log2 M, one curve a codebook size, and the successes' ratio."""
-    figure, axes = _style.panels(1, 3, width=_style.DOUBLE, height=2.9)
+    figure, axes = style.panels(1, 3, width=style.DOUBLE, height=2.9)
     for axis, name in zip(axes[0], dataset.loss_name.values, strict=False):
         part = dataset.sel(loss_name=name)
         for index, bits in enumerate(dataset.codebook_bits.values):
             one = part.sel(codebook_bits=bits)
-            color, size = _style.COLORS[index], dataset.log2_size
-            axis.plot(size, one.independent, color=color, linestyle=_style.LINES[index])
+            color, size = style.COLORS[index], dataset.log2_size
+            axis.plot(size, one.independent, color=color, linestyle=style.LINES[index])
             axis.errorbar(
                 size,
                 one.shared,
                 yerr=np.stack([one.shared - one.lower, one.upper - one.shared]),
-                fmt=_style.MARKERS[index],
+                fmt=style.MARKERS[index],
                 color=color,
                 capsize=2,
                 label=f"K = 2$^{{{bits}}}$ words" if axis is axes[0, 0] else None,
@@ -43,9 +43,9 @@ def draw(dataset: xarray.Dataset) -> Figure:
             one.log2_size - bits,
             (1 - one.shared) / (1 - one.independent),
             yerr=2 * one.spread / (1 - one.independent),
-            fmt=_style.MARKERS[index],
-            linestyle=_style.LINES[index],
-            color=_style.COLORS[index],
+            fmt=style.MARKERS[index],
+            linestyle=style.LINES[index],
+            color=style.COLORS[index],
             capsize=2,
         )
     axes[0, 2].axhline(1, color="#777777", linewidth=0.8)

@@ -4,7 +4,7 @@ import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "R(D) under squared error with reproductions anywhere in space, the gap proved at every "
@@ -17,18 +17,18 @@ CAPTION = (
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw curves and gaps above, reproduction points and derivatives below."""
-    figure, axes = _style.panels(2, 2, width=_style.DOUBLE, height=5.6)
+    figure, axes = style.panels(2, 2, width=style.DOUBLE, height=5.6)
     (curves, gaps), (atoms, derivatives) = axes
     for index, name in enumerate(dataset.source.values):
         part = dataset.sel(source=name).dropna("point", subset=["rate"])
-        look = {"color": _style.COLORS[index], "marker": _style.MARKERS[index]}
-        curves.plot(part.distortion, part.rate, linestyle=_style.LINES[index], label=name, **look)
+        look = {"color": style.COLORS[index], "marker": style.MARKERS[index]}
+        curves.plot(part.distortion, part.rate, linestyle=style.LINES[index], label=name, **look)
         gaps.plot(part.distortion, np.maximum(part.gap, 1e-16), linestyle="none", **look)
         gaps.axhline(
             float(part.tolerance),
             color=look["color"],
             linewidth=0.8,
-            linestyle=_style.LINES[1] if index < 2 else _style.LINES[3],
+            linestyle=style.LINES[1] if index < 2 else style.LINES[3],
         )
     D = np.geomspace(float(dataset.distortion.sel(source="Gaussian").min()), 1, 200)
     curves.plot(D, -0.5 * np.log2(D), color="black", linestyle=":", label="½ log₂(1/D)")
@@ -57,7 +57,7 @@ def _atoms(axis: object, dataset: xarray.Dataset) -> None:
         places[used],
         dataset.atom.values[used],
         s=60 * weight[used],
-        color=_style.COLORS[1],
+        color=style.COLORS[1],
         linewidths=0,
     )
     axis.set(  # type: ignore[attr-defined]
@@ -79,8 +79,8 @@ def _derivatives(axis: object, dataset: xarray.Dataset) -> None:
             np.abs(measured[shown]),
             np.maximum(off[shown], 1e-16),
             linestyle="none",
-            marker=_style.MARKERS[index],
-            color=_style.COLORS[index],
+            marker=style.MARKERS[index],
+            color=style.COLORS[index],
             markersize=3,
             alpha=0.7,
             label=name,

@@ -4,7 +4,7 @@ import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Bounds on the excess, each violated with a chance of at most δ. Left: bounds and measured "
@@ -16,20 +16,20 @@ CAPTION = (
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw bounds, violations and ratios side by side."""
-    figure, axes = _style.panels(1, 3, width=_style.DOUBLE, height=2.9)
+    figure, axes = style.panels(1, 3, width=style.DOUBLE, height=2.9)
     shown, rates, ratios = axes[0]
     part = dataset.sel(source="8 x 8, low slope")
     low, high = dataset.samples.min(), dataset.samples.max()
     for i, name in enumerate(dataset.bound_name.values):
-        color, marker = _style.COLORS[i], _style.MARKERS[i]
-        style = {"color": color, "linestyle": _style.LINES[i]}
+        color, marker = style.COLORS[i], style.MARKERS[i]
+        look = {"color": color, "linestyle": style.LINES[i]}
         shown.plot(
             part.samples,
             part.bound.sel(bound_name=name),
             label=str(name),
             marker=marker,
             markersize=3,
-            **style,
+            **look,
         )
         one = dataset.sel(bound_name=name)
         worst = one.rate.max("source")
@@ -48,7 +48,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         ratios.fill_between(
             dataset.samples, ratio.min("source"), ratio.max("source"), color=color, alpha=0.15
         )
-        ratios.plot(dataset.samples, ratio.median("source"), **style)
+        ratios.plot(dataset.samples, ratio.median("source"), **look)
     shown.plot(part.samples, part["mean"], "X", color="black", label="mean excess")
     rates.axhline(dataset.violation, color="black", linewidth=0.8)
     rates.annotate(

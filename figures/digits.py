@@ -3,7 +3,7 @@
 import xarray
 from matplotlib.figure import Figure
 
-from figures import _gap
+from rdsim.plotting import gap
 
 CAPTION = (
     "Left halves of handwritten digits look for their right halves, of which a few bits are stored: "
@@ -14,4 +14,4 @@ CAPTION = (
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw MRR and recall against bits an item."""
-    return _gap.draw(dataset)
+    return gap.draw(dataset)

@@ -7,7 +7,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Loss of codes for items of a Gaussian mixture in the plane, seen through two noisy modalities "
@@ -23,7 +23,7 @@ _GREY = "#777777"
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw the error, and the MRR on a logarithmic axis."""
-    figure, axes = _style.panels(1, 2, width=_style.DOUBLE, height=3.6)
+    figure, axes = style.panels(1, 2, width=style.DOUBLE, height=3.6)
     left, right = axes[0]
     _panel(left, dataset.sel(loss_name="error"), lambda loss: loss)
     left.set(ylabel="chance that the target is not first", ylim=(0, 1.02))
@@ -48,9 +48,9 @@ def _panel(
         axis.plot(
             size,
             shown(part["mean"].sel(code=name)),
-            color=_style.COLORS[index] if index < 6 else _GREY,
-            linestyle=_style.LINES[index],
-            marker=_style.MARKERS[index],
+            color=style.COLORS[index] if index < 6 else _GREY,
+            linestyle=style.LINES[index],
+            marker=style.MARKERS[index],
             markevery=(index, 7),
             linewidth=1.0,
         )

@@ -5,7 +5,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Left: a Bernoulli(0.4) source at D = 0.11, exact sums over all counts of N samples. The "
@@ -20,7 +20,7 @@ CAPTION = (
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw the errors, the coverage and the bounds."""
-    figure, axes = _style.panels(1, 3, width=_style.DOUBLE, height=3.0)
+    figure, axes = style.panels(1, 3, width=style.DOUBLE, height=3.0)
     _errors(axes[0, 0], dataset)
     _coverage(axes[0, 1], dataset)
     _bounds(axes[0, 2], dataset)
@@ -41,9 +41,9 @@ def _errors(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.plot(
             N,
             values,
-            color=_style.COLORS[index],
+            color=style.COLORS[index],
             linestyle="none",
-            marker=_style.MARKERS[index],
+            marker=style.MARKERS[index],
             fillstyle="none" if index == 3 else "full",
             markersize=7 if index == 3 else 4,
             label=label,
@@ -64,7 +64,7 @@ def _coverage(axis: Axes, dataset: xarray.Dataset) -> None:
     axis.plot(
         dataset.samples,
         dataset.coverage,
-        color=_style.COLORS[0],
+        color=style.COLORS[0],
         linestyle="-",
         marker="o",
         linewidth=0.8,
@@ -88,16 +88,16 @@ def _bounds(axis: Axes, dataset: xarray.Dataset) -> None:
     shown = sizes[[0, -1]] if len(sizes) > 1 else sizes
     for index, size in enumerate(shown):
         part = dataset.sel(gaussian_samples=size)
-        style = {
-            "color": _style.COLORS[4 + index],
-            "linestyle": _style.LINES[1 + index],
+        look = {
+            "color": style.COLORS[4 + index],
+            "linestyle": style.LINES[1 + index],
             "linewidth": 0.8,
         }
         for repetition in range(dataset.sizes["repetition"]):
             one = part.isel(repetition=repetition)
             label = f"bounds, N = {size}" if repetition == 0 else None
-            axis.plot(dataset.distortion[order], one.lower[order], label=label, **style)
-            axis.plot(one["at"][order], one.upper[order], **style)
+            axis.plot(dataset.distortion[order], one.lower[order], label=label, **look)
+            axis.plot(one["at"][order], one.upper[order], **look)
     axis.set(xscale="log", xlabel="distortion D", ylabel="R(D) of N(0,1) [bits]", ylim=(0, None))
     ticks = [tick for tick in (0.05, 0.1, 0.2, 0.4) if grid[0] <= tick <= grid[-1]]
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

@@ -5,7 +5,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Excess of a code learned from N samples. Top: mean against N beside (|A| - 1)/(2N), and the "
@@ -18,7 +18,7 @@ FAILING = ("tied letter", "nearly tied", "same letter twice")
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw the four panels."""
-    figure, axes = _style.panels(2, 2, width=_style.DOUBLE, height=5.6)
+    figure, axes = style.panels(2, 2, width=style.DOUBLE, height=5.6)
     _means(axes[0, 0], dataset)
     _laws(axes[0, 1], dataset)
     _failing(axes[1, 0], dataset)
@@ -30,9 +30,9 @@ def _means(axis: Axes, dataset: xarray.Dataset) -> None:
     for i, name in enumerate(("coin", "8 x 8")):
         part = dataset.sel(source=name)
         k = round(float((2 * part.samples * part.predicted).mean()))
-        color, marker = _style.COLORS[i], _style.MARKERS[i]
+        color, marker = style.COLORS[i], style.MARKERS[i]
         axis.plot(part.samples, part["mean"], marker, color=color, label=f"{name}, |A| = {k + 1}")
-        axis.plot(part.samples, part.predicted, color=color, linestyle=_style.LINES[i])
+        axis.plot(part.samples, part.predicted, color=color, linestyle=style.LINES[i])
     axis.plot([], [], color="black", linestyle="-", label="(|A| − 1)/(2N)")
     axis.set(xscale="log", yscale="log", xlabel="samples N", ylabel="mean excess [nats]")
     axis.legend()
@@ -43,7 +43,7 @@ def _laws(axis: Axes, dataset: xarray.Dataset) -> None:
     edges = np.append(dataset.bin - width / 2, float(dataset.bin[-1]) + width / 2)
     for i, name in enumerate(("8 x 8", "tied letter")):
         part = dataset.sel(source=name)
-        color = _style.COLORS[i]
+        color = style.COLORS[i]
         # In grey the hatching, and not the colour, tells the second from the first.
         axis.stairs(
             part.histogram,
@@ -56,7 +56,7 @@ def _laws(axis: Axes, dataset: xarray.Dataset) -> None:
             label=f"{name}, measured",
         )
         label = "chi-square" if i == 0 else "half of each chi-square"
-        axis.plot(part.bin, part.law, color=color, linestyle=_style.LINES[i], label=label)
+        axis.plot(part.bin, part.law, color=color, linestyle=style.LINES[i], label=label)
     axis.set(
         xlim=(0, 15),
         ylim=(0, 0.4),
@@ -70,7 +70,7 @@ def _failing(axis: Axes, dataset: xarray.Dataset) -> None:
     for i, name in enumerate(FAILING):
         part = dataset.sel(source=name)
         twice = 2 * part.samples
-        color, marker = _style.COLORS[i], _style.MARKERS[i]
+        color, marker = style.COLORS[i], style.MARKERS[i]
         middle = twice * part["mean"]
         error = np.stack([middle - twice * part.lower, twice * part.upper - middle])
         axis.errorbar(
@@ -79,7 +79,7 @@ def _failing(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.axhline(
             float((twice * part.predicted).mean()),
             color=color,
-            linestyle=_style.LINES[i],
+            linestyle=style.LINES[i],
             linewidth=1.0,
         )
     axis.set(xscale="log", ylim=(0.8, 2.75), xlabel="samples N", ylabel="2N · mean excess [nats]")
@@ -96,8 +96,8 @@ def _random(axis: Axes, dataset: xarray.Dataset) -> None:
             dataset.random_degrees,
             part.random_mean,
             error,
-            color=_style.COLORS[1 - i],
-            marker=_style.MARKERS[i],
+            color=style.COLORS[1 - i],
+            marker=style.MARKERS[i],
             markersize=7 if i == 0 else 4,
             markerfacecolor="none" if i == 0 else None,
             linestyle="none",

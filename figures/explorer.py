@@ -4,7 +4,7 @@ import xarray
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Least expected reciprocal-rank loss of any system that stores items of n letters at R bits a "
@@ -23,12 +23,12 @@ def draw(dataset: xarray.Dataset) -> Figure:
     names = list(map(str, dataset.source.values))
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
-    figure, axes = _style.panels(rows, columns, width=_style.DOUBLE, height=1.9 * rows + 0.4)
+    figure, axes = style.panels(rows, columns, width=style.DOUBLE, height=1.9 * rows + 0.4)
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
     lengths = list(dataset.block_length.values)
     for axis, name in zip(axes.flat, names, strict=False):
-        for n, color, line in zip(lengths, _style.COLORS, _style.LINES, strict=False):
+        for n, color, line in zip(lengths, style.COLORS, style.LINES, strict=False):
             curve = part.best_loss.sel(source=name, block_length=n)
             axis.plot(dataset.rate, curve, color=color, linestyle=line, label=f"n = {n}")
         if name in dataset.code_source:
@@ -37,8 +37,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
                 dataset.code_rate,
                 part.code_loss.sel(code_source=name),
                 linestyle="none",
-                color=_style.COLORS[place],
-                marker=_style.MARKERS[place],
+                color=style.COLORS[place],
+                marker=style.MARKERS[place],
                 markersize=2.5,
                 label=f"random codes, n = {lengths[place]}",
             )

@@ -4,7 +4,7 @@ import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Rate at which n letters are kept within distortion D but for probability ε: no code lies below "
@@ -22,7 +22,7 @@ LABELS = {
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw one panel a source."""
-    figure, axes = _style.panels(2, 2, width=_style.DOUBLE, height=4.8)
+    figure, axes = style.panels(2, 2, width=style.DOUBLE, height=4.8)
     n = dataset.block_length.values
     for axis, name in zip(axes.ravel(), dataset.source.values, strict=True):
         part = dataset.sel(source=name)
@@ -32,8 +32,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
             axis.plot(
                 n[shown],
                 values[shown],
-                color=_style.COLORS[index],
-                linestyle=_style.LINES[index],
+                color=style.COLORS[index],
+                linestyle=style.LINES[index],
                 label=label,
             )
         limit = float(part.rate_distortion)

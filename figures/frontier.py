@@ -5,7 +5,7 @@ import xarray
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Bits per item against reciprocal-rank loss and error. Lines: the rank converse "
@@ -18,20 +18,20 @@ NAMES = {"reciprocal_rank": "reciprocal-rank loss 1 − MRR", "error": "error pr
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw one panel for each loss and database size."""
     rows, columns = dataset.sizes["loss_name"], dataset.sizes["log2_size"]
-    figure, axes = _style.panels(rows, columns, width=_style.DOUBLE, height=2.4 * rows)
+    figure, axes = style.panels(rows, columns, width=style.DOUBLE, height=2.4 * rows)
     for row, name in enumerate(dataset.loss_name.values):
         for column, size in enumerate(dataset.log2_size.values):
             axis = axes[row, column]
             part = dataset.sel(loss_name=name, log2_size=size)
             for index, n in enumerate(dataset.block_length.values):
                 block = part.sel(block_length=n)
-                color = _style.COLORS[index % len(_style.COLORS)]
+                color = style.COLORS[index % len(style.COLORS)]
                 possible = np.isfinite(block.converse_bits)
                 axis.plot(
                     block.loss[possible],
                     block.converse_bits[possible],
                     color=color,
-                    linestyle=_style.LINES[index % len(_style.LINES)],
+                    linestyle=style.LINES[index % len(style.LINES)],
                 )
                 axis.plot(
                     block.code_loss[1:],
@@ -39,7 +39,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
                     color=color,
                     linestyle="-",
                     linewidth=0.6,
-                    marker=_style.MARKERS[index % len(_style.MARKERS)],
+                    marker=style.MARKERS[index % len(style.MARKERS)],
                     markersize=3,
                     markevery=2,
                 )
@@ -53,10 +53,10 @@ def draw(dataset: xarray.Dataset) -> Figure:
             axis.set_xlabel(NAMES[str(name)])
     handles = []
     for index, n in enumerate(dataset.block_length.values):
-        color = _style.COLORS[index % len(_style.COLORS)]
+        color = style.COLORS[index % len(style.COLORS)]
         line, marker = (
-            _style.LINES[index % len(_style.LINES)],
-            _style.MARKERS[index % len(_style.MARKERS)],
+            style.LINES[index % len(style.LINES)],
+            style.MARKERS[index % len(style.MARKERS)],
         )
         handles.append(Line2D([], [], color=color, linestyle=line, label=f"converse, n = {n}"))
         handles.append(

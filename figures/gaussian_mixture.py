@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "MRR of codes for items of a Gaussian mixture in the plane, seen through two or three noisy "
@@ -30,7 +30,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     """Draw a row of panels for each number of modalities, a panel for each database size."""
     data = dataset.sel(loss_name="reciprocal_rank")
     rows, columns = data.sizes["modalities"], data.sizes["log2_size"]
-    figure, axes = _style.panels(rows, columns, width=_style.DOUBLE, height=2.1 * rows + 1.1)
+    figure, axes = style.panels(rows, columns, width=style.DOUBLE, height=2.1 * rows + 1.1)
     for row, modalities in zip(axes, data.modalities.values, strict=True):
         for axis, size in zip(row, data.log2_size.values, strict=True):
             _panel(axis, data.sel(modalities=modalities, log2_size=size))
@@ -47,13 +47,13 @@ def _panel(axis: Axes, part: xarray.Dataset) -> None:
     axis.fill_between(part.rate, 1 - part.best_shared, outer, color="#eeeeee", linewidth=0)
     axis.plot(part.rate, outer, color="#000000", linestyle="-", linewidth=1.0)
     axis.plot(part.rate, 1 - part.best_shared, color="#000000", linestyle="--", linewidth=1.0)
-    for name, style in _code_styles(part).items():
-        _points(axis, part.sel(code=name, decoder=_FITTED), "entropy", **style)
+    for name, look in _code_styles(part).items():
+        _points(axis, part.sel(code=name, decoder=_FITTED), "entropy", **look)
     adaptive = part.sel(code=_ADAPTIVE)
     fitted = adaptive.sel(decoder=_FITTED)
     _points(axis, fitted, "information", **_OPEN)
-    for decoder, style in _DECODERS.items():
-        _points(axis, adaptive.sel(decoder=decoder), "entropy", **style)
+    for decoder, look in _DECODERS.items():
+        _points(axis, adaptive.sel(decoder=decoder), "entropy", **look)
     if part.log2_size > _LOG_FROM:
         axis.set_yscale("log")
         axis.set_ylim(0.5 * float(1 - part.loss.sel(decoder=_FITTED).max()), None)
@@ -62,28 +62,28 @@ def _panel(axis: Axes, part: xarray.Dataset) -> None:
     axis.set_xlim(0, float(part.rate.max()))
 
 
-def _points(axis: Axes, part: xarray.Dataset, price: str, **style: object) -> None:
+def _points(axis: Axes, part: xarray.Dataset, price: str, **look: object) -> None:
     """Markers at the bits of a code, with the intervals of its MRR."""
     order = np.argsort(part[price].values)
     bits, loss, lower, upper = (
         part[name].values[order] for name in (price, "loss", "loss_lower", "loss_upper")
     )
     if part.log2_size > _LOG_FROM:
-        axis.plot(bits, 1 - loss, **style)  # type: ignore[arg-type]
+        axis.plot(bits, 1 - loss, **look)  # type: ignore[arg-type]
         return
     bar = np.maximum(np.stack([upper - loss, loss - lower]), 0.0)
-    axis.errorbar(bits, 1 - loss, yerr=bar, elinewidth=0.7, capsize=0, **style)  # type: ignore[arg-type]
+    axis.errorbar(bits, 1 - loss, yerr=bar, elinewidth=0.7, capsize=0, **look)  # type: ignore[arg-type]
 
 
 _OPEN: dict[str, object] = {
-    "color": _style.COLORS[0],
+    "color": style.COLORS[0],
     "marker": "o",
     "markerfacecolor": "white",
     "linestyle": "-",
 }
 _DECODERS: dict[str, dict[str, object]] = {
-    _ONE: {"color": _style.COLORS[1], "marker": "s", "linestyle": "--"},
-    _COSINE: {"color": _style.COLORS[2], "marker": "^", "linestyle": "-."},
+    _ONE: {"color": style.COLORS[1], "marker": "s", "linestyle": "--"},
+    _COSINE: {"color": style.COLORS[2], "marker": "^", "linestyle": "-."},
 }
 
 
@@ -91,7 +91,7 @@ def _code_styles(data: xarray.Dataset) -> dict[str, dict[str, object]]:
     """The adaptive code in a line of its own; the others in thin grey, told by their markers."""
     markers = iter(("D", "v", "P", "X", "*", "d"))
     return {
-        str(name): {"color": _style.COLORS[0], "marker": "o", "linestyle": "-"}
+        str(name): {"color": style.COLORS[0], "marker": "o", "linestyle": "-"}
         if name == _ADAPTIVE
         else {
             "color": _GREY,
@@ -109,11 +109,11 @@ def _handles(data: xarray.Dataset) -> list[Line2D | Patch]:
     labelled = {
         "entropy-weighted, fitted, at H(U)": styles.pop(_ADAPTIVE),
         "the same at I(U;Y)": _OPEN,
-        **{f"the same, {decoder}": style for decoder, style in _DECODERS.items()},
+        **{f"the same, {decoder}": look for decoder, look in _DECODERS.items()},
         **styles,
     }
     return [
-        *(Line2D([], [], label=name, **style) for name, style in labelled.items()),  # type: ignore[arg-type]
+        *(Line2D([], [], label=name, **look) for name, look in labelled.items()),  # type: ignore[arg-type]
         Line2D([], [], color="#000000", linestyle="-", linewidth=1.0, label="outer bound"),
         Line2D([], [], color="#000000", linestyle="--", linewidth=1.0, label="best known code"),
         Patch(color="#eeeeee", label="between them"),

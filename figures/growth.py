@@ -5,7 +5,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "What learning a retrieval code from N samples costs, on random sources of eight letters and "
@@ -29,7 +29,7 @@ NAMES = {
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw one panel for each thing that varies."""
-    figure, axes = _style.panels(1, 3, width=_style.DOUBLE, height=3.2)
+    figure, axes = style.panels(1, 3, width=style.DOUBLE, height=3.2)
     for axis, name in zip(axes[0], AXES, strict=True):
         _panel(axis, dataset, name)
     axes[0, 0].set_ylabel("excess error; divergence [bits]")
@@ -44,7 +44,7 @@ def _panel(axis: Axes, dataset: xarray.Dataset, name: str) -> None:
     grid = np.geomspace(x.min(), x.max(), 50)
     exponents = []
     for index, (quantity, shown) in enumerate(NAMES.items()):
-        color = _style.COLORS[index]
+        color = style.COLORS[index]
         axis.errorbar(
             x,
             dataset[f"{quantity}_{name}"],
@@ -60,7 +60,7 @@ def _panel(axis: Axes, dataset: xarray.Dataset, name: str) -> None:
                 grid,
                 float(fit.fit_coefficient) * grid ** float(fit.fit_exponent),
                 color=color,
-                linestyle=_style.LINES[index],
+                linestyle=style.LINES[index],
                 linewidth=1.0,
             )
             exponents.append(

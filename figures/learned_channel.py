@@ -5,7 +5,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Neural stochastic codes of discrete sources, all slopes and seeds trained at once. Exact bits "
@@ -17,7 +17,7 @@ CAPTION = (
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw the curves, the distances, the trajectories and two channels."""
-    figure, axes = _style.panels(2, 3, width=_style.DOUBLE, height=4.9)
+    figure, axes = style.panels(2, 3, width=style.DOUBLE, height=4.9)
     _curves(axes[0, 0], dataset)
     _distances(axes[0, 1], dataset)
     _trajectories(axes[0, 2], dataset)
@@ -33,13 +33,13 @@ def _curves(axis: Axes, dataset: xarray.Dataset) -> None:
     for k, name in enumerate(dataset.system.values):
         part = dataset.sel(system=name)
         if "," not in str(name):
-            axis.plot(part.line_rate, part.line, color=_style.COLORS[k], linestyle=_style.LINES[k])
+            axis.plot(part.line_rate, part.line, color=style.COLORS[k], linestyle=style.LINES[k])
         axis.plot(
             part.rate.values.ravel(),
             part.relevance.values.ravel(),
-            color=_style.COLORS[k],
+            color=style.COLORS[k],
             linestyle="none",
-            marker=_style.MARKERS[k],
+            marker=style.MARKERS[k],
             markersize=3,
             markerfacecolor="none" if "," in str(name) else None,
             label=str(name),
@@ -65,13 +65,13 @@ def _distances(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.semilogy(
             dataset.slope,
             part.min("seed"),
-            color=_style.COLORS[k],
-            linestyle=_style.LINES[k],
-            marker=_style.MARKERS[k],
+            color=style.COLORS[k],
+            linestyle=style.LINES[k],
+            marker=style.MARKERS[k],
             markersize=3,
         )
         axis.fill_between(
-            dataset.slope, part.min("seed"), part.max("seed"), color=_style.COLORS[k], alpha=0.15
+            dataset.slope, part.min("seed"), part.max("seed"), color=style.COLORS[k], alpha=0.15
         )
     within = dataset.attrs["within"]
     axis.axhline(within, color="black", linestyle=":", linewidth=1)
@@ -93,14 +93,14 @@ def _trajectories(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.plot(
             run.path_rate,
             run.path_relevance,
-            color=_style.COLORS[k % len(_style.COLORS)],
+            color=style.COLORS[k % len(style.COLORS)],
             linestyle="-",
             linewidth=0.9,
         )
         axis.plot(
             run.rate,
             run.relevance,
-            color=_style.COLORS[k % len(_style.COLORS)],
+            color=style.COLORS[k % len(style.COLORS)],
             linestyle="none",
             marker="o",
             markersize=3.5,
@@ -134,8 +134,8 @@ def _objective(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.semilogy(
             dataset.step,
             short.sel(system=name),
-            color=_style.COLORS[k],
-            linestyle=_style.LINES[k],
+            color=style.COLORS[k],
+            linestyle=style.LINES[k],
         )
     axis.axhline(dataset.attrs["within"], color="black", linestyle=":", linewidth=1)
     axis.set(

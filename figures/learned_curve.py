@@ -4,7 +4,7 @@ import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Codes of one letter of the DSBS (p = 0.1), trained on bits and exact reciprocal-rank loss for "
@@ -18,7 +18,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     """Draw one panel a database size, at most four of them."""
     count = dataset.sizes["log2_size"]
     chosen = np.unique(np.linspace(0, count - 1, min(count, 3)).round().astype(int))
-    figure, axes = _style.panels(1, chosen.size, width=_style.DOUBLE, height=2.7)
+    figure, axes = style.panels(1, chosen.size, width=style.DOUBLE, height=2.7)
     for axis, place in zip(axes[0], chosen, strict=True):
         part = dataset.isel(log2_size=place)
         curves = (
@@ -27,7 +27,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             ("bottleneck's channel", part.bottleneck_loss, part.bottleneck_rate),
         )
         for k, (label, loss, rate) in enumerate(curves):
-            axis.plot(loss, rate, color=_style.COLORS[k], linestyle=_style.LINES[k], label=label)
+            axis.plot(loss, rate, color=style.COLORS[k], linestyle=style.LINES[k], label=label)
         axis.plot(
             part.learned_loss.values.ravel(),
             part.rate.values.ravel(),

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Systems of the literature trained on pairs of a Gaussian mixture in the plane with two query "
@@ -20,7 +20,7 @@ CAPTION = (
 )
 
 _KNOWN = "entropy-weighted"
-_MARKS = (*_style.MARKERS, "<", ">", "*", "p", "h", "d", "8")
+_MARKS = (*style.MARKERS, "<", ">", "*", "p", "h", "d", "8")
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
@@ -28,7 +28,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     sizes = dataset.log2_size.values
     learned = [str(name) for name in dataset.family.values if name != _KNOWN]
     lower = 0.9 + 0.17 * (len(learned) + 1)
-    figure = Figure(figsize=(_style.DOUBLE, 3.9 + lower), layout="constrained")
+    figure = Figure(figsize=(style.DOUBLE, 3.9 + lower), layout="constrained")
     grid = figure.add_gridspec(2, 2 * len(sizes), height_ratios=[2.6, lower])
     planes = [figure.add_subplot(grid[0, 2 * place : 2 * place + 2]) for place in range(len(sizes))]
     for axis, size in zip(planes, sizes, strict=True):
@@ -52,7 +52,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
 
 def _style_of(dataset: xarray.Dataset) -> dict[str, dict[str, object]]:
     """A marker and a colour for each family; the best known code in open black circles."""
-    colors = _style.COLORS[:-1]
+    colors = style.COLORS[:-1]
     learned = [str(name) for name in dataset.family.values if name != _KNOWN]
     styles: dict[str, dict[str, object]] = {
         name: {
@@ -86,7 +86,7 @@ def _plane(axis: Axes, part: xarray.Dataset) -> None:
         linestyle="--",
         linewidth=1.0,
     )
-    for name, style in _style_of(part).items():
+    for name, look in _style_of(part).items():
         here = part.sel(family=name).stack(point=("bits", "seed"))
         bar = np.stack([here.loss_upper - here.loss, here.loss - here.loss_lower])
         axis.errorbar(
@@ -94,7 +94,7 @@ def _plane(axis: Axes, part: xarray.Dataset) -> None:
             yerr=np.maximum(bar, 0.0),
             elinewidth=0.6,
             capsize=0,
-            **style,  # type: ignore[arg-type]
+            **look,  # type: ignore[arg-type]
         )
     axis.set_xlim(0, float(part.rate.max()))
     axis.set_ylim(0, min(1.0, 1.08 * float(outer.max())))
@@ -107,8 +107,8 @@ def _distances(axis: Axes, values: xarray.DataArray) -> None:
     for row, name in enumerate(names):
         means = values.sel(family=name).mean("seed").values
         for place, value in enumerate(means):
-            style = styles[name] | {"markersize": 3 + 4 * place / max(len(means) - 1, 1)}
-            axis.plot(value, row, **style)  # type: ignore[arg-type]
+            look = styles[name] | {"markersize": 3 + 4 * place / max(len(means) - 1, 1)}
+            axis.plot(value, row, **look)  # type: ignore[arg-type]
     axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.axvline(0.0, color="#000000", linestyle="-", linewidth=0.8)
@@ -116,7 +116,7 @@ def _distances(axis: Axes, values: xarray.DataArray) -> None:
 
 def _handles(dataset: xarray.Dataset) -> list[Line2D]:
     return [
-        *(Line2D([], [], label=name, **style) for name, style in _style_of(dataset).items()),  # type: ignore[arg-type]
+        *(Line2D([], [], label=name, **look) for name, look in _style_of(dataset).items()),  # type: ignore[arg-type]
         Line2D([], [], color="#000000", linestyle="-", linewidth=1.0, label="outer bound"),
         Line2D([], [], color="#000000", linestyle="--", linewidth=1.0, label="best known code"),
     ]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Neural stochastic codes of Gaussian sources, every curve one training. I(X;U) of the learned "
@@ -21,7 +21,7 @@ _ALLOWED: dict[str, Any] = {"color": "#777777", "linestyle": ":", "linewidth": 1
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw the information plane, and the distances."""
-    figure, axes = _style.panels(1, 2, width=_style.DOUBLE, height=2.9)
+    figure, axes = style.panels(1, 2, width=style.DOUBLE, height=2.9)
     _informations(axes[0, 0], dataset)
     _distances(axes[0, 1], dataset)
     handles = [
@@ -30,7 +30,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
                 [],
                 [],
                 label=f"{_NAMES[str(name)]}, learned and IB(R)",
-                linestyle=_style.LINES[index],
+                linestyle=style.LINES[index],
                 **_look(index),
             )
             for index, name in enumerate(dataset.source.values)
@@ -42,14 +42,14 @@ def draw(dataset: xarray.Dataset) -> Figure:
 
 
 def _look(index: int) -> dict[str, Any]:
-    return {"color": _style.COLORS[index], "marker": _style.MARKERS[index]}
+    return {"color": style.COLORS[index], "marker": style.MARKERS[index]}
 
 
 def _informations(axis: Axes, dataset: xarray.Dataset) -> None:
     for index, name in enumerate(dataset.source.values):
         part = dataset.sel(source=name)
         axis.plot(
-            part.curve_rate, part.curve, color=_style.COLORS[index], linestyle=_style.LINES[index]
+            part.curve_rate, part.curve, color=style.COLORS[index], linestyle=style.LINES[index]
         )
         bar = np.stack(
             [part.relevance - part.relevance_lower, part.relevance_upper - part.relevance]

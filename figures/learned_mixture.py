@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Neural stochastic codes of a Gaussian mixture in the plane with query modalities of unequal "
@@ -18,7 +18,7 @@ CAPTION = (
     "outer bound; the percentage points that they lack, one by one (markers) and shared in time "
     "(lines); and the learned temperatures' ratios beside the optimal ones, those of the noise."
 )
-_LEARNED: dict[str, Any] = {"color": _style.COLORS[0], "marker": "o", "linestyle": ""}
+_LEARNED: dict[str, Any] = {"color": style.COLORS[0], "marker": "o", "linestyle": ""}
 _OUTER: dict[str, Any] = {"color": "#000000", "linestyle": "-", "linewidth": 1.0}
 _KNOWN: dict[str, Any] = {"color": "#000000", "linestyle": "--", "linewidth": 1.0}
 _OPTIMAL: dict[str, Any] = {"color": "#000000", "linestyle": ":", "linewidth": 1.2}
@@ -27,7 +27,7 @@ _ALLOWED: dict[str, Any] = {"color": "#777777", "linestyle": (0, (8, 2)), "linew
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw the MRR at the two smaller sizes, the distances at all, and the temperatures."""
-    figure, axes = _style.panels(2, 2, width=_style.DOUBLE, height=5.4)
+    figure, axes = style.panels(2, 2, width=style.DOUBLE, height=5.4)
     for axis, size in zip(axes[0], dataset.log2_size.values, strict=False):
         _mrr(axis, dataset.sel(log2_size=size))
     if dataset.sizes["log2_size"] < 2:
@@ -68,7 +68,7 @@ def _points(axis: Axes, dataset: xarray.Dataset) -> None:
     order = np.argsort(dataset.information.values)
     for index, size in enumerate(dataset.log2_size.values):
         at = own.sel(log2_size=size).isel(run=order)
-        color, marker = (part[(index + 1) % 7] for part in (_style.COLORS, _style.MARKERS))
+        color, marker = (part[(index + 1) % 7] for part in (style.COLORS, style.MARKERS))
         axis.plot(
             at.information,
             at.above_best_known,
@@ -81,7 +81,7 @@ def _points(axis: Axes, dataset: xarray.Dataset) -> None:
             at.information,
             at.shared_above_best_known,
             color=color,
-            linestyle=_style.LINES[index],
+            linestyle=style.LINES[index],
             linewidth=1.0,
         )
     axis.axhline(100 * dataset.within, **_ALLOWED)
@@ -100,7 +100,7 @@ def _temperatures(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.plot(
             dataset.information,
             ratio.isel(modality=k),
-            **_LEARNED | {"marker": _style.MARKERS[(k - 1) % 7]},
+            **_LEARNED | {"marker": style.MARKERS[(k - 1) % 7]},
         )
         axis.axhline(optimal[k], **_OPTIMAL)
     axis.set(xlabel="I(U;Y), bits per item", ylabel=r"$\tau_k / \tau_1$", title="Temperatures")

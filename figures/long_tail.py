@@ -5,14 +5,14 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Bits needed to rank a target with a Zipf prior within an expected loss. Left: exact rate "
     "(lines) and the converse H(p) - max H(q) where it is not met (dots); the marker is where the "
     "Gibbs law ceases to majorise the prior. Right: what the converse misses."
 )
-_LINES = tuple(line for line in _style.LINES if line != ":")
+_LINES = tuple(line for line in style.LINES if line != ":")
 _SMALLEST = 1e-3  # bits; below it the two cannot be told apart in the panels on the left
 
 
@@ -20,7 +20,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     """Draw one row a loss for the largest number of items."""
     size = int(dataset["size"].values.max())
     losses = dataset.loss_name.values
-    figure, axes = _style.panels(len(losses), 2, width=_style.DOUBLE, height=2.35 * len(losses))
+    figure, axes = style.panels(len(losses), 2, width=style.DOUBLE, height=2.35 * len(losses))
     for row, name in zip(axes, losses, strict=True):
         for index, exponent in enumerate(dataset.exponent.values):
             part = dataset.sel(loss_name=name, size=size, exponent=exponent)
@@ -43,7 +43,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
 def _curve(
     rate_axis: Axes, excess_axis: Axes, part: xarray.Dataset, index: int, label: str
 ) -> None:
-    color, line = _style.COLORS[index], _LINES[index]
+    color, line = style.COLORS[index], _LINES[index]
     D, rate, bound = part.distortion.values, part.rate.values, part.bound.values
     met = part.majorised.values > 0
     rate_axis.plot(D, rate, color=color, linestyle=line, label=label)
@@ -56,7 +56,7 @@ def _curve(
             D[last],
             rate[last],
             color=color,
-            marker=_style.MARKERS[index],
+            marker=style.MARKERS[index],
             linestyle="none",
             fillstyle="none",
             markersize=6,

@@ -4,7 +4,7 @@ import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Error of random codes on the doubly symmetric binary source against the identification rate "
@@ -15,7 +15,7 @@ CAPTION = (
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw the exact curves, the simulated points at short blocks, and the limit."""
-    figure, axes = _style.panels(1, 2, width=_style.DOUBLE, height=3.0)
+    figure, axes = style.panels(1, 2, width=style.DOUBLE, height=3.0)
     long, short = axes[0]
     for n in dataset.block_length.values:
         long.plot(dataset.density, dataset.error.sel(block_length=n), label=f"n = {n}")
@@ -35,8 +35,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
     for index, n in enumerate(dataset.simulated_length.values):
         row = dataset.sel(simulated_length=n)
         density = row.log2_size / float(n)
-        look = {"color": _style.COLORS[index], "label": f"n = {n}"}
-        short.plot(density, row.simulated_exact, color=look["color"], linestyle=_style.LINES[index])
+        look = {"color": style.COLORS[index], "label": f"n = {n}"}
+        short.plot(density, row.simulated_exact, color=look["color"], linestyle=style.LINES[index])
         below, above = (
             row.simulated_mean - row.simulated_lower,
             row.simulated_upper - row.simulated_mean,
@@ -46,7 +46,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             density,
             row.simulated_mean,
             yerr=spread,
-            fmt=_style.MARKERS[index],
+            fmt=style.MARKERS[index],
             capsize=2,
             **look,
         )

@@ -3,7 +3,7 @@
 import xarray
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Product quantizers of 8-dimensional Gaussian items, queries noisy copies of them. Points: MRR "
@@ -16,7 +16,7 @@ CAPTION = (
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw the points of every number of subspaces below the converse of each database size."""
-    figure, axes = _style.panels(1, dataset.sizes["log2_size"], width=_style.DOUBLE, height=2.9)
+    figure, axes = style.panels(1, dataset.sizes["log2_size"], width=style.DOUBLE, height=2.9)
     plain, weighted = dataset.decoder.values
     for axis, size in zip(axes[0], dataset.log2_size.values, strict=True):
         part = dataset.sel(log2_size=size)
@@ -29,7 +29,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             label="items stored whole",
         )
         for index, subspaces in enumerate(sorted(set(dataset.subspaces.values.tolist()))):
-            color, marker = _style.COLORS[index], _style.MARKERS[index]
+            color, marker = style.COLORS[index], style.MARKERS[index]
             for kind, face in (("plain", color), ("balanced", "white")):
                 chosen = part.isel(code=(part.subspaces == subspaces) & (part.kind == kind))
                 if not chosen.sizes["code"]:

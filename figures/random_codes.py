@@ -5,7 +5,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Chance that a query does not find its item first, averaged over random codebooks, one for each "
@@ -18,8 +18,8 @@ _NAMES = {"minimum_distortion": "nearest word", "likelihood": "likelihood encode
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw one panel a source, two encoders and two block lengths in each."""
-    figure, axes = _style.panels(
-        1, dataset.source.size, width=_style.DOUBLE, height=_style.DOUBLE / 2.3
+    figure, axes = style.panels(
+        1, dataset.source.size, width=style.DOUBLE, height=style.DOUBLE / 2.3
     )
     short = int(dataset.short_letters)
     for axis, source in zip(axes[0], dataset.source.values, strict=True):
@@ -34,8 +34,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
                 axis.plot(
                     one.log2_size,
                     one[curve],
-                    color=_style.COLORS[look],
-                    linestyle=_style.LINES[look],
+                    color=style.COLORS[look],
+                    linestyle=style.LINES[look],
                     label=f"{name}, {length} block",
                 )
                 _points(axis, one, points, look)
@@ -58,7 +58,7 @@ def _points(axis: Axes, part: xarray.Dataset, kind: str, look: int) -> None:
         part[f"{kind}_log2_size"],
         mean,
         yerr=np.maximum(spread, 0.0),
-        fmt=_style.MARKERS[look],
-        color=_style.COLORS[look],
+        fmt=style.MARKERS[look],
+        color=style.COLORS[look],
         capsize=2,
     )

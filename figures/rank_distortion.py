@@ -3,7 +3,7 @@
 import xarray
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Bits needed to rank a uniform target among M items within an expected loss, as a share of "
@@ -13,7 +13,7 @@ CAPTION = (
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw one panel a loss, one curve a database size."""
-    figure, axes = _style.panels(1, dataset.sizes["loss_name"], width=_style.DOUBLE, height=2.5)
+    figure, axes = style.panels(1, dataset.sizes["loss_name"], width=style.DOUBLE, height=2.5)
     for axis, name in zip(axes[0], dataset.loss_name.values, strict=True):
         for size in dataset.log2_size.values:
             rate = dataset.rate.sel(loss_name=name, log2_size=size)

@@ -4,7 +4,7 @@ import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Expected losses of the Bayes-optimal ranking on a random discrete source against the size of "
@@ -14,20 +14,20 @@ CAPTION = (
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw one line and its simulated points for each loss."""
-    figure, axes = _style.panels(1, 1, width=_style.SINGLE, height=2.9)
+    figure, axes = style.panels(1, 1, width=style.SINGLE, height=2.9)
     axis = axes[0, 0]
     for index, name in enumerate(dataset.loss_name.values):
         part = dataset.sel(loss_name=name)
-        color = _style.COLORS[index]
+        color = style.COLORS[index]
         axis.plot(
-            part.log2_size, part.loss, color=color, linestyle=_style.LINES[index], label=str(name)
+            part.log2_size, part.loss, color=color, linestyle=style.LINES[index], label=str(name)
         )
         spread = np.stack([part["mean"] - part.lower, part.upper - part["mean"]])
         axis.errorbar(
             part.simulated_log2_size,
             part["mean"],
             yerr=spread,
-            fmt=_style.MARKERS[index],
+            fmt=style.MARKERS[index],
             color=color,
             capsize=2,
         )

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Bits per item of the stored description against reciprocal-rank loss. Thin lines: no system "
@@ -18,7 +18,7 @@ CAPTION = (
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw one panel a source, then the gap and the single letters."""
-    figure, axes = _style.panels(2, 3, width=_style.DOUBLE, height=4.9)
+    figure, axes = style.panels(2, 3, width=style.DOUBLE, height=4.9)
     for axis, name in zip(axes[0], dataset.source.values, strict=True):
         for index, size in enumerate(dataset.log2_size.values):
             part = dataset.sel(source=name, log2_size=size)
@@ -27,8 +27,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
                 axis.plot(
                     part.loss[positive],
                     part[bound][positive],
-                    color=_style.COLORS[index],
-                    linestyle=_style.LINES[index],
+                    color=style.COLORS[index],
+                    linestyle=style.LINES[index],
                     linewidth=width,
                 )
         axis.set_yscale("log", base=2)
@@ -64,7 +64,7 @@ def _single(axis: Axes, dataset: xarray.Dataset) -> None:
         linestyle="none",
         marker="D",
         markerfacecolor="none",
-        color=_style.COLORS[1],
+        color=style.COLORS[1],
     )
     size = dataset.attrs["single_log2_size"]
     axis.set(xlabel="loss 1 − MRR", title=f"DSBS, n = 1, M = 2$^{{{size}}}$", ylim=(0, 1.05))
@@ -75,8 +75,8 @@ def _handles(dataset: xarray.Dataset) -> list[Line2D]:
     sizes = [
         Line2D(
             *([], []),
-            color=_style.COLORS[index],
-            linestyle=_style.LINES[index],
+            color=style.COLORS[index],
+            linestyle=style.LINES[index],
             label=f"M = 2$^{{{size}}}$, n = "
             + ", ".join(f"{n:g}" for n in dataset.letters.sel(log2_size=size).values),
         )
@@ -92,7 +92,7 @@ def _handles(dataset: xarray.Dataset) -> list[Line2D]:
             linestyle="none",
             marker="D",
             markerfacecolor="none",
-            color=_style.COLORS[1],
+            color=style.COLORS[1],
             label="self-consistent",
         ),
     ]

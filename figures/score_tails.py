@@ -4,7 +4,7 @@ import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "The chance that a competitor's summed score exceeds a threshold, for three sources. Left: exact "
@@ -20,10 +20,10 @@ _FLOOR = 1e-8
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw log10 tails over thresholds on the left, errors over lengths on the right."""
-    figure, ((tails, errors),) = _style.panels(1, 2, width=_style.DOUBLE, height=3.6)
+    figure, ((tails, errors),) = style.panels(1, 2, width=style.DOUBLE, height=3.6)
     n = dataset.attrs["shown_length"]
     for index, name in enumerate(dataset.source.values):
-        color, marker = _style.COLORS[index], _style.MARKERS[index]
+        color, marker = style.COLORS[index], style.MARKERS[index]
         part = dataset.sel(source=name, n=n)
         exact = (part.lower + part.upper) / 2
         tails.plot(part.threshold, exact / _LN10, color=color, linestyle="-")

@@ -4,7 +4,7 @@ import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Binary source under Hamming distortion. Left: bits that a codebook made for another law costs "
@@ -15,7 +15,7 @@ CAPTION = (
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw the redundancies and the rates over the ball."""
-    figure, axes = _style.panels(1, 2, width=_style.DOUBLE, height=2.9)
+    figure, axes = style.panels(1, 2, width=style.DOUBLE, height=2.9)
     left, right = axes[0]
     for index, design in enumerate(dataset.design.values):
         left.semilogy(
@@ -26,8 +26,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
                 dataset.redundancy.sel(design=design),
                 np.nan,
             ),
-            color=_style.COLORS[index],
-            linestyle=_style.LINES[index],
+            color=style.COLORS[index],
+            linestyle=style.LINES[index],
             label=f"P′(1) = {design:g}",
         )
     left.set(
@@ -40,11 +40,11 @@ def draw(dataset: xarray.Dataset) -> Figure:
     right.plot(
         dataset.radius,
         dataset.centre,
-        color=_style.COLORS[1],
+        color=style.COLORS[1],
         linestyle="--",
         label="codebook of the centre",
     )
-    right.plot(dataset.radius, dataset.minimax, color=_style.COLORS[0], label="minimax codebook")
+    right.plot(dataset.radius, dataset.minimax, color=style.COLORS[0], label="minimax codebook")
     right.plot(
         dataset.radius,
         dataset.largest_rate,

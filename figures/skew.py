@@ -5,7 +5,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "What unequal entropies cost. Left: the empirical kappa of one code for two Zipf targets "
@@ -20,7 +20,7 @@ _SHOWN_LOSSES = (0.5, 0.85, 1.0)
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw the common code in two panels and the allocation in the third."""
-    figure, axes = _style.panels(1, 3, width=_style.DOUBLE, height=3.3)
+    figure, axes = style.panels(1, 3, width=style.DOUBLE, height=3.3)
     _kappa(axes[0, 0], dataset)
     _common(axes[0, 1], dataset)
     _allocation(axes[0, 2], dataset)
@@ -33,7 +33,7 @@ def _kappa(axis: Axes, dataset: xarray.Dataset) -> None:
     step = max(dataset.sizes["exponent"] // _SHOWN, 1)
     for index, exponent in enumerate(dataset.exponent.values[step - 1 :: step][:_SHOWN]):
         part = dataset.sel(exponent=exponent)
-        color, line = _style.COLORS[index], _style.LINES[index]
+        color, line = style.COLORS[index], style.LINES[index]
         axis.plot(
             part.loss,
             part.kappa,
@@ -47,7 +47,7 @@ def _kappa(axis: Axes, dataset: xarray.Dataset) -> None:
                 part.loss[both[-1]],
                 part.kappa[both[-1]],
                 color=color,
-                marker=_style.MARKERS[index],
+                marker=style.MARKERS[index],
                 fillstyle="none",
             )
     axis.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
@@ -64,8 +64,8 @@ def _common(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.plot(
             gap,
             part.kappa * gap,
-            color=_style.COLORS[index],
-            marker=_style.MARKERS[index],
+            color=style.COLORS[index],
+            marker=style.MARKERS[index],
             linestyle="none",
             fillstyle="none",
             label=f"D = {float(part.loss):.2g}",
@@ -85,8 +85,8 @@ def _allocation(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.loglog(
             gap,
             dataset.penalty.sel(total_rate=rate),
-            color=_style.COLORS[index],
-            linestyle=_style.LINES[index + 1],
+            color=style.COLORS[index],
+            linestyle=style.LINES[index + 1],
             label=f"R = {rate:g} bits",
         )
     axis.loglog(gap, dataset.high_rate, color="black", linewidth=0.9, linestyle="-", label="R → ∞")

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Items of a Gaussian mixture stored as codewords and ranked by squared distances from two noisy "
@@ -18,16 +18,16 @@ CAPTION = (
     "(two standard errors), the optimum for Gaussian cells (lines) and the noise variances (dotted)."
 )
 _RULES = {
-    "fitted": ("o", 10, _style.COLORS[1]),
-    "noise variances": ("s", 6, _style.COLORS[2]),
-    "one for all": ("^", 6, _style.COLORS[3]),
-    "gap to the worst": ("D", 6, _style.COLORS[5]),
-    "gap to the best": ("v", 6, _style.COLORS[6]),
+    "fitted": ("o", 10, style.COLORS[1]),
+    "noise variances": ("s", 6, style.COLORS[2]),
+    "one for all": ("^", 6, style.COLORS[3]),
+    "gap to the worst": ("D", 6, style.COLORS[5]),
+    "gap to the best": ("v", 6, style.COLORS[6]),
 }
 _LINES: dict[str, tuple[Any, str]] = {
-    "information density": ("--", _style.COLORS[6]),
-    "cosines, fitted": ("-.", _style.COLORS[2]),
-    "averaged cosine": (":", _style.COLORS[1]),
+    "information density": ("--", style.COLORS[6]),
+    "cosines, fitted": ("-.", style.COLORS[2]),
+    "averaged cosine": (":", style.COLORS[1]),
 }
 
 
@@ -36,7 +36,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     panels = dataset.sizes["log2_size"] + 1
     columns = 2 if panels > 1 else 1
     rows = -(-panels // columns)
-    figure, axes = _style.panels(rows, columns, width=_style.DOUBLE, height=2.2 * rows + 0.5)
+    figure, axes = style.panels(rows, columns, width=style.DOUBLE, height=2.2 * rows + 0.5)
     flat = axes.ravel()
     for axis, size in zip(flat, dataset.log2_size.values, strict=False):
         _sweep(axis, dataset.sel(log2_size=size))
@@ -52,7 +52,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
 
 def _sweep(axis: Axes, dataset: xarray.Dataset) -> None:
     curve = dataset.mrr.isel(decoder=slice(None, dataset.sizes["ratio"]))
-    blue = _style.COLORS[0]
+    blue = style.COLORS[0]
     axis.fill_between(
         dataset.ratio, curve.sel(end="lower"), curve.sel(end="upper"), color=blue, alpha=0.2, lw=0
     )
@@ -82,7 +82,7 @@ def _sweep(axis: Axes, dataset: xarray.Dataset) -> None:
 
 
 def _temperatures(axis: Axes, dataset: xarray.Dataset) -> None:
-    for k, (marker, color) in enumerate((("o", _style.COLORS[0]), ("s", _style.COLORS[1]))):
+    for k, (marker, color) in enumerate((("o", style.COLORS[0]), ("s", style.COLORS[1]))):
         fitted = dataset.temperature.isel(modality=k)
         spread = np.exp(2 * dataset.log_error.isel(modality=k))
         axis.errorbar(
@@ -104,7 +104,7 @@ def _temperatures(axis: Axes, dataset: xarray.Dataset) -> None:
 
 
 def _handles() -> list[Line2D]:
-    blue = _style.COLORS[0]
+    blue = style.COLORS[0]
     return [
         Line2D([], [], color=blue, linestyle="-", label="ratio swept"),
         Line2D([], [], color=blue, linestyle="none", marker="*", markersize=6, label="its best"),

@@ -4,7 +4,7 @@ import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Identification rate with query and items both compressed. Left: equal rates; the band between "
@@ -15,7 +15,7 @@ SHARES = (0.25, 0.5, 0.75)
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw the diagonal and the square of rates of each pair."""
-    figure, axes = _style.panels(2, 2, width=_style.DOUBLE, height=5.4)
+    figure, axes = style.panels(2, 2, width=style.DOUBLE, height=5.4)
     for index, (row, name) in enumerate(zip(axes, dataset.source.values, strict=True)):
         part = dataset.sel(source=name)
         rate = part.rate.values
@@ -36,14 +36,14 @@ def draw(dataset: xarray.Dataset) -> Figure:
         equal.plot(
             rate,
             bounds["upper"],
-            color=_style.COLORS[1],
+            color=style.COLORS[1],
             linestyle="--",
             label=named.get("outer"),
         )
         equal.plot(
             rate,
             bounds["lower"],
-            color=_style.COLORS[0],
+            color=style.COLORS[0],
             linestyle="-",
             label=named.get("inner"),
         )
@@ -62,13 +62,13 @@ def draw(dataset: xarray.Dataset) -> Figure:
         )
         levels = np.array(SHARES) * float(part.upper.max())
         square.contour(
-            rate, rate, part.lower.values.T, levels=levels, colors=_style.COLORS[0], linestyles="-"
+            rate, rate, part.lower.values.T, levels=levels, colors=style.COLORS[0], linestyles="-"
         )
         # The outer bound is the smaller of a function of each rate, so its contours are corners.
         alone = [part.upper.isel({other: -1}).values for other in ("item", "query")]
         for level in levels:
             x, y = (np.interp(level, one, rate) for one in alone)
-            square.plot([x, x, rate[-1]], [rate[-1], y, y], color=_style.COLORS[1], linestyle="--")
+            square.plot([x, x, rate[-1]], [rate[-1], y, y], color=style.COLORS[1], linestyle="--")
         square.set(
             title=f"{name}, contours at {', '.join(f'{x:.2f}' for x in levels)} bits",
             xlabel="query rate $R_x$ [bits]",

@@ -3,7 +3,7 @@
 import xarray
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = (
     "Rate-distortion functions without side information, with it at the decoder alone "
@@ -19,10 +19,10 @@ CURVES = (
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw the three rates of each source."""
-    figure, axes = _style.panels(1, dataset.sizes["source"], width=_style.DOUBLE, height=2.9)
+    figure, axes = style.panels(1, dataset.sizes["source"], width=style.DOUBLE, height=2.9)
     for axis, name in zip(axes[0], dataset.source.values, strict=True):
         part = dataset.sel(source=name)
-        for (field, label), color, line in zip(CURVES, _style.COLORS, _style.LINES, strict=False):
+        for (field, label), color, line in zip(CURVES, style.COLORS, style.LINES, strict=False):
             axis.plot(
                 part.distortion,
                 part[field],

@@ -4,16 +4,19 @@ import os
 import signal
 from collections.abc import Iterator
 
-from experiments import _programs  # does not import JAX
-
-# Most of the time of the suite is XLA's compiler. JAX's own switch asks it for few optimisations, and the
-# older code generator is quicker still where jaxlib has it. Sums are then taken in another order, and
-# what is true of every order is what is tested. The thorough profile runs the code as users do.
+# Read by JAX when it is imported; see below.
 _PROFILE = os.environ.get("RDSIM_HYPOTHESIS", "quick")
 if _PROFILE == "quick":
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
-    _programs.compile_quickly("quick")
+
+from experiments.runner import programs  # noqa: E402
+
+# Most of the time of the suite is XLA's compiler. JAX's own switch asks it for few optimisations, and the
+# older code generator is quicker still where jaxlib has it. Sums are then taken in another order, and
+# what is true of every order is what is tested. The thorough profile runs the code as users do.
+if _PROFILE == "quick":
+    programs.compile_quickly("quick")
 
 # What a shell starts in the background ignores SIGINT and hands that on to every process it starts,
 # in which no interrupt can then be tested.
@@ -36,4 +39,4 @@ hypothesis.settings.load_profile(_PROFILE)
 @pytest.fixture(autouse=True, scope="module")
 def _compiled_programs_are_forgotten() -> Iterator[None]:
     yield
-    _programs.forget_if_many()
+    programs.forget_if_many()

@@ -38,11 +38,16 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_no_version_is_asked_of_what_is_not_installed_with_rdsim():
-    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    dependencies = {re.split(r"[><=]", name)[0] for name in named} | {"rdsim"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    named = [
+        *project["dependencies"],
+        *(name for extra in ("codes", "learning", "studies") for name in extras[extra]),
+    ]
+    dependencies = {re.split(r"[><=\[]", name)[0] for name in named} | {"rdsim"}
     asked = {
         name
-        for path in (*ROOT.glob("rdsim/**/*.py"), *ROOT.glob("experiments/*.py"))
+        for path in (*ROOT.glob("rdsim/**/*.py"), *ROOT.glob("experiments/**/*.py"))
         for call in re.findall(
             r"packages = \(([^)]*)\)|metadata\.version\((\"[^)]*)\)", path.read_text()
         )
@@ -72,7 +77,7 @@ def test_no_module_is_hidden_by_a_function_of_its_name():
 
 def test_a_package_lists_what_it_offers_and_says_what_it_is_for():
     for name, module in modules().items():
-        if hasattr(module, "__path__"):
+        if hasattr(module, "__path__") and name != "rdsim.cli":  # a command, it offers no names
             assert module.__doc__, name
             assert all(hasattr(module, public) for public in module.__all__), name
             assert len(set(module.__all__)) == len(module.__all__), name

@@ -7,7 +7,7 @@ from _pages import ABSENT, ROOT, results, studies
 
 def evidence(claim: str) -> str:
     """Return the studies, the checks that hold and the tests of a claim."""
-    from experiments._claims import STATEMENTS, guards
+    from experiments.runner.claims import STATEMENTS, guards
 
     guarding = guards(ROOT / "tests").get(claim, [])
     if claim not in STATEMENTS and not guarding:

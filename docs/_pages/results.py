@@ -32,14 +32,15 @@ def _computed(study: str) -> bool:
 
 def _older(study: str) -> bool:
     """Whether other code than today's computed the result, which may lack what it has today."""
-    from experiments._store import code_hash
+    from experiments.runner.store import code_hash
 
     return bool(_load(study).attrs["code_hash"] != code_hash(studies.every()[study]))
 
 
 def _load(study: str) -> Any:
     """Read a result, which must be undamaged."""
-    from experiments._store import CorruptError, load
+    from experiments.runner.store import load
+    from rdsim.cli.provenance import CorruptError
 
     try:
         return load(RESULTS / f"{study}.nc")

@@ -15,7 +15,7 @@ FIGURES: Final = ROOT / "figures" / "output"
 @functools.cache
 def every() -> dict[str, Any]:
     """Return the studies by name."""
-    from experiments._study import discover
+    from experiments.runner.discovery import discover
 
     return discover()
 

@@ -14,10 +14,10 @@ import pytest
 import xarray
 from mkdocs.exceptions import PluginError
 
-from experiments import _store
-from experiments._claims import STATEMENTS
-from experiments._store import Recipe
-from experiments._study import discover
+from experiments.runner import store
+from experiments.runner.claims import STATEMENTS
+from experiments.runner.discovery import discover
+from experiments.runner.store import Recipe
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("sources", "ranking", "limits", "codes", "simulation", "finite_sample", "learning")
@@ -185,7 +185,7 @@ def results(tmp_path, monkeypatch):
         {"loss": (("name", "size"), [[0.5, 0.25], [2.0, 1.0]])},
         coords={"name": ["a, b", "c"], "size": [1.0, 2.5]},
     )
-    _store.save(table, Recipe.of(discover()["rank_law"], "quick"), tmp_path)
+    store.save(table, Recipe.of(discover()["rank_law"], "quick"), tmp_path)
     monkeypatch.setattr(numbers, "RESULTS", folder)
     numbers.rows.cache_clear()
     yield folder
@@ -225,7 +225,7 @@ def test_a_number_that_a_result_should_hold_and_does_not_is_an_error(results, pl
 
 def test_a_result_of_older_code_may_lack_what_a_page_asks_for(results):
     older = Recipe(discover()["rank_law"], "quick", 0, "of another day")
-    _store.save(_store.load(results / "rank_law.nc"), older, results.parent)
+    store.save(store.load(results / "rank_law.nc"), older, results.parent)
     for placeholder in (
         "{{ check: rank_law | C1 | no such statement | measured }}",
         "{{ result: rank_law.no_such_variable }}",

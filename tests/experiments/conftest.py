@@ -9,8 +9,8 @@ from pathlib import Path
 import gallery_page
 import pytest
 
-from experiments import _draw, _store, _study
-from experiments.__main__ import main
+from experiments.runner import discovery, drawing, store
+from rdsim.cli.app import main
 
 STUDY = '''"""A {name} of lines."""
 
@@ -20,8 +20,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments._claims import Check
-from experiments._study import call
+from experiments.runner import Check, call
 
 CLAIMS = ("C5", "C6")
 CALLS = []
@@ -68,13 +67,13 @@ def checks(dataset):
 
 FIGURE = '''"""A figure of lines."""
 
-from figures import _style
+from rdsim.plotting import style
 
 CAPTION = "Lines of noise."
 
 
 def draw(dataset):
-    figure, axes = _style.panels(1, 2, width=_style.DOUBLE)
+    figure, axes = style.panels(1, 2, width=style.DOUBLE)
     for part in dataset.value[:, :20]:
         axes[0, 0].plot(part)
         axes[0, 1].plot(part, "o")
@@ -122,9 +121,9 @@ def workshop(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setattr(_study, "PACKAGE", made.studies)
-    monkeypatch.setattr(_draw, "PACKAGE", made.figures)
-    monkeypatch.setattr(_store, "library_files", lambda: [tmp_path / "library.py"])
+    monkeypatch.setattr(discovery, "PACKAGE", made.studies)
+    monkeypatch.setattr(drawing, "PACKAGE", made.figures)
+    monkeypatch.setattr(store, "library_files", lambda: [tmp_path / "library.py"])
     made.study()
     made.write(made.figures, "lines", FIGURE)
     yield made

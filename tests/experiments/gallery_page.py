@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from experiments import _draw, _gallery, _store
-from experiments._ledger import ledger
-from experiments._run import compute
-from experiments._study import discover
+from experiments.runner import drawing, gallery, store
+from experiments.runner.discovery import discover
+from experiments.runner.ledger import ledger
+from experiments.runner.run import compute
 
 NAMES = ("explorer", "wyner_ziv")
 VOID = {"img", "input", "link", "meta", "br", "hr"}
@@ -33,14 +33,14 @@ def written(home):
     entries, states = [], {}
     explorer, wyner_ziv = (discover()[name] for name in NAMES)
     made = explorer.module().run(explorer.config("smoke"), None, invented)
-    _store.save(made, _store.Recipe.of(explorer, "smoke"), results)
+    store.save(made, store.Recipe.of(explorer, "smoke"), results)
     for study in (explorer, wyner_ziv):
         _, dataset = compute(study, "smoke", 0, results)
-        states[study.name] = _store.State("fresh", dataset=dataset)
-        _draw.draw(study, dataset, _draw.folder(output, "smoke"))
+        states[study.name] = store.State("fresh", dataset=dataset)
+        drawing.draw(study, dataset, drawing.folder(output, "smoke"))
         entries.append((study, dataset))
     found = ledger(results, "smoke", TESTS, states)
-    page = _gallery.write(entries, found, output, "smoke", TESTS)
+    page = gallery.write(entries, found, output, "smoke", TESTS)
     return SimpleNamespace(page=page, entries=entries, found=found, output=output)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray
 
-from experiments import _ledger
-from experiments._claims import STATEMENTS, Check, guards, order
+from experiments.runner import ledger
+from experiments.runner.claims import STATEMENTS, Check, guards, order
 
 NAN, INF = float("nan"), float("inf")
 
@@ -84,7 +84,7 @@ def guarded(workshop, monkeypatch):
 
 
 def rows():
-    return {row.claim: row for row in _ledger.ledger(Path("results"), "quick").rows}
+    return {row.claim: row for row in ledger.ledger(Path("results"), "quick").rows}
 
 
 def test_the_ledger_holds_when_every_claim_has_a_check_and_a_test(guarded, capsys):

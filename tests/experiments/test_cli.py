@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from experiments import _interrupt, _study
-from figures import _style
+from experiments.runner import discovery
+from rdsim.cli import interrupt
+from rdsim.plotting import style
 
 
 def test_list_names_the_studies_without_importing_them(workshop, capsys):
@@ -31,14 +32,14 @@ def test_a_file_that_is_no_study_is_named(workshop, capsys):
     assert "wrong is no study" in capsys.readouterr().err
 
 
-def test_help_needs_neither_jax_nor_xarray_nor_matplotlib():
+def test_help_waits_for_nothing_that_only_some_commands_need():
     code = (
-        "import sys; from experiments.__main__ import main\n"
+        "import sys; from rdsim.cli.app import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "print([m for m in ('jax', 'xarray', 'matplotlib') if m in sys.modules])"
+        "print([m for m in ('xarray', 'matplotlib', 'flax', 'optax', 'h5py', 'PIL') if m in sys.modules])"
     )
-    root = Path(_study.__file__).parent.parent
+    root = Path(discovery.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
@@ -125,7 +126,7 @@ def test_figures_have_fixed_bytes_and_name_their_origin(workshop):
         assert image.info["Software"] == "rdsim"
         assert (image.info["Claims"], image.info["Study"]) == ("C5, C6", "lines")
         assert len(image.info["Data"]) == 64
-        assert image.size[0] == round(_style.DOUBLE * 200)
+        assert image.size[0] == round(style.DOUBLE * 200)
 
 
 def test_trace_names_everything_a_figure_came_from(workshop, capsys):
@@ -159,12 +160,14 @@ import sys
 import time
 from pathlib import Path
 
-from experiments import _draw, _store, _study
-from experiments.__main__ import main
+from experiments.runner import drawing
+from experiments.runner import store
+from experiments.runner import discovery, store
+from rdsim.cli.app import main
 
 # At module level: the processes that compute import this file too.
-_study.PACKAGE, _draw.PACKAGE = {studies!r}, {figures!r}
-_store.library_files = lambda: [Path("library.py")]
+discovery.PACKAGE, drawing.PACKAGE = {studies!r}, {figures!r}
+store.library_files = lambda: [Path("library.py")]
 
 if __name__ == "__main__":
     sys.exit(main(["figures", "--results", "others", "--jobs", "2"]))
@@ -172,10 +175,10 @@ if __name__ == "__main__":
 
 
 NEEDY = """
-from experiments._study import StudyError
+from rdsim.cli.messages import CommandError
 
 def run(config, key, cell=call):
-    raise StudyError("there is no font")
+    raise CommandError("there is no font")
 """
 
 
@@ -255,7 +258,7 @@ def test_an_interruption_that_cannot_be_raised_where_it_comes_is_not_lost(kind):
         finally:
             gc.callbacks.remove(interrupted)
 
-    with pytest.raises(KeyboardInterrupt), _interrupt.felt():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), interrupt.felt():  # noqa: PT012
         if kind == "callback":
             collected()
         else:
@@ -271,7 +274,7 @@ def test_what_else_cannot_be_raised_is_reported_as_before(monkeypatch):
     def broken(_):
         raise ValueError("broken")
 
-    with _interrupt.felt():
+    with interrupt.felt():
         type("Dying", (), {"__del__": broken})()
     assert [found.exc_type for found in seen] == [ValueError]
 

@@ -7,15 +7,16 @@ import matplotlib
 import numpy as np
 import pytest
 
-from experiments import _study, emoji
-from experiments.__main__ import main
-from experiments._study import StudyError
+from experiments import emoji
+from experiments.runner import discovery
+from rdsim.cli.app import main
+from rdsim.cli.messages import CommandError
 
 DEJAVU = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 
 
 def test_a_missing_font_is_said_clearly(monkeypatch, capsys, tmp_path):
-    with pytest.raises(StudyError, match=r"Noto Color Emoji.*apt install fonts-noto-color-emoji"):
+    with pytest.raises(CommandError, match=r"Noto Color Emoji.*apt install fonts-noto-color-emoji"):
         emoji.find_font((str(tmp_path / "none.ttf"),))
     monkeypatch.setattr(emoji.find_font, "__defaults__", ((str(tmp_path / "none.ttf"),),))
     results = str(tmp_path / "results")
@@ -25,10 +26,10 @@ def test_a_missing_font_is_said_clearly(monkeypatch, capsys, tmp_path):
 
 
 def test_it_is_computed_in_the_full_preset_only(capsys, tmp_path):
-    assert "emoji" not in _study.discover("quick")
-    assert "emoji" in _study.discover("full")
-    assert "emoji" in _study.discover()
-    assert "emoji" not in {study.name for study in _study.chosen((), "smoke")}
+    assert "emoji" not in discovery.discover("quick")
+    assert "emoji" in discovery.discover("full")
+    assert "emoji" in discovery.discover()
+    assert "emoji" not in {study.name for study in discovery.chosen((), "smoke")}
     assert main(["run", "emoji", "--results", str(tmp_path)]) == 2
     assert "emoji is not computed in the preset quick, but in: full" in capsys.readouterr().err
 

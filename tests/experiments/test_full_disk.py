@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from experiments import _store
+from experiments.runner import store
 
 
 @contextlib.contextmanager
@@ -43,7 +43,7 @@ def test_a_full_disk_keeps_what_was_finished(workshop, capsys, size):
     assert not workshop.result("curves", "quick").exists()
     assert hidden_or_cells(workshop.result(preset="quick").parent) in ([], [".cells"])
     assert workshop.main("run curves") == 0
-    _store.load(workshop.result("curves", "quick"))
+    store.load(workshop.result("curves", "quick"))
 
 
 def test_a_killed_process_leaves_whole_files_only(workshop):

@@ -12,8 +12,9 @@ import pytest
 import xarray
 from gallery_page import NAMES, TESTS, Page
 
-from experiments import _csv, _gallery
-from experiments._ledger import Ledger, Row
+from experiments.runner import csv_files as _csv
+from experiments.runner import gallery as _gallery
+from experiments.runner.ledger import Ledger, Row
 
 
 @pytest.fixture(scope="module")

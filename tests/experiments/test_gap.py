@@ -18,9 +18,10 @@ from matplotlib.colors import same_color
 from PIL import Image
 from rich.markup import escape
 
-from experiments import _gap
-from experiments.__main__ import main
-from figures import _gap as gap_figure
+from experiments.shared import embedding_checks
+from rdsim.cli import gap
+from rdsim.cli.app import main
+from rdsim.plotting import gap as gap_figure
 
 
 def points(count, dimension, seed=0):
@@ -118,7 +119,7 @@ def test_the_hashes_that_keep_the_query_are_named_apart_from_hamming(report):
 
 def test_C4_holds_in_the_report(report):
     found = xarray.load_dataset(report / "gap.nc", engine="h5netcdf")
-    assert [check for check in _gap.checks(found) if not check.holds] == []
+    assert [check for check in embedding_checks.checks(found) if not check.holds] == []
     assert (found.mrr_frontier.sel(end="value") <= found.mrr_converse + 1e-12).all()
     assert (found.mrr_frontier.sel(end="lower") <= found.mrr_frontier.sel(end="upper")).all()
     # From log2 M bits on, the converse leaves nothing to say.
@@ -133,10 +134,14 @@ def test_C4_holds_in_the_report(report):
 def test_checks_see_a_system_beyond_the_converse(report):
     found = xarray.load_dataset(report / "gap.nc", engine="h5netcdf")
     found.mrr.loc[{"bits": 2, "system": "hyperplane hash, Hamming"}] = 0.99
-    failing = [check.statement for check in _gap.checks(found) if not check.holds]
+    failing = [check.statement for check in embedding_checks.checks(found) if not check.holds]
     assert len(failing) == 2
     found = found.assign(information=found.information * 0)
-    assert any("estimated information" in c.statement for c in _gap.checks(found) if not c.holds)
+    assert any(
+        "estimated information" in c.statement
+        for c in embedding_checks.checks(found)
+        if not c.holds
+    )
 
 
 def test_the_report_says_where_it_comes_from(report):
@@ -159,7 +164,7 @@ def test_the_report_says_where_it_comes_from(report):
         "estimated frontier",
         "uncompressed",
     }
-    shown = _gap.table(found)
+    shown = gap.table(found)
     assert shown.row_count == len(rows)
 
 
@@ -186,7 +191,7 @@ def test_every_marker_stands_at_its_bits(report):
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     save, tmp_path, capsys, monkeypatch, kind
 ):
-    monkeypatch.setattr(_gap, "measure", lambda *_, **__: pytest.fail("the work has begun"))
+    monkeypatch.setattr(gap, "measure", lambda *_, **__: pytest.fail("the work has begun"))
     (tmp_path / "file").write_text("mine")
     (tmp_path / "out/gap.pdf").mkdir(parents=True)
     (tmp_path / "kept").mkdir()
@@ -215,7 +220,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
 def test_names_are_no_markup_in_the_table(report):
     found = xarray.load_dataset(report / "gap.nc", engine="h5netcdf")
     names = [f"[red]{name}[/red]" for name in found.system.values]
-    shown = _gap.table(found.assign_coords(system=names).assign_attrs(space="[bold]given"))
+    shown = gap.table(found.assign_coords(system=names).assign_attrs(space="[bold]given"))
     (column, *_) = shown.columns
     assert next(iter(column.cells)) == escape(names[0])
     assert escape("[bold]given") in str(shown.title)
@@ -265,9 +270,9 @@ def test_an_interrupted_report_keeps_finished_systems_and_continues(tmp_path, re
         for name in ("_fitted", "_scaled"):
             patch.setattr(library, name, lambda *_: pytest.fail("computed again"))
         assert main([*arguments, "out"]) == 0
-    for name in _gap.FILES:
+    for name in gap.FILES:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(_gap.FILES)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(gap.FILES)
 
 
 @pytest.mark.parametrize("change", ["seed", "data", "code"])
@@ -278,7 +283,7 @@ def test_finished_parts_of_another_report_are_not_used(save, tmp_path, capsys, m
         keep("part", lambda: seen.append("computed") or {"value": np.array(1.0)})
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_gap, "measure", interrupted)
+    monkeypatch.setattr(gap, "measure", interrupted)
     arguments = ["gap", "--items", save("y.npy", GOOD), "--output", str(tmp_path / "out")]
 
     def run(queries, *more):
@@ -289,7 +294,7 @@ def test_finished_parts_of_another_report_are_not_used(save, tmp_path, capsys, m
     assert seen == ["computed"]
     assert "1 finished part is kept in" in capsys.readouterr().err
     if change == "code":
-        monkeypatch.setattr(_gap, "library_files", list)
+        monkeypatch.setattr(gap, "library_files", list)
     run(GOOD + (change == "data"), *(("--seed", "1") if change == "seed" else ()))
     assert seen == ["computed"] * 2
 
@@ -298,7 +303,7 @@ def test_nothing_is_said_to_be_kept_where_nothing_is(save, tmp_path, capsys, mon
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_gap, "measure", interrupted)
+    monkeypatch.setattr(gap, "measure", interrupted)
     path = save("q.npy", GOOD)
     command = ["gap", "--queries", path, "--items", path, "--output", str(tmp_path / "out")]
     assert main(command) == 130

@@ -25,12 +25,14 @@ SCRIPT = """
 import sys
 from pathlib import Path
 
-from experiments import _draw, _store, _study
-from experiments.__main__ import entry
+from experiments.runner import drawing
+from experiments.runner import store
+from experiments.runner import discovery
+from rdsim.cli.app import entry
 
 # At module level: the processes that compute import this file too.
-_study.PACKAGE, _draw.PACKAGE = {studies!r}, {figures!r}
-_store.library_files = lambda: [Path("library.py")]
+discovery.PACKAGE, drawing.PACKAGE = {studies!r}, {figures!r}
+store.library_files = lambda: [Path("library.py")]
 
 if __name__ == "__main__":
     entry()

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from experiments import learned_families
-from experiments._circle import mixture_on_circle
+from experiments.shared.circle import mixture_on_circle
 from rdsim.codes.stochastic_quantizer import EntropyWeightedQuantizer
 from rdsim.learning.families.cca import fit_cca
 from rdsim.learning.families.dual_encoder import InfoNCELearner

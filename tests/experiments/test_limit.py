@@ -7,10 +7,10 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
-from experiments.__main__ import main
-from experiments._limit import COMMANDS, Source
-from experiments._study import StudyError
 from rdsim import limits, ranking, sources
+from rdsim.cli.app import main
+from rdsim.cli.limit import COMMANDS, Source
+from rdsim.cli.messages import CommandError
 
 
 def numbers(text: str) -> list[float]:
@@ -104,7 +104,7 @@ def test_a_table_of_smaller_floats_is_read_as_its_rescaled_float64(
 def test_a_loss_out_of_reach_is_called_so_beside_that_of_items_stored_whole(
     source: Source, whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(StudyError, match=r"nothing to draw up to a loss of 0\.2"):
+    with pytest.raises(CommandError, match=r"nothing to draw up to a loss of 0\.2"):
         COMMANDS["retrieval"](source, 10.0, (0.1, 0.2), 1, "error", tmp_path / "empty.png")
     assert not (tmp_path / "empty.png").exists()
     printed = capsys.readouterr().out
@@ -127,7 +127,7 @@ def test_a_loss_out_of_reach_is_called_so_beside_that_of_items_stored_whole(
     ],
 )
 def test_refusals_are_one_line(call, message: str) -> None:
-    with pytest.raises(StudyError, match=message):
+    with pytest.raises(CommandError, match=message):
         call()
 
 
@@ -144,7 +144,7 @@ def test_a_figure_that_cannot_be_written_is_said_before_the_work(
         "retrieval": {"source": Source(dsbs=0.1), "size": 10.0, "target": (0.1, 0.2)},
     }
     for path in (tmp_path / "file" / "a.png", tmp_path / "folder.png"):
-        with pytest.raises(StudyError, match="--plot"):
+        with pytest.raises(CommandError, match="--plot"):
             COMMANDS[name](**arguments[name], plot=path)
     assert capsys.readouterr().out == ""
 

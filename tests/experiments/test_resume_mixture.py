@@ -19,15 +19,17 @@ TIMEOUT = 400  # seconds
 COMMAND = """
 import dataclasses, sys, time
 from pathlib import Path
-from experiments import _cells, _store, gaussian_mixture as study
-from experiments.__main__ import main
+from rdsim.cli import cells
+from experiments.runner import store
+from experiments import gaussian_mixture as study
+from rdsim.cli.app import main
 
 hold, notes, *arguments = sys.argv[1:]
-_store.library_files = lambda: []  # nobody who edits the library meanwhile disturbs the test
+store.library_files = lambda: []  # nobody who edits the library meanwhile disturbs the test
 study.SMOKE = dataclasses.replace(
     study.SMOKE, codes=("k-means VQ", "uniform scalar"), trials=512, training=64
 )
-inner = _cells.call
+inner = cells.call
 
 def call(name, function, *args):
     found = inner(name, function, *args)
@@ -37,7 +39,7 @@ def call(name, function, *args):
         time.sleep(1000)
     return found
 
-_cells.call = call
+cells.call = call
 sys.exit(main(arguments))
 """
 HOLD = "simulate-2-uniform-scalar-3"

@@ -1,19 +1,26 @@
+import ast
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray
 
-from experiments import _store, _study
-from experiments._store import CorruptError, Recipe
+from experiments.runner import discovery, store
+from experiments.runner.store import Recipe
+from rdsim.cli import provenance
+from rdsim.cli.provenance import CorruptError
+from rdsim.plotting import style
+
+ROOT = Path(__file__).parents[2]
 
 
 def recipe(seed=0):
-    return Recipe.of(_study.discover()["lines"], "smoke", seed)
+    return Recipe.of(discovery.discover()["lines"], "smoke", seed)
 
 
 def state(workshop, seed=0):
-    return str(_store.state(recipe(seed), workshop.home / "results"))
+    return str(store.state(recipe(seed), workshop.home / "results"))
 
 
 def test_a_dataset_survives_storage(workshop):
@@ -25,8 +32,8 @@ def test_a_dataset_survives_storage(workshop):
         },
         coords={"x": ["a", "bb", "ccc"]},
     )
-    stored = _store.save(made, recipe(), workshop.home / "results")
-    read = _store.load(workshop.result())
+    stored = store.save(made, recipe(), workshop.home / "results")
+    read = store.load(workshop.result())
     xarray.testing.assert_identical(stored, read)
     xarray.testing.assert_equal(read, made)
     assert {name: v.dtype.kind for name, v in read.data_vars.items()} == {
@@ -47,9 +54,9 @@ def test_the_data_hash_sees_names_dimensions_units_and_values():
         xarray.Dataset({"a": (("x", "y"), np.eye(2), {"units": "nats"})}),
     ]
     others.append(base.assign_attrs(code_length=8))  # what a study says about its data is data
-    hashes = {_store.data_hash(dataset) for dataset in [base, *others]}
+    hashes = {provenance.data_hash(dataset) for dataset in [base, *others]}
     assert len(hashes) == 7
-    assert _store.data_hash(base.assign_attrs(seed=8)) == _store.data_hash(base)
+    assert provenance.data_hash(base.assign_attrs(seed=8)) == provenance.data_hash(base)
 
 
 def test_a_fresh_result_is_not_computed_again(workshop):
@@ -74,64 +81,60 @@ def test_a_change_makes_a_result_stale_and_says_which(workshop):
     workshop.study(more="\nSMOKE = Config(cells=3)\n")
     assert state(workshop) == "stale because config and code changed"
     workshop.main("run lines --preset smoke")
-    assert _store.load(workshop.result()).sizes["cell"] == 3
+    assert store.load(workshop.result()).sizes["cell"] == 3
 
 
-IMPORTS = (
-    "from {package} import _shared",
-    "from {package}._shared import WIDTH",
-    "import {package}._shared",
-    "from . import _shared",
-    "def later():\n    from ._shared import WIDTH",
-)
-
-
-@pytest.mark.parametrize("line", IMPORTS)
-def test_a_change_of_what_a_study_imports_makes_it_stale(workshop, line):
-    package = workshop.studies
-    workshop.write(package, "_shared", f"from {package} import _deep\nWIDTH = 3\n")
-    workshop.write(package, "_deep", "DEPTH = 1\n")
-    workshop.write(package, "_other", "x = 1\n")
-    workshop.study(more=f"\n{line.format(package=package)}\n")
+def test_a_change_of_what_studies_share_makes_them_stale_and_another_study_does_not(workshop):
+    (workshop.home / workshop.studies / "shared").mkdir()
+    workshop.write(workshop.studies, "shared/widths", "WIDTH = 3\n")
     assert workshop.main("run lines --preset smoke") == 0
-    workshop.write(package, "_other", "x = 2\n")
+    workshop.study("more")
     assert state(workshop) == "fresh"
-    workshop.write(package, "_deep", "DEPTH = 2\n")
+    workshop.write(workshop.studies, "shared/widths", "WIDTH = 4\n")
     assert state(workshop) == "stale because code changed"
-    workshop.write(package, "_deep", "DEPTH = 1\n")
+    workshop.write(workshop.studies, "shared/widths", "WIDTH = 3\n")
     assert state(workshop) == "fresh"
-    workshop.write(package, "_shared", f"from {package} import _deep\nWIDTH = 4\n")
-    assert state(workshop) == "stale because code changed"
 
 
-def test_modules_that_import_each_other_are_hashed_once(workshop):
-    package = workshop.studies
-    for name, other in (("_one", "_two"), ("_two", "_one")):
-        workshop.write(package, name, f"from {package} import {other}\n")
-    workshop.study(more=f"\nfrom {package} import _two\n")
-    file = _study.discover()["lines"].file
-    names = [path.name for path in _store.with_imports(file, package)]
-    assert names == ["lines.py", "_one.py", "_two.py"]
+def imported(file):
+    """Modules that a file imports, wherever in its text it does."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports by a relative name"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_studies_here_hash_what_they_share():
-    found = {
-        name: [path.name for path in _store.with_imports(study.file, _study.PACKAGE)[1:]]
-        for name, study in _study.discover().items()
-    }
-    assert found["digits"] == found["emoji"] == ["_gap.py"]
-    assert found["coverage"] == ["excess.py"]
-    assert found["rank_law"] == []
+@pytest.mark.parametrize(
+    ("package", "allowed"),
+    [("experiments", ("experiments.runner.", "experiments.shared.")), ("figures", ())],
+)
+def test_nothing_that_studies_and_figures_import_is_left_out_of_their_hash(package, allowed):
+    files = [*(ROOT / package).glob("*.py"), *(ROOT / package).glob("shared/*.py")]
+    assert len(files) > 20
+    inside = [
+        (file.name, name)
+        for file in files
+        for name in imported(file)
+        if name.startswith(f"{package}.") and not name.startswith(allowed or "-")
+    ]
+    assert inside == []
 
 
-def test_a_figure_is_drawn_again_when_what_it_imports_changes(workshop, capsys):
-    shared = '"""Widths."""\n\nWIDTH = {}\n'
-    workshop.write(workshop.figures, "_shared", shared.format(3))
-    text = (workshop.home / workshop.figures / "lines.py").read_text()
-    workshop.write(workshop.figures, "lines", text + f"\nfrom {workshop.figures} import _shared\n")
+def test_no_number_comes_from_the_command_so_that_it_may_change():
+    names = {path.relative_to(ROOT).as_posix() for path in provenance.library_files()}
+    assert "rdsim/limits/rate_distortion/discrete.py" in names
+    assert not {name for name in names if name.startswith(("rdsim/cli/", "rdsim/plotting/"))}
+
+
+def test_a_figure_is_drawn_again_when_the_look_changes(workshop, capsys, monkeypatch):
+    look = workshop.home / "look"
+    look.mkdir()
+    monkeypatch.setattr(style, "__file__", str(look / "style.py"))
     workshop.main("run lines --preset smoke")
     for width, outcome in ((3, "drawn"), (3, "fresh"), (4, "drawn"), (4, "fresh")):
-        workshop.write(workshop.figures, "_shared", shared.format(width))
+        (look / "style.py").write_text(f"WIDTH = {width}\n")
         capsys.readouterr()
         assert workshop.main("draw lines --preset smoke") == 0
         assert f"figure {outcome}" in capsys.readouterr().out
@@ -151,7 +154,7 @@ def test_no_damage_goes_unseen(workshop):
     """Flipped bits all over the file, among them some of every attribute."""
     workshop.main("run lines --preset smoke")
     path = workshop.result()
-    whole, made = path.read_bytes(), _store.load(path)
+    whole, made = path.read_bytes(), store.load(path)
     random = np.random.default_rng(17)
     texts = [str(value).encode() for value in made.attrs.values() if isinstance(value, str)]
     assert len(texts) >= 9
@@ -166,34 +169,34 @@ def test_no_damage_goes_unseen(workshop):
         damaged[place] ^= int(random.choice([255, 1, 2, 64]))
         path.write_bytes(damaged)
         with pytest.raises(CorruptError, match="cut off or altered"):
-            _store.load(path)
+            store.load(path)
     assert workshop.main("run lines --preset smoke") == 0
     assert path.read_bytes() == whole
 
 
 def test_other_programs_read_a_result(workshop):
     workshop.main("run lines --preset smoke")
-    made = _store.load(workshop.result())
-    with xarray.open_dataset(workshop.result(), engine=_store.ENGINE) as read:
+    made = store.load(workshop.result())
+    with xarray.open_dataset(workshop.result(), engine=provenance.ENGINE) as read:
         xarray.testing.assert_identical(read.load(), made)
 
 
 def rewritten(path, **attributes):
     """Change attributes of a stored result as someone would who knows how the hash is made."""
-    dataset = _store.load(path)
+    dataset = store.load(path)
     for name, value in attributes.items():
         if value is None:
             del dataset.attrs[name]
         else:
             dataset.attrs[name] = value
-    body = bytes(dataset.to_netcdf(engine=_store.ENGINE))
-    path.write_bytes(_store.sealed(body))
+    body = bytes(dataset.to_netcdf(engine=provenance.ENGINE))
+    path.write_bytes(provenance.sealed(body))
 
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        *((name, None, f"it does not say its {name}") for name in sorted(_store._PROVENANCE)),
+        *((name, None, f"it does not say its {name}") for name in sorted(provenance.PROVENANCE)),
         ("claims", 3, "not of the types"),
         ("seed", "three", "not of the types"),
         ("config_json", "{", "not of the types"),
@@ -213,7 +216,7 @@ def test_an_attribute_that_is_missing_or_no_such_thing_is_named(workshop, name, 
 def test_what_is_no_file_is_no_result_and_nobody_waits_for_it(tmp_path, make):
     make(tmp_path / "lines.nc")
     with pytest.raises(CorruptError, match="no regular file"):
-        _store.load(tmp_path / "lines.nc")
+        store.load(tmp_path / "lines.nc")
 
 
 def test_one_damaged_result_does_not_stop_the_others(workshop, capsys):
@@ -225,8 +228,8 @@ def test_one_damaged_result_does_not_stop_the_others(workshop, capsys):
     whole = workshop.result("lines", "quick").read_bytes()
     workshop.result("lines", "quick").write_bytes(whole[:1000])
     # One is readable, and lacks what the figure and the checks look for.
-    recipe = Recipe.of(_study.discover()["another"], "quick")
-    _store.save(xarray.Dataset({"other": 1.0}), recipe, workshop.home / "results")
+    recipe = Recipe.of(discovery.discover()["another"], "quick")
+    store.save(xarray.Dataset({"other": 1.0}), recipe, workshop.home / "results")
     capsys.readouterr()
     assert workshop.main("draw") == 1
     printed = capsys.readouterr()
@@ -348,7 +351,7 @@ def test_all_reads_every_fresh_result_once(workshop, monkeypatch):
     workshop.study("more")
     workshop.main("figures")
     read = []
-    load = _store.load
-    monkeypatch.setattr(_store, "load", lambda path: read.append(path.name) or load(path))
+    load = store.load
+    monkeypatch.setattr(store, "load", lambda path: read.append(path.name) or load(path))
     workshop.main("figures")
     assert sorted(read) == ["lines.nc", "more.nc"]

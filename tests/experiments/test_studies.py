@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 
-from experiments._claims import STATEMENTS
-from experiments._draw import draw
-from experiments._run import compute
-from experiments._study import discover
-from figures import _style
+from experiments.runner.claims import STATEMENTS
+from experiments.runner.discovery import discover
+from experiments.runner.drawing import draw
+from experiments.runner.run import compute
+from rdsim.plotting import style
 
 STUDIES = discover("smoke")
 COMPUTED_ABSCISSAE = ("codebooks", "phase_transition")
@@ -39,7 +39,7 @@ def assert_points_stand_where_they_were_measured(draw_figure, dataset):
         for variable in dataset.variables.values()
         if variable.dtype.kind in "iuf"
     ]
-    with _style.applied():
+    with style.applied():
         axes = draw_figure(dataset).axes
     for axis in axes:
         for bars in axis.containers:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import _tables
-from experiments._study import StudyError
-from experiments._tables import read_array
+from rdsim.cli import tables
+from rdsim.cli.messages import CommandError
+from rdsim.cli.tables import read_array
 
 NUMBERS = np.arange(12.0).reshape(3, 4) / 7
 HUGE = "{'descr': '<f8', 'fortran_order': False, 'shape': (100000000, 1000000), }"
@@ -74,7 +74,7 @@ def test_the_array_of_an_archive_that_bears_the_name_is_read(
 ) -> None:
     save(tmp_path / "both.npz", queries=NUMBERS, items=-NUMBERS)
     np.testing.assert_array_equal(read_array(tmp_path / "both.npz", "--items"), -NUMBERS)
-    with pytest.raises(StudyError, match="one named joint; it holds items"):
+    with pytest.raises(CommandError, match="one named joint; it holds items"):
         read_array(tmp_path / "both.npz", "joint")
 
 
@@ -140,28 +140,28 @@ REFUSED = {
 def test_what_is_no_array_is_refused_by_name(tmp_path: Path, case: str) -> None:
     file, content, message = REFUSED[case]
     (tmp_path / file).write_bytes(content)
-    with pytest.raises(StudyError, match=rf"^--joint: .*p\.\w+.*{message}"):
+    with pytest.raises(CommandError, match=rf"^--joint: .*p\.\w+.*{message}"):
         read_array(tmp_path / file, "--joint", ndim=2)
 
 
 def test_an_array_unpacks_to_a_bounded_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_tables, "_ALWAYS_UNPACKED", 10_000)
+    monkeypatch.setattr(tables, "_ALWAYS_UNPACKED", 10_000)
     for packing in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         (tmp_path / "p.npz").write_bytes(npz(packing, a=npy(np.zeros(2000))))
         if packing == zipfile.ZIP_STORED:
             assert read_array(tmp_path / "p.npz", "--joint").shape == (2000,)
         else:
-            with pytest.raises(StudyError, match="more than 100 times as many"):
+            with pytest.raises(CommandError, match="more than 100 times as many"):
                 read_array(tmp_path / "p.npz", "--joint")
 
 
 def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "folder.npy").mkdir()
-    with pytest.raises(StudyError, match=r"--joint: .*is no regular file"):
+    with pytest.raises(CommandError, match=r"--joint: .*is no regular file"):
         read_array(tmp_path / "folder.npy", "--joint")
-    with pytest.raises(StudyError, match="--joint: there is no file"):
+    with pytest.raises(CommandError, match="--joint: there is no file"):
         read_array(tmp_path / "none.npy", "--joint")
 
 
@@ -190,7 +190,7 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(
     path.write_bytes(content)
     try:
         found = read_array(path, "a")
-    except StudyError:
+    except CommandError:
         return
     if suffix != ".npy":
         np.testing.assert_array_equal(np.sort(np.abs(found), axis=None), NUMBERS.ravel())

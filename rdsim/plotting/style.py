@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import matplotlib
@@ -13,6 +14,8 @@ import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from rdsim import files
 
 SINGLE: Final = 3.4
 """Width of one column in inches."""
@@ -99,6 +102,14 @@ def rendered(figure: Figure, metadata: Mapping[str, str]) -> tuple[bytes, bytes]
     return _with_text(png, "PDF", digest(pdf)), pdf
 
 
+def save(figure: Figure, stem: Path, metadata: Mapping[str, str]) -> None:
+    """Write STEM.pdf and STEM.png."""
+    png, pdf = rendered(figure, metadata)
+    # The PNG carries the hashes that make a second run skip this figure, so it comes last.
+    files.write(stem.with_name(f"{stem.name}.pdf"), pdf)
+    files.write(stem.with_name(f"{stem.name}.png"), png)
+
+
 def digest(content: bytes) -> str:
     """Hash of a file, by which a PNG knows the PDF beside it."""
     return hashlib.sha256(content).hexdigest()
@@ -134,7 +145,7 @@ def _with_text(png: bytes, key: str, text: str) -> bytes:
 
 
 def _rendered(
-    figure: Figure, kind: str, metadata: Mapping[str, str | None], dpi: float | str = "figure"
+    figure: Figure, kind: str, metadata: Mapping[str, str | None], dpi: int | str = "figure"
 ) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata=dict(metadata), dpi=dpi)

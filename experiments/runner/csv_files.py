@@ -17,7 +17,8 @@ from typing import Any, Final, Literal
 import numpy as np
 import xarray
 
-from experiments._store import hash_files, write_file
+from rdsim import files
+from rdsim.cli.provenance import hash_files
 
 COLUMNS: Final = {"lower": "lower", "upper": "upper", "gap": "gap", "error": "standard_error"}
 """The last word of a bounding variable's name, and the column it becomes."""
@@ -33,7 +34,7 @@ def write(dataset: xarray.Dataset, path: Path) -> Literal["written", "fresh"]:
     if _whole(path, header):
         return "fresh"
     body = _table(dataset).encode()
-    write_file(path, header + _seal(body) + body)
+    files.write(path, header + _seal(body) + body)
     return "written"
 
 

@@ -9,13 +9,14 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from functools import partial
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import ml_dtypes
 import numpy as np
 
-from experiments._study import StudyError
+from rdsim.cli.messages import CommandError
 
 _ALWAYS_UNPACKED: Final = 2**28
 """Bytes to which a compressed array may unpack, however small it is packed."""
@@ -39,7 +40,7 @@ def read_array(path: Path, name: str, ndim: int | None = None) -> np.ndarray:
         ndim: wanted number of dimensions, any if None; a .csv file has 2.
 
     Raises:
-        StudyError: if there is no such array; it names the argument and the file, and says why and
+        CommandError: if there is no such array; it names the argument and the file, and says why and
             what to do.
 
     """
@@ -50,20 +51,24 @@ def read_array(path: Path, name: str, ndim: int | None = None) -> np.ndarray:
     }
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise StudyError(f"{name}: {path} must be a .npy, .npz or .csv file")
+        raise CommandError(f"{name}: {path} must be a .npy, .npz or .csv file")
     if not path.exists():
-        raise StudyError(f"{name}: there is no file {path}")
+        raise CommandError(f"{name}: there is no file {path}")
     if not path.is_file():
-        raise StudyError(f"{name}: {path} is no regular file")
+        raise CommandError(f"{name}: {path} is no regular file")
     try:
         found = reader(path)
     except Exception as error:  # zip, zlib and the parser of headers fail in many ways
         why = str(error) or type(error).__name__
-        raise StudyError(f"{name}: {path} cannot be read as an array: {why}; {_REMEDY}") from error
+        raise CommandError(
+            f"{name}: {path} cannot be read as an array: {why}; {_REMEDY}"
+        ) from error
     if found.size == 0:
-        raise StudyError(f"{name}: {path} holds no numbers, it has shape {found.shape}")
+        raise CommandError(f"{name}: {path} holds no numbers, it has shape {found.shape}")
     if ndim is not None and found.ndim != ndim:
-        raise StudyError(f"{name}: {path} must have {ndim} dimensions, it has shape {found.shape}")
+        raise CommandError(
+            f"{name}: {path} must have {ndim} dimensions, it has shape {found.shape}"
+        )
     return found
 
 
@@ -109,7 +114,7 @@ def _from_csv(path: Path) -> np.ndarray:
         raise ValueError(f"its text is not UTF-8 ({error.reason})") from error
 
 
-def _decoded(file: IO[bytes], size: int) -> np.ndarray:
+def _decoded(file: BufferedIOBase, size: int) -> np.ndarray:
     """Decode the .npy format of a stream of so many bytes, its header checked against them."""
     shape, order, kind = _header(file)
     if kind.hasobject:
@@ -134,7 +139,7 @@ def _decoded(file: IO[bytes], size: int) -> np.ndarray:
     return np.frombuffer(content, kind).reshape(shape, order=order)
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], Any, np.dtype]:
+def _header(file: BufferedIOBase) -> tuple[tuple[int, ...], Any, np.dtype]:
     """Read the header of the .npy format: shape, order (C or F) and type."""
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,

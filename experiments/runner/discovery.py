@@ -1,17 +1,15 @@
 """What a study is, and how studies are found: by walking the package, no list to keep."""
 
 import ast
-import contextlib
 import importlib
 import importlib.util
 import pkgutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, get_args
+from typing import Any, Final, Literal, get_args
 
-import numpy as np
+from rdsim.cli.messages import CommandError
+from rdsim.cli.provenance import source_file
 
 PACKAGE = "experiments"
 """The package whose modules without a leading underscore are the studies."""
@@ -21,29 +19,6 @@ Preset = Literal["smoke", "quick", "full"]
 PRESETS: Final[tuple[Preset, ...]] = get_args(Preset)
 
 _PARTS: Final = ("Config", "SMOKE", "QUICK", "FULL", "run", "checks")
-
-
-class StudyError(Exception):
-    """A study that is unknown, or a file that is not a study."""
-
-
-class Cell(Protocol):
-    """How a study calls its expensive parts, so that an interrupted run can continue."""
-
-    def __call__(
-        self, name: str, function: Callable[..., Mapping[str, Any]], /, *args: Any
-    ) -> dict[str, np.ndarray]:
-        """Return the named arrays of function(*args), computed now or read from an earlier run."""
-
-
-def call(
-    name: str,  # noqa: ARG001
-    function: Callable[..., Mapping[str, Any]],
-    /,
-    *args: Any,
-) -> dict[str, np.ndarray]:
-    """Return function(*args) as NumPy arrays: the cell of a run that remembers nothing."""
-    return {key: np.array(value) for key, value in function(*args).items()}
 
 
 @dataclass(frozen=True)
@@ -69,7 +44,7 @@ class Study:
         """Import the study."""
         module = importlib.import_module(f"{PACKAGE}.{self.name}")
         if missing := [part for part in _PARTS if not hasattr(module, part)]:
-            raise StudyError(f"{self.name} is no study: it does not define {', '.join(missing)}")
+            raise CommandError(f"{self.name} is no study: it does not define {', '.join(missing)}")
         return module
 
     def config(self, preset: Preset) -> Any:
@@ -86,7 +61,7 @@ def discover(preset: Preset | None = None) -> dict[str, Study]:
     names = sorted(
         module.name
         for module in pkgutil.iter_modules(package.__path__)
-        if not module.name.startswith("_")
+        if not (module.ispkg or module.name.startswith("_"))
     )
     found = {name: _described(name) for name in names}
     return {
@@ -98,77 +73,27 @@ def chosen(names: tuple[str, ...], preset: Preset | None = None) -> list[Study]:
     """Return the studies of these names, all of them that are computed in the preset if none."""
     known = discover()
     if unknown := [name for name in names if name not in known]:
-        raise StudyError(
+        raise CommandError(
             f"unknown study {', '.join(unknown)}; known are: {', '.join(known) or 'none yet'}"
         )
     for name in names:
         if preset is not None and preset not in known[name].presets:
-            raise StudyError(
+            raise CommandError(
                 f"{name} is not computed in the preset {preset}, but in: "
                 f"{', '.join(known[name].presets)}"
             )
     return [known[name] for name in names or discover(preset)]
 
 
-_KEPT: Final[list[Callable[[], str]]] = []
-"""What says how much is kept of the work under way, innermost last."""
-
-
-@contextlib.contextmanager
-def told(kept: Callable[[], str]) -> Iterator[None]:
-    """Let an interruption, or a write that fails, carry a note of what is kept of the work."""
-    _KEPT.append(kept)
-    try:
-        yield
-    except (KeyboardInterrupt, OSError) as error:
-        error.add_note(kept())
-        raise
-    finally:
-        _KEPT.pop()
-
-
-def kept_now() -> list[str]:
-    """Say what is kept of the work under way: for a process that ends without an exception."""
-    return [kept() for kept in reversed(_KEPT)]
-
-
-def writable(folder: Path, option: str) -> None:
-    """Make a folder, unless there is one, and see that files can be written into it.
-
-    Raises:
-        StudyError: if they cannot; it names the option that gave the folder, and says why.
-
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        why = error.strerror or str(error)
-        with contextlib.suppress(OSError):  # a folder above that may not be looked into
-            for part in (folder, *folder.parents):
-                if part.is_symlink() and not part.exists():
-                    why = f"{part} is a symbolic link to {part.readlink()}, which does not exist"
-                elif part.exists() and not part.is_dir():
-                    why = "it is no folder" if part == folder else f"{part} is no folder"
-        raise StudyError(f"{option}: files cannot be written into {folder}: {why}") from error
-
-
-def source_file(module: str) -> Path | None:
-    """Return the file of a module without importing it, None if there is no such module."""
-    spec = importlib.util.find_spec(module)
-    return Path(spec.origin) if spec is not None and spec.origin else None
-
-
 def _described(name: str) -> Study:
     file = source_file(f"{PACKAGE}.{name}")
     if file is None:
-        raise StudyError(f"the source of the study {name} was not found")
+        raise CommandError(f"the source of the study {name} was not found")
     tree = ast.parse(file.read_text(encoding="utf-8"))
     title = (ast.get_docstring(tree) or "").partition("\n")[0]
     claims, presets = _assigned(tree, "CLAIMS"), _assigned(tree, "PRESETS")
     if not title or claims is None:
-        raise StudyError(f"{name} is no study: it needs a docstring and CLAIMS = ('C1', ...)")
+        raise CommandError(f"{name} is no study: it needs a docstring and CLAIMS = ('C1', ...)")
     return Study(name, title, tuple(claims), file, PRESETS if presets is None else tuple(presets))
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 import xarray
-from matplotlib.figure import Figure
 from PIL import Image
 
-from experiments import _csv
-from experiments._claims import STATEMENTS, guards
-from experiments._store import hash_files, with_imports, write_file
-from experiments._study import Preset, Study, StudyError, source_file
-from figures import _style
+from experiments.runner import csv_files
+from experiments.runner.claims import STATEMENTS, guards
+from experiments.runner.discovery import Preset, Study
+from rdsim.cli.messages import CommandError
+from rdsim.cli.provenance import hash_files, source_file
+from rdsim.plotting import style
 
 PACKAGE = "figures"
 """The package whose modules draw; each bears the name of its study."""
@@ -37,32 +37,24 @@ def draw(study: Study, dataset: xarray.Dataset, target: Path) -> Outcome:
         "Claims": ", ".join(dataset.attrs["claims"].split(",")),
         "Study": study.name,
         "Data": dataset.attrs["data_hash"],
-        "Code": hash_files(dict.fromkeys([*with_imports(file, PACKAGE), Path(_style.__file__)])),
+        "Code": hash_files([file, *sorted(Path(style.__file__).parent.glob("*.py"))]),
         "Matplotlib": importlib.metadata.version("matplotlib"),
     }
     stem = target / study.name
     try:
-        numbers = _csv.write(dataset, stem.with_suffix(".csv"))
+        numbers = csv_files.write(dataset, stem.with_suffix(".csv"))
         if _whole(stem, metadata):
             return "fresh" if numbers == "fresh" else "drawn"
-        with _style.applied():
-            save(importlib.import_module(module).draw(dataset), stem, metadata)
+        with style.applied():
+            style.save(importlib.import_module(module).draw(dataset), stem, metadata)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # of other code, or made up: whatever the figure lacks in it
-        raise StudyError(
+        raise CommandError(
             f"{study.name} cannot be drawn from its result ({type(error).__name__}: {error}); "
             f"compute it again: rdsim run {study.name} --force"
         ) from error
     return "drawn"
-
-
-def save(figure: Figure, stem: Path, metadata: Mapping[str, str]) -> None:
-    """Write STEM.pdf and STEM.png."""
-    png, pdf = _style.rendered(figure, metadata)
-    # The PNG carries the hashes that make a second run skip this figure, so it comes last.
-    write_file(stem.with_name(f"{stem.name}.pdf"), pdf)
-    write_file(stem.with_name(f"{stem.name}.png"), png)
 
 
 def _whole(stem: Path, metadata: Mapping[str, str]) -> bool:
@@ -72,13 +64,13 @@ def _whole(stem: Path, metadata: Mapping[str, str]) -> bool:
         pdf = stem.with_suffix(".pdf").read_bytes()
     except OSError:
         return False
-    return found.items() >= {**metadata, "PDF": _style.digest(pdf)}.items()
+    return found.items() >= {**metadata, "PDF": style.digest(pdf)}.items()
 
 
 def trace(study: Study, dataset: xarray.Dataset, target: Path) -> list[tuple[str, str]]:
     """Return the provenance of a figure as (what, which), with whether its file shows this data."""
     if source_file(f"{PACKAGE}.{study.name}") is None:
-        raise StudyError(f"{study.name} has no figure: there is no figures/{study.name}.py")
+        raise CommandError(f"{study.name} has no figure: there is no figures/{study.name}.py")
     shown = dict(_metadata(target / f"{study.name}.png")).get("Data")
     if shown is None:
         figure = "not drawn"

@@ -14,25 +14,16 @@ import xarray
 from rich.markup import escape
 from rich.table import Table
 
-from experiments import _draw
-from experiments._cells import Cells
-from experiments._claims import Check
-from experiments._store import (
-    ENGINE,
-    data_hash,
-    hash_files,
-    library_files,
-    versions,
-    with_imports,
-    write_file,
-)
-from experiments._study import PACKAGE, StudyError, writable
-from experiments._tables import read_array
-from figures import _gap, _style
-from rdsim import limits
+from rdsim import files
+from rdsim.cli.cells import Cells
+from rdsim.cli.messages import CommandError, writable
+from rdsim.cli.provenance import ENGINE, data_hash, hash_files, library_files, versions
+from rdsim.cli.tables import read_array
 from rdsim.learning.embeddings.gap import MOST_BITS, EmbeddingGap, Keep, embedding_gap, now
 from rdsim.learning.embeddings.paired_embeddings import check_pairs, split_pairs
 from rdsim.learning.training.loop import Schedule
+from rdsim.plotting import style
+from rdsim.plotting.gap import draw
 
 ENDS: Final = ("value", "lower", "upper")
 NOTE: Final = (
@@ -49,15 +40,15 @@ def parse_bits(text: str) -> tuple[int, ...]:
     """Read a list such as 32,64,128, sorted, each once.
 
     Raises:
-        StudyError: if it holds anything but integers in [1, 1024].
+        CommandError: if it holds anything but integers in [1, 1024].
 
     """
     try:
         found = sorted({int(part) for part in text.split(",")})
     except ValueError:
-        raise StudyError(f"bits must be whole numbers split by commas, got {text!r}") from None
+        raise CommandError(f"bits must be whole numbers split by commas, got {text!r}") from None
     if not 1 <= found[0] <= found[-1] <= MOST_BITS:
-        raise StudyError(f"bits must lie in [1, {MOST_BITS}], got {text!r}")
+        raise CommandError(f"bits must lie in [1, {MOST_BITS}], got {text!r}")
     return tuple(found)
 
 
@@ -179,54 +170,6 @@ def labelled(found: dict[str, Any]) -> xarray.Dataset:
     )
 
 
-def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Check C4 where every item was a target: exactly, and at the better ends of the intervals."""
-    size = np.log2(float(dataset.database))
-    mrr = dataset.mrr.sel(end="value")
-    seen = np.isfinite(mrr.values)
-    needed = limits.rank_rate(size, "reciprocal_rank", D=1 - mrr.values[seen]).lower
-    stored = dataset.code_bits.values[seen]
-    found = [
-        Check.at_most(
-            "C4",
-            "rank rate of the measured MRR less the entropy of the stored codes, largest, bits",
-            "exact",
-            np.max(np.asarray(needed) - stored),
-            1e-9,
-        ),
-        Check.at_most(
-            "C4",
-            "upper end of the measured MRR less the converse at the stored bits, largest",
-            "Monte Carlo",
-            (dataset.mrr.sel(end="upper") - dataset.mrr_converse).max(),
-            0.0,
-        ),
-    ]
-    found.append(
-        Check.at_most(
-            "C4",
-            "upper end of the measured recall less the converse at the stored bits, largest",
-            "Monte Carlo",
-            (dataset.recall.sel(end="upper") - dataset.recall_converse).max(),
-            0.0,
-        )
-    )
-    used = limits.rank_rate(
-        size, "reciprocal_rank", D=1 - dataset.mrr.sel(end="lower").values[seen]
-    ).lower
-    found.append(
-        Check.at_most(
-            "C4",
-            "rank rate at the lower end of the measured MRR less the upper end of the estimated "
-            "information, largest, bits",
-            "Monte Carlo",
-            np.max(np.asarray(used)) - float(dataset.information.sel(end="upper")),
-            0.0,
-        )
-    )
-    return found
-
-
 def run(
     queries: Path,
     items: Path,
@@ -243,17 +186,17 @@ def run(
     removes it.
 
     Raises:
-        StudyError: if the files or what is in them, or the folder, cannot be used; it says why.
+        CommandError: if the files or what is in them, or the folder, cannot be used; it says why.
 
     """
     x, y = read_array(queries, "queries"), read_array(items, "items")
     try:
         x, y = check_pairs(x, y)
     except (ValueError, TypeError) as error:
-        raise StudyError(str(error)) from error
+        raise CommandError(str(error)) from error
     writable(output, "--output")
     if folders := [name for name in FILES if (output / name).is_dir()]:
-        raise StudyError(
+        raise CommandError(
             f"--output: {output / folders[0]} must be no folder: a file is written there"
         )
     options = {"seed": seed, "held_out": held_out, "steps": steps}
@@ -265,7 +208,7 @@ def run(
             "bits": bits,
             "data": [hashlib.sha256(part.tobytes()).hexdigest() for part in (x, y)],
             "shapes": [x.shape, y.shape],
-            "code": hash_files([*with_imports(Path(__file__), PACKAGE), *library_files()]),
+            "code": hash_files([Path(__file__), *library_files()]),
             "versions": versions(),
         },
     )
@@ -296,7 +239,7 @@ def _report(
             keep=cells,
         )
     except (ValueError, TypeError) as error:
-        raise StudyError(str(error)) from error
+        raise CommandError(str(error)) from error
     dataset = labelled(found).assign_attrs(
         title="Codes for paired embeddings beside the rank converse",
         claims="C4",
@@ -315,15 +258,15 @@ def _report(
 def save(dataset: xarray.Dataset, output: Path) -> None:
     """Write the report as NetCDF, CSV, PNG and PDF."""
     output.mkdir(parents=True, exist_ok=True)
-    write_file(output / "gap.nc", bytes(dataset.to_netcdf(engine=ENGINE)))
+    files.write(output / "gap.nc", bytes(dataset.to_netcdf(engine=ENGINE)))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header, *rows = _rows(dataset)
     writer.writerows([header, *rows])
-    write_file(output / "gap.csv", text.getvalue().encode())
-    with _style.applied():
+    files.write(output / "gap.csv", text.getvalue().encode())
+    with style.applied():
         metadata = {"Claims": "C4", "Study": "gap", "Data": str(dataset.attrs["data_hash"])}
-        _draw.save(_gap.draw(dataset), output / "gap", metadata)
+        style.save(draw(dataset), output / "gap", metadata)
 
 
 def _rows(dataset: xarray.Dataset) -> list[list[Any]]:

@@ -13,10 +13,12 @@ import xarray
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from experiments import _interrupt, _programs, _study
-from experiments._cells import Cells
-from experiments._store import Recipe, State, save, state
-from experiments._study import Preset, Study, StudyError
+from experiments.runner import discovery, programs
+from experiments.runner.discovery import Preset, Study
+from experiments.runner.store import Recipe, State, save, state
+from rdsim.cli import interrupt
+from rdsim.cli.cells import Cells
+from rdsim.cli.messages import CommandError
 
 
 def compute(
@@ -38,7 +40,7 @@ def compute(
     before = state(recipe, results) if before is None else before
     if before.kind == "fresh" and before.dataset is not None and not force:
         return before, before.dataset
-    _programs.compile_quickly(preset)
+    programs.compile_quickly(preset)
     import jax  # so that fresh results do not wait for it
 
     import rdsim  # noqa: F401  (switches float64 on before any study computes)
@@ -51,13 +53,13 @@ def compute(
         dataset = study.module().run(study.config(preset), jax.random.key(seed), cells)
         stored = save(dataset, recipe, results)
     cells.clear()
-    _programs.forget_if_many()
+    programs.forget_if_many()
     return before, stored
 
 
 def compute_all(
     studies: Sequence[Study], preset: Preset, seed: int, results: Path, jobs: int
-) -> Iterator[tuple[State, xarray.Dataset] | StudyError]:
+) -> Iterator[tuple[State, xarray.Dataset] | CommandError]:
     """Yield what `compute` returns of each study, in their order, with so many processes at work.
 
     Of one that says that it cannot run, for lack of a font for example, the error is yielded.
@@ -68,7 +70,7 @@ def compute_all(
         for study, before in zip(studies, known, strict=True):
             try:
                 found = compute(study, preset, seed, results, before=before)
-            except StudyError as error:
+            except CommandError as error:
                 yield error
             else:
                 yield found
@@ -76,7 +78,7 @@ def compute_all(
     # LAPACK's threads of two processes spin against one another (see the Makefile).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")  # a process that runs JAX cannot be forked
-    with ProcessPoolExecutor(jobs, context, _interrupt.die_silently) as pool:
+    with ProcessPoolExecutor(jobs, context, interrupt.die_silently) as pool:
         computed = [
             pool.submit(_compute_named, study.name, preset, seed, results)
             for study, before in zip(studies, known, strict=True)
@@ -90,24 +92,24 @@ def compute_all(
                     continue
                 try:
                     was = next(remaining).result()
-                except StudyError as error:
+                except CommandError as error:
                     yield error
                 else:
                     yield was, compute(study, preset, seed, results)[1]
         except BrokenProcessPool as error:
-            raise StudyError(
+            raise CommandError(
                 "a process that computed a study was killed, for lack of memory perhaps: fewer --jobs "
                 "need less; what was finished is kept; the same command continues where it stopped"
             ) from error
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | GeneratorExit):
-                _interrupt.end_children()
+                interrupt.end_children()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
 def _compute_named(name: str, preset: Preset, seed: int, results: Path) -> State:
-    (study,) = _study.chosen((name,))
+    (study,) = discovery.chosen((name,))
     before, _ = compute(study, preset, seed, results, live=False)
     return dataclasses.replace(before, dataset=None)
 

@@ -14,10 +14,13 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from experiments import _claims
-from experiments._claims import STATEMENTS, Check, guards, order
-from experiments._store import Recipe, State, code_hash, hash_files, state, write_file
-from experiments._study import Preset, Study, StudyError, discover
+from experiments.runner import claims
+from experiments.runner.claims import STATEMENTS, Check, guards, order
+from experiments.runner.discovery import Preset, Study, discover
+from experiments.runner.store import Recipe, State, code_hash, state
+from rdsim import files
+from rdsim.cli.messages import CommandError
+from rdsim.cli.provenance import hash_files
 
 Verdict = Literal["holds", "fails", "no result yet"]
 NOT_KNOWN = "not known"
@@ -92,7 +95,7 @@ class Ledger:
     def save(self, results: Path, preset: Preset) -> Path:
         """Write claims.json beside the results of the preset."""
         path = results / preset / "claims.json"
-        write_file(path, self.json().encode())
+        files.write(path, self.json().encode())
         return path
 
 
@@ -115,7 +118,7 @@ def ledger(
         now = state(Recipe.of(study, preset), results) if known is None else known
         try:
             checks = _checks(study, now, results / preset / ".checks" / f"{study.name}.json")
-        except StudyError as error:
+        except CommandError as error:
             checks = []
             problems.append(str(error))
         for check in checks:
@@ -146,7 +149,7 @@ def _checks(study: Study, now: State, remembered: Path) -> list[Check]:
         "attributes": {
             name: np.asarray(value).tolist() for name, value in now.dataset.attrs.items()
         },
-        "code": [code_hash(study), hash_files([Path(_claims.__file__), Path(__file__)])],
+        "code": [code_hash(study), hash_files([Path(claims.__file__), Path(__file__)])],
         "packages": [importlib.metadata.version(name) for name in _PACKAGES],
     }
     key = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
@@ -160,13 +163,13 @@ def _checks(study: Study, now: State, remembered: Path) -> list[Check]:
         # A result of older code may lack what the checks of today look for; a fresh one may not.
         if now.kind == "stale":
             return []
-        raise StudyError(
+        raise CommandError(
             f"the checks of {study.name} failed to run ({type(error).__name__}: {error}); compute it "
             f"again: rdsim run {study.name} --force"
         ) from error
     content = [asdict(check) for check in checks]
     saved = {"key": key, "hash": _hash(content), "checks": content}
-    write_file(remembered, json.dumps(saved, indent=1).encode())
+    files.write(remembered, json.dumps(saved, indent=1).encode())
     return checks
 
 
@@ -193,7 +196,7 @@ def _waiting(claim: str, tests: int | None, study: str = "", result: str = "") -
     empty: dict[str, Any] = {"method": "", "measured": None, "expected": None, "wanted": ""}
     return Row(
         claim,
-        STATEMENTS.get(claim, "not among the statements of experiments/_claims.py"),
+        STATEMENTS.get(claim, "not among the statements of experiments/claims.py"),
         verdict="no result yet",
         study=study,
         result=result,

@@ -10,12 +10,32 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from experiments._store import CorruptError, sealed, unsealed, write_file
-from experiments._study import call, told, writable
+from rdsim import files
+from rdsim.cli.messages import told, writable
+from rdsim.cli.provenance import CorruptError, sealed, unsealed
+
+
+class Cell(Protocol):
+    """How a study calls its expensive parts, so that an interrupted run can continue."""
+
+    def __call__(
+        self, name: str, function: Callable[..., Mapping[str, Any]], /, *args: Any
+    ) -> dict[str, np.ndarray]:
+        """Return the named arrays of function(*args), computed now or read from an earlier run."""
+
+
+def call(
+    name: str,  # noqa: ARG001
+    function: Callable[..., Mapping[str, Any]],
+    /,
+    *args: Any,
+) -> dict[str, np.ndarray]:
+    """Return function(*args) as NumPy arrays: the cell of a run that remembers nothing."""
+    return {key: np.array(value) for key, value in function(*args).items()}
 
 
 @dataclass
@@ -55,7 +75,7 @@ class Cells:
         arrays = call(name, function, *args)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
-        write_file(path, sealed(buffer.getvalue()))
+        files.write(path, sealed(buffer.getvalue()))
         return arrays
 
     @cached_property

@@ -13,8 +13,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments._study import StudyError, writable
-from experiments._tables import read_array
+from rdsim import files, limits, ranking, sources
+from rdsim.cli.messages import CommandError, needing, say, writable
+from rdsim.cli.tables import read_array
 
 Loss = Annotated[
     Literal["error", "reciprocal_rank", "dcg"] | str,
@@ -49,14 +50,14 @@ class Source:
         """Return the one that is given, its table read.
 
         Raises:
-            StudyError: if none or several are.
+            CommandError: if none or several are.
 
         """
         named = {"joint": self.joint, "dsbs": self.dsbs, "gaussian": self.gaussian}
         chosen = [(name, value) for name, value in named.items() if value is not None]
         if len(chosen) != 1:
             found = ", ".join(f"--{name}" for name, _ in chosen) or "none"
-            raise StudyError(
+            raise CommandError(
                 f"name one source: --joint FILE, --dsbs P or --gaussian RHO; got {found}"
             )
         name, value = chosen[0]
@@ -85,7 +86,7 @@ def _refusing(command: Callable[..., int]) -> Callable[..., int]:
         try:
             return command(*args, **options)
         except (ValueError, TypeError) as error:
-            raise StudyError(str(error)) from error
+            raise CommandError(str(error)) from error
 
     return checked
 
@@ -95,8 +96,6 @@ def rank(size: Size, bits: Bits, loss: Loss = "reciprocal_rank", plot: Plot = No
 
     Example: rdsim limit rank --size 20 --bits 1 4 8 16
     """
-    from rdsim import limits
-
     found = limits.rank_loss(size, _loss(loss), rate=np.array(bits))
     columns = {"least loss": found.value, "lower bound": found.lower, "upper bound": found.upper}
     _show("bits an item", bits, columns)
@@ -120,8 +119,6 @@ def rate_distortion(
 
     Example: rdsim limit rate-distortion --pmf .5 .25 .15 .1 --distortion .1 .2
     """
-    from rdsim import limits
-
     d = 1 - np.eye(len(pmf)) if measure is None else read_array(measure, "--measure", 2)
     _show("D", distortion, _bounds(limits.rate_at(pmf, d, np.array(distortion)), "R(D) bits"))
 
@@ -136,8 +133,6 @@ def bottleneck(source: Where, rate: Rates, plot: Plot = None) -> int:
 
     Example: rdsim limit bottleneck --dsbs .1 --rate .25 .5 .75
     """
-    from rdsim import limits
-
     kind, law = source.given()
 
     def of(R: np.ndarray) -> Any:
@@ -170,8 +165,6 @@ def retrieval(
 
     Example: rdsim limit retrieval --dsbs .1 --size 10 --letters 32 --target .1 .3 .5
     """
-    from rdsim import limits, sources
-
     kind, law = source.given()
     make: Any = {"joint": sources.discrete, "dsbs": sources.dsbs, "gaussian": sources.gaussian}[
         kind
@@ -185,11 +178,11 @@ def retrieval(
     _show("loss", target, {"outer bits an item": found.outer, "inner bits an item": found.inner})
     for D, inner in zip(target, np.asarray(found.inner), strict=True):
         if whole > D:
-            _say(f"loss {D:g}: out of reach, even items stored whole have a loss of {whole:.9f}")
+            say(f"loss {D:g}: out of reach, even items stored whole have a loss of {whole:.9f}")
         elif np.isinf(inner):
-            _say(f"loss {D:g}: no channel that was searched reaches it; items stored whole do")
+            say(f"loss {D:g}: no channel that was searched reaches it; items stored whole do")
     if plot is not None and max(target) < whole:
-        raise StudyError(
+        raise CommandError(
             f"--plot has nothing to draw up to a loss of {max(target):g}: even items stored whole "
             f"have a loss of {whole:.6f}"
         )
@@ -204,8 +197,6 @@ def retrieval(
 
 
 def _loss_of_stored_items(kind: str, source: Any, size: float, letters: int, loss: Any) -> float:
-    from rdsim import ranking
-
     if kind == "gaussian":
         correlation = float(source.canonical_correlations[0])
         return float(ranking.gaussian_rank_loss(correlation, size, loss, n=letters).value)
@@ -243,9 +234,11 @@ def _show(name: str, points: Sequence[float], columns: dict[str, Any]) -> None:
 def _check_plot(path: Path, points: Sequence[float]) -> None:
     """Refuse, before any work, a figure that could not be drawn or written."""
     if path.suffix not in (".png", ".pdf") or path.is_dir():
-        raise StudyError(f"--plot must name a .png or .pdf file, got {path}")
+        raise CommandError(f"--plot must name a .png or .pdf file, got {path}")
     if len(set(points)) < 2:
-        raise StudyError("--plot needs two different points, between which it draws")
+        raise CommandError("--plot needs two different points, between which it draws")
+    with needing("studies"):
+        import matplotlib  # noqa: F401
     writable(path.parent, "--plot")
 
 
@@ -253,20 +246,15 @@ def _number(value: float) -> str:
     return f"{value:.9f}" if np.isfinite(value) else "out of reach"
 
 
-def _say(line: str) -> None:
-    Console().print(line, markup=False, highlight=False, soft_wrap=True)
-
-
 def _draw(path: Path | None, points: Sequence[float], curve: Any, x: str, y: str) -> int:
     """Draw the curve between the least and the greatest point, with its certificate as a band."""
     if path is None:
         return 0
-    from figures import _style
-    from rdsim import files
+    from rdsim.plotting import style
 
     at = np.linspace(min(points), max(points), 97)
-    with _style.applied():
-        figure, axes = _style.panels()
+    with style.applied():
+        figure, axes = style.panels()
         for name, found in curve(at).items():
             (line,) = axes[0, 0].plot(at, np.asarray(getattr(found, "value", found)), label=name)
             if hasattr(found, "lower"):
@@ -278,5 +266,5 @@ def _draw(path: Path | None, points: Sequence[float], curve: Any, x: str, y: str
         drawn = io.BytesIO()
         figure.savefig(drawn, format=path.suffix[1:], dpi=200)
     files.write(path, drawn.getvalue())
-    _say(f"wrote {path}")
+    say(f"wrote {path}")
     return 0

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import xarray
 
-from experiments import _draw
-from experiments._claims import STATEMENTS, guards, order
-from experiments._ledger import NOT_KNOWN, Ledger, Row
-from experiments._store import write_file
-from experiments._study import Preset, Study
+from experiments.runner import drawing
+from experiments.runner.claims import STATEMENTS, guards, order
+from experiments.runner.discovery import Preset, Study
+from experiments.runner.ledger import NOT_KNOWN, Ledger, Row
+from rdsim import files
 
 EXPLORER = "explorer"
 """The study whose curves the page lets one choose from."""
@@ -31,7 +31,7 @@ _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 def path(output: Path, preset: Preset) -> Path:
     """Return where the page of a preset is: quick's above its figures, another's beside them."""
-    parent = output.parent if preset == "quick" else _draw.folder(output, preset)
+    parent = output.parent if preset == "quick" else drawing.folder(output, preset)
     return parent / "index.html"
 
 
@@ -44,7 +44,7 @@ def write(
 ) -> Path:
     """Write the page of these figures and this ledger, and return its path."""
     page = path(output, preset)
-    shown = os.path.relpath(_draw.folder(output, preset), page.parent)
+    shown = os.path.relpath(drawing.folder(output, preset), page.parent)
     folder = "" if shown == "." else f"{Path(shown).as_posix()}/"
     guarded = guards(tests)
     content = "\n".join(
@@ -55,7 +55,7 @@ def write(
             '<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             "<title>rdsim: figures and claims</title>",
-            f"<style>\n{(_HERE / '_gallery.css').read_text(encoding='utf-8')}</style>",
+            f"<style>\n{(_HERE / 'gallery.css').read_text(encoding='utf-8')}</style>",
             "</head>",
             "<body>",
             *_opening(entries, found, preset),
@@ -66,13 +66,13 @@ def write(
             "</main>",
             '<dialog id="enlarged" aria-label="enlarged figure"><form method="dialog">'
             "<button>close</button></form><div></div></dialog>",
-            f"<script>\n{(_HERE / '_gallery.js').read_text(encoding='utf-8')}</script>",
+            f"<script>\n{(_HERE / 'gallery.js').read_text(encoding='utf-8')}</script>",
             "</body>",
             "</html>",
             "",
         ]
     )
-    write_file(page, content.encode())
+    files.write(page, content.encode())
     return page
 
 
@@ -152,7 +152,7 @@ def _claims(
 def _figure(study: Study, dataset: xarray.Dataset, found: Ledger, folder: str) -> Iterable[str]:
     name, attributes = study.name, dataset.attrs
     preset = attributes["preset"]
-    caption = importlib.import_module(f"{_draw.PACKAGE}.{name}").CAPTION
+    caption = importlib.import_module(f"{drawing.PACKAGE}.{name}").CAPTION
     rows = [row for row in found.rows if row.study == name]
     source = f"{study.file.parent.name}/{study.file.name}"
     yield f'<article class="figure" id="figure-{name}" aria-labelledby="figure-{name}-title">'

@@ -5,12 +5,12 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import _style
+from rdsim.plotting import style
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw MRR and the largest recall against bits an item, with intervals over queries."""
-    figure, axes = _style.panels(1, 2, width=_style.DOUBLE, height=3.4)
+    figure, axes = style.panels(1, 2, width=style.DOUBLE, height=3.4)
     cutoff = int(dataset.cutoff.values[-1])
     _panel(
         axes[0, 0],
@@ -65,10 +65,10 @@ def _panel(
             bits,
             middle,
             yerr=reach,
-            color=_style.COLORS[index],
-            linestyle=_style.LINES[index],
-            marker=_style.MARKERS[index],
-            markerfacecolor="white" if symmetric else _style.COLORS[index],
+            color=style.COLORS[index],
+            linestyle=style.LINES[index],
+            marker=style.MARKERS[index],
+            markerfacecolor="white" if symmetric else style.COLORS[index],
             alpha=0.7 if symmetric else 1.0,
             linewidth=0.6 if symmetric else 1.0,
             elinewidth=0.4 if symmetric else 0.8,
