@@ -7,10 +7,10 @@ With more classes, groups of quantiles are refined until both sides meet: strate
 near the optimum are split for the next, and those that the working set lacks are added.
 """
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
 
 from rdsim.limits.retrieval._ranks import Queries, Rewards, Steps, class_steps
 from rdsim.limits.retrieval._strategies import (
@@ -152,7 +152,9 @@ def _by_transport(problem: Programme, price: float) -> tuple[np.ndarray, float]:
     return channel, problem.rewards.above.whole + price * value
 
 
-def _by_strategies(problem: Programme, price: float, tolerance: float):
+def _by_strategies(
+    problem: Programme, price: float, tolerance: float
+) -> Iterator[tuple[np.ndarray, float]]:
     """Yield channels and bounds of several classes, of more and more groups.
 
     Tangents take the place of the rewards above, so that the dual of every level is a bound, whatever

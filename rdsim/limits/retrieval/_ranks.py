@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from rdsim.ranking.loss import RankLoss, log_database_size
+from rdsim.ranking.loss import RankLoss
 from rdsim.ranking.rank_law import expected_loss_kernel, reach_of
 
 _CELLS: Final = 4096
@@ -190,9 +190,9 @@ def _enclosed(
 
 
 class Queries(NamedTuple):
-    """Queries joined to classes that rank every set of items alike, or in reverse.
+    r"""Queries joined to classes that rank every set of items alike, or in reverse.
 
-    Up to a constant $P(x|u)$ is $a_x \\tau_c(u)$ with one $\\tau_c(u) = \\sum_y u_y e_c(y)$ for all queries
+    Up to a constant $P(x|u)$ is $a_x \tau_c(u)$ with one $\tau_c(u) = \sum_y u_y e_c(y)$ for all queries
     x of class c, so that sorting by one of them sorts by all.
 
     Attributes:

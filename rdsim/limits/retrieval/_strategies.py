@@ -15,7 +15,7 @@ With one class a strategy is a quantile, beta is explicit, and the bound is a sm
 and `largest_excess` finds the maximum over all, as the largest entry of a tensor of rank |Y|.
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -23,6 +23,8 @@ import scipy.sparse
 from scipy.special import logsumexp
 
 _INTERIOR_STEPS: Final = 100
+_SHORT: Final = 0.3
+"""Step size below which the next step recentres."""
 LISTED: Final = 2.0**24
 """Strategies that are listed at most to find the best, some 0.2 s of work."""
 _PORTION: Final = 2**21
@@ -46,7 +48,7 @@ class Problem(NamedTuple):
     reward: list[np.ndarray]
 
     def log_weights(self, strategies: np.ndarray) -> np.ndarray:
-        """ln P_y + sum_c e_c(y) omega_c(F_c), shape (J, |Y|)."""
+        """Return ln P_y + sum_c e_c(y) omega_c(F_c), shape (J, |Y|)."""
         total = np.tile(np.log(self.py), (len(strategies), 1))
         for c, reward in enumerate(self.reward):
             total += reward[strategies[:, c], None] * self.direction[c]
@@ -122,7 +124,7 @@ def interior_point(problem: Problem, strategies: np.ndarray, tolerance: float) -
         slack = x[strategies + offset[:-1]].sum(axis=1) - log_sum
         return slack, np.exp(logits - log_sum[:, None])
 
-    # Every multiplier at the largest reward it has to pay for: all strategies are feasible, with room.
+    # Every multiplier at the largest reward it has to pay for: all strategies are feasible, with slack.
     x = np.zeros(width)
     for c, (r, e) in enumerate(zip(problem.reward, problem.direction, strict=True)):
         x[offset[c] : offset[c + 1]] = np.outer(r, e).max(axis=1)
@@ -130,57 +132,105 @@ def interior_point(problem: Problem, strategies: np.ndarray, tolerance: float) -
     slack, posterior = terms(x)
     s = slack.copy()
     q = np.full(J, 1.0 / J)
-    step = 1.0
+    step, best = 1.0, (np.inf, q, x)
     for _ in range(_INTERIOR_STEPS):
-        ones = np.ones((J, C))
         G = scipy.sparse.csr_matrix(
-            (np.concatenate([ones, posterior], axis=1).ravel(), indices, pointers), (J, width)
+            (np.concatenate([np.ones((J, C)), posterior], axis=1).ravel(), indices, pointers),
+            (J, width),
         )
-        dual_residual = goal - G.T @ q
-        slack_residual = slack - s
+        residual = goal - G.T @ q
         mu = float(q @ s) / J
-        if (
-            mu * J < tolerance
-            and np.abs(dual_residual).sum() < 1e-10
-            and np.abs(slack_residual).max() < 1e-10
-        ):
+        missed = max(mu * J, np.abs(residual).sum(), np.abs(slack - s).max())
+        if missed < best[0]:
+            best = missed, q, x
+        if mu * J < tolerance and missed < max(tolerance, 1e-10):
             break
-        weight = q / s
-        K = (G.T @ G.multiply(weight[:, None]).tocsr()).toarray()
-        K[offset[-1] :, offset[-1] :] += np.diag(q @ posterior) - (posterior.T * q) @ posterior
-        scale = np.sqrt(np.maximum(np.diag(K), 1e-300))
-        K = K / scale / scale[:, None]
-        fixed = gauge / scale
-        fixed /= np.linalg.norm(fixed, axis=1)[:, None]
-        K += fixed.T @ fixed
-        K[np.diag_indices(width)] += 1e-14
-        try:
-            factor = scipy.linalg.cho_factor(K, check_finite=False)
-        except np.linalg.LinAlgError:
-            K[np.diag_indices(width)] += 1e-9
-            factor = scipy.linalg.cho_factor(K, check_finite=False)
-
-        def direction(target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            """Solve for the step at which q s is the target to first order."""
-            right = -dual_residual + G.T @ (target / s - q - weight * slack_residual)
-            dx = scipy.linalg.cho_solve(factor, right / scale, check_finite=False) / scale
-            ds = G @ dx + slack_residual
-            return dx, (target - q * ds) / s - q, ds
-
-        def longest(v: np.ndarray, dv: np.ndarray) -> float:
-            falls = dv < 0
-            return min(1.0, float((-v[falls] / dv[falls]).min(initial=np.inf)))
-
-        dx, dq, ds = direction(np.zeros(J))
-        primal, dual = longest(q, dq), longest(s, ds)
-        ahead = float((q + primal * dq) @ (s + dual * ds)) / J
-        sigma = min((ahead / mu) ** 3, 1.0) if step > 0.3 else 0.5
-        dx, dq, ds = direction(sigma * mu - (dq * ds if step > 0.3 else 0.0))
-        step = 0.99 * min(longest(q, dq), longest(s, ds))
+        hessian = np.diag(q @ posterior) - (posterior.T * q) @ posterior
+        system = _NewtonSystem.of(G, q, s, residual, slack - s, hessian, gauge)
+        # The predictor aims at zero. The corrector aims at what the predictor says can be had, and takes its
+        # second-order error off; after a short step it recentres instead.
+        _, dq, ds = system.step(np.zeros(J))
+        ahead = float((q + _longest(q, dq) * dq) @ (s + _longest(s, ds) * ds)) / J
+        if step > _SHORT:
+            target = min((ahead / mu) ** 3, 1.0) * mu - dq * ds
+        else:
+            target = np.full(J, 0.5 * mu)
+        dx, dq, ds = system.step(target)
+        step = 0.99 * min(_longest(q, dq), _longest(s, ds))
+        if not (np.isfinite(dx).all() and step > 1e-8):
+            break  # rounding has eaten the direction
         x, q, s = x + step * dx, q + step * dq, s + step * ds
         slack, posterior = terms(x)
-    beta = [x[offset[c] : offset[c + 1]] for c in range(C)]
-    return Solution(q, x[offset[-1] :], beta)
+    _, q, x = best
+    return Solution(q, x[offset[-1] :], [x[offset[c] : offset[c + 1]] for c in range(C)])
+
+
+class _NewtonSystem(NamedTuple):
+    """Newton's equations of the interior point, reduced to the dual variables and factorised.
+
+    Attributes:
+        gradient: of the slacks, shape (J, width).
+        q: masses.
+        s: slack variables.
+        residual: of the prescribed masses.
+        slack_residual: of the slack variables.
+        scale: square roots of the diagonal, by which the matrix is scaled before it is factorised.
+        factor: of Cholesky.
+
+    """
+
+    gradient: Any
+    q: np.ndarray
+    s: np.ndarray
+    residual: np.ndarray
+    slack_residual: np.ndarray
+    scale: np.ndarray
+    factor: Any
+
+    @classmethod
+    def of(
+        cls,
+        gradient: Any,
+        q: np.ndarray,
+        s: np.ndarray,
+        residual: np.ndarray,
+        slack_residual: np.ndarray,
+        hessian: np.ndarray,
+        gauge: np.ndarray,
+    ) -> "_NewtonSystem":
+        """Eliminate q and s, hold the gauge directions fixed, and factorise."""
+        K = (gradient.T @ gradient.multiply((q / s)[:, None]).tocsr()).toarray()
+        n = hessian.shape[0]
+        K[-n:, -n:] += hessian
+        scale = np.sqrt(np.maximum(np.diag(K), 1e-200))
+        K = K / scale / scale[:, None]
+        # In scaled variables a gauge direction is multiplied by the scale.
+        fixed = gauge * scale
+        fixed /= np.linalg.norm(fixed, axis=1)[:, None]
+        K += fixed.T @ fixed
+        for ridge in (1e-14, 1e-10, 1e-6, 1.0):
+            K[np.diag_indices(len(K))] += ridge
+            try:
+                factor = scipy.linalg.cho_factor(K, check_finite=False)
+                break
+            except np.linalg.LinAlgError:
+                continue
+        return cls(gradient, q, s, residual, slack_residual, scale, factor)
+
+    def step(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Solve for the step of x, q and s at which q s is the target to first order."""
+        weight = self.q / self.s
+        right = self.gradient.T @ (target / self.s - self.q - weight * self.slack_residual)
+        right = (right - self.residual) / self.scale
+        dx = scipy.linalg.cho_solve(self.factor, right, check_finite=False) / self.scale
+        ds = self.gradient @ dx + self.slack_residual
+        return dx, (target - self.q * ds) / self.s - self.q, ds
+
+
+def _longest(v: np.ndarray, dv: np.ndarray) -> float:
+    """Return the longest step, at most one, that keeps v positive."""
+    falls = dv < 0
+    return min(1.0, float((-v[falls] / dv[falls]).min(initial=np.inf)))
 
 
 def largest_excess(

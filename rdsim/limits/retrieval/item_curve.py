@@ -24,7 +24,7 @@ No earlier statement of either claim is known to us; spectral functionals of thi
 
 import dataclasses
 import functools
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import jax.numpy as jnp
 import numpy as np
