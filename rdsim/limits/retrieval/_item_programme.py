@@ -63,12 +63,14 @@ class Optimum(NamedTuple):
         reward: that a channel earns at least.
         rate: of the channel, bits.
         bound: of reward less slope times rate, for every channel.
+        joint: P(u,y) of the channel, shape (U, |Y|).
 
     """
 
     reward: float
     rate: float
     bound: float
+    joint: np.ndarray
 
 
 def programme(queries: Queries, rewards: Rewards) -> Programme:
@@ -114,8 +116,9 @@ def optimum(problem: Programme, slope: float, tolerance: float) -> Optimum:
     else:
         bounds.append(problem.rewards.above.whole)
     points = [evaluated(problem, channel) for channel in channels]
-    reward, nats = max(points, key=lambda point: point[0] - price * point[1])
-    return Optimum(reward - _ROUNDING, nats / np.log(2.0), min(bounds) + _ROUNDING)
+    best = max(range(len(points)), key=lambda i: points[i][0] - price * points[i][1])
+    reward, nats = points[best]
+    return Optimum(reward - _ROUNDING, nats / np.log(2.0), min(bounds) + _ROUNDING, channels[best])
 
 
 def evaluated(problem: Programme, joint: np.ndarray) -> tuple[float, float]:

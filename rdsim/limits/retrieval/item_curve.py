@@ -243,7 +243,8 @@ def retrieval_curve(
 def _points(problem: Programme, slopes: np.ndarray, tolerance: float) -> Points:
     """Solve at rewards a bit. With reward - slope rate <= bound, rate >= (reward - bound) / slope."""
     found = [optimum(problem, float(slope), tolerance) for slope in slopes]
-    reward, rate, bound = np.array(found, float).reshape(-1, 3).T
+    numbers = [(each.reward, each.rate, each.bound) for each in found]
+    reward, rate, bound = np.array(numbers, float).reshape(-1, 3).T
     lower = np.minimum((reward - bound) / slopes, rate)
     return Points(1.0 / slopes, 1.0 - reward, lower, rate)
 
