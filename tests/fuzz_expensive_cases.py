@@ -101,6 +101,16 @@ CASES: Final[dict[str, Call]] = {
         "levels": count(8, 0),
         "tolerance": positive(1e-6, 0.0),
     },
+    "limits.retrieval_curve": {
+        "source": Argument(
+            JOINT, (*UNRELATED, 3, -JOINT, 2 * JOINT, JOINT * math.nan, JOINT[0], MIXTURE)
+        ),
+        "log2_size": positive(4.0, 0.0, math.inf, [2.0, 3.0]),
+        "loss": loss("error"),
+        "slopes": grid([0.1], [0.0], [-0.1], [math.inf]),
+        "encoder": one_of("shared"),
+        "tolerance": positive(1e-4, 0.0),
+    },
     "limits.self_consistent": {
         "joint": law(JOINT),
         "slope": positive(2.0, 0.0, math.inf),

@@ -60,6 +60,10 @@ STATEMENTS: Final = {
     "Markov chains and the tighter of the two one-sided bottlenecks.",
     "C24": "A codebook made for another law costs its mismatched rate, and the minimax rate over "
     "a divergence ball is met by one codebook.",
+    "C25": "With one encoder for all items the expected reward is a concave function of the "
+    "distribution of the posteriors, so that the least rate for a rank loss is a convex problem.",
+    "C26": "No encoder, not even one that sees the whole database, does better than a single-letter "
+    "programme in which the target's rank is the quantile of its posterior.",
 }
 """What each claim says, in one line; the numbers are those of the docs."""
 

@@ -34,7 +34,7 @@ from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.limits._curve import Curve, Points, search
 from rdsim.limits.bottleneck._solver import reduced
-from rdsim.limits.retrieval._item_programme import Programme, evaluated, optimum, programme
+from rdsim.limits.retrieval._item_programme import Programme, optimum, programme
 from rdsim.limits.retrieval._ranks import Rewards, classes_of, tabulated
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
@@ -60,6 +60,7 @@ class RetrievalCurve(Curve):
             `lower` is the height of a line below the whole curve. Not below zero but for rounding.
         minimum_loss: of items stored whole, ranked best: no encoder has less.
         maximum_loss: of a random ranking, which costs no bits.
+        stored_rate: bits an item that is stored whole, as far as queries tell letters apart.
         joint: P(x,y), shape (|X|, |Y|).
         log2_size: log2 M.
         rank_loss: the loss as it was named.
@@ -71,6 +72,7 @@ class RetrievalCurve(Curve):
     rate: Certified
     minimum_loss: Float[Array, ""]
     maximum_loss: Float[Array, ""]
+    stored_rate: Float[Array, ""]
     joint: Float[Array, "x y"]
     log2_size: Float[Array, ""]
     rank_loss: Loss = dataclasses.field(metadata={"static": True}, default="reciprocal_rank")
@@ -142,16 +144,12 @@ class RetrievalCurve(Curve):
         return programme(classes_of(table), rewards)
 
     def _ends(self) -> Points:
-        # Nothing is sent at D_max; the letter itself may be stored, at its entropy; and no loss is less
-        # than that of stored letters.
-        problem = self._programme()
-        stored, nats = evaluated(problem, np.diag(problem.queries.py))
-        most, least = self.maximum_loss, self.minimum_loss
+        # Nothing is sent at D_max. The letter itself may be stored, and no loss is less than then.
         return Points(
             jnp.asarray([0.0, np.inf]),
-            jnp.stack([most, jnp.maximum(jnp.asarray(1.0 - stored), least)]),
-            jnp.asarray([0.0, 0.0]),
-            jnp.asarray([0.0, nats / np.log(2.0)]),
+            jnp.stack([self.maximum_loss, self.minimum_loss]),
+            jnp.zeros(2),
+            jnp.stack([jnp.zeros(()), self.stored_rate]),
         )
 
     def _known(self) -> Points:
@@ -225,6 +223,7 @@ def retrieval_curve(
         rate=Certified(value=slope, lower=slope, upper=slope, tolerance=wanted),
         minimum_loss=jnp.asarray(least),
         maximum_loss=jnp.asarray(most),
+        stored_rate=jnp.asarray(reduced(joint).entropy),
         joint=jnp.asarray(joint),
         log2_size=size,
         rank_loss=loss,
