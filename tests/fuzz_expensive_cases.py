@@ -82,6 +82,15 @@ CASES: Final[dict[str, Call]] = {
         "starts": count(2),
         "key": key(),
     },
+    "limits.joint_retrieval_curve": {
+        "source": Argument(
+            JOINT, (*UNRELATED, 3, -JOINT, 2 * JOINT, JOINT * math.nan, JOINT[0], MIXTURE)
+        ),
+        "loss": loss("error"),
+        "slopes": grid([0.1], [0.0], [-0.1], [math.inf]),
+        "items": count(2, 0, 1),
+        "tolerance": positive(1e-4, 0.0),
+    },
     "limits.minimax_rate": {
         "p0": law(PMF),
         "d": table(HAMMING, spoiled(HAMMING, math.inf)),

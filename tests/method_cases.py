@@ -132,6 +132,10 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "distortion_at": {"rate": 0.4},
         },
     ),
+    "limits.JointRetrievalCurve": (
+        "limits.joint_retrieval_curve",
+        {"rate_at": {"loss": 0.4}, "loss_at": {"rate": 0.3}},
+    ),
     "limits.RetrievalCurve": (
         "limits.retrieval_curve",
         {

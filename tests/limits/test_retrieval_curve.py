@@ -199,19 +199,20 @@ def test_C26_no_deterministic_joint_encoder_lies_below(joint, size, loss):
     curve = limits.retrieval_curve(
         joint, np.log2(size), loss, np.geomspace(1.0, 1e-3, 12), encoder="joint"
     )
-    seen = np.inf
+    lost, spent = [], []
     found = partitions(len(databases))
     for labels in found[:: max(len(found) // 4000, 1)]:
         labels = np.array(labels)
         word = np.eye(labels.max() + 1)[:, labels] * mass
         chance = word.sum(axis=1)
         earned = np.sort(np.einsum("wd,xdi->wxi", word, likelihood), axis=2)[:, :, ::-1]
-        loss_of_it = 1 - float((earned @ weight).sum()) / size
-        rate = -float(chance @ np.log2(chance)) / size
-        assert float(curve.lower(max(loss_of_it, float(curve.minimum_loss)))) <= rate + 1e-9
-        seen = min(seen, rate - float(curve.lower(max(loss_of_it, float(curve.minimum_loss)))))
+        lost.append(1 - float((earned @ weight).sum()) / size)
+        spent.append(-float(chance @ np.log2(chance)) / size)
+    excess = spent - np.asarray(curve.lower(np.maximum(lost, curve.minimum_loss)))
+    assert np.min(excess) >= -1e-9
+    assert np.min(lost) >= float(curve.minimum_loss) - 1e-12
     # Sending nothing lies on the curve, so that the comparison is not empty.
-    np.testing.assert_allclose(seen, 0.0, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(np.min(excess), 0.0, rtol=0, atol=1e-3)
 
 
 def joint_optimum(joint, size, loss, slopes):
@@ -229,24 +230,39 @@ def joint_optimum(joint, size, loss, slopes):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("size", [2, 3])
-def test_C26_lies_below_the_exact_optimum_and_C25_above(size, loss):
-    joint = np.asarray(DSBS.joint)
-    exact = joint_optimum(joint, size, loss, size / SLOPES)
+def test_C26_lies_below_the_exact_optimum_and_C25_above(loss):
+    size = 3
+    exact = limits.joint_retrieval_curve(DSBS, loss, SLOPES, items=size)
     above, below = (
-        limits.retrieval_curve(joint, np.log2(size), loss, np.geomspace(1, 1e-3, 25), encoder=kind)
+        limits.retrieval_curve(DSBS, np.log2(size), loss, np.geomspace(1, 1e-3, 25), encoder=kind)
         for kind in ("shared", "joint")
     )
-    at = np.asarray(exact.distortion)
-    rate = exact.rate.upper / size
-    assert np.all(below.lower(at) <= rate + 1e-9)
+    at, rate = np.asarray(exact.loss), np.asarray(exact.rate.upper)
+    assert np.all(below.lower(np.maximum(at, below.minimum_loss)) <= rate + 1e-9)
     assert np.all(above.upper(np.maximum(at, above.minimum_loss)) >= rate - 1e-9)
 
 
-def test_C26_exact_value_of_four_items():
-    exact = joint_optimum(np.asarray(DSBS.joint), 4, RECIPROCAL, np.array([1.0]))
-    rates = exact.rate_at(np.array([0.3713541667, 0.4072916667])).value / 4
-    np.testing.assert_allclose(rates, [0.2059, 0.0835], rtol=0, atol=5.1e-5)
+@pytest.mark.parametrize("joint", [np.asarray(DSBS.joint), TERNARY])
+def test_C26_short_lists_of_databases_have_the_optimum_of_all_rankings(joint):
+    size = 2
+    plain = joint_optimum(joint, size, RECIPROCAL, size / SLOPES)
+    short = limits.joint_retrieval_curve(joint, RECIPROCAL, SLOPES, items=size)
+    assert short.database.distortions.shape[1] <= plain.distortions.shape[1]
+    np.testing.assert_allclose(short.loss, plain.distortion, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(short.rate.value, plain.rate.value / size, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "at", "rate"),
+    [(RECIPROCAL, [0.3713541667, 0.4072916667], [0.2059, 0.0835]), ("error", [0.61875], [0.1776])],
+)
+def test_C26_exact_values_of_four_items(loss, at, rate):
+    exact = limits.joint_retrieval_curve(DSBS, loss, [0.1], items=4, tolerance=1e-6)
+    found = exact.rate_at(np.array(at))
+    np.testing.assert_allclose(found.value, rate, rtol=0, atol=5.1e-5)
+    np.testing.assert_allclose(exact.loss_at(found.value).value, at, rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="databases times rankings"):
+        limits.joint_retrieval_curve(TERNARY, RECIPROCAL, [0.1], items=9)
 
 
 @pytest.mark.parametrize("loss", [RECIPROCAL, "error"])

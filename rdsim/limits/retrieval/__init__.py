@@ -1,7 +1,7 @@
 """What a retrieval system can reach with items (and queries) of so many bits.
 
 `item_curve` is the exact optimum of one encoder and a converse for all, of items of one letter,
-`bounds` is the sandwich of a converse and the best single channel, `distortion` makes retrieval an ordinary distortion,
+`joint_curve` the exact optimum of joint encoders of a small database, `bounds` is the sandwich of a converse and the best single channel, `distortion` makes retrieval an ordinary distortion,
 `two_sided` compresses queries too, and `identification` is for similarity queries.
 """
 
@@ -13,15 +13,18 @@ from rdsim.limits.retrieval.distortion import (
 )
 from rdsim.limits.retrieval.identification import identification_binary, identification_gaussian
 from rdsim.limits.retrieval.item_curve import RetrievalCurve, retrieval_curve
+from rdsim.limits.retrieval.joint_curve import JointRetrievalCurve, joint_retrieval_curve
 from rdsim.limits.retrieval.two_sided import TwoSidedBounds, two_sided_dsbs, two_sided_gaussian
 
 __all__ = [
+    "JointRetrievalCurve",
     "RetrievalBounds",
     "RetrievalCurve",
     "SelfConsistentSchemes",
     "TwoSidedBounds",
     "identification_binary",
     "identification_gaussian",
+    "joint_retrieval_curve",
     "retrieval_bounds",
     "retrieval_curve",
     "retrieval_distortion",
