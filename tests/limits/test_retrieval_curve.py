@@ -53,13 +53,16 @@ def rate_and_loss(joint, channel, size, loss):
     rate = float(np.sum(masses[used] * np.log2(masses[used] / product[used])))
     places = []
     for row in through:
+        # Words that tie may stand in any order: together they own the same places.
         score = np.where(weight > 0, row / np.where(weight > 0, weight, 1.0), -1.0)
-        for u in np.flatnonzero(row > 0):
-            # Products of equal factors differ by rounding: they tie.
-            tied = np.abs(score - score[u]) <= 1e-12 * score[u]
-            a = min(weight[(score > score[u]) & ~tied].sum(), 1.0)
-            places.append((row[u], a, min(weight[tied].sum(), 1.0 - a)))
-    chance, a, e = np.pad(np.array(places), ((0, -len(places) % 1024), (0, 0))).T
+        order = np.argsort(-score)
+        before = np.minimum(np.append(0.0, np.cumsum(weight[order])[:-1]), 1.0)
+        share = np.minimum(weight[order], 1.0 - before)
+        places.append(np.stack([row[order], before, share], axis=1)[row[order] > 0])
+    places = np.concatenate(places)
+    chance, a, e = np.pad(
+        places, ((0, 2 ** math.ceil(math.log2(len(places) + 1024)) - len(places)), (0, 0))
+    ).T
     with np.errstate(divide="ignore"):
         lost = expected_loss(np.log2(size), loss, log_a=np.log(a), log_e=np.log(e))
     return rate, float(chance @ np.asarray(lost))
@@ -156,19 +159,25 @@ def test_C25_no_channel_lies_below_the_curve(data, joint, size, loss):
 
 
 @settings(max_examples=6)
-@given(joint=small_sources(), size=st.sampled_from((2, 5, 50)), loss=losses)
+@given(
+    joint=small_sources(((2, 2), (3, 3))),
+    size=st.sampled_from((2, 5, 50)),
+    loss=st.sampled_from((RECIPROCAL, "error")),
+)
 def test_C25_the_channel_has_the_loss_and_the_rate_of_its_point(joint, size, loss):
     curve = limits.retrieval_curve(joint, np.log2(size), loss, [0.05])
     channel = np.asarray(curve.test_channel(0.05))
     np.testing.assert_allclose(channel.sum(axis=1), 1.0, rtol=0, atol=1e-12)
-    # Thousands of words of the one-class channel, of which one in 32 is left by joining neighbours: the loss
-    # can only rise, the rate only fall, both by little.
-    if channel.shape[1] > 600:
+    within = 1e-6
+    if len(classes_of(joint[:, joint.sum(axis=0) > 0]).direction) <= 1:
+        # A word for every cell of quantiles: neighbours are joined, so that the loss rises and the rate falls.
         channel = np.add.reduceat(channel, np.arange(0, channel.shape[1], 32), axis=1)
+        within = 3e-4
     rate, achieved = rate_and_loss(joint, channel, size, loss)
     assert rate <= float(curve.rate.upper[0]) + 1e-9
-    np.testing.assert_allclose(achieved, curve.loss[0], rtol=0, atol=3e-4)
-    np.testing.assert_allclose(rate, curve.rate.upper[0], rtol=0, atol=3e-3)
+    assert achieved >= float(curve.loss[0]) - 1e-7
+    np.testing.assert_allclose(achieved, curve.loss[0], rtol=0, atol=within)
+    np.testing.assert_allclose(rate, curve.rate.upper[0], rtol=0, atol=10 * within)
 
 
 def partitions(count):

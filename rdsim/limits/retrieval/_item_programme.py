@@ -28,6 +28,8 @@ _FIRST_STRATEGIES: Final = 700
 """Strategies of the first, coarsest groups: 8 groups for three classes, 5 for four, 2 for nine."""
 _SPLIT: Final = 20_000
 """About how many strategies the split of near-optimal ones may give."""
+_GAP: Final = 1e-6
+"""Nats that the interior point may leave open: with more, strategies out of use do not show as such."""
 _ADDED: Final = 2000
 """Strategies added to the working set in a round."""
 _DEPTH: Final = 10.0
@@ -35,8 +37,8 @@ _DEPTH: Final = 10.0
 _ROUNDS: Final = 8
 _FINEST: Final = 128
 """Groups a class has at most."""
-_ROUNDING: Final = 4e-15
-"""Of a reward, which is a sum of numbers below one."""
+_ROUNDING: Final = 5e-14
+"""Of a reward: a sum of some hundred numbers below one, of probabilities that are rounded to 1e-14."""
 
 
 class Programme(NamedTuple):
@@ -187,7 +189,7 @@ def _by_strategies(
             split = children(kept, mass, groups.mass)
             strategies = np.unique(np.append(split, first_strategies(groups, 0), axis=0), axis=0)
         for _ in range(_ROUNDS):
-            solution = interior_point(groups, strategies, 0.01 * nats)
+            solution = interior_point(groups, strategies, min(0.01 * nats, _GAP))
             excess, near, f = largest_excess(groups, solution, min(0.1, _DEPTH / count**2))
             if excess <= 0.1 * nats:
                 break

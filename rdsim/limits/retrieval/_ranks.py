@@ -27,9 +27,9 @@ _FIRST: Final = 1e-3
 """End of the first cell as a share of 1/M, the quantile below which the target is surely first."""
 _EVEN: Final = 0.1
 """Weight of a grading that does not depend on what was found before."""
-_PARALLEL: Final = 1e-9
-"""Sine of the angle below which two queries count as ranking the items alike. Only with the rounding of
-the source's table are nearly parallel rows meant to be parallel; larger angles are kept apart."""
+_SAME: Final = 1e-14
+"""Difference between probabilities P(x|y) below which they count as equal, for they are rounded. What that may
+change of a reward is part of the rounding that the bounds allow for."""
 
 
 class Steps(NamedTuple):
@@ -222,7 +222,7 @@ def classes_of(joint: np.ndarray) -> Queries:
     py = joint.sum(axis=0)
     rows = joint / py
     rows = rows - (rows @ py)[:, None]
-    rows = rows[np.abs(rows).max(axis=1) > 1e-14]
+    rows = rows[np.abs(rows).max(axis=1) > _SAME]
     directions: list[np.ndarray] = []
     forward: list[float] = []
     backward: list[float] = []
@@ -230,7 +230,7 @@ def classes_of(joint: np.ndarray) -> Queries:
         norm = float(np.linalg.norm(row))
         for c, direction in enumerate(directions):
             along = float(row @ direction)
-            if np.linalg.norm(row - along * direction) <= _PARALLEL * norm:
+            if np.abs(row - along * direction).max() <= _SAME:
                 forward[c] += max(along, 0.0)
                 backward[c] += max(-along, 0.0)
                 break

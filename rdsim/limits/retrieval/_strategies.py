@@ -25,6 +25,8 @@ from scipy.special import logsumexp
 _INTERIOR_STEPS: Final = 100
 _SHORT: Final = 0.3
 """Step size below which the next step recentres."""
+_UNUSED: Final = 1e-10
+"""Mass at which the interior point leaves strategies that are not in use; without them it is as good."""
 LISTED: Final = 2.0**24
 """Strategies that are listed at most to find the best, some 0.2 s of work."""
 _PORTION: Final = 2**21
@@ -64,10 +66,11 @@ class Problem(NamedTuple):
         return np.asarray(f)
 
     def channel(self, strategies: np.ndarray, solution: "Solution") -> np.ndarray:
-        """P(F,y) = q_F P(y|F), shape (J, |Y|)."""
-        logits = self.log_weights(strategies) - solution.theta
+        """P(F,y) = q_F P(y|F) of the strategies in use, shape (J, |Y|)."""
+        used = solution.q > _UNUSED
+        logits = self.log_weights(strategies[used]) - solution.theta
         posterior = np.exp(logits - logsumexp(logits, axis=1)[:, None])
-        return np.asarray(solution.q[:, None] * posterior)
+        return np.asarray(solution.q[used, None] * posterior)
 
 
 class Solution(NamedTuple):

@@ -120,6 +120,31 @@ class RetrievalCurve(Curve):
         upper = np.clip(upper, least, most)
         return self._certified(np.clip(lower, least, upper), upper, goal.shape)
 
+    @on_host
+    def test_channel(self, slope: ArrayLike) -> Float[Array, "y u"]:
+        """Solve for the best channel found at one slope.
+
+        Args:
+            slope: reward a bit, > 0, a scalar.
+
+        Returns:
+            P(u|y), rows summing to one, shape (|Y|, U): of many words where one class of queries has a
+            word for every cell of quantiles. A letter without mass has the row of the words' own distribution.
+
+        Raises:
+            ValueError: if the slope is not positive.
+
+        """
+        at = validation.interval(
+            "slope", slope, low=0.0, high=np.inf, open_low=True, open_high=True, ndim=0
+        )
+        found = optimum(self._programme(), float(at), float(self.rate.tolerance)).joint
+        found = found[found.sum(axis=1) > 0]
+        rows = (found / found.sum(axis=0)).T
+        letter = reduced(np.asarray(self.joint)).letter
+        weight = found.sum(axis=1) / found.sum()
+        return jnp.asarray(np.where(letter[:, None] >= 0, rows[letter], weight))
+
     def _certified(self, lower: np.ndarray, upper: np.ndarray, shape: tuple[int, ...]) -> Certified:
         low, high = (jnp.asarray(np.reshape(bound, shape)) for bound in (lower, upper))
         return Certified(value=high, lower=low, upper=high, tolerance=self.rate.tolerance)
@@ -190,7 +215,7 @@ def retrieval_curve(
 
     Args:
         source: a `DiscreteSource`, or a table P(x,y), of one letter an item.
-        log2_size: log2 M in [1, 1000], a scalar. Losses are accurate to 1e-15 of one, so that nothing is
+        log2_size: log2 M in [1, 1000], a scalar. Losses are accurate to 1e-13 of one, so that nothing is
             said about rewards below that.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
         slopes: reward a bit, > 0, shape (S,).
