@@ -82,6 +82,15 @@ CASES: Final[dict[str, Call]] = {
         "starts": count(2),
         "key": key(),
     },
+    "limits.joint_retrieval_curve": {
+        "source": Argument(
+            JOINT, (*UNRELATED, 3, -JOINT, 2 * JOINT, JOINT * math.nan, JOINT[0], MIXTURE)
+        ),
+        "loss": loss("error"),
+        "slopes": grid([0.1], [0.0], [-0.1], [math.inf]),
+        "items": count(2, 0, 1),
+        "tolerance": positive(1e-4, 0.0),
+    },
     "limits.minimax_rate": {
         "p": law(PMF),
         "distortions": table(HAMMING, spoiled(HAMMING, math.inf)),
@@ -100,6 +109,16 @@ CASES: Final[dict[str, Call]] = {
         "rounds": count(1),
         "levels": count(8, 0),
         "tolerance": positive(1e-6, 0.0),
+    },
+    "limits.retrieval_curve": {
+        "source": Argument(
+            JOINT, (*UNRELATED, 3, -JOINT, 2 * JOINT, JOINT * math.nan, JOINT[0], MIXTURE)
+        ),
+        "log2_size": positive(4.0, 0.0, math.inf, [2.0, 3.0]),
+        "loss": loss("error"),
+        "slopes": grid([0.1], [0.0], [-0.1], [math.inf]),
+        "encoder": one_of("shared"),
+        "tolerance": positive(1e-4, 0.0),
     },
     "limits.self_consistent": {
         "joint": law(JOINT),

@@ -64,6 +64,13 @@ STATEMENTS: Final = {
     "Markov chains and the tighter of the two one-sided bottlenecks.",
     "C24": "A codebook designed for another distribution needs its mismatched rate, and one codebook "
     "attains the minimax rate over a divergence ball.",
+    "C25": "With one encoder for all items the expected reward is a concave function of the "
+    "distribution of the posteriors, so that the least rate for a rank loss is a convex problem.",
+    "C26": "No encoder, not even one that sees the whole database, does better than a single-letter "
+    "programme in which the target's rank is the quantile of its posterior.",
+    "C27": "Given that an item lies in a half-space of probability 2^-R, its query must lie in one of "
+    "probability K/M: this bounds the recall at K of all words of R bits for Gaussian pairs, of any "
+    "dimension, and with it every rank loss.",
 }
 """What each claim says. The ledger, the gallery and the theory page all show these words."""
 

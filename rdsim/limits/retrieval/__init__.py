@@ -1,8 +1,9 @@
 """What a retrieval system can reach with items (and queries) of so many bits.
 
-`converse` bounds every code of Gaussian pairs, `bounds` is the sandwich of a converse and the best single channel, `distortion` makes retrieval an ordinary
-distortion, `two_sided` compresses queries too, `identification` is for similarity queries, and `mixture` is a
-converse for Gaussian mixtures.
+`item_curve` is the exact optimum of one encoder and a converse for all, of items of one letter; `joint_curve` is the
+exact optimum of joint encoders of a small database; `converse` bounds every code of Gaussian pairs; `bounds` is the
+sandwich of a converse and the best single channel; `distortion` makes retrieval an ordinary distortion; `two_sided`
+compresses queries too; `identification` is for similarity queries; `mixture` is a converse for Gaussian mixtures.
 
 Arguments are checked before anything is computed: a ValueError names the one whose numbers or shape do
 not fit, a TypeError one that is no integer or no key where that is needed.
@@ -16,19 +17,25 @@ from rdsim.limits.retrieval.distortion import (
     self_consistent,
 )
 from rdsim.limits.retrieval.identification import identification_binary, identification_gaussian
+from rdsim.limits.retrieval.item_curve import RetrievalCurve, retrieval_curve
+from rdsim.limits.retrieval.joint_curve import JointRetrievalCurve, joint_retrieval_curve
 from rdsim.limits.retrieval.mixture import mixture_loss_bound
 from rdsim.limits.retrieval.two_sided import TwoSidedBounds, two_sided_dsbs, two_sided_gaussian
 
 __all__ = [
+    "JointRetrievalCurve",
     "RetrievalBounds",
     "RetrievalConverse",
+    "RetrievalCurve",
     "SelfConsistentSchemes",
     "TwoSidedBounds",
     "identification_binary",
     "identification_gaussian",
+    "joint_retrieval_curve",
     "mixture_loss_bound",
     "retrieval_bounds",
     "retrieval_converse",
+    "retrieval_curve",
     "retrieval_distortion",
     "self_consistent",
     "two_sided_dsbs",

@@ -1,0 +1,296 @@
+r"""One letter an item: the most a test channel earns less lambda times its rate, from both sides (C25, C26).
+
+The problem is stated by posteriors: $V(\mu) - \lambda I(\mu)$ is concave in the distribution mu of the posteriors.
+With one class of queries (a binary query, a binary item, a DSBS) the items have one order, so that a
+channel is an entropic transport between quantiles and letters, and its dual is smooth in |Y| numbers.
+With more classes, groups of quantiles are refined until both sides meet: strategies of coarse groups that come
+near the optimum are split for the next, and those that the working set lacks are added.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from rdsim.limits.retrieval._ranks import Queries, Rewards, Steps, class_steps
+from rdsim.limits.retrieval._strategies import (
+    LISTED,
+    Problem,
+    Solution,
+    children,
+    first_strategies,
+    interior_point,
+    largest_excess,
+)
+
+_NEWTON_STEPS: Final = 60
+_FIRST_STRATEGIES: Final = 700
+"""Strategies of the first, coarsest groups: 8 groups for three classes, 5 for four, 2 for nine."""
+_SPLIT: Final = 20_000
+"""About how many strategies the split of near-optimal ones may give."""
+_GAP: Final = 1e-6
+"""Nats that the interior point may leave open: with more, strategies out of use do not show as such."""
+_ADDED: Final = 2000
+"""Strategies added to the working set in a round."""
+_DEPTH: Final = 10.0
+"""Nats times groups squared below the optimum, down to which strategies are split for the next groups."""
+_ROUNDS: Final = 8
+_FINEST: Final = 128
+"""Groups a class has at most."""
+_ROUNDING: Final = 5e-14
+"""Of a reward: a sum of some hundred numbers below one, of probabilities that are rounded to 1e-14."""
+
+
+class Programme(NamedTuple):
+    """What one problem needs at every slope.
+
+    Attributes:
+        queries: classes of queries, and P(y).
+        rewards: by quantile, from both sides.
+        below: what each class earns by the quantile, from below.
+        above: from above.
+
+    """
+
+    queries: Queries
+    rewards: Rewards
+    below: list[Steps]
+    above: list[Steps]
+
+
+class Optimum(NamedTuple):
+    """What one slope gives.
+
+    Attributes:
+        reward: that a channel earns at least.
+        rate: of the channel, bits.
+        bound: of reward less slope times rate, for every channel.
+        joint: P(u,y) of the channel, shape (U, |Y|).
+
+    """
+
+    reward: float
+    rate: float
+    bound: float
+    joint: np.ndarray
+
+
+def programme(queries: Queries, rewards: Rewards) -> Programme:
+    """State the problem of classes of queries whose ranks earn given rewards."""
+    pairs = list(zip(queries.forward, queries.backward, strict=True))
+    return Programme(
+        queries,
+        rewards,
+        [class_steps(rewards.below, *pair) for pair in pairs],
+        [class_steps(rewards.above, *pair) for pair in pairs],
+    )
+
+
+def optimum(problem: Programme, slope: float, tolerance: float) -> Optimum:
+    """Solve at one slope.
+
+    Args:
+        problem: the programme.
+        slope: lambda, reward a bit.
+        tolerance: gap to reach, bits.
+
+    Returns:
+        The best channel found, among them the constant and the stored letter, and the least bound.
+
+    """
+    price = slope / np.log(2.0)
+    queries = problem.queries
+    letters = np.diag(queries.py)
+    channels = [queries.py[None], letters]
+    # Nobody earns more than the stored letter, and that at no cost.
+    bounds = [_earned(problem, letters, problem.rewards.above, problem.above)]
+    if len(queries.direction) == 1:
+        found, bound = _by_transport(problem, price)
+        channels.append(found)
+        bounds.append(bound)
+    elif len(queries.direction) > 1:
+        for found, bound in _by_strategies(problem, price, tolerance):
+            channels.append(found)
+            bounds.append(bound)
+            reward, nats = evaluated(problem, found)
+            if min(bounds) - (reward - price * nats) <= tolerance * slope:
+                break
+    else:
+        bounds.append(problem.rewards.above.whole)
+    points = [evaluated(problem, channel) for channel in channels]
+    best = max(range(len(points)), key=lambda i: points[i][0] - price * points[i][1])
+    reward, nats = points[best]
+    return Optimum(reward - _ROUNDING, nats / np.log(2.0), min(bounds) + _ROUNDING, channels[best])
+
+
+def evaluated(problem: Programme, joint: np.ndarray) -> tuple[float, float]:
+    """Compute what a channel P(u,y) earns at least, and its rate in nats, both exact but for rounding."""
+    py = problem.queries.py
+    joint = joint * (py / joint.sum(axis=0))
+    weight = joint.sum(axis=1, keepdims=True)
+    inside = joint > 0
+    ratio = np.where(inside, joint, 1.0) / np.where(inside, weight * py, 1.0)
+    nats = float(np.sum(joint * np.log(ratio)))
+    return _earned(problem, joint, problem.rewards.below, problem.below), max(nats, 0.0)
+
+
+def _earned(problem: Programme, joint: np.ndarray, rewards: Steps, classes: list[Steps]) -> float:
+    """Sort the words by every class and add up what their intervals of quantiles earn."""
+    weight = joint.sum(axis=1)
+    joint, weight = joint[weight > 0], weight[weight > 0]
+    total = rewards.whole
+    for direction, steps in zip(problem.queries.direction, classes, strict=True):
+        score = (joint @ direction) / weight
+        order = np.argsort(-score, kind="stable")
+        ends = np.append(0.0, np.cumsum(weight[order]))
+        knots = np.append(0.0, np.cumsum(steps.length))
+        heights = np.append(0.0, np.cumsum(steps.length * steps.slope))
+        total += float(score[order] @ np.diff(np.interp(ends / ends[-1], knots, heights)))
+    return total
+
+
+def _by_transport(problem: Programme, price: float) -> tuple[np.ndarray, float]:
+    """Solve one class, from below for the channel and from above for the bound."""
+    direction, py = problem.queries.direction[0], problem.queries.py
+    channel, _ = _one_class(problem.below[0], direction, py, price)
+    _, value = _one_class(problem.above[0], direction, py, price)
+    return channel, problem.rewards.above.whole + price * value
+
+
+def _by_strategies(
+    problem: Programme, price: float, tolerance: float
+) -> Iterator[tuple[np.ndarray, float]]:
+    """Yield channels and bounds of several classes, of more and more groups.
+
+    Tangents take the place of the rewards above, so that the dual of every level is a bound, whatever
+    strategies it was solved over: the largest excess over all of them is added.
+    """
+    queries = problem.queries
+    C = len(queries.direction)
+    nats = tolerance * np.log(2.0)
+    finest = max(min(_FINEST, int(LISTED ** (1.0 / C) + 1e-9)), 2)
+    count = max(int(_FIRST_STRATEGIES ** (1.0 / C)), 2)
+    kept: np.ndarray | None = None
+    mass: list[np.ndarray] = []
+    scores: list[tuple[np.ndarray, np.ndarray] | None] = [None] * C
+    while True:
+        steps = [
+            each.tangents(count, known) for each, known in zip(problem.above, scores, strict=True)
+        ]
+        groups = Problem(
+            queries.direction,
+            queries.py,
+            [each.length for each in steps],
+            [each.slope / price for each in steps],
+        )
+        if kept is None:
+            strategies = first_strategies(groups, _FIRST_STRATEGIES)
+        else:
+            split = children(kept, mass, groups.mass)
+            strategies = np.unique(np.append(split, first_strategies(groups, 0), axis=0), axis=0)
+        for _ in range(_ROUNDS):
+            solution = interior_point(groups, strategies, min(0.01 * nats, _GAP))
+            excess, near, f = largest_excess(groups, solution, min(0.1, _DEPTH / count**2))
+            if excess <= 0.1 * nats:
+                break
+            worst = np.argsort(-f)[:_ADDED]
+            more = np.unique(np.append(strategies, near[worst[f[worst] > 0]], axis=0), axis=0)
+            if len(more) == len(strategies):
+                break
+            strategies = more
+        dual = sum(float(m @ b) for m, b in zip(groups.mass, solution.beta, strict=True))
+        value = dual + float(queries.py @ solution.theta) + excess
+        yield groups.channel(strategies, solution), problem.rewards.above.whole + price * value
+        if count >= finest or all(map(_same_size, steps, problem.above)):
+            return
+        scores = _scores(groups, solution)
+        kept, mass = _kept(strategies, solution, near, f, C), groups.mass
+        count = min(2 * count, finest)
+
+
+def _same_size(some: Steps, all_: Steps) -> bool:
+    return some.length.size == all_.length.size
+
+
+def _scores(groups: Problem, solution: Solution) -> list[tuple[np.ndarray, np.ndarray] | None]:
+    """Read off the dual variables at which scores tau the items pass from one group to the next."""
+    found: list[tuple[np.ndarray, np.ndarray] | None] = []
+    for mass, reward, beta, e in zip(
+        groups.mass, groups.reward, solution.beta, groups.direction, strict=True
+    ):
+        fall = -np.diff(reward)
+        tau = -np.diff(beta) / np.where(fall > 0, fall, 1.0)
+        tau = np.minimum.accumulate(np.clip(tau, e.min(), e.max()))
+        ends = np.append(0.0, np.cumsum(mass))
+        found.append((ends, np.concatenate([[e.max()], tau, [e.min()]])))
+    return found
+
+
+def _kept(
+    strategies: np.ndarray, solution: Solution, near: np.ndarray, f: np.ndarray, classes: int
+) -> np.ndarray:
+    """Choose the strategies to split: those in use, and the nearest to it."""
+    used = strategies[solution.q > 1e-7]
+    # A group meets two or three of the groups that are twice as fine.
+    most = max(int(_SPLIT / 2.5**classes) - len(used), 0)
+    nearest = near[np.argsort(-f)[:most]]
+    return np.unique(np.append(used, nearest, axis=0), axis=0)
+
+
+def _one_class(
+    steps: Steps, direction: np.ndarray, py: np.ndarray, price: float
+) -> tuple[np.ndarray, float]:
+    r"""Minimise the dual of one class, $\sum_j L_j \ln\sum_y P_y e^{e(y)\omega_j/\lambda - \theta_y} + P\theta$.
+
+    Newton's method in theta with halved steps (the function is convex, smooth, and flat along the
+    constants), from the solution at a larger price where the price is small.
+
+    Args:
+        steps: omega on cells of the quantile.
+        direction: e, shape (|Y|,).
+        py: P(y) > 0, shape (|Y|,).
+        price: lambda, reward a nat.
+
+    Returns:
+        P(cell, y), whose columns are P_Y up to rounding; and the least value of the dual.
+
+    """
+    length, spread = steps.length, float(np.ptp(steps.slope)) * float(np.ptp(direction))
+    theta = np.zeros(py.size)
+    stages = max(int(np.ceil(np.log(spread / (8.0 * price)) / np.log(4.0))), 0) if spread else 0
+    for stage in range(stages, -1, -1):
+        now = price * 4.0**stage
+        score = np.log(py) + steps.slope[:, None] * (direction / now)
+
+        def solved(theta: np.ndarray, score: np.ndarray = score) -> tuple[float, np.ndarray]:
+            logits = score - theta
+            top = logits.max(axis=1, keepdims=True)
+            weight = np.exp(logits - top)
+            total = weight.sum(axis=1, keepdims=True)
+            value = length @ (top + np.log(total))[:, 0] + py @ theta
+            return float(value), weight / total
+
+        value, posterior = solved(theta)
+        for _ in range(_NEWTON_STEPS):
+            mass = length @ posterior
+            gradient = py - mass
+            if np.abs(gradient).max() < 1e-14:
+                break
+            hessian = np.diag(mass) - (posterior * length[:, None]).T @ posterior
+            # The constants are taken out of the null space.
+            step = np.linalg.lstsq(hessian + 1.0, -gradient, rcond=1e-15)[0]
+            decrement = -float(gradient @ step)
+            if decrement <= 1e-17 * (1.0 + abs(value)):
+                theta = theta + step
+                value, posterior = solved(theta)
+                break
+            share = 1.0
+            while share > 1e-6:
+                tried, there = solved(theta + share * step)
+                if tried <= value - 1e-4 * share * decrement + 1e-15 * abs(value):
+                    break
+                share *= 0.5
+            theta = theta + share * step
+            value, posterior = tried, there
+        theta = theta * (4.0 if stage else 1.0)
+    return posterior * length[:, None], value

@@ -1,0 +1,355 @@
+r"""The best test channel against a slope, as ordinary rate distortion with prescribed ranks (C25, C26).
+
+A strategy F = (F_c)_c is the group of ranks an item gets from each class c of queries; each group r of
+class c has a prescribed mass and earns $\omega_c(r)$. In units of the price of a nat, lambda, the best of
+$E \sum_c e_c(Y) \omega_c(F_c) - I(Y;F)$ is at most
+
+$$\sum_{c,r} \mathrm{mass}_{c}(r)\, \beta_c(r) + \sum_y P_y \theta_y + \max_F f_F, \qquad
+f_F = \ln \sum_y P_y e^{\sum_c e_c(y) \omega_c(F_c) - \theta_y} - \sum_c \beta_c(F_c)$$
+
+for every beta and theta (theta_y = ln Z_y of C5; beta has a multiplier a rank). This bound is least where strategies
+with f_F = max carry an optimal channel, of posteriors $P_{y|F} \propto P_y e^{\sum_c e_c(y)\omega_c(F_c) - \theta_y}$.
+
+With one class a strategy is a quantile, beta is explicit, and the bound is a smooth function of theta: Newton's method
+(`one_class`). With more, a primal-dual interior-point method solves it over a working set of strategies (`interior_point`),
+and `largest_excess` finds the maximum over all, as the largest entry of a tensor of rank |Y|.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+from scipy.special import logsumexp
+
+_INTERIOR_STEPS: Final = 100
+_SHORT: Final = 0.3
+"""Step size below which the next step recentres."""
+_UNUSED: Final = 1e-10
+"""Mass at which the interior point leaves strategies that are not in use; without them it is as good."""
+LISTED: Final = 2.0**24
+"""Strategies that are listed at most to find the best, some 0.2 s of work."""
+_PORTION: Final = 2**21
+"""Of these, how many at a time."""
+
+
+class Problem(NamedTuple):
+    """Classes with groups of ranks, rewards in units of lambda.
+
+    Attributes:
+        direction: e_c(y), shape (C, |Y|).
+        py: P(y) > 0, shape (|Y|,).
+        mass: of the groups, a class each, C arrays of shape (m_c,).
+        reward: omega_c / lambda of the groups, decreasing, alike.
+
+    """
+
+    direction: np.ndarray
+    py: np.ndarray
+    mass: list[np.ndarray]
+    reward: list[np.ndarray]
+
+    def log_weights(self, strategies: np.ndarray) -> np.ndarray:
+        """Return ln P_y + sum_c e_c(y) omega_c(F_c), shape (J, |Y|)."""
+        total = np.tile(np.log(self.py), (len(strategies), 1))
+        for c, reward in enumerate(self.reward):
+            total += reward[strategies[:, c], None] * self.direction[c]
+        return total
+
+    def excess(
+        self, strategies: np.ndarray, theta: np.ndarray, beta: list[np.ndarray]
+    ) -> np.ndarray:
+        """f_F, shape (J,)."""
+        f = logsumexp(self.log_weights(strategies) - theta, axis=1)
+        for c, b in enumerate(beta):
+            f -= b[strategies[:, c]]
+        return np.asarray(f)
+
+    def channel(self, strategies: np.ndarray, solution: "Solution") -> np.ndarray:
+        """P(F,y) = q_F P(y|F) of the strategies in use, shape (J, |Y|)."""
+        used = solution.q > _UNUSED
+        logits = self.log_weights(strategies[used]) - solution.theta
+        posterior = np.exp(logits - logsumexp(logits, axis=1)[:, None])
+        return np.asarray(solution.q[used, None] * posterior)
+
+
+class Solution(NamedTuple):
+    """Primal and dual variables over a working set.
+
+    Attributes:
+        q: masses of the strategies, shape (J,).
+        theta: shape (|Y|,).
+        beta: multipliers of the groups, C arrays.
+
+    """
+
+    q: np.ndarray
+    theta: np.ndarray
+    beta: list[np.ndarray]
+
+
+def interior_point(problem: Problem, strategies: np.ndarray, tolerance: float) -> Solution:
+    r"""Minimise mass . beta + P . theta subject to f_F <= 0 for the strategies of a working set.
+
+    Mehrotra's predictor and corrector on the conditions $\sum_F q_F \nabla s_F = (\mathrm{mass}, P)$,
+    $s_F = -f_F$, $q_F s_F = \mu$. s is linear in beta, and its gradient in theta is the posterior, so that
+    the Hessian of the Lagrangian is the mean covariance of the posteriors. The constants that can
+    move between the classes and theta without any effect are held fixed.
+
+    Args:
+        problem: the classes and their groups.
+        strategies: the working set, indices of groups, shape (J, C). It must hold a plan that has the
+            prescribed masses.
+        tolerance: the sum of q s to reach, the duality gap over the working set in nats.
+
+    Returns:
+        The solution. Its dual variables are used with a bound that holds for any, and its channel
+        is evaluated as it is: nothing rests on convergence.
+
+    """
+    C, n = problem.direction.shape
+    offset = np.append(0, np.cumsum([m.size for m in problem.mass]))
+    J, width = len(strategies), int(offset[-1]) + n
+    weights = problem.log_weights(strategies)
+    indices = np.concatenate(
+        [strategies + offset[:-1], np.tile(np.arange(offset[-1], width), (J, 1))], axis=1
+    ).ravel()
+    pointers = np.arange(J + 1) * (C + n)
+    goal = np.concatenate([*problem.mass, problem.py])
+    gauge = np.zeros((C, width))
+    for c in range(C):
+        gauge[c, offset[c] : offset[c + 1]] = -1.0
+        gauge[c, offset[-1] :] = 1.0
+
+    def terms(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logits = weights - x[offset[-1] :]
+        log_sum = logsumexp(logits, axis=1)
+        slack = x[strategies + offset[:-1]].sum(axis=1) - log_sum
+        return slack, np.exp(logits - log_sum[:, None])
+
+    # Every multiplier at the largest reward it has to pay for: all strategies are feasible, with slack.
+    x = np.zeros(width)
+    for c, (r, e) in enumerate(zip(problem.reward, problem.direction, strict=True)):
+        x[offset[c] : offset[c + 1]] = np.outer(r, e).max(axis=1)
+    x[: offset[1]] += 1.0
+    slack, posterior = terms(x)
+    s = slack.copy()
+    q = np.full(J, 1.0 / J)
+    step, best = 1.0, (np.inf, q, x)
+    for _ in range(_INTERIOR_STEPS):
+        G = scipy.sparse.csr_matrix(
+            (np.concatenate([np.ones((J, C)), posterior], axis=1).ravel(), indices, pointers),
+            (J, width),
+        )
+        residual = goal - G.T @ q
+        mu = float(q @ s) / J
+        missed = max(mu * J, np.abs(residual).sum(), np.abs(slack - s).max())
+        if missed < best[0]:
+            best = missed, q, x
+        if mu * J < tolerance and missed < max(tolerance, 1e-10):
+            break
+        hessian = np.diag(q @ posterior) - (posterior.T * q) @ posterior
+        system = _NewtonSystem.of(G, q, s, residual, slack - s, hessian, gauge)
+        # The predictor aims at zero. The corrector aims at what the predictor says can be had, and takes its
+        # second-order error off; after a short step it recentres instead.
+        _, dq, ds = system.step(np.zeros(J))
+        ahead = float((q + _longest(q, dq) * dq) @ (s + _longest(s, ds) * ds)) / J
+        if step > _SHORT:
+            target = min((ahead / mu) ** 3, 1.0) * mu - dq * ds
+        else:
+            target = np.full(J, 0.5 * mu)
+        dx, dq, ds = system.step(target)
+        step = 0.99 * min(_longest(q, dq), _longest(s, ds))
+        if not (np.isfinite(dx).all() and step > 1e-8):
+            break  # rounding has eaten the direction
+        x, q, s = x + step * dx, q + step * dq, s + step * ds
+        slack, posterior = terms(x)
+    _, q, x = best
+    return Solution(q, x[offset[-1] :], [x[offset[c] : offset[c + 1]] for c in range(C)])
+
+
+class _NewtonSystem(NamedTuple):
+    """Newton's equations of the interior point, reduced to the dual variables and factorised.
+
+    Attributes:
+        gradient: of the slacks, shape (J, width).
+        q: masses.
+        s: slack variables.
+        residual: of the prescribed masses.
+        slack_residual: of the slack variables.
+        scale: square roots of the diagonal, by which the matrix is scaled before it is factorised.
+        factor: of Cholesky.
+
+    """
+
+    gradient: Any
+    q: np.ndarray
+    s: np.ndarray
+    residual: np.ndarray
+    slack_residual: np.ndarray
+    scale: np.ndarray
+    factor: Any
+
+    @classmethod
+    def of(
+        cls,
+        gradient: Any,
+        q: np.ndarray,
+        s: np.ndarray,
+        residual: np.ndarray,
+        slack_residual: np.ndarray,
+        hessian: np.ndarray,
+        gauge: np.ndarray,
+    ) -> "_NewtonSystem":
+        """Eliminate q and s, hold the gauge directions fixed, and factorise."""
+        K = (gradient.T @ gradient.multiply((q / s)[:, None]).tocsr()).toarray()
+        n = hessian.shape[0]
+        K[-n:, -n:] += hessian
+        scale = np.sqrt(np.maximum(np.diag(K), 1e-200))
+        K = K / scale / scale[:, None]
+        # In scaled variables a gauge direction is multiplied by the scale.
+        fixed = gauge * scale
+        fixed /= np.linalg.norm(fixed, axis=1)[:, None]
+        K += fixed.T @ fixed
+        for ridge in (1e-14, 1e-10, 1e-6, 1.0):
+            K[np.diag_indices(len(K))] += ridge
+            try:
+                factor = scipy.linalg.cho_factor(K, check_finite=False)
+                break
+            except np.linalg.LinAlgError:
+                continue
+        return cls(gradient, q, s, residual, slack_residual, scale, factor)
+
+    def step(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Solve for the step of x, q and s at which q s is the target to first order."""
+        weight = self.q / self.s
+        right = self.gradient.T @ (target / self.s - self.q - weight * self.slack_residual)
+        right = (right - self.residual) / self.scale
+        dx = scipy.linalg.cho_solve(self.factor, right, check_finite=False) / self.scale
+        ds = self.gradient @ dx + self.slack_residual
+        return dx, (target - self.q * ds) / self.s - self.q, ds
+
+
+def _longest(v: np.ndarray, dv: np.ndarray) -> float:
+    """Return the longest step, at most one, that keeps v positive."""
+    falls = dv < 0
+    return min(1.0, float((-v[falls] / dv[falls]).min(initial=np.inf)))
+
+
+def largest_excess(
+    problem: Problem, solution: Solution, deepest: float
+) -> tuple[float, np.ndarray, np.ndarray]:
+    r"""Find max_F f_F over all strategies, and those that come near it.
+
+    $e^{f_F} = \sum_y c_y \prod_c E_c(F_c, y)$ is an entry of a tensor of rank |Y|: one product of two matrices lists all entries.
+    Classes that would make the list too long enter by the largest factor of every letter, which leaves a bound.
+
+    Args:
+        problem: the classes and their groups.
+        solution: its dual variables are used.
+        deepest: strategies with f >= -deepest are returned.
+
+    Returns:
+        An upper bound of the maximum, exact up to rounding where all classes are listed; and the
+        strategies near it with their f, shapes (J, C) and (J,), none where not all are listed.
+
+    """
+    exponents = [
+        np.outer(r, e) - b[:, None]
+        for r, e, b in zip(problem.reward, problem.direction, solution.beta, strict=True)
+    ]
+    sizes = [m.size for m in problem.mass]
+    listed = len(sizes)
+    while np.prod(sizes[:listed], dtype=float) > LISTED:
+        listed -= 1
+    # Each factor is at most one; the offset holds what was taken out.
+    offset = np.log(problem.py) - solution.theta + sum(x.max(axis=0) for x in exponents)
+    top = float(offset.max())
+    factors = [np.exp(x - x.max(axis=0)) for x in exponents[:listed]]
+    if listed == 0:
+        return float(logsumexp(offset)), np.zeros((0, len(sizes)), int), np.zeros(0)
+    left = np.exp(offset - top)[None]
+    for factor in factors[:-1]:
+        left = (left[:, None] * factor).reshape(-1, offset.size)
+    floor, largest = np.exp(-deepest - top), 0.0
+    portion = max(_PORTION // factors[-1].shape[0], 1)
+    places, values = [], []
+    for begin in range(0, len(left), portion):
+        entries = left[begin : begin + portion] @ factors[-1].T
+        largest = max(largest, float(entries.max()))
+        if listed == len(sizes):
+            near = np.flatnonzero(entries.ravel() >= floor)
+            places.append(near + begin * factors[-1].shape[0])
+            values.append(entries.ravel()[near])
+    with np.errstate(divide="ignore"):
+        # What underflows lies 700 nats below the offset.
+        upper = top + max(float(np.log(largest)), -700.0)
+        if listed < len(sizes):
+            return upper, np.zeros((0, len(sizes)), int), np.zeros(0)
+        f = top + np.log(np.concatenate(values))
+    found = np.stack(np.unravel_index(np.concatenate(places), sizes), axis=1)
+    return upper, found, f
+
+
+def first_strategies(problem: Problem, most: int) -> np.ndarray:
+    """Choose a working set that holds a plan of the prescribed masses: all strategies if few enough.
+
+    Otherwise the plan of the stored letter. Every class sorts the letters and gives each an interval of quantiles; a letter's
+    items run through its intervals in step. To it the comonotone plan is added.
+    """
+    sizes = [m.size for m in problem.mass]
+    if np.prod(sizes, dtype=float) <= most:
+        return np.stack(np.unravel_index(np.arange(int(np.prod(sizes))), sizes), axis=1)
+    ends = [np.minimum(np.append(0.0, np.cumsum(m)), 1.0) for m in problem.mass]
+    plans = [_in_step(ends, [0.0] * len(ends), 1.0)]
+    begins = []
+    for e in problem.direction:
+        order = np.argsort(-e, kind="stable")
+        begin = np.zeros(e.size)
+        begin[order] = np.append(0.0, np.cumsum(problem.py[order])[:-1])
+        begins.append(begin)
+    for y, p in enumerate(problem.py):
+        plans.append(_in_step(ends, [begin[y] for begin in begins], float(p)))
+    return np.unique(np.concatenate(plans), axis=0)
+
+
+def _in_step(ends: list[np.ndarray], begins: list[float], width: float) -> np.ndarray:
+    """List the strategies of an item whose quantile in every class is begin + t width, t in [0, 1]."""
+    t = np.concatenate([(e - b) / width for e, b in zip(ends, begins, strict=True)])
+    t = np.unique(np.clip(t, 0.0, 1.0))
+    middle = 0.5 * (t[1:] + t[:-1])
+    groups = [
+        np.clip(np.searchsorted(e, b + middle * width, side="right") - 1, 0, e.size - 2)
+        for e, b in zip(ends, begins, strict=True)
+    ]
+    return np.stack(groups, axis=1)
+
+
+def children(
+    strategies: np.ndarray, before: list[np.ndarray], after: list[np.ndarray]
+) -> np.ndarray:
+    """List the strategies of finer groups that overlap given strategies of coarser ones.
+
+    Args:
+        strategies: indices of coarse groups, shape (J, C).
+        before: masses of the coarse groups, C arrays.
+        after: masses of the finer ones.
+
+    Returns:
+        Indices of finer groups, without repetition, shape (K, C).
+
+    """
+    found = np.zeros((len(strategies), 0), int)
+    origin = np.arange(len(strategies))
+    for c, (coarse, fine) in enumerate(zip(before, after, strict=True)):
+        ends, cuts = np.append(0.0, np.cumsum(coarse)), np.append(0.0, np.cumsum(fine))
+        first = np.maximum(np.searchsorted(cuts, ends[:-1] + 1e-13, side="right") - 1, 0)
+        last = np.searchsorted(cuts, ends[1:] - 1e-13, side="left") - 1
+        last = np.clip(last, first, fine.size - 1)
+        group = strategies[origin, c]
+        count = last[group] - first[group] + 1
+        repeated = np.repeat(np.arange(len(origin)), count)
+        along = np.arange(len(repeated)) - np.repeat(np.cumsum(count) - count, count)
+        found = np.column_stack([found[repeated], first[group][repeated] + along])
+        origin = origin[repeated]
+    return np.unique(found, axis=0)
