@@ -324,8 +324,12 @@ def test_C25_equals_a_simulation_of_its_channel(joint, slope):
     random = np.random.default_rng(20)
     cells = random.choice(joint.size, size=(trials, size), p=joint.ravel() / joint.sum())
     x, y = np.divmod(cells, joint.shape[1])
-    ends = np.cumsum(channel, axis=1)
-    u = (random.random((trials, size, 1)) * ends[:, -1][y][..., None] > ends[y]).sum(axis=2)
+    point = random.random((trials, size))
+    u = np.zeros((trials, size), int)
+    for letter, row in enumerate(channel):
+        ends = np.cumsum(row)
+        u[y == letter] = np.searchsorted(ends, point[y == letter] * ends[-1], side="right")
+    u = np.minimum(u, channel.shape[1] - 1)
     posterior = joint @ channel / (joint.sum(axis=0) @ channel)
     scores = posterior[x[:, :1], u]
     scores = np.round(scores, 12) + 1e-13 * random.random(scores.shape)

@@ -110,8 +110,10 @@ def optimum(problem: Programme, slope: float, tolerance: float) -> Optimum:
         bounds.append(bound)
     elif len(queries.direction) > 1:
         for found, bound in _by_strategies(problem, price, tolerance):
-            channels.append(found)
             bounds.append(bound)
+            if not (found.sum(axis=0) > 0).all():
+                continue  # it did not converge, and forgot a letter
+            channels.append(found)
             reward, nats = evaluated(problem, found)
             if min(bounds) - (reward - price * nats) <= tolerance * slope:
                 break
