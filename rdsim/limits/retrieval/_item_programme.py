@@ -1,10 +1,11 @@
-r"""One letter an item: the most a test channel earns less lambda times its rate, from both sides (C25, C26).
+r"""The most a test channel earns less lambda times its rate, from both sides (C25, C26).
 
-The problem is stated by posteriors: $V(\mu) - \lambda I(\mu)$ is concave in the distribution mu of the posteriors.
-With one class of queries (a binary query, a binary item, a DSBS) the items have one order, so that a
-channel is an entropic transport between quantiles and letters, and its dual is smooth in |Y| numbers.
-With more classes, groups of quantiles are refined until both sides meet: strategies of coarse groups that come
-near the optimum are split for the next, and those that the working set lacks are added.
+The problem is stated by posteriors: $V(\mu) - \lambda I(\mu)$ is concave in the distribution mu of
+the posteriors. With one class of queries (a binary query, a binary item, a DSBS) the items have one
+order, so that a channel is an entropic transport between quantiles and letters, and its dual is
+smooth in |Y| numbers. With more classes, groups of quantiles are refined until both sides meet:
+strategies of coarse groups that come near the optimum are split for the next, and those that the
+working set lacks are added.
 """
 
 from collections.abc import Iterator
@@ -29,16 +30,16 @@ _FIRST_STRATEGIES: Final = 700
 _SPLIT: Final = 20_000
 """About how many strategies the split of near-optimal ones may give."""
 _GAP: Final = 1e-6
-"""Nats that the interior point may leave open: with more, strategies out of use do not show as such."""
+"""Nats that the interior point may leave open: with more, it does not tell what is in use."""
 _ADDED: Final = 2000
 """Strategies added to the working set in a round."""
 _DEPTH: Final = 10.0
-"""Nats times groups squared below the optimum, down to which strategies are split for the next groups."""
-_ROUNDS: Final = 8
+"""Nats below the optimum, times groups squared, down to which strategies are split."""
+_ROUNDS: Final = 3
 _FINEST: Final = 128
 """Groups a class has at most."""
 _ROUNDING: Final = 5e-14
-"""Of a reward: a sum of some hundred numbers below one, of probabilities that are rounded to 1e-14."""
+"""Of a reward: a sum of some hundred numbers, of probabilities that are rounded to 1e-14."""
 
 
 class Programme(NamedTuple):
@@ -126,7 +127,7 @@ def optimum(problem: Programme, slope: float, tolerance: float) -> Optimum:
 
 
 def evaluated(problem: Programme, joint: np.ndarray) -> tuple[float, float]:
-    """Compute what a channel P(u,y) earns at least, and its rate in nats, both exact but for rounding."""
+    """Compute what a channel P(u,y) earns at least, and its rate in nats."""
     py = problem.queries.py
     joint = joint * (py / joint.sum(axis=0))
     weight = joint.sum(axis=1, keepdims=True)
@@ -164,8 +165,8 @@ def _by_strategies(
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Yield channels and bounds of several classes, of more and more groups.
 
-    Tangents take the place of the rewards above, so that the dual of every level is a bound, whatever
-    strategies it was solved over: the largest excess over all of them is added.
+    Tangents take the place of the rewards above, so that the dual of every level is a bound,
+    whatever strategies it was solved over: the largest excess over all of them is added.
     """
     queries = problem.queries
     C = len(queries.direction)
@@ -242,7 +243,9 @@ def _kept(
 def _one_class(
     steps: Steps, direction: np.ndarray, py: np.ndarray, price: float
 ) -> tuple[np.ndarray, float]:
-    r"""Minimise the dual of one class, $\sum_j L_j \ln\sum_y P_y e^{e(y)\omega_j/\lambda - \theta_y} + P\theta$.
+    r"""Minimise the dual of one class, a smooth convex function of theta.
+
+    $$\sum_j L_j \ln\sum_y P_y e^{e(y)\omega_j/\lambda - \theta_y} + \sum_y P_y \theta_y.$$
 
     Newton's method in theta with halved steps (the function is convex, smooth, and flat along the
     constants), from the solution at a larger price where the price is small.

@@ -1,18 +1,20 @@
-r"""The best test channel against a slope, as ordinary rate distortion with prescribed ranks (C25, C26).
+r"""Retrieval as ordinary rate distortion with prescribed masses of the ranks (C25, C26).
 
-A strategy F = (F_c)_c is the group of ranks an item gets from each class c of queries; each group r of
-class c has a prescribed mass and earns $\omega_c(r)$. In units of the price of a nat, lambda, the best of
-$E \sum_c e_c(Y) \omega_c(F_c) - I(Y;F)$ is at most
+A strategy F = (F_c)_c is the group of ranks an item gets from each class c of queries; each group r
+of class c has a prescribed mass and earns $\omega_c(r)$. In units of the price of a nat, lambda,
+the best of $E \sum_c e_c(Y) \omega_c(F_c) - I(Y;F)$ is at most
 
 $$\sum_{c,r} \mathrm{mass}_{c}(r)\, \beta_c(r) + \sum_y P_y \theta_y + \max_F f_F, \qquad
 f_F = \ln \sum_y P_y e^{\sum_c e_c(y) \omega_c(F_c) - \theta_y} - \sum_c \beta_c(F_c)$$
 
-for every beta and theta (theta_y = ln Z_y of C5; beta has a multiplier a rank). This bound is least where strategies
-with f_F = max carry an optimal channel, of posteriors $P_{y|F} \propto P_y e^{\sum_c e_c(y)\omega_c(F_c) - \theta_y}$.
+for every beta and theta (theta_y = ln Z_y of C5; beta has a multiplier a rank). This bound is least
+where strategies with f_F = max carry an optimal channel, of posteriors $P_{y|F} \propto P_y
+e^{\sum_c e_c(y)\omega_c(F_c) - \theta_y}$.
 
-With one class a strategy is a quantile, beta is explicit, and the bound is a smooth function of theta: Newton's method
-(`one_class`). With more, a primal-dual interior-point method solves it over a working set of strategies (`interior_point`),
-and `largest_excess` finds the maximum over all, as the largest entry of a tensor of rank |Y|.
+With one class a strategy is a quantile, beta is explicit, and the bound is a smooth function of
+theta: Newton's method (`_item_programme`). With more, a primal-dual interior-point method solves it
+over a working set of strategies (`interior_point`), and `largest_excess` finds the maximum over all,
+as the largest entry of a tensor of rank |Y|.
 """
 
 from typing import Any, Final, NamedTuple
@@ -22,11 +24,11 @@ import scipy.linalg
 import scipy.sparse
 from scipy.special import logsumexp
 
-_INTERIOR_STEPS: Final = 100
+_INTERIOR_STEPS: Final = 60
 _LEAST_SLACK: Final = 1e-3
 """Share of a slack that a step leaves at least."""
 _EASY: Final = 30.0
-"""Range of the rewards in nats from which on lambda is lowered in stages, each by a factor of three."""
+"""Range of the rewards in nats from which on lambda is lowered in stages, by factors of three."""
 _STAGE: Final = 1e-3
 """Nats left open by all stages but the last."""
 _CENTRAL: Final = 0.1
@@ -34,7 +36,7 @@ _CENTRAL: Final = 0.1
 _SHORT: Final = 0.3
 """Step size below which the next step recentres."""
 _UNUSED: Final = 1e-10
-"""Mass at which the interior point leaves strategies that are not in use; without them it is as good."""
+"""Mass below which the interior point leaves strategies that are not in use."""
 LISTED: Final = 2.0**24
 """Strategies that are listed at most to find the best, some 0.2 s of work."""
 _PORTION: Final = 2**21
@@ -99,13 +101,14 @@ class Solution(NamedTuple):
 def interior_point(problem: Problem, strategies: np.ndarray, tolerance: float) -> Solution:
     r"""Minimise mass . beta + P . theta subject to f_F <= 0 for the strategies of a working set.
 
-    Where rewards range over many nats the posteriors of a far start forget letters, and Newton's equations are
-    singular. So lambda is lowered in stages, each from the solution of the one before.
+    Where rewards range over many nats the posteriors of a far start forget letters, and Newton's
+    equations are singular. So lambda is lowered in stages, each from the solution of the one
+    before.
 
     Args:
         problem: the classes and their groups.
-        strategies: the working set, indices of groups, shape (J, C). It must hold a plan that has the
-            prescribed masses.
+        strategies: the working set, indices of groups, shape (J, C). It must hold a plan that has
+            the prescribed masses.
         tolerance: the sum of q s to reach, the duality gap over the working set in nats.
 
     Returns:
@@ -141,9 +144,10 @@ def _one_price(
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Solve at one lambda by Mehrotra's predictor and corrector.
 
-    The conditions are $\sum_F q_F \nabla s_F = (\mathrm{mass}, P)$, $s_F = -f_F$, $q_F s_F = \mu$. s is linear in beta, and
-    its gradient in theta is the posterior, so that the Hessian of the Lagrangian is the mean covariance of the
-    posteriors. The constants that can move between the classes and theta without any effect are held fixed.
+    The conditions are $\sum_F q_F \nabla s_F = (\mathrm{mass}, P)$, $s_F = -f_F$, $q_F s_F = \mu$.
+    s is linear in beta, and its gradient in theta is the posterior, so that the Hessian of the
+    Lagrangian is the mean covariance of the posteriors. The constants that can move between the
+    classes and theta without any effect are held fixed.
 
     Args:
         problem: the classes and their groups.
@@ -202,8 +206,8 @@ def _one_price(
         system = _NewtonSystem.of(G, q, s, residual, hessian, gauge)
         if system is None:
             break
-        # The predictor aims at zero. The corrector aims at what the predictor says can be had, and takes its
-        # second-order error off; after a short step it recentres instead.
+        # The predictor aims at zero. The corrector aims at what the predictor says can be had,
+        # and takes its second-order error off; after a short step it recentres instead.
         _, dq, ds = system.step(np.zeros(J))
         ahead = float((q + _longest(q, dq) * dq) @ (s + _longest(s, ds) * ds)) / J
         aimed = min(ahead / mu, 1.0) ** 3 * mu - dq * ds
@@ -212,8 +216,8 @@ def _one_price(
         step = 0.99 * min(_longest(q, dq), _longest(s, ds))
         if not (np.isfinite(dx).all() and step > 1e-8):
             break  # rounding has eaten the direction
-        # The slacks are concave in theta, far from linear where lambda is small: shorten the step until the true
-        # ones are positive, and go on with these.
+        # The slacks are concave in theta, far from linear where lambda is small: shorten the step
+        # until the true ones are positive, and go on with these.
         while step > 1e-12:
             slack, posterior = terms(x + step * dx)
             if (slack > _LEAST_SLACK * s).all():
@@ -254,7 +258,7 @@ class _NewtonSystem(NamedTuple):
         hessian: np.ndarray,
         gauge: np.ndarray,
     ) -> "_NewtonSystem | None":
-        """Eliminate q and s, hold the gauge directions fixed, and factorise; None where rounding forbids it."""
+        """Eliminate q and s, fix the gauge, and factorise; None where rounding forbids it."""
         K = (gradient.T @ gradient.multiply((q / s)[:, None]).tocsr()).toarray()
         n = hessian.shape[0]
         K[-n:, -n:] += hessian
@@ -295,8 +299,9 @@ def largest_excess(
 ) -> tuple[float, np.ndarray, np.ndarray]:
     r"""Find max_F f_F over all strategies, and those that come near it.
 
-    $e^{f_F} = \sum_y c_y \prod_c E_c(F_c, y)$ is an entry of a tensor of rank |Y|: one product of two matrices lists all entries.
-    Classes that would make the list too long enter by the largest factor of every letter, which leaves a bound.
+    $e^{f_F} = \sum_y c_y \prod_c E_c(F_c, y)$ is an entry of a tensor of rank |Y|: one product of
+    two matrices lists all entries. Classes that would make the list too long enter by the largest
+    factor of every letter, which leaves a bound.
 
     Args:
         problem: the classes and their groups.
@@ -346,10 +351,11 @@ def largest_excess(
 
 
 def first_strategies(problem: Problem, most: int) -> np.ndarray:
-    """Choose a working set that holds a plan of the prescribed masses: all strategies if few enough.
+    """Choose a working set that holds a plan of the prescribed masses: all if few enough.
 
-    Otherwise the plan of the stored letter. Every class sorts the letters and gives each an interval of quantiles; a letter's
-    items run through its intervals in step. To it the comonotone plan is added.
+    Otherwise the plan of the stored letter. Every class sorts the letters and gives each an
+    interval of quantiles; a letter's items run through its intervals in step. To it the comonotone
+    plan is added.
     """
     sizes = [m.size for m in problem.mass]
     if np.prod(sizes, dtype=float) <= most:
@@ -368,7 +374,7 @@ def first_strategies(problem: Problem, most: int) -> np.ndarray:
 
 
 def _in_step(ends: list[np.ndarray], begins: list[float], width: float) -> np.ndarray:
-    """List the strategies of an item whose quantile in every class is begin + t width, t in [0, 1]."""
+    """List the strategies of an item of quantiles begin + t width in all classes, t in [0, 1]."""
     t = np.concatenate([(e - b) / width for e, b in zip(ends, begins, strict=True)])
     t = np.unique(np.clip(t, 0.0, 1.0))
     middle = 0.5 * (t[1:] + t[:-1])
