@@ -422,7 +422,7 @@ def test_C26_split_strategies_keep_a_plan(data):
     problem = Problem(e, np.array([0.2, 0.3, 0.5]), coarse, rewards)
     plan = first_strategies(problem, 0)
     # The working set can have the masses of the coarse groups, its children those of the finer.
-    for strategies_, masses in ((plan, coarse), (children(plan, coarse, fine), fine)):
+    for strategies_, masses in ((plan, coarse), (children(plan, coarse, fine, 10_000), fine)):
         rows = [
             (strategies_[:, c] == r).astype(float) for c in range(C) for r in range(masses[c].size)
         ]
@@ -456,6 +456,14 @@ def test_C26_one_class_and_many_agree(monkeypatch):
         two.reward - 0.1 * two.rate, one.reward - 0.1 * one.rate, rtol=0, atol=1e-9
     )
     np.testing.assert_allclose(two.bound, one.bound, rtol=0, atol=2e-9)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("size", [2, 3])
+def test_C26_small_slopes_converge_where_posteriors_forget_letters(size, loss):
+    slopes = np.geomspace(1.0, 1e-4, 9)
+    curve = limits.retrieval_curve(TERNARY, np.log2(size), loss, slopes, encoder="joint")
+    assert np.all(np.asarray(curve.converged))
 
 
 def test_C25_searches_agree_with_each_other():

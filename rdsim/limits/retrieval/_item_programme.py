@@ -28,14 +28,14 @@ _NEWTON_STEPS: Final = 60
 _FIRST_STRATEGIES: Final = 700
 """Strategies of the first, coarsest groups: 8 groups for three classes, 5 for four, 2 for nine."""
 _SPLIT: Final = 20_000
-"""About how many strategies the split of near-optimal ones may give."""
+"""Strategies that the split of near-optimal ones may give."""
 _GAP: Final = 1e-6
 """Nats that the interior point may leave open: with more, it does not tell what is in use."""
 _ADDED: Final = 2000
 """Strategies added to the working set in a round."""
 _DEPTH: Final = 10.0
 """Nats below the optimum, times groups squared, down to which strategies are split."""
-_ROUNDS: Final = 3
+_ROUNDS: Final = 5
 _FINEST: Final = 128
 """Groups a class has at most."""
 _ROUNDING: Final = 5e-14
@@ -189,16 +189,14 @@ def _by_strategies(
         if kept is None:
             strategies = first_strategies(groups, _FIRST_STRATEGIES)
         else:
-            split = children(kept, mass, groups.mass)
+            split = children(kept, mass, groups.mass, _SPLIT)
             strategies = np.unique(np.append(split, first_strategies(groups, 0), axis=0), axis=0)
-        for _ in range(_ROUNDS):
+        for rounds_left in range(_ROUNDS - 1, -1, -1):
             solution = interior_point(groups, strategies, min(0.01 * nats, _GAP))
             excess, near, f = largest_excess(groups, solution, min(0.1, _DEPTH / count**2))
-            if excess <= 0.1 * nats:
-                break
             worst = np.argsort(-f)[:_ADDED]
             more = np.unique(np.append(strategies, near[worst[f[worst] > 0]], axis=0), axis=0)
-            if len(more) == len(strategies):
+            if excess <= 0.1 * nats or not rounds_left or len(more) == len(strategies):
                 break
             strategies = more
         dual = sum(float(m @ b) for m, b in zip(groups.mass, solution.beta, strict=True))
@@ -207,7 +205,7 @@ def _by_strategies(
         if count >= finest or all(map(_same_size, steps, problem.above)):
             return
         scores = _scores(groups, solution)
-        kept, mass = _kept(strategies, solution, near, f, C), groups.mass
+        kept, mass = _kept(strategies, solution, near, f), groups.mass
         count = min(2 * count, finest)
 
 
@@ -230,14 +228,12 @@ def _scores(groups: Problem, solution: Solution) -> list[tuple[np.ndarray, np.nd
 
 
 def _kept(
-    strategies: np.ndarray, solution: Solution, near: np.ndarray, f: np.ndarray, classes: int
+    strategies: np.ndarray, solution: Solution, near: np.ndarray, f: np.ndarray
 ) -> np.ndarray:
-    """Choose the strategies to split: those in use, and the nearest to it."""
-    used = strategies[solution.q > 1e-7]
-    # A group meets two or three of the groups that are twice as fine.
-    most = max(int(_SPLIT / 2.5**classes) - len(used), 0)
-    nearest = near[np.argsort(-f)[:most]]
-    return np.unique(np.append(used, nearest, axis=0), axis=0)
+    """Order the strategies to split: those in use, and then the nearest to it."""
+    used = np.flatnonzero(solution.q > 1e-7)
+    used = used[np.argsort(-solution.q[used])]
+    return np.concatenate([strategies[used], near[np.argsort(-f)]])
 
 
 def _one_class(

@@ -78,7 +78,10 @@ class Steps(NamedTuple):
             lost = np.abs(
                 np.diff(np.interp(ends - 0.5 * self.length, *scores), prepend=scores[1][0])
             )
-            spread = _share(np.cbrt(fall * apart * lost)) + _EVEN * spread
+            # More than one group's worth in a single cell is of no use.
+            weight = np.cbrt(fall * apart * lost)
+            weight = np.minimum(weight, weight.sum() / count)
+            spread = _share(weight) + _EVEN * spread
         touched = np.searchsorted(spread, spread[-1] * np.linspace(0.0, 1.0, count))
         touched = np.unique(np.append(touched[:-1], fall.size - 1))
         ends = np.append(0.0, np.cumsum(self.length))

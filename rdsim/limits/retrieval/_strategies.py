@@ -386,30 +386,42 @@ def _in_step(ends: list[np.ndarray], begins: list[float], width: float) -> np.nd
 
 
 def children(
-    strategies: np.ndarray, before: list[np.ndarray], after: list[np.ndarray]
+    strategies: np.ndarray, before: list[np.ndarray], after: list[np.ndarray], most: int
 ) -> np.ndarray:
     """List the strategies of finer groups that overlap given strategies of coarser ones.
 
     Args:
-        strategies: indices of coarse groups, shape (J, C).
+        strategies: indices of coarse groups, shape (J, C), the most important first.
         before: masses of the coarse groups, C arrays.
         after: masses of the finer ones.
+        most: of the finer strategies; the last of the coarse ones are left out where there are more.
 
     Returns:
         Indices of finer groups, without repetition, shape (K, C).
 
     """
+    overlaps = [_overlaps(coarse, fine) for coarse, fine in zip(before, after, strict=True)]
+    counts = np.ones(len(strategies))
+    for c, (_, count) in enumerate(overlaps):
+        counts *= count[strategies[:, c]]
+    strategies = strategies[: max(int(np.searchsorted(np.cumsum(counts), most)), 1)]
     found = np.zeros((len(strategies), 0), int)
     origin = np.arange(len(strategies))
-    for c, (coarse, fine) in enumerate(zip(before, after, strict=True)):
-        ends, cuts = np.append(0.0, np.cumsum(coarse)), np.append(0.0, np.cumsum(fine))
-        first = np.maximum(np.searchsorted(cuts, ends[:-1] + 1e-13, side="right") - 1, 0)
-        last = np.searchsorted(cuts, ends[1:] - 1e-13, side="left") - 1
-        last = np.clip(last, first, fine.size - 1)
+    for c, (first, count) in enumerate(overlaps):
         group = strategies[origin, c]
-        count = last[group] - first[group] + 1
-        repeated = np.repeat(np.arange(len(origin)), count)
-        along = np.arange(len(repeated)) - np.repeat(np.cumsum(count) - count, count)
+        repeated = np.repeat(np.arange(len(origin)), count[group])
+        along = np.arange(len(repeated)) - np.repeat(
+            np.cumsum(count[group]) - count[group], count[group]
+        )
         found = np.column_stack([found[repeated], first[group][repeated] + along])
         origin = origin[repeated]
     return np.unique(found, axis=0)
+
+
+def _overlaps(coarse: np.ndarray, fine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first finer group that meets each coarse one, and how many do."""
+    ends, cuts = np.append(0.0, np.cumsum(coarse)), np.append(0.0, np.cumsum(fine))
+    first = np.maximum(np.searchsorted(cuts, ends[:-1] + 1e-13, side="right") - 1, 0)
+    first = np.minimum(first, fine.size - 1)
+    last = np.clip(np.searchsorted(cuts, ends[1:] - 1e-13, side="left") - 1, first, fine.size - 1)
+    return first, last - first + 1
