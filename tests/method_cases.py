@@ -132,12 +132,11 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
     ),
     "limits.JointRetrievalCurve": (
         "limits.joint_retrieval_curve",
-        {"rate_at": {"loss": 0.4}, "loss_at": {"rate": 0.3}},
+        {"loss_at": {"rate": 0.3}},
     ),
     "limits.RetrievalCurve": (
         "limits.retrieval_curve",
         {
-            "rate_at": {"loss": 0.9},
             "loss_at": {"rate": 0.3},
             "test_channel": {"slope": 0.1},
         },

@@ -1,8 +1,9 @@
-"""C25 and C26: one encoder's exact optimum and the converse for all, against independent references."""
+"""C25 and C26: one encoder's optimum and the converse for all, against independent references."""
 
 import itertools
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
@@ -170,7 +171,7 @@ def test_C25_the_channel_has_the_loss_and_the_rate_of_its_point(joint, size, los
     np.testing.assert_allclose(channel.sum(axis=1), 1.0, rtol=0, atol=1e-12)
     within = 1e-6
     if len(classes_of(joint[:, joint.sum(axis=0) > 0]).direction) <= 1:
-        # A word for every cell of quantiles: neighbours are joined, so that the loss rises and the rate falls.
+        # A word for every cell of quantiles: joining neighbours raises the loss and lowers the rate.
         channel = np.add.reduceat(channel, np.arange(0, channel.shape[1], 32), axis=1)
         within = 3e-4
     rate, achieved = rate_and_loss(joint, channel, size, loss)
@@ -225,7 +226,7 @@ def test_C26_no_deterministic_joint_encoder_lies_below(joint, size, loss):
 
 
 def joint_optimum(joint, size, loss, slopes):
-    """The exact rate-loss function of joint encoders of a small database, by C5 on |Y|^M letters."""
+    """The exact optimum of joint encoders of a small database, by C5 on |Y|^M letters."""
     py, weight = joint.sum(axis=0), reward_of_rank(loss, size)
     databases = np.array(list(itertools.product(range(py.size), repeat=size)))
     orders = np.array(list(itertools.permutations(range(size))))  # rank of each item
@@ -279,7 +280,8 @@ def test_C26_exact_values_of_four_items(loss, at, rate):
 def test_C26_linear_programming_over_a_grid_of_posteriors_brackets_it(loss, slope):
     """All joint laws of a posterior on a grid and the ranks given to it, as a linear programme.
 
-    Every posterior is a mean of the corners of its cell of the grid. Splitting it so earns no less, and costs at most the
+    Every posterior is a mean of the corners of its cell of the grid. Splitting it so earns no less,
+    and costs at most the
     largest difference between u ln u and its chords, a step over e for each of three letters.
     """
     size, parts = 3, 24
@@ -317,15 +319,19 @@ def test_C26_linear_programming_over_a_grid_of_posteriors_brackets_it(loss, slop
 
 @pytest.mark.parametrize(("joint", "slope"), [(np.asarray(DSBS.joint), 0.1), (TERNARY, 0.05)])
 def test_C25_equals_a_simulation_of_its_channel(joint, slope):
-    """Mean reciprocal rank of simulated databases; Hoeffding's inequality, false alarms below 1e-7."""
+    """Mean reciprocal rank of simulated databases; by Hoeffding false alarms are below 1e-7."""
     size, trials = 5, 40_000
     curve = limits.retrieval_curve(joint, np.log2(size), RECIPROCAL, [slope])
     channel = np.asarray(curve.test_channel(slope))
     random = np.random.default_rng(20)
     cells = random.choice(joint.size, size=(trials, size), p=joint.ravel() / joint.sum())
     x, y = np.divmod(cells, joint.shape[1])
-    ends = np.cumsum(channel, axis=1)
-    u = (random.random((trials, size, 1)) * ends[:, -1][y][..., None] > ends[y]).sum(axis=2)
+    point = random.random((trials, size))
+    u = np.zeros((trials, size), int)
+    for letter, row in enumerate(channel):
+        ends = np.cumsum(row)
+        u[y == letter] = np.searchsorted(ends, point[y == letter] * ends[-1], side="right")
+    u = np.minimum(u, channel.shape[1] - 1)
     posterior = joint @ channel / (joint.sum(axis=0) @ channel)
     scores = posterior[x[:, :1], u]
     scores = np.round(scores, 12) + 1e-13 * random.random(scores.shape)
@@ -372,7 +378,7 @@ def test_C25_C26_merged_ranks_keep_both_sides(loss, joint, log2_size):
         np.testing.assert_allclose(steps.length.sum(), 1.0, rtol=0, atol=1e-12)
         assert np.all(np.diff(steps.slope) <= 1e-15)
     above, below = value(rewards.above), value(rewards.below)
-    assert np.all(above >= below - 1e-15)
+    assert np.all(above >= below - 1e-14)
     assert np.max(above - below) <= 1e-6
     coarse = value(rewards.above.tangents(7))
     assert np.all(coarse >= above - 1e-14)
@@ -380,7 +386,7 @@ def test_C25_C26_merged_ranks_keep_both_sides(loss, joint, log2_size):
         # The sum over ranks, at the quantiles of whole ranks.
         size = round(2**log2_size)
         exact = np.cumsum(
-            1 - np.asarray(parse_loss(loss).of_log_rank(np.log(np.arange(1.0, size + 1))))
+            1 - np.asarray(parse_loss(loss).of_log_rank(jnp.log(jnp.arange(1.0, size + 1))))
         )
         exact = np.interp(at * size, np.arange(size + 1), np.append(0.0, exact)) / size
         assert np.all(above >= exact - 1e-12)
@@ -415,8 +421,8 @@ def test_C26_split_strategies_keep_a_plan(data):
     e = random.normal(size=(C, 3))
     problem = Problem(e, np.array([0.2, 0.3, 0.5]), coarse, rewards)
     plan = first_strategies(problem, 0)
-    # All masses of the coarse groups can be met by the working set, and those of the finer ones by its children.
-    for strategies_, masses in ((plan, coarse), (children(plan, coarse, fine), fine)):
+    # The working set can have the masses of the coarse groups, its children those of the finer.
+    for strategies_, masses in ((plan, coarse), (children(plan, coarse, fine, 10_000), fine)):
         rows = [
             (strategies_[:, c] == r).astype(float) for c in range(C) for r in range(masses[c].size)
         ]
@@ -450,6 +456,14 @@ def test_C26_one_class_and_many_agree(monkeypatch):
         two.reward - 0.1 * two.rate, one.reward - 0.1 * one.rate, rtol=0, atol=1e-9
     )
     np.testing.assert_allclose(two.bound, one.bound, rtol=0, atol=2e-9)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("size", [2, 3])
+def test_C26_small_slopes_converge_where_posteriors_forget_letters(size, loss):
+    slopes = np.geomspace(1.0, 1e-4, 9)
+    curve = limits.retrieval_curve(TERNARY, np.log2(size), loss, slopes, encoder="joint")
+    assert np.all(np.asarray(curve.converged))
 
 
 def test_C25_searches_agree_with_each_other():

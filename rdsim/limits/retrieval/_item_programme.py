@@ -1,10 +1,11 @@
-r"""One letter an item: the most a test channel earns less lambda times its rate, from both sides (C25, C26).
+r"""The most a test channel earns less lambda times its rate, from both sides (C25, C26).
 
-The problem is stated by posteriors: $V(\mu) - \lambda I(\mu)$ is concave in the distribution mu of the posteriors.
-With one class of queries (a binary query, a binary item, a DSBS) the items have one order, so that a
-channel is an entropic transport between quantiles and letters, and its dual is smooth in |Y| numbers.
-With more classes, groups of quantiles are refined until both sides meet: strategies of coarse groups that come
-near the optimum are split for the next, and those that the working set lacks are added.
+The problem is stated by posteriors: $V(\mu) - \lambda I(\mu)$ is concave in the distribution mu of
+the posteriors. With one class of queries (a binary query, a binary item, a DSBS) the items have one
+order, so that a channel is an entropic transport between quantiles and letters, and its dual is
+smooth in |Y| numbers. With more classes, groups of quantiles are refined until both sides meet:
+strategies of coarse groups that come near the optimum are split for the next, and those that the
+working set lacks are added.
 """
 
 from collections.abc import Iterator
@@ -27,18 +28,18 @@ _NEWTON_STEPS: Final = 60
 _FIRST_STRATEGIES: Final = 700
 """Strategies of the first, coarsest groups: 8 groups for three classes, 5 for four, 2 for nine."""
 _SPLIT: Final = 20_000
-"""About how many strategies the split of near-optimal ones may give."""
+"""Strategies that the split of near-optimal ones may give."""
 _GAP: Final = 1e-6
-"""Nats that the interior point may leave open: with more, strategies out of use do not show as such."""
+"""Nats that the interior point may leave open: with more, it does not tell what is in use."""
 _ADDED: Final = 2000
 """Strategies added to the working set in a round."""
 _DEPTH: Final = 10.0
-"""Nats times groups squared below the optimum, down to which strategies are split for the next groups."""
-_ROUNDS: Final = 8
+"""Nats below the optimum, times groups squared, down to which strategies are split."""
+_ROUNDS: Final = 5
 _FINEST: Final = 128
 """Groups a class has at most."""
 _ROUNDING: Final = 5e-14
-"""Of a reward: a sum of some hundred numbers below one, of probabilities that are rounded to 1e-14."""
+"""Of a reward: a sum of some hundred numbers, of probabilities that are rounded to 1e-14."""
 
 
 class Programme(NamedTuple):
@@ -110,8 +111,10 @@ def optimum(problem: Programme, slope: float, tolerance: float) -> Optimum:
         bounds.append(bound)
     elif len(queries.direction) > 1:
         for found, bound in _by_strategies(problem, price, tolerance):
-            channels.append(found)
             bounds.append(bound)
+            if not (found.sum(axis=0) > 0).all():
+                continue  # it did not converge, and forgot a letter
+            channels.append(found)
             reward, nats = evaluated(problem, found)
             if min(bounds) - (reward - price * nats) <= tolerance * slope:
                 break
@@ -124,7 +127,7 @@ def optimum(problem: Programme, slope: float, tolerance: float) -> Optimum:
 
 
 def evaluated(problem: Programme, joint: np.ndarray) -> tuple[float, float]:
-    """Compute what a channel P(u,y) earns at least, and its rate in nats, both exact but for rounding."""
+    """Compute what a channel P(u,y) earns at least, and its rate in nats."""
     py = problem.queries.py
     joint = joint * (py / joint.sum(axis=0))
     weight = joint.sum(axis=1, keepdims=True)
@@ -162,8 +165,8 @@ def _by_strategies(
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Yield channels and bounds of several classes, of more and more groups.
 
-    Tangents take the place of the rewards above, so that the dual of every level is a bound, whatever
-    strategies it was solved over: the largest excess over all of them is added.
+    Tangents take the place of the rewards above, so that the dual of every level is a bound,
+    whatever strategies it was solved over: the largest excess over all of them is added.
     """
     queries = problem.queries
     C = len(queries.direction)
@@ -186,16 +189,14 @@ def _by_strategies(
         if kept is None:
             strategies = first_strategies(groups, _FIRST_STRATEGIES)
         else:
-            split = children(kept, mass, groups.mass)
+            split = children(kept, mass, groups.mass, _SPLIT)
             strategies = np.unique(np.append(split, first_strategies(groups, 0), axis=0), axis=0)
-        for _ in range(_ROUNDS):
+        for rounds_left in range(_ROUNDS - 1, -1, -1):
             solution = interior_point(groups, strategies, min(0.01 * nats, _GAP))
             excess, near, f = largest_excess(groups, solution, min(0.1, _DEPTH / count**2))
-            if excess <= 0.1 * nats:
-                break
             worst = np.argsort(-f)[:_ADDED]
             more = np.unique(np.append(strategies, near[worst[f[worst] > 0]], axis=0), axis=0)
-            if len(more) == len(strategies):
+            if excess <= 0.1 * nats or not rounds_left or len(more) == len(strategies):
                 break
             strategies = more
         dual = sum(float(m @ b) for m, b in zip(groups.mass, solution.beta, strict=True))
@@ -204,7 +205,7 @@ def _by_strategies(
         if count >= finest or all(map(_same_size, steps, problem.above)):
             return
         scores = _scores(groups, solution)
-        kept, mass = _kept(strategies, solution, near, f, C), groups.mass
+        kept, mass = _kept(strategies, solution, near, f), groups.mass
         count = min(2 * count, finest)
 
 
@@ -227,20 +228,20 @@ def _scores(groups: Problem, solution: Solution) -> list[tuple[np.ndarray, np.nd
 
 
 def _kept(
-    strategies: np.ndarray, solution: Solution, near: np.ndarray, f: np.ndarray, classes: int
+    strategies: np.ndarray, solution: Solution, near: np.ndarray, f: np.ndarray
 ) -> np.ndarray:
-    """Choose the strategies to split: those in use, and the nearest to it."""
-    used = strategies[solution.q > 1e-7]
-    # A group meets two or three of the groups that are twice as fine.
-    most = max(int(_SPLIT / 2.5**classes) - len(used), 0)
-    nearest = near[np.argsort(-f)[:most]]
-    return np.unique(np.append(used, nearest, axis=0), axis=0)
+    """Order the strategies to split: those in use, and then the nearest to it."""
+    used = np.flatnonzero(solution.q > 1e-7)
+    used = used[np.argsort(-solution.q[used])]
+    return np.concatenate([strategies[used], near[np.argsort(-f)]])
 
 
 def _one_class(
     steps: Steps, direction: np.ndarray, py: np.ndarray, price: float
 ) -> tuple[np.ndarray, float]:
-    r"""Minimise the dual of one class, $\sum_j L_j \ln\sum_y P_y e^{e(y)\omega_j/\lambda - \theta_y} + P\theta$.
+    r"""Minimise the dual of one class, a smooth convex function of theta.
+
+    $$\sum_j L_j \ln\sum_y P_y e^{e(y)\omega_j/\lambda - \theta_y} + \sum_y P_y \theta_y.$$
 
     Newton's method in theta with halved steps (the function is convex, smooth, and flat along the
     constants), from the solution at a larger price where the price is small.

@@ -1,16 +1,17 @@
-r"""Rewards by rank, merged to few cells with a proof on both sides, and queries that rank alike (C25, C26).
+r"""Rewards by rank, merged to few cells with a proof on both sides (C25, C26).
 
-With the items sorted for a query, the target of quantile v in [0, 1] earns h'(v): of one encoder for
-all items $h'(v) = E\,w(1 + \mathrm{Bin}(M-1, v))$, of joint encoders $h'(v) = w(\lceil Mv \rceil)$.
-A test channel, as a distribution of posteriors u, earns $\sum_x \int h(S_x(z))\,dz$, which rises with h pointwise.
-So every concave h that lies above the true one bounds the reward above, and one below bounds it below.
+With the items sorted for a query, the target of quantile v in [0, 1] earns h'(v): of one encoder
+for all items $h'(v) = E\,w(1 + \mathrm{Bin}(M-1, v))$, of joint encoders $h'(v) = w(\lceil Mv
+\rceil)$. A test channel, as a distribution of posteriors u, earns $\sum_x \int h(S_x(z))\,dz$,
+which rises with h pointwise. So every concave h that lies above the true one bounds the reward
+above, and one below bounds it below.
 
 Merging. On a cell [a, b] of quantiles let m be the mean of h'. The chord of h is m, and it lies
-below h. Above h lie its tangents at a and b, which meet where a share
-$(m - h'(b)) / (h'(a) - h'(b))$ of the cell is passed: there the reward steps from h'(a) to h'(b). The two differ by at
-most (b-a)(h'(a)-h'(b))/4, of order N^-2 with N cells that are graded so that the products are alike.
-Where the mean itself is only known between two bounds, the chord takes the lower and the tangents the
-upper one, and the argument stands.
+below h. Above h lie its tangents at a and b, which meet where a share $(m - h'(b)) / (h'(a) -
+h'(b))$ of the cell is passed: there the reward steps from h'(a) to h'(b). The two differ by at most
+(b-a)(h'(a)-h'(b))/4, of order N^-2 with N cells that are graded so that the products are alike.
+Where the mean itself is only known between two bounds, the chord takes the lower and the tangents
+the upper one, and the argument stands.
 """
 
 from typing import Final, NamedTuple
@@ -22,14 +23,12 @@ from rdsim.ranking.loss import RankLoss
 from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
 
 _CELLS: Final = 4096
-"""Cells of the table. The reward is then known to some 1e-8, of the reciprocal rank at M = 16 to 6e-9."""
-_FIRST: Final = 1e-3
-"""End of the first cell as a share of 1/M, the quantile below which the target is surely first."""
+"""Cells of the table. The reward is then known to some 1e-8."""
 _EVEN: Final = 0.1
 """Weight of a grading that does not depend on what was found before."""
 _SAME: Final = 1e-14
-"""Difference between probabilities P(x|y) below which they count as equal, for they are rounded. What that may
-change of a reward is part of the rounding that the bounds allow for."""
+"""Difference between probabilities P(x|y) below which they count as equal, for they are rounded.
+What that may change of a reward is part of the rounding that the bounds allow for."""
 
 
 class Steps(NamedTuple):
@@ -52,12 +51,14 @@ class Steps(NamedTuple):
     def tangents(self, count: int, scores: tuple[np.ndarray, np.ndarray] | None = None) -> "Steps":
         r"""Bound f above by at most `count` of its tangents: a coarser function with as few steps.
 
-        The first and last cell are among those touched. Between two that are touched the tangents meet
-        where a share of the way is passed, as in the module docstring. With no more cells than `count` this is f itself.
+        The first and last cell are among those touched. Between two that are touched the tangents
+        meet where a share of the way is passed, as in the module docstring. With no more cells than
+        `count` this is f itself.
 
-        Tangents at quantiles v and v + dv cost the reward $dv\,d\omega\,d\tau/8$ where the score tau of the
-        items falls by d tau. The cube root of that product is spread evenly over the touched cells, which makes
-        the error least, of order count^-2; as long as the scores are not known, the square root of dv d omega.
+        Tangents at quantiles v and v + dv cost the reward $dv\,d\omega\,d\tau/8$ where the score
+        tau of the items falls by d tau. The cube root of that product is spread evenly over the
+        touched cells, which makes the error least, of order count^-2; as long as the scores are not
+        known, the square root of dv d omega.
 
         Args:
             count: of tangents.
@@ -77,7 +78,10 @@ class Steps(NamedTuple):
             lost = np.abs(
                 np.diff(np.interp(ends - 0.5 * self.length, *scores), prepend=scores[1][0])
             )
-            spread = _share(np.cbrt(fall * apart * lost)) + _EVEN * spread
+            # More than one group's worth in a single cell is of no use.
+            weight = np.cbrt(fall * apart * lost)
+            weight = np.minimum(weight, weight.sum() / count)
+            spread = _share(weight) + _EVEN * spread
         touched = np.searchsorted(spread, spread[-1] * np.linspace(0.0, 1.0, count))
         touched = np.unique(np.append(touched[:-1], fall.size - 1))
         ends = np.append(0.0, np.cumsum(self.length))
@@ -124,7 +128,7 @@ def tabulated(log2_size: float, loss: RankLoss, *, joint: bool) -> Rewards:
 
 
 def _by_quantile(M: float, log2_size: float, loss: RankLoss) -> Rewards:
-    """One encoder: cells whose ends are equally spaced in ln(1 + Mv / K), K the last rank without loss."""
+    """One encoder: ends of cells equally spaced in ln(1 + Mv / K), K the last rank without loss."""
     scale = M / max(loss.cutoff, 1)
     ends = np.expm1(np.linspace(0.0, np.log1p(scale), _CELLS + 1)) / scale
     ends[-1] = 1.0
@@ -152,8 +156,9 @@ def _by_quantile(M: float, log2_size: float, loss: RankLoss) -> Rewards:
 def _by_rank(M: float, loss: RankLoss) -> Rewards:
     """Joint encoders: the ranks one by one, or from some rank on in groups.
 
-    w of the reciprocal rank and of DCG is convex in the rank, so that the mean over a group is at most
-    the mean of its first and last rank's, and at least that of its middle one. A two-valued loss has two groups.
+    w of the reciprocal rank and of DCG is convex in the rank, so that the mean over a group is at
+    most the mean of its first and last rank's, and at least that of its middle one. A two-valued
+    loss has two groups.
     """
 
     def reward(rank: np.ndarray) -> np.ndarray:
@@ -192,8 +197,8 @@ def _enclosed(
 class Queries(NamedTuple):
     r"""Queries joined to classes that rank every set of items alike, or in reverse.
 
-    Up to a constant $P(x|u)$ is $a_x \tau_c(u)$ with one $\tau_c(u) = \sum_y u_y e_c(y)$ for all queries
-    x of class c, so that sorting by one of them sorts by all.
+    Up to a constant $P(x|u)$ is $a_x \tau_c(u)$ with one $\tau_c(u) = \sum_y u_y e_c(y)$ for all
+    queries x of class c, so that sorting by one of them sorts by all.
 
     Attributes:
         direction: e_c(y), of mean zero under P_Y and largest size one, shape (C, |Y|).
@@ -210,7 +215,7 @@ class Queries(NamedTuple):
 
 
 def classes_of(joint: np.ndarray) -> Queries:
-    """Join the rows of P(x|y), of letters with mass, that are parallel once their mean is taken off.
+    """Join the rows of P(x|y) that are parallel once their mean is taken off.
 
     Args:
         joint: P(x,y), every column with mass.
@@ -252,8 +257,8 @@ def class_steps(steps: Steps, forward: float, backward: float) -> Steps:
 
     $$\omega(v) = a_+ h'(v) - a_- h'(1 - v).$$
 
-    The cells of [0, 1/2] are those of h and of its mirror image, so that lengths near both ends keep
-    their relative accuracy.
+    The cells of [0, 1/2] are those of h and of its mirror image, so that lengths near both ends
+    keep their relative accuracy.
     """
     if backward == 0.0:
         return Steps(steps.length, forward * steps.slope)

@@ -1,25 +1,28 @@
-r"""The exact retrieval rate-distortion function of one encoder, and a converse for every encoder (C25, C26).
+r"""The exact least rate of one encoder at a rank loss, and a converse for every encoder (C25, C26).
 
-The items are letters of a discrete source, M of them. A description of an item is its posterior u on Y; a
-test channel is a distribution mu of posteriors with mean P_Y, of rate $I(\mu) = E\,D(u \| P_Y)$. With
-$S_x(z) = \mu\{P(x|u) > z\}$ the expected reward 1 - rho of the target's rank is at most
+The items are letters of a discrete source, M of them. A description of an item is its posterior u
+on Y; a test channel is a distribution mu of posteriors with mean P_Y, of rate
+$I(\mu) = E\,D(u \| P_Y)$. With $S_x(z) = \mu\{P(x|u) > z\}$ and w = 1 - rho the expected reward of
+the target's rank is at most
 
 $$V(\mu) = \sum_x \int_0^\infty h(S_x(z))\, dz, \qquad h(s) = \int_0^s h'(v)\, dv,$$
 
-- `encoder="shared"` (C25), one channel for all items: $h'(v) = E\,w(1 + \mathrm{Bin}(M-1, v))$, and V is
-  exactly what is earned: a competitor wins with probability v, uniform in the quantile of the target (C1 with ties
-  broken at random), and integrating $P(x|u)$ over quantiles is the layer cake. h is concave and S linear in mu, so V is
-  concave: the least rate for a loss is a convex problem, and drawing a channel anew for every item never loses
-  against time sharing.
-- `encoder="joint"` (C26), encoders that see the whole database, R bits an item on average: $h'(v) = w(\lceil Mv \rceil)$. Given
-  the stored data W, the best ranking sorts the posteriors' $P(x|u_i(W))$, the reward is V at their empirical
-  distribution, and $E\,V \le V(E\,\mu)$ by Jensen; $M R \ge \sum_i I(Y_i;W)$ since items are independent. Nor is any
-  loss less than that of items stored whole (C1), whatever the rate.
+- `encoder="shared"` (C25), one channel for all items: $h'(v) = E\,w(1 + \mathrm{Bin}(M-1, v))$, and
+  V is exactly what is earned. The target's quantile v is the probability that a competitor wins (C1,
+  ties broken at random), and the integral of $P(x|u)$ over quantiles is the layer cake. h is
+  concave and S linear in mu, so V is concave: the least rate for a loss is a convex problem, and drawing a
+  channel anew for every item never loses against time sharing.
+- `encoder="joint"` (C26), encoders that see the whole database, R bits an item on average:
+  $h'(v) = w(\lceil Mv \rceil)$. Given what is stored, W, the best ranking sorts the posteriors'
+  $P(x|u_i(W))$, V at their empirical distribution is the reward, and $E\,V \le V(E\,\mu)$ by Jensen;
+  $M R \ge \sum_i I(Y_i;W)$ since items are independent. Nor is any loss less than that of items
+  stored whole (C1), whatever the rate.
 
-Both are solved slope by slope (`_item_programme`): reward - slope * rate is at most a bound that holds for every
-channel, and at least that of a channel that is evaluated exactly.
+Both are solved slope by slope (`_item_programme`): reward - slope * rate is at most a bound that
+holds for every channel, and at least that of a channel that is evaluated exactly.
 
-No earlier statement of either claim is known to us; spectral functionals of this kind are Yaari's (1987) and Acerbi's (2002).
+No earlier statement of either claim was found; functionals of this kind are Yaari's (1987) and
+Acerbi's (2002).
 """
 
 import dataclasses
@@ -46,7 +49,7 @@ from rdsim.transformations import on_host
 _LARGEST: Final = 1000.0
 """log2 M: beyond 2^1024 numbers overflow."""
 _PADDED: Final = 64
-"""Losses of stored letters are computed for a multiple of so many, for tables of all sizes by few programs."""
+"""Losses of stored letters are computed for a multiple of so many, by few programs."""
 
 
 @result
@@ -54,10 +57,10 @@ class RetrievalCurve(Curve):
     r"""Certified points of least bits an item against rank loss, one a slope, and what they prove.
 
     Attributes:
-        slope: reward that a bit is worth, shape (S,): the curve falls by one bit per `slope` of loss there.
+        slope: reward that a bit is worth, shape (S,): the curve falls by a bit a `slope` of loss.
         loss: expected rank loss of the channel found, shape (S,).
-        rate: least bits an item at that loss, shape (S,): the channel's own is `upper` and `value`, and
-            `lower` is the height of a line below the whole curve. Not below zero but for rounding.
+        rate: least bits an item at that loss, shape (S,): the channel's own is `upper` and `value`,
+            and `lower` is the height of a line below the whole curve.
         minimum_loss: of items stored whole, ranked best: no encoder has less.
         maximum_loss: of a random ranking, which costs no bits.
         stored_rate: bits an item that is stored whole, as far as queries tell letters apart.
@@ -89,8 +92,8 @@ class RetrievalCurve(Curve):
 
         Returns:
             Bits an item, shape of the loss; `value` is the upper bound. With shared encoders a
-            channel, or two that are time-shared, achieve it. Where the gap stays above the tolerance
-            `converged` is False.
+            channel, or two that are time-shared, achieve it. Where the gap stays above the
+            tolerance `converged` is False.
 
         Raises:
             ValueError: if a loss lies below `minimum_loss`.
@@ -102,7 +105,7 @@ class RetrievalCurve(Curve):
 
     @on_host
     def loss_at(self, rate: ArrayLike) -> Certified:
-        """Solve for the least expected rank loss at given rates, to the tolerance of the curve in units of loss.
+        """Solve for the least expected rank loss at given rates, to the curve's tolerance in loss.
 
         Args:
             rate: bits an item, at least 0, any shape.
@@ -128,8 +131,8 @@ class RetrievalCurve(Curve):
             slope: reward a bit, > 0, a scalar.
 
         Returns:
-            P(u|y), rows summing to one, shape (|Y|, U): of many words where one class of queries has a
-            word for every cell of quantiles. A letter without mass has the row of the words' own distribution.
+            P(u|y), rows summing to one, shape (|Y|, U): of thousands of words where queries are of
+            one class. A letter without mass has the row of the words' own distribution.
 
         Raises:
             ValueError: if the slope is not positive.
@@ -209,14 +212,15 @@ def retrieval_curve(
 
     $$R(D) = \min\Bigl\{I(\mu) : \sum_x \int_0^\infty h(S_x(z))\,dz \ge 1 - D\Bigr\}.$$
 
-    Where the queries sort the items in one order or its reverse (a binary query or item, the DSBS) the gap is some 1e-8
-    over the slope. Otherwise joint encoders of up to 128 items are solved exactly, and beyond the error falls with the
-    square of the number of groups of ranks, 128 at most for three classes of queries and fewer for more.
+    Where the queries sort the items in one order or its reverse (a binary query or item, the DSBS)
+    the gap is some 1e-8 over the slope. Otherwise joint encoders of up to 128 items are solved
+    exactly, and beyond the error falls with the square of the number of groups of ranks, 128 at
+    most for three classes of queries and fewer for more.
 
     Args:
         source: a `DiscreteSource`, or a table P(x,y), of one letter an item.
-        log2_size: log2 M in [1, 1000], a scalar. Losses are accurate to 1e-13 of one, so that nothing is
-            said about rewards below that.
+        log2_size: log2 M in [1, 1000], a scalar. Losses are accurate to 1e-13 of one, so that
+            nothing is said about rewards below that.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
         slopes: reward a bit, > 0, shape (S,).
         encoder: "shared" for one encoder for all items, exact; "joint" for a converse for every
@@ -224,8 +228,8 @@ def retrieval_curve(
         tolerance: certified gap to reach, bits.
 
     Returns:
-        The curve. A point whose gap stayed above the tolerance has `converged` False; its bounds hold
-        all the same.
+        The curve. A point whose gap stayed above the tolerance has `converged` False; its bounds
+        hold all the same.
 
     Raises:
         ValueError: if an argument is out of range, or the encoder is unknown.
@@ -265,7 +269,7 @@ def retrieval_curve(
 
 
 def _points(problem: Programme, slopes: np.ndarray, tolerance: float) -> Points:
-    """Solve at rewards a bit. With reward - slope rate <= bound, rate >= (reward - bound) / slope."""
+    """Solve slope by slope: reward - slope rate <= bound, so rate >= (reward - bound) / slope."""
     found = [optimum(problem, float(slope), tolerance) for slope in slopes]
     numbers = [(each.reward, each.rate, each.bound) for each in found]
     reward, rate, bound = np.array(numbers, float).reshape(-1, 3).T
@@ -283,8 +287,8 @@ def _end_losses(
 ) -> tuple[float, float]:
     """Compute the losses of stored letters and of a random ranking, exactly by C1.
 
-    Letters that tie for a query may be put into any order: the target's loss is an integral over the places
-    of all of them.
+    Letters that tie for a query may be put into any order: the target's loss is an integral over the
+    places of all of them.
     """
     py = joint.sum(axis=0)
     likelihood = joint / np.where(py > 0, py, 1.0)

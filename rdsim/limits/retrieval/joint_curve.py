@@ -1,13 +1,15 @@
-r"""The exact optimum of joint encoders of a small database, by listing databases and rankings (C26).
+r"""The exact optimum of joint encoders of a small database, by listing it (C26).
 
-What an encoder that sees all M items can do is an ordinary rate-distortion problem of the whole database: letters
-$y^M$, reproductions F that rank the items for every query, and $d(y^M, F)$ the expected rank loss of a target that is any
-item alike. Described together with many others, at the information rate, databases need
+What an encoder that sees all M items can do is an ordinary rate-distortion problem of the whole
+database: letters $y^M$, reproductions F that rank the items for every query, and $d(y^M, F)$ the
+expected rank loss of a target that is any item alike. Described together with many others, at the
+information rate, databases need
 
 $$R^*(D) = \frac1M \min \{ I(Y^M; F) : E\,d(Y^M, F) \le D \}$$
 
-bits an item. The lists are kept short: queries that sort all items alike, or in reverse, share one ranking; rankings
-that differ only in ranks of equal loss are one; letters that no query tells apart are one.
+bits an item. The lists are kept short: queries that sort all items alike, or in reverse, share one
+ranking; rankings that differ only in ranks of equal loss are one; letters that no query tells apart
+are one.
 """
 
 import itertools
@@ -141,7 +143,7 @@ def joint_retrieval_curve(
 
 
 def _databases(joint: np.ndarray, M: int, loss: RankLoss) -> tuple[np.ndarray, np.ndarray]:
-    """List all databases with their probabilities, and the expected loss of every ranking of each."""
+    """List all databases with their probabilities, and the losses of all rankings of each."""
     kept = reduced(joint)
     queries = classes_of(kept.channel[kept.px > 0] * kept.py)
     reward = 1.0 - np.asarray(loss.of_log_rank(jnp.log(jnp.arange(1.0, M + 1))))
