@@ -245,7 +245,7 @@ CASES: Final[dict[str, Call]] = {
     },
     "learning.stacked_systems": {
         "systems": thing(
-            (learning.hashing_system(HASH, ITEMS, 2),), VQ, [VQ], [(VQ, VQ)], [(VQ, DECODER)], []
+            (hashing_system(HASH, ITEMS, 2),), VQ, [VQ], [(VQ, VQ)], [(VQ, DECODER)], []
         ),
     },
     "learning.with_hamming": {

@@ -227,7 +227,7 @@ def test_defaults_are_the_optimum_of_rate_distortion():
     rate = np.sum(p[:, None] * channel * np.log2(channel / q))
     assert rate == pytest.approx(0.5, abs=1e-9)
     curve = limits.rate_distortion_curve(p, TERNARY_COST, np.full(9, float(code.slope)))
-    least = float(curve.lower_bound(np.sum(p[:, None] * channel * d)))
+    least = float(curve.lower(np.sum(p[:, None] * channel * d)))
     assert least == pytest.approx(0.5, abs=1e-8)
     through = TERNARY @ channel
     density = np.log2(through / np.outer(TERNARY.sum(axis=1), p @ channel))

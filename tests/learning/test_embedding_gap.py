@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 from rdsim import limits
-from rdsim.codes.stored_codes import (
-    long_hyperplane_hash,
-)
+from rdsim.codes.quantizers.hashing import long_hyperplane_hash
 from rdsim.finite_sample.contrastive import contrastive_information
 from rdsim.learning.embeddings.paired_embeddings import split_pairs
 from rdsim.learning.embeddings.product_code import ProductCode
@@ -68,8 +66,8 @@ class Planted(ProductCode):
         object.__setattr__(code, "made", made)
         return code
 
-    def encode(self, key, items):
-        return self.made.encode(key, items)
+    def store(self, key, items):
+        return self.made.store(key, items)
 
     def query_features(self, queries):
         return self.made.query_features(queries)
@@ -78,7 +76,7 @@ class Planted(ProductCode):
         return self.made.item_features(digits)
 
     def mean_features(self, items):
-        return 0.1 * self.made.item_features(self.made.encode(KEY, items))
+        return 0.1 * self.made.item_features(self.made.store(KEY, items))
 
     def rate(self, items):
         return items[:, 0] ** 2
@@ -113,7 +111,7 @@ def test_a_report_is_put_together_from_its_parts(monkeypatch):
     assert sorted(rows) == [kept] * (17 + 1 + 1) + [64] * 2
     assert found.database == 64
     mrr = np.concatenate([found.uncompressed.mrr[0], found.uncompressed.mrr_interval[0, 0]])
-    needed = np.asarray(limits.rank_rate(size, "reciprocal_rank", D=1 - mrr).lower)
+    needed = np.asarray(limits.rank_rate(size, "reciprocal_rank", distortion=1 - mrr).lower)
     np.testing.assert_allclose(_ends(found.from_ranks), needed, rtol=0, atol=1e-9)
     ends = _ends(found.contrastive)
     assert (np.abs(ends - needed) > 0.01).all()

@@ -146,7 +146,7 @@ def test_C12_gaussian_source():
     bounds = retrieval_bounds(gaussian(0.9), 5.0, "error", n=4)
     assert_is_a_sandwich(bounds)
     D = float(bounds.distortion[10])
-    relevance = float(limits.rank_rate(5.0, "error", D=D).lower) / 4
+    relevance = float(limits.rank_rate(5.0, "error", distortion=D).lower) / 4
     rate = float(bounds.lower[10]) / 4
     back = -0.5 * np.log2(1 - 0.81 * (1 - 2 ** (-2 * rate)))
     np.testing.assert_allclose(back, relevance, rtol=1e-9)

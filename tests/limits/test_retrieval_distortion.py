@@ -105,7 +105,9 @@ def test_C13_the_stored_letters_fixed_point_solves_its_own_rate_distortion_probl
 def test_C13_no_scheme_beats_the_converse(slope):
     joint = np.asarray(sources.symmetric(3, 0.15).joint)
     found = self_consistent(KEY, joint, 3.0, "error", slope=slope, starts=4, max_iterations=50)
-    needed = np.asarray(limits.rank_rate(3.0, "error", D=np.asarray(found.distortion)).lower)
+    needed = np.asarray(
+        limits.rank_rate(3.0, "error", distortion=np.asarray(found.distortion)).lower
+    )
     assert (needed <= np.asarray(found.rate) + 1e-9).all()
     information = [
         reference.mutual_information_by_sums(joint @ channel)

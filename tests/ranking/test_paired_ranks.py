@@ -100,7 +100,7 @@ def test_C4_no_ranking_by_stored_codes_passes_their_entropy(seed, words):
     entropy = -(share[share > 0] * np.log2(share[share > 0])).sum()
     assert ranks.code_bits == pytest.approx(entropy, abs=1e-12)
     loss = 1 - reciprocal_ranks(ranks).mean()
-    needed = limits.rank_rate(math.log2(24), "reciprocal_rank", D=min(loss, 1.0))
+    needed = limits.rank_rate(math.log2(24), "reciprocal_rank", distortion=min(loss, 1.0))
     assert float(needed.lower) <= ranks.code_bits + 1e-9
 
 
@@ -108,5 +108,5 @@ def test_C4_the_entropy_of_the_codes_is_met_where_codes_are_equally_common():
     # Errors are then those of a lot among 6 of 24, and recall@6 needs all log2 4 bits.
     codes = np.repeat(np.arange(4), 6)
     ranks = pair_ranks(np.eye(4)[codes], np.eye(4)[codes])
-    needed = limits.rank_rate(math.log2(24), ("miss", 6), D=1 - recalls(ranks, 6).mean())
+    needed = limits.rank_rate(math.log2(24), ("miss", 6), distortion=1 - recalls(ranks, 6).mean())
     assert float(needed.value) == pytest.approx(ranks.code_bits, abs=1e-9)
