@@ -129,7 +129,7 @@ def test_C25_C26_lie_in_order_above_the_rank_converse(joint, size, loss):
     assert np.all(joined.lower(shared.loss) <= shared.rate.upper + 1e-12)
     # The achieved points of C26's programme satisfy C4: the rank rate is at most IB(R).
     for loss_at, rate in zip(np.asarray(joined.loss), np.asarray(joined.rate.upper), strict=True):
-        needed = float(limits.rank_rate(np.log2(size), loss, D=loss_at).lower)
+        needed = float(limits.rank_rate(np.log2(size), loss, distortion=loss_at).lower)
         relevance = limits.bottleneck_at(joint, rate, compress="columns", tolerance=1e-7)
         assert needed <= float(relevance.upper) + 1e-9
 
