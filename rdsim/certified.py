@@ -16,8 +16,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 class Certified(NDArrayOperatorsMixin):
     """A limit, known to lie in [lower, upper].
 
-    It is an array to NumPy and JAX: `float(limit)`, `len(limit)`, `np.asarray(limit)`,
-        `jnp.sqrt(limit)`
+    It is an array to NumPy and JAX: `float(limit)`, `len(limit)`, `np.asarray(limit)`, `jnp.sqrt(limit)`
     and comparisons use its `value`; indexing and iteration keep the bounds. So do the operations
     that have an exact rule for intervals, also under `jax.jit` and `jax.grad`: sum and difference
     of two limits, or of a limit and a number (or an array of them), and a limit times or divided by

@@ -1,4 +1,4 @@
-"""Bisection, the one search for a root of the library: under `jax.jit`, and on the host."""
+"""Bisection, which several solvers share: under `jax.jit`, and on the host."""
 
 from collections.abc import Callable
 

@@ -52,6 +52,39 @@ def test_learning_without_its_packages_is_one_error_that_says_how_to_get_them(mi
     assert 'pip install "rdsim[learning]"' in last
 
 
+OPTIONAL = (
+    "constriction",
+    "flax",
+    "optax",
+    "orbax",
+    "matplotlib",
+    "xarray",
+    "h5py",
+    "h5netcdf",
+    "PIL",
+)
+
+
+def test_without_optional_packages_all_but_learning_works_and_says_what_brings_it():
+    code = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({OPTIONAL}))\n"  # None in its place hides a package
+        "import rdsim, rdsim.cli.app as app\n"
+        "for name in ('sources', 'ranking', 'limits', 'codes', 'simulation', 'finite_sample'):\n"
+        "    getattr(rdsim, name)\n"
+        "for use in (lambda: rdsim.learning, lambda: rdsim.codes.entropy_coded_bits([0, 1], [.5, .5])):\n"
+        "    try: use()\n"
+        "    except ImportError as error: print(error)\n"
+        "print(app.main(['limit', 'rank', '--size', '20', '--bits', '4']))\n"
+        "print(app.main(['gap', '--queries', 'q.npy', '--items', 'y.npy']))\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 'pip install "rdsim[learning]"' in found.stdout
+    assert 'pip install "rdsim[codes]"' in found.stdout
+    assert found.stdout.splitlines()[-2:] == ["0", "2"]
+    assert 'pip install "rdsim[studies]"' in found.stderr
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         rdsim.nothing  # noqa: B018

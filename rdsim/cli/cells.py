@@ -89,7 +89,7 @@ class Cells:
         """See, before the work, that cells can be kept; no folder is made for it.
 
         Raises:
-            StudyError: if they cannot; it names the option and what is in the way.
+            CommandError: if they cannot; it names the option and what is in the way.
 
         """
         folders = (self.folder, *self.folder.parents)

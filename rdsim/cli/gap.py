@@ -45,7 +45,7 @@ def parse_bits(text: str) -> tuple[int, ...]:
     try:
         found = sorted({int(part) for part in text.split(",")})
     except ValueError:
-        raise CommandError(f"bits must be whole numbers split by commas, got {text!r}") from None
+        raise CommandError(f"bits must be integers separated by commas, got {text!r}") from None
     if not 1 <= found[0] <= found[-1] <= MOST_BITS:
         raise CommandError(f"bits must lie in [1, {MOST_BITS}], got {text!r}")
     return tuple(found)

@@ -34,7 +34,7 @@ Plot = Annotated[
 
 @dataclass(frozen=True)
 class Source:
-    """The joint law of query X and item Y: exactly one of these."""
+    """The joint distribution of query X and item Y: exactly one of these."""
 
     joint: Annotated[
         Path | None, tyro.conf.arg(metavar="FILE", help="table P(x,y), rows x, .npy, .npz or .csv")
@@ -133,13 +133,13 @@ def bottleneck(source: Where, rate: Rates, plot: Plot = None) -> int:
 
     Example: rdsim limit bottleneck --dsbs .1 --rate .25 .5 .75
     """
-    kind, law = source.given()
+    kind, parameter = source.given()
 
     def of(R: np.ndarray) -> Any:
         if kind == "joint":
-            return limits.bottleneck_at(law, R, compress="columns")
+            return limits.bottleneck_at(parameter, R, compress="columns")
         known = limits.bottleneck_dsbs if kind == "dsbs" else limits.bottleneck_gaussian
-        return known(law, rate=R)
+        return known(parameter, rate=R)
 
     found = of(np.array(rate))
     columns = _bounds(found, "IB(R) bits") if kind == "joint" else {"IB(R) bits": found}
@@ -161,25 +161,29 @@ def retrieval(
     loss: Loss = "reciprocal_rank",
     plot: Plot = None,
 ) -> int:
-    """Bits an item that a rank loss needs: no system needs fewer than outer, one channel needs inner (C12).
+    """Bits an item that a rank loss needs: no system needs fewer than the lower bound, one channel needs the upper (C12).
 
     Example: rdsim limit retrieval --dsbs .1 --size 10 --letters 32 --target .1 .3 .5
     """
-    kind, law = source.given()
+    kind, parameter = source.given()
     make: Any = {"joint": sources.discrete, "dsbs": sources.dsbs, "gaussian": sources.gaussian}[
         kind
     ]
-    whole = _loss_of_stored_items(kind, make(law), size, letters, _loss(loss))
+    whole = _loss_of_stored_items(kind, make(parameter), size, letters, _loss(loss))
 
     def bounds(D: Sequence[float] | np.ndarray) -> Any:
-        return limits.retrieval_bounds(make(law), size, _loss(loss), n=letters, distortion=D)
+        return limits.retrieval_bounds(make(parameter), size, _loss(loss), n=letters, distortion=D)
 
     found = bounds(np.array(target))
-    _show("loss", target, {"outer bits an item": found.lower, "inner bits an item": found.upper})
-    for D, inner in zip(target, np.asarray(found.upper), strict=True):
+    _show(
+        "loss",
+        target,
+        {"lower bound, bits an item": found.lower, "upper bound, bits an item": found.upper},
+    )
+    for D, upper in zip(target, np.asarray(found.upper), strict=True):
         if whole > D:
             say(f"loss {D:g}: out of reach, even items stored whole have a loss of {whole:.9f}")
-        elif np.isinf(inner):
+        elif np.isinf(upper):
             say(f"loss {D:g}: no channel that was searched reaches it; items stored whole do")
     if plot is not None and max(target) < whole:
         raise CommandError(
@@ -190,7 +194,7 @@ def retrieval(
     def curve(x: np.ndarray) -> dict[str, Any]:
         both = bounds(x)
         finite = [np.where(np.isfinite(b), b, np.nan) for b in (both.lower, both.upper)]
-        return {"outer bound": finite[0], "inner bound": finite[1]}
+        return {"lower bound": finite[0], "upper bound": finite[1]}
 
     name = f"{loss} loss".replace("_", " ")
     return _draw(plot, target, curve, name, "bits per item")

@@ -9,6 +9,8 @@ Together the points bound R(D) everywhere: by the greatest line below and, since
 time-shared, by the lower convex hull of what is achieved above. The slope of the hull's edge over a
 target is where a further point helps most, which is the search for R at a distortion, or D at a rate.
 
+R(D) of a discrete source has a search of its own, compiled and differentiable, in `rate_distortion._search`.
+
 The information bottleneck is the same thing upside down: the relevance at a rate is concave and does not
 decrease, so that minus the relevance takes the place of R and the rate that of D.
 """

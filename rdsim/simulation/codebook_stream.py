@@ -1,4 +1,4 @@
-"""Items encoded with a codebook tile by tile, counted and forgotten: kernels, and the loop on the host."""
+"""Items encoded with a codebook tile by tile, counted and discarded: kernels, and the loop on the host."""
 
 import dataclasses
 from functools import partial

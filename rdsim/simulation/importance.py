@@ -258,7 +258,7 @@ def importance_loss(
         "distribution": jnp.asarray(cumulative[:, :-1] / cumulative[:, -1:]),
         "density": jnp.broadcast_to(jnp.asarray(density), copies),
         "values": jnp.broadcast_to(sums.values, copies),
-        "chances": jnp.broadcast_to(sums.probabilities, copies),
+        "probabilities_of_letters": jnp.broadcast_to(sums.probabilities, copies),
         "log_mass": jnp.broadcast_to(
             jnp.log(jnp.asarray(np.minimum(np.where(possible, competitor, 0.0).sum(axis=1), 1.0))),
             copies[:2],
@@ -311,16 +311,16 @@ class _LossTrial:
     def __call__(self, key: Key[Array, ""], arguments: dict[str, Array]) -> Float[Array, ""]:
         """Draw pairs of letters under the tilt, and weigh the rank loss of their sum of densities."""
         density, values = arguments["density"], arguments["values"]
-        chances = arguments["chances"]
+        probabilities_of_letters = arguments["probabilities_of_letters"]
         uniform = jax.random.uniform(key, (self.n, 1))
         cell = jnp.sum(uniform >= arguments["distribution"], axis=1)
         score = jnp.sum(density.ravel()[cell])
         counts = jnp.sum(jax.nn.one_hot(cell // density.shape[1], density.shape[0]), axis=0)
-        low = jnp.min(jnp.where(chances > 0, values, jnp.inf), axis=1)
-        high = jnp.max(jnp.where(chances > 0, values, -jnp.inf), axis=1)
+        low = jnp.min(jnp.where(probabilities_of_letters > 0, values, jnp.inf), axis=1)
+        high = jnp.max(jnp.where(probabilities_of_letters > 0, values, -jnp.inf), axis=1)
         sums = ScoreSums(
             values=values,
-            probabilities=chances,
+            probabilities=probabilities_of_letters,
             counts=counts[None],
             log_mass=(counts @ arguments["log_mass"])[None],
             threshold=score[None],

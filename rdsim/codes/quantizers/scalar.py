@@ -134,7 +134,7 @@ def lloyd_max_quantizer(items: Any, bits: Integer) -> ScalarQuantizer:
     r"""Quantize each coordinate with the levels of Lloyd and Max for its distribution.
 
     Args:
-        items: a Gaussian mixture (`GaussianMixtureSource`, `GaussianMixtureSource`), whose coordinates are
+        items: a Gaussian mixture (`GaussianMixtureSource`), whose coordinates are
             quantized by exact integrals, or training items of shape (N, d).
         bits: as for `uniform_scalar_quantizer`; at most 12 a coordinate.
 

@@ -36,7 +36,7 @@ _GOLDEN_STEPS: Final = 50  # golden-section steps, which shrink the bracket by a
 _GOLDEN: Final = 0.6180339887498949  # the golden ratio less one
 _KINK: Final = 1e-6
 """Distance from a kink within which the maximum lies at it, above the golden section's accuracy."""
-_LEAST_RATE: Final = 1e-200
+_LINEAR_BELOW: Final = 1e-200
 """Rate, bits, up to which an information is proportional to it in float64."""
 
 
@@ -195,15 +195,17 @@ def _gaussian_chain(
 def _dsbs_chain(
     p: Float[Array, "*grid"], Rx: Float[Array, "*grid"], Ry: Float[Array, "*grid"]
 ) -> Float[Array, "*grid"]:
+    """I(U;V) of the Markov chain U-X-Y-V of the DSBS, with binary symmetric test channels of rates Rx, Ry."""
+
     def bias(R: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
         """Bias of the test channel at rate R; its slope at rate 0 is infinite, and at 1 zero."""
-        inside = (R > _LEAST_RATE) & (R < 1)
+        inside = (R > _LINEAR_BELOW) & (R < 1)
         return jnp.where(
             inside, inverse_binary_capacity(jnp.where(inside, R, 0.5)), jnp.where(R < 1, 0.0, 1.0)
         )
 
     # The information is linear in the least rates, although the bias grows as a root.
-    linear = jnp.where(Rx <= _LEAST_RATE, Rx * bias(Ry) ** 2, Ry * bias(Rx) ** 2)
-    both = (Rx > _LEAST_RATE) & (Ry > _LEAST_RATE)
+    linear = jnp.where(Rx <= _LINEAR_BELOW, Rx * bias(Ry) ** 2, Ry * bias(Rx) ** 2)
+    both = (Rx > _LINEAR_BELOW) & (Ry > _LINEAR_BELOW)
     alone = binary_capacity(bias(Rx) * bias(Ry) * (1 - 2 * p))
     return jnp.where(both, alone, linear * (1 - 2 * p) ** 2)
