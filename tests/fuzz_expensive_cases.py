@@ -110,6 +110,14 @@ CASES: Final[dict[str, Call]] = {
         "levels": count(8, 0),
         "tolerance": positive(1e-6, 0.0),
     },
+    "limits.retrieval_converse": {
+        "source": Argument(sources.gaussian(0.8), (*UNRELATED, 3, JOINT, MIXTURE)),
+        "log2_size": positive(4.0, 0.0, math.inf, [2.0, 3.0]),
+        "loss": loss("error"),
+        "bits": positive(4.0, math.inf),
+        "rate": one_of("fixed_length"),
+        "encoder": one_of("shared"),
+    },
     "limits.retrieval_curve": {
         "source": Argument(
             JOINT, (*UNRELATED, 3, -JOINT, 2 * JOINT, JOINT * math.nan, JOINT[0], MIXTURE)

@@ -27,6 +27,7 @@ FLAGS: Final = {"progress", "shared", "hardest"}
 """Say whether; anything has a truth."""
 
 EXEMPT: Final = {
+    "learning.architecture": "says which module is built; the module checks its sizes",
     "codes.squared_error": "a formula that codes are given as their measure, traced and unchecked",
     "learning.whole_source": "returns what it is given",
     "learning.whole_table": "returns what it is given",

@@ -309,6 +309,7 @@ class StoredScores:
         return jnp.asarray(model.compare(queries[None], stored)[0], float)
 
 
+@on_host
 def stored_systems(
     key: Key[Array, ""], model: Any, items: Any, bits: tuple[int, ...]
 ) -> list[System]:
@@ -324,8 +325,22 @@ def stored_systems(
     Returns:
         A code and its decoder for each number of bits.
 
+    Raises:
+        ValueError: if the items are not finite points, or bits out of range.
+        TypeError: if the model lacks one of the methods, or the key is no typed key.
+
     """
     bits = validation.integers("bits", bits, low=1, high=12)
+    validation.prng_key("key", key)
+    if not (
+        isinstance(model, nnx.Module)
+        and hasattr(model, "embed_items")
+        and hasattr(model, "compare")
+    ):
+        raise TypeError(
+            f"model must be a module with the methods embed_items and compare, got {type(model)}"
+        )
+    training_items(items)
     embed, parameters = module_method(model, "embed_items")
     embeddings = jnp.asarray(embed(parameters, jnp.asarray(items)), float)
     systems = []

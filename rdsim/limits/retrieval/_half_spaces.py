@@ -268,11 +268,19 @@ class Lines:
         return np.asarray(np.clip(np.minimum(*both), 0.0, 1.0))
 
 
-_MULTIPLIERS: Final = np.geomspace(3e-4, 30.0, 40)
-"""Values of lambda, recall a nat, that are tried first. Below the first one the information is that
-of thousands of bits, where the bound says nothing."""
-_FINER: Final = 40  # values tried between the neighbours of the best ones
-_STEP: Final = 0.1  # of the thresholds a and of the points y, standard deviations
+_LEAST_MULTIPLIER: Final = 3e-4
+"""Least lambda, recall a nat. At a smaller one the integrals need finer steps, and the bound says nothing
+below thousands of bits."""
+_MULTIPLIERS: Final = np.geomspace(0.02, 2.0, 20)
+"""Values of lambda that are tried first, times the nats: the best one spends a part of the recall on them."""
+_FINER: Final = 24  # values tried between the neighbours of the best ones
+_STEP: Final = 0.1  # of the thresholds a, standard deviations
+_PARTS: Final = (
+    24  # of a step, around the thresholds where a line touches; a sixth of them for many shares
+)
+_STEP_OF_ITEMS: Final = 0.15
+"""Step of the points y over the root of lambda. The integrand, the exponential of a probability over lambda, is
+as narrow as a third of that root: the trapezoidal rule is then exact to rounding."""
 
 
 def information(correlation: float, bits: float, log_t: Reals) -> Lines:
@@ -289,37 +297,54 @@ def information(correlation: float, bits: float, log_t: Reals) -> Lines:
 
     """
     sigma = math.sqrt((1 - correlation) * (1 + correlation))
-    a = np.arange(-6.0, max(1.0 - float(ndtri_exp(log_t.min())), 6.0), _STEP)
-    y = np.arange(-9.0, a[-1] / correlation + 10.0, _STEP)
-    log_weight = -0.5 * y * y - 0.5 * math.log(2 * math.pi) + math.log(_STEP)
-    seen = ndtr((correlation * y - a[:, None]) / sigma)
-    log_shares = log_ndtr(-a)
+    top = max(1.0 - float(ndtri_exp(log_t.min())), 6.0)
+    coarse = np.arange(-6.0, top, _STEP)
+    parts = _PARTS if log_t.size <= 8 else _PARTS // 6
+    around = _STEP * np.arange(-parts, parts + 1) / parts
+
+    def usefulness(multiplier: float, a: Reals) -> Reals:
+        """U at thresholds a, an integral over items by the trapezoidal rule."""
+        step = min(_STEP_OF_ITEMS * math.sqrt(multiplier), 0.05)
+        y = np.arange(-9.0, top / correlation + 10.0, step)
+        log_weight = -0.5 * y * y - 0.5 * math.log(2 * math.pi) + math.log(step)
+        seen = ndtr((correlation * y - a[:, None]) / sigma)
+        return np.asarray(multiplier * logsumexp(log_weight + seen / multiplier, axis=1))
+
+    def supports(multiplier: float) -> tuple[Reals, Reals]:
+        """Touching lines: found on the coarse thresholds, and again on fine ones where they touch."""
+        useful = usefulness(multiplier, coarse)
+        touched = _corners(useful, log_ndtr(-coarse), log_t)
+        fine = np.setdiff1d(np.add.outer(coarse[np.unique(touched)], around), coarse)
+        a = np.concatenate([coarse, fine])
+        order = np.argsort(a)
+        useful = np.concatenate([useful, usefulness(multiplier, fine)])[order]
+        log_shares = log_ndtr(-a[order])
+        left, right = _corners(useful, log_shares, log_t)
+        # Slopes are as large as the database: differences of shares are taken in the log domain.
+        log_gamma = np.log(useful[right] - useful[left]) - log_shares[right]
+        log_gamma -= np.log(-np.expm1(log_shares[left] - log_shares[right]))
+        above = useful - np.exp(log_gamma[:, None] + log_shares)
+        return log_gamma, above.max(axis=1) + 2 * _between(above)
+
     best, chosen = np.full(log_t.size, np.inf), np.ones(log_t.size)
     gamma, height = np.zeros(log_t.size), np.zeros(log_t.size)
-    multipliers = _MULTIPLIERS
+    multipliers = np.maximum(_MULTIPLIERS / max(bits * _LN2, 0.1), _LEAST_MULTIPLIER)
     for _ in range(2):
-        for multiplier in multipliers:
-            useful = multiplier * logsumexp(log_weight + seen / multiplier, axis=1)
-            log_gamma, above = _supports(useful, log_shares, log_t)
+        for multiplier in np.unique(multipliers):
+            log_gamma, above = supports(multiplier)
             above = above + multiplier * bits * _LN2
             value = np.exp(log_t + log_gamma) + above
             better = value < best
             best, chosen = np.where(better, value, best), np.where(better, multiplier, chosen)
             gamma, height = np.where(better, log_gamma, gamma), np.where(better, above, height)
         ratio = _MULTIPLIERS[1] / _MULTIPLIERS[0]
-        multipliers = np.geomspace(chosen.min() / ratio, chosen.max() * ratio, _FINER)
+        least = max(chosen.min() / ratio, _LEAST_MULTIPLIER)
+        multipliers = np.geomspace(least, chosen.max() * ratio, _FINER)
     return Lines(log_t, gamma, height)
 
 
-def _supports(useful: Reals, log_shares: Reals, log_t: Reals) -> tuple[Reals, Reals]:
-    """Slopes (ln) and heights of lines above U(s), parallel to its upper concave hull at the shares t.
-
-    Slopes are as large as the database: differences of shares are taken in the log domain.
-    """
+def _corners(useful: Reals, log_shares: Reals, log_t: Reals) -> NDArray[np.intp]:
+    """Places of the two corners of the upper concave hull of U(s) around each share t, shape (2, T)."""
     corners = lower_hull(np.exp(log_shares - log_t.min()), -useful)
-    x, u = log_shares[corners], useful[corners]
-    log_slope = np.log(np.diff(u)) - x[1:] - np.log(-np.expm1(x[:-1] - x[1:]))
-    place = np.clip(np.searchsorted(x, log_t) - 1, 0, log_slope.size - 1)
-    log_gamma = log_slope[place]
-    above = useful - np.exp(log_gamma[:, None] + log_shares)
-    return log_gamma, above.max(axis=1) + 2 * _between(above)
+    right = np.clip(np.searchsorted(log_shares[corners], log_t), 1, corners.size - 1)
+    return np.stack([corners[right - 1], corners[right]])
