@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from rdsim import limits
 from rdsim.certified import Certified
 from rdsim.limits import closed_forms
-from rdsim.limits._curve import Curve, Points, lower_hull, search
+from rdsim.limits._curve import Curve, Points, RateCurve, lower_hull, search
 from rdsim.results import result
 from rdsim.transformations import ComputesOnHostError
 
@@ -228,3 +228,26 @@ def test_wyner_ziv_at_a_rate_inverts_the_closed_form(D):
     found = KINDS["Wyner-Ziv"].distortion_at(rate)
     assert found.lower - 1e-12 <= min(D, 0.25) <= found.upper + 1e-12
     assert found.converged
+
+
+def kinds(base):
+    """Every class of the library derived from a base."""
+    found = [kind for kind in base.__subclasses__() if kind.__module__.startswith("rdsim.")]
+    return [*found, *(deeper for kind in found for deeper in kinds(kind))]
+
+
+def test_every_kind_of_curve_says_what_the_base_leaves_to_it():
+    # SideInformationCurve is itself a base of two kinds.
+    rates = [kind for kind in kinds(RateCurve) if not kind.__subclasses__()]
+    assert len(rates) >= 5
+    for kind in rates:
+        for name in ("minimum_distortion", "maximum_distortion"):
+            assert getattr(kind, name) is not getattr(RateCurve, name), (kind, name)
+        solves = kind._solve is not RateCurve._solve or kind._solve_at is not RateCurve._solve_at
+        own = all(
+            getattr(kind, name) is not getattr(RateCurve, name)
+            for name in ("rate_at", "distortion_at")
+        )
+        assert solves or own, kind
+    for kind in kinds(Curve):
+        assert kind._ends is not Curve._ends or kind._known is not Curve._known, kind

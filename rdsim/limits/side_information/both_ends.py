@@ -40,13 +40,10 @@ _BATCH: Final = 8
 
 
 @result
-class ConditionalCurve(RateCurve):
-    r"""Certified points of the conditional R(D), one a slope, with the problem they belong to.
+class SideInformationCurve(RateCurve):
+    """Certified points of an R(D) whose decoder knows Z: the ends of the curve do not depend on the encoder.
 
     Attributes:
-        slope: s, bits per unit of distortion, shape (S,).
-        distortion: $E\,d(Y,U)$, shape (S,).
-        rate: $I(Y;U|Z)$ with its bounds, bits, shape (S,); the upper bound is achieved.
         joint: P(y,z), shape (|Y|, |Z|).
         distortions: d, shape (|Y|, |U|).
 
@@ -64,6 +61,20 @@ class ConditionalCurve(RateCurve):
     def maximum_distortion(self) -> Float[Array, ""]:
         r"""$D_{\max} = \sum_z p_z \min_u E[d(Y,u)|z]$, from which on the rate is zero."""
         return maximum_distortion(self.joint, self.distortions)
+
+
+@result
+class ConditionalCurve(SideInformationCurve):
+    r"""Certified points of the conditional R(D), one a slope, with the problem they belong to.
+
+    Attributes:
+        slope: s, bits per unit of distortion, shape (S,).
+        distortion: $E\,d(Y,U)$, shape (S,).
+        rate: $I(Y;U|Z)$ with its bounds, bits, shape (S,); the upper bound is achieved.
+        joint: P(y,z), shape (|Y|, |Z|).
+        distortions: d, shape (|Y|, |U|).
+
+    """
 
     def rate_at(self, distortion: ArrayLike) -> Certified:
         """Solve for R(D) at given distortions, to the curve's tolerance; see `conditional_rate_at`."""

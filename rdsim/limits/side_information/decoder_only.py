@@ -25,7 +25,6 @@ from rdsim.certified import Certified
 from rdsim.information import LN2, binary_entropy
 from rdsim.limits._curve import (
     Points,
-    RateCurve,
     achieved,
     between,
     check_distortion,
@@ -33,7 +32,12 @@ from rdsim.limits._curve import (
 )
 from rdsim.limits.rate_distortion.discrete import minimum_distortion
 from rdsim.limits.side_information._strategies import StrategyPoint, StrategyProblem, solve
-from rdsim.limits.side_information.both_ends import check_joint, expected, maximum_distortion
+from rdsim.limits.side_information.both_ends import (
+    SideInformationCurve,
+    check_joint,
+    expected,
+    maximum_distortion,
+)
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.root_finding import bisect
@@ -47,7 +51,7 @@ _BATCH: Final = 8
 
 
 @result
-class WynerZivCurve(RateCurve):
+class WynerZivCurve(SideInformationCurve):
     r"""Certified points of the Wyner-Ziv R(D), one a slope, with the problem they belong to.
 
     Attributes:
@@ -63,18 +67,6 @@ class WynerZivCurve(RateCurve):
 
     test_channel: Float[Array, "s y t"]
     strategies: Int[Array, "t z"]
-    joint: Float[Array, "y z"]
-    distortions: Float[Array, "y u"]
-
-    @property
-    def minimum_distortion(self) -> Float[Array, ""]:
-        r"""$D_{\min} = \sum_y p_y \min_u d(y,u)$, below which no rate suffices."""
-        return minimum_distortion(self.joint.sum(axis=1), self.distortions)
-
-    @property
-    def maximum_distortion(self) -> Float[Array, ""]:
-        r"""$D_{\max} = \sum_z p_z \min_u E[d(Y,u)|z]$, from which on the rate is zero."""
-        return maximum_distortion(self.joint, self.distortions)
 
     def _solve_at(self, goal: Float[Array, "..."], *, inverse: bool) -> Certified:
         target = float(self.tolerance)
