@@ -25,6 +25,7 @@ from rdsim.limits.bottleneck import (
     information_bottleneck,
     mixture_bottleneck_bound,
 )
+from rdsim.limits.converses import RetrievalConverse, retrieval_converse
 from rdsim.limits.rank_distortion import (
     CommonRate,
     RankingCodebook,
@@ -59,7 +60,6 @@ from rdsim.limits.rate_distortion import (
 from rdsim.limits.retrieval import (
     JointRetrievalCurve,
     RetrievalBounds,
-    RetrievalConverse,
     RetrievalCurve,
     SelfConsistentSchemes,
     TwoSidedBounds,
@@ -68,7 +68,6 @@ from rdsim.limits.retrieval import (
     joint_retrieval_curve,
     mixture_loss_bound,
     retrieval_bounds,
-    retrieval_converse,
     retrieval_curve,
     retrieval_distortion,
     self_consistent,

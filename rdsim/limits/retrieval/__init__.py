@@ -1,7 +1,7 @@
 """What a retrieval system can reach with items (and queries) of so many bits.
 
 `item_curve` is the exact optimum of one encoder and a converse for all, of items of one letter; `joint_curve` is the
-exact optimum of joint encoders of a small database; `converse` bounds every code of Gaussian pairs; `bounds` is the
+exact optimum of joint encoders of a small database; `bounds` is the
 sandwich of a converse and the best single channel; `distortion` makes retrieval an ordinary distortion; `two_sided`
 compresses queries too; `identification` is for similarity queries; `mixture` is a converse for Gaussian mixtures.
 
@@ -10,7 +10,6 @@ not fit, a TypeError one that is no integer or no key where that is needed.
 """
 
 from rdsim.limits.retrieval.bounds import RetrievalBounds, retrieval_bounds
-from rdsim.limits.retrieval.converse import RetrievalConverse, retrieval_converse
 from rdsim.limits.retrieval.distortion import (
     SelfConsistentSchemes,
     retrieval_distortion,
@@ -25,7 +24,6 @@ from rdsim.limits.retrieval.two_sided import TwoSidedBounds, two_sided_dsbs, two
 __all__ = [
     "JointRetrievalCurve",
     "RetrievalBounds",
-    "RetrievalConverse",
     "RetrievalCurve",
     "SelfConsistentSchemes",
     "TwoSidedBounds",
@@ -34,7 +32,6 @@ __all__ = [
     "joint_retrieval_curve",
     "mixture_loss_bound",
     "retrieval_bounds",
-    "retrieval_converse",
     "retrieval_curve",
     "retrieval_distortion",
     "self_consistent",

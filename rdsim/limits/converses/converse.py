@@ -23,9 +23,9 @@ from scipy.special import log_ndtr
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.bottleneck import bottleneck_vector_gaussian
+from rdsim.limits.converses import _half_spaces
+from rdsim.limits.converses._half_spaces import Reals, Recalls
 from rdsim.limits.rank_distortion import rank_loss
-from rdsim.limits.retrieval import _half_spaces
-from rdsim.limits.retrieval._half_spaces import Reals, Recalls
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss
