@@ -324,6 +324,12 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     },
     "codes.random_code": {"joint": JOINT, "distortions": HAMMING_2, "n": 4, "rate": 0.5},
     "codes.random_codebook": {"key": KEY, "output_marginal": PMF, "codebook_size": 4, "n": 4},
+    "codes.search": {
+        "code": codes.BinaryHash(planes=np.eye(2), centre=np.zeros(2)),
+        "queries": ITEMS,
+        "stored": np.array([[0, 1], [1, 1], [0, 0]]),
+        "count": 2,
+    },
     "codes.seeded_atoms": {"key": KEY, "items": ITEMS, "count": 4},
     "codes.uniform_scalar_quantizer": {"items": ITEMS, "bits": 2, "tail": 0.001},
     "codes.vector_quantizer": {

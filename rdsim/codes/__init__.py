@@ -48,6 +48,7 @@ from rdsim.codes.quantizers import (
     uniform_scalar_quantizer,
     vector_quantizer,
 )
+from rdsim.codes.stored_search import SearchResult, search
 
 __all__ = [
     "CODES",
@@ -64,6 +65,7 @@ __all__ = [
     "RandomCode",
     "RangeCoded",
     "ScalarQuantizer",
+    "SearchResult",
     "StoredCode",
     "VectorQuantizer",
     "channel_simulation_bits",
@@ -90,6 +92,7 @@ __all__ = [
     "random_code",
     "random_codebook",
     "rotated_hash",
+    "search",
     "seeded_atoms",
     "squared_error",
     "uniform_scalar_quantizer",
