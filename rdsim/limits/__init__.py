@@ -75,7 +75,10 @@ from rdsim.limits.retrieval import (
     two_sided_gaussian,
 )
 from rdsim.limits.shift import (
+    GeneralizedInformation,
     MinimaxRate,
+    generalized_mutual_information,
+    generalized_mutual_information_gaussian,
     minimax_rate,
     mismatched_rate,
     redundancy,
@@ -101,6 +104,7 @@ __all__ = [
     "ConditionalCurve",
     "ContinuousRateDistortion",
     "Curve",
+    "GeneralizedInformation",
     "InformationBottleneck",
     "JointRetrievalCurve",
     "MinimaxRate",
@@ -139,6 +143,8 @@ __all__ = [
     "distortion_at",
     "entropy_gap",
     "finite_blocklength",
+    "generalized_mutual_information",
+    "generalized_mutual_information_gaussian",
     "gibbs_rank_distribution",
     "identification_binary",
     "identification_gaussian",
