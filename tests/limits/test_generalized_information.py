@@ -33,9 +33,7 @@ def by_scalar_search(joint, scores):
 
     grid = np.linspace(-30, 12, 400)
     best = grid[np.argmax([value(t) for t in grid])]
-    found = minimize_scalar(
-        lambda t: -value(t), bounds=(best - 0.2, best + 0.2), method="bounded"
-    )
+    found = minimize_scalar(lambda t: -value(t), bounds=(best - 0.2, best + 0.2), method="bounded")
     return max(-found.fun, value(best), 0.0)
 
 
@@ -66,7 +64,8 @@ def test_C30_matched_scores_give_the_information(joint, factor, of_query):
 
 def test_C30_edges():
     reversed_scores = generalized_mutual_information(JOINT, -np.asarray(information_density(JOINT)))
-    assert float(reversed_scores.information) == 0 and float(reversed_scores.scale) == 0
+    assert float(reversed_scores.information) == 0
+    assert float(reversed_scores.scale) == 0
     # Every pair that occurs has the largest score of its query: zero errors, as s grows.
     perfect = generalized_mutual_information(np.diag([0.5, 0.3, 0.2]), np.eye(3))
     assert float(perfect.information) == pytest.approx(
@@ -79,7 +78,8 @@ def test_C30_edges():
     assert float(ruled.information) == pytest.approx(0.4 * np.log2(1 / 0.6), rel=0, abs=1e-12)
     assert float(ruled.scale) == 0
     lost = generalized_mutual_information(Z, [[1.0, -np.inf], [0.0, 1.0]])
-    assert float(lost.information) == 0 and float(lost.scale) == 0
+    assert float(lost.information) == 0
+    assert float(lost.scale) == 0
     for scores, match in (([[1.0]], "shape of joint"), ([[np.inf, 0], [0, 0]], "scores must lie")):
         with pytest.raises(ValueError, match=match):
             generalized_mutual_information(Z, scores)
@@ -164,7 +164,9 @@ def test_C30_planted_words_pass_a_wrong_decoder_first(joint, scores):
     planted = rate_at(px, d, np.sum(joint * d))
     found = generalized_mutual_information(joint, scores)
     assert float(planted.lower) <= float(found.information.upper) + 1e-9
-    density = np.asarray(information_density(np.maximum(joint, 1e-4) / np.maximum(joint, 1e-4).sum()))
+    density = np.asarray(
+        information_density(np.maximum(joint, 1e-4) / np.maximum(joint, 1e-4).sum())
+    )
     table = np.maximum(joint, 1e-4) / np.maximum(joint, 1e-4).sum()
     d = density.max(axis=1, keepdims=True) - density
     matched = rate_at(table.sum(axis=1), d, np.sum(table * d))
@@ -207,7 +209,9 @@ def test_C30_the_information_with_absences_is_the_mean_over_sets():
 def test_C30_wrong_pairs_and_changed_letters_are_channels():
     source = sources.dsbs(0.1)
     wrong = sources.with_wrong_pairs(source, share=0.3)
-    np.testing.assert_allclose(wrong.joint, sources.dsbs(0.7 * 0.1 + 0.15).joint, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(
+        wrong.joint, sources.dsbs(0.7 * 0.1 + 0.15).joint, rtol=0, atol=1e-15
+    )
     np.testing.assert_allclose(wrong.px, source.px, rtol=0, atol=1e-15)
     flipped = sources.with_changed_queries(source, [[0.8, 0.2], [0.2, 0.8]])
     np.testing.assert_allclose(

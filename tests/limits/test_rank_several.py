@@ -121,9 +121,7 @@ def test_C31_the_known_values():
     found = rank_rate_several_targets(
         2.0, "average_precision", targets=2, distortion=[0.1, 0.2, 0.3]
     )
-    np.testing.assert_allclose(
-        found.value, [0.9131147, 0.2534747, 0.0067213], rtol=0, atol=5e-8
-    )
+    np.testing.assert_allclose(found.value, [0.9131147, 0.2534747, 0.0067213], rtol=0, atol=5e-8)
 
 
 @pytest.mark.parametrize("loss", ONE_TARGET, ids=str)
@@ -211,7 +209,7 @@ def test_C31_bad_input_is_refused_by_name():
     ]:
         with pytest.raises(ValueError, match=match):
             rank_rate_several_targets(**{**good, name: value})
-    with pytest.raises(ValueError, match="D_min = 0.5"):
+    with pytest.raises(ValueError, match=r"D_min = 0\.5"):
         rank_rate_several_targets(4.0, ("recall", 1), targets=2, distortion=0.4)
     with pytest.raises(ValueError, match="gains are for the loss ndcg"):
         rank_rate_several_targets(

@@ -20,7 +20,7 @@ Beside every sum of weights runs the sum of weight times loss; all terms are pos
 import itertools
 import math
 from functools import partial
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import scipy.special
@@ -31,7 +31,9 @@ _EPS: Final = float(np.finfo(float).eps)
 _LISTED: Final = 256  # places that are looked at one by one when the scaling t is chosen
 _CYCLES: Final = 3  # passes over the gains in that choice, each of which bisects every gain once
 _HALVINGS: Final = 40  # of the bracket of ln t; t is a scale, and need not be exact
-_RESCALED: Final = 64  # places between two rescalings of the recursion, far fewer than underflow takes
+_RESCALED: Final = (
+    64  # places between two rescalings of the recursion, far fewer than underflow takes
+)
 
 
 def log_choose(items: float, chosen: int) -> float:
@@ -74,9 +76,9 @@ class Levels(NamedTuple):
 
 
 class Gains(NamedTuple):
-    """The discounted gain of P targets: places that are listed, and equal ones without discount behind.
+    r"""The discounted gain of P targets: places that are listed, and equal ones without discount behind.
 
-    A target of gain g at place r costs $g\\,(1 - d_r)$ over the ideal gain more than at the first place.
+    A target of gain g at place r costs $g\,(1 - d_r)$ over the ideal gain more than at the first place.
     """
 
     gain: np.ndarray  # distinct gains over the ideal gain, shape (G,)
@@ -105,7 +107,8 @@ class Gains(NamedTuple):
         tree = self._leaves(np.exp(-log_sum), probability, cost)
         while tree[0].shape[0] > 1:
             tree = self._halved(*tree)
-        weight, loss = self._joined(*(part[0] for part in tree), *self._behind(slope, log_t))
+        behind = self._behind(slope, log_t)
+        weight, loss = self._joined(tree[0][0], tree[1][0], *behind)
         last = tuple(self.number)
         log_Z = float(log_sum.sum() - np.dot(self.number, log_t) + np.log(weight[last]))
         # What the sum of costs exceeds the loss by: a list with every target at the first place.
@@ -146,9 +149,10 @@ class Gains(NamedTuple):
         """Polynomials of single places: no target, or one of one gain."""
         shape = (none.size, *(2 for _ in self.number))
         weight, loss = np.zeros(shape), np.zeros(shape)
-        weight[(slice(None), *(0 for _ in self.number))] = none
+        nowhere: tuple[Any, ...] = (slice(None), *(0 for _ in self.number))
+        weight[nowhere] = none
         for g in range(len(self.number)):
-            one = (slice(None), *(int(i == g) for i in range(len(self.number))))
+            one: tuple[Any, ...] = (slice(None), *(int(i == g) for i in range(len(self.number))))
             weight[one] = probability[:, g]
             loss[one] = probability[:, g] * cost[:, g]
         return weight, loss
@@ -175,9 +179,12 @@ class Gains(NamedTuple):
             kept = [min(j, s - i) for i, j, s in zip(powers, b.shape[-G:], sizes, strict=True)]
             if min(kept) <= 0:
                 continue
-            to = (..., *(slice(i, i + m) for i, m in zip(powers, kept, strict=True)))
-            of = (..., *(slice(m) for m in kept))
-            one = (..., *(slice(i, i + 1) for i in powers))
+            to: tuple[Any, ...] = (
+                ...,
+                *(slice(i, i + m) for i, m in zip(powers, kept, strict=True)),
+            )
+            of: tuple[Any, ...] = (..., *(slice(m) for m in kept))
+            one: tuple[Any, ...] = (..., *(slice(i, i + 1) for i in powers))
             weight[to] += a[one] * b[of]
             loss[to] += a[one] * b_loss[of] + a_loss[one] * b[of]
         return weight, loss

@@ -137,11 +137,13 @@ def _crossing(
     the bracket, and every fourth, is replaced by its middle.
     """
 
-    def unfinished(state: tuple[Array, ...]) -> Array:
+    def unfinished(state: tuple[Array, Array, Array, Array]) -> Array:
         low, high, _, step = state
         return (high - low > 4 * _nudge(high)) & (step < _MOST_STEPS)
 
-    def narrow(state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def narrow(
+        state: tuple[Array, Array, Array, Array],
+    ) -> tuple[Array, Array, Array, Array]:
         low, high, at, step = state
         mean, slope = jax.jvp(mean_at, (at,), (jnp.ones_like(at),))
         there = mean <= goal
