@@ -62,6 +62,18 @@ def test_C30_matched_scores_give_the_information(joint, factor, of_query):
         assert float(found.scale) == pytest.approx(1 / factor, rel=1e-5, abs=0)
 
 
+def test_C30_a_mean_that_rounding_moves_is_met():
+    """The channel at the best scale meets the target's mean score up to the order of a sum."""
+    letters, noise = 4, (0.36248374, 0.60909563)
+    views = [4 * np.asarray(sources.symmetric(letters, p).joint) for p in noise]
+    joint = np.asarray(sources.multimodal(np.full(4, 0.25), views).joint_with().joint)
+    found = generalized_mutual_information(joint, np.asarray(information_density(joint)))
+    assert bool(found.information.converged)
+    assert float(found.information) == pytest.approx(
+        float(mutual_information(joint)), rel=0, abs=1e-12
+    )
+
+
 def test_C30_edges():
     reversed_scores = generalized_mutual_information(JOINT, -np.asarray(information_density(JOINT)))
     assert float(reversed_scores.information) == 0

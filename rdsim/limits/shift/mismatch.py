@@ -206,7 +206,11 @@ def mismatched_bounds(
         log2_low, log2_high = _crossing(mean_at, jax.lax.stop_gradient(goal))
         low, high = jnp.exp2(log2_low), jnp.exp2(log2_high)
         (cost_low, _), (cost_high, mean) = at(low), at(high)
-        upper = jnp.where(mean <= goal, cost_high - high * mean, nearest)
+        # A compiler may sum the mean anew, in another order: one that exceeds the goal by rounding alone
+        # meets it, and what the excess is worth is added.
+        excess = jnp.maximum(mean - goal, 0.0)
+        met = cost_high - high * jnp.minimum(mean, goal) + high * excess
+        upper = jnp.where(excess <= rounding, met, nearest)
         lower = jnp.maximum(cost_low - low * goal, cost_high - high * goal)
         bounds = jnp.maximum(jnp.stack([lower - rounding, upper + rounding]), 0.0)
         # The envelope theorem: at its own slope the line has the derivatives of the rate.
