@@ -299,7 +299,7 @@ def _shares(first: float, second: float) -> list[float]:
 
 def _several(config: Config) -> dict[str, np.ndarray]:
     """Bits for the average precision of several targets."""
-    loss = np.linspace(0.05, 0.95, config.losses)
+    loss = np.linspace(0.05, 0.85, config.losses)
     found = [
         limits.rank_rate_several_targets(
             config.log2_items, "average_precision", targets=P, distortion=loss
