@@ -42,6 +42,7 @@ MANY = np.random.default_rng(1).normal(size=(48, 2))
 SCORES = np.array([[0.1, 0.5, 0.2], [0.3, 0.2, 0.9]])
 MIXTURE = sources.gaussian_mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], 0.2, query_noise=[0.1])
 CHANNEL = np.array([[0.8, 0.2], [0.3, 0.7]])
+PAIR = sources.discrete(JOINT)
 VQ = codes.vector_quantizer(KEY, ITEMS, 4, starts=1, iterations=5)
 RANDOM = codes.random_code(JOINT, HAMMING_2, n=4, rate=0.5)
 
@@ -72,6 +73,9 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "cross_covariance": 0.5 * np.eye(2),
     },
     "sources.weighted_mean": {"source": MIXTURE, "modalities": [0]},
+    "sources.with_changed_queries": {"source": PAIR, "channel": CHANNEL},
+    "sources.with_missing": {"source": JOINT, "presence": [0.8]},
+    "sources.with_wrong_pairs": {"source": PAIR, "share": 0.1},
     "sources.zipf_prior": {"items": 10, "exponent": 1.0},
     "ranking.average_precision": {"scores": SCORES, "positives": SCORES > 0.4},
     "ranking.averaged_cosine": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
@@ -166,6 +170,11 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "limits.contraction_coefficient": {"joint": JOINT, "compress": "columns"},
     "limits.distortion_at": {"p": PMF, "distortions": HAMMING, "rate": 0.5},
     "limits.entropy_gap": {"variances": [1.0, 4.0]},
+    "limits.generalized_mutual_information": {
+        "joint": JOINT,
+        "scores": [[0.3, 0.1], [-0.2, 0.5]],
+    },
+    "limits.generalized_mutual_information_gaussian": {"correlation": 0.8, "assumed": 0.5},
     "limits.gibbs_rank_distribution": {"items": 8, "distortion": 0.3, "loss": "reciprocal_rank"},
     "limits.identification_binary": {"distortion": 0.1},
     "limits.identification_gaussian": {"variance": 1.0, "distortion": 0.5},
@@ -202,6 +211,20 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "limits.rank_rate": {"distortion": 0.3, "log2_size": 10.0, "loss": "reciprocal_rank"},
     "limits.rank_rate_prior": {"prior": PMF, "distortion": 0.2, "loss": "error"},
     "limits.rank_rate_prior_curve": {"prior": PMF, "slopes": [2.0], "loss": "error"},
+    "limits.rank_loss_several_targets": {
+        "log2_size": 3.0,
+        "loss": "ndcg",
+        "targets": 2,
+        "rate": 1.0,
+        "gains": [1.0, 2.0],
+    },
+    "limits.rank_rate_several_targets": {
+        "log2_size": 3.0,
+        "loss": "ndcg",
+        "targets": 2,
+        "distortion": 0.2,
+        "gains": [1.0, 2.0],
+    },
     "limits.rank_rate_side_information": {
         "joint": JOINT,
         "distortion": 0.1,

@@ -9,6 +9,7 @@ checked: a ValueError names one that is out of range or of a wrong shape, a Type
 should be an integer, or a typed key of `jax.random.key`, and is none.
 """
 
+from rdsim.sources.absences import with_changed_queries, with_missing, with_wrong_pairs
 from rdsim.sources.discretisation import Discretisation, DiscretisedItem
 from rdsim.sources.gaussian_pairs import GaussianSource, gaussian, vector_gaussian
 from rdsim.sources.mixture import (
@@ -41,5 +42,8 @@ __all__ = [
     "target_prior",
     "vector_gaussian",
     "weighted_mean",
+    "with_changed_queries",
+    "with_missing",
+    "with_wrong_pairs",
     "zipf_prior",
 ]
