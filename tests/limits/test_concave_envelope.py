@@ -1,6 +1,5 @@
 import itertools
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
@@ -20,9 +19,7 @@ ERASED = np.vstack([0.6 * np.diag([0.5, 0.3, 0.2]), 0.4 * np.array([0.5, 0.3, 0.
 
 def problem(joint, slope):
     py = joint.sum(axis=0)
-    return EnvelopeProblem(
-        *map(jnp.asarray, (joint / py, joint.sum(axis=1), py, np.atleast_1d(slope)))
-    )
+    return EnvelopeProblem(joint / py, joint.sum(axis=1), py, np.atleast_1d(slope))
 
 
 def height(points, joint, slope, dual):
@@ -91,12 +88,11 @@ def test_C11_every_cell_is_bounded(joint):
     size = 10.0 ** generator.uniform(-3, 0, (count, 1, 1))
     cells = (1 - size) * centre[:, None] + size * generator.dirichlet(np.full(3, 0.5), (count, 3))
     lanes = np.zeros(count, int)
-    shared = problem(joint, slope)._replace(slope=jnp.zeros(()))
-    slopes, duals = jnp.full(64, slope), jnp.tile(jnp.asarray(dual), (64, 1))
-    bound, best, _, halves = _bounded_cells(cells, lanes, slopes, duals, shared)
-    single = shared._replace(slope=jnp.asarray(slope))
+    shared = problem(joint, slope)
+    bound, best, _, halves = _bounded_cells(cells, lanes, shared.slope, dual[None], shared)
+    single = shared._replace(slope=np.asarray(slope))
     inner = generator.dirichlet(np.full(3, 0.7), (count, 200)) @ cells
-    values = np.asarray(gain(jnp.asarray(inner), single)) - inner @ dual
+    values = np.asarray(gain(inner, single)) - inner @ dual
     assert (values.max(axis=1) <= bound + 1e-14).all()
     assert (best <= bound).all()
     # Small cells are bounded to second order, and the halves make up the whole.
@@ -135,9 +131,9 @@ def test_C11_a_search_without_levels_still_bounds(monkeypatch):
 @given(st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3), st.floats(0.01, 0.99))
 def test_C11_gain_is_what_the_posteriors_keep(weights, slope):
     point = (np.array(weights) + 1e-3) / np.sum(np.array(weights) + 1e-3)
-    single = problem(ANY, slope)._replace(slope=jnp.asarray(slope))
+    single = problem(ANY, slope)._replace(slope=np.asarray(slope))
     expected = height(point[None], ANY, slope, np.zeros(3))
-    np.testing.assert_allclose(gain(jnp.asarray(point), single), expected[0], rtol=0, atol=1e-14)
+    np.testing.assert_allclose(gain(point, single), expected[0], rtol=0, atol=1e-14)
     np.testing.assert_allclose(gain(single.py, single), 0.0, rtol=0, atol=1e-15)
 
 
