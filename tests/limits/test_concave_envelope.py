@@ -7,8 +7,8 @@ import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rdsim.limits.bottleneck import _ascent, contraction_coefficient
 from rdsim.limits.bottleneck import _certificate as certificate
-from rdsim.limits.bottleneck import contraction_coefficient
 from rdsim.limits.bottleneck._certificate import _bounded_cells, largest_excess
 from rdsim.limits.bottleneck._envelope import EnvelopeProblem, gain
 
@@ -135,6 +135,52 @@ def test_C11_gain_is_what_the_posteriors_keep(weights, slope):
     expected = height(point[None], ANY, slope, np.zeros(3))
     np.testing.assert_allclose(gain(point, single), expected[0], rtol=0, atol=1e-14)
     np.testing.assert_allclose(gain(single.py, single), 0.0, rtol=0, atol=1e-15)
+
+
+def dense_newton_direction(m, dual, source):
+    """Newton's step from the whole matrix: an equation for each mass and each letter."""
+    P, py, s = source.channel, source.py, float(source.slope[0])
+    count, n = m.shape
+    size = count * n
+    matrix, right = np.zeros((size + n, size + n)), np.zeros(size + n)
+    for u in range(count):
+        pi = m[u] / m[u].sum()
+        t = P @ pi
+        rows = np.arange(u * n, (u + 1) * n)
+        used = m[u] > 0
+        curvature = P.T @ (P / t[:, None]) - (1 - s)
+        block = np.where(used[:, None], curvature * pi - s * np.eye(n), np.eye(n))
+        matrix[rows[:, None], rows] = block
+        matrix[rows, size + np.arange(n)] = -used.astype(float)
+        matrix[size + np.arange(n), rows] = m[u]
+        logs = np.log(np.where(used, pi, 1.0) / np.where(used, py, 1.0))
+        gradient = P.T @ np.log(t / source.px) - s * logs
+        right[rows] = np.where(used, dual - gradient, 0.0)
+    right[size:] = py - m.sum(axis=0)
+    found = np.linalg.solve(matrix, right)
+    return found[:size].reshape(count, n), found[size:]
+
+
+@pytest.mark.parametrize("letters", [2, 3, 6])
+@pytest.mark.parametrize("slope", [0.05, 0.4])
+def test_C11_newton_step_by_blocks_is_that_of_the_whole_matrix(letters, slope):
+    generator = np.random.default_rng(letters)
+    joint = generator.dirichlet(np.ones(5 * letters)).reshape(5, letters)
+    source = problem(joint, slope)
+    # Fewer atoms than letters, one of which does without a letter; masses that do not yet fit.
+    m = source.py * generator.dirichlet(np.ones(letters), letters).T[: max(2, letters - 2)]
+    m[0, 0] = 0.0
+    dual = generator.normal(size=letters)
+    log_step, dual_step = _ascent._newton_direction(m[None], dual[None], source, np.array([False]))
+    wanted_step, wanted_dual = dense_newton_direction(m, dual, source)
+    scale = max(np.abs(wanted_step).max(), np.abs(wanted_dual).max())
+    np.testing.assert_allclose(log_step[0], wanted_step, rtol=0, atol=1e-9 * scale)
+    np.testing.assert_allclose(dual_step[0], wanted_dual, rtol=0, atol=1e-9 * scale)
+    # Where the system is regular, damping changes nothing to first order.
+    inverse = _ascent._damped_inverse(
+        np.where(m > 0, m / m.sum(axis=1, keepdims=True), 0.0)[None], m[None] > 0, source
+    )
+    assert np.isfinite(inverse).all()
 
 
 @pytest.mark.parametrize("crossover", [0.0, 0.01, 0.1, 0.4, 0.5])

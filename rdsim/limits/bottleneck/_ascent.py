@@ -65,11 +65,14 @@ wrong value. No one threshold fits all problems. The second is whether a singula
 _DAMPING: Final = 1e-12
 """Damping of a singular Newton system, relative to its largest squared column or eigenvalue."""
 
-_STILL: Final = 1e-15
-"""Newton's method ends when no logarithm of a mass moves by more."""
+_STILL: Final = 1e-9
+"""Newton's method ends when no logarithm of a mass has moved by more: the next step is its square."""
 
-_CELLS: Final = 2**22
-"""Numbers that the largest arrays of a batch of lanes may hold; more lanes are taken in turns."""
+_SHORT: Final = 1e-2
+"""Change of ln m up to which a step of an exact solution is not examined for singularity."""
+
+_CELLS: Final = 2**20
+"""Numbers that the largest arrays of a batch of slopes may hold; more slopes are taken in turns."""
 
 _INSERTED: Final = 0.5
 """Fraction of its largest feasible mass that a new atom gets; the alternating steps adjust it."""
@@ -200,13 +203,16 @@ def _newton_direction(
     pi = np.where(used, _atoms(m, py), 0.0)
     residual = np.where(used, _gradients(pi, problem) - dual[:, None], 0.0)
     missing = py - m.sum(axis=1)
-    B = _curvatures(pi, problem) * pi[:, :, None]
-    B = np.where(used[..., None], B, 0.0)
+    atom, of_lane = _atoms_with_mass(used, problem)
+    B = _curvatures(pi[atom], problem) * pi[atom][:, None]
+    B = np.where(used[atom][:, :, None], B, 0.0)
     diagonal = np.arange(py.size)
-    B[..., diagonal, diagonal] -= problem.slope[:, None, None]
-    inverse = solve(B, np.broadcast_to(np.eye(py.size), B.shape))
+    B[:, diagonal, diagonal] -= of_lane[:, None]
+    inverse = np.zeros((*m.shape, py.size))
+    inverse[atom] = solve(B, np.broadcast_to(np.eye(py.size), B.shape))
     log_step, dual_step = _eliminated(inverse, m, pi, used, residual, missing)
-    for lane in np.flatnonzero(damped):
+    # What is shorter cannot leave the neighbourhood, whether or not the system is singular.
+    for lane in np.flatnonzero(damped & ~(np.abs(log_step).max(axis=(1, 2)) < _SHORT)):
         one = slice(lane, lane + 1)
         inverse = _damped_inverse(pi[one], used[one], problem.lanes(one))
         arguments = (part[one] for part in (m, pi, used, residual, missing))
@@ -221,8 +227,14 @@ def _newton_direction(
     return log_step, dual_step
 
 
+def _atoms_with_mass(used: np.ndarray, problem: EnvelopeProblem) -> tuple[np.ndarray, np.ndarray]:
+    """Which atoms have mass, shape (L, k), and the slope of each of these."""
+    atom = used.any(axis=2)
+    return atom, np.broadcast_to(problem.slope[:, None], atom.shape)[atom]
+
+
 def _curvatures(pi: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
-    r"""$P^T \mathrm{diag}(1/P\pi_u) P - 1 1^T$ of every atom, shape (L, k, n, n)."""
+    r"""$P^T \mathrm{diag}(1/P\pi_u) P - 1 1^T$ of every atom, shape (..., n, n)."""
     P = problem.channel
     t = pi @ P.T
     return np.asarray((P / np.where(t > 0, t, 1.0)[..., None]).swapaxes(-1, -2) @ P - 1.0)
@@ -233,14 +245,17 @@ def _damped_inverse(pi: np.ndarray, used: np.ndarray, problem: EnvelopeProblem) 
 
     B is symmetric up to a scaling by the roots of the atom, and so is inverted by its eigenvalues.
     """
-    root = np.sqrt(pi)
-    scaled = _curvatures(pi, problem) * root[..., :, None] * root[..., None, :]
+    atom, of_lane = _atoms_with_mass(used, problem)
+    root = np.sqrt(pi[atom])
+    scaled = _curvatures(pi[atom], problem) * root[:, :, None] * root[:, None, :]
     values, vectors = np.linalg.eigh(scaled)
-    values = values - problem.slope[:, None, None]
-    damping = _DAMPING * (values**2).max(axis=-1, keepdims=True)
-    damped = (vectors * (values / (values**2 + damping))[..., None, :]) @ vectors.swapaxes(-1, -2)
-    inside = np.where(used, 1.0 / np.where(used, root, 1.0), 0.0)
-    return np.asarray(inside[..., :, None] * damped * root[..., None, :])
+    values = values - of_lane[:, None]
+    damping = _DAMPING * (values**2).max(axis=1, keepdims=True)
+    damped = (vectors * (values / (values**2 + damping))[:, None, :]) @ vectors.swapaxes(1, 2)
+    inside = np.where(used[atom], 1.0 / np.where(used[atom], root, 1.0), 0.0)
+    inverse = np.zeros((*pi.shape, pi.shape[2]))
+    inverse[atom] = inside[:, :, None] * damped * root[:, None, :]
+    return inverse
 
 
 def _eliminated(
@@ -348,13 +363,14 @@ def _round(state: _AscentState, problem: EnvelopeProblem, starts: np.ndarray) ->
 
 
 def _ascend(
-    masses: np.ndarray, problem: EnvelopeProblem, starts: np.ndarray
+    masses: np.ndarray, problem: EnvelopeProblem, starts: np.ndarray, of_slope: np.ndarray
 ) -> tuple[Envelope, np.ndarray]:
     """Column generation from an encoder a lane, as the module says; also the values reached.
 
     Invariants of a round: the masses sum to P_Y, the value never falls (a round that lowers it is
-    undone, and its atom inserted with a smaller mass), the best upper bound never rises. A lane ends
-    when the two meet, or after a fixed number of rounds.
+    undone, and its atom inserted with a smaller mass), the best upper bound never rises. The lanes of
+    a slope, whose number is `of_slope`, end when the best of both meet, or after a fixed number of
+    rounds.
     """
     py = problem.py
     lanes = len(masses)
@@ -369,7 +385,10 @@ def _ascend(
         state = _round(state, problem.lanes(running), starts[running])
         for leaf, new in zip(end, state, strict=True):
             leaf[running] = new
-        running = running[state.best_bound - state.value > OPTIMAL]
+        best, least = np.full((2, len(problem.slope)), [[-np.inf], [np.inf]])
+        np.maximum.at(best, of_slope, end.value)
+        np.minimum.at(least, of_slope, end.best_bound)
+        running = running[(least - best)[of_slope[running]] > OPTIMAL]
         if running.size == 0:
             break
     # Raised by the violation, the affine function lies above g wherever pricing looked.
@@ -400,17 +419,16 @@ def best_encoders(
 
     """
     S, E, n = problem.slope.size, len(encoders), problem.py.size
-    lanes = max(1, _CELLS // (n * max((n + 1) * n, 2 * (len(starts) + 1))))
-    index = np.repeat(np.arange(S), E)
-    masses = np.tile(encoders * problem.py, (S, 1, 1))
+    together = max(1, _CELLS // (E * n * max((n + 1) * n, 2 * (len(starts) + 1))))
     parts = []
     # Zeros are divided by and have logarithms where no mass is: what comes of it is masked.
     with np.errstate(all="ignore"):
-        for first in range(0, S * E, lanes):
-            some = slice(first, first + lanes)
-            points = np.broadcast_to(starts, (len(index[some]), *starts.shape))
-            points = np.concatenate([points, missed[index[some], None]], axis=1)
-            parts.append(_ascend(masses[some], problem.lanes(index[some]), points))
+        for first in range(0, S, together):
+            index = np.repeat(np.arange(first, min(first + together, S)), E)
+            points = np.broadcast_to(starts, (index.size, *starts.shape))
+            points = np.concatenate([points, missed[index, None]], axis=1)
+            masses = np.tile(encoders * problem.py, (index.size // E, 1, 1))
+            parts.append(_ascend(masses, problem.lanes(index), points, index - first))
     found = Envelope(*(np.concatenate(leaf) for leaf in zip(*(f for f, _ in parts), strict=True)))
     value = np.concatenate([value for _, value in parts]).reshape(S, E)
     best = np.arange(S) * E + value.argmax(axis=1)
