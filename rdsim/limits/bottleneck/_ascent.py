@@ -229,7 +229,7 @@ def _newton_direction(
 
 def _atoms_with_mass(used: np.ndarray, problem: EnvelopeProblem) -> tuple[np.ndarray, np.ndarray]:
     """Which atoms have mass, shape (L, k), and the slope of each of these."""
-    atom = used.any(axis=2)
+    atom: np.ndarray = np.any(used, axis=2)
     return atom, np.broadcast_to(problem.slope[:, None], atom.shape)[atom]
 
 
