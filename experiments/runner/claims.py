@@ -71,6 +71,9 @@ STATEMENTS: Final = {
     "C27": "Given that an item lies in a half-space of probability 2^-R, its query must lie in one of "
     "probability K/M: this bounds the recall at K of all words of R bits for Gaussian pairs, of any "
     "dimension, and with it every rank loss.",
+    "C29": "The rank distribution of Gaussian vectors with unequal canonical correlations is a contour "
+    "integral of a quadratic form; and a reference distribution in which strong modes are shrunk makes "
+    "half-spaces a converse for them.",
     "C30": "Words ranked by scores made for another distribution serve a database that grows at less than the "
     "generalized mutual information, bits a letter. Missing modalities, wrong pairs and flipped queries are "
     "other sources; planted items meet the rate-distortion function of the query.",

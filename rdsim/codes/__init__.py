@@ -11,11 +11,13 @@ from rdsim.codes.encoders import likelihood_encoder, minimum_distortion_encoder
 from rdsim.codes.ensembles import (
     Competitors,
     DsbsDistances,
+    GaussianTestChannel,
     RandomCode,
     competitor_probabilities,
     discrete_ensemble,
     dsbs_distances,
     dsbs_ensemble,
+    gaussian_test_channel,
     random_code,
 )
 from rdsim.codes.entropy_coding import (
@@ -58,6 +60,7 @@ __all__ = [
     "Competitors",
     "DsbsDistances",
     "EntropyWeightedQuantizer",
+    "GaussianTestChannel",
     "HyperplaneHash",
     "ItemCode",
     "LloydMax",
@@ -80,6 +83,7 @@ __all__ = [
     "entropy_weighted_quantizer",
     "expected_length",
     "fit_item_code",
+    "gaussian_test_channel",
     "huffman_lengths",
     "hyperplane_hashing",
     "likelihood_encoder",

@@ -44,6 +44,7 @@ from rdsim.ranking.temperature import (
     fit_temperatures,
 )
 from rdsim.ranking.temperature_search import SearchedTemperatures, search_temperatures
+from rdsim.ranking.vector_gaussian import SampledLoss, vector_gaussian_rank_loss
 
 __all__ = [
     "FittedTemperatures",
@@ -51,6 +52,7 @@ __all__ = [
     "PairRanks",
     "QuadratureLoss",
     "SaddlepointTail",
+    "SampledLoss",
     "ScoreTail",
     "SearchedTemperatures",
     "average_precision",
@@ -82,4 +84,5 @@ __all__ = [
     "search_temperatures",
     "subset_reciprocal_rank",
     "top1",
+    "vector_gaussian_rank_loss",
 ]

@@ -224,7 +224,7 @@ def _tightest(problem: "_FixedLength | _Entropy", recalls: Recalls) -> float:
         log_gamma = _thresholds(problem, row, recalls.log_t)
         rows = problem.values(log_gamma, recalls.weight)
         given = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
-        return given + float(rows.max()) + 2 * float(_between(rows))
+        return given + float(rows.max()) + 2 * float(between(rows))
 
     coarse = np.arange(0, problem.tails.r.size - 1, 8)
     found = [bound(float(row)) for row in coarse]
@@ -234,7 +234,7 @@ def _tightest(problem: "_FixedLength | _Entropy", recalls: Recalls) -> float:
     return min(float(refined.fun), min(found), float(recalls.weight.sum()))
 
 
-def _between(rows: Reals) -> Reals:
+def between(rows: Reals) -> Reals:
     """By how much a smooth function may exceed its largest value on a grid: as a parabola does."""
     i = rows.argmax(axis=-1)
     inside = (i > 0) & (i < rows.shape[-1] - 1)
@@ -268,7 +268,7 @@ class Lines:
         return np.asarray(np.clip(np.minimum(*both), 0.0, 1.0))
 
 
-_LEAST_MULTIPLIER: Final = 3e-4
+LEAST_MULTIPLIER: Final = 3e-4
 """Least lambda, recall a nat. At a smaller one the integrals need finer steps, and the bound says nothing
 below thousands of bits."""
 _MULTIPLIERS: Final = np.geomspace(0.02, 2.0, 20)
@@ -281,6 +281,18 @@ _PARTS: Final = (
 _STEP_OF_ITEMS: Final = 0.15
 """Step of the points y over the root of lambda. The integrand, the exponential of a probability over lambda, is
 as narrow as a third of that root: the trapezoidal rule is then exact to rounding."""
+
+
+def usefulness(correlation: float, multiplier: float, a: Reals) -> Reals:
+    r"""Return $\lambda \ln E\, e^{P(X>a|Y)/\lambda}$ at thresholds a, by the trapezoidal rule over items."""
+    sigma = math.sqrt((1 - correlation) * (1 + correlation))
+    step = min(_STEP_OF_ITEMS * math.sqrt(multiplier), 0.05)
+    # Beyond the second end a share of exp(-40) is left, even if every item there is found.
+    high = min(max(float(a.max()), 6.0) / correlation + 10.0, math.sqrt(2 / multiplier + 80.0))
+    y = np.arange(-9.0, high, step)
+    log_weight = -0.5 * y * y - 0.5 * math.log(2 * math.pi) + math.log(step)
+    seen = ndtr((correlation * y - a[:, None]) / sigma)
+    return np.asarray(multiplier * logsumexp(log_weight + seen / multiplier, axis=1))
 
 
 def information(correlation: float, bits: float, log_t: Reals) -> Lines:
@@ -296,39 +308,30 @@ def information(correlation: float, bits: float, log_t: Reals) -> Lines:
         log_t: ln of shares, increasing, shape (T,).
 
     """
-    sigma = math.sqrt((1 - correlation) * (1 + correlation))
     top = max(1.0 - float(ndtri_exp(log_t.min())), 6.0)
     coarse = np.arange(-6.0, top, _STEP)
     parts = _PARTS if log_t.size <= 8 else _PARTS // 6
     around = _STEP * np.arange(-parts, parts + 1) / parts
 
-    def usefulness(multiplier: float, a: Reals) -> Reals:
-        """U at thresholds a, an integral over items by the trapezoidal rule."""
-        step = min(_STEP_OF_ITEMS * math.sqrt(multiplier), 0.05)
-        y = np.arange(-9.0, top / correlation + 10.0, step)
-        log_weight = -0.5 * y * y - 0.5 * math.log(2 * math.pi) + math.log(step)
-        seen = ndtr((correlation * y - a[:, None]) / sigma)
-        return np.asarray(multiplier * logsumexp(log_weight + seen / multiplier, axis=1))
-
     def supports(multiplier: float) -> tuple[Reals, Reals]:
         """Touching lines: found on the coarse thresholds, and again on fine ones where they touch."""
-        useful = usefulness(multiplier, coarse)
+        useful = usefulness(correlation, multiplier, coarse)
         touched = _corners(useful, log_ndtr(-coarse), log_t)
         fine = np.setdiff1d(np.add.outer(coarse[np.unique(touched)], around), coarse)
         a = np.concatenate([coarse, fine])
         order = np.argsort(a)
-        useful = np.concatenate([useful, usefulness(multiplier, fine)])[order]
+        useful = np.concatenate([useful, usefulness(correlation, multiplier, fine)])[order]
         log_shares = log_ndtr(-a[order])
         left, right = _corners(useful, log_shares, log_t)
         # Slopes are as large as the database: differences of shares are taken in the log domain.
         log_gamma = np.log(useful[right] - useful[left]) - log_shares[right]
         log_gamma -= np.log(-np.expm1(log_shares[left] - log_shares[right]))
         above = useful - np.exp(log_gamma[:, None] + log_shares)
-        return log_gamma, above.max(axis=1) + 2 * _between(above)
+        return log_gamma, above.max(axis=1) + 2 * between(above)
 
     best, chosen = np.full(log_t.size, np.inf), np.ones(log_t.size)
     gamma, height = np.zeros(log_t.size), np.zeros(log_t.size)
-    multipliers = np.maximum(_MULTIPLIERS / max(bits * _LN2, 0.1), _LEAST_MULTIPLIER)
+    multipliers = np.maximum(_MULTIPLIERS / max(bits * _LN2, 0.1), LEAST_MULTIPLIER)
     for _ in range(2):
         for multiplier in np.unique(multipliers):
             log_gamma, above = supports(multiplier)
@@ -338,7 +341,7 @@ def information(correlation: float, bits: float, log_t: Reals) -> Lines:
             best, chosen = np.where(better, value, best), np.where(better, multiplier, chosen)
             gamma, height = np.where(better, log_gamma, gamma), np.where(better, above, height)
         ratio = _MULTIPLIERS[1] / _MULTIPLIERS[0]
-        least = max(chosen.min() / ratio, _LEAST_MULTIPLIER)
+        least = max(chosen.min() / ratio, LEAST_MULTIPLIER)
         multipliers = np.geomspace(least, chosen.max() * ratio, _FINER)
     return Lines(log_t, gamma, height)
 

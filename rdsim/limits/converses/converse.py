@@ -23,7 +23,7 @@ from scipy.special import log_ndtr
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.bottleneck import bottleneck_vector_gaussian
-from rdsim.limits.converses import _half_spaces
+from rdsim.limits.converses import _half_spaces, _tilted
 from rdsim.limits.converses._half_spaces import Reals, Recalls
 from rdsim.limits.rank_distortion import rank_loss
 from rdsim.number_types import ArrayLike
@@ -40,6 +40,7 @@ _RATIO: Final = 1.1  # of the last rank of a group to its first,
 _GROUPS: Final = 1500  # unless there were more groups than this
 _LEAST: Final = 1e-8  # of M t: a competitor that wins so rarely changes the loss by less
 _ROUNDING: Final = 1e-12  # by which every bound is loosened
+_EQUAL: Final = 1e-6  # relative difference of correlations that are bounded as equal ones
 _CERTAIN: Final = 1e-9  # 1 - correlation below which queries and items are taken for equal
 
 
@@ -50,7 +51,7 @@ class RetrievalConverse:
     Attributes:
         loss: no code of its kind has a smaller expected loss, shape of the bits.
         bound: name of the bound that gave it, one for each loss in order: "half-spaces",
-            "unequal half-spaces", "rank rate" or "items stored whole".
+            "unequal half-spaces", "tilted half-spaces", "rank rate" or "items stored whole".
 
     """
 
@@ -73,7 +74,8 @@ def retrieval_converse(
 
     The least of these, each valid: half-spaces (C27), the rank rate of the information that the bits can
     keep (C4 with the vector bottleneck), and items stored whole. Of unequal canonical correlations the
-    half-spaces are those of the largest.
+    half-spaces are those of the largest; and those of tilted reference distributions (C29), in which
+    strong modes are shrunk, or given to the decoder.
 
     Args:
         source: jointly Gaussian query and item, of any dimensions.
@@ -95,8 +97,8 @@ def retrieval_converse(
 
     References:
         Polyanskiy, Poor and Verdu (2010) and Vazquez-Vilar et al. (2016) for the meta-converse; Borell
-        (1985) for half-spaces. The list form, the one-encoder form and the information form are this
-        project's own.
+        (1985) for half-spaces. The list form, the one-encoder form, the information form and the tilt are
+        this project's own.
 
     """
     validation.instance("source", source, GaussianSource)
@@ -122,6 +124,10 @@ def retrieval_converse(
         equal = np.array([one for one, _ in found])
         rewards["half-spaces"] = np.where([hull for _, hull in found], np.inf, equal)
         rewards["unequal half-spaces"] = np.where([hull for _, hull in found], equal, np.inf)
+    if largest < 1 - _CERTAIN and correlations[-1] < largest * (1 - _EQUAL) and flat.max() > 0:
+        rewards["tilted half-spaces"] = _tilted_reward(
+            correlations, size, parsed, flat, rate, encoder
+        )
     names = list(rewards)
     least = np.stack([rewards[name] for name in names])
     chosen = least.argmin(axis=0)
@@ -157,6 +163,20 @@ def _half_space_reward(
         return 1 - _loss_of_equal_words(correlation, size, loss, bits), False
     # One encoder for all is one of the separate ones.
     return min(found + rest, shared + last), True
+
+
+def _tilted_reward(
+    correlations: Reals, size: float, loss: RankLoss, bits: Reals, rate: str, encoder: str
+) -> Reals:
+    """Bound the reward by tilted half-spaces (C29), shape (bits,)."""
+    told = bits > 0
+    lines = _tilted.lines(correlations, np.where(told, bits, 1.0), size * LN2, rate)
+    recalls, rest = _ranks(size, loss)
+    found = lines.at(recalls.log_t) @ recalls.weight + rest
+    if encoder == "shared":
+        binomial, last = _binomial_ranks(size, loss)
+        found = np.minimum(found, lines.at(binomial.log_t) @ binomial.weight + last)
+    return np.asarray(np.where(told, found, 1.0))
 
 
 def _loss_of_equal_words(correlation: float, size: float, loss: RankLoss, bits: float) -> float:
