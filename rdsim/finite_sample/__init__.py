@@ -6,6 +6,7 @@ is 1 / ln 2 bits); slopes are in bits per unit of distortion, as everywhere.
 
 from rdsim.finite_sample.bounds import empirical_bernstein_bound, pac_bayes_bound, uniform_bound
 from rdsim.finite_sample.contrastive import contrastive_information
+from rdsim.finite_sample.database_size import PredictedQuality, predict_quality
 from rdsim.finite_sample.information_bounds import (
     InformationEstimate,
     channel_information,
@@ -29,6 +30,7 @@ __all__ = [
     "PlugInExcess",
     "PlugInRate",
     "PowerLaw",
+    "PredictedQuality",
     "RateSandwich",
     "channel_information",
     "continuous_sandwich",
@@ -47,5 +49,6 @@ __all__ = [
     "plug_in_excess",
     "plug_in_information",
     "plug_in_rate",
+    "predict_quality",
     "uniform_bound",
 ]

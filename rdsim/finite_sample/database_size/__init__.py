@@ -1,0 +1,9 @@
+"""The quality of a search in databases of other sizes, and of codes, from the ranks in one database.
+
+`predict_quality` is exact for smaller databases, and for larger ones chooses among several forms of the
+distribution over queries of the probability that an item beats the target, by the data's own smaller sizes.
+"""
+
+from rdsim.finite_sample.database_size.prediction import PredictedQuality, predict_quality
+
+__all__ = ["PredictedQuality", "predict_quality"]
