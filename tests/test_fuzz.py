@@ -379,6 +379,14 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "distortions": HAMMING,
         "distortion": 0.2,
     },
+    "finite_sample.effective_dimension": {"points": ITEMS},
+    "finite_sample.fit_isotropic_twin": {
+        "ahead": [0, 3, 9],
+        "loss": "error",
+        "competitors": 70,
+        "dimension": 8.0,
+        "tied": [1, 2, 1],
+    },
     "finite_sample.predict_quality": {
         "ahead": [0, 3, 9],
         "loss": "error",

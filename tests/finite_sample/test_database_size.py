@@ -29,7 +29,7 @@ def beaten(rng, dimension, spread, count):
 def test_C1_gain_of_one_query_is_that_of_the_rank_distribution(loss):
     log_p = np.log([1e-30, 1e-12, 1e-5, 0.02, 0.5, 0.97])
     for log2_size in (1.0, math.log2(1001), 30.0, 90.0):
-        found = prediction._gain(log_p, log2_size * math.log(2), parse_loss(loss))
+        found = prediction.gain_of(log_p, log2_size * math.log(2), parse_loss(loss))
         exact = 1 - ranking.expected_loss(log2_size, loss, log_a=log_p, log_e=-np.inf)
         np.testing.assert_allclose(found, exact, rtol=1e-9, atol=3e-14)
 
@@ -81,8 +81,8 @@ def test_no_atom_can_raise_the_free_likelihood_by_much():
     rng = np.random.default_rng(3)
     ahead = rng.binomial(SIZE - 1, beaten(rng, 16, 0.3, SIZE))
     counts = _mixing.counts_of(ahead, np.ones_like(ahead), SIZE - 1)
-    table = _mixing._likelihood(counts, _mixing.grid(math.log(SIZE)).log_p)
-    mass = _mixing._free_form(table, counts.share)
+    table = _mixing.likelihood(counts, _mixing.grid(math.log(SIZE)).log_p)
+    mass = _mixing.free_form(table, counts.share)
     assert mass.sum() == pytest.approx(1, rel=1e-12, abs=0)
     derivative = (counts.share / (table @ mass)) @ table
     assert derivative.max() < 1 + 3 * _mixing._GAIN
@@ -121,7 +121,7 @@ def test_planted_gaussian_pairs_lie_in_the_band(dimension, spread, loss):
     sizes = np.log2(SIZE * np.array([1.0, 4.0, 16.0, 1000.0]))
     found = finite_sample.predict_quality(ahead, loss, competitors=SIZE - 1, log2_size=sizes)
     many = np.log(np.maximum(beaten(rng, dimension, spread, 100_000), 1e-300))
-    truth = [prediction._gain(many, s * math.log(2), parse_loss(loss)).mean() for s in sizes]
+    truth = [prediction.gain_of(many, s * math.log(2), parse_loss(loss)).mean() for s in sizes]
     assert (found.lower[1:] <= truth[1:]).all()
     assert (truth[1:] <= found.upper[1:]).all()
     assert (np.diff(found.value) < 0).all()

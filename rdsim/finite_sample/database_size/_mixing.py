@@ -94,7 +94,7 @@ def grid(log_size: float) -> Grid:
     return Grid(0.5 * (edges[1:] + edges[:-1]), np.diff(edges))
 
 
-def _likelihood(counts: Counts, log_p: Reals) -> Reals:
+def likelihood(counts: Counts, log_p: Reals) -> Reals:
     """Binomial probabilities of the counts, a row each, at every p."""
     b, N = counts.ahead.astype(float), counts.competitors
     ways = gammaln(N + 1.0) - gammaln(b + 1) - gammaln(N - b + 1)
@@ -102,16 +102,16 @@ def _likelihood(counts: Counts, log_p: Reals) -> Reals:
     return np.asarray(np.exp(ways[:, None] + np.outer(b, log_p) + np.outer(N - b, log_rest)))
 
 
-def _free_form(likelihood: Reals, share: Reals) -> Reals:
+def free_form(table: Reals, share: Reals) -> Reals:
     r"""Fit the masses of all atoms by the EM algorithm, which never lowers the likelihood.
 
     With f the probability of each count, $D_j = \sum_b h_b L_{bj} / f_b$ is the derivative of the mean
     log-likelihood in the mass of an atom: masses are multiplied by it, and max D - 1 bounds what the
     maximum can still gain, in nats a query.
     """
-    mass = np.full(likelihood.shape[1], 1 / likelihood.shape[1])
+    mass = np.full(table.shape[1], 1 / table.shape[1])
     for _ in range(_ROUNDS):
-        derivative = (share / (likelihood @ mass)) @ likelihood
+        derivative = (share / (table @ mass)) @ table
         mass = mass * derivative
         if derivative.max() < 1 + _GAIN:
             break
@@ -201,8 +201,8 @@ def fits(counts: Counts) -> list[Mixing]:
     """Fit every family, once to all of p and once below each threshold."""
     N = counts.competitors
     at = grid(math.log(N))
-    likelihood = _likelihood(counts, at.log_p)
-    free = _free_form(likelihood, counts.share)
+    table = likelihood(counts, at.log_p)
+    free = free_form(table, counts.share)
     found = []
     for expected in (*_THRESHOLDS, None):
         if expected is not None and expected > _LARGEST_SHARE * N:
@@ -211,20 +211,20 @@ def fits(counts: Counts) -> list[Mixing]:
         above = at.log_p >= threshold
         where = "" if expected is None else f", p < {expected}/M"
         for family in FAMILIES:
-            numbers = _maximise(family, counts, likelihood, free, threshold, at)
+            numbers = _maximise(family, counts, table, free, threshold, at)
             masses = np.where(above, free, 0.0)
             found.append(Mixing(family + where, family, numbers, threshold, masses))
     return found
 
 
 def _maximise(
-    family: str, counts: Counts, likelihood: Reals, free: Reals, threshold: float, at: Grid
+    family: str, counts: Counts, table: Reals, free: Reals, threshold: float, at: Grid
 ) -> tuple[float, float]:
     """Search the family's two numbers by the simplex of Nelder and Mead; the likelihood is smooth."""
     above = at.log_p >= threshold
-    fixed = likelihood[:, above] @ free[above]
+    fixed = table[:, above] @ free[above]
     rest = 1 - free[above].sum()
-    below = likelihood[:, ~above]
+    below = table[:, ~above]
 
     def cost(numbers: Reals) -> float:
         try:

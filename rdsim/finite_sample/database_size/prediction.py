@@ -9,7 +9,7 @@ from the smaller ones, and their errors there decide what each of them weighs, a
 
 import math
 from dataclasses import field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -103,7 +103,7 @@ class PredictedQuality:
         )
 
 
-class _Ranks(NamedTuple):
+class Ranks(NamedTuple):
     """Checked ranks, and the loss whose quality is wanted."""
 
     ahead: NDArray[np.int64]
@@ -119,6 +119,32 @@ class _Ranks(NamedTuple):
             self.ahead, name, competitors=self.competitors, sampled=size - 1, tied=self.tied
         )
         return np.asarray(1 - lost)
+
+    def require_larger(self, quality: float, what: str) -> None:
+        """Refuse ranks that say nothing of larger databases."""
+        if self.competitors + 1 < _FEWEST:
+            raise ValueError(
+                f"competitors must be at least {_FEWEST - 1} for {what}, got {self.competitors}"
+            )
+        if not 0 < quality < 1:
+            raise ValueError(
+                f"ahead must leave a quality strictly between 0 and 1 for {what}, got {quality!r}"
+            )
+
+
+def check_ranks(ahead: Any, loss: Any, competitors: Any, tied: Any) -> Ranks:
+    """Check the arguments that every function of ranks takes."""
+    N = validation.integer("competitors", competitors, low=1)
+    a = validation.counts("ahead", ahead, ndim=1)
+    validation.interval("ahead", a, high=float(N))
+    if a.size < 2:
+        raise ValueError(f"ahead must hold at least 2 queries, got {a.size}")
+    t = validation.counts("tied", tied)
+    validation.interval("tied", t, low=1.0)
+    if t.shape not in ((), a.shape):
+        raise ValueError(f"tied must have shape {a.shape} or (), got {t.shape}")
+    places = a.astype(np.int64), np.broadcast_to(t, a.shape).astype(np.int64)
+    return Ranks(*places, N, parse_loss(loss))
 
 
 @on_host
@@ -168,22 +194,13 @@ def predict_quality(
         likelihood of mixtures); Dawid (1984), JRSS A 147 (forecasts judged by earlier ones).
 
     """
-    N = validation.integer("competitors", competitors, low=1)
+    ranks = check_ranks(ahead, loss, competitors, tied)
+    N = ranks.competitors
     given = validation.interval("log2_size", log2_size, low=1.0, high=1e3)
     sizes = np.atleast_1d(np.asarray(validation.not_empty("log2_size", given)))
     if sizes.ndim != 1:
         raise ValueError(f"log2_size must have shape (S,) or (), got {sizes.shape}")
     covered = float(validation.open_unit("confidence", confidence))
-    a = validation.counts("ahead", ahead, ndim=1)
-    validation.interval("ahead", a, high=float(N))
-    if a.size < 2:
-        raise ValueError(f"ahead must hold at least 2 queries, got {a.size}")
-    t = validation.counts("tied", tied)
-    validation.interval("tied", t, low=1.0)
-    if t.shape not in ((), a.shape):
-        raise ValueError(f"tied must have shape {a.shape} or (), got {t.shape}")
-    places = a.astype(np.int64), np.broadcast_to(t, a.shape).astype(np.int64)
-    ranks = _Ranks(*places, N, parse_loss(loss))
     measured = ranks.gains(N + 1)
     log2_measured = math.log2(N + 1)
     above = np.exp2(np.minimum(sizes, 60.0)) >= N + 1.5
@@ -195,7 +212,7 @@ def predict_quality(
     predictions, weight, error = np.zeros((0, sizes.size)), np.zeros(0), np.zeros(0)
     method = np.full(sizes.size, "subsets", object)
     if above.any():
-        _check_data(ranks, float(measured.mean()))
+        ranks.require_larger(float(measured.mean()), "log2_size above the measured size")
         ahead_of = _Forecast(ranks, measured, sizes[above])
         names, weight, error = ahead_of.names, ahead_of.weight, ahead_of.error
         predictions = np.tile(value, (len(names), 1))
@@ -217,23 +234,10 @@ def predict_quality(
     )
 
 
-def _check_data(ranks: _Ranks, quality: float) -> None:
-    if ranks.competitors + 1 < _FEWEST:
-        raise ValueError(
-            f"competitors must be at least {_FEWEST - 1} for log2_size above the measured size, "
-            f"got {ranks.competitors}"
-        )
-    if not 0 < quality < 1:
-        raise ValueError(
-            f"ahead must leave a quality strictly between 0 and 1 at the measured size for log2_size "
-            f"above it, got {quality!r}"
-        )
-
-
 class _Forecast:
     """All candidates at sizes above the measured one, judged by the data's own smaller sizes."""
 
-    def __init__(self, ranks: _Ranks, measured: Reals, log2_sizes: Reals) -> None:
+    def __init__(self, ranks: Ranks, measured: Reals, log2_sizes: Reals) -> None:
         self.measured, self.sizes = measured, log2_sizes
         M = ranks.competitors + 1
         self.log2_measured = math.log2(M)
@@ -293,7 +297,7 @@ class _Forecast:
 
 
 def _candidates(
-    ranks: _Ranks, counts: _mixing.Counts, size: int, log2_sizes: Reals
+    ranks: Ranks, counts: _mixing.Counts, size: int, log2_sizes: Reals
 ) -> dict[str, Reals]:
     """Log-odds of the quality at larger sizes by every candidate, from what is known of one size."""
     known = float(_odds(ranks.gains(size).mean()))
@@ -307,7 +311,7 @@ def _candidates(
     for column, log2_size in enumerate([here, *log2_sizes]):
         log_M = float(log_database_size(jnp.asarray(log2_size)))
         at = _mixing.grid(log_M)
-        both = _gain(atoms, log_M, ranks.loss), _gain(at.log_p, log_M, ranks.loss)
+        both = gain_of(atoms, log_M, ranks.loss), gain_of(at.log_p, log_M, ranks.loss)
         quality[:, column] = [mixing.mean(*both, at) for mixing in mixings]
     odds = _odds(quality)
     # A fit errs a little at the size itself, where the quality is known.
@@ -315,7 +319,7 @@ def _candidates(
     return found | {one.name: row[1:] for one, row in zip(mixings, odds, strict=True)}
 
 
-def _gain(log_p: Reals, log_M: float, loss: RankLoss) -> Reals:
+def gain_of(log_p: Reals, log_M: float, loss: RankLoss) -> Reals:
     """Expected gain among M items of a query that a random one beats with probability p (C1)."""
     if loss.kind == "dcg":
         lost = expected_loss(log_M / LN2, "dcg", log_a=log_p, log_e=-np.inf)
@@ -323,7 +327,7 @@ def _gain(log_p: Reals, log_M: float, loss: RankLoss) -> Reals:
     if loss.kind == "reciprocal_rank":
         # (1 - (1-p)^M) / (Mp), which is one to the last digit where Mp is below 1e-20.
         log_p = np.maximum(log_p, -log_M - 46)
-        surprise = -np.log1p(-np.exp(np.maximum(log_p, -37.0)))
+        surprise = -np.log1p(-np.exp(np.clip(log_p, -37.0, -1e-15)))
         log_surprise = np.where(log_p < -37, log_p, np.log(surprise))
         none = np.exp(np.minimum(log_M + log_surprise, 700.0))
         return np.asarray(-np.expm1(-none) * np.exp(-log_M - log_p))
