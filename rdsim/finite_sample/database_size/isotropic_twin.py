@@ -41,7 +41,7 @@ _STRONGEST: Final = (
 )
 _NODES: Final = 50  # but they are no more than these
 _LIGHT: Final = 1e-4  # probability below which a node is left out
-_CLASSES: Final = 8  # of correlations, each bounded by its largest
+_JOINED: Final = 0.01  # probability of correlations that are bounded together
 _WORDS: Final = 64  # nodes of the cosine of the nearest codeword, and
 _AROUND: Final = 40  # of the direction around it
 
@@ -114,18 +114,18 @@ class IsotropicTwin:
         kind, cutoff = self.rank_loss
         loss: Loss = (kind, cutoff) if kind == "miss" else kind
         # More coordinates tell more: a bound for n rounded up holds for n. Likewise a weaker pair is a
-        # degraded version of a stronger one, so that a class is bounded by its largest correlation.
+        # degraded version of a stronger one, so that correlations of small probability may be bounded by
+        # the next stronger one.
         eye = np.eye(math.ceil(self.dimension))
-        total = np.zeros(stored.shape)
-        strength = np.abs(self.correlations)
-        order = np.argsort(strength)
-        reached = np.cumsum(self.probabilities[order])
-        label = np.minimum((reached * _CLASSES * (1 - 1e-12)).astype(int), _CLASSES - 1)
-        for one in np.unique(label):
-            members = order[label == one]
-            pair = vector_gaussian(eye, eye, float(strength[members].max()) * eye)
-            bound = retrieval_converse(pair, size, loss, bits=stored)
-            total += self.probabilities[members].sum() * np.asarray(bound.loss)
+        total, joined = np.zeros(stored.shape), 0.0
+        order = np.argsort(np.abs(self.correlations))
+        for node in order:
+            joined += float(self.probabilities[node])
+            if joined >= _JOINED or node == order[-1]:
+                pair = vector_gaussian(eye, eye, abs(float(self.correlations[node])) * eye)
+                bound = retrieval_converse(pair, size, loss, bits=stored)
+                total += joined * np.asarray(bound.loss)
+                joined = 0.0
         return total
 
 
