@@ -69,6 +69,7 @@ class IsotropicTwin:
     log2_size: float = field(metadata={"static": True})
     rank_loss: tuple[str, int] = field(metadata={"static": True})
 
+    @on_host
     def loss(self, bits: ArrayLike, *, log2_size: ArrayLike) -> Float[np.ndarray, "..."]:
         r"""Compute the expected loss of random codes: the nearest of $2^R$ random directions is kept (C28).
 
@@ -94,6 +95,7 @@ class IsotropicTwin:
         found = [1 - _coded(cosines, mass, R, size, wanted) for R in stored.ravel()]
         return np.array(found).reshape(stored.shape)
 
+    @on_host
     def converse(self, bits: ArrayLike, *, log2_size: ArrayLike) -> Float[np.ndarray, "..."]:
         r"""Bound the loss of every code of the twin's pairs from below: the mean of C27 over the spread.
 
