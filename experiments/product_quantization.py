@@ -18,7 +18,7 @@ from experiments.runner import Cell, Check, call
 from rdsim import limits
 from rdsim.codes.distances import assign
 from rdsim.codes.quantizers.product import ProductQuantizer, product_quantizer
-from rdsim.ranking import subset_reciprocal_rank
+from rdsim.ranking import subset_loss
 
 CLAIMS = ("C4",)
 CONFIDENCE = 0.95
@@ -240,7 +240,10 @@ def _simulate(
         for place, weight in enumerate(weights):
             ahead = _ahead(queries, points, index, weight, others, uniform)
             means[place, :, database] = [
-                subset_reciprocal_rank(ahead, competitors=others, sampled=2**size - 1).mean()
+                1
+                - subset_loss(
+                    ahead, "reciprocal_rank", competitors=others, sampled=2**size - 1
+                ).mean()
                 for size in config.log2_sizes
             ]
     middle = means.mean(axis=-1)

@@ -87,7 +87,13 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "log2_size": 4.0,
         "loss": "error",
     },
-    "ranking.subset_reciprocal_rank": {"ahead": [0, 3], "competitors": 9, "sampled": 4},
+    "ranking.subset_loss": {
+        "ahead": [0, 3],
+        "loss": "error",
+        "competitors": 9,
+        "sampled": 4,
+        "tied": [1, 2],
+    },
     "ranking.codeword_loss": {
         "scores": SCORES,
         "target": np.array([1, 2]),
@@ -420,6 +426,22 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "counts": np.array([30, 20, 10]),
         "distortions": HAMMING,
         "distortion": 0.2,
+    },
+    "finite_sample.effective_dimension": {"points": ITEMS},
+    "finite_sample.fit_isotropic_twin": {
+        "ahead": [0, 3, 9],
+        "loss": "error",
+        "competitors": 70,
+        "dimension": 8.0,
+        "tied": [1, 2, 1],
+    },
+    "finite_sample.predict_quality": {
+        "ahead": [0, 3, 9],
+        "loss": "error",
+        "competitors": 70,
+        "log2_size": [3.0, 9.0],
+        "tied": [1, 2, 1],
+        "confidence": 0.9,
     },
     "finite_sample.uniform_bound": {
         "distortions": HAMMING,

@@ -35,7 +35,7 @@ from rdsim.ranking.similarity import (
     inner_product,
     negative_squared_distance,
 )
-from rdsim.ranking.subsets import subset_reciprocal_rank
+from rdsim.ranking.subsets import subset_loss
 from rdsim.ranking.tails import SaddlepointTail, ScoreTail, saddlepoint_tail, score_tail
 from rdsim.ranking.temperature import (
     FittedTemperatures,
@@ -82,7 +82,7 @@ __all__ = [
     "score_tail",
     "scored_loss",
     "search_temperatures",
-    "subset_reciprocal_rank",
+    "subset_loss",
     "top1",
     "vector_gaussian_rank_loss",
 ]
