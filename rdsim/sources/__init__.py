@@ -19,6 +19,7 @@ from rdsim.sources.mixture import (
 )
 from rdsim.sources.prior import TargetPrior, target_prior, zipf_prior
 from rdsim.sources.several_modalities import MultimodalSource, gaussian_multimodal, multimodal
+from rdsim.sources.sphere import SphericalSource, projected_normal, spherical
 from rdsim.sources.tables import DiscreteSource, binary_erasure_pair, discrete, dsbs, symmetric
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "GaussianMixtureSource",
     "GaussianSource",
     "MultimodalSource",
+    "SphericalSource",
     "TargetPrior",
     "WeightedMean",
     "binary_erasure_pair",
@@ -37,6 +39,8 @@ __all__ = [
     "gaussian_mixture",
     "gaussian_multimodal",
     "multimodal",
+    "projected_normal",
+    "spherical",
     "symmetric",
     "target_prior",
     "vector_gaussian",

@@ -1,4 +1,4 @@
-"""Random codebooks averaged exactly: codes on the DSBS and for any discrete source (C14, C15).
+"""Random codebooks averaged exactly: codes on the DSBS and for any discrete source (C14, C15), and for directions (C28).
 
 `random_code` describes a code; its mean rank loss over codebooks, items and queries is a finite sum of
 non-negative numbers, for databases of up to 2^1000 items.
@@ -11,14 +11,17 @@ from rdsim.codes.ensembles.discrete import (
 )
 from rdsim.codes.ensembles.dsbs import DsbsDistances, dsbs_distances, dsbs_ensemble
 from rdsim.codes.ensembles.random_coding import RandomCode, random_code
+from rdsim.codes.ensembles.sphere import SphereEnsemble, sphere_ensemble
 
 __all__ = [
     "Competitors",
     "DsbsDistances",
     "RandomCode",
+    "SphereEnsemble",
     "competitor_probabilities",
     "discrete_ensemble",
     "dsbs_distances",
     "dsbs_ensemble",
     "random_code",
+    "sphere_ensemble",
 ]
