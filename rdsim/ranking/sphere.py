@@ -144,15 +144,23 @@ class QueryAngles:
         )
 
     def _indifferent(self) -> float:
-        """Place of the query at which a word is as likely as if it were another item's."""
+        """Place of the query, the farthest, at which a word is as likely as if it were another item's.
 
-        def less_likely(psi: Reals) -> np.ndarray:
+        For an item that is far from its word the likelihood is largest at some distance, not at the word
+        itself: so the place is looked for from far to near, where the query lies at all.
+        """
+
+        def likely(psi: Reals) -> np.ndarray:
             mixture = self.source.mixture()
-            each = caps.log_dependence(self.n, *mixture, psi, self.words.psi)
-            return np.asarray(self.words.weight @ np.exp(each) <= 1)
+            each = caps.log_dependence(self.n, *mixture, psi[..., None], self.words.psi)
+            return np.asarray(np.exp(each) @ self.words.weight > 1)
 
-        _, high = bisect_on_host(less_likely, np.asarray(-40.0), np.asarray(40.0), steps=60)
-        return float(high)
+        grid = np.linspace(self.psi.max(), self.psi.min(), _GRID)
+        first = int(likely(grid).argmax())
+        if first == 0:
+            return float(grid[0])
+        found = bisect_on_host(likely, grid[first - 1], grid[first], steps=40)
+        return float(found[1])
 
     def _mean(self, log2_size: Reals, loss: RankLoss, log_share: float) -> MeanLoss:
         found = np.array([losses(size, loss, self.log_c + log_share) for size in log2_size])

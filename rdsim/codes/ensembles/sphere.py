@@ -196,9 +196,9 @@ class _Problem:
         """Return the loss by a rule and by one of fewer nodes, the share and the bits, one for each size."""
         if share is not None:
             self._check(share)
-        shares = [1.0] if self.code in _FIXED_SHARE else [share]
-        if shares == [None]:
-            shares = [self._best_share(i) for i in range(self.size.size)]
+        given = 1.0 if self.code in _FIXED_SHARE else share
+        every = range(self.size.size)
+        shares = [self._best_share(i) for i in every] if given is None else [given]
         if len(shares) == 1:
             shares = shares * self.size.size
             fine, coarse = self._both(shares[0], self.size)

@@ -16,7 +16,7 @@ $$G_\kappa(\theta, \tau) = e^{\kappa\cos\theta\cos\tau}\,
 
 import functools
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -25,7 +25,11 @@ from scipy.special import betainc, betaln, gammaln, ive, logsumexp
 
 from rdsim.root_finding import bisect_on_host
 
-Reals = NDArray[np.float64]
+if TYPE_CHECKING:
+    Reals: TypeAlias = NDArray[np.float64]
+else:
+    # NumPy's functions of arrays without dimensions return scalars of its own.
+    Reals = Any
 
 _LARGE_ORDER: Final = 20.0  # from which Debye's expansion of I_nu to order 12 has all digits
 _TERMS: Final = 12
