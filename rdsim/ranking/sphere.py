@@ -159,8 +159,8 @@ class QueryAngles:
         first = int(likely(grid).argmax())
         if first == 0:
             return float(grid[0])
-        found = bisect_on_host(likely, grid[first - 1], grid[first], steps=40)
-        return float(found[1])
+        found = bisect_on_host(likely, grid[first - 1 : first], grid[first : first + 1], steps=40)
+        return float(found[1][0])
 
     def _mean(self, log2_size: Reals, loss: RankLoss, log_share: float) -> MeanLoss:
         found = np.array([losses(size, loss, self.log_c + log_share) for size in log2_size])

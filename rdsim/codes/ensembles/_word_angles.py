@@ -30,6 +30,7 @@ from rdsim.sources.sphere.gauss import gauss_rule
 _LATEST: Final = 3.7  # e^-v is below 3e-18 at v = e^3.7
 _EARLIEST: Final = -36.0
 _TABLE: Final = 800
+_FEW_BITS: Final = 6.0
 LEAST_DIMENSION: Final = 16
 """From which the integral for coordinates ends within a few hundred standard deviations of its peak."""
 _PLACES: Final = 400
@@ -63,6 +64,11 @@ class RandomDirections:
         ratio = np.exp(log_ratio)
         tiny = log_ratio < -36.0
         log_odds = np.where(tiny, log_ratio, ratio + np.log(-np.expm1(-np.maximum(ratio, 1e-300))))
+        if self.log2_words <= min(_FEW_BITS, 8.0 * (self.n - 1)):
+            # Few words lie at any angle: the loss is an entire function of the cosine.
+            t = caps.cosine(caps.angle_of_cap(self.n, -np.logaddexp(0.0, -log_odds)))
+            found, probability = gauss_rule(t, weight / weight.sum(), nodes)
+            return WordAngles(-np.arctanh(found), probability)
         found, probability = gauss_rule(log_odds, weight / weight.sum(), nodes)
         return WordAngles(caps.angle_of_cap(self.n, -np.logaddexp(0.0, -found)), probability)
 
