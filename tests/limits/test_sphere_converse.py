@@ -42,7 +42,7 @@ def test_C27_caps_hold_the_queries_of_simulated_items(n):
     assert found == pytest.approx(seen.mean(), abs=6 * seen.std() / math.sqrt(seen.size))
 
 
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(
     st.sampled_from((2, 5, 24)),
     st.floats(0.3, 0.95),

@@ -109,12 +109,14 @@ def fixed_length(source: SphericalSource, bits: float, recalls: Recalls) -> tupl
     """Bound the reward of words of R bits each, separate encoders; say whether unequal words may be better."""
     make = functools.partial(CapTails, source)
     equal = float(recalls.weight @ CapTails(source, np.array([bits])).recall(recalls.log_t))
-    return _half_spaces.hulled(make, bits, recalls, equal)
+    return _half_spaces.hulled(make, bits, recalls, equal, _half_spaces.FEWER_LONGER)
 
 
 def entropy(source: SphericalSource, bits: float, recalls: Recalls) -> tuple[float, bool]:
     """Bound the reward of words of R bits on average, separate encoders."""
-    return _half_spaces.averaged(functools.partial(CapTails, source), bits, recalls), True
+    return _half_spaces.averaged(
+        functools.partial(CapTails, source), bits, recalls, _half_spaces.FEWER_UNLIMITED
+    ), True
 
 
 def loss_of_equal_words(source: SphericalSource, size: float, loss: RankLoss, bits: float) -> float:

@@ -41,8 +41,10 @@ _AT_ONCE: Final = 256  # thresholds
 _LONGER: Final = np.append(0.0, np.geomspace(1e-3, 40.0, 399))
 """Bits by which the good words of a code may exceed the mean length: 2^-40 of the mass is left then.
 Their number less one is a multiple of seven, for every seventh may be taken."""
+FEWER_LONGER: Final = _LONGER[::7]
 _UNLIMITED: Final = np.append(0.0, np.geomspace(1e-3, 4000.0, 399))
 """The same for codes of an entropy, of whose words a share of 1/4000 may be as long as this."""
+FEWER_UNLIMITED: Final = _UNLIMITED[::7]
 
 
 class Tails:
@@ -211,9 +213,11 @@ def fixed_length(correlation: float, bits: float, recalls: Recalls) -> tuple[flo
     return hulled(partial(Tails, correlation), bits, recalls, equal)
 
 
-def hulled(tails: MakeTails, bits: float, recalls: Recalls, equal: float) -> tuple[float, bool]:
+def hulled(
+    tails: MakeTails, bits: float, recalls: Recalls, equal: float, longer: Reals = _LONGER
+) -> tuple[float, bool]:
     """Bound the reward of words of R bits each, from that of equal words; say whether the hull passes it."""
-    problem = _FixedLength(tails, bits, _rows(recalls, _LONGER))
+    problem = _FixedLength(tails, bits, _rows(recalls, longer))
     rows = problem.values(_thresholds(problem, 0.0, recalls.log_t), recalls.weight)
     if rows.argmax() == 0:
         return equal, False
@@ -225,14 +229,14 @@ def entropy(correlation: float, bits: float, recalls: Recalls) -> tuple[float, b
     return averaged(partial(Tails, correlation), bits, recalls), True
 
 
-def averaged(tails: MakeTails, bits: float, recalls: Recalls) -> float:
+def averaged(tails: MakeTails, bits: float, recalls: Recalls, longer: Reals = _UNLIMITED) -> float:
     """Bound the reward of words of R bits on average."""
-    return _tightest(_Entropy(tails, bits, _rows(recalls, _UNLIMITED)), recalls)
+    return _tightest(_Entropy(tails, bits, _rows(recalls, longer)), recalls)
 
 
 def _rows(recalls: Recalls, longer: Reals) -> Reals:
     """Excess lengths to look at: fewer where many shares are, whose mean is smoother."""
-    return longer if recalls.log_t.size <= 8 else longer[::7]
+    return longer if min(recalls.log_t.size, longer.size // 8) <= 8 else longer[::7]
 
 
 def _thresholds(problem: "_FixedLength | _Entropy", row: float, log_t: Reals) -> Reals:

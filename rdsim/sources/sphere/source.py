@@ -61,7 +61,7 @@ class SphericalSource:
         """Compute the density of the angle in [0, pi] between query and item, radians, any shape."""
         psi = _places(angle)
         log_density = caps.log_measure(self.dimension, psi) - caps.log_sine(psi)
-        return jnp.asarray(np.exp(log_density + self.log_ratio(psi)))
+        return jnp.asarray(np.exp(log_density + self._log_ratio(psi)))
 
     @on_host
     @validation.needs_float64
@@ -78,7 +78,7 @@ class SphericalSource:
         def integral(start: Reals, end: Reals) -> Reals:
             half = 0.5 * (end - start)
             at = 0.5 * (start + end)[..., None] + half[..., None] * nodes
-            density = np.exp(caps.log_measure(self.dimension, at) + self.log_ratio(at))
+            density = np.exp(caps.log_measure(self.dimension, at) + self._log_ratio(at))
             return np.asarray(half * (density @ weights))
 
         beyond = np.append(np.cumsum(integral(edges[:-1], edges[1:])[::-1])[::-1], 0.0)
@@ -92,11 +92,11 @@ class SphericalSource:
         """I(X;Y) in bits: the mean log of the density of the query against that of a uniform one."""
         low, high = _support(self)
         psi = np.linspace(low, high, 16 * _cells(self, low, high) + 1)
-        log_ratio = self.log_ratio(psi)
+        log_ratio = self._log_ratio(psi)
         density = np.exp(caps.log_measure(self.dimension, psi) + log_ratio)
         return jnp.asarray(max(float(density @ log_ratio / density.sum()), 0.0) / LN2)
 
-    def log_ratio(self, psi: Reals) -> Reals:
+    def _log_ratio(self, psi: Reals) -> Reals:
         """Ln of the density of the query at places from its item, against that of a uniform one."""
         return caps.log_dependence(
             self.dimension, *self.mixture(), np.asarray(psi), np.asarray(-np.inf)
@@ -170,7 +170,7 @@ def _support(source: SphericalSource) -> tuple[float, float]:
 
     def log_density(psi: float) -> float:
         at = np.asarray(psi)
-        return float(caps.log_measure(source.dimension, at) + source.log_ratio(at))
+        return float(caps.log_measure(source.dimension, at) + source._log_ratio(at))
 
     return _where_positive(log_density, -40.0, 40.0)
 
