@@ -80,10 +80,10 @@ def test_C27_directions_tell_no_more_than_the_normal_vectors_they_are_of(n, bits
         )
 
 
-def test_C27_a_whole_item_in_a_small_database_is_named():
+def test_C27_the_hull_of_caps_is_named_where_bits_are_few():
     source = sources.spherical(3, concentration=2.0)
     found = retrieval_converse(source, 10.0, "error", bits=[0.0, 4.0, 300.0])
-    assert found.bound[1] == "caps"
+    assert found.bound[1] == "unequal caps"  # 4 bits are fewer than log2 M
     assert np.diff(np.asarray(found.loss)).max() <= 0
 
 
