@@ -179,6 +179,10 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "mutual_information": {"tolerance": 1e-6},
         },
     ),
+    "sources.SphericalSource": (
+        "sources.spherical",
+        {"angle_density": {"angle": [0.3, 1.0]}, "angle_tail": {"angle": [0.3, 1.0]}},
+    ),
 }
 
 NETWORK: Final = (

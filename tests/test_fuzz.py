@@ -65,6 +65,8 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "variance": 1.0,
     },
     "sources.multimodal": {"p": [0.5, 0.5], "channels": [CHANNEL, CHANNEL]},
+    "sources.projected_normal": {"dimension": 4, "correlation": 0.8},
+    "sources.spherical": {"dimension": 4, "concentration": 3.0},
     "sources.symmetric": {"letters": 4, "crossover": 0.1},
     "sources.target_prior": {"p": PMF},
     "sources.vector_gaussian": {
@@ -334,6 +336,14 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "bits": 2.0,
         "queries": 32,
         "confidence": 0.9,
+    },
+    "codes.sphere_ensemble": {
+        "source": sources.spherical(4, concentration=3.0),
+        "log2_size": 4.0,
+        "loss": "error",
+        "bits": 3.0,
+        "code": "random_words",
+        "share": None,
     },
     "codes.dsbs_distances": {"n": 8, "rate": 0.5, "crossover": 0.1},
     "codes.entropy_coded_bits": {"symbols": np.array([0, 1, 2, 0]), "p": PMF},

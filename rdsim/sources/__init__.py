@@ -20,6 +20,7 @@ from rdsim.sources.mixture import (
 )
 from rdsim.sources.prior import TargetPrior, target_prior, zipf_prior
 from rdsim.sources.several_modalities import MultimodalSource, gaussian_multimodal, multimodal
+from rdsim.sources.sphere import SphericalSource, projected_normal, spherical
 from rdsim.sources.tables import DiscreteSource, binary_erasure_pair, discrete, dsbs, symmetric
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "GaussianMixtureSource",
     "GaussianSource",
     "MultimodalSource",
+    "SphericalSource",
     "TargetPrior",
     "WeightedMean",
     "binary_erasure_pair",
@@ -38,6 +40,8 @@ __all__ = [
     "gaussian_mixture",
     "gaussian_multimodal",
     "multimodal",
+    "projected_normal",
+    "spherical",
     "symmetric",
     "target_prior",
     "vector_gaussian",

@@ -19,8 +19,10 @@ lines bound the recall at all shares, and with it every rank loss.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +41,10 @@ _AT_ONCE: Final = 256  # thresholds
 _LONGER: Final = np.append(0.0, np.geomspace(1e-3, 40.0, 399))
 """Bits by which the good words of a code may exceed the mean length: 2^-40 of the mass is left then.
 Their number less one is a multiple of seven, for every seventh may be taken."""
+FEWER_LONGER: Final = _LONGER[::7]
 _UNLIMITED: Final = np.append(0.0, np.geomspace(1e-3, 4000.0, 399))
 """The same for codes of an entropy, of whose words a share of 1/4000 may be as long as this."""
+FEWER_UNLIMITED: Final = _UNLIMITED[::7]
 
 
 class Tails:
@@ -95,6 +99,11 @@ class Tails:
         tail = np.clip(whole + part, 0.0, 1.0)
         return np.asarray(np.where(right, tail, 1 - tail))
 
+    def log_ratio(self, r: float, log_t: Reals) -> Reals:
+        """Ln of the likelihood ratio at the edge of the list of share t, for a word of r bits."""
+        b, a = -ndtri_exp(-r * _LN2), -ndtri_exp(log_t)
+        return np.asarray(log_ndtr((self.rho * a - b) / self.sigma) + r * _LN2)
+
     def worth(self, log_gamma: Reals) -> Reals:
         r"""Return $F_\gamma(r)$, shape of gamma followed by (r,).
 
@@ -110,6 +119,24 @@ class Tails:
         row = np.broadcast_to(np.arange(self.r.size), a.shape)
         gain = self.exceed(a, row) - np.exp(log_gamma[..., None] + log_ndtr(-a))
         return np.asarray(np.where(reached, np.maximum(gain, 0.0), 0.0))
+
+
+class WordTails(Protocol):
+    """What words of several lengths r are worth, for one kind of source."""
+
+    r: Reals
+
+    def worth(self, log_gamma: Reals) -> Reals:
+        """Return the largest recall less gamma times its share, shape of gamma followed by (r,)."""
+        ...
+
+    def log_ratio(self, r: float, log_t: Reals) -> Reals:
+        """Ln of the likelihood ratio at the edge of the list of share t, for a word of r bits."""
+        ...
+
+
+MakeTails = Callable[[Reals], WordTails]
+"""Makes the tails of words of the lengths r."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +168,8 @@ class _FixedLength:
     takes the rest. Rows: the good word's excess length, 0 being the equal words.
     """
 
-    def __init__(self, correlation: float, bits: float, longer: Reals) -> None:
-        self.tails = Tails(correlation, bits + longer)
+    def __init__(self, tails: MakeTails, bits: float, longer: Reals) -> None:
+        self.tails = tails(bits + longer)
         left = -np.expm1(-self.tails.r * _LN2)  # 1 - q
         self.mass = -np.expm1(-bits * _LN2) / left * np.exp2(-longer)  # of items with a good word
         self.junk = -np.expm1(-longer * _LN2) / left  # 2^R times the share of words that are junk
@@ -159,9 +186,9 @@ class _Entropy:
     Rows: pairs of a shorter length, from 0, and a longer one, for chords over R.
     """
 
-    def __init__(self, correlation: float, bits: float, longer: Reals) -> None:
-        self.shorter = Tails(correlation, bits * np.linspace(0.0, 1.0, 33)[:-1])
-        self.tails = Tails(correlation, bits + longer)
+    def __init__(self, tails: MakeTails, bits: float, longer: Reals) -> None:
+        self.shorter = tails(bits * np.linspace(0.0, 1.0, 33)[:-1])
+        self.tails = tails(bits + longer)
         low, high = self.shorter.r[:, None], self.tails.r
         self.share = (bits - low) / (high - low)
         self.mass = bits / self.tails.r if bits > 0 else np.ones(longer.size)
@@ -182,21 +209,34 @@ def fixed_length(correlation: float, bits: float, recalls: Recalls) -> tuple[flo
         bound, and exact.
 
     """
-    problem = _FixedLength(correlation, bits, _rows(recalls, _LONGER))
+    equal = equal_words(correlation, bits, recalls)
+    return hulled(partial(Tails, correlation), bits, recalls, equal)
+
+
+def hulled(
+    tails: MakeTails, bits: float, recalls: Recalls, equal: float, longer: Reals = _LONGER
+) -> tuple[float, bool]:
+    """Bound the reward of words of R bits each, from that of equal words; say whether the hull passes it."""
+    problem = _FixedLength(tails, bits, _rows(recalls, longer))
     rows = problem.values(_thresholds(problem, 0.0, recalls.log_t), recalls.weight)
     if rows.argmax() == 0:
-        return equal_words(correlation, bits, recalls), False
+        return equal, False
     return _tightest(problem, recalls), True
 
 
 def entropy(correlation: float, bits: float, recalls: Recalls) -> tuple[float, bool]:
     """Bound the reward of words of R bits on average, separate encoders; words may be unequal."""
-    return _tightest(_Entropy(correlation, bits, _rows(recalls, _UNLIMITED)), recalls), True
+    return averaged(partial(Tails, correlation), bits, recalls), True
+
+
+def averaged(tails: MakeTails, bits: float, recalls: Recalls, longer: Reals = _UNLIMITED) -> float:
+    """Bound the reward of words of R bits on average."""
+    return _tightest(_Entropy(tails, bits, _rows(recalls, longer)), recalls)
 
 
 def _rows(recalls: Recalls, longer: Reals) -> Reals:
     """Excess lengths to look at: fewer where many shares are, whose mean is smoother."""
-    return longer if recalls.log_t.size <= 8 else longer[::7]
+    return longer if min(recalls.log_t.size, longer.size // 8) <= 8 else longer[::7]
 
 
 def _thresholds(problem: "_FixedLength | _Entropy", row: float, log_t: Reals) -> Reals:
@@ -209,8 +249,7 @@ def _thresholds(problem: "_FixedLength | _Entropy", row: float, log_t: Reals) ->
     r = (1 - part) * problem.tails.r[i] + part * problem.tails.r[i + 1]
     c = (1 - part) * problem.mass[i] + part * problem.mass[i + 1]
     log_share = np.minimum(log_t - math.log(c), -1e-12)
-    b, a = -ndtri_exp(-r * _LN2), -ndtri_exp(log_share)
-    return np.asarray(log_ndtr((problem.tails.rho * a - b) / problem.tails.sigma) + r * _LN2)
+    return problem.tails.log_ratio(float(r), log_share)
 
 
 def _tightest(problem: "_FixedLength | _Entropy", recalls: Recalls) -> float:
