@@ -54,6 +54,7 @@ NUMBERS = frozenset(
 """Arguments that are a number, or an array of which every entry is one."""
 OBJECTS = frozenset(
     [
+        "stored",
         "system",
         "systems",
         "module",

@@ -79,6 +79,18 @@ def test_C24_bounds_enclose_the_scalar_search_and_the_rate_distortion_function(p
     assert np.all(np.diff(limit.upper) <= 1e-9)
 
 
+def test_C24_bounds_of_the_redundancy_at_a_loose_tolerance_enclose_it():
+    draws = np.random.default_rng(3)
+    p, q, d = draws.dirichlet(np.ones(6)), draws.dirichlet(np.ones(5)), draws.random((6, 5))
+    d -= d.min(axis=1, keepdims=True)
+    loose = redundancy(p, d, q, 0.1, tolerance=0.1)
+    tight = redundancy(p, d, q, 0.1, tolerance=1e-10)
+    assert float(loose.upper - loose.lower) > 1e-6  # so that the ends are told apart
+    assert float(loose.lower) <= float(tight.upper)
+    assert float(tight.lower) <= float(loose.upper)
+    assert float(loose.lower) < float(tight.value) - 1e-9
+
+
 def test_C24_edges_are_infinite_or_zero():
     d = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, np.inf]])
     limit = mismatched_rate([0.5, 0.5], d, [0.0, 1.0, 0.0], [0.4, 0.5, 0.6])
