@@ -78,6 +78,7 @@ OBJECTS = frozenset(
         "temperatures",
         "d",
         "data",
+        "grades",
         "decoder",
         "decoders",
         "distortions",
