@@ -237,6 +237,7 @@ def canonical_systems(
     bits: tuple[int, ...],
     *,
     regularisation: Any = 0.0,
+    dimension: Any = None,
 ) -> list[System]:
     r"""Quantize the canonical variables of items, and rank by distances to the expected ones.
 
@@ -250,6 +251,7 @@ def canonical_systems(
         sample: queries (N, K, d) and items (N, d), to which all is fitted.
         bits: of an item, one system each.
         regularisation: ridge of the analysis.
+        dimension: most canonical variables that are kept; None for all.
 
     Returns:
         A code and its decoder for each number of bits.
@@ -258,7 +260,7 @@ def canonical_systems(
         ValueError: as `canonical_correlation_analysis` and the quantizer.
 
     """
-    bits = validation.integers("bits", bits, low=1, high=12)
+    bits = validation.integers("bits", bits, low=1)
     validation.prng_key("key", key)
     item_map, item_parameters = embedding("embed_items", embed_items)
     query_map, query_parameters = embedding("embed_queries", embed_queries)
@@ -268,9 +270,9 @@ def canonical_systems(
     )
     x = jnp.asarray(query_map(query_parameters, queries), float)
     y = jnp.asarray(item_map(item_parameters, items), float)
-    found = canonical_correlation_analysis(
-        x, y, min(x.shape[1], y.shape[1]), regularisation=regularisation
-    )
+    most = min(x.shape[1], y.shape[1])
+    wanted = most if dimension is None else validation.integer("dimension", dimension, low=1)
+    found = canonical_correlation_analysis(x, y, min(most, wanted), regularisation=regularisation)
     of_items = (CanonicalMap(item_map), (item_parameters, found.mean_y, found.map_y))
     expected = (query_parameters, found.mean_x, found.map_x * found.correlations)
     of_queries = (CanonicalMap(query_map), expected)
@@ -287,15 +289,17 @@ def cca_family(
 ) -> list[System]:
     """Analyse all modalities together with the items; nothing is trained, so no schedule is used."""
     del schedule
-    of_items, of_queries = (_as_they_are, None), (_side_by_side, None)
+    of_items, of_queries = (as_they_are, None), (side_by_side, None)
     return canonical_systems(keys[0], of_items, of_queries, data.sample[:2], bits)
 
 
-def _as_they_are(parameters: None, items: Float[Array, "... d"]) -> Float[Array, "... d"]:
+def as_they_are(parameters: None, items: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    """Items are their own embeddings."""
     del parameters
     return items
 
 
-def _side_by_side(parameters: None, queries: Float[Array, "... m d"]) -> Float[Array, "... f"]:
+def side_by_side(parameters: None, queries: Float[Array, "... m d"]) -> Float[Array, "... f"]:
+    """The modalities of a query, one after the other, are its embedding."""
     del parameters
     return queries.reshape(*queries.shape[:-2], -1)
