@@ -241,6 +241,11 @@ class HashingFamily:
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
         validation.integers("bits", bits, low=1)
+        if self.by != "pairs" and len(np.unique(np.maximum(data.sample[2], -1))) < 2:
+            raise ValueError(
+                "data must name two classes or more for a hash that is trained by classes; train it by "
+                "pairs"
+            )
         learner = HashLearner(
             build=architecture(
                 DualEncoder,

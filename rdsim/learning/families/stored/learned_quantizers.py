@@ -239,8 +239,9 @@ class QuantizedFamily:
         # Few codewords are listed, and the nearest of all is stored, not that found stage by stage.
         rows = np.indices((model.levels,) * stages).reshape(stages, -1).T
         words = np.pad(digits.points(rows), ((0, 0), (0, outputs - _width(digits, rows))))
+        stored: Callable[[Any, Array], Array] = to_items
         if books is None:
-            to_items = BoundedMethod(to_items, stages)
+            stored = BoundedMethod(to_items, stages)
         inner = VectorQuantizer(
             codewords=jnp.asarray(words),
             offsets=jnp.zeros(len(words)),
@@ -249,7 +250,7 @@ class QuantizedFamily:
             converged=jnp.ones((), bool),
             iterations=jnp.zeros((), int),
         )
-        code = embedded_code(to_items, parameters, inner, items)
+        code = embedded_code(stored, parameters, inner, items)
         return code, Decoder(scores, (parameters, inner.codewords))
 
 
