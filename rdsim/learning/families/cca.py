@@ -11,7 +11,7 @@ alone.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,9 @@ from rdsim.learning.families.stored_embeddings import embedding, quantized_syste
 from rdsim.learning.training.schedule import Schedule
 from rdsim.results import result
 from rdsim.transformations import on_host
+
+_MOST_CORRELATED: Final = 1 - 1e-6
+"""Correlations above it are taken for it where variables are weighted: equal variables have no scale."""
 
 
 @result
@@ -239,10 +242,16 @@ def canonical_systems(
     regularisation: Any = 0.0,
     dimension: Any = None,
 ) -> list[System]:
-    r"""Quantize the canonical variables of items, and rank by distances to the expected ones.
+    r"""Quantize the canonical variables of items, and rank them by the density of Gaussian pairs.
 
-    Given the query's canonical variables u, the item's are expected at $\rho \odot u$ (exact for
-    Gaussian pairs), and codewords are ranked by their distance to that.
+    Of Gaussian pairs with canonical variables u and v, up to a function of the query,
+
+    $$\ln \frac{p(v|u)}{p(v)} = -\frac12 \sum_i \Bigl( \frac{\rho_i}{\sqrt{1-\rho_i^2}} v_i -
+        \frac{1}{\sqrt{1-\rho_i^2}} u_i \Bigr)^2 + c(u):$$
+
+    items are stored in these units, in which the squared error of a quantizer is what the score
+    loses, and codewords are ranked by their distance to the query's. So the strong variables get
+    the bits.
 
     Args:
         key: PRNG key of the quantizers' starts.
@@ -273,8 +282,10 @@ def canonical_systems(
     most = min(x.shape[1], y.shape[1])
     wanted = most if dimension is None else validation.integer("dimension", dimension, low=1)
     found = canonical_correlation_analysis(x, y, min(most, wanted), regularisation=regularisation)
-    of_items = (CanonicalMap(item_map), (item_parameters, found.mean_y, found.map_y))
-    expected = (query_parameters, found.mean_x, found.map_x * found.correlations)
+    spread = jnp.sqrt(1.0 - jnp.minimum(found.correlations, _MOST_CORRELATED) ** 2)
+    weighted = found.map_y * (found.correlations / spread)
+    of_items = (CanonicalMap(item_map), (item_parameters, found.mean_y, weighted))
+    expected = (query_parameters, found.mean_x, found.map_x / spread)
     of_queries = (CanonicalMap(query_map), expected)
     return [
         quantized_system(

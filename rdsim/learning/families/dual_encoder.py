@@ -236,7 +236,13 @@ class TripletLearner:
 def info_nce_encoder(data: ItemPairs) -> ContrastiveLearner:
     """Return the learner of unit embeddings of these pairs by InfoNCE."""
     return ContrastiveLearner(
-        build=architecture(DualEncoder, query_size=data.query_size, item_size=data.item_size)
+        build=architecture(
+            DualEncoder,
+            query_size=data.query_size,
+            item_size=data.item_size,
+            hidden=data.hidden,
+            dimension=data.embedding_size,
+        )
     )
 
 
@@ -247,6 +253,8 @@ def triplet_encoder(data: ItemPairs) -> TripletLearner:
             DualEncoder,
             query_size=data.query_size,
             item_size=data.item_size,
+            hidden=data.hidden,
+            dimension=data.embedding_size,
             temperature=1.0,
         )
     )

@@ -251,6 +251,7 @@ class HashingFamily:
                 DualEncoder,
                 query_size=data.query_size,
                 item_size=data.item_size,
+                hidden=data.hidden,
                 dimension=max(_WIDTH, *bits),
                 unit=False,
                 temperature=1.0,

@@ -58,6 +58,16 @@ class ItemPairs(NamedTuple):
         return int(self.sample[0].shape[2])
 
     @property
+    def embedding_size(self) -> int:
+        """Coordinates of learned embeddings: as many as an item has, 8 to 64."""
+        return max(8, min(64, self.item_size))
+
+    @property
+    def hidden(self) -> tuple[int, int]:
+        """Widths of the hidden layers of encoders: four times the embedding's, 32 to 256."""
+        return (4 * self.embedding_size,) * 2
+
+    @property
     def item_size(self) -> int:
         """Numbers in an item."""
         return int(self.sample[1].shape[1])

@@ -106,5 +106,10 @@ class GenerationLearner:
 def generation_learner(data: ItemPairs) -> GenerationLearner:
     """Return the learner of a generator of these items."""
     return GenerationLearner(
-        build=architecture(ItemGenerator, query_size=data.query_size, item_size=data.item_size)
+        build=architecture(
+            ItemGenerator,
+            query_size=data.query_size,
+            item_size=data.item_size,
+            hidden=data.hidden,
+        )
     )

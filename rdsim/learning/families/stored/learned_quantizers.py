@@ -37,8 +37,8 @@ from rdsim.simulation.coded_items import Decoder
 KINDS: Final = ("residual", "finite scalar")
 _STAGE_BITS: Final = {"residual": 6, "finite scalar": 2}
 """Most bits of a stage: 64 codewords, or 4 steps of a coordinate."""
-_SHARPNESS: Final = 4.0
-"""Of the softmax weights of a residual stage, a unit of squared distance: embeddings have unit size."""
+_SHARPNESS: Final = 8.0
+"""Of the softmax weights of a residual stage, for the mean squared distance of a batch."""
 
 
 class QuantizedEncoder(DualEncoder):
@@ -90,8 +90,8 @@ class QuantizedEncoder(DualEncoder):
             rngs=rngs,
         )
         shape = (number, levels, dimension)
-        # Later stages refine: their codewords start at half the size of those before.
-        sizes = 0.5 ** jnp.arange(number, dtype=jnp.float32)[:, None, None]
+        # Later stages refine: their codewords start smaller than those before.
+        sizes = 0.5 * 0.8 ** jnp.arange(number, dtype=jnp.float32)[:, None, None]
         self.codebooks = (
             nnx.Param(jax.random.normal(rngs.params(), shape, jnp.float32) * sizes)
             if residual
@@ -113,7 +113,8 @@ class QuantizedEncoder(DualEncoder):
         def stage(read: Array, one: tuple[Array, Array]) -> tuple[Array, None]:
             book, used = one
             distance = jnp.sum((embeddings[:, None] - read[:, None] - book) ** 2, axis=-1)
-            soft = jax.nn.softmax(-_SHARPNESS * distance, axis=-1) @ book
+            scale = _SHARPNESS / jax.lax.stop_gradient(jnp.mean(distance))
+            soft = jax.nn.softmax(-scale * distance, axis=-1) @ book
             hard = book[jnp.argmin(distance, axis=-1)]
             return read + used * (soft + jax.lax.stop_gradient(hard - soft)), None
 
@@ -217,6 +218,8 @@ class QuantizedFamily:
                 levels=2**stage_bits,
                 query_size=data.query_size,
                 item_size=data.item_size,
+                hidden=data.hidden,
+                dimension=data.embedding_size,
             )
         )
         stages = tuple(b // stage_bits for b in bits)
