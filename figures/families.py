@@ -42,7 +42,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     middle.set_xlim(left=0)
     middle.set(xlabel="MRR", title=f"{int(most.bits)} bits per item")
     right.set(xlabel="seconds", title="fitting")
-    right.set_xscale("log")
+    right.set_xlim(left=0)
     right.tick_params(labelleft=False)
     return figure
 

@@ -200,7 +200,7 @@ def test_more_bits_than_a_network_has_and_unknown_teachers_are_named(system):
     with pytest.raises(ValueError, match=r"bits must be in \[1, 8\], got 9"):
         hashing_system(system[0], ITEMS, 9)
     with pytest.raises(ValueError, match="by must be one of"):
-        HashLearner(build=None, by="agreement")
+        HashLearner(build=_model(0)[0].build, by="agreement")
 
 
 def test_classes_are_asked_for_by_name():

@@ -159,7 +159,7 @@ def array_pairs(
 
 def draw_batch(
     key: Key[Array, ""], sample: Triples
-) -> tuple[Float[Array, "b m d"], Float[Array, "b d"], Int[Array, " b"]]:
+) -> tuple[Float[Array, "b m q"], Float[Array, "b d"], Int[Array, " b"]]:
     """Draw a batch of the sample, with repetitions."""
     validation.prng_key("key", key)
     if not isinstance(sample, list | tuple) or len(sample) != 3:

@@ -28,11 +28,11 @@ _FLAT: Final = 1e-6
 
 def landmark_features(
     key: Key[Array, ""], points: Any
-) -> tuple[Float[Array, "m d"], Float[Array, "m m"], Float[Array, ""]]:
+) -> tuple[Float[Array, "m d"], Float[Array, "m f"], Float[Array, ""]]:
     """Choose landmarks among points (N, d), and compute the map of the kernel to features.
 
     Returns:
-        Landmarks (m, d), the root $K_{mm}^{-1/2}$ (m, m), and the width w of the kernel.
+        Landmarks (m, d), the root $K_{mm}^{-1/2}$ (m, f), without directions that are flat, and the width w of the kernel.
 
     References:
         Williams and Seeger (2001), "Using the Nystrom method to speed up kernel machines", NIPS.

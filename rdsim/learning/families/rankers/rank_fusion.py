@@ -34,8 +34,8 @@ def mean_ranks(scores: Float[Array, "s n"]) -> Float[Array, "s n"]:
 
     def one(row: Array) -> Array:
         ordered = jnp.sort(row)
-        below = jnp.searchsorted(ordered, row, side="left")
-        to = jnp.searchsorted(ordered, row, side="right")
+        below = jnp.searchsorted(ordered, row, side="left").astype(row.dtype)
+        to = jnp.searchsorted(ordered, row, side="right").astype(row.dtype)
         # Above it are n - to, and the mean of the places of the tied is half their number further.
         return row.size - to + (to - below + 1) / 2
 
