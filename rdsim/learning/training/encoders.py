@@ -11,6 +11,7 @@ them. They are small: minutes on two cores are their aim.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 import jax
@@ -61,8 +62,11 @@ class ConvNet(nnx.Module):
         self.skip = nnx.List(nnx.Conv(a, b, (1, 1), strides=2, rngs=rngs) for a, b in pairs)
         self.last = nnx.Linear(widths[-1], outputs, rngs=rngs)
 
-    def __call__(self, inputs: Any) -> Float[Array, "n o"]:
-        """Map pixels of shape (N, H W C) to shape (N, outputs)."""
+    def __call__(self, inputs: Any) -> Float[Array, "... o"]:
+        """Map pixels of shape (..., H W C) to shape (..., outputs)."""
+        return _of_rows(self._vectors, inputs)
+
+    def _vectors(self, inputs: Float[Array, "n i"]) -> Float[Array, "n o"]:
         h = self.first(jnp.asarray(inputs, jnp.float32).reshape(-1, *self.shape))
         for inner, outer, skip in zip(self.inner, self.outer, self.skip, strict=True):
             h = jax.nn.relu(h)
@@ -95,8 +99,11 @@ class Recurrent(nnx.Module):
         self.candidate = nnx.Linear(2 * width, width, rngs=rngs) if cell == "gru" else None
         self.last = nnx.Linear(width, outputs, rngs=rngs)
 
-    def __call__(self, inputs: Any) -> Float[Array, "n o"]:
-        """Map tokens of shape (N, L), padded with -1, to shape (N, outputs)."""
+    def __call__(self, inputs: Any) -> Float[Array, "... o"]:
+        """Map tokens of shape (..., L), padded with -1, to shape (..., outputs)."""
+        return _of_rows(self._vectors, inputs)
+
+    def _vectors(self, inputs: Float[Array, "n i"]) -> Float[Array, "n o"]:
         tokens, held = _tokens(inputs)
         x = self.embedding(tokens)
 
@@ -185,8 +192,11 @@ class Transformer(nnx.Module):
         self.outer = nnx.List(nnx.Linear(4 * width, width, rngs=rngs) for _ in count)
         self.last = nnx.Linear(width, outputs, rngs=rngs)
 
-    def __call__(self, inputs: Any) -> Float[Array, "n o"]:
-        """Map tokens (N, L), padded with -1, or pixels (N, H W C), to shape (N, outputs)."""
+    def __call__(self, inputs: Any) -> Float[Array, "... o"]:
+        """Map tokens (..., L), padded with -1, or pixels (..., H W C), to shape (..., outputs)."""
+        return _of_rows(self._vectors, inputs)
+
+    def _vectors(self, inputs: Float[Array, "n i"]) -> Float[Array, "n o"]:
         if self.shape is None:
             tokens, held = _tokens(inputs)
         else:
@@ -217,6 +227,13 @@ class Transformer(nnx.Module):
         rows, columns, side = height // self.patch, width // self.patch, self.patch
         cut = pixels.reshape(-1, rows, side, columns, side, channels).swapaxes(2, 3)
         return cut.reshape(len(pixels), rows * columns, side * side * channels)
+
+
+def _of_rows(vectors: Callable[[Array], Array], inputs: Any) -> Float[Array, "... o"]:
+    """Apply a function of rows (N, I) to inputs with any leading axes."""
+    given = jnp.asarray(inputs, jnp.float32)
+    found = vectors(given.reshape(-1, given.shape[-1]))
+    return found.reshape(*given.shape[:-1], -1)
 
 
 def _tokens(inputs: Any) -> tuple[Array, Array]:
