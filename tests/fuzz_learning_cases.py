@@ -240,7 +240,7 @@ CASES: Final[dict[str, Call]] = {
     },
     "learning.array_pairs": {
         "key": key(),
-        "queries": points(PAIRS, PAIRS[:-1]),
+        "queries": anywhere(points(PAIRS, PAIRS[:-1]), "axes", "axis"),
         "items": points(PAIRS, PAIRS[:-1]),
         "classes": Argument(
             np.arange(64) % 3, ("x", {}, object(), np.zeros(64), np.full(64, -2), np.zeros(3, int))
@@ -250,7 +250,7 @@ CASES: Final[dict[str, Call]] = {
     "learning.held_out_point": {
         "key": key(),
         "system": thing(hashing_system(HASH, ITEMS, 2), VQ, (VQ,), (VQ, VQ)),
-        "queries": points(ITEMS[:4], np.vstack([ITEMS, ITEMS])),
+        "queries": anywhere(points(ITEMS[:4], np.vstack([ITEMS, ITEMS])), "axes", "axis"),
         "items": points(ITEMS),
         "losses": losses("error"),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),

@@ -27,10 +27,12 @@ from rdsim.learning.families.dual_encoder import DualEncoderFamily, triplet_enco
 from rdsim.learning.families.fusion import early_fusion, intermediate_fusion, late_fusion
 from rdsim.learning.families.hashing import HashingFamily
 from rdsim.learning.families.pairs import ItemPairs, Source, System, item_pairs
-from rdsim.learning.families.rankers.generation import generation_learner
-from rdsim.learning.families.rankers.kernel_cca import kernel_cca_family
-from rdsim.learning.families.rankers.metric import metric_family
-from rdsim.learning.families.rankers.rank_fusion import RankFusionFamily
+from rdsim.learning.families.rankers import (
+    RankFusionFamily,
+    generation_learner,
+    kernel_cca_family,
+    metric_family,
+)
 from rdsim.learning.families.reranking import cross_attention_learner, distilled_family
 from rdsim.learning.families.shared_latent import shared_latent_family
 from rdsim.learning.families.stored.learned_quantizers import QuantizedFamily
