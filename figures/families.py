@@ -64,9 +64,7 @@ def _plane(axis: Axes, dataset: xarray.Dataset, names: list[str]) -> None:
         here = dataset.sel(family=name)
         mean = here.mrr.mean("seed")
         bars = np.stack([mean - here.lower.min("seed"), here.upper.max("seed") - mean])
-        # A little apart, so that intervals do not hide one another.
-        apart = 1 + 0.03 * (row - len(names) / 2)
-        axis.errorbar(dataset.bits * apart, mean, yerr=bars, elinewidth=0.6, **_look(row))
+        axis.errorbar(dataset.bits, mean, yerr=bars, elinewidth=0.6, **_look(row))
     axis.set_xscale("log", base=2)
     axis.set_xticks(dataset.bits.values, [str(b) for b in dataset.bits.values])
     axis.set_ylim(0, 1)
