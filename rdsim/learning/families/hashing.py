@@ -54,8 +54,8 @@ class HashLearner:
 
     $$\mathrm{InfoNCE}(s), \quad s_{ij} = \langle \tanh f(x_i), \mathrm{sign}\, g(y_j) \rangle / \tau.$$
 
-    (Losses that only ask the bits of a pair to agree collapse: bits agree best where they cut the
-    items between their classes, and all of them then tell the class and nothing else.) By classes,
+    (A loss that only asks the bits of a pair to agree does not ask this: bits agree best where they cut
+    the items between their classes.) By classes,
     hashes of one class should agree, $-\ln P(\text{same class} \mid \theta)$ logistic in
     $\theta = \langle t_x, t_y \rangle / 2$, t the tanh values; which item of the class it was is
     not asked for, nor found. Semi-supervised, the second is added to the first over the pairs whose
