@@ -72,13 +72,13 @@ def fit(**more: Argument) -> Call:
     """What every family of learned systems takes."""
     return {
         "key": key(),
-        "source": thing(MIXTURE, GAUSSIAN, DISCRETE),
+        "source": thing(MIXTURE, DISCRETE),
         "bits": Argument(
             (2,), (*UNRELATED, 2, (), (0,), (-1,), (1.5,), (math.nan,), ("x",), (None,), (HUGE,))
         ),
         "schedule": thing(
             SCHEDULE,
-            learning.Schedule(steps=0),
+            learning.Schedule(steps=-1),
             learning.Schedule(learning_rate=math.nan),
             learning.Schedule(clip=0.0),
             learning.Schedule(patience=0),
@@ -149,7 +149,7 @@ CASES: Final[dict[str, Call]] = {
     },
     "learning.item_pairs": {
         "key": key(),
-        "source": thing(MIXTURE, GAUSSIAN, DISCRETE),
+        "source": thing(MIXTURE, DISCRETE),
         "training": count(4, 0, 1),
         "held_out": count(4, 0, 1),
     },
@@ -237,6 +237,23 @@ CASES: Final[dict[str, Call]] = {
         "queries": points(PAIRS),
         "items": points(PAIRS),
         "held_out": positive(0.5, 0.0, 1.0, math.inf),
+    },
+    "learning.array_pairs": {
+        "key": key(),
+        "queries": anywhere(points(PAIRS, PAIRS[:-1]), "axes", "axis"),
+        "items": points(PAIRS, PAIRS[:-1]),
+        "classes": Argument(
+            np.arange(64) % 3, ("x", {}, object(), np.zeros(64), np.full(64, -2), np.zeros(3, int))
+        ),
+        "held_out": count(8, 0, 1, 63),
+    },
+    "learning.held_out_point": {
+        "key": key(),
+        "system": thing(hashing_system(HASH, ITEMS, 2), VQ, (VQ,), (VQ, VQ)),
+        "queries": anywhere(points(ITEMS[:4], np.vstack([ITEMS, ITEMS])), "axes", "axis"),
+        "items": points(ITEMS),
+        "losses": losses("error"),
+        "confidence": positive(0.9, 0.0, 1.0, math.inf),
     },
     "learning.total_correlation": {
         "x": points(PAIRS),

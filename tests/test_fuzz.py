@@ -80,6 +80,17 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "sources.with_wrong_pairs": {"source": PAIR, "share": 0.1},
     "sources.zipf_prior": {"items": 10, "exponent": 1.0},
     "ranking.average_precision": {"scores": SCORES, "positives": SCORES > 0.4},
+    "ranking.both_directions": {
+        "scores": SCORES,
+        "positives": np.eye(2, 3) > 0,
+        "k": (1, 2),
+        "without_positives": "skip",
+    },
+    "ranking.dcg": {"scores": SCORES, "grades": 2 * SCORES, "k": 2, "gain": "exponential"},
+    "ranking.graded_ndcg": {"scores": SCORES, "grades": 2 * SCORES, "retrieved": SCORES > 0.1},
+    "ranking.map_at_r": {"scores": SCORES, "positives": SCORES > 0.4},
+    "ranking.r_precision": {"scores": SCORES, "positives": SCORES > 0.4},
+    "ranking.success": {"scores": SCORES, "positives": SCORES > 0.4, "k": 2},
     "ranking.averaged_cosine": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
     "ranking.bayes_temperatures": {"query_noise": [0.1, 1.0], "quantisation_variance": 0.1},
     "ranking.block_loss": {

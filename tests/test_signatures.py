@@ -80,6 +80,7 @@ OBJECTS = frozenset(
         "temperatures",
         "d",
         "data",
+        "grades",
         "decoder",
         "decoders",
         "distortions",

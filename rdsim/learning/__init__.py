@@ -35,6 +35,7 @@ from rdsim.learning.families import (
     DualEncoder,
     EmbeddedCode,
     ItemPairs,
+    array_pairs,
     canonical_correlation_analysis,
     distillation_loss,
     embedded_code,
@@ -50,6 +51,7 @@ from rdsim.learning.families import (
     triplet_loss,
     with_hamming,
 )
+from rdsim.learning.held_out_points import HeldOutPoint, held_out_point
 from rdsim.learning.operating_points import OperatingPoint, operating_point
 from rdsim.learning.stacking import StackedCode, stacked_systems
 from rdsim.learning.stochastic import (
@@ -93,6 +95,7 @@ __all__ = [
     "EmbeddedCode",
     "EmbeddingGap",
     "GaussianCodePoint",
+    "HeldOutPoint",
     "ItemPairs",
     "Learner",
     "LetterBatch",
@@ -111,6 +114,7 @@ __all__ = [
     "Trained",
     "TrainingDivergedError",
     "architecture",
+    "array_pairs",
     "canonical_correlation_analysis",
     "check_pairs",
     "discrete_code",
@@ -122,6 +126,7 @@ __all__ = [
     "fitted_models",
     "gaussian_code_point",
     "gaussian_code_points",
+    "held_out_point",
     "info_nce_loss",
     "information_bounds",
     "item_pairs",

@@ -101,7 +101,7 @@ def _flat(parameters, queries):
     return queries.reshape(*queries.shape[:-2], -1)
 
 
-def test_codewords_are_ranked_by_their_distance_to_the_expected_variables():
+def test_codewords_are_ranked_by_the_density_of_gaussian_pairs():
     rng = np.random.default_rng(2)
     items = rng.normal(size=(50, 2))
     queries = items[:, None, :] + np.array([0.1, 0.7])[:, None] * rng.normal(size=(50, 2, 2))
@@ -110,16 +110,15 @@ def test_codewords_are_ranked_by_their_distance_to_the_expected_variables():
     )
     found = canonical_correlation_analysis(queries.reshape(50, 4), items, 2)
     words = np.asarray(code.code.codewords)
-    stored = np.asarray(found.variables_y(items))
+    rho = np.asarray(found.correlations)
+    stored = np.asarray(found.variables_y(items)) * rho / np.sqrt(1 - rho**2)
     nearest = ((stored[:, None] - words) ** 2).sum(-1).argmin(1)
     np.testing.assert_array_equal(code.encode(jax.random.key(1), items), nearest)
     np.testing.assert_array_equal(code.channel(items).argmax(1), nearest)
-    expected = found.correlations * found.variables_x(queries[3].ravel())
-    np.testing.assert_allclose(
-        decoder.scores(decoder.parameters, jnp.asarray(queries[3])),
-        -((np.asarray(expected) - words) ** 2).sum(-1),
-        rtol=1e-9,
-    )
+    u, v = np.asarray(found.variables_x(queries[3].ravel())), words * np.sqrt(1 - rho**2) / rho
+    density = -0.5 * ((v - rho * u) ** 2 / (1 - rho**2) - v**2).sum(-1)
+    scores = np.asarray(decoder.scores(decoder.parameters, jnp.asarray(queries[3])))
+    np.testing.assert_allclose(scores - scores[0], 2 * (density - density[0]), rtol=1e-6, atol=1e-9)
 
 
 X, Y = np.random.default_rng(3).normal(size=(9, 2)), np.random.default_rng(4).normal(size=(9, 3))

@@ -91,7 +91,9 @@ def test_a_fit_quantizes_the_canonical_variables_of_the_outputs(monkeypatch):
         np.asarray(part, float) for part in (model.embed_queries(queries), model.embed_items(items))
     )
     found = canonical_correlation_analysis(x, y, sizes["dimension"], regularisation=learner.ridge)
-    stored, wanted = found.variables_y(y), found.correlations * found.variables_x(x[3])
+    rho = np.asarray(found.correlations)
+    stored = np.asarray(found.variables_y(y)) * rho / np.sqrt(1 - rho**2)
+    wanted = np.asarray(found.variables_x(x[3])) / np.sqrt(1 - rho**2)
     code, decoder = systems[1]
     words = np.asarray(code.code.codewords)
     nearest = ((np.asarray(stored)[:, None] - words) ** 2).sum(-1).argmin(1)

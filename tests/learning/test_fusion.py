@@ -215,7 +215,10 @@ def test_bad_sizes(arguments, message):
     ("arguments", "message"),
     [
         ({"training": 1}, "training must be at least 2, got 1"),
-        ({"bits": (13,)}, "bits must be in [1, 12], got 13"),
+        (
+            {"bits": (13,)},
+            "bits must be at most 6 with 3 coordinates and 16 training items, got 13",
+        ),
     ],
 )
 def test_bad_fits(arguments, message):

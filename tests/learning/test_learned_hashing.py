@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsim import limits
+from rdsim.learning.families.catalogue import fit_family
 from rdsim.learning.families.dual_encoder import DualEncoder
 from rdsim.learning.families.hashing import (
     HashLearner,
@@ -17,6 +18,7 @@ from rdsim.learning.families.hashing import (
     straight_through_sign,
     with_hamming,
 )
+from rdsim.learning.families.pairs import array_pairs
 from rdsim.learning.operating_points import operating_point
 from rdsim.learning.training.networks import architecture
 from rdsim.limits.bottleneck import mixture_bottleneck_bound
@@ -29,11 +31,11 @@ QUERIES, ITEMS, CLASSES = SOURCE.sample(jax.random.key(5), (64,))
 BITS = 3
 
 
-def _model(seed, supervised=False):
+def _model(seed, by="pairs"):
     build = architecture(
         DualEncoder, query_size=4, item_size=2, hidden=(6,), dimension=8, unit=False
     )
-    learner = HashLearner(build=build, supervised=supervised)
+    learner = HashLearner(build=build, by=by)
     return learner, learner.build(nnx.Rngs(seed))
 
 
@@ -104,10 +106,12 @@ def test_scores_fall_with_the_hamming_distance_where_it_is_asked_for(system):
         np.testing.assert_array_equal(decoder.scores(decoder.parameters, query), expected)
 
 
-@pytest.mark.parametrize("supervised", [False, True])
-def test_the_loss_is_that_of_its_terms(supervised):
-    learner, model = _model(3, supervised)
-    batch = (QUERIES, ITEMS, CLASSES)
+@pytest.mark.parametrize("by", ["pairs", "classes", "both"])
+def test_the_loss_is_that_of_its_terms(by):
+    learner, model = _model(3, by)
+    # Of semi-supervised hashing most classes are unknown.
+    classes = np.where(np.arange(64) % 8 == 0, CLASSES, -1) if by == "both" else np.asarray(CLASSES)
+    batch = (QUERIES, ITEMS, jnp.asarray(classes))
     value, numbers = learner.loss(model, batch, jax.random.key(0), float(BITS), jnp.float32(0))
     x, y = (
         np.tanh(np.asarray(v, float)[:, :BITS])
@@ -115,17 +119,21 @@ def test_the_loss_is_that_of_its_terms(supervised):
     )
     hash_x, hash_y = np.where(x > 0, 1, -1), np.where(y > 0, 1, -1)
     agree = np.mean(hash_x == hash_y)
-    if supervised:
-        expected = np.mean(
+    expected = 0.0
+    if by != "classes":
+        scores = x @ hash_y.T / 0.1  # the temperature at the start
+        for table in (scores, scores.T):
+            log_sum = np.log(np.exp(table).sum(axis=1))
+            expected += 0.5 * np.mean(log_sum - np.diag(table))
+    if by != "pairs":
+        expected += np.mean(
             [
                 np.log1p(np.exp((-1 if a == b else 1) * 0.5 * p @ q))
-                for p, a in zip(x, np.asarray(CLASSES), strict=True)
-                for q, b in zip(y, np.asarray(CLASSES), strict=True)
+                for p, a in zip(x, classes, strict=True)
+                for q, b in zip(y, classes, strict=True)
+                if a >= 0 and b >= 0
             ]
         )
-    else:
-        off = hash_y.T @ hash_y / len(y) - np.eye(BITS)
-        expected = 1 - agree + 0.5 * (off**2).sum() / BITS
     expected += 0.1 * sum(((np.abs(t) - 1) ** 2).mean() for t in (x, y))
     expected += 0.1 * (hash_y.mean(axis=0) ** 2).mean()
     np.testing.assert_allclose(value, expected, rtol=1e-4)
@@ -173,8 +181,8 @@ def test_C4_no_hash_lies_beyond_the_converse():
 @pytest.mark.parametrize(
     ("bits", "error", "message"),
     [
-        (0, ValueError, r"bits must be in \[1, 8\], got 0"),
-        (9, ValueError, r"bits must be in \[1, 8\], got 9"),
+        (0, ValueError, r"bits must be in \[1, 12\], got 0"),
+        (13, ValueError, r"bits must be in \[1, 12\], got 13"),
         (2.0, TypeError, "bits must be an integer"),
     ],
 )
@@ -188,8 +196,14 @@ def test_fewer_coordinates_than_bits_are_named():
         sign_code(3, coordinates=2)
 
 
-def test_bad_dimensions_are_named():
-    build = architecture(DualEncoder, query_size=4, item_size=2, dimension=9, unit=False)
-    learner, batch = HashLearner(build=build, supervised=False), (QUERIES, ITEMS, CLASSES)
-    with pytest.raises(ValueError, match=r"dimension must be in \[1, 8\], got 9"):
-        learner.loss(build(nnx.Rngs(0)), batch, jax.random.key(0), 9.0, jnp.float32(0))
+def test_more_bits_than_a_network_has_and_unknown_teachers_are_named(system):
+    with pytest.raises(ValueError, match=r"bits must be in \[1, 8\], got 9"):
+        hashing_system(system[0], ITEMS, 9)
+    with pytest.raises(ValueError, match="by must be one of"):
+        HashLearner(build=_model(0)[0].build, by="agreement")
+
+
+def test_classes_are_asked_for_by_name():
+    pairs = array_pairs(jax.random.key(0), QUERIES, ITEMS, held_out=8)
+    with pytest.raises(ValueError, match="two classes"):
+        fit_family(jax.random.key(0), "hashing, classes", pairs, bits=(2,))

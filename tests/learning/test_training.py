@@ -461,7 +461,7 @@ def test_a_foreign_checkpoint_is_refused(tmp_path, monkeypatch, name):
 
 
 BAD = [
-    ({"schedule": Schedule(steps=0)}, ValueError, "steps must be at least 1"),
+    ({"schedule": Schedule(steps=-1)}, ValueError, "steps must be at least 0"),
     ({"schedule": Schedule(steps=True)}, TypeError, "steps must be an integer"),
     ({"schedule": Schedule(evaluate_every=0)}, ValueError, "evaluate_every must be at least 1"),
     (

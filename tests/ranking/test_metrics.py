@@ -169,9 +169,16 @@ def test_convenience_averages_the_queries():
         "recall@10": metrics.recall(scores, mask, 10),
         "precision@1": metrics.precision(scores, mask, 1),
         "precision@10": metrics.precision(scores, mask, 10),
+        "MAP@R": metrics.map_at_r(scores, mask),
+        "R-precision": metrics.r_precision(scores, mask),
     }
+    for k in (1, 10):
+        expected[f"MRR@{k}"] = metrics.reciprocal_rank(scores, mask, k)
+        expected[f"MAP@{k}"] = metrics.average_precision(scores, mask, k)
+        expected[f"NDCG@{k}"] = metrics.ndcg(scores, mask, k)
+        expected[f"success@{k}"] = metrics.success(scores, mask, k)
     averages = metrics.retrieval_metrics(scores, mask)
-    assert averages.keys() == expected.keys()
+    assert averages.keys() == expected.keys() | {"median rank"}
     for name, values in expected.items():
         assert values.shape == (2, 4)
         assert values.dtype == jnp.float64

@@ -1,4 +1,4 @@
-"""Families of learned cross-modal codes from the literature, fitted to a known mixture.
+"""Families of learned cross-modal codes from the literature, fitted to a source or to arrays.
 
 `fit_family` fits any of `FAMILIES`, or one of your own; `catalogue` says how to write one.
 """
@@ -14,7 +14,7 @@ from rdsim.learning.families.dual_encoder import (
     triplet_loss,
 )
 from rdsim.learning.families.hashing import with_hamming
-from rdsim.learning.families.pairs import ItemPairs, fitted_models, item_pairs
+from rdsim.learning.families.pairs import ItemPairs, array_pairs, fitted_models, item_pairs
 from rdsim.learning.families.reranking import distillation_loss
 from rdsim.learning.families.shared_latent import log_overlap, product_of_experts
 from rdsim.learning.families.stored_embeddings import (
@@ -32,6 +32,7 @@ __all__ = [
     "DualEncoder",
     "EmbeddedCode",
     "ItemPairs",
+    "array_pairs",
     "canonical_correlation_analysis",
     "distillation_loss",
     "embedded_code",

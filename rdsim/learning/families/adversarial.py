@@ -67,6 +67,7 @@ class AlignedEncoder(nnx.Module):
         *,
         modalities: int,
         size: int,
+        item_size: int | None = None,
         hidden: tuple[int, ...] = (32,),
         dimension: int = 4,
         rngs: nnx.Rngs,
@@ -76,6 +77,7 @@ class AlignedEncoder(nnx.Module):
             fusion="late",
             modalities=modalities,
             size=size,
+            item_size=item_size,
             hidden=hidden,
             dimension=dimension,
             rngs=rngs,
@@ -169,5 +171,10 @@ class AdversarialFamily:
 def adversarial_learner(data: ItemPairs) -> AdversarialLearner:
     """Return the learner of an aligned encoder of these pairs."""
     return AdversarialLearner(
-        build=architecture(AlignedEncoder, modalities=data.modalities, size=data.item_size)
+        build=architecture(
+            AlignedEncoder,
+            modalities=data.modalities,
+            size=data.modality_size,
+            item_size=data.item_size,
+        )
     )

@@ -1,4 +1,4 @@
-"""The families by name, and the one function that fits any of them to a known mixture.
+"""The families by name, and the one function that fits any of them to a source or to arrays.
 
 A family is a function (keys, data, bits, schedule) -> systems: it trains on `ItemPairs` and returns a
 code and its decoder for each number of bits. One of your own, in one file, is used the same way:
@@ -26,16 +26,26 @@ from rdsim.learning.families.deep_cca import deep_cca_family
 from rdsim.learning.families.dual_encoder import DualEncoderFamily, triplet_encoder
 from rdsim.learning.families.fusion import early_fusion, intermediate_fusion, late_fusion
 from rdsim.learning.families.hashing import HashingFamily
-from rdsim.learning.families.pairs import ItemPairs, System, item_pairs
+from rdsim.learning.families.pairs import ItemPairs, Source, System, item_pairs
+from rdsim.learning.families.rankers import (
+    RankFusionFamily,
+    generation_learner,
+    kernel_cca_family,
+    metric_family,
+)
 from rdsim.learning.families.reranking import cross_attention_learner, distilled_family
 from rdsim.learning.families.shared_latent import shared_latent_family
+from rdsim.learning.families.stored.learned_quantizers import QuantizedFamily
 from rdsim.learning.families.stored_embeddings import StoredFamily
 from rdsim.learning.training.schedule import Schedule, checked_schedule
 from rdsim.number_types import Integer
+from rdsim.sources import GaussianSource
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 
 Family = Callable[[Key[Array, " 3"], ItemPairs, tuple[int, ...], Schedule], list[System]]
+
+_MOST_BITS: Final = 1024
 
 FAMILIES: Final[dict[str, Family]] = {
     "InfoNCE, k-means": DualEncoderFamily(),
@@ -43,8 +53,9 @@ FAMILIES: Final[dict[str, Family]] = {
     "triplet, k-means": DualEncoderFamily(learner=triplet_encoder),
     "CCA": cca_family,
     "deep CCA": deep_cca_family,
-    "hashing, pairs": HashingFamily(supervised=False),
-    "hashing, classes": HashingFamily(supervised=True),
+    "hashing, pairs": HashingFamily(by="pairs"),
+    "hashing, classes": HashingFamily(by="classes"),
+    "hashing, semi-supervised": HashingFamily(by="both"),
     "shared latent": shared_latent_family,
     "adversarial": AdversarialFamily(),
     "cross-attention": StoredFamily(learner=cross_attention_learner),
@@ -52,6 +63,14 @@ FAMILIES: Final[dict[str, Family]] = {
     "early fusion": StoredFamily(learner=early_fusion),
     "intermediate fusion": StoredFamily(learner=intermediate_fusion),
     "late fusion": StoredFamily(learner=late_fusion),
+    "reciprocal rank fusion": RankFusionFamily(rule="reciprocal ranks"),
+    "Borda fusion": RankFusionFamily(rule="Borda"),
+    "hybrid fusion": RankFusionFamily(rule="hybrid"),
+    "metric": metric_family,
+    "kernel CCA": kernel_cca_family,
+    "residual quantization": QuantizedFamily(kind="residual"),
+    "finite scalar quantization": QuantizedFamily(kind="finite scalar"),
+    "generation": StoredFamily(learner=generation_learner),
 }
 """Each family of the literature, as it is compared in the study `learned_families`."""
 
@@ -60,7 +79,7 @@ FAMILIES: Final[dict[str, Family]] = {
 def fit_family(
     key: Key[Array, ""],
     family: str | Family,
-    source: GaussianMixtureSource,
+    source: Source | ItemPairs,
     *,
     bits: Sequence[Integer],
     schedule: Schedule | None = None,
@@ -71,13 +90,15 @@ def fit_family(
     Args:
         key: PRNG key of the pairs, the training and the quantizers.
         family: a name of `FAMILIES`, or a family itself.
-        source: distribution of items, queries and classes.
-        bits: of an item, 1 to 12 (hashes at most 8), one system each.
+        source: distribution of items, queries and classes, a Gaussian mixture or Gaussian pairs of any
+            dimension; or pairs of your own, from `array_pairs`.
+        bits: of an item, 1 to 1024, one system each.
         schedule: how to train.
-        training: number of training pairs, at least 2.
+        training: number of training pairs drawn from a source, at least 2.
 
     Returns:
-        A code and its decoder for each number of bits, for `operating_point`.
+        A code and its decoder for each number of bits: for `operating_point` on a mixture in the plane
+        and up to 12 bits, for `held_out_point` in every case.
 
     Raises:
         ValueError: if there is no family of this name, or a number is out of range.
@@ -89,9 +110,10 @@ def fit_family(
             raise ValueError(f"family must be one of {tuple(FAMILIES)}, got {family!r}")
         family = FAMILIES[family]
     validation.function("family", family)
-    validation.instance("source", source, GaussianMixtureSource)
+    validation.instance("source", source, GaussianMixtureSource, GaussianSource, ItemPairs)
     plan = checked_schedule(Schedule() if schedule is None else schedule)
     number = validation.integer("training", training, low=2)
-    counts = validation.integers("bits", bits, low=1, high=12)
+    counts = validation.integers("bits", bits, low=1, high=_MOST_BITS)
     keys = jax.random.split(key, 4)
-    return family(keys[1:], item_pairs(keys[0], source, number), counts, plan)
+    data = source if isinstance(source, ItemPairs) else item_pairs(keys[0], source, number)
+    return family(keys[1:], data, counts, plan)

@@ -11,7 +11,7 @@ alone.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,9 @@ from rdsim.learning.families.stored_embeddings import embedding, quantized_syste
 from rdsim.learning.training.schedule import Schedule
 from rdsim.results import result
 from rdsim.transformations import on_host
+
+_MOST_CORRELATED: Final = 1 - 1e-6
+"""Correlations above it are taken for it where variables are weighted: equal variables have no scale."""
 
 
 @result
@@ -237,11 +240,18 @@ def canonical_systems(
     bits: tuple[int, ...],
     *,
     regularisation: Any = 0.0,
+    dimension: Any = None,
 ) -> list[System]:
-    r"""Quantize the canonical variables of items, and rank by distances to the expected ones.
+    r"""Quantize the canonical variables of items, and rank them by the density of Gaussian pairs.
 
-    Given the query's canonical variables u, the item's are expected at $\rho \odot u$ (exact for
-    Gaussian pairs), and codewords are ranked by their distance to that.
+    Of Gaussian pairs with canonical variables u and v, up to a function of the query,
+
+    $$\ln \frac{p(v|u)}{p(v)} = -\frac12 \sum_i \Bigl( \frac{\rho_i}{\sqrt{1-\rho_i^2}} v_i -
+        \frac{1}{\sqrt{1-\rho_i^2}} u_i \Bigr)^2 + c(u):$$
+
+    items are stored in these units, in which the squared error of a quantizer is what the score
+    loses, and codewords are ranked by their distance to the query's. So the strong variables get
+    the bits.
 
     Args:
         key: PRNG key of the quantizers' starts.
@@ -250,6 +260,7 @@ def canonical_systems(
         sample: queries (N, K, d) and items (N, d), to which all is fitted.
         bits: of an item, one system each.
         regularisation: ridge of the analysis.
+        dimension: most canonical variables that are kept; None for all.
 
     Returns:
         A code and its decoder for each number of bits.
@@ -258,7 +269,7 @@ def canonical_systems(
         ValueError: as `canonical_correlation_analysis` and the quantizer.
 
     """
-    bits = validation.integers("bits", bits, low=1, high=12)
+    bits = validation.integers("bits", bits, low=1)
     validation.prng_key("key", key)
     item_map, item_parameters = embedding("embed_items", embed_items)
     query_map, query_parameters = embedding("embed_queries", embed_queries)
@@ -268,11 +279,13 @@ def canonical_systems(
     )
     x = jnp.asarray(query_map(query_parameters, queries), float)
     y = jnp.asarray(item_map(item_parameters, items), float)
-    found = canonical_correlation_analysis(
-        x, y, min(x.shape[1], y.shape[1]), regularisation=regularisation
-    )
-    of_items = (CanonicalMap(item_map), (item_parameters, found.mean_y, found.map_y))
-    expected = (query_parameters, found.mean_x, found.map_x * found.correlations)
+    most = min(x.shape[1], y.shape[1])
+    wanted = most if dimension is None else validation.integer("dimension", dimension, low=1)
+    found = canonical_correlation_analysis(x, y, min(most, wanted), regularisation=regularisation)
+    spread = jnp.sqrt(1.0 - jnp.minimum(found.correlations, _MOST_CORRELATED) ** 2)
+    weighted = found.map_y * (found.correlations / spread)
+    of_items = (CanonicalMap(item_map), (item_parameters, found.mean_y, weighted))
+    expected = (query_parameters, found.mean_x, found.map_x / spread)
     of_queries = (CanonicalMap(query_map), expected)
     return [
         quantized_system(
@@ -287,15 +300,17 @@ def cca_family(
 ) -> list[System]:
     """Analyse all modalities together with the items; nothing is trained, so no schedule is used."""
     del schedule
-    of_items, of_queries = (_as_they_are, None), (_side_by_side, None)
+    of_items, of_queries = (as_they_are, None), (side_by_side, None)
     return canonical_systems(keys[0], of_items, of_queries, data.sample[:2], bits)
 
 
-def _as_they_are(parameters: None, items: Float[Array, "... d"]) -> Float[Array, "... d"]:
+def as_they_are(parameters: None, items: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    """Items are their own embeddings."""
     del parameters
     return items
 
 
-def _side_by_side(parameters: None, queries: Float[Array, "... m d"]) -> Float[Array, "... f"]:
+def side_by_side(parameters: None, queries: Float[Array, "... m d"]) -> Float[Array, "... f"]:
+    """The modalities of a query, one after the other, are its embedding."""
     del parameters
     return queries.reshape(*queries.shape[:-2], -1)

@@ -82,7 +82,8 @@ def deep_cca_family(
             DualEncoder,
             query_size=data.query_size,
             item_size=data.item_size,
-            dimension=4,
+            hidden=data.hidden,
+            dimension=max(4, min(64, data.item_size)),
             unit=False,
         )
     )

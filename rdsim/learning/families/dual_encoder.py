@@ -48,6 +48,8 @@ class DualEncoder(nnx.Module):
         dimension: int = 8,
         unit: bool = True,
         temperature: float = 0.1,
+        query_encoder: Callable[..., Any] | None = None,
+        item_encoder: Callable[..., Any] | None = None,
         rngs: nnx.Rngs,
     ) -> None:
         """Make the networks.
@@ -59,6 +61,9 @@ class DualEncoder(nnx.Module):
             dimension: e of the embeddings.
             unit: whether embeddings have length one.
             temperature: at the start.
+            query_encoder: an `architecture` that is also given `outputs`, e: a network in the place
+                of the multilayer perceptron (`training.encoders` has some); None for that.
+            item_encoder: the same for items.
             rngs: keys of the first parameters.
 
         """
@@ -66,8 +71,12 @@ class DualEncoder(nnx.Module):
         validation.integer("item_size", item_size, low=1)
         inner = tuple(validation.integer("hidden", width, low=1) for width in hidden)
         validation.integer("dimension", dimension, low=1)
-        self.query_network = MLP((query_size, *inner, dimension), rngs)
-        self.item_network = MLP((item_size, *inner, dimension), rngs)
+        self.query_network, self.item_network = (
+            MLP((size, *inner, dimension), rngs)
+            if encoder is None
+            else encoder(rngs, outputs=dimension)
+            for size, encoder in ((query_size, query_encoder), (item_size, item_encoder))
+        )
         self.log_temperature = nnx.Param(jnp.asarray(math.log(temperature), jnp.float32))
         self.unit = unit
 
@@ -81,7 +90,7 @@ class DualEncoder(nnx.Module):
         return self._embedded(self.item_network(jnp.asarray(items, jnp.float32)))
 
     def scores(
-        self, queries: Float[Array, "n m d"], items: Float[Array, "k d"]
+        self, queries: Float[Array, "n m d"], items: Float[Array, "k c"]
     ) -> Float[Array, "n k"]:
         """Inner products over the temperature, of every query with every item."""
         found = self.embed_queries(queries) @ self.embed_items(items).T
@@ -236,7 +245,13 @@ class TripletLearner:
 def info_nce_encoder(data: ItemPairs) -> ContrastiveLearner:
     """Return the learner of unit embeddings of these pairs by InfoNCE."""
     return ContrastiveLearner(
-        build=architecture(DualEncoder, query_size=data.query_size, item_size=data.item_size)
+        build=architecture(
+            DualEncoder,
+            query_size=data.query_size,
+            item_size=data.item_size,
+            hidden=data.hidden,
+            dimension=data.embedding_size,
+        )
     )
 
 
@@ -247,6 +262,8 @@ def triplet_encoder(data: ItemPairs) -> TripletLearner:
             DualEncoder,
             query_size=data.query_size,
             item_size=data.item_size,
+            hidden=data.hidden,
+            dimension=data.embedding_size,
             temperature=1.0,
         )
     )
@@ -259,16 +276,26 @@ class DualEncoderFamily:
     Attributes:
         learner: makes the learner from the pairs.
         quantizer: "k-means" or "product".
+        query_encoder: network of the queries, as `DualEncoder` takes it.
+        item_encoder: network of the items.
 
     """
 
     learner: Callable[[ItemPairs], Any] = info_nce_encoder
     quantizer: str = "k-means"
+    query_encoder: Callable[..., Any] | None = None
+    item_encoder: Callable[..., Any] | None = None
 
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
         known_quantizer(self.quantizer)
-        (model,) = fitted_models(keys[0], self.learner(data), data, schedule)
+        learner = self.learner(data)
+        encoders = {"query_encoder": self.query_encoder, "item_encoder": self.item_encoder}
+        chosen = {name: encoder for name, encoder in encoders.items() if encoder is not None}
+        if chosen:
+            build = architecture(learner.build.module, **dict(learner.build.sizes), **chosen)
+            learner = dataclasses.replace(learner, build=build)
+        (model,) = fitted_models(keys[0], learner, data, schedule)
         return quantized_systems(keys[1], model, data.sample[1], bits, quantizer=self.quantizer)

@@ -44,6 +44,7 @@ class FusedEncoder(nnx.Module):
         fusion: str,
         modalities: int,
         size: int,
+        item_size: int | None = None,
         hidden: tuple[int, ...] = (32,),
         dimension: int = 4,
         rngs: nnx.Rngs,
@@ -53,7 +54,8 @@ class FusedEncoder(nnx.Module):
         Args:
             fusion: "early", "intermediate" or "late".
             modalities: K of a query.
-            size: d, coordinates of an item and of each modality.
+            size: d, coordinates of each modality.
+            item_size: coordinates of an item; None for as many as a modality has.
             hidden: widths of the hidden layers, one or more.
             dimension: e of the embeddings.
             rngs: of the first parameters.
@@ -68,7 +70,7 @@ class FusedEncoder(nnx.Module):
         if not hidden:
             raise ValueError(f"hidden must have one width or more, got {hidden}")
         self.fusion = fusion
-        self.item_network = MLP((size, *hidden, dimension), rngs)
+        self.item_network = MLP((item_size or size, *hidden, dimension), rngs)
         shape = {
             "early": (number * size, *hidden, dimension),
             "intermediate": (size, *hidden),
@@ -119,7 +121,12 @@ def fusion_learner(data: ItemPairs, fusion: str) -> ContrastiveLearner:
     """Return the learner of a fused encoder of these pairs by InfoNCE."""
     return ContrastiveLearner(
         build=architecture(
-            FusedEncoder, fusion=fusion, modalities=data.modalities, size=data.item_size
+            FusedEncoder,
+            fusion=fusion,
+            modalities=data.modalities,
+            size=data.modality_size,
+            item_size=data.item_size,
+            dimension=max(4, min(64, data.item_size)),
         )
     )
 

@@ -22,8 +22,9 @@ from jaxtyping import Array, Float, Key
 from rdsim import validation
 from rdsim.codes.distances import training_items
 from rdsim.codes.quantizers.hashing import HyperplaneHash
-from rdsim.learning.families.dual_encoder import DualEncoder
+from rdsim.learning.families.dual_encoder import DualEncoder, info_nce_loss
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, SignDigits
 from rdsim.learning.families.stored_embeddings import embedded_code, module_method
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import architecture
@@ -31,10 +32,13 @@ from rdsim.learning.training.schedule import Schedule
 from rdsim.simulation.coded_items import Decoder
 from rdsim.transformations import on_host
 
-MAX_BITS: Final = 8
-"""Most bits a hash."""
-_STARTS: Final = 4
-"""More than elsewhere: a run may end with two bits that say the same."""
+MAX_BITS: Final = MOST_LISTED_BITS
+"""Most bits of a hash whose cells are listed; longer ones are stored as rows of signs."""
+TEACHERS: Final = ("pairs", "classes", "both")
+_LABELLED: Final = 8
+"""Of so many pairs the class of one is known to semi-supervised hashing."""
+_WIDTH: Final = 8
+"""Fewest outputs of a network: hashes of up to so many bits are one program."""
 
 
 def straight_through_sign(values: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -46,47 +50,61 @@ def straight_through_sign(values: Float[Array, "..."]) -> Float[Array, "..."]:
 class HashLearner:
     r"""Train a hash of B bits, B the setting of the run.
 
-    Both losses add the quantization $(|t| - 1)^2$ of the tanh values t and the squared mean of every bit,
-    which is least if half the items have it. Unsupervised, bits of a pair should agree and bits
-    of items be uncorrelated; supervised, hashes of one class should agree,
-    $-\ln P(\text{same class} \mid \theta)$ logistic in $\theta = \langle t_x, t_y \rangle / 2$.
+    By pairs, the bits are trained for what they are used for: the stored signs must find the item,
+
+    $$\mathrm{InfoNCE}(s), \quad s_{ij} = \langle \tanh f(x_i), \mathrm{sign}\, g(y_j) \rangle / \tau.$$
+
+    (A loss that only asks the bits of a pair to agree does not ask this: bits agree best where they cut
+    the items between their classes.) By classes,
+    hashes of one class should agree, $-\ln P(\text{same class} \mid \theta)$ logistic in
+    $\theta = \langle t_x, t_y \rangle / 2$, t the tanh values; which item of the class it was is
+    not asked for, nor found. Semi-supervised, the second is added to the first over the pairs whose
+    classes are known. All add the quantization $(|t| - 1)^2$ and the squared mean of every bit, which is
+    least if half the items have it.
 
     Attributes:
         build: makes the `DualEncoder`, not of unit length, whose dimension is the most bits of a
-            run; runs of fewer bits use the first. Its temperature goes unused.
-        supervised: whether classes are used in place of pairs.
+            run; runs of fewer bits use the first.
+        by: "pairs", "classes" or "both".
         quantization: weight of the quantization.
         balance: weight of the balance.
 
     References:
-        Jiang & Li (2017), "Deep cross-modal hashing", CVPR, for the supervised loss; Weiss, Torralba
-        & Fergus (2008), NIPS, for bits balanced and uncorrelated.
+        Hu, Zhu, Peng, Peng and Zhu (2023), "Unsupervised contrastive cross-modal hashing", IEEE Trans.
+        PAMI 45(3), for contrast; Jiang & Li (2017), "Deep cross-modal hashing", CVPR, for the
+        classes; Weiss, Torralba & Fergus (2008), NIPS, for balanced bits; Wang, Kumar and Chang
+        (2012), IEEE Trans. PAMI 34(12), for semi-supervised hashing.
 
     """
 
     build: Callable[[nnx.Rngs], Any]
-    supervised: bool
+    by: str
     quantization: float = 0.1
     balance: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.by not in TEACHERS:
+            raise ValueError(f"by must be one of {TEACHERS}, got {self.by!r}")
 
     def loss(
         self, model: Any, batch: Any, _: Key[Array, ""], setting: Any, *__: Any
     ) -> LossAndRecord:
         """Loss of a batch (queries, items, classes); records how many bits of a pair agree."""
         x, y = model.embed_queries(batch[0]), model.embed_items(batch[1])
-        validation.integer("dimension", x.shape[-1], low=1, high=MAX_BITS)
         used = jnp.arange(x.shape[-1]) < setting
         # Bits that are not used are zero in every product.
         x, y = jnp.where(used, jnp.tanh(x), 0.0), jnp.where(used, jnp.tanh(y), 0.0)
         hash_x, hash_y = (jnp.where(used, straight_through_sign(values), 0.0) for values in (x, y))
         agreement = jnp.mean(jnp.sum(hash_x * hash_y, axis=1)) / setting
-        if self.supervised:
+        value = jnp.zeros(())
+        if self.by != "classes":
+            value += info_nce_loss(x @ hash_y.T / jnp.exp(model.log_temperature[...]))
+        if self.by != "pairs":
             theta = 0.5 * x @ y.T
+            known = (batch[2][:, None] >= 0) & (batch[2] >= 0)
             same = batch[2][:, None] == batch[2]
-            value = jnp.mean(jax.nn.softplus(theta) - jnp.where(same, theta, 0.0))
-        else:
-            correlation = hash_y.T @ hash_y / hash_y.shape[0] - jnp.diag(used.astype(x.dtype))
-            value = 0.5 * (1 - agreement) + 0.5 * jnp.sum(correlation**2) / setting
+            each = jax.nn.softplus(theta) - jnp.where(same, theta, 0.0)
+            value += jnp.sum(jnp.where(known, each, 0.0)) / jnp.maximum(jnp.sum(known), 1)
         rough = sum(jnp.mean(jnp.sum((jnp.abs(t) - used) ** 2, axis=1)) for t in (x, y)) / setting
         biased = jnp.sum(jnp.mean(hash_y, axis=0) ** 2) / setting
         total = value + self.quantization * rough + self.balance * biased
@@ -137,7 +155,7 @@ def sign_code(bits: Any, *, coordinates: Any = None) -> HyperplaneHash:
     """Code of points that stores their first B signs; its codewords are the corners of a cube.
 
     Args:
-        bits: B, 1 to 8.
+        bits: B, 1 to 12.
         coordinates: of a point, B or more; None for B. Codewords are zero in those beyond.
 
     Returns:
@@ -168,19 +186,24 @@ def hashing_system(model: Any, items: Any, bits: Any) -> System:
     Args:
         model: module with `embed_items` and `embed_queries`.
         items: whose means the codewords are, shape (N, d).
-        bits: B, 1 to 8.
+        bits: B, at least 1; up to 12 the cells are listed.
 
     Returns:
-        The code and its decoder, for `operating_point`.
+        The code and its decoder, for `operating_point` (of 12 bits or fewer) or `held_out_point`.
 
     """
-    number = validation.integer("bits", bits, low=1, high=MAX_BITS)
+    number = validation.integer("bits", bits, low=1)
     items = training_items(items)
     (to_items, parameters), (to_queries, _) = (
         module_method(model, name) for name in ("embed_items", "embed_queries")
     )
     # All outputs are kept, so that hashes of different bits are one program.
     outputs = jax.eval_shape(to_items, parameters, jnp.asarray(items)).shape[-1]
+    validation.integer("bits", number, low=1, high=outputs)
+    if number > MAX_BITS:
+        digits = SignDigits(number)
+        long = LongCode(embed=to_items, parameters=parameters, digits=digits, width=outputs)
+        return long, Decoder(SignScores(to_queries), (parameters,))
     inner = sign_code(number, coordinates=outputs)
     code = embedded_code(to_items, parameters, inner, items)
     return code, Decoder(SignScores(to_queries), (parameters, inner.codewords))
@@ -207,27 +230,39 @@ class HashingFamily:
     """Train hashes of each number of bits.
 
     Attributes:
-        supervised: whether by the classes of items, rather than by the pairs alone.
+        by: "pairs", "classes", or "both": by pairs, and by the classes of every eighth one.
 
     """
 
-    supervised: bool
+    by: str
 
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
     ) -> list[System]:
-        """Fit the systems, one for each number of bits, at most 8."""
-        validation.integers("bits", bits, low=1, high=MAX_BITS)
+        """Fit the systems, one for each number of bits."""
+        validation.integers("bits", bits, low=1)
+        if self.by != "pairs" and len(np.unique(np.maximum(data.sample[2], -1))) < 2:
+            raise ValueError(
+                "data must name two classes or more for a hash that is trained by classes; train it by "
+                "pairs"
+            )
         learner = HashLearner(
             build=architecture(
                 DualEncoder,
                 query_size=data.query_size,
                 item_size=data.item_size,
-                dimension=MAX_BITS,
+                hidden=data.hidden,
+                dimension=max(_WIDTH, *bits),
                 unit=False,
+                temperature=1.0,
             ),
-            supervised=self.supervised,
+            by=self.by,
         )
-        models = fitted_models(keys[0], learner, data, schedule, settings=bits, starts=_STARTS)
+        known = data
+        if self.by == "both":
+            queries, items, classes = data.sample
+            few = jnp.where(jnp.arange(len(classes)) % _LABELLED == 0, classes, -1)
+            known = data._replace(sample=(queries, items, few))
+        models = fitted_models(keys[0], learner, known, schedule, settings=bits)
         items = data.sample[1]
         return [hashing_system(model, items, b) for model, b in zip(models, bits, strict=True)]

@@ -1,4 +1,4 @@
-"""Training pairs of a mixture source, drawn once, and the best of a few runs on them."""
+"""Training pairs, drawn once from a source or given as arrays, and the best of a few runs on them."""
 
 from typing import Any, Final, NamedTuple
 
@@ -11,6 +11,7 @@ from rdsim import validation
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.schedule import Schedule, checked_schedule
 from rdsim.simulation.coded_items import Decoder
+from rdsim.sources import GaussianSource
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 
@@ -19,8 +20,11 @@ BATCH: Final = 256
 STARTS: Final = 2
 """Runs from other first parameters; the best on held-out pairs is kept."""
 
-Triples = tuple[Float[Array, "n m d"], Float[Array, "n d"], Int[Array, " n"]]
-"""Queries, items and classes."""
+Triples = tuple[Float[Array, "n m q"], Float[Array, "n d"], Int[Array, " n"]]
+"""Queries, items and classes; a class of -1 is unknown."""
+
+Source = GaussianMixtureSource | GaussianSource
+"""What pairs can be drawn from."""
 
 System = tuple[Any, Decoder]
 """A code of items, an `ItemCode`, and the decoder that scores its codewords for a query."""
@@ -30,7 +34,7 @@ class ItemPairs(NamedTuple):
     """A sample to learn from.
 
     Attributes:
-        sample: (queries (N, K, d), items (N, d), classes (N,)) that steps draw from.
+        sample: (queries (N, K, d_x), items (N, d_y), classes (N,)) that steps draw from.
         held_out: the same of pairs that no step sees.
 
     """
@@ -49,19 +53,35 @@ class ItemPairs(NamedTuple):
         return int(np.prod(self.sample[0].shape[1:]))
 
     @property
+    def modality_size(self) -> int:
+        """Numbers in one query modality."""
+        return int(self.sample[0].shape[2])
+
+    @property
+    def embedding_size(self) -> int:
+        """Coordinates of learned embeddings: as many as an item has, 8 to 64."""
+        return max(8, min(64, self.item_size))
+
+    @property
+    def hidden(self) -> tuple[int, int]:
+        """Widths of the hidden layers of encoders: four times the embedding's, 32 to 256."""
+        return (4 * self.embedding_size,) * 2
+
+    @property
     def item_size(self) -> int:
         """Numbers in an item."""
         return int(self.sample[1].shape[1])
 
 
 def item_pairs(
-    key: Key[Array, ""], source: GaussianMixtureSource, training: Any, *, held_out: Any = BATCH
+    key: Key[Array, ""], source: Source, training: Any, *, held_out: Any = BATCH
 ) -> ItemPairs:
     """Draw training pairs and held-out pairs of a source.
 
     Args:
         key: PRNG key.
-        source: distribution of items, queries and classes.
+        source: distribution of items, queries and classes: a Gaussian mixture, or Gaussian pairs of any
+            dimension, which have one query modality and one class.
         training: number of training pairs, at least 2.
         held_out: number of held-out pairs, at least 2.
 
@@ -70,16 +90,76 @@ def item_pairs(
 
     """
     validation.prng_key("key", key)
-    validation.instance("source", source, GaussianMixtureSource)
+    validation.instance("source", source, GaussianMixtureSource, GaussianSource)
     number = validation.integer("training", training, low=2)
     aside = validation.integer("held_out", held_out, low=2)
     sample_key, held_key = jax.random.split(key)
-    return ItemPairs(source.sample(sample_key, (number,)), source.sample(held_key, (aside,)))
+    return ItemPairs(drawn(sample_key, source, number), drawn(held_key, source, aside))
+
+
+def drawn(key: Key[Array, ""], source: Source, number: int) -> Triples:
+    """Draw queries (N, K, d_x), items (N, d_y) and classes of a source."""
+    if isinstance(source, GaussianMixtureSource):
+        return source.sample(key, (number,))
+    x, y = source.sample(key, (number,))
+    return x[:, None], y, jnp.zeros(number, int)
+
+
+@on_host
+def array_pairs(
+    key: Key[Array, ""],
+    queries: Any,
+    items: Any,
+    *,
+    classes: Any = None,
+    held_out: Any = BATCH,
+) -> ItemPairs:
+    """Take pairs from arrays, and keep some of them, chosen at random, for early stopping.
+
+    Networks expect coordinates of about unit variance, and are given them as they are.
+
+    Args:
+        key: PRNG key of the choice.
+        queries: of one modality, shape (N, d_x), or of K, shape (N, K, d_x).
+        items: shape (N, d_y); row i is the target of query i.
+        classes: integers of shape (N,), -1 where unknown, for the families that use classes; None
+            where all are unknown.
+        held_out: number of pairs that no step sees, at least 2 and at most N - 2.
+
+    Returns:
+        The pairs.
+
+    """
+    validation.prng_key("key", key)
+    x, y = (
+        validation.coordinates("queries", queries),
+        validation.coordinates("items", items, ndim=2),
+    )
+    x = x[:, None] if x.ndim == 2 else x
+    if x.ndim != 3 or len(x) != len(y) or 0 in x.shape or 0 in y.shape:
+        raise ValueError(
+            "queries and items must have shapes (N, d_x) or (N, K, d_x), and (N, d_y), got "
+            f"{np.shape(queries)} and {np.shape(items)}"
+        )
+    given = np.full(len(y), -1) if classes is None else classes
+    labels = validation.integer_array("classes", given)
+    if labels.shape != (len(y),):
+        raise ValueError(f"classes must have shape ({len(y)},), got {labels.shape}")
+    validation.interval("classes", labels, low=-1.0)
+    aside = validation.integer("held_out", held_out, low=2, high=max(len(y) - 2, 2))
+    order = np.asarray(jax.random.permutation(key, len(y)))
+    arrays = (np.asarray(x), np.asarray(y), np.asarray(labels))
+
+    def chosen(rows: np.ndarray) -> Triples:
+        queries, items, classes = (jnp.asarray(array[rows]) for array in arrays)
+        return queries, items, classes
+
+    return ItemPairs(chosen(order[aside:]), chosen(order[:aside]))
 
 
 def draw_batch(
     key: Key[Array, ""], sample: Triples
-) -> tuple[Float[Array, "b m d"], Float[Array, "b d"], Int[Array, " b"]]:
+) -> tuple[Float[Array, "b m q"], Float[Array, "b d"], Int[Array, " b"]]:
     """Draw a batch of the sample, with repetitions."""
     validation.prng_key("key", key)
     if not isinstance(sample, list | tuple) or len(sample) != 3:

@@ -59,6 +59,7 @@ class CrossAttention(nnx.Module):
         *,
         modalities: int,
         size: int,
+        item_size: int | None = None,
         width: int = 16,
         heads: int = 2,
         rngs: nnx.Rngs,
@@ -67,7 +68,8 @@ class CrossAttention(nnx.Module):
 
         Args:
             modalities: K of a query.
-            size: d, coordinates of an item and of each modality.
+            size: d, coordinates of each modality.
+            item_size: coordinates of an item; None for as many as a modality has.
             width: w of a token.
             heads: h, a divisor of the width.
             rngs: of the first parameters.
@@ -80,7 +82,7 @@ class CrossAttention(nnx.Module):
         self.heads = validation.integer("heads", heads, low=1)
         if validation.integer("width", width, low=1) % heads:
             raise ValueError(f"heads must divide the width {width}, got {heads}")
-        self.item_network = MLP((size, width, width), rngs)
+        self.item_network = MLP((item_size or size, width, width), rngs)
         self.networks = stacked_networks(number, (size, width, width), rngs)
         self.projections = stacked_networks(3, (width, width), rngs)
         self.head = MLP((2 * width, width, 1), rngs)
@@ -136,7 +138,12 @@ class CrossAttention(nnx.Module):
 def cross_attention_learner(data: ItemPairs) -> ContrastiveLearner:
     """Return the learner of a re-ranker of these pairs, by InfoNCE among groups of candidates."""
     return ContrastiveLearner(
-        build=architecture(CrossAttention, modalities=data.modalities, size=data.item_size),
+        build=architecture(
+            CrossAttention,
+            modalities=data.modalities,
+            size=data.modality_size,
+            item_size=data.item_size,
+        ),
         candidates=CANDIDATES,
     )
 

@@ -21,7 +21,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
+from rdsim.codes.quantizers.product import long_product_quantizer
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, ProductDigits
 from rdsim.learning.families.stored_embeddings import (
     embedded_code,
     module_method,
@@ -70,10 +72,11 @@ def product_of_experts(
     return jnp.sum(precisions * means, axis=-2) / precision, precision
 
 
-def log_normal(values: Any, mean: Any, precision: Any) -> Float[Array, "..."]:
-    """Log density in nats of a Gaussian of diagonal precision, summed over the last axis."""
+def log_normal(values: Any, mean: Any, precision: Any, weights: Any = 1.0) -> Float[Array, "..."]:
+    """Log density in nats of a Gaussian of diagonal precision, summed over the last axis by weight."""
     square = precision * (values - mean) ** 2
-    return 0.5 * jnp.sum(jnp.log(precision) - math.log(2 * math.pi) - square, axis=-1)
+    terms = jnp.log(precision) - math.log(2 * math.pi) - square
+    return 0.5 * jnp.sum(terms * weights, axis=-1)
 
 
 def log_overlap(
@@ -134,6 +137,7 @@ class SharedLatent(nnx.Module):
         *,
         modalities: int,
         size: int,
+        item_size: int | None = None,
         hidden: tuple[int, ...] = (32,),
         dimension: int = 2,
         rngs: nnx.Rngs,
@@ -142,13 +146,16 @@ class SharedLatent(nnx.Module):
 
         Args:
             modalities: K of a query.
-            size: d, coordinates of an item and of each modality.
+            size: d, coordinates of each modality.
+            item_size: coordinates of an item; None for as many as a modality has.
             hidden: widths of the hidden layers.
             dimension: L of the latent.
             rngs: of the first parameters.
 
         """
         self.dimension = validation.integer("dimension", dimension, low=1)
+        self.sizes = (size, item_size or size)
+        size = max(self.sizes)  # the shorter of query and item is padded with zeros
         number = validation.integer("modalities", modalities, low=1) + 1
         self.encoders = stacked_networks(number, (size, *hidden, 2 * dimension), rngs)
         self.decoders = stacked_networks(number, (dimension, *hidden, size), rngs)
@@ -161,13 +168,13 @@ class SharedLatent(nnx.Module):
     def item_posterior(self, items: Any) -> tuple[Float[Array, "n l"], Float[Array, "n l"]]:
         """Mean and precision of q(z|y) for items (N, d), each of shape (N, L)."""
         encoder = jax.tree.map(operator.itemgetter(-1), self.encoders)
-        means, precisions = _expert(encoder(items))
+        means, precisions = _expert(encoder(padded(items, max(self.sizes))))
         return product_of_experts(means[:, None], precisions[:, None])
 
     def query_posterior(self, queries: Any) -> tuple[Float[Array, "n l"], Float[Array, "n l"]]:
         """Mean and precision of q(z|x) for queries (N, K, d), each of shape (N, L)."""
         encoders = jax.tree.map(lambda leaf: leaf[:-1], self.encoders)
-        return product_of_experts(*_expert(of_each(encoders, queries)))
+        return product_of_experts(*_expert(of_each(encoders, padded(queries, max(self.sizes)))))
 
     def evidence_bound(
         self, points: Any, subsets: Any, noise: Float[Array, "b n l"]
@@ -179,7 +186,7 @@ class SharedLatent(nnx.Module):
         Every draw equals $\ln p(x_S)$ if q is the model's true posterior.
 
         Args:
-            points: queries and item, shape (N, K + 1, d).
+            points: queries and item, the shorter padded with zeros, shape (N, K + 1, d).
             subsets: one for each modality in S and zero for others, shape (B, K + 1).
             noise: standard normal epsilon, shape (B, N, L).
 
@@ -194,8 +201,19 @@ class SharedLatent(nnx.Module):
         )
         decoded = of_each(self.decoders, latents).reshape(*z.shape[:2], *x.shape[1:])
         noise_precision = jnp.exp(_bounded(self.log_precisions[...]))[:, None] * jnp.ones_like(x)
-        likelihood = jnp.sum(log_normal(x, decoded, noise_precision) * inside[:, None], axis=-1)
+        # Coordinates that pad a modality have no density.
+        sizes = np.array([self.sizes[0]] * (count - 1) + [self.sizes[1]])
+        real = (np.arange(x.shape[-1]) < sizes[:, None]).astype(np.float32)
+        density = log_normal(x, decoded, noise_precision, real)
+        likelihood = jnp.sum(density * inside[:, None], axis=-1)
         return likelihood + log_normal(z, 0.0, jnp.ones_like(z)) - log_normal(z, mean, precision)
+
+
+def padded(points: Any, width: int) -> Float[Array, "... d"]:
+    """Points with zeros appended to their last axis, float32."""
+    given = jnp.asarray(points, jnp.float32)
+    more = [(0, 0)] * (given.ndim - 1) + [(0, width - given.shape[-1])]
+    return jnp.pad(given, more)
 
 
 def _expert(out: Float[Array, "... o"]) -> tuple[Float[Array, "... l"], Float[Array, "... l"]]:
@@ -223,7 +241,8 @@ class SharedLatentLearner:
 
         Recorded: the bound on the mean log density of queries and item, in nats.
         """
-        points = jnp.concatenate([batch[0], batch[1][:, None]], axis=1)
+        sides = (batch[0], batch[1][:, None])
+        points = jnp.concatenate([padded(side, max(model.sizes)) for side in sides], axis=1)
         subsets = training_subsets(points.shape[1] - 1)
         shape = (len(subsets), points.shape[0], model.dimension)
         noise = jax.random.normal(key, shape, jnp.float32)
@@ -267,14 +286,30 @@ def shared_latent_family(
     the posteriors of the training items that have the codeword.
     """
     learner = SharedLatentLearner(
-        build=architecture(SharedLatent, modalities=data.modalities, size=data.item_size)
+        build=architecture(
+            SharedLatent,
+            modalities=data.modalities,
+            size=data.modality_size,
+            item_size=data.item_size,
+        )
     )
     (model,) = fitted_models(keys[0], learner, data, schedule)
     items = data.sample[1]
     embed, parameters = module_method(model, "embed_items")
     mean, precision = (jnp.asarray(part, float) for part in model.item_posterior(items))
-    systems = []
+    systems: list[System] = []
     for b in bits:
+        if b > MOST_LISTED_BITS:
+            inner = long_product_quantizer(jax.random.fold_in(keys[1], b), mean, b)
+            spread = jnp.mean(1.0 / precision, axis=0) + inner.distortion / mean.shape[1]
+            long = LongCode(
+                embed=embed,
+                parameters=parameters,
+                digits=ProductDigits(inner),
+                precision=1 / spread,
+            )
+            systems.append((long, Decoder(OverlapScores(embed.graph), (parameters,))))
+            continue
         code = quantize_embeddings(jax.random.fold_in(keys[1], b), mean, b, "k-means")
         moments = _codeword_moments(code.channel(mean), mean, precision)
         rule = Decoder(OverlapScores(embed.graph), (parameters, *moments))

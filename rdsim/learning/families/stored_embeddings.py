@@ -19,9 +19,10 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.distances import training_items
 from rdsim.codes.item_code import item_code, item_points
-from rdsim.codes.quantizers.product import product_quantizer
+from rdsim.codes.quantizers.product import long_product_quantizer, product_quantizer
 from rdsim.codes.quantizers.vector import vector_quantizer
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.families.stored.long_codes import MOST_LISTED_BITS, LongCode, ProductDigits
 from rdsim.learning.training.schedule import Schedule
 from rdsim.simulation.coded_items import Decoder
 from rdsim.transformations import on_host
@@ -165,7 +166,7 @@ def quantize_embeddings(key: Key[Array, ""], embeddings: Any, bits: Any, quantiz
     """
     validation.prng_key("key", key)
     embeddings = training_items(embeddings, "embeddings")
-    number = validation.integer("bits", bits, low=1, high=12)
+    number = validation.integer("bits", bits, low=1, high=MOST_LISTED_BITS)
     if known_quantizer(quantizer) == "k-means":
         return vector_quantizer(key, embeddings, 2**number, starts=2)
     blocks = next((factor for factor in range(2, number + 1) if number % factor == 0), 1)
@@ -204,7 +205,7 @@ def quantized_system(
         embed_items: pure, hashable function (parameters, items (N, d)) -> (N, e), and parameters.
         embed_queries: the same of the queries of one item, (K, d) -> (e,).
         items: to which the quantizer is fitted, shape (N, d).
-        bits: of an item, 1 to 12.
+        bits: of an item; beyond 12 the quantizer is a long product quantizer, whatever is asked for.
         quantizer: "k-means" or "product".
         comparison: "inner product" or "distance".
 
@@ -217,8 +218,12 @@ def quantized_system(
     function, parameters = embedding("embed_items", embed_items)
     embedding("embed_queries", embed_queries)
     embeddings = jnp.asarray(function(parameters, training_items(items)), float)
-    inner = quantize_embeddings(key, embeddings, bits, quantizer)
     scores = Comparison(embed_queries[0], comparison == "distance")
+    if validation.integer("bits", bits, low=1) > MOST_LISTED_BITS:
+        digits = ProductDigits(long_product_quantizer(key, embeddings, bits))
+        long = LongCode(embed=function, parameters=parameters, digits=digits)
+        return long, Decoder(scores, (embed_queries[1],))
+    inner = quantize_embeddings(key, embeddings, bits, quantizer)
     return (
         embedded_code(function, parameters, inner, items),
         Decoder(scores, (embed_queries[1], inner.codewords)),
@@ -249,7 +254,7 @@ def quantized_systems(
         A code and its decoder for each number of bits.
 
     """
-    bits = validation.integers("bits", bits, low=1, high=12)
+    bits = validation.integers("bits", bits, low=1)
     validation.prng_key("key", key)
     to_items, to_queries = (
         module_method(model, "embed_items"),
@@ -320,7 +325,7 @@ def stored_systems(
         model: module with `embed_items` (N, d) -> (N, e), and `compare` of queries (N, K, d) with
             stored embeddings (M, e) -> (N, M).
         items: to which the quantizers are fitted, shape (N, d).
-        bits: of an item, 1 to 12, one system each.
+        bits: of an item, one system each; beyond 12 by a long product quantizer.
 
     Returns:
         A code and its decoder for each number of bits.
@@ -330,7 +335,7 @@ def stored_systems(
         TypeError: if the model lacks one of the methods, or the key is no typed key.
 
     """
-    bits = validation.integers("bits", bits, low=1, high=12)
+    bits = validation.integers("bits", bits, low=1)
     validation.prng_key("key", key)
     if not (
         isinstance(model, nnx.Module)
@@ -343,9 +348,15 @@ def stored_systems(
     training_items(items)
     embed, parameters = module_method(model, "embed_items")
     embeddings = jnp.asarray(embed(parameters, jnp.asarray(items)), float)
-    systems = []
+    systems: list[System] = []
     for b in bits:
-        code = quantize_embeddings(jax.random.fold_in(key, b), embeddings, b, "k-means")
+        b_key = jax.random.fold_in(key, b)
+        if b > MOST_LISTED_BITS:
+            digits = ProductDigits(long_product_quantizer(b_key, embeddings, b))
+            long = LongCode(embed=embed, parameters=parameters, digits=digits)
+            systems.append((long, Decoder(StoredScores(embed.graph), (parameters,))))
+            continue
+        code = quantize_embeddings(b_key, embeddings, b, "k-means")
         rule = Decoder(StoredScores(embed.graph), (parameters, code.codewords))
         systems.append((embedded_code(embed, parameters, code, items), rule))
     return systems

@@ -26,9 +26,9 @@ class Architecture:
     module: Callable[..., nnx.Module]
     sizes: tuple[tuple[str, Any], ...]
 
-    def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
-        """Make the module with its first parameters."""
-        return self.module(**dict(self.sizes), rngs=rngs)
+    def __call__(self, rngs: nnx.Rngs, **more: Any) -> nnx.Module:
+        """Make the module with its first parameters; more sizes may be given now."""
+        return self.module(**dict(self.sizes), **more, rngs=rngs)
 
 
 def architecture(module: Callable[..., nnx.Module], **sizes: Any) -> Architecture:

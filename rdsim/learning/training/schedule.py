@@ -13,7 +13,7 @@ class Schedule:
     """How a run is trained.
 
     Attributes:
-        steps: largest number of optimiser steps.
+        steps: largest number of optimiser steps; 0 leaves a module at its start.
         learning_rate: largest step size of Adam, reached after the warm-up; a cosine then lowers it
             to a hundredth.
         warmup: fraction of the steps in which the step size rises from zero.
@@ -53,7 +53,7 @@ class Schedule:
 def checked_schedule(schedule: Any) -> Schedule:
     """Check a schedule, before anything is drawn or compiled."""
     plan: Schedule = validation.instance("schedule", schedule, Schedule)
-    for name, low in (("steps", 1), ("evaluate_every", 1)):
+    for name, low in (("steps", 0), ("evaluate_every", 1)):
         validation.integer(name, getattr(plan, name), low=low)
     for name in ("learning_rate", "clip"):
         value = getattr(plan, name)

@@ -1,32 +1,42 @@
 """Metrics of given scores, averaged exactly over the order of tied items, so that no tie rule can flatter.
 
-`expected` has the metrics of lists with any positives, `single_target` the rank of one target, `paired`
-the ranks of the queries of one real database.
+`expected` has the metrics of lists with any positives, `graded` those of grades, `summary` all at once;
+`single_target` the rank of one target, `paired` the ranks of the queries of one real database.
 """
 
 from rdsim.ranking.metrics.expected import (
     average_precision,
+    map_at_r,
     ndcg,
     precision,
+    r_precision,
     recall,
     reciprocal_rank,
-    retrieval_metrics,
+    success,
     top1,
 )
+from rdsim.ranking.metrics.graded import dcg, graded_ndcg
 from rdsim.ranking.metrics.paired import PairRanks, pair_ranks, recalls, reciprocal_ranks
 from rdsim.ranking.metrics.single_target import rank
+from rdsim.ranking.metrics.summary import both_directions, retrieval_metrics
 
 __all__ = [
     "PairRanks",
     "average_precision",
+    "both_directions",
+    "dcg",
+    "graded_ndcg",
+    "map_at_r",
     "ndcg",
     "pair_ranks",
     "precision",
+    "r_precision",
     "rank",
     "recall",
     "recalls",
     "reciprocal_rank",
     "reciprocal_ranks",
     "retrieval_metrics",
+    "success",
     "top1",
 ]

@@ -1,21 +1,25 @@
-"""Checks of what metrics are given: scores, which items are positive, which were retrieved."""
+"""Checks of what metrics are given: scores, which items are positive, which were retrieved.
+
+What lies on the host is checked where it lies and never copied as a whole: a table of scores is the
+largest thing that a metric holds.
+"""
 
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Int
 
-from rdsim import validation
+from rdsim import number_types, validation
 from rdsim.number_types import ArrayLike
 
 
 class Judged(NamedTuple):
-    """Checked scores of queries."""
+    """Checked scores of queries, arrays of the host or traced ones."""
 
-    scores: Array  # shape (..., M)
-    positives: Array  # mask of shape (..., M), or positions of shape (..., P) padded with -1
-    retrieved: Array | None  # mask of shape (..., M), or None if all items were
+    scores: Any  # shape (..., M)
+    positives: Any  # mask of shape (..., M), or positions of shape (..., P) padded with -1
+    retrieved: Any  # mask of shape (..., M), or None if all items were
 
 
 def judged(
@@ -32,26 +36,54 @@ def judged(
     given = None if retrieved is None else _mask("retrieved", retrieved)
     s = checked_scores(scores, given)
     p = _positives(positives, s.shape)
-    if need_positives and not validation.is_traced(p) and (empty := ~has_positives(p)).any():
+    if need_positives:
+        require_positives("positives", "name at least one item", p, has_positives(p))
+    return Judged(s, p, given)
+
+
+def judged_grades(
+    scores: ArrayLike, grades: ArrayLike, retrieved: ArrayLike | None = None
+) -> Judged:
+    """Check scores and grades of the same queries, each query with a grade above zero."""
+    given = None if retrieved is None else _mask("retrieved", retrieved)
+    s = checked_scores(scores, given)
+    g = validation.interval("grades", validation.finite("grades", grades), low=0.0)
+    if g.shape != s.shape:
+        raise ValueError(f"grades must have the shape {s.shape} of scores, got {g.shape}")
+    grade: Any = g if validation.is_traced(g) else np.asarray(g)
+    some = (grade > 0).any(axis=-1)
+    require_positives("grades", "be above zero for at least one item", grade, some)
+    return Judged(s, grade, given)
+
+
+def require_positives(name: str, wanted: str, given: Any, some: Any) -> None:
+    """Refuse queries that have nothing to be found, unless that cannot be seen yet."""
+    if not validation.is_traced(given) and (empty := ~some).any():
         raise ValueError(
-            "positives must name at least one item of each query, got none in query "
+            f"{name} must {wanted} of each query, got none in query "
             f"{np.argwhere(empty)[0].tolist()} ({int(empty.sum())} such queries); "
             "retrieval_metrics can leave such queries out or score them 0 (without_positives)"
         )
-    return Judged(s, jnp.asarray(p), None if given is None else jnp.asarray(given))
 
 
-def checked_scores(scores: Any, retrieved: Any = None) -> Array:
-    """Check scores, those of retrieved items only; the others become zeros."""
-    if retrieved is not None:
-        scores = validation.numbers("scores", scores)
-        if retrieved.shape != scores.shape:
-            raise ValueError(
-                f"retrieved must have the shape {scores.shape} of scores, got {retrieved.shape}"
-            )
-        where = jnp.where if validation.is_traced(scores, retrieved) else np.where
-        scores = where(retrieved, scores, np.zeros((), scores.dtype))
-    s = validation.real_array("scores", scores)
+def checked_scores(scores: Any, retrieved: Any = None) -> Any:
+    """Check scores, of which those of items that were not retrieved may be anything."""
+    s = validation.numbers("scores", scores)
+    if retrieved is not None and retrieved.shape != s.shape:
+        raise ValueError(
+            f"retrieved must have the shape {s.shape} of scores, got {retrieved.shape}"
+        )
+    if validation.is_traced(s, retrieved):
+        s = jnp.asarray(s, float)
+    else:
+        s = np.asarray(s)
+        if not number_types.is_integer(s.dtype):
+            unknown = np.isnan(s)
+            if retrieved is not None:
+                unknown &= retrieved
+            if unknown.any():
+                # The message is that of every array that must not contain NaN.
+                validation.real_array("scores", np.where(unknown, np.nan, 0.0))
     if s.ndim == 0 or s.shape[-1] < 2:
         raise ValueError(f"scores must have shape (..., M) with M >= 2, got shape {s.shape}")
     return s
@@ -62,11 +94,17 @@ def has_positives(positives: Any) -> Any:
     return (positives if positives.dtype == bool else positives >= 0).any(axis=-1)
 
 
-def as_mask(positives: Array, M: int) -> Bool[Array, " M"]:
-    """Mask of the positives of one query; the padding of positions falls past the end."""
+def as_mask(positives: Any, M: int) -> Any:
+    """Mask of the positives of queries (Q, M), from a mask or from positions (Q, P)."""
     if positives.dtype == bool:
         return positives
-    return jnp.zeros(M + 1, bool).at[jnp.where(positives < 0, M, positives)].set(True)[:M]
+    # The padding of positions falls past the end.
+    position = (np.arange(len(positives))[:, None], (positives < 0) * (M + 1) + positives)
+    if validation.is_traced(positives):
+        return jnp.zeros((len(positives), M + 1), bool).at[position].set(True)[:, :M]
+    mask = np.zeros((len(positives), M + 1), bool)
+    mask[position] = True
+    return mask[:, :M]
 
 
 def _mask(name: str, value: Any) -> Any:

@@ -46,7 +46,7 @@ def rank(key: Key[Array, ""], scores: ArrayLike, target: ArrayLike) -> Int32[Arr
 
     """
     validation.prng_key("key", key)
-    s = checked_scores(scores)
+    s = jnp.asarray(checked_scores(scores), float)
     t = validation.integer_array("target", target)
     if t.shape != s.shape[:-1]:
         raise ValueError(

@@ -1,0 +1,14 @@
+"""What is kept of an item where its codewords cannot be listed, and encoders trained through a quantizer.
+
+`long_codes` stores rows of digits, of any number of bits; `learned_quantizers` trains residual and
+finite scalar quantizers together with the encoders.
+"""
+
+from rdsim.learning.families.stored.long_codes import (
+    MOST_LISTED_BITS,
+    LongCode,
+    ProductDigits,
+    SignDigits,
+)
+
+__all__ = ["MOST_LISTED_BITS", "LongCode", "ProductDigits", "SignDigits"]

@@ -1,0 +1,280 @@
+r"""Quantizers trained together with the encoders: residual quantization, and finite scalar quantization.
+
+Queries are compared with what is read back of an item, $s(x, y) = \langle f(x), v \rangle / \tau$, in training as
+in use, so that the codewords lie where they tell items apart. With an item's network g,
+
+$$v = \sum_{s=1}^{S} c_{s, j_s}, \quad j_s = \arg\min_j \Bigl| g(y) - \sum_{t<s} c_{t, j_t} - c_{sj} \Bigr|^2
+    \ \text{(residual)}, \qquad
+  v_i = \mathrm{round}_W(\tanh g_i(y)), \ i \le S \ \text{(finite scalar)},$$
+
+$\mathrm{round}_W$ to the nearest of W equal steps in [-1, 1]. Gradients pass straight through: of a residual
+stage through the mean of its codewords with softmax weights of minus the distances, which moves all
+codewords and lets none die; of a rounding as if it were not there.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key
+
+from rdsim import validation
+from rdsim.codes.quantizers.vector import VectorQuantizer
+from rdsim.learning.families.dual_encoder import DualEncoder, info_nce_loss
+from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.families.stored.long_codes import MOST_LISTED_BITS, LongCode
+from rdsim.learning.families.stored_embeddings import Comparison, embedded_code, module_method
+from rdsim.learning.training.learner import LossAndRecord
+from rdsim.learning.training.networks import architecture
+from rdsim.learning.training.schedule import Schedule
+from rdsim.simulation.coded_items import Decoder
+
+KINDS: Final = ("residual", "finite scalar")
+_STAGE_BITS: Final = {"residual": 6, "finite scalar": 2}
+"""Most bits of a stage: 64 codewords, or 4 steps of a coordinate."""
+_SHARPNESS: Final = 8.0
+"""Of the softmax weights of a residual stage, for the mean squared distance of a batch."""
+
+
+class QuantizedEncoder(DualEncoder):
+    """A dual encoder whose items are read back from S stages of W levels.
+
+    Attributes:
+        codebooks: of the stages, shape (S, W, e), or None for finite scalar quantization, whose e = S.
+        levels: W.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: str,
+        stages: int,
+        levels: int,
+        query_size: int,
+        item_size: int,
+        hidden: tuple[int, ...] = (32, 32),
+        dimension: int = 8,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Make networks and codebooks.
+
+        Args:
+            kind: "residual" or "finite scalar".
+            stages: S.
+            levels: W.
+            query_size: numbers in the queries of an item.
+            item_size: numbers in an item.
+            hidden: widths of the hidden layers of both networks.
+            dimension: e of the embeddings of residual quantization.
+            rngs: of the first parameters.
+
+        """
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
+        number = validation.integer("stages", stages, low=1)
+        self.levels = validation.integer("levels", levels, low=2)
+        residual = kind == "residual"
+        super().__init__(
+            query_size=query_size,
+            item_size=item_size,
+            hidden=hidden,
+            dimension=dimension if residual else number,
+            unit=False,
+            temperature=1.0,
+            rngs=rngs,
+        )
+        shape = (number, levels, dimension)
+        # Later stages refine: their codewords start smaller than those before.
+        sizes = 0.5 * 0.8 ** jnp.arange(number, dtype=jnp.float32)[:, None, None]
+        self.codebooks = (
+            nnx.Param(jax.random.normal(rngs.params(), shape, jnp.float32) * sizes)
+            if residual
+            else None
+        )
+
+    def read_back(self, embeddings: Float[Array, "n e"], stages: Any) -> Float[Array, "n e"]:
+        """What is read back of embeddings stored by the first stages, with straight-through gradients."""
+        if self.codebooks is None:
+            used = jnp.arange(embeddings.shape[-1]) < stages
+            bounded = jnp.tanh(embeddings)
+            steps = self.levels - 1
+            rounded = 2 * jnp.round((bounded + 1) / 2 * steps) / steps - 1
+            passed = bounded + jax.lax.stop_gradient(rounded - bounded)
+            return jnp.where(used, passed, 0.0)
+        books = self.codebooks[...]
+        keep = (jnp.arange(books.shape[0]) < stages).astype(books.dtype)
+
+        def stage(read: Array, one: tuple[Array, Array]) -> tuple[Array, None]:
+            book, used = one
+            distance = jnp.sum((embeddings[:, None] - read[:, None] - book) ** 2, axis=-1)
+            scale = _SHARPNESS / jax.lax.stop_gradient(jnp.mean(distance))
+            soft = jax.nn.softmax(-scale * distance, axis=-1) @ book
+            hard = book[jnp.argmin(distance, axis=-1)]
+            return read + used * (soft + jax.lax.stop_gradient(hard - soft)), None
+
+        return jax.lax.scan(stage, jnp.zeros_like(embeddings), (books, keep))[0]
+
+    def stored_scores(self, queries: Any, items: Any, stages: Any) -> Float[Array, "n m"]:
+        """Scores of what is read back of items (M, d) for queries (N, K, d), in nats."""
+        read = self.read_back(self.embed_items(items), stages)
+        return self.embed_queries(queries) @ read.T / jnp.exp(self.log_temperature[...])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuantizedLearner:
+    """Train a `QuantizedEncoder` by InfoNCE of what is stored; a run's setting is its stages.
+
+    Attributes:
+        build: makes the encoder.
+        commitment: weight of the squared distance between embeddings and what is read back.
+
+    References:
+        Lee et al. (2022), "Autoregressive image generation using residual quantization", CVPR, and
+        van den Oord, Vinyals and Kavukcuoglu (2017), NIPS, for the commitment; Mentzer et al.
+        (2024), "Finite scalar quantization", ICLR; Chen, Li and Sun (2020), "Differentiable product
+        quantization", ICML, for the softmax.
+
+    """
+
+    build: Callable[[nnx.Rngs], Any]
+    commitment: float = 0.1
+
+    def loss(
+        self, model: Any, batch: Any, _: Key[Array, ""], setting: Any, *__: Any
+    ) -> LossAndRecord:
+        """Loss of a batch (queries, items, ...); records the squared error of what is read back."""
+        embeddings = model.embed_items(batch[1])
+        read = model.read_back(embeddings, setting)
+        scores = model.embed_queries(batch[0]) @ read.T / jnp.exp(model.log_temperature[...])
+        error = jnp.mean(jnp.sum((embeddings - read) ** 2, axis=1))
+        if model.codebooks is None:
+            return info_nce_loss(scores), {"error": error}
+        return info_nce_loss(scores) + self.commitment * error, {"error": error}
+
+
+@dataclasses.dataclass(frozen=True)
+class StageDigits:
+    """Digits of a residual quantizer (codebooks (S, W, e)), or of a finite scalar one (None).
+
+    Attributes:
+        codebooks: of the stages in use.
+        stages: S.
+        levels: W.
+
+    """
+
+    codebooks: Any
+    stages: int
+    levels: int
+
+    def digits(self, embeddings: Float[np.ndarray, "n e"]) -> Int[np.ndarray, "n s"]:
+        """Nearest codeword of each residual, or nearest step of each coordinate."""
+        if self.codebooks is None:
+            steps = self.levels - 1
+            return np.rint((np.tanh(embeddings[:, : self.stages]) + 1) / 2 * steps).astype(np.int16)
+        left, found = embeddings, []
+        for book in self.codebooks:
+            square = (book**2).sum(axis=1) - 2 * left @ book.T
+            found.append(square.argmin(axis=1))
+            left = left - book[found[-1]]
+        return np.stack(found, axis=1)
+
+    def points(self, digits: Int[np.ndarray, "m s"]) -> Float[np.ndarray, "m e"]:
+        """What is read back."""
+        if self.codebooks is None:
+            return 2.0 * digits / (self.levels - 1) - 1.0
+        return np.asarray(sum(book[digits[:, s]] for s, book in enumerate(self.codebooks)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuantizedFamily:
+    """Train encoders and quantizer together, for all numbers of bits side by side.
+
+    Attributes:
+        kind: "residual" or "finite scalar".
+
+    """
+
+    kind: str
+
+    def __call__(
+        self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
+    ) -> list[System]:
+        """Fit the systems, one for each number of bits."""
+        common = math.gcd(*bits)
+        most = _STAGE_BITS[self.kind]
+        stage_bits = max(b for b in range(1, most + 1) if common % b == 0)
+        learner = QuantizedLearner(
+            build=architecture(
+                QuantizedEncoder,
+                kind=self.kind,
+                stages=max(bits) // stage_bits,
+                levels=2**stage_bits,
+                query_size=data.query_size,
+                item_size=data.item_size,
+                hidden=data.hidden,
+                dimension=data.embedding_size,
+            )
+        )
+        stages = tuple(b // stage_bits for b in bits)
+        models = fitted_models(keys[0], learner, data, schedule, settings=stages)
+        items = data.sample[1]
+        return [self._system(model, items, s) for model, s in zip(models, stages, strict=True)]
+
+    def _system(self, model: QuantizedEncoder, items: Any, stages: int) -> System:
+        (to_items, parameters), (to_queries, _) = (
+            module_method(model, name) for name in ("embed_items", "embed_queries")
+        )
+        books = model.codebooks
+        used = None if books is None else np.asarray(books[...], float)[:stages]
+        digits = StageDigits(used, stages, model.levels)
+        outputs = int(model.item_network.layers[-1].out_features)
+        scores = Comparison(to_queries)
+        if stages * math.log2(model.levels) > MOST_LISTED_BITS:
+            long = LongCode(embed=to_items, parameters=parameters, digits=digits, width=outputs)
+            return long, Decoder(scores, (parameters,))
+        # Few codewords are listed, and the nearest of all is stored, not that found stage by stage.
+        rows = np.indices((model.levels,) * stages).reshape(stages, -1).T
+        words = np.pad(digits.points(rows), ((0, 0), (0, outputs - _width(digits, rows))))
+        stored: Callable[[Any, Array], Array] = to_items
+        if books is None:
+            stored = BoundedMethod(to_items, stages)
+        inner = VectorQuantizer(
+            codewords=jnp.asarray(words),
+            offsets=jnp.zeros(len(words)),
+            masses=jnp.full(len(words), 1.0 / len(words)),
+            distortion=jnp.zeros(()),
+            converged=jnp.ones((), bool),
+            iterations=jnp.zeros((), int),
+        )
+        code = embedded_code(stored, parameters, inner, items)
+        return code, Decoder(scores, (parameters, inner.codewords))
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundedMethod:
+    """Embeddings through a tanh, zero beyond the stages in use: nearest codewords are roundings.
+
+    Attributes:
+        embed: pure, hashable function (parameters, points) -> (N, e).
+        stages: coordinates in use.
+
+    """
+
+    embed: Callable[[Any, Array], Array]
+    stages: int
+
+    def __call__(self, parameters: Any, points: Array) -> Array:
+        """Embed points."""
+        values = jnp.tanh(self.embed(parameters, points))
+        return jnp.where(jnp.arange(values.shape[-1]) < self.stages, values, 0.0)
+
+
+def _width(digits: StageDigits, rows: np.ndarray) -> int:
+    return int(digits.points(rows[:1]).shape[1])

@@ -1,0 +1,142 @@
+r"""Where a system stands on held-out pairs: rank losses in one real database, with intervals.
+
+Nothing is assumed of the distribution of the pairs, and there may be hundreds of bits: each query is ranked
+against what is stored of every item, items of one code count as tied, and the loss of query i is averaged
+exactly over the order of its ties,
+
+$$\ell_i = \frac1t \sum_{r=b+1}^{b+t} \rho(r).$$
+
+The interval is that of the mean over queries, for the database as it is.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from rdsim import validation
+from rdsim.codes.item_code import item_code
+from rdsim.learning.families.stored import LongCode
+from rdsim.ranking.loss import Loss, parse_losses
+from rdsim.ranking.metrics.paired import PairRanks
+from rdsim.ranking.metrics.single_target import tied_loss
+from rdsim.results import result
+from rdsim.simulation.coded_items import Decoder
+from rdsim.simulation.intervals import Estimate, empirical_bernstein
+from rdsim.transformations import on_host
+
+_ENTRIES: Final = 1 << 21
+"""Scores that are held at a time."""
+
+
+@result
+class HeldOutPoint:
+    """Rank losses of a system in a database of M items.
+
+    Attributes:
+        losses: estimates by the name of the loss, empirical Bernstein over the queries.
+        code_bits: entropy of the codes' frequencies in the database, bits; at most log2 M.
+        ahead: of each query, items that score above its target, shape (Q,).
+        tied: of each query, items that score as its target does, itself included, shape (Q,).
+
+    """
+
+    losses: dict[str, Estimate]
+    code_bits: Float[Array, ""]
+    ahead: Int[Array, " q"]
+    tied: Int[Array, " q"]
+
+
+@on_host
+def held_out_point(
+    key: Key[Array, ""],
+    system: Any,
+    queries: Any,
+    items: Any,
+    losses: Sequence[Loss] = ("reciprocal_rank",),
+    *,
+    confidence: float = 0.95,
+) -> HeldOutPoint:
+    """Store items, rank them for queries, and measure the losses.
+
+    Args:
+        key: PRNG key of the stored codewords, for codes that draw them.
+        system: a code with its decoder, as families return them, of any number of bits.
+        queries: shape (Q, K, d_x), or (Q, d_x) where there is one modality; Q at least 2.
+        items: the database, shape (M, d_y), M at least Q; item i is the target of query i.
+        losses: each "error", "reciprocal_rank", ("miss", K) or "dcg".
+        confidence: of one interval.
+
+    Returns:
+        The losses with their intervals.
+
+    Raises:
+        TypeError: if the system is no code with a decoder.
+
+    """
+    validation.prng_key("key", key)
+    parsed = parse_losses(losses)
+    validation.open_unit("confidence", confidence)
+    ranks = system_ranks(key, system, queries, items)
+    return HeldOutPoint(
+        losses={
+            loss.name: empirical_bernstein(
+                np.clip(tied_loss(ranks.ahead, ranks.tied, given), 0.0, 1.0), confidence=confidence
+            )
+            for given, loss in zip(losses, parsed, strict=True)
+        },
+        code_bits=jnp.asarray(ranks.code_bits),
+        ahead=jnp.asarray(ranks.ahead),
+        tied=jnp.asarray(ranks.tied),
+    )
+
+
+def system_ranks(key: Key[Array, ""], system: Any, queries: Any, items: Any) -> PairRanks:
+    """Rank the target of every query among all stored items."""
+    code, decoder = validation.pair("system", system)
+    validation.instance("system: decoder", decoder, Decoder)
+    x, y = (
+        validation.coordinates("queries", queries),
+        validation.coordinates("items", items, ndim=2),
+    )
+    x = x[:, None] if x.ndim == 2 else x
+    if x.ndim != 3 or not 2 <= len(x) <= len(y):
+        raise ValueError(
+            "queries must have shape (Q, K, d_x), Q at least 2 and at most the number of items, got "
+            f"{np.shape(queries)} and {np.shape(items)}"
+        )
+    if isinstance(code, LongCode):
+        digits, label = np.unique(code.store(key, y), axis=0, return_inverse=True)
+        label = label.reshape(-1)
+        rows = tuple(jnp.asarray(row) for row in code.rows(digits))
+        decoder = Decoder(decoder.scores, (decoder.parameters[0], *rows))
+        multiplicity = np.bincount(label, minlength=len(digits))
+    else:
+        item_code("system: code", code)
+        label = np.asarray(code.encode(key, y))
+        multiplicity = np.bincount(label, minlength=code.codewords.shape[0])
+    table = _table(decoder.scores)
+    step = min(len(x), max(1, _ENTRIES // len(multiplicity)))
+    ahead, tied = np.empty(len(x), np.int64), np.empty(len(x), np.int64)
+    for start in range(0, len(x), step):
+        # The last block is filled with rows of the one before, so that all have one shape.
+        first = max(0, min(start, len(x) - step))
+        rows_of = np.arange(first, first + step)
+        scores = np.asarray(table(decoder.parameters, x[first : first + step]))
+        own = np.take_along_axis(scores, label[rows_of, None], axis=1)
+        ahead[rows_of] = (scores > own) @ multiplicity
+        tied[rows_of] = (scores == own) @ multiplicity
+    share = multiplicity[multiplicity > 0] / len(y)
+    return PairRanks(
+        ahead=ahead, tied=tied, size=len(y), code_bits=float(-(share * np.log2(share)).sum())
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _table(scores: Callable[[Any, Array], Array]) -> Callable[[Any, Array], Array]:
+    """Scores of many queries; one compiled program for each rule and shape."""
+    return jax.jit(jax.vmap(scores, in_axes=(None, 0)))
