@@ -15,14 +15,13 @@ SPEC.loader.exec_module(tutorials)
 # The files that a page says it leaves behind.
 LEFT = {
     "embeddings": ["gap/gap.nc", "gap/gap.csv", "gap/gap.png", "gap/gap.pdf"],
-    "limit": [],
     "monte_carlo": ["study.json"],
     "source": ["my_limit.png"],
 }
 
 
-def test_there_are_four_tutorials():
-    assert [page.stem for page in tutorials.TUTORIALS] == list(LEFT)
+def test_every_page_that_leaves_files_behind_is_a_tutorial():
+    assert set(LEFT) <= {page.stem for page in tutorials.TUTORIALS}
 
 
 @pytest.mark.parametrize("page", tutorials.TUTORIALS, ids=lambda page: page.stem)
@@ -35,7 +34,7 @@ def test_a_tutorial_prints_what_its_page_shows(page, tmp_path, monkeypatch):
                 shown.append(text)
                 assert said == text, f"{page.name}, after\n{code}"
     assert shown, "a tutorial shows something"
-    for name in LEFT[page.stem]:
+    for name in LEFT.get(page.stem, []):
         assert (tmp_path / name).stat().st_size > 0
 
 
