@@ -108,7 +108,7 @@ def _targets(found: EmbeddingReport) -> str:
 def _systems(found: EmbeddingReport) -> str:
     header = (
         *("system", "space", "bits", "entropy"),
-        *(name for metric in METRICS for name in (metric,)),
+        *METRICS,
         *("kept", "train s", "encode s", "search s"),
     )
 
@@ -130,7 +130,7 @@ def _systems(found: EmbeddingReport) -> str:
             *(f"{part[line]:.2g}" for part in seconds),
         )
 
-    order = np.lexsort((-found.values("mrr"), found.bits))
+    order = np.lexsort((-found.values("mrr"), found.bits)).tolist()
     return table(header, map(row, order))
 
 
@@ -156,5 +156,7 @@ def _allocation(found: EmbeddingReport) -> str:
         return str(bits), str(len(used)), counts
 
     said = "The transform code keeps so many canonical coordinates, each with its own number of bits.\n\n"
-    rows = (row(b, dealt) for b, dealt in zip(found.converse_bits, found.allocation, strict=True))
+    rows = (
+        row(int(b), dealt) for b, dealt in zip(found.converse_bits, found.allocation, strict=True)
+    )
     return said + table(("bits", "coordinates", "with bits each"), rows)

@@ -451,7 +451,9 @@ def _report(
         log2_groups=max(size for _, size in bounds),
         correlations=np.mean([c[:width] for c in held], axis=0),
         fitted_correlations=first.canonical.correlations[:width],
-        allocation=np.stack([allocation(first.canonical.correlations, b)[:width] for b in rates]),
+        allocation=np.stack(
+            [allocation(first.canonical.correlations, b)[:width] for b in plan.bits]
+        ),
         whole=whole,
         diagnostics=diagnose(task) | {"tied_targets": float((tied[reference] > 1).mean())},
         similarity=plan.similarity,

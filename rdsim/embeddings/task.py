@@ -122,7 +122,7 @@ def _pairs(targets: Any, queries: int, items: int) -> Targets:
             )
         query, column = np.nonzero(rows != -1)
         item, grade = rows[query, column], np.ones(len(query))
-    for name, row, size in (("query", query, queries), ("item", item, items)):
+    for name, row, size in (("queries", query, queries), ("items", item, items)):
         if ((row < 0) | (row >= size)).any():
             wrong = row[(row < 0) | (row >= size)]
             raise ValueError(f"targets must be rows 0 to {size - 1} of the {name}, got {wrong[0]}")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 from rdsim.embeddings.ranks import Stored
 from rdsim.embeddings.spaces import Canonical, Space
@@ -70,7 +70,7 @@ def encoded(code: FittedCode, items: Vectors) -> tuple[Stored, float]:
 
 
 def stored_codes(
-    codes: Int[np.ndarray, "m w"],
+    codes: Integer[np.ndarray, "m w"],
     decode: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]],
 ) -> Stored:
     """Find the distinct codes among those of all items."""
