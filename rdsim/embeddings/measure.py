@@ -122,15 +122,22 @@ def measure_embeddings(
         ("similarity", similarity, SIMILARITIES),
         ("space", space, SPACES),
     ):
-        if value not in allowed:
+        if not isinstance(value, str) or value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     if task.queries.shape[1] != widths and space not in ("auto", "canonical"):
         raise ValueError(
             f"space must be auto or canonical where queries have {task.queries.shape[1]} coordinates "
             f"and items {widths}, got {space!r}"
         )
-    trained = validation.integers("learned", learned, low=1) if learned else ()
+    none = isinstance(learned, Sequence) and len(learned) == 0
+    trained = () if none else validation.integers("learned", learned, low=1)
+    if systems is not None and (isinstance(systems, str) or not isinstance(systems, Sequence)):
+        raise TypeError(f"systems must be a list of names, got {systems!r}")
     found = chosen(systems)
+    if own is not None:
+        validation.instance("own", own, OwnCode)
+    validation.function("keep", keep)
+    validation.function("told", told)
     most = validation.integer("most_queries", most_queries, low=2)
     level = float(validation.open_unit("confidence", confidence))
     split_key, query_key, fit_key = jax.random.split(key, 3)

@@ -29,16 +29,18 @@ def _panel(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
     _bound(axis, dataset, metric)
     plain = float(values[int(dataset.attrs["reference"])])
     axis.axhline(plain, color="black", linestyle=":", linewidth=0.9, label="uncompressed")
-    for share in _TARGETS:
+    for place, share in enumerate(_TARGETS):
         axis.axhline(share * plain, color="#bbbbbb", linewidth=0.5)
+        # Side by side, so that lines close to one another keep their names apart.
         axis.annotate(
             f"{share:.0%}",
-            (1, share * plain),
+            (1 - 0.07 * place, share * plain),
             ha="right",
-            va="bottom",
+            va="center",
             fontsize=6,
             color="#555555",
             xycoords=("axes fraction", "data"),
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )
     front = _front(bits, values, codes)
     axis.plot(
@@ -51,22 +53,22 @@ def _panel(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
         linestyle="-",
         label="best measured",
     )
-    # A colour and a marker for each code; open where the query is cut down too.
+    # A colour and a marker for each code; open for its second reading or kind.
     families = list(dict.fromkeys(str(name).partition(", ")[0] for name in systems[codes]))
     for name in dict.fromkeys(map(str, systems[codes])):
         rows = np.flatnonzero(codes & (systems == name))
         index = families.index(name.partition(", ")[0])
         color = style.COLORS[index % len(style.COLORS)]
-        symmetric = name.endswith("Hamming")
+        second = "," in name and not name.endswith("float query")
         low, high = (part.sel(end=end).values[rows] for end in ("lower", "upper"))
         axis.errorbar(
             bits[rows],
             values[rows],
             yerr=[values[rows] - low, high - values[rows]],
             color=color,
-            linestyle=style.LINES[index // len(style.COLORS)] if len(rows) > 1 else "none",
+            linestyle="none" if len(rows) < 2 else "--" if second else "-",
             marker=style.MARKERS[(index + index // len(style.COLORS)) % len(style.MARKERS)],
-            markerfacecolor="white" if symmetric else color,
+            markerfacecolor="white" if second else color,
             markersize=4,
             linewidth=0.9,
             elinewidth=0.5,

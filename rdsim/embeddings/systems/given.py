@@ -14,6 +14,7 @@ from rdsim.embeddings.spaces import Space
 from rdsim.embeddings.systems.code import stored_codes
 from rdsim.embeddings.task import RetrievalTask
 from rdsim.embeddings.vectors import Vectors, as_vectors, first_copies
+from rdsim.transformations import on_host
 
 _ENTRIES = 1 << 22
 
@@ -40,6 +41,7 @@ class OwnCode:
     scores: Vectors | None = None
 
 
+@on_host
 def own_code(
     items: Any,
     *,

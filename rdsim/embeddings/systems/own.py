@@ -8,7 +8,7 @@ from rdsim.codes.quantizers.product import long_product_quantizer, most_block_bi
 from rdsim.embeddings.spaces import Space
 from rdsim.embeddings.systems.code import FittedCode, Training
 
-COORDINATES_A_BLOCK = 4
+COORDINATES_A_BLOCK = 2
 """Fewest coordinates of a block of a product quantizer: with fewer, scalar quantizers are its equals."""
 
 
