@@ -36,7 +36,6 @@ from rdsim.embeddings.systems.given import OwnCode, own_ranks
 from rdsim.embeddings.systems.learned import learned_codes
 from rdsim.embeddings.systems.transform_code import allocation
 from rdsim.embeddings.task import RetrievalTask, Split, kept_back, some_queries, split_task
-from rdsim.embeddings.vectors import first_copies
 from rdsim.transformations import on_host
 
 Keep = Callable[[str, Callable[[], Mapping[str, Any]]], Mapping[str, Any]]
@@ -300,7 +299,7 @@ class _Fold:
         items = self.ranked.items
 
         def ranked() -> dict[str, Any]:
-            stored = stored_vectors(space, items, first_copies(items))
+            stored = stored_vectors(space, items, self.ranked.first_copy)
             queries = space.queries(self.ranked.queries.rows(slice(None)))
             width = items.shape[1] if space.item_map is None else space.item_map.shape[1]
             bits = 8 * np.dtype(items.dtype).itemsize * width
@@ -504,7 +503,7 @@ def _whole(
     del splits
 
     def ranks() -> dict[str, Any]:
-        stored = stored_vectors(spaces[0], ranked.items, first_copies(ranked.items))
+        stored = stored_vectors(spaces[0], ranked.items, ranked.first_copy)
         found = streamed_ranks(
             spaces[0].queries(ranked.queries.rows(slice(None))),
             stored,

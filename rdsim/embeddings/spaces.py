@@ -25,7 +25,7 @@ SIMILARITIES: Final = ("cosine", "inner product", "L2")
 RIDGES: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Ridges tried, relative to the mean variance of a coordinate."""
 MOST_DIRECTIONS: Final = 512
-MOST_PAIRS: Final = 100_000
+MOST_PAIRS: Final = 50_000
 """Most pairs that covariances are taken from."""
 _VALIDATED: Final = 2000
 """Most queries on which a space is chosen."""
@@ -69,17 +69,21 @@ class Space:
     def _taken(
         self, points: np.ndarray, centre: np.ndarray, linear: np.ndarray | None
     ) -> np.ndarray:
-        # In float64, and back to the type that was given.
-        there = points.astype(float) if self.name == "as given" else points - centre
+        there = points
         if linear is not None:
-            there = there @ linear
-        if self.similarity == "cosine":
-            there = unit(there)
-        return there.astype(points.dtype, copy=False)
+            # In float64, so that a vector's features do not depend on those beside it.
+            there = ((points - centre) @ linear).astype(points.dtype, copy=False)
+        elif self.name != "as given":
+            there = points - centre.astype(points.dtype)
+        return unit(there) if self.similarity == "cosine" else there
 
 
 def unit(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     """Scale rows to length one; a row of zeros stays."""
+    if points.dtype == np.float32:
+        # Squares of float32 neither overflow nor underflow in float64.
+        length = np.sqrt(np.einsum("ij,ij->i", points, points, dtype=float))
+        return np.asarray(points / np.where(length > 0, length, 1.0).astype(np.float32)[:, None])
     # Scaled first: the squares of tiny numbers are zero, and those of huge ones infinite.
     largest = np.abs(points).max(axis=1, keepdims=True)
     scaled = points / np.where(largest > 0, largest, 1.0)
@@ -240,9 +244,8 @@ def _with_correlations(
     return dataclasses.replace(one, correlations=np.clip(one.measured(validate), 0.0, 1 - 1e-6))
 
 
-def stored_vectors(space: Space, items: Vectors, first: np.ndarray | None = None) -> Stored:
+def stored_vectors(space: Space, items: Vectors, first: np.ndarray) -> Stored:
     """Items stored as they are; `first` names for each item the first that equals it."""
-    first = np.arange(len(items)) if first is None else first
     rows, label, times = np.unique(first, return_inverse=True, return_counts=True)
 
     def features(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -258,7 +261,7 @@ def uncompressed_quality(space: Space, task: RetrievalTask) -> float:
     some = targets.query < _VALIDATED
     ranks = streamed_ranks(
         space.queries(task.queries.rows(slice(0, _VALIDATED))),
-        stored_vectors(space, task.items),
+        stored_vectors(space, task.items, task.first_copy),
         targets.query[some],
         targets.item[some],
     )

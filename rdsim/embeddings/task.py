@@ -51,8 +51,8 @@ class RetrievalTask:
         targets: pairs of rows of the two.
         query_group: number of the group of each query.
         item_group: number of the group of each item.
+        first_copy: of each item, the first that equals it.
         without_target: queries that were left out because they have no target.
-        copies: items that equal an earlier one.
 
     """
 
@@ -61,8 +61,13 @@ class RetrievalTask:
     targets: Targets
     query_group: Int[np.ndarray, " q"]
     item_group: Int[np.ndarray, " m"]
+    first_copy: Int[np.ndarray, " m"]
     without_target: int
-    copies: int
+
+    @property
+    def copies(self) -> int:
+        """Count the items that equal an earlier one."""
+        return int((self.first_copy != np.arange(len(self.items))).sum())
 
 
 @on_host
@@ -97,8 +102,8 @@ def retrieval_task(queries: Any, items: Any, targets: Any = None) -> RetrievalTa
         targets=dataclasses.replace(pairs, query=query.reshape(-1)),
         query_group=query_group,
         item_group=item_group,
+        first_copy=first,
         without_target=len(x) - len(used),
-        copies=int((first != np.arange(len(y))).sum()),
     )
 
 
@@ -303,8 +308,9 @@ def _part(task: RetrievalTask, kept: np.ndarray) -> RetrievalTask:
         ),
         query_group=task.query_group[queries],
         item_group=task.item_group[items],
+        # Copies are of one group, so that none is without its first.
+        first_copy=new_item[task.first_copy[items]],
         without_target=task.without_target,
-        copies=task.copies,
     )
 
 

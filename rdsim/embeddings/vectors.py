@@ -137,8 +137,15 @@ def first_copies(vectors: Vectors) -> Int[np.ndarray, " n"]:
     digests = np.empty(len(vectors), "V16")
     for start, block in vectors.blocks():
         # Zero and minus zero are equal and have different bytes.
-        for row, values in enumerate(block + block.dtype.type(0)):
-            digest = hashlib.blake2b(values.tobytes(), digest_size=16).digest()
+        content = np.ascontiguousarray(block + block.dtype.type(0))
+        width = content.dtype.itemsize * content.shape[1]
+        if width <= 16:
+            padded = np.zeros((len(content), 16), np.uint8)
+            padded[:, :width] = content.view(np.uint8).reshape(len(content), width)
+            digests[start : start + len(content)] = padded.view("V16").reshape(-1)
+            continue
+        for row, values in enumerate(content):
+            digest = hashlib.blake2b(values, digest_size=16).digest()
             digests[start + row] = digest
     _, first, place = np.unique(digests, return_index=True, return_inverse=True)
     return np.asarray(first[place.reshape(-1)], np.int64)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Integer
 
 from rdsim.embeddings.ranks import Stored
 from rdsim.embeddings.spaces import Canonical, Space
-from rdsim.embeddings.vectors import Vectors
+from rdsim.embeddings.vectors import Vectors, first_copies
 
 Reading = Callable[[np.ndarray], np.ndarray]
 """Takes query vectors as they are given to features whose inner products with items' are scores."""
@@ -62,11 +62,15 @@ Maker = Callable[[Training, int], FittedCode | None]
 
 def encoded(code: FittedCode, items: Vectors) -> tuple[Stored, float]:
     """Encode all items, in blocks; return what is stored and the seconds that it took."""
-    parts, began = [], time.perf_counter()
-    for _, block in items.blocks():
-        parts.append(code.encode(block))
+    began, codes = time.perf_counter(), None
+    for start, block in items.blocks():
+        found = code.encode(block)
+        if codes is None:
+            codes = np.empty((len(items), found.shape[1]), found.dtype)
+        codes[start : start + len(found)] = found
+    assert codes is not None  # there are items
     seconds = time.perf_counter() - began
-    return stored_codes(np.concatenate(parts), code.decode), seconds
+    return stored_codes(codes, code.decode), seconds
 
 
 def stored_codes(
@@ -74,11 +78,8 @@ def stored_codes(
     decode: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]],
 ) -> Stored:
     """Find the distinct codes among those of all items."""
-    codes = np.ascontiguousarray(codes)
-    # One comparison of bytes instead of one a column.
-    rows = codes.view(np.dtype((np.void, codes.dtype.itemsize * codes.shape[1]))).reshape(-1)
-    _, first, label, times = np.unique(
-        rows, return_index=True, return_inverse=True, return_counts=True
+    first, label, times = np.unique(
+        first_copies(Vectors([codes])), return_inverse=True, return_counts=True
     )
     return Stored(
         features=lambda chosen: decode(codes[first[chosen]]),
