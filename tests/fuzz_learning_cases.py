@@ -106,6 +106,7 @@ CASES: Final[dict[str, Call]] = {
         "systems": Argument(("signs",), ("x", 3, {}, object(), ("x",), (None,))),
         "learned": Argument((), (3, object(), (0,), (-1,), (1.5,), (math.nan,))),
         "own": Argument(None, ("x", 3, {}, object())),
+        "rescore": Argument(4, ("x", -1, 1.5, math.nan, None, object())),
         "held_out": positive(0.5, 0.0, 1.0, math.inf),
         "folds": Argument(2, ("x", 0, 1, -1, 1.5, math.nan, HUGE, object())),
         "fit": Argument(None, ("x", 3, {}, object())),

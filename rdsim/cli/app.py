@@ -82,6 +82,10 @@ def gap(
     ] = None,
     fit_items: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
     fit_targets: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+    rescore: Annotated[
+        int,
+        tyro.conf.arg(help="rank the first so many of each code again by the vectors themselves"),
+    ] = 0,
     most_queries: Annotated[int, tyro.conf.arg(help="rank so many queries, at random")] = 10_000,
     seed: Annotated[int, tyro.conf.arg(help="seed of the random numbers")] = 0,
     json: Annotated[bool, tyro.conf.arg(help="print the report for programs")] = False,
@@ -121,6 +125,7 @@ def gap(
             space=space,
             held_out=held_out,
             folds=folds,
+            rescore=rescore,
             most_queries=most_queries,
         ),
     )

@@ -12,8 +12,7 @@ from rdsim.embeddings.formats import read_vectors
 from rdsim.embeddings.measure import measure_embeddings
 from rdsim.embeddings.quality import METRICS, Mean
 from rdsim.embeddings.result import EmbeddingReport, Whole
-from rdsim.embeddings.systems.catalogue import SYSTEMS, System
-from rdsim.embeddings.systems.given import OwnCode, own_code, read_own_code
+from rdsim.embeddings.systems import SYSTEMS, OwnCode, System, own_code, read_own_code
 from rdsim.embeddings.task import (
     RetrievalTask,
     Split,

@@ -20,6 +20,7 @@ from rdsim.embeddings import converse as limit
 from rdsim.embeddings.diagnostics import diagnose
 from rdsim.embeddings.quality import Mean, kept, means, query_metrics
 from rdsim.embeddings.ranks import Stored, TargetRanks, streamed_ranks
+from rdsim.embeddings.rescoring import candidates, rescored
 from rdsim.embeddings.result import EmbeddingReport, Whole
 from rdsim.embeddings.spaces import (
     SIMILARITIES,
@@ -73,6 +74,7 @@ def measure_embeddings(
     systems: Sequence[str] | None = None,
     learned: Sequence[int] = (),
     own: OwnCode | None = None,
+    rescore: int = 0,
     held_out: float = 0.4,
     folds: int | None = None,
     fit: RetrievalTask | None = None,
@@ -94,6 +96,8 @@ def measure_embeddings(
         systems: names of codes, or "all"; by default the usual ones, those of faiss if it is installed.
         learned: bits at which to train the learned code too; it takes minutes.
         own: a code of one's own, for all items of the task.
+        rescore: N; if it is not 0, every code has a further line, of kind "rescored", for which the N
+            items that it ranks first are ranked again by the uncompressed vectors.
         held_out: fraction of the groups that are ranked.
         folds: number of parts, each ranked by codes fitted to the others, in the place of `held_out`.
         fit: pairs to fit to; then the whole task is ranked, as published protocols have it.
@@ -137,6 +141,7 @@ def measure_embeddings(
         validation.instance("own", own, OwnCode)
     validation.function("keep", keep)
     validation.function("told", told)
+    again = validation.integer("rescore", rescore, low=0)
     most = validation.integer("most_queries", most_queries, low=2)
     level = float(validation.open_unit("confidence", confidence))
     split_key, query_key, fit_key = jax.random.split(key, 3)
@@ -147,7 +152,7 @@ def measure_embeddings(
         if (fit.queries.shape[1], fit.items.shape[1]) != (task.queries.shape[1], widths):
             raise ValueError("fit must have the dimensions of task")
         splits = (Split(fit=fit, ranked=task, name="given"),)
-    plan = _Plan(rates, similarity, space, found, trained, own, keep, told)
+    plan = _Plan(rates, similarity, space, found, trained, own, again, keep, told)
     parts = []
     for number, split in enumerate(splits):
         ranked = some_queries(jax.random.fold_in(query_key, number), split.ranked, most)
@@ -166,6 +171,7 @@ class _Plan:
     systems: tuple[System, ...]
     learned: tuple[int, ...]
     own: OwnCode | None
+    rescore: int
     keep: Keep
     told: Told
 
@@ -241,7 +247,7 @@ class _Fold:
             for rate in system.sizes(self.plan.bits, width):
                 lines += self._code(system, rate, trained_on)
         if self.plan.learned:
-            lines += self._learned(learn_key, rest, validated)
+            lines += self._learned(learn_key, rest, validated, trained_on)
         if self.plan.own is not None:
             lines.append(self._own(self.plan.own, best))
         held = found[0].measured(self.ranked)
@@ -279,20 +285,40 @@ class _Fold:
         return spaces[int(np.argmax(quality))]
 
     def _ranks(self, stage: str, features: np.ndarray, stored: Stored) -> dict[str, Any]:
-        targets, began = self.ranked.targets, time.perf_counter()
-        ranks = streamed_ranks(
-            features,
-            stored,
-            targets.query,
-            targets.item,
-            progress=lambda done, total: self.plan.told(stage, done, total),
-        )
+        began = time.perf_counter()
+        ranks = self._target_ranks(stage, features, stored)
         return {
             "ahead": ranks.ahead,
             "tied": ranks.tied,
             "code_bits": stored.entropy,
             "search": time.perf_counter() - began,
         }
+
+    def _target_ranks(self, stage: str, features: np.ndarray, stored: Stored) -> TargetRanks:
+        return streamed_ranks(
+            features,
+            stored,
+            self.ranked.targets.query,
+            self.ranked.targets.item,
+            progress=lambda done, total: self.plan.told(stage, done, total),
+        )
+
+    def _rescored(
+        self, space: Space, features: np.ndarray, stored: Stored, found: Any
+    ) -> dict[str, Any]:
+        """Rank the first candidates of a code again, in the space of the reference."""
+        began = time.perf_counter()
+        chosen_items = candidates(features, stored, self.plan.rescore)
+        ranks = rescored(
+            _as_ranks(found),
+            chosen_items,
+            space.queries(self.ranked.queries.rows(slice(None))),
+            stored_vectors(space, self.ranked.items, self.ranked.first_copy),
+            self.ranked.targets.query,
+            self.ranked.targets.item,
+        )
+        seconds = float(found["search"]) + time.perf_counter() - began
+        return {"ahead": ranks.ahead, "tied": ranks.tied, "search": seconds}
 
     def _uncompressed(self, space: Space) -> Line:
         """Rank by the vectors themselves, in a space."""
@@ -322,18 +348,26 @@ class _Fold:
             code = system.make(given, rate)
             if code is None:
                 return {"readings": np.array([], str)}
-            return self._read(stage, code, time.perf_counter() - began)
+            return self._read(stage, code, time.perf_counter() - began, given)
 
         return self._lines(self._keep(stage, ranked), system.name, "code", system.space)
 
-    def _read(self, stage: str, code: FittedCode, seconds: float) -> dict[str, Any]:
+    def _read(
+        self, stage: str, code: FittedCode, seconds: float, given: Training
+    ) -> dict[str, Any]:
         stored, encoding = encoded(code, self.ranked.items)
         raw = self.ranked.queries.rows(slice(None))
         found: dict[str, Any] = {"readings": np.array(list(code.readings))}
         for number, read in enumerate(code.readings.values()):
-            numbers = self._ranks(stage, read(raw), stored)
+            features = read(raw)
+            numbers = self._ranks(stage, features, stored)
             numbers |= {"bits": code.bits, "train": seconds, "encode": encoding}
             found |= {f"{field}-{number}": np.asarray(value) for field, value in numbers.items()}
+            if self.plan.rescore:
+                again = numbers | self._rescored(
+                    given.plain or given.space, features, stored, numbers
+                )
+                found |= {f"{field}-again{number}": np.asarray(v) for field, v in again.items()}
         return found
 
     def _lines(
@@ -345,19 +379,32 @@ class _Fold:
             numbers = {f[: -len(end)]: v for f, v in found.items() if f.endswith(end)}
             full = f"{name}, {reading}" if reading else name
             lines.append(Line(name=full, kind=kind, space=space or "chosen", numbers=numbers))
+            end = f"-again{number}"
+            numbers = {f[: -len(end)]: v for f, v in found.items() if f.endswith(end)}
+            if self.plan.rescore:
+                full += f", rescored {self.plan.rescore}"
+                lines.append(
+                    Line(name=full, kind="rescored", space=space or "chosen", numbers=numbers)
+                )
         return lines
 
-    def _learned(self, key: Any, rest: RetrievalTask, validated: RetrievalTask) -> list[Line]:
+    def _learned(
+        self,
+        key: Any,
+        rest: RetrievalTask,
+        validated: RetrievalTask,
+        training: Callable[[], Training],
+    ) -> list[Line]:
         def ranked() -> dict[str, Any]:
             self.plan.told("learned code", 0, 1)
             codes, seconds = learned_codes(key, rest, validated, self.plan.learned)
             found: dict[str, Any] = {"readings": np.array([""] * len(codes))}
             for number, code in enumerate(codes):
-                read = self._read(f"learned code {code.bits}", code, seconds)
+                read = self._read(f"learned code {code.bits}", code, seconds, training())
                 found |= {
-                    f"{field[:-2]}-{number}": value
+                    f"{field[:-1]}{number}": value
                     for field, value in read.items()
-                    if field.endswith("-0")
+                    if field.endswith(("-0", "-again0"))
                 }
             return found
 

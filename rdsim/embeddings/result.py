@@ -41,7 +41,8 @@ class EmbeddingReport:
 
     Attributes:
         lines: name of the system of each of the L lines.
-        kinds: "space" (uncompressed), "code", "learned" or "yours".
+        kinds: "space" (uncompressed), "code", "learned", "yours", or "rescored": a code whose first items are
+            ranked again by the vectors, which are kept beside it and not counted in its bits.
         spaces: where it compares queries and items.
         bits: stored an item, shape (L,).
         code_bits: entropy of the stored codes, bits, shape (L,): what an entropy coder would need.

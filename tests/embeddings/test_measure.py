@@ -188,6 +188,17 @@ def test_a_given_split_ranks_all_items_and_folds_rank_each_once(task):
     assert folded.database == 50
 
 
+def test_rescoring_as_many_items_as_there_are_is_the_uncompressed(task, report):
+    found = measure_embeddings(KEY, task, (8,), systems=("ITQ",), rescore=80)
+    line = found.lines.index("ITQ, Hamming, rescored 80")
+    assert (found.kinds[line], found.bits[line]) == ("rescored", 8)
+    np.testing.assert_array_equal(found.ahead[line], found.ahead[found.reference])
+    assert line not in found.pareto()
+    few = measure_embeddings(KEY, task, (8,), systems=("ITQ",), rescore=10)
+    first, again = (few.lines.index(f"ITQ, float query{end}") for end in ("", ", rescored 10"))
+    assert few.values("mrr")[first] < few.values("mrr")[again] <= few.values("mrr")[few.reference]
+
+
 def test_own_codes_are_judged_as_the_vectors_that_they_decode_to(task, report):
     y = task.items.rows(slice(None))
     rounded = np.round(y * 4).astype(np.int8)

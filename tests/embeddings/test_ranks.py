@@ -13,6 +13,7 @@ from rdsim.embeddings import METRICS
 from rdsim.embeddings import ranks as streaming
 from rdsim.embeddings.quality import kept, means, query_metrics
 from rdsim.embeddings.ranks import Stored, TargetRanks, streamed_ranks
+from rdsim.embeddings.rescoring import candidates, rescored
 from rdsim.embeddings.systems.code import stored_codes
 from rdsim.embeddings.task import Targets
 
@@ -77,6 +78,32 @@ def test_ranks_do_not_depend_on_the_sizes_of_blocks(monkeypatch):
     assert stored.entropy == pytest.approx(
         -sum(m / 500 * math.log2(m / 500) for m in stored.multiplicity), rel=1e-12, abs=0
     )
+
+
+@settings(max_examples=8)
+@given(st.integers(0, 10**6), st.sampled_from([1, 4, 30, 100]))
+def test_rescored_targets_stand_where_the_vectors_put_them_among_the_candidates(seed, count):
+    rng = np.random.default_rng(seed)
+    y, codes = rng.normal(size=(60, 4)), rng.integers(0, 2, (60, 4)).astype(np.uint8)
+    x = rng.normal(size=(9, 4))
+    stored = stored_codes(codes, lambda c: (2.0 * c - 1, None))
+    vectors = Stored(
+        features=lambda c: (y[c], None), label=np.arange(60), multiplicity=np.ones(60, int)
+    )
+    query, item = np.repeat(np.arange(9), 3), rng.integers(0, 60, 27)
+    first = streamed_ranks(x, stored, query, item)
+    chosen = candidates(x, stored, count)
+    found = rescored(first, chosen, x, vectors, query, item)
+    by_code, exact_scores = x @ (2.0 * codes - 1).T, x @ y.T
+    for pair, (q, i) in enumerate(zip(query, item, strict=True)):
+        order = np.lexsort((np.arange(60), -np.round(by_code[q], 9)))[:count]
+        assert sorted(by_code[q][order].round(6)) == sorted(by_code[q][chosen[q]].round(6))
+        if i in chosen[q]:
+            above = (exact_scores[q][chosen[q]] > exact_scores[q][i]).sum()
+            assert (found.ahead[pair], found.tied[pair]) == (above, 1)
+        else:
+            assert found.ahead[pair] == max(first.ahead[pair], count)
+            assert found.ahead[pair] + found.tied[pair] == first.ahead[pair] + first.tied[pair]
 
 
 def by_all_orders(scores, grades):
