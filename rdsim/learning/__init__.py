@@ -15,18 +15,6 @@ except ModuleNotFoundError as error:
         f'rdsim.learning needs {error.name}: pip install "rdsim[learning]"', name=error.name
     ) from error
 
-from rdsim.learning.embeddings import (
-    EmbeddingGap,
-    PairSplit,
-    ProductCode,
-    RankQuality,
-    SharedSpace,
-    check_pairs,
-    embedding_gap,
-    product_codes,
-    shared_space,
-    split_pairs,
-)
 from rdsim.learning.families import (
     FAMILIES,
     AdversarialFamily,
@@ -51,6 +39,7 @@ from rdsim.learning.families import (
     with_hamming,
 )
 from rdsim.learning.operating_points import OperatingPoint, operating_point
+from rdsim.learning.product_code import ProductCode, product_codes
 from rdsim.learning.stacking import StackedCode, stacked_systems
 from rdsim.learning.stochastic import (
     DiscreteCode,
@@ -91,7 +80,6 @@ __all__ = [
     "DiscreteCode",
     "DualEncoder",
     "EmbeddedCode",
-    "EmbeddingGap",
     "GaussianCodePoint",
     "ItemPairs",
     "Learner",
@@ -99,24 +87,19 @@ __all__ = [
     "NeuralCode",
     "NeuralItemCode",
     "OperatingPoint",
-    "PairSplit",
     "Pairs",
     "ProductCode",
-    "RankQuality",
     "RetrievalCodeLearner",
     "Schedule",
-    "SharedSpace",
     "StackedCode",
     "StochasticCodeLearner",
     "Trained",
     "TrainingDivergedError",
     "architecture",
     "canonical_correlation_analysis",
-    "check_pairs",
     "discrete_code",
     "distillation_loss",
     "embedded_code",
-    "embedding_gap",
     "exact_point",
     "fit_family",
     "fitted_models",
@@ -133,8 +116,6 @@ __all__ = [
     "product_codes",
     "product_of_experts",
     "quantized_systems",
-    "shared_space",
-    "split_pairs",
     "stacked_systems",
     "stored_systems",
     "total_correlation",
