@@ -261,7 +261,7 @@ class _Fold:
         def fitted() -> dict[str, Any]:
             return {
                 f"{number}-{field}": np.asarray(value)
-                for number, one in enumerate(variables(rest, validated))
+                for number, one in enumerate(variables(rest, validated, self.plan.similarity))
                 for field, value in dataclasses.asdict(one).items()
             }
 
@@ -272,6 +272,7 @@ class _Fold:
         for number in range(1 + max(int(name[0]) for name in arrays)):
             fields: dict[str, Any] = {n[2:]: a for n, a in arrays.items() if n[0] == str(number)}
             fields |= {"ridge": float(fields["ridge"]), "name": str(fields["name"])}
+            fields["unit_first"] = bool(fields["unit_first"])
             found.append(Canonical(**fields))
         return found
 

@@ -42,6 +42,7 @@ class Space:
         item_centre: subtracted from items, shape (d_y,).
         query_map: then multiplied, shape (d_x, e); None for the identity.
         item_map: shape (d_y, e).
+        unit_first: whether vectors are scaled to length one before all else.
 
     """
 
@@ -51,6 +52,7 @@ class Space:
     item_centre: Float[np.ndarray, " dy"]
     query_map: Float[np.ndarray, "dx e"] | None = None
     item_map: Float[np.ndarray, "dy e"] | None = None
+    unit_first: bool = False
 
     def queries(self, points: Float[np.ndarray, "n dx"]) -> Float[np.ndarray, "n e"]:
         """Take queries there."""
@@ -69,7 +71,7 @@ class Space:
     def _taken(
         self, points: np.ndarray, centre: np.ndarray, linear: np.ndarray | None
     ) -> np.ndarray:
-        there = points
+        there = points = unit(points) if self.unit_first else points
         if linear is not None:
             # In float64, so that a vector's features do not depend on those beside it.
             there = ((points - centre) @ linear).astype(points.dtype, copy=False)
@@ -105,6 +107,7 @@ class Canonical:
         item_centre: shape (d_y,).
         query_map: shape (d_x, k).
         item_map: shape (d_y, k).
+        unit_first: whether vectors are scaled to length one first, as where the cosine compares them.
 
     """
 
@@ -115,6 +118,18 @@ class Canonical:
     item_centre: Float[np.ndarray, " dy"]
     query_map: Float[np.ndarray, "dx k"]
     item_map: Float[np.ndarray, "dy k"]
+    unit_first: bool
+
+    def of_queries(self, points: Float[np.ndarray, "n dx"]) -> Float[np.ndarray, "n k"]:
+        """Variables of queries as they are given."""
+        return np.asarray((self._scaled(points) - self.query_centre) @ self.query_map)
+
+    def of_items(self, points: Float[np.ndarray, "n dy"]) -> Float[np.ndarray, "n k"]:
+        """Variables of items as they are given."""
+        return np.asarray((self._scaled(points) - self.item_centre) @ self.item_map)
+
+    def _scaled(self, points: np.ndarray) -> np.ndarray:
+        return unit(points) if self.unit_first else points
 
     def space(self) -> Space:
         """Both sides weighted with the roots of the correlations, compared by the cosine.
@@ -130,13 +145,13 @@ class Canonical:
             item_centre=self.item_centre,
             query_map=self.query_map * weight,
             item_map=self.item_map * weight,
+            unit_first=self.unit_first,
         )
 
     def measured(self, task: RetrievalTask) -> Float[np.ndarray, " k"]:
         """Correlations of the canonical variables on the pairs of another task."""
         x, y = paired(task, MOST_PAIRS)
-        u = (x - self.query_centre) @ self.query_map
-        v = (y - self.item_centre) @ self.item_map
+        u, v = self.of_queries(x), self.of_items(y)
         u, v = u - u.mean(axis=0), v - v.mean(axis=0)
         scale = np.sqrt((u**2).mean(axis=0) * (v**2).mean(axis=0))
         return np.asarray((u * v).mean(axis=0) / np.where(scale > 0, scale, 1.0))
@@ -174,7 +189,9 @@ def plain_spaces(fit: RetrievalTask, similarity: Similarity) -> list[Space]:
     ]
 
 
-def variables(fit: RetrievalTask, validate: RetrievalTask) -> list[Canonical]:
+def variables(
+    fit: RetrievalTask, validate: RetrievalTask, similarity: Similarity
+) -> list[Canonical]:
     """Fit canonical variables at the ridge that ranks held-back pairs best, and principal axes.
 
     Few bits go to a few coordinates, which canonical variables choose best; for many bits many axes are
@@ -184,6 +201,9 @@ def variables(fit: RetrievalTask, validate: RetrievalTask) -> list[Canonical]:
     x, y = paired(fit, MOST_PAIRS)
     if len(x) < 2:
         raise ValueError(f"pairs to fit to must be at least 2, got {len(x)}")
+    unit_first = similarity == "cosine"
+    if unit_first:
+        x, y = unit(x), unit(y)
     centre_x, centre_y = x.mean(axis=0), y.mean(axis=0)
     x, y = x - centre_x, y - centre_y
     values_x, axes_x = np.linalg.eigh(x.T @ x / len(x))
@@ -204,7 +224,9 @@ def variables(fit: RetrievalTask, validate: RetrievalTask) -> list[Canonical]:
                 (axes_y, values_y, root_y, right.T),
             )
         ]
-        one = _with_correlations("canonical", ridge, (centre_x, centre_y), maps, validate)
+        one = _with_correlations(
+            "canonical", ridge, (centre_x, centre_y), maps, unit_first, validate
+        )
         found.append((uncompressed_quality(one.space(), validate), one))
     best = [max(found, key=lambda pair: pair[0])[1]]
     if x.shape[1] == y.shape[1]:
@@ -215,7 +237,11 @@ def variables(fit: RetrievalTask, validate: RetrievalTask) -> list[Canonical]:
             axes_x @ _of_variance_one(inner, np.maximum(values_x, 0)),
             axes_y @ _of_variance_one(falling, np.maximum(values_y, 0)),
         ]
-        best.append(_with_correlations("principal axes", 0.0, (centre_x, centre_y), maps, validate))
+        best.append(
+            _with_correlations(
+                "principal axes", 0.0, (centre_x, centre_y), maps, unit_first, validate
+            )
+        )
     return best
 
 
@@ -229,6 +255,7 @@ def _with_correlations(
     ridge: float,
     centres: tuple[np.ndarray, np.ndarray],
     maps: list[np.ndarray],
+    unit_first: bool,
     validate: RetrievalTask,
 ) -> Canonical:
     one = Canonical(
@@ -239,6 +266,7 @@ def _with_correlations(
         item_centre=centres[1],
         query_map=maps[0],
         item_map=maps[1],
+        unit_first=unit_first,
     )
     # Below one, so that no likelihood is infinite.
     return dataclasses.replace(one, correlations=np.clip(one.measured(validate), 0.0, 1 - 1e-6))

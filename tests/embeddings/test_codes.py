@@ -39,7 +39,7 @@ def training(similarity, count=400):
         plain=plain_spaces(task, similarity)[0],
         items=space.items(raw),
         raw=raw,
-        variables=tuple(variables(rest, validated)),
+        variables=tuple(variables(rest, validated, similarity)),
     )
 
 
@@ -96,6 +96,7 @@ def test_the_transform_code_scores_by_the_likelihood_of_what_it_stores():
         name="canonical",
         correlations=rho,
         ridge=0.0,
+        unit_first=False,
         **{f"{side}_centre": np.zeros(2) for side in ("query", "item")},
         **{f"{side}_map": np.eye(2) for side in ("query", "item")},
     )
@@ -132,7 +133,7 @@ def test_canonical_variables_are_those_of_the_model():
     x, y, rho = planted(4000)
     task = retrieval_task(x @ np.diag(np.linspace(1, 9, WIDTH)), y[:, ::-1].copy())
     rest, validated = kept_back(jax.random.key(0), task, 0.2)
-    found = variables(rest, validated)[0]
+    found = variables(rest, validated, "inner product")[0]
     # Standard errors of held-back correlations: at most 0.035 with 800 pairs.
     np.testing.assert_allclose(np.sort(found.correlations)[::-1][:4], rho[:4], rtol=0, atol=0.12)
     held = found.measured(retrieval_task(x, y))

@@ -16,6 +16,7 @@ References:
 
 """
 
+import dataclasses
 import functools
 from typing import Final
 
@@ -75,17 +76,22 @@ def _code(found: Canonical, training: Training, bits: int) -> FittedCode | None:
     used = np.flatnonzero(dealt)
     tables, _ = gaussian_quantizers()
     thresholds = [tables[b] for b in dealt[used]]
-    item_map, query_map = found.item_map[:, used], found.query_map[:, used]
+    kept = dataclasses.replace(
+        found,
+        correlations=found.correlations[used],
+        query_map=found.query_map[:, used],
+        item_map=found.item_map[:, used],
+    )
 
     def encode(raw: np.ndarray) -> np.ndarray:
-        v = (raw - found.item_centre) @ item_map
+        v = kept.of_items(raw)
         cells = [
             np.searchsorted(edges, column) for edges, column in zip(thresholds, v.T, strict=True)
         ]
         return np.stack(cells, axis=1).astype(np.uint8)
 
     # Each cell stands for the mean of the training items in it; an empty one for its middle.
-    v = (training.raw - found.item_centre) @ item_map
+    v = kept.of_items(training.raw)
     codes = encode(training.raw)
     levels = np.zeros((len(used), 2**MOST_BITS))
     for i, edges in enumerate(thresholds):
@@ -99,7 +105,7 @@ def _code(found: Canonical, training: Training, bits: int) -> FittedCode | None:
     stored = levels[columns, codes]
     spread = np.maximum(stored.std(axis=0), 1e-6)
     # Cells cannot know more of the variable than all of its variance.
-    c = found.correlations[used] * np.minimum(spread, 1.0)
+    c = kept.correlations * np.minimum(spread, 1.0)
     scale = c / (1 - c**2)
 
     def decode(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +116,5 @@ def _code(found: Canonical, training: Training, bits: int) -> FittedCode | None:
         bits=bits,
         encode=encode,
         decode=decode,
-        readings={
-            "": lambda raw: (((raw - found.query_centre) @ query_map) * scale).astype(np.float32)
-        },
+        readings={"": lambda raw: (kept.of_queries(raw) * scale).astype(np.float32)},
     )
