@@ -88,14 +88,18 @@ def gap(
         tyro.conf.arg(help="rank the first so many of each code again by the vectors themselves"),
     ] = 0,
     most_queries: Annotated[int, tyro.conf.arg(help="rank so many queries, at random")] = 10_000,
+    models: Annotated[
+        bool, tyro.conf.arg(help="also fit models and predict other databases; False: leave out")
+    ] = True,
     seed: Annotated[int, tyro.conf.arg(help="seed of the random numbers")] = 0,
     json: Annotated[bool, tyro.conf.arg(help="print the report for programs")] = False,
     steps: Annotated[int | None, tyro.conf.arg(help="gone: see --learned")] = None,
 ) -> int:
     """Measure codes for your own embeddings at equal bits, beside what no system can exceed.
 
-    Codes are fitted to one part of the pairs and rank the other. Tables and a figure show what each keeps of
-    the uncompressed quality at how many bits, and the rank converse (C4). If it is interrupted, the same
+    Codes are fitted to one part of the pairs and rank the other. A page (gap.html) says what each keeps of
+    the uncompressed quality at how many bits, what is proved of all systems (C4), what models of the data
+    say, and what becomes of it in databases of up to 10^9 items. If it is interrupted, the same
     command continues with what was not finished.
 
     Example: rdsim gap --queries q.npy --items y.npy --output report
@@ -130,7 +134,7 @@ def gap(
             most_queries=most_queries,
         ),
     )
-    found, _ = report.run(request, output, seed=seed)
+    found, _ = report.run(request, output, seed=seed, models=models)
     if json:
         say(report.as_json(found))
     else:

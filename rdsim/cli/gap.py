@@ -32,18 +32,13 @@ from rdsim.embeddings import (
     read_targets,
     read_vectors,
     retrieval_task,
+    with_models,
 )
-from rdsim.embeddings.markdown import sentences
+from rdsim.embeddings.markdown import FRACTIONS, NOTE, sentences, verdicts
 from rdsim.plotting import style
 from rdsim.plotting.gap import draw
 
-NOTE: Final = (
-    "Intervals (95 %) are over groups of queries, for this database and these fitted codes; ties count as "
-    "their average. Bits are those stored an item; queries are kept as they are, but where a line says "
-    "Hamming. No system of any kind passes the converse, which is one and says nothing from as many bits on "
-    "as name an item."
-)
-FILES: Final = ("gap.nc", "gap.csv", "gap.md", "gap.png", "gap.pdf")
+FILES: Final = ("gap.html", "gap.md", "gap.nc", "gap.csv", "gap.png", "gap.pdf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +94,9 @@ def _task(queries: str, items: str, targets: str | None) -> RetrievalTask:
     return retrieval_task(x, y, found)
 
 
-def run(request: Request, output: Path, *, seed: int) -> tuple[EmbeddingReport, xarray.Dataset]:
+def run(
+    request: Request, output: Path, *, seed: int, models: bool = True
+) -> tuple[EmbeddingReport, xarray.Dataset]:
     """Read, measure and write `FILES` into a folder.
 
     What is finished is kept in that folder, so that an interrupted run continues; a run that ends
@@ -129,6 +126,7 @@ def run(request: Request, output: Path, *, seed: int) -> tuple[EmbeddingReport, 
         output / ".cells",
         {
             "seed": seed,
+            "models": models,
             "request": json.loads(json.dumps(asked)),
             "data": [_file_hash(path) for path in named if path is not None],
             "code": hash_files([Path(__file__), *library_files()]),
@@ -146,9 +144,11 @@ def run(request: Request, output: Path, *, seed: int) -> tuple[EmbeddingReport, 
             told=shown.told,
             **request.options,
         )
+        if models:
+            found = with_models(jax.random.key(seed), found, keep=cells, told=shown.told)
         dataset = found.to_xarray().assign_attrs(
-            title="Codes for given embeddings beside the rank converse",
-            claims="C4",
+            title="Codes for given embeddings beside their limits",
+            claims="C4, C27, C28, C29" if models else "C4",
             note=NOTE,
             seed=seed,
             request_json=json.dumps(asked, sort_keys=True),
@@ -199,15 +199,20 @@ class _Shown:
 
 
 def save(found: EmbeddingReport, dataset: xarray.Dataset, output: Path) -> None:
-    """Write the report as NetCDF, CSV, Markdown, PNG and PDF."""
+    """Write the report as a page, Markdown, NetCDF, CSV, PNG and PDF."""
     output.mkdir(parents=True, exist_ok=True)
     files.write(output / "gap.nc", bytes(dataset.to_netcdf(engine=ENGINE)))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(_rows(found))
     files.write(output / "gap.csv", text.getvalue().encode())
     files.write(output / "gap.md", found.report().encode())
+    files.write(output / "gap.html", found.page().encode())
     with style.applied():
-        metadata = {"Claims": "C4", "Study": "gap", "Data": str(dataset.attrs["data_hash"])}
+        metadata = {
+            "Claims": str(dataset.attrs["claims"]),
+            "Study": "gap",
+            "Data": str(dataset.attrs["data_hash"]),
+        }
         style.save(draw(dataset), output / "gap", metadata)
 
 
@@ -244,7 +249,7 @@ def _rows(found: EmbeddingReport) -> list[list[Any]]:
 def summary(found: EmbeddingReport) -> dict[str, Any]:
     """The report for programs: what `rdsim gap --json` prints."""
     header, *rows = _rows(found)
-    shares = (0.9, 0.95, 0.99)
+    shares = FRACTIONS
     lines = {share: found.line_for(share) for share in shares}
     return {
         "sentences": sentences(found),
@@ -261,7 +266,48 @@ def summary(found: EmbeddingReport) -> dict[str, Any]:
             for share in shares
         },
         "bits_by_proof": {f"{share:.0%}": found.bits_by_proof(share) for share in shares},
+        "models": _models(found),
         "diagnostics": found.diagnostics,
+    }
+
+
+def _models(found: EmbeddingReport) -> dict[str, Any] | None:
+    """What models say, for programs."""
+    models = found.models
+    if models is None:
+        return None
+    wanted = found.values("mrr")[found.reference]
+    sizes = models.sizes
+    return {
+        "calibrated_to": found.lines[models.calibrated_to],
+        "missing": models.missing,
+        "verdicts": verdicts(found),
+        "twins": {
+            twin.name: {
+                "assumes": twin.assumes,
+                "calibration_error": twin.error,
+                "bits": twin.bits.tolist(),
+                "mrr": twin.code.tolist(),
+                "converse_bits": twin.converse_bits.tolist(),
+                "converse": twin.converse.tolist(),
+                "bits_for": {f"{s:.0%}": twin.bits_for(s * wanted) for s in FRACTIONS},
+                "more_bits_than": {
+                    f"{s:.0%}": twin.bits_by_converse(s * wanted) for s in FRACTIONS
+                },
+                "refuted_by": [
+                    f"{found.lines[i]} | {found.bits[i]}" for i in twin.refuted_by(found)
+                ],
+            }
+            for twin in models.twins
+        },
+        "sizes": sizes
+        and {
+            "log2_size": sizes.log2_size.tolist(),
+            "lines": [f"{found.lines[i]} | {found.bits[i]}" for i in sizes.line],
+            "mrr": sizes.value.tolist(),
+            "lower": sizes.lower.tolist(),
+            "upper": sizes.upper.tolist(),
+        },
     }
 
 
@@ -275,7 +321,7 @@ def table(found: EmbeddingReport) -> Table:
     """Return the report for people: every code by rising bits, the best of its bits marked."""
     shown = Table(
         title=" ".join(map(escape, sentences(found))),
-        caption=NOTE + " The best of as few bits are marked by *.",
+        caption=NOTE,
     )
     for name in ("system", "space"):
         shown.add_column(name)

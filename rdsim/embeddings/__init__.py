@@ -10,6 +10,7 @@ optional package.
 
 from rdsim.embeddings.formats import read_vectors
 from rdsim.embeddings.measure import measure_embeddings
+from rdsim.embeddings.models import Models, OtherSizes, Twin, with_models
 from rdsim.embeddings.quality import METRICS, Mean
 from rdsim.embeddings.result import EmbeddingReport, Whole
 from rdsim.embeddings.systems import SYSTEMS, OwnCode, System, own_code, read_own_code
@@ -28,11 +29,14 @@ __all__ = [
     "SYSTEMS",
     "EmbeddingReport",
     "Mean",
+    "Models",
+    "OtherSizes",
     "OwnCode",
     "RetrievalTask",
     "Split",
     "System",
     "Targets",
+    "Twin",
     "Vectors",
     "Whole",
     "measure_embeddings",
@@ -42,4 +46,5 @@ __all__ = [
     "read_vectors",
     "retrieval_task",
     "split_task",
+    "with_models",
 ]

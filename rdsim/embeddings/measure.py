@@ -503,6 +503,7 @@ def _report(
         # Every fold is below its own bound, and all of them below the largest.
         converse=np.max([bound for bound, _ in bounds], axis=0),
         log2_groups=max(size for _, size in bounds),
+        groups=np.array([limit.group_sizes(split.ranked) for split in splits], float),
         correlations=np.mean([c[:width] for c in held], axis=0),
         fitted_correlations=first.canonical.correlations[:width],
         allocation=np.stack(

@@ -1,15 +1,20 @@
 """The result of measuring embeddings: every number of every line, kept as it was measured."""
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from rdsim.embeddings.quality import METRICS, Mean
+from rdsim import limits
+from rdsim.embeddings.quality import CUTOFFS, METRICS, Mean
+from rdsim.ranking.loss import Loss
 
 if TYPE_CHECKING:
     import xarray
+
+    from rdsim.embeddings.models import Models
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,8 @@ class EmbeddingReport:
         converse: the most that any system has at so many bits an item, shape (B, 5); NaN for nDCG where
             some query has several targets.
         log2_groups: bits from which on the converse is one: no bound holds for all data beyond.
+        groups: of each fold, what its converse is made of (`rdsim.embeddings.converse`): k, the mean number of
+            items of a query's group, and the entropy of that number in bits, shape (F, 3).
         correlations: canonical correlations on the pairs that were ranked, shape (k,).
         fitted_correlations: those on pairs held back from the fit, by which bits are allocated.
         allocation: bits of each canonical coordinate in the transform code at each of
@@ -76,6 +83,7 @@ class EmbeddingReport:
         without_target: queries left out since they have no target.
         copies: items that equal an earlier one.
         confidence: of every interval.
+        models: what models say of these embeddings (`with_models`), or None.
 
     """
 
@@ -98,6 +106,7 @@ class EmbeddingReport:
     converse_bits: Int[np.ndarray, " b"]
     converse: Float[np.ndarray, "b 5"]
     log2_groups: float
+    groups: Float[np.ndarray, "f 3"]
     correlations: Float[np.ndarray, " k"]
     fitted_correlations: Float[np.ndarray, " k"]
     allocation: Int[np.ndarray, "b k"]
@@ -111,6 +120,7 @@ class EmbeddingReport:
     without_target: int
     copies: int
     confidence: float
+    models: "Models | None" = None
 
     def values(self, metric: str) -> Float[np.ndarray, " l"]:
         """Quality of every line by one metric, a name in `METRICS`."""
@@ -140,12 +150,28 @@ class EmbeddingReport:
         enough = [int(line) for line in self.pareto(metric) if ratio[line] >= fraction]
         return enough[0] if enough else None
 
-    def bits_by_proof(self, fraction: float, metric: str = "mrr") -> int | None:
-        """Find the most bits of `converse_bits` at which no system keeps so much; None if there are none."""
+    def bits_by_proof(self, fraction: float, metric: str = "mrr") -> float:
+        """Bound the bits an item from below of every system that keeps so much, whatever the data (C4).
+
+        Zero where nothing is proved, as of nDCG where queries have several targets.
+        """
         column = _column(metric)
         wanted = fraction * self.quality.value[self.reference, column]
-        short = self.converse_bits[self.converse[:, column] < wanted]
-        return int(short.max()) if short.size else None
+        if np.isnan(self.converse[:, column]).any():
+            return 0.0
+        losses: list[Loss] = ["reciprocal_rank", *(("miss", k) for k in CUTOFFS), "dcg"]
+        loss = losses[column]
+        needed = []
+        for k, items, entropy in self.groups.tolist():
+            if k < 2 or (isinstance(loss, tuple) and loss[1] >= k):
+                return 0.0
+            most = 1 - float(limits.rank_loss(math.log2(k), loss, rate=0.0).lower)
+            if wanted <= most:
+                return 0.0
+            rate = limits.rank_rate(math.log2(k), loss, distortion=1 - wanted).lower
+            needed.append(max(0.0, (float(rate) - entropy) / items))
+        # A mean over folds is reached by one of them at least.
+        return min(needed)
 
     def to_xarray(self) -> "xarray.Dataset":
         """All numbers with their dimensions and units; value, lower and upper along "end"."""
@@ -167,6 +193,7 @@ class EmbeddingReport:
             "grade": ("target", self.grade, one),
             "group": ("query_row", self.group),
             "converse": (("rate", "metric"), self.converse, one),
+            "groups": (("fold", "group_number"), self.groups),
             "correlations": ("coordinate", self.correlations, one),
             "fitted_correlations": ("coordinate", self.fitted_correlations, one),
             "allocation": (("rate", "coordinate"), self.allocation, bits),
@@ -180,6 +207,10 @@ class EmbeddingReport:
                 "whole_database": ((), self.whole.database, {"units": "items"}),
                 "whole_queries": ((), self.whole.queries, {"units": "queries"}),
             }
+        if self.models is not None:
+            from rdsim.embeddings.model_variables import model_variables  # it knows the models
+
+            variables |= model_variables(self.models)
         scalars = (
             *("reference", "log2_groups", "similarity", "chosen_space", "split", "database"),
             *("fitted", "without_target", "copies", "confidence"),
@@ -204,6 +235,12 @@ class EmbeddingReport:
         from rdsim.plotting.gap import draw  # the rest of the library does without
 
         return draw(self.to_xarray())
+
+    def page(self) -> str:
+        """Write the report as one self-contained page of HTML."""
+        from rdsim.embeddings.page import page  # the rest of the library does without
+
+        return page(self)
 
     def report(self) -> str:
         """Write the report as Markdown."""

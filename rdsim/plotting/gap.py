@@ -5,7 +5,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rdsim.plotting import style
+from rdsim.plotting import gap_models, style
 
 _TARGETS = (0.9, 0.95, 0.99)
 
@@ -18,6 +18,15 @@ def draw(dataset: xarray.Dataset) -> Figure:
         axis.set_ylabel(name)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    return figure
+
+
+def draw_one(dataset: xarray.Dataset, metric: str, name: str) -> Figure:
+    """Draw one of these panels, as wide as a phone can show."""
+    figure, axes = style.panels(1, 1, width=gap_models.WIDTH, height=5.6)
+    _panel(axes[0, 0], dataset, metric)
+    axes[0, 0].set_ylabel(name)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=7)
     return figure
 
 
@@ -53,6 +62,8 @@ def _panel(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
         linestyle="-",
         label="best measured",
     )
+    if metric == "mrr":
+        gap_models.twin_lines(axis, dataset)
     # A colour and a marker for each code; open for its second reading or kind.
     families = list(dict.fromkeys(str(name).partition(", ")[0] for name in systems[codes]))
     for name in dict.fromkeys(map(str, systems[codes])):
