@@ -269,9 +269,9 @@ def system_rows(found: EmbeddingReport) -> list[list[tuple[str, str]]]:
     for line in np.lexsort((-found.values("mrr"), found.bits)).tolist():
         mean = found.quality
         metrics = [
-            f"{mean.value[line, k]:.4f} [{mean.lower[line, k]:.4f}, {mean.upper[line, k]:.4f}]"
+            f"{mean.value[line, k]:.3f} [{mean.lower[line, k]:.3f}, {mean.upper[line, k]:.3f}]"
             if k == 0
-            else f"{mean.value[line, k]:.4f}"
+            else f"{mean.value[line, k]:.3f}"
             for k in range(len(METRICS))
         ]
         entropy = found.code_bits[line]
@@ -332,4 +332,4 @@ def _floor(bits: float) -> str:
 
 
 def _items(size: float) -> str:
-    return f"{size:,.0f}" if size < 1e8 else f"{size:.0e}".replace("e+0", "e")
+    return f"{size:,.0f}"

@@ -214,7 +214,7 @@ def with_models(
         if found is not None
     ]
     correlations = None if gaussian is None else np.asarray(gaussian["correlations"])
-    sizes = part("databases of other sizes", lambda: _other_sizes(key, report, correlations))
+    sizes = part("databases of other sizes", lambda: _other_sizes(key, report, best, correlations))
     models = Models(
         calibrated_to=best,
         twins=tuple(twins),
@@ -381,13 +381,15 @@ def sized_lines(report: EmbeddingReport) -> Int[np.ndarray, " k"]:
 
 
 def _other_sizes(
-    key: Any, report: EmbeddingReport, correlations: np.ndarray | None
+    key: Any, report: EmbeddingReport, best: int, correlations: np.ndarray | None
 ) -> dict[str, Any]:
     lines = sized_lines(report)
     if not lines.size:
         raise ValueError("every line has an MRR of 0 or 1")
     measured = math.log2(report.database)
-    sizes = np.unique(np.append(np.arange(4.0, LARGEST_LOG2_SIZE), (measured, LARGEST_LOG2_SIZE)))
+    sizes = np.unique(
+        np.append(np.arange(4.0, LARGEST_LOG2_SIZE), (measured, math.log2(1e6), LARGEST_LOG2_SIZE))
+    )
     predicted = []
     for line in lines:
         ahead, tied = first_targets(report, int(line))
@@ -406,6 +408,8 @@ def _other_sizes(
             key, _source(correlations), twin_sizes, LOSS, bits=bits, queries=_QUERIES
         )
         twin = 1 - np.asarray(found.loss.value)
+        # Vectors of another space than that of the calibration are worse than unlimited bits can be.
+        twin[space & (lines != best)] = np.nan
     return {
         "log2_size": sizes,
         "line": lines,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import xarray
 
     from rdsim.embeddings.models import Models
+
+
+_CURVE: Final = np.linspace(0.0, 1.0, 65)
+"""Qualities at which the proved region is drawn."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,26 +161,33 @@ class EmbeddingReport:
         """
         column = _column(metric)
         wanted = fraction * self.quality.value[self.reference, column]
+        return float(self._proved(np.array([wanted]), column)[0])
+
+    def _proved(self, quality: Float[np.ndarray, " n"], column: int) -> Float[np.ndarray, " n"]:
+        """Invert the converse: bits that every system of such qualities needs."""
+        nothing = np.zeros(len(quality))
         if np.isnan(self.converse[:, column]).any():
-            return 0.0
+            return nothing
         losses: list[Loss] = ["reciprocal_rank", *(("miss", k) for k in CUTOFFS), "dcg"]
         loss = losses[column]
         needed = []
         for k, items, entropy in self.groups.tolist():
             if k < 2 or (isinstance(loss, tuple) and loss[1] >= k):
-                return 0.0
-            most = 1 - float(limits.rank_loss(math.log2(k), loss, rate=0.0).lower)
-            if wanted <= most:
-                return 0.0
-            rate = limits.rank_rate(math.log2(k), loss, distortion=1 - wanted).lower
-            needed.append(max(0.0, (float(rate) - entropy) / items))
+                return nothing
+            log2_size = math.log2(k)
+            least = 1 - float(limits.rank_loss(log2_size, loss, rate=0.0).lower)
+            beyond = quality > least
+            lost = 1 - np.where(beyond, quality, 1.0)
+            rate = np.asarray(limits.rank_rate(log2_size, loss, distortion=lost).lower)
+            needed.append(np.where(beyond, np.maximum((rate - entropy) / items, 0.0), 0.0))
         # A mean over folds is reached by one of them at least.
-        return min(needed)
+        return np.asarray(np.min(needed, axis=0))
 
     def to_xarray(self) -> "xarray.Dataset":
         """All numbers with their dimensions and units; value, lower and upper along "end"."""
         import xarray  # the rest of the library does without
 
+        proved = np.stack([self._proved(_CURVE, k) for k in range(len(METRICS))], axis=1)
         one, bits, seconds = {"units": "1"}, {"units": "bits"}, {"units": "s"}
         measured = ("line", "metric", "end")
         variables: dict[str, Any] = {
@@ -193,6 +204,8 @@ class EmbeddingReport:
             "grade": ("target", self.grade, one),
             "group": ("query_row", self.group),
             "converse": (("rate", "metric"), self.converse, one),
+            "proved_quality": ("proved", _CURVE, one),
+            "proved_bits": (("proved", "metric"), proved, bits),
             "groups": (("fold", "group_number"), self.groups),
             "correlations": ("coordinate", self.correlations, one),
             "fitted_correlations": ("coordinate", self.fitted_correlations, one),

@@ -96,8 +96,9 @@ def _panel(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
             label=str(systems[row]),
         )
     axis.set_xscale("log", base=2)
+    axis.set_xlim(left=2.0)
     ticks = 2 ** np.arange(
-        np.floor(np.log2(bits[kinds != "space"].min())), np.ceil(np.log2(bits.max())) + 1
+        min(1.0, np.floor(np.log2(bits.min()))), np.ceil(np.log2(bits.max())) + 1
     )
     axis.set_xticks(ticks, [f"{int(rate)}" for rate in ticks], rotation=45)
     axis.minorticks_off()
@@ -106,10 +107,14 @@ def _panel(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
 
 def _bound(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
     """Shade what no system reaches."""
-    rate, bound = dataset.rate.values, dataset.converse.sel(metric=metric).values
-    if np.isfinite(bound).all():
-        axis.fill_between(rate, bound, 1.02, color="#000000", alpha=0.12, linewidth=0)
-        axis.plot(rate, bound, color="black", linestyle="-", label="converse, any system")
+    quality, bits = dataset.proved_quality.values, dataset.proved_bits.sel(metric=metric).values
+    if bits.any():
+        # Below a bit the logarithm has no end; beyond the last, no system is excluded.
+        shown = np.maximum(bits, 1.0)
+        axis.fill_betweenx(quality, 1.0, shown, color="#000000", alpha=0.12, linewidth=0)
+        axis.plot(
+            shown, quality, color="black", linestyle="-", label="converse, any system (proved)"
+        )
 
 
 def _front(bits: np.ndarray, values: np.ndarray, codes: np.ndarray) -> list[int]:

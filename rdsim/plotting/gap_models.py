@@ -12,7 +12,7 @@ from rdsim.plotting import style
 TWINS: Final = ("gaussian_twin", "isotropic_twin")
 _NAMES: Final = {"gaussian_twin": "Gaussian twin", "isotropic_twin": "isotropic twin"}
 _COLORS: Final = {"gaussian_twin": "#000000", "isotropic_twin": "#777777"}
-WIDTH: Final = 4.8
+WIDTH: Final = 4.4
 """Inches: on a phone its letters are still read."""
 
 
@@ -80,7 +80,7 @@ def sizes(dataset: xarray.Dataset) -> Figure:
                 markerfacecolor="white",
                 markersize=3,
                 linewidth=0.9,
-                label="its Gaussian twin" if place == 0 else None,
+                label=None,
             )
     axis.axvline(measured, color="#555555", linewidth=0.8, linestyle="-")
     axis.annotate(
