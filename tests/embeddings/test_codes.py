@@ -161,7 +161,7 @@ def test_a_rotated_product_quantizer_scores_as_the_points_that_it_stands_for():
     code = own.rotated_product_quantizer(given, 16)
     import jax
 
-    made = long_product_quantizer(jax.random.key(1), given.items, 16)
+    made = long_product_quantizer(jax.random.key(1), given.items, 16, starts=1, iterations=12)
     codes = code.encode(given.raw)
     np.testing.assert_array_equal(codes, made.store(jax.random.key(0), given.items))
     u = made.item_features(codes.astype(np.int64))[:, :-1] @ np.asarray(made.rotation) + np.asarray(
