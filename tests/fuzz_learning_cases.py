@@ -73,6 +73,7 @@ LETTERS: Final = learning.letter_table(DISCRETE)
 DRAWN: Final = learning.item_pairs(KEY, MIXTURE, 32, held_out=8)
 PAIRS: Final = np.random.default_rng(6).normal(size=(64, 3))
 TASK: Final = embeddings.retrieval_task(PAIRS, PAIRS + 0.1)
+REPORT: Final = embeddings.measure_embeddings(jax.random.key(0), TASK, [2], systems=("signs",))
 RANKS: Final = ranking.pair_ranks(PAIRS, PAIRS)
 
 
@@ -127,6 +128,12 @@ CASES: Final[dict[str, Call]] = {
         "queries": points(PAIRS),
         "items": points(PAIRS),
         "targets": Argument(np.arange(64), ("x", object(), [], [0.5] * 64, [99] * 64, [-2] * 64)),
+    },
+    "embeddings.with_models": {
+        "key": key(),
+        "report": thing(REPORT, TASK, PAIRS),
+        "keep": Argument(remembered, ("x", 3, {}, object())),
+        "told": Argument(untold, ("x", 3, {}, object())),
     },
     "embeddings.split_task": {
         "key": key(),

@@ -188,6 +188,8 @@ INTERFACE: Final = "says what methods a code has"
 EXEMPT_CLASSES: Final = {
     "codes.ItemCode": INTERFACE,
     "embeddings.EmbeddingReport": "holds what was measured; its methods choose among its lines",
+    "embeddings.Models": "holds what was computed on the host; its method finds a twin by its name",
+    "embeddings.Twin": "holds what was computed on the host; its methods choose among its bits",
     "embeddings.System": "says at which numbers of bits a code is fitted",
     "embeddings.Vectors": "rows of files on the host, chosen by their numbers",
     "codes.StoredCode": INTERFACE,

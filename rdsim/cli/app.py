@@ -88,9 +88,7 @@ def gap(
         tyro.conf.arg(help="rank the first so many of each code again by the vectors themselves"),
     ] = 0,
     most_queries: Annotated[int, tyro.conf.arg(help="rank so many queries, at random")] = 10_000,
-    models: Annotated[
-        bool, tyro.conf.arg(help="also fit models and predict other databases; False: leave out")
-    ] = True,
+    models: Annotated[bool, tyro.conf.arg(help="leave models and other databases out")] = True,
     seed: Annotated[int, tyro.conf.arg(help="seed of the random numbers")] = 0,
     json: Annotated[bool, tyro.conf.arg(help="print the report for programs")] = False,
     steps: Annotated[int | None, tyro.conf.arg(help="gone: see --learned")] = None,

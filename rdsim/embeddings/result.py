@@ -179,7 +179,9 @@ class EmbeddingReport:
             beyond = quality > least
             lost = 1 - np.where(beyond, quality, 1.0)
             rate = np.asarray(limits.rank_rate(log2_size, loss, distortion=lost).lower)
-            needed.append(np.where(beyond, np.maximum((rate - entropy) / items, 0.0), 0.0))
+            # Less than rounding could add.
+            bits = (rate - entropy) / items * (1 - 1e-12)
+            needed.append(np.where(beyond, np.maximum(bits, 0.0), 0.0))
         # A mean over folds is reached by one of them at least.
         return np.asarray(np.min(needed, axis=0))
 

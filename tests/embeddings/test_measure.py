@@ -165,15 +165,17 @@ def test_the_front_and_the_bits_for_a_target(report):
     assert report.bits[line] == report.bits[enough].min()
     assert report.line_for(2.0) is None
     proved = report.bits_by_proof(1.0)
-    at = report.converse_bits.tolist().index(proved)
-    assert report.converse[at, 0] < values[report.reference]
+    bound = np.interp(report.converse_bits, [proved], [values[report.reference]])
+    below = report.converse_bits < proved
+    assert (report.converse[below, 0] < bound[below]).all()
+    assert (report.converse[~below, 0] >= bound[~below] - 1e-9).all()
 
 
 def test_the_report_says_what_was_found(report):
     text = report.report()
     assert "80 queries find their target among 80 items" in text
     assert "| rotated PQ |" in text
-    assert "| more than 2 |" in text or "| more than 4 |" in text
+    assert "| at least " in text
     assert report.to_xarray().quality.sizes == {"line": len(report.lines), "metric": 5, "end": 3}
     assert len(report.plot().axes) == 2
 

@@ -122,6 +122,10 @@ def test_the_files_hold_what_was_measured(report):
     with Image.open(report / "gap.png") as image:
         assert image.info["Data"] == found.attrs["data_hash"]
     assert "96 queries find their target among 48 items" in (report / "gap.md").read_text()
+    page = (report / "gap.html").read_text()
+    assert "96 queries find their target among 48 items" in page
+    assert "Models need 64 items or more; 48 were ranked." in page
+    assert "yours (codes.npy)" in page
     assert "jax" in json.loads(found.attrs["versions_json"])
     assert sorted(path.name for path in report.iterdir()) == sorted(gap.FILES)
 
@@ -160,6 +164,7 @@ def test_the_report_for_programs_is_json(save, tmp_path, capsys):
     assert {"ITQ, float query", "as given", "converse (proved)"} <= {
         line["system"] for line in found["lines"]
     }
+    assert "24 were ranked" in found["models"]["missing"][0]
     assert found["bits_for"].keys() == {"90%", "95%", "99%"}
 
 
@@ -202,7 +207,16 @@ def test_an_interrupted_report_keeps_finished_systems_and_continues(tmp_path, mo
     y = points(400, 32).astype(np.float32)
     np.save(tmp_path / "q.npy", y + points(400, 32, 1).astype(np.float32))
     np.save(tmp_path / "y.npy", y)
-    arguments = ["gap", "--queries", "q.npy", "--items", "y.npy", "--bits", "8,16,32"]
+    arguments = [
+        "gap",
+        "--queries",
+        "q.npy",
+        "--items",
+        "y.npy",
+        "--bits",
+        "8,16,32",
+        "--no-models",
+    ]
     arguments += ["--systems", "rotated PQ, ITQ, hyperplane hash", "--output"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     where = {"cwd": tmp_path, "env": environment, "text": True}
