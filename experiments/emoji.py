@@ -20,7 +20,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from experiments.runner import Cell, Check, call
 from experiments.shared import embedding_checks
-from rdsim.cli import gap
 from rdsim.cli.messages import CommandError
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.schedule import Schedule
@@ -61,13 +60,13 @@ class Config:
     """Steps of the encoders' training."""
     batch: int = 128
     """Pairs of a step."""
-    steps: int = 600
-    """Steps of the learned code's training, on half of the emoji new to the encoders."""
+    learned: tuple[int, ...] = ()
+    """Bits of the learned code, trained on half of the emoji new to the encoders."""
 
 
-SMOKE = Config(bits=(2, 8), features=128, dimension=8, encoder_steps=4, steps=8)
-QUICK = Config(encoder_steps=300, steps=200)
-FULL = Config()
+SMOKE = Config(bits=(2, 8), features=128, dimension=8, encoder_steps=4)
+QUICK = Config(encoder_steps=300)
+FULL = Config(learned=(2, 8, 32))
 
 
 def find_font(places: Iterable[str] = FONTS) -> Path:
@@ -228,13 +227,13 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     font = find_font()
     learn, measure = jax.random.split(key)
     new = cell("encoders", functools.partial(_embedded, font=font), config, learn)
-    report = gap.measure(
+    report = embedding_checks.measured(
         measure,
         new["names"],
         new["pictures"],
         config.bits,
+        learned=config.learned,
         held_out=0.5,
-        steps=config.steps,
         keep=cell,
     )
     return report.assign(

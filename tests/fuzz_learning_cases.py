@@ -3,6 +3,7 @@
 import math
 from typing import Any, Final
 
+import jax
 import numpy as np
 from flax import nnx
 from fuzz_junk import (
@@ -34,8 +35,7 @@ from fuzz_objects import (
 )
 from test_fuzz import ITEMS, KEY, MIXTURE, VQ
 
-from rdsim import learning, ranking, sources
-from rdsim.learning.embeddings.gap import now
+from rdsim import embeddings, learning, ranking, sources
 from rdsim.learning.families.fusion import FusedEncoder
 from rdsim.learning.families.hashing import hashing_system
 
@@ -43,6 +43,15 @@ from rdsim.learning.families.hashing import hashing_system
 def unchanged(parameters: Any, values: Any) -> Any:
     del parameters
     return values
+
+
+def remembered(name: str, function: Any) -> Any:
+    del name
+    return function()
+
+
+def untold(stage: str, done: int, total: int) -> None:
+    del stage, done, total
 
 
 def flat(parameters: Any, queries: Any) -> Any:
@@ -64,7 +73,8 @@ FUSED: Final = FusedEncoder(fusion="late", modalities=1, size=2, rngs=nnx.Rngs(0
 LETTERS: Final = learning.letter_table(DISCRETE)
 DRAWN: Final = learning.item_pairs(KEY, MIXTURE, 32, held_out=8)
 PAIRS: Final = np.random.default_rng(6).normal(size=(64, 3))
-SPLIT: Final = learning.split_pairs(KEY, PAIRS, PAIRS[::-1].copy())
+TASK: Final = embeddings.retrieval_task(PAIRS, PAIRS + 0.1)
+REPORT: Final = embeddings.measure_embeddings(jax.random.key(0), TASK, [2], systems=("signs",))
 RANKS: Final = ranking.pair_ranks(PAIRS, PAIRS)
 
 
@@ -89,6 +99,49 @@ def fit(**more: Argument) -> Call:
 
 
 CASES: Final[dict[str, Call]] = {
+    "embeddings.measure_embeddings": {
+        "key": key(),
+        "task": thing(TASK, PAIRS, (PAIRS, PAIRS)),
+        "bits": Argument([2], (*UNRELATED, [], [0], [-1], [1.5], [math.nan], [3, 2], [HUGE])),
+        "similarity": one_of("cosine"),
+        "space": one_of("as given"),
+        "systems": Argument(("signs",), ("x", 3, {}, object(), ("x",), (None,))),
+        "learned": Argument((), (3, object(), (0,), (-1,), (1.5,), (math.nan,))),
+        "own": Argument(None, ("x", 3, {}, object())),
+        "rescore": Argument(4, ("x", -1, 1.5, math.nan, None, object())),
+        "held_out": positive(0.5, 0.0, 1.0, math.inf),
+        "folds": Argument(2, ("x", 0, 1, -1, 1.5, math.nan, HUGE, object())),
+        "fit": Argument(None, ("x", 3, {}, object())),
+        "most_queries": count(8, 0, 1),
+        "confidence": positive(0.9, 0.0, 1.0, math.inf),
+        "keep": Argument(remembered, ("x", 3, {}, object())),
+        "told": Argument(untold, ("x", 3, {}, object())),
+    },
+    "embeddings.own_code": {
+        "items": count(64, 0, 1),
+        "codes": Argument(np.ones((64, 2), np.int8), ("x", 3, {}, object(), np.ones((3, 2)))),
+        "decoded": points(PAIRS, PAIRS[:-1]),
+        "scores": Argument(None, ("x", 3, object(), np.ones((3, 2)))),
+        "bits": Argument(3, ("x", 0, -1, 1.5, math.nan, object())),
+        "name": Argument("mine", ()),
+    },
+    "embeddings.retrieval_task": {
+        "queries": points(PAIRS),
+        "items": points(PAIRS),
+        "targets": Argument(np.arange(64), ("x", object(), [], [0.5] * 64, [99] * 64, [-2] * 64)),
+    },
+    "embeddings.with_models": {
+        "key": key(),
+        "report": thing(REPORT, TASK, PAIRS),
+        "keep": Argument(remembered, ("x", 3, {}, object())),
+        "told": Argument(untold, ("x", 3, {}, object())),
+    },
+    "embeddings.split_task": {
+        "key": key(),
+        "task": thing(TASK, PAIRS, (PAIRS, PAIRS)),
+        "held_out": positive(0.5, 0.0, 1.0, math.inf),
+        "folds": Argument(2, ("x", 0, 1, -1, 1.5, math.nan, HUGE, object())),
+    },
     "finite_sample.contrastive_information": {
         "query_features": points(PAIRS, PAIRS[:-1]),
         "item_features": points(PAIRS, PAIRS[:-1]),
@@ -108,17 +161,6 @@ CASES: Final[dict[str, Call]] = {
         "parameters": Argument(None, ()),
         "code": thing(VQ, MIXTURE),
         "items": points(ITEMS),
-    },
-    "learning.embedding_gap": {
-        "key": key(),
-        "pairs": thing(SPLIT, PAIRS, (PAIRS, PAIRS)),
-        "bits": Argument([2], (*UNRELATED, [], [0], [-1], [1.5], [math.nan], [3, 2], [HUGE])),
-        "cutoffs": Argument((1,), (*UNRELATED, 3, (0,), (-1,), (1.5,), (HUGE,), (math.nan,))),
-        "most_queries": count(8, 0, 1),
-        "slope": positive(0.01, math.inf),
-        "schedule": fit()["schedule"],
-        "confidence": positive(0.9, 0.0, 1.0, math.inf),
-        "keep": Argument(now, ("x", 3, {}, object())),
     },
     "learning.exact_point": {"source": thing(DISCRETE, MIXTURE)},
     "learning.fitted_models": {
@@ -227,17 +269,6 @@ CASES: Final[dict[str, Call]] = {
     "ranking.recalls": {"ranks": thing(RANKS, PAIRS), "k": count(3, 0)},
     "ranking.reciprocal_ranks": {"ranks": thing(RANKS, PAIRS)},
     "codes.rotated_hash": {"key": key(), "items": points(ITEMS), "bits": count(2, 0, 3)},
-    "learning.shared_space": {
-        "queries": points(PAIRS),
-        "items": points(PAIRS),
-        "validate": thing((PAIRS, PAIRS), PAIRS, (PAIRS,), (PAIRS, PAIRS[:-1]), (PAIRS, 3)),
-    },
-    "learning.split_pairs": {
-        "key": key(),
-        "queries": points(PAIRS),
-        "items": points(PAIRS),
-        "held_out": positive(0.5, 0.0, 1.0, math.inf),
-    },
     "learning.array_pairs": {
         "key": key(),
         "queries": anywhere(points(PAIRS, PAIRS[:-1]), "axes", "axis"),

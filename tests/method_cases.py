@@ -114,10 +114,6 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "rate": {"items": SPACE},
         },
     ),
-    "learning.SharedSpace": (
-        "learning.shared_space",
-        {"queries": {"points": SPACE}, "items": {"points": SPACE}},
-    ),
     "limits.ConditionalCurve": (
         "limits.conditional_rate_distortion",
         {"rate_at": {"distortion": 0.2}},
@@ -191,6 +187,11 @@ NETWORK: Final = (
 INTERFACE: Final = "says what methods a code has"
 EXEMPT_CLASSES: Final = {
     "codes.ItemCode": INTERFACE,
+    "embeddings.EmbeddingReport": "holds what was measured; its methods choose among its lines",
+    "embeddings.Models": "holds what was computed on the host; its method finds a twin by its name",
+    "embeddings.Twin": "holds what was computed on the host; its methods choose among its bits",
+    "embeddings.System": "says at which numbers of bits a code is fitted",
+    "embeddings.Vectors": "rows of files on the host, chosen by their numbers",
     "codes.StoredCode": INTERFACE,
     **{
         f"learning.{name}": NETWORK

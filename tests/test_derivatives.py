@@ -86,6 +86,9 @@ FURTHER: Final[dict[str, dict[str, Any]]] = {
 }
 
 EXEMPT: Final = {
+    "embeddings.read_own_code": "reads a file",
+    "embeddings.read_targets": "reads a file",
+    "embeddings.read_vectors": "reads a file",
     "learning.architecture": "says which module is built, from sizes that are integers",
     "learning.whole_source": "returns what it is given",
     "learning.whole_table": "returns what it is given",

@@ -30,6 +30,7 @@ ROOMS: Final = (
     "simulation",
     "finite_sample",
     "learning",
+    "embeddings",
 )
 
 JOINT = np.array([[0.6, 0.1], [0.06, 0.24]])
@@ -471,7 +472,6 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "violation": 0.05,
     },
     "learning.canonical_correlation_analysis": {"x": ITEMS, "y": ITEMS[::-1], "dimension": 1},
-    "learning.check_pairs": {"queries": MANY, "items": MANY[::-1]},
 }
 
 NUMBERS: Final = (np.nan, np.inf, -np.inf, -1.0, 0.0, 1e300, -1e300, 1e-300, 1.5, 1j)

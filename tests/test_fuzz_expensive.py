@@ -27,6 +27,9 @@ FLAGS: Final = {"progress", "shared", "hardest"}
 """Say whether; anything has a truth."""
 
 EXEMPT: Final = {
+    "embeddings.read_own_code": "reads a file",
+    "embeddings.read_targets": "reads a file",
+    "embeddings.read_vectors": "reads a file",
     "learning.architecture": "says which module is built; the module checks its sizes",
     "codes.squared_error": "a formula that codes are given as their measure, traced and unchecked",
     "learning.whole_source": "returns what it is given",

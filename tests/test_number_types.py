@@ -123,7 +123,6 @@ def test_public_functions_convert_before_they_compute(name: str) -> None:
 CODE: Final = codes.product_quantizer(fuzz.KEY, fuzz.MANY, subspaces=2, codebook_size=4, starts=1)
 X: Final = np.random.default_rng(2).normal(size=(48, 2)) + fuzz.MANY
 CANONICAL: Final = learning.canonical_correlation_analysis(X, fuzz.MANY, 2)
-SPACE: Final = learning.shared_space(X[:40], fuzz.MANY[:40], validate=(X[40:], fuzz.MANY[40:]))
 HASH: Final = codes.long_hyperplane_hash(fuzz.KEY, fuzz.MANY, 8)
 PRODUCT: Final = codes.long_product_quantizer(fuzz.KEY, fuzz.MANY, 4)
 METHODS: Final = {
@@ -134,8 +133,6 @@ METHODS: Final = {
     "vector_quantizer.channel": fuzz.VQ.channel,
     "variables_x": CANONICAL.variables_x,
     "variables_y": CANONICAL.variables_y,
-    "shared_space.queries": SPACE.queries,
-    "shared_space.items": SPACE.items,
     "long_hash.store": lambda points: HASH.store(None, points),
     "long_hash.query_features": HASH.query_features,
     "long_product.store": lambda points: PRODUCT.store(fuzz.KEY, points),

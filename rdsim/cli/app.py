@@ -24,36 +24,120 @@ Command = Callable[..., int]
 
 def gap(
     queries: Annotated[
-        Path, tyro.conf.arg(metavar="FILE", help="embeddings of queries, .npy or .npz")
+        str,
+        tyro.conf.arg(
+            metavar="FILE",
+            help="vectors of queries: .npy, .npz, a folder of shards, .fvecs, .fbin, .hdf5, .safetensors, "
+            ".parquet",
+        ),
     ],
-    items: Annotated[Path, tyro.conf.arg(metavar="FILE", help="row i is the target of query i")],
-    bits: Annotated[
-        str, tyro.conf.arg(help="stored bits per item, separated by commas")
-    ] = "4,8,16,32,64",
+    items: Annotated[str, tyro.conf.arg(metavar="FILE", help="vectors of items")],
+    targets: Annotated[
+        str | None,
+        tyro.conf.arg(
+            metavar="FILE",
+            help="item rows of each query (integers, -1 where there is none; .txt lines; qrels .tsv with "
+            "grades); by default row i",
+        ),
+    ] = None,
     output: Annotated[Path, tyro.conf.arg(metavar="DIR", help="folder of the report")] = Path(
         "gap"
     ),
+    bits: Annotated[
+        str | None,
+        tyro.conf.arg(help="stored bits per item, separated by commas; by default 8 to float16"),
+    ] = None,
+    similarity: Annotated[str, tyro.conf.arg(help="cosine, inner product or L2")] = "cosine",
+    space: Annotated[
+        str,
+        tyro.conf.arg(help="where codes work: auto, as given, centred, canonical, principal axes"),
+    ] = "auto",
+    systems: Annotated[
+        str,
+        tyro.conf.arg(
+            help="usual, all, or names separated by commas (by semicolons if they hold any)"
+        ),
+    ] = "usual",
+    learned: Annotated[
+        str | None,
+        tyro.conf.arg(help="bits at which to train the learned code too; it takes minutes"),
+    ] = None,
+    codes: Annotated[
+        str | None,
+        tyro.conf.arg(metavar="FILE", help="your own codes of all items, or a faiss index"),
+    ] = None,
+    decoded: Annotated[
+        str | None, tyro.conf.arg(metavar="FILE", help="the vectors that your codes stand for")
+    ] = None,
+    scores: Annotated[
+        str | None,
+        tyro.conf.arg(metavar="FILE", help="or their scores, a row for each query"),
+    ] = None,
+    held_out: Annotated[float, tyro.conf.arg(help="fraction of the groups that are ranked")] = 0.4,
+    folds: Annotated[
+        int | None, tyro.conf.arg(help="rank each of so many parts by codes fitted to the others")
+    ] = None,
+    fit_queries: Annotated[
+        str | None,
+        tyro.conf.arg(metavar="FILE", help="fit to these; then all of --items is ranked"),
+    ] = None,
+    fit_items: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+    fit_targets: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+    rescore: Annotated[
+        int,
+        tyro.conf.arg(help="rank the first so many of each code again by the vectors themselves"),
+    ] = 0,
+    most_queries: Annotated[int, tyro.conf.arg(help="rank so many queries, at random")] = 10_000,
+    models: Annotated[bool, tyro.conf.arg(help="leave models and other databases out")] = True,
     seed: Annotated[int, tyro.conf.arg(help="seed of the random numbers")] = 0,
-    held_out: Annotated[float, tyro.conf.arg(help="fraction of the pairs that are ranked")] = 0.4,
-    steps: Annotated[int, tyro.conf.arg(help="training steps of the learned code")] = 600,
+    json: Annotated[bool, tyro.conf.arg(help="print the report for programs")] = False,
+    steps: Annotated[int | None, tyro.conf.arg(help="gone: see --learned")] = None,
 ) -> int:
-    """Compare codes for your own paired embeddings with what no system can exceed.
+    """Measure codes for your own embeddings at equal bits, beside what no system can exceed.
 
-    Codes are fitted to one part of the pairs and rank the other. A table and a figure show their MRR
-    and recall beside the rank converse at the same bits (C4). If it is interrupted, the same command
-    continues with the systems that were not finished.
+    Codes are fitted to one part of the pairs and rank the other. A page (gap.html) says what each keeps of
+    the uncompressed quality at how many bits, what is proved of all systems (C4), what models of the data
+    say, and what becomes of it in databases of up to 10^9 items. If it is interrupted, the same
+    command continues with what was not finished.
 
-    Example: rdsim gap --queries q.npy --items y.npy --bits 8,16 --output report
+    Example: rdsim gap --queries q.npy --items y.npy --output report
     """
+    if steps is not None:
+        raise CommandError(
+            "--steps is gone, for nothing is trained by default: --learned 16,32 trains the learned "
+            "code at these bits"
+        )
+    if (fit_queries is None) != (fit_items is None):
+        raise CommandError("--fit-queries and --fit-items belong together")
+    if codes is None and (decoded is not None or scores is not None):
+        raise CommandError("--decoded and --scores say what --codes stand for: give it too")
     with needing("studies"):
         from rdsim.cli import gap as report
 
-    rates = report.parse_bits(bits)
-    dataset = report.run(
-        queries, items, output, bits=rates, seed=seed, held_out=held_out, steps=steps
+    request = report.Request(
+        queries=queries,
+        items=items,
+        targets=targets,
+        fit=None if fit_queries is None else (fit_queries, str(fit_items), fit_targets),
+        own=None if codes is None else (codes, decoded, scores),
+        options=report.options(
+            bits=bits,
+            learned=learned,
+            systems=systems,
+            similarity=similarity,
+            space=space,
+            held_out=held_out,
+            folds=folds,
+            rescore=rescore,
+            most_queries=most_queries,
+        ),
     )
-    say(report.table(dataset))
-    say(f"wrote gap.nc, gap.csv, gap.png and gap.pdf into {output.as_posix()}")
+    found, _ = report.run(request, output, seed=seed, models=models)
+    if json:
+        say(report.as_json(found))
+    else:
+        say(report.table(found))
+        say(f"wrote {', '.join(report.FILES)} into {output.as_posix()}")
     return 0
 
 

@@ -1,110 +1,103 @@
-"""The report of a user's own embeddings: reads two files, measures the gap, writes what it found."""
+"""The report of a user's own embeddings: reads files, measures codes, writes what it found."""
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
 import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import jax
 import numpy as np
 import xarray
+from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from rdsim import files
 from rdsim.cli.cells import Cells
 from rdsim.cli.messages import CommandError, writable
 from rdsim.cli.provenance import ENGINE, data_hash, hash_files, library_files, versions
-from rdsim.cli.tables import read_array
-from rdsim.learning.embeddings.gap import MOST_BITS, Keep, embedding_gap, now
-from rdsim.learning.embeddings.paired_embeddings import check_pairs, split_pairs
-from rdsim.learning.training.schedule import Schedule
+from rdsim.embeddings import (
+    METRICS,
+    EmbeddingReport,
+    RetrievalTask,
+    measure_embeddings,
+    read_own_code,
+    read_targets,
+    read_vectors,
+    retrieval_task,
+    with_models,
+)
+from rdsim.embeddings.markdown import FRACTIONS, NOTE, sentences, verdicts
 from rdsim.plotting import style
 from rdsim.plotting.gap import draw
 
-NOTE: Final = (
-    "Intervals (95 %) are over queries, for this database and these fitted systems, one number at "
-    "a time; ties count as their average. Hamming takes signs of the query too, which saves no bit of "
-    "an item. No system of any kind passes the converse, which is one and says nothing from as many "
-    "bits on as name an item. The estimated frontier rests on an estimated lower bound of I(X;Y): "
-    "it is an estimate and no limit."
-)
-FILES: Final = ("gap.nc", "gap.csv", "gap.png", "gap.pdf")
+FILES: Final = ("gap.html", "gap.md", "gap.nc", "gap.csv", "gap.png", "gap.pdf")
 
 
-def parse_bits(text: str) -> tuple[int, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked for, as the command has it.
+
+    Attributes:
+        queries: file of the queries.
+        items: file of the items.
+        targets: file of the targets, row i of the items for query i if None.
+        fit: files of queries, items and targets to fit to, or None to hold out a part.
+        own: files of own codes, decoded vectors and scores, or None.
+        options: of `measure_embeddings`.
+
+    """
+
+    queries: str
+    items: str
+    targets: str | None
+    fit: tuple[str, str, str | None] | None
+    own: tuple[str, str | None, str | None] | None
+    options: dict[str, Any]
+
+
+def parse_bits(text: str, option: str = "bits") -> tuple[int, ...]:
     """Read a list such as 32,64,128, sorted, each once.
 
     Raises:
-        CommandError: if it holds anything but integers in [1, 1024].
+        CommandError: if it holds anything but positive integers.
 
     """
     try:
         found = sorted({int(part) for part in text.split(",")})
     except ValueError:
-        raise CommandError(f"bits must be integers separated by commas, got {text!r}") from None
-    if not 1 <= found[0] <= found[-1] <= MOST_BITS:
-        raise CommandError(f"bits must lie in [1, {MOST_BITS}], got {text!r}")
+        raise CommandError(f"{option} must be integers separated by commas, got {text!r}") from None
+    if found[0] < 1:
+        raise CommandError(f"{option} must be at least 1, got {text!r}")
     return tuple(found)
 
 
-def measure(
-    key: jax.Array,
-    queries: Any,
-    items: Any,
-    bits: tuple[int, ...],
-    *,
-    held_out: float,
-    steps: int,
-    most_queries: int = 10_000,
-    progress: bool = False,
-    keep: Keep = now,
-) -> xarray.Dataset:
-    """Check and split the pairs, and measure the gap.
+@contextlib.contextmanager
+def _said() -> Iterator[None]:
+    """What is wrong with files or options is one line of the command."""
+    try:
+        yield
+    except (ValueError, TypeError, ImportError) as error:
+        raise CommandError(str(error)) from error
 
-    What is finished goes through `keep`, as in `embedding_gap`.
 
-    Raises:
-        ValueError: if the pairs, or an option, are not as they should be.
-        TypeError: if the embeddings are not numbers.
-
-    """
-    x, y = check_pairs(queries, items)
-    split, fit = jax.random.split(key)
-    pairs = split_pairs(split, x, y, held_out=held_out)
-    gap = embedding_gap(
-        fit,
-        pairs,
-        bits,
-        cutoffs=tuple(k for k in (1, 10) if k < len(pairs.held_out_items)),
-        most_queries=most_queries,
-        schedule=Schedule(
-            steps=steps,
-            learning_rate=3e-3,
-            weight_decay=1e-2,
-            # At least so often, for an interruption waits for the next evaluation.
-            evaluate_every=max(1, min(steps // 8, 250)),
-        ),
-        progress=progress,
-        keep=keep,
-    )
-    return gap.to_xarray()
+def _task(queries: str, items: str, targets: str | None) -> RetrievalTask:
+    x, y = read_vectors(queries, "queries"), read_vectors(items, "items")
+    found = None if targets is None else read_targets(targets, len(x))
+    return retrieval_task(x, y, found)
 
 
 def run(
-    queries: Path,
-    items: Path,
-    output: Path,
-    *,
-    bits: tuple[int, ...],
-    seed: int,
-    held_out: float,
-    steps: int,
-) -> xarray.Dataset:
-    """Read, measure and write gap.nc, gap.csv, gap.png and gap.pdf into a folder.
+    request: Request, output: Path, *, seed: int, models: bool = True
+) -> tuple[EmbeddingReport, xarray.Dataset]:
+    """Read, measure and write `FILES` into a folder.
 
     What is finished is kept in that folder, so that an interrupted run continues; a run that ends
     removes it.
@@ -113,142 +106,257 @@ def run(
         CommandError: if the files or what is in them, or the folder, cannot be used; it says why.
 
     """
-    x, y = read_array(queries, "queries"), read_array(items, "items")
-    try:
-        x, y = check_pairs(x, y)
-    except (ValueError, TypeError) as error:
-        raise CommandError(str(error)) from error
+    with _said():
+        task = _task(request.queries, request.items, request.targets)
+        fit = None if request.fit is None else _task(*request.fit)
+        own = None
+        if request.own is not None:
+            codes, decoded, scores = request.own
+            own = read_own_code(codes, len(task.items), decoded=decoded, scores=scores)
     writable(output, "--output")
     if folders := [name for name in FILES if (output / name).is_dir()]:
         raise CommandError(
             f"--output: {output / folders[0]} must be no folder: a file is written there"
         )
-    options = {"seed": seed, "held_out": held_out, "steps": steps}
+    asked = asdict(request)
+    named = [request.queries, request.items, request.targets]
+    named += [*(request.fit or ()), *(request.own or ())]
     cells = Cells(
         "gap",
         output / ".cells",
         {
-            **options,
-            "bits": bits,
-            "data": [hashlib.sha256(part.tobytes()).hexdigest() for part in (x, y)],
-            "shapes": [x.shape, y.shape],
+            "seed": seed,
+            "models": models,
+            "request": json.loads(json.dumps(asked)),
+            "data": [_file_hash(path) for path in named if path is not None],
             "code": hash_files([Path(__file__), *library_files()]),
             "versions": versions(),
         },
     )
     cells.writable("--output")
-    with cells.told():
-        dataset = _report(x, y, bits, cells, queries, items, options)
-        save(dataset, output)
-    cells.clear()
-    return dataset
-
-
-def _report(
-    x: np.ndarray,
-    y: np.ndarray,
-    bits: tuple[int, ...],
-    cells: Cells,
-    queries: Path,
-    items: Path,
-    options: dict[str, Any],
-) -> xarray.Dataset:
-    """Measure, and say in attributes where the numbers come from."""
-    try:
-        measured = measure(
-            jax.random.key(options["seed"]),
-            x,
-            y,
-            bits,
-            held_out=options["held_out"],
-            steps=options["steps"],
-            progress=True,
+    with cells.told(), _said(), _Shown() as shown:
+        found = measure_embeddings(
+            jax.random.key(seed),
+            task,
+            fit=fit,
+            own=own,
             keep=cells,
+            told=shown.told,
+            **request.options,
         )
-    except (ValueError, TypeError) as error:
-        raise CommandError(str(error)) from error
-    dataset = measured.assign_attrs(
-        title="Codes for paired embeddings beside the rank converse",
-        claims="C4",
-        note=NOTE,
-        queries_file=queries.name,
-        items_file=items.name,
-        queries_shape=json.dumps(x.shape),
-        items_shape=json.dumps(y.shape),
-        **options,
-        versions_json=json.dumps(versions(), sort_keys=True),
-    )
-    dataset.attrs["data_hash"] = data_hash(dataset)
-    return dataset
+        if models:
+            found = with_models(jax.random.key(seed), found, keep=cells, told=shown.told)
+        dataset = found.to_xarray().assign_attrs(
+            title="Codes for given embeddings beside their limits",
+            claims="C4, C27, C28, C29" if models else "C4",
+            note=NOTE,
+            seed=seed,
+            request_json=json.dumps(asked, sort_keys=True),
+            versions_json=json.dumps(versions(), sort_keys=True),
+        )
+        dataset.attrs["data_hash"] = data_hash(dataset)
+        save(found, dataset, output)
+    cells.clear()
+    return found, dataset
 
 
-def save(dataset: xarray.Dataset, output: Path) -> None:
-    """Write the report as NetCDF, CSV, PNG and PDF."""
+def _file_hash(path: str) -> str:
+    """Hash a file, or every file of a folder, a piece at a time."""
+    place = Path(path) if Path(path).exists() else Path(path.partition(":")[0])
+    digest = hashlib.sha256()
+    for file in sorted(place.iterdir()) if place.is_dir() else [place]:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+class _Shown:
+    """Progress of the stage under way, on standard error."""
+
+    def __init__(self) -> None:
+        """Begin with no stage."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        console = Console(stderr=True)
+        self._progress = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+        self._stages: dict[str, Any] = {}
+
+    def __enter__(self) -> "_Shown":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def told(self, stage: str, done: int, total: int) -> None:
+        """Show how far a stage is; those that are finished go."""
+        for other, number in list(self._stages.items()):
+            if other != stage:
+                self._progress.remove_task(number)
+                del self._stages[other]
+        if stage not in self._stages:
+            self._stages[stage] = self._progress.add_task(escape(stage), total=total)
+        self._progress.update(self._stages[stage], completed=done, total=total)
+
+
+def save(found: EmbeddingReport, dataset: xarray.Dataset, output: Path) -> None:
+    """Write the report as a page, Markdown, NetCDF, CSV, PNG and PDF."""
     output.mkdir(parents=True, exist_ok=True)
     files.write(output / "gap.nc", bytes(dataset.to_netcdf(engine=ENGINE)))
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    header, *rows = _rows(dataset)
-    writer.writerows([header, *rows])
+    csv.writer(text, lineterminator="\n").writerows(_rows(found))
     files.write(output / "gap.csv", text.getvalue().encode())
+    files.write(output / "gap.md", found.report().encode())
+    files.write(output / "gap.html", found.page().encode())
     with style.applied():
-        metadata = {"Claims": "C4", "Study": "gap", "Data": str(dataset.attrs["data_hash"])}
+        metadata = {
+            "Claims": str(dataset.attrs["claims"]),
+            "Study": "gap",
+            "Data": str(dataset.attrs["data_hash"]),
+        }
         style.save(draw(dataset), output / "gap", metadata)
 
 
-def _rows(dataset: xarray.Dataset) -> list[list[Any]]:
-    """A header and a row for each system and rate, then for the bounds and the uncompressed."""
-    metrics = ["mrr", *(f"recall@{k}" for k in dataset.cutoff.values)]
-    header = ["system", "bits", *(f"{name}{end}" for name in metrics for end in _SUFFIXES)]
-    rows: list[list[Any]] = [[*header, "code_bits"]]
+_ENDS: Final = ("", "_lower", "_upper")
 
-    def numbers(mrr: xarray.DataArray, recall: xarray.DataArray) -> list[float]:
-        return [*map(float, mrr.values), *map(float, recall.values.ravel())]
 
-    for name in dataset.system.values:
-        for rate in dataset.bits.values:
-            part = dataset.sel(system=name, bits=rate)
-            rows.append(
-                [str(name), int(rate), *numbers(part.mrr, part.recall), float(part.code_bits)]
-            )
-    for rate in dataset.bits.values:
-        part = dataset.sel(bits=rate)
-        once = [part.mrr_converse, *part.recall_converse]
-        repeated = [value for bound in once for value in (float(bound), "", "")]
-        rows.append(["converse (proved)", int(rate), *repeated, ""])
-        estimate = numbers(part.mrr_frontier, part.recall_frontier)
-        rows.append(["estimated frontier", int(rate), *estimate, ""])
-    plain = numbers(dataset.uncompressed_mrr, dataset.uncompressed_recall)
-    rows.append(["uncompressed", "", *plain, ""])
+def _rows(found: EmbeddingReport) -> list[list[Any]]:
+    """A header, a row for each line, and one for the converse at each number of bits."""
+    header = [
+        *("system", "kind", "space", "bits", "code_bits"),
+        *(f"{metric}{end}" for metric in METRICS for end in _ENDS),
+        *("kept", "kept_lower", "kept_upper", "train_seconds", "encode_seconds", "search_seconds"),
+    ]
+    rows: list[list[Any]] = [header]
+    quality, kept = found.quality, found.kept
+    for i, name in enumerate(found.lines):
+        ends = np.stack([quality.value[i], quality.lower[i], quality.upper[i]], axis=1)
+        rows.append(
+            [
+                *(name, found.kinds[i], found.spaces[i], int(found.bits[i])),
+                *map(float, (found.code_bits[i], *ends.ravel())),
+                *map(float, (kept.value[i, 0], kept.lower[i, 0], kept.upper[i, 0])),
+                float(found.train_seconds[i]),
+                float(found.encode_seconds[i]),
+                float(found.search_seconds[i]),
+            ]
+        )
+    for bits, bounds in zip(found.converse_bits, found.converse, strict=True):
+        once = [cell for bound in bounds for cell in ("" if math.isnan(bound) else bound, "", "")]
+        rows.append(["converse (proved)", "limit", "", int(bits), "", *once, *[""] * 6])
     return rows
 
 
-_SUFFIXES: Final = ("", "_lower", "_upper")
+def summary(found: EmbeddingReport) -> dict[str, Any]:
+    """The report for programs: what `rdsim gap --json` prints."""
+    header, *rows = _rows(found)
+    shares = FRACTIONS
+    lines = {share: found.line_for(share) for share in shares}
+    return {
+        "sentences": sentences(found),
+        "queries": len(found.group),
+        "database": found.database,
+        "similarity": found.similarity,
+        "space": found.chosen_space,
+        "lines": [dict(zip(header, row, strict=True)) for row in rows],
+        "pareto": [found.lines[i] + f" | {found.bits[i]}" for i in found.pareto()],
+        "bits_for": {
+            f"{share:.0%}": None
+            if (line := lines[share]) is None
+            else {"system": found.lines[line], "bits": int(found.bits[line])}
+            for share in shares
+        },
+        "bits_by_proof": {f"{share:.0%}": found.bits_by_proof(share) for share in shares},
+        "models": _models(found),
+        "diagnostics": found.diagnostics,
+    }
 
 
-def table(dataset: xarray.Dataset) -> Table:
-    """Return the report for people."""
-    log2_size = math.log2(int(dataset.database))
-    low, high = dataset.information.sel(end=["lower", "upper"]).values
+def _models(found: EmbeddingReport) -> dict[str, Any] | None:
+    """What models say, for programs."""
+    models = found.models
+    if models is None:
+        return None
+    wanted = found.values("mrr")[found.reference]
+    sizes = models.sizes
+    return {
+        "calibrated_to": found.lines[models.calibrated_to],
+        "missing": models.missing,
+        "verdicts": verdicts(found),
+        "twins": {
+            twin.name: {
+                "assumes": twin.assumes,
+                "calibration_error": twin.error,
+                "bits": twin.bits.tolist(),
+                "mrr": twin.code.tolist(),
+                "converse_bits": twin.converse_bits.tolist(),
+                "converse": twin.converse.tolist(),
+                "bits_for": {f"{s:.0%}": twin.bits_for(s * wanted) for s in FRACTIONS},
+                "more_bits_than": {
+                    f"{s:.0%}": twin.bits_by_converse(s * wanted) for s in FRACTIONS
+                },
+                "refuted_by": [
+                    f"{found.lines[i]} | {found.bits[i]}" for i in twin.refuted_by(found)
+                ],
+            }
+            for twin in models.twins
+        },
+        "sizes": sizes
+        and {
+            "log2_size": sizes.log2_size.tolist(),
+            "lines": [f"{found.lines[i]} | {found.bits[i]}" for i in sizes.line],
+            "mrr": sizes.value.tolist(),
+            "lower": sizes.lower.tolist(),
+            "upper": sizes.upper.tolist(),
+        },
+    }
+
+
+def as_json(found: EmbeddingReport) -> str:
+    """Write the summary as JSON, of plain numbers; what is not known is null."""
+    text = json.dumps(summary(found), default=float)
+    return json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2)
+
+
+def table(found: EmbeddingReport) -> Table:
+    """Return the report for people: every code by rising bits, the best of its bits marked."""
     shown = Table(
-        title=f"{int(dataset.queries)} queries, {int(dataset.database)} items "
-        f"({log2_size:.2f} bits to name one), fitted to {int(dataset.fitted)} other pairs; "
-        f"I(X;Y) at least about {float(dataset.information[0]):.2f} bits [{low:.2f}, {high:.2f}]; "
-        f"compared {escape(str(dataset.attrs['space']))}",
+        title=" ".join(map(escape, sentences(found))),
         caption=NOTE,
     )
-    shown.add_column("system")
-    shown.add_column("bits", justify="right")
-    for name in ("MRR", *(f"recall@{k}" for k in dataset.cutoff.values)):
+    for name in ("system", "space"):
+        shown.add_column(name)
+    for name in ("bits", "MRR", *METRICS[1:], "kept", "train s"):
         shown.add_column(name, justify="right")
-    for name, rate, *numbers, _ in _rows(dataset)[1:]:
-        triples = [numbers[i : i + 3] for i in range(0, len(numbers), 3)]
-        shown.add_row(escape(str(name)), str(rate), *map(_shown, triples))
+    front = set(found.pareto().tolist())
+    order = np.lexsort((-found.values("mrr"), found.bits))
+    for i in order:
+        value, low, high = (getattr(found.quality, end)[i] for end in ("value", "lower", "upper"))
+        shown.add_row(
+            escape(found.lines[i]) + (" *" if i in front else ""),
+            escape(found.spaces[i]),
+            str(found.bits[i]),
+            f"{value[0]:.3f} [{low[0]:.3f}, {high[0]:.3f}]",
+            *(f"{metric:.3f}" for metric in value[1:]),
+            f"{found.kept.value[i, 0]:.1%}",
+            f"{found.train_seconds[i]:.1f}",
+        )
     return shown
 
 
-def _shown(triple: list[Any]) -> str:
-    value, low, high = triple
-    if math.isnan(value):
-        return "-"
-    return f"{value:.4f}" if low == "" else f"{value:.4f} [{low:.4f}, {high:.4f}]"
+def options(
+    *,
+    bits: str | None,
+    learned: str | None,
+    systems: str | None,
+    **others: Any,
+) -> dict[str, Any]:
+    """Read the lists among the options of the command."""
+    names: Sequence[str] | None = None
+    if systems is not None and systems != "usual":
+        names = [name.strip() for name in systems.split(";" if ";" in systems else ",")]
+    return {
+        "bits": None if bits is None else parse_bits(bits),
+        "learned": () if learned is None else parse_bits(learned, "learned"),
+        "systems": names,
+        **others,
+    }

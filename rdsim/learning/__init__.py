@@ -15,18 +15,6 @@ except ModuleNotFoundError as error:
         f'rdsim.learning needs {error.name}: pip install "rdsim[learning]"', name=error.name
     ) from error
 
-from rdsim.learning.embeddings import (
-    EmbeddingGap,
-    PairSplit,
-    ProductCode,
-    RankQuality,
-    SharedSpace,
-    check_pairs,
-    embedding_gap,
-    product_codes,
-    shared_space,
-    split_pairs,
-)
 from rdsim.learning.families import (
     FAMILIES,
     AdversarialFamily,
@@ -53,6 +41,7 @@ from rdsim.learning.families import (
 )
 from rdsim.learning.held_out_points import HeldOutPoint, held_out_point
 from rdsim.learning.operating_points import OperatingPoint, operating_point
+from rdsim.learning.product_code import ProductCode, product_codes
 from rdsim.learning.stacking import StackedCode, stacked_systems
 from rdsim.learning.stochastic import (
     DiscreteCode,
@@ -93,7 +82,6 @@ __all__ = [
     "DiscreteCode",
     "DualEncoder",
     "EmbeddedCode",
-    "EmbeddingGap",
     "GaussianCodePoint",
     "HeldOutPoint",
     "ItemPairs",
@@ -102,13 +90,10 @@ __all__ = [
     "NeuralCode",
     "NeuralItemCode",
     "OperatingPoint",
-    "PairSplit",
     "Pairs",
     "ProductCode",
-    "RankQuality",
     "RetrievalCodeLearner",
     "Schedule",
-    "SharedSpace",
     "StackedCode",
     "StochasticCodeLearner",
     "Trained",
@@ -116,11 +101,9 @@ __all__ = [
     "architecture",
     "array_pairs",
     "canonical_correlation_analysis",
-    "check_pairs",
     "discrete_code",
     "distillation_loss",
     "embedded_code",
-    "embedding_gap",
     "exact_point",
     "fit_family",
     "fitted_models",
@@ -138,8 +121,6 @@ __all__ = [
     "product_codes",
     "product_of_experts",
     "quantized_systems",
-    "shared_space",
-    "split_pairs",
     "stacked_systems",
     "stored_systems",
     "total_correlation",

@@ -1,80 +1,126 @@
-"""Draws codes for paired embeddings beside the rank converse; several studies share it."""
+"""Draws codes for real embeddings under the rank converse; several studies share it."""
 
 import numpy as np
 import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rdsim.plotting import style
+from rdsim.plotting import gap_models, style
+
+_TARGETS = (0.9, 0.95, 0.99)
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
-    """Draw MRR and the largest recall against bits an item, with intervals over queries."""
-    figure, axes = style.panels(1, 2, width=style.DOUBLE, height=3.4)
-    cutoff = int(dataset.cutoff.values[-1])
-    _panel(
-        axes[0, 0],
-        dataset,
-        dataset.mrr,
-        dataset.mrr_converse,
-        dataset.mrr_frontier,
-        dataset.uncompressed_mrr,
-    )
-    _panel(
-        axes[0, 1],
-        dataset,
-        dataset.recall.sel(cutoff=cutoff),
-        dataset.recall_converse.sel(cutoff=cutoff),
-        dataset.recall_frontier.sel(cutoff=cutoff),
-        dataset.uncompressed_recall.sel(cutoff=cutoff),
-    )
-    axes[0, 0].set_ylabel("MRR")
-    axes[0, 1].set_ylabel(f"recall@{cutoff}")
+    """Draw MRR and recall@10 against bits an item, with intervals over queries."""
+    figure, axes = style.panels(1, 2, width=style.DOUBLE, height=4.0)
+    for axis, metric, name in zip(axes[0], ("mrr", "recall@10"), ("MRR", "recall@10"), strict=True):
+        _panel(axis, dataset, metric)
+        axis.set_ylabel(name)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    figure.legend(handles, labels, loc="outside upper center", ncols=4)
     return figure
 
 
-def _panel(
-    axis: Axes,
-    dataset: xarray.Dataset,
-    values: xarray.DataArray,
-    converse: xarray.DataArray,
-    frontier: xarray.DataArray,
-    plain: xarray.DataArray,
-) -> None:
-    bits = dataset.bits.values
+def draw_one(dataset: xarray.Dataset, metric: str, name: str) -> Figure:
+    """Draw one of these panels, as wide as a phone can show."""
+    figure, axes = style.panels(1, 1, width=gap_models.WIDTH, height=5.6)
+    _panel(axes[0, 0], dataset, metric)
+    axes[0, 0].set_ylabel(name)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=7)
+    return figure
+
+
+def _panel(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
+    part = dataset.quality.sel(metric=metric)
+    bits, values = dataset.bits.values, part.sel(end="value").values
+    kinds, systems = dataset.kind.values, dataset.system.values
+    codes = np.isin(kinds, ("code", "learned"))
+    _bound(axis, dataset, metric)
+    plain = float(values[int(dataset.attrs["reference"])])
+    axis.axhline(plain, color="black", linestyle=":", linewidth=0.9, label="uncompressed")
+    for place, share in enumerate(_TARGETS):
+        axis.axhline(share * plain, color="#bbbbbb", linewidth=0.5)
+        # Side by side, so that lines close to one another keep their names apart.
+        axis.annotate(
+            f"{share:.0%}",
+            (1 - 0.07 * place, share * plain),
+            ha="right",
+            va="center",
+            fontsize=6,
+            color="#555555",
+            xycoords=("axes fraction", "data"),
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        )
+    front = _front(bits, values, codes)
     axis.plot(
-        bits, converse, color="black", linestyle="-", marker=".", label="converse, any system"
+        bits[front],
+        values[front],
+        color="#999999",
+        linewidth=4,
+        alpha=0.5,
+        zorder=1,
+        linestyle="-",
+        label="best measured",
     )
-    estimate, low, high = (frontier.sel(end=end) for end in ("value", "lower", "upper"))
-    axis.fill_between(bits, low, high, color="#bbbbbb", linewidth=0, alpha=0.6)
-    axis.plot(
-        bits, estimate, color="#555555", linestyle="--", marker=".", label="estimated frontier"
-    )
-    axis.axhline(float(plain.sel(end="value")), color="black", linestyle=":", label="uncompressed")
-    # A colour and a marker for each code; open where the same code is compared by Hamming distance.
-    codes = list(dict.fromkeys(str(name).partition(", ")[0] for name in dataset.system.values))
-    for name in map(str, dataset.system.values):
-        part = values.sel(system=name)
-        middle = part.sel(end="value").values
-        reach = np.abs(part.sel(end=["lower", "upper"]).values.T - middle)
-        index = codes.index(name.partition(", ")[0])
-        symmetric = name.endswith("Hamming")
+    if metric == "mrr":
+        gap_models.twin_lines(axis, dataset)
+    # A colour and a marker for each code; open for its second reading or kind.
+    families = list(dict.fromkeys(str(name).partition(", ")[0] for name in systems[codes]))
+    for name in dict.fromkeys(map(str, systems[codes])):
+        rows = np.flatnonzero(codes & (systems == name))
+        index = families.index(name.partition(", ")[0])
+        color = style.COLORS[index % len(style.COLORS)]
+        second = "," in name and not name.endswith("float query")
+        low, high = (part.sel(end=end).values[rows] for end in ("lower", "upper"))
         axis.errorbar(
-            bits,
-            middle,
-            yerr=reach,
-            color=style.COLORS[index],
-            linestyle=style.LINES[index],
-            marker=style.MARKERS[index],
-            markerfacecolor="white" if symmetric else style.COLORS[index],
-            alpha=0.7 if symmetric else 1.0,
-            linewidth=0.6 if symmetric else 1.0,
-            elinewidth=0.4 if symmetric else 0.8,
+            bits[rows],
+            values[rows],
+            yerr=[values[rows] - low, high - values[rows]],
+            color=color,
+            linestyle="none" if len(rows) < 2 else "--" if second else "-",
+            marker=style.MARKERS[(index + index // len(style.COLORS)) % len(style.MARKERS)],
+            markerfacecolor="white" if second else color,
+            markersize=4,
+            linewidth=0.9,
+            elinewidth=0.5,
             label=name,
         )
+    for row in np.flatnonzero(kinds == "yours"):
+        axis.plot(
+            bits[row],
+            values[row],
+            color="black",
+            marker="*",
+            markersize=12,
+            linestyle="none",
+            label=str(systems[row]),
+        )
     axis.set_xscale("log", base=2)
-    axis.set_xticks(bits, [str(rate) for rate in bits])
+    axis.set_xlim(left=2.0)
+    ticks = 2 ** np.arange(
+        min(1.0, np.floor(np.log2(bits.min()))), np.ceil(np.log2(bits.max())) + 1
+    )
+    axis.set_xticks(ticks, [f"{int(rate)}" for rate in ticks], rotation=45)
     axis.minorticks_off()
-    axis.set(xlabel="bits per item", ylim=(0, 1.02))
+    axis.set(xlabel="bits stored an item", ylim=(0, 1.02))
+
+
+def _bound(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
+    """Shade what no system reaches."""
+    quality, bits = dataset.proved_quality.values, dataset.proved_bits.sel(metric=metric).values
+    if bits.any():
+        # Below a bit the logarithm has no end; beyond the last, no system is excluded.
+        shown = np.maximum(bits, 1.0)
+        axis.fill_betweenx(quality, 1.0, shown, color="#000000", alpha=0.12, linewidth=0)
+        axis.plot(
+            shown, quality, color="black", linestyle="-", label="converse, any system (proved)"
+        )
+
+
+def _front(bits: np.ndarray, values: np.ndarray, codes: np.ndarray) -> list[int]:
+    """Codes that no other of as few bits exceeds."""
+    found: list[int] = []
+    for row in sorted(np.flatnonzero(codes), key=lambda i: (bits[i], -values[i])):
+        if not found or values[row] > values[found[-1]]:
+            found.append(int(row))
+    return found

@@ -82,6 +82,12 @@ def agree_replications(rows):
     assert 0 <= alone.numbers["excess_nats"] < 8 * scale
 
 
+def agree_embeddings(rows):
+    ours, dense, peer = rows
+    assert ours.numbers == dense.numbers
+    assert peer.status == "not installed" or peer.numbers["recall"] == ours.numbers["recall"]
+
+
 def agree_presets(rows):
     row, total = rows
     assert row.numbers["cpu_seconds"] > 0.1

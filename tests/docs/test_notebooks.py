@@ -34,7 +34,7 @@ def test_a_notebook_runs_and_draws(path, tmp_path, monkeypatch, capsys):
     if path.stem == "limit":
         assert "every point is within its tolerance: True" in out
     else:
-        assert (tmp_path / "gap" / "gap.png").stat().st_size > 0
+        assert (tmp_path / "gap.png").stat().st_size > 0
         assert out.count("no system has an MRR above") == 2
 
 

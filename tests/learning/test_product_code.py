@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rdsim.learning.embeddings.product_code import (
+from rdsim.learning.product_code import (
     ProductCode,
     ProductCodeLearner,
     ProductCodeModel,

@@ -1,0 +1,50 @@
+r"""Real embeddings: how many bits an item do they need, and what do codes of so many bits keep?
+
+Vectors come as arrays or files (`read_vectors`), targets as rows, lists or qrels (`read_targets`); a
+`retrieval_task` holds both. `measure_embeddings` fits codes to one part of it, ranks the other and returns an
+`EmbeddingReport`: every code at equal bits, beside the vectors uncompressed and what no system exceeds (C4).
+
+A ValueError or TypeError names the argument that is wrong; an ImportError names the extra that brings an
+optional package.
+"""
+
+from rdsim.embeddings.formats import read_vectors
+from rdsim.embeddings.measure import measure_embeddings
+from rdsim.embeddings.models import Models, OtherSizes, Twin, with_models
+from rdsim.embeddings.quality import METRICS, Mean
+from rdsim.embeddings.result import EmbeddingReport, Whole
+from rdsim.embeddings.systems import SYSTEMS, OwnCode, System, own_code, read_own_code
+from rdsim.embeddings.task import (
+    RetrievalTask,
+    Split,
+    Targets,
+    read_targets,
+    retrieval_task,
+    split_task,
+)
+from rdsim.embeddings.vectors import Vectors
+
+__all__ = [
+    "METRICS",
+    "SYSTEMS",
+    "EmbeddingReport",
+    "Mean",
+    "Models",
+    "OtherSizes",
+    "OwnCode",
+    "RetrievalTask",
+    "Split",
+    "System",
+    "Targets",
+    "Twin",
+    "Vectors",
+    "Whole",
+    "measure_embeddings",
+    "own_code",
+    "read_own_code",
+    "read_targets",
+    "read_vectors",
+    "retrieval_task",
+    "split_task",
+    "with_models",
+]

@@ -1,0 +1,49 @@
+"""What is worth knowing of vectors before their numbers are read."""
+
+from typing import Final
+
+import numpy as np
+
+from rdsim.embeddings.spaces import unit
+from rdsim.embeddings.task import RetrievalTask
+from rdsim.embeddings.vectors import Vectors
+
+_LOOKED_AT: Final = 20_000
+"""Most rows that are looked at, evenly spread."""
+
+MEANING: Final = {
+    "modality_gap": "distance between the mean directions of queries and of items, at most 2",
+    "query_dimension": "effective dimension of queries, (sum of variances)^2 / (sum of their squares)",
+    "item_dimension": "effective dimension of items",
+    "query_norm_spread": "standard deviation of the lengths of queries, by their mean",
+    "item_norm_spread": "standard deviation of the lengths of items, by their mean",
+    "zero_queries": "fraction of queries that are zero and have no direction",
+    "zero_items": "fraction of items that are zero",
+    "tied_targets": "fraction of targets that tie with another item, uncompressed",
+    "copied_items": "fraction of items that equal an earlier one",
+}
+
+
+def diagnose(task: RetrievalTask) -> dict[str, float]:
+    """Measure everything in `MEANING` but the ties."""
+    x, y = _sample(task.queries), _sample(task.items)
+    found = {}
+    if x.shape[1] == y.shape[1]:
+        means = [unit(side).mean(axis=0) for side in (x, y)]
+        found["modality_gap"] = float(np.linalg.norm(means[0] - means[1]))
+    for name, side in (("query", x), ("item", y)):
+        values = np.maximum(
+            np.linalg.eigvalsh(np.cov(side.T, bias=True).reshape(2 * (side.shape[1],))), 0
+        )
+        length = np.linalg.norm(side, axis=1)
+        found[f"{name}_dimension"] = float(values.sum() ** 2 / max((values**2).sum(), 1e-300))
+        found[f"{name}_norm_spread"] = float(length.std() / max(length.mean(), 1e-300))
+        plural = {"query": "queries", "item": "items"}[name]
+        found[f"zero_{plural}"] = float((length == 0).mean())
+    found["copied_items"] = task.copies / len(task.items)
+    return found
+
+
+def _sample(vectors: Vectors) -> np.ndarray:
+    rows = np.unique(np.linspace(0, len(vectors) - 1, min(len(vectors), _LOOKED_AT)).astype(int))
+    return vectors.rows(rows).astype(float)

@@ -1,0 +1,185 @@
+"""The report as one page of HTML: no script, nothing loaded from elsewhere, figures drawn inside it."""
+
+import html
+import io
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from rdsim.embeddings.diagnostics import MEANING
+from rdsim.embeddings.markdown import (
+    NOTE,
+    allocation_rows,
+    model_words,
+    sentences,
+    setting,
+    size_rows,
+    system_rows,
+    target_rows,
+    verdicts,
+)
+from rdsim.embeddings.result import EmbeddingReport
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_STYLE: Final = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 "DejaVu Sans", Verdana, sans-serif; color: #111; background: #fff;
+  margin: 0 auto; max-width: 76rem; padding: 1rem; }
+h1 { font-size: 1.5rem; margin: .2em 0 .5em; } h2 { font-size: 1.15rem; margin: 1.8em 0 .5em; }
+.said { font-size: 1.05rem; border-left: 4px solid #0072B2; padding: .2em 0 .2em .9em; max-width: 62rem; }
+.said p { margin: .45em 0; }
+.advice { font-weight: bold; }
+p, li { max-width: 62rem; } .small { font-size: .85rem; color: #444; }
+.figures { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1.2rem; align-items: start; }
+figure { margin: 0; } figure svg { width: 100%; height: auto; display: block; }
+figcaption { font-size: .85rem; color: #333; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .8rem; }
+th, td { padding: .25em .5em; text-align: right; border-bottom: 1px solid #ccc; white-space: nowrap; }
+th { border-bottom: 2px solid #333; vertical-align: bottom; } .words td, .words th { white-space: normal; }
+th:first-child, td:first-child { text-align: left; } tr.best td { font-weight: bold; background: #f0f0f0; }
+tr.space td { font-style: italic; }
+@media (max-width: 760px) { body { padding: .7rem; } .figures { grid-template-columns: minmax(0, 1fr); }
+  h1 { font-size: 1.25rem; } th, td { padding: .22em .4em; } .words td { font-size: .8rem; } }
+@media print { .wide { overflow: visible; } }
+"""
+
+
+def page(found: EmbeddingReport) -> str:
+    """Write the whole page."""
+    said = "".join(f"<p>{_text(one)}</p>" for one in sentences(found)[:-1])
+    advice = f'<p class="advice">{_text(sentences(found)[-1])}</p>'
+    header, *rows = system_rows(found)
+    parts = [
+        "<h1>How many bits do these embeddings need?</h1>",
+        f'<div class="said">{said}{advice}</div>',
+        _figures(found),
+        "<h2>Bits for a target</h2>",
+        _table(*target_rows(found), words=True),
+        f"<p>{_text(model_words(found))}</p>" if found.models is not None else "",
+        "".join(f"<p>{_text(line)}</p>" for line in verdicts(found)),
+        _sizes(found),
+        "<h2>Systems at equal bits</h2>",
+        f'<p class="small">{_text(NOTE)}</p>',
+        _table(
+            [name for name, _ in header],
+            [[cell for cell, _ in row] for row in rows],
+            classes=[kind for *_, (_, kind) in rows],
+        ),
+        "<h2>Bits by coordinate</h2>",
+        "<p>The transform code keeps so many canonical coordinates, each with its own number of bits.</p>",
+        _table(*allocation_rows(found), words=True),
+        "<h2>Diagnostics</h2>",
+        _table(
+            ("quantity", "value"),
+            [(MEANING[name], f"{value:.4g}") for name, value in found.diagnostics.items()],
+            words=True,
+        ),
+        f'<p class="small">{_text(setting(found))}</p>',
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Bits for given embeddings</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _sizes(found: EmbeddingReport) -> str:
+    if found.models is None or found.models.sizes is None:
+        return ""
+    said = (
+        "Up to the measured size these are exact averages over subsets. Above it they are predicted from the "
+        "ranks; the band is as wide as the same prediction erred between the data's own smaller sizes, "
+        "and is no proof."
+    )
+    return f"<h2>Other databases</h2><p>{said}</p>" + _table(*size_rows(found), words=True)
+
+
+def _text(words: str) -> str:
+    return html.escape(words, quote=False)
+
+
+def _table(
+    header: Iterable[str],
+    rows: Iterable[Iterable[object]],
+    *,
+    classes: list[str] | None = None,
+    words: bool = False,
+) -> str:
+    head = "".join(f"<th>{_text(name)}</th>" for name in header)
+    body = []
+    for number, row in enumerate(rows):
+        kind = f' class="{classes[number]}"' if classes and classes[number] else ""
+        cells = "".join(f"<td>{_text(str(cell))}</td>" for cell in row)
+        body.append(f"<tr{kind}>{cells}</tr>")
+    kind = ' class="words"' if words else ""
+    return (
+        f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _figures(found: EmbeddingReport) -> str:
+    from rdsim.plotting import gap, gap_models, style  # the rest of the library does without
+
+    dataset = found.to_xarray()
+    drawn = []
+    with style.applied():
+        bits = (
+            "Shaded: proved to be out of reach of any system on any data (C4). Markers: codes that were "
+            "measured, with intervals; grey: the best of them; horizontal lines: shares of the uncompressed MRR."
+        )
+        if found.models is not None and found.models.twins:
+            bits += " Dash-dotted and dotted: what models say, true of the models only."
+        drawn.append((gap.draw_one(dataset, "mrr", "MRR"), "Quality against bits.", bits))
+        if found.models is not None and found.models.sizes is not None:
+            drawn.append(
+                (
+                    gap_models.sizes(dataset),
+                    "Quality against the size of the database.",
+                    "Solid: exact. Dashed, with bands: predicted from the data's own ranks. Dotted: ideal codes of the Gaussian twin.",
+                )
+            )
+        drawn.append(
+            (
+                gap.draw_one(dataset, "recall@10", "recall@10"),
+                "Recall@10 against bits.",
+                "As above.",
+            )
+        )
+        if found.allocation.any():
+            drawn.append(
+                (
+                    gap_models.coordinates(dataset),
+                    "Bits by canonical coordinate.",
+                    "Above, canonical correlations; below, the bits that each coordinate gets.",
+                )
+            )
+        pictures = [
+            f'<figure role="img" aria-label="{html.escape(title)}">{_svg(figure, str(number))}'
+            f"<figcaption><b>{_text(title)}</b> {_text(words)}</figcaption></figure>"
+            for number, (figure, title, words) in enumerate(drawn)
+        ]
+    return f'<div class="figures">{"".join(pictures)}</div>'
+
+
+def _svg(figure: "Figure", salt: str) -> str:
+    """Draw a figure as SVG inside HTML: letters stay letters, names of parts differ between figures."""
+    import matplotlib as mpl  # the rest of the library does without
+
+    stream = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # HTML knows the namespaces of SVG; an address in the page would look like something to load.
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    # Ids such as figure_1 are the same in all figures; those that are referred to are hashes.
+    text = re.sub(r'(<g) id="[^"]*"', r"\1", text)
+    return re.sub(r">\s+<", "><", text)

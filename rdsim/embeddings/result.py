@@ -1,0 +1,274 @@
+"""The result of measuring embeddings: every number of every line, kept as it was measured."""
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from rdsim import limits
+from rdsim.embeddings.quality import CUTOFFS, METRICS, Mean
+from rdsim.ranking.loss import Loss
+
+if TYPE_CHECKING:
+    import xarray
+
+    from rdsim.embeddings.models import Models
+
+
+_CURVE: Final = np.linspace(0.0, 1.0, 65)
+"""Qualities at which the proved region is drawn."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Whole:
+    """The vectors as given on the whole task, of which nothing was held out: no code is fitted.
+
+    Attributes:
+        quality: in the order of `METRICS`, shape (5,).
+        ahead: items ahead of each target, shape (T,).
+        tied: items at its score, shape (T,).
+        database: items.
+        queries: queries.
+
+    """
+
+    quality: Mean
+    ahead: Int[np.ndarray, " t"]
+    tied: Int[np.ndarray, " t"]
+    database: int
+    queries: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbeddingReport:
+    """Codes for given embeddings, uncompressed spaces and one's own index, ranked alike.
+
+    A *line* is one system at one number of bits. Every line ranks the same queries among the same items,
+    which no code was fitted to. Metrics stand in the order of `METRICS`.
+
+    Attributes:
+        lines: name of the system of each of the L lines.
+        kinds: "space" (uncompressed), "code", "learned", "yours", or "rescored": a code whose first items are
+            ranked again by the vectors, which are kept beside it and not counted in its bits.
+        spaces: where it compares queries and items.
+        bits: stored an item, shape (L,).
+        code_bits: entropy of the stored codes, bits, shape (L,): what an entropy coder would need.
+        quality: shape (L, 5), intervals over groups of queries.
+        kept: quality by that of the line `reference`, shape (L, 5).
+        reference: number of the uncompressed line that `kept` refers to: as given, where queries and items
+            have equal dimensions, and the chosen space otherwise.
+        train_seconds: shape (L,).
+        encode_seconds: of all items, shape (L,).
+        search_seconds: of scoring all items for all queries here, shape (L,).
+        ahead: items ahead of each target, shape (L, T).
+        tied: items at its score, itself included, shape (L, T).
+        query: query of each target, from 0, shape (T,).
+        grade: of each target, shape (T,).
+        group: of each query, shape (Q,).
+        converse_bits: shape (B,).
+        converse: the most that any system has at so many bits an item, shape (B, 5); NaN for nDCG where
+            some query has several targets.
+        log2_groups: bits from which on the converse is one: no bound holds for all data beyond.
+        groups: of each fold, what its converse is made of (`rdsim.embeddings.converse`): k, the mean number of
+            items of a query's group, and the entropy of that number in bits, shape (F, 3).
+        correlations: canonical correlations on the pairs that were ranked, shape (k,).
+        fitted_correlations: those on pairs held back from the fit, by which bits are allocated.
+        allocation: bits of each canonical coordinate in the transform code at each of
+            `converse_bits`, shape (B, k).
+        whole: vectors as given, ranked on the whole task; None where dimensions differ.
+        diagnostics: numbers by name, with their meaning in `rdsim.embeddings.diagnostics`.
+        similarity: by which vectors are compared.
+        chosen_space: in which codes work.
+        split: how pairs were held out.
+        database: items ranked (of the smallest fold).
+        fitted: pairs that codes were fitted to (of the first fold).
+        without_target: queries left out since they have no target.
+        copies: items that equal an earlier one.
+        confidence: of every interval.
+        models: what models say of these embeddings (`with_models`), or None.
+
+    """
+
+    lines: tuple[str, ...]
+    kinds: tuple[str, ...]
+    spaces: tuple[str, ...]
+    bits: Int[np.ndarray, " l"]
+    code_bits: Float[np.ndarray, " l"]
+    quality: Mean
+    kept: Mean
+    reference: int
+    train_seconds: Float[np.ndarray, " l"]
+    encode_seconds: Float[np.ndarray, " l"]
+    search_seconds: Float[np.ndarray, " l"]
+    ahead: Int[np.ndarray, "l t"]
+    tied: Int[np.ndarray, "l t"]
+    query: Int[np.ndarray, " t"]
+    grade: Float[np.ndarray, " t"]
+    group: Int[np.ndarray, " q"]
+    converse_bits: Int[np.ndarray, " b"]
+    converse: Float[np.ndarray, "b 5"]
+    log2_groups: float
+    groups: Float[np.ndarray, "f 3"]
+    correlations: Float[np.ndarray, " k"]
+    fitted_correlations: Float[np.ndarray, " k"]
+    allocation: Int[np.ndarray, "b k"]
+    whole: Whole | None
+    diagnostics: dict[str, float]
+    similarity: str
+    chosen_space: str
+    split: str
+    database: int
+    fitted: int
+    without_target: int
+    copies: int
+    confidence: float
+    models: "Models | None" = None
+
+    def values(self, metric: str) -> Float[np.ndarray, " l"]:
+        """Quality of every line by one metric, a name in `METRICS`."""
+        return self.quality.value[:, _column(metric)]
+
+    def beaten_by(self, line: int) -> Float[np.ndarray, " t"]:
+        """Fraction of the other items that beat each target: p_q of extrapolations to other sizes.
+
+        Half of those that tie count.
+        """
+        ahead = self.ahead[line] + (self.tied[line] - 1) / 2
+        return np.asarray(ahead / (self.database - 1))
+
+    def pareto(self, metric: str = "mrr") -> Int[np.ndarray, " p"]:
+        """Lines of codes that no other code of as few bits exceeds, by rising bits."""
+        codes = [i for i, kind in enumerate(self.kinds) if kind in ("code", "learned")]
+        values, best, front = self.values(metric), -np.inf, []
+        for line in sorted(codes, key=lambda i: (self.bits[i], -values[i])):
+            if values[line] > best:
+                front.append(line)
+                best = values[line]
+        return np.array(front, int)
+
+    def line_for(self, fraction: float, metric: str = "mrr") -> int | None:
+        """Find the code of the fewest bits that keeps a fraction of the reference's quality."""
+        ratio = self.kept.value[:, _column(metric)]
+        enough = [int(line) for line in self.pareto(metric) if ratio[line] >= fraction]
+        return enough[0] if enough else None
+
+    def bits_by_proof(self, fraction: float, metric: str = "mrr") -> float:
+        """Bound the bits an item from below of every system that keeps so much, whatever the data (C4).
+
+        Zero where nothing is proved, as of nDCG where queries have several targets.
+        """
+        column = _column(metric)
+        wanted = fraction * self.quality.value[self.reference, column]
+        return float(self._proved(np.array([wanted]), column)[0])
+
+    def _proved(self, quality: Float[np.ndarray, " n"], column: int) -> Float[np.ndarray, " n"]:
+        """Invert the converse: bits that every system of such qualities needs."""
+        nothing = np.zeros(len(quality))
+        if np.isnan(self.converse[:, column]).any():
+            return nothing
+        losses: list[Loss] = ["reciprocal_rank", *(("miss", k) for k in CUTOFFS), "dcg"]
+        loss = losses[column]
+        needed = []
+        for k, items, entropy in self.groups.tolist():
+            if k < 2 or (isinstance(loss, tuple) and loss[1] >= k):
+                return nothing
+            log2_size = math.log2(k)
+            least = 1 - float(limits.rank_loss(log2_size, loss, rate=0.0).lower)
+            beyond = quality > least
+            lost = 1 - np.where(beyond, quality, 1.0)
+            rate = np.asarray(limits.rank_rate(log2_size, loss, distortion=lost).lower)
+            # Less than rounding could add.
+            bits = (rate - entropy) / items * (1 - 1e-12)
+            needed.append(np.where(beyond, np.maximum(bits, 0.0), 0.0))
+        # A mean over folds is reached by one of them at least.
+        return np.asarray(np.min(needed, axis=0))
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """All numbers with their dimensions and units; value, lower and upper along "end"."""
+        import xarray  # the rest of the library does without
+
+        proved = np.stack([self._proved(_CURVE, k) for k in range(len(METRICS))], axis=1)
+        one, bits, seconds = {"units": "1"}, {"units": "bits"}, {"units": "s"}
+        measured = ("line", "metric", "end")
+        variables: dict[str, Any] = {
+            "quality": (measured, _ends(self.quality), one),
+            "kept": (measured, _ends(self.kept), one),
+            "bits": ("line", self.bits, {"units": "bits an item"}),
+            "code_bits": ("line", self.code_bits, bits),
+            "train_seconds": ("line", self.train_seconds, seconds),
+            "encode_seconds": ("line", self.encode_seconds, seconds),
+            "search_seconds": ("line", self.search_seconds, seconds),
+            "ahead": (("line", "target"), self.ahead, {"units": "items"}),
+            "tied": (("line", "target"), self.tied, {"units": "items"}),
+            "query": ("target", self.query),
+            "grade": ("target", self.grade, one),
+            "group": ("query_row", self.group),
+            "converse": (("rate", "metric"), self.converse, one),
+            "proved_quality": ("proved", _CURVE, one),
+            "proved_bits": (("proved", "metric"), proved, bits),
+            "groups": (("fold", "group_number"), self.groups),
+            "correlations": ("coordinate", self.correlations, one),
+            "fitted_correlations": ("coordinate", self.fitted_correlations, one),
+            "allocation": (("rate", "coordinate"), self.allocation, bits),
+            "diagnostics": ("diagnostic", np.array(list(self.diagnostics.values()), float)),
+        }
+        if self.whole is not None:
+            variables |= {
+                "whole_quality": (("metric", "end"), _ends(self.whole.quality), one),
+                "whole_ahead": ("whole_target", self.whole.ahead, {"units": "items"}),
+                "whole_tied": ("whole_target", self.whole.tied, {"units": "items"}),
+                "whole_database": ((), self.whole.database, {"units": "items"}),
+                "whole_queries": ((), self.whole.queries, {"units": "queries"}),
+            }
+        if self.models is not None:
+            from rdsim.embeddings.model_variables import model_variables  # it knows the models
+
+            variables |= model_variables(self.models)
+        scalars = (
+            *("reference", "log2_groups", "similarity", "chosen_space", "split", "database"),
+            *("fitted", "without_target", "copies", "confidence"),
+        )
+        return xarray.Dataset(
+            variables,
+            coords={
+                "line": [f"{n} | {b}" for n, b in zip(self.lines, self.bits, strict=True)],
+                "system": ("line", list(self.lines)),
+                "kind": ("line", list(self.kinds)),
+                "space": ("line", list(self.spaces)),
+                "rate": ("rate", self.converse_bits, {"units": "bits an item"}),
+                "metric": list(METRICS),
+                "end": ["value", "lower", "upper"],
+                "diagnostic": list(self.diagnostics),
+            },
+            attrs={name: getattr(self, name) for name in scalars},
+        )
+
+    def plot(self) -> Any:
+        """Draw quality against bits under the converse; returns a figure of Matplotlib."""
+        from rdsim.plotting.gap import draw  # the rest of the library does without
+
+        return draw(self.to_xarray())
+
+    def page(self) -> str:
+        """Write the report as one self-contained page of HTML."""
+        from rdsim.embeddings.page import page  # the rest of the library does without
+
+        return page(self)
+
+    def report(self) -> str:
+        """Write the report as Markdown."""
+        from rdsim.embeddings.markdown import report
+
+        return report(self)
+
+
+def _column(metric: str) -> int:
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
+    return METRICS.index(metric)
+
+
+def _ends(mean: Mean) -> np.ndarray:
+    return np.stack([mean.value, mean.lower, mean.upper], axis=-1)

@@ -1,0 +1,117 @@
+"""The codes of faiss, judged as any other: its encoder and its decoder, and the scores its search uses.
+
+`sa_encode` gives the bytes that an index stores; what they score is an inner product with the vector that
+`sa_decode` gives (PQ, OPQ, RQ, LSQ, scalar quantizers), or follows from the factors beside the signs (RaBitQ).
+
+References:
+    Douze et al. (2024), "The Faiss library"; Jegou, Douze and Schmid (2011) for PQ; Ge et al. (2014) for OPQ; Chen, Guan
+    and Wang (2010) for RQ; Martinez et al. (2018) for LSQ; Gao and Long (2024) for RaBitQ.
+
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from rdsim.codes.quantizers.product import most_block_bits
+from rdsim.embeddings.formats import import_needed
+from rdsim.embeddings.spaces import Space
+from rdsim.embeddings.systems.code import FittedCode, Maker, Training, in_space
+from rdsim.embeddings.systems.own import COORDINATES_A_BLOCK
+
+_OPQ_ITERATIONS: Final = 15
+"""Of the rotation; faiss's own 50 take three times as long and rank no better here."""
+
+
+def maker(kind: str) -> Maker:
+    """Return what fits the code of that name: PQ, OPQ, RQ, LSQ, RaBitQ, SQ4 or SQ8."""
+
+    def make(training: Training, bits: int) -> FittedCode | None:
+        index = _index(kind, training, bits)
+        if index is None:
+            return None
+        index.train(np.ascontiguousarray(training.items, np.float32))
+        return of_index(index, training.space)
+
+    return make
+
+
+def of_index(index: Any, space: Space) -> FittedCode:
+    """Make a code of a trained index whose vectors lie in a space."""
+    import faiss
+
+    bits = 8 * index.sa_code_size()
+
+    def encode(points: np.ndarray) -> np.ndarray:
+        return np.asarray(index.sa_encode(np.ascontiguousarray(points, np.float32)))
+
+    if isinstance(index, faiss.IndexRaBitQ):
+        return FittedCode(
+            bits=bits,
+            encode=lambda raw: encode(space.items(raw)),
+            decode=_rabitq(index),
+            readings={"": space.queries},
+        )
+    return in_space(space, bits, encode, lambda codes: np.asarray(index.sa_decode(codes)))
+
+
+def _rabitq(index: Any) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    r"""Scores of RaBitQ as inner products, from the bytes that it stores.
+
+    With s the signs over $\sqrt d$, c the centre, and the stored factors A (an offset) and m (a scale), half the
+    squared distance is $A/2 - m \langle s, q - c \rangle$ and what is the same for all items. The query is not
+    quantized (faiss's `qb = 0`).
+    """
+    import faiss
+
+    centre = faiss.vector_to_array(index.center)
+    width = index.d
+    ends = -(-width // 8)
+
+    def decode(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # The bits of a byte are counted from the lowest.
+        bits = np.unpackbits(codes[:, :ends], axis=1, count=width, bitorder="little")
+        factors = np.ascontiguousarray(codes[:, ends : ends + 8]).view(np.float32)
+        moved = factors[:, 1:] * ((2 * bits.astype(np.float32) - 1) / np.float32(np.sqrt(width)))
+        return moved, -0.5 * factors[:, 0].astype(float) - moved.astype(float) @ centre
+
+    return decode
+
+
+def _index(kind: str, training: Training, bits: int) -> Any:
+    """Make an index that is not trained yet; None where there is none of that size."""
+    import_needed("faiss")
+    import faiss
+
+    width = training.items.shape[1]
+    metric = faiss.METRIC_L2 if training.space.similarity == "L2" else faiss.METRIC_INNER_PRODUCT
+    if kind in ("SQ4", "SQ8"):
+        each = int(kind[2:])
+        name = {4: faiss.ScalarQuantizer.QT_4bit, 8: faiss.ScalarQuantizer.QT_8bit}[each]
+        return faiss.IndexScalarQuantizer(width, name, metric) if bits == each * width else None
+    if kind == "RaBitQ":
+        index = faiss.IndexRaBitQ(width, metric)
+        return index if bits == 8 * index.sa_code_size() else None
+    each = most_block_bits(len(training.items))
+    each = 8 if each == 8 else 4
+    blocks = bits // each
+    if bits % each or blocks * COORDINATES_A_BLOCK > width or len(training.items) < 2**each:
+        return None
+    if kind == "RQ":
+        return faiss.IndexResidualQuantizer(width, blocks, each, metric)
+    if kind == "LSQ":
+        return faiss.IndexLocalSearchQuantizer(width, blocks, each, metric)
+    if width % blocks:
+        return None
+    quantizer = faiss.IndexPQ(width, blocks, each, metric)
+    if kind == "PQ":
+        return quantizer
+    rotation = faiss.OPQMatrix(width, blocks)
+    rotation.niter = _OPQ_ITERATIONS
+    rotated = faiss.IndexPreTransform(rotation, quantizer)
+    # The index frees its two parts, and Python no longer does.
+    for part in (rotation, quantizer):
+        getattr(part, "this").disown()  # noqa: B009
+    rotated.own_fields = True
+    return rotated

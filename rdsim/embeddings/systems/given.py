@@ -1,0 +1,203 @@
+"""A code of one's own, judged as the built-in ones are: by what it decodes to, or by its scores."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rdsim import validation
+from rdsim.embeddings.formats import import_needed, read_table, read_vectors
+from rdsim.embeddings.ranks import Stored, streamed_ranks
+from rdsim.embeddings.spaces import Space
+from rdsim.embeddings.systems.code import stored_codes
+from rdsim.embeddings.task import RetrievalTask
+from rdsim.embeddings.vectors import Vectors, as_vectors, first_copies
+from rdsim.transformations import on_host
+
+_ENTRIES = 1 << 22
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnCode:
+    """A code of one's own for all items.
+
+    Attributes:
+        name: on its line.
+        bits: stored an item.
+        codes: what is stored, shape (M, w), integers; None if not said: then decoded vectors that are
+            equal count as one code.
+        decoded: the vector that each code stands for, shape (M, d), compared with queries as the task's
+            items are; or None.
+        scores: of queries and items, shape (Q, M), higher is better; or None.
+
+    """
+
+    name: str
+    bits: int
+    codes: np.ndarray | None = None
+    decoded: Vectors | None = None
+    scores: Vectors | None = None
+
+
+@on_host
+def own_code(
+    items: Any,
+    *,
+    codes: Any = None,
+    decoded: Any = None,
+    scores: Any = None,
+    bits: int | None = None,
+    name: str = "yours",
+) -> OwnCode:
+    """Check a code of one's own.
+
+    Args:
+        items: number of items M.
+        codes: shape (M, w), integers.
+        decoded: shape (M, d). Decoded vectors or scores must be given, not both.
+        scores: shape (Q, M); may be memory-mapped.
+        bits: stored an item; by default those of a row of codes.
+        name: on its line.
+
+    Raises:
+        ValueError: if a shape does not fit, or neither or both of decoded and scores are given.
+
+    """
+    size = validation.integer("items", items, low=2)
+    if (decoded is None) == (scores is None):
+        raise ValueError("decoded or scores must be given, one of them, for codes of one's own")
+    stored = None
+    if codes is not None:
+        stored = np.asarray(validation.integer_array("codes", codes))
+        stored = stored[:, None] if stored.ndim == 1 else stored
+        if stored.ndim != 2 or len(stored) != size:
+            raise ValueError(f"codes must have a row for each of {size} items, got {stored.shape}")
+        bits = 8 * np.asarray(codes).dtype.itemsize * stored.shape[1] if bits is None else bits
+    points = None if decoded is None else as_vectors("decoded", decoded)
+    if points is not None and len(points) != size:
+        raise ValueError(f"decoded must have a row for each of {size} items, got {len(points)}")
+    table = None if scores is None else as_vectors("scores", scores)
+    if table is not None and table.shape[1] != size:
+        raise ValueError(f"scores must have a column for each of {size} items, got {table.shape}")
+    if bits is None:
+        raise ValueError("bits of your code must be given where its codes are not")
+    return OwnCode(
+        name=name,
+        bits=validation.integer("bits", bits, low=1),
+        codes=stored,
+        decoded=points,
+        scores=table,
+    )
+
+
+def _faiss_file(path: str | Path, items: int) -> OwnCode:
+    """Read a faiss index and decode what it stores; its search is then exhaustive.
+
+    Raises:
+        ValueError: if it is no index that can be decoded, or holds another number of items.
+        ImportError: if faiss is missing.
+
+    """
+    import_needed("faiss")
+    import faiss
+
+    try:
+        index = faiss.read_index(str(path))
+        if hasattr(index, "make_direct_map"):
+            index.make_direct_map()
+        points = index.reconstruct_n(0, index.ntotal)
+        size = index.sa_code_size()
+    except RuntimeError as error:
+        raise ValueError(f"codes: {path} is no faiss index that can be decoded: {error}") from error
+    if index.ntotal != items:
+        raise ValueError(f"codes: {path} holds {index.ntotal} items, there are {items}")
+    return own_code(items, decoded=points, bits=8 * size, name=f"yours ({Path(path).name})")
+
+
+def read_own_code(
+    codes: str | Path, items: Any, *, decoded: str | None = None, scores: str | None = None
+) -> OwnCode:
+    """Read a code of one's own from files: a faiss index, or codes with what they decode to or score.
+
+    Args:
+        codes: a faiss index of all items, or a file of codes, a row for each item.
+        items: number of items M.
+        decoded: file of the vectors that the codes stand for.
+        scores: file of the scores of queries and items, shape (Q, M).
+
+    Raises:
+        ValueError: as `own_code`, or if a file cannot be read.
+        ImportError: if faiss is missing where the file is an index.
+
+    """
+    items = validation.integer("items", items, low=2)
+    if decoded is None and scores is None:
+        return _faiss_file(codes, items)
+    given = None if scores is None else read_vectors(scores, "scores")
+    points = None if decoded is None else read_vectors(decoded, "decoded")
+    return own_code(
+        items,
+        codes=read_table(codes, "codes"),
+        decoded=points,
+        scores=given,
+        name=f"yours ({Path(codes).name})",
+    )
+
+
+def own_ranks(own: OwnCode, ranked: RetrievalTask, space: Space) -> dict[str, Any]:
+    """Rank the targets of a task by a code of one's own."""
+    began = time.perf_counter()
+    rows = ranked.items.chosen
+    if own.scores is not None:
+        ahead, tied = _by_scores(own.scores, ranked)
+        entropy = float("nan")
+        if own.codes is not None:
+            entropy = stored_codes(own.codes[rows], lambda codes: (codes, None)).entropy
+    else:
+        assert own.decoded is not None
+        points = own.decoded.take(rows)
+
+        def features(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+            there = space.items(points.rows(chosen))
+            return there, space.bias(there)
+
+        first, label, times = np.unique(
+            first_copies(points), return_inverse=True, return_counts=True
+        )
+        stored = Stored(
+            features=lambda chosen: features(first[chosen]),
+            label=label.reshape(-1),
+            multiplicity=times,
+        )
+        entropy = stored.entropy
+        queries = space.queries(ranked.queries.rows(slice(None)))
+        found = streamed_ranks(queries, stored, ranked.targets.query, ranked.targets.item)
+        ahead, tied = found.ahead, found.tied
+    return {
+        "ahead": ahead,
+        "tied": tied,
+        "bits": own.bits,
+        "code_bits": entropy,
+        "train": 0.0,
+        "encode": 0.0,
+        "search": time.perf_counter() - began,
+    }
+
+
+def _by_scores(scores: Vectors, ranked: RetrievalTask) -> tuple[np.ndarray, np.ndarray]:
+    """Count above and beside each target in a matrix of scores, some rows at a time."""
+    rows, columns = ranked.queries.chosen, ranked.items.chosen
+    if scores.shape[0] <= rows.max():
+        raise ValueError(f"scores must have a row for each query, got {scores.shape}")
+    query, item = ranked.targets.query, ranked.targets.item
+    ahead, tied = np.empty(len(query), np.int64), np.empty(len(query), np.int64)
+    step = max(1, _ENTRIES // scores.shape[1])
+    for start in range(0, len(query), step):
+        pairs = slice(start, start + step)
+        part = scores.rows(rows[query[pairs]])[:, columns]
+        own = np.take_along_axis(part, item[pairs][:, None], axis=1)
+        ahead[pairs] = (part > own).sum(axis=1)
+        tied[pairs] = (part == own).sum(axis=1)
+    return ahead, tied

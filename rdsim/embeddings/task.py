@@ -1,0 +1,334 @@
+r"""What is to be found: the items that are targets of each query, with grades, and how pairs are split.
+
+Two vectors belong to one *group* if a chain of targets connects them: an image and its five captions, say.
+A split never divides a group, for a code that saw one caption of an image has seen the image; copies of
+an item are kept together too. Groups are also the unit of the confidence intervals.
+"""
+
+import csv
+import dataclasses
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from rdsim import validation
+from rdsim.embeddings.formats import READERS, read_table
+from rdsim.embeddings.vectors import Vectors, as_vectors, first_copies
+from rdsim.transformations import on_host
+
+LEAST_GROUPS: Final = 20
+"""Fewest groups on either side of a split."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Targets:
+    """Pairs of a query and an item that it should find, sorted by query.
+
+    Attributes:
+        query: row of the query of each pair, rising, shape (T,).
+        item: row of the item, shape (T,).
+        grade: how much it is worth to find it, above 0; only ratios within a query matter, shape (T,).
+
+    """
+
+    query: Int[np.ndarray, " t"]
+    item: Int[np.ndarray, " t"]
+    grade: Float[np.ndarray, " t"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RetrievalTask:
+    """Queries, items and what each query should find.
+
+    Attributes:
+        queries: those with a target, in their order, d_x coordinates.
+        items: all of them, distractors too, d_y coordinates.
+        targets: pairs of rows of the two.
+        query_group: number of the group of each query.
+        item_group: number of the group of each item.
+        first_copy: of each item, the first that equals it.
+        without_target: queries that were left out because they have no target.
+
+    """
+
+    queries: Vectors
+    items: Vectors
+    targets: Targets
+    query_group: Int[np.ndarray, " q"]
+    item_group: Int[np.ndarray, " m"]
+    first_copy: Int[np.ndarray, " m"]
+    without_target: int
+
+    @property
+    def copies(self) -> int:
+        """Count the items that equal an earlier one."""
+        return int((self.first_copy != np.arange(len(self.items))).sum())
+
+
+@on_host
+def retrieval_task(queries: Any, items: Any, targets: Any = None) -> RetrievalTask:
+    """Check queries, items and targets.
+
+    Args:
+        queries: shape (Q, d_x); an array or `Vectors`.
+        items: shape (M, d_y), M at least 2.
+        targets: row of the item of each query, shape (Q,), or of several, shape (Q, k), -1 where there is
+            no further one; or triples (query, item, grade), shape (T, 3) of floats, as `read_targets`
+            returns them. By default item i is the target of query i.
+
+    Returns:
+        The task; queries without a target are counted and left out.
+
+    Raises:
+        ValueError: if a shape is wrong, an entry is not finite or a target is no row of the items.
+        TypeError: if the vectors are no real numbers or the targets no integers.
+
+    """
+    x, y = as_vectors("queries", queries), as_vectors("items", items)
+    if len(y) < 2:
+        raise ValueError(f"items must be at least 2, got {len(y)}")
+    pairs = _pairs(targets, len(x), len(y))
+    used, query = np.unique(pairs.query, return_inverse=True)
+    first = first_copies(y)
+    query_group, item_group = _groups(query, pairs.item, len(used), first)
+    return RetrievalTask(
+        queries=x.take(used),
+        items=y,
+        targets=dataclasses.replace(pairs, query=query.reshape(-1)),
+        query_group=query_group,
+        item_group=item_group,
+        first_copy=first,
+        without_target=len(x) - len(used),
+    )
+
+
+def _pairs(targets: Any, queries: int, items: int) -> Targets:
+    if targets is None:
+        if queries != items:
+            raise ValueError(
+                f"targets must be given where queries and items differ in number, got {queries} "
+                f"queries and {items} items"
+            )
+        targets = np.arange(queries)
+    given = np.asarray(validation.numbers("targets", targets))
+    if given.dtype.kind == "f":
+        query, item, grade = _graded(given)
+    else:
+        rows = np.asarray(validation.integer_array("targets", given))
+        rows = rows[:, None] if rows.ndim == 1 else rows
+        if rows.ndim != 2 or len(rows) != queries:
+            raise ValueError(
+                f"targets must have a row for each of the {queries} queries, got shape {given.shape}"
+            )
+        query, column = np.nonzero(rows != -1)
+        item, grade = rows[query, column], np.ones(len(query))
+    for name, row, size in (("queries", query, queries), ("items", item, items)):
+        if ((row < 0) | (row >= size)).any():
+            wrong = row[(row < 0) | (row >= size)]
+            raise ValueError(f"targets must be rows 0 to {size - 1} of the {name}, got {wrong[0]}")
+    if not query.size:
+        raise ValueError("targets must hold a target of some query, got none")
+    # A pair that is given twice is one pair, with the larger grade.
+    order = np.lexsort((-grade, item, query))
+    query, item, grade = query[order], item[order], grade[order]
+    new = np.append(True, (np.diff(query) != 0) | (np.diff(item) != 0))
+    return Targets(query=query[new], item=item[new], grade=grade[new])
+
+
+def _graded(given: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs with a positive grade."""
+    if given.ndim != 2 or given.shape[1] != 3 or not np.isfinite(given).all():
+        raise ValueError(
+            "targets must be integers, or finite triples (query, item, grade) of shape (T, 3), got "
+            f"shape {given.shape}"
+        )
+    rows = given[given[:, 2] > 0]
+    whole = rows[:, :2].astype(np.int64)
+    if (whole != rows[:, :2]).any():
+        raise ValueError("targets must name queries and items by integers")
+    return whole[:, 0], whole[:, 1], rows[:, 2]
+
+
+def _groups(
+    query: np.ndarray, item: np.ndarray, queries: int, first: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Number the connected components of queries and items; copies of an item are connected."""
+    size = queries + len(first)
+    left = np.concatenate([query, queries + np.arange(len(first))])
+    right = np.concatenate([queries + item, queries + first])
+    graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(size, size))
+    _, label = connected_components(graph, directed=False)
+    return label[:queries], label[queries:]
+
+
+def read_targets(path: str | Path, queries: int) -> np.ndarray:
+    """Read targets from a file.
+
+    Args:
+        path: an array of integers in a file that `read_vectors` knows, shape (Q,) or (Q, k); a .txt file
+            with a line for each query, its item rows separated by spaces or commas; or a .tsv (qrels): query, item
+            and grade a line, TREC's unused second column of four allowed, a heading too.
+        queries: Q, the number of queries.
+
+    Returns:
+        What `retrieval_task` takes.
+
+    Raises:
+        ValueError: if the file cannot be read; it says why.
+
+    """
+    place = Path(path)
+    if place.suffix.lower() in READERS or not place.exists():
+        return read_table(path, "targets")
+    lines = [line for line in place.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    try:
+        if place.suffix.lower() in (".tsv", ".qrels"):
+            return _qrels(lines)
+        rows = [[int(part) for part in line.replace(",", " ").split()] for line in lines]
+    except ValueError as error:
+        raise ValueError(f"targets: {place} cannot be read: {error}") from error
+    if len(rows) != queries:
+        raise ValueError(
+            f"targets: {place} must have a line for each of the {queries} queries, got {len(rows)}"
+        )
+    table = np.full((queries, max(map(len, rows))), -1)
+    for row, found in zip(table, rows, strict=True):
+        row[: len(found)] = found
+    return table
+
+
+def _qrels(lines: list[str]) -> np.ndarray:
+    triples = []
+    for number, row in enumerate(csv.reader(lines, delimiter="\t")):
+        parts = row if len(row) > 1 else row[0].split()
+        if number == 0 and not parts[0].lstrip("-").isdigit():
+            continue  # a heading
+        if len(parts) not in (3, 4):
+            raise ValueError(f"line {number + 1} must hold query, item and grade, got {row}")
+        triples.append([float(part) for part in (parts[0], *parts[-2:])])
+    return np.array(triples, float).reshape(-1, 3)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Split:
+    """A task whose pairs codes are fitted to, and one that is ranked; they share no group.
+
+    Attributes:
+        fit: to fit to.
+        ranked: whose queries are ranked among its items.
+        name: how the two came about.
+
+    """
+
+    fit: RetrievalTask
+    ranked: RetrievalTask
+    name: str
+
+
+@on_host
+def split_task(
+    key: Key[Array, ""], task: RetrievalTask, *, held_out: float = 0.4, folds: int | None = None
+) -> tuple[Split, ...]:
+    """Split a task at random by groups.
+
+    Args:
+        key: PRNG key.
+        task: the whole.
+        held_out: fraction of the groups that are ranked, 0.05 to 0.95.
+        folds: k; each of k parts is ranked by codes fitted to the others. Takes the place of `held_out`.
+
+    Returns:
+        One split, or k.
+
+    Raises:
+        ValueError: if an argument is out of range or a part has fewer than 20 groups with queries.
+
+    """
+    validation.prng_key("key", key)
+    validation.instance("task", task, RetrievalTask)
+    fraction = float(validation.interval("held_out", held_out, low=0.05, high=0.95, ndim=0))
+    number = 1 if folds is None else validation.integer("folds", folds, low=2)
+    place, asked = _places(key, task)
+    part = (place * number).astype(int) if folds else np.where(place < fraction, 0, 1)
+    for which in range(max(2, number)):
+        if (count := int((asked & (part == which)).sum())) < LEAST_GROUPS:
+            option = f"folds={folds}" if folds else f"held_out={fraction:g}"
+            raise ValueError(
+                f"{option} leaves {count} of {int(asked.sum())} groups of queries and their targets "
+                f"to one part, at least {LEAST_GROUPS} are needed"
+            )
+    name = f"{number} folds of the groups" if folds else f"{fraction:.0%} of the groups held out"
+    return tuple(
+        Split(fit=_part(task, part != which), ranked=_part(task, part == which), name=name)
+        for which in range(number)
+    )
+
+
+def _places(key: Key[Array, ""], task: RetrievalTask) -> tuple[np.ndarray, np.ndarray]:
+    """Each group's random place in [0, 1), and which have queries; distractors are placed apart."""
+    size = 1 + max(int(task.query_group.max()), int(task.item_group.max()))
+    asked = np.zeros(size, bool)
+    asked[task.query_group] = True
+    order = np.asarray(jax.random.permutation(key, size))
+    place = np.empty(size)
+    for kind in (asked, ~asked):
+        members = order[kind[order]]
+        place[members] = np.arange(len(members)) / max(1, len(members))
+    return place, asked
+
+
+def kept_back(
+    key: Key[Array, ""], task: RetrievalTask, fraction: float
+) -> tuple[RetrievalTask, RetrievalTask]:
+    """Part of a task to fit to, and a fraction of its groups to choose among fits on."""
+    place, _ = _places(key, task)
+    return _part(task, place >= fraction), _part(task, place < fraction)
+
+
+def _part(task: RetrievalTask, kept: np.ndarray) -> RetrievalTask:
+    """The groups that are kept of a task."""
+    queries, items = np.flatnonzero(kept[task.query_group]), np.flatnonzero(kept[task.item_group])
+    new_query = np.full(len(task.queries), -1)
+    new_query[queries] = np.arange(len(queries))
+    new_item = np.full(len(task.items), -1)
+    new_item[items] = np.arange(len(items))
+    pairs = np.flatnonzero(new_query[task.targets.query] >= 0)
+    return RetrievalTask(
+        queries=task.queries.take(queries),
+        items=task.items.take(items),
+        targets=Targets(
+            query=new_query[task.targets.query[pairs]],
+            item=new_item[task.targets.item[pairs]],
+            grade=task.targets.grade[pairs],
+        ),
+        query_group=task.query_group[queries],
+        item_group=task.item_group[items],
+        # Copies are of one group, so that none is without its first.
+        first_copy=new_item[task.first_copy[items]],
+        without_target=task.without_target,
+    )
+
+
+def some_queries(key: Key[Array, ""], task: RetrievalTask, most: int) -> RetrievalTask:
+    """Keep a random choice of the queries, and every item."""
+    if len(task.queries) <= most:
+        return task
+    kept = np.sort(np.asarray(jax.random.permutation(key, len(task.queries)))[:most])
+    new = np.full(len(task.queries), -1)
+    new[kept] = np.arange(most)
+    pairs = np.flatnonzero(new[task.targets.query] >= 0)
+    return dataclasses.replace(
+        task,
+        queries=task.queries.take(kept),
+        query_group=task.query_group[kept],
+        targets=Targets(
+            query=new[task.targets.query[pairs]],
+            item=task.targets.item[pairs],
+            grade=task.targets.grade[pairs],
+        ),
+    )

@@ -1,0 +1,260 @@
+"""The report of given embeddings: what must hold of its numbers, and how it is put together."""
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from rdsim import limits
+from rdsim.embeddings import (
+    METRICS,
+    measure_embeddings,
+    own_code,
+    retrieval_task,
+    split_task,
+)
+from rdsim.embeddings.converse import converse, group_sizes
+
+KEY = jax.random.key(5)
+OWN = ("transform code", "rotated PQ", "ITQ")
+
+
+def planted(count, seed=0, width=16):
+    rng = np.random.default_rng(seed)
+    rho = 0.97 * np.arange(1, width + 1) ** -0.3
+    y = rng.normal(size=(count, width)).astype(np.float32)
+    noise = rng.normal(size=y.shape).astype(np.float32)
+    return (rho * y + np.sqrt(1 - rho**2) * noise).astype(np.float32), y
+
+
+@pytest.fixture(scope="module")
+def task():
+    return retrieval_task(*planted(200))
+
+
+@pytest.fixture(scope="module")
+def report(task):
+    return measure_embeddings(KEY, task, (2, 4, 8, 32), systems=OWN)
+
+
+@pytest.mark.parametrize("to_captions", [False, True])
+def test_perfect_data_of_five_captions_has_recall_one_in_both_directions(to_captions):
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(60, 8)).astype(np.float32)
+    captions = np.repeat(images, 5, axis=0) + 1e-3 * rng.normal(size=(300, 8)).astype(np.float32)
+    targets = np.arange(300).reshape(60, 5) if to_captions else np.repeat(np.arange(60), 5)
+    sides = (images, captions) if to_captions else (captions, images)
+    found = measure_embeddings(KEY, retrieval_task(*sides, targets), (8,), systems=("float16",))
+    recall = found.values("recall@1")
+    assert recall[found.reference] == 1.0
+    assert recall[found.lines.index("float16")] == 1.0
+    np.testing.assert_array_equal(found.whole.quality.value, 1.0)
+    # Some 40 % of the images, with all of their captions.
+    assert found.database == 24 * (5 if to_captions else 1)
+    assert np.isnan(found.converse[:, -1]).all() == to_captions
+
+
+def test_C4_no_code_of_a_planted_model_passes_the_converse(report):
+    codes = np.array([kind == "code" for kind in report.kinds])
+    for column, _ in enumerate(METRICS):
+        bound = np.interp(report.bits, report.converse_bits, report.converse[:, column])
+        low = report.quality.lower[:, column]
+        assert (low[codes] <= bound[codes] + 1e-9).all()
+    needed = limits.rank_rate(
+        math.log2(report.database), "reciprocal_rank", distortion=1 - report.values("mrr")
+    ).lower
+    # Every item is a target once: then the bound holds of this very database.
+    assert (np.asarray(needed)[codes] <= report.code_bits[codes] + 1e-9).all()
+
+
+def test_C4_the_converse_of_single_targets_is_that_of_the_database(task):
+    bound, log2_size = converse(task, np.array([2, 5, 20]))
+    assert log2_size == math.log2(200)
+    for column, loss in enumerate(["reciprocal_rank", *(("miss", k) for k in (1, 5, 10)), "dcg"]):
+        rate = np.minimum([2.0, 5.0, 20.0], log2_size)
+        wanted = 1 - np.asarray(limits.rank_loss(log2_size, loss, rate=rate).lower)
+        np.testing.assert_allclose(bound[:, column], wanted, rtol=0, atol=1e-12)
+
+
+def test_C4_no_ranking_by_group_codes_passes_the_converse_of_groups():
+    """Groups of one to three items with unequal queries: the best decoder of coded items, exactly.
+
+    Every item stores one bit. A decoder that knows which group is asked ranks all items of the codes
+    that this group has first; nothing ranks the group's code better.
+    """
+    rng = np.random.default_rng(2)
+    for _ in range(5):
+        sizes = rng.integers(1, 4, 12)
+        group = np.repeat(np.arange(12), sizes)
+        code = rng.integers(0, 2, len(group))
+        asked = np.concatenate([np.arange(12), rng.integers(0, 12, 6)])
+        targets = np.full((len(asked), 3), -1)
+        best = np.zeros(len(asked))
+        for row, g in enumerate(asked):
+            mine = np.flatnonzero(group == g)
+            targets[row, : len(mine)] = mine
+            for bit in (0, 1):
+                t, m = (code == bit).sum(), (code[mine] == bit).sum()
+                miss, mean = 1.0, 0.0
+                for j in range(1, t + 1):
+                    after = miss * (t - j + 1 - m) / (t - j + 1) if m else miss
+                    mean, miss = mean + (miss - after) / j, after
+                best[row] = max(best[row], mean)
+        points = rng.normal(size=(len(group), 2))
+        made = retrieval_task(rng.normal(size=(len(asked), 2)), points, targets)
+        k, size, entropy = group_sizes(made)
+        assert k == len(asked) // np.bincount(asked).max()
+        assert size == pytest.approx(sizes[asked].mean(), rel=1e-12, abs=0)
+        assert entropy <= math.log2(3)
+        bound, _ = converse(made, np.array([1]))
+        assert best.mean() <= bound[0, 0]
+
+
+def test_streaming_and_dense_agree_on_the_uncompressed(report, task):
+    (part,) = split_task(jax.random.split(KEY, 3)[0], task)
+    x, y = (
+        side.rows(slice(None)).astype(float) for side in (part.ranked.queries, part.ranked.items)
+    )
+    x, y = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (x, y))
+    scores = x @ y.T
+    own = np.take_along_axis(scores, part.ranked.targets.item[:, None], axis=1)
+    np.testing.assert_array_equal(
+        report.ahead[report.reference], (scores > own + 1e-12).sum(axis=1)
+    )
+    beaten = report.beaten_by(report.reference)
+    np.testing.assert_allclose(
+        beaten, report.ahead[report.reference] / (report.database - 1), rtol=0, atol=1e-12
+    )
+
+
+def without_times(report):
+    dataset = report.to_xarray()
+    return dataset.drop_vars(["train_seconds", "encode_seconds", "search_seconds"])
+
+
+def test_a_report_continues_from_its_parts_to_the_same_digits(report, task):
+    finished, computed = {}, []
+
+    def keep(name, function):
+        if name not in finished:
+            # As they are read back from a file: arrays, and nothing else.
+            finished[name] = {field: np.array(value) for field, value in function().items()}
+            computed.append(name)
+            if len(computed) % 3 == 0:
+                raise KeyboardInterrupt
+        return finished[name]
+
+    for _ in range(20):
+        try:
+            again = measure_embeddings(KEY, task, (2, 4, 8, 32), systems=OWN, keep=keep)
+            break
+        except KeyboardInterrupt:
+            continue
+    assert len(computed) == len(set(computed)) > 10
+    assert without_times(again).identical(without_times(report))
+
+
+def test_the_front_and_the_bits_for_a_target(report):
+    values, front = report.values("mrr"), report.pareto()
+    assert (np.diff(report.bits[front]) > 0).all()
+    assert (np.diff(values[front]) > 0).all()
+    line = report.line_for(0.5)
+    enough = (report.kept.value[:, 0] >= 0.5) & (np.array(report.kinds) == "code")
+    assert report.bits[line] == report.bits[enough].min()
+    assert report.line_for(2.0) is None
+    proved = report.bits_by_proof(1.0)
+    bound = np.interp(report.converse_bits, [proved], [values[report.reference]])
+    below = report.converse_bits < proved
+    assert (report.converse[below, 0] < bound[below]).all()
+    assert (report.converse[~below, 0] >= bound[~below] - 1e-9).all()
+
+
+def test_the_report_says_what_was_found(report):
+    text = report.report()
+    assert "80 queries find their target among 80 items" in text
+    assert "| rotated PQ |" in text
+    assert "| at least " in text
+    assert report.to_xarray().quality.sizes == {"line": len(report.lines), "metric": 5, "end": 3}
+    assert len(report.plot().axes) == 2
+
+
+def test_a_given_split_ranks_all_items_and_folds_rank_each_once(task):
+    rest = retrieval_task(*planted(120, seed=9))
+    found = measure_embeddings(KEY, task, (4,), systems=("ITQ",), fit=rest)
+    assert found.database == len(found.group) == 200
+    np.testing.assert_array_equal(found.quality.value[found.reference], found.whole.quality.value)
+    folded = measure_embeddings(KEY, task, (4,), systems=("ITQ",), folds=4)
+    assert len(folded.group) == 200
+    assert folded.database == 50
+
+
+def test_rescoring_as_many_items_as_there_are_is_the_uncompressed(task, report):
+    found = measure_embeddings(KEY, task, (8,), systems=("ITQ",), rescore=80)
+    line = found.lines.index("ITQ, Hamming, rescored 80")
+    assert (found.kinds[line], found.bits[line]) == ("rescored", 8)
+    np.testing.assert_array_equal(found.ahead[line], found.ahead[found.reference])
+    assert line not in found.pareto()
+    few = measure_embeddings(KEY, task, (8,), systems=("ITQ",), rescore=10)
+    first, again = (few.lines.index(f"ITQ, float query{end}") for end in ("", ", rescored 10"))
+    assert few.values("mrr")[first] < few.values("mrr")[again] <= few.values("mrr")[few.reference]
+
+
+def test_own_codes_are_judged_as_the_vectors_that_they_decode_to(task, report):
+    y = task.items.rows(slice(None))
+    rounded = np.round(y * 4).astype(np.int8)
+    decoded = own_code(200, codes=rounded, decoded=rounded / 4)
+    found = measure_embeddings(KEY, task, (2,), systems=("ITQ",), own=decoded)
+    line = found.kinds.index("yours")
+    assert found.bits[line] == 8 * 16
+    assert found.kept.value[line, 0] > 0.8
+    # The same by its scores.
+    x = task.queries.rows(slice(None)).astype(float)
+    points = rounded / np.linalg.norm(rounded, axis=1, keepdims=True)
+    scored = own_code(200, codes=rounded, scores=x @ points.T)
+    again = measure_embeddings(KEY, task, (2,), systems=("ITQ",), own=scored)
+    np.testing.assert_array_equal(again.ahead[line], found.ahead[line])
+    np.testing.assert_allclose(again.code_bits[line], found.code_bits[line], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bits": [8, 4]}, r"bits must rise without repeats, got \[8, 4\]"),
+        ({"similarity": "dot"}, "similarity must be one of cosine"),
+        ({"space": "mine"}, "space must be one of auto"),
+        ({"systems": ["x"]}, "systems must be among"),
+        ({"folds": 1}, "folds must be at least 2"),
+        ({"held_out": 0.99}, "held_out must lie in"),
+        ({"most_queries": 1}, "most_queries must be at least 2"),
+    ],
+)
+def test_what_is_wrong_with_the_options_is_said(task, options, message):
+    with pytest.raises(ValueError, match=message):
+        measure_embeddings(KEY, task, **{"bits": (4,)} | options)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "decoded or scores must be given"),
+        ({"decoded": np.ones((3, 2)), "bits": 4}, "decoded must have a row for each of 4 items"),
+        ({"decoded": np.ones((4, 2))}, "bits of your code must be given"),
+        ({"scores": np.ones((9, 3)), "bits": 4}, "scores must have a column for each of 4 items"),
+    ],
+)
+def test_what_is_wrong_with_own_codes_is_said(given, message):
+    with pytest.raises(ValueError, match=message):
+        own_code(4, **given)
+
+
+def test_dimensions_may_differ(task):
+    x, y = planted(200)
+    found = measure_embeddings(
+        KEY, retrieval_task(x[:, :10].copy(), y), (16,), systems=("transform code", "signs")
+    )
+    assert found.chosen_space == "canonical"
+    assert found.whole is None
+    assert set(found.spaces) == {"canonical"}
+    assert dataclasses.is_dataclass(found)

@@ -1,0 +1,252 @@
+"""Models of given embeddings, and the page that says what they and the measurements say."""
+
+import dataclasses
+import html.parser
+import math
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from rdsim import limits
+from rdsim.codes import gaussian_test_channel
+from rdsim.embeddings import METRICS, measure_embeddings, retrieval_task, with_models
+from rdsim.embeddings.markdown import sentences, target_rows, verdicts
+from rdsim.embeddings.models import (
+    CODE_BITS,
+    GAUSSIAN,
+    calibrated_correlations,
+    first_targets,
+    held_out_correlations,
+    sized_lines,
+)
+from rdsim.sources import vector_gaussian
+
+KEY = jax.random.key(11)
+RHO = 0.95 * np.arange(1, 13) ** -0.3
+
+
+def planted(count):
+    rng = np.random.default_rng(3)
+    y = rng.normal(size=(count, len(RHO)))
+    return RHO * y + np.sqrt(1 - RHO**2) * rng.normal(size=y.shape), y
+
+
+@pytest.fixture(scope="module")
+def measured():
+    x, y = planted(400)
+    task = retrieval_task(x.astype(np.float32), y.astype(np.float32))
+    return measure_embeddings(
+        jax.random.key(5), task, (4, 8, 16, 32, 96), systems=("transform code", "ITQ", "float16")
+    )
+
+
+@pytest.fixture(scope="module")
+def report(measured):
+    return with_models(KEY, measured)
+
+
+def test_C29_the_gaussian_twin_of_a_planted_model_is_its_exact_channel(measured):
+    """Ranks by the planted model's own likelihood, in which the twin needs no other scale than one."""
+    x, y = planted(1200)
+    ratio = RHO / (1 - RHO**2)
+    score = (x * ratio) @ y.T - 0.5 * (y**2) @ (RHO * ratio)
+    score = score.reshape(3, 400, 1200)[:, :, :400]  # only the first block holds the targets
+    ahead = (score[0] > np.diag(score[0])[:, None]).sum(axis=1)
+    gain = 1 / (1 + ahead)
+    eye = np.eye(len(RHO))
+    source = vector_gaussian(eye, eye, np.diag(RHO))
+    exact = gaussian_test_channel(
+        jax.random.key(1), source, math.log2(400), "reciprocal_rank", queries=4096
+    ).loss
+    # Queries share the items, which widens this a little; 5.5 deviations miss below 1e-7.
+    error = gain.std() / math.sqrt(len(gain))
+    assert abs(gain.mean() - (1 - float(exact.value))) < 7 * error
+
+    def quality(correlations):
+        planted_source = vector_gaussian(eye, eye, np.diag(correlations))
+        found = gaussian_test_channel(
+            KEY, planted_source, math.log2(400), "reciprocal_rank", queries=512
+        )
+        return 1 - float(found.loss.value)
+
+    rho, scale = calibrated_correlations(RHO, quality, target=1 - float(exact.value))
+    assert 0.8 < scale < 1.25
+    twin = gaussian_test_channel(
+        KEY,
+        vector_gaussian(eye, eye, np.diag(rho)),
+        math.log2(400),
+        "reciprocal_rank",
+        bits=CODE_BITS[::4],
+        queries=512,
+        confidence=1 - 1e-7,
+    ).loss
+    line = gaussian_test_channel(
+        jax.random.key(2),
+        source,
+        math.log2(400),
+        "reciprocal_rank",
+        bits=CODE_BITS[::4],
+        queries=4096,
+        confidence=1 - 1e-7,
+    ).loss
+    assert (np.asarray(twin.lower) < np.asarray(line.upper)).all()
+    assert (np.asarray(line.lower) < np.asarray(twin.upper)).all()
+
+
+def test_C29_codes_of_a_planted_model_stay_below_its_converse(report):
+    twin = report.models.twin(GAUSSIAN)
+    assert twin.refuted_by(report).size == 0
+    code = np.array([kind == "code" for kind in report.kinds])
+    for bits, bound in zip(twin.converse_bits, twin.converse, strict=True):
+        assert (report.values("mrr")[code & (report.bits <= bits)] <= bound).all()
+    at = np.interp(np.log(twin.converse_bits), np.log(twin.bits), twin.code)
+    assert (at <= twin.converse).all()
+    best = report.values("mrr")[report.models.calibrated_to]
+    assert twin.uncompressed == pytest.approx(best, rel=0, abs=1e-3)
+    assert abs(twin.error) < 0.1
+    assert (np.diff(twin.code) > -1e-9).all()
+
+
+def test_a_code_above_a_models_converse_refutes_the_model(report):
+    twin = report.models.twin(GAUSSIAN)
+    low = dataclasses.replace(twin, converse=np.full(len(twin.converse), 1e-3))
+    models = dataclasses.replace(report.models, twins=(low,))
+    found = dataclasses.replace(report, models=models)
+    code = np.array([kind == "code" for kind in report.kinds])
+    within = code & (report.bits <= low.converse_bits[-1])
+    np.testing.assert_array_equal(low.refuted_by(report), np.flatnonzero(within))
+    assert "The Gaussian twin is refuted by these data" in verdicts(found)[0]
+    assert "The Gaussian twin is refuted by these data" in found.report()
+    assert "No measured code contradicts" in report.report()
+
+
+def test_the_bits_of_a_target_are_where_the_lines_pass_it(report):
+    twin = report.models.twin(GAUSSIAN)
+    for bits, quality in zip(twin.bits[:8:2], twin.code[:8:2], strict=True):
+        assert twin.bits_for(quality) == pytest.approx(bits, rel=1e-9, abs=0)
+    assert twin.bits_for(1.0) is None
+    assert twin.bits_by_converse(twin.converse[1] + 1e-9) == twin.converse_bits[1]
+    assert twin.bits_by_converse(0.0) is None
+
+
+def test_C4_the_proved_bits_invert_the_converse(measured):
+    k, items, entropy = measured.groups[0]
+    assert (items, entropy) == pytest.approx((1.0, 0.0), rel=1e-12, abs=1e-12)
+    wanted = 0.95 * measured.values("mrr")[measured.reference]
+    rate = measured.bits_by_proof(0.95)
+    reached = 1 - float(limits.rank_loss(math.log2(k), "reciprocal_rank", rate=rate).lower)
+    assert reached == pytest.approx(wanted, rel=1e-6, abs=0)
+    assert measured.bits_by_proof(0.0) == 0.0
+    curve = measured.to_xarray().proved_bits.sel(metric="recall@5").values
+    assert (np.diff(curve) >= 0).all()
+    assert curve[-1] == pytest.approx(math.log2(k / 5), rel=1e-6, abs=0)
+
+
+def test_chance_is_taken_from_held_out_correlations():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=200) / math.sqrt(500)
+    left = held_out_correlations(noise, 500)
+    assert (left > 0).all()
+    assert (left**2).sum() < 0.6 * (np.maximum(noise, 0) ** 2).sum()
+    strong = held_out_correlations(np.array([0.3, -0.2, 0.9]), 10_000)
+    np.testing.assert_allclose(strong, [0.9, 0.3], rtol=0, atol=1e-3)
+
+
+def test_other_sizes_are_exact_where_they_were_measured(report):
+    sizes = report.models.sizes
+    here = np.flatnonzero(np.isclose(sizes.log2_size, math.log2(report.database)))
+    np.testing.assert_array_equal(sizes.line, sized_lines(report))
+    np.testing.assert_allclose(
+        sizes.value[:, here[0]], report.values("mrr")[sizes.line], rtol=0, atol=1e-12
+    )
+    assert (np.diff(sizes.value, axis=1) <= 1e-9).all()
+    assert 2.0 ** sizes.log2_size[-1] == pytest.approx(1e9, rel=1e-9, abs=0)
+    assert ((sizes.lower <= sizes.value) & (sizes.value <= sizes.upper)).all()
+
+
+def test_the_best_target_of_a_query_counts(measured):
+    several = dataclasses.replace(
+        measured,
+        query=np.array([0, 0, 1, 2, 2, 2]),
+        grade=np.ones(6),
+        ahead=np.tile([3, 1, 5, 0, 0, 9], (len(measured.lines), 1)),
+        tied=np.tile([1, 2, 1, 2, 2, 1], (len(measured.lines), 1)),
+    )
+    ahead, tied = first_targets(several, 0)
+    np.testing.assert_array_equal(ahead, [1, 5, 0])
+    np.testing.assert_array_equal(tied, [2, 1, 2])
+
+
+class _Tags(html.parser.HTMLParser):
+    """Every element that is opened is closed, in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen, self.text, self.links = [], set(), [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.add(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag not in ("meta", "br", "link", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.add(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text.append(data)
+
+
+def test_the_page_holds_the_numbers_and_nothing_from_elsewhere(report):
+    text = report.page()
+    tags = _Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert tags.seen.isdisjoint({"script", "link", "img", "iframe", "object", "noscript"})
+    assert "http" not in text
+    assert "url(" not in re.sub(r"url\(#\w+\)", "", text)
+    assert "@import" not in text
+    assert tags.links
+    assert all(link.startswith("#") and f'id="{link[1:]}"' in text for link in tags.links)
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    said = " ".join(tags.text)
+    for sentence in sentences(report):
+        assert sentence in said
+    assert len(sentences(report)) == 4
+    for line, name in enumerate(report.lines):
+        assert name in said
+        for column, _ in enumerate(METRICS):
+            assert f"{report.quality.value[line, column]:.3f}" in said
+        assert f"{report.kept.value[line, 0]:.1%}" in said
+    for row in target_rows(report)[1]:
+        assert all(cell in said for cell in row)
+    sizes = report.models.sizes
+    assert f"{sizes.value[0, -1]:.3f} [{sizes.lower[0, -1]:.3f}" in said
+    assert f"{report.models.twins[0].error:+.3f}" in said
+    assert text.count("<figure ") == 4
+
+
+def test_the_dataset_holds_the_models(report):
+    found = report.to_xarray()
+    twin = report.models.twin(GAUSSIAN)
+    np.testing.assert_array_equal(found.gaussian_twin_code, twin.code)
+    np.testing.assert_array_equal(found.mrr_by_size, report.models.sizes.value)
+    assert found.gaussian_twin_code.attrs["assumes"] == twin.assumes
+    assert report.models.twin("another") is None
+
+
+def test_few_items_and_certain_ranks_leave_the_models_out_and_say_so(measured):
+    few = with_models(KEY, dataclasses.replace(measured, database=40))
+    assert few.models.twins == ()
+    assert "Models need 64 items or more; 40 were ranked." in few.report()
+    certain = dataclasses.replace(measured.quality, value=np.ones_like(measured.quality.value))
+    sure = with_models(KEY, dataclasses.replace(measured, quality=certain))
+    assert "An MRR of 1 tells no model how hard the task is." in sure.report()
