@@ -55,7 +55,7 @@ class Config:
     """Random halves: pairs that everything is fitted to, and pairs that are ranked."""
 
 
-SMOKE = Config(bits=(2, 8), features=64, picture_features=16, stamps=560)
+SMOKE = Config(bits=(2, 8), features=512, picture_features=16, stamps=560)
 QUICK = Config()
 FULL = Config(splits=10)
 

@@ -77,7 +77,7 @@ def pages(site):
 
 def test_the_site_has_its_pages_and_fetches_nothing_from_a_network(site, pages):
     tutorials = {f"tutorials/{path.stem}.html" for path in ROOT.glob("docs/tutorials/*.md")}
-    assert len(tutorials) == 4
+    assert len(tutorials) == 5
     assert {"index.html", "theory.html", "findings.html", "cost.html", *tutorials} <= set(pages)
     for name, page in pages.items():
         assert len(page.fetched) > 2, name

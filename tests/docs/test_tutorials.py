@@ -17,16 +17,19 @@ LEFT = {
     "embeddings": ["gap/gap.nc", "gap/gap.csv", "gap/gap.png", "gap/gap.pdf"],
     "limit": [],
     "monte_carlo": ["study.json"],
+    "real_texts": ["queries.npy", "items.npy"],
     "source": ["my_limit.png"],
 }
 
 
-def test_there_are_four_tutorials():
+def test_there_are_five_tutorials():
     assert [page.stem for page in tutorials.TUTORIALS] == list(LEFT)
 
 
 @pytest.mark.parametrize("page", tutorials.TUTORIALS, ids=lambda page: page.stem)
 def test_a_tutorial_prints_what_its_page_shows(page, tmp_path, monkeypatch):
+    if (lacking := tutorials.missing(page.stem)) is not None:
+        pytest.skip(lacking)
     monkeypatch.chdir(tmp_path)
     shown = []
     with mpl.rc_context():
@@ -37,6 +40,14 @@ def test_a_tutorial_prints_what_its_page_shows(page, tmp_path, monkeypatch):
     assert shown, "a tutorial shows something"
     for name in LEFT[page.stem]:
         assert (tmp_path / name).stat().st_size > 0
+
+
+def test_what_a_page_lacks_is_named(monkeypatch, tmp_path):
+    assert tutorials.missing("limit") is None
+    monkeypatch.setattr(tutorials, "_NEEDS", {"limit": ("sys", tmp_path / "none")})
+    assert tutorials.missing("limit") == f"limit needs {tmp_path / 'none'}"
+    monkeypatch.setattr(tutorials, "_NEEDS", {"limit": ("no_such_module", tmp_path)})
+    assert tutorials.missing("limit") == "limit needs the package no_such_module"
 
 
 def test_a_page_that_shows_something_else_is_found_and_rewritten():
