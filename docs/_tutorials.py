@@ -6,6 +6,7 @@ printed now into those blocks (in a new page: leave them empty).
 """
 
 import contextlib
+import importlib.util
 import io
 import os
 import re
@@ -18,8 +19,19 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).parents[1]
 TUTORIALS: Final = tuple(sorted((ROOT / "docs" / "tutorials").glob("*.md")))
 
+_NEEDS: Final = {"real_texts": ("wordllama", Path("/usr/share/wordnet/data.noun"))}
+"""A module and a file without which a page cannot run."""
+
 # The block of text, if there is one, may only be parted from the code by empty lines.
 _BLOCK: Final = re.compile(r"```python\n(.*?)```\n(?:\n*```text\n(.*?)```\n)?", re.DOTALL)
+
+
+def missing(name: str) -> str | None:
+    """What the page of this name needs and is not on this machine."""
+    module, file = _NEEDS.get(name, ("sys", ROOT))
+    if importlib.util.find_spec(module) is None:
+        return f"{name} needs the package {module}"
+    return None if file.exists() else f"{name} needs {file}"
 
 
 def printed(page: str, name: str = "tutorial") -> Iterator[tuple[str, str | None, str]]:
@@ -52,6 +64,9 @@ def main() -> None:
     wanted = sys.argv[1:]
     for path in TUTORIALS:
         if wanted and path.stem not in wanted:
+            continue
+        if (lacking := missing(path.stem)) is not None:
+            sys.stderr.write(f"left as it is: {lacking}\n")
             continue
         text = path.read_text(encoding="utf-8")
         with tempfile.TemporaryDirectory() as folder:

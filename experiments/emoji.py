@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import math
 import unicodedata
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from experiments.runner import Cell, Check, call
 from experiments.shared import embedding_checks
+from experiments.shared.ngrams import hashed_ngrams
 from rdsim.cli.messages import CommandError
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.schedule import Schedule
@@ -114,26 +114,6 @@ def pictures(font: Path, pixels: int) -> tuple[np.ndarray, list[str]]:
             shown[picture.tobytes()] = picture
             names.append(name)
     return np.stack(list(shown.values())), names
-
-
-def hashed_ngrams(names: Iterable[str], features: int) -> np.ndarray:
-    """Count the words and the 3- and 4-grams of names in hashed bins, float32, unit length.
-
-    Bins are those of CRC-32, the same on every machine.
-    """
-    rows = []
-    for name in names:
-        row = np.zeros(features, np.float32)
-        for word in name.lower().replace("-", " ").split():
-            padded = f"<{word}>"
-            grams = [
-                padded,
-                *(padded[i : i + n] for n in (3, 4) for i in range(len(padded) - n + 1)),
-            ]
-            for gram in grams:
-                row[zlib.crc32(gram.encode()) % features] += 1 / math.sqrt(len(grams))
-        rows.append(row / np.linalg.norm(row))
-    return np.stack(rows)
 
 
 class Encoders(nnx.Module):

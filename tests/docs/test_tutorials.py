@@ -16,6 +16,7 @@ SPEC.loader.exec_module(tutorials)
 LEFT = {
     "embeddings": [f"gap/gap.{kind}" for kind in ("html", "md", "nc", "csv", "png", "pdf")],
     "monte_carlo": ["study.json"],
+    "real_texts": ["queries.npy", "items.npy"],
     "source": ["my_limit.png"],
 }
 
@@ -26,6 +27,8 @@ def test_every_page_that_leaves_files_behind_is_a_tutorial():
 
 @pytest.mark.parametrize("page", tutorials.TUTORIALS, ids=lambda page: page.stem)
 def test_a_tutorial_prints_what_its_page_shows(page, tmp_path, monkeypatch):
+    if (lacking := tutorials.missing(page.stem)) is not None:
+        pytest.skip(lacking)
     monkeypatch.chdir(tmp_path)
     shown = []
     with mpl.rc_context():
@@ -36,6 +39,14 @@ def test_a_tutorial_prints_what_its_page_shows(page, tmp_path, monkeypatch):
     assert shown, "a tutorial shows something"
     for name in LEFT.get(page.stem, []):
         assert (tmp_path / name).stat().st_size > 0
+
+
+def test_what_a_page_lacks_is_named(monkeypatch, tmp_path):
+    assert tutorials.missing("limit") is None
+    monkeypatch.setattr(tutorials, "_NEEDS", {"limit": ("sys", tmp_path / "none")})
+    assert tutorials.missing("limit") == f"limit needs {tmp_path / 'none'}"
+    monkeypatch.setattr(tutorials, "_NEEDS", {"limit": ("no_such_module", tmp_path)})
+    assert tutorials.missing("limit") == "limit needs the package no_such_module"
 
 
 def test_a_page_that_shows_something_else_is_found_and_rewritten():

@@ -1,0 +1,79 @@
+"""Stamps: quality against bits under the converse, and against the size of the database, for every pair."""
+
+from itertools import chain
+
+import numpy as np
+import xarray
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rdsim.plotting import style
+
+CAPTION = (
+    "Stamps of Tux Paint: pictures, texts in several languages, or two of them together, as queries for a text. "
+    "Spaces and codes were fitted to one half of the stamps, the other half is ranked. Above: MRR against the "
+    "bits stored an item, under the converse for any code and any data (C4), which says nothing where it is one; "
+    "dotted: items stored whole. Below: MRR against the number of items. Points: measured; line and band: "
+    "predicted from a quarter of the items (C1), means over the quarters. All are means over the random halves; "
+    "bars are two standard errors over the queries of one."
+)
+
+
+def draw(dataset: xarray.Dataset) -> Figure:
+    """Draw two panels a pair of modalities, or the reason why there is nothing to draw."""
+    if "skipped" in dataset.attrs:
+        figure, axes = style.panels(1, 1, width=style.SINGLE, height=1.5)
+        axes[0, 0].axis("off")
+        axes[0, 0].text(0.5, 0.5, "skipped: the data are missing", ha="center", va="center")
+        return figure
+    pairs = dataset.pair.values
+    figure, axes = style.panels(2, len(pairs), width=style.DOUBLE, height=3.9)
+    # The converse leaves the panel: beside all of it, what the codes reach would lie on the axis.
+    highest = 1.15 * float(dataset.measured.max())
+    for column, pair in enumerate(pairs):
+        part = dataset.sel(pair=pair).mean("split")
+        _rate(axes[0, column], part, highest)
+        _size(axes[1, column], part, highest)
+        axes[0, column].set_title(str(pair).replace(" → ", "\n→ "))
+        if column:
+            for axis in axes[:, column]:
+                axis.set_yticklabels([])
+    for axis in axes[:, 0]:
+        axis.set_ylabel("MRR")
+    axes[0, 2].set_xlabel("bits per item")
+    axes[1, 2].set_xlabel("database size log₂ M [bits]")
+    drawn = [axis.get_legend_handles_labels() for axis in axes[:, 0]]
+    handles, labels = (list(chain(*parts)) for parts in zip(*drawn, strict=True))
+    figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    return figure
+
+
+def _rate(axis: Axes, part: xarray.Dataset, highest: float) -> None:
+    axis.plot(part.bits, part.converse, color="black", label="converse")
+    for index, code in enumerate(part.code.values):
+        found = part.sel(code=code)
+        axis.errorbar(
+            part.bits,
+            found.code_mrr,
+            yerr=2 * found.code_error,
+            color=style.COLORS[index],
+            linestyle=style.LINES[index],
+            marker=style.MARKERS[index],
+            markersize=3,
+            label=str(code),
+        )
+    axis.axhline(float(part.whole), color="#777777", linestyle=":", linewidth=1)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(part.bits.values[::2], [f"{bits:.0f}" for bits in part.bits.values[::2]])
+    axis.minorticks_off()
+    axis.set_ylim(0, highest)
+
+
+def _size(axis: Axes, part: xarray.Dataset, highest: float) -> None:
+    mean = part.mean("quarter")
+    size = mean.predicted_log2_size
+    axis.fill_between(size, mean.lower, mean.upper, color=style.COLORS[2], alpha=0.25, linewidth=0)
+    axis.plot(size, mean.value, color=style.COLORS[2], label="predicted, with band")
+    axis.plot(mean.log2_size, mean.measured, "o", color="black", markersize=3, label="measured")
+    axis.axvline(np.log2(part.attrs["part"]), color="#777777", linestyle=":", linewidth=1)
+    axis.set_ylim(0, highest)
