@@ -25,7 +25,6 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from rdsim import limits, validation
-from rdsim.codes.distances import host_generator
 from rdsim.codes.quantizers.hashing import BinaryHash, long_hyperplane_hash, rotated_hash
 from rdsim.codes.quantizers.product import long_product_quantizer, most_block_bits
 from rdsim.finite_sample.contrastive import contrastive_information
@@ -455,7 +454,10 @@ def _qualities(
     What a stream draws for one system depends on the ties of those before it: hashes with a float
     query, which have no ties to speak of, draw from a stream of their own.
     """
-    ties, float_ties = host_generator(key), host_generator(jax.random.fold_in(key, 1))
+    ties, float_ties = (
+        validation.host_generator(key),
+        validation.host_generator(jax.random.fold_in(key, 1)),
+    )
     cells: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in SYSTEMS}
     for rate in rates:
         for name in SYSTEMS:
