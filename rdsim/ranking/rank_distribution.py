@@ -111,9 +111,11 @@ def expected_loss_kernel(
     log_M = log_database_size(log2_size)
     if loss == RankLoss("miss", 1):
         return at_most_one(_error_probability(log_a, log_e, log_M))
-    log_a, log_e = jnp.broadcast_arrays(log_a, log_e)
     if loss.kind == "dcg":
+        log_a, log_e, log_M = jnp.broadcast_arrays(log_a, log_e, log_M)
         return at_most_one(_thinned_error(log_a, log_e, log_M, reach))
+    # ln M keeps its shape: what depends on M alone is then computed once for all targets.
+    log_a, log_e = jnp.broadcast_arrays(log_a, log_e)
     return at_most_one(_average_over_ties(log_a, log_e, log_M, loss))
 
 
