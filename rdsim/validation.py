@@ -378,6 +378,11 @@ def prng_key(name: str, value: Any) -> jax.Array:
     return value
 
 
+def host_generator(key: Any) -> np.random.Generator:
+    """Make the NumPy generator that a PRNG key determines: JAX would compile a program a shape."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(prng_key("key", key))).ravel())
+
+
 def warn_uncertified(function: str, gap: float, tolerance: float) -> None:
     """Warn that a number is not certified, in addition to the flag in the result."""
     warnings.warn(

@@ -186,12 +186,6 @@ def cell_sums(points: np.ndarray, labels: np.ndarray, K: int) -> tuple[np.ndarra
     return counts, sums
 
 
-def host_generator(key: Key[Array, ""]) -> np.random.Generator:
-    """Make the NumPy generator that a PRNG key determines."""
-    validation.prng_key("key", key)
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
-
-
 @on_host
 def seeded_atoms(key: Key[Array, ""], items: ArrayLike, count: Integer) -> Float[Array, "k d"]:
     r"""Draw atoms from the items as k-means++ does, with probability proportional to the squared error so far.
@@ -212,7 +206,7 @@ def seeded_atoms(key: Key[Array, ""], items: ArrayLike, count: Integer) -> Float
         Arthur and Vassilvitskii (2007), SODA (k-means++).
 
     """
-    generator = host_generator(key)
+    generator = validation.host_generator(key)
     points = np.asarray(training_items(items))
     count = validation.integer("count", count, low=1, high=MOST_CODEWORDS)
     return jnp.asarray(seeds(generator, points, count, "count"))

@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from rdsim import validation
-from rdsim.codes.distances import host_generator
 from rdsim.embeddings import converse as limit
 from rdsim.embeddings.diagnostics import diagnose
 from rdsim.embeddings.quality import Mean, kept, means, query_metrics
@@ -38,6 +37,7 @@ from rdsim.embeddings.systems.learned import learned_codes
 from rdsim.embeddings.systems.transform_code import allocation
 from rdsim.embeddings.task import RetrievalTask, Split, kept_back, some_queries, split_task
 from rdsim.transformations import on_host
+from rdsim.validation import host_generator
 
 Keep = Callable[[str, Callable[[], Mapping[str, Any]]], Mapping[str, Any]]
 """Takes the name of a part of the work and a function, returns the arrays of function()."""

@@ -27,7 +27,6 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rdsim import validation
-from rdsim.codes.distances import host_generator
 from rdsim.codes.item_code import item_points
 from rdsim.information import log_share
 from rdsim.learning.families.cca import deviations
@@ -193,7 +192,7 @@ class ProductCode:
     def store(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n g"]:
         """Draw a word of each codebook for each item, shape (N, G)."""
         channel = self.channel(items)
-        level = host_generator(key).random((*channel.shape[:2], 1))
+        level = validation.host_generator(key).random((*channel.shape[:2], 1))
         # Below one by rounding at the end, where a codeword of probability zero must not be drawn.
         cumulative = np.cumsum(channel, axis=2) / channel.sum(axis=2, keepdims=True)
         last = (np.asarray(self.words) - 1).astype(int)

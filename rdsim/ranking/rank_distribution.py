@@ -7,13 +7,15 @@ of the rank has a closed form or a one-dimensional integral, in the log domain, 
 - error: $1 - (1-a)^{M-1}(1 - \ell(y))$ with $\ell$ the reciprocal-rank loss among the ties alone,
   $y = e/(1-a)$: the target must beat all strict winners and then win the draw among the tied;
 - reciprocal rank: $\ell(p) = 1 - \frac{1-(1-p)^M}{Mp}$, averaged over p in (a, a+e);
-- miss at K: a binomial tail, averaged alike;
+- miss at K: a binomial tail, whose average is $(E (B_{a+e} - K)^+ - E (B_a - K)^+) / Me$ with
+  $B_p \sim \mathrm{Binomial}(M, p)$;
 - DCG: $1/\log_2(1+r) = \int (1-\tau)^{r-1} m(\tau) d\tau$, so the loss is the error of a database
   thinned to a fraction $\tau$ of its items, averaged over $\tau$.
 """
 
 import functools
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -32,6 +34,12 @@ from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 _CERTAIN: Final = 45.0
 """M p from which on some competitor wins to all digits: (1-p)^M <= e^(-Mp) < 3e-20."""
 _RARE: Final = -600.0  # ln(M p) below which the powers of M p in the series underflow float64
+_UNROLLED: Final = 8  # terms of a sum that are one pass over the targets
+_NOBODY: Final = (
+    1e-12  # fraction of competitors left below which there are none: more is at least 1/n
+)
+_NARROW: Final = 0.125  # of the length over which the miss loss changes; see `_miss_among_ties`
+_NODES: Final = 48  # of the reciprocal rank, averaged over ties
 _TRACED_REACH: Final = 1024
 """Largest log2 M of the DCG loss where the size is traced, so that its value is not known."""
 
@@ -103,9 +111,11 @@ def expected_loss_kernel(
     log_M = log_database_size(log2_size)
     if loss == RankLoss("miss", 1):
         return at_most_one(_error_probability(log_a, log_e, log_M))
-    log_a, log_e, log_M = jnp.broadcast_arrays(log_a, log_e, log_M)
     if loss.kind == "dcg":
+        log_a, log_e, log_M = jnp.broadcast_arrays(log_a, log_e, log_M)
         return at_most_one(_thinned_error(log_a, log_e, log_M, reach))
+    # ln M keeps its shape: what depends on M alone is then computed once for all targets.
+    log_a, log_e = jnp.broadcast_arrays(log_a, log_e)
     return at_most_one(_average_over_ties(log_a, log_e, log_M, loss))
 
 
@@ -177,35 +187,185 @@ def _error_probability(
     return beaten + (1 - beaten) * lost_draw
 
 
-def miss_loss(
-    log_p: Float[Array, "..."], log_M: Float[Array, "..."], cutoff: int
+def _sum_by_ratios(
+    terms: int,
+    weight: Callable[[Array], Array],
+    ratio: Callable[[Array], Array],
+    shape: tuple[int, ...],
 ) -> Float[Array, "..."]:
-    r"""$P[\mathrm{Binomial}(M-1, p) \ge K]$, by whichever of its two sums has no cancellation.
+    r"""$\sum_i w_i \prod_{k < i} r_k$ over at least so many terms by Horner's rule, without exponentials.
 
-    Terms follow from one another by their ratio, in the log domain:
-    $\ln\frac{P(j+1)}{P(j)} = \ln\frac{M-1-j}{j+1} + \ln\frac{p}{1-p}$. Where fewer than K winners are expected
-    the tail from K on is summed, $9\sqrt K + 25$ terms of it, beyond which less than a rounding is left.
+    Blocks of terms are unrolled: each is one pass over the targets, in which the sum stays in registers.
+    """
+    blocks = -(-terms // _UNROLLED)
+
+    def add(step: Array, total: Array) -> Array:
+        for k in reversed(range(_UNROLLED)):
+            i = (blocks - 1 - step) * _UNROLLED + k
+            total = weight(i) + ratio(i) * total
+        return total
+
+    found: Array = jax.lax.fori_loop(0, blocks, add, jnp.zeros(shape))
+    return found
+
+
+def _binomial(
+    log_z: Float[Array, "..."], log_M: Float[Array, "..."], absent: int
+) -> tuple[Array, Array, Callable[[int], Array]]:
+    r"""$n p / (1-p)$, $1/n$, and the function $j \mapsto P[B = j]$ of $B \sim \mathrm{Binomial}(n, p)$.
+
+    n is M less the absent items, and p = z/M. Nothing cancels where M is huge: with $\sigma = -\ln(1-p)$,
+    $\ln P(j) = j (\ln np + \sigma) - n\sigma - \ln j! + \sum_{i<j} \ln(1 - i/n)$, and $n\sigma$ is $np$
+    times $\sigma/p$, which is one up to rounding for small p.
+    """
+    log_share = jnp.log1p(-absent * jnp.exp(-log_M))  # ln(n/M)
+    inverse = jnp.exp(-log_M - log_share)
+    # A p that rounds to one is taken for the largest number below it.
+    p = jnp.minimum(jnp.exp(jnp.minimum(log_z - log_M, 0.0)), 1 - 2.0**-53)
+    surprise = -jnp.log1p(-p)
+    stretch = jnp.where(p > 1e-20, surprise / jnp.where(p > 1e-20, p, 1.0), 1.0)
+    log_np = log_z + log_share
+    none = jnp.exp(log_np) * stretch
+
+    def term(j: int) -> Array:
+        left = 1 - jnp.arange(j) * inverse[..., None]
+        log_left = jnp.where(
+            left > _NOBODY, jnp.log(jnp.where(left > _NOBODY, left, 1.0)), -jnp.inf
+        )
+        powers = j * (log_np + surprise) if j > 0 else 0.0
+        return jnp.exp(powers - none - math.lgamma(j + 1) + jnp.sum(log_left, axis=-1))
+
+    return jnp.exp(log_np + surprise), inverse, term
+
+
+def _terms_beyond(K: int) -> int:
+    """Terms of an upper tail beyond K, the mean being at most K, until less than a rounding is left."""
+    return math.ceil(9 * math.sqrt(K)) + 25
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def miss_loss(
+    log_z: Float[Array, "..."], log_M: Float[Array, "..."], cutoff: int
+) -> Float[Array, "..."]:
+    r"""$P[\mathrm{Binomial}(M-1, z/M) \ge K]$, by whichever of its two sums has no cancellation.
+
+    Where fewer than K winners are expected the tail from K on is summed, else those below K are taken
+    from one. The terms follow from one another by their ratio. The derivative in $\ln z$ is $K P(K)$.
     """
     K = cutoff
-    sure = jnp.exp(log_p) >= 1  # also where ln p is so little below zero that p rounds to one
-    p = jnp.exp(jnp.where(sure, -1.0, log_p))
-    odds_log = jnp.where(sure, -1.0, log_p) - jnp.log1p(-p)
-    index = jnp.arange(K + math.ceil(9 * math.sqrt(K)) + 25, dtype=float)
-    # ln((M-1-j)/M) of the competitors that are left; none are from j = M-1 on.
-    left = 1 - (1 + index) * jnp.exp(-log_M)[..., None]
-    log_left = jnp.where(left > 1e-16, jnp.log(jnp.where(left > 1e-16, left, 1.0)), -jnp.inf)
-    ratio_log = log_left + log_M[..., None] + odds_log[..., None] - jnp.log1p(index)
-    all_lose = -jnp.exp(
-        log_M + jnp.log1p(-jnp.exp(-log_M)) + _neg_log1m(jnp.where(sure, -1.0, log_p))[1]
+    scale, inverse, term = _binomial(log_z, log_M, absent=1)
+    one = jnp.ones(())
+    upper = _sum_by_ratios(
+        _terms_beyond(K), lambda _: one, _upwards(K, scale, inverse), scale.shape
     )
-    log_terms = jnp.cumsum(ratio_log, axis=-1) + all_lose[..., None]
-    log_terms = jnp.concatenate([all_lose[..., None], log_terms], axis=-1)
-    lower = jnp.sum(jnp.exp(log_terms[..., :K]), axis=-1)
-    upper = jnp.sum(jnp.exp(log_terms[..., K:]), axis=-1)
-    few = jnp.exp(log_M) * p < K
-    beyond = jnp.where(few, upper, 1 - lower)
-    possible = jnp.exp(jnp.minimum(log_M, 50.0)) > K + 0.5
-    return jnp.where(possible, jnp.where(sure, 1.0, beyond), 0.0)
+    lower = _sum_by_ratios(K, lambda _: one, _downwards(K, scale, inverse), scale.shape)
+    few = log_z < math.log(K)
+    found = jnp.where(few, term(K) * upper, 1 - term(K - 1) * lower)
+    return jnp.where(_possible(log_M, K), found, 0.0)
+
+
+@miss_loss.defjvp
+def _miss_loss_jvp(
+    cutoff: int, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    _, _, term = _binomial(*primals, absent=1)
+    return miss_loss(*primals, cutoff), cutoff * term(cutoff) * tangents[0]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _miss_integral(
+    log_z: Float[Array, "..."], log_M: Float[Array, "..."], cutoff: int
+) -> Float[Array, "..."]:
+    r"""$\int_0^z$ of `miss_loss`: $E\,(B - K)^+$ with $B \sim \mathrm{Binomial}(M, z/M)$.
+
+    For $\int_0^x P[\mathrm{Binomial}(M-1, p) = j] \, dp = P[\mathrm{Binomial}(M, x) > j] / M$. From a mean of K
+    on it is $z - K + E\,(K - B)^+$.
+    """
+    K = cutoff
+    scale, inverse, term = _binomial(log_z, log_M, absent=0)
+
+    def weight(i: Array) -> Array:
+        return i + 1.0
+
+    upper = _sum_by_ratios(_terms_beyond(K), weight, _upwards(K + 1, scale, inverse), scale.shape)
+    lower = _sum_by_ratios(K, weight, _downwards(K, scale, inverse), scale.shape)
+    few = log_z < math.log(K)
+    found = jnp.where(few, term(K + 1) * upper, jnp.exp(log_z) - K + term(K - 1) * lower)
+    return jnp.where(_possible(log_M, K), found, 0.0)
+
+
+@_miss_integral.defjvp
+def _miss_integral_jvp(
+    cutoff: int, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    slope = jnp.exp(primals[0]) * miss_loss(*primals, cutoff)
+    return _miss_integral(*primals, cutoff), slope * tangents[0]
+
+
+def _upwards(first: int, scale: Array, inverse: Array) -> Callable[[Array], Array]:
+    """Ratios P(j+1) / P(j) from a first j upwards; zero from j = n on."""
+    return lambda i: scale * (jnp.maximum(1 - (first + i) * inverse, 0.0) / (first + i + 1.0))
+
+
+def _downwards(K: int, scale: Array, inverse: Array) -> Callable[[Array], Array]:
+    """Ratios P(j-1) / P(j) from j = K-1 downwards; zero from j = 0 on."""
+    odds = 1 / jnp.where(scale > 0, scale, 1.0)
+
+    def ratio(i: Array) -> Array:
+        j = jnp.maximum(K - 1.0 - i, 0.0)
+        return odds * (j / jnp.maximum(1 - (j - 1) * inverse, inverse))
+
+    return ratio
+
+
+def _possible(log_M: Float[Array, "..."], K: int) -> Array:
+    """Whether a database of M items has K competitors."""
+    return jnp.exp(jnp.minimum(log_M, 50.0)) > K + 0.5
+
+
+def _miss_among_ties(
+    start: Float[Array, "..."], inside: Float[Array, "..."], log_M: Float[Array, "..."], K: int
+) -> Float[Array, "..."]:
+    r"""Mean of `miss_loss` over z in (start, start + inside).
+
+    It is the difference of its integrals where the interval is longer than an eighth of the length
+    $z / (\sqrt K + (K - z)^+)$ over which the loss changes: there no more than one digit cancels. On a
+    shorter one, where the loss is $e^{c t}$, |t| < 1, with c below 0.1, four Gauss-Legendre nodes leave
+    less than 1e-14 of it.
+    """
+    length = start / (math.sqrt(K) + jnp.maximum(K - start, 0.0))
+    narrow = inside < _NARROW * length
+    positive = jnp.where(inside > 0, inside, 1.0)
+    begin, wide = jnp.where(narrow, 1.0, start), jnp.where(narrow, 1.0, positive)
+
+    # Both ends, and all nodes, are one call each: fewer programs to compile.
+    ends = jnp.stack([begin, begin + wide])
+    log_ends = jnp.log(jnp.where(ends > 0, ends, 1.0))
+    integral = jnp.where(ends > 0, _miss_integral(log_ends, log_M, K), 0.0)
+    by_difference = (integral[1] - integral[0]) / wide
+    nodes, weights = scipy.special.roots_legendre(4)
+    begin, short = jnp.where(narrow, start, 1.0), jnp.where(narrow, inside, 0.0)
+    places = jnp.stack([begin + 0.5 * (1 + node) * short for node in nodes])
+    by_nodes = jnp.tensordot(0.5 * weights, miss_loss(jnp.log(places), log_M, K), axes=1)
+    return jnp.where(narrow, by_nodes, by_difference)
+
+
+def _reciprocal_rank_among_ties(
+    start: Float[Array, "..."], inside: Float[Array, "..."], log_M: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    r"""Mean of `reciprocal_rank_loss` over z in (start, start + inside), by nodes in $\ln(1 + z)$."""
+    nodes, weights = scipy.special.roots_legendre(_NODES)
+    width = jnp.log1p(inside / (1 + start))
+
+    def add(i: Array, total: Array) -> Array:
+        u = 0.5 * (1 + jnp.asarray(nodes)[i]) * width
+        z = start + (1 + start) * jnp.expm1(u)
+        density = 0.5 * jnp.asarray(weights)[i] * (1 + start) * jnp.exp(u)
+        loss = reciprocal_rank_loss(jnp.minimum(jnp.log(z) - log_M, 0.0), log_M)
+        return total + density * loss
+
+    integral = jax.lax.fori_loop(0, len(nodes), add, jnp.zeros_like(start))
+    return integral * jnp.where(inside > 0, width / jnp.where(inside > 0, inside, 1.0), 0.0)
 
 
 def _average_over_ties(
@@ -214,20 +374,20 @@ def _average_over_ties(
     log_M: Float[Array, "..."],
     loss: RankLoss,
 ) -> Float[Array, "..."]:
-    r"""Average the loss over p in (a, a+e) by Gauss-Legendre nodes in $\ln(1 + z)$, $z = Mp$.
+    r"""Average the loss over z = Mp in (Ma, Ma + Me).
 
     Beyond a cut in z the expected number of winners is so large that a two-valued loss is one and the
-    reciprocal rank is $1/z$, whose integral is a logarithm. Three cases leave the quadrature: no ties,
+    reciprocal rank is $1/z$, whose integral is a logarithm. Three cases leave the mean: no ties,
     ties and winners so rare that the loss is linear, and ties few beside the winners.
     """
     K = loss.cutoff
-    cut = _CERTAIN if loss.kind == "reciprocal_rank" else K + 12 * math.sqrt(K) + 50
-    nodes, weights = scipy.special.roots_legendre(32 + 16 * math.ceil(math.sqrt(K)))
+    reciprocal = loss.kind == "reciprocal_rank"
+    cut = _CERTAIN if reciprocal else K + 12 * math.sqrt(K) + 50
 
     def at(log_p: Float[Array, "..."]) -> Float[Array, "..."]:
-        if loss.kind == "reciprocal_rank":
+        if reciprocal:
             return reciprocal_rank_loss(log_p, log_M)
-        return miss_loss(log_p, log_M, K)
+        return miss_loss(jnp.minimum(log_p + log_M, math.log(cut)), log_M, K)
 
     tied = log_e > -jnp.inf
     # So rare that the loss is linear in p, or underflows: its mean is its value at the midpoint.
@@ -238,20 +398,13 @@ def _average_over_ties(
     z_e = jnp.exp(log_M + safe_log_e)
     inside = jnp.clip(cut - z_a, 0.0, z_e)  # length of (z_a, z_a + z_e) below the cut
     start = jnp.minimum(z_a, cut)
-    width = jnp.log1p(inside / (1 + start))
-
-    def add(i: Array, total: Array) -> Array:
-        u = 0.5 * (1 + jnp.asarray(nodes)[i]) * width
-        z = start + (1 + start) * jnp.expm1(u)
-        density = 0.5 * jnp.asarray(weights)[i] * (1 + start) * jnp.exp(u)
-        return total + density * at(jnp.minimum(jnp.log(z) - log_M, 0.0))
-
-    integral = jax.lax.fori_loop(0, len(nodes), add, jnp.zeros_like(z_a))
-    safe_inside = jnp.where(inside > 0, inside, 1.0)
-    mean_inside = integral * jnp.where(inside > 0, width / safe_inside, 0.0)
+    if reciprocal:
+        mean_inside = _reciprocal_rank_among_ties(start, inside, log_M)
+    else:
+        mean_inside = _miss_among_ties(start, inside, log_M, K)
     fraction_inside = jnp.where(inside >= z_e, 1.0, inside * jnp.exp(-log_M - safe_log_e))
     beyond = 1 - fraction_inside
-    if loss.kind == "reciprocal_rank":
+    if reciprocal:
         log_end = log_M + jnp.minimum(jnp.logaddexp(log_a, safe_log_e), 0.0)
         log_begin = jnp.maximum(log_M + log_a, math.log(cut))
         log_ratio = jnp.maximum(log_end - log_begin, 0.0)

@@ -18,7 +18,6 @@ import dataclasses
 import math
 from typing import Final, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.interpolate
@@ -147,7 +146,7 @@ def vector_gaussian_rank_loss(
 
 def _squares_of_queries(key: Array, d: int, queries: int) -> Reals:
     """Squared coordinates of scrambled Sobol points, shape (replicates, points, d)."""
-    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    generator = validation.host_generator(key)
     power = math.ceil(math.log2(queries / _REPLICATES))
     drawn = [
         scipy.stats.qmc.Sobol(d, rng=generator).random_base2(power) for _ in range(_REPLICATES)

@@ -249,7 +249,7 @@ def _mean_losses(
     if loss.kind == "reciprocal_rank":
         found = reciprocal_rank_loss(log_p, log_M)
     elif loss.kind == "miss" and loss.cutoff > 1:
-        found = miss_loss(log_p, log_M, loss.cutoff)
+        found = miss_loss(log_p + log_M, log_M, loss.cutoff)
     else:
         found = expected_loss_kernel(log_of(a), log_of(e), log2_size, loss, reach_of(log2_size))
     return jnp.clip(found, 0.0, 1.0)

@@ -199,3 +199,18 @@ def test_C1_information_density_is_the_best_score(joint, scores, size):
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("K", [2, 3, 40])
+def test_C1_the_miss_over_ties_is_its_tail_averaged_by_many_nodes(K):
+    """SciPy's binomial tail at 200 nodes of ln p, in intervals short and long, to relative accuracy."""
+    M = 1000
+    for a in (1e-9, 0.3 * K / M, K / M, 3 * K / M):
+        for ratio in (1e-6, 0.01, 0.3, 5.0):
+            u = np.log1p(ratio) * (NODES + 1) / 2
+            tail = scipy.stats.binom.sf(K - 1, M - 1, a * np.exp(u))
+            mean = np.sum(WEIGHTS / 2 * np.exp(u) * tail) * np.log1p(ratio) / ratio
+            found = ranking.expected_loss(
+                np.log2(M), ("miss", K), log_a=np.log(a), log_e=np.log(a * ratio)
+            )
+            assert found == pytest.approx(mean, rel=1e-10, abs=1e-290)

@@ -30,7 +30,6 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.distances import (
     cell_sums,
-    host_generator,
     indicator,
     most_fitted,
     training_items,
@@ -189,7 +188,7 @@ def long_hyperplane_hash(key: Key[Array, ""], items: ArrayLike, bits: Integer) -
         Charikar (2002), STOC.
 
     """
-    generator = host_generator(key)
+    generator = validation.host_generator(key)
     count = validation.integer("bits", bits, low=1, high=_MAX_STORED_BITS)
     points = np.asarray(training_items(items))
     planes = generator.standard_normal((points.shape[1], count))
@@ -217,7 +216,7 @@ def rotated_hash(key: Key[Array, ""], items: ArrayLike, bits: Integer) -> Binary
         Gong, Lazebnik, Gordo and Perronnin (2013), IEEE Trans. PAMI 35(12).
 
     """
-    generator = host_generator(key)
+    generator = validation.host_generator(key)
     points = most_fitted(generator, items)
     count = validation.integer("bits", bits, low=1, high=points.shape[1])
     centre = points.mean(axis=0)

@@ -31,7 +31,6 @@ from rdsim import validation
 from rdsim.codes.distances import (
     assign,
     distinct_rows,
-    host_generator,
     indicator,
     most_fitted,
     nearest,
@@ -195,7 +194,7 @@ def product_quantizer(
         The code, with $W^S$ codewords; a block that `converged` is at a local optimum.
 
     """
-    generator = host_generator(key)
+    generator = validation.host_generator(key)
     points = np.asarray(training_items(items))
     blocks = validation.integer("subspaces", subspaces, low=1, high=points.shape[1])
     W = validation.integer("codebook_size", codebook_size, low=1)
@@ -252,7 +251,7 @@ def long_product_quantizer(
         The code.
 
     """
-    generator = host_generator(key)
+    generator = validation.host_generator(key)
     points = most_fitted(generator, items)
     count = validation.integer("bits", bits, low=1)
     starts = validation.integer("starts", starts, low=1)

@@ -18,7 +18,6 @@ from rdsim import information, validation
 from rdsim.codes.distances import (
     assign,
     cell_sums,
-    host_generator,
     indicator,
     nearest,
     seeds,
@@ -97,7 +96,7 @@ def vector_quantizer(
         Lloyd (1982), IEEE Trans. Inf. Theory 28(2); Arthur and Vassilvitskii (2007), SODA.
 
     """
-    generator = host_generator(key)
+    generator = validation.host_generator(key)
     points = np.asarray(training_items(items))
     K, starts, iterations = _counts(codebook_size, starts, iterations)
     fit = best_codebook(generator, points, K, starts, iterations)
@@ -215,7 +214,7 @@ def entropy_constrained_quantizer(
         Chou, Lookabaugh and Gray (1989), IEEE Trans. ASSP 37(1).
 
     """
-    generator = host_generator(key)
+    generator = validation.host_generator(key)
     points = np.asarray(training_items(items))
     K, starts, iterations = _counts(codebook_size, starts, iterations)
     if (slope is None) == (rate is None):

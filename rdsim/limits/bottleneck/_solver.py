@@ -153,8 +153,7 @@ def _ascent_starts(source: Source, options: SolverOptions) -> tuple[np.ndarray, 
     trivial = np.stack([np.eye(n + 1, n), np.outer(np.eye(n + 1)[0], np.ones(n))])
     if n <= _LATTICE:
         return trivial, standard_starts(n, source.py, np.empty((0, n)))
-    # NumPy's generator: JAX would compile a program for every n.
-    generator = np.random.default_rng(np.asarray(jax.random.key_data(options.key)).ravel())
+    generator = validation.host_generator(options.key)
     random = generator.exponential(size=(_RANDOM_STARTS, n))
     clusters = generator.integers(0, n, (options.starts, n))
     encoders = (clusters[:, None, :] == np.arange(n + 1)[:, None]).astype(float)

@@ -106,7 +106,7 @@ def certify(
     excess = np.sum(joint * np.where(Q > 0, e, 0.0), axis=(1, 2))
     cost = np.where(excess > 0, slopes * LN2, 0.0) * excess
     lower = -log_z @ p - (np.sum(np.max(flow / q, axis=1), axis=1) - 1.0)
-    rounding = 8 * np.finfo(float).eps * (q[0].size + p.size)
+    rounding = 8 * np.finfo(float).eps * (q.shape[1] * q.shape[2] + p.size)
     gap = np.maximum(rate + cost - lower, 0.0) + rounding
     return StrategyPoints(excess, np.maximum(rate, 0.0), np.where(gap < np.inf, gap, np.inf), Q)
 

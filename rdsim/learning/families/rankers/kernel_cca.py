@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from rdsim.codes.distances import host_generator
 from rdsim.learning.families.cca import as_they_are, canonical_systems, side_by_side
 from rdsim.learning.families.pairs import ItemPairs, System
 from rdsim.learning.training.schedule import Schedule
+from rdsim.validation import host_generator
 
 _LANDMARKS: Final = 128
 _RIDGE: Final = 1e-3
