@@ -12,7 +12,7 @@ from experiments.runner import Cell, Check, call
 from experiments.shared import stamps, word_vectors
 from experiments.shared.ngrams import hashed_ngrams
 from rdsim import codes, finite_sample, limits, ranking
-from rdsim.learning import shared_space
+from rdsim.learning import canonical_correlation_analysis
 
 CLAIMS = ("C1", "C4")
 LOSS: Final = "reciprocal_rank"
@@ -31,6 +31,7 @@ CODES: Final = ("product quantizer", "hash")
 LANGUAGES: Final = ("de", "es", "fr", "ru")
 _PARTS: Final = 4  # databases of a quarter, from each of which the whole is predicted
 _WEIGHTS: Final = (0.25, 0.5, 1.0)  # of the first of two modalities, one of which is chosen
+_PENALTIES: Final = (1e-2, 1e-1, 1.0)  # of the covariances, in mean variances
 _SIDE: Final = 32  # pixels of a picture
 _COARSE: Final = 8  # pixels of a picture whose places matter
 _LEVELS: Final = 4  # of a channel in the histogram of colours
@@ -146,21 +147,31 @@ def _embedded(
     chosen pairs rank best.
     """
     best, found = -math.inf, None
+    # A coordinate has a variance of one on average, so that a penalty means the same for all modalities.
+    y = targets * math.sqrt(targets.shape[1])
+    training = np.concatenate([fitted, chosen])
     for weight in _WEIGHTS if len(modalities) == 2 else (1.0,):
         first, *others = modalities
         x = principal(np.hstack([weight * first, *others]), fitted)
-        held_back = x[chosen], targets[chosen]
-        space = shared_space(x[fitted], targets[fitted], validate=held_back)
-        ranks = ranking.pair_ranks(space.queries(held_back[0]), space.items(held_back[1]))
-        quality = float(ranking.reciprocal_ranks(ranks).mean())
-        if quality > best:
-            training = space.items(targets[np.concatenate([fitted, chosen])])
-            best, found = (
-                quality,
-                (space.queries(x[ranked]), space.items(targets[ranked]), training),
+        x *= math.sqrt(x.shape[1])
+        for penalty in _PENALTIES:
+            space = canonical_correlation_analysis(
+                x[fitted], y[fitted], min(x.shape[1], y.shape[1]), regularisation=penalty
             )
+            # A direction weighs as much as its modalities are correlated in it.
+            weights = np.asarray(space.correlations)
+            queries = _unit(np.asarray(space.variables_x(x)) * weights)
+            items = _unit(np.asarray(space.variables_y(y)) * weights)
+            ranks = ranking.pair_ranks(queries[chosen], items[chosen])
+            quality = float(ranking.reciprocal_ranks(ranks).mean())
+            if quality > best:
+                best, found = quality, (queries[ranked], items[ranked], items[training])
     assert found is not None
     return found
+
+
+def _unit(points: np.ndarray) -> np.ndarray:
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
 
 
 def _stored(
