@@ -11,7 +11,7 @@ from scipy.special import log_ndtr, logsumexp, ndtr, ndtri
 
 from rdsim import sources
 from rdsim.limits import retrieval_converse
-from rdsim.limits.retrieval import _half_spaces
+from rdsim.limits.converses import _half_spaces
 from rdsim.ranking import expected_loss
 
 LOSSES = ("error", ("miss", 10), "reciprocal_rank", "dcg")
