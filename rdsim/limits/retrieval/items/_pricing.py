@@ -86,7 +86,8 @@ def best_strategies(
 
     Returns:
         An upper bound of the maximum, which is the maximum unless that took too many nodes; and
-        strategies with their f, the best first, shapes (J, C) and (J,).
+        strategies with their f, the best first, shapes (J, C) and (J,): among them one of the
+        largest f, but not all that come near it.
 
     """
     C = len(beta)

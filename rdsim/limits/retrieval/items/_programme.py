@@ -200,7 +200,10 @@ def _by_strategies(
             guess = _guessed(groups, *coarse)
             split = _spread(split, groups.excess(split, coarse[1].theta, guess), groups, _WORKING)
             strategies = np.unique(np.append(split, first_strategies(groups, 0), axis=0), axis=0)
-        reach = max(_LOOSE / count**2, 0.03 * nats)
+        exact = all(map(_same_size, steps, problem.above))
+        # Where no finer groups follow, what the interior point leaves open is all of the gap.
+        least, tight = 0.01 * nats, 0.0 if exact else _TIGHT / count**2
+        reach = max(_LOOSE / count**2, least)
         for rounds_left in range(_ROUNDS - 1, -1, -1):
             solution = interior_point(groups, strategies, reach)
             excess, near, f = best_strategies(
@@ -212,21 +215,15 @@ def _by_strategies(
             )
             worst = _spread(near[f > 0], f[f > 0], groups, _ADDED)
             more = np.unique(np.append(strategies, worst, axis=0), axis=0)
-            done = excess <= max(0.1 * nats, 0.3 * reach) and reach <= max(
-                0.1 * nats, _TIGHT / count**2
-            )
+            done = excess <= max(0.1 * nats, 0.3 * reach) and reach <= max(least, tight)
             if done or not rounds_left:
                 break
-            reach = min(reach, max(0.1 * excess, 0.03 * nats, 0.4 * _TIGHT / count**2))
+            reach = min(reach, max(0.1 * excess, least, 0.4 * tight))
             strategies = more
         dual = sum(float(m @ b) for m, b in zip(groups.mass, solution.beta, strict=True))
         value = dual + float(queries.py @ solution.theta) + excess
         yield groups.channel(strategies, solution), problem.rewards.above.whole + price * value
-        if (
-            excess > _ASTRAY * nats
-            or count >= _FINEST
-            or all(map(_same_size, steps, problem.above))
-        ):
+        if excess > _ASTRAY * nats or count >= _FINEST or exact:
             return
         scores = _scores(groups, solution)
         kept, coarse = _kept(groups, strategies, solution, near, f), (groups, solution)
