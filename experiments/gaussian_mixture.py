@@ -339,6 +339,18 @@ def _best_known(dataset: xarray.Dataset, charged: str, rates: np.ndarray) -> np.
     return np.moveaxis(np.asarray(shared), 0, -1)
 
 
+def _share_closed(dataset: xarray.Dataset) -> xarray.DataArray:
+    """Share of the gap between one temperature and the outer bound that fitted temperatures close.
+
+    Only where one temperature is more than a point of MRR above the bound: elsewhere it is noise over noise.
+    """
+    ranks = dataset.sel(loss_name="reciprocal_rank")
+    fitted, one = (ranks.loss.sel(decoder=name) for name in DECODERS[:2])
+    gap = one - ranks.outer
+    share = ((one - fitted) / gap).where(gap > 0.01)
+    return share.stack(point=share.dims).dropna("point")
+
+
 def checks(dataset: xarray.Dataset) -> list[Check]:
     """Check the bounds, the gain of temperatures, and the claim of two points, which fails in part."""
     adaptive = dataset.sel(code=ADAPTIVE, loss_name="reciprocal_rank")
@@ -347,6 +359,10 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         fitted[f"above_{name}"] / 100 for name in ("best_shared", "best_sent", "outer")
     )
     within = "MRR that the adaptive code lacks of"
+    share = _share_closed(dataset)
+    closes = (
+        "share of the gap between one temperature and the outer bound that fitted ones close, MRR"
+    )
     return [
         Check.at_most(
             "C17",
@@ -398,5 +414,19 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             f"{within} the outer bound at any bits: not shown to be within two points",
             "Monte Carlo",
             *(outer.max(), TWO_POINTS, 1.0),
+        ),
+        *(
+            Check.inside("C17", f"{closes}: {word}", "Monte Carlo", *(value, -0.1, 1.0))
+            for word, value in (
+                ("median over codes, bits and sizes", share.median()),
+                ("least", share.min()),
+                ("largest", share.max()),
+            )
+        ),
+        Check.inside(
+            "C17",
+            "codes, bits and sizes at which that share is between 60 and 70 per cent, of all",
+            "Monte Carlo",
+            *(((share >= 0.6) & (share <= 0.7)).mean(), 0.0, 1.0),
         ),
     ]

@@ -13,12 +13,12 @@ import jax
 import numpy as np
 import scipy.stats
 import xarray
-from scipy.cluster.vq import vq
 
 from experiments.runner import Cell, Check, call
 from rdsim import limits
+from rdsim.codes.distances import assign
 from rdsim.codes.quantizers.product import ProductQuantizer, product_quantizer
-from rdsim.ranking import subset_reciprocal_rank
+from rdsim.ranking import subset_loss
 
 CLAIMS = ("C4",)
 CONFIDENCE = 0.95
@@ -206,7 +206,7 @@ def _stored(parts: list[_Part], items: np.ndarray) -> tuple[np.ndarray, np.ndarr
         stored, first = [], 0
         for book in map(np.asarray, code.codebooks):
             block = rotated[:, first : first + book.shape[1]]
-            chosen = vq(block, book, check_finite=False)[0]
+            chosen = assign(block, book)
             index = index * len(book) + chosen
             stored.append(book[chosen])
             first += book.shape[1]
@@ -240,7 +240,10 @@ def _simulate(
         for place, weight in enumerate(weights):
             ahead = _ahead(queries, points, index, weight, others, uniform)
             means[place, :, database] = [
-                subset_reciprocal_rank(ahead, competitors=others, sampled=2**size - 1).mean()
+                1
+                - subset_loss(
+                    ahead, "reciprocal_rank", competitors=others, sampled=2**size - 1
+                ).mean()
                 for size in config.log2_sizes
             ]
     middle = means.mean(axis=-1)

@@ -3,6 +3,8 @@
 Packages, in the order in which data flows: `sources`, `ranking`, `limits`, `codes`, `simulation`,
 `finite_sample`, `learning`. Each is imported when it is first used.
 
+`keep_compiled_programs()` makes the first calls of the next process fast; the command does so by itself.
+
 Importing rdsim switches JAX to float64, because a limit in float32 is not a limit. An environment
 variable JAX_ENABLE_X64 is the user's own choice and stands: where it is 0, limits raise an error.
 """
@@ -18,6 +20,7 @@ if "JAX_ENABLE_X64" not in os.environ:
 
 from rdsim._version import __version__
 from rdsim.certified import Certified
+from rdsim.compilation import keep_compiled_programs
 
 if TYPE_CHECKING:
     from rdsim import codes, finite_sample, learning, limits, ranking, simulation, sources
@@ -27,6 +30,7 @@ __all__ = [
     "__version__",
     "codes",
     "finite_sample",
+    "keep_compiled_programs",
     "learning",
     "limits",
     "ranking",

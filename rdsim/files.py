@@ -10,8 +10,7 @@ from pathlib import Path
 def write(path: Path, content: bytes) -> None:
     """Write a file in one step; an interruption, kill -9 included, leaves the old file as it was.
 
-    Several processes may write the same file: the last one wins. A symbolic link is followed, and
-        the file that
+    Several processes may write the same file: the last one wins. A symbolic link is followed, and the file that
     it names is written. Temporary files of earlier writes that were killed are removed.
 
     Args:
@@ -63,7 +62,7 @@ def _created(target: Path) -> tuple[Path, int]:
     while True:
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        _locked(descriptor, wait=True)
+        locked(descriptor, wait=True)
         if os.fstat(descriptor).st_nlink:
             return temporary, descriptor
         os.close(descriptor)  # another process removed it before it was locked
@@ -73,11 +72,11 @@ def _remove_abandoned(target: Path) -> None:
     """Remove temporary files that nobody writes any more: a lock ends with its process."""
     for abandoned in target.parent.glob(f".{escape(target.name)}.*.tmp"):
         with contextlib.suppress(OSError), abandoned.open("rb") as file:
-            if _locked(file.fileno(), wait=False):
+            if locked(file.fileno(), wait=False):
                 abandoned.unlink()
 
 
-def _locked(descriptor: int, *, wait: bool) -> bool:
+def locked(descriptor: int, *, wait: bool) -> bool:
     """Lock an open file until it is closed, and say whether that was possible."""
     try:
         import fcntl  # not on every system; without it no temporary file is removed

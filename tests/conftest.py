@@ -25,7 +25,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
-import rdsim  # noqa: E402, F401  (switches float64 on)
+from rdsim import compilation  # noqa: E402  (importing rdsim switches float64 on)
+
+# Programs that an earlier run compiled are read from the cache folder of the user.
+compilation.keep_compiled_programs()
 
 # JAX compiles when a shape is first seen: the first example takes seconds and its replay
 # milliseconds, which Hypothesis would call flaky. So deadlines are off. Examples are derandomised:
@@ -40,3 +43,4 @@ hypothesis.settings.load_profile(_PROFILE)
 def _compiled_programs_are_forgotten() -> Iterator[None]:
     yield
     programs.forget_if_many()
+    compilation.exchange()

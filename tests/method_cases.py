@@ -67,6 +67,13 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "samples_needed": {"deviations": 4.0},
         },
     ),
+    "finite_sample.IsotropicTwin": (
+        "finite_sample.fit_isotropic_twin",
+        {
+            "loss": {"bits": 4.0, "log2_size": 9.0},
+            "converse": {"bits": 4.0, "log2_size": 9.0},
+        },
+    ),
     "finite_sample.PlugInExcess": ("finite_sample.plug_in_excess", {"mean": {"confidence": 0.9}}),
     "finite_sample.PlugInRate": ("finite_sample.plug_in_rate", {"interval": {"confidence": 0.9}}),
     "finite_sample.RateSandwich": (
@@ -171,6 +178,10 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "log_density_query": {"queries": [[0.3, -0.2]]},
             "mutual_information": {"tolerance": 1e-6},
         },
+    ),
+    "sources.SphericalSource": (
+        "sources.spherical",
+        {"angle_density": {"angle": [0.3, 1.0]}, "angle_tail": {"angle": [0.3, 1.0]}},
     ),
 }
 

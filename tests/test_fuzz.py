@@ -42,6 +42,7 @@ MANY = np.random.default_rng(1).normal(size=(48, 2))
 SCORES = np.array([[0.1, 0.5, 0.2], [0.3, 0.2, 0.9]])
 MIXTURE = sources.gaussian_mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], 0.2, query_noise=[0.1])
 CHANNEL = np.array([[0.8, 0.2], [0.3, 0.7]])
+PAIR = sources.discrete(JOINT)
 VQ = codes.vector_quantizer(KEY, ITEMS, 4, starts=1, iterations=5)
 RANDOM = codes.random_code(JOINT, HAMMING_2, n=4, rate=0.5)
 
@@ -64,6 +65,8 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "variance": 1.0,
     },
     "sources.multimodal": {"p": [0.5, 0.5], "channels": [CHANNEL, CHANNEL]},
+    "sources.projected_normal": {"dimension": 4, "correlation": 0.8},
+    "sources.spherical": {"dimension": 4, "concentration": 3.0},
     "sources.symmetric": {"letters": 4, "crossover": 0.1},
     "sources.target_prior": {"p": PMF},
     "sources.vector_gaussian": {
@@ -72,6 +75,9 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "cross_covariance": 0.5 * np.eye(2),
     },
     "sources.weighted_mean": {"source": MIXTURE, "modalities": [0]},
+    "sources.with_changed_queries": {"source": PAIR, "channel": CHANNEL},
+    "sources.with_missing": {"source": JOINT, "presence": [0.8]},
+    "sources.with_wrong_pairs": {"source": PAIR, "share": 0.1},
     "sources.zipf_prior": {"items": 10, "exponent": 1.0},
     "ranking.average_precision": {"scores": SCORES, "positives": SCORES > 0.4},
     "ranking.averaged_cosine": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
@@ -83,7 +89,13 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "log2_size": 4.0,
         "loss": "error",
     },
-    "ranking.subset_reciprocal_rank": {"ahead": [0, 3], "competitors": 9, "sampled": 4},
+    "ranking.subset_loss": {
+        "ahead": [0, 3],
+        "loss": "error",
+        "competitors": 9,
+        "sampled": 4,
+        "tied": [1, 2],
+    },
     "ranking.codeword_loss": {
         "scores": SCORES,
         "target": np.array([1, 2]),
@@ -102,6 +114,15 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "n": 2,
         "rate": 1.0,
         "nodes": 32,
+    },
+    "ranking.vector_gaussian_rank_loss": {
+        "key": KEY,
+        "correlations": [0.8, 0.3],
+        "log2_size": 4.0,
+        "loss": "error",
+        "rates": [1.0, 0.5],
+        "queries": 32,
+        "confidence": 0.9,
     },
     "ranking.inner_product": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
     "ranking.ndcg": {"scores": SCORES, "positives": SCORES > 0.4, "k": 2},
@@ -150,6 +171,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "limits.bottleneck_dsbs_point": {"crossover": 0.1, "slope": 0.3},
     "limits.bottleneck_vector_gaussian_point": {"slope": 0.3, "correlations": [0.9, 0.5]},
     "limits.bottleneck_vector_gaussian_rate": {"relevance": 0.3, "correlations": [0.9, 0.5]},
+    "limits.bottleneck_vector_gaussian_rates": {"rate": 1.0, "correlations": [0.9, 0.5]},
     "limits.common_rate": {"priors": [PMF, PMF[::-1]], "distortion": 0.2, "loss": "error"},
     "limits.conditional_rate_at": {
         "joint": JOINT,
@@ -166,6 +188,11 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "limits.contraction_coefficient": {"joint": JOINT, "compress": "columns"},
     "limits.distortion_at": {"p": PMF, "distortions": HAMMING, "rate": 0.5},
     "limits.entropy_gap": {"variances": [1.0, 4.0]},
+    "limits.generalized_mutual_information": {
+        "joint": JOINT,
+        "scores": [[0.3, 0.1], [-0.2, 0.5]],
+    },
+    "limits.generalized_mutual_information_gaussian": {"correlation": 0.8, "assumed": 0.5},
     "limits.gibbs_rank_distribution": {"items": 8, "distortion": 0.3, "loss": "reciprocal_rank"},
     "limits.identification_binary": {"distortion": 0.1},
     "limits.identification_gaussian": {"variance": 1.0, "distortion": 0.5},
@@ -202,6 +229,20 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "limits.rank_rate": {"distortion": 0.3, "log2_size": 10.0, "loss": "reciprocal_rank"},
     "limits.rank_rate_prior": {"prior": PMF, "distortion": 0.2, "loss": "error"},
     "limits.rank_rate_prior_curve": {"prior": PMF, "slopes": [2.0], "loss": "error"},
+    "limits.rank_loss_several_targets": {
+        "log2_size": 3.0,
+        "loss": "ndcg",
+        "targets": 2,
+        "rate": 1.0,
+        "gains": [1.0, 2.0],
+    },
+    "limits.rank_rate_several_targets": {
+        "log2_size": 3.0,
+        "loss": "ndcg",
+        "targets": 2,
+        "distortion": 0.2,
+        "gains": [1.0, 2.0],
+    },
     "limits.rank_rate_side_information": {
         "joint": JOINT,
         "distortion": 0.1,
@@ -287,6 +328,23 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "crossover": 0.1,
         "loss": "error",
     },
+    "codes.gaussian_test_channel": {
+        "key": KEY,
+        "source": sources.gaussian(0.8),
+        "log2_size": 4.0,
+        "loss": "error",
+        "bits": 2.0,
+        "queries": 32,
+        "confidence": 0.9,
+    },
+    "codes.sphere_ensemble": {
+        "source": sources.spherical(4, concentration=3.0),
+        "log2_size": 4.0,
+        "loss": "error",
+        "bits": 3.0,
+        "code": "random_words",
+        "share": None,
+    },
     "codes.dsbs_distances": {"n": 8, "rate": 0.5, "crossover": 0.1},
     "codes.entropy_coded_bits": {"symbols": np.array([0, 1, 2, 0]), "p": PMF},
     "codes.expected_length": {"lengths": np.array([1, 2, 2]), "p": PMF},
@@ -324,6 +382,12 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     },
     "codes.random_code": {"joint": JOINT, "distortions": HAMMING_2, "n": 4, "rate": 0.5},
     "codes.random_codebook": {"key": KEY, "output_marginal": PMF, "codebook_size": 4, "n": 4},
+    "codes.search": {
+        "code": codes.BinaryHash(planes=np.eye(2), centre=np.zeros(2)),
+        "queries": ITEMS,
+        "stored": np.array([[0, 1], [1, 1], [0, 0]]),
+        "count": 2,
+    },
     "codes.seeded_atoms": {"key": KEY, "items": ITEMS, "count": 4},
     "codes.uniform_scalar_quantizer": {"items": ITEMS, "bits": 2, "tail": 0.001},
     "codes.vector_quantizer": {
@@ -372,6 +436,22 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "counts": np.array([30, 20, 10]),
         "distortions": HAMMING,
         "distortion": 0.2,
+    },
+    "finite_sample.effective_dimension": {"points": ITEMS},
+    "finite_sample.fit_isotropic_twin": {
+        "ahead": [0, 3, 9],
+        "loss": "error",
+        "competitors": 70,
+        "dimension": 8.0,
+        "tied": [1, 2, 1],
+    },
+    "finite_sample.predict_quality": {
+        "ahead": [0, 3, 9],
+        "loss": "error",
+        "competitors": 70,
+        "log2_size": [3.0, 9.0],
+        "tied": [1, 2, 1],
+        "confidence": 0.9,
     },
     "finite_sample.uniform_bound": {
         "distortions": HAMMING,

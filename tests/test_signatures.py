@@ -44,6 +44,7 @@ NUMBERS = frozenset(
         "temperature",
         "threshold",
         "total_rate",
+        "targets",
         "training",
         "trials",
         "variance",

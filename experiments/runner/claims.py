@@ -71,6 +71,18 @@ STATEMENTS: Final = {
     "C27": "Given that an item lies in a half-space of probability 2^-R, its query must lie in one of "
     "probability K/M: this bounds the recall at K of all words of R bits for Gaussian pairs, of any "
     "dimension, and with it every rank loss.",
+    "C28": "Random codes for directions have an exact mean rank loss at every dimension, number of bits and "
+    "database size: a one-dimensional integral over the angle between an item and its word and over "
+    "the query's angle from the word. None passes the bound of caps for its notion of rate.",
+    "C29": "The rank distribution of Gaussian vectors with unequal canonical correlations is a contour "
+    "integral of a quadratic form; and a reference distribution in which strong modes are shrunk makes "
+    "half-spaces a converse for them.",
+    "C30": "Words ranked by scores made for another distribution serve a database that grows at less than the "
+    "generalized mutual information, bits a letter. Missing modalities, wrong pairs and flipped queries are "
+    "other sources; planted items meet the rate-distortion function of the query.",
+    "C31": "With P relevant items of M the rate is log2 of the number of sets of P minus the largest entropy "
+    "that a distribution of their places can have within the distortion; the maximiser is a Gibbs "
+    "distribution.",
 }
 """What each claim says. The ledger, the gallery and the theory page all show these words."""
 

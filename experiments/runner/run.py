@@ -16,6 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from experiments.runner import discovery, programs
 from experiments.runner.discovery import Preset, Study
 from experiments.runner.store import Recipe, State, save, state
+from rdsim import compilation
 from rdsim.cli import interrupt
 from rdsim.cli.cells import Cells
 from rdsim.cli.messages import CommandError
@@ -61,7 +62,14 @@ def compute(
         stored = save(dataset, recipe, results)
     cells.clear()
     programs.forget_if_many()
+    compilation.exchange()
     return before, stored
+
+
+def _start_worker() -> None:
+    """Prepare a process that computes studies for another one."""
+    interrupt.die_silently()
+    compilation.keep_compiled_programs()
 
 
 def compute_all(
@@ -85,7 +93,7 @@ def compute_all(
     # LAPACK's threads of two processes spin against one another (see the Makefile).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")  # a process that runs JAX cannot be forked
-    with ProcessPoolExecutor(jobs, context, interrupt.die_silently) as pool:
+    with ProcessPoolExecutor(jobs, context, _start_worker) as pool:
         computed = [
             pool.submit(_compute_named, study.name, preset, seed, results)
             for study, before in zip(studies, known, strict=True)

@@ -12,6 +12,7 @@ import jax
 import tyro
 
 import rdsim
+from rdsim import compilation
 from rdsim.cli import interrupt
 from rdsim.cli.messages import CommandError, kept_now, needing, say
 
@@ -119,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def entry() -> NoReturn:
     """Run the command line as a process of its own, which Ctrl-C ends within seconds."""
     code: int = interrupt.CODE
+    compilation.keep_compiled_programs()
     with (
         contextlib.suppress(KeyboardInterrupt),
         interrupt.watched(lambda: say("; ".join(("interrupted", *kept_now())), error=True)),

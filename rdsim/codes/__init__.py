@@ -11,12 +11,16 @@ from rdsim.codes.encoders import likelihood_encoder, minimum_distortion_encoder
 from rdsim.codes.ensembles import (
     Competitors,
     DsbsDistances,
+    GaussianTestChannel,
     RandomCode,
+    SphereEnsemble,
     competitor_probabilities,
     discrete_ensemble,
     dsbs_distances,
     dsbs_ensemble,
+    gaussian_test_channel,
     random_code,
+    sphere_ensemble,
 )
 from rdsim.codes.entropy_coding import (
     CodeRates,
@@ -48,6 +52,7 @@ from rdsim.codes.quantizers import (
     uniform_scalar_quantizer,
     vector_quantizer,
 )
+from rdsim.codes.stored_search import SearchResult, search
 
 __all__ = [
     "CODES",
@@ -57,6 +62,7 @@ __all__ = [
     "Competitors",
     "DsbsDistances",
     "EntropyWeightedQuantizer",
+    "GaussianTestChannel",
     "HyperplaneHash",
     "ItemCode",
     "LloydMax",
@@ -64,6 +70,8 @@ __all__ = [
     "RandomCode",
     "RangeCoded",
     "ScalarQuantizer",
+    "SearchResult",
+    "SphereEnsemble",
     "StoredCode",
     "VectorQuantizer",
     "channel_simulation_bits",
@@ -78,6 +86,7 @@ __all__ = [
     "entropy_weighted_quantizer",
     "expected_length",
     "fit_item_code",
+    "gaussian_test_channel",
     "huffman_lengths",
     "hyperplane_hashing",
     "likelihood_encoder",
@@ -90,7 +99,9 @@ __all__ = [
     "random_code",
     "random_codebook",
     "rotated_hash",
+    "search",
     "seeded_atoms",
+    "sphere_ensemble",
     "squared_error",
     "uniform_scalar_quantizer",
     "vector_quantizer",

@@ -6,6 +6,13 @@ is 1 / ln 2 bits); slopes are in bits per unit of distortion, as everywhere.
 
 from rdsim.finite_sample.bounds import empirical_bernstein_bound, pac_bayes_bound, uniform_bound
 from rdsim.finite_sample.contrastive import contrastive_information
+from rdsim.finite_sample.database_size import (
+    IsotropicTwin,
+    PredictedQuality,
+    effective_dimension,
+    fit_isotropic_twin,
+    predict_quality,
+)
 from rdsim.finite_sample.information_bounds import (
     InformationEstimate,
     channel_information,
@@ -25,20 +32,24 @@ from rdsim.finite_sample.sandwich import RateSandwich, continuous_sandwich
 __all__ = [
     "ExcessDistribution",
     "InformationEstimate",
+    "IsotropicTwin",
     "LearnedRetrieval",
     "PlugInExcess",
     "PlugInRate",
     "PowerLaw",
+    "PredictedQuality",
     "RateSandwich",
     "channel_information",
     "continuous_sandwich",
     "contrastive_information",
     "decoder_information",
     "donsker_varadhan",
+    "effective_dimension",
     "empirical_bernstein_bound",
     "excess_distribution",
     "fit_exponent",
     "fit_exponent_of_trials",
+    "fit_isotropic_twin",
     "infonce",
     "learned_retrieval",
     "leave_one_out_information",
@@ -47,5 +58,6 @@ __all__ = [
     "plug_in_excess",
     "plug_in_information",
     "plug_in_rate",
+    "predict_quality",
     "uniform_bound",
 ]

@@ -35,7 +35,7 @@ from rdsim.ranking.similarity import (
     inner_product,
     negative_squared_distance,
 )
-from rdsim.ranking.subsets import subset_reciprocal_rank
+from rdsim.ranking.subsets import subset_loss
 from rdsim.ranking.tails import SaddlepointTail, ScoreTail, saddlepoint_tail, score_tail
 from rdsim.ranking.temperature import (
     FittedTemperatures,
@@ -44,6 +44,7 @@ from rdsim.ranking.temperature import (
     fit_temperatures,
 )
 from rdsim.ranking.temperature_search import SearchedTemperatures, search_temperatures
+from rdsim.ranking.vector_gaussian import SampledLoss, vector_gaussian_rank_loss
 
 __all__ = [
     "FittedTemperatures",
@@ -51,6 +52,7 @@ __all__ = [
     "PairRanks",
     "QuadratureLoss",
     "SaddlepointTail",
+    "SampledLoss",
     "ScoreTail",
     "SearchedTemperatures",
     "average_precision",
@@ -80,6 +82,7 @@ __all__ = [
     "score_tail",
     "scored_loss",
     "search_temperatures",
-    "subset_reciprocal_rank",
+    "subset_loss",
     "top1",
+    "vector_gaussian_rank_loss",
 ]

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
 from rdsim.codes.item_code import item_code
@@ -199,9 +199,9 @@ class _ItemTrial:
         for name, of_codewords, rule in self.rules:
             if of_codewords:
                 scores = rule(parameters[name], seen)
-                own = scores[target]
-                above.append(jnp.sum(jnp.where(scores > own, competitor, 0.0)))
-                same.append(jnp.sum(jnp.where(scores == own, competitor, 0.0)))
+                probabilities = _above_and_same(scores, target, competitor)
+                above.append(probabilities[0])
+                same.append(probabilities[1])
             else:
                 above.append(rule(parameters[name], seen, item))
                 same.append(jnp.zeros(()))
@@ -209,6 +209,23 @@ class _ItemTrial:
         tie_break = jax.random.uniform(tie_key, (), float)
         # One leaf a loss: the engine makes and compiles exact sums leaf by leaf.
         return {loss.name: _mean_losses(a, e, tie_break, self.sizes, loss) for loss in self.losses}
+
+
+def _above_and_same(
+    scores: Float[Array, " k"], target: Int[Array, ""], competitor: Float[Array, " k"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Probability that a competitor's codeword scores above the target's, and that it ties with it.
+
+    XLA may compute the scores anew for each use (see `score_order.dense_ranks`, whose sort would cost more
+    than a trial). Taken by its index, the target's own score would be computed by other instructions than
+    the scores that it is compared with, and could differ from itself in the last digit. As a maximum under a
+    mask it comes from the same loop over all scores; and the target ties with itself by its index.
+    """
+    itself = jnp.arange(scores.size) == target
+    own = jnp.max(scores, where=itself, initial=-jnp.inf)
+    above = jnp.where(~itself & (scores > own), competitor, 0.0)
+    same = jnp.where(itself | (scores == own), competitor, 0.0)
+    return jnp.sum(above), jnp.sum(same)
 
 
 def _mean_losses(

@@ -92,6 +92,14 @@ def agree_presets(rows):
     assert total.status == "measured"
 
 
+def agree_growth(rows):
+    kinds = [row.problem.split(",")[0] for row in rows]
+    assert kinds == ["Wyner-Ziv", "bottleneck", "bottleneck", "R(D)"]
+    grown = [row for row in rows if "growth_exponent" in row.numbers]
+    assert [row.problem for row in grown] == ["bottleneck, local, 4 x 4"]
+    assert all(0 <= row.numbers["gap_bits"] < 2 for row in rows)
+
+
 AGREE = {name.removeprefix("agree_"): f for name, f in globals().items() if "agree_" in name}
 
 

@@ -69,3 +69,25 @@ def test_C11_no_proved_point_is_worse_than_the_constant_encoder(data):
 )
 def test_C11_hard_joints_are_not_worse_than_the_constant_encoder(joint):
     check(joint, "local")
+
+
+def test_C11_sixty_four_letters_are_bounded_and_not_worse_than_the_constant_encoder():
+    generator = np.random.default_rng(3)
+    noise = generator.dirichlet(np.ones(64), 64).T
+    joint = (0.7 * noise + 0.3 * np.eye(64)) * generator.dirichlet(np.full(64, 2.0))
+    slopes = np.array([0.02, 0.14, 0.3, 0.9])
+    curve = limits.information_bottleneck(joint, slopes, compress="columns")
+    value = np.asarray(curve.relevance.value - curve.slope * curve.complexity)
+    assert (value >= 0).all()
+    # Better than any of Tishby's encoders, climbed from the stored letter.
+    py, px = joint.sum(axis=0), joint.sum(axis=1)
+    for slope, encoder, best in zip(slopes, np.asarray(curve.encoder), value, strict=True):
+        np.testing.assert_allclose(objective(joint, encoder, slope), best, rtol=0, atol=1e-12)
+        climbed = 0.9 * np.eye(64) + 0.1 / 64
+        for _ in range(30):
+            u = climbed.T @ py
+            told = (joint @ climbed) / u
+            logs = np.log(told.T / px) @ (joint / py) / slope
+            climbed = u[:, None] * np.exp(logs - logs.max(axis=0))
+            climbed = (climbed / climbed.sum(axis=0)).T
+        assert objective(joint, climbed, slope) <= best + 1e-12

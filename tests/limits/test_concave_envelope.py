@@ -1,6 +1,5 @@
 import itertools
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
@@ -8,8 +7,8 @@ import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rdsim.limits.bottleneck import _ascent, contraction_coefficient
 from rdsim.limits.bottleneck import _certificate as certificate
-from rdsim.limits.bottleneck import contraction_coefficient
 from rdsim.limits.bottleneck._certificate import _bounded_cells, largest_excess
 from rdsim.limits.bottleneck._envelope import EnvelopeProblem, gain
 
@@ -20,9 +19,7 @@ ERASED = np.vstack([0.6 * np.diag([0.5, 0.3, 0.2]), 0.4 * np.array([0.5, 0.3, 0.
 
 def problem(joint, slope):
     py = joint.sum(axis=0)
-    return EnvelopeProblem(
-        *map(jnp.asarray, (joint / py, joint.sum(axis=1), py, np.atleast_1d(slope)))
-    )
+    return EnvelopeProblem(joint / py, joint.sum(axis=1), py, np.atleast_1d(slope))
 
 
 def height(points, joint, slope, dual):
@@ -91,12 +88,11 @@ def test_C11_every_cell_is_bounded(joint):
     size = 10.0 ** generator.uniform(-3, 0, (count, 1, 1))
     cells = (1 - size) * centre[:, None] + size * generator.dirichlet(np.full(3, 0.5), (count, 3))
     lanes = np.zeros(count, int)
-    shared = problem(joint, slope)._replace(slope=jnp.zeros(()))
-    slopes, duals = jnp.full(64, slope), jnp.tile(jnp.asarray(dual), (64, 1))
-    bound, best, _, halves = _bounded_cells(cells, lanes, slopes, duals, shared)
-    single = shared._replace(slope=jnp.asarray(slope))
+    shared = problem(joint, slope)
+    bound, best, _, halves = _bounded_cells(cells, lanes, shared.slope, dual[None], shared)
+    single = shared._replace(slope=np.asarray(slope))
     inner = generator.dirichlet(np.full(3, 0.7), (count, 200)) @ cells
-    values = np.asarray(gain(jnp.asarray(inner), single)) - inner @ dual
+    values = np.asarray(gain(inner, single)) - inner @ dual
     assert (values.max(axis=1) <= bound + 1e-14).all()
     assert (best <= bound).all()
     # Small cells are bounded to second order, and the halves make up the whole.
@@ -135,10 +131,56 @@ def test_C11_a_search_without_levels_still_bounds(monkeypatch):
 @given(st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3), st.floats(0.01, 0.99))
 def test_C11_gain_is_what_the_posteriors_keep(weights, slope):
     point = (np.array(weights) + 1e-3) / np.sum(np.array(weights) + 1e-3)
-    single = problem(ANY, slope)._replace(slope=jnp.asarray(slope))
+    single = problem(ANY, slope)._replace(slope=np.asarray(slope))
     expected = height(point[None], ANY, slope, np.zeros(3))
-    np.testing.assert_allclose(gain(jnp.asarray(point), single), expected[0], rtol=0, atol=1e-14)
+    np.testing.assert_allclose(gain(point, single), expected[0], rtol=0, atol=1e-14)
     np.testing.assert_allclose(gain(single.py, single), 0.0, rtol=0, atol=1e-15)
+
+
+def dense_newton_direction(m, dual, source):
+    """Newton's step from the whole matrix: an equation for each mass and each letter."""
+    P, py, s = source.channel, source.py, float(source.slope[0])
+    count, n = m.shape
+    size = count * n
+    matrix, right = np.zeros((size + n, size + n)), np.zeros(size + n)
+    for u in range(count):
+        pi = m[u] / m[u].sum()
+        t = P @ pi
+        rows = np.arange(u * n, (u + 1) * n)
+        used = m[u] > 0
+        curvature = P.T @ (P / t[:, None]) - (1 - s)
+        block = np.where(used[:, None], curvature * pi - s * np.eye(n), np.eye(n))
+        matrix[rows[:, None], rows] = block
+        matrix[rows, size + np.arange(n)] = -used.astype(float)
+        matrix[size + np.arange(n), rows] = m[u]
+        logs = np.log(np.where(used, pi, 1.0) / np.where(used, py, 1.0))
+        gradient = P.T @ np.log(t / source.px) - s * logs
+        right[rows] = np.where(used, dual - gradient, 0.0)
+    right[size:] = py - m.sum(axis=0)
+    found = np.linalg.solve(matrix, right)
+    return found[:size].reshape(count, n), found[size:]
+
+
+@pytest.mark.parametrize("letters", [2, 3, 6])
+@pytest.mark.parametrize("slope", [0.05, 0.4])
+def test_C11_newton_step_by_blocks_is_that_of_the_whole_matrix(letters, slope):
+    generator = np.random.default_rng(letters)
+    joint = generator.dirichlet(np.ones(5 * letters)).reshape(5, letters)
+    source = problem(joint, slope)
+    # Fewer atoms than letters, one of which does without a letter; masses that do not yet fit.
+    m = source.py * generator.dirichlet(np.ones(letters), letters).T[: max(2, letters - 2)]
+    m[0, 0] = 0.0
+    dual = generator.normal(size=letters)
+    log_step, dual_step = _ascent._newton_direction(m[None], dual[None], source, np.array([False]))
+    wanted_step, wanted_dual = dense_newton_direction(m, dual, source)
+    scale = max(np.abs(wanted_step).max(), np.abs(wanted_dual).max())
+    np.testing.assert_allclose(log_step[0], wanted_step, rtol=0, atol=1e-9 * scale)
+    np.testing.assert_allclose(dual_step[0], wanted_dual, rtol=0, atol=1e-9 * scale)
+    # Where the system is regular, damping changes nothing to first order.
+    inverse = _ascent._damped_inverse(
+        np.where(m > 0, m / m.sum(axis=1, keepdims=True), 0.0)[None], m[None] > 0, source
+    )
+    assert np.isfinite(inverse).all()
 
 
 @pytest.mark.parametrize("crossover", [0.0, 0.01, 0.1, 0.4, 0.5])

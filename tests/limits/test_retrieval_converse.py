@@ -2,16 +2,17 @@
 
 import math
 
+import jax
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_ndtr, logsumexp, ndtr, ndtri
 
-from rdsim import sources
+from rdsim import codes, sources
 from rdsim.limits import retrieval_converse
-from rdsim.limits.converses import _half_spaces
+from rdsim.limits.converses import _half_spaces, _tilted
 from rdsim.ranking import expected_loss
 
 LOSSES = ("error", ("miss", 10), "reciprocal_rank", "dcg")
@@ -215,3 +216,86 @@ def test_other_sources_are_refused():
 
 def test_quantiles_of_the_reference_are_scipys():
     assert _half_spaces.Tails(0.5, np.array([3.0])).b[0] == pytest.approx(-ndtri(0.125), rel=1e-13)
+
+
+SPECTRUM = 0.95 * np.arange(1, 65) ** -0.35
+
+
+def vectors(correlations):
+    d = len(correlations)
+    return sources.vector_gaussian(np.eye(d), np.eye(d), np.diag(correlations))
+
+
+@pytest.mark.parametrize(
+    ("kind", "known"),
+    [
+        ({"rate": "information", "encoder": "joint"}, [0.282, 0.363, 0.450]),
+        ({"rate": "fixed_length", "encoder": "separate"}, [0.204, 0.294, 0.423]),
+    ],
+)
+def test_C29_tilted_bounds_are_at_most_the_known_ones_and_above_the_channel(kind, known):
+    found = retrieval_converse(vectors(SPECTRUM), 10, "error", bits=[8.0, 16.0, 32.0], **kind)
+    assert found.bound == ("tilted half-spaces",) * 3
+    recall = 1 - np.asarray(found.loss)
+    assert np.all(recall <= known)
+    assert np.all(recall >= [0.069, 0.126, 0.231])
+
+
+@settings(max_examples=3)
+@given(
+    st.lists(st.floats(0.05, 0.97), min_size=2, max_size=6),
+    st.floats(1.0, 20.0),
+    st.floats(3.0, 20.0),
+    st.sampled_from(LOSSES),
+)
+def test_C29_the_test_channel_does_not_pass_the_information_bound(correlations, bits, size, loss):
+    source = vectors(correlations)
+    channel = codes.gaussian_test_channel(
+        jax.random.key(1), source, size, loss, bits=bits, queries=64, confidence=1 - 1e-9
+    )
+    bound = retrieval_converse(source, size, loss, bits=bits, rate="information")
+    assert float(bound.loss) <= float(channel.loss.upper)
+
+
+@settings(max_examples=3)
+@given(
+    st.floats(0.3, 0.97), st.floats(0.05, 0.9), st.floats(1.0, 12.0), st.sampled_from(LOSSES[:3])
+)
+def test_C29_the_sign_of_the_strongest_mode_does_not_pass_the_bound(strong, part, size, loss):
+    """One bit an item: the sign of one mode, ranked by whether it is the query's."""
+    x, weights = np.polynomial.legendre.leggauss(200)
+    x, weights = 5 * (1 + x), 5 * weights
+    density = 2 * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    right = ndtr(strong * x / math.sqrt(1 - strong**2))
+    half = math.log(0.5)
+    won = float(expected_loss(size, loss, log_a=-math.inf, log_e=half))
+    lost = float(expected_loss(size, loss, log_a=half, log_e=half))
+    code = float(np.sum(weights * density * (right * won + (1 - right) * lost)))
+    bound = retrieval_converse(vectors([strong, strong * part]), size, loss, bits=1.0)
+    assert float(bound.loss) <= code + 1e-9
+
+
+def test_C29_layers_are_those_of_sampled_items():
+    """The mass of the layers by their excess, of a million items drawn under the reference."""
+    s = np.array([0.3, 0.6, 0.8])
+    masses = _tilted._layers(s)
+    assert masses.sum() == pytest.approx(1, rel=0, abs=1e-6)
+    y = np.random.default_rng(3).normal(size=(1_000_000, 3)) * np.sqrt(s)
+    ratio = np.sort(np.exp(np.sum(0.5 * np.log(s) + 0.5 * (1 / s - 1) * y**2, axis=1)))
+    tail = 1 - np.arange(ratio.size) / ratio.size
+    layers = tail * np.diff(ratio, prepend=0.0)
+    for excess in (0.5, 1.0, 2.0, 4.0, 6.0):
+        found = masses[:-1][excess >= _tilted._EXCESS].sum()
+        # Rounded up by at most an eighth of a bit, and layers have a thickness.
+        low, high = (layers[tail > 2.0**-e].sum() for e in (excess - 0.6, excess + 0.05))
+        assert low - 0.01 < found < high + 0.01
+
+
+def test_C29_information_densities_of_modes_are_normalised_and_rounded_up():
+    rho = np.array([0.9, 0.6])
+    values, probability = _tilted._densities(rho)
+    information = -0.5 * np.log((1 - rho) * (1 + rho)).sum()
+    mean = values @ probability
+    assert information <= mean <= information + 0.02
+    # The variance of rho p q is rho^2.
+    assert probability @ (values - mean) ** 2 == pytest.approx(np.sum(rho**2), rel=1e-4, abs=0)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from scipy.optimize import brentq
 
 from rdsim.limits import rate_at
+from rdsim.limits.side_information import _strategies
 from rdsim.limits.side_information.both_ends import conditional_rate_at
 from rdsim.limits.side_information.decoder_only import (
     wyner_ziv,
@@ -184,6 +185,55 @@ def test_C5_ordinary_problems_reach_the_tolerance(seed):
     limit = wyner_ziv_at(joint, d, curve.distortion, compress="rows")
     assert np.all(limit.converged)
     np.testing.assert_allclose(limit.value, curve.rate, rtol=0, atol=2e-9)
+
+
+def _dense_direction(problem, Q, flow, q, product, right):
+    """Newton's step from the whole matrix and its constraints, assembled entry by entry."""
+    p, B, _ = problem
+    strategies, zs = q.shape
+    n = strategies * zs
+    matrix = np.zeros((n + zs, n + zs))
+    for t in range(strategies):
+        here = slice(t * zs, (t + 1) * zs)
+        joint = p * Q[:, t]
+        matrix[here, here] = np.diag(flow[t] + product[t]) - np.einsum("y,yz,yw->zw", joint, B, B)
+        matrix[here, n:] = np.diag(q[t])
+    pull = (Q[:, :, None] * B[:, None, :]).reshape(p.size, n)
+    matrix[:n, :n] += pull.T @ (p[:, None] * pull)
+    matrix[n:, :n] = matrix[:n, n:].T
+    sides = np.concatenate([right.ravel(), 1 - q.sum(axis=0)])
+    return np.linalg.solve(matrix, sides)[:n].reshape(q.shape)
+
+
+@pytest.mark.parametrize("barrier", [1e-1, 1e-5, 1e-10])
+def test_C5_newton_step_by_blocks_is_that_of_the_whole_matrix(barrier):
+    generator = np.random.default_rng(8)
+    ys, zs, strategies = 3, 3, 27
+    p, B = generator.dirichlet(np.ones(ys)), generator.dirichlet(np.ones(zs), ys)
+    problem = _strategies.StrategyProblem(p, B, generator.uniform(size=(ys, strategies)))
+    # Two strategies carry nearly all mass, as they do late on the central path.
+    q = np.full((strategies, zs), 20 * barrier)
+    q[:2] = [[0.3, 0.6, 0.8], [0.7, 0.4, 0.2]]
+    q /= q.sum(axis=0)
+    Q, _ = _strategies._strategy_channel(problem, -problem.excess, q)
+    flow = (p[:, None] * Q).T @ B
+    product = barrier * generator.uniform(0.5, 2.0, q.shape)
+    arguments = Q, flow, q, product, flow + barrier
+    found = _strategies._newton_direction(problem, *(each[None] for each in arguments))[0]
+    wanted = _dense_direction(problem, *arguments)
+    # Both systems are as ill-conditioned as one over the barrier.
+    assert np.max(np.abs(found - wanted)) <= 1e-14 / barrier * np.max(np.abs(wanted))
+
+
+def test_C5_five_letters_with_thousands_of_strategies_are_certified():
+    # Y is Z but for an error: Hamming at the decoder alone costs no less than at both ends.
+    joint = np.where(np.eye(5, dtype=bool), 0.8, 0.05) / 5
+    curve = wyner_ziv(joint, 1 - np.eye(5), [3.0, 8.0], compress="rows")
+    assert curve.test_channel.shape == (2, 5, 5**5)
+    assert np.all(curve.converged)
+    both = conditional_rate_at(joint, 1 - np.eye(5), curve.distortion, compress="rows")
+    assert np.all(both.lower <= curve.rate.upper + 1e-9)
+    assert np.all(curve.distortion <= 0.2 + 1e-9)
 
 
 def test_C5_independent_side_information_is_useless_and_the_letter_itself_suffices():

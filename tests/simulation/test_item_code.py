@@ -18,6 +18,7 @@ from rdsim.limits import bottleneck_vector_gaussian
 from rdsim.limits.bottleneck import mixture_bottleneck_bound
 from rdsim.ranking.rank_distribution import expected_loss
 from rdsim.ranking.similarity import information_density_scores, negative_squared_distance
+from rdsim.simulation import coded_items
 from rdsim.simulation.coded_items import Decoder, WholeItems, simulate_item_code
 from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import density_decoder, log_disc_mass, whole_items
@@ -326,3 +327,29 @@ def test_codes_and_queries_of_another_kind_are_refused(items):
         simulate_item_code(
             KEY, SOURCE, line, {"w": WholeItems(alike, None)}, [0.5, 0.5], 3.0, ("error",), trials=2
         )
+
+
+@pytest.mark.parametrize("fusion_emitters", [True, False])
+def test_a_codeword_ties_with_itself_and_with_its_copy_in_every_program(fusion_emitters):
+    # XLA's older code generator for CPUs, where jaxlib still has it, computes a score anew for each use.
+    options = {
+        "xla_backend_optimization_level": 3,
+        "xla_cpu_use_fusion_emitters": fusion_emitters,
+    }
+    half = jax.random.normal(jax.random.key(1), (32, 3))
+    words = jnp.concatenate([half, half])
+    competitor = jnp.full(64, 1 / 64)
+
+    def one(key):
+        query, target = jax.random.normal(key, (2,)), jax.random.randint(key, (), 0, 64)
+        scores = -((words[:, 0] - query[0]) ** 2) - (words[:, 1] - query[1]) ** 2 * words[:, 2]
+        return coded_items._above_and_same(scores, target, competitor)
+
+    keys = jax.random.split(jax.random.key(0), 500)
+    try:
+        program = jax.jit(jax.vmap(one)).lower(keys).compile(options)
+    except jax.errors.JaxRuntimeError as error:
+        pytest.skip(f"this jaxlib has no such choice: {error}")
+    above, same = program(keys)
+    np.testing.assert_array_equal(same, 2 / 64)  # itself and its copy
+    np.testing.assert_array_equal(above * 64, jnp.round(above * 64))

@@ -1,6 +1,6 @@
-"""Random codebooks averaged exactly: codes on the DSBS and for any discrete source (C14, C15).
+"""Random codebooks averaged exactly: codes on the DSBS, for any discrete source, for directions; the Gaussian test channel.
 
-`random_code` describes a code; its mean rank loss over codebooks, items and queries is a finite sum of
+(C14, C15, C28, C29.) `random_code` describes a code; its mean rank loss over codebooks, items and queries is a finite sum of
 non-negative numbers, for databases of up to 2^1000 items.
 """
 
@@ -10,15 +10,21 @@ from rdsim.codes.ensembles.discrete import (
     discrete_ensemble,
 )
 from rdsim.codes.ensembles.dsbs import DsbsDistances, dsbs_distances, dsbs_ensemble
+from rdsim.codes.ensembles.gaussian import GaussianTestChannel, gaussian_test_channel
 from rdsim.codes.ensembles.random_coding import RandomCode, random_code
+from rdsim.codes.ensembles.sphere import SphereEnsemble, sphere_ensemble
 
 __all__ = [
     "Competitors",
     "DsbsDistances",
+    "GaussianTestChannel",
     "RandomCode",
+    "SphereEnsemble",
     "competitor_probabilities",
     "discrete_ensemble",
     "dsbs_distances",
     "dsbs_ensemble",
+    "gaussian_test_channel",
     "random_code",
+    "sphere_ensemble",
 ]

@@ -26,16 +26,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
-from scipy.cluster.vq import vq
 
 from rdsim import validation
 from rdsim.codes.distances import (
+    assign,
     distinct_rows,
     host_generator,
     indicator,
     most_fitted,
     nearest,
     squared_error,
+    squared_lengths,
     training_items,
 )
 from rdsim.codes.item_code import codeword_indices, item_points
@@ -48,6 +49,8 @@ MAX_LISTED: Final = 1 << 16
 """Most codewords that are listed."""
 _TABLE_ENTRIES: Final = 1 << 10
 """Most entries of a table of distances that several blocks share: 8 KiB a query, which the cache holds."""
+_STORED_AT_ONCE: Final = 1 << 13
+"""Items that are rotated and quantized at a time, so that the work stays in the cache."""
 _MOST_BLOCK_BITS: Final = 8
 """Most bits of a block of a code of many bits."""
 _ITEMS_A_WORD: Final = 4
@@ -136,18 +139,21 @@ class ProductQuantizer:
     def store(self, key: Key[Array, ""], items: ArrayLike) -> Int[np.ndarray, "n s"]:
         """Number of the nearest codeword of each block, shape (N, S); the key goes unused."""
         del key
-        ends = np.cumsum([book.shape[1] for book in self.codebooks])[:-1]
-        parts = np.split(self._rotated("items", items), ends, axis=1)
-        found = [
-            vq(part, np.asarray(book), check_finite=False)[0]
-            for part, book in zip(parts, self.codebooks, strict=True)
-        ]
-        return np.stack(found, axis=1)
+        points = np.asarray(item_points(items, len(self.centre)))
+        books = [np.asarray(book) for book in self.codebooks]
+        ends = np.cumsum([book.shape[1] for book in books])[:-1]
+        digits = np.empty((len(points), len(books)), np.int32)
+        for first in range(0, len(points), _STORED_AT_ONCE):
+            block = slice(first, first + _STORED_AT_ONCE)
+            parts = np.split(self._rotated(points[block]), ends, axis=1)
+            for place, (part, book) in enumerate(zip(parts, books, strict=True)):
+                digits[block, place] = assign(part, book)
+        return digits
 
     @on_host
     def query_features(self, queries: ArrayLike) -> Float[np.ndarray, "q f"]:
         """Rotated queries, kept as they are, and a one."""
-        x = self._rotated("queries", queries)
+        x = self._rotated(np.asarray(item_points(queries, len(self.centre), "queries")))
         return np.column_stack([x, np.ones(len(x))])
 
     @on_host
@@ -157,9 +163,8 @@ class ProductQuantizer:
         u = np.concatenate(chosen, axis=1)
         return np.column_stack([u, -0.5 * (u**2).sum(axis=1)])
 
-    def _rotated(self, name: str, points: Any) -> np.ndarray:
-        given = np.asarray(item_points(points, len(self.centre), name))
-        return (given - np.asarray(self.centre)) @ np.asarray(self.rotation).T
+    def _rotated(self, points: np.ndarray) -> np.ndarray:
+        return np.asarray((points - np.asarray(self.centre)) @ np.asarray(self.rotation).T)
 
 
 @on_host
@@ -286,7 +291,7 @@ def _quantizer(
 ) -> ProductQuantizer:
     """Make the code of the codebooks that were fitted to the parts of the training items."""
     squares = [
-        vq(part, fit.codewords, check_finite=False)[1] ** 2
+        squared_lengths(part - fit.codewords[assign(part, fit.codewords)])
         for part, fit in zip(parts, fits, strict=True)
     ]
     return ProductQuantizer(

@@ -13,15 +13,16 @@ from typing import Any, Final, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
-from scipy.cluster.vq import vq
 
 from rdsim import information, validation
 from rdsim.codes.distances import (
+    assign,
     cell_sums,
     host_generator,
     indicator,
     nearest,
     seeds,
+    squared_lengths,
     training_items,
 )
 from rdsim.codes.item_code import item_points
@@ -126,8 +127,8 @@ def best_codebook(
 
     def fitted() -> tuple[float, KMeans]:
         found = lloyd(points, seeds(generator, points, K, "codebook_size"), iterations)
-        distance = vq(points, found.codewords, check_finite=False)[1]
-        return float(np.mean(distance**2)), found
+        error = points - found.codewords[assign(points, found.codewords)]
+        return float(np.mean(squared_lengths(error))), found
 
     return min((fitted() for _ in range(starts)), key=lambda fit: fit[0])[1]
 
@@ -139,7 +140,7 @@ def lloyd(points: np.ndarray, codewords: np.ndarray, iterations: int) -> KMeans:
     """
     before = None
     for step in range(iterations + 1):
-        labels, distance = vq(points, codewords, check_finite=False)
+        labels = assign(points, codewords)
         converged = before is not None and np.array_equal(labels, before)
         if converged or step == iterations:
             break
@@ -147,7 +148,9 @@ def lloyd(points: np.ndarray, codewords: np.ndarray, iterations: int) -> KMeans:
         counts, centroids = _centroids(points, labels, codewords)
         empty = np.flatnonzero(counts == 0)
         if empty.size:
-            centroids[empty] = points[np.argsort(distance)[-empty.size :]]
+            centroids[empty] = points[
+                np.argsort(squared_lengths(points - codewords[labels]))[-empty.size :]
+            ]
         codewords = centroids
     return KMeans(codewords, converged, step)
 
@@ -275,7 +278,7 @@ def _constrained(
     for step in range(iterations + 1):
         # |y - u|^2 + o is a squared distance once more, with one coordinate added.
         lifted = np.column_stack([codewords, np.sqrt(offsets)])
-        labels = vq(np.column_stack([points, np.zeros(len(points))]), lifted, False)[0]
+        labels = assign(np.column_stack([points, np.zeros(len(points))]), lifted)
         converged = before is not None and np.array_equal(labels, before)
         if converged or step == iterations:
             break

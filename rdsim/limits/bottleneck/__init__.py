@@ -25,6 +25,7 @@ from rdsim.limits.bottleneck.gaussian import (
     bottleneck_vector_gaussian,
     bottleneck_vector_gaussian_point,
     bottleneck_vector_gaussian_rate,
+    bottleneck_vector_gaussian_rates,
     mixture_bottleneck_bound,
 )
 
@@ -43,6 +44,7 @@ __all__ = [
     "bottleneck_vector_gaussian",
     "bottleneck_vector_gaussian_point",
     "bottleneck_vector_gaussian_rate",
+    "bottleneck_vector_gaussian_rates",
     "contraction_coefficient",
     "information_bottleneck",
     "mixture_bottleneck_bound",

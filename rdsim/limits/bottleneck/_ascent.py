@@ -13,14 +13,13 @@ $m_u = w_u \pi_u$ of its atoms with $\sum_u m_u = P_Y$, feasible at every step. 
 
 The value of the encoder bounds the optimum from below, the dual variables, raised by the violation,
 from above; a round counts as progress when it closes enough of the gap between the two. Pricing is
-a local search, so that the upper bound is an estimate: `_certificate` proves it. In nats.
+a local search, so that the upper bound is an estimate: `_certificate` proves it. In nats; a lane is one
+encoder at one slope, and all functions take lanes side by side along the leading axis L.
 """
 
 from typing import Final, NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
 
 from rdsim.limits.bottleneck._envelope import (
     OPTIMAL,
@@ -30,6 +29,8 @@ from rdsim.limits.bottleneck._envelope import (
     gain,
     merge_copies,
     most_violating,
+    normalised,
+    solve,
     tilt,
 )
 
@@ -62,7 +63,16 @@ wrong value. No one threshold fits all problems. The second is whether a singula
 """
 
 _DAMPING: Final = 1e-12
-"""Damping of a singular Newton system, relative to its largest squared column."""
+"""Damping of a singular Newton system, relative to its largest squared column or eigenvalue."""
+
+_STILL: Final = 1e-9
+"""Newton's method ends when no logarithm of a mass has moved by more: the next step is its square."""
+
+_SHORT: Final = 1e-2
+"""Change of ln m up to which a step of an exact solution is not examined for singularity."""
+
+_CELLS: Final = 2**20
+"""Numbers that the largest arrays of a batch of slopes may hold; more slopes are taken in turns."""
 
 _INSERTED: Final = 0.5
 """Fraction of its largest feasible mass that a new atom gets; the alternating steps adjust it."""
@@ -71,230 +81,331 @@ _SHRINK: Final = 8.0
 """Divisor of that fraction after a round that lowered the value, which is then undone."""
 
 
-def _free_slot(masses: Array, problem: EnvelopeProblem) -> Float[Array, "k n"]:
-    """Free a slot if all n+1 are taken (Caratheodory step), without lowering the value.
+def _free_slot(masses: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
+    """Free a slot of every lane that uses all n+1 (Caratheodory), without lowering the value.
 
     More than n posteriors are linearly dependent, and the value is linear in their weights: along
     the dependence, in the direction in which it does not fall, one of the weights comes to zero.
     """
-    w, pi = masses.sum(axis=1), _atoms(masses, problem.py)
+    weights = masses.sum(axis=2)
+    full = np.flatnonzero(np.all(weights > 0, axis=1))
+    if full.size == 0 or masses.shape[1] <= masses.shape[2]:
+        return masses
+    w, pi = weights[full], _atoms(masses[full], problem.py)
     # The last right singular vector spans the dependence: sum_u shift_u pi_u = 0.
-    shift = jnp.linalg.svd(pi.T, full_matrices=True)[2][-1]
-    shift = jnp.where(shift @ gain(pi, problem) < 0, -shift, shift)
-    reach = jnp.where(shift < 0, w / jnp.where(shift < 0, -shift, 1.0), jnp.inf)
-    leaving = jnp.argmin(reach)
-    reweighted = (w + reach[leaving] * shift)[:, None] * pi
-    reweighted = jnp.maximum(reweighted, 0.0).at[leaving].set(0.0)
+    shift = np.linalg.svd(np.swapaxes(pi, 1, 2), full_matrices=True)[2][:, -1]
+    rising = np.sum(shift * gain(pi, problem.lanes(full)), axis=1) >= 0
+    shift = np.where(rising[:, None], shift, -shift)
+    reach = np.where(shift < 0, w / np.where(shift < 0, -shift, 1.0), np.inf)
+    leaving = reach.argmin(axis=1)
+    lanes = np.arange(full.size)
+    reweighted = (w + reach[lanes, leaving][:, None] * shift)[:, :, None] * pi
+    reweighted = np.maximum(reweighted, 0.0)
+    reweighted[lanes, leaving] = 0.0
     # Rounding is repaired letter by letter, so that the masses sum to P_Y exactly.
-    total = reweighted.sum(axis=0)
-    reweighted = reweighted * (problem.py / jnp.where(total > 0, total, 1.0))
-    return jnp.where(jnp.all(w > 0) & jnp.all(total > 0), reweighted, masses)
+    total = reweighted.sum(axis=1)
+    sound = np.all(total > 0, axis=1)
+    masses = masses.copy()
+    repaired = reweighted[sound] * (problem.py / total[sound])[:, None]
+    masses[full[sound]] = repaired
+    return masses
 
 
 def _insert(
-    masses: Array, atom: Array, fraction: Array, problem: EnvelopeProblem
-) -> Float[Array, "k n"]:
-    """Insert an atom into a free slot with a fraction of its largest feasible mass.
+    masses: np.ndarray, atoms: np.ndarray, fractions: np.ndarray, problem: EnvelopeProblem
+) -> np.ndarray:
+    """Insert an atom into a free slot of each lane with a fraction of its largest feasible mass.
 
     That mass is the largest w with w atom <= P_Y; all other masses are scaled down, a letter at a
     time, so that the sum stays P_Y.
     """
     py = problem.py
     masses = _free_slot(masses, problem)
-    feasible = jnp.min(jnp.where(atom > 0, py / jnp.where(atom > 0, atom, 1.0), jnp.inf))
-    slot = jnp.argmin(masses.sum(axis=1))
-    kept = (py - fraction * feasible * atom) / masses.sum(axis=0)
-    others = masses * jnp.maximum(kept, 0.0)
-    return others.at[slot].set(jnp.maximum(py - others.sum(axis=0), 0.0))
+    feasible = np.min(np.where(atoms > 0, py / np.where(atoms > 0, atoms, 1.0), np.inf), axis=1)
+    slot = masses.sum(axis=2).argmin(axis=1)
+    kept = (py - (fractions * feasible)[:, None] * atoms) / masses.sum(axis=1)
+    others = masses * np.maximum(kept, 0.0)[:, None]
+    lanes = np.arange(len(masses))
+    others[lanes, slot] = 0.0
+    others[lanes, slot] = np.maximum(py - others.sum(axis=1), 0.0)
+    return others
 
 
-def _atoms(masses: Array, py: Array) -> Float[Array, "k n"]:
+def _atoms(masses: np.ndarray, py: np.ndarray) -> np.ndarray:
     """Divide the masses by the weights; an atom without weight is set to P_Y."""
-    w = masses.sum(axis=1, keepdims=True)
-    return jnp.where(w > 0, masses / jnp.where(w > 0, w, 1.0), py)
+    w = masses.sum(axis=-1, keepdims=True)
+    return np.where(w > 0, masses / np.where(w > 0, w, 1.0), py)
 
 
-def _gradients(pi: Float[Array, "k n"], problem: EnvelopeProblem) -> Float[Array, "k n"]:
+def _gradients(pi: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
     r"""Gradient of g at each atom, $P^T\ln(P\pi/P_X) - s\ln(\pi/P_Y)$; 0 s where $\pi_y = 0$."""
-    logs = jnp.log(jnp.where(pi > 0, pi, 1.0)) - jnp.where(pi > 0, jnp.log(problem.py), 0.0)
-    return jax.vmap(lambda p: tilt(p, problem))(pi) - problem.slope * logs
+    logs = np.where(pi > 0, np.log(np.where(pi > 0, pi, 1.0) / problem.py), 0.0)
+    return np.asarray(tilt(pi, problem) - problem.slope[:, None, None] * logs)
 
 
-def _alternate(masses: Array, problem: EnvelopeProblem) -> Float[Array, "k n"]:
-    r"""Alternating minimisation of Tishby et al. on a whole encoder: its value never falls.
+def _alternate(masses: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
+    r"""Alternating minimisation of Tishby et al. on whole encoders: their values never fall.
 
-    $P(u|y) \propto w_u e^{(P^T \ln(P\pi_u/P_X))_y / s}$, from the weights and atoms before.
+    $P(u|y) \propto w_u e^{(P^T \ln (P\pi_u/P_X))_y / s}$, from the weights and atoms before.
     """
-
-    def step(_: Int[Array, ""], masses: Float[Array, "u n"]) -> Float[Array, "u n"]:
-        w = masses.sum(axis=1, keepdims=True)
-        pi = _atoms(masses, problem.py)
-        tilts = jax.vmap(lambda p: tilt(p, problem))(pi) / problem.slope
-        exponent = tilts + jnp.where(w > 0, jnp.log(jnp.where(w > 0, w, 1.0)), -jnp.inf)
-        return problem.py * jax.nn.softmax(exponent, axis=0)
-
-    return jax.lax.fori_loop(0, _ALTERNATIONS, step, masses)
-
-
-def _solve_damped(matrix: Array, right: Array, damped: Array) -> Float[Array, " m"]:
-    """Solve a linear system; if damped, by a short step where it is singular to rounding.
-
-    Where the best posteriors form a curve, atoms may slide along it, and Newton's system is
-    singular: the damped least-squares step (Levenberg-Marquardt) moves to the curve, not along it.
-    """
-    exact = jnp.linalg.solve(matrix, right)
-    gram = matrix.T @ matrix
-    damping = _DAMPING * jnp.max(jnp.diagonal(gram)) * jnp.eye(len(gram))
-    short = jnp.linalg.solve(gram + damping, matrix.T @ right)
-    # Off singular systems both agree; an exact step of more than twice the length is rounding.
-    long = jnp.max(jnp.abs(exact)) > 2 * jnp.max(jnp.abs(short))
-    found = jnp.where(damped & (long | ~jnp.all(jnp.isfinite(exact))), short, exact)
-    return jnp.where(jnp.all(jnp.isfinite(found)), found, 0.0)
+    for _ in range(_ALTERNATIONS):
+        w = masses.sum(axis=2, keepdims=True)
+        exponent = tilt(_atoms(masses, problem.py), problem) / problem.slope[:, None, None]
+        masses = problem.py * np.swapaxes(normalised(np.swapaxes(exponent + np.log(w), 1, 2)), 1, 2)
+    return masses
 
 
 def _newton(
-    masses: Float[Array, "k n"],
-    dual: Float[Array, " n"],
-    problem: EnvelopeProblem,
-    damped: Bool[Array, ""],
-) -> tuple[Float[Array, "k n"], Float[Array, " n"]]:
+    masses: np.ndarray, dual: np.ndarray, problem: EnvelopeProblem, damped: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Newton's method on all atoms and dual variables together, from masses that are near.
 
     Its unknowns are $\ln m_{uy}$, which keeps masses positive, and $\lambda_y$; its equations the
     conditions of stationarity $P^T\ln(P\pi_u/P_X) - s\ln(\pi_u/P_Y) = \lambda$, an atom and a letter
-    each, and $\sum_u m_u = P_Y$, a letter each. Masses that are zero stay so: their rows of the
-    matrix are those of the identity. The result is scaled, a letter at a time, to sum to P_Y.
+    each, and $\sum_u m_u = P_Y$, a letter each. Masses that are zero stay so. The result is scaled,
+    a letter at a time, to sum to P_Y.
     """
-    P, s, py = problem.channel, problem.slope, problem.py
-    count, n = masses.shape
-    size = count * n
-
-    def step(_: Int[Array, ""], state: tuple[Array, Array]) -> tuple[Array, Array]:
-        m, dual = state
-        used = m > 0
-        pi = _atoms(m, py)
-        gradient = _gradients(pi, problem)
-        t = pi @ P.T
-        # Derivative of an atom's gradient in the logarithms of its own masses, n x n.
-        curvature = jnp.einsum("xy,ux,xz->uyz", P, 1 / jnp.where(t > 0, t, 1.0), P)
-        blocks = (curvature - (1 - s)) * pi[:, None, :] - s * jnp.eye(n)
-        blocks = jnp.where(used[:, :, None], blocks, jnp.eye(n))
-        by_mass = jnp.einsum("uij,uv->uivj", blocks, jnp.eye(count)).reshape(size, size)
-        by_dual = jnp.einsum("ui,ij->uij", -used.astype(float), jnp.eye(n)).reshape(size, n)
-        sums = jnp.einsum("ui,ij->jui", m, jnp.eye(n)).reshape(n, size)
-        matrix = jnp.block([[by_mass, by_dual], [sums, jnp.zeros((n, n))]])
-        residual = jnp.where(used, gradient - dual, 0.0)
-        right = jnp.concatenate([-residual.ravel(), py - m.sum(axis=0)])
-        found = _solve_damped(matrix, right, damped)
+    py = problem.py
+    m = masses
+    for _ in range(_NEWTON_STEPS):
+        log_step, dual_step = _newton_direction(m, dual, problem, damped)
         # No mass may change by more than a factor of e in one step.
-        length = jnp.maximum(1.0, jnp.max(jnp.abs(found[:size])))
-        return m * jnp.exp(found[:size].reshape(count, n) / length), dual + found[size:] / length
+        longest = np.abs(log_step).max(axis=(1, 2))
+        length = np.maximum(1.0, longest)
+        m = m * np.exp(log_step / length[:, None, None])
+        dual = dual + dual_step / length[:, None]
+        if longest.max() < _STILL:
+            break
+    return m * (py / m.sum(axis=1))[:, None], dual
 
-    m, dual = jax.lax.fori_loop(0, _NEWTON_STEPS, step, (masses, dual))
-    return m * (py / m.sum(axis=0)), dual
+
+def _newton_direction(
+    m: np.ndarray, dual: np.ndarray, problem: EnvelopeProblem, damped: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Solve Newton's system by block elimination: changes of $\ln m$ and of $\lambda$.
+
+    The change of an atom's logarithms is $e_u + \omega_u$ with $\langle \pi_u, e_u \rangle = 0$, for to
+    scale all its masses leaves the atom as it is. With
+    $B_u = (P^T \mathrm{diag}(1/P\pi_u) P - 1 1^T) \mathrm{diag}(\pi_u) - s I$ the equations are
+
+    $$B_u e_u = \delta - r_u, \quad \langle \pi_u, \delta - r_u \rangle = 0, \quad
+        \sum_u m_u (e_u + \omega_u) = P_Y - \sum_u m_u,$$
+
+    r the gradients less the dual variables, whose change is delta. The $e_u$ are eliminated, a matrix
+    of size n each, so that a system for delta and omega is left: all together $n^4$ operations in place
+    of $n^6$.
+
+    A singular system is damped where asked for. Where the best posteriors form a curve, atoms may slide
+    along it, and B is singular: a damped least-squares step (Levenberg-Marquardt) leaves them in place.
+    """
+    py = problem.py
+    used = m > 0
+    pi = np.where(used, _atoms(m, py), 0.0)
+    residual = np.where(used, _gradients(pi, problem) - dual[:, None], 0.0)
+    missing = py - m.sum(axis=1)
+    atom, of_lane = _atoms_with_mass(used, problem)
+    B = _curvatures(pi[atom], problem) * pi[atom][:, None]
+    B = np.where(used[atom][:, :, None], B, 0.0)
+    diagonal = np.arange(py.size)
+    B[:, diagonal, diagonal] -= of_lane[:, None]
+    inverse = np.zeros((*m.shape, py.size))
+    inverse[atom] = solve(B, np.broadcast_to(np.eye(py.size), B.shape))
+    log_step, dual_step = _eliminated(inverse, m, pi, used, residual, missing)
+    # What is shorter cannot leave the neighbourhood, whether or not the system is singular.
+    for lane in np.flatnonzero(damped & ~(np.abs(log_step).max(axis=(1, 2)) < _SHORT)):
+        one = slice(lane, lane + 1)
+        inverse = _damped_inverse(pi[one], used[one], problem.lanes(one))
+        arguments = (part[one] for part in (m, pi, used, residual, missing))
+        short, short_dual = _eliminated(inverse, *arguments, damped=True)
+        # Off singular systems both agree; an exact step of more than twice the length is rounding.
+        exact = np.append(log_step[lane], dual_step[lane])
+        longest = 2 * max(np.abs(short).max(), np.abs(short_dual).max())
+        if not np.abs(exact).max() <= longest:
+            log_step[one], dual_step[one] = short, short_dual
+    lost = ~(np.isfinite(log_step).all(axis=(1, 2)) & np.isfinite(dual_step).all(axis=1))
+    log_step[lost], dual_step[lost] = 0.0, 0.0
+    return log_step, dual_step
+
+
+def _atoms_with_mass(used: np.ndarray, problem: EnvelopeProblem) -> tuple[np.ndarray, np.ndarray]:
+    """Which atoms have mass, shape (L, k), and the slope of each of these."""
+    atom: np.ndarray = np.any(used, axis=2)
+    return atom, np.broadcast_to(problem.slope[:, None], atom.shape)[atom]
+
+
+def _curvatures(pi: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
+    r"""$P^T \mathrm{diag}(1/P\pi_u) P - 1 1^T$ of every atom, shape (..., n, n)."""
+    P = problem.channel
+    t = pi @ P.T
+    return np.asarray((P / np.where(t > 0, t, 1.0)[..., None]).swapaxes(-1, -2) @ P - 1.0)
+
+
+def _damped_inverse(pi: np.ndarray, used: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
+    """Invert every B but for the directions in which it is singular.
+
+    B is symmetric up to a scaling by the roots of the atom, and so is inverted by its eigenvalues.
+    """
+    atom, of_lane = _atoms_with_mass(used, problem)
+    root = np.sqrt(pi[atom])
+    scaled = _curvatures(pi[atom], problem) * root[:, :, None] * root[:, None, :]
+    values, vectors = np.linalg.eigh(scaled)
+    values = values - of_lane[:, None]
+    damping = _DAMPING * (values**2).max(axis=1, keepdims=True)
+    damped = (vectors * (values / (values**2 + damping))[:, None, :]) @ vectors.swapaxes(1, 2)
+    inside = np.where(used[atom], 1.0 / np.where(used[atom], root, 1.0), 0.0)
+    inverse = np.zeros((*pi.shape, pi.shape[2]))
+    inverse[atom] = inside[:, :, None] * damped * root[:, None, :]
+    return inverse
+
+
+def _eliminated(
+    inverse: np.ndarray,
+    m: np.ndarray,
+    pi: np.ndarray,
+    used: np.ndarray,
+    residual: np.ndarray,
+    missing: np.ndarray,
+    *,
+    damped: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Solve Newton's system from the inverses of its blocks, shape (L, k, n, n)."""
+    lanes, count, n = m.shape
+    # An atom without mass has no equation: its omega is set to zero.
+    empty = ~used.any(axis=2)
+    matrix = np.zeros((lanes, n + count, n + count))
+    matrix[:, :n, :n] = np.einsum("luy,luyz,luz->lyz", m, inverse, used.astype(float))
+    matrix[:, :n, n:] = np.swapaxes(m, 1, 2)
+    matrix[:, n:, :n] = pi
+    slots = np.arange(n, n + count)
+    matrix[:, slots, slots] = empty
+    told = (inverse @ residual[..., None])[..., 0]
+    right = np.concatenate(
+        [missing + np.sum(m * told, axis=1), np.sum(pi * residual, axis=2)], axis=1
+    )[..., None]
+    if damped:
+        gram = np.swapaxes(matrix, 1, 2) @ matrix
+        largest = np.max(np.diagonal(gram, axis1=1, axis2=2), axis=1)
+        gram = gram + (_DAMPING * largest)[:, None, None] * np.eye(n + count)
+        found = solve(gram, np.swapaxes(matrix, 1, 2) @ right)[..., 0]
+    else:
+        found = solve(matrix, right)[..., 0]
+    dual_step, omega = found[:, :n], found[:, n:]
+    pulled = (inverse @ (used * dual_step[:, None])[..., None])[..., 0]
+    log_step = np.where(used, pulled - told + omega[..., None], 0.0)
+    return log_step, dual_step
 
 
 class _AscentState(NamedTuple):
-    """What one round of column generation hands to the next."""
+    """What one round of column generation hands to the next, one entry a lane."""
 
-    masses: Float[Array, "k n"]  # m_u of the encoder, summing to P_Y
-    value: Float[Array, ""]  # its objective, nats
-    dual: Float[Array, " n"]  # lambda of the encoder
-    entering: Float[Array, " n"]  # the atom that violates lambda most, to be inserted
-    fraction: Float[Array, ""]  # of the atom's largest feasible mass that it is inserted with
-    best_dual: Float[Array, " n"]  # lambda of the least upper bound met so far
-    best_bound: Float[Array, ""]  # that bound, nats
-    rounds: Int[Array, ""]  # rounds so far
-    stalls: Int[Array, ""]  # stalled rounds since the last progress
+    masses: np.ndarray  # m_u of the encoder, summing to P_Y, shape (L, k, n)
+    value: np.ndarray  # its objective, nats
+    dual: np.ndarray  # lambda of the encoder, shape (L, n)
+    entering: np.ndarray  # the atom that violates lambda most, to be inserted, shape (L, n)
+    fraction: np.ndarray  # of the atom's largest feasible mass that it is inserted with
+    best_dual: np.ndarray  # lambda of the least upper bound met so far, shape (L, n)
+    best_bound: np.ndarray  # that bound, nats
+    stalls: np.ndarray  # stalled rounds since the last progress
 
 
-def _objective(masses: Float[Array, "k n"], problem: EnvelopeProblem) -> Float[Array, ""]:
-    """Objective of an encoder, nats; minus infinity where it is not finite."""
-    value = masses.sum(axis=1) @ gain(_atoms(masses, problem.py), problem)
-    return jnp.where(jnp.isfinite(value), value, -jnp.inf)
+def _objective(masses: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
+    """Objective of encoders, nats; minus infinity where it is not finite."""
+    heights = gain(_atoms(masses, problem.py), problem)
+    value = np.sum(masses.sum(axis=2) * heights, axis=1)
+    return np.where(np.isfinite(value), value, -np.inf)
+
+
+def _round(state: _AscentState, problem: EnvelopeProblem, starts: np.ndarray) -> _AscentState:
+    """Take one round of column generation in every lane, as the module says."""
+    py = problem.py
+    # Steps 1 to 3: insert, alternate, merge.
+    grown = _insert(state.masses, state.entering, state.fraction, problem)
+    alternated = _alternate(grown, problem)
+    weights, atoms = merge_copies(*_weights_and_atoms(alternated, py), problem)
+    alternated = weights[:, :, None] * atoms
+    dual = np.sum(alternated / py * _gradients(atoms, problem), axis=1)
+
+    # Step 4: Newton, from where masses that are about to vanish have been dropped.
+    trial = state.stalls % len(_NEWTON_SCHEDULE)
+    threshold = np.array([fraction for fraction, _ in _NEWTON_SCHEDULE])[trial]
+    damped = np.array([damped for _, damped in _NEWTON_SCHEDULE])[trial]
+    kept = np.where(alternated > threshold[:, None, None] * py, alternated, 0.0)
+    newton, newton_dual = _newton(kept, dual, problem, damped)
+    before, after = _objective(alternated, problem), _objective(newton, problem)
+    # The step is accepted if the value did not fall, up to its rounding.
+    accepted = (after >= before - VALUE_ROUNDING) & np.isfinite(newton_dual).all(axis=1)
+    masses = np.where(accepted[:, None, None], newton, alternated)
+    dual = np.where(accepted[:, None], newton_dual, dual)
+    value = np.where(accepted, after, before)
+
+    needed = np.maximum(_MIN_GAIN, _MIN_GAP_FRACTION * (state.best_bound - state.value))
+    stalls = np.where(value - state.value >= needed, 0, state.stalls + 1)
+    # The same for the whole round: an atom inserted with too large a mass can lower the value.
+    rose = value >= state.value - VALUE_ROUNDING
+    masses = np.where(rose[:, None, None], masses, state.masses)
+    value = np.where(rose, value, state.value)
+    dual = np.where(rose[:, None], dual, state.dual)
+
+    # Step 5: the upper bound of these dual variables, and the next atom.
+    entering, violation = most_violating(_atoms(masses, py), dual, problem, starts)
+    bound = dual @ py + np.maximum(violation, 0.0)
+    better = bound < state.best_bound
+    return _AscentState(
+        masses=masses,
+        value=value,
+        dual=dual,
+        entering=entering,
+        fraction=np.where(rose, _INSERTED, state.fraction / _SHRINK),
+        best_dual=np.where(better[:, None], dual, state.best_dual),
+        best_bound=np.minimum(bound, state.best_bound),
+        stalls=stalls,
+    )
 
 
 def _ascend(
-    masses: Float[Array, "k n"], problem: EnvelopeProblem, starts: Float[Array, "g n"]
-) -> tuple[Envelope, Float[Array, ""]]:
-    """Column generation from one encoder, as the module says; also the value that it reached.
+    masses: np.ndarray, problem: EnvelopeProblem, starts: np.ndarray, of_slope: np.ndarray
+) -> tuple[Envelope, np.ndarray]:
+    """Column generation from an encoder a lane, as the module says; also the values reached.
 
     Invariants of a round: the masses sum to P_Y, the value never falls (a round that lowers it is
-    undone, and its atom inserted with a smaller mass), the best upper bound never rises. It ends
-    when the two meet, or after a fixed number of rounds.
+    undone, and its atom inserted with a smaller mass), the best upper bound never rises. The lanes of
+    a slope, whose number is `of_slope`, end when the best of both meet, or after a fixed number of
+    rounds.
     """
     py = problem.py
-
-    def round_(state: _AscentState) -> _AscentState:
-        # Steps 1 to 3: insert, alternate, merge.
-        grown = _insert(state.masses, state.entering, state.fraction, problem)
-        weights, atoms = merge_copies(*_weights_and_atoms(_alternate(grown, problem), py), problem)
-        alternated = weights[:, None] * atoms
-        dual = jnp.sum(alternated / py * _gradients(atoms, problem), axis=0)
-
-        # Step 4: Newton, from where masses that are about to vanish have been dropped.
-        trial = state.stalls % len(_NEWTON_SCHEDULE)
-        threshold = jnp.array([fraction for fraction, _ in _NEWTON_SCHEDULE])[trial]
-        damped = jnp.array([damped for _, damped in _NEWTON_SCHEDULE])[trial]
-        kept = jnp.where(alternated > threshold * py, alternated, 0.0)
-        newton, newton_dual = _newton(kept, dual, problem, damped)
-        before, after = jax.vmap(lambda m: _objective(m, problem))(jnp.stack([alternated, newton]))
-        # The step is accepted if the value did not fall, up to its rounding.
-        accepted = (after >= before - VALUE_ROUNDING) & jnp.all(jnp.isfinite(newton_dual))
-        masses = jnp.where(accepted, newton, alternated)
-        dual = jnp.where(accepted, newton_dual, dual)
-        value = jnp.where(accepted, after, before)
-
-        needed = jnp.maximum(_MIN_GAIN, _MIN_GAP_FRACTION * (state.best_bound - state.value))
-        stalls = jnp.where(value - state.value >= needed, 0, state.stalls + 1)
-        # The same for the whole round: an atom inserted with too large a mass can lower the value.
-        rose = value >= state.value - VALUE_ROUNDING
-        masses = jnp.where(rose, masses, state.masses)
-        value = jnp.where(rose, value, state.value)
-        dual = jnp.where(rose, dual, state.dual)
-
-        # Step 5: the upper bound of these dual variables, and the next atom.
-        entering, violation = most_violating(_atoms(masses, py), dual, problem, starts)
-        bound = py @ dual + jnp.maximum(violation, 0.0)
-        better = bound < state.best_bound
-        return _AscentState(
-            masses=masses,
-            value=value,
-            dual=dual,
-            entering=entering,
-            fraction=jnp.where(rose, _INSERTED, state.fraction / _SHRINK),
-            best_dual=jnp.where(better, dual, state.best_dual),
-            best_bound=jnp.minimum(bound, state.best_bound),
-            rounds=state.rounds + 1,
-            stalls=stalls,
-        )
-
-    def unfinished(state: _AscentState) -> Array:
-        return (state.best_bound - state.value > OPTIMAL) & (state.rounds < _ROUNDS)
-
+    lanes = len(masses)
     # At first there is no atom to insert: P_Y, with fraction zero.
-    far, zero, flat = jnp.array(jnp.inf), jnp.zeros(()), jnp.zeros_like(py)
-    start = _AscentState(masses, -far, flat, py, zero, flat, far, jnp.array(0), jnp.array(0))
-    end = jax.lax.while_loop(unfinished, round_, start)
+    far, zero, flat = np.full(lanes, np.inf), np.zeros(lanes), np.zeros((lanes, py.size))
+    first = np.tile(py, (lanes, 1))
+    end = _AscentState(masses, -far, flat, first, zero, flat, far, np.zeros(lanes, int))
+    end = _AscentState(*(leaf.copy() for leaf in end))
+    running = np.arange(lanes)
+    for _ in range(_ROUNDS):
+        state = _AscentState(*(leaf[running] for leaf in end))
+        state = _round(state, problem.lanes(running), starts[running])
+        for leaf, new in zip(end, state, strict=True):
+            leaf[running] = new
+        best, least = np.full((2, len(problem.slope)), [[-np.inf], [np.inf]])
+        np.maximum.at(best, of_slope, end.value)
+        np.minimum.at(least, of_slope, end.best_bound)
+        running = running[(least - best)[of_slope[running]] > OPTIMAL]
+        if running.size == 0:
+            break
     # Raised by the violation, the affine function lies above g wherever pricing looked.
-    shift = jnp.where(jnp.isfinite(end.best_bound), end.best_bound - py @ end.best_dual, 0.0)
+    shift = np.where(np.isfinite(end.best_bound), end.best_bound - end.best_dual @ py, 0.0)
     masses = _free_slot(end.masses, problem)
     weights, atoms = merge_copies(*_weights_and_atoms(masses, py), problem)
-    return Envelope(weights, atoms, end.best_dual + shift), end.value
+    return Envelope(weights, atoms, end.best_dual + shift[:, None]), end.value
 
 
-def _weights_and_atoms(masses: Array, py: Array) -> tuple[Float[Array, " k"], Float[Array, "k n"]]:
-    return masses.sum(axis=1), _atoms(masses, py)
+def _weights_and_atoms(masses: np.ndarray, py: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return masses.sum(axis=2), _atoms(masses, py)
 
 
-@jax.jit
 def best_encoders(
-    problem: EnvelopeProblem,
-    encoders: Float[Array, "e k n"],
-    starts: Float[Array, "g n"],
-    missed: Float[Array, "s n"],
+    problem: EnvelopeProblem, encoders: np.ndarray, starts: np.ndarray, missed: np.ndarray
 ) -> Envelope:
-    """Ascend from several encoders, a batch of slopes side by side, and keep the best.
+    """Ascend from several encoders at every slope, and keep the best.
 
     Args:
         problem: with slopes of shape (S,).
@@ -307,13 +418,20 @@ def best_encoders(
         others are zero. The dual is that of the least bound met from any encoder.
 
     """
-
-    def at_slope(slope: Float[Array, ""], point: Float[Array, " n"]) -> Envelope:
-        single = problem._replace(slope=slope)
-        all_starts = jnp.append(starts, point[None], axis=0)
-        found, value = jax.vmap(lambda e: _ascend(e * problem.py, single, all_starts))(encoders)
-        best = jax.tree.map(lambda leaf: leaf[jnp.argmax(value)], found)
-        bound = found.dual @ problem.py
-        return best._replace(dual=found.dual[jnp.argmin(bound)])
-
-    return jax.vmap(at_slope)(problem.slope, missed)
+    S, E, n = problem.slope.size, len(encoders), problem.py.size
+    together = max(1, _CELLS // (E * n * max((n + 1) * n, 2 * (len(starts) + 1))))
+    parts = []
+    # Zeros are divided by and have logarithms where no mass is: what comes of it is masked.
+    with np.errstate(all="ignore"):
+        for first in range(0, S, together):
+            index = np.repeat(np.arange(first, min(first + together, S)), E)
+            points = np.broadcast_to(starts, (index.size, *starts.shape))
+            points = np.concatenate([points, missed[index, None]], axis=1)
+            masses = np.tile(encoders * problem.py, (index.size // E, 1, 1))
+            parts.append(_ascend(masses, problem.lanes(index), points, index - first))
+    found = Envelope(*(np.concatenate(leaf) for leaf in zip(*(f for f, _ in parts), strict=True)))
+    value = np.concatenate([value for _, value in parts]).reshape(S, E)
+    best = np.arange(S) * E + value.argmax(axis=1)
+    bound = (found.dual @ problem.py).reshape(S, E)
+    dual = found.dual[np.arange(S) * E + bound.argmin(axis=1)]
+    return Envelope(found.weights[best], found.atoms[best], dual)

@@ -25,17 +25,11 @@ $\sqrt\pi$, which makes them thin along a face. In nats.
 
 from typing import Final, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
 
-from rdsim.limits.bottleneck._envelope import EnvelopeProblem, gain, tilt
+from rdsim.limits.bottleneck._envelope import EnvelopeProblem, gain, solve, tilt
 
-_BATCHES: Final = (256, 1024)
-"""Cells bounded in one call of the kernel: two sizes, so that little is compiled."""
-
-_LANES: Final = 64  # slopes are padded to a power of two from here on, for the same reason
+_BATCH: Final = 4096  # cells bounded at a time: their arrays stay in the processor's cache
 _LEVELS: Final = 400  # levels of halving at most: cells that are open then are given up
 
 _MULTIPLES: Final = (1.1, 3.0)
@@ -59,133 +53,133 @@ class Excess(NamedTuple):
     finished: np.ndarray  # whether no cell was given up, shape (S,)
 
 
-def _eigenvalue_range(matrix: Float[Array, "m m"]) -> tuple[Array, Array]:
-    """Bounds on the eigenvalues of a symmetric matrix: exact up to 2 x 2, else Gershgorin's."""
-    diagonal = jnp.diagonal(matrix)
-    if len(matrix) == 2:
-        half, mean = 0.5 * (diagonal[0] - diagonal[1]), 0.5 * jnp.sum(diagonal)
-        root = jnp.sqrt(half**2 + matrix[0, 1] ** 2)
+def _eigenvalue_range(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds on the eigenvalues of symmetric matrices: exact up to 2 x 2, else Gershgorin's."""
+    diagonal = np.diagonal(matrix, axis1=1, axis2=2)
+    if matrix.shape[1] == 2:
+        half = 0.5 * (diagonal[:, 0] - diagonal[:, 1])
+        mean = 0.5 * (diagonal[:, 0] + diagonal[:, 1])
+        root = np.sqrt(half**2 + matrix[:, 0, 1] ** 2)
         return mean - root, mean + root
-    radius = jnp.sum(jnp.abs(matrix), axis=1) - jnp.abs(diagonal)
-    return jnp.min(diagonal - radius), jnp.max(diagonal + radius)
+    radius = np.abs(matrix).sum(axis=2) - np.abs(diagonal)
+    return (diagonal - radius).min(axis=1), (diagonal + radius).max(axis=1)
 
 
 def _taylor_bound(
-    value: Float[Array, ""],
-    gradient: Float[Array, " m"],
-    second: Float[Array, "m m"],
-    letters: int,
-) -> Float[Array, ""]:
-    """Bound a function on a cell by its value and gradient at the centre: the third bound.
+    value: np.ndarray, gradient: np.ndarray, second: np.ndarray, letters: int
+) -> np.ndarray:
+    """Bound a function on cells by its values and gradients at the centres: the third bound.
 
-    The gradient and what bounds the second derivative from above are in edge coordinates.
+    The gradients and what bounds the second derivatives from above are in edge coordinates.
     """
     _, highest = _eigenvalue_range(second)
     radius = 1 - 2 / letters + (letters - 1) / letters**2
-    floor = _SHIFT * jnp.max(jnp.abs(second)) + _TINY
-
-    def bound(multiple: Float[Array, ""]) -> Float[Array, ""]:
-        shift = multiple * jnp.maximum(highest, 0.0) + floor
-        step = jnp.linalg.solve(shift * jnp.eye(len(gradient)) - second, gradient)
-        return value + 0.5 * gradient @ step + 0.5 * shift * radius
-
-    bounds = jax.vmap(bound)(jnp.array(_MULTIPLES))
-    return jnp.min(jnp.where(jnp.isfinite(bounds), bounds, jnp.inf))
+    floor = _SHIFT * np.abs(second).max(axis=(1, 2)) + _TINY
+    least = np.full(len(value), np.inf)
+    for multiple in _MULTIPLES:
+        shift = multiple * np.maximum(highest, 0.0) + floor
+        matrix = shift[:, None, None] * np.eye(letters - 1) - second
+        step = solve(matrix, gradient[:, :, None])[:, :, 0]
+        bound = value + 0.5 * np.sum(gradient * step, axis=1) + 0.5 * shift * radius
+        least = np.fmin(least, np.where(np.isfinite(bound), bound, np.inf))
+    return least
 
 
 def _bounded(
-    cell: Float[Array, "n n"],
-    slope: Float[Array, ""],
-    dual: Float[Array, " n"],
-    problem: EnvelopeProblem,
-) -> tuple[Array, Array, Array, Array]:
-    """Bound one cell, whose vertices are rows, by the least of the module's three bounds.
+    cell: np.ndarray, slope: np.ndarray, dual: np.ndarray, problem: EnvelopeProblem
+) -> list[np.ndarray]:
+    """Bound cells, shape (b, n, n), whose vertices are rows, by the least of the module's bounds.
+
+    Args:
+        cell: vertices, shape (b, n, n).
+        slope: of the function of each cell, shape (b,).
+        dual: lambda of that function, shape (b, n).
+        problem: the source.
 
     Returns:
-        The bound, the largest value at a vertex, that vertex, and the two halves of the cell.
+        The bounds, the largest values at a vertex, these vertices, and the two halves of each cell.
 
     """
-    n = cell.shape[0]
+    count, n, _ = cell.shape
     P = problem.channel
     here = problem._replace(slope=slope)
-    value = gain(cell, here) - cell @ dual
+    value = gain(cell, here) - (cell @ dual[:, :, None])[..., 0]
     # Rows of P that one letter alone reaches: their t ln t is a multiple of pi_y ln pi_y.
-    alone = jnp.sum(P > 0, axis=1) == 1
-    kappa = jnp.sum(jnp.where(alone[:, None], P, 0.0), axis=0) - slope
-    concave = jnp.maximum(-kappa, 0.0)
+    alone = np.sum(P > 0, axis=1) == 1
+    kappa = np.where(alone[:, None], P, 0.0).sum(axis=0) - slope[:, None]
+    concave = np.maximum(-kappa, 0.0)
 
     # First bound: vertices' values, each raised by what the tangents at the centre add.
-    centre = jnp.mean(cell, axis=0)
-    inside = (cell > 0) & (centre > 0)
-    logs = jnp.log(jnp.where(inside, cell, 1.0) / jnp.where(inside, centre, 1.0))
-    tangent = value + (jnp.where(inside, cell * logs, 0.0) - cell + centre) @ concave
+    centre = cell.mean(axis=1)
+    inside = (cell > 0) & (centre > 0)[:, None]
+    logs = np.log(np.where(inside, cell, 1.0) / np.where(inside, centre[:, None], 1.0))
+    above = np.where(inside, cell * logs, 0.0) - cell + centre[:, None]
+    tangent = value + (above @ concave[:, :, None])[..., 0]
 
     # Edge coordinates: pi = cell[0] + edges^T z. The second derivative of t ln t is 1/t, so that the
     # range of t over the cell, taken at vertices, bounds the second derivative from both sides.
-    edges = cell[1:] - cell[0]
-    least, most = jnp.min(cell, axis=0), jnp.max(cell, axis=0)
+    edges = cell[:, 1:] - cell[:, :1]
+    least, most = cell.min(axis=1), cell.max(axis=1)
     t = cell @ P.T
-    least_image, most_image = jnp.min(t, axis=0), jnp.max(t, axis=0)
-    image = jnp.where(alone, 0.0, 1.0)[:, None] * (P @ edges.T)
+    least_image, most_image = t.min(axis=1), t.max(axis=1)
+    image = np.where(alone, 0.0, edges @ P.T)  # (b, n - 1, |X|)
 
-    def second(under_negative: Array, under_positive: Array, under_image: Array) -> Array:
-        """Second derivative with its negative and positive terms divided by these."""
-        divisor = jnp.where(kappa >= 0, under_positive, under_negative)
-        diagonal = kappa / jnp.where(divisor > 0, divisor, 1.0)
-        convex = image / jnp.where(under_image > 0, under_image, 1.0)[:, None]
-        return image.T @ convex + (edges * diagonal) @ edges.T
+    def second(
+        under_negative: np.ndarray, under_positive: np.ndarray, under_image: np.ndarray
+    ) -> np.ndarray:
+        """Second derivatives with their negative and positive terms divided by these."""
+        divisor = np.where(kappa >= 0, under_positive, under_negative)
+        diagonal = kappa / np.where(divisor > 0, divisor, 1.0)
+        convex = image / np.where(under_image > 0, under_image, 1.0)[:, None]
+        own = (edges * diagonal[:, None]) @ edges.swapaxes(1, 2)
+        return np.asarray(convex @ image.swapaxes(1, 2) + own)
 
     # Second bound: the best vertex, raised by the curvature below which the function cannot go.
     lowest, _ = _eigenvalue_range(second(least, most, most_image))
     constant = 0.25 if n == 2 else 1 - 1 / (n - 1)
-    chords = jnp.max(value) + 0.5 * constant * jnp.maximum(-lowest, 0.0)
+    chords = value.max(axis=1) + 0.5 * constant * np.maximum(-lowest, 0.0)
     # A letter that is absent from the whole face adds nothing; one that vanishes at a vertex
     # only has an unbounded second derivative.
     vanishing = (least == 0) & (most > 0)
-    chords = jnp.where(jnp.any((concave > 0) & vanishing), jnp.inf, chords)
+    chords = np.where(np.any((concave > 0) & vanishing, axis=1), np.inf, chords)
 
     # Third bound, in the same coordinates.
-    log_centre = jnp.log(jnp.where(centre > 0, centre, 1.0) / problem.py)
-    gradient = edges @ (tilt(centre, here) - slope * log_centre - dual)
-    taylor = _taylor_bound(
-        gain(centre, here) - centre @ dual, gradient, second(most, least, least_image), n
-    )
-    unbounded = jnp.any((kappa > 0) & vanishing)
-    unbounded |= jnp.any(~alone & (least_image == 0) & (most_image > 0))
-    taylor = jnp.where(unbounded, jnp.inf, taylor)
-    bound = jnp.minimum(jnp.max(tangent), jnp.minimum(chords, taylor))
+    log_centre = np.log(np.where(centre > 0, centre, 1.0) / problem.py)
+    direction = tilt(centre, here) - slope[:, None] * log_centre - dual
+    gradient = (edges @ direction[:, :, None])[..., 0]
+    middle_value = gain(centre, here) - np.sum(centre * dual, axis=1)
+    taylor = _taylor_bound(middle_value, gradient, second(most, least, least_image), n)
+    unbounded = np.any((kappa > 0) & vanishing, axis=1)
+    unbounded |= np.any(~alone & (least_image == 0) & (most_image > 0), axis=1)
+    taylor = np.where(unbounded, np.inf, taylor)
+    bound = np.minimum(tangent.max(axis=1), np.minimum(chords, taylor))
 
     # Halve the edge that is longest in sqrt(pi), in which distances near a face count for more.
-    root = jnp.sqrt(cell)
-    length = jnp.sum((root[:, None] - root[None]) ** 2, axis=-1)
-    i, j = jnp.unravel_index(jnp.argmax(length), (n, n))
-    middle = 0.5 * (cell[i] + cell[j])
-    halves = jnp.stack([cell.at[i].set(middle), cell.at[j].set(middle)])
-    return bound, jnp.max(value), cell[jnp.argmax(value)], halves
-
-
-@jax.jit
-def _bounded_batch(
-    cells: Float[Array, "b n n"],
-    function: Int[Array, " b"],
-    slopes: Float[Array, " s"],
-    duals: Float[Array, "s n"],
-    problem: EnvelopeProblem,
-) -> tuple[Array, Array, Array, Array]:
-    return jax.vmap(lambda cell, k: _bounded(cell, slopes[k], duals[k], problem))(cells, function)
+    root = np.sqrt(cell)
+    length = np.sum((root[:, :, None] - root[:, None]) ** 2, axis=-1).reshape(count, n * n)
+    i, j = np.unravel_index(length.argmax(axis=1), (n, n))
+    cells = np.arange(count)
+    middle = 0.5 * (cell[cells, i] + cell[cells, j])
+    halves = np.stack([cell, cell], axis=1)
+    halves[cells, 0, i] = middle
+    halves[cells, 1, j] = middle
+    return [bound, value.max(axis=1), cell[cells, value.argmax(axis=1)], halves]
 
 
 def _bounded_cells(
-    cells: np.ndarray, function: np.ndarray, slopes: Array, duals: Array, problem: EnvelopeProblem
+    cells: np.ndarray,
+    function: np.ndarray,
+    slopes: np.ndarray,
+    duals: np.ndarray,
+    problem: EnvelopeProblem,
 ) -> list[np.ndarray]:
-    """Bound a list of cells, each of the function with its number, in small batches if few."""
-    count = len(function)
-    batch = _BATCHES[count > _BATCHES[0]]
+    """Bound a list of cells, each of the function with its number, a batch at a time."""
     parts = []
-    for start in range(0, count, batch):
-        index = np.minimum(np.arange(start, start + batch), count - 1)
-        found = _bounded_batch(cells[index], function[index], slopes, duals, problem)
-        parts.append([np.asarray(part)[: count - start] for part in found])
+    # Zeros have logarithms where no mass is: what comes of it is masked.
+    with np.errstate(all="ignore"):
+        for start in range(0, len(function), _BATCH):
+            of = function[start : start + _BATCH]
+            parts.append(_bounded(cells[start : start + _BATCH], slopes[of], duals[of], problem))
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
@@ -211,9 +205,6 @@ def largest_excess(
     """
     slopes = np.asarray(problem.slope)
     S, n = np.shape(duals)
-    padded = np.minimum(np.arange(max(_LANES, 2 ** (S - 1).bit_length())), S - 1)
-    slopes_device, duals_device = jnp.asarray(slopes[padded]), jnp.asarray(duals[padded])
-    shared = problem._replace(slope=jnp.zeros(()))
     cells, function = np.broadcast_to(np.eye(n), (S, n, n)), np.arange(S)
     found, where = np.full(S, -np.inf), np.tile(np.asarray(problem.py), (S, 1))
     # Largest bound of the cells that were closed, and of those that were given up.
@@ -221,9 +212,7 @@ def largest_excess(
     spent = np.zeros(S, int)
     for _ in range(_LEVELS):
         spent += np.bincount(function, minlength=S)
-        bound, value, vertex, halves = _bounded_cells(
-            cells, function, slopes_device, duals_device, shared
-        )
+        bound, value, vertex, halves = _bounded_cells(cells, function, slopes, duals, problem)
         # Of several better vertices of one function the last, which is the best, is written.
         order = np.argsort(value, kind="stable")
         better = order[value[order] > found[function[order]]]

@@ -14,15 +14,14 @@ Pricing climbs $g - \lambda$ by the better of two steps. One is the bottleneck's
 $\pi_y \propto P_Y(y)\, e^{((P^T \ln (P\pi / P_X))_y - \lambda_y)/s}$, which never descends, since it
 replaces the convex part of g by its tangent (minorise and maximise). The other is Newton's on the
 same equations, in $\ln \pi$. A maximiser found so is local: `_certificate` bounds what was missed.
-Everything in this file is in nats.
+Everything runs on the host,
+lanes side by side (an encoder at a slope each, along the leading axis L), in nats.
 """
 
 from typing import Final, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from scipy.special import rel_entr
 
 OPTIMAL: Final = 3e-14  # nats between the bounds at which an encoder is optimal up to rounding
 
@@ -35,6 +34,9 @@ _CLIMBING_STEPS: Final = 6
 _SWEEPS: Final = 3  # steps from every start before the best of them are chosen
 _FOLLOWED: Final = 4  # starts that are followed up in each round of pricing
 
+_CLIMBERS: Final = 24
+"""Points of a round of pricing from which climbs are finished, the highest: all of them up to 18 letters."""
+
 _APART: Final = 0.2
 """L1 distance between two starts that are both followed up: nearer ones climb the same maximum."""
 
@@ -46,160 +48,191 @@ _NEAR_CORNERS: Final = (0.02, 1e-3, 1e-7, 1e-10)
 
 _NEAR_COPIES: Final = 1e-3  # L1 distance below which two atoms may be copies of one atom
 _LOG_ZERO: Final = -1e30  # stands for ln 0: zero times it is zero, not NaN
+_FEW: Final = 24  # letters of Y up to which pricing also starts from P_Y given each pair
 _LONGEST_STEP: Final = 3.0  # largest change of a coordinate of ln pi in one Newton step
 
 
 class EnvelopeProblem(NamedTuple):
-    """A source with letters of Y that all have mass and differ, at one slope."""
+    """A source with letters of Y that all have mass and differ, at one slope or one a lane."""
 
-    channel: Float[Array, "x n"]  # P(x|y); rows of zeros are harmless padding
-    px: Float[Array, " x"]
-    py: Float[Array, " n"]  # all positive
-    slope: Float[Array, "*batch"]  # s in (0, 1), or a batch of them
+    channel: np.ndarray  # P(x|y), shape (|X|, n)
+    px: np.ndarray  # shape (|X|,)
+    py: np.ndarray  # all positive, shape (n,)
+    slope: np.ndarray  # s in (0, 1): a scalar, or shape (L,)
+
+    def lanes(self, index: np.ndarray | slice) -> "EnvelopeProblem":
+        """Choose some of the lanes."""
+        return self._replace(slope=self.slope[index])
 
 
 class Envelope(NamedTuple):
-    """Atoms that carry the envelope at P_Y, and the affine function above them."""
+    """Atoms that carry the envelope at P_Y, and the affine function above them, one a lane."""
 
-    weights: Float[Array, " k"]  # w_u >= 0
-    atoms: Float[Array, "k n"]  # pi_u, a row each
-    dual: Float[Array, " n"]  # lambda, nats, raised by the largest g - lambda that pricing found
-
-
-def _xlogy_ratio(x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Return x ln(x/y), 0 where x = 0."""
-    inside = (x > 0) & (y > 0)
-    return jnp.where(inside, x * jnp.log(jnp.where(inside, x, 1) / jnp.where(inside, y, 1)), 0.0)
+    weights: np.ndarray  # w_u >= 0, shape (L, k)
+    atoms: np.ndarray  # pi_u, a row each, shape (L, k, n)
+    dual: np.ndarray  # lambda, nats, raised by the largest g - lambda found, shape (L, n)
 
 
-def gain(pi: Float[Array, "... n"], problem: EnvelopeProblem) -> Float[Array, "..."]:
-    r"""$g(\pi)$ in nats: zero at $P_Y$, whatever the slope."""
-    to_x = jnp.sum(_xlogy_ratio(pi @ problem.channel.T, problem.px), axis=-1)
-    to_y = jnp.sum(_xlogy_ratio(pi, problem.py), axis=-1)
-    return to_x - problem.slope * to_y
+def solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Solve linear systems, shape (..., m, m) and (..., m, r); NaN where a matrix is singular."""
+    try:
+        return np.asarray(np.linalg.solve(matrix, right))
+    except np.linalg.LinAlgError:
+        pass
+    found = np.full(
+        np.broadcast_shapes(matrix.shape[:-2], right.shape[:-2]) + right.shape[-2:], np.nan
+    )
+    for lane in np.ndindex(found.shape[:-2]):
+        try:
+            found[lane] = np.linalg.solve(matrix[lane], right[lane])
+        except np.linalg.LinAlgError:
+            continue
+    return found
 
 
-def tilt(pi: Float[Array, " n"], problem: EnvelopeProblem) -> Float[Array, " n"]:
+def _along(slope: np.ndarray, pi: np.ndarray) -> np.ndarray:
+    """The slope of each lane, shaped to go with points of shape (L, ..., n) less the last axis."""
+    return np.reshape(slope, np.shape(slope) + (1,) * (pi.ndim - 1 - np.ndim(slope)))
+
+
+def gain(pi: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
+    r"""$g(\pi)$ in nats of points of shape (L, ..., n): zero at $P_Y$, whatever the slope."""
+    # A letter x without mass is reached by no posterior: rel_entr is zero there.
+    to_x = rel_entr(pi @ problem.channel.T, problem.px).sum(axis=-1)
+    to_y = rel_entr(pi, problem.py).sum(axis=-1)
+    return np.asarray(to_x - _along(problem.slope, pi) * to_y)
+
+
+def tilt(pi: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
     r"""$P^T \ln(P\pi / P_X)$, the gradient of the divergence to X up to a constant."""
-    t = problem.channel @ pi
-    reached = (t > 0) & (problem.px > 0)
-    logs = jnp.log(jnp.where(reached, t, 1.0) / jnp.where(reached, problem.px, 1.0))
-    return jnp.where(reached | (problem.px == 0), logs, _LOG_ZERO) @ problem.channel
+    t = pi @ problem.channel.T
+    logs = np.log(t / problem.px)
+    # Where px is zero the column of P is too; elsewhere a letter may be out of reach of pi.
+    return np.asarray(np.where(problem.px > 0, np.maximum(logs, _LOG_ZERO), 0.0) @ problem.channel)
 
 
-def _normalised(log_pi: Float[Array, " n"]) -> Float[Array, " n"]:
-    weight = jnp.exp(log_pi - jnp.max(log_pi))
-    return weight / weight.sum()
+def normalised(log_pi: np.ndarray) -> np.ndarray:
+    """Turn logarithms along the last axis into a distribution."""
+    weight = np.exp(log_pi - log_pi.max(axis=-1, keepdims=True))
+    return np.asarray(weight / weight.sum(axis=-1, keepdims=True))
 
 
-def _bottleneck_step(
-    pi: Float[Array, " n"], problem: EnvelopeProblem, dual: Float[Array, " n"]
-) -> Float[Array, " n"]:
-    return _normalised(jnp.log(problem.py) + (tilt(pi, problem) - dual) / problem.slope)
+def _bottleneck_step(pi: np.ndarray, problem: EnvelopeProblem, dual: np.ndarray) -> np.ndarray:
+    slope = problem.slope[:, None, None]
+    return normalised(np.log(problem.py) + (tilt(pi, problem) - dual[:, None]) / slope)
 
 
-def _newton_step(
-    pi: Float[Array, " n"], problem: EnvelopeProblem, dual: Float[Array, " n"]
-) -> Float[Array, " n"]:
+def _newton_step(pi: np.ndarray, problem: EnvelopeProblem, dual: np.ndarray) -> np.ndarray:
     r"""Newton's step in $\ln\pi$ for $s \ln(\pi/P_Y) - P^T\ln(P\pi/P_X) + \lambda + \nu = 0$.
 
     $\nu$ is the multiplier of $\sum_y \pi_y = 1$. Coordinates that are zero stay so.
     """
-    P, s, n = problem.channel, problem.slope, pi.shape[0]
-    t = P @ pi
+    P, s, n = problem.channel, problem.slope[:, None, None], pi.shape[-1]
+    t = pi @ P.T
     inside = pi > 0
-    log_pi = jnp.log(jnp.where(inside, pi, 1.0))
-    residual = s * (log_pi - jnp.log(problem.py)) - tilt(pi, problem) + dual
-    residual = jnp.where(inside, residual, 0.0)
-    curvature = (P / jnp.where(t > 0, t, 1.0)[:, None]).T @ P
+    log_pi = np.log(np.where(inside, pi, 1.0))
+    residual = s * (log_pi - np.log(problem.py)) - tilt(pi, problem) + dual[:, None]
     # The last row and column carry the constraint on the sum and its multiplier.
-    matrix = jnp.zeros((n + 1, n + 1))
-    matrix = matrix.at[:n, :n].set(s * jnp.eye(n) - curvature * pi)
-    matrix = matrix.at[:n, n].set(1.0).at[n, :n].set(pi)
-    step = jnp.linalg.solve(matrix, -jnp.append(residual, 0.0))[:n]
-    step = jnp.where(jnp.isfinite(step) & inside, step, 0.0)
-    step = step / jnp.maximum(1.0, jnp.max(jnp.abs(step)) / _LONGEST_STEP)
-    return _normalised(jnp.where(inside, log_pi + step, -jnp.inf))
+    matrix = np.zeros((*pi.shape[:-1], n + 1, n + 1))
+    curvature = P.T @ (P / np.where(t > 0, t, 1.0)[..., None])
+    matrix[..., :n, :n] = s[..., None] * np.eye(n) - curvature * pi[..., None, :]
+    matrix[..., :n, n] = 1.0
+    matrix[..., n, :n] = pi
+    right = np.zeros((*pi.shape[:-1], n + 1, 1))
+    right[..., :n, 0] = np.where(inside, -residual, 0.0)
+    step = solve(matrix, right)[..., :n, 0]
+    step = np.where(np.isfinite(step) & inside, step, 0.0)
+    step = step / np.maximum(1.0, np.abs(step).max(axis=-1, keepdims=True) / _LONGEST_STEP)
+    return normalised(np.where(inside, log_pi + step, -np.inf))
 
 
-def _climb(
-    pi: Float[Array, " n"], problem: EnvelopeProblem, dual: Float[Array, " n"]
-) -> Float[Array, " n"]:
-    """Climb g - lambda from a point; staying is one of the choices, so that it never descends."""
-
-    def step(_: Int[Array, ""], pi: Float[Array, " n"]) -> Float[Array, " n"]:
-        choices = [pi, _bottleneck_step(pi, problem, dual), _newton_step(pi, problem, dual)]
-        tried = jnp.stack(choices)
-        height = gain(tried, problem) - tried @ dual
-        return tried[jnp.argmax(jnp.where(jnp.isfinite(height), height, -jnp.inf))]
-
-    return jax.lax.fori_loop(0, _CLIMBING_STEPS, step, pi)
+def height(pi: np.ndarray, problem: EnvelopeProblem, dual: np.ndarray) -> np.ndarray:
+    """By how much g exceeds the affine function at points of shape (L, g, n); never NaN."""
+    found = gain(pi, problem) - (pi @ dual[:, :, None])[..., 0]
+    return np.where(np.isfinite(found), found, -np.inf)
 
 
-def _best_starts(
-    starts: Float[Array, "g n"], problem: EnvelopeProblem, dual: Float[Array, " n"]
-) -> Float[Array, "b n"]:
-    """Choose the highest starts that lie apart, after a few steps of each."""
+def _rows(points: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Choose points, shape (L, c), of each lane, of shape (L, g, n)."""
+    return np.take_along_axis(points, index[:, :, None], axis=1)
 
-    def sweep(_: Int[Array, ""], points: Float[Array, "g n"]) -> Float[Array, "g n"]:
-        return jax.vmap(lambda pi: _bottleneck_step(pi, problem, dual))(points)
 
-    swept = jax.lax.fori_loop(0, _SWEEPS, sweep, starts)
-    points = jnp.concatenate([starts, swept])
-    height = gain(points, problem) - points @ dual
+def _climb(pi: np.ndarray, problem: EnvelopeProblem, dual: np.ndarray) -> np.ndarray:
+    """Climb g - lambda from each point; staying is one of the choices, so that none descends."""
+    here = height(pi, problem, dual)
+    for _ in range(_CLIMBING_STEPS):
+        moved = False
+        for tried in (_bottleneck_step(pi, problem, dual), _newton_step(pi, problem, dual)):
+            there = height(tried, problem, dual)
+            better = there > here
+            pi, here = np.where(better[..., None], tried, pi), np.where(better, there, here)
+            moved |= bool(better.any())
+        if not moved:
+            break
+    return pi
 
-    def choose(height: Float[Array, " g"], _: None) -> tuple[Array, Array]:
-        best = points[jnp.argmax(height)]
-        near = jnp.sum(jnp.abs(points - best), axis=1) < _APART
-        return jnp.where(near, -jnp.inf, height), best
 
-    return jax.lax.scan(choose, height, None, length=_FOLLOWED)[1]
+def _best_starts(starts: np.ndarray, problem: EnvelopeProblem, dual: np.ndarray) -> np.ndarray:
+    """Choose the highest starts of each lane that lie apart, after a few steps of each."""
+    swept = starts
+    for _ in range(_SWEEPS):
+        swept = _bottleneck_step(swept, problem, dual)
+    points = np.concatenate([starts, swept], axis=1)
+    remaining = height(points, problem, dual)
+    chosen = []
+    for _ in range(_FOLLOWED):
+        best = _rows(points, remaining.argmax(axis=1)[:, None])
+        near = np.abs(points - best).sum(axis=2) < _APART
+        remaining = np.where(near, -np.inf, remaining)
+        chosen.append(best)
+    return np.concatenate(chosen, axis=1)
 
 
 def most_violating(
-    atoms: Float[Array, "k n"],
-    dual: Float[Array, " n"],
-    problem: EnvelopeProblem,
-    starts: Float[Array, "g n"],
-) -> tuple[Float[Array, " n"], Float[Array, ""]]:
-    """Price the dual: climb g - lambda from the atoms, P_Y and the best starts.
+    atoms: np.ndarray, dual: np.ndarray, problem: EnvelopeProblem, starts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Price the dual of each lane: climb g - lambda from the atoms, P_Y and the best starts.
 
     Returns:
-        The highest posterior met, and g - lambda there in nats: by how much the dual is violated.
+        The highest posteriors met, shape (L, n), and g - lambda there in nats, shape (L,): by how
+        much the dual is violated.
 
     """
-    pool = jnp.concatenate([atoms, problem.py[None], _best_starts(starts, problem, dual)])
-    pool = jax.vmap(lambda pi: _climb(pi, problem, dual))(pool)
-    height = gain(pool, problem) - pool @ dual
-    best = jnp.argmax(jnp.where(jnp.isfinite(height), height, -jnp.inf))
-    return pool[best], height[best]
+    everything = np.broadcast_to(problem.py, (len(dual), 1, problem.py.size))
+    pool = np.concatenate([atoms, everything, _best_starts(starts, problem, dual)], axis=1)
+    if pool.shape[1] > _CLIMBERS:
+        highest = np.argsort(-height(pool, problem, dual), axis=1, kind="stable")
+        pool = _rows(pool, highest[:, :_CLIMBERS])
+    pool = _climb(pool, problem, dual)
+    violation = height(pool, problem, dual)
+    best = violation.argmax(axis=1)[:, None]
+    return _rows(pool, best)[:, 0], np.take_along_axis(violation, best, axis=1)[:, 0]
 
 
-def merge_copies(weights: Array, atoms: Array, problem: EnvelopeProblem) -> tuple[Array, Array]:
-    """Merge near atoms, pair by pair, where that does not lower the value.
+def merge_copies(
+    weights: np.ndarray, atoms: np.ndarray, problem: EnvelopeProblem
+) -> tuple[np.ndarray, np.ndarray]:
+    """Merge near atoms of each lane, pair by pair, where that does not lower the value.
 
     The merged atom is the mean of the two by weight, which keeps the sum of the masses; it takes
     the first slot, and the second is left without weight.
     """
-    n = atoms.shape[0]
-    pairs = jnp.array([(i, j) for i in range(n) for j in range(i + 1, n)], dtype=int)
-
-    def merge(k: Int[Array, ""], state: tuple[Array, Array]) -> tuple[Array, Array]:
-        w, atoms = state
-        i, j = pairs[k, 0], pairs[k, 1]
+    weights, atoms = weights.copy(), atoms.copy()
+    used = weights > 0
+    distance = np.abs(atoms[:, :, None] - atoms[:, None]).sum(axis=3)
+    near = (distance < _NEAR_COPIES) & used[:, :, None] & used[:, None]
+    for lane, i, j in np.argwhere(np.triu(near, k=1)):
+        w, pi = weights[lane], atoms[lane]
         total = w[i] + w[j]
-        of_second = jnp.where(total > 0, w[j] / jnp.where(total > 0, total, 1.0), 0.0)
-        mean = (1 - of_second) * atoms[i] + of_second * atoms[j]
-        height = gain(jnp.stack([mean, atoms[i], atoms[j]]), problem)
-        near = jnp.sum(jnp.abs(atoms[i] - atoms[j])) < _NEAR_COPIES
-        apart = (1 - of_second) * height[1] + of_second * height[2]
-        better = near & (height[0] >= apart - VALUE_ROUNDING)
-        return (
-            jnp.where(better, w.at[i].set(total).at[j].set(0.0), w),
-            jnp.where(better, atoms.at[i].set(mean), atoms),
-        )
-
-    return jax.lax.fori_loop(0, len(pairs), merge, (weights, atoms))
+        if w[i] == 0 or w[j] == 0 or np.abs(pi[i] - pi[j]).sum() >= _NEAR_COPIES:
+            continue
+        of_second = w[j] / total
+        mean = (1 - of_second) * pi[i] + of_second * pi[j]
+        here = problem.lanes(slice(lane, lane + 1))
+        merged, first, second = gain(np.stack([mean, pi[i], pi[j]])[None], here)[0]
+        if merged >= (1 - of_second) * first + of_second * second - VALUE_ROUNDING:
+            w[i], w[j], pi[i] = total, 0.0, mean
+    return weights, atoms
 
 
 def standard_starts(n: int, py: np.ndarray, random: np.ndarray) -> np.ndarray:
@@ -223,10 +256,10 @@ def standard_starts(n: int, py: np.ndarray, random: np.ndarray) -> np.ndarray:
         lattice = [(i, j, m - i - j) for i in range(m + 1) for j in range(m + 1 - i)]
         points = np.array(lattice) / m
     else:
-        # P_Y given one letter, given two, and given all but one.
-        pairs = [py * (eye[i] + eye[j]) for i in range(n) for j in range(i + 1, n)]
-        without = [py * (1 - eye[i]) for i in range(n)]
-        points = np.concatenate([eye, np.array(pairs), np.array(without), np.asarray(random)])
+        # P_Y given one letter, given two (of few letters), and given all but one.
+        i, j = np.triu_indices(n, k=1)
+        pairs = py * (eye[i] + eye[j]) if n <= _FEW else np.empty((0, n))
+        points = np.concatenate([eye, pairs, py * (1 - eye), np.asarray(random)])
         points = points / points.sum(axis=1, keepdims=True)
     mixed = [(1 - share) * corner + share * py for corner in eye for share in _NEAR_CORNERS]
     return np.concatenate([(1 - _INTERIOR) * points + _INTERIOR * py, np.array(mixed)])

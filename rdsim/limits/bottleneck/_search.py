@@ -35,6 +35,7 @@ def bottleneck_bounds(
     )
     missed: dict[float, np.ndarray] = {}
     for _ in range(_ATTEMPTS):
+        found_more = False
         trusted = _explored(source, known, goal, options, missed, by_relevance=by_relevance)
         used = _decisive(_on_trust(source, trusted), known, goal, by_relevance=by_relevance)
         # Points stay, as what is achieved; lines that are not proved do not.
@@ -52,8 +53,10 @@ def bottleneck_bounds(
                 _points_of_lines(slopes, found.complexity, found.relevance, proof.upper)
             )
             missed.update(zip(slopes, proof.highest, strict=True))
+            found_more = bool((proof.highest != source.py).any())
         lower, upper = search(_nothing_more, known, goal, math.inf, first=(), inverse=by_relevance)
-        if not used.size or (upper - lower <= options.tolerance).all():
+        # Another search could only find what this one has, unless a proof met what pricing had missed.
+        if not found_more or (upper - lower <= options.tolerance).all():
             break
     return (lower, upper) if by_relevance else (-upper, -lower)
 

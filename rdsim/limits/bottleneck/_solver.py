@@ -1,12 +1,11 @@
 r"""What the bottleneck's functions are made of: the reduced source, ascent and proof.
 
-Everything here runs on the host between calls of the jitted kernels, in bits.
+Everything here, and in `_ascent` and `_certificate`, runs on the host: nothing is compiled. In bits.
 """
 
 from typing import Final, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
@@ -19,8 +18,6 @@ from rdsim.limits.bottleneck.contraction import contraction_coefficient
 from rdsim.number_types import ArrayLike, Integer
 
 _SAME_COLUMN: Final = 4e-16  # difference between columns of P_{X|Y} that is rounding
-_LANES: Final = 8  # slopes that ascend side by side; a fixed number, so that little is compiled
-_ROWS: Final = 4  # letters of X are padded to a multiple of this, for the same reason
 _CELLS: Final = {2: 2 * 10**5, 3: 4 * 10**5, 4: 2 * 10**5, 5: 10**5}
 """Cells of branch and bound a slope, by letters of Y: seconds to a minute. Beyond five none suffice."""
 _VALUE_ROUNDING: Final = 1e-15  # bits: objective values below this are rounding noise
@@ -34,8 +31,8 @@ class Source(NamedTuple):
     """A joint distribution, reduced to the n letters of Y that have mass and differ."""
 
     letter: np.ndarray  # of each y as given its place among these, -1 without mass, shape (|Y|,)
-    channel: np.ndarray  # P(x|y), shape (padded |X|, n)
-    px: np.ndarray  # shape (padded |X|,)
+    channel: np.ndarray  # P(x|y), shape (|X|, n)
+    px: np.ndarray  # shape (|X|,)
     py: np.ndarray  # of the reduced letters, shape (n,)
     entropy: float  # of the reduced letter, bits
     information: float  # I(X;Y), bits
@@ -98,7 +95,7 @@ def checked(
 
 
 def reduced(joint: np.ndarray) -> Source:
-    """Drop letters of Y without mass, join those with equal P(x|y), pad those of X."""
+    """Drop letters of Y without mass and join those with equal P(x|y)."""
     mass = joint.sum(axis=0)
     letter = np.full(mass.size, -1)
     kept: list[int] = []
@@ -111,8 +108,6 @@ def reduced(joint: np.ndarray) -> Source:
             kept.append(int(y))
     py = np.bincount(letter[letter >= 0], weights=mass[letter >= 0])
     channel = columns[:, kept]
-    padding = -len(channel) % _ROWS
-    channel = np.pad(channel, ((0, padding), (0, 0)))
     px = channel @ py
     identity = np.eye(len(py))
     entropy, information = kept_information(identity, channel, px, py)
@@ -148,14 +143,8 @@ def solved(
         return Encoders(slopes, ones, zeros, zeros, np.zeros((slopes.size, n)))
     encoders, posteriors = _ascent_starts(source, options)
     missed = np.tile(source.py, (slopes.size, 1)) if missed is None else missed
-    parts = []
-    for first in range(0, slopes.size, _LANES):
-        index = np.minimum(np.arange(first, first + _LANES), slopes.size - 1)
-        problem = _kernel_problem(source, slopes[index])
-        parts.append(best_encoders(problem, encoders, posteriors, missed[index]))
-    return _measured(
-        source, slopes, jax.tree.map(lambda *x: np.concatenate(x)[: slopes.size], *parts)
-    )
+    problem = _kernel_problem(source, slopes)
+    return _measured(source, slopes, best_encoders(problem, encoders, posteriors, missed))
 
 
 def _ascent_starts(source: Source, options: SolverOptions) -> tuple[np.ndarray, np.ndarray]:
@@ -164,15 +153,16 @@ def _ascent_starts(source: Source, options: SolverOptions) -> tuple[np.ndarray, 
     trivial = np.stack([np.eye(n + 1, n), np.outer(np.eye(n + 1)[0], np.ones(n))])
     if n <= _LATTICE:
         return trivial, standard_starts(n, source.py, np.empty((0, n)))
-    posterior_key, encoder_key = jax.random.split(options.key)
-    random = np.asarray(jax.random.exponential(posterior_key, (_RANDOM_STARTS, n)))
-    clusters = np.asarray(jax.random.randint(encoder_key, (options.starts, n), 0, n))
+    # NumPy's generator: JAX would compile a program for every n.
+    generator = np.random.default_rng(np.asarray(jax.random.key_data(options.key)).ravel())
+    random = generator.exponential(size=(_RANDOM_STARTS, n))
+    clusters = generator.integers(0, n, (options.starts, n))
     encoders = (clusters[:, None, :] == np.arange(n + 1)[:, None]).astype(float)
     return np.concatenate([trivial, encoders]), standard_starts(n, source.py, random)
 
 
 def _kernel_problem(source: Source, slopes: np.ndarray) -> EnvelopeProblem:
-    return EnvelopeProblem(*map(jnp.asarray, (source.channel, source.px, source.py, slopes)))
+    return EnvelopeProblem(source.channel, source.px, source.py, slopes)
 
 
 def _measured(source: Source, slopes: np.ndarray, found: Envelope) -> Encoders:

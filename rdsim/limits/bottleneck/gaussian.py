@@ -119,6 +119,34 @@ def bottleneck_vector_gaussian(correlations: ArrayLike, *, rate: ArrayLike) -> F
 
 
 @validation.needs_float64
+def bottleneck_vector_gaussian_rates(
+    correlations: ArrayLike, *, rate: ArrayLike
+) -> Float[Array, "... n"]:
+    r"""Share R bits among the canonical components as `bottleneck_vector_gaussian` does (water-filling).
+
+    $$R_i = \tfrac12 \log_2^+ (\gamma_i \theta), \qquad \gamma_i = r_i^2 / (1 - r_i^2), \qquad
+      \sum_i R_i = R.$$
+
+    Args:
+        correlations: canonical correlations r_i in [-1, 1], shape (n,).
+        rate: R >= 0 in bits about the vector Y, shape (...); may be infinite.
+
+    Returns:
+        R_i in bits, in the order of the correlations, shape (..., n); a component without correlation gets
+        none, and if some correlations are one they alone share all.
+
+    Reference:
+        Chechik et al. (2005), Theorem 3.1.
+
+    """
+    R = validation.interval("rate", rate, low=0.0)
+    r = jnp.abs(validation.interval("correlations", correlations, low=-1.0, high=1.0, ndim=1))
+    order = jnp.argsort(-r)
+    shared = _vector_gaussian_rates(R, _correlations(correlations))
+    return shared[..., jnp.argsort(order)]
+
+
+@validation.needs_float64
 def bottleneck_vector_gaussian_rate(
     correlations: ArrayLike, *, relevance: ArrayLike
 ) -> Float[Array, "..."]:
@@ -279,10 +307,17 @@ def _thresholds(log_values: Float[Array, " n"]) -> Float[Array, " n"]:
 
 
 @jax.jit
-def _vector_gaussian(R: Float[Array, "*grid"], r: Float[Array, " n"]) -> Float[Array, "*grid"]:
+def _vector_gaussian_rates(
+    R: Float[Array, "*grid"], r: Float[Array, " n"]
+) -> Float[Array, "*grid n"]:
     # A component enters at the level theta = 1 / gamma = (1 - r^2) / r^2 (thresholds in log2).
     thresholds = _thresholds((_log((1 - r) * (1 + r)) - 2 * _log(r)) / LN2)
-    rate, r = jnp.broadcast_arrays(0.5 * _water_filled(2 * R, thresholds), r)
+    return 0.5 * _water_filled(2 * R, thresholds)
+
+
+@jax.jit
+def _vector_gaussian(R: Float[Array, "*grid"], r: Float[Array, " n"]) -> Float[Array, "*grid"]:
+    rate, r = jnp.broadcast_arrays(_vector_gaussian_rates(R, r), r)
     return jnp.sum(_scalar_gaussian(rate, r), axis=-1)
 
 

@@ -19,8 +19,10 @@ lines bound the recall at all shares, and with it every rank loss.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +41,10 @@ _AT_ONCE: Final = 256  # thresholds
 _LONGER: Final = np.append(0.0, np.geomspace(1e-3, 40.0, 399))
 """Bits by which the good words of a code may exceed the mean length: 2^-40 of the mass is left then.
 Their number less one is a multiple of seven, for every seventh may be taken."""
+FEWER_LONGER: Final = _LONGER[::7]
 _UNLIMITED: Final = np.append(0.0, np.geomspace(1e-3, 4000.0, 399))
 """The same for codes of an entropy, of whose words a share of 1/4000 may be as long as this."""
+FEWER_UNLIMITED: Final = _UNLIMITED[::7]
 
 
 class Tails:
@@ -95,6 +99,11 @@ class Tails:
         tail = np.clip(whole + part, 0.0, 1.0)
         return np.asarray(np.where(right, tail, 1 - tail))
 
+    def log_ratio(self, r: float, log_t: Reals) -> Reals:
+        """Ln of the likelihood ratio at the edge of the list of share t, for a word of r bits."""
+        b, a = -ndtri_exp(-r * _LN2), -ndtri_exp(log_t)
+        return np.asarray(log_ndtr((self.rho * a - b) / self.sigma) + r * _LN2)
+
     def worth(self, log_gamma: Reals) -> Reals:
         r"""Return $F_\gamma(r)$, shape of gamma followed by (r,).
 
@@ -110,6 +119,24 @@ class Tails:
         row = np.broadcast_to(np.arange(self.r.size), a.shape)
         gain = self.exceed(a, row) - np.exp(log_gamma[..., None] + log_ndtr(-a))
         return np.asarray(np.where(reached, np.maximum(gain, 0.0), 0.0))
+
+
+class WordTails(Protocol):
+    """What words of several lengths r are worth, for one kind of source."""
+
+    r: Reals
+
+    def worth(self, log_gamma: Reals) -> Reals:
+        """Return the largest recall less gamma times its share, shape of gamma followed by (r,)."""
+        ...
+
+    def log_ratio(self, r: float, log_t: Reals) -> Reals:
+        """Ln of the likelihood ratio at the edge of the list of share t, for a word of r bits."""
+        ...
+
+
+MakeTails = Callable[[Reals], WordTails]
+"""Makes the tails of words of the lengths r."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +168,8 @@ class _FixedLength:
     takes the rest. Rows: the good word's excess length, 0 being the equal words.
     """
 
-    def __init__(self, correlation: float, bits: float, longer: Reals) -> None:
-        self.tails = Tails(correlation, bits + longer)
+    def __init__(self, tails: MakeTails, bits: float, longer: Reals) -> None:
+        self.tails = tails(bits + longer)
         left = -np.expm1(-self.tails.r * _LN2)  # 1 - q
         self.mass = -np.expm1(-bits * _LN2) / left * np.exp2(-longer)  # of items with a good word
         self.junk = -np.expm1(-longer * _LN2) / left  # 2^R times the share of words that are junk
@@ -159,9 +186,9 @@ class _Entropy:
     Rows: pairs of a shorter length, from 0, and a longer one, for chords over R.
     """
 
-    def __init__(self, correlation: float, bits: float, longer: Reals) -> None:
-        self.shorter = Tails(correlation, bits * np.linspace(0.0, 1.0, 33)[:-1])
-        self.tails = Tails(correlation, bits + longer)
+    def __init__(self, tails: MakeTails, bits: float, longer: Reals) -> None:
+        self.shorter = tails(bits * np.linspace(0.0, 1.0, 33)[:-1])
+        self.tails = tails(bits + longer)
         low, high = self.shorter.r[:, None], self.tails.r
         self.share = (bits - low) / (high - low)
         self.mass = bits / self.tails.r if bits > 0 else np.ones(longer.size)
@@ -182,21 +209,34 @@ def fixed_length(correlation: float, bits: float, recalls: Recalls) -> tuple[flo
         bound, and exact.
 
     """
-    problem = _FixedLength(correlation, bits, _rows(recalls, _LONGER))
+    equal = equal_words(correlation, bits, recalls)
+    return hulled(partial(Tails, correlation), bits, recalls, equal)
+
+
+def hulled(
+    tails: MakeTails, bits: float, recalls: Recalls, equal: float, longer: Reals = _LONGER
+) -> tuple[float, bool]:
+    """Bound the reward of words of R bits each, from that of equal words; say whether the hull passes it."""
+    problem = _FixedLength(tails, bits, _rows(recalls, longer))
     rows = problem.values(_thresholds(problem, 0.0, recalls.log_t), recalls.weight)
     if rows.argmax() == 0:
-        return equal_words(correlation, bits, recalls), False
+        return equal, False
     return _tightest(problem, recalls), True
 
 
 def entropy(correlation: float, bits: float, recalls: Recalls) -> tuple[float, bool]:
     """Bound the reward of words of R bits on average, separate encoders; words may be unequal."""
-    return _tightest(_Entropy(correlation, bits, _rows(recalls, _UNLIMITED)), recalls), True
+    return averaged(partial(Tails, correlation), bits, recalls), True
+
+
+def averaged(tails: MakeTails, bits: float, recalls: Recalls, longer: Reals = _UNLIMITED) -> float:
+    """Bound the reward of words of R bits on average."""
+    return _tightest(_Entropy(tails, bits, _rows(recalls, longer)), recalls)
 
 
 def _rows(recalls: Recalls, longer: Reals) -> Reals:
     """Excess lengths to look at: fewer where many shares are, whose mean is smoother."""
-    return longer if recalls.log_t.size <= 8 else longer[::7]
+    return longer if min(recalls.log_t.size, longer.size // 8) <= 8 else longer[::7]
 
 
 def _thresholds(problem: "_FixedLength | _Entropy", row: float, log_t: Reals) -> Reals:
@@ -209,8 +249,7 @@ def _thresholds(problem: "_FixedLength | _Entropy", row: float, log_t: Reals) ->
     r = (1 - part) * problem.tails.r[i] + part * problem.tails.r[i + 1]
     c = (1 - part) * problem.mass[i] + part * problem.mass[i + 1]
     log_share = np.minimum(log_t - math.log(c), -1e-12)
-    b, a = -ndtri_exp(-r * _LN2), -ndtri_exp(log_share)
-    return np.asarray(log_ndtr((problem.tails.rho * a - b) / problem.tails.sigma) + r * _LN2)
+    return problem.tails.log_ratio(float(r), log_share)
 
 
 def _tightest(problem: "_FixedLength | _Entropy", recalls: Recalls) -> float:
@@ -224,7 +263,7 @@ def _tightest(problem: "_FixedLength | _Entropy", recalls: Recalls) -> float:
         log_gamma = _thresholds(problem, row, recalls.log_t)
         rows = problem.values(log_gamma, recalls.weight)
         given = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
-        return given + float(rows.max()) + 2 * float(_between(rows))
+        return given + float(rows.max()) + 2 * float(between(rows))
 
     coarse = np.arange(0, problem.tails.r.size - 1, 8)
     found = [bound(float(row)) for row in coarse]
@@ -234,7 +273,7 @@ def _tightest(problem: "_FixedLength | _Entropy", recalls: Recalls) -> float:
     return min(float(refined.fun), min(found), float(recalls.weight.sum()))
 
 
-def _between(rows: Reals) -> Reals:
+def between(rows: Reals) -> Reals:
     """By how much a smooth function may exceed its largest value on a grid: as a parabola does."""
     i = rows.argmax(axis=-1)
     inside = (i > 0) & (i < rows.shape[-1] - 1)
@@ -268,7 +307,7 @@ class Lines:
         return np.asarray(np.clip(np.minimum(*both), 0.0, 1.0))
 
 
-_LEAST_MULTIPLIER: Final = 3e-4
+LEAST_MULTIPLIER: Final = 3e-4
 """Least lambda, recall a nat. At a smaller one the integrals need finer steps, and the bound says nothing
 below thousands of bits."""
 _MULTIPLIERS: Final = np.geomspace(0.02, 2.0, 20)
@@ -281,6 +320,18 @@ _PARTS: Final = (
 _STEP_OF_ITEMS: Final = 0.15
 """Step of the points y over the root of lambda. The integrand, the exponential of a probability over lambda, is
 as narrow as a third of that root: the trapezoidal rule is then exact to rounding."""
+
+
+def usefulness(correlation: float, multiplier: float, a: Reals) -> Reals:
+    r"""Return $\lambda \ln E\, e^{P(X>a|Y)/\lambda}$ at thresholds a, by the trapezoidal rule over items."""
+    sigma = math.sqrt((1 - correlation) * (1 + correlation))
+    step = min(_STEP_OF_ITEMS * math.sqrt(multiplier), 0.05)
+    # Beyond the second end a share of exp(-40) is left, even if every item there is found.
+    high = min(max(float(a.max()), 6.0) / correlation + 10.0, math.sqrt(2 / multiplier + 80.0))
+    y = np.arange(-9.0, high, step)
+    log_weight = -0.5 * y * y - 0.5 * math.log(2 * math.pi) + math.log(step)
+    seen = ndtr((correlation * y - a[:, None]) / sigma)
+    return np.asarray(multiplier * logsumexp(log_weight + seen / multiplier, axis=1))
 
 
 def information(correlation: float, bits: float, log_t: Reals) -> Lines:
@@ -296,39 +347,30 @@ def information(correlation: float, bits: float, log_t: Reals) -> Lines:
         log_t: ln of shares, increasing, shape (T,).
 
     """
-    sigma = math.sqrt((1 - correlation) * (1 + correlation))
     top = max(1.0 - float(ndtri_exp(log_t.min())), 6.0)
     coarse = np.arange(-6.0, top, _STEP)
     parts = _PARTS if log_t.size <= 8 else _PARTS // 6
     around = _STEP * np.arange(-parts, parts + 1) / parts
 
-    def usefulness(multiplier: float, a: Reals) -> Reals:
-        """U at thresholds a, an integral over items by the trapezoidal rule."""
-        step = min(_STEP_OF_ITEMS * math.sqrt(multiplier), 0.05)
-        y = np.arange(-9.0, top / correlation + 10.0, step)
-        log_weight = -0.5 * y * y - 0.5 * math.log(2 * math.pi) + math.log(step)
-        seen = ndtr((correlation * y - a[:, None]) / sigma)
-        return np.asarray(multiplier * logsumexp(log_weight + seen / multiplier, axis=1))
-
     def supports(multiplier: float) -> tuple[Reals, Reals]:
         """Touching lines: found on the coarse thresholds, and again on fine ones where they touch."""
-        useful = usefulness(multiplier, coarse)
+        useful = usefulness(correlation, multiplier, coarse)
         touched = _corners(useful, log_ndtr(-coarse), log_t)
         fine = np.setdiff1d(np.add.outer(coarse[np.unique(touched)], around), coarse)
         a = np.concatenate([coarse, fine])
         order = np.argsort(a)
-        useful = np.concatenate([useful, usefulness(multiplier, fine)])[order]
+        useful = np.concatenate([useful, usefulness(correlation, multiplier, fine)])[order]
         log_shares = log_ndtr(-a[order])
         left, right = _corners(useful, log_shares, log_t)
         # Slopes are as large as the database: differences of shares are taken in the log domain.
         log_gamma = np.log(useful[right] - useful[left]) - log_shares[right]
         log_gamma -= np.log(-np.expm1(log_shares[left] - log_shares[right]))
         above = useful - np.exp(log_gamma[:, None] + log_shares)
-        return log_gamma, above.max(axis=1) + 2 * _between(above)
+        return log_gamma, above.max(axis=1) + 2 * between(above)
 
     best, chosen = np.full(log_t.size, np.inf), np.ones(log_t.size)
     gamma, height = np.zeros(log_t.size), np.zeros(log_t.size)
-    multipliers = np.maximum(_MULTIPLIERS / max(bits * _LN2, 0.1), _LEAST_MULTIPLIER)
+    multipliers = np.maximum(_MULTIPLIERS / max(bits * _LN2, 0.1), LEAST_MULTIPLIER)
     for _ in range(2):
         for multiplier in np.unique(multipliers):
             log_gamma, above = supports(multiplier)
@@ -338,7 +380,7 @@ def information(correlation: float, bits: float, log_t: Reals) -> Lines:
             best, chosen = np.where(better, value, best), np.where(better, multiplier, chosen)
             gamma, height = np.where(better, log_gamma, gamma), np.where(better, above, height)
         ratio = _MULTIPLIERS[1] / _MULTIPLIERS[0]
-        least = max(chosen.min() / ratio, _LEAST_MULTIPLIER)
+        least = max(chosen.min() / ratio, LEAST_MULTIPLIER)
         multipliers = np.geomspace(least, chosen.max() * ratio, _FINER)
     return Lines(log_t, gamma, height)
 

@@ -23,14 +23,14 @@ from scipy.special import log_ndtr
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.bottleneck import bottleneck_vector_gaussian
-from rdsim.limits.converses import _half_spaces
+from rdsim.limits.converses import _caps, _half_spaces, _tilted
 from rdsim.limits.converses._half_spaces import Reals, Recalls
 from rdsim.limits.rank_distortion import rank_loss
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss
 from rdsim.results import result
-from rdsim.sources import GaussianSource
+from rdsim.sources import GaussianSource, SphericalSource
 from rdsim.transformations import on_host
 
 RATES: Final = ("fixed_length", "entropy", "information")
@@ -40,6 +40,7 @@ _RATIO: Final = 1.1  # of the last rank of a group to its first,
 _GROUPS: Final = 1500  # unless there were more groups than this
 _LEAST: Final = 1e-8  # of M t: a competitor that wins so rarely changes the loss by less
 _ROUNDING: Final = 1e-12  # by which every bound is loosened
+_EQUAL: Final = 1e-6  # relative difference of correlations that are bounded as equal ones
 _CERTAIN: Final = 1e-9  # 1 - correlation below which queries and items are taken for equal
 
 
@@ -50,7 +51,8 @@ class RetrievalConverse:
     Attributes:
         loss: no code of its kind has a smaller expected loss, shape of the bits.
         bound: name of the bound that gave it, one for each loss in order: "half-spaces",
-            "unequal half-spaces", "rank rate" or "items stored whole".
+            "unequal half-spaces", "tilted half-spaces", "caps", "unequal caps", "rank rate" or "items stored
+            whole".
 
     """
 
@@ -69,14 +71,16 @@ def retrieval_converse(
     rate: str = "fixed_length",
     encoder: str = "shared",
 ) -> RetrievalConverse:
-    r"""Bound the rank loss of every code of so many bits an item from below, for Gaussian pairs.
+    r"""Bound the rank loss of every code of so many bits an item from below, for Gaussian pairs or directions.
 
     The least of these, each valid: half-spaces (C27), the rank rate of the information that the bits can
     keep (C4 with the vector bottleneck), and items stored whole. Of unequal canonical correlations the
-    half-spaces are those of the largest.
+    half-spaces are those of the largest; and those of tilted reference distributions (C29), in which
+    strong modes are shrunk, or given to the decoder. For directions caps take the place of half-spaces, exactly for
+    each dimension, up to a loosening of 2e-6; the bounds are those of fixed length and entropy.
 
     Args:
-        source: jointly Gaussian query and item, of any dimensions.
+        source: jointly Gaussian query and item, of any dimensions, or directions.
         log2_size: log2 M, 1 to 1000.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
         bits: R >= 0 stored for an item, any shape.
@@ -90,16 +94,17 @@ def retrieval_converse(
 
     Raises:
         ValueError: if an argument is out of range or unknown, or for fixed length with joint encoders,
-            which no bound of half-spaces covers: name the information instead, which is less.
-        TypeError: if the source is not Gaussian.
+            which no bound of half-spaces covers: name the information instead, which is less;
+            for information or joint encoders of directions.
+        TypeError: if the source is of another class.
 
     References:
         Polyanskiy, Poor and Verdu (2010) and Vazquez-Vilar et al. (2016) for the meta-converse; Borell
-        (1985) for half-spaces. The list form, the one-encoder form and the information form are this
-        project's own.
+        (1985) for half-spaces; Baernstein and Taylor (1976) for caps. The list form, the one-encoder form, the
+        information form and the tilt are this project's own.
 
     """
-    validation.instance("source", source, GaussianSource)
+    validation.instance("source", source, GaussianSource, SphericalSource)
     parsed = parse_loss(loss)
     size = float(validation.interval("log2_size", log2_size, low=1.0, high=1000.0, ndim=0))
     stored = np.asarray(validation.interval("bits", bits, low=0.0, high=1e4), float)
@@ -111,8 +116,11 @@ def retrieval_converse(
             'rate="fixed_length" with encoder="joint" is covered by no bound of fixed length: ask for '
             'rate="information", which such a code does not exceed'
         )
-    correlations = np.asarray(source.canonical_correlations)
     flat = stored.ravel()
+    if isinstance(source, SphericalSource):
+        rewards = _cap_rewards(source, size, parsed, flat, rate, encoder)
+        return _tightest(rewards, stored.shape)
+    correlations = np.asarray(source.canonical_correlations)
     kept = bottleneck_vector_gaussian(correlations, rate=flat)
     rewards = {"rank rate": 1 - np.asarray(rank_loss(size, loss, rate=kept).lower)}
     rewards["items stored whole"] = np.full(flat.size, _stored_whole(correlations, size, parsed))
@@ -122,13 +130,64 @@ def retrieval_converse(
         equal = np.array([one for one, _ in found])
         rewards["half-spaces"] = np.where([hull for _, hull in found], np.inf, equal)
         rewards["unequal half-spaces"] = np.where([hull for _, hull in found], equal, np.inf)
+    if largest < 1 - _CERTAIN and correlations[-1] < largest * (1 - _EQUAL) and flat.max() > 0:
+        rewards["tilted half-spaces"] = _tilted_reward(
+            correlations, size, parsed, flat, rate, encoder
+        )
+    return _tightest(rewards, stored.shape)
+
+
+def _tightest(rewards: dict[str, Reals], shape: tuple[int, ...]) -> RetrievalConverse:
+    """Take the least reward at each number of bits, and its name."""
     names = list(rewards)
     least = np.stack([rewards[name] for name in names])
     chosen = least.argmin(axis=0)
     bound = np.clip(1 - least.min(axis=0) - _ROUNDING, 0.0, 1.0)
     return RetrievalConverse(
-        loss=jnp.asarray(bound.reshape(stored.shape)), bound=tuple(names[i] for i in chosen)
+        loss=jnp.asarray(bound.reshape(shape)), bound=tuple(names[i] for i in chosen)
     )
+
+
+def _cap_rewards(
+    source: SphericalSource, size: float, loss: RankLoss, bits: Reals, rate: str, encoder: str
+) -> dict[str, Reals]:
+    """Bound the rewards for directions: by caps, and by the rank rate of what the bits or the item can tell."""
+    if rate == "information" or encoder == "joint":
+        raise ValueError(
+            'source of directions is covered by bounds of rate="fixed_length" and "entropy" and of encoder='
+            f'"shared" and "separate", got {rate!r} and {encoder!r}'
+        )
+    known = float(source.mutual_information)
+    kept = np.minimum(bits, known * (1 + 1e-9) + 1e-9)
+    told = 1 - np.asarray(rank_loss(size, _name(loss), rate=kept).lower)
+    rewards = {
+        "rank rate": np.where(bits <= known, told, np.inf),
+        "items stored whole": np.where(bits <= known, np.inf, told),
+    }
+    if float(source.parameter) > 0:
+        found = [_cap_reward(source, size, loss, R, rate, encoder) for R in bits]
+        equal = np.array([one + _caps.ROUNDING for one, _ in found])
+        rewards["caps"] = np.where([hull for _, hull in found], np.inf, equal)
+        rewards["unequal caps"] = np.where([hull for _, hull in found], equal, np.inf)
+    return rewards
+
+
+def _cap_reward(
+    source: SphericalSource, size: float, loss: RankLoss, bits: float, rate: str, encoder: str
+) -> tuple[float, bool]:
+    """Bound the reward by caps, and say whether unequal words may be the better ones."""
+    if bits == 0:
+        return 1.0, False
+    recalls, rest = _ranks(size, loss)
+    bound = _caps.entropy if rate == "entropy" else _caps.fixed_length
+    found, unequal = bound(source, bits, recalls)
+    if encoder == "separate":
+        return found + rest, unequal
+    binomial, last = _binomial_ranks(size, loss)
+    shared, unequal = bound(source, bits, binomial)
+    if not unequal:
+        return 1 - _caps.loss_of_equal_words(source, size, loss, bits), False
+    return min(found + rest, shared + last), True
 
 
 def _stored_whole(correlations: Reals, size: float, loss: RankLoss) -> float:
@@ -157,6 +216,20 @@ def _half_space_reward(
         return 1 - _loss_of_equal_words(correlation, size, loss, bits), False
     # One encoder for all is one of the separate ones.
     return min(found + rest, shared + last), True
+
+
+def _tilted_reward(
+    correlations: Reals, size: float, loss: RankLoss, bits: Reals, rate: str, encoder: str
+) -> Reals:
+    """Bound the reward by tilted half-spaces (C29), shape (bits,)."""
+    told = bits > 0
+    lines = _tilted.lines(correlations, np.where(told, bits, 1.0), size * LN2, rate)
+    recalls, rest = _ranks(size, loss)
+    found = lines.at(recalls.log_t) @ recalls.weight + rest
+    if encoder == "shared":
+        binomial, last = _binomial_ranks(size, loss)
+        found = np.minimum(found, lines.at(binomial.log_t) @ binomial.weight + last)
+    return np.asarray(np.where(told, found, 1.0))
 
 
 def _loss_of_equal_words(correlation: float, size: float, loss: RankLoss, bits: float) -> float:

@@ -1,7 +1,7 @@
 """The rank-distortion function: bits that a ranking of so small a loss needs.
 
-`uniform` is for targets of equal probability, `prior` and `codebook` for any prior, and `skew` for
-several targets of unequal entropy. All functions raise ValueError if the loss is unknown, a
+`uniform` is for targets of equal probability, `several_targets` for sets of them, `prior` and `codebook` for
+any prior, and `skew` for one code of several targets of unequal entropy. All functions raise ValueError if the loss is unknown, a
 distortion lies outside [0, 1], a rate is negative or infinite, log2_size is below one, or a prior is no
 pmf.
 """
@@ -17,6 +17,11 @@ from rdsim.limits.rank_distortion.prior import (
     rank_rate_prior_curve,
     rank_rate_side_information,
 )
+from rdsim.limits.rank_distortion.several_targets import (
+    SetLoss,
+    rank_loss_several_targets,
+    rank_rate_several_targets,
+)
 from rdsim.limits.rank_distortion.skew import CommonRate, SkewBound, common_rate, skew_bound
 from rdsim.limits.rank_distortion.uniform import rank_loss, rank_rate
 
@@ -24,16 +29,19 @@ __all__ = [
     "CommonRate",
     "RankPriorCurve",
     "RankingCodebook",
+    "SetLoss",
     "SkewBound",
     "common_rate",
     "gibbs_rank_distribution",
     "majorises",
     "rank_loss",
     "rank_loss_prior",
+    "rank_loss_several_targets",
     "rank_prior_bound",
     "rank_rate",
     "rank_rate_prior",
     "rank_rate_prior_curve",
+    "rank_rate_several_targets",
     "rank_rate_side_information",
     "ranking_codebook",
     "skew_bound",

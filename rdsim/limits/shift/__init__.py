@@ -1,13 +1,21 @@
-"""A codebook made for another distribution: its rate, and the best codebook for a ball of distributions.
+"""A code made for another distribution: its rate, its decoder's, and the best codebook for a ball.
 
 Arguments are checked before anything is computed; a ValueError names the one that does not fit.
 """
 
 from rdsim.limits.shift.minimax import MinimaxRate, minimax_rate, worst_mismatched_rate
 from rdsim.limits.shift.mismatch import mismatched_rate, redundancy
+from rdsim.limits.shift.wrong_scores import (
+    GeneralizedInformation,
+    generalized_mutual_information,
+    generalized_mutual_information_gaussian,
+)
 
 __all__ = [
+    "GeneralizedInformation",
     "MinimaxRate",
+    "generalized_mutual_information",
+    "generalized_mutual_information_gaussian",
     "minimax_rate",
     "mismatched_rate",
     "redundancy",

@@ -9,6 +9,7 @@ $$R(P,q,D) = \inf_{W:\, E\,d \le D} D(P W \,\|\, P \times q)
 meets the distortion an upper one. In the arguments P is `p`, q `codebook` and D `distortion`.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import jax
@@ -21,7 +22,6 @@ from rdsim.certified import Certified
 from rdsim.information import safe_log2
 from rdsim.limits.rate_distortion.discrete import rate_at
 from rdsim.number_types import ArrayLike
-from rdsim.root_finding import bisect
 from rdsim.transformations import (
     A_STOPPING_RULE,
     falling,
@@ -30,7 +30,10 @@ from rdsim.transformations import (
     with_derivatives_of,
 )
 
-_HALVINGS: Final = 130  # bisections of log2 s over 130 octaves: down to the spacing of float64
+_OCTAVES: Final = 65.0  # log2 of the largest slope that is tried, and minus that of the least
+_MOST_STEPS: Final = 200
+"""Steps of the search at most. Every fourth halves the bracket of 130 octaves, so that 200 exhaust the
+digits of a float64 even if Newton's method never helped; some 15 are usual."""
 _LARGEST_EXPONENT: Final = 1000.0
 """Largest exponent of two in the derivatives, so that no power overflows."""
 
@@ -66,7 +69,7 @@ def mismatched_rate(
     p, d, q = check_codebook(p, distortions, codebook)
     D = validation.interval("distortion", distortion, low=0.0)
     target = validation.tolerance(tolerance)
-    lower, upper = _mismatched(p, d, q, D)
+    lower, upper, _ = mismatched_bounds(p, d, q, D)
     return Certified(value=upper, lower=lower, upper=upper, tolerance=target)
 
 
@@ -123,13 +126,51 @@ def tilted(
     return -jnp.log2(Z), jnp.sum(weight * finite, axis=1) / Z
 
 
-@jax.jit
-def _mismatched(
-    p: Float[Array, " y"], d: Float[Array, "y u"], q: Float[Array, " u"], D: Float[Array, "*grid"]
-) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"]]:
-    """Bisect the slope at which the tilted channel meets each distortion: lower and upper bounds.
+def _crossing(
+    mean_at: Callable[[Float[Array, ""]], Float[Array, ""]], goal: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Bracket the log2 slope at which a mean distortion falls to the goal, by Newton's method.
 
-    Distortions are reduced to excesses over the least of their row, in units of the largest excess.
+    The invariant of every step is that of bisection: the mean exceeds the goal at `low`, and does not at
+    `high`, as far as it was so at the start. A Newton step is lengthened by a few units in the last
+    place, so that it ends beyond the crossing and both ends of the bracket close in; one that leaves
+    the bracket, and every fourth, is replaced by its middle.
+    """
+
+    def unfinished(state: tuple[Array, Array, Array, Array]) -> Array:
+        low, high, _, step = state
+        return (high - low > 4 * _nudge(high)) & (step < _MOST_STEPS)
+
+    def narrow(
+        state: tuple[Array, Array, Array, Array],
+    ) -> tuple[Array, Array, Array, Array]:
+        low, high, at, step = state
+        mean, slope = jax.jvp(mean_at, (at,), (jnp.ones_like(at),))
+        there = mean <= goal
+        low, high = jnp.where(there, low, at), jnp.where(there, at, high)
+        newton = at + (goal - mean) / jnp.where(slope < 0, slope, -1.0)
+        newton = newton + jnp.where(there, -_nudge(at), _nudge(at))
+        trusted = (slope < 0) & (newton > low) & (newton < high) & (step % 4 != 3)
+        return low, high, jnp.where(trusted, newton, 0.5 * (low + high)), step + 1
+
+    start = (jnp.asarray(-_OCTAVES), jnp.asarray(_OCTAVES), jnp.zeros(()), jnp.asarray(0))
+    low, high, _, _ = jax.lax.while_loop(unfinished, narrow, start)
+    return low, high
+
+
+def _nudge(log2_slope: Float[Array, ""]) -> Float[Array, ""]:
+    """Two units in the last place of a log2 slope, and no less than those of one."""
+    return 2 * jnp.finfo(float).eps * jnp.maximum(jnp.abs(log2_slope), 1.0)
+
+
+@jax.jit
+def mismatched_bounds(
+    p: Float[Array, " y"], d: Float[Array, "y u"], q: Float[Array, " u"], D: Float[Array, "*grid"]
+) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"], Float[Array, "*grid"]]:
+    """Search the slope at which the tilted channel meets each distortion: bounds, and the slope.
+
+    Distortions are reduced to excesses over the least of their row, in units of the largest excess. The
+    slope is zero from the mean distortion of independent letters on, and inf at the least distortion.
     """
     least = jnp.min(jnp.where(q > 0, d, jnp.inf), axis=1)
     reached = jnp.all(jnp.isfinite(least) | (p == 0))
@@ -155,16 +196,21 @@ def _mismatched(
     free, largest = at(jnp.zeros(()))
     rounding = 8 * jnp.finfo(float).eps * sum(d.shape)
 
-    def one(goal: Float[Array, ""]) -> tuple[Array, Array]:
-        log2_low, log2_high = bisect(
-            lambda log2_slope: at(jnp.exp2(log2_slope))[1] <= goal,
-            jnp.asarray(-65.0),
-            jnp.asarray(65.0),
-            steps=_HALVINGS,
-        )
+    fixed = jax.lax.stop_gradient((e, p, q))
+
+    def mean_at(log2_slope: Float[Array, ""]) -> Float[Array, ""]:
+        e, p, q = fixed
+        return jnp.sum(p * tilted(e, q, jnp.exp2(log2_slope))[1])
+
+    def one(goal: Float[Array, ""]) -> tuple[Array, Array, Array]:
+        log2_low, log2_high = _crossing(mean_at, jax.lax.stop_gradient(goal))
         low, high = jnp.exp2(log2_low), jnp.exp2(log2_high)
         (cost_low, _), (cost_high, mean) = at(low), at(high)
-        upper = jnp.where(mean <= goal, cost_high - high * mean, nearest)
+        # A compiler may sum the mean anew, in another order: one that exceeds the goal by rounding alone
+        # meets it, and what the excess is worth is added.
+        excess = jnp.maximum(mean - goal, 0.0)
+        met = cost_high - high * jnp.minimum(mean, goal) + high * excess
+        upper = jnp.where(excess <= rounding, met, nearest)
         lower = jnp.maximum(cost_low - low * goal, cost_high - high * goal)
         bounds = jnp.maximum(jnp.stack([lower - rounding, upper + rounding]), 0.0)
         # The envelope theorem: at its own slope the line has the derivatives of the rate.
@@ -176,8 +222,10 @@ def _mismatched(
         # A distortion that is D_min but for rounding is taken for it.
         short = goal < -1e-12 * (1 + jnp.sum(p * m) / unit)
         bounds = jnp.where(short | ~reached, jnp.inf, bounds)
-        return jnp.minimum(bounds[0], bounds[1]), bounds[1]
+        slope = jnp.where(goal <= 0, jnp.inf, jnp.exp2(log2_slope) / unit)
+        slope = jnp.where(goal >= largest, 0.0, slope)
+        return jnp.minimum(bounds[0], bounds[1]), bounds[1], slope
 
     goals = (D - jnp.sum(p * m)) / unit
-    lower, upper = jax.vmap(one)(goals.ravel())
-    return lower.reshape(D.shape), upper.reshape(D.shape)
+    lower, upper, slope = jax.vmap(one)(goals.ravel())
+    return lower.reshape(D.shape), upper.reshape(D.shape), slope.reshape(D.shape)

@@ -31,7 +31,7 @@ from rdsim.limits._curve import (
     search,
 )
 from rdsim.limits.rate_distortion.discrete import minimum_distortion
-from rdsim.limits.side_information._strategies import StrategyPoint, StrategyProblem, solve
+from rdsim.limits.side_information._strategies import StrategyPoints, StrategyProblem, solve
 from rdsim.limits.side_information.both_ends import (
     SideInformationCurve,
     check_joint,
@@ -43,11 +43,8 @@ from rdsim.results import result
 from rdsim.root_finding import bisect
 from rdsim.transformations import falling, implicit_root, on_host
 
-MAXIMUM_UNKNOWNS: Final = 4096
-"""Strategies times letters of Z beyond which the problem is refused: its Newton matrix is dense."""
-
-_BATCH: Final = 8
-"""Slopes solved in one call of the search, so that it compiles once."""
+MAXIMUM_UNKNOWNS: Final = 2**16
+"""Strategies times letters of Z beyond which the problem is refused: seconds a slope, and gigabytes."""
 
 
 @result
@@ -168,11 +165,11 @@ def wyner_ziv(
     target = validation.tolerance(tolerance)
     table = _strategies(d.shape[1], P.shape[1])
     problem, least = _problem(P, d, table)
-    points = _solve_all(problem, slope, target)
-    excess, rate, gap, channel = (np.array(part) for part in points)
-    if (silent := np.asarray(slope) == 0).any():
-        channel[silent], excess[silent] = _nothing_sent(P, d, table, float(least))
-        rate[silent], gap[silent] = 0.0, 0.0
+    sent = np.asarray(slope) > 0
+    excess, rate, gap, channel = _solve_all(problem, np.where(sent, slope, np.inf), float(target))
+    if not sent.all():
+        channel[~sent], excess[~sent] = _nothing_sent(P, d, table, least)
+        rate[~sent], gap[~sent] = 0.0, 0.0
     return WynerZivCurve(
         slope=slope,
         distortion=least + jnp.asarray(excess),
@@ -227,24 +224,17 @@ def _solve_at(
 ) -> Certified:
     """Search R at distortions, or D at rates; D is kept as the excess over D_min meanwhile."""
     problem, least = _problem(P, d, _strategies(d.shape[1], P.shape[1]))
-    low = float(least)
-    top = float(maximum_distortion(P, d)) - low
+    top = float(maximum_distortion(P, d)) - least
 
     def solve(slopes: np.ndarray) -> Points:
-        # A full batch at a time, so that one program serves; slope 0 takes no step at all.
-        padded = np.append(slopes, np.zeros(-slopes.size % _BATCH))
-        batches = [
-            _solve_all(problem, jnp.asarray(batch), jnp.asarray(0.25 * tolerance))[:3]
-            for batch in padded.reshape(-1, _BATCH)
-        ]
-        excess, rate, gap = np.concatenate(batches, axis=1)[:, : slopes.size]
+        excess, rate, gap, _ = _solve_all(problem, slopes, 0.25 * tolerance)
         return Points(slopes, excess, rate - gap, rate)
 
     ends = Points(*np.array([[0.0], [top], [0.0], [0.0]]))
     at = np.ravel(np.asarray(goal))
-    at = at if inverse else np.maximum(at - low, 0.0)
+    at = at if inverse else np.maximum(at - least, 0.0)
     lower, upper = search(solve, ends, at, tolerance, inverse=inverse)
-    offset = low if inverse else 0.0
+    offset = least if inverse else 0.0
     return between(lower + offset, upper + offset, goal.shape, tolerance)
 
 
@@ -259,23 +249,23 @@ def _strategies(letters: int, zs: int) -> np.ndarray:
 
 
 def _problem(
-    P: Float[Array, "y z"], d: Float[Array, "y u"], table: np.ndarray
-) -> tuple[StrategyProblem, Float[Array, ""]]:
+    joint: Float[Array, "y z"], distortions: Float[Array, "y u"], table: np.ndarray
+) -> tuple[StrategyProblem, float]:
+    """The problem of all strategies, and D_min."""
+    P, d = np.asarray(joint), np.asarray(distortions)
     p, pz = P.sum(axis=1), P.sum(axis=0)
-    backward = jnp.where((p > 0)[:, None], P / jnp.where(p > 0, p, 1.0)[:, None], pz)
+    occurs = (p > 0)[:, None]
+    backward = np.where(occurs, P / np.where(occurs, p[:, None], 1.0), pz)
     # d(y,t) = sum_z P(z|y) d(y, t(z)), with an infinite distortion only where z can occur.
-    chosen = d[:, table]  # (y, t, z)
-    probability = backward[:, None, :]
-    distortions = jnp.sum(
-        jnp.where(probability > 0, probability * jnp.where(probability > 0, chosen, 0), 0), -1
-    )
-    distortions = jnp.where((p > 0)[:, None], distortions, 0.0)
+    mean = np.zeros((p.size, len(table)))
+    for probability, reproduction in zip(backward.T[:, :, None], table.T, strict=True):
+        possible = probability > 0
+        mean += np.where(possible, probability * np.where(possible, d[:, reproduction], 0.0), 0.0)
     # A constant strategy attains the row's least; sums that differ from it by rounding are ties.
-    row = jnp.where(p > 0, jnp.min(d, axis=1), 0.0)
-    excess = distortions - row[:, None]
-    ties = excess <= 16 * jnp.finfo(float).eps * row[:, None]
-    excess = jnp.where(ties, 0.0, excess)
-    return StrategyProblem(p, backward, excess), jnp.sum(p * row)
+    row = np.where(p > 0, d.min(axis=1), 0.0)
+    excess = np.where(occurs, mean, 0.0) - row[:, None]
+    ties = excess <= 16 * np.finfo(float).eps * row[:, None]
+    return StrategyProblem(p, backward, np.where(ties, 0.0, excess)), float(np.sum(p * row))
 
 
 def _nothing_sent(
@@ -287,12 +277,9 @@ def _nothing_sent(
     return channel.astype(float), float(maximum_distortion(P, d)) - least
 
 
-@jax.jit
-def _solve_all(
-    problem: StrategyProblem, slopes: Float[Array, " s"], tolerance: Float[Array, ""]
-) -> StrategyPoint:
-    """Solve one slope after the other: they take different numbers of steps."""
-    points = jax.lax.map(lambda s: solve(problem, s, tolerance * LN2), slopes)
+def _solve_all(problem: StrategyProblem, slopes: np.ndarray, tolerance: float) -> StrategyPoints:
+    """Solve at slopes; the tolerance and the points are in bits."""
+    points = solve(problem, slopes, tolerance * LN2)
     return points._replace(rate=points.rate / LN2, gap=points.gap / LN2)
 
 

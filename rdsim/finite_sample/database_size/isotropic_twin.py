@@ -1,0 +1,289 @@
+r"""The isotropic twin of real pairs: one effective dimension and a spread of correlations over the pairs.
+
+Query and item are standard normal vectors of n coordinates whose correlation differs from pair to pair. The
+cosine t of a pair of correlation rho has Fisher's density, and a random item beats the target with probability
+
+$$p = c_n(t) = \tfrac12 I_{1-t^2}\big(\tfrac{n-1}{2}, \tfrac12\big) \quad (t \ge 0), \qquad
+    c_n(-t) = 1 - c_n(t).$$
+
+The ranks do not tell the dimension: in any dimension some spread of correlations has nearly the same
+distribution of p. The dimension is that of the items, and decides what codes of few bits can do. The spread
+is fitted without a form to the counts of items ahead, and with them to the fall of the quality with the
+database; it is then moved so that the measured quality is met.
+"""
+
+import math
+from dataclasses import field
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import brentq
+from scipy.special import betainc, betaincinv, betaln, hyp2f1, roots_gegenbauer
+
+from rdsim import validation
+from rdsim.finite_sample.database_size import _mixing
+from rdsim.finite_sample.database_size._mixing import Reals
+from rdsim.finite_sample.database_size.prediction import check_ranks, gain_of
+from rdsim.information import LN2
+from rdsim.limits import retrieval_converse
+from rdsim.number_types import ArrayLike, Integer
+from rdsim.ranking.loss import Loss, RankLoss
+from rdsim.results import result
+from rdsim.sources import vector_gaussian
+from rdsim.transformations import on_host
+
+_LEAST_DIMENSION: Final = 4.0
+_LARGEST_DIMENSION: Final = 1024.0
+_WEAKEST: Final = -0.5  # Fisher's z = artanh(rho) of the first node of the spread,
+_STRONGEST: Final = (
+    3.0  # and of the last; nodes stand 1/sqrt(n) apart, the deviation of z given rho,
+)
+_NODES: Final = 50  # but they are no more than these
+_LIGHT: Final = 1e-4  # probability below which a node is left out
+_JOINED: Final = 0.01  # probability of correlations that are bounded together
+_WORDS: Final = 64  # nodes of the cosine of the nearest codeword, and
+_AROUND: Final = 40  # of the direction around it
+
+
+@result
+class IsotropicTwin:
+    """Gaussian pairs whose correlations are those of the nodes, with their probabilities.
+
+    Attributes:
+        dimension: n, effective number of coordinates.
+        correlations: rho of the nodes, shape (K,).
+        probabilities: of the nodes, shape (K,).
+        quality: measured quality of items stored whole, which the twin reproduces.
+        fitted_quality: that of the twin before its spread was moved; the difference says how well it fits.
+        log2_size: log2 of the measured size.
+        rank_loss: kind of the loss and its cutoff.
+
+    """
+
+    dimension: float = field(metadata={"static": True})
+    correlations: Float[np.ndarray, " k"]
+    probabilities: Float[np.ndarray, " k"]
+    quality: float = field(metadata={"static": True})
+    fitted_quality: float = field(metadata={"static": True})
+    log2_size: float = field(metadata={"static": True})
+    rank_loss: tuple[str, int] = field(metadata={"static": True})
+
+    @on_host
+    def loss(self, bits: ArrayLike, *, log2_size: ArrayLike) -> Float[np.ndarray, "..."]:
+        r"""Compute the expected loss of random codes: the nearest of $2^R$ random directions is kept (C28).
+
+        The largest cosine T of $2^R$ random directions has $P(T \le \tau) = (1 - c_n(\tau))^{2^R}$; the
+        cosine of query and word is $t T + \sqrt{(1-t^2)(1-T^2)}\, w$, w being a coordinate of a random
+        direction in n - 1 dimensions; a competitor's word is a random direction.
+
+        Args:
+            bits: R, 0 to 1000 an item, any shape; infinity for items stored whole.
+            log2_size: log2 M, 1 to 1000.
+
+        Returns:
+            Expected losses, by quadrature (to about 1e-3), shape of bits.
+
+        """
+        stored = np.asarray(validation.interval("bits", bits, low=0.0), float)
+        if ((stored > 1000) & np.isfinite(stored)).any():
+            raise ValueError(f"bits must be at most 1000, or infinity, got {stored.max()!r}")
+        size = float(validation.interval("log2_size", log2_size, low=1.0, high=1e3, ndim=0))
+        cosines = _Cosines(self.dimension)
+        mass = cosines.mixture(self.correlations, self.probabilities)
+        wanted = RankLoss(*self.rank_loss)
+        found = [1 - _coded(cosines, mass, R, size, wanted) for R in stored.ravel()]
+        return np.array(found).reshape(stored.shape)
+
+    @on_host
+    def converse(self, bits: ArrayLike, *, log2_size: ArrayLike) -> Float[np.ndarray, "..."]:
+        r"""Bound the loss of every code of the twin's pairs from below: the mean of C27 over the spread.
+
+        Proof: tell the decoder the correlation of the query's own pair, which can only help it. Given that
+        it is rho, the pair is Gaussian of one correlation and the other items are independent of the query
+        as before, so that the loss is at least C27 at rho; average over rho.
+
+        Args:
+            bits: R >= 0 for each item, one of $2^R$ words, one encoder for all; any shape.
+            log2_size: log2 M, 1 to 1000.
+
+        Returns:
+            Least losses, shape of bits.
+
+        """
+        stored = np.asarray(validation.interval("bits", bits, low=0.0, high=1e4), float)
+        size = float(validation.interval("log2_size", log2_size, low=1.0, high=1e3, ndim=0))
+        kind, cutoff = self.rank_loss
+        loss: Loss = (kind, cutoff) if kind == "miss" else kind
+        # More coordinates tell more: a bound for n rounded up holds for n. Likewise a weaker pair is a
+        # degraded version of a stronger one, so that correlations of small probability may be bounded by
+        # the next stronger one.
+        eye = np.eye(math.ceil(self.dimension))
+        total, joined = np.zeros(stored.shape), 0.0
+        order = np.argsort(np.abs(self.correlations))
+        for node in order:
+            joined += float(self.probabilities[node])
+            if joined >= _JOINED or node == order[-1]:
+                pair = vector_gaussian(eye, eye, abs(float(self.correlations[node])) * eye)
+                bound = retrieval_converse(pair, size, loss, bits=stored)
+                total += joined * np.asarray(bound.loss)
+                joined = 0.0
+        return total
+
+
+@on_host
+def effective_dimension(points: ArrayLike) -> float:
+    r"""Compute the effective dimension of points, $(\sum_i \lambda_i)^2 / \sum_i \lambda_i^2$.
+
+    It is the participation ratio of the eigenvalues of their covariance: d for isotropic points in d
+    dimensions.
+
+    Args:
+        points: one a row, shape (N, d), N >= 2, not all equal.
+
+    Returns:
+        The dimension, between 1 and d.
+
+    """
+    given = np.asarray(validation.coordinates("points", points, ndim=2))
+    if len(given) < 2 or not np.ptp(given, axis=0).any():
+        raise ValueError(f"points must be at least two that differ, got shape {given.shape}")
+    # The scale does not matter, and squares of small points would underflow.
+    centred = given - given.mean(axis=0)
+    covariance = np.cov(centred / np.abs(centred).max(), rowvar=False, ddof=0).reshape(
+        given.shape[1], -1
+    )
+    return float(np.trace(covariance) ** 2 / np.sum(covariance**2))
+
+
+@on_host
+@validation.needs_float64
+def fit_isotropic_twin(
+    ahead: ArrayLike,
+    loss: Loss,
+    *,
+    competitors: Integer,
+    dimension: float,
+    tied: ArrayLike = 1,
+) -> IsotropicTwin:
+    r"""Fit a spread of correlations to the ranks of real pairs, in a given dimension.
+
+    Nonparametric maximum likelihood of the counts ahead, which are binomial with $p = c_n(t)$, t of
+    Fisher's density at rho; the spread is then moved in $\mathrm{artanh}\,\rho$ until the twin has the
+    measured quality.
+
+    Args:
+        ahead: number of competitors ahead of the target of each query, integers, shape (Q,), Q >= 2.
+        loss: the rank loss that is reproduced, a `Loss`.
+        competitors: N, items ranked beside the target, at least 63.
+        dimension: n, 4 to 1024, for example the `effective_dimension` of the items; no integer is needed.
+        tied: items at the target's score, itself included, at least 1; shape (Q,) or ().
+
+    Returns:
+        The twin.
+
+    Raises:
+        ValueError: also if the quality is 0 or 1, or one that no such pair has.
+
+    References:
+        Hotelling (1953), JRSS B 15 (the density of a cosine, there of a sample correlation); Kiefer and
+        Wolfowitz (1956) for the spread.
+
+    """
+    ranks = check_ranks(ahead, loss, competitors, tied)
+    n = float(
+        validation.interval(
+            "dimension", dimension, low=_LEAST_DIMENSION, high=_LARGEST_DIMENSION, ndim=0
+        )
+    )
+    measured = ranks.gains(ranks.competitors + 1)
+    quality = float(measured.mean())
+    ranks.require_larger(quality, "the twin")
+    counts = _mixing.counts_of(ranks.ahead, ranks.tied, ranks.competitors)
+    cosines = _Cosines(n)
+    number = min(math.ceil((_STRONGEST - _WEAKEST) * math.sqrt(n)) + 1, _NODES)
+    z = np.linspace(_WEAKEST, _STRONGEST, number)
+    table = _mixing.likelihood(counts, np.minimum(cosines.log_beaten, -1e-12))
+    mass = _mixing.free_form(table @ cosines.density(np.tanh(z)), counts.share)
+    kept = mass > _LIGHT
+    z, mass = z[kept], mass[kept] / mass[kept].sum()
+    log2_size = math.log2(ranks.competitors + 1)
+    gain = gain_of(cosines.log_beaten, log2_size * LN2, ranks.loss)
+
+    def at(shift: float) -> float:
+        return float(cosines.mixture(np.tanh(z + shift), mass) @ gain)
+
+    if not at(-1.0) < quality < at(1.0):
+        raise ValueError(f"ahead must have a quality that the pairs can have, got {quality!r}")
+    shift = float(brentq(lambda moved: at(moved) - quality, -1.0, 1.0, xtol=1e-12))
+    return IsotropicTwin(
+        dimension=n,
+        correlations=np.tanh(z + shift),
+        probabilities=mass,
+        quality=quality,
+        fitted_quality=at(0.0),
+        log2_size=log2_size,
+        rank_loss=(ranks.loss.kind, ranks.loss.cutoff),
+    )
+
+
+class _Cosines:
+    """A grid of cosines in n dimensions, even in artanh, fine beside the width 1/sqrt(n) of their density."""
+
+    def __init__(self, dimension: float) -> None:
+        self.n = dimension
+        step = 0.3 / math.sqrt(dimension)
+        y = np.arange(-4.0, 5.0, step)
+        self.cosine = np.tanh(y)
+        self.log_rest = np.log(1 / np.cosh(y) ** 2)  # ln(1 - t^2)
+        self.log_beaten = log_cap(self.cosine, self.log_rest, dimension)
+
+    def density(self, correlations: Reals) -> Reals:
+        """Masses of the grid given each correlation, shape (T, K): Fisher's density times the cells."""
+        n, t, rho = self.n, self.cosine[:, None], correlations[None, :]
+        log = (
+            0.5 * n * np.log1p(-(rho**2))
+            + 0.5
+            * (n - 1)
+            * self.log_rest[:, None]  # a cell of t is 1 - t^2 times one of artanh(t)
+            - (n - 0.5) * np.log1p(-rho * t)
+            + np.log(hyp2f1(0.5, 0.5, n + 0.5, 0.5 * (1 + rho * t)))
+        )
+        mass = np.exp(log - log.max(axis=0))
+        return np.asarray(mass / mass.sum(axis=0))
+
+    def mixture(self, correlations: Reals, probabilities: Reals) -> Reals:
+        """Masses of the grid over a spread of correlations."""
+        return np.asarray(self.density(correlations) @ probabilities)
+
+
+def log_cap(cosine: Reals, log_rest: Reals, dimension: float) -> Reals:
+    """Ln c_n(t), the probability that a random direction is nearer than one at cosine t.
+
+    Where the incomplete beta function underflows its leading term x^a / (a B(a, 1/2)) is all of it.
+    """
+    a = 0.5 * (dimension - 1)
+    half = 0.5 * betainc(a, 0.5, np.exp(log_rest))
+    leading = math.log(0.5) + a * log_rest - math.log(a) - betaln(a, 0.5)
+    log_half = np.where(half > 0, np.log(np.where(half > 0, half, 1.0)), leading)
+    return np.where(cosine >= 0, log_half, np.log1p(-half))
+
+
+def _coded(cosines: _Cosines, mass: Reals, bits: float, log2_size: float, loss: RankLoss) -> float:
+    """Mean gain of the nearest of 2^bits random directions, over all cosines of the pair."""
+    log_M, n = log2_size * LN2, cosines.n
+    if math.isinf(bits):
+        return float(mass @ gain_of(cosines.log_beaten, log_M, loss))
+    u, words = np.polynomial.legendre.leggauss(_WORDS)
+    cap = -np.expm1(np.log(0.5 * (1 + u)) * 2.0**-bits)  # of the cosine T whose distribution is u
+    rest = betaincinv(0.5 * (n - 1), 0.5, 2 * np.minimum(cap, 1 - cap))
+    nearest = np.sign(0.5 - cap) * np.sqrt(1 - rest)
+    w, around = roots_gegenbauer(_AROUND, 0.5 * (n - 3))
+    kept = mass > 1e-12
+    t, log_rest = cosines.cosine[kept, None, None], cosines.log_rest[kept, None, None]
+    across = np.sqrt(np.exp(log_rest) * rest[None, :, None]) * w
+    score = t * nearest[None, :, None] + across
+    log_p = log_cap(score, np.log(np.maximum(1 - score**2, 1e-300)), n)
+    gain = gain_of(log_p.ravel(), log_M, loss).reshape(log_p.shape)
+    over = np.einsum("two,w,o->t", gain, words / 2, around / around.sum())
+    return float(mass[kept] @ over)

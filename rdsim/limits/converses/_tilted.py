@@ -1,0 +1,286 @@
+r"""Converse for unequal canonical correlations: strong modes are shrunk in a reference distribution (C29).
+
+Under the reference P' the coordinates of the item with $\rho_i > r$ have variance
+$s_i = \frac{r^2}{1-r^2} \frac{1-\rho_i^2}{\rho_i^2} < 1$, the others one, and Q is the distribution of the
+query under P'. Every mode of that pair has correlation at most r, so that half-spaces of correlation r
+bound what a region of items tells. With $L = \ln dP_Y/dP'$, for all gamma, lambda > 0 the recall of a
+share t is at most $t\gamma$ plus
+
+- information R: $\lambda (R \ln 2 + D) + G_\lambda(\gamma)$, D the mean of L,
+  $G_\lambda(\gamma) = \sup_a \{\lambda \ln E\, e^{P(X>a|Y)/\lambda} - \gamma P(X>a)\}$;
+- words of R bits: $\int_0^\infty 2^R \hat\varphi_\gamma(2^{-R} T(\tau))\, d\tau$,
+  $T(\tau) = P'(e^L > \tau)$, $\hat\varphi$ the concave hull of $q F_\gamma(\log_2 1/q)$.
+
+The second is a layer cake: a word's region B has mass $\int P'(B, e^L > \tau)\, d\tau$ under P_Y, and the
+layers of 2^R disjoint regions share T(tau). Modes given to the decoder for nothing, the strongest ones,
+leave a query with the threshold $\gamma e^{-\imath}$, $\imath$ their information density, and the mean of the
+bound over it.
+"""
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+from scipy.special import ndtr, ndtri_exp
+
+from rdsim.limits.converses._half_spaces import (
+    LEAST_MULTIPLIER,
+    Reals,
+    Tails,
+    between,
+    usefulness,
+)
+from rdsim.ranking.tails.contour import contour
+
+_LN2: Final = math.log(2.0)
+_LOWEST: Final = -4.0  # ln of the least threshold gamma: a list of everything costs it 2 points
+_FINENESS: Final = 0.08  # of ln gamma, on whose grid the bound is a line each
+_MOST: Final = 400  # thresholds gamma
+_REFERENCES: Final = np.append(
+    np.linspace(0.1, 0.6, 11), [0.7, 0.8, 0.9, 1.0]
+)  # correlations r, over the largest one
+_FREE: Final = (0, 1, 2, 4, 8)  # strongest modes that the decoder is given
+_STEP: Final = 0.1  # of the thresholds a, standard deviations
+_EXCESS: Final = np.append(np.arange(0.0, 8.0, 0.125), np.geomspace(8.0, 80.0, 16))
+"""Bits by which a layer exceeds the word's R; they are rounded up to this grid."""
+_LAYERS: Final = 48
+_NATS: Final = 24.0  # exponent at which layers end; what is beyond counts as told
+_HIGHEST: Final = 300.0  # nats of L beyond which layers count as told
+_DENSITY: Final = 0.01  # nats to which an information density of one mode is rounded up
+_LONGEST: Final = 36.0  # nats beyond which that density has probability 1e-16
+_RARE: Final = 1e-13
+_ROUNDING: Final = 1e-9  # added to every mean for the rounding of its integrals
+
+
+class Lines(NamedTuple):
+    """Bounds of the recall at shares t: t gamma + height for every gamma.
+
+    Attributes:
+        log_gamma: shape (G,).
+        height: shape (bits, G).
+
+    """
+
+    log_gamma: Reals
+    height: Reals
+
+    def at(self, log_t: Reals) -> Reals:
+        """The least of the lines at each share, shape (bits, T)."""
+        given = np.exp(log_t[:, None] + self.log_gamma)
+        found = [(given + height).min(axis=1) for height in self.height]
+        return np.asarray(np.clip(np.stack(found), 0.0, 1.0))
+
+
+def lines(correlations: Reals, bits: Reals, log_M: float, rate: str) -> Lines:
+    """Bound the recall at every share by the best of the references and free modes.
+
+    Args:
+        correlations: canonical, below one, decreasing, shape (d,).
+        bits: R > 0, shape (bits,).
+        log_M: ln of the largest database, for the range of gamma.
+        rate: "fixed_length", for separate encoders, or any other notion, for joint ones too.
+
+    """
+    rho = correlations[correlations > 1e-9]
+    count = min(math.ceil((log_M - _LOWEST) / _FINENESS), _MOST)
+    log_gamma = np.linspace(_LOWEST, log_M, count + 1)
+    free = [S for S in _FREE if rho.size > S]
+    averages = _averages(rho, free, log_gamma)
+    height = np.ones((bits.size, log_gamma.size))
+    for r in _REFERENCES * rho[0]:
+        tilts = [_shrunk(rho[S:], r) for S in free]
+        if rate == "fixed_length":
+            found = _fixed_length(r, bits, log_gamma, tilts, averages)
+        else:
+            found = _information(r, bits, log_gamma, tilts, averages)
+        height = np.minimum(height, found)
+    return Lines(log_gamma, height + _ROUNDING)
+
+
+def _shrunk(rho: Reals, r: float) -> Reals:
+    """Variances s < 1 of the modes that are shrunk to correlation r."""
+    strong = rho[rho > r * (1 + 1e-12)]
+    return np.asarray(r**2 / ((1 - r) * (1 + r)) * (1 - strong) * (1 + strong) / strong**2)
+
+
+def _information(
+    r: float, bits: Reals, log_gamma: Reals, tilts: list[Reals], averages: list["_Average"]
+) -> Reals:
+    """The least height over multipliers and free modes, shape (bits, G)."""
+    nats = np.add.outer([0.5 * np.sum(1 / s - 1 + np.log(s)) for s in tilts], bits * _LN2)
+    # The bits take between a 30th and two thirds of the recall; other multipliers are never the best.
+    least = nats.min(axis=0)
+    high = 0.67 / max(float(least.min()), 0.1)
+    low = min(max(0.03 / float(least.max()), LEAST_MULTIPLIER), 0.5 * high)
+    a = np.arange(-6.0, max(1.0 - float(ndtri_exp(-log_gamma[-1])), 6.0), _STEP)
+    shares = np.exp(log_gamma)[:, None] * ndtr(-a)
+    height = np.ones((bits.size, log_gamma.size))
+    for multiplier in np.geomspace(low, high, math.ceil(math.log(high / low) / 0.22) + 1):
+        above = usefulness(r, multiplier, a) - shares
+        rest = np.minimum(above.max(axis=1) + 2 * between(above), 1.0)
+        for average, cost in zip(averages, nats, strict=True):
+            height = np.minimum(height, multiplier * cost[:, None] + average.of(rest))
+    return height
+
+
+def _fixed_length(
+    r: float, bits: Reals, log_gamma: Reals, tilts: list[Reals], averages: list["_Average"]
+) -> Reals:
+    """The least height over free modes, shape (bits, G)."""
+    layers = [_layers(s) for s in tilts]
+    found = []
+    for R in bits:
+        worth = _hull(r, R + _EXCESS, log_gamma)
+        heights = [
+            average.of(worth @ mass[:-1] + mass[-1])
+            for average, mass in zip(averages, layers, strict=True)
+        ]
+        found.append(np.min(heights, axis=0))
+    return np.stack(found)
+
+
+def _hull(r: float, lengths: Reals, log_gamma: Reals) -> Reals:
+    r"""$2^L \hat\varphi_\gamma(2^{-L})$ at lengths L, increasing, shape (G, lengths).
+
+    The hull lies on a chord from a word no longer than 2^-L to one junk word, as in `_half_spaces`.
+    """
+    rows = Tails(r, lengths).worth(log_gamma)
+    junk = np.maximum(-np.expm1(log_gamma), 0.0)
+    left = -np.expm1(-lengths * _LN2)
+    hull = np.empty_like(rows)
+    for j in range(lengths.size):
+        longer = lengths[j:] - lengths[j]
+        mass = left[j] / left[j:] * np.exp2(-longer)
+        rest = -np.expm1(-longer * _LN2) / left[j:]
+        chords = mass * rows[:, j:] + rest * junk[:, None]
+        hull[:, j] = chords.max(axis=1)
+        if longer.size > 2:
+            hull[:, j] += np.where(chords.argmax(axis=1) > 0, 2 * between(chords), 0.0)
+    # What is at least as long is worth no less, and nothing more than one.
+    return np.asarray(np.minimum(np.maximum.accumulate(hull, axis=1), 1.0))
+
+
+def _layers(s: Reals) -> Reals:
+    r"""Masses $T d\tau$ of the layers by their excess $\log_2 1/T$ on the grid, and of what is beyond it.
+
+    Within a layer of finite thickness T is replaced by its mean, which the concave hull does not
+    exceed. P' and P_Y tails of L are one contour integral, with the pole at 0 and at 1: P_Y is P' tilted.
+    """
+    masses = np.zeros(_EXCESS.size + 1)
+    if s.size == 0:
+        masses[0] = 1.0
+        return masses
+    weight, constant = 0.5 * (1 - s), 0.5 * float(np.log(s).sum())
+    branch = float(0.5 / weight.max())
+
+    def cumulants(t: Reals) -> tuple[Reals, Reals, Reals]:
+        """K, K', K'' of L under P' at real t, shape of t."""
+        v = 1 - 2 * weight * t[:, None]
+        return (
+            constant * t - 0.5 * np.log(v).sum(axis=1),
+            constant + (weight / v).sum(axis=1),
+            (2 * weight**2 / v**2).sum(axis=1),
+        )
+
+    u = np.linspace(-9.0, 14.0, 461)
+    t = branch - (branch - 0.5) * np.exp(u)[::-1]
+    K, level, _ = cumulants(t)
+    below = (t < 0) & (K - t * level < -_NATS)
+    beyond = ((t > 1) & (K - (t - 1) * level < -_NATS)) | (level > _HIGHEST)
+    first = np.flatnonzero(below)[-1] if below.any() else 0
+    last = np.flatnonzero(beyond)[0] if beyond.any() else t.size - 1
+    ends = math.log(branch - t[first]), math.log(branch - t[last])
+    t = branch - np.exp(np.linspace(*ends, _LAYERS))
+    K, level, variance = cumulants(t)
+
+    def tail(pole: float) -> Reals:
+        path = contour(t - pole, branch - pole, variance, variance)
+        ratio = -2 * weight * path.shift[..., None] / (1 - 2 * weight * t[:, None])[:, None]
+        exponent = -0.5 * (np.log1p(ratio) - ratio).sum(axis=-1)
+        whole = (np.exp(exponent) * path.weight / path.z).real.sum(axis=1)
+        found = np.exp(K - (t - pole) * level) * whole + path.pole
+        return np.asarray(np.clip(found, 0.0, 1.0))
+
+    height = np.exp(level)
+    reference, true = tail(0.0), tail(1.0)
+    above = np.maximum(true - height * reference, 0.0)  # the integral of T from here on
+    mass = np.maximum(above[:-1] - above[1:], 0.0)
+    thickness = np.diff(height)
+    mean = np.clip(mass / thickness, reference[1:], reference[:-1])
+    excess = np.append(0.0, np.log2(1 / np.maximum(mean, 1e-300)))
+    place = np.searchsorted(_EXCESS, excess - 1e-9)
+    np.add.at(masses, place, np.append(height[0], thickness * mean))
+    masses[-1] += above[-1]
+    return masses
+
+
+class _Average(NamedTuple):
+    r"""Mean over the information density of free modes, as a kernel on the grid of ln gamma.
+
+    A decreasing convex function of $v = e^{-\imath}$ lies below the chord between neighbours.
+    """
+
+    matrix: Reals  # shape (G, G)
+    told: Reals  # probability that gamma exp(-i) is below the grid, shape (G,)
+
+    def of(self, values: Reals) -> Reals:
+        """The mean of a function of gamma that decreases and is convex, at most one."""
+        return np.asarray(values @ self.matrix.T + self.told)
+
+
+def _averages(rho: Reals, free: list[int], log_gamma: Reals) -> list[_Average]:
+    """One kernel for each number of free modes."""
+    step, size = float(log_gamma[1] - log_gamma[0]), log_gamma.size
+    found = []
+    for S in free:
+        shift, probability = _densities(rho[:S])
+        below = np.floor(-shift / step)
+        part = np.expm1(-shift - below * step) / math.expm1(step)
+        offset = np.concatenate([below, below + 1]).astype(int)
+        mass = np.concatenate([(1 - part) * probability, part * probability])
+        lowest = int(offset.min())
+        kernel = np.bincount(offset - lowest, mass)
+        place = np.arange(size)[:, None] + lowest + np.arange(kernel.size)
+        told = np.where(place < 0, kernel, 0.0).sum(axis=1)
+        matrix = np.zeros((size, size))
+        kept = np.where(place < 0, 0.0, kernel)
+        np.add.at(matrix, (np.arange(size)[:, None], np.clip(place, 0, size - 1)), kept)
+        found.append(_Average(matrix, told))
+    return found
+
+
+def _densities(rho: Reals) -> tuple[Reals, Reals]:
+    r"""Values of the information density of some modes, rounded up, and their probabilities.
+
+    $\imath - I = \sum_i \rho_i p_i q_i$ with independent standard normals p and q: the distribution of one
+    product is a mean of normal ones, and sums are convolutions on a grid.
+    """
+    information = float(-0.5 * np.log((1 - rho) * (1 + rho)).sum())
+    lowest, probability = 0.0, np.ones(1)
+    edges = _DENSITY * np.arange(1, round(_LONGEST / _DENSITY) + 1)
+    log_q = np.arange(-14.0, 2.4, 0.04)
+    q = np.exp(log_q)
+    weight = 0.04 * q * 2 * np.exp(-0.5 * q * q) / math.sqrt(2 * math.pi)
+    for one in rho:
+        upper = ndtr(-edges[:, None] / (one * q)) @ weight
+        tail = np.concatenate([1 - upper[::-1], [0.5], upper])
+        # From edge to edge, counted at the upper one; the ends take what is beyond.
+        mass = -np.diff(tail)
+        mass[0] += 1 - tail[0]
+        mass[-1] += tail[-1]
+        probability = _convolved(probability, mass)
+        lowest += _DENSITY - _LONGEST
+        # Rare low values are counted as higher ones, rare high ones are below the rounding.
+        below = np.cumsum(probability)
+        first, last = np.searchsorted(below, [_RARE, below[-1] - _RARE])
+        probability[first] = below[first]
+        probability = probability[first : last + 1]
+        lowest += _DENSITY * first
+    values = np.asarray(information + lowest + _DENSITY * np.arange(probability.size), float)
+    return values, np.asarray(probability / probability.sum())
+
+
+def _convolved(a: Reals, b: Reals) -> Reals:
+    size = a.size + b.size - 1
+    product = np.fft.rfft(a, size) * np.fft.rfft(b, size)
+    return np.maximum(np.fft.irfft(product, size), 0.0)

@@ -1,0 +1,339 @@
+r"""The rank distribution of Gaussian vectors with unequal canonical correlations (C29).
+
+Mode i has canonical correlation $\rho_i$ and is kept with $r_i$ bits, so that query and description have
+correlation $c_i = |\rho_i| \sqrt{1 - 4^{-r_i}}$ in it. Given the query x the information density of a
+description u, up to a constant, is a quadratic form in independent normals. Its cumulant generating
+function under a competitor's distribution is, with $\beta_i = (1 - c_i^2)/c_i^2$,
+
+$$K(z) = \sum_i -\tfrac12 \ln\Bigl(1 + \frac{z}{\beta_i}\Bigr)
+  + \frac{x_i^2}{2} \frac{z (z-1)}{z + \beta_i},$$
+
+and the target's distribution is the competitor's tilted by z = 1. So one contour through the saddlepoint t
+gives both the probability a that a competitor wins against a target of score l = K'(t) and the target's
+density there, without approximation; all queries share it, so that K is a product of two matrices. The
+loss given x is then one integral over t of C1, and the mean over x is taken by scrambled Sobol points.
+"""
+
+import dataclasses
+import math
+from typing import Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.interpolate
+import scipy.stats
+from jaxtyping import Array, Float, Key
+from scipy.special import ndtri
+
+from rdsim import validation
+from rdsim.information import LN2
+from rdsim.number_types import ArrayLike, Integer
+from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_loss
+from rdsim.ranking.rank_distribution import expected_loss
+from rdsim.ranking.tails.contour import Complexes, Reals, contour
+from rdsim.results import result
+from rdsim.transformations import on_host
+
+_REPLICATES: Final = 16  # independent scramblings, from whose spread the interval comes
+_TOGETHER: Final = 256  # queries that are computed together
+_CUT: Final = -32.0  # ln of the target's density, over that of its peak, which is left out
+_STEP: Final = 0.6
+"""Largest step of the scores in the target's standard deviations: exp(-2 pi^2 / 0.36) is below rounding."""
+_SHARPNESS: Final = 1.5
+"""Largest step in nats of the score: the loss turns from 0 to 1 within about one, and is resolved to
+exp(-2 pi^2 / 1.5) = 2e-6, with a sign that changes from query to query."""
+_ALIKE: Final = 2.8  # ln of the ratio of variances, about 4^2, up to which queries share a contour
+_TINY: Final = 1e-300
+_TABLE: Final = 1024  # probabilities at which a loss is tabulated
+_INDEPENDENT: Final = (
+    1e-40  # c^2 below which a mode tells nothing: a loss then changes by less than c
+)
+_NATS: Final = 45.0  # below a probability of one winner in the database: the loss there is 1e-19
+
+
+@result
+class SampledLoss:
+    """An expected loss, of which one mean was taken over random points.
+
+    Attributes:
+        value: expected loss in [0, 1], shape (...).
+        lower: lower end of its confidence interval, shape (...).
+        upper: upper end of its confidence interval, shape (...).
+        confidence: probability with which the interval covers the loss, one setting at a time.
+
+    """
+
+    value: Float[Array, "..."]
+    lower: Float[Array, "..."]
+    upper: Float[Array, "..."]
+    confidence: float = dataclasses.field(metadata={"static": True})
+
+
+@on_host
+@validation.needs_float64
+def vector_gaussian_rank_loss(
+    key: Key[Array, ""],
+    correlations: ArrayLike,
+    log2_size: ArrayLike,
+    loss: Loss,
+    *,
+    rates: ArrayLike = math.inf,
+    queries: Integer = 2048,
+    confidence: float = 0.95,
+) -> SampledLoss:
+    r"""Compute the expected rank loss of Gaussian vectors behind a Gaussian test channel in each mode.
+
+    $$E\,\rho(1 + \mathrm{Bin}(M-1, a)), \qquad a = P(\imath(x;U') > \imath(x;U)),$$
+
+    $\imath$ the information density, by which items are ranked best.
+
+    Args:
+        key: of the scrambling of the Sobol points.
+        correlations: canonical correlations $\rho_i$ in [-1, 1], shape (d,).
+        log2_size: log2 M >= 1, any shape.
+        loss: the rank loss, a `Loss`.
+        rates: bits $r_i \ge 0$ kept of each mode, shape (..., d) or one number for all; inf stores a mode
+            as it is. `limits.bottleneck_vector_gaussian_rates` shares a total among the modes.
+        queries: points x over which the mean is taken, at least 32, rounded up to 16 times a power of two.
+        confidence: of the interval, in (0, 1).
+
+    Returns:
+        The loss and its interval, of the leading shape of rates followed by that of log2_size. The
+        interval is Student's, of 16 independent scramblings, widened by the error of the integral.
+
+    References:
+        Imhof (1961), Biometrika 48; Lugannani and Rice (1980) for the saddlepoint of a tail; Owen
+        (1995) for scrambled points. The contour is this project's own choice.
+
+    """
+    parsed = parse_loss(loss)
+    validation.prng_key("key", key)
+    rho = np.abs(np.asarray(validation.interval("correlations", correlations, low=-1.0, high=1.0)))
+    if rho.ndim != 1 or rho.size == 0:
+        raise ValueError(f"correlations must have shape (d,), d >= 1, got {rho.shape}")
+    size = np.asarray(validation.log2_size(log2_size), float)
+    bits = np.asarray(validation.interval("rates", rates, low=0.0), float)
+    if bits.ndim and bits.shape[-1] != rho.size:
+        raise ValueError(
+            f"rates must have shape (..., {rho.size}) or be a number, got {bits.shape}"
+        )
+    validation.not_empty("rates", jnp.asarray(bits))
+    validation.not_empty("log2_size", jnp.asarray(size))
+    queries = validation.integer("queries", queries, low=2 * _REPLICATES)
+    confidence = float(validation.open_unit("confidence", confidence))
+    bits = np.broadcast_to(bits, (*bits.shape[:-1], rho.size))
+    batch = bits.shape[:-1]
+    bits = bits.reshape(-1, rho.size)
+
+    order = np.argsort(-rho)
+    rho, bits = rho[order], bits[:, order]
+    squares = _squares_of_queries(key, rho.size, queries)
+    tables = [_table(float(one), parsed) for one in size.ravel()]
+    tied = np.asarray(expected_loss(size.ravel(), loss, log_a=-np.inf, log_e=0.0))
+    found = [_one_channel(rho, r, squares, tables, tied) for r in bits]
+    means = np.stack([one.means for one in found])
+    error = np.stack([one.error for one in found])
+    value = means.mean(axis=1)
+    spread = means.std(axis=1, ddof=1) / math.sqrt(_REPLICATES)
+    half = scipy.stats.t.ppf(0.5 + 0.5 * confidence, _REPLICATES - 1) * spread + error[:, None]
+    shape = (*batch, *size.shape)
+    value, lower, upper = (
+        jnp.asarray(np.clip(one, 0.0, 1.0).reshape(shape))
+        for one in (value, value - half, value + half)
+    )
+    return SampledLoss(value=value, lower=lower, upper=upper, confidence=confidence)
+
+
+def _squares_of_queries(key: Array, d: int, queries: int) -> Reals:
+    """Squared coordinates of scrambled Sobol points, shape (replicates, points, d)."""
+    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    power = math.ceil(math.log2(queries / _REPLICATES))
+    drawn = [
+        scipy.stats.qmc.Sobol(d, rng=generator).random_base2(power) for _ in range(_REPLICATES)
+    ]
+    return np.asarray(ndtri(np.clip(np.stack(drawn), 1e-15, 1 - 1e-15)) ** 2)
+
+
+def _table(log2_size: float, loss: RankLoss) -> scipy.interpolate.CubicSpline:
+    """The loss as a function of ln a, by a cubic spline whose nodes crowd where it bends: at a = K/M."""
+    log_M = float(log_database_size(jnp.asarray(log2_size)))
+    bend = min(math.log(loss.cutoff) - log_M, 0.0)
+    width = 0.5 / math.sqrt(loss.cutoff)
+    low, high = math.asinh(-_NATS / width), math.asinh(-bend / width)
+    log_a = np.minimum(bend + width * np.sinh(np.linspace(low, high, _TABLE)), 0.0)
+    log_a[-1] = 0.0
+    name: Loss = (loss.kind, loss.cutoff) if loss.is_two_valued else loss.kind
+    values = np.asarray(expected_loss(log2_size, name, log_a=log_a, log_e=-np.inf))
+    # At M = K the bend is at zero, where nodes coincide.
+    log_a, places = np.unique(log_a, return_index=True)
+    return scipy.interpolate.CubicSpline(log_a, values[places])
+
+
+class _Losses(NamedTuple):
+    """Mean loss of every replicate, shape (replicates, sizes), and the error of the integral."""
+
+    means: Reals
+    error: float
+
+
+def _one_channel(
+    rho: Reals,
+    bits: Reals,
+    squares: Reals,
+    tables: list[scipy.interpolate.CubicSpline],
+    tied: Reals,
+) -> _Losses:
+    """Average the loss over the queries for one set of rates."""
+    c2 = rho * rho * -np.expm1(-2 * LN2 * bits)
+    left = (1 - rho) * (1 + rho) + rho * rho * np.exp2(-2 * bits)  # 1 - c^2, with its digits
+    kept = c2 > _INDEPENDENT
+    count = squares.shape[0]
+    if not kept.any():  # all descriptions tie
+        return _Losses(np.broadcast_to(tied, (count, tied.size)), 0.0)
+    if (left == 0).any():  # the target alone fits, to all digits
+        return _Losses(np.zeros((count, len(tables))), 0.0)
+    beta = np.sort(left[kept] / c2[kept])
+    x2 = squares[..., np.flatnonzero(kept)[np.argsort(left[kept] / c2[kept], kind="stable")]]
+    scores = target_scores(beta, x2.reshape(-1, beta.size))
+    log_a, probability = scores.log_a, scores.probability
+    means = [(probability * table(np.clip(log_a, table.x[0], 0.0))).sum(axis=1) for table in tables]
+    per_query = np.stack(means, axis=-1).reshape(count, -1, len(tables))
+    return _Losses(per_query.mean(axis=1), float(np.abs(1 - probability.sum(axis=1)).mean()))
+
+
+class TargetScores(NamedTuple):
+    """Points of the target's score given each query, their probabilities, and who wins there.
+
+    Attributes:
+        t: saddlepoints, shape (T,).
+        log_a: ln of the probability that a competitor scores higher, shape (queries, T).
+        probability: of the target's score to lie there, shape (queries, T).
+
+    """
+
+    t: Reals
+    log_a: Reals
+    probability: Reals
+
+
+def target_scores(beta: Reals, x2: Reals) -> TargetScores:
+    r"""Integrate over the target's score given queries, along t = K'^{-1}(score).
+
+    Args:
+        beta: $(1 - c_i^2)/c_i^2$, increasing, shape (k,).
+        x2: squared coordinates of the queries, shape (queries, k).
+
+    """
+    t, width = _grid(beta, x2)
+    variance, log_tail, log_density = _exponents(beta, x2, t)
+    seen = log_density > _CUT
+    log_a, probability = np.full(seen.shape, -np.inf), np.zeros(seen.shape)
+    for point in np.flatnonzero(seen.any(axis=0)):
+        rows = np.flatnonzero(seen[:, point])
+        # Queries whose scores are alike in variance share a path.
+        log_ratio = np.log(variance[rows, point] / variance[rows, point].min())
+        alike = (log_ratio / _ALIKE).astype(int)
+        for group in np.unique(alike):
+            chosen = rows[alike == group]
+            at = chosen, point
+            one = _Path.at(beta, t[point], variance[at])
+            tail, density = one.integrals(x2[chosen])
+            log_a[at] = one.with_pole(log_tail[at], tail)
+            # The target's density in its score, times d(score) = K'' dt.
+            density = np.maximum(density, 0.0) * np.exp(log_density[at])
+            probability[at] = width[point] * variance[at] * density
+    return TargetScores(t, log_a, probability)
+
+
+class _Path(NamedTuple):
+    """One contour, and K on it less its linear part in a form in which nothing cancels.
+
+    Attributes:
+        weight: shape (J,).
+        over_z: weight over z, shape (J,).
+        pole: a number.
+        central: the part of the exponent that all queries share, shape (J,).
+        of_query: the part that multiplies the squared coordinates, real parts before imaginary ones,
+            shape (k, 2J).
+
+    """
+
+    weight: Complexes
+    over_z: Complexes
+    pole: float
+    central: Complexes
+    of_query: Reals
+
+    @classmethod
+    def at(cls, beta: Reals, t: float, variance: Reals) -> "_Path":
+        """Place a contour through t, for queries with these variances K''(t)."""
+        ends = np.array([variance.min()]), np.array([variance.max()])
+        path = contour(np.array([t]), -beta[0], *ends)
+        shift, v = path.shift[0], t + beta
+        ratio = shift[:, None] / v
+        central = -0.5 * (np.log1p(ratio) - ratio).sum(axis=-1)
+        of_query = 0.5 * (beta * (1 + beta) / v) * (ratio**2 / (1 + ratio))
+        parts = np.concatenate([of_query.real, of_query.imag]).T
+        weight = path.weight[0]
+        return cls(weight, weight / path.z[0], float(path.pole[0]), central, parts)
+
+    def integrals(self, x2: Reals) -> tuple[Reals, Reals]:
+        """The tail and the density over their exponentials at the saddlepoint, shape (queries,)."""
+        tail, density = np.empty(len(x2)), np.empty(len(x2))
+        for first in range(0, len(x2), _TOGETHER):
+            some = slice(first, first + _TOGETHER)
+            both = x2[some] @ self.of_query
+            nodes = self.weight.size
+            values = np.exp(self.central + both[:, :nodes] + 1j * both[:, nodes:])
+            tail[some] = (values @ self.over_z).real
+            density[some] = (values @ self.weight).real
+        return tail, density
+
+    def with_pole(self, log_tail: Reals, tail: Reals) -> Reals:
+        """Ln of the tail probability."""
+        if self.pole == 0:
+            return np.asarray(log_tail + np.log(np.maximum(tail, _TINY)))
+        return np.asarray(np.log(np.clip(np.exp(log_tail) * tail + self.pole, _TINY, 1.0)))
+
+
+def _grid(beta: Reals, x2: Reals) -> tuple[Reals, Reals]:
+    r"""Choose saddlepoints t, evenly in a coordinate tau; and dt over its step, both of shape (T,).
+
+    In $\xi = \ln\frac{t + \beta_1}{1 + \beta_1}$ the target's score is as regular near its bound, at
+    t = inf, as elsewhere; what matters of it lies in [-5, 75] for any number of modes, around zero, where
+    t = 1, the middle of the target's distribution. Queries that tell little have wide distributions,
+    and far out they alone are left: with xi = w sinh(tau) the steps grow in proportion.
+    """
+    away = np.geomspace(1e-22, 75.0, 300)
+    xi = np.concatenate([-away[away < 5][::-1], [0.0], away])
+    s = (1 + beta[0]) * np.exp(xi)
+    variance, _, log_density = _exponents(beta, x2, 1 + (1 + beta[0]) * np.expm1(xi))
+    seen = log_density > _CUT
+    inside = np.flatnonzero(seen.any(axis=0))
+    low, high = xi[max(inside[0] - 1, 0)], xi[min(inside[-1] + 1, xi.size - 1)]
+    largest = np.where(seen, variance, 0.0).max(axis=0)
+    finest = min(_STEP, _SHARPNESS / math.sqrt(float(largest[away[away < 5].size])))
+    needed = finest / (s * np.sqrt(largest + 1e-300))
+    best = (math.inf, 0.0)
+    for width in np.geomspace(1e-3, 1e3, 25) * needed.min():
+        step = float((needed / np.hypot(width, xi))[seen.any(axis=0)].min())
+        count = (math.asinh(high / width) - math.asinh(low / width)) / step
+        best = min(best, (count, width))
+    count, width = best
+    tau = np.linspace(math.asinh(low / width), math.asinh(high / width), math.ceil(count) + 2)
+    xi = width * np.sinh(tau)
+    dt = (1 + beta[0]) * np.exp(xi) * width * np.cosh(tau) * (tau[1] - tau[0])
+    return 1 + (1 + beta[0]) * np.expm1(xi), dt
+
+
+def _exponents(beta: Reals, x2: Reals, t: Reals) -> tuple[Reals, Reals, Reals]:
+    """K''(t), K(t) - t K'(t) and, of the target, K(t) - K(1) - (t-1) K'(t), each (queries, T)."""
+    t = t[:, None]
+    v = t + beta
+    variance = 0.5 * (1 / v**2).sum(axis=1) + x2 @ (beta * (1 + beta) / v**3).T
+    of_tail = (
+        -0.5 * (np.log1p(t / beta) - t / v).sum(axis=1) - 0.5 * x2 @ ((1 + beta) * (t / v) ** 2).T
+    )
+    of_target = -0.5 * (np.log1p((t - 1) / (1 + beta)) - (t - 1) / v).sum(axis=1)
+    return variance, of_tail, of_target - 0.5 * x2 @ (beta * ((t - 1) / v) ** 2).T

@@ -1,0 +1,160 @@
+r"""Caps of the sphere $S^{n-1}$, and how two of them depend on each other, in the log domain.
+
+A place on the sphere is said by its angle $\theta$ to a pole, and the angle by
+$\psi = \ln\tan(\theta/2)$, any real number: $\cos\theta = -\tanh\psi$, $\sin\theta = 1/\cosh\psi$. Angles of
+$2^{-1000}$ are numbers like any other then. The cap of angle $\theta$ has the probability
+
+$$c_n(\theta) = \tfrac12 I_{\sin^2\theta}\big(\tfrac{n-1}2, \tfrac12\big), \quad \theta \le \pi/2.$$
+
+If a query has density $e^{\kappa \cos\alpha}$ at angle $\alpha$ from its item (von Mises and Fisher), and the item lies
+at angle $\tau$ from a pole, then the density of the query's angle $\theta$ from this pole is that of a uniform
+query times
+
+$$G_\kappa(\theta, \tau) = e^{\kappa\cos\theta\cos\tau}\,
+  \frac{{}_0F_1(\tfrac{n-1}2; \tfrac14(\kappa\sin\theta\sin\tau)^2)}{{}_0F_1(\tfrac n2; \tfrac14\kappa^2)}.$$
+"""
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+from numpy.polynomial import Polynomial
+from numpy.typing import NDArray
+from scipy.special import betainc, betaln, gammaln, ive, logsumexp
+
+from rdsim.root_finding import bisect_on_host
+
+if TYPE_CHECKING:
+    Reals: TypeAlias = NDArray[np.float64]
+else:
+    # NumPy's functions of arrays without dimensions return scalars of its own.
+    Reals = Any
+
+_LARGE_ORDER: Final = 20.0  # from which Debye's expansion of I_nu to order 12 has all digits
+_TERMS: Final = 12
+_SERIES: Final = 1e-4  # z^2 below which three terms of the series of 0F1 are all
+_FRACTIONS: Final = 80  # terms of the continued fraction, used where it converges within 40
+_LEAST_LOG: Final = (
+    -600.0
+)  # ln of the caps below which the incomplete beta function nears underflow
+
+
+def cosine(psi: Reals) -> Reals:
+    """Cosine of the angle."""
+    return np.asarray(-np.tanh(psi))
+
+
+def log_sine(psi: Reals) -> Reals:
+    """Natural log of the sine of the angle."""
+    return np.asarray(math.log(2.0) - np.logaddexp(psi, -psi))
+
+
+def log_measure(n: int, psi: Reals) -> Reals:
+    r"""Ln of the density of $\psi$ for a uniform direction: $\sin^{n-1}\theta / B(\frac{n-1}2, \frac12)$."""
+    return np.asarray((n - 1) * log_sine(psi) - betaln((n - 1) / 2, 0.5))
+
+
+def log_cap(n: int, psi: Reals) -> Reals:
+    """Natural log of the probability of the cap of an angle, of any size."""
+    psi = np.asarray(psi, float)
+    half = -np.abs(psi)  # the cap or its complement, whichever is smaller
+    log_small = _log_small_cap(n, half)
+    return np.asarray(np.where(psi <= 0, log_small, np.log1p(-np.exp(log_small))))
+
+
+def _log_small_cap(n: int, psi: Reals) -> Reals:
+    a, x, t = (n - 1) / 2, np.exp(2 * log_sine(psi)), cosine(psi)
+    # Near the equator 1 - I is small and known with all its digits.
+    near = a * t * t < 0.5
+    direct = np.log(np.where(near, 1.0, np.maximum(betainc(a, 0.5, x), 1e-320)))
+    around = np.log1p(-betainc(0.5, a, np.where(near, t * t, 0.0)))
+    found = np.where(near, around, direct)
+    tiny = found < _LEAST_LOG
+    if tiny.any():
+        found = np.array(found)
+        found[tiny] = _log_beta_fraction(a, psi[tiny], x[tiny])
+    return np.asarray(found - math.log(2.0))
+
+
+def _log_beta_fraction(a: float, psi: Reals, x: Reals) -> Reals:
+    r"""$\ln I_x(a, \frac12)$ by the continued fraction (DLMF 8.17.22), Lentz's algorithm, for x far below one."""
+    b = 0.5
+    c, d = np.ones_like(x), 1 / (1 - (a + b) * x / (a + 1))
+    value = d
+    for m in range(1, _FRACTIONS):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for term in (even, odd):
+            d, c = 1 / (1 + term * d), 1 + term / c
+            value = value * d * c
+    log_front = 2 * a * log_sine(psi) + np.log(cosine(psi)) - math.log(a) - betaln(a, b)
+    return np.asarray(log_front + np.log(value))
+
+
+def angle_of_cap(n: int, log_c: Reals) -> Reals:
+    r"""Return $\psi$ of the cap of a probability, by bisection."""
+    log_c = np.asarray(log_c, float)
+    # For small angles ln c = (n-1)(psi + ln 2) + ln(2^...) up to a constant of the size of ln n.
+    low = np.minimum((log_c - 2.0) / (n - 1), 0.0) - 4.0 - math.log(n)
+    high = np.full(log_c.shape, 40.0)
+    low, high = bisect_on_host(lambda psi: log_cap(n, psi) >= log_c, low, high, steps=64)
+    return np.asarray(high)
+
+
+def log_bessel(b: float, log_z: Reals) -> Reals:
+    r"""$\ln {}_0F_1(; b; z^2/4) = \ln[\Gamma(b) (z/2)^{1-b} I_{b-1}(z)]$ for b >= 1/2, which is $\ln\cosh z$ at 1/2.
+
+    Small orders take SciPy's scaled Bessel function; large ones Debye's expansion, written so that large
+    terms cancel on paper.
+    """
+    nu = b - 1
+    z = np.exp(np.minimum(log_z, 300.0))
+    if b == 0.5:
+        return np.asarray(np.abs(z) + np.log1p(np.exp(-2 * np.abs(z))) - math.log(2.0))
+    if nu < _LARGE_ORDER:
+        small = z * z < _SERIES
+        safe = np.where(small, 1.0, z)
+        log_i = np.log(ive(nu, safe)) + safe
+        bulk = gammaln(b) - nu * np.log(safe / 2) + log_i
+        w = z * z / 4
+        series = np.log1p(w / b * (1 + w / (2 * (b + 1)) * (1 + w / (3 * (b + 2)))))
+        return np.asarray(np.where(small, series, bulk))
+    root = np.sqrt(1 + (z / nu) ** 2)
+    stirling = gammaln(nu + 1) - nu * math.log(nu) + nu - 0.5 * math.log(2 * math.pi * nu)
+    height = (z / nu) ** 2 / (root + 1)  # root - 1 without cancellation
+    exponent = nu * (height - np.log1p(height / 2))
+    inner = np.polynomial.polynomial.polyval(1 / root, _debye(nu))
+    return np.asarray(stirling + exponent - 0.5 * np.log(root) + np.log(inner))
+
+
+@functools.lru_cache(maxsize=64)
+def _debye(nu: float) -> Reals:
+    """Coefficients of the sum of U_k(p)/nu^k in powers of p (DLMF 10.41.9)."""
+    p = Polynomial([0.0, 1.0])
+    u = Polynomial([1.0])
+    total = Polynomial([1.0])
+    for k in range(1, _TERMS + 1):
+        u = 0.5 * p**2 * (1 - p**2) * u.deriv() + ((1 - 5 * p**2) * u).integ() / 8
+        total = total + u / nu**k
+    return np.asarray(total.coef)
+
+
+def log_dependence(n: int, log_kappa: Reals, log_weight: Reals, theta: Reals, tau: Reals) -> Reals:
+    r"""Ln of $\sum_i w_i G_{\kappa_i}(\theta, \tau)$: by how much a query at one place is likelier for an item at another.
+
+    Args:
+        n: dimension of the space.
+        log_kappa: ln of the concentrations, shape (k,).
+        log_weight: ln of their probabilities, shape (k,).
+        theta: places psi of the query.
+        tau: places psi of the item, broadcast with those of the query.
+
+    """
+    product = (cosine(theta) * cosine(tau))[..., None]
+    log_sines = (log_sine(theta) + log_sine(tau))[..., None]
+    each = np.exp(log_kappa) * product + log_bessel((n - 1) / 2, log_kappa + log_sines)
+    scale = log_weight - log_bessel(n / 2, log_kappa)
+    if log_kappa.size == 1:
+        return np.asarray((each + scale)[..., 0])
+    return np.asarray(logsumexp(each + scale, axis=-1))
