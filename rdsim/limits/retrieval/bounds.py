@@ -17,10 +17,12 @@ Time sharing: common randomness picks one channel for the whole database, so the
 made by the target's own channel and both the rate and the loss are averages. Hence the
 lower convex hull of all points found, with the constant description (D_max, 0), is achieved.
 
-Items of few values, one letter or a short block, with queries of few classes: the upper bound is
-the best of all channels to the tolerance (C25). With many classes it is found by ascent among
-channels of some dozens of words (`items._ascent`). Longer items: a local search among memoryless
-channels of |Y| + 1 codewords (`_block_channels`), below which C4 alone stands. Encoders that see the
+Items of few values, one letter or a short block, are described whole. Where the queries sort them in
+one order or its reverse the upper bound is the best of all channels to the tolerance (C25).
+Otherwise it is the best of channels of some dozens of words (`items._alternation`), some 1e-3 bits
+above the optimum, and of C25's own where words are told apart best. C26 is left out where queries are
+of many classes. Longer items: a local search among memoryless channels of |Y| + 1 codewords
+(`_block_channels`), below which C4 alone stands. Encoders that see the
 whole database and describe items jointly may need fewer bits than any single channel, down to the
 lower bound.
 """
@@ -40,7 +42,7 @@ from rdsim.limits.bottleneck import bottleneck_gaussian_rate, bottleneck_rate
 from rdsim.limits.rank_distortion.uniform import rank_rate
 from rdsim.limits.retrieval._block_channels import block_schemes
 from rdsim.limits.retrieval.items import RetrievalCurve, retrieval_curve
-from rdsim.limits.retrieval.items._ascent import climbed
+from rdsim.limits.retrieval.items._alternation import alternated
 from rdsim.limits.retrieval.items._programme import evaluated
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.gaussian import gaussian_rank_loss
@@ -53,18 +55,23 @@ from rdsim.transformations import on_host
 
 _GAUSSIAN_RATES: Final = np.geomspace(0.05, 8.0, 24)
 """Rates of the Gaussian test channel that are evaluated, bits a letter."""
-_CELL_LIMIT: Final = 4096.0
+_CELL_LIMIT: Final = 1024.0
 """Pairs of a query and an item, |X|^n |Y|^n, up to which items are described whole."""
 _LARGEST: Final = 1000.0
 """log2 M up to which they are."""
+_PRICES: Final = np.geomspace(1 / 96, 48.0, 80)
+"""Rewards a nat of the channels that are searched, over the range of the reward."""
 _CLASSES: Final = 5
-"""Classes of queries up to which the curves are solved, and beyond which channels are climbed to."""
+"""Classes of queries up to which the converse of whole items is solved."""
 _SLOPES: Final = np.geomspace(1 / 8, 4.0, 8)
-"""Rewards a bit at which the curves of several classes are solved, over the same mean."""
+"""Rewards a bit at which it is, over the mean reward a bit of stored items."""
+_STEEP: Final = 0.15
+"""Up to this of them one encoder is solved as well: a few dozens of words are too coarse there."""
+_FAST: Final = 4
+"""Classes up to which it is, and the converse to `_ROUGH`; beyond, to `_ROUGHER`."""
 _ROUGH: Final = 4e-3
-"""Gap in bits to which they are."""
-_PRICES: Final = np.geomspace(1 / 100, 30.0, 36)
-"""Rewards a bit of the channels that are climbed to, over the mean reward a bit of stored items."""
+_ROUGHER: Final = 1e-2
+"""Gaps in bits, of the order of what lies between lines of neighbouring slopes."""
 
 
 @result
@@ -125,11 +132,11 @@ def retrieval_bounds(
             candidate channels (bottleneck optima; the stored letter, whole, noisy, erased, or one
             letter flagged), the fraction moved shrinking by the root of two a round. Where one loss
             costs more than 1e6 multiplications the candidates are fewer and no round is made. Items
-            of few values (of binary letters up to six) and Gaussian sources have no such rounds.
+            of few values (of binary letters up to five) and Gaussian sources have no such rounds.
         levels: as in `block_loss`.
         tolerance: certified gap to reach for each bound, bits: an item of C25 and C26 where queries
-            sort the items in one order or its reverse (otherwise these are solved at eight slopes,
-            each to a few thousandths), a letter of the inverse bottleneck in C4.
+            sort the items in one order or its reverse (otherwise C26 is solved at eight slopes,
+            to some thousandths), a letter of the inverse bottleneck in C4.
 
     Returns:
         Both bounds. From D_max on both are zero.
@@ -227,20 +234,23 @@ def _item_bounds(
         _, _, points = shared.searched(np.append(goals, least), inverse=False)
         below, _, _ = dataclasses.replace(shared, encoder="joint").searched(D, inverse=False)
         return (points.x, points.upper), np.where(least > D, np.inf, np.maximum(below, 0.0))
-    rough = dataclasses.replace(shared.rate, tolerance=jnp.asarray(_ROUGH))
-    shared = dataclasses.replace(shared, rate=rough)
-    mean = (float(shared.maximum_loss) - least) / float(shared.stored_rate)
-    channels = climbed(
-        problem.queries, problem.below, problem.rewards.below.whole, mean * _PRICES / np.log(2.0)
-    )
+    span = float(shared.maximum_loss) - least
+    channels = alternated(problem, shared.letters(), 2.0 ** float(shared.log2_size), span * _PRICES)
     reward, nats = np.array([evaluated(problem, channel) for channel in channels]).T
     x = np.append(1.0 - reward, least)
     y = np.append(nats / np.log(2.0), float(shared.stored_rate))
     if classes <= _CLASSES:
-        points = shared.at_slopes(mean * _SLOPES)
-        x, y = np.append(x, points.x), np.append(y, points.upper)
-        line = dataclasses.replace(shared, encoder="joint").at_slopes(mean * _SLOPES).line(D)
-        converse = np.maximum(converse, line)
+        rough = jnp.asarray(_ROUGH if classes <= _FAST else _ROUGHER)
+        shared = dataclasses.replace(
+            shared, rate=dataclasses.replace(shared.rate, tolerance=rough)
+        )
+        slopes = _SLOPES * span / float(shared.stored_rate)
+        converse = np.maximum(
+            converse, dataclasses.replace(shared, encoder="joint").at_slopes(slopes).line(D)
+        )
+        if classes <= _FAST:
+            points = shared.at_slopes(slopes[_SLOPES <= _STEEP])
+            x, y = np.append(x, points.x), np.append(y, points.upper)
     return (x, y), converse
 
 

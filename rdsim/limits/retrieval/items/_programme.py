@@ -163,8 +163,8 @@ def _earned(problem: Programme, joint: np.ndarray, rewards: Steps, classes: list
 def _by_transport(problem: Programme, price: float) -> tuple[np.ndarray, float]:
     """Solve one class, from below for the channel and from above for the bound."""
     direction, py = problem.queries.direction[0], problem.queries.py
-    channel, _ = _one_class(problem.below[0], direction, py, price)
-    _, value = _one_class(problem.above[0], direction, py, price)
+    channel, _, theta = _one_class(problem.below[0], direction, py, price)
+    _, value, _ = _one_class(problem.above[0], direction, py, price, theta)
     return channel, problem.rewards.above.whole + price * value
 
 
@@ -286,47 +286,53 @@ def _scores(groups: Problem, solution: Solution) -> list[tuple[np.ndarray, np.nd
 
 
 def _one_class(
-    steps: Steps, direction: np.ndarray, py: np.ndarray, price: float
-) -> tuple[np.ndarray, float]:
+    steps: Steps,
+    direction: np.ndarray,
+    py: np.ndarray,
+    price: float,
+    start: np.ndarray | None = None,
+) -> tuple[np.ndarray, float, np.ndarray]:
     r"""Minimise the dual of one class, a smooth convex function of theta.
 
     $$\sum_j L_j \ln\sum_y P_y e^{e(y)\omega_j/\lambda - \theta_y} + \sum_y P_y \theta_y.$$
 
     Newton's method in theta with halved steps (the function is convex, smooth, and flat along the
-    constants), from the solution at a larger price where the price is small.
+    constants), from a start or from the solution at a larger price where the price is small.
 
     Args:
         steps: omega on cells of the quantile.
         direction: e, shape (|Y|,).
         py: P(y) > 0, shape (|Y|,).
         price: lambda, reward a nat.
+        start: theta to begin with.
 
     Returns:
-        P(cell, y), whose columns are P_Y up to rounding; and the least value of the dual.
+        P(cell, y), whose columns are P_Y up to rounding; the least value of the dual; and theta.
 
     """
     length, spread = steps.length, float(np.ptp(steps.slope)) * float(np.ptp(direction))
-    theta = np.zeros(py.size)
+    theta = np.zeros(py.size) if start is None else start
     stages = max(int(np.ceil(np.log(spread / (8.0 * price)) / np.log(4.0))), 0) if spread else 0
-    for stage in range(stages, -1, -1):
+    for stage in range(stages if start is None else 0, -1, -1):
         now = price * 4.0**stage
-        score = np.log(py) + steps.slope[:, None] * (direction / now)
+        # Letters along the first axis, cells along the second: sums over few letters are fast.
+        score = np.log(py)[:, None] + direction[:, None] * (steps.slope / now)
 
         def solved(theta: np.ndarray, score: np.ndarray = score) -> tuple[float, np.ndarray]:
-            logits = score - theta
-            top = logits.max(axis=1, keepdims=True)
+            logits = score - theta[:, None]
+            top = logits.max(axis=0)
             weight = np.exp(logits - top)
-            total = weight.sum(axis=1, keepdims=True)
-            value = length @ (top + np.log(total))[:, 0] + py @ theta
+            total = weight.sum(axis=0)
+            value = length @ (top + np.log(total)) + py @ theta
             return float(value), weight / total
 
         value, posterior = solved(theta)
         for _ in range(_NEWTON_STEPS):
-            mass = length @ posterior
+            mass = posterior @ length
             gradient = py - mass
             if np.abs(gradient).max() < 1e-14:
                 break
-            hessian = np.diag(mass) - (posterior * length[:, None]).T @ posterior
+            hessian = np.diag(mass) - (posterior * length) @ posterior.T
             # The constants are taken out of the null space.
             step = np.linalg.lstsq(hessian + 1.0, -gradient, rcond=1e-15)[0]
             decrement = -float(gradient @ step)
@@ -343,4 +349,4 @@ def _one_class(
             theta = theta + share * step
             value, posterior = tried, there
         theta = theta * (4.0 if stage else 1.0)
-    return posterior * length[:, None], value
+    return (posterior * length).T, value, theta

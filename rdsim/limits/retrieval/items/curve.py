@@ -180,10 +180,13 @@ class RetrievalCurve(Curve):
 
     def programme(self) -> Programme:
         """State the problem that is solved slope by slope."""
-        kept = reduced(np.asarray(self.joint))
-        table = kept.channel[kept.px > 0] * kept.py
         rewards = _tabulated(float(self.log2_size), parse_loss(self.rank_loss), self.encoder)
-        return programme(classes_of(table), rewards)
+        return programme(classes_of(self.letters()), rewards)
+
+    def letters(self) -> np.ndarray:
+        """Return P(x,y) without letters of no mass, letters that no query tells apart joined."""
+        kept = reduced(np.asarray(self.joint))
+        return kept.channel[kept.px > 0] * kept.py
 
     def _ends(self) -> Points:
         # Nothing is sent at D_max. The letter itself may be stored, and no loss is less than then.
