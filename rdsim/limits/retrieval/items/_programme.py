@@ -39,7 +39,7 @@ _DEPTH: Final = 10.0
 _LOOSE: Final = 0.1
 """Nats, times groups squared, that the interior point leaves open as long as strategies are missing.
 Dual variables well inside their set change less from round to round than those at a corner."""
-_TIGHT: Final = 0.05
+_TIGHT: Final = 0.1
 """The same when none is missing any more."""
 _ASTRAY: Final = 3.0
 """Excess over the tolerance from which on finer groups are not tried: these did not converge."""
