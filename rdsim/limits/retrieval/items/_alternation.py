@@ -103,7 +103,9 @@ def _climbed(
         joint = kernel * np.swapaxes(factor, 1, 2)
         joint /= joint.sum(axis=2, keepdims=True)
         scores = joint @ e.T
+    # The letters' masses come last: they are exact.
     share = weight[:, None] / (kernel @ factor)
+    factor = py[:, None] / (across @ share)
     joint = share * kernel * np.swapaxes(factor, 1, 2)
     value = (top - np.log(share / weight[:, None]))[:, :, 0] @ weight - np.log(
         factor[:, :, 0] / py
