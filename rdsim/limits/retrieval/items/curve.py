@@ -100,7 +100,7 @@ class RetrievalCurve(Curve):
 
         """
         goal = self._checked(loss)
-        lower, upper, _ = self.searched(np.asarray(goal), inverse=False)
+        lower, upper, _ = searched(self, np.asarray(goal), inverse=False)
         return self._certified(np.maximum(lower, 0.0), np.maximum(upper, 0.0), goal.shape)
 
     @on_host
@@ -118,7 +118,7 @@ class RetrievalCurve(Curve):
 
         """
         goal = validation.interval("rate", rate, low=0.0)
-        lower, upper, _ = self.searched(np.asarray(goal), inverse=True)
+        lower, upper, _ = searched(self, np.asarray(goal), inverse=True)
         least, most = float(self.minimum_loss), float(self.maximum_loss)
         upper = np.clip(upper, least, most)
         return self._certified(np.clip(lower, least, upper), upper, goal.shape)
@@ -151,32 +151,6 @@ class RetrievalCurve(Curve):
     def _certified(self, lower: np.ndarray, upper: np.ndarray, shape: tuple[int, ...]) -> Certified:
         low, high = (jnp.asarray(np.reshape(bound, shape)) for bound in (lower, upper))
         return Certified(value=high, lower=low, upper=high, tolerance=self.rate.tolerance)
-
-    def searched(self, goal: np.ndarray, *, inverse: bool) -> tuple[np.ndarray, np.ndarray, Points]:
-        """Search the slopes for goals, beginning with what is known of the curve.
-
-        Returns:
-            Lower and upper bounds at the goals, and all points that were solved or known.
-
-        """
-        problem = self.programme()
-        tolerance = float(self.rate.tolerance)
-        known = [Points(*(np.asarray(part) for part in self._known()))]
-
-        def solve(slopes: np.ndarray) -> Points:
-            # Slopes of a curve are bits a unit of loss; vertical and flat lines are known already.
-            inside = np.sort(slopes[np.isfinite(slopes) & (slopes > 0)])
-            found = _points(problem, 1.0 / inside, tolerance)
-            known.append(found)
-            return found
-
-        lower, upper = search(solve, known[0], goal.ravel(), tolerance, inverse=inverse)
-        return lower, upper, Points(*map(np.concatenate, zip(*known, strict=True)))
-
-    def at_slopes(self, slopes: np.ndarray) -> Points:
-        """Solve the slopes, reward a bit; with what is known before."""
-        found = _points(self.programme(), slopes, float(self.rate.tolerance))
-        return Points(*map(np.asarray, self._known())).and_also(found)
 
     def programme(self) -> Programme:
         """State the problem that is solved slope by slope."""
@@ -283,6 +257,36 @@ def retrieval_curve(
         tolerance=wanted,
     )
     return dataclasses.replace(curve, loss=jnp.asarray(points.x), rate=rate)
+
+
+def searched(
+    curve: RetrievalCurve, goal: np.ndarray, *, inverse: bool
+) -> tuple[np.ndarray, np.ndarray, Points]:
+    """Search the slopes for goals, beginning with what is known of the curve.
+
+    Returns:
+        Lower and upper bounds at the goals, and all points that were solved or known.
+
+    """
+    problem = curve.programme()
+    tolerance = float(curve.rate.tolerance)
+    known = [Points(*(np.asarray(part) for part in curve._known()))]
+
+    def solve(slopes: np.ndarray) -> Points:
+        # Slopes of a curve are bits a unit of loss; vertical and flat lines are known already.
+        inside = np.sort(slopes[np.isfinite(slopes) & (slopes > 0)])
+        found = _points(problem, 1.0 / inside, tolerance)
+        known.append(found)
+        return found
+
+    lower, upper = search(solve, known[0], goal.ravel(), tolerance, inverse=inverse)
+    return lower, upper, Points(*map(np.concatenate, zip(*known, strict=True)))
+
+
+def at_slopes(curve: RetrievalCurve, slopes: np.ndarray) -> Points:
+    """Solve the slopes, reward a bit; with what is known before."""
+    found = _points(curve.programme(), slopes, float(curve.rate.tolerance))
+    return Points(*map(np.asarray, curve._known())).and_also(found)
 
 
 def _points(problem: Programme, slopes: np.ndarray, tolerance: float) -> Points:
