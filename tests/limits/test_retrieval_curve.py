@@ -12,15 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim import limits, sources
-from rdsim.limits.retrieval import _ranks
-from rdsim.limits.retrieval._item_programme import optimum, programme
-from rdsim.limits.retrieval._ranks import classes_of, tabulated
-from rdsim.limits.retrieval._strategies import (
+from rdsim.limits.retrieval.items import _ranks
+from rdsim.limits.retrieval.items._alternation import alternated
+from rdsim.limits.retrieval.items._pricing import best_strategies, interpolated
+from rdsim.limits.retrieval.items._programme import evaluated, optimum, programme
+from rdsim.limits.retrieval.items._ranks import classes_of, tabulated
+from rdsim.limits.retrieval.items._strategies import (
     Problem,
     Solution,
     children,
     first_strategies,
-    largest_excess,
 )
 from rdsim.ranking import expected_loss
 from rdsim.ranking.loss import parse_loss
@@ -355,12 +356,39 @@ def test_C26_the_largest_excess_is_that_of_a_plain_search(data):
     for F in itertools.product(range(m), repeat=C):
         tilt = sum(reward[c][F[c]] * e[c] for c in range(C)) - solution.theta
         values.append(np.log(py @ np.exp(tilt)) - sum(solution.beta[c][F[c]] for c in range(C)))
-    largest, near, f = largest_excess(problem, solution, 1.0 - max(values))
-    np.testing.assert_allclose(largest, max(values), rtol=0, atol=1e-11)
-    assert len(near) == np.sum(np.array(values) >= max(values) - 1.0)
+    found = best_strategies(
+        problem, solution.theta, solution.beta, deepest=1.0 - max(values), most=10_000
+    )
+    np.testing.assert_allclose(found[0], max(values), rtol=0, atol=1e-11)
+    _, near, f = found
     np.testing.assert_allclose(
         f, problem.excess(near, solution.theta, solution.beta), rtol=0, atol=1e-11
     )
+    np.testing.assert_allclose(f.max(), max(values), rtol=0, atol=1e-11)
+
+
+def test_C26_interpolated_multipliers_are_those_of_a_smooth_function():
+    """beta(r) = r^2 / 2 is the conjugate of tau^2 / 2: from 30 groups to 100."""
+    coarse, fine = np.linspace(0.9, -0.9, 30), np.linspace(0.9, -0.9, 100)
+    found = interpolated(coarse, coarse**2 / 2, np.array([-1.0, 1.0]), fine)
+    # Exact between groups. Those at the ends own half an interval of scores: a cell squared / 8 there.
+    inside = np.abs(fine) < coarse[2]
+    np.testing.assert_allclose(found[inside], fine[inside] ** 2 / 2, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(found, fine**2 / 2, rtol=0, atol=(coarse[0] - coarse[1]) ** 2 / 8)
+
+
+@settings(max_examples=3)
+@given(strategies.joint_pmfs((3, 3)), st.sampled_from([0.05, 0.1]))
+def test_C25_alternation_comes_near_the_optimum_and_never_passes_it(joint, slope):
+    joint = 0.9 * joint + 0.1 / joint.size
+    problem = programme(classes_of(joint), tabulated(4.0, parse_loss(RECIPROCAL), joint=False))
+    best = optimum(problem, slope, 2e-3)
+    prices = np.array([slope]) / np.log(2)
+    (channel,) = alternated(problem, joint, 16.0, prices)
+    np.testing.assert_allclose(channel.sum(axis=0), joint.sum(axis=0), rtol=0, atol=1e-9)
+    reward, nats = evaluated(problem, channel)
+    assert reward - prices[0] * nats <= best.bound + 1e-12
+    assert reward - prices[0] * nats >= best.bound - 0.01 * slope
 
 
 @settings(max_examples=6)

@@ -1,8 +1,8 @@
 """What a retrieval system can reach with items (and queries) of so many bits.
 
-`item_curve` is the exact optimum of one encoder and a converse for all, of items of one letter; `joint_curve` is the
+`items` is the exact optimum of one encoder and a converse for all, of items of one letter; `joint_curve` is the
 exact optimum of joint encoders of a small database; `bounds` is the
-sandwich of a converse and the best single channel; `distortion` makes retrieval an ordinary distortion; `two_sided`
+sandwich of the tightest converse and the best single channel; `distortion` makes retrieval an ordinary distortion; `two_sided`
 compresses queries too; `identification` is for similarity queries; `mixture` is a converse for Gaussian mixtures.
 
 Arguments are checked before anything is computed: a ValueError names the one whose numbers or shape do
@@ -16,7 +16,7 @@ from rdsim.limits.retrieval.distortion import (
     self_consistent,
 )
 from rdsim.limits.retrieval.identification import identification_binary, identification_gaussian
-from rdsim.limits.retrieval.item_curve import RetrievalCurve, retrieval_curve
+from rdsim.limits.retrieval.items import RetrievalCurve, retrieval_curve
 from rdsim.limits.retrieval.joint_curve import JointRetrievalCurve, joint_retrieval_curve
 from rdsim.limits.retrieval.mixture import mixture_loss_bound
 from rdsim.limits.retrieval.two_sided import TwoSidedBounds, two_sided_dsbs, two_sided_gaussian

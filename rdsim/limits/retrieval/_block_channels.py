@@ -6,7 +6,7 @@ found is a local optimum, with no more than |Y| + 1 codewords.
 """
 
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, Int
 
 from rdsim.information import mutual_information
 from rdsim.limits.bottleneck import information_bottleneck
-from rdsim.limits.retrieval._time_sharing import Schemes, lower_hull
 from rdsim.number_types import Integer
 from rdsim.ranking import block_score
 from rdsim.ranking.loss import RankLoss
@@ -31,6 +30,39 @@ _SEARCH_WORK: Final = 1e6
 _STARTS: Final = 6  # slopes of the hull at which the search runs side by side
 _DECIMALS: Final = 7
 """Decimals of a candidate channel, so that letters alike by symmetry are alike in float64."""
+
+
+class Schemes(NamedTuple):
+    """Schemes: their losses and bits an item, shape (V,), and their channels, (V, ...)."""
+
+    loss: np.ndarray
+    bits: np.ndarray
+    channels: np.ndarray
+
+
+def lower_hull(schemes: Schemes, zero_rate: float) -> Schemes:
+    """Lower convex hull of the points (loss, bits) and (D_max, 0), by increasing loss (Andrew's scan)."""
+    useful = (schemes.loss < zero_rate) & (schemes.bits > 0)
+    constant = np.zeros_like(schemes.channels[:1])
+    if constant.ndim == 3:
+        constant[..., 0] = 1.0  # every item has the first description
+    loss = np.append(schemes.loss[useful], zero_rate)
+    bits = np.append(schemes.bits[useful], 0.0)
+    channels = np.concatenate([schemes.channels[useful], constant])
+    kept: list[int] = []
+    for i in np.lexsort((bits, loss)):
+        if kept and bits[i] >= bits[kept[-1]]:
+            continue
+        while len(kept) > 1:
+            a, b = kept[-2:]
+            # The last corner stays if it lies below the chord from the one before it.
+            if (loss[b] - loss[a]) * (bits[i] - bits[a]) > (loss[i] - loss[a]) * (
+                bits[b] - bits[a]
+            ):
+                break
+            kept.pop()
+        kept.append(int(i))
+    return Schemes(loss[kept], bits[kept], channels[kept])
 
 
 def block_schemes(

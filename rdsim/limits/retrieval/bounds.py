@@ -1,10 +1,11 @@
-r"""The retrieval rate-distortion function between two bounds (C12): bits an item against rank loss.
+r"""The retrieval rate-distortion function between two bounds (C12, C25, C26): bits against rank loss.
 
 Items of n letters, M of them, loss rho of the target's rank.
 
 Lower bound (the converse): every encoder, even one that sees the whole database, needs at least
-$n\,\mathrm{IB}^{-1}(R_\rho(D; M)/n)$ bits an item (C4), infinite where even the stored items do not
-identify the target well enough: no system reaches such a D.
+$n\,\mathrm{IB}^{-1}(R_\rho(D; M)/n)$ bits an item (C4), and at least the single-letter converse of
+whole items (C26), which is the tighter one for short items. It is infinite where even the stored
+items do not identify the target well enough: no system reaches such a D.
 
 Upper bound: a single test channel, used for every item of the database, makes descriptions of
 $I(U;Y^n)$ bits an item, n I(U;Y) if it works letter by letter, and its loss is exact. The rate is that
@@ -13,20 +14,22 @@ $\log_2(M I + 1) + 5$ bits more, on the whole database (Li and El Gamal 2018, st
 representation lemma), so the excess an item vanishes.
 
 Time sharing: common randomness picks one channel for the whole database, so the competitors are
-made by the target's own channel and both the rate and the loss are averages. (Were each item to
-draw its own channel, the competitors would be a mixture, and the loss not the average.) Hence the
+made by the target's own channel and both the rate and the loss are averages. Hence the
 lower convex hull of all points found, with the constant description (D_max, 0), is achieved.
 
-Items of few values, one letter or a short block: no finite number of codewords attains the exact
-trade-off of rate and loss, so the search has dozens (`_item_channels`). With two kinds of query it ends
-within 0.01 bits of the best of all single channels (0.001 for the DSBS), with more it is local.
-Longer items: a local search among memoryless channels of |Y| + 1 codewords (`_block_channels`). A better
-channel may exist, and the lower bound says by how much. Encoders that see the whole database and
-describe items jointly may need fewer bits than any single channel: about half in databases of four
-items, where their optimum can be enumerated.
+Items of few values, one letter or a short block, are described whole. Where the queries sort them in
+one order or its reverse the upper bound is the best of all channels to the tolerance (C25).
+Otherwise it is the best of channels of some dozens of words (`items._alternation`), some 1e-3 bits
+above the optimum, and of C25's own where words are told apart best. C26 is left out where queries are
+of many classes. Longer items: a local search among memoryless channels of |Y| + 1 codewords
+(`_block_channels`), below which C4 alone stands. Encoders that see the
+whole database and describe items jointly may need fewer bits than any single channel, down to the
+lower bound.
 """
 
+import dataclasses
 from collections.abc import Callable
+from functools import reduce
 from typing import Final
 
 import jax.numpy as jnp
@@ -34,11 +37,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.limits._curve import lower_hull
 from rdsim.limits.bottleneck import bottleneck_gaussian_rate, bottleneck_rate
 from rdsim.limits.rank_distortion.uniform import rank_rate
 from rdsim.limits.retrieval._block_channels import block_schemes
-from rdsim.limits.retrieval._item_channels import item_schemes
-from rdsim.limits.retrieval._time_sharing import Schemes, lower_hull
+from rdsim.limits.retrieval.items import RetrievalCurve, retrieval_curve
+from rdsim.limits.retrieval.items._alternation import alternated
+from rdsim.limits.retrieval.items._programme import evaluated
+from rdsim.limits.retrieval.items.curve import at_slopes, searched
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.gaussian import gaussian_rank_loss
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
@@ -50,6 +56,23 @@ from rdsim.transformations import on_host
 
 _GAUSSIAN_RATES: Final = np.geomspace(0.05, 8.0, 24)
 """Rates of the Gaussian test channel that are evaluated, bits a letter."""
+_CELL_LIMIT: Final = 1024.0
+"""Pairs of a query and an item, |X|^n |Y|^n, up to which items are described whole."""
+_LARGEST: Final = 1000.0
+"""log2 M up to which they are."""
+_PRICES: Final = np.geomspace(1 / 96, 48.0, 80)
+"""Rewards a nat of the channels that are searched, over the range of the reward."""
+_CLASSES: Final = 5
+"""Classes of queries up to which the converse of whole items is solved."""
+_SLOPES: Final = np.geomspace(1 / 8, 4.0, 8)
+"""Rewards a bit at which it is, over the mean reward a bit of stored items."""
+_STEEP: Final = 0.15
+"""Up to this of them one encoder is solved as well: a few dozens of words are too coarse there."""
+_FAST: Final = 3
+"""Classes up to which it is, and the converse to `_ROUGH`; beyond, to `_ROUGHER` at every other slope."""
+_ROUGH: Final = 4e-3
+_ROUGHER: Final = 1e-2
+"""Gaps in bits, of the order of what lies between lines of neighbouring slopes."""
 
 
 @result
@@ -63,10 +86,6 @@ class RetrievalBounds:
             where nothing that was found reaches the loss. Joint encoders may need fewer.
         vertex_loss: losses of the schemes that are time-shared, increasing, shape (V,).
         vertex_bits: their bits an item, shape (V,).
-        channels: their test channels, of whole items, P(u|y^n), shape (V, |Y|^n, |U|), the last
-            letter running fastest, or P(u|y) of single letters, shape (V, |Y|, |U|), where items
-            have too many values; of a Gaussian source the rates of its Gaussian test channel, bits
-            a letter, shape (V,).
         zero_rate_loss: D_max, the loss of a random ranking.
 
     """
@@ -76,7 +95,6 @@ class RetrievalBounds:
     upper: Float[Array, " d"]
     vertex_loss: Float[Array, " v"]
     vertex_bits: Float[Array, " v"]
-    channels: Float[Array, "v ..."]
     zero_rate_loss: Float[Array, ""]
 
     @property
@@ -97,7 +115,7 @@ def retrieval_bounds(
     distortion: ArrayLike | None = None,
     rounds: Integer = 12,
     levels: Integer | None = None,
-    tolerance: ArrayLike = 1e-6,
+    tolerance: ArrayLike = 1e-4,
 ) -> RetrievalBounds:
     r"""Bound the bits an item that retrieval within an expected rank loss needs (C12).
 
@@ -115,9 +133,11 @@ def retrieval_bounds(
             candidate channels (bottleneck optima; the stored letter, whole, noisy, erased, or one
             letter flagged), the fraction moved shrinking by the root of two a round. Where one loss
             costs more than 1e6 multiplications the candidates are fewer and no round is made. Items
-            of few values (of binary letters up to four) and Gaussian sources have no such rounds.
+            of few values (of binary letters up to five) and Gaussian sources have no such rounds.
         levels: as in `block_loss`.
-        tolerance: certified gap of the bottleneck's inverse in the lower bound, bits a letter.
+        tolerance: certified gap to reach for each bound, bits: an item of C25 and C26 where queries
+            sort the items in one order or its reverse (otherwise C26 is solved at four or eight
+            slopes, to some thousandths), a letter of the inverse bottleneck in C4.
 
     Returns:
         Both bounds. From D_max on both are zero.
@@ -142,37 +162,101 @@ def retrieval_bounds(
         distortion = validation.interval("distortion", distortion, low=0.0, high=1.0, ndim=1)
     zero_rate = float(expected_loss(size, parsed, log_a=-jnp.inf, log_e=0.0))
     if isinstance(source, GaussianSource):
-        points, inverse_bottleneck = _gaussian_schemes(source, size, n, parsed)
+        found, inverse_bottleneck = _gaussian_schemes(source, size, n, parsed)
+        whole = None
     else:
         joint = source.joint if isinstance(source, DiscreteSource) else source
         joint = np.asarray(validation.pmf("source", joint, ndim=2))
-        schemes = item_schemes(joint, size, n, parsed)
-        points = schemes or block_schemes(joint, size, n, parsed, steps, levels)
 
         def inverse_bottleneck(relevance: np.ndarray) -> np.ndarray:
             rate = bottleneck_rate(joint, relevance, tolerance=gap, compress="columns")
             return np.asarray(rate.lower)
 
-    corners = lower_hull(points, zero_rate)
-    if distortion is None:
-        distortion = jnp.linspace(corners.loss[0], zero_rate, 33)
-    D = np.asarray(distortion)
+        whole = _whole_items(joint, size, loss, n, gap)
+        if whole is None:
+            schemes = block_schemes(joint, size, n, parsed, steps, levels)
+            found = schemes.loss, schemes.bits
+    if whole is not None:
+        D = _goals(distortion, float(whole.minimum_loss), zero_rate)
+        found, converse = _item_bounds(whole, np.minimum(D, zero_rate))
+    useful = (found[0] < zero_rate) & (found[1] > 0)
+    loss_, bits = np.append(found[0][useful], zero_rate), np.append(found[1][useful], 0.0)
+    corners = lower_hull(loss_, bits)
+    vertex_loss, vertex_bits = loss_[corners], bits[corners]
+    D = _goals(distortion, vertex_loss[0], zero_rate)
     needed = np.asarray(rank_rate(size, parsed, distortion=D).lower) / n
-    achieved = np.interp(D, corners.loss, corners.bits, left=np.inf, right=0.0)
+    achieved = np.interp(D, vertex_loss, vertex_bits, left=np.inf, right=0.0)
+    lower = n * inverse_bottleneck(needed)
+    if whole is not None:
+        # Two ways round to different last digits: neither bound may pass the other for that.
+        lower = np.minimum(np.maximum(lower, converse), achieved)
     return RetrievalBounds(
-        distortion=distortion,
-        lower=jnp.asarray(np.where(zero_rate <= D, 0.0, n * inverse_bottleneck(needed))),
+        distortion=jnp.asarray(D),
+        lower=jnp.asarray(np.where(zero_rate <= D, 0.0, lower)),
         upper=jnp.asarray(achieved),
-        vertex_loss=jnp.asarray(corners.loss),
-        vertex_bits=jnp.asarray(corners.bits),
-        channels=jnp.asarray(corners.channels),
+        vertex_loss=jnp.asarray(vertex_loss),
+        vertex_bits=jnp.asarray(vertex_bits),
         zero_rate_loss=jnp.asarray(zero_rate),
     )
 
 
+def _goals(distortion: Array | None, least: float, most: float) -> np.ndarray:
+    return np.linspace(least, most, 33) if distortion is None else np.asarray(distortion)
+
+
+def _whole_items(
+    joint: np.ndarray, size: Float[Array, ""], loss: Loss, n: int, tolerance: float
+) -> RetrievalCurve | None:
+    """State the problem of items of n letters as one of single letters; None if they are too many."""
+    letter = joint[joint.sum(axis=1) > 0]
+    if n * np.log2(letter.size) > np.log2(_CELL_LIMIT) or float(size) > _LARGEST:
+        return None
+    table = reduce(np.kron, [letter] * n)
+    return retrieval_curve(table / table.sum(), size, loss, np.zeros(0), tolerance=tolerance)
+
+
+def _item_bounds(
+    shared: RetrievalCurve, D: np.ndarray
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Find the schemes of C25 around given losses, and the converse of C26 at these.
+
+    Returns:
+        Losses and bits of the schemes; bits at D, infinite below the loss of items stored whole.
+
+    """
+    least = float(shared.minimum_loss)
+    converse = np.where(least > D, np.inf, 0.0)
+    goals = np.unique(D[least <= D])
+    problem = shared.programme()
+    if float(shared.maximum_loss) - least <= 0:
+        return (np.zeros(0), np.zeros(0)), converse
+    classes = len(problem.queries.direction)
+    joint = dataclasses.replace(shared, encoder="joint")
+    if classes <= 1:
+        _, _, points = searched(shared, np.append(goals, least), inverse=False)
+        below, _, _ = searched(joint, D, inverse=False)
+        return (points.x, points.upper), np.where(least > D, np.inf, np.maximum(below, 0.0))
+    span = float(shared.maximum_loss) - least
+    channels = alternated(problem, shared.letters(), 2.0 ** float(shared.log2_size), span * _PRICES)
+    reward, nats = np.array([evaluated(problem, channel) for channel in channels]).T
+    x = np.append(1.0 - reward, least)
+    y = np.append(nats / np.log(2.0), float(shared.stored_rate))
+    if classes <= _CLASSES:
+        rough = jnp.asarray(_ROUGH if classes <= _FAST else _ROUGHER)
+        rate = dataclasses.replace(shared.rate, tolerance=rough)
+        shared, joint = (dataclasses.replace(each, rate=rate) for each in (shared, joint))
+        chosen = _SLOPES if classes <= _FAST else _SLOPES[1::2]
+        slopes = chosen * span / float(shared.stored_rate)
+        converse = np.maximum(converse, at_slopes(joint, slopes).line(D))
+        if classes <= _FAST:
+            points = at_slopes(shared, slopes[chosen <= _STEEP])
+            x, y = np.append(x, points.x), np.append(y, points.upper)
+    return (x, y), converse
+
+
 def _gaussian_schemes(
     source: GaussianSource, size: Float[Array, ""], n: int, loss: RankLoss
-) -> tuple[Schemes, Callable[[np.ndarray], np.ndarray]]:
+) -> tuple[tuple[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]:
     """Evaluate the Gaussian test channel; and the inverse of the scalar Gaussian bottleneck."""
     if source.cross_covariance.shape != (1, 1):
         raise ValueError(
@@ -187,4 +271,4 @@ def _gaussian_schemes(
     def inverse_bottleneck(relevance: np.ndarray) -> np.ndarray:
         return np.asarray(bottleneck_gaussian_rate(correlation, relevance=relevance))
 
-    return Schemes(losses, n * rates, rates), inverse_bottleneck
+    return (losses, n * rates), inverse_bottleneck

@@ -25,7 +25,7 @@ from rdsim.certified import Certified
 from rdsim.limits._curve import Curve, Points
 from rdsim.limits.bottleneck._solver import reduced
 from rdsim.limits.rate_distortion.discrete import RateDistortionCurve, rate_distortion_curve
-from rdsim.limits.retrieval._ranks import classes_of
+from rdsim.limits.retrieval.items._ranks import classes_of
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.results import result

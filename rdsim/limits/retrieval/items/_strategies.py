@@ -12,9 +12,9 @@ where strategies with f_F = max carry an optimal channel, of posteriors $P_{y|F}
 e^{\sum_c e_c(y)\omega_c(F_c) - \theta_y}$.
 
 With one class a strategy is a quantile, beta is explicit, and the bound is a smooth function of
-theta: Newton's method (`_item_programme`). With more, a primal-dual interior-point method solves it
-over a working set of strategies (`interior_point`), and `largest_excess` finds the maximum over all,
-as the largest entry of a tensor of rank |Y|.
+theta: Newton's method (`_programme`). With more, a primal-dual interior-point method solves it
+over a working set of strategies (`interior_point`), and the maximum over all is found by branch and
+bound (`_pricing`).
 """
 
 from typing import Any, Final, NamedTuple
@@ -37,10 +37,6 @@ _SHORT: Final = 0.3
 """Step size below which the next step recentres."""
 _UNUSED: Final = 1e-10
 """Mass below which the interior point leaves strategies that are not in use."""
-LISTED: Final = 2.0**24
-"""Strategies that are listed at most to find the best, some 0.2 s of work."""
-_PORTION: Final = 2**21
-"""Of these, how many at a time."""
 
 
 class Problem(NamedTuple):
@@ -292,62 +288,6 @@ def _longest(v: np.ndarray, dv: np.ndarray) -> float:
     """Return the longest step, at most one, that keeps v positive."""
     falls = dv < 0
     return min(1.0, float((-v[falls] / dv[falls]).min(initial=np.inf)))
-
-
-def largest_excess(
-    problem: Problem, solution: Solution, deepest: float
-) -> tuple[float, np.ndarray, np.ndarray]:
-    r"""Find max_F f_F over all strategies, and those that come near it.
-
-    $e^{f_F} = \sum_y c_y \prod_c E_c(F_c, y)$ is an entry of a tensor of rank |Y|: one product of
-    two matrices lists all entries. Classes that would make the list too long enter by the largest
-    factor of every letter, which leaves a bound.
-
-    Args:
-        problem: the classes and their groups.
-        solution: its dual variables are used.
-        deepest: strategies with f >= -deepest are returned.
-
-    Returns:
-        An upper bound of the maximum, exact up to rounding where all classes are listed; and the
-        strategies near it with their f, shapes (J, C) and (J,), none where not all are listed.
-
-    """
-    exponents = [
-        np.outer(r, e) - b[:, None]
-        for r, e, b in zip(problem.reward, problem.direction, solution.beta, strict=True)
-    ]
-    sizes = [m.size for m in problem.mass]
-    listed = len(sizes)
-    while np.prod(sizes[:listed], dtype=float) > LISTED:
-        listed -= 1
-    # Each factor is at most one; the offset holds what was taken out.
-    offset = np.log(problem.py) - solution.theta + sum(x.max(axis=0) for x in exponents)
-    top = float(offset.max())
-    factors = [np.exp(x - x.max(axis=0)) for x in exponents[:listed]]
-    if listed == 0:
-        return float(logsumexp(offset)), np.zeros((0, len(sizes)), int), np.zeros(0)
-    left = np.exp(offset - top)[None]
-    for factor in factors[:-1]:
-        left = (left[:, None] * factor).reshape(-1, offset.size)
-    floor, largest = np.exp(-deepest - top), 0.0
-    portion = max(_PORTION // factors[-1].shape[0], 1)
-    places, values = [], []
-    for begin in range(0, len(left), portion):
-        entries = left[begin : begin + portion] @ factors[-1].T
-        largest = max(largest, float(entries.max()))
-        if listed == len(sizes):
-            near = np.flatnonzero(entries.ravel() >= floor)
-            places.append(near + begin * factors[-1].shape[0])
-            values.append(entries.ravel()[near])
-    with np.errstate(divide="ignore"):
-        # What underflows lies 700 nats below the offset.
-        upper = top + max(float(np.log(largest)), -700.0)
-        if listed < len(sizes):
-            return upper, np.zeros((0, len(sizes)), int), np.zeros(0)
-        f = top + np.log(np.concatenate(values))
-    found = np.stack(np.unravel_index(np.concatenate(places), sizes), axis=1)
-    return upper, found, f
 
 
 def first_strategies(problem: Problem, most: int) -> np.ndarray:

@@ -18,7 +18,7 @@ $$V(\mu) = \sum_x \int_0^\infty h(S_x(z))\, dz, \qquad h(s) = \int_0^s h'(v)\, d
   $M R \ge \sum_i I(Y_i;W)$ since items are independent. Nor is any loss less than that of items
   stored whole (C1), whatever the rate.
 
-Both are solved slope by slope (`_item_programme`): reward - slope * rate is at most a bound that
+Both are solved slope by slope (`_programme`): reward - slope * rate is at most a bound that
 holds for every channel, and at least that of a channel that is evaluated exactly.
 
 No earlier statement of either claim was found; functionals of this kind are Yaari's (1987) and
@@ -37,8 +37,8 @@ from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.limits._curve import Curve, Points, search
 from rdsim.limits.bottleneck._solver import reduced
-from rdsim.limits.retrieval._item_programme import Programme, optimum, programme
-from rdsim.limits.retrieval._ranks import Rewards, classes_of, tabulated
+from rdsim.limits.retrieval.items._programme import Programme, optimum, programme
+from rdsim.limits.retrieval.items._ranks import Rewards, classes_of, tabulated
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
@@ -100,7 +100,7 @@ class RetrievalCurve(Curve):
 
         """
         goal = self._checked(loss)
-        lower, upper = self._search(np.asarray(goal), inverse=False)
+        lower, upper, _ = searched(self, np.asarray(goal), inverse=False)
         return self._certified(np.maximum(lower, 0.0), np.maximum(upper, 0.0), goal.shape)
 
     @on_host
@@ -118,7 +118,7 @@ class RetrievalCurve(Curve):
 
         """
         goal = validation.interval("rate", rate, low=0.0)
-        lower, upper = self._search(np.asarray(goal), inverse=True)
+        lower, upper, _ = searched(self, np.asarray(goal), inverse=True)
         least, most = float(self.minimum_loss), float(self.maximum_loss)
         upper = np.clip(upper, least, most)
         return self._certified(np.clip(lower, least, upper), upper, goal.shape)
@@ -141,7 +141,7 @@ class RetrievalCurve(Curve):
         at = validation.interval(
             "slope", slope, low=0.0, high=np.inf, open_low=True, open_high=True, ndim=0
         )
-        found = optimum(self._programme(), float(at), float(self.rate.tolerance)).joint
+        found = optimum(self.programme(), float(at), float(self.rate.tolerance)).joint
         found = found[found.sum(axis=1) > 0]
         rows = (found / found.sum(axis=0)).T
         letter = reduced(np.asarray(self.joint)).letter
@@ -152,24 +152,15 @@ class RetrievalCurve(Curve):
         low, high = (jnp.asarray(np.reshape(bound, shape)) for bound in (lower, upper))
         return Certified(value=high, lower=low, upper=high, tolerance=self.rate.tolerance)
 
-    def _search(self, goal: np.ndarray, *, inverse: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Search the slopes; what is known of the curve is where it begins."""
-        problem = self._programme()
-        tolerance = float(self.rate.tolerance)
-
-        def solve(slopes: np.ndarray) -> Points:
-            # Slopes of a curve are bits a unit of loss; vertical and flat lines are known already.
-            inside = np.sort(slopes[np.isfinite(slopes) & (slopes > 0)])
-            return _points(problem, 1.0 / inside, tolerance)
-
-        known = Points(*(np.asarray(part) for part in self._known()))
-        return search(solve, known, goal.ravel(), tolerance, inverse=inverse)
-
-    def _programme(self) -> Programme:
-        kept = reduced(np.asarray(self.joint))
-        table = kept.channel[kept.px > 0] * kept.py
+    def programme(self) -> Programme:
+        """State the problem that is solved slope by slope."""
         rewards = _tabulated(float(self.log2_size), parse_loss(self.rank_loss), self.encoder)
-        return programme(classes_of(table), rewards)
+        return programme(classes_of(self.letters()), rewards)
+
+    def letters(self) -> np.ndarray:
+        """Return P(x,y) without letters of no mass, letters that no query tells apart joined."""
+        kept = reduced(np.asarray(self.joint))
+        return kept.channel[kept.px > 0] * kept.py
 
     def _ends(self) -> Points:
         # Nothing is sent at D_max. The letter itself may be stored, and no loss is less than then.
@@ -213,9 +204,9 @@ def retrieval_curve(
     $$R(D) = \min\Bigl\{I(\mu) : \sum_x \int_0^\infty h(S_x(z))\,dz \ge 1 - D\Bigr\}.$$
 
     Where the queries sort the items in one order or its reverse (a binary query or item, the DSBS)
-    the gap is some 1e-8 over the slope. Otherwise joint encoders of up to 128 items are solved
-    exactly, and beyond the error falls with the square of the number of groups of ranks, 128 at
-    most for three classes of queries and fewer for more.
+    the gap is some 1e-8 over the slope. Otherwise joint encoders of few items are solved exactly,
+    and beyond the error falls with the square of the number of groups of ranks, 144 a class at
+    most: some 1e-4 bits for up to five classes of queries, and more for more.
 
     Args:
         source: a `DiscreteSource`, or a table P(x,y), of one letter an item.
@@ -258,7 +249,7 @@ def retrieval_curve(
         rank_loss=loss,
         encoder=encoder,
     )
-    points = _points(curve._programme(), np.asarray(slope), float(wanted))
+    points = _points(curve.programme(), np.asarray(slope), float(wanted))
     rate = Certified(
         value=jnp.asarray(points.upper),
         lower=jnp.asarray(points.lower),
@@ -266,6 +257,36 @@ def retrieval_curve(
         tolerance=wanted,
     )
     return dataclasses.replace(curve, loss=jnp.asarray(points.x), rate=rate)
+
+
+def searched(
+    curve: RetrievalCurve, goal: np.ndarray, *, inverse: bool
+) -> tuple[np.ndarray, np.ndarray, Points]:
+    """Search the slopes for goals, beginning with what is known of the curve.
+
+    Returns:
+        Lower and upper bounds at the goals, and all points that were solved or known.
+
+    """
+    problem = curve.programme()
+    tolerance = float(curve.rate.tolerance)
+    known = [Points(*(np.asarray(part) for part in curve._known()))]
+
+    def solve(slopes: np.ndarray) -> Points:
+        # Slopes of a curve are bits a unit of loss; vertical and flat lines are known already.
+        inside = np.sort(slopes[np.isfinite(slopes) & (slopes > 0)])
+        found = _points(problem, 1.0 / inside, tolerance)
+        known.append(found)
+        return found
+
+    lower, upper = search(solve, known[0], goal.ravel(), tolerance, inverse=inverse)
+    return lower, upper, Points(*map(np.concatenate, zip(*known, strict=True)))
+
+
+def at_slopes(curve: RetrievalCurve, slopes: np.ndarray) -> Points:
+    """Solve the slopes, reward a bit; with what is known before."""
+    found = _points(curve.programme(), slopes, float(curve.rate.tolerance))
+    return Points(*map(np.asarray, curve._known())).and_also(found)
 
 
 def _points(problem: Programme, slopes: np.ndarray, tolerance: float) -> Points:

@@ -13,30 +13,38 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from rdsim.limits.retrieval._ranks import Queries, Rewards, Steps, class_steps
-from rdsim.limits.retrieval._strategies import (
-    LISTED,
+from rdsim.limits.retrieval.items._pricing import best_strategies, interpolated
+from rdsim.limits.retrieval.items._ranks import Queries, Rewards, Steps, class_steps
+from rdsim.limits.retrieval.items._strategies import (
     Problem,
     Solution,
     children,
     first_strategies,
     interior_point,
-    largest_excess,
 )
 
 _NEWTON_STEPS: Final = 60
 _FIRST_STRATEGIES: Final = 700
 """Strategies of the first, coarsest groups: 8 groups for three classes, 5 for four, 2 for nine."""
-_SPLIT: Final = 20_000
-"""Strategies that the split of near-optimal ones may give."""
-_GAP: Final = 1e-6
-"""Nats that the interior point may leave open: with more, it does not tell what is in use."""
-_ADDED: Final = 2000
-"""Strategies added to the working set in a round."""
+_WORKING: Final = 12_000
+"""Strategies of a working set about, the best of every group of every class."""
+_ADDED: Final = 4000
+"""Strategies added to the working set in a round, at most about."""
+_NEAR: Final = 40_000
+"""Strategies that are listed because they come near the optimum."""
+_SPLIT: Final = 200_000
+"""Strategies that their split may give, before the best are chosen."""
 _DEPTH: Final = 10.0
-"""Nats below the optimum, times groups squared, down to which strategies are split."""
-_ROUNDS: Final = 5
-_FINEST: Final = 128
+"""Nats below the optimum, times groups squared, down to which strategies are listed."""
+_LOOSE: Final = 0.1
+"""Nats, times groups squared, that the interior point leaves open as long as strategies are missing.
+Dual variables well inside their set change less from round to round than those at a corner."""
+_TIGHT: Final = 0.1
+"""The same when none is missing any more."""
+_ASTRAY: Final = 3.0
+"""Excess over the tolerance from which on finer groups are not tried: these did not converge."""
+_ROUNDS: Final = 12
+_FINEST: Final = 144
 """Groups a class has at most."""
 _ROUNDING: Final = 5e-14
 """Of a reward: a sum of some hundred numbers, of probabilities that are rounded to 1e-14."""
@@ -155,8 +163,8 @@ def _earned(problem: Programme, joint: np.ndarray, rewards: Steps, classes: list
 def _by_transport(problem: Programme, price: float) -> tuple[np.ndarray, float]:
     """Solve one class, from below for the channel and from above for the bound."""
     direction, py = problem.queries.direction[0], problem.queries.py
-    channel, _ = _one_class(problem.below[0], direction, py, price)
-    _, value = _one_class(problem.above[0], direction, py, price)
+    channel, _, theta = _one_class(problem.below[0], direction, py, price)
+    _, value, _ = _one_class(problem.above[0], direction, py, price, theta)
     return channel, problem.rewards.above.whole + price * value
 
 
@@ -171,10 +179,9 @@ def _by_strategies(
     queries = problem.queries
     C = len(queries.direction)
     nats = tolerance * np.log(2.0)
-    finest = max(min(_FINEST, int(LISTED ** (1.0 / C) + 1e-9)), 2)
     count = max(int(_FIRST_STRATEGIES ** (1.0 / C)), 2)
     kept: np.ndarray | None = None
-    mass: list[np.ndarray] = []
+    coarse: tuple[Problem, Solution] | None = None
     scores: list[tuple[np.ndarray, np.ndarray] | None] = [None] * C
     while True:
         steps = [
@@ -186,27 +193,78 @@ def _by_strategies(
             [each.length for each in steps],
             [each.slope / price for each in steps],
         )
-        if kept is None:
+        if kept is None or coarse is None:
             strategies = first_strategies(groups, _FIRST_STRATEGIES)
         else:
-            split = children(kept, mass, groups.mass, _SPLIT)
+            split = children(kept, coarse[0].mass, groups.mass, _SPLIT)
+            guess = _guessed(groups, *coarse)
+            split = _spread(split, groups.excess(split, coarse[1].theta, guess), groups, _WORKING)
             strategies = np.unique(np.append(split, first_strategies(groups, 0), axis=0), axis=0)
+        exact = all(map(_same_size, steps, problem.above))
+        # Where no finer groups follow, what the interior point leaves open is all of the gap.
+        least, tight = 0.01 * nats, 0.0 if exact else _TIGHT / count**2
+        reach = max(_LOOSE / count**2, least)
         for rounds_left in range(_ROUNDS - 1, -1, -1):
-            solution = interior_point(groups, strategies, min(0.01 * nats, _GAP))
-            excess, near, f = largest_excess(groups, solution, min(0.1, _DEPTH / count**2))
-            worst = np.argsort(-f)[:_ADDED]
-            more = np.unique(np.append(strategies, near[worst[f[worst] > 0]], axis=0), axis=0)
-            if excess <= 0.1 * nats or not rounds_left or len(more) == len(strategies):
+            solution = interior_point(groups, strategies, reach)
+            excess, near, f = best_strategies(
+                groups,
+                solution.theta,
+                solution.beta,
+                deepest=min(0.1, _DEPTH / count**2),
+                most=_NEAR,
+            )
+            worst = _spread(near[f > 0], f[f > 0], groups, _ADDED)
+            more = np.unique(np.append(strategies, worst, axis=0), axis=0)
+            done = excess <= max(0.1 * nats, 0.3 * reach) and reach <= max(least, tight)
+            if done or not rounds_left:
                 break
+            reach = min(reach, max(0.1 * excess, least, 0.4 * tight))
             strategies = more
         dual = sum(float(m @ b) for m, b in zip(groups.mass, solution.beta, strict=True))
         value = dual + float(queries.py @ solution.theta) + excess
         yield groups.channel(strategies, solution), problem.rewards.above.whole + price * value
-        if count >= finest or all(map(_same_size, steps, problem.above)):
+        if excess > _ASTRAY * nats or count >= _FINEST or exact:
             return
         scores = _scores(groups, solution)
-        kept, mass = _kept(strategies, solution, near, f), groups.mass
-        count = min(2 * count, finest)
+        kept, coarse = _kept(groups, strategies, solution, near, f), (groups, solution)
+        count = min(2 * count, _FINEST)
+
+
+def _kept(
+    groups: Problem, strategies: np.ndarray, solution: Solution, near: np.ndarray, f: np.ndarray
+) -> np.ndarray:
+    """Order the strategies to split: those in use, and then the nearest to it."""
+    used = np.flatnonzero(solution.q > 1e-7)
+    used = used[np.argsort(-solution.q[used])][:_WORKING]
+    return np.concatenate([strategies[used], _spread(near, f, groups, _WORKING)])
+
+
+def _guessed(groups: Problem, coarse: Problem, solution: Solution) -> list[np.ndarray]:
+    """Interpolate the multipliers from coarser groups."""
+    return [
+        interpolated(reward, multipliers, direction, finer)
+        for reward, multipliers, direction, finer in zip(
+            coarse.reward, solution.beta, coarse.direction, groups.reward, strict=True
+        )
+    ]
+
+
+def _spread(strategies: np.ndarray, f: np.ndarray, groups: Problem, most: int) -> np.ndarray:
+    """Choose about so many strategies: the best of every group of every class, evenly.
+
+    A group of which the working set holds few strategies has a multiplier without bounds.
+    """
+    if len(strategies) <= most:
+        return strategies
+    strategies = strategies[np.argsort(-f, kind="stable")]
+    each = max(most // sum(m.size for m in groups.mass), 2)
+    chosen = np.zeros(len(strategies), bool)
+    for c, mass in enumerate(groups.mass):
+        order = np.argsort(strategies[:, c], kind="stable")
+        first = np.searchsorted(strategies[order, c], np.arange(mass.size))
+        rank = np.arange(len(order)) - first[strategies[order, c]]
+        chosen[order[rank < each]] = True
+    return strategies[chosen]
 
 
 def _same_size(some: Steps, all_: Steps) -> bool:
@@ -227,57 +285,54 @@ def _scores(groups: Problem, solution: Solution) -> list[tuple[np.ndarray, np.nd
     return found
 
 
-def _kept(
-    strategies: np.ndarray, solution: Solution, near: np.ndarray, f: np.ndarray
-) -> np.ndarray:
-    """Order the strategies to split: those in use, and then the nearest to it."""
-    used = np.flatnonzero(solution.q > 1e-7)
-    used = used[np.argsort(-solution.q[used])]
-    return np.concatenate([strategies[used], near[np.argsort(-f)]])
-
-
 def _one_class(
-    steps: Steps, direction: np.ndarray, py: np.ndarray, price: float
-) -> tuple[np.ndarray, float]:
+    steps: Steps,
+    direction: np.ndarray,
+    py: np.ndarray,
+    price: float,
+    start: np.ndarray | None = None,
+) -> tuple[np.ndarray, float, np.ndarray]:
     r"""Minimise the dual of one class, a smooth convex function of theta.
 
     $$\sum_j L_j \ln\sum_y P_y e^{e(y)\omega_j/\lambda - \theta_y} + \sum_y P_y \theta_y.$$
 
     Newton's method in theta with halved steps (the function is convex, smooth, and flat along the
-    constants), from the solution at a larger price where the price is small.
+    constants), from a start or from the solution at a larger price where the price is small.
 
     Args:
         steps: omega on cells of the quantile.
         direction: e, shape (|Y|,).
         py: P(y) > 0, shape (|Y|,).
         price: lambda, reward a nat.
+        start: theta to begin with.
 
     Returns:
-        P(cell, y), whose columns are P_Y up to rounding; and the least value of the dual.
+        P(cell, y), whose columns are P_Y up to rounding; the least value of the dual; and theta.
 
     """
     length, spread = steps.length, float(np.ptp(steps.slope)) * float(np.ptp(direction))
-    theta = np.zeros(py.size)
+    theta = np.zeros(py.size) if start is None else start
     stages = max(int(np.ceil(np.log(spread / (8.0 * price)) / np.log(4.0))), 0) if spread else 0
-    for stage in range(stages, -1, -1):
+    for stage in range(stages if start is None else 0, -1, -1):
         now = price * 4.0**stage
-        score = np.log(py) + steps.slope[:, None] * (direction / now)
+        # Letters along the first axis, cells along the second: sums over few letters are fast.
+        score = np.log(py)[:, None] + direction[:, None] * (steps.slope / now)
 
         def solved(theta: np.ndarray, score: np.ndarray = score) -> tuple[float, np.ndarray]:
-            logits = score - theta
-            top = logits.max(axis=1, keepdims=True)
+            logits = score - theta[:, None]
+            top = logits.max(axis=0)
             weight = np.exp(logits - top)
-            total = weight.sum(axis=1, keepdims=True)
-            value = length @ (top + np.log(total))[:, 0] + py @ theta
+            total = weight.sum(axis=0)
+            value = length @ (top + np.log(total)) + py @ theta
             return float(value), weight / total
 
         value, posterior = solved(theta)
         for _ in range(_NEWTON_STEPS):
-            mass = length @ posterior
+            mass = posterior @ length
             gradient = py - mass
             if np.abs(gradient).max() < 1e-14:
                 break
-            hessian = np.diag(mass) - (posterior * length[:, None]).T @ posterior
+            hessian = np.diag(mass) - (posterior * length) @ posterior.T
             # The constants are taken out of the null space.
             step = np.linalg.lstsq(hessian + 1.0, -gradient, rcond=1e-15)[0]
             decrement = -float(gradient @ step)
@@ -294,4 +349,4 @@ def _one_class(
             theta = theta + share * step
             value, posterior = tried, there
         theta = theta * (4.0 if stage else 1.0)
-    return posterior * length[:, None], value
+    return (posterior * length).T, value, theta

@@ -1,0 +1,234 @@
+r"""The best of all strategies, by branch and bound over the scores of an item (C25, C26).
+
+With $L_{c,r}(\tau) = \omega_c(r)\tau - \beta_c(r)$ and $G_c = \max_r L_{c,r}$, convex,
+
+$$\max_F f_F = \max_u \Bigl\{ \sum_c G_c(\tau_c(u)) - D(u\|P) - \theta\cdot u \Bigr\},
+\qquad \tau_c(u) = \sum_y u_y e_c(y).$$
+
+A node holds an interval of groups for every class, hence an interval of $\tau_c$. There every line
+above both ends of G_c lies above it, whatever its slope k_c, so that
+
+$$\sum_c \max_{\tau \in \mathrm{ends}} (G_c(\tau) - k_c \tau) + \ln \sum_y P_y e^{\sum_c k_c e_c(y)
+- \theta_y}$$
+
+bounds the node for every k; at a single strategy it is f_F itself. The chord is tried first. Where
+the posterior that it leads to lies outside the node, a Newton step for the multipliers of the ends
+tilts it. Nodes are split in the class whose chord lies farthest above G_c, the best nodes first.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from rdsim.limits._curve import lower_hull
+from rdsim.limits.retrieval.items._strategies import Problem
+
+_PORTION: Final = 16_384
+"""Nodes that are split at a time."""
+_NODES: Final = 600_000
+"""Nodes that are looked at altogether, some seconds of work for five classes."""
+_TILTS: Final = 2
+"""Newton steps for the multipliers of the ends."""
+_EDGE: Final = 8
+"""A split leaves at least this fraction of the groups on either side."""
+
+
+class _Upper(NamedTuple):
+    """G_c by the groups that are its maximum somewhere.
+
+    Attributes:
+        group: their indices, from the largest tau on, shape (A,).
+        slope: omega of them, shape (A,).
+        offset: beta of them, shape (A,).
+        ends: tau where they begin and end, decreasing, shape (A + 1,).
+
+    """
+
+    group: np.ndarray
+    slope: np.ndarray
+    offset: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, reward: np.ndarray, beta: np.ndarray, direction: np.ndarray) -> "_Upper":
+        least, most = float(direction.min()), float(direction.max())
+        # G is the greatest of lines; the least beta for a reward, its conjugate, is convex.
+        # Sheared so that it falls strictly, its lower hull has all corners.
+        spread = float(np.ptp(reward)) or 1.0
+        steep = most + 1.0 + float(np.ptp(beta)) / spread
+        corners = lower_hull(reward, beta - steep * reward)[::-1]
+        slope, offset = reward[corners], beta[corners]
+        cuts = (offset[:-1] - offset[1:]) / (slope[:-1] - slope[1:])
+        ends = np.clip(np.concatenate([[most], cuts, [least]]), least, most)
+        used = ends[:-1] > ends[1:]
+        if not used.any():  # all letters have one score
+            used[0] = True
+        return cls(corners[used], slope[used], offset[used], np.append(ends[:-1][used], least))
+
+    def at(self, tau: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return G(tau) and the place of the line that attains it."""
+        place = np.searchsorted(-self.ends, -tau, side="right") - 1
+        place = np.clip(place, 0, self.slope.size - 1)
+        return self.slope[place] * tau - self.offset[place], place
+
+
+def best_strategies(
+    problem: Problem, theta: np.ndarray, beta: list[np.ndarray], *, deepest: float, most: int
+) -> tuple[float, np.ndarray, np.ndarray]:
+    r"""Bound max_F f_F over all strategies, and find those that come near it.
+
+    Args:
+        problem: the classes and their groups.
+        theta: dual variables of the letters.
+        beta: multipliers of the groups, an array for every class.
+        deepest: strategies with f >= -deepest are wanted.
+        most: number of strategies to return at most, the best.
+
+    Returns:
+        An upper bound of the maximum, which is the maximum unless that took too many nodes; and
+        strategies with their f, the best first, shapes (J, C) and (J,): among them one of the
+        largest f, but not all that come near it.
+
+    """
+    C = len(beta)
+    upper = [_Upper.of(*one) for one in zip(problem.reward, beta, problem.direction, strict=True)]
+    base = np.log(problem.py) - theta
+    low = np.zeros((1, C), int)  # first group of a node, of the largest tau
+    high = np.array([[g.slope.size - 1 for g in upper]])
+    bound, tau, split = _bounded(problem, upper, base, low, high)
+    found, values = [np.zeros((0, C), int)], [np.zeros(0)]
+    floor, looked = -deepest, 0
+    while bound.size and looked < _NODES:
+        if bound.size > _PORTION:
+            order = np.argpartition(-bound, _PORTION)
+        else:
+            order = np.arange(bound.size)
+        now, later = order[:_PORTION], order[_PORTION:]
+        children_low, children_high = _halves(low[now], high[now], tau[now], split[now], upper)
+        looked += len(children_low)
+        new = _bounded(problem, upper, base, children_low, children_high)
+        single = (children_low == children_high).all(axis=1) & (new[0] >= floor)
+        found.append(children_low[single])
+        values.append(new[0][single])
+        if sum(map(len, values)) > 2 * most:
+            # Keep the best; the floor rises to the worst of these.
+            f, places = np.concatenate(values), np.concatenate(found)
+            best = np.argpartition(-f, most)[:most]
+            found, values = [places[best]], [f[best]]
+            floor = max(floor, min(float(values[0].min()), 0.0))
+        again = (new[0] >= floor) & ~single
+        kept = later[bound[later] >= floor]
+        low = np.concatenate([low[kept], children_low[again]])
+        high = np.concatenate([high[kept], children_high[again]])
+        tau = np.concatenate([tau[kept], new[1][again]])
+        split = np.concatenate([split[kept], new[2][again]])
+        bound = np.concatenate([bound[kept], new[0][again]])
+    f, places = np.concatenate(values), np.concatenate(found)
+    largest = max(float(f.max(initial=floor)), float(bound.max(initial=floor)))
+    order = np.argsort(-f, kind="stable")[:most]
+    groups = [g.group[places[order, c]] for c, g in enumerate(upper)]
+    return largest, np.stack(groups, axis=1), f[order]
+
+
+def _bounded(
+    problem: Problem, upper: list[_Upper], base: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bound nodes; return also the scores tau of the maximum and the class to split, shape (N,)."""
+    e = problem.direction
+    first = np.stack([g.ends[low[:, c]] for c, g in enumerate(upper)], axis=1)
+    last = np.stack([g.ends[high[:, c] + 1] for c, g in enumerate(upper)], axis=1)
+    first_slope = np.stack([g.slope[low[:, c]] for c, g in enumerate(upper)], axis=1)
+    last_slope = np.stack([g.slope[high[:, c]] for c, g in enumerate(upper)], axis=1)
+    at_first = first_slope * first - np.stack(
+        [g.offset[low[:, c]] for c, g in enumerate(upper)], axis=1
+    )
+    at_last = last_slope * last - np.stack(
+        [g.offset[high[:, c]] for c, g in enumerate(upper)], axis=1
+    )
+    alone = low == high
+    width = np.where(first > last, first - last, 1.0)
+    chord = np.where(alone | (first <= last), first_slope, (at_first - at_last) / width)
+    best, slope = np.full(len(low), np.inf), chord
+    for tilt in range(_TILTS + 1):
+        logits = base + slope @ e
+        top = logits.max(axis=1, keepdims=True)
+        weight = np.exp(logits - top)
+        total = weight.sum(axis=1, keepdims=True)
+        posterior = weight / total
+        offset = np.maximum(at_first - slope * first, at_last - slope * last)
+        value = offset.sum(axis=1) + (top + np.log(total))[:, 0]
+        tau_now = posterior @ e.T
+        if tilt == 0:
+            tau = tau_now
+        best = np.minimum(best, value)
+        if tilt == _TILTS:
+            break
+        outside = np.where(
+            alone, 0.0, np.maximum(tau_now - first, 0.0) + np.minimum(tau_now - last, 0.0)
+        )
+        many = np.maximum((outside != 0).sum(axis=1, keepdims=True), 1)
+        variance = np.maximum(posterior @ (e * e).T - tau_now**2, 1e-12)
+        step = np.clip(outside / (variance * many), -1e3, 1e3)
+        slope = np.clip(slope - step, last_slope, first_slope)
+    inside = np.clip(tau, last, first)
+    above = np.stack(
+        [
+            at_last[:, c] + chord[:, c] * (inside[:, c] - last[:, c]) - g.at(inside[:, c])[0]
+            for c, g in enumerate(upper)
+        ],
+        axis=1,
+    )
+    # Where the chords touch, the class of most groups is split.
+    above = np.where(alone, -1.0, above + 1e-12 * (high - low))
+    return best, inside, above.argmax(axis=1)
+
+
+def _halves(
+    low: np.ndarray, high: np.ndarray, tau: np.ndarray, split: np.ndarray, upper: list[_Upper]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split nodes where the maximum lies, but not at the very edge."""
+    rows = np.arange(len(low))
+    a, b = low[rows, split], high[rows, split]
+    place = np.zeros(len(low), int)
+    for c, g in enumerate(upper):
+        here = split == c
+        place[here] = g.at(tau[here, c])[1]
+    margin = (b - a) // _EDGE
+    place = np.clip(place, a + margin, np.maximum(b - 1 - margin, a))
+    place = np.minimum(place, np.maximum(b - 1, a))
+    left_high, right_low = high.copy(), low.copy()
+    left_high[rows, split] = place
+    right_low[rows, split] = place + 1
+    several = a < b
+    return (
+        np.concatenate([low, right_low[several]]),
+        np.concatenate([left_high, high[several]]),
+    )
+
+
+def interpolated(
+    reward: np.ndarray, beta: np.ndarray, direction: np.ndarray, finer: np.ndarray
+) -> np.ndarray:
+    """Interpolate multipliers between the groups of a coarser level: a guess for finer groups.
+
+    Cubic pieces between the groups in use, with the scores tau where they meet as derivatives: the
+    multipliers are the conjugate of G, a smooth convex function of the reward.
+    """
+    upper = _Upper.of(reward, beta, direction)
+    x, y = upper.slope[::-1], upper.offset[::-1]
+    tau = (0.5 * (upper.ends[:-1] + upper.ends[1:]))[::-1]
+    if x.size < 2:
+        return np.asarray(y[0] + (finer - x[0]) * tau[0])
+    i = np.clip(np.searchsorted(x, finer) - 1, 0, x.size - 2)
+    h = x[i + 1] - x[i]
+    t = (finer - x[i]) / h
+    inside = np.clip(t, 0.0, 1.0)
+    cubic = (
+        (1 + 2 * inside) * (1 - inside) ** 2 * y[i]
+        + inside * (1 - inside) ** 2 * h * tau[i]
+        + inside**2 * (3 - 2 * inside) * y[i + 1]
+        - inside**2 * (1 - inside) * h * tau[i + 1]
+    )
+    return np.asarray(
+        cubic + h * (np.minimum(t, 0.0) * tau[i] + np.maximum(t - 1, 0.0) * tau[i + 1])
+    )
