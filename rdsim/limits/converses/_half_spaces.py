@@ -314,7 +314,7 @@ _MULTIPLIERS: Final = np.geomspace(0.02, 2.0, 14)
 """Values of lambda that are tried first, times the nats: the best one spends a part of the recall on them."""
 _FINER: Final = 24  # values tried between the neighbours of the best ones
 _STEP: Final = 0.1  # of the thresholds a, standard deviations
-_PARTS: Final = 12  # of a step, around the thresholds where a line touches; two for many shares
+_PARTS: Final = 24  # of a step, around the thresholds where a line touches; two for many shares
 _STEP_OF_ITEMS: Final = 0.15
 """Step of the points y over the root of lambda. The integrand, the exponential of a probability over lambda, is
 as narrow as a third of that root: the trapezoidal rule is then exact to rounding."""
