@@ -310,7 +310,7 @@ class Lines:
 LEAST_MULTIPLIER: Final = 3e-4
 """Least lambda, recall a nat. At a smaller one the integrals need finer steps, and the bound says nothing
 below thousands of bits."""
-_MULTIPLIERS: Final = np.geomspace(0.02, 2.0, 14)
+_MULTIPLIERS: Final = np.geomspace(0.02, 2.0, 20)
 """Values of lambda that are tried first, times the nats: the best one spends a part of the recall on them."""
 _FINER: Final = 24  # values tried between the neighbours of the best ones
 _STEP: Final = 0.1  # of the thresholds a, standard deviations
