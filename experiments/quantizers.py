@@ -144,7 +144,12 @@ def _converses(config: Config, bits: np.ndarray) -> dict[str, np.ndarray]:
     eye = np.eye(config.dimension)
     pair = sources.vector_gaussian(eye, eye, config.correlation * eye)
     size = math.log2(config.items)
-    found = [limits.retrieval_converse(pair, size, "error", bits=bits, **k) for k in KINDS.values()]
+    found = [
+        limits.retrieval_converse(
+            pair, size, "error", bits=bits, rate=kind["rate"], encoder=kind["encoder"]
+        )
+        for kind in KINDS.values()
+    ]
     kept = limits.bottleneck_vector_gaussian(
         np.full(config.dimension, config.correlation), rate=bits
     )

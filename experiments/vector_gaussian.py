@@ -87,8 +87,10 @@ def _channel(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
 def _converse(config: Config, size: int) -> dict[str, np.ndarray]:
     bits, log2_size = np.array(config.bits, float), math.log2(size)
     fixed, told = (
-        limits.retrieval_converse(_source(), log2_size, "error", bits=bits, **kind)
-        for kind in ({"encoder": "shared"}, {"rate": "information", "encoder": "joint"})
+        limits.retrieval_converse(
+            _source(), log2_size, "error", bits=bits, rate=rate, encoder=encoder
+        )
+        for rate, encoder in (("fixed_length", "shared"), ("information", "joint"))
     )
     kept = limits.bottleneck_vector_gaussian(CORRELATIONS, rate=bits)
     return {

@@ -117,6 +117,7 @@ CASES: Final[dict[str, Call]] = {
         "bits": positive(4.0, math.inf),
         "rate": one_of("fixed_length"),
         "encoder": one_of("shared"),
+        "letters": Argument(None, (1.5, 0, -1, "two", 3)),
     },
     "limits.retrieval_curve": {
         "source": Argument(

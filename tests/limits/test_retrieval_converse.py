@@ -12,8 +12,9 @@ from scipy.special import log_ndtr, logsumexp, ndtr, ndtri
 
 from rdsim import codes, sources
 from rdsim.limits import retrieval_converse
-from rdsim.limits.converses import _half_spaces, _tilted
+from rdsim.limits.converses import _half_spaces, _tilted, converse
 from rdsim.ranking import expected_loss
+from rdsim.ranking.loss import parse_loss
 
 LOSSES = ("error", ("miss", 10), "reciprocal_rank", "dcg")
 
@@ -125,6 +126,7 @@ def test_C27_information_is_bounded_at_the_best_multiplier_of_a_fine_grid(correl
     assert found == pytest.approx(min(values), rel=1e-3, abs=0)
 
 
+@settings(max_examples=6)
 @given(st.floats(0.05, 0.98), st.floats(1.0, 30.0), st.floats(1.0, 40.0), st.sampled_from(LOSSES))
 def test_C27_wider_classes_of_codes_are_bounded_less(correlation, bits, size, loss):
     found = {
@@ -143,6 +145,7 @@ def test_C27_wider_classes_of_codes_are_bounded_less(correlation, bits, size, lo
     assert found["fixed_length", "shared"] <= more + 2e-3
 
 
+@settings(max_examples=8)
 @given(st.floats(0.05, 0.98), st.floats(1.0, 40.0), st.sampled_from(LOSSES))
 def test_C27_the_sign_of_an_item_does_not_pass_the_bound(correlation, size, loss):
     """One bit an item, exactly: the sign of Y, ranked by whether it is the query's."""
@@ -156,6 +159,14 @@ def test_C27_the_sign_of_an_item_does_not_pass_the_bound(correlation, size, loss
     code = float(np.sum(weights * density * (right * won + (1 - right) * lost)))
     bound = retrieval_converse(sources.gaussian(correlation), size, loss, bits=1.0)
     assert float(bound.loss) <= code + 1e-9
+
+
+@pytest.mark.parametrize("loss", ["reciprocal_rank", "dcg"])
+@pytest.mark.parametrize("size", [1.5, 2.6, 3.5])
+def test_C27_rewards_of_few_items_are_weighted_by_one_in_all(size, loss):
+    """Of sizes that are no whole numbers too: what is certainly ranked first has no loss."""
+    recalls, rest = converse._ranks(size, parse_loss(loss))
+    assert recalls.weight.sum() + rest == pytest.approx(1.0, rel=1e-12, abs=0)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -211,7 +222,7 @@ def test_bad_input_is_named(options, message):
 
 def test_other_sources_are_refused():
     with pytest.raises(TypeError, match="source must be a GaussianSource"):
-        retrieval_converse(sources.dsbs(0.1), 10, "error", bits=8.0)
+        retrieval_converse(np.eye(2) / 2, 10, "error", bits=8.0)
 
 
 def test_quantiles_of_the_reference_are_scipys():

@@ -21,13 +21,13 @@ lines bound the recall at all shares, and with it every rank loss.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_ndtr, logsumexp, ndtr, ndtri_exp
+from scipy.special import log_ndtr, ndtr, ndtri_exp
 
 from rdsim.limits._curve import lower_hull
 
@@ -314,24 +314,47 @@ _MULTIPLIERS: Final = np.geomspace(0.02, 2.0, 20)
 """Values of lambda that are tried first, times the nats: the best one spends a part of the recall on them."""
 _FINER: Final = 24  # values tried between the neighbours of the best ones
 _STEP: Final = 0.1  # of the thresholds a, standard deviations
-_PARTS: Final = (
-    24  # of a step, around the thresholds where a line touches; a sixth of them for many shares
-)
+_PARTS: Final = 24  # of a step, around the thresholds where a line touches; two for many shares
 _STEP_OF_ITEMS: Final = 0.15
 """Step of the points y over the root of lambda. The integrand, the exponential of a probability over lambda, is
 as narrow as a third of that root: the trapezoidal rule is then exact to rounding."""
 
 
-def usefulness(correlation: float, multiplier: float, a: Reals) -> Reals:
-    r"""Return $\lambda \ln E\, e^{P(X>a|Y)/\lambda}$ at thresholds a, by the trapezoidal rule over items."""
-    sigma = math.sqrt((1 - correlation) * (1 + correlation))
-    step = min(_STEP_OF_ITEMS * math.sqrt(multiplier), 0.05)
-    # Beyond the second end a share of exp(-40) is left, even if every item there is found.
-    high = min(max(float(a.max()), 6.0) / correlation + 10.0, math.sqrt(2 / multiplier + 80.0))
-    y = np.arange(-9.0, high, step)
-    log_weight = -0.5 * y * y - 0.5 * math.log(2 * math.pi) + math.log(step)
-    seen = ndtr((correlation * y - a[:, None]) / sigma)
-    return np.asarray(multiplier * logsumexp(log_weight + seen / multiplier, axis=1))
+class Items:
+    """P(X > a | Y = y) at thresholds a, on points y of halved steps as small multipliers need them.
+
+    The probabilities are the same for every multiplier, so that they are computed once a step.
+    """
+
+    def __init__(self, correlation: float, a: Reals) -> None:
+        self.rho, self.a = correlation, a
+        self.sigma = math.sqrt((1 - correlation) * (1 + correlation))
+        self._seen: dict[float, tuple[Reals, Reals, Reals]] = {}
+
+    def usefulness(self, multiplier: float) -> Reals:
+        r"""Return $\lambda \ln E\, e^{P(X>a|Y)/\lambda}$ by the trapezoidal rule over items, shape of a."""
+        y, log_normal, seen = self._points(_STEP_OF_ITEMS * math.sqrt(multiplier))
+        # Beyond the second end a share of exp(-40) is left, even if every item there is found.
+        end = int(np.searchsorted(y, math.sqrt(2 / multiplier + 80.0)))
+        exponent = seen[:, :end] / multiplier
+        exponent += log_normal[:end]
+        highest = exponent.max(axis=1, keepdims=True)
+        exponent -= highest
+        np.exp(exponent, out=exponent)
+        return np.asarray(multiplier * (np.log(exponent.sum(axis=1)) + highest[:, 0]))
+
+    def _points(self, largest: float) -> tuple[Reals, Reals, Reals]:
+        step = 0.05 * 0.5 ** max(math.ceil(math.log2(0.05 / largest)), 0)
+        if step not in self._seen:
+            high = min(
+                max(float(self.a.max()), 6.0) / self.rho + 10.0,
+                math.sqrt(2 * (_STEP_OF_ITEMS / step * 2) ** 2 + 80.0),
+            )
+            y = np.arange(-9.0, high, step)
+            log_normal = -0.5 * y * y - 0.5 * math.log(2 * math.pi) + math.log(step)
+            seen = ndtr((self.rho * y - self.a[:, None]) / self.sigma)
+            self._seen[step] = y, log_normal, seen
+        return self._seen[step]
 
 
 def information(correlation: float, bits: float, log_t: Reals) -> Lines:
@@ -347,21 +370,23 @@ def information(correlation: float, bits: float, log_t: Reals) -> Lines:
         log_t: ln of shares, increasing, shape (T,).
 
     """
-    top = max(1.0 - float(ndtri_exp(log_t.min())), 6.0)
-    coarse = np.arange(-6.0, top, _STEP)
-    parts = _PARTS if log_t.size <= 8 else _PARTS // 6
+    coarse = _items(correlation, max(1.0 - float(ndtri_exp(log_t.min())), 6.0))
+    parts = _PARTS if log_t.size <= 8 else 2
     around = _STEP * np.arange(-parts, parts + 1) / parts
 
-    def supports(multiplier: float) -> tuple[Reals, Reals]:
+    def supports(multiplier: float, finely: bool) -> tuple[Reals, Reals]:
         """Touching lines: found on the coarse thresholds, and again on fine ones where they touch."""
-        useful = usefulness(correlation, multiplier, coarse)
-        touched = _corners(useful, log_ndtr(-coarse), log_t)
-        fine = np.setdiff1d(np.add.outer(coarse[np.unique(touched)], around), coarse)
-        a = np.concatenate([coarse, fine])
-        order = np.argsort(a)
-        useful = np.concatenate([useful, usefulness(correlation, multiplier, fine)])[order]
-        log_shares = log_ndtr(-a[order])
-        left, right = _corners(useful, log_shares, log_t)
+        a, useful = coarse.a, coarse.usefulness(multiplier)
+        touched = _corners(useful, log_ndtr(-a), log_t)
+        if finely:
+            fine = np.setdiff1d(np.add.outer(a[np.unique(touched)], around), a)
+            order = np.argsort(np.concatenate([a, fine]))
+            more = Items(correlation, fine).usefulness(multiplier)
+            a = np.concatenate([a, fine])[order]
+            useful = np.concatenate([useful, more])[order]
+            touched = _corners(useful, log_ndtr(-a), log_t)
+        log_shares = log_ndtr(-a)
+        left, right = touched
         # Slopes are as large as the database: differences of shares are taken in the log domain.
         log_gamma = np.log(useful[right] - useful[left]) - log_shares[right]
         log_gamma -= np.log(-np.expm1(log_shares[left] - log_shares[right]))
@@ -371,9 +396,9 @@ def information(correlation: float, bits: float, log_t: Reals) -> Lines:
     best, chosen = np.full(log_t.size, np.inf), np.ones(log_t.size)
     gamma, height = np.zeros(log_t.size), np.zeros(log_t.size)
     multipliers = np.maximum(_MULTIPLIERS / max(bits * _LN2, 0.1), LEAST_MULTIPLIER)
-    for _ in range(2):
+    for finely in (False, True):
         for multiplier in np.unique(multipliers):
-            log_gamma, above = supports(multiplier)
+            log_gamma, above = supports(float(multiplier), finely)
             above = above + multiplier * bits * _LN2
             value = np.exp(log_t + log_gamma) + above
             better = value < best
@@ -383,6 +408,12 @@ def information(correlation: float, bits: float, log_t: Reals) -> Lines:
         least = max(chosen.min() / ratio, LEAST_MULTIPLIER)
         multipliers = np.geomspace(least, chosen.max() * ratio, _FINER)
     return Lines(log_t, gamma, height)
+
+
+@lru_cache(maxsize=4)
+def _items(correlation: float, highest: float) -> Items:
+    """The coarse thresholds, which all numbers of bits share."""
+    return Items(correlation, np.arange(-6.0, highest, _STEP))
 
 
 def _corners(useful: Reals, log_shares: Reals, log_t: Reals) -> NDArray[np.intp]:

@@ -25,10 +25,10 @@ from scipy.special import ndtr, ndtri_exp
 
 from rdsim.limits.converses._half_spaces import (
     LEAST_MULTIPLIER,
+    Items,
     Reals,
     Tails,
     between,
-    usefulness,
 )
 from rdsim.ranking.tails.contour import contour
 
@@ -114,9 +114,10 @@ def _information(
     low = min(max(0.03 / float(least.max()), LEAST_MULTIPLIER), 0.5 * high)
     a = np.arange(-6.0, max(1.0 - float(ndtri_exp(-log_gamma[-1])), 6.0), _STEP)
     shares = np.exp(log_gamma)[:, None] * ndtr(-a)
+    items = Items(r, a)
     height = np.ones((bits.size, log_gamma.size))
     for multiplier in np.geomspace(low, high, math.ceil(math.log(high / low) / 0.22) + 1):
-        above = usefulness(r, multiplier, a) - shares
+        above = items.usefulness(float(multiplier)) - shares
         rest = np.minimum(above.max(axis=1) + 2 * between(above), 1.0)
         for average, cost in zip(averages, nats, strict=True):
             height = np.minimum(height, multiplier * cost[:, None] + average.of(rest))

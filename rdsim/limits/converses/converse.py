@@ -22,15 +22,15 @@ from scipy.special import log_ndtr
 
 from rdsim import validation
 from rdsim.information import LN2
-from rdsim.limits.bottleneck import bottleneck_vector_gaussian
-from rdsim.limits.converses import _caps, _half_spaces, _tilted
+from rdsim.limits.bottleneck import bottleneck_at, bottleneck_vector_gaussian
+from rdsim.limits.converses import _caps, _half_spaces, _memoryless, _tilted
 from rdsim.limits.converses._half_spaces import Reals, Recalls
 from rdsim.limits.rank_distortion import rank_loss
-from rdsim.number_types import ArrayLike
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss
 from rdsim.results import result
-from rdsim.sources import GaussianSource, SphericalSource
+from rdsim.sources import DiscreteSource, GaussianSource, SphericalSource
 from rdsim.transformations import on_host
 
 RATES: Final = ("fixed_length", "entropy", "information")
@@ -51,8 +51,8 @@ class RetrievalConverse:
     Attributes:
         loss: no code of its kind has a smaller expected loss, shape of the bits.
         bound: name of the bound that gave it, one for each loss in order: "half-spaces",
-            "unequal half-spaces", "tilted half-spaces", "caps", "unequal caps", "rank rate" or "items stored
-            whole".
+            "unequal half-spaces", "tilted half-spaces", "caps", "unequal caps", "sets of sequences",
+            "rank rate" or "items stored whole".
 
     """
 
@@ -70,17 +70,21 @@ def retrieval_converse(
     bits: ArrayLike,
     rate: str = "fixed_length",
     encoder: str = "shared",
+    letters: Integer | None = None,
 ) -> RetrievalConverse:
-    r"""Bound the rank loss of every code of so many bits an item from below, for Gaussian pairs or directions.
+    r"""Bound the rank loss of every code of so many bits an item from below.
 
     The least of these, each valid: half-spaces (C27), the rank rate of the information that the bits can
     keep (C4 with the vector bottleneck), and items stored whole. Of unequal canonical correlations the
     half-spaces are those of the largest; and those of tilted reference distributions (C29), in which
     strong modes are shrunk, or given to the decoder. For directions caps take the place of half-spaces, exactly for
-    each dimension, up to a loosening of 2e-6; the bounds are those of fixed length and entropy.
+    each dimension, up to a loosening of 2e-6; the bounds are those of fixed length and entropy. For
+    sequences of letters, words of fixed length are bounded: binary letters of four positive
+    probabilities by the exponent of sets of a given size, other letters by the rank rate alone.
 
     Args:
-        source: jointly Gaussian query and item, of any dimensions, or directions.
+        source: jointly Gaussian query and item, of any dimensions, directions, or a `DiscreteSource` that
+            gives each of the letters of query and item.
         log2_size: log2 M, 1 to 1000.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
         bits: R >= 0 stored for an item, any shape.
@@ -88,6 +92,7 @@ def retrieval_converse(
             average) or "information" (I(U;Y), channel simulation included).
         encoder: "shared" (the same for every item), "separate" (one for each item) or "joint" (sees the
             whole database). A bound for the wider class holds for the narrower one.
+        letters: n, 1 to 100000, of the items of a discrete source; the bits are those of all n together.
 
     Returns:
         The loss and the name of the bound that gave it, shape of bits.
@@ -95,8 +100,9 @@ def retrieval_converse(
     Raises:
         ValueError: if an argument is out of range or unknown, or for fixed length with joint encoders,
             which no bound of half-spaces covers: name the information instead, which is less;
-            for information or joint encoders of directions.
-        TypeError: if the source is of another class.
+            for information or joint encoders of directions; for rates other than fixed length, or joint
+            encoders, of sequences; if letters are missing for them or given for another source.
+        TypeError: if the source is of another class, or the letters are no integer.
 
     References:
         Polyanskiy, Poor and Verdu (2010) and Vazquez-Vilar et al. (2016) for the meta-converse; Borell
@@ -104,7 +110,7 @@ def retrieval_converse(
         information form and the tilt are this project's own.
 
     """
-    validation.instance("source", source, GaussianSource, SphericalSource)
+    validation.instance("source", source, GaussianSource, SphericalSource, DiscreteSource)
     parsed = parse_loss(loss)
     size = float(validation.interval("log2_size", log2_size, low=1.0, high=1000.0, ndim=0))
     stored = np.asarray(validation.interval("bits", bits, low=0.0, high=1e4), float)
@@ -117,6 +123,15 @@ def retrieval_converse(
             'rate="information", which such a code does not exceed'
         )
     flat = stored.ravel()
+    if isinstance(source, DiscreteSource) != (letters is not None):
+        raise ValueError(
+            f"letters must be given for a DiscreteSource and for no other source, got {letters} for a "
+            f"{type(source).__name__}"
+        )
+    if isinstance(source, DiscreteSource):
+        n = validation.integer("letters", letters, low=1, high=100_000)
+        sequences = _sequence_rewards(source, n, size, parsed, flat, rate, encoder)
+        return _tightest(sequences, stored.shape)
     if isinstance(source, SphericalSource):
         rewards = _cap_rewards(source, size, parsed, flat, rate, encoder)
         return _tightest(rewards, stored.shape)
@@ -146,6 +161,41 @@ def _tightest(rewards: dict[str, Reals], shape: tuple[int, ...]) -> RetrievalCon
     return RetrievalConverse(
         loss=jnp.asarray(bound.reshape(shape)), bound=tuple(names[i] for i in chosen)
     )
+
+
+def _sequence_rewards(
+    source: DiscreteSource,
+    n: int,
+    size: float,
+    loss: RankLoss,
+    bits: Reals,
+    rate: str,
+    encoder: str,
+) -> dict[str, Reals]:
+    """Bound the rewards for sequences of letters: by sets of a given size, and by the rank rate."""
+    if rate != "fixed_length":
+        raise ValueError(
+            f'sequences of letters are covered by bounds of rate="fixed_length" only, got {rate!r}'
+        )
+    joint = np.asarray(validation.pmf("source", source.joint, ndim=2))
+    kept = n * np.asarray(bottleneck_at(joint, bits / n, compress="columns").upper)
+    known = np.full(bits.size, n * float(source.mutual_information))
+    # What is known of a letter is rounded safely: to a billionth of the letter's information.
+    told, whole = (
+        1 - np.asarray(rank_loss(size, _name(loss), rate=one * (1 + 1e-9) + 1e-9).lower)
+        for one in (np.minimum(kept, known), known)
+    )
+    rewards = {"rank rate": told, "items stored whole": whole}
+    if joint.shape == (2, 2) and joint.min() > 0:
+        forms = [_ranks(size, loss)]
+        if encoder == "shared":
+            forms.append(_binomial_ranks(size, loss))
+        found = [
+            [_memoryless.fixed_length(joint, n, R, recalls) + rest for recalls, rest in forms]
+            for R in bits
+        ]
+        rewards["sets of sequences"] = np.min(found, axis=1)
+    return rewards
 
 
 def _cap_rewards(
@@ -270,13 +320,10 @@ def _ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
     low, high = log_edges[:-1], log_edges[1:]
     if loss.kind == "reciprocal_rank":
         weight = np.exp(-low) - np.exp(-high)
-        rest = math.exp(-log_M)
+        rest = math.exp(-log_edges[-1])
     else:
         more, less = low + np.log1p(np.exp(-low)), high + np.log1p(np.exp(-high))
-        weight, rest = (
-            LN2 * (less - more) / (less * more),
-            LN2 / (log_M + math.log1p(math.exp(-log_M))),
-        )
+        weight, rest = LN2 * (less - more) / (less * more), float(LN2 / less[-1])
     # Ranks low, ..., high - 1.
     middle = np.log(0.5) + np.logaddexp(low, high + np.log1p(-np.exp(-high)))
     return Recalls(np.minimum(middle - log_M, 0.0), weight), rest
