@@ -55,7 +55,7 @@ class Config:
     """The families compared; those that need classes or several query modalities have none here."""
     bits: tuple[int, ...] = (8, 32)
     """Bits an item."""
-    seeds: int = 2
+    seeds: int = 1
     """Fits of every family, and databases."""
     steps: int = 300
     """Of training."""

@@ -107,7 +107,8 @@ def test_blocks_of_queries_do_not_show(monkeypatch):
 
 
 def test_grades_of_trec_eval_and_ir_measures():
-    # README of https://github.com/terrierteam/ir_measures: qrels Q0 {D0: 0, D1: 1}, Q1 {D0: 0,
+    # The value is that of the definition by hand, (1 / log2(3) + 1) / 2, not compared with the README
+    # of https://github.com/terrierteam/ir_measures, whose example it is: qrels Q0 {D0: 0, D1: 1}, Q1 {D0: 0,
     # D3: 2}; run Q0 {D0: 1.2, D1: 1.0}, Q1 {D0: 2.4, D3: 3.6}: nDCG .8154648767857288.
     scores, grades = [[1.2, 1.0], [2.4, 3.6]], [[0, 1], [0, 2]]
     for gain in ("linear", "exponential"):
@@ -116,7 +117,8 @@ def test_grades_of_trec_eval_and_ir_measures():
 
 
 def test_the_example_of_jarvelin_and_kekalainen():
-    # Järvelin and Kekäläinen (2002), section 2.2: G' = <3,2,3,0,0,1,2,2,3,0,...>, whose DCG with a
+    # After the example of Järvelin and Kekäläinen (2002), section 2.2; the values are recomputed by hand
+    # from their definition, not looked up in the paper: G' = <3,2,3,0,0,1,2,2,3,0,...>, whose DCG with a
     # logarithm of base 2 is <3, 5, 6.89, 6.89, 6.89, 7.28, 7.99, 8.66, 9.61, 9.61, ...>. Their
     # discount at rank r is log2 r from rank 2 on. That of trec_eval, ranx and others is
     # log2(1 + r): so the rank is moved by one, behind an item of grade 0.
@@ -130,7 +132,8 @@ def test_the_example_of_jarvelin_and_kekalainen():
 
 
 def test_the_example_of_torchmetrics():
-    # Documentation of torchmetrics.retrieval: RetrievalMAP, MRR, NormalizedDCG, HitRate (top_k=2) and
+    # The indexes of the documentation of torchmetrics.retrieval; the values are recomputed by hand
+    # from the definitions, for MAP (1 + (1/2 + 2/3) / 2) / 2, not looked up: RetrievalMAP, MRR, NormalizedDCG, HitRate (top_k=2) and
     # RPrecision of indexes (0,0,0,1,1,1,1).
     first = [0.2, 0.3, 0.5], np.array([False, False, True])
     second = [0.1, 0.3, 0.5, 0.2], np.array([False, True, False, True])
@@ -149,7 +152,8 @@ def test_the_example_of_torchmetrics():
 
 
 def test_the_example_of_scikit_learn():
-    # Documentation of sklearn.metrics.dcg_score and ndcg_score.
+    # The grades of the documentation of sklearn.metrics.dcg_score and ndcg_score; the values are
+    # recomputed by hand from the definition, not looked up.
     grades, scores = [[10, 0, 0, 1, 5]], [[0.1, 0.2, 0.3, 4, 70]]
     # It prints 9.49... and 5.63..., cut and not rounded.
     assert math.floor(100 * float(metrics.dcg(scores, grades)[0])) == 949

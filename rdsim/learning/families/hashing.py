@@ -1,15 +1,20 @@
 r"""Learned cross-modal hashing: items become B bits; queries stay as they are, or become B bits too.
 
-$$b(y) = \mathrm{sign}\, g(y) \in \{-1, 1\}^B, \quad s(x, u) = \langle \tanh f(x), u \rangle
+$$b(y) = \mathrm{sign}\, g(y) \in \{-1, 1\}^B, \quad s(x, u) = \langle f(x), u \rangle
     \quad\text{or}\quad \langle \mathrm{sign}\, f(x), u \rangle = B - 2\, d_H.$$
 
-Networks end in a tanh and are trained with gradients taken straight through the sign. Only items
-cost bits, so that the first score is the system's own. Hamming distance is the second: a query of
-B bits tells at most B bits of its item (C4). Networks whose values are near -1 and 1 already rank
-much alike by both.
+The items' network ends in a tanh and is trained with gradients taken straight through the sign. Only
+items cost bits, so that the first score is the system's own: the query says by the size of f_k(x)
+how sure it is of bit k. Hamming distance is the second: a query of B bits tells at most B bits of
+its item (C4).
+
+Left to the contrast alone, a hash collapses: its tanh saturates before the bits differ, no gradient passes
+any more, and several bits cut the items along the same line. So the probability that two items of a
+batch have one word is part of the loss.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -37,6 +42,9 @@ MAX_BITS: Final = MOST_LISTED_BITS
 TEACHERS: Final = ("pairs", "classes", "both")
 _LABELLED: Final = 8
 """Of so many pairs the class of one is known to semi-supervised hashing."""
+_FLIP: Final = 1e-3
+"""Probability of a flip of each bit, in the probability that two words collide. So small that words one bit
+apart hardly collide, and above zero so that their gradient knows of the collision next to them."""
 _WIDTH: Final = 8
 """Fewest outputs of a network: hashes of up to so many bits are one program."""
 
@@ -46,28 +54,60 @@ def straight_through_sign(values: Float[Array, "..."]) -> Float[Array, "..."]:
     return values + jax.lax.stop_gradient(jnp.where(values > 0, 1.0, -1.0) - values)
 
 
+def log_collisions(words: Float[Array, "n e"], bits: Any) -> Float[Array, ""]:
+    r"""Log of the probability that two words of a batch collide, added to 1/n, in nats.
+
+    $$\ln\Bigl(\frac1n + \frac{1}{n(n-1)} \sum_{i \ne j} \prod_k \frac{1 + \rho\, h_{ik} h_{jk}}{2}\Bigr), \quad
+        \rho = 1 - 2\varepsilon.$$
+
+    The product is the probability that two words agree in a bit after one of the two is flipped with
+    probability $\varepsilon$, for all bits. Its log is minus the Rényi entropy of order two, in nats, of
+    the words. Collisions rarer than 1/n hardly show in a batch, and 1/n keeps them from counting.
+
+    Args:
+        words: values -1 and 1, and zero beyond the bits, shape (n, e).
+        bits: B.
+
+    Returns:
+        A number of nats.
+
+    """
+    number, rho = words.shape[0], 1 - 2 * _FLIP
+    agree = words @ words.T
+    different = 0.5 * (bits - jax.lax.stop_gradient(agree))
+    value = different * math.log(_FLIP) + (bits - different) * math.log(1 - _FLIP)
+    # A factor has the slope rho h' / (1 + rho h h') of its log in h. Where h h' is -1 or 1, this is
+    # rho (h' - rho h) / (1 - rho^2): the gradient is that of a matrix product, and no table of
+    # n * n * B numbers is held.
+    square = jnp.sum(words**2, axis=1)
+    slope = rho / (1 - rho**2) * (agree - 0.5 * rho * (square[:, None] + square))
+    logs = value + slope - jax.lax.stop_gradient(slope)
+    others = 1.0 - jnp.eye(number, dtype=words.dtype)
+    return jnp.log(1 / number + jnp.sum(others * jnp.exp(logs)) / (number * (number - 1)))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HashLearner:
     r"""Train a hash of B bits, B the setting of the run.
 
     By pairs, the bits are trained for what they are used for: the stored signs must find the item,
 
-    $$\mathrm{InfoNCE}(s), \quad s_{ij} = \langle \tanh f(x_i), \mathrm{sign}\, g(y_j) \rangle / \tau.$$
+    $$\mathrm{InfoNCE}(s), \quad s_{ij} = \langle f(x_i), \mathrm{sign}\, g(y_j) \rangle / \tau.$$
 
     (A loss that only asks the bits of a pair to agree does not ask this: bits agree best where they cut
     the items between their classes.) By classes,
     hashes of one class should agree, $-\ln P(\text{same class} \mid \theta)$ logistic in
-    $\theta = \langle t_x, t_y \rangle / 2$, t the tanh values; which item of the class it was is
+    $\theta = \langle f(x), \tanh g(y) \rangle / 2$; which item of the class it was is
     not asked for, nor found. Semi-supervised, the second is added to the first over the pairs whose
-    classes are known. All add the quantization $(|t| - 1)^2$ and the squared mean of every bit, which is
-    least if half the items have it.
+    classes are known. All add the squared mean of every bit, which is least if half the items have it,
+    and by pairs the log of the probability that two words collide (`log_collisions`).
 
     Attributes:
         build: makes the `DualEncoder`, not of unit length, whose dimension is the most bits of a
             run; runs of fewer bits use the first.
         by: "pairs", "classes" or "both".
-        quantization: weight of the quantization.
         balance: weight of the balance.
+        spread: weight of the collisions.
 
     References:
         Hu, Zhu, Peng, Peng and Zhu (2023), "Unsupervised contrastive cross-modal hashing", IEEE Trans.
@@ -79,8 +119,8 @@ class HashLearner:
 
     build: Callable[[nnx.Rngs], Any]
     by: str
-    quantization: float = 0.1
     balance: float = 0.1
+    spread: float = 0.3
 
     def __post_init__(self) -> None:
         if self.by not in TEACHERS:
@@ -93,27 +133,26 @@ class HashLearner:
         x, y = model.embed_queries(batch[0]), model.embed_items(batch[1])
         used = jnp.arange(x.shape[-1]) < setting
         # Bits that are not used are zero in every product.
-        x, y = jnp.where(used, jnp.tanh(x), 0.0), jnp.where(used, jnp.tanh(y), 0.0)
+        x, y = jnp.where(used, x, 0.0), jnp.where(used, jnp.tanh(y), 0.0)
         hash_x, hash_y = (jnp.where(used, straight_through_sign(values), 0.0) for values in (x, y))
         agreement = jnp.mean(jnp.sum(hash_x * hash_y, axis=1)) / setting
         value = jnp.zeros(())
         if self.by != "classes":
             value += info_nce_loss(x @ hash_y.T / jnp.exp(model.log_temperature[...]))
+            value += self.spread * log_collisions(hash_y, setting)
         if self.by != "pairs":
             theta = 0.5 * x @ y.T
             known = (batch[2][:, None] >= 0) & (batch[2] >= 0)
             same = batch[2][:, None] == batch[2]
             each = jax.nn.softplus(theta) - jnp.where(same, theta, 0.0)
             value += jnp.sum(jnp.where(known, each, 0.0)) / jnp.maximum(jnp.sum(known), 1)
-        rough = sum(jnp.mean(jnp.sum((jnp.abs(t) - used) ** 2, axis=1)) for t in (x, y)) / setting
-        biased = jnp.sum(jnp.mean(hash_y, axis=0) ** 2) / setting
-        total = value + self.quantization * rough + self.balance * biased
+        total = value + self.balance * jnp.sum(jnp.mean(hash_y, axis=0) ** 2) / setting
         return total, {"agreement": 0.5 * (1 + agreement)}
 
 
 @dataclasses.dataclass(frozen=True)
 class SignScores:
-    """Inner products of the query's tanh values with the signs of each of all 2^B hashes.
+    """Inner products of the query's embedding with the signs of each of all 2^B hashes.
 
     Attributes:
         embed: pure, hashable function (parameters, queries (K, d)) -> (e,), of which the first B
@@ -130,7 +169,7 @@ class SignScores:
     def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " k"]:
         """Score all hashes, in the order of their index; corners are zero beyond B."""
         inner, corners = parameters
-        return corners @ jnp.tanh(self.embed(inner, queries))
+        return corners @ self.embed(inner, queries)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +220,7 @@ def sign_code(bits: Any, *, coordinates: Any = None) -> HyperplaneHash:
 
 @on_host
 def hashing_system(model: Any, items: Any, bits: Any) -> System:
-    """Store items as the first bits of a model's hash, and rank by the query's tanh values.
+    """Store items as the first bits of a model's hash, and rank by the query's own embedding.
 
     Args:
         model: module with `embed_items` and `embed_queries`.
