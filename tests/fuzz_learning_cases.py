@@ -3,6 +3,7 @@
 import math
 from typing import Any, Final
 
+import jax
 import numpy as np
 from flax import nnx
 from fuzz_junk import (
