@@ -95,6 +95,8 @@ OBJECTS = frozenset(
         "encoder",
         "entropies",
         "held_out",
+        "report",
+        "stored",
         "item",
         "item_counts",
         "item_features",

@@ -21,6 +21,8 @@ NOTE: Final = (
 _SIZES: Final = (1e6, 1e9)
 _FAR: Final = 1.5
 """Measured bits by those of the twin from which on a better code is worth looking for."""
+_MOVED: Final = 0.1
+"""Calibration error of the MRR from which on a twin is not relied on."""
 Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 
@@ -74,7 +76,7 @@ def advice(found: EmbeddingReport) -> str:
     if needed is not None and twin is not None and not twin.refuted_by(found).size:
         ratio = found.bits[line] / needed
         if ratio > _FAR:
-            said.append(f"The model leaves room for a code of {ratio:.1f} times fewer bits.")
+            said.append(f"Ideal codes of the Gaussian twin need {ratio:.1f} times fewer.")
         else:
             said.append("By the model, better codes would save little.")
     yours = [i for i, kind in enumerate(found.kinds) if kind == "yours"]
@@ -206,6 +208,12 @@ def verdicts(found: EmbeddingReport) -> list[str]:
     """Say of each model whether the measured codes contradict it."""
     said = []
     for twin in () if found.models is None else found.models.twins:
+        if abs(twin.error) > _MOVED:
+            said.append(
+                f"Calibration moved the {twin.name} far ({twin.error:+.3f}): its correlations are not those "
+                "of the data, as happens where too few pairs were fitted for so many coordinates. Do not rely "
+                "on its lines."
+            )
         if not np.isfinite(twin.converse).any():
             continue
         above = twin.refuted_by(found)
@@ -323,7 +331,9 @@ def _limit(found: EmbeddingReport) -> str:
 
 
 def _gaussian(found: EmbeddingReport) -> Twin | None:
-    return None if found.models is None else found.models.twin(GAUSSIAN)
+    """Return the twin that sentences speak of: none that calibration had to move far."""
+    twin = None if found.models is None else found.models.twin(GAUSSIAN)
+    return None if twin is None or abs(twin.error) > _MOVED else twin
 
 
 def _floor(bits: float) -> str:

@@ -120,6 +120,11 @@ def test_a_code_above_a_models_converse_refutes_the_model(report):
     assert "The Gaussian twin is refuted by these data" in verdicts(found)[0]
     assert "The Gaussian twin is refuted by these data" in found.report()
     assert "No measured code contradicts" in report.report()
+    assert "a model of these data" in sentences(report)[2]
+    moved = dataclasses.replace(report.models, twins=(dataclasses.replace(twin, error=-0.2),))
+    far = dataclasses.replace(report, models=moved)
+    assert "Do not rely on its lines." in verdicts(far)[0]
+    assert "a model of these data" not in sentences(far)[2]
 
 
 def test_the_bits_of_a_target_are_where_the_lines_pass_it(report):
