@@ -56,7 +56,7 @@ class Config:
     """Coordinates whose signs are stored, of the simulated code."""
     sign_items: int = 1000
     """Items that the simulated code ranks."""
-    trials: int = 20_000
+    trials: int = 6_000
     """Databases that are simulated for each number of signs."""
 
 
@@ -128,7 +128,7 @@ def _small(config: Config) -> dict[str, np.ndarray]:
 
 def _gaps() -> dict[str, np.ndarray]:
     """Bits at single losses: C4, C26, the optimum where it is enumerated, and one encoder (C25)."""
-    source, slopes = sources.dsbs(CROSSOVER), np.geomspace(0.01, 0.4, 5)
+    source, slopes = sources.dsbs(CROSSOVER), np.geomspace(0.03, 0.4, 3)
     rows = []
     for items, loss, allowed in GAPS:
         size, at = math.log2(items), np.array([allowed])

@@ -23,6 +23,8 @@ from rdsim.ranking.metrics.single_target import tied_loss
 
 CLAIMS = ("C27", "C28")
 CONFIDENCE = 0.95
+POINTS = 2.0
+"""Points of recall within which the paper claims to be of the frontier."""
 SURE = 1 - 1e-6
 """Coverage of the intervals that checks use."""
 KINDS: Final = {
