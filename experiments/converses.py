@@ -56,7 +56,7 @@ class Config:
     """Coordinates whose signs are stored, of the simulated code."""
     sign_items: int = 1000
     """Items that the simulated code ranks."""
-    trials: int = 6_000
+    trials: int = 3_000
     """Databases that are simulated for each number of signs."""
 
 

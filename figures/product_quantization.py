@@ -23,7 +23,9 @@ def draw(dataset: xarray.Dataset) -> Figure:
     for axis, size in zip(axes[0], dataset.log2_size.values, strict=True):
         part = dataset.sel(log2_size=size)
         axis.plot(part.rate, part.converse, color="#999999", linewidth=0.8, label="rank converse")
-        axis.plot(part.own_bits, part.tight, color="black", linestyle="-", label="converse")
+        axis.plot(
+            part.own_bits, part.tight, color="black", linestyle="-", label="converse, fixed length"
+        )
         axis.axhline(
             float(part.whole_mrr),
             color="#777777",
