@@ -145,6 +145,17 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
             ),
             **{f"random_{name}": ("bits", values, unit) for name, values in random.items()},
             **{f"mixed_{name}": ("mixed_bits", values, unit) for name, values in mixed.items()},
+            "gap_before": (
+                ("log10_size", "gap_bits"),
+                100 * (gaps["rank_rate"] - gaps["random"]),
+            ),
+            "gap_after": (
+                ("log10_size", "gap_bits"),
+                100 * (gaps["one_encoder"] - gaps["random"]),
+            ),
+            # Where fewer points than that lie between random codes and a bound, of all in the table.
+            "within_before": ((), (100 * (gaps["rank_rate"] - gaps["random"]) < POINTS).sum()),
+            "within_after": ((), (100 * (gaps["one_encoder"] - gaps["random"]) < POINTS).sum()),
             **{
                 f"gap_{name}": (("log10_size", "gap_bits"), part, unit)
                 for name, part in gaps.items()
