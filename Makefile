@@ -70,7 +70,7 @@ $(READY): requirements.txt pyproject.toml
 # The picture on the first screen of the README is a copy of one figure.
 readme: figures
 	mkdir -p figures/readme
-	cp figures/output/phase_transition.png figures/readme/
+	cp figures/output/quantizers.png figures/readme/
 
 clean:
 	rm -rf $(VENV) $(NEWEST) results figures/output figures/index.html site

@@ -7,6 +7,7 @@ A page writes `{{ name: arguments }}`; nothing that was measured is typed in. Na
 - `config: PRESET STUDY.FIELD`, `presets`, `gallery`, `benchmarks`
 - `claim: CLAIM` (what it says), `evidence: CLAIM` (its studies, checks and tests), `studies: CLAIM`
 - `include: FILE` (a file from the top of the repository)
+- `theory: CLAIM` (its section of the theory page), `figure: STUDY` (the picture and its caption)
 - `api: ROOM.NAME` (a link to it; a tutorial writes the name as code instead)
 - `rest: MODULE` (its public names that the page does not name)
 
@@ -18,7 +19,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from _pages import evidence, files, formulas, gallery, names, results, studies
+from _pages import evidence, files, formulas, gallery, names, note, results, studies
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
@@ -36,6 +37,8 @@ _SOURCES: Final[dict[str, Callable[..., str]]] = {
     "benchmarks": files.benchmarks,
     "include": files.include,
     "api": names.api,
+    "theory": lambda claim: expand(note.section(claim)),
+    "figure": note.figure,
 }
 
 

@@ -48,21 +48,21 @@ CONFIDENCE = 1 - 1e-8
 class Config:
     """What is computed."""
 
-    letters: tuple[int, ...] = (50, 200, 800)
+    letters: tuple[int, ...] = (50, 200, 500)
     """Letters of an item."""
-    trials: int = 4000
+    trials: int = 2000
     """Queries drawn where the sum is not exact."""
-    sources: int = 40
+    sources: int = 12
     """Random pairs of views whose temperatures are compared."""
     targets: tuple[int, ...] = (1, 2, 5, 10)
     """Numbers of relevant items."""
-    log2_items: float = 8.0
+    log2_items: float = 7.0
     """log2 of the number of items that are ranked."""
-    losses: int = 10
+    losses: int = 8
     """Points along the loss."""
 
 
-SMOKE = Config(letters=(50, 400), trials=1000, sources=3, targets=(1, 2), log2_items=6.0, losses=3)
+SMOKE = Config(letters=(50, 500), trials=2000, sources=3, targets=(1, 2), log2_items=6.0, losses=3)
 QUICK = Config()
 FULL = Config(letters=(50, 200, 800, 3200), trials=20_000, sources=400, log2_items=10.0, losses=40)
 
@@ -82,6 +82,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     situations = [*EXACT, *DRAWN]
     table = ("situation", "factor", "n")
     errors = {
+        # Exact errors are their own interval.
         end: np.concatenate([exact["error"], [part[end] for part in drawn]])
         for end in ("error", "lower", "upper")
     }
@@ -325,6 +326,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         str(s): float(dataset.threshold.sel(situation=s)) for s in dataset.situation.values
     }
     rule = dataset.rule_share
+    # Of the rules each keeps less on average than the next one.
     return [
         Check.at_most(
             "C30",
@@ -342,17 +344,17 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C30",
-            "error at 0.8 of the threshold, largest over situations, over that of the shortest items",
+            "upper end of the error at 0.8 of the threshold less the lower end for the shortest items, largest",
             "Monte Carlo",
-            (below.error.isel(n=-1) / below.error.isel(n=0)).max(),
-            1.0,
+            (below.upper.isel(n=-1) - below.lower.isel(n=0)).max(),
+            0.0,
         ),
         Check.at_most(
             "C30",
-            "one minus the error at 1.2 of the threshold, over that of the shortest items",
+            "upper end of the error at 1.2 of the threshold for the shortest items less the lower end for the longest",
             "Monte Carlo",
-            ((1 - above.error.isel(n=-1)) / (1 - above.error.isel(n=0))).max(),
-            1.0,
+            (above.upper.isel(n=0) - above.lower.isel(n=-1)).max(),
+            0.0,
         ),
         Check.at_most(
             "C30",
@@ -383,23 +385,26 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             abs(rule.sel(rule="fitted") - 1).max(),
             1e-9,
         ),
-        Check.inside(
+        Check.at_most(
             "C30",
             "share of the information that temperatures inverse to the entropy keep, mean over sources",
             "exact",
-            *(rule.sel(rule="inverse entropy").mean(), 0.0, 1.0),
+            rule.sel(rule="inverse entropy").mean(),
+            rule.sel(rule="equal").mean(),
         ),
-        Check.inside(
+        Check.at_most(
             "C30",
             "share of the information that equal temperatures keep, mean over sources",
             "exact",
-            *(rule.sel(rule="equal").mean(), 0.0, 1.0),
+            rule.sel(rule="equal").mean(),
+            rule.sel(rule="entropy").mean(),
         ),
-        Check.inside(
+        Check.at_most(
             "C30",
             "share of the information that temperatures proportional to the entropy keep, mean over sources",
             "exact",
-            *(rule.sel(rule="entropy").mean(), 0.0, 1.0),
+            rule.sel(rule="entropy").mean(),
+            1.0,
         ),
         Check.at_most(
             "C30",

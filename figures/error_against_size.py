@@ -13,7 +13,7 @@ CAPTION = (
     "Loss of codes for items of a Gaussian mixture in the plane, seen through two noisy "
     "modalities and decoded by distances weighted by the noise, against the size of the "
     "database: one simulation of each code and the exact distribution of the rank. Shade: "
-    "impossible for codes of the entropy-weighted code's I(U;Y); of items stored whole the end "
+    "impossible for codes of the entropy-weighted code's I(U;Y), by the rank converse, the only one known for mixtures; of items stored whole the end "
     "of the interval counts. Dashed: the optimal ranking of items stored whole. In a large "
     "database the MRR of a code falls as 1/M, because items with one codeword are tied."
 )

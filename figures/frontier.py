@@ -9,7 +9,7 @@ from rdsim.plotting import style
 
 CAPTION = (
     "Bits per item against reciprocal-rank loss and error. Lines: the rank converse "
-    "n IB^{-1}(R(D; M)/n), below which no system of n-letter items works. Marked lines: exact "
+    "n IB^{-1}(R(D; M)/n), below which no system of n-letter items works; the single-letter converse C26 is tighter and needs the whole item as its letter, which is too large here. Marked lines: exact "
     "averages over random codes."
 )
 NAMES = {"reciprocal_rank": "reciprocal-rank loss 1 − MRR", "error": "error probability"}

@@ -14,7 +14,7 @@ CAPTION = (
     "modalities, with intervals of 95 %. Every code is decoded with fitted temperatures and "
     "stands at the entropy H(U) of its index; the entropy-weighted code also at I(U;Y), open "
     "circles, and with one temperature and averaged cosines. Upper edge of the shade: no system "
-    "is above it; it is the tighter of the rank converse and items stored whole. Lower edge: "
+    "is above it; it is the tighter of the rank converse (C4, the only one known for mixtures) and items stored whole. Lower edge: "
     "the best codes found, charged I(U;Y) and time-shared. On the logarithmic axis intervals "
     "are left out: at the largest database they are as large as the MRR."
 )

@@ -13,7 +13,7 @@ from rdsim.plotting import style
 CAPTION = (
     "Neural stochastic codes of Gaussian sources, each curve from one training. I(X;U) of the "
     "learned codes, between certified bounds narrower than the markers, below the closed form "
-    "of the bottleneck (lines), and the bits that they lack of it."
+    "of the bottleneck (lines), which is exact for information, and the bits that they lack of it."
 )
 _NAMES = {"scalar": "scalar Gaussian", "vector": "vector Gaussian"}
 _ALLOWED: dict[str, Any] = {"color": "#777777", "linestyle": ":", "linewidth": 1.2}

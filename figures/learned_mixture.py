@@ -15,7 +15,7 @@ CAPTION = (
     "Neural stochastic codes of a Gaussian mixture in the plane with query modalities of "
     "unequal noise, the whole curve from one training. MRR of the learned codes under their own "
     "decoders, with intervals of 95 %, beside the best known codes at the same I(U;Y), "
-    "time-shared, and the outer bound; the percentage points that they lack, one by one "
+    "time-shared, and the outer bound (C4, the only one known for mixtures, or items stored whole); the percentage points that they lack, one by one "
     "(markers) and time-shared (lines); and the learned temperatures' ratios beside the optimal "
     "ones, those of the noise."
 )

@@ -10,7 +10,8 @@ CAPTION = (
     "MRR with 95 % intervals over databases, ranked by the distance weighted by noise and "
     "quantization error; filled, blocks of neighbouring coordinates; open, coordinates "
     "distributed so that the blocks are balanced. Faint points: ranked by the plain distance. "
-    "Line: the converse, which no system with as many bits an item exceeds. Dotted: items "
+    "Line: tilted half-spaces at the codes' bits, which no code of that length exceeds (C29); thin grey, the rank "
+    "converse, which holds for any data and any encoder. Dotted: items "
     "stored whole, ranked optimally."
 )
 
@@ -21,7 +22,10 @@ def draw(dataset: xarray.Dataset) -> Figure:
     plain, weighted = dataset.decoder.values
     for axis, size in zip(axes[0], dataset.log2_size.values, strict=True):
         part = dataset.sel(log2_size=size)
-        axis.plot(part.rate, part.converse, color="black", linestyle="-", label="converse")
+        axis.plot(part.rate, part.converse, color="#999999", linewidth=0.8, label="rank converse")
+        axis.plot(
+            part.own_bits, part.tight, color="black", linestyle="-", label="converse, fixed length"
+        )
         axis.axhline(
             float(part.whole_mrr),
             color="#777777",

@@ -7,7 +7,8 @@ from rdsim.plotting import style
 
 CAPTION = (
     "How often 64-dimensional Gaussian items (correlation .8) are found first among 50,000, against bits per item. Lines: "
-    "what no code can pass, by its notion of rate; grey, the rank converse, which holds for any data. Filled points: "
+    "what no code can pass, by its notion of rate; thin grey, the rank converse, which holds for any data. Lines with dots: exact "
+    "means over random codes, of one length, and with long words for a share of the items that are drawn at random. Filled points: "
     "product (PQ) and residual (RQ) quantizers and the sign of each coordinate, every item stored by the same number of bits. Open points: the "
     "same quantizers for a random share of the items, the others not stored: at few bits they find the target more often "
     "than any code of a fixed length can. Intervals over databases, 95 %."
@@ -29,6 +30,13 @@ def draw(dataset: xarray.Dataset) -> Figure:
             color=style.COLORS[index],
             linestyle=style.LINES[index],
             label=f"converse: {kind}",
+        )
+    for bits, recall, line, label in (
+        (dataset.bits, dataset.random_recall, "-", "random codes, one length"),
+        (dataset.mixed_bits, dataset.mixed_recall, "--", "random codes, a share of the items"),
+    ):
+        axis.plot(
+            bits, recall, color="#555555", linestyle=line, linewidth=0.8, marker=".", label=label
         )
     drawn = set()
     for index in range(dataset.sizes["code"]):

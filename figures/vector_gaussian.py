@@ -18,25 +18,29 @@ def draw(dataset: xarray.Dataset) -> Figure:
     count = dataset.sizes["size"]
     figure, axes = style.panels(1, count + 1, width=style.DOUBLE, height=2.9)
     lines = (
-        ("recall_rank_rate", "rank rate"),
         ("recall_information", "tilted, information"),
         ("recall_fixed_length", "tilted, fixed length"),
         ("recall", "test channel"),
     )
     for place, axis in enumerate(axes[0, :count]):
         part = dataset.isel(size=place)
+        axis.plot(
+            part.bits, part.recall_rank_rate, color="#999999", linewidth=0.8, label="rank rate"
+        )
         for index, (name, label) in enumerate(lines):
             color = style.COLORS[index]
             axis.plot(part.bits, part[name], linestyle=style.LINES[index], color=color, label=label)
         axis.fill_between(part.bits, part.recall_lower, part.recall_upper, color=color, alpha=0.2)
         axis.set(
-            xscale="log",
             xlabel="bits an item",
             ylabel="recall@1",
-            ylim=(0, 1.02),
+            ylim=(0, 1.1 * float(part.recall_rank_rate.max())),
             title=f"{int(part['size']):,} items",
         )
-    axes[0, 0].legend(loc="upper left")
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter("{x:g}")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=4)
     last = axes[0, count]
     for index, bits in enumerate(dataset.bits.values):
         last.plot(
@@ -46,6 +50,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
             linestyle=style.LINES[index % len(style.LINES)],
             label=f"{bits} bits",
         )
-    last.set(xscale="log", xlabel="mode", ylabel="bits of the mode", title="water-filled bits")
+    last.set_xscale("log", base=2)
+    last.xaxis.set_major_formatter("{x:g}")
+    last.set(xlabel="mode", ylabel="bits of the mode", title="water-filled bits")
     last.legend(loc="upper right")
     return figure

@@ -77,8 +77,8 @@ def pages(site):
 
 def test_the_site_has_its_pages_and_fetches_nothing_from_a_network(site, pages):
     tutorials = {f"tutorials/{path.stem}.html" for path in ROOT.glob("docs/tutorials/*.md")}
-    assert len(tutorials) == 5
-    assert {"index.html", "theory.html", "findings.html", "cost.html", *tutorials} <= set(pages)
+    wanted = {"index.html", "theory.html", "note.html", "findings.html", "cost.html", *tutorials}
+    assert wanted <= set(pages)
     for name, page in pages.items():
         assert len(page.fetched) > 2, name
         for address in page.fetched:
@@ -104,6 +104,19 @@ def test_every_claim_has_its_section_with_function_and_evidence(pages):
         assert re.search(r"\*(Why|Source|Proof|Proof sketch)[.*]", text), claim
         assert f"{{{{ evidence: {claim} }}}}" in text, claim
         assert (f"{{{{ claim: {claim} }}}}" in text) == (claim in STATEMENTS), claim
+
+
+def test_the_note_holds_the_sections_of_the_theory_page(pages):
+    for claim in ("C25", "C26", "C27", "C28", "C29"):
+        assert claim.lower() in pages["note.html"].anchors
+        assert STATEMENTS[claim].partition(" ")[0] in pages["note.html"].text
+    assert "](theory.md#c4)" in hooks.expand("{{ theory: C26 }}")
+    for unknown in ("{{ theory: C999 }}", "{{ figure: no_such_study }}"):
+        with pytest.raises(PluginError):
+            hooks.expand(unknown)
+    assert "make figures" in hooks.expand("{{ figure: rank_distortion }}") or "output/" in (
+        hooks.expand("{{ figure: rank_distortion }}")
+    )
 
 
 def test_every_public_name_is_on_the_page_of_its_room(pages):
@@ -331,6 +344,7 @@ TYPED = {
     "docs/index.md": {"3.11"},
     "docs/gallery.md": set(),
     "docs/cost.md": set(),
+    "docs/note.md": set(),
     "docs/findings.md": {"2509.11054", "0.05", "0.9", "1.1"},
     "docs/theory.md": {
         *("4.12", "5.2", "10.3", "12.1"),  # theorems
