@@ -8,13 +8,8 @@ A ValueError or TypeError names the argument that is wrong; an ImportError names
 optional package.
 """
 
-from rdsim.embeddings.formats import read_vectors
-from rdsim.embeddings.measure import measure_embeddings
-from rdsim.embeddings.models import Models, OtherSizes, Twin, with_models
-from rdsim.embeddings.quality import METRICS, Mean
-from rdsim.embeddings.result import EmbeddingReport, Whole
-from rdsim.embeddings.systems import SYSTEMS, OwnCode, System, own_code, read_own_code
-from rdsim.embeddings.task import (
+from rdsim.embeddings.data.formats import read_vectors
+from rdsim.embeddings.data.task import (
     RetrievalTask,
     Split,
     Targets,
@@ -22,7 +17,12 @@ from rdsim.embeddings.task import (
     retrieval_task,
     split_task,
 )
-from rdsim.embeddings.vectors import Vectors
+from rdsim.embeddings.data.vectors import Vectors
+from rdsim.embeddings.measure import measure_embeddings
+from rdsim.embeddings.models.twins import Models, OtherSizes, Twin, with_models
+from rdsim.embeddings.quality import METRICS, Mean
+from rdsim.embeddings.result import EmbeddingReport, Whole
+from rdsim.embeddings.systems import SYSTEMS, OwnCode, System, own_code, read_own_code
 
 __all__ = [
     "METRICS",

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Float
 
 from rdsim import limits
+from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.quality import CUTOFFS, METRICS
-from rdsim.embeddings.task import RetrievalTask
 from rdsim.ranking.loss import Loss
 
 

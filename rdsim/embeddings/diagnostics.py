@@ -4,9 +4,9 @@ from typing import Final
 
 import numpy as np
 
+from rdsim.embeddings.data.task import RetrievalTask
+from rdsim.embeddings.data.vectors import Vectors
 from rdsim.embeddings.spaces import unit
-from rdsim.embeddings.task import RetrievalTask
-from rdsim.embeddings.vectors import Vectors
 
 _LOOKED_AT: Final = 20_000
 """Most rows that are looked at, evenly spread."""

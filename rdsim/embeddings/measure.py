@@ -16,6 +16,7 @@ from jaxtyping import Array, Key
 
 from rdsim import validation
 from rdsim.embeddings import converse as limit
+from rdsim.embeddings.data.task import RetrievalTask, Split, kept_back, some_queries, split_task
 from rdsim.embeddings.diagnostics import diagnose
 from rdsim.embeddings.quality import Mean, kept, means, query_metrics
 from rdsim.embeddings.ranks import Stored, TargetRanks, streamed_ranks
@@ -35,7 +36,6 @@ from rdsim.embeddings.systems.code import FittedCode, Training, encoded
 from rdsim.embeddings.systems.given import OwnCode, own_ranks
 from rdsim.embeddings.systems.learned import learned_codes
 from rdsim.embeddings.systems.transform_code import allocation
-from rdsim.embeddings.task import RetrievalTask, Split, kept_back, some_queries, split_task
 from rdsim.transformations import on_host
 from rdsim.validation import host_generator
 

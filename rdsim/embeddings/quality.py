@@ -25,8 +25,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import ndtri
 
+from rdsim.embeddings.data.task import Targets
 from rdsim.embeddings.ranks import TargetRanks
-from rdsim.embeddings.task import Targets
 from rdsim.ranking.metrics.single_target import tied_gain
 
 CUTOFFS: Final = (1, 5, 10)

@@ -14,7 +14,7 @@ from rdsim.ranking.loss import Loss
 if TYPE_CHECKING:
     import xarray
 
-    from rdsim.embeddings.models import Models
+    from rdsim.embeddings.models.twins import Models
 
 
 _CURVE: Final = np.linspace(0.0, 1.0, 65)
@@ -223,7 +223,7 @@ class EmbeddingReport:
                 "whole_queries": ((), self.whole.queries, {"units": "queries"}),
             }
         if self.models is not None:
-            from rdsim.embeddings.model_variables import model_variables  # it knows the models
+            from rdsim.embeddings.models.variables import model_variables  # it knows the models
 
             variables |= model_variables(self.models)
         scalars = (
@@ -253,13 +253,13 @@ class EmbeddingReport:
 
     def page(self) -> str:
         """Write the report as one self-contained page of HTML."""
-        from rdsim.embeddings.page import page  # the rest of the library does without
+        from rdsim.embeddings.report.page import page  # the rest of the library does without
 
         return page(self)
 
     def report(self) -> str:
         """Write the report as Markdown."""
-        from rdsim.embeddings.markdown import report
+        from rdsim.embeddings.report.markdown import report
 
         return report(self)
 

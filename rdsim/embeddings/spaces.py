@@ -15,9 +15,9 @@ from typing import Final, Literal
 import numpy as np
 from jaxtyping import Float
 
+from rdsim.embeddings.data.task import RetrievalTask
+from rdsim.embeddings.data.vectors import Vectors
 from rdsim.embeddings.ranks import Stored, streamed_ranks
-from rdsim.embeddings.task import RetrievalTask
-from rdsim.embeddings.vectors import Vectors
 from rdsim.ranking.metrics.single_target import tied_gain
 
 Similarity = Literal["cosine", "inner product", "L2"]

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from rdsim.embeddings import retrieval_task
+from rdsim.embeddings.data.task import kept_back
+from rdsim.embeddings.data.vectors import Vectors
 from rdsim.embeddings.spaces import Canonical, plain_spaces, variables
 from rdsim.embeddings.systems import faiss_codes, own
 from rdsim.embeddings.systems.catalogue import SYSTEMS, chosen, usual_bits
 from rdsim.embeddings.systems.code import FittedCode, Training, encoded
 from rdsim.embeddings.systems.transform_code import allocation, gaussian_quantizers, transform_code
-from rdsim.embeddings.task import kept_back
-from rdsim.embeddings.vectors import Vectors
 
 WIDTH = 16
 

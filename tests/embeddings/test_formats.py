@@ -12,7 +12,7 @@ from pyarrow import parquet
 from safetensors.numpy import save_file
 
 from rdsim.embeddings import Vectors, read_targets, read_vectors
-from rdsim.embeddings.vectors import as_vectors, first_copies
+from rdsim.embeddings.data.vectors import as_vectors, first_copies
 
 X = np.random.default_rng(0).integers(-100, 100, (7, 5)).astype(np.float32)
 

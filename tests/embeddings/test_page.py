@@ -12,8 +12,7 @@ import pytest
 from rdsim import limits
 from rdsim.codes import gaussian_test_channel
 from rdsim.embeddings import METRICS, measure_embeddings, retrieval_task, with_models
-from rdsim.embeddings.markdown import sentences, target_rows, verdicts
-from rdsim.embeddings.models import (
+from rdsim.embeddings.models.twins import (
     CODE_BITS,
     GAUSSIAN,
     calibrated_correlations,
@@ -21,6 +20,7 @@ from rdsim.embeddings.models import (
     held_out_correlations,
     sized_lines,
 )
+from rdsim.embeddings.report.markdown import sentences, target_rows, verdicts
 from rdsim.sources import vector_gaussian
 
 KEY = jax.random.key(11)

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from rdsim.embeddings import METRICS
 from rdsim.embeddings import ranks as streaming
+from rdsim.embeddings.data.task import Targets
 from rdsim.embeddings.quality import kept, means, query_metrics
 from rdsim.embeddings.ranks import Stored, TargetRanks, streamed_ranks
 from rdsim.embeddings.rescoring import candidates, rescored
 from rdsim.embeddings.systems.code import stored_codes
-from rdsim.embeddings.task import Targets
 
 
 def exact(x, y, bias, query, item):

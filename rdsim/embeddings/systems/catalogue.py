@@ -96,7 +96,7 @@ def chosen(names: Sequence[str] | None) -> tuple[System, ...]:
             raise ValueError(f"systems must be among {', '.join(by_name)}, got {name!r}")
         found.append(by_name[short.get(name, name)])
     if any(system.needs_faiss for system in found):
-        from rdsim.embeddings.formats import import_needed
+        from rdsim.embeddings.data.formats import import_needed
 
         import_needed("faiss")
     return tuple(found)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import Float, Integer
 
+from rdsim.embeddings.data.vectors import Vectors, first_copies
 from rdsim.embeddings.ranks import Stored
 from rdsim.embeddings.spaces import Canonical, Space
-from rdsim.embeddings.vectors import Vectors, first_copies
 
 Reading = Callable[[np.ndarray], np.ndarray]
 """Takes query vectors as they are given to features whose inner products with items' are scores."""

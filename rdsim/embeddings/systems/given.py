@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from rdsim import validation
-from rdsim.embeddings.formats import import_needed, read_table, read_vectors
+from rdsim.embeddings.data.formats import import_needed, read_table, read_vectors
+from rdsim.embeddings.data.task import RetrievalTask
+from rdsim.embeddings.data.vectors import Vectors, as_vectors, first_copies
 from rdsim.embeddings.ranks import Stored, streamed_ranks
 from rdsim.embeddings.spaces import Space
 from rdsim.embeddings.systems.code import stored_codes
-from rdsim.embeddings.task import RetrievalTask
-from rdsim.embeddings.vectors import Vectors, as_vectors, first_copies
 from rdsim.transformations import on_host
 
 _ENTRIES = 1 << 22

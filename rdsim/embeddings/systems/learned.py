@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.spaces import MOST_PAIRS, paired
 from rdsim.embeddings.systems.code import FittedCode
-from rdsim.embeddings.task import RetrievalTask
 
 
 def learned_codes(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from rdsim.embeddings.diagnostics import MEANING
-from rdsim.embeddings.markdown import (
+from rdsim.embeddings.report.markdown import (
     NOTE,
     allocation_rows,
     model_words,

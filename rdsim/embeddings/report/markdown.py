@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from rdsim.embeddings.diagnostics import MEANING
-from rdsim.embeddings.models import GAUSSIAN, Twin
+from rdsim.embeddings.models.twins import GAUSSIAN, Twin
 from rdsim.embeddings.quality import METRICS
 from rdsim.embeddings.result import EmbeddingReport
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from rdsim.embeddings.vectors import Vectors
+from rdsim.embeddings.data.vectors import Vectors
 
 
 class MissingPackageError(ImportError):

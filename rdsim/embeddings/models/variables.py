@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from rdsim.embeddings.models import Models
+from rdsim.embeddings.models.twins import Models
 
 
 def model_variables(models: Models) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from rdsim import validation
-from rdsim.embeddings.formats import READERS, read_table
-from rdsim.embeddings.vectors import Vectors, as_vectors, first_copies
+from rdsim.embeddings.data.formats import READERS, read_table
+from rdsim.embeddings.data.vectors import Vectors, as_vectors, first_copies
 from rdsim.transformations import on_host
 
 LEAST_GROUPS: Final = 20

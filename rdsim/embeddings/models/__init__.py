@@ -1,0 +1,1 @@
+"""Models of given embeddings, under which limits below the converse for all data can be computed."""

@@ -1,0 +1,1 @@
+"""The report of given embeddings in words, tables and one page."""
