@@ -1,7 +1,7 @@
 """rdsim: how many bits does cross-modal retrieval need?
 
 Packages, in the order in which data flows: `sources`, `ranking`, `limits`, `codes`, `simulation`,
-`finite_sample`, `learning`. Each is imported when it is first used.
+`finite_sample`, `learning`, `embeddings`. Each is imported when it is first used.
 
 `keep_compiled_programs()` makes the first calls of the next process fast; the command does so by itself.
 
@@ -23,12 +23,22 @@ from rdsim.certified import Certified
 from rdsim.compilation import keep_compiled_programs
 
 if TYPE_CHECKING:
-    from rdsim import codes, finite_sample, learning, limits, ranking, simulation, sources
+    from rdsim import (
+        codes,
+        embeddings,
+        finite_sample,
+        learning,
+        limits,
+        ranking,
+        simulation,
+        sources,
+    )
 
 __all__ = [
     "Certified",
     "__version__",
     "codes",
+    "embeddings",
     "finite_sample",
     "keep_compiled_programs",
     "learning",

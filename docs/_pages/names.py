@@ -6,7 +6,7 @@ from typing import Final
 
 from _pages import ROOT
 
-_ROOMS: Final = "sources|ranking|limits|codes|simulation|finite_sample|learning"
+_ROOMS: Final = "sources|ranking|limits|codes|simulation|finite_sample|learning|embeddings"
 _CODE: Final = re.compile(rf"(?<![`\w])`((?:{_ROOMS})\.\w+)`(?!`)")
 
 
