@@ -72,7 +72,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     gaps = cell("gaps", _gaps)
     bounds = [cell(f"gaussian-{size}", _gaussian, config, size) for size in config.sizes]
     signs = cell("signs", _signs, config, key)
-    unit, bits = {"units": "1"}, {"units": "bits an item"}
+    unit, bits = {"units": "1"}, {"units": "bits per item"}
     table = ("size", "kind", "bits")
     return xarray.Dataset(
         {

@@ -45,7 +45,7 @@ class Config:
     codes: tuple[str, ...] = tuple(name for name in CODES if name != "entropy-constrained VQ")
     """The codes compared."""
     bits: int = 6
-    """Bits an item that the codes are fitted for."""
+    """Bits per item that the codes are fitted for."""
     atoms: int = 96
     """Codewords that the entropy-coded quantizers start from."""
     training: int = 1536

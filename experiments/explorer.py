@@ -1,6 +1,6 @@
 """Explorer: the least loss of any system over a menu of sources, losses, sizes and block lengths.
 
-No ranking of M items of n letters, each stored at R bits a letter, has a loss below that which the
+No ranking of M items of n letters, each stored at R bits per letter, has a loss below that which the
 rank-distortion function allows at n IB(R) bits. The page of figures draws any of these curves.
 """
 
@@ -52,7 +52,7 @@ class Config:
     code_length: int = 32
     """Letters in an item of the random codes."""
     rates: tuple[float, ...] = _rates(8, 1.5)
-    """Bits a letter."""
+    """Bits per letter."""
 
 
 SMOKE = Config(
@@ -114,7 +114,7 @@ def _binary(config: Config) -> list[str]:
 
 
 def _bottlenecks(config: Config, rates: np.ndarray) -> dict[str, np.ndarray]:
-    """IB(R) in bits a letter: closed forms are their own bounds, the table's is certified."""
+    """IB(R) in bits per letter: closed forms are their own bounds, the table's is certified."""
     value, lower, upper = (np.empty((len(config.sources), rates.size)) for _ in range(3))
     for row, name in enumerate(config.sources):
         if name == TABLE:

@@ -2,7 +2,7 @@
 
 The pairs are a twin of real embeddings: canonical correlations that fall slowly. Every family learns
 from the same pairs, stores each item of a fresh database in as many bits, and is ranked alike; intervals are
-those over queries, one database a seed. No code of so many bits an item has a larger MRR than the converse of
+those over queries, one database a seed. No code of so many bits per item has a larger MRR than the converse of
 words of fixed length under one encoder (C27). `untrained` is the same family at its first
 parameters. Losses follow from the key; the seconds are measured on the machine at hand, with what is
 compiled on the way.
@@ -54,7 +54,7 @@ class Config:
     )
     """The families compared; those that need classes or several query modalities have none here."""
     bits: tuple[int, ...] = (8, 32)
-    """Bits an item."""
+    """Bits per item."""
     seeds: int = 1
     """Fits of every family, and databases."""
     steps: int = 300

@@ -175,7 +175,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
                 found.append(
                     Check.close(
                         "C16",
-                        f"{curve} at n={n}, {name}, bits a letter",
+                        f"{curve} at n={n}, {name}, bits per letter",
                         "exact",
                         part[curve].sel(block_length=n),
                         value,

@@ -1,6 +1,6 @@
-"""Frontier: bits an item against retrieval loss, the rank converse and exact random codes.
+"""Frontier: bits per item against retrieval loss, the rank converse and exact random codes.
 
-For the doubly symmetric binary source: no system that stores B bits an item has a loss below the
+For the doubly symmetric binary source: no system that stores B bits per item has a loss below the
 converse, and random codes of n letters come this close to it.
 """
 
@@ -28,7 +28,7 @@ class Config:
     log2_sizes: tuple[int, ...] = (10, 20, 40)
     """log2 of the database sizes."""
     rates: int = 33
-    """Points along the rate of the random codes, from 0 to 1 bit a letter."""
+    """Points along the rate of the random codes, from 0 to 1 bit per letter."""
     losses: int = 49
     """Points along the loss of the converse."""
 
@@ -83,7 +83,7 @@ def _block(
 
 
 def _converse(config: Config, n: int, loss: np.ndarray, sizes: np.ndarray, name: str) -> np.ndarray:
-    """Least bits an item, n IB^{-1}(R_rho(D; M)/n), from the certified lower bound on R_rho."""
+    """Least bits per item, n IB^{-1}(R_rho(D; M)/n), from the certified lower bound on R_rho."""
     needed = limits.rank_rate(sizes, name, distortion=loss).lower / n
     return np.asarray(n * limits.bottleneck_dsbs_rate(config.crossover, relevance=needed))
 

@@ -1,4 +1,4 @@
-"""Gaussian mixture: rank loss against bits an item for codes and decoders, beside the frontier.
+"""Gaussian mixture: rank loss against bits per item for codes and decoders, beside the frontier.
 
 Items of several classes in the plane, seen through two or three query modalities of unequal noise.
 Every code is decoded by squared distances with temperatures fitted to the modalities, with one
@@ -53,7 +53,7 @@ class Config:
     codes: tuple[str, ...] = tuple(name for name in CODES if name != "entropy-constrained VQ")
     """The codes compared."""
     bits: tuple[int, ...] = (2, 4, 6)
-    """Bits an item that the codes are fitted for."""
+    """Bits per item that the codes are fitted for."""
     atoms: int = 96
     """Codewords that the entropy-coded quantizers start from."""
     training: int = 1536

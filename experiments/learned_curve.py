@@ -21,7 +21,7 @@ CLAIMS = ("C4", "C12", "C26")
 CROSSOVER = 0.1
 LOSS = "reciprocal_rank"
 WITHIN = 0.05
-"""Bits an item within which a learned code of few codewords should reach the inner bound, which has
+"""Bits per item within which a learned code of few codewords should reach the inner bound, which has
 dozens."""
 SEARCHED = 0.001
 """Bits by which the inner bound may miss the best single channel, used for every item, of this

@@ -56,7 +56,7 @@ class Config:
     )
     """The families compared; the study `families` has the others."""
     bits: tuple[int, ...] = (2, 4, 6)
-    """Bits an item that systems are fitted for."""
+    """Bits per item that systems are fitted for."""
     seeds: int = 1
     """Fits of every family."""
     steps: int = 300

@@ -72,7 +72,7 @@ class Config:
     codes: tuple[str, ...] = ("entropy-weighted", "k-means VQ")
     """Known codes, fitted to a sample."""
     bits: tuple[int, ...] = (2, 3, 4, 5)
-    """Bits an item that they are fitted for."""
+    """Bits per item that they are fitted for."""
     sample: int = 1024
     """Items that known codes and their temperatures are fitted to."""
     trials: int = 4096

@@ -1,4 +1,4 @@
-"""Phase transition: random codes identify items up to IB(R) bits a letter.
+"""Phase transition: random codes identify items up to IB(R) bits per letter.
 
 Error of random codes on the doubly symmetric binary source against (log2 M)/n, exact at every
 block length, with direct simulation at short ones.

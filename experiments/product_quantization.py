@@ -3,7 +3,7 @@
 Items are Gaussian vectors, queries noisy copies of them. A product quantizer stores an item by S
 indices of b bits; a query ranks the items by its distance to their codewords, as the common
 libraries of vector search do, or by the distance with each coordinate divided by its noise and
-quantization error. No system with as many bits an item lies above the rank converse (C4), and no code of
+quantization error. No system with as many bits per item lies above the rank converse (C4), and no code of
 words of that length above tilted half-spaces (C29), which take all correlations into account.
 """
 
@@ -154,7 +154,7 @@ def _correlations(config: Config) -> np.ndarray:
 
 
 def _best_mrr(config: Config, bits: np.ndarray) -> np.ndarray:
-    """The converse (C4): largest MRR at that many bits an item; the sizes are the last axis."""
+    """The converse (C4): largest MRR at that many bits per item; the sizes are the last axis."""
     told = limits.bottleneck_vector_gaussian(_correlations(config), rate=bits)
     sizes = np.array(config.log2_sizes, float)
     return 1 - np.asarray(limits.rank_loss(sizes, "reciprocal_rank", rate=told).lower)
@@ -169,7 +169,7 @@ def _tilted(config: Config, size: int, bits: np.ndarray) -> dict[str, np.ndarray
 
 
 def _least_bits(config: Config, mrr: np.ndarray) -> np.ndarray:
-    """The inverse of the converse: least bits an item for an MRR; the sizes are the last axis."""
+    """The inverse of the converse: least bits per item for an MRR; the sizes are the last axis."""
     sizes = np.array(config.log2_sizes, float)
     needed = limits.rank_rate(sizes, "reciprocal_rank", distortion=np.clip(1 - mrr, 0.0, 1.0)).lower
     return np.asarray(

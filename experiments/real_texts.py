@@ -145,7 +145,7 @@ def _study(
             "log2_size": ("log2_size", log2_size, unit),
             "predicted_log2_size": ("predicted_log2_size", beyond, unit),
             "candidate": np.array(predicted.candidates),
-            "bits": ("bits", bits, {"units": "bits an item"}),
+            "bits": ("bits", bits, {"units": "bits per item"}),
         },
         attrs={
             "fitted": M,

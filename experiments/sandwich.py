@@ -1,4 +1,4 @@
-"""Retrieval sandwich: bits an item against loss, between the converse and single channels.
+"""Retrieval sandwich: bits per item against loss, between the converse and single channels.
 
 The inner bound is the best single channel that was found, used for every item of the database;
 encoders that describe items jointly need fewer bits. Outer and inner bounds for three sources over
@@ -54,7 +54,7 @@ class Config:
     single_log2_size: int = 3
     """log2 of the database size for items of one letter."""
     slopes: tuple[float, ...] = (3.0, 6.0, 12.0, 20.0)
-    """Slopes of the self-consistent schemes, bits a unit of loss."""
+    """Slopes of the self-consistent schemes, bits per unit of loss."""
     starts: int = 6
     """Channels from which each of them is started."""
 

@@ -249,7 +249,7 @@ def _dataset(config: Config, numbers: dict[str, np.ndarray], M: int) -> xarray.D
             "pair": list(PAIRS),
             "fused": list(FUSED),
             "code": list(CODES),
-            "bits": ("bits", bits, {"units": "bits an item"}),
+            "bits": ("bits", bits, {"units": "bits per item"}),
             "log2_size": ("log2_size", measured_at, unit),
             "predicted_log2_size": ("predicted_log2_size", predicted_at, unit),
         },

@@ -1,7 +1,7 @@
 """Thresholds: what the growth that a database may have becomes when a decoder is wrong or queries lack something.
 
-Items are fair bits stored at half a bit a letter. In the limit of long items the error goes to zero exactly
-if the number of items grows at less than a threshold, in bits a letter. Every threshold is compared with
+Items are fair bits stored at half a bit per letter. In the limit of long items the error goes to zero exactly
+if the number of items grows at less than a threshold, in bits per letter. Every threshold is compared with
 random codes at 0.8 and 1.2 times it: exact averages over codebooks where the query is one binary
 letter, elsewhere drawn queries with the competitors' probability given each.
 """
@@ -78,7 +78,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     ]
     rules = cell("temperatures", _temperatures, config, rule_key)
     several = cell("several-targets", _several, config)
-    bits, one = {"units": "bits a letter"}, {"units": "1"}
+    bits, one = {"units": "bits per letter"}, {"units": "1"}
     situations = [*EXACT, *DRAWN]
     table = ("situation", "factor", "n")
     errors = {
@@ -150,7 +150,7 @@ def _two_views() -> sources.DiscreteSource:
 
 
 def _thresholds() -> dict[str, Any]:
-    """The threshold of each situation in bits a letter, by the limits alone."""
+    """The threshold of each situation in bits per letter, by the limits alone."""
     stored, matches = _channel(_stored()), np.eye(2)
 
     def gmi(joint: np.ndarray, scores: np.ndarray) -> float:

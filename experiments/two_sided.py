@@ -24,7 +24,7 @@ class Config:
     points: int = 41
     """Rates along each axis."""
     largest_rates: tuple[float, float] = (3.0, 1.0)
-    """Ends of the rate axes, Gaussian and binary, bits a letter."""
+    """Ends of the rate axes, Gaussian and binary, bits per letter."""
 
 
 SMOKE = Config(points=5)

@@ -42,7 +42,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     """Compute the channel's losses with the bits of its modes, and the converses."""
     channel = cell("channel", _channel, config, key)
     bounds = [cell(f"converse-{size}", _converse, config, size) for size in config.sizes]
-    unit, bits = {"units": "1"}, {"units": "bits an item"}
+    unit, bits = {"units": "1"}, {"units": "bits per item"}
     table = ("size", "bits")
     return xarray.Dataset(
         {

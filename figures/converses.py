@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Left: bits an item of 16 binary items (crossover .1) against the reciprocal-rank loss: between the "
+    "Left: bits per item of 16 binary items (crossover .1) against the reciprocal-rank loss: between the "
     "exact curve of one encoder and the converse for every encoder the best joint encoders lie; the older "
     "rank-rate converse is far below. Others: recall@1 of Gaussian items (correlation .8, 64 "
     "coordinates), which no code of the kind passes, in databases of two sizes. Points: stored signs, simulated, "

@@ -14,5 +14,5 @@ CAPTION = (
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
-    """Draw MRR and recall against bits an item."""
+    """Draw MRR and recall against bits per item."""
     return gap.draw(dataset)

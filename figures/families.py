@@ -12,7 +12,7 @@ from rdsim.plotting import style
 CAPTION = (
     "Families of learned codes on Gaussian pairs whose canonical correlations fall slowly, each storing an item "
     "in the same number of bits. Left: MRR in a database of fresh items, mean over seeds, with the widest "
-    "interval of any seed (95 % each); black line: no code of so many bits an item under one encoder is above "
+    "interval of any seed (95 % each); black line: no code of so many bits per item under one encoder is above "
     "(C27). Middle: MRR at the most bits (filled) and of the same family untrained (open). Right: seconds of "
     "fitting, compilation included."
 )

@@ -1,4 +1,4 @@
-"""Frontier: bits an item against loss, the converse as lines and random codes as points."""
+"""Frontier: bits per item against loss, the converse as lines and random codes as points."""
 
 import numpy as np
 import xarray

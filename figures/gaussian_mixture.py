@@ -1,4 +1,4 @@
-"""Gaussian mixture: MRR against bits an item, two and three modalities, and database sizes."""
+"""Gaussian mixture: MRR against bits per item, two and three modalities, and database sizes."""
 
 import numpy as np
 import xarray

@@ -1,4 +1,4 @@
-"""Learned retrieval codes: bits an item against loss, between outer and inner bound."""
+"""Learned retrieval codes: bits per item against loss, between outer and inner bound."""
 
 import numpy as np
 import xarray

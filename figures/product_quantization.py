@@ -1,4 +1,4 @@
-"""Product quantization: MRR against bits an item, beside the converse, one panel a size."""
+"""Product quantization: MRR against bits per item, beside the converse, one panel a size."""
 
 import xarray
 from matplotlib.figure import Figure

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Gaussian pairs of 64 unequal canonical correlations. Left: recall@1 against bits an item. Upper "
+    "Gaussian pairs of 64 unequal canonical correlations. Left: recall@1 against bits per item. Upper "
     "bounds by the rank rate, and by tilted half-spaces for information (joint encoders) and fixed "
     "length (one encoder); below them the Gaussian test channel, computed, with its interval. Right: "
     "the water-filled bits of each mode."
@@ -32,7 +32,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             axis.plot(part.bits, part[name], linestyle=style.LINES[index], color=color, label=label)
         axis.fill_between(part.bits, part.recall_lower, part.recall_upper, color=color, alpha=0.2)
         axis.set(
-            xlabel="bits an item",
+            xlabel="bits per item",
             ylabel="recall@1",
             ylim=(0, 1.1 * float(part.recall_rank_rate.max())),
             title=f"{int(part['size']):,} items",

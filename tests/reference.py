@@ -28,7 +28,7 @@ def blahut_arimoto(p, d, slope, steps, q=None):
     Args:
         p: source pmf, shape (y,).
         d: distortion, shape (y, u), inf where a pair is forbidden.
-        slope: bits a unit of distortion; Q(u|y) is proportional to q(u) 2^(-slope d).
+        slope: bits per unit of distortion; Q(u|y) is proportional to q(u) 2^(-slope d).
         steps: updates of the output marginal.
         q: where it starts, shape (u,); uniform if none.
 

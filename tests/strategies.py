@@ -78,7 +78,7 @@ def scores(draw, shape=None):
 
 
 def slopes():
-    """A slope in bits a unit of distortion, from none to one that forbids nearly all errors."""
+    """A slope in bits per unit of distortion, from none to one that forbids nearly all errors."""
     return st.sampled_from((1.0, 0.0, 1e-6, 100.0)) | st.floats(0.0, 20.0)
 
 

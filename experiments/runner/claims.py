@@ -78,7 +78,7 @@ STATEMENTS: Final = {
     "integral of a quadratic form; and a reference distribution in which strong modes are shrunk makes "
     "half-spaces a converse for them.",
     "C30": "Words ranked by scores made for another distribution serve a database that grows at less than the "
-    "generalized mutual information, bits a letter. Missing modalities, wrong pairs and flipped queries are "
+    "generalized mutual information, bits per letter. Missing modalities, wrong pairs and flipped queries are "
     "other sources; planted items meet the rate-distortion function of the query.",
     "C31": "With P relevant items of M the rate is log2 of the number of sets of P minus the largest entropy "
     "that a distribution of their places can have within the distortion; the maximiser is a Gibbs "

@@ -32,7 +32,7 @@ BEGIN, END = Markup("<!-- gallery -->"), Markup("<!-- end of gallery -->")
 STYLE: Final = Path(__file__).with_name("gallery.css")
 SCRIPT: Final = Path(__file__).with_name("gallery.js")
 
-_EXPLAINED: Final = """Items of n letters are stored at R bits a letter; a query finds its target
+_EXPLAINED: Final = """Items of n letters are stored at R bits per letter; a query finds its target
 among M. No system has a smaller expected loss than D*, the least D with
 <span class="formula">R<sub>ρ</sub>(D; M) ≤ n IB(R)</span>, where R<sub>ρ</sub> is the rank-distortion
 function and IB the information bottleneck (<a href="#C4">C4</a>). Lines join saved values; the chosen

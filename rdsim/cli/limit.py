@@ -92,13 +92,13 @@ def _refusing(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def rank(size: Size, bits: Bits, loss: Loss = "reciprocal_rank", plot: Plot = None) -> int:
-    """Least rank loss of any system that keeps some bits an item (C2, C4), whatever the data.
+    """Least rank loss of any system that keeps some bits per item (C2, C4), whatever the data.
 
     Example: rdsim limit rank --size 20 --bits 1 4 8 16
     """
     found = limits.rank_loss(size, _loss(loss), rate=np.array(bits))
     columns = {"least loss": found.value, "lower bound": found.lower, "upper bound": found.upper}
-    _show("bits an item", bits, columns)
+    _show("bits per item", bits, columns)
 
     def curve(x: np.ndarray) -> dict[str, Any]:
         return {f"no system below, M = 2^{size:g}": limits.rank_loss(size, _loss(loss), rate=x)}
@@ -115,7 +115,7 @@ def rate_distortion(
     ] = None,
     plot: Plot = None,
 ) -> int:
-    """Bits a letter that a distortion needs, R(D), certified (C5).
+    """Bits per letter that a distortion needs, R(D), certified (C5).
 
     Example: rdsim limit rate-distortion --pmf .5 .25 .15 .1 --distortion .1 .2
     """
@@ -129,7 +129,7 @@ def rate_distortion(
 
 
 def bottleneck(source: Where, rate: Rates, plot: Plot = None) -> int:
-    """What some bits a letter can tell about the query, IB(R): items identified reliably (C9, C10).
+    """What some bits per letter can tell about the query, IB(R): items identified reliably (C9, C10).
 
     Example: rdsim limit bottleneck --dsbs .1 --rate .25 .5 .75
     """
@@ -161,7 +161,7 @@ def retrieval(
     loss: Loss = "reciprocal_rank",
     plot: Plot = None,
 ) -> int:
-    """Bits an item that a rank loss needs: no system needs fewer than the lower bound, one channel needs the upper (C12).
+    """Bits per item that a rank loss needs: no system needs fewer than the lower bound, one channel needs the upper (C12).
 
     Example: rdsim limit retrieval --dsbs .1 --size 10 --letters 32 --target .1 .3 .5
     """
@@ -178,7 +178,7 @@ def retrieval(
     _show(
         "loss",
         target,
-        {"lower bound, bits an item": found.lower, "upper bound, bits an item": found.upper},
+        {"lower bound, bits per item": found.lower, "upper bound, bits per item": found.upper},
     )
     for D, upper in zip(target, np.asarray(found.upper), strict=True):
         if whole > D:

@@ -105,7 +105,7 @@ def likelihood_encoder(
         items: letters 0..|Y|-1, shape (items, n).
         codebook: letters 0..|U|-1, shape (K, n), K at most 2^24.
         distortions: d(y,u), finite, shape (|Y|, |U|).
-        slope: s >= 0 in bits a unit of distortion; 0 draws any codeword, inf the nearest.
+        slope: s >= 0 in bits per unit of distortion; 0 draws any codeword, inf the nearest.
         first_item: number of the first item.
         memory_budget: bytes that codebook and working arrays may take. It changes an index only
             if a draw falls within the rounding of a probability, about 2^-52.
@@ -291,7 +291,7 @@ def encode_tile(
         blocks: of the codebook, as `in_blocks` cuts it.
         K: number of codewords, those of the padding not counted.
         units: of the letter table.
-        slope: bits a unit of the table, ignored if by_minimum.
+        slope: bits per unit of the table, ignored if by_minimum.
         by_minimum: whether the slope is infinite and the nearest codeword wanted, ties at random.
 
     Returns:

@@ -8,7 +8,7 @@ $$H(U) = I(U;Y) + H(U|Y).$$
 - A code whose encoder draws its index with private randomness and sends it pays H(U): the
   randomness H(U|Y) is sent along. Huffman's code and a range coder come close to H(U) from above.
 - Encoder and decoder that share randomness can save H(U|Y) by channel simulation, to within
-  $\log_2(I + 1) + 5$ bits an item at a time.
+  $\log_2(I + 1) + 5$ bits per item at a time.
 
 A deterministic code has H(U|Y) = 0: all three meet. Every function raises a ValueError that names the
 argument if a pmf is none, shapes differ or a number lies outside its range.
@@ -32,7 +32,7 @@ from rdsim.transformations import on_host
 
 @result
 class CodeRates:
-    """What the index U of a code carries of items Y, bits an item.
+    """What the index U of a code carries of items Y, bits per item.
 
     Attributes:
         mutual_information: I(U;Y), what rate-distortion theory charges.
@@ -257,7 +257,7 @@ def expected_length(lengths: ArrayLike, p: ArrayLike) -> Float[Array, ""]:
 
 @validation.needs_float64
 def channel_simulation_bits(mutual_information: ArrayLike) -> Float[Array, "..."]:
-    r"""Bits an item with which shared randomness certainly simulates a channel, one item at a time.
+    r"""Bits per item with which shared randomness certainly simulates a channel, one item at a time.
 
     $$I + \log_2(I + 1) + 5,$$
 
@@ -267,7 +267,7 @@ def channel_simulation_bits(mutual_information: ArrayLike) -> Float[Array, "..."
         mutual_information: I(U;Y) in bits, any shape.
 
     Returns:
-        Bits an item, shape of I.
+        Bits per item, shape of I.
 
     References:
         Li and El Gamal (2018), IEEE Trans. Inf. Theory 64(11) (strong functional representation

@@ -1,4 +1,4 @@
-r"""Real embeddings: how many bits an item do they need, and what do codes of so many bits keep?
+r"""Real embeddings: how many bits per item do they need, and what do codes of so many bits keep?
 
 Vectors come as arrays or files (`read_vectors`), targets as rows, lists or qrels (`read_targets`); a
 `retrieval_task` holds both. `measure_embeddings` fits codes to one part of it, ranks the other and returns an

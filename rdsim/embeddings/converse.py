@@ -1,6 +1,6 @@
 r"""The rank converse (C4) for queries with any targets: what no system can exceed, whatever the data.
 
-Let the queried groups have $m_g$ items each, stored at R bits an item, and let a share $p_g$ of the queries be of
+Let the queried groups have $m_g$ items each, stored at R bits per item, and let a share $p_g$ of the queries be of
 group g. The first target of a query stands no higher than its group does among the groups, each at its best
 item. The bits of all items of a group are a code of the group, and groups of one code tie, so that among k
 groups that are equally likely
@@ -37,7 +37,7 @@ def group_sizes(task: RetrievalTask) -> tuple[int, float, float]:
 
 
 def converse(task: RetrievalTask, bits: np.ndarray) -> tuple[Float[np.ndarray, "b 5"], float]:
-    """Bound every metric at so many bits an item; also return log2 k."""
+    """Bound every metric at so many bits per item; also return log2 k."""
     k, size, entropy = group_sizes(task)
     bound = np.ones((len(bits), len(METRICS)))
     single = len(np.unique(task.targets.query)) == len(task.targets.query)

@@ -68,7 +68,7 @@ class EmbeddingReport:
         grade: of each target, shape (T,).
         group: of each query, shape (Q,).
         converse_bits: shape (B,).
-        converse: the most that any system has at so many bits an item, shape (B, 5); NaN for nDCG where
+        converse: the most that any system has at so many bits per item, shape (B, 5); NaN for nDCG where
             some query has several targets.
         log2_groups: bits from which on the converse is one: no bound holds for all data beyond.
         groups: of each fold, what its converse is made of (`rdsim.embeddings.converse`): k, the mean number of
@@ -155,7 +155,7 @@ class EmbeddingReport:
         return enough[0] if enough else None
 
     def bits_by_proof(self, fraction: float, metric: str = "mrr") -> float:
-        """Bound the bits an item from below of every system that keeps so much, whatever the data (C4).
+        """Bound the bits per item from below of every system that keeps so much, whatever the data (C4).
 
         Zero where nothing is proved, as of nDCG where queries have several targets.
         """
@@ -195,7 +195,7 @@ class EmbeddingReport:
         variables: dict[str, Any] = {
             "quality": (measured, _ends(self.quality), one),
             "kept": (measured, _ends(self.kept), one),
-            "bits": ("line", self.bits, {"units": "bits an item"}),
+            "bits": ("line", self.bits, {"units": "bits per item"}),
             "code_bits": ("line", self.code_bits, bits),
             "train_seconds": ("line", self.train_seconds, seconds),
             "encode_seconds": ("line", self.encode_seconds, seconds),
@@ -237,7 +237,7 @@ class EmbeddingReport:
                 "system": ("line", list(self.lines)),
                 "kind": ("line", list(self.kinds)),
                 "space": ("line", list(self.spaces)),
-                "rate": ("rate", self.converse_bits, {"units": "bits an item"}),
+                "rate": ("rate", self.converse_bits, {"units": "bits per item"}),
                 "metric": list(METRICS),
                 "end": ["value", "lower", "upper"],
                 "diagnostic": list(self.diagnostics),

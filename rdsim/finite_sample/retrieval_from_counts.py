@@ -41,7 +41,7 @@ class LearnedRetrieval:
         error: probability that the learned code does not rank the target first.
         best_error: the same for the decoder that knows the distribution, with the same
             descriptions.
-        rate: I(U;Y) of the learned test channel, bits an item.
+        rate: I(U;Y) of the learned test channel, bits per item.
         lagrangian_excess: $F(q_N) - F(q^*)$ of the learned output marginal on the true pmf, bits;
             what learning costs the encoder (C18).
         divergence: $D(P_{X|U} \| \hat P_{X|U} | P_U)$, bits; what learning costs the decoder in

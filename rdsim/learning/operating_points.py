@@ -1,4 +1,4 @@
-r"""Where a system stands in the rate-loss plane: bits an item and rank loss at every database size."""
+r"""Where a system stands in the rate-loss plane: bits per item and rank loss at every database size."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ from rdsim.transformations import on_host
 
 @result
 class OperatingPoint:
-    """Bits an item and rank losses of one system, a code with its decoder.
+    """Bits per item and rank losses of one system, a code with its decoder.
 
     Attributes:
         information: I(U;Y) in bits, what the description costs with shared randomness.

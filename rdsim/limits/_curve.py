@@ -34,7 +34,7 @@ _ROUNDS: Final = 60
 and to nothing where it is straight: 15 are usual for 1e-9 bits."""
 
 _NEARLY_FLAT: Final = 1e-9
-"""Slope of the far end of a curve on which no finite distortion is free of bits, in bits a unit."""
+"""Slope of the far end of a curve on which no finite distortion is free of bits, in bits per unit."""
 
 
 class Points(NamedTuple):

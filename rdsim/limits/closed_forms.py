@@ -1,6 +1,6 @@
 r"""Rate-distortion functions known in closed form, to the last digit and at every distortion.
 
-Each function is $R(D)$ in bits a letter, elementwise over an array of distortions D >= 0: zero from
+Each function is $R(D)$ in bits per letter, elementwise over an array of distortions D >= 0: zero from
 $D_{\max}$ on, and exact at D = 0, where the slope is infinite (-1e300 stands for it). They are what
 the numeric solvers are tested against. A parameter out of its range, or a negative distortion, is a ValueError.
 """
@@ -29,7 +29,7 @@ def bernoulli_hamming(p: ArrayLike, *, distortion: ArrayLike) -> Float[Array, ".
         distortion: D >= 0, probability of a wrong letter, shape (...).
 
     Returns:
-        R(D) in bits a letter, shape (...).
+        R(D) in bits per letter, shape (...).
 
     Reference:
         Shannon (1959), "Coding theorems for a discrete source with a fidelity criterion".
@@ -50,7 +50,7 @@ def uniform_hamming(letters: Integer, *, distortion: ArrayLike) -> Float[Array, 
         distortion: D >= 0, probability of a wrong letter, shape (...).
 
     Returns:
-        R(D) in bits a letter, shape (...).
+        R(D) in bits per letter, shape (...).
 
     Raises:
         TypeError: if the number of letters is not an integer.
@@ -82,7 +82,7 @@ def hamming(p: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
         distortion: D >= 0, probability of a wrong letter, shape (...).
 
     Returns:
-        R(D) in bits a letter, shape (...).
+        R(D) in bits per letter, shape (...).
 
     Reference:
         Erokhin (1958), "Epsilon-entropy of a discrete random variable".
@@ -106,7 +106,7 @@ def erasure(p: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
         distortion: D >= 0, fraction of letters erased, shape (...).
 
     Returns:
-        R(D) in bits a letter, shape (...).
+        R(D) in bits per letter, shape (...).
 
     Reference:
         Uniform source: Cover & Thomas (2006), "Elements of information theory", problem 10.7. In
@@ -129,7 +129,7 @@ def gaussian(variance: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "...
         distortion: D >= 0, mean squared error, shape (...).
 
     Returns:
-        R(D) in bits a letter, shape (...).
+        R(D) in bits per letter, shape (...).
 
     Reference:
         Shannon (1949), "Communication in the presence of noise".
@@ -157,7 +157,7 @@ def vector_gaussian(variances: ArrayLike, *, distortion: ArrayLike) -> Float[Arr
         distortion: D >= 0, squared error summed over the components, shape (...).
 
     Returns:
-        R(D) in bits a vector, shape (...).
+        R(D) in bits per vector, shape (...).
 
     Reference:
         Kolmogorov (1956), "On the Shannon theory of information transmission".
@@ -182,7 +182,7 @@ def laplacian_absolute(rate_parameter: ArrayLike, *, distortion: ArrayLike) -> F
         distortion: D >= 0, mean absolute error, shape (...).
 
     Returns:
-        R(D) in bits a letter, shape (...); infinite at D = 0.
+        R(D) in bits per letter, shape (...); infinite at D = 0.
 
     Reference:
         Berger (1971), "Rate distortion theory", section 4.3.
@@ -206,7 +206,7 @@ def exponential_one_sided(
         distortion: D >= 0, mean one-sided error, shape (...).
 
     Returns:
-        R(D) in bits a letter, shape (...); infinite at D = 0.
+        R(D) in bits per letter, shape (...); infinite at D = 0.
 
     Reference:
         Verdu (1996), "The exponential distribution in information theory".

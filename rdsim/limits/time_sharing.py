@@ -19,13 +19,13 @@ from rdsim.transformations import on_host
 def time_shared_loss(
     code_bits: ArrayLike, losses: ArrayLike, *, rate: ArrayLike
 ) -> Float[Array, "..."]:
-    r"""Compute the least loss of codes time-shared, at no more bits an item than the rate.
+    r"""Compute the least loss of codes time-shared, at no more bits per item than the rate.
 
     $$\min \Bigl\{ \sum_i \alpha_i D_i : \sum_i \alpha_i R_i \le R, \; \alpha \ge 0, \;
         \sum_i \alpha_i = 1 \Bigr\}.$$
 
     Args:
-        code_bits: R_i, bits an item of every code, shape (V,). Zero for a random ranking, which
+        code_bits: R_i, bits per item of every code, shape (V,). Zero for a random ranking, which
             should be among them.
         losses: D_i of every code, shape (V, ...); the hull is taken along the first axis.
         rate: R, any shape.

@@ -11,7 +11,7 @@ _TARGETS = (0.9, 0.95, 0.99)
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
-    """Draw MRR and recall@10 against bits an item, with intervals over queries."""
+    """Draw MRR and recall@10 against bits per item, with intervals over queries."""
     figure, axes = style.panels(1, 2, width=style.DOUBLE, height=4.0)
     for axis, metric, name in zip(axes[0], ("mrr", "recall@10"), ("MRR", "recall@10"), strict=True):
         _panel(axis, dataset, metric)

@@ -92,7 +92,7 @@ def gaussian_rank_loss(
         log2_size: log2 M >= 1, any shape.
         loss: the rank loss, a `Loss`.
         n: letters in an item, 1 to 512.
-        rate: R >= 0, bits a letter kept by the Gaussian test channel, any shape; inf stores the
+        rate: R >= 0, bits per letter kept by the Gaussian test channel, any shape; inf stores the
             item itself.
         score: "likelihood_ratio", log p(u|x)/p(u), which is optimal, or "conditional_density",
             log p(u|x).

@@ -29,7 +29,7 @@ class Scheme(NamedTuple):
         py: P(y), of an item's letter, shape (|Y|,).
         query_channel: P(x|y), shape (|Y|, |X|).
         distortions: units of the encoder's letter table, shape (|Y|, |U|-1).
-        slope: bits a unit of the table; infinite for the nearest codeword.
+        slope: bits per unit of the table; infinite for the nearest codeword.
         scores: units of the decoder's letter table, higher is better, shape (|X|, |U|-1).
 
     """

@@ -87,7 +87,7 @@ def simulate_dsbs(
         crossover: p in [0, 1/2].
         log2_size: log2 M >= 1.
         n: block lengths, integers >= 1.
-        rate: R in [0, 1], bits a letter; the codebooks have $\lfloor 2^{nR} \rfloor$ codewords.
+        rate: R in [0, 1], bits per letter; the codebooks have $\lfloor 2^{nR} \rfloor$ codewords.
         trials: number of trials a setting, >= 1.
         first_trial: number of the first trial, >= 0; lets a run be continued.
         batch_size: trials computed side by side; changes memory and speed, no digit. As many as

@@ -137,10 +137,10 @@ def simulate_shared_codebook(
         distortions: d(y,u) that the encoder minimises, finite, shape (|Y|, |U|).
         log2_size: log2 M, 1 to 32; M is the nearest integer.
         n: letters in an item, at least 1.
-        rate: R >= 0 in bits a letter; $K = \lfloor 2^{nR} \rfloor$, at most 2^24.
+        rate: R >= 0 in bits per letter; $K = \lfloor 2^{nR} \rfloor$, at most 2^24.
         queries: queries for each codebook, at least 2; targets uniform on the items.
         codebooks: codebooks, at least 1.
-        slope: of the likelihood encoder, bits a unit of distortion; inf for the nearest codeword.
+        slope: of the likelihood encoder, bits per unit of distortion; inf for the nearest codeword.
         memory_budget: bytes for all arrays; see rdsim.codes.encoders.items_at_once. It changes no
             result of the nearest codeword; of the likelihood encoder it does only where a draw falls
             within the rounding of a probability, about 2^-52.

@@ -68,7 +68,7 @@ def _slow_point(p, loss, slope):
 
 
 def test_C3_reference_values():
-    # Slopes of 3, 1.5 and 1 nats a unit of loss.
+    # Slopes of 3, 1.5 and 1 nats per unit of loss.
     curve = rank_rate_prior_curve(FOUR, np.array([3.0, 1.5, 1.0]) / LN2, "reciprocal_rank")
     np.testing.assert_allclose(curve.rate[:2], [0.466327085, 0.076003290], rtol=0, atol=1e-9)
     np.testing.assert_allclose(curve.distortion[:2], [0.191846983, 0.310453638], rtol=0, atol=1e-9)

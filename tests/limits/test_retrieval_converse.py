@@ -148,7 +148,7 @@ def test_C27_wider_classes_of_codes_are_bounded_less(correlation, bits, size, lo
 @settings(max_examples=8)
 @given(st.floats(0.05, 0.98), st.floats(1.0, 40.0), st.sampled_from(LOSSES))
 def test_C27_the_sign_of_an_item_does_not_pass_the_bound(correlation, size, loss):
-    """One bit an item, exactly: the sign of Y, ranked by whether it is the query's."""
+    """One bit per item, exactly: the sign of Y, ranked by whether it is the query's."""
     x, weights = np.polynomial.legendre.leggauss(200)
     x, weights = 5 * (1 + x), 5 * weights
     density = 2 * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
@@ -273,7 +273,7 @@ def test_C29_the_test_channel_does_not_pass_the_information_bound(correlations, 
     st.floats(0.3, 0.97), st.floats(0.05, 0.9), st.floats(1.0, 12.0), st.sampled_from(LOSSES[:3])
 )
 def test_C29_the_sign_of_the_strongest_mode_does_not_pass_the_bound(strong, part, size, loss):
-    """One bit an item: the sign of one mode, ranked by whether it is the query's."""
+    """One bit per item: the sign of one mode, ranked by whether it is the query's."""
     x, weights = np.polynomial.legendre.leggauss(200)
     x, weights = 5 * (1 + x), 5 * weights
     density = 2 * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)

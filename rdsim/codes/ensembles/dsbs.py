@@ -70,7 +70,7 @@ def dsbs_ensemble(
         log2_size: log2 M >= 1, up to thousands.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
         n: block length in bits, 1 to 20000.
-        rate: R in [0, 1], bits a letter; the codebook has $\lfloor 2^{nR} \rfloor$ codewords.
+        rate: R in [0, 1], bits per letter; the codebook has $\lfloor 2^{nR} \rfloor$ codewords.
 
     Returns:
         Loss in [0, 1], float64, the broadcast shape of rate, log2_size and crossover.
@@ -104,7 +104,7 @@ def dsbs_distances(crossover: ArrayLike, *, n: Integer, rate: ArrayLike) -> Dsbs
     Args:
         crossover: p in [0, 1/2].
         n: block length in bits, 1 to 20000.
-        rate: R in [0, 1], bits a letter.
+        rate: R in [0, 1], bits per letter.
 
     Returns:
         What `dsbs_ensemble` averages a loss over.

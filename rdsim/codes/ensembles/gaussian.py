@@ -26,7 +26,7 @@ _QUERIES: Final = 2048
 
 @result
 class GaussianTestChannel:
-    """A Gaussian pair behind its test channel at some bits an item.
+    """A Gaussian pair behind its test channel at some bits per item.
 
     Attributes:
         loss: expected rank loss with its interval, shape of the bits followed by that of log2_size.
@@ -62,7 +62,7 @@ def gaussian_test_channel(
         source: jointly Gaussian query and item, of any dimensions.
         log2_size: log2 M >= 1, any shape.
         loss: the rank loss, a `Loss`.
-        bits: R >= 0 bits an item, any shape; inf stores the items as they are.
+        bits: R >= 0 bits per item, any shape; inf stores the items as they are.
         queries: points of that mean, as in `ranking.vector_gaussian_rank_loss`.
         confidence: of the interval, in (0, 1).
 

@@ -66,7 +66,7 @@ class RandomCode:
         joint: P(x,y) of query and item letter, shape (|X|, |Y|).
         distortions: d(y,u), shape (|Y|, |U|), finite.
         output_marginal: q(u) > 0, from which codewords are drawn, shape (|U|,).
-        slope: s, bits a unit of distortion, of the likelihood encoder.
+        slope: s, bits per unit of distortion, of the likelihood encoder.
         scores: s(x,u), shape (|X|, |U|); -inf for a pair that cannot occur.
         log2_codebook_size: log2 K, the number of codewords.
         n: letters in a block.
@@ -108,9 +108,9 @@ def random_code(
         joint: P(x,y) of query and item letter, shape (|X|, |Y|).
         distortions: d(y,u) >= 0, finite, shape (|Y|, |U|).
         n: letters in a block, at least 1.
-        rate: R >= 0, bits a letter; n R at most 900.
+        rate: R >= 0, bits per letter; n R at most 900.
         output_marginal: q, shape (|U|,); by default the one that attains R(D) at rate R.
-        slope: s >= 0, bits a unit of distortion; used by the likelihood encoder and the default
+        slope: s >= 0, bits per unit of distortion; used by the likelihood encoder and the default
             scores alone.
         scores: s(x,u), shape (|X|, |U|), higher is better; -inf for the impossible.
         encoder: "minimum_distortion" or "likelihood".

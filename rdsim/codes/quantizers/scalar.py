@@ -1,7 +1,7 @@
 r"""Scalar quantizers, a coordinate at a time: even cells, and the cells of Lloyd and Max.
 
 The codewords of an item in R^d are the grid of the coordinates' levels; its index counts through
-them in mixed radix, the last coordinate fastest. B bits an item are $K = 2^B$ codewords exactly.
+them in mixed radix, the last coordinate fastest. B bits per item are $K = 2^B$ codewords exactly.
 
 Both fits raise a ValueError that names the argument if one lies outside its range, and a TypeError if
 bits are not integers.
@@ -26,7 +26,7 @@ from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 
 MAX_BITS: Final = 16
-"""Most bits an item, so that the codewords can be listed."""
+"""Most bits per item, so that the codewords can be listed."""
 
 
 @result
@@ -86,7 +86,7 @@ def uniform_scalar_quantizer(
         items: training items, shape (N, d); the range of a coordinate is from its quantile at
             `tail` to that at 1 - `tail`. Items beyond belong to the cell at the end.
         bits: an item, 0 to 16, each given to the coordinate whose expected error $\sigma_i^2
-            4^{-b_i}$ is largest by then; or one number of bits a coordinate.
+            4^{-b_i}$ is largest by then; or one number of bits per coordinate.
         tail: fraction of the training items beyond either end of the range, in [0, 1/2).
 
     Returns:

@@ -18,8 +18,8 @@ def model_variables(models: Models) -> dict[str, Any]:
         said = one | {"model": twin.name, "assumes": twin.assumes}
         bits, bound = f"{prefix}_bits", f"{prefix}_converse_bits"
         found |= {
-            bits: (bits, twin.bits, {"units": "bits an item"}),
-            bound: (bound, twin.converse_bits, {"units": "bits an item"}),
+            bits: (bits, twin.bits, {"units": "bits per item"}),
+            bound: (bound, twin.converse_bits, {"units": "bits per item"}),
             f"{prefix}_code": (bits, twin.code, said),
             f"{prefix}_lower": (bits, twin.lower, one),
             f"{prefix}_upper": (bits, twin.upper, one),

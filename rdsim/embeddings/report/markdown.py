@@ -32,7 +32,7 @@ def sentences(found: EmbeddingReport) -> list[str]:
     said = [
         f"{len(found.group)} queries find their target among {found.database} items with an MRR of "
         f"{mrr[plain]:.3f} [{found.quality.lower[plain, 0]:.3f}, {found.quality.upper[plain, 0]:.3f}] "
-        f"uncompressed ({found.lines[plain]}, {found.bits[plain]} bits an item)."
+        f"uncompressed ({found.lines[plain]}, {found.bits[plain]} bits per item)."
     ]
     line = found.line_for(0.95)
     if line is None:
@@ -40,11 +40,11 @@ def sentences(found: EmbeddingReport) -> list[str]:
     else:
         said.append(
             f"{found.lines[line]} keeps {found.kept.value[line, 0]:.1%} of it at {found.bits[line]} "
-            f"bits an item, {found.bits[plain] / found.bits[line]:.0f} times fewer."
+            f"bits per item, {found.bits[plain] / found.bits[line]:.0f} times fewer."
         )
     proved, twin = found.bits_by_proof(0.95), _gaussian(found)
     limit = (
-        f"Below {_floor(proved)} bits an item no system of any kind keeps 95 %, which is proved for all data"
+        f"Below {_floor(proved)} bits per item no system of any kind keeps 95 %, which is proved for all data"
         if proved > 0
         else "No number of bits is proved to be too few for 95 %"
     )
@@ -71,7 +71,7 @@ def advice(found: EmbeddingReport) -> str:
     if line is None:
         said.append("Keep the vectors, or rank the first candidates of a code again by them.")
         return " ".join(said)
-    said.append(f"Store {found.bits[line]} bits an item by {found.lines[line]}.")
+    said.append(f"Store {found.bits[line]} bits per item by {found.lines[line]}.")
     needed = None if twin is None else twin.bits_for(0.95 * float(mrr[found.reference]))
     if needed is not None and twin is not None and not twin.refuted_by(found).size:
         ratio = found.bits[line] / needed
@@ -319,7 +319,7 @@ def allocation_rows(found: EmbeddingReport) -> Rows:
 
 def _limit(found: EmbeddingReport) -> str:
     said = (
-        "At so many bits an item no system of any kind ranks better, whatever the data (C4). From "
+        "At so many bits per item no system of any kind ranks better, whatever the data (C4). From "
         f"{found.log2_groups:.2f} bits for a query's group on, so many bits can name it, and no bound that "
         "holds for all data exists.\n\n"
     )

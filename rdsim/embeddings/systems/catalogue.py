@@ -17,7 +17,7 @@ class System:
     Attributes:
         name: in tables and files.
         make: fits it.
-        per_coordinate: bits a coordinate of a code that has one size; None for one of any size.
+        per_coordinate: bits per coordinate of a code that has one size; None for one of any size.
         extra: bits beside those.
         needs_faiss: whether it is a code of faiss.
         most_bits: where it is not fitted beyond, since that takes too long.

@@ -70,7 +70,7 @@ def itq(training: Training, bits: int) -> FittedCode | None:
 
 
 def signs(training: Training, bits: int) -> FittedCode | None:
-    """Keep the sign of each centred coordinate: one bit a coordinate, nothing fitted but the mean."""
+    """Keep the sign of each centred coordinate: one bit per coordinate, nothing fitted but the mean."""
     width = training.items.shape[1]
     if bits != width:
         return None

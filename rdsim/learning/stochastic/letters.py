@@ -49,12 +49,12 @@ class DiscreteCode:
 
     @property
     def rate(self) -> Float[Array, ""]:
-        """I(U;Y) in bits an item: what the description costs with common randomness."""
+        """I(U;Y) in bits per item: what the description costs with common randomness."""
         return mutual_information(self.joint.sum(axis=0)[:, None] * self.channel)
 
     @property
     def index_entropy(self) -> Float[Array, ""]:
-        """H(U) in bits an item: what an entropy coder sends without common randomness."""
+        """H(U) in bits per item: what an entropy coder sends without common randomness."""
         return entropy(self.output_marginal)
 
     @property

@@ -2,7 +2,7 @@ r"""A neural stochastic code: items become a distribution over codewords, querie
 
 The item encoder is a channel P(u|y) over a codebook of K codewords, the entropy model is a learned
 distribution p(u), so that an entropy coder with common randomness spends
-$E\,D(P(\cdot|Y)\|p) \ge I(U;Y)$ bits an item. Each of m query modalities scores the codewords, and
+$E\,D(P(\cdot|Y)\|p) \ge I(U;Y)$ bits per item. Each of m query modalities scores the codewords, and
 the decoder weighs modality k by a learned temperature:
 
 $$r(u|x) \propto p(u) \exp\Bigl(\sum_k s_k(x_k, u) / \tau_k\Bigr).$$

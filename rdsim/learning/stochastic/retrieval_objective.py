@@ -37,7 +37,7 @@ from rdsim.sources.tables import DiscreteSource
 class RetrievalCodeLearner:
     """Trains a `NeuralCode` of a discrete source on bits and rank loss; a `Learner`.
 
-    A run's setting has its "slope", bits a unit of loss, and the "log2_size" of its database, log2 M;
+    A run's setting has its "slope", bits per unit of loss, and the "log2_size" of its database, log2 M;
     the batch is the `DiscreteSource` itself (see `whole_source`).
 
     Attributes:

@@ -1,7 +1,7 @@
 r"""Information bottlenecks of discrete sources in closed form, with inverses.
 
 $\mathrm{IB}(R)$ is the most information about the query X that R bits about the database letter Y
-can keep; it is the rate at which items can be told apart when each is stored at R bits a letter.
+can keep; it is the rate at which items can be told apart when each is stored at R bits per letter.
 All functions are elementwise over an array of rates or relevances.
 
 All raise ValueError if an argument is no pmf, no probability, negative, or the shapes do not fit.
@@ -41,7 +41,7 @@ def bottleneck_dsbs(crossover: ArrayLike, *, rate: ArrayLike) -> Float[Array, ".
             use: the value at 1 is returned.
 
     Returns:
-        IB(R) in bits a letter, the broadcast shape.
+        IB(R) in bits per letter, the broadcast shape.
 
     Reference:
         Wyner & Ziv (1973), "A theorem on the entropy of certain binary sequences and
@@ -66,7 +66,7 @@ def bottleneck_dsbs_rate(crossover: ArrayLike, *, relevance: ArrayLike) -> Float
         relevance: I >= 0, bits about X a letter, any shape.
 
     Returns:
-        R in bits a letter, the broadcast shape; infinite where the relevance exceeds
+        R in bits per letter, the broadcast shape; infinite where the relevance exceeds
         I(X;Y) = 1 - h(p), which no rate gives.
 
     Reference:
@@ -92,7 +92,7 @@ def bottleneck_dsbs_point(crossover: ArrayLike, *, slope: ArrayLike) -> Bottlene
         slope: s in (0, 1), bits about X per bit about Y, any shape.
 
     Returns:
-        I(U;X) and I(U;Y) in bits a letter, each of the broadcast shape: zero from the slope
+        I(U;X) and I(U;Y) in bits per letter, each of the broadcast shape: zero from the slope
         $(1-2p)^2$ on, which the curve has at rate zero.
 
     Reference:

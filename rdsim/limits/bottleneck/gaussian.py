@@ -217,7 +217,7 @@ def mixture_bottleneck_bound(
 
     Args:
         source: a mixture whose queries are noisy copies of the item.
-        rate: R >= 0 bits an item, shape (...).
+        rate: R >= 0 bits per item, shape (...).
         modalities: which queries are seen; None for all.
 
     Returns:

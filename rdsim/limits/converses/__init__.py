@@ -1,4 +1,4 @@
-"""What no code can pass: the least retrieval loss at given bits an item (C27).
+"""What no code can pass: the least retrieval loss at given bits per item (C27).
 
 `converse` is the one function; the bounds it takes the least of are in modules of their own, one for each kind of
 source.

@@ -1,4 +1,4 @@
-r"""What no code can pass: the least rank loss at given bits an item, by the tightest known bound (C27).
+r"""What no code can pass: the least rank loss at given bits per item, by the tightest known bound (C27).
 
 Given that an item lies in a half-space of probability $2^{-R}$, its query must lie in one of
 probability K/M:
@@ -72,7 +72,7 @@ def retrieval_converse(
     encoder: str = "shared",
     letters: Integer | None = None,
 ) -> RetrievalConverse:
-    r"""Bound the rank loss of every code of so many bits an item from below.
+    r"""Bound the rank loss of every code of so many bits per item from below.
 
     The least of these, each valid: half-spaces (C27), the rank rate of the information that the bits can
     keep (C4 with the vector bottleneck), and items stored whole. Of unequal canonical correlations the

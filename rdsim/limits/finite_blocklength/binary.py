@@ -60,7 +60,7 @@ def binary_hamming(
             `binary_hamming_second_order`.
 
     Returns:
-        Bounds and approximation, bits a letter, the broadcast shape.
+        Bounds and approximation, bits per letter, the broadcast shape.
 
     """
     bias, D = _checked_coin(p, distortion)

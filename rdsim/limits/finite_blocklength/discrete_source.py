@@ -79,10 +79,10 @@ def discrete(
         step: distortions are counted in multiples of this. By default the largest number of which
             all are multiples, and without one D/32. Where they are not multiples they are rounded
             up for the upper bound and down for the lower one: both hold, and are looser by at most
-            step times the slope of R(D), in bits a letter.
+            step times the slope of R(D), in bits per letter.
 
     Returns:
-        Bounds and approximation, bits a letter, the broadcast shape.
+        Bounds and approximation, bits per letter, the broadcast shape.
 
     Raises:
         ValueError: if the types of a block length are too many to be summed (the message counts them;

@@ -57,7 +57,7 @@ def erased_coin(
             `erased_coin_second_order`.
 
     Returns:
-        Bounds and approximation, bits a letter, the broadcast shape. Both bounds are inf where the
+        Bounds and approximation, bits per letter, the broadcast shape. Both bounds are inf where the
         erased bits alone exceed D too often: then no code meets the excess probability.
 
     """

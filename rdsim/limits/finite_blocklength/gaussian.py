@@ -63,7 +63,7 @@ def gaussian_mse(
             `gaussian_mse_second_order`.
 
     Returns:
-        Bounds and approximation, bits a letter, the broadcast shape. Short sphere codes are infeasible
+        Bounds and approximation, bits per letter, the broadcast shape. Short sphere codes are infeasible
         (n <= 20 at D = sigma^2/4 and eps = 0.01): the upper bound is inf, and `feasible` False; a code
         exists, but not of this kind.
 

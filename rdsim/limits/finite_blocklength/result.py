@@ -19,7 +19,7 @@ _EXACT_BITS: Final = 50.0
 
 @result
 class FiniteBlocklength:
-    r"""Bounds on R(n, D, eps), the least rate of a code of n letters, in bits a letter.
+    r"""Bounds on R(n, D, eps), the least rate of a code of n letters, in bits per letter.
 
     Rates are $(\log_2 M)/n$ of the *real* M >= 1 that meets a bound with equality, as they are
     drawn in the literature; M is an integer in `integer_lower` and `integer_upper`.
@@ -45,7 +45,7 @@ class FiniteBlocklength:
 
     @property
     def rate_distortion(self) -> Float[Array, ""]:
-        """R(D), bits a letter."""
+        """R(D), bits per letter."""
         return self.second_order.rate_distortion
 
     @property
@@ -60,7 +60,7 @@ class FiniteBlocklength:
 
     @property
     def gap(self) -> Float[Array, "..."]:
-        """Upper minus lower bound, bits a letter; inf where not feasible."""
+        """Upper minus lower bound, bits per letter; inf where not feasible."""
         return jnp.where(self.feasible, self.upper - self.lower, jnp.inf)
 
     @property

@@ -23,7 +23,7 @@ class SecondOrder:
     r"""The two numbers of a source and a distortion that describe long blocks.
 
     Attributes:
-        rate_distortion: R(D), bits a letter.
+        rate_distortion: R(D), bits per letter.
         dispersion: V(D), the variance of the d-tilted information, bits squared a letter.
         log_coefficient: $\kappa$ of the term $\kappa (\log_2 n) / n$: 1/2 where V is zero, else 0.
 
@@ -41,7 +41,7 @@ class SecondOrder:
             excess_probability: in (0, 1), broadcast against n.
 
         Returns:
-            Bits a letter, the broadcast shape. Not a bound, and not cut at zero.
+            Bits per letter, the broadcast shape. Not a bound, and not cut at zero.
 
         """
         n = _block_length(block_length)
@@ -60,7 +60,7 @@ class SecondOrder:
 
         Args:
             block_length: n >= 1, any size and shape.
-            rate: R >= 0, bits a letter, broadcast against n.
+            rate: R >= 0, bits per letter, broadcast against n.
 
         Returns:
             Probability, the broadcast shape.

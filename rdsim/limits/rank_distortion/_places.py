@@ -267,7 +267,7 @@ class AveragePrecision(NamedTuple):
 PlaceSums: TypeAlias = Levels | Gains | AveragePrecision
 """What the search needs to know of a loss: ln N (`log_count`), the least loss (`least`) and ln of the number
 of arrangements that have it (`log_best`), about how many roundings a sum suffers (`terms`), and `at`, which
-returns ln(Z/N) and the mean loss at lambda, in nats a unit of loss."""
+returns ln(Z/N) and the mean loss at lambda, in nats per unit of loss."""
 
 
 def rounding(sums: PlaceSums, slope: float) -> float:

@@ -255,7 +255,7 @@ def _bounds(sums: PlaceSums, target: Float[Array, "..."], *, by_rate: bool) -> C
 
 
 def _point(sums: PlaceSums, slope: float) -> tuple[float, float, float]:
-    """Loss, rate and its error in bits of the Gibbs distribution at a slope in bits a unit of loss."""
+    """Loss, rate and its error in bits of the Gibbs distribution at a slope in bits per unit of loss."""
     if np.isinf(slope):
         rate = (sums.log_count - sums.log_best) / LN2
         return sums.least, rate, rounding(sums, 0.0)

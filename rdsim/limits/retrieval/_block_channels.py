@@ -33,7 +33,7 @@ _DECIMALS: Final = 7
 
 
 class Schemes(NamedTuple):
-    """Schemes: their losses and bits an item, shape (V,), and their channels, (V, ...)."""
+    """Schemes: their losses and bits per item, shape (V,), and their channels, (V, ...)."""
 
     loss: np.ndarray
     bits: np.ndarray

@@ -3,12 +3,12 @@ r"""The retrieval rate-distortion function between two bounds (C12, C25, C26): b
 Items of n letters, M of them, loss rho of the target's rank.
 
 Lower bound (the converse): every encoder, even one that sees the whole database, needs at least
-$n\,\mathrm{IB}^{-1}(R_\rho(D; M)/n)$ bits an item (C4), and at least the single-letter converse of
+$n\,\mathrm{IB}^{-1}(R_\rho(D; M)/n)$ bits per item (C4), and at least the single-letter converse of
 whole items (C26), which is the tighter one for short items. It is infinite where even the stored
 items do not identify the target well enough: no system reaches such a D.
 
 Upper bound: a single test channel, used for every item of the database, makes descriptions of
-$I(U;Y^n)$ bits an item, n I(U;Y) if it works letter by letter, and its loss is exact. The rate is that
+$I(U;Y^n)$ bits per item, n I(U;Y) if it works letter by letter, and its loss is exact. The rate is that
 of describing all M items together with common randomness: a prefix code spends at most
 $\log_2(M I + 1) + 5$ bits more, on the whole database (Li and El Gamal 2018, strong functional
 representation lemma), so the excess an item vanishes.
@@ -55,7 +55,7 @@ from rdsim.sources.tables import DiscreteSource
 from rdsim.transformations import on_host
 
 _GAUSSIAN_RATES: Final = np.geomspace(0.05, 8.0, 24)
-"""Rates of the Gaussian test channel that are evaluated, bits a letter."""
+"""Rates of the Gaussian test channel that are evaluated, bits per letter."""
 _CELL_LIMIT: Final = 1024.0
 """Pairs of a query and an item, |X|^n |Y|^n, up to which items are described whole."""
 _LARGEST: Final = 1000.0
@@ -77,15 +77,15 @@ _ROUGHER: Final = 1e-2
 
 @result
 class RetrievalBounds:
-    """Bits an item that retrieval within a loss needs, between two bounds.
+    """Bits per item that retrieval within a loss needs, between two bounds.
 
     Attributes:
         distortion: expected loss allowed, shape (D,).
-        lower: bits an item that every system needs, shape (D,); inf where none reaches the loss.
-        upper: bits an item achieved by a single channel for all items, time-shared, shape (D,); inf
+        lower: bits per item that every system needs, shape (D,); inf where none reaches the loss.
+        upper: bits per item achieved by a single channel for all items, time-shared, shape (D,); inf
             where nothing that was found reaches the loss. Joint encoders may need fewer.
         vertex_loss: losses of the schemes that are time-shared, increasing, shape (V,).
-        vertex_bits: their bits an item, shape (V,).
+        vertex_bits: their bits per item, shape (V,).
         zero_rate_loss: D_max, the loss of a random ranking.
 
     """
@@ -99,7 +99,7 @@ class RetrievalBounds:
 
     @property
     def gap(self) -> Float[Array, " d"]:
-        """Upper minus lower bound, bits an item; zero where both are infinite."""
+        """Upper minus lower bound, bits per item; zero where both are infinite."""
         equal = self.upper == self.lower
         return jnp.where(equal, 0.0, self.upper - jnp.where(equal, 0.0, self.lower))
 
@@ -117,7 +117,7 @@ def retrieval_bounds(
     levels: Integer | None = None,
     tolerance: ArrayLike = 1e-4,
 ) -> RetrievalBounds:
-    r"""Bound the bits an item that retrieval within an expected rank loss needs (C12).
+    r"""Bound the bits per item that retrieval within an expected rank loss needs (C12).
 
     $$n\,\mathrm{IB}^{-1}\Bigl(\frac{R_\rho(D;M)}{n}\Bigr) \le R^*(D) \le
     \mathrm{conv} \min_{P_{U|Y^n}} \{ I(U;Y^n) : E\,\rho(\mathrm{rank}) \le D \}.$$

@@ -1,6 +1,6 @@
 r"""Identification rates of similarity queries, in closed form (C11b).
 
-A database of n-letter vectors is compressed at R bits a letter; a query asks which vectors lie
+A database of n-letter vectors is compressed at R bits per letter; a query asks which vectors lie
 within distortion D of it, and the answers may hold false positives but must miss none. The
 identification rate is the least R at which false positives vanish with n (Ingber, Courtade and
 Weissman 2015). It is another question than that of `bottleneck`: there the query is a noisy copy of
@@ -30,7 +30,7 @@ def identification_gaussian(variance: ArrayLike, *, distortion: ArrayLike) -> Fl
         distortion: D >= 0, the similarity threshold, shape (...).
 
     Returns:
-        Bits a letter, shape (...).
+        Bits per letter, shape (...).
 
     Reference:
         Ingber, Courtade and Weissman (2015), "Compression for quadratic similarity queries",
@@ -54,7 +54,7 @@ def identification_binary(distortion: ArrayLike) -> Float[Array, "..."]:
         distortion: D >= 0, the similarity threshold, shape (...).
 
     Returns:
-        Bits a letter, shape (...); 1 at D = 1/2, and infinite beyond, where a typical vector is
+        Bits per letter, shape (...); 1 at D = 1/2, and infinite beyond, where a typical vector is
         similar.
 
     Reference:

@@ -7,7 +7,7 @@ information rate, databases need
 
 $$R^*(D) = \frac1M \min \{ I(Y^M; F) : E\,d(Y^M, F) \le D \}$$
 
-bits an item. The lists are kept short: queries that sort all items alike, or in reverse, share one
+bits per item. The lists are kept short: queries that sort all items alike, or in reverse, share one
 ranking; rankings that differ only in ranks of equal loss are one; letters that no query tells apart
 are one.
 """
@@ -39,12 +39,12 @@ _MOST_ENTRIES: Final = 2**20
 
 @result
 class JointRetrievalCurve(Curve):
-    r"""Certified points of the least bits an item of joint encoders, one a slope.
+    r"""Certified points of the least bits per item of joint encoders, one a slope.
 
     Attributes:
-        slope: reward that a bit an item is worth, shape (S,).
+        slope: reward that a bit per item is worth, shape (S,).
         loss: expected rank loss, shape (S,).
-        rate: bits an item there, shape (S,).
+        rate: bits per item there, shape (S,).
         database: the rate-distortion function of the whole database, bits a database.
         items: M.
 
@@ -59,13 +59,13 @@ class JointRetrievalCurve(Curve):
 
     @on_host
     def rate_at(self, loss: ArrayLike) -> Certified:
-        """Solve for the bits an item at given losses, to the tolerance of the curve.
+        """Solve for the bits per item at given losses, to the tolerance of the curve.
 
         Args:
             loss: expected rank loss, any shape.
 
         Returns:
-            Bits an item, shape of the loss.
+            Bits per item, shape of the loss.
 
         Raises:
             ValueError: if a loss lies below the least.
@@ -76,10 +76,10 @@ class JointRetrievalCurve(Curve):
 
     @on_host
     def loss_at(self, rate: ArrayLike) -> Certified:
-        """Solve for the least loss at given bits an item, to the tolerance of the database's curve.
+        """Solve for the least loss at given bits per item, to the tolerance of the database's curve.
 
         Args:
-            rate: bits an item, at least 0, any shape.
+            rate: bits per item, at least 0, any shape.
 
         Returns:
             Loss, shape of the rate.
@@ -111,9 +111,9 @@ def joint_retrieval_curve(
     Args:
         source: a `DiscreteSource`, or a table P(x,y), of one letter an item.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
-        slopes: reward a bit an item, > 0, shape (S,).
+        slopes: reward a bit per item, > 0, shape (S,).
         items: M, from 2 to 16 and so small that databases times rankings are at most 2^20.
-        tolerance: certified gap to reach, bits an item.
+        tolerance: certified gap to reach, bits per item.
 
     Returns:
         The curve.

@@ -1,4 +1,4 @@
-r"""A bound on all retrieval systems of a Gaussian mixture: least rank loss at R bits an item (C4)."""
+r"""A bound on all retrieval systems of a Gaussian mixture: least rank loss at R bits per item (C4)."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -40,7 +40,7 @@ def mixture_loss_bound(
         source: a mixture whose queries are noisy copies of the item.
         log2_size: log2 M >= 1, any shape.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
-        rate: R >= 0 bits an item, any shape.
+        rate: R >= 0 bits per item, any shape.
         modalities: which queries are seen; None for all.
 
     Returns:

@@ -1,6 +1,6 @@
 r"""Identification with query and items both compressed: lower and upper bounds (C23).
 
-The query X is kept at $R_x$ bits a letter as U, the items Y at $R_y$ bits as V. The identification rate
+The query X is kept at $R_x$ bits per letter as U, the items Y at $R_y$ bits as V. The identification rate
 is the largest at which items are still identified. It lies between
 
 - lower, which is achieved: $I(U;V)$ for a long Markov chain $U - X - Y - V$ with $I(X;U) \le R_x$,
@@ -42,7 +42,7 @@ _LINEAR_BELOW: Final = 1e-200
 
 @result
 class TwoSidedBounds:
-    r"""Bounds on the identification rate at given description rates, bits a letter.
+    r"""Bounds on the identification rate at given description rates, bits per letter.
 
     Attributes:
         long_chain: I(U;V) of the symmetric chain U - X - Y - V at these rates, shape (...).
@@ -73,8 +73,8 @@ def two_sided_gaussian(
 
     Args:
         correlation: rho in [-1, 1], any shape.
-        query_rate: R_x >= 0, bits a letter of the query, any shape; may be inf.
-        item_rate: R_y >= 0, bits a letter of an item, any shape; may be inf. All broadcast.
+        query_rate: R_x >= 0, bits per letter of the query, any shape; may be inf.
+        item_rate: R_y >= 0, bits per letter of an item, any shape; may be inf. All broadcast.
 
     """
     r = validation.interval("correlation", correlation, low=-1.0, high=1.0)
@@ -93,8 +93,8 @@ def two_sided_dsbs(
 
     Args:
         crossover: p in [0, 1], any shape.
-        query_rate: R_x >= 0, bits a letter of the query, any shape; above one of no further use.
-        item_rate: R_y >= 0, bits a letter of an item, any shape. All broadcast.
+        query_rate: R_x >= 0, bits per letter of the query, any shape; above one of no further use.
+        item_rate: R_y >= 0, bits per letter of an item, any shape. All broadcast.
 
     """
     p = validation.interval("crossover", crossover, low=0.0, high=1.0)

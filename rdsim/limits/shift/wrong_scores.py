@@ -29,8 +29,8 @@ class GeneralizedInformation:
     r"""The growth of a database that a decoder with given scores can serve.
 
     Attributes:
-        information: the generalized mutual information with its bounds, bits a letter.
-        scale: the s at which it is attained, bits a unit of score: times s the scores do best as
+        information: the generalized mutual information with its bounds, bits per letter.
+        scale: the s at which it is attained, bits per unit of score: times s the scores do best as
             information densities. 1/s is the temperature, in units of score a bit, that a fit to many
             pairs finds. 0 where no s > 0 does better than s near zero, inf where every pair that
             occurs has the largest score of its query.
@@ -123,7 +123,7 @@ def generalized_mutual_information_gaussian(
         assumed: r in (-1, 1), any shape that broadcasts; at 0 the scores are zero.
 
     Returns:
-        Bits a letter, exact up to rounding, and the scale in bits a nat of score: 1/ln 2 if r = rho.
+        Bits per letter, exact up to rounding, and the scale in bits a nat of score: 1/ln 2 if r = rho.
 
     Raises:
         ValueError: if a correlation is one or beyond.

@@ -84,7 +84,7 @@ def wyner_ziv_dsbs(crossover: ArrayLike, *, distortion: ArrayLike) -> Float[Arra
         distortion: D >= 0, any shape; the rate is zero from min(a, 1-a) on.
 
     Returns:
-        Bits a letter, shape of D.
+        Bits per letter, shape of D.
 
     References:
         Wyner and Ziv (1976), IEEE Trans. Inf. Theory 22(1), Section II.
@@ -108,7 +108,7 @@ def wyner_ziv_gaussian(
         distortion: D >= 0, mean squared error, any shape.
 
     Returns:
-        Bits a letter, shape of D; infinite at D = 0 unless rho is 1 or -1.
+        Bits per letter, shape of D; infinite at D = 0 unless rho is 1 or -1.
 
     References:
         Wyner (1978), "The rate-distortion function for source coding with side information at the

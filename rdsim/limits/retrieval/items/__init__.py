@@ -1,4 +1,4 @@
-"""The least bits an item of one letter, for one encoder (exact) and for every encoder (a converse).
+"""The least bits per item of one letter, for one encoder (exact) and for every encoder (a converse).
 
 `curve` is the function; `_ranks` tabulates what a rank earns, `_programme` solves one slope,
 `_strategies` and `_pricing` where queries are of several classes, `_alternation` where words are searched.

@@ -12,7 +12,7 @@ $$V(\mu) = \sum_x \int_0^\infty h(S_x(z))\, dz, \qquad h(s) = \int_0^s h'(v)\, d
   ties broken at random), and the integral of $P(x|u)$ over quantiles is the layer cake. h is
   concave and S linear in mu, so V is concave: the least rate for a loss is a convex problem, and drawing a
   channel anew for every item never loses against time sharing.
-- `encoder="joint"` (C26), encoders that see the whole database, R bits an item on average:
+- `encoder="joint"` (C26), encoders that see the whole database, R bits per item on average:
   $h'(v) = w(\lceil Mv \rceil)$. Given what is stored, W, the best ranking sorts the posteriors'
   $P(x|u_i(W))$, V at their empirical distribution is the reward, and $E\,V \le V(E\,\mu)$ by Jensen;
   $M R \ge \sum_i I(Y_i;W)$ since items are independent. Nor is any loss less than that of items
@@ -54,16 +54,16 @@ _PADDED: Final = 64
 
 @result
 class RetrievalCurve(Curve):
-    r"""Certified points of least bits an item against rank loss, one a slope, and what they prove.
+    r"""Certified points of least bits per item against rank loss, one a slope, and what they prove.
 
     Attributes:
         slope: reward that a bit is worth, shape (S,): the curve falls by a bit a `slope` of loss.
         loss: expected rank loss of the channel found, shape (S,).
-        rate: least bits an item at that loss, shape (S,): the channel's own is `upper` and `value`,
+        rate: least bits per item at that loss, shape (S,): the channel's own is `upper` and `value`,
             and `lower` is the height of a line below the whole curve.
         minimum_loss: of items stored whole, ranked best: no encoder has less.
         maximum_loss: of a random ranking, which costs no bits.
-        stored_rate: bits an item that is stored whole, as far as queries tell letters apart.
+        stored_rate: bits per item that is stored whole, as far as queries tell letters apart.
         joint: P(x,y), shape (|X|, |Y|).
         log2_size: log2 M.
         rank_loss: the loss as it was named.
@@ -85,13 +85,13 @@ class RetrievalCurve(Curve):
 
     @on_host
     def rate_at(self, loss: ArrayLike) -> Certified:
-        """Solve for the least bits an item at given losses, to the tolerance of the curve.
+        """Solve for the least bits per item at given losses, to the tolerance of the curve.
 
         Args:
             loss: expected rank loss, any shape; from `maximum_loss` on the rate is zero.
 
         Returns:
-            Bits an item, shape of the loss; `value` is the upper bound. With shared encoders a
+            Bits per item, shape of the loss; `value` is the upper bound. With shared encoders a
             channel, or two that are time-shared, achieve it. Where the gap stays above the
             tolerance `converged` is False.
 
@@ -108,7 +108,7 @@ class RetrievalCurve(Curve):
         """Solve for the least expected rank loss at given rates, to the curve's tolerance in loss.
 
         Args:
-            rate: bits an item, at least 0, any shape.
+            rate: bits per item, at least 0, any shape.
 
         Returns:
             Loss, shape of the rate; `value` is the upper bound.
@@ -199,7 +199,7 @@ def retrieval_curve(
     encoder: str = "shared",
     tolerance: ArrayLike = 1e-4,
 ) -> RetrievalCurve:
-    r"""Compute certified points of the least bits an item against rank loss (C25, C26).
+    r"""Compute certified points of the least bits per item against rank loss (C25, C26).
 
     $$R(D) = \min\Bigl\{I(\mu) : \sum_x \int_0^\infty h(S_x(z))\,dz \ge 1 - D\Bigr\}.$$
 
@@ -273,7 +273,7 @@ def searched(
     known = [Points(*(np.asarray(part) for part in curve._known()))]
 
     def solve(slopes: np.ndarray) -> Points:
-        # Slopes of a curve are bits a unit of loss; vertical and flat lines are known already.
+        # Slopes of a curve are bits per unit of loss; vertical and flat lines are known already.
         inside = np.sort(slopes[np.isfinite(slopes) & (slopes > 0)])
         found = _points(problem, 1.0 / inside, tolerance)
         known.append(found)
