@@ -1,6 +1,5 @@
 """Compiled programs are shared by processes: the second compiles nothing, and no digit changes."""
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -84,20 +83,17 @@ def test_programs_are_exchanged_while_both_processes_run(tmp_path, monkeypatch):
 
 
 def test_the_folder_of_a_killed_process_is_removed_and_that_of_a_running_one_is_not(tmp_path):
-    def hold(ready, folder):
-        compilation._own_folder(folder)
-        ready.set()
-        multiprocessing.Event().wait()
-
-    context = multiprocessing.get_context("fork")
-    ready = context.Event()
-    process = context.Process(target=hold, args=(ready, tmp_path))
-    process.start()
-    assert ready.wait(60)
-    compilation._remove_abandoned(tmp_path / "processes")
-    assert len(list((tmp_path / "processes").iterdir())) == 1
-    process.kill()
-    process.join()
+    code = (
+        "import sys; from pathlib import Path; from rdsim import compilation;"
+        f"compilation._own_folder(Path({str(tmp_path)!r})); print('ready', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        compilation._remove_abandoned(tmp_path / "processes")
+        assert len(list((tmp_path / "processes").iterdir())) == 1
+        process.kill()
     compilation._remove_abandoned(tmp_path / "processes")
     assert not list((tmp_path / "processes").iterdir())
 
