@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits, sources
 from rdsim.limits import bottleneck_at, information_bottleneck
 
@@ -56,12 +56,16 @@ def _entropy(p: np.ndarray) -> float:
     return float(-np.sum(p[p > 0] * np.log2(p[p > 0])))
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  # noqa: ARG001
+def run(
+    config: Config,
+    key: jax.Array,  # noqa: ARG001
+    checkpoint: Checkpoint = without_checkpoint,
+) -> xarray.Dataset:
     """Compute the curves, the envelope of one slope and the gaps of plain Blahut-Arimoto."""
-    curves = [cell(f"curve-{name}", _curve, config, name) for name in config.joints]
-    gaussian = cell("gaussian", _gaussian, config)
-    shown = cell("envelope", _envelope, config)
-    slow = cell("iterations", _iterations, config)
+    curves = [checkpoint(f"curve-{name}", _curve, config, name) for name in config.joints]
+    gaussian = checkpoint("gaussian", _gaussian, config)
+    shown = checkpoint("envelope", _envelope, config)
+    slow = checkpoint("iterations", _iterations, config)
     bits = {"units": "bits"}
     return xarray.Dataset(
         {

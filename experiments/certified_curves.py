@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits
 from rdsim.limits import closed_forms
 from rdsim.limits.rate_distortion.discrete import RateDistortionCurve
@@ -47,17 +47,19 @@ def gaussian_grid(points: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, p / p.sum(), (x[:, None] - x) ** 2
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Compute the curves, the comparison with closed forms and the test channels."""
-    grid = cell("gaussian-grid", _gaussian, config)
+    grid = checkpoint("gaussian-grid", _gaussian, config)
     curves = [
         *(
-            cell(f"curve-{index}", _curve, config, key, name)
+            checkpoint(f"curve-{index}", _curve, config, key, name)
             for index, name in enumerate(SOURCES[:2])
         ),
         {name: grid[name] for name in ("slope", "distortion", "rate", "gap", "support")},
     ]
-    forms = cell("closed-forms", _closed_forms, config)
+    forms = checkpoint("closed-forms", _closed_forms, config)
     values = {
         name: (("source", "point"), np.stack([curve[name] for curve in curves]), {"units": units})
         for name, units in (

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import codes
 from rdsim.simulation.shared_codebook import simulate_shared_codebook
 
@@ -63,10 +63,12 @@ FULL = Config(
 )
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Compute the exact losses, the simulated ones and the fewest errors that ties allow."""
     parts = [
-        [cell(f"bits-{b}-size-{s}", _point, config, key, b, s) for s in config.log2_sizes]
+        [checkpoint(f"bits-{b}-size-{s}", _point, config, key, b, s) for s in config.log2_sizes]
         for b in config.codebook_bits
     ]
     unit = {"units": "1"}

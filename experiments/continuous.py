@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits
 from rdsim.limits import closed_forms
 from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
@@ -66,14 +66,16 @@ QUICK = Config()
 FULL = Config(points=300, plane_points=32, mixture_slopes=120, tables=400)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Compute the curves, the known values and the derivatives."""
     curves = [
-        cell(name.replace(" ", "-"), _curve, config, name, _slopes(config, name))
+        checkpoint(name.replace(" ", "-"), _curve, config, name, _slopes(config, name))
         for name in SOURCES
     ]
-    known = cell("known-values", _known, config)
-    derivatives = cell("derivatives", _derivatives, config, key)
+    known = checkpoint("known-values", _known, config)
+    derivatives = checkpoint("derivatives", _derivatives, config, key)
     size = max(len(curve["slope"]) for curve in curves)
     bits = {"units": "bits"}
     fields = (

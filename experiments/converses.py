@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits, sources
 from rdsim.ranking import Loss
 from rdsim.simulation import intervals
@@ -65,13 +65,15 @@ QUICK = Config()
 FULL = Config(losses=41, bits=tuple(range(2, 65, 2)), trials=200_000)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Compute the curves of binary items and the bounds of Gaussian ones, and simulate a code."""
-    few = cell("four-items", _small, config)
-    many = cell("sixteen-items", _binary, config)
-    gaps = cell("gaps", _gaps)
-    bounds = [cell(f"gaussian-{size}", _gaussian, config, size) for size in config.sizes]
-    signs = cell("signs", _signs, config, key)
+    few = checkpoint("four-items", _small, config)
+    many = checkpoint("sixteen-items", _binary, config)
+    gaps = checkpoint("gaps", _gaps)
+    bounds = [checkpoint(f"gaussian-{size}", _gaussian, config, size) for size in config.sizes]
+    signs = checkpoint("signs", _signs, config, key)
     unit, bits = {"units": "1"}, {"units": "bits per item"}
     table = ("size", "kind", "bits")
     return xarray.Dataset(

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared.random_sources import Source, padded, random_source
 from rdsim import finite_sample, simulation
 
@@ -53,11 +53,13 @@ def sources() -> dict[str, Source]:
     }
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Count violations of every bound for every source and N."""
     named = sources()
     parts = [
-        cell(f"source-{i}", _source, config, jax.random.fold_in(key, i), source)
+        checkpoint(f"source-{i}", _source, config, jax.random.fold_in(key, i), source)
         for i, source in enumerate(named.values())
     ]
     nats, plain = {"units": "nats"}, {"units": "1"}

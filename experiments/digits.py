@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import embedding_checks
 
 CLAIMS = ("C4",)
@@ -41,7 +41,9 @@ def halves(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     return images[:, :, :4].reshape(len(images), -1), images[:, :, 4:].reshape(len(images), -1)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Measure every system on the halves."""
     left, right = halves(config.pairs)
     return embedding_checks.measured(
@@ -51,7 +53,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         config.bits,
         learned=config.learned,
         held_out=config.held_out,
-        keep=cell,
+        checkpoint=checkpoint,
     )
 
 

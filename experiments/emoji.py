@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 from PIL import Image, ImageDraw, ImageFont
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import embedding_checks
 from experiments.shared.ngrams import hashed_ngrams
 from rdsim.cli.messages import CommandError
@@ -202,11 +202,13 @@ class _Batch:
         return tuple(part[rows] for part in data)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Train the encoders on one part of the emoji and measure every system on the others."""
     font = find_font()
     learn, measure = jax.random.split(key)
-    new = cell("encoders", functools.partial(_embedded, font=font), config, learn)
+    new = checkpoint("encoders", functools.partial(_embedded, font=font), config, learn)
     report = embedding_checks.measured(
         measure,
         new["names"],
@@ -214,7 +216,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         config.bits,
         learned=config.learned,
         held_out=0.5,
-        keep=cell,
+        checkpoint=checkpoint,
     )
     return report.assign(
         encoder_pairs=((), new["encoder_pairs"], {"units": "pairs"}),

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared.circle import mixture_on_circle
 from rdsim import limits
 from rdsim.codes.common_form import CODES, common_code, fit_item_code
@@ -78,11 +78,13 @@ FULL = Config(
 )
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Fit and simulate every code, and compute the converse at the bits of each."""
     fit_key, trial_key = jax.random.split(key)
     cells = [
-        cell(name.replace(" ", "-"), _code, config, fit_key, trial_key, name)
+        checkpoint(name.replace(" ", "-"), _code, config, fit_key, trial_key, name)
         for name in config.codes
     ]
     dims = ("code", "loss_name", "log2_size")

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.stats
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim.finite_sample.plug_in_estimate import plug_in_rate
 from rdsim.finite_sample.sandwich import continuous_sandwich
 from rdsim.limits import closed_forms
@@ -55,11 +55,13 @@ FULL = Config(
 )
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Sum over all counts of the Bernoulli source, and bound the Gaussian's R(D) from samples."""
-    exact = [cell(f"bernoulli-{n}", _bernoulli, config, n) for n in config.samples]
+    exact = [checkpoint(f"bernoulli-{n}", _bernoulli, config, n) for n in config.samples]
     bounds = [
-        cell(f"gaussian-{n}", _gaussian, config, n, jax.random.fold_in(key, n))
+        checkpoint(f"gaussian-{n}", _gaussian, config, n, jax.random.fold_in(key, n))
         for n in config.gaussian_samples
     ]
     p, D = config.probability, config.distortion

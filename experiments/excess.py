@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared.random_sources import Source, padded, random_source
 from rdsim import finite_sample
 
@@ -61,15 +61,17 @@ def sources() -> dict[str, Source]:
     }
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Measure the excess of every named source at every N, and of random sources at two N."""
     named = sources()
     parts = [
-        cell(f"source-{i}", _named, config, jax.random.fold_in(key, i), source)
+        checkpoint(f"source-{i}", _named, config, jax.random.fold_in(key, i), source)
         for i, source in enumerate(named.values())
     ]
     randoms = [
-        cell(f"random-{seed}", _random, config, jax.random.fold_in(key, 1000 + seed), seed)
+        checkpoint(f"random-{seed}", _random, config, jax.random.fold_in(key, 1000 + seed), seed)
         for seed in range(config.random_sources)
     ]
     nats = {"units": "nats"}

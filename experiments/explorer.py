@@ -11,7 +11,7 @@ import numpy as np
 import scipy.special
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import codes, limits
 from rdsim.ranking import Loss
 
@@ -66,16 +66,20 @@ QUICK = Config()
 FULL = Config(rates=_rates(64, 3.0))
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  # noqa: ARG001
+def run(
+    config: Config,
+    key: jax.Array,  # noqa: ARG001
+    checkpoint: Checkpoint = without_checkpoint,
+) -> xarray.Dataset:
     """Compute IB(R) of every source, then the least loss at n IB(R) bits, and random codes."""
     rates = np.array(config.rates)
-    curves = cell("bottlenecks", _bottlenecks, config, rates)
+    curves = checkpoint("bottlenecks", _bottlenecks, config, rates)
     parts = [
-        cell(name, _least_losses, config, name, curves["lower"], curves["upper"])
+        checkpoint(name, _least_losses, config, name, curves["lower"], curves["upper"])
         for name in config.losses
     ]
     code_rates = rates[rates <= 1]
-    made = [cell(f"codes-{name}", _codes, config, name, code_rates) for name in CODE_LOSSES]
+    made = [checkpoint(f"codes-{name}", _codes, config, name, code_rates) for name in CODE_LOSSES]
     dims = ("source", "loss_name", "log2_size", "block_length", "rate")
     least = {"long_name": "least expected loss of any system", "units": "1"}
     kept = {"long_name": "IB(R)", "units": "bits per letter"}

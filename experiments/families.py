@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits, sources
 from rdsim.learning.families.catalogue import fit_family
 from rdsim.learning.held_out_points import held_out_point
@@ -104,13 +104,15 @@ def source_of(config: Config) -> GaussianSource:
     return sources.vector_gaussian(eye, eye, np.diag(correlations))
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Fit every family, rank a database with it, and bound them all."""
     measured = [
-        cell(f"seed-{seed}", _measured, config, jax.random.fold_in(key, seed))
+        checkpoint(f"seed-{seed}", _measured, config, jax.random.fold_in(key, seed))
         for seed in range(config.seeds)
     ]
-    converse = cell("converse", _converse, config)
+    converse = checkpoint("converse", _converse, config)
     where = ("family", "bits", "seed")
     one, bits = {"units": "1"}, {"units": "bits per item"}
     units = {"code_bits": bits, "seconds": {"units": "s"}}

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim.limits import finite_blocklength as finite
 from rdsim.limits.finite_blocklength.result import steps_within
 
@@ -62,11 +62,17 @@ QUICK = Config()
 FULL = Config(points=97, longest=4000)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  # noqa: ARG001
+def run(
+    config: Config,
+    key: jax.Array,  # noqa: ARG001
+    checkpoint: Checkpoint = without_checkpoint,
+) -> xarray.Dataset:
     """Compute the curves of all four sources."""
     n = np.unique(np.geomspace(config.shortest, config.longest, config.points).astype(int))
     n = np.union1d(n, [anchor for anchor in ANCHORS if anchor <= config.longest])
-    curves = {name: cell(name.replace(" ", "-"), _curves, config, name, n) for name in REFERENCE}
+    curves = {
+        name: checkpoint(name.replace(" ", "-"), _curves, config, name, n) for name in REFERENCE
+    }
     per_letter = {"units": "bits per letter"}
     return xarray.Dataset(
         {

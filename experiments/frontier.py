@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import codes, limits
 
 CLAIMS = ("C4",)
@@ -38,11 +38,17 @@ QUICK = Config()
 FULL = Config(block_lengths=(32, 64, 128, 256, 512, 1024), rates=129, losses=199)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  # noqa: ARG001
+def run(
+    config: Config,
+    key: jax.Array,  # noqa: ARG001
+    checkpoint: Checkpoint = without_checkpoint,
+) -> xarray.Dataset:
     """Compute the loss of random codes and the converse for every block length and size."""
     rates = np.linspace(0.0, 1.0, config.rates)
     loss_grid = np.linspace(0.0, 1.0, config.losses + 1)[:-1]
-    cells = [cell(f"block-{n}", _block, config, n, rates, loss_grid) for n in config.block_lengths]
+    cells = [
+        checkpoint(f"block-{n}", _block, config, n, rates, loss_grid) for n in config.block_lengths
+    ]
     code, at_code, curve = (
         np.stack([part[name] for part in cells])
         for name in ("loss", "converse_at_code", "converse")

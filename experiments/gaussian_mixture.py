@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared.circle import mixture_on_circle
 from rdsim import limits
 from rdsim.codes.common_form import CODES, CommonCode, common_code, fit_item_code
@@ -97,17 +97,19 @@ def _item_cells(config: Config, cells: int) -> DiscretisedItem:
     return mixture_on_circle(config, config.noises[0]).discretise_item(cells)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Fit every code, simulate it under every decoder, and bound all systems."""
     fit_key, temperature_key, trial_key = jax.random.split(key, 3)
     fitted = [
-        [cell(f"fit-{_label(code)}-{b}", _fit, config, fit_key, code, b) for b in config.bits]
+        [checkpoint(f"fit-{_label(code)}-{b}", _fit, config, fit_key, code, b) for b in config.bits]
         for code in config.codes
     ]
     simulated = [
         [
             [
-                cell(
+                checkpoint(
                     *(f"simulate-{len(noise)}-{_label(code)}-{b}", _simulate, config, noise),
                     *(temperature_key, trial_key, fitted[i][j]),
                 )
@@ -118,7 +120,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         for noise in config.noises
     ]
     bounds = [
-        cell(f"bound-{len(noise)}", _bounds, config, noise, _numbers(fitted, "information"))
+        checkpoint(f"bound-{len(noise)}", _bounds, config, noise, _numbers(fitted, "information"))
         for noise in config.noises
     ]
     return _dataset(config, fitted, simulated, bounds)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim.finite_sample import (
     LearnedRetrieval,
     PowerLaw,
@@ -68,11 +68,13 @@ QUICK = Config()
 FULL = Config(trials=3000)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Measure every trial and fit the exponents."""
     measure, resample = jax.random.split(key)
     settings = _settings(config)
-    trials = cell("trials", _measured, config, measure)
+    trials = checkpoint("trials", _measured, config, measure)
     parts = {
         axis: {
             name: values[:, [row[0] == axis for row in settings]] for name, values in trials.items()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits, sources
 from rdsim.information import inverse_binary_capacity
 from rdsim.learning.stochastic import bottleneck_objective
@@ -77,11 +77,13 @@ def slopes_of(config: Config) -> np.ndarray:
     return np.linspace(0.08, 0.58, config.slopes)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Train every system at all slopes and seeds together; compare exact points with the limit."""
     known = list(SYSTEMS)
     parts = [
-        cell(
+        checkpoint(
             f"train-{name.replace(', ', '-')}",
             _trained,
             *(config, name, jax.random.fold_in(key, known.index(name))),
@@ -89,7 +91,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         for name in config.systems
     ]
     used = dict.fromkeys(SYSTEMS[name][0] for name in config.systems)
-    found = {name: cell(f"limit-{name}", _limit, config, name) for name in used}
+    found = {name: checkpoint(f"limit-{name}", _limit, config, name) for name in used}
     limit = [found[SYSTEMS[name][0]] for name in config.systems]
     bits = {"units": "bits"}
     runs = ("system", "slope", "seed")

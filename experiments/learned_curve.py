@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits, sources
 from rdsim.information import binary_capacity
 from rdsim.learning.stochastic import retrieval_objective
@@ -60,11 +60,13 @@ FULL = Config(
 )
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Train codes of all sizes, multipliers and seeds together; compute the bounds around them."""
-    bounds = [cell(f"bounds-{size}", _bounds, config, size) for size in config.log2_sizes]
+    bounds = [checkpoint(f"bounds-{size}", _bounds, config, size) for size in config.log2_sizes]
     ranges = np.array([part["range"].item() for part in bounds])
-    codes = cell("codes", _trained, config, ranges, key)
+    codes = checkpoint("codes", _trained, config, ranges, key)
     at = [
         _around(size, codes["loss"][place], bounds[place])
         for place, size in enumerate(config.log2_sizes)

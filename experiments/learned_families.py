@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared.circle import mixture_on_circle
 from rdsim import limits
 from rdsim.codes.common_form import fit_item_code
@@ -99,16 +99,20 @@ FULL = Config(
 )
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Fit every family, measure every system, and bound them all."""
     trial_key, fit_key = jax.random.split(key)
     measured = [
-        cell(f"systems-{seed}", _measured, config, jax.random.fold_in(fit_key, seed), trial_key)
+        checkpoint(
+            f"systems-{seed}", _measured, config, jax.random.fold_in(fit_key, seed), trial_key
+        )
         for seed in range(config.seeds)
     ]
     names = _names(config)
     points = {name: np.stack([part[name] for part in measured], axis=2) for name in measured[0]}
-    bound = cell("bound", _bounds, config, trial_key, points["information"])
+    bound = checkpoint("bound", _bounds, config, trial_key, points["information"])
     return _dataset(config, names, points, bound)
 
 

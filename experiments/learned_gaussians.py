@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared.pool import learn
 from rdsim import limits
 from rdsim.learning.stochastic.bottleneck_objective import StochasticCodeLearner
@@ -81,10 +81,13 @@ FULL = Config(
 )
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Learn the codes of every source, and compare their certified points with the curve."""
     found = [
-        cell(f"learn-{name}", _learned, config, SOURCES.index(name), key) for name in config.sources
+        checkpoint(f"learn-{name}", _learned, config, SOURCES.index(name), key)
+        for name in config.sources
     ]
     bits, per_item = {"units": "bits"}, {"units": "bits per item"}
     points, line = ("source", "run"), ("source", "curve_rate")

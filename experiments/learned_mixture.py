@@ -15,7 +15,7 @@ import numpy as np
 import xarray
 from flax import nnx
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared.circle import mixture_on_circle
 from experiments.shared.pool import learn
 from rdsim import limits
@@ -117,18 +117,22 @@ FULL = Config(
 )
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Learn codes, fit the known ones, and bound them all."""
     learn_key, fit_key, trial_key = jax.random.split(key, 3)
-    learned = cell("learn", _learned, config, learn_key, trial_key)
+    learned = checkpoint("learn", _learned, config, learn_key, trial_key)
     known = [
         [
-            cell(f"fit-{code.replace(' ', '-')}-{b}", _known, config, fit_key, trial_key, code, b)
+            checkpoint(
+                f"fit-{code.replace(' ', '-')}-{b}", _known, config, fit_key, trial_key, code, b
+            )
             for b in config.bits
         ]
         for code in config.codes
     ]
-    bounds = cell("bound", _bounds, config, learned["information"])
+    bounds = checkpoint("bound", _bounds, config, learned["information"])
     return _dataset(config, learned, known, bounds)
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits
 from rdsim.limits.rank_distortion.codebook import ranking_codebook
 from rdsim.limits.rank_distortion.prior import rank_rate_prior, rank_rate_prior_curve
@@ -39,17 +39,19 @@ QUICK = Config()
 FULL = Config(sizes=(100, 10_000, 1_000_000), exponents=(0.0, 0.5, 1.0, 1.5, 2.0), slopes=121)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Compute R(D) of every loss, size and exponent, its bound, a codebook and a brute force."""
     parts = [
         [
-            cell(f"{name.replace(' ', '-')}-{size}", _curves, config, name, size)
+            checkpoint(f"{name.replace(' ', '-')}-{size}", _curves, config, name, size)
             for size in config.sizes
         ]
         for name in LOSSES
     ]
-    book = cell("codebook", _codebook, config)
-    brute = cell("brute-force", _brute_force, key)
+    book = checkpoint("codebook", _codebook, config)
+    brute = checkpoint("brute-force", _brute_force, key)
     dims = ("loss_name", "size", "exponent", "point")
     fields = {
         "distortion": {"long_name": "expected loss", "units": "1"},

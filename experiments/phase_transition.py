@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import codes, limits, simulation
 
 CLAIMS = ("C9", "C10", "C14")
@@ -60,18 +60,23 @@ FULL = Config(
 )
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Compute the exact curves, the simulated points and the limit."""
     density = np.linspace(0.0, config.largest, config.grid + 1)[1:]
     limit = float(limits.bottleneck_dsbs(config.crossover, rate=config.rate))
     anchors = limit * np.array([0.9, 1.1])
     everywhere = np.concatenate([density, anchors])
     exact = np.stack(
-        [cell(f"exact-{n}", _exact, config, n, everywhere)["error"] for n in config.block_lengths]
+        [
+            checkpoint(f"exact-{n}", _exact, config, n, everywhere)["error"]
+            for n in config.block_lengths
+        ]
     )
     curves, at_anchors = np.split(exact, [density.size], axis=1)
     simulated = [
-        cell(f"simulated-{n}", _simulated, config, key, n) for n in config.simulated_lengths
+        checkpoint(f"simulated-{n}", _simulated, config, key, n) for n in config.simulated_lengths
     ]
     sizes = np.array(config.simulated_log2_sizes, float)
     per_letter = {"units": "bits per letter"}

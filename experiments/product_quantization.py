@@ -15,7 +15,7 @@ import numpy as np
 import scipy.stats
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits, sources
 from rdsim.codes.distances import assign
 from rdsim.codes.quantizers.product import ProductQuantizer, product_quantizer
@@ -88,21 +88,27 @@ class _Part(NamedTuple):
     code: ProductQuantizer
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Fit and simulate every code, rank whole items, and compute the converse."""
     settings = [(s, b, kind) for s, b in config.codes for kind in KINDS if kind == "plain" or s > 1]
     found = [
-        cell(f"code-{s}x{b}-{kind}", _simulate, config, key, s, b, kind) for s, b, kind in settings
+        checkpoint(f"code-{s}x{b}-{kind}", _simulate, config, key, s, b, kind)
+        for s, b, kind in settings
     ]
-    whole = cell("whole-items", _simulate, config, key, 0, 0, "whole")
+    whole = checkpoint("whole-items", _simulate, config, key, 0, 0, "whole")
     rate = np.linspace(0.0, 1.05 * max(s * b for s, b in config.codes), config.points)
     bits = np.array([float(s * b) for s, b, _ in settings])
     # The curve and the codes' own bits in one call, which is one compiled program.
-    frontier = cell("converse", _converse, config, np.concatenate([rate, bits]))["mrr"]
+    frontier = checkpoint("converse", _converse, config, np.concatenate([rate, bits]))["mrr"]
     # The tighter bound takes seconds a size, and is computed at the codes' own bits alone.
     own, place = np.unique(bits, return_inverse=True)
     tight = np.stack(
-        [cell(f"tilted-{size}", _tilted, config, size, own)["mrr"] for size in config.log2_sizes],
+        [
+            checkpoint(f"tilted-{size}", _tilted, config, size, own)["mrr"]
+            for size in config.log2_sizes
+        ],
         axis=-1,
     )
     mrr = {name: np.stack([one[name] for one in found]) for name in _STATISTICS}

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.stats
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import codes, limits, sources
 from rdsim.cli.messages import needing
 from rdsim.ranking.metrics.single_target import tied_loss
@@ -114,22 +114,26 @@ class _Stored(NamedTuple):
     bits: float
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Fit and try every code, and compute the converses."""
-    found = {name: cell(name, _tried, config, key, name, shares) for name, shares in config.codes}
-    whole = cell("whole-items", _tried, config, key, "whole", (1.0,))
+    found = {
+        name: checkpoint(name, _tried, config, key, name, shares) for name, shares in config.codes
+    }
+    whole = checkpoint("whole-items", _tried, config, key, "whole", (1.0,))
     settings = [(name, share) for name, shares in config.codes for share in shares]
     tried = {
         name: np.concatenate([part[name] for part in found.values()])
         for name in ("bits", *_STATISTICS)
     }
-    lines = cell("converses", _converses, config, np.array(config.bits, float))
-    at_codes = cell("converses-at-the-codes", _at_codes, config, tried["bits"])
-    random = cell("random-words", _random, config, "random_words", config.bits)
-    mixed = cell(
+    lines = checkpoint("converses", _converses, config, np.array(config.bits, float))
+    at_codes = checkpoint("converses-at-the-codes", _at_codes, config, tried["bits"])
+    random = checkpoint("random-words", _random, config, "random_words", config.bits)
+    mixed = checkpoint(
         "random-words-of-a-share", _random, config, "longer_words_at_random", config.mixed_bits
     )
-    gaps = cell("gaps", _gaps, config)
+    gaps = checkpoint("gaps", _gaps, config)
     unit, in_bits = {"units": "1"}, {"units": "bits per item"}
     return xarray.Dataset(
         {

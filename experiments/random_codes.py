@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import codes, limits, simulation
 from rdsim.codes.ensembles.discrete import discrete_ensemble
 from rdsim.codes.ensembles.random_coding import ENCODERS, RandomCode, random_code
@@ -88,20 +88,22 @@ FULL = Config(
 )
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Compute exact curves, sampled points and drawn points of every source and encoder."""
     parts = []
     for source in SOURCES:
         name = source.replace(" ", "-")
-        marginal = cell(f"{name}-marginal", _marginal, config, source)["marginal"]
+        marginal = checkpoint(f"{name}-marginal", _marginal, config, source)["marginal"]
         parts.append(
             [
-                cell(f"{name}-{encoder}", _part, config, key, source, encoder, marginal)
+                checkpoint(f"{name}-{encoder}", _part, config, key, source, encoder, marginal)
                 for encoder in ENCODERS
             ]
         )
     size = _sizes(config)
-    closed = cell("closed", _closed, config, size)
+    closed = checkpoint("closed", _closed, config, size)
 
     def gathered(name: str, *axes: str) -> tuple[tuple[str, ...], np.ndarray, dict[str, str]]:
         values = np.array([[part[name] for part in row] for row in parts])

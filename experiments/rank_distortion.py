@@ -7,7 +7,7 @@ import numpy as np
 import scipy.special
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits
 from rdsim.ranking import Loss
 
@@ -35,10 +35,14 @@ QUICK = Config()
 FULL = Config(log2_sizes=(6, 10, 20, 40, 100, 300, 1000), points=401)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  # noqa: ARG001
+def run(
+    config: Config,
+    key: jax.Array,  # noqa: ARG001
+    checkpoint: Checkpoint = without_checkpoint,
+) -> xarray.Dataset:
     """Compute R(D; M) of every loss and size, its certificate and its inverse."""
     loss = np.linspace(0.0, 1.0, config.points)
-    parts = [cell(name.replace(" ", "-"), _curves, config, name, loss) for name in LOSSES]
+    parts = [checkpoint(name.replace(" ", "-"), _curves, config, name, loss) for name in LOSSES]
     dims = ("loss_name", "log2_size", "loss")
     bits = {"long_name": "rank-distortion function", "units": "bits"}
     return xarray.Dataset(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import ranking, simulation, sources
 from rdsim.information import information_density
 
@@ -43,11 +43,14 @@ QUICK = Config()
 FULL = Config(simulated_log2_sizes=(1, 3, 5, 7, 9, 11, 13), trials=2**18)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Compute the exact curve over database sizes and the simulated points."""
-    exact = cell("exact", _exact, config, key)
+    exact = checkpoint("exact", _exact, config, key)
     simulated = [
-        cell(f"simulated-{s}", _simulated, config, key, s) for s in config.simulated_log2_sizes
+        checkpoint(f"simulated-{s}", _simulated, config, key, s)
+        for s in config.simulated_log2_sizes
     ]
     unit = {"units": "1"}
     point = ("loss_name", "simulated_log2_size")

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import word_vectors, wordnet
 from rdsim import codes, finite_sample, ranking
 
@@ -38,7 +38,9 @@ QUICK = Config()
 FULL = Config(pairs=None, fitted=5000, bits=(8, 16, 32, 64, 128, 256), trained=20_000)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Measure the smaller and the larger database, predict the one from the other, and make the twin."""
     try:
         words, definitions = wordnet.pairs()
@@ -47,7 +49,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         return xarray.Dataset(attrs={"skipped": str(error)})
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     drawn = generator.permutation(len(words))[: config.pairs]
-    embedded = cell(
+    embedded = checkpoint(
         "vectors",
         _embedded,
         vectors,
@@ -55,8 +57,8 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         [definitions[i] for i in drawn],
     )
     queries, items = embedded["queries"], embedded["items"]
-    large = cell("ranks", _ranks, queries[: config.fitted], items)
-    return _study(config, key, queries, items, large, cell)
+    large = checkpoint("ranks", _ranks, queries[: config.fitted], items)
+    return _study(config, key, queries, items, large, checkpoint)
 
 
 def _embedded(
@@ -82,7 +84,7 @@ def _study(
     queries: np.ndarray,
     items: np.ndarray,
     large: dict[str, np.ndarray],
-    cell: Cell,
+    checkpoint: Checkpoint,
 ) -> xarray.Dataset:
     """Compare all sizes and rates."""
     M, M_large = config.fitted, len(items)
@@ -111,7 +113,8 @@ def _study(
     )
     here = math.log2(M)
     stored = [
-        cell(f"bits-{bits}", _stored, config, key, queries, items, bits) for bits in config.bits
+        checkpoint(f"bits-{bits}", _stored, config, key, queries, items, bits)
+        for bits in config.bits
     ]
     bits = np.array(config.bits, float)
     one, unit = {"units": "1"}, {"units": "bits"}

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import sources
 from rdsim.limits.retrieval.bounds import retrieval_bounds
 from rdsim.limits.retrieval.distortion import self_consistent
@@ -77,10 +77,15 @@ FULL = Config(
 )
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Compute the bounds of all sources and sizes, of growing blocks and of single letters."""
     cells = [
-        [cell(f"{name}-{size}".replace(" ", "-"), _bounds, config, name, size) for size in sizes]
+        [
+            checkpoint(f"{name}-{size}".replace(" ", "-"), _bounds, config, name, size)
+            for size in sizes
+        ]
         for name in SOURCES
         for sizes in [config.log2_sizes]
     ]
@@ -88,8 +93,8 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         part: np.array([[entry[part] for entry in row] for row in cells])
         for part in ("loss", "outer", "inner", "letters")
     }
-    growing = [cell(f"block-{n}", _growing, config, n) for n in config.block_lengths]
-    single = cell("single", _single, config, key)
+    growing = [checkpoint(f"block-{n}", _growing, config, n) for n in config.block_lengths]
+    single = checkpoint("single", _single, config, key)
     bits = {"long_name": "bits per item", "units": "bits"}
     loss = {"long_name": "expected loss", "units": "1"}
     dims = ("source", "log2_size", "point")

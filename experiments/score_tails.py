@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim.ranking.tails.saddlepoint import saddlepoint_tail
 from rdsim.ranking.tails.score_tails import score_tail
 from rdsim.simulation.importance import importance_tail
@@ -54,9 +54,13 @@ def letters(name: str) -> tuple[np.ndarray, np.ndarray]:
     return density, np.tile(joint.sum(axis=0), (2, 1))
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Compute tails by three methods for every source and length."""
-    found = [cell(f"tails-{index}", _tails, config, name) for index, name in enumerate(SOURCES)]
+    found = [
+        checkpoint(f"tails-{index}", _tails, config, name) for index, name in enumerate(SOURCES)
+    ]
     values = {
         name: (
             ("source", "n", "point"),
@@ -73,7 +77,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
         )
     }
     sampled = [
-        cell(f"sampled-{index}", _sampled, config, jax.random.fold_in(key, index), name)
+        checkpoint(f"sampled-{index}", _sampled, config, jax.random.fold_in(key, index), name)
         for index, name in enumerate(SOURCES)
     ]
     estimates = {

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim.limits import closed_forms, minimax_rate, redundancy, worst_mismatched_rate
 
 CLAIMS = ("C24",)
@@ -42,12 +42,17 @@ def designed(probability: float, D: np.ndarray) -> np.ndarray:
     return np.stack([1 - one, one], axis=-1)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  # noqa: ARG001
+def run(
+    config: Config,
+    key: jax.Array,  # noqa: ARG001
+    checkpoint: Checkpoint = without_checkpoint,
+) -> xarray.Dataset:
     """Compute the redundancies and the minimax rates."""
     D = np.linspace(0.005, 0.19, config.distortions)
-    loss = cell("redundancy", _redundancy, config, D)
+    loss = checkpoint("redundancy", _redundancy, config, D)
     ball = [
-        cell(f"ball-{index}", _ball, config, radius) for index, radius in enumerate(config.radii)
+        checkpoint(f"ball-{index}", _ball, config, radius)
+        for index, radius in enumerate(config.radii)
     ]
     bits = {"units": "bits"}
     return xarray.Dataset(

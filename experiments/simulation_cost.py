@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import ranking
 from rdsim.simulation.database import simulate_database
 from rdsim.simulation.engine import RunOptions
@@ -49,11 +49,13 @@ QUICK = Config()
 FULL = Config(log2_sizes=(8, 10, 12, 14, 16, 18, 20), items=2**22, fewest=64)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Compute the error both ways, the operations and the seconds of each."""
     sizes = np.arange(4, config.largest + 1, 4)
-    exact = cell("rank-distribution", _rank_distribution, config, sizes)
-    direct = [cell(f"direct-{s}", _direct, config, key, s) for s in config.log2_sizes]
+    exact = checkpoint("rank-distribution", _rank_distribution, config, sizes)
+    direct = [checkpoint(f"direct-{s}", _direct, config, key, s) for s in config.log2_sizes]
     unit = {"units": "1"}
     measured = {
         "units": "s",
@@ -78,7 +80,7 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
                     *("operations", "seconds"),
                 )
             },
-            "anchor": ((), cell("anchor", _anchor)["error"], unit),
+            "anchor": ((), checkpoint("anchor", _anchor)["error"], unit),
         },
         coords={
             "log2_size": ("log2_size", sizes, {"units": "bits"}),

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim.limits.rank_distortion.skew import common_rate
 from rdsim.limits.rate_distortion.allocation import allocation_penalty, allocation_penalty_high_rate
 from rdsim.sources.prior import zipf_prior
@@ -40,14 +40,18 @@ QUICK = Config()
 FULL = Config(items=1024, losses=101, gaps=241)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  # noqa: ARG001
+def run(
+    config: Config,
+    key: jax.Array,  # noqa: ARG001
+    checkpoint: Checkpoint = without_checkpoint,
+) -> xarray.Dataset:
     """Compute the rate of a common code beside its converse, and the cost of equal rates."""
     loss = np.linspace(0.0, 1.0, config.losses)
     pairs = [
-        cell(f"pair-{index}", _pair, config, exponent, loss)
+        checkpoint(f"pair-{index}", _pair, config, exponent, loss)
         for index, exponent in enumerate(config.exponents)
     ]
-    allocation = cell("allocation", _allocation, config)
+    allocation = checkpoint("allocation", _allocation, config)
     bits = {"units": "bits"}
     along = {
         name: (("exponent", "loss"), np.stack([pair[name] for pair in pairs]), attributes)

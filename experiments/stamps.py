@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import stamps, word_vectors
 from experiments.shared.ngrams import hashed_ngrams
 from rdsim import codes, finite_sample, limits, ranking
@@ -61,16 +61,18 @@ QUICK = Config()
 FULL = Config(splits=10)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Fit spaces and codes to one half of the stamps; rank the other half, and predict it from its quarters."""
     try:
         found = stamps.stamps(LANGUAGES)[: config.stamps]
         vectors = word_vectors.load()
     except word_vectors.MissingDataError as error:
         return xarray.Dataset(attrs={"skipped": str(error)})
-    points = cell("features", _features, config, found, vectors)
+    points = checkpoint("features", _features, config, found, vectors)
     splits = [
-        cell(f"split-{index}", _split, config, jax.random.fold_in(key, index), points)
+        checkpoint(f"split-{index}", _split, config, jax.random.fold_in(key, index), points)
         for index in range(config.splits)
     ]
     numbers = {name: np.stack([split[name] for split in splits]) for name in splits[0]}

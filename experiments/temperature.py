@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim.codes.quantizers.vector import vector_quantizer
 from rdsim.ranking import expected_loss
 from rdsim.ranking.codewords import codeword_loss
@@ -75,13 +75,15 @@ QUICK = Config()
 FULL = Config(codewords=(4, 16, 64, 256, 512), ratios=65, training=20000, queries=20000, cells=64)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Fit codebooks and temperatures, and evaluate all decoders on the same queries."""
     fits = [
-        cell(f"fit-{count}", _fitted, config, jax.random.fold_in(key, count), count)
+        checkpoint(f"fit-{count}", _fitted, config, jax.random.fold_in(key, count), count)
         for count in config.codewords
     ]
-    sweep = cell("sweep", _sweep, config, jax.random.fold_in(key, 0), fits[-1])
+    sweep = checkpoint("sweep", _sweep, config, jax.random.fold_in(key, 0), fits[-1])
     labels = [f"ratio {ratio:.4g}" for ratio in _ratios(config)]
     units = {"units": "1"}
     dims = ("decoder", "log2_size", "end")

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.special
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import codes, limits, ranking, sources
 from rdsim.information import inverse_binary_entropy
 from rdsim.simulation import intervals
@@ -67,17 +67,19 @@ QUICK = Config()
 FULL = Config(letters=(50, 200, 800, 3200), trials=20_000, sources=400, log2_items=10.0, losses=40)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Compute thresholds, errors of codes about them, temperatures by rules, and rates of several targets."""
     draw_key, rule_key = jax.random.split(key)
-    levels = cell("thresholds", _thresholds)
-    exact = cell("exact", _exact, config, levels)
+    levels = checkpoint("thresholds", _thresholds)
+    exact = checkpoint("exact", _exact, config, levels)
     drawn = [
-        cell(f"drawn-{name.replace(' ', '-')}", _drawn, config, draw_key, name, levels)
+        checkpoint(f"drawn-{name.replace(' ', '-')}", _drawn, config, draw_key, name, levels)
         for name in DRAWN
     ]
-    rules = cell("temperatures", _temperatures, config, rule_key)
-    several = cell("several-targets", _several, config)
+    rules = checkpoint("temperatures", _temperatures, config, rule_key)
+    several = checkpoint("several-targets", _several, config)
     bits, one = {"units": "bits per letter"}, {"units": "1"}
     situations = [*EXACT, *DRAWN]
     table = ("situation", "factor", "n")

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim.limits.retrieval.two_sided import two_sided_dsbs, two_sided_gaussian
 
 CLAIMS = ("C23",)
@@ -32,10 +32,14 @@ QUICK = Config()
 FULL = Config(points=161)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:  # noqa: ARG001
+def run(
+    config: Config,
+    key: jax.Array,  # noqa: ARG001
+    checkpoint: Checkpoint = without_checkpoint,
+) -> xarray.Dataset:
     """Compute the bounds over a square of rates for both pairs."""
-    parts = [cell(f"source-{index}", _bounds, config, index) for index in range(len(SOURCES))]
-    references = cell("references", _references)
+    parts = [checkpoint(f"source-{index}", _bounds, config, index) for index in range(len(SOURCES))]
+    references = checkpoint("references", _references)
     fields = ("long_chain", "lower", "upper")
     bits = {"units": "bits per letter"}
     return xarray.Dataset(

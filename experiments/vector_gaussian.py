@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import codes, limits, sources
 
 CLAIMS = ("C29",)
@@ -38,10 +38,12 @@ QUICK = Config()
 FULL = Config(bits=(2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128), queries=8192)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Compute the channel's losses with the bits of its modes, and the converses."""
-    channel = cell("channel", _channel, config, key)
-    bounds = [cell(f"converse-{size}", _converse, config, size) for size in config.sizes]
+    channel = checkpoint("channel", _channel, config, key)
+    bounds = [checkpoint(f"converse-{size}", _converse, config, size) for size in config.sizes]
     unit, bits = {"units": "1"}, {"units": "bits per item"}
     table = ("size", "bits")
     return xarray.Dataset(

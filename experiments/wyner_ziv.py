@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Cell, Check, call
+from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits
 from rdsim.limits import closed_forms
 from rdsim.limits.side_information.both_ends import conditional_rate_at
@@ -33,10 +33,12 @@ QUICK = Config()
 FULL = Config(points=97)
 
 
-def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
+def run(
+    config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
+) -> xarray.Dataset:
     """Compute the three rates of a binary pair and of a random one."""
     parts = [
-        cell(f"source-{index}", _source, config, key, name)
+        checkpoint(f"source-{index}", _source, config, key, name)
         for index, name in enumerate(config.sources)
     ]
     closed = np.asarray(wyner_ziv_dsbs(config.crossover, distortion=parts[0]["distortion"]))

@@ -1,10 +1,14 @@
-"""Files written whole or not at all: no reader ever sees half of one."""
+"""Files written whole or not at all: no reader ever sees half of one. And how long work saves its finished parts."""
 
 import contextlib
 import os
 import secrets
+from collections.abc import Callable, Mapping
 from glob import escape
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 
 def write(path: Path, content: bytes) -> None:
@@ -97,3 +101,23 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@runtime_checkable
+class Checkpoint(Protocol):
+    """How long work calls its expensive parts, so that an interrupted run can continue."""
+
+    def __call__(
+        self, name: str, function: Callable[..., Mapping[str, Any]], /, *args: Any
+    ) -> dict[str, np.ndarray]:
+        """Return the named arrays of function(*args), computed now or read from an earlier run."""
+
+
+def without_checkpoint(
+    name: str,  # noqa: ARG001
+    function: Callable[..., Mapping[str, Any]],
+    /,
+    *args: Any,
+) -> dict[str, np.ndarray]:
+    """Return function(*args) as NumPy arrays, and save nothing."""
+    return {key: np.array(value) for key, value in function(*args).items()}

@@ -50,7 +50,7 @@ def remembered(name: str, function: Any) -> Any:
     return function()
 
 
-def untold(stage: str, done: int, total: int) -> None:
+def unshown(stage: str, done: int, total: int) -> None:
     del stage, done, total
 
 
@@ -114,8 +114,8 @@ CASES: Final[dict[str, Call]] = {
         "fit": Argument(None, ("x", 3, {}, object())),
         "most_queries": count(8, 0, 1),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
-        "keep": Argument(remembered, ("x", 3, {}, object())),
-        "told": Argument(untold, ("x", 3, {}, object())),
+        "checkpoint": Argument(remembered, ("x", 3, {}, object())),
+        "progress": Argument(unshown, ("x", 3, {}, object())),
     },
     "embeddings.own_code": {
         "items": count(64, 0, 1),
@@ -133,8 +133,8 @@ CASES: Final[dict[str, Call]] = {
     "embeddings.with_models": {
         "key": key(),
         "report": thing(REPORT, TASK, PAIRS),
-        "keep": Argument(remembered, ("x", 3, {}, object())),
-        "told": Argument(untold, ("x", 3, {}, object())),
+        "checkpoint": Argument(remembered, ("x", 3, {}, object())),
+        "progress": Argument(unshown, ("x", 3, {}, object())),
     },
     "embeddings.split_task": {
         "key": key(),

@@ -11,7 +11,7 @@ import tyro
 
 from experiments.runner import discovery
 from experiments.runner.discovery import Preset
-from rdsim.cli.messages import CommandError, say, told, writable
+from rdsim.cli.messages import CommandError, noting_what_is_kept, say, writable
 
 if TYPE_CHECKING:
     from experiments.runner.store import State
@@ -198,9 +198,11 @@ def trace(
 
 
 def _continued(force: bool = False) -> AbstractContextManager[None]:
-    """Let an interruption of studies say that finished results and cells are kept."""
+    """Let an interruption of studies say that finished results and checkpoints are kept."""
     same = "the same command without --force" if force else "the same command"
-    return told(lambda: f"what was finished is kept; {same} continues where it stopped")
+    return noting_what_is_kept(
+        lambda: f"what was finished is kept; {same} continues where it stopped"
+    )
 
 
 def _done(before: "State", force: bool = False) -> str:

@@ -18,7 +18,7 @@ from experiments.runner.discovery import Preset, Study
 from experiments.runner.store import Recipe, State, save, state
 from rdsim import compilation
 from rdsim.cli import interrupt
-from rdsim.cli.cells import Cells
+from rdsim.cli.checkpoints import Checkpoints
 from rdsim.cli.messages import CommandError
 
 
@@ -40,7 +40,7 @@ def compute(
         seed: seed of the PRNG key.
         results: folder of the results.
         force: compute the result although it is fresh.
-        live: show the cell at work if stderr is a terminal.
+        live: show the part at work if stderr is a terminal.
         before: the state that was found; it is looked up if None.
 
     """
@@ -54,13 +54,15 @@ def compute(
     import rdsim  # noqa: F401  (switches float64 on before any study computes)
 
     with _progress(f"{study.name} ({preset})", live) as report:
-        cells = Cells(study.name, results / preset / ".cells", recipe.attributes(), report)
+        checkpoints = Checkpoints(
+            study.name, results / preset / ".checkpoints", recipe.attributes(), report
+        )
         if force:
-            cells.clear()
-        cells.writable("--results")
-        dataset = study.module().run(study.config(preset), jax.random.key(seed), cells)
+            checkpoints.clear()
+        checkpoints.writable("--results")
+        dataset = study.module().run(study.config(preset), jax.random.key(seed), checkpoints)
         stored = save(dataset, recipe, results)
-    cells.clear()
+    checkpoints.clear()
     programs.forget_if_many()
     compilation.exchange()
     return before, stored
@@ -131,7 +133,7 @@ def _compute_named(name: str, preset: Preset, seed: int, results: Path) -> State
 
 @contextlib.contextmanager
 def _progress(label: str, live: bool) -> Iterator[Callable[[str, int], None]]:
-    """Show the cell at work if stderr is a terminal, else one line for every study."""
+    """Show the part at work if stderr is a terminal, else one line for every study."""
     console = Console(stderr=True)
     if not live or not console.is_terminal:
         console.print(f"running {label}", highlight=False, soft_wrap=True)
@@ -141,5 +143,5 @@ def _progress(label: str, live: bool) -> Iterator[Callable[[str, int], None]]:
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(label, total=None)
         yield lambda name, number: progress.update(
-            task, description=f"{label}  cell {number}: {name}"
+            task, description=f"{label}  part {number}: {name}"
         )

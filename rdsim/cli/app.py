@@ -182,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "and 'gap' answer for your source and your embeddings"
         ) + ("; the others compute, draw and check the studies." if studies else ".")
     try:
-        with interrupt.felt():
+        with interrupt.raising_lost_interrupts():
             return tyro.extras.subcommand_cli_from_dict(
                 commands,
                 prog=prog,
@@ -207,7 +207,9 @@ def entry() -> NoReturn:
     compilation.keep_compiled_programs()
     with (
         contextlib.suppress(KeyboardInterrupt),
-        interrupt.watched(lambda: say("; ".join(("interrupted", *kept_now())), error=True)),
+        interrupt.ending_after_interrupt(
+            lambda: say("; ".join(("interrupted", *kept_now())), error=True)
+        ),
     ):
         code = main()
     if code == interrupt.CODE:

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from rdsim import files
-from rdsim.cli.cells import Cells
+from rdsim.cli.checkpoints import Checkpoints
 from rdsim.cli.messages import CommandError, writable
 from rdsim.cli.provenance import ENGINE, data_hash, hash_files, library_files, versions
 from rdsim.embeddings import (
@@ -121,9 +121,9 @@ def run(
     asked = asdict(request)
     named = [request.queries, request.items, request.targets]
     named += [*(request.fit or ()), *(request.own or ())]
-    cells = Cells(
+    checkpoints = Checkpoints(
         "gap",
-        output / ".cells",
+        output / ".checkpoints",
         {
             "seed": seed,
             "models": models,
@@ -133,19 +133,21 @@ def run(
             "versions": versions(),
         },
     )
-    cells.writable("--output")
-    with cells.told(), _said(), _Shown() as shown:
+    checkpoints.writable("--output")
+    with checkpoints.noting_what_is_kept(), _said(), _Shown() as shown:
         found = measure_embeddings(
             jax.random.key(seed),
             task,
             fit=fit,
             own=own,
-            keep=cells,
-            told=shown.told,
+            checkpoint=checkpoints,
+            progress=shown.update,
             **request.options,
         )
         if models:
-            found = with_models(jax.random.key(seed), found, keep=cells, told=shown.told)
+            found = with_models(
+                jax.random.key(seed), found, checkpoint=checkpoints, progress=shown.update
+            )
         dataset = found.to_xarray().assign_attrs(
             title="Codes for given embeddings beside their limits",
             claims="C4, C27, C28, C29" if models else "C4",
@@ -156,7 +158,7 @@ def run(
         )
         dataset.attrs["data_hash"] = data_hash(dataset)
         save(found, dataset, output)
-    cells.clear()
+    checkpoints.clear()
     return found, dataset
 
 
@@ -187,7 +189,7 @@ class _Shown:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def told(self, stage: str, done: int, total: int) -> None:
+    def update(self, stage: str, done: int, total: int) -> None:
         """Show how far a stage is; those that are finished go."""
         for other, number in list(self._stages.items()):
             if other != stage:

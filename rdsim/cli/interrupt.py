@@ -19,7 +19,7 @@ _PATIENCE: Final = 3.0
 
 
 @contextlib.contextmanager
-def watched(say: Callable[[], None]) -> Iterator[None]:
+def ending_after_interrupt(say: Callable[[], None]) -> Iterator[None]:
     """End this process some seconds after SIGINT unless it has left this context by then.
 
     Python handles a signal in its main thread between two of its own instructions, and one call of
@@ -74,7 +74,7 @@ def die_silently() -> None:
 
 
 @contextlib.contextmanager
-def felt() -> Iterator[None]:
+def raising_lost_interrupts() -> Iterator[None]:
     """Raise an interruption again that Python could not raise where it came.
 
     What is raised in a callback of the garbage collector (JAX has one) or in a destructor is

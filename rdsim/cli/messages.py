@@ -20,8 +20,8 @@ _KEPT: Final[list[Callable[[], str]]] = []
 
 
 @contextlib.contextmanager
-def told(kept: Callable[[], str]) -> Iterator[None]:
-    """Let an interruption, or a write that fails, carry a note of what is kept of the work."""
+def noting_what_is_kept(kept: Callable[[], str]) -> Iterator[None]:
+    """Add a note of what is kept of the work to an interruption, or to the error of a failed write."""
     _KEPT.append(kept)
     try:
         yield

@@ -36,13 +36,12 @@ from rdsim.embeddings.systems.code import FittedCode, Training, encoded
 from rdsim.embeddings.systems.given import OwnCode, own_ranks
 from rdsim.embeddings.systems.learned import learned_codes
 from rdsim.embeddings.systems.transform_code import allocation
+from rdsim.files import Checkpoint, without_checkpoint
 from rdsim.transformations import on_host
 from rdsim.validation import host_generator
 
-Keep = Callable[[str, Callable[[], Mapping[str, Any]]], Mapping[str, Any]]
-"""Takes the name of a part of the work and a function, returns the arrays of function()."""
-Told = Callable[[str, int, int], None]
-"""Is told the stage, and how much of how much of it is done."""
+Progress = Callable[[str, int, int], None]
+"""Is called with the name of a stage, the units of it that are done, and how many it has."""
 
 SPACES: Final = ("auto", "as given", "centred", "canonical", "principal axes")
 """Where codes may work."""
@@ -53,12 +52,7 @@ _VALIDATED_GROUPS: Final = 2000
 """Fraction of the groups to fit to, and most of them, on which spaces and ridges are chosen."""
 
 
-def now(name: str, function: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:  # noqa: ARG001
-    """Compute a part of the work and remember nothing."""
-    return function()
-
-
-def untold(stage: str, done: int, total: int) -> None:
+def without_progress(stage: str, done: int, total: int) -> None:
     """Show nothing."""
 
 
@@ -80,8 +74,8 @@ def measure_embeddings(
     fit: RetrievalTask | None = None,
     most_queries: int = 10_000,
     confidence: float = 0.95,
-    keep: Keep = now,
-    told: Told = untold,
+    checkpoint: Checkpoint = without_checkpoint,
+    progress: Progress = without_progress,
 ) -> EmbeddingReport:
     """Measure uncompressed spaces, codes of many kinds at equal bits, and one's own, beside the converse.
 
@@ -103,9 +97,9 @@ def measure_embeddings(
         fit: pairs to fit to; then the whole task is ranked, as published protocols have it.
         most_queries: how many queries to rank, chosen at random; the database keeps all items.
         confidence: of every interval.
-        keep: called as keep(name, function) for every finished part, of which it returns the
+        checkpoint: called as checkpoint(name, function) for every part of the work; it returns the
             arrays that function() does, computed now or by an earlier call with the same arguments.
-        told: is told of progress.
+        progress: called as progress(stage, done, total) while the work goes on.
 
     Returns:
         The report.
@@ -139,8 +133,8 @@ def measure_embeddings(
     found = chosen(systems)
     if own is not None:
         validation.instance("own", own, OwnCode)
-    validation.function("keep", keep)
-    validation.function("told", told)
+    validation.function("checkpoint", checkpoint)
+    validation.function("progress", progress)
     again = validation.integer("rescore", rescore, low=0)
     most = validation.integer("most_queries", most_queries, low=2)
     level = float(validation.open_unit("confidence", confidence))
@@ -152,7 +146,7 @@ def measure_embeddings(
         if (fit.queries.shape[1], fit.items.shape[1]) != (task.queries.shape[1], widths):
             raise ValueError("fit must have the dimensions of task")
         splits = (Split(fit=fit, ranked=task, name="given"),)
-    plan = _Plan(rates, similarity, space, found, trained, own, again, keep, told)
+    plan = _Plan(rates, similarity, space, found, trained, own, again, checkpoint, progress)
     parts = []
     for number, split in enumerate(splits):
         ranked = some_queries(jax.random.fold_in(query_key, number), split.ranked, most)
@@ -172,8 +166,8 @@ class _Plan:
     learned: tuple[int, ...]
     own: OwnCode | None
     rescore: int
-    keep: Keep
-    told: Told
+    checkpoint: Checkpoint
+    progress: Progress
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -253,9 +247,11 @@ class _Fold:
         held = found[0].measured(self.ranked)
         return _Part(lines, self.ranked, self.split, found[0], held, best.name)
 
-    def _keep(self, name: str, function: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    def _checkpoint(
+        self, name: str, function: Callable[[], Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
         plain = "".join(c if c.isalnum() or c == "-" else "-" for c in name)
-        return self.plan.keep(self.prefix + plain, function)
+        return self.plan.checkpoint(self.prefix + plain, function)
 
     def _variables(self, rest: RetrievalTask, validated: RetrievalTask) -> list[Canonical]:
         def fitted() -> dict[str, Any]:
@@ -265,9 +261,9 @@ class _Fold:
                 for field, value in dataclasses.asdict(one).items()
             }
 
-        self.plan.told("canonical correlations", 0, 1)
-        arrays = self._keep("canonical-variables", fitted)
-        self.plan.told("canonical correlations", 1, 1)
+        self.plan.progress("canonical correlations", 0, 1)
+        arrays = self._checkpoint("canonical-variables", fitted)
+        self.plan.progress("canonical correlations", 1, 1)
         found = []
         for number in range(1 + max(int(name[0]) for name in arrays)):
             fields: dict[str, Any] = {n[2:]: a for n, a in arrays.items() if n[0] == str(number)}
@@ -279,7 +275,7 @@ class _Fold:
     def _chosen(self, spaces: list[Space], validated: RetrievalTask) -> Space:
         if self.plan.space != "auto":
             return next(space for space in spaces if space.name == self.plan.space)
-        quality = self._keep(
+        quality = self._checkpoint(
             "spaces",
             lambda: {"mrr": np.array([uncompressed_quality(space, validated) for space in spaces])},
         )["mrr"]
@@ -301,7 +297,7 @@ class _Fold:
             stored,
             self.ranked.targets.query,
             self.ranked.targets.item,
-            progress=lambda done, total: self.plan.told(stage, done, total),
+            progress=lambda done, total: self.plan.progress(stage, done, total),
         )
 
     def _rescored(
@@ -336,7 +332,7 @@ class _Fold:
                 "encode": 0.0,
             }
 
-        found = self._keep(f"space {space.name}", ranked)
+        found = self._checkpoint(f"space {space.name}", ranked)
         return Line(name=space.name, kind="space", space=space.name, numbers=found)
 
     def _code(self, system: System, rate: int, training: Callable[[], Training]) -> list[Line]:
@@ -344,14 +340,14 @@ class _Fold:
         stage = f"{system.name} {rate}"
 
         def ranked() -> dict[str, Any]:
-            self.plan.told(stage, 0, 1)
+            self.plan.progress(stage, 0, 1)
             given, began = training(), time.perf_counter()
             code = system.make(given, rate)
             if code is None:
                 return {"readings": np.array([], str)}
             return self._read(stage, code, time.perf_counter() - began, given)
 
-        return self._lines(self._keep(stage, ranked), system.name, "code", system.space)
+        return self._lines(self._checkpoint(stage, ranked), system.name, "code", system.space)
 
     def _read(
         self, stage: str, code: FittedCode, seconds: float, given: Training
@@ -397,7 +393,7 @@ class _Fold:
         training: Callable[[], Training],
     ) -> list[Line]:
         def ranked() -> dict[str, Any]:
-            self.plan.told("learned code", 0, 1)
+            self.plan.progress("learned code", 0, 1)
             codes, seconds = learned_codes(key, rest, validated, self.plan.learned)
             found: dict[str, Any] = {"readings": np.array([""] * len(codes))}
             for number, code in enumerate(codes):
@@ -409,13 +405,15 @@ class _Fold:
                 }
             return found
 
-        return self._lines(self._keep("learned codes", ranked), LEARNED, "learned", "as given")
+        return self._lines(
+            self._checkpoint("learned codes", ranked), LEARNED, "learned", "as given"
+        )
 
     def _own(self, own: OwnCode, space: Space) -> Line:
         plain = space
         if space.name != "as given" and self.ranked.queries.shape[1] == self.ranked.items.shape[1]:
             plain = plain_spaces(self.split.fit, self.plan.similarity)[0]
-        found = self._keep(f"own {own.name}", lambda: own_ranks(own, self.ranked, plain))
+        found = self._checkpoint(f"own {own.name}", lambda: own_ranks(own, self.ranked, plain))
         return Line(name=own.name, kind="yours", space=plain.name, numbers=found)
 
 
@@ -558,11 +556,11 @@ def _whole(
             stored,
             ranked.targets.query,
             ranked.targets.item,
-            progress=lambda done, total: plan.told("all items, as given", done, total),
+            progress=lambda done, total: plan.progress("all items, as given", done, total),
         )
         return {"ahead": found.ahead, "tied": found.tied}
 
-    found = plan.keep("all-items", ranks)
+    found = plan.checkpoint("all-items", ranks)
     values = query_metrics(_as_ranks(found), ranked.targets, len(ranked.queries))
     return Whole(
         quality=means(values, ranked.query_group, confidence),

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 Progress = Callable[[int, int], None]
-"""Is told how many of how many rows are done."""
+"""Is called with the numbers of rows that are done and of all rows."""
 Features = Callable[[Int[np.ndarray, " n"]], tuple[np.ndarray, np.ndarray | None]]
 """Takes numbers of distinct codes; returns their features (n, F), and what is added to scores (n,)."""
 
@@ -91,7 +91,7 @@ def streamed_ranks(
         stored: the items.
         query: row of the query of each pair, rising.
         item: row of the target.
-        progress: is told how far it is.
+        progress: called with the numbers of rows that are done and of all.
 
     Returns:
         The ranks; they do not depend on the sizes of blocks.
@@ -211,8 +211,10 @@ class _Exact:
             rows = self.queries[q]
             length = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=float))
             # Twice the rounding of a sum of so many terms.
-            told = (2 * rows.shape[1] + 8) * _U64 * (length * block.longest + block.largest_bias)
-            above[part], equal[part] = distance > told, np.abs(distance) <= told
+            resolution = (
+                (2 * rows.shape[1] + 8) * _U64 * (length * block.longest + block.largest_bias)
+            )
+            above[part], equal[part] = distance > resolution, np.abs(distance) <= resolution
         return above, equal
 
     def _products(

@@ -103,7 +103,7 @@ def rescored(
         scores = scores if bias is None else scores + bias
         own = scores[place[inside]]
         # What float64 cannot tell apart, as in `ranks`.
-        told = (2 * features.shape[1] + 8) * 2.0**-53 * float(np.abs(scores).max() + 1)
-        ahead[pairs[inside]] = (scores > own[:, None] + told).sum(axis=1)
-        tied[pairs[inside]] = (np.abs(scores - own[:, None]) <= told).sum(axis=1)
+        resolution = (2 * features.shape[1] + 8) * 2.0**-53 * float(np.abs(scores).max() + 1)
+        ahead[pairs[inside]] = (scores > own[:, None] + resolution).sum(axis=1)
+        tied[pairs[inside]] = (np.abs(scores - own[:, None]) <= resolution).sum(axis=1)
     return TargetRanks(ahead=ahead, tied=tied, repaired=first.repaired)

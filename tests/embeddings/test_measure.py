@@ -137,7 +137,7 @@ def without_times(report):
 def test_a_report_continues_from_its_parts_to_the_same_digits(report, task):
     finished, computed = {}, []
 
-    def keep(name, function):
+    def checkpoint(name, function):
         if name not in finished:
             # As they are read back from a file: arrays, and nothing else.
             finished[name] = {field: np.array(value) for field, value in function().items()}
@@ -148,7 +148,7 @@ def test_a_report_continues_from_its_parts_to_the_same_digits(report, task):
 
     for _ in range(20):
         try:
-            again = measure_embeddings(KEY, task, (2, 4, 8, 32), systems=OWN, keep=keep)
+            again = measure_embeddings(KEY, task, (2, 4, 8, 32), systems=OWN, checkpoint=checkpoint)
             break
         except KeyboardInterrupt:
             continue

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, call
+from experiments.runner import Check, without_checkpoint
 
 CLAIMS = ("C5", "C6")
 CALLS = []
@@ -45,8 +45,8 @@ def part(key, index):
     return {{"value": jax.random.normal(jax.random.fold_in(key, index), (1000,))}}
 
 
-def run(config, key, cell=call):
-    parts = [cell(f"part-{{i}}", part, key, i)["value"] for i in range(config.cells)]
+def run(config, key, checkpoint=without_checkpoint):
+    parts = [checkpoint(f"part-{{i}}", part, key, i)["value"] for i in range(config.cells)]
     return xarray.Dataset(
         {{
             "value": (("cell", "x"), np.stack(parts), {{"units": "bits"}}),

@@ -177,7 +177,7 @@ if __name__ == "__main__":
 NEEDY = """
 from rdsim.cli.messages import CommandError
 
-def run(config, key, cell=call):
+def run(config, key, checkpoint=without_checkpoint):
     raise CommandError("there is no font")
 """
 
@@ -201,7 +201,8 @@ def test_studies_side_by_side_give_the_same_results_and_a_failure_says_why(works
     workshop.main("figures")
     workshop.study("needy", more=NEEDY)
     workshop.study(
-        "wrong", more="def run(config, key, cell=call):\n    raise ValueError('broken')\n"
+        "wrong",
+        more="def run(config, key, checkpoint=without_checkpoint):\n    raise ValueError('broken')\n",
     )
     script = SIDE_BY_SIDE.format(studies=workshop.studies, figures=workshop.figures)
     (workshop.home / "side_by_side.py").write_text(script)
@@ -240,9 +241,9 @@ def test_results_that_cannot_be_written_are_refused_before_the_work(
 
 def test_cells_that_cannot_be_kept_are_said_before_the_work(workshop, capsys):
     (workshop.home / "out/quick").mkdir(parents=True)
-    (workshop.home / "out/quick/.cells").write_text("mine")
+    (workshop.home / "out/quick/.checkpoints").write_text("mine")
     assert workshop.main("run lines --results out") == 2
-    assert "out/quick/.cells: it is no folder" in capsys.readouterr().err
+    assert "out/quick/.checkpoints: it is no folder" in capsys.readouterr().err
     assert workshop.module().CALLS == []
 
 

@@ -27,7 +27,7 @@ def room_for(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def hidden_or_cells(folder) -> list[str]:
+def hidden_or_checkpoints(folder) -> list[str]:
     return sorted(name for name in os.listdir(folder) if not name.endswith(".nc"))
 
 
@@ -41,7 +41,7 @@ def test_a_full_disk_keeps_what_was_finished(workshop, capsys, size):
     assert "what was finished is kept" in capsys.readouterr().err
     assert workshop.result(preset="quick").read_bytes() == finished
     assert not workshop.result("curves", "quick").exists()
-    assert hidden_or_cells(workshop.result(preset="quick").parent) in ([], [".cells"])
+    assert hidden_or_checkpoints(workshop.result(preset="quick").parent) in ([], [".checkpoints"])
     assert workshop.main("run curves") == 0
     store.load(workshop.result("curves", "quick"))
 

@@ -169,7 +169,8 @@ def test_the_report_for_programs_is_json(save, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "kind", ["file", "below a file", "taken", "cells taken", "broken link", "below a broken link"]
+    "kind",
+    ["file", "below a file", "taken", "checkpoints taken", "broken link", "below a broken link"],
 )
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     save, tmp_path, capsys, monkeypatch, kind
@@ -180,13 +181,13 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     (tmp_path / "file").write_text("mine")
     (tmp_path / "out/gap.pdf").mkdir(parents=True)
     (tmp_path / "kept").mkdir()
-    (tmp_path / "kept/.cells").write_text("mine")
+    (tmp_path / "kept/.checkpoints").write_text("mine")
     (tmp_path / "link").symlink_to("nowhere")
     output, why = {
         "file": ("file", "it is no folder"),
         "below a file": ("file/out", f"{tmp_path / 'file'} is no folder"),
         "taken": ("out", "gap.pdf must be no folder"),
-        "cells taken": ("kept", f"{tmp_path / 'kept/.cells'}: it is no folder"),
+        "checkpoints taken": ("kept", f"{tmp_path / 'kept/.checkpoints'}: it is no folder"),
         "broken link": ("link", "is a symbolic link to nowhere, which does not exist"),
         "below a broken link": (
             "link/out",
@@ -198,7 +199,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     assert found.startswith("--output: ")
     assert str(tmp_path / output) in found
     assert why in found
-    assert (tmp_path / "file").read_text() == (tmp_path / "kept/.cells").read_text() == "mine"
+    assert (tmp_path / "file").read_text() == (tmp_path / "kept/.checkpoints").read_text() == "mine"
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -226,16 +227,16 @@ def test_an_interrupted_report_keeps_finished_systems_and_continues(tmp_path, mo
         stdout=subprocess.DEVNULL,
         **where,
     ) as process:
-        while not list(tmp_path.glob("out/.cells/*/space-centred.npz")):
+        while not list(tmp_path.glob("out/.checkpoints/*/space-centred.npz")):
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
     assert process.returncode == 130
     said = " ".join(said.split())
-    assert "finished parts are kept in out/.cells/gap-" in said
+    assert "finished parts are kept in out/.checkpoints/gap-" in said
     assert "the same command continues" in said
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".cells"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".checkpoints"]
     monkeypatch.chdir(tmp_path)
     assert main([*arguments, "whole"]) == 0
     assert main([*arguments, "out"]) == 0
@@ -253,8 +254,8 @@ def test_an_interrupted_report_keeps_finished_systems_and_continues(tmp_path, mo
 def test_finished_parts_of_another_report_are_not_used(save, tmp_path, capsys, monkeypatch, change):
     seen = []
 
-    def interrupted(*_, keep, **__):
-        keep("part", lambda: seen.append("computed") or {"value": np.array(1.0)})
+    def interrupted(*_, checkpoint, **__):
+        checkpoint("part", lambda: seen.append("computed") or {"value": np.array(1.0)})
         raise KeyboardInterrupt
 
     monkeypatch.setattr(gap, "measure_embeddings", interrupted)

@@ -16,9 +16,9 @@ def endless(key, index):
         lambda x: x < 2, lambda x: x * 0.5, x))(jax.random.uniform(key))}
 
 
-def run(config, key, cell=call):
-    cell("first", part, key, 0)
-    cell("endless", endless, key, 0)
+def run(config, key, checkpoint=without_checkpoint):
+    checkpoint("first", part, key, 0)
+    checkpoint("endless", endless, key, 0)
 """
 
 SCRIPT = """
@@ -85,9 +85,9 @@ def test_an_interrupt_inside_a_long_call_ends_the_command(
     workshop, started, arguments, whole_group
 ):
     process = started(*arguments.split())
-    cells = workshop.home / "results" / "quick" / ".cells"
+    checkpoints = workshop.home / "results" / "quick" / ".checkpoints"
     wanted = 2 if "figures" in arguments else 1
-    waited_for(lambda: len(list(cells.glob("*/first.npz"))) == wanted, process)
+    waited_for(lambda: len(list(checkpoints.glob("*/first.npz"))) == wanted, process)
     time.sleep(1.0)  # into the call that never ends
     (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
     # The pipes end when the last process that writes into them has ended.
@@ -98,7 +98,7 @@ def test_an_interrupt_inside_a_long_call_ends_the_command(
     )
     for word in ("Traceback", "Segmentation", "Error"):
         assert word not in out + err
-    assert [path.name for path in cells.glob("*/*")] == ["first.npz"] * wanted
+    assert [path.name for path in checkpoints.glob("*/*")] == ["first.npz"] * wanted
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The mixture study killed with SIGKILL: finished cells are kept, and the digits are the same."""
+"""The mixture study killed with SIGKILL: finished parts are kept, and the digits are the same."""
 
 import os
 import signal
@@ -14,12 +14,12 @@ import xarray
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 400  # seconds
 
-# The command itself, with the smallest of its configurations, a note of every cell that is
+# The command itself, with the smallest of its configurations, a note of every part that is
 # computed rather than read, and a hold where the test kills it.
 COMMAND = """
 import dataclasses, sys, time
 from pathlib import Path
-from rdsim.cli import cells
+from rdsim import files
 from experiments.runner import store
 from experiments import gaussian_mixture as study
 from rdsim.cli.app import main
@@ -29,9 +29,9 @@ store.library_files = lambda: []  # nobody who edits the library meanwhile distu
 study.SMOKE = dataclasses.replace(
     study.SMOKE, codes=("k-means VQ", "uniform scalar"), trials=512, training=64
 )
-inner = cells.call
+inner = files.without_checkpoint
 
-def call(name, function, *args):
+def noted(name, function, *args):
     found = inner(name, function, *args)
     with Path(notes).open("a") as file:
         file.write(name + "\\n")
@@ -39,12 +39,12 @@ def call(name, function, *args):
         time.sleep(1000)
     return found
 
-cells.call = call
+files.without_checkpoint = noted
 sys.exit(main(arguments))
 """
 HOLD = "simulate-2-uniform-scalar-3"
-"""The cell that is computed but not yet stored when the process dies."""
-CELLS = [
+"""The part that is computed but not yet stored when the process dies."""
+PARTS = [
     *("fit-k-means-VQ-3", "fit-uniform-scalar-3", "simulate-2-k-means-VQ-3"),
     *(HOLD, "bound-2"),
 ]
@@ -94,11 +94,11 @@ def test_C17_a_killed_study_continues_to_the_same_digits(folder):
     assert process.returncode == -signal.SIGKILL
     assert not (folder / "killed" / "smoke" / "gaussian_mixture.nc").exists()
     kept = sorted(path.stem for path in (folder / "killed").rglob("*.npz"))
-    assert kept == sorted(CELLS[:3])
+    assert kept == sorted(PARTS[:3])
 
     finished(start(folder / "killed", "", notes[1], folder / "cache"))
     finished(start(folder / "whole", "", notes[2], folder / "cache"))
-    assert [path.read_text().split() for path in notes] == [CELLS[:4], CELLS[3:], CELLS]
+    assert [path.read_text().split() for path in notes] == [PARTS[:4], PARTS[3:], PARTS]
     assert not list((folder / "killed").rglob("*.npz"))
     resumed, whole = (
         (folder / name / "smoke" / "gaussian_mixture.nc").read_bytes()

@@ -9,7 +9,7 @@ from experiments import stamps as study
 from experiments.shared import stamps
 from experiments.shared.ngrams import hashed_ngrams
 from experiments.shared.word_vectors import MissingDataError
-from rdsim.cli.cells import call
+from rdsim.files import without_checkpoint
 from rdsim.learning import canonical_correlation_analysis
 
 
@@ -46,7 +46,7 @@ def test_a_missing_package_is_named_and_skipped(tmp_path, monkeypatch):
     with pytest.raises(MissingDataError, match="apt install tuxpaint-stamps-default"):
         stamps.stamps((), tmp_path / "none")
     monkeypatch.setattr(stamps.stamps, "__defaults__", (tmp_path,))
-    dataset = study.run(study.SMOKE, jax.random.key(0), call)
+    dataset = study.run(study.SMOKE, jax.random.key(0), without_checkpoint)
     assert "tuxpaint-stamps-default" in dataset.attrs["skipped"]
     checks = study.checks(dataset)
     assert {check.claim for check in checks} == set(study.CLAIMS)

@@ -303,7 +303,7 @@ def test_a_damaged_cell_is_computed_again(workshop):
     for cut in (True, False):
         module.STOP_AT = 3
         workshop.main("run lines --seed 4 --force")
-        (folder,) = (workshop.home / "results/quick/.cells").iterdir()
+        (folder,) = (workshop.home / "results/quick/.checkpoints").iterdir()
         for name in ("part-0", "part-2"):
             content = bytearray((folder / f"{name}.npz").read_bytes())
             place = int(random.integers(len(content)))
@@ -331,19 +331,19 @@ def test_cells_of_another_recipe_are_not_used(workshop, change):
     module.CALLS.clear()
     assert workshop.main(f"run lines{' --seed 1' if change == 'seed' else ''}") == 0
     assert module.CALLS == [0, 1, 2, 3, 4]
-    assert not (workshop.home / "results/quick/.cells").exists()
+    assert not (workshop.home / "results/quick/.checkpoints").exists()
 
 
 def test_a_cell_name_is_plain_and_used_once(workshop):
     for name in ("a/b", "part-0"):
         workshop.study(
             more=f"""
-def run(config, key, cell=call):
-    cell("part-0", part, key, 0)
-    cell({name!r}, part, key, 1)
+def run(config, key, checkpoint=without_checkpoint):
+    checkpoint("part-0", part, key, 0)
+    checkpoint({name!r}, part, key, 1)
 """
         )
-        with pytest.raises(ValueError, match="cell"):
+        with pytest.raises(ValueError, match="part"):
             workshop.main("run lines")
 
 

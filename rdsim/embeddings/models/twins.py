@@ -21,8 +21,9 @@ from scipy.optimize import brentq
 
 from rdsim import validation
 from rdsim.codes import gaussian_test_channel
-from rdsim.embeddings.measure import Keep, Told, now, untold
+from rdsim.embeddings.measure import Progress, without_progress
 from rdsim.embeddings.result import EmbeddingReport
+from rdsim.files import Checkpoint, without_checkpoint
 from rdsim.finite_sample import fit_isotropic_twin, predict_quality
 from rdsim.limits import retrieval_converse
 from rdsim.sources import GaussianSource, vector_gaussian
@@ -157,15 +158,19 @@ class Models:
 @on_host
 @validation.needs_float64
 def with_models(
-    key: Key[Array, ""], report: EmbeddingReport, *, keep: Keep = now, told: Told = untold
+    key: Key[Array, ""],
+    report: EmbeddingReport,
+    *,
+    checkpoint: Checkpoint = without_checkpoint,
+    progress: Progress = without_progress,
 ) -> EmbeddingReport:
     r"""Add to a report what models say: twins, and the MRR in databases of up to $10^9$ items.
 
     Args:
         key: PRNG key of the points over which means of the Gaussian twin are taken.
         report: of `measure_embeddings`.
-        keep: as in `measure_embeddings`.
-        told: is told of progress.
+        checkpoint: as in `measure_embeddings`.
+        progress: as in `measure_embeddings`.
 
     Returns:
         The report with `models`.
@@ -176,8 +181,8 @@ def with_models(
     """
     validation.prng_key("key", key)
     validation.instance("report", report, EmbeddingReport)
-    validation.function("keep", keep)
-    validation.function("told", told)
+    validation.function("checkpoint", checkpoint)
+    validation.function("progress", progress)
     mrr = report.values("mrr")
     candidates = np.array([kind not in ("yours", "rescored") for kind in report.kinds])
     best = int(np.argmax(np.where(candidates, mrr, -np.inf)))
@@ -198,9 +203,9 @@ def with_models(
             except ValueError as error:
                 return {"failed": np.array(str(error))}
 
-        told(name, 0, 1)
-        found = dict(keep(name.replace(" ", "-"), computed))
-        told(name, 1, 1)
+        progress(name, 0, 1)
+        found = dict(checkpoint(name.replace(" ", "-"), computed))
+        progress(name, 1, 1)
         if "failed" in found:
             missing.append(f"There is no {name}: {found['failed']}.")
             return None

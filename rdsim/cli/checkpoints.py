@@ -1,4 +1,4 @@
-"""Cells: the finished parts of an unfinished run, so that the next run continues it."""
+"""Checkpoints: files of the finished parts of an unfinished run, from which the next run continues."""
 
 import hashlib
 import io
@@ -10,46 +10,27 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from rdsim import files
-from rdsim.cli.messages import told, writable
+from rdsim.cli.messages import noting_what_is_kept, writable
 from rdsim.cli.provenance import CorruptError, sealed, unsealed
 
 
-class Cell(Protocol):
-    """How a study calls its expensive parts, so that an interrupted run can continue."""
-
-    def __call__(
-        self, name: str, function: Callable[..., Mapping[str, Any]], /, *args: Any
-    ) -> dict[str, np.ndarray]:
-        """Return the named arrays of function(*args), computed now or read from an earlier run."""
-
-
-def call(
-    name: str,  # noqa: ARG001
-    function: Callable[..., Mapping[str, Any]],
-    /,
-    *args: Any,
-) -> dict[str, np.ndarray]:
-    """Return function(*args) as NumPy arrays: the cell of a run that remembers nothing."""
-    return {key: np.array(value) for key, value in function(*args).items()}
-
-
 @dataclass
-class Cells:
-    """A cell function that keeps what it computes, one file a cell.
+class Checkpoints:
+    """A `files.Checkpoint` that saves what it computes, one file for each part.
 
-    The folder's name holds a hash of all that the run is made of, so that a run never continues from
-    cells of other data, other code, another configuration, seed or machine.
+    The folder's name holds a hash of all that decides the numbers, so that a run never continues from
+    files of other data, other code, another configuration, seed or machine.
 
     Attributes:
         name: of what is being run.
-        parent: folder of the folders of cells.
+        parent: folder of the folders of checkpoints.
         made_of: what decides the numbers, to be written as JSON.
-        report: called with the name of each cell and its number, before it is computed or read.
+        report: called with the name of each part and its number, before it is computed or read.
 
     """
 
@@ -62,17 +43,17 @@ class Cells:
     def __call__(
         self, name: str, function: Callable[..., Mapping[str, Any]], /, *args: Any
     ) -> dict[str, np.ndarray]:
-        """Return the arrays of this cell, from its file if an earlier run got so far."""
+        """Return the arrays of this part, from its file if an earlier run got so far."""
         if not re.fullmatch(r"[A-Za-z0-9_.=+,-]+", name):
-            raise ValueError(f"a cell is named by letters, digits and _.=+,- only, got {name!r}")
+            raise ValueError(f"a part is named by letters, digits and _.=+,- only, got {name!r}")
         if name.casefold() in self._seen:
-            raise ValueError(f"the cell name {name!r} is used twice in {self.name}")
+            raise ValueError(f"the part name {name!r} is used twice in {self.name}")
         self._seen.add(name.casefold())
         self.report(name, len(self._seen))
         path = self.folder / f"{name}.npz"
         if (kept := _read(path)) is not None:
             return kept
-        arrays = call(name, function, *args)
+        arrays = files.without_checkpoint(name, function, *args)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
         files.write(path, sealed(buffer.getvalue()))
@@ -80,13 +61,13 @@ class Cells:
 
     @cached_property
     def folder(self) -> Path:
-        """Where the cells of this run are kept."""
+        """Where the checkpoints of this run are saved."""
         text = json.dumps(self.made_of, sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         return self.parent / f"{self.name}-{key}"
 
     def writable(self, option: str) -> None:
-        """See, before the work, that cells can be kept; no folder is made for it.
+        """Check, before the work, that checkpoints can be saved; no folder is made for it.
 
         Raises:
             CommandError: if they cannot; it names the option and what is in the way.
@@ -96,15 +77,15 @@ class Cells:
         writable(next(part for part in folders if part.exists() or part.is_symlink()), option)
 
     def clear(self) -> None:
-        """Remove every cell of this name, those made of other things too."""
+        """Remove every checkpoint of this name, those of other data or code too."""
         for folder in self.parent.glob(f"{self.name}-*"):
             shutil.rmtree(folder)
         if self.parent.exists() and not any(self.parent.iterdir()):
             self.parent.rmdir()
 
-    def told(self) -> AbstractContextManager[None]:
-        """Let what ends the work early, an interruption or a full disk, say how much is kept."""
-        return told(self._kept)
+    def noting_what_is_kept(self) -> AbstractContextManager[None]:
+        """Add how much is saved to the error that ends the work early, an interruption or a full disk."""
+        return noting_what_is_kept(self._kept)
 
     def _kept(self) -> str:
         count = sum(1 for _ in self.folder.glob("*.npz"))
@@ -115,7 +96,7 @@ class Cells:
 
 
 def _read(path: Path) -> dict[str, np.ndarray] | None:
-    """Return the arrays of a cell, None where there are none that can be trusted."""
+    """Return the arrays of a file, None where there are none that can be trusted."""
     try:
         content = unsealed(path.read_bytes())
     except (OSError, CorruptError):  # not yet computed, or damaged: it is computed again
