@@ -58,13 +58,13 @@ class Config:
     seeds: int = 1
     """Fits of every family, and databases."""
     steps: int = 300
-    """Of training."""
+    """Optimisation steps of a fit."""
     training: int = 4096
     """Pairs that a family learns from."""
     log2_size: int = 10
     """log2 of the database size; every item is looked for once."""
     confidence: float = 0.95
-    """Of one interval."""
+    """Confidence level of one interval."""
 
 
 SMOKE = Config(

@@ -16,7 +16,7 @@ import numpy as np
 import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
-from experiments.shared.circle import mixture_on_circle
+from experiments.shared.circle import Circle, mixture_on_circle
 from rdsim import limits
 from rdsim.codes.common_form import CODES, CommonCode, common_code, fit_item_code
 from rdsim.codes.entropy_coding import code_rates, entropy_coded_bits
@@ -39,15 +39,9 @@ TWO_POINTS = 0.02
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Circle):
     """What is computed."""
 
-    weights: tuple[float, ...] = (0.3, 0.25, 0.2, 0.12, 0.08, 0.05)
-    """Of the classes, whose means lie on a circle."""
-    radius: float = 2.0
-    """Of that circle."""
-    variance: float = 0.25
-    """Of each coordinate of an item in its class."""
     noises: tuple[tuple[float, ...], ...] = ((0.02, 0.5), (0.02, 0.2, 1.0))
     """Noise variances of the query modalities, one tuple for each panel."""
     codes: tuple[str, ...] = tuple(name for name in CODES if name != "entropy-constrained VQ")

@@ -43,7 +43,7 @@ class Config:
     """What is trained."""
 
     systems: tuple[str, ...] = ("DSBS", "asymmetric", "DSBS, Gumbel")
-    """Of `SYSTEMS`."""
+    """Names in `SYSTEMS` of the systems that are trained."""
     slopes: int = 6
     """Slopes of each curve."""
     seeds: int = 3

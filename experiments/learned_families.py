@@ -14,7 +14,7 @@ import numpy as np
 import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
-from experiments.shared.circle import mixture_on_circle
+from experiments.shared.circle import Circle, mixture_on_circle
 from rdsim import limits
 from rdsim.codes.common_form import fit_item_code
 from rdsim.learning.families.catalogue import FAMILIES, fit_family
@@ -38,15 +38,9 @@ HAMMING = {
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Circle):
     """What is computed."""
 
-    weights: tuple[float, ...] = (0.3, 0.25, 0.2, 0.12, 0.08, 0.05)
-    """Of the classes, whose means lie on a circle."""
-    radius: float = 2.0
-    """Of that circle."""
-    variance: float = 0.25
-    """Of each coordinate of an item in its class."""
     noise: tuple[float, ...] = (0.02, 0.5)
     """Noise variances of the query modalities."""
     families: tuple[str, ...] = (
@@ -60,7 +54,7 @@ class Config:
     seeds: int = 1
     """Fits of every family."""
     steps: int = 300
-    """Of training."""
+    """Optimisation steps of a fit."""
     training: int = 1536
     """Pairs that a family learns from."""
     atoms: int = 96

@@ -16,7 +16,7 @@ import xarray
 from flax import nnx
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
-from experiments.shared.circle import mixture_on_circle
+from experiments.shared.circle import Circle, mixture_on_circle
 from experiments.shared.pool import learn
 from rdsim import limits
 from rdsim.codes.common_form import common_code, fit_item_code
@@ -40,15 +40,9 @@ TWO_POINTS = 0.02
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Circle):
     """What is computed."""
 
-    weights: tuple[float, ...] = (0.3, 0.25, 0.2, 0.12, 0.08, 0.05)
-    """Of the classes, whose means lie on a circle."""
-    radius: float = 2.0
-    """Of that circle."""
-    variance: float = 0.25
-    """Of each coordinate of an item in its class."""
     noise: tuple[float, ...] = (0.03, 0.12)
     """Noise variances of the query modalities."""
     slopes: tuple[float, ...] = (0.93, 0.85, 0.7, 0.55, 0.4)

@@ -37,7 +37,7 @@ class Config:
     """What is computed."""
 
     variances: tuple[float, ...] = tuple(4.0 * 2.0 ** (-i / 2) for i in range(8))
-    """Of the items' coordinates, which are independent."""
+    """Variances of the items' coordinates, which are independent."""
     noise: float = 0.1
     """Variance of each coordinate of the query about its item."""
     codes: tuple[tuple[int, int], ...] = (

@@ -44,7 +44,7 @@ class Config:
     dimension: int = 64
     """Coordinates of query and item."""
     correlation: float = 0.8
-    """Of each coordinate of the query with that of its item."""
+    """Correlation of each coordinate of the query with that of its item."""
     items: int = 50_000
     """Items of a database."""
     codes: tuple[tuple[str, tuple[float, ...]], ...] = (

@@ -38,7 +38,7 @@ class Config:
     erasure: float = 0.3
     """Probability that the query letter of the erasure pair is erased."""
     correlation: float = 0.9
-    """Of the Gaussian pair."""
+    """Correlation of the Gaussian pair."""
     log2_sizes: tuple[int, ...] = (5, 60)
     """log2 of the database sizes."""
     letters_per_bit: tuple[float, ...] = (3.2, 3.2, 0.8)

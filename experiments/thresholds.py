@@ -22,7 +22,7 @@ from rdsim.simulation import intervals
 
 CLAIMS = ("C30", "C31")
 CROSSOVER = 0.05
-"""Of the first view; the second has `SECOND`."""
+"""Crossover probability of the first view; that of the second is `SECOND`."""
 SECOND = 0.2
 RATE = 0.5
 PRESENT = 0.8
@@ -36,7 +36,7 @@ DRAWN = ("missing views", "planted items")
 FACTORS = (0.8, 1.2)
 KNOWN_RATES = (0.25, 0.5, 0.75)
 KNOWN_BOTTLENECK = (0.1773697, 0.3496156, 0.5132577)
-"""Of two views that may be missing, at those rates."""
+"""IB(R) of two views that may be missing, in bits, at those rates."""
 RULES = ("fitted", "equal", "inverse entropy", "entropy")
 KNOWN_LOSSES = (0.1, 0.2, 0.3)
 KNOWN_SEVERAL = (0.9131147, 0.2534747, 0.0067213)

@@ -18,9 +18,9 @@ class Config:
     """What is computed."""
 
     correlation: float = 0.8
-    """Of the Gaussian pair."""
+    """Correlation of the Gaussian pair."""
     crossover: float = 0.1
-    """Of the binary pair."""
+    """Crossover probability of the binary pair."""
     points: int = 41
     """Rates along each axis."""
     largest_rates: tuple[float, float] = (3.0, 1.0)

@@ -1,30 +1,23 @@
 """The source of several studies: Gaussian classes of items in the plane, their means on a circle."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 
 from rdsim.sources.mixture import GaussianMixtureSource, gaussian_mixture
 
 
-class Circle(Protocol):
-    """What a study's configuration says of the items."""
+@dataclass(frozen=True)
+class Circle:
+    """The part of a study's configuration that describes the items."""
 
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """Of the classes."""
-        ...
-
-    @property
-    def radius(self) -> float:
-        """Of the circle."""
-        ...
-
-    @property
-    def variance(self) -> float:
-        """Of each coordinate of an item in its class."""
-        ...
+    weights: tuple[float, ...] = (0.3, 0.25, 0.2, 0.12, 0.08, 0.05)
+    """Probabilities of the classes, whose means lie on a circle."""
+    radius: float = 2.0
+    """Radius of that circle."""
+    variance: float = 0.25
+    """Variance of each coordinate of an item within its class."""
 
 
 def mixture_on_circle(circle: Circle, noise: Sequence[float]) -> GaussianMixtureSource:

@@ -17,7 +17,7 @@ from rdsim.cli import interrupt
 from rdsim.cli.messages import CommandError, kept_now, needing, say
 
 CHECKOUT = Path(rdsim.__file__).parent.parent
-"""Where the studies lie beside the library, if this is a checkout of the project."""
+"""Folder that holds the studies beside the library, if this is a checkout of the project."""
 
 Command = Callable[..., int]
 

@@ -43,7 +43,7 @@ FILES: Final = ("gap.html", "gap.md", "gap.nc", "gap.csv", "gap.png", "gap.pdf")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked for, as the command has it.
+    """The arguments of the command `rdsim gap`.
 
     Attributes:
         queries: file of the queries.
@@ -81,7 +81,7 @@ def parse_bits(text: str, option: str = "bits") -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def _said() -> Iterator[None]:
-    """What is wrong with files or options is one line of the command."""
+    """Turn an error about files or options into one line of the command."""
     try:
         yield
     except (ValueError, TypeError, ImportError) as error:
@@ -274,7 +274,7 @@ def summary(found: EmbeddingReport) -> dict[str, Any]:
 
 
 def _models(found: EmbeddingReport) -> dict[str, Any] | None:
-    """What models say, for programs."""
+    """Return the predictions of the models as variables of a dataset."""
     models = found.models
     if models is None:
         return None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NoReturn
 
 CODE: Final = 130
-"""What a shell calls the end by SIGINT."""
+"""Exit code of a process that was ended by SIGINT, as shells report it."""
 
 _PATIENCE: Final = 3.0
 """Seconds that the work has to end by itself, and to write what it has."""

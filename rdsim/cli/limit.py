@@ -129,7 +129,7 @@ def rate_distortion(
 
 
 def bottleneck(source: Where, rate: Rates, plot: Plot = None) -> int:
-    """What some bits per letter can tell about the query, IB(R): items identified reliably (C9, C10).
+    """Most information about the query in codes of R bits per letter, IB(R), the information bottleneck (C9, C10).
 
     Example: rdsim limit bottleneck --dsbs .1 --rate .25 .5 .75
     """

@@ -1,4 +1,4 @@
-"""What the command says when something is in the way of its work, and how much of the work is kept."""
+"""Messages of the command: what prevents its work, and how much of the work is saved."""
 
 import contextlib
 import sys
@@ -16,7 +16,7 @@ class CommandError(Exception):
 
 
 _KEPT: Final[list[Callable[[], str]]] = []
-"""What says how much is kept of the work under way, innermost last."""
+"""Functions that say how much of the running work is saved, innermost last."""
 
 
 @contextlib.contextmanager

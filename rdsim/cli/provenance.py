@@ -1,4 +1,4 @@
-"""What a file says of its own making: hashes of the code and of the data, versions, a seal at its end."""
+"""Provenance of a file: hashes of the code and of the data, versions, and a check sum at its end."""
 
 import hashlib
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""What is worth knowing of vectors before their numbers are read."""
+"""Properties of the vectors that a reader should know before the results."""
 
 from typing import Final
 

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 Progress = Callable[[int, int], None]
-"""Is called with the numbers of rows that are done and of all rows."""
+"""Called with how many rows are done, and how many there are."""
 Features = Callable[[Int[np.ndarray, " n"]], tuple[np.ndarray, np.ndarray | None]]
 """Takes numbers of distinct codes; returns their features (n, F), and what is added to scores (n,)."""
 
@@ -62,7 +62,7 @@ class Stored:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TargetRanks:
-    """Of each pair of query and target, what stands before and beside the target.
+    """How many items rank before each target and how many tie with it, for each pair of query and target.
 
     Attributes:
         ahead: items that score above the target, shape (T,).

@@ -63,7 +63,7 @@ class Space:
         return self._taken(points, self.item_centre, self.item_map)
 
     def bias(self, items: Float[np.ndarray, "n e"]) -> Float[np.ndarray, " n"] | None:
-        """What is added to the inner products with items: half a squared length less, for L2."""
+        """Return what is added to the inner products with items: for L2, minus half the squared length."""
         if self.similarity != "L2":
             return None
         return -0.5 * np.einsum("ij,ij->i", items, items, dtype=float)
@@ -173,7 +173,7 @@ def mean_of(vectors: Vectors, most: int = MOST_PAIRS) -> Float[np.ndarray, " d"]
 
 
 def plain_spaces(fit: RetrievalTask, similarity: Similarity) -> list[Space]:
-    """As given, and centred by modality; none where the dimensions differ."""
+    """Return the vectors as given and centred by modality; no space where the dimensions of the modalities differ."""
     width = fit.queries.shape[1]
     if width != fit.items.shape[1]:
         return []

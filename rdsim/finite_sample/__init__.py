@@ -1,4 +1,4 @@
-"""What N training samples cost: learned codes, how their excess is distributed, and estimators.
+"""The cost of learning from N samples: learned codes, the distribution of their excess, and estimators.
 
 Excesses are differences of Lagrangians on the true distribution, in nats as in the theorems (a nat
 is 1 / ln 2 bits); slopes are in bits per unit of distortion, as everywhere.

@@ -16,8 +16,8 @@ from rdsim.transformations import on_host
 _ENTRIES: Final = 1 << 22
 """Scores that are held in memory at once, 32 MiB in float64."""
 _LARGEST_SHARE: Final = 1 - 1e-12
-"""Of one item in the sum of a query's exponentials, when it is left out: keeps the logarithm
-finite."""
+"""Largest fraction that one item may have of the sum of a query's exponentials when it is left out; it keeps the
+logarithm finite."""
 
 
 @on_host

@@ -33,7 +33,8 @@ _NULL: Final = 1e-11
 _MOST_TIED: Final = 3
 """Most tied letters: the probability of an orthant has a closed form up to three dimensions."""
 _HALVINGS: Final = 100
-"""Of the bracket of a quantile, which leave 1e-30 of it: all 53 bits of a number, however small."""
+"""Bisection steps for a quantile. They leave 2^-100, about 1e-30, of its bracket: all 53 bits of a number,
+however small it is."""
 _UNVARYING: Final = 1e-12
 """A variance of one sample below this is rounding: the mass or slack is the same for all
 samples."""

@@ -126,7 +126,7 @@ class SolvedSource(NamedTuple):
 
 
 class Replication(NamedTuple):
-    """What one replication returns; see PlugInExcess."""
+    """Result of one replication; see PlugInExcess."""
 
     excess: Float[Array, ""]
     suboptimality: Float[Array, ""]

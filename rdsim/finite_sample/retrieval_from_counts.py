@@ -1,4 +1,4 @@
-r"""What learning a retrieval system from N samples costs, exactly on the true distribution (C22).
+r"""The cost of learning a retrieval system from N samples, exactly on the true distribution (C22).
 
 Of an item Y and K query modalities that are independent given it, N samples give the counts. From
 them come the pmf of Y, the channels $P(x_k|y)$ (estimates of Krichevsky and Trofimov: half a count

@@ -1,4 +1,4 @@
-r"""Where a system stands on held-out pairs: rank losses in one real database, with intervals.
+r"""Operating points on held-out pairs: rank losses in one real database, with intervals.
 
 Nothing is assumed of the distribution of the pairs, and there may be hundreds of bits: each query is ranked
 against what is stored of every item, items of one code count as tied, and the loss of query i is averaged

@@ -1,4 +1,4 @@
-r"""Where a system stands in the rate-loss plane: bits per item and rank loss at every database size."""
+r"""Operating points of systems in the rate-loss plane: bits per item and rank loss at every database size."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -138,7 +138,7 @@ def _member(stacked: Any, place: jax.Array) -> Any:
 
 
 def _structure(tree: Any) -> tuple[Any, ...]:
-    """What must agree for trees to be stacked: the structure, and shapes and types of the arrays."""
+    """Return what must agree for trees to be stacked: the structure, and shapes and types of the arrays."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple((np.shape(leaf), np.asarray(leaf).dtype) for leaf in leaves)
 

@@ -22,7 +22,7 @@ _MOST_AT_ONCE: Final = 16
 
 
 class Scheme(NamedTuple):
-    """What does not change from codebook to codebook.
+    """The arrays that all codebooks share.
 
     Attributes:
         output_marginal: q, of a codeword's letter, shape (|U|,).
@@ -53,7 +53,7 @@ class Keys(NamedTuple):
 
 
 class Codebook(NamedTuple):
-    """A codebook that is drawn.
+    """One drawn codebook.
 
     Attributes:
         keys: of its items and queries.

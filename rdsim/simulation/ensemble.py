@@ -71,7 +71,7 @@ class SimulatedEnsemble:
 
 
 class _TrialArrays(NamedTuple):
-    """What a trial looks up.
+    """Tables that a trial reads.
 
     Attributes:
         py: P(y).

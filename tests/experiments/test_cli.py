@@ -259,7 +259,7 @@ def test_an_interruption_that_cannot_be_raised_where_it_comes_is_not_lost(kind):
         finally:
             gc.callbacks.remove(interrupted)
 
-    with pytest.raises(KeyboardInterrupt), interrupt.felt():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), interrupt.raising_lost_interrupts():  # noqa: PT012
         if kind == "callback":
             collected()
         else:
@@ -275,7 +275,7 @@ def test_what_else_cannot_be_raised_is_reported_as_before(monkeypatch):
     def broken(_):
         raise ValueError("broken")
 
-    with interrupt.felt():
+    with interrupt.raising_lost_interrupts():
         type("Dying", (), {"__del__": broken})()
     assert [found.exc_type for found in seen] == [ValueError]
 

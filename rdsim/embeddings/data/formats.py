@@ -225,4 +225,4 @@ READERS: Final[dict[str, Callable[[Path, str], Any]]] = {
     ".safetensors": _safetensors,
     ".parquet": _parquet,
 }
-"""What reads a file, by the ending of its name."""
+"""Readers of files, by the ending of the name."""

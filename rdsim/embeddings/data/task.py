@@ -1,4 +1,4 @@
-r"""What is to be found: the items that are targets of each query, with grades, and how pairs are split.
+r"""Retrieval tasks: the items that are targets of each query, with grades, and how pairs are split.
 
 Two vectors belong to one *group* if a chain of targets connects them: an image and its five captions, say.
 A split never divides a group, for a code that saw one caption of an image has seen the image; copies of

@@ -135,7 +135,7 @@ class OtherSizes:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Models:
-    """What models say of given embeddings.
+    """Predictions of the models for given embeddings.
 
     Attributes:
         calibrated_to: line of the report whose quality unlimited bits reproduce.

@@ -1,4 +1,4 @@
-"""What models say, as variables of the dataset of a report."""
+"""Predictions of the models, as variables of the dataset of a report."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a code for real vectors offers, and the items as such a code stores them."""
+"""The interface of a code for real vectors, and the items as such a code stores them."""
 
 import dataclasses
 import time
@@ -36,7 +36,7 @@ class FittedCode:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
-    """What codes are fitted to.
+    """The data that codes are fitted to.
 
     Attributes:
         seed: of what is drawn.

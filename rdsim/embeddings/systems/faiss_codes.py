@@ -21,7 +21,7 @@ from rdsim.embeddings.systems.code import FittedCode, Maker, Training, in_space
 from rdsim.embeddings.systems.own import COORDINATES_A_BLOCK
 
 _OPQ_ITERATIONS: Final = 15
-"""Of the rotation; faiss's own 50 take three times as long and rank no better here."""
+"""Iterations that fit the rotation of OPQ; faiss's own 50 take three times as long and rank no better here."""
 
 
 def maker(kind: str) -> Maker:

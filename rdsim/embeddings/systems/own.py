@@ -11,7 +11,7 @@ from rdsim.embeddings.systems.code import FittedCode, Training
 COORDINATES_A_BLOCK = 2
 """Fewest coordinates of a block of a product quantizer: with fewer, scalar quantizers are its equals."""
 _ITERATIONS = 12
-"""Of k-means, from one start: the default of two starts and 25 takes four times as long."""
+"""Iterations of k-means, from one start: the default, 25 iterations from two starts, takes four times as long."""
 
 
 def rotated_product_quantizer(training: Training, bits: int) -> FittedCode | None:

@@ -41,7 +41,7 @@ MAX_BITS: Final = MOST_LISTED_BITS
 """Most bits of a hash whose cells are listed; longer ones are stored as rows of signs."""
 TEACHERS: Final = ("pairs", "classes", "both")
 _LABELLED: Final = 8
-"""Of so many pairs the class of one is known to semi-supervised hashing."""
+"""Semi-supervised hashing knows the class of one pair in so many."""
 _FLIP: Final = 1e-3
 """Probability of a flip of each bit, in the probability that two words collide. So small that words one bit
 apart hardly collide, and above zero so that their gradient knows of the collision next to them."""

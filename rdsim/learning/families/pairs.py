@@ -16,7 +16,7 @@ from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
 
 BATCH: Final = 256
-"""Pairs in a step."""
+"""Pairs in a batch."""
 STARTS: Final = 2
 """Runs from other first parameters; the best on held-out pairs is kept."""
 
@@ -24,14 +24,14 @@ Triples = tuple[Float[Array, "n m q"], Float[Array, "n d"], Int[Array, " n"]]
 """Queries, items and classes; a class of -1 is unknown."""
 
 Source = GaussianMixtureSource | GaussianSource
-"""What pairs can be drawn from."""
+"""A source from which pairs can be drawn."""
 
 System = tuple[Any, Decoder]
 """A code of items, an `ItemCode`, and the decoder that scores its codewords for a query."""
 
 
 class ItemPairs(NamedTuple):
-    """A sample to learn from.
+    """A training sample.
 
     Attributes:
         sample: (queries (N, K, d_x), items (N, d_y), classes (N,)) that steps draw from.
@@ -54,7 +54,7 @@ class ItemPairs(NamedTuple):
 
     @property
     def modality_size(self) -> int:
-        """Numbers in one query modality."""
+        """Dimension of one query modality."""
         return int(self.sample[0].shape[2])
 
     @property
@@ -69,7 +69,7 @@ class ItemPairs(NamedTuple):
 
     @property
     def item_size(self) -> int:
-        """Numbers in an item."""
+        """Dimension of an item."""
         return int(self.sample[1].shape[1])
 
 

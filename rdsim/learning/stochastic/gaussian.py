@@ -37,7 +37,7 @@ _PLANE_CELLS: Final = 512
 
 @result
 class GaussianCodePoint:
-    """Where a code of Gaussian items stands in the information plane.
+    """The point of a code of Gaussian items in the information plane.
 
     Attributes:
         rate: I(U;Y) in bits, of the code that rounds items to their cells.

@@ -131,7 +131,7 @@ class Folder:
         )
 
     def _states(self) -> list[Path]:
-        """Sealed states, oldest first."""
+        """Saved states with their check sums, oldest first."""
         sealed = [
             path.with_suffix("")
             for path in self._path.glob(f"step-*{_SEAL}")

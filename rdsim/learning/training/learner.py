@@ -1,4 +1,4 @@
-"""What can be trained: a module, how it starts, and the loss of a batch."""
+"""A learner: a module, how it starts, and the loss of a batch."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol

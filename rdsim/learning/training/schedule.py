@@ -10,7 +10,7 @@ from rdsim import validation
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How a run is trained.
+    """Options of the training of one run.
 
     Attributes:
         steps: largest number of optimiser steps; 0 leaves a module at its start.

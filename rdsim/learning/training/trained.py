@@ -1,4 +1,4 @@
-"""What training made of every run, and the error of a training that diverged."""
+"""The result of training every run, and the error of a training that diverged."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,7 @@ from rdsim.learning.training.schedule import Schedule
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What training made of every run.
+    """The result of training, for every run.
 
     Attributes:
         graph: structure of the module.

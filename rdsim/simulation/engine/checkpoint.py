@@ -20,7 +20,7 @@ FORMAT: Final = 1
 """Version of the file's format, part of every fingerprint."""
 _ABSENT: Final = -1
 _UNREADABLE: Final = -2
-"""What process 0 tells the others in place of the length of a file that it cannot read."""
+"""Sent by process 0 to the others in the place of the length of a file that it cannot read."""
 
 
 class CheckpointMismatchError(ValueError):
@@ -145,7 +145,7 @@ def of_arrays(tree: Any) -> str:
 
 
 def of_key(key: Any) -> str:
-    """Write down a PRNG key."""
+    """Return a PRNG key as an array that can be saved."""
     data = np.asarray(jax.random.key_data(key))
     return f"{jax.random.key_impl(key)} {data.tobytes().hex()}"
 
@@ -161,7 +161,7 @@ def of_function(function: Any) -> str:
 
 
 def of_software(device: Any) -> str:
-    """Name what rounding depends on."""
+    """Return the names of the devices and versions on which rounding depends."""
     return f"jax {jax.__version__}, jaxlib {jaxlib.__version__}, {device.device_kind}"
 
 

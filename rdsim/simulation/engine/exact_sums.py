@@ -99,7 +99,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """What a trial returns: the structure of its PyTree and the leaves in order."""
+    """The outcome of a trial: the structure of its PyTree and the leaves in order."""
 
     structure: Any
     outcomes: tuple[Outcome, ...]

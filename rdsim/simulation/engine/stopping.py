@@ -17,7 +17,7 @@ from rdsim.simulation.engine.exact_sums import QUANTISATION, Layout
 from rdsim.simulation.intervals import Estimate, bernstein_of_moments, clopper_pearson
 
 FIRST_LOOK: Final = 1024
-"""Trials before the first look."""
+"""Trials before the stopping rule is first evaluated."""
 
 
 def looks(cap: int) -> tuple[int, ...]:

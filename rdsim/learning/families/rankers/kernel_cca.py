@@ -21,7 +21,7 @@ from rdsim.validation import host_generator
 
 _LANDMARKS: Final = 128
 _RIDGE: Final = 1e-3
-"""Of the covariances of the features, whose trace is at most one."""
+"""Ridge added to the covariances of the features, whose trace is at most one."""
 _FLAT: Final = 1e-6
 """Eigenvalues of the landmarks' kernel below so much of the largest are left out."""
 

@@ -1,4 +1,4 @@
-"""What is kept of an item where its codewords cannot be listed, and encoders trained through a quantizer.
+"""Stored forms of items for codes whose codewords cannot be listed, and encoders trained through a quantizer.
 
 `long_codes` stores rows of digits, of any number of bits; `learned_quantizers` trains residual and
 finite scalar quantizers together with the encoders.

@@ -38,7 +38,7 @@ KINDS: Final = ("residual", "finite scalar")
 _STAGE_BITS: Final = {"residual": 6, "finite scalar": 2}
 """Most bits of a stage: 64 codewords, or 4 steps of a coordinate."""
 _SHARPNESS: Final = 8.0
-"""Of the softmax weights of a residual stage, for the mean squared distance of a batch."""
+"""Inverse temperature of the softmax weights of a residual stage, relative to the batch's mean squared distance."""
 
 
 class QuantizedEncoder(DualEncoder):
@@ -99,7 +99,7 @@ class QuantizedEncoder(DualEncoder):
         )
 
     def read_back(self, embeddings: Float[Array, "n e"], stages: Any) -> Float[Array, "n e"]:
-        """What is read back of embeddings stored by the first stages, with straight-through gradients."""
+        """Decode embeddings stored by the first stages, with straight-through gradients."""
         if self.codebooks is None:
             used = jnp.arange(embeddings.shape[-1]) < stages
             bounded = jnp.tanh(embeddings)
@@ -186,7 +186,7 @@ class StageDigits:
         return np.stack(found, axis=1)
 
     def points(self, digits: Int[np.ndarray, "m s"]) -> Float[np.ndarray, "m e"]:
-        """What is read back."""
+        """Decode stored embeddings."""
         if self.codebooks is None:
             return 2.0 * digits / (self.levels - 1) - 1.0
         return np.asarray(sum(book[digits[:, s]] for s, book in enumerate(self.codebooks)))

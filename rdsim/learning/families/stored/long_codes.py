@@ -105,7 +105,7 @@ class LongCode:
         return np.asarray(self.digits.digits(np.asarray(made, float)))
 
     def rows(self, digits: Int[np.ndarray, "m s"]) -> tuple[np.ndarray, ...]:
-        """What a decoder is given of stored items, a row each: points, and their precisions if any."""
+        """Decoded items, one in each row: points, and their precisions if there are any."""
         points = np.asarray(self.digits.points(digits), float)
         if self.width is not None:
             points = np.pad(points, ((0, 0), (0, self.width - points.shape[1])))
