@@ -27,7 +27,7 @@ class Config:
     other_letters: int = 4
     """Letters of the other side."""
     joints: int = 6
-    """Random joint laws, from nearly independent to nearly deterministic."""
+    """Random joint distributions, from nearly independent to nearly deterministic."""
     slopes: tuple[float, ...] = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9)
     """s, bits about X per bit about Y; one over the beta of the peers."""
     restarts: int = 5
@@ -121,7 +121,7 @@ def _compared(config: Config, joints: list[np.ndarray], name: str) -> list[Row]:
 
 
 def random_joints(config: Config) -> list[np.ndarray]:
-    """Joint laws P(x, y), rows x, of rising dependence."""
+    """Joint distributions P(x, y), rows x, of rising dependence."""
     generator = np.random.default_rng(3)
     found = []
     for strength in np.linspace(0.05, 0.95, config.joints):
@@ -175,10 +175,10 @@ def _embo(joints: list[np.ndarray], config: Config, *, documented: bool = False)
 
     def point(joint: np.ndarray, slope: float) -> tuple[float, float]:
         px, py = joint.sum(axis=0), joint.sum(axis=1)
-        kept, told, _, _ = InformationBottleneck.beta_iter(
+        complexity, relevance, _, _ = InformationBottleneck.beta_iter(
             *(1, scale / slope, px, py, joint / px, px.size), *effort, rtol=tolerance
         )
-        return told - slope * kept, kept
+        return relevance - slope * complexity, complexity
 
     return _each(joints, config, point)
 
@@ -188,12 +188,12 @@ def _dit(joints: list[np.ndarray], config: Config) -> np.ndarray:
     from dit.rate_distortion.blahut_arimoto import blahut_arimoto_ib
 
     def point(joint: np.ndarray, slope: float) -> tuple[float, float]:
-        result, law = blahut_arimoto_ib(
+        result, encoded = blahut_arimoto_ib(
             joint.T, 1 / slope, max_iters=config.iterations, restarts=config.restarts
         )
-        # Axes of the law: Y, X, T.
-        told, kept = information(law.sum(axis=0)), information(law.sum(axis=1))
-        return told - slope * kept, float(result.rate)
+        # Axes of the joint distribution: Y, X, T.
+        relevance, complexity = information(encoded.sum(axis=0)), information(encoded.sum(axis=1))
+        return relevance - slope * complexity, float(result.rate)
 
     return _each(joints, config, point)
 

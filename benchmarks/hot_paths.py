@@ -36,8 +36,8 @@ class Config:
     """Source letters of the interior point."""
     columns: int = 192
     """Its working columns."""
-    laws: int = 2**20
-    """Targets of the rank law."""
+    targets: int = 2**20
+    """Targets whose rank distribution is evaluated."""
     trials: int = 4000
     """Trials of the Monte Carlo engine."""
     log2_size: float = 6.0
@@ -112,22 +112,22 @@ def _interior_point(config: Config) -> tuple[Callable[[], Any], dict[str, float]
     return call, {"flop": flops}, f"{steps} Newton steps, {n} x {k}; "
 
 
-def _rank_law(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]:
-    """One rank law a target: two numbers in, one out; six exp, two each of expm1, log1p and log."""
+def _rank_distribution(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]:
+    """One rank distribution for each target: two numbers in, one out; six exp, two each of expm1, log1p and log."""
     generator = np.random.default_rng(0)
-    log_a = jnp.asarray(np.log(generator.uniform(1e-6, 1e-3, config.laws)))
+    log_a = jnp.asarray(np.log(generator.uniform(1e-6, 1e-3, config.targets)))
     log_e = log_a - 1.0
     size = jnp.asarray(20.0)
 
     def call() -> Any:
         return ranking.expected_loss(size, "error", log_a=log_a, log_e=log_e)
 
-    counts = {"byte": 24.0 * config.laws, "exponential": 12.0 * config.laws}
-    return call, counts, f"{config.laws} targets, any M; "
+    counts = {"byte": 24.0 * config.targets, "exponential": 12.0 * config.targets}
+    return call, counts, f"{config.targets} targets, any M; "
 
 
 def _engine(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]:
-    """A trial draws M 2^{nR} words of at most 32 bits, M items and the query's noise."""
+    """A trial draws M 2^{nR} codewords of at most 32 bits, M items and the query's noise."""
     n, rate, log2_size = 20, 0.4, config.log2_size
     drawn = config.trials * (2**log2_size * (int(2 ** (n * rate)) + 1) + n)
 
@@ -158,7 +158,7 @@ def _scan(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]:
 
 _PATHS: dict[str, Callable[[Config], tuple[Callable[[], Any], dict[str, float], str]]] = {
     "interior point": _interior_point,
-    "rank law, batch": _rank_law,
+    "rank distribution, batch": _rank_distribution,
     "Monte Carlo engine": _engine,
     "product quantizer, scan": _scan,
 }

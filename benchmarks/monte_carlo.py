@@ -1,8 +1,8 @@
 """Trials a second of the Monte Carlo engine beside plain NumPy: random codes for binary items.
 
-A trial draws a codebook of 2^{nR} words for each of M items, stores the nearest word, and ranks
-the items by the Hamming distance of their words to a noisy copy of the target. NumPy's version is
-vectorised over trials, words packed into integers.
+A trial draws a codebook of 2^{nR} codewords for each of M items, stores the nearest codeword, and ranks
+the items by the Hamming distance of their codewords to a noisy copy of the target. NumPy's version is
+vectorised over trials, codewords packed into integers.
 """
 
 from dataclasses import dataclass
@@ -80,16 +80,16 @@ def _with_speed(row: Row, config: Config) -> Row:
 
 
 def plain(config: Config) -> float:
-    """Share of trials whose target is not first, ties by lot."""
+    """Fraction of trials whose target is not first, ties broken at random."""
     generator = np.random.default_rng(0)
-    items, words = 2**config.log2_size, int(2 ** (LENGTH * RATE))
-    at_once = max(1, 2**20 // (items * words))
+    items, codewords = 2**config.log2_size, int(2 ** (LENGTH * RATE))
+    at_once = max(1, 2**20 // (items * codewords))
     errors = 0
     for first in range(0, config.trials, at_once):
         number = min(at_once, config.trials - first)
         shape = (number, items)
         stored = generator.integers(0, 2**LENGTH, shape, dtype=np.uint32)
-        books = generator.integers(0, 2**LENGTH, (*shape, words), dtype=np.uint32)
+        books = generator.integers(0, 2**LENGTH, (*shape, codewords), dtype=np.uint32)
         distance = np.bitwise_count(books ^ stored[..., None])
         chosen = np.take_along_axis(books, distance.argmin(axis=-1)[..., None], axis=-1)[..., 0]
         # The target is item 0: all are alike.

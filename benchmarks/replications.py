@@ -33,11 +33,11 @@ FULL = Config()
 
 
 def run(config: Config) -> list[Row]:
-    """Compare one batch with a call of `rate_distortion_curve` for each law."""
+    """Compare one batch with a call of `rate_distortion_curve` for each distribution."""
     generator = np.random.default_rng(0)
     size, slope = config.letters, 20.0
     p, d = generator.dirichlet(np.ones(size)), generator.uniform(size=(size, size))
-    laws = generator.multinomial(config.samples, p, size=config.alone) / config.samples
+    distributions = generator.multinomial(config.samples, p, size=config.alone) / config.samples
     key = jax.random.key(0)
 
     def batch() -> Any:
@@ -47,8 +47,8 @@ def run(config: Config) -> list[Row]:
 
     def one_by_one() -> np.ndarray:
         found = []
-        for law in laws:
-            curve = limits.rate_distortion_curve(law, d, [slope], tolerance=1e-12)
+        for distribution in distributions:
+            curve = limits.rate_distortion_curve(distribution, d, [slope], tolerance=1e-12)
             found.append(_excess(p, d, slope, np.asarray(curve.output_marginal[0])))
         return np.array(found) - _least(p, d, slope)
 

@@ -8,7 +8,7 @@ A page writes `{{ name: arguments }}`; nothing that was measured is typed in. Na
 - `claim: CLAIM` (what it says), `evidence: CLAIM` (its studies, checks and tests), `studies: CLAIM`
 - `include: FILE` (a file from the top of the repository)
 - `theory: CLAIM` (its section of the theory page), `figure: STUDY` (the picture and its caption)
-- `api: ROOM.NAME` (a link to it; a tutorial writes the name as code instead)
+- `api: PACKAGE.NAME` (a link to it; a tutorial writes the name as code instead)
 - `rest: MODULE` (its public names that the page does not name)
 
 A number whose result file is absent, or of older code that did not compute it, is replaced by a

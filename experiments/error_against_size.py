@@ -113,8 +113,8 @@ def run(
 def _item_cells(config: Config) -> tuple[DiscretisedItem, jax.Array]:
     """Cells of the item's distribution, and a bound on the information of item and queries."""
     source = mixture_on_circle(config, config.noise)
-    told = source.mutual_information(tolerance=1e-6).upper
-    return source.discretise_item(config.cells), told
+    information = source.mutual_information(tolerance=1e-6).upper
+    return source.discretise_item(config.cells), information
 
 
 def _code(
@@ -142,11 +142,11 @@ def _code(
         trials=config.trials,
         run=RunOptions(block=128),
     ).estimates
-    told = jnp.minimum(mixture_bottleneck_bound(source, rates.mutual_information), everything)
+    relevance = jnp.minimum(mixture_bottleneck_bound(source, rates.mutual_information), everything)
     sizes = jnp.asarray(config.log2_sizes, float)
     bound, random = (
         [limits.rank_loss(sizes, loss, rate=information) for loss in LOSSES]
-        for information in (told, 0.0)
+        for information in (relevance, 0.0)
     )
     return {
         "information": np.asarray(rates.mutual_information),

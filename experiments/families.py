@@ -3,7 +3,7 @@
 The pairs are a twin of real embeddings: canonical correlations that fall slowly. Every family learns
 from the same pairs, stores each item of a fresh database in as many bits, and is ranked alike; intervals are
 those over queries, one database a seed. No code of so many bits per item has a larger MRR than the converse of
-words of fixed length under one encoder (C27). `untrained` is the same family at its first
+codewords of fixed length under one encoder (C27). `untrained` is the same family at its first
 parameters. Losses follow from the key; the seconds are measured on the machine at hand, with what is
 compiled on the way.
 """
@@ -179,7 +179,7 @@ _FIELDS: Final = (
 
 
 def _converse(config: Config) -> dict[str, np.ndarray]:
-    """Largest MRR that words of so many bits under one encoder leave."""
+    """Largest MRR of codewords of so many bits under one encoder."""
     bound = limits.retrieval_converse(
         source_of(config),
         float(config.log2_size),

@@ -240,7 +240,7 @@ def _bounds(
         "random": np.stack(
             [np.asarray(limits.rank_loss(sizes, loss, rate=0.0).value) for loss in losses]
         ),
-        "told": np.asarray(source.mutual_information(tolerance=1e-6).upper),
+        "query_information": np.asarray(source.mutual_information(tolerance=1e-6).upper),
     }
 
 
@@ -282,7 +282,11 @@ def _dataset(config: Config, fitted: list, simulated: list, bounds: list) -> xar
                 *(_numbers(bounds, "at_codes"), one),
             ),
             "random": (whole, _numbers(bounds, "random"), one),
-            "told": ("modalities", _numbers(bounds, "told"), {"units": "bits"}),
+            "query_information": (
+                "modalities",
+                _numbers(bounds, "query_information"),
+                {"units": "bits"},
+            ),
         },
         coords={
             "modalities": modalities,

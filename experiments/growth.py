@@ -202,10 +202,10 @@ def _trials(
             learned = learned_retrieval(
                 p, channels, n, counts, d, slope=slope, log2_size=log2_size, active=used
             )
-            told = jax.vmap(lambda c: mutual_information(p[:, None] * c))(channels)
+            information = jax.vmap(lambda c: mutual_information(p[:, None] * c))(channels)
             strong = jnp.arange(MODALITIES) % 2 == 0
-            gap = jnp.sum(told * used * jnp.where(strong, 1.0, -1.0)) / (used.sum() / 2)
-            return learned, gap, jnp.sum(told * used)
+            gap = jnp.sum(information * used * jnp.where(strong, 1.0, -1.0)) / (used.sum() / 2)
+            return learned, gap, jnp.sum(information * used)
 
         return jax.lax.map(setting, (numbers, amplitudes, active))
 

@@ -4,7 +4,7 @@ Items are Gaussian vectors, queries noisy copies of them. A product quantizer st
 indices of b bits; a query ranks the items by its distance to their codewords, as the common
 libraries of vector search do, or by the distance with each coordinate divided by its noise and
 quantization error. No system with as many bits per item lies above the rank converse (C4), and no code of
-words of that length above tilted half-spaces (C29), which take all correlations into account.
+codewords of that length above tilted half-spaces (C29), which take all correlations into account.
 """
 
 from dataclasses import dataclass
@@ -161,9 +161,9 @@ def _correlations(config: Config) -> np.ndarray:
 
 def _best_mrr(config: Config, bits: np.ndarray) -> np.ndarray:
     """The converse (C4): largest MRR at that many bits per item; the sizes are the last axis."""
-    told = limits.bottleneck_vector_gaussian(_correlations(config), rate=bits)
+    relevance = limits.bottleneck_vector_gaussian(_correlations(config), rate=bits)
     sizes = np.array(config.log2_sizes, float)
-    return 1 - np.asarray(limits.rank_loss(sizes, "reciprocal_rank", rate=told).lower)
+    return 1 - np.asarray(limits.rank_loss(sizes, "reciprocal_rank", rate=relevance).lower)
 
 
 def _tilted(config: Config, size: int, bits: np.ndarray) -> dict[str, np.ndarray]:
@@ -298,10 +298,10 @@ def _ahead(
     Items of one codeword are scored once, so that their scores are the same number.
     """
     _, first, word = np.unique(index, return_index=True, return_inverse=True)
-    words = points[first] * np.sqrt(weight)
-    held = np.bincount(word[:others], minlength=len(words)).astype(float)
+    codewords = points[first] * np.sqrt(weight)
+    held = np.bincount(word[:others], minlength=len(codewords)).astype(float)
     target = word[others:]
-    score = 2 * (queries * np.sqrt(weight)) @ words.T - np.sum(words**2, axis=1)
+    score = 2 * (queries * np.sqrt(weight)) @ codewords.T - np.sum(codewords**2, axis=1)
     own = score[np.arange(len(queries)), target]
     better = (score > own[:, None]) @ held
     # With ties broken at random, a uniform number of the tied items is ahead of the target.
@@ -314,8 +314,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     sizes = dataset.log2_size.values.astype(float)
     # Unlimited bits are the last row of the same call, which is one compiled program.
     bits = np.append(dataset.least_bits.values.reshape(-1, sizes.size), [np.inf * sizes], axis=0)
-    told = limits.bottleneck_vector_gaussian(correlations, rate=bits)
-    loss = limits.rank_loss(sizes, "reciprocal_rank", rate=told)
+    relevance = limits.bottleneck_vector_gaussian(correlations, rate=bits)
+    loss = limits.rank_loss(sizes, "reciprocal_rank", rate=relevance)
     back = 1 - np.asarray(loss.value)[:-1].reshape(dataset.mrr.shape)
     ceiling = 1 - np.asarray(loss.lower)[-1]
     sure = f"with confidence {SURE:.9g}"

@@ -129,9 +129,9 @@ def run(
     }
     lines = checkpoint("converses", _converses, config, np.array(config.bits, float))
     at_codes = checkpoint("converses-at-the-codes", _at_codes, config, tried["bits"])
-    random = checkpoint("random-words", _random, config, "random_words", config.bits)
+    random = checkpoint("random-codewords", _random, config, "random_words", config.bits)
     mixed = checkpoint(
-        "random-words-of-a-share", _random, config, "longer_words_at_random", config.mixed_bits
+        "random-codewords-of-a-share", _random, config, "longer_words_at_random", config.mixed_bits
     )
     gaps = checkpoint("gaps", _gaps, config)
     unit, in_bits = {"units": "1"}, {"units": "bits per item"}

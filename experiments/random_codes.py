@@ -214,7 +214,7 @@ def _drawn(
         np.asarray(table)
         for table in (code.joint, code.output_marginal, code.distortions, code.scores)
     )
-    items, words = 2**log2_size, round(2 ** float(code.log2_codebook_size))
+    items, codewords = 2**log2_size, round(2 ** float(code.log2_codebook_size))
     ranks = np.empty(config.databases)
     for t in range(config.databases):
         pair = np.searchsorted(
@@ -222,7 +222,7 @@ def _drawn(
         )
         x, y = np.divmod(pair, joint.shape[1])
         book = np.searchsorted(
-            q.cumsum()[:-1], generator.random((items, words, code.n)), side="right"
+            q.cumsum()[:-1], generator.random((items, codewords, code.n)), side="right"
         )
         distance = np.round(d[y[:, None, :], book].sum(axis=2), 9)
         if code.encoder == "minimum_distortion":

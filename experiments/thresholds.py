@@ -31,7 +31,13 @@ WRONG = 0.1
 """Share of query letters that belong to another item."""
 FLIPS = 0.06
 """Share of the query's letters that may be flipped."""
-EXACT = ("matched", "wrong decoder", "wrong pairs", "flips, word unseen", "flips, word seen")
+EXACT = (
+    "matched",
+    "wrong decoder",
+    "wrong pairs",
+    "flips, codeword unseen",
+    "flips, codeword seen",
+)
 DRAWN = ("missing views", "planted items")
 FACTORS = (0.8, 1.2)
 KNOWN_RATES = (0.25, 0.5, 0.75)
@@ -134,7 +140,7 @@ def _crossovers() -> dict[str, float]:
         # A missing view is read as a zero, which is right half of the time.
         "wrong decoder": PRESENT * CROSSOVER + (1 - PRESENT) / 2,
         "wrong pairs": _cascade(CROSSOVER, WRONG / 2),
-        "flips, word unseen": _cascade(CROSSOVER, FLIPS),
+        "flips, codeword unseen": _cascade(CROSSOVER, FLIPS),
     }
 
 
@@ -164,16 +170,16 @@ def _thresholds() -> dict[str, Any]:
     seen = _cascade(CROSSOVER, _stored()) + FLIPS
     views = np.asarray(_two_views().joint)
     zeros = _read_as_zero()
-    # Planted words: the rate-distortion function of the query at the distortion of its target.
+    # Planted codewords: the rate-distortion function of the query at the distortion of its target.
     mean = float(np.sum(zeros * (1 - matches)))
     planted = limits.rate_at(zeros.sum(axis=1), 1 - matches, mean)
     return {
         "matched": gmi(np.asarray(pair.joint) @ stored, matches),
         "wrong decoder": gmi(zeros, matches),
         "wrong pairs": gmi(np.asarray(wrong.joint) @ stored, matches),
-        "flips, word unseen": gmi(np.asarray(flipped.joint) @ stored, matches),
-        # Every flip is spent where query and stored word agree: the distance grows by the budget.
-        "flips, word seen": gmi(0.5 * _channel(seen), matches),
+        "flips, codeword unseen": gmi(np.asarray(flipped.joint) @ stored, matches),
+        # Every flip is spent where query and stored codeword agree: the distance grows by the budget.
+        "flips, codeword seen": gmi(0.5 * _channel(seen), matches),
         "missing views": float(sources.discrete(views @ stored).mutual_information),
         "planted items": float(planted.value),
         "bottleneck": np.asarray(
@@ -183,7 +189,7 @@ def _thresholds() -> dict[str, Any]:
 
 
 def _exact(config: Config, levels: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Errors of random codebooks of nearest words, averaged exactly."""
+    """Errors of random codebooks of nearest codewords, averaged exactly."""
     found = np.empty((len(EXACT), len(FACTORS), len(config.letters)))
     for column, n in enumerate(config.letters):
         for row, name in enumerate(EXACT):
@@ -214,18 +220,18 @@ def _shifted(n: int, log2_size: np.ndarray) -> np.ndarray:
 def _drawn(
     config: Config, key: jax.Array, name: str, levels: dict[str, Any]
 ) -> dict[str, np.ndarray]:
-    """Errors of words through the test channel: drawn queries, competitors by their probability."""
+    """Errors of codewords drawn through the test channel: drawn queries, competitors by their probability."""
     if name == "missing views":
         joint = np.asarray(_two_views().joint) @ _channel(_stored())
-        scores, words = _lattice(joint), joint.sum(axis=0)
+        scores, codewords = _lattice(joint), joint.sum(axis=0)
     else:
         joint, scores = _read_as_zero(), np.eye(2)
-        words = _planted_words(joint)
+        codewords = _planted_words(joint)
     shape = (len(FACTORS), len(config.letters))
     mean, lower, upper = np.empty((3, *shape))
     for column, n in enumerate(config.letters):
         place = jax.random.fold_in(key, n)
-        log_a, log_e = _competitor(place, joint, scores, words, n, config.trials)
+        log_a, log_e = _competitor(place, joint, scores, codewords, n, config.trials)
         for row, factor in enumerate(FACTORS):
             size = n * factor * levels[name]
             samples = ranking.expected_loss(size, "error", log_a=log_a, log_e=log_e)
@@ -242,7 +248,7 @@ def _lattice(joint: np.ndarray) -> np.ndarray:
 
 
 def _planted_words(joint: np.ndarray) -> np.ndarray:
-    """The distribution of words that pass the most queries: the output marginal of R(D)."""
+    """The distribution of codewords that pass the most queries: the output marginal of R(D)."""
     p, d = joint.sum(axis=1), 1 - np.eye(2)
     mean = float(np.sum(joint * d))
     # Of a binary source under Hamming distortion.
@@ -251,13 +257,18 @@ def _planted_words(joint: np.ndarray) -> np.ndarray:
 
 
 def _competitor(
-    key: jax.Array, joint: np.ndarray, scores: np.ndarray, words: np.ndarray, n: int, trials: int
+    key: jax.Array,
+    joint: np.ndarray,
+    scores: np.ndarray,
+    codewords: np.ndarray,
+    n: int,
+    trials: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ln of the probabilities that a word of this distribution passes, or ties with, the drawn target."""
+    """Ln of the probabilities that a codeword of this distribution passes, or ties with, the drawn target."""
     x, u = sources.discrete(joint).sample(key, (trials, n))
     counts = np.asarray(jax.nn.one_hot(x, joint.shape[0], dtype=float).sum(axis=1))
     target = np.asarray(jnp.asarray(scores)[x, u].sum(axis=1))
-    tail = ranking.saddlepoint_tail(scores, np.tile(words, (len(scores), 1)), counts, target)
+    tail = ranking.saddlepoint_tail(scores, np.tile(codewords, (len(scores), 1)), counts, target)
     log_a, log_e = np.asarray(tail.log_tail), np.asarray(tail.log_tie)
     # Approximations may add up to a little more than one.
     excess = np.maximum(np.logaddexp(log_a, log_e), 0.0)
@@ -369,7 +380,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "C30",
             "threshold where every flip is spent on an agreeing letter, bits",
             "closed form",
-            threshold["flips, word seen"],
+            threshold["flips, codeword seen"],
             1 - _binary_entropy(_cascade(CROSSOVER, _stored()) + FLIPS),
             1e-9,
         ),

@@ -88,7 +88,7 @@ def _channel(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
 
 def _converse(config: Config, size: int) -> dict[str, np.ndarray]:
     bits, log2_size = np.array(config.bits, float), math.log2(size)
-    fixed, told = (
+    fixed, informed = (
         limits.retrieval_converse(
             _source(), log2_size, "error", bits=bits, rate=rate, encoder=encoder
         )
@@ -97,7 +97,7 @@ def _converse(config: Config, size: int) -> dict[str, np.ndarray]:
     kept = limits.bottleneck_vector_gaussian(CORRELATIONS, rate=bits)
     return {
         "recall_fixed_length": 1 - np.asarray(fixed.loss),
-        "recall_information": 1 - np.asarray(told.loss),
+        "recall_information": 1 - np.asarray(informed.loss),
         "recall_rank_rate": 1 - np.asarray(limits.rank_loss(log2_size, "error", rate=kept).lower),
     }
 

@@ -128,13 +128,13 @@ def _iterations(axis: Axes, dataset: xarray.Dataset) -> None:
             label=label,
         )
         predicted = part.iteration_prediction.values
-        law_label = "∝ (3/7)$^{2t}$" if name == "inside" else "1 / (2 χ² t²)"
+        label = "∝ (3/7)$^{2t}$" if name == "inside" else "1 / (2 χ² t²)"
         axis.loglog(
             step[predicted > 1e-16],
             predicted[predicted > 1e-16],
             color=style.COLORS[k],
             linestyle=style.LINES[k],
-            label=law_label,
+            label=label,
         )
     axis.set(
         title="plain Blahut-Arimoto, Bernoulli(0.3)",

@@ -31,7 +31,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
                 fmt=style.MARKERS[index],
                 color=color,
                 capsize=2,
-                label=f"K = 2$^{{{bits}}}$ words" if axis is axes[0, 0] else None,
+                label=f"K = 2$^{{{bits}}}$ codewords" if axis is axes[0, 0] else None,
             )
         axis.set(title=str(name), xlabel="database size log₂ M [bits]", ylim=(-0.02, 1.02))
         axis.set_xticks(dataset.log2_size.values[dataset.log2_size.values % 2 == 0])

@@ -21,7 +21,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     """Draw the four panels."""
     figure, axes = style.panels(2, 2, width=style.DOUBLE, height=5.6)
     _means(axes[0, 0], dataset)
-    _laws(axes[0, 1], dataset)
+    _distributions(axes[0, 1], dataset)
     _failing(axes[1, 0], dataset)
     _random(axes[1, 1], dataset)
     return figure
@@ -39,7 +39,7 @@ def _means(axis: Axes, dataset: xarray.Dataset) -> None:
     axis.legend()
 
 
-def _laws(axis: Axes, dataset: xarray.Dataset) -> None:
+def _distributions(axis: Axes, dataset: xarray.Dataset) -> None:
     width = float(dataset.bin[1] - dataset.bin[0])
     edges = np.append(dataset.bin - width / 2, float(dataset.bin[-1]) + width / 2)
     for i, name in enumerate(("8 x 8", "tied letter")):

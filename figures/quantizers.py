@@ -8,7 +8,7 @@ from rdsim.plotting import style
 CAPTION = (
     "How often 64-dimensional Gaussian items (correlation .8) are found first among 50,000, against bits per item. Lines: "
     "what no code can pass, by its notion of rate; thin grey, the rank converse, which holds for any data. Lines with dots: exact "
-    "means over random codes, of one length, and with long words for a share of the items that are drawn at random. Filled points: "
+    "means over random codes, of one length, and with long codewords for a share of the items that are drawn at random. Filled points: "
     "product (PQ) and residual (RQ) quantizers and the sign of each coordinate, every item stored by the same number of bits. Open points: the "
     "same quantizers for a random share of the items, the others not stored: at few bits they find the target more often "
     "than any code of a fixed length can. Intervals over databases, 95 %."

@@ -14,7 +14,7 @@ CAPTION = (
     "databases of short blocks drawn letter by letter; all with intervals, most of which are "
     "hidden by their markers."
 )
-_NAMES = {"minimum_distortion": "nearest word", "likelihood": "likelihood encoder"}
+_NAMES = {"minimum_distortion": "nearest codeword", "likelihood": "likelihood encoder"}
 
 
 def draw(dataset: xarray.Dataset) -> Figure:

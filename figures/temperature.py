@@ -15,7 +15,7 @@ CAPTION = (
     "noisy queries, each divided by its temperature. First: mean reciprocal rank against the "
     "ratio of the temperatures for several database sizes M, with the ratios that rules choose, "
     "and decoders without a ratio; bands are 95 % intervals. Last: temperatures fitted with "
-    "codebooks of K words (two standard errors), the optimum for Gaussian cells (lines) and the "
+    "codebooks of K codewords (two standard errors), the optimum for Gaussian cells (lines) and the "
     "noise variances (dotted)."
 )
 _RULES = {

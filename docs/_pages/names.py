@@ -1,4 +1,4 @@
-"""Public names: which there are, and under which anchor the page of their room shows them."""
+"""Public names: which there are, and under which anchor the page of their package shows them."""
 
 import ast
 import re
@@ -25,7 +25,7 @@ def public_names(module: str) -> list[str]:
 
 
 def linked(markdown: str) -> str:
-    """Ask for a link where a page writes `ROOM.NAME`: it reads well where nothing is built too."""
+    """Ask for a link where a page writes `PACKAGE.NAME`: it reads well where nothing is built too."""
     return _CODE.sub(r"{{ api: \1 }}", markdown)
 
 
@@ -37,9 +37,9 @@ def rest(module: str, markdown: str) -> str:
 
 
 def api(what: str) -> str:
-    """Return a link to ROOM.NAME."""
-    room, _, name = what.rpartition(".")
-    module = f"rdsim.{room}"
+    """Return a link to PACKAGE.NAME."""
+    package, _, name = what.rpartition(".")
+    module = f"rdsim.{package}"
     if name not in public_names(module):
         raise LookupError(f"{name} is not a public name of {module}")
     return f"[`{name}`][{module}.{name}]"

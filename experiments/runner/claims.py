@@ -69,11 +69,11 @@ STATEMENTS: Final = {
     "C26": "No encoder, not even one that sees the whole database, does better than a single-letter "
     "programme in which the target's rank is the quantile of its posterior.",
     "C27": "Given that an item lies in a half-space of probability 2^-R, its query must lie in one of "
-    "probability K/M: this bounds the recall at K of all words of R bits for Gaussian pairs, of any "
+    "probability K/M: this bounds the recall at K of all codewords of R bits for Gaussian pairs, of any "
     "dimension, and with it every rank loss.",
     "C28": "Random codes for directions have an exact mean rank loss at every dimension, number of bits and "
-    "database size: a one-dimensional integral over the angle between an item and its word and over "
-    "the query's angle from the word. None passes the bound of caps for its notion of rate.",
+    "database size: a one-dimensional integral over the angle between an item and its codeword and over "
+    "the query's angle from the codeword. None passes the bound of caps for its notion of rate.",
     "C29": "The rank distribution of Gaussian vectors with unequal canonical correlations is a contour "
     "integral of a quadratic form; and a reference distribution in which strong modes are shrunk makes "
     "half-spaces a converse for them.",

@@ -66,35 +66,35 @@ class ProductCodeModel(nnx.Module):
     """Item tower, query tower and priors of G codebooks of W codewords."""
 
     def __init__(
-        self, items: int, queries: int, groups: int, words: int, hidden: int, rngs: nnx.Rngs
+        self, items: int, queries: int, groups: int, codewords: int, hidden: int, rngs: nnx.Rngs
     ) -> None:
         """Make the towers for items and queries of so many coordinates."""
-        self.groups, self.words = groups, words
-        self.item = Tower(items, hidden, groups * words, rngs)
-        self.query = Tower(queries, hidden, groups * words, rngs)
-        self.prior = nnx.Param(jnp.zeros((groups, words), jnp.float32))
+        self.groups, self.codewords = groups, codewords
+        self.item = Tower(items, hidden, groups * codewords, rngs)
+        self.query = Tower(queries, hidden, groups * codewords, rngs)
+        self.prior = nnx.Param(jnp.zeros((groups, codewords), jnp.float32))
 
     def logits(self, items: Array) -> Array:
         """Logits of P(u_g|y), shape (N, G, W)."""
-        return self.item(items).reshape(-1, self.groups, self.words)
+        return self.item(items).reshape(-1, self.groups, self.codewords)
 
     def tables(self, queries: Array) -> Array:
-        """Scores of every word for queries, nats, shape (Q, G, W)."""
-        return self.query(queries).reshape(-1, self.groups, self.words)
+        """Scores of every codeword for queries, nats, shape (Q, G, W)."""
+        return self.query(queries).reshape(-1, self.groups, self.codewords)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProductCodeLearner:
     """Trains codes of several codebooks by the slope objective; a `Learner`.
 
-    A setting is {"slope": λ, "words": words used of each codebook, shape (G,)}; a batch is a pair
+    A setting is {"slope": λ, "codewords": codewords used of each codebook, shape (G,)}; a batch is a pair
     of queries (N, d_x) and items (N, d_y), row i with row i.
 
     Attributes:
         items: coordinates of an item.
         queries: coordinates of a query.
         groups: codebooks G.
-        words: words of each, W.
+        codewords: codewords of each, W.
         hidden: units of the hidden layer of each tower.
         warmest: temperature of the softened draw at the start.
         coolest: at the end.
@@ -106,7 +106,7 @@ class ProductCodeLearner:
     items: int
     queries: int
     groups: int
-    words: int = 1 << GROUP_BITS
+    codewords: int = 1 << GROUP_BITS
     hidden: int = 128
     warmest: float = 1.0
     coolest: float = 0.5
@@ -115,7 +115,7 @@ class ProductCodeLearner:
     def build(self, rngs: nnx.Rngs) -> ProductCodeModel:
         """Make the towers and flat priors."""
         return ProductCodeModel(
-            self.items, self.queries, self.groups, self.words, self.hidden, rngs
+            self.items, self.queries, self.groups, self.codewords, self.hidden, rngs
         )
 
     def loss(
@@ -128,14 +128,14 @@ class ProductCodeLearner:
         deviation = self.noise * (progress < 1)
         pairs += deviation * jax.random.normal(blur, pairs.shape, jnp.float32)
         queries, items = jnp.split(pairs, [self.queries], axis=1)
-        used = jnp.arange(self.words) < setting["words"][:, None]
+        used = jnp.arange(self.codewords) < setting["codewords"][:, None]
         logits = jnp.where(used, model.logits(items), _UNUSED)
         temperature = self.warmest + (self.coolest - self.warmest) * progress
         noisy = logits + jax.random.gumbel(draw, logits.shape, jnp.float32)
         soft = jax.nn.softmax(noisy / temperature)
-        hard = jax.nn.one_hot(jnp.argmax(noisy, axis=-1), self.words, dtype=jnp.float32)
-        words = hard + soft - jax.lax.stop_gradient(soft)
-        scores = jnp.einsum("qgw,mgw->qm", model.tables(queries), words)
+        hard = jax.nn.one_hot(jnp.argmax(noisy, axis=-1), self.codewords, dtype=jnp.float32)
+        codewords = hard + soft - jax.lax.stop_gradient(soft)
+        scores = jnp.einsum("qgw,mgw->qm", model.tables(queries), codewords)
         size = queries.shape[0]
         nats = log_share(scores, jnp.diagonal(scores)) + math.log(size)
         information = jnp.mean(nats) / math.log(2)
@@ -158,7 +158,7 @@ class ProductCode:
 
     Attributes:
         model: its networks.
-        words: words used of each codebook; those with one word store nothing.
+        codewords: codewords used of each codebook; those with one codeword store nothing.
         item_centre: subtracted from items, shape (d_y,).
         item_spread: that they are divided by, shape (d_y,).
         query_centre: subtracted from queries, shape (d_x,).
@@ -169,7 +169,7 @@ class ProductCode:
     __no_type_check__ = True
 
     model: ProductCodeModel
-    words: tuple[int, ...]
+    codewords: tuple[int, ...]
     item_centre: Float[np.ndarray, " d"]
     item_spread: Float[np.ndarray, " d"]
     query_centre: Float[np.ndarray, " e"]
@@ -178,11 +178,11 @@ class ProductCode:
     @property
     def bits(self) -> float:
         """Bits of a stored item without an entropy code."""
-        return float(sum(math.log2(count) for count in self.words))
+        return float(sum(math.log2(count) for count in self.codewords))
 
     @on_host
     def channel(self, items: Any) -> Float[np.ndarray, "n g w"]:
-        """Probabilities P(u_g|y) of the words of every codebook, float64, shape (N, G, W)."""
+        """Probabilities P(u_g|y) of the codewords of every codebook, float64, shape (N, G, W)."""
         given = np.asarray(item_points(items, len(self.item_centre)))
         points = (given - self.item_centre) / self.item_spread
         logits = _by_blocks(self.model.logits, points).astype(float)
@@ -190,29 +190,29 @@ class ProductCode:
 
     @on_host
     def store(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n g"]:
-        """Draw a word of each codebook for each item, shape (N, G)."""
+        """Draw a codeword of each codebook for each item, shape (N, G)."""
         channel = self.channel(items)
         level = validation.host_generator(key).random((*channel.shape[:2], 1))
         # Below one by rounding at the end, where a codeword of probability zero must not be drawn.
         cumulative = np.cumsum(channel, axis=2) / channel.sum(axis=2, keepdims=True)
-        last = (np.asarray(self.words) - 1).astype(int)
+        last = (np.asarray(self.codewords) - 1).astype(int)
         return np.minimum((cumulative <= level).sum(axis=2), last)
 
     @on_host
     def query_features(self, queries: Any) -> Float[np.ndarray, "q f"]:
-        """Tables of queries: the score of every word of every codebook, nats, float32."""
+        """Tables of queries: the score of every codeword of every codebook, nats, float32."""
         given = np.asarray(item_points(queries, len(self.query_centre), "queries"))
         points = (given - self.query_centre) / self.query_spread
         return _by_blocks(self.model.tables, points).reshape(len(points), -1)
 
     @on_host
     def item_features(self, digits: Int[np.ndarray, "m g"]) -> Float[np.ndarray, "m f"]:
-        """Ones at the stored words: inner products with the tables are the scores."""
-        return np.eye(self.model.words, dtype=np.float32)[digits].reshape(len(digits), -1)
+        """Ones at the stored codewords: inner products with the tables are the scores."""
+        return np.eye(self.model.codewords, dtype=np.float32)[digits].reshape(len(digits), -1)
 
     @on_host
     def mean_features(self, items: Any) -> Float[np.ndarray, "n f"]:
-        """Probabilities of the words of items: what `item_features` is in the mean over the draw."""
+        """Probabilities of the codewords of items: what `item_features` is in the mean over the draw."""
         channel = self.channel(items)
         return channel.reshape(len(channel), -1)
 
@@ -231,11 +231,11 @@ class ProductCode:
 
     @property
     def _used(self) -> Bool[np.ndarray, "g w"]:
-        return np.arange(self.model.words) < np.asarray(self.words)[:, None]
+        return np.arange(self.model.codewords) < np.asarray(self.codewords)[:, None]
 
 
 def group_words(bits: Any, *, group_bits: int = GROUP_BITS) -> tuple[int, ...]:
-    """Split so many bits over codebooks of at most `group_bits` each: the words of each codebook."""
+    """Split so many bits over codebooks of at most `group_bits` each: the codewords of each codebook."""
     count = validation.integer("bits", bits, low=1, high=_MOST_BITS)
     validation.integer("group_bits", group_bits, low=1, high=16)
     full, rest = divmod(count, group_bits)
@@ -329,7 +329,7 @@ def product_codes(
         _Batch(min(batch, len(x))),
         standard((x, y)),
         standard(chosen_on),
-        {"slope": jnp.full(len(padded), weight, jnp.float32), "words": jnp.asarray(padded)},
+        {"slope": jnp.full(len(padded), weight, jnp.float32), "codewords": jnp.asarray(padded)},
         schedule=plan,
         progress=progress,
     )
@@ -337,13 +337,13 @@ def product_codes(
     codes = tuple(
         ProductCode(
             model=trained.model(run),
-            words=tuple(words),
+            codewords=tuple(codewords),
             item_centre=y_centre,
             item_spread=y_spread,
             query_centre=x_centre,
             query_spread=x_spread,
         )
-        for run, words in enumerate(padded)
+        for run, codewords in enumerate(padded)
     )
     return codes, trained
 

@@ -83,9 +83,12 @@ def stacked_systems(systems: Any) -> list[tuple[StackedCode, Decoder]]:
         validation.instance("systems", code, EmbeddedCode, EntropyWeightedQuantizer)
         parameters = validation.instance("systems", decoder, Decoder).parameters
         validation.instance("systems", parameters, tuple)
-    words = max(code.codewords.shape[0] for code, _ in systems)
+    codewords = max(code.codewords.shape[0] for code, _ in systems)
     padded = [
-        (padded_code(code, words), Decoder(rule.scores, _padded_parameters(rule.parameters, words)))
+        (
+            padded_code(code, codewords),
+            Decoder(rule.scores, _padded_parameters(rule.parameters, codewords)),
+        )
         for code, rule in systems
     ]
     kinds: dict[Any, list[int]] = {}
@@ -144,21 +147,21 @@ def _structure(tree: Any) -> tuple[Any, ...]:
 
 
 def padded_code(
-    code: EmbeddedCode | EntropyWeightedQuantizer, words: int
+    code: EmbeddedCode | EntropyWeightedQuantizer, codewords: int
 ) -> EmbeddedCode | EntropyWeightedQuantizer:
     """The same code, padded with codewords that are never drawn."""
-    points = _padded_rows(code.codewords, words)
+    points = _padded_rows(code.codewords, codewords)
     if isinstance(code, EntropyWeightedQuantizer):
-        marginal = _padded_rows(code.output_marginal, words)
+        marginal = _padded_rows(code.output_marginal, codewords)
         return dataclasses.replace(code, codewords=points, output_marginal=marginal)
     # An embedded code stores the nearest codeword. That of a binary hash is the corner of a cube
     # with the embedding's signs, which is the nearest corner, so that a vector quantizer does the
     # same.
     inner = code.code.codewords
     nearest = VectorQuantizer(
-        codewords=_padded_rows(inner, words),
-        offsets=_padded_rows(np.zeros(len(inner)), words, constant_values=np.inf),
-        masses=jnp.zeros(words),
+        codewords=_padded_rows(inner, codewords),
+        offsets=_padded_rows(np.zeros(len(inner)), codewords, constant_values=np.inf),
+        masses=jnp.zeros(codewords),
         distortion=jnp.zeros(()),
         converged=jnp.ones((), bool),
         iterations=jnp.zeros((), int),
@@ -166,13 +169,13 @@ def padded_code(
     return dataclasses.replace(code, code=nearest, codewords=points)
 
 
-def _padded_parameters(parameters: Any, words: int) -> Any:
+def _padded_parameters(parameters: Any, codewords: int) -> Any:
     """Parameters of a decoder, with rows for the codewords that pad a code.
 
     No competitor has these codewords, so that any finite score does.
     """
     first, *rows = parameters
-    return (first, *(_padded_rows(row, words, mode="edge") for row in rows))
+    return (first, *(_padded_rows(row, codewords, mode="edge") for row in rows))
 
 
 def _padded_rows(values: Any, rows: int, **how: Any) -> Any:

@@ -141,7 +141,7 @@ def test_C17_huffman_lengths_are_the_best_of_all_prefix_codes(q):
     np.testing.assert_allclose(length, best, rtol=0, atol=1e-12)
 
 
-def test_huffman_lengths_of_known_laws():
+def test_huffman_lengths_of_known_distributions():
     np.testing.assert_array_equal(huffman_lengths([0.5, 0.25, 0.125, 0.125]), [1, 2, 3, 3])
     np.testing.assert_array_equal(huffman_lengths(np.full(8, 1 / 8)), np.full(8, 3.0))
     np.testing.assert_array_equal(huffman_lengths([0.0, 1.0]), [np.inf, 0.0])

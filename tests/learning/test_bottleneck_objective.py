@@ -107,7 +107,7 @@ def test_C4_the_bounds_of_the_whole_table_are_bounds(joint, seed, spread):
 
 @settings(max_examples=10)
 @given(sts.joint_pmfs(SHAPE), seeds)
-def test_the_bounds_are_tight_where_prior_and_decoder_are_the_true_laws(joint, seed):
+def test_the_bounds_are_tight_where_prior_and_decoder_are_the_true_distributions(joint, seed):
     joint = 0.9 * joint + 0.1 / joint.size
     source = sources.discrete(joint)
     model = random_model(seed, 0.5)

@@ -22,13 +22,13 @@ KEY = jax.random.key(7)
 WORDS = (4, 4, 2, 1)
 
 
-def code(words=WORDS, items=3, queries=2):
-    model = ProductCodeModel(items, queries, len(words), 4, 5, nnx.Rngs(3))
+def code(codewords=WORDS, items=3, queries=2):
+    model = ProductCodeModel(items, queries, len(codewords), 4, 5, nnx.Rngs(3))
     model.item.straight.kernel.set_value(2 * model.item.straight.kernel[...])
     model.prior.set_value(jax.random.normal(KEY, model.prior.shape, jnp.float32))
     return ProductCode(
         model=model,
-        words=words,
+        codewords=codewords,
         item_centre=np.arange(items, dtype=float),
         item_spread=np.full(items, 2.0),
         query_centre=np.zeros(queries),
@@ -41,12 +41,12 @@ def points(count, dimension, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("bits", "words"),
+    ("bits", "codewords"),
     [(1, (2,)), (4, (16,)), (5, (16, 2)), (8, (16, 16)), (11, (16, 16, 8))],
 )
-def test_bits_are_dealt_to_codebooks(bits, words):
-    assert group_words(bits) == words
-    assert math.prod(words) == 2**bits
+def test_bits_are_dealt_to_codebooks(bits, codewords):
+    assert group_words(bits) == codewords
+    assert math.prod(codewords) == 2**bits
 
 
 def test_chances_are_those_of_the_words_that_are_used():
@@ -112,12 +112,12 @@ def test_the_rate_is_the_divergence_from_the_priors():
 
 @pytest.mark.parametrize("progress", [0.5, 1.0])
 def test_the_loss_is_priced_rate_less_information(progress):
-    learner = ProductCodeLearner(items=3, queries=2, groups=2, words=4, hidden=5, noise=0.1)
+    learner = ProductCodeLearner(items=3, queries=2, groups=2, codewords=4, hidden=5, noise=0.1)
     model = learner.build(nnx.Rngs(0))
     batch = points(16, 2), points(16, 3, 1)
 
-    def loss(slope, words):
-        setting = {"slope": jnp.float32(slope), "words": jnp.asarray(words)}
+    def loss(slope, codewords):
+        setting = {"slope": jnp.float32(slope), "codewords": jnp.asarray(codewords)}
         return learner.loss(model, batch, KEY, setting, jnp.float32(progress))
 
     value, numbers = loss(0.7, (4, 2))
@@ -126,16 +126,16 @@ def test_the_loss_is_priced_rate_less_information(progress):
     )
     assert 0 < float(numbers["rate"]) <= 3
     assert float(numbers["information"]) <= 4
-    # A code of single words says nothing, whatever the tables are.
+    # A code of single codewords says nothing, whatever the tables are.
     _, nothing = loss(0.7, (1, 1))
     assert float(nothing["rate"]) == pytest.approx(0, abs=1e-6)
     assert float(nothing["information"]) == pytest.approx(0, abs=1e-5)
 
 
 def test_every_parameter_that_is_used_has_a_gradient():
-    learner = ProductCodeLearner(items=3, queries=2, groups=2, words=4, hidden=5)
+    learner = ProductCodeLearner(items=3, queries=2, groups=2, codewords=4, hidden=5)
     graph, state = nnx.split(learner.build(nnx.Rngs(0)))
-    setting = {"slope": jnp.float32(0.5), "words": jnp.array([4, 2])}
+    setting = {"slope": jnp.float32(0.5), "codewords": jnp.array([4, 2])}
     batch = points(16, 2), points(16, 3, 1)
 
     def loss(values):

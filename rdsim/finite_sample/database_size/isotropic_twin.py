@@ -42,7 +42,7 @@ _STRONGEST: Final = (
 _NODES: Final = 50  # but they are no more than these
 _LIGHT: Final = 1e-4  # probability below which a node is left out
 _JOINED: Final = 0.01  # probability of correlations that are bounded together
-_WORDS: Final = 64  # nodes of the cosine of the nearest codeword, and
+_NEAREST: Final = 64  # nodes of the cosine of the nearest codeword, and
 _AROUND: Final = 40  # of the direction around it
 
 
@@ -74,8 +74,8 @@ class IsotropicTwin:
         r"""Compute the expected loss of random codes: the nearest of $2^R$ random directions is kept (C28).
 
         The largest cosine T of $2^R$ random directions has $P(T \le \tau) = (1 - c_n(\tau))^{2^R}$; the
-        cosine of query and word is $t T + \sqrt{(1-t^2)(1-T^2)}\, w$, w being a coordinate of a random
-        direction in n - 1 dimensions; a competitor's word is a random direction.
+        cosine of query and codeword is $t T + \sqrt{(1-t^2)(1-T^2)}\, w$, w being a coordinate of a random
+        direction in n - 1 dimensions; a competitor's codeword is a random direction.
 
         Args:
             bits: R, 0 to 1000 an item, any shape; infinity for items stored whole.
@@ -104,7 +104,7 @@ class IsotropicTwin:
         as before, so that the loss is at least C27 at rho; average over rho.
 
         Args:
-            bits: R >= 0 for each item, one of $2^R$ words, one encoder for all; any shape.
+            bits: R >= 0 for each item, one of $2^R$ codewords, one encoder for all; any shape.
             log2_size: log2 M, 1 to 1000.
 
         Returns:
@@ -274,7 +274,7 @@ def _coded(cosines: _Cosines, mass: Reals, bits: float, log2_size: float, loss: 
     log_M, n = log2_size * LN2, cosines.n
     if math.isinf(bits):
         return float(mass @ gain_of(cosines.log_beaten, log_M, loss))
-    u, words = np.polynomial.legendre.leggauss(_WORDS)
+    u, weights = np.polynomial.legendre.leggauss(_NEAREST)
     cap = -np.expm1(np.log(0.5 * (1 + u)) * 2.0**-bits)  # of the cosine T whose distribution is u
     rest = betaincinv(0.5 * (n - 1), 0.5, 2 * np.minimum(cap, 1 - cap))
     nearest = np.sign(0.5 - cap) * np.sqrt(1 - rest)
@@ -285,5 +285,5 @@ def _coded(cosines: _Cosines, mass: Reals, bits: float, log2_size: float, loss: 
     score = t * nearest[None, :, None] + across
     log_p = log_cap(score, np.log(np.maximum(1 - score**2, 1e-300)), n)
     gain = gain_of(log_p.ravel(), log_M, loss).reshape(log_p.shape)
-    over = np.einsum("two,w,o->t", gain, words / 2, around / around.sum())
+    over = np.einsum("two,w,o->t", gain, weights / 2, around / around.sum())
     return float(mass[kept] @ over)

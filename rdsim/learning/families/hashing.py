@@ -10,7 +10,7 @@ its item (C4).
 
 Left to the contrast alone, a hash collapses: its tanh saturates before the bits differ, no gradient passes
 any more, and several bits cut the items along the same line. So the probability that two items of a
-batch have one word is part of the loss.
+batch have the same codeword is part of the loss.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ TEACHERS: Final = ("pairs", "classes", "both")
 _LABELLED: Final = 8
 """Semi-supervised hashing knows the class of one pair in so many."""
 _FLIP: Final = 1e-3
-"""Probability of a flip of each bit, in the probability that two words collide. So small that words one bit
+"""Probability of a flip of each bit, in the probability that two codewords collide. So small that codewords one bit
 apart hardly collide, and above zero so that their gradient knows of the collision next to them."""
 _WIDTH: Final = 8
 """Fewest outputs of a network: hashes of up to so many bits are one program."""
@@ -54,35 +54,35 @@ def straight_through_sign(values: Float[Array, "..."]) -> Float[Array, "..."]:
     return values + jax.lax.stop_gradient(jnp.where(values > 0, 1.0, -1.0) - values)
 
 
-def log_collisions(words: Float[Array, "n e"], bits: Any) -> Float[Array, ""]:
-    r"""Log of the probability that two words of a batch collide, added to 1/n, in nats.
+def log_collisions(codewords: Float[Array, "n e"], bits: Any) -> Float[Array, ""]:
+    r"""Log of the probability that two codewords of a batch collide, added to 1/n, in nats.
 
     $$\ln\Bigl(\frac1n + \frac{1}{n(n-1)} \sum_{i \ne j} \prod_k \frac{1 + \rho\, h_{ik} h_{jk}}{2}\Bigr), \quad
         \rho = 1 - 2\varepsilon.$$
 
-    The product is the probability that two words agree in a bit after one of the two is flipped with
+    The product is the probability that two codewords agree in a bit after one of the two is flipped with
     probability $\varepsilon$, for all bits. Its log is minus the Rényi entropy of order two, in nats, of
-    the words. Collisions rarer than 1/n hardly show in a batch, and 1/n keeps them from counting.
+    the codewords. Collisions rarer than 1/n hardly show in a batch, and 1/n keeps them from counting.
 
     Args:
-        words: values -1 and 1, and zero beyond the bits, shape (n, e).
+        codewords: values -1 and 1, and zero beyond the bits, shape (n, e).
         bits: B.
 
     Returns:
         A number of nats.
 
     """
-    number, rho = words.shape[0], 1 - 2 * _FLIP
-    agree = words @ words.T
+    number, rho = codewords.shape[0], 1 - 2 * _FLIP
+    agree = codewords @ codewords.T
     different = 0.5 * (bits - jax.lax.stop_gradient(agree))
     value = different * math.log(_FLIP) + (bits - different) * math.log(1 - _FLIP)
     # A factor has the slope rho h' / (1 + rho h h') of its log in h. Where h h' is -1 or 1, this is
     # rho (h' - rho h) / (1 - rho^2): the gradient is that of a matrix product, and no table of
     # n * n * B numbers is held.
-    square = jnp.sum(words**2, axis=1)
+    square = jnp.sum(codewords**2, axis=1)
     slope = rho / (1 - rho**2) * (agree - 0.5 * rho * (square[:, None] + square))
     logs = value + slope - jax.lax.stop_gradient(slope)
-    others = 1.0 - jnp.eye(number, dtype=words.dtype)
+    others = 1.0 - jnp.eye(number, dtype=codewords.dtype)
     return jnp.log(1 / number + jnp.sum(others * jnp.exp(logs)) / (number * (number - 1)))
 
 
@@ -100,7 +100,7 @@ class HashLearner:
     $\theta = \langle f(x), \tanh g(y) \rangle / 2$; which item of the class it was is
     not asked for, nor found. Semi-supervised, the second is added to the first over the pairs whose
     classes are known. All add the squared mean of every bit, which is least if half the items have it,
-    and by pairs the log of the probability that two words collide (`log_collisions`).
+    and by pairs the log of the probability that two codewords collide (`log_collisions`).
 
     Attributes:
         build: makes the `DualEncoder`, not of unit length, whose dimension is the most bits of a

@@ -241,14 +241,14 @@ class QuantizedFamily:
             return long, Decoder(scores, (parameters,))
         # Few codewords are listed, and the nearest of all is stored, not that found stage by stage.
         rows = np.indices((model.levels,) * stages).reshape(stages, -1).T
-        words = np.pad(digits.points(rows), ((0, 0), (0, outputs - _width(digits, rows))))
+        codewords = np.pad(digits.points(rows), ((0, 0), (0, outputs - _width(digits, rows))))
         stored: Callable[[Any, Array], Array] = to_items
         if books is None:
             stored = BoundedMethod(to_items, stages)
         inner = VectorQuantizer(
-            codewords=jnp.asarray(words),
-            offsets=jnp.zeros(len(words)),
-            masses=jnp.full(len(words), 1.0 / len(words)),
+            codewords=jnp.asarray(codewords),
+            offsets=jnp.zeros(len(codewords)),
+            masses=jnp.full(len(codewords), 1.0 / len(codewords)),
             distortion=jnp.zeros(()),
             converged=jnp.ones((), bool),
             iterations=jnp.zeros((), int),

@@ -1,4 +1,4 @@
-"""The rank law beside simulated databases of growing size: flat against linear."""
+"""The rank distribution beside simulated databases of growing size: flat against linear."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from rdsim import ranking
 from rdsim.simulation.database import simulate_database
 from rdsim.simulation.engine import RunOptions
 
-TITLE = "Rank law against direct simulation"
+TITLE = "Rank distribution against direct simulation"
 LENGTH = 4
 JOINT = np.array([[0.45, 0.05], [0.05, 0.45]])
 CHANNEL = np.array([[0.9, 0.1], [0.1, 0.9]])
@@ -41,7 +41,7 @@ def run(config: Config) -> list[Row]:
 def _rows(config: Config, exponent: int) -> list[Row]:
     size = exponent * np.log2(10.0)
 
-    def law() -> Any:
+    def exact() -> Any:
         return ranking.block_loss(JOINT, CHANNEL, size, "error", n=LENGTH)
 
     def direct() -> Any:
@@ -64,10 +64,10 @@ def _rows(config: Config, exponent: int) -> list[Row]:
         [
             Side(
                 "rdsim, exact",
-                law,
+                exact,
                 lambda found: (f"error {float(found):.6g}, exact", {"mean": float(found)}),
             ),
-            # Compared per database: the law needs one evaluation, whatever its use.
+            # Compared per database: the distribution needs one evaluation, whatever its use.
             Side(
                 "one simulated database",
                 direct,
