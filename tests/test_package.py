@@ -1,5 +1,6 @@
 """What `import rdsim` gives: a version, packages reachable by name, and nothing heavy before its use."""
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -75,7 +76,7 @@ def test_without_optional_packages_all_but_learning_works_and_says_what_brings_i
         "for use in (lambda: rdsim.learning, lambda: rdsim.codes.entropy_coded_bits([0, 1], [.5, .5])):\n"
         "    try: use()\n"
         "    except ImportError as error: print(error)\n"
-        "print(app.main(['limit', 'rank', '--size', '20', '--bits', '4']))\n"
+        "print(app.main(['limit', 'rank', '--log2-size', '20', '--bits', '4']))\n"
         "print(app.main(['gap', '--queries', 'q.npy', '--items', 'y.npy']))\n"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -107,6 +108,33 @@ def test_no_version_is_asked_of_what_is_not_installed_with_rdsim():
         for name in re.findall(r'"([^"]+)"', "".join(call))
     }
     assert {"jax", "matplotlib"} <= asked <= dependencies
+
+
+def test_every_package_that_rdsim_imports_is_declared_and_every_base_package_is_imported():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = ("codes", "learning", "studies", "embeddings")
+    imported_as = {"faiss-cpu": "faiss", "orbax-checkpoint": "orbax"}
+
+    def names(requirements):
+        found = (re.split(r"[><=\[]", text)[0] for text in requirements)
+        return {imported_as.get(name, name) for name in found} - {"rdsim"}
+
+    base = names(project["dependencies"])
+    optional = names(name for extra in extras for name in project["optional-dependencies"][extra])
+    imported = {
+        module.partition(".")[0]
+        for path in ROOT.glob("rdsim/**/*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for module in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    } - {"rdsim", *sys.stdlib_module_names}
+    assert imported - base - optional == set()
+    assert base - imported == set()
 
 
 def test_type_checkers_are_told_that_the_package_is_typed():

@@ -50,12 +50,14 @@ def gap(
     similarity: Annotated[str, tyro.conf.arg(help="cosine, inner product or L2")] = "cosine",
     space: Annotated[
         str,
-        tyro.conf.arg(help="where codes work: auto, as given, centred, canonical, principal axes"),
+        tyro.conf.arg(
+            help="coordinates in which codes are fitted: auto, as given, centred, canonical, principal axes"
+        ),
     ] = "auto",
     systems: Annotated[
         str,
         tyro.conf.arg(
-            help="usual, all, or names separated by commas (by semicolons if they hold any)"
+            help="names of codes, separated by commas (by semicolons if a name has a comma); or usual, or all"
         ),
     ] = "usual",
     learned: Annotated[
@@ -71,27 +73,48 @@ def gap(
     ] = None,
     scores: Annotated[
         str | None,
-        tyro.conf.arg(metavar="FILE", help="or their scores, a row for each query"),
+        tyro.conf.arg(
+            metavar="FILE",
+            help="in place of --decoded: the scores of your codes, a row for each query",
+        ),
     ] = None,
     held_out: Annotated[float, tyro.conf.arg(help="fraction of the groups that are ranked")] = 0.4,
     folds: Annotated[
-        int | None, tyro.conf.arg(help="rank each of so many parts by codes fitted to the others")
+        int | None,
+        tyro.conf.arg(
+            help="number of parts, each ranked by codes fitted to the others, instead of --held-out"
+        ),
     ] = None,
     fit_queries: Annotated[
         str | None,
-        tyro.conf.arg(metavar="FILE", help="fit to these; then all of --items is ranked"),
+        tyro.conf.arg(
+            metavar="FILE",
+            help="vectors of queries to fit to; then all of --queries and --items are ranked",
+        ),
     ] = None,
-    fit_items: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
-    fit_targets: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+    fit_items: Annotated[
+        str | None, tyro.conf.arg(metavar="FILE", help="vectors of items to fit to")
+    ] = None,
+    fit_targets: Annotated[
+        str | None, tyro.conf.arg(metavar="FILE", help="their targets, as --targets")
+    ] = None,
     rescore: Annotated[
         int,
-        tyro.conf.arg(help="rank the first so many of each code again by the vectors themselves"),
+        tyro.conf.arg(
+            help="number of items, the first of every code's ranking, that are ranked again by the vectors themselves"
+        ),
     ] = 0,
-    most_queries: Annotated[int, tyro.conf.arg(help="rank so many queries, at random")] = 10_000,
-    models: Annotated[bool, tyro.conf.arg(help="leave models and other databases out")] = True,
+    most_queries: Annotated[
+        int, tyro.conf.arg(help="largest number of queries to rank, chosen at random")
+    ] = 10_000,
+    models: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="leave out the models and the predictions for other sizes of the database"
+        ),
+    ] = True,
     seed: Annotated[int, tyro.conf.arg(help="seed of the random numbers")] = 0,
-    json: Annotated[bool, tyro.conf.arg(help="print the report for programs")] = False,
-    steps: Annotated[int | None, tyro.conf.arg(help="gone: see --learned")] = None,
+    json: Annotated[bool, tyro.conf.arg(help="print the report as JSON")] = False,
 ) -> int:
     """Measure codes for your own embeddings at equal bits, beside what no system can exceed.
 
@@ -102,11 +125,6 @@ def gap(
 
     Example: rdsim gap --queries q.npy --items y.npy --output report
     """
-    if steps is not None:
-        raise CommandError(
-            "--steps is gone, for nothing is trained by default: --learned 16,32 trains the learned "
-            "code at these bits"
-        )
     if (fit_queries is None) != (fit_items is None):
         raise CommandError("--fit-queries and --fit-items belong together")
     if codes is None and (decoded is not None or scores is not None):
@@ -144,7 +162,7 @@ def gap(
 def _limit() -> int:
     """Compute a limit from numbers or a table of yours, with its proved bounds.
 
-    Example: rdsim limit rank --size 20 --bits 8 (more by rdsim limit --help)
+    Example: rdsim limit rank --log2-size 20 --bits 8 (more by rdsim limit --help)
     """
     return main(["limit"])
 

@@ -23,9 +23,16 @@ Loss = Annotated[
         metavar="LOSS", help="error, reciprocal_rank (1 - MRR), dcg, or miss_K (rank above K)"
     ),
 ]
-Size = Annotated[float, tyro.conf.arg(help="log2 of the number of items M, up to 1000")]
-Bits = Annotated[tuple[float, ...], tyro.conf.arg(help="stored for an item")]
-Rates = Annotated[tuple[float, ...], tyro.conf.arg(help="bits stored for a letter")]
+Size = Annotated[
+    float, tyro.conf.arg(help="log2 of the number M of items in the database, up to 1000")
+]
+Bits = Annotated[
+    tuple[float, ...], tyro.conf.arg(help="bits stored for an item, one number or several")
+]
+Rates = Annotated[
+    tuple[float, ...],
+    tyro.conf.arg(help="bits stored for each letter of an item, one number or several"),
+]
 Plot = Annotated[
     Path | None,
     tyro.conf.arg(metavar="FILE", help="draw the curve through these points, .png/.pdf"),
@@ -91,39 +98,58 @@ def _refusing(command: Callable[..., int]) -> Callable[..., int]:
     return checked
 
 
-def rank(size: Size, bits: Bits, loss: Loss = "reciprocal_rank", plot: Plot = None) -> int:
+def rank(log2_size: Size, bits: Bits, loss: Loss = "reciprocal_rank", plot: Plot = None) -> int:
     """Least rank loss of any system that keeps some bits per item (C2, C4), whatever the data.
 
-    Example: rdsim limit rank --size 20 --bits 1 4 8 16
+    Example: rdsim limit rank --log2-size 20 --bits 1 4 8 16
     """
-    found = limits.rank_loss(size, _loss(loss), rate=np.array(bits))
+    found = limits.rank_loss(log2_size, _loss(loss), rate=np.array(bits))
     columns = {"least loss": found.value, "lower bound": found.lower, "upper bound": found.upper}
     _show("bits per item", bits, columns)
 
     def curve(x: np.ndarray) -> dict[str, Any]:
-        return {f"no system below, M = 2^{size:g}": limits.rank_loss(size, _loss(loss), rate=x)}
+        return {
+            f"no system below, M = 2^{log2_size:g}": limits.rank_loss(
+                log2_size, _loss(loss), rate=x
+            )
+        }
 
     return _draw(plot, bits, curve, "bits per item", f"{loss} loss".replace("_", " "))
 
 
 def rate_distortion(
-    pmf: Annotated[tuple[float, ...], tyro.conf.arg(help="of the letters, summing to one")],
-    distortion: Annotated[tuple[float, ...], tyro.conf.arg(help="allowed, on average")],
-    measure: Annotated[
+    probabilities: Annotated[
+        tuple[float, ...], tyro.conf.arg(help="of the source letters, summing to one")
+    ],
+    distortion: Annotated[
+        tuple[float, ...], tyro.conf.arg(help="largest mean distortions D, one number or several")
+    ],
+    distortion_matrix: Annotated[
         Path | None,
-        tyro.conf.arg(help="table d(y,u), .npy, .npz or .csv; Hamming distance without one"),
+        tyro.conf.arg(
+            metavar="FILE",
+            help="table of the distortion measure d(y,u), .npy, .npz or .csv; by default the Hamming distance",
+        ),
     ] = None,
     plot: Plot = None,
 ) -> int:
     """Bits per letter that a distortion needs, R(D), certified (C5).
 
-    Example: rdsim limit rate-distortion --pmf .5 .25 .15 .1 --distortion .1 .2
+    Example: rdsim limit rate-distortion --probabilities .5 .25 .15 .1 --distortion .1 .2
     """
-    d = 1 - np.eye(len(pmf)) if measure is None else read_array(measure, "--measure", 2)
-    _show("D", distortion, _bounds(limits.rate_at(pmf, d, np.array(distortion)), "R(D) bits"))
+    d = (
+        1 - np.eye(len(probabilities))
+        if distortions is None
+        else read_array(distortions, "--distortions", 2)
+    )
+    _show(
+        "D",
+        distortion,
+        _bounds(limits.rate_at(probabilities, d, np.array(distortion)), "R(D) bits"),
+    )
 
     def curve(x: np.ndarray) -> dict[str, Any]:
-        return {"R(D)": limits.rate_at(pmf, d, x)}
+        return {"R(D)": limits.rate_at(probabilities, d, x)}
 
     return _draw(plot, distortion, curve, "distortion D", "rate R [bits per letter]")
 
@@ -153,7 +179,7 @@ def bottleneck(source: Where, rate: Rates, plot: Plot = None) -> int:
 
 def retrieval(
     source: Where,
-    size: Size,
+    log2_size: Size,
     target: Annotated[
         tuple[float, ...], tyro.conf.arg(help="expected losses to be met, such as 1 - MRR")
     ],
@@ -163,16 +189,18 @@ def retrieval(
 ) -> int:
     """Bits per item that a rank loss needs: no system needs fewer than the lower bound, one channel needs the upper (C12).
 
-    Example: rdsim limit retrieval --dsbs .1 --size 10 --letters 32 --target .1 .3 .5
+    Example: rdsim limit retrieval --dsbs .1 --log2-size 10 --letters 32 --target .1 .3 .5
     """
     kind, parameter = source.given()
     make: Any = {"joint": sources.discrete, "dsbs": sources.dsbs, "gaussian": sources.gaussian}[
         kind
     ]
-    whole = _loss_of_stored_items(kind, make(parameter), size, letters, _loss(loss))
+    whole = _loss_of_stored_items(kind, make(parameter), log2_size, letters, _loss(loss))
 
     def bounds(D: Sequence[float] | np.ndarray) -> Any:
-        return limits.retrieval_bounds(make(parameter), size, _loss(loss), n=letters, distortion=D)
+        return limits.retrieval_bounds(
+            make(parameter), log2_size, _loss(loss), n=letters, distortion=D
+        )
 
     found = bounds(np.array(target))
     _show(
@@ -200,12 +228,14 @@ def retrieval(
     return _draw(plot, target, curve, name, "bits per item")
 
 
-def _loss_of_stored_items(kind: str, source: Any, size: float, letters: int, loss: Any) -> float:
+def _loss_of_stored_items(
+    kind: str, source: Any, log2_size: float, letters: int, loss: Any
+) -> float:
     if kind == "gaussian":
         correlation = float(source.canonical_correlations[0])
-        return float(ranking.gaussian_rank_loss(correlation, size, loss, n=letters).value)
+        return float(ranking.gaussian_rank_loss(correlation, log2_size, loss, n=letters).value)
     whole = np.eye(source.joint.shape[1])
-    return float(ranking.block_loss(source.joint, whole, size, loss, n=letters))
+    return float(ranking.block_loss(source.joint, whole, log2_size, loss, n=letters))
 
 
 COMMANDS = {

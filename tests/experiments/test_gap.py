@@ -67,7 +67,6 @@ def test_what_is_wrong_with_the_pairs_is_said(save, capsys, tmp_path, queries, i
         (["--bits", ""], "bits must be integers"),
         (["--bits", "4,x"], "bits must be integers"),
         (["--bits", "0,4"], "bits must be at least 1"),
-        (["--steps", "8"], "--steps is gone"),
         (["--fit-queries", "q.npy"], "--fit-queries and --fit-items belong together"),
         (["--decoded", "y.npy"], "say what --codes stand for"),
         (["--systems", "HNSW"], "systems must be among"),

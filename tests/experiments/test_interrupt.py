@@ -124,5 +124,5 @@ def test_a_command_that_keeps_nothing_does_not_say_that_it_continues(workshop, c
         raise KeyboardInterrupt
 
     monkeypatch.setattr("rdsim.limits.rank_loss", interrupt)
-    assert workshop.main("limit rank --size 10 --bits 1") == 130
+    assert workshop.main("limit rank --log2-size 10 --bits 1") == 130
     assert capsys.readouterr().err.strip() == "interrupted"

@@ -25,12 +25,12 @@ def test_rank_prints_the_certified_limit(capsys: pytest.CaptureFixture[str]) -> 
     np.testing.assert_allclose(numbers(capsys.readouterr().out), expected, rtol=0, atol=6e-10)
 
 
-def test_rate_distortion_reads_a_measure_and_draws(
+def test_rate_distortion_reads_a_distortion_matrix_and_draws(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    measure, plot = tmp_path / "d.csv", tmp_path / "curve.png"
-    np.savetxt(measure, 2 * (1 - np.eye(3)), delimiter=",")
-    COMMANDS["rate-distortion"]((0.5, 0.3, 0.2), (0.2, 0.4), measure, plot)
+    matrix, plot = tmp_path / "d.csv", tmp_path / "curve.png"
+    np.savetxt(matrix, 2 * (1 - np.eye(3)), delimiter=",")
+    COMMANDS["rate-distortion"]((0.5, 0.3, 0.2), (0.2, 0.4), matrix, plot)
     hamming = limits.rate_at([0.5, 0.3, 0.2], 1 - np.eye(3), np.array([0.1, 0.2]))
     np.testing.assert_allclose(
         numbers(capsys.readouterr().out)[::3], np.asarray(hamming), rtol=0, atol=2e-9
@@ -138,10 +138,10 @@ def test_a_figure_that_cannot_be_written_is_said_before_the_work(
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
     arguments: dict[str, dict] = {
-        "rank": {"size": 10.0, "bits": (1.0, 2.0)},
-        "rate-distortion": {"pmf": (0.5, 0.5), "distortion": (0.1, 0.2)},
+        "rank": {"log2_size": 10.0, "bits": (1.0, 2.0)},
+        "rate-distortion": {"probabilities": (0.5, 0.5), "distortion": (0.1, 0.2)},
         "bottleneck": {"source": Source(dsbs=0.1), "rate": (0.1, 0.2)},
-        "retrieval": {"source": Source(dsbs=0.1), "size": 10.0, "target": (0.1, 0.2)},
+        "retrieval": {"source": Source(dsbs=0.1), "log2_size": 10.0, "target": (0.1, 0.2)},
     }
     for path in (tmp_path / "file" / "a.png", tmp_path / "folder.png"):
         with pytest.raises(CommandError, match="--plot"):
@@ -160,5 +160,5 @@ def test_a_limit_keeps_nothing_and_does_not_say_that_it_does(
         raise error
 
     monkeypatch.setattr(limits, "rank_loss", stopped)
-    assert main(["limit", "rank", "--size", "20", "--bits", "8"]) == code
+    assert main(["limit", "rank", "--log2-size", "20", "--bits", "8"]) == code
     assert capsys.readouterr().err.strip() == ("interrupted" if code == 130 else "full")
