@@ -139,8 +139,8 @@ def rate_distortion(
     """
     d = (
         1 - np.eye(len(probabilities))
-        if distortions is None
-        else read_array(distortions, "--distortions", 2)
+        if distortion_matrix is None
+        else read_array(distortion_matrix, "--distortion-matrix", 2)
     )
     _show(
         "D",

@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.rcsetup import cycler
 
 from rdsim import files
 
@@ -40,7 +41,7 @@ STYLE: Final[dict[str, Any]] = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.labelsize": 9,
-    "axes.prop_cycle": matplotlib.cycler(color=COLORS) + matplotlib.cycler(linestyle=LINES),
+    "axes.prop_cycle": cycler(color=COLORS) + cycler(linestyle=LINES),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 9,
