@@ -1,8 +1,8 @@
 """Runs the code of the notebooks in order, and writes their badge "Open in Colab".
 
 `python docs/_notebooks.py OWNER/NAME` makes the badges lead to the notebooks of that repository on
-GitHub; as they are kept here they lead to Colab's dialogue for notebooks on GitHub. Outputs are not
-stored: a notebook shows what the reader's own version computes.
+GitHub; as they are stored here they lead to Colab's dialogue for notebooks on GitHub, and say so. Outputs are
+not stored: a notebook shows what the reader's own version computes.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any, Final
 NOTEBOOKS: Final = tuple(sorted((Path(__file__).parent / "notebooks").glob("*.ipynb")))
 
 _COLAB: Final = "https://colab.research.google.com"
+_UPLOAD: Final = "In this copy the badge leads to Colab's start page; upload this file there."
 
 
 def cells(path: Path, kind: str) -> list[str]:
@@ -34,7 +35,8 @@ def badge(path: Path, repository: str = "") -> str:
     """Return the badge of a notebook, in Markdown."""
     place = f"{repository}/blob/main/docs/notebooks/{path.name}" if repository else ""
     picture = f"{_COLAB}/assets/colab-badge.svg"
-    return f"[![Open in Colab]({picture})]({_COLAB}/github/{place})"
+    link = f"[![Open in Colab]({picture})]({_COLAB}/github/{place})"
+    return link if place else f"{link}\n\n{_UPLOAD}"
 
 
 def with_badge(path: Path, repository: str = "") -> str:
