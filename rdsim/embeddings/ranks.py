@@ -210,7 +210,7 @@ class _Exact:
             distance = self._products(q, block.features[c], bias) - own[part]
             rows = self.queries[q]
             length = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=float))
-            # Twice the rounding of a sum of so many terms.
+            # Twice the largest rounding error of a sum of this many terms: closer scores count as tied.
             resolution = (
                 (2 * rows.shape[1] + 8) * _U64 * (length * block.longest + block.largest_bias)
             )

@@ -88,7 +88,8 @@ def rescored(
 
     """
     count = chosen.shape[1]
-    # Behind the candidates; of a group of ties that is cut, those inside are ahead.
+    # A target that is no candidate ranks behind all candidates. If the list of candidates cuts a group of tied items,
+    # those inside it count as ahead.
     ahead = np.maximum(first.ahead, count)
     tied = np.minimum(first.tied, np.maximum(first.ahead + first.tied - count, 1))
     starts = np.searchsorted(query, np.arange(len(chosen) + 1))
@@ -102,7 +103,7 @@ def rescored(
         scores = features.astype(float) @ queries[row].astype(float)
         scores = scores if bias is None else scores + bias
         own = scores[place[inside]]
-        # What float64 cannot tell apart, as in `ranks`.
+        # Scores closer than the rounding of float64 count as tied, as in `ranks`.
         resolution = (2 * features.shape[1] + 8) * 2.0**-53 * float(np.abs(scores).max() + 1)
         ahead[pairs[inside]] = (scores > own[:, None] + resolution).sum(axis=1)
         tied[pairs[inside]] = (np.abs(scores - own[:, None]) <= resolution).sum(axis=1)

@@ -187,7 +187,7 @@ class EmbeddingReport:
 
     def to_xarray(self) -> "xarray.Dataset":
         """All numbers with their dimensions and units; value, lower and upper along "end"."""
-        import xarray  # the rest of the library does without
+        import xarray  # optional: an extra brings it
 
         proved = np.stack([self._proved(_CURVE, k) for k in range(len(METRICS))], axis=1)
         one, bits, seconds = {"units": "1"}, {"units": "bits"}, {"units": "s"}
@@ -223,7 +223,9 @@ class EmbeddingReport:
                 "whole_queries": ((), self.whole.queries, {"units": "queries"}),
             }
         if self.models is not None:
-            from rdsim.embeddings.models.variables import model_variables  # it knows the models
+            from rdsim.embeddings.models.variables import (
+                model_variables,
+            )  # not above: it imports this module
 
             variables |= model_variables(self.models)
         scalars = (
@@ -247,13 +249,13 @@ class EmbeddingReport:
 
     def plot(self) -> Any:
         """Draw quality against bits under the converse; returns a figure of Matplotlib."""
-        from rdsim.plotting.gap import draw  # the rest of the library does without
+        from rdsim.plotting.gap import draw  # optional: an extra brings it
 
         return draw(self.to_xarray())
 
     def page(self) -> str:
         """Write the report as one self-contained page of HTML."""
-        from rdsim.embeddings.report.page import page  # the rest of the library does without
+        from rdsim.embeddings.report.page import page  # optional: an extra brings it
 
         return page(self)
 

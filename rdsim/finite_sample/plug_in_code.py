@@ -304,7 +304,8 @@ def solve(
 
     uniform = jnp.full(letters, 1.0 / letters)
     q, w = interior_point(K, p, uniform, jnp.array(0.5), jnp.array(_SOLVED))
-    # Of each pair of mass and slack one vanishes at the optimum: the larger one tells which.
+    # At the optimum, the mass or the slack of each codeword vanishes (complementary slackness); a codeword whose mass is
+    # the larger of the two is taken to be in use.
     active = q > w
     start = certified(jnp.where(active, q, 0.0)), certified(q)
     return better(*jax.lax.fori_loop(0, _POLISHING_STEPS, refine, start))

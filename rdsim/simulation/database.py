@@ -117,7 +117,7 @@ def simulate_database(
     given_query = p / np.where(px > 0, px, 1.0)[:, None]
     arguments = {
         "px": px,
-        # Of the target given each query letter, and in the last row of any other item.
+        # Rows: distributions of the target's letter given each query letter; the last row: of any other item's letter.
         "item_letters": np.concatenate([given_query, py[None]]),
         "channel": np.asarray(test_channel, float),
         "output_marginal": through.sum(axis=0) / through.sum(),

@@ -413,7 +413,7 @@ def _other_sizes(
             key, _source(correlations), twin_sizes, LOSS, bits=bits, queries=_QUERIES
         )
         twin = 1 - np.asarray(found.loss.value)
-        # Vectors of another space than that of the calibration are worse than unlimited bits can be.
+        # Uncompressed vectors of a space other than the calibrated one rank worse than the model's unlimited bits.
         twin[space & (lines != best)] = np.nan
     return {
         "log2_size": sizes,

@@ -123,7 +123,7 @@ def _table(
 
 
 def _figures(found: EmbeddingReport) -> str:
-    from rdsim.plotting import gap, gap_models, style  # the rest of the library does without
+    from rdsim.plotting import gap, gap_models, style  # optional: an extra brings it
 
     dataset = found.to_xarray()
     drawn = []
@@ -168,7 +168,7 @@ def _figures(found: EmbeddingReport) -> str:
 
 def _svg(figure: "Figure", salt: str) -> str:
     """Draw a figure as SVG inside HTML: letters stay letters, names of parts differ between figures."""
-    import matplotlib as mpl  # the rest of the library does without
+    import matplotlib as mpl  # optional: an extra brings it
 
     stream = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):

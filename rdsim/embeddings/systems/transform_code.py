@@ -46,7 +46,7 @@ def allocation(correlations: Float[np.ndarray, " k"], bits: int) -> Int[np.ndarr
     information = -0.5 * np.log2(1 - c)
     dealt = np.zeros(len(correlations), int)
     left = min(bits, MOST_BITS * len(correlations))
-    # What the next 1, 2, ... bits of each coordinate bring, a bit.
+    # Information that the next 1, 2, ... bits of each coordinate add, per bit.
     steps = np.arange(1, MOST_BITS + 1)
     while left > 0:
         there = dealt[:, None] + steps

@@ -26,19 +26,23 @@ from rdsim.ranking.subsets import hypergeometric
 
 Reals = NDArray[np.float64]
 
-_ONE_BY_ONE: Final = 64  # counts that are not grouped;
-_CLASS: Final = 0.02  # above, those of one class differ by so much in their logarithm
-_STEP: Final = 0.1  # of the grid of ln p; a rank loss changes over about 1
-_BELOW: Final = 8.0  # nats under 1/N to which the grid is fine, and
-_CELLS: Final = 60  # geometric cells beyond them, in which no count can tell p from zero,
-_DEEPEST: Final = 2000.0  # down to this ln p
-_THRESHOLDS: Final = (
-    8,
-    64,
-)  # expected counts at which families take over; and they may have it all
-_LARGEST_SHARE: Final = 0.5  # of all competitors that a threshold may be
-_ROUNDS: Final = 2000  # of the EM algorithm at most; it stops when no atom gains more than
-_GAIN: Final = 1e-3  # nats a query by more mass
+# Counts up to _ONE_BY_ONE are kept one by one. Larger ones are grouped into classes, within which the logarithm
+# of the count varies by at most _CLASS.
+_ONE_BY_ONE: Final = 64
+_CLASS: Final = 0.02
+# The grid of ln p has steps of _STEP (a rank loss changes when ln p changes by about 1) down to _BELOW nats under
+# ln(1/N). From there, where no count distinguishes p from zero, _CELLS geometric cells reach down to -_DEEPEST.
+_STEP: Final = 0.1
+_BELOW: Final = 8.0
+_CELLS: Final = 60
+_DEEPEST: Final = 2000.0
+# Expected counts below which a parametric family takes over, and the largest threshold as a fraction of all competitors.
+_THRESHOLDS: Final = (8, 64)
+_LARGEST_SHARE: Final = 0.5
+# The EM algorithm takes at most _ROUNDS steps. It stops when more mass on any one atom would raise the
+# log-likelihood by at most _GAIN nats per query.
+_ROUNDS: Final = 2000
+_GAIN: Final = 1e-3
 _SIMPLEX: Final = {"maxfev": 300, "xatol": 1e-3, "fatol": 1e-8}
 
 

@@ -35,15 +35,17 @@ from rdsim.transformations import on_host
 
 _LEAST_DIMENSION: Final = 4.0
 _LARGEST_DIMENSION: Final = 1024.0
-_WEAKEST: Final = -0.5  # Fisher's z = artanh(rho) of the first node of the spread,
-_STRONGEST: Final = (
-    3.0  # and of the last; nodes stand 1/sqrt(n) apart, the deviation of z given rho,
-)
-_NODES: Final = 50  # but they are no more than these
-_LIGHT: Final = 1e-4  # probability below which a node is left out
-_JOINED: Final = 0.01  # probability of correlations that are bounded together
-_NEAREST: Final = 64  # nodes of the cosine of the nearest codeword, and
-_AROUND: Final = 40  # of the direction around it
+# The distribution of the correlation rho has its nodes on a grid of Fisher's z = artanh(rho), from _WEAKEST to _STRONGEST.
+# They are 1/sqrt(n) apart, the standard deviation of z given rho, and there are at most _NODES of them.
+_WEAKEST: Final = -0.5
+_STRONGEST: Final = 3.0
+_NODES: Final = 50
+# Nodes of a probability below _LIGHT are left out; the converse joins correlations up to a probability of _JOINED.
+_LIGHT: Final = 1e-4
+_JOINED: Final = 0.01
+# Quadrature nodes of the cosine between an item and its nearest codeword, and of the direction around the codeword.
+_NEAREST: Final = 64
+_AROUND: Final = 40
 
 
 @result
@@ -115,7 +117,7 @@ class IsotropicTwin:
         size = float(validation.interval("log2_size", log2_size, low=1.0, high=1e3, ndim=0))
         kind, cutoff = self.rank_loss
         loss: Loss = (kind, cutoff) if kind == "miss" else kind
-        # More coordinates tell more: a bound for n rounded up holds for n. Likewise a weaker pair is a
+        # More coordinates carry more information: a bound for n rounded up holds for n. Likewise a weaker pair is a
         # degraded version of a stronger one, so that correlations of small probability may be bounded by
         # the next stronger one.
         eye = np.eye(math.ceil(self.dimension))

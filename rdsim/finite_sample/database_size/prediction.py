@@ -33,15 +33,18 @@ if TYPE_CHECKING:
     import xarray
 
 LINE: Final = "straight line"
-_FEWEST: Final = 64  # items from which larger databases are predicted,
-_SMALLEST: Final = 16  # and items of the smallest database that a fit is tried on
+# Larger databases are predicted from at least _FEWEST items; a fit is tried on databases of at least _SMALLEST.
+_FEWEST: Final = 64
+_SMALLEST: Final = 16
 _TRIALS: Final = ((64, 4), (16, 16), (4, 4))
-"""The fit at M/first predicts the quality at second times that size, as its error is known."""
-_DOUBLINGS: Final = 4  # from the smallest fit of a trial to its target
+"""Pairs of numbers: a fit at M divided by the first predicts the quality at the second times that size, where it is
+known, so that the error of the prediction is known too."""
+_DOUBLINGS: Final = 4
+"""Doublings of the database size from the smallest fit of a trial to the size that it predicts."""
 _SHARPNESS: Final = 2
 """Power of the squared error by which a candidate weighs less: one of twice the error has a sixteenth."""
 _TINY: Final = 1e-300
-_FAR: Final = 800.0  # log-odds beyond those of _TINY
+_FAR: Final = 800.0  # a log-odds larger than that of _TINY
 
 
 @result
@@ -79,7 +82,7 @@ class PredictedQuality:
 
     def to_xarray(self) -> "xarray.Dataset":
         """All numbers along log2_size and candidate, with their units."""
-        import xarray  # the rest of the library does without
+        import xarray  # optional: an extra brings it
 
         one = {"units": "1"}
         return xarray.Dataset(

@@ -36,7 +36,7 @@ def mean_ranks(scores: Float[Array, "s n"]) -> Float[Array, "s n"]:
         ordered = jnp.sort(row)
         below = jnp.searchsorted(ordered, row, side="left").astype(row.dtype)
         to = jnp.searchsorted(ordered, row, side="right").astype(row.dtype)
-        # Above it are n - to, and the mean of the places of the tied is half their number further.
+        # n - to items score higher; the mean place among the tied ones is half their number further.
         return row.size - to + (to - below + 1) / 2
 
     return jax.vmap(one)(scores)
