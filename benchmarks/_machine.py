@@ -68,7 +68,7 @@ def peak_bytes(size: int, runs: int = 5) -> float:
 
 
 def peak_random(size: int, runs: int = 5) -> float:
-    """32-bit random words a second of JAX's generator, on all cores, in parts that fit a cache."""
+    """32-bit random words per second of JAX's generator, on all cores, in parts that fit a cache."""
     threads = os.cpu_count() or 1
     part = min(size // threads, 2**14)
     numbers = jnp.arange(size // part // threads * threads).reshape(threads, -1)

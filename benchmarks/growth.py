@@ -26,7 +26,7 @@ class Config:
     rate_distortion: tuple[int, ...] = (128, 512, 2048)
     """Letters of Y and of the reproduction."""
     slopes: tuple[float, ...] = (0.02, 0.1, 0.3, 0.5)
-    """Slopes of the bottleneck, bits a bit."""
+    """Slopes of the bottleneck, bits per bit."""
     distortion_slopes: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     """Slopes of the other two, bits per unit of distortion."""
     repeats: int = 1

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks._rows import Row, Side, compare
 from rdsim import codes, simulation
 
-TITLE = "Monte Carlo trials a second"
+TITLE = "Monte Carlo trials per second"
 LENGTH, RATE, CROSSOVER = 20, 0.4, 0.1
 
 
@@ -71,7 +71,7 @@ def run(config: Config) -> list[Row]:
 
 
 def _with_speed(row: Row, config: Config) -> Row:
-    """Add the trials a second of a row that made trials."""
+    """Add the trials per second of a row that made trials."""
     if "exact" in row.side or row.seconds is None:
         return row
     speed = config.trials / row.seconds

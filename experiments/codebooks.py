@@ -158,7 +158,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     return [
         Check.at_most(
             "C14",
-            f"intervals of the shared codebook (of {count}, {SPARSE} codewords an item or more) "
+            f"intervals of the shared codebook (of {count}, {SPARSE} codewords per item or more) "
             "that miss the exact loss of independent ones",
             "Monte Carlo",
             outside,

@@ -20,7 +20,7 @@ class Config:
     """What is computed."""
 
     bits: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
-    """Bits stored an item."""
+    """Bits stored per item."""
     pairs: int | None = None
     """How many of the 1797 pairs to use; all by default."""
     held_out: float = 1 / 3

@@ -105,7 +105,7 @@ class _Stored(NamedTuple):
     Attributes:
         code: what is stored of each item as one integer; equal integers are equal codewords.
         points: reproductions, shape (N, dimension).
-        bits: stored an item.
+        bits: stored per item.
 
     """
 

@@ -2,7 +2,7 @@
 
 The inner bound is the best single channel that was found, used for every item of the database;
 encoders that describe items jointly need fewer bits. Outer and inner bounds for three sources over
-database sizes, the gap a letter as blocks grow at a fixed (log2 M)/n, and the self-consistent
+database sizes, the gap per letter as blocks grow at a fixed (log2 M)/n, and the self-consistent
 schemes of single letters beside their bounds.
 """
 
@@ -198,7 +198,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C12",
-            "gap a letter of the longest block over that of the shortest",
+            "gap per letter of the longest block over that of the shortest",
             "exact",
             gap[-1] / gap[0],
             0.9,

@@ -45,7 +45,7 @@ class Config:
     """What is computed."""
 
     bits: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
-    """Bits stored an item, at most the coordinates of a picture."""
+    """Bits stored per item, at most the coordinates of a picture."""
     features: int = 2048
     """Hashed n-grams of a text."""
     picture_features: int = 64

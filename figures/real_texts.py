@@ -10,7 +10,7 @@ CAPTION = (
     "Words of WordNet as queries for their definitions, both as means of static word vectors. Left: MRR "
     "against the number of items. Points: measured, with two standard errors; line and band: predicted from "
     "the size marked by the dotted line; dashed: the isotropic Gaussian twin fitted at that size. Right: MRR at "
-    "that size against the bits stored an item. Points: product quantizers; dashed: random codes for the twin; "
+    "that size against the bits stored per item. Points: product quantizers; dashed: random codes for the twin; "
     "solid: what no code for the twin passes. Quantizers above it refute the isotropic twin as a model of the real items."
 )
 

@@ -1,4 +1,4 @@
-"""Retrieval sandwich: outer and inner bounds for each source, the gap a letter, single letters."""
+"""Retrieval sandwich: outer and inner bounds for each source, the gap per letter, single letters."""
 
 import numpy as np
 import xarray
@@ -11,7 +11,7 @@ from rdsim.plotting import style
 CAPTION = (
     "Bits per item of the stored description against reciprocal-rank loss. Thin lines: no "
     "system needs fewer bits. Thick lines: achieved by one test channel for every item, exact, "
-    "time-shared (joint encoders need fewer bits). Last panels: the gap a letter of the binary "
+    "time-shared (joint encoders need fewer bits). Last panels: the gap per letter of the binary "
     "source as blocks grow with the database, and self-consistent schemes for items of one "
     "letter."
 )

@@ -12,7 +12,7 @@ from rdsim.plotting import style
 CAPTION = (
     "Stamps of Tux Paint: pictures, texts in several languages, or two of them together, as queries for a text. "
     "Spaces and codes were fitted to one half of the stamps, the other half is ranked. Above: MRR against the "
-    "bits stored an item, under the converse for any code and any data (C4), which says nothing where it is one; "
+    "bits stored per item, under the converse for any code and any data (C4), which says nothing where it is one; "
     "dotted: items stored whole. Below: MRR against the number of items. Points: measured; line and band: "
     "predicted from a quarter of the items (C1), means over the quarters. All are means over the random halves; "
     "bars are two standard errors over the queries of one."

@@ -51,7 +51,7 @@ def measure_embeddings(
     Args:
         key: PRNG key of the split and of every fit.
         task: queries, items and targets.
-        bits: stored an item, at least 1 each; by default powers of two from 8 to float16. Codes of one
+        bits: stored per item, at least 1 each; by default powers of two from 8 to float16. Codes of one
             size (signs, scalar quantizers, float16) are measured at theirs.
         similarity: "cosine", "inner product" or "L2".
         space: in which codes work: "as given", "centred", "canonical", "principal axes", or "auto", the

@@ -53,7 +53,7 @@ class EmbeddingReport:
         kinds: "space" (uncompressed), "code", "learned", "yours", or "rescored": a code whose first items are
             ranked again by the vectors, which are kept beside it and not counted in its bits.
         spaces: where it compares queries and items.
-        bits: stored an item, shape (L,).
+        bits: stored per item, shape (L,).
         code_bits: entropy of the stored codes, bits, shape (L,): what an entropy coder would need.
         quality: shape (L, 5), intervals over groups of queries.
         kept: quality by that of the line `reference`, shape (L, 5).

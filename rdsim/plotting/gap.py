@@ -102,7 +102,7 @@ def _panel(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
     )
     axis.set_xticks(ticks, [f"{int(rate)}" for rate in ticks], rotation=45)
     axis.minorticks_off()
-    axis.set(xlabel="bits stored an item", ylim=(0, 1.02))
+    axis.set(xlabel="bits stored per item", ylim=(0, 1.02))
 
 
 def _bound(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:

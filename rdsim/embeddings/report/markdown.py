@@ -14,7 +14,7 @@ from rdsim.embeddings.result import EmbeddingReport
 FRACTIONS: Final = (0.90, 0.95, 0.99)
 NOTE: Final = (
     "Intervals (95 %) are over groups of queries, for this database and these fitted codes; ties count as "
-    "their average. Bits are those stored an item; queries are kept as they are, but where a line says "
+    "their average. Bits are those stored per item; queries are kept as they are, but where a line says "
     "Hamming. No system of any kind passes the converse, which is one and says nothing from as many bits on "
     "as name an item. The best of as few bits are marked by *."
 )

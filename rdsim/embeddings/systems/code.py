@@ -20,7 +20,7 @@ class FittedCode:
     """A code that was fitted; vectors come as they are given, and codes are rows of small integers.
 
     Attributes:
-        bits: stored an item, packed.
+        bits: stored per item, packed.
         encode: vectors (n, d) -> codes (n, w), an integer type.
         decode: codes (n, w) -> features (n, F), and what is added to scores (n,) or None.
         readings: query features, by a word that says how the query is kept; most codes have one

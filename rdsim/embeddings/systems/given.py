@@ -25,7 +25,7 @@ class OwnCode:
 
     Attributes:
         name: on its line.
-        bits: stored an item.
+        bits: stored per item.
         codes: what is stored, shape (M, w), integers; None if not said: then decoded vectors that are
             equal count as one code.
         decoded: the vector that each code stands for, shape (M, d), compared with queries as the task's
@@ -58,7 +58,7 @@ def own_code(
         codes: shape (M, w), integers.
         decoded: shape (M, d). Decoded vectors or scores must be given, not both.
         scores: shape (Q, M); may be memory-mapped.
-        bits: stored an item; by default those of a row of codes.
+        bits: stored per item; by default those of a row of codes.
         name: on its line.
 
     Raises:

@@ -111,7 +111,7 @@ def free_form(table: Reals, share: Reals) -> Reals:
 
     With f the probability of each count, $D_j = \sum_b h_b L_{bj} / f_b$ is the derivative of the mean
     log-likelihood in the mass of an atom: masses are multiplied by it, and max D - 1 bounds what the
-    maximum can still gain, in nats a query.
+    maximum can still gain, in nats per query.
     """
     mass = np.full(table.shape[1], 1 / table.shape[1])
     for _ in range(_ROUNDS):
