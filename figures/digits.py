@@ -8,8 +8,7 @@ from rdsim.plotting import gap
 CAPTION = (
     "Left halves of handwritten digits are queries for their right halves, of which a few bits "
     "are stored. Codes were fitted to other digits; bars are 95 % intervals over queries. "
-    "Beside them the limit of all systems (C4), and the same limit at the estimated information "
-    "between the halves."
+    "In the shade lies no system (C4)."
 )
 
 

@@ -211,7 +211,6 @@ AFFORDABLE: Final = (
     "finite_sample.fit_exponent",
     "finite_sample.fit_exponent_of_trials",
     "finite_sample.leave_one_out_information",
-    "finite_sample.contrastive_information",
     "learning.distillation_loss",
     "learning.info_nce_loss",
     "learning.log_overlap",

@@ -142,11 +142,6 @@ CASES: Final[dict[str, Call]] = {
         "held_out": positive(0.5, 0.0, 1.0, math.inf),
         "folds": Argument(2, ("x", 0, 1, -1, 1.5, math.nan, HUGE, object())),
     },
-    "finite_sample.contrastive_information": {
-        "query_features": points(PAIRS, PAIRS[:-1]),
-        "item_features": points(PAIRS, PAIRS[:-1]),
-        "confidence": positive(0.9, 0.0, 1.0, math.inf),
-    },
     "learning.discrete_code": {
         "model": thing(NEURAL, ENCODER, VQ),
         "source": thing(DISCRETE, MIXTURE, sources.discrete(np.full((3, 2), 1 / 6))),

@@ -110,7 +110,6 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "channel": {"items": SPACE},
             "store": {"key": KEY, "items": SPACE},
             "query_features": {"queries": SPACE},
-            "mean_features": {"items": SPACE},
             "rate": {"items": SPACE},
         },
     ),

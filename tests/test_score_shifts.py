@@ -57,13 +57,6 @@ def _distillation_loss(scores, shift):
     return learning.distillation_loss(student, teacher, 0.7)
 
 
-def _contrastive_information(scores, shift):
-    # The items share one coordinate, which every query multiplies by one.
-    items = np.column_stack([scores[0], np.full(K, shift)])
-    queries = np.column_stack([scores[1], np.ones(K)])
-    return _ends(finite_sample.contrastive_information(queries, items))
-
-
 def _temperatures(scores, shift, shared):
     target = np.array([0, 1, 2, 3])
     table, prior = scores.reshape(-1, 2, K)[:4], np.full(K, 1 / K)
@@ -88,7 +81,6 @@ CASES = {
     "info_nce_loss": _info_nce_loss,
     "triplet_loss": _triplet_loss,
     "distillation_loss": _distillation_loss,
-    "contrastive_information": _contrastive_information,
     "fit_temperatures": lambda scores, shift: _temperatures(scores, shift, False),
     "fit_temperatures, shared": lambda scores, shift: _temperatures(scores, shift, True),
     "search_temperatures": _searched,

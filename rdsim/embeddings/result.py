@@ -130,14 +130,6 @@ class EmbeddingReport:
         """Quality of every line by one metric, a name in `METRICS`."""
         return self.quality.value[:, _column(metric)]
 
-    def beaten_by(self, line: int) -> Float[np.ndarray, " t"]:
-        """Fraction of the other items that beat each target: p_q of extrapolations to other sizes.
-
-        Half of those that tie count.
-        """
-        ahead = self.ahead[line] + (self.tied[line] - 1) / 2
-        return np.asarray(ahead / (self.database - 1))
-
     def pareto(self, metric: str = "mrr") -> Int[np.ndarray, " p"]:
         """Lines of codes that no other code of as few bits exceeds, by rising bits."""
         codes = [i for i, kind in enumerate(self.kinds) if kind in ("code", "learned")]

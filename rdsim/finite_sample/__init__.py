@@ -5,7 +5,6 @@ is 1 / ln 2 bits); slopes are in bits per unit of distortion, as everywhere.
 """
 
 from rdsim.finite_sample.bounds import empirical_bernstein_bound, pac_bayes_bound, uniform_bound
-from rdsim.finite_sample.contrastive import contrastive_information
 from rdsim.finite_sample.database_size import (
     IsotropicTwin,
     PredictedQuality,
@@ -41,7 +40,6 @@ __all__ = [
     "RateSandwich",
     "channel_information",
     "continuous_sandwich",
-    "contrastive_information",
     "decoder_information",
     "donsker_varadhan",
     "effective_dimension",

@@ -211,12 +211,6 @@ class ProductCode:
         return np.eye(self.model.codewords, dtype=np.float32)[digits].reshape(len(digits), -1)
 
     @on_host
-    def mean_features(self, items: Any) -> Float[np.ndarray, "n f"]:
-        """Probabilities of the codewords of items: what `item_features` is in the mean over the draw."""
-        channel = self.channel(items)
-        return channel.reshape(len(channel), -1)
-
-    @on_host
     def rate(self, items: Any) -> Float[np.ndarray, " n"]:
         """Divergence of each item's probabilities from the priors, bits, shape (N,).
 

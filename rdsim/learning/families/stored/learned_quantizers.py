@@ -120,11 +120,6 @@ class QuantizedEncoder(DualEncoder):
 
         return jax.lax.scan(stage, jnp.zeros_like(embeddings), (books, keep))[0]
 
-    def stored_scores(self, queries: Any, items: Any, stages: Any) -> Float[Array, "n m"]:
-        """Scores of what is read back of items (M, d) for queries (N, K, d), in nats."""
-        read = self.read_back(self.embed_items(items), stages)
-        return self.embed_queries(queries) @ read.T / jnp.exp(self.log_temperature[...])
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QuantizedLearner:
