@@ -18,10 +18,7 @@ CAPTION = (
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw both panels, or the reason why there is nothing to draw."""
     if "skipped" in dataset.attrs:
-        figure, axes = style.panels(1, 1, width=style.SINGLE, height=1.5)
-        axes[0, 0].axis("off")
-        axes[0, 0].text(0.5, 0.5, "skipped: the data are missing", ha="center", va="center")
-        return figure
+        return style.skipped()
     figure, axes = style.panels(1, 2, width=style.DOUBLE, height=3.0)
     size, rate = axes[0]
     x = dataset.predicted_log2_size

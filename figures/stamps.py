@@ -22,10 +22,7 @@ CAPTION = (
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw two panels a pair of modalities, or the reason why there is nothing to draw."""
     if "skipped" in dataset.attrs:
-        figure, axes = style.panels(1, 1, width=style.SINGLE, height=1.5)
-        axes[0, 0].axis("off")
-        axes[0, 0].text(0.5, 0.5, "skipped: the data are missing", ha="center", va="center")
-        return figure
+        return style.skipped()
     pairs = dataset.pair.values
     figure, axes = style.panels(2, len(pairs), width=style.DOUBLE, height=3.9)
     # The converse leaves the panel: beside all of it, what the codes reach would lie on the axis.

@@ -21,40 +21,17 @@ def draw(dataset: xarray.Dataset) -> Figure:
         part = dataset.sel(source=name)
         rate = part.rate.values
         equal, square = row
-        named = (
-            {
-                "outer": "outer: one side whole",
-                "inner": "inner: time-shared chains",
-                "chain": "one chain U-X-Y-V",
-            }
-            if index == 0
-            else {}
-        )
         bounds = {
             field: np.diagonal(part[field].values) for field in ("lower", "upper", "long_chain")
         }
         equal.fill_between(rate, bounds["lower"], bounds["upper"], color="#dddddd", linewidth=0)
-        equal.plot(
-            rate,
-            bounds["upper"],
-            color=style.COLORS[1],
-            linestyle="--",
-            label=named.get("outer"),
-        )
-        equal.plot(
-            rate,
-            bounds["lower"],
-            color=style.COLORS[0],
-            linestyle="-",
-            label=named.get("inner"),
-        )
-        equal.plot(
-            rate,
-            bounds["long_chain"],
-            color="black",
-            linestyle=":",
-            label=named.get("chain"),
-        )
+        for field, color, line, label in (
+            ("upper", style.COLORS[1], "--", "outer: one side whole"),
+            ("lower", style.COLORS[0], "-", "inner: time-shared chains"),
+            ("long_chain", "black", ":", "one chain U-X-Y-V"),
+        ):
+            named = label if index == 0 else None
+            equal.plot(rate, bounds[field], color=color, linestyle=line, label=named)
         equal.set(
             title=f"{name}, $R_x = R_y$",
             xlabel="$R_x = R_y$ [bits]",

@@ -87,6 +87,14 @@ def panels(
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
+def skipped() -> Figure:
+    """Make a figure that says why it is empty: the data of its study are not on this machine."""
+    figure, axes = panels(1, 1, height=1.5)
+    axes[0, 0].axis("off")
+    axes[0, 0].text(0.5, 0.5, "skipped: the data are missing", ha="center", va="center")
+    return figure
+
+
 def rendered(figure: Figure, metadata: Mapping[str, str]) -> tuple[bytes, bytes]:
     """Return a figure as PNG and PDF, the same bytes for the same figure.
 

@@ -37,7 +37,7 @@ _PACKED_ON_DEVICE: Final = 2**24
 
 @result
 class SimulatedRanks:
-    """Ranks of the target, one a trial and setting.
+    """Ranks of the target, one for each trial and setting.
 
     Attributes:
         ranks: in 1..M, shape (..., trials), int32; trial t was drawn from fold_in(key, t).
@@ -88,7 +88,7 @@ def simulate_dsbs(
         log2_size: log2 M >= 1.
         n: block lengths, integers >= 1.
         rate: R in [0, 1], bits per letter; the codebooks have $\lfloor 2^{nR} \rfloor$ codewords.
-        trials: number of trials a setting, >= 1.
+        trials: number of trials of each setting, >= 1.
         first_trial: number of the first trial, >= 0; lets a run be continued.
         batch_size: trials computed side by side; changes memory and speed, no digit. As many as
             keep their codewords in the cache if None. Settings of equal n, K and M share one

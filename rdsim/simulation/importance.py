@@ -94,7 +94,7 @@ def importance_tail(
         probabilities: P(u|x), shape (kinds, values), rows summing to one.
         counts: n_x, integers >= 0, shape (..., kinds).
         threshold: t, units of values; broadcasts with the leading shape of counts.
-        trials: number of trials a setting, 2..2^32.
+        trials: number of trials of each setting, 2..2^32.
         confidence: of one interval, in (0, 1).
         run: options of the run.
 
@@ -214,7 +214,7 @@ def importance_loss(
         log2_size: log2 M >= 1, any shape.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
         n: letters in an item, at least 1.
-        trials: number of trials a setting, 2..2^32.
+        trials: number of trials of each setting, 2..2^32.
         confidence: of one interval, in (0, 1).
         run: options of the run.
 

@@ -75,7 +75,7 @@ class Outcome:
         return totals.astype(np.int64).reshape(-1, *self.shape)
 
     def outside(self, totals: np.ndarray) -> np.ndarray:
-        """Number of losses outside the declared range, NaN among them, a setting."""
+        """Number of losses outside the declared range, NaN among them, for each setting."""
         if self.is_event:
             return np.zeros(totals.shape[0], np.int64)
         return self._split(totals)[-1].astype(np.int64).reshape(totals.shape[0], -1).sum(axis=1)

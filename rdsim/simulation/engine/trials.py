@@ -99,10 +99,10 @@ def run_trials(
         trial: pure function (key, arguments) -> PyTree of bools (events) and floats (losses in a
             bounded range), hashable. Trial t is called with fold_in(key, t).
         arguments: PyTree of arrays, passed to every trial.
-        trials: number of trials a setting, 2..2^32.
+        trials: number of trials of each setting, 2..2^32.
         target_width: width (upper - lower) wanted of every interval, or a mapping from names of
             outcomes to widths; a name is the path in the trial's PyTree, such as "error".
-        cap: most trials a setting, 2..2^32, with target_width.
+        cap: most trials of each setting, 2..2^32, with target_width.
         confidence: c in (0, 1), of the interval of one outcome and one setting.
         bounds: (low, high) of losses by name, (0, 1) for the others. A loss outside is an error.
         settings: "single"; or "independent" or "common" if every leaf of arguments has a leading
