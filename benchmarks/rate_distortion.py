@@ -117,7 +117,7 @@ def _spread(slopes: np.ndarray, number: int) -> np.ndarray:
 
 
 def gaps(p: np.ndarray, d: np.ndarray, slopes: np.ndarray, q: np.ndarray) -> np.ndarray:
-    r"""Measure $\log_2 \max_u c_u$ of output marginals (S, |U|), whoever found them."""
+    r"""Measure $\log_2 \max_u c_u$ of output marginals (S, |U|), of any solver."""
     excess, _ = excess_distortions(jnp.asarray(d))
     found = []
     for slope, marginal in zip(slopes, q, strict=True):

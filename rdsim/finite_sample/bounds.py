@@ -68,7 +68,7 @@ def uniform_bound(
 def pac_bayes_bound(
     distortions: ArrayLike, slope: ArrayLike, *, samples: ArrayLike, violation: ArrayLike = 0.05
 ) -> Float[Array, "..."]:
-    r"""Bound the excess by the rate at which the learned code remembers its samples.
+    r"""Bound the excess by the divergence of the learned code from one chosen before the samples (PAC-Bayes).
 
     With probability at least $1 - \delta$, for every $\eta$ and $\varepsilon$ in (0, 1) fixed
     beforehand,

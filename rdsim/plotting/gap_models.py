@@ -108,7 +108,7 @@ def coordinates(dataset: xarray.Dataset) -> Figure:
         number,
         dataset.fitted_correlations.values,
         color=style.COLORS[0],
-        label="by which bits are dealt",
+        label="fitted pairs, by which bits are allocated",
     )
     top.plot(
         *(number, dataset.correlations.values),
@@ -125,14 +125,14 @@ def coordinates(dataset: xarray.Dataset) -> Figure:
     )
     top.legend(fontsize=7)
     rates = dataset.rate.values
-    dealt = dataset.allocation.values
-    useful = np.flatnonzero(dealt.sum(axis=1) >= rates)
+    allocated = dataset.allocation.values
+    useful = np.flatnonzero(allocated.sum(axis=1) >= rates)
     shown = useful[
         np.unique(np.linspace(0, len(useful) - 1, min(4, len(useful))).round().astype(int))
     ]
     for place, row in enumerate(shown):
         bottom.step(
-            *(number, dealt[row]),
+            *(number, allocated[row]),
             where="mid",
             color=style.COLORS[place],
             linestyle=style.LINES[place],

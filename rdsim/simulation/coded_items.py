@@ -98,7 +98,7 @@ def simulate_item_code(
         losses: each "error", "reciprocal_rank", ("miss", K) or "dcg".
         modalities: which queries are seen; None for all.
         trials: as in `run_trials`, and so the next three.
-        target_width: wanted of every interval, with cap; names such as "error.0", a loss and the number
+        target_width: largest width (upper - lower) of every interval, with cap; names such as "error.0", a loss and the number
             of a decoder.
         cap: most trials.
         confidence: of one interval.

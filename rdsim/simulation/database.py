@@ -67,7 +67,7 @@ def simulate_database(
         codebook_size: K, codewords of each item, or None for the test channel itself.
         distortions: d(y,u) that the codebooks' encoder minimises, shape (|Y|, |U|); with codebook_size.
         trials: as in `run_trials`, and so the next three.
-        target_width: wanted of every interval, with cap; names as in the result.
+        target_width: largest width (upper - lower) of every interval, with cap; names as in the result.
         cap: most trials.
         confidence: of one interval.
         run: options of the run; by default a block holds 2^20 letters.

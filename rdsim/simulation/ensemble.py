@@ -226,7 +226,7 @@ def simulate_ensemble(
         levels: to how many steps distortions (and, with "product", scores) are rounded if they lie
             on no lattice; by default as many as a total of 4096 allows, from 16 to 256.
         trials: number of trials.
-        target_width: width wanted of every interval, or widths by name of a loss ("miss_10").
+        target_width: largest width (upper - lower) of every interval, or widths by name of a loss ("miss_10").
         cap: most trials, with target_width.
         confidence: of the interval of one loss at one size.
         run: options of the run; by default a block holds 32 MB.

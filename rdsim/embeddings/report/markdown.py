@@ -302,17 +302,18 @@ def system_rows(found: EmbeddingReport) -> list[list[tuple[str, str]]]:
 def allocation_rows(found: EmbeddingReport) -> Rows:
     """Coordinates kept at each number of bits, and bits of each."""
 
-    def row(bits: int, dealt: np.ndarray) -> tuple[str, ...]:
-        used = np.flatnonzero(dealt)
+    def row(bits: int, allocated: np.ndarray) -> tuple[str, ...]:
+        used = np.flatnonzero(allocated)
         counts = ", ".join(
-            f"{int((dealt == b).sum())} of {b}" for b in sorted(set(dealt[used]), reverse=True)
+            f"{int((allocated == b).sum())} of {b}"
+            for b in sorted(set(allocated[used]), reverse=True)
         )
         return str(bits), str(len(used)), counts
 
     rows = [
-        row(int(b), dealt)
-        for b, dealt in zip(found.converse_bits, found.allocation, strict=True)
-        if dealt.sum() >= b
+        row(int(b), allocated)
+        for b, allocated in zip(found.converse_bits, found.allocation, strict=True)
+        if allocated.sum() >= b
     ]
     return ("bits", "coordinates", "with bits each"), rows
 

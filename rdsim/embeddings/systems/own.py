@@ -15,7 +15,7 @@ _ITERATIONS = 12
 
 
 def rotated_product_quantizer(training: Training, bits: int) -> FittedCode | None:
-    """Quantize blocks of the principal axes, dealt out so that every block has a share of the large ones."""
+    """Quantize blocks of the principal axes, distributed so that every block has a share of the large ones."""
     width = training.items.shape[1]
     blocks = -(-bits // most_block_bits(len(training.items)))
     if blocks * COORDINATES_A_BLOCK > max(width, COORDINATES_A_BLOCK):

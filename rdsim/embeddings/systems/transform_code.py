@@ -7,7 +7,7 @@ correlation of u_i with what is stored is $c_i = \rho_i \sqrt{1 - D_i}$, and
 $$I(u; \hat v) \approx \sum_i -\tfrac12 \log_2(1 - c_i^2), \quad
     s(u, \hat v) = \sum_i \frac{c_i u_i z_i - c_i^2 z_i^2 / 2}{1 - c_i^2}, \quad z_i = \hat v_i / \sqrt{1 - D_i},$$
 
-the second being the log-likelihood ratio of the stored item given the query. Bits are dealt greedily, several at
+the second being the log-likelihood ratio of the stored item given the query. Bits are allocated greedily, several at
 a time where these bring more a bit, with the D of Lloyd's and Max's quantizer of a Gaussian.
 
 References:
@@ -44,19 +44,19 @@ def allocation(correlations: Float[np.ndarray, " k"], bits: int) -> Int[np.ndarr
     _, distortion = gaussian_quantizers()
     c = correlations[:, None] ** 2 * (1 - distortion)
     information = -0.5 * np.log2(1 - c)
-    dealt = np.zeros(len(correlations), int)
+    allocated = np.zeros(len(correlations), int)
     left = min(bits, MOST_BITS * len(correlations))
     # Information that the next 1, 2, ... bits of each coordinate add, per bit.
     steps = np.arange(1, MOST_BITS + 1)
     while left > 0:
-        there = dealt[:, None] + steps
+        there = allocated[:, None] + steps
         allowed = (there <= MOST_BITS) & (steps <= left)
         gain = np.take_along_axis(information, np.minimum(there, MOST_BITS), axis=1)
-        gain = (gain - information[np.arange(len(dealt)), dealt][:, None]) / steps
+        gain = (gain - information[np.arange(len(allocated)), allocated][:, None]) / steps
         coordinate, step = np.unravel_index(np.argmax(np.where(allowed, gain, -np.inf)), gain.shape)
-        dealt[coordinate] += steps[step]
+        allocated[coordinate] += steps[step]
         left -= int(steps[step])
-    return dealt
+    return allocated
 
 
 def transform_code(training: Training, bits: int) -> FittedCode | None:
@@ -72,10 +72,10 @@ def principal_code(training: Training, bits: int) -> FittedCode | None:
 def _code(found: Canonical, training: Training, bits: int) -> FittedCode | None:
     if bits > MOST_BITS * len(found.correlations):
         return None
-    dealt = allocation(found.correlations, bits)
-    used = np.flatnonzero(dealt)
+    allocated = allocation(found.correlations, bits)
+    used = np.flatnonzero(allocated)
     tables, _ = gaussian_quantizers()
-    thresholds = [tables[b] for b in dealt[used]]
+    thresholds = [tables[b] for b in allocated[used]]
     kept = dataclasses.replace(
         found,
         correlations=found.correlations[used],

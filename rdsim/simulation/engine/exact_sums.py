@@ -191,7 +191,7 @@ def span_sums(
     implementation: str,
     fold_setting: bool,
 ) -> Int[Array, "settings columns 2"]:
-    """Sums of every active setting over the trials first..last-1, its blocks dealt to the devices.
+    """Sums of every active setting over the trials first..last-1, its blocks shared among the devices.
 
     The number of blocks is an argument of the compiled loop, not part of it: one program serves
     every chunk, and the loop is never unrolled into code that might round otherwise.
@@ -210,7 +210,7 @@ def span_sums(
         device = jax.lax.axis_index(_AXIS)
 
         def add(step: Array, sums: Array) -> Array:
-            # Pairs of a block and an active setting are numbered, and dealt to the devices in turn.
+            # Pairs of a block and an active setting are numbered, and given to the devices in turn.
             item = device + step * mesh.size
             setting = active[item % active_count]
             chosen = jax.tree.map(lambda leaf: leaf[setting], arguments)
