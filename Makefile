@@ -9,9 +9,10 @@ TESTS  ?=
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
-# Two processes whose LAPACK has two threads each spin against one another: a factorisation of a
-# hundred rows then takes ten times as long.
+# Two processes whose LAPACK or OpenMP (faiss) has two threads each spin against one another: a factorisation of a
+# hundred rows then takes ten times as long, the k-means of faiss twenty times.
 export OPENBLAS_NUM_THREADS ?= 1
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: figures test coverage newest lint bench docs readme clean
 

@@ -10,6 +10,11 @@ if _PROFILE == "quick":
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 
+# Read by NumPy and faiss when they are imported. Threads of several test processes on few cores spin against one
+# another: small factorisations and k-means of faiss then take ten to twenty times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from experiments.runner import programs  # noqa: E402
 
 # Most of the time of the suite is XLA's compiler. JAX's own switch asks it for few optimisations, and the
