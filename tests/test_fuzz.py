@@ -116,7 +116,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "loss": "reciprocal_rank",
     },
     "ranking.cosine": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
-    "ranking.entropy_gap_temperatures": {"entropy_gap": [0.5, 1.0], "floor": 0.1},
+    "ranking.entropy_difference_temperatures": {"entropy_difference": [0.5, 1.0], "floor": 0.1},
     "ranking.expected_loss": {"log_a": -3.0, "log_e": -5.0, "log2_size": 10.0, "loss": "error"},
     "ranking.fuse": {"scores": SCORES, "temperature": [1.0, 2.0]},
     "ranking.gaussian_rank_loss": {
@@ -199,7 +199,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     },
     "limits.contraction_coefficient": {"joint": JOINT, "compress": "columns"},
     "limits.distortion_at": {"p": PMF, "distortions": HAMMING, "rate": 0.5},
-    "limits.entropy_gap": {"variances": [1.0, 4.0]},
+    "limits.entropy_difference": {"variances": [1.0, 4.0]},
     "limits.generalized_mutual_information": {
         "joint": JOINT,
         "scores": [[0.3, 0.1], [-0.2, 0.5]],

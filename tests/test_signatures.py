@@ -23,7 +23,7 @@ NUMBERS = frozenset(
         "dimension",
         "distortion",
         "divergence",
-        "entropy_gap",
+        "entropy_difference",
         "erasure",
         "item_variance",
         "k",

@@ -46,7 +46,7 @@ from rdsim.ranking.tails import SaddlepointTail, ScoreTail, saddlepoint_tail, sc
 from rdsim.ranking.temperature import (
     FittedTemperatures,
     bayes_temperatures,
-    entropy_gap_temperatures,
+    entropy_difference_temperatures,
     fit_temperatures,
 )
 from rdsim.ranking.temperature_search import SearchedTemperatures, search_temperatures
@@ -69,7 +69,7 @@ __all__ = [
     "codeword_loss",
     "cosine",
     "dcg",
-    "entropy_gap_temperatures",
+    "entropy_difference_temperatures",
     "expected_loss",
     "fit_temperatures",
     "fuse",

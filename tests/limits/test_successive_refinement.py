@@ -18,7 +18,7 @@ def test_hamming_is_always_refinable(weights, low, high):
     top = 1 - p.max()
     fine = low * top
     found = successive_refinement(p, THREE, coarse=fine + high * (top - fine), fine=fine)
-    assert found.gap <= 1e-9
+    assert found.sum_of_gaps <= 1e-9
     assert found.refinable
     assert not found.undecided
     np.testing.assert_allclose(found.refinement.sum(axis=1), 1.0, rtol=0, atol=1e-9)

@@ -14,7 +14,7 @@ from rdsim.ranking.codewords import codeword_loss
 from rdsim.ranking.similarity import fuse, negative_squared_distance
 from rdsim.ranking.temperature import (
     bayes_temperatures,
-    entropy_gap_temperatures,
+    entropy_difference_temperatures,
     fit_temperatures,
 )
 from rdsim.ranking.temperature_search import search_temperatures
@@ -232,8 +232,8 @@ def test_C17_bayes_temperatures_give_the_likelihood_of_gaussian_cells(left):
     np.testing.assert_allclose(temperature / temperature[0], noise / noise[0], rtol=1e-14)
 
 
-def test_C17_the_entropy_gap_rule_stops_at_its_floor():
-    found = entropy_gap_temperatures([4.0, 0.25, 0.01, 0.0], floor=0.04)
+def test_C17_the_entropy_difference_rule_stops_at_its_floor():
+    found = entropy_difference_temperatures([4.0, 0.25, 0.01, 0.0], floor=0.04)
     np.testing.assert_allclose(found, [0.5, 2.0, 5.0, 5.0], rtol=1e-15)
 
 
@@ -289,8 +289,11 @@ def test_search_temperatures_names_a_bad_argument(change, message):
     [
         (lambda: bayes_temperatures([0.1, 0.0]), "query_noise must lie in"),
         (lambda: bayes_temperatures([0.1], -1.0), "quantisation_variance must lie in"),
-        (lambda: entropy_gap_temperatures([-1.0], floor=0.1), "entropy_gap must lie in"),
-        (lambda: entropy_gap_temperatures([1.0], floor=0.0), "floor must lie in"),
+        (
+            lambda: entropy_difference_temperatures([-1.0], floor=0.1),
+            "entropy_difference must lie in",
+        ),
+        (lambda: entropy_difference_temperatures([1.0], floor=0.0), "floor must lie in"),
     ],
 )
 def test_rules_name_a_bad_argument(call, message):

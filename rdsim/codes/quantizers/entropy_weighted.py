@@ -53,8 +53,8 @@ class EntropyWeightedQuantizer:
         rate: I(U;Y) on the training items, bits.
         distortion: E d(Y,U) on the training items.
         index_entropy: H(U) on the training items, bits.
-        gap: how far above R(D) of the training items, over all codes on the atoms offered (or
-            anywhere), the point can lie, bits; proved by the solver.
+        gap: `rate` less the certified lower bound on R(D) of the training items, over all codes on
+            the atoms offered (or anywhere), bits.
         tolerance: the gap asked for, bits.
         distortions: function d(items, codewords) -> (N, K).
 

@@ -16,7 +16,7 @@ from rdsim.limits.rate_distortion._point import excess_distortions as excess_dis
 from rdsim.limits.rate_distortion.allocation import (
     allocation_penalty,
     allocation_penalty_high_rate,
-    entropy_gap,
+    entropy_difference,
 )
 from rdsim.limits.rate_distortion.continuous import (
     ContinuousRateDistortion,
@@ -38,7 +38,7 @@ __all__ = [
     "allocation_penalty_high_rate",
     "continuous_rate_distortion",
     "distortion_at",
-    "entropy_gap",
+    "entropy_difference",
     "rate_at",
     "rate_distortion_curve",
     "successive_refinement",

@@ -72,7 +72,7 @@ _FAST: Final = 3
 """Classes up to which it is, and the converse to `_ROUGH`; beyond, to `_ROUGHER` at every other slope."""
 _ROUGH: Final = 4e-3
 _ROUGHER: Final = 1e-2
-"""Gaps in bits, of the order of what lies between lines of neighbouring slopes."""
+"""Tolerances of these solutions, bits: what lies between the lines of neighbouring slopes is of this order."""
 
 
 @result
@@ -157,7 +157,7 @@ def retrieval_bounds(
     steps = validation.integer("rounds", rounds, low=0)
     if levels is not None:
         levels = validation.integer("levels", levels, low=1)
-    gap = float(validation.tolerance(tolerance))
+    wanted = float(validation.tolerance(tolerance))
     if distortion is not None:
         distortion = validation.interval("distortion", distortion, low=0.0, high=1.0, ndim=1)
     zero_rate = float(expected_loss(size, parsed, log_a=-jnp.inf, log_e=0.0))
@@ -169,10 +169,10 @@ def retrieval_bounds(
         joint = np.asarray(validation.pmf("source", joint, ndim=2))
 
         def inverse_bottleneck(relevance: np.ndarray) -> np.ndarray:
-            rate = bottleneck_rate(joint, relevance, tolerance=gap, compress="columns")
+            rate = bottleneck_rate(joint, relevance, tolerance=wanted, compress="columns")
             return np.asarray(rate.lower)
 
-        whole = _whole_items(joint, size, loss, n, gap)
+        whole = _whole_items(joint, size, loss, n, wanted)
         if whole is None:
             schemes = block_schemes(joint, size, n, parsed, steps, levels)
             found = schemes.loss, schemes.bits
