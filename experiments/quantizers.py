@@ -125,9 +125,9 @@ def run(config: Config, key: jax.Array, cell: Cell = call) -> xarray.Dataset:
     }
     lines = cell("converses", _converses, config, np.array(config.bits, float))
     at_codes = cell("converses-at-the-codes", _at_codes, config, tried["bits"])
-    random = cell("random-words", _random, config, "random_words", config.bits)
+    random = cell("random-words", _random, config, "random_codewords", config.bits)
     mixed = cell(
-        "random-words-of-a-share", _random, config, "longer_words_at_random", config.mixed_bits
+        "random-words-of-a-share", _random, config, "longer_codewords_at_random", config.mixed_bits
     )
     gaps = cell("gaps", _gaps, config)
     unit, in_bits = {"units": "1"}, {"units": "bits per item"}
@@ -220,7 +220,7 @@ def _random(config: Config, code: str, bits: tuple[int, ...]) -> dict[str, np.nd
     """Recall@1 of random codes for the directions of the items (C28), with the error of quadrature."""
     stored, size = np.array(bits, float), math.log2(config.items)
     loss = codes.sphere_ensemble(_pair(config), size, "error", bits=stored, code=code).loss
-    kind = "fixed length, one encoder" if code == "random_words" else "unequal lengths"
+    kind = "fixed length, one encoder" if code == "random_codewords" else "unequal lengths"
     return {
         "recall": 1 - np.asarray(loss.value),
         "lower": 1 - np.asarray(loss.upper),

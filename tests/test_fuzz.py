@@ -354,7 +354,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "log2_size": 4.0,
         "loss": "error",
         "bits": 3.0,
-        "code": "random_words",
+        "code": "random_codewords",
         "share": None,
     },
     "codes.dsbs_distances": {"n": 8, "rate": 0.5, "crossover": 0.1},

@@ -19,8 +19,8 @@ lower convex hull of all points found, with the constant description (D_max, 0),
 
 Items of few values, one letter or a short block, are described whole. Where the queries sort them in
 one order or its reverse the upper bound is the best of all channels to the tolerance (C25).
-Otherwise it is the best of channels of some dozens of words (`items._alternation`), some 1e-3 bits
-above the optimum, and of C25's own where words are told apart best. C26 is left out where queries are
+Otherwise it is the best of channels of some dozens of codewords (`items._alternation`), some 1e-3 bits
+above the optimum, and of C25's own where codewords are told apart best. C26 is left out where queries are
 of many classes. Longer items: a local search among memoryless channels of |Y| + 1 codewords
 (`_block_channels`), below which C4 alone stands. Encoders that see the
 whole database and describe items jointly may need fewer bits than any single channel, down to the
@@ -67,7 +67,7 @@ _CLASSES: Final = 5
 _SLOPES: Final = np.geomspace(1 / 8, 4.0, 8)
 """Rewards a bit at which it is, over the mean reward a bit of stored items."""
 _STEEP: Final = 0.15
-"""Up to this of them one encoder is solved as well: a few dozens of words are too coarse there."""
+"""Up to this of them one encoder is solved as well: a few dozens of codewords are too coarse there."""
 _FAST: Final = 3
 """Classes up to which it is, and the converse to `_ROUGH`; beyond, to `_ROUGHER` at every other slope."""
 _ROUGH: Final = 4e-3

@@ -146,7 +146,7 @@ def evaluated(problem: Programme, joint: np.ndarray) -> tuple[float, float]:
 
 
 def _earned(problem: Programme, joint: np.ndarray, rewards: Steps, classes: list[Steps]) -> float:
-    """Sort the words by every class and add up what their intervals of quantiles earn."""
+    """Sort the codewords by every class and add up what their intervals of quantiles earn."""
     weight = joint.sum(axis=1)
     joint, weight = joint[weight > 0], weight[weight > 0]
     total = rewards.whole

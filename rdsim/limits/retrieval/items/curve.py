@@ -131,8 +131,8 @@ class RetrievalCurve(Curve):
             slope: reward a bit, > 0, a scalar.
 
         Returns:
-            P(u|y), rows summing to one, shape (|Y|, U): of thousands of words where queries are of
-            one class. A letter without mass has the row of the words' own distribution.
+            P(u|y), rows summing to one, shape (|Y|, U): of thousands of codewords where queries are of
+            one class. A letter without mass has the row of the codewords' own distribution.
 
         Raises:
             ValueError: if the slope is not positive.
