@@ -56,17 +56,6 @@ CASES: Final[dict[str, Call]] = {
         "competitor": law(PMF),
         "tolerance": positive(1e-6, 0.0),
     },
-    "ranking.search_temperatures": {
-        "scores": points(SCORES),
-        "target": array(TARGET, TARGET + 1, TARGET - 1, TARGET + 0.5),
-        "competitor": law(PMF),
-        "log2_size": positive(4.0, 0.0, math.inf, 1e300),
-        "loss": loss("error"),
-        "start": points([1.0, 2.0], [1.0, 0.0], [-1.0, 1.0]),
-        "decades": positive(1.0, 0.0, math.inf),
-        "points": count(3, 0, 1, 2),
-        "rounds": count(1, 0),
-    },
     "limits.continuous_rate_distortion": {
         "points": anywhere(points(SAMPLES[:4]), "axis"),
         "weights": law(np.full(4, 0.25)),

@@ -359,7 +359,6 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     },
     "codes.dsbs_distances": {"n": 8, "rate": 0.5, "crossover": 0.1},
     "codes.entropy_coded_bits": {"symbols": np.array([0, 1, 2, 0]), "p": PMF},
-    "codes.expected_length": {"lengths": np.array([1, 2, 2]), "p": PMF},
     "codes.fit_item_code": {
         "name": "uniform scalar",
         "key": KEY,

@@ -28,7 +28,6 @@ from rdsim.codes.entropy_coding import (
     channel_simulation_bits,
     code_rates,
     entropy_coded_bits,
-    expected_length,
     huffman_lengths,
 )
 from rdsim.codes.item_code import ItemCode, StoredCode
@@ -84,7 +83,6 @@ __all__ = [
     "entropy_coded_bits",
     "entropy_constrained_quantizer",
     "entropy_weighted_quantizer",
-    "expected_length",
     "fit_item_code",
     "gaussian_test_channel",
     "huffman_lengths",

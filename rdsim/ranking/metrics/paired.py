@@ -118,8 +118,3 @@ def recalls(ranks: PairRanks, k: Integer) -> Float[np.ndarray, " q"]:
     """Probability that each query's target is among the first k."""
     validation.instance("ranks", ranks, PairRanks)
     return tied_gain(ranks.ahead, ranks.tied, ("miss", validation.integer("k", k, low=1)))
-
-
-def drawn_ranks(generator: np.random.Generator, ranks: PairRanks) -> Int[np.ndarray, " q"]:
-    """Draw the rank of each target, ties broken at random, from 1."""
-    return ranks.ahead + 1 + generator.integers(0, ranks.tied)
