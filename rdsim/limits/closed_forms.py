@@ -20,7 +20,7 @@ from rdsim.transformations import falling, with_derivatives_of
 
 @validation.needs_float64
 def bernoulli_hamming(p: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
-    r"""Compute R(D) of a biased coin under Hamming distortion.
+    r"""Compute R(D) of a Bernoulli(p) source under Hamming distortion.
 
     $$R(D) = h(p) - h(D), \quad 0 \le D \le \min(p, 1-p).$$
 

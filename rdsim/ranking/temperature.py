@@ -208,7 +208,11 @@ def _newton_fit(
     tolerance: Float[Array, ""],
     shared: bool,
 ) -> FittedTemperatures:
-    """Minimise the cross-entropy by projected Newton steps, and return to the caller's units."""
+    """Minimise the cross-entropy by projected Newton steps, and return to the caller's units.
+
+    Invariants: all weights are >= 0, the cross-entropy never rises (Armijo's condition), and `gap_nats` is
+    that of the weights it is stored with. The loop ends far below the tolerance, or after `_MOST_STEPS`.
+    """
     samples, modalities, _ = scores.shape
     sample = _scaled_sample(scores, target, competitor, shared)
 
@@ -310,8 +314,8 @@ def _newton_step(sample: _Sample, iterate: _Iterate) -> _Iterate:
 
 def _armijo_search(sample: _Sample, iterate: _Iterate) -> Float[Array, " m"]:
     """Halve the step, bounded by zero, until it descends enough (Armijo)."""
-    now = _cross_entropy(sample, iterate.weight)
-    rounding = 4 * jnp.finfo(float).eps * (1 + jnp.abs(now))
+    before = _cross_entropy(sample, iterate.weight)
+    rounding = 4 * jnp.finfo(float).eps * (1 + jnp.abs(before))
 
     def weight_after(length: Array) -> Array:
         return jnp.maximum(iterate.weight + length * iterate.step, 0.0)
@@ -319,7 +323,7 @@ def _armijo_search(sample: _Sample, iterate: _Iterate) -> Float[Array, " m"]:
     def too_long(length: Array) -> Array:
         there = weight_after(length)
         promised = _SUFFICIENT * jnp.sum(iterate.gradient * (there - iterate.weight))
-        falls_short = _cross_entropy(sample, there) > now + promised + rounding
+        falls_short = _cross_entropy(sample, there) > before + promised + rounding
         return falls_short & (length > 1e-12)
 
     length = jax.lax.while_loop(too_long, lambda length: length / 2, jnp.asarray(1.0))

@@ -114,7 +114,7 @@ def discrete(joint: ArrayLike) -> DiscreteSource:
 
 
 def dsbs(crossover: ArrayLike) -> DiscreteSource:
-    r"""The doubly symmetric binary source: Y a fair coin, X = Y flipped with probability p.
+    r"""The doubly symmetric binary source: Y equiprobable, X = Y flipped with probability p.
 
     $$P(x,y) = \tfrac12 (1-p) \text{ if } x = y, \quad \tfrac12 p \text{ if } x \ne y.$$
 
@@ -151,7 +151,7 @@ def symmetric(letters: Any, crossover: ArrayLike) -> DiscreteSource:
 
 
 def binary_erasure_pair(erasure: ArrayLike) -> DiscreteSource:
-    r"""The binary erasure pair: Y a fair coin, X = Y, or 2 (erased) with probability e.
+    r"""The binary erasure pair: Y equiprobable, X = Y, or 2 (erased) with probability e.
 
     Its mutual information is $1 - e$ bits.
 

@@ -1,6 +1,6 @@
 r"""Random codes on the doubly symmetric binary source: the ensemble average, exactly (C14).
 
-Each item y (n fair bits) has its own codebook of $K = \lfloor 2^{nR} \rfloor$ fair-coin codewords and is
+Each item y (n fair bits) has its own codebook of $K = \lfloor 2^{nR} \rfloor$ codewords of fair bits and is
 stored as the index of the nearest; a query x (y with each bit flipped with probability p) ranks items by
 its Hamming distance to their stored codewords. Averaged over codebooks, items and queries:
 

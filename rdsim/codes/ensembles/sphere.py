@@ -274,10 +274,12 @@ class _Problem:
             return -high, min(high, self.most_log_odds())
 
         # Codewords of at least one bit: h(m) + m <= R.
-        def room(log_odds: float) -> float:
+        def bits_above_one(log_odds: float) -> float:
             return self._longer(_share(log_odds)) - 1.0
 
-        return -high, high if room(high) >= 0 else float(brentq(room, -high, high))
+        return -high, high if bits_above_one(high) >= 0 else float(
+            brentq(bits_above_one, -high, high)
+        )
 
     def most_log_odds(self) -> float:
         """Log-odds of the largest share: with N axes 2^-N of the items have no positive coordinate."""

@@ -268,7 +268,12 @@ def _eliminated(
     *,
     damped: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Solve Newton's system from the inverses of its blocks, shape (L, k, n, n)."""
+    r"""Solve Newton's system from the inverses of its blocks, shape (L, k, n, n).
+
+    With $e_u = B_u^{-1} (\delta - r_u)$ put into the other two equations of `_newton_direction`, what is left
+    is one dense system of size n + k a lane: the first n rows are the masses' sums, for each letter, the
+    last k the conditions on each atom, and its unknowns are delta and omega.
+    """
     lanes, count, n = m.shape
     # An atom without mass has no equation: its omega is set to zero.
     empty = ~used.any(axis=2)
@@ -278,9 +283,9 @@ def _eliminated(
     matrix[:, n:, :n] = pi
     slots = np.arange(n, n + count)
     matrix[:, slots, slots] = empty
-    told = (inverse @ residual[..., None])[..., 0]
+    offset = (inverse @ residual[..., None])[..., 0]
     right = np.concatenate(
-        [missing + np.sum(m * told, axis=1), np.sum(pi * residual, axis=2)], axis=1
+        [missing + np.sum(m * offset, axis=1), np.sum(pi * residual, axis=2)], axis=1
     )[..., None]
     if damped:
         gram = np.swapaxes(matrix, 1, 2) @ matrix
@@ -291,7 +296,7 @@ def _eliminated(
         found = solve(matrix, right)[..., 0]
     dual_step, omega = found[:, :n], found[:, n:]
     pulled = (inverse @ (used * dual_step[:, None])[..., None])[..., 0]
-    log_step = np.where(used, pulled - told + omega[..., None], 0.0)
+    log_step = np.where(used, pulled - offset + omega[..., None], 0.0)
     return log_step, dual_step
 
 

@@ -25,8 +25,14 @@ _PROOF_GAP: Final = 0.5  # and to which a line in use is proved: both together s
 def bottleneck_bounds(
     source: Source, target: np.ndarray, options: SolverOptions, *, by_relevance: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bound IB at rates, or its inverse at relevances, shape (T,), all strictly inside the curve."""
+    """Bound IB at rates, or its inverse at relevances, shape (T,), all strictly inside the curve.
+
+    Each attempt searches with lines taken on trust, proves those that the answer rests on, and bounds the
+    targets by proved lines and achieved points alone: `known` holds nothing else. So the bounds hold
+    whether or not the attempts have closed them to the tolerance.
+    """
     goal = -target if by_relevance else target
+    # Known without a solver: nothing is sent, and IB(R) <= R; all is sent, and IB <= I(X;Y).
     known = _points_of_lines(
         slope=np.array([1.0, 0.0]),
         complexity=np.array([0.0, source.entropy]),

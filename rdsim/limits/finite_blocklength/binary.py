@@ -1,10 +1,10 @@
-r"""A coin with bias p, bits wrong counted: Bernoulli(p) under Hamming distortion.
+r"""A Bernoulli(p) source under Hamming distortion, at finite block length.
 
 With $p \le 1/2$, $K = \lfloor nD \rfloor$ and $S(n,K) = \sum_{k \le K} \binom{n}{k}$:
 
 - lower bound, the converse (Kostina and Verdu 2012, on the binary source): the code must serve source blocks
   of probability 1 - eps, at least $\sum_{k \le r} \binom{n}{k} + \lambda \binom{n}{r+1}$ of them, the
-  most probable; one codeword serves S(n,K). For the fair coin it is $1 - \epsilon \le M 2^{-n} S(n,K)$.
+  most probable; one codeword serves S(n,K). For p = 1/2 it is $1 - \epsilon \le M 2^{-n} S(n,K)$.
 - upper bound, random coding (there too, here with the full ball): codewords i.i.d. Bernoulli(q),
   $q = (p-D)/(1-2D)$, serve a block of weight t with probability
   $P_t = P[\mathrm{Bin}(t, 1-q) + \mathrm{Bin}(n-t, q) \le K]$ and
@@ -63,7 +63,7 @@ def binary_hamming(
         Bounds and approximation, bits per letter, the broadcast shape.
 
     """
-    bias, D = _checked_coin(p, distortion)
+    bias, D = _checked_bernoulli(p, distortion)
     n, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
     radius = jnp.asarray(steps_within(n, D))
     size, widest = padded_size(int(np.max(n))), padded_size(int(np.max(radius)))
@@ -71,7 +71,7 @@ def binary_hamming(
     # The optimal q of long blocks serves rare blocks badly: a fair one is better at tiny eps.
     best = n.ravel().astype(float)
     for q in {(bias - D) / (1 - 2 * D), 0.5}:
-        lower, upper = _coin_bounds(
+        lower, upper = _bernoulli_bounds(
             jnp.asarray(bias),
             jnp.asarray(log_binomials(size, widest, 1 - q)),
             jnp.asarray(np.logaddexp.accumulate(log_binomials(size, widest, q), axis=1)),
@@ -80,7 +80,7 @@ def binary_hamming(
             eps.ravel(),
         )
         best = jnp.minimum(best, upper)
-    approximation = _coin_second_order(bias, D)
+    approximation = _bernoulli_second_order(bias, D)
     return finite_blocklength(approximation, n, eps, log2_lower=lower, log2_upper=best)
 
 
@@ -91,21 +91,21 @@ def binary_hamming_second_order(p: ArrayLike, *, distortion: ArrayLike) -> Secon
 
     $$R(D) = h(p) - h(D), \qquad V(D) = p(1-p) \log_2^2 \frac{1-p}{p},$$
 
-    with $(\log_2 n) / (2n)$ added for the fair coin, whose dispersion is zero.
+    with $(\log_2 n) / (2n)$ added at p = 1/2, where the dispersion is zero.
 
     Its methods are `rate` and `excess_probability`; the arguments are those of `binary_hamming`.
     """
-    return _coin_second_order(*_checked_coin(p, distortion))
+    return _bernoulli_second_order(*_checked_bernoulli(p, distortion))
 
 
-def _checked_coin(p: ArrayLike, distortion: ArrayLike) -> tuple[float, float]:
+def _checked_bernoulli(p: ArrayLike, distortion: ArrayLike) -> tuple[float, float]:
     p = validation.open_unit("p", p)
     bias = min(float(p), 1 - float(p))
     D = validation.interval("distortion", distortion, low=0.0, high=bias, open_high=True, ndim=0)
     return bias, float(D)
 
 
-def _coin_second_order(p: float, D: float) -> SecondOrder:
+def _bernoulli_second_order(p: float, D: float) -> SecondOrder:
     rate = binary_entropy(jnp.asarray(p)) - binary_entropy(jnp.asarray(D))
     return second_order(rate, p * (1 - p) * np.log2((1 - p) / p) ** 2)
 
@@ -126,7 +126,7 @@ def log_binomials(size: int, widest: int, q: float) -> np.ndarray:
 
 
 @jax.jit
-def _coin_bounds(
+def _bernoulli_bounds(
     p: Float[Array, ""],
     missed_ones: Float[Array, "m k"],
     few_zeros: Float[Array, "m k"],

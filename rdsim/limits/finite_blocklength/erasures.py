@@ -1,4 +1,4 @@
-r"""A fair coin seen through an erasure channel: reproduce the coin from what was not erased.
+r"""Equiprobable bits seen through an erasure channel: reproduce the bits from those not erased.
 
 The encoder sees each of n fair bits with probability $1-\alpha$. An erased bit is wrong half the
 time, whatever the code does. With t bits erased, a of them wrong, and $K = \lfloor nD \rfloor$, a
@@ -44,7 +44,7 @@ def erased_coin(
     excess_probability: ArrayLike,
     block_lengths: ArrayLike,
 ) -> FiniteBlocklength:
-    r"""Bound the least rate that keeps at most n D bits of an erased fair coin wrong.
+    r"""Bound the least rate that keeps at most n D of n erased fair coin flips wrong.
 
     $$\sum_{t,a} w_{t,a} (1 - M P_{t,a})^+ \le \epsilon \le \sum_{t,a} w_{t,a} (1 - P_{t,a})^M,
       \qquad w_{t,a} = \binom{n}{t} \alpha^t (1-\alpha)^{n-t} \binom{t}{a} 2^{-t}:$$
@@ -53,7 +53,7 @@ def erased_coin(
     counts the code of all $2^n$ blocks as codewords too.
 
     Args:
-        erasure: alpha in [0, 1), a scalar; 0 is the fair coin.
+        erasure: alpha in [0, 1), a scalar; 0 leaves equiprobable bits.
         distortion: D in (alpha/2, 1/2), fraction of wrong bits, a scalar; without erasures also 0.
         excess_probability: in (0, 1), shape (...).
         block_lengths: n, integers in 1..5000, broadcast against it. For longer blocks see

@@ -191,6 +191,8 @@ def _bracket_target(
         is_left |= state.steps == 0
         left = jax.tree.map(lambda n, o: jnp.where(is_left, n, o), new, state.left)
         right = jax.tree.map(lambda n, o: jnp.where(is_left, o, n), new, state.right)
+        # R is convex: the line through a certified point with its slope lies below the curve, and the
+        # chord of two achieved points above it (time sharing).
         lower = jnp.maximum(state.lower, _line_at_target(new, goal, by_rate))
         upper = _chord_at_target(left, right, goal, by_rate)
         width = right.excess - left.excess

@@ -60,7 +60,7 @@ _CELL_LIMIT: Final = 1024.0
 """Pairs of a query and an item, |X|^n |Y|^n, up to which items are described whole."""
 _LARGEST: Final = 1000.0
 """log2 M up to which they are."""
-_PRICES: Final = np.geomspace(1 / 96, 48.0, 80)
+_MULTIPLIERS: Final = np.geomspace(1 / 96, 48.0, 80)
 """Rewards a nat of the channels that are searched, over the range of the reward."""
 _CLASSES: Final = 5
 """Classes of queries up to which the converse of whole items is solved."""
@@ -237,7 +237,9 @@ def _item_bounds(
         below, _, _ = searched(joint, D, inverse=False)
         return (points.x, points.upper), np.where(least > D, np.inf, np.maximum(below, 0.0))
     span = float(shared.maximum_loss) - least
-    channels = alternated(problem, shared.letters(), 2.0 ** float(shared.log2_size), span * _PRICES)
+    channels = alternated(
+        problem, shared.letters(), 2.0 ** float(shared.log2_size), span * _MULTIPLIERS
+    )
     reward, nats = np.array([evaluated(problem, channel) for channel in channels]).T
     x = np.append(1.0 - reward, least)
     y = np.append(nats / np.log(2.0), float(shared.stored_rate))

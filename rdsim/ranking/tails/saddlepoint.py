@@ -271,6 +271,7 @@ def _line_integral(
     p = letter_scores.tilted(sums, tilt)
     centred = jnp.where(p > 0, sums.values - jnp.sum(p * sums.values, -1, keepdims=True), 0.0)
 
+    # The midpoint rule; over the whole period of a lattice it converges exponentially.
     def add(chunk: Array, total: Float[Array, "2 b"]) -> Float[Array, "2 b"]:
         node = (chunk * _CHUNK + jnp.arange(_CHUNK))[:, None]
         frequency = (node + 0.5) * spacing

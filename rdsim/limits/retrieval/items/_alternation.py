@@ -22,7 +22,7 @@ import numpy as np
 
 from rdsim.limits.retrieval.items._programme import Programme
 
-_WORDS: Final = 128
+_CODEWORDS: Final = 128
 """Codewords of a channel, over all queries."""
 _FEWEST: Final = 3
 """Least number of codewords that lean to each query."""
@@ -40,23 +40,23 @@ _FINEST_SIZE: Final = 2.0**48
 
 
 def alternated(
-    problem: Programme, table: np.ndarray, size: float, prices: np.ndarray
+    problem: Programme, table: np.ndarray, size: float, multipliers: np.ndarray
 ) -> list[np.ndarray]:
-    """Search a channel for every price.
+    """Search a channel for every multiplier.
 
     Args:
         problem: classes of queries and what they earn.
         table: P(x,y) of the letters of the problem, to take the starts from.
         size: M, to grade codewords by.
-        prices: lambda, reward a nat, shape (S,).
+        multipliers: Lagrange multiplier lambda of the rate, reward per nat, shape (S,).
 
     Returns:
-        P(u,y) for every price.
+        P(u,y) for every multiplier.
 
     """
-    best = [(-np.inf, np.zeros((0, 0)))] * prices.size
+    best = [(-np.inf, np.zeros((0, 0)))] * multipliers.size
     for weight, posterior in _starts(table, min(size, _FINEST_SIZE)):
-        joint, value = _climbed(problem, weight, posterior, prices)
+        joint, value = _climbed(problem, weight, posterior, multipliers)
         best = [
             max(old, (float(v), each), key=lambda pair: pair[0])
             for old, v, each in zip(best, value, joint, strict=True)
@@ -65,27 +65,27 @@ def alternated(
 
 
 def _climbed(
-    problem: Programme, weight: np.ndarray, posterior: np.ndarray, prices: np.ndarray
+    problem: Programme, weight: np.ndarray, posterior: np.ndarray, multipliers: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Alternate from one start at all prices.
+    """Alternate from one start at all multipliers.
 
     Args:
         problem: as in `alternated`.
         weight: P(u), shape (U,).
         posterior: P(y|u) to sort by at first, shape (U, |Y|).
-        prices: lambda, shape (S,).
+        multipliers: lambda, shape (S,).
 
     Returns:
-        P(u,y), shape (S, U, |Y|); and what the transport's dual says of reward over price less rate,
+        P(u,y), shape (S, U, |Y|); and what the transport's dual says of reward over multiplier less rate,
         in nats and up to a constant, shape (S,).
 
     """
     e, py = problem.queries.direction, problem.queries.py
     knots = [np.append(0.0, np.cumsum(steps.length)) for steps in problem.below]
     heights = [np.append(0.0, np.cumsum(steps.length * steps.slope)) for steps in problem.below]
-    ends = np.empty((prices.size, weight.size + 1))
-    factor = np.tile(py, (prices.size, 1))[:, :, None]  # b_y P_y
-    scores = np.tile(posterior @ e.T, (prices.size, 1, 1))  # tau_c(u)
+    ends = np.empty((multipliers.size, weight.size + 1))
+    factor = np.tile(py, (multipliers.size, 1))[:, :, None]  # b_y P_y
+    scores = np.tile(posterior @ e.T, (multipliers.size, 1, 1))  # tau_c(u)
     for _ in range(_ALTERNATIONS):
         mean = np.empty_like(scores)
         for c, (x, height) in enumerate(zip(knots, heights, strict=True)):
@@ -93,7 +93,7 @@ def _climbed(
             ends[:, 0], ends[:, 1:] = 0.0, np.cumsum(weight[order], axis=1)
             earned = np.diff(np.interp(ends / ends[:, -1:], x, height), axis=1)
             np.put_along_axis(mean[:, :, c], order, earned / weight[order], axis=1)
-        reward = (mean @ e) / prices[:, None, None]
+        reward = (mean @ e) / multipliers[:, None, None]
         top = reward.max(axis=2, keepdims=True)
         kernel = np.exp(np.maximum(reward - top, -_STEEPEST))
         across = np.ascontiguousarray(np.swapaxes(kernel, 1, 2))
@@ -121,7 +121,7 @@ def _starts(table: np.ndarray, size: float) -> list[tuple[np.ndarray, np.ndarray
     letter has its own codewords, whose probabilities sum to its own.
     """
     queries, py = len(table), table.sum(axis=0)
-    each = max(_WORDS // queries, _FEWEST)
+    each = max(_CODEWORDS // queries, _FEWEST)
     codewords = queries * each
     grid = np.append(0.0, np.geomspace(_FINEST / size, 1 / queries, 2048))
     # Ends are even in the sum of ln(1 + q M), along which the loss of few winners rises, and of q.
