@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.limits._curve import lower_hull
+from rdsim.limits._supporting_lines import lower_hull
 from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 

@@ -1,6 +1,6 @@
 r"""Search for the slope whose line meets the bottleneck at a rate, or at a relevance.
 
-It is the search of all curves (`limits._curve`) on the convex function f = -IB, in bits. A proof by
+It is the search of all curves (`limits._supporting_lines`) on the convex function f = -IB, in bits. A proof by
 branch and bound costs far more than an ascent. So lines are first taken on trust, from the dual
 variables of the ascent, and only those that the answer rests on are proved. Where a proof finds a
 posterior that pricing had missed, its encoder is better now, and the search goes on from there.
@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from rdsim.information import LN2
-from rdsim.limits._curve import Points, search
+from rdsim.limits._supporting_lines import Points, search
 from rdsim.limits.bottleneck._certificate import ROUNDING
 from rdsim.limits.bottleneck._solver import Encoders, SolverOptions, Source, proved, solved
 

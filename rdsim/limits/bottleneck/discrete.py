@@ -25,7 +25,8 @@ from jaxtyping import Array, Bool, Float, Key
 
 from rdsim import validation
 from rdsim.certified import Certified
-from rdsim.limits._curve import Curve, Points
+from rdsim.limits._curve import Curve
+from rdsim.limits._supporting_lines import Points
 from rdsim.limits.bottleneck._certificate import ROUNDING
 from rdsim.limits.bottleneck._search import bottleneck_bounds
 from rdsim.limits.bottleneck._solver import SolverOptions, checked, on_all_letters, proved, solved

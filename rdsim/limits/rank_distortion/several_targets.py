@@ -29,7 +29,8 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import LN2
-from rdsim.limits._curve import Points, between, check_distortion, search
+from rdsim.limits._curve import between, check_distortion
+from rdsim.limits._supporting_lines import Points, search
 from rdsim.limits.rank_distortion._places import (
     AveragePrecision,
     Gains,

@@ -1,6 +1,7 @@
 """R(D) of discrete and continuous sources, certified.
 
-`discrete` and `continuous` solve, `refinement` asks whether a coarse description can
+`discrete` and `continuous` solve; the certificate of a discrete point is computed in `_point`, of a continuous one in
+`_gaussian_sum`; `_search` finds the slope of a target. `refinement` asks whether a coarse description can
 be refined without loss, and `allocation` splits a rate over several sources.
 """
 

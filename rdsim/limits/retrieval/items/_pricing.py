@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from rdsim.limits._curve import lower_hull
+from rdsim.limits._supporting_lines import lower_hull
 from rdsim.limits.retrieval.items._strategies import Problem
 
 _PORTION: Final = 16_384

@@ -204,7 +204,7 @@ def _by_strategies(
             guess = _guessed(groups, *coarse)
             split = _spread(split, groups.excess(split, coarse[1].theta, guess), groups, _WORKING)
             strategies = np.unique(np.append(split, first_strategies(groups, 0), axis=0), axis=0)
-        # Few enough tangents carry all of the piecewise linear reward: then no finer level follows.
+        # As many tangents as the reward has pieces: the rewards are exact, and no finer level follows.
         exact = all(map(_same_size, steps, problem.above))
         # Where no finer groups follow, what the interior point leaves open is all of the gap.
         least, tight = 0.01 * nats, 0.0 if exact else _TIGHT / count**2

@@ -35,7 +35,8 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.certified import Certified
-from rdsim.limits._curve import Curve, Points, search
+from rdsim.limits._curve import Curve
+from rdsim.limits._supporting_lines import Points, search
 from rdsim.limits.bottleneck._solver import reduced
 from rdsim.limits.retrieval.items._programme import Programme, optimum, programme
 from rdsim.limits.retrieval.items._ranks import Rewards, classes_of, tabulated
