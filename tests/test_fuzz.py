@@ -364,7 +364,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "key": KEY,
         "items": ITEMS,
         "bits": 2,
-        "atoms": 8,
+        "initial_codewords": 8,
     },
     "codes.huffman_lengths": {"p": PMF},
     "codes.hyperplane_hashing": {"key": KEY, "items": ITEMS, "bits": 2},
@@ -399,7 +399,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "stored": np.array([[0, 1], [1, 1], [0, 0]]),
         "count": 2,
     },
-    "codes.seeded_atoms": {"key": KEY, "items": ITEMS, "count": 4},
+    "codes.seeded_codewords": {"key": KEY, "items": ITEMS, "count": 4},
     "codes.uniform_scalar_quantizer": {"items": ITEMS, "bits": 2, "tail": 0.001},
     "codes.vector_quantizer": {
         "key": KEY,

@@ -6,7 +6,7 @@ Their rates are measured as information and as real bits by `entropy_coding`.
 
 from rdsim.codes.codebook import random_codebook
 from rdsim.codes.common_form import CODES, CommonCode, common_code, fit_item_code
-from rdsim.codes.distances import seeded_atoms, squared_error
+from rdsim.codes.distances import seeded_codewords, squared_error
 from rdsim.codes.encoders import likelihood_encoder, minimum_distortion_encoder
 from rdsim.codes.ensembles import (
     Competitors,
@@ -98,7 +98,7 @@ __all__ = [
     "random_codebook",
     "rotated_hash",
     "search",
-    "seeded_atoms",
+    "seeded_codewords",
     "sphere_ensemble",
     "squared_error",
     "uniform_scalar_quantizer",

@@ -400,7 +400,7 @@ FITS = {
     "hyperplanes": lambda y: hyperplane_hashing(KEY, y, 3),
     **{
         f"catalogue: {name}": lambda y, name=name: common_form.fit_item_code(
-            KEY, name, y, 2, atoms=8
+            KEY, name, y, 2, initial_codewords=8
         )
         for name in common_form.CODES
     },
