@@ -9,15 +9,10 @@ import scipy.optimize
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import RHO
 
 from rdsim import limits
 
-RHO = {
-    "error": lambda r: (r > 1) * 1.0,
-    "reciprocal_rank": lambda r: 1 - 1 / r,
-    ("miss", 3): lambda r: (r > 3) * 1.0,
-    "dcg": lambda r: 1 - 1 / np.log2(1 + r),
-}
 losses = pytest.mark.parametrize("loss", RHO, ids=str)
 
 

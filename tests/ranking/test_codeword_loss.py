@@ -8,16 +8,11 @@ import pytest
 import strategies as sts
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import RHO
 
 from rdsim import ranking
 from rdsim.ranking.codewords import codeword_loss
 
-RHO = {
-    "error": lambda r: (r > 1) * 1.0,
-    "reciprocal_rank": lambda r: 1 - 1 / r,
-    ("miss", 3): lambda r: (r > 3) * 1.0,
-    "dcg": lambda r: 1 - 1 / np.log2(1 + r),
-}
 losses = pytest.mark.parametrize("loss", RHO, ids=str)
 SIZES = np.log2([2, 4])
 targets = st.lists(st.integers(0, 3), min_size=3, max_size=3).map(np.array)
