@@ -37,7 +37,7 @@ def agree_bottleneck(rows):
             assert -1e-9 <= row.numbers["missing_bits"] < 2  # log2 of the letters is 1.6
 
 
-def agree_rank_law(rows):
+def agree_rank_distribution(rows):
     exact, simulated = rows
     assert simulated.numbers["lower"] <= exact.numbers["mean"] <= simulated.numbers["upper"]
 

@@ -43,7 +43,7 @@ def _entropy(p):
 
 @settings(max_examples=40)
 @given(strategies.channels((4, 5)), strategies.pmfs(4))
-def test_C17_rates_are_those_of_the_joint_law(channel, p):
+def test_C17_rates_are_those_of_the_joint_distribution(channel, p):
     code = Table(jnp.zeros((5, 1)), jnp.asarray(channel))
     rates = code_rates(code, np.arange(4.0)[:, None], masses=p)
     q = p @ channel
@@ -79,7 +79,7 @@ def test_C17_a_range_coder_comes_within_one_percent_and_a_word_of_the_cross_entr
     coded = entropy_coded_bits(symbols, q)
     ideal = -np.sum(np.log2((q / q.sum())[symbols]))
     np.testing.assert_allclose(coded.cross_entropy * number, ideal, rtol=0, atol=1e-8 * number)
-    # No model of the same law for all symbols spends less than the entropy of their frequencies.
+    # No model of the same distribution for all symbols spends less than the entropy of their frequencies.
     frequencies = np.bincount(symbols) / number
     assert number * _entropy(frequencies) - 64 <= coded.total_bits <= 1.01 * ideal + 64
     assert coded.total_bits % 32 == 0
@@ -140,7 +140,7 @@ def test_C17_huffman_lengths_are_the_best_of_all_prefix_codes(q):
     np.testing.assert_allclose(length, best, rtol=0, atol=1e-12)
 
 
-def test_huffman_lengths_of_known_laws():
+def test_huffman_lengths_of_known_distributions():
     np.testing.assert_array_equal(huffman_lengths([0.5, 0.25, 0.125, 0.125]), [1, 2, 3, 3])
     np.testing.assert_array_equal(huffman_lengths(np.full(8, 1 / 8)), np.full(8, 3.0))
     np.testing.assert_array_equal(huffman_lengths([0.0, 1.0]), [np.inf, 0.0])

@@ -176,7 +176,7 @@ def test_the_trained_bound_is_below_the_log_likelihood_of_the_source():
     noise = jax.random.normal(jax.random.key(12), (1, 2048, 2), jnp.float32)
     found = trained().model(0).evidence_bound(points, np.ones((1, 3)), noise)[0]
     gap = np.asarray(family.SOURCE.log_density_joint(queries, items) - found, float)
-    # Six standard errors: the mean of the gap is the divergence of two laws, never negative.
+    # Six standard errors: the mean of the gap is the divergence of two distributions, never negative.
     assert gap.mean() + 6 * gap.std() / math.sqrt(gap.size) >= 0
     assert trained().recorded["bound"][:, -1].min() > trained().recorded["bound"][:, 0].max() + 2
 

@@ -54,7 +54,7 @@ def test_C2_equals_a_direct_maximum_of_entropy(loss, M, share):
 
 @losses
 @pytest.mark.parametrize("M", [2, 8, 1024, 1036, 1037, 2000, 10**6])
-def test_C2_bounds_hold_the_gibbs_law_summed_rank_by_rank(loss, M):
+def test_C2_bounds_hold_the_gibbs_distribution_summed_rank_by_rank(loss, M):
     rho = RHO[loss](np.arange(1.0, M + 1))
     for slope in (1e-3, 0.5, 3.0, 12.0, 40.0):
         weight = np.exp(-slope * rho)

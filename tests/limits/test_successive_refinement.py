@@ -31,8 +31,8 @@ def test_gerrish_source_is_not_refinable_and_its_neighbour_is():
     assert not counter.refinable
     assert not counter.undecided
     for middle in (0.2, 0.5):
-        law = [(1 - middle) / 2, middle, (1 - middle) / 2]
-        assert successive_refinement(law, ABSOLUTE, coarse=0.45, fine=0.2).refinable
+        distribution = [(1 - middle) / 2, middle, (1 - middle) / 2]
+        assert successive_refinement(distribution, ABSOLUTE, coarse=0.45, fine=0.2).refinable
 
 
 def test_an_empty_coarse_description_is_refinable():

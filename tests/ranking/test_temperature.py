@@ -1,4 +1,4 @@
-"""C17: fitted temperatures against scipy, finite differences, planted laws and repeated samples."""
+"""C17: fitted temperatures against scipy, finite differences, planted distributions and repeated samples."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""C1: the rank law against explicit sums and direct simulation; C4: no score beats the converse."""
+"""C1: the rank distribution against explicit sums and direct simulation; C4: no score beats the converse."""
 
 import jax
 import numpy as np
