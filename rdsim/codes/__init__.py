@@ -2,6 +2,9 @@
 
 Codes for items in R^d share one protocol, `ItemCode`: a channel P(u|y), codewords, an encoder.
 Their rates are measured as information and as real bits by `entropy_coding`.
+
+Arguments are checked before anything is computed: a ValueError names the one whose numbers or shape do not fit, a
+TypeError one that is no integer, no key or no code where that is needed. Docstrings say only what is raised besides.
 """
 
 from rdsim.codes.codebook import random_codebook

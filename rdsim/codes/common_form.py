@@ -249,9 +249,6 @@ def fit_item_code(
     Returns:
         The code.
 
-    Raises:
-        ValueError: if the name is unknown, or an argument out of range.
-
     """
     if name not in CODES:
         raise ValueError(f"name must be one of {tuple(CODES)}, got {name!r}")

@@ -198,10 +198,6 @@ def seeded_codewords(key: Key[Array, ""], items: ArrayLike, count: Integer) -> F
     Returns:
         Distinct items, shape (count, d).
 
-    Raises:
-        ValueError: if items are not finite of shape (N, d), or fewer of them are distinct.
-        TypeError: if the key is not a typed key, or count is not an integer.
-
     References:
         Arthur and Vassilvitskii (2007), SODA (k-means++).
 

@@ -229,9 +229,6 @@ class RateCurve(Curve):
             Distortion, shape of R: the upper bound is achieved by time sharing, the lower is proved;
             `value` is the upper bound. Infinite where the rate is too low for any finite distortion.
 
-        Raises:
-            ValueError: if a rate is negative or infinite.
-
         """
         goal = validation.interval("rate", rate, low=0.0, high=np.inf, open_high=True)
         return self._solve_at(goal, inverse=True)

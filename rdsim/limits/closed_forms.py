@@ -52,8 +52,6 @@ def uniform_hamming(letters: Integer, *, distortion: ArrayLike) -> Float[Array, 
     Returns:
         R(D) in bits per letter, shape (...).
 
-    Raises:
-        TypeError: if the number of letters is not an integer.
 
     Reference:
         Cover & Thomas (2006), "Elements of information theory", problem 10.5.

@@ -34,9 +34,6 @@ def time_shared_loss(
         Losses, the shape of the rate followed by that of the losses of one code; infinite at rates
         below the fewest bits.
 
-    Raises:
-        ValueError: if a number is not finite, bits are negative, or shapes do not fit.
-
     References:
         Cover and Thomas (2006), "Elements of information theory", Section 10.4, for time sharing.
 

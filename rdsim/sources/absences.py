@@ -137,9 +137,6 @@ def with_changed_queries(source: DiscreteSource, channel: ArrayLike) -> Discrete
     Returns:
         The source, |X'| query letters.
 
-    Raises:
-        ValueError: if the channel does not have one row a query letter.
-
     """
     validation.instance("source", source, DiscreteSource)
     W = validation.channel("channel", channel)

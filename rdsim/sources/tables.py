@@ -105,10 +105,6 @@ def discrete(joint: ArrayLike) -> DiscreteSource:
     Returns:
         The source. The table is rescaled so that it sums to one to the last digit.
 
-    Raises:
-        ValueError: if the table is not two-dimensional, has a negative or NaN entry, or does not
-            sum to one to rounding; the message names the entry.
-
     """
     return DiscreteSource(joint=validation.pmf("joint", joint, ndim=2))
 

@@ -85,10 +85,6 @@ def lloyd_max_levels(
     Returns:
         The best local optimum of three starts; the global one for a single Gaussian.
 
-    Raises:
-        ValueError: if an argument lies outside its range, or shapes differ.
-        TypeError: if levels is not an integer.
-
     References:
         Max (1960), IRE Trans. Inf. Theory 6(1); Lloyd (1982), IEEE Trans. Inf. Theory 28(2);
         Fleischer (1964) for the uniqueness under log-concave densities.

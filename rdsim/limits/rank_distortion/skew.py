@@ -148,10 +148,6 @@ def skew_bound(
         Balanced term and skew penalty, rigorous to the last digit: the summation error of
         `rank_rate` is on the safe side.
 
-    Raises:
-        ValueError: if an entropy lies outside [0, log2 M] or an information outside [0, H_k], or
-            their shapes do not fit.
-
     """
     parsed = parse_loss(loss)
     size = validation.interval("log2_size", log2_size, low=1.0, high=1e5, ndim=0)
@@ -182,9 +178,6 @@ def common_rate(priors: ArrayLike, loss: Loss, *, distortion: ArrayLike) -> Comm
 
     Returns:
         $\max_k R_k(D)$, certified, and how far the bound by entropies is met.
-
-    Raises:
-        ValueError: if the priors are no pmfs on at least two items.
 
     """
     table = validation.real_array("priors", priors)

@@ -61,10 +61,6 @@ def allocation_penalty(
         Bits, shape of the total rate; the best split reaches the same total distortion with so
         many bits fewer.
 
-    Raises:
-        ValueError: if a variance is not positive and finite, there is none, a rate is negative or
-            infinite, or the split is unknown.
-
     References:
         Cover and Thomas (2006), Theorem 10.3.3, for reverse water-filling; Gersho and Gray (1992),
         Vector Quantization and Signal Compression, section 8.3, for the high rates.
@@ -96,9 +92,6 @@ def allocation_penalty_high_rate(variances: ArrayLike) -> Float[Array, ""]:
     Returns:
         Bits over all modalities.
 
-    Raises:
-        ValueError: if a variance is not positive and finite, or there is none.
-
     """
     return _high_rate(_variances(variances))
 
@@ -112,9 +105,6 @@ def entropy_difference(variances: ArrayLike) -> Float[Array, ""]:
 
     Returns:
         Largest less smallest differential entropy.
-
-    Raises:
-        ValueError: if a variance is not positive and finite, or there is none.
 
     """
     log_variance = jnp.log2(_variances(variances))

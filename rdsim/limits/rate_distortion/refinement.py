@@ -77,10 +77,6 @@ def successive_refinement(
     Returns:
         The least residual of the Markov condition, and the verdict.
 
-    Raises:
-        ValueError: if p is no pmf, a distortion is negative or infinite, shapes do not match, or not
-            D_min <= D2 < D1.
-
     References:
         Equitz and Cover (1991), "Successive refinement of information", IEEE Trans. Inf. Theory
         37(2), Theorem 2; Rimoldi (1994), 40(1).

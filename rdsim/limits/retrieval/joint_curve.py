@@ -85,9 +85,6 @@ class JointRetrievalCurve(Curve):
         Returns:
             Loss, shape of the rate.
 
-        Raises:
-            ValueError: if a rate is negative.
-
         """
         return self.database.distortion_at(validation.interval("rate", rate, low=0.0) * self.items)
 

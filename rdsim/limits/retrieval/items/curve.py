@@ -114,9 +114,6 @@ class RetrievalCurve(Curve):
         Returns:
             Loss, shape of the rate; `value` is the upper bound.
 
-        Raises:
-            ValueError: if a rate is negative.
-
         """
         goal = validation.interval("rate", rate, low=0.0)
         lower, upper, _ = searched(self, np.asarray(goal), inverse=True)
@@ -134,9 +131,6 @@ class RetrievalCurve(Curve):
         Returns:
             P(u|y), rows summing to one, shape (|Y|, U): of thousands of codewords where queries are of
             one class. A letter without mass has the row of the codewords' own distribution.
-
-        Raises:
-            ValueError: if the slope is not positive.
 
         """
         at = validation.interval(
@@ -222,9 +216,6 @@ def retrieval_curve(
     Returns:
         The curve. A point whose gap stayed above the tolerance has `converged` False; its bounds
         hold all the same.
-
-    Raises:
-        ValueError: if an argument is out of range, or the encoder is unknown.
 
     """
     parsed = parse_loss(loss)
