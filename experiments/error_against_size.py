@@ -124,7 +124,7 @@ def _code(
     source = mixture_on_circle(config, config.noise)
     item_key, start_key = jax.random.split(fit_key)
     items = source.sample(item_key, (config.training,))[1]
-    fitted = fit_item_code(start_key, name, items, config.bits, atoms=config.atoms)
+    fitted = fit_item_code(start_key, name, items, config.bits, initial_codewords=config.atoms)
     code = common_code(fitted, codebook_size=max(config.atoms, 2**config.bits), planes=config.bits)
     cells, everything = _item_cells(config)
     rates = code_rates(code, cells.points, masses=cells.masses)

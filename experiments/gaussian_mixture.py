@@ -134,7 +134,7 @@ def _fit(config: Config, key: jax.Array, name: str, bits: int) -> dict[str, np.n
     source = mixture_on_circle(config, config.noises[0])
     item_key, start_key, test_key, draw_key = jax.random.split(key, 4)
     items = source.sample(item_key, (config.training,))[1]
-    code = fit_item_code(start_key, name, items, bits, atoms=config.atoms)
+    code = fit_item_code(start_key, name, items, bits, initial_codewords=config.atoms)
     padded = common_code(
         code, codebook_size=max(config.atoms, 2 ** max(config.bits)), planes=max(config.bits)
     )

@@ -2,7 +2,7 @@
 
 Items of eight letters are stored by a test channel and queried through K binary modalities of
 random channels. A code learned from N samples is evaluated exactly on the true distribution; one
-trial uses the same source and samples for all numbers of samples, modalities and gaps.
+trial uses the same source and samples for all numbers of samples, modalities and entropy differences.
 """
 
 from dataclasses import dataclass
@@ -38,9 +38,9 @@ class Config:
     trials: int = 200
     """Random sources, each with its samples."""
     samples: tuple[int, ...] = (100, 300, 1000, 3000, 10000)
-    """Training samples, at the middle number of modalities and without a gap."""
+    """Training samples, at the middle number of modalities and with no entropy difference."""
     modalities: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
-    """Query modalities, at the middle number of samples and without a gap."""
+    """Query modalities, at the middle number of samples and with no entropy difference."""
     skews: tuple[float, ...] = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
     """Fraction of the squared signal that is moved from half of the modalities to the other
     half."""
@@ -89,14 +89,18 @@ def run(
             variables[f"{name}_{axis}"] = (axis, values.mean(axis=0), {"units": units})
             error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
             variables[f"{name}_{axis}_error"] = (axis, error, {"units": units})
-    gap = parts["skew"]["gap"].mean(axis=0)
-    variables["entropy_gap"] = ("skew", gap, {"units": "bits", "long_name": "entropy gap"})
+    difference = parts["skew"]["difference"].mean(axis=0)
+    variables["entropy_difference"] = (
+        "skew",
+        difference,
+        {"units": "bits", "long_name": "entropy difference"},
+    )
     total = parts["skew"]["total"].mean(axis=0)
     variables["total_information"] = ("skew", total, {"units": "bits"})
     factors = {
         "samples": np.array(config.samples, float),
         "modalities": np.array(config.modalities, float),
-        "skew": gap,
+        "skew": difference,
     }
     names = ("excess", "divergence")
     fits = [
@@ -156,7 +160,7 @@ def _measured(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
     _, samples, modalities, skews = zip(*_settings(config), strict=True)
     # Strong and weak modalities alternate; the sum of their squared amplitudes is constant.
     side = np.where(np.arange(MODALITIES) % 2 == 0, 1.0, -1.0)
-    found, gap, total = _trials(
+    found, difference, total = _trials(
         jax.random.split(key, config.trials),
         jnp.asarray(samples),
         jnp.asarray(config.amplitude * np.sqrt(1 + np.outer(skews, side))),
@@ -166,7 +170,7 @@ def _measured(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
         max(samples),
     )
     arrays = {name: np.asarray(getattr(found, name)) for name in (*QUANTITIES, "divergence_bound")}
-    return {**arrays, "gap": np.asarray(gap), "total": np.asarray(total)}
+    return {**arrays, "difference": np.asarray(difference), "total": np.asarray(total)}
 
 
 @partial(jax.jit, static_argnames=("slope", "log2_size", "most"))
@@ -204,8 +208,10 @@ def _trials(
             )
             information = jax.vmap(lambda c: mutual_information(p[:, None] * c))(channels)
             strong = jnp.arange(MODALITIES) % 2 == 0
-            gap = jnp.sum(information * used * jnp.where(strong, 1.0, -1.0)) / (used.sum() / 2)
-            return learned, gap, jnp.sum(information * used)
+            difference = jnp.sum(information * used * jnp.where(strong, 1.0, -1.0)) / (
+                used.sum() / 2
+            )
+            return learned, difference, jnp.sum(information * used)
 
         return jax.lax.map(setting, (numbers, amplitudes, active))
 
@@ -262,7 +268,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C22",
-            "exponent of the excess error in the entropy gap, upper end: sub-linear",
+            "exponent of the excess error in the entropy difference, upper end: sub-linear",
             "Monte Carlo",
             fit("excess", "skew", "upper"),
             1.0,

@@ -170,7 +170,10 @@ def _best_known(key: jax.Array, config: Config, source: GaussianMixtureSource) -
     item_key, start_key = jax.random.split(key)
     items = source.sample(item_key, (config.training,))[1]
     cells = source.discretise_item(config.cells // 2)
-    fitted = [fit_item_code(start_key, KNOWN, items, b, atoms=config.atoms) for b in config.bits]
+    fitted = [
+        fit_item_code(start_key, KNOWN, items, b, initial_codewords=config.atoms)
+        for b in config.bits
+    ]
     codes = [padded_code(code, config.atoms) for code in fitted]
     return [(code, density_decoder(source, code, cells)) for code in codes]
 

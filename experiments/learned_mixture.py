@@ -195,7 +195,7 @@ def _known(
     # As many as the pool of the learned codes, for which sampling is compiled already.
     queries, items, _ = source.sample(sample_key, (config.pool,))
     queries, items = queries[: config.sample], items[: config.sample]
-    fitted = fit_item_code(start_key, name, items, bits, atoms=config.codewords)
+    fitted = fit_item_code(start_key, name, items, bits, initial_codewords=config.codewords)
     code = common_code(fitted, codebook_size=max(config.codewords, 2 ** max(config.bits)), planes=0)
     q = code_rates(code, cells.points, masses=cells.masses).output_marginal
     share = (q + 1e-12) / (1 + 1e-12 * q.size)  # a training item may lie where no cell does

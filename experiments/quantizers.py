@@ -129,9 +129,13 @@ def run(
     }
     lines = checkpoint("converses", _converses, config, np.array(config.bits, float))
     at_codes = checkpoint("converses-at-the-codes", _at_codes, config, tried["bits"])
-    random = checkpoint("random-codewords", _random, config, "random_words", config.bits)
+    random = checkpoint("random-codewords", _random, config, "random_codewords", config.bits)
     mixed = checkpoint(
-        "random-codewords-of-a-share", _random, config, "longer_words_at_random", config.mixed_bits
+        "random-codewords-of-a-share",
+        _random,
+        config,
+        "longer_codewords_at_random",
+        config.mixed_bits,
     )
     gaps = checkpoint("gaps", _gaps, config)
     unit, in_bits = {"units": "1"}, {"units": "bits per item"}
@@ -224,7 +228,7 @@ def _random(config: Config, code: str, bits: tuple[int, ...]) -> dict[str, np.nd
     """Recall@1 of random codes for the directions of the items (C28), with the error of quadrature."""
     stored, size = np.array(bits, float), math.log2(config.items)
     loss = codes.sphere_ensemble(_pair(config), size, "error", bits=stored, code=code).loss
-    kind = "fixed length, one encoder" if code == "random_words" else "unequal lengths"
+    kind = "fixed length, one encoder" if code == "random_codewords" else "unequal lengths"
     return {
         "recall": 1 - np.asarray(loss.value),
         "lower": 1 - np.asarray(loss.upper),

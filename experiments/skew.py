@@ -29,15 +29,15 @@ class Config:
     """Exponents of the second target's prior."""
     losses: int = 41
     """Points along the loss, reciprocal rank."""
-    gaps: int = 61
-    """Points along the entropy gap of two Gaussian modalities."""
+    differences: int = 61
+    """Points along the entropy difference of two Gaussian modalities."""
     total_rates: tuple[float, ...] = (2.0, 8.0, 32.0)
     """Bits that the two modalities share."""
 
 
-SMOKE = Config(items=8, exponents=(1.0, 2.0), losses=11, gaps=13, total_rates=(2.0, 8.0))
+SMOKE = Config(items=8, exponents=(1.0, 2.0), losses=11, differences=13, total_rates=(2.0, 8.0))
 QUICK = Config()
-FULL = Config(items=1024, losses=101, gaps=241)
+FULL = Config(items=1024, losses=101, differences=241)
 
 
 def run(
@@ -58,7 +58,7 @@ def run(
         for name, attributes in (
             ("rate", {"long_name": "max of the two rates", "units": "bits"}),
             ("rate_gap", bits),
-            ("bound", {"long_name": "balanced + half the entropy gap", "units": "bits"}),
+            ("bound", {"long_name": "balanced + half the entropy difference", "units": "bits"}),
             ("kappa", {"long_name": "empirical kappa", "units": "1"}),
             ("mean_rate", {"long_name": "mean of the two rates", "units": "bits"}),
             ("both_majorised", {"units": "1"}),
@@ -67,22 +67,30 @@ def run(
     return xarray.Dataset(
         {
             **along,
-            "entropy_gap": ("exponent", np.stack([pair["entropy_gap"] for pair in pairs]), bits),
-            "high_rate": ("gap", allocation["high_rate"], bits),
-            "penalty": (("total_rate", "gap"), allocation["penalty"], bits),
+            "entropy_difference": (
+                "exponent",
+                np.stack([pair["entropy_difference"] for pair in pairs]),
+                bits,
+            ),
+            "high_rate": ("difference", allocation["high_rate"], bits),
+            "penalty": (("total_rate", "difference"), allocation["penalty"], bits),
         },
         coords={
             "exponent": list(config.exponents),
             "loss": ("loss", loss, {"long_name": "expected loss", "units": "1"}),
-            "gap": ("gap", _gaps(config), {"long_name": "entropy gap", "units": "bits"}),
+            "difference": (
+                "difference",
+                _differences(config),
+                {"long_name": "entropy difference", "units": "bits"},
+            ),
             "total_rate": ("total_rate", list(config.total_rates), bits),
         },
         attrs={"items": config.items, "first_exponent": config.first_exponent, "kappa": KAPPA},
     )
 
 
-def _gaps(config: Config) -> np.ndarray:
-    return np.geomspace(1e-3, 30.0, config.gaps)
+def _differences(config: Config) -> np.ndarray:
+    return np.geomspace(1e-3, 30.0, config.differences)
 
 
 def _pair(config: Config, exponent: float, loss: np.ndarray) -> dict[str, np.ndarray]:
@@ -101,12 +109,12 @@ def _pair(config: Config, exponent: float, loss: np.ndarray) -> dict[str, np.nda
         "kappa": np.asarray(common.empirical_kappa),
         "mean_rate": np.asarray(common.rates.value).mean(axis=0),
         "both_majorised": majorised.all(axis=0).astype(float),
-        "entropy_gap": np.asarray(common.converse.entropy_gap),
+        "entropy_difference": np.asarray(common.converse.entropy_difference),
     }
 
 
 def _allocation(config: Config) -> dict[str, np.ndarray]:
-    variances = np.stack([4.0 ** _gaps(config), np.ones(config.gaps)], axis=1)
+    variances = np.stack([4.0 ** _differences(config), np.ones(config.differences)], axis=1)
     penalty = jax.vmap(lambda v: allocation_penalty(v, np.array(config.total_rates)))(variances)
     return {
         "penalty": np.asarray(penalty).T,
@@ -118,15 +126,15 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     """Check the converse with kappa = 1/2, its equality, and the two regimes of allocation."""
     excess = dataset.rate - dataset.bound
     met = abs(excess).where(dataset.both_majorised > 0).max()
-    # At a loss that needs no bits the mean of the rates is zero, and the entropy gap is not.
+    # At a loss that needs no bits the mean of the rates is zero, and the entropy difference is not.
     free = dataset.isel(loss=-1)
-    gap, high = dataset.gap, dataset.high_rate
-    quadratic = (abs(high / (LN2 / 2 * gap**2) - 1)).where(gap < 0.02).max()
-    linear = abs(high - (gap - 1)).where(gap > 10).max()
-    small = gap < dataset.attrs["kappa"] / LN2
-    share = (high / (dataset.attrs["kappa"] * gap)).where(small).max()
+    difference, high = dataset.difference, dataset.high_rate
+    quadratic = (abs(high / (LN2 / 2 * difference**2) - 1)).where(difference < 0.02).max()
+    linear = abs(high - (difference - 1)).where(difference > 10).max()
+    small = difference < dataset.attrs["kappa"] / LN2
+    share = (high / (dataset.attrs["kappa"] * difference)).where(small).max()
     over = (dataset.penalty - high).max()
-    saturated = dataset.penalty.isel(gap=-1, total_rate=0)
+    saturated = dataset.penalty.isel(difference=-1, total_rate=0)
     return [
         Check.at_most("C19", "largest certified gap, bits", "exact", dataset.rate_gap.max(), 1e-9),
         Check.at_most(
@@ -145,26 +153,26 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C19",
-            "share of the entropy gap by which the rate exceeds the mean of rates, at D = 1",
+            "share of the entropy difference by which the rate exceeds the mean of rates, at D = 1",
             "exact",
-            ((free.rate - free.mean_rate) / free.entropy_gap).max(),
+            ((free.rate - free.mean_rate) / free.entropy_difference).max(),
             0.0,
         ),
         Check.at_most("C20", "excess over K/2 log2 AM/GM, bits", "exact", over, 1e-9),
         Check.at_most(
-            "C20", "relative distance from (ln 2 / 2) gap^2, small gaps", "exact", quadratic, 1e-4
+            "C20", "relative distance from (ln 2 / 2) (ΔH)^2, small ΔH", "exact", quadratic, 1e-4
         ),
-        Check.at_most("C20", "distance from gap - 1, large gaps, bits", "exact", linear, 1e-5),
+        Check.at_most("C20", "distance from ΔH - 1, large ΔH, bits", "exact", linear, 1e-5),
         Check.at_most(
             "C20",
-            "penalty as a share of 0.05 x gap, for gaps below 0.05 / ln 2",
+            "penalty as a share of 0.05 x ΔH, for ΔH below 0.05 / ln 2",
             "exact",
             share,
             0.999,
         ),
         Check.close(
             "C20",
-            "penalty at the smallest rate and largest gap: half the rate, bits",
+            "penalty at the smallest rate and largest ΔH: half the rate, bits",
             "exact",
             saturated,
             dataset.total_rate.values[0] / 2,

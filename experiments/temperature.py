@@ -28,7 +28,7 @@ from rdsim.ranking.similarity import (
 )
 from rdsim.ranking.temperature import (
     bayes_temperatures,
-    entropy_gap_temperatures,
+    entropy_difference_temperatures,
     fit_temperatures,
 )
 from rdsim.simulation import RunOptions, run_trials
@@ -38,7 +38,13 @@ from rdsim.sources.tables import draw_letters
 
 CLAIMS = ("C17",)
 LOSS = "reciprocal_rank"
-RULES = ("fitted", "noise variances", "one for all", "gap to the worst", "gap to the best")
+RULES = (
+    "fitted",
+    "noise variances",
+    "one for all",
+    "difference to the worst",
+    "difference to the best",
+)
 _OF_CODE = ("codewords", "channel", "competitor", "cosine_temperature")
 DECODERS = (*RULES, "cosines, fitted", "averaged cosine", "information density")
 
@@ -67,7 +73,7 @@ class Config:
     """Cells of the item along each axis; the items are their points, so that all distributions are
     exact."""
     floor: float = 0.1
-    """Least entropy gap in bits."""
+    """Least entropy difference in bits."""
 
 
 SMOKE = Config(codewords=(32,), log2_sizes=(6,), ratios=9, training=1000, queries=1024, cells=20)
@@ -192,7 +198,7 @@ def _sweep(config: Config, key: jax.Array, fit: dict[str, Any]) -> dict[str, np.
     """Evaluate all decoders on the same new queries, for the codebook and temperatures fitted."""
     sizes = np.array(config.log2_sizes, float)
     source = _source(config)
-    # H(Y|X_k), up to the entropy of the item, which cancels in the gaps.
+    # H(Y|X_k), up to the entropy of the item, which cancels in the differences.
     equivocation = -np.array([source.mutual_information(k, tolerance=1e-3).value for k in range(2)])
     worse, better = equivocation - equivocation.min(), equivocation.max() - equivocation
     rules = np.stack(
@@ -200,8 +206,8 @@ def _sweep(config: Config, key: jax.Array, fit: dict[str, Any]) -> dict[str, np.
             fit["temperature"],
             bayes_temperatures(config.query_noise),
             np.ones(2),
-            entropy_gap_temperatures(better, floor=config.floor),
-            entropy_gap_temperatures(worse, floor=config.floor),
+            entropy_difference_temperatures(better, floor=config.floor),
+            entropy_difference_temperatures(worse, floor=config.floor),
         ]
     )
     swept = np.stack([np.ones(config.ratios), _ratios(config)], axis=-1)

@@ -1,4 +1,4 @@
-"""Growth: excess error of learned codes against samples, modalities and entropy gap."""
+"""Growth: excess error of learned codes against samples, modalities and entropy difference."""
 
 import numpy as np
 import xarray
@@ -12,13 +12,13 @@ CAPTION = (
     "and binary query modalities, evaluated exactly. Circles: error above that of the best "
     "decoder of the same descriptions; squares: divergence of the learned decoder, in bits; "
     "triangles: the bound on the excess error in variation. Lines are fitted power laws with 95 "
-    "% bootstrap intervals of their exponents; bars are two standard errors. The entropy gap is "
+    "% bootstrap intervals of their exponents; bars are two standard errors. The entropy difference is "
     "the difference between the mean information of the strong and of the weak modalities."
 )
 AXES = {
     "samples": ("samples", "training samples N"),
     "modalities": ("modalities", "query modalities K"),
-    "skew": ("entropy_gap", "entropy gap ΔH [bits]"),
+    "skew": ("entropy_difference", "entropy difference ΔH [bits]"),
 }
 NAMES = {
     "variation": "bound on the excess error",

@@ -12,8 +12,8 @@ CAPTION = (
     "(reciprocal rank). Up to the marker the Gibbs distribution majorises both priors and kappa "
     "is 1/2; it remains so while the distribution majorises the prior of the larger entropy. "
     "Middle: the rate less the balanced term, against the converse with kappa = 1/2. Right: "
-    "bits wasted by equal rates on two Gaussian modalities: quadratic in a small entropy gap, "
-    "so below every line kappa x gap; linear in a large one while the rate lasts, then half the "
+    "bits wasted by equal rates on two Gaussian modalities: quadratic in a small entropy difference, "
+    "so below every line kappa x ΔH; linear in a large one while the rate lasts, then half the "
     "rate."
 )
 _SHOWN = 4
@@ -41,7 +41,7 @@ def _kappa(axis: Axes, dataset: xarray.Dataset) -> None:
             part.kappa,
             color=color,
             linestyle=line,
-            label=f"ΔH = {float(part.entropy_gap):.2f} bits",
+            label=f"ΔH = {float(part.entropy_difference):.2f} bits",
         )
         both = np.flatnonzero(part.both_majorised.values > 0)
         if both.size:
@@ -59,13 +59,13 @@ def _kappa(axis: Axes, dataset: xarray.Dataset) -> None:
 
 
 def _common(axis: Axes, dataset: xarray.Dataset) -> None:
-    gap = dataset.entropy_gap.values
-    line = np.array([0.0, gap.max()])
+    difference = dataset.entropy_difference.values
+    line = np.array([0.0, difference.max()])
     for index, loss in enumerate(_SHOWN_LOSSES):
         part = dataset.sel(loss=loss, method="nearest")
         axis.plot(
-            gap,
-            part.kappa * gap,
+            difference,
+            part.kappa * difference,
             color=style.COLORS[index],
             marker=style.MARKERS[index],
             linestyle="none",
@@ -74,27 +74,35 @@ def _common(axis: Axes, dataset: xarray.Dataset) -> None:
         )
     axis.plot(line, 0.5 * line, color="black", linestyle="-", label="ΔH / 2 (converse)")
     highest = float(
-        (dataset.kappa * dataset.entropy_gap).sel(loss=list(_SHOWN_LOSSES), method="nearest").max()
+        (dataset.kappa * dataset.entropy_difference)
+        .sel(loss=list(_SHOWN_LOSSES), method="nearest")
+        .max()
     )
-    axis.set(xlim=(0, 1.03 * gap.max()), ylim=(0, 1.5 * highest), xlabel="entropy gap ΔH [bits]")
+    axis.set(
+        xlim=(0, 1.03 * difference.max()),
+        ylim=(0, 1.5 * highest),
+        xlabel="entropy difference ΔH [bits]",
+    )
     axis.set_ylabel("rate − balanced term [bits]")
     axis.set_title("common rate")
 
 
 def _allocation(axis: Axes, dataset: xarray.Dataset) -> None:
-    gap = dataset.gap.values
+    difference = dataset.difference.values
     for index, rate in enumerate(dataset.total_rate.values):
         axis.loglog(
-            gap,
+            difference,
             dataset.penalty.sel(total_rate=rate),
             color=style.COLORS[index],
             linestyle=style.LINES[index + 1],
             label=f"R = {rate:g} bits",
         )
-    axis.loglog(gap, dataset.high_rate, color="black", linewidth=0.9, linestyle="-", label="R → ∞")
     axis.loglog(
-        gap,
-        np.log(2) / 2 * gap**2,
+        difference, dataset.high_rate, color="black", linewidth=0.9, linestyle="-", label="R → ∞"
+    )
+    axis.loglog(
+        difference,
+        np.log(2) / 2 * difference**2,
         color="#777777",
         linewidth=0.9,
         linestyle=(0, (1, 1)),
@@ -102,8 +110,17 @@ def _allocation(axis: Axes, dataset: xarray.Dataset) -> None:
     )
     kappa = dataset.attrs["kappa"]
     axis.loglog(
-        gap, kappa * gap, color="#777777", linewidth=0.9, linestyle="-.", label=f"{kappa:g} ΔH"
+        difference,
+        kappa * difference,
+        color="#777777",
+        linewidth=0.9,
+        linestyle="-.",
+        label=f"{kappa:g} ΔH",
     )
-    axis.set(xlim=(gap[0], gap[-1]), ylim=(1e-6, 5e4), xlabel="entropy gap ΔH [bits]")
+    axis.set(
+        xlim=(difference[0], difference[-1]),
+        ylim=(1e-6, 5e4),
+        xlabel="entropy difference ΔH [bits]",
+    )
     axis.set_ylabel("penalty [bits]")
     axis.set_title("equal rates")

@@ -22,8 +22,8 @@ _RULES = {
     "fitted": ("o", 10, style.COLORS[1]),
     "noise variances": ("s", 6, style.COLORS[2]),
     "one for all": ("^", 6, style.COLORS[3]),
-    "gap to the worst": ("D", 6, style.COLORS[5]),
-    "gap to the best": ("v", 6, style.COLORS[6]),
+    "difference to the worst": ("D", 6, style.COLORS[5]),
+    "difference to the best": ("v", 6, style.COLORS[6]),
 }
 _LINES: dict[str, tuple[Any, str]] = {
     "information density": ("--", style.COLORS[6]),
@@ -118,7 +118,7 @@ def _handles() -> list[Line2D]:
                 markerfacecolor="none",
                 markeredgewidth=1.3,
                 markersize=size,
-                label=f"ΔH, {name}" if name.startswith("gap") else name,
+                label=f"ΔH, {name}" if name.startswith("difference") else name,
             )
             for name, (marker, size, color) in _RULES.items()
         ),

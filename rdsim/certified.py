@@ -31,7 +31,7 @@ class Certified(NDArrayOperatorsMixin):
             estimate inside the bounds.
         lower: the limit is proved not to lie below, shape (...).
         upper: the limit is proved not to lie above, shape (...).
-        tolerance: the gap that was asked for.
+        tolerance: the gap that was asked for, in the unit of the value.
 
     """
 
@@ -45,7 +45,7 @@ class Certified(NDArrayOperatorsMixin):
 
     @property
     def gap(self) -> Float[Array, "..."]:
-        """Certified upper minus lower bound; zero where both are infinite."""
+        """Upper minus lower bound, in the unit of the value (bits of a rate); zero where both are infinite."""
         equal = self.upper == self.lower
         return jnp.where(equal, 0.0, jnp.where(equal, 0.0, self.upper) - self.lower)
 

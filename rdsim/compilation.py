@@ -86,8 +86,8 @@ def _machine() -> str:
         ]
     except OSError:
         flags = [platform.processor()]
-    told = "\n".join([platform.system(), platform.machine(), *sorted(set(flags))])
-    return f"jaxlib-{jaxlib.__version__}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    described = "\n".join([platform.system(), platform.machine(), *sorted(set(flags))])
+    return f"jaxlib-{jaxlib.__version__}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
 
 
 def _own_folder(shared: Path) -> Path:

@@ -7,7 +7,6 @@ values are not known yet: shapes are still checked, and the values are the calle
 import functools
 import math
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
@@ -381,16 +380,6 @@ def prng_key(name: str, value: Any) -> jax.Array:
 def host_generator(key: Any) -> np.random.Generator:
     """Make the NumPy generator that a PRNG key determines: JAX would compile a program a shape."""
     return np.random.default_rng(np.asarray(jax.random.key_data(prng_key("key", key))).ravel())
-
-
-def warn_uncertified(function: str, gap: float, tolerance: float) -> None:
-    """Warn that a number is not certified, in addition to the flag in the result."""
-    warnings.warn(
-        f"{function}: the certified gap is {gap:.3g} bits, above the tolerance of {tolerance:.3g}; "
-        "the bounds still hold, see the gap of the result",
-        RuntimeWarning,
-        stacklevel=3,
-    )
 
 
 def _sum_tolerance(dtype: Any, entries: int) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from test_fuzz import JOINT, KEY
 
 UNRELATED: Final[tuple[Any, ...]] = ("x", None, [], {}, object(), 1j)
-"""No number, no array, no law, no code."""
+"""No number, no array, no distribution, no code."""
 HUGE: Final = 2**70
 
 
@@ -71,7 +71,7 @@ def spoiled(table: np.ndarray, entry: float) -> np.ndarray:
     return changed
 
 
-def law(value: Any, *wrong: Any) -> Argument:
+def distribution(value: Any, *wrong: Any) -> Argument:
     """A pmf, a joint pmf or a channel."""
     whole = np.asarray(value, float)
     return array(value, -whole, 2 * whole, 0 * whole, *wrong, finite=True)

@@ -13,9 +13,9 @@ from fuzz_junk import (
     Call,
     anywhere,
     count,
+    distribution,
     grid,
     key,
-    law,
     losses,
     number,
     one_of,
@@ -216,7 +216,7 @@ CASES: Final[dict[str, Call]] = {
     "learning.neural_item_code": {
         "model": thing(NEURAL, ENCODER, VQ),
         "items": points(ITEMS),
-        "masses": law(np.full(24, 1 / 24)),
+        "masses": distribution(np.full(24, 1 / 24)),
     },
     "learning.operating_point": {
         "key": key(),

@@ -6,6 +6,14 @@ from fractions import Fraction
 
 import numpy as np
 
+RHO = {
+    "error": lambda r: (r > 1) * 1.0,
+    "reciprocal_rank": lambda r: 1 - 1 / r,
+    ("miss", 3): lambda r: (r > 3) * 1.0,
+    "dcg": lambda r: 1 - 1 / np.log2(1 + r),
+}
+"""The rank losses, of any rank from 1."""
+
 
 def entropy(p):
     """H(p), one letter after the other."""

@@ -2,7 +2,7 @@
 
 Values are valid by construction, nothing is filtered away. Shapes come from a short menu, because
 JAX compiles once a shape. The corners that break code are drawn on purpose: letters without mass,
-deterministic and uniform laws, masses of 1e-12, ties, duplicate columns, infinite distortions.
+deterministic and uniform distributions, masses of 1e-12, ties, duplicate columns, infinite distortions.
 """
 
 import math

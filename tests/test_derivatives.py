@@ -160,7 +160,7 @@ def integer_arguments(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def direction(leaf: Any, rng: np.random.Generator) -> np.ndarray:
-    """A feasible step of the size of the leaf: zeros stay, laws keep their sums, symmetry stays."""
+    """A feasible step of the size of the leaf: zeros stay, distributions keep their sums, symmetry stays."""
     a = np.asarray(leaf, float)
     step = rng.uniform(0.3, 1.0, a.shape) * rng.choice([-1.0, 1.0], a.shape) * np.abs(a)
     step = np.where(np.isfinite(step), step, 0.0)

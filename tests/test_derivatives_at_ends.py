@@ -107,7 +107,6 @@ ENDS: Final[list[tuple[str, dict[str, Any], str, Any]]] = [
     ("limits.allocation_penalty", {"total_rate": 0.0}, "total_rate", 1.0),
     ("limits.allocation_penalty", {"total_rate": 0.0, "split": "equal_noise"}, "total_rate", 1.0),
     ("codes.dsbs_ensemble", {"crossover": 0.0}, "crossover", 1.0),
-    ("codes.expected_length", {"p": ZEROS}, "p", [-1.0, 0.0, 1.0]),
     ("ranking.scored_loss", {"joint": JOINT_ZEROS}, "joint", TO_THE_ZERO),
     *[
         ("ranking.expected_loss", {"log_a": a, "log_e": e, "loss": loss}, name, -1.0)

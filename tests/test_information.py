@@ -74,7 +74,7 @@ def test_information_density_of_what_cannot_occur():
 
 
 @given(st.data(), strategies.sizes)
-def test_relative_entropy_is_the_sum_and_infinite_where_the_second_law_misses(data, size):
+def test_relative_entropy_is_the_sum_and_infinite_where_the_second_distribution_misses(data, size):
     p, q = data.draw(strategies.pmfs(size)), data.draw(strategies.pmfs(size))
     value = float(information.relative_entropy(jnp.asarray(p), jnp.asarray(q)))
     if ((p > 0) & (q == 0)).any():
@@ -86,7 +86,7 @@ def test_relative_entropy_is_the_sum_and_infinite_where_the_second_law_misses(da
 
 
 @given(strategies.joint_pmfs())
-def test_mutual_information_is_the_relative_entropy_to_the_product_law(joint):
+def test_mutual_information_is_the_relative_entropy_to_the_product_distribution(joint):
     P = jnp.asarray(joint)
     product = P.sum(1, keepdims=True) * P.sum(0, keepdims=True)
     # A product of two tiny masses may be rounded to zero only far below 1e-24.

@@ -38,7 +38,7 @@ def calls() -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, {argument: given.value for argument, given in arguments.items()}
 
 
-def is_law(table: np.ndarray) -> bool:
+def is_distribution(table: np.ndarray) -> bool:
     sums = table.sum(axis=-1)
     return bool((table >= 0).all()) and (
         abs(table.sum() - 1) < 1e-9 or bool((abs(sums - 1) < 1e-9).all())
@@ -60,11 +60,11 @@ def arrays_of(call: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def in_type(array: np.ndarray, kind: str) -> np.ndarray:
-    """The numbers in a type, spread over it; a law that it cannot hold stays as it is."""
+    """The numbers in a type, spread over it; a distribution that it cannot hold stays as it is."""
     dtype, top = TYPES[kind]
-    if is_law(array):
+    if is_distribution(array):
         held = array.astype(dtype)
-        return held if is_law(held.astype(float)) else array
+        return held if is_distribution(held.astype(float)) else array
     if not number_types.is_integer(dtype):
         # Beside the largest numbers of the type their products leave it, and sums lose digits.
         return array.astype(dtype)

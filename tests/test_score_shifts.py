@@ -65,14 +65,6 @@ def _temperatures(scores, shift, shared):
     return np.append(found.inverse_temperature, found.cross_entropy)
 
 
-def _searched(scores, shift):
-    target = np.array([0, 1, 2, 3])
-    table = scores.reshape(-1, 2, K)[:4] + np.array([shift, -shift])[:, None]
-    options = {"start": [0.3, 0.7], "points": 3, "rounds": 1}
-    found = ranking.search_temperatures(table, target, np.full(K, 1 / K), 3.0, "error", **options)
-    return np.append(found.temperature, found.loss)
-
-
 CASES = {
     "infonce": _infonce,
     "infonce with bounds": _infonce_bounded,
@@ -83,7 +75,6 @@ CASES = {
     "distillation_loss": _distillation_loss,
     "fit_temperatures": lambda scores, shift: _temperatures(scores, shift, False),
     "fit_temperatures, shared": lambda scores, shift: _temperatures(scores, shift, True),
-    "search_temperatures": _searched,
 }
 
 

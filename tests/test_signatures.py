@@ -23,7 +23,7 @@ NUMBERS = frozenset(
         "dimension",
         "distortion",
         "divergence",
-        "entropy_gap",
+        "entropy_difference",
         "erasure",
         "item_variance",
         "k",
@@ -104,7 +104,7 @@ OBJECTS = frozenset(
         "joint",
         "joint_scores",
         "key",
-        "law",
+        "distribution",
         "learner",
         "lengths",
         "log_densities",
@@ -160,7 +160,7 @@ OBJECTS = frozenset(
         "y_error",
     ]
 )
-"""Arguments that are a law, a table, points, a key, a code or a name: a number does not fit."""
+"""Arguments that are a distribution, a table, points, a key, a code or a name: a number does not fit."""
 
 
 def _is_number(room, name, argument):

@@ -105,8 +105,8 @@ def _other():
     yield from (ranking.reciprocal_ranks(ranks), *(ranking.recalls(ranks, k) for k in (1, 3, 9)))
     chances = codes.competitor_probabilities(_code())
     yield from (np.exp(chances.log_above), np.exp(chances.log_tied))
-    law = codes.dsbs_distances(0.1, n=40, rate=0.5).target
-    yield law
+    distribution = codes.dsbs_distances(0.1, n=40, rate=0.5).target
+    yield distribution
     scores, positives = np.random.default_rng(0).normal(size=(5, 9)), np.eye(9, dtype=bool)[:5]
     for metric in (ranking.reciprocal_rank, ranking.average_precision, ranking.ndcg):
         yield metric(scores, positives)

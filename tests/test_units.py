@@ -16,7 +16,7 @@ P, Q = np.array([0.5, 0.3, 0.2]), np.array([0.3, 0.3, 0.4])
 JOINT = np.array([[0.3, 0.1, 0.1], [0.05, 0.2, 0.05], [0.05, 0.05, 0.1]])
 LEAST, CONSTANT = D_TABLE.min(axis=1), D_TABLE.T @ P
 D = 0.7 * P @ LEAST + 0.3 * CONSTANT.min()
-WIDE = max(LEAST) + 0.05  # what every law reaches
+WIDE = max(LEAST) + 0.05  # what every distribution reaches
 POINTS = np.array([-1.0, 0.2, 1.5])
 
 RATES = {

@@ -328,8 +328,3 @@ def test_under_a_transformation_shapes_are_checked_and_values_are_promised():
     with pytest.raises(ValueError, match="p must have 1 dimensions"):
         jax.jit(lambda x: validation.pmf("p", x))(jnp.ones((2, 2)))
     assert validation.is_traced(1.0) is False
-
-
-def test_warn_uncertified_names_the_gap_and_the_tolerance():
-    with pytest.warns(RuntimeWarning, match="solve: the certified gap is 0.5 bits, above .* 0.1"):
-        validation.warn_uncertified("solve", 0.5, 0.1)

@@ -50,16 +50,16 @@ STATEMENTS: Final = {
     "C18": "2N times the excess of a code learned from N samples tends to a chi-square distribution "
     "with one degree of freedom less than the code has active codewords.",
     "C19": "A code that serves K targets needs at least the mean of their entropies, minus the "
-    "entropy of the rank, plus the entropy gap divided by K. For two targets this is an equality "
+    "entropy of the rank, plus the entropy difference divided by K. For two targets this is an equality "
     "where both priors are majorised.",
     "C20": "An equal allocation of the rate over K unequal Gaussian modalities costs K/2 log2 of the "
     "ratio of the arithmetic to the geometric mean of their variances. The cost is quadratic for small "
-    "entropy gaps and linear for large ones, so near zero no positive multiple of the gap bounds it "
+    "entropy differences and linear for large ones, so near zero no positive multiple of the difference bounds it "
     "from below.",
     "C21": "With probability at least 1 - delta the excess of a code learned from N samples is below a "
     "bound with explicit constants.",
     "C22": "The excess retrieval error of a code learned from N samples is bounded by a divergence, "
-    "and its growth with the number of modalities and with the entropy gap is measured.",
+    "and its growth with the number of modalities and with the entropy difference is measured.",
     "C23": "With query and items both compressed, identification lies between time-shared long "
     "Markov chains and the tighter of the two one-sided bottlenecks.",
     "C24": "A codebook designed for another distribution needs its mismatched rate, and one codebook "

@@ -2,11 +2,14 @@
 
 Codes for items in R^d share one protocol, `ItemCode`: a channel P(u|y), codewords, an encoder.
 Their rates are measured as information and as real bits by `entropy_coding`.
+
+Arguments are checked before anything is computed: a ValueError names the one whose numbers or shape do not fit, a
+TypeError one that is no integer, no key or no code where that is needed. Docstrings say only what is raised besides.
 """
 
 from rdsim.codes.codebook import random_codebook
 from rdsim.codes.common_form import CODES, CommonCode, common_code, fit_item_code
-from rdsim.codes.distances import seeded_atoms, squared_error
+from rdsim.codes.distances import seeded_codewords, squared_error
 from rdsim.codes.encoders import likelihood_encoder, minimum_distortion_encoder
 from rdsim.codes.ensembles import (
     Competitors,
@@ -28,7 +31,6 @@ from rdsim.codes.entropy_coding import (
     channel_simulation_bits,
     code_rates,
     entropy_coded_bits,
-    expected_length,
     huffman_lengths,
 )
 from rdsim.codes.item_code import ItemCode, StoredCode
@@ -84,7 +86,6 @@ __all__ = [
     "entropy_coded_bits",
     "entropy_constrained_quantizer",
     "entropy_weighted_quantizer",
-    "expected_length",
     "fit_item_code",
     "gaussian_test_channel",
     "huffman_lengths",
@@ -100,7 +101,7 @@ __all__ = [
     "random_codebook",
     "rotated_hash",
     "search",
-    "seeded_atoms",
+    "seeded_codewords",
     "sphere_ensemble",
     "squared_error",
     "uniform_scalar_quantizer",

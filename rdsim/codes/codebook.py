@@ -46,10 +46,6 @@ def random_codebook(
     Returns:
         Letters 0..|U|-1, shape (K, n), one byte each.
 
-    Raises:
-        ValueError: if q is no pmf or has too many letters, or a count lies outside its range.
-        TypeError: if the key is not a typed key or a count is not an integer.
-
     References:
         Shannon (1959), IRE National Convention Record 7; Cover and Thomas (2006), section 10.5.
 

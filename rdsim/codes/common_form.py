@@ -182,8 +182,10 @@ def _fit_at_rate(
     return best
 
 
-def _entropy_weighted(key: Array, items: Array, bits: int, atoms: int) -> EntropyWeightedQuantizer:
-    offered = vector_quantizer(key, items, atoms, starts=1).codewords
+def _entropy_weighted(
+    key: Array, items: Array, bits: int, initial_codewords: int
+) -> EntropyWeightedQuantizer:
+    offered = vector_quantizer(key, items, initial_codewords, starts=1).codewords
     return _fit_at_rate(
         lambda slope: entropy_weighted_quantizer(items, offered, slope=slope, tolerance=1e-4),
         lambda code: float(code.rate),
@@ -192,20 +194,24 @@ def _entropy_weighted(key: Array, items: Array, bits: int, atoms: int) -> Entrop
     )
 
 
-def _entropy_constrained(key: Array, items: Array, bits: int, atoms: int) -> VectorQuantizer:
+def _entropy_constrained(
+    key: Array, items: Array, bits: int, initial_codewords: int
+) -> VectorQuantizer:
     return _fit_at_rate(
-        lambda slope: entropy_constrained_quantizer(key, items, atoms, slope=slope, starts=1),
+        lambda slope: entropy_constrained_quantizer(
+            key, items, initial_codewords, slope=slope, starts=1
+        ),
         lambda code: float(entropy(code.masses)),
         items,
         bits,
     )
 
 
-def _k_means(key: Array, items: Array, bits: int, _atoms: int) -> VectorQuantizer:
+def _k_means(key: Array, items: Array, bits: int, _initial: int) -> VectorQuantizer:
     return vector_quantizer(key, items, 2**bits, starts=2)
 
 
-def _product(key: Array, items: Array, bits: int, _atoms: int) -> ProductQuantizer:
+def _product(key: Array, items: Array, bits: int, _initial: int) -> ProductQuantizer:
     d = items.shape[1]
     return product_quantizer(
         key, items, subspaces=d, codebook_size=round(2 ** (bits / d)), rotate=True, starts=1
@@ -217,16 +223,16 @@ CODES: Final[dict[str, Callable[[Array, Array, int, int], Any]]] = {
     "entropy-constrained VQ": _entropy_constrained,
     "k-means VQ": _k_means,
     "product quantizer": _product,
-    "Lloyd-Max scalar": lambda _key, items, bits, _atoms: lloyd_max_quantizer(items, bits),
-    "uniform scalar": lambda _key, items, bits, _atoms: uniform_scalar_quantizer(items, bits),
-    "hyperplane hash": lambda key, items, bits, _atoms: hyperplane_hashing(key, items, bits),
+    "Lloyd-Max scalar": lambda _key, items, bits, _initial: lloyd_max_quantizer(items, bits),
+    "uniform scalar": lambda _key, items, bits, _initial: uniform_scalar_quantizer(items, bits),
+    "hyperplane hash": lambda key, items, bits, _initial: hyperplane_hashing(key, items, bits),
 }
-"""How each code is fitted: (key, items (N, d), bits, atoms) -> the code."""
+"""How each code is fitted: (key, items (N, d), bits, initial_codewords) -> the code."""
 
 
 @on_host
 def fit_item_code(
-    key: Any, name: str, items: ArrayLike, bits: Integer, *, atoms: Integer = 128
+    key: Any, name: str, items: ArrayLike, bits: Integer, *, initial_codewords: Integer = 128
 ) -> Any:
     """Fit a code of `CODES` to training items.
 
@@ -237,14 +243,11 @@ def fit_item_code(
         bits: an item, 1 to 12: I(U;Y) of the entropy-weighted quantizer, H(U) of the
             entropy-constrained one, log2 of the number of codewords of the others; planes of the
             hash.
-        atoms: codewords that the two entropy-coded quantizers start from, a number whose log2
+        initial_codewords: number of codewords that the two entropy-coded quantizers start from; its log2
             exceeds the bits.
 
     Returns:
         The code.
-
-    Raises:
-        ValueError: if the name is unknown, or an argument out of range.
 
     """
     if name not in CODES:
@@ -252,5 +255,5 @@ def fit_item_code(
     validation.prng_key("key", key)
     number = validation.integer("bits", bits, low=1, high=12)
     points = training_items(items)
-    offered = validation.integer("atoms", atoms, low=2)
+    offered = validation.integer("initial_codewords", initial_codewords, low=2)
     return CODES[name](key, points, number, offered)

@@ -187,20 +187,16 @@ def cell_sums(points: np.ndarray, labels: np.ndarray, K: int) -> tuple[np.ndarra
 
 
 @on_host
-def seeded_atoms(key: Key[Array, ""], items: ArrayLike, count: Integer) -> Float[Array, "k d"]:
-    r"""Draw atoms from the items as k-means++ does, with probability proportional to the squared error so far.
+def seeded_codewords(key: Key[Array, ""], items: ArrayLike, count: Integer) -> Float[Array, "k d"]:
+    r"""Draw codewords from the items as k-means++ does, with probability proportional to the squared error so far.
 
     Args:
         key: PRNG key.
         items: shape (N, d).
-        count: number of atoms, at most the number of distinct items.
+        count: number of codewords, at most the number of distinct items.
 
     Returns:
         Distinct items, shape (count, d).
-
-    Raises:
-        ValueError: if items are not finite of shape (N, d), or fewer of them are distinct.
-        TypeError: if the key is not a typed key, or count is not an integer.
 
     References:
         Arthur and Vassilvitskii (2007), SODA (k-means++).
@@ -213,15 +209,15 @@ def seeded_atoms(key: Key[Array, ""], items: ArrayLike, count: Integer) -> Float
 
 
 def seeds(generator: np.random.Generator, points: np.ndarray, count: int, name: str) -> np.ndarray:
-    """Draw atoms as `seeded_atoms` does, on the host; the error calls the count by its name."""
+    """Draw codewords as `seeded_codewords` does, on the host; the error calls the count by its name."""
     if count > 1:
         # The points may be a block of coordinates of items that do differ.
         validation.apart("items (in these coordinates)", points)
-    atoms = np.empty((count, points.shape[1]))
-    atoms[0] = points[generator.integers(len(points))]
+    codewords = np.empty((count, points.shape[1]))
+    codewords[0] = points[generator.integers(len(points))]
     centred = points - points.mean(axis=0)
     squares = squared_lengths(centred)
-    least = _squares_to(points, centred, squares, atoms[0])
+    least = _squares_to(points, centred, squares, codewords[0])
     for i in range(1, count):
         cumulative = np.cumsum(least)
         if cumulative[-1] == 0:
@@ -229,9 +225,9 @@ def seeds(generator: np.random.Generator, points: np.ndarray, count: int, name: 
                 f"{name} must not exceed the number of distinct items, {i}, got {count}"
             )
         drawn = np.searchsorted(cumulative, generator.random() * cumulative[-1], side="right")
-        atoms[i] = points[min(drawn, len(points) - 1)]
-        least = np.minimum(least, _squares_to(points, centred, squares, atoms[i]))
-    return atoms
+        codewords[i] = points[min(drawn, len(points) - 1)]
+        least = np.minimum(least, _squares_to(points, centred, squares, codewords[i]))
+    return codewords
 
 
 def _squares_to(

@@ -130,7 +130,11 @@ def _encoded(
     first_item: Any,
     memory_budget: Any,
 ) -> Int[Array, " items"]:
-    """Check the arguments of either encoder and encode the items tile by tile."""
+    """Check the arguments of either encoder and encode the items tile by tile.
+
+    The tile is as large as the memory budget allows. No index depends on it but by the rounding of the
+    likelihood encoder's sums: an item draws from a key of its own number.
+    """
     validation.prng_key("key", key)
     table = distortion_table(distortions)
     rows = check_letters("items", items, table.shape[0])
@@ -144,6 +148,7 @@ def _encoded(
     validation.integer("the number of codewords", K, low=1, high=MAX_CODEWORDS)
     first = validation.integer("first_item", first_item, low=0, high=MAX_NUMBER - len(rows))
     budget = validation.integer("memory_budget", memory_budget, low=1)
+    # Distances in integer units where the table allows it: sums are then exact, and ties are ties.
     letters = letter_table(table, n)
     tile = items_at_once(budget, K, n, letters.units)
     tiles = -(-len(rows) // tile)

@@ -234,27 +234,6 @@ def huffman_lengths(p: ArrayLike) -> Float[Array, " k"]:
     return jnp.asarray(lengths)
 
 
-def expected_length(lengths: ArrayLike, p: ArrayLike) -> Float[Array, ""]:
-    r"""Expected length $\sum_u q_u \ell_u$ of a code, in bits; inf if a symbol with mass has none.
-
-    Args:
-        lengths: $\ell$ in bits, shape (K,), inf for symbols without a codeword.
-        p: q, the distribution of the symbols, shape (K,).
-
-    Returns:
-        Bits a symbol.
-
-    """
-    q = validation.pmf("p", p)
-    bits = validation.interval("lengths", lengths, low=0.0, ndim=1)
-    if bits.shape != q.shape:
-        raise ValueError(f"lengths must have one entry a symbol, shape {q.shape}, got {bits.shape}")
-    finite = jnp.isfinite(bits)
-    return jnp.sum(
-        jnp.where(finite, q * jnp.where(finite, bits, 0.0), jnp.where(q > 0, jnp.inf, 0))
-    )
-
-
 @validation.needs_float64
 def channel_simulation_bits(mutual_information: ArrayLike) -> Float[Array, "..."]:
     r"""Bits per item with which shared randomness certainly simulates a channel, one item at a time.

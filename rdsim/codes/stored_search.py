@@ -53,10 +53,6 @@ def search(code: Any, queries: ArrayLike, stored: Any, count: Integer) -> Search
     Returns:
         The items and their scores.
 
-    Raises:
-        ValueError: if the queries are not finite numbers of the code's dimension, or count is not in [1, M].
-        TypeError: if code is no `StoredCode`, or count is no integer.
-
     """
     if not all(hasattr(code, part) for part in ("query_features", "item_features")):
         raise TypeError(

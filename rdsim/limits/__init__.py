@@ -1,7 +1,11 @@
 """What no system can beat: rate-distortion functions, the bottleneck, ranking and retrieval limits.
 
 Every number is computed in float64; what is not a closed form carries an upper and a lower bound,
-and a local optimum says that it is one.
+and a local optimum says that it is one. `Certified.gap` is upper minus lower bound.
+
+Arguments are checked before anything is computed, here and in every package below: a ValueError names the one whose
+numbers or shape do not fit, a TypeError one that is no integer, no key or no source where that is needed. Docstrings say
+only what is raised besides.
 """
 
 from rdsim.limits import closed_forms, finite_blocklength
@@ -56,7 +60,7 @@ from rdsim.limits.rate_distortion import (
     allocation_penalty_high_rate,
     continuous_rate_distortion,
     distortion_at,
-    entropy_gap,
+    entropy_difference,
     rate_at,
     rate_distortion_curve,
     successive_refinement,
@@ -147,7 +151,7 @@ __all__ = [
     "continuous_rate_distortion",
     "contraction_coefficient",
     "distortion_at",
-    "entropy_gap",
+    "entropy_difference",
     "finite_blocklength",
     "generalized_mutual_information",
     "generalized_mutual_information_gaussian",

@@ -20,7 +20,7 @@ from rdsim.transformations import falling, with_derivatives_of
 
 @validation.needs_float64
 def bernoulli_hamming(p: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
-    r"""Compute R(D) of a biased coin under Hamming distortion.
+    r"""Compute R(D) of a Bernoulli(p) source under Hamming distortion.
 
     $$R(D) = h(p) - h(D), \quad 0 \le D \le \min(p, 1-p).$$
 
@@ -52,8 +52,6 @@ def uniform_hamming(letters: Integer, *, distortion: ArrayLike) -> Float[Array, 
     Returns:
         R(D) in bits per letter, shape (...).
 
-    Raises:
-        TypeError: if the number of letters is not an integer.
 
     Reference:
         Cover & Thomas (2006), "Elements of information theory", problem 10.5.

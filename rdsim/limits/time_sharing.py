@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.limits._curve import lower_hull
+from rdsim.limits._supporting_lines import lower_hull
 from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
@@ -33,9 +33,6 @@ def time_shared_loss(
     Returns:
         Losses, the shape of the rate followed by that of the losses of one code; infinite at rates
         below the fewest bits.
-
-    Raises:
-        ValueError: if a number is not finite, bits are negative, or shapes do not fit.
 
     References:
         Cover and Thomas (2006), "Elements of information theory", Section 10.4, for time sharing.

@@ -46,10 +46,9 @@ from rdsim.ranking.tails import SaddlepointTail, ScoreTail, saddlepoint_tail, sc
 from rdsim.ranking.temperature import (
     FittedTemperatures,
     bayes_temperatures,
-    entropy_gap_temperatures,
+    entropy_difference_temperatures,
     fit_temperatures,
 )
-from rdsim.ranking.temperature_search import SearchedTemperatures, search_temperatures
 from rdsim.ranking.vector_gaussian import SampledLoss, vector_gaussian_rank_loss
 
 __all__ = [
@@ -60,7 +59,6 @@ __all__ = [
     "SaddlepointTail",
     "SampledLoss",
     "ScoreTail",
-    "SearchedTemperatures",
     "average_precision",
     "averaged_cosine",
     "bayes_temperatures",
@@ -69,7 +67,7 @@ __all__ = [
     "codeword_loss",
     "cosine",
     "dcg",
-    "entropy_gap_temperatures",
+    "entropy_difference_temperatures",
     "expected_loss",
     "fit_temperatures",
     "fuse",
@@ -92,7 +90,6 @@ __all__ = [
     "saddlepoint_tail",
     "score_tail",
     "scored_loss",
-    "search_temperatures",
     "subset_loss",
     "success",
     "top1",

@@ -24,7 +24,7 @@ from rdsim.ranking.rank_distribution import (
     reach_of,
     weighted_loss,
 )
-from rdsim.ranking.score_order import dense_ranks
+from rdsim.ranking.score_order import dense_ranks, target_score
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 
@@ -183,7 +183,7 @@ def _codeword_loss(
     loss: RankLoss,
     reach: int,
 ) -> Float[Array, "..."]:
-    own = jnp.take_along_axis(scores, target[..., None], axis=-1)
+    own, _ = target_score(scores, target)
     log_a, log_e = log_masses(scores, own, competitor)
 
     def one_size(size: Float[Array, ""]) -> Float[Array, "..."]:

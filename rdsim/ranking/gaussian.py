@@ -321,6 +321,7 @@ def _near_loss(
         log_a = logsumexp(at_most + gamma_terms(log_z + jnp.log(shrink), 0.0), axis=1)
         return jnp.exp(log_weight), jnp.minimum(log_a, 0.0)
 
+    # One query at a time: a table of terms by points is held for one of them only.
     density, log_a = jax.lax.map(one_query, (near.target, near.competitor, near.v))
     weight = jnp.asarray(near.mass)[:, None] * near.step[:, None] * density
     return weighted_loss(weight, log_a, -jnp.inf, size, loss, reach), jnp.sum(weight)

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 
 def dense_ranks(scores: Float[Array, "... u"]) -> Int[Array, "... u"]:
@@ -28,3 +28,17 @@ def dense_ranks(scores: Float[Array, "... u"]) -> Int[Array, "... u"]:
     rises = (ascending[..., 1:] != ascending[..., :-1]).astype(jnp.int32)
     ranks = jnp.cumsum(jnp.concatenate([first, rises], axis=-1), axis=-1)
     return jax.lax.sort((origin, ranks), num_keys=1)[1]
+
+
+def target_score(
+    scores: Float[Array, "... k"], target: Int[Array, "..."]
+) -> tuple[Float[Array, "... 1"], Bool[Array, "... k"]]:
+    """Return the score of each query's target, and a mask of its place.
+
+    Inside a caller's `jax.jit`, XLA may compute the scores once for each of their uses. Those of a gather
+    (scalar code) and those of a comparison (vector code, with fused multiplication and addition) then
+    differ in the last digit, and the target would be ahead of itself. A maximum over scores of which
+    all but one are masked reads them as the comparison does.
+    """
+    is_target = jnp.arange(scores.shape[-1]) == target[..., None]
+    return jnp.max(jnp.where(is_target, scores, -jnp.inf), axis=-1, keepdims=True), is_target

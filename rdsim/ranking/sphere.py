@@ -1,14 +1,14 @@
-r"""The rank of a target of which a word is known: queries, items and words on a sphere, exactly.
+r"""The rank of a target of which a codeword is known: queries, items and codewords on a sphere, exactly.
 
-If the word of the target lies at an angle $\tau$ from the target itself and on no preferred side of it, then
-the query's angle $\theta$ from the word has the density $G(\theta, \tau)$ of `rdsim.sources.sphere.caps` against
-that of a uniform query. A competitor's word is uniform and independent of the query: it is nearer with
+If the codeword of the target lies at an angle $\tau$ from the target itself and on no preferred side of it, then
+the query's angle $\theta$ from the codeword has the density $G(\theta, \tau)$ of `rdsim.sources.sphere.caps` against
+that of a uniform query. A competitor's codeword is uniform and independent of the query: it is nearer with
 probability $c_n(\theta)$. So the mean loss is
 
 $$E_\tau \int E\,\rho\big(1 + \mathrm{Bin}(M-1, c_n(\theta))\big)\, G(\theta, \tau)\, dc_n(\theta).$$
 
-If only a share m of the items has words, and the rest is ranked behind the words that are farther than
-$\theta_0$ from the query, then a target with a nearer word is passed with probability $m c_n(\theta)$, and every other
+If only a share m of the items has codewords, and the rest is ranked behind the codewords that are farther than
+$\theta_0$ from the query, then a target with a nearer codeword is passed with probability $m c_n(\theta)$, and every other
 one as its place says.
 """
 
@@ -40,8 +40,8 @@ _BEYOND: Final = np.polynomial.legendre.leggauss(64)
 
 
 @dataclass(frozen=True)
-class WordAngles:
-    """A distribution of the angle between an item and its word, as finitely many places with probabilities.
+class CodewordAngles:
+    """A distribution of the angle between an item and its codeword, as finitely many places with probabilities.
 
     Attributes:
         psi: places, shape (t,).
@@ -61,10 +61,10 @@ class MeanLoss(NamedTuple):
 
 
 class QueryAngles:
-    """The angle of the query from the word of its target, for every angle between word and target."""
+    """The angle of the query from the codeword of its target, for every angle between codeword and target."""
 
-    def __init__(self, source: SphericalSource, words: WordAngles) -> None:
-        self.source, self.words, self.n = source, words, source.dimension
+    def __init__(self, source: SphericalSource, codewords: CodewordAngles) -> None:
+        self.source, self.codewords, self.n = source, codewords, source.dimension
         low, high = self._support()
         slope = np.exp(caps.log_measure(self.n, low) - caps.log_cap(self.n, low))
         steps = int(np.ceil(max(_STEPS_AT_LEAST, float(((high - low) * slope).max()) / _STEP)))
@@ -72,8 +72,8 @@ class QueryAngles:
         place = np.linspace(0.0, 1.0, steps + 1)
         self.psi = low[:, None] + (high - low)[:, None] * place
         step = ((high - low) / steps)[:, None]
-        density = np.exp(self.log_density(self.psi, words.psi[:, None]))
-        self.weight = words.weight[:, None] * step * density
+        density = np.exp(self.log_density(self.psi, codewords.psi[:, None]))
+        self.weight = codewords.weight[:, None] * step * density
         self.high = float(high.max())
         self.log_c = caps.log_cap(self.n, self.psi)
 
@@ -86,7 +86,7 @@ class QueryAngles:
         """Places between which the density is within e^-40 of its largest value; it has one mode."""
         log_kappa, log_weight = self.source.mixture()
         some = np.unique(np.linspace(0, log_kappa.size - 1, _FEW).round().astype(int))
-        tau = self.words.psi
+        tau = self.codewords.psi
 
         def log_density(psi: Reals, tau: Reals) -> Reals:
             dependence = caps.log_dependence(self.n, log_kappa[some], log_weight[some], psi, tau)
@@ -111,13 +111,13 @@ class QueryAngles:
         return ends[0], ends[1]
 
     def mean(self, log2_size: Reals, loss: RankLoss) -> MeanLoss:
-        """Average the loss, all items having words."""
+        """Average the loss, all items having codewords."""
         return self._mean(log2_size, loss, 0.0)
 
     def mean_of_share(self, log2_size: Reals, loss: RankLoss, share: float) -> MeanLoss:
-        """Average the loss if a share of the items has words and all others are one junk word.
+        """Average the loss if a share of the items has codewords and all others are one junk codeword.
 
-        The junk word is ranked by its likelihood ratio, which is one: behind the words whose ratio is larger.
+        The junk codeword is ranked by its likelihood ratio, which is one: behind the codewords whose ratio is larger.
         Its place makes the probability to be passed jump, and what lies beyond is integrated by itself.
         """
         if share >= 1:
@@ -127,8 +127,8 @@ class QueryAngles:
         nodes, weights = _BEYOND
         half = 0.5 * max(self.high - psi, 0.0)
         at = psi + half * (1 + nodes)
-        log_density = self.log_density(at, self.words.psi[:, None])
-        weight = half * weights * (self.words.weight @ np.exp(log_density))
+        log_density = self.log_density(at, self.codewords.psi[:, None])
+        weight = half * weights * (self.codewords.weight @ np.exp(log_density))
         log_a = np.log(share) + caps.log_cap(self.n, at)
         first = np.logaddexp(log_a, np.log1p(-share))
         log_ahead = float(np.log(share) + caps.log_cap(self.n, np.asarray(psi)))
@@ -144,16 +144,16 @@ class QueryAngles:
         )
 
     def _indifferent(self) -> float:
-        """Place of the query, the farthest, at which a word is as likely as if it were another item's.
+        """Place of the query, the farthest, at which a codeword is as likely as if it were another item's.
 
-        For an item that is far from its word the likelihood is largest at some distance, not at the word
+        For an item that is far from its codeword the likelihood is largest at some distance, not at the codeword
         itself: so the place is looked for from far to near, where the query lies at all.
         """
 
         def likely(psi: Reals) -> np.ndarray:
             mixture = self.source.mixture()
-            each = caps.log_dependence(self.n, *mixture, psi[..., None], self.words.psi)
-            return np.asarray(np.exp(each) @ self.words.weight > 1)
+            each = caps.log_dependence(self.n, *mixture, psi[..., None], self.codewords.psi)
+            return np.asarray(np.exp(each) @ self.codewords.weight > 1)
 
         grid = np.linspace(self.psi.max(), self.psi.min(), _GRID)
         first = int(likely(grid).argmax())

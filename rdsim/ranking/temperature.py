@@ -92,7 +92,7 @@ def fit_temperatures(
     at most S(h) times the second, S the range of the scores. Let $\hat g$ be the gradient without its
     entries that the bound $w_k \ge 0$ holds back, $\lambda^2 = \hat g^T H^{-1} \hat g$ and
     $c = \sum_k S_k \sqrt{(H^{-1})_{kk}}$. Then the minimum is no further below than
-    $(x + (1-x) \ln(1-x))/c^2$, $x = \lambda c < 1$: the gap.
+    $(x + (1-x) \ln(1-x))/c^2$, $x = \lambda c < 1$, which bounds the gap between the value and the minimum.
 
     Args:
         scores: s_k of every codeword, modality and sample, finite, shape (N, m, K).
@@ -151,27 +151,31 @@ def bayes_temperatures(
     return noise * (1 + delta * jnp.sum(1 / noise))
 
 
-def entropy_gap_temperatures(entropy_gap: ArrayLike, *, floor: ArrayLike) -> Float[Array, " m"]:
-    r"""Set temperatures by the rule of the inverse square root of an entropy gap.
+def entropy_difference_temperatures(
+    entropy_difference: ArrayLike, *, floor: ArrayLike
+) -> Float[Array, " m"]:
+    r"""Set temperatures by the rule of the inverse square root of an entropy difference.
 
     $$\tau_k = \max(\Delta H_k, \text{floor})^{-1/2}$$
 
-    The rule needs the floor: balanced modalities have no gap, and it diverges. Which entropy the gap
-    is of is the caller's choice, and the reverse gap reverses the ranking of the modalities. Without
-    a prior only ratios of temperatures matter, and where one modality has no gap theirs is set by
+    The rule needs the floor: between balanced modalities there is no difference, and it diverges. Which entropies are
+    compared is the caller's choice; the difference taken the other way round reverses the order of the
+    temperatures. Without a prior only their ratios matter, and where one difference is zero they are set by
     the floor.
 
     Args:
-        entropy_gap: Delta H of each modality, bits, non-negative, shape (m,).
-        floor: least gap that counts, bits, positive.
+        entropy_difference: Delta H of each modality, bits, non-negative, shape (m,).
+        floor: least difference that counts, bits, positive.
 
     Returns:
         tau, shape (m,).
 
     """
-    gap = validation.interval("entropy_gap", entropy_gap, low=0.0, open_high=True, ndim=1)
+    difference = validation.interval(
+        "entropy_difference", entropy_difference, low=0.0, open_high=True, ndim=1
+    )
     least = validation.interval("floor", floor, low=0.0, open_low=True, open_high=True, ndim=0)
-    return 1 / jnp.sqrt(jnp.maximum(gap, least))
+    return 1 / jnp.sqrt(jnp.maximum(difference, least))
 
 
 class _Sample(NamedTuple):
@@ -192,7 +196,7 @@ class _Iterate(NamedTuple):
     gradient: Float[Array, " m"]  # their mean
     curvature: Float[Array, "m m"]  # Hessian of the mean
     step: Float[Array, " m"]
-    gap: Float[Array, ""]  # nats
+    gap_nats: Float[Array, ""]
     steps: Int[Array, ""]
 
 
@@ -204,13 +208,17 @@ def _newton_fit(
     tolerance: Float[Array, ""],
     shared: bool,
 ) -> FittedTemperatures:
-    """Minimise the cross-entropy by projected Newton steps, and return to the caller's units."""
+    """Minimise the cross-entropy by projected Newton steps, and return to the caller's units.
+
+    Invariants: all weights are >= 0, the cross-entropy never rises (Armijo's condition), and `gap_nats` is
+    that of the weights it is stored with. The loop ends far below the tolerance, or after `_MOST_STEPS`.
+    """
     samples, modalities, _ = scores.shape
     sample = _scaled_sample(scores, target, competitor, shared)
 
     def unfinished(iterate: _Iterate) -> Array:
         # The weights are only as exact as the square root of the gap; a step or two more cost little.
-        return (iterate.gap > 1e-8 * tolerance * LN2) & (iterate.steps < _MOST_STEPS)
+        return (iterate.gap_nats > 1e-8 * tolerance * LN2) & (iterate.steps < _MOST_STEPS)
 
     end = jax.lax.while_loop(unfinished, partial(_newton_step, sample), _before_first_step(sample))
     free = sample.informative & (end.weight > 0)
@@ -226,9 +234,9 @@ def _newton_fit(
         temperature=jnp.where(found > 0, 1 / jnp.where(found > 0, found, 1.0), jnp.inf),
         inverse_temperature=found,
         cross_entropy=_cross_entropy(sample, end.weight) / LN2,
-        gap=end.gap / LN2,
+        gap=end.gap_nats / LN2,
         covariance=covariance,
-        converged=end.gap / LN2 <= tolerance,
+        converged=end.gap_nats / LN2 <= tolerance,
         steps=end.steps,
     )
 
@@ -264,7 +272,7 @@ def _before_first_step(sample: _Sample) -> _Iterate:
         gradient=nothing,
         curvature=jnp.zeros((size, size)),
         step=nothing,
-        gap=jnp.asarray(jnp.inf),
+        gap_nats=jnp.asarray(jnp.inf),
         steps=jnp.asarray(-1),
     )
 
@@ -299,15 +307,15 @@ def _newton_step(sample: _Sample, iterate: _Iterate) -> _Iterate:
         gradient=gradient,
         curvature=curvature,
         step=-_swept_inverse(curvature, free)[0] @ descent,
-        gap=_certified_gap(curvature, descent, sample.informative),
+        gap_nats=_certified_gap_nats(curvature, descent, sample.informative),
         steps=iterate.steps + 1,
     )
 
 
 def _armijo_search(sample: _Sample, iterate: _Iterate) -> Float[Array, " m"]:
     """Halve the step, bounded by zero, until it descends enough (Armijo)."""
-    now = _cross_entropy(sample, iterate.weight)
-    rounding = 4 * jnp.finfo(float).eps * (1 + jnp.abs(now))
+    before = _cross_entropy(sample, iterate.weight)
+    rounding = 4 * jnp.finfo(float).eps * (1 + jnp.abs(before))
 
     def weight_after(length: Array) -> Array:
         return jnp.maximum(iterate.weight + length * iterate.step, 0.0)
@@ -315,7 +323,7 @@ def _armijo_search(sample: _Sample, iterate: _Iterate) -> Float[Array, " m"]:
     def too_long(length: Array) -> Array:
         there = weight_after(length)
         promised = _SUFFICIENT * jnp.sum(iterate.gradient * (there - iterate.weight))
-        falls_short = _cross_entropy(sample, there) > now + promised + rounding
+        falls_short = _cross_entropy(sample, there) > before + promised + rounding
         return falls_short & (length > 1e-12)
 
     length = jax.lax.while_loop(too_long, lambda length: length / 2, jnp.asarray(1.0))
@@ -347,7 +355,7 @@ def _swept_inverse(
     return jnp.where(swept[:, None] & swept, -table, 0.0), jnp.all(swept == kept)
 
 
-def _certified_gap(
+def _certified_gap_nats(
     curvature: Float[Array, "m m"], gradient: Float[Array, " m"], informative: Bool[Array, " m"]
 ) -> Float[Array, ""]:
     """Nats by which the value may exceed the minimum, as in `fit_temperatures` with all S_k = 1."""

@@ -127,7 +127,7 @@ def with_wrong_pairs(source: DiscreteSource, *, share: ArrayLike) -> DiscreteSou
 def with_changed_queries(source: DiscreteSource, channel: ArrayLike) -> DiscreteSource:
     r"""Let the query letter pass through one more channel: $P'(x',y) = \sum_x P(x,y)\, W(x'|x)$.
 
-    Letters flipped by someone who does not see the stored word are such a channel, if a budget of k of n
+    Letters flipped by someone who does not see the stored codeword are such a channel, if a budget of k of n
     letters is spent at random places: k/n is then the probability of a flip.
 
     Args:
@@ -136,9 +136,6 @@ def with_changed_queries(source: DiscreteSource, channel: ArrayLike) -> Discrete
 
     Returns:
         The source, |X'| query letters.
-
-    Raises:
-        ValueError: if the channel does not have one row a query letter.
 
     """
     validation.instance("source", source, DiscreteSource)

@@ -18,10 +18,6 @@ def chosen_modalities(modalities: Any, count: int) -> tuple[int, ...]:
     Returns:
         Their indices, in the order given.
 
-    Raises:
-        TypeError: if one is not an integer.
-        ValueError: if one is out of range, or named twice, or there is none.
-
     """
     if modalities is None:
         return tuple(range(count))

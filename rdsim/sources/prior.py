@@ -47,10 +47,6 @@ def target_prior(p: ArrayLike) -> TargetPrior:
     Returns:
         The prior. The table is rescaled so that it sums to one to the last digit.
 
-    Raises:
-        ValueError: if the table is not one-dimensional, has a negative or NaN entry, or does not
-            sum to one to rounding; the message names the entry.
-
     """
     return TargetPrior(p=validation.pmf("p", p))
 

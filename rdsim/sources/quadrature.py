@@ -82,10 +82,6 @@ def gaussian_quadrature(variance: ArrayLike, count: int, *, tail: float = 8.0) -
     Returns:
         The quadrature, `count` points on the line, at most count^2 in the plane.
 
-    Raises:
-        ValueError: if a variance is not positive or the count is too small or too large.
-        RuntimeError: if float64 is off.
-
     """
     variance = validation.interval("variance", variance, low=0.0, open_low=True, high=1e300)
     if variance.shape not in ((), (2,)):

@@ -150,10 +150,6 @@ def multimodal(p: ArrayLike, channels: Sequence[Any], *, common: Any = None) -> 
     Returns:
         The source, with $X_k = (W, V_k)$. All rows are rescaled to sum to one to the last digit.
 
-    Raises:
-        ValueError: if there is no channel, a shape does not fit, an entry is negative or NaN, or a
-            row does not sum to one; the message names the channel and the row.
-
     """
     item = validation.pmf("p", p)
     if not isinstance(channels, Sequence) or isinstance(channels, str):

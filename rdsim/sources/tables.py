@@ -105,16 +105,12 @@ def discrete(joint: ArrayLike) -> DiscreteSource:
     Returns:
         The source. The table is rescaled so that it sums to one to the last digit.
 
-    Raises:
-        ValueError: if the table is not two-dimensional, has a negative or NaN entry, or does not
-            sum to one to rounding; the message names the entry.
-
     """
     return DiscreteSource(joint=validation.pmf("joint", joint, ndim=2))
 
 
 def dsbs(crossover: ArrayLike) -> DiscreteSource:
-    r"""The doubly symmetric binary source: Y a fair coin, X = Y flipped with probability p.
+    r"""The doubly symmetric binary source: Y equiprobable, X = Y flipped with probability p.
 
     $$P(x,y) = \tfrac12 (1-p) \text{ if } x = y, \quad \tfrac12 p \text{ if } x \ne y.$$
 
@@ -151,7 +147,7 @@ def symmetric(letters: Any, crossover: ArrayLike) -> DiscreteSource:
 
 
 def binary_erasure_pair(erasure: ArrayLike) -> DiscreteSource:
-    r"""The binary erasure pair: Y a fair coin, X = Y, or 2 (erased) with probability e.
+    r"""The binary erasure pair: Y equiprobable, X = Y, or 2 (erased) with probability e.
 
     Its mutual information is $1 - e$ bits.
 

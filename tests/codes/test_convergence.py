@@ -14,7 +14,6 @@ from rdsim.codes import (
     vector_quantizer,
 )
 from rdsim.codes.quantizers import hashing
-from rdsim.ranking import search_temperatures
 
 KEY = jax.random.key(0)
 MANY = np.random.default_rng(8).normal(size=(400, 4))
@@ -71,25 +70,3 @@ def test_a_block_or_a_coordinate_with_too_few_distinct_items_is_named():
         product_quantizer(KEY, constant, subspaces=2, codebook_size=4)
     with pytest.raises(ValueError, match=r"bits must not ask.*1 in coordinate 2, got 4"):
         lloyd_max_quantizer(constant, [2, 2, 2, 2])
-
-
-def test_a_search_of_temperatures_says_whether_its_last_round_found_more():
-    generator = np.random.default_rng(1)
-    scores = generator.normal(size=(50, 2, 6))
-    target = generator.integers(0, 6, 50)
-    scores[np.arange(50), :, target] += [3.0, 0.3]
-    call = {
-        "scores": scores,
-        "target": target,
-        "competitor": np.full(6, 1 / 6),
-        "log2_size": 8.0,
-        "loss": "reciprocal_rank",
-        "start": [1.0, 1.0],
-    }
-    losses = [search_temperatures(**call, rounds=rounds) for rounds in range(1, 8)]
-    before = losses[0].start_loss
-    for found in losses:
-        assert found.converged == (found.loss == before)
-        before = found.loss
-    assert not losses[0].converged
-    assert losses[-1].converged

@@ -14,7 +14,7 @@ from rdsim import codes, limits, ranking
 LOSSES = ["error", "reciprocal_rank", ("miss", 3), "dcg"]
 
 
-def _slow_target_law(n, rate, p):
+def _slow_target_distribution(n, rate, p):
     """P(k) by explicit convolution, every binomial in exact fractions."""
     words = math.floor(2 ** (n * rate) * (1 + 1e-12))
     survival = np.concatenate([[1.0], (1 - np.cumsum(reference.binomial_pmf(n, 0.5))) ** words])
@@ -32,10 +32,12 @@ def _slow_target_law(n, rate, p):
     st.sampled_from([0.0, 0.3, 0.5, 1.0]),
     st.sampled_from([0.0, 0.05, 0.25, 0.5]),
 )
-def test_C14_law_of_the_targets_distance_equals_explicit_convolution(n, rate, p):
+def test_C14_distribution_of_the_targets_distance_equals_explicit_convolution(n, rate, p):
     found = codes.dsbs_distances(p, n=n, rate=rate)
-    law, log_closer, log_tie = found.target, found.log_nearer, found.log_tied
-    np.testing.assert_allclose(law, _slow_target_law(n, rate, p), rtol=1e-9, atol=1e-13)
+    distribution, log_closer, log_tie = found.target, found.log_nearer, found.log_tied
+    np.testing.assert_allclose(
+        distribution, _slow_target_distribution(n, rate, p), rtol=1e-9, atol=1e-13
+    )
     fair = reference.binomial_pmf(n, 0.5)
     np.testing.assert_allclose(np.exp(log_tie), fair, rtol=1e-12)
     np.testing.assert_allclose(np.exp(log_closer[1:]), np.cumsum(fair)[:-1], rtol=1e-12)
@@ -44,20 +46,20 @@ def test_C14_law_of_the_targets_distance_equals_explicit_convolution(n, rate, p)
 @pytest.mark.parametrize("n", [1, 8, 32, 50])
 def test_C14_no_probability_is_lost_at_the_last_distance(n):
     # Many rates in one program: rounded otherwise, the last distance was once taken for one in between.
-    law = codes.dsbs_distances(0.1, n=n, rate=np.array([0.0, 0.25, 0.5, 1.0])).target
-    np.testing.assert_allclose(np.sum(law, axis=-1), 1.0, rtol=0, atol=1e-13)
+    distribution = codes.dsbs_distances(0.1, n=n, rate=np.array([0.0, 0.25, 0.5, 1.0])).target
+    np.testing.assert_allclose(np.sum(distribution, axis=-1), 1.0, rtol=0, atol=1e-13)
     blind = codes.dsbs_ensemble(0.1, 5.0, "error", n=n, rate=np.array([0.0, 0.0]))
     np.testing.assert_allclose(blind, 31 / 32, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
-def test_C14_ensemble_averages_the_rank_law_over_that_distance(loss):
+def test_C14_ensemble_averages_the_rank_distribution_over_that_distance(loss):
     n, rate, p, size = 12, 0.5, 0.1, 5.0
     fair = reference.binomial_pmf(n, 0.5)
     below = np.concatenate([[0.0], np.cumsum(fair)[:-1]])
     with np.errstate(divide="ignore"):
         given_distance = ranking.expected_loss(size, loss, log_a=np.log(below), log_e=np.log(fair))
-    expected = float(np.sum(_slow_target_law(n, rate, p) * np.asarray(given_distance)))
+    expected = float(np.sum(_slow_target_distribution(n, rate, p) * np.asarray(given_distance)))
     assert float(codes.dsbs_ensemble(p, size, loss, n=n, rate=rate)) == pytest.approx(
         expected, rel=1e-10, abs=0
     )
@@ -77,7 +79,7 @@ def test_C14_values_of_the_theory():
 def test_C14_uncompressed_reference():
     """n bits stored in full: with K = 2^n independent words the nearest is nearly always exact."""
     found = codes.dsbs_distances(0.1, n=32, rate=1.0)
-    law, log_closer, log_tie = found.target, found.log_nearer, found.log_tied
+    distribution, log_closer, log_tie = found.target, found.log_nearer, found.log_tied
     fair = reference.binomial_pmf(32, 0.1)
     direct = np.asarray(
         ranking.expected_loss(np.log2(1000), "reciprocal_rank", log_a=log_closer, log_e=log_tie)
@@ -87,7 +89,7 @@ def test_C14_uncompressed_reference():
         ranking.expected_loss(np.log2(1000), "error", log_a=log_closer, log_e=log_tie)
     )
     assert 1 - np.sum(fair * top1) == pytest.approx(0.964422603, abs=1e-9)
-    assert float(law.sum()) == pytest.approx(1.0, abs=1e-12)
+    assert float(distribution.sum()) == pytest.approx(1.0, abs=1e-12)
 
 
 def test_C14_small_errors_keep_their_relative_accuracy():
@@ -107,9 +109,9 @@ def test_C14_small_errors_keep_their_relative_accuracy():
 
 
 @pytest.mark.parametrize("n", [1000, 4000])
-def test_C14_laws_sum_to_one_at_long_blocks(n):
-    law = codes.dsbs_distances(0.1, n=n, rate=0.5).target
-    assert float(law.sum()) == pytest.approx(1.0, abs=1e-10)
+def test_C14_distributions_sum_to_one_at_long_blocks(n):
+    distribution = codes.dsbs_distances(0.1, n=n, rate=0.5).target
+    assert float(distribution.sum()) == pytest.approx(1.0, abs=1e-10)
 
 
 def test_C14_broadcasts_over_rates_and_sizes():

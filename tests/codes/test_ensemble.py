@@ -77,9 +77,9 @@ def test_C15_sums_over_types_equal_sums_over_all_sequences_and_codebooks(
         scores=scores,
         encoder=encoder,
     )
-    law, total = _all_sequences(code, words)
+    distribution, total = _all_sequences(code, words)
     sizes = np.array([1.0, 4.0, 12.0, 300.0])
-    slow = ranking.scored_loss(law, sizes, loss, scores=total)
+    slow = ranking.scored_loss(distribution, sizes, loss, scores=total)
     np.testing.assert_allclose(discrete_ensemble(code, sizes, loss), slow, rtol=1e-9, atol=1e-15)
 
 
@@ -162,36 +162,38 @@ _nearest = jax.jit(nearest_distribution)
 
 
 @given(sts.pmfs(5), st.sampled_from([1, 2, 7, 1000]))
-def test_nearest_distribution_is_that_of_the_least_of_many(law, words):
-    tail = np.append(np.cumsum(law[::-1])[::-1], 0.0)
+def test_nearest_distribution_is_that_of_the_least_of_many(distribution, words):
+    tail = np.append(np.cumsum(distribution[::-1])[::-1], 0.0)
     slow = -np.diff(np.minimum(tail, 1.0) ** words)
-    np.testing.assert_allclose(_nearest(law, float(words)), slow, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(_nearest(distribution, float(words)), slow, rtol=0, atol=1e-12)
 
 
 def test_nearest_distribution_of_huge_codebooks():
     """With K f(0) = 1/4 the nearest word is at distance zero with chance 1 - e^(-1/4)."""
-    law = jnp.array([2.0**-302, 2.0**-100, 1 - 2.0**-100])
-    found = _nearest(jnp.pad(law, (0, 2)), 2.0**300)[:3]
+    distribution = jnp.array([2.0**-302, 2.0**-100, 1 - 2.0**-100])
+    found = _nearest(jnp.pad(distribution, (0, 2)), 2.0**300)[:3]
     np.testing.assert_allclose(found, [-math.expm1(-0.25), math.exp(-0.25), 0.0], rtol=1e-13)
 
 
 @jax.jit
-def _likely(law, log_weight, words):
-    return likelihood_distribution(law, log_weight, words, jnp.asarray(FIRST), jnp.asarray(NODES))
+def _likely(distribution, log_weight, words):
+    return likelihood_distribution(
+        distribution, log_weight, words, jnp.asarray(FIRST), jnp.asarray(NODES)
+    )
 
 
 FIRST, NODES = likelihood_nodes(300 * math.log(2), 80.0)
 
 
 @given(sts.pmfs(5), st.sampled_from([0.0, 0.5, 20.0]))
-def test_likelihood_distribution_at_one_two_and_very_many_words(law, steepness):
+def test_likelihood_distribution_at_one_two_and_very_many_words(distribution, steepness):
     log_weight = -steepness * np.arange(5.0)
     weight = np.exp(log_weight)
-    np.testing.assert_allclose(_likely(law, log_weight, 1.0), law, rtol=1e-11)
-    pairs = law[:, None] * law * weight[:, None] / (weight[:, None] + weight)
-    np.testing.assert_allclose(_likely(law, log_weight, 2.0), 2 * pairs.sum(1), rtol=1e-11)
-    limit = law * weight / (law @ weight)
-    np.testing.assert_allclose(_likely(law, log_weight, 2.0**300), limit, rtol=1e-11)
+    np.testing.assert_allclose(_likely(distribution, log_weight, 1.0), distribution, rtol=1e-11)
+    pairs = distribution[:, None] * distribution * weight[:, None] / (weight[:, None] + weight)
+    np.testing.assert_allclose(_likely(distribution, log_weight, 2.0), 2 * pairs.sum(1), rtol=1e-11)
+    limit = distribution * weight / (distribution @ weight)
+    np.testing.assert_allclose(_likely(distribution, log_weight, 2.0**300), limit, rtol=1e-11)
 
 
 @pytest.mark.parametrize(("n", "parts"), [(0, 3), (5, 1), (6, 2), (5, 4)])

@@ -13,12 +13,12 @@ from scipy.special import ndtr
 
 from rdsim import sources
 from rdsim.codes import sphere_ensemble
-from rdsim.codes.ensembles._word_angles import Coordinates, RandomDirections
+from rdsim.codes.ensembles._codeword_angles import Coordinates, RandomDirections
 from rdsim.ranking import expected_loss
 from rdsim.sources.sphere.gauss import gauss_rule
 
 
-def reward(n, correlation, bits, size, code="random_words", **options):
+def reward(n, correlation, bits, size, code="random_codewords", **options):
     loss = options.pop("loss", "error")
     pair = sources.projected_normal(n, correlation=correlation)
     found = sphere_ensemble(pair, math.log2(size), loss, bits=bits, code=code, **options).loss
@@ -30,10 +30,10 @@ def reward(n, correlation, bits, size, code="random_words", **options):
     ("problem", "code", "options", "expected", "error"),
     [
         # Monte Carlo values with standard errors of .0004 and .0005; the first is 2.3 of them away.
-        ((64, 0.8, 16, 50_000), "random_words", {}, 0.1070, 6 * 0.0004),
-        ((1024, 0.8, 10, 1000), "random_words", {}, 0.1944, 6 * 0.0005),
+        ((64, 0.8, 16, 50_000), "random_codewords", {}, 0.1070, 6 * 0.0004),
+        ((1024, 0.8, 10, 1000), "random_codewords", {}, 0.1944, 6 * 0.0005),
         # Half of the recall of 30 bits: the other half of the items competes with nobody.
-        ((64, 0.8, 30, 50_000), "random_words", {}, 2 * 0.351, 2 * 0.0005),
+        ((64, 0.8, 30, 50_000), "random_codewords", {}, 2 * 0.351, 2 * 0.0005),
     ],
 )
 def test_C28_values(problem, code, options, expected, error):
@@ -42,19 +42,19 @@ def test_C28_values(problem, code, options, expected, error):
 
 def test_C28_half_of_the_items_coded_well_beats_all_coded_alike():
     """Half of the competitors have no word, which is worth more than the half of 30 bits among all."""
-    half = reward(64, 0.8, 16, 50_000, "longer_words_at_random", share=0.5)
+    half = reward(64, 0.8, 16, 50_000, "longer_codewords_at_random", share=0.5)
     assert half == pytest.approx(0.5 * reward(64, 0.8, 30, 25_000), abs=1e-4)
-    assert reward(64, 0.8, 16, 50_000, "longer_words", share=0.5) > half
+    assert reward(64, 0.8, 16, 50_000, "longer_codewords", share=0.5) > half
 
 
-def test_C28_orthogonal_words_and_junk_of_many_dimensions_are_those_of_independent_normals():
+def test_C28_orthogonal_codewords_and_junk_of_many_dimensions_are_those_of_independent_normals():
     """In 20,000 dimensions: 15 independent half-spaces, a threshold, and one junk word (6 standard errors)."""
     rng, trials, threshold = np.random.default_rng(7), 200_000, 1.8
     y = rng.normal(size=(trials, 15)).max(axis=1)
     x = 0.8 * y + 0.6 * rng.normal(size=trials)
     mass = 1 - ndtr(threshold) ** 15
     won = (y > threshold) * (1 - mass * ndtr(-x)) ** 99
-    found = reward(20_000, 0.8, 4, 100, "orthogonal_words_and_junk", share=mass)
+    found = reward(20_000, 0.8, 4, 100, "orthogonal_codewords_and_junk", share=mass)
     assert found == pytest.approx(won.mean(), abs=6 * won.std() / math.sqrt(trials) + 2e-4)
 
 
@@ -104,18 +104,18 @@ def simulated(score, loss, size):
 
 @pytest.mark.parametrize("n", [2, 3, 8])
 @pytest.mark.parametrize("loss", ["error", "reciprocal_rank", ("miss", 2)])
-def test_C28_random_words_are_those_of_simulated_databases(n, loss):
+def test_C28_random_codewords_are_those_of_simulated_databases(n, loss):
     rng = np.random.default_rng(n)
     score, _ = ranks_of_databases(rng, n, 0.8, directions(8), 12, 20_000)
     mean, error = simulated(score, loss, 12)
     assert 1 - reward(n, 0.8, 3, 12, loss=loss) == pytest.approx(mean, abs=6 * error)
 
 
-def test_C28_biorthogonal_words_are_those_of_simulated_databases():
+def test_C28_biorthogonal_codewords_are_those_of_simulated_databases():
     rng = np.random.default_rng(1)
     score, _ = ranks_of_databases(rng, 16, 0.8, axes(8), 12, 4000)
     mean, error = simulated(score, "error", 12)
-    found = reward(16, 0.8, 4, 12, "biorthogonal_words")
+    found = reward(16, 0.8, 4, 12, "biorthogonal_codewords")
     assert 1 - found == pytest.approx(mean, abs=6 * error)
 
 
@@ -158,7 +158,7 @@ def test_C28_a_junk_word_is_that_of_simulated_databases(loss):
         inverse = np.cumsum(1 / np.arange(1, size + 1))
         lost = 1 - (inverse[ahead + tied] - np.where(ahead > 0, inverse[ahead - 1], 0)) / (1 + tied)
     error = lost.std() / math.sqrt(lost.size)
-    found = reward(n, 0.8, 3, size, "junk_word", loss=loss, share=share)
+    found = reward(n, 0.8, 3, size, "junk_codeword", loss=loss, share=share)
     assert 1 - found == pytest.approx(lost.mean(), abs=6 * error + 1e-3)
 
 
@@ -242,10 +242,10 @@ def test_gauss_rules_have_the_moments_of_their_table():
         ({"code": "words"}, "code must be one of"),
         ({"bits": -1.0}, "bits must lie in"),
         ({"share": 0.5}, "share must be None"),
-        ({"code": "junk_word", "share": 1.5}, "share must lie in"),
-        ({"code": "biorthogonal_words"}, "fewer than 16 dimensions"),
-        ({"code": "longer_words", "share": 0.5, "bits": 1.0}, None),
-        ({"code": "longer_words", "share": 0.6, "bits": 0.9}, "bits must lie in"),
+        ({"code": "junk_codeword", "share": 1.5}, "share must lie in"),
+        ({"code": "biorthogonal_codewords"}, "fewer than 16 dimensions"),
+        ({"code": "longer_codewords", "share": 0.5, "bits": 1.0}, None),
+        ({"code": "longer_codewords", "share": 0.6, "bits": 0.9}, "bits must lie in"),
         ({"log2_size": 0.5}, "log2_size must lie in"),
     ],
 )
@@ -265,4 +265,4 @@ def test_unequal_correlations_and_too_many_axes_are_refused():
         sphere_ensemble(unequal, 4.0, "error", bits=2.0)
     pair = sources.projected_normal(16, correlation=0.5)
     with pytest.raises(ValueError, match="bits must be at most 5"):
-        sphere_ensemble(pair, 4.0, "error", bits=6.0, code="biorthogonal_words")
+        sphere_ensemble(pair, 4.0, "error", bits=6.0, code="biorthogonal_codewords")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rdsim import limits
-from rdsim.codes.distances import seeded_atoms, squared_error
+from rdsim.codes.distances import seeded_codewords, squared_error
 from rdsim.codes.quantizers.entropy_weighted import entropy_weighted_quantizer
 
 SLOPE = 2.0
@@ -19,7 +19,7 @@ TOLERANCE = 1e-8
 _generator = np.random.default_rng(17)
 ITEMS = np.concatenate([_generator.normal(size=(20, 2)), 0.3 * _generator.normal(size=(20, 2)) + 2])
 NEW = 2 * _generator.normal(size=(40, 2))
-ATOMS = np.asarray(seeded_atoms(jax.random.key(3), ITEMS, 16))
+ATOMS = np.asarray(seeded_codewords(jax.random.key(3), ITEMS, 16))
 LINE = ITEMS[:, :1]
 EVEN = np.full(40, 1 / 40)
 
@@ -195,16 +195,16 @@ def test_a_code_is_a_pytree_of_arrays(code):
 
 
 def test_seeded_atoms_are_distinct_items():
-    atoms = np.asarray(seeded_atoms(jax.random.key(0), np.repeat(ITEMS[:5], 3, axis=0), 5))
+    atoms = np.asarray(seeded_codewords(jax.random.key(0), np.repeat(ITEMS[:5], 3, axis=0), 5))
     np.testing.assert_array_equal(np.unique(atoms, axis=0), np.unique(ITEMS[:5], axis=0))
-    again = seeded_atoms(jax.random.key(1), ITEMS, 5)
-    assert not np.array_equal(again, seeded_atoms(jax.random.key(2), ITEMS, 5))
+    again = seeded_codewords(jax.random.key(1), ITEMS, 5)
+    assert not np.array_equal(again, seeded_codewords(jax.random.key(2), ITEMS, 5))
 
 
 def test_seeded_atoms_are_drawn_in_proportion_to_the_squared_error():
     """The second atom after the first; false alarm below 1e-7 at the fixed keys."""
     y = np.array([[0.0], [1.0], [3.0]])
-    pairs = [np.asarray(seeded_atoms(jax.random.key(i), y, 2)).ravel() for i in range(600)]
+    pairs = [np.asarray(seeded_codewords(jax.random.key(i), y, 2)).ravel() for i in range(600)]
     after_zero = [b for a, b in pairs if a == 0]
     assert stats.binomtest(len(after_zero), 600, 1 / 3).pvalue > 1e-7
     assert stats.binomtest(sum(b == 3 for b in after_zero), len(after_zero), 0.9).pvalue > 1e-7
@@ -249,4 +249,4 @@ def test_bad_items_and_keys_are_named(code):
     with pytest.raises(TypeError, match="key"):
         code.encode(np.zeros(2, np.uint32), ITEMS)
     with pytest.raises(ValueError, match="count must not exceed the number of distinct items, 1"):
-        seeded_atoms(jax.random.key(0), np.ones((4, 2)), 2)
+        seeded_codewords(jax.random.key(0), np.ones((4, 2)), 2)

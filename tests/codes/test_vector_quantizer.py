@@ -162,7 +162,7 @@ def test_C17_sample_levels_against_the_best_of_all_partitions():
         assert fit.converged
 
 
-def test_C17_sample_levels_of_a_large_sample_near_those_of_the_law():
+def test_C17_sample_levels_of_a_large_sample_near_those_of_the_distribution():
     """20,000 normals: the distortion errs by 1 percent, five standard deviations."""
     fit = sample_levels(np.random.default_rng(0).normal(size=20_000), 4)
     np.testing.assert_allclose(fit.distortion, 0.1175, rtol=0.05)
@@ -400,7 +400,7 @@ FITS = {
     "hyperplanes": lambda y: hyperplane_hashing(KEY, y, 3),
     **{
         f"catalogue: {name}": lambda y, name=name: common_form.fit_item_code(
-            KEY, name, y, 2, atoms=8
+            KEY, name, y, 2, initial_codewords=8
         )
         for name in common_form.CODES
     },
@@ -416,7 +416,9 @@ def test_C17_a_code_does_not_depend_on_the_unit_of_items_or_refuses_it(fit):
 
     np.testing.assert_array_equal(used(unit * ITEMS), used(ITEMS))
     for tiny in (1e-110, 1e-156, 1e-200):
-        with pytest.raises(ValueError, match=r"(items|law) must differ by at least 1e-100"):
+        with pytest.raises(
+            ValueError, match=r"(items|distribution) must differ by at least 1e-100"
+        ):
             fit(tiny * ITEMS)
 
 

@@ -1,4 +1,4 @@
-"""C7 and C18: bounds on R(D) from samples alone hold for the law behind the samples."""
+"""C7 and C18: bounds on R(D) from samples alone hold for the distribution behind the samples."""
 
 import numpy as np
 import pytest
@@ -38,14 +38,18 @@ def _truth(found, i, samples, mass):
     }
 
 
-@pytest.mark.parametrize(("law", "box"), [("normal", None), ("uniform", (-1, 1))])
-def test_C18_bounds_hold_for_the_true_law_as_often_as_they_say(law, box):
+@pytest.mark.parametrize(("distribution", "box"), [("normal", None), ("uniform", (-1, 1))])
+def test_C18_bounds_hold_for_the_true_distribution_as_often_as_they_say(distribution, box):
     generator = np.random.default_rng(7)
-    mass = _normal(GRID) if law == "normal" else _uniform(GRID)
-    slopes = SLOPES if law == "normal" else 4 * SLOPES
+    mass = _normal(GRID) if distribution == "normal" else _uniform(GRID)
+    slopes = SLOPES if distribution == "normal" else 4 * SLOPES
     sets, failures = 16, 0
     for _ in range(sets):
-        y = generator.standard_normal(240) if law == "normal" else generator.uniform(-1, 1, 240)
+        y = (
+            generator.standard_normal(240)
+            if distribution == "normal"
+            else generator.uniform(-1, 1, 240)
+        )
         found = continuous_sandwich(y, slopes, box=box, max_codewords=8)
         assert found.upper_is_proved == (box is not None)
         holds = True
@@ -101,7 +105,7 @@ def _bernstein(terms, most, risk):
 
 
 def test_the_supremum_over_the_plane_is_bounded():
-    """At the held-out law itself: no place of a fine grid has more than the bound behind it."""
+    """At the held-out distribution itself: no place of a fine grid has more than the bound behind it."""
     generator = np.random.default_rng(11)
     y = generator.normal(size=(300, 2)) @ np.array([[1.0, 0.6], [0.0, 0.8]])
     found = continuous_sandwich(y, SLOPES, max_codewords=40)

@@ -69,13 +69,13 @@ def test_C22_learned_code_equals_the_sum_over_all_databases(seed, samples, activ
     found = learned_retrieval(
         py, channels, n, counts, HAMMING, slope=slope, log2_size=np.log2(M), active=np.array(active)
     )
-    law = (n + 0.5) / (samples + 0.5 * Y)
+    distribution = (n + 0.5) / (samples + 0.5 * Y)
     learned = (counts + 0.5) / (n[:, None] + 1.0)
     kernel = 2.0 ** (-slope * HAMMING)
-    q = _best_marginal(law, kernel)
+    q = _best_marginal(distribution, kernel)
     Q = kernel * q / (kernel @ q)[:, None]
     joint = (_queries(channels, active) * py) @ Q
-    believed = (_queries(learned, active) * law) @ Q
+    believed = (_queries(learned, active) * distribution) @ Q
     stored = np.where(joint.sum(axis=0) > 0, joint.sum(axis=0), 1.0)
     given_u = joint / stored
     given_believed = believed / np.where(joint.sum(axis=0) > 0, believed.sum(axis=0), 1.0)

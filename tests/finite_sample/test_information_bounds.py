@@ -18,7 +18,7 @@ from rdsim.finite_sample.information_bounds import (
     plug_in_information,
 )
 
-# Laws in multiples of a sixth: a list of six equally likely pairs is the law itself, so that the
+# Distributions in multiples of a sixth: a list of six equally likely pairs is the distribution itself, so that the
 # list of all batches gives the exact expectation of an estimator.
 TABLES = st.lists(
     st.sampled_from(list(itertools.product(range(3), range(2)))), min_size=6, max_size=6
@@ -26,7 +26,7 @@ TABLES = st.lists(
 SCORES = arrays(float, (3, 2), elements=st.floats(-4, 4))
 
 
-def _law(pairs):
+def _distribution(pairs):
     joint = np.zeros((3, 2))
     for x, u in pairs:
         joint[x, u] += 1 / 6
@@ -42,7 +42,7 @@ def _batches(pairs, table, K):
 @settings(max_examples=60)
 @given(pairs=TABLES, scores=SCORES)
 def test_lower_bounds_lie_below_whatever_the_scores(pairs, scores):
-    joint = _law(pairs)
+    joint = _distribution(pairs)
     information = reference.mutual_information_by_sums(joint)
     x, u = np.array(pairs).T
     dv = donsker_varadhan(scores[x, u], scores[x[:, None], u].ravel(), bounds=(-4, 4))
@@ -59,7 +59,7 @@ def test_lower_bounds_lie_below_whatever_the_scores(pairs, scores):
 @settings(max_examples=60)
 @given(pairs=TABLES, prior=st.floats(0.01, 0.99))
 def test_upper_bounds_lie_above_whatever_the_prior(pairs, prior):
-    joint = _law(pairs)
+    joint = _distribution(pairs)
     information = reference.mutual_information_by_sums(joint)
     x, u = np.array(pairs).T
     q = np.array([prior, 1 - prior])
@@ -72,15 +72,15 @@ def test_upper_bounds_lie_above_whatever_the_prior(pairs, prior):
     noisy = np.log2(0.9 * channel + 0.05)
     pairs_of_noisy = [(a, b) for a, _ in pairs for b in (0, 1)]
     weights = [np.exp2(noisy[a, b]) / 6 for a, b in pairs_of_noisy]
-    law = np.zeros((3, 2))
+    distribution = np.zeros((3, 2))
     for (a, b), weight in zip(pairs_of_noisy, weights, strict=True):
-        law[a, b] += weight
+        distribution[a, b] += weight
     expected = 0.0
     for (i, j), (k, _) in itertools.product(zip(x, u, strict=True), zip(x, u, strict=True)):
         del j
         for b in (0, 1):
             expected += np.exp2(noisy[i, b]) / 36 * (noisy[i, b] - noisy[k, b])
-    assert expected >= reference.mutual_information_by_sums(law) - 1e-12
+    assert expected >= reference.mutual_information_by_sums(distribution) - 1e-12
 
 
 @settings(max_examples=40)

@@ -145,7 +145,7 @@ def test_at_the_least_distortion_the_errors_are_those_of_the_entropy_and_finite(
 
 
 def test_where_the_rate_is_zero_the_interval_is_all_rates():
-    # 11 of 100: at the empirical law D = 0.11 asks for nothing, one sample less of it too.
+    # 11 of 100: at the empirical distribution D = 0.11 asks for nothing, one sample less of it too.
     found = plug_in_rate([[11, 89, 0, 0], [12, 88, 0, 0], [40, 60, 0, 0]], FOUR, 0.11)
     assert not found.regular[0]
     assert found.regular[2]

@@ -185,7 +185,7 @@ def test_an_evaluation_is_the_exact_sum_whatever_the_key(learner):
     np.testing.assert_allclose(exact, 0.3 * bounds.rate - bounds.relevance, rtol=1e-6)
 
 
-def test_draws_are_laws_over_the_codewords_with_the_right_mean_and_temperature():
+def test_draws_are_distributions_over_the_codewords_with_the_right_mean_and_temperature():
     log_channel = jnp.log(jnp.array([[0.5, 0.3, 0.2], [0.05, 0.05, 0.9]], jnp.float32))
     keys = jax.random.split(jax.random.key(0), 20_000)
 

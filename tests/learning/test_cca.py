@@ -1,4 +1,4 @@
-"""Canonical correlations: the closed form of the law, a slow reference, and another library's."""
+"""Canonical correlations: the closed form of the distribution, a slow reference, and another library's."""
 
 import jax
 import jax.numpy as jnp

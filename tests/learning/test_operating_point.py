@@ -1,4 +1,4 @@
-"""Operating points: bits of the grid's law, and losses of a database in memory."""
+"""Operating points: bits of the grid's distribution, and losses of a database in memory."""
 
 import math
 
@@ -44,9 +44,9 @@ def channel(items):
 
 
 def bits_of_grid(cells):
-    """I(U;Y), H(U) and the output marginal on the cells of the item's law."""
-    law = SOURCE.discretise_item(cells)
-    p, Q = np.asarray(law.masses), channel(np.asarray(law.points)[:, 0])
+    """I(U;Y), H(U) and the output marginal on the cells of the item's distribution."""
+    distribution = SOURCE.discretise_item(cells)
+    p, Q = np.asarray(distribution.masses), channel(np.asarray(distribution.points)[:, 0])
     q = p @ Q
     return p @ (Q * np.log2(Q / q)).sum(axis=1), -(q * np.log2(q)).sum(), q
 

@@ -30,14 +30,18 @@ def test_a_perceptron_is_linear_layers_with_a_gelu_between():
 
 
 @pytest.mark.parametrize("scores", ["free", "distance"])
-def test_laws_are_laws_and_parameters_float32(scores):
+def test_distributions_sum_to_one_and_parameters_float32(scores):
     model = code(scores)
     state = nnx.state(model)
     assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype("float32")}
     assert len(jax.tree.leaves(nnx.state(model, nnx.Param))) == len(jax.tree.leaves(state))
-    for log_law in (model.log_channel(ITEMS), model.log_prior(), model.log_posterior(QUERIES)):
-        np.testing.assert_allclose(jnp.exp(log_law).sum(axis=-1), 1.0, rtol=0, atol=1e-6)
-        assert log_law.dtype == jnp.float32
+    for log_distribution in (
+        model.log_channel(ITEMS),
+        model.log_prior(),
+        model.log_posterior(QUERIES),
+    ):
+        np.testing.assert_allclose(jnp.exp(log_distribution).sum(axis=-1), 1.0, rtol=0, atol=1e-6)
+        assert log_distribution.dtype == jnp.float32
     assert model.log_channel(ITEMS).shape == model.log_posterior(QUERIES).shape == (7, 5)
     assert model.scores(QUERIES[None]).shape == (1, 7, 2, 5)
 

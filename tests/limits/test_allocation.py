@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rdsim.limits.rate_distortion.allocation import (
     allocation_penalty,
     allocation_penalty_high_rate,
-    entropy_gap,
+    entropy_difference,
 )
 
 LN2 = np.log(2)
@@ -69,26 +69,28 @@ def test_C20_high_rates_cost_the_most_and_from_some_rate_on_no_more(variance, ra
 
 
 @given(st.floats(-3.0, 1.5).map(lambda exponent: 10.0**exponent))
-def test_C20_two_modalities_cost_log_cosh_of_the_entropy_gap(gap):
-    variance = np.array([4.0**gap, 1.0]) * 0.37
-    np.testing.assert_allclose(entropy_gap(variance), gap, rtol=1e-10)
-    exact = (np.logaddexp(gap * LN2, -gap * LN2) - LN2) / LN2
+def test_C20_two_modalities_cost_log_cosh_of_the_entropy_difference(difference):
+    variance = np.array([4.0**difference, 1.0]) * 0.37
+    np.testing.assert_allclose(entropy_difference(variance), difference, rtol=1e-10)
+    exact = (np.logaddexp(difference * LN2, -difference * LN2) - LN2) / LN2
     found = float(allocation_penalty_high_rate(variance))
     np.testing.assert_allclose(found, exact, rtol=1e-9, atol=1e-13)
     # Quadratic below, linear above, and never more than either.
-    assert found <= LN2 / 2 * gap**2 + 1e-13
-    assert gap - 1 <= found + 1e-10
-    if gap < 0.1:
-        np.testing.assert_allclose(found, LN2 / 2 * gap**2, rtol=LN2**2 * gap**2 + 1e-6)
-    if gap > 10:
-        np.testing.assert_allclose(found, gap - 1, rtol=0, atol=1e-5)
+    assert found <= LN2 / 2 * difference**2 + 1e-13
+    assert difference - 1 <= found + 1e-10
+    if difference < 0.1:
+        np.testing.assert_allclose(
+            found, LN2 / 2 * difference**2, rtol=LN2**2 * difference**2 + 1e-6
+        )
+    if difference > 10:
+        np.testing.assert_allclose(found, difference - 1, rtol=0, atol=1e-5)
 
 
 @given(
     st.lists(st.floats(-1, 1), min_size=4, max_size=4),
     st.sampled_from((1e-3, 1e-2)),
 )
-def test_C20_small_gaps_of_many_modalities_cost_their_variance(entropies, scale):
+def test_C20_small_differences_of_many_modalities_cost_their_variance(entropies, scale):
     h = scale * np.array(entropies)
     found = float(allocation_penalty_high_rate(4.0**h))
     np.testing.assert_allclose(found, 4 * LN2 * h.var(), rtol=0, atol=20 * scale**3)
@@ -99,24 +101,24 @@ def test_C20_small_gaps_of_many_modalities_cost_their_variance(entropies, scale)
     st.sampled_from([0.5, 4.0, 300.0]),
     st.sampled_from(["equal_rate", "equal_noise"]),
 )
-def test_C20_every_positive_kappa_fails_at_a_small_gap(kappa, rate, split):
-    """The counterexample: the penalty is at most (ln 2 / 2) gap^2, below kappa gap for this gap."""
-    gap = min(kappa / LN2, 1.0)
-    variance = np.array([4.0**gap, 1.0])
-    assert float(allocation_penalty_high_rate(variance)) < kappa * gap
+def test_C20_every_positive_kappa_fails_at_a_small_difference(kappa, rate, split):
+    """The counterexample: the penalty is at most (ln 2 / 2) ΔH^2, below kappa ΔH for this ΔH."""
+    difference = min(kappa / LN2, 1.0)
+    variance = np.array([4.0**difference, 1.0])
+    assert float(allocation_penalty_high_rate(variance)) < kappa * difference
     # Beyond rounding of the total rate, at finite rates too.
-    if kappa * gap > 1e-11 and split == "equal_rate":
-        assert float(allocation_penalty(variance, rate, split=split)) < kappa * gap
+    if kappa * difference > 1e-11 and split == "equal_rate":
+        assert float(allocation_penalty(variance, rate, split=split)) < kappa * difference
 
 
 def test_C20_at_a_given_rate_the_penalty_saturates():
-    """Linear growth needs a rate that grows with the gap: of R bits, R (1 - 1/K) can be wasted."""
+    """Linear growth needs a rate that grows with the entropy difference: of R bits, R (1 - 1/K) can be wasted."""
     rate = 6.0
-    gaps = np.array([5.0, 10.0, 20.0, 40.0])
-    found = [float(allocation_penalty([4.0**gap, 1.0], rate)) for gap in gaps]
+    differences = np.array([5.0, 10.0, 20.0, 40.0])
+    found = [float(allocation_penalty([4.0**difference, 1.0], rate)) for difference in differences]
     np.testing.assert_allclose(found[-1], rate / 2, rtol=0, atol=1e-6)
     assert found[-1] - found[-2] < 1e-3
-    assert float(allocation_penalty_high_rate([4.0 ** gaps[-1], 1.0])) > 38
+    assert float(allocation_penalty_high_rate([4.0 ** differences[-1], 1.0])) > 38
 
 
 @given(variances, st.floats(0.5, 20.0))

@@ -103,7 +103,7 @@ def test_C6_gradient_is_the_slope(rate, maximal):
 
 
 def test_C6_gradient_where_a_letter_or_a_component_is_given_up():
-    # Both laws are differentiable there, although the branch changes.
+    # Both distributions are differentiable there, although the branch changes.
     slope = jax.grad(lambda D: closed_forms.hamming(PMF, distortion=D))(0.3)
     np.testing.assert_allclose(slope, -math.log2(0.7 / 0.1), rtol=1e-12)
     slope = jax.grad(lambda D: closed_forms.vector_gaussian(VARIANCES, distortion=D))(0.75)
@@ -252,8 +252,8 @@ def test_C6_scale_changes_nothing(scale, share):
 
 
 @pytest.mark.parametrize("form", ["laplacian", "exponential"])
-def test_C6_continuous_laws_lie_between_the_bounds_of_a_fine_grid(form):
-    # A grid of step 1/16 up to 12: the law of the cell is put on its point, which moves it by less
+def test_C6_continuous_distributions_lie_between_the_bounds_of_a_fine_grid(form):
+    # A grid of step 1/16 up to 12: the distribution of the cell is put on its point, which moves it by less
     # than the step, and so does the restriction of the reproductions.
     step = 1 / 16
     if form == "laplacian":

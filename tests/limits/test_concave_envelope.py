@@ -7,8 +7,8 @@ import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim.limits.bottleneck import _ascent, contraction_coefficient
 from rdsim.limits.bottleneck import _certificate as certificate
+from rdsim.limits.bottleneck import _newton, contraction_coefficient
 from rdsim.limits.bottleneck._certificate import _bounded_cells, largest_excess
 from rdsim.limits.bottleneck._envelope import EnvelopeProblem, gain
 
@@ -171,13 +171,13 @@ def test_C11_newton_step_by_blocks_is_that_of_the_whole_matrix(letters, slope):
     m = source.py * generator.dirichlet(np.ones(letters), letters).T[: max(2, letters - 2)]
     m[0, 0] = 0.0
     dual = generator.normal(size=letters)
-    log_step, dual_step = _ascent._newton_direction(m[None], dual[None], source, np.array([False]))
+    log_step, dual_step = _newton._newton_direction(m[None], dual[None], source, np.array([False]))
     wanted_step, wanted_dual = dense_newton_direction(m, dual, source)
     scale = max(np.abs(wanted_step).max(), np.abs(wanted_dual).max())
     np.testing.assert_allclose(log_step[0], wanted_step, rtol=0, atol=1e-9 * scale)
     np.testing.assert_allclose(dual_step[0], wanted_dual, rtol=0, atol=1e-9 * scale)
     # Where the system is regular, damping changes nothing to first order.
-    inverse = _ascent._damped_inverse(
+    inverse = _newton._damped_inverse(
         np.where(m > 0, m / m.sum(axis=1, keepdims=True), 0.0)[None], m[None] > 0, source
     )
     assert np.isfinite(inverse).all()

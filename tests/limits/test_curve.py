@@ -15,7 +15,8 @@ from jaxtyping import Array, Float
 from rdsim import limits
 from rdsim.certified import Certified
 from rdsim.limits import closed_forms
-from rdsim.limits._curve import Curve, Points, RateCurve, lower_hull, search
+from rdsim.limits._curve import Curve, RateCurve
+from rdsim.limits._supporting_lines import Points, lower_hull, search
 from rdsim.results import result
 from rdsim.transformations import ComputesOnHostError
 

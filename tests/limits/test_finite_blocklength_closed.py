@@ -128,7 +128,7 @@ def test_C16_gaussian_converse_below_achievability(variance, share, eps):
 def test_C16_the_best_code_lies_between_the_bounds(n, p):
     words = np.arange(2**n)
     ones = np.array([int(w).bit_count() for w in words])
-    law = p**ones * (1 - p) ** (n - ones)
+    distribution = p**ones * (1 - p) ** (n - ones)
     distance = ones[words[:, None] ^ words]
     for D in (0.0, 0.3, 0.19):
         if p <= D:
@@ -138,7 +138,7 @@ def test_C16_the_best_code_lies_between_the_bounds(n, p):
         served, size = np.zeros(1, int), np.zeros(1, int)
         for ball in reach:
             served, size = np.append(served, served | ball), np.append(size, size + 1)
-        chance = sum(np.where(served >> w & 1, law[w], 0.0) for w in words)
+        chance = sum(np.where(served >> w & 1, distribution[w], 0.0) for w in words)
         eps = np.array([0.03, 0.1, 0.3])
         found = finite.binary_hamming(p, distortion=D, excess_probability=eps, block_lengths=n)
         best = [size[chance >= 1 - e - 1e-12].min() for e in eps]
@@ -158,19 +158,19 @@ def _served(n, t, q, K):
 def test_C16_random_coding_fails_with_exactly_the_probability_asked_for(eps):
     n, p, D = 60, 0.3, 0.1
     found = finite.binary_hamming(p, distortion=D, excess_probability=eps, block_lengths=n)
-    law = stats.binom.pmf(np.arange(n + 1), n, p)
+    distribution = stats.binom.pmf(np.arange(n + 1), n, p)
     words = 2.0 ** (n * float(found.upper))
     failures = []
     for q in ((p - D) / (1 - 2 * D), 0.5):
         served = np.array([_served(n, t, q, 6) for t in range(n + 1)])
-        failures.append(np.sum(law * np.exp(words * np.log1p(-served))))
+        failures.append(np.sum(distribution * np.exp(words * np.log1p(-served))))
     # The better of the two codebooks fails so often, the other one more often.
     assert min(failures) == pytest.approx(eps, rel=1e-9, abs=0)
     # The converse: the likeliest words of probability 1 - eps, over the ball.
     count = special.comb(n, np.arange(n + 1))
     tail = stats.binom.sf(np.arange(n + 1), n, p)
     last = np.flatnonzero(tail >= eps)[-1]
-    share = (tail[last] - eps) / law[last + 1]
+    share = (tail[last] - eps) / distribution[last + 1]
     needed = count[: last + 1].sum() + share * count[last + 1]
     assert float(found.lower) == pytest.approx(np.log2(needed / count[:7].sum()) / n, abs=1e-11)
 

@@ -63,17 +63,19 @@ def _discrete(problem, eps, n, **options):
 @problems
 @pytest.mark.parametrize("n", [1, 3, 5])
 def test_C16_random_coding_equals_enumeration(problem, n):
-    law, codewords, within, _ = _enumerated(problem, n)
+    distribution, codewords, within, _ = _enumerated(problem, n)
     fair = np.full(codewords.size, 1 / codewords.size)
     served = [np.minimum(within @ book, 1 - 1e-16) for book in (codewords, fair)]
     eps = np.array([1e-6, 0.05, 0.4])
     found = _discrete(problem, eps, n)
-    hopeless = law[within.sum(axis=1) == 0].sum()
+    hopeless = distribution[within.sum(axis=1) == 0].sum()
     np.testing.assert_array_equal(found.feasible, hopeless < eps)
     eps = eps[hopeless < eps]
     words = 2.0 ** (n * np.asarray(found.upper)[np.asarray(found.feasible)])
     # The better of the two codebooks fails with probability eps, the other one more often.
-    failure = np.min([np.exp(words[:, None] * np.log1p(-each)) @ law for each in served], axis=0)
+    failure = np.min(
+        [np.exp(words[:, None] * np.log1p(-each)) @ distribution for each in served], axis=0
+    )
     # Where the code of all words serves every block, no more words than that are asked for.
     every_word = (hopeless == 0) & (words > codewords.size * (1 - 1e-9))
     assert np.all(words <= codewords.size * (1 + 1e-9)) or hopeless > 0 or problem is UNEVEN
@@ -89,16 +91,16 @@ def test_C16_random_coding_equals_enumeration(problem, n):
 @problems
 @pytest.mark.parametrize("n", [1, 3, 5])
 def test_C16_converse_equals_enumeration(problem, n):
-    law, _, within, information = _enumerated(problem, n)
-    auxiliary = law * 2**information
+    distribution, _, within, information = _enumerated(problem, n)
+    auxiliary = distribution * 2**information
     auxiliary /= auxiliary.sum()
     ball = (auxiliary @ within).max()
     order = np.argsort(information, kind="stable")
     for eps in (0.05, 0.4):
         left, least = 1 - eps, 0.0
         for i in order:
-            taken = min(1.0, left / law[i])
-            left, least = left - taken * law[i], least + taken * auxiliary[i]
+            taken = min(1.0, left / distribution[i])
+            left, least = left - taken * distribution[i], least + taken * auxiliary[i]
             if left <= 1e-15:
                 break
         exact = max(np.log2(least / ball), 0.0) / n
@@ -111,11 +113,11 @@ def test_C16_converse_equals_enumeration(problem, n):
 @problems
 def test_C16_the_best_code_lies_between_the_bounds(problem):
     n = 2
-    law, _, within, _ = _enumerated(problem, n)
-    served, size = np.zeros((1, law.size), bool), np.zeros(1, int)
+    distribution, _, within, _ = _enumerated(problem, n)
+    served, size = np.zeros((1, distribution.size), bool), np.zeros(1, int)
     for ball in within.T:
         served, size = np.concatenate([served, served | ball]), np.append(size, size + 1)
-    chance = served @ law
+    chance = served @ distribution
     for eps in (0.02, 0.2):
         found = _discrete(problem, eps, n)
         possible = chance >= 1 - eps - 1e-12
@@ -130,9 +132,9 @@ def test_C16_the_best_code_lies_between_the_bounds(problem):
 @problems
 def test_C16_converse_is_not_below_the_tilted_information_converse(problem):
     n, eps = 5, 0.05
-    law, _, _, information = _enumerated(problem, n)
+    distribution, _, _, information = _enumerated(problem, n)
     threshold = np.unique(information)
-    chance = np.array([law[information >= t - 1e-12].sum() for t in threshold])
+    chance = np.array([distribution[information >= t - 1e-12].sum() for t in threshold])
     # eps >= P[j >= log M + gamma] - 2^-gamma for every gamma: solve for log M at every threshold.
     useful = chance > eps
     weakest = threshold[useful] + np.log2(chance[useful] - eps)
@@ -233,9 +235,11 @@ def test_letter_counts_against_enumeration(classes, tilt):
     counts, log_p = letter_counts.balls(n, radius, Distances(offsets, masses), tilt)
     assert sorted(map(tuple, counts)) == sorted(map(tuple, letter_counts.compositions(n, classes)))
     for count, found in zip(counts, log_p, strict=True):
-        laws = np.repeat(masses, count, axis=0)
+        distributions = np.repeat(masses, count, axis=0)
         exact = sum(
-            np.prod([law[i] for law, i in zip(laws, values, strict=True)])
+            np.prod(
+                [distribution[i] for distribution, i in zip(distributions, values, strict=True)]
+            )
             for values in itertools.product(range(3), repeat=n)
             if offsets[list(values)].sum() <= radius
         )

@@ -9,15 +9,10 @@ import scipy.optimize
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import RHO
 
 from rdsim import limits
 
-RHO = {
-    "error": lambda r: (r > 1) * 1.0,
-    "reciprocal_rank": lambda r: 1 - 1 / r,
-    ("miss", 3): lambda r: (r > 3) * 1.0,
-    "dcg": lambda r: 1 - 1 / np.log2(1 + r),
-}
 losses = pytest.mark.parametrize("loss", RHO, ids=str)
 
 
@@ -59,7 +54,7 @@ def test_C2_equals_a_direct_maximum_of_entropy(loss, M, share):
 
 @losses
 @pytest.mark.parametrize("M", [2, 8, 1024, 1036, 1037, 2000, 10**6])
-def test_C2_bounds_hold_the_gibbs_law_summed_rank_by_rank(loss, M):
+def test_C2_bounds_hold_the_gibbs_distribution_summed_rank_by_rank(loss, M):
     rho = RHO[loss](np.arange(1.0, M + 1))
     for slope in (1e-3, 0.5, 3.0, 12.0, 40.0):
         weight = np.exp(-slope * rho)

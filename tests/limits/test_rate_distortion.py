@@ -281,7 +281,7 @@ def test_C5_a_rate_below_that_of_every_finite_distortion_is_refused(method):
 
 
 def test_C5_slope_zero_is_the_best_constant_also_when_others_have_rate_zero_too():
-    # Every output law has rate 0 here; rounding once let the uniform one win.
+    # Every output distribution has rate 0 here; rounding once let the uniform one win.
     p = [1 - 3e-12, 1e-12, 1e-12, 1e-12]
     d = np.zeros((4, 5))
     d[0, 4] = 1.0

@@ -278,7 +278,7 @@ def test_C26_exact_values_of_four_items(loss, at, rate):
 @pytest.mark.parametrize("loss", [RECIPROCAL, "error"])
 @pytest.mark.parametrize("slope", [0.2, 0.05])
 def test_C26_linear_programming_over_a_grid_of_posteriors_brackets_it(loss, slope):
-    """All joint laws of a posterior on a grid and the ranks given to it, as a linear programme.
+    """All joint distributions of a posterior on a grid and the ranks given to it, as a linear programme.
 
     Every posterior is a mean of the corners of its cell of the grid. Splitting it so earns no less,
     and costs at most the

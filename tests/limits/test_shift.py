@@ -107,8 +107,8 @@ def test_C24_edges_are_infinite_or_zero():
 @given(strategies.pmfs(4), strategies.scores((1, 4)))
 def test_C24_the_ball_bound_is_met_inside_the_ball(p0, g):
     for delta in (0.0, 0.01, 0.5):
-        bound, law = largest_mean(jnp.asarray(g), jnp.asarray(p0), jnp.asarray(delta))
-        P = np.asarray(law[0])
+        bound, distribution = largest_mean(jnp.asarray(g), jnp.asarray(p0), jnp.asarray(delta))
+        P = np.asarray(distribution[0])
         used = P > 0
         assert np.sum(P[used] * np.log2(P[used] / p0[used])) <= delta + 1e-12
         assert float(P @ g[0]) <= float(bound[0]) + 1e-9
@@ -130,7 +130,7 @@ def test_C24_no_ball_is_the_rate_and_a_wide_one_the_largest():
     assert float(wide.largest_rate) == pytest.approx(float(wide.rate), abs=1e-4)
 
 
-def test_C24_binary_minimax_is_the_rate_of_the_hardest_law_in_the_ball():
+def test_C24_binary_minimax_is_the_rate_of_the_hardest_distribution_in_the_ball():
     p0, delta, D = np.array([0.8, 0.2]), 0.02, 0.1
     found = minimax_rate(p0, HAMMING, delta, distortion=D)
 
@@ -143,7 +143,7 @@ def test_C24_binary_minimax_is_the_rate_of_the_hardest_law_in_the_ball():
     assert float(found.rate.lower) <= exact + 1e-9
     assert exact <= float(found.rate.upper) + 1e-5
     assert float(found.largest_rate) == pytest.approx(exact, abs=1e-5)
-    # The bound is a worst case: no law in the ball costs the codebook more.
+    # The bound is a worst case: no distribution in the ball costs the codebook more.
     q = np.asarray(found.codebook)
     for x in np.linspace(0.05, hardest, 9):
         if divergence(x) <= delta:
@@ -151,21 +151,23 @@ def test_C24_binary_minimax_is_the_rate_of_the_hardest_law_in_the_ball():
             assert float(cost.lower) <= float(found.rate.upper) + 1e-12
     # And the codebook of the centre is worse than it.
     centre = rate_distortion_curve(p0, HAMMING, [np.log2(9)]).output_marginal[0]
-    law = np.array([1 - hardest, hardest])
-    assert float(mismatched_rate(law, HAMMING, centre, D)) > float(found.rate.upper)
+    distribution = np.array([1 - hardest, hardest])
+    assert float(mismatched_rate(distribution, HAMMING, centre, D)) > float(found.rate.upper)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_C24_worst_case_and_minimax_bound_every_law_and_codebook_drawn(seed):
+def test_C24_worst_case_and_minimax_bound_every_distribution_and_codebook_drawn(seed):
     generator = np.random.default_rng(seed)
     p0, d = generator.dirichlet(np.ones(3)), np.abs(np.arange(3.0)[:, None] - np.arange(3.0))
     q, delta, D = generator.dirichlet(np.ones(3)), 0.1, 0.25
     worst = worst_mismatched_rate(p0, d, q, delta, distortion=D)
     assert worst.converged
-    laws = p0 * np.exp(generator.normal(size=(4000, 3)))
-    laws /= laws.sum(axis=1, keepdims=True)
-    laws = laws[np.sum(laws * np.log2(laws / p0), axis=1) <= delta]
-    seen = max(by_scalar_search(P, d, q, D)[0] for P in laws[:400])
+    distributions = p0 * np.exp(generator.normal(size=(4000, 3)))
+    distributions /= distributions.sum(axis=1, keepdims=True)
+    distributions = distributions[
+        np.sum(distributions * np.log2(distributions / p0), axis=1) <= delta
+    ]
+    seen = max(by_scalar_search(P, d, q, D)[0] for P in distributions[:400])
     assert seen <= float(worst.upper) + 1e-9
     assert seen >= float(worst.lower) - 0.05
     found = minimax_rate(p0, d, delta, distortion=D, tolerance=1e-5)

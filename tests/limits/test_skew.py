@@ -95,22 +95,22 @@ def test_C19_three_targets_lose_exactly_where_two_are_not_the_largest():
 def test_C19_kappa_of_one_half_holds_at_every_loss(first, second, D):
     common = common_rate([first, second], "reciprocal_rank", distortion=D)
     assert common.rate.upper >= common.converse.lower - 1e-11
-    if common.converse.entropy_gap > 1e-3:
+    if common.converse.entropy_difference > 1e-3:
         assert common.empirical_kappa >= 0.5 - 1e-8
 
 
 @given(st.floats(1e-6, 10.0))
 def test_C19_no_positive_kappa_survives_a_balanced_term_cut_off_at_zero(kappa):
-    """Counterexample at D_max: the rate is zero and the entropy gap is not."""
+    """Counterexample at D_max: the rate is zero and the entropy difference is not."""
     D_max = 1 - 1 / 4
     common = common_rate([UNIFORM, FOUR], "error", distortion=D_max)
     assert common.rate.upper <= 1e-12
     mean_of_rates = np.mean(common.rates.value)
     cut_off = max(float(common.converse.balanced), 0.0)
-    gap = float(common.converse.entropy_gap)
-    assert gap > 0.15
+    difference = float(common.converse.entropy_difference)
+    assert difference > 0.15
     assert mean_of_rates <= 1e-12
-    assert float(common.rate.upper) < max(cut_off, mean_of_rates) + kappa * gap
+    assert float(common.rate.upper) < max(cut_off, mean_of_rates) + kappa * difference
     # As it stands the balanced term is as negative as kappa = 1/2 needs.
     assert common.converse.lower <= 1e-12
 

@@ -55,17 +55,17 @@ def test_C28_no_random_code_passes_the_bound_of_caps(n, correlation, bits, size,
     shared = reward(source, bits, size, loss)
     separate = reward(source, bits, size, loss, encoder="separate")
     assert shared <= separate + 1e-5
-    for code in ("random_words", "junk_word"):
-        share = None if code == "random_words" else 0.4
+    for code in ("random_codewords", "junk_codeword"):
+        share = None if code == "random_codewords" else 0.4
         code = sphere_ensemble(source, size, loss, bits=bits, code=code, share=share)
         assert 1 - float(code.loss.upper) <= shared + 1e-5
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6])
-def test_C28_longer_words_do_not_pass_the_bound_of_their_entropy(share):
+def test_C28_longer_codewords_do_not_pass_the_bound_of_their_entropy(share):
     source = sources.projected_normal(24, correlation=0.8)
     bound = reward(source, 6, 10, rate="entropy", encoder="shared")
-    code = sphere_ensemble(source, 10.0, "error", bits=6.0, code="longer_words", share=share)
+    code = sphere_ensemble(source, 10.0, "error", bits=6.0, code="longer_codewords", share=share)
     assert 1 - float(code.loss.upper) <= bound + 1e-5
 
 

@@ -18,7 +18,7 @@ def test_hamming_is_always_refinable(weights, low, high):
     top = 1 - p.max()
     fine = low * top
     found = successive_refinement(p, THREE, coarse=fine + high * (top - fine), fine=fine)
-    assert found.gap <= 1e-9
+    assert found.sum_of_gaps <= 1e-9
     assert found.refinable
     assert not found.undecided
     np.testing.assert_allclose(found.refinement.sum(axis=1), 1.0, rtol=0, atol=1e-9)
@@ -31,8 +31,8 @@ def test_gerrish_source_is_not_refinable_and_its_neighbour_is():
     assert not counter.refinable
     assert not counter.undecided
     for middle in (0.2, 0.5):
-        law = [(1 - middle) / 2, middle, (1 - middle) / 2]
-        assert successive_refinement(law, ABSOLUTE, coarse=0.45, fine=0.2).refinable
+        distribution = [(1 - middle) / 2, middle, (1 - middle) / 2]
+        assert successive_refinement(distribution, ABSOLUTE, coarse=0.45, fine=0.2).refinable
 
 
 def test_an_empty_coarse_description_is_refinable():

@@ -1,4 +1,4 @@
-"""C12: the exact law of block scores against product tables, one letter's law and closed forms."""
+"""C12: the exact distribution of block scores against product tables, one letter's distribution and closed forms."""
 
 import jax
 import jax.numpy as jnp
@@ -15,33 +15,33 @@ from rdsim.ranking import block_score
 from rdsim.ranking.block_score import block_loss
 
 
-def product_law(joint, encoder, n):
+def product_distribution(joint, encoder, n):
     """P(x^n, u^n) and the summed densities, every pair of sequences a cell."""
     through = joint @ encoder
     with np.errstate(divide="ignore", invalid="ignore"):
         density = np.log2(through / np.outer(through.sum(1), through.sum(0)))
     density[np.isnan(density)] = 0.0  # letters without mass
-    law, score = through, density
+    distribution, score = through, density
     for _ in range(n - 1):
-        law = np.kron(law, through)
-        score = (score[:, None, :, None] + density[None, :, None]).reshape(law.shape)
-    return law / law.sum(), np.round(score, 9)
+        distribution = np.kron(distribution, through)
+        score = (score[:, None, :, None] + density[None, :, None]).reshape(distribution.shape)
+    return distribution / distribution.sum(), np.round(score, 9)
 
 
 @pytest.mark.parametrize(("n", "loss"), [(2, "error"), (3, "reciprocal_rank"), (3, ("miss", 2))])
 def test_C12_equals_the_product_table_on_an_exact_lattice(n, loss):
     joint = np.asarray(sources.binary_erasure_pair(0.3).joint)
     encoder = np.array([[0.85, 0.15], [0.15, 0.85]])
-    law, score = product_law(joint, encoder, n)
-    expected = ranking.scored_loss(law, 4.0, loss, scores=score)
+    distribution, score = product_distribution(joint, encoder, n)
+    expected = ranking.scored_loss(distribution, 4.0, loss, scores=score)
     np.testing.assert_allclose(block_loss(joint, encoder, 4.0, loss, n=n), expected, rtol=1e-10)
 
 
 @settings(max_examples=15)
 @given(strategies.joint_pmfs((2, 3)), strategies.channels((3, 3)), st.sampled_from([1.0, 4.0]))
 def test_C12_is_never_below_the_optimal_decoder_and_near_it(joint, encoder, size):
-    law, score = product_law(joint, encoder, 2)
-    optimal = float(ranking.scored_loss(law, size, "reciprocal_rank", scores=score))
+    distribution, score = product_distribution(joint, encoder, 2)
+    optimal = float(ranking.scored_loss(distribution, size, "reciprocal_rank", scores=score))
     found = float(block_loss(joint, encoder, size, "reciprocal_rank", n=2))
     assert optimal - 1e-9 <= found <= optimal + 5e-3
     assert (
@@ -51,14 +51,14 @@ def test_C12_is_never_below_the_optimal_decoder_and_near_it(joint, encoder, size
 
 
 def test_C12_a_rounded_decoder_has_the_exact_loss_of_its_own_scores():
-    """Coarse levels, where a competitor's tilted law is not the target's."""
+    """Coarse levels, where a competitor's tilted distribution is not the target's."""
     joint = np.array([[0.4, 0.1, 0.05], [0.05, 0.1, 0.3]])
     encoder = np.array([[0.8, 0.15, 0.05], [0.3, 0.3, 0.4], [0.1, 0.2, 0.7]])
     through = joint @ encoder
     level = np.asarray(block_score.lattice_of(jnp.asarray(through), 5).level)
-    law = np.kron(through, through)
-    score = (level[:, None, :, None] + level[None, :, None]).reshape(law.shape)
-    expected = ranking.scored_loss(law, 4.0, "error", scores=score)
+    distribution = np.kron(through, through)
+    score = (level[:, None, :, None] + level[None, :, None]).reshape(distribution.shape)
+    expected = ranking.scored_loss(distribution, 4.0, "error", scores=score)
     found = block_loss(joint, encoder, 4.0, "error", n=2, levels=5)
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
@@ -88,14 +88,14 @@ def test_C12_matches_binomial_sums_down_to_chances_of_2_to_the_minus_n(n):
     k = np.arange(n + 1)
     log_e = scipy.stats.binom.logpmf(k, n, 0.5)
     log_a = np.array([logsumexp(log_e[i + 1 :]) if i < n else -np.inf for i in k])
-    law = scipy.stats.binom.pmf(k, n, agree)
+    distribution = scipy.stats.binom.pmf(k, n, agree)
     sizes = np.array([0.2, 0.5, 0.8]) * n
     given_score = ranking.expected_loss(
         sizes[:, None], "reciprocal_rank", log_a=np.minimum(log_a, 0.0), log_e=log_e
     )
     encoder = np.array([[1 - a, a], [a, 1 - a]])
     found = block_loss(sources.dsbs(p).joint, encoder, sizes, "reciprocal_rank", n=n)
-    np.testing.assert_allclose(found, np.asarray(given_score) @ law, rtol=3e-9)
+    np.testing.assert_allclose(found, np.asarray(given_score) @ distribution, rtol=3e-9)
 
 
 def test_C12_the_loss_hardly_depends_on_the_number_of_levels():
@@ -141,9 +141,11 @@ def test_C12_the_gradient_of_a_loss_is_that_of_finite_differences():
             jnp.array([[1.0, 0.0], [0.3, 0.7]]) + t * jnp.array([[-1.0, 1.0], [0, 0]])
         )
         distributions = block_score.letter_distributions(through, lattice, 4)
-        log_a, log_e, law = block_score.score_probabilities(distributions, letters, counts)
+        log_a, log_e, distribution = block_score.score_probabilities(distributions, letters, counts)
         return jnp.sum(
-            chances[:, None] * law * ranking.expected_loss(3.0, "error", log_a=log_a, log_e=log_e)
+            chances[:, None]
+            * distribution
+            * ranking.expected_loss(3.0, "error", log_a=log_a, log_e=log_e)
         )
 
     slope = (loss(0.2 + 1e-5) - loss(0.2 - 1e-5)) / 2e-5

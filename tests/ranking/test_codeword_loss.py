@@ -1,4 +1,4 @@
-"""C1 for stored codewords: against loops, all small databases, and the loss of a joint law."""
+"""C1 for stored codewords: against loops, all small databases, and the loss of a joint distribution."""
 
 import itertools
 
@@ -8,16 +8,11 @@ import pytest
 import strategies as sts
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import RHO
 
 from rdsim import ranking
 from rdsim.ranking.codewords import codeword_loss
 
-RHO = {
-    "error": lambda r: (r > 1) * 1.0,
-    "reciprocal_rank": lambda r: 1 - 1 / r,
-    ("miss", 3): lambda r: (r > 3) * 1.0,
-    "dcg": lambda r: 1 - 1 / np.log2(1 + r),
-}
 losses = pytest.mark.parametrize("loss", RHO, ids=str)
 SIZES = np.log2([2, 4])
 targets = st.lists(st.integers(0, 3), min_size=3, max_size=3).map(np.array)
@@ -46,7 +41,7 @@ def test_C1_codeword_loss_is_the_average_over_all_databases(loss, scores, target
 
 
 @given(sts.joint_pmfs((3, 4)), sts.scores((3, 4)))
-def test_C1_codeword_loss_averages_to_the_loss_of_the_joint_law(joint, scores):
+def test_C1_codeword_loss_averages_to_the_loss_of_the_joint_distribution(joint, scores):
     table = np.broadcast_to(scores[:, None, :], (3, 4, 4))
     target = np.broadcast_to(np.arange(4), (3, 4))
     each = codeword_loss(table, target, joint.sum(axis=0), [2.0, 40.0], "reciprocal_rank")

@@ -12,22 +12,22 @@ from rdsim.ranking.tails.score_tails import score_tail
 THRESHOLDS = 6
 
 
-def law_of_sum(levels, pmf, counts):
-    """The law on 0, 1, ... of a sum of whole scores; long doubles reach down to e^(-11000)."""
-    law = np.ones(1, np.longdouble)
+def distribution_of_sum(levels, pmf, counts):
+    """The distribution on 0, 1, ... of a sum of whole scores; long doubles reach down to e^(-11000)."""
+    distribution = np.ones(1, np.longdouble)
     for level, row, count in zip(levels, pmf, counts, strict=True):
         letter = np.zeros(int(max(level)) + 1, np.longdouble)
         np.add.at(letter, np.asarray(level, int), row)
         for _ in range(int(count)):
-            law = np.convolve(law, letter)
-    return law
+            distribution = np.convolve(distribution, letter)
+    return distribution
 
 
-def log_tails(law):
+def log_tails(distribution):
     """Ln P[S > k] and ln P[S = k] for k = 0, 1, ..."""
-    tail = np.append(np.cumsum(law[::-1])[::-1][1:], 0.0)
+    tail = np.append(np.cumsum(distribution[::-1])[::-1][1:], 0.0)
     with np.errstate(divide="ignore"):
-        return np.log(tail).astype(float), np.log(law).astype(float)
+        return np.log(tail).astype(float), np.log(distribution).astype(float)
 
 
 def binomial(n, p, k):
@@ -53,7 +53,7 @@ def lattice_sources(draw):
 @given(lattice_sources(), st.lists(st.floats(0, 1), min_size=THRESHOLDS, max_size=THRESHOLDS))
 def test_C15_saddlepoint_is_within_one_per_cent_from_50_letters_on(source, shares):
     levels, pmf, counts = source
-    tail, point = log_tails(law_of_sum(levels, pmf, counts))
+    tail, point = log_tails(distribution_of_sum(levels, pmf, counts))
     usable = np.flatnonzero((tail < -0.7) & (tail > -700))
     if usable.size == 0:
         return
@@ -81,7 +81,7 @@ def test_C15_second_order_holds_for_binary_letters_where_first_order_does_not(n,
 def test_C15_an_irregular_lattice_needs_the_rest_of_the_line():
     """Values 0, 100, 101: the sum returns to a coarse lattice, of which the expansion is blind."""
     levels, pmf, counts = np.array([[0, 100, 101]] * 2), np.array([[0.6, 0.3, 0.1]] * 2), [25, 25]
-    tail, _ = log_tails(law_of_sum(levels, pmf, counts))
+    tail, _ = log_tails(distribution_of_sum(levels, pmf, counts))
     k = np.array([2100, 2500, 2900, 3400, 4000, 4700])
     found = saddlepoint_tail(levels * 1.0, pmf, counts, k * 1.0)
     assert np.abs(np.expm1(found.second_order - tail[k])).max() > 0.3
@@ -125,7 +125,7 @@ def test_C15_without_a_lattice_it_lies_within_one_per_cent_of_certified_bounds(n
 
 
 def test_C15_without_a_lattice_few_values_are_a_counterexample():
-    """Three values and 50 letters: near the end the sum takes few values, which no smooth law has."""
+    """Three values and 50 letters: near the end the sum takes few values, which no smooth distribution has."""
     values, pmf = np.array([[0.0, 1.0, np.sqrt(2.0)]] * 2), np.array([[0.5, 0.3, 0.2]] * 2)
     t = np.array([62.0, 64.0, 66.0, 67.0, 68.0, 69.0])
     bounds = score_tail(values, pmf, [25, 25], t, tolerance=5e-3).log_tail

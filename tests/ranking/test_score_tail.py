@@ -30,7 +30,7 @@ def _log(x):
 
 @st.composite
 def letter_tables(draw, entries):
-    """Values and laws of two kinds with three values, some without mass, and eight letters."""
+    """Values and distributions of two kinds with three values, some without mass, and eight letters."""
     values = np.array(draw(st.lists(entries, min_size=6, max_size=6))).reshape(2, 3)
     weight = st.sampled_from([1.0, 0.0, 1e-12]) | st.floats(0.01, 1.0)
     pmf = np.array(draw(st.lists(weight, min_size=6, max_size=6))).reshape(2, 3)

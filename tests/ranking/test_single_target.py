@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -61,3 +62,25 @@ def test_C1_masses_of_competitors_are_those_of_loops(scores, competitor, loss):
         ranking.codeword_loss(scores, np.full(2, u), competitor, 4.0, loss) for u in range(5)
     ]
     np.testing.assert_allclose(table, np.transpose(codewords), rtol=1e-14, atol=0)
+
+
+def test_C1_a_target_never_passes_itself_in_a_program_that_computes_the_scores():
+    """XLA computes a score once for each use, and a gathered one may be rounded otherwise."""
+    generator = np.random.default_rng(0)
+    q, y = generator.normal(size=(200, 1)), generator.normal(size=(2, 8))
+    target = generator.integers(0, 8, 200)
+
+    def scores(q, y):
+        return q * y[0] + q * q * y[1] - 0.1 * jnp.exp(y[0])
+
+    def ranks(q, y):
+        return ranking.rank(jax.random.key(0), scores(q, y), target)
+
+    def losses(q, y):
+        return ranking.codeword_loss(scores(q, y), target, np.full(8, 1 / 8), 3.0, "error")
+
+    # No two scores of a query are as near as rounding, so that there is nothing to draw.
+    known = np.asarray(scores(q, y))
+    above = (known > known[np.arange(200), target][:, None]).sum(axis=1)
+    np.testing.assert_array_equal(jax.jit(ranks)(q, y), 1 + above)
+    np.testing.assert_allclose(jax.jit(losses)(q, y), losses(q, y), rtol=1e-12, atol=0)

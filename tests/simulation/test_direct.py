@@ -1,4 +1,4 @@
-"""C1: the rank law inside the interval of databases simulated item by item."""
+"""C1: the rank distribution inside the interval of databases simulated item by item."""
 
 import jax
 import numpy as np
@@ -27,8 +27,10 @@ HAMMING = 1.0 - np.eye(2)
     st.integers(0, 2**31),
 )
 @settings(max_examples=30)
-def test_C1_rank_law_lies_inside_the_interval_of_simulated_databases(joint, channel, items, seed):
-    """Two letters an item: the law of the pair is the product, its score the sum."""
+def test_C1_rank_distribution_lies_inside_the_interval_of_simulated_databases(
+    joint, channel, items, seed
+):
+    """Two letters an item: the distribution of the pair is the product, its score the sum."""
     size = np.log2(items)
     through = joint @ channel
     table = score_table(through, 2)

@@ -247,7 +247,7 @@ def items():
 
 @pytest.mark.parametrize("name", CODES)
 def test_the_common_form_is_the_same_code(name, items):
-    code = fit_item_code(KEY, name, items, 3, atoms=12)
+    code = fit_item_code(KEY, name, items, 3, initial_codewords=12)
     common = common_code(code, codebook_size=16, planes=5)
     test = SOURCE.sample(jax.random.key(7), (300,))[1]
     K = code.codewords.shape[0]

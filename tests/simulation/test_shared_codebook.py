@@ -65,7 +65,7 @@ def query_flips(keys, number, item):
 
 
 def test_C14_large_codebook_agrees_with_independent_codebooks():
-    # 4 items share 64 words: few meet in one word, and the rest of the law is the same.
+    # 4 items share 64 words: few meet in one word, and the rest of the distribution is the same.
     found = simulate(2.0, codebooks=300)
     for loss in ("error", "reciprocal_rank"):
         exact = codes.dsbs_ensemble(NOISE, 2.0, loss, n=LENGTH, rate=BITS / LENGTH)

@@ -68,7 +68,7 @@ def test_a_correlation_of_one_means_infinite_information(variances):
 
 
 @pytest.mark.parametrize("dx", [1, 2])
-def test_samples_follow_the_joint_law(dx):
+def test_samples_follow_the_joint_distribution(dx):
     # Whitened by an independent Cholesky factor and mapped to uniforms: chi-square over 7^3 cells,
     # false alarm 1e-7; the key is fixed.
     trials = TRIALS
@@ -113,8 +113,8 @@ def test_cell_probabilities_of_the_bivariate_normal_are_exact_to_rounding(rho):
 
 def test_cell_probabilities_agree_with_scipy_and_at_the_ends_of_the_correlation():
     edges = np.array([-np.inf, -1.0, 0.0, 0.5, np.inf])
-    law = stats.multivariate_normal(cov=[[1.0, 0.6], [0.6, 1.0]])
-    corner = law.cdf([-1.0, 0.5]) - law.cdf([-1.0, 0.0])
+    distribution = stats.multivariate_normal(cov=[[1.0, 0.6], [0.6, 1.0]])
+    corner = distribution.cdf([-1.0, 0.5]) - distribution.cdf([-1.0, 0.0])
     np.testing.assert_allclose(bivariate_cells(0.6, edges, edges)[0, 2], corner, rtol=0, atol=1e-6)
     masses = np.diff(stats.norm.cdf(edges))
     np.testing.assert_allclose(

@@ -125,7 +125,7 @@ LINES = (
 
 
 def product_mixture(lines):
-    """The law of independent coordinates, as one mixture."""
+    """The distribution of independent coordinates, as one mixture."""
     index = np.stack(np.meshgrid(*[range(2)] * len(lines), indexing="ij"), -1).reshape(
         -1, len(lines)
     )

@@ -48,40 +48,42 @@ def in_numpy(source):
 def test_samples_follow_the_model(drawn, name):
     # Class, and the standardised deviations of item and noise cut at terciles: chi-square over all
     # cells, false alarm 1e-7; the keys are fixed.
-    law = in_numpy(ALL[name])
+    distribution = in_numpy(ALL[name])
     queries, items, classes = map(np.asarray, drawn[name])
-    deviation = items - law["item_means"][classes]
-    expected = law["query_means"][:, classes].swapaxes(0, 1)
-    noise = queries - expected - law["gains"][:, None] * deviation[:, None]
-    white = [deviation / np.sqrt(law["item_variance"][classes])[:, None]]
-    white += [noise[:, k] / math.sqrt(law["query_noise"][k]) for k in range(2)]
+    deviation = items - distribution["item_means"][classes]
+    expected = distribution["query_means"][:, classes].swapaxes(0, 1)
+    noise = queries - expected - distribution["gains"][:, None] * deviation[:, None]
+    white = [deviation / np.sqrt(distribution["item_variance"][classes])[:, None]]
+    white += [noise[:, k] / math.sqrt(distribution["query_noise"][k]) for k in range(2)]
     white = np.concatenate(white, axis=1)
     digits = np.searchsorted(stats.norm.ppf([1 / 3, 2 / 3]), white)
     code = np.ravel_multi_index((classes, *digits.T), (3, *[3] * white.shape[1]))
     cells = 3 ** white.shape[1]
     counts = np.bincount(code, minlength=3 * cells).reshape(3, cells)
-    used = law["weights"] > 0
+    used = distribution["weights"] > 0
     assert (counts[~used] == 0).all()
-    counts, wanted = counts[used], TRIALS * law["weights"][used, None] / cells
+    counts, wanted = counts[used], TRIALS * distribution["weights"][used, None] / cells
     statistic = np.sum((counts - wanted) ** 2 / wanted)
     assert counts.sum() == TRIALS
     assert statistic < stats.chi2.isf(1e-7, counts.size - 1)
 
 
-def covariances(law, chosen, c):
+def covariances(distribution, chosen, c):
     """Covariance within a class of (X_S, Y), one coordinate of each."""
-    gain = np.append(law["gains"][chosen], 1.0)
-    noise = np.append(law["query_noise"][chosen], 0.0)
-    return np.outer(gain, gain) * law["item_variance"][c] + np.diag(noise)
+    gain = np.append(distribution["gains"][chosen], 1.0)
+    noise = np.append(distribution["query_noise"][chosen], 0.0)
+    return np.outer(gain, gain) * distribution["item_variance"][c] + np.diag(noise)
 
 
 def log_density_by_scipy(source, queries, items, chosen):
     """ln p of (x_S, y), of x_S and of y, a class at a time, by full covariance matrices."""
-    law, total = in_numpy(source), np.zeros((3, len(items)))
-    for c, w in enumerate(law["weights"]):
-        centre = np.concatenate([law["query_means"][chosen, c], law["item_means"][c][None]])
+    distribution, total = in_numpy(source), np.zeros((3, len(items)))
+    for c, w in enumerate(distribution["weights"]):
+        centre = np.concatenate(
+            [distribution["query_means"][chosen, c], distribution["item_means"][c][None]]
+        )
         points = np.concatenate([queries[:, chosen], items[:, None]], axis=1)
-        S = covariances(law, chosen, c)
+        S = covariances(distribution, chosen, c)
         pieces = (slice(None), slice(0, -1), slice(-1, None))
         for row, piece in enumerate(pieces):
             density = w * np.ones(len(items))
@@ -134,17 +136,19 @@ def test_information_and_entropy_agree_with_the_samples(drawn, name):
 
 def information_by_trapezoid(source, chosen, step):
     """I(X_S; Y) in bits for items on a line, by the trapezoid rule in all dimensions."""
-    law = in_numpy(source)
+    distribution = in_numpy(source)
     axis = np.arange(-9.0, 11.0, step)
     grid = np.meshgrid(*[axis] * (len(chosen) + 1), indexing="ij", sparse=True)
     *x, y = grid
     joint = 0.0
-    for c, w in enumerate(law["weights"]):
-        m, v = law["item_means"][c, 0], law["item_variance"][c]
+    for c, w in enumerate(distribution["weights"]):
+        m, v = distribution["item_means"][c, 0], distribution["item_variance"][c]
         term = w * stats.norm(m, math.sqrt(v)).pdf(y)
         for axis_x, k in zip(x, chosen, strict=True):
-            centre = law["query_means"][k, c, 0] + law["gains"][k] * (y - m)
-            term = term * stats.norm(0, math.sqrt(law["query_noise"][k])).pdf(axis_x - centre)
+            centre = distribution["query_means"][k, c, 0] + distribution["gains"][k] * (y - m)
+            term = term * stats.norm(0, math.sqrt(distribution["query_noise"][k])).pdf(
+                axis_x - centre
+            )
         joint = joint + term
     joint = joint.reshape(-1, axis.size) * step ** (len(chosen) + 1)
     product = np.outer(joint.sum(axis=1), joint.sum(axis=0))
@@ -161,7 +165,7 @@ def test_information_agrees_with_a_plain_double_integral(chosen):
 
 
 def test_information_of_two_queries_agrees_with_a_plain_triple_integral():
-    # The classes shift the two queries in different ways: nothing but the full law will do.
+    # The classes shift the two queries in different ways: nothing but the full distribution will do.
     both = ON_A_LINE.mutual_information()
     plain = information_by_trapezoid(ON_A_LINE, (0, 1), 0.12)
     np.testing.assert_allclose(both.value, plain, rtol=0, atol=1e-8)
@@ -273,12 +277,18 @@ def test_cutting_the_pair_loses_what_is_stated(modality):
     assert previous.information_loss < 5e-3
 
 
-def test_the_cells_of_a_pair_have_the_masses_and_points_of_the_law():
-    law, cut = in_numpy(ON_A_LINE), ON_A_LINE.discretise(6, modality=1)
-    v = law["item_variance"]
+def test_the_cells_of_a_pair_have_the_masses_and_points_of_the_distribution():
+    distribution, cut = in_numpy(ON_A_LINE), ON_A_LINE.discretise(6, modality=1)
+    v = distribution["item_variance"]
     mixtures = (
-        (law["query_means"][1, :, 0], 0.25 * v + 0.5, cut.x_edges, cut.source.px, cut.x_points),
-        (law["item_means"][:, 0], v, cut.y_edges, cut.source.py, cut.y_points),
+        (
+            distribution["query_means"][1, :, 0],
+            0.25 * v + 0.5,
+            cut.x_edges,
+            cut.source.px,
+            cut.x_points,
+        ),
+        (distribution["item_means"][:, 0], v, cut.y_edges, cut.source.py, cut.y_points),
     )
     for means, variances, edges, pmf, points in mixtures:
         normal = stats.norm(means, np.sqrt(variances))
@@ -302,10 +312,12 @@ def test_the_cells_of_a_pair_have_the_masses_and_points_of_the_law():
     i, j = 2, 3
 
     def slice_of_cell(y):
-        centre = law["query_means"][1, :, 0] - 0.5 * (y - law["item_means"][:, 0])
+        centre = distribution["query_means"][1, :, 0] - 0.5 * (y - distribution["item_means"][:, 0])
         conditional = stats.norm(centre, math.sqrt(0.5)).cdf
         inside = conditional(float(cut.x_edges[i + 1])) - conditional(float(cut.x_edges[i]))
-        return np.sum(WEIGHTS * stats.norm(law["item_means"][:, 0], np.sqrt(v)).pdf(y) * inside)
+        return np.sum(
+            WEIGHTS * stats.norm(distribution["item_means"][:, 0], np.sqrt(v)).pdf(y) * inside
+        )
 
     ends = float(cut.y_edges[j]), float(cut.y_edges[j + 1])
     mass = integrate.quad(slice_of_cell, *ends, epsabs=1e-14)[0]

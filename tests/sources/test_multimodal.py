@@ -23,8 +23,8 @@ COMMON = np.array([[1.0, 0.0], [0.3, 0.7], [0.1, 0.9]])
 
 
 @st.composite
-def multimodal_laws(draw):
-    """A law of the item, two channels of two and three outputs, and a common channel or none."""
+def multimodal_distributions(draw):
+    """A distribution of the item, two channels of two and three outputs, and a common channel or none."""
     own = [draw(strategies.channels((3, outputs))) for outputs in (2, 3)]
     common = draw(st.none() | strategies.channels((3, 2)))
     return draw(strategies.pmfs(3)), own, common
@@ -43,9 +43,9 @@ def joint_by_loops(py, channels, common, chosen):
     return joint
 
 
-@given(multimodal_laws(), st.sampled_from(((1,), (1, 0))))
-def test_the_joint_law_is_the_product_given_the_item(law, chosen):
-    py, channels, common = law
+@given(multimodal_distributions(), st.sampled_from(((1,), (1, 0))))
+def test_the_joint_distribution_is_the_product_given_the_item(distribution, chosen):
+    py, channels, common = distribution
     source = sources.multimodal(py, channels, common=common)
     brute = joint_by_loops(py, channels, common, chosen)
     flat = np.moveaxis(brute.reshape(py.size, -1), 0, 1)
@@ -60,9 +60,9 @@ def test_the_joint_law_is_the_product_given_the_item(law, chosen):
 
 
 @settings(max_examples=15)
-@given(multimodal_laws())
-def test_more_modalities_tell_more_and_redundancy_is_what_they_repeat(law):
-    py, channels, common = law
+@given(multimodal_distributions())
+def test_more_modalities_tell_more_and_redundancy_is_what_they_repeat(distribution):
+    py, channels, common = distribution
     source = sources.multimodal(py, channels, common=common)
     single = [float(source.mutual_information(k)) for k in (0, 1)]
     both = float(source.mutual_information())
@@ -101,7 +101,7 @@ def test_a_copied_modality_is_wholly_redundant():
 
 
 @pytest.mark.parametrize("common", [None, COMMON])
-def test_samples_follow_the_law(common):
+def test_samples_follow_the_distribution(common):
     # Chi-square over all cells with mass, false alarm 1e-7; the key is fixed.
     source = sources.multimodal(PY, CHANNELS, common=common)
     trials = TRIALS
@@ -127,10 +127,12 @@ def test_sources_pass_through_transformations():
     key = jax.random.key(12)
     compiled = jax.jit(lambda source, key: source.sample(key, (TRIALS,)))(source, key)
     jax.tree.map(np.testing.assert_array_equal, compiled, source.sample(key, (TRIALS,)))
-    laws = jnp.array([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
-    stacked = jax.vmap(lambda py: sources.multimodal(py, CHANNELS, common=COMMON))(laws)
+    distributions = jnp.array([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
+    stacked = jax.vmap(lambda py: sources.multimodal(py, CHANNELS, common=COMMON))(distributions)
     values = jax.vmap(lambda source: source.mutual_information((0, 1)))(stacked)
-    alone = [sources.multimodal(p, CHANNELS, common=COMMON).mutual_information() for p in laws]
+    alone = [
+        sources.multimodal(p, CHANNELS, common=COMMON).mutual_information() for p in distributions
+    ]
     np.testing.assert_allclose(values, alone, rtol=0, atol=1e-14)
     leaves, tree = jax.tree.flatten(source)
     assert len(leaves) == 4

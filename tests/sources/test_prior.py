@@ -45,7 +45,7 @@ def test_zipf_of_a_million_items_keeps_its_digits(exponent):
     np.testing.assert_allclose(prior.entropy, entropy, rtol=1e-13)
 
 
-def test_samples_follow_the_law():
+def test_samples_follow_the_distribution():
     # Chi-square over the first 50 items and the rest by octaves; false alarm 1e-7, key fixed.
     prior = sources.zipf_prior(10**6, exponent=1.0)
     trials = 200_000

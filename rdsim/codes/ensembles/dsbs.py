@@ -1,6 +1,6 @@
 r"""Random codes on the doubly symmetric binary source: the ensemble average, exactly (C14).
 
-Each item y (n fair bits) has its own codebook of $K = \lfloor 2^{nR} \rfloor$ fair-coin codewords and is
+Each item y (n fair bits) has its own codebook of $K = \lfloor 2^{nR} \rfloor$ codewords of fair bits and is
 stored as the index of the nearest; a query x (y with each bit flipped with probability p) ranks items by
 its Hamming distance to their stored codewords. Averaged over codebooks, items and queries:
 
@@ -75,10 +75,6 @@ def dsbs_ensemble(
     Returns:
         Loss in [0, 1], float64, the broadcast shape of rate, log2_size and crossover.
 
-    Raises:
-        ValueError: if an argument lies outside its range; the message names it.
-        TypeError: if n is not an integer.
-
     References:
         The scheme is the direct part of Tuncel (2009), IEEE Trans. Inf. Theory 55(8), with
         independent codebooks.
@@ -108,9 +104,6 @@ def dsbs_distances(crossover: ArrayLike, *, n: Integer, rate: ArrayLike) -> Dsbs
 
     Returns:
         What `dsbs_ensemble` averages a loss over.
-
-    Raises:
-        ValueError, TypeError, RuntimeError: as `dsbs_ensemble`.
 
     """
     n = validation.integer("n", n, low=1, high=MAX_BLOCK_LENGTH)

@@ -69,9 +69,6 @@ def gaussian_test_channel(
     Returns:
         The loss, the canonical correlations and the bits of each mode.
 
-    Raises:
-        TypeError: if the source is not Gaussian.
-
     References:
         Chechik, Globerson, Tishby and Weiss (2005) for the channel.
 

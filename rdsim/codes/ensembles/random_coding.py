@@ -118,11 +118,6 @@ def random_code(
     Returns:
         The code, for `discrete_ensemble` and `rdsim.simulation.simulate_ensemble`.
 
-    Raises:
-        ValueError: if a table is no distribution or has the wrong shape, a number lies outside its range,
-            or the encoder is unknown.
-        TypeError: if n is not an integer.
-
     References:
         Dembo and Kontoyiannis (2002), IEEE Trans. Inf. Theory 48(6), for the limiting channel;
         Song, Cuff and Poor (2016), IEEE Trans. Inf. Theory 62(4), for the likelihood encoder.

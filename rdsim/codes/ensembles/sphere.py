@@ -1,13 +1,13 @@
 r"""Random codes for directions, averaged exactly: any dimension, any number of bits, M to $2^{1000}$ (C28).
 
-Every item has a codebook of its own, drawn anew, and is stored as the word nearest to it; words are ranked by
+Every item has a codebook of its own, drawn anew, and is stored as the codeword nearest to it; codewords are ranked by
 their angle from the query. Averaged over codebooks, items and queries only the angle $\tau$ between an item and
-its word is left of the code:
+its codeword is left of the code:
 
 $$E\,\rho(\mathrm{rank}) = E_\tau \int E\,\rho\big(1 + \mathrm{Bin}(M-1, c_n(\theta))\big)\,
   G(\theta, \tau)\, dc_n(\theta),$$
 
-$c_n$ the probability of a cap and G the density of the query's angle from the word (`rdsim.ranking.sphere`). Of the
+$c_n$ the probability of a cap and G the density of the query's angle from the codeword (`rdsim.ranking.sphere`). Of the
 nearest of K uniform directions $c_n(\tau) = 1 - e^{-v/K}$, v exponential, where a half-space or cap of
 probability $2^{-R}$, the best that C27 allows, has $c_n(\tau)$ uniform below $2^{-R}$.
 """
@@ -24,7 +24,7 @@ from scipy.special import xlogy
 
 from rdsim import validation
 from rdsim.certified import Certified
-from rdsim.codes.ensembles._word_angles import LEAST_DIMENSION, Coordinates, RandomDirections
+from rdsim.codes.ensembles._codeword_angles import LEAST_DIMENSION, Coordinates, RandomDirections
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
@@ -35,19 +35,19 @@ from rdsim.sources.sphere.caps import Reals
 from rdsim.transformations import on_host
 
 SPHERE_CODES: Final = (
-    "random_words",
-    "biorthogonal_words",
-    "junk_word",
-    "orthogonal_words_and_junk",
-    "longer_words",
-    "longer_words_at_random",
+    "random_codewords",
+    "biorthogonal_codewords",
+    "junk_codeword",
+    "orthogonal_codewords_and_junk",
+    "longer_codewords",
+    "longer_codewords_at_random",
 )
-_FIXED_SHARE: Final = ("random_words", "biorthogonal_words")
-_COORDINATES: Final = ("biorthogonal_words", "orthogonal_words_and_junk")
+_FIXED_SHARE: Final = ("random_codewords", "biorthogonal_codewords")
+_COORDINATES: Final = ("biorthogonal_codewords", "orthogonal_codewords_and_junk")
 _FIXED_LENGTH: Final = SPHERE_CODES[:4]
-_NODES: Final = (20, 14)  # of the angle between item and word, by the rule and for its error
+_NODES: Final = (20, 14)  # of the angle between item and codeword, by the rule and for its error
 _SEARCH_NODES: Final = 8
-_INTEGER_BITS: Final = 50.0  # words up to 2^50 are an integer number
+_INTEGER_BITS: Final = 50.0  # codewords up to 2^50 are an integer number
 _LEAST_SHARE: Final = 1e-6
 _SEARCH: Final = 13  # shares that are tried before the best of them is refined
 _ROUNDING: Final = 2e-9
@@ -62,15 +62,15 @@ class SphereEnsemble:
         loss: expected loss with an estimate of the error of quadrature: `lower` and `upper` differ from it by
             the difference of the rule and one of half as many nodes. Shape of the bits followed by that of
             log2_size.
-        share: of the items that have a word of their own; all others are one junk word. Same shape.
-        word_bits: log2 of the number of words that an item chooses from, the junk word left out. Same shape.
+        share: of the items that have a codeword of their own; all others are one junk codeword. Same shape.
+        codeword_bits: log2 of the number of codewords that an item chooses from, the junk codeword left out. Same shape.
         code: its name.
 
     """
 
     loss: Certified
     share: Float[Array, "..."]
-    word_bits: Float[Array, "..."]
+    codeword_bits: Float[Array, "..."]
     code: str = field(metadata={"static": True})
 
 
@@ -82,37 +82,37 @@ def sphere_ensemble(
     loss: Loss,
     *,
     bits: ArrayLike,
-    code: str = "random_words",
+    code: str = "random_codewords",
     share: float | None = None,
 ) -> SphereEnsemble:
     r"""Compute the mean rank loss of a random code for directions, exactly up to quadrature (C28).
 
     Codes, each drawn anew for every item:
 
-    - "random_words": $\lfloor 2^R \rfloor$ uniform directions; the nearest is kept.
-    - "biorthogonal_words": the axes of a randomly turned frame, $2^{R-1}$ of them in both directions.
-    - "junk_word": $2^R - 1$ uniform directions and one junk word for the items farthest from theirs.
-    - "orthogonal_words_and_junk": the same with axes in one direction.
-    - "longer_words": R is the mean length. The share m of items that are nearest to their words have words of $R_1$ bits,
-      all others one junk word; $h(m) + m R_1 = R$ bounds the entropy.
-    - "longer_words_at_random": the same, but which items have words is drawn, whatever the item is.
+    - "random_codewords": $\lfloor 2^R \rfloor$ uniform directions; the nearest is kept.
+    - "biorthogonal_codewords": the axes of a randomly turned frame, $2^{R-1}$ of them in both directions.
+    - "junk_codeword": $2^R - 1$ uniform directions and one junk codeword for the items farthest from theirs.
+    - "orthogonal_codewords_and_junk": the same with axes in one direction.
+    - "longer_codewords": R is the mean length. The share m of items that are nearest to their codewords keep them, at
+      $R_1$ bits; all others share one junk codeword; $h(m) + m R_1 = R$ bounds the entropy.
+    - "longer_codewords_at_random": the same, but which items keep their codewords is drawn, whatever the item is.
 
     The share is the best one unless it is given. Junk is ranked by its likelihood ratio to a uniform item, which is one.
 
-    The formula is exact for codebooks drawn anew for every item: competitors' words are then independent of the
-    query. If all items have one codebook, two items may share a word, and the formula is not exact.
+    The formula is exact for codebooks drawn anew for every item: competitors' codewords are then independent of the
+    query. If all items have one codebook, two items may share a codeword, and the formula is not exact.
 
     Args:
         source: directions, or Gaussian vectors of equal canonical correlations, whose directions are coded.
         log2_size: log2 M, 1 to 1000, any shape.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
-        bits: R, 0 to 1000 an item, any shape; at least 1 with axes or a junk word, and then at most
+        bits: R, 0 to 1000 an item, any shape; at least 1 with axes or a junk codeword, and then at most
             $2^R \le 2n$ or $n + 1$ axes.
         code: one of the above.
-        share: of the items that have a word, in (0, 1); only for codes with a junk word.
+        share: of the items that have a codeword, in (0, 1); only for codes with a junk codeword.
 
     Returns:
-        The loss with its error, the share of items with a word and the bits of that word.
+        The loss with its error, the share of items with a codeword and the bits of that codeword.
 
     Raises:
         ValueError: if an argument is out of its range or unknown, Gaussian correlations are not all equal, or axes
@@ -131,13 +131,13 @@ def sphere_ensemble(
     validation.not_empty("log2_size", jnp.asarray(size))
     if code not in SPHERE_CODES:
         raise ValueError(f"code must be one of {SPHERE_CODES}, got {code!r}")
-    least = 0.0 if code == "random_words" else 1.0
+    least = 0.0 if code == "random_codewords" else 1.0
     stored = np.asarray(validation.interval("bits", bits, low=least, high=1000.0), float)
     wanted = None
     if share is not None:
         if code in _FIXED_SHARE:
             raise ValueError(
-                f"share must be None for {code}, all of whose items have words, got {share!r}"
+                f"share must be None for {code}, all of whose items have codewords, got {share!r}"
             )
         wanted = float(validation.open_unit("share", share))
     if code in _COORDINATES:
@@ -145,7 +145,7 @@ def sphere_ensemble(
     one = [_Problem(directions, size.ravel(), parsed, float(R), code) for R in stored.ravel()]
     found = [problem.solve(wanted) for problem in one]
     shape = (*stored.shape, *size.shape)
-    fine, coarse, shares, words = (
+    fine, coarse, shares, codewords = (
         jnp.asarray(np.array([part[i] for part in found], float).reshape(shape)) for i in range(4)
     )
     error = jnp.abs(fine - coarse) + _ROUNDING
@@ -155,7 +155,7 @@ def sphere_ensemble(
         upper=jnp.clip(fine + error, 0.0, 1.0),
         tolerance=jnp.full(shape, 1e-4),
     )
-    return SphereEnsemble(loss=certified, share=shares, word_bits=words, code=code)
+    return SphereEnsemble(loss=certified, share=shares, codeword_bits=codewords, code=code)
 
 
 def _directions(source: SphericalSource | GaussianSource) -> SphericalSource:
@@ -177,7 +177,7 @@ def _check_axes(n: int, bits: Reals, code: str) -> None:
         raise ValueError(
             f"code must have no axes in fewer than {LEAST_DIMENSION} dimensions, got {code!r} in {n}"
         )
-    most = math.log2(2 * n) if code == "biorthogonal_words" else math.log2(n + 1)
+    most = math.log2(2 * n) if code == "biorthogonal_codewords" else math.log2(n + 1)
     if (beyond := bits > most).any():
         raise ValueError(
             f"bits must be at most {most:.6g} for {code} in {n} dimensions, got {bits[beyond].flat[0]!r}"
@@ -185,7 +185,7 @@ def _check_axes(n: int, bits: Reals, code: str) -> None:
 
 
 class _Problem:
-    """One number of bits: the mean loss at shares of the items that have words."""
+    """One number of bits: the mean loss at shares of the items that have codewords."""
 
     def __init__(
         self, source: SphericalSource, size: Reals, loss: RankLoss, bits: float, code: str
@@ -205,26 +205,26 @@ class _Problem:
         else:
             each = [self._both(s, self.size[i : i + 1]) for i, s in enumerate(shares)]
             fine, coarse = (np.concatenate([pair[k] for pair in each]) for k in range(2))
-        words = np.array([self.word_bits(s) for s in shares])
-        return fine, coarse, np.array(shares), words
+        codewords = np.array([self.codeword_bits(s) for s in shares])
+        return fine, coarse, np.array(shares), codewords
 
-    def word_bits(self, share: float) -> float:
-        """Return log2 of the number of words, of which there is an integer number."""
+    def codeword_bits(self, share: float) -> float:
+        """Return log2 of the number of codewords, of which there is an integer number."""
         bits = self.bits if self.code in _FIXED_LENGTH else self._longer(share)
-        less = float(self.code in ("junk_word", "orthogonal_words_and_junk"))
+        less = float(self.code in ("junk_codeword", "orthogonal_codewords_and_junk"))
         if bits > _INTEGER_BITS:
             return bits
         return math.log2(math.floor(2.0**bits * (1 + 1e-12)) - less)
 
     def _longer(self, share: float) -> float:
-        """Bits R_1 of the words of a share m of items: h(m) + m R_1 = R."""
+        """Bits R_1 of the codewords of a share m of items: h(m) + m R_1 = R."""
         entropy = -float(xlogy(share, share) + xlogy(1 - share, 1 - share)) / LN2
         return (self.bits - entropy) / share
 
     def _check(self, share: float) -> None:
         if self.code not in _FIXED_LENGTH and self._longer(share) < 0:
             raise ValueError(
-                f"share must leave words of at least 0 bits, got {share!r} at {self.bits!r} bits on average"
+                f"share must leave codewords of at least 0 bits, got {share!r} at {self.bits!r} bits on average"
             )
         if math.log(share / (1 - share)) > self.most_log_odds():
             raise ValueError(
@@ -241,15 +241,15 @@ class _Problem:
         )
 
     def _mean(self, share: float, size: Reals, nodes: int) -> MeanLoss:
-        words = self.word_bits(share)
+        codewords = self.codeword_bits(share)
         n = self.source.dimension
         if self.code in _COORDINATES:
-            both = self.code == "biorthogonal_words"
-            count = math.floor(2.0**words * (1 + 1e-12) / (2 if both else 1))
+            both = self.code == "biorthogonal_codewords"
+            count = math.floor(2.0**codewords * (1 + 1e-12) / (2 if both else 1))
             angles = Coordinates(n, count, absolute=both).angles(nodes, share)
         else:
-            by_angle = 1.0 if self.code == "longer_words_at_random" else share
-            angles = RandomDirections(n, words).angles(nodes, by_angle)
+            by_angle = 1.0 if self.code == "longer_codewords_at_random" else share
+            angles = RandomDirections(n, codewords).angles(nodes, by_angle)
         return QueryAngles(self.source, angles).mean_of_share(size, self.loss, share)
 
     def _best_share(self, i: int) -> float:
@@ -273,18 +273,20 @@ class _Problem:
         if self.code in _FIXED_LENGTH:
             return -high, min(high, self.most_log_odds())
 
-        # Words of at least one bit: h(m) + m <= R.
-        def room(log_odds: float) -> float:
+        # Codewords of at least one bit: h(m) + m <= R.
+        def bits_above_one(log_odds: float) -> float:
             return self._longer(_share(log_odds)) - 1.0
 
-        return -high, high if room(high) >= 0 else float(brentq(room, -high, high))
+        return -high, high if bits_above_one(high) >= 0 else float(
+            brentq(bits_above_one, -high, high)
+        )
 
     def most_log_odds(self) -> float:
         """Log-odds of the largest share: with N axes 2^-N of the items have no positive coordinate."""
-        if self.code != "orthogonal_words_and_junk":
+        if self.code != "orthogonal_codewords_and_junk":
             return math.inf
-        log_words = 2.0 ** self.word_bits(0.5) * LN2
-        return log_words + math.log(-math.expm1(-log_words)) - 1e-3
+        log_codewords = 2.0 ** self.codeword_bits(0.5) * LN2
+        return log_codewords + math.log(-math.expm1(-log_codewords)) - 1e-3
 
 
 def _share(log_odds: float) -> float:

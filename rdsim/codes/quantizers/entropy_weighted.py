@@ -53,8 +53,8 @@ class EntropyWeightedQuantizer:
         rate: I(U;Y) on the training items, bits.
         distortion: E d(Y,U) on the training items.
         index_entropy: H(U) on the training items, bits.
-        gap: how far above R(D) of the training items, over all codes on the atoms offered (or
-            anywhere), the point can lie, bits; proved by the solver.
+        gap: `rate` less the certified lower bound on R(D) of the training items, over all codes on
+            the codewords offered (or anywhere), bits.
         tolerance: the gap asked for, bits.
         distortions: function d(items, codewords) -> (N, K).
 
@@ -105,7 +105,7 @@ def entropy_weighted_quantizer(
 
     Args:
         items: training items, shape (N, d).
-        codewords: atoms offered, shape (K0, d), such as those of `seeded_atoms`; those
+        codewords: those offered, shape (K0, d), such as those of `seeded_codewords`; those
             the optimum gives no mass are dropped. None, for d of 1 or 2 and squared error: the
             best atoms anywhere, whose gap is then proved over all codes.
         slope: s > 0, finite, bits per unit of distortion; or
@@ -194,7 +194,7 @@ def _solver_on_atoms(
     distortions: Distortions,
     tolerance: Float[Array, ""],
 ) -> tuple[Callable[[float], _Optimum], Callable[[], float]]:
-    """Solver on the atoms offered, and how to find the rate of the finest code on them."""
+    """Solver on the codewords offered, and how to find the rate of the finest code on them."""
     atoms = validation.coordinates("codewords", codewords, ndim=2)
     if atoms.shape[0] == 0 or atoms.shape[1] != points.shape[1]:
         raise ValueError(

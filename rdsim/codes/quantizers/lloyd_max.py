@@ -85,10 +85,6 @@ def lloyd_max_levels(
     Returns:
         The best local optimum of three starts; the global one for a single Gaussian.
 
-    Raises:
-        ValueError: if an argument lies outside its range, or shapes differ.
-        TypeError: if levels is not an integer.
-
     References:
         Max (1960), IRE Trans. Inf. Theory 6(1); Lloyd (1982), IEEE Trans. Inf. Theory 28(2);
         Fleischer (1964) for the uniqueness under log-concave densities.
@@ -229,10 +225,13 @@ def sample_levels(sample: np.ndarray, count: int, name: str = "the sample") -> L
         )
     mean = values.mean()
     values, distinct = values - mean, distinct - mean
+    # With the sorted values' cumulative sums, a step costs one binary search a level.
     sums = np.concatenate([[0.0], np.cumsum(values)])
     power = float(np.sum(values**2))
 
     def step(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        # Nearest-level rule: the thresholds lie midway between levels. Centroid rule: each level moves to
+        # the mean of its cell; an empty cell keeps its level.
         inner = np.searchsorted(values, (u[1:] + u[:-1]) / 2)
         ends = np.concatenate([[0], inner, [values.size]])
         number, total = np.diff(ends), np.diff(sums[ends])

@@ -52,7 +52,7 @@ _STORED_AT_ONCE: Final = 1 << 13
 """Items that are rotated and quantized at a time, so that the work stays in the cache."""
 _MOST_BLOCK_BITS: Final = 8
 """Most bits of a block of a code of many bits."""
-_ITEMS_A_WORD: Final = 4
+_ITEMS_PER_CODEWORD: Final = 4
 """Fewest training items for each codeword of a block of such a code, on average."""
 
 
@@ -256,8 +256,8 @@ def long_product_quantizer(
     count = validation.integer("bits", bits, low=1)
     starts = validation.integer("starts", starts, low=1)
     iterations = validation.integer("iterations", iterations, low=1)
-    if len(points) < 2 * _ITEMS_A_WORD:
-        raise ValueError(f"items must be at least {2 * _ITEMS_A_WORD}, got {len(points)}")
+    if len(points) < 2 * _ITEMS_PER_CODEWORD:
+        raise ValueError(f"items must be at least {2 * _ITEMS_PER_CODEWORD}, got {len(points)}")
     block_bits = most_block_bits(len(points))
     blocks = math.ceil(count / block_bits)
     dimension = points.shape[1]
@@ -282,7 +282,7 @@ def long_product_quantizer(
 
 def most_block_bits(items: int) -> int:
     """Bits of a block whose codewords so many training items can fill."""
-    return max(1, min(_MOST_BLOCK_BITS, int(math.log2(items / _ITEMS_A_WORD))))
+    return max(1, min(_MOST_BLOCK_BITS, int(math.log2(items / _ITEMS_PER_CODEWORD))))
 
 
 def _quantizer(

@@ -85,7 +85,7 @@ def vector_quantizer(
         key: PRNG key of the starts.
         items: training items, shape (N, d).
         codebook_size: K, the number of codewords, at most that of distinct items.
-        starts: number of starts; each draws its codewords as `seeded_atoms` does.
+        starts: number of starts; each draws its codewords as `seeded_codewords` does.
         iterations: most iterations of Lloyd's algorithm a start.
 
     Returns:
@@ -204,7 +204,7 @@ def entropy_constrained_quantizer(
         slope: s > 0, finite, bits per unit of squared error; or
         rate: R = H(U) allowed on the training items, bits, above 0: the code of least distortion
             found within it, over slopes, and k-means with floor(2^R) codewords.
-        starts: number of starts, those of `seeded_atoms`.
+        starts: number of starts, those of `seeded_codewords`.
         iterations: most of them a start.
 
     Returns:

@@ -26,19 +26,18 @@ from rdsim.limits.bottleneck._envelope import (
     VALUE_ROUNDING,
     Envelope,
     EnvelopeProblem,
+    atoms_of,
     gain,
+    gradients,
     merge_copies,
     most_violating,
     normalised,
-    solve,
     tilt,
 )
+from rdsim.limits.bottleneck._newton import newton
 
 _ROUNDS: Final = 40  # rounds of column generation at most
 _ALTERNATIONS: Final = 30  # steps of alternating minimisation in a round
-
-_NEWTON_STEPS: Final = 6
-"""Newton steps in a round: quadratic convergence needs four from an error of 0.1 to 1e-16."""
 
 _MIN_GAIN: Final = 1e-13
 """A round that raises the value by less than this, in nats, counts as stalled ..."""
@@ -62,15 +61,6 @@ mass vanishes only in the limit keeps an equation of its own, which holds the du
 wrong value. No one threshold fits all problems. The second is whether a singular system is damped.
 """
 
-_DAMPING: Final = 1e-12
-"""Damping of a singular Newton system, relative to its largest squared column or eigenvalue."""
-
-_STILL: Final = 1e-9
-"""Newton's method ends when no logarithm of a mass has moved by more: the next step is its square."""
-
-_SHORT: Final = 1e-2
-"""Change of ln m up to which a step of an exact solution is not examined for singularity."""
-
 _CELLS: Final = 2**20
 """Numbers that the largest arrays of a batch of slopes may hold; more slopes are taken in turns."""
 
@@ -91,7 +81,7 @@ def _free_slot(masses: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
     full = np.flatnonzero(np.all(weights > 0, axis=1))
     if full.size == 0 or masses.shape[1] <= masses.shape[2]:
         return masses
-    w, pi = weights[full], _atoms(masses[full], problem.py)
+    w, pi = weights[full], atoms_of(masses[full], problem.py)
     # The last right singular vector spans the dependence: sum_u shift_u pi_u = 0.
     shift = np.linalg.svd(np.swapaxes(pi, 1, 2), full_matrices=True)[2][:, -1]
     rising = np.sum(shift * gain(pi, problem.lanes(full)), axis=1) >= 0
@@ -131,18 +121,6 @@ def _insert(
     return others
 
 
-def _atoms(masses: np.ndarray, py: np.ndarray) -> np.ndarray:
-    """Divide the masses by the weights; an atom without weight is set to P_Y."""
-    w = masses.sum(axis=-1, keepdims=True)
-    return np.where(w > 0, masses / np.where(w > 0, w, 1.0), py)
-
-
-def _gradients(pi: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
-    r"""Gradient of g at each atom, $P^T\ln(P\pi/P_X) - s\ln(\pi/P_Y)$; 0 s where $\pi_y = 0$."""
-    logs = np.where(pi > 0, np.log(np.where(pi > 0, pi, 1.0) / problem.py), 0.0)
-    return np.asarray(tilt(pi, problem) - problem.slope[:, None, None] * logs)
-
-
 def _alternate(masses: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
     r"""Alternating minimisation of Tishby et al. on whole encoders: their values never fall.
 
@@ -150,149 +128,9 @@ def _alternate(masses: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
     """
     for _ in range(_ALTERNATIONS):
         w = masses.sum(axis=2, keepdims=True)
-        exponent = tilt(_atoms(masses, problem.py), problem) / problem.slope[:, None, None]
+        exponent = tilt(atoms_of(masses, problem.py), problem) / problem.slope[:, None, None]
         masses = problem.py * np.swapaxes(normalised(np.swapaxes(exponent + np.log(w), 1, 2)), 1, 2)
     return masses
-
-
-def _newton(
-    masses: np.ndarray, dual: np.ndarray, problem: EnvelopeProblem, damped: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    r"""Newton's method on all atoms and dual variables together, from masses that are near.
-
-    Its unknowns are $\ln m_{uy}$, which keeps masses positive, and $\lambda_y$; its equations the
-    conditions of stationarity $P^T\ln(P\pi_u/P_X) - s\ln(\pi_u/P_Y) = \lambda$, an atom and a letter
-    each, and $\sum_u m_u = P_Y$, a letter each. Masses that are zero stay so. The result is scaled,
-    a letter at a time, to sum to P_Y.
-    """
-    py = problem.py
-    m = masses
-    for _ in range(_NEWTON_STEPS):
-        log_step, dual_step = _newton_direction(m, dual, problem, damped)
-        # No mass may change by more than a factor of e in one step.
-        longest = np.abs(log_step).max(axis=(1, 2))
-        length = np.maximum(1.0, longest)
-        m = m * np.exp(log_step / length[:, None, None])
-        dual = dual + dual_step / length[:, None]
-        if longest.max() < _STILL:
-            break
-    return m * (py / m.sum(axis=1))[:, None], dual
-
-
-def _newton_direction(
-    m: np.ndarray, dual: np.ndarray, problem: EnvelopeProblem, damped: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    r"""Solve Newton's system by block elimination: changes of $\ln m$ and of $\lambda$.
-
-    The change of an atom's logarithms is $e_u + \omega_u$ with $\langle \pi_u, e_u \rangle = 0$, for to
-    scale all its masses leaves the atom as it is. With
-    $B_u = (P^T \mathrm{diag}(1/P\pi_u) P - 1 1^T) \mathrm{diag}(\pi_u) - s I$ the equations are
-
-    $$B_u e_u = \delta - r_u, \quad \langle \pi_u, \delta - r_u \rangle = 0, \quad
-        \sum_u m_u (e_u + \omega_u) = P_Y - \sum_u m_u,$$
-
-    r the gradients less the dual variables, whose change is delta. The $e_u$ are eliminated, a matrix
-    of size n each, so that a system for delta and omega is left: all together $n^4$ operations in place
-    of $n^6$.
-
-    A singular system is damped where asked for. Where the best posteriors form a curve, atoms may slide
-    along it, and B is singular: a damped least-squares step (Levenberg-Marquardt) leaves them in place.
-    """
-    py = problem.py
-    used = m > 0
-    pi = np.where(used, _atoms(m, py), 0.0)
-    residual = np.where(used, _gradients(pi, problem) - dual[:, None], 0.0)
-    missing = py - m.sum(axis=1)
-    atom, of_lane = _atoms_with_mass(used, problem)
-    B = _curvatures(pi[atom], problem) * pi[atom][:, None]
-    B = np.where(used[atom][:, :, None], B, 0.0)
-    diagonal = np.arange(py.size)
-    B[:, diagonal, diagonal] -= of_lane[:, None]
-    inverse = np.zeros((*m.shape, py.size))
-    inverse[atom] = solve(B, np.broadcast_to(np.eye(py.size), B.shape))
-    log_step, dual_step = _eliminated(inverse, m, pi, used, residual, missing)
-    # What is shorter cannot leave the neighbourhood, whether or not the system is singular.
-    for lane in np.flatnonzero(damped & ~(np.abs(log_step).max(axis=(1, 2)) < _SHORT)):
-        one = slice(lane, lane + 1)
-        inverse = _damped_inverse(pi[one], used[one], problem.lanes(one))
-        arguments = (part[one] for part in (m, pi, used, residual, missing))
-        short, short_dual = _eliminated(inverse, *arguments, damped=True)
-        # Off singular systems both agree; an exact step of more than twice the length is rounding.
-        exact = np.append(log_step[lane], dual_step[lane])
-        longest = 2 * max(np.abs(short).max(), np.abs(short_dual).max())
-        if not np.abs(exact).max() <= longest:
-            log_step[one], dual_step[one] = short, short_dual
-    lost = ~(np.isfinite(log_step).all(axis=(1, 2)) & np.isfinite(dual_step).all(axis=1))
-    log_step[lost], dual_step[lost] = 0.0, 0.0
-    return log_step, dual_step
-
-
-def _atoms_with_mass(used: np.ndarray, problem: EnvelopeProblem) -> tuple[np.ndarray, np.ndarray]:
-    """Which atoms have mass, shape (L, k), and the slope of each of these."""
-    atom: np.ndarray = np.any(used, axis=2)
-    return atom, np.broadcast_to(problem.slope[:, None], atom.shape)[atom]
-
-
-def _curvatures(pi: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
-    r"""$P^T \mathrm{diag}(1/P\pi_u) P - 1 1^T$ of every atom, shape (..., n, n)."""
-    P = problem.channel
-    t = pi @ P.T
-    return np.asarray((P / np.where(t > 0, t, 1.0)[..., None]).swapaxes(-1, -2) @ P - 1.0)
-
-
-def _damped_inverse(pi: np.ndarray, used: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
-    """Invert every B but for the directions in which it is singular.
-
-    B is symmetric up to a scaling by the roots of the atom, and so is inverted by its eigenvalues.
-    """
-    atom, of_lane = _atoms_with_mass(used, problem)
-    root = np.sqrt(pi[atom])
-    scaled = _curvatures(pi[atom], problem) * root[:, :, None] * root[:, None, :]
-    values, vectors = np.linalg.eigh(scaled)
-    values = values - of_lane[:, None]
-    damping = _DAMPING * (values**2).max(axis=1, keepdims=True)
-    damped = (vectors * (values / (values**2 + damping))[:, None, :]) @ vectors.swapaxes(1, 2)
-    inside = np.where(used[atom], 1.0 / np.where(used[atom], root, 1.0), 0.0)
-    inverse = np.zeros((*pi.shape, pi.shape[2]))
-    inverse[atom] = inside[:, :, None] * damped * root[:, None, :]
-    return inverse
-
-
-def _eliminated(
-    inverse: np.ndarray,
-    m: np.ndarray,
-    pi: np.ndarray,
-    used: np.ndarray,
-    residual: np.ndarray,
-    missing: np.ndarray,
-    *,
-    damped: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Solve Newton's system from the inverses of its blocks, shape (L, k, n, n)."""
-    lanes, count, n = m.shape
-    # An atom without mass has no equation: its omega is set to zero.
-    empty = ~used.any(axis=2)
-    matrix = np.zeros((lanes, n + count, n + count))
-    matrix[:, :n, :n] = np.einsum("luy,luyz,luz->lyz", m, inverse, used.astype(float))
-    matrix[:, :n, n:] = np.swapaxes(m, 1, 2)
-    matrix[:, n:, :n] = pi
-    slots = np.arange(n, n + count)
-    matrix[:, slots, slots] = empty
-    told = (inverse @ residual[..., None])[..., 0]
-    right = np.concatenate(
-        [missing + np.sum(m * told, axis=1), np.sum(pi * residual, axis=2)], axis=1
-    )[..., None]
-    if damped:
-        gram = np.swapaxes(matrix, 1, 2) @ matrix
-        largest = np.max(np.diagonal(gram, axis1=1, axis2=2), axis=1)
-        gram = gram + (_DAMPING * largest)[:, None, None] * np.eye(n + count)
-        found = solve(gram, np.swapaxes(matrix, 1, 2) @ right)[..., 0]
-    else:
-        found = solve(matrix, right)[..., 0]
-    dual_step, omega = found[:, :n], found[:, n:]
-    pulled = (inverse @ (used * dual_step[:, None])[..., None])[..., 0]
-    log_step = np.where(used, pulled - told + omega[..., None], 0.0)
-    return log_step, dual_step
 
 
 class _AscentState(NamedTuple):
@@ -310,7 +148,7 @@ class _AscentState(NamedTuple):
 
 def _objective(masses: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
     """Objective of encoders, nats; minus infinity where it is not finite."""
-    heights = gain(_atoms(masses, problem.py), problem)
+    heights = gain(atoms_of(masses, problem.py), problem)
     value = np.sum(masses.sum(axis=2) * heights, axis=1)
     return np.where(np.isfinite(value), value, -np.inf)
 
@@ -323,18 +161,18 @@ def _round(state: _AscentState, problem: EnvelopeProblem, starts: np.ndarray) ->
     alternated = _alternate(grown, problem)
     weights, atoms = merge_copies(*_weights_and_atoms(alternated, py), problem)
     alternated = weights[:, :, None] * atoms
-    dual = np.sum(alternated / py * _gradients(atoms, problem), axis=1)
+    dual = np.sum(alternated / py * gradients(atoms, problem), axis=1)
 
     # Step 4: Newton, from where masses that are about to vanish have been dropped.
     trial = state.stalls % len(_NEWTON_SCHEDULE)
     threshold = np.array([fraction for fraction, _ in _NEWTON_SCHEDULE])[trial]
     damped = np.array([damped for _, damped in _NEWTON_SCHEDULE])[trial]
     kept = np.where(alternated > threshold[:, None, None] * py, alternated, 0.0)
-    newton, newton_dual = _newton(kept, dual, problem, damped)
-    before, after = _objective(alternated, problem), _objective(newton, problem)
+    by_newton, newton_dual = newton(kept, dual, problem, damped)
+    before, after = _objective(alternated, problem), _objective(by_newton, problem)
     # The step is accepted if the value did not fall, up to its rounding.
     accepted = (after >= before - VALUE_ROUNDING) & np.isfinite(newton_dual).all(axis=1)
-    masses = np.where(accepted[:, None, None], newton, alternated)
+    masses = np.where(accepted[:, None, None], by_newton, alternated)
     dual = np.where(accepted[:, None], newton_dual, dual)
     value = np.where(accepted, after, before)
 
@@ -347,7 +185,7 @@ def _round(state: _AscentState, problem: EnvelopeProblem, starts: np.ndarray) ->
     dual = np.where(rose[:, None], dual, state.dual)
 
     # Step 5: the upper bound of these dual variables, and the next atom.
-    entering, violation = most_violating(_atoms(masses, py), dual, problem, starts)
+    entering, violation = most_violating(atoms_of(masses, py), dual, problem, starts)
     bound = dual @ py + np.maximum(violation, 0.0)
     better = bound < state.best_bound
     return _AscentState(
@@ -399,7 +237,7 @@ def _ascend(
 
 
 def _weights_and_atoms(masses: np.ndarray, py: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return masses.sum(axis=2), _atoms(masses, py)
+    return masses.sum(axis=2), atoms_of(masses, py)
 
 
 def best_encoders(

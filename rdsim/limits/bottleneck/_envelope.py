@@ -73,6 +73,12 @@ class Envelope(NamedTuple):
     dual: np.ndarray  # lambda, nats, raised by the largest g - lambda found, shape (L, n)
 
 
+def atoms_of(masses: np.ndarray, py: np.ndarray) -> np.ndarray:
+    """Divide the masses by the weights; an atom without weight is set to P_Y."""
+    w = masses.sum(axis=-1, keepdims=True)
+    return np.where(w > 0, masses / np.where(w > 0, w, 1.0), py)
+
+
 def solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Solve linear systems, shape (..., m, m) and (..., m, r); NaN where a matrix is singular."""
     try:
@@ -109,6 +115,12 @@ def tilt(pi: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
     logs = np.log(t / problem.px)
     # Where px is zero the column of P is too; elsewhere a letter may be out of reach of pi.
     return np.asarray(np.where(problem.px > 0, np.maximum(logs, _LOG_ZERO), 0.0) @ problem.channel)
+
+
+def gradients(pi: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
+    r"""Gradient of g at each atom, $P^T\ln(P\pi/P_X) - s\ln(\pi/P_Y)$; 0 s where $\pi_y = 0$."""
+    logs = np.where(pi > 0, np.log(np.where(pi > 0, pi, 1.0) / problem.py), 0.0)
+    return np.asarray(tilt(pi, problem) - problem.slope[:, None, None] * logs)
 
 
 def normalised(log_pi: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 r"""Search for the slope whose line meets the bottleneck at a rate, or at a relevance.
 
-It is the search of all curves (`limits._curve`) on the convex function f = -IB, in bits. A proof by
+It is the search of all curves (`limits._supporting_lines`) on the convex function f = -IB, in bits. A proof by
 branch and bound costs far more than an ascent. So lines are first taken on trust, from the dual
 variables of the ascent, and only those that the answer rests on are proved. Where a proof finds a
 posterior that pricing had missed, its encoder is better now, and the search goes on from there.
@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from rdsim.information import LN2
-from rdsim.limits._curve import Points, search
+from rdsim.limits._supporting_lines import Points, search
 from rdsim.limits.bottleneck._certificate import ROUNDING
 from rdsim.limits.bottleneck._solver import Encoders, SolverOptions, Source, proved, solved
 
@@ -25,8 +25,14 @@ _PROOF_GAP: Final = 0.5  # and to which a line in use is proved: both together s
 def bottleneck_bounds(
     source: Source, target: np.ndarray, options: SolverOptions, *, by_relevance: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bound IB at rates, or its inverse at relevances, shape (T,), all strictly inside the curve."""
+    """Bound IB at rates, or its inverse at relevances, shape (T,), all strictly inside the curve.
+
+    Each attempt searches with lines taken on trust, proves those that the answer rests on, and bounds the
+    targets by proved lines and achieved points alone: `known` holds nothing else. So the bounds hold
+    whether or not the attempts have closed them to the tolerance.
+    """
     goal = -target if by_relevance else target
+    # Known without a solver: nothing is sent, and IB(R) <= R; all is sent, and IB <= I(X;Y).
     known = _points_of_lines(
         slope=np.array([1.0, 0.0]),
         complexity=np.array([0.0, source.entropy]),

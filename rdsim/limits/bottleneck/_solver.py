@@ -1,6 +1,6 @@
 r"""What the bottleneck's functions are made of: the reduced source, ascent and proof.
 
-Everything here, and in `_ascent` and `_certificate`, runs on the host: nothing is compiled. In bits.
+Everything here, and in `_ascent`, `_newton` and `_certificate`, runs on the host: nothing is compiled. In bits.
 """
 
 from typing import Final, NamedTuple

@@ -39,9 +39,6 @@ def contraction_coefficient(joint: ArrayLike, *, compress: str) -> Float[Array, 
     Returns:
         eta in [0, 1], a scalar.
 
-    Raises:
-        ValueError: if the joint is not a pmf.
-
     References:
         Ordentlich and Polyanskiy (2022), "Strong data processing constant is achieved by binary
         inputs", IEEE Trans. Inf. Theory 68(3); Ahlswede and Gacs (1976), Ann. Probab. 4.

@@ -25,7 +25,8 @@ from jaxtyping import Array, Bool, Float, Key
 
 from rdsim import validation
 from rdsim.certified import Certified
-from rdsim.limits._curve import Curve, Points
+from rdsim.limits._curve import Curve
+from rdsim.limits._supporting_lines import Points
 from rdsim.limits.bottleneck._certificate import ROUNDING
 from rdsim.limits.bottleneck._search import bottleneck_bounds
 from rdsim.limits.bottleneck._solver import SolverOptions, checked, on_all_letters, proved, solved
@@ -101,9 +102,6 @@ def information_bottleneck(
         The points. Never worse than the constant description or the letter itself. A point whose
         gap stayed above the tolerance has `converged` False; its bounds hold all the same.
 
-    Raises:
-        ValueError: if a slope lies outside (0, 1).
-
     References:
         Tishby, Pereira and Bialek (1999), "The information bottleneck method"; Witsenhausen and
         Wyner (1975), "A conditional entropy bound for a pair of discrete random variables".
@@ -162,9 +160,6 @@ def bottleneck_at(
         Bits, shape of R: the lower bound is achieved, the upper is the best supporting line;
         `value` is the lower bound.
 
-    Raises:
-        ValueError: if a rate is negative.
-
     """
     source, options = checked(joint, compress, tolerance, method, starts, key)
     goal = validation.interval("rate", rate, low=0.0)
@@ -207,9 +202,6 @@ def bottleneck_rate(
     Returns:
         Bits, shape of the relevance: the upper bound is achieved, the lower is the best supporting
         line; `value` is the upper bound. Infinite where the relevance exceeds I(X;Y).
-
-    Raises:
-        ValueError: if a relevance is negative.
 
     """
     source, options = checked(joint, compress, tolerance, method, starts, key)

@@ -184,8 +184,6 @@ def bottleneck_vector_gaussian_point(
     Returns:
         I(U;X) and I(U;Y), each of the shape of the slope.
 
-    Raises:
-        ValueError: if a slope lies outside (0, 1), or a correlation outside (-1, 1).
 
     Reference:
         Chechik et al. (2005), Theorem 3.1 (their beta is 1/s).

@@ -21,7 +21,7 @@ from scipy.interpolate import CubicSpline
 from rdsim.limits.converses import _half_spaces
 from rdsim.limits.converses._half_spaces import Recalls
 from rdsim.ranking.loss import RankLoss
-from rdsim.ranking.sphere import QueryAngles, WordAngles
+from rdsim.ranking.sphere import CodewordAngles, QueryAngles
 from rdsim.sources import SphericalSource
 from rdsim.sources.sphere import caps
 from rdsim.sources.sphere.caps import Reals
@@ -96,13 +96,13 @@ def _row(kind: str, n: int, parameter: float, r: float) -> _Row:
     return _Row(SphericalSource(parameter=jnp.asarray(parameter), dimension=n, kind=kind), r)
 
 
-def words_in_cap(n: int, r: float) -> WordAngles:
+def words_in_cap(n: int, r: float) -> CodewordAngles:
     """The angle of a uniform item in a cap of probability 2^-r from its pole."""
     log_u = -np.linspace(0.0, 40.0, 2001)[1:] + 0.01
     log_c = log_u - r * _LN2
     log_odds = log_c - np.log(-np.expm1(log_c))
     found, weight = gauss_rule(log_odds, np.exp(log_u), _NODES)
-    return WordAngles(caps.angle_of_cap(n, -np.logaddexp(0.0, -found)), weight / weight.sum())
+    return CodewordAngles(caps.angle_of_cap(n, -np.logaddexp(0.0, -found)), weight / weight.sum())
 
 
 def fixed_length(source: SphericalSource, bits: float, recalls: Recalls) -> tuple[float, bool]:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_ndtr, ndtr, ndtri_exp
 
-from rdsim.limits._curve import lower_hull
+from rdsim.limits._supporting_lines import lower_hull
 
 Reals = NDArray[np.float64]
 

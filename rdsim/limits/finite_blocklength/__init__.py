@@ -4,9 +4,6 @@ Exact bounds on the least rate at which n letters are kept within a distortion e
 excess probability, and the second-order approximation at any n. The bounds and approximations are those
 of Kostina and Verdu (2012), "Fixed-length lossy compression in the finite blocklength regime", IEEE Trans.
 Inf. Theory 58(6), where no other source is named.
-
-Arguments are checked before anything is computed; a ValueError names the one outside its range.
-Docstrings say only what is raised besides.
 """
 
 from rdsim.limits.finite_blocklength.binary import binary_hamming, binary_hamming_second_order

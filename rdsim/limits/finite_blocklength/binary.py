@@ -1,12 +1,12 @@
-r"""A coin with bias p, bits wrong counted: Bernoulli(p) under Hamming distortion.
+r"""A Bernoulli(p) source under Hamming distortion, at finite block length.
 
 With $p \le 1/2$, $K = \lfloor nD \rfloor$ and $S(n,K) = \sum_{k \le K} \binom{n}{k}$:
 
-- lower bound, the converse (Kostina and Verdu 2012, on the binary source): the code must serve source words
+- lower bound, the converse (Kostina and Verdu 2012, on the binary source): the code must serve source blocks
   of probability 1 - eps, at least $\sum_{k \le r} \binom{n}{k} + \lambda \binom{n}{r+1}$ of them, the
-  most probable; one codeword serves S(n,K). For the fair coin it is $1 - \epsilon \le M 2^{-n} S(n,K)$.
+  most probable; one codeword serves S(n,K). For p = 1/2 it is $1 - \epsilon \le M 2^{-n} S(n,K)$.
 - upper bound, random coding (there too, here with the full ball): codewords i.i.d. Bernoulli(q),
-  $q = (p-D)/(1-2D)$, serve a word of weight t with probability
+  $q = (p-D)/(1-2D)$, serve a block of weight t with probability
   $P_t = P[\mathrm{Bin}(t, 1-q) + \mathrm{Bin}(n-t, q) \le K]$ and
   $\epsilon = \sum_t \binom{n}{t} p^t (1-p)^{n-t} (1-P_t)^M$.
 """
@@ -23,7 +23,7 @@ from scipy import special
 
 from rdsim import validation
 from rdsim.information import LN2, binary_entropy
-from rdsim.limits.finite_blocklength.codebook import random_coding_log2_words
+from rdsim.limits.finite_blocklength.codebook import random_coding_log2_codewords
 from rdsim.limits.finite_blocklength.result import (
     FiniteBlocklength,
     finite_blocklength,
@@ -48,8 +48,8 @@ def binary_hamming(
     $$\sum_t \binom{n}{t} p^t (1-p)^{n-t} (1-P_t)^M = \epsilon, \qquad
       P_t = P[\mathrm{Bin}(t, 1-q) + \mathrm{Bin}(n-t, q) \le nD].$$
 
-    The upper bound is the least of three: random words of the optimal bias q, random words of fair
-    bits, and all $2^n$ words.
+    The upper bound is the least of three: random codewords of the optimal bias q, random codewords of fair
+    bits, and all $2^n$ blocks as codewords.
 
     Args:
         p: probability of one, in (0, 1), a scalar; p and 1-p are the same problem.
@@ -63,15 +63,15 @@ def binary_hamming(
         Bounds and approximation, bits per letter, the broadcast shape.
 
     """
-    bias, D = _checked_coin(p, distortion)
+    bias, D = _checked_bernoulli(p, distortion)
     n, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
     radius = jnp.asarray(steps_within(n, D))
     size, widest = padded_size(int(np.max(n))), padded_size(int(np.max(radius)))
-    # One of the t ones of a source word is missed with probability 1-q, one of its zeros with q.
-    # The optimal q of long blocks serves rare words badly: a fair one is better at tiny eps.
+    # One of the t ones of a source block is missed with probability 1-q, one of its zeros with q.
+    # The optimal q of long blocks serves rare blocks badly: a fair one is better at tiny eps.
     best = n.ravel().astype(float)
     for q in {(bias - D) / (1 - 2 * D), 0.5}:
-        lower, upper = _coin_bounds(
+        lower, upper = _bernoulli_bounds(
             jnp.asarray(bias),
             jnp.asarray(log_binomials(size, widest, 1 - q)),
             jnp.asarray(np.logaddexp.accumulate(log_binomials(size, widest, q), axis=1)),
@@ -80,7 +80,7 @@ def binary_hamming(
             eps.ravel(),
         )
         best = jnp.minimum(best, upper)
-    approximation = _coin_second_order(bias, D)
+    approximation = _bernoulli_second_order(bias, D)
     return finite_blocklength(approximation, n, eps, log2_lower=lower, log2_upper=best)
 
 
@@ -91,21 +91,21 @@ def binary_hamming_second_order(p: ArrayLike, *, distortion: ArrayLike) -> Secon
 
     $$R(D) = h(p) - h(D), \qquad V(D) = p(1-p) \log_2^2 \frac{1-p}{p},$$
 
-    with $(\log_2 n) / (2n)$ added for the fair coin, whose dispersion is zero.
+    with $(\log_2 n) / (2n)$ added at p = 1/2, where the dispersion is zero.
 
     Its methods are `rate` and `excess_probability`; the arguments are those of `binary_hamming`.
     """
-    return _coin_second_order(*_checked_coin(p, distortion))
+    return _bernoulli_second_order(*_checked_bernoulli(p, distortion))
 
 
-def _checked_coin(p: ArrayLike, distortion: ArrayLike) -> tuple[float, float]:
+def _checked_bernoulli(p: ArrayLike, distortion: ArrayLike) -> tuple[float, float]:
     p = validation.open_unit("p", p)
     bias = min(float(p), 1 - float(p))
     D = validation.interval("distortion", distortion, low=0.0, high=bias, open_high=True, ndim=0)
     return bias, float(D)
 
 
-def _coin_second_order(p: float, D: float) -> SecondOrder:
+def _bernoulli_second_order(p: float, D: float) -> SecondOrder:
     rate = binary_entropy(jnp.asarray(p)) - binary_entropy(jnp.asarray(D))
     return second_order(rate, p * (1 - p) * np.log2((1 - p) / p) ** 2)
 
@@ -126,7 +126,7 @@ def log_binomials(size: int, widest: int, q: float) -> np.ndarray:
 
 
 @jax.jit
-def _coin_bounds(
+def _bernoulli_bounds(
     p: Float[Array, ""],
     missed_ones: Float[Array, "m k"],
     few_zeros: Float[Array, "m k"],
@@ -136,7 +136,7 @@ def _coin_bounds(
 ) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
     """log2 M of both bounds, one n after the other from tables that all n share.
 
-    A word of weight m is served if k of its ones are missed (first table, of probabilities) and at most
+    A block of weight m is served if k of its ones are missed (first table, of probabilities) and at most
     K - k of its zeros hit (second table, of cumulative ones).
     """
     m, k = jnp.arange(missed_ones.shape[0]), jnp.arange(missed_ones.shape[1])
@@ -148,20 +148,20 @@ def _coin_bounds(
         left = jnp.where(k <= K, K - k, 0)
         zeros = few_zeros[jnp.maximum(n - m, 0)[:, None], left]
         log_ball = logsumexp(jnp.where(k <= K, missed_ones + zeros, -jnp.inf), axis=1)
-        upper = random_coding_log2_words(log_weight, jnp.minimum(log_ball, 0.0), epsilon)
+        upper = random_coding_log2_codewords(log_weight, jnp.minimum(log_ball, 0.0), epsilon)
         log_served = logsumexp(jnp.where(m <= K, log_count, -jnp.inf))
-        log_needed = _log_fewest_words(log_weight, log_count, epsilon)
+        log_needed = _log_fewest_blocks(log_weight, log_count, epsilon)
         return jnp.maximum((log_needed - log_served) / LN2, 0.0), upper
 
     return jax.lax.map(bound, (lengths, radii, eps))
 
 
-def _log_fewest_words(
+def _log_fewest_blocks(
     log_weight: Float[Array, " k"], log_count: Float[Array, " k"], eps: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """Ln of the least number of words of probability 1 - eps, for words sorted by falling probability.
+    """Ln of the least number of blocks of probability 1 - eps, for blocks sorted by falling probability.
 
-    All words of a weight are taken while what is beyond them is at least eps, and a fraction of the next.
+    All blocks of a weight are taken while what is beyond them is at least eps, and a fraction of the next.
     """
     beyond = jnp.cumsum(jnp.exp(log_weight)[::-1])[::-1]  # P[weight >= k], small terms first
     after = jnp.append(beyond[1:], 0.0)

@@ -30,7 +30,7 @@ _ROUNDED: Final = 1e-12
 """Relative excess over eps that is rounding: a failure that no code avoids may equal eps itself."""
 
 
-def random_coding_log2_words(
+def random_coding_log2_codewords(
     log_weight: Float[Array, " i"], log_ball: Float[Array, " i"], eps: Float[Array, ""]
 ) -> Float[Array, ""]:
     """Solve for log2 of the least real M >= 1 at which random coding fails with at most eps."""
@@ -39,13 +39,13 @@ def random_coding_log2_words(
     return upper
 
 
-def covering_log2_words(
+def covering_log2_codewords(
     log_weight: Float[Array, " i"], log_ball: Float[Array, " i"], eps: Float[Array, ""]
 ) -> Float[Array, ""]:
     """Solve for log2 of the least real M >= 1 at which no code is ruled out by covering."""
 
-    def failure(log2_words: Float[Array, ""]) -> Float[Array, ""]:
-        served = jnp.minimum(log2_words * LN2 + log_ball, 0.0)
+    def failure(log2_codewords: Float[Array, ""]) -> Float[Array, ""]:
+        served = jnp.minimum(log2_codewords * LN2 + log_ball, 0.0)
         return jnp.sum(jnp.exp(log_weight) * -jnp.expm1(served))
 
     # A failure that no code avoids may equal eps up to rounding: then eps is met, and the root is sought
@@ -68,13 +68,13 @@ def log_exponent(log_ball: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def _random(
-    log_weight: Float[Array, " i"], exponent: Float[Array, " i"], log2_words: Float[Array, ""]
+    log_weight: Float[Array, " i"], exponent: Float[Array, " i"], log2_codewords: Float[Array, ""]
 ) -> Float[Array, ""]:
-    return jnp.sum(jnp.exp(log_weight - jnp.exp(exponent + log2_words * LN2)))
+    return jnp.sum(jnp.exp(log_weight - jnp.exp(exponent + log2_codewords * LN2)))
 
 
 def _enough(log_rate: Float[Array, " i"]) -> Float[Array, ""]:
-    """log2 of a number of words at which every case that can be served at all is served."""
+    """log2 of a number of codewords at which every case that can be served at all is served."""
     hardest = jnp.min(jnp.where(jnp.isinf(log_rate), 0.0, log_rate))
     return (jnp.log(_FINISHED) - jnp.minimum(hardest, 0.0)) / LN2
 
@@ -88,8 +88,8 @@ def _root_bracket(
     where a single codeword suffices, and inf, inf where no number of them does.
     """
 
-    def log_excess(log2_words: Array) -> Array:
-        return jnp.log(jnp.maximum(failure(log2_words), _TINY)) - jnp.log(eps)
+    def log_excess(log2_codewords: Array) -> Array:
+        return jnp.log(jnp.maximum(failure(log2_codewords), _TINY)) - jnp.log(eps)
 
     # Bisection takes so many steps; ITP may stray from the middle by what it has saved on it.
     bisections = jnp.ceil(jnp.log2(high / (2 * _TOLERANCE)))

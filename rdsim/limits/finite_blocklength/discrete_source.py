@@ -25,7 +25,7 @@ from scipy import special
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.finite_blocklength import letter_counts
-from rdsim.limits.finite_blocklength.codebook import random_coding_log2_words
+from rdsim.limits.finite_blocklength.codebook import random_coding_log2_codewords
 from rdsim.limits.finite_blocklength.letter_counts import Distances
 from rdsim.limits.finite_blocklength.result import (
     ROUNDING,
@@ -65,7 +65,7 @@ def discrete(
       E \big(1 - q^{*n}[d(Y^n, U^n) \le D]\big)^M = \epsilon.$$
 
     The upper bound is the least over two codebooks, of i.i.d. letters from $q^*$ and uniform ones
-    (as long as its types can be summed too), and over the code of all words if it serves every block.
+    (as long as its types can be summed too), and over the code that has all blocks as codewords if it serves every block.
 
     Both are sums over the types of n letters, $\binom{n+m-1}{m-1}$ of them for m classes of letters:
     n = 1000 takes milliseconds for m = 2 and seconds for m = 3; n = 100 does for m = 4.
@@ -103,8 +103,8 @@ def discrete(
     lower, upper = np.empty(flat_n.size), np.empty(flat_n.size)
     for i, (n, radius) in enumerate(zip(distinct, radii, strict=True)):
         here = index == i
-        lower[here] = _testing_log2_words(source, int(n), step, flat_eps[here])
-        upper[here] = _coding_log2_words(source, int(n), radius, step, flat_eps[here])
+        lower[here] = _testing_log2_codewords(source, int(n), step, flat_eps[here])
+        upper[here] = _coding_log2_codewords(source, int(n), radius, step, flat_eps[here])
     approximation = source.second_order()
     return finite_blocklength(approximation, lengths, eps, log2_lower=lower, log2_upper=upper)
 
@@ -170,16 +170,16 @@ def _too_large(n: int, radius: int, distances: Distances) -> bool:
     )
 
 
-def _coding_log2_words(
+def _coding_log2_codewords(
     source: Tilted, n: int, radius: int, step: float, eps: np.ndarray
 ) -> np.ndarray:
-    """log2 M of the best code that is known: of random words from q* or fair ones, or of all words."""
+    """log2 M of the best code that is known: of random codewords from q* or fair ones, or of all blocks as codewords."""
     used = np.asarray(source.p) > 0
     p, d = np.asarray(source.p)[used], np.asarray(source.distortions)[used]
     steps = np.ceil(d / step - ROUNDING)
     letters = d.shape[1]
-    every_word = n * math.log2(letters) if n * steps.min(axis=1).max() <= radius else math.inf
-    best = np.full(eps.size, every_word)
+    every_block = n * math.log2(letters) if n * steps.min(axis=1).max() <= radius else math.inf
+    best = np.full(eps.size, every_block)
     for q in (np.asarray(source.output_marginal), np.full(letters, 1 / letters)):
         letters = _distances(steps, q, radius)
         masses, label = _merged_rows(letters.masses, np.minimum)
@@ -189,20 +189,20 @@ def _coding_log2_words(
         counts, log_ball = letter_counts.balls(n, radius, classes, source.slope * step * LN2)
         log_p = np.log(np.bincount(label, weights=p))
         log_weight = letter_counts.log_multiplicity(counts) + counts @ log_p
-        found = [_padded_log2_words(log_weight, log_ball, each) for each in eps]
+        found = [_padded_log2_codewords(log_weight, log_ball, each) for each in eps]
         best = np.minimum(best, found)
     return best
 
 
-def _padded_log2_words(log_weight: np.ndarray, log_ball: np.ndarray, eps: float) -> float:
+def _padded_log2_codewords(log_weight: np.ndarray, log_ball: np.ndarray, eps: float) -> float:
     """Solve for log2 M after padding the cases to a power of two, so that few shapes are compiled."""
     padding = (0, (1 << max(len(log_weight) - 1, 255).bit_length()) - len(log_weight))
     weight = np.pad(log_weight, padding, constant_values=-np.inf)
     ball = np.pad(log_ball, padding, constant_values=-np.inf)
-    return float(_log2_words(jnp.asarray(weight), jnp.asarray(ball), jnp.asarray(eps)))
+    return float(_log2_codewords(jnp.asarray(weight), jnp.asarray(ball), jnp.asarray(eps)))
 
 
-_log2_words = jax.jit(random_coding_log2_words)
+_log2_codewords = jax.jit(random_coding_log2_codewords)
 
 
 def _tilted_classes(source: Tilted) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -213,7 +213,7 @@ def _tilted_classes(source: Tilted) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return levels[:, 0], np.bincount(label, weights=np.asarray(source.p)[used]), label
 
 
-def _testing_log2_words(source: Tilted, n: int, step: float, eps: np.ndarray) -> np.ndarray:
+def _testing_log2_codewords(source: Tilted, n: int, step: float, eps: np.ndarray) -> np.ndarray:
     """log2 M below which hypothesis testing rules every code out: beta over the largest ball under Q."""
     levels, masses, label = _tilted_classes(source)
     used = np.asarray(source.p) > 0
@@ -244,7 +244,7 @@ def _log_beta(information: np.ndarray, log_p: np.ndarray, log_q: np.ndarray, eps
 
 
 def _largest_ball(source: Tilted, n: int, step: float, auxiliary: np.ndarray) -> float:
-    """Ln of the largest Q of a ball around a reproduction word, or a bound above it.
+    """Ln of the largest Q of a ball around a reproduction codeword, or a bound above it.
 
     Chernoff's bound on every letter always holds; the exact probability is summed where that is quick.
     """

@@ -1,4 +1,4 @@
-r"""A fair coin seen through an erasure channel: reproduce the coin from what was not erased.
+r"""Equiprobable bits seen through an erasure channel: reproduce the bits from those not erased.
 
 The encoder sees each of n fair bits with probability $1-\alpha$. An erased bit is wrong half the
 time, whatever the code does. With t bits erased, a of them wrong, and $K = \lfloor nD \rfloor$, a
@@ -17,7 +17,10 @@ from scipy import special
 from rdsim import validation
 from rdsim.information import binary_entropy
 from rdsim.limits.finite_blocklength.binary import log_binomials, log_choose
-from rdsim.limits.finite_blocklength.codebook import covering_log2_words, random_coding_log2_words
+from rdsim.limits.finite_blocklength.codebook import (
+    covering_log2_codewords,
+    random_coding_log2_codewords,
+)
 from rdsim.limits.finite_blocklength.result import (
     FiniteBlocklength,
     finite_blocklength,
@@ -41,16 +44,16 @@ def erased_coin(
     excess_probability: ArrayLike,
     block_lengths: ArrayLike,
 ) -> FiniteBlocklength:
-    r"""Bound the least rate that keeps at most n D bits of an erased fair coin wrong.
+    r"""Bound the least rate that keeps at most n D of n erased fair coin flips wrong.
 
     $$\sum_{t,a} w_{t,a} (1 - M P_{t,a})^+ \le \epsilon \le \sum_{t,a} w_{t,a} (1 - P_{t,a})^M,
       \qquad w_{t,a} = \binom{n}{t} \alpha^t (1-\alpha)^{n-t} \binom{t}{a} 2^{-t}:$$
 
     the left is the lower bound (the converse), the right the average of fair random codes. The upper bound
-    counts the code of all $2^n$ words too.
+    counts the code of all $2^n$ blocks as codewords too.
 
     Args:
-        erasure: alpha in [0, 1), a scalar; 0 is the fair coin.
+        erasure: alpha in [0, 1), a scalar; 0 leaves equiprobable bits.
         distortion: D in (alpha/2, 1/2), fraction of wrong bits, a scalar; without erasures also 0.
         excess_probability: in (0, 1), shape (...).
         block_lengths: n, integers in 1..5000, broadcast against it. For longer blocks see
@@ -156,9 +159,9 @@ def _erasure_bounds(
         log_ball = jnp.where(inside, few[jnp.maximum(n - t, 0)[:, None], left], -jnp.inf)
         weights = jnp.append((erased[:, None] + wrong).ravel(), lost)
         balls = jnp.append(log_ball.ravel(), -jnp.inf)
-        lower = covering_log2_words(weights, balls, epsilon)
-        random = random_coding_log2_words(weights, balls, epsilon)
-        # The code of all 2^n words serves what any code can, and beats random ones where n is small.
+        lower = covering_log2_codewords(weights, balls, epsilon)
+        random = random_coding_log2_codewords(weights, balls, epsilon)
+        # The code with all 2^n blocks as codewords serves what any code can, and beats random ones where n is small.
         return lower, jnp.minimum(random, jnp.where(jnp.isfinite(lower), n, jnp.inf))
 
     return jax.lax.map(bound, (lengths, radii, log_lost, eps))

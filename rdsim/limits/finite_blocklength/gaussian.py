@@ -8,7 +8,7 @@ For unit variance, with the energy $z = \|y\|^2 / n$ of the block, $n z \sim \ch
 - upper bound, random coding (there too, here with the full area of the cap): codewords uniform on the sphere
   of radius $\sqrt{n(1-D)}$; a block of energy z is served by the cap around it,
   $P(z) = \tfrac12 I_{1-c^2}\left(\tfrac{n-1}{2}, \tfrac12\right)$ for
-  $c = \frac{1 + z - 2D}{2 \sqrt{z(1-D)}} \ge 0$, and $\epsilon = E (1 - P(z))^M$. No word serves a
+  $c = \frac{1 + z - 2D}{2 \sqrt{z(1-D)}} \ge 0$, and $\epsilon = E (1 - P(z))^M$. No codeword serves a
   block with $\sqrt z > \sqrt{1-D} + \sqrt D$ or $\sqrt z < \sqrt{1-D} - \sqrt D$: where these are
   more probable than eps the sphere code is infeasible, however large.
 """
@@ -24,7 +24,7 @@ from scipy import special
 
 from rdsim import validation
 from rdsim.information import LN2
-from rdsim.limits.finite_blocklength.codebook import random_coding_log2_words
+from rdsim.limits.finite_blocklength.codebook import random_coding_log2_codewords
 from rdsim.limits.finite_blocklength.result import FiniteBlocklength, finite_blocklength, grid
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
 from rdsim.number_types import ArrayLike
@@ -120,13 +120,13 @@ def _sphere_cases(n: int, D: float) -> tuple[np.ndarray, np.ndarray]:
     """Ln of the weights of a block's energies, and ln of the probability that a codeword serves each.
 
     The Gauss-Legendre rule on panels of an angle, which makes nodes dense at the ends: there the cap
-    shrinks to a point. The last case holds what no word serves.
+    shrinks to a point. The last case holds what no codeword serves.
     """
     inner, outer = (math.sqrt(1 - D) - math.sqrt(D)) ** 2, (math.sqrt(1 - D) + math.sqrt(D)) ** 2
     low = max(inner, special.gammaincinv(n / 2, _IGNORED) * 2 / n)
     high = min(outer, special.chdtri(n, _IGNORED) / n)
     below = special.gammainc(n / 2, n * low / 2)
-    if D > 0.5 and low == inner:  # blocks so near the origin are served by every word
+    if D > 0.5 and low == inner:  # blocks so near the origin are served by every codeword
         below = 0.0
     lost = below + special.gammaincc(n / 2, n * high / 2)
     x, w = np.polynomial.legendre.leggauss(_NODES)
@@ -146,7 +146,9 @@ def _sphere_codes(
     log_weight: Float[Array, "b i"], log_ball: Float[Array, "b i"], eps: Float[Array, " b"]
 ) -> Float[Array, " b"]:
     """log2 M of the sphere code, one n after the other."""
-    return jax.lax.map(lambda case: random_coding_log2_words(*case), (log_weight, log_ball, eps))
+    return jax.lax.map(
+        lambda case: random_coding_log2_codewords(*case), (log_weight, log_ball, eps)
+    )
 
 
 def _log_cap(n: int, z: np.ndarray, D: float) -> np.ndarray:

@@ -1,8 +1,8 @@
-r"""Balls around words that differ only in the order of their letters, by letter counts.
+r"""Balls around blocks that differ only in the order of their letters, by letter counts.
 
-The distance from a fixed word with $c_i$ letters of class i to a random i.i.d. word is a sum of
+The distance from a fixed block with $c_i$ letters of class i to a random i.i.d. block is a sum of
 independent letter distances, $c_i$ of them with the distribution $f_i$ on a lattice. So one number for
-each vector of counts describes all words: their number grows as a power of n, not exponentially.
+each vector of counts describes all blocks: their number grows as a power of n, not exponentially.
 
 The distributions are tilted, $\tilde f(k) = f(k) e^{-\sigma k} / Z$ and
 $P[\mathrm{sum} \le K] = \prod_i Z_i^{c_i} e^{\sigma K} \sum_{k \le K} e^{-\sigma (K-k)} \tilde f_c(k)$:
@@ -52,7 +52,7 @@ def balls(
     r"""Compute ln P[sum of n letter distances <= radius] for every vector of counts.
 
     Args:
-        n: letters in a word.
+        n: letters in a block.
         radius: K, lattice steps, >= 0.
         distances: of the m classes of letters.
         tilt: sigma >= 0, nats a lattice step; any is correct, the slope of R(D) keeps sums moderate.
@@ -88,7 +88,7 @@ def balls(
 
 
 def log_multiplicity(counts: np.ndarray) -> np.ndarray:
-    """Ln of the number of words of each vector of counts, shape (types,)."""
+    """Ln of the number of blocks of each vector of counts, shape (types,)."""
     return special.gammaln(counts.sum(axis=1) + 1.0) - special.gammaln(counts + 1.0).sum(axis=1)
 
 

@@ -70,7 +70,7 @@ class FiniteBlocklength:
 
     @property
     def integer_upper(self) -> Float[Array, "..."]:
-        r"""$(\log_2 \lceil M \rceil)/n$ of the upper bound: a code of that many words exists."""
+        r"""$(\log_2 \lceil M \rceil)/n$ of the upper bound: a code of that many codewords exists."""
         return _integer_rate(self.block_length, self.upper)
 
 
@@ -123,7 +123,7 @@ def padded_size(size: int) -> int:
 def _integer_rate(n: Int[Array, "..."], rate: Float[Array, "..."]) -> Float[Array, "..."]:
     """The rate of the least integer number of codewords that is not below 2^(n rate)."""
     bits = n * rate
-    words = jnp.exp2(jnp.minimum(bits, _EXACT_BITS))
+    codewords = jnp.exp2(jnp.minimum(bits, _EXACT_BITS))
     # The solver returns an integer M within a relative 1e-12 of itself.
-    exact = jnp.log2(jnp.ceil(words * (1 - 1e-11)))
+    exact = jnp.log2(jnp.ceil(codewords * (1 - 1e-11)))
     return jnp.where(bits < _EXACT_BITS, exact, bits) / n

@@ -3,7 +3,7 @@ r"""The second-order (Gaussian) approximation of the least rate at block length 
 $$R(n, D, \epsilon) \approx R(D) + \sqrt{V(D)/n}\; Q^{-1}(\epsilon) + \kappa \frac{\log_2 n}{n}.$$
 
 The remainder is $O(\log n / n)$ with a constant known only in special cases: $\kappa = 1/2$ where
-the dispersion is zero (the fair coin: Kostina and Verdu 2012), and $\kappa = 0$, the
+the dispersion is zero (equiprobable bits: Kostina and Verdu 2012), and $\kappa = 0$, the
 bare two terms, everywhere else.
 """
 

@@ -200,6 +200,7 @@ def _newton_polished(
 
     def conditions(q: np.ndarray, nats: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Residuals c - 1 and E d - D, their Jacobian in q and the slope in nats, and c."""
+        # Each row relative to its least distortion: the kernel then has a one in every row.
         A = np.where(forbidden, 0.0, np.exp(-nats * near))
         A = A / (A @ q)[:, None]
         W = (A * plain) @ q
@@ -218,9 +219,11 @@ def _newton_polished(
         kept = np.append(support, True)
         for _ in range(_NEWTON_STEPS):
             residual, jacobian, _ = conditions(new, s)
+            # Least squares: where q is not unique the Jacobian is singular, and the least change is made.
             step = np.linalg.lstsq(jacobian[np.ix_(kept, kept)], -residual[kept], rcond=1e-13)[0]
             new[support] += step[:-1]
             s += step[-1]
+            # A long step has left the neighbourhood of quadratic convergence: the search's result stands.
             if not (np.isfinite(s) and np.abs(step).max() < 0.5):
                 return slope, start
             if np.abs(step).max() < 1e-15:

@@ -1,9 +1,7 @@
 """The rank-distortion function: bits that a ranking of so small a loss needs.
 
 `uniform` is for targets of equal probability, `several_targets` for sets of them, `prior` and `codebook` for
-any prior, and `skew` for one code of several targets of unequal entropy. All functions raise ValueError if the loss is unknown, a
-distortion lies outside [0, 1], a rate is negative or infinite, log2_size is below one, or a prior is no
-pmf.
+any prior, and `skew` for one code of several targets of unequal entropy.
 """
 
 from rdsim.limits.rank_distortion.codebook import RankingCodebook, ranking_codebook

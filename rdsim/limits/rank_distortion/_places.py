@@ -248,6 +248,7 @@ class AveragePrecision(NamedTuple):
         sums = np.zeros((2, P + 1))
         sums[0, 0] = 1.0
         log_scale = 0.0
+        # Dynamic programming over the places: column c holds all ways to have met c targets up to place r.
         for r, p, q, base in zip(place.tolist(), hit, none, usual, strict=True):
             most = min(P, r)
             loss = (1 - count[:most] / r) / P
@@ -256,6 +257,7 @@ class AveragePrecision(NamedTuple):
             sums *= q
             sums[:, 1 : most + 1] += met
             if r % _RESCALED == 0:
+                # Only ratios of the sums matter: the largest is brought back to one before they underflow.
                 top = sums[0].max()
                 sums /= top
                 log_scale += math.log(top)

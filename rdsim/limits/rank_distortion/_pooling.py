@@ -21,7 +21,8 @@ from jaxtyping import Array, Float
 from scipy.optimize import isotonic_regression
 
 from rdsim.certified import Certified
-from rdsim.limits._curve import Points, between, search
+from rdsim.limits._curve import between
+from rdsim.limits._supporting_lines import Points, search
 from rdsim.limits.rank_distortion.uniform import TOLERANCE
 from rdsim.ranking.loss import Loss, parse_loss
 

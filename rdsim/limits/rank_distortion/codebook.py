@@ -81,10 +81,6 @@ def ranking_codebook(
     Returns:
         The codebook; memory is k M integers, time k sorts of M items.
 
-    Raises:
-        TypeError: if the number of rankings is not an integer.
-        ValueError: if it is below one, or the slope negative or infinite.
-
     References:
         Hardy, Littlewood and Polya (1934), Inequalities, section 2.19; Yasutake et al. (2011),
         Algorithms and Computation (ISAAC), for decompositions over the permutahedron; Dinkelbach

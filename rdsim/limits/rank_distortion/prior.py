@@ -270,10 +270,6 @@ def gibbs_rank_distribution(
     Returns:
         q, shape (M,), non-increasing.
 
-    Raises:
-        TypeError: if the number of items is not an integer.
-        ValueError: if it is below one.
-
     """
     size = validation.integer("items", items, low=1)
     D = float(validation.interval("distortion", distortion, low=0.0, high=1.0, ndim=0))
@@ -306,9 +302,6 @@ def majorises(q: ArrayLike, p: ArrayLike) -> bool:
 
     Returns:
         Whether p is a mixture of permutations of q.
-
-    Raises:
-        ValueError: if one of them is no pmf, or their lengths differ.
 
     """
     q = np.asarray(validation.pmf("q", q))

@@ -29,7 +29,8 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import LN2
-from rdsim.limits._curve import Points, between, check_distortion, search
+from rdsim.limits._curve import between, check_distortion
+from rdsim.limits._supporting_lines import Points, search
 from rdsim.limits.rank_distortion._places import (
     AveragePrecision,
     Gains,
@@ -127,7 +128,12 @@ def rank_loss_several_targets(
 
 
 def place_sums(log2_size: Any, loss: Any, targets: Any, gains: Any) -> PlaceSums:
-    """Check the problem, and choose how its arrangements are summed over."""
+    """Check the problem, and choose how its arrangements are summed over.
+
+    The partition function sums exp(-lambda loss) over the C(M,P) places of the targets. Success, recall and the
+    first reciprocal rank take few values: their arrangements are counted, a level each. The average
+    precision and the DCG are summed place by place (`_places`).
+    """
     size = float(validation.interval("log2_size", log2_size, low=1.0, high=1e5, ndim=0))
     P = validation.integer("targets", targets, low=1)
     kind, cutoff = _parsed(loss)
@@ -160,6 +166,7 @@ def place_sums(log2_size: Any, loss: Any, targets: Any, gains: Any) -> PlaceSums
         for i in range(P - 1):
             log_number += np.log((M - first - i) / (i + 1))
         return Levels(log_number, 1 - 1 / first, log_count, terms=64.0 + P * log_count)
+    # j of the P targets among the first K places: C(K,j) C(M-K,P-j) arrangements.
     K = min(float(cutoff or 0), M)
     inside = np.arange(int(min(P, K)) + 1)
     log_number = np.array([log_choose(K, j) + log_choose(M - K, P - j) for j in inside.tolist()])

@@ -67,7 +67,7 @@ class SkewBound:
         skew: $\kappa \Delta H \ge 0$, a scalar.
         lower_of_largest: $\max_k H_k - \max H(q)$, shape of D: what the target of the largest entropy
             needs at least by itself, so that it is a lower bound too, and never below `lower`.
-        entropy_gap: $\Delta H$, a scalar.
+        entropy_difference: $\Delta H$, a scalar.
         kappa: 1/K, a scalar.
 
     """
@@ -75,7 +75,7 @@ class SkewBound:
     balanced: Float[Array, "..."]
     skew: Float[Array, ""]
     lower_of_largest: Float[Array, "..."]
-    entropy_gap: Float[Array, ""]
+    entropy_difference: Float[Array, ""]
     kappa: Float[Array, ""]
 
     @property
@@ -120,9 +120,9 @@ class CommonRate:
             ValueError: if all entropies are equal.
 
         """
-        if not self.converse.entropy_gap > TIE:
+        if not self.converse.entropy_difference > TIE:
             raise ValueError("empirical_kappa needs targets of unequal entropies, got the same")
-        return (self.rate.value - self.converse.balanced) / self.converse.entropy_gap
+        return (self.rate.value - self.converse.balanced) / self.converse.entropy_difference
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
@@ -147,10 +147,6 @@ def skew_bound(
     Returns:
         Balanced term and skew penalty, rigorous to the last digit: the summation error of
         `rank_rate` is on the safe side.
-
-    Raises:
-        ValueError: if an entropy lies outside [0, log2 M] or an information outside [0, H_k], or
-            their shapes do not fit.
 
     """
     parsed = parse_loss(loss)
@@ -183,9 +179,6 @@ def common_rate(priors: ArrayLike, loss: Loss, *, distortion: ArrayLike) -> Comm
     Returns:
         $\max_k R_k(D)$, certified, and how far the bound by entropies is met.
 
-    Raises:
-        ValueError: if the priors are no pmfs on at least two items.
-
     """
     table = validation.real_array("priors", priors)
     if table.ndim not in (2, 3) or table.shape[0] == 0 or table.shape[-1] < 2:
@@ -217,13 +210,13 @@ def common_rate(priors: ArrayLike, loss: Loss, *, distortion: ArrayLike) -> Comm
 @jax.jit
 def _skew_bound(entropies: Float[Array, " k"], rank_entropy: Float[Array, "*grid"]) -> SkewBound:
     most = -least(-entropies)
-    gap = most - least(entropies)
+    difference = most - least(entropies)
     kappa = jnp.asarray(1.0 / entropies.size)
     return SkewBound(
         balanced=entropies.mean() - rank_entropy,
-        skew=kappa * gap,
+        skew=kappa * difference,
         lower_of_largest=most - rank_entropy,
-        entropy_gap=gap,
+        entropy_difference=difference,
         kappa=kappa,
     )
 

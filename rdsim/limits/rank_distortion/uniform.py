@@ -244,6 +244,7 @@ def _rank_bounds_at(
         _, _, mean, rate = point(log_slope)
         return (rate > target) if by_rate else (mean <= target)
 
+    # The mean loss falls and the rate rises with the slope, so that one bisection serves both targets.
     start, end = map(jnp.asarray, _LOG_SLOPES)
     low, high = bisect(passed, start, end, steps=_HALVINGS)
     found = low if by_rate else high

@@ -1,6 +1,7 @@
 """R(D) of discrete and continuous sources, certified.
 
-`discrete` and `continuous` solve, `refinement` asks whether a coarse description can
+`discrete` and `continuous` solve; the certificate of a discrete point is computed in `_point`, of a continuous one in
+`_gaussian_sum`; `_search` finds the slope of a target. `refinement` asks whether a coarse description can
 be refined without loss, and `allocation` splits a rate over several sources.
 """
 
@@ -16,7 +17,7 @@ from rdsim.limits.rate_distortion._point import excess_distortions as excess_dis
 from rdsim.limits.rate_distortion.allocation import (
     allocation_penalty,
     allocation_penalty_high_rate,
-    entropy_gap,
+    entropy_difference,
 )
 from rdsim.limits.rate_distortion.continuous import (
     ContinuousRateDistortion,
@@ -38,7 +39,7 @@ __all__ = [
     "allocation_penalty_high_rate",
     "continuous_rate_distortion",
     "distortion_at",
-    "entropy_gap",
+    "entropy_difference",
     "rate_at",
     "rate_distortion_curve",
     "successive_refinement",

@@ -117,9 +117,10 @@ def primal_dual(
         return jnp.minimum(1.0, fraction * jnp.min(reach))
 
     def newton(state: Newton) -> Newton:
+        """One predictor-corrector step. Invariant: q > 0, nu > 0 and w > 0, else the step is not taken."""
         q, nu, w = state.q, state.nu, state.w
         Z = K @ q
-        mu = jnp.mean(q * w)
+        mu = jnp.mean(q * w)  # the duality measure: zero at the optimum, where q_u w_u = 0
         # Eliminating dw and dnu leaves these equations for dq; H is -d c / d q.
         H = (K * (nu / Z)[:, None]).T @ K
         factor = jnp.linalg.cholesky(
@@ -155,6 +156,7 @@ def primal_dual(
         primal, dual = jnp.where(cycling, both, primal), jnp.where(cycling, both, dual)
         q, nu, w = q + primal * dq, nu + dual * dnu, w + dual * dw
         gap = gap_of(q)
+        # Rounding ends the progress sooner or later: the last sound iterate is kept, with its own gap.
         alive = jnp.isfinite(gap) & jnp.all(q > 0) & jnp.all(w > 0)
         after = Newton(q, nu, w, gap, jnp.minimum(state.least, mu), state.steps + 1, alive)
         return jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, state)._replace(

@@ -2,7 +2,7 @@ r"""R at given distortions and D at given rates, by a certified search for the s
 
 A target is a distortion or, with `by_rate`, a rate. Two points on its two sides are kept: their
 chord is achieved by time sharing, and the supporting lines of all points seen bound from below
-(`rdsim.limits._curve`; here in fixed shapes, for JAX). By the envelope theorem, with s the slope
+(`rdsim.limits._supporting_lines`; here in fixed shapes, for JAX). By the envelope theorem, with s the slope
 there and q, Z, Q those of the optimum,
 
 $$dR = -\sum_y dp_y \log_2 Z_y + s \Big( \sum_{y,u} p_y Q(u|y) \, dd_{yu} - dD \Big),$$
@@ -191,6 +191,8 @@ def _bracket_target(
         is_left |= state.steps == 0
         left = jax.tree.map(lambda n, o: jnp.where(is_left, n, o), new, state.left)
         right = jax.tree.map(lambda n, o: jnp.where(is_left, o, n), new, state.right)
+        # R is convex: the line through a certified point with its slope lies below the curve, and the
+        # chord of two achieved points above it (time sharing).
         lower = jnp.maximum(state.lower, _line_at_target(new, goal, by_rate))
         upper = _chord_at_target(left, right, goal, by_rate)
         width = right.excess - left.excess

@@ -18,9 +18,9 @@ $$\text{penalty} \le \tfrac K2 \log_2 \frac{\mathrm{AM}(\sigma^2)}{\mathrm{GM}(\
 with equality once $R \ge \frac K2 \log_2(\mathrm{AM}/\min_k \sigma_k^2)$. It is also at most
 $(1 - 1/K) R$, whatever the variances: no modality gets more than r bits of r, so that equal rates
 of r each, K r bits, are at least as good as the best split of r. So at a given total rate the
-penalty saturates, and grows with the gap only as long as R grows with it.
-For K = 2 and an entropy gap of $\Delta$ bits the first is $\log_2\cosh(\Delta \ln 2)$: quadratic,
-$\frac{\ln 2}{2} \Delta^2$, for small gaps, and $\Delta - 1$ for large ones.
+penalty saturates, and grows with the entropy difference only as long as R grows with it.
+For K = 2 and an entropy difference of $\Delta$ bits the first is $\log_2\cosh(\Delta \ln 2)$: quadratic,
+$\frac{\ln 2}{2} \Delta^2$, for small differences, and $\Delta - 1$ for large ones.
 """
 
 import math
@@ -61,10 +61,6 @@ def allocation_penalty(
         Bits, shape of the total rate; the best split reaches the same total distortion with so
         many bits fewer.
 
-    Raises:
-        ValueError: if a variance is not positive and finite, there is none, a rate is negative or
-            infinite, or the split is unknown.
-
     References:
         Cover and Thomas (2006), Theorem 10.3.3, for reverse water-filling; Gersho and Gray (1992),
         Vector Quantization and Signal Compression, section 8.3, for the high rates.
@@ -96,15 +92,12 @@ def allocation_penalty_high_rate(variances: ArrayLike) -> Float[Array, ""]:
     Returns:
         Bits over all modalities.
 
-    Raises:
-        ValueError: if a variance is not positive and finite, or there is none.
-
     """
     return _high_rate(_variances(variances))
 
 
 @validation.needs_float64
-def entropy_gap(variances: ArrayLike) -> Float[Array, ""]:
+def entropy_difference(variances: ArrayLike) -> Float[Array, ""]:
     r"""Compute $\Delta H = \frac12 \log_2 (\max_k \sigma_k^2 / \min_k \sigma_k^2)$, bits.
 
     Args:
@@ -112,9 +105,6 @@ def entropy_gap(variances: ArrayLike) -> Float[Array, ""]:
 
     Returns:
         Largest less smallest differential entropy.
-
-    Raises:
-        ValueError: if a variance is not positive and finite, or there is none.
 
     """
     log_variance = jnp.log2(_variances(variances))
@@ -169,7 +159,7 @@ def _equal_noise(
 def _high_rate(variances: Float[Array, " k"]) -> Float[Array, ""]:
     x = jnp.log(variances)
     x = x - x.mean()
-    # The mean of x is zero: subtracting it keeps the digits of a small gap.
+    # The mean of x is zero: subtracting it keeps the digits of a small difference.
     near = jnp.log1p(jnp.mean(jnp.expm1(jnp.minimum(x, 1.0)) - jnp.minimum(x, 1.0)))
     far = jax.scipy.special.logsumexp(x) - math.log(x.size)
     return 0.5 * x.size / LN2 * jnp.where(x.max() < 1.0, near, far)

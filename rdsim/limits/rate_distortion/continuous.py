@@ -22,7 +22,8 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import LN2, entropy
-from rdsim.limits._curve import Points, RateCurve, achieved
+from rdsim.limits._curve import RateCurve, achieved
+from rdsim.limits._supporting_lines import Points
 from rdsim.limits.rate_distortion._atoms import solve_atoms
 from rdsim.limits.rate_distortion._gaussian_sum import TooManyCellsError
 from rdsim.number_types import ArrayLike

@@ -39,14 +39,14 @@ class SuccessiveRefinement:
     Attributes:
         residual: least total deviation from a Markov pair of optimal channels: the mean L1 distance
             between Q_1 and Q_2 W, plus what the conditions of optimality miss.
-        threshold: sqrt(2 ln 2 (gap_1 + gap_2)) plus the linear program's own 1e-7: by Pinsker's
-            inequality the order in which gaps of so many bits move a channel.
+        threshold: sqrt(2 ln 2 sum_of_gaps) plus the linear program's own 1e-7: by Pinsker's
+            inequality the order in which gaps of so many bits can move a channel.
         refinable: residual at most the threshold.
         undecided: residual above it by less than a factor of 100: neither yes nor no.
         refinement: W(u1|u2), shape (|U|, |U|), rows u2; a row of an unused u2 is uniform.
         coarse_slope: s at D1, bits per unit of distortion.
         fine_slope: s at D2.
-        gap: gap_1 + gap_2 of the two certified points, bits.
+        sum_of_gaps: certified gap of R(D1) plus that of R(D2), bits.
 
     """
 
@@ -57,7 +57,7 @@ class SuccessiveRefinement:
     refinement: Float[Array, "u2 u1"]
     coarse_slope: Float[Array, ""]
     fine_slope: Float[Array, ""]
-    gap: Float[Array, ""]
+    sum_of_gaps: Float[Array, ""]
 
 
 @on_host
@@ -76,10 +76,6 @@ def successive_refinement(
 
     Returns:
         The least residual of the Markov condition, and the verdict.
-
-    Raises:
-        ValueError: if p is no pmf, a distortion is negative or infinite, shapes do not match, or not
-            D_min <= D2 < D1.
 
     References:
         Equitz and Cover (1991), "Successive refinement of information", IEEE Trans. Inf. Theory
@@ -111,7 +107,7 @@ def successive_refinement(
         refinement=jnp.asarray(W),
         coarse_slope=jnp.asarray(s1 / unit),
         fine_slope=jnp.asarray(s2 / unit),
-        gap=jnp.asarray(gap1 + gap2),
+        sum_of_gaps=jnp.asarray(gap1 + gap2),
     )
 
 

@@ -4,9 +4,6 @@
 exact optimum of joint encoders of a small database; `bounds` is the
 sandwich of the tightest converse and the best single channel; `distortion` makes retrieval an ordinary distortion; `two_sided`
 compresses queries too; `identification` is for similarity queries; `mixture` is a converse for Gaussian mixtures.
-
-Arguments are checked before anything is computed: a ValueError names the one whose numbers or shape do
-not fit, a TypeError one that is no integer or no key where that is needed.
 """
 
 from rdsim.limits.retrieval.bounds import RetrievalBounds, retrieval_bounds

@@ -113,6 +113,7 @@ def block_schemes(
     best = np.argmin(corners.bits + slopes[:, None] * corners.loss, axis=1)
     current = corners.channels[best]
     least = corners.bits[best] + slopes * corners.loss[best]
+    # Invariant: `least` is the cost of `current` at each slope, and never rises.
     for step in range(steps):
         trials = _mass_moves(current, 2.0 ** (-step / 2))
         tried = evaluated(trials.reshape(-1, *current.shape[1:]))

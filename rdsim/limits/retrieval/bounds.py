@@ -19,8 +19,8 @@ lower convex hull of all points found, with the constant description (D_max, 0),
 
 Items of few values, one letter or a short block, are described whole. Where the queries sort them in
 one order or its reverse the upper bound is the best of all channels to the tolerance (C25).
-Otherwise it is the best of channels of some dozens of words (`items._alternation`), some 1e-3 bits
-above the optimum, and of C25's own where words are told apart best. C26 is left out where queries are
+Otherwise it is the best of channels of some dozens of codewords (`items._alternation`), some 1e-3 bits
+above the optimum, and of C25's own where codewords are told apart best. C26 is left out where queries are
 of many classes. Longer items: a local search among memoryless channels of |Y| + 1 codewords
 (`_block_channels`), below which C4 alone stands. Encoders that see the
 whole database and describe items jointly may need fewer bits than any single channel, down to the
@@ -37,7 +37,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.limits._curve import lower_hull
+from rdsim.limits._supporting_lines import lower_hull
 from rdsim.limits.bottleneck import bottleneck_gaussian_rate, bottleneck_rate
 from rdsim.limits.rank_distortion.uniform import rank_rate
 from rdsim.limits.retrieval._block_channels import block_schemes
@@ -60,19 +60,19 @@ _CELL_LIMIT: Final = 1024.0
 """Pairs of a query and an item, |X|^n |Y|^n, up to which items are described whole."""
 _LARGEST: Final = 1000.0
 """log2 M up to which they are."""
-_PRICES: Final = np.geomspace(1 / 96, 48.0, 80)
+_MULTIPLIERS: Final = np.geomspace(1 / 96, 48.0, 80)
 """Rewards a nat of the channels that are searched, over the range of the reward."""
 _CLASSES: Final = 5
 """Classes of queries up to which the converse of whole items is solved."""
 _SLOPES: Final = np.geomspace(1 / 8, 4.0, 8)
 """Rewards a bit at which it is, over the mean reward a bit of stored items."""
 _STEEP: Final = 0.15
-"""Up to this of them one encoder is solved as well: a few dozens of words are too coarse there."""
+"""Up to this of them one encoder is solved as well: a few dozens of codewords are too coarse there."""
 _FAST: Final = 3
 """Classes up to which it is, and the converse to `_ROUGH`; beyond, to `_ROUGHER` at every other slope."""
 _ROUGH: Final = 4e-3
 _ROUGHER: Final = 1e-2
-"""Gaps in bits, of the order of what lies between lines of neighbouring slopes."""
+"""Tolerances of these solutions, bits: what lies between the lines of neighbouring slopes is of this order."""
 
 
 @result
@@ -157,7 +157,7 @@ def retrieval_bounds(
     steps = validation.integer("rounds", rounds, low=0)
     if levels is not None:
         levels = validation.integer("levels", levels, low=1)
-    gap = float(validation.tolerance(tolerance))
+    wanted = float(validation.tolerance(tolerance))
     if distortion is not None:
         distortion = validation.interval("distortion", distortion, low=0.0, high=1.0, ndim=1)
     zero_rate = float(expected_loss(size, parsed, log_a=-jnp.inf, log_e=0.0))
@@ -169,10 +169,10 @@ def retrieval_bounds(
         joint = np.asarray(validation.pmf("source", joint, ndim=2))
 
         def inverse_bottleneck(relevance: np.ndarray) -> np.ndarray:
-            rate = bottleneck_rate(joint, relevance, tolerance=gap, compress="columns")
+            rate = bottleneck_rate(joint, relevance, tolerance=wanted, compress="columns")
             return np.asarray(rate.lower)
 
-        whole = _whole_items(joint, size, loss, n, gap)
+        whole = _whole_items(joint, size, loss, n, wanted)
         if whole is None:
             schemes = block_schemes(joint, size, n, parsed, steps, levels)
             found = schemes.loss, schemes.bits
@@ -237,7 +237,9 @@ def _item_bounds(
         below, _, _ = searched(joint, D, inverse=False)
         return (points.x, points.upper), np.where(least > D, np.inf, np.maximum(below, 0.0))
     span = float(shared.maximum_loss) - least
-    channels = alternated(problem, shared.letters(), 2.0 ** float(shared.log2_size), span * _PRICES)
+    channels = alternated(
+        problem, shared.letters(), 2.0 ** float(shared.log2_size), span * _MULTIPLIERS
+    )
     reward, nats = np.array([evaluated(problem, channel) for channel in channels]).T
     x = np.append(1.0 - reward, least)
     y = np.append(nats / np.log(2.0), float(shared.stored_rate))

@@ -247,6 +247,7 @@ def _iterated_channels(
         q = py @ channel
         kernel = jnp.exp2(-slope * d)
         Z = kernel @ q
+        # Blahut and Arimoto's update of the test channel, for the costs of the channel itself.
         new = q * kernel / Z[:, None]
         residual = jnp.max(py[:, None] * jnp.abs(new - channel))
         # Lagrangian of the channel itself against the dual bound -sum p log2 Z - log2 max c.

@@ -22,7 +22,8 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.certified import Certified
-from rdsim.limits._curve import Curve, Points
+from rdsim.limits._curve import Curve
+from rdsim.limits._supporting_lines import Points
 from rdsim.limits.bottleneck._solver import reduced
 from rdsim.limits.rate_distortion.discrete import RateDistortionCurve, rate_distortion_curve
 from rdsim.limits.retrieval.items._ranks import classes_of
@@ -83,9 +84,6 @@ class JointRetrievalCurve(Curve):
 
         Returns:
             Loss, shape of the rate.
-
-        Raises:
-            ValueError: if a rate is negative.
 
         """
         return self.database.distortion_at(validation.interval("rate", rate, low=0.0) * self.items)

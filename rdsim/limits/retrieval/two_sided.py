@@ -141,7 +141,12 @@ def _two_sided_bounds(
 def _time_shared(
     chain: Callable[[Array, Array, Array], Array], source: Array, Rx: Array, Ry: Array
 ) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"]]:
-    """Maximise share * chain(Rx / share, Ry / share): a grid, a golden-section search, a Newton step."""
+    """Maximise share * chain(Rx / share, Ry / share): a grid, a golden-section search, a Newton step.
+
+    The grid finds the neighbourhood of the largest maximum, for the function need not be concave; golden
+    section narrows it to half of the digits; one Newton step on the slope gives the other half, and its
+    implicit root gives the derivatives. Returns the maximum and the share.
+    """
 
     def rate_of_described(R: Array, share: Array) -> Array:
         return jnp.where(jnp.isinf(R), R, jnp.where(jnp.isinf(R), 1.0, R) / share)
@@ -153,6 +158,7 @@ def _time_shared(
     grid = jnp.linspace(1 / _SHARES, 1.0, _SHARES)
     best = grid[jnp.argmax(jax.lax.map(value, grid), axis=0)]
 
+    # Each step drops the part of the bracket beside the lower of two inner points.
     def cut(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)

@@ -1,7 +1,4 @@
-"""A code made for another distribution: its rate, its decoder's, and the best codebook for a ball.
-
-Arguments are checked before anything is computed; a ValueError names the one that does not fit.
-"""
+"""A code made for another distribution: its rate, its decoder's, and the best codebook for a ball."""
 
 from rdsim.limits.shift.minimax import MinimaxRate, minimax_rate, worst_mismatched_rate
 from rdsim.limits.shift.mismatch import mismatched_rate, redundancy

@@ -40,8 +40,13 @@ def largest_mean(
 def _largest_mean(
     g: Float[Array, " y"], p: Float[Array, " y"], delta: Float[Array, ""]
 ) -> tuple[Float[Array, ""], Float[Array, " y"]]:
-    """Bisect log2 tau, in units of the range of g, until the tilted distribution is on the sphere."""
+    """Bisect log2 tau, in units of the range of g, until the tilted distribution is on the sphere.
+
+    The divergence of the tilted distribution falls as tau grows. The bound holds at every tau; the upper
+    end of the bracket lies inside the ball, so that its distribution is feasible.
+    """
     inside = p > 0
+    # All values are taken relative to the largest that has mass: exponentials are then at most one.
     top = jnp.max(jnp.where(inside, g, -jnp.inf))
     below = jnp.where(inside, g - top, 0.0)
     mean = jnp.sum(p * below)

@@ -193,11 +193,13 @@ def _worst_case(q: np.ndarray, ball: _Ball, tolerance: float) -> tuple[float, np
     """
     p, d, delta, D = ball
     q_, d_, p_, pair = jnp.asarray(q), jnp.asarray(d), jnp.asarray(p), jnp.stack([delta, D])
+    # Some source of the ball does not reach D with the letters of q, whatever the rate.
     least = np.where(q > 0, d, np.inf).min(axis=1)
     needed = float(largest_mean(jnp.asarray(least)[None], p_, delta)[0][0])
     if needed * (1 - _ROUNDING) > float(D):
         return np.inf, p, 0.0
     unit = max(float((d - least[:, None]).max()), 1e-300)
+    # Slopes over 22 octaves about one bit per unit of the largest excess distortion.
     grid = np.concatenate([[0.0], np.geomspace(2.0**-10, 2.0**12, _CELLS)]) / unit
     # Beyond the grid: the nearest letters alone, whose cost falls with s from there on.
     nearest = -np.log2(np.where(d == least[:, None], q, 0.0).sum(axis=1))
@@ -229,7 +231,13 @@ def _worst_case(q: np.ndarray, ball: _Ball, tolerance: float) -> tuple[float, np
 
 
 def _minimax(ball: _Ball, target: Array) -> MinimaxRate:
-    """Generate scenarios until the best codebook's worst case meets the bound of their best mixture."""
+    """Generate scenarios until the best codebook's worst case meets the bound of their best mixture.
+
+    A cutting-plane method on the convex function q -> sup R(P,q,D) over the ball. Each round adds the pair
+    (P, s) that is worst for the present codebook, and finds the codebook that is best against all pairs so
+    far. `upper` is the worst case of the best codebook seen, `lower` what a mixture of the pairs proves
+    of every codebook: both only improve.
+    """
     p, d, D = ball.p, ball.d, float(ball.D)
     tolerance = float(target)
     q = np.full(d.shape[1], 1 / d.shape[1])
@@ -248,6 +256,7 @@ def _minimax(ball: _Ball, target: Array) -> MinimaxRate:
         bound, weights = _mixed_bound(scenarios, q)
         lower = max(lower, bound)
         mixtures.append(weights @ scenarios.sources)  # inside the ball, which is convex
+    # The largest R(P,D) of a source met on the way is a second lower bound: no codebook serves P with less.
     for P in np.unique([*sources, hardest, *mixtures], axis=0):
         if P @ d.min(axis=1) <= D:
             largest = max(largest, float(rate_at(P, d, ball.D).lower))

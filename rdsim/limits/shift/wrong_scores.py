@@ -66,9 +66,6 @@ def generalized_mutual_information(
         Bits between certified bounds, and the scale. Derivatives in joint and scores are those of the
         envelope theorem.
 
-    Raises:
-        ValueError: if joint is no distribution, or the scores have another shape, NaN or inf.
-
     References:
         Kaplan and Shamai (1993), "Information rates and error exponents of compound channels", AEU 47;
         Merhav, Kaplan, Lapidoth and Shamai (1994), IEEE Trans. Inf. Theory 40(6).

@@ -172,7 +172,11 @@ def _advance(
     slack: np.ndarray,
     barrier: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Take one Newton step at each slope; return the new q and slack."""
+    """Take one damped primal-dual Newton step at each slope; return the new q and slack.
+
+    Invariants: q stays positive (the step ends short of the boundary), each q(.|z) sums to one, and
+    q * slack stays within a factor of ten of the barrier mu.
+    """
     mu = barrier[:, None, None]
     Q, log_z = _strategy_channel(problem, log_kernel, q)
     flow = np.swapaxes(problem.p[:, None] * Q, -1, -2) @ problem.backward
@@ -232,11 +236,13 @@ def _newton_direction(
     p, B, _ = problem
     lanes, strategies, zs = q.shape
     ys = p.size
+    # D: one block of size |Z| a strategy, which Newton's equations couple only through V and C.
     squares = (B[:, :, None] * B[:, None, :]).reshape(ys, zs * zs)
     weighted = np.swapaxes(p[:, None] * Q, -1, -2)  # p_y Q(t|y), shape (S, T, |Y|)
     blocks = -(weighted @ squares).reshape(lanes, strategies, zs, zs)
     diagonal = np.arange(zs)
     blocks[..., diagonal, diagonal] += flow + product + _RIDGE
+    # The columns of V and of C, a strategy at a time.
     pull = np.swapaxes(np.sqrt(p)[:, None] * Q, -1, -2)[:, :, None, :] * B.T  # (S, T, |Z|, |Y|)
     sums = np.zeros((lanes, strategies, zs, zs))
     sums[..., diagonal, diagonal] = q
@@ -257,6 +263,8 @@ def _newton_direction(
     sides = np.zeros((lanes, ys + zs))
     sides[:, ys:] = 1.0 - q.sum(axis=1)
     x, inner = eliminate(right, sides)
+    # Iterative refinement: near the boundary the blocks are ill conditioned, and the residual of all three
+    # equations tells what the elimination has lost.
     for _ in range(_REFINEMENTS):
         rest = right - (blocks @ x[..., None])[..., 0] - (columns @ inner[:, None, :, None])[..., 0]
         missing = sides - (np.swapaxes(flat, -1, -2) @ x.reshape(lanes, -1, 1))[..., 0]

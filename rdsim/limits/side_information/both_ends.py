@@ -21,7 +21,8 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import entropy
-from rdsim.limits._curve import Points, RateCurve, achieved
+from rdsim.limits._curve import RateCurve, achieved
+from rdsim.limits._supporting_lines import Points
 from rdsim.limits.rate_distortion.discrete import (
     RateDistortionCurve,
     minimum_distortion,

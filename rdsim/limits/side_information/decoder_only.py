@@ -23,13 +23,8 @@ from jaxtyping import Array, Float, Int
 from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import LN2, binary_entropy
-from rdsim.limits._curve import (
-    Points,
-    achieved,
-    between,
-    check_distortion,
-    search,
-)
+from rdsim.limits._curve import achieved, between, check_distortion
+from rdsim.limits._supporting_lines import Points, search
 from rdsim.limits.rate_distortion.discrete import minimum_distortion
 from rdsim.limits.side_information._strategies import StrategyPoints, StrategyProblem, solve
 from rdsim.limits.side_information.both_ends import (

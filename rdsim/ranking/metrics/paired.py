@@ -68,6 +68,8 @@ def pair_ranks(
             f"codes must have a row an item, and query_features one for each of the first items, "
             f"got {stored.shape} and {query_features.shape}"
         )
+    # Scores are computed once for each distinct code, and counted as often as the code is stored: the time
+    # falls with the number of distinct codes, and equal codes tie exactly.
     _, first, label, multiplicity = np.unique(
         stored, axis=0, return_index=True, return_inverse=True, return_counts=True
     )
@@ -84,6 +86,7 @@ def pair_ranks(
         )
     count = len(query_features)
     ahead, tied = np.empty(count, np.int64), np.empty(count, np.int64)
+    # Queries in blocks, so that at most `_ENTRIES` scores are in memory.
     step = max(1, _ENTRIES // len(first))
     for start in range(0, count, step):
         rows = np.arange(start, min(start + step, count))
@@ -118,8 +121,3 @@ def recalls(ranks: PairRanks, k: Integer) -> Float[np.ndarray, " q"]:
     """Probability that each query's target is among the first k."""
     validation.instance("ranks", ranks, PairRanks)
     return tied_gain(ranks.ahead, ranks.tied, ("miss", validation.integer("k", k, low=1)))
-
-
-def drawn_ranks(generator: np.random.Generator, ranks: PairRanks) -> Int[np.ndarray, " q"]:
-    """Draw the rank of each target, ties broken at random, from 1."""
-    return ranks.ahead + 1 + generator.integers(0, ranks.tied)

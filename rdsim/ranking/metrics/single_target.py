@@ -23,6 +23,7 @@ from rdsim import validation
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, parse_loss
 from rdsim.ranking.metrics.judgements import checked_scores
+from rdsim.ranking.score_order import target_score
 
 _TERMS: Final = 64
 """Terms that are added one by one. A difference of digammas loses digits where few items tie, and the
@@ -104,8 +105,9 @@ def _sum_of_discounts(first: Any, last: Any) -> Any:
 def _rank(
     key: Key[Array, ""], scores: Float[Array, "*queries M"], target: Array
 ) -> Int32[Array, "*queries"]:
-    own = jnp.take_along_axis(scores, target[..., None], axis=-1)
-    ahead = jnp.sum(scores > own, axis=-1, dtype=jnp.int32)
-    tied = jnp.sum(scores == own, axis=-1, dtype=jnp.int32)
+    own, is_target = target_score(scores, target)
+    # The target is tied with itself, however its score is rounded.
+    ahead = jnp.sum((scores > own) & ~is_target, axis=-1, dtype=jnp.int32)
+    tied = jnp.sum((scores == own) | is_target, axis=-1, dtype=jnp.int32)
     # The upper end of randint is exclusive, and the target itself is among the tied.
     return 1 + ahead + jax.random.randint(key, tied.shape, 0, tied, jnp.int32)

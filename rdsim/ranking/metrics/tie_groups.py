@@ -123,6 +123,7 @@ def ranking(module: Any, scores: Any, gains: Any, retrieved: Any) -> Ranking:
         order = module.lexsort((falling, behind), axis=-1)
         size = module.sum(retrieved, axis=-1).astype(number)
         found = module.where(retrieved, gains, 0.0)
+    # From here on every array is in the order of the ranking, best first; an edge begins a tie group.
     s, gain = (module.take_along_axis(part, order, axis=-1) for part in (falling, found))
     edge = s[:, 1:] != s[:, :-1]
     if retrieved is not None:

@@ -65,12 +65,16 @@ def tail_bounds(
     letters = jnp.sum(sums.counts, axis=1)
 
     def add(chunk: Array, total: Float[Array, "3 b"]) -> Float[Array, "3 b"]:
+        # Frequencies m/P, m = 1..cells-1; frequency zero is added at the end, and negative ones are the
+        # conjugates of these: hence real parts, counted twice. y is the frequency times the step.
         m = 1.0 + chunk * CHUNK + jnp.arange(CHUNK)
         y = m / cells
         angular = 2 * jnp.pi * m / period[:, None]
         phase = angular[:, :, None, None] * rest[:, None]
         real = jnp.sum(p[:, None] * jnp.cos(phase), axis=-1)
         imaginary = jnp.sum(p[:, None] * jnp.sin(phase), axis=-1)
+        # The characteristic function of a sum is a product over letters: logarithms of moduli and
+        # arguments are added, for n may be millions.
         size = real**2 + imaginary**2
         log_size = 0.5 * jnp.log(jnp.maximum(size, 1e-300))
         counts = sums.counts[:, None]

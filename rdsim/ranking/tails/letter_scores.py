@@ -56,7 +56,11 @@ class Cumulants(NamedTuple):
 def score_sums(
     values: ArrayLike, probabilities: ArrayLike, counts: ArrayLike, threshold: ArrayLike
 ) -> tuple[ScoreSums, tuple[int, ...]]:
-    """Check the arguments of a tail; return the sums, with settings in one axis, and their own shape."""
+    """Check the arguments of a tail; return the sums, with settings in one axis, and their own shape.
+
+    What every solver rests on afterwards: values are finite, each row of probabilities sums to one, scores
+    of -inf are in `log_mass` alone, and `step` is the lattice of the kinds that occur in the setting.
+    """
     table = np.asarray(validation.real_array("values", values, ndim=2))
     p = np.asarray(validation.channel("probabilities", probabilities))
     if p.shape != table.shape or p.size == 0:

@@ -90,7 +90,7 @@ def saddlepoint_tail(
 
     A sum whose letters share a lattice (differences inside kinds are multiples of one step, looked
     for down to 1/4096 of the widest) has the lattice formula; any other the smooth one, whose error
-    is at least that of the gaps between the values that the sum can take.
+    is at least that of the steps between the values that the sum can take.
 
     The arguments are those of `score_tail`.
 
@@ -206,8 +206,8 @@ def _log_tail(
     # Lagrange's interpolation from the nodes.
     node = jnp.where(near, tilt / unit, 0.0)[:, None]
     itself = jnp.eye(len(_NODES), dtype=bool)
-    gaps = jnp.where(itself, 1.0, _NODES[:, None] - _NODES)
-    basis = jnp.prod(jnp.where(itself, 1.0, (node[..., None] - _NODES) / gaps), axis=-1)
+    distances = jnp.where(itself, 1.0, _NODES[:, None] - _NODES)
+    basis = jnp.prod(jnp.where(itself, 1.0, (node[..., None] - _NODES) / distances), axis=-1)
     around = jax.vmap(_expansion, (None, 0))(sums, jnp.asarray(_NODES)[:, None] * unit)
     first = jnp.where(near, jnp.sum(basis.T * around.first, axis=0), at.first)
     second = jnp.where(near, jnp.sum(basis.T * around.second, axis=0), at.second)
@@ -271,6 +271,7 @@ def _line_integral(
     p = letter_scores.tilted(sums, tilt)
     centred = jnp.where(p > 0, sums.values - jnp.sum(p * sums.values, -1, keepdims=True), 0.0)
 
+    # The midpoint rule; over the whole period of a lattice it converges exponentially.
     def add(chunk: Array, total: Float[Array, "2 b"]) -> Float[Array, "2 b"]:
         node = (chunk * _CHUNK + jnp.arange(_CHUNK))[:, None]
         frequency = (node + 0.5) * spacing

@@ -260,10 +260,6 @@ def gaussian_mixture(
     Returns:
         The source. With the default means and gains every query is the item plus noise.
 
-    Raises:
-        ValueError: if a shape does not fit, a number is out of range or not finite, or the weights
-            do not sum to one.
-
     """
     w = validation.pmf("weights", weights)
     means = _finite("item_means", item_means, ndim=2)

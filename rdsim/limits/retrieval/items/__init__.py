@@ -1,7 +1,7 @@
 """The least bits per item of one letter, for one encoder (exact) and for every encoder (a converse).
 
 `curve` is the function; `_ranks` tabulates what a rank earns, `_programme` solves one slope,
-`_strategies` and `_pricing` where queries are of several classes, `_alternation` where words are searched.
+`_strategies` and `_pricing` where queries are of several classes, `_alternation` where codewords are searched.
 
 Arguments are checked before anything is computed: a ValueError names the one whose numbers or shape do
 not fit, a TypeError one that is no integer where that is needed.

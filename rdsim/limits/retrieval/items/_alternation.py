@@ -1,17 +1,17 @@
-r"""Test channels of some dozens of words, by alternating sorting and entropic transport (C12, C25).
+r"""Test channels of some dozens of codewords, by alternating sorting and entropic transport (C12, C25).
 
-With the words sorted by a class c of queries, word u takes an interval of quantiles as long as its
+With the codewords sorted by a class c of queries, codeword u takes an interval of quantiles as long as its
 probability, its slot, and earns $\tau_c(u)\,\bar\omega_c(u)$, $\bar\omega_c$ the mean of omega over
 the slot. Hence the reward is
 
 $$\sum_{u,y} P(u,y)\, r(u,y), \qquad r(u,y) = \sum_c e_c(y)\, \bar\omega_c(u),$$
 
 linear in P(u,y) for fixed slots: at given P(u) the channel that earns most less lambda times its
-rate is an entropic optimal transport of the words to the letters,
+rate is an entropic optimal transport of the codewords to the letters,
 $P(u,y) = P(u) P(y) a_u b_y e^{r(u,y)/\lambda}$, found by Sinkhorn's iteration. As omega falls with
 the quantile, sorting gives the slots that earn most, so that transport and sorting, in alternation,
-never earn less among words of given probabilities. What is found is a local optimum from several
-starts, below the best of all channels by the order of one over the square of the number of words
+never earn less among codewords of given probabilities. What is found is a local optimum from several
+starts, below the best of all channels by the order of one over the square of the number of codewords
 where the sorting is right. All slopes and starts run side by side, in NumPy. The channels are
 evaluated as they are, by `_programme.evaluated`: nothing rests on convergence.
 """
@@ -22,10 +22,10 @@ import numpy as np
 
 from rdsim.limits.retrieval.items._programme import Programme
 
-_WORDS: Final = 128
-"""Words of a channel, over all queries."""
+_CODEWORDS: Final = 128
+"""Codewords of a channel, over all queries."""
 _FEWEST: Final = 3
-"""Least number of words that lean to each query."""
+"""Least number of codewords that lean to each query."""
 _ALTERNATIONS: Final = 12
 _SINKHORN_STEPS: Final = 12
 """Steps of one transport, from the factors of the one before."""
@@ -34,29 +34,29 @@ _RANDOM: Final = 3
 _STEEPEST: Final = 600.0
 """Nats of reward that a letter is told apart by at most: beyond, its exponential would be lost."""
 _FINEST: Final = 1e-3
-"""Least probability by which words are graded, over 1/M."""
+"""Least probability by which codewords are graded, over 1/M."""
 _FINEST_SIZE: Final = 2.0**48
-"""Database size from which on words get no finer."""
+"""Database size from which on codewords get no finer."""
 
 
 def alternated(
-    problem: Programme, table: np.ndarray, size: float, prices: np.ndarray
+    problem: Programme, table: np.ndarray, size: float, multipliers: np.ndarray
 ) -> list[np.ndarray]:
-    """Search a channel for every price.
+    """Search a channel for every multiplier.
 
     Args:
         problem: classes of queries and what they earn.
         table: P(x,y) of the letters of the problem, to take the starts from.
-        size: M, to grade words by.
-        prices: lambda, reward a nat, shape (S,).
+        size: M, to grade codewords by.
+        multipliers: Lagrange multiplier lambda of the rate, reward per nat, shape (S,).
 
     Returns:
-        P(u,y) for every price.
+        P(u,y) for every multiplier.
 
     """
-    best = [(-np.inf, np.zeros((0, 0)))] * prices.size
+    best = [(-np.inf, np.zeros((0, 0)))] * multipliers.size
     for weight, posterior in _starts(table, min(size, _FINEST_SIZE)):
-        joint, value = _climbed(problem, weight, posterior, prices)
+        joint, value = _climbed(problem, weight, posterior, multipliers)
         best = [
             max(old, (float(v), each), key=lambda pair: pair[0])
             for old, v, each in zip(best, value, joint, strict=True)
@@ -65,27 +65,27 @@ def alternated(
 
 
 def _climbed(
-    problem: Programme, weight: np.ndarray, posterior: np.ndarray, prices: np.ndarray
+    problem: Programme, weight: np.ndarray, posterior: np.ndarray, multipliers: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Alternate from one start at all prices.
+    """Alternate from one start at all multipliers.
 
     Args:
         problem: as in `alternated`.
         weight: P(u), shape (U,).
         posterior: P(y|u) to sort by at first, shape (U, |Y|).
-        prices: lambda, shape (S,).
+        multipliers: lambda, shape (S,).
 
     Returns:
-        P(u,y), shape (S, U, |Y|); and what the transport's dual says of reward over price less rate,
+        P(u,y), shape (S, U, |Y|); and what the transport's dual says of reward over multiplier less rate,
         in nats and up to a constant, shape (S,).
 
     """
     e, py = problem.queries.direction, problem.queries.py
     knots = [np.append(0.0, np.cumsum(steps.length)) for steps in problem.below]
     heights = [np.append(0.0, np.cumsum(steps.length * steps.slope)) for steps in problem.below]
-    ends = np.empty((prices.size, weight.size + 1))
-    factor = np.tile(py, (prices.size, 1))[:, :, None]  # b_y P_y
-    scores = np.tile(posterior @ e.T, (prices.size, 1, 1))  # tau_c(u)
+    ends = np.empty((multipliers.size, weight.size + 1))
+    factor = np.tile(py, (multipliers.size, 1))[:, :, None]  # b_y P_y
+    scores = np.tile(posterior @ e.T, (multipliers.size, 1, 1))  # tau_c(u)
     for _ in range(_ALTERNATIONS):
         mean = np.empty_like(scores)
         for c, (x, height) in enumerate(zip(knots, heights, strict=True)):
@@ -93,7 +93,7 @@ def _climbed(
             ends[:, 0], ends[:, 1:] = 0.0, np.cumsum(weight[order], axis=1)
             earned = np.diff(np.interp(ends / ends[:, -1:], x, height), axis=1)
             np.put_along_axis(mean[:, :, c], order, earned / weight[order], axis=1)
-        reward = (mean @ e) / prices[:, None, None]
+        reward = (mean @ e) / multipliers[:, None, None]
         top = reward.max(axis=2, keepdims=True)
         kernel = np.exp(np.maximum(reward - top, -_STEEPEST))
         across = np.ascontiguousarray(np.swapaxes(kernel, 1, 2))
@@ -114,37 +114,37 @@ def _climbed(
 
 
 def _starts(table: np.ndarray, size: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Probabilities of the words, shape (U,), and posteriors to sort them by at first, (U, |Y|).
+    """Probabilities of the codewords, shape (U,), and posteriors to sort them by at first, (U, |Y|).
 
-    Words have posteriors between the prior and that of each query; their probabilities are equal,
+    Codewords have posteriors between the prior and that of each query; their probabilities are equal,
     or graded so that slots are fine where the reward falls. Or posteriors are random. Or each
-    letter has its own words, whose probabilities sum to its own.
+    letter has its own codewords, whose probabilities sum to its own.
     """
     queries, py = len(table), table.sum(axis=0)
-    each = max(_WORDS // queries, _FEWEST)
-    words = queries * each
+    each = max(_CODEWORDS // queries, _FEWEST)
+    codewords = queries * each
     grid = np.append(0.0, np.geomspace(_FINEST / size, 1 / queries, 2048))
     # Ends are even in the sum of ln(1 + q M), along which the loss of few winners rises, and of q.
     density = np.log1p(grid * size) / np.log1p(size / queries) + grid * queries
     graded = np.tile(np.diff(np.interp(np.linspace(0, 2, each + 1), density, grid)), queries)
-    equal = np.full(words, 1 / words)
+    equal = np.full(codewords, 1 / codewords)
     lean = np.tile(np.linspace(1, 0, each, endpoint=False), queries)[:, None]
     towards = py * (1 - lean) + lean * np.repeat(table, each, axis=0)
-    starts = [(equal, towards), (graded, towards), _of_letters(py, words)]
+    starts = [(equal, towards), (graded, towards), _of_letters(py, codewords)]
     generator = np.random.default_rng(0)
     for weight in (equal, graded) * _RANDOM:
         starts.append((weight, py * generator.exponential(size=towards.shape) ** 2))
     return [(m / m.sum(), u / u.sum(axis=1, keepdims=True)) for m, u in starts]
 
 
-def _of_letters(py: np.ndarray, words: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split every letter into words, finer towards its ends; their posteriors are near it."""
-    words = max(words, py.size)
+def _of_letters(py: np.ndarray, codewords: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split every letter into codewords, finer towards its ends; their posteriors are near it."""
+    codewords = max(codewords, py.size)
     count = np.ones(py.size, int)
-    while count.sum() < words:
+    while count.sum() < codewords:
         count[np.argmax(py / count)] += 1
     parts = [np.diff(0.5 - 0.5 * np.cos(np.linspace(0, np.pi, k + 1))) for k in count]
     mass = np.concatenate([p * part for p, part in zip(py, parts, strict=True)])
     letter = np.repeat(np.arange(py.size), count)
-    near = 1 - 0.01 * np.arange(words)[:, None] / words
+    near = 1 - 0.01 * np.arange(codewords)[:, None] / codewords
     return mass, near * np.eye(py.size)[letter] + (1 - near) * py

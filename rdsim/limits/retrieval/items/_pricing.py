@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from rdsim.limits._curve import lower_hull
+from rdsim.limits._supporting_lines import lower_hull
 from rdsim.limits.retrieval.items._strategies import Problem
 
 _PORTION: Final = 16_384
@@ -97,14 +97,18 @@ def best_strategies(
     high = np.array([[g.slope.size - 1 for g in upper]])
     bound, tau, split = _bounded(problem, upper, base, low, high)
     found, values = [np.zeros((0, C), int)], [np.zeros(0)]
+    # Best-first branch and bound. Invariant: a strategy of f >= floor is in `found` or inside an open node,
+    # whose bound is at least its f.
     floor, looked = -deepest, 0
     while bound.size and looked < _NODES:
         if bound.size > _PORTION:
             order = np.argpartition(-bound, _PORTION)
         else:
             order = np.arange(bound.size)
-        now, later = order[:_PORTION], order[_PORTION:]
-        children_low, children_high = _halves(low[now], high[now], tau[now], split[now], upper)
+        first_part, later = order[:_PORTION], order[_PORTION:]
+        children_low, children_high = _halves(
+            low[first_part], high[first_part], tau[first_part], split[first_part], upper
+        )
         looked += len(children_low)
         new = _bounded(problem, upper, base, children_low, children_high)
         single = (children_low == children_high).all(axis=1) & (new[0] >= floor)
@@ -133,7 +137,14 @@ def best_strategies(
 def _bounded(
     problem: Problem, upper: list[_Upper], base: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bound nodes; return also the scores tau of the maximum and the class to split, shape (N,)."""
+    r"""Bound nodes; return also the scores tau of the maximum and the class to split, shape (N,).
+
+    A node restricts each class to a range of groups, that is its score tau_c to an interval. There the
+    convex reward of the class lies below a line (its chord, or any line above both ends), and with lines in
+    place of rewards the maximum is a log-sum-exp. So every choice of slopes gives an upper bound: first the
+    chords, then `_TILTS` subgradient steps, scaled by the variance of tau, that turn the lines of classes
+    whose maximum lies outside their interval. The least of the bounds is returned.
+    """
     e = problem.direction
     first = np.stack([g.ends[low[:, c]] for c, g in enumerate(upper)], axis=1)
     last = np.stack([g.ends[high[:, c] + 1] for c, g in enumerate(upper)], axis=1)
@@ -157,20 +168,21 @@ def _bounded(
         posterior = weight / total
         offset = np.maximum(at_first - slope * first, at_last - slope * last)
         value = offset.sum(axis=1) + (top + np.log(total))[:, 0]
-        tau_now = posterior @ e.T
+        mean_score = posterior @ e.T
         if tilt == 0:
-            tau = tau_now
+            tau = mean_score
         best = np.minimum(best, value)
         if tilt == _TILTS:
             break
         outside = np.where(
-            alone, 0.0, np.maximum(tau_now - first, 0.0) + np.minimum(tau_now - last, 0.0)
+            alone, 0.0, np.maximum(mean_score - first, 0.0) + np.minimum(mean_score - last, 0.0)
         )
         many = np.maximum((outside != 0).sum(axis=1, keepdims=True), 1)
-        variance = np.maximum(posterior @ (e * e).T - tau_now**2, 1e-12)
+        variance = np.maximum(posterior @ (e * e).T - mean_score**2, 1e-12)
         step = np.clip(outside / (variance * many), -1e3, 1e3)
         slope = np.clip(slope - step, last_slope, first_slope)
     inside = np.clip(tau, last, first)
+    # How far the chord lies above the reward at the maximum: what splitting the class may gain.
     above = np.stack(
         [
             at_last[:, c] + chord[:, c] * (inside[:, c] - last[:, c]) - g.at(inside[:, c])[0]

@@ -107,29 +107,29 @@ def optimum(problem: Programme, slope: float, tolerance: float) -> Optimum:
         The best channel found, among them the constant and the stored letter, and the least bound.
 
     """
-    price = slope / np.log(2.0)
+    multiplier = slope / np.log(2.0)
     queries = problem.queries
     letters = np.diag(queries.py)
     channels = [queries.py[None], letters]
     # Nobody earns more than the stored letter, and that at no cost.
     bounds = [_earned(problem, letters, problem.rewards.above, problem.above)]
     if len(queries.direction) == 1:
-        found, bound = _by_transport(problem, price)
+        found, bound = _by_transport(problem, multiplier)
         channels.append(found)
         bounds.append(bound)
     elif len(queries.direction) > 1:
-        for found, bound in _by_strategies(problem, price, tolerance):
+        for found, bound in _by_strategies(problem, multiplier, tolerance):
             bounds.append(bound)
             if not (found.sum(axis=0) > 0).all():
                 continue  # it did not converge, and forgot a letter
             channels.append(found)
             reward, nats = evaluated(problem, found)
-            if min(bounds) - (reward - price * nats) <= tolerance * slope:
+            if min(bounds) - (reward - multiplier * nats) <= tolerance * slope:
                 break
     else:
         bounds.append(problem.rewards.above.whole)
     points = [evaluated(problem, channel) for channel in channels]
-    best = max(range(len(points)), key=lambda i: points[i][0] - price * points[i][1])
+    best = max(range(len(points)), key=lambda i: points[i][0] - multiplier * points[i][1])
     reward, nats = points[best]
     return Optimum(reward - _ROUNDING, nats / np.log(2.0), min(bounds) + _ROUNDING, channels[best])
 
@@ -146,7 +146,7 @@ def evaluated(problem: Programme, joint: np.ndarray) -> tuple[float, float]:
 
 
 def _earned(problem: Programme, joint: np.ndarray, rewards: Steps, classes: list[Steps]) -> float:
-    """Sort the words by every class and add up what their intervals of quantiles earn."""
+    """Sort the codewords by every class and add up what their intervals of quantiles earn."""
     weight = joint.sum(axis=1)
     joint, weight = joint[weight > 0], weight[weight > 0]
     total = rewards.whole
@@ -160,21 +160,25 @@ def _earned(problem: Programme, joint: np.ndarray, rewards: Steps, classes: list
     return total
 
 
-def _by_transport(problem: Programme, price: float) -> tuple[np.ndarray, float]:
+def _by_transport(problem: Programme, multiplier: float) -> tuple[np.ndarray, float]:
     """Solve one class, from below for the channel and from above for the bound."""
     direction, py = problem.queries.direction[0], problem.queries.py
-    channel, _, theta = _one_class(problem.below[0], direction, py, price)
-    _, value, _ = _one_class(problem.above[0], direction, py, price, theta)
-    return channel, problem.rewards.above.whole + price * value
+    channel, _, theta = _one_class(problem.below[0], direction, py, multiplier)
+    _, value, _ = _one_class(problem.above[0], direction, py, multiplier, theta)
+    return channel, problem.rewards.above.whole + multiplier * value
 
 
 def _by_strategies(
-    problem: Programme, price: float, tolerance: float
+    problem: Programme, multiplier: float, tolerance: float
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Yield channels and bounds of several classes, of more and more groups.
 
     Tangents take the place of the rewards above, so that the dual of every level is a bound,
     whatever strategies it was solved over: the largest excess over all of them is added.
+
+    A level is solved by column generation: the interior point over a working set, then branch and bound for
+    the strategies that violate its dual most (`best_strategies`), which join the set. The next level has
+    tangents twice as dense, and starts from the strategies in use, split into their groups' parts.
     """
     queries = problem.queries
     C = len(queries.direction)
@@ -191,7 +195,7 @@ def _by_strategies(
             queries.direction,
             queries.py,
             [each.length for each in steps],
-            [each.slope / price for each in steps],
+            [each.slope / multiplier for each in steps],
         )
         if kept is None or coarse is None:
             strategies = first_strategies(groups, _FIRST_STRATEGIES)
@@ -200,6 +204,7 @@ def _by_strategies(
             guess = _guessed(groups, *coarse)
             split = _spread(split, groups.excess(split, coarse[1].theta, guess), groups, _WORKING)
             strategies = np.unique(np.append(split, first_strategies(groups, 0), axis=0), axis=0)
+        # As many tangents as the reward has pieces: the rewards are exact, and no finer level follows.
         exact = all(map(_same_size, steps, problem.above))
         # Where no finer groups follow, what the interior point leaves open is all of the gap.
         least, tight = 0.01 * nats, 0.0 if exact else _TIGHT / count**2
@@ -222,7 +227,7 @@ def _by_strategies(
             strategies = more
         dual = sum(float(m @ b) for m, b in zip(groups.mass, solution.beta, strict=True))
         value = dual + float(queries.py @ solution.theta) + excess
-        yield groups.channel(strategies, solution), problem.rewards.above.whole + price * value
+        yield groups.channel(strategies, solution), problem.rewards.above.whole + multiplier * value
         if excess > _ASTRAY * nats or count >= _FINEST or exact:
             return
         scores = _scores(groups, solution)
@@ -289,7 +294,7 @@ def _one_class(
     steps: Steps,
     direction: np.ndarray,
     py: np.ndarray,
-    price: float,
+    multiplier: float,
     start: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float, np.ndarray]:
     r"""Minimise the dual of one class, a smooth convex function of theta.
@@ -297,13 +302,13 @@ def _one_class(
     $$\sum_j L_j \ln\sum_y P_y e^{e(y)\omega_j/\lambda - \theta_y} + \sum_y P_y \theta_y.$$
 
     Newton's method in theta with halved steps (the function is convex, smooth, and flat along the
-    constants), from a start or from the solution at a larger price where the price is small.
+    constants), from a start or from the solution at a larger multiplier where the multiplier is small.
 
     Args:
         steps: omega on cells of the quantile.
         direction: e, shape (|Y|,).
         py: P(y) > 0, shape (|Y|,).
-        price: lambda, reward a nat.
+        multiplier: Lagrange multiplier lambda of the rate, reward per nat.
         start: theta to begin with.
 
     Returns:
@@ -312,11 +317,14 @@ def _one_class(
     """
     length, spread = steps.length, float(np.ptp(steps.slope)) * float(np.ptp(direction))
     theta = np.zeros(py.size) if start is None else start
-    stages = max(int(np.ceil(np.log(spread / (8.0 * price)) / np.log(4.0))), 0) if spread else 0
+    stages = (
+        max(int(np.ceil(np.log(spread / (8.0 * multiplier)) / np.log(4.0))), 0) if spread else 0
+    )
     for stage in range(stages if start is None else 0, -1, -1):
-        now = price * 4.0**stage
+        # Homotopy: the dual is smoother at a larger multiplier, and its minimiser a good start for the next.
+        larger = multiplier * 4.0**stage
         # Letters along the first axis, cells along the second: sums over few letters are fast.
-        score = np.log(py)[:, None] + direction[:, None] * (steps.slope / now)
+        score = np.log(py)[:, None] + direction[:, None] * (steps.slope / larger)
 
         def solved(theta: np.ndarray, score: np.ndarray = score) -> tuple[float, np.ndarray]:
             logits = score - theta[:, None]

@@ -1,7 +1,7 @@
 r"""Retrieval as ordinary rate distortion with prescribed masses of the ranks (C25, C26).
 
 A strategy F = (F_c)_c is the group of ranks an item gets from each class c of queries; each group r
-of class c has a prescribed mass and earns $\omega_c(r)$. In units of the price of a nat, lambda,
+of class c has a prescribed mass and earns $\omega_c(r)$. In units of the multiplier of the rate, lambda (reward per nat),
 the best of $E \sum_c e_c(Y) \omega_c(F_c) - I(Y;F)$ is at most
 
 $$\sum_{c,r} \mathrm{mass}_{c}(r)\, \beta_c(r) + \sum_y P_y \theta_y + \max_F f_F, \qquad
@@ -124,13 +124,13 @@ def interior_point(problem: Problem, strategies: np.ndarray, tolerance: float) -
     for stage in range(stages, -1, -1):
         weights = log_py + rewards / 3.0**stage
         reach = _STAGE if stage else tolerance
-        q, x = _one_price(problem, strategies, weights, q, x, reach)
+        q, x = _at_one_multiplier(problem, strategies, weights, q, x, reach)
         x = x * (3.0 if stage else 1.0)
     beta = [x[offset[c] : offset[c + 1]] for c in range(len(problem.mass))]
     return Solution(q, x[offset[-1] :], beta)
 
 
-def _one_price(
+def _at_one_multiplier(
     problem: Problem,
     strategies: np.ndarray,
     weights: np.ndarray,

@@ -35,7 +35,8 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.certified import Certified
-from rdsim.limits._curve import Curve, Points, search
+from rdsim.limits._curve import Curve
+from rdsim.limits._supporting_lines import Points, search
 from rdsim.limits.bottleneck._solver import reduced
 from rdsim.limits.retrieval.items._programme import Programme, optimum, programme
 from rdsim.limits.retrieval.items._ranks import Rewards, classes_of, tabulated
@@ -113,9 +114,6 @@ class RetrievalCurve(Curve):
         Returns:
             Loss, shape of the rate; `value` is the upper bound.
 
-        Raises:
-            ValueError: if a rate is negative.
-
         """
         goal = validation.interval("rate", rate, low=0.0)
         lower, upper, _ = searched(self, np.asarray(goal), inverse=True)
@@ -131,11 +129,8 @@ class RetrievalCurve(Curve):
             slope: reward a bit, > 0, a scalar.
 
         Returns:
-            P(u|y), rows summing to one, shape (|Y|, U): of thousands of words where queries are of
-            one class. A letter without mass has the row of the words' own distribution.
-
-        Raises:
-            ValueError: if the slope is not positive.
+            P(u|y), rows summing to one, shape (|Y|, U): of thousands of codewords where queries are of
+            one class. A letter without mass has the row of the codewords' own distribution.
 
         """
         at = validation.interval(
@@ -221,9 +216,6 @@ def retrieval_curve(
     Returns:
         The curve. A point whose gap stayed above the tolerance has `converged` False; its bounds
         hold all the same.
-
-    Raises:
-        ValueError: if an argument is out of range, or the encoder is unknown.
 
     """
     parsed = parse_loss(loss)

@@ -1,4 +1,4 @@
-r"""The angle between an item on the sphere and the word that is kept for it, for several random codes.
+r"""The angle between an item on the sphere and the codeword that is kept for it, for several random codes.
 
 - **Random directions.** Each of K is in the cap around the item that ends at the nearest with a
   probability c, and $v = -K \ln(1-c)$ has the density $e^{-v}$ whatever K is, so that K may be $2^{1000}$.
@@ -10,7 +10,7 @@ r"""The angle between an item on the sphere and the word that is kept for it, fo
 
   with $\frac12(1 + \mathrm{erf})$ without absolute values; the inverse Laplace transform is F, exactly.
 
-An item that is farther from its word than others may be given none. Every distribution is a fine table,
+An item that is farther from its codeword than others may be given none. Every distribution is a fine table,
 of which a Gauss rule of a few nodes is taken.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from scipy.special import erf, gammaln
 
 from rdsim.information import LN2
-from rdsim.ranking.sphere import WordAngles
+from rdsim.ranking.sphere import CodewordAngles
 from rdsim.sources.sphere import caps
 from rdsim.sources.sphere.caps import Reals
 from rdsim.sources.sphere.gauss import gauss_rule
@@ -43,15 +43,15 @@ class RandomDirections:
 
     Attributes:
         n: dimension of the space.
-        log2_words: log2 of the number of words.
+        log2_codewords: log2 of the number of codewords.
 
     """
 
     n: int
-    log2_words: float
+    log2_codewords: float
 
-    def angles(self, nodes: int, share: float = 1.0) -> WordAngles:
-        """Return the angles of the given share of items, those nearest to their words."""
+    def angles(self, nodes: int, share: float = 1.0) -> CodewordAngles:
+        """Return the angles of the given share of items, those nearest to their codewords."""
         latest = _LATEST if share >= 1 else min(math.log(-math.log1p(-share)), _LATEST)
         # Gauss and Legendre's rule, so that the density may end abruptly; denser where it is large.
         nodes_in, weights_in = np.polynomial.legendre.leggauss(8)
@@ -60,17 +60,17 @@ class RandomDirections:
         log_v = (0.5 * (edges[:-1] + edges[1:])[:, None] + half[:, None] * nodes_in).ravel()
         weight = (half[:, None] * weights_in).ravel() * np.exp(log_v - np.exp(log_v))
         # ln of c/(1-c), c = 1 - e^(-v/K): a variable on the whole line.
-        log_ratio = log_v - self.log2_words * LN2
+        log_ratio = log_v - self.log2_codewords * LN2
         ratio = np.exp(log_ratio)
         tiny = log_ratio < -36.0
         log_odds = np.where(tiny, log_ratio, ratio + np.log(-np.expm1(-np.maximum(ratio, 1e-300))))
-        if self.log2_words <= min(_FEW_BITS, 8.0 * (self.n - 1)):
-            # Few words lie at any angle: the loss is an entire function of the cosine.
+        if self.log2_codewords <= min(_FEW_BITS, 8.0 * (self.n - 1)):
+            # Few codewords lie at any angle: the loss is an entire function of the cosine.
             t = caps.cosine(caps.angle_of_cap(self.n, -np.logaddexp(0.0, -log_odds)))
             found, probability = gauss_rule(t, weight / weight.sum(), nodes)
-            return WordAngles(-np.arctanh(found), probability)
+            return CodewordAngles(-np.arctanh(found), probability)
         found, probability = gauss_rule(log_odds, weight / weight.sum(), nodes)
-        return WordAngles(caps.angle_of_cap(self.n, -np.logaddexp(0.0, -found)), probability)
+        return CodewordAngles(caps.angle_of_cap(self.n, -np.logaddexp(0.0, -found)), probability)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Coordinates:
     Attributes:
         n: dimension of the space, at least 16.
         count: N <= n.
-        absolute: whether the words are the axes in both directions.
+        absolute: whether the codewords are the axes in both directions.
 
     """
 
@@ -88,8 +88,8 @@ class Coordinates:
     count: int
     absolute: bool
 
-    def angles(self, nodes: int, share: float = 1.0) -> WordAngles:
-        """Return the angles of the given share of items, those nearest to their words."""
+    def angles(self, nodes: int, share: float = 1.0) -> CodewordAngles:
+        """Return the angles of the given share of items, those nearest to their codewords."""
         # By a union bound T is farther out with a probability of e^-34.
         far = np.array([-34.0 - math.log(2 * self.count)])
         ends = 1e-6 / math.sqrt(self.n), float(caps.cosine(caps.angle_of_cap(self.n, far))[0])
@@ -104,7 +104,7 @@ class Coordinates:
         weight = (half * weights_in).ravel() * self._distribution(t)[1]
         weight = np.maximum(weight, 0.0)
         found, probability = gauss_rule(t, weight / weight.sum(), nodes)
-        return WordAngles(-np.arctanh(found), probability)
+        return CodewordAngles(-np.arctanh(found), probability)
 
     def _distribution(self, t: Reals) -> tuple[Reals, Reals]:
         r"""Distribution function and density at places, by the trapezoidal rule through the saddle point.

@@ -1,4 +1,4 @@
-"""C1: the rank law against explicit sums and direct simulation; C4: no score beats the converse."""
+"""C1: the rank distribution against explicit sums and direct simulation; C4: no score beats the converse."""
 
 import jax
 import numpy as np
@@ -8,15 +8,10 @@ import scipy.stats
 import strategies
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import RHO
 
 from rdsim import limits, ranking, simulation, sources
 
-RHO = {
-    "error": lambda r: (r > 1) * 1.0,
-    "reciprocal_rank": lambda r: 1 - 1 / r,
-    ("miss", 3): lambda r: (r > 3) * 1.0,
-    "dcg": lambda r: 1 - 1 / np.log2(1 + r),
-}
 losses = pytest.mark.parametrize("loss", RHO, ids=str)
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(200)
 
