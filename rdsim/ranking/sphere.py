@@ -135,7 +135,9 @@ class QueryAngles:
         junk = []
         for size in log2_size:
             more = losses(size, loss, first) - losses(size, loss, log_a)
-            tied = _loss_of_tied(size, loss, log_ahead, float(np.log1p(-share)))
+            tied = float(
+                expected_loss(size, _name(loss), log_a=log_ahead, log_e=float(np.log1p(-share)))
+            )
             junk.append([weight @ more, tied])
         moved, lost = np.array(junk).reshape(-1, 2).T
         return MeanLoss(
@@ -184,10 +186,6 @@ def _table(log2_size: float, loss: RankLoss) -> tuple[float, CubicSpline]:
     log_a = np.linspace(least, 0.0, -(-math.ceil(-least / _TABLE_STEP) // _PADDED) * _PADDED)
     found = expected_loss(log2_size, _name(loss), log_a=log_a, log_e=-np.inf)
     return least, CubicSpline(log_a, np.asarray(found))
-
-
-def _loss_of_tied(log2_size: float, loss: RankLoss, log_a: float, log_e: float) -> float:
-    return float(expected_loss(log2_size, _name(loss), log_a=log_a, log_e=log_e))
 
 
 def _name(loss: RankLoss) -> Loss:

@@ -194,14 +194,14 @@ def test_a_code_is_a_pytree_of_arrays(code):
     np.testing.assert_array_equal(sharper.encode(jax.random.key(0), NEW), nearest)
 
 
-def test_seeded_atoms_are_distinct_items():
+def test_seeded_codewords_are_distinct_items():
     atoms = np.asarray(seeded_codewords(jax.random.key(0), np.repeat(ITEMS[:5], 3, axis=0), 5))
     np.testing.assert_array_equal(np.unique(atoms, axis=0), np.unique(ITEMS[:5], axis=0))
     again = seeded_codewords(jax.random.key(1), ITEMS, 5)
     assert not np.array_equal(again, seeded_codewords(jax.random.key(2), ITEMS, 5))
 
 
-def test_seeded_atoms_are_drawn_in_proportion_to_the_squared_error():
+def test_seeded_codewords_are_drawn_in_proportion_to_the_squared_error():
     """The second atom after the first; false alarm below 1e-7 at the fixed keys."""
     y = np.array([[0.0], [1.0], [3.0]])
     pairs = [np.asarray(seeded_codewords(jax.random.key(i), y, 2)).ravel() for i in range(600)]

@@ -23,7 +23,7 @@ from scipy import special
 
 from rdsim import validation
 from rdsim.information import LN2, binary_entropy
-from rdsim.limits.finite_blocklength.codebook import random_coding_log2_codewords
+from rdsim.limits.finite_blocklength.codebook_size import random_coding_log2_codewords
 from rdsim.limits.finite_blocklength.result import (
     FiniteBlocklength,
     finite_blocklength,

@@ -25,7 +25,7 @@ from scipy import special
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.finite_blocklength import letter_counts
-from rdsim.limits.finite_blocklength.codebook import random_coding_log2_codewords
+from rdsim.limits.finite_blocklength.codebook_size import random_coding_log2_codewords
 from rdsim.limits.finite_blocklength.letter_counts import Distances
 from rdsim.limits.finite_blocklength.result import (
     ROUNDING,

@@ -17,7 +17,7 @@ from scipy import special
 from rdsim import validation
 from rdsim.information import binary_entropy
 from rdsim.limits.finite_blocklength.binary import log_binomials, log_choose
-from rdsim.limits.finite_blocklength.codebook import (
+from rdsim.limits.finite_blocklength.codebook_size import (
     covering_log2_codewords,
     random_coding_log2_codewords,
 )

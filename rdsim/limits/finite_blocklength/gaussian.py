@@ -24,7 +24,7 @@ from scipy import special
 
 from rdsim import validation
 from rdsim.information import LN2
-from rdsim.limits.finite_blocklength.codebook import random_coding_log2_codewords
+from rdsim.limits.finite_blocklength.codebook_size import random_coding_log2_codewords
 from rdsim.limits.finite_blocklength.result import FiniteBlocklength, finite_blocklength, grid
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
 from rdsim.number_types import ArrayLike

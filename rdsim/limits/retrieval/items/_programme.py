@@ -205,7 +205,10 @@ def _by_strategies(
             split = _spread(split, groups.excess(split, coarse[1].theta, guess), groups, _WORKING)
             strategies = np.unique(np.append(split, first_strategies(groups, 0), axis=0), axis=0)
         # As many tangents as the reward has pieces: the rewards are exact, and no finer level follows.
-        exact = all(map(_same_size, steps, problem.above))
+        exact = all(
+            some.length.size == whole.length.size
+            for some, whole in zip(steps, problem.above, strict=True)
+        )
         # Where no finer groups follow, what the interior point leaves open is all of the gap.
         least, tight = 0.01 * nats, 0.0 if exact else _TIGHT / count**2
         reach = max(_LOOSE / count**2, least)
@@ -270,10 +273,6 @@ def _spread(strategies: np.ndarray, f: np.ndarray, groups: Problem, most: int) -
         rank = np.arange(len(order)) - first[strategies[order, c]]
         chosen[order[rank < each]] = True
     return strategies[chosen]
-
-
-def _same_size(some: Steps, all_: Steps) -> bool:
-    return some.length.size == all_.length.size
 
 
 def _scores(groups: Problem, solution: Solution) -> list[tuple[np.ndarray, np.ndarray] | None]:
