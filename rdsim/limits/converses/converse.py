@@ -186,7 +186,7 @@ def _sequence_rewards(
         for one in (np.minimum(kept, known), known)
     )
     rewards = {"rank rate": told, "items stored whole": whole}
-    if joint.shape == (2, 2) and joint.min() > 0:
+    if _memoryless.covered(joint):
         forms = [_ranks(size, loss)]
         if encoder == "shared":
             forms.append(_binomial_ranks(size, loss))
