@@ -162,11 +162,11 @@ def _divergences(table: Reals, Q: Reals) -> Reals:
 
 
 def covered(joint: Reals) -> bool:
-    """Whether one of the alphabets has at most MOST_LETTERS letters that can be told apart."""
-    return min(_joined(joint).shape) <= MOST_LETTERS
+    """Whether one of the alphabets has at most MOST_LETTERS letters."""
+    return min(joint.shape) <= MOST_LETTERS
 
 
-def _joined(joint: Reals) -> Reals:
+def joined(joint: Reals) -> Reals:
     """Drop letters of no mass, and join those of query or item that the other cannot tell apart."""
     for _ in range(2):
         kept = reduced(joint)
@@ -178,13 +178,12 @@ def fixed_length(joint: Reals, letters: int, bits: float, recalls: Recalls) -> f
     """Bound a reward by the recalls of words of R bits each, separate encoders.
 
     Args:
-        joint: P(x,y) of one letter, one of the alphabets of MOST_LETTERS letters at most.
+        joint: P(x,y) of one letter, `joined` and `covered`.
         letters: n.
         bits: R, of all letters together.
         recalls: whose mean the reward is.
 
     """
-    joint = _joined(joint)
     # Bounds are chosen for the shares on which most of the reward depends.
     below = np.cumsum(recalls.weight) / max(float(recalls.weight.sum()), 1e-300)
     some = np.unique(np.searchsorted(below, _CHOSEN).clip(0, below.size - 1))
