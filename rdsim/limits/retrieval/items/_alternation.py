@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from rdsim.limits.retrieval.items._programme import Programme
+from rdsim.limits.retrieval.items._ranks import Programme
 
 _WORDS: Final = 128
 """Words of a channel, over all queries."""
