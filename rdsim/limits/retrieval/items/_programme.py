@@ -27,7 +27,7 @@ from rdsim.limits.retrieval.items._strategies import (
 )
 
 _NEWTON_STEPS: Final = 60
-_MOST_CLASSES: Final = 6
+_MOST_CLASSES: Final = 5
 """Classes of queries up to which strategies can be searched."""
 _FIRST_STRATEGIES: Final = 700
 """Strategies of the first, coarsest groups: 8 groups for three classes, 5 for four, 2 for nine."""
@@ -106,8 +106,8 @@ def optimum(problem: Programme, slope: float, tolerance: float) -> Optimum:
         channels.append(found)
         bounds.append(bound)
     elif len(queries.direction) > _MOST_CLASSES and queries.py.size <= _posteriors.MOST_LETTERS:
-        found, bound = _by_posteriors(problem, price, tolerance)
-        channels.append(found)
+        more, bound = _by_posteriors(problem, price, tolerance)
+        channels += [each for each in more if (each.sum(axis=0) > 0).all()]
         bounds.append(bound)
     elif len(queries.direction) > 1:
         for found, bound in _by_strategies(problem, price, tolerance):
@@ -160,7 +160,9 @@ def _by_transport(problem: Programme, price: float) -> tuple[np.ndarray, float]:
     return channel, problem.rewards.above.whole + price * value
 
 
-def _by_posteriors(problem: Programme, price: float, tolerance: float) -> tuple[np.ndarray, float]:
+def _by_posteriors(
+    problem: Programme, price: float, tolerance: float
+) -> tuple[list[np.ndarray], float]:
     """Solve many classes of few letters by a channel of some words, and bound over all posteriors."""
     queries, below = problem.queries, problem.rewards.below
     # Words are graded by the share of ranks after which half of what a rank can earn is lost.
@@ -169,8 +171,8 @@ def _by_posteriors(problem: Programme, price: float, tolerance: float) -> tuple[
     towards = queries.py * (1.0 + queries.direction)
     (found,) = alternated(problem, towards, size, np.array([price]))
     nats = 0.1 * tolerance * np.log(2.0)
-    value = _posteriors.bound_at(queries, problem.above, found, price, nats)
-    return found, problem.rewards.above.whole + price * value
+    channels, value = _posteriors.solve(queries, problem.above, found, price, nats)
+    return channels, problem.rewards.above.whole + price * value
 
 
 def _by_strategies(
