@@ -62,6 +62,7 @@ from rdsim.limits.rate_distortion import (
     successive_refinement,
 )
 from rdsim.limits.retrieval import (
+    ItemCurve,
     JointRetrievalCurve,
     RetrievalBounds,
     RetrievalCurve,
@@ -110,6 +111,7 @@ __all__ = [
     "Curve",
     "GeneralizedInformation",
     "InformationBottleneck",
+    "ItemCurve",
     "JointRetrievalCurve",
     "MinimaxRate",
     "RankPriorCurve",

@@ -81,7 +81,10 @@ def reward(joint: Reals, letters: int, bits: float, recalls: Recalls, rate: str)
 @functools.lru_cache(maxsize=2)
 def _listed(buffer: bytes, shape: tuple[int, int], letters: int) -> _Sets:
     """List the sets of items of n letters, and phi of each."""
-    joint = functools.reduce(np.kron, [np.frombuffer(buffer).reshape(shape)] * letters)
+    letter: Reals = np.frombuffer(buffer).reshape(shape)
+    joint: Reals = letter
+    for _ in range(letters - 1):
+        joint = np.kron(joint, letter)
     subsets = np.array(list(itertools.product([0.0, 1.0], repeat=joint.shape[1])))[1:]
     both = subsets @ joint.T
     px, mass = joint.sum(axis=1), subsets @ joint.sum(axis=0)

@@ -113,8 +113,8 @@ def arranged(
     letters = py.size
     shape = (count, *(M + 1,) * (letters - 1))
     log_sum, gain = np.full(shape, -np.inf), np.zeros(shape)
-    log_sum[(slice(None), *(0,) * (letters - 1))] = 0.0
-    widen = (slice(None), *(None,) * (letters - 1))
+    log_sum.reshape(count, -1)[:, 0] = 0.0
+    wide = (count, *(1,) * (letters - 1))
     for j in range(M):
         own = strategies[:, j] @ direction  # (O, |Y|)
         terms, gains = [], []
@@ -126,8 +126,8 @@ def arranged(
                 to = (slice(None),) * y + (slice(1, None),)
                 of = (slice(None),) * y + (slice(None, -1),)
                 before[to], so_far[to] = log_sum[of], gain[of]
-            terms.append(before + (math.log(py[y]) + scale * own[:, y])[widen])
-            gains.append(so_far + own[:, y][widen])
+            terms.append(before + (math.log(py[y]) + scale * own[:, y]).reshape(wide))
+            gains.append(so_far + own[:, y].reshape(wide))
         top = np.maximum(np.maximum.reduce(terms), -1e300)
         weights = [np.exp(term - top) for term in terms]
         total = sum(weights)

@@ -43,6 +43,7 @@ from rdsim.limits.rank_distortion.uniform import rank_rate
 from rdsim.limits.retrieval._block_channels import block_schemes
 from rdsim.limits.retrieval.items import RetrievalCurve, retrieval_curve
 from rdsim.limits.retrieval.items._alternation import alternated
+from rdsim.limits.retrieval.items._item_curve import at_slopes, searched
 from rdsim.limits.retrieval.items._programme import evaluated
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.gaussian import gaussian_rank_loss
@@ -232,8 +233,8 @@ def _item_bounds(
     classes = len(problem.queries.direction)
     joint = dataclasses.replace(shared, encoder="joint")
     if classes <= 1:
-        _, _, points = shared.searched(np.append(goals, least), inverse=False)
-        below, _, _ = joint.searched(D, inverse=False)
+        _, _, points = searched(shared, np.append(goals, least), inverse=False)
+        below, _, _ = searched(joint, D, inverse=False)
         return (points.x, points.upper), np.where(least > D, np.inf, np.maximum(below, 0.0))
     span = float(shared.maximum_loss) - least
     channels = alternated(problem, shared.letters(), 2.0 ** float(shared.log2_size), span * _PRICES)
@@ -246,9 +247,9 @@ def _item_bounds(
         shared, joint = (dataclasses.replace(each, rate=rate) for each in (shared, joint))
         chosen = _SLOPES if classes <= _FAST else _SLOPES[1::2]
         slopes = chosen * span / float(shared.stored_rate)
-        converse = np.maximum(converse, joint.at_slopes(slopes).line(D))
+        converse = np.maximum(converse, at_slopes(joint, slopes).line(D))
         if classes <= _FAST:
-            points = shared.at_slopes(slopes[chosen <= _STEEP])
+            points = at_slopes(shared, slopes[chosen <= _STEEP])
             x, y = np.append(x, points.x), np.append(y, points.upper)
     return (x, y), converse
 

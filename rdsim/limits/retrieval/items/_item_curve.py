@@ -58,7 +58,7 @@ class ItemCurve(Curve):
 
         """
         goal = self._checked(loss)
-        lower, upper, _ = self.searched(np.asarray(goal), inverse=False)
+        lower, upper, _ = searched(self, np.asarray(goal), inverse=False)
         return self._certified(np.maximum(lower, 0.0), np.maximum(upper, 0.0), goal.shape)
 
     @on_host
@@ -76,33 +76,10 @@ class ItemCurve(Curve):
 
         """
         goal = validation.interval("rate", rate, low=0.0)
-        lower, upper, _ = self.searched(np.asarray(goal), inverse=True)
+        lower, upper, _ = searched(self, np.asarray(goal), inverse=True)
         least, most = float(self.minimum_loss), float(self.maximum_loss)
         upper = np.clip(upper, least, most)
         return self._certified(np.clip(lower, least, upper), upper, goal.shape)
-
-    def searched(self, goal: np.ndarray, *, inverse: bool) -> tuple[np.ndarray, np.ndarray, Points]:
-        """Search the slopes for goals, beginning with what is known of the curve.
-
-        Returns:
-            Lower and upper bounds at the goals, and all points that were solved or known.
-
-        """
-        known = [Points(*map(np.asarray, self._known()))]
-
-        def solve(slopes: np.ndarray) -> Points:
-            # Slopes of a curve are bits per unit of loss; vertical and flat lines are known already.
-            inside = np.sort(slopes[np.isfinite(slopes) & (slopes > 0)])
-            known.append(self._points(1.0 / inside))
-            return known[-1]
-
-        tolerance = float(self.rate.tolerance)
-        lower, upper = search(solve, known[0], goal.ravel(), tolerance, inverse=inverse)
-        return lower, upper, Points(*map(np.concatenate, zip(*known, strict=True)))
-
-    def at_slopes(self, slopes: np.ndarray) -> Points:
-        """Solve the slopes, reward a bit; with what is known before."""
-        return Points(*map(np.asarray, self._known())).and_also(self._points(slopes))
 
     def _points(self, slopes: np.ndarray) -> Points:
         """Solve slopes, reward a bit, on the host."""
@@ -136,6 +113,33 @@ class ItemCurve(Curve):
                     f"got {np.asarray(loss)[below][0].item()!r}"
                 )
         return loss
+
+
+def searched(
+    curve: ItemCurve, goal: np.ndarray, *, inverse: bool
+) -> tuple[np.ndarray, np.ndarray, Points]:
+    """Search the slopes for goals, beginning with what is known of the curve.
+
+    Returns:
+        Lower and upper bounds at the goals, and all points that were solved or known.
+
+    """
+    known = [Points(*map(np.asarray, curve._known()))]
+
+    def solve(slopes: np.ndarray) -> Points:
+        # Slopes of a curve are bits per unit of loss; vertical and flat lines are known already.
+        inside = np.sort(slopes[np.isfinite(slopes) & (slopes > 0)])
+        known.append(curve._points(1.0 / inside))
+        return known[-1]
+
+    tolerance = float(curve.rate.tolerance)
+    lower, upper = search(solve, known[0], goal.ravel(), tolerance, inverse=inverse)
+    return lower, upper, Points(*map(np.concatenate, zip(*known, strict=True)))
+
+
+def at_slopes(curve: ItemCurve, slopes: np.ndarray) -> Points:
+    """Solve the slopes, reward a bit; with what is known before."""
+    return Points(*map(np.asarray, curve._known())).and_also(curve._points(slopes))
 
 
 def end_losses(
