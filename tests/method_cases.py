@@ -132,14 +132,13 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "distortion_at": {"rate": 0.4},
         },
     ),
-    "limits.JointRetrievalCurve": (
+    "limits.ItemCurve": (
         "limits.joint_retrieval_curve",
         {"loss_at": {"rate": 0.3}},
     ),
     "limits.RetrievalCurve": (
         "limits.retrieval_curve",
         {
-            "loss_at": {"rate": 0.3},
             "test_channel": {"slope": 0.1},
         },
     ),

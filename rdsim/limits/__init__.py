@@ -66,6 +66,7 @@ from rdsim.limits.rate_distortion import (
     successive_refinement,
 )
 from rdsim.limits.retrieval import (
+    ItemCurve,
     JointRetrievalCurve,
     RetrievalBounds,
     RetrievalCurve,
@@ -114,6 +115,7 @@ __all__ = [
     "Curve",
     "GeneralizedInformation",
     "InformationBottleneck",
+    "ItemCurve",
     "JointRetrievalCurve",
     "MinimaxRate",
     "RankPriorCurve",

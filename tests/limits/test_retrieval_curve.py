@@ -225,56 +225,6 @@ def test_C26_no_deterministic_joint_encoder_lies_below(joint, size, loss):
     np.testing.assert_allclose(np.min(excess), 0.0, rtol=0, atol=1e-3)
 
 
-def joint_optimum(joint, size, loss, slopes):
-    """The exact optimum of joint encoders of a small database, by C5 on |Y|^M letters."""
-    py, weight = joint.sum(axis=0), reward_of_rank(loss, size)
-    databases = np.array(list(itertools.product(range(py.size), repeat=size)))
-    orders = np.array(list(itertools.permutations(range(size))))  # rank of each item
-    likelihood = (joint / py)[:, databases]
-    lost = np.einsum("xdi,oi->xod", likelihood, 1 - weight[orders]) / size
-    rankings = np.array(list(itertools.product(range(len(orders)), repeat=len(joint))))
-    distortions = sum(lost[x, rankings[:, x]] for x in range(len(joint))).T
-    return limits.rate_distortion_curve(
-        py[databases].prod(axis=1), np.maximum(distortions, 0.0), slopes
-    )
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_C26_lies_below_the_exact_optimum_and_C25_above(loss):
-    size = 3
-    exact = limits.joint_retrieval_curve(DSBS, loss, SLOPES, items=size)
-    above, below = (
-        limits.retrieval_curve(DSBS, np.log2(size), loss, np.geomspace(1, 1e-3, 25), encoder=kind)
-        for kind in ("shared", "joint")
-    )
-    at, rate = np.asarray(exact.loss), np.asarray(exact.rate.upper)
-    assert np.all(below.lower(np.maximum(at, below.minimum_loss)) <= rate + 1e-9)
-    assert np.all(above.upper(np.maximum(at, above.minimum_loss)) >= rate - 1e-9)
-
-
-@pytest.mark.parametrize("joint", [np.asarray(DSBS.joint), TERNARY])
-def test_C26_short_lists_of_databases_have_the_optimum_of_all_rankings(joint):
-    size = 2
-    plain = joint_optimum(joint, size, RECIPROCAL, size / SLOPES)
-    short = limits.joint_retrieval_curve(joint, RECIPROCAL, SLOPES, items=size)
-    assert short.database.distortions.shape[1] <= plain.distortions.shape[1]
-    np.testing.assert_allclose(short.loss, plain.distortion, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(short.rate.value, plain.rate.value / size, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("loss", "at", "rate"),
-    [(RECIPROCAL, [0.3713541667, 0.4072916667], [0.2059, 0.0835]), ("error", [0.61875], [0.1776])],
-)
-def test_C26_exact_values_of_four_items(loss, at, rate):
-    exact = limits.joint_retrieval_curve(DSBS, loss, [0.1], items=4, tolerance=1e-6)
-    found = exact.rate_at(np.array(at))
-    np.testing.assert_allclose(found.value, rate, rtol=0, atol=5.1e-5)
-    np.testing.assert_allclose(exact.loss_at(found.value).value, at, rtol=0, atol=1e-4)
-    with pytest.raises(ValueError, match="databases times rankings"):
-        limits.joint_retrieval_curve(TERNARY, RECIPROCAL, [0.1], items=9)
-
-
 @pytest.mark.parametrize("loss", [RECIPROCAL, "error"])
 @pytest.mark.parametrize("slope", [0.2, 0.05])
 def test_C26_linear_programming_over_a_grid_of_posteriors_brackets_it(loss, slope):

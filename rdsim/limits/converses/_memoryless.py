@@ -1,4 +1,4 @@
-r"""What a word can tell about sequences of binary letters, of any length n (C27).
+r"""What a word can tell about sequences of letters, of any length n (C27).
 
 Let $P(X^n \in A) = 2^{-n\alpha}$ and $P(Y^n \in B) = 2^{-n\beta}$. By the chain rule, for all $\lambda, \mu \ge 0$,
 
@@ -11,24 +11,44 @@ sums this over the words: those of R bits each recall of a share t of the databa
 $$2^{-n c + R (1 - \mu)}\, t^\lambda,$$
 
 whatever the probabilities of the words are, separate encoders included.
+
+For given $Q_Y = b$ the rest, $D(Q\|P_{XY}) - \lambda D(Q_X\|P_X) = (1-\lambda) D(Q_X\|P_X) + D(Q_{Y|X}\|P_{Y|X})$, is convex in Q.
+So c is the least of $\psi(b) - \mu D(b\|P_Y)$, a difference of convex functions of the few numbers b, with
+
+$$\psi(b) = \max_f\; f \cdot b - (1-\lambda) \ln E\bigl(E[e^{f(Y)}|X]\bigr)^{1/(1-\lambda)},$$
+
+where every f gives an affine function below psi, a tangent where it is the maximiser. Branch and bound over b
+(`rdsim.limits._simplices`) gives c from below. The parts of X and Y may be exchanged.
 """
 
+import functools
+import itertools
 import math
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 from scipy.optimize import linprog
-from scipy.special import rel_entr
+from scipy.special import logsumexp, rel_entr
 
+from rdsim.limits._simplices import least_difference
+from rdsim.limits.bottleneck._solver import reduced
 from rdsim.limits.converses._half_spaces import Reals, Recalls
 
+MOST_LETTERS: Final = 4
+"""Of the smaller alphabet, over whose distributions is searched."""
 _LN2: Final = math.log(2.0)
-_GRID: Final = 241  # of each marginal, on which multipliers are chosen
-_CUTS: Final = 60  # constraints of the programme that chooses them; some ten are enough
-_CELLS: Final = 64  # of each marginal, into which the square is cut at first
-_DEPTH: Final = 24  # times that cells are halved
-_MOST: Final = 60_000  # cells; with more of them the bound is given as it is then
+_GRID: Final = {1: 1, 2: 200, 3: 36, 4: 12}
+"""Steps of a distribution's probabilities on the grid that multipliers are chosen on, by the letters."""
+_OTHERS: Final = np.linspace(0.0, 0.98, 50)
+"""lambda of the distributions of that grid."""
+_MOST_OTHER: Final = 0.99
+"""Largest lambda: at one the tangents are not smooth."""
+_CUTS: Final = 60  # constraints of the programme that chooses multipliers; some ten are enough
+_AGAIN: Final = 3  # times that they are chosen again with what the search has found
+_ASCENT: Final = 8  # steps towards the maximiser f
+_STEEPEST: Final = 3.0  # largest change of f in a step
+_LARGEST: Final = 500.0  # of f: beyond it exponentials overflow
+_MOST: Final = 20_000  # simplices; with more of them the bound is given as it is then
 _TOLERANCE: Final = 1e-4  # bits of n c
 _CHOSEN: Final = np.array([0.01, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 0.99])
 """Parts of the weight at whose shares of the database multipliers are chosen."""
@@ -53,135 +73,180 @@ class Powers(NamedTuple):
         return np.asarray(np.exp(np.minimum(found.min(axis=1), 0.0)))
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One pair of binary letters, every one of whose four probabilities is positive.
+def constant(joint: Reals, query: float, item: float, tolerance: float) -> tuple[float, Reals]:
+    """Bound c from below for multipliers lambda of the query and mu of the item, in bits.
 
-    Attributes:
-        joint: P(x,y), shape (2, 2).
+    Args:
+        joint: P(x,y), without letters of no mass.
+        query: lambda, in [0, 1); at most _MOST_OTHER if the item has the smaller alphabet.
+        item: mu, in [0, 1]; at most _MOST_OTHER otherwise.
+        tolerance: bits that the bound may lie below c, unless that took too many simplices.
+
+    Returns:
+        The bound, and D(Q||P), D(Q_X||P_X), D(Q_Y||P_Y) in bits of the best Q that was met.
 
     """
+    turned = joint.shape[0] < joint.shape[1]
+    table, other, own = (joint.T, item, query) if turned else (joint, query, item)
+    py = table.sum(axis=0)
+    bound, best = least_difference(
+        py.size,
+        lambda b: _tangent(table, other, b)[:2],
+        lambda b: own * rel_entr(b, py).sum(axis=-1),
+        tolerance=tolerance * _LN2,
+        most=_MOST,
+    )
+    met = _divergences(table, _tangent(table, other, best[None])[2])[0]
+    # Q = P gives zero.
+    return min(bound / _LN2, 0.0) - _ROUNDING, met[[0, 2, 1]] if turned else met
 
-    joint: Reals
 
-    def with_marginals(self, a: Reals, b: Reals) -> Reals:
-        """The Q nearest to P with Q(X=1) = a and Q(Y=1) = b: it has the odds ratio of P."""
-        p = self.joint
-        ratio = p[1, 1] * p[0, 0] / (p[1, 0] * p[0, 1])
-        # q (1-a-b+q) = ratio (a-q)(b-q), by the root that does not cancel.
-        middle = 1 + (ratio - 1) * (a + b)
-        root = np.sqrt(np.maximum(middle**2 - 4 * ratio * (ratio - 1) * a * b, 0.0))
-        q = 2 * ratio * a * b / np.maximum(middle + root, 1e-300)
-        q = np.clip(q, np.maximum(a + b - 1, 0.0), np.minimum(a, b))
-        rows = [np.stack([1 - a - b + q, b - q], -1), np.stack([a - q, q], -1)]
-        return np.asarray(np.maximum(np.stack(rows, axis=-2), 0.0))
+def _tangent(table: Reals, other: float, b: Reals) -> tuple[Reals, Reals, Reals]:
+    """Affine functions below psi that are near it at b, in nats, and the Q that they belong to.
 
-    def divergence(self, a: Reals, b: Reals) -> Reals:
-        """D(Q||P) of that Q in bits: convex in (a, b)."""
-        return np.asarray(rel_entr(self.with_marginals(a, b), self.joint).sum((-2, -1)) / _LN2)
+    Newton's step, or where that gains less the step of a fixed point that always gains, for its Hessian is
+    at most diag(Q_Y) / (1 - lambda).
 
-    def of_query(self, a: Reals) -> Reals:
-        """D(Q_X||P_X), bits."""
-        p = float(self.joint[1].sum())
-        return np.asarray((rel_entr(a, p) + rel_entr(1 - a, 1 - p)) / _LN2)
+    Args:
+        table: P(x,y).
+        other: lambda.
+        b: distributions of Y, shape (N, |Y|).
 
-    def of_item(self, b: Reals) -> Reals:
-        """D(Q_Y||P_Y), bits."""
-        p = float(self.joint[:, 1].sum())
-        return np.asarray((rel_entr(b, p) + rel_entr(1 - b, 1 - p)) / _LN2)
+    Returns:
+        Slopes f, shape (N, |Y|), offsets, shape (N,), and Q, shape (N, |X|, |Y|).
 
-    def constant(self, query: float, item: float, tolerance: float) -> float:
-        r"""Bound c from below for multipliers lambda of the query and mu of the item, to a tolerance in bits.
+    """
+    px, py = table.sum(axis=1), table.sum(axis=0)
+    channel, rest = table / px[:, None], 1.0 - other
 
-        On a cell of marginals the convex divergence lies above its tangent plane at the middle, and what
-        is subtracted is convex in each marginal: their difference is concave in each, and least at a corner.
-        Cells that may hold the minimum are quartered. The bound is off by the square of a cell's width, so
-        that few are left each time.
-        """
-        edge = (np.arange(_CELLS) + 0.5) / _CELLS
-        a, b = (part.ravel() for part in np.meshgrid(edge, edge, indexing="ij"))
-        half = 0.5 / _CELLS
-        known, settled = 0.0, math.inf  # Q = P gives zero
-        for _ in range(_DEPTH):
-            value = self.divergence(a, b)
-            known = min(known, float(self._less(value, a, b, query, item).min()))
-            tangent = self.with_marginals(a, b) / self.joint
-            log = np.log2(np.maximum(tangent, 1e-300))
-            along_a = (log[..., 1, 0] - log[..., 0, 0]) * half
-            along_b = (log[..., 0, 1] - log[..., 0, 0]) * half
-            corners = [
-                self._less(
-                    value + i * along_a + j * along_b,
-                    np.clip(a + i * half, 0.0, 1.0),
-                    np.clip(b + j * half, 0.0, 1.0),
-                    query,
-                    item,
-                )
-                for i in (-1, 1)
-                for j in (-1, 1)
-            ]
-            below = np.min(corners, axis=0)
-            open_ = below < known - tolerance
-            settled = min(settled, float(below[~open_].min(initial=math.inf)))
-            a, b, below = a[open_], b[open_], below[open_]
-            if a.size == 0 or 4 * a.size > _MOST:
-                break
-            half *= 0.5
-            a = np.concatenate([a + i * half for i in (-1, 1) for _ in (0, 1)])
-            b = np.concatenate([b + j * half for _ in (0, 1) for j in (-1, 1)])
-        return min(settled, float(below.min(initial=math.inf)), 0.0) - _ROUNDING
+    def solved(f: Reals) -> tuple[Reals, Reals]:
+        top = f.max(axis=1, keepdims=True)
+        weight = np.exp(f - top)
+        h = np.log(np.maximum(weight @ channel.T, 1e-300))
+        exponent = (h + top) / rest + np.log(px)
+        value = logsumexp(exponent, axis=1)
+        of_x = np.exp(exponent - value[:, None] - h)
+        return rest * value, of_x[:, :, None] * channel * weight[:, None, :]
 
-    def _less(self, value: Reals, a: Reals, b: Reals, query: float, item: float) -> Reals:
-        return np.asarray(value - query * self.of_query(a) - item * self.of_item(b))
+    aim, at = np.log(np.maximum(b, 1e-200)), np.arange(py.size)
+    f = np.clip(aim - np.log(py), -_LARGEST, _LARGEST)
+    value, Q = solved(f)
+    for _ in range(_ASCENT):
+        own, of_x = Q.sum(axis=1), Q.sum(axis=2)
+        if np.abs(b - own).max() < 1e-12:
+            break
+        cross = np.swapaxes(Q, 1, 2) @ (Q / np.maximum(of_x, 1e-300)[:, :, None])
+        hessian = cross * (other / rest) - own[:, :, None] * own[:, None, :] / rest
+        hessian[:, at, at] += own
+        # Scaled by the roots of its diagonal. The constants, its null space, are taken out.
+        scale = np.sqrt(np.maximum(own, 1e-12))
+        hessian = hessian / scale[:, :, None] / scale[:, None, :]
+        hessian += scale[:, :, None] * scale[:, None, :] + 1e-9 * np.eye(py.size)
+        newton = np.linalg.solve(hessian, ((b - own) / scale)[:, :, None])[:, :, 0] / scale
+        fixed = rest * (aim - np.log(np.maximum(own, 1e-200)))
+        steps = np.clip(np.stack([0.0 * f, fixed, newton]), -_STEEPEST, _STEEPEST)
+        tried = np.clip(f + steps, -_LARGEST, _LARGEST)
+        values = solved(tried.reshape(-1, py.size))[0].reshape(3, -1)
+        best = ((tried * b).sum(axis=2) - values).argmax(axis=0)
+        f = tried[best, np.arange(len(b))]
+        value, Q = solved(f)
+    return f, -value, Q
+
+
+def _divergences(table: Reals, Q: Reals) -> Reals:
+    """D(Q||P), D(Q_X||P_X) and D(Q_Y||P_Y) in bits, shape (N, 3)."""
+    both = rel_entr(Q, table).sum(axis=(1, 2))
+    of_y = rel_entr(Q.sum(axis=1), table.sum(axis=0)).sum(axis=1)
+    of_x = rel_entr(Q.sum(axis=2), table.sum(axis=1)).sum(axis=1)
+    return np.stack([both, of_x, of_y], axis=1) / _LN2
+
+
+def covered(joint: Reals) -> bool:
+    """Whether one of the alphabets has at most MOST_LETTERS letters."""
+    return min(joint.shape) <= MOST_LETTERS
+
+
+def joined(joint: Reals) -> Reals:
+    """Drop letters of no mass, and join those of query or item that the other cannot tell apart."""
+    for _ in range(2):
+        kept = reduced(joint)
+        joint = (kept.channel * kept.py).T
+    return joint
 
 
 def fixed_length(joint: Reals, letters: int, bits: float, recalls: Recalls) -> float:
     """Bound a reward by the recalls of words of R bits each, separate encoders.
 
     Args:
-        joint: P(x,y) of one letter, positive, shape (2, 2).
+        joint: P(x,y) of one letter, `joined` and `covered`.
         letters: n.
         bits: R, of all letters together.
         recalls: whose mean the reward is.
 
     """
-    pair = Pair(joint)
-    grid = np.linspace(0.0, 1.0, _GRID)
-    of_pair = pair.divergence(grid[:, None], grid)
-    of_query, of_item = pair.of_query(grid), pair.of_item(grid)
     # Bounds are chosen for the shares on which most of the reward depends.
     below = np.cumsum(recalls.weight) / max(float(recalls.weight.sum()), 1e-300)
     some = np.unique(np.searchsorted(below, _CHOSEN).clip(0, below.size - 1))
     factors, powers = [], []
+    cuts: list[Reals] = []  # the Q that decide: some ten for all shares together
+    met = _on_a_grid(joint.tobytes(), joint.shape)
+    most_query, most_item = 1.0, 1.0
+    if joint.shape[0] < joint.shape[1]:
+        most_item = _MOST_OTHER
+    else:
+        most_query = _MOST_OTHER
     for one in recalls.log_t[some]:
         aim = np.array([-one / _LN2 / letters, bits / letters])
-        query, item = _multipliers(aim, of_pair, of_query, of_item)
-        c = pair.constant(query, item, _TOLERANCE / letters)
-        factors.append(_LN2 * (bits * (1 - item) - letters * c))
-        powers.append(query)
+        for _ in range(_AGAIN):
+            query, item, hoped = _multipliers(aim, met, cuts, most_query, most_item)
+            c, more = constant(joint, query, item, _TOLERANCE / letters)
+            factors.append(_LN2 * (bits * (1 - item) - letters * c))
+            powers.append(query)
+            met = np.append(met, more[None], axis=0)
+            cuts.append(more)
+            if c >= hoped - _TOLERANCE / letters:
+                break
     at = Powers(np.array(factors), np.array(powers)).at(recalls.log_t)
     return float(recalls.weight @ at)
 
 
+@functools.lru_cache(maxsize=8)
+def _on_a_grid(buffer: bytes, shape: tuple[int, int]) -> Reals:
+    """D(Q||P), D(Q_X||P_X) and D(Q_Y||P_Y) of distributions of all kinds, among them P, shape (K, 3)."""
+    joint = np.frombuffer(buffer).reshape(shape)
+    turned = joint.shape[0] < joint.shape[1]
+    table = joint.T if turned else joint
+    letters = table.shape[1]
+    steps = _GRID[letters]
+    counts = np.array(list(itertools.product(range(steps + 1), repeat=letters - 1)), float)
+    counts = counts.reshape(-1, letters - 1)
+    counts = counts[counts.sum(axis=1) <= steps]
+    b = np.column_stack([steps - counts.sum(axis=1), counts]) / steps
+    found = [_divergences(table, _tangent(table, other, b)[2]) for other in _OTHERS]
+    every = np.concatenate([np.zeros((1, 3)), *found])
+    return every[:, [0, 2, 1]] if turned else every
+
+
 def _multipliers(
-    aim: Reals, of_pair: Reals, of_query: Reals, of_item: Reals
-) -> tuple[float, float]:
-    """Choose lambda <= mu <= 1 that maximise c + lambda alpha + mu beta on the grid, by cutting planes."""
-    rows, most = [[1.0, -1.0, 0.0]], [0.0]  # lambda <= mu
-    query, item = 0.0, 1.0
+    aim: Reals, met: Reals, cuts: list[Reals], most_query: float, most_item: float
+) -> tuple[float, float, float]:
+    """Choose lambda <= mu that maximise c + lambda alpha + mu beta for the Q that were met, by cutting planes.
+
+    Cutting planes are added to `cuts`, the Q that were the least at some multipliers.
+    """
+    query, item, least = 0.0, most_item, 0.0
     for _ in range(_CUTS):
-        less = of_pair - query * of_query[:, None] - item * of_item
-        i, j = np.unravel_index(int(less.argmin()), less.shape)
-        rows.append([float(of_query[i]), float(of_item[j]), 1.0])
-        most.append(float(of_pair[i, j]))
+        cuts.append(met[int((met @ [1.0, -query, -item]).argmin())])
+        rows = np.array(cuts)
         found = linprog(
             [-float(aim[0]), -float(aim[1]), -1.0],
-            A_ub=rows,
-            b_ub=most,
-            bounds=[(0.0, 1.0), (0.0, 1.0), (-4.0, 0.0)],
+            A_ub=np.vstack([[1.0, -1.0, 0.0], np.column_stack([rows[:, 1:], np.ones(len(rows))])]),
+            b_ub=np.append(0.0, rows[:, 0]),
+            bounds=[(0.0, most_query), (0.0, most_item), (-4.0, 0.0)],
         )
         query, item = (float(x) for x in found.x[:2])
-        if found.x[2] <= float((of_pair - query * of_query[:, None] - item * of_item).min()) + 1e-9:
+        least = float((met @ [1.0, -query, -item]).min())
+        if found.x[2] <= least + 1e-9:
             break
-    query = min(max(query, 0.0), 1.0)
-    return query, min(max(item, query), 1.0)
+    query = min(max(query, 0.0), most_query, most_item)
+    return query, min(max(item, query), most_item), least

@@ -12,6 +12,7 @@ are kept (as by channel simulation).
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import field
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from scipy.special import log_ndtr
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.bottleneck import bottleneck_at, bottleneck_vector_gaussian
-from rdsim.limits.converses import _caps, _half_spaces, _memoryless, _tilted
+from rdsim.limits.converses import _caps, _half_spaces, _listed_sets, _memoryless, _tilted
 from rdsim.limits.converses._half_spaces import Reals, Recalls
 from rdsim.limits.rank_distortion import rank_loss
 from rdsim.number_types import ArrayLike, Integer
@@ -51,7 +52,7 @@ class RetrievalConverse:
     Attributes:
         loss: no code of its kind has a smaller expected loss, shape of the bits.
         bound: name of the bound that gave it, one for each loss in order: "half-spaces",
-            "unequal half-spaces", "tilted half-spaces", "caps", "unequal caps", "sets of sequences",
+            "unequal half-spaces", "tilted half-spaces", "caps", "unequal caps", "sets of sequences", "listed sets",
             "rank rate" or "items stored whole".
 
     """
@@ -79,8 +80,9 @@ def retrieval_converse(
     half-spaces are those of the largest; and those of tilted reference distributions (C29), in which
     strong modes are shrunk, or given to the decoder. For directions caps take the place of half-spaces, exactly for
     each dimension, up to a loosening of 2e-6; the bounds are those of fixed length and entropy. For
-    sequences of letters, words of fixed length are bounded: binary letters of four positive
-    probabilities by the exponent of sets of a given size, other letters by the rank rate alone.
+    sequences of letters, words of fixed length are bounded by the exponent of sets of a given size where
+    query or item has at most four letters, else by the rank rate alone; of items of at most 16 values all sets
+    are listed, which is tighter and bounds the entropy too.
 
     Args:
         source: jointly Gaussian query and item, of any dimensions, directions, or a `DiscreteSource` that
@@ -100,8 +102,8 @@ def retrieval_converse(
     Raises:
         ValueError: if an argument is out of range or unknown, or for fixed length with joint encoders,
             which no bound of half-spaces covers: name the information instead, which is less;
-            for information or joint encoders of directions; for rates other than fixed length, or joint
-            encoders, of sequences; if letters are missing for them or given for another source.
+            for information or joint encoders of directions; for rates or
+            encoders of sequences that no bound covers; if letters are missing for them or given for another source.
         TypeError: if the source is of another class, or the letters are no integer.
 
     References:
@@ -173,11 +175,13 @@ def _sequence_rewards(
     encoder: str,
 ) -> dict[str, Reals]:
     """Bound the rewards for sequences of letters: by sets of a given size, and by the rank rate."""
-    if rate != "fixed_length":
+    joint = _memoryless.joined(np.asarray(validation.pmf("source", source.joint, ndim=2)))
+    listed = _listed_sets.covered(joint, n)
+    if rate == "information" or encoder == "joint" or not (rate == "fixed_length" or listed):
         raise ValueError(
-            f'sequences of letters are covered by bounds of rate="fixed_length" only, got {rate!r}'
+            'sequences of letters are covered by bounds of rate="fixed_length" and, where items have at most '
+            f'16 values, of "entropy", of encoder="shared" and "separate", got {rate!r} and {encoder!r}'
         )
-    joint = np.asarray(validation.pmf("source", source.joint, ndim=2))
     kept = n * np.asarray(bottleneck_at(joint, bits / n, compress="columns").upper)
     known = np.full(bits.size, n * float(source.mutual_information))
     # What is known of a letter is rounded safely: to a billionth of the letter's information.
@@ -186,15 +190,19 @@ def _sequence_rewards(
         for one in (np.minimum(kept, known), known)
     )
     rewards = {"rank rate": told, "items stored whole": whole}
-    if joint.shape == (2, 2) and joint.min() > 0:
-        forms = [_ranks(size, loss)]
-        if encoder == "shared":
-            forms.append(_binomial_ranks(size, loss))
-        found = [
-            [_memoryless.fixed_length(joint, n, R, recalls) + rest for recalls, rest in forms]
-            for R in bits
-        ]
-        rewards["sets of sequences"] = np.min(found, axis=1)
+    forms = [_ranks(size, loss)]
+    if encoder == "shared":
+        forms.append(_binomial_ranks(size, loss))
+    bounds: dict[str, Callable[[float, Recalls], float]] = {}
+    if listed:
+        bounds["listed sets"] = lambda R, recalls: _listed_sets.reward(joint, n, R, recalls, rate)
+    elif _memoryless.covered(joint):
+        bounds["sets of sequences"] = lambda R, recalls: _memoryless.fixed_length(
+            joint, n, R, recalls
+        )
+    for name, bound in bounds.items():
+        found = [[bound(R, recalls) + rest for recalls, rest in forms] for R in bits]
+        rewards[name] = np.min(found, axis=1)
     return rewards
 
 

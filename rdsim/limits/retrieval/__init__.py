@@ -13,12 +13,13 @@ from rdsim.limits.retrieval.distortion import (
     self_consistent,
 )
 from rdsim.limits.retrieval.identification import identification_binary, identification_gaussian
-from rdsim.limits.retrieval.items import RetrievalCurve, retrieval_curve
+from rdsim.limits.retrieval.items import ItemCurve, RetrievalCurve, retrieval_curve
 from rdsim.limits.retrieval.joint_curve import JointRetrievalCurve, joint_retrieval_curve
 from rdsim.limits.retrieval.mixture import mixture_loss_bound
 from rdsim.limits.retrieval.two_sided import TwoSidedBounds, two_sided_dsbs, two_sided_gaussian
 
 __all__ = [
+    "ItemCurve",
     "JointRetrievalCurve",
     "RetrievalBounds",
     "RetrievalCurve",

@@ -43,8 +43,8 @@ from rdsim.limits.rank_distortion.uniform import rank_rate
 from rdsim.limits.retrieval._block_channels import block_schemes
 from rdsim.limits.retrieval.items import RetrievalCurve, retrieval_curve
 from rdsim.limits.retrieval.items._alternation import alternated
+from rdsim.limits.retrieval.items._item_curve import at_slopes, searched
 from rdsim.limits.retrieval.items._programme import evaluated
-from rdsim.limits.retrieval.items.curve import at_slopes, searched
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.gaussian import gaussian_rank_loss
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss

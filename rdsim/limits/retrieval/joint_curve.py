@@ -1,4 +1,4 @@
-r"""The exact optimum of joint encoders of a small database, by listing it (C26).
+r"""The exact optimum of joint encoders of a small database (C26).
 
 What an encoder that sees all M items can do is an ordinary rate-distortion problem of the whole
 database: letters $y^M$, reproductions F that rank the items for every query, and $d(y^M, F)$ the
@@ -7,14 +7,17 @@ information rate, databases need
 
 $$R^*(D) = \frac1M \min \{ I(Y^M; F) : E\,d(Y^M, F) \le D \}$$
 
-bits per item. The lists are kept short: queries that sort all items alike, or in reverse, share one
-ranking; rankings that differ only in ranks of equal loss are one; letters that no query tells apart
-are one.
+bits per item. Permuting the items leaves the problem as it is, which collapses databases to types and
+rankings to orbits (`_arrangements`). At a slope the orbit is a reproduction whose distortion
+is $-\frac1\sigma \log_2$ of the mean of $2^{-\sigma d}$ over its arrangements: C5 certifies it as it does any other.
+Queries that sort all items alike, or in reverse, share one ranking; ranks of equal loss are not told apart,
+nor are letters that no query tells apart.
 """
 
-import itertools
+import dataclasses
+import functools
 import math
-from typing import ClassVar, Final
+from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,76 +25,50 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.certified import Certified
-from rdsim.limits._curve import Curve
 from rdsim.limits._supporting_lines import Points
 from rdsim.limits.bottleneck._solver import reduced
-from rdsim.limits.rate_distortion.discrete import RateDistortionCurve, rate_distortion_curve
-from rdsim.limits.retrieval.items._ranks import classes_of
+from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
+from rdsim.limits.retrieval._arrangements import arranged, orbits, types_of
+from rdsim.limits.retrieval.items._item_curve import ItemCurve, end_losses
+from rdsim.limits.retrieval.items._ranks import Queries, classes_of
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.results import result
 from rdsim.sources.tables import DiscreteSource
 from rdsim.transformations import on_host
 
-_MOST_ITEMS: Final = 16
-_MOST_ENTRIES: Final = 2**20
-"""Of the table of losses, databases times rankings: 8 MiB, some seconds a slope."""
+_MOST_ITEMS: Final = 1024
+_ROUNDING: Final = 1e-13
+"""Bits that sums of M logarithms may be off by, an item and a bit of what is summed."""
 
 
 @result
-class JointRetrievalCurve(Curve):
+class JointRetrievalCurve(ItemCurve):
     r"""Certified points of the least bits per item of joint encoders, one a slope.
 
     Attributes:
         slope: reward that a bit per item is worth, shape (S,).
         loss: expected rank loss, shape (S,).
-        rate: bits per item there, shape (S,).
-        database: the rate-distortion function of the whole database, bits a database.
+        rate: bits per item there, shape (S,): `upper` and `value` are achieved by many databases described
+            together.
+        minimum_loss: of items stored whole, ranked best: no encoder has less.
+        maximum_loss: of a random ranking, which costs no bits.
+        stored_rate: bits per item that is stored whole, as far as queries tell letters apart.
+        joint: P(x,y), shape (|X|, |Y|).
         items: M.
+        rank_loss: the loss as it was named.
 
     """
 
-    loss: Float[Array, " s"]
-    rate: Certified
-    database: RateDistortionCurve
-    items: Float[Array, ""]
+    joint: Float[Array, "x y"]
+    items: int = dataclasses.field(metadata={"static": True}, default=2)
+    rank_loss: Loss = dataclasses.field(metadata={"static": True}, default="reciprocal_rank")
 
-    _along: ClassVar[str] = "loss"
-
-    @on_host
-    def rate_at(self, loss: ArrayLike) -> Certified:
-        """Solve for the bits per item at given losses, to the tolerance of the curve.
-
-        Args:
-            loss: expected rank loss, any shape.
-
-        Returns:
-            Bits per item, shape of the loss.
-
-        Raises:
-            ValueError: if a loss lies below the least.
-
-        """
-        found: Certified = self.database.rate_at(self._checked(loss)) / self.items
-        return found
-
-    @on_host
-    def loss_at(self, rate: ArrayLike) -> Certified:
-        """Solve for the least loss at given bits per item, to the tolerance of the database's curve.
-
-        Args:
-            rate: bits per item, at least 0, any shape.
-
-        Returns:
-            Loss, shape of the rate.
-
-        """
-        return self.database.distortion_at(validation.interval("rate", rate, low=0.0) * self.items)
-
-    def _known(self) -> Points:
-        whole = self.database._known()
-        M = self.items
-        return Points(whole.slope / M, whole.x, whole.lower / M, whole.upper / M)
+    def _points(self, slopes: np.ndarray) -> Points:
+        problem = _collapsed(np.asarray(self.joint), self.items, parse_loss(self.rank_loss))
+        found = [problem.point(float(slope), float(self.rate.tolerance)) for slope in slopes]
+        loss, lower, upper = np.array(found, float).reshape(-1, 3).T
+        return Points(1.0 / slopes, loss, lower, upper)
 
 
 @on_host
@@ -106,11 +83,17 @@ def joint_retrieval_curve(
 ) -> JointRetrievalCurve:
     r"""Compute what joint encoders of a small database can do, exactly (C5 on all databases).
 
+    $$R^*(D) = \frac1M \min \{ I(Y^M; F) : E\,d(Y^M, F) \le D \}.$$
+
+    Where one ranking serves all queries (a binary query or item, the DSBS) a slope takes milliseconds for a
+    hundred items; with three classes of queries and reciprocal ranks five items are the most.
+
     Args:
         source: a `DiscreteSource`, or a table P(x,y), of one letter an item.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
-        slopes: reward a bit per item, > 0, shape (S,).
-        items: M, from 2 to 16 and so small that databases times rankings are at most 2^20.
+        slopes: reward a bit, > 0, shape (S,).
+        items: M, from 2 to 1024, and so small that there are at most 2^18 rankings and 2^20 pairs of types of
+            databases and rankings, both up to permutations of the items.
         tolerance: certified gap to reach, bits per item.
 
     Returns:
@@ -129,54 +112,85 @@ def joint_retrieval_curve(
         "slopes", slopes, low=0.0, high=np.inf, open_low=True, open_high=True, ndim=1
     )
     wanted = validation.tolerance(tolerance)
-    masses, losses = _databases(joint, M, parsed)
-    whole = rate_distortion_curve(masses, losses, M / slope, tolerance=wanted * M)
-    return JointRetrievalCurve(
+    least, most = end_losses(joint, jnp.log2(float(M)), parsed)
+    curve = JointRetrievalCurve(
         slope=slope,
-        loss=whole.distortion,
-        rate=whole.rate / M,
-        database=whole,
-        items=jnp.asarray(float(M)),
+        loss=slope,
+        rate=Certified(value=slope, lower=slope, upper=slope, tolerance=wanted),
+        minimum_loss=jnp.asarray(least),
+        maximum_loss=jnp.asarray(most),
+        stored_rate=jnp.asarray(reduced(joint).entropy),
+        joint=jnp.asarray(joint),
+        items=M,
+        rank_loss=loss,
     )
+    points = curve._points(np.asarray(slope))
+    lower, upper = jnp.asarray(points.lower), jnp.asarray(points.upper)
+    rate = Certified(value=upper, lower=lower, upper=upper, tolerance=wanted)
+    return dataclasses.replace(curve, loss=jnp.asarray(points.x), rate=rate)
 
 
-def _databases(joint: np.ndarray, M: int, loss: RankLoss) -> tuple[np.ndarray, np.ndarray]:
-    """List all databases with their probabilities, and the losses of all rankings of each."""
-    kept = reduced(joint)
+@dataclasses.dataclass(frozen=True)
+class _Collapsed:
+    """Types of databases and orbits of rankings.
+
+    Attributes:
+        queries: classes of queries, and P(y).
+        strategies: what the items of each orbit earn, shape (O, M, C).
+        types: numbers of items of each letter, shape (T, |Y|).
+        random: mean reward of a random ranking.
+
+    """
+
+    queries: Queries
+    strategies: np.ndarray
+    types: np.ndarray
+    random: float
+
+    def point(self, slope: float, tolerance: float) -> tuple[float, float, float]:
+        """Solve at one slope: the loss, and the bits per item there from below and above."""
+        M = self.strategies.shape[1]
+        found = arranged(
+            self.strategies,
+            self.queries.direction,
+            self.queries.py,
+            self.types,
+            math.log(2.0) / slope,
+        )
+        mass = np.exp(found.log_p)
+        mass /= mass.sum()
+        # Bits less the part that a random ranking pays for, which all have in common.
+        bits = -found.log_mean / math.log(2.0)
+        lost = 1.0 - self.random - found.gain / M
+        if bits.shape[1] == 1:
+            loss, value, gap = float(mass @ lost[:, 0]), float(mass @ bits[:, 0]), 0.0
+        else:
+            least = float(bits.min())
+            curve = rate_distortion_curve(mass, bits - least, [1.0], tolerance=tolerance * M)
+            value = float(curve.rate.upper[0] + curve.distortion[0]) + least
+            gap = float(curve.gap[0])
+            channel = np.asarray(curve.test_channel()[0])
+            loss = float(mass @ (channel * lost).sum(axis=1))
+        # What is minimised is R + loss / slope, an item; of a random ranking R is zero.
+        rate = (value + (1.0 - self.random) * M / slope) / M - loss / slope
+        rounding = _ROUNDING * (1.0 + 1.0 / slope)
+        return loss, rate - gap / M - rounding, rate + rounding
+
+
+@functools.lru_cache(maxsize=8)
+def _tabulated(joint: bytes, shape: tuple[int, int], M: int, loss: RankLoss) -> _Collapsed:
+    kept = reduced(np.frombuffer(joint).reshape(shape))
     queries = classes_of(kept.channel[kept.px > 0] * kept.py)
     reward = 1.0 - np.asarray(loss.of_log_rank(jnp.log(jnp.arange(1.0, M + 1))))
     earned = [
         plus * reward - minus * reward[::-1]
         for plus, minus in zip(queries.forward, queries.backward, strict=True)
     ]
-    rankings = math.prod(_count(values) for values in earned)
-    letters = queries.py.size
-    if letters**M * rankings > _MOST_ENTRIES:
-        raise ValueError(
-            f"items must be so few that databases times rankings are at most {_MOST_ENTRIES}, got "
-            f"{letters}^{M} databases and {rankings} rankings"
-        )
-    databases = np.array(list(itertools.product(range(letters), repeat=M)))
-    total = np.full((len(databases), 1), reward.mean())
-    for values, direction in zip(earned, queries.direction, strict=True):
-        by_item = np.array(list(_arrangements(values)))
-        gain = direction[databases] @ by_item.T / M
-        total = (total[:, :, None] + gain[:, None, :]).reshape(len(databases), -1)
-    return queries.py[databases].prod(axis=1), np.maximum(1.0 - total, 0.0)
+    strategies = orbits(earned) if earned else np.zeros((1, M, 0))
+    types = types_of(queries.py.size, M, len(strategies))
+    return _Collapsed(queries, strategies, types, float(reward.mean()))
 
 
-def _count(values: np.ndarray) -> int:
-    """Count the distinct arrangements of numbers that may be equal."""
-    _, times = np.unique(values, return_counts=True)
-    return math.factorial(values.size) // math.prod(math.factorial(int(k)) for k in times)
-
-
-def _arrangements(values: np.ndarray) -> list[tuple[float, ...]]:
-    """List them."""
-    if values.size == 0:
-        return [()]
-    found = []
-    for value in np.unique(values):
-        rest = np.delete(values, np.flatnonzero(values == value)[0])
-        found += [(float(value), *others) for others in _arrangements(rest)]
-    return found
+def _collapsed(joint: np.ndarray, M: int, loss: RankLoss) -> _Collapsed:
+    """Collapse the databases of a source; kept from one call to the next."""
+    return _tabulated(joint.astype(float).tobytes(), joint.shape, M, loss)

@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from rdsim.limits.retrieval.items._programme import Programme
+from rdsim.limits.retrieval.items._ranks import Programme
 
 _CODEWORDS: Final = 128
 """Codewords of a channel, over all queries."""

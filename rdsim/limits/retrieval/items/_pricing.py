@@ -33,7 +33,7 @@ _EDGE: Final = 8
 """A split leaves at least this fraction of the groups on either side."""
 
 
-class _Upper(NamedTuple):
+class Upper(NamedTuple):
     """G_c by the groups that are its maximum somewhere.
 
     Attributes:
@@ -50,7 +50,7 @@ class _Upper(NamedTuple):
     ends: np.ndarray
 
     @classmethod
-    def of(cls, reward: np.ndarray, beta: np.ndarray, direction: np.ndarray) -> "_Upper":
+    def of(cls, reward: np.ndarray, beta: np.ndarray, direction: np.ndarray) -> "Upper":
         least, most = float(direction.min()), float(direction.max())
         # G is the greatest of lines; the least beta for a reward, its conjugate, is convex.
         # Sheared so that it falls strictly, its lower hull has all corners.
@@ -91,7 +91,7 @@ def best_strategies(
 
     """
     C = len(beta)
-    upper = [_Upper.of(*one) for one in zip(problem.reward, beta, problem.direction, strict=True)]
+    upper = [Upper.of(*one) for one in zip(problem.reward, beta, problem.direction, strict=True)]
     base = np.log(problem.py) - theta
     low = np.zeros((1, C), int)  # first group of a node, of the largest tau
     high = np.array([[g.slope.size - 1 for g in upper]])
@@ -135,7 +135,7 @@ def best_strategies(
 
 
 def _bounded(
-    problem: Problem, upper: list[_Upper], base: np.ndarray, low: np.ndarray, high: np.ndarray
+    problem: Problem, upper: list[Upper], base: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""Bound nodes; return also the scores tau of the maximum and the class to split, shape (N,).
 
@@ -196,7 +196,7 @@ def _bounded(
 
 
 def _halves(
-    low: np.ndarray, high: np.ndarray, tau: np.ndarray, split: np.ndarray, upper: list[_Upper]
+    low: np.ndarray, high: np.ndarray, tau: np.ndarray, split: np.ndarray, upper: list[Upper]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split nodes where the maximum lies, but not at the very edge."""
     rows = np.arange(len(low))
@@ -226,7 +226,7 @@ def interpolated(
     Cubic pieces between the groups in use, with the scores tau where they meet as derivatives: the
     multipliers are the conjugate of G, a smooth convex function of the reward.
     """
-    upper = _Upper.of(reward, beta, direction)
+    upper = Upper.of(reward, beta, direction)
     x, y = upper.slope[::-1], upper.offset[::-1]
     tau = (0.5 * (upper.ends[:-1] + upper.ends[1:]))[::-1]
     if x.size < 2:

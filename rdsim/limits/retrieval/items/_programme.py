@@ -5,7 +5,8 @@ the posteriors. With one class of queries (a binary query, a binary item, a DSBS
 order, so that a channel is an entropic transport between quantiles and letters, and its dual is
 smooth in |Y| numbers. With more classes, groups of quantiles are refined until both sides meet:
 strategies of coarse groups that come near the optimum are split for the next, and those that the
-working set lacks are added.
+working set lacks are added. With more classes than that can search, and few letters, all posteriors are
+searched instead (`_posteriors`).
 """
 
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from rdsim.limits.retrieval.items import _posteriors
+from rdsim.limits.retrieval.items._alternation import alternated
 from rdsim.limits.retrieval.items._pricing import best_strategies, interpolated
-from rdsim.limits.retrieval.items._ranks import Queries, Rewards, Steps, class_steps
+from rdsim.limits.retrieval.items._ranks import Programme, Queries, Rewards, Steps, class_steps
 from rdsim.limits.retrieval.items._strategies import (
     Problem,
     Solution,
@@ -24,6 +27,8 @@ from rdsim.limits.retrieval.items._strategies import (
 )
 
 _NEWTON_STEPS: Final = 60
+_MOST_CLASSES: Final = 5
+"""Classes of queries up to which strategies can be searched."""
 _FIRST_STRATEGIES: Final = 700
 """Strategies of the first, coarsest groups: 8 groups for three classes, 5 for four, 2 for nine."""
 _WORKING: Final = 12_000
@@ -48,23 +53,6 @@ _FINEST: Final = 144
 """Groups a class has at most."""
 _ROUNDING: Final = 5e-14
 """Of a reward: a sum of some hundred numbers, of probabilities that are rounded to 1e-14."""
-
-
-class Programme(NamedTuple):
-    """What one problem needs at every slope.
-
-    Attributes:
-        queries: classes of queries, and P(y).
-        rewards: by quantile, from both sides.
-        below: what each class earns by the quantile, from below.
-        above: from above.
-
-    """
-
-    queries: Queries
-    rewards: Rewards
-    below: list[Steps]
-    above: list[Steps]
 
 
 class Optimum(NamedTuple):
@@ -117,6 +105,10 @@ def optimum(problem: Programme, slope: float, tolerance: float) -> Optimum:
         found, bound = _by_transport(problem, multiplier)
         channels.append(found)
         bounds.append(bound)
+    elif len(queries.direction) > _MOST_CLASSES and queries.py.size <= _posteriors.MOST_LETTERS:
+        more, bound = _by_posteriors(problem, multiplier, tolerance)
+        channels += [each for each in more if (each.sum(axis=0) > 0).all()]
+        bounds.append(bound)
     elif len(queries.direction) > 1:
         for found, bound in _by_strategies(problem, multiplier, tolerance):
             bounds.append(bound)
@@ -166,6 +158,21 @@ def _by_transport(problem: Programme, multiplier: float) -> tuple[np.ndarray, fl
     channel, _, theta = _one_class(problem.below[0], direction, py, multiplier)
     _, value, _ = _one_class(problem.above[0], direction, py, multiplier, theta)
     return channel, problem.rewards.above.whole + multiplier * value
+
+
+def _by_posteriors(
+    problem: Programme, price: float, tolerance: float
+) -> tuple[list[np.ndarray], float]:
+    """Solve many classes of few letters by a channel of some words, and bound over all posteriors."""
+    queries, below = problem.queries, problem.rewards.below
+    # Words are graded by the share of ranks after which half of what a rank can earn is lost.
+    half = below.slope >= 0.5 * (below.slope[0] + below.slope[-1])
+    size = 1.0 / max(float(below.length[half].sum()), 1e-300)
+    towards = queries.py * (1.0 + queries.direction)
+    (found,) = alternated(problem, towards, size, np.array([price]))
+    nats = 0.1 * tolerance * np.log(2.0)
+    channels, value = _posteriors.solve(queries, problem.above, found, price, nats)
+    return channels, problem.rewards.above.whole + price * value
 
 
 def _by_strategies(

@@ -214,6 +214,23 @@ class Queries(NamedTuple):
     py: np.ndarray
 
 
+class Programme(NamedTuple):
+    """What one problem needs at every slope.
+
+    Attributes:
+        queries: classes of queries, and P(y).
+        rewards: by quantile, from both sides.
+        below: what each class earns by the quantile, from below.
+        above: from above.
+
+    """
+
+    queries: Queries
+    rewards: Rewards
+    below: list[Steps]
+    above: list[Steps]
+
+
 def classes_of(joint: np.ndarray) -> Queries:
     """Join the rows of P(x|y) that are parallel once their mean is taken off.
 

@@ -1,0 +1,173 @@
+"""What every curve of bits per item against rank loss has: its ends, and a search on its slopes."""
+
+from typing import ClassVar, Final
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from rdsim import validation
+from rdsim.certified import Certified
+from rdsim.limits._curve import Curve
+from rdsim.limits._supporting_lines import Points, search
+from rdsim.number_types import ArrayLike
+from rdsim.ranking.loss import RankLoss
+from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
+from rdsim.results import result
+from rdsim.transformations import on_host
+
+_PADDED: Final = 64
+"""Losses of stored letters are computed for a multiple of so many, by few programs."""
+
+
+@result
+class ItemCurve(Curve):
+    r"""Certified points of least bits per item against rank loss, one a slope, and what they prove.
+
+    Attributes:
+        slope: reward that a bit is worth, shape (S,): the curve falls by a bit a `slope` of loss.
+        loss: expected rank loss of the channel found, shape (S,).
+        rate: least bits per item at that loss, shape (S,): the channel's own is `upper` and `value`,
+            and `lower` is the height of a line below the whole curve.
+        minimum_loss: of items stored whole, ranked best: no encoder has less.
+        maximum_loss: of a random ranking, which costs no bits.
+        stored_rate: bits per item that is stored whole, as far as queries tell letters apart.
+
+    """
+
+    loss: Float[Array, " s"]
+    rate: Certified
+    minimum_loss: Float[Array, ""]
+    maximum_loss: Float[Array, ""]
+    stored_rate: Float[Array, ""]
+
+    _along: ClassVar[str] = "loss"
+
+    @on_host
+    def rate_at(self, loss: ArrayLike) -> Certified:
+        """Solve for the least bits per item at given losses, to the tolerance of the curve.
+
+        Args:
+            loss: expected rank loss, any shape; from `maximum_loss` on the rate is zero.
+
+        Returns:
+            Bits per item, shape of the loss; `value` is the upper bound, that of one channel or of two
+            that are time-shared. Where the gap stays above the tolerance `converged` is False.
+
+        Raises:
+            ValueError: if a loss lies below `minimum_loss`.
+
+        """
+        goal = self._checked(loss)
+        lower, upper, _ = searched(self, np.asarray(goal), inverse=False)
+        return self._certified(np.maximum(lower, 0.0), np.maximum(upper, 0.0), goal.shape)
+
+    @on_host
+    def loss_at(self, rate: ArrayLike) -> Certified:
+        """Solve for the least expected rank loss at given rates, to the curve's tolerance in loss.
+
+        Args:
+            rate: bits per item, at least 0, any shape.
+
+        Returns:
+            Loss, shape of the rate; `value` is the upper bound.
+
+        Raises:
+            ValueError: if a rate is negative.
+
+        """
+        goal = validation.interval("rate", rate, low=0.0)
+        lower, upper, _ = searched(self, np.asarray(goal), inverse=True)
+        least, most = float(self.minimum_loss), float(self.maximum_loss)
+        upper = np.clip(upper, least, most)
+        return self._certified(np.clip(lower, least, upper), upper, goal.shape)
+
+    def _points(self, slopes: np.ndarray) -> Points:
+        """Solve slopes, reward a bit, on the host."""
+        raise NotImplementedError
+
+    def _certified(self, lower: np.ndarray, upper: np.ndarray, shape: tuple[int, ...]) -> Certified:
+        low, high = (jnp.asarray(np.reshape(bound, shape)) for bound in (lower, upper))
+        return Certified(value=high, lower=low, upper=high, tolerance=self.rate.tolerance)
+
+    def _ends(self) -> Points:
+        # Nothing is sent at D_max. The letter itself may be stored, and no loss is less than then.
+        return Points(
+            jnp.asarray([0.0, np.inf]),
+            jnp.stack([self.maximum_loss, self.minimum_loss]),
+            jnp.zeros(2),
+            jnp.stack([jnp.zeros(()), self.stored_rate]),
+        )
+
+    def _known(self) -> Points:
+        own = Points(1.0 / self.slope, self.loss, self.rate.lower, self.rate.upper)
+        return self._ends().and_also(Points(*map(jnp.atleast_1d, own)))
+
+    def _checked(self, at: ArrayLike) -> Float[Array, "..."]:
+        loss = validation.interval("loss", at, low=0.0)
+        if not validation.is_traced(loss, self.minimum_loss):
+            least = float(self.minimum_loss)
+            below = np.asarray(loss) < least - 1e-12
+            if below.any():
+                raise ValueError(
+                    f"loss must be at least {least!r}, that of items stored whole, "
+                    f"got {np.asarray(loss)[below][0].item()!r}"
+                )
+        return loss
+
+
+def searched(
+    curve: ItemCurve, goal: np.ndarray, *, inverse: bool
+) -> tuple[np.ndarray, np.ndarray, Points]:
+    """Search the slopes for goals, beginning with what is known of the curve.
+
+    Returns:
+        Lower and upper bounds at the goals, and all points that were solved or known.
+
+    """
+    known = [Points(*map(np.asarray, curve._known()))]
+
+    def solve(slopes: np.ndarray) -> Points:
+        # Slopes of a curve are bits per unit of loss; vertical and flat lines are known already.
+        inside = np.sort(slopes[np.isfinite(slopes) & (slopes > 0)])
+        known.append(curve._points(1.0 / inside))
+        return known[-1]
+
+    tolerance = float(curve.rate.tolerance)
+    lower, upper = search(solve, known[0], goal.ravel(), tolerance, inverse=inverse)
+    return lower, upper, Points(*map(np.concatenate, zip(*known, strict=True)))
+
+
+def at_slopes(curve: ItemCurve, slopes: np.ndarray) -> Points:
+    """Solve the slopes, reward a bit; with what is known before."""
+    return Points(*map(np.asarray, curve._known())).and_also(curve._points(slopes))
+
+
+def end_losses(
+    joint: np.ndarray, log2_size: Float[Array, ""], loss: RankLoss
+) -> tuple[float, float]:
+    """Compute the losses of stored letters and of a random ranking, exactly by C1.
+
+    Letters that tie for a query may be put into any order: the target's loss is an integral over the
+    places of all of them.
+    """
+    py = joint.sum(axis=0)
+    likelihood = joint / np.where(py > 0, py, 1.0)
+    order = np.argsort(-likelihood, axis=1, kind="stable")
+    share = py[order]
+    before = np.minimum(np.cumsum(share, axis=1) - share, 1.0)
+    share = np.minimum(share, 1.0 - before)
+    weight = np.take_along_axis(joint, order, axis=1)
+    used = (weight > 0) & (share > 0)
+    # The last entry is a target that ties with everybody.
+    a, e = np.append(before[used], 0.0), np.append(share[used], 1.0)
+    padding = (0, -a.size % _PADDED)
+    with np.errstate(divide="ignore"):
+        log_a, log_e = np.log(np.pad(a, padding)), np.log(np.pad(e, padding, constant_values=1.0))
+    losses = np.asarray(
+        expected_loss_kernel(
+            jnp.asarray(log_a), jnp.asarray(log_e), log2_size, loss, reach_of(log2_size)
+        )
+    )
+    most = float(losses[a.size - 1])
+    return min(float(weight[used] @ losses[: a.size - 1]), most), most

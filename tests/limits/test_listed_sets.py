@@ -1,0 +1,119 @@
+"""C27 by listing all sets of items of few values, against all codes of two items."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import entr
+
+from rdsim import sources
+from rdsim.limits import retrieval_converse
+from rdsim.limits.converses import _listed_sets, _memoryless
+from rdsim.limits.converses._half_spaces import Recalls
+
+DSBS = np.asarray(sources.dsbs(0.1).joint)
+SKEW = np.array([[0.5, 0.1], [0.05, 0.35]])
+
+
+def partitions(count):
+    """All partitions of range(count), as labels."""
+    labels = [[0]]
+    for _ in range(count - 1):
+        labels = [[*row, k] for row in labels for k in range(max(row) + 2)]
+    return np.array(labels)
+
+
+def words(joint, labels):
+    """P(x,k) of the words of a partition, shape (|X|, N)."""
+    return joint @ np.eye(max(labels) + 1)[labels]
+
+
+@pytest.mark.parametrize("joint", [DSBS, SKEW, np.kron(SKEW, [[1.0, 0.0]])[:, ::2]])
+@pytest.mark.parametrize("rate", ["fixed_length", "entropy"])
+def test_C27_no_pair_of_codes_of_two_items_passes_the_bound(joint, rate):
+    """Two items of two letters, each with any partition of its four values: recall@1 of the better one."""
+    n = 2
+    whole = np.kron(joint, joint)
+    codes = [words(whole, labels) for labels in partitions(4)]
+    found, spent = [], []
+    for one, other in itertools.combinations_with_replacement(codes, 2):
+        q, p = one.sum(axis=0), other.sum(axis=0)
+        best = np.maximum(one[:, :, None] * p, other[:, None, :] * q[:, None])
+        found.append(0.5 * float(best.sum()))
+        if rate == "entropy":
+            spent.append(0.5 * float(entr(q).sum() + entr(p).sum()) / math.log(2))
+        else:
+            spent.append(math.log2(max(q.size, p.size)))
+    bits = np.unique(np.round(spent, 9))
+    bound = retrieval_converse(
+        sources.DiscreteSource(joint=joint),
+        1.0,
+        "error",
+        bits=bits,
+        letters=n,
+        rate=rate,
+        encoder="separate",
+    )
+    assert set(bound.bound) <= {"listed sets", "rank rate", "items stored whole"}
+    allowed = 1 - np.asarray(bound.loss)[np.searchsorted(bits, np.round(spent, 9))]
+    assert np.max(np.array(found) - allowed) <= 1e-9
+    # It is no empty bound: some of it is reached (nothing stored, items stored whole), and no more than the rank rate.
+    assert np.max(np.array(found)[np.array(spent) <= 1e-9]) == pytest.approx(0.5, abs=1e-9, rel=0)
+    assert "listed sets" in bound.bound
+
+
+@settings(max_examples=10)
+@given(data=st.data())
+def test_C27_the_excess_of_every_partition_lies_below_the_hull(data):
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    joint = random.dirichlet(np.ones(12)).reshape(3, 4)
+    gamma, px = data.draw(st.sampled_from([0.0, 0.6, 1.0, 1.7])), joint.sum(axis=1)
+    subsets = np.array(list(itertools.product([0.0, 1.0], repeat=4)))[1:]
+    q, both = subsets @ joint.sum(axis=0), subsets @ joint.T
+    phi = np.maximum(both - gamma * q[:, None] * px, 0.0).sum(axis=1)
+    for labels in partitions(4):
+        code = words(joint, labels)
+        total = np.maximum(code - gamma * code.sum(axis=0) * px[:, None], 0.0).sum()
+        N = code.shape[1]
+        hull = N * _listed_sets._hull_at(np.append(0.0, q), np.append(0.0, phi), 1 / N)
+        assert total <= hull + 1e-12
+    # The hull itself, by all chords.
+    x, y = np.append(0.0, q), np.append(0.0, phi)
+    for at in (0.2, 0.5, 0.9):
+        chords = [
+            y[i] + (y[j] - y[i]) * (at - x[i]) / (x[j] - x[i])
+            for i in range(x.size)
+            for j in range(x.size)
+            if x[i] <= at < x[j]
+        ]
+        np.testing.assert_allclose(_listed_sets._hull_at(x, y, at), max(chords), atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize("joint", [DSBS, SKEW])
+def test_C27_listed_sets_are_tighter_than_their_exponent(joint):
+    recalls = Recalls(np.log([0.01, 0.25]), np.array([0.5, 0.5]))
+    for bits in (1.0, 2.0):
+        listed = _listed_sets.reward(joint, 3, bits, recalls, "fixed_length")
+        assert listed <= _memoryless.fixed_length(joint, 3, bits, recalls) + 1e-9
+    # Nothing stored is a guess, and stored items are known.
+    assert _listed_sets.reward(joint, 3, 0.0, recalls, "fixed_length") == pytest.approx(
+        0.13, abs=1e-12, rel=0
+    )
+    assert _listed_sets.reward(joint, 3, 3.0, recalls, "fixed_length") == pytest.approx(
+        _listed_sets.reward(joint, 3, 9.0, recalls, "entropy"), abs=0.2, rel=0
+    )
+
+
+def test_C27_sixteen_values_are_listed_and_more_are_not():
+    assert _listed_sets.covered(DSBS, 4)
+    assert not _listed_sets.covered(DSBS, 5)
+    found = retrieval_converse(
+        sources.dsbs(0.1), 6.0, "reciprocal_rank", bits=[1.0, 2.0, 3.0], letters=4
+    )
+    assert "listed sets" in found.bound
+    assert np.all(np.diff(found.loss) < 0)
+    with pytest.raises(ValueError, match="at most 16 values"):
+        retrieval_converse(sources.dsbs(0.1), 6.0, "error", bits=1.0, letters=5, rate="entropy")

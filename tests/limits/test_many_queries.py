@@ -1,0 +1,81 @@
+"""C25 and C26 of many queries and few letters: bounds over all posteriors, against strategies and channels."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import rel_entr
+
+from rdsim import limits
+from rdsim.limits._simplices import least_difference
+from rdsim.limits.retrieval.items import _programme
+from rdsim.limits.retrieval.items._programme import evaluated, optimum, programme
+from rdsim.limits.retrieval.items._ranks import classes_of, tabulated
+from rdsim.ranking.loss import parse_loss
+
+LOSSES = ("reciprocal_rank", "error", "dcg", ("miss", 2))
+
+
+def drawn(random, shape):
+    return random.dirichlet(np.ones(shape[0] * shape[1])).reshape(shape)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+@pytest.mark.parametrize("loss", ["reciprocal_rank", "error"])
+def test_C25_C26_posteriors_and_strategies_agree(monkeypatch, joint, loss):
+    """Three classes, solved to 1e-3 by strategies, bracket what posteriors give."""
+    table = drawn(np.random.default_rng(4), (3, 3))
+    problem = programme(classes_of(table), tabulated(2.0, parse_loss(loss), joint=joint))
+    known = optimum(problem, 0.05, 1e-3)
+    monkeypatch.setattr(_programme, "_MOST_CLASSES", 2)
+    found = optimum(problem, 0.05, 1e-4)
+    reached, best = (one.reward - 0.05 * one.rate for one in (found, known))
+    assert reached <= known.bound + 1e-12
+    assert found.bound >= best - 1e-12
+    assert found.bound - reached <= 0.05 * 5e-3
+
+
+@settings(max_examples=4)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(LOSSES), st.booleans())
+def test_C25_C26_no_channel_of_many_queries_passes_the_bound(seed, loss, joint):
+    random = np.random.default_rng(seed)
+    table = drawn(random, (9, 3))
+    problem = programme(classes_of(table), tabulated(3.0, parse_loss(loss), joint=joint))
+    found = optimum(problem, 0.05, 1e-3)
+    reached = found.reward - 0.05 * found.rate
+    assert reached <= found.bound
+    assert found.bound - reached <= 0.05 * 0.02
+    py = problem.queries.py
+    for words in (2, 3, 6, 12):
+        near = evaluated(problem, (random.dirichlet(np.full(words, 0.4), size=3) * py[:, None]).T)
+        moved = found.joint * random.uniform(0.8, 1.2, size=found.joint.shape)
+        for reward, nats in (near, evaluated(problem, moved)):
+            assert reward - 0.05 * nats / np.log(2) <= found.bound + 1e-12
+
+
+def test_C26_twelve_queries_are_certified():
+    table = drawn(np.random.default_rng(1), (12, 3))
+    curve = limits.retrieval_curve(table, 2.0, "reciprocal_rank", [0.05], encoder="joint")
+    assert float(curve.gap[0]) < 5e-3
+    assert float(curve.rate.lower[0]) > 0.2
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 3, 4]))
+def test_the_least_difference_of_convex_functions_is_that_of_a_grid(seed, letters):
+    """A divergence less a maximum of linear functions: from below, and close."""
+    random = np.random.default_rng(seed)
+    p, lines = random.dirichlet(np.ones(letters)), random.normal(size=(5, letters))
+    found, at = least_difference(
+        letters,
+        lambda m: (np.log(np.maximum(m, 1e-300) / p), np.zeros(len(m))),
+        lambda u: (u @ lines.T).max(axis=-1),
+        tolerance=1e-6,
+        most=100_000,
+    )
+    # Of each linear function by itself the least is minus a logarithm of a mean exponential.
+    exact = -np.log((p * np.exp(lines)).sum(axis=1)).max()
+    value = rel_entr(at, p).sum() - (lines @ at).max()
+    assert found <= exact + 1e-12
+    assert exact - 1e-6 <= found
+    np.testing.assert_allclose(value, exact, rtol=0, atol=1e-3)
