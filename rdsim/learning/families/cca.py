@@ -280,7 +280,7 @@ def canonical_systems(
     )
     return [
         quantized_system(
-            jax.random.fold_in(key, b), of_items, of_queries, items, b, comparison="distance"
+            jax.random.fold_in(key, b), of_items, of_queries, sample[1], b, comparison="distance"
         )
         for b in bits
     ]
