@@ -38,5 +38,6 @@ def draw(dataset: xarray.Dataset) -> Figure:
     left.set(xlabel="batch", ylabel=f"MRR, M = {int(dataset.attrs['size'])}")
     right.set(xlabel="batch", ylabel="bits per item")
     right.set_ylim(bottom=0)
+    right.xaxis.get_major_locator().set_params(integer=True)
     right.legend()
     return figure

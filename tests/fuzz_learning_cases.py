@@ -289,7 +289,7 @@ CASES: Final[dict[str, Call]] = {
     "learning.streamed_codes": {
         "key": key(),
         "batches": points(np.stack([PAIRS, PAIRS + 1.0])),
-        "codewords": count(4, 0, 65),
+        "codebook_size": count(4, 0, 65),
         "policy": one_of("grown"),
         "growth": count(2, 0, 65),
     },

@@ -23,14 +23,14 @@ POLICIES: Final = ("fixed", "refitted", "grown")
 
 @on_host
 def streamed_codes(
-    key: Key[Array, ""], batches: Any, codewords: Any, policy: str, *, growth: Any = 1
+    key: Key[Array, ""], batches: Any, codebook_size: Any, policy: str, *, growth: Any = 1
 ) -> list[VectorQuantizer]:
     """Fit the codebook that is in use at each batch of a stream of items.
 
     Args:
         key: PRNG key of the starts of k-means; batch t draws from fold_in(key, t).
         batches: items, shape (T, N, d).
-        codewords: number of codewords of the first codebook, at most N.
+        codebook_size: number of codewords of the first codebook, at most N.
         policy: "fixed", "refitted" or "grown".
         growth: g, codewords that a grown codebook gains at each batch, at most N.
 
@@ -49,7 +49,7 @@ def streamed_codes(
     items = validation.coordinates("batches", batches, ndim=3)
     if 0 in items.shape:
         raise ValueError(f"batches must have shape (T, N, d), none zero, got {items.shape}")
-    number = validation.integer("codewords", codewords, low=1, high=items.shape[1])
+    number = validation.integer("codebook_size", codebook_size, low=1, high=items.shape[1])
     more = validation.integer("growth", growth, low=1, high=items.shape[1])
     if policy not in POLICIES:
         raise ValueError(f"policy must be one of {POLICIES}, got {policy!r}")

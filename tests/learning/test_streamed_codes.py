@@ -46,7 +46,7 @@ def test_a_grown_codebook_keeps_every_codeword_so_that_what_is_stored_can_still_
     ("arguments", "options", "message"),
     [
         ((STREAM[0], 4, "fixed"), {}, "batches"),
-        ((STREAM, 41, "fixed"), {}, "codewords"),
+        ((STREAM, 41, "fixed"), {}, "codebook_size"),
         ((STREAM, 4, "forgotten"), {}, f"policy must be one of \\{POLICIES}".replace(")", r"\)")),
         ((STREAM, 4, "grown"), {"growth": 0}, "growth"),
     ],
