@@ -230,7 +230,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     for place, size in enumerate(dataset["size"].values):
         chance[place] = np.sum(1 / np.arange(1, size + 1)) / size
     most = dataset.isel(bits=-1)
-    learned = most.sel(family=[name for name in trained if name != ANALYSED])
+    learned = most.sel(family=trained)
     found = [
         Check.at_most(
             claim,
@@ -254,10 +254,10 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C27",
-            "MRR by which an untrained start's interval reaches above that of the trained family at "
-            "the most bits, deep CCA aside",
+            "MRR by which an untrained start lies above the trained family at the most bits, mean "
+            "over seeds",
             "Monte Carlo",
-            (learned.untrained_upper - learned.lower).mean("seed").max(),
+            (learned.untrained_mrr - learned.mrr).mean("seed").max(),
             0.0,
         ),
     ]
@@ -271,6 +271,18 @@ def _comparisons(means: xarray.Dataset, trained: list[str]) -> list[Check]:
         linear, others = means.sel(family=REFERENCE), means.sel(family=trained)
         above = (others.lower - linear.upper).max("family")
         if GAUSSIAN in means.pairs.values:
+            unlike = [name for name in trained if name != ANALYSED]
+            rest = means.sel(pairs=GAUSSIAN, family=unlike)
+            found.append(
+                Check.at_most(
+                    "C27",
+                    "MRR by which an untrained start's interval reaches above that of the trained "
+                    "family on Gaussian pairs at the most bits, deep CCA aside",
+                    "Monte Carlo",
+                    (rest.untrained_upper - rest.lower).max(),
+                    0.0,
+                )
+            )
             found.append(
                 Check.at_most(
                     "C27",

@@ -70,10 +70,8 @@ def real(key: jax.Array, name: str, most: int) -> Split:
     order = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(len(items))
     size = min(len(items) // 3, most)
     chosen = order[: 3 * size]
-    sides = [_principal(side[chosen], size) for side in (queries, items)]
-    return Split(
-        *(tuple(side[rows] for side in sides) for rows in (slice(size, None), slice(size)))
-    )  # type: ignore[arg-type]
+    x, y = (_principal(side[chosen], size) for side in (queries, items))
+    return Split((x[size:], y[size:]), (x[:size], y[:size]))
 
 
 def _principal(points: np.ndarray, size: int) -> np.ndarray:
