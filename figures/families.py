@@ -70,7 +70,7 @@ def _plane(axis: Axes, dataset: xarray.Dataset, names: list[str], kind: str) -> 
         axis.errorbar(dataset.bits, mean, yerr=bars, elinewidth=0.6, **_look(row))
     axis.set_xscale("log", base=2)
     axis.set_xticks(dataset.bits.values, [str(b) for b in dataset.bits.values])
-    axis.set_ylim(0, 1)
+    axis.set_ylim(bottom=0)
     axis.set(
         xlabel="bits per item", ylabel=f"MRR, M = {int(dataset['size'])}", title=f"{kind} pairs"
     )

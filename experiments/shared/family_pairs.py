@@ -9,6 +9,7 @@ import numpy as np
 from experiments import digits, emoji
 from experiments.shared import word_vectors, wordnet
 from experiments.shared.ngrams import hashed_ngrams
+from rdsim.cli.messages import CommandError
 from rdsim.sources import GaussianSource
 
 SYNTHETIC: Final = ("Gaussian", "bent")
@@ -97,6 +98,18 @@ def _words() -> tuple[np.ndarray, np.ndarray]:
     vectors = word_vectors.load()
     kept = slice(None, None, 10)
     return vectors.embed(synonyms[kept]), vectors.embed(definitions[kept])
+
+
+def missing(name: str) -> str:
+    """Say what the pairs of a name need that is not on this machine; empty if nothing."""
+    try:
+        if name == "emoji":
+            emoji.find_font()
+        if name == "words":
+            _words()
+    except (CommandError, word_vectors.MissingDataError) as error:
+        return str(error)
+    return ""
 
 
 def known_pairs(key: jax.Array, name: str, config: Any, source: GaussianSource) -> Split:
