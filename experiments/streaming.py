@@ -15,7 +15,7 @@ import xarray
 
 from experiments.runner import Cell, Check, call
 from rdsim import limits
-from rdsim.learning.streamed_codes import POLICIES, streamed_codes
+from rdsim.learning.streaming import POLICIES, streamed_codes
 from rdsim.ranking.metrics.single_target import tied_loss
 from rdsim.simulation.intervals import empirical_bernstein
 

@@ -63,7 +63,7 @@ from rdsim.learning.stochastic import (
     whole_source,
     whole_table,
 )
-from rdsim.learning.streamed_codes import streamed_codes
+from rdsim.learning.streaming import streamed_codes
 from rdsim.learning.training import (
     MLP,
     Learner,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rdsim.codes.quantizers.vector import vector_quantizer
-from rdsim.learning.streamed_codes import POLICIES, streamed_codes
+from rdsim.learning.streaming import POLICIES, streamed_codes
 
 KEY = jax.random.key(0)
 STREAM = np.random.default_rng(0).normal(size=(3, 40, 2)) + 4.0 * np.arange(3)[:, None, None]
