@@ -281,6 +281,13 @@ CASES: Final[dict[str, Call]] = {
         "losses": losses("error"),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
     },
+    "learning.streamed_codes": {
+        "key": key(),
+        "batches": points(np.stack([PAIRS, PAIRS + 1.0])),
+        "codebook_size": count(4, 0, 65),
+        "policy": one_of("grown"),
+        "growth": count(2, 0, 65),
+    },
     "learning.total_correlation": {
         "x": points(PAIRS),
         "y": points(PAIRS[::-1]),

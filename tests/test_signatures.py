@@ -61,6 +61,8 @@ OBJECTS = frozenset(
         "family",
         "arguments",
         "batch",
+        "batches",
+        "policy",
         "channel",
         "channels",
         "chosen",

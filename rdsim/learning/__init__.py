@@ -63,6 +63,7 @@ from rdsim.learning.stochastic import (
     whole_source,
     whole_table,
 )
+from rdsim.learning.streaming import streamed_codes
 from rdsim.learning.training import (
     MLP,
     Learner,
@@ -123,6 +124,7 @@ __all__ = [
     "quantized_systems",
     "stacked_systems",
     "stored_systems",
+    "streamed_codes",
     "total_correlation",
     "train",
     "triplet_loss",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rdsim import limits, sources
 from rdsim.codes.quantizers.product import long_product_quantizer
 from rdsim.learning.families.catalogue import fit_family
+from rdsim.learning.families.cca import canonical_correlation_analysis
 from rdsim.learning.families.pairs import array_pairs, item_pairs
 from rdsim.learning.families.rankers import generation, kernel_cca, rank_fusion
 from rdsim.learning.families.shared_latent import SharedLatent, padded
@@ -224,3 +225,18 @@ def test_padding_a_shorter_modality_adds_no_density():
     other = jnp.concatenate([points[:, :1], points[:, 1:] + 1.0], axis=1)
     np.testing.assert_array_equal(value, bound(other))
     assert model.embed_items(items).shape == model.query_posterior(points[:, :1, :2])[0].shape
+
+
+def test_kernel_correlations_of_gaussian_pairs_are_the_powers_of_their_correlation():
+    # The singular functions of a Gaussian pair are Hermite polynomials (Lancaster 1957): the canonical
+    # correlations of all functions of the two are rho, rho^2, rho^3, ...
+    rho = 0.9
+    x, y = sources.vector_gaussian(np.eye(1), np.eye(1), np.array([[rho]])).sample(KEY, (8192,))
+    sides = [
+        kernel_cca.kernel_features(points, kernel_cca.landmark_features(key, points))
+        for points, key in ((x, jax.random.key(2)), (y, jax.random.key(3)))
+    ]
+    # The ridge lowers them a little, and more where the features are weak.
+    found = canonical_correlation_analysis(*sides, 2, regularisation=1e-4).correlations
+    # The standard deviation of a sample's correlation is (1 - rho^2) / sqrt(N) < .005.
+    np.testing.assert_allclose(found, [rho, rho**2], rtol=0, atol=0.03)

@@ -25,6 +25,7 @@ from rdsim.learning.operating_points import operating_point
 from rdsim.learning.training.networks import architecture
 from rdsim.learning.training.schedule import Schedule
 from rdsim.limits.bottleneck import mixture_bottleneck_bound
+from rdsim.sources import vector_gaussian
 from rdsim.sources.mixture import gaussian_mixture
 
 SOURCE = gaussian_mixture(
@@ -263,3 +264,41 @@ def test_classes_are_asked_for_by_name():
     pairs = array_pairs(jax.random.key(0), QUERIES, ITEMS, held_out=8)
     with pytest.raises(ValueError, match="two classes"):
         fit_family(jax.random.key(0), "hashing, classes", pairs, bits=(2,))
+
+
+def test_random_planes_hash_canonical_variables_and_keep_the_query():
+    generator = np.random.default_rng(0)
+    y = generator.normal(size=(300, 3))
+    x = y @ generator.normal(size=(3, 4)) + 0.1 * generator.normal(size=(300, 4))
+    pairs = array_pairs(jax.random.key(0), x, y, held_out=50)
+    short, long = fit_family(jax.random.key(1), "random hyperplanes", pairs, bits=(4, 16))
+    digits = long[0].store(jax.random.key(2), y)
+    # Both hash by the same planes, of which the shorter has the first ones.
+    words = digits[:, :4] @ (2 ** np.arange(3, -1, -1))
+    np.testing.assert_array_equal(short[0].encode(jax.random.key(2), y), words)
+    embed, (inner, planes) = long[1].scores.embed, long[1].parameters[0]
+    asked = np.asarray(embed.embed(inner, jnp.asarray(x[:1]))) @ np.asarray(planes)
+    rows = jnp.asarray(long[0].rows(digits[:7])[0])
+    found = long[1].scores((long[1].parameters[0], rows), jnp.asarray(x[:1]))
+    np.testing.assert_allclose(found, (2.0 * digits[:7] - 1) @ asked, rtol=1e-9)
+    # An item is hashed by what is predicted of its own query: most of the bits agree.
+    own = np.asarray(embed((inner, planes), jnp.asarray(x[:, None])))
+    assert np.mean((own > 0) == digits) > 0.9
+
+
+def test_a_hash_of_64_bits_does_not_collapse():
+    source = vector_gaussian(np.eye(6), np.eye(6), 0.9 * np.eye(6))
+    queries, items = source.sample(jax.random.key(0), (1536,))
+    pairs = array_pairs(jax.random.key(1), queries[512:], items[512:])
+    (system,) = fit_family(
+        *(jax.random.key(2), "hashing, pairs", pairs),
+        bits=(64,),
+        schedule=Schedule(steps=100, evaluate_every=50),
+    )
+    bits = system[0].store(jax.random.key(3), items[:512]).astype(float)
+    mean = bits.mean(axis=0)
+    assert ((mean > 0.2) & (mean < 0.8)).mean() > 0.9
+    # Bits that cut along one line would be equal or opposite.
+    apart = np.abs(np.corrcoef(bits.T))[np.triu_indices(64, 1)]
+    assert apart.mean() < 0.35
+    assert len(np.unique(bits, axis=0)) > 0.95 * 512

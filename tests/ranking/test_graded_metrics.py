@@ -107,9 +107,9 @@ def test_blocks_of_queries_do_not_show(monkeypatch):
 
 
 def test_grades_of_trec_eval_and_ir_measures():
-    # The value is that of the definition by hand, (1 / log2(3) + 1) / 2, not compared with the README
-    # of https://github.com/terrierteam/ir_measures, whose example it is: qrels Q0 {D0: 0, D1: 1}, Q1 {D0: 0,
-    # D3: 2}; run Q0 {D0: 1.2, D1: 1.0}, Q1 {D0: 2.4, D3: 3.6}: nDCG .8154648767857288.
+    # The README of https://github.com/terrierteam/ir_measures prints nDCG .8154648767857288, and so
+    # does the definition by hand, (1 / log2(3) + 1) / 2: qrels Q0 {D0: 0, D1: 1}, Q1 {D0: 0, D3: 2};
+    # run Q0 {D0: 1.2, D1: 1.0}, Q1 {D0: 2.4, D3: 3.6}.
     scores, grades = [[1.2, 1.0], [2.4, 3.6]], [[0, 1], [0, 2]]
     for gain in ("linear", "exponential"):
         found = metrics.graded_ndcg(scores, grades, gain=gain)
@@ -131,10 +131,18 @@ def test_the_example_of_jarvelin_and_kekalainen():
         assert abs(found - value) < 0.011, r
 
 
+def test_the_grades_of_the_example_of_ranx():
+    # README of https://github.com/AmenRa/ranx: grades 5 and 3 at the first and third rank, 6 and 1 at the
+    # second and fifth; it prints ndcg@5 0.7861.
+    scores = np.tile([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], (2, 1))
+    found = metrics.graded_ndcg(scores, [[5, 0, 3, 0, 0, 0], [0, 6, 0, 0, 1, 0]], 5)
+    assert float(found.mean()) == pytest.approx(0.7861, rel=0, abs=5e-5)
+
+
 def test_the_example_of_torchmetrics():
-    # The indexes of the documentation of torchmetrics.retrieval; the values are recomputed by hand
-    # from the definitions, for MAP (1 + (1/2 + 2/3) / 2) / 2, not looked up: RetrievalMAP, MRR, NormalizedDCG, HitRate (top_k=2) and
-    # RPrecision of indexes (0,0,0,1,1,1,1).
+    # The docstrings of torchmetrics.retrieval (https://github.com/Lightning-AI/torchmetrics) print .7917 for
+    # RetrievalMAP, .75 for RetrievalMRR and RetrievalRPrecision, and .8467 for RetrievalNormalizedDCG, all
+    # of indexes (0,0,0,1,1,1,1).
     first = [0.2, 0.3, 0.5], np.array([False, False, True])
     second = [0.1, 0.3, 0.5, 0.2], np.array([False, True, False, True])
 
@@ -144,9 +152,11 @@ def test_the_example_of_torchmetrics():
     assert mean(metrics.average_precision) == pytest.approx(0.7917, rel=0, abs=5e-5)
     assert mean(metrics.reciprocal_rank) == pytest.approx(0.75, rel=1e-15, abs=0)
     assert mean(metrics.ndcg) == pytest.approx(0.8467, rel=0, abs=5e-5)
-    assert mean(lambda s, p: metrics.success(s, p, 2)) == 1
     assert mean(metrics.r_precision) == pytest.approx(0.75, rel=1e-15, abs=0)
-    # retrieval_normalized_dcg([.1,.2,.3,4,70], [10,0,0,1,5]) prints 0.6957.
+    # RetrievalHitRate(top_k=2), of which the first query finds its item third, prints .5.
+    first = first[0], np.array([True, False, False])
+    assert mean(lambda s, p: metrics.success(s, p, 2)) == 0.5
+    # retrieval_normalized_dcg([.1,.2,.3,4,70], [10,0,0,1,5]) prints .6957.
     found = metrics.graded_ndcg([0.1, 0.2, 0.3, 4, 70], [10, 0, 0, 1, 5])
     assert float(found) == pytest.approx(0.6957, rel=0, abs=5e-5)
 

@@ -21,6 +21,7 @@ from jaxtyping import Array, Key
 
 from rdsim import validation
 from rdsim.learning.families.adversarial import AdversarialFamily
+from rdsim.learning.families.beyond_pairs import UnpairedFamily, graph_family
 from rdsim.learning.families.cca import cca_family
 from rdsim.learning.families.deep_cca import deep_cca_family
 from rdsim.learning.families.dual_encoder import DualEncoderFamily, triplet_encoder
@@ -30,6 +31,7 @@ from rdsim.learning.families.pairs import ItemPairs, Source, System, item_pairs
 from rdsim.learning.families.rankers import (
     RankFusionFamily,
     generation_learner,
+    hyperplane_family,
     kernel_cca_family,
     metric_family,
 )
@@ -53,6 +55,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "triplet, k-means": DualEncoderFamily(learner=triplet_encoder),
     "CCA": cca_family,
     "deep CCA": deep_cca_family,
+    "random hyperplanes": hyperplane_family,
     "hashing, pairs": HashingFamily(by="pairs"),
     "hashing, classes": HashingFamily(by="classes"),
     "hashing, semi-supervised": HashingFamily(by="both"),
@@ -71,6 +74,8 @@ FAMILIES: Final[dict[str, Family]] = {
     "residual quantization": QuantizedFamily(kind="residual"),
     "finite scalar quantization": QuantizedFamily(kind="finite scalar"),
     "generation": StoredFamily(learner=generation_learner),
+    "graph network": graph_family,
+    "unpaired translation": UnpairedFamily(),
 }
 """Each family of the literature, as it is compared in the study `learned_families`."""
 

@@ -271,6 +271,30 @@ def canonical_systems(
     """
     bits = validation.integers("bits", bits, low=1)
     validation.prng_key("key", key)
+    of_items, of_queries = canonical_maps(
+        embed_items,
+        embed_queries,
+        sample,
+        regularisation=regularisation,
+        dimension=dimension,
+    )
+    return [
+        quantized_system(
+            jax.random.fold_in(key, b), of_items, of_queries, sample[1], b, comparison="distance"
+        )
+        for b in bits
+    ]
+
+
+def canonical_maps(
+    embed_items: tuple[Callable[[Any, Array], Array], Any],
+    embed_queries: tuple[Callable[[Any, Array], Array], Any],
+    sample: Any,
+    *,
+    regularisation: Any = 0.0,
+    dimension: Any = None,
+) -> tuple[tuple[CanonicalMap, Any], tuple[CanonicalMap, Any]]:
+    """Maps of items and of queries to the units of `canonical_systems`, whose arguments these are."""
     item_map, item_parameters = embedding("embed_items", embed_items)
     query_map, query_parameters = embedding("embed_queries", embed_queries)
     queries, items = (
@@ -287,12 +311,7 @@ def canonical_systems(
     of_items = (CanonicalMap(item_map), (item_parameters, found.mean_y, weighted))
     expected = (query_parameters, found.mean_x, found.map_x / spread)
     of_queries = (CanonicalMap(query_map), expected)
-    return [
-        quantized_system(
-            jax.random.fold_in(key, b), of_items, of_queries, items, b, comparison="distance"
-        )
-        for b in bits
-    ]
+    return of_items, of_queries
 
 
 def cca_family(

@@ -24,7 +24,9 @@ def run_keys(key: Key[Array, ""], runs: int) -> tuple[Key[Array, " r"], ...]:
 @partial(jax.jit, static_argnames="learner")
 def first_parameters(keys: Key[Array, " r"], learner: Any) -> Float[Array, "r p"]:
     """Build the module of every run and lay its parameters in one vector."""
-    return jax.vmap(lambda key: vector(nnx.split(learner.build(nnx.Rngs(key)))[1]))(keys)
+    # Run by run: to the same digits, XLA compiles this in a quarter of the time that it takes for
+    # random numbers of all runs side by side, and their computation is short.
+    return jax.lax.map(lambda key: vector(nnx.split(learner.build(nnx.Rngs(key)))[1]), keys)
 
 
 @partial(jax.jit, static_argnames="plan")

@@ -1,11 +1,18 @@
-"""More ways to rank stored items: metrics, kernels, fused ranks, and a generator of items.
+"""More ways to rank stored items: metrics, kernels, random planes, fused ranks, and a generator of items.
 
 Each module is one family; `catalogue` lists them.
 """
 
 from rdsim.learning.families.rankers.generation import generation_learner
+from rdsim.learning.families.rankers.hyperplanes import hyperplane_family
 from rdsim.learning.families.rankers.kernel_cca import kernel_cca_family
 from rdsim.learning.families.rankers.metric import metric_family
 from rdsim.learning.families.rankers.rank_fusion import RankFusionFamily
 
-__all__ = ["RankFusionFamily", "generation_learner", "kernel_cca_family", "metric_family"]
+__all__ = [
+    "RankFusionFamily",
+    "generation_learner",
+    "hyperplane_family",
+    "kernel_cca_family",
+    "metric_family",
+]

@@ -6,6 +6,7 @@ are in a database are the only codewords that its queries see.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -114,5 +115,7 @@ class LongCode:
         return points, np.broadcast_to(np.asarray(self.precision), points.shape)
 
 
+@functools.lru_cache(maxsize=64)
 def _embedded(embed: Callable[[Any, Array], Array]) -> Callable[[Any, Array], Array]:
+    """Embeddings in float64; one compiled program for each function and shape."""
     return jax.jit(lambda parameters, points: jnp.asarray(embed(parameters, points), float))

@@ -1,0 +1,120 @@
+"""Pairs that families of learned codes are compared on: synthetic ones, and small sets of real ones."""
+
+import math
+from typing import Any, Final, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments import digits, emoji
+from experiments.shared import word_vectors, wordnet
+from experiments.shared.ngrams import hashed_ngrams
+from rdsim.cli.messages import CommandError
+from rdsim.sources import GaussianSource
+
+SYNTHETIC: Final = ("Gaussian", "bent")
+REAL: Final = ("digits", "emoji", "words")
+_COORDINATES: Final = 32
+"""Principal coordinates of real queries and items that are kept."""
+_PIXELS: Final = 8
+"""Side of an emoji, in pixels."""
+_NGRAMS: Final = 256
+"""Bins of the n-grams of its name."""
+
+
+class Split(NamedTuple):
+    """Pairs to learn from, and a database of others with its queries.
+
+    Attributes:
+        training: queries (N, d_x) and items (N, d_y).
+        database: queries (M, d_x) and items (M, d_y).
+
+    """
+
+    training: tuple[np.ndarray, np.ndarray]
+    database: tuple[np.ndarray, np.ndarray]
+
+
+def bent(items: np.ndarray, strength: float) -> np.ndarray:
+    r"""Bend the first half of the coordinates by the squares of the second, to unit variance.
+
+    $$y'_i = \frac{y_i + s\,(y_{i+d/2}^2 - 1)}{\sqrt{1 + 2 s^2}}, \quad i \le d/2.$$
+
+    This can be undone: whoever stores bent items may as well store the items, so that no limit changes. But a
+    linear map of a bent item tells of $y_i$ no more than through the noise of the square.
+    """
+    first, second = np.split(items, 2, axis=1)
+    return np.concatenate(
+        [(first + strength * (second**2 - 1)) / math.sqrt(1 + 2 * strength**2), second], axis=1
+    )
+
+
+def synthetic(
+    key: jax.Array, source: GaussianSource, training: int, size: int, bend: float
+) -> Split:
+    """Draw Gaussian pairs, and bend their items; by 0 for Gaussian ones."""
+    x, y = (np.asarray(side) for side in source.sample(key, (training + size,)))
+    y = bent(y, bend) if bend else y
+    return Split((x[size:], y[size:]), (x[:size], y[:size]))
+
+
+def real(key: jax.Array, name: str, most: int) -> Split:
+    """Read pairs, keep at most so many of each part, and take their principal coordinates.
+
+    Two thirds are learned from, the others are the database. Directions and units are those of the first.
+
+    Raises:
+        MissingDataError, CommandError: if the data are not on this machine.
+
+    """
+    queries, items = {"digits": digits.halves, "emoji": _emoji, "words": _words}[name]()
+    order = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(len(items))
+    size = min(len(items) // 3, most)
+    chosen = order[: 3 * size]
+    x, y = (_principal(side[chosen], size) for side in (queries, items))
+    return Split((x[size:], y[size:]), (x[:size], y[:size]))
+
+
+def _principal(points: np.ndarray, size: int) -> np.ndarray:
+    """Principal coordinates, each to unit variance, of the points beyond the first so many."""
+    known = points[size:].astype(float)
+    mean = known.mean(axis=0)
+    _, spread, directions = np.linalg.svd(known - mean, full_matrices=False)
+    kept = (spread > 1e-6 * spread[0])[:_COORDINATES]
+    scale = (
+        directions[:_COORDINATES][kept]
+        / (spread[:_COORDINATES][kept] / math.sqrt(len(known)))[:, None]
+    )
+    return (points - mean) @ scale.T
+
+
+def _emoji() -> tuple[np.ndarray, np.ndarray]:
+    pictures, names = emoji.pictures(emoji.find_font(), _PIXELS)
+    return hashed_ngrams(names, _NGRAMS), pictures.reshape(len(pictures), -1) / 255
+
+
+def _words() -> tuple[np.ndarray, np.ndarray]:
+    synonyms, definitions = wordnet.pairs()
+    vectors = word_vectors.load()
+    kept = slice(None, None, 10)
+    return vectors.embed(synonyms[kept]), vectors.embed(definitions[kept])
+
+
+def missing(name: str) -> str:
+    """Say what the pairs of a name need that is not on this machine; empty if nothing."""
+    try:
+        if name == "emoji":
+            emoji.find_font()
+        if name == "words":
+            _words()
+    except (CommandError, word_vectors.MissingDataError) as error:
+        return str(error)
+    return ""
+
+
+def known_pairs(key: jax.Array, name: str, config: Any, source: GaussianSource) -> Split:
+    """Return the pairs of a name, drawn or read."""
+    size = 2**config.log2_size
+    if name in REAL:
+        return real(key, name, size)
+    return synthetic(key, source, config.training, size, config.bend if name == "bent" else 0.0)

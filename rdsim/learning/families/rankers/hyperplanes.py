@@ -1,0 +1,71 @@
+r"""Hashes by random hyperplanes: the signs of random projections of canonical variables.
+
+$$b_k(y) = \mathrm{sign} \langle w_k, v(y) \rangle, \quad s(x, b) = \sum_k \langle w_k, u(x) \rangle\, b_k, \quad w_k \sim N(0, I),$$
+
+v the canonical variables of items in the units in which CCA stores them, u those of queries. Nothing is trained but the analysis: it is
+what a trained hash of as many bits must beat.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from rdsim.learning.families.cca import CanonicalMap, as_they_are, canonical_maps, side_by_side
+from rdsim.learning.families.hashing import SignScores, sign_code
+from rdsim.learning.families.pairs import ItemPairs, System
+from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, SignDigits
+from rdsim.learning.families.stored_embeddings import embedded_code
+from rdsim.learning.training.schedule import Schedule
+from rdsim.simulation.coded_items import Decoder
+
+
+@dataclasses.dataclass(frozen=True)
+class Projected:
+    """Random projections of an embedding; parameters are the embedding's, and the planes (e, B).
+
+    Attributes:
+        embed: pure, hashable function (parameters, points) -> (..., e).
+
+    """
+
+    embed: CanonicalMap
+
+    def __call__(self, parameters: Any, points: Array) -> Float[Array, "... b"]:
+        """Project the embedding of points."""
+        inner, planes = parameters
+        return self.embed(inner, points) @ planes
+
+
+def hyperplane_family(
+    keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
+) -> list[System]:
+    """Analyse queries and items, and hash by random planes; no schedule is used.
+
+    References:
+        Charikar (2002), "Similarity estimation techniques from rounding algorithms", STOC; Gordo,
+        Perronnin, Gong and Lazebnik (2014), IEEE Trans. PAMI 36(1), for queries that are not hashed.
+
+    """
+    del schedule
+    queries, items = data.sample[:2]
+    of_items, of_queries = canonical_maps(
+        (as_they_are, None), (side_by_side, None), (queries, items)
+    )
+    planes = jax.random.normal(keys[0], (of_items[1][2].shape[1], max(bits)))
+    systems: list[System] = []
+    for b in bits:
+        stored, asked = (
+            (Projected(embed), (parameters, planes[:, :b]))
+            for embed, parameters in (of_items, of_queries)
+        )
+        scores = SignScores(asked[0])
+        if b > MOST_LISTED_BITS:
+            long = LongCode(embed=stored[0], parameters=stored[1], digits=SignDigits(b))
+            systems.append((long, Decoder(scores, (asked[1],))))
+            continue
+        code = embedded_code(*stored, sign_code(b), jnp.asarray(items))
+        systems.append((code, Decoder(scores, (asked[1], sign_code(b).codewords))))
+    return systems

@@ -1,0 +1,81 @@
+"""Every family of the catalogue: it beats chance and its own untrained start, and same keys give same digits."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from rdsim import limits
+from rdsim.learning.families.catalogue import FAMILIES, fit_family
+from rdsim.learning.families.pairs import array_pairs
+from rdsim.learning.held_out_points import held_out_point
+from rdsim.learning.training.schedule import Schedule
+from rdsim.limits.bottleneck import mixture_bottleneck_bound
+from rdsim.sources.mixture import gaussian_mixture
+
+BITS = 4
+SIZE = 256
+COMPUTED = ("CCA", "kernel CCA", "random hyperplanes")
+"""Families without a training."""
+ANALYSED = ("deep CCA",)
+"""Families whose start is good: the canonical variables of random features."""
+CONFIDENCE = 1 - 1e-7
+# Hoeffding: the mean of SIZE numbers in [0, 1] is off by more once in 10^7.
+MARGIN = float(np.sqrt(np.log(1e7) / (2 * SIZE)))
+ANGLES = np.arange(6) * np.pi / 3
+SOURCE = gaussian_mixture(
+    [0.3, 0.25, 0.2, 0.12, 0.08, 0.05],
+    2 * np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1),
+    0.25,
+    query_noise=[0.02, 0.1],
+)
+
+
+@functools.cache
+def data():
+    """Training pairs, and a database that all families are measured in."""
+    queries, items, classes = (
+        np.asarray(part) for part in SOURCE.sample(jax.random.key(1), (1024,))
+    )
+    pairs = array_pairs(jax.random.key(2), queries[SIZE:], items[SIZE:], classes=classes[SIZE:])
+    return pairs, queries[:SIZE], items[:SIZE]
+
+
+def measured(name, steps):
+    pairs, queries, items = data()
+    plan = Schedule(steps=steps, evaluate_every=max(1, steps // 2))
+    (system,) = fit_family(jax.random.key(3), name, pairs, bits=(BITS,), schedule=plan)
+    return held_out_point(jax.random.key(4), system, queries, items, confidence=CONFIDENCE)
+
+
+@functools.cache
+def least_loss():
+    """Least loss of any system that stores BITS of an item (C4)."""
+    known = mixture_bottleneck_bound(SOURCE, float(BITS))
+    return float(limits.rank_loss(np.log2(SIZE), "reciprocal_rank", rate=known).lower)
+
+
+def mean_rank(point):
+    """Mean over queries of the share of items ahead of the target, the tied ones counted half."""
+    return float(np.mean((point.ahead + (point.tied - 1) / 2) / (SIZE - 1)))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_C4_a_family_beats_chance_and_its_untrained_start_and_no_converse(name):
+    trained = measured(name, 60)
+    loss = trained.losses["reciprocal_rank"]
+    assert mean_rank(trained) < 0.5 - MARGIN
+    assert float(loss.upper) >= least_loss()
+    if name not in COMPUTED:
+        start = measured(name, 0)
+        assert float(loss.mean) < float(start.losses["reciprocal_rank"].mean)
+        if name not in ANALYSED:
+            assert mean_rank(trained) < mean_rank(start) - MARGIN
+
+
+@pytest.mark.parametrize("name", ["graph network", "unpaired translation", "kernel CCA"])
+def test_same_keys_give_same_digits(name):
+    first, second = measured(name, 20), measured(name, 20)
+    np.testing.assert_array_equal(first.ahead, second.ahead)
+    np.testing.assert_array_equal(first.tied, second.tied)
