@@ -1,0 +1,113 @@
+"""The training loop of rdsim beside a plain loop of flax.nnx and optax around the same module and loss."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from benchmarks._rows import Row, Side, compare
+from rdsim.learning.families.dual_encoder import ContrastiveLearner, DualEncoder
+from rdsim.learning.families.pairs import BATCH, draw_batch
+from rdsim.learning.training.encoders import ConvNet, Transformer
+from rdsim.learning.training.loop import train
+from rdsim.learning.training.networks import architecture
+from rdsim.learning.training.schedule import Schedule
+
+TITLE = "Training beside a plain loop"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is timed."""
+
+    networks: tuple[str, ...] = ("MLP", "ConvNet", "Transformer")
+    """Of the items; queries go through a multilayer perceptron."""
+    steps: tuple[int, ...] = (1000, 100, 100)
+    """Of one call, for each network."""
+    hidden: int = 64
+    """Width of the hidden layers of the multilayer perceptrons."""
+    repeats: int = 5
+    """Turns."""
+
+
+SMOKE = Config(networks=("MLP",), steps=(20,), hidden=4, repeats=1)
+FULL = Config()
+
+_PIXELS = 8
+"""Side of a picture, the item; an MLP reads its pixels."""
+_ENCODERS = {
+    "MLP": None,
+    "ConvNet": architecture(ConvNet, shape=(_PIXELS, _PIXELS, 1), channels=8),
+    "Transformer": architecture(Transformer, shape=(_PIXELS, _PIXELS, 1), patch=4, width=16),
+}
+
+
+def run(config: Config) -> list[Row]:
+    """Compare the loops for each network, one run, with equal numbers of steps and no evaluation between."""
+    rows = []
+    for network, steps in zip(config.networks, config.steps, strict=True):
+        rows += _compared(config, network, steps)
+    return rows
+
+
+def _compared(config: Config, network: str, steps: int) -> list[Row]:
+    generator = np.random.default_rng(0)
+    latent = generator.normal(size=(4096, 8))
+    sides = [latent @ generator.normal(size=(8, size)) / 3 for size in (16, _PIXELS**2)]
+    x, y = (jnp.asarray(side, jnp.float32) for side in sides)
+    data = (x[:, None], y, jnp.zeros(len(y), jnp.int32))
+    held_out = tuple(part[:BATCH] for part in data)
+    learner = ContrastiveLearner(
+        build=architecture(
+            DualEncoder,
+            query_size=x.shape[1],
+            item_size=y.shape[1],
+            hidden=(config.hidden,) * 2,
+            dimension=16,
+            item_encoder=_ENCODERS[network],
+        )
+    )
+    plan = Schedule(steps=steps, evaluate_every=steps)
+    key = jax.random.key(0)
+
+    @nnx.jit
+    def step(model: Any, optimiser: Any, step_key: Any) -> Any:
+        batch = draw_batch(step_key, data)
+
+        def loss(model: Any) -> Any:
+            return learner.loss(model, batch)[0]
+
+        value, gradients = nnx.value_and_grad(loss)(model)
+        optimiser.update(model, gradients)
+        return value
+
+    def plain() -> tuple[float, float]:
+        began = time.process_time()
+        model = learner.build(nnx.Rngs(0))
+        optimiser = nnx.Optimizer(model, plan.optimiser(), wrt=nnx.Param)
+        for number in range(steps):
+            step(model, optimiser, jax.random.fold_in(key, number))
+        value = float(learner.loss(model, held_out)[0])
+        return value, time.process_time() - began
+
+    def ours() -> tuple[float, float]:
+        began = time.process_time()
+        trained = train(key, learner, draw_batch, data, held_out, jnp.zeros(1), schedule=plan)
+        return float(trained.held_out[0, -1]), time.process_time() - began
+
+    def describe(found: tuple[float, float]) -> tuple[str, dict[str, float]]:
+        loss, seconds = found
+        return f"held-out loss {loss:.3f} nats", {"loss_nats": loss, "cpu_seconds": seconds}
+
+    return compare(
+        f"{network}, {steps} steps of {BATCH} pairs",
+        [
+            Side("plain loop of nnx and optax", plain, describe),
+            Side("rdsim, one run", ours, describe),
+        ],
+        config.repeats,
+    )
