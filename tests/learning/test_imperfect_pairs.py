@@ -184,8 +184,8 @@ def test_readings_of_gaps_find_more_than_zeros_in_their_place(family):
     queries, items, _ = pairs_of(0, 1400)
     pairs = array_pairs(jax.random.key(0), queries[:1024], items[:1024])
     lacking = queries[1024:] * np.array([[0.0], [1.0]])
-    (system,) = family(KEYS, pairs, (12,), SHORT)
-    (padded,) = GapFamily(reading="padding")(KEYS, pairs, (12,), SHORT)
+    (system,) = family(KEYS, pairs, (8,), SHORT)
+    (padded,) = GapFamily(reading="padding")(KEYS, pairs, (8,), SHORT)
     found, without = mrr(system, lacking, items[1024:]), mrr(padded, lacking, items[1024:])
     assert found > without
     # What is missing is missed: complete queries find more.

@@ -126,10 +126,8 @@ class RobustLearner:
         trust = trusted(losses, left_out)
         cosines = model.embed_queries(queries) @ model.embed_items(items).T
         own = jnp.diagonal(cosines)
-        above = (
-            self.margin * trust + cosines - own[:, None],
-            self.margin * trust + cosines.T - own[:, None],
-        )
+        margins = (self.margin * trust - own)[:, None]
+        above = margins + cosines, margins + cosines.T
         rest = 1.0 - jnp.eye(own.size, dtype=cosines.dtype)
         hinges = sum(jnp.sum(rest * jax.nn.relu(table), axis=1) for table in above)
         return 0.5 * jnp.mean(trust * hinges) / (own.size - 1), record
