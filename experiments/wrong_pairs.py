@@ -18,6 +18,7 @@ from rdsim import limits, sources
 from rdsim.learning.families.pairs import ItemPairs, array_pairs
 from rdsim.learning.families.variants import RobustFamily
 from rdsim.sources import DiscreteSource, GaussianSource
+from rdsim.sources.discretisation import Discretisation
 
 CLAIMS = ("C27", "C30")
 PLAIN = "plain"
@@ -149,6 +150,8 @@ def _measured(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
 def _scores(config: Config) -> dict[str, np.ndarray]:
     """What scores made for pairs with wrong ones keep, letter by letter and for single items."""
     pair = sources.gaussian(config.strongest).discretise(config.cells)
+    if not isinstance(pair, Discretisation):
+        raise TypeError("a scalar pair has one discretisation")
     right = pair.source
     density = _density(right)
     kept, misordered = [], []

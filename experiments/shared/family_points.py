@@ -1,6 +1,6 @@
 """MRR of a family of learned codes in a fresh database, trained and untrained, with intervals over queries."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import jax
@@ -41,7 +41,7 @@ def points(
     }
 
 
-def stacked(parts: list[Mapping[str, np.ndarray]], axis: int = 0) -> dict[str, np.ndarray]:
+def stacked(parts: Sequence[Mapping[str, np.ndarray]], axis: int = 0) -> dict[str, np.ndarray]:
     """Stack arrays of the same names."""
     return {name: np.stack([part[name] for part in parts], axis=axis) for name in parts[0]}
 

@@ -237,6 +237,8 @@ class GapFamily:
         items = data.sample[1]
         if self.reading == "experts":
             return stored_systems(keys[1], model, items, numbers)
+        of_items: Any
+        of_queries: Any
         of_items, of_queries = (
             module_method(model, name) for name in ("embed_items", "embed_queries")
         )

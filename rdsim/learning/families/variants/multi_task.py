@@ -70,7 +70,7 @@ class MultiTaskLearner:
         log_x, log_y = model.class_scores(x), model.class_scores(y)
         own = sum(jnp.take_along_axis(logs, label, axis=1)[:, 0] for logs in (log_x, log_y))
         count = jnp.maximum(jnp.sum(known), 1)
-        classes = -0.5 * jnp.sum(jnp.where(known, own, 0.0)) / len(own)
+        classes = -0.5 * jnp.sum(jnp.where(known, own, 0.0)) / batch[2].size
         right = jnp.sum(known & (jnp.argmax(log_x, axis=1) == label[:, 0])) / count
         contrast = info_nce_loss(x @ y.T / model.temperature())
         return contrast + self.weight * classes, {"accuracy": right}
