@@ -96,6 +96,14 @@ def agree_presets(rows):
     assert total.status == "measured"
 
 
+def agree_training(rows):
+    ours, *plain = rows
+    # Other starts, and other batches: one loss up to what they differ.
+    for row in plain:
+        assert row.numbers["cpu_seconds"] > 0
+        assert abs(row.numbers["loss_nats"] - ours.numbers["loss_nats"]) < 1
+
+
 def agree_growth(rows):
     kinds = [row.problem.split(",")[0] for row in rows]
     assert kinds == ["Wyner-Ziv", "bottleneck", "bottleneck", "R(D)"]

@@ -9,7 +9,7 @@ from flax import nnx
 from rdsim.learning.families.dual_encoder import DualEncoderFamily
 from rdsim.learning.families.pairs import array_pairs
 from rdsim.learning.held_out_points import held_out_point
-from rdsim.learning.training.encoders import ConvNet, Recurrent, Transformer
+from rdsim.learning.training.encoders import ConvNet, Recurrent, Transformer, convolved
 from rdsim.learning.training.networks import architecture
 from rdsim.learning.training.schedule import Schedule
 
@@ -31,6 +31,14 @@ def test_padding_of_a_text_does_not_show_and_the_order_of_its_tokens_does(name):
     np.testing.assert_allclose(out, short, rtol=0, atol=1e-6)
     assert np.abs(out[0] - out[1]).max() > 1e-4
     assert out.dtype == np.float32
+
+
+@pytest.mark.parametrize(("side", "size", "strides"), [(5, 3, 1), (6, 3, 2), (5, 3, 2), (6, 1, 2)])
+def test_convolutions_by_matrix_products_are_those_of_the_layer(side, size, strides):
+    layer = nnx.Conv(2, 3, (size, size), strides=strides, rngs=nnx.Rngs(0))
+    layer.bias[...] = jnp.arange(3.0, dtype=jnp.float32)
+    maps = jnp.asarray(np.random.default_rng(0).normal(size=(2, side, side + 1, 2)), jnp.float32)
+    np.testing.assert_allclose(convolved(layer, maps), layer(maps), rtol=0, atol=1e-5)
 
 
 def test_patches_are_squares_of_the_picture():

@@ -30,6 +30,7 @@ from rdsim.learning.families.hashing import HashingFamily
 from rdsim.learning.families.pairs import ItemPairs, Source, System, item_pairs
 from rdsim.learning.families.rankers import (
     RankFusionFamily,
+    RegionAttentionFamily,
     generation_learner,
     hyperplane_family,
     kernel_cca_family,
@@ -39,6 +40,7 @@ from rdsim.learning.families.reranking import cross_attention_learner, distilled
 from rdsim.learning.families.shared_latent import shared_latent_family
 from rdsim.learning.families.stored.learned_quantizers import QuantizedFamily
 from rdsim.learning.families.stored_embeddings import StoredFamily
+from rdsim.learning.families.variants import GapFamily, RobustFamily, multi_task_encoder
 from rdsim.learning.training.schedule import Schedule, checked_schedule
 from rdsim.number_types import Integer
 from rdsim.sources import GaussianSource
@@ -76,6 +78,14 @@ FAMILIES: Final[dict[str, Family]] = {
     "generation": StoredFamily(learner=generation_learner),
     "graph network": graph_family,
     "unpaired translation": UnpairedFamily(),
+    "region attention": RegionAttentionFamily(),
+    "multi-task": DualEncoderFamily(learner=multi_task_encoder),
+    "symmetric loss": RobustFamily(rule="symmetric"),
+    "soft margin": RobustFamily(rule="soft margin"),
+    "co-dividing": RobustFamily(rule="co-dividing"),
+    "padding": GapFamily(reading="padding", gaps=True),
+    "prediction": GapFamily(reading="prediction"),
+    "experts": GapFamily(reading="experts", gaps=True),
 }
 """Each family of the literature, as it is compared in the study `learned_families`."""
 

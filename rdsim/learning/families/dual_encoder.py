@@ -93,8 +93,11 @@ class DualEncoder(nnx.Module):
         self, queries: Float[Array, "n m d"], items: Float[Array, "k c"]
     ) -> Float[Array, "n k"]:
         """Inner products over the temperature, of every query with every item."""
-        found = self.embed_queries(queries) @ self.embed_items(items).T
-        return found / jnp.maximum(jnp.exp(self.log_temperature[...]), _LEAST_TEMPERATURE)
+        return self.embed_queries(queries) @ self.embed_items(items).T / self.temperature()
+
+    def temperature(self) -> Float[Array, ""]:
+        """Temperature of the scores, learned and bounded from below."""
+        return jnp.maximum(jnp.exp(self.log_temperature[...]), _LEAST_TEMPERATURE)
 
     def _embedded(self, points: Float[Array, "... e"]) -> Float[Array, "... e"]:
         if not self.unit:

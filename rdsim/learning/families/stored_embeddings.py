@@ -310,8 +310,11 @@ class StoredScores:
     def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " k"]:
         """Score; parameters are those of the module, and the stored embeddings (K, e)."""
         inner, stored = parameters
-        model = nnx.merge(self.graph, inner)
-        return jnp.asarray(model.compare(queries[None], stored)[0], float)
+        return jnp.asarray(self.module(inner).compare(queries[None], stored)[0], float)
+
+    def module(self, parameters: Any) -> Any:
+        """Module with these parameters."""
+        return nnx.merge(self.graph, parameters)
 
 
 @on_host

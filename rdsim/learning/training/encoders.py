@@ -67,11 +67,40 @@ class ConvNet(nnx.Module):
         return _of_rows(self._vectors, inputs)
 
     def _vectors(self, inputs: Float[Array, "n i"]) -> Float[Array, "n o"]:
-        h = self.first(jnp.asarray(inputs, jnp.float32).reshape(-1, *self.shape))
+        h = convolved(self.first, jnp.asarray(inputs, jnp.float32).reshape(-1, *self.shape))
         for inner, outer, skip in zip(self.inner, self.outer, self.skip, strict=True):
             h = jax.nn.relu(h)
-            h = skip(h) + outer(jax.nn.relu(inner(h)))
+            h = convolved(skip, h) + convolved(outer, jax.nn.relu(convolved(inner, h)))
         return self.last(jax.nn.relu(h).mean(axis=(1, 2)))
+
+
+def convolved(layer: nnx.Conv, maps: Float[Array, "n h w c"]) -> Float[Array, "n i j o"]:
+    """Apply a convolution with padding "SAME" as one matrix product of shifted maps.
+
+    The training loop runs its steps inside one compiled loop, and runs side by side: there XLA has no fast program for
+    convolutions on a CPU (three times the time), and makes those of several runs grouped ones. Matrix products are fast in both.
+    """
+    kernel = layer.kernel[...]
+    stride = layer.strides if isinstance(layer.strides, int) else layer.strides[0]
+    sizes, sides = kernel.shape[:2], maps.shape[1:3]
+    outputs = [-(-side // stride) for side in sides]
+    missing = [
+        max((out - 1) * stride + size - side, 0)
+        for out, size, side in zip(outputs, sizes, sides, strict=True)
+    ]
+    padding = [(0, 0), *((more // 2, more - more // 2) for more in missing), (0, 0)]
+    wide = jnp.pad(maps, padding)
+    shifted = [
+        wide[
+            :,
+            a : a + (outputs[0] - 1) * stride + 1 : stride,
+            b : b + (outputs[1] - 1) * stride + 1 : stride,
+        ]
+        for a in range(sizes[0])
+        for b in range(sizes[1])
+    ]
+    found = jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+    return found + layer.bias[...]
 
 
 class Recurrent(nnx.Module):

@@ -1,0 +1,283 @@
+r"""Cross-attention between the regions of an item and the words of a query, in both directions.
+
+An item is a set of R regions $v_r$, a query a set of M words $w_m$ (its modalities), each a unit vector that a
+network shared by the set makes. With $s_{rm} = \langle v_r, w_m \rangle$ and a learned sharpness $\lambda$,
+
+$$\alpha_{mr} = \operatorname{softmax}_r \lambda s_{rm},\ a_m = \sum_r \alpha_{mr} v_r, \qquad
+  \beta_{rm} = \operatorname{softmax}_m \lambda s_{rm},\ c_r = \sum_m \beta_{rm} w_m:$$
+
+every word attends to regions, and every region to words. The score compares each with what it attended to,
+coordinate by coordinate, $A = \frac1M \sum_m w_m \odot a_m$ and $C = \frac1R \sum_r v_r \odot c_r$, and adds up
+
+$$s = \langle \theta, [A; C] \rangle / \tau \ \text{(concatenated)}, \qquad
+  s = \langle \mathbf{1}, \tfrac12 (A + C) \rangle / \tau \ \text{(averaged)}.$$
+
+No single vector of an item has this score as an inner product: what is stored is the set, each region with a
+share of the bits, in no order.
+"""
+
+import dataclasses
+import math
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key
+
+from rdsim import validation
+from rdsim.codes.quantizers.product import (
+    ProductQuantizer,
+    long_product_quantizer,
+    product_quantizer,
+)
+from rdsim.learning.families.dual_encoder import ContrastiveLearner
+from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.families.reranking import CANDIDATES
+from rdsim.learning.families.stored import LongCode, ProductDigits
+from rdsim.learning.families.stored_embeddings import StoredScores, module_method, stored_systems
+from rdsim.learning.training.networks import MLP, architecture
+from rdsim.learning.training.schedule import Schedule
+from rdsim.simulation.coded_items import Decoder
+
+JOININGS: Final = ("concatenated", "averaged")
+_MOST_WORDS: Final = 256
+"""Most codewords that regions share; beyond, each region has a product quantizer of its share of the bits."""
+_FITTED_REGIONS: Final = 4
+"""Fewest regions of the training items for each shared codeword, on average."""
+
+
+class RegionAttention(nnx.Module):
+    """Two networks, one shared by all regions and one by all words, and the attention between them.
+
+    Attributes:
+        region_network: from a region to e numbers.
+        word_network: from a word to e numbers.
+        weights: theta, of the concatenated sums, shape (2e,).
+        log_sharpness: of lambda.
+        log_temperature: of tau.
+        regions: R of an item.
+        joined: how the two directions are joined.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        regions: int,
+        item_size: int,
+        word_size: int,
+        joined: str = "concatenated",
+        hidden: tuple[int, ...] = (32,),
+        dimension: int = 16,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Make the networks.
+
+        Args:
+            regions: R of an item.
+            item_size: numbers in an item, all regions one after the other.
+            word_size: numbers in a word.
+            joined: "concatenated" or "averaged".
+            hidden: widths of the hidden layers.
+            dimension: e.
+            rngs: of the first parameters.
+
+        Raises:
+            ValueError: if the regions do not divide the numbers of an item, or joined is another word.
+
+        """
+        if joined not in JOININGS:
+            raise ValueError(f"joined must be one of {JOININGS}, got {joined!r}")
+        self.regions = validation.integer("regions", regions, low=1)
+        if validation.integer("item_size", item_size, low=1) % regions:
+            raise ValueError(
+                f"regions must divide the {item_size} numbers of an item, got {regions}"
+            )
+        self.joined = joined
+        self.region_network = MLP((item_size // regions, *hidden, dimension), rngs)
+        self.word_network = MLP((word_size, *hidden, dimension), rngs)
+        # The concatenated score starts as the averaged one.
+        self.weights = nnx.Param(jnp.full((2 * dimension,), 0.5, jnp.float32))
+        self.log_sharpness = nnx.Param(jnp.asarray(math.log(4.0), jnp.float32))
+        self.log_temperature = nnx.Param(jnp.asarray(math.log(0.1), jnp.float32))
+
+    def embed_items(self, items: Float[Array, "n i"]) -> Float[Array, "n e"]:
+        """Region vectors of items (N, R d), one after the other, shape (N, R e)."""
+        points = jnp.asarray(items, jnp.float32).reshape(len(items), self.regions, -1)
+        return _unit(self.region_network(points)).reshape(len(items), -1)
+
+    def embed_words(self, queries: Float[Array, "n m d"]) -> Float[Array, "n m e"]:
+        """Word vectors of queries (N, M, d)."""
+        return _unit(self.word_network(jnp.asarray(queries, jnp.float32)))
+
+    def attention(
+        self, queries: Float[Array, "n m d"], stored: Float[Array, "k e"]
+    ) -> tuple[Float[Array, "n k r m"], Float[Array, "n k r m"]]:
+        """Attention of queries (N, M, d) and stored items (K, R e), each of shape (N, K, R, M).
+
+        Returns:
+            alpha, of words over regions, summing to one over R; beta, of regions over words, over M.
+
+        """
+        return self._attention(self._similarities(self.embed_words(queries), self._sets(stored)))
+
+    def compare(self, queries: Any, stored: Any) -> Float[Array, "n k"]:
+        """Score stored items (K, R e) for queries (N, M, d)."""
+        words, regions = self.embed_words(queries), self._sets(stored)
+        similarities = self._similarities(words, regions)
+        alpha, beta = self._attention(similarities)
+        if self.joined == "averaged":
+            # The inner product of a word with what it attended to is its mean similarity.
+            to_regions = to_words = 0.5 * similarities
+        else:
+            half = self.weights[...].reshape(2, -1)
+            to_regions = self._similarities(words * half[0], regions)
+            to_words = self._similarities(words * half[1], regions)
+        found = jnp.mean(jnp.sum(alpha * to_regions, axis=-2), axis=-1)
+        found += jnp.mean(jnp.sum(beta * to_words, axis=-1), axis=-1)
+        return found / jnp.exp(self.log_temperature[...])
+
+    def scores(self, queries: Any, items: Any) -> Float[Array, "n k"]:
+        """Score items (K, R d) for queries (N, M, d)."""
+        return self.compare(queries, self.embed_items(items))
+
+    def _sets(self, stored: Any) -> Float[Array, "k r e"]:
+        return jnp.asarray(stored, jnp.float32).reshape(len(stored), self.regions, -1)
+
+    def _similarities(
+        self, words: Float[Array, "n m e"], regions: Float[Array, "k r e"]
+    ) -> Float[Array, "n k r m"]:
+        return jnp.einsum("nme,kre->nkrm", words, regions)
+
+    def _attention(self, similarities: Float[Array, "n k r m"]) -> tuple[Array, Array]:
+        sharp = jnp.exp(self.log_sharpness[...]) * similarities
+        return jax.nn.softmax(sharp, axis=-2), jax.nn.softmax(sharp, axis=-1)
+
+
+def _unit(points: Float[Array, "... e"]) -> Float[Array, "... e"]:
+    # The gradient of a norm is not finite at zero.
+    return points / jnp.sqrt(jnp.sum(points**2, axis=-1, keepdims=True) + 1e-12)
+
+
+@dataclasses.dataclass(frozen=True)
+class SetDigits:
+    """Digits of all regions of an item, sorted: their order is not stored.
+
+    Attributes:
+        code: quantizer of one region, shared by all.
+        regions: R.
+
+    """
+
+    code: ProductQuantizer
+    regions: int
+
+    def digits(self, embeddings: Float[np.ndarray, "n e"]) -> Int[np.ndarray, "n s"]:
+        """Nearest codeword of each region, in rising order of their digits."""
+        rows = ProductDigits(self.code).digits(
+            embeddings.reshape(len(embeddings) * self.regions, -1)
+        )
+        sets = np.asarray(rows).reshape(len(embeddings), self.regions, -1)
+        # lexsort takes its last key first.
+        order = np.lexsort(np.moveaxis(sets[..., ::-1], -1, 0), axis=-1)
+        return np.take_along_axis(sets, order[..., None], axis=1).reshape(len(embeddings), -1)
+
+    def points(self, digits: Int[np.ndarray, "m s"]) -> Float[np.ndarray, "m e"]:
+        """Codewords of the regions, one after the other."""
+        rows = digits.reshape(len(digits) * self.regions, -1)
+        return ProductDigits(self.code).points(rows).reshape(len(digits), -1)
+
+
+def shared_codewords(regions: int, bits: int) -> int:
+    r"""Most codewords W that R regions may share if their set is to fit in B bits.
+
+    Sets of R codewords in no order, with repetitions, are $\binom{W + R - 1}{R} \le 2^B$.
+
+    Raises:
+        ValueError: if not even two codewords fit.
+
+    """
+    words = 1
+    while words <= _MOST_WORDS and math.comb(words + regions, regions) <= 2**bits:
+        words += 1
+    if words < 2:
+        raise ValueError(f"bits must leave {regions} regions two codewords each, got {bits}")
+    return words
+
+
+def set_quantizer(
+    key: Key[Array, ""], embeddings: Float[np.ndarray, "n e"], regions: int, bits: int
+) -> SetDigits:
+    """Fit a quantizer of sets of regions that are stored in at most so many bits.
+
+    Args:
+        key: PRNG key of the starts.
+        embeddings: region vectors of items, one after the other, shape (N, R e).
+        regions: R.
+        bits: of an item.
+
+    """
+    points = np.asarray(embeddings, float).reshape(len(embeddings) * regions, -1)
+    words = shared_codewords(regions, bits)
+    if words <= min(_MOST_WORDS, len(points) // _FITTED_REGIONS):
+        code = product_quantizer(key, points, subspaces=1, codebook_size=words, starts=2)
+    else:
+        code = long_product_quantizer(key, points, bits // regions)
+    return SetDigits(code, regions)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RegionAttentionFamily:
+    """Train cross-attention of regions and words, and store items as sets of quantized regions.
+
+    Attributes:
+        regions: R of an item, which divides its numbers; of one region it is the whole item.
+        joined: "concatenated" or "averaged".
+
+    References:
+        Lee, Chen, Hua, Hu and He (2018), "Stacked cross attention for image-text matching", ECCV.
+
+    """
+
+    regions: int = 1
+    joined: str = "concatenated"
+
+    def __call__(
+        self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
+    ) -> list[System]:
+        """Fit the systems, one for each number of bits."""
+        numbers = validation.integers("bits", bits, low=1)
+        learner = region_attention_learner(data, regions=self.regions, joined=self.joined)
+        if self.regions > 1:
+            for b in numbers:
+                shared_codewords(self.regions, b)
+        (model,) = fitted_models(keys[0], learner, data, schedule)
+        items = data.sample[1]
+        if self.regions == 1:
+            return stored_systems(keys[1], model, items, numbers)
+        embed, parameters = module_method(model, "embed_items")
+        vectors = np.asarray(embed(parameters, items), float)
+        rule = Decoder(StoredScores(embed.graph), (parameters,))
+        systems: list[System] = []
+        for b in numbers:
+            digits = set_quantizer(jax.random.fold_in(keys[1], b), vectors, self.regions, b)
+            systems.append((LongCode(embed=embed, parameters=parameters, digits=digits), rule))
+        return systems
+
+
+def region_attention_learner(
+    data: ItemPairs, *, regions: int = 1, joined: str = "concatenated"
+) -> ContrastiveLearner:
+    """Return the learner of cross-attention on these pairs, by InfoNCE among groups of candidates."""
+    return ContrastiveLearner(
+        build=architecture(
+            RegionAttention,
+            regions=regions,
+            item_size=data.item_size,
+            word_size=data.modality_size,
+            joined=joined,
+        ),
+        candidates=CANDIDATES,
+    )
