@@ -315,9 +315,11 @@ _MULTIPLIERS: Final = np.geomspace(0.02, 2.0, 20)
 _FINER: Final = 24  # values tried between the neighbours of the best ones
 _STEP: Final = 0.1  # of the thresholds a, standard deviations
 _PARTS: Final = 24  # of a step, around the thresholds where a line touches; two for many shares
-_STEP_OF_ITEMS: Final = 0.15
-"""Step of the points y over the root of lambda. The integrand, the exponential of a probability over lambda, is
-as narrow as a third of that root: the trapezoidal rule is then exact to rounding."""
+_STEP_OF_ITEMS: Final = 0.2
+"""Step of the points over the root of lambda and the width of P(X > a|Y = y), sigma/rho. The integrand, the
+exponential of that probability over lambda, is as narrow as a third of it: the trapezoidal rule is then exact to
+rounding."""
+_LARGEST_STEP: Final = 0.4  # of the points: the rule is exact for the normal density, to e^-120
 
 
 class Items:
@@ -329,11 +331,12 @@ class Items:
     def __init__(self, correlation: float, a: Reals) -> None:
         self.rho, self.a = correlation, a
         self.sigma = math.sqrt((1 - correlation) * (1 + correlation))
+        self.step = _STEP_OF_ITEMS * self.sigma / correlation
         self._seen: dict[float, tuple[Reals, Reals, Reals]] = {}
 
     def usefulness(self, multiplier: float) -> Reals:
         r"""Return $\lambda \ln E\, e^{P(X>a|Y)/\lambda}$ by the trapezoidal rule over items, shape of a."""
-        y, log_normal, seen = self._points(_STEP_OF_ITEMS * math.sqrt(multiplier))
+        y, log_normal, seen = self._points(self.step * math.sqrt(multiplier))
         # Beyond the second end a share of exp(-40) is left, even if every item there is found.
         end = int(np.searchsorted(y, math.sqrt(2 / multiplier + 80.0)))
         exponent = seen[:, :end] / multiplier
@@ -344,11 +347,11 @@ class Items:
         return np.asarray(multiplier * (np.log(exponent.sum(axis=1)) + highest[:, 0]))
 
     def _points(self, largest: float) -> tuple[Reals, Reals, Reals]:
-        step = 0.05 * 0.5 ** max(math.ceil(math.log2(0.05 / largest)), 0)
+        step = _LARGEST_STEP * 0.5 ** max(math.ceil(math.log2(_LARGEST_STEP / largest)), 0)
         if step not in self._seen:
             high = min(
                 max(float(self.a.max()), 6.0) / self.rho + 10.0,
-                math.sqrt(2 * (_STEP_OF_ITEMS / step * 2) ** 2 + 80.0),
+                math.sqrt(2 * (2 * self.step / step) ** 2 + 80.0),
             )
             y = np.arange(-9.0, high, step)
             log_normal = -0.5 * y * y - 0.5 * math.log(2 * math.pi) + math.log(step)

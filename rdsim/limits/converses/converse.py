@@ -140,12 +140,15 @@ def retrieval_converse(
     rewards = {"rank rate": 1 - np.asarray(rank_loss(size, loss, rate=kept).lower)}
     rewards["items stored whole"] = np.full(flat.size, _stored_whole(correlations, size, parsed))
     largest = float(correlations[0])
-    if 0 < largest < 1 - _CERTAIN:
+    unequal = correlations[-1] < largest * (1 - _EQUAL) and flat.max() > 0
+    # Of joint encoders the tilted bound contains the one of the largest correlation: nothing is shrunk or given.
+    contained = unequal and (rate == "information" or encoder == "joint")
+    if 0 < largest < 1 - _CERTAIN and not contained:
         found = [_half_space_reward(largest, size, parsed, R, rate, encoder) for R in flat]
         equal = np.array([one for one, _ in found])
         rewards["half-spaces"] = np.where([hull for _, hull in found], np.inf, equal)
         rewards["unequal half-spaces"] = np.where([hull for _, hull in found], equal, np.inf)
-    if largest < 1 - _CERTAIN and correlations[-1] < largest * (1 - _EQUAL) and flat.max() > 0:
+    if largest < 1 - _CERTAIN and unequal:
         rewards["tilted half-spaces"] = _tilted_reward(
             correlations, size, parsed, flat, rate, encoder
         )
