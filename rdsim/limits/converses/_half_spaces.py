@@ -21,7 +21,7 @@ lines bound the recall at all shares, and with it every rank loss.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Final, Protocol
 
 import numpy as np
@@ -355,25 +355,36 @@ class Items:
             )
             y = np.arange(-9.0, high, step)
             log_normal = -0.5 * y * y - 0.5 * math.log(2 * math.pi) + math.log(step)
-            seen = ndtr((self.rho * y - self.a[:, None]) / self.sigma)
-            self._seen[step] = y, log_normal, seen
+            self._seen[step] = y, log_normal, self._inside(y)
         return self._seen[step]
 
+    def _inside(self, y: Reals) -> Reals:
+        """P(X > a | Y = y), shape (a, y)."""
+        return np.asarray(ndtr((self.rho * y - self.a[:, None]) / self.sigma))
 
-def information(correlation: float, bits: float, log_t: Reals) -> Lines:
-    """Bound the recall of any code of R bits of information an item, joint encoders too.
+
+def information(items: Callable[[Reals], Items], bits: Reals, log_t: Reals) -> list[Lines]:
+    """Bound the recall of any code of R bits of information an item, joint encoders too, for several R.
 
     For each lambda the largest over half-spaces is the upper concave hull of
     U(s) = lambda ln E exp(P(X > a_s|Y)/lambda) over shares s, less a line; gamma is the slope of the
     hull at t. Whatever lambda and gamma are, the bound holds.
 
     Args:
-        correlation: of the coordinates.
-        bits: R.
+        items: makes P(X > a|Y) at thresholds a.
+        bits: R, shape (bits,).
         log_t: ln of shares, increasing, shape (T,).
 
     """
-    coarse = _items(correlation, max(1.0 - float(ndtri_exp(log_t.min())), 6.0))
+    highest = max(1.0 - float(ndtri_exp(log_t.min())), 6.0)
+    coarse = items(np.arange(-6.0, highest, _STEP))
+    return [_information(items, coarse, float(R), log_t) for R in bits]
+
+
+def _information(
+    items: Callable[[Reals], Items], coarse: Items, bits: float, log_t: Reals
+) -> Lines:
+    """The lines at one number of bits."""
     parts = _PARTS if log_t.size <= 8 else 2
     around = _STEP * np.arange(-parts, parts + 1) / parts
 
@@ -384,7 +395,7 @@ def information(correlation: float, bits: float, log_t: Reals) -> Lines:
         if finely:
             fine = np.setdiff1d(np.add.outer(a[np.unique(touched)], around), a)
             order = np.argsort(np.concatenate([a, fine]))
-            more = Items(correlation, fine).usefulness(multiplier)
+            more = items(fine).usefulness(multiplier)
             a = np.concatenate([a, fine])[order]
             useful = np.concatenate([useful, more])[order]
             touched = _corners(useful, log_ndtr(-a), log_t)
@@ -411,12 +422,6 @@ def information(correlation: float, bits: float, log_t: Reals) -> Lines:
         least = max(chosen.min() / ratio, LEAST_MULTIPLIER)
         multipliers = np.geomspace(least, chosen.max() * ratio, _FINER)
     return Lines(log_t, gamma, height)
-
-
-@lru_cache(maxsize=4)
-def _items(correlation: float, highest: float) -> Items:
-    """The coarse thresholds, which all numbers of bits share."""
-    return Items(correlation, np.arange(-6.0, highest, _STEP))
 
 
 def _corners(useful: Reals, log_shares: Reals, log_t: Reals) -> NDArray[np.intp]:

@@ -89,7 +89,7 @@ def lines(correlations: Reals, bits: Reals, log_M: float, rate: str) -> Lines:
     averages = _averages(rho, free, log_gamma)
     bound = _fixed_length if rate == "fixed_length" else _information
     ratios = np.array(_REFERENCES)
-    heights = np.empty((0, bits.size, log_gamma.size))
+    tried, heights = np.empty(0), np.empty((0, bits.size, log_gamma.size))
     for halving in range(_HALVINGS + 1):
         # Whatever the references are, the bound holds: they are halved about the best for one of M items.
         if halving > 0:
@@ -103,7 +103,7 @@ def lines(correlations: Reals, bits: Reals, log_M: float, rate: str) -> Lines:
             for ratio, each in zip(ratios, tilts, strict=True)
         ]
         heights = np.concatenate([heights, more])
-        tried = ratios if halving == 0 else np.append(tried, ratios)
+        tried = np.append(tried, ratios)
     return Lines(log_gamma, np.minimum(heights.min(axis=0), 1.0) + _ROUNDING)
 
 
