@@ -81,7 +81,8 @@ def convolved(layer: nnx.Conv, maps: Float[Array, "n h w c"]) -> Float[Array, "n
     convolutions on a CPU (three times the time), and makes those of several runs grouped ones. Matrix products are fast in both.
     """
     kernel = layer.kernel[...]
-    stride = layer.strides if isinstance(layer.strides, int) else layer.strides[0]
+    strides, bias = layer.strides, layer.bias
+    stride = strides[0] if isinstance(strides, tuple | list) else int(strides or 1)
     sizes, sides = kernel.shape[:2], maps.shape[1:3]
     outputs = [-(-side // stride) for side in sides]
     missing = [
@@ -100,7 +101,7 @@ def convolved(layer: nnx.Conv, maps: Float[Array, "n h w c"]) -> Float[Array, "n
         for b in range(sizes[1])
     ]
     found = jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
-    return found + layer.bias[...]
+    return found if bias is None else found + bias[...]
 
 
 class Recurrent(nnx.Module):

@@ -2,12 +2,12 @@ r"""What a word can tell about directions: caps are the best decoding regions, f
 
 The item is uniform on $S^{n-1}$ and the density of the query decreases with the angle from it. Of all sets of given
 probabilities caps around one pole then maximise $P(X \in A, Y \in B)$ (Baernstein and Taylor 1976), as half-spaces do
-for normal pairs. So the bounds of `_half_spaces` hold with
+for normal pairs, and of all A of one probability a cap maximises the mean of a convex function of $P(A|Y)$.
 
-$$C_R(s) = P(X \in A_s \mid Y \in B_R), \qquad P(A_s) = s,\ P(B_R) = 2^{-R},$$
-
-A and B caps. Given $Y \in B$ the density of the query's angle from the pole, against that of a uniform one, is a mean of
-$G(\theta, \tau)$ (`rdsim.sources.sphere.caps`) over the cap, and decreases with the angle.
+A place is said by its normal score: z, if the cap that ends there has the probability $P(Z > z)$ of a standard normal
+variable. Both scores x and y of a pair are then standard normal, and their density against that of independent
+ones is $G(x, y)$, the mean of `rdsim.sources.sphere.caps`; of many dimensions it is that of a normal pair. So the bounds
+of `_half_spaces` hold with this pair. $\ln G$ is smooth: it is tabulated once a source.
 """
 
 import functools
@@ -16,35 +16,140 @@ from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import CubicSpline, RectBivariateSpline
+from scipy.special import log_ndtr, ndtr, ndtri_exp
 
 from rdsim.limits.converses import _half_spaces
-from rdsim.limits.converses._half_spaces import Recalls
+from rdsim.limits.converses._half_spaces import Items, Lines, Recalls
 from rdsim.ranking.loss import RankLoss
-from rdsim.ranking.sphere import CodewordAngles, QueryAngles
+from rdsim.ranking.sphere import CodewordAngles, QueryAngles, losses
 from rdsim.sources import SphericalSource
 from rdsim.sources.sphere import caps
 from rdsim.sources.sphere.caps import Reals
 from rdsim.sources.sphere.gauss import gauss_rule
 
 _LN2: Final = math.log(2.0)
-_NODES: Final = 10  # angles in a cap, at which the density of the query is smooth
+_NODES: Final = 10  # items in a cap, at least, of a smooth density of the query,
+_NODES_OF_SLOPE: Final = 6  # and so many times rho/sigma, for it is narrower then
+_STEEPEST: Final = 25.0  # rho/sigma, of a correlation of .9992, beyond which caps are not computed
 _CELLS: Final = 480  # of the query's place, over 18 standard deviations or more
-ROUNDING: Final = 2e-6
-"""By which every reward is loosened: more than the splines of the density can lose, 1e-6 in all."""
+_LOWEST: Final = -9.0  # score below which 1e-19 of places lie
+_HIGHEST: Final = (
+    45.0  # score of an item of 1460 bits; words that are longer count as the item itself
+)
+_SAME: Final = 1e-4  # sine of an item's angle times the concentration, below which it is the pole's
+_STEP: Final = 0.1  # of the scores in the table,
+_MOST: Final = 240  # unless there were more of them than this
+_SMOOTH: Final = 5  # degree of the spline; an exponent of a normal pair is one of degree 2
+_WRONG: Final = 1e-6  # largest error of the table where the density matters
+_LEFT_OUT: Final = 40.0  # nats below its largest value where the density of the query is cut
+_POLE: Final = CodewordAngles(np.array([-300.0]), np.ones(1))  # an item that is known exactly
+_IN_A_CELL: Final = np.polynomial.legendre.leggauss(4)
+_MOST_CELLS: Final = 3000
+ROUNDING: Final = 4e-6
+"""By which every reward is loosened: more than the splines of the density can lose, 2e-6 in all."""
+
+
+class _Pair:
+    """Scores x of a query and y of its item, and ln of their density against that of independent ones."""
+
+    def __init__(self, source: SphericalSource) -> None:
+        self.n, self.mixture = source.dimension, source.mixture()
+        # Items nearer to the pole than this are not told from it.
+        least = math.log(_SAME) - max(float(self.mixture[0].max()), 0.0)
+        log_cap = float(caps.log_cap(self.n, np.asarray(min(least, -1.0))))
+        self.highest = min(max(-float(ndtri_exp(log_cap)), 9.0), _HIGHEST)
+        x = np.linspace(0.0, self.highest + 12.0, 120)
+        density = self._exactly(x, np.array([self.highest]))[:, 0] + log_ndtr(-x)
+        likely = x[density > -_LEFT_OUT]
+        self.x, self.y = _grid(max(float(likely[-1]), 9.0) + 0.5), _grid(self.highest)
+        table = self._exactly(self.x, self.y)
+        self.spline = RectBivariateSpline(self.x, self.y, table, kx=_SMOOTH, ky=_SMOOTH, s=0)
+        self.smooth = self._error(table) < _WRONG
+        self.slope = math.inf
+        if self.smooth:
+            y = np.linspace(-3.0, min(self.highest, 6.0), 60)
+            slopes = self.tails(np.array([0.0, 1.5, 3.0]), y, dy=1)
+            self.slope = float(np.abs(slopes).max())
+
+    def _exactly(self, x: Reals, y: Reals) -> Reals:
+        theta, tau = (_place(self.n, z) for z in (x, y))
+        return caps.log_dependence(self.n, *self.mixture, theta[:, None], tau)
+
+    def _error(self, table: Reals) -> float:
+        """Largest error of the table between its points, where the query lies with any probability."""
+        y = 0.5 * (self.y[1:] + self.y[:-1])[:: max(self.y.size // 12, 1)]
+        x = 0.5 * (self.x[1:] + self.x[:-1])
+        density = self.spline(x, y) - 0.5 * x[:, None] ** 2
+        x = x[(density > density.max(axis=0) - 25.0).any(axis=1)]
+        x = x[:: max(x.size // 24, 1)]
+        density = self.spline(x, y) - 0.5 * x[:, None] ** 2
+        near = density > density.max(axis=0) - 25.0
+        wrong = np.abs(self.spline(x, y) - self._exactly(x, y))
+        return float(wrong[near].max()) if np.isfinite(table).all() else math.inf
+
+    def log_ratio(self, x: Reals, y: Reals) -> Reals:
+        """Ln G at increasing scores of queries and items, shape (x, y)."""
+        return np.asarray(self.spline(x, np.minimum(y, self.highest)))
+
+    @functools.cached_property
+    def tails(self) -> RectBivariateSpline:
+        """The normal score of P(X > a|y), which is (rho y - a)/sigma for normal pairs, over a and y."""
+        y = self.y
+        middle = self.x[:, None]
+        density = np.exp(self.log_ratio(self.x, y) - 0.5 * middle**2)
+        density /= density.sum(axis=0)
+        mean = (middle * density).sum(axis=0)
+        # At least a third of a cell is counted: the grid may be wider than the density.
+        width = np.sqrt(((middle - mean) ** 2 * density).sum(axis=0)).min()
+        width = max(float(width), float(self.x[1] - self.x[0]) / 3)
+        cells = min(math.ceil((self.x[-1] - self.x[0]) / (0.4 * width)), _MOST_CELLS)
+        edges = np.linspace(self.x[0], self.x[-1], cells + 1)
+        nodes, weights = _IN_A_CELL
+        half = 0.5 * (edges[1] - edges[0])
+        at = ((edges[:-1] + half)[:, None] + half * nodes).ravel()
+        mass = np.exp(self.log_ratio(at, y) - 0.5 * at[:, None] ** 2)
+        mass = (mass.reshape(cells, nodes.size, -1) * (half * weights)[:, None]).sum(axis=1)
+        zero = np.zeros((1, y.size))
+        above = np.concatenate([np.cumsum(mass[::-1], axis=0)[::-1], zero])
+        below = np.concatenate([zero, np.cumsum(mass, axis=0)])
+        left, right = (
+            ndtri_exp(np.log(np.clip(part / (above + below), 1e-300, 0.6)))
+            for part in (above, below)
+        )
+        return RectBivariateSpline(edges, y, np.where(above < below, left, -right), s=0)
+
+
+def _grid(highest: float) -> Reals:
+    return np.linspace(_LOWEST, highest, min(math.ceil((highest - _LOWEST) / _STEP), _MOST) + 1)
+
+
+def _place(n: int, z: Reals) -> Reals:
+    """The place psi of a score: opposite places have opposite scores."""
+    psi = caps.angle_of_cap(n, log_ndtr(-np.abs(z)))
+    return np.where(z >= 0, psi, -psi)
+
+
+@functools.lru_cache(maxsize=16)
+def _pair(kind: str, n: int, parameter: float) -> _Pair:
+    return _Pair(SphericalSource(parameter=jnp.asarray(parameter), dimension=n, kind=kind))
+
+
+def _pair_of(source: SphericalSource) -> _Pair:
+    return _pair(source.kind, source.dimension, float(source.parameter))
 
 
 class CapTails:
     """The recall of caps, for words that are caps of several probabilities 2^-r, shape (r,)."""
 
     def __init__(self, source: SphericalSource, r: Reals) -> None:
-        self.r, self.n = np.asarray(r, float), source.dimension
-        parameter = float(source.parameter)
-        self.rows = [_row(source.kind, source.dimension, parameter, float(one)) for one in self.r]
+        self.r = np.asarray(r, float)
+        key = source.kind, source.dimension, float(source.parameter)
+        self.rows = [_row(*key, float(one)) for one in self.r]
 
     def recall(self, log_t: Reals) -> Reals:
         """Return C_r(t) for the first word, at shares of the database."""
-        return self.rows[0].inside(caps.angle_of_cap(self.n, log_t))
+        return self.rows[0].beyond(-ndtri_exp(log_t))
 
     def worth(self, log_gamma: Reals) -> Reals:
         r"""Return $\max_s C_r(s) - \gamma s$, shape of gamma followed by (r,).
@@ -53,56 +158,107 @@ class CapTails:
         """
         found = []
         for row in self.rows:
-            psi = row.where(log_gamma)
-            found.append(row.inside(psi) - np.exp(log_gamma + caps.log_cap(self.n, psi)))
+            a = row.where(log_gamma)
+            found.append(row.beyond(a) - np.exp(log_gamma + log_ndtr(-a)))
         return np.maximum(np.stack(found, axis=-1), 0.0)
 
     def log_ratio(self, r: float, log_t: Reals) -> Reals:
         """Ln of the density at the end of the cap of share t, for a word of r bits, by the nearest row."""
         row = self.rows[int(np.argmin(np.abs(self.r - r)))]
-        return row.log_density_ratio(caps.angle_of_cap(self.n, log_t))
+        return row.log_density_ratio(-ndtri_exp(log_t))
 
 
 class _Row:
-    """The query's place given that the item lies in a cap: its distribution, and its density's ratio."""
+    """The query's score given that the item lies in a cap: its distribution, and its density's ratio."""
 
-    def __init__(self, source: SphericalSource, r: float) -> None:
-        words = words_in_cap(source.dimension, r)
-        angles = QueryAngles(source, words)
-        self.psi = np.linspace(angles.psi.min(), angles.psi.max(), _CELLS + 1)
-        mixture = source.mixture()
-        each = caps.log_dependence(source.dimension, *mixture, self.psi[:, None], words.psi)
-        ratio = np.exp(each) @ words.weight
-        self.log_ratio = np.minimum.accumulate(np.log(np.maximum(ratio, 1e-300)))
-        density = np.exp(caps.log_measure(source.dimension, self.psi)) * ratio
-        self.distribution = CubicSpline(self.psi, density).antiderivative()
+    def __init__(self, pair: _Pair, r: float) -> None:
+        self.pair = pair
+        nodes = max(_NODES, math.ceil(_NODES_OF_SLOPE * pair.slope))
+        self.items, self.weight = words_in_cap(r, nodes)
+        grid = pair.x
+        log_density = self._log_ratio(grid) - 0.5 * grid**2
+        likely = np.flatnonzero(log_density > log_density.max() - _LEFT_OUT)
+        ends = grid[max(likely[0] - 1, 0)], grid[min(likely[-1] + 1, grid.size - 1)]
+        self.x = np.linspace(*ends, _CELLS + 1)
+        log_ratio = self._log_ratio(self.x)
+        self.log_ratio = np.maximum.accumulate(log_ratio)
+        density = _normal_density(self.x, log_ratio)
+        self.distribution = CubicSpline(self.x, density).antiderivative()
 
-    def inside(self, psi: Reals) -> Reals:
-        """Probability that the query lies in the cap that ends at a place."""
-        place = np.clip(psi, self.psi[0], self.psi[-1])
-        return np.asarray(np.clip(self.distribution(place), 0.0, 1.0))
+    def _log_ratio(self, x: Reals) -> Reals:
+        """Ln of the mean of G over the items of the cap."""
+        each = self.pair.log_ratio(x, self.items)
+        most = each.max(axis=1)
+        return np.asarray(most + np.log(np.exp(each - most[:, None]) @ self.weight))
+
+    def beyond(self, a: Reals) -> Reals:
+        """Probability that the query lies in the cap that ends at a score."""
+        place = np.clip(a, self.x[0], self.x[-1])
+        whole = float(self.distribution(self.x[-1]))
+        return np.asarray(np.clip(whole - self.distribution(place), 0.0, 1.0))
 
     def where(self, log_ratio: Reals) -> Reals:
-        """Place of a density ratio, which decreases."""
-        return np.asarray(np.interp(-log_ratio, -self.log_ratio, self.psi))
+        """Score at a density ratio, which increases."""
+        return np.asarray(np.interp(log_ratio, self.log_ratio, self.x))
 
-    def log_density_ratio(self, psi: Reals) -> Reals:
-        """Ln of the density ratio at places."""
-        return np.asarray(np.interp(psi, self.psi, self.log_ratio))
+    def log_density_ratio(self, a: Reals) -> Reals:
+        """Ln of the density ratio at scores."""
+        return np.asarray(np.interp(a, self.x, self.log_ratio))
+
+    def nodes(self, cells: int) -> tuple[Reals, Reals]:
+        """Return scores of queries and their probabilities."""
+        edges = np.linspace(self.x[0], self.x[-1], cells + 1)
+        nodes, weights = _IN_A_CELL
+        half = 0.5 * (edges[1] - edges[0])
+        x = ((edges[:-1] + half)[:, None] + half * nodes).ravel()
+        return x, np.tile(half * weights, cells) * _normal_density(x, self._log_ratio(x))
 
 
-@functools.lru_cache(maxsize=2048)
+def _normal_density(x: Reals, log_ratio: Reals) -> Reals:
+    """The density of a score whose ratio to the standard normal one is known."""
+    return np.asarray(np.exp(log_ratio - 0.5 * x**2) / math.sqrt(2 * math.pi))
+
+
+@functools.lru_cache(maxsize=4096)
 def _row(kind: str, n: int, parameter: float, r: float) -> _Row:
-    return _Row(SphericalSource(parameter=jnp.asarray(parameter), dimension=n, kind=kind), r)
+    return _Row(_pair(kind, n, parameter), r)
 
 
-def words_in_cap(n: int, r: float) -> CodewordAngles:
-    """The angle of a uniform item in a cap of probability 2^-r from its pole."""
+@functools.lru_cache(maxsize=4096)
+def words_in_cap(r: float, nodes: int) -> tuple[Reals, Reals]:
+    """Scores of a uniform item in a cap of probability 2^-r, increasing, and their probabilities."""
     log_u = -np.linspace(0.0, 40.0, 2001)[1:] + 0.01
     log_c = log_u - r * _LN2
     log_odds = log_c - np.log(-np.expm1(log_c))
-    found, weight = gauss_rule(log_odds, np.exp(log_u), _NODES)
-    return CodewordAngles(caps.angle_of_cap(n, -np.logaddexp(0.0, -found)), weight / weight.sum())
+    found, weight = gauss_rule(log_odds, np.exp(log_u), nodes)
+    scores = -ndtri_exp(-np.logaddexp(0.0, -found))
+    order = np.argsort(scores)
+    return scores[order], (weight / weight.sum())[order]
+
+
+class CapItems(Items):
+    """P(A|Y = y) for caps A that end at scores a."""
+
+    def __init__(self, pair: _Pair, a: Reals) -> None:
+        self.pair = pair
+        sigma = 1 / math.sqrt(1 + pair.slope**2)
+        super().__init__(math.sqrt((1 - sigma) * (1 + sigma)), a)
+
+    def _inside(self, y: Reals) -> Reals:
+        edge = self.pair.x[-1]
+        found = self.pair.tails(np.clip(self.a, None, edge), np.minimum(y, self.pair.highest))
+        # Nothing lies beyond the table but what the loosening counts.
+        return np.asarray(np.where(self.a[:, None] > edge, 0.0, ndtr(found)))
+
+
+def covers(source: SphericalSource) -> bool:
+    """Say whether the table of the density, and the nodes of items, are as exact as the loosening says."""
+    return _pair_of(source).slope <= _STEEPEST
+
+
+def information(source: SphericalSource, bits: Reals, log_t: Reals) -> list[Lines]:
+    """Bound the recall of codes of R bits of information, joint encoders too, for several R."""
+    return _half_spaces.information(functools.partial(CapItems, _pair_of(source)), bits, log_t)
 
 
 def fixed_length(source: SphericalSource, bits: float, recalls: Recalls) -> tuple[float, bool]:
@@ -121,5 +277,13 @@ def entropy(source: SphericalSource, bits: float, recalls: Recalls) -> tuple[flo
 
 def loss_of_equal_words(source: SphericalSource, size: float, loss: RankLoss, bits: float) -> float:
     """Average the loss over the query of an item in a cap, ranked among uniform competitors (one encoder)."""
-    angles = QueryAngles(source, words_in_cap(source.dimension, bits))
-    return float(angles.mean(np.array([size]), loss).fine[0])
+    row = CapTails(source, np.array([bits])).rows[0]
+    # The loss is as steep as the score, about sqrt(size).
+    x, probability = row.nodes(_CELLS * math.ceil(math.sqrt(size / 16)))
+    return float(probability @ losses(size, loss, log_ndtr(-x)))
+
+
+def loss_of_whole_items(source: SphericalSource, size: float, loss: RankLoss) -> float:
+    """Return the least loss of items stored whole: exact up to quadrature, whose error is taken off."""
+    found = QueryAngles(source, _POLE).mean(np.array([size]), loss)
+    return float(min(found.fine[0], found.coarse[0]))

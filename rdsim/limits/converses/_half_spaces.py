@@ -21,7 +21,7 @@ lines bound the recall at all shares, and with it every rank loss.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Final, Protocol
 
 import numpy as np
@@ -315,9 +315,11 @@ _MULTIPLIERS: Final = np.geomspace(0.02, 2.0, 20)
 _FINER: Final = 24  # values tried between the neighbours of the best ones
 _STEP: Final = 0.1  # of the thresholds a, standard deviations
 _PARTS: Final = 24  # of a step, around the thresholds where a line touches; two for many shares
-_STEP_OF_ITEMS: Final = 0.15
-"""Step of the points y over the root of lambda. The integrand, the exponential of a probability over lambda, is
-as narrow as a third of that root: the trapezoidal rule is then exact to rounding."""
+_STEP_OF_ITEMS: Final = 0.2
+"""Step of the points over the root of lambda and the width of P(X > a|Y = y), sigma/rho. The integrand, the
+exponential of that probability over lambda, is as narrow as a third of it: the trapezoidal rule is then exact to
+rounding."""
+_LARGEST_STEP: Final = 0.4  # of the points: the rule is exact for the normal density, to e^-120
 
 
 class Items:
@@ -329,11 +331,12 @@ class Items:
     def __init__(self, correlation: float, a: Reals) -> None:
         self.rho, self.a = correlation, a
         self.sigma = math.sqrt((1 - correlation) * (1 + correlation))
+        self.step = _STEP_OF_ITEMS * self.sigma / correlation
         self._seen: dict[float, tuple[Reals, Reals, Reals]] = {}
 
     def usefulness(self, multiplier: float) -> Reals:
         r"""Return $\lambda \ln E\, e^{P(X>a|Y)/\lambda}$ by the trapezoidal rule over items, shape of a."""
-        y, log_normal, seen = self._points(_STEP_OF_ITEMS * math.sqrt(multiplier))
+        y, log_normal, seen = self._points(self.step * math.sqrt(multiplier))
         # Beyond the second end a share of exp(-40) is left, even if every item there is found.
         end = int(np.searchsorted(y, math.sqrt(2 / multiplier + 80.0)))
         exponent = seen[:, :end] / multiplier
@@ -344,33 +347,44 @@ class Items:
         return np.asarray(multiplier * (np.log(exponent.sum(axis=1)) + highest[:, 0]))
 
     def _points(self, largest: float) -> tuple[Reals, Reals, Reals]:
-        step = 0.05 * 0.5 ** max(math.ceil(math.log2(0.05 / largest)), 0)
+        step = _LARGEST_STEP * 0.5 ** max(math.ceil(math.log2(_LARGEST_STEP / largest)), 0)
         if step not in self._seen:
             high = min(
                 max(float(self.a.max()), 6.0) / self.rho + 10.0,
-                math.sqrt(2 * (_STEP_OF_ITEMS / step * 2) ** 2 + 80.0),
+                math.sqrt(2 * (2 * self.step / step) ** 2 + 80.0),
             )
             y = np.arange(-9.0, high, step)
             log_normal = -0.5 * y * y - 0.5 * math.log(2 * math.pi) + math.log(step)
-            seen = ndtr((self.rho * y - self.a[:, None]) / self.sigma)
-            self._seen[step] = y, log_normal, seen
+            self._seen[step] = y, log_normal, self._inside(y)
         return self._seen[step]
 
+    def _inside(self, y: Reals) -> Reals:
+        """P(X > a | Y = y), shape (a, y)."""
+        return np.asarray(ndtr((self.rho * y - self.a[:, None]) / self.sigma))
 
-def information(correlation: float, bits: float, log_t: Reals) -> Lines:
-    """Bound the recall of any code of R bits of information an item, joint encoders too.
+
+def information(items: Callable[[Reals], Items], bits: Reals, log_t: Reals) -> list[Lines]:
+    """Bound the recall of any code of R bits of information an item, joint encoders too, for several R.
 
     For each lambda the largest over half-spaces is the upper concave hull of
     U(s) = lambda ln E exp(P(X > a_s|Y)/lambda) over shares s, less a line; gamma is the slope of the
     hull at t. Whatever lambda and gamma are, the bound holds.
 
     Args:
-        correlation: of the coordinates.
-        bits: R.
+        items: makes P(X > a|Y) at thresholds a.
+        bits: R, shape (bits,).
         log_t: ln of shares, increasing, shape (T,).
 
     """
-    coarse = _items(correlation, max(1.0 - float(ndtri_exp(log_t.min())), 6.0))
+    highest = max(1.0 - float(ndtri_exp(log_t.min())), 6.0)
+    coarse = items(np.arange(-6.0, highest, _STEP))
+    return [_information(items, coarse, float(R), log_t) for R in bits]
+
+
+def _information(
+    items: Callable[[Reals], Items], coarse: Items, bits: float, log_t: Reals
+) -> Lines:
+    """The lines at one number of bits."""
     parts = _PARTS if log_t.size <= 8 else 2
     around = _STEP * np.arange(-parts, parts + 1) / parts
 
@@ -381,7 +395,7 @@ def information(correlation: float, bits: float, log_t: Reals) -> Lines:
         if finely:
             fine = np.setdiff1d(np.add.outer(a[np.unique(touched)], around), a)
             order = np.argsort(np.concatenate([a, fine]))
-            more = Items(correlation, fine).usefulness(multiplier)
+            more = items(fine).usefulness(multiplier)
             a = np.concatenate([a, fine])[order]
             useful = np.concatenate([useful, more])[order]
             touched = _corners(useful, log_ndtr(-a), log_t)
@@ -408,12 +422,6 @@ def information(correlation: float, bits: float, log_t: Reals) -> Lines:
         least = max(chosen.min() / ratio, LEAST_MULTIPLIER)
         multipliers = np.geomspace(least, chosen.max() * ratio, _FINER)
     return Lines(log_t, gamma, height)
-
-
-@lru_cache(maxsize=4)
-def _items(correlation: float, highest: float) -> Items:
-    """The coarse thresholds, which all numbers of bits share."""
-    return Items(correlation, np.arange(-6.0, highest, _STEP))
 
 
 def _corners(useful: Reals, log_shares: Reals, log_t: Reals) -> NDArray[np.intp]:

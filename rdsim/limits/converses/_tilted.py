@@ -18,6 +18,7 @@ bound over it.
 """
 
 import math
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -36,17 +37,17 @@ _LN2: Final = math.log(2.0)
 _LOWEST: Final = -4.0  # ln of the least threshold gamma: a list of everything costs it 2 points
 _FINENESS: Final = 0.08  # of ln gamma, on whose grid the bound is a line each
 _MOST: Final = 400  # thresholds gamma
-_REFERENCES: Final = np.append(
-    np.linspace(0.1, 0.6, 11), [0.7, 0.8, 0.9, 1.0]
-)  # correlations r, over the largest one
-_FREE: Final = (0, 1, 2, 4, 8)  # strongest modes that the decoder is given
+_REFERENCES: Final = (0.1, 0.16, 0.22, 0.28, 0.35, 0.45, 0.55, 0.7, 0.85, 1.0)
+"""Correlations r over the largest one that are tried first; the bound is smooth in r."""
+_HALVINGS: Final = 3  # of the distance from the best r to its neighbours, for each number of bits
+_FREE: Final = (0, 1, 2, 3, 4, 8)  # strongest modes that the decoder is given
 _STEP: Final = 0.1  # of the thresholds a, standard deviations
 _EXCESS: Final = np.append(np.arange(0.0, 8.0, 0.125), np.geomspace(8.0, 80.0, 16))
 """Bits by which a layer exceeds the word's R; they are rounded up to this grid."""
 _LAYERS: Final = 48
 _NATS: Final = 24.0  # exponent at which layers end; what is beyond counts as told
 _HIGHEST: Final = 300.0  # nats of L beyond which layers count as told
-_DENSITY: Final = 0.01  # nats to which an information density of one mode is rounded up
+_DENSITY: Final = 0.0025  # nats to which an information density of one mode is rounded up
 _LONGEST: Final = 36.0  # nats beyond which that density has probability 1e-16
 _RARE: Final = 1e-13
 _ROUNDING: Final = 1e-9  # added to every mean for the rounding of its integrals
@@ -86,15 +87,24 @@ def lines(correlations: Reals, bits: Reals, log_M: float, rate: str) -> Lines:
     log_gamma = np.linspace(_LOWEST, log_M, count + 1)
     free = [S for S in _FREE if rho.size > S]
     averages = _averages(rho, free, log_gamma)
-    height = np.ones((bits.size, log_gamma.size))
-    for r in _REFERENCES * rho[0]:
-        tilts = [_shrunk(rho[S:], r) for S in free]
-        if rate == "fixed_length":
-            found = _fixed_length(r, bits, log_gamma, tilts, averages)
-        else:
-            found = _information(r, bits, log_gamma, tilts, averages)
-        height = np.minimum(height, found)
-    return Lines(log_gamma, height + _ROUNDING)
+    bound = _fixed_length if rate == "fixed_length" else _information
+    ratios = np.array(_REFERENCES)
+    tried, heights = np.empty(0), np.empty((0, bits.size, log_gamma.size))
+    for halving in range(_HALVINGS + 1):
+        # Whatever the references are, the bound holds: they are halved about the best for one of M items.
+        if halving > 0:
+            order = np.argsort(tried)
+            found = (np.exp(log_gamma - log_M) + heights[order]).min(axis=2).argmin(axis=0)
+            middles = 0.5 * (tried[order][1:] + tried[order][:-1])
+            ratios = middles[np.unique(np.clip([found - 1, found], 0, middles.size - 1))]
+        tilts = [[_shrunk(rho[S:], ratio * rho[0]) for S in free] for ratio in ratios]
+        more = [
+            bound(ratio * rho[0], bits, log_gamma, each, averages)
+            for ratio, each in zip(ratios, tilts, strict=True)
+        ]
+        heights = np.concatenate([heights, more])
+        tried = np.append(tried, ratios)
+    return Lines(log_gamma, np.minimum(heights.min(axis=0), 1.0) + _ROUNDING)
 
 
 def _shrunk(rho: Reals, r: float) -> Reals:
@@ -115,12 +125,28 @@ def _information(
     a = np.arange(-6.0, max(1.0 - float(ndtri_exp(-log_gamma[-1])), 6.0), _STEP)
     shares = np.exp(log_gamma)[:, None] * ndtr(-a)
     items = Items(r, a)
+    given = np.exp(log_gamma - log_gamma[-1])  # to one of the M items
     height = np.ones((bits.size, log_gamma.size))
-    for multiplier in np.geomspace(low, high, math.ceil(math.log(high / low) / 0.22) + 1):
-        above = items.usefulness(float(multiplier)) - shares
-        rest = np.minimum(above.max(axis=1) + 2 * between(above), 1.0)
-        for average, cost in zip(averages, nats, strict=True):
-            height = np.minimum(height, multiplier * cost[:, None] + average.of(rest))
+    tried, values = np.empty(0), np.empty((0, bits.size))
+    multipliers = np.geomspace(low, high, math.ceil(math.log(high / low) / 0.35) + 1)
+    for finely in (False, True):
+        if finely:
+            order = np.argsort(tried)
+            best = values[order].argmin(axis=0)
+            middles = np.linspace(np.log(tried[order])[:-1], np.log(tried[order])[1:], 5)[1:-1]
+            near = np.unique(np.clip([best - 1, best], 0, tried.size - 2))
+            multipliers = np.exp(middles[:, near]).ravel()
+        for multiplier in multipliers:
+            above = items.usefulness(float(multiplier)) - shares
+            rest = np.minimum(above.max(axis=1) + 2 * between(above), 1.0)
+            each = [
+                multiplier * cost[:, None] + average.of(rest)
+                for average, cost in zip(averages, nats, strict=True)
+            ]
+            least_of_free = np.min(each, axis=0)
+            values = np.append(values, [(given + least_of_free).min(axis=1)], axis=0)
+            height = np.minimum(height, least_of_free)
+        tried = np.append(tried, multipliers)
     return height
 
 
@@ -234,7 +260,7 @@ def _averages(rho: Reals, free: list[int], log_gamma: Reals) -> list[_Average]:
     step, size = float(log_gamma[1] - log_gamma[0]), log_gamma.size
     found = []
     for S in free:
-        shift, probability = _densities(rho[:S])
+        shift, probability = _densities(tuple(rho[:S].tolist()))
         below = np.floor(-shift / step)
         part = np.expm1(-shift - below * step) / math.expm1(step)
         offset = np.concatenate([below, below + 1]).astype(int)
@@ -250,35 +276,36 @@ def _averages(rho: Reals, free: list[int], log_gamma: Reals) -> list[_Average]:
     return found
 
 
-def _densities(rho: Reals) -> tuple[Reals, Reals]:
+@lru_cache(maxsize=64)
+def _densities(rho: tuple[float, ...]) -> tuple[Reals, Reals]:
     r"""Values of the information density of some modes, rounded up, and their probabilities.
 
     $\imath - I = \sum_i \rho_i p_i q_i$ with independent standard normals p and q: the distribution of one
     product is a mean of normal ones, and sums are convolutions on a grid.
     """
-    information = float(-0.5 * np.log((1 - rho) * (1 + rho)).sum())
-    lowest, probability = 0.0, np.ones(1)
+    if not rho:
+        return np.zeros(1), np.ones(1)
+    others, probability = _densities(rho[:-1])
     edges = _DENSITY * np.arange(1, round(_LONGEST / _DENSITY) + 1)
-    log_q = np.arange(-14.0, 2.4, 0.04)
+    log_q = np.arange(-14.0, 2.4, 0.08)
     q = np.exp(log_q)
-    weight = 0.04 * q * 2 * np.exp(-0.5 * q * q) / math.sqrt(2 * math.pi)
-    for one in rho:
-        upper = ndtr(-edges[:, None] / (one * q)) @ weight
-        tail = np.concatenate([1 - upper[::-1], [0.5], upper])
-        # From edge to edge, counted at the upper one; the ends take what is beyond.
-        mass = -np.diff(tail)
-        mass[0] += 1 - tail[0]
-        mass[-1] += tail[-1]
-        probability = _convolved(probability, mass)
-        lowest += _DENSITY - _LONGEST
-        # Rare low values are counted as higher ones, rare high ones are below the rounding.
-        below = np.cumsum(probability)
-        first, last = np.searchsorted(below, [_RARE, below[-1] - _RARE])
-        probability[first] = below[first]
-        probability = probability[first : last + 1]
-        lowest += _DENSITY * first
-    values = np.asarray(information + lowest + _DENSITY * np.arange(probability.size), float)
-    return values, np.asarray(probability / probability.sum())
+    weight = 0.08 * q * 2 * np.exp(-0.5 * q * q) / math.sqrt(2 * math.pi)
+    upper = ndtr(-edges[:, None] / (rho[-1] * q)) @ weight
+    tail = np.concatenate([1 - upper[::-1], [0.5], upper])
+    # From edge to edge, counted at the upper one; the ends take what is beyond.
+    mass = -np.diff(tail)
+    mass[0] += 1 - tail[0]
+    mass[-1] += tail[-1]
+    probability = _convolved(probability, mass)
+    information = -0.5 * math.log((1 - rho[-1]) * (1 + rho[-1]))
+    lowest = float(others[0]) + information + _DENSITY - _LONGEST
+    # Rare low values are counted as higher ones, rare high ones are below the rounding.
+    below = np.cumsum(probability)
+    first, last = np.searchsorted(below, [_RARE, below[-1] - _RARE])
+    probability[first] = below[first]
+    probability = probability[first : last + 1]
+    values = lowest + _DENSITY * np.arange(first, first + probability.size)
+    return np.asarray(values, float), np.asarray(probability / probability.sum())
 
 
 def _convolved(a: Reals, b: Reals) -> Reals:

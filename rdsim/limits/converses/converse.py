@@ -14,6 +14,7 @@ are kept (as by channel simulation).
 import math
 from collections.abc import Callable
 from dataclasses import field
+from functools import partial
 from typing import Any, Final
 
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.bottleneck import bottleneck_at, bottleneck_vector_gaussian
 from rdsim.limits.converses import _caps, _half_spaces, _listed_sets, _memoryless, _tilted
-from rdsim.limits.converses._half_spaces import Reals, Recalls
+from rdsim.limits.converses._half_spaces import Lines, Reals, Recalls
 from rdsim.limits.rank_distortion import rank_loss
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
@@ -79,8 +80,9 @@ def retrieval_converse(
     keep (C4 with the vector bottleneck), and items stored whole. Of unequal canonical correlations the
     half-spaces are those of the largest; and those of tilted reference distributions (C29), in which
     strong modes are shrunk, or given to the decoder. For directions caps take the place of half-spaces, exactly for
-    each dimension, up to a loosening of 2e-6; the bounds are those of fixed length and entropy. For
-    sequences of letters, words of fixed length are bounded by the exponent of sets of a given size where
+    each dimension, up to a loosening of 4e-6, where the correlation of the scores of the caps is at most about .9992 and their
+    table is exact to 1e-6; elsewhere the rank rate and the exact ranking of whole items are left. For
+    sequences of letters, codewords of fixed length are bounded by the exponent of sets of a given size where
     query or item has at most four letters, else by the rank rate alone; of items of at most 16 values all sets
     are listed, which is tighter and bounds the entropy too.
 
@@ -102,8 +104,8 @@ def retrieval_converse(
     Raises:
         ValueError: if an argument is out of range or unknown, or for fixed length with joint encoders,
             which no bound of half-spaces covers: name the information instead, which is less;
-            for information or joint encoders of directions; for rates or
-            encoders of sequences that no bound covers; if letters are missing for them or given for another source.
+            for rates or encoders of sequences that no bound covers; if letters are missing for them or given for
+            another source.
         TypeError: if the source is of another class, or the letters are no integer.
 
     References:
@@ -142,12 +144,20 @@ def retrieval_converse(
     rewards = {"rank rate": 1 - np.asarray(rank_loss(size, loss, rate=kept).lower)}
     rewards["items stored whole"] = np.full(flat.size, _stored_whole(correlations, size, parsed))
     largest = float(correlations[0])
-    if 0 < largest < 1 - _CERTAIN:
-        found = [_half_space_reward(largest, size, parsed, R, rate, encoder) for R in flat]
-        equal = np.array([one for one, _ in found])
-        rewards["half-spaces"] = np.where([hull for _, hull in found], np.inf, equal)
-        rewards["unequal half-spaces"] = np.where([hull for _, hull in found], equal, np.inf)
-    if largest < 1 - _CERTAIN and correlations[-1] < largest * (1 - _EQUAL) and flat.max() > 0:
+    unequal = correlations[-1] < largest * (1 - _EQUAL) and flat.max() > 0
+    # Of joint encoders the tilted bound contains the one of the largest correlation: nothing is shrunk or given.
+    contained = unequal and (rate == "information" or encoder == "joint")
+    if 0 < largest < 1 - _CERTAIN and not contained:
+        if rate == "information" or encoder == "joint":
+            items = partial(_half_spaces.Items, largest)
+            bound = partial(_half_spaces.information, items)
+            rewards["half-spaces"] = _information_reward(bound, size, parsed, flat, encoder)
+        else:
+            found = [_half_space_reward(largest, size, parsed, R, rate, encoder) for R in flat]
+            equal = np.array([one for one, _ in found])
+            rewards["half-spaces"] = np.where([hull for _, hull in found], np.inf, equal)
+            rewards["unequal half-spaces"] = np.where([hull for _, hull in found], equal, np.inf)
+    if largest < 1 - _CERTAIN and unequal:
         rewards["tilted half-spaces"] = _tilted_reward(
             correlations, size, parsed, flat, rate, encoder
         )
@@ -210,19 +220,24 @@ def _cap_rewards(
     source: SphericalSource, size: float, loss: RankLoss, bits: Reals, rate: str, encoder: str
 ) -> dict[str, Reals]:
     """Bound the rewards for directions: by caps, and by the rank rate of what the bits or the item can tell."""
-    if rate == "information" or encoder == "joint":
-        raise ValueError(
-            'source of directions is covered by bounds of rate="fixed_length" and "entropy" and of encoder='
-            f'"shared" and "separate", got {rate!r} and {encoder!r}'
-        )
     known = float(source.mutual_information)
     kept = np.minimum(bits, known * (1 + 1e-9) + 1e-9)
     told = 1 - np.asarray(rank_loss(size, _name(loss), rate=kept).lower)
-    rewards = {
-        "rank rate": np.where(bits <= known, told, np.inf),
-        "items stored whole": np.where(bits <= known, np.inf, told),
-    }
+    rewards = {"rank rate": told}
     if float(source.parameter) > 0:
+        whole = 1 - _caps.loss_of_whole_items(source, size, loss)
+        rewards["items stored whole"] = np.full(bits.size, whole + _caps.ROUNDING)
+    if float(source.parameter) == 0 or not _caps.covers(source):
+        return rewards
+    if rate == "information" or encoder == "joint":
+        # Bits far beyond what an item can tell are bounded by items stored whole.
+        few = bits <= 3 * known + 4
+        bound = partial(_caps.information, source)
+        rewards["caps"] = np.full(bits.size, np.inf)
+        rewards["caps"][few] = _caps.ROUNDING + _information_reward(
+            bound, size, loss, bits[few], encoder
+        )
+    else:
         found = [_cap_reward(source, size, loss, R, rate, encoder) for R in bits]
         equal = np.array([one + _caps.ROUNDING for one, _ in found])
         rewards["caps"] = np.where([hull for _, hull in found], np.inf, equal)
@@ -261,9 +276,6 @@ def _half_space_reward(
     if bits == 0:  # nothing is known: the rank rate is exact
         return 1.0, False
     recalls, rest = _ranks(size, loss)
-    if rate == "information" or encoder == "joint":
-        lines = _half_spaces.information(correlation, bits, _chosen_shares(recalls.log_t))
-        return float(recalls.weight @ lines.at(recalls.log_t)) + rest, False
     bound = _half_spaces.entropy if rate == "entropy" else _half_spaces.fixed_length
     found, unequal = bound(correlation, bits, recalls)
     if encoder == "separate":
@@ -274,6 +286,26 @@ def _half_space_reward(
         return 1 - _loss_of_equal_words(correlation, size, loss, bits), False
     # One encoder for all is one of the separate ones.
     return min(found + rest, shared + last), True
+
+
+def _information_reward(
+    bound: Callable[[Reals, Reals], list[Lines]],
+    size: float,
+    loss: RankLoss,
+    bits: Reals,
+    encoder: str,
+) -> Reals:
+    """Bound the reward of codes of so much information, shape (bits,); of one encoder by binomial ranks too."""
+    told = bits > 0  # where nothing is known the rank rate is exact
+    found = np.ones(bits.size)
+    forms = [_ranks(size, loss)]
+    if encoder == "shared":
+        forms.append(_binomial_ranks(size, loss))
+    for recalls, rest in forms:
+        lines = bound(bits[told], _chosen_shares(recalls.log_t))
+        each = [float(recalls.weight @ line.at(recalls.log_t)) + rest for line in lines]
+        found[told] = np.minimum(found[told], each)
+    return found
 
 
 def _tilted_reward(
