@@ -166,7 +166,7 @@ def test_C27_ternary_sequences_are_bounded_by_sets_and_larger_alphabets_by_the_r
     ("options", "message"),
     [
         ({}, "letters must be given"),
-        ({"letters": 4, "rate": "entropy"}, 'rate="fixed_length" only'),
+        ({"letters": 40, "rate": "entropy"}, "at most 16 values"),
         ({"letters": 0}, "letters must"),
     ],
 )

@@ -84,7 +84,7 @@ def _listed(buffer: bytes, shape: tuple[int, int], letters: int) -> _Sets:
     letter: Reals = np.frombuffer(buffer).reshape(shape)
     joint: Reals = letter
     for _ in range(letters - 1):
-        joint = np.kron(joint, letter)
+        joint = np.asarray(np.kron(joint, letter), float)
     subsets = np.array(list(itertools.product([0.0, 1.0], repeat=joint.shape[1])))[1:]
     both = subsets @ joint.T
     px, mass = joint.sum(axis=1), subsets @ joint.sum(axis=0)
