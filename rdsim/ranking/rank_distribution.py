@@ -304,7 +304,12 @@ def _miss_integral_jvp(
 
 def _upwards(first: int, scale: Array, inverse: Array) -> Callable[[Array], Array]:
     """Ratios P(j+1) / P(j) from a first j upwards; zero from j = n on."""
-    return lambda i: scale * (jnp.maximum(1 - (first + i) * inverse, 0.0) / (first + i + 1.0))
+
+    def ratio(i: Array) -> Array:
+        left = 1 - (first + i) * inverse
+        return scale * (jnp.where(left > _NOBODY, left, 0.0) / (first + i + 1.0))
+
+    return ratio
 
 
 def _downwards(K: int, scale: Array, inverse: Array) -> Callable[[Array], Array]:

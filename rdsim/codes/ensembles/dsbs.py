@@ -269,9 +269,7 @@ def _after_flips(
             ratio = jnp.where(k < last, (e - c1 * k) + below, 1.0) / (c * (k + 1))
             return (log_q + jnp.log(ratio), ratio), contracted
 
-        return jax.lax.scan(
-            step, (log_q0, jnp.ones(window)), jnp.arange(float(nearest.size))
-        )[1]
+        return jax.lax.scan(step, (log_q0, jnp.ones(window)), jnp.arange(float(nearest.size)))[1]
 
     e = t * (1 - p) ** 2 + (n - t) * p**2
     middle = jnp.clip(jnp.floor(e / c1), 0, n)

@@ -41,7 +41,7 @@ def solve_on_host(
 
     Args:
         p: source pmf, shape (|Y|,).
-        excess: $d(y,u) - \min_u d(y,u)$, shape (|Y|, |U|); rows without mass must be zero.
+        excess: $d(y,u) - \min_u d(y,u)$, shape (|Y|, |U|).
         K: its `shifted_kernel`.
         slope: s >= 0 in bits per unit of distortion, or inf.
         tolerance: certified gap in bits at which to stop.
@@ -52,6 +52,8 @@ def solve_on_host(
     """
     if (a := _hamming_kernel(K)) is not None:
         return _water_filling(p, a)
+    without_mass = ~(p > 0)[:, None]
+    excess, K = np.where(without_mass, 0.0, excess), np.where(without_mass, 1.0, K)
     if K.shape[1] <= FEW_LETTERS:
         return dense(p, K, tolerance)
     return _column_generation(p, excess, K, slope, tolerance)

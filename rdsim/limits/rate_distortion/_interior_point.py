@@ -52,7 +52,7 @@ def shifted_kernel(excess: Float[Any, "y u"], slope: Any) -> Float[Any, "y u"]:
 
 
 class Newton(NamedTuple):
-    """State of the interior point. Invariant: q, nu and w = 1 - K^T nu are all positive."""
+    """State of the interior point. Invariant: q, nu and w = 1 - K^T nu are positive, nu where p is."""
 
     q: Float[Any, " u"]  # primal, not scaled to sum to one
     nu: Float[Any, " y"]  # dual variables of the rows
@@ -167,7 +167,8 @@ def _step_sizes(state: Newton, dq: Any, dnu: Any, dw: Any, fraction: float) -> t
     xp = dq.__array_namespace__()
     # The largest relative fall: 1 over the steps that reach the boundary.
     primal = xp.max(-dq / state.q)
-    dual = xp.maximum(xp.max(-dnu / state.nu), xp.max(-dw / state.w))
+    nu = xp.where(state.nu > 0, state.nu, 1.0)  # rows without mass have none, and keep it
+    dual = xp.maximum(xp.max(-dnu / nu), xp.max(-dw / state.w))
     return (
         fraction / xp.maximum(primal, fraction),
         fraction / xp.maximum(dual, fraction),

@@ -147,14 +147,7 @@ def point_on_host(
 ) -> Point:
     """Solve one slope in NumPy, on few letters at a time; the arguments are those of `solve_point`."""
     K = shifted_kernel(excess, slope)
-    without_mass = ~(p > 0)[:, None]
-    solved = solve_on_host(
-        p,
-        np.where(without_mass, 0.0, excess),
-        np.where(without_mass, 1.0, K),
-        slope,
-        tolerance,
-    )
+    solved = solve_on_host(p, excess, K, slope, tolerance)
     return _best_candidate(p, excess, K, slope, tolerance, solved)
 
 
