@@ -91,9 +91,9 @@ def _rows(name: str, limit: float) -> list[Row]:
         warm = _in_fresh_process(CALLS[name], Path(folder), limit)
     rows = []
     for side, found in (
-        ("no programs kept", cold and cold[0]),
-        ("programs kept", warm and warm[0]),
-        ("a new shape after it, no programs kept", cold and cold[1]),
+        ("no programs kept", cold[0] if cold else None),
+        ("programs kept", warm[0] if warm else None),
+        ("a new shape after it, no programs kept", cold[1] if cold else None),
     ):
         if found is None:
             rows.append(Row(name, side, status="failed", result="failed"))
