@@ -39,6 +39,7 @@ _UNROLLED: Final = 8  # terms of a sum that are one pass over the targets
 _NOBODY: Final = (
     1e-12  # fraction of competitors left below which there are none: more is at least 1/n
 )
+_HALVED: Final = 56  # terms, each at most half the one before, that leave less than a rounding
 _NARROW: Final = 0.125  # of the length over which a loss changes; see `_mean_among_ties`
 _TRACED_REACH: Final = 1024
 """Largest log2 M of the DCG loss where the size is traced, so that its value is not known."""
@@ -340,11 +341,25 @@ def _reciprocal_rank_integral(
     terms = math.ceil(_CERTAIN) + _terms_beyond(math.ceil(_CERTAIN))
     ranks = np.arange(1, terms + _UNROLLED + 2)
     cumulative = jnp.asarray(np.cumsum(1 - 1 / ranks)[1:])  # S from b = 2 on; S(0) = S(1) = 0
-    scale, inverse, term = _binomial(log_z, log_M, absent=0)
-    total = _sum_by_ratios(
+    # Where p > 1/2, which leaves M < 90, the ratios of the terms would overflow. There
+    # E H_B = H_M - sum (1-p)^j / j over j <= M, whose terms halve.
+    log_p = log_z - log_M
+    likely = log_p > -LN2
+    scale, inverse, term = _binomial(jnp.where(likely, log_M - LN2, log_z), log_M, absent=0)
+    upwards = term(2) * _sum_by_ratios(
         terms, lambda i: cumulative[i], _upwards(2, scale, inverse), jnp.shape(scale)
     )
-    return term(2) * total
+    M = jnp.exp(jnp.minimum(log_M, math.log(100.0)))
+    missed = -jnp.expm1(jnp.minimum(jnp.where(likely, log_p, 0.0), 0.0))
+    total = _sum_by_ratios(
+        _HALVED,
+        lambda i: jnp.where(i + 1 < M + 0.5, 1 / (i + 1.0), 0.0),
+        lambda _: missed,
+        jnp.shape(missed),
+    )
+    harmonic = jax.scipy.special.digamma(M + 1) + np.euler_gamma
+    downwards = jnp.exp(jnp.where(likely, log_z, 0.0)) - harmonic + missed * total
+    return jnp.where(likely, downwards, upwards)
 
 
 def _mean_among_ties(
