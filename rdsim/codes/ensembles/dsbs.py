@@ -222,7 +222,7 @@ def _passed_on(
 ) -> Float[Array, "... k"]:
     """Distances after the flips, one codebook after the other."""
     passed = jax.lax.map(
-        lambda row: _after_flips(n, *row, window),
+        lambda row: _after_flips(n, row[0], row[1], window),
         (nearest.reshape(-1, nearest.shape[-1]), crossover.ravel()),
     )
     return passed.reshape(nearest.shape)
