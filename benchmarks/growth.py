@@ -23,7 +23,7 @@ class Config:
     """Letters of Y, of Z and of the reproduction; n^n strategies."""
     bottleneck: tuple[int, ...] = (6, 12, 24, 48)
     """Letters of X and of Y."""
-    rate_distortion: tuple[int, ...] = (128, 512, 2048)
+    rate_distortion: tuple[int, ...] = (128, 512, 2048, 4096)
     """Letters of Y and of the reproduction."""
     slopes: tuple[float, ...] = (0.02, 0.1, 0.3, 0.5)
     """Slopes of the bottleneck, bits per bit."""

@@ -6,6 +6,7 @@ larger than the caches, exponentials of an array inside them, and random words t
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -112,18 +113,26 @@ def _interior_point(config: Config) -> tuple[Callable[[], Any], dict[str, float]
     return call, {"flop": flops}, f"{steps} Newton steps, {n} x {k}; "
 
 
-def _rank_distribution(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]:
-    """One rank distribution for each target: two numbers in, one out; six exp, two each of expm1, log1p and log."""
+def _rank_distribution(
+    loss: ranking.Loss, config: Config
+) -> tuple[Callable[[], Any], dict[str, float], str]:
+    """One rank distribution for each target: two numbers in, one out; that of the error takes twelve exponentials.
+
+    Six exp, two each of expm1, log1p and log. The DCG loss sums hundreds of errors, for fewer targets.
+    """
+    targets = config.targets // (64 if loss == "dcg" else 1)
     generator = np.random.default_rng(0)
-    log_a = jnp.asarray(np.log(generator.uniform(1e-6, 1e-3, config.targets)))
+    log_a = jnp.asarray(np.log(generator.uniform(1e-6, 1e-3, targets)))
     log_e = log_a - 1.0
     size = jnp.asarray(20.0)
 
     def call() -> Any:
-        return ranking.expected_loss(size, "error", log_a=log_a, log_e=log_e)
+        return ranking.expected_loss(size, loss, log_a=log_a, log_e=log_e)
 
-    counts = {"byte": 24.0 * config.targets, "exponential": 12.0 * config.targets}
-    return call, counts, f"{config.targets} targets, any M; "
+    counts = {"byte": 24.0 * targets}
+    if loss == "error":
+        counts["exponential"] = 12.0 * targets
+    return call, counts, f"{targets} targets, any M; "
 
 
 def _engine(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]:
@@ -158,7 +167,12 @@ def _scan(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]:
 
 _PATHS: dict[str, Callable[[Config], tuple[Callable[[], Any], dict[str, float], str]]] = {
     "interior point": _interior_point,
-    "rank distribution, batch": _rank_distribution,
+    "rank distribution of the error, batch": partial(_rank_distribution, "error"),
+    "rank distribution of the reciprocal rank, batch": partial(
+        _rank_distribution, "reciprocal_rank"
+    ),
+    "rank distribution of miss at 10, batch": partial(_rank_distribution, ("miss", 10)),
+    "rank distribution of DCG, batch": partial(_rank_distribution, "dcg"),
     "Monte Carlo engine": _engine,
     "product quantizer, scan": _scan,
 }

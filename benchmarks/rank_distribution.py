@@ -60,7 +60,7 @@ def _rows(config: Config, exponent: int) -> list[Row]:
         return f"error in [{numbers['lower']:.3g}, {numbers['upper']:.3g}]", numbers
 
     return compare(
-        f"M = 10^{exponent}, blocks of {LENGTH} letters",
+        f"error, M = 10^{exponent}, blocks of {LENGTH} letters",
         [
             Side(
                 "rdsim, exact",

@@ -17,10 +17,11 @@ from rdsim.transformations import falling
 LN2: Final = math.log(2.0)
 
 
-def safe_log2(x: Float[Array, "..."]) -> Float[Array, "..."]:
+def safe_log2(x: Float[Any, "..."]) -> Float[Any, "..."]:
     """Logarithm to base 2 where x > 0, and 0 where x = 0, so that 0 log 0 = 0 in a product."""
+    xp = x.__array_namespace__()  # NumPy's or JAX's
     positive = x > 0
-    return jnp.where(positive, jnp.log2(jnp.where(positive, x, 1.0)), 0.0)
+    return xp.where(positive, xp.log2(xp.where(positive, x, 1.0)), 0.0)
 
 
 def log1p(x: Float[Array, "..."]) -> Float[Array, "..."]:

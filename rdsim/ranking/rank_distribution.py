@@ -6,7 +6,8 @@ of the rank has a closed form or a one-dimensional integral, in the log domain, 
 
 - error: $1 - (1-a)^{M-1}(1 - \ell(y))$ with $\ell$ the reciprocal-rank loss among the ties alone,
   $y = e/(1-a)$: the target must beat all strict winners and then win the draw among the tied;
-- reciprocal rank: $\ell(p) = 1 - \frac{1-(1-p)^M}{Mp}$, averaged over p in (a, a+e);
+- reciprocal rank: $\ell(p) = 1 - \frac{1-(1-p)^M}{Mp}$, whose average is $(E\,S(B_{a+e}) - E\,S(B_a)) / Me$ with
+  $S(b) = b - \sum_{r \le b} 1/r$;
 - miss at K: a binomial tail, whose average is $(E (B_{a+e} - K)^+ - E (B_a - K)^+) / Me$ with
   $B_p \sim \mathrm{Binomial}(M, p)$;
 - DCG: $1/\log_2(1+r) = \int (1-\tau)^{r-1} m(\tau) d\tau$, so the loss is the error of a database
@@ -38,8 +39,8 @@ _UNROLLED: Final = 8  # terms of a sum that are one pass over the targets
 _NOBODY: Final = (
     1e-12  # fraction of competitors left below which there are none: more is at least 1/n
 )
-_NARROW: Final = 0.125  # of the length over which the miss loss changes; see `_miss_among_ties`
-_NODES: Final = 48  # of the reciprocal rank, averaged over ties
+_HALVED: Final = 56  # terms, each at most half the one before, that leave less than a rounding
+_NARROW: Final = 0.125  # of the length over which a loss changes; see `_mean_among_ties`
 _TRACED_REACH: Final = 1024
 """Largest log2 M of the DCG loss where the size is traced, so that its value is not known."""
 
@@ -304,7 +305,12 @@ def _miss_integral_jvp(
 
 def _upwards(first: int, scale: Array, inverse: Array) -> Callable[[Array], Array]:
     """Ratios P(j+1) / P(j) from a first j upwards; zero from j = n on."""
-    return lambda i: scale * (jnp.maximum(1 - (first + i) * inverse, 0.0) / (first + i + 1.0))
+
+    def ratio(i: Array) -> Array:
+        left = 1 - (first + i) * inverse
+        return scale * (jnp.where(left > _NOBODY, left, 0.0) / (first + i + 1.0))
+
+    return ratio
 
 
 def _downwards(K: int, scale: Array, inverse: Array) -> Callable[[Array], Array]:
@@ -323,49 +329,75 @@ def _possible(log_M: Float[Array, "..."], K: int) -> Array:
     return jnp.exp(jnp.minimum(log_M, 50.0)) > K + 0.5
 
 
-def _miss_among_ties(
-    start: Float[Array, "..."], inside: Float[Array, "..."], log_M: Float[Array, "..."], K: int
+def _reciprocal_rank_integral(
+    log_z: Float[Array, "..."], log_M: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    r"""Mean of `miss_loss` over z in (start, start + inside).
+    r"""$\int_0^z$ of `reciprocal_rank_loss`: $E\,(B - H_B)$ with $B \sim \mathrm{Binomial}(M, z/M)$, z < 45.
+
+    $H_b = \sum_{r \le b} 1/r$. For every rank loss the integral of $E\,\rho(1 + B')$, $B' \sim
+    \mathrm{Binomial}(M-1, z/M)$, is the expectation of the cumulative loss: $\frac{d}{dp} E\,S(B) =
+    M\,E\,[S(B'+1) - S(B')]$ with $S(b) = \sum_{r \le b} \rho(r)$. No term is negative.
+    """
+    terms = math.ceil(_CERTAIN) + _terms_beyond(math.ceil(_CERTAIN))
+    ranks = np.arange(1, terms + _UNROLLED + 2)
+    cumulative = jnp.asarray(np.cumsum(1 - 1 / ranks)[1:])  # S from b = 2 on; S(0) = S(1) = 0
+    # Where p > 1/2, which leaves M < 90, the ratios of the terms would overflow. There
+    # E H_B = H_M - sum (1-p)^j / j over j <= M, whose terms halve.
+    log_p = log_z - log_M
+    likely = log_p > -LN2
+    scale, inverse, term = _binomial(jnp.where(likely, log_M - LN2, log_z), log_M, absent=0)
+    upwards = term(2) * _sum_by_ratios(
+        terms, lambda i: cumulative[i], _upwards(2, scale, inverse), jnp.shape(scale)
+    )
+    M = jnp.exp(jnp.minimum(log_M, math.log(100.0)))
+    missed = -jnp.expm1(jnp.minimum(jnp.where(likely, log_p, 0.0), 0.0))
+    total = _sum_by_ratios(
+        _HALVED,
+        lambda i: jnp.where(i + 1 < M + 0.5, 1 / (i + 1.0), 0.0),
+        lambda _: missed,
+        jnp.shape(missed),
+    )
+    harmonic = jax.scipy.special.digamma(M + 1) + np.euler_gamma
+    downwards = jnp.exp(jnp.where(likely, log_z, 0.0)) - harmonic + missed * total
+    return jnp.where(likely, downwards, upwards)
+
+
+def _mean_among_ties(
+    start: Float[Array, "..."],
+    inside: Float[Array, "..."],
+    length: Float[Array, "..."],
+    loss: Callable[[Array], Array],
+    integral: Callable[[Array], Array],
+) -> Float[Array, "..."]:
+    r"""Mean of a loss over z in (start, start + inside), below its cut.
 
     It is the difference of its integrals where the interval is longer than an eighth of the length
-    $z / (\sqrt K + (K - z)^+)$ over which the loss changes: there no more than one digit cancels. On a
-    shorter one, where the loss is $e^{c t}$, |t| < 1, with c below 0.1, four Gauss-Legendre nodes leave
-    less than 1e-14 of it.
+    over which the loss changes: there no more than one digit cancels. On a shorter one, where the loss
+    is $e^{c t}$, |t| < 1, with c below 0.1, four Gauss-Legendre nodes leave less than 1e-14 of it.
+
+    Args:
+        start: first z, shape (...).
+        inside: length of the interval; zero where there is none, and then the mean has no meaning.
+        length: over which the loss changes by a factor of e or less.
+        loss: of ln z.
+        integral: of the loss from 0, of ln z.
+
+    Returns:
+        The mean, shape (...).
+
     """
-    length = start / (math.sqrt(K) + jnp.maximum(K - start, 0.0))
     narrow = inside < _NARROW * length
     positive = jnp.where(inside > 0, inside, 1.0)
     begin, wide = jnp.where(narrow, 1.0, start), jnp.where(narrow, 1.0, positive)
-
     # Both ends, and all nodes, are one call each: fewer programs to compile.
     ends = jnp.stack([begin, begin + wide])
-    log_ends = jnp.log(jnp.where(ends > 0, ends, 1.0))
-    integral = jnp.where(ends > 0, _miss_integral(log_ends, log_M, K), 0.0)
-    by_difference = (integral[1] - integral[0]) / wide
+    values = jnp.where(ends > 0, integral(jnp.log(jnp.where(ends > 0, ends, 1.0))), 0.0)
+    by_difference = (values[1] - values[0]) / wide
     nodes, weights = scipy.special.roots_legendre(4)
     begin, short = jnp.where(narrow, start, 1.0), jnp.where(narrow, inside, 0.0)
     places = jnp.stack([begin + 0.5 * (1 + node) * short for node in nodes])
-    by_nodes = jnp.tensordot(0.5 * weights, miss_loss(jnp.log(places), log_M, K), axes=1)
+    by_nodes = jnp.tensordot(0.5 * weights, loss(jnp.log(places)), axes=1)
     return jnp.where(narrow, by_nodes, by_difference)
-
-
-def _reciprocal_rank_among_ties(
-    start: Float[Array, "..."], inside: Float[Array, "..."], log_M: Float[Array, "..."]
-) -> Float[Array, "..."]:
-    r"""Mean of `reciprocal_rank_loss` over z in (start, start + inside), by nodes in $\ln(1 + z)$."""
-    nodes, weights = scipy.special.roots_legendre(_NODES)
-    width = jnp.log1p(inside / (1 + start))
-
-    def add(i: Array, total: Array) -> Array:
-        u = 0.5 * (1 + jnp.asarray(nodes)[i]) * width
-        z = start + (1 + start) * jnp.expm1(u)
-        density = 0.5 * jnp.asarray(weights)[i] * (1 + start) * jnp.exp(u)
-        loss = reciprocal_rank_loss(jnp.minimum(jnp.log(z) - log_M, 0.0), log_M)
-        return total + density * loss
-
-    integral = jax.lax.fori_loop(0, len(nodes), add, jnp.zeros_like(start))
-    return integral * jnp.where(inside > 0, width / jnp.where(inside > 0, inside, 1.0), 0.0)
 
 
 def _average_over_ties(
@@ -384,10 +416,15 @@ def _average_over_ties(
     reciprocal = loss.kind == "reciprocal_rank"
     cut = _CERTAIN if reciprocal else K + 12 * math.sqrt(K) + 50
 
-    def at(log_p: Float[Array, "..."]) -> Float[Array, "..."]:
+    def at(log_z: Float[Array, "..."]) -> Float[Array, "..."]:
         if reciprocal:
-            return reciprocal_rank_loss(log_p, log_M)
-        return miss_loss(jnp.minimum(log_p + log_M, math.log(cut)), log_M, K)
+            return reciprocal_rank_loss(jnp.minimum(log_z - log_M, 0.0), log_M)
+        return miss_loss(jnp.minimum(log_z, math.log(cut)), log_M, K)
+
+    def integral(log_z: Float[Array, "..."]) -> Float[Array, "..."]:
+        if reciprocal:
+            return _reciprocal_rank_integral(log_z, log_M)
+        return _miss_integral(log_z, log_M, K)
 
     tied = log_e > -jnp.inf
     # So rare that the loss is linear in p, or underflows: its mean is its value at the midpoint.
@@ -398,10 +435,9 @@ def _average_over_ties(
     z_e = jnp.exp(log_M + safe_log_e)
     inside = jnp.clip(cut - z_a, 0.0, z_e)  # length of (z_a, z_a + z_e) below the cut
     start = jnp.minimum(z_a, cut)
-    if reciprocal:
-        mean_inside = _reciprocal_rank_among_ties(start, inside, log_M)
-    else:
-        mean_inside = _miss_among_ties(start, inside, log_M, K)
+    # The miss loss is a power of z far below K; the reciprocal rank changes as z and 1/z do.
+    length = start / 2 if reciprocal else start / (math.sqrt(K) + jnp.maximum(K - start, 0.0))
+    mean_inside = _mean_among_ties(start, inside, length, at, integral)
     fraction_inside = jnp.where(inside >= z_e, 1.0, inside * jnp.exp(-log_M - safe_log_e))
     beyond = 1 - fraction_inside
     if reciprocal:
@@ -412,7 +448,7 @@ def _average_over_ties(
     averaged = fraction_inside * mean_inside + beyond
     # Few ties far beyond the cut: the difference of logarithms would cancel, and the loss is flat.
     flat = tied & (inside <= 0) & (safe_log_e < log_a - 20)
-    return jnp.where(tied & ~flat & ~rare, averaged, at(jnp.where(rare, middle, log_a)))
+    return jnp.where(tied & ~flat & ~rare, averaged, at(jnp.where(rare, middle, log_a) + log_M))
 
 
 def log_probability(p: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -64,7 +64,7 @@ def agree_hot_paths(rows):
     yardsticks = [row for row in rows if row.problem == "yardsticks"]
     assert all(value > 0 for row in yardsticks for value in row.numbers.values())
     paths = rows[len(yardsticks) :]
-    assert len(paths) == 4
+    assert len(paths) == 7
     assert all(any(name.startswith("share_of") for name in row.numbers) for row in paths)
 
 
@@ -110,6 +110,12 @@ def agree_growth(rows):
     grown = [row for row in rows if "growth_exponent" in row.numbers]
     assert [row.problem for row in grown] == ["bottleneck, local, 4 x 4"]
     assert all(0 <= row.numbers["gap_bits"] < 2 for row in rows)
+
+
+def agree_first_calls(rows):
+    cold, warm, new_shape = rows
+    assert [row.side for row in rows][:2] == ["no programs kept", "programs kept"]
+    assert all(0 < row.numbers["cpu_seconds"] < 300 for row in (cold, warm, new_shape))
 
 
 AGREE = {name.removeprefix("agree_"): f for name, f in globals().items() if "agree_" in name}

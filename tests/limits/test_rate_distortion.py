@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from rdsim import limits
 from rdsim.limits import closed_forms
-from rdsim.limits.rate_distortion._interior_point import FEW_LETTERS
+from rdsim.limits.rate_distortion import _column_generation as column_generation
+from rdsim.limits.rate_distortion._column_generation import FEW_LETTERS
 
 ERASER = np.concatenate([np.where(np.eye(4) > 0, 0.0, np.inf), np.ones((4, 1))], axis=1)
 HAMMING_PMF = np.array([0.5, 0.25, 0.15, 0.1])
@@ -358,26 +359,46 @@ def test_dense_solver_batches_under_an_outer_vmap():
     np.testing.assert_allclose(rates[0], single, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("count", [1, 2, 7])
-def test_points_in_several_calls_are_those_of_one(monkeypatch, count):
+@pytest.mark.parametrize(("count", "calls"), [(2, [2]), (7, [3, 3, 3])])
+def test_slopes_in_several_calls_are_those_of_one(monkeypatch, count, calls):
     p, d = _random(5, seed=3)
-    d = d - d.min(axis=1, keepdims=True)
     slopes = np.geomspace(1, 30, count)
-    targets = np.linspace(0.02, 0.2, count)
-
-    def found():
-        curve = limits.rate_distortion_curve(p, d, slopes, method="column_generation")
-        rates = limits.rate_at(p, d, targets, method="column_generation")
-        return jax.tree.leaves((curve, rates))
-
-    whole = found()
+    whole = limits.rate_distortion_curve(p, d, slopes, method="dense")
     module = importlib.import_module("rdsim.limits.rate_distortion.discrete")
     monkeypatch.setattr(module, "_ENTRIES_A_CALL", 3 * d.size)
-    calls, solve = [], module._solve_slopes
+    made, solve = [], module._solve_slopes
     monkeypatch.setattr(
-        module, "_solve_slopes", lambda *args: calls.append(len(args[2])) or solve(*args)
+        module, "_solve_slopes", lambda *args: made.append(len(args[3])) or solve(*args)
     )
-    parts = found()
-    assert calls == {1: [1], 2: [2], 7: [3, 3, 3]}[count]
-    for one, other in zip(whole, parts, strict=True):
+    parts = limits.rate_distortion_curve(p, d, slopes, method="dense")
+    assert made == calls
+    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+
+
+def test_C5_what_numpy_finds_is_what_compiled_code_finds():
+    p, d = _random(5, seed=4)
+    d = d - d.min(axis=1, keepdims=True)
+    slopes, targets = np.array([0.0, 2.0, 9.0, np.inf]), np.array([0.1, 0.2, 0.9])
+    for function, argument in (
+        (limits.rate_distortion_curve, slopes),
+        (limits.rate_at, targets),
+        (limits.distortion_at, targets),
+    ):
+        host, compiled = (
+            function(p, d, argument, method=method) for method in ("column_generation", "dense")
+        )
+        for one, other in zip(jax.tree.leaves(host), jax.tree.leaves(compiled), strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=2e-9)
+
+
+@settings(max_examples=60)
+@given(strategies.pmfs(6), st.floats(0.01, 30.0) | st.just(np.inf))
+def test_C6_water_filling_is_the_optimum_of_a_hamming_distortion(p, slope):
+    excess = 1 - np.eye(len(p))
+    K = np.where(excess > 0, 2.0**-slope, 1.0)
+    q, _ = column_generation.solve_on_host(p, excess, K, slope, 1e-9)
+    used = p > 0
+    c = (p[used] / (K @ q)[used]) @ K[used]
+    assert np.log2(c.max()) <= 1e-13
+    assert q.sum() == pytest.approx(1, rel=1e-14, abs=0)

@@ -52,7 +52,7 @@ def test_C1_equals_the_explicit_sum_over_ranks(loss, M, a, share):
 @losses
 @pytest.mark.parametrize(("a", "e"), [(0.0, 1.0), (1.0, 0.0), (0.5, 0.5), (0.0, 0.0), (1e-9, 1e-9)])
 def test_C1_corners(loss, a, e):
-    for M in (2, 7):
+    for M in (2, 7, 40):
         found = float(ranking.expected_loss(np.log2(M), loss, log_a=_log(a), log_e=_log(e)))
         assert found == pytest.approx(_explicit(a, e, M, loss), rel=1e-9, abs=1e-13)
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
@@ -167,28 +168,61 @@ def _reversed(n: Float[Array, ""], values: Float[Array, " k"]) -> Float[Array, "
     return jnp.where(k <= n, values[there], 0.0)
 
 
-@partial(jax.jit, static_argnames="padded")
 def _target_distances(
     n: Float[Array, ""], rate: Float[Array, "..."], crossover: Float[Array, "..."], padded: int
 ) -> Float[Array, "... k"]:
     """P(k), k = 0..padded, of the distance from the query to the target's stored codeword."""
     rate, crossover = jnp.broadcast_arrays(rate, crossover)
+    nearest = _nearest_distances(n, rate, padded)
+    return _passed_on(n, nearest, crossover, _window(nearest))
+
+
+@partial(jax.jit, static_argnames="padded")
+def _nearest_distances(
+    n: Float[Array, ""], rate: Float[Array, "..."], padded: int
+) -> Float[Array, "... t"]:
+    """P(T = t), t = 0..padded, of the distance from an item to the nearest codeword of its own."""
     log_f, log_F = _fair_logs(n, padded)
-    nearest = nearest_distribution_of_logs(
+    return nearest_distribution_of_logs(
         log_f,
         log_F,
         _reversed(n, log_F),  # P(T >= t) = F(n-t), by symmetry
         jnp.arange(padded + 1.0) == n,
         log2_codebook_size(n, rate) * LN2,
     )
+
+
+def _window(nearest: Float[Array, "... t"]) -> int:
+    """Number of neighbouring t that hold every T of positive probability, or all if it is not known.
+
+    Of 10^4 letters at half a bit T takes some 300 values: of all others the probability is zero in
+    float64. Rounded up to a power of two, of which there are few programs.
+    """
+    size = nearest.shape[-1]
+    if validation.is_traced(nearest) or nearest.size == 0:
+        return size
+    possible = np.asarray(nearest).reshape(-1, size) > 0
+    width = size - possible[:, ::-1].argmax(axis=1) - possible.argmax(axis=1)
+    return min(1 << (int(width.max()) - 1).bit_length(), size)
+
+
+@partial(jax.jit, static_argnames="window")
+def _passed_on(
+    n: Float[Array, ""],
+    nearest: Float[Array, "... t"],
+    crossover: Float[Array, "..."],
+    window: int,
+) -> Float[Array, "... k"]:
+    """Distances after the flips, one codebook after the other."""
     passed = jax.lax.map(
-        lambda row: _after_flips(n, *row), (nearest.reshape(-1, padded + 1), crossover.ravel())
+        lambda row: _after_flips(n, row[0], row[1], window),
+        (nearest.reshape(-1, nearest.shape[-1]), crossover.ravel()),
     )
-    return passed.reshape(*rate.shape, padded + 1)
+    return passed.reshape(nearest.shape)
 
 
 def _after_flips(
-    n: Float[Array, ""], nearest: Float[Array, " t"], p: Float[Array, ""]
+    n: Float[Array, ""], nearest: Float[Array, " k"], p: Float[Array, ""], window: int
 ) -> Float[Array, " k"]:
     r"""$\sum_t P(t) q_k(t)$ with $q(t)$ the distribution of Binomial(t, 1-p) + Binomial(n-t, p).
 
@@ -198,9 +232,12 @@ def _after_flips(
     $$c (k+1) q_{k+1} = (e - c_1 k) q_k + c (n-k+1) q_{k-1}.$$
 
     All terms are positive while $k \le e / c_1$; beyond, the same recursion from k = n downwards
-    is the one with positive terms. So the ratios are computed from both ends up to the mean.
+    is the one with positive terms. So the ratios are computed from both ends up to the mean, for the
+    t of a window outside of which P(t) is zero.
     """
-    t = jnp.minimum(jnp.arange(float(nearest.size)), n)
+    first = jnp.minimum(jnp.argmax(nearest > 0), nearest.size - window)
+    chances = jax.lax.dynamic_slice(nearest, (first,), (window,))
+    t = jnp.minimum(first + jnp.arange(float(window)), n)
     # A flip probability of exactly zero moves nothing, and the recursion needs c > 0. The result is then
     # given to first order in p, which gives the derivative at p = 0.
     flips = p > 0
@@ -219,15 +256,13 @@ def _after_flips(
 
         def step(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], Array]:
             log_q, ratio = carry
-            contracted = jnp.sum(jnp.where(k <= last, nearest * jnp.exp(log_q), 0.0))
+            contracted = jnp.sum(jnp.where(k <= last, chances * jnp.exp(log_q), 0.0))
             below = jnp.where(k > 0, c * (n - k + 1) / ratio, 0.0)
             # Past `last` the ratio is not used; it only has to stay a positive number.
             ratio = jnp.where(k < last, (e - c1 * k) + below, 1.0) / (c * (k + 1))
             return (log_q + jnp.log(ratio), ratio), contracted
 
-        return jax.lax.scan(
-            step, (log_q0, jnp.ones(nearest.size)), jnp.arange(float(nearest.size))
-        )[1]
+        return jax.lax.scan(step, (log_q0, jnp.ones(window)), jnp.arange(float(nearest.size)))[1]
 
     e = t * (1 - p) ** 2 + (n - t) * p**2
     middle = jnp.clip(jnp.floor(e / c1), 0, n)

@@ -82,7 +82,7 @@ def convolved(layer: nnx.Conv, maps: Float[Array, "n h w c"]) -> Float[Array, "n
     """
     kernel = layer.kernel[...]
     strides, bias = layer.strides, layer.bias
-    stride = strides[0] if isinstance(strides, tuple | list) else int(strides or 1)
+    stride = strides[0] if isinstance(strides, tuple | list) else int(strides or 1)  # type: ignore[arg-type]
     sizes, sides = kernel.shape[:2], maps.shape[1:3]
     outputs = [-(-side // stride) for side in sides]
     missing = [

@@ -19,10 +19,9 @@ change from round to round.
 import math
 from typing import Final, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from rdsim.information import LN2
 from rdsim.limits.rate_distortion import _gaussian_sum as gaussian_sum
 from rdsim.limits.rate_distortion._interior_point import interior_point
 
@@ -36,8 +35,8 @@ _MERGING_RADIUS: Final = 0.3
 _NEWTON_STEPS: Final = 12
 _NEWTON_UNKNOWNS: Final = 80
 """Coordinates and weights beyond which atoms do not move: they are so dense that weights suffice."""
-_SIZES: Final = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)
-"""Numbers of atoms to which the interior point is padded; it is compiled once for each."""
+_LATTICE: Final = 4096
+"""Atoms of the first lattice at most; if it had more, the source points are the first atoms."""
 _HALVINGS: Final = 6
 """Of the step size of a line search."""
 _ROUNDING: Final = 1e-14
@@ -56,8 +55,6 @@ _LARGEST_LOG: Final = 600.0
 """Of the dual nu: beyond this nothing is certified."""
 _PAIRS_A_CHUNK: Final = 4_000_000
 """Pairs of a point and a maximiser held in memory at once."""
-
-_interior_point = jax.jit(interior_point)
 
 
 class Atoms(NamedTuple):
@@ -197,7 +194,7 @@ def _lattice(z: np.ndarray) -> np.ndarray:
         else np.array([low])
         for low, high in zip(z.min(axis=0), z.max(axis=0), strict=True)
     ]
-    if math.prod(map(len, axes)) > min(len(z), _SIZES[-1]):
+    if math.prod(map(len, axes)) > min(len(z), _LATTICE):
         return z
     lattice = np.stack([x.ravel() for x in np.meshgrid(*axes, indexing="ij")], axis=1)
     nearest = np.array([np.min(np.sum((z - v) ** 2, axis=1)) for v in lattice])
@@ -233,20 +230,10 @@ def _with_optimal_weights(
     z: np.ndarray, p: np.ndarray, v: np.ndarray, start: np.ndarray, mixing: float, tolerance: float
 ) -> _Mixture:
     """Solve for the weights of the given atoms by the interior point, and drop idle atoms."""
-    size = next((s for s in _SIZES if s >= len(v)), len(v))
     energy = _half_squares(z, v)
-    K = np.zeros((len(z), size))
-    K[:, : len(v)] = np.exp(energy.min(axis=1)[:, None] - energy)
-    q_start = np.zeros(size)
-    q_start[: len(v)] = start / start.sum()
-    q, w = _interior_point(
-        jnp.asarray(K),
-        jnp.asarray(p),
-        jnp.asarray(q_start),
-        jnp.asarray(float(mixing)),
-        jnp.asarray(tolerance / math.log(2)),
-    )
-    q, w = np.asarray(q)[: len(v)], np.asarray(w)[: len(v)]
+    K = np.exp(energy.min(axis=1)[:, None] - energy)
+    with np.errstate(all="ignore"):  # a step that leaves the numbers is not taken
+        q, w = interior_point(K, p, start / start.sum(), mixing, tolerance / LN2)
     return _pruned(z, p, v, q / q.sum(), (q > w) | (w < _IDLE), tolerance)
 
 

@@ -11,20 +11,17 @@ dq at all (envelope theorem): $dF = -\sum dp \log_2 Z + s \sum p Q \, dd + D \, 
 of $R = F - s D$ follow by the chain rule.
 """
 
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import numpy as np
+from jaxtyping import Array, Float
 
 from rdsim.information import safe_log2
-from rdsim.limits.rate_distortion._interior_point import (
-    FEW_LETTERS,
-    column_generation,
-    dense,
-    shifted_kernel,
-)
+from rdsim.limits.rate_distortion._column_generation import solve_on_host
+from rdsim.limits.rate_distortion._interior_point import dense, shifted_kernel
+from rdsim.namespaces import select
 
 _NULL: Final = 1e-11
 """Squared canonical correlations of (Y, U), which are at most 1, below this are taken for zero."""
@@ -36,11 +33,11 @@ class Point(NamedTuple):
     The distortion is kept as its excess over D_min, in which nothing cancels; rate and gap in bits.
     """
 
-    slope: Float[Array, ""]
-    excess: Float[Array, ""]
-    rate: Float[Array, ""]
-    gap: Float[Array, ""]
-    q: Float[Array, " u"]
+    slope: Any
+    excess: Any
+    rate: Any
+    gap: Any
+    q: Any
 
 
 @jax.jit
@@ -56,13 +53,14 @@ def excess_distortions(d: Float[Array, "y u"]) -> tuple[Float[Array, "y u"], Flo
     return jnp.where(reached[:, None], d - least[:, None], 0.0), least
 
 
-def constant_distortions(p: Float[Array, " y"], d: Float[Array, "y u"]) -> Float[Array, " u"]:
+def constant_distortions(p: Float[Any, " y"], d: Float[Any, "y u"]) -> Float[Any, " u"]:
     r"""Distortion $\sum_y p_y d(y,u)$ of each constant reproduction u; D_max is the least of them.
 
     Infinite where a letter with mass forbids u.
     """
-    forbidden = jnp.any(jnp.isinf(d) & (p > 0)[:, None], axis=0)
-    return jnp.where(forbidden, jnp.inf, p @ jnp.where(jnp.isinf(d), 0.0, d))
+    xp = d.__array_namespace__()
+    forbidden = xp.any(xp.isinf(d) & (p > 0)[:, None], axis=0)
+    return xp.where(forbidden, xp.inf, p @ xp.where(xp.isinf(d), 0.0, d))
 
 
 def tilted_channel(
@@ -86,81 +84,103 @@ def _lagrangian_and_distortion(
 
 
 def _certify(
-    p: Float[Array, " y"],
-    excess: Float[Array, "y u"],
-    slope: Float[Array, ""],
-    q: Float[Array, " u"],
+    p: Float[Any, " y"],
+    K: Float[Any, "y u"],
+    cost: Float[Any, "y u"],
+    slope: Any,
+    q: Float[Any, " u"],
 ) -> Point:
     r"""Prove a point of R(D) from the output marginal q, whatever q is (C5).
 
     Its test channel has distortion D and a rate of at most R = F - s D bits. R(D) lies below that by
     at most $\log_2 \max_u c_u$, the gap, which is inf if q leaves a letter with mass without support.
+    `cost` is K times the excess distortion.
     """
-    Q, K, Z = tilted_channel(excess, slope, q)
-    distortion = jnp.sum(p[:, None] * Q * jnp.where(Q > 0, excess, 0.0))
-    cost = jnp.where(distortion > 0, slope, 0.0) * distortion  # at slope inf and D_min it is zero
-    rate = -jnp.sum(p * safe_log2(Z)) - cost
+    xp = K.__array_namespace__()
+    Z = K @ q
+    ratio = p / xp.where(Z > 0, Z, 1.0)
+    distortion = ratio @ (cost @ q)
+    spent = xp.where(distortion > 0, slope, 0.0) * distortion  # at slope inf and D_min it is zero
+    rate = -(p @ safe_log2(Z)) - spent
     # A letter of probability zero may have no finite distortion to the support. It adds nothing to c.
-    certificate = jnp.log2(jnp.max((p / jnp.where(Z > 0, Z, 1.0)) @ K))
-    rounding = 4 * jnp.finfo(float).eps * sum(excess.shape)  # of sums over y and over u
-    valid = jnp.all((Z > 0) | (p == 0))
-    gap = jnp.where(valid, jnp.maximum(certificate, 0.0) + rounding, jnp.inf)
-    return Point(slope, distortion, jnp.maximum(rate, 0.0), gap, q)
+    certificate = xp.log2(xp.max(ratio @ K))
+    rounding = 4 * np.finfo(float).eps * sum(K.shape)  # of sums over y and over u
+    valid = xp.all((Z > 0) | (p == 0))
+    gap = xp.where(valid, xp.maximum(certificate, 0.0) + rounding, xp.inf)
+    return Point(slope, distortion, xp.maximum(rate, 0.0), gap, q)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(4,))
+def _best_candidate(
+    p: Float[Any, " y"],
+    excess: Float[Any, "y u"],
+    K: Float[Any, "y u"],
+    slope: Any,
+    tolerance: Any,
+    solved: tuple[Float[Any, " u"], Float[Any, " u"]],
+) -> Point:
+    """Certify what a solver has found.
+
+    The interior point returns q with all letters a little above zero. Three candidates are certified:
+    that q, its active letters alone (exact zeros elsewhere), and at slope zero the best constant.
+    A later candidate replaces an earlier one if its gap is as good, or within the tolerance.
+    """
+    xp = K.__array_namespace__()
+    q, w = solved
+    cost = xp.where(K > 0, K, 0.0) * xp.where(K > 0, excess, 0.0)
+    point = _certify(p, K, cost, slope, q / q.sum())
+    # Complementary slackness: of q_u w_u = mu the larger factor says which of the two is not zero.
+    support = xp.where(q > w, q, 0.0)
+    pruned = _certify(p, K, cost, slope, support / support.sum())
+    point = select(pruned.gap <= xp.maximum(tolerance, point.gap), pruned, point)
+    # A constant letter is the limit of the optima as the slope falls to zero.
+    best = xp.arange(q.size) == xp.argmin(constant_distortions(p, excess))
+    constant = _certify(p, K, cost, slope, xp.where(best, 1.0, 0.0))
+    use = (slope == 0) & (constant.gap <= xp.maximum(tolerance, point.gap))
+    return select(use, constant, point)
+
+
+def point_on_host(
+    p: Float[np.ndarray, " y"],
+    excess: Float[np.ndarray, "y u"],
+    slope: float,
+    tolerance: float,
+) -> Point:
+    """Solve one slope in NumPy, on few letters at a time; the arguments are those of `solve_point`."""
+    K = shifted_kernel(excess, slope)
+    solved = solve_on_host(p, excess, K, slope, tolerance)
+    return _best_candidate(p, excess, K, slope, tolerance, solved)
+
+
+@jax.custom_jvp
 def solve_point(
     p: Float[Array, " y"],
     excess: Float[Array, "y u"],
     slope: Float[Array, ""],
     tolerance: Float[Array, ""],
-    solver: str,
 ) -> Point:
     """Solve one slope to the certified gap; differentiable in p, excess and slope, both modes.
-
-    The interior point returns q with all letters a little above zero. Three candidates are certified:
-    that q, its active letters alone (exact zeros elsewhere), and at slope zero the best constant.
-    A later candidate replaces an earlier one if its gap is as good, or within the tolerance.
 
     Args:
         p: source pmf, shape (|Y|,).
         excess: distortions above the row's least, shape (|Y|, |U|).
         slope: s >= 0, bits per unit of distortion, or inf.
         tolerance: certified gap in bits at which to stop.
-        solver: "column_generation" or "dense".
 
     Returns:
         The point. Its gap is constant to derivatives.
 
     """
-    all_at_once = solver == "dense" or excess.shape[1] <= FEW_LETTERS
-    solve = dense if all_at_once else column_generation
-    q, w = solve(p, jnp.where((p > 0)[:, None], excess, 0.0), slope, tolerance)
-    point = _certify(p, excess, slope, q / q.sum())
-    # Complementary slackness: of q_u w_u = mu the larger factor says which of the two is not zero.
-    support = jnp.where(q > w, q, 0.0)
-    pruned = _certify(p, excess, slope, support / support.sum())
-    # A constant letter is the limit of the optima as the slope falls to zero.
-    best = jnp.argmin(constant_distortions(p, excess))
-    constant = _certify(p, excess, slope, jax.nn.one_hot(best, q.size, dtype=q.dtype))
-
-    def better(new: Point, old: Point, use: Bool[Array, ""]) -> Point:
-        return jax.tree.map(lambda a, b: jnp.where(use, a, b), new, old)
-
-    point = better(pruned, point, pruned.gap <= jnp.maximum(tolerance, point.gap))
-    return better(
-        constant, point, (slope == 0) & (constant.gap <= jnp.maximum(tolerance, point.gap))
-    )
+    K = shifted_kernel(excess, slope)
+    solved = dense(p, jnp.where((p > 0)[:, None], K, 1.0), tolerance)
+    return _best_candidate(p, excess, K, slope, tolerance, solved)
 
 
 @solve_point.defjvp
-def _solve_point_jvp(
-    solver: str, primals: tuple[Array, ...], tangents: tuple[Any, ...]
-) -> tuple[Point, Point]:
+def _solve_point_jvp(primals: tuple[Array, ...], tangents: tuple[Any, ...]) -> tuple[Point, Point]:
     """Apply the formulas of the module docstring to one direction of change of (p, excess, slope)."""
     p, excess, slope, tolerance = primals
     problem, change = (p, excess, slope), tangents[:3]
-    point = solve_point(p, excess, slope, tolerance, solver)
+    point = solve_point(p, excess, slope, tolerance)
     q, dq = _output_marginal_jvp(problem, change, point.q)
     # dF needs no dq (envelope theorem); D changes with the problem at fixed q, and with q.
     _, (dF, dD) = jax.jvp(lambda p, e, s: _lagrangian_and_distortion(p, e, s, q), problem, change)

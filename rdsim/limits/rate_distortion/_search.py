@@ -2,7 +2,7 @@ r"""R at given distortions and D at given rates, by a certified search for the s
 
 A target is a distortion or, with `by_rate`, a rate. Two points on its two sides are kept: their
 chord is achieved by time sharing, and the supporting lines of all points seen bound from below
-(`rdsim.limits._supporting_lines`; here in fixed shapes, for JAX). By the envelope theorem, with s the slope
+(`rdsim.limits._supporting_lines`; here in fixed shapes, for NumPy and JAX alike). By the envelope theorem, with s the slope
 there and q, Z, Q those of the optimum,
 
 $$dR = -\sum_y dp_y \log_2 Z_y + s \Big( \sum_{y,u} p_y Q(u|y) \, dd_{yu} - dD \Big),$$
@@ -10,21 +10,25 @@ $$dR = -\sum_y dp_y \log_2 Z_y + s \Big( \sum_{y,u} p_y Q(u|y) \, dd_{yu} - dD \
 and $dD = (\ldots - dR) / s$ the other way round.
 """
 
+import functools
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim.information import LN2, safe_log2
 from rdsim.limits.rate_distortion._point import (
     Point,
     constant_distortions,
+    point_on_host,
     solve_point,
     tilted_channel,
 )
+from rdsim.namespaces import select, while_loop
 from rdsim.root_finding import bisect
 from rdsim.transformations import STEEPEST, refusing
 
@@ -52,10 +56,10 @@ class _Bracket(NamedTuple):
 
     left: Point  # not above the target distortion
     right: Point  # not below it
-    slope: Float[Array, ""]  # to be solved next
-    lower: Float[Array, ""]
-    upper: Float[Array, ""]
-    steps: Array
+    slope: Any  # to be solved next
+    lower: Any
+    upper: Any
+    steps: Any
 
 
 class _SlopeBracket(NamedTuple):
@@ -66,40 +70,65 @@ class _SlopeBracket(NamedTuple):
     steps: Array
 
 
-@partial(jax.jit, static_argnames=("solver", "by_rate"))
+@partial(jax.jit, static_argnames="by_rate")
 def bounds_at_targets(
     p: Float[Array, " y"],
     excess: Float[Array, "y u"],
     goals: Float[Array, " t"],
     tolerance: Float[Array, ""],
-    solver: str,
     by_rate: bool,
 ) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
     """Bound R at excess distortions (or the excess at rates), one target after the other."""
-    return jax.lax.map(
-        lambda goal: _bounds_at_target(p, excess, goal, tolerance, solver, by_rate), goals
-    )
+    return jax.lax.map(lambda goal: _bounds_at_target(p, excess, goal, tolerance, by_rate), goals)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(4, 5))
+def bounds_on_host(
+    p: Float[np.ndarray, " y"],
+    excess: Float[np.ndarray, "y u"],
+    goals: Float[np.ndarray, " t"],
+    tolerance: float,
+    by_rate: bool,
+) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]:
+    """Do the same in NumPy. A slope that several targets ask for, as inf, is solved once."""
+    solved = functools.cache(partial(point_on_host, p, excess))
+    ends = [
+        _bracket_target(
+            lambda slope, goal_gap: solved(float(slope), float(goal_gap)),
+            *(p, excess, goal, tolerance, by_rate),
+        )
+        for goal in goals
+    ]
+    bounds = [_bounded(p, excess, *one, by_rate) for one in zip(goals, ends, strict=True)]
+    lower, upper = np.reshape(np.array(bounds, float), (-1, 2)).T
+    return lower, upper
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(4,))
 def _bounds_at_target(
     p: Float[Array, " y"],
     excess: Float[Array, "y u"],
     goal: Float[Array, ""],
     tolerance: Float[Array, ""],
-    solver: str,
     by_rate: bool,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Lower and upper bound on one limit; both have its derivative."""
-    zero_rate = jnp.min(constant_distortions(p, excess))
-    end = _bracket_target(p, excess, goal, tolerance, solver, by_rate)
-    trivial, value = _without_rate(goal, zero_rate, by_rate)
-    return jnp.where(trivial, value, end.lower), jnp.where(trivial, value, end.upper)
+    solve = partial(solve_point, p, excess)
+    end = _bracket_target(solve, p, excess, goal, tolerance, by_rate)
+    return _bounded(p, excess, goal, end, by_rate)
+
+
+def _bounded(
+    p: Float[Any, " y"], excess: Float[Any, "y u"], goal: Any, end: "_Bracket", by_rate: bool
+) -> tuple[Any, Any]:
+    """The bounds of a finished search, or the limit itself where it is reached at rate zero."""
+    trivial, value = _without_rate(goal, constant_distortions(p, excess).min(), by_rate)
+    xp = p.__array_namespace__()
+    return xp.where(trivial, value, end.lower), xp.where(trivial, value, end.upper)
 
 
 @_bounds_at_target.defjvp
 def _bounds_at_target_jvp(
-    solver: str, by_rate: bool, primals: tuple[Array, ...], tangents: tuple[Array, ...]
+    by_rate: bool, primals: tuple[Array, ...], tangents: tuple[Array, ...]
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """Apply the envelope theorem of the module docstring at the optimum, and treat both ends."""
     p, excess, goal = map(_once_only, primals[:3])
@@ -107,11 +136,11 @@ def _bounds_at_target_jvp(
     dp, de, dgoal, _ = tangents
     costs = constant_distortions(p, excess)
     constant = jnp.argmin(costs)
-    end = _bracket_target(p, excess, goal, tolerance, solver, by_rate)
-    trivial, value = _without_rate(goal, costs[constant], by_rate)
-    bounds = jnp.where(trivial, value, end.lower), jnp.where(trivial, value, end.upper)
+    end = _bracket_target(partial(solve_point, p, excess), p, excess, goal, tolerance, by_rate)
+    bounds = _bounded(p, excess, goal, end, by_rate)
+    trivial, _ = _without_rate(goal, costs[constant], by_rate)
 
-    slope, q = _optimum_at_target(p, excess, goal, tolerance, solver, by_rate, end)
+    slope, q = _optimum_at_target(p, excess, goal, tolerance, by_rate, end)
     Q, _, Z = tilted_channel(excess, slope, q)
     by_source = -jnp.sum(dp * safe_log2(Z))
     by_distortions = jnp.sum(p[:, None] * Q * de)
@@ -131,50 +160,49 @@ def _bounds_at_target_jvp(
     return bounds, (change, change)
 
 
-def _without_rate(goal: Array, zero_rate: Array, by_rate: bool) -> tuple[Array, Array]:
+def _without_rate(goal: Any, zero_rate: Any, by_rate: bool) -> tuple[Any, Any]:
     """Whether the target is reached at rate zero, and the limit then."""
-    if by_rate:
-        return goal <= 0, zero_rate
-    return goal >= zero_rate, jnp.zeros(())
+    return (goal <= 0, zero_rate) if by_rate else (goal >= zero_rate, 0.0)
 
 
-def _fraction(left: Array, right: Array, goal: Array) -> Array:
+def _fraction(left: Any, right: Any, goal: Any) -> Any:
     """Fraction of the way from left to right at which the target lies; 0 if they are equal."""
-    return jnp.where(
-        left == right, 0.0, (goal - left) / jnp.where(left == right, 1.0, right - left)
-    )
+    xp = goal.__array_namespace__()
+    return xp.where(left == right, 0.0, (goal - left) / xp.where(left == right, 1.0, right - left))
 
 
-def _line_at_target(point: Point, goal: Array, by_rate: bool) -> Array:
+def _line_at_target(point: Point, goal: Any, by_rate: bool) -> Any:
     """Lower bound on the limit by the supporting line of one point."""
-    vertical = jnp.isinf(point.slope)
-    slope = jnp.where(vertical, 1.0, point.slope)
+    xp = goal.__array_namespace__()
+    vertical = xp.isinf(point.slope)
+    slope = xp.where(vertical, 1.0, point.slope)
     floor = point.rate - point.gap
     if not by_rate:
-        at_end = jnp.where(point.excess >= goal, floor, 0.0)
-        return jnp.where(vertical, at_end, floor - slope * (goal - point.excess))
-    line = point.excess + (floor - goal) / jnp.where(slope > 0, slope, 1.0)
+        at_end = xp.where(point.excess >= goal, floor, 0.0)
+        return xp.where(vertical, at_end, floor - slope * (goal - point.excess))
+    line = point.excess + (floor - goal) / xp.where(slope > 0, slope, 1.0)
     # The line of slope zero bounds no D, unless it says that no D has so small a rate.
-    flat = jnp.where(floor > goal, jnp.inf, 0.0)
-    return jnp.where(vertical, 0.0, jnp.where(slope > 0, line, flat))
+    flat = xp.where(floor > goal, xp.inf, 0.0)
+    return xp.where(vertical, 0.0, xp.where(slope > 0, line, flat))
 
 
-def _chord_at_target(left: Point, right: Point, goal: Array, by_rate: bool) -> Array:
+def _chord_at_target(left: Point, right: Point, goal: Any, by_rate: bool) -> Any:
     """Upper bound on the limit by time sharing of the two points."""
+    xp = goal.__array_namespace__()
     if by_rate:
         x, y, f, g = left.rate, right.rate, left.excess, right.excess
     else:
         x, y, f, g = left.excess, right.excess, left.rate, right.rate
     fraction = _fraction(x, y, goal)
-    return jnp.where(fraction <= 0, f, jnp.where(fraction >= 1, g, f + fraction * (g - f)))
+    return xp.where(fraction <= 0, f, xp.where(fraction >= 1, g, f + fraction * (g - f)))
 
 
 def _bracket_target(
-    p: Float[Array, " y"],
-    excess: Float[Array, "y u"],
-    goal: Float[Array, ""],
-    tolerance: Float[Array, ""],
-    solver: str,
+    solve: Callable[[Any, Any], Point],
+    p: Float[Any, " y"],
+    excess: Float[Any, "y u"],
+    goal: Any,
+    tolerance: Any,
     by_rate: bool,
 ) -> _Bracket:
     """Narrow the bracket of one target until chord and supporting lines meet within the tolerance.
@@ -183,34 +211,32 @@ def _bracket_target(
     secant, interpolated between the slopes of the two points (fast where it is curved). The first
     is inf: the left end of the curve; the right end is the best constant letter.
     """
-    costs = constant_distortions(p, excess)
+    xp, costs = p.__array_namespace__(), constant_distortions(p, excess)
+    zero = xp.zeros(())
+    constant = xp.where(xp.arange(costs.size) == xp.argmin(costs), 1.0, 0.0)
+    right = Point(zero, xp.min(costs), zero, zero, constant)
+    return while_loop(
+        lambda now: (now.upper - now.lower > tolerance) & (now.steps < _STEPS),
+        lambda now: _narrowed(now, solve(now.slope, tolerance / 4), goal, by_rate),
+        _Bracket(right, right, xp.asarray(xp.inf), zero, xp.asarray(xp.inf), xp.asarray(0)),
+    )
 
-    def step(state: _Bracket) -> _Bracket:
-        new = solve_point(p, excess, state.slope, tolerance / 4, solver)
-        is_left = (new.rate >= goal) if by_rate else (new.excess <= goal)
-        is_left |= state.steps == 0
-        left = jax.tree.map(lambda n, o: jnp.where(is_left, n, o), new, state.left)
-        right = jax.tree.map(lambda n, o: jnp.where(is_left, o, n), new, state.right)
-        # R is convex: the line through a certified point with its slope lies below the curve, and the
-        # chord of two achieved points above it (time sharing).
-        lower = jnp.maximum(state.lower, _line_at_target(new, goal, by_rate))
-        upper = _chord_at_target(left, right, goal, by_rate)
-        width = right.excess - left.excess
-        chord = (left.rate - right.rate) / jnp.where(width > 0, width, jnp.inf)
-        x, y = (left.rate, right.rate) if by_rate else (left.excess, right.excess)
-        secant = left.slope + _fraction(x, y, goal) * (right.slope - left.slope)
-        usable = jnp.isfinite(secant) & (state.steps % 2 == 1) & (x != y)
-        slope = jnp.where(usable, secant, chord)
-        return _Bracket(left, right, slope, lower, upper, state.steps + 1)
 
-    def unfinished(state: _Bracket) -> Array:
-        return (state.upper - state.lower > tolerance) & (state.steps < _STEPS)
-
-    zero = jnp.zeros(())
-    constant = jax.nn.one_hot(jnp.argmin(costs), costs.size, dtype=costs.dtype)
-    right = Point(zero, jnp.min(costs), zero, zero, constant)
-    start = _Bracket(right, right, jnp.array(jnp.inf), zero, jnp.array(jnp.inf), jnp.array(0))
-    return jax.lax.while_loop(unfinished, step, start)
+def _narrowed(state: _Bracket, new: Point, goal: Any, by_rate: bool) -> _Bracket:
+    """Put a new point on its side of the target, bound with it, and choose the next slope."""
+    xp = goal.__array_namespace__()
+    is_left = (new.rate >= goal) if by_rate else (new.excess <= goal)
+    is_left = is_left | (state.steps == 0)
+    left, right = select(is_left, (new, state.right), (state.left, new))
+    lower = xp.maximum(state.lower, _line_at_target(new, goal, by_rate))
+    upper = _chord_at_target(left, right, goal, by_rate)
+    width = right.excess - left.excess
+    chord = (left.rate - right.rate) / xp.where(width > 0, width, xp.inf)
+    x, y = (left.rate, right.rate) if by_rate else (left.excess, right.excess)
+    secant = left.slope + _fraction(x, y, goal) * (right.slope - left.slope)
+    usable = xp.isfinite(secant) & (state.steps % 2 == 1) & (x != y)
+    slope = xp.where(usable, secant, chord)
+    return _Bracket(left, right, slope, lower, upper, state.steps + 1)
 
 
 def _optimum_at_target(
@@ -218,7 +244,6 @@ def _optimum_at_target(
     excess: Array,
     goal: Array,
     tolerance: Array,
-    solver: str,
     by_rate: bool,
     end: _Bracket,
 ) -> tuple[Array, Array]:
@@ -257,13 +282,10 @@ def _optimum_at_target(
 
     def step(state: _SlopeBracket) -> _SlopeBracket:
         slope = _next_slope(state, coordinate, goal)
-        new = with_exact_rate(solve_point(p, excess, slope, fine, solver))
+        new = with_exact_rate(solve_point(p, excess, slope, fine))
         is_left = (new.rate > goal) if by_rate else (new.excess <= goal)
-        return _SlopeBracket(
-            jax.tree.map(lambda n, o: jnp.where(is_left, n, o), new, state.left),
-            jax.tree.map(lambda n, o: jnp.where(is_left, o, n), new, state.right),
-            state.steps + 1,
-        )
+        left, right = select(is_left, (new, state.right), (state.left, new))
+        return _SlopeBracket(left, right, state.steps + 1)
 
     done = jax.lax.while_loop(is_open, step, _SlopeBracket(left, right, jnp.array(0)))
     left, right = done.left, done.right

@@ -27,19 +27,19 @@ from rdsim.limits.rate_distortion._point import (
     Point,
     constant_distortions,
     excess_distortions,
+    point_on_host,
     solve_point,
     tilted_channel,
 )
-from rdsim.limits.rate_distortion._search import bounds_at_targets
+from rdsim.limits.rate_distortion._search import bounds_at_targets, bounds_on_host
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import A_STOPPING_RULE, not_differentiable
 
-_ENTRIES_A_CALL: Final = 2**20
-"""Entries of the distortion table times slopes (or targets) that one compiled call solves.
+_ENTRIES_A_CALL: Final = 2**24
+"""Entries of the distortion table times slopes that one compiled call solves side by side.
 
-It bounds the seconds until an interrupt is seen: on two cores four targets of 512 letters take 1.2 s,
-sixteen of 256 letters 0.7 s; slopes take less.
+It bounds the memory, some 0.5 GB, which then does not grow with the number of slopes.
 """
 
 
@@ -119,9 +119,9 @@ def rate_distortion_curve(
         slopes: s >= 0, shape (S,), bits per unit of distortion. Slope 0 is the point
             (D_max, 0), slope inf the point (D_min, R(D_min)).
         tolerance: certified gap to reach, bits.
-        method: "column_generation" (fewest operations; one slope after the other), "dense" (all
-            letters, all slopes side by side; also the choice under an outer vmap), or "auto": the
-            first on CPU, the second on accelerators.
+        method: "column_generation" (fewest operations; in NumPy, one slope after the other, nothing is
+            compiled), "dense" (compiled; all letters, slopes side by side; also what is done under a
+            transformation of JAX), or "auto": the first on CPU, the second on accelerators.
 
     Returns:
         The curve. A point whose gap stayed above the tolerance has `converged` False; its bounds
@@ -141,10 +141,12 @@ def rate_distortion_curve(
     slope = validation.interval("slopes", slopes, low=0.0, ndim=1)
     target = validation.tolerance(tolerance)
     excess, least = excess_distortions(d)
-    solver = _solver_for(method)
-    points = _in_portions(
-        lambda part: _solve_slopes(p, excess, part, target, solver), slope, p, excess, solver
-    )
+    if _computes_on_host(method, p, d, slope, target):
+        points = _points_on_host(
+            np.asarray(p), np.asarray(excess), np.asarray(slope), float(target)
+        )
+    else:
+        points = _in_portions(partial(_solve_slopes, p, excess, target), slope, p, excess)
     return RateDistortionCurve(
         slope=slope,
         distortion=jnp.sum(p * least) + points.excess,
@@ -247,59 +249,63 @@ def minimum_distortion(p: Float[Array, " y"], d: Float[Array, "y u"]) -> Float[A
     return jnp.sum(jnp.where(p > 0, p * jnp.min(d, axis=1), 0.0))
 
 
-def _solver_for(method: str) -> str:
-    """Name the solver that "auto" stands for on this machine."""
+def _computes_on_host(method: str, *arguments: Any) -> bool:
+    """Whether the numbers are known, and the method or else the machine asks for NumPy."""
     if method not in ("auto", "column_generation", "dense"):
         raise ValueError(f"method must be 'auto', 'column_generation' or 'dense', got {method!r}")
     if method == "auto":
-        return "column_generation" if jax.default_backend() == "cpu" else "dense"
-    return method
+        method = "column_generation" if jax.default_backend() == "cpu" else "dense"
+    return method == "column_generation" and not validation.is_traced(arguments)
+
+
+def _points_on_host(
+    p: np.ndarray, excess: np.ndarray, slopes: np.ndarray, tolerance: float
+) -> Point:
+    """Solve one slope after the other in NumPy."""
+    with np.errstate(all="ignore"):  # what is not finite is seen, and not certified
+        found = [point_on_host(p, excess, slope, tolerance) for slope in slopes.tolist()]
+    if not found:
+        none = jnp.zeros(0)
+        return Point(none, none, none, none, jnp.zeros((0, excess.shape[1])))
+    return Point(*(jnp.asarray(np.array(part, float)) for part in zip(*found, strict=True)))
 
 
 def _in_portions(
-    solve: Callable[[Any], Any],
-    points: Float[Array, " s"],
+    solve: Callable[[Any], Point],
+    slopes: Float[Array, " s"],
     p: Float[Array, " y"],
     excess: Float[Array, "y u"],
-    solver: str,
-) -> Any:
-    """Solve a few slopes or targets a call, one after the other: between calls an interrupt is seen.
+) -> Point:
+    """Solve a bounded number of slopes a call, side by side.
 
-    All calls have one shape, filled up with the last point, so that one program serves all. Under a
-    transformation, and side by side on an accelerator, there is one call.
+    All calls have one shape, filled up with the last slope, so that one program serves all. Under a
+    transformation there is one call.
     """
     most = max(1, _ENTRIES_A_CALL // excess.size)
-    if solver == "dense" or len(points) <= most or validation.is_traced(points, p, excess):
-        return solve(points)
-    count = len(points)
+    if len(slopes) <= most or validation.is_traced(slopes, p, excess):
+        return solve(slopes)
+    count = len(slopes)
     calls = -(-count // most)
-    filled = np.pad(np.asarray(points), (0, -count % calls), mode="edge")
+    filled = np.pad(np.asarray(slopes), (0, -count % calls), mode="edge")
     parts = []
     for portion in np.split(filled, calls):
         part = solve(jnp.asarray(portion))
         # Nothing is ready inside someone's jit, where constants become tracers.
         parts.append(part if validation.is_traced(part) else jax.block_until_ready(part))
-    return jax.tree.map(lambda *found: jnp.concatenate(found)[:count], *parts)
+    joined: Point = jax.tree.map(lambda *found: jnp.concatenate(found)[:count], *parts)
+    return joined
 
 
-@partial(jax.jit, static_argnames="solver")
+@jax.jit
 def _solve_slopes(
     p: Float[Array, " y"],
     excess: Float[Array, "y u"],
-    slopes: Float[Array, " s"],
     tolerance: Float[Array, ""],
-    solver: str,
+    slopes: Float[Array, " s"],
 ) -> Point:
-    """Solve all slopes in one call.
-
-    One after the other on CPU, where a batched loop would wait for its slowest slope and a batched
-    switch would run all its branches; side by side on accelerators.
-    """
-
-    def solve(slope: Float[Array, ""]) -> Point:
-        return solve_point(p, excess, slope, tolerance, solver)
-
-    return jax.vmap(solve)(slopes) if solver == "dense" else jax.lax.map(solve, slopes)
+    """Solve all slopes in one call, side by side."""
+    found: Point = jax.vmap(lambda slope: solve_point(p, excess, slope, tolerance))(slopes)
+    return found
 
 
 def _solve_targets(
@@ -315,14 +321,12 @@ def _solve_targets(
     excess, row_least = excess_distortions(d)
     least = jnp.sum(p * row_least)
     targets = goal.ravel() if by_rate else goal.ravel() - least
-    solver = _solver_for(method)
-    lower, upper = _in_portions(
-        lambda part: bounds_at_targets(p, excess, part, tolerance, solver, by_rate),
-        targets,
-        p,
-        excess,
-        solver,
-    )
+    if _computes_on_host(method, p, d, goal, tolerance):
+        problem = np.asarray(p), np.asarray(excess), np.asarray(targets), float(tolerance)
+        with np.errstate(all="ignore"):
+            lower, upper = map(jnp.asarray, bounds_on_host(*problem, by_rate))
+    else:
+        lower, upper = bounds_at_targets(p, excess, targets, tolerance, by_rate)
     offset = least if by_rate else 0.0
     lower, upper = jnp.reshape(lower, goal.shape) + offset, jnp.reshape(upper, goal.shape) + offset
     return Certified(value=upper, lower=lower, upper=upper, tolerance=tolerance)

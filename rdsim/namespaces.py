@@ -1,0 +1,53 @@
+"""One formula for arrays of NumPy and of JAX: what differs between them beside the namespace.
+
+A solver written with `x.__array_namespace__()` and these functions runs on the host without being
+compiled, and is traced, compiled, batched or run on an accelerator where its arguments are JAX's.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.linalg import lapack
+
+_T = TypeVar("_T")
+
+
+def on_host(*arrays: Any) -> bool:
+    """Whether no array is JAX's, so that NumPy computes and a condition has a value."""
+    return not any(isinstance(array, jax.Array) for array in arrays)
+
+
+def select(condition: Any, new: _T, old: _T) -> _T:
+    """Choose one of two trees of arrays by a scalar condition; under JAX both have been computed."""
+    if on_host(condition):
+        return new if condition else old
+    chosen: _T = jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+    return chosen
+
+
+def while_loop(unfinished: Callable[[_T], Any], step: Callable[[_T], _T], state: _T) -> _T:
+    """Take steps as long as the condition holds: a loop of Python's, or `jax.lax.while_loop`."""
+    if on_host(*jax.tree.leaves(state)):
+        while unfinished(state):
+            state = step(state)
+        return state
+    end: _T = jax.lax.while_loop(unfinished, step, state)
+    return end
+
+
+def positive_definite_solver(matrix: Any) -> Callable[[Any], Any]:
+    """Factor a symmetric positive definite matrix once; return b -> matrix^-1 b.
+
+    NaN everywhere if the factorisation fails. A matrix of NumPy is overwritten.
+    """
+    if on_host(matrix):
+        # LAPACK's arrays run down the columns: the transposed view needs no copy. Symmetric.
+        factor, failed = lapack.dpotrf(matrix.T, lower=1, overwrite_a=1, clean=0)
+        if failed:
+            return lambda b: np.full_like(b, np.nan)
+        return lambda b: lapack.dpotrs(factor, b, lower=1)[0]
+    factor = jnp.linalg.cholesky(matrix, symmetrize_input=False)
+    return lambda b: jax.scipy.linalg.cho_solve((factor, True), b)
