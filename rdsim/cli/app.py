@@ -50,7 +50,9 @@ def gap(
     similarity: Annotated[str, tyro.conf.arg(help="cosine, inner product or L2")] = "cosine",
     space: Annotated[
         str,
-        tyro.conf.arg(help="where codes work: auto, as given, centred, canonical, principal axes"),
+        tyro.conf.arg(
+            help="where codes work: auto, as given, centred, canonical, shared canonical"
+        ),
     ] = "auto",
     systems: Annotated[
         str,

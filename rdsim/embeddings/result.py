@@ -81,6 +81,8 @@ class EmbeddingReport:
         diagnostics: numbers by name, with their meaning in `rdsim.embeddings.diagnostics`.
         similarity: by which vectors are compared.
         chosen_space: in which codes work.
+        coordinates: space whose coordinates are those of the correlations and of the bits dealt: that in
+            which pairs held back from the fit share the most information.
         split: how pairs were held out.
         database: items ranked (of the smallest fold).
         fitted: pairs that codes were fitted to (of the first fold).
@@ -118,6 +120,7 @@ class EmbeddingReport:
     diagnostics: dict[str, float]
     similarity: str
     chosen_space: str
+    coordinates: str
     split: str
     database: int
     fitted: int
@@ -227,7 +230,15 @@ class EmbeddingReport:
 
             variables |= model_variables(self.models)
         scalars = (
-            *("reference", "log2_groups", "similarity", "chosen_space", "split", "database"),
+            *(
+                "reference",
+                "log2_groups",
+                "similarity",
+                "chosen_space",
+                "coordinates",
+                "split",
+                "database",
+            ),
             *("fitted", "without_target", "copies", "confidence"),
         )
         return xarray.Dataset(

@@ -16,6 +16,7 @@ loss given x is then one integral over t of C1, and the mean over x is taken by 
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import jax.numpy as jnp
@@ -106,7 +107,25 @@ def vector_gaussian_rank_loss(
         (1995) for scrambled points. The contour is this project's own choice.
 
     """
-    parsed = parse_loss(loss)
+    found = vector_gaussian_rank_losses(
+        key, correlations, log2_size, (loss,), rates=rates, queries=queries, confidence=confidence
+    )
+    value, lower, upper = (jnp.asarray(one[0]) for one in (found.value, found.lower, found.upper))
+    return SampledLoss(value=value, lower=lower, upper=upper, confidence=found.confidence)
+
+
+def vector_gaussian_rank_losses(
+    key: Key[Array, ""],
+    correlations: ArrayLike,
+    log2_size: ArrayLike,
+    losses: Sequence[Loss],
+    *,
+    rates: ArrayLike,
+    queries: Integer,
+    confidence: float,
+) -> SampledLoss:
+    """Compute several losses from the same integrals, stacked along a first axis."""
+    parsed = [parse_loss(loss) for loss in losses]
     validation.prng_key("key", key)
     rho = np.abs(np.asarray(validation.interval("correlations", correlations, low=-1.0, high=1.0)))
     if rho.ndim != 1 or rho.size == 0:
@@ -128,17 +147,19 @@ def vector_gaussian_rank_loss(
     order = np.argsort(-rho)
     rho, bits = rho[order], bits[:, order]
     squares = _squares_of_queries(key, rho.size, queries)
-    tables = [_table(float(one), parsed) for one in size.ravel()]
-    tied = np.asarray(expected_loss(size.ravel(), loss, log_a=-np.inf, log_e=0.0))
+    tables = [_table(float(one), wanted) for wanted in parsed for one in size.ravel()]
+    tied = np.concatenate(
+        [np.asarray(expected_loss(size.ravel(), loss, log_a=-np.inf, log_e=0.0)) for loss in losses]
+    )
     found = [_one_channel(rho, r, squares, tables, tied) for r in bits]
     means = np.stack([one.means for one in found])
     error = np.stack([one.error for one in found])
     value = means.mean(axis=1)
     spread = means.std(axis=1, ddof=1) / math.sqrt(_REPLICATES)
     half = scipy.stats.t.ppf(0.5 + 0.5 * confidence, _REPLICATES - 1) * spread + error[:, None]
-    shape = (*batch, *size.shape)
+    shape = (*batch, len(losses), *size.shape)
     value, lower, upper = (
-        jnp.asarray(np.clip(one, 0.0, 1.0).reshape(shape))
+        jnp.asarray(np.moveaxis(np.clip(one, 0.0, 1.0).reshape(shape), len(batch), 0))
         for one in (value, value - half, value + half)
     )
     return SampledLoss(value=value, lower=lower, upper=upper, confidence=confidence)

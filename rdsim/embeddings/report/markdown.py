@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from rdsim.embeddings.diagnostics import MEANING
-from rdsim.embeddings.models.twins import GAUSSIAN, Twin
+from rdsim.embeddings.models.twin import GAUSSIAN, Twin
 from rdsim.embeddings.quality import METRICS
 from rdsim.embeddings.result import EmbeddingReport
 
@@ -223,7 +223,7 @@ def verdicts(found: EmbeddingReport) -> list[str]:
             said.append(
                 f"The {twin.name} is refuted by these data: {len(above)} measured codes are above what any "
                 f"code has in it, such as {found.lines[first]} at {found.bits[first]} bits with an MRR of "
-                f"{found.values('mrr')[first]:.3f} (the model's converse: {twin.converse[at]:.3f} at "
+                f"{found.values('mrr')[first]:.3f} (the model's converse: {twin.converse[at, 0]:.3f} at "
                 f"{twin.converse_bits[at]:.0f} bits). Its lines say nothing of what better codes could do."
             )
         else:
