@@ -34,7 +34,8 @@ from rdsim.embeddings import (
     retrieval_task,
     with_models,
 )
-from rdsim.embeddings.report.markdown import FRACTIONS, NOTE, sentences, verdicts
+from rdsim.embeddings.report.rows import FRACTIONS
+from rdsim.embeddings.report.words import NOTE, sentences, verdicts
 from rdsim.plotting import style
 from rdsim.plotting.gap import draw
 

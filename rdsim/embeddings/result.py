@@ -1,6 +1,7 @@
 """The result of measuring embeddings: every number of every line, kept as it was measured."""
 
 import dataclasses
+import html
 import math
 from typing import TYPE_CHECKING, Any, Final
 
@@ -267,6 +268,13 @@ class EmbeddingReport:
         from rdsim.embeddings.report.page import page  # the rest of the library does without
 
         return page(self)
+
+    def _repr_html_(self) -> str:
+        """Show the page in a notebook, in a frame, so that its style stays its own."""
+        return (
+            f'<iframe srcdoc="{html.escape(self.page())}" width="100%" height="800" '
+            'style="border: 0" title="Bits for given embeddings"></iframe>'
+        )
 
     def report(self) -> str:
         """Write the report as Markdown."""

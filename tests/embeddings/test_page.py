@@ -25,7 +25,8 @@ from rdsim.embeddings.models.twin import (
     converse_metrics,
     first_targets,
 )
-from rdsim.embeddings.report.markdown import sentences, target_rows, verdicts
+from rdsim.embeddings.report.rows import target_rows
+from rdsim.embeddings.report.words import sentences, verdicts
 from rdsim.sources import vector_gaussian
 
 KEY = jax.random.key(11)
@@ -290,6 +291,16 @@ def test_the_page_holds_the_numbers_and_nothing_from_elsewhere(report):
     assert f"{sizes.value[0, -1]:.3f} [{sizes.lower[0, -1]:.3f}" in said
     assert f"{report.models.twins[0].error:+.3f}" in said
     assert text.count("<figure ") == 4
+
+
+def test_a_notebook_shows_the_page_in_a_frame(measured):
+    class Frame(html.parser.HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            self.found = tag, dict(attrs)["srcdoc"]
+
+    frame = Frame()
+    frame.feed(measured._repr_html_())
+    assert frame.found == ("iframe", measured.page())
 
 
 def test_the_dataset_holds_the_models(report):
