@@ -16,7 +16,7 @@ loss given x is then one integral over t of C1, and the mean over x is taken by 
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ import numpy as np
 import scipy.interpolate
 import scipy.stats
 from jaxtyping import Array, Float, Key
-from scipy.special import ndtri
+from scipy.special import betainc, ndtri
 
 from rdsim import validation
 from rdsim.information import LN2
@@ -45,6 +45,7 @@ _SHARPNESS: Final = 1.5
 exp(-2 pi^2 / 1.5) = 2e-6, with a sign that changes from query to query."""
 _ALIKE: Final = 2.8  # ln of the ratio of variances, about 4^2, up to which queries share a contour
 _TINY: Final = 1e-300
+_LARGEST_BETA: Final = 40.0  # log2 M up to which M - K is a number without rounding
 _TABLE: Final = 1024  # probabilities at which a loss is tabulated
 _INDEPENDENT: Final = (
     1e-40  # c^2 below which a mode tells nothing: a loss then changes by less than c
@@ -183,8 +184,13 @@ def _table(log2_size: float, loss: RankLoss) -> scipy.interpolate.CubicSpline:
     low, high = math.asinh(-_NATS / width), math.asinh(-bend / width)
     log_a = np.minimum(bend + width * np.sinh(np.linspace(low, high, _TABLE)), 0.0)
     log_a[-1] = 0.0
-    name: Loss = (loss.kind, loss.cutoff) if loss.is_two_valued else loss.kind
-    values = np.asarray(expected_loss(log2_size, name, log_a=log_a, log_e=-np.inf))
+    if loss.is_two_valued and log2_size <= _LARGEST_BETA:
+        # P(Bin(M - 1, a) >= K) is the incomplete beta function: nothing is compiled for each K.
+        rest = math.exp(log_M) - loss.cutoff
+        values = betainc(loss.cutoff, rest, np.exp(log_a)) if rest > 0 else np.zeros(_TABLE)
+    else:
+        name: Loss = (loss.kind, loss.cutoff) if loss.is_two_valued else loss.kind
+        values = np.asarray(expected_loss(log2_size, name, log_a=log_a, log_e=-np.inf))
     # At M = K the bend is at zero, where nodes coincide.
     log_a, places = np.unique(log_a, return_index=True)
     return scipy.interpolate.CubicSpline(log_a, values[places])
@@ -202,7 +208,7 @@ def _one_channel(
     bits: Reals,
     squares: Reals,
     tables: list[scipy.interpolate.CubicSpline],
-    tied: Reals,
+    tied: Callable[[], Reals],
 ) -> _Losses:
     """Average the loss over the queries for one set of rates."""
     c2 = rho * rho * -np.expm1(-2 * LN2 * bits)
@@ -210,7 +216,7 @@ def _one_channel(
     kept = c2 > _INDEPENDENT
     count = squares.shape[0]
     if not kept.any():  # all descriptions tie
-        return _Losses(np.broadcast_to(tied, (count, tied.size)), 0.0)
+        return _Losses(np.broadcast_to(tied(), (count, len(tables))), 0.0)
     if (left == 0).any():  # the target alone fits, to all digits
         return _Losses(np.zeros((count, len(tables))), 0.0)
     beta = np.sort(left[kept] / c2[kept])

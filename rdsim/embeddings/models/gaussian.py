@@ -33,7 +33,7 @@ from rdsim.ranking.loss import Loss
 from rdsim.ranking.vector_gaussian import SampledLoss, vector_gaussian_rank_losses
 from rdsim.sources import vector_gaussian
 
-_QUERIES: Final = 512
+_QUERIES: Final = 256
 """Points over which means are taken, the same ones throughout."""
 _SCALES: Final = 6.0
 """Largest |ln s| that is tried."""
@@ -85,7 +85,7 @@ def calibrated_correlations(
             f"{target:.3f} was measured"
         )
     log_scale = float(
-        brentq(lambda s: quality(scaled(s)) - target, -_SCALES, _SCALES, xtol=1e-4, rtol=1e-6)
+        brentq(lambda s: quality(scaled(s)) - target, -_SCALES, _SCALES, xtol=1e-3, rtol=1e-6)
     )
     return scaled(log_scale), math.exp(log_scale)
 
