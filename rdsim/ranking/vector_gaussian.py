@@ -149,9 +149,11 @@ def vector_gaussian_rank_losses(
     rho, bits = rho[order], bits[:, order]
     squares = _squares_of_queries(key, rho.size, queries)
     tables = [_table(float(one), wanted) for wanted in parsed for one in size.ravel()]
-    tied = np.concatenate(
-        [np.asarray(expected_loss(size.ravel(), loss, log_a=-np.inf, log_e=0.0)) for loss in losses]
-    )
+
+    def tied() -> Reals:
+        found = [expected_loss(size.ravel(), loss, log_a=-np.inf, log_e=0.0) for loss in losses]
+        return np.concatenate([np.asarray(one) for one in found])
+
     found = [_one_channel(rho, r, squares, tables, tied) for r in bits]
     means = np.stack([one.means for one in found])
     error = np.stack([one.error for one in found])
