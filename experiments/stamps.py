@@ -13,7 +13,7 @@ from experiments.shared import stamps, word_vectors
 from experiments.shared.ngrams import hashed_ngrams
 from rdsim import codes, finite_sample, limits, ranking
 from rdsim.embeddings import retrieval_task
-from rdsim.embeddings.spaces import variables
+from rdsim.embeddings.canonical import variables
 
 CLAIMS = ("C1", "C4")
 LOSS: Final = "reciprocal_rank"

@@ -51,7 +51,7 @@ def gap(
     space: Annotated[
         str,
         tyro.conf.arg(
-            help="coordinates in which codes are fitted: auto, as given, centred, canonical, principal axes"
+            help="coordinates in which codes are fitted: auto, as given, centred, canonical, shared canonical"
         ),
     ] = "auto",
     systems: Annotated[

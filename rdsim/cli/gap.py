@@ -34,7 +34,8 @@ from rdsim.embeddings import (
     retrieval_task,
     with_models,
 )
-from rdsim.embeddings.report.markdown import FRACTIONS, NOTE, sentences, verdicts
+from rdsim.embeddings.report.rows import FRACTIONS
+from rdsim.embeddings.report.words import NOTE, sentences, verdicts
 from rdsim.plotting import style
 from rdsim.plotting.gap import draw
 
@@ -289,7 +290,8 @@ def _models(found: EmbeddingReport) -> dict[str, Any] | None:
                 "assumes": twin.assumes,
                 "calibration_error": twin.error,
                 "bits": twin.bits.tolist(),
-                "mrr": twin.code.tolist(),
+                "metrics": METRICS,
+                "code": twin.code.tolist(),
                 "converse_bits": twin.converse_bits.tolist(),
                 "converse": twin.converse.tolist(),
                 "bits_for": {f"{s:.0%}": twin.bits_for(s * wanted) for s in FRACTIONS},

@@ -19,7 +19,9 @@ from rdsim.embeddings.data.task import (
 )
 from rdsim.embeddings.data.vectors import Vectors
 from rdsim.embeddings.measure import measure_embeddings
-from rdsim.embeddings.models.twins import Models, OtherSizes, Twin, with_models
+from rdsim.embeddings.models.sizes import OtherSizes
+from rdsim.embeddings.models.twin import Twin
+from rdsim.embeddings.models.twins import Models, with_models
 from rdsim.embeddings.quality import METRICS, Mean
 from rdsim.embeddings.result import EmbeddingReport, Whole
 from rdsim.embeddings.systems import SYSTEMS, OwnCode, System, own_code, read_own_code

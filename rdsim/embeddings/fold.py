@@ -1,9 +1,4 @@
-r"""Fits every system to one side of a split, and ranks the other side by it.
-
-Everything is ranked alike: exact ranks of all targets among all items (`ranks`), ties averaged (`quality`), so
-that two lines differ by their codes alone. Queries cost no stored bit and are kept as they are, unless a line
-says otherwise.
-"""
+"""One split of the pairs: a space is chosen, codes are fitted to one part and rank the other."""
 
 import dataclasses
 import time
@@ -13,26 +8,18 @@ from typing import Any, Final
 import jax
 import numpy as np
 
+from rdsim.embeddings.canonical import Canonical, variables
 from rdsim.embeddings.data.task import RetrievalTask, Split, kept_back
+from rdsim.embeddings.progress import Progress
 from rdsim.embeddings.ranks import Stored, TargetRanks, streamed_ranks
 from rdsim.embeddings.rescoring import candidates, rescored
-from rdsim.embeddings.spaces import (
-    Canonical,
-    Space,
-    plain_spaces,
-    stored_vectors,
-    uncompressed_quality,
-    variables,
-)
+from rdsim.embeddings.spaces import Space, plain_spaces, stored_vectors, uncompressed_quality
 from rdsim.embeddings.systems.catalogue import LEARNED, System
 from rdsim.embeddings.systems.code import FittedCode, Training, encoded
 from rdsim.embeddings.systems.given import OwnCode, own_ranks
 from rdsim.embeddings.systems.learned import learned_codes
 from rdsim.files import Checkpoint
 from rdsim.validation import host_generator
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a stage, how many of its units are done, and how many there are."""
 
 MOST_FITTED: Final = 65_536
 """Most items that codes are fitted to."""
@@ -43,7 +30,7 @@ _VALIDATED_GROUPS: Final = 2000
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is measured in every fold: the arguments of `measure_embeddings`, checked."""
+    """What is measured in every fold."""
 
     bits: tuple[int, ...]
     similarity: Any
@@ -69,7 +56,7 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The result of one fold, with the name of the space that was chosen in it."""
+    """What one fold gives."""
 
     lines: list[Line]
     ranked: RetrievalTask
@@ -81,7 +68,16 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """One split of the pairs: its fitted side and its ranked side, on which every system is measured."""
+    """The work of one split.
+
+    Attributes:
+        plan: what is measured.
+        prefix: of the names of its parts.
+        key: of all that is drawn.
+        split: pairs to fit to, and those to rank.
+        ranked: the queries of these that are ranked, among all of their items.
+
+    """
 
     plan: Plan
     prefix: str
@@ -132,12 +128,18 @@ class Fold:
             lines += self._learned(learn_key, rest, validated, trained_on)
         if self.plan.own is not None:
             lines.append(self._own(self.plan.own, best))
-        held = found[0].measured(self.ranked)
-        return Part(lines, self.ranked, self.split, found[0], held, best.name)
+        # The models are of the variables that tell more of pairs held back from the fit.
+        informative = max(found, key=lambda one: one.information)
+        return Part(
+            lines,
+            self.ranked,
+            self.split,
+            informative,
+            informative.measured(self.ranked),
+            best.name,
+        )
 
-    def _checkpoint(
-        self, name: str, function: Callable[[], Mapping[str, Any]]
-    ) -> Mapping[str, Any]:
+    def _keep(self, name: str, function: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         plain = "".join(c if c.isalnum() or c == "-" else "-" for c in name)
         return self.plan.checkpoint(self.prefix + plain, function)
 
@@ -150,7 +152,7 @@ class Fold:
             }
 
         self.plan.progress("canonical correlations", 0, 1)
-        arrays = self._checkpoint("canonical-variables", fitted)
+        arrays = self._keep("canonical-variables", fitted)
         self.plan.progress("canonical correlations", 1, 1)
         found = []
         for number in range(1 + max(int(name[0]) for name in arrays)):
@@ -163,14 +165,30 @@ class Fold:
     def _chosen(self, spaces: list[Space], validated: RetrievalTask) -> Space:
         if self.plan.space != "auto":
             return next(space for space in spaces if space.name == self.plan.space)
-        quality = self._checkpoint(
+        quality = self._keep(
             "spaces",
             lambda: {"mrr": np.array([uncompressed_quality(space, validated) for space in spaces])},
         )["mrr"]
         return spaces[int(np.argmax(quality))]
 
     def _ranks(self, stage: str, features: np.ndarray, stored: Stored) -> dict[str, Any]:
-        return ranks(self.plan.progress, stage, self.ranked, features, stored)
+        began = time.perf_counter()
+        ranks = self._target_ranks(stage, features, stored)
+        return {
+            "ahead": ranks.ahead,
+            "tied": ranks.tied,
+            "code_bits": stored.entropy,
+            "search": time.perf_counter() - began,
+        }
+
+    def _target_ranks(self, stage: str, features: np.ndarray, stored: Stored) -> TargetRanks:
+        return streamed_ranks(
+            features,
+            stored,
+            self.ranked.targets.query,
+            self.ranked.targets.item,
+            progress=lambda done, total: self.plan.progress(stage, done, total),
+        )
 
     def _rescored(
         self, space: Space, features: np.ndarray, stored: Stored, found: Any
@@ -178,7 +196,7 @@ class Fold:
         """Rank the first candidates of a code again, in the space of the reference."""
         began = time.perf_counter()
         chosen_items = candidates(features, stored, self.plan.rescore)
-        found_again = rescored(
+        ranks = rescored(
             as_ranks(found),
             chosen_items,
             space.queries(self.ranked.queries.rows(slice(None))),
@@ -187,7 +205,7 @@ class Fold:
             self.ranked.targets.item,
         )
         seconds = float(found["search"]) + time.perf_counter() - began
-        return {"ahead": found_again.ahead, "tied": found_again.tied, "search": seconds}
+        return {"ahead": ranks.ahead, "tied": ranks.tied, "search": seconds}
 
     def _uncompressed(self, space: Space) -> Line:
         """Rank by the vectors themselves, in a space."""
@@ -204,7 +222,7 @@ class Fold:
                 "encode": 0.0,
             }
 
-        found = self._checkpoint(f"space {space.name}", ranked)
+        found = self._keep(f"space {space.name}", ranked)
         return Line(name=space.name, kind="space", space=space.name, numbers=found)
 
     def _code(self, system: System, rate: int, training: Callable[[], Training]) -> list[Line]:
@@ -219,7 +237,7 @@ class Fold:
                 return {"readings": np.array([], str)}
             return self._read(stage, code, time.perf_counter() - began, given)
 
-        return self._lines(self._checkpoint(stage, ranked), system.name, "code", system.space)
+        return self._lines(self._keep(stage, ranked), system.name, "code", system.space)
 
     def _read(
         self, stage: str, code: FittedCode, seconds: float, given: Training
@@ -277,39 +295,17 @@ class Fold:
                 }
             return found
 
-        return self._lines(
-            self._checkpoint("learned codes", ranked), LEARNED, "learned", "as given"
-        )
+        return self._lines(self._keep("learned codes", ranked), LEARNED, "learned", "as given")
 
     def _own(self, own: OwnCode, space: Space) -> Line:
         plain = space
         if space.name != "as given" and self.ranked.queries.shape[1] == self.ranked.items.shape[1]:
             plain = plain_spaces(self.split.fit, self.plan.similarity)[0]
-        found = self._checkpoint(f"own {own.name}", lambda: own_ranks(own, self.ranked, plain))
+        found = self._keep(f"own {own.name}", lambda: own_ranks(own, self.ranked, plain))
         return Line(name=own.name, kind="yours", space=plain.name, numbers=found)
 
 
-def ranks(
-    progress: Progress, stage: str, task: RetrievalTask, features: np.ndarray, stored: Stored
-) -> dict[str, Any]:
-    """Rank the targets of a task among all its items, and return the arrays of a line."""
-    began = time.perf_counter()
-    found = streamed_ranks(
-        features,
-        stored,
-        task.targets.query,
-        task.targets.item,
-        progress=lambda done, total: progress(stage, done, total),
-    )
-    return {
-        "ahead": found.ahead,
-        "tied": found.tied,
-        "code_bits": stored.entropy,
-        "search": time.perf_counter() - began,
-    }
-
-
 def as_ranks(numbers: Mapping[str, Any]) -> TargetRanks:
-    """Return the ranks among the saved arrays of a line."""
+    """Read the ranks of a line."""
     ahead, tied = np.asarray(numbers["ahead"]), np.asarray(numbers["tied"])
     return TargetRanks(ahead=ahead, tied=tied, repaired=0)

@@ -1,4 +1,9 @@
-"""Measures codes for given embeddings: fits each to one part of the pairs, and ranks the other with it."""
+r"""Measures codes for given embeddings: fits each to one part of the pairs, and ranks the other with it.
+
+Everything is ranked alike: exact ranks of all targets among all items (`ranks`), ties averaged (`quality`), so
+that two lines differ by their codes alone. Queries cost no stored bit and are kept as they are, unless a line
+says otherwise.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -7,9 +12,11 @@ import jax
 from jaxtyping import Array, Key
 
 from rdsim import validation
+from rdsim.embeddings.canonical import CANONICAL, SHARED
 from rdsim.embeddings.data.task import RetrievalTask, Split, some_queries, split_task
-from rdsim.embeddings.fold import Fold, Plan, Progress
-from rdsim.embeddings.join import report
+from rdsim.embeddings.fold import Fold, Plan
+from rdsim.embeddings.joined import joined_report
+from rdsim.embeddings.progress import Progress, without_progress
 from rdsim.embeddings.result import EmbeddingReport
 from rdsim.embeddings.spaces import SIMILARITIES
 from rdsim.embeddings.systems.catalogue import chosen, usual_bits
@@ -17,12 +24,8 @@ from rdsim.embeddings.systems.given import OwnCode
 from rdsim.files import Checkpoint, without_checkpoint
 from rdsim.transformations import on_host
 
-SPACES: Final = ("auto", "as given", "centred", "canonical", "principal axes")
-"""Spaces of coordinates in which codes may be fitted."""
-
-
-def without_progress(stage: str, done: int, total: int) -> None:
-    """Show nothing."""
+SPACES: Final = ("auto", "as given", "centred", CANONICAL, SHARED)
+"""Where codes may work."""
 
 
 @on_host
@@ -54,7 +57,7 @@ def measure_embeddings(
         bits: stored per item, at least 1 each; by default powers of two from 8 to float16. Codes of one
             size (signs, scalar quantizers, float16) are measured at theirs.
         similarity: "cosine", "inner product" or "L2".
-        space: in which codes work: "as given", "centred", "canonical", "principal axes", or "auto", the
+        space: in which codes work: "as given", "centred", "canonical", "shared canonical", or "auto", the
             one that ranks pairs held back from the fit best.
         systems: names of codes, or "all"; by default the usual ones, those of faiss if it is installed.
         learned: bits at which to train the learned code too; it takes minutes.
@@ -121,4 +124,4 @@ def measure_embeddings(
         ranked = some_queries(jax.random.fold_in(query_key, number), split.ranked, most)
         prefix = f"fold-{number}-" if len(splits) > 1 else ""
         parts.append(Fold(plan, prefix, jax.random.fold_in(fit_key, number), split, ranked).run())
-    return report(plan, task, splits, parts, level, query_key, most)
+    return joined_report(plan, task, splits, parts, level, query_key, most)

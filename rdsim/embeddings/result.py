@@ -1,6 +1,7 @@
 """The result of measuring embeddings: every number of every line, kept as it was measured."""
 
 import dataclasses
+import html
 import math
 from typing import TYPE_CHECKING, Any, Final
 
@@ -81,6 +82,8 @@ class EmbeddingReport:
         diagnostics: numbers by name, with their meaning in `rdsim.embeddings.diagnostics`.
         similarity: by which vectors are compared.
         chosen_space: in which codes work.
+        coordinates: space whose coordinates are those of the correlations and of the bits dealt: that in
+            which pairs held back from the fit share the most information.
         split: how pairs were held out.
         database: items ranked (of the smallest fold).
         fitted: pairs that codes were fitted to (of the first fold).
@@ -118,6 +121,7 @@ class EmbeddingReport:
     diagnostics: dict[str, float]
     similarity: str
     chosen_space: str
+    coordinates: str
     split: str
     database: int
     fitted: int
@@ -221,7 +225,15 @@ class EmbeddingReport:
 
             variables |= model_variables(self.models)
         scalars = (
-            *("reference", "log2_groups", "similarity", "chosen_space", "split", "database"),
+            *(
+                "reference",
+                "log2_groups",
+                "similarity",
+                "chosen_space",
+                "coordinates",
+                "split",
+                "database",
+            ),
             *("fitted", "without_target", "copies", "confidence"),
         )
         return xarray.Dataset(
@@ -250,6 +262,13 @@ class EmbeddingReport:
         from rdsim.embeddings.report.page import page  # optional: an extra brings it
 
         return page(self)
+
+    def _repr_html_(self) -> str:
+        """Show the page in a notebook, in a frame, so that its style stays its own."""
+        return (
+            f'<iframe srcdoc="{html.escape(self.page())}" width="100%" height="800" '
+            'style="border: 0" title="Bits for given embeddings"></iframe>'
+        )
 
     def report(self) -> str:
         """Write the report as Markdown."""

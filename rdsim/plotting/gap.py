@@ -62,8 +62,7 @@ def _panel(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
         linestyle="-",
         label="best measured",
     )
-    if metric == "mrr":
-        gap_models.twin_lines(axis, dataset)
+    gap_models.twin_lines(axis, dataset, metric)
     # A colour and a marker for each code; open for its second reading or kind.
     families = list(dict.fromkeys(str(name).partition(", ")[0] for name in systems[codes]))
     for name in dict.fromkeys(map(str, systems[codes])):

@@ -16,13 +16,15 @@ WIDTH: Final = 4.4
 """Inches: on a phone its letters are still read."""
 
 
-def twin_lines(axis: Axes, dataset: xarray.Dataset) -> None:
-    """Draw each twin's random code and its converse, of the MRR."""
+def twin_lines(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
+    """Draw each twin's random code and its converse."""
     for twin in TWINS:
         if f"{twin}_code" not in dataset:
             continue
-        code, bound = dataset[f"{twin}_code"], dataset[f"{twin}_converse"]
+        code, bound = (dataset[f"{twin}_{end}"].sel(metric=metric) for end in ("code", "converse"))
         name, color = _NAMES[twin], _COLORS[twin]
+        if not np.isfinite(code.values).any():
+            continue
         axis.plot(
             *(dataset[f"{twin}_bits"].values, code.values),
             color=color,

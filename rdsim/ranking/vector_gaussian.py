@@ -16,6 +16,7 @@ loss given x is then one integral over t of C1, and the mean over x is taken by 
 
 import dataclasses
 import math
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ import numpy as np
 import scipy.interpolate
 import scipy.stats
 from jaxtyping import Array, Float, Key
-from scipy.special import ndtri
+from scipy.special import betainc, ndtri
 
 from rdsim import validation
 from rdsim.information import LN2
@@ -44,6 +45,7 @@ _SHARPNESS: Final = 1.5
 exp(-2 pi^2 / 1.5) = 2e-6, with a sign that changes from query to query."""
 _ALIKE: Final = 2.8  # ln of the ratio of variances, about 4^2, up to which queries share a contour
 _TINY: Final = 1e-300
+_LARGEST_BETA: Final = 40.0  # log2 M up to which M - K is a number without rounding
 _TABLE: Final = 1024  # probabilities at which a loss is tabulated
 _INDEPENDENT: Final = (
     1e-40  # c^2 below which a mode tells nothing: a loss then changes by less than c
@@ -106,7 +108,25 @@ def vector_gaussian_rank_loss(
         (1995) for scrambled points. The contour is this project's own choice.
 
     """
-    parsed = parse_loss(loss)
+    found = vector_gaussian_rank_losses(
+        key, correlations, log2_size, (loss,), rates=rates, queries=queries, confidence=confidence
+    )
+    value, lower, upper = (jnp.asarray(one[0]) for one in (found.value, found.lower, found.upper))
+    return SampledLoss(value=value, lower=lower, upper=upper, confidence=found.confidence)
+
+
+def vector_gaussian_rank_losses(
+    key: Key[Array, ""],
+    correlations: ArrayLike,
+    log2_size: ArrayLike,
+    losses: Sequence[Loss],
+    *,
+    rates: ArrayLike,
+    queries: Integer,
+    confidence: float,
+) -> SampledLoss:
+    """Compute several losses from the same integrals, stacked along a first axis."""
+    parsed = [parse_loss(loss) for loss in losses]
     validation.prng_key("key", key)
     rho = np.abs(np.asarray(validation.interval("correlations", correlations, low=-1.0, high=1.0)))
     if rho.ndim != 1 or rho.size == 0:
@@ -128,17 +148,21 @@ def vector_gaussian_rank_loss(
     order = np.argsort(-rho)
     rho, bits = rho[order], bits[:, order]
     squares = _squares_of_queries(key, rho.size, queries)
-    tables = [_table(float(one), parsed) for one in size.ravel()]
-    tied = np.asarray(expected_loss(size.ravel(), loss, log_a=-np.inf, log_e=0.0))
+    tables = [_table(float(one), wanted) for wanted in parsed for one in size.ravel()]
+
+    def tied() -> Reals:
+        found = [expected_loss(size.ravel(), loss, log_a=-np.inf, log_e=0.0) for loss in losses]
+        return np.concatenate([np.asarray(one) for one in found])
+
     found = [_one_channel(rho, r, squares, tables, tied) for r in bits]
     means = np.stack([one.means for one in found])
     error = np.stack([one.error for one in found])
     value = means.mean(axis=1)
     spread = means.std(axis=1, ddof=1) / math.sqrt(_REPLICATES)
     half = scipy.stats.t.ppf(0.5 + 0.5 * confidence, _REPLICATES - 1) * spread + error[:, None]
-    shape = (*batch, *size.shape)
+    shape = (*batch, len(losses), *size.shape)
     value, lower, upper = (
-        jnp.asarray(np.clip(one, 0.0, 1.0).reshape(shape))
+        jnp.asarray(np.moveaxis(np.clip(one, 0.0, 1.0).reshape(shape), len(batch), 0))
         for one in (value, value - half, value + half)
     )
     return SampledLoss(value=value, lower=lower, upper=upper, confidence=confidence)
@@ -162,8 +186,13 @@ def _table(log2_size: float, loss: RankLoss) -> scipy.interpolate.CubicSpline:
     low, high = math.asinh(-_NATS / width), math.asinh(-bend / width)
     log_a = np.minimum(bend + width * np.sinh(np.linspace(low, high, _TABLE)), 0.0)
     log_a[-1] = 0.0
-    name: Loss = (loss.kind, loss.cutoff) if loss.is_two_valued else loss.kind
-    values = np.asarray(expected_loss(log2_size, name, log_a=log_a, log_e=-np.inf))
+    if loss.is_two_valued and log2_size <= _LARGEST_BETA:
+        # P(Bin(M - 1, a) >= K) is the incomplete beta function: nothing is compiled for each K.
+        rest = math.exp(log_M) - loss.cutoff
+        values = betainc(loss.cutoff, rest, np.exp(log_a)) if rest > 0 else np.zeros(_TABLE)
+    else:
+        name: Loss = (loss.kind, loss.cutoff) if loss.is_two_valued else loss.kind
+        values = np.asarray(expected_loss(log2_size, name, log_a=log_a, log_e=-np.inf))
     # At M = K the bend is at zero, where nodes coincide.
     log_a, places = np.unique(log_a, return_index=True)
     return scipy.interpolate.CubicSpline(log_a, values[places])
@@ -181,7 +210,7 @@ def _one_channel(
     bits: Reals,
     squares: Reals,
     tables: list[scipy.interpolate.CubicSpline],
-    tied: Reals,
+    tied: Callable[[], Reals],
 ) -> _Losses:
     """Average the loss over the queries for one set of rates."""
     c2 = rho * rho * -np.expm1(-2 * LN2 * bits)
@@ -189,7 +218,7 @@ def _one_channel(
     kept = c2 > _INDEPENDENT
     count = squares.shape[0]
     if not kept.any():  # all descriptions tie
-        return _Losses(np.broadcast_to(tied, (count, tied.size)), 0.0)
+        return _Losses(np.broadcast_to(tied(), (count, len(tables))), 0.0)
     if (left == 0).any():  # the target alone fits, to all digits
         return _Losses(np.zeros((count, len(tables))), 0.0)
     beta = np.sort(left[kept] / c2[kept])

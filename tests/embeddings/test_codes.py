@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from rdsim.embeddings import retrieval_task
+from rdsim.embeddings.canonical import Canonical, variables
 from rdsim.embeddings.data.task import kept_back
 from rdsim.embeddings.data.vectors import Vectors
-from rdsim.embeddings.spaces import Canonical, plain_spaces, variables
+from rdsim.embeddings.spaces import plain_spaces
 from rdsim.embeddings.systems import faiss_codes, own
 from rdsim.embeddings.systems.catalogue import SYSTEMS, chosen, usual_bits
 from rdsim.embeddings.systems.code import FittedCode, Training, encoded

@@ -169,7 +169,7 @@ def test_the_front_and_the_bits_for_a_target(report):
 
 def test_the_report_says_what_was_found(report):
     text = report.report()
-    assert "80 queries find their target among 80 items" in text
+    assert "80 queries find their targets among 80 items" in text
     assert "| rotated PQ |" in text
     assert "| at least " in text
     assert report.to_xarray().quality.sizes == {"line": len(report.lines), "metric": 5, "end": 3}

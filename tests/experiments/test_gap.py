@@ -120,9 +120,9 @@ def test_the_files_hold_what_was_measured(report):
     assert sum(r["system"] == "converse (proved)" for r in rows) == 3
     with Image.open(report / "gap.png") as image:
         assert image.info["Data"] == found.attrs["data_hash"]
-    assert "96 queries find their target among 48 items" in (report / "gap.md").read_text()
+    assert "96 queries find their targets among 48 items" in (report / "gap.md").read_text()
     page = (report / "gap.html").read_text()
-    assert "96 queries find their target among 48 items" in page
+    assert "96 queries find their targets among 48 items" in page
     assert "Models need 64 items or more; 48 were ranked." in page
     assert "yours (codes.npy)" in page
     assert "jax" in json.loads(found.attrs["versions_json"])

@@ -118,12 +118,14 @@ def as_vectors(name: str, value: Any) -> Vectors:
         found = Vectors([array])
     most = validation.LARGEST_COORDINATE
     for start, block in found.blocks():
-        largest = np.abs(block).max(axis=1)  # NaN stays NaN
-        if not (fine := largest <= min(most, float(np.finfo(block.dtype).max))).all():
+        # NaN stays NaN, and what float32 cannot hold is no bound for it.
+        limit = min(most, float(np.finfo(block.dtype).max))
+        if not (fine := np.abs(block).max(axis=1) <= limit).all():
             row = int(np.argmin(fine))
+            values = block[row].astype(float)
             raise ValueError(
                 f"{name} must be finite, at most {most:g} in size, got "
-                f"{block[row][np.argmax(~(np.abs(block[row]) <= most))]!r} in row {start + row}"
+                f"{values[np.argmax(~(np.abs(values) <= limit))]!r} in row {start + row}"
             )
     return found
 

@@ -20,11 +20,11 @@ def model_variables(models: Models) -> dict[str, Any]:
         found |= {
             bits: (bits, twin.bits, {"units": "bits per item"}),
             bound: (bound, twin.converse_bits, {"units": "bits per item"}),
-            f"{prefix}_code": (bits, twin.code, said),
-            f"{prefix}_lower": (bits, twin.lower, one),
-            f"{prefix}_upper": (bits, twin.upper, one),
-            f"{prefix}_converse": (bound, twin.converse, said),
-            f"{prefix}_uncompressed": ((), twin.uncompressed, one),
+            f"{prefix}_code": ((bits, "metric"), twin.code, said),
+            f"{prefix}_lower": ((bits, "metric"), twin.lower, one),
+            f"{prefix}_upper": ((bits, "metric"), twin.upper, one),
+            f"{prefix}_converse": ((bound, "metric"), twin.converse, said),
+            f"{prefix}_uncompressed": ("metric", twin.uncompressed, one),
             f"{prefix}_error": ((), twin.error, one),
         }
     if models.sizes is not None:

@@ -1,5 +1,5 @@
 """The report of given embeddings in words, tables and one page."""
 
-from rdsim.embeddings.report.markdown import advice, sentences, verdicts
+from rdsim.embeddings.report.words import advice, sentences, verdicts
 
 __all__ = ["advice", "sentences", "verdicts"]

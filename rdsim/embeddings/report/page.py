@@ -7,15 +7,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from rdsim.embeddings.diagnostics import MEANING
-from rdsim.embeddings.report.markdown import (
+from rdsim.embeddings.report.rows import allocation_rows, size_rows, system_rows, target_rows
+from rdsim.embeddings.report.words import (
     NOTE,
-    allocation_rows,
+    allocation_words,
     model_words,
     sentences,
     setting,
-    size_rows,
-    system_rows,
-    target_rows,
     verdicts,
 )
 from rdsim.embeddings.result import EmbeddingReport
@@ -37,9 +35,9 @@ figure { margin: 0; } figure svg { width: 100%; height: auto; display: block; }
 figcaption { font-size: .85rem; color: #333; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .8rem; }
 th, td { padding: .25em .5em; text-align: right; border-bottom: 1px solid #ccc; white-space: nowrap; }
-th { border-bottom: 2px solid #333; vertical-align: bottom; } .words td, .words th { white-space: normal; }
-th:first-child, td:first-child { text-align: left; } tr.best td { font-weight: bold; background: #f0f0f0; }
-tr.space td { font-style: italic; }
+th { border-bottom: 2px solid #333; vertical-align: bottom; } .words td, .words th { white-space: normal; min-width: 5.2em; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; } tr.best td { font-weight: bold; background: #f0f0f0; }
+tr.best td:first-child { background: #f0f0f0; } tr.space td { font-style: italic; }
 @media (max-width: 760px) { body { padding: .7rem; } .figures { grid-template-columns: minmax(0, 1fr); }
   h1 { font-size: 1.25rem; } th, td { padding: .22em .4em; } .words td { font-size: .8rem; } }
 @media print { .wide { overflow: visible; } }
@@ -51,6 +49,7 @@ def page(found: EmbeddingReport) -> str:
     said = "".join(f"<p>{_text(one)}</p>" for one in sentences(found)[:-1])
     advice = f'<p class="advice">{_text(sentences(found)[-1])}</p>'
     header, *rows = system_rows(found)
+    judged = "".join(f"<p>{_text(line)}</p>" for line in verdicts(found))
     parts = [
         "<h1>How many bits do these embeddings need?</h1>",
         f'<div class="said">{said}{advice}</div>',
@@ -58,7 +57,7 @@ def page(found: EmbeddingReport) -> str:
         "<h2>Bits for a target</h2>",
         _table(*target_rows(found), words=True),
         f"<p>{_text(model_words(found))}</p>" if found.models is not None else "",
-        "".join(f"<p>{_text(line)}</p>" for line in verdicts(found)),
+        judged,
         _sizes(found),
         "<h2>Systems at equal bits</h2>",
         f'<p class="small">{_text(NOTE)}</p>',
@@ -68,7 +67,7 @@ def page(found: EmbeddingReport) -> str:
             classes=[kind for *_, (_, kind) in rows],
         ),
         "<h2>Bits by coordinate</h2>",
-        "<p>The transform code keeps so many canonical coordinates, each with its own number of bits.</p>",
+        f"<p>{_text(allocation_words(found))}</p>",
         _table(*allocation_rows(found), words=True),
         "<h2>Diagnostics</h2>",
         _table(
@@ -133,14 +132,18 @@ def _figures(found: EmbeddingReport) -> str:
             "measured, with intervals; grey: the best of them; horizontal lines: shares of the uncompressed MRR."
         )
         if found.models is not None and found.models.twins:
-            bits += " Dash-dotted and dotted: what models say, true of the models only."
+            bits += (
+                " Dash-dotted: ideal codes of a model; dotted: what no code has in that model. Both are true of "
+                "the models only."
+            )
         drawn.append((gap.draw_one(dataset, "mrr", "MRR"), "Quality against bits.", bits))
         if found.models is not None and found.models.sizes is not None:
             drawn.append(
                 (
                     gap_models.sizes(dataset),
                     "Quality against the size of the database.",
-                    "Solid: exact. Dashed, with bands: predicted from the data's own ranks. Dotted: ideal codes of the Gaussian twin.",
+                    "Solid: exact averages over subsets. Dashed, with bands: predicted from the ranks of these "
+                    "queries. Dotted, with open markers: ideal codes of as many bits in the Gaussian twin.",
                 )
             )
         drawn.append(
@@ -154,8 +157,8 @@ def _figures(found: EmbeddingReport) -> str:
             drawn.append(
                 (
                     gap_models.coordinates(dataset),
-                    "Bits by canonical coordinate.",
-                    "Above, canonical correlations; below, the bits that each coordinate gets.",
+                    "Correlations and bits by coordinate.",
+                    "Above: correlation of query and item in each coordinate. Below: bits that the transform code gives it.",
                 )
             )
         pictures = [

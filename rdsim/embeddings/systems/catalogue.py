@@ -7,7 +7,7 @@ from typing import Final
 
 from rdsim.embeddings.systems import faiss_codes, own
 from rdsim.embeddings.systems.code import Maker
-from rdsim.embeddings.systems.transform_code import principal_code, transform_code
+from rdsim.embeddings.systems.transform_code import shared_code, transform_code
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ def _faiss(kind: str, **more: object) -> System:
 
 SYSTEMS: Final = (
     System(name="transform code", make=transform_code, space="canonical"),
-    System(name="transform code, axes", make=principal_code, space="principal axes"),
+    System(name="transform code, shared", make=shared_code, space="shared canonical"),
     System(name="rotated PQ", make=own.rotated_product_quantizer, most_bits=1024),
     System(name="ITQ", make=own.itq, most_bits=1024),
     System(name="hyperplane hash", make=own.hyperplane_hash, most_bits=1024, usual=False),

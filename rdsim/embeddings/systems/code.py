@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import Float, Integer
 
+from rdsim.embeddings.canonical import Canonical
 from rdsim.embeddings.data.vectors import Vectors, first_copies
 from rdsim.embeddings.ranks import Stored
-from rdsim.embeddings.spaces import Canonical, Space
+from rdsim.embeddings.spaces import Space
 
 Reading = Callable[[np.ndarray], np.ndarray]
 """Takes query vectors as they are given to features whose inner products with items' are scores."""
@@ -44,7 +45,7 @@ class Training:
         plain: vectors as given; None where queries and items have different dimensions.
         items: training items there, shape (n, e).
         raw: the same items as given, shape (n, d).
-        variables: canonical variables of queries and items, and principal axes where there are any.
+        variables: canonical variables of queries and items, and those of shared axes where there are any.
 
     """
 

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from rdsim.codes.quantizers.lloyd_max import lloyd_max_levels
-from rdsim.embeddings.spaces import Canonical
+from rdsim.embeddings.canonical import Canonical
 from rdsim.embeddings.systems.code import FittedCode, Training
 
 MOST_BITS: Final = 8
@@ -64,8 +64,8 @@ def transform_code(training: Training, bits: int) -> FittedCode | None:
     return _code(training.variables[0], training, bits)
 
 
-def principal_code(training: Training, bits: int) -> FittedCode | None:
-    """Store so many bits of the coordinates on principal axes."""
+def shared_code(training: Training, bits: int) -> FittedCode | None:
+    """Store so many bits of the canonical coordinates on shared axes."""
     return _code(training.variables[1], training, bits) if len(training.variables) > 1 else None
 
 

@@ -11,6 +11,7 @@ are kept apart: every word has R bits; R bits are spent on average (entropy); or
 are kept (as by channel simulation).
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import field
@@ -313,13 +314,23 @@ def _tilted_reward(
 ) -> Reals:
     """Bound the reward by tilted half-spaces (C29), shape (bits,)."""
     told = bits > 0
-    lines = _tilted.lines(correlations, np.where(told, bits, 1.0), size * LN2, rate)
+    lines = _tilted_lines(
+        tuple(correlations.tolist()), tuple(np.where(told, bits, 1.0).tolist()), size * LN2, rate
+    )
     recalls, rest = _ranks(size, loss)
     found = lines.at(recalls.log_t) @ recalls.weight + rest
     if encoder == "shared":
         binomial, last = _binomial_ranks(size, loss)
         found = np.minimum(found, lines.at(binomial.log_t) @ binomial.weight + last)
     return np.asarray(np.where(told, found, 1.0))
+
+
+@functools.lru_cache(maxsize=1)
+def _tilted_lines(
+    correlations: tuple[float, ...], bits: tuple[float, ...], log_size: float, rate: str
+) -> _tilted.Lines:
+    """Keep the last lines: they take nearly all of the time, and bounds of several losses share them."""
+    return _tilted.lines(np.array(correlations), np.array(bits), log_size, rate)
 
 
 def _loss_of_equal_words(correlation: float, size: float, loss: RankLoss, bits: float) -> float:

@@ -1,4 +1,4 @@
-"""Joins the folds into one report, beside the converse and the vectors uncompressed among all items."""
+"""Joins the folds into one report: every line that all of them have, and their queries one after another."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,14 +8,15 @@ import numpy as np
 from rdsim.embeddings import converse as limit
 from rdsim.embeddings.data.task import RetrievalTask, Split, some_queries
 from rdsim.embeddings.diagnostics import diagnose
-from rdsim.embeddings.fold import Part, Plan, as_ranks, ranks
+from rdsim.embeddings.fold import Part, Plan, as_ranks
 from rdsim.embeddings.quality import Mean, kept, means, query_metrics
+from rdsim.embeddings.ranks import streamed_ranks
 from rdsim.embeddings.result import EmbeddingReport, Whole
 from rdsim.embeddings.spaces import plain_spaces, stored_vectors
 from rdsim.embeddings.systems.transform_code import allocation
 
 
-def report(
+def joined_report(
     plan: Plan,
     task: RetrievalTask,
     splits: Sequence[Split],
@@ -109,6 +110,7 @@ def report(
         diagnostics=diagnose(task) | {"tied_targets": float((tied[reference] > 1).mean())},
         similarity=plan.similarity,
         chosen_space=first.chosen,
+        coordinates=first.canonical.name,
         split=splits[0].name,
         database=min(len(part.ranked.items) for part in parts),
         fitted=len(first.split.fit.targets.query),
@@ -127,19 +129,31 @@ def _stacked(found: Sequence[Mean]) -> Mean:
     )
 
 
-def _whole(plan: Plan, task: RetrievalTask, confidence: float, key: Any, most: int) -> Whole | None:
+def _whole(
+    plan: Plan,
+    task: RetrievalTask,
+    confidence: float,
+    key: Any,
+    most: int,
+) -> Whole | None:
     """Rank by the vectors as given among all items: what published numbers are about."""
     ranked = some_queries(key, task, most)
     spaces = plain_spaces(task, plan.similarity)
     if not spaces:
         return None
 
-    def among_all() -> dict[str, Any]:
+    def ranks() -> dict[str, Any]:
         stored = stored_vectors(spaces[0], ranked.items, ranked.first_copy)
-        queries = spaces[0].queries(ranked.queries.rows(slice(None)))
-        return ranks(plan.progress, "all items, as given", ranked, queries, stored)
+        found = streamed_ranks(
+            spaces[0].queries(ranked.queries.rows(slice(None))),
+            stored,
+            ranked.targets.query,
+            ranked.targets.item,
+            progress=lambda done, total: plan.progress("all items, as given", done, total),
+        )
+        return {"ahead": found.ahead, "tied": found.tied}
 
-    found = plan.checkpoint("all-items", among_all)
+    found = plan.checkpoint("all-items", ranks)
     values = query_metrics(as_ranks(found), ranked.targets, len(ranked.queries))
     return Whole(
         quality=means(values, ranked.query_group, confidence),

@@ -1,0 +1,151 @@
+r"""The Gaussian twin (C29): canonical correlations of held-out pairs, calibrated.
+
+The variance that chance gives an absent correlation is taken away, and one scale s of the signal-to-noise ratios of
+all coordinates,
+
+$$\frac{\rho_i'^2}{1 - \rho_i'^2} = s \, \frac{\rho_i^2}{1 - \rho_i^2},$$
+
+is found by bisection such that unlimited bits reproduce the best MRR that was measured.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import brentq
+
+from rdsim.embeddings.models.twin import (
+    CODE_BITS,
+    CODE_LOSSES,
+    CONVERSE_BITS,
+    CONVERSE_LOSSES,
+    code_metrics,
+    converse_metrics,
+    single_targets,
+)
+from rdsim.embeddings.quality import METRICS
+from rdsim.embeddings.result import EmbeddingReport
+from rdsim.limits import bottleneck_vector_gaussian_rates, retrieval_converse
+from rdsim.ranking.loss import Loss
+from rdsim.ranking.vector_gaussian import SampledLoss, vector_gaussian_rank_losses
+from rdsim.sources import vector_gaussian
+
+_QUERIES: Final = 256
+"""Points over which means are taken, the same ones throughout."""
+_SCALES: Final = 6.0
+"""Largest |ln s| that is tried."""
+
+
+def ideal_codes(
+    key: jax.Array,
+    correlations: Float[np.ndarray, " k"],
+    log2_size: Any,
+    losses: tuple[Loss, ...],
+    bits: Any,
+) -> SampledLoss:
+    """Losses behind the best Gaussian test channel, shape of the losses, the bits and the sizes."""
+    return vector_gaussian_rank_losses(
+        key,
+        correlations,
+        log2_size,
+        losses,
+        rates=bottleneck_vector_gaussian_rates(correlations, rate=bits),
+        queries=_QUERIES,
+        confidence=0.95,
+    )
+
+
+def calibrated_correlations(
+    correlations: Float[np.ndarray, " k"], quality: Callable[[np.ndarray], float], *, target: float
+) -> tuple[Float[np.ndarray, " k"], float]:
+    """Scale the signal-to-noise ratios of all coordinates until a quality is met; also return the scale.
+
+    Args:
+        correlations: in [0, 1), shape (k,).
+        quality: of such correlations, rising in each.
+        target: the quality that is wanted.
+
+    Raises:
+        ValueError: if no scale from e^-6 to e^6 has it.
+
+    """
+    ratio = correlations**2 / (1 - correlations**2)
+
+    def scaled(log_scale: float) -> np.ndarray:
+        grown = math.exp(log_scale) * ratio
+        return np.asarray(np.sqrt(grown / (1 + grown)))
+
+    ends = [quality(scaled(end)) for end in (-_SCALES, _SCALES)]
+    if not ends[0] < target < ends[1]:
+        raise ValueError(
+            f"held-out correlations with any noise have an MRR from {ends[0]:.3f} to {ends[1]:.3f}, and "
+            f"{target:.3f} was measured"
+        )
+    log_scale = float(
+        brentq(lambda s: quality(scaled(s)) - target, -_SCALES, _SCALES, xtol=1e-3, rtol=1e-6)
+    )
+    return scaled(log_scale), math.exp(log_scale)
+
+
+def held_out_correlations(
+    correlations: Float[np.ndarray, " k"], pairs: int
+) -> Float[np.ndarray, " m"]:
+    """Take from squared correlations what chance adds to them; those that are not positive are left out."""
+    rho = np.clip(np.asarray(correlations, float), 0.0, 1 - 1e-6)
+    squared = rho**2 - (1 - rho**2) / pairs
+    return np.sort(np.sqrt(squared[squared > 0]))[::-1]
+
+
+def gaussian_twin(key: jax.Array, report: EmbeddingReport, target: float) -> dict[str, Any]:
+    """Fit the twin, and compute its lines."""
+    held = held_out_correlations(report.correlations, len(report.query))
+    if not held.size:
+        raise ValueError("no canonical correlation of held-out pairs is positive")
+    log2_size = math.log2(report.database)
+
+    def uncompressed(correlations: np.ndarray) -> float:
+        found = ideal_codes(key, correlations, log2_size, CODE_LOSSES[:1], math.inf)
+        return 1 - float(np.asarray(found.value)[0])
+
+    before = uncompressed(held)
+    rho, scale = calibrated_correlations(held, uncompressed, target=target)
+    single = single_targets(report)
+    # Of several targets the model knows the first, which decides the MRR alone.
+    found = ideal_codes(key, rho, log2_size, CODE_LOSSES, np.append(CODE_BITS, np.inf))
+    code, high, low = (
+        code_metrics(np.asarray(end)) for end in (found.value, found.lower, found.upper)
+    )
+    converse = np.full((len(CONVERSE_BITS), len(METRICS)), np.nan)
+    if single:
+        eye = np.eye(len(rho))
+        source = vector_gaussian(eye, eye, np.diag(rho))
+        converse = converse_metrics(
+            np.stack(
+                [
+                    retrieval_converse(source, log2_size, loss, bits=CONVERSE_BITS).loss
+                    for loss in CONVERSE_LOSSES
+                ]
+            )
+        )
+    else:
+        code[:, 1:] = low[:, 1:] = high[:, 1:] = np.nan
+    assumes = (
+        f"Gaussian pairs of {len(rho)} coordinates, those of the space “{report.coordinates}”, with the "
+        f"correlations of held-out pairs, {rho[0]:.3f} to {rho[-1]:.3f}, their signal-to-noise ratios times "
+        f"{scale:.3g}"
+    )
+    return {
+        "assumes": np.array(assumes),
+        "error": np.array(before - target),
+        "uncompressed": code[-1],
+        "bits": CODE_BITS,
+        "code": code[:-1],
+        "lower": low[:-1],
+        "upper": high[:-1],
+        "converse_bits": CONVERSE_BITS,
+        "converse": converse,
+        "correlations": rho,
+    }

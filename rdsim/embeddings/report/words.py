@@ -1,0 +1,186 @@
+"""The report in sentences: what was found, what to do, how it was measured, and what models are."""
+
+import math
+from typing import Final
+
+import numpy as np
+
+from rdsim.embeddings.models.twin import GAUSSIAN, Twin
+from rdsim.embeddings.quality import METRICS
+from rdsim.embeddings.result import EmbeddingReport
+
+NOTE: Final = (
+    "Rows in bold, marked by *, are the best measured codes of as few bits. Intervals (95 %) are over groups of "
+    "queries, for this database and these fitted codes; ties count as their average. Bits are those stored for an "
+    "item; “entropy” is what an entropy coder would need of them. Queries are stored nowhere and keep their full "
+    "precision, except in lines that say Hamming. “kept” is the MRR divided by that of the uncompressed vectors as "
+    "given. Times are those of this machine, for all items and all queries together."
+)
+_FAR: Final = 1.5
+"""Measured bits by those of the twin from which on a better code is worth looking for."""
+_MOVED: Final = 0.1
+"""Calibration error of the MRR from which on a twin is not relied on."""
+
+
+def sentences(found: EmbeddingReport) -> list[str]:
+    """Say in three sentences what was found, and then what to do."""
+    mrr, plain = found.values("mrr"), found.reference
+    said = [
+        f"Uncompressed, at {found.bits[plain]:,} bits per item, {len(found.group):,} queries find their targets "
+        f"among {found.database:,} items with a mean reciprocal rank (MRR) of {mrr[plain]:.3f} "
+        f"[{found.quality.lower[plain, 0]:.3f}, {found.quality.upper[plain, 0]:.3f}]."
+    ]
+    line = found.line_for(0.95)
+    if line is None:
+        said.append("No code that was measured keeps 95 % of it.")
+    else:
+        said.append(
+            f"The smallest measured code that keeps 95 % of it is {found.lines[line]} at {found.bits[line]} bits "
+            f"per item, {found.bits[plain] / found.bits[line]:.0f} times fewer (it keeps "
+            f"{found.kept.value[line, 0]:.1%})."
+        )
+    proved, twin = found.bits_by_proof(0.95), _gaussian(found)
+    limit = (
+        f"It is proved that no system of any kind keeps 95 % with fewer than {rounded_down(proved)} bits per item"
+        if proved > 0
+        else "No number of bits is proved to be too few for 95 %"
+    )
+    if twin is not None:
+        bits = twin.bits_for(0.95 * float(mrr[plain]))
+        model = "more bits than were computed" if bits is None else f"{bits:.0f} bits"
+        limit += f"; in the {twin.name}, a model of these data, ideal codes would need {model}"
+    said.append(limit + ".")
+    said.append(advice(found))
+    return said
+
+
+def advice(found: EmbeddingReport) -> str:
+    """Say what to store."""
+    line, twin, mrr = found.line_for(0.95), _gaussian(found), found.values("mrr")
+    spaces = [i for i, kind in enumerate(found.kinds) if kind == "space"]
+    best = max(spaces, key=lambda i: mrr[i])
+    said = []
+    if found.kept.lower[best, 0] > 1:
+        said.append(
+            f"Compare vectors in the space “{found.lines[best]}”, in which they have an MRR of "
+            f"{mrr[best]:.3f} uncompressed."
+        )
+    if line is None:
+        said.append("Keep the vectors, or rank the first candidates of a code again by them.")
+        return " ".join(said)
+    said.append(f"Store {found.bits[line]} bits per item with {found.lines[line]}.")
+    needed = None if twin is None else twin.bits_for(0.95 * float(mrr[found.reference]))
+    if needed is not None and twin is not None and not twin.refuted_by(found).size:
+        ratio = found.bits[line] / needed
+        if ratio > _FAR:
+            said.append(f"Ideal codes of the Gaussian twin need {ratio:.1f} times fewer.")
+        else:
+            said.append("By the model, better codes would save few bits.")
+    yours = [i for i, kind in enumerate(found.kinds) if kind == "yours"]
+    for own in yours:
+        as_few = [i for i in found.pareto() if found.bits[i] <= found.bits[own]]
+        if as_few and mrr[as_few[-1]] > mrr[own]:
+            other = as_few[-1]
+            said.append(
+                f"Yours ({found.lines[own]}, {found.bits[own]} bits, MRR {mrr[own]:.3f}) is below "
+                f"{found.lines[other]} at {found.bits[other]} bits ({mrr[other]:.3f})."
+            )
+    return " ".join(said)
+
+
+def setting(found: EmbeddingReport) -> str:
+    """Say how it was measured."""
+    whole = ""
+    if found.whole is not None:
+        values = ", ".join(
+            f"{name} {value:.4f}"
+            for name, value in zip(METRICS, found.whole.quality.value, strict=True)
+        )
+        whole = (
+            f" Among all {found.whole.database} items, where nothing is held out, the vectors as given "
+            f"have {values}."
+        )
+    left_out = (
+        f" {found.without_target} queries have no target and were left out."
+        if found.without_target
+        else ""
+    )
+    copies = (
+        f" {found.copies} items equal an earlier one: they tie with it." if found.copies else ""
+    )
+    return (
+        f"Similarity: {found.similarity}. Codes work in the space {found.chosen_space}, fitted to "
+        f"{found.fitted} pairs ({found.split}), and never to what is ranked. Intervals "
+        f"({found.confidence:.0%}) are over groups of queries, for this database and these codes.{left_out}"
+        f"{copies}{whole}"
+    )
+
+
+def model_words(found: EmbeddingReport) -> str:
+    """Say what the models are, and how well each met the data before it was calibrated."""
+    models = found.models
+    if models is None:
+        return ""
+    said = []
+    for twin in models.twins:
+        said.append(
+            f"The {twin.name} takes the data for {twin.assumes}. It is calibrated so that unlimited bits have the "
+            f"best measured MRR, {found.values('mrr')[models.calibrated_to]:.3f} "
+            f"({found.lines[models.calibrated_to]}, {found.bits[models.calibrated_to]} bits); before that its MRR "
+            f"was off by {twin.error:+.3f}."
+        )
+    if models.twins and not any(np.isfinite(twin.converse).any() for twin in models.twins):
+        said.append(
+            "Some queries have several targets. The models know only the first that is found: their converses and "
+            "their metrics other than the MRR are for one target a query, and are left out."
+        )
+    return " ".join([*said, *models.missing])
+
+
+def verdicts(found: EmbeddingReport) -> list[str]:
+    """Say of each model whether the measured codes contradict it."""
+    said = []
+    for twin in () if found.models is None else found.models.twins:
+        if abs(twin.error) > _MOVED:
+            said.append(
+                f"Calibration moved the {twin.name} far ({twin.error:+.3f}): its correlations are not those "
+                "of the data, as happens where too few pairs were fitted for so many coordinates. Do not rely "
+                "on its lines."
+            )
+        if not np.isfinite(twin.converse).any():
+            continue
+        above = twin.refuted_by(found)
+        if above.size:
+            first = above[np.argmin(found.bits[above])]
+            at = np.searchsorted(twin.converse_bits, found.bits[first])
+            said.append(
+                f"The {twin.name} is refuted by these data: {len(above)} measured codes are above what any "
+                f"code has in it, such as {found.lines[first]} at {found.bits[first]} bits with an MRR of "
+                f"{found.values('mrr')[first]:.3f} (the model's converse: {twin.converse[at, 0]:.3f} at "
+                f"{twin.converse_bits[at]:.0f} bits). Its lines say nothing of what better codes could do."
+            )
+        else:
+            said.append(
+                f"No measured code contradicts the {twin.name}. Its converse still is true of the model, "
+                "not of the data."
+            )
+    return said
+
+
+def allocation_words(found: EmbeddingReport) -> str:
+    """Say how to read the bits by coordinate."""
+    return (
+        f"The transform code in the space “{found.coordinates}” keeps the coordinates of the largest correlations, "
+        "each with its own number of bits: “2 of 3” means two coordinates of three bits each."
+    )
+
+
+def _gaussian(found: EmbeddingReport) -> Twin | None:
+    """Return the twin that sentences speak of: none that calibration had to move far."""
+    twin = None if found.models is None else found.models.twin(GAUSSIAN)
+    return None if twin is None or abs(twin.error) > _MOVED else twin
+
+
+def rounded_down(bits: float) -> str:
+    """Write a proved number of bits, rounded down."""
+    return f"{math.floor(bits * 100) / 100:.2f}"
