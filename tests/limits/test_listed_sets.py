@@ -12,7 +12,7 @@ from scipy.special import entr
 from rdsim import sources
 from rdsim.limits import retrieval_converse
 from rdsim.limits.converses import _listed_sets, _memoryless
-from rdsim.limits.converses._half_spaces import Recalls
+from rdsim.limits.converses._recalls import Recalls
 
 DSBS = np.asarray(sources.dsbs(0.1).joint)
 SKEW = np.array([[0.5, 0.1], [0.05, 0.35]])

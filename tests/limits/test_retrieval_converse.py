@@ -12,7 +12,7 @@ from scipy.special import log_ndtr, logsumexp, ndtr, ndtri
 
 from rdsim import codes, sources
 from rdsim.limits import retrieval_converse
-from rdsim.limits.converses import _half_spaces, _tilted, converse
+from rdsim.limits.converses import _half_spaces, _information, _recalls, _tails, _tilted
 from rdsim.ranking import expected_loss
 from rdsim.ranking.loss import parse_loss
 
@@ -52,7 +52,7 @@ def test_C27_values(correlation, bits, M, loss, rate, encoder, expected, digits)
 @pytest.mark.parametrize("correlation", [0.05, 0.5, 0.8, 0.99])
 def test_tails_are_those_of_the_bivariate_normal_distribution(correlation):
     r = np.array([0.3, 1.0, 4.0, 12.0])
-    tails = _half_spaces.Tails(correlation, r)
+    tails = _tails.Tails(correlation, r)
     normal = scipy.stats.multivariate_normal(cov=[[1, correlation], [correlation, 1]])
     for a in (-2.0, -0.1, 0.7, 3.0):
         found = tails.exceed(np.full(r.size, a), np.arange(r.size))
@@ -63,7 +63,7 @@ def test_tails_are_those_of_the_bivariate_normal_distribution(correlation):
 def test_tails_of_hundreds_of_bits_are_those_of_a_pair_far_out():
     """Given Y > b, b large, Y - b is exponential of rate b up to a relative b^-2."""
     correlation, bits = 0.6, 900.0
-    tails = _half_spaces.Tails(correlation, np.array([bits]))
+    tails = _tails.Tails(correlation, np.array([bits]))
     b = float(tails.b[0])
     assert log_ndtr(-b) == pytest.approx(-bits * math.log(2), rel=1e-13, abs=0)
     a = correlation * b + np.linspace(-2, 2, 9)
@@ -80,7 +80,7 @@ def test_tails_of_hundreds_of_bits_are_those_of_a_pair_far_out():
 def test_C27_the_hull_is_that_of_every_code_of_words_of_any_probabilities(correlation, bits, M):
     """Minimise t gamma + 2^R conv(phi) over gamma, the hull over all pairs of points of a grid."""
     r = np.concatenate([np.linspace(0, bits, 120), bits + np.linspace(0, 12, 240)[1:]])
-    tails = _half_spaces.Tails(correlation, r)
+    tails = _tails.Tails(correlation, r)
     q, q0 = 2.0**-r, 2.0**-bits
     small, large = q <= q0 * (1 + 1e-12), q >= q0 * (1 - 1e-12)
     values = []
@@ -94,7 +94,7 @@ def test_C27_the_hull_is_that_of_every_code_of_words_of_any_probabilities(correl
     assert found == pytest.approx(min(values), rel=2e-3, abs=0)
 
 
-def test_C27_a_junk_word_passes_the_equal_words_and_not_the_bound():
+def test_C27_a_junk_word_passes_the_equal_codewords_and_not_the_bound():
     """15 orthogonal half-spaces, turned anew for every item, and a word for the rest: 6 standard errors."""
     correlation, M, trials, threshold = 0.8, 100, 400_000, 1.8
     generator = np.random.default_rng(7)
@@ -104,8 +104,8 @@ def test_C27_a_junk_word_passes_the_equal_words_and_not_the_bound():
     # A competitor has a good word, in a direction of its own, and its score passes x.
     won = (y > threshold) * (1 - mass * ndtr(-x)) ** (M - 1)
     mean, error = won.mean(), won.std() / math.sqrt(trials)
-    share = _half_spaces.Recalls(np.array([-math.log(M)]), np.ones(1))
-    assert mean - 6 * error > _half_spaces.equal_words(correlation, 4.0, share)
+    share = _recalls.Recalls(np.array([-math.log(M)]), np.ones(1))
+    assert mean - 6 * error > _half_spaces.equal_codewords(correlation, 4.0, share)
     assert mean + 6 * error < reward(correlation, 4, math.log2(M), encoder="separate")
 
 
@@ -165,7 +165,7 @@ def test_C27_the_sign_of_an_item_does_not_pass_the_bound(correlation, size, loss
 @pytest.mark.parametrize("size", [1.5, 2.6, 3.5])
 def test_C27_rewards_of_few_items_are_weighted_by_one_in_all(size, loss):
     """Of sizes that are no whole numbers too: what is certainly ranked first has no loss."""
-    recalls, rest = converse._ranks(size, parse_loss(loss))
+    recalls, rest = _recalls.ranks(size, parse_loss(loss))
     assert recalls.weight.sum() + rest == pytest.approx(1.0, rel=1e-12, abs=0)
 
 
@@ -226,7 +226,7 @@ def test_other_sources_are_refused():
 
 
 def test_quantiles_of_the_reference_are_scipys():
-    assert _half_spaces.Tails(0.5, np.array([3.0])).b[0] == pytest.approx(-ndtri(0.125), rel=1e-13)
+    assert _tails.Tails(0.5, np.array([3.0])).b[0] == pytest.approx(-ndtri(0.125), rel=1e-13)
 
 
 SPECTRUM = 0.95 * np.arange(1, 65) ** -0.35
@@ -264,7 +264,7 @@ def test_C29_no_parameters_give_joint_encoders_a_bound_of_413_at_32_bits():
     given = np.exp(log_gamma - log_gamma[-1])
     smallest = 1.0
     for r in 0.95 * np.linspace(0.16, 0.32, 7):
-        items = _half_spaces.Items(r, np.arange(-6.0, 6.0, 0.15))
+        items = _information.Items(r, np.arange(-6.0, 6.0, 0.15))
         multipliers = np.geomspace(1e-3, 0.1, 16)
         shares = np.exp(log_gamma)[:, None] * ndtr(-items.a)
         useful = [(items.usefulness(m) - shares).max(axis=1) for m in multipliers]

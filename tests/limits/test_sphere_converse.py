@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rdsim import sources
 from rdsim.codes import sphere_ensemble
 from rdsim.limits import retrieval_converse
-from rdsim.limits.converses import _caps, _half_spaces
+from rdsim.limits.converses import _caps, _tails
 from rdsim.sources.sphere import caps
 
 
@@ -166,7 +166,7 @@ def test_C27_caps_of_any_correlation_are_half_spaces_in_many_dimensions(correlat
     """Against the tails of a bivariate normal pair; words of half a bit to 300 bits."""
     r = np.array([0.5, 3.0, 20.0, 300.0])
     found = _caps.CapTails(sources.projected_normal(20_000, correlation=correlation), r)
-    tails = _half_spaces.Tails(correlation, r)
+    tails = _tails.Tails(correlation, r)
     a = np.linspace(-2.0, 6.0, 9)
     for place, row in enumerate(found.rows):
         wanted = tails.exceed(a, np.full(a.size, place))

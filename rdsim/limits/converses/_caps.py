@@ -1,4 +1,4 @@
-r"""What a word can tell about directions: caps are the best decoding regions, for each dimension n (C27).
+r"""What a codeword can tell about directions: caps are the best decoding regions, for each dimension n (C27).
 
 The item is uniform on $S^{n-1}$ and the density of the query decreases with the angle from it. Of all sets of given
 probabilities caps around one pole then maximise $P(X \in A, Y \in B)$ (Baernstein and Taylor 1976), as half-spaces do
@@ -7,7 +7,7 @@ for normal pairs, and of all A of one probability a cap maximises the mean of a 
 A place is said by its normal score: z, if the cap that ends there has the probability $P(Z > z)$ of a standard normal
 variable. Both scores x and y of a pair are then standard normal, and their density against that of independent
 ones is $G(x, y)$, the mean of `rdsim.sources.sphere.caps`; of many dimensions it is that of a normal pair. So the bounds
-of `_half_spaces` hold with this pair. $\ln G$ is smooth: it is tabulated once a source.
+of `_half_spaces` and `_information` hold with this pair. $\ln G$ is smooth: it is tabulated once a source.
 """
 
 import functools
@@ -19,8 +19,9 @@ import numpy as np
 from scipy.interpolate import CubicSpline, RectBivariateSpline
 from scipy.special import log_ndtr, ndtr, ndtri_exp
 
-from rdsim.limits.converses import _half_spaces
-from rdsim.limits.converses._half_spaces import Items, Lines, Recalls
+from rdsim.limits.converses import _half_spaces, _information
+from rdsim.limits.converses._information import Items, Lines
+from rdsim.limits.converses._recalls import Recalls
 from rdsim.ranking.loss import RankLoss
 from rdsim.ranking.sphere import CodewordAngles, QueryAngles, losses
 from rdsim.sources import SphericalSource
@@ -35,7 +36,7 @@ _STEEPEST: Final = 25.0  # rho/sigma, of a correlation of .9992, beyond which ca
 _CELLS: Final = 480  # of the query's place, over 18 standard deviations or more
 _LOWEST: Final = -9.0  # score below which 1e-19 of places lie
 _HIGHEST: Final = (
-    45.0  # score of an item of 1460 bits; words that are longer count as the item itself
+    45.0  # score of an item of 1460 bits; codewords that are longer count as the item itself
 )
 _SAME: Final = 1e-4  # sine of an item's angle times the concentration, below which it is the pole's
 _STEP: Final = 0.1  # of the scores in the table,
@@ -140,7 +141,7 @@ def _pair_of(source: SphericalSource) -> _Pair:
 
 
 class CapTails:
-    """The recall of caps, for words that are caps of several probabilities 2^-r, shape (r,)."""
+    """The recall of caps, for codewords that are caps of several probabilities 2^-r, shape (r,)."""
 
     def __init__(self, source: SphericalSource, r: Reals) -> None:
         self.r = np.asarray(r, float)
@@ -148,7 +149,7 @@ class CapTails:
         self.rows = [_row(*key, float(one)) for one in self.r]
 
     def recall(self, log_t: Reals) -> Reals:
-        """Return C_r(t) for the first word, at shares of the database."""
+        """Return C_r(t) for the first codeword, at shares of the database."""
         return self.rows[0].beyond(-ndtri_exp(log_t))
 
     def worth(self, log_gamma: Reals) -> Reals:
@@ -163,7 +164,7 @@ class CapTails:
         return np.maximum(np.stack(found, axis=-1), 0.0)
 
     def log_ratio(self, r: float, log_t: Reals) -> Reals:
-        """Ln of the density at the end of the cap of share t, for a word of r bits, by the nearest row."""
+        """Ln of the density at the end of the cap of share t, for a codeword of r bits, by the nearest row."""
         row = self.rows[int(np.argmin(np.abs(self.r - r)))]
         return row.log_density_ratio(-ndtri_exp(log_t))
 
@@ -174,7 +175,7 @@ class _Row:
     def __init__(self, pair: _Pair, r: float) -> None:
         self.pair = pair
         nodes = max(_NODES, math.ceil(_NODES_OF_SLOPE * pair.slope))
-        self.items, self.weight = words_in_cap(r, nodes)
+        self.items, self.weight = items_in_cap(r, nodes)
         grid = pair.x
         log_density = self._log_ratio(grid) - 0.5 * grid**2
         likely = np.flatnonzero(log_density > log_density.max() - _LEFT_OUT)
@@ -225,7 +226,7 @@ def _row(kind: str, n: int, parameter: float, r: float) -> _Row:
 
 
 @functools.lru_cache(maxsize=4096)
-def words_in_cap(r: float, nodes: int) -> tuple[Reals, Reals]:
+def items_in_cap(r: float, nodes: int) -> tuple[Reals, Reals]:
     """Scores of a uniform item in a cap of probability 2^-r, increasing, and their probabilities."""
     log_u = -np.linspace(0.0, 40.0, 2001)[1:] + 0.01
     log_c = log_u - r * _LN2
@@ -258,24 +259,26 @@ def covers(source: SphericalSource) -> bool:
 
 def information(source: SphericalSource, bits: Reals, log_t: Reals) -> list[Lines]:
     """Bound the recall of codes of R bits of information, joint encoders too, for several R."""
-    return _half_spaces.information(functools.partial(CapItems, _pair_of(source)), bits, log_t)
+    return _information.information(functools.partial(CapItems, _pair_of(source)), bits, log_t)
 
 
 def fixed_length(source: SphericalSource, bits: float, recalls: Recalls) -> tuple[float, bool]:
-    """Bound the reward of words of R bits each, separate encoders; say whether unequal words may be better."""
+    """Bound the reward of codewords of R bits each, separate encoders; say whether unequal codewords may be better."""
     make = functools.partial(CapTails, source)
     equal = float(recalls.weight @ CapTails(source, np.array([bits])).recall(recalls.log_t))
     return _half_spaces.hulled(make, bits, recalls, equal, _half_spaces.FEWER_LONGER)
 
 
 def entropy(source: SphericalSource, bits: float, recalls: Recalls) -> tuple[float, bool]:
-    """Bound the reward of words of R bits on average, separate encoders."""
+    """Bound the reward of codewords of R bits on average, separate encoders."""
     return _half_spaces.averaged(
         functools.partial(CapTails, source), bits, recalls, _half_spaces.FEWER_UNLIMITED
     ), True
 
 
-def loss_of_equal_words(source: SphericalSource, size: float, loss: RankLoss, bits: float) -> float:
+def loss_of_equal_codewords(
+    source: SphericalSource, size: float, loss: RankLoss, bits: float
+) -> float:
     """Average the loss over the query of an item in a cap, ranked among uniform competitors (one encoder)."""
     row = CapTails(source, np.array([bits])).rows[0]
     # The loss is as steep as the score, about sqrt(size).

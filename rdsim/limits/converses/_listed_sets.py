@@ -1,12 +1,12 @@
-r"""What a word can tell about items of few values, by listing all sets of them (C27).
+r"""What a codeword can tell about items of few values, by listing all sets of them (C27).
 
-Words of probabilities $q_k$ are sets B of items. For every $\gamma \ge 0$ and every share t of the database,
+Codewords of probabilities $q_k$ are sets B of items. For every $\gamma \ge 0$ and every share t of the database,
 
 $$\mathrm{recall} \le \gamma t + \sum_k \varphi_\gamma(B_k), \qquad
   \varphi_\gamma(B) = \sum_x \bigl(P(x, B) - \gamma P(x) P(B)\bigr)^+,$$
 
-at most N times the concave hull of the points $(P(B), \varphi_\gamma(B))$ at 1/N for N words, and at most the
-hull of $(-\log_2 P(B), \varphi_\gamma(B)/P(B))$ at R for words of entropy R. Encoders that draw the word are covered:
+at most N times the concave hull of the points $(P(B), \varphi_\gamma(B))$ at 1/N for N codewords, and at most the
+hull of $(-\log_2 P(B), \varphi_\gamma(B)/P(B))$ at R for codewords of entropy R. Encoders that draw the codeword are covered:
 $\varphi_\gamma$ is convex and homogeneous, so that a function of the items with values in [0, 1] is a mean of sets.
 """
 
@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from rdsim.limits.converses._half_spaces import Reals, Recalls
+from rdsim.limits.converses._recalls import Reals, Recalls
 
 _MOST_ITEMS: Final = 16
 _MOST_ENTRIES: Final = 2**21
@@ -50,7 +50,7 @@ def covered(joint: Reals, letters: int) -> bool:
 
 
 def reward(joint: Reals, letters: int, bits: float, recalls: Recalls, rate: str) -> float:
-    """Bound a reward by the recalls of words, separate encoders.
+    """Bound a reward by the recalls of codewords, separate encoders.
 
     Args:
         joint: P(x,y) of one letter, without letters of no mass; `covered` holds.
@@ -62,9 +62,11 @@ def reward(joint: Reals, letters: int, bits: float, recalls: Recalls, rate: str)
     """
     sets = _listed(joint.tobytes(), joint.shape, letters)
     if rate == "fixed_length":
-        words = float(min(math.floor(2.0 ** min(bits, 60.0) * (1 + 1e-12)), len(sets.mass) + 1))
+        codewords = float(min(math.floor(2.0 ** min(bits, 60.0) * (1 + 1e-12)), len(sets.mass) + 1))
         mass = np.append(0.0, sets.mass)
-        most = [words * _hull_at(mass, np.append(0.0, each), 1 / words) for each in sets.excess]
+        most = [
+            codewords * _hull_at(mass, np.append(0.0, each), 1 / codewords) for each in sets.excess
+        ]
     else:
         length = -np.log2(sets.mass)
         longest = float(length.max())

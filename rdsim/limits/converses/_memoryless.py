@@ -1,4 +1,4 @@
-r"""What a word can tell about sequences of letters, of any length n (C27).
+r"""What a codeword can tell about sequences of letters, of any length n (C27).
 
 Let $P(X^n \in A) = 2^{-n\alpha}$ and $P(Y^n \in B) = 2^{-n\beta}$. By the chain rule, for all $\lambda, \mu \ge 0$,
 
@@ -6,11 +6,11 @@ $$P(X^n \in A, Y^n \in B) \le 2^{-n(c + \lambda\alpha + \mu\beta)}, \qquad
   c = \min_Q D(Q\|P_{XY}) - \lambda D(Q_X\|P_X) - \mu D(Q_Y\|P_Y),$$
 
 which together are the exponent Theta, the lower convex envelope. With $\lambda \le \mu \le 1$ Holder's inequality
-sums this over the words: those of R bits each recall of a share t of the database at most
+sums this over the codewords: those of R bits each recall of a share t of the database at most
 
 $$2^{-n c + R (1 - \mu)}\, t^\lambda,$$
 
-whatever the probabilities of the words are, separate encoders included.
+whatever the probabilities of the codewords are, separate encoders included.
 
 For given $Q_Y = b$ the rest, $D(Q\|P_{XY}) - \lambda D(Q_X\|P_X) = (1-\lambda) D(Q_X\|P_X) + D(Q_{Y|X}\|P_{Y|X})$, is convex in Q.
 So c is the least of $\psi(b) - \mu D(b\|P_Y)$, a difference of convex functions of the few numbers b, with
@@ -32,7 +32,7 @@ from scipy.special import logsumexp, rel_entr
 
 from rdsim.limits._simplices import least_difference
 from rdsim.limits.bottleneck._solver import reduced
-from rdsim.limits.converses._half_spaces import Reals, Recalls
+from rdsim.limits.converses._recalls import Reals, Recalls
 
 MOST_LETTERS: Final = 4
 """Of the smaller alphabet, over whose distributions is searched."""
@@ -175,7 +175,7 @@ def joined(joint: Reals) -> Reals:
 
 
 def fixed_length(joint: Reals, letters: int, bits: float, recalls: Recalls) -> float:
-    """Bound a reward by the recalls of words of R bits each, separate encoders.
+    """Bound a reward by the recalls of codewords of R bits each, separate encoders.
 
     Args:
         joint: P(x,y) of one letter, `joined` and `covered`.

@@ -8,10 +8,10 @@ share t is at most $t\gamma$ plus
 
 - information R: $\lambda (R \ln 2 + D) + G_\lambda(\gamma)$, D the mean of L,
   $G_\lambda(\gamma) = \sup_a \{\lambda \ln E\, e^{P(X>a|Y)/\lambda} - \gamma P(X>a)\}$;
-- words of R bits: $\int_0^\infty 2^R \hat\varphi_\gamma(2^{-R} T(\tau))\, d\tau$,
+- codewords of R bits: $\int_0^\infty 2^R \hat\varphi_\gamma(2^{-R} T(\tau))\, d\tau$,
   $T(\tau) = P'(e^L > \tau)$, $\hat\varphi$ the concave hull of $q F_\gamma(\log_2 1/q)$.
 
-The second is a layer cake: a word's region B has mass $\int P'(B, e^L > \tau)\, d\tau$ under P_Y, and the
+The second is a layer cake: a codeword's region B has mass $\int P'(B, e^L > \tau)\, d\tau$ under P_Y, and the
 layers of 2^R disjoint regions share T(tau). Modes given to the decoder for nothing, the strongest ones,
 leave a query with the threshold $\gamma e^{-\imath}$, $\imath$ their information density, and the mean of the
 bound over it.
@@ -24,13 +24,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri_exp
 
-from rdsim.limits.converses._half_spaces import (
-    LEAST_MULTIPLIER,
-    Items,
-    Reals,
-    Tails,
-    between,
-)
+from rdsim.limits.converses._half_spaces import between
+from rdsim.limits.converses._information import LEAST_MULTIPLIER, Items
+from rdsim.limits.converses._recalls import Reals
+from rdsim.limits.converses._tails import Tails
 from rdsim.ranking.tails.contour import contour
 
 _LN2: Final = math.log(2.0)
@@ -43,7 +40,7 @@ _HALVINGS: Final = 3  # of the distance from the best r to its neighbours, for e
 _FREE: Final = (0, 1, 2, 3, 4, 8)  # strongest modes that the decoder is given
 _STEP: Final = 0.1  # of the thresholds a, standard deviations
 _EXCESS: Final = np.append(np.arange(0.0, 8.0, 0.125), np.geomspace(8.0, 80.0, 16))
-"""Bits by which a layer exceeds the word's R; they are rounded up to this grid."""
+"""Bits by which a layer exceeds the codeword's R; they are rounded up to this grid."""
 _LAYERS: Final = 48
 _NATS: Final = 24.0  # exponent at which layers end; what is beyond counts as told
 _HIGHEST: Final = 300.0  # nats of L beyond which layers count as told
@@ -169,7 +166,7 @@ def _fixed_length(
 def _hull(r: float, lengths: Reals, log_gamma: Reals) -> Reals:
     r"""$2^L \hat\varphi_\gamma(2^{-L})$ at lengths L, increasing, shape (G, lengths).
 
-    The hull lies on a chord from a word no longer than 2^-L to one junk word, as in `_half_spaces`.
+    The hull lies on a chord from a codeword no longer than 2^-L to one junk codeword, as in `_half_spaces`.
     """
     rows = Tails(r, lengths).worth(log_gamma)
     junk = np.maximum(-np.expm1(log_gamma), 0.0)

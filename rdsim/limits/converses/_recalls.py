@@ -1,0 +1,103 @@
+r"""Every rank loss as a mean of recalls, and the rewards that follow from a bound of the recall.
+
+With w(k) the reward of rank k and C(t) a bound on the probability that the target lies within the best share t of
+all items, the reward is at most $\sum_k (w(k) - w(k+1))\, C(k/M) + w(M)$. One encoder for all items knows less
+than one for each: the number of competitors that win is then binomial given their share, and the reward is at most
+$\int E\,w(1 + \mathrm{Bin}(M-1, v))\, dC(v)$.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdsim.information import LN2
+from rdsim.ranking.loss import Loss, RankLoss
+from rdsim.ranking.rank_distribution import expected_loss
+
+Reals = NDArray[np.float64]
+
+_ONE_BY_ONE: Final = 32  # ranks that are not grouped
+_RATIO: Final = 1.1  # of the last rank of a group to its first,
+_GROUPS: Final = 1500  # unless there were more groups than this
+_LEAST: Final = 1e-8  # of M t: a competitor that wins so rarely changes the loss by less
+
+
+@dataclass(frozen=True)
+class Recalls:
+    """A reward as a mean of recalls: the sum of weight times the recall of a list of share t.
+
+    Attributes:
+        log_t: ln of the shares, shape (T,).
+        weight: of each, positive, shape (T,).
+
+    """
+
+    log_t: Reals
+    weight: Reals
+
+
+def ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
+    r"""Write the reward as $\sum_k (w(k) - w(k+1)) \mathrm{recall@}k + w(M)$.
+
+    Later ranks are grouped. The recall is a concave function of the share that increases, so that a group
+    is bounded by its recall at a share no smaller than its mean; w is convex in the rank, and the middle
+    of the group is no smaller.
+    """
+    log_M = size * LN2
+    if loss.is_two_valued:
+        if math.log(loss.cutoff) >= log_M * (1 - 1e-15):
+            return Recalls(np.zeros(1), np.zeros(1)), 1.0
+        return Recalls(np.array([math.log(loss.cutoff) - log_M]), np.ones(1)), 0.0
+    M = round(2.0**size) if size <= 52 else math.inf
+    first = np.arange(1, min(_ONE_BY_ONE, M), dtype=float)
+    log_edges = np.log(np.append(first, first.size + 1))
+    if first.size + 1 < M:
+        groups = _groups(log_M - log_edges[-1])
+        log_edges = np.append(log_edges[:-1], np.linspace(log_edges[-1], log_M, groups + 1))
+        if M < 2**52:  # ranks are integers
+            log_edges = np.log(np.unique(np.round(np.exp(log_edges))))
+    low, high = log_edges[:-1], log_edges[1:]
+    if loss.kind == "reciprocal_rank":
+        weight = np.exp(-low) - np.exp(-high)
+        rest = math.exp(-log_edges[-1])
+    else:
+        more, less = low + np.log1p(np.exp(-low)), high + np.log1p(np.exp(-high))
+        weight, rest = LN2 * (less - more) / (less * more), float(LN2 / less[-1])
+    # Ranks low, ..., high - 1.
+    middle = np.log(0.5) + np.logaddexp(low, high + np.log1p(-np.exp(-high)))
+    return Recalls(np.minimum(middle - log_M, 0.0), weight), rest
+
+
+def binomial_ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
+    r"""Write $\int E\,w(1 + \mathrm{Bin}(M-1, v))\, dC(v)$ as a mean of C at shares t, by parts.
+
+    On a piece [t, t'] the concave C is at most its value at the mean of the share under -dw, which is
+    integrated by Simpson's rule.
+    """
+    log_M = size * LN2
+    pieces = _groups(log_M - math.log(_LEAST))
+    log_t = np.linspace(math.log(_LEAST) - log_M, 0.0, 2 * pieces + 1)
+    at = np.asarray(expected_loss(size, loss_name(loss), log_a=log_t, log_e=-np.inf))
+    lost, t = at[::2], np.exp(log_t[::2])
+    weight = np.append(lost[0], np.diff(lost))
+    # d(t) = t d(ln t): Simpson's rule in ln t.
+    step = log_t[2] - log_t[0]
+    area = step / 6 * (t[:-1] * lost[:-1] + 4 * np.exp(log_t[1::2]) * at[1::2] + t[1:] * lost[1:])
+    moment = t[1:] * lost[1:] - t[:-1] * lost[:-1] - area
+    inside = weight[1:] > 0
+    mean = np.where(inside, moment / np.where(inside, weight[1:], 1.0), t[1:])
+    mean = np.clip(mean * (1 + 1e-9), t[:-1], t[1:])
+    return Recalls(np.log(np.append(t[0], mean)), np.maximum(weight, 0.0)), float(1 - lost[-1])
+
+
+def _groups(length: float) -> int:
+    """Number of groups of ranks, or of shares, over a range of so many nats."""
+    return min(math.ceil(length / math.log(_RATIO)), _GROUPS)
+
+
+def loss_name(loss: RankLoss) -> Loss:
+    """Write a parsed loss as an argument of public functions."""
+    return (loss.kind, loss.cutoff) if loss.is_two_valued else loss.kind

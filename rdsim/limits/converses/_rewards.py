@@ -1,0 +1,271 @@
+"""Bounds of the expected reward by name, for each kind of source: Gaussian pairs, directions, sequences of letters.
+
+Each of the three functions returns for every bound that covers the source its rewards, shape (bits,); where a bound
+says nothing its reward is inf.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import numpy as np
+from scipy.special import log_ndtr
+
+from rdsim import validation
+from rdsim.information import LN2
+from rdsim.limits.bottleneck import bottleneck_at, bottleneck_vector_gaussian
+from rdsim.limits.converses import (
+    _caps,
+    _half_spaces,
+    _information,
+    _listed_sets,
+    _memoryless,
+    _tilted,
+)
+from rdsim.limits.converses._information import Lines
+from rdsim.limits.converses._recalls import Reals, Recalls, binomial_ranks, loss_name, ranks
+from rdsim.limits.converses._tails import CELLS, Tails
+from rdsim.limits.rank_distortion import rank_loss
+from rdsim.ranking.loss import RankLoss
+from rdsim.ranking.rank_distribution import expected_loss
+from rdsim.sources import DiscreteSource, GaussianSource, SphericalSource
+
+_EQUAL: Final = 1e-6  # relative difference of correlations that are bounded as equal ones
+_CERTAIN: Final = 1e-9  # 1 - correlation below which queries and items are taken for equal
+_NOTHING_STORED: Final = (
+    1.0,
+    False,
+)  # without bits the rank rate is exact, and the other bounds say nothing
+_MOST_LINES: Final = (
+    48  # shares at which lines are chosen; between them a chosen line is a bound too
+)
+
+
+def gaussian_rewards(
+    source: GaussianSource, size: float, loss: RankLoss, bits: Reals, rate: str, encoder: str
+) -> dict[str, Reals]:
+    """Bound the rewards for Gaussian pairs: by half-spaces, the rank rate, and items stored whole."""
+    correlations = np.asarray(source.canonical_correlations)
+    kept = bottleneck_vector_gaussian(correlations, rate=bits)
+    rewards = {"rank rate": 1 - np.asarray(rank_loss(size, loss_name(loss), rate=kept).lower)}
+    rewards["items stored whole"] = np.full(bits.size, _stored_whole(correlations, size, loss))
+    largest = float(correlations[0])
+    if largest >= 1 - _CERTAIN:
+        return rewards
+    unequal = correlations[-1] < largest * (1 - _EQUAL) and bits.max() > 0
+    of_information = rate == "information" or encoder == "joint"
+    if largest > 0 and of_information and not unequal:
+        # With unequal correlations the tilted bound contains this one: nothing is shrunk or given.
+        bound = partial(_information.information, partial(_information.Items, largest))
+        rewards["half-spaces"] = _information_reward(bound, size, loss, bits, encoder)
+    elif largest > 0 and not of_information:
+        limit = _half_spaces.entropy if rate == "entropy" else _half_spaces.fixed_length
+        found = [
+            _codeword_reward(
+                partial(limit, largest, R),
+                partial(_loss_of_equal_codewords, largest, size, loss, R),
+                size,
+                loss,
+                encoder,
+            )
+            if R > 0
+            else _NOTHING_STORED
+            for R in bits
+        ]
+        rewards |= _by_name(found, "half-spaces", "unequal half-spaces")
+    if unequal:
+        rewards["tilted half-spaces"] = _tilted_reward(
+            correlations, size, loss, bits, rate, encoder
+        )
+    return rewards
+
+
+def _stored_whole(correlations: Reals, size: float, loss: RankLoss) -> float:
+    """Bound the reward of items stored whole: by the rank rate of I(X;Y) bits."""
+    information = float(-0.5 * np.log2(1 - np.minimum(correlations, 1.0) ** 2 + 1e-300).sum())
+    return 1 - float(rank_loss(size, loss, rate=information).lower)
+
+
+def _loss_of_equal_codewords(correlation: float, size: float, loss: RankLoss, bits: float) -> float:
+    """Average the loss of a query x given Y > b, whose rank is 1 + Bin(M-1, P(X' > x))."""
+    cells = CELLS * math.ceil(math.sqrt(size / 16))  # the loss is as steep as x, about sqrt(size)
+    x, probability = Tails(correlation, np.array([bits])).nodes(0, cells)
+    lost = expected_loss(size, loss_name(loss), log_a=log_ndtr(-x), log_e=-np.inf)
+    return float(np.sum(probability * np.asarray(lost)))
+
+
+def _tilted_reward(
+    correlations: Reals, size: float, loss: RankLoss, bits: Reals, rate: str, encoder: str
+) -> Reals:
+    """Bound the reward by tilted half-spaces (C29), shape (bits,)."""
+    by_rank = bits > 0
+    lines = _tilted_lines(
+        tuple(correlations.tolist()), tuple(np.where(by_rank, bits, 1.0).tolist()), size * LN2, rate
+    )
+    recalls, rest = ranks(size, loss)
+    found = lines.at(recalls.log_t) @ recalls.weight + rest
+    if encoder == "shared":
+        binomial, last = binomial_ranks(size, loss)
+        found = np.minimum(found, lines.at(binomial.log_t) @ binomial.weight + last)
+    return np.asarray(np.where(by_rank, found, 1.0))
+
+
+@functools.lru_cache(maxsize=1)
+def _tilted_lines(
+    correlations: tuple[float, ...], bits: tuple[float, ...], log_size: float, rate: str
+) -> _tilted.Lines:
+    """Keep the last lines: they take nearly all of the time, and bounds of several losses share them."""
+    return _tilted.lines(np.array(correlations), np.array(bits), log_size, rate)
+
+
+def spherical_rewards(
+    source: SphericalSource, size: float, loss: RankLoss, bits: Reals, rate: str, encoder: str
+) -> dict[str, Reals]:
+    """Bound the rewards for directions: by caps, and by the rank rate of what the bits or the item can tell."""
+    known = float(source.mutual_information)
+    kept = np.minimum(bits, known * (1 + 1e-9) + 1e-9)
+    by_rank = 1 - np.asarray(rank_loss(size, loss_name(loss), rate=kept).lower)
+    rewards = {"rank rate": by_rank}
+    if float(source.parameter) > 0:
+        whole = 1 - _caps.loss_of_whole_items(source, size, loss)
+        rewards["items stored whole"] = np.full(bits.size, whole + _caps.ROUNDING)
+    if float(source.parameter) == 0 or not _caps.covers(source):
+        return rewards
+    if rate == "information" or encoder == "joint":
+        # Bits far beyond what an item can tell are bounded by items stored whole.
+        few = bits <= 3 * known + 4
+        bound = partial(_caps.information, source)
+        rewards["caps"] = np.full(bits.size, np.inf)
+        rewards["caps"][few] = _caps.ROUNDING + _information_reward(
+            bound, size, loss, bits[few], encoder
+        )
+    else:
+        limit = _caps.entropy if rate == "entropy" else _caps.fixed_length
+        found = [
+            _codeword_reward(
+                partial(limit, source, R),
+                partial(_caps.loss_of_equal_codewords, source, size, loss, R),
+                size,
+                loss,
+                encoder,
+            )
+            if R > 0
+            else _NOTHING_STORED
+            for R in bits
+        ]
+        found = [(reward + _caps.ROUNDING, unequal) for reward, unequal in found]
+        rewards |= _by_name(found, "caps", "unequal caps")
+    return rewards
+
+
+def sequence_rewards(
+    source: DiscreteSource,
+    n: int,
+    size: float,
+    loss: RankLoss,
+    bits: Reals,
+    rate: str,
+    encoder: str,
+) -> dict[str, Reals]:
+    """Bound the rewards for sequences of letters: by sets of a given size, and by the rank rate."""
+    joint = _memoryless.joined(np.asarray(validation.pmf("source", source.joint, ndim=2)))
+    listed = _listed_sets.covered(joint, n)
+    if rate == "information" or encoder == "joint" or not (rate == "fixed_length" or listed):
+        raise ValueError(
+            'sequences of letters are covered by bounds of rate="fixed_length" and, where items have at most '
+            f'16 values, of "entropy", of encoder="shared" and "separate", got {rate!r} and {encoder!r}'
+        )
+    kept = n * np.asarray(bottleneck_at(joint, bits / n, compress="columns").upper)
+    known = np.full(bits.size, n * float(source.mutual_information))
+    # What is known of a letter is rounded safely: to a billionth of the letter's information.
+    by_rank, whole = (
+        1 - np.asarray(rank_loss(size, loss_name(loss), rate=one * (1 + 1e-9) + 1e-9).lower)
+        for one in (np.minimum(kept, known), known)
+    )
+    rewards = {"rank rate": by_rank, "items stored whole": whole}
+    forms = [ranks(size, loss)]
+    if encoder == "shared":
+        forms.append(binomial_ranks(size, loss))
+    bounds: dict[str, Callable[[float, Recalls], float]] = {}
+    if listed:
+        bounds["listed sets"] = lambda R, recalls: _listed_sets.reward(joint, n, R, recalls, rate)
+    elif _memoryless.covered(joint):
+        bounds["sets of sequences"] = lambda R, recalls: _memoryless.fixed_length(
+            joint, n, R, recalls
+        )
+    for name, bound in bounds.items():
+        found = [[bound(R, recalls) + rest for recalls, rest in forms] for R in bits]
+        rewards[name] = np.min(found, axis=1)
+    return rewards
+
+
+def _information_reward(
+    bound: Callable[[Reals, Reals], list[Lines]],
+    size: float,
+    loss: RankLoss,
+    bits: Reals,
+    encoder: str,
+) -> Reals:
+    """Bound the reward of codes of so much information, shape (bits,); of one encoder by binomial ranks too."""
+    positive = bits > 0  # without bits the rank rate is exact
+    found = np.ones(bits.size)
+    forms = [ranks(size, loss)]
+    if encoder == "shared":
+        forms.append(binomial_ranks(size, loss))
+    for recalls, rest in forms:
+        lines = bound(bits[positive], _chosen_shares(recalls.log_t))
+        each = [float(recalls.weight @ line.at(recalls.log_t)) + rest for line in lines]
+        found[positive] = np.minimum(found[positive], each)
+    return found
+
+
+def _codeword_reward(
+    bound: Callable[[Recalls], tuple[float, bool]],
+    loss_of_equal_codewords: Callable[[], float],
+    size: float,
+    loss: RankLoss,
+    encoder: str,
+) -> tuple[float, bool]:
+    """Bound the reward of fixed length or entropy at one number of bits.
+
+    Args:
+        bound: of a mean of recalls, and whether codewords of unequal probabilities may be the better ones.
+        loss_of_equal_codewords: the loss of one encoder whose codewords have equal probabilities, integrated
+            over the share; called where unequal ones are no better.
+        size: log2 M.
+        loss: rank loss.
+        encoder: "shared" or "separate".
+
+    Returns:
+        The reward, and whether unequal probabilities of codewords may be the better ones.
+
+    """
+    recalls, rest = ranks(size, loss)
+    found, unequal = bound(recalls)
+    if encoder == "separate":
+        return found + rest, unequal
+    binomial, last = binomial_ranks(size, loss)
+    shared, unequal = bound(binomial)
+    if not unequal:
+        return 1 - loss_of_equal_codewords(), False
+    # One encoder for all is one of the separate ones.
+    return min(found + rest, shared + last), True
+
+
+def _by_name(
+    found: list[tuple[float, bool]], equal_name: str, unequal_name: str
+) -> dict[str, Reals]:
+    """Give each reward the name of its bound; the other name has no bound there."""
+    reward = np.array([one for one, _ in found])
+    unequal = np.array([hull for _, hull in found])
+    return {
+        equal_name: np.where(unequal, np.inf, reward),
+        unequal_name: np.where(unequal, reward, np.inf),
+    }
+
+
+def _chosen_shares(log_t: Reals) -> Reals:
+    """Shares at which lines are chosen: all if there are few, else a few that reach as far."""
+    return log_t if log_t.size <= _MOST_LINES else np.linspace(log_t[0], log_t[-1], _MOST_LINES)
