@@ -121,17 +121,21 @@ def common_code(
     """
     codewords = np.asarray(item_code("code", code).codewords)
     K, d = codewords.shape
+    # By default the code chooses the nearest codeword: a slope so steep that the draw is certain.
     bias, slope = np.zeros(K), _CERTAIN
     signs: np.ndarray = np.zeros((K, 0))
     normals, centre = np.zeros((0, d)), np.zeros(d)
     if isinstance(code, EntropyWeightedQuantizer):
         if code.distortions is not squared_error:
             raise TypeError("code must measure squared error to have the common form")
+        # The optimal test channel q_u 2^(-s d) itself, in nats.
         bias, slope = np.log(np.asarray(code.output_marginal)), float(code.slope) * LN2
     elif isinstance(code, VectorQuantizer):
+        # The offset of a codeword adds to its squared error.
         bias = -_CERTAIN * np.asarray(code.offsets)
     elif isinstance(code, HyperplaneHash):
         normals, centre = np.asarray(code.planes), np.asarray(code.centre)
+        # Distances do not matter. Codeword u has the signs of the binary digits of u, the first plane's bit first.
         shift = np.arange(len(normals) - 1, -1, -1)
         slope, signs = 0.0, 2.0 * ((np.arange(K)[:, None] >> shift) & 1) - 1
     elif not isinstance(code, ScalarQuantizer | ProductQuantizer):

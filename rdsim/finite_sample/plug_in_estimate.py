@@ -197,6 +197,7 @@ def plug_in_rate(counts: ArrayLike, distortions: ArrayLike, distortion: ArrayLik
             f"distortions must have one row a letter and at least one column, shape ({n.shape[-1]}, |U|), "
             f"got {d.shape}"
         )
+    # Deleting any one of the n_y samples of letter y gives the same pmf, so that |Y| + 1 solutions replace N + 1.
     pmfs = _empirical_pmfs(n.reshape(-1, n.shape[-1]))
     excess, D_excess = _above_least(pmfs, np.asarray(d), float(D))
     rate, gradient = _solve_all(pmfs.reshape(-1, n.shape[-1]), excess, D_excess)
@@ -247,6 +248,7 @@ def _above_least(pmfs: np.ndarray, d: np.ndarray, distortion: float) -> tuple[np
 
 def _solve_all(pmfs: np.ndarray, d: np.ndarray, D: float) -> tuple[np.ndarray, np.ndarray]:
     """R and its gradient at every pmf, in chunks of one compiled shape."""
+    # The last pmf is repeated to fill the last chunk; what it gives is cut off again.
     padding = -len(pmfs) % _CHUNK
     padded = np.concatenate([pmfs, np.repeat(pmfs[-1:], padding, axis=0)])
     problem = jnp.asarray(d), jnp.asarray(D)

@@ -43,10 +43,13 @@ def least_difference(
     for _ in range(_DEPTH * max(letters - 1, 1) + 1):
         middle = corners.mean(axis=1)
         slope, offset = tangent(middle)
+        # The differences that are met decide which simplices are halved, and nothing else. The bound returned is a
+        # minimum over simplices that together cover all distributions, and holds whatever `known` is.
         value = (slope * middle).sum(axis=1) + offset - subtracted(middle)
         here = int(value.argmin())
         if value[here] < known:
             known, best = float(value[here]), middle[here]
+        # An affine function below F, less the convex G, is concave: its least value is at a corner.
         at_corners = np.einsum("nvl,nl->nv", corners, slope) + offset[:, None]
         below = (at_corners - subtracted(corners)).min(axis=1)
         open_ = below < known - tolerance
@@ -54,6 +57,7 @@ def least_difference(
         corners, below = corners[open_], below[open_]
         if len(corners) == 0 or 2 * len(corners) > most or letters == 1:
             break
+        # Bisection of the longest edge: the two halves share its middle, and the widths go to zero in every direction.
         length = np.square(corners[:, pairs[:, 0]] - corners[:, pairs[:, 1]]).sum(axis=2)
         first, second = pairs[length.argmax(axis=1)].T
         each = np.arange(len(corners))

@@ -130,6 +130,7 @@ def search(
     slopes = np.array(first, float)
     for _ in range(_ROUNDS):
         known = known.and_also(solve(slopes)) if slopes.size else known
+        # Upper bound: time sharing of the points, their lower convex hull. Lower bound: the highest supporting line.
         corners = lower_hull(known.x, known.upper)
         x, y = known.x[corners], known.upper[corners]
         along, value = (y[::-1], x[::-1]) if inverse else (x, y)
@@ -138,6 +139,8 @@ def search(
         unmet = np.isfinite(upper) & (upper - lower > tolerance)
         if len(corners) < 2 or not unmet.any():
             break
+        # The tangent that is parallel to the hull's edge over a goal either raises the line there or finds a point below
+        # the edge. A slope that was solved before would do neither.
         edge = np.clip(np.searchsorted(along, goal[unmet]), 1, len(corners) - 1)
         fall, run = value[edge - 1] - value[edge], along[edge] - along[edge - 1]
         slopes = np.setdiff1d(run / fall if inverse else fall / run, known.slope)

@@ -119,6 +119,7 @@ def block_loss(
     lattice, levels = _lattice(through, levels)
     p, distributions = _merged_letters(through, lattice, levels)
     types = composition_count(n, p.size)
+    # For each type of the query, n letters are convolved one by one: (n L + 1) (L + 1) products and sums a letter.
     work = 2.0 * n * types * (n * levels + 1) * (levels + 1)
     if work > WORK_LIMIT or types * (n * levels + 1) > _CELL_LIMIT:
         raise ValueError(

@@ -124,6 +124,7 @@ class QueryAngles:
             return self.mean(log2_size, loss)
         fine, coarse = self._mean(log2_size, loss, np.log(share))
         psi = self._indifferent()
+        # Beyond psi the junk codeword is ahead of the target's own: this part adds its mass 1 - share to the tail.
         nodes, weights = _BEYOND
         half = 0.5 * max(self.high - psi, 0.0)
         at = psi + half * (1 + nodes)

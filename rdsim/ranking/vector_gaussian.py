@@ -145,6 +145,8 @@ def vector_gaussian_rank_losses(
     batch = bits.shape[:-1]
     bits = bits.reshape(-1, rho.size)
 
+    # Sorted, so that the order of the correlations changes no digit; the strongest ones get the leading coordinates
+    # of Sobol's sequence, which cover the cube most evenly.
     order = np.argsort(-rho)
     rho, bits = rho[order], bits[:, order]
     squares = _squares_of_queries(key, rho.size, queries)
@@ -158,6 +160,8 @@ def vector_gaussian_rank_losses(
     means = np.stack([one.means for one in found])
     error = np.stack([one.error for one in found])
     value = means.mean(axis=1)
+    # Points of one scrambling depend on each other; the means of independent scramblings do not: a Student interval
+    # over these. The error of the contour integral is not random, and widens it.
     spread = means.std(axis=1, ddof=1) / math.sqrt(_REPLICATES)
     half = scipy.stats.t.ppf(0.5 + 0.5 * confidence, _REPLICATES - 1) * spread + error[:, None]
     shape = (*batch, len(losses), *size.shape)

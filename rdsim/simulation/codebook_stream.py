@@ -283,6 +283,8 @@ def _rank_queries(
 
     y, index = _encoded_items(book, scheme, jax.vmap(target)(numbers), by_minimum)
     x = jax.vmap(query)(numbers, y.astype(jnp.int32))
+    # A query's scores with a block of codewords are one matrix product (see `rdsim.codes.encoders`). They are sums of
+    # integer units, so that ties are exact; codewords of the padding hold no items and count for nothing.
     features = letter_features(scheme.scores, x)
     block = book.blocks.shape[2]
     codeword = book.blocks[index // block, :, index % block].astype(jnp.int32)

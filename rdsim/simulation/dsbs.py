@@ -131,6 +131,7 @@ def simulate_dsbs(
             f"codewords in one trial, more than {_MOST_PACKED} packed integers in all; "
             "use rdsim.codes.dsbs_ensemble, which is exact at every size"
         )
+    # Settings of equal n, K and M differ in the crossover alone, and are one call of one compiled program.
     shapes = np.stack([lengths.ravel(), K.ravel(), items.ravel()], axis=1).astype(int)
     ranks = np.empty((shapes.shape[0], trials), np.int32)
     for shape in np.unique(shapes, axis=0):

@@ -168,6 +168,7 @@ class _EnsembleTrial:
     ) -> tuple[Array, Array]:
         """Find the target's own score in the list of its query's type by binary search; it is there."""
         letters = given.scores.shape[0]
+        # The index of the query's type in the order of `joint_types.compositions`, added up letter by letter.
         counts = jnp.sum(x[:, None] == jnp.arange(letters), axis=0)
         left = self.n - jnp.cumsum(counts) + counts
         to_come = jnp.arange(letters - 1, 0, -1)
@@ -267,6 +268,7 @@ def simulate_ensemble(
         target_width=target_width,
         cap=cap,
         confidence=confidence,
+        # The backward pass keeps n pmfs of up to n L + 1 entries a trial. Powers of two: few shapes are compiled.
         run=run.with_block(2 ** int(np.clip(math.log2(_CELLS / cells), 0, 8))),
     )
     return SimulatedEnsemble(
@@ -344,6 +346,7 @@ def _sum_distribution(
     size = steps.shape[0] * levels + 1
 
     def add(p: Float[Array, " t"], moves: Int[Array, " u"]) -> tuple[Array, Array]:
+        # The pmf after a letter is the average over its values of the pmf before, moved up by as many steps.
         padded = jnp.pad(p, (levels, 0))
 
         def moved(move: Int[Array, ""]) -> Array:

@@ -237,12 +237,14 @@ def importance_loss(
     through = through_channel(joint, encoder)
     n = validation.integer("n", n, low=1)
     size = validation.log2_size(log2_size)
+    # Letters without mass are never drawn, and a pair that cannot occur has the weight zero under every tilt.
     through = through[through.sum(axis=1) > 0]
     score = np.asarray(information_density(jnp.asarray(through)))
     possible = through > 0
     density = np.where(possible, score, 0.0)
 
     bits = np.asarray(size).ravel()
+    # Each size has its own rho, the best in Gallager's bound, and its own distribution of letters.
     tilts = np.array([_best_tilt(through, density, n, each) for each in bits])
     levels = np.stack([_markov_bits(through, density, tilt) for tilt in tilts])
     tilted = through * np.exp2(-tilts[:, None, None] * levels)
@@ -253,6 +255,7 @@ def importance_loss(
     sums, _ = letter_scores.score_sums(
         np.where(np.isnan(values), 0.0, values), competitor, np.ones(len(through)), 0.0
     )
+    # What does not depend on the size is repeated for each, for settings share their leading axis.
     copies = (tilts.size, *through.shape)
     arguments = {
         "distribution": jnp.asarray(cumulative[:, :-1] / cumulative[:, -1:]),
@@ -277,6 +280,7 @@ def importance_loss(
         settings="independent",
         run=run,
     )
+    # M^rho (E 2^(-rho b))^n, the largest weighted loss: losses were divided by it, and are multiplied by it again.
     log_scale = jnp.asarray(tilts * bits * LN2 + n * log_means)
     return _rescaled(found.estimates, log_scale, jnp.asarray(tilts), size.shape)
 

@@ -250,6 +250,7 @@ def _chosen_ratio(
     f = np.zeros((_padded_count(start.size - 1, 16), _padded_count(int(place.max()) + 1, 16)))
     f[kind, place] = mass
     log_weight = np.zeros_like(f)
+    # Weights relative to the nearest codeword of each type of the item: the largest is one, whatever the slope.
     least = distance[start[:-1]][kind]
     log_weight[kind, place] = -float(code.slope) * LN2 * (distance - least)
     log2_K = float(code.log2_codebook_size)
@@ -263,6 +264,7 @@ def _chosen_ratio(
         code.encoder,
     )
     found = np.asarray(chosen)[kind, place]
+    # A distance that no random codeword has is not that of the stored one either.
     return np.where(mass > 0, found / np.where(mass > 0, mass, 1.0), 0.0)
 
 
@@ -304,10 +306,13 @@ def _competitors(
     tables = _tables(code, code.joint.shape[0])
     codeword, query = tables.sum(axis=2), tables.sum(axis=1)
     kind_of_codeword = joint_types.index_of(codeword, n)
+    # Of the words of a codeword's type, those that meet the query in the table M: the letters may be
+    # arranged freely among the places of each letter of the query.
     probability = codeword_types[kind_of_codeword] * np.exp(
         joint_types.log_multinomial(np.swapaxes(tables, 1, 2)).sum(axis=1)
         - joint_types.log_multinomial(codeword)
     )
+    # In integer units equal sums of scores are equal exactly, so that ties are found as ties.
     units = integer_units(np.asarray(code.scores), n).units
     score = np.einsum("jux,xu->j", tables, units)
     kind = joint_types.index_of(query, n)
@@ -315,11 +320,14 @@ def _competitors(
     kind, score = kind[order], score[order]
     tied = np.add.reduceat(probability[order], first)
     start = np.searchsorted(kind[first], np.arange(kind[-1] + 2))
+    # Within a query's type scores fall. The sum of the entries before one is added up directly: as one minus
+    # the rest, the small probabilities of high scores would lose their digits.
     above = np.zeros_like(tied)
     for begin, end in itertools.pairwise(start):
         above[begin + 1 : end] = np.cumsum(tied[begin : end - 1])
     entry = np.empty(len(tables), np.int64)
     entry[order] = level
+    # The sums may exceed one by rounding; a probability of zero has the logarithm -inf.
     with np.errstate(divide="ignore"):
         log_above, log_tied = np.log(np.minimum(above, 1.0)), np.log(np.minimum(tied, 1.0))
     competitors = Competitors(start, score[first], log_above, log_tied, units)

@@ -148,6 +148,8 @@ def sphere_ensemble(
     fine, coarse, shares, codewords = (
         jnp.asarray(np.array([part[i] for part in found], float).reshape(shape)) for i in range(4)
     )
+    # Two rules with different numbers of nodes. Each converges exponentially, so that their difference, with what
+    # either leaves out, is an estimate from above of the error of the finer one.
     error = jnp.abs(fine - coarse) + _ROUNDING
     certified = Certified(
         value=jnp.clip(fine, 0.0, 1.0),

@@ -217,6 +217,7 @@ def _solver_on_atoms(
             float(curve.gap[0]),
         )
 
+    # At slope inf every item keeps its nearest codeword: the rate at D_min, beyond which no rate is of use.
     return solve, lambda: solve(math.inf).rate
 
 
@@ -232,6 +233,7 @@ def _solver_anywhere(
             "codewords must be given unless d is 1 or 2 and distortions is squared_error, "
             f"got d = {points.shape[1]} and {distortions}"
         )
+    # Items at one point are one letter of the source with their joint mass.
     distinct, place = np.unique(np.asarray(points), axis=0, return_inverse=True)
     weights = np.bincount(place.ravel(), np.asarray(p))
 
@@ -246,6 +248,7 @@ def _solver_anywhere(
             float(curve.gap[0]),
         )
 
+    # A codeword at every point leaves no distortion, and its rate is the entropy of the points.
     return solve, lambda: float(information.entropy(jnp.asarray(weights)))
 
 
@@ -261,6 +264,7 @@ def _optimum_at_rate(solve: Callable[[float], _Optimum], rate: float, start: flo
         solved[log_slope] = solve(math.exp(log_slope))
         return solved[log_slope].rate - rate
 
+    # Brent's method needs a bracket: strides in ln s from the start until the rate wanted lies inside.
     low = high = math.log(start)
     while excess(low) > 0:
         low -= _STRIDE

@@ -229,6 +229,7 @@ def entropy_constrained_quantizer(
     )
     starting = [seeds(generator, points, K, "codebook_size") for _ in range(starts)]
     if rate is None:
+        # Every start ends at a local optimum of D + H(U)/s; the lowest of these is kept.
         return min(
             (_constrained(points, u, wanted, iterations) for u in starting),
             key=lambda code: float(code.distortion) + _index_entropy(code) / wanted,

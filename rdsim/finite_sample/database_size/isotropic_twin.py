@@ -203,15 +203,21 @@ def fit_isotropic_twin(
     ranks.require_larger(quality, "the twin")
     counts = _mixing.counts_of(ranks.ahead, ranks.tied, ranks.competitors)
     cosines = _Cosines(n)
+    # In artanh the density of a cosine has a standard deviation of about 1/sqrt(n) at every correlation (Fisher's
+    # z-transformation): one node for each resolves all that the ranks can tell.
     number = min(math.ceil((_STRONGEST - _WEAKEST) * math.sqrt(n)) + 1, _NODES)
     z = np.linspace(_WEAKEST, _STRONGEST, number)
+    # Slightly below zero, because the likelihood needs ln(1 - p).
     table = _mixing.likelihood(counts, np.minimum(cosines.log_beaten, -1e-12))
+    # The EM algorithm of `free_form`, on correlations: the likelihood of a correlation is that of the cosines it gives.
     mass = _mixing.free_form(table @ cosines.density(np.tanh(z)), counts.share)
     kept = mass > _LIGHT
     z, mass = z[kept], mass[kept] / mass[kept].sum()
     log2_size = math.log2(ranks.competitors + 1)
     gain = gain_of(cosines.log_beaten, log2_size * LN2, ranks.loss)
 
+    # The maximum of the likelihood reproduces the ranks, and the quality only nearly. One shift of all correlations
+    # makes it exact; the quality rises with the shift, so that Brent's method finds it in [-1, 1].
     def at(shift: float) -> float:
         return float(cosines.mixture(np.tanh(z + shift), mass) @ gain)
 

@@ -206,6 +206,7 @@ def predict_quality(
     covered = float(validation.open_unit("confidence", confidence))
     measured = ranks.gains(N + 1)
     log2_measured = math.log2(N + 1)
+    # Sizes are rounded to integers: from N + 1.5 on the nearest one is larger than the N + 1 measured.
     above = np.exp2(np.minimum(sizes, 60.0)) >= N + 1.5
     value = np.zeros(sizes.size)
     for place in np.flatnonzero(~above):
@@ -305,6 +306,7 @@ def _candidates(
     """Log-odds of the quality at larger sizes by every candidate, from what is known of one size."""
     known = float(_odds(ranks.gains(size).mean()))
     here = math.log2(size)
+    # The line in log2 M through the log-odds at the size itself and four doublings below it.
     before = max(2, size // 16)
     slope = (known - float(_odds(ranks.gains(before).mean()))) / (here - math.log2(before))
     found = {LINE: known + slope * (log2_sizes - here)}

@@ -197,6 +197,8 @@ def common_rate(priors: ArrayLike, loss: Loss, *, distortion: ArrayLike) -> Comm
     rates = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     rates = dataclasses.replace(rates, tolerance=each[0].tolerance)
     conditional = jnp.array([_conditional_entropy(joint) for joint in joints])
+    # A code that serves all targets needs the largest of their rates: its bounds are the largest lower and the
+    # largest upper bound, which may belong to different targets.
     return CommonRate(
         rate=dataclasses.replace(
             rates, value=rates.upper.max(0), lower=rates.lower.max(0), upper=rates.upper.max(0)

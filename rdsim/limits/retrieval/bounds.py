@@ -232,11 +232,13 @@ def _item_bounds(
         return (np.zeros(0), np.zeros(0)), converse
     classes = len(problem.queries.direction)
     joint = dataclasses.replace(shared, encoder="joint")
+    # All queries rank the items in one order or its reverse: the curve is solved at the goals themselves.
     if classes <= 1:
         _, _, points = searched(shared, np.append(goals, least), inverse=False)
         below, _, _ = searched(joint, D, inverse=False)
         return (points.x, points.upper), np.where(least > D, np.inf, np.maximum(below, 0.0))
     span = float(shared.maximum_loss) - least
+    # Channels by alternating optimisation at several multipliers. Each is achieved, whether or not it converged.
     channels = alternated(
         problem, shared.letters(), 2.0 ** float(shared.log2_size), span * _MULTIPLIERS
     )
@@ -244,6 +246,8 @@ def _item_bounds(
     x = np.append(1.0 - reward, least)
     y = np.append(nats / np.log(2.0), float(shared.stored_rate))
     if classes <= _CLASSES:
+        # The converse for joint encoders: supporting lines at a few slopes. A line is lowered by the gap it was solved
+        # to, so that a rough tolerance costs tightness and not validity.
         rough = jnp.asarray(_ROUGH if classes <= _FAST else _ROUGHER)
         rate = dataclasses.replace(shared.rate, tolerance=rough)
         shared, joint = (dataclasses.replace(each, rate=rate) for each in (shared, joint))

@@ -113,6 +113,7 @@ def joint_retrieval_curve(
     )
     wanted = validation.tolerance(tolerance)
     least, most = end_losses(joint, jnp.log2(float(M)), parsed)
+    # The methods need the problem and no points: a curve with placeholders computes its own.
     curve = JointRetrievalCurve(
         slope=slope,
         loss=slope,

@@ -107,6 +107,7 @@ def minimax_rate(
     delta = validation.interval("divergence", divergence, low=0.0, high=np.inf, ndim=0)
     D = validation.interval("distortion", distortion, low=0.0, ndim=0)
     target = validation.tolerance(tolerance)
+    # Some source of the ball keeps this distortion at any rate, whatever the codebook.
     needed = float(largest_mean(jnp.min(d, axis=1)[None], p0, delta)[0][0])
     if float(D) < needed * (1 - _ROUNDING):
         raise ValueError(

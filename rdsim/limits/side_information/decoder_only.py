@@ -160,6 +160,7 @@ def wyner_ziv(
     target = validation.tolerance(tolerance)
     table = _strategies(d.shape[1], P.shape[1])
     problem, least = _problem(P, d, table)
+    # At slope 0 nothing is sent and no multiplier is left to solve with: that point is written down directly.
     sent = np.asarray(slope) > 0
     excess, rate, gap, channel = _solve_all(problem, np.where(sent, slope, np.inf), float(target))
     if not sent.all():

@@ -70,6 +70,7 @@ def retrieval_metrics(
     if without_positives == "skip" and module is np and not some.any():
         raise ValueError("positives must leave a query to average over, got none with a positive")
     counted = some if without_positives == "skip" else module.ones_like(some)
+    # A histogram of the rank of the first positive, added up over chunks of queries: the median is read from it.
     ranks = np.zeros(given.scores.shape[-1])
 
     def every(g: tie_groups.Ranking) -> dict[str, Any]:

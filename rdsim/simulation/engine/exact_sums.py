@@ -66,6 +66,8 @@ class Outcome:
         wide = rows.astype(jnp.float64)
         inside = (wide >= self.low) & (wide <= self.high)  # false for NaN
         fraction = (jnp.where(inside, wide, self.low) - self.low) / (self.high - self.low)
+        # Sums of integers are exact in any order, so that devices and chunks change no digit of a mean. The square
+        # q q = a a 2^50 + a b 2^26 + b b is added in three parts, for it does not fit 64 bits.
         q = jnp.round(jnp.clip(fraction, 0.0, 1.0) * 2.0**_BITS).astype(jnp.int64)
         a, b = q >> _HALF, q & (2**_HALF - 1)
         return jnp.concatenate([q, a * a, a * b, b * b, ~inside], axis=1)

@@ -91,6 +91,7 @@ class Run:
         def everywhere(array: Any) -> Any:
             return exact_sums.replicate(self.mesh, np.asarray(array))
 
+        # One shape, however many settings are still active: one compilation serves the whole run.
         padded = np.zeros(self.count, np.int64)
         padded[: active.size] = active
         limbs = exact_sums.span_sums(

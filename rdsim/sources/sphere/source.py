@@ -237,6 +237,8 @@ def _sample_mises(
     key_y, key_side, key_cosine = jax.random.split(key, 3)
     y = _unit(jax.random.normal(key_y, (*shape, n)))
     half = 0.5 * (n - 1)
+    # Wood's b = (-2 kappa + sqrt(4 kappa^2 + (n-1)^2)) / (n-1), written without the difference that cancels; the
+    # envelope touches the density at x0, where ln of their ratio has its maximum.
     b = (n - 1) / (2 * kappa + jnp.sqrt(4 * kappa**2 + (n - 1) ** 2))
     x0 = (1 - b) / (1 + b)
     most = kappa * x0 + (n - 1) * jnp.log1p(-(x0**2))
@@ -256,6 +258,7 @@ def _sample_mises(
 
     count = math.prod(shape)
     cosine = jax.vmap(one)(jax.random.split(key_cosine, count)).reshape(*shape, 1)
+    # A uniform direction orthogonal to y: a normal vector less its component along y, scaled to length one.
     side = jax.random.normal(key_side, (*shape, n))
     side = _unit(side - jnp.sum(side * y, axis=-1, keepdims=True) * y)
     return cosine * y + jnp.sqrt((1 - cosine) * (1 + cosine)) * side, y

@@ -159,6 +159,7 @@ def retrieval_curve(
     if encoder not in ("shared", "joint"):
         raise ValueError(f'encoder must be "shared" or "joint", got {encoder!r}')
     least, most = end_losses(joint, size, parsed)
+    # The methods need the problem and no points: a curve with placeholders computes its own.
     curve = RetrievalCurve(
         slope=slope,
         loss=slope,
