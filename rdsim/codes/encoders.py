@@ -322,11 +322,14 @@ def encode_tile(
 
     def add_block(held: _Reservoir, number: Array) -> tuple[_Reservoir, None]:
         sums = block_sums(features, blocks[number], units)
+        # The padding of the last block is infinitely far, and is never chosen.
         sums = jnp.where(number * block + jnp.arange(block) < K, sums, jnp.inf)
         here = sums.min(axis=1)
         mine = weight(sums - here[:, None]).sum(axis=1).astype(jnp.float64)
         least = jnp.minimum(held.least, here)
         mine = mine * weight(here - least)
+        # Both weights are relative to the new least distortion, so that the larger one never underflows. Invariant: the
+        # block that is held was taken with probability (its weight) / (total weight so far).
         total = held.total * weight(held.least - least) + mine
         takes = uniform(number) * total < mine
         kept = _Reservoir(

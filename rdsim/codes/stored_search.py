@@ -149,6 +149,8 @@ def _merge(
     """Keep the k best of those kept so far and new ones, which are sorted by query."""
     changed, counts = np.unique(query, return_counts=True)
     k = best_scores.shape[1]
+    # Ragged lists become one table: the k best so far, then the new items of a query; empty places score -inf and
+    # stand behind every item. Sorting by falling score and rising row keeps the k best of each line.
     place = np.arange(query.size) - np.repeat(np.cumsum(counts) - counts, counts)
     line = np.repeat(np.arange(changed.size), counts)
     all_scores = np.full((changed.size, k + int(counts.max())), -np.inf)

@@ -166,6 +166,8 @@ def _pac_bayes(
     B_exact: Float[Array, ""], letters: int, N: Float[Array, "..."], delta: Float[Array, ""]
 ) -> Float[Array, "..."]:
     B = jnp.maximum(B_exact, _LEAST_RANGE)
+    # The bound holds for every eta in (0, 1) and every epsilon that is fixed beforehand: the least over a grid holds
+    # too, because neither depends on the samples.
     eta = jnp.linspace(0.02, 0.98, 49)[:, None]
     constant = (-jnp.expm1(-eta * B) / eta + jnp.expm1(-B)) / (B + jnp.expm1(-B))
 

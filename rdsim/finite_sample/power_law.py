@@ -164,9 +164,11 @@ def _weighted_fit(
 ) -> PowerLaw:
     """The fit of the means, and of every row of drawn log means with the same weights."""
     covered = float(validation.open_unit("confidence", confidence))
+    # The error of ln y is that of y divided by y: the weight of a logarithm is the inverse.
     weight = means / errors
     inverse = np.linalg.pinv(design * weight[:, None])
     best = inverse @ (weight * np.log(means))
+    # All resamples have the same design and weights: one pseudoinverse fits them in one matrix product.
     ends = np.quantile((drawn * weight) @ inverse.T, [(1 - covered) / 2, (1 + covered) / 2], axis=0)
     shape = np.shape(x)[1:]
     return PowerLaw(

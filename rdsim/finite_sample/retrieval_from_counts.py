@@ -150,6 +150,7 @@ def _evaluated(
     used: Bool[Array, " k"],
 ) -> LearnedRetrieval:
     """Estimate pmf and channels, design the code for them, and measure it on the true ones."""
+    # Krichevsky and Trofimov's estimate: half a count is added to every letter, so that none has probability zero.
     estimated = (n + 0.5) / (n.sum() + 0.5 * n.size)
     learned = (pairs + 0.5) / (n[:, None] + 0.5 * true.shape[-1])
     # Mapping over the two pmfs, and below over the two decoders, compiles each program once.
@@ -168,6 +169,7 @@ def _evaluated(
         return scored_loss(joint, size, "error", scores=scores)
 
     error, best_error = jax.lax.map(error_of, jnp.stack([given_believed, given]))
+    # The excess of the error is bounded by the divergence and the variation of the two posteriors (Devroye et al.).
     logs = safe_log2(given) - safe_log2(given_believed)
     return LearnedRetrieval(
         error=error,

@@ -254,6 +254,7 @@ def _count_items(
         start, counts = state
         numbers = start + jnp.arange(tile)
         index = _encoded_items(book, scheme, numbers, by_minimum)[1]
+        # The last tile may pass the end: its items are encoded and counted as none.
         return start + tile, counts.at[index].add((numbers < last).astype(jnp.int64))
 
     nothing = jnp.zeros(book.blocks.shape[0] * book.blocks.shape[2], jnp.int64)

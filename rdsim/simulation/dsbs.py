@@ -161,6 +161,8 @@ def _ranks_of_shape(
     packed = -(-length // _PACKED)
     batch = min(batch_size or max(1, at_once // (items * K * packed)), trials)
     threads = min((os.cpu_count() or 1) if on_cpu else 1, -(-trials // batch))
+    # Trials are rounded up to whole batches for every thread; those beyond the number wanted are cut off. A trial
+    # depends on its number alone, so that threads and batches change no digit.
     each = -(-trials // (threads * batch)) * batch
     numbers = first_trial + jnp.arange(threads * each).reshape(threads, each)
     compiled = _ranks.lower(

@@ -73,6 +73,8 @@ def clopper_pearson(
     if (count > numbers).any():
         raise ValueError("successes must lie in [0, trials], entry by entry")
     alpha = 1 - float(validation.open_unit("confidence", confidence))
+    # The ends are quantiles of beta distributions, P(Bin(N, p) >= k) being the incomplete beta function I_p(k, N-k+1).
+    # At k = 0 and k = N one end is 0 or 1, and the number computed in its place is not used.
     lower = scipy.special.betaincinv(np.maximum(count, 1), numbers - count + 1, alpha / 2)
     upper = scipy.special.betainccinv(count + 1, np.maximum(numbers - count, 1), alpha / 2)
     return Estimate(
@@ -130,6 +132,7 @@ def bernstein_of_moments(
     The slack, a bound on an error of the mean that is not random, widens it at both ends.
     """
     log_term = math.log(4 / (1 - float(validation.open_unit("confidence", confidence))))
+    # ln(4/alpha): each side fails with probability alpha/2, and the theorem's ln(2/delta) has delta = alpha/2.
     half = np.sqrt(2 * variance * log_term / trials) + 7 * log_term / (3 * (trials - 1)) + slack
     return Estimate(
         mean=jnp.asarray(mean, float),

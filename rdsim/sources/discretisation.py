@@ -158,6 +158,7 @@ def bivariate_cells(rho: float, x_edges: np.ndarray, y_edges: np.ndarray) -> np.
         columns = cell_probabilities(y_edges[:-1], y_edges[1:])
         return np.outer(cell_probabilities(x_edges[:-1], x_edges[1:]), columns)
     if abs(rho) == 1:
+        # X = rho Y: a cell has the mass of the interval of y that both its sides allow.
         ends = np.stack([x_edges[:-1], x_edges[1:]]) * rho
         low = np.maximum(ends.min(axis=0)[:, None], y_edges[:-1])
         high = np.minimum(ends.max(axis=0)[:, None], y_edges[1:])

@@ -206,6 +206,7 @@ def _stored_distribution(code: RandomCode) -> np.ndarray:
     n, q = code.n, np.asarray(code.output_marginal)
     tables = _tables(code, code.joint.shape[1])
     items = tables.sum(axis=1)
+    # A random codeword meets an item of given type in the table N with multinomial probability, letter by letter.
     log_codeword = scipy.special.xlogy(tables.sum(axis=2), q).sum(axis=1)
     log_codeword += scipy.special.gammaln(items + 1.0).sum(axis=1)
     log_codeword -= scipy.special.gammaln(tables + 1.0).sum(axis=(1, 2))

@@ -270,6 +270,7 @@ def _optimal_marginal(p: np.ndarray, d: np.ndarray, rate: float) -> np.ndarray:
     steepest = _STEEPEST_SOLVED_BITS / float(excess[excess > 0].min())
     low, high = 0.0, min(2 * max(_slope_at(p, d, uniform, rate), 1e-3 * steepest), steepest)
     for _ in range(_ROUNDS):
+        # The rate rises with the slope: the first slope of the grid with a rate of at least R closes the bracket.
         slopes = np.linspace(low, high, _SLOPES)
         curve = rate_distortion_curve(p, d, slopes)
         enough = np.asarray(curve.rate) >= rate

@@ -223,6 +223,7 @@ def rotated_hash(key: Key[Array, ""], items: ArrayLike, bits: Integer) -> Binary
     _, axes = np.linalg.eigh((points - centre).T @ (points - centre))
     leading = axes[:, ::-1][:, :count]
     projected = (points - centre) @ leading
+    # A random rotation: the orthogonal factor of a Gaussian matrix.
     rotation, _ = np.linalg.qr(generator.standard_normal((count, count)))
     before: np.ndarray | None = None
     for step in range(_ITQ_ITERATIONS + 1):
@@ -230,6 +231,8 @@ def rotated_hash(key: Key[Array, ""], items: ArrayLike, bits: Integer) -> Binary
         converged = before is not None and np.array_equal(signs, before)
         if converged or step == _ITQ_ITERATIONS:
             break
+        # Procrustes: of all rotations, left @ right brings the projected items nearest to their signs. Neither this step
+        # nor taking signs raises the error, so that it falls until no sign changes.
         left, _, right = np.linalg.svd(projected.T @ signs)
         rotation, before = left @ right, signs
     return BinaryHash(

@@ -198,6 +198,8 @@ def _newton_or_lloyd(
     for _ in range(_ITERATIONS):
         if np.max(np.abs(move)) <= _RESIDUAL * scale / 10:
             break
+        # Newton's step converges quadratically near an optimum. It is taken only if the levels stay in order and the
+        # distortion does not rise by more than rounding; far from an optimum it may do either.
         trial = u + newton
         if np.all(np.diff(trial) > 0):
             after = step(trial)

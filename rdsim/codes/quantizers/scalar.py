@@ -120,6 +120,7 @@ def _allocation(bits: Any, variances: np.ndarray) -> list[int]:
         return given
     total = validation.integer("bits", bits, low=0, high=MAX_BITS)
     allocation = [0] * dimension
+    # Greedy allocation: a bit divides the error of a coordinate by four at high rate, so that the largest error gets it.
     error = variances.astype(float).copy()
     for _ in range(total):
         worst = int(np.argmax(error))

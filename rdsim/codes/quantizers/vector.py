@@ -144,6 +144,7 @@ def lloyd(points: np.ndarray, codewords: np.ndarray, iterations: int) -> KMeans:
         if converged or step == iterations:
             break
         before = labels
+        # Moving codewords to the centroids of their cells never raises the distortion, nor does the next assignment.
         counts, centroids = _centroids(points, labels, codewords)
         empty = np.flatnonzero(counts == 0)
         if empty.size:

@@ -206,6 +206,7 @@ def fits(counts: Counts) -> list[Mixing]:
     N = counts.competitors
     at = grid(math.log(N))
     table = likelihood(counts, at.log_p)
+    # One fit without a form serves all thresholds: above each its masses are kept as they are.
     free = free_form(table, counts.share)
     found = []
     for expected in (*_THRESHOLDS, None):
@@ -241,5 +242,6 @@ def _maximise(
         return value if math.isfinite(value) else math.inf
 
     start = np.array(FAMILIES[family][1])
+    # The cost may be infinite where a family has no density, which a method of derivatives would not survive.
     found = minimize(cost, start, method="Nelder-Mead", options=_SIMPLEX)
     return float(found.x[0]), float(found.x[1])

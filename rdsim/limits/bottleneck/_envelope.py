@@ -236,12 +236,14 @@ def merge_copies(
     for lane, i, j in np.argwhere(np.triu(near, k=1)):
         w, pi = weights[lane], atoms[lane]
         total = w[i] + w[j]
+        # An earlier merge of this lane may have emptied a slot or moved an atom away.
         if w[i] == 0 or w[j] == 0 or np.abs(pi[i] - pi[j]).sum() >= _NEAR_COPIES:
             continue
         of_second = w[j] / total
         mean = (1 - of_second) * pi[i] + of_second * pi[j]
         here = problem.lanes(slice(lane, lane + 1))
         merged, first, second = gain(np.stack([mean, pi[i], pi[j]])[None], here)[0]
+        # By concavity merging does not lower the value where the function is concave between the two; elsewhere they stay.
         if merged >= (1 - of_second) * first + of_second * second - VALUE_ROUNDING:
             w[i], w[j], pi[i] = total, 0.0, mean
     return weights, atoms

@@ -109,6 +109,7 @@ def reduced(joint: np.ndarray) -> Source:
     py = np.bincount(letter[letter >= 0], weights=mass[letter >= 0])
     channel = columns[:, kept]
     px = channel @ py
+    # The description that keeps the letter itself has the largest complexity H(Y) and relevance I(X;Y).
     identity = np.eye(len(py))
     entropy, information = kept_information(identity, channel, px, py)
     eta = float(contraction_coefficient(joint, compress="columns")) if len(py) > 1 else 0.0

@@ -174,6 +174,8 @@ def _log_incomplete_beta(a: float, b: float, x: np.ndarray) -> np.ndarray:
     """
     front = a * np.log(x) + b * np.log1p(-x)
     front -= special.gammaln(a + 1) + special.gammaln(b) - special.gammaln(a + b)
+    # Lentz: c and d are ratios of successive numerators and denominators, so that neither overflows. A step takes
+    # the even and the odd coefficient of DLMF 8.17.23, and h is the convergent so far.
     c, d = np.ones_like(x), 1 / (1 - (a + b) * x / (a + 1))
     h, m = d.copy(), 1
     while True:

@@ -120,6 +120,8 @@ def tilted(p: ArrayLike, distortions: ArrayLike, distortion: ArrayLike) -> Tilte
             f"got {float(D)!r}"
         )
     used = p > 0
+    # The certified solver finds slope and marginal to its tolerance; Newton's method polishes them to rounding, for the
+    # information of a single letter errs to first order in both, unlike its mean R(D).
     found = _searched_slope(p, d, float(D), 1.0 / (min(high, 1e3 * float(D)) - low))
     slope, marginal = _newton_polished(np.asarray(p), np.asarray(d), float(D), found.slope, found.q)
     q = jnp.asarray(marginal)

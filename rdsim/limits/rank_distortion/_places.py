@@ -138,6 +138,8 @@ class Gains(NamedTuple):
             own = exponent[:, g] - np.logaddexp(0.0, scipy.special.logsumexp(exponent, axis=1))
             return np.atleast_1d(size @ np.exp(own) >= min(number[g], size.sum() - 0.5))
 
+        # Coordinate search: the expected number of targets of gain g rises with its own scale t_g, so that each is found
+        # by bisection with the others held, in a few cycles. A scale far from this would only cost digits, not validity.
         for _, g in itertools.product(range(_CYCLES), range(number.size)):
             low, high = np.array([[-50.0 - math.log(size.sum())], [50.0 + slope * cost.max()]])
             log_t[g] = bisect_on_host(partial(enough, g=g), low, high, steps=_HALVINGS)[1][0]

@@ -215,6 +215,8 @@ def _test_channel(
     if (Z > 0).all():
         distortion = float(np.sum(p * Z_rho / Z))
         rate = max(-float(np.sum(p * np.log2(Z))) - slope * distortion, 0.0)
+        # C5: the dual of any q is lowered by log2 max_u c_u. The worst of the M! rankings u sorts the items by p/Z, by the
+        # rearrangement inequality, so that the maximum is one sort.
         best = float(np.sum(np.sort(p / Z)[::-1] * w))
         rounding = 16 * np.finfo(float).eps * (len(orders) + math.log2(p.size) + 1)
         lower = rate - (max(math.log2(best), 0.0) + rounding)

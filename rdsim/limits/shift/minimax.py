@@ -301,6 +301,7 @@ def _best_codebook(scenarios: _Scenarios, q: np.ndarray) -> np.ndarray:
     certificate: its worst case is evaluated.
     """
     size = q.size
+    # Strictly inside the simplex, where no cost is infinite.
     start = 0.99 * q + 0.01 / size
     first = np.append(start, _scenario_costs(scenarios, start)[0].max())
 

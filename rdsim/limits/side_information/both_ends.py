@@ -125,6 +125,7 @@ def conditional_rate_distortion(
     P, d = check_joint(joint, distortions, compress)
     slopes = validation.interval("slopes", slopes, low=0.0, open_low=True, ndim=1)
     curve = rate_distortion_curve(*_both_ends(P, d), slopes, tolerance=tolerance)
+    # With the reproduction extended by Z, which must be met exactly, the rate is I(Y,Z;U,Z) = H(Z) + I(Y;U|Z).
     known = entropy(P.sum(axis=0))
     return ConditionalCurve(
         slope=slopes,

@@ -223,6 +223,7 @@ def _solve_at(
     top = float(maximum_distortion(P, d)) - least
 
     def solve(slopes: np.ndarray) -> Points:
+        # A quarter of the tolerance at each slope leaves the rest for the distance between chords and lines.
         excess, rate, gap, _ = _solve_all(problem, slopes, 0.25 * tolerance)
         return Points(slopes, excess, rate - gap, rate)
 

@@ -171,6 +171,7 @@ def block_sums(
     returned = jax.tree.leaves(jax.vmap(trial, in_axes=(0, None))(keys, arguments))
     rows = [outcome.integers(leaf) for outcome, leaf in zip(layout.outcomes, returned, strict=True)]
     integers = jnp.where(counted[:, None], jnp.concatenate(rows, axis=1), 0)
+    # Upper and lower 32 bits are added apart: no sum over 2^31 blocks leaves 64 bits.
     limbs = jnp.stack([integers >> _LIMB, integers & (2**_LIMB - 1)], axis=-1)
     return limbs.sum(axis=0)
 

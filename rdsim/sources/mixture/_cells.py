@@ -78,6 +78,7 @@ def discretise(
         scaled = [
             (line.edges - m[c]) / s[c] for line, m, s in zip(lines, means, deviations, strict=True)
         ]
+        # Within a class the pair is bivariate normal: X = gain Y + noise has this correlation with Y.
         rho = gain * deviations[1][c] / deviations[0][c]
         table += w[c] * discretisation.bivariate_cells(float(rho), *scaled)
     points = [_points(w, line)[0] for line in lines]

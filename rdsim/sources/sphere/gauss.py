@@ -22,6 +22,8 @@ def gauss_rule(points: Reals, weights: Reals, count: int) -> tuple[Reals, Reals]
         vector = points * basis[-1]
         diagonal.append(float(vector @ basis[-1]))
         for _ in range(2):
+            # Twice: one pass of Gram and Schmidt leaves errors of the size of what cancels, and lost orthogonality would
+            # repeat eigenvalues.
             known = np.array(basis)
             vector = vector - known.T @ (known @ vector)
         beside.append(float(np.linalg.norm(vector)))

@@ -81,6 +81,7 @@ class SphericalSource:
             density = np.exp(caps.log_measure(self.dimension, at) + self._log_ratio(at))
             return np.asarray(half * (density @ weights))
 
+        # Whole cells are added from the far end, so that small tails keep their digits; the cell of the angle is cut there.
         beyond = np.append(np.cumsum(integral(edges[:-1], edges[1:])[::-1])[::-1], 0.0)
         inside = np.clip(psi, low, high)
         place = np.minimum(np.searchsorted(edges, inside, side="right"), edges.size - 1)

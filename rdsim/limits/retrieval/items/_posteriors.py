@@ -117,6 +117,9 @@ def solve(
         grid = _grid(queries.py.size)
         met = np.vstack([_posteriors(joint), grid, queries.py])
         for _ in range(_PROGRAMMES):
+            # Column generation: a linear program over the posteriors met so far gives dual variables beta and theta; the search
+            # of all posteriors finds by how much theta must be raised to be feasible. Every round gives a bound, and the
+            # posterior of the worst violation is a column of the next.
             weight, beta, theta = _programme(problem, met)
             found, at = problem.excess(problem.lines(beta), theta)
             bound = min(bound, problem.masses(beta) + float(theta @ queries.py) + found)

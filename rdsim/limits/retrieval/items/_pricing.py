@@ -205,6 +205,7 @@ def _halves(
     for c, g in enumerate(upper):
         here = split == c
         place[here] = g.at(tau[here, c])[1]
+    # A cut at the very edge would leave a node nearly as large as before.
     margin = (b - a) // _EDGE
     place = np.clip(place, a + margin, np.maximum(b - 1 - margin, a))
     place = np.minimum(place, np.maximum(b - 1, a))

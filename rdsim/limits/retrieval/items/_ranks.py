@@ -169,6 +169,8 @@ def _by_rank(M: float, loss: RankLoss) -> Rewards:
     elif M <= _CELLS:
         last = np.arange(M + 1)
     else:
+        # A quarter of the cells holds the first ranks one by one, where the reward changes most; groups that grow
+        # geometrically hold the others with equal relative widths.
         single = np.arange(_CELLS // 4 + 1)
         grown = np.geomspace(single[-1], M, 3 * _CELLS // 4 + 1)
         last = np.unique(np.append(single, np.round(grown)))

@@ -300,6 +300,8 @@ def first_strategies(problem: Problem, most: int) -> np.ndarray:
     sizes = [m.size for m in problem.mass]
     if np.prod(sizes, dtype=float) <= most:
         return np.stack(np.unravel_index(np.arange(int(np.prod(sizes))), sizes), axis=1)
+    # The comonotone plan (all quantiles equal) and the plan of the stored letter: each meets the prescribed masses, so
+    # that the linear program over the working set is feasible from the start.
     ends = [np.minimum(np.append(0.0, np.cumsum(m)), 1.0) for m in problem.mass]
     plans = [_in_step(ends, [0.0] * len(ends), 1.0)]
     begins = []
