@@ -13,7 +13,6 @@ from rdsim.finite_sample.database_size import (
     predict_quality,
 )
 from rdsim.finite_sample.information_bounds import (
-    InformationEstimate,
     channel_information,
     decoder_information,
     donsker_varadhan,
@@ -21,6 +20,7 @@ from rdsim.finite_sample.information_bounds import (
     leave_one_out_information,
     plug_in_information,
 )
+from rdsim.finite_sample.information_estimate import InformationEstimate
 from rdsim.finite_sample.limit_distribution import ExcessDistribution, excess_distribution
 from rdsim.finite_sample.plug_in_code import PlugInExcess, plug_in_excess
 from rdsim.finite_sample.plug_in_estimate import PlugInRate, letter_counts, plug_in_rate

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.finite_sample.plug_in_code import checked_distortions
+from rdsim.finite_sample.plug_in_optimum import checked_distortions
 from rdsim.number_types import ArrayLike
 from rdsim.transformations import least
 

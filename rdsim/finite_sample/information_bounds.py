@@ -25,51 +25,26 @@ high) of nats between which every number passed must lie. Numbers that are not f
 their bounds, fewer than two independent terms, and arrays of a wrong shape are ValueErrors.
 """
 
-import dataclasses
 import math
-from typing import Any, Final
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
-from jaxtyping import Array, Float, Int
 
 from rdsim import validation
+from rdsim.finite_sample.information_estimate import (
+    InformationEstimate,
+    bernstein,
+    checked_confidence,
+    checked_range,
+    checked_terms,
+    mean_estimate,
+    normal_quantile,
+    square_batches,
+)
 from rdsim.information import LN2, log_share, mutual_information
 from rdsim.number_types import ArrayLike
-from rdsim.results import result
-from rdsim.simulation.intervals import bernstein_of_moments
 from rdsim.transformations import on_host
-
-_WIDEST: Final = 690.0
-"""Most nats between the bounds of a score: e^-690 is still a normal number of float64."""
-
-
-@result
-class InformationEstimate:
-    """An estimate of a bound on mutual information, with an interval for that bound.
-
-    Attributes:
-        value: the estimate, bits.
-        lower: lower confidence limit of the bound, bits; for the sides "lower" and "both" the
-            information is not below it.
-        upper: upper confidence limit of the bound, bits; for the sides "upper" and "both" the
-            information is not above it.
-        trials: number of independent terms averaged.
-        confidence: of the interval; one end alone fails with half of the remaining probability.
-        side: "lower" where the bound lies below the information, "upper" where above, "both" where
-            it is the information itself that the interval is for.
-        proved: whether the interval holds at every N, or only as N grows.
-
-    """
-
-    value: Float[Array, ""]
-    lower: Float[Array, ""]
-    upper: Float[Array, ""]
-    trials: Int[Array, ""]
-    confidence: float = dataclasses.field(metadata={"static": True})
-    side: str = dataclasses.field(metadata={"static": True})
-    proved: bool = dataclasses.field(metadata={"static": True})
 
 
 @on_host
@@ -94,7 +69,7 @@ def decoder_information(
         Barber and Agakov (2003), NIPS, "The IM algorithm".
 
     """
-    return _mean_estimate("log_ratios", log_ratios, bounds, confidence, "lower")
+    return mean_estimate("log_ratios", log_ratios, bounds, confidence, "lower")
 
 
 @on_host
@@ -122,14 +97,14 @@ def donsker_varadhan(
         AISTATS, for what no such bound can do: certify more than about log2 N bits.
 
     """
-    low, high = _range(bounds)
-    risk = 1 - _confidence(confidence)
-    joint = _terms("joint_scores", joint_scores, (low, high))
-    product = _terms("product_scores", product_scores, (low, high))
+    low, high = checked_range(bounds)
+    risk = 1 - checked_confidence(confidence)
+    joint = checked_terms("joint_scores", joint_scores, (low, high))
+    product = checked_terms("product_scores", product_scores, (low, high))
     # Scores are taken relative to the upper bound: a constant added to all of them changes no
     # digit.
-    first, lower, upper = _bernstein(joint - high, low - high, 0.0, risk / 2)
-    mean, least, most = _bernstein(np.exp(product - high), math.exp(low - high), 1.0, risk / 2)
+    first, lower, upper = bernstein(joint - high, low - high, 0.0, risk / 2)
+    mean, least, most = bernstein(np.exp(product - high), math.exp(low - high), 1.0, risk / 2)
     return InformationEstimate(
         value=jnp.asarray((first - math.log(mean)) / LN2),
         lower=jnp.asarray((lower - math.log(most)) / LN2),
@@ -166,14 +141,14 @@ def infonce(
         van den Oord, Li and Vinyals (2018); Poole et al. (2019), ICML, Section 2.3.
 
     """
-    batches = _square_batches("scores", scores, bounds)
+    batches = square_batches("scores", scores, bounds)
     K = batches.shape[-1]
     nats = log_share(batches, np.diagonal(batches, axis1=1, axis2=2)) + math.log(K)
     span = None
     if bounds is not None:
-        low, high = _range(bounds)
+        low, high = checked_range(bounds)
         span = (low - high, min(math.log(K), high - low))
-    return _mean_estimate("scores", nats.mean(axis=1), span, confidence, "lower")
+    return mean_estimate("scores", nats.mean(axis=1), span, confidence, "lower")
 
 
 @on_host
@@ -209,7 +184,7 @@ def channel_information(
     most = math.log(1 / q.min())
     # Only rounding can take a divergence out of its range.
     terms = np.clip(terms, 0.0, most)
-    return _mean_estimate("channel", terms, (0.0, most if most > 0 else 1.0), confidence, "upper")
+    return mean_estimate("channel", terms, (0.0, most if most > 0 else 1.0), confidence, "upper")
 
 
 @on_host
@@ -233,15 +208,15 @@ def leave_one_out_information(
         Poole et al. (2019), ICML, "On variational bounds of mutual information", Section 2.
 
     """
-    batches = _square_batches("log_densities", log_densities, bounds)
+    batches = square_batches("log_densities", log_densities, bounds)
     K = batches.shape[-1]
     rest = np.where(np.eye(K, dtype=bool), -np.inf, batches)
     nats = log_share(rest, np.diagonal(batches, axis1=1, axis2=2)) + math.log(K - 1)
     span = None
     if bounds is not None:
-        low, high = _range(bounds)
+        low, high = checked_range(bounds)
         span = (low - high, high - low)
-    return _mean_estimate("log_densities", nats.mean(axis=1), span, confidence, "upper")
+    return mean_estimate("log_densities", nats.mean(axis=1), span, confidence, "upper")
 
 
 @on_host
@@ -281,7 +256,7 @@ def plug_in_information(counts: ArrayLike, *, confidence: float = 0.95) -> Infor
     variance = max((joint * np.log2(ratio) ** 2).sum() - value**2, 0.0)
     degrees = seen.sum() - (rows > 0).sum() - (columns > 0).sum() + 1
     centre = max(value - degrees / (2 * N * LN2), 0.0)
-    half = _quantile(confidence) * math.sqrt(variance / N)
+    half = normal_quantile(confidence) * math.sqrt(variance / N)
     most = math.log2(min(table.shape))
     return InformationEstimate(
         value=jnp.asarray(centre),
@@ -292,87 +267,3 @@ def plug_in_information(counts: ArrayLike, *, confidence: float = 0.95) -> Infor
         side="both",
         proved=False,
     )
-
-
-def _mean_estimate(
-    name: str, values: Any, bounds: Any, confidence: float, side: str
-) -> InformationEstimate:
-    """The mean of independent terms in nats with the interval that their range allows, in bits."""
-    terms = _terms(name, values, bounds)
-    if bounds is None:
-        value = terms.mean()
-        half = _quantile(confidence) * terms.std(ddof=1) / math.sqrt(terms.size)
-        lower, upper = value - half, value + half
-    else:
-        value, lower, upper = _bernstein(terms, *_range(bounds), 1 - _confidence(confidence))
-    return InformationEstimate(
-        value=jnp.asarray(value / LN2),
-        lower=jnp.asarray(lower / LN2),
-        upper=jnp.asarray(upper / LN2),
-        trials=jnp.asarray(terms.size),
-        confidence=float(confidence),
-        side=side,
-        proved=bounds is not None,
-    )
-
-
-def _bernstein(
-    terms: np.ndarray, low: float, high: float, risk: float
-) -> tuple[float, float, float]:
-    """Mean and interval of terms in [low, high], which it misses with probability `risk`."""
-    # A term at an end of the range may leave [0, 1] by rounding.
-    scaled = np.clip((terms - low) / (high - low), 0.0, 1.0)
-    found = bernstein_of_moments(
-        scaled.mean(), scaled.var(ddof=1), np.asarray(terms.size), confidence=1 - risk
-    )
-    lower, upper = (low + (high - low) * float(end) for end in (found.lower, found.upper))
-    return float(terms.mean()), lower, upper
-
-
-def _terms(name: str, values: Any, bounds: Any) -> np.ndarray:
-    """Independent terms, at least two, checked."""
-    terms = np.asarray(validation.real_array(name, values, ndim=1))
-    if terms.size < 2:
-        raise ValueError(f"{name} must hold at least two independent terms, got {terms.size}")
-    _check_finite(name, terms, bounds)
-    return terms
-
-
-def _square_batches(name: str, values: Any, bounds: Any) -> np.ndarray:
-    """At least two batches of K x K scores, checked."""
-    batches = np.asarray(validation.real_array(name, values, ndim=3))
-    if batches.shape[0] < 2 or batches.shape[1] != batches.shape[2] or batches.shape[1] < 2:
-        raise ValueError(
-            f"{name} must have shape (B, K, K) with B >= 2 and K >= 2, got {batches.shape}"
-        )
-    _check_finite(name, batches, bounds)
-    return batches
-
-
-def _check_finite(name: str, values: np.ndarray, bounds: Any) -> None:
-    if bounds is None:
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} must be finite")
-        return
-    low, high = _range(bounds)
-    slack = 1e-12 * (high - low)
-    validation.interval(name, values, low=low - slack, high=high + slack)
-
-
-def _range(bounds: Any) -> tuple[float, float]:
-    """The two ends, checked."""
-    ends = np.asarray(validation.coordinates("bounds", bounds))
-    if ends.shape != (2,) or not 0 < ends[1] - ends[0] <= _WIDEST:
-        raise ValueError(
-            f"bounds must be (low, high) with low < high <= low + {_WIDEST:g} nats, got {bounds!r}"
-        )
-    return float(ends[0]), float(ends[1])
-
-
-def _confidence(confidence: float) -> float:
-    return float(validation.open_unit("confidence", confidence))
-
-
-def _quantile(confidence: float) -> float:
-    """Half width of the two-sided interval of a standard normal variable."""
-    return -float(scipy.special.ndtri((1 - _confidence(confidence)) / 2))

@@ -22,7 +22,7 @@ import scipy.special
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
-from rdsim.finite_sample.plug_in_code import SolvedSource, checked_problem, solved_source
+from rdsim.finite_sample.plug_in_optimum import SolvedSource, checked_problem, solved_source
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.root_finding import bisect_on_host

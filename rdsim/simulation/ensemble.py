@@ -12,16 +12,14 @@ where it is feasible. Here alphabets and block lengths go beyond it.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.codes.ensembles import joint_types
-from rdsim.codes.ensembles.chosen_codeword import draw_likelihood_race, nearest_distribution
 from rdsim.codes.ensembles.discrete import (
     MAX_LOG2_SIZE,
     MAX_TABLES,
@@ -32,11 +30,11 @@ from rdsim.codes.ensembles.random_coding import RandomCode, rounded_units
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import RankLoss, parse_losses
-from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import reach_of
 from rdsim.results import result
 from rdsim.simulation.engine.options import RunOptions, checked_run
 from rdsim.simulation.engine.trials import MonteCarloResult, run_trials
-from rdsim.sources.categorical import draw_categorical
+from rdsim.simulation.ensemble_trial import EnsembleTrial, TrialArrays
 from rdsim.transformations import on_host
 
 _COMPETITORS: Final = ("exact", "product")
@@ -68,132 +66,6 @@ class SimulatedEnsemble:
     def estimates(self) -> Any:
         """Means with intervals, by name of the loss."""
         return self.monte_carlo.estimates
-
-
-class _TrialArrays(NamedTuple):
-    """Tables that a trial reads.
-
-    Attributes:
-        py: P(y).
-        query_channel: P(x|y).
-        q: output marginal.
-        distances: d(y,u) in steps.
-        log_weight: ln of the likelihood encoder's weight of each distance of a block, in steps.
-        K: number of codewords.
-        scores: s(x,u) in steps.
-        start: first entry of each type of the query in the four lists below.
-        ordered: scores that a competitor can have, falling within a type.
-        log_above: ln of its probability to score higher.
-        log_tied: ln of its probability to score the same.
-        index_table: what the index of a query's type is added up from, see `joint_types.index_table`.
-        log2_size: of the databases.
-
-    """
-
-    py: Float[Array, " y"]
-    query_channel: Float[Array, "y x"]
-    q: Float[Array, " u"]
-    distances: Int[Array, "y u"]
-    log_weight: Float[Array, " t"]
-    K: Float[Array, ""]
-    scores: Float[Array, "x u"]
-    start: Int[Array, " types"]
-    ordered: Float[Array, " e"]
-    log_above: Float[Array, " e"]
-    log_tied: Float[Array, " e"]
-    index_table: Int[Array, "m j"]
-    log2_size: Float[Array, "..."]
-
-
-@dataclasses.dataclass(frozen=True)
-class _EnsembleTrial:
-    """One target; equal settings are one function to the compiler and to a checkpoint."""
-
-    n: int
-    encoder: str
-    competitor: str
-    distance_levels: int
-    score_levels: int
-    search_steps: int
-    losses: tuple[RankLoss, ...]
-    reach: int
-
-    def __call__(self, key: Array, given: _TrialArrays) -> dict[str, Array]:
-        item_key, distance_key, race_key, word_key, query_key = jax.random.split(key, 5)
-        y = draw_categorical(given.py, jax.random.uniform(item_key, (self.n,)))
-        codeword = self._stored_codeword((distance_key, race_key, word_key), y, given)
-        x = draw_categorical(given.query_channel[y], jax.random.uniform(query_key, (self.n,)))
-        score = jnp.sum(given.scores[x, codeword])
-        competitor = self._listed if self.competitor == "exact" else self._product
-        log_above, log_tied = competitor(x, score, given)
-        return {
-            # Rounding takes a sure loss a few units beyond one.
-            loss.name: jnp.clip(
-                expected_loss_kernel(log_above, log_tied, given.log2_size, loss, self.reach), 0, 1
-            )
-            for loss in self.losses
-        }
-
-    def _stored_codeword(
-        self, keys: tuple[Array, Array, Array], y: Int[Array, " n"], given: _TrialArrays
-    ) -> Int[Array, " n"]:
-        """Draw the distance, then letters from the last to the first given the rest.
-
-        Forward filtering, backward sampling: the distributions of the partial sums are computed from the
-        first letter on, and each letter is drawn given the distance that the letters before it must have.
-        """
-        distance_key, race_key, word_key = keys
-        f, before = _sum_distribution(given.distances[y], given.q, self.distance_levels)
-        if self.encoder == "minimum_distortion":
-            chosen = nearest_distribution(f, given.K)
-        else:
-            chosen = draw_likelihood_race(race_key, f, given.log_weight, given.K)
-        distance = draw_categorical(chosen, jax.random.uniform(distance_key, ())).astype(int)
-
-        def letter(
-            left: Int[Array, ""], step: tuple[Array, Array, Array]
-        ) -> tuple[Int[Array, ""], Int[Array, ""]]:
-            earlier, moves, uniform = step
-            rest = left - moves
-            weight = jnp.where(rest >= 0, given.q * earlier[jnp.maximum(rest, 0)], 0.0)
-            u = draw_categorical(weight, uniform)
-            return rest[u], u
-
-        uniforms = jax.random.uniform(word_key, (self.n,))
-        steps = before, given.distances[y], uniforms
-        return jax.lax.scan(letter, distance, steps, reverse=True)[1]
-
-    def _listed(
-        self, x: Int[Array, " n"], score: Float[Array, ""], given: _TrialArrays
-    ) -> tuple[Array, Array]:
-        """Find the target's own score in the list of its query's type by binary search; it is there."""
-        letters = given.scores.shape[0]
-        # The index of the query's type in the order of `joint_types.compositions`, added up letter by letter.
-        counts = jnp.sum(x[:, None] == jnp.arange(letters), axis=0)
-        left = self.n - jnp.cumsum(counts) + counts
-        to_come = jnp.arange(letters - 1, 0, -1)
-        ahead = given.index_table[left[:-1] + 1, to_come] - given.index_table[left[1:] + 1, to_come]
-        kind = jnp.sum(ahead)
-
-        def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-            low, high = ends
-            middle = (low + high) // 2
-            higher = given.ordered[middle] > score
-            return jnp.where(higher, middle + 1, low), jnp.where(higher, high, middle)
-
-        ends = given.start[kind], given.start[kind + 1] - 1
-        place, _ = jax.lax.fori_loop(0, self.search_steps, halve, ends)
-        return given.log_above[place], given.log_tied[place]
-
-    def _product(
-        self, x: Int[Array, " n"], score: Float[Array, ""], given: _TrialArrays
-    ) -> tuple[Array, Array]:
-        """Convolve the scores of i.i.d. letters: exactly, for an approximate distribution of codewords."""
-        steps = given.scores[x].astype(int)
-        p, _ = _sum_distribution(steps, given.q, self.score_levels)
-        place = score.astype(int)
-        above = jnp.sum(jnp.where(jnp.arange(p.size) > place, p, 0.0))
-        return jnp.log(jnp.minimum(above, 1.0)), jnp.log(p[place])
 
 
 @on_host
@@ -285,7 +157,7 @@ def _prepared(
     levels: int,
     size: Float[Array, "..."],
     losses: tuple[RankLoss, ...],
-) -> tuple[_TrialArrays, _EnsembleTrial, tuple[float, float]]:
+) -> tuple[TrialArrays, EnsembleTrial, tuple[float, float]]:
     """Arrays of a trial, the trial, and the most that rounding moved a distortion and a score."""
     joint = np.asarray(code.joint)
     distances, distance_moved = rounded_units(np.asarray(code.distortions), code.n, levels)
@@ -311,7 +183,7 @@ def _prepared(
         scores, score_levels, search = rounded.units, rounded.levels, 0
         start, ordered, above, tied = np.zeros(2, int), empty, empty, empty
     distance = np.arange(code.n * distances.levels + 1) * distances.step
-    arrays = _TrialArrays(
+    arrays = TrialArrays(
         py=jnp.asarray(joint.sum(axis=0)),
         query_channel=jnp.asarray((joint / joint.sum(axis=0)).T),
         q=code.output_marginal,
@@ -326,7 +198,7 @@ def _prepared(
         index_table=jnp.asarray(joint_types.index_table(code.n, joint.shape[0])),
         log2_size=size,
     )
-    trial = _EnsembleTrial(
+    trial = EnsembleTrial(
         n=code.n,
         encoder=code.encoder,
         competitor=competitor,
@@ -337,21 +209,3 @@ def _prepared(
         reach=reach_of(size),
     )
     return arrays, trial, (distance_moved, score_moved)
-
-
-def _sum_distribution(
-    steps: Int[Array, "n u"], q: Float[Array, " u"], levels: int
-) -> tuple[Float[Array, " t"], Float[Array, "n t"]]:
-    """Pmf of the sum of steps[i, U_i], U i.i.d. from q; and the pmfs before each letter is added."""
-    size = steps.shape[0] * levels + 1
-
-    def add(p: Float[Array, " t"], moves: Int[Array, " u"]) -> tuple[Array, Array]:
-        # The pmf after a letter is the average over its values of the pmf before, moved up by as many steps.
-        padded = jnp.pad(p, (levels, 0))
-
-        def moved(move: Int[Array, ""]) -> Array:
-            return jax.lax.dynamic_slice_in_dim(padded, levels - move, size)
-
-        return q @ jax.vmap(moved)(moves), p
-
-    return jax.lax.scan(add, jnp.zeros(size).at[0].set(1.0), steps)

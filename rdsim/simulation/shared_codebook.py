@@ -29,7 +29,8 @@ from rdsim.ranking.block_score import through_channel
 from rdsim.ranking.loss import Loss
 from rdsim.ranking.metrics.single_target import tied_loss
 from rdsim.results import result
-from rdsim.simulation.codebook_stream import Scheme, Stream
+from rdsim.simulation.codebook_kernels import Scheme
+from rdsim.simulation.codebook_stream import Stream
 from rdsim.simulation.database import score_table
 from rdsim.simulation.intervals import Estimate, empirical_bernstein
 from rdsim.transformations import on_host

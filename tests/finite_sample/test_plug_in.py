@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim.finite_sample import plug_in_excess
-from rdsim.finite_sample.plug_in_code import _solver_error, solved_source
+from rdsim.finite_sample.plug_in_code import _solver_error
+from rdsim.finite_sample.plug_in_optimum import solved_source
 
 KEY = jax.random.key(2026)
 SMALL_COIN = np.array([0.7, 0.3]), 1 - np.eye(2)

@@ -13,9 +13,9 @@ from rdsim.limits.shift.minimax import (
     _mixed_bound,
     _Scenarios,
     minimax_rate,
-    worst_mismatched_rate,
 )
 from rdsim.limits.shift.mismatch import mismatched_rate, redundancy
+from rdsim.limits.shift.worst_case import worst_mismatched_rate
 
 HAMMING = 1 - np.eye(2)
 

@@ -13,7 +13,7 @@ import pytest
 from rdsim import codes
 from rdsim.codes.codebook import draw_rows, random_codebook
 from rdsim.simulation import codebook_stream
-from rdsim.simulation.codebook_stream import codebook_keys
+from rdsim.simulation.codebook_kernels import codebook_keys
 from rdsim.simulation.engine.checkpoint import CheckpointMismatchError
 from rdsim.simulation.shared_codebook import simulate_shared_codebook
 

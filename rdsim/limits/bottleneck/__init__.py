@@ -1,7 +1,7 @@
 """The information bottleneck: the most information about the query that R bits of an item can keep.
 
-`discrete` solves any table, with a certificate computed in `_certificate`; `closed_forms` and
-`gaussian` are formulas and bounds of particular sources.
+`discrete` solves any table, with a certificate computed in `_certificate`; `closed_forms`,
+`gaussian` and `mixture_bound` are formulas and bounds of particular sources.
 """
 
 from rdsim.limits.bottleneck.closed_forms import (
@@ -26,8 +26,8 @@ from rdsim.limits.bottleneck.gaussian import (
     bottleneck_vector_gaussian_point,
     bottleneck_vector_gaussian_rate,
     bottleneck_vector_gaussian_rates,
-    mixture_bottleneck_bound,
 )
+from rdsim.limits.bottleneck.mixture_bound import mixture_bottleneck_bound
 
 __all__ = [
     "BottleneckPoint",

@@ -1,4 +1,4 @@
-r"""Information bottlenecks of Gaussian sources: scalars, vectors, and a bound for mixtures.
+r"""Information bottlenecks of Gaussian pairs: scalars and vectors.
 
 Each function is $\mathrm{IB}(R)$, the most that R bits about Y can tell about X, elementwise over
 an array of rates, or its inverse, the least rate with a given relevance. Small rates and small
@@ -7,8 +7,6 @@ relevances keep their digits: nothing is subtracted from one.
 All raise ValueError if a rate or a relevance is negative, or a correlation lies outside [-1, 1].
 """
 
-import math
-from collections.abc import Sequence
 from typing import Final
 
 import jax
@@ -16,12 +14,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.information import LN2, entropy, log1p, safe_log2
-from rdsim.number_types import ArrayLike, Integer
+from rdsim.information import LN2, log1p, safe_log2
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
-from rdsim.sources.mixture import GaussianMixtureSource
-from rdsim.sources.mixture.noisy_copies import NOISY_COPIES, weighted_mean
-from rdsim.transformations import least, not_differentiable
+from rdsim.transformations import least
 
 _LONG: Final = 500.0  # bits, beyond which 4^(-R) may underflow
 _BELOW_ONE: Final = 0.9999999999999999  # the largest float64 below one, whose log1p(-x) is finite
@@ -184,7 +180,6 @@ def bottleneck_vector_gaussian_point(
     Returns:
         I(U;X) and I(U;Y), each of the shape of the slope.
 
-
     Reference:
         Chechik et al. (2005), Theorem 3.1 (their beta is 1/s).
 
@@ -194,42 +189,6 @@ def bottleneck_vector_gaussian_point(
         "correlations", correlations, low=-1.0, high=1.0, open_low=True, open_high=True
     )
     return _vector_gaussian_point(s, _correlations(correlations))
-
-
-@not_differentiable(source=NOISY_COPIES)
-@validation.needs_float64
-def mixture_bottleneck_bound(
-    source: GaussianMixtureSource, rate: ArrayLike, *, modalities: Sequence[Integer] | None = None
-) -> Float[Array, "..."]:
-    r"""Bound from above what R bits about an item can tell about its queries.
-
-    With the class told to both sides the pair is Gaussian, $\rho_c = v_c / (v_c + n)$, and
-    $I(Y;U) = I(C;U) + I(Y;U|C)$ for every U - Y - X, so that
-
-    $$I(X;U) \le I(C;U) + I(X;U|C) \le t + \min_{0 < s \le 1} \Bigl[ s(R-t) +
-    \sum_c w_c \max_{r \ge 0} \bigl(f_c(r) - sr\bigr)\Bigr], \quad t = \min(R, H(C)),$$
-
-    $f_c(r) = -\tfrac d2 \log_2(1 - \rho_c(1 - 2^{-2r/d}))$, the Gaussian bottleneck, of slope at most
-    one. Every s gives a bound; the least over a grid is returned. It is concave in R, so that it
-    holds for codes of several items too.
-
-    Args:
-        source: a mixture whose queries are noisy copies of the item.
-        rate: R >= 0 bits per item, shape (...).
-        modalities: which queries are seen; None for all.
-
-    Returns:
-        Bits, shape (...): at most R, and at least IB(R).
-
-    Raises:
-        ValueError: if a query seen is not a noisy copy of the item, or a rate infinite.
-
-    References:
-        Globerson and Tishby (2004), for the optimality of Gaussian descriptions of Gaussian pairs.
-
-    """
-    R = validation.interval("rate", rate, low=0.0, high=math.inf, open_high=True)
-    return _mixture_bound(source, R, weighted_mean(source, modalities).variance)
 
 
 def _correlations(correlations: ArrayLike) -> Float[Array, " n"]:
@@ -339,22 +298,3 @@ def _vector_gaussian_point(s: Float[Array, "*grid"], r: Float[Array, " n"]) -> B
     rate = 0.5 * jnp.sum(safe_log2(gamma), axis=-1)
     lost = 0.5 * jnp.sum(safe_log2(jnp.where(active, r * r / s, 1.0)), axis=-1)
     return BottleneckPoint(relevance=rate - lost, complexity=rate)
-
-
-@jax.jit
-def _mixture_bound(
-    source: GaussianMixtureSource, R: Float[Array, "..."], noise: Float[Array, ""]
-) -> Float[Array, "..."]:
-    d = source.item_means.shape[1]
-    total = (source.item_variance + noise)[:, None]
-    # 1 - rho is not a difference, which would lose its digits where there is little noise.
-    rho, rest = source.item_variance[:, None] / total, noise / total
-    # Any grid gives a bound; this one is fine near both ends, where the curve is straight.
-    s = jnp.concatenate([jnp.geomspace(1e-9, 0.5, 3000), 1 - jnp.geomspace(0.5, 1e-9, 3000)])
-    # 2^(-2r/d) at the slope s; one where the slope of f is below s from the start.
-    shrunk = jnp.minimum(s * rest / (rho * (1 - s)), 1.0)
-    r = -0.5 * d * jnp.log2(shrunk)
-    rise = source.weights @ (-0.5 * d * jnp.log2(rest + rho * shrunk) - s * r)
-    t = jnp.minimum(R, entropy(source.weights))
-    left = R - t
-    return t + jnp.minimum(least(s * left[..., None] + rise), left)

@@ -33,37 +33,21 @@ normal one, which is asymptotic, and the result says so.
 
 import dataclasses
 import math
-from typing import Any, Final
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.finite_sample.sandwich._achieved import achieved_point, fitted_weights, grid_codewords
+from rdsim.finite_sample.sandwich._supporting_line import best_line
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
-from rdsim.simulation.intervals import Estimate, bernstein_of_moments
+from rdsim.simulation.intervals import Estimate
 from rdsim.transformations import on_host
-
-_CODEWORD_SPACING: Final = 0.5
-"""Distance of neighbouring codewords, in standard deviations of the kernel at the steepest slope;
-it grows where there would be too many."""
-_VERTEX_SPACING: Final = 0.2
-"""Distance of neighbouring vertices, in standard deviations of the kernel. The cells' half diagonal
-costs $d\\,(0.1)^2 / (2 \\ln 2)$ bits of the lower bound, 0.007 on the line."""
-_UNIFORM_WEIGHT: Final = 0.01
-"""Weight of the uniform distribution that is mixed into q: the least q_u bounds the losses."""
-_CAPPED: Final = (0.003, 0.01, 0.03, 0.1, 0.2, 0.35, 0.5)
-"""Fractions of the training samples whose dual variable is capped; the best one is used."""
-_MAX_VERTICES: Final = 4_000_000
-"""Most vertices of the covering cells."""
-_FIT_STEPS: Final = 200
-"""Steps of Blahut-Arimoto that fit the weights."""
-_BOX_STEPS: Final = {1: 400, 2: 60}
-"""Cells along each axis in which the farthest point of a box is looked for, by dimension."""
 
 
 @result
@@ -175,13 +159,15 @@ def continuous_sandwich(
     if training < 2 or len(y) - training < 2:
         raise ValueError(f"samples must leave two on either side of the split, got {len(y)}")
     fit, held_out = flat[:training], flat[training:]
-    codewords = _grid_codewords(fit, 1 / math.sqrt(2 * slope.max() * LN2), most)
-    weights = _fitted_weights(fit, codewords, slope)
+    # 1/sqrt(2 s ln 2) is the standard deviation of the kernel 2^(-s d^2): the steepest slope has the narrowest.
+    codewords = grid_codewords(fit, 1 / math.sqrt(2 * slope.max() * LN2), most)
+    weights = fitted_weights(fit, codewords, slope)
+    # Union bound: S upper bounds and S lower bounds fail together with probability at most 1 - confidence.
     risk = (1 - covered) / (2 * slope.size)
     rows = [
         {
-            **_achieved_point(held_out, codewords, q, float(s), risk, known),
-            **_best_line(fit, held_out, codewords, q, float(s), risk),
+            **achieved_point(held_out, codewords, q, float(s), risk, known),
+            **best_line(fit, held_out, codewords, q, float(s), risk),
         }
         for s, q in zip(slope, weights, strict=True)
     ]
@@ -221,188 +207,3 @@ def _checked_box(box: Any, y: np.ndarray) -> np.ndarray:
     if (y < ends[0]).any() or (y > ends[1]).any():
         raise ValueError(f"samples must lie in the box {box!r}")
     return ends
-
-
-def _grid_codewords(y: np.ndarray, width: float, most: int) -> np.ndarray:
-    """Centres of the occupied cells of a grid, coarse enough not to be too many, shape (k, d)."""
-    spacing = _CODEWORD_SPACING * width
-    while True:
-        cells = np.unique(np.floor((y - y.min(axis=0)) / spacing), axis=0)
-        if len(cells) <= most:
-            return y.min(axis=0) + spacing * (cells + 0.5)
-        spacing *= 1.1
-
-
-def _fitted_weights(y: np.ndarray, codewords: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """Weights fitted to the training samples, mixed with a little of the uniform distribution."""
-    q = np.asarray(_blahut_arimoto(jnp.asarray(_squared_errors(y, codewords)), jnp.asarray(slope)))
-    q = (1 - _UNIFORM_WEIGHT) * q / q.sum(axis=1, keepdims=True)
-    return q + _UNIFORM_WEIGHT / len(codewords)
-
-
-@jax.jit
-def _blahut_arimoto(d: Float[Array, "n k"], slopes: Float[Array, " s"]) -> Float[Array, "s k"]:
-    r"""A fixed number of Blahut-Arimoto steps $q_u \leftarrow q_u c_u$, at every slope.
-
-    Any weights give bounds. An optimum would fit the tails of the training samples too closely.
-    """
-
-    def one(s: Float[Array, ""]) -> Float[Array, " k"]:
-        K = jnp.exp2(-s * (d - jnp.min(d, axis=1, keepdims=True)))
-
-        def step(_: Array, q: Float[Array, " k"]) -> Float[Array, " k"]:
-            return q * jnp.mean(K / (K @ q)[:, None], axis=0)
-
-        return jax.lax.fori_loop(0, _FIT_STEPS, step, jnp.full(d.shape[1], 1 / d.shape[1]))
-
-    return jax.lax.map(one, slopes)
-
-
-def _squared_errors(y: np.ndarray, u: np.ndarray) -> np.ndarray:
-    return np.square(y[:, None] - u).sum(axis=-1)
-
-
-def _log2_z(d: np.ndarray, q: np.ndarray, s: float) -> np.ndarray:
-    """Log2 of Z for every row of squared errors; at most zero."""
-    exponent = np.log2(q) - s * d
-    peak = exponent.max(axis=1)
-    return np.minimum(peak + np.log2(np.exp2(exponent - peak[:, None]).sum(axis=1)), 0.0)
-
-
-def _achieved_point(
-    y: np.ndarray,
-    codewords: np.ndarray,
-    q: np.ndarray,
-    s: float,
-    risk: float,
-    box: np.ndarray | None,
-) -> dict[str, float]:
-    """The achieved point and its upper confidence bounds, each with half of the risk."""
-    d = _squared_errors(y, codewords)
-    log_z = _log2_z(d, q, s)
-    delta = (np.exp2(np.log2(q) - s * d - log_z[:, None]) * d).sum(axis=1)
-    rate = np.maximum(-log_z - s * delta, 0.0)
-    largest_rate = math.log2(1 / q.min())
-    if box is None:
-        standard_error = delta.std(ddof=1) / math.sqrt(len(y))
-        distortion_upper = delta.mean() - scipy.special.ndtri(risk / 2) * standard_error
-    else:
-        # s delta(y) <= -log2 Z(y) <= s |y-u|^2 + log2(1/q_u) for every u.
-        distortion_upper = _upper_mean(
-            delta, _largest_squared_error(codewords, box) + largest_rate / s, risk / 2
-        )
-    return {
-        "distortion": delta.mean(),
-        "rate": rate.mean(),
-        "distortion_upper": distortion_upper,
-        "rate_upper": _upper_mean(rate, largest_rate, risk / 2),
-    }
-
-
-def _largest_squared_error(codewords: np.ndarray, box: np.ndarray) -> float:
-    """Upper bound on the squared distance from any point of the box to its nearest codeword.
-
-    In every cell of a grid it is at most the distance from the cell's centre plus half its
-    diagonal.
-    """
-    steps = _BOX_STEPS[box.shape[1]]
-    half = (box[1] - box[0]) / (2 * steps)
-    axes = [low + h * (2 * np.arange(steps) + 1) for low, h in zip(box[0], half, strict=True)]
-    centres = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, box.shape[1])
-    nearest = np.array([_squared_errors(row[None], codewords).min() for row in centres])
-    return float((math.sqrt(nearest.max()) + math.sqrt((half**2).sum())) ** 2)
-
-
-def _upper_mean(losses: np.ndarray, most: float, risk: float) -> float:
-    """Upper confidence bound of the mean of losses in [0, most]."""
-    if most <= 0:  # a single codeword: its rate is zero
-        return 0.0
-    # A loss at an end of the range may leave [0, 1] by rounding.
-    scaled = np.clip(losses / most, 0.0, 1.0)
-    found = bernstein_of_moments(
-        scaled.mean(), scaled.var(ddof=1), np.asarray(len(losses)), confidence=1 - 2 * risk
-    )
-    return most * float(found.upper)
-
-
-def _best_line(
-    fit: np.ndarray, y: np.ndarray, codewords: np.ndarray, q: np.ndarray, s: float, risk: float
-) -> dict[str, float]:
-    """The line below R(D) at D = 0, and its lower confidence bound.
-
-    The cap is the one that gives the best bound on the training samples, if there were as many of
-    them as of those held out.
-    """
-    log_z = _log2_z(_squared_errors(fit, codewords), q, s)
-    caps = -np.quantile(log_z, _CAPPED)
-    lines = [_line_of_cap(fit, fit, codewords, q, s, risk, cap, len(y)) for cap in caps]
-    best = caps[np.argmax([line["intercept_lower"] for line in lines])]
-    return _line_of_cap(fit, y, codewords, q, s, risk, best, len(y))
-
-
-def _line_of_cap(
-    fit: np.ndarray,
-    y: np.ndarray,
-    codewords: np.ndarray,
-    q: np.ndarray,
-    s: float,
-    risk: float,
-    log_cap: float,
-    trials: int,
-) -> dict[str, float]:
-    r"""The line of one cap $\Lambda$: $E \log_2 \lambda - \log_2 \sup_u c(u)$ on the samples y.
-
-    Half of the error probability is for the mean, half for c at all vertices together.
-    """
-    low, high = fit.min(axis=0), fit.max(axis=0)
-    inside = ((y >= low) & (y <= high)).all(axis=1)
-    log_z = _log2_z(_squared_errors(y, codewords), q, s)
-    log_lambda = np.where(inside, np.minimum(-log_z, log_cap), 0.0)
-    dual = np.exp2(log_lambda)
-    axes, radius2 = _vertices(low, high, 1 / math.sqrt(2 * s * LN2))
-    count = math.prod(len(axis) for axis in axes)
-    kernels = [np.exp2(-s * (axis[:, None] - y[:, i]) ** 2) for i, axis in enumerate(axes)]
-    mean, variance = _vertex_moments(
-        kernels, np.where(inside, dual, 0.0), np.where(inside, 0.0, dual)
-    )
-    cap = 2.0**log_cap
-    found = bernstein_of_moments(
-        mean / cap,
-        variance / cap**2,
-        np.full(mean.shape, trials),
-        confidence=1 - risk / count,
-    )
-    worst = cap * float(np.max(np.asarray(found.upper)))
-    gain = log_cap - _upper_mean(log_cap - log_lambda, log_cap, risk / 2)
-    return {
-        "log_cap": log_cap,
-        "intercept": log_lambda.mean() - math.log2(mean.max()),
-        "intercept_lower": gain - math.log2(worst) - s * radius2,
-    }
-
-
-def _vertices(low: np.ndarray, high: np.ndarray, width: float) -> tuple[list[np.ndarray], float]:
-    """Vertices along each axis of cells that cover the box, and the squared half diagonal."""
-    sizes = [max(math.ceil(span / (_VERTEX_SPACING * width)), 1) for span in high - low]
-    if math.prod(size + 1 for size in sizes) > _MAX_VERTICES:
-        raise ValueError(
-            "slopes must be gentle enough for the range of the samples, which spans "
-            f"{(high - low).max() / width:.3g} kernel widths"
-        )
-    axes = [np.linspace(a, b, n + 1) for a, b, n in zip(low, high, sizes, strict=True)]
-    half = (high - low) / (2 * np.array(sizes))
-    return axes, float((half**2).sum())
-
-
-def _vertex_moments(
-    kernels: list[np.ndarray], inside: np.ndarray, outside: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and unbiased variance of the dual variable times the kernel, at every vertex.
-
-    The kernel factorises over the axes, so all vertices together are one matrix product.
-    """
-    N = len(inside)
-    across = kernels[1] if len(kernels) == 2 else np.ones((1, N))
-    mean = (kernels[0] * inside) @ across.T / N + outside.mean()
-    square = (kernels[0] * inside) ** 2 @ (across**2).T / N + (outside**2).mean()
-    return mean, np.maximum(square - mean**2, 0.0) * N / (N - 1)

@@ -1,0 +1,55 @@
+"""What the closed forms share: both ends of a curve, and exact levels of water-filling.
+
+With the k largest values cut to one level theta, D is a line in theta: k theta plus the other values. D(theta) is the
+least of these lines over k, so that theta is the largest of their inverses: no search, and all digits.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from rdsim import validation
+from rdsim.number_types import ArrayLike
+from rdsim.transformations import falling, with_derivatives_of
+
+
+def checked_distortion(distortion: ArrayLike) -> Float[Array, "..."]:
+    """Return the distortions, checked."""
+    return validation.interval("distortion", distortion, low=0.0)
+
+
+def up_to(
+    maximal: Float[Array, ""], rate: Float[Array, "*grid"], distortion: Float[Array, "*grid"]
+) -> Float[Array, "*grid"]:
+    """Cut the rate to 0 beyond the maximal distortion, and below it where rounding went under.
+
+    At the maximal distortion the derivatives are those from below.
+    """
+    rate = with_derivatives_of(jnp.maximum(rate, 0.0), rate)
+    return jnp.where(distortion <= maximal, rate, 0.0)
+
+
+def at_most(distortion: Float[Array, "*grid"], maximal: Float[Array, ""]) -> Float[Array, "*grid"]:
+    """Return the distortion, or the maximal one beyond it, with the derivatives of the one chosen."""
+    return jnp.where(distortion <= maximal, distortion, maximal)
+
+
+def lossless(
+    distortion: Float[Array, "*grid"], rate: Float[Array, "*grid"], at_zero: Any
+) -> Float[Array, "*grid"]:
+    """Put in the rate at distortion 0, where it falls infinitely fast."""
+    return jnp.where(distortion == 0, at_zero + falling(distortion), rate)
+
+
+def descending(values: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """Sort the values, greatest first, and sum what follows each."""
+    ordered = jnp.sort(values)[::-1]
+    smaller = jnp.cumsum(ordered[::-1])[::-1][1:]
+    return ordered, jnp.append(smaller, 0.0)
+
+
+def greatest(levels: Float[Array, "*grid k"]) -> tuple[Float[Array, "*grid"], Int[Array, "*grid"]]:
+    """Pick the greatest level and its place; of equal ones the first, in the gradient too."""
+    place = jnp.argmax(levels, axis=-1)
+    return jnp.take_along_axis(levels, place[..., None], axis=-1)[..., 0], place

@@ -1,0 +1,70 @@
+"""The logarithm of a small mean with its confidence interval: that of bounded losses times their known scale."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from rdsim.number_types import ArrayLike
+from rdsim.results import result
+from rdsim.simulation.intervals import Estimate
+
+
+@result
+class RareEstimate:
+    """Logarithm of a small mean with its confidence interval, shape (...) of the settings each.
+
+    Attributes:
+        log_mean: ln of the estimate; -inf if no trial met the event.
+        log_lower: ln of the lower end; -inf while the interval reaches down to zero.
+        log_upper: ln of the upper end.
+        log_scale: ln of the largest loss that a trial could have had, which is itself a bound.
+        tilt: tilt under which the trials were drawn.
+        relative_width: (upper - lower) / estimate; inf if no trial met the event.
+        trials: independent trials behind each estimate.
+        confidence: probability with which an interval covers the mean, one setting at a time.
+
+    """
+
+    log_mean: Float[Array, "..."]
+    log_lower: Float[Array, "..."]
+    log_upper: Float[Array, "..."]
+    log_scale: Float[Array, "..."]
+    tilt: Float[Array, "..."]
+    relative_width: Float[Array, "..."]
+    trials: Int[Array, "..."]
+    confidence: float = dataclasses.field(metadata={"static": True})
+
+    def covers(self, log_value: ArrayLike) -> Any:
+        """Whether the logarithm of a mean lies inside the interval."""
+        value = jnp.asarray(log_value)
+        return (self.log_lower <= value) & (value <= self.log_upper)
+
+
+def rescaled(
+    estimate: Estimate,
+    log_scale: Float[Array, " b"],
+    tilt: Float[Array, " b"],
+    shape: tuple[int, ...],
+) -> RareEstimate:
+    """Put the scale back on the mean of losses in [0, 1]; a scale of zero is an event that cannot happen."""
+
+    def log(x: Float[Array, " b"]) -> Float[Array, " b"]:
+        return jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1.0)) + log_scale, -jnp.inf)
+
+    mean = jnp.where(estimate.mean > 0, estimate.mean, 1.0)
+    width = jnp.where(estimate.mean > 0, (estimate.upper - estimate.lower) / mean, jnp.inf)
+    found = RareEstimate(
+        log_mean=log(estimate.mean),
+        log_lower=log(estimate.lower),
+        log_upper=log(estimate.upper),
+        log_scale=log_scale,
+        tilt=tilt,
+        relative_width=jnp.where(log_scale == -jnp.inf, 0.0, width),
+        trials=jnp.asarray(estimate.trials),
+        confidence=estimate.confidence,
+    )
+    reshaped: RareEstimate = jax.tree.map(lambda leaf: leaf.reshape(shape), found)
+    return reshaped
