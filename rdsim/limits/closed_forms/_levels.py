@@ -35,7 +35,7 @@ def at_most(distortion: Float[Array, "*grid"], maximal: Float[Array, ""]) -> Flo
     return jnp.where(distortion <= maximal, distortion, maximal)
 
 
-def lossless(
+def with_rate_at_zero(
     distortion: Float[Array, "*grid"], rate: Float[Array, "*grid"], at_zero: Any
 ) -> Float[Array, "*grid"]:
     """Put in the rate at distortion 0, where it falls infinitely fast."""

@@ -13,8 +13,8 @@ from rdsim.limits.closed_forms._levels import (
     checked_distortion,
     descending,
     greatest,
-    lossless,
     up_to,
+    with_rate_at_zero,
 )
 from rdsim.number_types import ArrayLike
 
@@ -145,7 +145,7 @@ def _vector_gaussian(
     rate = 0.5 * jnp.sum(jnp.where(coded, gain, 0.0), axis=-1)
     lossless = (distortion == 0) & (maximal > 0)
     rate = up_to(maximal, rate, distortion)
-    return jnp.where(lossless, lossless(distortion, rate, jnp.inf), rate)
+    return jnp.where(lossless, with_rate_at_zero(distortion, rate, jnp.inf), rate)
 
 
 @jax.jit
@@ -156,4 +156,4 @@ def _minus_log2(
     D = at_most(distortion, maximal)
     log_D = jnp.log2(jnp.where(D > 0, D, 1.0))
     rate = up_to(maximal, -jnp.log2(rate_parameter) - log_D, distortion)
-    return lossless(distortion, rate, jnp.inf)
+    return with_rate_at_zero(distortion, rate, jnp.inf)

@@ -11,8 +11,8 @@ from rdsim.limits.closed_forms._levels import (
     checked_distortion,
     descending,
     greatest,
-    lossless,
     up_to,
+    with_rate_at_zero,
 )
 from rdsim.number_types import ArrayLike, Integer
 
@@ -148,7 +148,9 @@ def _hamming(p: Float[Array, " y"], distortion: Float[Array, "*grid"]) -> Float[
         jnp.where(filled, _eta(theta)[..., None], _eta(p[1:])), axis=-1
     )
     rate = up_to(maximal, entropy(p) - equivocation, distortion)
-    return jnp.where((distortion == 0) & (maximal > 0), lossless(distortion, rate, rate), rate)
+    return jnp.where(
+        (distortion == 0) & (maximal > 0), with_rate_at_zero(distortion, rate, rate), rate
+    )
 
 
 @jax.jit
