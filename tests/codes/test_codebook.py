@@ -1,4 +1,4 @@
-"""Random codebooks: their distribution, and that no word depends on how many are drawn."""
+"""Random codebooks: their distribution, and that no codeword depends on how many are drawn."""
 
 import jax
 import numpy as np
@@ -48,6 +48,6 @@ def test_letters_follow_the_output_marginal_in_every_place():
     ],
 )
 def test_bad_arguments_are_named(arguments, error, message):
-    key, distribution, words, n = arguments
+    key, distribution, codewords, n = arguments
     with pytest.raises(error, match=message):
-        random_codebook(key, distribution, codebook_size=words, n=n)
+        random_codebook(key, distribution, codebook_size=codewords, n=n)

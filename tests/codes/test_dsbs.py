@@ -16,8 +16,8 @@ LOSSES = ["error", "reciprocal_rank", ("miss", 3), "dcg"]
 
 def _slow_target_distribution(n, rate, p):
     """P(k) by explicit convolution, every binomial in exact fractions."""
-    words = math.floor(2 ** (n * rate) * (1 + 1e-12))
-    survival = np.concatenate([[1.0], (1 - np.cumsum(reference.binomial_pmf(n, 0.5))) ** words])
+    codewords = math.floor(2 ** (n * rate) * (1 + 1e-12))
+    survival = np.concatenate([[1.0], (1 - np.cumsum(reference.binomial_pmf(n, 0.5))) ** codewords])
     survival[-1] = 0.0
     nearest = -np.diff(survival)
     return sum(
@@ -77,7 +77,7 @@ def test_C14_values_of_the_theory():
 
 
 def test_C14_uncompressed_reference():
-    """n bits stored in full: with K = 2^n independent words the nearest is nearly always exact."""
+    """n bits stored in full: with K = 2^n independent codewords the nearest is nearly always exact."""
     found = codes.dsbs_distances(0.1, n=32, rate=1.0)
     distribution, log_closer, log_tie = found.target, found.log_nearer, found.log_tied
     fair = reference.binomial_pmf(32, 0.1)
@@ -93,12 +93,12 @@ def test_C14_uncompressed_reference():
 
 
 def test_C14_small_errors_keep_their_relative_accuracy():
-    """With p = 0 the error is that of the stored words alone, an explicit double sum."""
-    n, rate, size, words = 40, 0.5, 2.0, 2**20
+    """With p = 0 the error is that of the stored codewords alone, an explicit double sum."""
+    n, rate, size, codewords = 40, 0.5, 2.0, 2**20
     found = float(codes.dsbs_ensemble(0.0, size, "error", n=n, rate=rate))
     pmf = [Fraction(math.comb(n, t), 2**n) for t in range(n + 1)]
     cdf = np.cumsum(pmf)
-    tail = [1.0] + [math.exp(words * math.log1p(-float(F))) if F < 1 else 0.0 for F in cdf]
+    tail = [1.0] + [math.exp(codewords * math.log1p(-float(F))) if F < 1 else 0.0 for F in cdf]
     expected = 0.0
     for t in range(n + 1):
         a, e = cdf[t] - pmf[t], pmf[t]

@@ -1,4 +1,4 @@
-"""Encoders: nearest word and chances against plain sums; no index depends on the memory."""
+"""Encoders: nearest codeword and probabilities against plain sums; no index depends on the memory."""
 
 import math
 
@@ -20,19 +20,19 @@ from rdsim.codes.encoders import (
 
 KEY = jax.random.key(42)
 HAMMING = 1.0 - np.eye(3, 4)
-ITEMS, WORDS, LENGTH = 40, 300, 6  # two blocks of words, the second not full
+ITEMS, CODEWORDS, LENGTH = 40, 300, 6  # two blocks of codewords, the second not full
 
 
 def distances(items, codebook, distortion):
     """Block distortions, one pair after the other in exact arithmetic of the table given."""
     table = np.asarray(distortion)
     return np.array(
-        [[math.fsum(table[y, u] for y, u in zip(item, word, strict=True)) for word in codebook]
+        [[math.fsum(table[y, u] for y, u in zip(item, codeword, strict=True)) for codeword in codebook]
          for item in np.asarray(items).tolist()]
     )  # fmt: skip
 
 
-def drawn(seed, letters, rows=WORDS):
+def drawn(seed, letters, rows=CODEWORDS):
     return np.random.default_rng(seed).integers(0, letters, (rows, LENGTH))
 
 
@@ -45,7 +45,7 @@ def test_nearest_word_is_one_of_the_nearest(distortion, seed):
     least = table.min(axis=1)
     # The lattice moves a sum by no more than 2^-50 of the largest.
     assert np.all(table[np.arange(ITEMS), index] <= least + 1e-14 * table.max())
-    assert np.all((index >= 0) & (index < WORDS))
+    assert np.all((index >= 0) & (index < CODEWORDS))
 
 
 @pytest.mark.parametrize("slope", [math.inf, 0.7])
@@ -65,15 +65,15 @@ def test_no_index_depends_on_the_memory_or_on_parts(slope):
 
 
 def test_ties_are_broken_by_a_fair_lot():
-    # One item, encoded 4000 times under other numbers; words 3, 7, 260 and 299 tie.
-    book = np.ones((WORDS, LENGTH), int)
+    # One item, encoded 4000 times under other numbers; codewords 3, 7, 260 and 299 tie.
+    book = np.ones((CODEWORDS, LENGTH), int)
     tied = [3, 7, 260, 299]
     book[tied] = 0
     book[tied, [0, 1, 2, 3]] = 1
     index = np.asarray(
         minimum_distortion_encoder(KEY, np.zeros((4000, LENGTH), int), book, HAMMING)
     )
-    counts = np.bincount(index, minlength=WORDS)
+    counts = np.bincount(index, minlength=CODEWORDS)
     assert counts.sum() == counts[tied].sum()
     assert scipy.stats.chisquare(counts[tied]).pvalue > 1e-7  # false alarm 1e-7
 
@@ -82,25 +82,25 @@ def test_ties_are_broken_by_a_fair_lot():
 def test_likelihood_encoder_draws_words_by_their_chances(nearest_at):
     distortion = np.array([[0.0, 1.0, 0.3, 2.0], [0.8, 0.0, 0.5, 0.7], [1.0, 1.0, 1.0, 1.0]])
     item, book, slope = drawn(5, 3, 1), drawn(6, 4), 1.3
-    # The least distortion in the first block of words, or found late, in the second.
+    # The least distortion in the first block of codewords, or found late, in the second.
     nearest = distances(item, book.tolist(), distortion)[0].argmin()
     book[[nearest, nearest_at]] = book[[nearest_at, nearest]]
     index = likelihood_encoder(KEY, np.repeat(item, 20_000, axis=0), book, distortion, slope)
-    chances = np.exp2(-slope * distances(item, book.tolist(), distortion)[0])
-    chances /= chances.sum()
-    counts = np.bincount(np.asarray(index), minlength=WORDS)
-    order = np.argsort(chances)
+    probabilities = np.exp2(-slope * distances(item, book.tolist(), distortion)[0])
+    probabilities /= probabilities.sum()
+    counts = np.bincount(np.asarray(index), minlength=CODEWORDS)
+    order = np.argsort(probabilities)
     grouped = [part.sum() for part in np.split(counts[order], 30)]
-    wanted = np.array([part.sum() for part in np.split(chances[order], 30)]) * 20_000
+    wanted = np.array([part.sum() for part in np.split(probabilities[order], 30)]) * 20_000
     assert scipy.stats.chisquare(grouped, wanted).pvalue > 1e-7  # false alarm 1e-7
     by_place = [counts[:256].sum(), counts[256:].sum()]  # the two blocks
-    due = 20_000 * np.array([chances[:256].sum(), chances[256:].sum()])
+    due = 20_000 * np.array([probabilities[:256].sum(), probabilities[256:].sum()])
     assert scipy.stats.chisquare(by_place, due).pvalue > 1e-7
 
 
 def test_slope_zero_draws_any_word_alike():
     index = likelihood_encoder(KEY, drawn(5, 3, 20_000), drawn(6, 4), HAMMING, 0.0)
-    counts = np.bincount(np.asarray(index), minlength=WORDS)
+    counts = np.bincount(np.asarray(index), minlength=CODEWORDS)
     assert scipy.stats.chisquare(counts).pvalue > 1e-7
 
 

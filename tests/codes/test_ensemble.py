@@ -29,25 +29,25 @@ TERNARY = np.array([[0.3, 0.04, 0.02], [0.03, 0.25, 0.05], [0.01, 0.05, 0.25]])
 TERNARY_COST = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.5, 1.0, 0.0]])
 
 
-def _all_sequences(code, words):
-    """P(x^n, u^n) with every codebook of `words` words listed, and the table of total scores."""
+def _all_sequences(code, codewords):
+    """P(x^n, u^n) with every codebook of `codewords` codewords listed, and the table of total scores."""
     joint, q, d = (np.asarray(t) for t in (code.joint, code.output_marginal, code.distortions))
     queries, items, letters = (
         np.array(list(itertools.product(range(size), repeat=code.n)))
         for size in (joint.shape[0], joint.shape[1], q.size)
     )
-    chance = q[letters].prod(axis=1)
+    probability = q[letters].prod(axis=1)
     distance = d[items[:, None, :], letters[None]].sum(axis=2)
     stored = np.zeros_like(distance)
-    for book in itertools.product(range(len(letters)), repeat=words):
+    for book in itertools.product(range(len(letters)), repeat=codewords):
         ours = distance[:, book]
         if code.encoder == "minimum_distortion":
             weight = (ours <= ours.min(axis=1, keepdims=True) + 1e-9).astype(float)
         else:
             weight = np.exp2(-float(code.slope) * (ours - ours.min(axis=1, keepdims=True)))
-        share = weight / weight.sum(axis=1, keepdims=True) * chance[list(book)].prod()
-        for place, word in enumerate(book):
-            stored[:, word] += share[:, place]
+        share = weight / weight.sum(axis=1, keepdims=True) * probability[list(book)].prod()
+        for place, codeword in enumerate(book):
+            stored[:, codeword] += share[:, place]
     pairs = joint[queries[:, None, :], items[None]].prod(axis=2)
     units = integer_units(np.asarray(code.scores), code.n).units
     return pairs @ stored, units[queries[:, None, :], letters[None]].sum(axis=2)
@@ -65,19 +65,19 @@ def _all_sequences(code, words):
     st.sampled_from(["error", "reciprocal_rank"]),
 )
 def test_C15_sums_over_types_equal_sums_over_all_sequences_and_codebooks(
-    joint, distortions, q, scores, words, encoder, slope, loss
+    joint, distortions, q, scores, codewords, encoder, slope, loss
 ):
     code = random_code(
         joint,
         distortions,
         n=3,
-        rate=math.log2(words + 0.5) / 3,
+        rate=math.log2(codewords + 0.5) / 3,
         output_marginal=q,
         slope=slope,
         scores=scores,
         encoder=encoder,
     )
-    distribution, total = _all_sequences(code, words)
+    distribution, total = _all_sequences(code, codewords)
     sizes = np.array([1.0, 4.0, 12.0, 300.0])
     slow = ranking.scored_loss(distribution, sizes, loss, scores=total)
     np.testing.assert_allclose(discrete_ensemble(code, sizes, loss), slow, rtol=1e-9, atol=1e-15)
@@ -108,12 +108,12 @@ def _drawn_ranks(generator, code, items, trials):
     joint, q, d, s = (
         np.asarray(t) for t in (code.joint, code.output_marginal, code.distortions, code.scores)
     )
-    words = round(2 ** float(code.log2_codebook_size))
+    codewords = round(2 ** float(code.log2_codebook_size))
     ranks = np.empty(trials, int)
     for t in range(trials):
         pairs = generator.choice(joint.size, p=joint.ravel(), size=(items, code.n))
         x, y = np.divmod(pairs, joint.shape[1])
-        books = generator.choice(q.size, p=q, size=(items, words, code.n))
+        books = generator.choice(q.size, p=q, size=(items, codewords, code.n))
         distance = d[y[:, None, :], books].sum(axis=2)
         if code.encoder == "minimum_distortion":
             chosen = np.argmin(np.round(distance, 9) + 1e-10 * generator.random(distance.shape), 1)
@@ -147,38 +147,38 @@ def test_C15_drawn_databases_agree(joint, distortions, n, rate, q, encoder):
 
 
 def test_C15_a_competitor_has_one_chance_in_all():
-    chances = competitor_probabilities(
+    probabilities = competitor_probabilities(
         random_code(BINARY, HAMMING, n=7, rate=0.5, output_marginal=[0.7, 0.3])
     )
-    above, tied = np.exp(chances.log_above), np.exp(chances.log_tied)
-    last = chances.start[1:] - 1
+    above, tied = np.exp(probabilities.log_above), np.exp(probabilities.log_tied)
+    last = probabilities.start[1:] - 1
     np.testing.assert_allclose((above + tied)[last], 1.0, rtol=1e-12)
-    np.testing.assert_array_equal(above[chances.start[:-1]], 0.0)
-    inside = np.setdiff1d(np.arange(1, above.size), chances.start)
-    assert (np.diff(chances.score)[inside - 1] < 0).all()
+    np.testing.assert_array_equal(above[probabilities.start[:-1]], 0.0)
+    inside = np.setdiff1d(np.arange(1, above.size), probabilities.start)
+    assert (np.diff(probabilities.score)[inside - 1] < 0).all()
 
 
 _nearest = jax.jit(nearest_distribution)
 
 
 @given(sts.pmfs(5), st.sampled_from([1, 2, 7, 1000]))
-def test_nearest_distribution_is_that_of_the_least_of_many(distribution, words):
+def test_nearest_distribution_is_that_of_the_least_of_many(distribution, codewords):
     tail = np.append(np.cumsum(distribution[::-1])[::-1], 0.0)
-    slow = -np.diff(np.minimum(tail, 1.0) ** words)
-    np.testing.assert_allclose(_nearest(distribution, float(words)), slow, rtol=0, atol=1e-12)
+    slow = -np.diff(np.minimum(tail, 1.0) ** codewords)
+    np.testing.assert_allclose(_nearest(distribution, float(codewords)), slow, rtol=0, atol=1e-12)
 
 
 def test_nearest_distribution_of_huge_codebooks():
-    """With K f(0) = 1/4 the nearest word is at distance zero with chance 1 - e^(-1/4)."""
+    """With K f(0) = 1/4 the nearest codeword is at distance zero with probability 1 - e^(-1/4)."""
     distribution = jnp.array([2.0**-302, 2.0**-100, 1 - 2.0**-100])
     found = _nearest(jnp.pad(distribution, (0, 2)), 2.0**300)[:3]
     np.testing.assert_allclose(found, [-math.expm1(-0.25), math.exp(-0.25), 0.0], rtol=1e-13)
 
 
 @jax.jit
-def _likely(distribution, log_weight, words):
+def _likely(distribution, log_weight, codewords):
     return likelihood_distribution(
-        distribution, log_weight, words, jnp.asarray(FIRST), jnp.asarray(NODES)
+        distribution, log_weight, codewords, jnp.asarray(FIRST), jnp.asarray(NODES)
     )
 
 

@@ -41,14 +41,14 @@ def test_C28_values(problem, code, options, expected, error):
 
 
 def test_C28_half_of_the_items_coded_well_beats_all_coded_alike():
-    """Half of the competitors have no word, which is worth more than the half of 30 bits among all."""
+    """Half of the competitors have no codeword, which is worth more than the half of 30 bits among all."""
     half = reward(64, 0.8, 16, 50_000, "longer_codewords_at_random", share=0.5)
     assert half == pytest.approx(0.5 * reward(64, 0.8, 30, 25_000), abs=1e-4)
     assert reward(64, 0.8, 16, 50_000, "longer_codewords", share=0.5) > half
 
 
 def test_C28_orthogonal_codewords_and_junk_of_many_dimensions_are_those_of_independent_normals():
-    """In 20,000 dimensions: 15 independent half-spaces, a threshold, and one junk word (6 standard errors)."""
+    """In 20,000 dimensions: 15 independent half-spaces, a threshold, and one junk codeword (6 standard errors)."""
     rng, trials, threshold = np.random.default_rng(7), 200_000, 1.8
     y = rng.normal(size=(trials, 15)).max(axis=1)
     x = 0.8 * y + 0.6 * rng.normal(size=trials)
@@ -62,20 +62,20 @@ def unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def ranks_of_databases(rng, n, correlation, words, size, trials, kept=None):
-    """Simulate whole databases: words of every item drawn, the nearest kept, ranks averaged over ties.
+def ranks_of_databases(rng, n, correlation, codewords, size, trials, kept=None):
+    """Simulate whole databases: codewords of every item drawn, the nearest kept, ranks averaged over ties.
 
-    Returns the score of the target and those of its competitors; a score of None is a junk word. `words`
-    makes codebooks of a shape (trials, items, K, n); `kept` says which items have words, by their cosine.
+    Returns the score of the target and those of its competitors; a score of None is a junk codeword. `codewords`
+    makes codebooks of a shape (trials, items, K, n); `kept` says which items have codewords, by their cosine.
     """
     y = rng.normal(size=(trials, size, n))
     x = correlation * y[:, 0] + math.sqrt(1 - correlation**2) * rng.normal(size=(trials, n))
     y, x = unit(y), unit(x)
-    book = words(rng, (trials, size), n)
+    book = codewords(rng, (trials, size), n)
     cosine = np.einsum("tmkn,tmn->tmk", book, y)
     best = cosine.argmax(axis=-1)[..., None]
-    word = np.take_along_axis(book, best[..., None], axis=-2)[..., 0, :]
-    score = np.einsum("tmn,tn->tm", word, x)
+    codeword = np.take_along_axis(book, best[..., None], axis=-2)[..., 0, :]
+    score = np.einsum("tmn,tn->tm", codeword, x)
     near = np.take_along_axis(cosine, best, axis=-1)[..., 0]
     has = np.ones_like(near, bool) if kept is None else kept(near)
     return score, has
@@ -127,9 +127,9 @@ def test_C28_words_of_von_mises_and_fisher_are_those_of_simulated_databases():
     x, y = map(np.asarray, source.sample(jax.random.key(2), (20_000,)))
     rng = np.random.default_rng(3)
     book = unit(rng.normal(size=(20_000, 16, 5)))
-    word = book[np.arange(20_000), np.einsum("tkn,tn->tk", book, y).argmax(axis=1)]
+    codeword = book[np.arange(20_000), np.einsum("tkn,tn->tk", book, y).argmax(axis=1)]
     others = unit(rng.normal(size=(20_000, 9, 5)))
-    won = (np.einsum("tmn,tn->tm", others, x) < (word * x).sum(axis=1)[:, None]).all(axis=1)
+    won = (np.einsum("tmn,tn->tm", others, x) < (codeword * x).sum(axis=1)[:, None]).all(axis=1)
     found = sphere_ensemble(source, math.log2(10), "error", bits=4.0)
     error = won.std() / math.sqrt(won.size)
     assert 1 - float(found.loss.value) == pytest.approx(won.mean(), abs=6 * error)
@@ -140,15 +140,17 @@ def test_C28_a_junk_word_is_that_of_simulated_databases(loss):
     """Junk stands where its likelihood ratio is one: at a cosine that is computed here from samples."""
     rng, n, size, share = np.random.default_rng(4), 6, 8, 0.4
     pair = sources.projected_normal(n, correlation=0.8)
-    words = RandomDirections(n, math.log2(7))
-    least = -np.tanh(words.angles(200, share).psi.max())  # cosine of the farthest item with a word
+    codewords = RandomDirections(n, math.log2(7))
+    least = -np.tanh(
+        codewords.angles(200, share).psi.max()
+    )  # cosine of the farthest item with a codeword
     score, has = ranks_of_databases(
         rng, n, 0.8, directions(7), size, 40_000, lambda near: near > least
     )
     assert has.mean() == pytest.approx(share, abs=0.01)
     from rdsim.ranking.sphere import QueryAngles
 
-    place = -np.tanh(QueryAngles(pair, words.angles(20, share))._indifferent())
+    place = -np.tanh(QueryAngles(pair, codewords.angles(20, share))._indifferent())
     score = np.where(has, score, place)
     ahead = (score[:, 1:] > score[:, :1]).sum(axis=1)
     tied = (score[:, 1:] == score[:, :1]).sum(axis=1)
@@ -168,7 +170,7 @@ def test_C28_one_word_knows_nothing():
 
 
 def test_C28_many_bits_tell_what_the_item_tells():
-    """With thousands of bits the word is the item: the query's angle from it has the source's density."""
+    """With thousands of bits the codeword is the item: the query's angle from it has the source's density."""
     pair = sources.projected_normal(8, correlation=0.7)
     angle = np.linspace(0, math.pi, 4001)[1:-1]
     density = np.asarray(pair.angle_density(angle))

@@ -37,15 +37,17 @@ def test_scores_of_a_product_quantizer_order_as_distances():
     y, x = points(100, 5), points(7, 5, 1)
     made = long_product_quantizer(KEY, y, 9)
     digits = made.store(KEY, y)
-    words = np.concatenate([book[digits[:, s]] for s, book in enumerate(made.codebooks)], axis=1)
-    reconstructed = words @ made.rotation + made.centre
+    codewords = np.concatenate(
+        [book[digits[:, s]] for s, book in enumerate(made.codebooks)], axis=1
+    )
+    reconstructed = codewords @ made.rotation + made.centre
     distance = ((x[:, None] - reconstructed) ** 2).sum(axis=2)
     scores = made.query_features(x) @ made.item_features(digits).T
     gaps = scores + 0.5 * distance
     np.testing.assert_allclose(gaps - gaps[:, :1], 0.0, rtol=0, atol=1e-10)
     counts = [book.shape[0] for book in made.codebooks]
     assert math.prod(counts) == 2**9
-    # Nearest words: the reconstruction is no farther than under any other word of a block.
+    # Nearest codewords: the reconstruction is no farther than under any other codeword of a block.
     assert ((y - reconstructed) ** 2).sum() < ((y - reconstructed[::-1]) ** 2).sum()
 
 

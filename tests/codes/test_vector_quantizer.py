@@ -24,7 +24,7 @@ from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
 from rdsim.sources.mixture import GaussianMixtureSource
 
 KEY = jax.random.key(0)
-WORDS = 8
+CODEWORDS = 8
 _generator = np.random.default_rng(8)
 ITEMS = _generator.normal(size=(40, 2)) @ np.array([[1.5, 1.0], [0.0, 0.5]])
 LINE = ITEMS[:, :1]
@@ -51,8 +51,8 @@ def _nearest(items, codewords, offsets=None):
 
 
 def _distortion(code, items):
-    words = np.asarray(code.codewords)[np.asarray(code.encode(KEY, items))]
-    return np.mean(np.sum((items - words) ** 2, axis=1))
+    codewords = np.asarray(code.codewords)[np.asarray(code.encode(KEY, items))]
+    return np.mean(np.sum((items - codewords) ** 2, axis=1))
 
 
 # Scalar quantizers
@@ -217,30 +217,32 @@ def test_C17_a_mixture_is_quantized_by_its_own_marginals():
 
 @pytest.fixture(scope="module")
 def vector():
-    return vector_quantizer(KEY, ITEMS, WORDS)
+    return vector_quantizer(KEY, ITEMS, CODEWORDS)
 
 
 def test_C17_a_vector_code_takes_the_nearest_codeword(vector):
-    assert vector.codewords.shape == (WORDS, 2)
-    words = np.asarray(vector.codewords)
-    np.testing.assert_array_equal(vector.encode(KEY, NEW), _nearest(NEW, words))
-    np.testing.assert_array_equal(vector.channel(NEW), np.eye(WORDS)[_nearest(NEW, words)])
+    assert vector.codewords.shape == (CODEWORDS, 2)
+    codewords = np.asarray(vector.codewords)
+    np.testing.assert_array_equal(vector.encode(KEY, NEW), _nearest(NEW, codewords))
+    np.testing.assert_array_equal(vector.channel(NEW), np.eye(CODEWORDS)[_nearest(NEW, codewords)])
 
 
 def test_C17_codewords_of_k_means_are_the_means_of_their_cells(vector):
     indices = np.array(_nearest(ITEMS, np.asarray(vector.codewords)))
-    for k in range(WORDS):
+    for k in range(CODEWORDS):
         np.testing.assert_allclose(
             vector.codewords[k], ITEMS[indices == k].mean(axis=0), rtol=1e-12, atol=0
         )
     np.testing.assert_allclose(
-        vector.masses, np.bincount(indices, minlength=WORDS) / 40, rtol=1e-12, atol=0
+        vector.masses, np.bincount(indices, minlength=CODEWORDS) / 40, rtol=1e-12, atol=0
     )
     np.testing.assert_allclose(vector.distortion, _distortion(vector, ITEMS), rtol=1e-12)
 
 
 def test_C17_more_starts_are_never_worse():
-    found = [float(vector_quantizer(KEY, ITEMS, WORDS, starts=n).distortion) for n in range(1, 9)]
+    found = [
+        float(vector_quantizer(KEY, ITEMS, CODEWORDS, starts=n).distortion) for n in range(1, 9)
+    ]
     assert found == sorted(found, reverse=True)
     assert found[0] > found[-1]
 
@@ -263,17 +265,19 @@ def test_an_emptied_cell_is_given_the_item_worst_served():
 
 @pytest.mark.parametrize("slope", [0.3, 2.0, 20.0])
 def test_C17_the_entropy_constrained_code_trades_distortion_for_length(slope):
-    code = entropy_constrained_quantizer(KEY, ITEMS, WORDS, slope=slope)
-    words, masses = np.asarray(code.codewords), np.asarray(code.masses)
+    code = entropy_constrained_quantizer(KEY, ITEMS, CODEWORDS, slope=slope)
+    codewords, masses = np.asarray(code.codewords), np.asarray(code.masses)
     assert np.all(masses > 0)
     np.testing.assert_allclose(code.offsets, -np.log2(masses) / slope, rtol=0, atol=1e-12)
-    indices = np.array(_nearest(ITEMS, words, -np.log2(masses) / slope))
+    indices = np.array(_nearest(ITEMS, codewords, -np.log2(masses) / slope))
     np.testing.assert_array_equal(code.encode(KEY, ITEMS), indices)
     np.testing.assert_allclose(
-        masses, np.bincount(indices, minlength=len(words)) / 40, rtol=1e-12, atol=0
+        masses, np.bincount(indices, minlength=len(codewords)) / 40, rtol=1e-12, atol=0
     )
-    for k in range(len(words)):
-        np.testing.assert_allclose(words[k], ITEMS[indices == k].mean(axis=0), rtol=0, atol=1e-12)
+    for k in range(len(codewords)):
+        np.testing.assert_allclose(
+            codewords[k], ITEMS[indices == k].mean(axis=0), rtol=0, atol=1e-12
+        )
     np.testing.assert_allclose(code.distortion, _distortion(code, ITEMS), rtol=1e-12)
 
 
@@ -283,7 +287,7 @@ def test_C17_the_entropy_constrained_code_keeps_the_rate_allowed(rate):
     entropy = -np.sum(np.asarray(code.masses) * np.log2(np.asarray(code.masses)))
     assert entropy <= rate
     assert entropy >= rate - 0.5
-    if rate == 2.0:  # no worse than four words of k-means, which need two bits
+    if rate == 2.0:  # no worse than four codewords of k-means, which need two bits
         assert code.distortion <= 1.02 * vector_quantizer(KEY, ITEMS, 4, starts=9).distortion
 
 
@@ -293,18 +297,18 @@ def test_C17_the_entropy_constrained_code_keeps_the_rate_allowed(rate):
 @pytest.mark.parametrize("rotate", [False, True])
 def test_C17_a_product_code_is_the_nearest_word_of_its_product_codebook(rotate):
     code = product_quantizer(KEY, ITEMS, subspaces=2, codebook_size=4, rotate=rotate)
-    words = np.asarray(code.codewords)
-    assert words.shape == (16, 2)
-    np.testing.assert_array_equal(code.encode(KEY, NEW), _nearest(NEW, words))
-    np.testing.assert_array_equal(code.channel(NEW), np.eye(16)[_nearest(NEW, words)])
+    codewords = np.asarray(code.codewords)
+    assert codewords.shape == (16, 2)
+    np.testing.assert_array_equal(code.encode(KEY, NEW), _nearest(NEW, codewords))
+    np.testing.assert_array_equal(code.channel(NEW), np.eye(16)[_nearest(NEW, codewords)])
     np.testing.assert_allclose(code.distortion, _distortion(code, ITEMS), rtol=1e-12)
     stored = np.asarray(code.encode(KEY, ITEMS))
-    slow = [[np.sum((x - words[k]) ** 2) for k in stored] for x in NEW]
+    slow = [[np.sum((x - codewords[k]) ** 2) for k in stored] for x in NEW]
     np.testing.assert_allclose(code.asymmetric_distances(NEW, stored), slow, rtol=1e-11)
     np.testing.assert_allclose(code.rotation @ code.rotation.T, np.eye(2), rtol=0, atol=1e-14)
     if not rotate:
         grid = [np.append(a, b) for a in code.codebooks[0] for b in code.codebooks[1]]
-        np.testing.assert_allclose(words, grid, rtol=1e-13)
+        np.testing.assert_allclose(codewords, grid, rtol=1e-13)
 
 
 def test_C17_blocks_of_unequal_size_and_balanced_axes():
@@ -312,8 +316,8 @@ def test_C17_blocks_of_unequal_size_and_balanced_axes():
     items = np.random.default_rng(1).normal(size=(40, 5)) * spread
     code = product_quantizer(KEY, items, subspaces=2, codebook_size=4, rotate=True)
     assert [book.shape for book in code.codebooks] == [(4, 3), (4, 2)]
-    words = np.asarray(code.codewords)
-    np.testing.assert_array_equal(code.encode(KEY, items), _nearest(items, words))
+    codewords = np.asarray(code.codewords)
+    np.testing.assert_array_equal(code.encode(KEY, items), _nearest(items, codewords))
     variances = np.var((items - items.mean(axis=0)) @ np.asarray(code.rotation).T, axis=0)
     order = np.argsort(-variances)
     # The largest opens a block, the next two fill the other, which is smaller.
@@ -321,9 +325,9 @@ def test_C17_blocks_of_unequal_size_and_balanced_axes():
 
 
 def test_C17_one_block_is_a_vector_quantizer():
-    code = product_quantizer(KEY, ITEMS, subspaces=1, codebook_size=WORDS)
+    code = product_quantizer(KEY, ITEMS, subspaces=1, codebook_size=CODEWORDS)
     np.testing.assert_allclose(
-        code.distortion, vector_quantizer(KEY, ITEMS, WORDS).distortion, rtol=1e-12, atol=0
+        code.distortion, vector_quantizer(KEY, ITEMS, CODEWORDS).distortion, rtol=1e-12, atol=0
     )
 
 
@@ -352,8 +356,8 @@ def converse():
 CODES = {
     "uniform": lambda: uniform_scalar_quantizer(LINE, 2),
     "Lloyd-Max": lambda: lloyd_max_quantizer(LINE, 2),
-    "k-means": lambda: vector_quantizer(KEY, LINE, WORDS),
-    "ECVQ": lambda: entropy_constrained_quantizer(KEY, LINE, WORDS, slope=2.0),
+    "k-means": lambda: vector_quantizer(KEY, LINE, CODEWORDS),
+    "ECVQ": lambda: entropy_constrained_quantizer(KEY, LINE, CODEWORDS, slope=2.0),
     "product": lambda: product_quantizer(KEY, LINE, subspaces=1, codebook_size=4),
     "hash": lambda: hyperplane_hashing(KEY, LINE, 2),
     "entropy-weighted": lambda: entropy_weighted_quantizer(LINE, slope=5.0, tolerance=1e-4),
@@ -381,9 +385,9 @@ def test_C17_no_code_beats_the_converse(fit, converse):
 
 def test_many_items_are_encoded_in_chunks(monkeypatch):
     monkeypatch.setattr("rdsim.codes.distances._CHUNK_ENTRIES", 30)
-    words = NEW[:7]
-    found = nearest(jnp.asarray(ITEMS), jnp.asarray(words), jnp.zeros(7))
-    np.testing.assert_array_equal(found, _nearest(ITEMS, words))
+    codewords = NEW[:7]
+    found = nearest(jnp.asarray(ITEMS), jnp.asarray(codewords), jnp.zeros(7))
+    np.testing.assert_array_equal(found, _nearest(ITEMS, codewords))
 
 
 FITS = {

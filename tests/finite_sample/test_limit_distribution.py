@@ -102,7 +102,7 @@ def test_C18_a_support_that_changes_moves_from_the_mixture_to_chi_square():
     found = plug_in_excess(
         KEY, *padded(TERNARY, hamming(3)), CRITICAL + 0.05, samples=sizes, replications=4096
     )
-    # The third letter is the only one near its margin: its chance to be used is normal.
+    # The third letter is the only one near its margin: its probability to be used is normal.
     margins = np.sqrt(sizes) * float(distribution.standard_margin)
     same = np.asarray(found.same_support.mean(axis=1))
     np.testing.assert_allclose(same[1:], scipy.stats.norm.cdf(margins[1:]), rtol=0, atol=0.03)

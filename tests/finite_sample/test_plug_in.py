@@ -62,7 +62,7 @@ def solved(p, d, slope):
 
 
 def coin_marginal(frequency, theta=1 / 9):
-    """Optimal chance of letter one of a coin under Hamming distortion at 2^-s = theta."""
+    """Optimal probability of letter one of a coin under Hamming distortion at 2^-s = theta."""
     return np.clip((frequency * (1 + theta) - theta) / (1 - theta), 0.0, 1.0)
 
 

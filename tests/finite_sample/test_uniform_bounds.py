@@ -120,7 +120,7 @@ def test_C21_codes_with_whole_masses_are_a_net(letters, m):
 
 @pytest.mark.parametrize("name", BOUNDS)
 def test_C21_coverage_of_a_coin_is_exact_and_complete(name):
-    """No number of ones, of any chance, gives an excess above the bound too often."""
+    """No number of ones, of any probability, gives an excess above the bound too often."""
     hamming = 1 - np.eye(2)
     for slope, p, N in itertools.product((0.5, 3.17), (0.02, 0.3, 0.5), (5, 60, 2000)):
         theta = 2.0**-slope
@@ -135,8 +135,8 @@ def test_C21_coverage_of_a_coin_is_exact_and_complete(name):
         excess = lagrangian(best(ones / N)) - lagrangian(best(p))
         for violation in (0.05, 0.9):
             bound = float(BOUNDS[name](hamming, slope, samples=N, violation=violation))
-            chance = scipy.stats.binom.pmf(ones, N, p)[excess > bound + 1e-12].sum()
-            assert chance <= violation
+            probability = scipy.stats.binom.pmf(ones, N, p)[excess > bound + 1e-12].sum()
+            assert probability <= violation
 
 
 @given(sts.distortions((2, 3)), st.floats(0.01, 50.0), st.sampled_from(tuple(BOUNDS)))

@@ -28,7 +28,7 @@ VALUES = {
     ),
     "Bernoulli(0.4)": (
         *(finite.binary_hamming, (0.4, 0.11, 0.01)),
-        # At n = 100 fair words (0.550088, as above) beat those of the optimal bias (0.568155).
+        # At n = 100 fair codewords (0.550088, as above) beat those of the optimal bias (0.568155).
         [[0.521110, 0.550088, 0.537701], [0.495779, 0.508429, 0.500849]],
     ),
     "Gaussian": (
@@ -54,7 +54,7 @@ def test_C16_reference_values(function, arguments, wanted):
 @settings(max_examples=8)
 @given(st.integers(20, 200), st.floats(0.06, 0.4))
 def test_C16_only_whole_wrong_bits_count(n, distortion):
-    # The words of the coins differ in whole numbers of bits: n D is as good as its whole part.
+    # The sizes of the codes of the coins differ in whole numbers of bits: n D is as good as its whole part.
     whole = np.floor(n * distortion + 1e-9) / n
     if whole > 0.05:
         for bounds in (
@@ -93,7 +93,7 @@ def test_C16_coin_converse_below_achievability(p, share, eps):
     assert np.all(found.lower >= 0)
     assert np.all(found.lower <= found.upper + 1e-12)
     assert np.all(found.integer_lower <= found.integer_upper + 1e-12)
-    # A whole number of words is rounded up but for 1e-11 of itself, the solver's own accuracy.
+    # An integer number of codewords is rounded up but for 1e-11 of itself, the solver's own accuracy.
     assert np.all(found.integer_upper >= found.upper - 1.5e-11 / LENGTHS)
 
 
@@ -126,22 +126,22 @@ def test_C16_gaussian_converse_below_achievability(variance, share, eps):
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 @pytest.mark.parametrize("p", [0.5, 0.4, 0.2])
 def test_C16_the_best_code_lies_between_the_bounds(n, p):
-    words = np.arange(2**n)
-    ones = np.array([int(w).bit_count() for w in words])
+    sequences = np.arange(2**n)
+    ones = np.array([int(w).bit_count() for w in sequences])
     distribution = p**ones * (1 - p) ** (n - ones)
-    distance = ones[words[:, None] ^ words]
+    distance = ones[sequences[:, None] ^ sequences]
     for D in (0.0, 0.3, 0.19):
         if p <= D:
             continue
-        # Which words each of the 2^(2^n) codes serves, as bits of one integer.
-        reach = ((distance <= n * D) << words).sum(axis=1)
+        # Which sequences each of the 2^(2^n) codes serves, as bits of one integer.
+        reach = ((distance <= n * D) << sequences).sum(axis=1)
         served, size = np.zeros(1, int), np.zeros(1, int)
         for ball in reach:
             served, size = np.append(served, served | ball), np.append(size, size + 1)
-        chance = sum(np.where(served >> w & 1, distribution[w], 0.0) for w in words)
+        probability = sum(np.where(served >> w & 1, distribution[w], 0.0) for w in sequences)
         eps = np.array([0.03, 0.1, 0.3])
         found = finite.binary_hamming(p, distortion=D, excess_probability=eps, block_lengths=n)
-        best = [size[chance >= 1 - e - 1e-12].min() for e in eps]
+        best = [size[probability >= 1 - e - 1e-12].min() for e in eps]
         bits = np.log2(best) / n
         assert np.all(found.lower <= bits + 1e-12)
         assert np.all(found.integer_lower <= bits + 1e-12)
@@ -159,14 +159,14 @@ def test_C16_random_coding_fails_with_exactly_the_probability_asked_for(eps):
     n, p, D = 60, 0.3, 0.1
     found = finite.binary_hamming(p, distortion=D, excess_probability=eps, block_lengths=n)
     distribution = stats.binom.pmf(np.arange(n + 1), n, p)
-    words = 2.0 ** (n * float(found.upper))
+    codewords = 2.0 ** (n * float(found.upper))
     failures = []
     for q in ((p - D) / (1 - 2 * D), 0.5):
         served = np.array([_served(n, t, q, 6) for t in range(n + 1)])
-        failures.append(np.sum(distribution * np.exp(words * np.log1p(-served))))
+        failures.append(np.sum(distribution * np.exp(codewords * np.log1p(-served))))
     # The better of the two codebooks fails so often, the other one more often.
     assert min(failures) == pytest.approx(eps, rel=1e-9, abs=0)
-    # The converse: the likeliest words of probability 1 - eps, over the ball.
+    # The converse: the likeliest sequences of probability 1 - eps, over the ball.
     count = special.comb(n, np.arange(n + 1))
     tail = stats.binom.sf(np.arange(n + 1), n, p)
     last = np.flatnonzero(tail >= eps)[-1]
@@ -177,7 +177,7 @@ def test_C16_random_coding_fails_with_exactly_the_probability_asked_for(eps):
 
 @pytest.mark.parametrize(("erasure", "n"), [(0.1, 1), (0.3, 1), (0.02, 1)])
 def test_C16_a_code_that_fails_exactly_as_often_as_allowed_exists(erasure, n):
-    # One letter, D < 1: M = 2 words serve it but for an erased bit that is wrong, erasure / 2.
+    # One letter, D < 1: M = 2 codewords serve it but for an erased bit that is wrong, erasure / 2.
     found = _call(finite.erased_coin, erasure, 0.2, erasure / 2, n)
     assert float(found.lower) == pytest.approx(1.0, rel=0, abs=1e-9)
     assert float(found.upper) == 1.0

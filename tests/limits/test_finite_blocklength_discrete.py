@@ -39,15 +39,15 @@ PROBLEMS = {
 problems = pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS.keys())
 
 
-def _words(letters, n):
+def _sequences(letters, n):
     return np.array(list(itertools.product(range(letters), repeat=n)))
 
 
 def _enumerated(problem, n):
-    """Probabilities of all source and reproduction words, and who serves whom."""
+    """Probabilities of all source and reproduction sequences, and who serves whom."""
     p, d, D = problem
     source = tilted(*problem)
-    y, u = _words(p.size, n), _words(d.shape[1], n)
+    y, u = _sequences(p.size, n), _sequences(d.shape[1], n)
     q = np.asarray(source.output_marginal)
     within = d[y[:, None], u].sum(axis=2) <= n * D + 1e-9
     information = np.asarray(source.information)
@@ -63,27 +63,27 @@ def _discrete(problem, eps, n, **options):
 @problems
 @pytest.mark.parametrize("n", [1, 3, 5])
 def test_C16_random_coding_equals_enumeration(problem, n):
-    distribution, codewords, within, _ = _enumerated(problem, n)
-    fair = np.full(codewords.size, 1 / codewords.size)
-    served = [np.minimum(within @ book, 1 - 1e-16) for book in (codewords, fair)]
+    distribution, optimal, within, _ = _enumerated(problem, n)
+    fair = np.full(optimal.size, 1 / optimal.size)
+    served = [np.minimum(within @ book, 1 - 1e-16) for book in (optimal, fair)]
     eps = np.array([1e-6, 0.05, 0.4])
     found = _discrete(problem, eps, n)
     hopeless = distribution[within.sum(axis=1) == 0].sum()
     np.testing.assert_array_equal(found.feasible, hopeless < eps)
     eps = eps[hopeless < eps]
-    words = 2.0 ** (n * np.asarray(found.upper)[np.asarray(found.feasible)])
+    number = 2.0 ** (n * np.asarray(found.upper)[np.asarray(found.feasible)])
     # The better of the two codebooks fails with probability eps, the other one more often.
     failure = np.min(
-        [np.exp(words[:, None] * np.log1p(-each)) @ distribution for each in served], axis=0
+        [np.exp(number[:, None] * np.log1p(-each)) @ distribution for each in served], axis=0
     )
-    # Where the code of all words serves every block, no more words than that are asked for.
-    every_word = (hopeless == 0) & (words > codewords.size * (1 - 1e-9))
-    assert np.all(words <= codewords.size * (1 + 1e-9)) or hopeless > 0 or problem is UNEVEN
-    failure, eps, words = failure[~every_word], eps[~every_word], words[~every_word]
+    # Where the code of all sequences serves every block, no more codewords than that are asked for.
+    every_sequence = (hopeless == 0) & (number > optimal.size * (1 - 1e-9))
+    assert np.all(number <= optimal.size * (1 + 1e-9)) or hopeless > 0 or problem is UNEVEN
+    failure, eps, number = failure[~every_sequence], eps[~every_sequence], number[~every_sequence]
     if problem is UNEVEN:  # rounded up to a lattice: safe, not exact
         assert np.all(failure <= eps + 1e-12)
         return
-    needed = words > 1
+    needed = number > 1
     np.testing.assert_allclose(failure[needed], eps[needed], rtol=1e-6)
     assert np.all(failure[~needed] <= eps[~needed] * (1 + 1e-6))
 
@@ -117,10 +117,10 @@ def test_C16_the_best_code_lies_between_the_bounds(problem):
     served, size = np.zeros((1, distribution.size), bool), np.zeros(1, int)
     for ball in within.T:
         served, size = np.concatenate([served, served | ball]), np.append(size, size + 1)
-    chance = served @ distribution
+    probability = served @ distribution
     for eps in (0.02, 0.2):
         found = _discrete(problem, eps, n)
-        possible = chance >= 1 - eps - 1e-12
+        possible = probability >= 1 - eps - 1e-12
         if not possible.any():
             assert not found.feasible
             continue
@@ -134,10 +134,10 @@ def test_C16_converse_is_not_below_the_tilted_information_converse(problem):
     n, eps = 5, 0.05
     distribution, _, _, information = _enumerated(problem, n)
     threshold = np.unique(information)
-    chance = np.array([distribution[information >= t - 1e-12].sum() for t in threshold])
+    probability = np.array([distribution[information >= t - 1e-12].sum() for t in threshold])
     # eps >= P[j >= log M + gamma] - 2^-gamma for every gamma: solve for log M at every threshold.
-    useful = chance > eps
-    weakest = threshold[useful] + np.log2(chance[useful] - eps)
+    useful = probability > eps
+    weakest = threshold[useful] + np.log2(probability[useful] - eps)
     assert _discrete(problem, eps, n).lower >= weakest.max() / n - 1e-7
 
 
@@ -162,8 +162,8 @@ def test_C16_a_uniform_source_of_many_letters_is_one_type():
     assert float(found.dispersion) == 0
     ball = stats.binom.logcdf([20, 200], [100, 1000], 2 / 3) / np.log(2)
     np.testing.assert_allclose(found.lower, (np.log2(0.99) - ball) / [100, 1000], rtol=0, atol=1e-8)
-    words = np.log2(np.log(0.01) / np.log1p(-np.exp2(ball[0])))
-    assert float(found.upper[0]) == pytest.approx(words / 100, abs=1e-8)
+    log2_codewords = np.log2(np.log(0.01) / np.log1p(-np.exp2(ball[0])))
+    assert float(found.upper[0]) == pytest.approx(log2_codewords / 100, abs=1e-8)
     assert np.all(np.abs(found.approximation - found.upper) < 2 * np.log2(100) / 100)
 
 

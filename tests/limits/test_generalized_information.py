@@ -84,7 +84,7 @@ def test_C30_edges():
         -np.sum([0.5, 0.3, 0.2] * np.log2([0.5, 0.3, 0.2])), rel=0, abs=1e-12
     )
     assert np.isinf(perfect.scale)
-    # Words ruled out that never occur help by themselves; one ruled out that occurs ruins all.
+    # Codewords ruled out that never occur help by themselves; one ruled out that occurs ruins all.
     Z = np.array([[0.4, 0.2], [0.0, 0.4]])
     ruled = generalized_mutual_information(Z, [[1.0, 1.0], [-np.inf, 1.0]])
     assert float(ruled.information) == pytest.approx(0.4 * np.log2(1 / 0.6), rel=0, abs=1e-12)
@@ -171,7 +171,7 @@ def test_C30_one_factor_of_all_scores_changes_no_ranking_and_no_rate(factor, log
 @settings(max_examples=15)
 @given(strategies.joint_pmfs((3, 3)), strategies.scores((3, 3)))
 def test_C30_planted_words_pass_a_wrong_decoder_first(joint, scores):
-    """The best distribution of planted words needs R(D) of the query: at most the GMI, and I if matched."""
+    """The best distribution of planted codewords needs R(D) of the query: at most the GMI, and I if matched."""
     px, d = joint.sum(axis=1), scores.max(axis=1, keepdims=True) - scores
     planted = rate_at(px, d, np.sum(joint * d))
     found = generalized_mutual_information(joint, scores)

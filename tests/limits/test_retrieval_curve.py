@@ -55,19 +55,19 @@ def rate_and_loss(joint, channel, size, loss):
     rate = float(np.sum(masses[used] * np.log2(masses[used] / product[used])))
     places = []
     for row in through:
-        # Words that tie may stand in any order: together they own the same places.
+        # Codewords that tie may stand in any order: together they own the same places.
         score = np.where(weight > 0, row / np.where(weight > 0, weight, 1.0), -1.0)
         order = np.argsort(-score)
         before = np.minimum(np.append(0.0, np.cumsum(weight[order])[:-1]), 1.0)
         share = np.minimum(weight[order], 1.0 - before)
         places.append(np.stack([row[order], before, share], axis=1)[row[order] > 0])
     places = np.concatenate(places)
-    chance, a, e = np.pad(
+    probability, a, e = np.pad(
         places, ((0, 2 ** math.ceil(math.log2(len(places) + 1024)) - len(places)), (0, 0))
     ).T
     with np.errstate(divide="ignore"):
         lost = expected_loss(np.log2(size), loss, log_a=np.log(a), log_e=np.log(e))
-    return rate, float(chance @ np.asarray(lost))
+    return rate, float(probability @ np.asarray(lost))
 
 
 def mixed(joint):
@@ -154,8 +154,8 @@ def test_C25_C26_certificates_hold_at_every_slope(joint, size, loss, encoder):
 @given(data=st.data(), joint=small_sources(), size=st.sampled_from((2, 7, 64)), loss=losses)
 def test_C25_no_channel_lies_below_the_curve(data, joint, size, loss):
     curve = limits.retrieval_curve(joint, np.log2(size), loss, SLOPES, tolerance=1e-3)
-    for words in (2, 3, 5):
-        channel = data.draw(strategies.channels((joint.shape[1], words)))
+    for codewords in (2, 3, 5):
+        channel = data.draw(strategies.channels((joint.shape[1], codewords)))
         rate, achieved = rate_and_loss(joint, channel, size, loss)
         assert float(curve.lower(max(achieved, float(curve.minimum_loss)))) <= rate + 1e-9
 
@@ -172,7 +172,7 @@ def test_C25_the_channel_has_the_loss_and_the_rate_of_its_point(joint, size, los
     np.testing.assert_allclose(channel.sum(axis=1), 1.0, rtol=0, atol=1e-12)
     within = 1e-6
     if len(classes_of(joint[:, joint.sum(axis=0) > 0]).direction) <= 1:
-        # A word for every cell of quantiles: joining neighbours raises the loss and lowers the rate.
+        # A codeword for every cell of quantiles: joining neighbours raises the loss and lowers the rate.
         channel = np.add.reduceat(channel, np.arange(0, channel.shape[1], 32), axis=1)
         within = 3e-4
     rate, achieved = rate_and_loss(joint, channel, size, loss)
@@ -213,11 +213,11 @@ def test_C26_no_deterministic_joint_encoder_lies_below(joint, size, loss):
     found = partitions(len(databases))
     for labels in found[:: max(len(found) // 4000, 1)]:
         labels = np.array(labels)
-        word = np.eye(labels.max() + 1)[:, labels] * mass
-        chance = word.sum(axis=1)
-        earned = np.sort(np.einsum("wd,xdi->wxi", word, likelihood), axis=2)[:, :, ::-1]
+        codeword = np.eye(labels.max() + 1)[:, labels] * mass
+        probability = codeword.sum(axis=1)
+        earned = np.sort(np.einsum("wd,xdi->wxi", codeword, likelihood), axis=2)[:, :, ::-1]
         lost.append(1 - float((earned @ weight).sum()) / size)
-        spent.append(-float(chance @ np.log2(chance)) / size)
+        spent.append(-float(probability @ np.log2(probability)) / size)
     excess = spent - np.asarray(curve.lower(np.maximum(lost, curve.minimum_loss)))
     assert np.min(excess) >= -1e-9
     assert np.min(lost) >= float(curve.minimum_loss) - 1e-12

@@ -28,7 +28,7 @@ def log(x):
 )
 def test_C13_matrix_equals_loops_over_letters(joint, scores, competitor, loss):
     found = np.asarray(retrieval_distortion(joint, scores, competitor, 4.0, loss))
-    chances = np.array(
+    probabilities = np.array(
         [
             [
                 (
@@ -43,7 +43,7 @@ def test_C13_matrix_equals_loops_over_letters(joint, scores, competitor, loss):
         ]
     )
     price = np.asarray(
-        ranking.expected_loss(4.0, loss, log_a=chances[..., 0], log_e=chances[..., 1])
+        ranking.expected_loss(4.0, loss, log_a=probabilities[..., 0], log_e=probabilities[..., 1])
     )
     for y in range(2):
         mass = joint[:, y].sum()

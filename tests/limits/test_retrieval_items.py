@@ -18,7 +18,7 @@ def reciprocal_rank_loss(p, size):
 
 
 def best_of_dsbs(crossover, size, sharpness):
-    """Rate and loss of the optimum of the DSBS: a word for each q, posterior a sigmoid."""
+    """Rate and loss of the optimum of the DSBS: a codeword for each q, posterior a sigmoid."""
     nodes, weights = np.polynomial.legendre.leggauss(24)
     ends = np.append(0.0, np.geomspace(1e-4 / size, 0.5, 160))
     half = np.diff(ends)[:, None] / 2
@@ -43,7 +43,7 @@ def test_C12_one_letter_inner_bound_is_the_closed_form_of_the_dsbs(size):
 
 
 def test_C12_one_letter_inner_curve_is_not_above_a_learned_code():
-    """Four learned words reached (0.252728, 0.719235); the best words reach 0.225949 there."""
+    """Four learned codewords reached (0.252728, 0.719235); the best codewords reach 0.225949 there."""
     bounds = retrieval_bounds(sources.dsbs(0.1), 4.0, RECIPROCAL, n=1, distortion=[0.719235])
     assert 0.2259489 < float(bounds.upper[0]) < 0.2259490 + 1.1e-4
     assert 0.18 < float(bounds.lower[0]) < float(bounds.upper[0])
@@ -57,13 +57,13 @@ def slot_means(a, b, size):
     return 1 - terms.sum(axis=1) / (size * width)
 
 
-def multistart(joint, size, slope, words, starts):
-    """Least loss + slope I(U;Y) of a few words by quasi-Newton descents from random channels."""
+def multistart(joint, size, slope, codewords, starts):
+    """Least loss + slope I(U;Y) of a few codewords by quasi-Newton descents from random channels."""
     generator = np.random.default_rng(5)
     py = joint.sum(axis=0)
 
     def cost(logits):
-        channel = np.exp(logits.reshape(py.size, words)) + 1e-12
+        channel = np.exp(logits.reshape(py.size, codewords)) + 1e-12
         channel /= channel.sum(axis=1, keepdims=True)
         through = joint @ channel
         pu = through.sum(axis=0)
@@ -74,7 +74,7 @@ def multistart(joint, size, slope, words, starts):
             total += row[order] @ slot_means(ends[:-1], np.minimum(ends[1:], 1.0), size)
         return total
 
-    begin = 2 * generator.standard_normal((starts, py.size * words))
+    begin = 2 * generator.standard_normal((starts, py.size * codewords))
     return min(scipy.optimize.minimize(cost, start, method="L-BFGS-B").fun for start in begin)
 
 

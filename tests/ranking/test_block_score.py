@@ -115,10 +115,10 @@ def test_C12_types_are_all_compositions_with_their_chances():
     assert (counts.sum(axis=1) == 5).all()
     for x in range(3):
         np.testing.assert_array_equal((letters == x).sum(axis=0), counts[:, x])
-    chances = np.array([0.5, 0.3, 0.2])
-    expected = scipy.stats.multinomial.pmf(counts, 5, chances)
+    probabilities = np.array([0.5, 0.3, 0.2])
+    expected = scipy.stats.multinomial.pmf(counts, 5, probabilities)
     np.testing.assert_allclose(
-        block_score.type_probabilities(chances, counts), expected, rtol=1e-12
+        block_score.type_probabilities(probabilities, counts), expected, rtol=1e-12
     )
 
 
@@ -133,7 +133,7 @@ def test_C12_useless_descriptions_rank_at_random():
 def test_C12_the_gradient_of_a_loss_is_that_of_finite_differences():
     joint = jnp.array([[0.4, 0.1], [0.15, 0.35]])
     letters, counts = map(jnp.asarray, block_score.types_of_queries(2, 2))
-    chances = block_score.type_probabilities(np.array(joint.sum(axis=1)), np.array(counts))
+    probabilities = block_score.type_probabilities(np.array(joint.sum(axis=1)), np.array(counts))
     lattice = block_score.lattice_of(joint @ jnp.array([[0.8, 0.2], [0.3, 0.7]]), 4)
 
     def loss(t):
@@ -143,7 +143,7 @@ def test_C12_the_gradient_of_a_loss_is_that_of_finite_differences():
         distributions = block_score.letter_distributions(through, lattice, 4)
         log_a, log_e, distribution = block_score.score_probabilities(distributions, letters, counts)
         return jnp.sum(
-            chances[:, None]
+            probabilities[:, None]
             * distribution
             * ranking.expected_loss(3.0, "error", log_a=log_a, log_e=log_e)
         )

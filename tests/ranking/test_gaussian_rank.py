@@ -13,7 +13,7 @@ SCORES = {"likelihood_ratio": lambda c: 1 / c, "conditional_density": lambda c: 
 
 
 def one_letter(c, M, score):
-    """MRR and chance to be first of a letter, by nested adaptive quadrature over x and u."""
+    """MRR and probability to be first of a letter, by nested adaptive quadrature over x and u."""
     b = SCORES[score](c)
     deviation = np.sqrt(1 - c * c)
 

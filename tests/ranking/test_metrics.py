@@ -216,7 +216,7 @@ RANK_CASES = [
 
 @pytest.mark.parametrize(("scores", "target"), RANK_CASES)
 def test_mean_of_random_ranks_is_the_metric(scores, target):
-    # Hoeffding for means of values in [0, 1]: each of 5 x 7 checks fails by chance with
+    # Hoeffding for means of values in [0, 1]: each of 5 x 7 checks fails at random with
     # probability 2 exp(-2 draws slack^2) = 1e-8, all together below 1e-6.
     draws = 20_000
     slack = math.sqrt(math.log(2 / 1e-8) / (2 * draws))

@@ -76,10 +76,10 @@ def test_features_of_zero_are_tied():
 
 @settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 12))
-def test_C4_no_ranking_by_stored_codes_passes_their_entropy(seed, words):
+def test_C4_no_ranking_by_stored_codes_passes_their_entropy(seed, codewords):
     # Exact for one database and all of its items as targets, whatever scores the queries give.
     generator = np.random.default_rng(seed)
-    codes = generator.integers(0, words, 24)
+    codes = generator.integers(0, codewords, 24)
     codes[generator.random(24) < 0.3] = 0
     tables = generator.normal(size=(24, 12))
     if seed % 2:

@@ -14,13 +14,13 @@ N = 8
 
 
 def all_sums(values, pmf, counts):
-    """Every sequence of letters: its score and its chance."""
+    """Every sequence of letters: its score and its probability."""
     letters = [x for x, count in enumerate(counts) for _ in range(count)]
-    score, chance = np.zeros(1), np.ones(1)
+    score, probability = np.zeros(1), np.ones(1)
     for x in letters:
         score = np.add.outer(score, np.asarray(values[x])).ravel()
-        chance = np.multiply.outer(chance, np.asarray(pmf[x])).ravel()
-    return score, chance
+        probability = np.multiply.outer(probability, np.asarray(pmf[x])).ravel()
+    return score, probability
 
 
 def _log(x):
@@ -47,12 +47,12 @@ def test_C15_lattice_tails_are_those_of_all_sequences(table, step, offset):
     pmf[0] = 0.5 * pmf[0] + np.array([0.2, 0.3, 0.0]) + 1e-9 * np.array([-1.0, 0.0, 1.0])
     counts = (max(counts[0], 1), min(counts[1], N - 1))
     values = step * levels + offset * np.array([[1.0], [-0.5]])
-    score, chance = all_sums(levels, pmf, counts)
+    score, probability = all_sums(levels, pmf, counts)
     constant = offset * (counts[0] - 0.5 * counts[1])
-    k = np.quantile(score[chance > 0], [0.0, 0.5, 0.9, 1.0], method="nearest")
+    k = np.quantile(score[probability > 0], [0.0, 0.5, 0.9, 1.0], method="nearest")
     found = score_tail(values, pmf, counts, step * k + constant)
-    tail = _log([chance[score > at].sum() for at in k])
-    tie = _log([chance[score == at].sum() for at in k])
+    tail = _log([probability[score > at].sum() for at in k])
+    tie = _log([probability[score == at].sum() for at in k])
     np.testing.assert_allclose(found.log_tail.value, tail, rtol=1e-11, atol=1e-12)
     np.testing.assert_allclose(found.log_tie.value, tie, rtol=1e-11, atol=1e-12)
     assert (found.log_tail.lower <= found.log_tail.upper).all()
@@ -84,19 +84,22 @@ def test_C15_bounds_without_a_lattice_hold_the_sum_over_all_sequences(table, pla
     """Irrational differences; thresholds also at, just above and just below values of the sum."""
     values, pmf, counts = table
     values = values + np.sqrt([[2.0, 3.0, 5.0], [7.0, 11.0, 13.0]])
-    score, chance = all_sums(values, pmf, counts)
-    score = score[chance > 0]
+    score, probability = all_sums(values, pmf, counts)
+    score = score[probability > 0]
     t = np.quantile(score, place, method=data.draw(st.sampled_from(["nearest", "linear"])))
     t += data.draw(st.sampled_from([0.0, 1e-3, -1e-3]))
     found = score_tail(values, pmf, counts, t, tolerance=5e-3)
     if found.step > 0:  # one kind with two values is a lattice
         return
-    chance = chance[chance > 0]
+    probability = probability[probability > 0]
     span = 1e-10
-    strict, weak = _log(chance[score > t + span].sum()), _log(chance[score > t - span].sum())
+    strict, weak = (
+        _log(probability[score > t + span].sum()),
+        _log(probability[score > t - span].sum()),
+    )
     assert found.log_tail.lower <= strict + 1e-9
     assert found.log_tail.upper >= strict - 1e-9
-    tie = _log(chance[np.abs(score - t) <= span].sum())
+    tie = _log(probability[np.abs(score - t) <= span].sum())
     assert found.log_tie.upper >= tie - 1e-6
     if strict == weak and not ((score > t - 0.02) & (score < t + 0.02)).any():
         assert found.log_tail.gap < 0.01

@@ -17,10 +17,10 @@ from rdsim.ranking.temperature import (
     fit_temperatures,
 )
 
-SAMPLES, WORDS = 12, 4
-tables = sts.scores((SAMPLES, 2, WORDS))
-target_lists = st.lists(st.integers(0, WORDS - 1), min_size=SAMPLES, max_size=SAMPLES)
-priors = sts.pmfs(WORDS).map(lambda q: 0.9 * q + 0.1 / WORDS)
+SAMPLES, CODEWORDS = 12, 4
+tables = sts.scores((SAMPLES, 2, CODEWORDS))
+target_lists = st.lists(st.integers(0, CODEWORDS - 1), min_size=SAMPLES, max_size=SAMPLES)
+priors = sts.pmfs(CODEWORDS).map(lambda q: 0.9 * q + 0.1 / CODEWORDS)
 
 
 def _cross_entropy(weight, scores, target, competitor):
@@ -62,11 +62,11 @@ def test_C17_no_temperatures_have_a_cross_entropy_below_the_certificate(
 def _sample(seed, samples=400, used=16):
     """Sixteen items that are their own codewords, and queries of those that are used."""
     generator = np.random.default_rng(seed)
-    words = np.random.default_rng(7).normal(size=(16, 2))
+    codewords = np.random.default_rng(7).normal(size=(16, 2))
     target = generator.integers(0, used, samples)
     spread = np.sqrt([0.2, 1.0])[:, None]
-    queries = words[target][:, None] + spread * generator.normal(size=(samples, 2, 2))
-    return np.asarray(negative_squared_distance(queries, words)), target
+    queries = codewords[target][:, None] + spread * generator.normal(size=(samples, 2, 2))
+    return np.asarray(negative_squared_distance(queries, codewords)), target
 
 
 UNIFORM = np.full(16, 1 / 16)
@@ -84,7 +84,7 @@ def test_C17_fitted_temperatures_meet_a_reference_to_nine_digits():
 
 
 def test_C17_fitted_temperatures_of_gaussian_noise_are_its_variances():
-    """Codewords are the items. Within six standard errors: a false alarm has a chance of 4e-9."""
+    """Codewords are the items. Within six standard errors: a false alarm has a probability of 4e-9."""
     scores, target = _sample(1)
     fit = fit_temperatures(scores, target, UNIFORM)
     error = np.sqrt(np.diag(fit.log_covariance))
@@ -195,16 +195,18 @@ def test_C17_bayes_temperatures_give_the_likelihood_of_gaussian_cells(left):
     """Up to a number that all codewords share, whatever the codewords leave of the item."""
     generator = np.random.default_rng(8)
     noise = np.array([0.1, 0.7, 2.0])
-    words, queries = generator.normal(size=(5, 2)), generator.normal(size=(3, 2))
+    codewords, queries = generator.normal(size=(5, 2)), generator.normal(size=(3, 2))
     temperature = bayes_temperatures(noise, left)
-    fused = np.asarray(fuse(negative_squared_distance(queries, words), temperature))
+    fused = np.asarray(fuse(negative_squared_distance(queries, codewords), temperature))
     covariance = np.diag(noise) + left
     exact = [
         sum(
-            scipy.stats.multivariate_normal.logpdf(queries[:, i], np.full(3, word[i]), covariance)
+            scipy.stats.multivariate_normal.logpdf(
+                queries[:, i], np.full(3, codeword[i]), covariance
+            )
             for i in range(2)
         )
-        for word in words
+        for codeword in codewords
     ]
     np.testing.assert_allclose(np.diff(fused), np.diff(exact), rtol=1e-10)
     np.testing.assert_allclose(temperature / temperature[0], noise / noise[0], rtol=1e-14)

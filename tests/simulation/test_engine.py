@@ -180,18 +180,18 @@ def test_the_cap_ends_a_run_that_has_not_converged():
 
 def test_intervals_cover_at_the_time_of_stopping():
     """200 settings at 0.9: more than 43 misses have probability below 1e-6 if coverage holds."""
-    chances = np.linspace(0.02, 0.98, 200)
+    probabilities = np.linspace(0.02, 0.98, 200)
     result = simulation.run_trials(
         KEY,
-        lambda key, chance: jax.random.uniform(key) < chance,
-        chances,
+        lambda key, probability: jax.random.uniform(key) < probability,
+        probabilities,
         target_width=0.05,
         cap=3000,
         confidence=0.9,
         settings="independent",
     )
     assert scipy.stats.binom.sf(43, 200, 0.1) < 1e-6
-    assert int((~np.asarray(result.estimates.covers(chances))).sum()) <= 43
+    assert int((~np.asarray(result.estimates.covers(probabilities))).sum()) <= 43
     assert len(set(np.asarray(result.trials).tolist())) >= 3
 
 

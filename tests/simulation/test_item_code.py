@@ -196,7 +196,7 @@ def test_bottleneck_bound_of_one_class_is_the_gaussian_bottleneck(dimension):
 
 @given(st.integers(0, 2**31), st.floats(0.1, 2.0), st.integers(2, 6))
 @settings(max_examples=15)
-def test_C17_no_quantizer_tells_more_than_the_bottleneck_bound(seed, noise, words):
+def test_C17_no_quantizer_tells_more_than_the_bottleneck_bound(seed, noise, letters):
     """Random cells of items on a line: I(U;Z) of a table against the bound at H(U)."""
     rng = np.random.default_rng(seed)
     w, means = rng.dirichlet(np.ones(2)), np.sort(rng.normal(size=2) * 3)
@@ -204,11 +204,11 @@ def test_C17_no_quantizer_tells_more_than_the_bottleneck_bound(seed, noise, word
     y = np.linspace(-12, 12, 801)
     p = np.exp(np.asarray(source.log_density_item(y[:, None])))
     p /= p.sum()
-    cells = np.searchsorted(np.sort(rng.choice(y[250:550], words - 1)), y)
+    cells = np.searchsorted(np.sort(rng.choice(y[250:550], letters - 1)), y)
     z = np.linspace(-19, 19, 601)
     given_y = scipy.stats.norm.pdf(z, y[:, None], math.sqrt(noise))
     given_y /= given_y.sum(axis=1, keepdims=True)
-    joint = np.stack([p[cells == u] @ given_y[cells == u] for u in range(words)])
+    joint = np.stack([p[cells == u] @ given_y[cells == u] for u in range(letters)])
     q = joint.sum(axis=1)
     independent = np.outer(q, joint.sum(axis=0))
     seen = joint > 1e-100
@@ -337,12 +337,12 @@ def test_a_codeword_ties_with_itself_and_with_its_copy_in_every_program(fusion_e
         "xla_cpu_use_fusion_emitters": fusion_emitters,
     }
     half = jax.random.normal(jax.random.key(1), (32, 3))
-    words = jnp.concatenate([half, half])
+    points = jnp.concatenate([half, half])
     competitor = jnp.full(64, 1 / 64)
 
     def one(key):
         query, target = jax.random.normal(key, (2,)), jax.random.randint(key, (), 0, 64)
-        scores = -((words[:, 0] - query[0]) ** 2) - (words[:, 1] - query[1]) ** 2 * words[:, 2]
+        scores = -((points[:, 0] - query[0]) ** 2) - (points[:, 1] - query[1]) ** 2 * points[:, 2]
         return coded_items._above_and_same(scores, target, competitor)
 
     keys = jax.random.split(jax.random.key(0), 500)

@@ -22,7 +22,7 @@ HAMMING = 1.0 - np.eye(2)
 NOISE = 0.1
 JOINT = 0.5 * np.array([[1 - NOISE, NOISE], [NOISE, 1 - NOISE]])
 CHANNEL = np.array([[0.89, 0.11], [0.11, 0.89]])
-LENGTH, BITS = 12, 6  # one shape: 64 words of 12 letters
+LENGTH, BITS = 12, 6  # one shape: 64 codewords of 12 letters
 # One interval misses with probability 1e-8.
 CONFIDENCE = 1 - 1e-8
 
@@ -36,7 +36,7 @@ def simulate(log2_size, key=KEY, **options):
 
 @pytest.mark.parametrize("codebook", [0, 1])
 def test_C15_counts_are_those_of_a_plain_database(codebook):
-    """The same draws, every item kept and ranked: nothing counted by words."""
+    """The same draws, every item kept and ranked: nothing counted by codewords."""
     items, queries = 300, 32
     found = simulate(math.log2(items), codebooks=2)
     keys = codebook_keys(KEY, codebook)
@@ -65,7 +65,7 @@ def query_flips(keys, number, item):
 
 
 def test_C14_large_codebook_agrees_with_independent_codebooks():
-    # 4 items share 64 words: few meet in one word, and the rest of the distribution is the same.
+    # 4 items share 64 codewords: few meet in one codeword, and the rest of the distribution is the same.
     found = simulate(2.0, codebooks=300)
     for loss in ("error", "reciprocal_rank"):
         exact = codes.dsbs_ensemble(NOISE, 2.0, loss, n=LENGTH, rate=BITS / LENGTH)
@@ -80,7 +80,7 @@ def test_C15_small_codebook_loses_to_its_ties():
     np.testing.assert_allclose(
         error, np.where(found.better > 0, 1.0, 1 - 1 / found.tied), rtol=1e-12, atol=0
     )
-    # Whatever the codebook, at most one item a word is returned first, on average over targets.
+    # Whatever the codebook, at most one item a codeword is returned first, on average over targets.
     least = 1 - np.asarray(found.occupied) / found.items
     conditional = found.given_codebook("error", confidence=CONFIDENCE)
     assert np.all(conditional.upper >= least)
@@ -135,7 +135,7 @@ BUDGET = int(sys.argv[1])
 peak(10.0, 0.5)
 _, small = peak(10.0, 0.5)
 ranks, large = peak(17.0, 0.5)
-print(json.dumps({"small": small, "large": large, "items": ranks.items, "words": ranks.codebook_size}))
+print(json.dumps({"small": small, "large": large, "items": ranks.items, "codewords": ranks.codebook_size}))
 """
 
 
@@ -145,7 +145,7 @@ def test_memory_does_not_grow_with_the_database():
         [sys.executable, "-c", MEMORY, str(budget)], capture_output=True, check=True, text=True
     ).stdout
     found = json.loads(output)
-    assert (found["items"], found["words"]) == (2**17, 2**10)
+    assert (found["items"], found["codewords"]) == (2**17, 2**10)
     # The items alone are 2.5 MiB, their distortions 512 MiB. What Python and JAX
     # take for themselves is there after the small runs.
     assert found["large"] - found["small"] <= budget
