@@ -48,7 +48,7 @@ class Config(Circle):
     """The codes compared."""
     bits: tuple[int, ...] = (2, 4, 6)
     """Bits per item that the codes are fitted for."""
-    atoms: int = 96
+    codewords: int = 96
     """Codewords that the entropy-coded quantizers start from."""
     training: int = 1536
     """Items that codes and temperatures are fitted to."""
@@ -67,7 +67,7 @@ SMOKE = Config(
     noises=((0.02, 0.5),),
     codes=("entropy-weighted", "k-means VQ", "uniform scalar"),
     bits=(3,),
-    atoms=16,
+    codewords=16,
     training=256,
     trials=2048,
     log2_sizes=(10,),
@@ -78,7 +78,7 @@ QUICK = Config()
 FULL = Config(
     codes=tuple(CODES),
     bits=tuple(range(1, 9)),
-    atoms=256,
+    codewords=256,
     training=4096,
     trials=32768,
     points=129,
@@ -134,9 +134,9 @@ def _fit(config: Config, key: jax.Array, name: str, bits: int) -> dict[str, np.n
     source = mixture_on_circle(config, config.noises[0])
     item_key, start_key, test_key, draw_key = jax.random.split(key, 4)
     items = source.sample(item_key, (config.training,))[1]
-    code = fit_item_code(start_key, name, items, bits, initial_codewords=config.atoms)
+    code = fit_item_code(start_key, name, items, bits, initial_codewords=config.codewords)
     padded = common_code(
-        code, codebook_size=max(config.atoms, 2 ** max(config.bits)), planes=max(config.bits)
+        code, codebook_size=max(config.codewords, 2 ** max(config.bits)), planes=max(config.bits)
     )
     rough, fine = (
         code_rates(padded, cells.points, masses=cells.masses)

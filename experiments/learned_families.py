@@ -57,7 +57,7 @@ class Config(Circle):
     """Optimisation steps of a fit."""
     training: int = 1536
     """Pairs that a family learns from."""
-    atoms: int = 96
+    codewords: int = 96
     """Codewords that the entropy-weighted quantizer starts from."""
     trials: int = 4096
     """Trials of the simulation of one system."""
@@ -74,7 +74,7 @@ SMOKE = Config(
     bits=(2,),
     steps=50,
     training=256,
-    atoms=16,
+    codewords=16,
     trials=2048,
     log2_sizes=(5,),
     cells=32,
@@ -87,7 +87,7 @@ FULL = Config(
     seeds=2,
     steps=1000,
     training=3072,
-    atoms=128,
+    codewords=128,
     trials=16384,
     points=257,
 )
@@ -171,10 +171,10 @@ def _best_known(key: jax.Array, config: Config, source: GaussianMixtureSource) -
     items = source.sample(item_key, (config.training,))[1]
     cells = source.discretise_item(config.cells // 2)
     fitted = [
-        fit_item_code(start_key, KNOWN, items, b, initial_codewords=config.atoms)
+        fit_item_code(start_key, KNOWN, items, b, initial_codewords=config.codewords)
         for b in config.bits
     ]
-    codes = [padded_code(code, config.atoms) for code in fitted]
+    codes = [padded_code(code, config.codewords) for code in fitted]
     return [(code, density_decoder(source, code, cells)) for code in codes]
 
 

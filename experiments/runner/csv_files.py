@@ -23,8 +23,8 @@ from rdsim.cli.provenance import hash_files
 COLUMNS: Final = {"lower": "lower", "upper": "upper", "gap": "gap", "error": "standard_error"}
 """The last word of a bounding variable's name, and the column it becomes."""
 
-_ROUNDING: Final = 1e-9
-"""By how much, relative to 1 + |value|, a value may lie outside a bound because of rounding."""
+_BOUNDED: Final = ("", "mean", "value", "rate")
+"""Last word of what it bounds: STEM_lower bounds STEM, or else STEM_mean, STEM_value or STEM_rate."""
 
 
 def write(dataset: xarray.Dataset, path: Path) -> Literal["written", "fresh"]:
@@ -40,63 +40,29 @@ def write(dataset: xarray.Dataset, path: Path) -> Literal["written", "fresh"]:
 
 
 def bounds(dataset: xarray.Dataset) -> dict[str, dict[str, str]]:
-    """Find what bounds each variable: {variable: {column: the variable that bounds it}}.
+    """Find what bounds each variable, by their names: {variable: {column: the variable that bounds it}}.
 
-    NAME_lower bounds NAME, NAME_mean, or else the variable beside it whose name begins with NAME;
-    a variable called `lower` bounds the variable beside it. The same holds for upper, gap and error.
-    Dimensions and units must agree, and every value must lie within its bound. A variable whose name
-    ends so and which bounds nothing is shown as a variable of its own.
+    STEM_lower bounds STEM, or else STEM_mean, STEM_value or STEM_rate, the first that is a variable of the same
+    dimensions and units; where the stem is empty, `lower` bounds `mean`, `value` or `rate`. The same holds for upper,
+    gap and error. Any other variable that ends so is shown as a variable of its own.
     """
-    names = list(map(str, dataset.data_vars))
     found: dict[str, dict[str, str]] = {}
-    taken: set[str] = set()
-    for name in names:
+    for name in map(str, dataset.data_vars):
         stem, _, word = name.rpartition("_")
         if word not in COLUMNS:
             continue
-        column = COLUMNS[word]
-        candidates = [stem, f"{stem}_mean"] if stem else []
-        if word in ("lower", "upper") or name == "gap":
-            candidates += [
-                other
-                for other in _beside(names, name, taken)
-                if other.startswith(f"{stem}_" if stem else "")
-                and other.rpartition("_")[2] not in ("lower", "upper")
-            ]
-        for base in candidates:
-            if column not in found.get(base, {}) and _fits(dataset, base, name, column):
-                found.setdefault(base, {})[column] = name
-                taken.add(name)
-                break
+        bases = ("_".join(filter(None, (stem, last))) for last in _BOUNDED)
+        base = next((base for base in bases if base and _fits(dataset, base, name)), None)
+        if base is not None:
+            found.setdefault(base, {})[COLUMNS[word]] = name
     return found
 
 
-def _beside(names: list[str], name: str, taken: set[str]) -> list[str]:
-    """Return the nearest variables before and after this one that bound nothing."""
-    place = names.index(name)
-    sides = (
-        [other for other in names[:place] if other not in taken][-1:],
-        [other for other in names[place + 1 :] if other.rpartition("_")[2] not in COLUMNS][:1],
-    )
-    return [other for side in sides for other in side]
-
-
-def _fits(dataset: xarray.Dataset, base: str, name: str, column: str) -> bool:
+def _fits(dataset: xarray.Dataset, base: str, name: str) -> bool:
     if base not in dataset.data_vars:
         return False
     value, bound = dataset[base], dataset[name]
-    if value.dims != bound.dims or value.attrs.get("units") != bound.attrs.get("units"):
-        return False
-    if value.dtype.kind not in "fiu" or bound.dtype.kind not in "fiu":
-        return False
-    known = np.isfinite(value.values) & np.isfinite(bound.values)
-    above = (bound.values - value.values)[known]
-    slack = _ROUNDING * (1 + np.abs(value.values[known]))
-    if column == "lower":
-        return bool(np.all(above <= slack))
-    if column == "upper":
-        return bool(np.all(above >= -slack))
-    return bool(np.all(bound.values[known] >= -slack))
+    return value.dims == bound.dims and value.attrs.get("units") == bound.attrs.get("units")
 
 
 def _facts(dataset: xarray.Dataset) -> dict[str, Any]:

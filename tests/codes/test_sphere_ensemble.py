@@ -141,9 +141,8 @@ def test_C28_a_junk_word_is_that_of_simulated_databases(loss):
     rng, n, size, share = np.random.default_rng(4), 6, 8, 0.4
     pair = sources.projected_normal(n, correlation=0.8)
     codewords = RandomDirections(n, math.log2(7))
-    least = -np.tanh(
-        codewords.angles(200, share).psi.max()
-    )  # cosine of the farthest item with a codeword
+    # Cosine of the farthest item with a codeword.
+    least = -np.tanh(codewords.angles(200, share).psi.max())
     score, has = ranks_of_databases(
         rng, n, 0.8, directions(7), size, 40_000, lambda near: near > least
     )

@@ -268,7 +268,6 @@ def test_what_bounds_what():
             "drawn_upper": ("x", one + 1, units),
             "middle": ("x", one, units),
             "lower": ("x", one - 1, units),
-            "upper": ("x", one - 0.5, units),
             "direct_error": ("x", one, units),
             "direct_upper": ("x", one, units),
             "sum": ("x", one, units),
@@ -278,10 +277,8 @@ def test_what_bounds_what():
         }
     )
     assert _csv.bounds(dataset) == {
-        "rate": {"gap": "gap"},
+        "rate": {"gap": "gap", "lower": "lower"},
         "drawn_mean": {"lower": "drawn_lower", "upper": "drawn_upper"},
-        "middle": {"lower": "lower"},
-        "direct_error": {"upper": "direct_upper"},
         "sum": {"standard_error": "sum_error"},
     }
 

@@ -11,9 +11,8 @@ from rdsim.ranking.tails.score_tails import score_tail
 from rdsim.simulation.importance import importance_loss, importance_tail
 
 KEY = jax.random.key(15)
-SURE = (
-    1 - 1e-9
-)  # of one interval: with less than 100 of them a false alarm has probability below 1e-6
+# Of one interval: with less than 100 of them a false alarm has probability below 1e-6.
+SURE = 1 - 1e-9
 BINARY = ([[0.0, 1.0]], [[0.9, 0.1]], [100])
 
 

@@ -4,7 +4,7 @@ $$y' = A (y - c), \quad y' = (y'_1, \dots, y'_S), \quad
     j_s = \arg\min_j |y'_s - u_{sj}|^2,$$
 
 so that $\prod_s W_s$ codewords need only $\sum_s W_s$ stored points. A is the identity, or a rotation onto
-the principal axes of the training items, dealt out to the blocks. An item is stored as the digits
+the principal axes of the training items, which are divided among the blocks. An item is stored as the digits
 $j_1..j_S$; up to 2^16 codewords can be listed, with the digits as an index in mixed radix.
 
 Every fit raises a ValueError that names the argument if one lies outside its range, and a TypeError if
@@ -236,7 +236,7 @@ def long_product_quantizer(
 ) -> ProductQuantizer:
     """Fit a product quantizer of so many bits, in blocks of at most eight.
 
-    The items are first rotated onto their principal axes, which are dealt to the blocks in turn,
+    The items are first rotated onto their principal axes, which are given to the blocks in turn,
     so that every block has a share of the large ones.
 
     Args:
@@ -269,9 +269,11 @@ def long_product_quantizer(
     centre = points.mean(axis=0)
     variances, axes = np.linalg.eigh(np.cov(points.T, bias=True).reshape(dimension, dimension))
     falling = axes[:, np.argsort(-variances, kind="stable")]
-    dealt = [np.arange(block, dimension, blocks) for block in range(blocks)]
-    rotation = falling[:, np.concatenate(dealt)].T
-    parts = np.split((points - centre) @ rotation.T, np.cumsum([*map(len, dealt)])[:-1], axis=1)
+    # Axis i, by falling variance, belongs to block i modulo the number of blocks.
+    axes_of = [np.arange(block, dimension, blocks) for block in range(blocks)]
+    rotation = falling[:, np.concatenate(axes_of)].T
+    parts = np.split((points - centre) @ rotation.T, np.cumsum([*map(len, axes_of)])[:-1], axis=1)
+    # The first blocks take the bits that are left over.
     sizes = [count // blocks + (block < count % blocks) for block in range(blocks)]
     fits = [
         best_codebook(generator, part, min(1 << size, distinct_rows(part)), starts, iterations)
@@ -304,20 +306,20 @@ def _quantizer(
 
 
 def _balanced_axes(centred: np.ndarray, sizes: list[int]) -> np.ndarray:
-    """Principal axes as rows, dealt out so that the blocks' products of variances balance.
+    """Principal axes as rows, divided so that the blocks' products of variances balance.
 
     Each axis, of falling variance, goes to the block of the least sum of logarithms that has a place.
     """
     variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
     # A floor keeps the logarithm of a flat direction finite.
     logs = np.log(np.maximum(variances, 1e-300))
-    dealt: list[list[int]] = [[] for _ in sizes]
+    axes_of: list[list[int]] = [[] for _ in sizes]
     # Above the least of all logarithms, so that each axis adds to its block.
     weight = logs - logs.min() + 1.0
     for axis in np.argsort(-variances):
-        open_blocks = [s for s, size in enumerate(sizes) if len(dealt[s]) < size]
-        dealt[min(open_blocks, key=lambda s: weight[dealt[s]].sum())].append(int(axis))
-    return axes[:, [axis for block in dealt for axis in block]].T
+        open_blocks = [s for s, size in enumerate(sizes) if len(axes_of[s]) < size]
+        axes_of[min(open_blocks, key=lambda s: weight[axes_of[s]].sum())].append(int(axis))
+    return axes[:, [axis for block in axes_of for axis in block]].T
 
 
 def _blocks(code: ProductQuantizer, points: Float[Array, "n d"]) -> list[Float[Array, "n s"]]:

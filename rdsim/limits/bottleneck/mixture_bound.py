@@ -22,7 +22,7 @@ def mixture_bottleneck_bound(
 ) -> Float[Array, "..."]:
     r"""Bound from above what R bits about an item can tell about its queries.
 
-    With the class told to both sides the pair is Gaussian, $\rho_c = v_c / (v_c + n)$, and
+    If both sides know the class, the pair is Gaussian, $\rho_c = v_c / (v_c + n)$, and
     $I(Y;U) = I(C;U) + I(Y;U|C)$ for every U - Y - X, so that
 
     $$I(X;U) \le I(C;U) + I(X;U|C) \le t + \min_{0 < s \le 1} \Bigl[ s(R-t) +

@@ -51,7 +51,8 @@ def mixture_loss_bound(
 
     """
     size = validation.log2_size(log2_size)
-    told = mixture_bottleneck_bound(source, rate, modalities=modalities)
+    relevance = mixture_bottleneck_bound(source, rate, modalities=modalities)
     whole = source.mutual_information(modalities, tolerance=_TOLERANCE)
-    told = jnp.minimum(told, whole.upper).reshape(*told.shape, *(1,) * size.ndim)
-    return rank_loss(size, loss, rate=told).lower
+    relevance = jnp.minimum(relevance, whole.upper)
+    relevance = relevance.reshape(*relevance.shape, *(1,) * size.ndim)
+    return rank_loss(size, loss, rate=relevance).lower
