@@ -1,0 +1,86 @@
+"""Host-side checks of what a caller passes, made once, before anything is traced.
+
+The error names the argument, what was wanted and what was got. Under a JAX transformation the
+values are not known yet: shapes are still checked, and the values are the caller's responsibility.
+"""
+
+from rdsim.validation.arrays import (
+    LARGEST_COORDINATE,
+    LARGEST_COUNT,
+    SMALLEST_DIFFERENCE,
+    NotNumericError,
+    apart,
+    broadcast,
+    coordinates,
+    counts,
+    directions,
+    finite,
+    host_array,
+    integer_array,
+    interval,
+    is_traced,
+    log2_size,
+    not_empty,
+    numbers,
+    open_unit,
+    positive,
+    real_array,
+    tolerance,
+)
+from rdsim.validation.objects import (
+    function,
+    host_generator,
+    instance,
+    integer,
+    integers,
+    pair,
+    path,
+    prng_key,
+)
+from rdsim.validation.precision import needs_float64, require_float64
+from rdsim.validation.probabilities import (
+    PROBABILITY_SUM_TOLERANCE,
+    channel,
+    distortions,
+    pmf,
+    sided_joint,
+)
+
+__all__ = [
+    "LARGEST_COORDINATE",
+    "LARGEST_COUNT",
+    "PROBABILITY_SUM_TOLERANCE",
+    "SMALLEST_DIFFERENCE",
+    "NotNumericError",
+    "apart",
+    "broadcast",
+    "channel",
+    "coordinates",
+    "counts",
+    "directions",
+    "distortions",
+    "finite",
+    "function",
+    "host_array",
+    "host_generator",
+    "instance",
+    "integer",
+    "integer_array",
+    "integers",
+    "interval",
+    "is_traced",
+    "log2_size",
+    "needs_float64",
+    "not_empty",
+    "numbers",
+    "open_unit",
+    "pair",
+    "path",
+    "pmf",
+    "positive",
+    "prng_key",
+    "real_array",
+    "require_float64",
+    "sided_joint",
+    "tolerance",
+]
