@@ -160,6 +160,7 @@ def entropy_coded_bits(symbols: ArrayLike, p: ArrayLike) -> RangeCoded:
     encoder = constriction.stream.queue.RangeEncoder()
     encoder.encode(message, model)
     compressed = encoder.get_compressed()
+    # Bits count only if they can be read: the message is decoded and compared.
     decoded = constriction.stream.queue.RangeDecoder(compressed).decode(model, message.size)
     if not np.array_equal(decoded, message):
         raise RuntimeError("entropy_coded_bits: the message read back differs from that written")

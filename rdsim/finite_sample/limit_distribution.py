@@ -219,6 +219,7 @@ def excess_distribution(
     )
     problem = solved_source(*checked_problem(p, distortions, slope))
     pmf, K, q, Z, slack, *_ = (np.asarray(leaf) for leaf in problem)
+    # Letters in use, letters tied (no mass, no slack: either may appear), and the contact set of both.
     active = q > floor
     tied = ~active & (slack <= floor)
     contact = active | tied
@@ -322,6 +323,7 @@ def _standard_margin(problem: SolvedSource, active: np.ndarray) -> float:
     mass_variance = np.diagonal(np.linalg.inv(used.T @ used)) - q[active] ** 2
     rest = rest - used @ np.linalg.lstsq(used, rest, rcond=None)[0]
     slack_variance = (rest**2).sum(axis=0) - (root[:, 0] @ rest) ** 2
+    # One sample moves a mass or a slack by about this deviation: N samples need margins well above it over sqrt(N).
     margins = np.concatenate([q[active], slack[~active]])
     variance = np.concatenate([mass_variance, slack_variance])
     varies = variance > _UNVARYING

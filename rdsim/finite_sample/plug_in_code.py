@@ -170,6 +170,7 @@ def plug_in_excess(
     wanted = validation.tolerance(tolerance)
     chosen = _local_devices(devices)
     problem = solved_source(p, d, s)
+    # The true optimum is found once; the same keys serve every N, so that differences between sizes are paired.
     parts = [_replicate(key, problem, N, count, block, chosen) for N in sizes]
     found = Replication(*(jnp.asarray(np.stack(leaf)) for leaf in zip(*parts, strict=True)))
     return PlugInExcess(

@@ -294,6 +294,7 @@ def _moments(n: np.ndarray, rate: np.ndarray, gradient: np.ndarray) -> dict[str,
     # The derivative in the probability of a letter that was not seen may be infinite; its weight is
     # 0.
     gradient = np.where(weight > 0, gradient, 0.0)
+    # The gradient of R at the empirical pmf is the tilted information up to a constant, which the centring removes.
     centre = (weight * gradient).sum(axis=-1, keepdims=True)
     dispersion = (weight * (gradient - centre) ** 2).sum(axis=-1)
     return {

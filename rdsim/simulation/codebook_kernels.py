@@ -141,6 +141,7 @@ def rank_queries(
     features = letter_features(scheme.scores, x)
     block = book.blocks.shape[2]
     codeword = book.blocks[index // block, :, index % block].astype(jnp.int32)
+    # Tables are relative to letter u = 0, whose own column is zero.
     columns = jnp.pad(scheme.scores, ((0, 0), (1, 0)))
     own = columns[x, codeword].sum(axis=1)[:, None]
 

@@ -108,6 +108,7 @@ def simulate_database(
     trial = _DatabaseTrial(
         n=n,
         K=K,
+        # Small databases are not padded to a large tile.
         tile=_FEW_AT_ONCE if items <= 4 * _FEW_AT_ONCE else _MANY_AT_ONCE,
         losses=tuple(sorted(set(parse_losses(losses)))),
     )
@@ -148,6 +149,7 @@ def score_table(through: np.ndarray, n: int) -> LetterTable:
     bottom = np.where(possible, density, np.inf).min(axis=1, keepdims=True)
     known = np.isfinite(top)
     width = np.max(top - bottom, where=known, initial=0.0)
+    # n - 1 other letters can raise a sum by at most (n - 1) widths: n + 1 below the top is out of their reach.
     floor = np.where(known, top, 0.0) - (n + 1) * (width if width > 0 else 1.0)
     return letter_table(np.where(possible, density, floor), n)
 
@@ -182,6 +184,7 @@ class _DatabaseTrial:
             own, better, tied = state
             numbers = tile * self.tile + jnp.arange(self.tile)
             scores = jax.vmap(score)(numbers)
+            # Item 0 comes with the first tile, and is compared with itself too: `tied` counts it, and is at least one.
             own = jnp.where(tile == 0, scores[0], own)
             present = numbers < arguments["items"]
             return (
@@ -193,6 +196,7 @@ class _DatabaseTrial:
         tiles = -(-arguments["items"] // self.tile)
         start = (jnp.float64(0), jnp.int64(0), jnp.int64(0))
         _, better, tied = jax.lax.fori_loop(0, tiles, add, start)
+        # Among `tied` equal items the target's place is uniform; rounding may give the place after the last.
         ahead = jnp.floor(jax.random.uniform(tie_key, dtype=jnp.float64) * tied)
         rank = 1 + better + jnp.minimum(ahead, tied - 1).astype(jnp.int64)
         return {loss.name: _outcome(loss, rank) for loss in self.losses}
@@ -206,6 +210,7 @@ class _DatabaseTrial:
         book = draw_letters(key, arguments["output_marginal"], (self.K, self.n))
         distance = arguments["distortions"][item, book].sum(axis=1)
         tie_key = jax.random.fold_in(key, 1)
+        # Ties at random: of the nearest codewords the one with the largest uniform number.
         uniform = jax.random.uniform(tie_key, (self.K,), dtype=jnp.float64)
         return book[jnp.argmax(jnp.where(distance == distance.min(), uniform, -1.0))]
 

@@ -210,6 +210,7 @@ def _one_trial(
     places = jnp.arange(K, dtype=jnp.uint32)
     nearest = jnp.min(_distance(book, item[:, None]) * np.uint32(K) + places, axis=1) % K
     stored = jnp.take_along_axis(book, nearest[:, None, None], axis=1)[:, 0]
+    # The query is the target's letters through the channel: flipped bits, packed 32 to an integer, by exclusive or.
     flipped = jax.random.bernoulli(noise_key, crossover, (packed * _PACKED,))
     bits = flipped.reshape(packed, _PACKED).astype(jnp.uint32) << jnp.arange(
         _PACKED, dtype=jnp.uint32
@@ -217,6 +218,7 @@ def _one_trial(
     query = item[0] ^ (bits.sum(axis=1, dtype=jnp.uint32) & _mask(length))
     distance = _distance(stored, query[None])
     nearer = jnp.sum(distance < distance[0])
+    # The target ties with itself; among the others that tie its place is uniform.
     tied = jnp.sum(distance == distance[0]) - 1
     return (1 + nearer + jax.random.randint(tie_key, (), 0, tied + 1)).astype(jnp.int32)
 

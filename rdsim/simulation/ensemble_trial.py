@@ -91,6 +91,7 @@ class EnsembleTrial:
         first letter on, and each letter is drawn given the distance that the letters before it must have.
         """
         distance_key, race_key, word_key = keys
+        # f is the pmf of a random codeword's distance from this item, `before` those of its partial sums.
         f, before = _sum_distribution(given.distances[y], given.q, self.distance_levels)
         if self.encoder == "minimum_distortion":
             chosen = nearest_distribution(f, given.K)
@@ -103,6 +104,7 @@ class EnsembleTrial:
         ) -> tuple[Int[Array, ""], Int[Array, ""]]:
             earlier, moves, uniform = step
             rest = left - moves
+            # P(letter u | distance left) is proportional to q_u times P(the earlier letters have the rest).
             weight = jnp.where(rest >= 0, given.q * earlier[jnp.maximum(rest, 0)], 0.0)
             u = draw_categorical(weight, uniform)
             return rest[u], u
@@ -130,6 +132,7 @@ class EnsembleTrial:
             return jnp.where(higher, middle + 1, low), jnp.where(higher, high, middle)
 
         ends = given.start[kind], given.start[kind + 1] - 1
+        # Bisection: scores fall, and those before `low` are higher than the target's own, those from `high` on are not.
         place, _ = jax.lax.fori_loop(0, self.search_steps, halve, ends)
         return given.log_above[place], given.log_tied[place]
 
@@ -140,6 +143,7 @@ class EnsembleTrial:
         steps = given.scores[x].astype(int)
         p, _ = _sum_distribution(steps, given.q, self.score_levels)
         place = score.astype(int)
+        # The tail is summed, not taken as one minus the rest, so that small probabilities keep their digits.
         above = jnp.sum(jnp.where(jnp.arange(p.size) > place, p, 0.0))
         return jnp.log(jnp.minimum(above, 1.0)), jnp.log(p[place])
 

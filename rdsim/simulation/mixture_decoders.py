@@ -80,7 +80,10 @@ def _matched_moments(
     safe = jnp.where(total > 0, total, 1.0)[..., None]
     first = jnp.einsum("gk,gc,gd->kcd", pair, of_class, y) / safe
     second = jnp.einsum("gk,gc,gd,ge->kcde", pair, of_class, y, y) / safe[..., None]
+    # The noise of the query adds to the item's covariance, and keeps it positive definite.
     covariance = second - first[..., :, None] * first[..., None, :] + noise * jnp.eye(y.shape[1])
+    # For covariance L L^T the rows of L^-1 whiten a residual: its squared length is the Mahalanobis distance, and
+    # the sum of ln of the diagonal is -1/2 ln det.
     root = jnp.linalg.inv(jnp.linalg.cholesky(covariance))
     marginal = total.sum(axis=1, keepdims=True)
     posterior = total / jnp.where(marginal > 0, marginal, 1.0)
@@ -99,6 +102,7 @@ def _density_scores(
     residual = weights @ queries - centres
     white = jnp.einsum("kcde,kce->kcd", root, residual)
     exponent = log_weight - 0.5 * jnp.sum(white**2, axis=-1)
+    # Log-sum-exp over the classes; codewords without mass have no finite exponent.
     top = jnp.max(exponent, axis=1)
     shift = jnp.where(top > -jnp.inf, top, 0.0)
     total = jnp.sum(jnp.exp(exponent - shift[:, None]), axis=1)

@@ -169,6 +169,7 @@ def bivariate_cells(rho: float, x_edges: np.ndarray, y_edges: np.ndarray) -> np.
     half = 0.5 * np.diff(breaks)
     y = (breaks[:-1] + half)[:, None] + half[:, None] * node
     mass = half[:, None] * weight * np.exp(-0.5 * y**2) / math.sqrt(2 * math.pi)
+    # Every edge of y is a break, so that the panels of a cell are those between its two edges.
     first = np.searchsorted(breaks, np.clip(y_edges, -_REACH, _REACH))
     table = np.zeros((x_edges.size - 1, y_edges.size - 1))
     for j, (start, stop) in enumerate(itertools.pairwise(first)):

@@ -37,6 +37,7 @@ def nearest_distribution(f: Float[Array, " t"], K: Float[Array, ""]) -> Float[Ar
     """P(the least of K draws = t), t in increasing order of distance, from the pmf f of one draw."""
     tail = jnp.cumsum(f[::-1])[::-1]
     ratio = jnp.where(f > 0, f / jnp.where(tail > 0, tail, 1.0), 0.0)
+    # At the largest distance the ratio is one, up to rounding: no draw lies beyond, and x is infinite.
     last = ratio >= 1
     increment = jnp.where(last, jnp.inf, -K * jnp.log1p(-jnp.where(last, 0.5, ratio)))
     before = jnp.concatenate([jnp.zeros(1), jnp.cumsum(increment)[:-1]])
@@ -96,6 +97,7 @@ def likelihood_distribution(
     r"""P(the likelihood encoder's distance = t): a trapezoidal sum in $\ln \lambda$ from `first` on."""
 
     def add(node: Array, total: Float[Array, " t"]) -> Float[Array, " t"]:
+        # lambda w(t) at a node: d lambda = lambda d(ln lambda) turns the integral into this sum of positive terms.
         load = jnp.exp(first + _STEP * node + log_weight)
         return total + load * jnp.exp((K - 1) * _log_phi(f, load) - load)
 

@@ -197,9 +197,11 @@ def integer_units(table: np.ndarray, n: int) -> IntegerTable:
         excess = _merged(excess)
         # Below 2^52 in all, so that sums of n entries, and of n that are impossible, are exact.
         grid = 2.0 ** (math.frexp(widest)[1] - 52 + math.ceil(math.log2(n * (n + 2))))
+        # Otherwise a binary grid: a power of two, so that rounding to it and scaling are exact.
         step = _lattice_step(excess) or grid
         units = np.round(excess / step)
     if not possible.all():
+        # n possible letters add up to at most n max; one impossible letter costs more than all of them give.
         units = np.where(possible, units, -(n * units.max() + 1))
         units -= units.min(axis=1, keepdims=True)
     return IntegerTable(units, step)
@@ -250,6 +252,7 @@ def _slope_at(p: np.ndarray, d: np.ndarray, q: np.ndarray, rate: float) -> float
     if rate <= 0 or not (excess > 0).any():
         return 0.0
     low, high = 0.0, _STEEPEST_BITS / float(excess[excess > 0].min())
+    # Bisection to all digits: 100 halvings of a bracket that begins at zero.
     for _ in range(100):
         middle = (low + high) / 2
         below = p @ _test_channel(d, q, middle)[1] < rate

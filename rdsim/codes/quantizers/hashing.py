@@ -270,6 +270,7 @@ def _centroids(points: np.ndarray, cells: np.ndarray, bits: int) -> tuple[np.nda
     # At most 2^22 distances between cells are held at a time.
     for block in np.array_split(empty, max(1, empty.size * used.size >> 22)):
         distance = np.bitwise_count(block[:, None] ^ used)
+        # The mean over the items of all used cells at the least Hamming distance, every item counted once.
         near = distance == distance.min(axis=1, keepdims=True)
         means[block] = near @ sums[used] / (near @ counts[used])[:, None]
     return counts, means

@@ -214,6 +214,7 @@ def product_quantizer(
         rotation = _balanced_axes(points - centre, sizes)
     parts = np.split((points - centre) @ rotation.T, np.cumsum(sizes)[:-1], axis=1)
     for block, part in enumerate(parts):
+        # k-means cannot place more codewords than there are distinct points in a block.
         if (distinct := distinct_rows(part)) < W:
             first = sum(sizes[:block])
             which = "principal axes" if rotate else "coordinates"

@@ -255,6 +255,7 @@ def _constrained_at_rate(
         return best
     variance = float(np.sum(points.var(axis=0)))
     for u in starting:
+        # From slopes at which one cell is best to slopes far beyond any rate wanted, relative to the items' variance.
         low, high = np.log(1e-3 / variance), np.log(1e6 / variance)
         for _ in range(_SLOPE_STEPS):
             middle = (low + high) / 2

@@ -87,6 +87,7 @@ class Outcome:
     ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
         """Mean and unbiased variance of the losses rescaled to [0, 1], each rounded once."""
         q, aa, ab, bb, _ = self._split(totals)
+        # Exact until the last step: integers of Python have no largest, and sum q^2 - (sum q)^2 / N does not cancel in them.
         count = trials.astype(object).reshape(-1, *(1,) * len(self.shape))
         square = aa * 2 ** (2 * _HALF) + ab * 2 ** (_HALF + 1) + bb
         # Python divides integers of any size with one rounding.

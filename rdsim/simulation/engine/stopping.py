@@ -47,6 +47,7 @@ class StoppingRule:
         self, layout: Layout, totals: np.ndarray, trials: np.ndarray
     ) -> tuple[list[Estimate], list[np.ndarray]]:
         """Compute each outcome's estimate and sample variance from the sums so far."""
+        # The risk is divided equally among the looks: their intervals hold together, whatever made the run stop.
         confidence = 1 - (1 - self.confidence) / len(self.looks)
         estimates, variances = [], []
         for outcome, part in zip(layout.outcomes, layout.parts(totals), strict=True):

@@ -151,6 +151,7 @@ def _best_tilt(through: np.ndarray, density: np.ndarray, n: int, log2_size: floa
         mean = np.sum(through * np.exp2(-tilt * _markov_bits(through, density, tilt)))
         return tilt * log2_size + n * float(np.log2(mean))
 
+    # Brent's bounded search. Any rho gives an unbiased estimate; a poor one only widens the interval.
     found = scipy.optimize.minimize_scalar(exponent, bounds=(0.0, 1.0), method="bounded")
     return float(found.x)
 

@@ -78,6 +78,7 @@ def importance_tail(
         "target": target,
         "strictly": sums.step == 0,
     }
+    # Settings are independent, each with a tilt of its own; the loss of a trial is its weight, between zero and one.
     found = run_trials(
         key,
         _tail_trial,

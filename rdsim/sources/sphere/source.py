@@ -215,6 +215,7 @@ def _normal_mixture(n: int, rho: float) -> tuple[Reals, Reals]:
     low, high = _where_positive(lambda x: float(log_density(np.asarray(x))), -40.0, 20.0)
     width = (high - low) / (2 * math.sqrt(-2 * _LEFT_OUT))  # a standard deviation, if it is normal
     cells = math.ceil((high - low) / min(_STEP, _WIDE * width))
+    # The trapezoidal rule in ln q, with ends at which the density has fallen to e^-36 of its peak.
     log_q = np.linspace(low, high, cells + 1)
     log_weight = log_density(log_q) + math.log((high - low) / cells)
     return math.log(rho) + log_q, log_weight - np.logaddexp.reduce(log_weight)
