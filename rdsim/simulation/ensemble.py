@@ -32,7 +32,7 @@ from rdsim.codes.ensembles.random_coding import RandomCode, rounded_units
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import RankLoss, parse_losses
-from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss_kernel
 from rdsim.results import result
 from rdsim.simulation.engine.options import RunOptions, checked_run
 from rdsim.simulation.engine.trials import MonteCarloResult, run_trials
@@ -116,7 +116,6 @@ class _EnsembleTrial:
     score_levels: int
     search_steps: int
     losses: tuple[RankLoss, ...]
-    reach: int
 
     def __call__(self, key: Array, given: _TrialArrays) -> dict[str, Array]:
         item_key, distance_key, race_key, word_key, query_key = jax.random.split(key, 5)
@@ -129,7 +128,7 @@ class _EnsembleTrial:
         return {
             # Rounding takes a sure loss a few units beyond one.
             loss.name: jnp.clip(
-                expected_loss_kernel(log_above, log_tied, given.log2_size, loss, self.reach), 0, 1
+                expected_loss_kernel(log_above, log_tied, given.log2_size, loss), 0, 1
             )
             for loss in self.losses
         }
@@ -332,7 +331,6 @@ def _prepared(
         score_levels=score_levels,
         search_steps=search,
         losses=losses,
-        reach=reach_of(size),
     )
     return arrays, trial, (distance_moved, score_moved)
 
