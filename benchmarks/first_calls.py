@@ -44,7 +44,7 @@ CALLS = {
         "limits.continuous_rate_distortion(np.linspace(-3, 3, 25 * n), table(25 * n), [0.5, 2.0])"
     ),
     "limits.information_bottleneck": (
-        "limits.information_bottleneck(table(n - 1, n - 1), [2.0], compress='columns')"
+        "limits.information_bottleneck(table(n - 1, n - 1), [0.3], compress='columns')"
     ),
     "limits.bottleneck_at": "limits.bottleneck_at(table(n - 1, n - 1), 0.2, compress='columns')",
     "limits.bottleneck_dsbs": "limits.bottleneck_dsbs(0.1, rate=np.full(n, 0.5))",
@@ -52,7 +52,7 @@ CALLS = {
     "limits.rank_loss": "limits.rank_loss(40, 'reciprocal_rank', rate=np.full(n, 20.0))",
     "limits.rank_rate": "limits.rank_rate(40, 'error', distortion=np.full(n, 0.1))",
     "limits.retrieval_bounds": (
-        "limits.retrieval_bounds(table(2, 2), 10, 'error', n=n, distortion=0.3)"
+        "limits.retrieval_bounds(table(2, 2), 10, 'error', n=n, distortion=[0.3])"
     ),
     "limits.wyner_ziv": (
         "limits.wyner_ziv(table(n - 1, n - 1), 1 - np.eye(n - 1), [2.0], compress='rows')"
