@@ -31,7 +31,7 @@ from rdsim.information import LN2, at_most_one, information_density, safe_log2
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.codewords import scored_loss
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_distribution import reach_of, weighted_loss
+from rdsim.ranking.rank_distribution import weighted_loss
 from rdsim.transformations import on_host
 
 WORK_LIMIT: Final = 2e10
@@ -129,7 +129,7 @@ def block_loss(
         )
     letters, counts = types_of_queries(n, p.size)
     p_type = type_probabilities(p, counts)
-    return _block_loss(distributions, letters, counts, p_type, size, parsed, reach_of(size))
+    return _block_loss(distributions, letters, counts, p_type, size, parsed)
 
 
 def default_levels(n: int) -> int:
@@ -240,7 +240,7 @@ def type_probabilities(p: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.exp(log + scipy.special.xlogy(counts, p).sum(axis=1))
 
 
-@partial(jax.jit, static_argnames=("loss", "reach"))
+@partial(jax.jit, static_argnames="loss")
 def _block_loss(
     distributions: LetterScores,
     letters: Int[Array, "n t"],
@@ -248,11 +248,10 @@ def _block_loss(
     p_type: Float[Array, " t"],
     log2_size: Float[Array, "..."],
     loss: RankLoss,
-    reach: int,
 ) -> Float[Array, "..."]:
     log_a, log_e, of_target = score_probabilities(distributions, letters, counts)
     weight = p_type[:, None] * of_target
-    return at_most_one(weighted_loss(weight, log_a, log_e, log2_size, loss, reach))
+    return at_most_one(weighted_loss(weight, log_a, log_e, log2_size, loss))
 
 
 def score_probabilities(

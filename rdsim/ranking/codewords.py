@@ -21,7 +21,6 @@ from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import (
     expected_loss_kernel,
     log_probability,
-    reach_of,
     weighted_loss,
 )
 from rdsim.ranking.score_order import dense_ranks, target_score
@@ -57,7 +56,7 @@ def scored_loss(
     scores = validation.real_array("scores", scores, ndim=2)
     if scores.shape != joint.shape:
         raise ValueError(f"scores must have the shape {joint.shape} of joint, got {scores.shape}")
-    return _scored_loss(joint, scores, size, parsed, reach_of(size))
+    return _scored_loss(joint, scores, size, parsed)
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
@@ -90,7 +89,7 @@ def codeword_loss(
             f"target must have the shape {table.shape[:-1]} of the queries, got {index.shape}"
         )
     size = validation.log2_size(log2_size)
-    return _codeword_loss(table, index, mass, size, parsed, reach_of(size))
+    return _codeword_loss(table, index, mass, size, parsed)
 
 
 def check_sample(
@@ -131,11 +130,10 @@ def stored_losses(
     competitor: Float[Array, " u"],
     log2_size: Float[Array, ""],
     loss: RankLoss,
-    reach: int,
 ) -> Float[Array, "x u"]:
     """Compute the expected loss of every query and description of its target, inside compiled code."""
     ranks = dense_ranks(scores)
-    return expected_loss_kernel(*log_masses(ranks, ranks, competitor), log2_size, loss, reach)
+    return expected_loss_kernel(*log_masses(ranks, ranks, competitor), log2_size, loss)
 
 
 def relative_to_target(
@@ -161,33 +159,31 @@ def _codeword_index(value: ArrayLike, codewords: int) -> Int[Array, "..."]:
     return jnp.asarray(array)
 
 
-@partial(jax.jit, static_argnames=("loss", "reach"))
+@partial(jax.jit, static_argnames="loss")
 def _scored_loss(
     joint: Float[Array, "x u"],
     scores: Float[Array, "x u"],
     log2_size: Float[Array, "..."],
     loss: RankLoss,
-    reach: int,
 ) -> Float[Array, "..."]:
     ranks = dense_ranks(scores)
     log_a, log_e = log_masses(ranks, ranks, joint.sum(axis=0))
-    return at_most_one(weighted_loss(joint, log_a, log_e, log2_size, loss, reach))
+    return at_most_one(weighted_loss(joint, log_a, log_e, log2_size, loss))
 
 
-@partial(jax.jit, static_argnames=("loss", "reach"))
+@partial(jax.jit, static_argnames="loss")
 def _codeword_loss(
     scores: Float[Array, "... k"],
     target: Int[Array, "..."],
     competitor: Float[Array, " k"],
     log2_size: Float[Array, "..."],
     loss: RankLoss,
-    reach: int,
 ) -> Float[Array, "..."]:
     own, _ = target_score(scores, target)
     log_a, log_e = log_masses(scores, own, competitor)
 
     def one_size(size: Float[Array, ""]) -> Float[Array, "..."]:
-        return expected_loss_kernel(log_a[..., 0], log_e[..., 0], size, loss, reach)
+        return expected_loss_kernel(log_a[..., 0], log_e[..., 0], size, loss)
 
     # One size at a time: a miss at K holds some K numbers for each query and size.
     losses = jax.lax.map(one_size, log2_size.ravel())

@@ -38,7 +38,7 @@ from rdsim import validation
 from rdsim.information import at_most_one
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_distribution import expected_loss, reach_of, weighted_loss
+from rdsim.ranking.rank_distribution import expected_loss, weighted_loss
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -129,15 +129,14 @@ def gaussian_rank_loss(
     ]
     # One number of terms for all, so that the sums are compiled once.
     terms = max((rule.terms for pair in rules for rule in pair), default=0)
-    reach = reach_of(size)
 
     def quadrature(rule: _Nodes) -> tuple[Array, Array]:
         """Sum the loss over the nodes; and how far their weights are from summing to one."""
         value, total = jnp.zeros(size.shape), jnp.zeros(())
         if rule.near:
-            value, total = _near_loss(rule.near, n, size, parsed, terms, reach)
+            value, total = _near_loss(rule.near, n, size, parsed, terms)
         if rule.far:
-            more = _far_loss(rule.far, size, parsed, reach)
+            more = _far_loss(rule.far, size, parsed)
             value, total = value + more[0], total + more[1]
         return at_most_one(value), jnp.abs(1 - total)
 
@@ -285,14 +284,13 @@ def _chi_square_rule(n: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:
     return 2 * half, vectors[0] ** 2
 
 
-@partial(jax.jit, static_argnames=("loss", "terms", "reach"))
+@partial(jax.jit, static_argnames=("loss", "terms"))
 def _near_loss(
     near: _Near,
     n: int | Array,
     size: Float[Array, "..."],
     loss: RankLoss,
     terms: int,
-    reach: int,
 ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
     """Sum the loss over the nodes of Poisson mixtures, and their weights.
 
@@ -324,12 +322,14 @@ def _near_loss(
     # One query at a time: a table of terms by points is held for one of them only.
     density, log_a = jax.lax.map(one_query, (near.target, near.competitor, near.v))
     weight = jnp.asarray(near.mass)[:, None] * near.step[:, None] * density
-    return weighted_loss(weight, log_a, -jnp.inf, size, loss, reach), jnp.sum(weight)
+    return weighted_loss(weight, log_a, -jnp.inf, size, loss), jnp.sum(weight)
 
 
-@partial(jax.jit, static_argnames=("loss", "reach"))
+@partial(jax.jit, static_argnames="loss")
 def _far_loss(
-    far: _Far, size: Float[Array, "..."], loss: RankLoss, reach: int
+    far: _Far,
+    size: Float[Array, "..."],
+    loss: RankLoss,
 ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
     """Sum the loss over the nodes of distant queries, and their weights.
 
@@ -349,4 +349,4 @@ def _far_loss(
     h = (w * (2 - c2) - shrink * excess + across) / (L + s)
     log_a = jnp.minimum(logsumexp(log_ndtr(-h) + log_across, axis=-1), 0.0)
     weight = jnp.asarray(mass)[:, None] * step * density
-    return weighted_loss(weight, log_a, -jnp.inf, size, loss, reach), jnp.sum(weight)
+    return weighted_loss(weight, log_a, -jnp.inf, size, loss), jnp.sum(weight)

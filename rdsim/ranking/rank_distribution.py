@@ -10,11 +10,10 @@ of the rank has a closed form or a one-dimensional integral, in the log domain, 
   $S(b) = b - \sum_{r \le b} 1/r$;
 - miss at K: a binomial tail, whose average is $(E (B_{a+e} - K)^+ - E (B_a - K)^+) / Me$ with
   $B_p \sim \mathrm{Binomial}(M, p)$;
-- DCG: $1/\log_2(1+r) = \int (1-\tau)^{r-1} m(\tau) d\tau$, so the loss is the error of a database
-  thinned to a fraction $\tau$ of its items, averaged over $\tau$.
+- DCG, $\rho(r) = 1 - 1/\log_2(1+r)$: in the same way by $S(b) = \sum_{r \le b} \rho(r)$, summed term by term
+  where few winners are expected, and from a table where many are.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -29,20 +28,19 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.information import LN2, at_most_one
 from rdsim.number_types import ArrayLike
+from rdsim.ranking.expectations.binomial_sums import (
+    CERTAIN,
+    RANKS,
+    expected_value,
+    miss_integral,
+    miss_loss,
+)
+from rdsim.ranking.expectations.discounted_gain import mean_gain
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_loss
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
-_CERTAIN: Final = 45.0
-"""M p from which on some competitor wins to all digits: (1-p)^M <= e^(-Mp) < 3e-20."""
 _RARE: Final = -600.0  # ln(M p) below which the powers of M p in the series underflow float64
-_UNROLLED: Final = 8  # terms of a sum that are one pass over the targets
-_NOBODY: Final = (
-    1e-12  # fraction of competitors left below which there are none: more is at least 1/n
-)
-_HALVED: Final = 56  # terms, each at most half the one before, that leave less than a rounding
 _NARROW: Final = 0.125  # of the length over which a loss changes; see `_mean_among_ties`
-_TRACED_REACH: Final = 1024
-"""Largest log2 M of the DCG loss where the size is traced, so that its value is not known."""
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
@@ -65,8 +63,7 @@ def expected_loss(
         keep their relative accuracy.
 
     References:
-        The thinning form of the DCG loss: Bernstein's theorem, 1/log2(1+r) being completely
-        monotone in r. For ties: McSherry and Najork (2008), ECIR.
+        For ties: McSherry and Najork (2008), ECIR.
 
     """
     parsed = parse_loss(loss)
@@ -80,7 +77,7 @@ def expected_loss(
                 "log_a and log_e must be logs of probabilities with a + e <= 1, "
                 f"got a + e = {total!r}"
             )
-    return expected_loss_kernel(log_a, log_e, size, parsed, reach_of(size))
+    return expected_loss_kernel(log_a, log_e, size, parsed)
 
 
 def _largest_sum(log_a: np.ndarray, log_e: np.ndarray) -> float:
@@ -90,31 +87,17 @@ def _largest_sum(log_a: np.ndarray, log_e: np.ndarray) -> float:
     return float(np.max(np.exp(log_a) + np.exp(log_e), initial=0.0))
 
 
-def reach_of(log2_size: Float[Array, "..."]) -> int:
-    """Return a power of two that bounds log2 M, the only static information about the sizes.
-
-    The DCG loss needs more nodes for larger databases; few powers of two mean few compilations.
-    """
-    if validation.is_traced(log2_size):
-        return _TRACED_REACH
-    return 1 << max(math.ceil(math.log2(float(jnp.max(log2_size)) + 1e-9)), 3)
-
-
-@partial(jax.jit, static_argnames=("loss", "reach"))
+@partial(jax.jit, static_argnames="loss")
 def expected_loss_kernel(
     log_a: Float[Array, "..."],
     log_e: Float[Array, "..."],
     log2_size: Float[Array, "..."],
     loss: RankLoss,
-    reach: int,
 ) -> Float[Array, "..."]:
     """Compute `expected_loss` without validation, for use inside other compiled functions."""
     log_M = log_database_size(log2_size)
     if loss == RankLoss("miss", 1):
         return at_most_one(_error_probability(log_a, log_e, log_M))
-    if loss.kind == "dcg":
-        log_a, log_e, log_M = jnp.broadcast_arrays(log_a, log_e, log_M)
-        return at_most_one(_thinned_error(log_a, log_e, log_M, reach))
     # ln M keeps its shape: what depends on M alone is then computed once for all targets.
     log_a, log_e = jnp.broadcast_arrays(log_a, log_e)
     return at_most_one(_average_over_ties(log_a, log_e, log_M, loss))
@@ -126,12 +109,11 @@ def weighted_loss(
     log_e: Float[Array, "..."] | float,
     log2_size: Float[Array, "..."],
     loss: RankLoss,
-    reach: int,
 ) -> Float[Array, "..."]:
     """Sum the expected loss of many targets, each with its weight, one database size at a time."""
 
     def one_size(size: Float[Array, ""]) -> Float[Array, ""]:
-        return jnp.sum(weight * expected_loss_kernel(log_a, log_e, size, loss, reach))
+        return jnp.sum(weight * expected_loss_kernel(log_a, log_e, size, loss))
 
     return jax.lax.map(one_size, log2_size.ravel()).reshape(log2_size.shape)
 
@@ -188,178 +170,18 @@ def _error_probability(
     return beaten + (1 - beaten) * lost_draw
 
 
-def _sum_by_ratios(
-    terms: int,
-    weight: Callable[[Array], Array],
-    ratio: Callable[[Array], Array],
-    shape: tuple[int, ...],
-) -> Float[Array, "..."]:
-    r"""$\sum_i w_i \prod_{k < i} r_k$ over at least so many terms by Horner's rule, without exponentials.
+_RECIPROCAL: Final = 1 - 1 / RANKS
+_DISCOUNTED: Final = 1 - 1 / np.log2(1 + RANKS)
+"""Losses of the ranks 1, 2, ...; the loss of b winners is that of rank b + 1."""
 
-    Blocks of terms are unrolled: each is one pass over the targets, in which the sum stays in registers.
+
+def _cumulative(losses: np.ndarray) -> np.ndarray:
+    r"""$S(b) = \sum_{r \le b} \rho(r)$ for b = 0, 1, ..., whose expectation is the integral of the loss.
+
+    For every rank loss $\frac{d}{dp} E\,S(B) = M\,E\,[S(B'+1) - S(B')] = M\,E\,\rho(1 + B')$ with
+    $B \sim \mathrm{Binomial}(M, p)$ and $B' \sim \mathrm{Binomial}(M-1, p)$.
     """
-    blocks = -(-terms // _UNROLLED)
-
-    def add(step: Array, total: Array) -> Array:
-        for k in reversed(range(_UNROLLED)):
-            i = (blocks - 1 - step) * _UNROLLED + k
-            total = weight(i) + ratio(i) * total
-        return total
-
-    found: Array = jax.lax.fori_loop(0, blocks, add, jnp.zeros(shape))
-    return found
-
-
-def _binomial(
-    log_z: Float[Array, "..."], log_M: Float[Array, "..."], absent: int
-) -> tuple[Array, Array, Callable[[int], Array]]:
-    r"""$n p / (1-p)$, $1/n$, and the function $j \mapsto P[B = j]$ of $B \sim \mathrm{Binomial}(n, p)$.
-
-    n is M less the absent items, and p = z/M. Nothing cancels where M is huge: with $\sigma = -\ln(1-p)$,
-    $\ln P(j) = j (\ln np + \sigma) - n\sigma - \ln j! + \sum_{i<j} \ln(1 - i/n)$, and $n\sigma$ is $np$
-    times $\sigma/p$, which is one up to rounding for small p.
-    """
-    log_share = jnp.log1p(-absent * jnp.exp(-log_M))  # ln(n/M)
-    inverse = jnp.exp(-log_M - log_share)
-    # A p that rounds to one is taken for the largest number below it.
-    p = jnp.minimum(jnp.exp(jnp.minimum(log_z - log_M, 0.0)), 1 - 2.0**-53)
-    surprise = -jnp.log1p(-p)
-    stretch = jnp.where(p > 1e-20, surprise / jnp.where(p > 1e-20, p, 1.0), 1.0)
-    log_np = log_z + log_share
-    none = jnp.exp(log_np) * stretch
-
-    def term(j: int) -> Array:
-        left = 1 - jnp.arange(j) * inverse[..., None]
-        log_left = jnp.where(
-            left > _NOBODY, jnp.log(jnp.where(left > _NOBODY, left, 1.0)), -jnp.inf
-        )
-        powers = j * (log_np + surprise) if j > 0 else 0.0
-        return jnp.exp(powers - none - math.lgamma(j + 1) + jnp.sum(log_left, axis=-1))
-
-    return jnp.exp(log_np + surprise), inverse, term
-
-
-def _terms_beyond(K: int) -> int:
-    """Terms of an upper tail beyond K, the mean being at most K, until less than a rounding is left."""
-    return math.ceil(9 * math.sqrt(K)) + 25
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def miss_loss(
-    log_z: Float[Array, "..."], log_M: Float[Array, "..."], cutoff: int
-) -> Float[Array, "..."]:
-    r"""$P[\mathrm{Binomial}(M-1, z/M) \ge K]$, by whichever of its two sums has no cancellation.
-
-    Where fewer than K winners are expected the tail from K on is summed, else those below K are taken
-    from one. The terms follow from one another by their ratio. The derivative in $\ln z$ is $K P(K)$.
-    """
-    K = cutoff
-    scale, inverse, term = _binomial(log_z, log_M, absent=1)
-    one = jnp.ones(())
-    upper = _sum_by_ratios(
-        _terms_beyond(K), lambda _: one, _upwards(K, scale, inverse), scale.shape
-    )
-    lower = _sum_by_ratios(K, lambda _: one, _downwards(K, scale, inverse), scale.shape)
-    few = log_z < math.log(K)
-    found = jnp.where(few, term(K) * upper, 1 - term(K - 1) * lower)
-    return jnp.where(_possible(log_M, K), found, 0.0)
-
-
-@miss_loss.defjvp
-def _miss_loss_jvp(
-    cutoff: int, primals: tuple[Array, Array], tangents: tuple[Array, Array]
-) -> tuple[Array, Array]:
-    _, _, term = _binomial(*primals, absent=1)
-    return miss_loss(*primals, cutoff), cutoff * term(cutoff) * tangents[0]
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _miss_integral(
-    log_z: Float[Array, "..."], log_M: Float[Array, "..."], cutoff: int
-) -> Float[Array, "..."]:
-    r"""$\int_0^z$ of `miss_loss`: $E\,(B - K)^+$ with $B \sim \mathrm{Binomial}(M, z/M)$.
-
-    For $\int_0^x P[\mathrm{Binomial}(M-1, p) = j] \, dp = P[\mathrm{Binomial}(M, x) > j] / M$. From a mean of K
-    on it is $z - K + E\,(K - B)^+$.
-    """
-    K = cutoff
-    scale, inverse, term = _binomial(log_z, log_M, absent=0)
-
-    def weight(i: Array) -> Array:
-        return i + 1.0
-
-    upper = _sum_by_ratios(_terms_beyond(K), weight, _upwards(K + 1, scale, inverse), scale.shape)
-    lower = _sum_by_ratios(K, weight, _downwards(K, scale, inverse), scale.shape)
-    few = log_z < math.log(K)
-    found = jnp.where(few, term(K + 1) * upper, jnp.exp(log_z) - K + term(K - 1) * lower)
-    return jnp.where(_possible(log_M, K), found, 0.0)
-
-
-@_miss_integral.defjvp
-def _miss_integral_jvp(
-    cutoff: int, primals: tuple[Array, Array], tangents: tuple[Array, Array]
-) -> tuple[Array, Array]:
-    slope = jnp.exp(primals[0]) * miss_loss(*primals, cutoff)
-    return _miss_integral(*primals, cutoff), slope * tangents[0]
-
-
-def _upwards(first: int, scale: Array, inverse: Array) -> Callable[[Array], Array]:
-    """Ratios P(j+1) / P(j) from a first j upwards; zero from j = n on."""
-
-    def ratio(i: Array) -> Array:
-        left = 1 - (first + i) * inverse
-        return scale * (jnp.where(left > _NOBODY, left, 0.0) / (first + i + 1.0))
-
-    return ratio
-
-
-def _downwards(K: int, scale: Array, inverse: Array) -> Callable[[Array], Array]:
-    """Ratios P(j-1) / P(j) from j = K-1 downwards; zero from j = 0 on."""
-    odds = 1 / jnp.where(scale > 0, scale, 1.0)
-
-    def ratio(i: Array) -> Array:
-        j = jnp.maximum(K - 1.0 - i, 0.0)
-        return odds * (j / jnp.maximum(1 - (j - 1) * inverse, inverse))
-
-    return ratio
-
-
-def _possible(log_M: Float[Array, "..."], K: int) -> Array:
-    """Whether a database of M items has K competitors."""
-    return jnp.exp(jnp.minimum(log_M, 50.0)) > K + 0.5
-
-
-def _reciprocal_rank_integral(
-    log_z: Float[Array, "..."], log_M: Float[Array, "..."]
-) -> Float[Array, "..."]:
-    r"""$\int_0^z$ of `reciprocal_rank_loss`: $E\,(B - H_B)$ with $B \sim \mathrm{Binomial}(M, z/M)$, z < 45.
-
-    $H_b = \sum_{r \le b} 1/r$. For every rank loss the integral of $E\,\rho(1 + B')$, $B' \sim
-    \mathrm{Binomial}(M-1, z/M)$, is the expectation of the cumulative loss: $\frac{d}{dp} E\,S(B) =
-    M\,E\,[S(B'+1) - S(B')]$ with $S(b) = \sum_{r \le b} \rho(r)$. No term is negative.
-    """
-    terms = math.ceil(_CERTAIN) + _terms_beyond(math.ceil(_CERTAIN))
-    ranks = np.arange(1, terms + _UNROLLED + 2)
-    cumulative = jnp.asarray(np.cumsum(1 - 1 / ranks)[1:])  # S from b = 2 on; S(0) = S(1) = 0
-    # Where p > 1/2, which leaves M < 90, the ratios of the terms would overflow. There
-    # E H_B = H_M - sum (1-p)^j / j over j <= M, whose terms halve.
-    log_p = log_z - log_M
-    likely = log_p > -LN2
-    scale, inverse, term = _binomial(jnp.where(likely, log_M - LN2, log_z), log_M, absent=0)
-    upwards = term(2) * _sum_by_ratios(
-        terms, lambda i: cumulative[i], _upwards(2, scale, inverse), jnp.shape(scale)
-    )
-    M = jnp.exp(jnp.minimum(log_M, math.log(100.0)))
-    missed = -jnp.expm1(jnp.minimum(jnp.where(likely, log_p, 0.0), 0.0))
-    total = _sum_by_ratios(
-        _HALVED,
-        lambda i: jnp.where(i + 1 < M + 0.5, 1 / (i + 1.0), 0.0),
-        lambda _: missed,
-        jnp.shape(missed),
-    )
-    harmonic = jax.scipy.special.digamma(M + 1) + np.euler_gamma
-    downwards = jnp.exp(jnp.where(likely, log_z, 0.0)) - harmonic + missed * total
-    return jnp.where(likely, downwards, upwards)
+    return np.concatenate([[0.0], np.cumsum(losses)[:-1]])
 
 
 def _mean_among_ties(
@@ -408,23 +230,27 @@ def _average_over_ties(
 ) -> Float[Array, "..."]:
     r"""Average the loss over z = Mp in (Ma, Ma + Me).
 
-    Beyond a cut in z the expected number of winners is so large that a two-valued loss is one and the
-    reciprocal rank is $1/z$, whose integral is a logarithm. Three cases leave the mean: no ties,
-    ties and winners so rare that the loss is linear, and ties few beside the winners.
+    Beyond a cut in z the expected number of winners is so large that a two-valued loss is one, the
+    reciprocal rank is $1/z$, whose integral is a logarithm, and the discounted gain is tabulated. Two
+    cases leave the mean: no ties, and ties and winners so rare that the loss is linear.
     """
     K = loss.cutoff
-    reciprocal = loss.kind == "reciprocal_rank"
-    cut = _CERTAIN if reciprocal else K + 12 * math.sqrt(K) + 50
+    two_valued = loss.is_two_valued
+    cut = K + 12 * math.sqrt(K) + 50 if two_valued else CERTAIN
 
     def at(log_z: Float[Array, "..."]) -> Float[Array, "..."]:
-        if reciprocal:
+        below = jnp.minimum(log_z, math.log(cut))
+        if loss.kind == "reciprocal_rank":
             return reciprocal_rank_loss(jnp.minimum(log_z - log_M, 0.0), log_M)
-        return miss_loss(jnp.minimum(log_z, math.log(cut)), log_M, K)
+        if two_valued:
+            return miss_loss(below, log_M, K)
+        return expected_value(below, log_M, _DISCOUNTED, absent=1)
 
     def integral(log_z: Float[Array, "..."]) -> Float[Array, "..."]:
-        if reciprocal:
-            return _reciprocal_rank_integral(log_z, log_M)
-        return _miss_integral(log_z, log_M, K)
+        if two_valued:
+            return miss_integral(log_z, log_M, K)
+        losses = _RECIPROCAL if loss.kind == "reciprocal_rank" else _DISCOUNTED
+        return expected_value(log_z, log_M, _cumulative(losses), absent=0)
 
     tied = log_e > -jnp.inf
     # So rare that the loss is linear in p, or underflows: its mean is its value at the midpoint.
@@ -435,20 +261,42 @@ def _average_over_ties(
     z_e = jnp.exp(log_M + safe_log_e)
     inside = jnp.clip(cut - z_a, 0.0, z_e)  # length of (z_a, z_a + z_e) below the cut
     start = jnp.minimum(z_a, cut)
-    # The miss loss is a power of z far below K; the reciprocal rank changes as z and 1/z do.
-    length = start / 2 if reciprocal else start / (math.sqrt(K) + jnp.maximum(K - start, 0.0))
+    # The miss loss is a power of z far below K; other losses change as z and 1/z do.
+    length = start / (math.sqrt(K) + jnp.maximum(K - start, 0.0)) if two_valued else start / 2
     mean_inside = _mean_among_ties(start, inside, length, at, integral)
-    fraction_inside = jnp.where(inside >= z_e, 1.0, inside * jnp.exp(-log_M - safe_log_e))
-    beyond = 1 - fraction_inside
-    if reciprocal:
-        log_end = log_M + jnp.minimum(jnp.logaddexp(log_a, safe_log_e), 0.0)
-        log_begin = jnp.maximum(log_M + log_a, math.log(cut))
-        log_ratio = jnp.maximum(log_end - log_begin, 0.0)
-        beyond = beyond - jnp.where(inside < z_e, log_ratio * jnp.exp(-log_M - safe_log_e), 0.0)
-    averaged = fraction_inside * mean_inside + beyond
-    # Few ties far beyond the cut: the difference of logarithms would cancel, and the loss is flat.
-    flat = tied & (inside <= 0) & (safe_log_e < log_a - 20)
-    return jnp.where(tied & ~flat & ~rare, averaged, at(jnp.where(rare, middle, log_a) + log_M))
+    share_inside = jnp.where(inside >= z_e, 1.0, inside * jnp.exp(-log_M - safe_log_e))
+    share_inside = jnp.where(z_a >= cut, 0.0, share_inside)
+    # Beyond the cut: from where on, and how far. Few ties beside the winners cancel nothing.
+    log_z_a = log_M + log_a
+    log_begin = jnp.maximum(log_z_a, math.log(cut))
+    many = log_z_a >= math.log(cut)
+    log_end = log_M + jnp.logaddexp(jnp.where(many, -1.0, log_a), safe_log_e)
+    few = jnp.where(many, safe_log_e - log_a, -1.0)
+    log_ratio = jnp.where(many, jnp.logaddexp(0.0, few), jnp.maximum(log_end - log_begin, 0.0))
+    log_ratio = jnp.where(tied & ~rare, log_ratio, 0.0)
+    mean_beyond = 1 - _mean_gain_beyond(loss, log_begin, log_ratio, log_M)
+    log_ratio = jnp.where(tied & ~rare, log_ratio, 0.0)
+    mean_beyond = 1 - _mean_gain_beyond(loss, log_begin, log_ratio, log_M)
+    averaged = share_inside * mean_inside + (1 - share_inside) * mean_beyond
+    alone = jnp.where(many, mean_beyond, at(jnp.where(rare, middle, log_a) + log_M))
+    return jnp.where(tied & ~rare, averaged, alone)
+
+
+def _mean_gain_beyond(
+    loss: RankLoss,
+    log_begin: Float[Array, "..."],
+    log_ratio: Float[Array, "..."],
+    log_M: Float[Array, "..."],
+) -> Float[Array, "..."]:
+    """One less the mean loss over z from a begin beyond the cut to the begin times a ratio."""
+    if loss.is_two_valued:
+        return jnp.zeros(())
+    if loss.kind == "dcg":
+        return mean_gain(log_begin, log_ratio, log_M)
+    # The mean of 1/z: a difference of logarithms over that of the ends.
+    short = log_ratio < 1e-8
+    x = jnp.where(short, 1.0, jnp.minimum(log_ratio, -_RARE))
+    return jnp.exp(-log_begin) * jnp.where(short, 1 - log_ratio / 2, x / jnp.expm1(x))
 
 
 def log_probability(p: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -456,39 +304,3 @@ def log_probability(p: Float[Array, "..."]) -> Float[Array, "..."]:
     possible = p > 0
     log = jnp.log(jnp.minimum(jnp.where(possible, p, 1.0), 1.0))
     return jnp.where(possible, log, -jnp.inf)
-
-
-@functools.cache
-def _dcg_mixture(reach: int) -> tuple[np.ndarray, np.ndarray]:
-    r"""Nodes $\ln\tau$ and weights of $1/\log_2(1+r) = \int (1-\tau)^{r-1} m(\tau) d\tau$.
-
-    From $1/\ln(1+r) = \int_0^\infty (1+r)^{-s} ds$ and Euler's integral for each power, with
-    $\tau = 1 - e^{-x}$: the density in $\ln x$ is $\ln 2 \; e^{-2x} \int_0^\infty x^s/\Gamma(s) ds$.
-    Both integrals are trapezoidal sums of functions analytic in a strip, so they converge faster
-    than any power of the step. A thinned database of fewer than $e^{-40}$ expected items has no loss.
-    """
-    step, inner_step = 0.2, 0.02
-    log_x = np.arange(-(reach * LN2 + 40.0), math.log(60.0), step)
-    log_s = np.arange(-20.0, 5.6, inner_step)
-    s = np.exp(log_s)
-    log_integrand = -scipy.special.gammaln(s) + log_s
-    inner = np.array([np.exp(s * x + log_integrand).sum() for x in log_x]) * inner_step
-    x = np.exp(log_x)
-    weights = step * LN2 * np.exp(-2 * x) * inner
-    tau = np.where(x > 1e-300, -np.expm1(-np.maximum(x, 1e-300)), 1.0)
-    return np.where(x > 1e-300, np.log(tau), log_x), weights
-
-
-def _thinned_error(
-    log_a: Float[Array, "..."], log_e: Float[Array, "..."], log_M: Float[Array, "..."], reach: int
-) -> Float[Array, "..."]:
-    """DCG loss: the error of a database thinned to a fraction tau, averaged over tau."""
-    nodes, mixture = _dcg_mixture(reach)
-    log_tau, weights = jnp.asarray(nodes), jnp.asarray(mixture)
-
-    def add(i: Array, total: Array) -> Array:
-        return total + weights[i] * _error_probability(
-            log_a + log_tau[i], log_e + log_tau[i], log_M
-        )
-
-    return jax.lax.fori_loop(0, len(weights), add, jnp.zeros_like(log_a))

@@ -24,11 +24,10 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.item_code import item_code
 from rdsim.number_types import ArrayLike, Integer
+from rdsim.ranking.expectations.binomial_sums import miss_loss
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_losses
 from rdsim.ranking.rank_distribution import (
     expected_loss_kernel,
-    miss_loss,
-    reach_of,
     reciprocal_rank_loss,
 )
 from rdsim.simulation.engine.options import RunOptions, checked_run
@@ -251,5 +250,5 @@ def _mean_losses(
     elif loss.kind == "miss" and loss.cutoff > 1:
         found = miss_loss(log_p + log_M, log_M, loss.cutoff)
     else:
-        found = expected_loss_kernel(log_of(a), log_of(e), log2_size, loss, reach_of(log2_size))
+        found = expected_loss_kernel(log_of(a), log_of(e), log2_size, loss)
     return jnp.clip(found, 0.0, 1.0)

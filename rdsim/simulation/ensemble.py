@@ -30,7 +30,6 @@ from rdsim.codes.ensembles.random_coding import RandomCode, rounded_units
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import RankLoss, parse_losses
-from rdsim.ranking.rank_distribution import reach_of
 from rdsim.results import result
 from rdsim.simulation.engine.options import RunOptions, checked_run
 from rdsim.simulation.engine.trials import MonteCarloResult, run_trials
@@ -206,6 +205,5 @@ def _prepared(
         score_levels=score_levels,
         search_steps=search,
         losses=losses,
-        reach=reach_of(size),
     )
     return arrays, trial, (distance_moved, score_moved)

@@ -63,7 +63,6 @@ class EnsembleTrial:
     score_levels: int
     search_steps: int
     losses: tuple[RankLoss, ...]
-    reach: int
 
     def __call__(self, key: Array, given: TrialArrays) -> dict[str, Array]:
         """Draw an item, its codeword and its query; return the mean of every loss over the rank."""
@@ -77,7 +76,7 @@ class EnsembleTrial:
         return {
             # Rounding takes a sure loss a few units beyond one.
             loss.name: jnp.clip(
-                expected_loss_kernel(log_above, log_tied, given.log2_size, loss, self.reach), 0, 1
+                expected_loss_kernel(log_above, log_tied, given.log2_size, loss), 0, 1
             )
             for loss in self.losses
         }

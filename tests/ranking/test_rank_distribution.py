@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 import reference
+import scipy.special
 import scipy.stats
 import strategies
 from hypothesis import given
@@ -209,3 +210,45 @@ def test_C1_the_miss_over_ties_is_its_tail_averaged_by_many_nodes(K):
                 np.log2(M), ("miss", K), log_a=np.log(a), log_e=np.log(a * ratio)
             )
             assert found == pytest.approx(mean, rel=1e-10, abs=1e-290)
+
+
+def test_C1_the_discounted_gain_among_many_winners():
+    """DCG against explicit sums, on both sides of the cut at 45 expected winners, to 1e-12 of itself.
+
+    Over long intervals of ties the sum is that of the cumulative loss, over short ones it is taken at nodes.
+    """
+    places, expected = [], []
+    for M in (3, 64, 91, 1000, 20_000):
+        rho = RHO["dcg"](np.arange(1, M + 1))
+        cumulative = np.concatenate([[0.0], np.cumsum(rho)])
+        for a in (1e-9, 0.3, 0.6, 2 / M, 43 / M, 46 / M, 600 / M):
+            for e in (0.0, 1e-7 * a, 0.05 * a, 0.5 * a, 5 * a):
+                if a + e > 1:
+                    continue
+                if e < 0.1 * a:
+                    rule = np.polynomial.legendre.leggauss(6) if e > 0 else (np.zeros(1), [2.0])
+                    shares = a + e * (rule[0] + 1) / 2
+                    tails = scipy.stats.binom.pmf(np.arange(M), M - 1, shares[:, None]) @ rho
+                    value = tails @ rule[1] / 2
+                else:
+                    ends = scipy.stats.binom.pmf(np.arange(M + 1), M, [[a], [a + e]]) @ cumulative
+                    value = (ends[1] - ends[0]) / (M * e)
+                places.append((np.log2(M), np.log(a), _log(e)))
+                expected.append(value)
+    size, log_a, log_e = np.array(places).T
+    found = ranking.expected_loss(size, "dcg", log_a=log_a, log_e=log_e)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)
+
+
+def test_C1_the_discounted_gain_is_a_logarithmic_integral_in_huge_databases():
+    """With e^40 winners and more the mean gain is that of ln 2 / ln z; also where M p leaves float64."""
+    log2_size, log_a = np.array([100.0, 900.0, 5000.0]), -20.0
+    u = log2_size * np.log(2) + log_a
+    found = ranking.expected_loss(log2_size, "dcg", log_a=log_a, log_e=-np.inf)
+    np.testing.assert_allclose(found, 1 - np.log(2) / u, rtol=1e-13, atol=0)
+    u = u[:2]  # beyond, the logarithmic integral is no float
+    integral = scipy.special.expi(u + 1) - scipy.special.expi(u)
+    mean = np.log(2) * integral / (np.exp(u + 1) - np.exp(u))
+    log_e = log_a + np.log(np.e - 1)
+    found = ranking.expected_loss(log2_size[:2], "dcg", log_a=log_a, log_e=log_e)
+    np.testing.assert_allclose(found, 1 - mean, rtol=1e-13, atol=0)

@@ -35,7 +35,7 @@ from rdsim.codes.ensembles.random_coding import RandomCode, integer_units
 from rdsim.information import LN2, at_most_one
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss_kernel
 from rdsim.transformations import on_host
 
 MAX_TABLES: Final = 16_000_000
@@ -119,7 +119,6 @@ def discrete_ensemble(code: RandomCode, log2_size: ArrayLike, loss: Loss) -> Flo
         jnp.asarray(sizes.size),
         parsed,
         # Only the DCG loss asks how large a database can be.
-        reach_of(size) if parsed.kind == "dcg" else 0,
     )
     return found[: sizes.size].reshape(size.shape)
 
@@ -171,7 +170,7 @@ def _padded_count(size: int, least: int) -> int:
     return max(2 ** math.ceil(math.log2(size)), least)
 
 
-@partial(jax.jit, static_argnames=("loss", "reach"))
+@partial(jax.jit, static_argnames="loss")
 def _mean_losses(
     mass: Float[Array, " e"],
     log_above: Float[Array, " e"],
@@ -179,12 +178,11 @@ def _mean_losses(
     log2_size: Float[Array, " s"],
     number: Int[Array, ""],
     loss: RankLoss,
-    reach: int,
 ) -> Float[Array, " s"]:
     """Mean loss over scores at the first `number` sizes; the other sizes are padding."""
 
     def one_size(index: Array, means: Float[Array, " s"]) -> Float[Array, " s"]:
-        found = expected_loss_kernel(log_above, log_tied, log2_size[index], loss, reach)
+        found = expected_loss_kernel(log_above, log_tied, log2_size[index], loss)
         return means.at[index].set(at_most_one(jnp.sum(mass * found)))
 
     return jax.lax.fori_loop(0, number, one_size, jnp.zeros_like(log2_size))

@@ -27,7 +27,7 @@ from rdsim.codes.ensembles.chosen_codeword import nearest_distribution_of_logs
 from rdsim.information import LN2, at_most_one
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import RankLoss, parse_loss
-from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss_kernel
 from rdsim.results import result
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
@@ -89,8 +89,7 @@ def dsbs_ensemble(
     length, padded = jnp.asarray(float(n)), _padded_length(n)
     target = _target_distances(length, rate, p, padded)
     # Only the DCG loss asks how large a database can be.
-    reach = reach_of(size) if parsed.kind == "dcg" else 0
-    return _mean_loss(length, target, size, parsed, reach, padded)
+    return _mean_loss(length, target, size, parsed, padded)
 
 
 @not_differentiable(rate=_K_IS_AN_INTEGER)
@@ -129,17 +128,16 @@ def log2_codebook_size(n: Any, rate: Float[Array, "..."]) -> Float[Array, "..."]
     return jnp.where(bits < _EXACT_BITS, jnp.log2(K), bits)
 
 
-@partial(jax.jit, static_argnames=("loss", "reach", "padded"))
+@partial(jax.jit, static_argnames=("loss", "padded"))
 def _mean_loss(
     n: Float[Array, ""],
     target: Float[Array, "... k"],
     log2_size: Float[Array, "..."],
     loss: RankLoss,
-    reach: int,
     padded: int,
 ) -> Float[Array, "..."]:
     log_nearer, log_tied = _competitor_logs(n, padded)
-    given_distance = expected_loss_kernel(log_nearer, log_tied, log2_size[..., None], loss, reach)
+    given_distance = expected_loss_kernel(log_nearer, log_tied, log2_size[..., None], loss)
     return at_most_one(jnp.sum(target * given_distance, axis=-1))
 
 

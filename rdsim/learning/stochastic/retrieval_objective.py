@@ -28,7 +28,7 @@ from rdsim.learning.stochastic.letters import letter_logits
 from rdsim.learning.stochastic.neural_code import NeuralCode
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss_kernel
 from rdsim.ranking.score_order import dense_ranks
 from rdsim.sources.tables import DiscreteSource
 
@@ -76,9 +76,7 @@ class RetrievalCodeLearner:
         parsed = parse_loss(self.rank_loss)
         size = jnp.asarray(setting["log2_size"], float)
         lost = ordered_loss(joint @ channel, size, parsed)
-        at_zero_rate = expected_loss_kernel(
-            jnp.array(-jnp.inf), jnp.array(0.0), size, parsed, reach_of(size)
-        )
+        at_zero_rate = expected_loss_kernel(jnp.array(-jnp.inf), jnp.array(0.0), size, parsed)
         value = rate + jnp.asarray(setting["slope"], float) * (lost - at_zero_rate)
         through = jax.lax.stop_gradient(joint @ channel)
         log_posterior = jax.nn.log_softmax(jax.lax.stop_gradient(log_prior) + below_largest(scores))
@@ -112,7 +110,7 @@ def ordered_loss(
     competitor = joint.sum(axis=0)
     better = _mass(order[:, None, :] > order[:, :, None], competitor)
     tied = _mass(order[:, None, :] == order[:, :, None], competitor)
-    expected = expected_loss_kernel(_log(better), _log(tied), log2_size, loss, reach_of(log2_size))
+    expected = expected_loss_kernel(_log(better), _log(tied), log2_size, loss)
     return jnp.sum(joint * expected)
 
 

@@ -26,7 +26,6 @@ from rdsim.certified import Certified
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_loss
-from rdsim.ranking.rank_distribution import reach_of
 from rdsim.root_finding import bisect
 from rdsim.transformations import (
     M_IS_AN_INTEGER,
@@ -50,6 +49,9 @@ _HALVINGS: Final = 64  # steps of bisection in ln(lambda): they exhaust the digi
 
 _SUMMATION_ERROR: Final = 2e-13
 """Bits by which log2 Z may be off, as tests/limits/test_rank.py measures against long sums."""
+
+_TRACED_REACH: Final = 1024
+"""Largest log2 M where the size is traced, so that its value is not known."""
 
 TOLERANCE: Final = 1e-9  # certified gap that counts as converged, bits (or units of loss)
 
@@ -119,10 +121,20 @@ def _checked_rank_bounds(
     size = validation.log2_size(log2_size)
     target, size = jnp.broadcast_arrays(target, size)
     lower, upper = _rank_bounds(
-        target.ravel(), size.ravel(), parsed, reach_of(size), by_rate=by_rate
+        target.ravel(), size.ravel(), parsed, _reach_of(size), by_rate=by_rate
     )
     lower, upper = jnp.reshape(lower, target.shape), jnp.reshape(upper, target.shape)
     return Certified(value=upper, lower=lower, upper=upper, tolerance=jnp.array(TOLERANCE))
+
+
+def _reach_of(log2_size: Float[Array, "..."]) -> int:
+    """Return a power of two that bounds log2 M, the only static information about the sizes.
+
+    The sum over ranks needs more nodes for larger databases; few powers of two mean few compilations.
+    """
+    if validation.is_traced(log2_size):
+        return _TRACED_REACH
+    return 1 << max(math.ceil(math.log2(float(jnp.max(log2_size)) + 1e-9)), 3)
 
 
 class _RankSum(NamedTuple):

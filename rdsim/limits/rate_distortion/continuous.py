@@ -28,6 +28,7 @@ from rdsim.limits.rate_distortion._atoms import solve_atoms
 from rdsim.limits.rate_distortion._gaussian_sum import TooManyCellsError
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
+from rdsim.threads import one_blas_thread
 from rdsim.transformations import on_host
 
 
@@ -179,7 +180,8 @@ def _solve(points: np.ndarray, p: np.ndarray, slope: float, tolerance: float) ->
     if scale == 0:
         variance = float(np.sum(p @ (y - mean) ** 2))
         return _Point(variance, 0.0, 0.0, mean.reshape(1, *points.shape[1:]), np.ones(1), dual)
-    atoms = solve_atoms(scale * (y - mean), p, tolerance * LN2)
+    with one_blas_thread():
+        atoms = solve_atoms(scale * (y - mean), p, tolerance * LN2)
     dual[used] = atoms.dual
     # Rounding of the N terms of the Lagrangian.
     rounding = 4 * np.finfo(float).eps * (math.sqrt(len(p)) + abs(atoms.lagrangian))

@@ -10,8 +10,9 @@ gives, with $Z_y = \sum_u q_u 2^{-s d(y,u)}$ and $c_u = \sum_y p_y 2^{-s d(y,u)}
 At D' = D they differ by $\log_2 \max_u c_u \ge 0$, the certificate (Blahut 1972; Csiszar 1974).
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ from rdsim.limits.rate_distortion._point import (
 from rdsim.limits.rate_distortion._search import bounds_at_targets, bounds_on_host
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
+from rdsim.threads import one_blas_thread
 from rdsim.transformations import A_STOPPING_RULE, not_differentiable
 
 _ENTRIES_A_CALL: Final = 2**24
@@ -41,6 +43,11 @@ _ENTRIES_A_CALL: Final = 2**24
 
 It bounds the memory, some 0.5 GB, which then does not grow with the number of slopes.
 """
+
+
+_ONE_THREAD: Final = 2**20
+"""Entries of the distortion table up to which products of matrices run in one thread: several would spend
+more time waiting for one another than computing."""
 
 
 @result
@@ -258,11 +265,19 @@ def _computes_on_host(method: str, *arguments: Any) -> bool:
     return method == "column_generation" and not validation.is_traced(arguments)
 
 
+@contextlib.contextmanager
+def _host_arithmetic(table: np.ndarray) -> Iterator[None]:
+    """Set up NumPy for the solvers: what is not finite is seen, and not certified; few threads for few letters."""
+    threads = one_blas_thread() if table.size <= _ONE_THREAD else contextlib.nullcontext()
+    with np.errstate(all="ignore"), threads:
+        yield
+
+
 def _points_on_host(
     p: np.ndarray, excess: np.ndarray, slopes: np.ndarray, tolerance: float
 ) -> Point:
     """Solve one slope after the other in NumPy."""
-    with np.errstate(all="ignore"):  # what is not finite is seen, and not certified
+    with _host_arithmetic(excess):
         found = [point_on_host(p, excess, slope, tolerance) for slope in slopes.tolist()]
     if not found:
         none = jnp.zeros(0)
@@ -323,7 +338,7 @@ def _solve_targets(
     targets = goal.ravel() if by_rate else goal.ravel() - least
     if _computes_on_host(method, p, d, goal, tolerance):
         problem = np.asarray(p), np.asarray(excess), np.asarray(targets), float(tolerance)
-        with np.errstate(all="ignore"):
+        with _host_arithmetic(problem[1]):
             lower, upper = map(jnp.asarray, bounds_on_host(*problem, by_rate))
     else:
         lower, upper = bounds_at_targets(p, excess, targets, tolerance, by_rate)

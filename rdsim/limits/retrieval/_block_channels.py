@@ -18,7 +18,7 @@ from rdsim.limits.bottleneck import information_bottleneck
 from rdsim.number_types import Integer
 from rdsim.ranking import block_score
 from rdsim.ranking.loss import RankLoss
-from rdsim.ranking.rank_distribution import expected_loss, expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss, expected_loss_kernel
 
 _SLOPES: Final = np.linspace(0.04, 0.96, 24)
 """Slopes dI(U;X)/dI(U;Y) of the bottleneck optima among the candidates."""
@@ -96,9 +96,7 @@ def block_schemes(
         for start in range(0, len(channels), batch):
             part = channels[start : start + batch]
             full = np.concatenate([part, np.repeat(part[:1], batch - len(part), axis=0)])
-            found = _trial_losses(
-                jnp.asarray(joint), full, size, letters, counts, p_type, n, loss, reach_of(size)
-            )
+            found = _trial_losses(jnp.asarray(joint), full, size, letters, counts, p_type, n, loss)
             losses.append(found[0])
             bits.append(found[1])
         count = len(channels)
@@ -182,7 +180,7 @@ def _mass_moves(channels: np.ndarray, fraction: float) -> np.ndarray:
     return moved
 
 
-@partial(jax.jit, static_argnames=("n", "loss", "reach"))
+@partial(jax.jit, static_argnames=("n", "loss"))
 def _trial_losses(
     joint: Float[Array, "x y"],
     channels: Float[Array, "b y u"],
@@ -192,7 +190,6 @@ def _trial_losses(
     p_type: Float[Array, " t"],
     n: int,
     loss: RankLoss,
-    reach: int,
 ) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
     """Loss and bits of many channels, by decoders that round the scores to a few levels."""
 
@@ -201,7 +198,7 @@ def _trial_losses(
         lattice = block_score.lattice_of(through, _SEARCH_LEVELS)
         distributions = block_score.letter_distributions(through, lattice, _SEARCH_LEVELS)
         log_a, log_e, of_target = block_score.score_probabilities(distributions, letters, counts)
-        given = expected_loss_kernel(log_a, log_e, log2_size, loss, reach)
+        given = expected_loss_kernel(log_a, log_e, log2_size, loss)
         bits = n * mutual_information(joint.sum(axis=0)[:, None] * channel)
         return jnp.sum(p_type[:, None] * of_target * given), bits
 

@@ -31,7 +31,6 @@ from rdsim.information import information_density, mutual_information, safe_log2
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.codewords import stored_losses
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_distribution import reach_of
 from rdsim.results import result
 from rdsim.transformations import A_STOPPING_RULE, M_IS_AN_INTEGER, not_differentiable
 
@@ -69,7 +68,7 @@ def retrieval_distortion(
             f"scores must have one row a letter of X and one column a description, shape "
             f"({joint.shape[0]}, {q.shape[0]}), got {scores.shape}"
         )
-    return _costs(joint, scores, q, size, parsed, reach_of(size))
+    return _costs(joint, scores, q, size, parsed)
 
 
 @result
@@ -166,10 +165,10 @@ def self_consistent(
     most = validation.integer("max_iterations", max_iterations, low=1)
     start = _channel_starts(key, joint.shape[1], width, count)
     channel, residual, suboptimality, iterations = _iterated_channels(
-        joint, start, steepness, size, kept, target, most, parsed, reach_of(size)
+        joint, start, steepness, size, kept, target, most, parsed
     )
     py = joint.sum(axis=0)
-    d = jax.vmap(lambda Q: _own_costs(joint, Q, size, parsed, reach_of(size)))(channel)
+    d = jax.vmap(lambda Q: _own_costs(joint, Q, size, parsed))(channel)
     return SelfConsistentSchemes(
         slope=steepness,
         channel=channel,
@@ -194,18 +193,17 @@ def _channel_starts(
     return jnp.concatenate([stored[None], random / random.sum(axis=2, keepdims=True)])
 
 
-@partial(jax.jit, static_argnames=("loss", "reach"))
+@partial(jax.jit, static_argnames="loss")
 def _costs(
     joint: Float[Array, "x y"],
     scores: Float[Array, "x u"],
     q: Float[Array, " u"],
     log2_size: Float[Array, ""],
     loss: RankLoss,
-    reach: int,
 ) -> Float[Array, "y u"]:
     """The matrix d_M: the losses of each query and description, averaged over the queries of an item."""
     py = joint.sum(axis=0)
-    given = stored_losses(scores, q, log2_size, loss, reach)
+    given = stored_losses(scores, q, log2_size, loss)
     return (joint / jnp.where(py > 0, py, 1.0)).T @ given
 
 
@@ -214,16 +212,15 @@ def _own_costs(
     channel: Float[Array, "y u"],
     log2_size: Float[Array, ""],
     loss: RankLoss,
-    reach: int,
 ) -> Float[Array, "y u"]:
     """The matrix d_M of a channel that makes its own competitors and scores."""
     through = joint @ channel
     density = information_density(through)
     scores = jnp.where(jnp.isinf(density), density, jnp.round(density / _TIE_BITS) * _TIE_BITS)
-    return _costs(joint, scores, through.sum(axis=0), log2_size, loss, reach)
+    return _costs(joint, scores, through.sum(axis=0), log2_size, loss)
 
 
-@partial(jax.jit, static_argnames=("loss", "reach"))
+@partial(jax.jit, static_argnames="loss")
 def _iterated_channels(
     joint: Float[Array, "x y"],
     start: Float[Array, "s y u"],
@@ -233,7 +230,6 @@ def _iterated_channels(
     tolerance: Float[Array, ""],
     most: int | Array,
     loss: RankLoss,
-    reach: int,
 ) -> tuple[Array, Array, Array, Array]:
     """Iterate damped Blahut-Arimoto steps against the channel's own costs, from each start.
 
@@ -243,7 +239,7 @@ def _iterated_channels(
 
     def response(channel: Float[Array, "y u"]) -> tuple[Array, Array, Array]:
         """One undamped step, its largest change of an entry P(y,u), and the certificate of C5."""
-        d = _own_costs(joint, channel, log2_size, loss, reach)
+        d = _own_costs(joint, channel, log2_size, loss)
         q = py @ channel
         kernel = jnp.exp2(-slope * d)
         Z = kernel @ q

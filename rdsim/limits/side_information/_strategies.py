@@ -26,6 +26,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from rdsim.information import LN2
+from rdsim.threads import one_blas_thread
 
 _STEPS: Final = 150
 """Newton steps at most; ordinary problems take 20 to 40."""
@@ -129,10 +130,11 @@ def solve(problem: StrategyProblem, slopes: np.ndarray, tolerance: float) -> Str
     """
     (ys, zs), strategies = problem.backward.shape, problem.excess.shape[1]
     lanes = max(1, _CELLS // (strategies * zs * (zs + ys)))
-    batches = [
-        _solve_batch(problem, slopes[first : first + lanes], tolerance)
-        for first in range(0, max(slopes.size, 1), lanes)
-    ]
+    with one_blas_thread():  # many small products side by side
+        batches = [
+            _solve_batch(problem, slopes[first : first + lanes], tolerance)
+            for first in range(0, max(slopes.size, 1), lanes)
+        ]
     return StrategyPoints(*(np.concatenate(leaves) for leaves in zip(*batches, strict=True)))
 
 

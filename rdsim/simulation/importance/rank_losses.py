@@ -25,7 +25,7 @@ from rdsim.information import LN2, information_density
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.block_score import through_channel
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss_kernel
 from rdsim.ranking.tails import letter_scores
 from rdsim.ranking.tails.letter_scores import ScoreSums
 from rdsim.ranking.tails.saddlepoint import saddlepoint_kernel
@@ -124,7 +124,7 @@ def importance_loss(
     }
     found = run_trials(
         key,
-        _LossTrial(n, parsed, reach_of(size)),
+        _LossTrial(n, parsed),
         arguments,
         trials=trials,
         confidence=confidence,
@@ -162,7 +162,6 @@ class _LossTrial:
 
     n: int
     loss: RankLoss
-    reach: int
 
     def __call__(self, key: Key[Array, ""], arguments: dict[str, Array]) -> Float[Array, ""]:
         """Draw pairs of letters under the tilt, and weigh the rank loss of their sum of densities."""
@@ -193,6 +192,6 @@ class _LossTrial:
         # A competitor scores higher or ties, not both: e <= 1 - a.
         log_e = jnp.minimum(log_e, jnp.log1p(-jnp.exp(jnp.minimum(log_a, -1e-300))))
         size = arguments["log2_size"]
-        loss = expected_loss_kernel(log_a, log_e, size, self.loss, self.reach)
+        loss = expected_loss_kernel(log_a, log_e, size, self.loss)
         weight = jnp.exp2(arguments["tilt"] * (level - size))
         return jnp.clip(loss * weight, 0.0, 1.0)

@@ -12,7 +12,7 @@ from rdsim.limits._curve import Curve
 from rdsim.limits._supporting_lines import Points, search
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import RankLoss
-from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss_kernel
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -165,9 +165,7 @@ def end_losses(
     with np.errstate(divide="ignore"):
         log_a, log_e = np.log(np.pad(a, padding)), np.log(np.pad(e, padding, constant_values=1.0))
     losses = np.asarray(
-        expected_loss_kernel(
-            jnp.asarray(log_a), jnp.asarray(log_e), log2_size, loss, reach_of(log2_size)
-        )
+        expected_loss_kernel(jnp.asarray(log_a), jnp.asarray(log_e), log2_size, loss)
     )
     most = float(losses[a.size - 1])
     return min(float(weight[used] @ losses[: a.size - 1]), most), most

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdsim.ranking.loss import RankLoss
-from rdsim.ranking.rank_distribution import expected_loss_kernel, reach_of
+from rdsim.ranking.rank_distribution import expected_loss_kernel
 
 _CELLS: Final = 4096
 """Cells of the table. The reward is then known to some 1e-8."""
@@ -137,9 +137,7 @@ def _by_quantile(M: float, log2_size: float, loss: RankLoss) -> Rewards:
     size = jnp.asarray(log2_size)
 
     def reward(log_a: np.ndarray, log_e: np.ndarray) -> np.ndarray:
-        beaten = expected_loss_kernel(
-            jnp.asarray(log_a), jnp.asarray(log_e), size, loss, reach_of(size)
-        )
+        beaten = expected_loss_kernel(jnp.asarray(log_a), jnp.asarray(log_e), size, loss)
         return 1.0 - np.asarray(beaten)
 
     # One call: the rewards at the ends, where nobody ties, and the means over the cells.
