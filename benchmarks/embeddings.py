@@ -101,11 +101,11 @@ def _report(config: Config, y: np.ndarray) -> Row:
     return report_row(config, seconds, cpu, memory, len(found.lines))
 
 
-def report_row(config: Config, seconds: float, cpu: float, memory: float, lines: int) -> Row:
+def report_row(config: Config, seconds: float | None, cpu: float, memory: float, lines: int) -> Row:
     """Say what a whole report cost: seconds on the clock and of all cores, and peak memory in GiB."""
     return Row(
         problem=f"report on {config.items} pairs of {config.dimension} coordinates",
-        side="rdsim gap, all usual codes",
+        side="rdsim gap, all usual codes" + ("" if config.models else ", without models"),
         seconds=seconds,
         fastest=seconds,
         slowest=seconds,
