@@ -150,7 +150,7 @@ def gaussian_twin(key: jax.Array, report: EmbeddingReport, target: float) -> dic
     else:
         code[:, 1:] = low[:, 1:] = high[:, 1:] = np.nan
     assumes = (
-        f"Gaussian pairs of {len(rho)} coordinates, those of the space “{report.coordinates}”, with the "
+        f"Gaussian pairs of {len(rho)} coordinates, those of the space “{report.coordinate_space}”, with the "
         f"correlations of held-out pairs, {rho[0]:.3f} to {rho[-1]:.3f}, their signal-to-noise ratios times "
         f"{scale:.3g}"
     )

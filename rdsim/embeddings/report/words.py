@@ -187,7 +187,7 @@ def verdicts(found: EmbeddingReport) -> list[str]:
 def allocation_words(found: EmbeddingReport) -> str:
     """Say how to read the bits by coordinate."""
     return (
-        f"The transform code in the space “{found.coordinates}” keeps the coordinates of the largest correlations, "
+        f"The transform code in the space “{found.coordinate_space}” keeps the coordinates of the largest correlations, "
         "each with its own number of bits: “2 of 3” means two coordinates of three bits each."
     )
 
