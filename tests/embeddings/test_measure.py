@@ -174,7 +174,7 @@ def test_a_saved_report_is_read_back_as_it_was(report):
     dataset = report.to_xarray()
     body = bytes(dataset.to_netcdf(engine=ENGINE))
     read = xarray.load_dataset(io.BytesIO(body), engine=ENGINE)
-    # The name "coordinates" of an attribute, for one, is NetCDF's own: it would turn coordinates into variables.
+    # The name "coordinates" of an attribute, for one, is one that NetCDF readers take for their own and drop.
     assert set(read.coords) == set(dataset.coords)
     assert data_hash(read) == data_hash(dataset)
 
