@@ -1,14 +1,18 @@
-"""Exact ranks of targets among many vectors, beside plain NumPy and the search of faiss."""
+"""Exact ranks of targets among many vectors, beside plain NumPy and the search of faiss; and a whole report."""
 
+import resource
+import time
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from benchmarks._rows import Row, Side, compare
+from rdsim.embeddings import measure_embeddings, retrieval_task, with_models
 from rdsim.embeddings.ranks import Stored, TargetRanks, streamed_ranks
 
-TITLE = "Exact ranks of real targets"
+TITLE = "Real embeddings: exact ranks, and a whole report"
 
 
 @dataclass(frozen=True)
@@ -23,9 +27,11 @@ class Config:
     """Queries, with one target each."""
     repeats: int = 3
     """Turns."""
+    models: bool = True
+    """Whether the report holds what models say, which takes the same time whatever the number of pairs."""
 
 
-SMOKE = Config(items=300, dimension=16, queries=50, repeats=1)
+SMOKE = Config(items=300, dimension=16, queries=50, repeats=1, models=False)
 FULL = Config()
 
 
@@ -65,7 +71,7 @@ def run(config: Config) -> list[Row]:
         recall = float((found == rows[:, None]).any(axis=1).mean())
         return f"recall@10 {recall:.4f}", {"recall": recall}
 
-    return compare(
+    ranked = compare(
         f"{config.queries} queries, {config.items} items of {config.dimension} coordinates",
         [
             Side(
@@ -78,4 +84,31 @@ def run(config: Config) -> list[Row]:
             Side("faiss, the ten best", library, of_list, package="faiss", compiles=False),
         ],
         config.repeats,
+    )
+    return [*ranked, _report(config, y)]
+
+
+def _report(config: Config, y: np.ndarray) -> Row:
+    """Measure every usual code and all models once, as `rdsim gap` does, with the memory of the process."""
+    noise = np.random.default_rng(1).normal(size=y.shape).astype(np.float32)
+    x = y + np.float32(0.25) * noise
+    began, used = time.perf_counter(), time.process_time()
+    found = measure_embeddings(jax.random.key(0), retrieval_task(x, y))
+    if config.models:
+        with_models(jax.random.key(0), found)
+    seconds, cpu = time.perf_counter() - began, time.process_time() - used
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return report_row(config, seconds, cpu, memory, len(found.lines))
+
+
+def report_row(config: Config, seconds: float | None, cpu: float, memory: float, lines: int) -> Row:
+    """Say what a whole report cost: seconds on the clock and of all cores, and peak memory in GiB."""
+    return Row(
+        problem=f"report on {config.items} pairs of {config.dimension} coordinates",
+        side="rdsim gap, all usual codes" + ("" if config.models else ", without models"),
+        seconds=seconds,
+        fastest=seconds,
+        slowest=seconds,
+        result=f"{lines} lines; {cpu:.0f} s of all cores together; at most {memory:.1f} GiB of memory",
+        numbers={"cpu_seconds": cpu, "peak_gib": memory, "lines": float(lines)},
     )

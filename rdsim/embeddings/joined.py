@@ -110,7 +110,7 @@ def joined_report(
         diagnostics=diagnose(task) | {"tied_targets": float((tied[reference] > 1).mean())},
         similarity=plan.similarity,
         chosen_space=first.chosen,
-        coordinates=first.canonical.name,
+        coordinate_space=first.canonical.name,
         split=splits[0].name,
         database=min(len(part.ranked.items) for part in parts),
         fitted=len(first.split.fit.targets.query),

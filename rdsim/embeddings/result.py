@@ -82,7 +82,7 @@ class EmbeddingReport:
         diagnostics: numbers by name, with their meaning in `rdsim.embeddings.diagnostics`.
         similarity: by which vectors are compared.
         chosen_space: in which codes work.
-        coordinates: space whose coordinates are those of the correlations and of the bits dealt: that in
+        coordinate_space: the one whose coordinates are those of the correlations and of the bits dealt: that in
             which pairs held back from the fit share the most information.
         split: how pairs were held out.
         database: items ranked (of the smallest fold).
@@ -121,7 +121,7 @@ class EmbeddingReport:
     diagnostics: dict[str, float]
     similarity: str
     chosen_space: str
-    coordinates: str
+    coordinate_space: str
     split: str
     database: int
     fitted: int
@@ -230,7 +230,7 @@ class EmbeddingReport:
                 "log2_groups",
                 "similarity",
                 "chosen_space",
-                "coordinates",
+                "coordinate_space",
                 "split",
                 "database",
             ),

@@ -105,15 +105,18 @@ def coordinates(dataset: xarray.Dataset) -> Figure:
     """Draw correlations by canonical coordinate, and the bits that each has in the transform code."""
     figure, axes = style.panels(2, 1, width=WIDTH, height=4.2)
     top, bottom = axes[:, 0]
-    number = np.arange(1, dataset.sizes["coordinate"] + 1)
+    # By the correlations that bits are allocated by: then the bits fall from left to right.
+    fitted = dataset.fitted_correlations.values
+    order = np.argsort(-fitted, kind="stable")
+    number = np.arange(1, fitted.size + 1)
     top.plot(
         number,
-        dataset.fitted_correlations.values,
+        fitted[order],
         color=style.COLORS[0],
-        label="fitted pairs, by which bits are allocated",
+        label="of pairs held back, by which bits are allocated",
     )
     top.plot(
-        *(number, dataset.correlations.values),
+        *(number, dataset.correlations.values[order]),
         color=style.COLORS[1],
         linestyle="none",
         marker="o",
@@ -134,13 +137,14 @@ def coordinates(dataset: xarray.Dataset) -> Figure:
     ]
     for place, row in enumerate(shown):
         bottom.step(
-            *(number, allocated[row]),
+            *(number, allocated[row][order]),
             where="mid",
             color=style.COLORS[place],
             linestyle=style.LINES[place],
-            label=f"{int(rates[row])} bits",
+            label=f"code of {int(rates[row])} bits",
         )
-    bottom.set(xlabel="canonical coordinate", ylabel="bits", xscale="log")
-    if shown.size:
-        bottom.legend(fontsize=7)
+    bottom.set(xlabel="canonical coordinate, by falling correlation", ylabel="bits", xscale="log")
+    figure.legend(
+        *bottom.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7
+    )
     return figure

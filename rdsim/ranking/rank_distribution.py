@@ -80,6 +80,29 @@ def expected_loss(
     return expected_loss_kernel(log_a, log_e, size, parsed)
 
 
+def gain_without_ties(
+    log2_size: float, loss: RankLoss, log_a: Float[np.ndarray, "..."]
+) -> Float[np.ndarray, "..."]:
+    """Compute one less the expected loss where nothing ties, to rounding, on the host: nothing is compiled."""
+    log_M = float(np.log(np.round(np.exp2(log2_size)))) if log2_size <= 52 else log2_size * LN2
+    if loss.kind == "dcg":
+        return np.asarray(1 - expected_loss(log2_size, "dcg", log_a=log_a, log_e=-np.inf))
+    if loss.kind == "reciprocal_rank":
+        # (1 - (1-a)^M) / (Ma), which is one to the last digit where Ma is below 1e-20.
+        log_a = np.maximum(log_a, -log_M - 46)
+        surprise = -np.log1p(-np.exp(np.clip(log_a, -37.0, -1e-15)))
+        log_surprise = np.where(log_a < -37, log_a, np.log(surprise))
+        none = np.exp(np.minimum(log_M + log_surprise, 700.0))
+        return np.asarray(-np.expm1(-none) * np.exp(-log_M - log_a))
+    if log2_size < 52:
+        others, K = round(math.exp(log_M)) - 1, loss.cutoff
+        if others < K:
+            return np.ones_like(log_a)
+        return np.asarray(scipy.special.betaincc(float(K), float(others - K + 1), np.exp(log_a)))
+    expected = np.exp(np.minimum(log_M + log_a, 700.0))
+    return np.asarray(scipy.special.gammaincc(float(loss.cutoff), expected))
+
+
 def _largest_sum(log_a: np.ndarray, log_e: np.ndarray) -> float:
     """Find the largest a + e; where both are below 1/2 it is at most one, and needs no exponentials."""
     if max(log_a.max(initial=-np.inf), log_e.max(initial=-np.inf)) < -LN2:

@@ -15,10 +15,12 @@ loss given x is then one integral over t of C1, and the mean over x is taken by 
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.interpolate
@@ -149,7 +151,8 @@ def vector_gaussian_rank_losses(
     # of Sobol's sequence, which cover the cube most evenly.
     order = np.argsort(-rho)
     rho, bits = rho[order], bits[:, order]
-    squares = _squares_of_queries(key, rho.size, queries)
+    words = np.asarray(jax.random.key_data(key)).ravel().tolist()
+    squares = _squares_of_queries(tuple(words), rho.size, queries)
     tables = [_table(float(one), wanted) for wanted in parsed for one in size.ravel()]
 
     def tied() -> Reals:
@@ -172,9 +175,14 @@ def vector_gaussian_rank_losses(
     return SampledLoss(value=value, lower=lower, upper=upper, confidence=confidence)
 
 
-def _squares_of_queries(key: Array, d: int, queries: int) -> Reals:
-    """Squared coordinates of scrambled Sobol points, shape (replicates, points, d)."""
-    generator = validation.host_generator(key)
+@functools.lru_cache(maxsize=1)
+def _squares_of_queries(words: tuple[int, ...], d: int, queries: int) -> Reals:
+    """Squared coordinates of scrambled Sobol points, shape (replicates, points, d).
+
+    The last ones are kept: scrambling takes longer than the losses of one set of rates, and a search for correlations
+    or rates asks for the same points again.
+    """
+    generator = np.random.default_rng(words)
     power = math.ceil(math.log2(queries / _REPLICATES))
     drawn = [
         scipy.stats.qmc.Sobol(d, rng=generator).random_base2(power) for _ in range(_REPLICATES)

@@ -83,8 +83,11 @@ def agree_replications(rows):
 
 
 def agree_embeddings(rows):
-    ours, dense, peer = rows
+    ours, dense, peer, report = rows
     assert ours.numbers == dense.numbers
+    assert report.numbers["cpu_seconds"] > 0
+    assert 0.05 < report.numbers["peak_gib"] < 8
+    assert report.numbers["lines"] > 10
     assert peer.status == "not installed" or peer.numbers["recall"] == ours.numbers["recall"]
 
 

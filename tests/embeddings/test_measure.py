@@ -1,13 +1,16 @@
 """The report of given embeddings: what must hold of its numbers, and how it is put together."""
 
 import dataclasses
+import io
 import math
 
 import jax
 import numpy as np
 import pytest
+import xarray
 
 from rdsim import limits
+from rdsim.cli.provenance import ENGINE, data_hash
 from rdsim.embeddings import (
     METRICS,
     measure_embeddings,
@@ -165,6 +168,15 @@ def test_the_front_and_the_bits_for_a_target(report):
     below = report.converse_bits < proved
     assert (report.converse[below, 0] < bound[below]).all()
     assert (report.converse[~below, 0] >= bound[~below] - 1e-9).all()
+
+
+def test_a_saved_report_is_read_back_as_it_was(report):
+    dataset = report.to_xarray()
+    body = bytes(dataset.to_netcdf(engine=ENGINE))
+    read = xarray.load_dataset(io.BytesIO(body), engine=ENGINE)
+    # The name "coordinates" of an attribute, for one, is one that NetCDF readers take for their own and drop.
+    assert set(read.coords) == set(dataset.coords)
+    assert data_hash(read) == data_hash(dataset)
 
 
 def test_the_report_says_what_was_found(report):

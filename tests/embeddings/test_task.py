@@ -1,12 +1,14 @@
 """Targets of every form, their groups, and splits that divide none."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsim.embeddings import retrieval_task, split_task
+from rdsim.embeddings import read_targets, retrieval_task, split_task
 
 KEY = jax.random.key(3)
 
@@ -46,6 +48,28 @@ def test_grades_of_zero_are_no_targets_and_a_pair_counts_once():
 def test_what_is_wrong_with_targets_is_said(targets, message):
     with pytest.raises(ValueError, match=f"targets.*{message}|{message}"):
         retrieval_task(points(4), points(3), targets)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "t.tsv",
+            "query\titem\tgrade\n\n0\t1\t1\n1\tx\t1\n",
+            "line 4 must hold an integer, got 'x'",
+        ),
+        ("t.tsv", "0 1 1\n1 0.5 1\n", "line 2 must hold an integer, got '0.5'"),
+        ("t.tsv", "0 1 1\n1 1 nan\n", "line 2 must hold a finite number, got 'nan'"),
+        ("t.qrels", "0 1 1\n1 2\n", "line 2 must hold query, item and grade, got '1 2'"),
+        ("t.txt", "0 1\n\n2, y\n", "line 3 must hold an integer, got 'y'"),
+        ("t.txt", "0 1\n", "must have a line for each of the 4 queries, got 1"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_targets_is_said_with_its_line(tmp_path, name, text, message):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"^targets: {re.escape(str(path))}.*{re.escape(message)}"):
+        read_targets(path, 4)
 
 
 @given(st.integers(0, 10**6), st.sampled_from([None, 2, 3]))

@@ -8,8 +8,9 @@ import scipy.stats
 from scipy.special import betainc, expit, ndtr
 
 from rdsim import finite_sample, ranking
-from rdsim.finite_sample.database_size import _mixing, prediction
+from rdsim.finite_sample.database_size import _mixing
 from rdsim.ranking.loss import parse_loss
+from rdsim.ranking.rank_distribution import gain_without_ties
 
 LOSSES = ("error", "reciprocal_rank", ("miss", 10), "dcg")
 SIZE = 1000
@@ -29,7 +30,7 @@ def beaten(rng, dimension, spread, count):
 def test_C1_gain_of_one_query_is_that_of_the_rank_distribution(loss):
     log_p = np.log([1e-30, 1e-12, 1e-5, 0.02, 0.5, 0.97])
     for log2_size in (1.0, math.log2(1001), 30.0, 90.0):
-        found = prediction.gain_of(log_p, log2_size * math.log(2), parse_loss(loss))
+        found = gain_without_ties(log2_size, parse_loss(loss), log_p)
         exact = 1 - ranking.expected_loss(log2_size, loss, log_a=log_p, log_e=-np.inf)
         np.testing.assert_allclose(found, exact, rtol=1e-9, atol=3e-14)
 
@@ -121,7 +122,7 @@ def test_planted_gaussian_pairs_lie_in_the_band(dimension, spread, loss):
     sizes = np.log2(SIZE * np.array([1.0, 4.0, 16.0, 1000.0]))
     found = finite_sample.predict_quality(ahead, loss, competitors=SIZE - 1, log2_size=sizes)
     many = np.log(np.maximum(beaten(rng, dimension, spread, 100_000), 1e-300))
-    truth = [prediction.gain_of(many, s * math.log(2), parse_loss(loss)).mean() for s in sizes]
+    truth = [gain_without_ties(s, parse_loss(loss), many).mean() for s in sizes]
     assert (found.lower[1:] <= truth[1:]).all()
     assert (truth[1:] <= found.upper[1:]).all()
     assert (np.diff(found.value) < 0).all()

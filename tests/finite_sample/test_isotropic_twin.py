@@ -7,8 +7,8 @@ import pytest
 from scipy.special import betainc
 
 from rdsim import finite_sample, limits, sources
-from rdsim.finite_sample.database_size.prediction import gain_of
 from rdsim.ranking.loss import parse_loss
+from rdsim.ranking.rank_distribution import gain_without_ties
 
 SIZE = 1000
 
@@ -57,7 +57,7 @@ def test_items_stored_whole_are_ranked_by_the_cosine():
     rng = np.random.default_rng(1)
     correlation = np.array([0.3, 0.7])[(rng.uniform(size=200_000) < 0.6).astype(int)]
     p = np.maximum(beaten(rng, 12, correlation), 1e-300)
-    gain = gain_of(np.log(p), math.log(256), parse_loss("reciprocal_rank"))
+    gain = gain_without_ties(8.0, parse_loss("reciprocal_rank"), np.log(p))
     pair = twin(12.0, [0.3, 0.7], [0.4, 0.6], ("reciprocal_rank", 1))
     found = 1 - pair.loss(math.inf, log2_size=8.0)
     assert found == pytest.approx(gain.mean(), rel=0, abs=0.005)
@@ -91,9 +91,7 @@ def test_a_planted_twin_is_found_again():
     sizes = np.log2([SIZE, 62, 16_000])
     own = [1 - float(found.loss(math.inf, log2_size=size)) for size in sizes]
     truth = [
-        gain_of(
-            np.log(np.maximum(p, 1e-300)), s * math.log(2), parse_loss("reciprocal_rank")
-        ).mean()
+        gain_without_ties(s, parse_loss("reciprocal_rank"), np.log(np.maximum(p, 1e-300))).mean()
         for s in sizes
     ]
     assert own[0] == pytest.approx(found.quality, rel=1e-9, abs=0)

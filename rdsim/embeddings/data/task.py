@@ -5,8 +5,8 @@ A split never divides a group, for a code that saw one caption of an image has s
 an item are kept together too. Groups are also the unit of the confidence intervals.
 """
 
-import csv
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any, Final
 
@@ -185,13 +185,14 @@ def read_targets(path: str | Path, queries: int) -> np.ndarray:
     place = Path(path)
     if place.suffix.lower() in READERS or not place.exists():
         return read_table(path, "targets")
-    lines = [line for line in place.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    try:
-        if place.suffix.lower() in (".tsv", ".qrels"):
-            return _qrels(lines)
-        rows = [[int(part) for part in line.replace(",", " ").split()] for line in lines]
-    except ValueError as error:
-        raise ValueError(f"targets: {place} cannot be read: {error}") from error
+    text = place.read_text(encoding="utf-8-sig").splitlines()
+    lines = [(number, line) for number, line in enumerate(text, start=1) if line.strip()]
+    if place.suffix.lower() in (".tsv", ".qrels"):
+        return _qrels(place, lines)
+    rows = [
+        [_number(place, number, part, int) for part in line.replace(",", " ").split()]
+        for number, line in lines
+    ]
     if len(rows) != queries:
         raise ValueError(
             f"targets: {place} must have a line for each of the {queries} queries, got {len(rows)}"
@@ -202,16 +203,31 @@ def read_targets(path: str | Path, queries: int) -> np.ndarray:
     return table
 
 
-def _qrels(lines: list[str]) -> np.ndarray:
+def _qrels(place: Path, lines: list[tuple[int, str]]) -> np.ndarray:
     triples = []
-    for number, row in enumerate(csv.reader(lines, delimiter="\t")):
-        parts = row if len(row) > 1 else row[0].split()
-        if number == 0 and not parts[0].lstrip("-").isdigit():
+    for number, line in lines:
+        parts = line.split("\t") if "\t" in line else line.split()
+        if (number, line) == lines[0] and not parts[0].lstrip("-").isdigit():
             continue  # a heading
         if len(parts) not in (3, 4):
-            raise ValueError(f"line {number + 1} must hold query, item and grade, got {row}")
-        triples.append([float(part) for part in (parts[0], *parts[-2:])])
+            raise ValueError(
+                f"targets: {place}, line {number} must hold query, item and grade, got {line!r}"
+            )
+        query, item = (_number(place, number, part, int) for part in (parts[0], parts[-2]))
+        triples.append([query, item, _number(place, number, parts[-1], float)])
     return np.array(triples, float).reshape(-1, 3)
+
+
+def _number(place: Path, line: int, text: str, kind: type[int] | type[float]) -> int | float:
+    """Read a number in a file of targets."""
+    try:
+        found = kind(text)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        name = "an integer" if kind is int else "a finite number"
+        raise ValueError(f"targets: {place}, line {line} must hold {name}, got {text.strip()!r}")
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -78,15 +78,24 @@ def calibrated_correlations(
         grown = math.exp(log_scale) * ratio
         return np.asarray(np.sqrt(grown / (1 + grown)))
 
-    ends = [quality(scaled(end)) for end in (-_SCALES, _SCALES)]
-    if not ends[0] < target < ends[1]:
+    def missing(log_scale: float) -> float:
+        return quality(scaled(log_scale)) - target
+
+    # Correlations are seldom far off: the ends move away from there, twice as far each time.
+    ends = {0.0: missing(0.0)}
+    rising, far = ends[0.0] < 0, 0.25
+    end = 0.0
+    while (ends[end] < 0) == rising and abs(end) < _SCALES:
+        end, far = (1 if rising else -1) * min(far, _SCALES), 2 * far
+        ends[end] = missing(end)
+    if (ends[end] < 0) == rising:
+        reached = ends[end] + target
         raise ValueError(
-            f"held-out correlations with any noise have an MRR from {ends[0]:.3f} to {ends[1]:.3f}, and "
-            f"{target:.3f} was measured"
+            f"correlations of held-out pairs have an MRR of {reached:.3f} with {math.exp(end):.3g} times their "
+            f"signal-to-noise ratios, and {target:.3f} was measured"
         )
-    log_scale = float(
-        brentq(lambda s: quality(scaled(s)) - target, -_SCALES, _SCALES, xtol=1e-3, rtol=1e-6)
-    )
+    last = sorted(ends, key=abs)[-2:]
+    log_scale = float(brentq(missing, min(last), max(last), xtol=1e-3, rtol=1e-6))
     return scaled(log_scale), math.exp(log_scale)
 
 
@@ -99,8 +108,10 @@ def held_out_correlations(
     return np.sort(np.sqrt(squared[squared > 0]))[::-1]
 
 
-def gaussian_twin(key: jax.Array, report: EmbeddingReport, target: float) -> dict[str, Any]:
-    """Fit the twin, and compute its lines."""
+def fitted_correlations(
+    key: jax.Array, report: EmbeddingReport, target: float
+) -> tuple[Float[np.ndarray, " k"], float, float]:
+    """Return the twin's correlations, their scale, and the MRR before it less the target."""
     held = held_out_correlations(report.correlations, len(report.query))
     if not held.size:
         raise ValueError("no canonical correlation of held-out pairs is positive")
@@ -110,8 +121,14 @@ def gaussian_twin(key: jax.Array, report: EmbeddingReport, target: float) -> dic
         found = ideal_codes(key, correlations, log2_size, CODE_LOSSES[:1], math.inf)
         return 1 - float(np.asarray(found.value)[0])
 
-    before = uncompressed(held)
     rho, scale = calibrated_correlations(held, uncompressed, target=target)
+    return rho, scale, uncompressed(held) - target
+
+
+def gaussian_twin(key: jax.Array, report: EmbeddingReport, target: float) -> dict[str, Any]:
+    """Fit the twin, and compute its lines."""
+    rho, scale, error = fitted_correlations(key, report, target)
+    log2_size = math.log2(report.database)
     single = single_targets(report)
     # Of several targets the model knows the first, which decides the MRR alone.
     found = ideal_codes(key, rho, log2_size, CODE_LOSSES, np.append(CODE_BITS, np.inf))
@@ -133,13 +150,13 @@ def gaussian_twin(key: jax.Array, report: EmbeddingReport, target: float) -> dic
     else:
         code[:, 1:] = low[:, 1:] = high[:, 1:] = np.nan
     assumes = (
-        f"Gaussian pairs of {len(rho)} coordinates, those of the space “{report.coordinates}”, with the "
+        f"Gaussian pairs of {len(rho)} coordinates, those of the space “{report.coordinate_space}”, with the "
         f"correlations of held-out pairs, {rho[0]:.3f} to {rho[-1]:.3f}, their signal-to-noise ratios times "
         f"{scale:.3g}"
     )
     return {
         "assumes": np.array(assumes),
-        "error": np.array(before - target),
+        "error": np.array(error),
         "uncompressed": code[-1],
         "bits": CODE_BITS,
         "code": code[:-1],

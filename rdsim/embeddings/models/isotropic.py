@@ -19,6 +19,7 @@ from rdsim.embeddings.models.twin import (
 from rdsim.embeddings.quality import METRICS
 from rdsim.embeddings.result import EmbeddingReport
 from rdsim.finite_sample import fit_isotropic_twin
+from rdsim.finite_sample.database_size.isotropic_twin import random_code_losses
 from rdsim.ranking.loss import Loss, parse_loss
 
 
@@ -35,10 +36,9 @@ def isotropic_twin(report: EmbeddingReport, line: int) -> dict[str, Any]:
         parsed = parse_loss(loss)
         return dataclasses.replace(twin, rank_loss=(parsed.kind, parsed.cutoff))
 
+    losses = [parse_loss(loss) for loss in CODE_LOSSES]
     bits = np.append(CODE_BITS, np.inf)
-    code = code_metrics(
-        np.stack([of(loss).loss(bits, log2_size=log2_size) for loss in CODE_LOSSES])
-    )
+    code = code_metrics(random_code_losses(twin, losses, bits, log2_size=log2_size))
     converse = np.full((len(CONVERSE_BITS), len(METRICS)), np.nan)
     if single_targets(report):
         converse = converse_metrics(

@@ -33,8 +33,8 @@ p, li { max-width: 62rem; } .small { font-size: .85rem; color: #444; }
 .figures { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1.2rem; align-items: start; }
 figure { margin: 0; } figure svg { width: 100%; height: auto; display: block; }
 figcaption { font-size: .85rem; color: #333; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .8rem; }
-th, td { padding: .25em .5em; text-align: right; border-bottom: 1px solid #ccc; white-space: nowrap; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .75rem; }
+th, td { padding: .25em .4em; text-align: right; border-bottom: 1px solid #ccc; white-space: nowrap; }
 th { border-bottom: 2px solid #333; vertical-align: bottom; } .words td, .words th { white-space: normal; min-width: 5.2em; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; } tr.best td { font-weight: bold; background: #f0f0f0; }
 tr.best td:first-child { background: #f0f0f0; } tr.space td { font-style: italic; }

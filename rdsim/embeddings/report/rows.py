@@ -19,9 +19,10 @@ def target_rows(found: EmbeddingReport) -> Rows:
     twins = () if found.models is None else found.models.twins
     header = ["of the uncompressed MRR", "fewest measured bits that keep it"]
     for twin in twins:
-        header.append(f"ideal codes of the {twin.name} (model)")
+        model = "refuted model" if twin.refuted_by(found).size else "model"
+        header.append(f"ideal codes of the {twin.name} ({model})")
         if np.isfinite(twin.converse).any():
-            header.append(f"any code of the {twin.name} (model)")
+            header.append(f"any code of the {twin.name} ({model})")
     header.append("any system on any data (proved)")
 
     def row(fraction: float) -> tuple[str, ...]:
@@ -127,4 +128,8 @@ def allocation_rows(found: EmbeddingReport) -> Rows:
 
 
 def _items(size: float) -> str:
-    return f"{size:,.0f}"
+    whole = round(size)
+    for unit, name in ((10**9, "billion"), (10**6, "million")):
+        if whole % unit == 0:
+            return f"{whole // unit} {name}"
+    return f"{whole:,}"

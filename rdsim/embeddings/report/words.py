@@ -14,7 +14,9 @@ NOTE: Final = (
     "queries, for this database and these fitted codes; ties count as their average. Bits are those stored for an "
     "item; “entropy” is what an entropy coder would need of them. Queries are stored nowhere and keep their full "
     "precision, except in lines that say Hamming. “kept” is the MRR divided by that of the uncompressed vectors as "
-    "given. Times are those of this machine, for all items and all queries together."
+    "given. Times are those of this machine, for all items and all queries together. Spaces: “as given”; “centred”, "
+    "where queries and items each lose their mean; “canonical”, linear maps of queries and of items, fitted to pairs, "
+    "whose coordinates are correlated in pairs alone; “shared canonical”, the same with one set of axes for both."
 )
 _FAR: Final = 1.5
 """Measured bits by those of the twin from which on a better code is worth looking for."""
@@ -35,9 +37,8 @@ def sentences(found: EmbeddingReport) -> list[str]:
         said.append("No code that was measured keeps 95 % of it.")
     else:
         said.append(
-            f"The smallest measured code that keeps 95 % of it is {found.lines[line]} at {found.bits[line]} bits "
-            f"per item, {found.bits[plain] / found.bits[line]:.0f} times fewer (it keeps "
-            f"{found.kept.value[line, 0]:.1%})."
+            f"The smallest measured code that keeps 95 % of it is “{found.lines[line]}” at {found.bits[line]} bits "
+            f"per item, {found.bits[plain] / found.bits[line]:.0f} times fewer; {_keeps(found, line)}."
         )
     proved, twin = found.bits_by_proof(0.95), _gaussian(found)
     limit = (
@@ -54,6 +55,18 @@ def sentences(found: EmbeddingReport) -> list[str]:
     return said
 
 
+def _keeps(found: EmbeddingReport, line: int) -> str:
+    share = found.kept.value[line, 0]
+    if share <= 1:
+        return f"it keeps {share:.1%}"
+    return (
+        f"it even has {share:.1%} of it, since it compares items in the space “{found.spaces[line]}”, which was "
+        "fitted to pairs, and not as the vectors are given"
+        if found.spaces[line] != "as given"
+        else f"it has {share:.1%} of it"
+    )
+
+
 def advice(found: EmbeddingReport) -> str:
     """Say what to store."""
     line, twin, mrr = found.line_for(0.95), _gaussian(found), found.values("mrr")
@@ -68,14 +81,18 @@ def advice(found: EmbeddingReport) -> str:
     if line is None:
         said.append("Keep the vectors, or rank the first candidates of a code again by them.")
         return " ".join(said)
-    said.append(f"Store {found.bits[line]} bits per item with {found.lines[line]}.")
+    said.append(f"Store {found.bits[line]} bits per item with “{found.lines[line]}”.")
     needed = None if twin is None else twin.bits_for(0.95 * float(mrr[found.reference]))
     if needed is not None and twin is not None and not twin.refuted_by(found).size:
         ratio = found.bits[line] / needed
         if ratio > _FAR:
-            said.append(f"Ideal codes of the Gaussian twin need {ratio:.1f} times fewer.")
+            said.append(
+                f"If the Gaussian twin is true of these data, better codes could need {ratio:.1f} times fewer bits."
+            )
         else:
-            said.append("By the model, better codes would save few bits.")
+            said.append(
+                "If the Gaussian twin is true of these data, better codes would save few bits."
+            )
     yours = [i for i, kind in enumerate(found.kinds) if kind == "yours"]
     for own in yours:
         as_few = [i for i in found.pareto() if found.bits[i] <= found.bits[own]]
@@ -170,7 +187,7 @@ def verdicts(found: EmbeddingReport) -> list[str]:
 def allocation_words(found: EmbeddingReport) -> str:
     """Say how to read the bits by coordinate."""
     return (
-        f"The transform code in the space “{found.coordinates}” keeps the coordinates of the largest correlations, "
+        f"The transform code in the space “{found.coordinate_space}” keeps the coordinates of the largest correlations, "
         "each with its own number of bits: “2 of 3” means two coordinates of three bits each."
     )
 

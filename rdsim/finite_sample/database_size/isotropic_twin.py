@@ -13,6 +13,7 @@ database; it is then moved so that the measured quality is met.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import field
 from typing import Final
 
@@ -24,11 +25,11 @@ from scipy.special import betainc, betaincinv, betaln, hyp2f1, roots_gegenbauer
 from rdsim import validation
 from rdsim.finite_sample.database_size import _mixing
 from rdsim.finite_sample.database_size._mixing import Reals
-from rdsim.finite_sample.database_size.prediction import check_ranks, gain_of
-from rdsim.information import LN2
+from rdsim.finite_sample.database_size.prediction import check_ranks
 from rdsim.limits import retrieval_converse
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, RankLoss
+from rdsim.ranking.rank_distribution import gain_without_ties
 from rdsim.results import result
 from rdsim.sources import vector_gaussian
 from rdsim.transformations import on_host
@@ -46,6 +47,10 @@ _JOINED: Final = 0.01
 # Quadrature nodes of the cosine between an item and its nearest codeword, and of the direction around the codeword.
 _NEAREST: Final = 64
 _AROUND: Final = 40
+# The probability that a random item wins is kept on a grid of its logarithm, of this step in nats; a table of it has
+# this many nodes in the width of Fisher's density. Linear interpolation errs by some 1e-5 of the gain, and by 2e-4.
+_NATS: Final = 0.01
+_FINE: Final = 27
 
 
 @result
@@ -87,15 +92,8 @@ class IsotropicTwin:
             Expected losses, by quadrature (to about 1e-3), shape of bits.
 
         """
-        stored = np.asarray(validation.interval("bits", bits, low=0.0), float)
-        if ((stored > 1000) & np.isfinite(stored)).any():
-            raise ValueError(f"bits must be at most 1000, or infinity, got {stored.max()!r}")
-        size = float(validation.interval("log2_size", log2_size, low=1.0, high=1e3, ndim=0))
-        cosines = _Cosines(self.dimension)
-        mass = cosines.mixture(self.correlations, self.probabilities)
-        wanted = RankLoss(*self.rank_loss)
-        found = [1 - _coded(cosines, mass, R, size, wanted) for R in stored.ravel()]
-        return np.array(found).reshape(stored.shape)
+        found = random_code_losses(self, [RankLoss(*self.rank_loss)], bits, log2_size=log2_size)
+        return np.asarray(found[0])
 
     @on_host
     def converse(self, bits: ArrayLike, *, log2_size: ArrayLike) -> Float[np.ndarray, "..."]:
@@ -214,7 +212,7 @@ def fit_isotropic_twin(
     kept = mass > _LIGHT
     z, mass = z[kept], mass[kept] / mass[kept].sum()
     log2_size = math.log2(ranks.competitors + 1)
-    gain = gain_of(cosines.log_beaten, log2_size * LN2, ranks.loss)
+    gain = gain_without_ties(log2_size, ranks.loss, cosines.log_beaten)
 
     # The maximum of the likelihood reproduces the ranks, and the quality only nearly. One shift of all correlations
     # makes it exact; the quality rises with the shift, so that Brent's method finds it in [-1, 1].
@@ -245,6 +243,12 @@ class _Cosines:
         self.cosine = np.tanh(y)
         self.log_rest = np.log(1 / np.cosh(y) ** 2)  # ln(1 - t^2)
         self.log_beaten = log_cap(self.cosine, self.log_rest, dimension)
+
+    def cap_table(self) -> tuple[Reals, Reals]:
+        """Tabulate ln c_n(t) in artanh(t), as far as float64 knows t."""
+        y = np.arange(-18.0, 18.0, 1 / (_FINE * math.sqrt(self.n)))
+        rest = 2 * (math.log(2) - np.abs(y) - np.log1p(np.exp(-2 * np.abs(y))))
+        return y, log_cap(np.tanh(y), rest, self.n)
 
     def density(self, correlations: Reals) -> Reals:
         """Masses of the grid given each correlation, shape (T, K): Fisher's density times the cells."""
@@ -277,11 +281,35 @@ def log_cap(cosine: Reals, log_rest: Reals, dimension: float) -> Reals:
     return np.where(cosine >= 0, log_half, np.log1p(-half))
 
 
-def _coded(cosines: _Cosines, mass: Reals, bits: float, log2_size: float, loss: RankLoss) -> float:
-    """Mean gain of the nearest of 2^bits random directions, over all cosines of the pair."""
-    log_M, n = log2_size * LN2, cosines.n
-    if math.isinf(bits):
-        return float(mass @ gain_of(cosines.log_beaten, log_M, loss))
+def random_code_losses(
+    twin: IsotropicTwin, losses: Sequence[RankLoss], bits: ArrayLike, *, log2_size: ArrayLike
+) -> Reals:
+    """Compute several losses of `IsotropicTwin.loss` from the same integrals, stacked along a first axis."""
+    stored = np.asarray(validation.interval("bits", bits, low=0.0), float)
+    if ((stored > 1000) & np.isfinite(stored)).any():
+        raise ValueError(f"bits must be at most 1000, or infinity, got {stored.max()!r}")
+    size = float(validation.interval("log2_size", log2_size, low=1.0, high=1e3, ndim=0))
+    cosines = _Cosines(twin.dimension)
+    mass = cosines.mixture(twin.correlations, twin.probabilities)
+    # With 1e-20 expected winners in the database, fewer make no difference.
+    log_p = np.arange(-size * math.log(2) - 46, _NATS, _NATS)
+    gain, whole = (
+        np.stack([gain_without_ties(size, loss, np.minimum(at, 0.0)) for loss in losses])
+        for at in (log_p, cosines.log_beaten)
+    )
+    table = cosines.cap_table()
+    found = [
+        whole @ mass if math.isinf(R) else gain @ _beaten(cosines, mass, R, table, log_p)
+        for R in stored.ravel()
+    ]
+    return 1 - np.stack(found, axis=1).reshape(len(losses), *stored.shape)
+
+
+def _beaten(
+    cosines: _Cosines, mass: Reals, bits: float, table: tuple[Reals, Reals], log_p: Reals
+) -> Reals:
+    """Distribution of ln P(a random codeword wins) behind the nearest of 2^bits random directions, on a grid."""
+    n = cosines.n
     u, weights = np.polynomial.legendre.leggauss(_NEAREST)
     cap = -np.expm1(np.log(0.5 * (1 + u)) * 2.0**-bits)  # of the cosine T whose distribution is u
     rest = betaincinv(0.5 * (n - 1), 0.5, 2 * np.minimum(cap, 1 - cap))
@@ -290,8 +318,14 @@ def _coded(cosines: _Cosines, mass: Reals, bits: float, log2_size: float, loss: 
     kept = mass > 1e-12
     t, log_rest = cosines.cosine[kept, None, None], cosines.log_rest[kept, None, None]
     across = np.sqrt(np.exp(log_rest) * rest[None, :, None]) * w
-    score = t * nearest[None, :, None] + across
-    log_p = log_cap(score, np.log(np.maximum(1 - score**2, 1e-300)), n)
-    gain = gain_of(log_p.ravel(), log_M, loss).reshape(log_p.shape)
-    over = np.einsum("two,w,o->t", gain, weights / 2, around / around.sum())
-    return float(mass[kept] @ over)
+    score = np.clip(t * nearest[None, :, None] + across, -1 + 1e-15, 1 - 1e-15)
+    place = (np.interp(np.arctanh(score), *table) - log_p[0]) / _NATS
+    place = np.clip(place, 0.0, log_p.size - 1.001)
+    # Each mass is shared by the two nodes beside it, so that its mean stays.
+    node = place.astype(int)
+    share = place - node
+    weight = mass[kept, None, None] * (weights / 2)[:, None] * (around / around.sum())
+    nodes, found = node.ravel(), np.zeros(log_p.size)
+    for shift, part in ((0, 1 - share), (1, share)):
+        found += np.bincount(nodes + shift, (weight * part).ravel(), log_p.size)
+    return found

@@ -15,16 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.special import betaincc, expit, gammaincc, logit, ndtr, ndtri
+from scipy.special import expit, logit, ndtr, ndtri
 
 from rdsim import validation
 from rdsim.finite_sample.database_size import _mixing
 from rdsim.finite_sample.database_size._mixing import Reals
-from rdsim.information import LN2
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking import expected_loss, subset_loss
+from rdsim.ranking import subset_loss
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.ranking.rank_distribution import log_database_size
+from rdsim.ranking.rank_distribution import gain_without_ties, log_database_size
 from rdsim.results import result
 from rdsim.root_finding import bisect_on_host
 from rdsim.transformations import on_host
@@ -316,32 +315,14 @@ def _candidates(
     for column, log2_size in enumerate([here, *log2_sizes]):
         log_M = float(log_database_size(jnp.asarray(log2_size)))
         at = _mixing.grid(log_M)
-        both = gain_of(atoms, log_M, ranks.loss), gain_of(at.log_p, log_M, ranks.loss)
-        quality[:, column] = [mixing.mean(*both, at) for mixing in mixings]
+        both = [
+            gain_without_ties(float(log2_size), ranks.loss, log_p) for log_p in (atoms, at.log_p)
+        ]
+        quality[:, column] = [mixing.mean(both[0], both[1], at) for mixing in mixings]
     odds = _odds(quality)
     # A fit errs a little at the size itself, where the quality is known.
     odds += known - odds[:, :1]
     return found | {one.name: row[1:] for one, row in zip(mixings, odds, strict=True)}
-
-
-def gain_of(log_p: Reals, log_M: float, loss: RankLoss) -> Reals:
-    """Expected gain among M items of a query that a random one beats with probability p (C1)."""
-    if loss.kind == "dcg":
-        lost = expected_loss(log_M / LN2, "dcg", log_a=log_p, log_e=-np.inf)
-        return np.asarray(1 - lost)
-    if loss.kind == "reciprocal_rank":
-        # (1 - (1-p)^M) / (Mp), which is one to the last digit where Mp is below 1e-20.
-        log_p = np.maximum(log_p, -log_M - 46)
-        surprise = -np.log1p(-np.exp(np.clip(log_p, -37.0, -1e-15)))
-        log_surprise = np.where(log_p < -37, log_p, np.log(surprise))
-        none = np.exp(np.minimum(log_M + log_surprise, 700.0))
-        return np.asarray(-np.expm1(-none) * np.exp(-log_M - log_p))
-    if log_M < 52 * LN2:
-        others, K = round(math.exp(log_M)) - 1, loss.cutoff
-        if others < K:
-            return np.ones_like(log_p)
-        return np.asarray(betaincc(float(K), float(others - K + 1), np.exp(log_p)))
-    return np.asarray(gammaincc(float(loss.cutoff), np.exp(np.minimum(log_M + log_p, 700.0))))
 
 
 def _odds(quality: Reals | float) -> Reals:

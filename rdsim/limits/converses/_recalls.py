@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rdsim.information import LN2
 from rdsim.ranking.loss import Loss, RankLoss
-from rdsim.ranking.rank_distribution import expected_loss
+from rdsim.ranking.rank_distribution import gain_without_ties
 
 Reals = NDArray[np.float64]
 
@@ -80,7 +80,7 @@ def binomial_ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
     log_M = size * LN2
     pieces = _groups(log_M - math.log(_LEAST))
     log_t = np.linspace(math.log(_LEAST) - log_M, 0.0, 2 * pieces + 1)
-    at = np.asarray(expected_loss(size, loss_name(loss), log_a=log_t, log_e=-np.inf))
+    at = 1 - gain_without_ties(size, loss, log_t)
     lost, t = at[::2], np.exp(log_t[::2])
     weight = np.append(lost[0], np.diff(lost))
     # d(t) = t d(ln t): Simpson's rule in ln t.

@@ -29,7 +29,7 @@ from rdsim.limits.converses._recalls import Reals, Recalls, binomial_ranks, loss
 from rdsim.limits.converses._tails import CELLS, Tails
 from rdsim.limits.rank_distortion import rank_loss
 from rdsim.ranking.loss import RankLoss
-from rdsim.ranking.rank_distribution import expected_loss
+from rdsim.ranking.rank_distribution import gain_without_ties
 from rdsim.sources import DiscreteSource, GaussianSource, SphericalSource
 
 _EQUAL: Final = 1e-6  # relative difference of correlations that are bounded as equal ones
@@ -49,8 +49,11 @@ def gaussian_rewards(
     """Bound the rewards for Gaussian pairs: by half-spaces, the rank rate, and items stored whole."""
     correlations = np.asarray(source.canonical_correlations)
     kept = bottleneck_vector_gaussian(correlations, rate=bits)
-    rewards = {"rank rate": 1 - np.asarray(rank_loss(size, loss_name(loss), rate=kept).lower)}
-    rewards["items stored whole"] = np.full(bits.size, _stored_whole(correlations, size, loss))
+    whole = -0.5 * np.log2(1 - np.minimum(correlations, 1.0) ** 2 + 1e-300).sum()  # I(X;Y), bits
+    # One call: a program is compiled for each number of rates.
+    by_rank = 1 - np.asarray(rank_loss(size, loss_name(loss), rate=np.append(kept, whole)).lower)
+    rewards = {"rank rate": by_rank[:-1]}
+    rewards["items stored whole"] = np.full(bits.size, by_rank[-1])
     largest = float(correlations[0])
     if largest >= 1 - _CERTAIN:
         return rewards
@@ -82,18 +85,12 @@ def gaussian_rewards(
     return rewards
 
 
-def _stored_whole(correlations: Reals, size: float, loss: RankLoss) -> float:
-    """Bound the reward of items stored whole: by the rank rate of I(X;Y) bits."""
-    information = float(-0.5 * np.log2(1 - np.minimum(correlations, 1.0) ** 2 + 1e-300).sum())
-    return 1 - float(rank_loss(size, loss, rate=information).lower)
-
-
 def _loss_of_equal_codewords(correlation: float, size: float, loss: RankLoss, bits: float) -> float:
     """Average the loss of a query x given Y > b, whose rank is 1 + Bin(M-1, P(X' > x))."""
     cells = CELLS * math.ceil(math.sqrt(size / 16))  # the loss is as steep as x, about sqrt(size)
-    x, probability = Tails(correlation, np.array([bits])).nodes(0, cells)
-    lost = expected_loss(size, loss_name(loss), log_a=log_ndtr(-x), log_e=-np.inf)
-    return float(np.sum(probability * np.asarray(lost)))
+    x, probability = Tails(correlation, np.array([bits])).nodes(np.array([0]), cells)
+    lost = 1 - gain_without_ties(size, loss, log_ndtr(-x))
+    return float(np.sum(probability * lost))
 
 
 def _tilted_reward(

@@ -19,6 +19,7 @@ _REACH: Final = 13.0  # standard deviations of a unit normal beyond which less t
 CELLS: Final = 208  # cells of X in a table: an eighth of a standard deviation wide
 _IN_A_CELL: Final = np.polynomial.legendre.leggauss(8)  # exact to rounding in so narrow a cell
 _AT_ONCE: Final = 256  # thresholds
+_ROWS: Final = 16  # rows whose nodes are in memory together
 
 
 class Tails:
@@ -37,20 +38,25 @@ class Tails:
         mean = np.exp(-0.5 * self.b**2 - 0.5 * math.log(2 * math.pi) - self.log_q)
         self.left = correlation * mean - _REACH
         self.width = 2 * _REACH / CELLS
-        cell = np.stack([weight.sum(axis=1) for _, weight in map(self.nodes, range(self.r.size))])
+        cell = np.concatenate(
+            [
+                self.nodes(np.arange(first, min(first + _ROWS, self.r.size)))[1].sum(axis=-1)
+                for first in range(0, self.r.size, _ROWS)
+            ]
+        )
         zero = np.zeros((self.r.size, 1))
         self.below = np.concatenate([zero, np.cumsum(cell, axis=1)], axis=1)
         self.above = np.concatenate([np.cumsum(cell[:, ::-1], axis=1)[:, ::-1], zero], axis=1)
 
-    def nodes(self, row: int, cells: int = CELLS) -> tuple[Reals, Reals]:
-        """Return points of X given Y > b, shape (cells, nodes), and their probabilities."""
+    def nodes(self, row: NDArray[np.intp], cells: int = CELLS) -> tuple[Reals, Reals]:
+        """Return points of X given Y > b, shape of the rows followed by (cells, nodes), and their probabilities."""
         nodes, weights = _IN_A_CELL
         width = 2 * _REACH / cells
-        middle = self.left[row] + width * (np.arange(cells) + 0.5)
-        x = middle[:, None] + 0.5 * width * nodes
-        return x, 0.5 * width * weights * self._density(x, np.intp(row))
+        middle = self.left[row][..., None] + width * (np.arange(cells) + 0.5)
+        x = middle[..., None] + 0.5 * width * nodes
+        return x, 0.5 * width * weights * self._density(x, row[..., None, None])
 
-    def _density(self, x: Reals, row: NDArray[np.intp] | np.intp) -> Reals:
+    def _density(self, x: Reals, row: NDArray[np.intp]) -> Reals:
         log_normal = -0.5 * x * x - 0.5 * math.log(2 * math.pi)
         seen = log_ndtr((self.rho * x - self.b[row]) / self.sigma)
         return np.asarray(np.exp(log_normal + seen - self.log_q[row]))
