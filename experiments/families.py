@@ -62,7 +62,6 @@ class Config:
         "InfoNCE, product",
         "hashing, pairs",
         "random hyperplanes",
-        "residual quantization",
         "finite scalar quantization",
         "generation",
     )
@@ -96,6 +95,7 @@ QUICK = Config()
 FULL = Config(
     families=(
         *Config.families,
+        "residual quantization",
         "InfoNCE, k-means",
         "triplet, k-means",
         "shared latent",
