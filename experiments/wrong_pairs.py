@@ -35,7 +35,7 @@ class Config:
     decay: float = 0.35
     rules: tuple[str, ...] = (PLAIN, "symmetric", "soft margin", "co-dividing")
     """The losses compared."""
-    shares: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6)
+    shares: tuple[float, ...] = (0.0, 0.3, 0.6)
     """Of wrong pairs; the losses reckon with the right share."""
     bits: int = 16
     """Per item."""
@@ -57,7 +57,7 @@ SMOKE = Config(
     dimension=4,
     rules=(PLAIN, "co-dividing"),
     shares=(0.0, 0.6),
-    bits=8,
+    bits=12,
     steps=150,
     training=1024,
     cells=8,

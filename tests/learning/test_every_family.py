@@ -16,6 +16,7 @@ from rdsim.sources.mixture import gaussian_mixture
 
 BITS = 4
 SIZE = 256
+STEPS = 60
 COMPUTED = ("CCA", "kernel CCA", "random hyperplanes")
 """Families without a training."""
 ANALYSED = ("deep CCA",)
@@ -30,6 +31,14 @@ SOURCE = gaussian_mixture(
     0.25,
     query_noise=[0.02, 0.1],
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_quickly():
+    """Most of the time is that of compiling thirty trainings, each of which then runs for a fraction of a second."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @functools.cache
@@ -63,7 +72,7 @@ def mean_rank(point):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_C4_a_family_beats_chance_and_its_untrained_start_and_no_converse(name):
-    trained = measured(name, 60)
+    trained = measured(name, STEPS)
     loss = trained.losses["reciprocal_rank"]
     assert mean_rank(trained) < 0.5 - MARGIN
     assert float(loss.upper) >= least_loss()
@@ -76,6 +85,33 @@ def test_C4_a_family_beats_chance_and_its_untrained_start_and_no_converse(name):
 
 @pytest.mark.parametrize("name", ["graph network", "unpaired translation", "kernel CCA"])
 def test_same_keys_give_same_digits(name):
-    first, second = measured(name, 20), measured(name, 20)
+    first, second = measured(name, STEPS), measured(name, STEPS)
     np.testing.assert_array_equal(first.ahead, second.ahead)
     np.testing.assert_array_equal(first.tied, second.tied)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "InfoNCE, k-means",
+        "deep CCA",
+        "shared latent",
+        "adversarial",
+        "distilled",
+        "hybrid fusion",
+        "metric",
+        "graph network",
+        "unpaired translation",
+        "region attention",
+        "experts",
+        "CCA",
+    ],
+)
+def test_more_codewords_than_training_pairs_are_refused_by_the_name_of_the_bits(name):
+    pairs = array_pairs(jax.random.key(2), *(part[:60] for part in data()[1:]), held_out=10)
+    # So many steps would not end: what is refused is refused before any.
+    plan = Schedule(steps=10**9, evaluate_every=10**9)
+    with pytest.raises(
+        ValueError, match=r"bits must leave k-means at most one codeword .* 50 train"
+    ):
+        fit_family(jax.random.key(3), name, pairs, bits=(4, 6), schedule=plan)

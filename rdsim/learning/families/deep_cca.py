@@ -21,7 +21,7 @@ from rdsim.learning.families.cca import (
 )
 from rdsim.learning.families.dual_encoder import DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored_embeddings import module_method
+from rdsim.learning.families.stored_embeddings import checked_bits, module_method
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import architecture
 from rdsim.learning.training.schedule import Schedule
@@ -77,6 +77,7 @@ def deep_cca_family(
     keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
 ) -> list[System]:
     """Train by the total correlation, and quantize the canonical variables of the outputs."""
+    checked_bits(bits, data.sample[1])
     learner = DeepCCALearner(
         build=architecture(
             DualEncoder,

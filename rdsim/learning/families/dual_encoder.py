@@ -19,7 +19,11 @@ from jaxtyping import Array, Float, Key
 from rdsim import validation
 from rdsim.information import LN2, log_share
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored_embeddings import known_quantizer, quantized_systems
+from rdsim.learning.families.stored_embeddings import (
+    checked_bits,
+    known_quantizer,
+    quantized_systems,
+)
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import MLP, architecture
 from rdsim.learning.training.schedule import Schedule
@@ -293,7 +297,7 @@ class DualEncoderFamily:
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
-        known_quantizer(self.quantizer)
+        checked_bits(bits, data.sample[1], known_quantizer(self.quantizer))
         learner = self.learner(data)
         encoders = {"query_encoder": self.query_encoder, "item_encoder": self.item_encoder}
         chosen = {name: encoder for name, encoder in encoders.items() if encoder is not None}

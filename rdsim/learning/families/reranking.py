@@ -31,7 +31,7 @@ from rdsim.information import below_largest
 from rdsim.learning.families.dual_encoder import ContrastiveLearner, grouped_scores
 from rdsim.learning.families.fusion import early_fusion
 from rdsim.learning.families.pairs import STARTS, ItemPairs, System, draw_batch, fitted_models
-from rdsim.learning.families.stored_embeddings import stored_systems
+from rdsim.learning.families.stored_embeddings import checked_bits, stored_systems
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.networks import MLP, architecture, of_each, stacked_networks
@@ -235,6 +235,7 @@ def distilled_family(
     keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
 ) -> list[System]:
     """Train a re-ranker, distil it into a dual encoder, and store items as quantized embeddings."""
+    checked_bits(bits, data.sample[1])
     (teacher,) = fitted_models(keys[0], cross_attention_learner(data), data, schedule)
     batch = TaughtBatch(CANDIDATES)
     trained = train(

@@ -25,6 +25,7 @@ from rdsim.codes.quantizers.product import long_product_quantizer
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, ProductDigits
 from rdsim.learning.families.stored_embeddings import (
+    checked_bits,
     embedded_code,
     module_method,
     quantize_embeddings,
@@ -285,6 +286,7 @@ def shared_latent_family(
     What is known of an item from its codeword is taken for Gaussian, with the mean and variance of
     the posteriors of the training items that have the codeword.
     """
+    checked_bits(bits, data.sample[1])
     learner = SharedLatentLearner(
         build=architecture(
             SharedLatent,

@@ -167,7 +167,8 @@ def quantize_embeddings(key: Key[Array, ""], embeddings: Any, bits: Any, quantiz
     validation.prng_key("key", key)
     embeddings = training_items(embeddings, "embeddings")
     number = validation.integer("bits", bits, low=1, high=MOST_LISTED_BITS)
-    if known_quantizer(quantizer) == "k-means":
+    checked_bits((number,), embeddings, known_quantizer(quantizer))
+    if quantizer == "k-means":
         return vector_quantizer(key, embeddings, 2**number, starts=2)
     blocks = next((factor for factor in range(2, number + 1) if number % factor == 0), 1)
     return product_quantizer(
@@ -178,6 +179,21 @@ def quantize_embeddings(key: Key[Array, ""], embeddings: Any, bits: Any, quantiz
         rotate=True,
         starts=2,
     )
+
+
+def checked_bits(bits: Any, items: Any, quantizer: str = "k-means") -> tuple[int, ...]:
+    """Check numbers of bits, before anything is trained: k-means has no more codewords than items."""
+    numbers = validation.integers("bits", bits, low=1)
+    # Beyond the listed bits, and for "product", blocks have few codewords each.
+    most = MOST_LISTED_BITS if quantizer == "k-means" else 0
+    listed = [b for b in numbers if b <= most and 2**b > len(items)]
+    if listed:
+        raise ValueError(
+            f"bits must leave k-means at most one codeword for each of the {len(items)} training items, "
+            f"got {listed[0]} bits, {2 ** listed[0]} codewords: train on more pairs, or store in fewer "
+            f"bits or in more than {MOST_LISTED_BITS}"
+        )
+    return numbers
 
 
 def known_quantizer(quantizer: Any) -> Any:
@@ -382,6 +398,7 @@ class StoredFamily:
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
+        numbers = checked_bits(bits, data.sample[1])
         learner = self.learner(data)
         (model,) = fitted_models(keys[0], learner, data, schedule, settings=(self.setting,))
-        return stored_systems(keys[1], model, data.sample[1], bits)
+        return stored_systems(keys[1], model, data.sample[1], numbers)

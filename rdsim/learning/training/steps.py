@@ -21,7 +21,12 @@ def run_keys(key: Key[Array, ""], runs: int) -> tuple[Key[Array, " r"], ...]:
     return tuple(of_runs(jnp.arange(runs)).T)
 
 
-@partial(jax.jit, static_argnames="learner")
+# Computed once and quickly, but long to compile: without LLVM's optimisations in a third to a half of the time.
+@partial(
+    jax.jit,
+    static_argnames="learner",
+    compiler_options={"xla_backend_optimization_level": 0},
+)
 def first_parameters(keys: Key[Array, " r"], learner: Any) -> Float[Array, "r p"]:
     """Build the module of every run and lay its parameters in one vector."""
     # Run by run: to the same digits, XLA compiles this in a quarter of the time that it takes for

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Key
 
 from rdsim.learning.families.dual_encoder import info_nce_encoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored_embeddings import module_method, quantized_system
+from rdsim.learning.families.stored_embeddings import checked_bits, module_method, quantized_system
 from rdsim.learning.training.schedule import Schedule
 
 _NEIGHBOURS: Final = 8
@@ -116,6 +116,7 @@ def graph_family(
         "Textual relationship modeling for cross-modal information retrieval", for the use.
 
     """
+    checked_bits(bits, data.sample[1])
     number = min(_NODES, len(data.sample[1]) // 2)
     queries, items = (side[:number].reshape(number, -1) for side in data.sample[:2])
     graph = pair_graph(queries, items)

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Key
 from rdsim import validation
 from rdsim.learning.families.cca import as_they_are
 from rdsim.learning.families.pairs import ItemPairs, System, Triples, fitted_models
-from rdsim.learning.families.stored_embeddings import module_method, quantized_system
+from rdsim.learning.families.stored_embeddings import checked_bits, module_method, quantized_system
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import MLP, architecture
 from rdsim.learning.training.schedule import Schedule
@@ -133,6 +133,7 @@ class UnpairedFamily:
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
+        checked_bits(bits, data.sample[1])
         learner = TranslationLearner(
             build=architecture(
                 Translators,

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from rdsim.learning.families.dual_encoder import ContrastiveLearner, DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored_embeddings import quantized_systems
+from rdsim.learning.families.stored_embeddings import checked_bits, quantized_systems
 from rdsim.learning.training.networks import architecture
 from rdsim.learning.training.schedule import Schedule
 
@@ -38,6 +38,7 @@ def metric_family(
         NIPS; Weinberger and Saul (2009), JMLR 10.
 
     """
+    checked_bits(bits, data.sample[1])
     learner = ContrastiveLearner(
         build=architecture(
             MetricEncoder,

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Key
 
 from rdsim.learning.families.fusion import late_fusion
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored_embeddings import stored_systems
+from rdsim.learning.families.stored_embeddings import checked_bits, stored_systems
 from rdsim.learning.training.schedule import Schedule
 from rdsim.simulation.coded_items import Decoder
 
@@ -101,6 +101,7 @@ class RankFusionFamily:
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
+        checked_bits(bits, data.sample[1])
         (model,) = fitted_models(keys[0], late_fusion(data), data, schedule)
         scores = RankScores(nnx.split(model)[0], self.rule)
         return [

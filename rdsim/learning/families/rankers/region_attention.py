@@ -36,7 +36,12 @@ from rdsim.learning.families.dual_encoder import ContrastiveLearner
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.reranking import CANDIDATES
 from rdsim.learning.families.stored import LongCode, ProductDigits
-from rdsim.learning.families.stored_embeddings import StoredScores, module_method, stored_systems
+from rdsim.learning.families.stored_embeddings import (
+    StoredScores,
+    checked_bits,
+    module_method,
+    stored_systems,
+)
 from rdsim.learning.training.networks import MLP, architecture
 from rdsim.learning.training.schedule import Schedule
 from rdsim.simulation.coded_items import Decoder
@@ -250,7 +255,9 @@ class RegionAttentionFamily:
         """Fit the systems, one for each number of bits."""
         numbers = validation.integers("bits", bits, low=1)
         learner = region_attention_learner(data, regions=self.regions, joined=self.joined)
-        if self.regions > 1:
+        if self.regions == 1:
+            checked_bits(numbers, data.sample[1])
+        else:
             for b in numbers:
                 shared_codewords(self.regions, b)
         (model,) = fitted_models(keys[0], learner, data, schedule)

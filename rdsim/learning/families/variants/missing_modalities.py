@@ -26,10 +26,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
-from rdsim import validation
 from rdsim.learning.families.dual_encoder import ContrastiveLearner, DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored_embeddings import (
+    checked_bits,
     module_method,
     quantized_system,
     stored_systems,
@@ -229,7 +229,8 @@ class GapFamily:
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
-        numbers = validation.integers("bits", bits, low=1)
+        quantizer = "k-means" if self.reading == "experts" else "product"
+        numbers = checked_bits(bits, data.sample[1], quantizer)
         learner: Any = self._learner(data)
         (model,) = fitted_models(
             keys[0], GapLearner(learner) if self.gaps else learner, data, schedule
@@ -253,7 +254,7 @@ class GapFamily:
             of_queries = PredictedQueries(of_queries[0]), (of_queries[1], moments)
         return [
             quantized_system(
-                jax.random.fold_in(keys[1], b), of_items, of_queries, items, b, quantizer="product"
+                jax.random.fold_in(keys[1], b), of_items, of_queries, items, b, quantizer=quantizer
             )
             for b in numbers
         ]

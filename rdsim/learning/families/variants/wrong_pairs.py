@@ -28,7 +28,7 @@ from rdsim import validation
 from rdsim.information import log_share
 from rdsim.learning.families.dual_encoder import DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored_embeddings import quantized_systems
+from rdsim.learning.families.stored_embeddings import checked_bits, quantized_systems
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import architecture
 from rdsim.learning.training.schedule import Schedule
@@ -153,6 +153,7 @@ class RobustFamily:
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
         share = validation.interval("share", self.share, low=0.0, high=1.0, open_high=True, ndim=0)
+        checked_bits(bits, data.sample[1], self.quantizer)
         learner = RobustLearner(
             build=architecture(
                 TwinEncoders if self.rule == "co-dividing" else DualEncoder,
