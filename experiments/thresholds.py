@@ -238,7 +238,7 @@ def _drawn(
         if len(codewords) > 1:
             a, e = _competitor(x, target, scores, codewords[1])
             log_a, log_e = ranking.with_planted_items(
-                log_a, log_e, share=PLANTED, planted_log_a=a, planted_log_e=e
+                log_a=log_a, log_e=log_e, share=PLANTED, planted_log_a=a, planted_log_e=e
             )
         for row, factor in enumerate(FACTORS):
             size = n * factor * levels[name]

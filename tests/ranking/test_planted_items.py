@@ -17,7 +17,11 @@ def test_C1_the_error_is_that_of_each_number_of_planted_items(a, e, b, f, share,
     r"""Of H planted and M - 1 - H ordinary competitors the target wins by a draw among those that tie."""
     with np.errstate(divide="ignore"):
         log_a, log_e = with_planted_items(
-            *np.log([a, e]), share=share, planted_log_a=np.log(b), planted_log_e=np.log(f)
+            log_a=np.log(a),
+            log_e=np.log(e),
+            share=share,
+            planted_log_a=np.log(b),
+            planted_log_e=np.log(f),
         )
     found = float(expected_loss(math.log2(size), "error", log_a=log_a, log_e=log_e))
     # The draw against T that tie is won with probability 1/(T+1), the mean of v^T over uniform v.
@@ -34,13 +38,15 @@ def test_C1_the_error_is_that_of_each_number_of_planted_items(a, e, b, f, share,
 def test_no_item_and_every_item_planted_are_the_two_kinds_alone():
     for share, wanted in ((0.0, (-700.0, -math.inf)), (1.0, (-2.0, -3.0))):
         found = with_planted_items(
-            -700.0, -math.inf, share=share, planted_log_a=-2.0, planted_log_e=-3.0
+            log_a=-700.0, log_e=-math.inf, share=share, planted_log_a=-2.0, planted_log_e=-3.0
         )
         np.testing.assert_allclose(found, wanted, rtol=1e-15, atol=0)
 
 
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"planted_log_a and planted_log_e .* a \+ e <= 1"):
-        with_planted_items(-3.0, -3.0, share=0.5, planted_log_a=-0.1, planted_log_e=-0.1)
+        with_planted_items(
+            log_a=-3.0, log_e=-3.0, share=0.5, planted_log_a=-0.1, planted_log_e=-0.1
+        )
     with pytest.raises(ValueError, match="share"):
-        with_planted_items(-3.0, -3.0, share=1.5, planted_log_a=-0.1)
+        with_planted_items(log_a=-3.0, log_e=-3.0, share=1.5, planted_log_a=-0.1)

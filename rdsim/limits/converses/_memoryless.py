@@ -210,10 +210,10 @@ def fixed_length(joint: Reals, letters: int, bits: Reals, forms: list[Recalls]) 
                 known = np.append(known, [[c, query, item]], axis=0)
                 met = np.append(met, more[None], axis=0)
                 cuts.append(more)
-    c, query, item = known.T
+    constants, queries, items = known.T
     found = np.empty((bits.size, len(forms)))
     for i, R in enumerate(bits):
-        at = Powers(_LN2 * (R * (1 - item) - letters * c), query)
+        at = Powers(_LN2 * (R * (1 - items) - letters * constants), queries)
         found[i] = [recalls.weight @ at.at(recalls.log_t) for recalls in forms]
     return found
 

@@ -190,8 +190,8 @@ def sequence_rewards(
         forms.append(binomial_ranks(size, loss))
     means, rest = [recalls for recalls, _ in forms], [last for _, last in forms]
     if listed:
-        found = [[_listed_sets.reward(joint, n, R, one, rate) for one in means] for R in bits]
-        rewards["listed sets"] = (np.array(found) + rest).min(axis=1)
+        each = [[_listed_sets.reward(joint, n, R, one, rate) for one in means] for R in bits]
+        rewards["listed sets"] = (np.array(each) + rest).min(axis=1)
     elif _memoryless.covered(joint):
         found = _memoryless.fixed_length(joint, n, bits, means)
         rewards["sets of sequences"] = (found + rest).min(axis=1)

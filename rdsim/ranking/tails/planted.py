@@ -12,9 +12,9 @@ from rdsim.transformations import on_host
 
 @on_host
 def with_planted_items(
+    *,
     log_a: ArrayLike,
     log_e: ArrayLike,
-    *,
     share: ArrayLike,
     planted_log_a: ArrayLike,
     planted_log_e: ArrayLike = -math.inf,
