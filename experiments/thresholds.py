@@ -48,6 +48,8 @@ KNOWN_LOSSES = (0.1, 0.2, 0.3)
 KNOWN_SEVERAL = (0.9131147, 0.2534747, 0.0067213)
 """Bits for two targets of four at these losses of the average precision."""
 CONFIDENCE = 1 - 1e-8
+PLANTED = 0.5
+"""Share of the items that an adversary has planted, whose codewords are the ones that pass the most queries."""
 
 
 @dataclass(frozen=True)
@@ -223,15 +225,21 @@ def _drawn(
     """Errors of codewords drawn through the test channel: drawn queries, competitors by their probability."""
     if name == "missing views":
         joint = np.asarray(_two_views().joint) @ _channel(_stored())
-        scores, codewords = _lattice(joint), joint.sum(axis=0)
+        scores, codewords = _lattice(joint), [joint.sum(axis=0)]
     else:
         joint, scores = _read_as_zero(), np.eye(2)
-        codewords = _planted_words(joint)
+        codewords = [joint.sum(axis=0), _planted_words(joint)]
     shape = (len(FACTORS), len(config.letters))
     mean, lower, upper = np.empty((3, *shape))
     for column, n in enumerate(config.letters):
-        place = jax.random.fold_in(key, n)
-        log_a, log_e = _competitor(place, joint, scores, codewords, n, config.trials)
+        x, u = sources.discrete(joint).sample(jax.random.fold_in(key, n), (config.trials, n))
+        target = np.asarray(jnp.asarray(scores)[x, u].sum(axis=1))
+        log_a, log_e = _competitor(x, target, scores, codewords[0])
+        if len(codewords) > 1:
+            a, e = _competitor(x, target, scores, codewords[1])
+            log_a, log_e = ranking.with_planted_items(
+                log_a=log_a, log_e=log_e, share=PLANTED, planted_log_a=a, planted_log_e=e
+            )
         for row, factor in enumerate(FACTORS):
             size = n * factor * levels[name]
             samples = ranking.expected_loss(size, "error", log_a=log_a, log_e=log_e)
@@ -257,18 +265,16 @@ def _planted_words(joint: np.ndarray) -> np.ndarray:
 
 
 def _competitor(
-    key: jax.Array,
-    joint: np.ndarray,
-    scores: np.ndarray,
-    codewords: np.ndarray,
-    n: int,
-    trials: int,
+    x: jax.Array, target: np.ndarray, scores: np.ndarray, codewords: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ln of the probabilities that a codeword of this distribution passes, or ties with, the drawn target."""
-    x, u = sources.discrete(joint).sample(key, (trials, n))
-    counts = np.asarray(jax.nn.one_hot(x, joint.shape[0], dtype=float).sum(axis=1))
-    target = np.asarray(jnp.asarray(scores)[x, u].sum(axis=1))
-    tail = ranking.saddlepoint_tail(scores, np.tile(codewords, (len(scores), 1)), counts, target)
+    """Ln of the probabilities that a codeword of this distribution passes, or ties with, each target."""
+    # Query letters whose scores have one distribution are counted together.
+    pairs = [tuple(sorted(zip(row, codewords.round(12), strict=True))) for row in scores.tolist()]
+    kinds = sorted(set(pairs))
+    kind = np.array([kinds.index(pair) for pair in pairs])[np.asarray(x)]
+    counts = np.stack([(kind == k).sum(axis=1) for k in range(len(kinds))], axis=1).astype(float)
+    table = np.array(kinds)
+    tail = ranking.saddlepoint_tail(table[:, :, 0], table[:, :, 1], counts, target)
     log_a, log_e = np.asarray(tail.log_tail), np.asarray(tail.log_tie)
     # Approximations may add up to a little more than one.
     excess = np.maximum(np.logaddexp(log_a, log_e), 0.0)

@@ -10,7 +10,7 @@ CAPTION = (
     "Least expected reciprocal-rank loss of any system that stores items of n letters at R bits a "
     "letter, by source, for the largest database of at most 2^20 items: the rank-distortion "
     "function at n IB(R) bits, which holds for every notion of rate (C4); for Gaussian pairs half-spaces are tighter (figures "
-    "of quantizers and converses), for binary items of one letter C26. Points: exact averages over random codes of the doubly symmetric "
+    "of quantizers and converses), for codewords of binary items sets of sequences (figure of the frontier), for binary items of one letter C26. Points: exact averages over random codes of the doubly symmetric "
     "binary source. Other losses and sizes are in the explorer of this page."
 )
 LOSS, LARGEST = "reciprocal_rank", 20

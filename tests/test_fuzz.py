@@ -118,6 +118,13 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "ranking.cosine": {"queries": ITEMS[:1], "codewords": ITEMS[:3]},
     "ranking.entropy_difference_temperatures": {"entropy_difference": [0.5, 1.0], "floor": 0.1},
     "ranking.expected_loss": {"log_a": -3.0, "log_e": -5.0, "log2_size": 10.0, "loss": "error"},
+    "ranking.with_planted_items": {
+        "log_a": -3.0,
+        "log_e": [-5.0, -6.0],
+        "share": 0.2,
+        "planted_log_a": -1.0,
+        "planted_log_e": -2.0,
+    },
     "ranking.fuse": {"scores": SCORES, "temperature": [1.0, 2.0]},
     "ranking.gaussian_rank_loss": {
         "correlation": 0.8,

@@ -42,7 +42,13 @@ from rdsim.ranking.similarity import (
     negative_squared_distance,
 )
 from rdsim.ranking.subsets import subset_loss
-from rdsim.ranking.tails import SaddlepointTail, ScoreTail, saddlepoint_tail, score_tail
+from rdsim.ranking.tails import (
+    SaddlepointTail,
+    ScoreTail,
+    saddlepoint_tail,
+    score_tail,
+    with_planted_items,
+)
 from rdsim.ranking.temperature import (
     FittedTemperatures,
     bayes_temperatures,
@@ -94,4 +100,5 @@ __all__ = [
     "success",
     "top1",
     "vector_gaussian_rank_loss",
+    "with_planted_items",
 ]

@@ -97,7 +97,8 @@ def test_C27_listed_sets_are_tighter_than_their_exponent(joint):
     recalls = Recalls(np.log([0.01, 0.25]), np.array([0.5, 0.5]))
     for bits in (1.0, 2.0):
         listed = _listed_sets.reward(joint, 3, bits, recalls, "fixed_length")
-        assert listed <= _memoryless.fixed_length(joint, 3, bits, recalls) + 1e-9
+        sets = _memoryless.fixed_length(joint, 3, np.array([bits]), [recalls])
+        assert listed <= float(sets[0, 0]) + 1e-9
     # Nothing stored is a guess, and stored items are known.
     assert _listed_sets.reward(joint, 3, 0.0, recalls, "fixed_length") == pytest.approx(
         0.13, abs=1e-12, rel=0

@@ -1,14 +1,13 @@
 """The converse for sequences of letters (C27) against known digits, enumerated sets and random codes."""
 
 import itertools
-import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdsim import codes, sources
+from rdsim import sources
 from rdsim.limits import bottleneck_dsbs, retrieval_converse
 from rdsim.limits.converses import _memoryless
 
@@ -130,24 +129,6 @@ def test_C27_affine_functions_lie_below_the_divergence_at_given_marginals(data):
     near = np.abs(best.sum(axis=1) - Q.sum(axis=1)).max(axis=1) < 1e-9
     assert near.mean() > 0.5
     np.testing.assert_allclose(own[near], (value - other * of_x)[near], rtol=0, atol=1e-6)
-
-
-@settings(max_examples=4)
-@given(
-    st.floats(0.02, 0.4),
-    st.just(48),
-    st.sampled_from([0.25, 0.5, 0.75]),
-    st.floats(1.0, 60.0),
-    st.sampled_from(LOSSES),
-)
-def test_C27_no_random_code_of_the_dsbs_passes_the_bound(p, n, rate, size, loss):
-    bits = max(math.floor(rate * n), 1)
-    code = float(codes.dsbs_ensemble(p, size, loss, n=n, rate=bits / n))
-    for encoder in ("shared", "separate"):
-        found = retrieval_converse(
-            sources.dsbs(p), size, loss, bits=bits, letters=n, encoder=encoder
-        )
-        assert float(found.loss) <= code + 1e-9
 
 
 def test_C27_ternary_sequences_are_bounded_by_sets_and_larger_alphabets_by_the_rank_rate():

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim import sources
-from rdsim.codes import sphere_ensemble
 from rdsim.limits import retrieval_converse
 from rdsim.limits.converses import _caps, _tails
 from rdsim.sources.sphere import caps
@@ -40,33 +39,6 @@ def test_C27_caps_hold_the_queries_of_simulated_items(n):
     source = sources.projected_normal(n, correlation=0.7)
     found = _caps.CapTails(source, np.array([2.0])).recall(np.array([math.log(0.2)]))[0]
     assert found == pytest.approx(seen.mean(), abs=6 * seen.std() / math.sqrt(seen.size))
-
-
-@settings(max_examples=3)
-@given(
-    st.sampled_from((2, 5, 24)),
-    st.floats(0.3, 0.95),
-    st.floats(1.5, 8.0),
-    st.floats(1.0, 12.0),
-    st.sampled_from(("error", "reciprocal_rank")),
-)
-def test_C28_no_random_code_passes_the_bound_of_caps(n, correlation, bits, size, loss):
-    source = sources.projected_normal(n, correlation=correlation)
-    shared = reward(source, bits, size, loss)
-    separate = reward(source, bits, size, loss, encoder="separate")
-    assert shared <= separate + 1e-5
-    for code in ("random_codewords", "junk_codeword"):
-        share = None if code == "random_codewords" else 0.4
-        code = sphere_ensemble(source, size, loss, bits=bits, code=code, share=share)
-        assert 1 - float(code.loss.upper) <= shared + 1e-5
-
-
-@pytest.mark.parametrize("share", [0.3, 0.6])
-def test_C28_longer_codewords_do_not_pass_the_bound_of_their_entropy(share):
-    source = sources.projected_normal(24, correlation=0.8)
-    bound = reward(source, 6, 10, rate="entropy", encoder="shared")
-    code = sphere_ensemble(source, 10.0, "error", bits=6.0, code="longer_codewords", share=share)
-    assert 1 - float(code.loss.upper) <= bound + 1e-5
 
 
 @pytest.mark.parametrize(("n", "bits", "size"), [(4, 4.0, 6.0), (64, 16.0, 15.6)])

@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from scipy.optimize import linprog
-from scipy.special import logsumexp, rel_entr
+from scipy.special import rel_entr
 
 from rdsim.limits._simplices import least_difference
 from rdsim.limits.bottleneck._solver import reduced
@@ -50,6 +50,9 @@ _STEEPEST: Final = 3.0  # largest change of f in a step
 _LARGEST: Final = 500.0  # of f: beyond it exponentials overflow
 _MOST: Final = 20_000  # simplices; with more of them the bound is given as it is then
 _TOLERANCE: Final = 1e-4  # bits of n c
+_GAINED: Final = (
+    1e-3  # bits of the exponent for which no further c is computed: less than 0.1 % of the recall
+)
 _CHOSEN: Final = np.array([0.01, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 0.99])
 """Parts of the weight at whose shares of the database multipliers are chosen."""
 _ROUNDING: Final = 1e-12  # of c
@@ -124,7 +127,8 @@ def _tangent(table: Reals, other: float, b: Reals) -> tuple[Reals, Reals, Reals]
         weight = np.exp(f - top)
         h = np.log(np.maximum(weight @ channel.T, 1e-300))
         exponent = (h + top) / rest + np.log(px)
-        value = logsumexp(exponent, axis=1)
+        largest = exponent.max(axis=1, keepdims=True)
+        value = largest[:, 0] + np.log(np.exp(exponent - largest).sum(axis=1))
         of_x = np.exp(exponent - value[:, None] - h)
         return rest * value, of_x[:, :, None] * channel * weight[:, None, :]
 
@@ -174,40 +178,51 @@ def joined(joint: Reals) -> Reals:
     return joint
 
 
-def fixed_length(joint: Reals, letters: int, bits: float, recalls: Recalls) -> float:
-    """Bound a reward by the recalls of codewords of R bits each, separate encoders.
+def fixed_length(joint: Reals, letters: int, bits: Reals, forms: list[Recalls]) -> Reals:
+    """Bound means of recalls of codewords of R bits each, separate encoders, shape (bits, forms).
+
+    Each c bounds the recall for every R and every share, so that it is computed only where those before it leave
+    more than the tolerance to be gained.
 
     Args:
         joint: P(x,y) of one letter, `joined` and `covered`.
         letters: n.
-        bits: R, of all letters together.
-        recalls: whose mean the reward is.
+        bits: R, of all letters together, shape (bits,).
+        forms: means of recalls.
 
     """
-    # Bounds are chosen for the shares on which most of the reward depends.
+    if joint.shape[0] < joint.shape[1]:
+        most_query, most_item = 1.0, _MOST_OTHER
+    else:
+        most_query, most_item = _MOST_OTHER, 1.0
+    met = _on_a_grid(joint.tobytes(), joint.shape)
+    cuts: list[Reals] = []  # the Q that decide: some ten for all shares together
+    known = np.zeros((1, 3))  # c, lambda and mu; all zero say nothing
+    for one in sorted({one for recalls in forms for one in _chosen_shares(recalls)}):
+        for R in bits:
+            aim = np.array([-one / _LN2, R]) / letters
+            for _ in range(_AGAIN):
+                query, item, hoped = _multipliers(aim, met, cuts, most_query, most_item)
+                most = hoped + np.dot(aim, [query, item])
+                if (known @ [1.0, *aim]).max() >= most - _GAINED / letters:
+                    break
+                c, more = constant(joint, query, item, _TOLERANCE / letters)
+                known = np.append(known, [[c, query, item]], axis=0)
+                met = np.append(met, more[None], axis=0)
+                cuts.append(more)
+    constants, queries, items = known.T
+    found = np.empty((bits.size, len(forms)))
+    for i, R in enumerate(bits):
+        at = Powers(_LN2 * (R * (1 - items) - letters * constants), queries)
+        found[i] = [recalls.weight @ at.at(recalls.log_t) for recalls in forms]
+    return found
+
+
+def _chosen_shares(recalls: Recalls) -> list[float]:
+    """Logs of the shares on which most of the reward depends, for which bounds are chosen."""
     below = np.cumsum(recalls.weight) / max(float(recalls.weight.sum()), 1e-300)
     some = np.unique(np.searchsorted(below, _CHOSEN).clip(0, below.size - 1))
-    factors, powers = [], []
-    cuts: list[Reals] = []  # the Q that decide: some ten for all shares together
-    met = _on_a_grid(joint.tobytes(), joint.shape)
-    most_query, most_item = 1.0, 1.0
-    if joint.shape[0] < joint.shape[1]:
-        most_item = _MOST_OTHER
-    else:
-        most_query = _MOST_OTHER
-    for one in recalls.log_t[some]:
-        aim = np.array([-one / _LN2 / letters, bits / letters])
-        for _ in range(_AGAIN):
-            query, item, hoped = _multipliers(aim, met, cuts, most_query, most_item)
-            c, more = constant(joint, query, item, _TOLERANCE / letters)
-            factors.append(_LN2 * (bits * (1 - item) - letters * c))
-            powers.append(query)
-            met = np.append(met, more[None], axis=0)
-            cuts.append(more)
-            if c >= hoped - _TOLERANCE / letters:
-                break
-    at = Powers(np.array(factors), np.array(powers)).at(recalls.log_t)
-    return float(recalls.weight @ at)
+    return [float(one) for one in recalls.log_t[some]]
 
 
 @functools.lru_cache(maxsize=8)

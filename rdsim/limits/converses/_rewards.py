@@ -185,16 +185,13 @@ def sequence_rewards(
     forms = [ranks(size, loss)]
     if encoder == "shared":
         forms.append(binomial_ranks(size, loss))
-    bounds: dict[str, Callable[[float, Recalls], float]] = {}
+    means, rest = [recalls for recalls, _ in forms], [last for _, last in forms]
     if listed:
-        bounds["listed sets"] = lambda R, recalls: _listed_sets.reward(joint, n, R, recalls, rate)
+        each = [[_listed_sets.reward(joint, n, R, one, rate) for one in means] for R in bits]
+        rewards["listed sets"] = (np.array(each) + rest).min(axis=1)
     elif _memoryless.covered(joint):
-        bounds["sets of sequences"] = lambda R, recalls: _memoryless.fixed_length(
-            joint, n, R, recalls
-        )
-    for name, bound in bounds.items():
-        found = [[bound(R, recalls) + rest for recalls, rest in forms] for R in bits]
-        rewards[name] = np.min(found, axis=1)
+        found = _memoryless.fixed_length(joint, n, bits, means)
+        rewards["sets of sequences"] = (found + rest).min(axis=1)
     return rewards
 
 
