@@ -1,18 +1,14 @@
 """Left halves of handwritten digits as queries for their right halves, beside the rank converse."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
 
 import jax
-import numpy as np
 import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
-from experiments.shared import embedding_checks
+from experiments.shared import embedding_checks, pictures
 
 CLAIMS = ("C4",)
-_DIGITS: Final = Path(__file__).parent / "data" / "digits.npz"
 
 
 @dataclass(frozen=True)
@@ -34,18 +30,11 @@ QUICK = Config()
 FULL = Config(bits=(2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128), learned=(2, 4, 8, 16))
 
 
-def halves(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return left and right halves of the digits (see experiments/data/README.md), shape (N, 32) each."""
-    with np.load(_DIGITS) as file:
-        images = file["images"][:count].astype(float)
-    return images[:, :, :4].reshape(len(images), -1), images[:, :, 4:].reshape(len(images), -1)
-
-
 def run(
     config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
 ) -> xarray.Dataset:
     """Measure every system on the halves."""
-    left, right = halves(config.pairs)
+    left, right = pictures.digit_halves(config.pairs)
     return embedding_checks.measured(
         key,
         left,

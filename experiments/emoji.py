@@ -3,11 +3,10 @@
 import dataclasses
 import functools
 import math
-import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,31 +14,16 @@ import numpy as np
 import xarray
 from flax import nnx
 from jaxtyping import Array, Float, Key
-from PIL import Image, ImageDraw, ImageFont
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
-from experiments.shared import embedding_checks
+from experiments.shared import embedding_checks, pictures
 from experiments.shared.ngrams import hashed_ngrams
-from rdsim.cli.messages import CommandError
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.schedule import Schedule
 
 CLAIMS = ("C4",)
 PRESETS = ("full",)
 """It takes minutes, and needs a font that not every machine has."""
-
-FONTS: Final = (
-    "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
-    "/usr/share/fonts/noto/NotoColorEmoji.ttf",
-    "/usr/share/fonts/google-noto-emoji/NotoColorEmoji.ttf",
-    "/usr/share/fonts/google-noto-color-emoji-fonts/NotoColorEmoji.ttf",
-)
-"""Where Linux distributions put the colour-emoji font."""
-_STRIKE: Final = 109
-"""Pixels of the font's only size."""
-_CANVAS: Final = (136, 128)
-_BLOCKS: Final = ((0x2190, 0x3300), (0x1F000, 0x1FB00))
-"""Code points among which there are emoji."""
 
 
 @dataclass(frozen=True)
@@ -67,53 +51,6 @@ class Config:
 SMOKE = Config(bits=(2, 8), features=128, dimension=8, encoder_steps=4)
 QUICK = Config(encoder_steps=300)
 FULL = Config(learned=(2, 8, 32))
-
-
-def find_font(places: Iterable[str] = FONTS) -> Path:
-    """Return the first of these files that exists.
-
-    Raises:
-        CommandError: if none does; it says how to get the font.
-
-    """
-    for place in places:
-        if Path(place).is_file():
-            return Path(place)
-    raise CommandError(
-        "emoji needs the colour-emoji font Noto Color Emoji, which is not on this machine "
-        f"(looked for {', '.join(places)}). Install it, on Debian and Ubuntu by "
-        "apt install fonts-noto-color-emoji, and run again"
-    )
-
-
-def pictures(font: Path, pixels: int) -> tuple[np.ndarray, list[str]]:
-    """Render every single-character emoji of the font that has a name, equal pictures once.
-
-    Returns:
-        Pictures on white, uint8, shape (N, pixels, pixels, 3), and their Unicode names.
-
-    """
-    face = ImageFont.truetype(font, _STRIKE)
-    shown: dict[bytes, np.ndarray] = {}
-    names = []
-    for low, high in _BLOCKS:
-        for character in map(chr, range(low, high)):
-            name = unicodedata.name(character, "")
-            drawn = Image.new("RGBA", _CANVAS, (255, 255, 255, 0))
-            ImageDraw.Draw(drawn).text(
-                (0, 0), character, fill="black", font=face, embedded_color=True
-            )
-            if not name or drawn.getbbox() is None:
-                continue
-            page = Image.new("RGBA", _CANVAS, "white")
-            page.alpha_composite(drawn)
-            small = page.convert("RGB").resize((pixels, pixels), Image.Resampling.LANCZOS)
-            picture = np.asarray(small)
-            if picture.tobytes() in shown:
-                continue
-            shown[picture.tobytes()] = picture
-            names.append(name)
-    return np.stack(list(shown.values())), names
 
 
 class Encoders(nnx.Module):
@@ -206,7 +143,7 @@ def run(
     config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
 ) -> xarray.Dataset:
     """Train the encoders on one part of the emoji and measure every system on the others."""
-    font = find_font()
+    font = pictures.find_font()
     learn, measure = jax.random.split(key)
     new = checkpoint("encoders", functools.partial(_embedded, font=font), config, learn)
     report = embedding_checks.measured(
@@ -226,7 +163,7 @@ def run(
 
 def _embedded(config: Config, key: jax.Array, *, font: Path) -> dict[str, Any]:
     """Embeddings of names and pictures that no encoder was trained on."""
-    shown, names = pictures(font, config.pixels)
+    shown, names = pictures.emoji(font, config.pixels)
     split, learn = jax.random.split(key)
     order = np.asarray(jax.random.permutation(split, len(names)))
     points = (shown[order] / 127.5 - 1).astype(np.float32)

@@ -6,8 +6,7 @@ from typing import Any, Final, NamedTuple
 import jax
 import numpy as np
 
-from experiments import digits, emoji
-from experiments.shared import word_vectors, wordnet
+from experiments.shared import pictures, word_vectors, wordnet
 from experiments.shared.ngrams import hashed_ngrams
 from rdsim.cli.messages import CommandError
 from rdsim.sources import GaussianSource
@@ -67,7 +66,7 @@ def real(key: jax.Array, name: str, most: int) -> Split:
         MissingDataError, CommandError: if the data are not on this machine.
 
     """
-    queries, items = {"digits": digits.halves, "emoji": _emoji, "words": _words}[name]()
+    queries, items = {"digits": pictures.digit_halves, "emoji": _emoji, "words": _words}[name]()
     order = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(len(items))
     size = min(len(items) // 3, most)
     chosen = order[: 3 * size]
@@ -89,8 +88,8 @@ def _principal(points: np.ndarray, size: int) -> np.ndarray:
 
 
 def _emoji() -> tuple[np.ndarray, np.ndarray]:
-    pictures, names = emoji.pictures(emoji.find_font(), _PIXELS)
-    return hashed_ngrams(names, _NGRAMS), pictures.reshape(len(pictures), -1) / 255
+    shown, names = pictures.emoji(pictures.find_font(), _PIXELS)
+    return hashed_ngrams(names, _NGRAMS), shown.reshape(len(shown), -1) / 255
 
 
 def _words() -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +103,7 @@ def missing(name: str) -> str:
     """Say what the pairs of a name need that is not on this machine; empty if nothing."""
     try:
         if name == "emoji":
-            emoji.find_font()
+            pictures.find_font()
         if name == "words":
             _words()
     except (CommandError, word_vectors.MissingDataError) as error:

@@ -4,8 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import emoji
-from experiments.shared import stamps, wordnet
+from experiments.shared import pictures, stamps, wordnet
 from experiments.shared.word_vectors import MissingDataError
 from rdsim.cli.messages import CommandError
 from rdsim.learning.families.dual_encoder import DualEncoderFamily
@@ -37,7 +36,7 @@ def of_pictures(shown):
 
 
 def emoji_pairs():
-    shown, names = emoji.pictures(emoji.find_font(), SIDE)
+    shown, names = pictures.emoji(pictures.find_font(), SIDE)
     return letters(names), of_pictures(shown)
 
 
@@ -64,7 +63,7 @@ CASES = {
 def test_encoders_learn_real_pairs(name, monkeypatch):
     make, query_encoder, item_encoder = CASES[name]
     # Some three hundred emoji: animals, food and things.
-    monkeypatch.setattr(emoji, "_BLOCKS", ((0x1F400, 0x1F530),))
+    monkeypatch.setattr(pictures, "_BLOCKS", ((0x1F400, 0x1F530),))
     try:
         queries, items = make()
     except (CommandError, MissingDataError) as error:
