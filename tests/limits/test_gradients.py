@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rdsim import limits
+from rdsim.limits.rate_distortion import _targets
 from rdsim.transformations import STEEPEST, NotDifferentiableError
 
 TOLERANCE = 1e-12
@@ -181,6 +182,36 @@ def test_C8_rate_at_and_distortion_at_agree_with_finite_differences(seed, by_rat
             lambda t: float(value(p + t * toward, d + t * direction, target + t)), step
         )
         np.testing.assert_allclose(along, measured, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("by_rate", [False, True])
+def test_C8_gradients_of_numbers_are_searched_in_numpy(by_rate, monkeypatch):
+    """Nothing but the envelope formula is compiled for them; the compiled search finds the same."""
+    function, (_, compiled, _) = (
+        (limits.distortion_at, DISTORTION_AT) if by_rate else (limits.rate_at, RATE_AT)
+    )
+    p, d, _ = _random(4)
+    least, most = p @ d.min(axis=1), np.min(p @ d)
+    whole = float(limits.rate_at(p, d, least).value)
+    # Between the ends, at both, and beyond that of the rates.
+    targets = whole * np.array([0.0, 0.3, 0.9, 1.5])
+    if not by_rate:
+        targets = least + (most - least) * np.array([0.0, 0.1, 0.7, 1.0, 1.2])
+    wanted = [compiled(p, d, target) for target in targets]
+    monkeypatch.setattr(_targets, "solve_point", None)
+    monkeypatch.setattr(_targets, "_compiled", None)
+    for mode in (jax.jacrev, jax.jacfwd):
+        derivative = mode(
+            lambda *problem: (
+                function(*problem, tolerance=TOLERANCE, method="column_generation").value
+            ),
+            argnums=(0, 1, 2),
+        )
+        by_p, by_d, by_target = derivative(jnp.asarray(p), jnp.asarray(d), jnp.asarray(targets))
+        found = zip(by_p, by_d, jnp.diagonal(by_target), strict=True)
+        for ours, theirs in zip(found, wanted, strict=True):
+            for part, same in zip(ours, theirs, strict=True):
+                np.testing.assert_allclose(part, same, rtol=1e-6, atol=1e-9)
 
 
 def test_C8_on_a_straight_piece_and_at_the_ends():

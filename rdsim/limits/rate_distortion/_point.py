@@ -11,6 +11,8 @@ dq at all (envelope theorem): $dF = -\sum dp \log_2 Z + s \sum p Q \, dd + D \, 
 of $R = F - s D$ follow by the chain rule.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import jax
@@ -18,13 +20,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from rdsim import validation
 from rdsim.information import safe_log2
 from rdsim.limits.rate_distortion._column_generation import solve_on_host
 from rdsim.limits.rate_distortion._interior_point import dense, shifted_kernel
 from rdsim.namespaces import select
+from rdsim.threads import one_blas_thread
 
 _NULL: Final = 1e-11
 """Squared canonical correlations of (Y, U), which are at most 1, below this are taken for zero."""
+
+
+_ONE_THREAD: Final = 2**20
+"""Entries of the distortion table up to which products of matrices run in one thread: several would spend
+more time waiting for one another than computing."""
 
 
 class Point(NamedTuple):
@@ -64,12 +73,13 @@ def constant_distortions(p: Float[Any, " y"], d: Float[Any, "y u"]) -> Float[Any
 
 
 def tilted_channel(
-    excess: Float[Array, "y u"], slope: Float[Array, ""], q: Float[Array, " u"]
-) -> tuple[Float[Array, "y u"], Float[Array, "y u"], Float[Array, " y"]]:
+    excess: Float[Any, "y u"], slope: Any, q: Float[Any, " u"]
+) -> tuple[Float[Any, "y u"], Float[Any, "y u"], Float[Any, " y"]]:
     """Test channel Q(u|y) = q_u K_yu / Z_y of a slope and an output marginal, its kernel K, and Z."""
     K = shifted_kernel(excess, slope)
     Z = K @ q
-    return q * K / jnp.where(Z > 0, Z, 1.0)[:, None], K, Z
+    xp = K.__array_namespace__()
+    return q * K / xp.where(Z > 0, Z, 1.0)[:, None], K, Z
 
 
 def _lagrangian_and_distortion(
@@ -137,6 +147,23 @@ def _best_candidate(
     constant = _certify(p, K, cost, slope, xp.where(best, 1.0, 0.0))
     use = (slope == 0) & (constant.gap <= xp.maximum(tolerance, point.gap))
     return select(use, constant, point)
+
+
+def computes_on_host(method: str, *arguments: Any) -> bool:
+    """Whether the numbers are known, and the method or else the machine asks for NumPy."""
+    if method not in ("auto", "column_generation", "dense"):
+        raise ValueError(f"method must be 'auto', 'column_generation' or 'dense', got {method!r}")
+    if method == "auto":
+        method = "column_generation" if jax.default_backend() == "cpu" else "dense"
+    return method == "column_generation" and not validation.is_traced(arguments)
+
+
+@contextlib.contextmanager
+def host_arithmetic(table: np.ndarray) -> Iterator[None]:
+    """Set up NumPy for the solvers: what is not finite is seen, and not certified; few threads for few letters."""
+    threads = one_blas_thread() if table.size <= _ONE_THREAD else contextlib.nullcontext()
+    with np.errstate(all="ignore"), threads:
+        yield
 
 
 def point_on_host(

@@ -1,36 +1,21 @@
-r"""R at given distortions and D at given rates, by a certified search for the slope (C5, C8).
+r"""R at given distortions and D at given rates, certified: the search for the slope of a target (C5, C8).
 
 A target is a distortion or, with `by_rate`, a rate. Two points on its two sides are kept: their
 chord is achieved by time sharing, and the supporting lines of all points seen bound from below
-(`rdsim.limits._supporting_lines`; here in fixed shapes, for NumPy and JAX alike). By the envelope theorem, with s the slope
-there and q, Z, Q those of the optimum,
-
-$$dR = -\sum_y dp_y \log_2 Z_y + s \Big( \sum_{y,u} p_y Q(u|y) \, dd_{yu} - dD \Big),$$
-
-and $dD = (\ldots - dR) / s$ the other way round.
+(`rdsim.limits._supporting_lines`; here in fixed shapes, for NumPy and JAX alike). That settles the
+bounds; for the derivatives the slope itself is then found.
 """
 
-import functools
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from rdsim.information import LN2, safe_log2
-from rdsim.limits.rate_distortion._point import (
-    Point,
-    constant_distortions,
-    point_on_host,
-    solve_point,
-    tilted_channel,
-)
-from rdsim.namespaces import select, while_loop
-from rdsim.root_finding import bisect
-from rdsim.transformations import STEEPEST, refusing
+from rdsim.information import LN2
+from rdsim.limits.rate_distortion._point import Point, constant_distortions, tilted_channel
+from rdsim.namespaces import on_host, select, while_loop
+from rdsim.root_finding import bisect, bisect_on_host
 
 _STEPS: Final = 100
 """Points solved at most for one target; ten or so are usual."""
@@ -45,13 +30,11 @@ expected on the side from which the bracket then shrinks to a fiftieth."""
 _OUTWARDS: Final = 4.0
 """Factor between trial slopes while only one side of the target is known."""
 
-_once_only = refusing(
-    "rate_at and distortion_at have first derivatives only; "
-    "differentiate the points of rate_distortion_curve twice instead"
-)
+Solver = Callable[[Any, Any], Point]
+"""The point of a slope, to a gap."""
 
 
-class _Bracket(NamedTuple):
+class Bracket(NamedTuple):
     """State of the search for bounds: `left` costs more bits than the target, `right` fewer."""
 
     left: Point  # not above the target distortion
@@ -67,100 +50,26 @@ class _SlopeBracket(NamedTuple):
 
     left: Point
     right: Point
-    steps: Array
+    steps: Any
 
 
-@partial(jax.jit, static_argnames="by_rate")
-def bounds_at_targets(
-    p: Float[Array, " y"],
-    excess: Float[Array, "y u"],
-    goals: Float[Array, " t"],
-    tolerance: Float[Array, ""],
-    by_rate: bool,
-) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
-    """Bound R at excess distortions (or the excess at rates), one target after the other."""
-    return jax.lax.map(lambda goal: _bounds_at_target(p, excess, goal, tolerance, by_rate), goals)
+class Optimum(NamedTuple):
+    """What the derivatives at a target need."""
+
+    slope: Any  # where nothing is sent, the steepest such slope
+    q: Any  # output marginal
 
 
-def bounds_on_host(
-    p: Float[np.ndarray, " y"],
-    excess: Float[np.ndarray, "y u"],
-    goals: Float[np.ndarray, " t"],
-    tolerance: float,
-    by_rate: bool,
-) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]:
-    """Do the same in NumPy. A slope that several targets ask for, as inf, is solved once."""
-    solved = functools.cache(partial(point_on_host, p, excess))
-    ends = [
-        _bracket_target(
-            lambda slope, goal_gap: solved(float(slope), float(goal_gap)),
-            *(p, excess, goal, tolerance, by_rate),
-        )
-        for goal in goals
-    ]
-    bounds = [_bounded(p, excess, *one, by_rate) for one in zip(goals, ends, strict=True)]
-    lower, upper = np.reshape(np.array(bounds, float), (-1, 2)).T
-    return lower, upper
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(4,))
-def _bounds_at_target(
-    p: Float[Array, " y"],
-    excess: Float[Array, "y u"],
-    goal: Float[Array, ""],
-    tolerance: Float[Array, ""],
-    by_rate: bool,
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Lower and upper bound on one limit; both have its derivative."""
-    solve = partial(solve_point, p, excess)
-    end = _bracket_target(solve, p, excess, goal, tolerance, by_rate)
-    return _bounded(p, excess, goal, end, by_rate)
-
-
-def _bounded(
-    p: Float[Any, " y"], excess: Float[Any, "y u"], goal: Any, end: "_Bracket", by_rate: bool
+def bounded(
+    p: Float[Any, " y"], excess: Float[Any, "y u"], goal: Any, end: Bracket, by_rate: bool
 ) -> tuple[Any, Any]:
     """The bounds of a finished search, or the limit itself where it is reached at rate zero."""
-    trivial, value = _without_rate(goal, constant_distortions(p, excess).min(), by_rate)
+    trivial, value = without_rate(goal, constant_distortions(p, excess).min(), by_rate)
     xp = p.__array_namespace__()
     return xp.where(trivial, value, end.lower), xp.where(trivial, value, end.upper)
 
 
-@_bounds_at_target.defjvp
-def _bounds_at_target_jvp(
-    by_rate: bool, primals: tuple[Array, ...], tangents: tuple[Array, ...]
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Apply the envelope theorem of the module docstring at the optimum, and treat both ends."""
-    p, excess, goal = map(_once_only, primals[:3])
-    tolerance = primals[3]
-    dp, de, dgoal, _ = tangents
-    costs = constant_distortions(p, excess)
-    constant = jnp.argmin(costs)
-    end = _bracket_target(partial(solve_point, p, excess), p, excess, goal, tolerance, by_rate)
-    bounds = _bounded(p, excess, goal, end, by_rate)
-    trivial, _ = _without_rate(goal, costs[constant], by_rate)
-
-    slope, q = _optimum_at_target(p, excess, goal, tolerance, by_rate, end)
-    Q, _, Z = tilted_channel(excess, slope, q)
-    by_source = -jnp.sum(dp * safe_log2(Z))
-    by_distortions = jnp.sum(p[:, None] * Q * de)
-    if by_rate:
-        change = by_distortions + (by_source - dgoal) / jnp.where(slope > 0, slope, 1.0)
-        # At rate zero the optimum is the constant letter: its distortion changes, and D falls with
-        # the first slope. Where information is sent at every slope the tangent is vertical.
-        first = _first_slope(p, excess)
-        column = jnp.where(jnp.isinf(excess[:, constant]), 0.0, excess[:, constant])
-        fall = jnp.where(first > 0, 1 / jnp.where(first > 0, first, 1.0), STEEPEST)
-        at_zero = dp @ column + p @ de[:, constant] - fall * dgoal
-    else:
-        # A vertical tangent at D_min: a huge number stands for an infinite derivative.
-        change = by_source + jnp.minimum(slope, STEEPEST) * (by_distortions - dgoal)
-        at_zero = jnp.zeros_like(change)
-    change = jnp.where(trivial, at_zero, change)
-    return bounds, (change, change)
-
-
-def _without_rate(goal: Any, zero_rate: Any, by_rate: bool) -> tuple[Any, Any]:
+def without_rate(goal: Any, zero_rate: Any, by_rate: bool) -> tuple[Any, Any]:
     """Whether the target is reached at rate zero, and the limit then."""
     return (goal <= 0, zero_rate) if by_rate else (goal >= zero_rate, 0.0)
 
@@ -197,14 +106,14 @@ def _chord_at_target(left: Point, right: Point, goal: Any, by_rate: bool) -> Any
     return xp.where(fraction <= 0, f, xp.where(fraction >= 1, g, f + fraction * (g - f)))
 
 
-def _bracket_target(
-    solve: Callable[[Any, Any], Point],
+def bracket_target(
+    solve: Solver,
     p: Float[Any, " y"],
     excess: Float[Any, "y u"],
     goal: Any,
     tolerance: Any,
     by_rate: bool,
-) -> _Bracket:
+) -> Bracket:
     """Narrow the bracket of one target until chord and supporting lines meet within the tolerance.
 
     The next slope is in turn that of the chord (exact where the curve is straight) and that of the
@@ -218,11 +127,11 @@ def _bracket_target(
     return while_loop(
         lambda now: (now.upper - now.lower > tolerance) & (now.steps < _STEPS),
         lambda now: _narrowed(now, solve(now.slope, tolerance / 4), goal, by_rate),
-        _Bracket(right, right, xp.asarray(xp.inf), zero, xp.asarray(xp.inf), xp.asarray(0)),
+        Bracket(right, right, xp.asarray(xp.inf), zero, xp.asarray(xp.inf), xp.asarray(0)),
     )
 
 
-def _narrowed(state: _Bracket, new: Point, goal: Any, by_rate: bool) -> _Bracket:
+def _narrowed(state: Bracket, new: Point, goal: Any, by_rate: bool) -> Bracket:
     """Put a new point on its side of the target, bound with it, and choose the next slope."""
     xp = goal.__array_namespace__()
     is_left = (new.rate >= goal) if by_rate else (new.excess <= goal)
@@ -236,132 +145,137 @@ def _narrowed(state: _Bracket, new: Point, goal: Any, by_rate: bool) -> _Bracket
     secant = left.slope + _fraction(x, y, goal) * (right.slope - left.slope)
     usable = xp.isfinite(secant) & (state.steps % 2 == 1) & (x != y)
     slope = xp.where(usable, secant, chord)
-    return _Bracket(left, right, slope, lower, upper, state.steps + 1)
+    return Bracket(left, right, slope, lower, upper, state.steps + 1)
 
 
-def _optimum_at_target(
-    p: Array,
-    excess: Array,
-    goal: Array,
-    tolerance: Array,
+def optimum_at_target(
+    solve: Solver,
+    p: Float[Any, " y"],
+    excess: Float[Any, "y u"],
+    goal: Any,
+    tolerance: Any,
     by_rate: bool,
-    end: _Bracket,
-) -> tuple[Array, Array]:
-    """Slope and output marginal of the optimum at the target, for the derivatives.
+    end: Bracket,
+) -> Optimum:
+    """Find slope and output marginal of the optimum at the target.
 
     The certified bounds meet long before the slope is known to their accuracy, so its bracket is
     closed: by interpolation to either side in turn, every third time by halving. On a straight piece
     it closes on the critical slope, whose two ends are mixed. On a curved one the error of the
     mixture is the square of the width.
     """
+    xp = p.__array_namespace__()
 
-    def coordinate(point: Point) -> Array:
+    def coordinate(point: Point) -> Any:
         return point.rate if by_rate else point.excess
 
     def with_exact_rate(point: Point) -> Point:
         return point._replace(rate=_information(p, excess, point)) if by_rate else point
 
     left, right = with_exact_rate(end.left), with_exact_rate(end.right)
-    fraction = jnp.clip(_fraction(coordinate(left), coordinate(right), goal), 0.0, 1.0)
-    at_end = jnp.isinf(left.slope) & (fraction == 0)
+    fraction = xp.clip(_fraction(coordinate(left), coordinate(right), goal), 0.0, 1.0)
+    at_end = xp.isinf(left.slope) & (fraction == 0)
     # The search knows rates to its tolerance only, which may have put a point on the wrong side:
     # then that side is open again, up to slope inf or down to the first slope.
     first = _first_slope(p, excess)
-    low = jnp.where(by_rate & (right.rate > goal), 0.0, right.slope)
-    right = right._replace(slope=jnp.maximum(low, first))
+    low = xp.where(by_rate & (right.rate > goal), 0.0, right.slope)
+    right = right._replace(slope=xp.maximum(low, first))
     wrong = (by_rate & (left.rate < goal)) | (left.slope <= right.slope)
-    left = left._replace(slope=jnp.where(wrong, jnp.inf, left.slope))
+    left = left._replace(slope=xp.where(wrong, xp.inf, left.slope))
     # Where little is sent, the tolerance must be smaller; below 1e-13 the solver does not come.
     sent = goal if by_rate else end.upper
-    fine = jnp.minimum(tolerance / 4, jnp.maximum(1e-3 * sent, 1e-13))
+    fine = xp.minimum(tolerance / 4, xp.maximum(1e-3 * sent, 1e-13))
+    trivial, _ = without_rate(goal, constant_distortions(p, excess).min(), by_rate)
+    wanted = ~(trivial | at_end)
 
-    def is_open(state: _SlopeBracket) -> Array:
+    def is_open(state: _SlopeBracket) -> Any:
         low, high = state.right.slope, state.left.slope
-        wanted = (goal > 0) if by_rate else True
-        return wanted & ~at_end & (high > low * (1 + _NARROW)) & (state.steps < _STEPS)
+        return wanted & (high > low * (1 + _NARROW)) & (state.steps < _STEPS)
 
     def step(state: _SlopeBracket) -> _SlopeBracket:
         slope = _next_slope(state, coordinate, goal)
-        new = with_exact_rate(solve_point(p, excess, slope, fine))
+        new = with_exact_rate(solve(slope, fine))
         is_left = (new.rate > goal) if by_rate else (new.excess <= goal)
         left, right = select(is_left, (new, state.right), (state.left, new))
         return _SlopeBracket(left, right, state.steps + 1)
 
-    done = jax.lax.while_loop(is_open, step, _SlopeBracket(left, right, jnp.array(0)))
+    done = while_loop(is_open, step, _SlopeBracket(left, right, xp.asarray(0)))
     left, right = done.left, done.right
-    fraction = jnp.clip(_fraction(coordinate(left), coordinate(right), goal), 0.0, 1.0)
-    slope = left.slope + fraction * (right.slope - jnp.where(at_end, 0.0, left.slope))
-    return (
-        jnp.where(at_end, jnp.inf, slope),
-        jnp.where(at_end, left.q, (1 - fraction) * left.q + fraction * right.q),
+    fraction = xp.clip(_fraction(coordinate(left), coordinate(right), goal), 0.0, 1.0)
+    slope = left.slope + fraction * (right.slope - xp.where(at_end, 0.0, left.slope))
+    return Optimum(
+        xp.where(trivial, first, xp.where(at_end, xp.inf, slope)),
+        xp.where(at_end, left.q, (1 - fraction) * left.q + fraction * right.q),
     )
 
 
-def _next_slope(state: _SlopeBracket, coordinate: Callable[[Point], Array], goal: Array) -> Array:
+def _next_slope(state: _SlopeBracket, coordinate: Callable[[Point], Any], goal: Any) -> Any:
     """Choose the trial slope that narrows the bracket of a slope.
 
     While the high end is inf or the low end zero: outwards by `_OUTWARDS`, from the chord's slope at
     least. Then the geometric mean of the ends every third time, else a little beside the interpolated
     slope, alternately above and below it.
     """
+    xp = goal.__array_namespace__()
     left, right = state.left, state.right
     low, high = right.slope, left.slope
     width = right.excess - left.excess
-    chord = (left.rate - right.rate) / jnp.where(width > 0, width, 1.0)
-    chord = jnp.where((width > 0) & (chord > 0), chord, 1.0)
-    upwards = _OUTWARDS * jnp.maximum(low, chord)
-    downwards = jnp.minimum(high, chord) / _OUTWARDS
-    inside = jnp.isfinite(high) & (low > 0)
-    low_, high_ = jnp.where(inside, low, 1.0), jnp.where(inside, high, 2.0)
-    middle = jnp.sqrt(low_) * jnp.sqrt(high_)
-    fraction = jnp.clip(_fraction(coordinate(right), coordinate(left), goal), 0.0, 1.0)
+    chord = (left.rate - right.rate) / xp.where(width > 0, width, 1.0)
+    chord = xp.where((width > 0) & (chord > 0), chord, 1.0)
+    upwards = _OUTWARDS * xp.maximum(low, chord)
+    downwards = xp.minimum(high, chord) / _OUTWARDS
+    inside = xp.isfinite(high) & (low > 0)
+    low_, high_ = xp.where(inside, low, 1.0), xp.where(inside, high, 2.0)
+    middle = xp.sqrt(low_) * xp.sqrt(high_)
+    fraction = xp.clip(_fraction(coordinate(right), coordinate(left), goal), 0.0, 1.0)
     secant = low_ + fraction * (high_ - low_)
-    beside = jnp.maximum(_INWARDS * (high_ - low_), 0.4 * _NARROW * secant)
-    beside = secant + jnp.where(state.steps % 2 == 0, beside, -beside)
-    between = jnp.where(state.steps % 3 == 2, middle, jnp.clip(beside, low_, high_))
-    return jnp.where(inside, between, jnp.where(jnp.isinf(high), upwards, downwards))
+    beside = xp.maximum(_INWARDS * (high_ - low_), 0.4 * _NARROW * secant)
+    beside = secant + xp.where(state.steps % 2 == 0, beside, -beside)
+    between = xp.where(state.steps % 3 == 2, middle, xp.clip(beside, low_, high_))
+    return xp.where(inside, between, xp.where(xp.isinf(high), upwards, downwards))
 
 
-def _information(p: Array, excess: Array, point: Point) -> Array:
+def _information(p: Float[Any, " y"], excess: Float[Any, "y u"], point: Point) -> Any:
     r"""I(Y;U) of a point in bits, to relative accuracy even where it is far below rounding.
 
     With $t = K/Z - 1$, of mean zero in every row, it is the sum of $(1 + t) \ln(1 + t) - t \ge 0$,
     in which the parts of first order are gone: they cancel in $F - sD$, and leave some 1e-16 bits.
     """
+    xp = p.__array_namespace__()
     _, K, Z = tilted_channel(excess, point.slope, point.q)
-    t = K / jnp.where(Z > 0, Z, 1.0)[:, None] - 1
-    terms = jnp.where(t > -1, (1 + t) * jnp.log1p(jnp.where(t > -1, t, 0.0)) - t, 1.0)
+    t = K / xp.where(Z > 0, Z, 1.0)[:, None] - 1
+    terms = xp.where(t > -1, (1 + t) * xp.log1p(xp.where(t > -1, t, 0.0)) - t, 1.0)
     used = (p > 0)[:, None] & (point.q > 0)
-    return jnp.sum(jnp.where(used, p[:, None] * point.q * jnp.maximum(terms, 0.0), 0.0)) / LN2
+    return xp.sum(xp.where(used, p[:, None] * point.q * xp.maximum(terms, 0.0), 0.0)) / LN2
 
 
-def _first_slope(p: Array, excess: Array) -> Array:
+def _first_slope(p: Float[Any, " y"], excess: Float[Any, "y u"]) -> Any:
     r"""Steepest slope at which nothing is sent: that of R(D) at D_max from below, $-dR/dD$.
 
     The best constant letter $u_0$ is the optimum as long as $c_u \le 1$ for all u, where $c_u - 1 =
     \sum_y p_y (2^{-s \Delta_{yu}} - 1)$, $\Delta_{yu} = d_{yu} - d_{yu_0}$. It is convex in s and
     zero at 0, so that it has one other zero; none above 0 if $u$ is as good a constant as $u_0$.
     """
-    costs = constant_distortions(p, excess)
-    constant = jnp.argmin(costs)
+    xp, costs = p.__array_namespace__(), constant_distortions(p, excess)
+    constant = xp.argmin(costs)
     mass = (p > 0)[:, None]
-    base = jnp.where(jnp.isinf(excess[:, constant]), 0.0, excess[:, constant])[:, None]
-    change = jnp.where(mass, excess - base, 0.0)
-    helps, differs = jnp.any(change < 0, axis=0), jnp.any(change != 0, axis=0)
-    rounding = 4 * jnp.finfo(float).eps * sum(excess.shape) * costs[constant]
+    base = xp.where(xp.isinf(excess[:, constant]), 0.0, excess[:, constant])[:, None]
+    change = xp.where(mass, excess - base, 0.0)
+    helps, differs = xp.any(change < 0, axis=0), xp.any(change != 0, axis=0)
+    rounding = 4 * np.finfo(float).eps * sum(excess.shape) * costs[constant]
     as_good = differs & (costs - costs[constant] <= rounding)
-    scale = jnp.max(jnp.where(jnp.isfinite(change), jnp.abs(change), 0.0), axis=0)
-    unit = jnp.where(scale > 0, scale, 1.0)
+    scale = xp.max(xp.where(xp.isfinite(change), xp.abs(change), 0.0), axis=0)
+    unit = xp.where(scale > 0, scale, 1.0)
 
-    def enters(log2_slope: Array) -> Array:
+    def enters(log2_slope: Any) -> Any:
         """Whether c_u > 1: the letter u enters the support at this slope."""
         # Powers beyond 2^1000 say as much as 2^1000.
-        power = jnp.minimum(-(2.0**log2_slope) * change / unit, 1000.0)
-        return p @ jnp.expm1(LN2 * jnp.where(mass, power, 0.0)) > 0
+        power = xp.minimum(-(2.0**log2_slope) * change / unit, 1000.0)
+        return p @ xp.expm1(LN2 * xp.where(mass, power, 0.0)) > 0
 
     # log2 s over all positive floats; 64 halvings are below their last digit.
-    ends = jnp.full(costs.shape, -1000.0), jnp.full(costs.shape, 1000.0)
-    low, high = bisect(enters, *ends, steps=64)
-    slope = jnp.where(helps, 2.0 ** ((low + high) / 2) / unit, jnp.inf)
+    ends = xp.full(costs.shape, -1000.0), xp.full(costs.shape, 1000.0)
+    low, high = (bisect_on_host if on_host(p) else bisect)(enters, *ends, steps=64)
+    slope = xp.where(helps, 2.0 ** ((low + high) / 2) / unit, xp.inf)
     # Where every constant is forbidden to some letter, something is sent at every slope.
-    return jnp.where(jnp.isinf(costs[constant]), 0.0, jnp.min(jnp.where(as_good, 0.0, slope)))
+    return xp.where(xp.isinf(costs[constant]), 0.0, xp.min(xp.where(as_good, 0.0, slope)))

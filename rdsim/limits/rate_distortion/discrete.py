@@ -10,9 +10,8 @@ gives, with $Z_y = \sum_u q_u 2^{-s d(y,u)}$ and $c_u = \sum_y p_y 2^{-s d(y,u)}
 At D' = D they differ by $\log_2 \max_u c_u \ge 0$, the certificate (Blahut 1972; Csiszar 1974).
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -26,16 +25,17 @@ from rdsim.certified import Certified
 from rdsim.limits._curve import RateCurve, achieved, check_distortion
 from rdsim.limits.rate_distortion._point import (
     Point,
+    computes_on_host,
     constant_distortions,
     excess_distortions,
+    host_arithmetic,
     point_on_host,
     solve_point,
     tilted_channel,
 )
-from rdsim.limits.rate_distortion._search import bounds_at_targets, bounds_on_host
+from rdsim.limits.rate_distortion._targets import bounds_at_targets
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
-from rdsim.threads import one_blas_thread
 from rdsim.transformations import A_STOPPING_RULE, not_differentiable
 
 _ENTRIES_A_CALL: Final = 2**24
@@ -43,11 +43,6 @@ _ENTRIES_A_CALL: Final = 2**24
 
 It bounds the memory, some 0.5 GB, which then does not grow with the number of slopes.
 """
-
-
-_ONE_THREAD: Final = 2**20
-"""Entries of the distortion table up to which products of matrices run in one thread: several would spend
-more time waiting for one another than computing."""
 
 
 @result
@@ -127,8 +122,9 @@ def rate_distortion_curve(
             (D_max, 0), slope inf the point (D_min, R(D_min)).
         tolerance: certified gap to reach, bits.
         method: "column_generation" (fewest operations; in NumPy, one slope after the other, nothing is
-            compiled), "dense" (compiled; all letters, slopes side by side; also what is done under a
-            transformation of JAX), or "auto": the first on CPU, the second on accelerators.
+            compiled), "dense" (compiled; all letters, slopes side by side; also what is done where the
+            numbers are not known, as under `jax.jit`), or "auto": the first on CPU, the second on
+            accelerators.
 
     Returns:
         The curve. A point whose gap stayed above the tolerance has `converged` False; its bounds
@@ -148,7 +144,7 @@ def rate_distortion_curve(
     slope = validation.interval("slopes", slopes, low=0.0, ndim=1)
     target = validation.tolerance(tolerance)
     excess, least = excess_distortions(d)
-    if _computes_on_host(method, p, d, slope, target):
+    if computes_on_host(method, p, d, slope, target):
         points = _points_on_host(
             np.asarray(p), np.asarray(excess), np.asarray(slope), float(target)
         )
@@ -256,28 +252,11 @@ def minimum_distortion(p: Float[Array, " y"], d: Float[Array, "y u"]) -> Float[A
     return jnp.sum(jnp.where(p > 0, p * jnp.min(d, axis=1), 0.0))
 
 
-def _computes_on_host(method: str, *arguments: Any) -> bool:
-    """Whether the numbers are known, and the method or else the machine asks for NumPy."""
-    if method not in ("auto", "column_generation", "dense"):
-        raise ValueError(f"method must be 'auto', 'column_generation' or 'dense', got {method!r}")
-    if method == "auto":
-        method = "column_generation" if jax.default_backend() == "cpu" else "dense"
-    return method == "column_generation" and not validation.is_traced(arguments)
-
-
-@contextlib.contextmanager
-def _host_arithmetic(table: np.ndarray) -> Iterator[None]:
-    """Set up NumPy for the solvers: what is not finite is seen, and not certified; few threads for few letters."""
-    threads = one_blas_thread() if table.size <= _ONE_THREAD else contextlib.nullcontext()
-    with np.errstate(all="ignore"), threads:
-        yield
-
-
 def _points_on_host(
     p: np.ndarray, excess: np.ndarray, slopes: np.ndarray, tolerance: float
 ) -> Point:
     """Solve one slope after the other in NumPy."""
-    with _host_arithmetic(excess):
+    with host_arithmetic(excess):
         found = [point_on_host(p, excess, slope, tolerance) for slope in slopes.tolist()]
     if not found:
         none = jnp.zeros(0)
@@ -336,12 +315,7 @@ def _solve_targets(
     excess, row_least = excess_distortions(d)
     least = jnp.sum(p * row_least)
     targets = goal.ravel() if by_rate else goal.ravel() - least
-    if _computes_on_host(method, p, d, goal, tolerance):
-        problem = np.asarray(p), np.asarray(excess), np.asarray(targets), float(tolerance)
-        with _host_arithmetic(problem[1]):
-            lower, upper = map(jnp.asarray, bounds_on_host(*problem, by_rate))
-    else:
-        lower, upper = bounds_at_targets(p, excess, targets, tolerance, by_rate)
+    lower, upper = bounds_at_targets(p, excess, targets, tolerance, by_rate, method)
     offset = least if by_rate else 0.0
     lower, upper = jnp.reshape(lower, goal.shape) + offset, jnp.reshape(upper, goal.shape) + offset
     return Certified(value=upper, lower=lower, upper=upper, tolerance=tolerance)
