@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.item_code import item_code
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking.expectations.binomial_sums import miss_loss
+from rdsim.ranking.expectations import miss_loss
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_losses
 from rdsim.ranking.rank_distribution import (
     expected_loss_kernel,
