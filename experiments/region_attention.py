@@ -60,7 +60,7 @@ class Config:
         }
 
 
-SMOKE = Config(parts=2, dimension=2, bits=(8, 16), steps=120, training=1024)
+SMOKE = Config(bits=(8, 32), steps=150, training=1024)
 QUICK = Config()
 FULL = Config(bits=(8, 16, 32, 64), seeds=5, steps=1500, training=8192, log2_size=11)
 
