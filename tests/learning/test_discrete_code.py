@@ -29,6 +29,7 @@ from rdsim.learning.training.loop import train
 from rdsim.learning.training.schedule import Schedule
 from rdsim.ranking import codeword_loss, scored_loss
 from rdsim.ranking.loss import parse_loss
+from rdsim.validation import precision
 
 module = importlib.import_module("rdsim.learning.stochastic.letters")
 
@@ -254,7 +255,7 @@ def _crossover(rate):
 
 
 def test_the_rooms_float64_is_required(monkeypatch):
-    monkeypatch.setattr(module.validation, "require_float64", _refuse)
+    monkeypatch.setattr(precision, "require_float64", _refuse)
     with pytest.raises(RuntimeError, match="discrete_code"):
         discrete_code(random_model(0, (2, 2)), sources.dsbs(0.1))
 

@@ -56,7 +56,7 @@ def test_C1_masses_of_competitors_are_those_of_loops(scores, competitor, loss):
     np.testing.assert_allclose(np.exp(log_a), above, rtol=1e-14, atol=1e-300)
     np.testing.assert_allclose(np.exp(log_e), beside, rtol=1e-14, atol=1e-300)
     table = stored_losses(
-        jnp.asarray(scores), jnp.asarray(competitor), jnp.asarray(4.0), parse_loss(loss), 8
+        jnp.asarray(scores), jnp.asarray(competitor), jnp.asarray(4.0), parse_loss(loss)
     )
     codewords = [
         ranking.codeword_loss(scores, np.full(2, u), competitor, 4.0, loss) for u in range(5)

@@ -2,6 +2,7 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -41,6 +42,9 @@ def with_planted_items(
     planted = np.asarray(validation.interval("share", share, low=0.0, high=1.0))
     ordinary = _pair(("log_a", log_a), ("log_e", log_e))
     hostile = _pair(("planted_log_a", planted_log_a), ("planted_log_e", planted_log_e))
+    names = ("share", "log_a", "log_e", "planted_log_a", "planted_log_e")
+    arrays = (planted, *ordinary, *hostile)
+    validation.broadcast(**{n: jnp.asarray(a) for n, a in zip(names, arrays, strict=True)})
     with np.errstate(divide="ignore"):
         kept, added = np.log1p(-planted), np.log(planted)
     mixed = [
