@@ -102,8 +102,8 @@ def retrieval_converse(
     validation.instance("source", source, GaussianSource, SphericalSource, DiscreteSource)
     parsed = parse_loss(loss)
     size = float(validation.interval("log2_size", log2_size, low=1.0, high=1000.0, ndim=0))
-    stored = validation.interval("bits", bits, low=0.0, high=1e4)
-    stored = np.asarray(validation.not_empty("bits", stored), float)
+    checked = validation.not_empty("bits", validation.interval("bits", bits, low=0.0, high=1e4))
+    stored = np.asarray(checked, float)
     for name, value, known in (("rate", rate, RATES), ("encoder", encoder, ENCODERS)):
         if value not in known:
             raise ValueError(f"{name} must be one of {known}, got {value!r}")
