@@ -61,7 +61,8 @@ def test_C1_masses_of_competitors_are_those_of_loops(scores, competitor, loss):
     codewords = [
         ranking.codeword_loss(scores, np.full(2, u), competitor, 4.0, loss) for u in range(5)
     ]
-    np.testing.assert_allclose(table, np.transpose(codewords), rtol=1e-14, atol=0)
+    # Reciprocal ranks over ties are differences of two sums, exact to some 3e-12; two programs round them apart.
+    np.testing.assert_allclose(table, np.transpose(codewords), rtol=1e-11, atol=0)
 
 
 def test_C1_a_target_never_passes_itself_in_a_program_that_computes_the_scores():
