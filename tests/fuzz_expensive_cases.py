@@ -6,6 +6,7 @@ from typing import Final
 import fuzz_learning_cases
 import fuzz_simulation_cases
 import numpy as np
+from fuzz_cases import HAMMING, HAMMING_2, ITEMS, JOINT, MIXTURE, PMF, RANDOM, VQ
 from fuzz_junk import (
     HUGE,
     UNRELATED,
@@ -26,7 +27,6 @@ from fuzz_junk import (
     thing,
 )
 from fuzz_objects import CHANNEL, DISCRETE, GAUSSIAN, GRID, SAMPLES
-from test_fuzz import HAMMING, HAMMING_2, ITEMS, JOINT, MIXTURE, PMF, RANDOM, VQ
 
 from rdsim import codes, sources
 

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from test_fuzz import JOINT, KEY
+from fuzz_cases import JOINT, KEY
 
 UNRELATED: Final[tuple[Any, ...]] = ("x", None, [], {}, object(), 1j)
 """No number, no array, no distribution, no code."""

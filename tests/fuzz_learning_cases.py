@@ -6,6 +6,7 @@ from typing import Any, Final
 import jax
 import numpy as np
 from flax import nnx
+from fuzz_cases import ITEMS, KEY, MIXTURE, VQ
 from fuzz_junk import (
     HUGE,
     UNRELATED,
@@ -33,7 +34,6 @@ from fuzz_objects import (
     options,
     products,
 )
-from test_fuzz import ITEMS, KEY, MIXTURE, VQ
 
 from rdsim import embeddings, learning, ranking, sources
 from rdsim.learning.families.fusion import FusedEncoder

@@ -3,8 +3,8 @@
 from typing import Any, Final
 
 import numpy as np
+from fuzz_cases import ITEMS, JOINT, MIXTURE, VQ
 from fuzz_junk import Argument
-from test_fuzz import ITEMS, JOINT, MIXTURE, VQ
 
 from rdsim import codes, sources
 from rdsim.simulation import Decoder, RunOptions

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import jax
 import numpy as np
+from fuzz_cases import HAMMING, HAMMING_2, ITEMS, JOINT, MIXTURE, PMF, RANDOM, VQ
 from fuzz_junk import (
     HUGE,
     UNRELATED,
@@ -37,7 +38,6 @@ from fuzz_objects import (
     options,
     products,
 )
-from test_fuzz import HAMMING, HAMMING_2, ITEMS, JOINT, MIXTURE, PMF, RANDOM, VQ
 
 
 def share(key: Any, arguments: Any) -> Any:

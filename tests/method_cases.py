@@ -6,7 +6,7 @@ The object is made by the call of the fuzz tests that stands beside it.
 from typing import Any, Final
 
 import numpy as np
-from test_fuzz import ITEMS, KEY
+from fuzz_cases import ITEMS, KEY
 
 POINTS: Final = ITEMS[:4] + 0.01
 SPACE: Final = np.random.default_rng(3).normal(size=(4, 3))

@@ -12,14 +12,16 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Final
 
+import fuzz_cases
 import fuzz_expensive_cases
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_fuzz as fuzz
+from fuzz_cases import ITEMS
 from method_cases import METHODS
-from test_fuzz import ITEMS, as_users_call  # noqa: F401  (a fixture)
+from test_fuzz import as_users_call  # noqa: F401  (a fixture)
 
 from rdsim.transformations import ComputesOnHostError, NotDifferentiableError
 
@@ -97,7 +99,7 @@ EXEMPT: Final = {
 CASES: Final[dict[str, dict[str, Any]]] = {
     name: call | MOVED.get(name, {})
     for name, call in {
-        **fuzz.CASES,
+        **fuzz_cases.CASES,
         **{
             name: {argument: given.value for argument, given in call.items()}
             for name, call in fuzz_expensive_cases.CASES.items()

@@ -4,18 +4,18 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+import fuzz_cases
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_fuzz as fuzz
 from test_derivatives import CASES, TIGHT, function_of, is_real
 from test_fuzz import as_users_call  # noqa: F401  (a fixture)
 
 ZEROS: Final = [0.6, 0.4, 0.0]
 JOINT_ZEROS: Final = [[0.5, 0.0], [0.1, 0.4]]
 TO_THE_ZERO: Final = [[-1.0, 1.0], [0.5, -0.5]]
-HAMMING: Final = fuzz.HAMMING
+HAMMING: Final = fuzz_cases.HAMMING
 FORMS: Final = "limits.closed_forms"
 DSBS_INFORMATION: Final = 0.5310044064107188
 

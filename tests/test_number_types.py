@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, Final
 
+import fuzz_cases
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -33,7 +34,7 @@ TYPES: Final[dict[str, tuple[Any, float]]] = {
 
 def calls() -> Iterator[tuple[str, dict[str, Any]]]:
     """Calls of all public functions, each of which works."""
-    yield from fuzz.CASES.items()
+    yield from fuzz_cases.CASES.items()
     for name, arguments in EXPENSIVE.items():
         yield name, {argument: given.value for argument, given in arguments.items()}
 
@@ -120,24 +121,26 @@ def test_public_functions_convert_before_they_compute(name: str) -> None:
         assert_same(fuzz.function_of(name.split()[0]), call, cast)
 
 
-CODE: Final = codes.product_quantizer(fuzz.KEY, fuzz.MANY, subspaces=2, codebook_size=4, starts=1)
-X: Final = np.random.default_rng(2).normal(size=(48, 2)) + fuzz.MANY
-CANONICAL: Final = learning.canonical_correlation_analysis(X, fuzz.MANY, 2)
-HASH: Final = codes.long_hyperplane_hash(fuzz.KEY, fuzz.MANY, 8)
-PRODUCT: Final = codes.long_product_quantizer(fuzz.KEY, fuzz.MANY, 4)
+CODE: Final = codes.product_quantizer(
+    fuzz_cases.KEY, fuzz_cases.MANY, subspaces=2, codebook_size=4, starts=1
+)
+X: Final = np.random.default_rng(2).normal(size=(48, 2)) + fuzz_cases.MANY
+CANONICAL: Final = learning.canonical_correlation_analysis(X, fuzz_cases.MANY, 2)
+HASH: Final = codes.long_hyperplane_hash(fuzz_cases.KEY, fuzz_cases.MANY, 8)
+PRODUCT: Final = codes.long_product_quantizer(fuzz_cases.KEY, fuzz_cases.MANY, 4)
 METHODS: Final = {
-    "product_quantizer.encode": lambda points: CODE.encode(fuzz.KEY, points),
+    "product_quantizer.encode": lambda points: CODE.encode(fuzz_cases.KEY, points),
     "product_quantizer.asymmetric_distances": lambda points: CODE.asymmetric_distances(
         points, np.arange(16)
     ),
-    "vector_quantizer.channel": fuzz.VQ.channel,
+    "vector_quantizer.channel": fuzz_cases.VQ.channel,
     "variables_x": CANONICAL.variables_x,
     "variables_y": CANONICAL.variables_y,
     "long_hash.store": lambda points: HASH.store(None, points),
     "long_hash.query_features": HASH.query_features,
-    "long_product.store": lambda points: PRODUCT.store(fuzz.KEY, points),
+    "long_product.store": lambda points: PRODUCT.store(fuzz_cases.KEY, points),
     "long_product.query_features": PRODUCT.query_features,
-    "log_density_item": fuzz.MIXTURE.log_density_item,
+    "log_density_item": fuzz_cases.MIXTURE.log_density_item,
     "squared_error": lambda points: codes.squared_error(points, points),
 }
 
@@ -145,7 +148,7 @@ METHODS: Final = {
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_convert_before_they_compute(name: str, kind: str) -> None:
-    cast = in_type(np.where(np.abs(fuzz.MANY) < 0.1, 0.5, fuzz.MANY), kind)
+    cast = in_type(np.where(np.abs(fuzz_cases.MANY) < 0.1, 0.5, fuzz_cases.MANY), kind)
     found = np.asarray(METHODS[name](cast))
     np.testing.assert_array_equal(found, METHODS[name](cast.astype(np.float64)))
 
@@ -177,7 +180,7 @@ def test_types_are_accepted_under_jit_as_outside(kind: str) -> None:
 
 
 def test_bfloat16_that_numpy_saved_is_refused_with_what_to_do(tmp_path: Any) -> None:
-    written = fuzz.MANY.astype(ml_dtypes.bfloat16)
+    written = fuzz_cases.MANY.astype(ml_dtypes.bfloat16)
     np.save(tmp_path / "x.npy", written)
     raw = np.load(tmp_path / "x.npy")
     for name, check in (("x", validation.real_array), ("y", validation.finite)):
