@@ -15,6 +15,14 @@ RHO = {
 """The rank losses, of any rank from 1."""
 
 
+def reward_of_rank(loss, size):
+    """One less the rank loss, for the ranks from 1 to the size."""
+    ranks = np.arange(1, size + 1)
+    if isinstance(loss, tuple):
+        return (ranks <= loss[1]).astype(float)
+    return 1 - RHO[loss](ranks)
+
+
 def entropy(p):
     """H(p), one letter after the other."""
     return -sum(x * math.log2(x) for x in np.ravel(p) if x > 0)

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import reference
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,19 +19,9 @@ TERNARY = np.array([[0.2, 0.05, 0.04], [0.03, 0.22, 0.1], [0.06, 0.1, 0.2]])
 SLOPES = np.array([0.3, 0.03])
 
 
-def reward_of_rank(loss, size):
-    ranks = np.arange(1, size + 1)
-    return {
-        RECIPROCAL: 1 / ranks,
-        "error": ranks <= 1,
-        "dcg": 1 / np.log2(1 + ranks),
-        ("miss", 2): ranks <= 2,
-    }[loss].astype(float)
-
-
 def joint_optimum(joint, size, loss, slopes):
     """The exact optimum of joint encoders of a small database, by C5 on |Y|^M letters."""
-    py, weight = joint.sum(axis=0), reward_of_rank(loss, size)
+    py, weight = joint.sum(axis=0), reference.reward_of_rank(loss, size)
     databases = np.array(list(itertools.product(range(py.size), repeat=size)))
     orders = np.array(list(itertools.permutations(range(size))))  # rank of each item
     likelihood = (joint / py)[:, databases]

@@ -6,6 +6,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
 import scipy.optimize
 import strategies
 from hypothesis import given, settings
@@ -33,16 +34,6 @@ TERNARY = np.array([[0.2, 0.05, 0.04], [0.03, 0.22, 0.1], [0.06, 0.1, 0.2]])
 SLOPES = np.array([0.3, 0.03])
 encoders = st.sampled_from(("shared", "joint"))
 losses = st.sampled_from(LOSSES)
-
-
-def reward_of_rank(loss, size):
-    ranks = np.arange(1, size + 1)
-    return {
-        RECIPROCAL: 1 / ranks,
-        "error": ranks <= 1,
-        "dcg": 1 / np.log2(1 + ranks),
-        ("miss", 2): ranks <= 2,
-    }[loss].astype(float)
 
 
 def rate_and_loss(joint, channel, size, loss):
@@ -202,7 +193,7 @@ def partitions(count):
 )
 def test_C26_no_deterministic_joint_encoder_lies_below(joint, size, loss):
     assert joint.shape[1] ** size <= 9, "there are too many partitions to list"
-    py, weight = joint.sum(axis=0), reward_of_rank(loss, size)
+    py, weight = joint.sum(axis=0), reference.reward_of_rank(loss, size)
     databases = np.array(list(itertools.product(range(py.size), repeat=size)))
     mass = py[databases].prod(axis=1)
     likelihood = (joint / py)[:, databases]  # (x, database, item)
@@ -235,7 +226,7 @@ def test_C26_linear_programming_over_a_grid_of_posteriors_brackets_it(loss, slop
     largest difference between u ln u and its chords, a step over e for each of three letters.
     """
     size, parts = 3, 24
-    weight = reward_of_rank(loss, size)
+    weight = reference.reward_of_rank(loss, size)
     py = TERNARY.sum(axis=0)
     grid = np.array([(i, j, parts - i - j) for i in range(parts + 1) for j in range(parts + 1 - i)])
     grid = grid / parts

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
 from rdsim import validation
@@ -34,10 +35,6 @@ from rdsim.sources import DiscreteSource, GaussianSource, SphericalSource
 
 _EQUAL: Final = 1e-6  # relative difference of correlations that are bounded as equal ones
 _CERTAIN: Final = 1e-9  # 1 - correlation below which queries and items are taken for equal
-_NOTHING_STORED: Final = (
-    1.0,
-    False,
-)  # without bits the rank rate is exact, and the other bounds say nothing
 _MOST_LINES: Final = (
     48  # shares at which lines are chosen; between them a chosen line is a bound too
 )
@@ -65,19 +62,11 @@ def gaussian_rewards(
         rewards["half-spaces"] = _information_reward(bound, size, loss, bits, encoder)
     elif largest > 0 and not of_information:
         limit = _half_spaces.entropy if rate == "entropy" else _half_spaces.fixed_length
-        found = [
-            _codeword_reward(
-                partial(limit, largest, R),
-                partial(_loss_of_equal_codewords, largest, size, loss, R),
-                size,
-                loss,
-                encoder,
-            )
-            if R > 0
-            else _NOTHING_STORED
-            for R in bits
-        ]
-        rewards |= _by_name(found, "half-spaces", "unequal half-spaces")
+        equal = partial(_loss_of_equal_codewords, largest, size, loss)
+        found, by_unequal = _codeword_rewards(
+            partial(limit, largest), equal, size, loss, bits, encoder
+        )
+        rewards |= _by_name(found, by_unequal, "half-spaces", "unequal half-spaces")
     if unequal:
         rewards["tilted half-spaces"] = _tilted_reward(
             correlations, size, loss, bits, rate, encoder
@@ -140,20 +129,11 @@ def spherical_rewards(
         )
     else:
         limit = _caps.entropy if rate == "entropy" else _caps.fixed_length
-        found = [
-            _codeword_reward(
-                partial(limit, source, R),
-                partial(_caps.loss_of_equal_codewords, source, size, loss, R),
-                size,
-                loss,
-                encoder,
-            )
-            if R > 0
-            else _NOTHING_STORED
-            for R in bits
-        ]
-        found = [(reward + _caps.ROUNDING, unequal) for reward, unequal in found]
-        rewards |= _by_name(found, "caps", "unequal caps")
+        equal = partial(_caps.loss_of_equal_codewords, source, size, loss)
+        found, by_unequal = _codeword_rewards(
+            partial(limit, source), equal, size, loss, bits, encoder
+        )
+        rewards |= _by_name(found + _caps.ROUNDING, by_unequal, "caps", "unequal caps")
     return rewards
 
 
@@ -215,45 +195,52 @@ def _information_reward(
     return found
 
 
-def _codeword_reward(
-    bound: Callable[[Recalls], tuple[float, bool]],
-    loss_of_equal_codewords: Callable[[], float],
+def _codeword_rewards(
+    bound: Callable[[float, Recalls], tuple[float, bool]],
+    loss_of_equal_codewords: Callable[[float], float],
     size: float,
     loss: RankLoss,
+    bits: Reals,
     encoder: str,
-) -> tuple[float, bool]:
-    """Bound the reward of fixed length or entropy at one number of bits.
+) -> tuple[Reals, NDArray[np.bool_]]:
+    """Bound the rewards of fixed length or entropy.
 
     Args:
-        bound: of a mean of recalls, and whether codewords of unequal probabilities may be the better ones.
-        loss_of_equal_codewords: the loss of one encoder whose codewords have equal probabilities, integrated
-            over the share; called where unequal ones are no better.
+        bound: at so many bits, of a mean of recalls; and whether codewords of unequal probabilities may be the better ones.
+        loss_of_equal_codewords: at so many bits, the loss of one encoder whose codewords have equal probabilities,
+            integrated over the share; called where unequal ones are no better.
         size: log2 M.
         loss: rank loss.
+        bits: R, shape (bits,).
         encoder: "shared" or "separate".
 
     Returns:
-        The reward, and whether unequal probabilities of codewords may be the better ones.
+        The rewards, and where unequal probabilities of codewords may be the better ones, shape (bits,) each.
 
     """
     recalls, rest = ranks(size, loss)
-    found, unequal = bound(recalls)
-    if encoder == "separate":
-        return found + rest, unequal
-    binomial, last = binomial_ranks(size, loss)
-    shared, unequal = bound(binomial)
-    if not unequal:
-        return 1 - loss_of_equal_codewords(), False
-    # One encoder for all is one of the separate ones.
-    return min(found + rest, shared + last), True
+    binomial, last = binomial_ranks(size, loss) if encoder == "shared" else (recalls, rest)
+
+    def reward_at(R: float) -> tuple[float, bool]:
+        if R == 0:  # the rank rate is exact, and this says nothing
+            return 1.0, False
+        found, unequal = bound(R, recalls)
+        if encoder == "separate":
+            return found + rest, unequal
+        shared, unequal = bound(R, binomial)
+        if not unequal:
+            return 1 - loss_of_equal_codewords(R), False
+        # One encoder for all is one of the separate ones.
+        return min(found + rest, shared + last), True
+
+    rewards = [reward_at(float(R)) for R in bits]
+    return np.array([one for one, _ in rewards]), np.array([hull for _, hull in rewards])
 
 
 def _by_name(
-    found: list[tuple[float, bool]], equal_name: str, unequal_name: str
+    reward: Reals, unequal: NDArray[np.bool_], equal_name: str, unequal_name: str
 ) -> dict[str, Reals]:
     """Give each reward the name of its bound; the other name has no bound there."""
-    reward = np.array([one for one, _ in found])
-    unequal = np.array([hull for _, hull in found])
     return {
         equal_name: np.where(unequal, np.inf, reward),
         unequal_name: np.where(unequal, reward, np.inf),

@@ -29,7 +29,7 @@ from rdsim.limits._supporting_lines import Points
 from rdsim.limits.bottleneck._solver import reduced
 from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
 from rdsim.limits.retrieval._arrangements import arranged, orbits, types_of
-from rdsim.limits.retrieval.items._item_curve import ItemCurve, end_losses
+from rdsim.limits.retrieval.items._item_curve import ItemCurve, end_losses, with_points
 from rdsim.limits.retrieval.items._ranks import Queries, classes_of
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
@@ -113,7 +113,6 @@ def joint_retrieval_curve(
     )
     wanted = validation.tolerance(tolerance)
     least, most = end_losses(joint, jnp.log2(float(M)), parsed)
-    # The methods need the problem and no points: a curve with placeholders computes its own.
     curve = JointRetrievalCurve(
         slope=slope,
         loss=slope,
@@ -125,10 +124,7 @@ def joint_retrieval_curve(
         items=M,
         rank_loss=loss,
     )
-    points = curve._points(np.asarray(slope))
-    lower, upper = jnp.asarray(points.lower), jnp.asarray(points.upper)
-    rate = Certified(value=upper, lower=lower, upper=upper, tolerance=wanted)
-    return dataclasses.replace(curve, loss=jnp.asarray(points.x), rate=rate)
+    return with_points(curve)
 
 
 @dataclasses.dataclass(frozen=True)

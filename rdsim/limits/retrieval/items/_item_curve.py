@@ -1,6 +1,7 @@
 """What every curve of bits per item against rank loss has: its ends, and a search on its slopes."""
 
-from typing import ClassVar, Final
+import dataclasses
+from typing import ClassVar, Final, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -114,6 +115,17 @@ class ItemCurve(Curve):
                     f"got {np.asarray(loss)[below][0].item()!r}"
                 )
         return loss
+
+
+_AnyItemCurve = TypeVar("_AnyItemCurve", bound=ItemCurve)
+
+
+def with_points(curve: _AnyItemCurve) -> _AnyItemCurve:
+    """Solve the curve's own slopes; its methods need no points, so that placeholders stand there before."""
+    points = curve._points(np.asarray(curve.slope))
+    lower, upper = jnp.asarray(points.lower), jnp.asarray(points.upper)
+    rate = Certified(value=upper, lower=lower, upper=upper, tolerance=curve.rate.tolerance)
+    return dataclasses.replace(curve, loss=jnp.asarray(points.x), rate=rate)
 
 
 def searched(

@@ -37,7 +37,7 @@ from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.limits._supporting_lines import Points
 from rdsim.limits.bottleneck._solver import reduced
-from rdsim.limits.retrieval.items._item_curve import ItemCurve, end_losses
+from rdsim.limits.retrieval.items._item_curve import ItemCurve, end_losses, with_points
 from rdsim.limits.retrieval.items._programme import optimum, programme
 from rdsim.limits.retrieval.items._ranks import Programme, Rewards, classes_of, tabulated
 from rdsim.number_types import ArrayLike
@@ -159,7 +159,6 @@ def retrieval_curve(
     if encoder not in ("shared", "joint"):
         raise ValueError(f'encoder must be "shared" or "joint", got {encoder!r}')
     least, most = end_losses(joint, size, parsed)
-    # The methods need the problem and no points: a curve with placeholders computes its own.
     curve = RetrievalCurve(
         slope=slope,
         loss=slope,
@@ -172,14 +171,7 @@ def retrieval_curve(
         rank_loss=loss,
         encoder=encoder,
     )
-    points = curve._points(np.asarray(slope))
-    rate = Certified(
-        value=jnp.asarray(points.upper),
-        lower=jnp.asarray(points.lower),
-        upper=jnp.asarray(points.upper),
-        tolerance=wanted,
-    )
-    return dataclasses.replace(curve, loss=jnp.asarray(points.x), rate=rate)
+    return with_points(curve)
 
 
 def _points(problem: Programme, slopes: np.ndarray, tolerance: float) -> Points:
