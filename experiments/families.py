@@ -20,13 +20,18 @@ import numpy as np
 import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
-from experiments.shared.family_pairs import REAL, SYNTHETIC, known_pairs, missing
-from rdsim import limits, sources
+from experiments.shared.family_pairs import (
+    REAL,
+    SYNTHETIC,
+    falling_correlations,
+    known_pairs,
+    missing,
+)
+from rdsim import limits
 from rdsim.learning.families.catalogue import fit_family
 from rdsim.learning.families.pairs import array_pairs
 from rdsim.learning.held_out_points import held_out_point
 from rdsim.learning.training.schedule import Schedule
-from rdsim.sources import GaussianSource
 
 CLAIMS = ("C4", "C27")
 CLOSED: Final = ("CCA", "kernel CCA", "random hyperplanes")
@@ -115,13 +120,6 @@ FULL = Config(
 )
 
 
-def source_of(config: Config) -> GaussianSource:
-    """Gaussian pairs of falling canonical correlations."""
-    eye = np.eye(config.dimension)
-    correlations = config.strongest * np.arange(1, config.dimension + 1) ** -config.decay
-    return sources.vector_gaussian(eye, eye, np.diag(correlations))
-
-
 def run(
     config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
 ) -> xarray.Dataset:
@@ -175,7 +173,12 @@ def run(
 def _measured(config: Config, name: str, key: jax.Array) -> dict[str, np.ndarray]:
     """MRR of every family at every number of bits, trained and untrained, with the seconds of fitting."""
     data_key, fit_key, code_key = jax.random.split(key, 3)
-    split = known_pairs(data_key, name, config, source_of(config))
+    split = known_pairs(
+        data_key,
+        name,
+        config,
+        falling_correlations(config.dimension, config.strongest, config.decay),
+    )
     pairs = array_pairs(jax.random.fold_in(data_key, 1), *split.training)
     found: dict[str, list[Any]] = {name: [] for name in (*_FIELDS, "seconds")}
     for family in config.families:
@@ -228,7 +231,10 @@ def _converses(config: Config, sizes: np.ndarray) -> dict[str, np.ndarray]:
     if any(drawn):
         # The bending of items can be undone, so that it changes no limit.
         bound = limits.retrieval_converse(
-            source_of(config), float(config.log2_size), "reciprocal_rank", bits=bits
+            falling_correlations(config.dimension, config.strongest, config.decay),
+            float(config.log2_size),
+            "reciprocal_rank",
+            bits=bits,
         )
         best[drawn] = 1 - np.asarray(bound.loss)
     return {"converse": best, "rank_converse": ranks}

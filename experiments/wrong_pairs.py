@@ -14,10 +14,11 @@ import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import family_points
+from experiments.shared.family_pairs import falling_correlations
 from rdsim import limits, sources
 from rdsim.learning.families.pairs import ItemPairs, array_pairs
 from rdsim.learning.families.variants import RobustFamily
-from rdsim.sources import DiscreteSource, GaussianSource
+from rdsim.sources import DiscreteSource
 from rdsim.sources.discretisation import Discretisation
 
 CLAIMS = ("C27", "C30")
@@ -73,13 +74,6 @@ FULL = Config(
 )
 
 
-def source_of(config: Config) -> GaussianSource:
-    """Gaussian pairs of falling canonical correlations."""
-    eye = np.eye(config.dimension)
-    correlations = config.strongest * np.arange(1, config.dimension + 1) ** -config.decay
-    return sources.vector_gaussian(eye, eye, np.diag(correlations))
-
-
 def run(
     config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
 ) -> xarray.Dataset:
@@ -93,7 +87,10 @@ def run(
     )
     scores = checkpoint("scores", _scores, config)
     bound = limits.retrieval_converse(
-        source_of(config), float(config.log2_size), "reciprocal_rank", bits=float(config.bits)
+        falling_correlations(config.dimension, config.strongest, config.decay),
+        float(config.log2_size),
+        "reciprocal_rank",
+        bits=float(config.bits),
     )
     one, bits = {"units": "1"}, {"units": "bits"}
     dims = {
@@ -129,7 +126,7 @@ def wrong_pairs(key: jax.Array, x: np.ndarray, y: np.ndarray, share: float) -> I
 
 def _measured(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
     """MRR of every loss at every share, (shares, rules), and of its start, (rules,)."""
-    source = source_of(config)
+    source = falling_correlations(config.dimension, config.strongest, config.decay)
     sample_key, test_key, pair_key, fit_key = jax.random.split(key, 4)
     x, y = (np.asarray(side) for side in source.sample(sample_key, (config.training,)))
     test = source.sample(test_key, (2**config.log2_size,))

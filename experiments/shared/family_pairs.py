@@ -9,7 +9,7 @@ import numpy as np
 from experiments.shared import pictures, word_vectors, wordnet
 from experiments.shared.ngrams import hashed_ngrams
 from rdsim.cli.messages import CommandError
-from rdsim.sources import GaussianSource
+from rdsim.sources import GaussianSource, vector_gaussian
 
 SYNTHETIC: Final = ("Gaussian", "bent")
 REAL: Final = ("digits", "emoji", "words")
@@ -32,6 +32,13 @@ class Split(NamedTuple):
 
     training: tuple[np.ndarray, np.ndarray]
     database: tuple[np.ndarray, np.ndarray]
+
+
+def falling_correlations(dimension: int, strongest: float, decay: float) -> GaussianSource:
+    r"""Gaussian pairs whose i-th canonical correlation is $\rho_1 i^{-\text{decay}}$."""
+    eye = np.eye(dimension)
+    correlations = strongest * np.arange(1, dimension + 1) ** -decay
+    return vector_gaussian(eye, eye, np.diag(correlations))
 
 
 def bent(items: np.ndarray, strength: float) -> np.ndarray:
