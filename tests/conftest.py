@@ -28,6 +28,8 @@ if _PROFILE == "quick":
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 
 from rdsim import compilation  # noqa: E402  (importing rdsim switches float64 on)
@@ -42,6 +44,27 @@ _COMMON = {"deadline": None, "derandomize": True, "print_blob": True, "database"
 hypothesis.settings.register_profile("quick", max_examples=16, **_COMMON)
 hypothesis.settings.register_profile("thorough", max_examples=500, **_COMMON)
 hypothesis.settings.load_profile(_PROFILE)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _options_are_left_as_they_were() -> Iterator[None]:
+    """A module that leaves an option of the process changed changes the digits of every later one."""
+    before = _options()
+    yield
+    after = _options()
+    changed = {
+        name: (before.get(name), after[name]) for name in after if before.get(name) != after[name]
+    }
+    assert not changed, f"options left changed (before, after): {changed}"
+
+
+def _options() -> dict[str, object]:
+    of_typing = {
+        f"jaxtyping.{name}": getattr(jaxtyping.config, name)
+        for name in ("jaxtyping_disable", "jaxtyping_remove_typechecker_stack")
+    }
+    flags = {name: os.environ.get(name) for name in ("XLA_FLAGS", "JAX_PLATFORMS")}
+    return dict(jax.config.values) | of_typing | flags
 
 
 @pytest.fixture(autouse=True, scope="module")

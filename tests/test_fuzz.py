@@ -40,9 +40,10 @@ WRONG: Final[tuple[Any, ...]] = ("x", None, [], [[[]]], {}, object())
 @pytest.fixture(autouse=True, scope="module")
 def as_users_call() -> Iterator[None]:
     """Users have no beartype that checks annotations, and so neither has the library here."""
+    before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 def function_of(name: str) -> Any:

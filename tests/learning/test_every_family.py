@@ -33,14 +33,6 @@ SOURCE = gaussian_mixture(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """Most of the time is that of compiling thirty trainings, each of which then runs for a fraction of a second."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @functools.cache
 def data():
     """Training pairs, and a database that all families are measured in."""
