@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from rdsim import files, limits, ranking, sources
+from rdsim import files, limits, ranking, sources, validation
 from rdsim.cli.messages import CommandError, needing, say, writable
 from rdsim.cli.tables import read_array
 
@@ -228,6 +228,54 @@ def retrieval(
     return _draw(plot, target, curve, name, "bits per item")
 
 
+def converse(
+    source: Where,
+    log2_size: Size,
+    bits: Bits,
+    letters: Annotated[
+        int, tyro.conf.arg(help="letters, or coordinates, in an item; the bits are of all together")
+    ] = 1,
+    loss: Loss = "reciprocal_rank",
+    rate: Annotated[
+        Literal["fixed_length", "entropy", "information"],
+        tyro.conf.arg(help="what is counted: bits of every codeword, of the mean one, or I(U;Y)"),
+    ] = "fixed_length",
+    encoder: Annotated[
+        Literal["shared", "separate", "joint"],
+        tyro.conf.arg(
+            help="the same for every item, one for each, or one that sees the whole database"
+        ),
+    ] = "shared",
+    plot: Plot = None,
+) -> int:
+    """Least rank loss of any code of so many bits per item for this source, by the tightest known bound (C27).
+
+    Example: rdsim limit converse --gaussian .9 --letters 16 --log2-size 20 --bits 8 16 32
+    """
+    kind, parameter = source.given()
+    if kind == "gaussian":
+        n = validation.integer("letters", letters, low=1, high=4096)
+        correlation = float(validation.interval("gaussian", parameter, low=-1.0, high=1.0, ndim=0))
+        known: Any = sources.vector_gaussian(np.eye(n), np.eye(n), correlation * np.eye(n))
+        options = {}
+    else:
+        known = sources.dsbs(parameter) if kind == "dsbs" else sources.discrete(parameter)
+        options = {"letters": letters}
+
+    def bound(x: np.ndarray) -> Any:
+        return limits.retrieval_converse(
+            known, log2_size, _loss(loss), bits=x, rate=rate, encoder=encoder, **options
+        )
+
+    found = bound(np.array(bits))
+    _show("bits per item", bits, {"no code below": found.loss, "by": found.bound})
+
+    def curve(x: np.ndarray) -> dict[str, Any]:
+        return {f"no code below, M = 2^{log2_size:g}": bound(x).loss}
+
+    return _draw(plot, bits, curve, "bits per item", f"{loss} loss".replace("_", " "))
+
+
 def _loss_of_stored_items(
     kind: str, source: Any, log2_size: float, letters: int, loss: Any
 ) -> float:
@@ -245,6 +293,7 @@ COMMANDS = {
         ("rate-distortion", rate_distortion),
         ("bottleneck", bottleneck),
         ("retrieval", retrieval),
+        ("converse", converse),
     )
 }
 
@@ -261,7 +310,7 @@ def _bounds(found: Any, name: str) -> dict[str, Any]:
 def _show(name: str, points: Sequence[float], columns: dict[str, Any]) -> None:
     found = Table(name, *columns, show_edge=False, pad_edge=False)
     for row in zip(points, *(np.atleast_1d(value) for value in columns.values()), strict=True):
-        found.add_row(f"{row[0]:g}", *(_number(float(value)) for value in row[1:]))
+        found.add_row(f"{row[0]:g}", *map(_cell, row[1:]))
     Console(soft_wrap=True).print(found)
 
 
@@ -276,7 +325,9 @@ def _check_plot(path: Path, points: Sequence[float]) -> None:
     writable(path.parent, "--plot")
 
 
-def _number(value: float) -> str:
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
     return f"{value:.9f}" if np.isfinite(value) else "out of reach"
 
 

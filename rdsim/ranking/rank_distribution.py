@@ -28,6 +28,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.information import LN2, at_most_one
 from rdsim.number_types import ArrayLike
+from rdsim.ranking.expectations import discounted_gain
 from rdsim.ranking.expectations.binomial_sums import (
     CERTAIN,
     RANKS,
@@ -35,7 +36,6 @@ from rdsim.ranking.expectations.binomial_sums import (
     miss_integral,
     miss_loss,
 )
-from rdsim.ranking.expectations.discounted_gain import mean_gain
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_loss
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
@@ -86,7 +86,7 @@ def gain_without_ties(
     """Compute one less the expected loss where nothing ties, to rounding, on the host: nothing is compiled."""
     log_M = float(np.log(np.round(np.exp2(log2_size)))) if log2_size <= 52 else log2_size * LN2
     if loss.kind == "dcg":
-        return np.asarray(1 - expected_loss(log2_size, "dcg", log_a=log_a, log_e=-np.inf))
+        return discounted_gain.gain_without_ties(np.minimum(log_a, 0.0) + log_M, log_M)
     if loss.kind == "reciprocal_rank":
         # (1 - (1-a)^M) / (Ma), which is one to the last digit where Ma is below 1e-20.
         log_a = np.maximum(log_a, -log_M - 46)
@@ -315,7 +315,7 @@ def _mean_gain_beyond(
     if loss.is_two_valued:
         return jnp.zeros(())
     if loss.kind == "dcg":
-        return mean_gain(log_begin, log_ratio, log_M)
+        return discounted_gain.mean_gain(log_begin, log_ratio, log_M)
     # The mean of 1/z: a difference of logarithms over that of the ends.
     short = log_ratio < 1e-8
     x = jnp.where(short, 1.0, jnp.minimum(log_ratio, -_RARE))

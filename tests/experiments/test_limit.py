@@ -78,6 +78,29 @@ def test_retrieval_of_a_table_prints_both_bounds(
     assert 0 < outer <= inner
 
 
+@pytest.mark.parametrize(
+    ("source", "known", "options"),
+    [
+        (Source(dsbs=0.1), sources.dsbs(0.1), {"letters": 8}),
+        (
+            Source(gaussian=0.8),
+            sources.vector_gaussian(np.eye(8), np.eye(8), 0.8 * np.eye(8)),
+            {},
+        ),
+    ],
+)
+def test_C27_converse_prints_the_tightest_bound_and_its_name(
+    source: Source, known: Any, options: dict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    COMMANDS["converse"](source, 10.0, (2.0, 4.0), 8, "error", encoder="separate")
+    found = limits.retrieval_converse(
+        known, 10.0, "error", bits=np.array([2.0, 4.0]), encoder="separate", **options
+    )
+    printed = capsys.readouterr().out
+    assert numbers(printed) == pytest.approx(list(np.asarray(found.loss)), rel=0, abs=6e-10)
+    assert all(name in printed for name in found.bound)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_a_table_of_smaller_floats_is_read_as_its_rescaled_float64(
     dtype, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -122,6 +145,12 @@ def test_a_loss_out_of_reach_is_called_so_beside_that_of_items_stored_whole(
         (lambda: COMMANDS["rank"](10.0, (1.0, 2.0), plot=Path("curve.txt")), "must name a .png"),
         (lambda: COMMANDS["rank"](10.0, (1.0,), plot=Path("curve.png")), "two different points"),
         (lambda: COMMANDS["bottleneck"](Source(), (1.0,)), "got none"),
+        (lambda: COMMANDS["converse"](Source(gaussian=1.2), 9.0, (1.0,)), "gaussian must lie"),
+        (lambda: COMMANDS["converse"](Source(gaussian=0.2), 9.0, (1.0,), 0), "letters must"),
+        (
+            lambda: COMMANDS["converse"](Source(gaussian=0.2), 9.0, (1.0,), encoder="joint"),
+            "covered by no bound",
+        ),
         (lambda: Source(dsbs=0.1, gaussian=0.2).given(), "got --dsbs, --gaussian"),
         (lambda: Source(joint=Path("nowhere.npy")).given(), "--joint: there is no file"),
     ],
@@ -131,7 +160,7 @@ def test_refusals_are_one_line(call, message: str) -> None:
         call()
 
 
-@pytest.mark.parametrize("name", ["rank", "rate-distortion", "bottleneck", "retrieval"])
+@pytest.mark.parametrize("name", list(COMMANDS))
 def test_a_figure_that_cannot_be_written_is_said_before_the_work(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +171,7 @@ def test_a_figure_that_cannot_be_written_is_said_before_the_work(
         "rate-distortion": {"probabilities": (0.5, 0.5), "distortion": (0.1, 0.2)},
         "bottleneck": {"source": Source(dsbs=0.1), "rate": (0.1, 0.2)},
         "retrieval": {"source": Source(dsbs=0.1), "log2_size": 10.0, "target": (0.1, 0.2)},
+        "converse": {"source": Source(dsbs=0.1), "log2_size": 10.0, "bits": (0.1, 0.2)},
     }
     for path in (tmp_path / "file" / "a.png", tmp_path / "folder.png"):
         with pytest.raises(CommandError, match="--plot"):

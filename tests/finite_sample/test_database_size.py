@@ -35,6 +35,15 @@ def test_C1_gain_of_one_query_is_that_of_the_rank_distribution(loss):
         np.testing.assert_allclose(found, exact, rtol=1e-9, atol=3e-14)
 
 
+@pytest.mark.parametrize("M", [2, 3, 50, 1000])
+def test_C1_discounted_gain_of_one_query_is_the_sum_over_the_binomial_winners(M):
+    p = np.append(np.logspace(-9, 0, 37), [0.3, 0.9, 1 - 1e-9])
+    winners = np.arange(M)
+    exact = scipy.stats.binom.pmf(winners, M - 1, p[:, None]) @ (1 / np.log2(2.0 + winners))
+    found = gain_without_ties(math.log2(M), parse_loss("dcg"), np.log(p))
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize(
     ("family", "numbers", "cdf"),
     [

@@ -27,6 +27,7 @@ from rdsim.ranking.expectations.binomial_sums import CERTAIN
 _LARGEST_V: Final = 1 / math.log(CERTAIN)
 _DEGREES: Final = (55, 5)  # in v and p
 _UNROLLED: Final = 2
+_ROWS: Final = 4096  # targets at a time, by some four hundred nodes of the mixture
 _ASYMPTOTIC: Final = 36.5
 """ln z from which on c is the asymptotic series of the logarithmic integral, whose least term is e^-36.5."""
 _NARROW: Final = 1 / 16
@@ -88,6 +89,35 @@ def _looked_up(
     return new - x * old
 
 
+def gain_without_ties(log_z: Float[np.ndarray, "..."], log_M: float) -> Float[np.ndarray, "..."]:
+    r"""Compute $g = E \frac{1}{\log_2(2 + B')}$, $B' \sim \mathrm{Binomial}(M-1, z/M)$, on the host, for any z.
+
+    With the mixture $1/\log_2(1+r) = \int (1-\tau)^{r-1} m(\tau) d\tau$ the expectation under the integral is
+    $(1 - p\tau)^{M-1}$. From one subtracted, its complement vanishes for small $\tau$. An infinite database is the
+    limit of log_M above 700, where M itself would overflow.
+
+    Args:
+        log_z: ln z, at most log_M, shape (...).
+        log_M: natural log of the database size.
+
+    Returns:
+        The expected gain, in [0, 1], shape (...).
+
+    """
+    tau, weights = _mixture()
+    flat = np.ravel(log_z)
+    # Beyond, g is ln 2 / ln z up to the least term of the series, e^-36.
+    found = LN2 / np.maximum(flat, _ASYMPTOTIC)
+    (near,) = np.nonzero(flat <= _ASYMPTOTIC)
+    for rows in np.array_split(near, -(-near.size // _ROWS) or 1):
+        z = np.exp(flat[rows])[:, None]
+        p_tau = np.minimum(np.exp(flat[rows] - log_M)[:, None] * tau, 1 - 2.0**-53)
+        # (M - 1) ln(1 - p tau), as z tau times a factor near one: M p = z need not be multiplied out.
+        factor = np.where(p_tau > 1e-20, np.log1p(-p_tau) / np.maximum(p_tau, 1e-20), -1.0)
+        found[rows] = 1 + np.expm1(z * tau * factor * -math.expm1(-log_M)) @ weights
+    return np.clip(found, 0.0, 1.0).reshape(np.shape(log_z))
+
+
 @functools.cache
 def _table() -> Float[np.ndarray, "2 v p"]:
     """Coefficients of g and c: Chebyshev in v on (0, 1 / ln 45], powers of p on [0, 1]."""
@@ -102,18 +132,17 @@ def _table() -> Float[np.ndarray, "2 v p"]:
 
 
 def _exact(log_z: float, p: float) -> tuple[float, float]:
-    r"""Compute g and c at any real M = z/p, by $1/\log_2(1+r) = \int (1-\tau)^{r-1} m(\tau) d\tau$.
+    r"""Compute g and c at any real M = z/p; c by the mixture of `gain_without_ties`.
 
-    Under the integral the expectation is $(1 - p\tau)^{M-1}$, and that of the sum
-    $(1 - (1 - p\tau)^M) / \tau$. From one subtracted, their complements vanish for small $\tau$.
+    Under the integral the expectation of the sum over ranks is $(1 - (1 - p\tau)^M) / \tau$.
     """
+    g = float(gain_without_ties(np.array(log_z), log_z - math.log(p)))
     if log_z > _ASYMPTOTIC:
         terms = np.cumprod(np.concatenate([[1.0], np.arange(1, 30) / log_z]))
-        return LN2 / log_z, LN2 / log_z * float(terms.sum())
+        return g, LN2 / log_z * float(terms.sum())
     tau, weights = _mixture()
     M = math.exp(log_z) / p
     log_left = np.log1p(-np.minimum(p * tau, 1 - 2.0**-53))
-    g = 1 + float(weights @ np.expm1((M - 1) * log_left))
     y = math.exp(log_z) * tau
     # (y - (1 - (1 - p tau)^M)) / y, where it cancels by its first two terms.
     series = (M - 1) * p * tau / 2 * (1 - (M - 2) * p * tau / 3)
