@@ -189,9 +189,7 @@ class _Reservoir(NamedTuple):
 
 def distortion_table(distortions: ArrayLike) -> np.ndarray:
     """Check a table of distortions: finite, at most 256 letters on either side."""
-    table = np.asarray(
-        validation.interval("distortions", distortions, open_low=True, open_high=True, ndim=2)
-    )
+    table = np.asarray(validation.bounded("distortions", distortions, ndim=2))
     if not 1 <= min(table.shape) <= max(table.shape) <= MAX_LETTERS:
         raise ValueError(
             f"distortions must have 1 to {MAX_LETTERS} letters on either side, got {table.shape}"

@@ -27,7 +27,7 @@ import scipy.special
 from jaxtyping import Array, Float, Int
 
 from rdsim import validation
-from rdsim.information import LN2, at_most_one, information_density, safe_log2
+from rdsim.information import LN2, at_most_one, information_density, log_from_zero, safe_log2
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.codewords import scored_loss
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
@@ -287,10 +287,4 @@ def score_probabilities(
     # The scan emits A(k) at k, before k itself is added.
     _, tail = jax.lax.scan(horner, jnp.zeros(letters.shape[1]), tilted.T, reverse=True)
     untilt = (counts @ log_sum)[:, None] - LN2 * step * jnp.arange(scores)
-    return _safe_log(tail.T) + untilt, _safe_log(tilted) + untilt, of_target
-
-
-def _safe_log(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Natural logarithm, -inf at zero, with a gradient of zero there."""
-    positive = x > 0
-    return jnp.where(positive, jnp.log(jnp.where(positive, x, 1.0)), -jnp.inf)
+    return log_from_zero(tail.T) + untilt, log_from_zero(tilted) + untilt, of_target

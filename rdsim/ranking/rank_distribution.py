@@ -26,7 +26,7 @@ import scipy.special
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.information import LN2, at_most_one
+from rdsim.information import LN2, at_most_one, log_from_zero
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.expectations.binomial_sums import (
     CERTAIN,
@@ -298,8 +298,6 @@ def _average_over_ties(
     log_ratio = jnp.where(many, jnp.logaddexp(0.0, few), jnp.maximum(log_end - log_begin, 0.0))
     log_ratio = jnp.where(tied & ~rare, log_ratio, 0.0)
     mean_beyond = 1 - _mean_gain_beyond(loss, log_begin, log_ratio, log_M)
-    log_ratio = jnp.where(tied & ~rare, log_ratio, 0.0)
-    mean_beyond = 1 - _mean_gain_beyond(loss, log_begin, log_ratio, log_M)
     averaged = share_inside * mean_inside + (1 - share_inside) * mean_beyond
     alone = jnp.where(many, mean_beyond, at(jnp.where(rare, middle, log_a) + log_M))
     return jnp.where(tied & ~rare, averaged, alone)
@@ -324,6 +322,4 @@ def _mean_gain_beyond(
 
 def log_probability(p: Float[Array, "..."]) -> Float[Array, "..."]:
     """Natural logarithm of a probability summed from others, -inf at zero, with no derivative there."""
-    possible = p > 0
-    log = jnp.log(jnp.minimum(jnp.where(possible, p, 1.0), 1.0))
-    return jnp.where(possible, log, -jnp.inf)
+    return log_from_zero(jnp.minimum(p, 1.0))

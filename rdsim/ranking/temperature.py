@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
-from rdsim.information import LN2
+from rdsim.information import LN2, log_from_zero
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.codewords import check_sample, relative_to_target
 from rdsim.results import result
@@ -142,12 +142,8 @@ def bayes_temperatures(
         tau, shape (m,).
 
     """
-    noise = validation.interval(
-        "query_noise", query_noise, low=0.0, open_low=True, open_high=True, ndim=1
-    )
-    delta = validation.interval(
-        "quantisation_variance", quantisation_variance, low=0.0, open_high=True, ndim=0
-    )
+    noise = validation.positive("query_noise", query_noise, ndim=1)
+    delta = validation.non_negative("quantisation_variance", quantisation_variance, ndim=0)
     return noise * (1 + delta * jnp.sum(1 / noise))
 
 
@@ -171,10 +167,8 @@ def entropy_difference_temperatures(
         tau, shape (m,).
 
     """
-    difference = validation.interval(
-        "entropy_difference", entropy_difference, low=0.0, open_high=True, ndim=1
-    )
-    least = validation.interval("floor", floor, low=0.0, open_low=True, open_high=True, ndim=0)
+    difference = validation.non_negative("entropy_difference", entropy_difference, ndim=1)
+    least = validation.positive("floor", floor, ndim=0)
     return 1 / jnp.sqrt(jnp.maximum(difference, least))
 
 
@@ -252,14 +246,13 @@ def _scaled_sample(
     excess = jnp.where(present, relative_to_target(scores, target), 0.0)
     if shared:
         excess = jnp.sum(excess, axis=1, keepdims=True)
-    log_prior = jnp.where(present, jnp.log(jnp.where(present, competitor, 1.0)), -jnp.inf)
     width = jnp.max(
         jnp.max(jnp.where(present, excess, -jnp.inf), axis=-1)
         - jnp.min(jnp.where(present, excess, jnp.inf), axis=-1),
         axis=0,
     )
     unit = jnp.where(width > 0, width, 1.0)
-    return _Sample(excess / unit[:, None], log_prior, target, unit, width > 0)
+    return _Sample(excess / unit[:, None], log_from_zero(competitor), target, unit, width > 0)
 
 
 def _before_first_step(sample: _Sample) -> _Iterate:

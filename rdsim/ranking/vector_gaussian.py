@@ -37,7 +37,7 @@ from rdsim.ranking.tails.contour import Complexes, Reals, contour
 from rdsim.results import result
 from rdsim.transformations import on_host
 
-_REPLICATES: Final = 16  # independent scramblings, from whose spread the interval comes
+_REPLICATES: Final = 16  # independent scramblings, whose standard deviation gives the interval
 _TOGETHER: Final = 256  # queries that are computed together
 _CUT: Final = -32.0  # ln of the target's density, over that of its peak, which is left out
 _STEP: Final = 0.6
@@ -151,8 +151,8 @@ def vector_gaussian_rank_losses(
     # of Sobol's sequence, which cover the cube most evenly.
     order = np.argsort(-rho)
     rho, bits = rho[order], bits[:, order]
-    words = np.asarray(jax.random.key_data(key)).ravel().tolist()
-    squares = _squares_of_queries(tuple(words), rho.size, queries)
+    seed = np.asarray(jax.random.key_data(key)).ravel().tolist()
+    squares = _squares_of_queries(tuple(seed), rho.size, queries)
     tables = [_table(float(one), wanted) for wanted in parsed for one in size.ravel()]
 
     def tied() -> Reals:
@@ -165,8 +165,10 @@ def vector_gaussian_rank_losses(
     value = means.mean(axis=1)
     # Points of one scrambling depend on each other; the means of independent scramblings do not: a Student interval
     # over these. The error of the contour integral is not random, and widens it.
-    spread = means.std(axis=1, ddof=1) / math.sqrt(_REPLICATES)
-    half = scipy.stats.t.ppf(0.5 + 0.5 * confidence, _REPLICATES - 1) * spread + error[:, None]
+    error_of_mean = means.std(axis=1, ddof=1) / math.sqrt(_REPLICATES)
+    half = (
+        scipy.stats.t.ppf(0.5 + 0.5 * confidence, _REPLICATES - 1) * error_of_mean + error[:, None]
+    )
     shape = (*batch, len(losses), *size.shape)
     value, lower, upper = (
         jnp.asarray(np.moveaxis(np.clip(one, 0.0, 1.0).reshape(shape), len(batch), 0))
@@ -176,13 +178,13 @@ def vector_gaussian_rank_losses(
 
 
 @functools.lru_cache(maxsize=1)
-def _squares_of_queries(words: tuple[int, ...], d: int, queries: int) -> Reals:
+def _squares_of_queries(seed: tuple[int, ...], d: int, queries: int) -> Reals:
     """Squared coordinates of scrambled Sobol points, shape (replicates, points, d).
 
     The last ones are kept: scrambling takes longer than the losses of one set of rates, and a search for correlations
     or rates asks for the same points again.
     """
-    generator = np.random.default_rng(words)
+    generator = np.random.default_rng(seed)
     power = math.ceil(math.log2(queries / _REPLICATES))
     drawn = [
         scipy.stats.qmc.Sobol(d, rng=generator).random_base2(power) for _ in range(_REPLICATES)
@@ -203,8 +205,7 @@ def _table(log2_size: float, loss: RankLoss) -> scipy.interpolate.CubicSpline:
         rest = math.exp(log_M) - loss.cutoff
         values = betainc(loss.cutoff, rest, np.exp(log_a)) if rest > 0 else np.zeros(_TABLE)
     else:
-        name: Loss = (loss.kind, loss.cutoff) if loss.is_two_valued else loss.kind
-        values = np.asarray(expected_loss(log2_size, name, log_a=log_a, log_e=-np.inf))
+        values = np.asarray(expected_loss(log2_size, loss, log_a=log_a, log_e=-np.inf))
     # At M = K the bend is at zero, where nodes coincide.
     log_a, places = np.unique(log_a, return_index=True)
     return scipy.interpolate.CubicSpline(log_a, values[places])

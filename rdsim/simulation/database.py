@@ -99,9 +99,7 @@ def simulate_database(
     if scores is None:
         score = score_table(through, n)
     else:
-        given = np.asarray(
-            validation.interval("scores", scores, open_low=True, open_high=True, ndim=2)
-        )
+        given = np.asarray(validation.bounded("scores", scores, ndim=2))
         if given.shape != through.shape:
             raise ValueError(f"scores must have the shape {through.shape}, got {given.shape}")
         score = letter_table(given, n)

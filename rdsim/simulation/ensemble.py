@@ -112,7 +112,7 @@ def simulate_ensemble(
         TypeError: if the key is no typed key.
 
     References:
-        Sampling a word given its distance by the prefix convolutions: forward filtering, backward
+        Sampling a codeword given its distance by the prefix convolutions: forward filtering, backward
         sampling, Fruhwirth-Schnatter (1994), J. Time Series Analysis 15(2).
 
     """

@@ -132,7 +132,17 @@ def tolerance(value: Any) -> jax.Array:
 
 def positive(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     """The value as positive, finite numbers, such as a variance."""
-    return interval(name, value, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=ndim)
+    return interval(name, value, low=0.0, open_low=True, open_high=True, ndim=ndim)
+
+
+def non_negative(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
+    """The value as finite numbers that are at least zero."""
+    return interval(name, value, low=0.0, open_high=True, ndim=ndim)
+
+
+def bounded(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
+    """The value as finite numbers."""
+    return interval(name, value, open_low=True, open_high=True, ndim=ndim)
 
 
 def counts(name: str, value: Any, *, ndim: int | None = None) -> np.ndarray:

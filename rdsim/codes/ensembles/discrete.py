@@ -41,7 +41,7 @@ from rdsim.transformations import on_host
 MAX_TABLES: Final = 16_000_000
 """Joint types that are listed: 450 letters of binary sources, 25 of ternary ones."""
 MAX_LOG2_SIZE: Final = 1000.0
-"""Largest database, in bits: probabilities below 2^-1022 are not told from zero."""
+"""Largest database, in bits: probabilities below 2^-1022 are taken for zero."""
 _NEGLIGIBLE: Final = 2.0**-44
 """Share of the least mean loss that the joint types left out may add up to."""
 
@@ -305,7 +305,7 @@ def _competitors(
     tables = _tables(code, code.joint.shape[0])
     codeword, query = tables.sum(axis=2), tables.sum(axis=1)
     kind_of_codeword = joint_types.index_of(codeword, n)
-    # Of the words of a codeword's type, those that meet the query in the table M: the letters may be
+    # Of the sequences of a codeword's type, those that meet the query in the table M: the letters may be
     # arranged freely among the places of each letter of the query.
     probability = codeword_types[kind_of_codeword] * np.exp(
         joint_types.log_multinomial(np.swapaxes(tables, 1, 2)).sum(axis=1)

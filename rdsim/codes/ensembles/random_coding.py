@@ -124,7 +124,7 @@ def random_code(
 
     """
     table = np.asarray(validation.pmf("joint", joint, ndim=2))
-    d = np.asarray(validation.interval("distortions", distortions, low=0.0, open_high=True, ndim=2))
+    d = np.asarray(validation.non_negative("distortions", distortions, ndim=2))
     if d.shape[0] != table.shape[1] or d.shape[1] == 0:
         raise ValueError(
             f"distortions must have one row a letter of Y, shape ({table.shape[1]}, |U|), "
@@ -162,7 +162,7 @@ def random_code(
     if slope is None:
         s = _slope_at(p, d, q, bits)
     else:
-        s = float(validation.interval("slope", slope, low=0.0, high=np.inf, open_high=True, ndim=0))
+        s = float(validation.non_negative("slope", slope, ndim=0))
     if given is None:
         through = table @ _test_channel(d, q, s)[0]
         chosen = np.asarray(information_density(jnp.asarray(through)))

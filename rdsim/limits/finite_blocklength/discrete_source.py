@@ -91,9 +91,7 @@ def discrete(
     """
     lengths, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
     if step is not None:
-        step = validation.interval(
-            "step", step, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=0
-        )
+        step = validation.positive("step", step, ndim=0)
     source = tilted(p, distortions, distortion)
     step = _lattice_step(source) if step is None else float(step)
     flat_n, flat_eps = np.ravel(np.asarray(lengths)), np.ravel(np.asarray(eps))

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rdsim.information import mutual_information
+from rdsim.limits._supporting_lines import lower_hull
 from rdsim.limits.bottleneck import information_bottleneck
 from rdsim.number_types import Integer
 from rdsim.ranking import block_score
@@ -40,8 +41,8 @@ class Schemes(NamedTuple):
     channels: np.ndarray
 
 
-def lower_hull(schemes: Schemes, zero_rate: float) -> Schemes:
-    """Lower convex hull of the points (loss, bits) and (D_max, 0), by increasing loss (Andrew's scan)."""
+def _best(schemes: Schemes, zero_rate: float) -> Schemes:
+    """Corners of the lower convex hull of the points (loss, bits) and (D_max, 0), by increasing loss."""
     useful = (schemes.loss < zero_rate) & (schemes.bits > 0)
     constant = np.zeros_like(schemes.channels[:1])
     if constant.ndim == 3:
@@ -49,20 +50,8 @@ def lower_hull(schemes: Schemes, zero_rate: float) -> Schemes:
     loss = np.append(schemes.loss[useful], zero_rate)
     bits = np.append(schemes.bits[useful], 0.0)
     channels = np.concatenate([schemes.channels[useful], constant])
-    kept: list[int] = []
-    for i in np.lexsort((bits, loss)):
-        if kept and bits[i] >= bits[kept[-1]]:
-            continue
-        while len(kept) > 1:
-            a, b = kept[-2:]
-            # The last corner stays if it lies below the chord from the one before it.
-            if (loss[b] - loss[a]) * (bits[i] - bits[a]) > (loss[i] - loss[a]) * (
-                bits[b] - bits[a]
-            ):
-                break
-            kept.pop()
-        kept.append(int(i))
-    return Schemes(loss[kept], bits[kept], channels[kept])
+    corners = lower_hull(loss, bits)
+    return Schemes(loss[corners], bits[corners], channels[corners])
 
 
 def block_schemes(
@@ -102,7 +91,7 @@ def block_schemes(
         count = len(channels)
         return Schemes(np.concatenate(losses)[:count], np.concatenate(bits)[:count], channels)
 
-    corners = lower_hull(evaluated(candidates), zero_rate)
+    corners = _best(evaluated(candidates), zero_rate)
     if corners.loss.size < 2:
         return corners
     # Slopes of the hull's edges, over its whole range; each search starts at the best corner there.
@@ -121,7 +110,7 @@ def block_schemes(
         least = np.where(lower, np.min(cost, axis=1), least)
         # Every trial is a scheme in its own right, so all of them go to the hull.
         both = Schemes(*map(np.concatenate, zip(corners, tried, strict=True)))
-        corners = lower_hull(both, zero_rate)
+        corners = _best(both, zero_rate)
     return _exact_schemes(joint, corners.channels[:-1], size, n, loss, levels)
 
 

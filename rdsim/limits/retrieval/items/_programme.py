@@ -161,18 +161,18 @@ def _by_transport(problem: Programme, multiplier: float) -> tuple[np.ndarray, fl
 
 
 def _by_posteriors(
-    problem: Programme, price: float, tolerance: float
+    problem: Programme, multiplier: float, tolerance: float
 ) -> tuple[list[np.ndarray], float]:
-    """Solve many classes of few letters by a channel of some words, and bound over all posteriors."""
+    """Solve many classes of few letters by a channel of some codewords, and bound over all posteriors."""
     queries, below = problem.queries, problem.rewards.below
-    # Words are graded by the share of ranks after which half of what a rank can earn is lost.
+    # Codewords are graded by the share of ranks after which half of what a rank can earn is lost.
     half = below.slope >= 0.5 * (below.slope[0] + below.slope[-1])
     size = 1.0 / max(float(below.length[half].sum()), 1e-300)
     towards = queries.py * (1.0 + queries.direction)
-    (found,) = alternated(problem, towards, size, np.array([price]))
+    (found,) = alternated(problem, towards, size, np.array([multiplier]))
     nats = 0.1 * tolerance * np.log(2.0)
-    channels, value = _posteriors.solve(queries, problem.above, found, price, nats)
-    return channels, problem.rewards.above.whole + price * value
+    channels, value = _posteriors.solve(queries, problem.above, found, multiplier, nats)
+    return channels, problem.rewards.above.whole + multiplier * value
 
 
 def _by_strategies(
