@@ -15,7 +15,7 @@ from jaxtyping import Array, Int, Key
 
 from rdsim import validation
 from rdsim.codes.codebook import MAX_CODEWORDS, MAX_NUMBER
-from rdsim.codes.encoders import LetterTable, distortion_table, letter_table
+from rdsim.codes.letter_tables import LetterTable, distortion_table, letter_table
 from rdsim.information import information_density
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.block_score import through_channel

@@ -22,11 +22,10 @@ from rdsim import validation
 from rdsim.codes.ensembles import joint_types
 from rdsim.codes.ensembles.discrete import (
     MAX_LOG2_SIZE,
-    MAX_TABLES,
     competitor_probabilities,
-    table_count,
 )
 from rdsim.codes.ensembles.random_coding import RandomCode, rounded_units
+from rdsim.codes.ensembles.stored_codewords import MAX_TABLES, table_count
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import RankLoss, parse_losses
