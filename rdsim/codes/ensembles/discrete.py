@@ -24,7 +24,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rdsim import validation
-from rdsim.codes.ensembles import joint_types
 from rdsim.codes.ensembles.random_coding import RandomCode, integer_units
 from rdsim.codes.ensembles.stored_codewords import (
     levels_of,
@@ -36,6 +35,7 @@ from rdsim.information import LN2, at_most_one
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss_kernel
+from rdsim.sources import sequence_types
 from rdsim.transformations import on_host
 
 MAX_LOG2_SIZE: Final = 1000.0
@@ -178,8 +178,8 @@ def _codeword_types(code: RandomCode, stored: np.ndarray) -> np.ndarray:
     """Probabilities of the types of a stored codeword, in the order of `compositions`."""
     alphabet = code.output_marginal.size
     tables = tables_of(code, code.joint.shape[1])
-    kind = joint_types.index_of(tables.sum(axis=2), code.n)
-    return np.bincount(kind, stored, math.comb(code.n + alphabet - 1, alphabet - 1))
+    kind = sequence_types.index_of(tables.sum(axis=2), code.n)
+    return np.bincount(kind, stored, sequence_types.composition_count(code.n, alphabet))
 
 
 def _competitors(
@@ -194,17 +194,17 @@ def _competitors(
     n = code.n
     tables = tables_of(code, code.joint.shape[0])
     codeword, query = tables.sum(axis=2), tables.sum(axis=1)
-    kind_of_codeword = joint_types.index_of(codeword, n)
+    kind_of_codeword = sequence_types.index_of(codeword, n)
     # Of the sequences of a codeword's type, those that meet the query in the table M: the letters may be
     # arranged freely among the places of each letter of the query.
     probability = codeword_types[kind_of_codeword] * np.exp(
-        joint_types.log_multinomial(np.swapaxes(tables, 1, 2)).sum(axis=1)
-        - joint_types.log_multinomial(codeword)
+        sequence_types.log_multinomial(np.swapaxes(tables, 1, 2)).sum(axis=1)
+        - sequence_types.log_multinomial(codeword)
     )
     # In integer units equal sums of scores are equal exactly, so that ties are found as ties.
     units = integer_units(np.asarray(code.scores), n).units
     score = np.einsum("jux,xu->j", tables, units)
-    kind = joint_types.index_of(query, n)
+    kind = sequence_types.index_of(query, n)
     order, first, level = levels_of(kind, -score)
     kind, score = kind[order], score[order]
     tied = np.add.reduceat(probability[order], first)
@@ -234,13 +234,13 @@ def _target_distribution(
     joint = np.asarray(code.joint)
     items = joint.shape[1]
     tables = tables_of(code, items)
-    order = np.argsort(joint_types.index_of(tables.sum(axis=2), code.n), kind="stable")
+    order = np.argsort(sequence_types.index_of(tables.sum(axis=2), code.n), kind="stable")
     stored = stored[order]
-    matrices = joint_types.through_channel((joint / joint.sum(axis=0)).T, code.n)
+    matrices = sequence_types.through_channel((joint / joint.sum(axis=0)).T, code.n)
     targets = np.empty(len(by_codeword))
     read = written = 0
-    for counts in joint_types.compositions(code.n, code.output_marginal.size):
-        shape = [math.comb(m + items - 1, items - 1) for m in counts]
+    for counts in sequence_types.compositions(code.n, code.output_marginal.size):
+        shape = [sequence_types.composition_count(int(m), items) for m in counts]
         block = stored[read : read + math.prod(shape)].reshape(shape)
         for m in counts:
             # The axis in front is summed and its query counts come last: after all, back in order.

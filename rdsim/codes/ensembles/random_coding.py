@@ -19,10 +19,11 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.codes.ensembles.dsbs import log2_codebook_size
-from rdsim.information import information_density
+from rdsim.information import information_density, safe_log2
 from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
+from rdsim.root_finding import bisect_on_host
 from rdsim.transformations import on_host
 
 ENCODERS: Final = ("minimum_distortion", "likelihood")
@@ -241,9 +242,7 @@ def _test_channel(d: np.ndarray, q: np.ndarray, slope: float) -> tuple[np.ndarra
     tilt = np.exp2(-slope * (d - d.min(axis=1, keepdims=True)))
     total = tilt @ q
     Q = q * tilt / total[:, None]
-    ratio = tilt / total[:, None]
-    log_ratio = np.log2(np.where(ratio > 0, ratio, 1.0))
-    return Q, np.sum(Q * log_ratio, axis=1)
+    return Q, np.sum(Q * safe_log2(tilt / total[:, None]), axis=1)
 
 
 def _slope_at(p: np.ndarray, d: np.ndarray, q: np.ndarray, rate: float) -> float:
@@ -251,13 +250,13 @@ def _slope_at(p: np.ndarray, d: np.ndarray, q: np.ndarray, rate: float) -> float
     excess = d - d.min(axis=1, keepdims=True)
     if rate <= 0 or not (excess > 0).any():
         return 0.0
-    low, high = 0.0, _STEEPEST_BITS / float(excess[excess > 0].min())
-    # Bisection to all digits: 100 halvings of a bracket that begins at zero.
-    for _ in range(100):
-        middle = (low + high) / 2
-        below = p @ _test_channel(d, q, middle)[1] < rate
-        low, high = (middle, high) if below else (low, middle)
-    return high
+    ends = np.array(0.0), np.array(_STEEPEST_BITS / float(excess[excess > 0].min()))
+
+    def reached(slope: np.ndarray) -> np.ndarray:
+        return np.asarray(p @ _test_channel(d, q, float(slope))[1] >= rate)
+
+    # 100 halvings of a bracket that begins at zero leave no digit open.
+    return float(bisect_on_host(reached, *ends, steps=100)[1])
 
 
 def _optimal_marginal(p: np.ndarray, d: np.ndarray, rate: float) -> np.ndarray:

@@ -10,7 +10,6 @@ import numpy as np
 import scipy.special
 from jaxtyping import Array, Float, Int
 
-from rdsim.codes.ensembles import joint_types
 from rdsim.codes.ensembles.chosen_codeword import (
     likelihood_distribution,
     likelihood_nodes,
@@ -18,6 +17,7 @@ from rdsim.codes.ensembles.chosen_codeword import (
 )
 from rdsim.codes.ensembles.random_coding import RandomCode, integer_units
 from rdsim.information import LN2
+from rdsim.sources import sequence_types
 
 MAX_TABLES: Final = 16_000_000
 """Joint types that are listed: 450 letters of binary sources, 25 of ternary ones."""
@@ -27,7 +27,7 @@ def table_count(code: RandomCode) -> int:
     """Count the joint types that the exact sums list: the larger of those of (y,u) and (x,u)."""
     x, y = code.joint.shape
     cells = max(x, y) * code.output_marginal.size
-    return math.comb(code.n + cells - 1, cells - 1)
+    return sequence_types.composition_count(code.n, cells)
 
 
 def padded_count(size: int, least: int) -> int:
@@ -43,7 +43,7 @@ def tables_of(code: RandomCode, letters: int) -> np.ndarray:
             f"{MAX_TABLES:.3g} of exact sums: rdsim.simulation.simulate_ensemble samples them"
         )
     alphabet = code.output_marginal.size
-    return joint_types.compositions(code.n, alphabet * letters).reshape(-1, alphabet, letters)
+    return sequence_types.compositions(code.n, alphabet * letters).reshape(-1, alphabet, letters)
 
 
 def stored_distribution(code: RandomCode) -> np.ndarray:
@@ -58,13 +58,13 @@ def stored_distribution(code: RandomCode) -> np.ndarray:
     units = integer_units(np.asarray(code.distortions), n)
     distance = np.einsum("juy,yu->j", tables, units.units)
 
-    kind = joint_types.index_of(items, n)
+    kind = sequence_types.index_of(items, n)
     order, first, level = levels_of(kind, distance)
     kind, distance = kind[order], distance[order]
     probability = np.exp(log_codeword[order])
     mass = np.add.reduceat(probability, first)
     ratio = _chosen_ratio(code, kind[first], distance[first] * units.step, mass)
-    log_item = joint_types.log_probability(items[order], np.asarray(code.joint).sum(axis=0))
+    log_item = sequence_types.log_probability(items[order], np.asarray(code.joint).sum(axis=0))
     stored = np.empty(len(tables))
     stored[order] = np.exp(log_item) * probability * ratio[level]
     return stored

@@ -36,6 +36,7 @@ from rdsim.limits.finite_blocklength.result import (
 )
 from rdsim.limits.finite_blocklength.tilted import Tilted, tilted
 from rdsim.number_types import ArrayLike
+from rdsim.sources.sequence_types import compositions, log_multinomial
 from rdsim.transformations import on_host
 
 MAX_BLOCK_LENGTH: Final = 5000
@@ -186,7 +187,7 @@ def _coding_log2_codewords(
             continue  # never q*, whose size was checked
         counts, log_ball = letter_counts.balls(n, radius, classes, source.slope * step * LN2)
         log_p = np.log(np.bincount(label, weights=p))
-        log_weight = letter_counts.log_multiplicity(counts) + counts @ log_p
+        log_weight = log_multinomial(counts) + counts @ log_p
         found = [_padded_log2_codewords(log_weight, log_ball, each) for each in eps]
         best = np.minimum(best, found)
     return best
@@ -217,8 +218,8 @@ def _testing_log2_codewords(source: Tilted, n: int, step: float, eps: np.ndarray
     used = np.asarray(source.p) > 0
     auxiliary = np.asarray(source.p)[used] * np.exp2(levels[label])
     total = auxiliary.sum()
-    counts = letter_counts.compositions(n, len(levels))
-    log_p = letter_counts.log_multiplicity(counts) + counts @ np.log(masses)
+    counts = compositions(n, len(levels))
+    log_p = log_multinomial(counts) + counts @ np.log(masses)
     log_q = log_p + (counts @ levels) * LN2 - n * math.log(total)
     log_ball = _largest_ball(source, n, step, auxiliary / total)
     log_beta = np.array([_log_beta(counts @ levels, log_p, log_q, each) for each in eps])

@@ -20,6 +20,7 @@ from rdsim.number_types import Integer
 from rdsim.ranking import block_score
 from rdsim.ranking.loss import RankLoss
 from rdsim.ranking.rank_distribution import expected_loss, expected_loss_kernel
+from rdsim.sources.sequence_types import composition_count, log_probability
 
 _SLOPES: Final = np.linspace(0.04, 0.96, 24)
 """Slopes dI(U;X)/dI(U;Y) of the bottleneck optima among the candidates."""
@@ -68,14 +69,14 @@ def block_schemes(
     the one that lowers bits + slope * loss most is made, then the fraction moved shrinks by sqrt(2).
     """
     kinds = joint.shape[0]
-    types = block_score.composition_count(n, kinds)
+    types = composition_count(n, kinds)
     scores = n * _SEARCH_LEVELS + 1
     costly = 2.0 * n * types * scores * (_SEARCH_LEVELS + 1) > _SEARCH_WORK
     candidates = _candidates(joint, few=costly)
     if steps == 0 or costly:
         return _exact_schemes(joint, candidates, size, n, loss, levels)
     letters, counts = block_score.types_of_queries(n, kinds)
-    p_type = block_score.type_probabilities(joint.sum(axis=1), counts)
+    p_type = np.exp(log_probability(counts, joint.sum(axis=1)))
     zero_rate = float(expected_loss(size, loss, log_a=-jnp.inf, log_e=0.0))
     batch = _STARTS * _mass_moves(candidates[:1], 1.0).shape[1]
 
