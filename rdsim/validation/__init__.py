@@ -4,6 +4,7 @@ The error names the argument, what was wanted and what was got. Under a JAX tran
 values are not known yet: shapes are still checked, and the values are the caller's responsibility.
 """
 
+from rdsim.transformations import is_traced
 from rdsim.validation.arrays import (
     LARGEST_COORDINATE,
     LARGEST_COUNT,
@@ -19,7 +20,6 @@ from rdsim.validation.arrays import (
     host_array,
     integer_array,
     interval,
-    is_traced,
     log2_size,
     non_negative,
     not_empty,

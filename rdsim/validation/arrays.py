@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdsim import number_types
+from rdsim.transformations import is_traced
 
 LARGEST_COORDINATE: Final = 1e100
 """Largest size of a coordinate of a point: its square, 1e200, stays far below the 1e308 at which
@@ -25,11 +26,6 @@ exactly."""
 
 class NotNumericError(TypeError):
     """An argument could not be read as an array of real numbers."""
-
-
-def is_traced(*values: Any) -> bool:
-    """Whether any leaf of the values is a JAX tracer, whose numbers are not known yet."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 
 def host_array(name: str, value: Any) -> np.ndarray:

@@ -32,7 +32,7 @@ _EARLIEST: Final = -36.0
 _TABLE: Final = 800
 _FEW_BITS: Final = 6.0
 LEAST_DIMENSION: Final = 16
-"""From which the integral for coordinates ends within a few hundred standard deviations of its peak."""
+"""Dimension from which the integral for coordinates ends within a few hundred standard deviations of its peak."""
 _PLACES: Final = 400
 _LEFT_OUT: Final = 1e-15
 

@@ -44,7 +44,7 @@ _ROUNDS: Final = 10
 _STEEPEST_BITS: Final = 1024.0
 """Steepest slope times the least positive excess distortion, in bits: 2^-1024 is zero in float64."""
 _STEEPEST_SOLVED_BITS: Final = 64.0
-"""The same of slopes at which R(D) is solved for the default output marginal: 2^-64 is rounding."""
+"""Steepest of the slopes at which R(D) is solved for the default output marginal, in the same unit: 2^-64 is rounding."""
 
 
 class IntegerTable(NamedTuple):

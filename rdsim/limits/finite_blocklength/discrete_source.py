@@ -43,7 +43,7 @@ MAX_BLOCK_LENGTH: Final = 5000
 _ALIKE: Final = 1e-9
 """Letters whose probabilities differ by less are one class; the bounds are taken on the safe side."""
 _LARGEST_DENOMINATOR: Final = 1000
-"""Of the fractions of which distortions are looked for as multiples."""
+"""Largest denominator of the fractions among which a common step of the distortions is looked for."""
 _FINEST: Final = 10_000  # most lattice steps in the largest distortion
 _STEPS_IN_D: Final = 32  # lattice steps in D where distortions have no common step
 

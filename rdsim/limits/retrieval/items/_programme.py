@@ -45,14 +45,14 @@ _LOOSE: Final = 0.1
 """Nats, times groups squared, that the interior point leaves open as long as strategies are missing.
 Dual variables well inside their set change less from round to round than those at a corner."""
 _TIGHT: Final = 0.1
-"""The same when none is missing any more."""
+"""Nats, times groups squared, that it leaves open once no strategy is missing."""
 _ASTRAY: Final = 3.0
 """Excess over the tolerance from which on finer groups are not tried: these did not converge."""
 _ROUNDS: Final = 12
 _FINEST: Final = 144
 """Groups a class has at most."""
 _ROUNDING: Final = 5e-14
-"""Of a reward: a sum of some hundred numbers, of probabilities that are rounded to 1e-14."""
+"""Rounding of a reward, a sum of some hundred numbers of probabilities that are rounded to 1e-14."""
 
 
 class Optimum(NamedTuple):
