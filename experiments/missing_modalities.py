@@ -1,6 +1,6 @@
 """Missing modalities at test time: padding, prediction and products of experts beside the limit of each set.
 
-An item of Gaussian coordinates is seen in two modalities of unequal noise, turned by an orthogonal matrix each.
+An item of Gaussian coordinates is seen in two modalities of unequal noise, each rotated by its own orthogonal matrix.
 Encoders are trained on complete pairs, or with gaps; queries then lack a modality. The decoder sees which is there,
 the code of fixed length does not, so that no system passes, on average over the sets, the converses of the sets (C27),
 weighted by their probabilities as the informations of the stacked source are (C30).

@@ -17,7 +17,7 @@ import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import codes, limits, ranking, sources
-from rdsim.information import inverse_binary_entropy
+from rdsim.information import binary_entropy, information_density, inverse_binary_entropy
 from rdsim.simulation import intervals
 
 CLAIMS = ("C30", "C31")
@@ -228,7 +228,7 @@ def _drawn(
         scores, codewords = _lattice(joint), [joint.sum(axis=0)]
     else:
         joint, scores = _read_as_zero(), np.eye(2)
-        codewords = [joint.sum(axis=0), _planted_words(joint)]
+        codewords = [joint.sum(axis=0), _planted_codewords(joint)]
     shape = (len(FACTORS), len(config.letters))
     mean, lower, upper = np.empty((3, *shape))
     for column, n in enumerate(config.letters):
@@ -251,17 +251,16 @@ def _drawn(
 
 def _lattice(joint: np.ndarray) -> np.ndarray:
     """Information densities rounded to a sixteenth of a bit: sums then lie on a lattice."""
-    density = np.log2(joint / (joint.sum(axis=1, keepdims=True) * joint.sum(axis=0)))
-    return np.asarray(np.round(16 * density) / 16)
+    return np.asarray(jnp.round(16 * information_density(jnp.asarray(joint))) / 16)
 
 
-def _planted_words(joint: np.ndarray) -> np.ndarray:
+def _planted_codewords(joint: np.ndarray) -> np.ndarray:
     """The distribution of codewords that pass the most queries: the output marginal of R(D)."""
     p, d = joint.sum(axis=1), 1 - np.eye(2)
     mean = float(np.sum(joint * d))
     # Of a binary source under Hamming distortion.
-    word = (p - mean) / (1 - 2 * mean)
-    return np.maximum(word, 0.0) / np.maximum(word, 0.0).sum()
+    marginal = np.maximum((p - mean) / (1 - 2 * mean), 0.0)
+    return np.asarray(marginal / marginal.sum())
 
 
 def _competitor(
@@ -387,7 +386,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "threshold where every flip is spent on an agreeing letter, bits",
             "closed form",
             threshold["flips, codeword seen"],
-            1 - _binary_entropy(_cascade(CROSSOVER, _stored()) + FLIPS),
+            1 - float(binary_entropy(jnp.asarray(_cascade(CROSSOVER, _stored()) + FLIPS))),
             1e-9,
         ),
         Check.at_most(
@@ -447,7 +446,3 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             1e-9,
         ),
     ]
-
-
-def _binary_entropy(p: float) -> float:
-    return float(-p * np.log2(p) - (1 - p) * np.log2(1 - p))

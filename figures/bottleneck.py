@@ -59,8 +59,7 @@ def _gaussian(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.plot(
             dataset.gaussian_rate,
             dataset.gaussian.sel(gaussian_source=name),
-            color=style.COLORS[k],
-            linestyle=style.LINES[k],
+            **style.curve(k),
             label=label,
         )
     axis.plot(
@@ -121,20 +120,14 @@ def _iterations(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.loglog(
             step[shown],
             part.iteration_gap.values[shown],
-            color=style.COLORS[k],
-            linestyle="none",
-            marker=style.MARKERS[k],
+            **style.points(k),
             markevery=0.05,
             label=label,
         )
         predicted = part.iteration_prediction.values
         label = "∝ (3/7)$^{2t}$" if name == "inside" else "1 / (2 χ² t²)"
         axis.loglog(
-            step[predicted > 1e-16],
-            predicted[predicted > 1e-16],
-            color=style.COLORS[k],
-            linestyle=style.LINES[k],
-            label=label,
+            step[predicted > 1e-16], predicted[predicted > 1e-16], **style.curve(k), label=label
         )
     axis.set(
         title="plain Blahut-Arimoto, Bernoulli(0.3)",

@@ -1,6 +1,5 @@
 """Codebooks: a shared one beside independent ones, against database size and rate."""
 
-import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
@@ -27,7 +26,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             axis.errorbar(
                 size,
                 one.shared,
-                yerr=np.stack([one.shared - one.lower, one.upper - one.shared]),
+                yerr=style.bars(one.shared, one.lower, one.upper),
                 fmt=style.MARKERS[index],
                 color=color,
                 capsize=2,
@@ -44,8 +43,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             (1 - one.shared) / (1 - one.independent),
             yerr=2 * one.spread / (1 - one.independent),
             fmt=style.MARKERS[index],
-            linestyle=style.LINES[index],
-            color=style.COLORS[index],
+            **style.curve(index),
             capsize=2,
         )
     axes[0, 2].axhline(1, color="#777777", linewidth=0.8)

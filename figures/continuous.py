@@ -78,9 +78,7 @@ def _derivatives(axis: object, dataset: xarray.Dataset) -> None:
         axis.plot(  # type: ignore[attr-defined]
             np.abs(measured[shown]),
             np.maximum(off[shown], 1e-16),
-            linestyle="none",
-            marker=style.MARKERS[index],
-            color=style.COLORS[index],
+            **style.points(index),
             markersize=3,
             alpha=0.7,
             label=name,

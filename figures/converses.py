@@ -34,13 +34,7 @@ def _binary(axis: Axes, dataset: xarray.Dataset) -> None:
         "rank rate": dataset.rank_rate,
     }
     for index, (name, values) in enumerate(lines.items()):
-        axis.plot(
-            dataset.loss,
-            values,
-            color=style.COLORS[index],
-            linestyle=style.LINES[index],
-            label=name,
-        )
+        axis.plot(dataset.loss, values, **style.curve(index), label=name)
     axis.set(xlabel="reciprocal-rank loss", ylabel="bits per item", title="16 binary items")
     axis.legend(loc="upper right", handlelength=2.5)
 
@@ -48,19 +42,12 @@ def _binary(axis: Axes, dataset: xarray.Dataset) -> None:
 def _gaussian(axis: Axes, part: xarray.Dataset, size: int) -> None:
     axis.plot(part.bits, part.rank_rate_recall, color="#999999", linewidth=1.0, label="rank rate")
     for index, kind in enumerate(part.kind.values):
-        axis.plot(
-            part.bits,
-            part.recall.sel(kind=kind),
-            color=style.COLORS[index],
-            linestyle=style.LINES[index],
-            label=str(kind),
-        )
+        axis.plot(part.bits, part.recall.sel(kind=kind), **style.curve(index), label=str(kind))
     if size == part.attrs["sign_items"]:
-        low, high = part.sign_mean - part.sign_lower, part.sign_upper - part.sign_mean
         axis.errorbar(
             part.sign_bits,
             part.sign_mean,
-            yerr=[low.values, high.values],
+            yerr=style.bars(part.sign_mean, part.sign_lower, part.sign_upper),
             fmt="o",
             color="black",
             markersize=3,

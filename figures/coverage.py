@@ -22,7 +22,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     low, high = dataset.samples.min(), dataset.samples.max()
     for i, name in enumerate(dataset.bound_name.values):
         color, marker = style.COLORS[i], style.MARKERS[i]
-        look = {"color": color, "linestyle": style.LINES[i]}
+        look = style.curve(i)
         shown.plot(
             part.samples,
             part.bound.sel(bound_name=name),
@@ -33,9 +33,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         )
         one = dataset.sel(bound_name=name)
         worst = one.rate.max("source")
-        error = np.stack(
-            [worst - one.rate_lower.max("source"), one.rate_upper.max("source") - worst]
-        )
+        error = style.bars(worst, one.rate_lower.max("source"), one.rate_upper.max("source"))
         # All markers are drawn at their sample size: smaller ones lie on larger ones.
         rates.errorbar(
             *(dataset.samples, worst, np.maximum(error, 0)),

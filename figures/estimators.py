@@ -41,9 +41,7 @@ def _errors(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.plot(
             N,
             values,
-            color=style.COLORS[index],
-            linestyle="none",
-            marker=style.MARKERS[index],
+            **style.points(index),
             fillstyle="none" if index == 3 else "full",
             markersize=7 if index == 3 else 4,
             label=label,

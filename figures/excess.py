@@ -73,7 +73,7 @@ def _failing(axis: Axes, dataset: xarray.Dataset) -> None:
         twice = 2 * part.samples
         color, marker = style.COLORS[i], style.MARKERS[i]
         middle = twice * part["mean"]
-        error = np.stack([middle - twice * part.lower, twice * part.upper - middle])
+        error = style.bars(middle, twice * part.lower, twice * part.upper)
         axis.errorbar(
             part.samples, middle, error, color=color, marker=marker, linestyle="none", label=name
         )
@@ -90,9 +90,7 @@ def _failing(axis: Axes, dataset: xarray.Dataset) -> None:
 def _random(axis: Axes, dataset: xarray.Dataset) -> None:
     for i, stage in enumerate(dataset.stage.values):
         part = dataset.sel(stage=stage)
-        error = np.stack(
-            [part.random_mean - part.random_lower, part.random_upper - part.random_mean]
-        )
+        error = style.bars(part.random_mean, part.random_lower, part.random_upper)
         axis.errorbar(
             dataset.random_degrees,
             part.random_mean,

@@ -37,9 +37,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             axis.plot(
                 dataset.code_rate,
                 part.code_loss.sel(code_source=name),
-                linestyle="none",
-                color=style.COLORS[place],
-                marker=style.MARKERS[place],
+                **style.points(place),
                 markersize=2.5,
                 label=f"random codes, n = {lengths[place]}",
             )

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -66,7 +65,7 @@ def _plane(axis: Axes, dataset: xarray.Dataset, names: list[str], kind: str) -> 
     for row, name in enumerate(names):
         here = dataset.sel(family=name)
         mean = here.mrr.mean("seed")
-        bars = np.stack([mean - here.lower.min("seed"), here.upper.max("seed") - mean])
+        bars = style.bars(mean, here.lower.min("seed"), here.upper.max("seed"))
         axis.errorbar(dataset.bits, mean, yerr=bars, elinewidth=0.6, **_look(row))
     axis.set_xscale("log", base=2)
     axis.set_xticks(dataset.bits.values, [str(b) for b in dataset.bits.values])

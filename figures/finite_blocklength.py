@@ -30,13 +30,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         for index, (curve, label) in enumerate(LABELS.items()):
             values = part[curve].values
             shown = np.isfinite(values)
-            axis.plot(
-                n[shown],
-                values[shown],
-                color=style.COLORS[index],
-                linestyle=style.LINES[index],
-                label=label,
-            )
+            axis.plot(n[shown], values[shown], **style.curve(index), label=label)
         limit = float(part.rate_distortion)
         axis.axhline(limit, color="black", linewidth=1.0, linestyle=(0, (1, 1)), label="R(D)")
         # The shortest feasible random codes are so wasteful that they would flatten the panel.

@@ -34,13 +34,11 @@ def _curves(axis: Axes, dataset: xarray.Dataset) -> None:
     for k, name in enumerate(dataset.system.values):
         part = dataset.sel(system=name)
         if "," not in str(name):
-            axis.plot(part.line_rate, part.line, color=style.COLORS[k], linestyle=style.LINES[k])
+            axis.plot(part.line_rate, part.line, **style.curve(k))
         axis.plot(
             part.rate.values.ravel(),
             part.relevance.values.ravel(),
-            color=style.COLORS[k],
-            linestyle="none",
-            marker=style.MARKERS[k],
+            **style.points(k),
             markersize=3,
             markerfacecolor="none" if "," in str(name) else None,
             label=str(name),
@@ -64,12 +62,7 @@ def _distances(axis: Axes, dataset: xarray.Dataset) -> None:
     for k, name in enumerate(dataset.system.values):
         part = short.sel(system=name)
         axis.semilogy(
-            dataset.slope,
-            part.min("seed"),
-            color=style.COLORS[k],
-            linestyle=style.LINES[k],
-            marker=style.MARKERS[k],
-            markersize=3,
+            dataset.slope, part.min("seed"), **style.curve(k), marker=style.MARKERS[k], markersize=3
         )
         axis.fill_between(
             dataset.slope, part.min("seed"), part.max("seed"), color=style.COLORS[k], alpha=0.15
@@ -132,12 +125,7 @@ def _objective(axis: Axes, dataset: xarray.Dataset) -> None:
     tangent = dataset.limit_relevance - dataset.slope * dataset.limit_rate + dataset.gap
     short = (tangent - path).clip(1e-10).median(("slope", "seed"))
     for k, name in enumerate(dataset.system.values):
-        axis.semilogy(
-            dataset.step,
-            short.sel(system=name),
-            color=style.COLORS[k],
-            linestyle=style.LINES[k],
-        )
+        axis.semilogy(dataset.step, short.sel(system=name), **style.curve(k))
     axis.axhline(dataset.attrs["within"], color="black", linestyle=":", linewidth=1)
     axis.set(
         title="median run along training",

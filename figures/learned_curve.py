@@ -31,7 +31,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             ("bottleneck's channel", part.bottleneck_loss, part.bottleneck_rate),
         )
         for k, (label, loss, rate) in enumerate(curves):
-            axis.plot(loss, rate, color=style.COLORS[k], linestyle=style.LINES[k], label=label)
+            axis.plot(loss, rate, **style.curve(k), label=label)
         axis.plot(
             part.learned_loss.values.ravel(),
             part.rate.values.ravel(),

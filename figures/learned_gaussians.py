@@ -48,12 +48,8 @@ def _look(index: int) -> dict[str, Any]:
 def _informations(axis: Axes, dataset: xarray.Dataset) -> None:
     for index, name in enumerate(dataset.source.values):
         part = dataset.sel(source=name)
-        axis.plot(
-            part.curve_rate, part.curve, color=style.COLORS[index], linestyle=style.LINES[index]
-        )
-        bar = np.stack(
-            [part.relevance - part.relevance_lower, part.relevance_upper - part.relevance]
-        )
+        axis.plot(part.curve_rate, part.curve, **style.curve(index))
+        bar = style.bars(part.relevance, part.relevance_lower, part.relevance_upper)
         axis.errorbar(
             part.rate, part.relevance, yerr=np.maximum(bar, 0.0), linestyle="", **_look(index)
         )

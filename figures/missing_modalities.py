@@ -23,11 +23,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         axis = axes[0, column]
         for row, name in enumerate(names):
             here = dataset.sel(family=name, present=there)
-            look = {
-                "color": style.COLORS[row % len(style.COLORS)],
-                "marker": style.MARKERS[row % len(style.MARKERS)],
-                "linestyle": "none",
-            }
+            look = style.points(row % len(style.COLORS))
             low, mean, high = (
                 float(v) for v in (here.lower.min(), here.mrr.mean(), here.upper.max())
             )

@@ -1,6 +1,5 @@
 """Phase transition: error against the identification rate, with the limit IB(R)."""
 
-import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
@@ -37,15 +36,10 @@ def draw(dataset: xarray.Dataset) -> Figure:
         density = row.log2_size / float(n)
         look = {"color": style.COLORS[index], "label": f"n = {n}"}
         short.plot(density, row.simulated_exact, color=look["color"], linestyle=style.LINES[index])
-        below, above = (
-            row.simulated_mean - row.simulated_lower,
-            row.simulated_upper - row.simulated_mean,
-        )
-        spread = np.stack([below, above])
         short.errorbar(
             density,
             row.simulated_mean,
-            yerr=spread,
+            yerr=style.bars(row.simulated_mean, row.simulated_lower, row.simulated_upper),
             fmt=style.MARKERS[index],
             capsize=2,
             **look,

@@ -43,7 +43,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
                 axis.errorbar(
                     one.bits,
                     one.mrr,
-                    yerr=[one.mrr - one.lower, one.upper - one.mrr],
+                    yerr=style.bars(one.mrr, one.lower, one.upper),
                     fmt=marker,
                     color=color,
                     markerfacecolor=face,

@@ -27,8 +27,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         axis.plot(
             dataset.bits,
             dataset.converse.sel(kind=kind),
-            color=style.COLORS[index],
-            linestyle=style.LINES[index],
+            **style.curve(index),
             label=f"converse: {kind}",
         )
     for bits, recall, line, label in (
@@ -47,7 +46,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         axis.errorbar(
             float(one.code_bits),
             float(one.recall),
-            yerr=[[float(one.recall - one.lower)], [float(one.upper - one.recall)]],
+            yerr=style.bars(one.recall, one.lower, one.upper)[:, None],
             fmt=_MARKERS[family],
             color="black",
             markerfacecolor="black" if full else "white",

@@ -33,11 +33,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             ):
                 look = index + 2 * place
                 axis.plot(
-                    one.log2_size,
-                    one[curve],
-                    color=style.COLORS[look],
-                    linestyle=style.LINES[look],
-                    label=f"{name}, {length} block",
+                    one.log2_size, one[curve], **style.curve(look), label=f"{name}, {length} block"
                 )
                 _points(axis, one, points, look)
         axis.set(
@@ -54,7 +50,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
 
 def _points(axis: Axes, part: xarray.Dataset, kind: str, look: int) -> None:
     mean = part[f"{kind}_mean"]
-    spread = np.stack([mean - part[f"{kind}_lower"], part[f"{kind}_upper"] - mean])
+    spread = style.bars(mean, part[f"{kind}_lower"], part[f"{kind}_upper"])
     axis.errorbar(
         part[f"{kind}_log2_size"],
         mean,

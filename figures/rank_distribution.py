@@ -1,6 +1,5 @@
 """Rank distribution: losses against database size, exact lines and simulated points."""
 
-import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
@@ -23,11 +22,10 @@ def draw(dataset: xarray.Dataset) -> Figure:
         axis.plot(
             part.log2_size, part.loss, color=color, linestyle=style.LINES[index], label=str(name)
         )
-        spread = np.stack([part["mean"] - part.lower, part.upper - part["mean"]])
         axis.errorbar(
             part.simulated_log2_size,
             part["mean"],
-            yerr=spread,
+            yerr=style.bars(part["mean"], part.lower, part.upper),
             fmt=style.MARKERS[index],
             color=color,
             capsize=2,

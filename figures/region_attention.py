@@ -22,12 +22,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
     for row, name in enumerate(dataset.family.values):
         here = dataset.sel(family=name)
         mean = here.mrr.mean("seed")
-        look = {
-            "color": style.COLORS[row],
-            "marker": style.MARKERS[row],
-            "linestyle": style.LINES[row],
-        }
-        bars = [mean - here.lower.min("seed"), here.upper.max("seed") - mean]
+        look = {**style.curve(row), "marker": style.MARKERS[row]}
+        bars = style.bars(mean, here.lower.min("seed"), here.upper.max("seed"))
         plane.errorbar(dataset.bits, mean, yerr=bars, elinewidth=0.6, label=name, **look)
         start = here.untrained_mrr.mean("seed")
         plane.plot(dataset.bits, start, **{**look, "linestyle": "none"}, markerfacecolor="white")

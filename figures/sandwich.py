@@ -28,8 +28,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
                 axis.plot(
                     part.loss[positive],
                     part[bound][positive],
-                    color=style.COLORS[index],
-                    linestyle=style.LINES[index],
+                    **style.curve(index),
                     linewidth=width,
                 )
         axis.set_yscale("log", base=2)
@@ -76,8 +75,7 @@ def _handles(dataset: xarray.Dataset) -> list[Line2D]:
     sizes = [
         Line2D(
             *([], []),
-            color=style.COLORS[index],
-            linestyle=style.LINES[index],
+            **style.curve(index),
             label=f"M = 2$^{{{size}}}$, n = "
             + ", ".join(f"{n:g}" for n in dataset.letters.sel(log2_size=size).values),
         )

@@ -26,8 +26,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
                 dataset.redundancy.sel(design=design),
                 np.nan,
             ),
-            color=style.COLORS[index],
-            linestyle=style.LINES[index],
+            **style.curve(index),
             label=f"P′(1) = {design:g}",
         )
     left.set(

@@ -1,6 +1,5 @@
 """Cost of an expected loss: exactly, at one cost for all sizes, and by simulation."""
 
-import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
@@ -24,8 +23,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         axis.plot(
             dataset.simulated_log2_size,
             dataset[f"direct_{name}"],
-            color=style.COLORS[1],
-            linestyle=style.LINES[1],
+            **style.curve(1),
             marker=style.MARKERS[1],
         )
         axis.set(yscale="log", ylabel=label)
@@ -40,10 +38,9 @@ def draw(dataset: xarray.Dataset) -> Figure:
     error.errorbar(
         dataset.simulated_log2_size,
         mean,
-        yerr=np.stack([mean - dataset.direct_lower, dataset.direct_upper - mean]),
+        yerr=style.bars(mean, dataset.direct_lower, dataset.direct_upper),
         fmt=style.MARKERS[1],
-        linestyle=style.LINES[1],
-        color=style.COLORS[1],
+        **style.curve(1),
         capsize=2,
         label="one simulated database (error: many)",
     )

@@ -66,9 +66,7 @@ def _common(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.plot(
             difference,
             part.kappa * difference,
-            color=style.COLORS[index],
-            marker=style.MARKERS[index],
-            linestyle="none",
+            **style.points(index),
             fillstyle="none",
             label=f"D = {float(part.loss):.2g}",
         )

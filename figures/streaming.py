@@ -1,6 +1,5 @@
 """Streaming items: MRR over time of codebooks kept, refitted and grown, and what each of them costs."""
 
-import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
@@ -20,8 +19,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
     for place, policy in enumerate(dataset.policy.values):
         here = dataset.sel(policy=policy)
         mean = here.mrr.mean("seed")
-        bars = np.stack([mean - here.lower.min("seed"), here.upper.max("seed") - mean])
-        look = {"color": style.COLORS[place], "linestyle": style.LINES[place]}
+        bars = style.bars(mean, here.lower.min("seed"), here.upper.max("seed"))
+        look = style.curve(place)
         left.errorbar(
             here.batch,
             mean,

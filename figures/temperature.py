@@ -89,7 +89,7 @@ def _temperatures(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.errorbar(
             dataset.codewords,
             fitted,
-            yerr=np.stack([fitted - fitted / spread, fitted * spread - fitted]),
+            yerr=style.bars(fitted, fitted / spread, fitted * spread),
             marker=marker,
             linestyle="none",
             color=color,

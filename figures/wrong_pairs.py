@@ -22,7 +22,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         here = dataset.sel(rule=rule)
         mean = here.mrr.mean("seed")
         look = {"color": style.COLORS[row], "marker": style.MARKERS[row]}
-        bars = [mean - here.lower.min("seed"), here.upper.max("seed") - mean]
+        bars = style.bars(mean, here.lower.min("seed"), here.upper.max("seed"))
         left.errorbar(
             dataset.share,
             mean,

@@ -24,6 +24,13 @@ def safe_log2(x: Float[Any, "..."]) -> Float[Any, "..."]:
     return xp.where(positive, xp.log2(xp.where(positive, x, 1.0)), 0.0)
 
 
+def log_from_zero(x: Float[Any, "..."]) -> Float[Any, "..."]:
+    """Natural logarithm where x > 0, and -inf where x = 0, with no derivative there."""
+    xp = x.__array_namespace__()  # NumPy's or JAX's
+    positive = x > 0
+    return xp.where(positive, xp.log(xp.where(positive, x, 1.0)), -xp.inf)
+
+
 def log1p(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """Natural logarithm of 1 + x to full accuracy; jnp.log1p errs by 3e-14 just above x = -0.41."""
     small = jnp.abs(x) < 0.3

@@ -17,8 +17,7 @@ def bisect(
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Halve brackets of the places where a condition turns from false to true, elementwise.
 
-    The invariant of every step: the condition is false at `low` and true at `high`, as far as it
-        was
+    The invariant of every step: the condition is false at `low` and true at `high`, as far as it was
     so at the start. Each step costs one evaluation and halves the bracket; some 60 steps resolve
     all 53 bits of a float64 whose magnitude is known. The result has no derivatives of its own:
     `transformations.implicit_root` gives it those of the equation.

@@ -38,14 +38,14 @@ def on_host(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @functools.wraps(function)
     def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        if _is_traced(args, kwargs):
-            traced = [name for name, value in _named(function, args, kwargs) if _is_traced(value)]
+        if is_traced(args, kwargs):
+            traced = [name for name, value in _named(function, args, kwargs) if is_traced(value)]
             raise ComputesOnHostError(
                 f"{function.__qualname__} computes on the host and cannot be traced by jax.jit, "
                 f"jax.grad or jax.vmap: {', '.join(traced)} must hold numbers, got a tracer"
             )
         # Inside jax.jit even constants become tracers, unless they are computed while compiling.
-        if _is_traced(jnp.zeros(())):
+        if is_traced(jnp.zeros(())):
             with jax.ensure_compile_time_eval():
                 return function(*args, **kwargs)
         return function(*args, **kwargs)
@@ -70,7 +70,7 @@ def not_differentiable(**reasons: str) -> Callable[[Callable[_P, _R]], Callable[
 
         @functools.wraps(function)
         def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            if not _is_traced(args, kwargs):
+            if not is_traced(args, kwargs):
                 return function(*args, **kwargs)
             bound = signature.bind(*args, **kwargs)
             for name, guard in guards.items():
@@ -135,7 +135,8 @@ def falling(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return -STEEPEST * (x - jax.lax.stop_gradient(x))
 
 
-def _is_traced(*values: Any) -> bool:
+def is_traced(*values: Any) -> bool:
+    """Whether any leaf of the values is a JAX tracer, whose numbers are not known yet."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 

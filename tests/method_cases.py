@@ -175,7 +175,7 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
     ),
     "sources.SphericalSource": (
         "sources.spherical",
-        {"angle_density": {"angle": [0.3, 1.0]}, "angle_tail": {"angle": [0.3, 1.0]}},
+        {"angle_density": {"angle": [0.3, 1.0]}},
     ),
 }
 

@@ -1,4 +1,4 @@
-"""No rate depends on the unit in which distortions are measured, and no chance on that of scores.
+"""No rate depends on the unit in which distortions are measured, and no probability on that of scores.
 
 A tolerance in such units that should have been relative is wrong in others. They differ by powers
 of two, so that nothing is rounded.

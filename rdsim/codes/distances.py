@@ -231,15 +231,15 @@ def seeds(generator: np.random.Generator, points: np.ndarray, count: int, name: 
 
 
 def _squares_to(
-    points: np.ndarray, centred: np.ndarray, squares: np.ndarray, atom: np.ndarray
+    points: np.ndarray, centred: np.ndarray, squares: np.ndarray, codeword: np.ndarray
 ) -> np.ndarray:
-    """Squared distances of all points to an atom, by one product; those that cancel are summed anew.
+    """Squared distances of all points to a codeword, by one product; those that cancel are summed anew.
 
-    An atom is a point, and its distance to itself and to its copies must be zero.
+    The codeword is one of the points, and its distance to itself and to its copies must be zero.
     """
-    moved = atom - (points[0] - centred[0])
+    moved = codeword - (points[0] - centred[0])
     square = moved @ moved
     found = squares - 2 * (centred @ moved) + square
     small = np.flatnonzero(found <= _CANCELS * (squares + square))
-    found[small] = ((points[small] - atom) ** 2).sum(axis=1)
+    found[small] = ((points[small] - codeword) ** 2).sum(axis=1)
     return found

@@ -4,9 +4,7 @@ The distortion of a block is a matrix product: with $w_{iu}$ one where letter i 
 
 $$\sum_i d(y_i, u_i) = \sum_i d(y_i, 0) + \sum_i \sum_{u \ge 1} \big(d(y_i,u) - d(y_i,0)\big) w_{iu},$$
 
-and the first sum, the same for all codewords, is left out. Entries of the table are integer
-multiples of a step, exactly where they lie on a lattice and to $2^{-50}$ of the largest sum
-elsewhere, so that sums are exact in any order and ties are ties.
+and the first sum, the same for all codewords, is left out.
 
 Codewords are taken in blocks, by reservoir sampling over blocks. Of the codewords so far an item keeps
 the least distortion, the total weight relative to it and one block, which is replaced by the next with
@@ -29,7 +27,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from rdsim import validation
-from rdsim.codes.codebook import MAX_CODEWORDS, MAX_LETTERS, MAX_NUMBER, check_letters
+from rdsim.codes.codebook import MAX_CODEWORDS, MAX_NUMBER, check_letters
+from rdsim.codes.letter_tables import distortion_table, letter_table
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.sources.categorical import draw_categorical
 from rdsim.transformations import on_host
@@ -38,24 +37,6 @@ BLOCK: Final = 256
 """Codewords in a block. Changing it changes the random numbers, and so the indices drawn."""
 MOST_ITEMS_AT_ONCE: Final = 512
 """More items at once gain nothing on a processor: their distortions leave the cache."""
-_EXACT_32, _EXACT_64 = 2.0**24, 2.0**50
-"""Largest sums that float32 holds exactly, and that float64 does with three bits to spare."""
-_ON_LATTICE: Final = 1e-12
-"""Largest distance from the lattice that is taken for rounding, in steps of the lattice."""
-
-
-class LetterTable(NamedTuple):
-    """Distortions or scores of letters as integers of a step, relative to letter u = 0.
-
-    Attributes:
-        units: (d(y,u) - d(y,0)) / step for u >= 1, shape (|Y|, |U|-1), integers in float32
-            where sums of n of them stay below 2^24, in float64 elsewhere.
-        step: what one unit stands for, in the unit of the distortions.
-
-    """
-
-    units: Float[Array, "y u"]
-    step: float
 
 
 @on_host
@@ -185,36 +166,6 @@ class _Reservoir(NamedTuple):
     total: Float[Array, " t"]
     block: Int[Array, " t"]
     row: Float[Array, "t b"]
-
-
-def distortion_table(distortions: ArrayLike) -> np.ndarray:
-    """Check a table of distortions: finite, at most 256 letters on either side."""
-    table = np.asarray(
-        validation.interval("distortions", distortions, open_low=True, open_high=True, ndim=2)
-    )
-    if not 1 <= min(table.shape) <= max(table.shape) <= MAX_LETTERS:
-        raise ValueError(
-            f"distortions must have 1 to {MAX_LETTERS} letters on either side, got {table.shape}"
-        )
-    return table
-
-
-def letter_table(table: np.ndarray, n: int) -> LetterTable:
-    """Put a finite table on a lattice on which sums of n letters are exact."""
-    relative = table[:, 1:] - table[:, :1]
-    size = np.abs(relative)
-    largest = size.max(initial=0.0)
-    # The least difference is the step if all others are multiples of it; else a binary grid, so fine
-    # that n entries just stay below 2^50 steps.
-    step = size[size > _ON_LATTICE * largest].min(initial=math.inf)
-    step = step if math.isfinite(step) else 1.0
-    units = np.round(relative / step)
-    on_lattice = np.abs(relative - units * step).max(initial=0.0) <= _ON_LATTICE * step
-    if not on_lattice or n * np.abs(units).max(initial=0.0) >= _EXACT_64:
-        step = 2.0 ** (math.ceil(math.log2(n * largest)) - math.log2(_EXACT_64))
-        units = np.round(relative / step)
-    small = n * np.abs(units).max(initial=0.0) < _EXACT_32
-    return LetterTable(jnp.asarray(units, np.float32 if small else np.float64), float(step))
 
 
 def items_at_once(

@@ -78,8 +78,7 @@ class PlugInRate:
         cut to the range of a rate. Where the estimate is not regular it is that whole range: true,
         but without information.
 
-        It covers too rarely where a source nearby has no dispersion: samples of a Bernoulli(0.4)
-            source
+        It covers too rarely where a source nearby has no dispersion: samples of a Bernoulli(0.4) source
         with N = 100 may look like those of a fair coin, whose tilted information is constant, and
         the 95 % interval covers in 82 % of the cases (N = 1000: 93 %).
 
@@ -215,8 +214,7 @@ def plug_in_rate(counts: ArrayLike, distortions: ArrayLike, distortion: ArrayLik
 def _empirical_pmfs(n: np.ndarray) -> np.ndarray:
     """The empirical pmf and, for each letter, that with one such sample deleted, (B, 1+|Y|, |Y|).
 
-    A letter that was not seen cannot be deleted: its entry repeats the empirical pmf, with weight
-        0.
+    A letter that was not seen cannot be deleted: its entry repeats the empirical pmf, with weight 0.
     """
     letters = n.shape[-1]
     deleted = np.concatenate([np.zeros((1, letters)), np.eye(letters)])
@@ -291,8 +289,7 @@ def _moments(n: np.ndarray, rate: np.ndarray, gradient: np.ndarray) -> dict[str,
     deleted = rate[:, 1:]
     mean = (weight * deleted).sum(axis=-1)
     scatter = (n * (deleted - mean[:, None]) ** 2).sum(axis=-1)
-    # The derivative in the probability of a letter that was not seen may be infinite; its weight is
-    # 0.
+    # The derivative in the probability of a letter that was not seen may be infinite; its weight is 0.
     gradient = np.where(weight > 0, gradient, 0.0)
     # The gradient of R at the empirical pmf is the tilted information up to a constant, which the centring removes.
     centre = (weight * gradient).sum(axis=-1, keepdims=True)

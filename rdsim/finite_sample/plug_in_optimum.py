@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
@@ -63,9 +62,7 @@ def checked_distortions(
     distortions: ArrayLike, slope: ArrayLike
 ) -> tuple[Float[Array, "y u"], Float[Array, ""]]:
     """Return finite distortions and a finite, positive slope."""
-    d = validation.interval(
-        "distortions", distortions, low=0.0, high=np.inf, open_high=True, ndim=2
-    )
+    d = validation.non_negative("distortions", distortions, ndim=2)
     if d.size == 0:
         raise ValueError(
             f"distortions must have at least one row and one column, got shape {d.shape}"

@@ -230,7 +230,7 @@ class RateCurve(Curve):
             `value` is the upper bound. Infinite where the rate is too low for any finite distortion.
 
         """
-        goal = validation.interval("rate", rate, low=0.0, high=np.inf, open_high=True)
+        goal = validation.non_negative("rate", rate)
         return self._solve_at(goal, inverse=True)
 
     def _solve_at(self, goal: Float[Array, "..."], *, inverse: bool) -> Certified:
@@ -255,7 +255,7 @@ class RateCurve(Curve):
 
 
 def between(
-    lower: np.ndarray, upper: np.ndarray, shape: tuple[int, ...], tolerance: float
+    lower: np.ndarray, upper: np.ndarray, shape: tuple[int, ...], tolerance: ArrayLike
 ) -> Certified:
     """Make bounds that a search has found a certified number, its upper bound achieved."""
     low, high = jnp.asarray(lower.reshape(shape)), jnp.asarray(upper.reshape(shape))

@@ -37,6 +37,22 @@ LINES: Final[tuple[Any, ...]] = (
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 """Markers in step with the colours, for points that were measured rather than computed."""
 
+
+def curve(index: int) -> dict[str, Any]:
+    """Return colour and line style of the curve of a number."""
+    return {"color": COLORS[index], "linestyle": LINES[index]}
+
+
+def points(index: int) -> dict[str, Any]:
+    """Return colour and marker of points without a line."""
+    return {"color": COLORS[index], "marker": MARKERS[index], "linestyle": "none"}
+
+
+def bars(value: Any, lower: Any, upper: Any) -> np.ndarray:
+    """Return the lengths of error bars, as Matplotlib wants them, from the ends of an interval."""
+    return np.stack([value - lower, upper - value])
+
+
 STYLE: Final[dict[str, Any]] = {
     "axes.axisbelow": True,
     "axes.grid": True,

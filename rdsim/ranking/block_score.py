@@ -15,23 +15,21 @@ $A(k) = \sum_{j>k} h(j)\, 2^{-\Delta (j-k)}$ by Horner's rule. All terms are pos
 size wherever the target can be, so that probabilities keep their relative accuracy.
 """
 
-import itertools
-import math
 from functools import partial
 from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jaxtyping import Array, Float, Int
 
 from rdsim import validation
-from rdsim.information import LN2, at_most_one, information_density, safe_log2
+from rdsim.information import LN2, at_most_one, information_density, log_from_zero, safe_log2
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.codewords import scored_loss
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import weighted_loss
+from rdsim.sources.sequence_types import composition_count, compositions, log_probability
 from rdsim.transformations import on_host
 
 WORK_LIMIT: Final = 2e10
@@ -128,7 +126,7 @@ def block_loss(
             f"{WORK_LIMIT:.0e} (or {_CELL_LIMIT:.0e} scores in memory): take fewer levels or letters"
         )
     letters, counts = types_of_queries(n, p.size)
-    p_type = type_probabilities(p, counts)
+    p_type = np.exp(log_probability(counts, p))
     return _block_loss(distributions, letters, counts, p_type, size, parsed)
 
 
@@ -217,27 +215,12 @@ def _merged_letters(
     return np.array(p), LetterScores(competitor[first], target[first], log_sum[first], step)
 
 
-def composition_count(n: int, kinds: int) -> int:
-    """Count the types of sequences of n letters of the given number of kinds."""
-    return math.comb(n + kinds - 1, kinds - 1)
-
-
 def types_of_queries(n: int, kinds: int) -> tuple[np.ndarray, np.ndarray]:
     """List all types: one sequence of each, shape (n, T), and its counts, shape (T, kinds)."""
-    bars = itertools.combinations(range(n + kinds - 1), kinds - 1)
-    ends = np.array(list(bars), int).reshape(composition_count(n, kinds), kinds - 1)
-    edges = np.pad(ends, ((0, 0), (1, 1)), constant_values=((0, 0), (-1, n + kinds - 1)))
-    counts = np.diff(edges, axis=1) - 1
+    counts = compositions(n, kinds).astype(int)
     position = np.arange(n)[:, None, None]
     letters = np.sum(position >= np.cumsum(counts, axis=1)[None], axis=2)
     return letters, counts
-
-
-def type_probabilities(p: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Multinomial probabilities of the types, shape (T,)."""
-    log = scipy.special.gammaln(counts.sum(axis=1) + 1.0)
-    log = log - scipy.special.gammaln(counts + 1.0).sum(axis=1)
-    return np.exp(log + scipy.special.xlogy(counts, p).sum(axis=1))
 
 
 @partial(jax.jit, static_argnames="loss")
@@ -287,10 +270,4 @@ def score_probabilities(
     # The scan emits A(k) at k, before k itself is added.
     _, tail = jax.lax.scan(horner, jnp.zeros(letters.shape[1]), tilted.T, reverse=True)
     untilt = (counts @ log_sum)[:, None] - LN2 * step * jnp.arange(scores)
-    return _safe_log(tail.T) + untilt, _safe_log(tilted) + untilt, of_target
-
-
-def _safe_log(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Natural logarithm, -inf at zero, with a gradient of zero there."""
-    positive = x > 0
-    return jnp.where(positive, jnp.log(jnp.where(positive, x, 1.0)), -jnp.inf)
+    return log_from_zero(tail.T) + untilt, log_from_zero(tilted) + untilt, of_target

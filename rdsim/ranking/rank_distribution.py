@@ -15,9 +15,7 @@ of the rank has a closed form or a one-dimensional integral, in the log domain, 
 """
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -26,21 +24,12 @@ import scipy.special
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.information import LN2, at_most_one
+from rdsim.information import LN2, at_most_one, log_from_zero
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.expectations import discounted_gain
-from rdsim.ranking.expectations.binomial_sums import (
-    CERTAIN,
-    RANKS,
-    expected_value,
-    miss_integral,
-    miss_loss,
-)
+from rdsim.ranking.expectations.ties import average_over_ties, neg_log1m, reciprocal_rank_loss
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_loss
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
-
-_RARE: Final = -600.0  # ln(M p) below which the powers of M p in the series underflow float64
-_NARROW: Final = 0.125  # of the length over which a loss changes; see `_mean_among_ties`
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
@@ -123,7 +112,7 @@ def expected_loss_kernel(
         return at_most_one(_error_probability(log_a, log_e, log_M))
     # ln M keeps its shape: what depends on M alone is then computed once for all targets.
     log_a, log_e = jnp.broadcast_arrays(log_a, log_e)
-    return at_most_one(_average_over_ties(log_a, log_e, log_M, loss))
+    return at_most_one(average_over_ties(log_a, log_e, log_M, loss))
 
 
 def weighted_loss(
@@ -141,51 +130,13 @@ def weighted_loss(
     return jax.lax.map(one_size, log2_size.ravel()).reshape(log2_size.shape)
 
 
-def _neg_log1m(log_p: Float[Array, "..."]) -> tuple[Array, Array]:
-    """-ln(1-p) and its logarithm from ln p; +inf at p = 1."""
-    p = jnp.exp(jnp.minimum(log_p, 0.0))
-    value = jnp.where(p < 1, -jnp.log1p(-jnp.where(p < 1, p, 0.5)), jnp.inf)
-    small = log_p < -37.0  # there -ln(1-p) is p to the last bit, and may underflow
-    return value, jnp.where(small, log_p, jnp.log(jnp.where(small, 1.0, value)))
-
-
-def _series(x: Float[Array, "..."], coefficients: np.ndarray) -> Float[Array, "..."]:
-    r"""$\sum_{k \ge 1} c_k x^k$ by Horner's rule."""
-    total = jnp.zeros_like(x)
-    for coefficient in coefficients[::-1]:
-        total = (total + coefficient) * x
-    return total
-
-
-_EXPONENTIAL: Final = np.array([(-1.0) ** (k + 1) / math.factorial(k + 1) for k in range(1, 19)])
-_LOGARITHM: Final = np.array([1.0 / (k + 1) for k in range(1, 30)])
-
-
-def reciprocal_rank_loss(
-    log_p: Float[Array, "..."], log_M: Float[Array, "..."]
-) -> Float[Array, "..."]:
-    r"""$1 - \frac{1-(1-p)^M}{Mp}$, with relative accuracy as $Mp \to 0$.
-
-    With $x = -M \ln(1-p)$ it is $1 - \varphi(x) \chi(p)$, $\varphi(x) = (1-e^{-x})/x$ and
-    $\chi(p) = -\ln(1-p)/p$, both one at zero.
-    """
-    x = jnp.exp(log_M + _neg_log1m(log_p)[1])
-    small = x < 0.5
-    p = jnp.where(small, jnp.exp(log_p), 0.0)
-    below_phi = _series(jnp.where(small, x, 0.0), _EXPONENTIAL)
-    near = below_phi - (1 - below_phi) * _series(p, _LOGARITHM)
-    log_Mp = jnp.where(small, 0.0, log_M + jnp.minimum(log_p, 0.0))
-    far = 1 + jnp.expm1(-x) * jnp.exp(-log_Mp)
-    return jnp.where(small, near, far)
-
-
 def _error_probability(
     log_a: Float[Array, "..."], log_e: Float[Array, "..."], log_M: Float[Array, "..."]
 ) -> Float[Array, "..."]:
     """Probability that the target is not first."""
     log_others = log_M + jnp.log1p(-jnp.exp(-log_M))
     # -ln(1-a), the negative log-probability that one competitor does not score strictly higher.
-    surprise, log_surprise = _neg_log1m(log_a)
+    surprise, log_surprise = neg_log1m(log_a)
     beaten = -jnp.expm1(-jnp.exp(log_others + log_surprise))
     # Given that nobody scores higher, a competitor ties with probability e / (1-a).
     log_tied = log_e + jnp.where(jnp.isfinite(surprise), surprise, 0.0)
@@ -193,137 +144,6 @@ def _error_probability(
     return beaten + (1 - beaten) * lost_draw
 
 
-_RECIPROCAL: Final = 1 - 1 / RANKS
-_DISCOUNTED: Final = 1 - 1 / np.log2(1 + RANKS)
-"""Losses of the ranks 1, 2, ...; the loss of b winners is that of rank b + 1."""
-
-
-def _cumulative(losses: np.ndarray) -> np.ndarray:
-    r"""$S(b) = \sum_{r \le b} \rho(r)$ for b = 0, 1, ..., whose expectation is the integral of the loss.
-
-    For every rank loss $\frac{d}{dp} E\,S(B) = M\,E\,[S(B'+1) - S(B')] = M\,E\,\rho(1 + B')$ with
-    $B \sim \mathrm{Binomial}(M, p)$ and $B' \sim \mathrm{Binomial}(M-1, p)$.
-    """
-    return np.concatenate([[0.0], np.cumsum(losses)[:-1]])
-
-
-def _mean_among_ties(
-    start: Float[Array, "..."],
-    inside: Float[Array, "..."],
-    length: Float[Array, "..."],
-    loss: Callable[[Array], Array],
-    integral: Callable[[Array], Array],
-) -> Float[Array, "..."]:
-    r"""Mean of a loss over z in (start, start + inside), below its cut.
-
-    It is the difference of its integrals where the interval is longer than an eighth of the length
-    over which the loss changes: there no more than one digit cancels. On a shorter one, where the loss
-    is $e^{c t}$, |t| < 1, with c below 0.1, four Gauss-Legendre nodes leave less than 1e-14 of it.
-
-    Args:
-        start: first z, shape (...).
-        inside: length of the interval; zero where there is none, and then the mean has no meaning.
-        length: over which the loss changes by a factor of e or less.
-        loss: of ln z.
-        integral: of the loss from 0, of ln z.
-
-    Returns:
-        The mean, shape (...).
-
-    """
-    narrow = inside < _NARROW * length
-    positive = jnp.where(inside > 0, inside, 1.0)
-    begin, wide = jnp.where(narrow, 1.0, start), jnp.where(narrow, 1.0, positive)
-    # Both ends, and all nodes, are one call each: fewer programs to compile.
-    ends = jnp.stack([begin, begin + wide])
-    values = jnp.where(ends > 0, integral(jnp.log(jnp.where(ends > 0, ends, 1.0))), 0.0)
-    by_difference = (values[1] - values[0]) / wide
-    nodes, weights = scipy.special.roots_legendre(4)
-    begin, short = jnp.where(narrow, start, 1.0), jnp.where(narrow, inside, 0.0)
-    places = jnp.stack([begin + 0.5 * (1 + node) * short for node in nodes])
-    by_nodes = jnp.tensordot(0.5 * weights, loss(jnp.log(places)), axes=1)
-    return jnp.where(narrow, by_nodes, by_difference)
-
-
-def _average_over_ties(
-    log_a: Float[Array, "..."],
-    log_e: Float[Array, "..."],
-    log_M: Float[Array, "..."],
-    loss: RankLoss,
-) -> Float[Array, "..."]:
-    r"""Average the loss over z = Mp in (Ma, Ma + Me).
-
-    Beyond a cut in z the expected number of winners is so large that a two-valued loss is one, the
-    reciprocal rank is $1/z$, whose integral is a logarithm, and the discounted gain is tabulated. Two
-    cases leave the mean: no ties, and ties and winners so rare that the loss is linear.
-    """
-    K = loss.cutoff
-    two_valued = loss.is_two_valued
-    cut = K + 12 * math.sqrt(K) + 50 if two_valued else CERTAIN
-
-    def at(log_z: Float[Array, "..."]) -> Float[Array, "..."]:
-        below = jnp.minimum(log_z, math.log(cut))
-        if loss.kind == "reciprocal_rank":
-            return reciprocal_rank_loss(jnp.minimum(log_z - log_M, 0.0), log_M)
-        if two_valued:
-            return miss_loss(below, log_M, K)
-        return expected_value(below, log_M, _DISCOUNTED, absent=1)
-
-    def integral(log_z: Float[Array, "..."]) -> Float[Array, "..."]:
-        if two_valued:
-            return miss_integral(log_z, log_M, K)
-        losses = _RECIPROCAL if loss.kind == "reciprocal_rank" else _DISCOUNTED
-        return expected_value(log_z, log_M, _cumulative(losses), absent=0)
-
-    tied = log_e > -jnp.inf
-    # So rare that the loss is linear in p, or underflows: its mean is its value at the midpoint.
-    rare = tied & (log_M + jnp.maximum(log_a, log_e) < _RARE)
-    middle = jnp.logaddexp(log_a, jnp.where(rare, log_e, 0.0) - LN2)
-    safe_log_e = jnp.where(tied & ~rare, log_e, -1.0)
-    z_a = jnp.exp(log_M + log_a)
-    z_e = jnp.exp(log_M + safe_log_e)
-    inside = jnp.clip(cut - z_a, 0.0, z_e)  # length of (z_a, z_a + z_e) below the cut
-    start = jnp.minimum(z_a, cut)
-    # The miss loss is a power of z far below K; other losses change as z and 1/z do.
-    length = start / (math.sqrt(K) + jnp.maximum(K - start, 0.0)) if two_valued else start / 2
-    mean_inside = _mean_among_ties(start, inside, length, at, integral)
-    share_inside = jnp.where(inside >= z_e, 1.0, inside * jnp.exp(-log_M - safe_log_e))
-    share_inside = jnp.where(z_a >= cut, 0.0, share_inside)
-    # Beyond the cut: from where on, and how far. Few ties beside the winners cancel nothing.
-    log_z_a = log_M + log_a
-    log_begin = jnp.maximum(log_z_a, math.log(cut))
-    many = log_z_a >= math.log(cut)
-    log_end = log_M + jnp.logaddexp(jnp.where(many, -1.0, log_a), safe_log_e)
-    few = jnp.where(many, safe_log_e - log_a, -1.0)
-    log_ratio = jnp.where(many, jnp.logaddexp(0.0, few), jnp.maximum(log_end - log_begin, 0.0))
-    log_ratio = jnp.where(tied & ~rare, log_ratio, 0.0)
-    mean_beyond = 1 - _mean_gain_beyond(loss, log_begin, log_ratio, log_M)
-    log_ratio = jnp.where(tied & ~rare, log_ratio, 0.0)
-    mean_beyond = 1 - _mean_gain_beyond(loss, log_begin, log_ratio, log_M)
-    averaged = share_inside * mean_inside + (1 - share_inside) * mean_beyond
-    alone = jnp.where(many, mean_beyond, at(jnp.where(rare, middle, log_a) + log_M))
-    return jnp.where(tied & ~rare, averaged, alone)
-
-
-def _mean_gain_beyond(
-    loss: RankLoss,
-    log_begin: Float[Array, "..."],
-    log_ratio: Float[Array, "..."],
-    log_M: Float[Array, "..."],
-) -> Float[Array, "..."]:
-    """One less the mean loss over z from a begin beyond the cut to the begin times a ratio."""
-    if loss.is_two_valued:
-        return jnp.zeros(())
-    if loss.kind == "dcg":
-        return discounted_gain.mean_gain(log_begin, log_ratio, log_M)
-    # The mean of 1/z: a difference of logarithms over that of the ends.
-    short = log_ratio < 1e-8
-    x = jnp.where(short, 1.0, jnp.minimum(log_ratio, -_RARE))
-    return jnp.exp(-log_begin) * jnp.where(short, 1 - log_ratio / 2, x / jnp.expm1(x))
-
-
 def log_probability(p: Float[Array, "..."]) -> Float[Array, "..."]:
     """Natural logarithm of a probability summed from others, -inf at zero, with no derivative there."""
-    possible = p > 0
-    log = jnp.log(jnp.minimum(jnp.where(possible, p, 1.0), 1.0))
-    return jnp.where(possible, log, -jnp.inf)
+    return log_from_zero(jnp.minimum(p, 1.0))

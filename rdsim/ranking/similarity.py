@@ -158,8 +158,8 @@ def information_density_scores(
 def _vectors(
     queries: ArrayLike, codewords: ArrayLike
 ) -> tuple[Float[Array, "... m d"], Float[Array, "k d"]]:
-    x = validation.interval("queries", queries, open_low=True, open_high=True)
-    u = validation.interval("codewords", codewords, open_low=True, open_high=True, ndim=2)
+    x = validation.bounded("queries", queries)
+    u = validation.bounded("codewords", codewords, ndim=2)
     if u.size == 0 or x.ndim < 2 or x.shape[-2] == 0 or x.shape[-1] != u.shape[1]:
         raise ValueError(
             "queries must have shape (..., m, d) and codewords (K, d) with one d, "
@@ -201,8 +201,8 @@ def _mixture_likelihood(
     modalities: ArrayLike | None,
 ) -> Float[Array, "... n"]:
     """Ln p(x|y) of every query at every item."""
-    y = validation.interval("points", points, open_low=True, open_high=True, ndim=2)
-    x = validation.interval("queries", queries, open_low=True, open_high=True)
+    y = validation.bounded("points", points, ndim=2)
+    x = validation.bounded("queries", queries)
     if x.ndim < 2:
         raise ValueError(f"queries must have shape (..., m, d), got {x.shape}")
     joint = source.log_density_joint(x[..., None, :, :], y, modalities)

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from rdsim.information import LN2
-from rdsim.ranking.loss import Loss, RankLoss
+from rdsim.ranking.loss import RankLoss
 from rdsim.ranking.rank_distribution import expected_loss
 from rdsim.root_finding import bisect_on_host
 from rdsim.sources.sphere import SphericalSource, caps
@@ -136,9 +136,7 @@ class QueryAngles:
         junk = []
         for size in log2_size:
             more = losses(size, loss, first) - losses(size, loss, log_a)
-            tied = float(
-                expected_loss(size, _name(loss), log_a=log_ahead, log_e=float(np.log1p(-share)))
-            )
+            tied = float(expected_loss(size, loss, log_a=log_ahead, log_e=float(np.log1p(-share))))
             junk.append([weight @ more, tied])
         moved, lost = np.array(junk).reshape(-1, 2).T
         return MeanLoss(
@@ -185,9 +183,5 @@ def _table(log2_size: float, loss: RankLoss) -> tuple[float, CubicSpline]:
     """Expected loss against ln a by a cubic spline, whose error is below 1e-9; below the table it is 1e-17."""
     least = -log2_size * LN2 - _LEFT_OUT
     log_a = np.linspace(least, 0.0, -(-math.ceil(-least / _TABLE_STEP) // _PADDED) * _PADDED)
-    found = expected_loss(log2_size, _name(loss), log_a=log_a, log_e=-np.inf)
+    found = expected_loss(log2_size, loss, log_a=log_a, log_e=-np.inf)
     return least, CubicSpline(log_a, np.asarray(found))
-
-
-def _name(loss: RankLoss) -> Loss:
-    return (loss.kind, loss.cutoff) if loss.is_two_valued else loss.kind

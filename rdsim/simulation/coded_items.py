@@ -24,12 +24,9 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.item_code import item_code
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking.expectations import miss_loss
+from rdsim.ranking.expectations import miss_loss, reciprocal_rank_loss
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_losses
-from rdsim.ranking.rank_distribution import (
-    expected_loss_kernel,
-    reciprocal_rank_loss,
-)
+from rdsim.ranking.rank_distribution import expected_loss_kernel
 from rdsim.simulation.engine.options import RunOptions, checked_run
 from rdsim.simulation.engine.trials import MonteCarloResult, run_trials
 from rdsim.sources.mixture import GaussianMixtureSource

@@ -15,7 +15,7 @@ from jaxtyping import Array, Int, Key
 
 from rdsim import validation
 from rdsim.codes.codebook import MAX_CODEWORDS, MAX_NUMBER
-from rdsim.codes.encoders import LetterTable, distortion_table, letter_table
+from rdsim.codes.letter_tables import LetterTable, distortion_table, letter_table
 from rdsim.information import information_density
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.block_score import through_channel
@@ -99,9 +99,7 @@ def simulate_database(
     if scores is None:
         score = score_table(through, n)
     else:
-        given = np.asarray(
-            validation.interval("scores", scores, open_low=True, open_high=True, ndim=2)
-        )
+        given = np.asarray(validation.bounded("scores", scores, ndim=2))
         if given.shape != through.shape:
             raise ValueError(f"scores must have the shape {through.shape}, got {given.shape}")
         score = letter_table(given, n)

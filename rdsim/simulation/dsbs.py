@@ -30,9 +30,9 @@ _PACKED: Final = 32
 _MOST_PACKED: Final = 2**26
 """Packed integers of all codewords of a trial: 256 MB."""
 _PACKED_ON_CPU: Final = 2**16
-"""The same computed at a time: 256 kB, what a core's cache holds; three times faster than 2^20."""
+"""Packed integers computed at a time on a processor: 256 kB, what a core's cache holds; three times faster than 2^20."""
 _PACKED_ON_DEVICE: Final = 2**24
-"""The same on an accelerator: 64 MB, enough work for every core of it."""
+"""Packed integers computed at a time on an accelerator: 64 MB, enough work for every core of it."""
 
 
 @result

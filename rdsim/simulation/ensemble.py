@@ -19,14 +19,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.codes.ensembles import joint_types
 from rdsim.codes.ensembles.discrete import (
     MAX_LOG2_SIZE,
-    MAX_TABLES,
     competitor_probabilities,
-    table_count,
 )
 from rdsim.codes.ensembles.random_coding import RandomCode, rounded_units
+from rdsim.codes.ensembles.stored_codewords import MAX_TABLES, table_count
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import RankLoss, parse_losses
@@ -34,6 +32,7 @@ from rdsim.results import result
 from rdsim.simulation.engine.options import RunOptions, checked_run
 from rdsim.simulation.engine.trials import MonteCarloResult, run_trials
 from rdsim.simulation.ensemble_trial import EnsembleTrial, TrialArrays
+from rdsim.sources import sequence_types
 from rdsim.transformations import on_host
 
 _COMPETITORS: Final = ("exact", "product")
@@ -112,7 +111,7 @@ def simulate_ensemble(
         TypeError: if the key is no typed key.
 
     References:
-        Sampling a word given its distance by the prefix convolutions: forward filtering, backward
+        Sampling a codeword given its distance by the prefix convolutions: forward filtering, backward
         sampling, Fruhwirth-Schnatter (1994), J. Time Series Analysis 15(2).
 
     """
@@ -166,7 +165,7 @@ def _prepared(
         scores, score_moved, score_levels = listed.units, 0.0, 0
         # Padded, so that sources of equal alphabets and block length share one compiled trial.
         cells = joint.shape[0] * code.output_marginal.size
-        padded = math.comb(code.n + cells - 1, cells - 1)
+        padded = sequence_types.composition_count(code.n, cells)
         missing = (0, padded - listed.score.size)
         ordered = np.pad(listed.score, missing)
         above, tied = np.pad(listed.log_above, missing), np.pad(listed.log_tied, missing)
@@ -194,7 +193,7 @@ def _prepared(
         ordered=jnp.asarray(ordered),
         log_above=jnp.asarray(above),
         log_tied=jnp.asarray(tied),
-        index_table=jnp.asarray(joint_types.index_table(code.n, joint.shape[0])),
+        index_table=jnp.asarray(sequence_types.index_table(code.n, joint.shape[0])),
         log2_size=size,
     )
     trial = EnsembleTrial(

@@ -32,7 +32,7 @@ class TrialArrays(NamedTuple):
         ordered: scores that a competitor can have, falling within a type.
         log_above: ln of its probability to score higher.
         log_tied: ln of its probability to score the same.
-        index_table: what the index of a query's type is added up from, see `joint_types.index_table`.
+        index_table: what the index of a query's type is added up from, see `sequence_types.index_table`.
         log2_size: of the databases.
 
     """
@@ -117,7 +117,7 @@ class EnsembleTrial:
     ) -> tuple[Array, Array]:
         """Find the target's own score in the list of its query's type by binary search; it is there."""
         letters = given.scores.shape[0]
-        # The index of the query's type in the order of `joint_types.compositions`, added up letter by letter.
+        # The index of the query's type in the order of `sequence_types.compositions`, added up letter by letter.
         counts = jnp.sum(x[:, None] == jnp.arange(letters), axis=0)
         left = self.n - jnp.cumsum(counts) + counts
         to_come = jnp.arange(letters - 1, 0, -1)

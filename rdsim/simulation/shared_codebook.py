@@ -23,7 +23,8 @@ from jaxtyping import Array, Int
 
 from rdsim import validation
 from rdsim.codes.codebook import MAX_CODEWORDS, MAX_LETTERS, MAX_NUMBER
-from rdsim.codes.encoders import distortion_table, items_at_once, letter_table
+from rdsim.codes.encoders import items_at_once
+from rdsim.codes.letter_tables import distortion_table, letter_table
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.block_score import through_channel
 from rdsim.ranking.loss import Loss

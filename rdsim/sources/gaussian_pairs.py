@@ -181,7 +181,7 @@ def vector_gaussian(
 
 
 def _finite(name: str, value: Any) -> Float[Array, "a b"]:
-    return validation.interval(name, value, open_low=True, open_high=True, ndim=2)
+    return validation.bounded(name, value, ndim=2)
 
 
 def _covariance(name: str, value: Any) -> Float[Array, "d d"]:

@@ -1,7 +1,5 @@
 """The distribution of the target: which of the M database items a query is about."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
@@ -68,9 +66,7 @@ def zipf_prior(items: ArrayLike, *, exponent: ArrayLike) -> TargetPrior:
 
     """
     size = validation.integer("items", items, low=1)
-    power = validation.interval(
-        "exponent", exponent, low=0.0, high=math.inf, open_high=True, ndim=0
-    )
+    power = validation.non_negative("exponent", exponent, ndim=0)
     return TargetPrior(p=_zipf(power, size))
 
 

@@ -190,9 +190,7 @@ def gaussian_multimodal(
     own = validation.positive("noise_variances", noise_variances, ndim=1)
     if own.size == 0:
         raise ValueError("noise_variances must hold at least one modality, got shape (0,)")
-    shared = validation.interval(
-        "common_noise", common_noise, low=0.0, high=math.inf, open_high=True, ndim=0
-    )
+    shared = validation.non_negative("common_noise", common_noise, ndim=0)
     item = validation.positive("variance", variance, ndim=0)
     return GaussianSource(
         covariance_x=jnp.diag(own) + (item + shared),

@@ -4,12 +4,14 @@ The error names the argument, what was wanted and what was got. Under a JAX tran
 values are not known yet: shapes are still checked, and the values are the caller's responsibility.
 """
 
+from rdsim.transformations import is_traced
 from rdsim.validation.arrays import (
     LARGEST_COORDINATE,
     LARGEST_COUNT,
     SMALLEST_DIFFERENCE,
     NotNumericError,
     apart,
+    bounded,
     broadcast,
     coordinates,
     counts,
@@ -18,8 +20,8 @@ from rdsim.validation.arrays import (
     host_array,
     integer_array,
     interval,
-    is_traced,
     log2_size,
+    non_negative,
     not_empty,
     numbers,
     open_unit,
@@ -53,6 +55,7 @@ __all__ = [
     "SMALLEST_DIFFERENCE",
     "NotNumericError",
     "apart",
+    "bounded",
     "broadcast",
     "channel",
     "coordinates",
@@ -71,6 +74,7 @@ __all__ = [
     "is_traced",
     "log2_size",
     "needs_float64",
+    "non_negative",
     "not_empty",
     "numbers",
     "open_unit",

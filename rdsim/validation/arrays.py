@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdsim import number_types
+from rdsim.transformations import is_traced
 
 LARGEST_COORDINATE: Final = 1e100
 """Largest size of a coordinate of a point: its square, 1e200, stays far below the 1e308 at which
@@ -25,11 +26,6 @@ exactly."""
 
 class NotNumericError(TypeError):
     """An argument could not be read as an array of real numbers."""
-
-
-def is_traced(*values: Any) -> bool:
-    """Whether any leaf of the values is a JAX tracer, whose numbers are not known yet."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 
 def host_array(name: str, value: Any) -> np.ndarray:
@@ -132,7 +128,17 @@ def tolerance(value: Any) -> jax.Array:
 
 def positive(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     """The value as positive, finite numbers, such as a variance."""
-    return interval(name, value, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=ndim)
+    return interval(name, value, low=0.0, open_low=True, open_high=True, ndim=ndim)
+
+
+def non_negative(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
+    """The value as finite numbers that are at least zero."""
+    return interval(name, value, low=0.0, open_high=True, ndim=ndim)
+
+
+def bounded(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
+    """The value as finite numbers."""
+    return interval(name, value, open_low=True, open_high=True, ndim=ndim)
 
 
 def counts(name: str, value: Any, *, ndim: int | None = None) -> np.ndarray:

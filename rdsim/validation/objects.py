@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdsim import number_types
-from rdsim.validation.arrays import LARGEST_COUNT, is_traced
+from rdsim.transformations import is_traced
+from rdsim.validation.arrays import LARGEST_COUNT
 
 
 def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:

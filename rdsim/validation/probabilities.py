@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdsim.validation.arrays import interval, is_traced, numbers, offending
+from rdsim.transformations import is_traced
+from rdsim.validation.arrays import interval, numbers, offending
 
 PROBABILITY_SUM_TOLERANCE: Final = 1e-9
 """How far the sum of a pmf may lie from one: tables typed or computed elsewhere are rounded."""

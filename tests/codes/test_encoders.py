@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from rdsim.codes import encoders
 from rdsim.codes.encoders import (
     items_at_once,
-    letter_table,
     likelihood_encoder,
     minimum_distortion_encoder,
 )
+from rdsim.codes.letter_tables import letter_table
 
 KEY = jax.random.key(42)
 HAMMING = 1.0 - np.eye(3, 4)

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim import codes, limits, ranking
-from rdsim.codes.ensembles import joint_types
 from rdsim.codes.ensembles.chosen_codeword import (
     likelihood_distribution,
     likelihood_nodes,
@@ -21,6 +20,7 @@ from rdsim.codes.ensembles.chosen_codeword import (
 from rdsim.codes.ensembles.discrete import competitor_probabilities, discrete_ensemble
 from rdsim.codes.ensembles.random_coding import ENCODERS, integer_units, random_code, rounded_units
 from rdsim.simulation import clopper_pearson
+from rdsim.sources import sequence_types
 
 HAMMING = 1 - np.eye(2)
 DSBS = [[0.45, 0.05], [0.05, 0.45]]
@@ -198,10 +198,10 @@ def test_likelihood_distribution_at_one_two_and_very_many_words(distribution, st
 
 @pytest.mark.parametrize(("n", "parts"), [(0, 3), (5, 1), (6, 2), (5, 4)])
 def test_compositions_are_all_there_in_the_order_of_their_ranks(n, parts):
-    found = joint_types.compositions(n, parts)
+    found = sequence_types.compositions(n, parts)
     slow = [c for c in itertools.product(range(n + 1), repeat=parts) if sum(c) == n]
     np.testing.assert_array_equal(found, slow)
-    np.testing.assert_array_equal(joint_types.index_of(found, n), np.arange(len(slow)))
+    np.testing.assert_array_equal(sequence_types.index_of(found, n), np.arange(len(slow)))
 
 
 def test_sums_of_integer_units_tie_when_they_should():

@@ -75,7 +75,7 @@ def test_few_cells_of_the_plane_are_reached():
     assert reached.size == 2 * sum(comb(BITS - 1, i) for i in range(2)) == 8
 
 
-def test_C17_two_points_collide_with_the_chance_of_their_angle():
+def test_C17_two_points_collide_with_the_probability_of_their_angle():
     """A bit agrees with probability 1 - angle / pi (Charikar 2002); false alarm below 1e-7."""
     points = np.array([[1.0, 0.0], [np.cos(1.0), np.sin(1.0)]])
     planes = jax.random.normal(jax.random.key(8), (4000, 2))

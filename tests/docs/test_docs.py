@@ -1,6 +1,7 @@
 """The site builds strictly, asks for nothing from a network, and covers claims and public names."""
 
 import importlib
+import inspect
 import json
 import os
 import re
@@ -130,6 +131,19 @@ def test_every_public_name_is_on_the_page_of_its_room(pages):
         for name in names.public_names(f"rdsim.limits.{part}"):
             anchor = f"rdsim.limits.{part}.{name}"
             assert anchor in pages["api/limits.html"].anchors, anchor
+
+
+def test_the_page_of_sources_lists_every_function_of_a_source():
+    listed = re.findall(r"`(\w+\.\w+)`", (ROOT / "docs/api/sources.md").read_text())
+    packages = {room: importlib.import_module(f"rdsim.{room}") for room in ROOMS}
+    taking = {
+        f"{room}.{name}"
+        for room, package in packages.items()
+        for name in package.__all__
+        if inspect.isfunction(function := getattr(package, name))
+        and "source" in inspect.signature(function).parameters
+    }
+    assert set(listed) == taking
 
 
 def test_public_names_are_those_that_python_exports():

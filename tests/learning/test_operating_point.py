@@ -99,10 +99,10 @@ def test_C17_losses_are_those_of_a_database_in_memory(point):
     stored = (channel(item).cumsum(axis=-1) < rng.random((runs, M, 1))).sum(axis=-1)
     queries = item[:, :1] + rng.normal(size=(runs, 2)) * np.sqrt([0.1, 0.6])
     table = -0.5 * np.einsum("k,rku->ru", w, (queries[..., None] - u) ** 2)
-    scores, lots = np.take_along_axis(table, stored, axis=1), rng.random((runs, M))
-    rank = 1 + ((scores > scores[:, :1]) | ((scores == scores[:, :1]) & (lots > lots[:, :1]))).sum(
-        axis=1
-    )
+    scores, draws = np.take_along_axis(table, stored, axis=1), rng.random((runs, M))
+    rank = 1 + (
+        (scores > scores[:, :1]) | ((scores == scores[:, :1]) & (draws > draws[:, :1]))
+    ).sum(axis=1)
     room = math.sqrt(math.log(2 / 1e-7) / (2 * runs))  # Hoeffding
     direct = {"reciprocal_rank": 1 - 1 / rank, "error": rank > 1, "miss_3": rank > 3}
     assert set(point.losses) == set(direct)

@@ -54,7 +54,7 @@ def test_C16_reference_values(function, arguments, wanted):
 @settings(max_examples=8)
 @given(st.integers(20, 200), st.floats(0.06, 0.4))
 def test_C16_only_whole_wrong_bits_count(n, distortion):
-    # The sizes of the codes of the coins differ in whole numbers of bits: n D is as good as its whole part.
+    # The sizes of the codes of the coins differ by integers of bits: n D is as good as its integer part.
     whole = np.floor(n * distortion + 1e-9) / n
     if whole > 0.05:
         for bounds in (

@@ -14,6 +14,7 @@ from rdsim.limits import rate_at
 from rdsim.limits.finite_blocklength import letter_counts
 from rdsim.limits.finite_blocklength.letter_counts import Distances
 from rdsim.limits.finite_blocklength.tilted import tilted
+from rdsim.sources import sequence_types
 
 HAMMING = 1 - np.eye(2)
 BINARY = (np.array([0.6, 0.4]), HAMMING, 0.11)
@@ -233,7 +234,7 @@ def test_letter_counts_against_enumeration(classes, tilt):
     offsets, n, radius = np.array([0, 1, 3]), 4, 5
     masses = generator.dirichlet(np.ones(3), size=classes) * 0.9
     counts, log_p = letter_counts.balls(n, radius, Distances(offsets, masses), tilt)
-    assert sorted(map(tuple, counts)) == sorted(map(tuple, letter_counts.compositions(n, classes)))
+    assert sorted(map(tuple, counts)) == sorted(map(tuple, sequence_types.compositions(n, classes)))
     for count, found in zip(counts, log_p, strict=True):
         distributions = np.repeat(masses, count, axis=0)
         exact = sum(
@@ -244,7 +245,7 @@ def test_letter_counts_against_enumeration(classes, tilt):
             if offsets[list(values)].sum() <= radius
         )
         assert np.exp(found) == pytest.approx(exact, rel=1e-12, abs=0)
-    weights = np.exp(letter_counts.log_multiplicity(counts))
+    weights = np.exp(sequence_types.log_multinomial(counts))
     assert weights.sum() == pytest.approx(classes**n)
 
 

@@ -1,4 +1,4 @@
-"""C11: how fast the plain alternating iteration of Blahut and Arimoto is, which the solvers replace."""
+"""C5: how fast the plain alternating iteration of Blahut and Arimoto is, which the solvers replace."""
 
 import math
 
@@ -9,7 +9,7 @@ import reference
 HAMMING = 1 - np.eye(2)
 
 
-def test_C11_plain_blahut_arimoto_shrinks_its_error_by_a_fixed_factor():
+def test_C5_plain_blahut_arimoto_shrinks_its_error_by_a_fixed_factor():
     found = reference.blahut_arimoto([0.3, 0.7], HAMMING, math.log2(9), 5)
     np.testing.assert_allclose(
         found, (0.099573089530, 0.413654550255, 0.410872057725), rtol=0, atol=5e-13
@@ -28,7 +28,7 @@ def test_C11_plain_blahut_arimoto_shrinks_its_error_by_a_fixed_factor():
 
 
 @pytest.mark.parametrize("p", [0.3, 0.2, 0.1])
-def test_C11_plain_blahut_arimoto_crawls_where_a_letter_is_about_to_appear(p):
+def test_C5_plain_blahut_arimoto_crawls_where_a_letter_is_about_to_appear(p):
     # At this slope the curve just reaches zero rate: the likelier letter alone is optimal, and
     # the other one's c is one too.
     slope = math.log2((1 - p) / p)

@@ -165,7 +165,7 @@ def test_C27_the_sign_of_an_item_does_not_pass_the_bound(correlation, size, loss
 @pytest.mark.parametrize("loss", ["reciprocal_rank", "dcg"])
 @pytest.mark.parametrize("size", [1.5, 2.6, 3.5])
 def test_C27_rewards_of_few_items_are_weighted_by_one_in_all(size, loss):
-    """Of sizes that are no whole numbers too: what is certainly ranked first has no loss."""
+    """Of sizes that are no integers too: what is certainly ranked first has no loss."""
     recalls, rest = _recalls.ranks(size, parse_loss(loss))
     assert recalls.weight.sum() + rest == pytest.approx(1.0, rel=1e-12, abs=0)
 

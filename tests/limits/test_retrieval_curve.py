@@ -324,12 +324,12 @@ def test_C25_alternation_comes_near_the_optimum_and_never_passes_it(joint, slope
     joint = 0.9 * joint + 0.1 / joint.size
     problem = programme(classes_of(joint), tabulated(4.0, parse_loss(RECIPROCAL), joint=False))
     best = optimum(problem, slope, 2e-3)
-    prices = np.array([slope]) / np.log(2)
-    (channel,) = alternated(problem, joint, 16.0, prices)
+    multipliers = np.array([slope]) / np.log(2)
+    (channel,) = alternated(problem, joint, 16.0, multipliers)
     np.testing.assert_allclose(channel.sum(axis=0), joint.sum(axis=0), rtol=0, atol=1e-9)
     reward, nats = evaluated(problem, channel)
-    assert reward - prices[0] * nats <= best.bound + 1e-12
-    assert reward - prices[0] * nats >= best.bound - 0.01 * slope
+    assert reward - multipliers[0] * nats <= best.bound + 1e-12
+    assert reward - multipliers[0] * nats >= best.bound - 0.01 * slope
 
 
 @settings(max_examples=6)

@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 from rdsim import ranking, sources
 from rdsim.ranking import block_score
 from rdsim.ranking.block_score import block_loss
+from rdsim.sources import sequence_types
 
 
 def product_distribution(joint, encoder, n):
@@ -109,16 +110,16 @@ def test_C12_the_loss_hardly_depends_on_the_number_of_levels():
     assert many - 1e-5 <= usual <= few + 1e-5
 
 
-def test_C12_types_are_all_compositions_with_their_chances():
+def test_C12_types_are_all_compositions_with_their_probabilities():
     letters, counts = block_score.types_of_queries(5, 3)
-    assert len(np.unique(counts, axis=0)) == block_score.composition_count(5, 3) == 21
+    assert len(np.unique(counts, axis=0)) == sequence_types.composition_count(5, 3) == 21
     assert (counts.sum(axis=1) == 5).all()
     for x in range(3):
         np.testing.assert_array_equal((letters == x).sum(axis=0), counts[:, x])
     probabilities = np.array([0.5, 0.3, 0.2])
     expected = scipy.stats.multinomial.pmf(counts, 5, probabilities)
     np.testing.assert_allclose(
-        block_score.type_probabilities(probabilities, counts), expected, rtol=1e-12
+        np.exp(sequence_types.log_probability(counts, probabilities)), expected, rtol=1e-12
     )
 
 
@@ -133,7 +134,9 @@ def test_C12_useless_descriptions_rank_at_random():
 def test_C12_the_gradient_of_a_loss_is_that_of_finite_differences():
     joint = jnp.array([[0.4, 0.1], [0.15, 0.35]])
     letters, counts = map(jnp.asarray, block_score.types_of_queries(2, 2))
-    probabilities = block_score.type_probabilities(np.array(joint.sum(axis=1)), np.array(counts))
+    probabilities = np.exp(
+        sequence_types.log_probability(np.array(counts), np.array(joint.sum(axis=1)))
+    )
     lattice = block_score.lattice_of(joint @ jnp.array([[0.8, 0.2], [0.3, 0.7]]), 4)
 
     def loss(t):

@@ -94,7 +94,7 @@ def test_C4_no_ranking_by_stored_codes_passes_their_entropy(seed, codewords):
 
 
 def test_C4_the_entropy_of_the_codes_is_met_where_codes_are_equally_common():
-    # Errors are then those of a lot among 6 of 24, and recall@6 needs all log2 4 bits.
+    # Errors are then those of a random choice among 6 of 24, and recall@6 needs all log2 4 bits.
     codes = np.repeat(np.arange(4), 6)
     ranks = pair_ranks(np.eye(4)[codes], np.eye(4)[codes])
     needed = limits.rank_rate(math.log2(24), ("miss", 6), distortion=1 - recalls(ranks, 6).mean())

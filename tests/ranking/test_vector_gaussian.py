@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rdsim import codes, limits, sources
 from rdsim.ranking import gaussian_rank_loss, vector_gaussian_rank_loss
-from rdsim.ranking.vector_gaussian import target_scores
+from rdsim.ranking.tails.target_scores import target_scores
 
 KEY = jax.random.key(5)
 SPECTRUM = 0.95 * np.arange(1, 65) ** -0.35

@@ -81,7 +81,7 @@ def found():
 
 
 def test_C17_the_loss_is_that_of_a_database_in_memory(found):
-    """M items drawn, stored, scored and sorted, ties by lot; both means in intervals of 1 - 1e-7."""
+    """M items drawn, stored, scored and sorted, ties at random; both means in intervals of 1 - 1e-7."""
     code, rng, M, runs = soft_code(), np.random.default_rng(1), 12, 4000
     queries, items, _ = (np.asarray(a) for a in SOURCE.sample(jax.random.key(8), (runs, M)))
     channel = np.asarray(code.channel(items.reshape(-1, 2))).cumsum(axis=1)
@@ -97,9 +97,9 @@ def test_C17_the_loss_is_that_of_a_database_in_memory(found):
             square = ((x[:, :, None] - u) ** 2).sum(axis=-1)
             table = -0.5 * np.einsum("k,rku->ru", [1.0, 0.3], square)
             scores = np.take_along_axis(table, stored, axis=1)
-        lots = rng.random((runs, M))
-        own, lot = scores[:, :1], lots[:, :1]
-        rank = 1 + ((scores > own) | ((scores == own) & (lots > lot))).sum(axis=1)
+        draws = rng.random((runs, M))
+        own, own_draw = scores[:, :1], draws[:, :1]
+        rank = 1 + ((scores > own) | ((scores == own) & (draws > own_draw))).sum(axis=1)
         direct = {
             "reciprocal_rank": 1 - 1 / rank,
             "error": rank > 1,

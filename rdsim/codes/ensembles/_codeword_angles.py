@@ -2,7 +2,7 @@ r"""The angle between an item on the sphere and the codeword that is kept for it
 
 - **Random directions.** Each of K is in the cap around the item that ends at the nearest with a
   probability c, and $v = -K \ln(1-c)$ has the density $e^{-v}$ whatever K is, so that K may be $2^{1000}$.
-- **Coordinates** of a randomly turned frame: T is the largest of N coordinates of a uniform unit vector
+- **Coordinates** of a randomly rotated frame: T is the largest of N coordinates of a uniform unit vector
   of n, or of their absolute values. With Y normal, $P(\max_{i \le N} |Y_i| \le \tau \,|\, |Y|^2 = x)$ is
   a function F of $\tau/\sqrt x$ alone, and its mean over $\chi^2_n$ is a product, at every scale of Y. So
 
@@ -32,7 +32,7 @@ _EARLIEST: Final = -36.0
 _TABLE: Final = 800
 _FEW_BITS: Final = 6.0
 LEAST_DIMENSION: Final = 16
-"""From which the integral for coordinates ends within a few hundred standard deviations of its peak."""
+"""Dimension from which the integral for coordinates ends within a few hundred standard deviations of its peak."""
 _PLACES: Final = 400
 _LEFT_OUT: Final = 1e-15
 

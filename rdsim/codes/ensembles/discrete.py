@@ -21,27 +21,25 @@ from typing import Final, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jaxtyping import Array, Float, Int
 
 from rdsim import validation
-from rdsim.codes.ensembles import joint_types
-from rdsim.codes.ensembles.chosen_codeword import (
-    likelihood_distribution,
-    likelihood_nodes,
-    nearest_distribution,
-)
 from rdsim.codes.ensembles.random_coding import RandomCode, integer_units
+from rdsim.codes.ensembles.stored_codewords import (
+    levels_of,
+    padded_count,
+    stored_distribution,
+    tables_of,
+)
 from rdsim.information import LN2, at_most_one
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss_kernel
+from rdsim.sources import sequence_types
 from rdsim.transformations import on_host
 
-MAX_TABLES: Final = 16_000_000
-"""Joint types that are listed: 450 letters of binary sources, 25 of ternary ones."""
 MAX_LOG2_SIZE: Final = 1000.0
-"""Largest database, in bits: probabilities below 2^-1022 are not told from zero."""
+"""Largest database, in bits: probabilities below 2^-1022 are taken for zero."""
 _NEGLIGIBLE: Final = 2.0**-44
 """Share of the least mean loss that the joint types left out may add up to."""
 
@@ -96,7 +94,7 @@ def discrete_ensemble(code: RandomCode, log2_size: ArrayLike, loss: Loss) -> Flo
     parsed = parse_loss(loss)
     size = validation.interval("log2_size", log2_size, low=1.0, high=MAX_LOG2_SIZE)
     validation.not_empty("log2_size", size)
-    stored = _stored_distribution(code)
+    stored = stored_distribution(code)
     competitors, entry, by_codeword = _competitors(code, _codeword_types(code, stored))
     targets = _target_distribution(code, stored, by_codeword)
     mass = np.bincount(entry, targets, competitors.score.size)
@@ -108,9 +106,9 @@ def discrete_ensemble(code: RandomCode, log2_size: ArrayLike, loss: Loss) -> Flo
         kept = order[np.cumsum(mass[order]) > _NEGLIGIBLE * least]
         mass, log_above, log_tied = mass[kept], log_above[kept], log_tied[kept]
     # Zeros fill up to a power of two, so that few shapes are compiled.
-    missing = (0, _padded_count(mass.size, 1024) - mass.size)
+    missing = (0, padded_count(mass.size, 1024) - mass.size)
     sizes = np.asarray(size).ravel()
-    padded = np.pad(sizes, (0, _padded_count(sizes.size, 64) - sizes.size), constant_values=1.0)
+    padded = np.pad(sizes, (0, padded_count(sizes.size, 64) - sizes.size), constant_values=1.0)
     found = _mean_losses(
         jnp.asarray(np.pad(mass, missing)),
         jnp.asarray(np.pad(log_above, missing)),
@@ -155,19 +153,7 @@ def competitor_probabilities(code: RandomCode) -> Competitors:
     """
     if not isinstance(code, RandomCode):
         raise TypeError(f"code must be a RandomCode, made by random_code, got {type(code)}")
-    return _competitors(code, _codeword_types(code, _stored_distribution(code)))[0]
-
-
-def table_count(code: RandomCode) -> int:
-    """Count the joint types that the exact sums list: the larger of those of (y,u) and (x,u)."""
-    x, y = code.joint.shape
-    cells = max(x, y) * code.output_marginal.size
-    return math.comb(code.n + cells - 1, cells - 1)
-
-
-def _padded_count(size: int, least: int) -> int:
-    """Next power of two: one compilation serves many codes."""
-    return max(2 ** math.ceil(math.log2(size)), least)
+    return _competitors(code, _codeword_types(code, stored_distribution(code)))[0]
 
 
 @partial(jax.jit, static_argnames="loss")
@@ -188,108 +174,12 @@ def _mean_losses(
     return jax.lax.fori_loop(0, number, one_size, jnp.zeros_like(log2_size))
 
 
-def _tables(code: RandomCode, letters: int) -> np.ndarray:
-    """All tables of counts (u, letter), lexicographic from the first row on, shape (J, |U|, L)."""
-    if table_count(code) > MAX_TABLES:
-        raise ValueError(
-            f"code has {table_count(code):.3g} joint types of {code.n} letters, above the limit of "
-            f"{MAX_TABLES:.3g} of exact sums: rdsim.simulation.simulate_ensemble samples them"
-        )
-    alphabet = code.output_marginal.size
-    return joint_types.compositions(code.n, alphabet * letters).reshape(-1, alphabet, letters)
-
-
-def _stored_distribution(code: RandomCode) -> np.ndarray:
-    """P(N) of all tables N(u,y) of an item and its stored codeword, in the order of `_tables`."""
-    n, q = code.n, np.asarray(code.output_marginal)
-    tables = _tables(code, code.joint.shape[1])
-    items = tables.sum(axis=1)
-    # A random codeword meets an item of given type in the table N with multinomial probability, letter by letter.
-    log_codeword = scipy.special.xlogy(tables.sum(axis=2), q).sum(axis=1)
-    log_codeword += scipy.special.gammaln(items + 1.0).sum(axis=1)
-    log_codeword -= scipy.special.gammaln(tables + 1.0).sum(axis=(1, 2))
-    units = integer_units(np.asarray(code.distortions), n)
-    distance = np.einsum("juy,yu->j", tables, units.units)
-
-    kind = joint_types.index_of(items, n)
-    order, first, level = _levels(kind, distance)
-    kind, distance = kind[order], distance[order]
-    probability = np.exp(log_codeword[order])
-    mass = np.add.reduceat(probability, first)
-    ratio = _chosen_ratio(code, kind[first], distance[first] * units.step, mass)
-    log_item = joint_types.log_probability(items[order], np.asarray(code.joint).sum(axis=0))
-    stored = np.empty(len(tables))
-    stored[order] = np.exp(log_item) * probability * ratio[level]
-    return stored
-
-
-def _levels(kind: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sort by kind and rising value; equal pairs are one level.
-
-    Returns:
-        The order; the place of each level's first entry in it; and the level of each place.
-
-    """
-    order = np.lexsort((value, kind))
-    changes = (np.diff(kind[order]) != 0) | (np.diff(value[order]) != 0)
-    fresh = np.concatenate([[True], changes])
-    return order, np.flatnonzero(fresh), np.cumsum(fresh) - 1
-
-
-def _chosen_ratio(
-    code: RandomCode, kind: np.ndarray, distance: np.ndarray, mass: np.ndarray
-) -> np.ndarray:
-    """Probability of a level for the stored codeword, relative to that for one random codeword.
-
-    Types of the item become rows of a table, their distances its columns, padded with zeros so that few
-    shapes are compiled.
-    """
-    start = np.searchsorted(kind, np.arange(kind[-1] + 2))
-    place = np.arange(kind.size) - start[kind]
-    f = np.zeros((_padded_count(start.size - 1, 16), _padded_count(int(place.max()) + 1, 16)))
-    f[kind, place] = mass
-    log_weight = np.zeros_like(f)
-    # Weights relative to the nearest codeword of each type of the item: the largest is one, whatever the slope.
-    least = distance[start[:-1]][kind]
-    log_weight[kind, place] = -float(code.slope) * LN2 * (distance - least)
-    log2_K = float(code.log2_codebook_size)
-    first, nodes = likelihood_nodes(log2_K * LN2, float(-log_weight.min()))
-    chosen = _chosen_distributions(
-        jnp.asarray(f),
-        jnp.asarray(log_weight),
-        jnp.exp2(log2_K),
-        jnp.asarray(first),
-        jnp.asarray(nodes),
-        code.encoder,
-    )
-    found = np.asarray(chosen)[kind, place]
-    # A distance that no random codeword has is not that of the stored one either.
-    return np.where(mass > 0, found / np.where(mass > 0, mass, 1.0), 0.0)
-
-
-@partial(jax.jit, static_argnames="encoder")
-def _chosen_distributions(
-    f: Float[Array, "types t"],
-    log_weight: Float[Array, "types t"],
-    K: Float[Array, ""],
-    first: Float[Array, ""],
-    nodes: Int[Array, ""],
-    encoder: str,
-) -> Float[Array, "types t"]:
-    def one_type(row: tuple[Array, Array]) -> Array:
-        if encoder == "minimum_distortion":
-            return nearest_distribution(row[0], K)
-        return likelihood_distribution(*row, K, first, nodes)
-
-    return jax.lax.map(one_type, (f, log_weight))
-
-
 def _codeword_types(code: RandomCode, stored: np.ndarray) -> np.ndarray:
     """Probabilities of the types of a stored codeword, in the order of `compositions`."""
     alphabet = code.output_marginal.size
-    tables = _tables(code, code.joint.shape[1])
-    kind = joint_types.index_of(tables.sum(axis=2), code.n)
-    return np.bincount(kind, stored, math.comb(code.n + alphabet - 1, alphabet - 1))
+    tables = tables_of(code, code.joint.shape[1])
+    kind = sequence_types.index_of(tables.sum(axis=2), code.n)
+    return np.bincount(kind, stored, sequence_types.composition_count(code.n, alphabet))
 
 
 def _competitors(
@@ -302,20 +192,20 @@ def _competitors(
     type and falling score, and tables of equal score are one entry.
     """
     n = code.n
-    tables = _tables(code, code.joint.shape[0])
+    tables = tables_of(code, code.joint.shape[0])
     codeword, query = tables.sum(axis=2), tables.sum(axis=1)
-    kind_of_codeword = joint_types.index_of(codeword, n)
-    # Of the words of a codeword's type, those that meet the query in the table M: the letters may be
+    kind_of_codeword = sequence_types.index_of(codeword, n)
+    # Of the sequences of a codeword's type, those that meet the query in the table M: the letters may be
     # arranged freely among the places of each letter of the query.
     probability = codeword_types[kind_of_codeword] * np.exp(
-        joint_types.log_multinomial(np.swapaxes(tables, 1, 2)).sum(axis=1)
-        - joint_types.log_multinomial(codeword)
+        sequence_types.log_multinomial(np.swapaxes(tables, 1, 2)).sum(axis=1)
+        - sequence_types.log_multinomial(codeword)
     )
     # In integer units equal sums of scores are equal exactly, so that ties are found as ties.
     units = integer_units(np.asarray(code.scores), n).units
     score = np.einsum("jux,xu->j", tables, units)
-    kind = joint_types.index_of(query, n)
-    order, first, level = _levels(kind, -score)
+    kind = sequence_types.index_of(query, n)
+    order, first, level = levels_of(kind, -score)
     kind, score = kind[order], score[order]
     tied = np.add.reduceat(probability[order], first)
     start = np.searchsorted(kind[first], np.arange(kind[-1] + 2))
@@ -336,21 +226,21 @@ def _competitors(
 def _target_distribution(
     code: RandomCode, stored: np.ndarray, by_codeword: np.ndarray
 ) -> np.ndarray:
-    """P(M) of all tables M(u,x) of the query and its item's stored codeword, in the order of `_tables`.
+    """P(M) of all tables M(u,x) of the query and its item's stored codeword, in the order of `tables_of`.
 
     Tables with one codeword type, in their order, are the product of the compositions of each codeword
     letter's count; so P(x|y) acts on each axis by a matrix of its own.
     """
     joint = np.asarray(code.joint)
     items = joint.shape[1]
-    tables = _tables(code, items)
-    order = np.argsort(joint_types.index_of(tables.sum(axis=2), code.n), kind="stable")
+    tables = tables_of(code, items)
+    order = np.argsort(sequence_types.index_of(tables.sum(axis=2), code.n), kind="stable")
     stored = stored[order]
-    matrices = joint_types.through_channel((joint / joint.sum(axis=0)).T, code.n)
+    matrices = sequence_types.through_channel((joint / joint.sum(axis=0)).T, code.n)
     targets = np.empty(len(by_codeword))
     read = written = 0
-    for counts in joint_types.compositions(code.n, code.output_marginal.size):
-        shape = [math.comb(m + items - 1, items - 1) for m in counts]
+    for counts in sequence_types.compositions(code.n, code.output_marginal.size):
+        shape = [sequence_types.composition_count(int(m), items) for m in counts]
         block = stored[read : read + math.prod(shape)].reshape(shape)
         for m in counts:
             # The axis in front is summed and its query counts come last: after all, back in order.

@@ -234,7 +234,7 @@ def _after_flips(
     t of a window outside of which P(t) is zero.
     """
     first = jnp.minimum(jnp.argmax(nearest > 0), nearest.size - window)
-    chances = jax.lax.dynamic_slice(nearest, (first,), (window,))
+    probabilities = jax.lax.dynamic_slice(nearest, (first,), (window,))
     t = jnp.minimum(first + jnp.arange(float(window)), n)
     # A flip probability of exactly zero moves nothing, and the recursion needs c > 0. The result is then
     # given to first order in p, which gives the derivative at p = 0.
@@ -254,7 +254,7 @@ def _after_flips(
 
         def step(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], Array]:
             log_q, ratio = carry
-            contracted = jnp.sum(jnp.where(k <= last, chances * jnp.exp(log_q), 0.0))
+            contracted = jnp.sum(jnp.where(k <= last, probabilities * jnp.exp(log_q), 0.0))
             below = jnp.where(k > 0, c * (n - k + 1) / ratio, 0.0)
             # Past `last` the ratio is not used; it only has to stay a positive number.
             ratio = jnp.where(k < last, (e - c1 * k) + below, 1.0) / (c * (k + 1))

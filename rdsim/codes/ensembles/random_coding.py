@@ -19,10 +19,11 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.codes.ensembles.dsbs import log2_codebook_size
-from rdsim.information import information_density
+from rdsim.information import information_density, safe_log2
 from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
+from rdsim.root_finding import bisect_on_host
 from rdsim.transformations import on_host
 
 ENCODERS: Final = ("minimum_distortion", "likelihood")
@@ -43,7 +44,7 @@ _ROUNDS: Final = 10
 _STEEPEST_BITS: Final = 1024.0
 """Steepest slope times the least positive excess distortion, in bits: 2^-1024 is zero in float64."""
 _STEEPEST_SOLVED_BITS: Final = 64.0
-"""The same of slopes at which R(D) is solved for the default output marginal: 2^-64 is rounding."""
+"""Steepest of the slopes at which R(D) is solved for the default output marginal, in the same unit: 2^-64 is rounding."""
 
 
 class IntegerTable(NamedTuple):
@@ -124,7 +125,7 @@ def random_code(
 
     """
     table = np.asarray(validation.pmf("joint", joint, ndim=2))
-    d = np.asarray(validation.interval("distortions", distortions, low=0.0, open_high=True, ndim=2))
+    d = np.asarray(validation.non_negative("distortions", distortions, ndim=2))
     if d.shape[0] != table.shape[1] or d.shape[1] == 0:
         raise ValueError(
             f"distortions must have one row a letter of Y, shape ({table.shape[1]}, |U|), "
@@ -162,7 +163,7 @@ def random_code(
     if slope is None:
         s = _slope_at(p, d, q, bits)
     else:
-        s = float(validation.interval("slope", slope, low=0.0, high=np.inf, open_high=True, ndim=0))
+        s = float(validation.non_negative("slope", slope, ndim=0))
     if given is None:
         through = table @ _test_channel(d, q, s)[0]
         chosen = np.asarray(information_density(jnp.asarray(through)))
@@ -241,9 +242,7 @@ def _test_channel(d: np.ndarray, q: np.ndarray, slope: float) -> tuple[np.ndarra
     tilt = np.exp2(-slope * (d - d.min(axis=1, keepdims=True)))
     total = tilt @ q
     Q = q * tilt / total[:, None]
-    ratio = tilt / total[:, None]
-    log_ratio = np.log2(np.where(ratio > 0, ratio, 1.0))
-    return Q, np.sum(Q * log_ratio, axis=1)
+    return Q, np.sum(Q * safe_log2(tilt / total[:, None]), axis=1)
 
 
 def _slope_at(p: np.ndarray, d: np.ndarray, q: np.ndarray, rate: float) -> float:
@@ -251,13 +250,13 @@ def _slope_at(p: np.ndarray, d: np.ndarray, q: np.ndarray, rate: float) -> float
     excess = d - d.min(axis=1, keepdims=True)
     if rate <= 0 or not (excess > 0).any():
         return 0.0
-    low, high = 0.0, _STEEPEST_BITS / float(excess[excess > 0].min())
-    # Bisection to all digits: 100 halvings of a bracket that begins at zero.
-    for _ in range(100):
-        middle = (low + high) / 2
-        below = p @ _test_channel(d, q, middle)[1] < rate
-        low, high = (middle, high) if below else (low, middle)
-    return high
+    ends = np.array(0.0), np.array(_STEEPEST_BITS / float(excess[excess > 0].min()))
+
+    def reached(slope: np.ndarray) -> np.ndarray:
+        return np.asarray(p @ _test_channel(d, q, float(slope))[1] >= rate)
+
+    # 100 halvings of a bracket that begins at zero leave no digit open.
+    return float(bisect_on_host(reached, *ends, steps=100)[1])
 
 
 def _optimal_marginal(p: np.ndarray, d: np.ndarray, rate: float) -> np.ndarray:

@@ -90,7 +90,7 @@ def sphere_ensemble(
     Codes, each drawn anew for every item:
 
     - "random_codewords": $\lfloor 2^R \rfloor$ uniform directions; the nearest is kept.
-    - "biorthogonal_codewords": the axes of a randomly turned frame, $2^{R-1}$ of them in both directions.
+    - "biorthogonal_codewords": the axes of a randomly rotated frame, $2^{R-1}$ of them in both directions.
     - "junk_codeword": $2^R - 1$ uniform directions and one junk codeword for the items farthest from theirs.
     - "orthogonal_codewords_and_junk": the same with axes in one direction.
     - "longer_codewords": R is the mean length. The share m of items that are nearest to their codewords keep them, at

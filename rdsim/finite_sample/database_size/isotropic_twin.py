@@ -1,4 +1,4 @@
-r"""The isotropic twin of real pairs: one effective dimension and a spread of correlations over the pairs.
+r"""The isotropic twin of real pairs: one effective dimension and a distribution of correlations over the pairs.
 
 Query and item are standard normal vectors of n coordinates whose correlation differs from pair to pair. The
 cosine t of a pair of correlation rho has Fisher's density, and a random item beats the target with probability
@@ -6,8 +6,8 @@ cosine t of a pair of correlation rho has Fisher's density, and a random item be
 $$p = c_n(t) = \tfrac12 I_{1-t^2}\big(\tfrac{n-1}{2}, \tfrac12\big) \quad (t \ge 0), \qquad
     c_n(-t) = 1 - c_n(t).$$
 
-The ranks do not tell the dimension: in any dimension some spread of correlations has nearly the same
-distribution of p. The dimension is that of the items, and decides what codes of few bits can do. The spread
+The ranks do not tell the dimension: in any dimension some distribution of correlations has nearly the same
+distribution of p. The dimension is that of the items, and decides what codes of few bits can do. That distribution
 is fitted without a form to the counts of items ahead, and with them to the fall of the quality with the
 database; it is then moved so that the measured quality is met.
 """
@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import brentq
-from scipy.special import betainc, betaincinv, betaln, hyp2f1, roots_gegenbauer
+from scipy.special import betaincinv, hyp2f1, roots_gegenbauer
 
 from rdsim import validation
 from rdsim.finite_sample.database_size import _mixing
@@ -32,6 +32,7 @@ from rdsim.ranking.loss import Loss, RankLoss
 from rdsim.ranking.rank_distribution import gain_without_ties
 from rdsim.results import result
 from rdsim.sources import vector_gaussian
+from rdsim.sources.sphere import caps
 from rdsim.transformations import on_host
 
 _LEAST_DIMENSION: Final = 4.0
@@ -62,7 +63,7 @@ class IsotropicTwin:
         correlations: rho of the nodes, shape (K,).
         probabilities: of the nodes, shape (K,).
         quality: measured quality of items stored whole, which the twin reproduces.
-        fitted_quality: that of the twin before its spread was moved; the difference says how well it fits.
+        fitted_quality: that of the twin before its correlations were moved; the difference says how well it fits.
         log2_size: log2 of the measured size.
         rank_loss: kind of the loss and its cutoff.
 
@@ -97,7 +98,7 @@ class IsotropicTwin:
 
     @on_host
     def converse(self, bits: ArrayLike, *, log2_size: ArrayLike) -> Float[np.ndarray, "..."]:
-        r"""Bound the loss of every code of the twin's pairs from below: the mean of C27 over the spread.
+        r"""Bound the loss of every code of the twin's pairs from below: the mean of C27 over the correlations.
 
         Proof: tell the decoder the correlation of the query's own pair, which can only help it. Given that
         it is rho, the pair is Gaussian of one correlation and the other items are independent of the query
@@ -166,10 +167,10 @@ def fit_isotropic_twin(
     dimension: float,
     tied: ArrayLike = 1,
 ) -> IsotropicTwin:
-    r"""Fit a spread of correlations to the ranks of real pairs, in a given dimension.
+    r"""Fit a distribution of correlations to the ranks of real pairs, in a given dimension.
 
     Nonparametric maximum likelihood of the counts ahead, which are binomial with $p = c_n(t)$, t of
-    Fisher's density at rho; the spread is then moved in $\mathrm{artanh}\,\rho$ until the twin has the
+    Fisher's density at rho; they are then moved in $\mathrm{artanh}\,\rho$ until the twin has the
     measured quality.
 
     Args:
@@ -187,7 +188,7 @@ def fit_isotropic_twin(
 
     References:
         Hotelling (1953), JRSS B 15 (the density of a cosine, there of a sample correlation); Kiefer and
-        Wolfowitz (1956) for the spread.
+        Wolfowitz (1956) for the distribution.
 
     """
     ranks = check_ranks(ahead, loss, competitors, tied)
@@ -241,14 +242,13 @@ class _Cosines:
         step = 0.3 / math.sqrt(dimension)
         y = np.arange(-4.0, 5.0, step)
         self.cosine = np.tanh(y)
-        self.log_rest = np.log(1 / np.cosh(y) ** 2)  # ln(1 - t^2)
-        self.log_beaten = log_cap(self.cosine, self.log_rest, dimension)
+        self.log_rest = 2 * caps.log_sine(y)  # ln(1 - t^2)
+        self.log_beaten = caps.log_cap(dimension, -y)
 
     def cap_table(self) -> tuple[Reals, Reals]:
         """Tabulate ln c_n(t) in artanh(t), as far as float64 knows t."""
         y = np.arange(-18.0, 18.0, 1 / (_FINE * math.sqrt(self.n)))
-        rest = 2 * (math.log(2) - np.abs(y) - np.log1p(np.exp(-2 * np.abs(y))))
-        return y, log_cap(np.tanh(y), rest, self.n)
+        return y, caps.log_cap(self.n, -y)
 
     def density(self, correlations: Reals) -> Reals:
         """Masses of the grid given each correlation, shape (T, K): Fisher's density times the cells."""
@@ -265,20 +265,8 @@ class _Cosines:
         return np.asarray(mass / mass.sum(axis=0))
 
     def mixture(self, correlations: Reals, probabilities: Reals) -> Reals:
-        """Masses of the grid over a spread of correlations."""
+        """Masses of the grid over a distribution of correlations."""
         return np.asarray(self.density(correlations) @ probabilities)
-
-
-def log_cap(cosine: Reals, log_rest: Reals, dimension: float) -> Reals:
-    """Ln c_n(t), the probability that a random direction is nearer than one at cosine t.
-
-    Where the incomplete beta function underflows its leading term x^a / (a B(a, 1/2)) is all of it.
-    """
-    a = 0.5 * (dimension - 1)
-    half = 0.5 * betainc(a, 0.5, np.exp(log_rest))
-    leading = math.log(0.5) + a * log_rest - math.log(a) - betaln(a, 0.5)
-    log_half = np.where(half > 0, np.log(np.where(half > 0, half, 1.0)), leading)
-    return np.where(cosine >= 0, log_half, np.log1p(-half))
 
 
 def random_code_losses(

@@ -115,10 +115,8 @@ class Ranks(NamedTuple):
 
     def gains(self, size: int) -> Reals:
         """Exact expected gain of every query among so many items."""
-        two_valued = self.loss.is_two_valued
-        name: Loss = ("miss", self.loss.cutoff) if two_valued else self.loss.kind
         lost = subset_loss(
-            self.ahead, name, competitors=self.competitors, sampled=size - 1, tied=self.tied
+            self.ahead, self.loss, competitors=self.competitors, sampled=size - 1, tied=self.tied
         )
         return np.asarray(1 - lost)
 

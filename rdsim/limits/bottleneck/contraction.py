@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.number_types import ArrayLike
+from rdsim.root_finding import bisect_on_host
 from rdsim.transformations import on_host
 
 _HALVINGS: Final = 60  # steps of bisection in beta, which exhaust the digits of a float64
@@ -56,8 +57,7 @@ def contraction_coefficient(joint: ArrayLike, *, compress: str) -> Float[Array, 
 def _le_cam(P: np.ndarray, Q: np.ndarray) -> np.ndarray:
     """Maximise over beta, a pair of rows each: bisection on the derivative, which decreases.
 
-    In NumPy, and so not by `root_finding.bisect`: every table has another shape, and compiling for it
-    would take longer than the search.
+    On the host: every table has another shape, and compiling for it would take longer than the search.
     """
     shared = (P > 0) & (Q > 0)
     product = np.where(shared, P * Q, 0.0)
@@ -65,9 +65,8 @@ def _le_cam(P: np.ndarray, Q: np.ndarray) -> np.ndarray:
     def mixed(beta: np.ndarray) -> np.ndarray:
         return np.where(shared, beta[:, None] * P + (1 - beta[:, None]) * Q, 1.0)
 
-    low, high = np.zeros(len(P)), np.ones(len(P))
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (low + high)
-        rising = np.sum(product * (P - Q) / mixed(middle) ** 2, axis=1) > 0
-        low, high = np.where(rising, middle, low), np.where(rising, high, middle)
+    def falls(beta: np.ndarray) -> np.ndarray:
+        return np.asarray(np.sum(product * (P - Q) / mixed(beta) ** 2, axis=1) <= 0)
+
+    low, high = bisect_on_host(falls, np.zeros(len(P)), np.ones(len(P)), steps=_HALVINGS)
     return np.maximum(1 - np.sum(product / mixed(0.5 * (low + high)), axis=1), 0.0)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.information import LN2, log1p, safe_log2
+from rdsim.information import LN2, log1p, log_from_zero, safe_log2
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import least
@@ -209,8 +209,8 @@ def _scalar_gaussian(R: Float[Array, "*grid"], r: Float[Array, "*grid"]) -> Floa
     # As a sum of logarithms only where 2^(-2R) may underflow: at r = 1 it is the sum that has slopes.
     long = R > _LONG
     plain = jnp.log(left + kept * jnp.exp2(-2 * jnp.where(small | long, 1.0, R)))
-    rest = jnp.where(long & ((left > 0) | jnp.isfinite(R)), _log(kept) - 2 * LN2 * R, 0.0)
-    logs = jnp.where((left == 0) & jnp.isinf(R), -jnp.inf, jnp.logaddexp(_log(left), rest))
+    rest = jnp.where(long & ((left > 0) | jnp.isfinite(R)), log_from_zero(kept) - 2 * LN2 * R, 0.0)
+    logs = jnp.where((left == 0) & jnp.isinf(R), -jnp.inf, jnp.logaddexp(log_from_zero(left), rest))
     far = jnp.where(long, logs, plain)
     return jnp.where(kept > 0, -0.5 * jnp.where(small, near, far) / LN2, 0.0)
 
@@ -228,17 +228,13 @@ def _scalar_gaussian_rate(
     near = jnp.where(near > -1, log1p(jnp.maximum(near, -_BELOW_ONE)), -jnp.inf)
     # w = 2^(-2I) (1 - (1 - r^2) 2^(2I)) / r^2.
     large = jnp.where(small, 1.0, v)
-    lost = jnp.exp(2 * LN2 * large + _log(left))
+    lost = jnp.exp(2 * LN2 * large + log_from_zero(left))
     inside = lost < 1
     far = jnp.where(inside, log1p(-jnp.where(inside, lost, 0.0)), -jnp.inf)
     far = far - 2 * LN2 * large - jnp.log(divisor)
     rate = -0.5 * jnp.where(small, near, far) / LN2
     rate = jnp.where(rate >= 0, rate, 0.0)
     return jnp.where(kept > 0, rate, jnp.where(v == 0, 0.0, jnp.inf))
-
-
-def _log(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    return jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1.0)), -jnp.inf)
 
 
 def _water_filled(
@@ -268,7 +264,7 @@ def _vector_gaussian_rates(
     R: Float[Array, "*grid"], r: Float[Array, " n"]
 ) -> Float[Array, "*grid n"]:
     # A component enters at the level theta = 1 / gamma = (1 - r^2) / r^2 (thresholds in log2).
-    thresholds = _thresholds((_log((1 - r) * (1 + r)) - 2 * _log(r)) / LN2)
+    thresholds = _thresholds((log_from_zero((1 - r) * (1 + r)) - 2 * log_from_zero(r)) / LN2)
     return 0.5 * _water_filled(2 * R, thresholds)
 
 
@@ -281,7 +277,7 @@ def _vector_gaussian(R: Float[Array, "*grid"], r: Float[Array, " n"]) -> Float[A
 @jax.jit
 def _vector_gaussian_rate(v: Float[Array, "*grid"], r: Float[Array, " n"]) -> Float[Array, "*grid"]:
     # At a common slope 2^(-2 I_i) is proportional to 1 - r_i^2, over the components that are described.
-    log_left = _log((1 - r) * (1 + r)) / LN2
+    log_left = log_from_zero((1 - r) * (1 + r)) / LN2
     relevance, r = jnp.broadcast_arrays(0.5 * _water_filled(2 * v, _thresholds(log_left)), r)
     filled = (relevance > 0) | (jnp.arange(r.shape[-1]) == 0)
     # A component without correlation has no relevance to give, whatever rounding says.

@@ -1,6 +1,5 @@
 r"""A bound on the information bottleneck of a Gaussian mixture, by the bottlenecks of its classes."""
 
-import math
 from collections.abc import Sequence
 
 import jax
@@ -47,7 +46,7 @@ def mixture_bottleneck_bound(
         Globerson and Tishby (2004), for the optimality of Gaussian descriptions of Gaussian pairs.
 
     """
-    R = validation.interval("rate", rate, low=0.0, high=math.inf, open_high=True)
+    R = validation.non_negative("rate", rate)
     return _mixture_bound(source, R, weighted_mean(source, modalities).variance)
 
 

@@ -1,7 +1,5 @@
 r"""R(D) of continuous letters in closed form: Gaussian, Laplace and exponential."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -38,9 +36,7 @@ def gaussian(variance: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "...
         Shannon (1949), "Communication in the presence of noise".
 
     """
-    variance = validation.interval(
-        "variance", variance, low=0.0, high=math.inf, open_high=True, ndim=0
-    )
+    variance = validation.non_negative("variance", variance, ndim=0)
     return _vector_gaussian(variance[None], checked_distortion(distortion))
 
 
@@ -66,9 +62,7 @@ def vector_gaussian(variances: ArrayLike, *, distortion: ArrayLike) -> Float[Arr
         Kolmogorov (1956), "On the Shannon theory of information transmission".
 
     """
-    variances = validation.interval(
-        "variances", variances, low=0.0, high=math.inf, open_high=True, ndim=1
-    )
+    variances = validation.non_negative("variances", variances, ndim=1)
     if variances.size == 0:
         raise ValueError("variances must have at least one component, got shape (0,)")
     return _vector_gaussian(variances, checked_distortion(distortion))
@@ -119,15 +113,7 @@ def exponential_one_sided(
 
 
 def _rate_parameter(rate_parameter: ArrayLike) -> Float[Array, ""]:
-    return validation.interval(
-        "rate_parameter",
-        rate_parameter,
-        low=0.0,
-        high=math.inf,
-        open_low=True,
-        open_high=True,
-        ndim=0,
-    )
+    return validation.positive("rate_parameter", rate_parameter, ndim=0)
 
 
 @jax.jit

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int
 from scipy import special
 
 from rdsim import validation
-from rdsim.information import LN2, binary_entropy
+from rdsim.information import LN2, binary_entropy, log_from_zero
 from rdsim.limits.finite_blocklength.codebook_size import random_coding_log2_codewords
 from rdsim.limits.finite_blocklength.result import (
     FiniteBlocklength,
@@ -166,6 +166,4 @@ def _log_fewest_blocks(
     beyond = jnp.cumsum(jnp.exp(log_weight)[::-1])[::-1]  # P[weight >= k], small terms first
     after = jnp.append(beyond[1:], 0.0)
     fraction = jnp.clip((beyond - eps) / jnp.exp(jnp.maximum(log_weight, -700.0)), 0.0, 1.0)
-    log_part = log_count + jnp.log(jnp.where(fraction > 0, fraction, 1.0))
-    log_part = jnp.where(fraction > 0, log_part, -jnp.inf)
-    return logsumexp(jnp.where(after >= eps, log_count, log_part))
+    return logsumexp(jnp.where(after >= eps, log_count, log_count + log_from_zero(fraction)))

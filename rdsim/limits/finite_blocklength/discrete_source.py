@@ -36,13 +36,14 @@ from rdsim.limits.finite_blocklength.result import (
 )
 from rdsim.limits.finite_blocklength.tilted import Tilted, tilted
 from rdsim.number_types import ArrayLike
+from rdsim.sources.sequence_types import compositions, log_multinomial
 from rdsim.transformations import on_host
 
 MAX_BLOCK_LENGTH: Final = 5000
 _ALIKE: Final = 1e-9
 """Letters whose probabilities differ by less are one class; the bounds are taken on the safe side."""
 _LARGEST_DENOMINATOR: Final = 1000
-"""Of the fractions of which distortions are looked for as multiples."""
+"""Largest denominator of the fractions among which a common step of the distortions is looked for."""
 _FINEST: Final = 10_000  # most lattice steps in the largest distortion
 _STEPS_IN_D: Final = 32  # lattice steps in D where distortions have no common step
 
@@ -91,9 +92,7 @@ def discrete(
     """
     lengths, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
     if step is not None:
-        step = validation.interval(
-            "step", step, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=0
-        )
+        step = validation.positive("step", step, ndim=0)
     source = tilted(p, distortions, distortion)
     step = _lattice_step(source) if step is None else float(step)
     flat_n, flat_eps = np.ravel(np.asarray(lengths)), np.ravel(np.asarray(eps))
@@ -188,7 +187,7 @@ def _coding_log2_codewords(
             continue  # never q*, whose size was checked
         counts, log_ball = letter_counts.balls(n, radius, classes, source.slope * step * LN2)
         log_p = np.log(np.bincount(label, weights=p))
-        log_weight = letter_counts.log_multiplicity(counts) + counts @ log_p
+        log_weight = log_multinomial(counts) + counts @ log_p
         found = [_padded_log2_codewords(log_weight, log_ball, each) for each in eps]
         best = np.minimum(best, found)
     return best
@@ -219,8 +218,8 @@ def _testing_log2_codewords(source: Tilted, n: int, step: float, eps: np.ndarray
     used = np.asarray(source.p) > 0
     auxiliary = np.asarray(source.p)[used] * np.exp2(levels[label])
     total = auxiliary.sum()
-    counts = letter_counts.compositions(n, len(levels))
-    log_p = letter_counts.log_multiplicity(counts) + counts @ np.log(masses)
+    counts = compositions(n, len(levels))
+    log_p = log_multinomial(counts) + counts @ np.log(masses)
     log_q = log_p + (counts @ levels) * LN2 - n * math.log(total)
     log_ball = _largest_ball(source, n, step, auxiliary / total)
     log_beta = np.array([_log_beta(counts @ levels, log_p, log_q, each) for each in eps])

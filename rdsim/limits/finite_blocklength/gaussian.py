@@ -28,6 +28,7 @@ from rdsim.limits.finite_blocklength.codebook_size import random_coding_log2_cod
 from rdsim.limits.finite_blocklength.result import FiniteBlocklength, finite_blocklength, grid
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
 from rdsim.number_types import ArrayLike
+from rdsim.sources.sphere import caps
 from rdsim.transformations import on_host
 
 LEAST_DISTORTION: Final = 1e-12
@@ -36,7 +37,6 @@ MAX_BLOCK_LENGTH: Final = 5000
 _NODES: Final = 64  # Gauss-Legendre nodes of a panel of energies
 _PANELS: Final = 64  # panels of energies
 _IGNORED: Final = 1e-40  # probability of the energies to either side that are counted as failures
-_FRACTION_STEPS: Final = 2000  # most steps of the continued fraction; some sqrt(5000) are needed
 
 
 @on_host
@@ -101,11 +101,7 @@ def gaussian_mse_second_order(variance: ArrayLike, *, distortion: ArrayLike) -> 
 
 def _checked_distortion(variance: ArrayLike, distortion: ArrayLike) -> float:
     """Return the distortion of unit variance."""
-    variance = float(
-        validation.interval(
-            "variance", variance, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=0
-        )
-    )
+    variance = float(validation.positive("variance", variance, ndim=0))
     D = validation.interval(
         "distortion", distortion, low=0.0, high=variance, open_low=True, open_high=True, ndim=0
     )
@@ -154,39 +150,7 @@ def _sphere_codes(
 def _log_cap(n: int, z: np.ndarray, D: float) -> np.ndarray:
     r"""$\ln P(z)$, the fraction of the sphere within $\sqrt{nD}$ of a block of energy z."""
     cosine = (1 + z - 2 * D) / (2 * np.sqrt(z * (1 - D)))
-    x = np.clip((1 - cosine) * (1 + cosine), 1e-300, 1.0)
-    a, b = 0.5 * (n - 1), 0.5
-    small = x < (a + 1) / (a + b + 2)
-    log_cap = np.full(z.shape, -LN2)  # in one dimension the sphere is two points
-    log_cap[small] += _log_incomplete_beta(a, b, x[small])
-    if n > 1:
-        # The complement is not small there, so that it keeps its digits outside the logarithm.
-        log_cap[~small] += np.log1p(-special.betainc(b, a, 1 - x[~small]))
-    log_cap = np.where(cosine >= 0, log_cap, np.log1p(-np.exp(log_cap)))
-    return np.where(cosine >= 1, -np.inf, np.where(cosine <= -1, 0.0, log_cap))
-
-
-def _log_incomplete_beta(a: float, b: float, x: np.ndarray) -> np.ndarray:
-    """Ln of the regularised incomplete beta function, also where it is below the least float.
-
-    By its continued fraction (DLMF 8.17.22) in Lentz's form, for x < (a+1)/(a+b+2), where it converges
-    in some sqrt(a) steps.
-    """
-    front = a * np.log(x) + b * np.log1p(-x)
-    front -= special.gammaln(a + 1) + special.gammaln(b) - special.gammaln(a + b)
-    # Lentz: c and d are ratios of successive numerators and denominators, so that neither overflows. A step takes
-    # the even and the odd coefficient of DLMF 8.17.23, and h is the convergent so far.
-    c, d = np.ones_like(x), 1 / (1 - (a + b) * x / (a + 1))
-    h, m = d.copy(), 1
-    while True:
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        d = 1 / (1 + even * d)
-        c = 1 + even / c
-        h *= d * c
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        d = 1 / (1 + odd * d)
-        c = 1 + odd / c
-        h *= d * c
-        m += 1
-        if np.all(np.abs(d * c - 1) < 1e-15) or m > _FRACTION_STEPS:
-            return front + np.log(h)
+    inside = np.abs(cosine) < 1
+    psi = 0.5 * np.log((1 - cosine) / (1 + cosine), where=inside, out=np.zeros_like(z))
+    log_cap = caps.log_cap(n, psi) if n > 1 else -LN2  # in one dimension the sphere is two points
+    return np.where(inside, log_cap, np.where(cosine > 0, -np.inf, 0.0))

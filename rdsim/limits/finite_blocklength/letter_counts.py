@@ -87,23 +87,6 @@ def balls(
     return counts, np.minimum(log_sums + counts @ log_Z + tilt * radius, 0.0)
 
 
-def log_multiplicity(counts: np.ndarray) -> np.ndarray:
-    """Ln of the number of blocks of each vector of counts, shape (types,)."""
-    return special.gammaln(counts.sum(axis=1) + 1.0) - special.gammaln(counts + 1.0).sum(axis=1)
-
-
-def compositions(n: int, m: int) -> np.ndarray:
-    """Every vector of m counts that sum to n, shape (types, m)."""
-    counts = np.zeros((1, 0), int)
-    for _ in range(m - 1):
-        left = n - counts.sum(axis=1)
-        rows = np.repeat(np.arange(len(counts)), left + 1)
-        starts = np.cumsum(left + 1) - (left + 1)
-        new = np.arange(len(rows)) - starts[rows]
-        counts = np.column_stack([counts[rows], new])
-    return np.column_stack([counts, n - counts.sum(axis=1)])
-
-
 def _powers(first: np.ndarray, offsets: np.ndarray, masses: np.ndarray, n: int) -> np.ndarray:
     """Convolve the rows of `first` with 0..n letters of one class, shape (n+1, rows, radius+1)."""
     powers = np.empty((n + 1, *first.shape))

@@ -89,7 +89,7 @@ def ranking_codebook(
     """
     p = validation.pmf("prior", prior)
     masses = np.asarray(p)
-    s = float(validation.interval("slope", slope, low=0.0, high=math.inf, open_high=True, ndim=0))
+    s = float(validation.non_negative("slope", slope, ndim=0))
     most = validation.integer("max_rankings", max_rankings, low=1)
     problem = prior_problem(np.ones(1), masses[None], loss)
     (ordered,) = problem.priors

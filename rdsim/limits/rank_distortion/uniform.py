@@ -108,9 +108,7 @@ def checked_distortion(distortion: ArrayLike) -> Float[Array, "..."]:
 
 def checked_rate(rate: ArrayLike) -> Float[Array, "..."]:
     """Read rates: finite, not negative, at least one."""
-    return validation.not_empty(
-        "rate", validation.interval("rate", rate, low=0.0, high=math.inf, open_high=True)
-    )
+    return validation.not_empty("rate", validation.non_negative("rate", rate))
 
 
 def _checked_rank_bounds(

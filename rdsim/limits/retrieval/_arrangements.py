@@ -12,12 +12,13 @@ a coefficient of a product, multiplied out factor by factor. Where one ranking s
 one orbit, and nothing is left to optimise.
 """
 
-import itertools
 import math
 from typing import Final, NamedTuple
 
 import numpy as np
 from scipy.special import gammaln
+
+from rdsim.sources.sequence_types import composition_count, compositions
 
 MOST: Final = 2**18
 """Rankings that are listed at a time, and entries of the table of types by orbits."""
@@ -85,15 +86,13 @@ def types_of(letters: int, items: int, rankings: int) -> np.ndarray:
 
     """
     terms = rankings * letters * float(items + 1) ** (letters - 1)
-    if terms > _MOST_TERMS or rankings * math.comb(items + letters - 1, items) > 4 * MOST:
+    if terms > _MOST_TERMS or rankings * composition_count(items, letters) > 4 * MOST:
         raise ValueError(
             f"items and letters must be so few that types times rankings are at most {4 * MOST}, got "
             f"{items} items, {letters} letters and {rankings} rankings"
         )
-    first = np.array(list(itertools.product(range(items + 1), repeat=letters - 1)), int)
-    first = first.reshape((items + 1) ** (letters - 1), letters - 1)
-    first = first[first.sum(axis=1) <= items]
-    return np.column_stack([items - first.sum(axis=1), first])
+    # Sorted by the numbers of all letters but the first.
+    return np.roll(compositions(items, letters), 1, axis=1).astype(int)
 
 
 def arranged(

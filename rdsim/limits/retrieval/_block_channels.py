@@ -14,11 +14,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rdsim.information import mutual_information
+from rdsim.limits._supporting_lines import lower_hull
 from rdsim.limits.bottleneck import information_bottleneck
 from rdsim.number_types import Integer
 from rdsim.ranking import block_score
 from rdsim.ranking.loss import RankLoss
 from rdsim.ranking.rank_distribution import expected_loss, expected_loss_kernel
+from rdsim.sources.sequence_types import composition_count, log_probability
 
 _SLOPES: Final = np.linspace(0.04, 0.96, 24)
 """Slopes dI(U;X)/dI(U;Y) of the bottleneck optima among the candidates."""
@@ -40,8 +42,8 @@ class Schemes(NamedTuple):
     channels: np.ndarray
 
 
-def lower_hull(schemes: Schemes, zero_rate: float) -> Schemes:
-    """Lower convex hull of the points (loss, bits) and (D_max, 0), by increasing loss (Andrew's scan)."""
+def _best(schemes: Schemes, zero_rate: float) -> Schemes:
+    """Corners of the lower convex hull of the points (loss, bits) and (D_max, 0), by increasing loss."""
     useful = (schemes.loss < zero_rate) & (schemes.bits > 0)
     constant = np.zeros_like(schemes.channels[:1])
     if constant.ndim == 3:
@@ -49,20 +51,8 @@ def lower_hull(schemes: Schemes, zero_rate: float) -> Schemes:
     loss = np.append(schemes.loss[useful], zero_rate)
     bits = np.append(schemes.bits[useful], 0.0)
     channels = np.concatenate([schemes.channels[useful], constant])
-    kept: list[int] = []
-    for i in np.lexsort((bits, loss)):
-        if kept and bits[i] >= bits[kept[-1]]:
-            continue
-        while len(kept) > 1:
-            a, b = kept[-2:]
-            # The last corner stays if it lies below the chord from the one before it.
-            if (loss[b] - loss[a]) * (bits[i] - bits[a]) > (loss[i] - loss[a]) * (
-                bits[b] - bits[a]
-            ):
-                break
-            kept.pop()
-        kept.append(int(i))
-    return Schemes(loss[kept], bits[kept], channels[kept])
+    corners = lower_hull(loss, bits)
+    return Schemes(loss[corners], bits[corners], channels[corners])
 
 
 def block_schemes(
@@ -79,14 +69,14 @@ def block_schemes(
     the one that lowers bits + slope * loss most is made, then the fraction moved shrinks by sqrt(2).
     """
     kinds = joint.shape[0]
-    types = block_score.composition_count(n, kinds)
+    types = composition_count(n, kinds)
     scores = n * _SEARCH_LEVELS + 1
     costly = 2.0 * n * types * scores * (_SEARCH_LEVELS + 1) > _SEARCH_WORK
     candidates = _candidates(joint, few=costly)
     if steps == 0 or costly:
         return _exact_schemes(joint, candidates, size, n, loss, levels)
     letters, counts = block_score.types_of_queries(n, kinds)
-    p_type = block_score.type_probabilities(joint.sum(axis=1), counts)
+    p_type = np.exp(log_probability(counts, joint.sum(axis=1)))
     zero_rate = float(expected_loss(size, loss, log_a=-jnp.inf, log_e=0.0))
     batch = _STARTS * _mass_moves(candidates[:1], 1.0).shape[1]
 
@@ -102,7 +92,7 @@ def block_schemes(
         count = len(channels)
         return Schemes(np.concatenate(losses)[:count], np.concatenate(bits)[:count], channels)
 
-    corners = lower_hull(evaluated(candidates), zero_rate)
+    corners = _best(evaluated(candidates), zero_rate)
     if corners.loss.size < 2:
         return corners
     # Slopes of the hull's edges, over its whole range; each search starts at the best corner there.
@@ -121,7 +111,7 @@ def block_schemes(
         least = np.where(lower, np.min(cost, axis=1), least)
         # Every trial is a scheme in its own right, so all of them go to the hull.
         both = Schemes(*map(np.concatenate, zip(corners, tried, strict=True)))
-        corners = lower_hull(both, zero_rate)
+        corners = _best(both, zero_rate)
     return _exact_schemes(joint, corners.channels[:-1], size, n, loss, levels)
 
 

@@ -59,17 +59,17 @@ _GAUSSIAN_RATES: Final = np.geomspace(0.05, 8.0, 24)
 _CELL_LIMIT: Final = 1024.0
 """Pairs of a query and an item, |X|^n |Y|^n, up to which items are described whole."""
 _LARGEST: Final = 1000.0
-"""log2 M up to which they are."""
+"""log2 M up to which items are described whole."""
 _MULTIPLIERS: Final = np.geomspace(1 / 96, 48.0, 80)
 """Rewards a nat of the channels that are searched, over the range of the reward."""
 _CLASSES: Final = 5
 """Classes of queries up to which the converse of whole items is solved."""
 _SLOPES: Final = np.geomspace(1 / 8, 4.0, 8)
-"""Rewards a bit at which it is, over the mean reward a bit of stored items."""
+"""Rewards a bit at which that converse is solved, over the mean reward a bit of stored items."""
 _STEEP: Final = 0.15
-"""Up to this of them one encoder is solved as well: a few dozens of codewords are too coarse there."""
+"""Largest of these rewards at which C25 is solved as well: there a few dozens of codewords are too coarse."""
 _FAST: Final = 3
-"""Classes up to which it is, and the converse to `_ROUGH`; beyond, to `_ROUGHER` at every other slope."""
+"""Classes up to which C25 is solved as well, and the converse to `_ROUGH`; beyond, to `_ROUGHER` at every other slope."""
 _ROUGH: Final = 4e-3
 _ROUGHER: Final = 1e-2
 """Tolerances of these solutions, bits: what lies between the lines of neighbouring slopes is of this order."""

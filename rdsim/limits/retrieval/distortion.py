@@ -23,7 +23,6 @@ from typing import Final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rdsim import validation
@@ -153,9 +152,7 @@ def self_consistent(
     validation.prng_key("key", key)
     parsed = parse_loss(loss)
     joint = validation.pmf("joint", joint, ndim=2)
-    steepness = validation.interval(
-        "slope", slope, low=0.0, high=np.inf, open_low=True, open_high=True, ndim=0
-    )
+    steepness = validation.positive("slope", slope, ndim=0)
     size = validation.interval("log2_size", log2_size, low=1.0, high=1e5, ndim=0)
     width = joint.shape[1] + 1 if letters is None else letters
     width = validation.integer("letters", width, low=2)

@@ -24,12 +24,16 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.certified import Certified
 from rdsim.limits._supporting_lines import Points
 from rdsim.limits.bottleneck._solver import reduced
 from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
 from rdsim.limits.retrieval._arrangements import arranged, orbits, types_of
-from rdsim.limits.retrieval.items._item_curve import ItemCurve, end_losses, with_points
+from rdsim.limits.retrieval.items._item_curve import (
+    ItemCurve,
+    checked_problem,
+    unsolved,
+    with_points,
+)
 from rdsim.limits.retrieval.items._ranks import Queries, classes_of
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
@@ -104,27 +108,10 @@ def joint_retrieval_curve(
         TypeError: if the number of items is not an integer.
 
     """
-    parsed = parse_loss(loss)
-    table = source.joint if isinstance(source, DiscreteSource) else source
-    joint = np.asarray(validation.pmf("source", table, ndim=2))
+    parsed, joint, slope, wanted = checked_problem(source, loss, slopes, tolerance)
     M = validation.integer("items", items, low=2, high=_MOST_ITEMS)
-    slope = validation.interval(
-        "slopes", slopes, low=0.0, high=np.inf, open_low=True, open_high=True, ndim=1
-    )
-    wanted = validation.tolerance(tolerance)
-    least, most = end_losses(joint, jnp.log2(float(M)), parsed)
-    curve = JointRetrievalCurve(
-        slope=slope,
-        loss=slope,
-        rate=Certified(value=slope, lower=slope, upper=slope, tolerance=wanted),
-        minimum_loss=jnp.asarray(least),
-        maximum_loss=jnp.asarray(most),
-        stored_rate=jnp.asarray(reduced(joint).entropy),
-        joint=jnp.asarray(joint),
-        items=M,
-        rank_loss=loss,
-    )
-    return with_points(curve)
+    fields = unsolved(joint, jnp.log2(float(M)), parsed, slope, wanted)
+    return with_points(JointRetrievalCurve(**fields, items=M, rank_loss=loss))
 
 
 @dataclasses.dataclass(frozen=True)

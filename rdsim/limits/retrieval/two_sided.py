@@ -24,7 +24,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.information import LN2, binary_capacity, inverse_binary_capacity, log1p
+from rdsim.information import (
+    LN2,
+    binary_capacity,
+    inverse_binary_capacity,
+    log1p,
+    log_from_zero,
+)
 from rdsim.limits.bottleneck import bottleneck_dsbs, bottleneck_gaussian
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
@@ -108,13 +114,7 @@ def _checked_rates(
 ) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"], Float[Array, "*grid"]]:
     Rx = validation.interval("query_rate", query_rate, low=0.0)
     Ry = validation.interval("item_rate", item_rate, low=0.0)
-    try:
-        value, Rx, Ry = jnp.broadcast_arrays(value, Rx, Ry)
-    except ValueError as error:
-        raise ValueError(
-            f"{name}, query_rate and item_rate must broadcast together, got shapes "
-            f"{value.shape}, {Rx.shape} and {Ry.shape}"
-        ) from error
+    value, Rx, Ry = validation.broadcast(**{name: value}, query_rate=Rx, item_rate=Ry)
     return value, Rx, Ry
 
 
@@ -193,8 +193,7 @@ def _gaussian_chain(
     kept = jnp.expm1(-2 * LN2 * Rx) * jnp.expm1(-2 * LN2 * Ry)
     small = kept < 0.5
     lost = jnp.where(small, 1.0, a + b * (1 - a))  # the same as 1 - kept, with the digits of both
-    far = jnp.where(lost > 0, jnp.log(jnp.where(lost > 0, lost, 1.0)), -jnp.inf)
-    nats = jnp.where(small, log1p(-jnp.where(small, kept, 0.0)), far)
+    nats = jnp.where(small, log1p(-jnp.where(small, kept, 0.0)), log_from_zero(lost))
     return bottleneck_gaussian(r, rate=-0.5 * nats / LN2)
 
 

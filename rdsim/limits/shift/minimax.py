@@ -92,9 +92,7 @@ def minimax_rate(
 
     """
     p0 = validation.pmf("p", p)
-    d = validation.interval(
-        "distortions", distortions, low=0.0, high=np.inf, open_high=True, ndim=2
-    )
+    d = validation.non_negative("distortions", distortions, ndim=2)
     if d.shape[0] != p0.shape[0] or d.shape[1] == 0:
         raise ValueError(
             f"distortions must have one row a source letter and at least one column, "

@@ -1,12 +1,12 @@
 r"""Decoders made for another distribution: the generalized mutual information (C30).
 
-Words drawn i.i.d. from P(u) are ranked by a score q(x,u) that need not be the information density. The
+Codewords drawn i.i.d. from P(u) are ranked by a score q(x,u) that need not be the information density. The
 target comes first, in a database of $2^{nR}$ items of n letters with n large, exactly if R is below
 
 $$\mathrm{GMI} = \max_{s \ge 0} E \log_2 \frac{2^{s q(X,U)}}{\sum_{u'} P(u')\, 2^{s q(X,u')}}
   \le I(X;U).$$
 
-It is the mismatched rate of C24 read the other way round: a competitor passes the target where a random word
+It is the mismatched rate of C24 read the other way round: a competitor passes the target where a random codeword
 describes the query as well as the target's does, so that the codebook is P(u), the distortion -q(x,u),
 and the distortion allowed its mean over the pairs, -E q(X,U). One search serves both.
 """
@@ -46,19 +46,19 @@ class GeneralizedInformation:
 def generalized_mutual_information(
     joint: ArrayLike, scores: ArrayLike, *, tolerance: ArrayLike = 1e-9
 ) -> GeneralizedInformation:
-    r"""Compute the generalized mutual information of a decoder that ranks words by given scores (C30).
+    r"""Compute the generalized mutual information of a decoder that ranks codewords by given scores (C30).
 
     $$\max_{s \ge 0} f(s), \quad f(s) = E\, s q(X,U) - E \log_2 \sum_{u'} P(u')\, 2^{s q(X,u')},$$
 
     f concave with f(0) = 0. It is I(X;U) for scores that are a multiple of the information density, up to
     a constant of each query; zero if E q(X,U) is no larger than with U independent of X. A factor
-    common to all scores changes `scale` alone. A score of -inf rules a word out: if no pair that occurs
-    has it, words it rules out count as $s \downarrow 0$ already; if one has, the target is lost and the
+    common to all scores changes `scale` alone. A score of -inf rules a codeword out: if no pair that occurs
+    has it, codewords it rules out count as $s \downarrow 0$ already; if one has, the target is lost and the
     result is zero. Where every pair that occurs has the largest score of its query, f increases up to
     $-E \log_2 P(q(X,U') = \max_u q(X,u))$, the value returned with `scale` inf.
 
     Args:
-        joint: P(x,u) of query letter and word letter, shape (|X|, |U|).
+        joint: P(x,u) of query letter and codeword letter, shape (|X|, |U|).
         scores: q(x,u), higher is better, shape (|X|, |U|); -inf for the impossible.
         tolerance: certified gap that counts as converged, bits.
 
@@ -76,7 +76,7 @@ def generalized_mutual_information(
     if q.shape != table.shape:
         raise ValueError(f"scores must have the shape of joint, {table.shape}, got {q.shape}")
     target = validation.tolerance(tolerance)
-    # Letters that never occur leave no trace: no word is drawn from them, no query has them.
+    # Letters that never occur leave no trace: no codeword is drawn from them, no query has them.
     px, pu = table.sum(axis=1), table.sum(axis=0)
     present = (pu > 0) & jnp.isfinite(q)
     known = jnp.any(present, axis=1, keepdims=True)
@@ -104,7 +104,7 @@ def generalized_mutual_information_gaussian(
 ) -> GeneralizedInformation:
     r"""Compute the generalized mutual information of a Gaussian pair decoded for another correlation (C30).
 
-    Query and word letter are standard normal with correlation $\rho$, and words are ranked by the density
+    Query and codeword letter are standard normal with correlation $\rho$, and codewords are ranked by the density
     of a pair of correlation r, by $q = (r x u - \tfrac12 r^2 u^2)/(1 - r^2)$. With
     $k = 1/r$ and $a = 1 + k^2 - 2 k \rho$,
 

@@ -12,7 +12,6 @@ too many.
 """
 
 import itertools
-import math
 from typing import Final
 
 import jax
@@ -111,9 +110,7 @@ def wyner_ziv_gaussian(
 
     """
     r = validation.interval("correlation", correlation, low=-1.0, high=1.0, ndim=0)
-    variance = validation.interval(
-        "variance", variance, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=0
-    )
+    variance = validation.positive("variance", variance, ndim=0)
     D = validation.interval("distortion", distortion, low=0.0)
     left = variance * (1 - r) * (1 + r)
     inside = left > D

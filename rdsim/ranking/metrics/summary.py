@@ -21,7 +21,7 @@ WITHOUT_POSITIVES: Final = ("error", "skip", "zero")
 """What may be done with queries that have no positive."""
 
 _ROUNDING: Final = 1e-9
-"""By how much a sum of probabilities of many queries may miss a half that it equals."""
+"""Rounding by which a sum of probabilities of many queries may miss the half that it equals."""
 
 
 def retrieval_metrics(

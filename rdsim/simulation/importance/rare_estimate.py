@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from rdsim.information import log_from_zero
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.simulation.intervals import Estimate
@@ -50,16 +51,12 @@ def rescaled(
     shape: tuple[int, ...],
 ) -> RareEstimate:
     """Put the scale back on the mean of losses in [0, 1]; a scale of zero is an event that cannot happen."""
-
-    def log(x: Float[Array, " b"]) -> Float[Array, " b"]:
-        return jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1.0)) + log_scale, -jnp.inf)
-
     mean = jnp.where(estimate.mean > 0, estimate.mean, 1.0)
     width = jnp.where(estimate.mean > 0, (estimate.upper - estimate.lower) / mean, jnp.inf)
     found = RareEstimate(
-        log_mean=log(estimate.mean),
-        log_lower=log(estimate.lower),
-        log_upper=log(estimate.upper),
+        log_mean=log_from_zero(estimate.mean) + log_scale,
+        log_lower=log_from_zero(estimate.lower) + log_scale,
+        log_upper=log_from_zero(estimate.upper) + log_scale,
         log_scale=log_scale,
         tilt=tilt,
         relative_width=jnp.where(log_scale == -jnp.inf, 0.0, width),

@@ -13,7 +13,7 @@ from rdsim.sources.discretisation import Discretisation, DiscretisedItem
 from rdsim.sources.mixture.densities import MixtureParameters
 
 _HALVINGS: Final = 90
-"""Of a bracket of some 18 standard deviations: more than its ends' 53 bits, so that none is
+"""Halvings of a bracket of some 18 standard deviations: more than its ends' 53 bits, so that none is
 left."""
 
 

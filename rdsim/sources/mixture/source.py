@@ -4,7 +4,6 @@ Samples and densities may be traced; information and cells are computed on the h
 bounds.
 """
 
-import math
 from typing import Any, Final
 
 import jax.numpy as jnp
@@ -290,7 +289,7 @@ def gaussian_mixture(
 
 
 def _finite(name: str, value: Any, ndim: int | None = None) -> Float[Array, "..."]:
-    return validation.interval(name, value, open_low=True, open_high=True, ndim=ndim)
+    return validation.bounded(name, value, ndim=ndim)
 
 
 def _each(name: str, value: Array, size: int) -> Float[Array, " c"]:
@@ -301,6 +300,4 @@ def _each(name: str, value: Array, size: int) -> Float[Array, " c"]:
 
 
 def _positive(name: str, value: Any, ndim: int | None = None) -> Float[Array, "..."]:
-    return validation.interval(
-        name, value, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=ndim
-    )
+    return validation.positive(name, value, ndim=ndim)

@@ -50,20 +50,20 @@ def log_sine(psi: Reals) -> Reals:
     return np.asarray(math.log(2.0) - np.logaddexp(psi, -psi))
 
 
-def log_measure(n: int, psi: Reals) -> Reals:
+def log_measure(n: float | int, psi: Reals) -> Reals:
     r"""Ln of the density of $\psi$ for a uniform direction: $\sin^{n-1}\theta / B(\frac{n-1}2, \frac12)$."""
     return np.asarray((n - 1) * log_sine(psi) - betaln((n - 1) / 2, 0.5))
 
 
-def log_cap(n: int, psi: Reals) -> Reals:
-    """Natural log of the probability of the cap of an angle, of any size."""
+def log_cap(n: float | int, psi: Reals) -> Reals:
+    """Natural log of the probability of the cap of an angle, of any size; n need not be an integer."""
     psi = np.asarray(psi, float)
     half = -np.abs(psi)  # the cap or its complement, whichever is smaller
     log_small = _log_small_cap(n, half)
     return np.asarray(np.where(psi <= 0, log_small, np.log1p(-np.exp(log_small))))
 
 
-def _log_small_cap(n: int, psi: Reals) -> Reals:
+def _log_small_cap(n: float | int, psi: Reals) -> Reals:
     a, x, t = (n - 1) / 2, np.exp(2 * log_sine(psi)), cosine(psi)
     # Near the equator 1 - I is small and known with all its digits.
     near = a * t * t < 0.5

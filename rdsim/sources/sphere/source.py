@@ -59,33 +59,11 @@ class SphericalSource:
     @validation.needs_float64
     def angle_density(self, angle: ArrayLike) -> Float[Array, "..."]:
         """Compute the density of the angle in [0, pi] between query and item, radians, any shape."""
-        psi = _places(angle)
+        theta = np.asarray(validation.interval("angle", angle, low=0.0, high=math.pi), float)
+        with np.errstate(divide="ignore"):
+            psi = np.clip(np.log(np.tan(theta / 2)), -700.0, 700.0)
         log_density = caps.log_measure(self.dimension, psi) - caps.log_sine(psi)
         return jnp.asarray(np.exp(log_density + self._log_ratio(psi)))
-
-    @on_host
-    @validation.needs_float64
-    def angle_tail(self, angle: ArrayLike) -> Float[Array, "..."]:
-        """Compute the probability that query and item lie farther apart than an angle, any shape.
-
-        The density is integrated by Gauss and Legendre's rule; the absolute error is below 1e-10.
-        """
-        psi = _places(angle)
-        low, high = _support(self)
-        edges = np.linspace(low, high, _cells(self, low, high) + 1)
-        nodes, weights = np.polynomial.legendre.leggauss(12)
-
-        def integral(start: Reals, end: Reals) -> Reals:
-            half = 0.5 * (end - start)
-            at = 0.5 * (start + end)[..., None] + half[..., None] * nodes
-            density = np.exp(caps.log_measure(self.dimension, at) + self._log_ratio(at))
-            return np.asarray(half * (density @ weights))
-
-        # Whole cells are added from the far end, so that small tails keep their digits; the cell of the angle is cut there.
-        beyond = np.append(np.cumsum(integral(edges[:-1], edges[1:])[::-1])[::-1], 0.0)
-        inside = np.clip(psi, low, high)
-        place = np.minimum(np.searchsorted(edges, inside, side="right"), edges.size - 1)
-        return jnp.asarray(np.clip(beyond[place] + integral(inside, edges[place]), 0.0, 1.0))
 
     @property
     @validation.needs_float64
@@ -158,12 +136,6 @@ def projected_normal(dimension: Integer, *, correlation: ArrayLike) -> Spherical
     n = validation.integer("dimension", dimension, low=2, high=MAX_DIMENSION)
     rho = validation.interval("correlation", correlation, low=0.0, high=MAX_CORRELATION, ndim=0)
     return SphericalSource(parameter=rho, dimension=n, kind=_NORMAL)
-
-
-def _places(angle: ArrayLike) -> Reals:
-    theta = np.asarray(validation.interval("angle", angle, low=0.0, high=math.pi), float)
-    with np.errstate(divide="ignore"):
-        return np.clip(np.log(np.tan(theta / 2)), -700.0, 700.0)
 
 
 def _support(source: SphericalSource) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """What every curve of bits per item against rank loss has: its ends, and a search on its slopes."""
 
 import dataclasses
-from typing import ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +9,14 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.certified import Certified
-from rdsim.limits._curve import Curve
+from rdsim.limits._curve import Curve, between
 from rdsim.limits._supporting_lines import Points, search
+from rdsim.limits.bottleneck._solver import reduced
 from rdsim.number_types import ArrayLike
-from rdsim.ranking.loss import RankLoss
+from rdsim.ranking.loss import RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss_kernel
 from rdsim.results import result
+from rdsim.sources.tables import DiscreteSource
 from rdsim.transformations import on_host
 
 _PADDED: Final = 64
@@ -88,8 +90,7 @@ class ItemCurve(Curve):
         raise NotImplementedError
 
     def _certified(self, lower: np.ndarray, upper: np.ndarray, shape: tuple[int, ...]) -> Certified:
-        low, high = (jnp.asarray(np.reshape(bound, shape)) for bound in (lower, upper))
-        return Certified(value=high, lower=low, upper=high, tolerance=self.rate.tolerance)
+        return between(lower, upper, shape, self.rate.tolerance)
 
     def _ends(self) -> Points:
         # Nothing is sent at D_max. The letter itself may be stored, and no loss is less than then.
@@ -153,6 +154,37 @@ def searched(
 def at_slopes(curve: ItemCurve, slopes: np.ndarray) -> Points:
     """Solve the slopes, reward a bit; with what is known before."""
     return Points(*map(np.asarray, curve._known())).and_also(curve._points(slopes))
+
+
+def checked_problem(
+    source: Any, loss: Any, slopes: ArrayLike, tolerance: ArrayLike
+) -> tuple[RankLoss, np.ndarray, Float[Array, " s"], Float[Array, ""]]:
+    """Check what every such curve is asked for: the loss, P(x,y), the slopes and the tolerance."""
+    parsed = parse_loss(loss)
+    table = source.joint if isinstance(source, DiscreteSource) else source
+    joint = np.asarray(validation.pmf("source", table, ndim=2))
+    slope = validation.positive("slopes", slopes, ndim=1)
+    return parsed, joint, slope, validation.tolerance(tolerance)
+
+
+def unsolved(
+    joint: np.ndarray,
+    log2_size: Float[Array, ""],
+    loss: RankLoss,
+    slope: Float[Array, " s"],
+    tolerance: Float[Array, ""],
+) -> dict[str, Any]:
+    """Fields of a curve before `with_points`: its ends, and the slopes in the place of its points."""
+    least, most = end_losses(joint, log2_size, loss)
+    return {
+        "slope": slope,
+        "loss": slope,
+        "rate": Certified(value=slope, lower=slope, upper=slope, tolerance=tolerance),
+        "minimum_loss": jnp.asarray(least),
+        "maximum_loss": jnp.asarray(most),
+        "stored_rate": jnp.asarray(reduced(joint).entropy),
+        "joint": jnp.asarray(joint),
+    }
 
 
 def end_losses(

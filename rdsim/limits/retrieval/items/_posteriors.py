@@ -1,7 +1,7 @@
-r"""Many classes of queries and few letters: a channel of some words, and a proof over all posteriors (C25, C26).
+r"""Many classes of queries and few letters: a channel of some codewords, and a proof over all posteriors (C25, C26).
 
-With $\tau_c(u) = \sum_y u_y e_c(y)$ and $G_c(\tau) = \max_r \omega_c(r)\tau - \beta_c(r)$ in units of the price of
-a nat, the bound of `_strategies` is
+With $\tau_c(u) = \sum_y u_y e_c(y)$ and $G_c(\tau) = \max_r \omega_c(r)\tau - \beta_c(r)$ in units of the multiplier of
+the rate, the bound of `_strategies` is
 
 $$\sum_{c,r} \mathrm{mass}_c(r)\, \beta_c(r) + \sum_y P_y \theta_y +
   \max_u \Bigl\{ \sum_c G_c(\tau_c(u)) - D(u\|P) - \theta \cdot u \Bigr\}$$
@@ -44,7 +44,7 @@ class Found(NamedTuple):
 
     Attributes:
         channels: P(u,y), to be evaluated as they are.
-        bound: of what any channel earns less its price beyond a random ranking's reward, in units of the price.
+        bound: of what any channel earns less the multiplier times its rate, beyond a random ranking's reward, in units of the multiplier.
 
     """
 
@@ -53,7 +53,7 @@ class Found(NamedTuple):
 
 
 class _Dual(NamedTuple):
-    """The bound's problem: classes, P(y), masses and rewards of the groups in units of the price."""
+    """The bound's problem: classes, P(y), masses and rewards of the groups in units of the multiplier."""
 
     direction: np.ndarray
     py: np.ndarray
@@ -91,7 +91,7 @@ class _Dual(NamedTuple):
 
 
 def solve(
-    queries: Queries, above: list[Steps], joint: np.ndarray, price: float, tolerance: float
+    queries: Queries, above: list[Steps], joint: np.ndarray, multiplier: float, tolerance: float
 ) -> Found:
     """Bound every channel, and improve one.
 
@@ -99,7 +99,7 @@ def solve(
         queries: classes, and P(y) of at most MOST_LETTERS letters.
         above: what each class earns by the quantile, from above.
         joint: P(u,y) of a channel to begin with; a good one gives a good bound.
-        price: lambda, reward a nat.
+        multiplier: lambda, reward a nat.
         tolerance: nats that the search of posteriors may leave.
 
     """
@@ -107,7 +107,7 @@ def solve(
         queries.direction,
         queries.py,
         [each.length for each in above],
-        [each.slope / price for each in above],
+        [each.slope / multiplier for each in above],
         tolerance,
     )
     joint = joint[joint.sum(axis=1) > 0]

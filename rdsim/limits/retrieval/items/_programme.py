@@ -16,6 +16,8 @@ import numpy as np
 
 from rdsim.limits.retrieval.items import _posteriors
 from rdsim.limits.retrieval.items._alternation import alternated
+from rdsim.limits.retrieval.items._interior_point import interior_point
+from rdsim.limits.retrieval.items._one_class import one_class
 from rdsim.limits.retrieval.items._pricing import best_strategies, interpolated
 from rdsim.limits.retrieval.items._ranks import Programme, Queries, Rewards, Steps, class_steps
 from rdsim.limits.retrieval.items._strategies import (
@@ -23,10 +25,8 @@ from rdsim.limits.retrieval.items._strategies import (
     Solution,
     children,
     first_strategies,
-    interior_point,
 )
 
-_NEWTON_STEPS: Final = 60
 _MOST_CLASSES: Final = 5
 """Classes of queries up to which strategies can be searched."""
 _FIRST_STRATEGIES: Final = 700
@@ -45,14 +45,14 @@ _LOOSE: Final = 0.1
 """Nats, times groups squared, that the interior point leaves open as long as strategies are missing.
 Dual variables well inside their set change less from round to round than those at a corner."""
 _TIGHT: Final = 0.1
-"""The same when none is missing any more."""
+"""Nats, times groups squared, that it leaves open once no strategy is missing."""
 _ASTRAY: Final = 3.0
 """Excess over the tolerance from which on finer groups are not tried: these did not converge."""
 _ROUNDS: Final = 12
 _FINEST: Final = 144
 """Groups a class has at most."""
 _ROUNDING: Final = 5e-14
-"""Of a reward: a sum of some hundred numbers, of probabilities that are rounded to 1e-14."""
+"""Rounding of a reward, a sum of some hundred numbers of probabilities that are rounded to 1e-14."""
 
 
 class Optimum(NamedTuple):
@@ -155,24 +155,24 @@ def _earned(problem: Programme, joint: np.ndarray, rewards: Steps, classes: list
 def _by_transport(problem: Programme, multiplier: float) -> tuple[np.ndarray, float]:
     """Solve one class, from below for the channel and from above for the bound."""
     direction, py = problem.queries.direction[0], problem.queries.py
-    channel, _, theta = _one_class(problem.below[0], direction, py, multiplier)
-    _, value, _ = _one_class(problem.above[0], direction, py, multiplier, theta)
+    channel, _, theta = one_class(problem.below[0], direction, py, multiplier)
+    _, value, _ = one_class(problem.above[0], direction, py, multiplier, theta)
     return channel, problem.rewards.above.whole + multiplier * value
 
 
 def _by_posteriors(
-    problem: Programme, price: float, tolerance: float
+    problem: Programme, multiplier: float, tolerance: float
 ) -> tuple[list[np.ndarray], float]:
-    """Solve many classes of few letters by a channel of some words, and bound over all posteriors."""
+    """Solve many classes of few letters by a channel of some codewords, and bound over all posteriors."""
     queries, below = problem.queries, problem.rewards.below
-    # Words are graded by the share of ranks after which half of what a rank can earn is lost.
+    # Codewords are graded by the share of ranks after which half of what a rank can earn is lost.
     half = below.slope >= 0.5 * (below.slope[0] + below.slope[-1])
     size = 1.0 / max(float(below.length[half].sum()), 1e-300)
     towards = queries.py * (1.0 + queries.direction)
-    (found,) = alternated(problem, towards, size, np.array([price]))
+    (found,) = alternated(problem, towards, size, np.array([multiplier]))
     nats = 0.1 * tolerance * np.log(2.0)
-    channels, value = _posteriors.solve(queries, problem.above, found, price, nats)
-    return channels, problem.rewards.above.whole + price * value
+    channels, value = _posteriors.solve(queries, problem.above, found, multiplier, nats)
+    return channels, problem.rewards.above.whole + multiplier * value
 
 
 def _by_strategies(
@@ -294,73 +294,3 @@ def _scores(groups: Problem, solution: Solution) -> list[tuple[np.ndarray, np.nd
         ends = np.append(0.0, np.cumsum(mass))
         found.append((ends, np.concatenate([[e.max()], tau, [e.min()]])))
     return found
-
-
-def _one_class(
-    steps: Steps,
-    direction: np.ndarray,
-    py: np.ndarray,
-    multiplier: float,
-    start: np.ndarray | None = None,
-) -> tuple[np.ndarray, float, np.ndarray]:
-    r"""Minimise the dual of one class, a smooth convex function of theta.
-
-    $$\sum_j L_j \ln\sum_y P_y e^{e(y)\omega_j/\lambda - \theta_y} + \sum_y P_y \theta_y.$$
-
-    Newton's method in theta with halved steps (the function is convex, smooth, and flat along the
-    constants), from a start or from the solution at a larger multiplier where the multiplier is small.
-
-    Args:
-        steps: omega on cells of the quantile.
-        direction: e, shape (|Y|,).
-        py: P(y) > 0, shape (|Y|,).
-        multiplier: Lagrange multiplier lambda of the rate, reward per nat.
-        start: theta to begin with.
-
-    Returns:
-        P(cell, y), whose columns are P_Y up to rounding; the least value of the dual; and theta.
-
-    """
-    length, spread = steps.length, float(np.ptp(steps.slope)) * float(np.ptp(direction))
-    theta = np.zeros(py.size) if start is None else start
-    stages = (
-        max(int(np.ceil(np.log(spread / (8.0 * multiplier)) / np.log(4.0))), 0) if spread else 0
-    )
-    for stage in range(stages if start is None else 0, -1, -1):
-        # Homotopy: the dual is smoother at a larger multiplier, and its minimiser a good start for the next.
-        larger = multiplier * 4.0**stage
-        # Letters along the first axis, cells along the second: sums over few letters are fast.
-        score = np.log(py)[:, None] + direction[:, None] * (steps.slope / larger)
-
-        def solved(theta: np.ndarray, score: np.ndarray = score) -> tuple[float, np.ndarray]:
-            logits = score - theta[:, None]
-            top = logits.max(axis=0)
-            weight = np.exp(logits - top)
-            total = weight.sum(axis=0)
-            value = length @ (top + np.log(total)) + py @ theta
-            return float(value), weight / total
-
-        value, posterior = solved(theta)
-        for _ in range(_NEWTON_STEPS):
-            mass = posterior @ length
-            gradient = py - mass
-            if np.abs(gradient).max() < 1e-14:
-                break
-            hessian = np.diag(mass) - (posterior * length) @ posterior.T
-            # The constants are taken out of the null space.
-            step = np.linalg.lstsq(hessian + 1.0, -gradient, rcond=1e-15)[0]
-            decrement = -float(gradient @ step)
-            if decrement <= 1e-17 * (1.0 + abs(value)):
-                theta = theta + step
-                value, posterior = solved(theta)
-                break
-            share = 1.0
-            while share > 1e-6:
-                tried, there = solved(theta + share * step)
-                if tried <= value - 1e-4 * share * decrement + 1e-15 * abs(value):
-                    break
-                share *= 0.5
-            theta = theta + share * step
-            value, posterior = tried, there
-        theta = theta * (4.0 if stage else 1.0)
-    return (posterior * length).T, value, theta

@@ -262,13 +262,13 @@ def classes_of(joint: np.ndarray) -> Queries:
             backward.append(0.0)
     if not directions:
         return Queries(np.zeros((0, py.size)), np.zeros(0), np.zeros(0), py)
-    # A class and its reverse are one: the direction is turned so that the larger coefficient is the forward one,
-    # and scaled to a largest entry of one, the coefficients taking up the scale.
+    # A class and its reverse are one: the direction has the sign by which the larger coefficient is the forward one,
+    # and the largest entry one; the coefficients take up the scale.
     e, plus, minus = np.stack(directions), np.array(forward), np.array(backward)
-    turned = np.where(minus > plus, -1.0, 1.0)
+    sign = np.where(minus > plus, -1.0, 1.0)
     plus, minus = np.maximum(plus, minus), np.minimum(plus, minus)
     size = np.abs(e).max(axis=1)
-    return Queries(e * (turned / size)[:, None], plus * size, minus * size, py)
+    return Queries(e * (sign / size)[:, None], plus * size, minus * size, py)
 
 
 def class_steps(steps: Steps, forward: float, backward: float) -> Steps:

@@ -34,10 +34,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.certified import Certified
 from rdsim.limits._supporting_lines import Points
 from rdsim.limits.bottleneck._solver import reduced
-from rdsim.limits.retrieval.items._item_curve import ItemCurve, end_losses, with_points
+from rdsim.limits.retrieval.items._item_curve import (
+    ItemCurve,
+    checked_problem,
+    unsolved,
+    with_points,
+)
 from rdsim.limits.retrieval.items._programme import optimum, programme
 from rdsim.limits.retrieval.items._ranks import Programme, Rewards, classes_of, tabulated
 from rdsim.number_types import ArrayLike
@@ -87,9 +91,7 @@ class RetrievalCurve(ItemCurve):
             one class. A letter without mass has the row of the codewords' own distribution.
 
         """
-        at = validation.interval(
-            "slope", slope, low=0.0, high=np.inf, open_low=True, open_high=True, ndim=0
-        )
+        at = validation.positive("slope", slope, ndim=0)
         found = optimum(self.programme(), float(at), float(self.rate.tolerance)).joint
         found = found[found.sum(axis=1) > 0]
         rows = (found / found.sum(axis=0)).T
@@ -148,30 +150,12 @@ def retrieval_curve(
         hold all the same.
 
     """
-    parsed = parse_loss(loss)
-    table = source.joint if isinstance(source, DiscreteSource) else source
-    joint = np.asarray(validation.pmf("source", table, ndim=2))
+    parsed, joint, slope, wanted = checked_problem(source, loss, slopes, tolerance)
     size = validation.interval("log2_size", log2_size, low=1.0, high=_LARGEST, ndim=0)
-    slope = validation.interval(
-        "slopes", slopes, low=0.0, high=np.inf, open_low=True, open_high=True, ndim=1
-    )
-    wanted = validation.tolerance(tolerance)
     if encoder not in ("shared", "joint"):
         raise ValueError(f'encoder must be "shared" or "joint", got {encoder!r}')
-    least, most = end_losses(joint, size, parsed)
-    curve = RetrievalCurve(
-        slope=slope,
-        loss=slope,
-        rate=Certified(value=slope, lower=slope, upper=slope, tolerance=wanted),
-        minimum_loss=jnp.asarray(least),
-        maximum_loss=jnp.asarray(most),
-        stored_rate=jnp.asarray(reduced(joint).entropy),
-        joint=jnp.asarray(joint),
-        log2_size=size,
-        rank_loss=loss,
-        encoder=encoder,
-    )
-    return with_points(curve)
+    fields = unsolved(joint, size, parsed, slope, wanted)
+    return with_points(RetrievalCurve(**fields, log2_size=size, rank_loss=loss, encoder=encoder))
 
 
 def _points(problem: Programme, slopes: np.ndarray, tolerance: float) -> Points:

@@ -1,9 +1,14 @@
-"""Types and joint types of n letters: lists of all of them, their indices in these and multinomial counts."""
+"""Types of sequences of n letters, the counts of each letter: all of them, their indices and probabilities."""
 
 import math
 
 import numpy as np
 import scipy.special
+
+
+def composition_count(n: int, parts: int) -> int:
+    """Count the ways to write n as a sum of so many counts."""
+    return math.comb(n + parts - 1, parts - 1)
 
 
 def compositions(n: int, parts: int) -> np.ndarray:
