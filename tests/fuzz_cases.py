@@ -310,6 +310,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "block_lengths": [50],
     },
     "limits.finite_blocklength.gaussian_mse_second_order": {"variance": 1.0, "distortion": 0.25},
+    "codes.channel_simulation_bits": {"mutual_information": 2.0},
     "codes.code_rates": {"code": VQ, "items": ITEMS, "masses": np.full(24, 1 / 24)},
     "codes.common_code": {"code": VQ, "codebook_size": 6, "planes": 0},
     "codes.competitor_probabilities": {"code": RANDOM},
@@ -346,6 +347,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "bits": 2,
         "initial_codewords": 8,
     },
+    "codes.huffman_lengths": {"p": PMF},
     "codes.hyperplane_hashing": {"key": KEY, "items": ITEMS, "bits": 2},
     "codes.likelihood_encoder": {
         "key": KEY,
@@ -401,12 +403,19 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "simulation.cosine_decoder": {"codewords": ITEMS[:3]},
     "simulation.distance_decoder": {"codewords": ITEMS[:3], "temperatures": [0.1, 1.0]},
     "simulation.whole_items": {"source": MIXTURE, "modalities": [0]},
+    "finite_sample.channel_information": {"channel": CHANNEL, "prior": [0.5, 0.5]},
+    "finite_sample.donsker_varadhan": {
+        "joint_scores": [0.1, 0.5],
+        "product_scores": [0.3, 0.2],
+        "bounds": (-1.0, 1.0),
+    },
     "finite_sample.empirical_bernstein_bound": {
         "distortions": HAMMING,
         "slope": 1.0,
         "samples": 100,
         "violation": 0.05,
     },
+    "finite_sample.infonce": {"scores": [[[0.5, 0.1], [0.2, 0.9]]] * 2, "bounds": (-1.0, 1.0)},
     "finite_sample.letter_counts": {"samples": np.array([0, 1, 1]), "letters": 3},
     "finite_sample.pac_bayes_bound": {
         "distortions": HAMMING,
@@ -414,6 +423,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "samples": 100,
         "violation": 0.05,
     },
+    "finite_sample.plug_in_information": {"counts": np.array([[30, 10], [5, 20]])},
     "finite_sample.plug_in_rate": {
         "counts": np.array([30, 20, 10]),
         "distortions": HAMMING,

@@ -196,8 +196,10 @@ CASES: Final[dict[str, Call]] = {
 
 # Takes a second at most, so that what may be valid is tried too.
 AFFORDABLE: Final = (
+    "finite_sample.decoder_information",
     "finite_sample.fit_exponent",
     "finite_sample.fit_exponent_of_trials",
+    "finite_sample.leave_one_out_information",
     "learning.distillation_loss",
     "learning.info_nce_loss",
     "learning.log_overlap",

@@ -46,6 +46,7 @@ def share(key: Any, arguments: Any) -> Any:
 
 CHANNELS: Final = np.stack([CHANNEL, CHANNEL])
 COUNTS: Final = np.array([[[3.0, 1.0], [2.0, 4.0]]] * 2)
+BATCHES: Final = -1 - np.random.default_rng(3).random((3, 4, 4))
 SIZES: Final = np.array([10.0, 20.0, 40.0, 80.0])
 MEANS: Final = np.array([1.0, 2.1, 3.9, 8.2])
 TRIALS: Final = MEANS * (1 + 0.1 * np.random.default_rng(5).random((12, 4)))
@@ -189,6 +190,11 @@ CASES: Final[dict[str, Call]] = {
         "training_share": positive(0.5, 0.0, 1.0, math.inf),
         "max_codewords": count(8, 0),
     },
+    "finite_sample.decoder_information": {
+        "log_ratios": points(SAMPLES),
+        "bounds": Argument((-9.0, 9.0), ("x", [], 3.0, (9.0, -9.0), (math.nan, 9.0), (0.0, 0.1))),
+        "confidence": positive(0.9, 0.0, 1.0, math.inf),
+    },
     "finite_sample.excess_distribution": {
         "p": distribution(PMF),
         "distortions": table(HAMMING),
@@ -219,6 +225,11 @@ CASES: Final[dict[str, Call]] = {
         "slope": positive(2.0, 0.0, math.inf),
         "log2_size": positive(4.0, 0.0, math.inf, [2.0, 3.0]),
         "active": Argument([True, False], ("x", [], [True], [[True, False]], object(), 1j)),
+    },
+    "finite_sample.leave_one_out_information": {
+        "log_densities": points(BATCHES),
+        "bounds": Argument((-9.0, 9.0), ("x", [], 3.0, (9.0, -9.0), (math.nan, 9.0), (0.0, 0.1))),
+        "confidence": positive(0.9, 0.0, 1.0, math.inf),
     },
     "finite_sample.plug_in_excess": {
         "key": key(),

@@ -31,10 +31,10 @@ def test_every_package_is_reachable_after_import_rdsim_and_comes_when_it_is_used
         "import sys, rdsim; late = {'flax', 'optax', 'scipy.stats', 'rdsim.limits', 'rdsim.learning'};"
         "assert not late & set(sys.modules), late & set(sys.modules);"
         "assert set(rdsim.__all__) <= set(dir(rdsim));"
-        "print(rdsim.learning.train.__name__, rdsim.finite_sample.plug_in_rate.__name__)"
+        "print(rdsim.learning.train.__name__, rdsim.finite_sample.infonce.__name__)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == ["train", "plug_in_rate"]
+    assert found.stdout.split() == ["train", "infonce"]
 
 
 @pytest.mark.parametrize("missing", ["flax", "optax", "orbax"])

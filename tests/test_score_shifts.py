@@ -12,7 +12,7 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsim import learning, ranking
+from rdsim import finite_sample, learning, ranking
 from rdsim.information import below_largest, log_share
 
 K = 6
@@ -20,6 +20,27 @@ K = 6
 
 def _scores(seed, *shape):
     return np.random.default_rng(seed).integers(-24, 25, shape) / 8
+
+
+def _ends(found):
+    return np.array([found.value, found.lower, found.upper])
+
+
+def _infonce(scores, shift):
+    return _ends(finite_sample.infonce(scores + shift))
+
+
+def _infonce_bounded(scores, shift):
+    return _ends(finite_sample.infonce(scores + shift, bounds=(-3 + shift, 3 + shift)))
+
+
+def _leave_one_out(scores, shift):
+    return _ends(finite_sample.leave_one_out_information(scores + shift))
+
+
+def _donsker_varadhan(scores, shift):
+    flat, bounds = scores.ravel() + shift, (-3 + shift, 3 + shift)
+    return _ends(finite_sample.donsker_varadhan(flat[::2], flat[1::2], bounds=bounds))
 
 
 def _info_nce_loss(scores, shift):
@@ -45,6 +66,10 @@ def _temperatures(scores, shift, shared):
 
 
 CASES = {
+    "infonce": _infonce,
+    "infonce with bounds": _infonce_bounded,
+    "leave_one_out_information": _leave_one_out,
+    "donsker_varadhan": _donsker_varadhan,
     "info_nce_loss": _info_nce_loss,
     "triplet_loss": _triplet_loss,
     "distillation_loss": _distillation_loss,
@@ -77,6 +102,8 @@ def test_float32_losses_keep_their_digits(name, shift):
 @pytest.mark.parametrize("constant", [1e17, -3e99, 1e5])
 def test_constant_scores_have_no_information(constant):
     scores = np.full((3, 100, 100), constant)
+    assert abs(finite_sample.infonce(scores).value) < 1e-12
+    assert abs(finite_sample.leave_one_out_information(scores).value) < 1e-12
     loss = learning.info_nce_loss(jnp.asarray(scores[0]))
     assert loss == pytest.approx(np.log(100), rel=1e-12, abs=0)
 

@@ -28,8 +28,10 @@ from rdsim.codes.ensembles import (
 from rdsim.codes.entropy_coding import (
     CodeRates,
     RangeCoded,
+    channel_simulation_bits,
     code_rates,
     entropy_coded_bits,
+    huffman_lengths,
 )
 from rdsim.codes.item_code import ItemCode, StoredCode
 from rdsim.codes.quantizers import (
@@ -74,6 +76,7 @@ __all__ = [
     "SphereEnsemble",
     "StoredCode",
     "VectorQuantizer",
+    "channel_simulation_bits",
     "code_rates",
     "common_code",
     "competitor_probabilities",
@@ -85,6 +88,7 @@ __all__ = [
     "entropy_weighted_quantizer",
     "fit_item_code",
     "gaussian_test_channel",
+    "huffman_lengths",
     "hyperplane_hashing",
     "likelihood_encoder",
     "lloyd_max_levels",

@@ -6,7 +6,7 @@ $$H(U) = I(U;Y) + H(U|Y).$$
 
 - I(U;Y) is the rate of rate-distortion theory, a bound for every scheme.
 - A code whose encoder draws its index with private randomness and sends it pays H(U): the
-  randomness H(U|Y) is sent along. A range coder comes close to H(U) from above.
+  randomness H(U|Y) is sent along. Huffman's code and a range coder come close to H(U) from above.
 - Encoder and decoder that share randomness can save H(U|Y) by channel simulation, to within
   $\log_2(I + 1) + 5$ bits per item at a time.
 
@@ -14,6 +14,7 @@ A deterministic code has H(U|Y) = 0: all three meet. Every function raises a Val
 argument if a pmf is none, shapes differ or a number lies outside its range.
 """
 
+import heapq
 from typing import Any
 
 import jax
@@ -128,6 +129,7 @@ def entropy_coded_bits(symbols: ArrayLike, p: ArrayLike) -> RangeCoded:
     whole 32-bit words. If all masses of the message lie well above $2^{-24}$, its N symbols cost
     $-\sum_i \log_2 q(u_i)$ bits plus about a word. A mass near $2^{-24}$ or below is rounded up to that:
     the symbol costs at most 24 bits, fewer than its mass says, and the others pay for it.
+    A prefix code of single symbols is no part of it; see `huffman_lengths`.
 
     Args:
         symbols: indices u_i in 0..K-1, integers of shape (N,), N at least 1.
@@ -197,3 +199,60 @@ def _check_symbols(symbols: Any, q: np.ndarray) -> np.ndarray:
             f"p must have mass on every symbol coded, got none on symbol {message[lost][0]}"
         )
     return message.astype(np.int32)
+
+
+@on_host
+def huffman_lengths(p: ArrayLike) -> Float[Array, " k"]:
+    r"""Codeword lengths of Huffman's code, the least expected length of any prefix code.
+
+    $$H(q) \le \sum_u q_u \ell_u < H(q) + 1.$$
+
+    Args:
+        p: q, the distribution of the symbols, shape (K,).
+
+    Returns:
+        Lengths in bits, shape (K,): inf where q has no mass (no codeword), 0 for a lone symbol.
+
+    References:
+        Huffman (1952), Proc. IRE 40(9).
+
+    """
+    q = np.asarray(validation.pmf("p", p))
+    used = np.flatnonzero(q)
+    lengths = np.where(q > 0, 0.0, np.inf)
+    # A subtree is its mass and its number; numbers grow with age and break ties of the mass.
+    heap: list[tuple[float, int]] = [(float(q[u]), i) for i, u in enumerate(used)]
+    heapq.heapify(heap)
+    parent = np.zeros(max(2 * used.size - 1, 1), int)
+    for node in range(used.size, 2 * used.size - 1):
+        (first, a), (second, b) = heapq.heappop(heap), heapq.heappop(heap)
+        parent[[a, b]] = node
+        heapq.heappush(heap, (first + second, node))
+    depth = np.zeros(parent.size)
+    for node in range(parent.size - 2, -1, -1):
+        depth[node] = depth[parent[node]] + 1
+    lengths[used] = depth[: used.size]
+    return jnp.asarray(lengths)
+
+
+@validation.needs_float64
+def channel_simulation_bits(mutual_information: ArrayLike) -> Float[Array, "..."]:
+    r"""Bits per item with which shared randomness certainly simulates a channel, one item at a time.
+
+    $$I + \log_2(I + 1) + 5,$$
+
+    an upper bound on the least expected length of a prefix code; no scheme needs less than I.
+
+    Args:
+        mutual_information: I(U;Y) in bits, any shape.
+
+    Returns:
+        Bits per item, shape of I.
+
+    References:
+        Li and El Gamal (2018), IEEE Trans. Inf. Theory 64(11) (strong functional representation
+        lemma, one-shot channel simulation).
+
+    """
+    rate = validation.interval("mutual_information", mutual_information, low=0.0)
+    return rate + information.log1p(rate) / information.LN2 + 5.0

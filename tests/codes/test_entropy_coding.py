@@ -1,6 +1,7 @@
 """C17: the rate of a code, as information and as the bits that real coders write."""
 
 import dataclasses
+import itertools
 import sys
 import types
 
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 
 from rdsim.codes.distances import sum_in_chunks
 from rdsim.codes.entropy_coding import (
+    channel_simulation_bits,
     code_rates,
     entropy_coded_bits,
+    huffman_lengths,
 )
 
 COIN = [0.5, 0.5]
@@ -116,6 +119,39 @@ def test_without_the_coder_the_error_says_what_to_install(monkeypatch):
         entropy_coded_bits([0, 1], COIN)
 
 
+@settings(max_examples=60)
+@given(strategies.pmfs())
+def test_C17_huffman_lengths_are_the_best_of_all_prefix_codes(q):
+    lengths = np.asarray(huffman_lengths(q))
+    used = q > 0
+    assert np.all(np.isinf(lengths[~used]))
+    length = np.dot(q[used], lengths[used])
+    assert _entropy(q) - 1e-12 <= length
+    # Less than a bit above the entropy, with the bit taken from each length: 1 + H may round to 1.
+    assert np.sum(q[used] * (lengths[used] - 1)) < _entropy(q)  # the masses sum to one
+    count = used.sum()
+    if count > 1:
+        assert sum(2.0 ** -lengths[used]) == 1.0
+    best = min(
+        np.dot(q[used], trial)
+        for trial in itertools.product(range(count), repeat=count)
+        if sum(2.0 ** -np.array(trial)) <= 1
+    )
+    np.testing.assert_allclose(length, best, rtol=0, atol=1e-12)
+
+
+def test_huffman_lengths_of_known_distributions():
+    np.testing.assert_array_equal(huffman_lengths([0.5, 0.25, 0.125, 0.125]), [1, 2, 3, 3])
+    np.testing.assert_array_equal(huffman_lengths(np.full(8, 1 / 8)), np.full(8, 3.0))
+    np.testing.assert_array_equal(huffman_lengths([0.0, 1.0]), [np.inf, 0.0])
+
+
+def test_C17_channel_simulation_bits_are_those_of_li_and_el_gamal():
+    np.testing.assert_allclose(
+        channel_simulation_bits([0.0, 1.0, 3.0, 7.0]), [5.0, 7.0, 10.0, 15.0], rtol=1e-12, atol=0
+    )
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -126,6 +162,10 @@ def test_without_the_coder_the_error_says_what_to_install(monkeypatch):
         (lambda: entropy_coded_bits([-1], COIN), ValueError, r"in \[0, 1\], got -1 at index 0"),
         (lambda: entropy_coded_bits([1], [1.0, 0.0]), ValueError, "got none on symbol 1"),
         (lambda: entropy_coded_bits([1], [0.5, 0.6]), ValueError, "p must sum to one"),
+        (lambda: huffman_lengths([0.5, 0.6]), ValueError, "p must sum to one"),
+        (lambda: huffman_lengths([-0.5, 1.5]), ValueError, "p must lie in"),
+        (lambda: channel_simulation_bits(-0.1), ValueError, "mutual_information must lie in"),
+        (lambda: channel_simulation_bits(np.nan), ValueError, "mutual_information must not"),
         (lambda: _rates(np.zeros((4, 2))), ValueError, r"items must have shape \(N, 1\)"),
         (lambda: _rates(np.zeros((4, 1)), masses=COIN), ValueError, "masses must have one entry"),
     ],
