@@ -23,6 +23,9 @@ _ONE_BY_ONE: Final = 32  # ranks that are not grouped
 _RATIO: Final = 1.1  # of the last rank of a group to its first,
 _GROUPS: Final = 1500  # unless there were more groups than this
 _LEAST: Final = 1e-8  # of M t: a competitor that wins so rarely changes the loss by less
+_LOBATTO: Final = np.array([-1.0, -math.sqrt(3 / 7), 0.0, math.sqrt(3 / 7), 1.0])
+_LOBATTO_WEIGHT: Final = np.array([9.0, 49.0, 64.0, 49.0, 9.0]) / 90
+_SIMPSON_WEIGHT: Final = np.array([1.0, 0.0, 4.0, 0.0, 1.0]) / 3
 
 
 @dataclass(frozen=True)
@@ -75,22 +78,25 @@ def binomial_ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
     r"""Write $\int E\,w(1 + \mathrm{Bin}(M-1, v))\, dC(v)$ as a mean of C at shares t, by parts.
 
     On a piece [t, t'] the concave C is at most its value at the mean of the share under -dw, which is
-    integrated by Simpson's rule.
+    integrated by Lobatto's rule of five nodes. Three of them are Simpson's. The mean is rounded up by the distance of
+    the two rules: far more than the error of the better one, and up to t' where a piece is too wide for either.
     """
     log_M = size * LN2
     pieces = _groups(log_M - math.log(_LEAST))
-    log_t = np.linspace(math.log(_LEAST) - log_M, 0.0, 2 * pieces + 1)
-    at = 1 - gain_without_ties(size, loss, log_t)
-    lost, t = at[::2], np.exp(log_t[::2])
+    edges = np.linspace(math.log(_LEAST) - log_M, 0.0, pieces + 1)
+    half = 0.5 * (edges[1] - edges[0])
+    inner = (edges[:-1] + half)[:, None] + half * _LOBATTO[:-1]
+    log_t = np.append(inner.ravel(), 0.0)
+    lost, t = 1 - gain_without_ties(size, loss, log_t), np.exp(log_t)
+    product = t * lost  # d(t) = t d(ln t)
+    each = np.column_stack([product[:-1].reshape(inner.shape), product[4::4]])
+    area, roughly = half * (each @ _LOBATTO_WEIGHT), half * (each @ _SIMPSON_WEIGHT)
+    lost, t = lost[::4], t[::4]
     weight = np.append(lost[0], np.diff(lost))
-    # d(t) = t d(ln t): Simpson's rule in ln t.
-    step = log_t[2] - log_t[0]
-    area = step / 6 * (t[:-1] * lost[:-1] + 4 * np.exp(log_t[1::2]) * at[1::2] + t[1:] * lost[1:])
-    moment = t[1:] * lost[1:] - t[:-1] * lost[:-1] - area
+    moment = each[:, -1] - each[:, 0] - area + np.abs(area - roughly)
     inside = weight[1:] > 0
     mean = np.where(inside, moment / np.where(inside, weight[1:], 1.0), t[1:])
-    # Simpson's error of the area is about step^5 / 180 of t^2; the mean is rounded up by more than that.
-    mean = np.clip(mean * (1 + 0.01 * step**4), t[:-1], t[1:])
+    mean = np.clip(mean, t[:-1], t[1:])
     return Recalls(np.log(np.append(t[0], mean)), np.maximum(weight, 0.0)), float(1 - lost[-1])
 
 

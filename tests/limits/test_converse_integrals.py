@@ -1,0 +1,95 @@
+"""The integrals behind the converses (C27, C29) against closed forms, from both sides.
+
+A bound that is too loose passes every comparison with codes, and one that is a percent too tight passes nearly all.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from scipy.special import betaln
+
+from rdsim.limits.converses import _recalls, _tilted
+from rdsim.ranking.loss import parse_loss
+
+LOSSES = ("error", ("miss", 3), ("miss", 45), "reciprocal_rank", "dcg")
+POWERS = (0.2, 0.6, 1.0)
+"""Of concave recalls C(t) = t^a, for which the sums over ranks are known."""
+
+
+def rewards(loss, ranks):
+    if loss == "reciprocal_rank":
+        return 1 / ranks
+    if loss == "dcg":
+        return 1 / np.log2(1 + ranks)
+    return (ranks <= (1 if loss == "error" else loss[1])).astype(float)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("power", POWERS)
+@pytest.mark.parametrize("M", [4, 50, 3000])
+def test_C27_the_reward_of_one_encoder_is_that_of_beta_binomial_ranks(loss, power, M):
+    """With dC(v) a beta distribution the number of competitors that win is beta-binomial."""
+    recalls, rest = _recalls.binomial_ranks(math.log2(M), parse_loss(loss))
+    found = recalls.weight @ np.exp(power * recalls.log_t) + rest
+    law = scipy.stats.betabinom(M - 1, power, 1.0)
+    exact = float(law.pmf(np.arange(M)) @ rewards(loss, np.arange(1.0, M + 1)))
+    assert exact * (1 - 1e-9) <= found <= exact * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("power", POWERS)
+@pytest.mark.parametrize("size", [40.0, 300.0])
+def test_C27_the_recall_of_one_encoder_in_large_databases_is_a_beta_function(power, size):
+    """The integral of (1-v)^(M-1) a v^(a-1) is a B(a, M), which is Gamma(1+a) M^-a in a large database."""
+    recalls, rest = _recalls.binomial_ranks(size, parse_loss("error"))
+    found = np.log(recalls.weight @ np.exp(power * recalls.log_t) + rest)
+    log_M = size * math.log(2)
+    exact = math.lgamma(1 + power) - power * log_M
+    if size <= 40:
+        assert exact == pytest.approx(math.log(power) + betaln(power, 2.0**size), rel=1e-9, abs=0)
+    assert -1e-9 <= found - exact <= 1e-3
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("power", POWERS)
+@pytest.mark.parametrize("M", [4, 50, 3000])
+def test_C27_the_reward_of_separate_encoders_is_a_sum_over_ranks(loss, power, M):
+    recalls, rest = _recalls.ranks(math.log2(M), parse_loss(loss))
+    found = recalls.weight @ np.exp(power * recalls.log_t) + rest
+    exact = np.diff(np.linspace(0.0, 1.0, M + 1) ** power) @ rewards(loss, np.arange(1.0, M + 1))
+    assert exact * (1 - 1e-12) <= found <= exact * (1 + 1e-3)
+
+
+def tail_of_density(s, height):
+    """P'(e^L > height): L is a constant and weighted chi-squares, of which the first is summed over its quantiles."""
+    constant, weight = 0.5 * np.log(s).sum(), 0.5 * (1 - s)
+    if np.ptp(s) == 0:
+        return scipy.stats.chi2.sf((np.log(height) - constant) / weight[0], s.size)
+    assert s.size == 2
+    z, z_weight = np.polynomial.legendre.leggauss(400)
+    first = weight[0] * (9 * z) ** 2
+    left = (np.log(height)[:, None] - constant - first) / weight[1]
+    return scipy.stats.chi2.sf(left, 1) @ (9 * z_weight * scipy.stats.norm.pdf(9 * z))
+
+
+@pytest.mark.parametrize("s", [(0.5,), (0.3, 0.3, 0.3), (0.25, 0.7)])
+def test_C29_layers_are_those_of_the_density_of_items(s, monkeypatch):
+    """Finer layers and a finer grid of lengths come as close to the integrals as they are fine."""
+    s = np.array(s)
+    monkeypatch.setattr(_tilted, "_LAYERS", 1500)
+    monkeypatch.setattr(_tilted, "_EXCESS", np.arange(0.0, 40.0, 0.01))
+    masses = _tilted._layers(s)
+    assert masses.sum() == pytest.approx(1, rel=0, abs=1e-6)
+    log_height = np.linspace(0.5 * np.log(s).sum(), 40.0, 10_001)
+    height = np.exp(log_height)
+    tail = tail_of_density(s, height)
+    # What is below the least density is a layer that all items share.
+    layer = np.append(height[0], np.diff(height) * 0.5 * (tail[1:] + tail[:-1]))
+    excess = -np.log2(np.append(1.0, np.maximum(0.5 * (tail[1:] + tail[:-1]), 1e-300)))
+    for order in (0.5, 1.0, 2.0):
+        # Means of 2^(-order excess), in which no rare layer counts for much.
+        exact = float(layer @ 2.0 ** (-order * excess))
+        found = float(masses[:-1] @ 2.0 ** (-order * _tilted._EXCESS))
+        # Lengths are rounded up by at most a hundredth of a bit; layers have a thickness.
+        assert exact * (2.0 ** (-0.01 * order) - 1e-3) <= found <= exact * (1 + 1e-3)
