@@ -17,7 +17,7 @@ import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits, sources
-from rdsim.codes.distances import assign
+from rdsim.codes.assignment import assign
 from rdsim.codes.quantizers.product import ProductQuantizer, product_quantizer
 from rdsim.ranking import subset_loss
 

@@ -1,14 +1,19 @@
-"""One thread of BLAS for many small products of matrices.
+"""Threads: one of BLAS for many small products of matrices, or one a core for independent parts.
 
 A product of a few thousand numbers is no work for several threads: they wait for one another actively, and where
 another process uses a core, each product takes a hundred times as long.
 """
 
 import functools
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
+
+_T = TypeVar("_T")
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
@@ -19,3 +24,9 @@ def one_blas_thread() -> AbstractContextManager[Any]:
 @functools.cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+def side_by_side(function: Callable[..., _T], *arguments: Iterable[Any]) -> list[_T]:
+    """Apply a function to independent parts in threads, one a core: NumPy's loops run outside of Python's lock."""
+    with one_blas_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(function, *arguments))

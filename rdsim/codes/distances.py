@@ -1,6 +1,5 @@
 r"""Distortions between items and codewords, and what the quantizers share: chunks, cells, seeds."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -11,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
+from rdsim.codes.assignment import squared_lengths
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.threads import one_blas_thread
 from rdsim.transformations import on_host
 
 Distortions = Callable[[Any, Any], Array]
@@ -22,8 +21,6 @@ MOST_CODEWORDS: Final = 1 << 20
 """Most codewords of a codebook fitted to a sample."""
 _MOST_FITTED: Final = 20_000
 """Most training items that fits of codes of many bits look at."""
-_CACHED_SCORES: Final = 1 << 17
-"""Scores of a block of points that are compared while they are in the cache (512 KiB of float32)."""
 _CANCELS: Final = 1e-6
 """A squared distance that is a smaller part of its terms has lost six digits, and is computed directly."""
 _CHUNK_ENTRIES: Final = 1 << 22
@@ -81,74 +78,6 @@ def nearest(
     return in_chunks(one, items, codewords.shape[0])
 
 
-def assign(points: np.ndarray, codewords: np.ndarray) -> np.ndarray:
-    r"""Index of the nearest codeword of each point, on the host.
-
-    The nearest codeword has the greatest $\langle y, u \rangle - |u|^2/2$, a product of matrices, computed in
-    float32 for blocks of points that stay in the cache. Where another codeword comes so near to the greatest score
-    that rounding may have exchanged them, the distances of that point are computed again in float64, coordinate by
-    coordinate. So the result is that of float64, whatever the size of the blocks and the order of the sums.
-
-    Args:
-        points: y, float64, shape (N, d).
-        codewords: u, float64, shape (K, d).
-
-    Returns:
-        Indices, the first of equals, shape (N,).
-
-    """
-    centre = codewords.mean(axis=0)
-    u = codewords - centre
-    # A power of two scales without rounding, and keeps float32 from overflow and underflow.
-    greatest = max(np.abs(points - centre).max(), np.abs(u).max())
-    scale = 2.0 ** -math.frexp(greatest)[1]
-    u *= scale
-    half = 0.5 * squared_lengths(u)
-    # A one beside each point and -|u|^2/2 below each codeword make the score a single product.
-    columns = np.ascontiguousarray(np.column_stack([u, -half]).T, np.float32)
-    longest = math.sqrt(2 * float(half.max()))
-    # Each of d products and sums, and of the few roundings beside them, errs by at most one unit in the last
-    # place, relative to |y| |u| + |u|^2/2; two scores that differ by less than twice that are not told apart.
-    unit = 2 * (points.shape[1] + 8) * 2.0**-24
-    labels = np.empty(len(points), np.int64)
-    near = np.zeros(len(points), bool)
-    count = max(1, _CACHED_SCORES // len(codewords))
-    number = np.arange(count)
-    with one_blas_thread():
-        for first in range(0, len(points), count):
-            block = slice(first, first + count)
-            y = (points[block] - centre) * scale
-            rows = np.ones((len(y), y.shape[1] + 1), np.float32)
-            rows[:, :-1] = y
-            scores = rows @ columns
-            place = number[: len(y)]
-            best = scores.argmax(axis=1)
-            top = scores[place, best].astype(np.float64)
-            scores[place, best] = -np.inf
-            labels[block] = best
-            length = np.sqrt(squared_lengths(y))
-            unsure = unit * (length * longest + longest**2 / 2) + 1e-36
-            # The second argmax is twice as fast as a maximum.
-            near[block] = top - scores[place, scores.argmax(axis=1)] <= unsure
-    repaired = np.flatnonzero(near)
-    for part in np.array_split(repaired, max(1, repaired.size * len(codewords) >> 20)):
-        labels[part] = _direct_squares(points[part], codewords).argmin(axis=1)
-    return labels
-
-
-def squared_lengths(differences: np.ndarray) -> np.ndarray:
-    """Squared Euclidean length of each row, shape (N,)."""
-    return np.asarray(np.einsum("ij,ij->i", differences, differences))
-
-
-def _direct_squares(points: np.ndarray, codewords: np.ndarray) -> np.ndarray:
-    """Squared distances, summed over differences one coordinate after the other."""
-    total = np.zeros((len(points), len(codewords)))
-    for one, other in zip(points.T, codewords.T, strict=True):
-        total += (one[:, None] - other) ** 2
-    return total
-
-
 @partial(jax.jit, static_argnames="K")
 def indicator(indices: Int[Array, " n"], K: int) -> Float[Array, "n k"]:
     """Channel of a deterministic code: rows with a single one."""
@@ -174,8 +103,10 @@ def most_fitted(generator: np.random.Generator, items: ArrayLike) -> np.ndarray:
     return points[generator.choice(len(points), _MOST_FITTED, replace=False)]
 
 
-def distinct_rows(points: np.ndarray) -> int:
-    """Number of distinct rows."""
+def distinct_rows(points: np.ndarray, enough: int) -> int:
+    """Number of distinct rows, or `enough` if one coordinate alone has so many values: much sooner seen."""
+    if len(np.unique(points[:, 0])) >= enough:
+        return enough
     return len(np.unique(points, axis=0))
 
 

@@ -55,7 +55,15 @@ def item_code(name: str, value: Any) -> Any:
 
 def item_points(items: ArrayLike, dimension: int, name: str = "items") -> Float[Array, "n d"]:
     """Check items (or queries): finite numbers of shape (N, d), N at least 1."""
-    points = validation.coordinates(name, items, ndim=2)
+    return _of_shape(validation.coordinates(name, items, ndim=2), dimension, name)
+
+
+def host_points(items: ArrayLike, dimension: int, name: str = "items") -> Float[np.ndarray, "n d"]:
+    """Check them, and leave float32 as it is: many items are made float64 a part at a time."""
+    return np.asarray(_of_shape(validation.finite(name, items, ndim=2), dimension, name))
+
+
+def _of_shape(points: Any, dimension: int, name: str) -> Any:
     if points.shape[1] != dimension or points.shape[0] == 0:
         raise ValueError(f"{name} must have shape (N, {dimension}) with N >= 1, got {points.shape}")
     return points

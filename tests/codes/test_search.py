@@ -1,4 +1,4 @@
-"""Nearest codewords and the best stored items: exact, in blocks of any size, as faiss finds them."""
+"""The best stored items: exact, in blocks of any size, as faiss finds them."""
 
 import jax
 import numpy as np
@@ -6,27 +6,6 @@ import pytest
 
 from rdsim import codes
 from rdsim.codes import distances, stored_search
-from rdsim.codes.distances import assign
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_the_nearest_codeword_is_that_of_float64_also_among_ties_and_far_from_the_origin(seed):
-    draws = np.random.default_rng(seed)
-    n, k, d = draws.integers(1, 300), draws.integers(1, 60), draws.integers(1, 20)
-    offset, scale = 10.0 ** draws.integers(-3, 8), 10.0 ** draws.integers(-6, 6)
-    if seed % 3:
-        points, codewords = draws.standard_normal((n, d)), draws.standard_normal((k, d))
-    else:
-        points, codewords = (draws.integers(0, 3, (m, d)).astype(float) for m in (n, k))
-    points, codewords = points * scale + offset, codewords * scale + offset
-    direct = sum((a[:, None] - b) ** 2 for a, b in zip(points.T, codewords.T, strict=True))
-    np.testing.assert_array_equal(assign(points, codewords), direct.argmin(axis=1))
-
-
-def test_scores_that_float32_cannot_tell_apart_are_repaired():
-    codewords = np.array([[1.0], [1.0 + 1e-9], [1.0 + 2e-9]])
-    points = np.array([[1.0 + 0.4e-9], [1.0 + 1.4e-9], [1.0 + 1.6e-9]])
-    np.testing.assert_array_equal(assign(points, codewords), [0, 1, 2])
 
 
 @pytest.mark.parametrize("fit", ["product quantizer", "hash"])

@@ -6,6 +6,7 @@ import pytest
 from quantizer_items import CODEWORDS, ITEMS, KEY, LINE, NEW, nearest_by_search
 
 from rdsim.codes import common_form
+from rdsim.codes.assignment import Points
 from rdsim.codes.distances import nearest
 from rdsim.codes.entropy_coding import code_rates
 from rdsim.codes.quantizers.entropy_weighted import entropy_weighted_quantizer
@@ -71,7 +72,7 @@ def test_C17_k_means_finds_separate_clusters_and_fills_every_cell():
 
 def test_an_emptied_cell_is_given_the_item_worst_served():
     points = np.array([[0.0], [1.0], [10.0]])
-    codewords = lloyd(points, np.array([[0.0], [1e6]]), 50).codewords
+    codewords = lloyd(Points(points), np.array([[0.0], [1e6]]), 50).codewords
     np.testing.assert_allclose(np.sort(codewords, axis=0), [[0.5], [10.0]], rtol=1e-12, atol=0)
 
 

@@ -34,7 +34,7 @@ from rdsim.codes.distances import (
     most_fitted,
     training_items,
 )
-from rdsim.codes.item_code import codeword_indices, item_points
+from rdsim.codes.item_code import codeword_indices, host_points, item_points
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.transformations import on_host
@@ -87,7 +87,7 @@ class BinaryHash:
         return 2.0 * np.asarray(digits) - 1
 
     def _projected(self, name: str, points: Any) -> np.ndarray:
-        given = np.asarray(item_points(points, len(self.centre), name))
+        given = host_points(points, len(self.centre), name)
         return np.asarray((given - np.asarray(self.centre)) @ np.asarray(self.planes).T)
 
 

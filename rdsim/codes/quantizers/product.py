@@ -28,20 +28,20 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rdsim import validation
+from rdsim.codes.assignment import assign
 from rdsim.codes.distances import (
-    assign,
     distinct_rows,
     indicator,
     most_fitted,
     nearest,
     squared_error,
-    squared_lengths,
     training_items,
 )
-from rdsim.codes.item_code import codeword_indices, item_points
-from rdsim.codes.quantizers.vector import KMeans, best_codebook
+from rdsim.codes.item_code import codeword_indices, host_points, item_points
+from rdsim.codes.quantizers.vector import KMeans, best_codebook, first_codebooks
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
+from rdsim.threads import side_by_side
 from rdsim.transformations import on_host
 
 MAX_LISTED: Final = 1 << 16
@@ -138,21 +138,24 @@ class ProductQuantizer:
     def store(self, key: Key[Array, ""], items: ArrayLike) -> Int[np.ndarray, "n s"]:
         """Number of the nearest codeword of each block, shape (N, S); the key goes unused."""
         del key
-        points = np.asarray(item_points(items, len(self.centre)))
+        points = host_points(items, len(self.centre))
         books = [np.asarray(book) for book in self.codebooks]
         ends = np.cumsum([book.shape[1] for book in books])[:-1]
         digits = np.empty((len(points), len(books)), np.int32)
-        for first in range(0, len(points), _STORED_AT_ONCE):
+
+        def store_block(first: int) -> None:
             block = slice(first, first + _STORED_AT_ONCE)
             parts = np.split(self._rotated(points[block]), ends, axis=1)
             for place, (part, book) in enumerate(zip(parts, books, strict=True)):
                 digits[block, place] = assign(part, book)
+
+        side_by_side(store_block, range(0, len(points), _STORED_AT_ONCE))
         return digits
 
     @on_host
     def query_features(self, queries: ArrayLike) -> Float[np.ndarray, "q f"]:
         """Rotated queries, kept as they are, and a one."""
-        x = self._rotated(np.asarray(item_points(queries, len(self.centre), "queries")))
+        x = self._rotated(host_points(queries, len(self.centre), "queries"))
         return np.column_stack([x, np.ones(len(x))])
 
     @on_host
@@ -215,15 +218,14 @@ def product_quantizer(
     parts = np.split((points - centre) @ rotation.T, np.cumsum(sizes)[:-1], axis=1)
     for block, part in enumerate(parts):
         # k-means cannot place more codewords than there are distinct points in a block.
-        if (distinct := distinct_rows(part)) < W:
+        if (distinct := distinct_rows(part, W)) < W:
             first = sum(sizes[:block])
             which = "principal axes" if rotate else "coordinates"
             raise ValueError(
                 f"codebook_size must not exceed the number of distinct items of a block, {distinct} in "
                 f"block {block} ({which} {first} to {first + sizes[block] - 1} of items), got {W}"
             )
-    fits = [best_codebook(generator, part, W, starts, iterations) for part in parts]
-    return _quantizer(parts, fits, rotation, centre)
+    return _quantizer(_fitted(generator, parts, [W] * blocks, starts, iterations), rotation, centre)
 
 
 @on_host
@@ -276,11 +278,11 @@ def long_product_quantizer(
     parts = np.split((points - centre) @ rotation.T, np.cumsum([*map(len, axes_of)])[:-1], axis=1)
     # The first blocks take the bits that are left over.
     sizes = [count // blocks + (block < count % blocks) for block in range(blocks)]
-    fits = [
-        best_codebook(generator, part, min(1 << size, distinct_rows(part)), starts, iterations)
+    counts = [
+        min(1 << size, distinct_rows(part, 1 << size))
         for part, size in zip(parts, sizes, strict=True)
     ]
-    return _quantizer(parts, fits, rotation, centre)
+    return _quantizer(_fitted(generator, parts, counts, starts, iterations), rotation, centre)
 
 
 def most_block_bits(items: int) -> int:
@@ -288,19 +290,28 @@ def most_block_bits(items: int) -> int:
     return max(1, min(_MOST_BLOCK_BITS, int(math.log2(items / _ITEMS_PER_CODEWORD))))
 
 
-def _quantizer(
-    parts: list[np.ndarray], fits: list[KMeans], rotation: np.ndarray, centre: np.ndarray
-) -> ProductQuantizer:
-    """Make the code of the codebooks that were fitted to the parts of the training items."""
-    squares = [
-        squared_lengths(part - fit.codewords[assign(part, fit.codewords)])
-        for part, fit in zip(parts, fits, strict=True)
+def _fitted(
+    generator: np.random.Generator,
+    parts: list[np.ndarray],
+    counts: list[int],
+    starts: int,
+    iterations: int,
+) -> list[KMeans]:
+    """Codebooks of the blocks, drawn one after the other and fitted side by side."""
+    firsts = [
+        first_codebooks(generator, part, count, starts)
+        for part, count in zip(parts, counts, strict=True)
     ]
+    return side_by_side(best_codebook, parts, firsts, [iterations] * len(parts))
+
+
+def _quantizer(fits: list[KMeans], rotation: np.ndarray, centre: np.ndarray) -> ProductQuantizer:
+    """Make the code of the codebooks that were fitted to the blocks of the training items."""
     return ProductQuantizer(
         codebooks=tuple(jnp.asarray(fit.codewords) for fit in fits),
         rotation=jnp.asarray(rotation),
         centre=jnp.asarray(centre),
-        distortion=jnp.asarray(np.mean(np.sum(squares, axis=0))),
+        distortion=jnp.asarray(sum(fit.distortion for fit in fits)),
         converged=jnp.asarray([fit.converged for fit in fits]),
         iterations=jnp.asarray([fit.iterations for fit in fits]),
     )
