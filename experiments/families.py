@@ -5,7 +5,7 @@ the items are mapped so that linear analysis no longer sees half of what there i
 (`family_pairs.bent`). The full preset adds real pairs: halves of digits, emoji and their names, words and their
 definitions, where this machine has them. Every family learns from the same pairs, stores each item of a database of others in as many bits, and is
 ranked alike; intervals are those over queries, one database a seed. No code of so many bits per item has a larger MRR than the converse of
-words of fixed length under one encoder (C27), on real pairs than the rank converse (C4). `untrained` is the same family at its first
+codewords of fixed length under one encoder (C27), on real pairs than the rank converse (C4). `untrained` is the same family at its first
 parameters. Losses follow from the key; the CPU seconds are measured on the machine at hand: those of the first pairs with what is
 compiled on the way, those of others without, where their shapes are the same.
 """
@@ -218,25 +218,21 @@ _FIELDS: Final = (
 
 
 def _converses(config: Config, sizes: np.ndarray) -> dict[str, np.ndarray]:
-    """Largest MRR that words of so many bits leave: the best converse known, and that of ranks."""
+    """Largest MRR that codewords of so many bits leave: the best converse known, and that of ranks."""
     bits = np.array(config.bits, float)
-    ranks = np.stack(
-        [
-            1 - np.asarray(limits.rank_loss(np.log2(size), "reciprocal_rank", rate=bits).lower)
-            for size in sizes
-        ]
-    )
+    bound = limits.rank_loss(np.log2(sizes)[:, None], "reciprocal_rank", rate=bits)
+    ranks = 1 - np.asarray(bound.lower)
     best = ranks.copy()
     drawn = [name in SYNTHETIC for name in config.pairs]
     if any(drawn):
         # The bending of items can be undone, so that it changes no limit.
-        bound = limits.retrieval_converse(
+        fixed = limits.retrieval_converse(
             falling_correlations(config.dimension, config.strongest, config.decay),
             float(config.log2_size),
             "reciprocal_rank",
             bits=bits,
         )
-        best[drawn] = 1 - np.asarray(bound.loss)
+        best[drawn] = 1 - np.asarray(fixed.loss)
     return {"converse": best, "rank_converse": ranks}
 
 

@@ -174,7 +174,7 @@ def _attention(
 
 
 def _converse(config: Config) -> dict[str, np.ndarray]:
-    """Largest MRR that words of so many bits under one encoder leave, if the orders were known."""
+    """Largest MRR that codewords of so many bits under one encoder leave, if the orders were known."""
     eye = np.eye(config.parts * config.dimension)
     source = sources.vector_gaussian((1 + config.noise) * eye, (1 + config.noise) * eye, eye)
     bound = limits.retrieval_converse(
