@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Key
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import embedding_checks, pictures
 from experiments.shared.ngrams import hashed_ngrams
+from rdsim.learning.training.batches import RowBatch
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.schedule import Schedule
 
@@ -130,15 +131,6 @@ class EncoderLearner:
         return 0.5 * jnp.mean(both), {}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Batch:
-    size: int
-
-    def __call__(self, key: Key[Array, ""], data: Any) -> Any:
-        rows = jax.random.bits(key, (self.size,), jnp.uint32) % data[0].shape[0]
-        return tuple(part[rows] for part in data)
-
-
 def run(
     config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
 ) -> xarray.Dataset:
@@ -191,7 +183,7 @@ def encoders(
     trained = train(
         key,
         EncoderLearner(features=config.features, dimension=config.dimension),
-        _Batch(min(config.batch, len(data[0]))),
+        RowBatch(min(config.batch, len(data[0]))),
         tuple(map(jnp.asarray, data)),
         tuple(map(jnp.asarray, held_out)),
         jnp.zeros(1),

@@ -220,23 +220,19 @@ _FIELDS: Final = (
 def _converses(config: Config, sizes: np.ndarray) -> dict[str, np.ndarray]:
     """Largest MRR that codewords of so many bits leave: the best converse known, and that of ranks."""
     bits = np.array(config.bits, float)
-    ranks = np.stack(
-        [
-            1 - np.asarray(limits.rank_loss(np.log2(size), "reciprocal_rank", rate=bits).lower)
-            for size in sizes
-        ]
-    )
+    bound = limits.rank_loss(np.log2(sizes)[:, None], "reciprocal_rank", rate=bits)
+    ranks = 1 - np.asarray(bound.lower)
     best = ranks.copy()
     drawn = [name in SYNTHETIC for name in config.pairs]
     if any(drawn):
         # The bending of items can be undone, so that it changes no limit.
-        bound = limits.retrieval_converse(
+        fixed = limits.retrieval_converse(
             falling_correlations(config.dimension, config.strongest, config.decay),
             float(config.log2_size),
             "reciprocal_rank",
             bits=bits,
         )
-        best[drawn] = 1 - np.asarray(bound.loss)
+        best[drawn] = 1 - np.asarray(fixed.loss)
     return {"converse": best, "rank_converse": ranks}
 
 

@@ -123,9 +123,9 @@ def _stream(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
 
 def _losses(queries: np.ndarray, stored: np.ndarray) -> np.ndarray:
     """Reciprocal-rank loss of every query, whose item is that of its row, averaged over ties."""
-    words, label, count = np.unique(stored, axis=0, return_inverse=True, return_counts=True)
+    codewords, label, count = np.unique(stored, axis=0, return_inverse=True, return_counts=True)
     label = label.reshape(-1)
-    score = 2 * queries @ words.T - (words**2).sum(axis=1)
+    score = 2 * queries @ codewords.T - (codewords**2).sum(axis=1)
     own = np.take_along_axis(score, label[:, None], axis=1)
     ahead, tied = (score > own) @ count, (score == own) @ count
     return np.clip(np.asarray(tied_loss(ahead, tied, "reciprocal_rank")), 0.0, 1.0)

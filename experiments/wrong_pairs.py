@@ -204,7 +204,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C30",
-            "words that scores made for pairs with wrong ones rank in another order than the right scores",
+            "items that scores made for pairs with wrong ones rank in another order than the right scores",
             "exact",
             dataset.misordered.max(),
             0.0,

@@ -112,9 +112,11 @@ def system_ranks(key: Key[Array, ""], system: Any, queries: Any, items: Any) -> 
     if isinstance(code, LongCode):
         digits, label = np.unique(code.store(key, y), axis=0, return_inverse=True)
         label = label.reshape(-1)
-        rows = tuple(jnp.asarray(row) for row in code.rows(digits))
-        decoder = Decoder(decoder.scores, (decoder.parameters[0], *rows))
-        multiplicity = np.bincount(label, minlength=len(digits))
+        # Padded by rows that no item has, to a power of two: few shapes, so that little is compiled.
+        most = 1 << (len(digits) - 1).bit_length()
+        rows = code.rows(np.pad(digits, ((0, most - len(digits)), (0, 0)), mode="edge"))
+        decoder = Decoder(decoder.scores, (decoder.parameters[0], *map(jnp.asarray, rows)))
+        multiplicity = np.bincount(label, minlength=most)
     else:
         item_code("system: code", code)
         label = np.asarray(code.encode(key, y))

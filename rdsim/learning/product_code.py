@@ -30,6 +30,7 @@ from rdsim import validation
 from rdsim.codes.item_code import item_points
 from rdsim.information import log_share
 from rdsim.learning.families.cca import deviations
+from rdsim.learning.training.batches import RowBatch
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.schedule import Schedule, checked_schedule
@@ -304,7 +305,7 @@ def product_codes(
     scales = [(part.mean(axis=0), _spread(part)) for part in (x, y)]
     chosen_on: Any = validate
     if validate is None:
-        order = np.asarray(jax.random.permutation(split, len(x)))
+        order = validation.host_generator(split).permutation(len(x))
         kept, rest = np.split(order, [max(2, round(fraction * len(x)))])
         chosen_on, (x, y) = (x[kept], y[kept]), (x[rest], y[rest])
 
@@ -320,7 +321,7 @@ def product_codes(
     trained = train(
         learn,
         learner,
-        _Batch(min(batch, len(x))),
+        RowBatch(min(batch, len(x))),
         standard((x, y)),
         standard(chosen_on),
         {"slope": jnp.full(len(padded), weight, jnp.float32), "codewords": jnp.asarray(padded)},
@@ -355,18 +356,6 @@ def _validation(validate: Any, x: np.ndarray, y: np.ndarray) -> None:
             f"validate must be queries of {x.shape[1]} and items of {y.shape[1]} coordinates, as "
             f"many of each, got shapes {[part.shape for part in parts]}"
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Batch:
-    """Draws so many pairs with replacement."""
-
-    size: int
-
-    def __call__(self, key: Key[Array, ""], data: Any) -> Any:
-        # A remainder of 32 bits: the bias is of order N / 2^32, and one draw compiles faster.
-        rows = jax.random.bits(key, (self.size,), jnp.uint32) % data[0].shape[0]
-        return tuple(part[rows] for part in data)
 
 
 def _spread(points: np.ndarray) -> np.ndarray:

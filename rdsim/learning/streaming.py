@@ -4,8 +4,8 @@ Items come in batches $Y_0, Y_1, ..$, and batch t is stored by the codebook $C_t
 
 - fixed: $C_t = C_0$, fitted to the first batch;
 - refitted: $C_t$ is fitted to batch t, and what was stored before must be stored again, from the items themselves;
-- grown: $C_t$ is $C_{t-1}$ and g more codewords, fitted to batch t. What was stored before stays as it is; a
-  word costs $\log_2 |C_t|$ bits, if all have one length.
+- grown: $C_t$ is $C_{t-1}$ and g more codewords, fitted to batch t. What was stored before stays as it is; an
+  item costs $\log_2 |C_t|$ bits, if all have one length.
 """
 
 from typing import Any, Final
@@ -66,13 +66,13 @@ def streamed_codes(
 
 def _joined(before: VectorQuantizer, more: VectorQuantizer, items: Any) -> VectorQuantizer:
     """Put two codebooks together; masses are the shares of these items nearest to each codeword."""
-    words = jnp.concatenate([before.codewords, more.codewords])
-    square = jnp.sum(words**2, axis=1) - 2 * items @ words.T
-    masses = jnp.bincount(jnp.argmin(square, axis=1), length=len(words)) / len(items)
+    codewords = jnp.concatenate([before.codewords, more.codewords])
+    square = jnp.sum(codewords**2, axis=1) - 2 * items @ codewords.T
+    masses = jnp.bincount(jnp.argmin(square, axis=1), length=len(codewords)) / len(items)
     least = jnp.min(square, axis=1) + jnp.sum(items**2, axis=1)
     return VectorQuantizer(
-        codewords=words,
-        offsets=jnp.zeros(len(words)),
+        codewords=codewords,
+        offsets=jnp.zeros(len(codewords)),
         masses=masses,
         distortion=jnp.mean(least),
         converged=before.converged & more.converged,

@@ -8,7 +8,7 @@ from flax import nnx
 
 from rdsim.codes.quantizers.vector import vector_quantizer
 from rdsim.learning.families.hashing import sign_code
-from rdsim.learning.families.stored_embeddings import embedded_code, module_method
+from rdsim.learning.families.stored.embedded_codes import embedded_code, module_method
 
 ITEMS = np.random.default_rng(0).normal(size=(40, 2))
 MAP = jnp.array([[1.0, 0.5, 0.0], [0.0, -1.0, 2.0]])

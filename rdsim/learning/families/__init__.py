@@ -17,12 +17,8 @@ from rdsim.learning.families.hashing import with_hamming
 from rdsim.learning.families.pairs import ItemPairs, array_pairs, fitted_models, item_pairs
 from rdsim.learning.families.reranking import distillation_loss
 from rdsim.learning.families.shared_latent import log_overlap, product_of_experts
-from rdsim.learning.families.stored_embeddings import (
-    EmbeddedCode,
-    embedded_code,
-    quantized_systems,
-    stored_systems,
-)
+from rdsim.learning.families.stored.embedded_codes import EmbeddedCode, embedded_code
+from rdsim.learning.families.stored_embeddings import quantized_systems, stored_systems
 
 __all__ = [
     "FAMILIES",

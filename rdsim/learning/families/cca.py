@@ -11,6 +11,7 @@ alone.
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import jax
@@ -20,7 +21,8 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.learning.families.pairs import ItemPairs, System
-from rdsim.learning.families.stored_embeddings import embedding, quantized_system
+from rdsim.learning.families.stored.embedded_codes import embedded_points, embedding
+from rdsim.learning.families.stored_embeddings import quantized_system
 from rdsim.learning.training.schedule import Schedule
 from rdsim.results import result
 from rdsim.transformations import on_host
@@ -148,12 +150,16 @@ def _standardised(name: str, points: np.ndarray, ridge: float) -> _Standardised:
     return _Standardised(*map(jnp.asarray, (scaled, mean, unit, penalty)))
 
 
+@partial(jax.jit, static_argnames="size")
 def _analysed(x: _Standardised, y: _Standardised, size: int) -> CanonicalCorrelations:
     covariance_x, covariance_y, cross = centred_covariances(x.points, y.points)
-    correlations, scaled_x, scaled_y = _closed_form(
-        covariance_x + x.ridge, covariance_y + y.ridge, cross
+    white, root_x, root_y = whitened_cross_covariance(
+        covariance_x + x.ridge, covariance_y + y.ridge, cross, 0.0
     )
-    map_x, map_y = scaled_x / x.unit[:, None], scaled_y / y.unit[:, None]
+    left, correlations, right = jnp.linalg.svd(white, full_matrices=False)
+    solve = jax.scipy.linalg.solve_triangular
+    map_x = solve(root_x, left, lower=True, trans=1) / x.unit[:, None]
+    map_y = solve(root_y, right.T, lower=True, trans=1) / y.unit[:, None]
     top = jnp.argmax(jnp.abs(map_y), axis=0)
     sign = jnp.where(map_y[top, jnp.arange(map_y.shape[1])] < 0, -1.0, 1.0)
     return CanonicalCorrelations(
@@ -196,22 +202,6 @@ def whitened_cross_covariance(
     ]
     half = jax.scipy.linalg.solve_triangular(roots[0], cross, lower=True)
     return jax.scipy.linalg.solve_triangular(roots[1], half.T, lower=True).T, roots[0], roots[1]
-
-
-@jax.jit
-def _closed_form(
-    covariance_x: Float[Array, "dx dx"],
-    covariance_y: Float[Array, "dy dy"],
-    cross: Float[Array, "dx dy"],
-) -> tuple[Float[Array, " k"], Float[Array, "dx k"], Float[Array, "dy k"]]:
-    white, root_x, root_y = whitened_cross_covariance(covariance_x, covariance_y, cross, 0.0)
-    left, correlations, right = jnp.linalg.svd(white, full_matrices=False)
-    solve = jax.scipy.linalg.solve_triangular
-    return (
-        correlations,
-        solve(root_x, left, lower=True, trans=1),
-        solve(root_y, right.T, lower=True, trans=1),
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,8 +291,8 @@ def canonical_maps(
         validation.coordinates("sample", part, ndim=ndim)
         for part, ndim in zip(validation.pair("sample", sample), (3, 2), strict=True)
     )
-    x = jnp.asarray(query_map(query_parameters, queries), float)
-    y = jnp.asarray(item_map(item_parameters, items), float)
+    x = embedded_points(query_map, query_parameters, queries)
+    y = embedded_points(item_map, item_parameters, items)
     most = min(x.shape[1], y.shape[1])
     wanted = most if dimension is None else validation.integer("dimension", dimension, low=1)
     found = canonical_correlation_analysis(x, y, min(most, wanted), regularisation=regularisation)

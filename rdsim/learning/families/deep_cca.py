@@ -21,7 +21,8 @@ from rdsim.learning.families.cca import (
 )
 from rdsim.learning.families.dual_encoder import DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored_embeddings import checked_bits, module_method
+from rdsim.learning.families.stored.embedded_codes import module_method
+from rdsim.learning.families.stored_embeddings import checked_bits
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import architecture
 from rdsim.learning.training.schedule import Schedule

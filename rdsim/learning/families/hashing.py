@@ -30,7 +30,7 @@ from rdsim.codes.quantizers.hashing import HyperplaneHash
 from rdsim.learning.families.dual_encoder import DualEncoder, info_nce_loss
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, SignDigits
-from rdsim.learning.families.stored_embeddings import embedded_code, module_method
+from rdsim.learning.families.stored.embedded_codes import embedded_code, module_method
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import architecture
 from rdsim.learning.training.schedule import Schedule

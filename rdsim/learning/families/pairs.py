@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
+from rdsim.learning.training.batches import RowBatch
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.schedule import Schedule, checked_schedule
 from rdsim.simulation.coded_items import Decoder
@@ -17,6 +18,8 @@ from rdsim.transformations import on_host
 
 BATCH: Final = 256
 """Pairs in a batch."""
+draw_batch: Final = RowBatch(BATCH)
+"""Draws a batch of a sample of `Triples`."""
 STARTS: Final = 2
 """Runs from other first parameters; the best on held-out pairs is kept."""
 
@@ -147,7 +150,7 @@ def array_pairs(
         raise ValueError(f"classes must have shape ({len(y)},), got {labels.shape}")
     validation.interval("classes", labels, low=-1.0)
     aside = validation.integer("held_out", held_out, low=2, high=max(len(y) - 2, 2))
-    order = np.asarray(jax.random.permutation(key, len(y)))
+    order = validation.host_generator(key).permutation(len(y))
     arrays = (np.asarray(x), np.asarray(y), np.asarray(labels))
 
     def chosen(rows: np.ndarray) -> Triples:
@@ -155,18 +158,6 @@ def array_pairs(
         return queries, items, classes
 
     return ItemPairs(chosen(order[aside:]), chosen(order[:aside]))
-
-
-def draw_batch(
-    key: Key[Array, ""], sample: Triples
-) -> tuple[Float[Array, "b m q"], Float[Array, "b d"], Int[Array, " b"]]:
-    """Draw a batch of the sample, with repetitions."""
-    validation.prng_key("key", key)
-    if not isinstance(sample, list | tuple) or len(sample) != 3:
-        raise TypeError(f"sample must be (queries, items, classes), got {type(sample)}")
-    chosen = jax.random.randint(key, (BATCH,), 0, sample[1].shape[0])
-    queries, items, classes = sample
-    return queries[chosen], items[chosen], classes[chosen]
 
 
 @on_host

@@ -24,12 +24,8 @@ from rdsim import validation
 from rdsim.codes.quantizers.product import long_product_quantizer
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, ProductDigits
-from rdsim.learning.families.stored_embeddings import (
-    checked_bits,
-    embedded_code,
-    module_method,
-    quantize_embeddings,
-)
+from rdsim.learning.families.stored.embedded_codes import embedded_code, module_method
+from rdsim.learning.families.stored_embeddings import checked_bits, quantize_embeddings
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import architecture, of_each, stacked_networks
 from rdsim.learning.training.schedule import Schedule

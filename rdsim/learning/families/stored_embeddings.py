@@ -8,20 +8,25 @@ $$u = \arg\min_u |g(y) - v_u|^2, \quad s(x, u) = \langle f(x), v_u \rangle \text
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.codes.distances import training_items
-from rdsim.codes.item_code import item_code, item_points
 from rdsim.codes.quantizers.product import long_product_quantizer, product_quantizer
 from rdsim.codes.quantizers.vector import vector_quantizer
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.families.stored.embedded_codes import (
+    EmbeddedCode,
+    embedded_code,
+    embedded_points,
+    embedding,
+    module_method,
+)
 from rdsim.learning.families.stored.long_codes import MOST_LISTED_BITS, LongCode, ProductDigits
 from rdsim.learning.training.schedule import Schedule
 from rdsim.simulation.coded_items import Decoder
@@ -29,121 +34,6 @@ from rdsim.transformations import on_host
 
 QUANTIZERS: Final = ("k-means", "product")
 COMPARISONS: Final = ("inner product", "distance")
-
-
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("parameters", "code", "codewords"),
-    meta_fields=("embed",),
-)
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EmbeddedCode:
-    """A code for items in R^d that quantizes an embedding of them; an `ItemCode`.
-
-    Attributes:
-        embed: pure, hashable function (parameters, items (N, d)) -> embeddings (N, e).
-        parameters: PyTree of arrays it is given.
-        code: `ItemCode` of the embeddings, K codewords in R^e.
-        codewords: points of R^d that stand for the items of each codeword, shape (K, d).
-
-    """
-
-    __no_type_check__ = True
-
-    embed: Callable[[Any, Float[Array, "n d"]], Float[Array, "n e"]]
-    parameters: Any
-    code: Any
-    codewords: Float[Array, "k d"]
-
-    def channel(self, items: Any) -> Float[Array, "n k"]:
-        """P(u|y) for items of shape (N, d), shape (N, K), rows summing to one."""
-        return self.code.channel(self.embedding(items))
-
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
-        """Draw the index of a codeword for each item, shape (N,)."""
-        return self.code.encode(key, self.embedding(items))
-
-    def embedding(self, items: Any) -> Float[Array, "n e"]:
-        """Embed items of shape (N, d), shape (N, e), float64."""
-        points = item_points(items, self.codewords.shape[1])
-        return jnp.asarray(self.embed(self.parameters, points), float)
-
-
-@on_host
-def embedded_code(
-    embed: Callable[[Any, Float[Array, "n d"]], Float[Array, "n e"]],
-    parameters: Any,
-    code: Any,
-    items: Any,
-) -> EmbeddedCode:
-    r"""Put a code of embeddings behind the network that makes them.
-
-    The codewords in the items' space are the means $E[Y|u]$ of the given items; a codeword that
-    none of them has stands for their common mean.
-
-    Args:
-        embed: pure, hashable function (parameters, items (N, d)) -> embeddings (N, e).
-        parameters: PyTree of arrays it is given.
-        code: `ItemCode` fitted to embeddings.
-        items: items whose means are taken, shape (N, d).
-
-    Returns:
-        The code of the items.
-
-    """
-    validation.function("embed", embed)
-    item_code("code", code)
-    points = training_items(items)
-    channel = code.channel(jnp.asarray(embed(parameters, points), float))
-    mass = channel.sum(axis=0)[:, None]
-    mean = jnp.where(mass > 0, channel.T @ points / jnp.where(mass > 0, mass, 1.0), points.mean(0))
-    return EmbeddedCode(embed=embed, parameters=parameters, code=code, codewords=mean)
-
-
-def embedding(name: str, value: Any) -> tuple[Callable[[Any, Array], Array], Any]:
-    """Check a function and the parameters that it is given.
-
-    Raises:
-        TypeError: naming the argument, if this is not a pair whose first part is a function.
-
-    """
-    function, parameters = validation.pair(name, value)
-    return validation.function(name, function), parameters
-
-
-@dataclasses.dataclass(frozen=True)
-class ModuleMethod:
-    """A method of a module as a pure, hashable function (parameters, points) -> what it returns.
-
-    Attributes:
-        graph: structure of the module, from `nnx.split`.
-        name: of the method.
-
-    """
-
-    graph: Any
-    name: str
-
-    def __call__(self, parameters: Any, points: Array) -> Array:
-        """Call the method of the module with these parameters."""
-        return getattr(nnx.merge(self.graph, parameters), self.name)(points)
-
-
-def module_method(model: Any, name: str) -> tuple[ModuleMethod, Any]:
-    """Take a method of a module apart into a function and the parameters it is given.
-
-    Args:
-        model: module of flax.nnx.
-        name: of a method that takes one array.
-
-    Returns:
-        The function, the same for all modules of one structure, and the parameters.
-
-    """
-    if not isinstance(model, nnx.Module) or not callable(getattr(model, name, None)):
-        raise TypeError(f"model must be a module with {name}, got {type(model)}")
-    graph, parameters = nnx.split(model)
-    return ModuleMethod(graph, name), parameters
 
 
 @on_host
@@ -231,19 +121,26 @@ def quantized_system(
     """
     if comparison not in COMPARISONS:
         raise ValueError(f"comparison must be one of {COMPARISONS}, got {comparison!r}")
-    function, parameters = embedding("embed_items", embed_items)
     embedding("embed_queries", embed_queries)
-    embeddings = jnp.asarray(function(parameters, training_items(items)), float)
+    code, codewords = _stored(key, embedding("embed_items", embed_items), items, bits, quantizer)
     scores = Comparison(embed_queries[0], comparison == "distance")
+    return code, Decoder(scores, (embed_queries[1], *codewords))
+
+
+def _stored(
+    key: Key[Array, ""],
+    embed_items: tuple[Callable[[Any, Array], Array], Any],
+    items: Any,
+    bits: Any,
+    quantizer: str = "k-means",
+) -> tuple[EmbeddedCode | LongCode, tuple[Array, ...]]:
+    """Fit a code to embeddings of items; with its codewords, which a long code does not list."""
+    embeddings = embedded_points(*embed_items, training_items(items))
     if validation.integer("bits", bits, low=1) > MOST_LISTED_BITS:
         digits = ProductDigits(long_product_quantizer(key, embeddings, bits))
-        long = LongCode(embed=function, parameters=parameters, digits=digits)
-        return long, Decoder(scores, (embed_queries[1],))
+        return LongCode(embed=embed_items[0], parameters=embed_items[1], digits=digits), ()
     inner = quantize_embeddings(key, embeddings, bits, quantizer)
-    return (
-        embedded_code(function, parameters, inner, items),
-        Decoder(scores, (embed_queries[1], inner.codewords)),
-    )
+    return embedded_code(*embed_items, inner, items), (inner.codewords,)
 
 
 @on_host
@@ -364,20 +261,12 @@ def stored_systems(
         raise TypeError(
             f"model must be a module with the methods embed_items and compare, got {type(model)}"
         )
-    training_items(items)
     embed, parameters = module_method(model, "embed_items")
-    embeddings = jnp.asarray(embed(parameters, jnp.asarray(items)), float)
     systems: list[System] = []
     for b in bits:
-        b_key = jax.random.fold_in(key, b)
-        if b > MOST_LISTED_BITS:
-            digits = ProductDigits(long_product_quantizer(b_key, embeddings, b))
-            long = LongCode(embed=embed, parameters=parameters, digits=digits)
-            systems.append((long, Decoder(StoredScores(embed.graph), (parameters,))))
-            continue
-        code = quantize_embeddings(b_key, embeddings, b, "k-means")
-        rule = Decoder(StoredScores(embed.graph), (parameters, code.codewords))
-        systems.append((embedded_code(embed, parameters, code, items), rule))
+        code, codewords = _stored(jax.random.fold_in(key, b), (embed, parameters), items, b)
+        rule = Decoder(StoredScores(embed.graph), (parameters, *codewords))
+        systems.append((code, rule))
     return systems
 
 

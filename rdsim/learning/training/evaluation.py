@@ -13,7 +13,13 @@ from jaxtyping import Array, Key
 from rdsim.learning.training.parameter_vector import Layout
 
 
-@partial(jax.jit, static_argnames=("patience", "learner", "layout", "observe"))
+# Called a few times in a training, and compiled each time that a family is new: without LLVM's optimisations in a
+# third of the time.
+@partial(
+    jax.jit,
+    static_argnames=("patience", "learner", "layout", "observe"),
+    compiler_options={"xla_backend_optimization_level": 0},
+)
 def evaluate(
     carry: dict[str, Any],
     keys: Key[Array, " r"],

@@ -20,7 +20,8 @@ from jaxtyping import Array, Float, Key
 
 from rdsim.learning.families.dual_encoder import info_nce_encoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored_embeddings import checked_bits, module_method, quantized_system
+from rdsim.learning.families.stored.embedded_codes import module_method
+from rdsim.learning.families.stored_embeddings import checked_bits, quantized_system
 from rdsim.learning.training.schedule import Schedule
 
 _NEIGHBOURS: Final = 8

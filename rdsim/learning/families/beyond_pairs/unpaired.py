@@ -24,7 +24,8 @@ from jaxtyping import Array, Float, Key
 from rdsim import validation
 from rdsim.learning.families.cca import as_they_are
 from rdsim.learning.families.pairs import ItemPairs, System, Triples, fitted_models
-from rdsim.learning.families.stored_embeddings import checked_bits, module_method, quantized_system
+from rdsim.learning.families.stored.embedded_codes import module_method
+from rdsim.learning.families.stored_embeddings import checked_bits, quantized_system
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import MLP, architecture
 from rdsim.learning.training.schedule import Schedule

@@ -17,7 +17,7 @@ from rdsim.learning.families.cca import CanonicalMap, as_they_are, canonical_map
 from rdsim.learning.families.hashing import SignScores, sign_code
 from rdsim.learning.families.pairs import ItemPairs, System
 from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, SignDigits
-from rdsim.learning.families.stored_embeddings import embedded_code
+from rdsim.learning.families.stored.embedded_codes import embedded_code
 from rdsim.learning.training.schedule import Schedule
 from rdsim.simulation.coded_items import Decoder
 

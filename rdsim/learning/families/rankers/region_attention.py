@@ -36,18 +36,14 @@ from rdsim.learning.families.dual_encoder import ContrastiveLearner
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.reranking import CANDIDATES
 from rdsim.learning.families.stored import LongCode, ProductDigits
-from rdsim.learning.families.stored_embeddings import (
-    StoredScores,
-    checked_bits,
-    module_method,
-    stored_systems,
-)
+from rdsim.learning.families.stored.embedded_codes import embedded_points, module_method
+from rdsim.learning.families.stored_embeddings import StoredScores, checked_bits, stored_systems
 from rdsim.learning.training.networks import MLP, architecture
 from rdsim.learning.training.schedule import Schedule
 from rdsim.simulation.coded_items import Decoder
 
 JOININGS: Final = ("concatenated", "averaged")
-_MOST_WORDS: Final = 256
+_MOST_CODEWORDS: Final = 256
 """Most codewords that regions share; beyond, each region has a product quantizer of its share of the bits."""
 _FITTED_REGIONS: Final = 4
 """Fewest regions of the training items for each shared codeword, on average."""
@@ -204,12 +200,12 @@ def shared_codewords(regions: int, bits: int) -> int:
         ValueError: if not even two codewords fit.
 
     """
-    words = 1
-    while words <= _MOST_WORDS and math.comb(words + regions, regions) <= 2**bits:
-        words += 1
-    if words < 2:
+    codewords = 1
+    while codewords <= _MOST_CODEWORDS and math.comb(codewords + regions, regions) <= 2**bits:
+        codewords += 1
+    if codewords < 2:
         raise ValueError(f"bits must leave {regions} regions two codewords each, got {bits}")
-    return words
+    return codewords
 
 
 def set_quantizer(
@@ -225,9 +221,9 @@ def set_quantizer(
 
     """
     points = np.asarray(embeddings, float).reshape(len(embeddings) * regions, -1)
-    words = shared_codewords(regions, bits)
-    if words <= min(_MOST_WORDS, len(points) // _FITTED_REGIONS):
-        code = product_quantizer(key, points, subspaces=1, codebook_size=words, starts=2)
+    codewords = shared_codewords(regions, bits)
+    if codewords <= min(_MOST_CODEWORDS, len(points) // _FITTED_REGIONS):
+        code = product_quantizer(key, points, subspaces=1, codebook_size=codewords, starts=2)
     else:
         code = long_product_quantizer(key, points, bits // regions)
     return SetDigits(code, regions)
@@ -265,7 +261,7 @@ class RegionAttentionFamily:
         if self.regions == 1:
             return stored_systems(keys[1], model, items, numbers)
         embed, parameters = module_method(model, "embed_items")
-        vectors = np.asarray(embed(parameters, items), float)
+        vectors = np.asarray(embedded_points(embed, parameters, items))
         rule = Decoder(StoredScores(embed.graph), (parameters,))
         systems: list[System] = []
         for b in numbers:

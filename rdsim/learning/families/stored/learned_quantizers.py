@@ -27,8 +27,9 @@ from rdsim import validation
 from rdsim.codes.quantizers.vector import VectorQuantizer
 from rdsim.learning.families.dual_encoder import DualEncoder, info_nce_loss
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.families.stored.embedded_codes import embedded_code, module_method
 from rdsim.learning.families.stored.long_codes import MOST_LISTED_BITS, LongCode
-from rdsim.learning.families.stored_embeddings import Comparison, embedded_code, module_method
+from rdsim.learning.families.stored_embeddings import Comparison
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import architecture
 from rdsim.learning.training.schedule import Schedule

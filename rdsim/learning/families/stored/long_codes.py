@@ -6,18 +6,17 @@ are in a database are the only codewords that its queries see.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
 from rdsim.codes.item_code import item_points
 from rdsim.codes.quantizers.product import ProductQuantizer
+from rdsim.learning.families.stored.embedded_codes import embedded_points
 from rdsim.transformations import on_host
 
 MOST_LISTED_BITS: Final = 12
@@ -102,8 +101,8 @@ class LongCode:
         del key
         points = validation.coordinates("items", items, ndim=2)
         points = item_points(points, points.shape[1])
-        made = _embedded(self.embed)(self.parameters, points)
-        return np.asarray(self.digits.digits(np.asarray(made, float)))
+        made = embedded_points(self.embed, self.parameters, points)
+        return np.asarray(self.digits.digits(np.asarray(made)))
 
     def rows(self, digits: Int[np.ndarray, "m s"]) -> tuple[np.ndarray, ...]:
         """Decoded items, one in each row: points, and their precisions if there are any."""
@@ -113,9 +112,3 @@ class LongCode:
         if self.precision is None:
             return (points,)
         return points, np.broadcast_to(np.asarray(self.precision), points.shape)
-
-
-@functools.lru_cache(maxsize=64)
-def _embedded(embed: Callable[[Any, Array], Array]) -> Callable[[Any, Array], Array]:
-    """Embeddings in float64; one compiled program for each function and shape."""
-    return jax.jit(lambda parameters, points: jnp.asarray(embed(parameters, points), float))

@@ -28,12 +28,8 @@ from jaxtyping import Array, Bool, Float, Key
 
 from rdsim.learning.families.dual_encoder import ContrastiveLearner, DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored_embeddings import (
-    checked_bits,
-    module_method,
-    quantized_system,
-    stored_systems,
-)
+from rdsim.learning.families.stored.embedded_codes import module_method
+from rdsim.learning.families.stored_embeddings import checked_bits, quantized_system, stored_systems
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import MLP, architecture, of_each, stacked_networks
 from rdsim.learning.training.schedule import Schedule
