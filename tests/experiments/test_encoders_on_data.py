@@ -14,7 +14,8 @@ from rdsim.learning.training.encoders import ConvNet, Recurrent, Transformer
 from rdsim.learning.training.networks import architecture
 from rdsim.learning.training.schedule import Schedule
 
-SIDE, LENGTH, LETTERS = 16, 24, 128
+SIDE, LENGTH, LETTERS = 8, 24, 128
+"""Pixels of a side, letters of a text, letters of the alphabet: as few as can still be learned from."""
 GRU = architecture(Recurrent, vocabulary=LETTERS, width=16)
 LSTM = architecture(Recurrent, vocabulary=LETTERS, width=16, cell="lstm")
 WORDS = architecture(Transformer, vocabulary=LETTERS, length=LENGTH, width=16, layers=1)
