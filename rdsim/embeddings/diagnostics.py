@@ -31,7 +31,9 @@ def diagnose(task: RetrievalTask) -> dict[str, float]:
     if x.shape[1] == y.shape[1]:
         means = [unit(side).mean(axis=0) for side in (x, y)]
         found["modality_gap"] = float(np.linalg.norm(means[0] - means[1]))
-    for name, side in (("query", x), ("item", y)):
+    for name, given in (("query", x), ("item", y)):
+        # None of these depends on the unit of length, in which squares of squares might overflow.
+        side = given / (np.abs(given).max() or 1.0)
         values = np.maximum(
             np.linalg.eigvalsh(np.cov(side.T, bias=True).reshape(2 * (side.shape[1],))), 0
         )
@@ -39,7 +41,7 @@ def diagnose(task: RetrievalTask) -> dict[str, float]:
         found[f"{name}_dimension"] = float(values.sum() ** 2 / max((values**2).sum(), 1e-300))
         found[f"{name}_norm_spread"] = float(length.std() / max(length.mean(), 1e-300))
         plural = {"query": "queries", "item": "items"}[name]
-        found[f"zero_{plural}"] = float((length == 0).mean())
+        found[f"zero_{plural}"] = float((given == 0).all(axis=1).mean())
     found["copied_items"] = task.copies / len(task.items)
     return found
 

@@ -176,6 +176,26 @@ def test_any_size_up_to_two_to_the_thousand():
     assert table.method.values[1] == found.candidates[int(found.weight.argmax())]
 
 
+@pytest.mark.parametrize("competitors", [1000, 30_000, 1_000_000])
+def test_wrong_pairs_whose_targets_rank_anywhere_leave_a_band_that_falls_with_the_size(competitors):
+    """A count of many thousands is farther than its standard deviation from every place of the grid."""
+    rng = np.random.default_rng(0)
+    paired = np.floor(np.exp(rng.normal(1, 2, 990))).astype(int)
+    wrong = np.append(rng.integers(0, competitors + 1, 9), competitors)
+    ahead = np.append(np.minimum(paired, competitors), wrong)
+    sizes = math.log2(competitors + 1) + np.array([0.0, 1.0, 4.0, 10.0])
+    found = finite_sample.predict_quality(
+        ahead, "reciprocal_rank", competitors=competitors, log2_size=sizes
+    )
+    assert (found.lower <= found.value).all()
+    assert (found.value <= found.upper).all()
+    assert (np.diff(found.value) < 0).all()
+    twin = finite_sample.fit_isotropic_twin(
+        ahead, "reciprocal_rank", competitors=competitors, dimension=64.0
+    )
+    assert twin.quality == pytest.approx(found.value[0], rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [

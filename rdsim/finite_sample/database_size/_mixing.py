@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import gammaln, ndtri_exp
+from scipy.special import ndtri_exp
 
 from rdsim.ranking.subsets import hypergeometric
 
@@ -99,11 +99,16 @@ def grid(log_size: float) -> Grid:
 
 
 def likelihood(counts: Counts, log_p: Reals) -> Reals:
-    """Binomial probabilities of the counts, a row each, at every p."""
+    """Binomial probabilities of the counts, a row each, at every p, as fractions of the largest of the row.
+
+    A factor of a row does not change which distribution of p is the most likely. Without it, a count of many
+    thousands, to which every place of the grid is farther than its standard deviation, would have probability zero
+    everywhere; so it belongs to the nearest place.
+    """
     b, N = counts.ahead.astype(float), counts.competitors
-    ways = gammaln(N + 1.0) - gammaln(b + 1) - gammaln(N - b + 1)
     log_rest = np.log(-np.expm1(log_p))
-    return np.asarray(np.exp(ways[:, None] + np.outer(b, log_p) + np.outer(N - b, log_rest)))
+    log_likelihood = np.outer(b, log_p) + np.outer(N - b, log_rest)
+    return np.asarray(np.exp(log_likelihood - log_likelihood.max(axis=1, keepdims=True)))
 
 
 def free_form(table: Reals, share: Reals) -> Reals:

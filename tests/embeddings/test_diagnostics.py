@@ -1,0 +1,21 @@
+"""What is said of the vectors before the results."""
+
+import numpy as np
+import pytest
+
+from rdsim.embeddings import retrieval_task
+from rdsim.embeddings.diagnostics import MEANING, diagnose
+
+
+def test_the_unit_of_length_changes_nothing():
+    rng = np.random.default_rng(5)
+    queries, items = rng.normal(size=(40, 6)), rng.normal(size=(40, 6)) * np.arange(1, 7)
+    items[3], items[4] = 0.0, 1e-200
+    known = diagnose(retrieval_task(queries, items))
+    assert set(known) == set(MEANING) - {"tied_targets"}
+    assert known["zero_items"] == 1 / 40
+    variances = np.linalg.eigvalsh(np.cov(items.T, bias=True))
+    assert known["item_dimension"] == pytest.approx(variances.sum() ** 2 / (variances**2).sum())
+    for scale in (1e-90, 1e90):
+        found = diagnose(retrieval_task(scale * queries, scale * items))
+        assert found == pytest.approx(known, rel=1e-9)
