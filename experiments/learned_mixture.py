@@ -2,7 +2,7 @@
 
 One training yields the whole curve, all slopes and seeds side by side. The MRR of the learned codes
 is compared with that of the best known codes time-shared at the same I(U;Y), and with the outer
-bound. The learned temperatures stand beside the noise of their modalities, to which the optimal
+bound: of any encoder (C4), of one codebook of as many codewords or of such an entropy (C27), of items stored whole. The learned temperatures stand beside the noise of their modalities, to which the optimal
 ones are proportional.
 """
 
@@ -31,7 +31,7 @@ from rdsim.simulation.mixture_decoders import density_decoder, whole_items
 from rdsim.simulation.score_decoders import distance_decoder
 from rdsim.sources.mixture import GaussianMixtureSource
 
-CLAIMS = ("C4", "C17")
+CLAIMS = ("C4", "C17", "C27")
 DECODERS = ("learned", "optimal temperatures", "information density")
 WHOLE = "whole items"
 STEEP = 0.9
@@ -126,7 +126,7 @@ def run(
         ]
         for code in config.codes
     ]
-    bounds = checkpoint("bound", _bounds, config, learned["information"])
+    bounds = checkpoint("bound", _bounds, config, learned["information"], learned["entropy"])
     return _dataset(config, learned, known, bounds)
 
 
@@ -240,17 +240,20 @@ def _simulate(
     }
 
 
-def _bounds(config: Config, information: np.ndarray) -> dict[str, np.ndarray]:
-    """Least losses at grid rates and at the learned codes' I(U;Y), and that of a random ranking."""
+def _bounds(config: Config, information: np.ndarray, entropy: np.ndarray) -> dict[str, np.ndarray]:
+    """Least losses at grid rates and of codes like the learned ones, and that of a random ranking."""
     source = mixture_on_circle(config, config.noise)
     grid = np.linspace(0.0, max(config.bits) + 1.0, config.points)
     rates = np.concatenate([grid, information])
     sizes = np.array(config.log2_sizes, float)
     bound = np.asarray(limits.mixture_loss_bound(source, sizes, "reciprocal_rank", rate=rates))
+    words = limits.codebook_loss(sizes, "reciprocal_rank", bits=np.log2(config.codewords))
+    index = limits.codebook_loss(sizes, "reciprocal_rank", bits=entropy, rate="entropy")
     return {
         "curve_rate": grid,
         "converse": bound[: grid.size],
-        "converse_at_run": bound[grid.size :],
+        "codebook": np.asarray(words),
+        "converse_at_run": np.maximum(bound[grid.size :], np.maximum(words, index)),
         "random": np.asarray(limits.rank_loss(sizes, "reciprocal_rank", rate=0.0).value),
     }
 
@@ -309,6 +312,7 @@ def _dataset(
             "known_information": (("code", "bits"), catalogue["information"], per_item),
             "known_entropy": (("code", "bits"), catalogue["entropy"], per_item),
             "known_loss": (("code", "bits", "log2_size"), least, one),
+            "codebook": ("log2_size", bounds["codebook"], one),
             "random": ("log2_size", bounds["random"], one),
         },
         coords={
