@@ -253,7 +253,8 @@ def _bounds(config: Config, information: np.ndarray, entropy: np.ndarray) -> dic
         "curve_rate": grid,
         "converse": bound[: grid.size],
         "codebook": np.asarray(words),
-        "converse_at_run": np.maximum(bound[grid.size :], np.maximum(words, index)),
+        "codebook_at_run": np.maximum(words, index),
+        "converse_at_run": bound[grid.size :],
         "random": np.asarray(limits.rank_loss(sizes, "reciprocal_rank", rate=0.0).value),
     }
 
@@ -275,9 +276,10 @@ def _dataset(
     least = catalogue["mean"].min(axis=2)  # each known code under its better decoder
     code_bits = np.concatenate([[0.0], catalogue["information"].ravel()])
     losses = np.concatenate([bounds["random"][None], least.reshape(-1, least.shape[-1])])
-    # No code beats either bound; of the simulated one the end of its interval counts.
+    # No code beats any of the bounds; of the simulated one the end of its interval counts.
     whole = {end: learned[end][:, -1] for end in ends}
-    outer = np.maximum(bounds["converse_at_run"], whole["lower"])
+    any_encoder = np.maximum(bounds["converse_at_run"], whole["lower"])
+    outer = np.maximum(any_encoder, bounds["codebook_at_run"])
     at = learned["information"]
     best = np.asarray(limits.time_shared_loss(code_bits, losses, rate=at))
     own = np.concatenate([bounds["random"][None], learned["mean"][:, 0]])
@@ -297,6 +299,7 @@ def _dataset(
             },
             "whole": ("log2_size", whole["mean"][0], one),
             "whole_lower": ("log2_size", whole["lower"][0], one),
+            "any_encoder": (sized, any_encoder, one),
             "outer": (sized, outer, one),
             "best_known": (sized, best, one),
             "above_best_known": (decoded, 100 * (learned["mean"][:, :-1] - best[:, None]), points),
@@ -344,9 +347,16 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     return [
         Check.at_most(
             "C4",
-            "loss by which the better end of a learned code's interval lies below the outer bound",
+            "loss by which the better end of a learned code's interval lies below the bound of any encoder",
             "Monte Carlo",
-            (dataset.outer - dataset.loss_lower).max(),
+            (dataset.any_encoder - dataset.loss_lower).max(),
+            0.0,
+        ),
+        Check.at_most(
+            "C27",
+            "loss by which the interval of a learned code lies below the outer bound, one codebook included",
+            "Monte Carlo",
+            (dataset.outer - dataset.loss_upper).max(),
             0.0,
         ),
         Check.at_most(

@@ -20,7 +20,7 @@ CAPTION = (
     "the best codes found, charged I(U;Y) and time-shared. Dash-dotted: one codebook of 2^B codewords (C27), which "
     "is far tighter where the bits are fewer than those of the database's size; codes that send an index are below it at log2 of their number of "
     "codewords, at or right of where they stand. On the logarithmic axis intervals "
-    "are left out: at the largest database they are as large as the MRR."
+    "are left out: at the largest database, where a few trials decide, they are as large as the MRR, and codes stand above that line by chance."
 )
 
 _CODEBOOK: dict[str, Any] = {"color": "#000000", "linestyle": "-.", "linewidth": 1.0}
