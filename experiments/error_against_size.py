@@ -1,7 +1,8 @@
 """Error against database size: all codes of one number of bits, from two items to 2^40.
 
 One simulation of a code gives its loss at every size, by the exact distribution of the rank: no
-database of 2^40 items is drawn.
+database of 2^40 items is drawn. Beside the codes stand two converses: the rank rate of I(U;Y) (C4), which any encoder
+obeys, and that of one codebook of as many codewords (C27), which is the tighter one as soon as items share codewords.
 """
 
 import functools
@@ -25,7 +26,7 @@ from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import whole_items
 from rdsim.sources.discretisation import DiscretisedItem
 
-CLAIMS = ("C1", "C17")
+CLAIMS = ("C1", "C17", "C27")
 LOSSES = ("error", "reciprocal_rank")
 FITTED, WHOLE = "distances weighted by the noise", "whole items"
 
@@ -95,6 +96,7 @@ def run(
                 for end in ("mean", "lower", "upper")
             },
             "converse": (dims, stacked["converse"], one),
+            "codebook": (dims, stacked["codebook"], one),
             "random": (dims[1:], stacked["random"][0], one),
             "words": ("code", stacked["words"]),
             "information": ("code", stacked["information"], bits),
@@ -148,10 +150,14 @@ def _code(
         [limits.rank_loss(sizes, loss, rate=information) for loss in LOSSES]
         for information in (relevance, 0.0)
     )
+    words = np.asarray(jnp.sum(rates.output_marginal > 0))
     return {
         "information": np.asarray(rates.mutual_information),
         "entropy": np.asarray(rates.index_entropy),
-        "words": np.asarray(jnp.sum(rates.output_marginal > 0)),
+        "words": words,
+        "codebook": np.stack(
+            [limits.codebook_loss(sizes, loss, bits=np.log2(words)) for loss in LOSSES]
+        ),
         "converse": np.stack([np.asarray(each.lower) for each in bound]),
         "random": np.stack([np.asarray(each.value) for each in random]),
         **{
@@ -193,5 +199,19 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "Monte Carlo",
             (outer - dataset.upper).max(),
             0.0,
+        ),
+        Check.at_most(
+            "C27",
+            "loss by which an interval of a code lies below the converse of one codebook",
+            "Monte Carlo",
+            (dataset.codebook - dataset.upper).max(),
+            0.0,
+        ),
+        Check.at_most(
+            "C27",
+            "probability of being first that so many codewords allow, over that of a code, largest database, worst code",
+            "Monte Carlo",
+            ((1 - largest.codebook) / (1 - largest["mean"])).max(),
+            2.0,
         ),
     ]

@@ -3,8 +3,8 @@
 Items of several classes in the plane, seen through two or three query modalities of unequal noise.
 Every code is decoded by squared distances with temperatures fitted to the modalities, with one
 temperature for all, by averaged cosines, and by the information density. No system lies above the
-outer bound, the tighter of two: the rank converse at the most bits that the rate can carry about
-the queries, and the optimal ranking of items stored whole.
+outer bound, the tightest of three: the rank converse at the most bits that the rate can carry about
+the queries (C4), the converse of one codebook of as many codewords (C27), and the optimal ranking of items stored whole.
 """
 
 import functools
@@ -30,10 +30,11 @@ from rdsim.simulation.score_decoders import cosine_decoder, distance_decoder
 from rdsim.sources.discretisation import DiscretisedItem
 from rdsim.sources.mixture import GaussianMixtureSource
 
-CLAIMS = ("C17",)
+CLAIMS = ("C17", "C27")
 DECODERS = ("fitted temperatures", "one temperature", "averaged cosine", "information density")
 WHOLE = "whole items"
 LOSSES = ("reciprocal_rank", "error", "miss_10")
+RANK_LOSSES: tuple[Loss, ...] = ("reciprocal_rank", "error", ("miss", 10))
 ADAPTIVE = "entropy-weighted"
 TWO_POINTS = 0.02
 
@@ -117,7 +118,11 @@ def run(
         checkpoint(f"bound-{len(noise)}", _bounds, config, noise, _numbers(fitted, "information"))
         for noise in config.noises
     ]
-    return _dataset(config, fitted, simulated, bounds)
+    grid = bounds[0]["rate"]
+    codebook = checkpoint(
+        "codebook", _codebook, config, grid, _numbers(fitted, "words"), _numbers(fitted, "entropy")
+    )
+    return _dataset(config, fitted, simulated, bounds, codebook)
 
 
 def _label(code: str) -> str:
@@ -177,7 +182,7 @@ def _simulate(
         {**decoders, WHOLE: whole_items(source)},
         competitor,
         config.log2_sizes,
-        ("reciprocal_rank", "error", ("miss", 10)),
+        RANK_LOSSES,
         trials=config.trials,
         run=RunOptions(block=128),
     ).estimates
@@ -229,22 +234,37 @@ def _bounds(
     grid = np.linspace(0.0, float(information.max()) + 1, config.points)
     rates = np.concatenate([grid, information.ravel()])
     sizes = np.array(config.log2_sizes, float)
-    losses: tuple[Loss, ...] = ("reciprocal_rank", "error", ("miss", 10))
     lower = np.stack(
-        [np.asarray(limits.mixture_loss_bound(source, sizes, loss, rate=rates)) for loss in losses]
+        [limits.mixture_loss_bound(source, sizes, loss, rate=rates) for loss in RANK_LOSSES]
     )
     return {
         "rate": grid,
         "converse": lower[:, : grid.size],
         "at_codes": lower[:, grid.size :].reshape(len(LOSSES), *information.shape, -1),
         "random": np.stack(
-            [np.asarray(limits.rank_loss(sizes, loss, rate=0.0).value) for loss in losses]
+            [np.asarray(limits.rank_loss(sizes, loss, rate=0.0).value) for loss in RANK_LOSSES]
         ),
         "query_information": np.asarray(source.mutual_information(tolerance=1e-6).upper),
     }
 
 
-def _dataset(config: Config, fitted: list, simulated: list, bounds: list) -> xarray.Dataset:
+def _codebook(
+    config: Config, grid: np.ndarray, words: np.ndarray, entropy: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Least losses of one codebook: of 2^R codewords on the grid, and of each code's words and index entropy."""
+    sizes = np.array(config.log2_sizes, float)
+    bits = np.concatenate([grid, np.log2(words).ravel()])
+    fixed = np.stack([limits.codebook_loss(sizes, loss, bits=bits) for loss in RANK_LOSSES])
+    average = np.stack(
+        [limits.codebook_loss(sizes, loss, bits=entropy, rate="entropy") for loss in RANK_LOSSES]
+    )
+    at_codes = fixed[:, grid.size :].reshape(average.shape)
+    return {"curve": fixed[:, : grid.size], "at_codes": np.maximum(at_codes, average)}
+
+
+def _dataset(
+    config: Config, fitted: list, simulated: list, bounds: list, codebook: dict[str, np.ndarray]
+) -> xarray.Dataset:
     """Label the numbers, and compare the losses with the outer bound and the best known code."""
     code = ("code", "bits")
     where = ("modalities", *code, "decoder", "loss_name", "log2_size")
@@ -281,6 +301,11 @@ def _dataset(config: Config, fitted: list, simulated: list, bounds: list) -> xar
                 ("modalities", "loss_name", *code, "log2_size"),
                 *(_numbers(bounds, "at_codes"), one),
             ),
+            "codebook": (("loss_name", "rate", "log2_size"), codebook["curve"], one),
+            "codebook_at_code": (
+                ("loss_name", *code, "log2_size"),
+                *(codebook["at_codes"], one),
+            ),
             "random": (whole, _numbers(bounds, "random"), one),
             "query_information": (
                 "modalities",
@@ -299,8 +324,9 @@ def _dataset(config: Config, fitted: list, simulated: list, bounds: list) -> xar
         },
         attrs={"trials": config.trials},
     )
-    # No code beats either bound; of the simulated one the end of its interval counts.
+    # No code beats any of the bounds; of the simulated one the end of its interval counts.
     outer = np.maximum(dataset.converse_at_code, dataset.whole_lower)
+    outer = np.maximum(outer, dataset.codebook_at_code).transpose(*outer.dims)
     points = {"units": "percentage points"}
     gaps = {
         "above_outer": dataset.loss - outer,

@@ -2,8 +2,8 @@
 
 Every family learns from the same number of pairs of a Gaussian mixture in the plane with two query
 modalities of unequal noise, stores an item at a few bits, and is measured alike: its bits exactly,
-its MRR by the distribution of the rank. Distances are to the outer bound (the tighter of the rank converse and of
-items stored whole), in points of MRR and in bits, and to the entropy-weighted code ranked by the
+its MRR by the distribution of the rank. Distances are to the outer bound (the tightest of the rank converse, of one
+codebook of as many codewords and of items stored whole), in points of MRR and in bits, and to the entropy-weighted code ranked by the
 information density.
 """
 
@@ -28,7 +28,7 @@ from rdsim.simulation.engine import RunOptions
 from rdsim.simulation.mixture_decoders import density_decoder, whole_items
 from rdsim.sources.mixture import GaussianMixtureSource
 
-CLAIMS = ("C4", "C17")
+CLAIMS = ("C4", "C17", "C27")
 KNOWN = "entropy-weighted"
 HAMMING = {
     "hashing, pairs": "hashing, pairs, Hamming",
@@ -106,7 +106,7 @@ def run(
     ]
     names = _names(config)
     points = {name: np.stack([part[name] for part in measured], axis=2) for name in measured[0]}
-    bound = checkpoint("bound", _bounds, config, trial_key, points["information"])
+    bound = checkpoint("bound", _bounds, config, trial_key, points["information"], points["words"])
     return _dataset(config, names, points, bound)
 
 
@@ -147,6 +147,7 @@ def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[
     return {
         "information": np.reshape([point.information for point in found], shape),
         "entropy": np.reshape([point.index_entropy for point in found], shape),
+        "words": np.reshape([np.sum(np.asarray(p.output_marginal) > 0) for p in found], shape),
         **{
             name: np.reshape([getattr(loss, end) for loss in losses], (*shape, -1))
             for name, end in (("loss", "mean"), ("loss_lower", "lower"), ("loss_upper", "upper"))
@@ -178,7 +179,9 @@ def _best_known(key: jax.Array, config: Config, source: GaussianMixtureSource) -
     return [(code, density_decoder(source, code, cells)) for code in codes]
 
 
-def _bounds(config: Config, key: jax.Array, information: np.ndarray) -> dict[str, np.ndarray]:
+def _bounds(
+    config: Config, key: jax.Array, information: np.ndarray, words: np.ndarray
+) -> dict[str, np.ndarray]:
     """Least losses at grid rates, at the systems' bits, of whole items, and of hashed queries."""
     source = mixture_on_circle(config, config.noise)
     grid = np.linspace(0.0, float(information.max()) + 1, config.points)
@@ -200,6 +203,9 @@ def _bounds(config: Config, key: jax.Array, information: np.ndarray) -> dict[str
         "rate": grid,
         "converse": lower[: grid.size],
         "at_systems": lower[grid.size :].reshape(*information.shape, -1),
+        "codebook_at_systems": np.asarray(
+            limits.codebook_loss(sizes, "reciprocal_rank", bits=np.log2(words))
+        ),
         "hashed_query": np.asarray(hashed.lower),
         "whole_mean": np.asarray(whole.mean),
         "whole_lower": np.asarray(whole.lower),
@@ -221,6 +227,8 @@ def _dataset(
             **{name: (where, points[name], one) for name in ("loss", "loss_lower", "loss_upper")},
             "converse": (("rate", "log2_size"), bound["converse"], one),
             "converse_at_system": (where, bound["at_systems"], one),
+            "words": (system, points["words"], {"units": "codewords"}),
+            "codebook_at_system": (where, bound["codebook_at_systems"], one),
             "hashed_query": (("bits", "log2_size"), bound["hashed_query"], one),
             "whole_mean": ("log2_size", bound["whole_mean"], one),
             "whole_lower": ("log2_size", bound["whole_lower"], one),
@@ -235,6 +243,7 @@ def _dataset(
         attrs={"trials": config.trials, "training": config.training},
     )
     outer = np.maximum(dataset.converse_at_system, dataset.whole_lower)
+    outer = np.maximum(outer, dataset.codebook_at_system)
     known = _known_loss(dataset)
     needed = _needed_bits(dataset)
     points_of = {"units": "percentage points"}
@@ -280,6 +289,13 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     learned = dataset.drop_sel(family=KNOWN)
     hashes = [name for name in HAMMING.values() if name in learned.family.values]
     found = [
+        Check.at_most(
+            "C27",
+            "MRR by which a system's interval lies above the converse of one codebook of as many codewords",
+            "Monte Carlo",
+            (dataset.codebook_at_system - dataset.loss_upper).max(),
+            0.0,
+        ),
         Check.at_most(
             "C4",
             "MRR by which a learned system's interval lies above the outer bound at its bits",

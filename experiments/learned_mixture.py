@@ -2,7 +2,7 @@
 
 One training yields the whole curve, all slopes and seeds side by side. The MRR of the learned codes
 is compared with that of the best known codes time-shared at the same I(U;Y), and with the outer
-bound. The learned temperatures stand beside the noise of their modalities, to which the optimal
+bound: of any encoder (C4), of one codebook of as many codewords or of such an entropy (C27), of items stored whole. The learned temperatures stand beside the noise of their modalities, to which the optimal
 ones are proportional.
 """
 
@@ -31,7 +31,7 @@ from rdsim.simulation.mixture_decoders import density_decoder, whole_items
 from rdsim.simulation.score_decoders import distance_decoder
 from rdsim.sources.mixture import GaussianMixtureSource
 
-CLAIMS = ("C4", "C17")
+CLAIMS = ("C4", "C17", "C27")
 DECODERS = ("learned", "optimal temperatures", "information density")
 WHOLE = "whole items"
 STEEP = 0.9
@@ -126,7 +126,7 @@ def run(
         ]
         for code in config.codes
     ]
-    bounds = checkpoint("bound", _bounds, config, learned["information"])
+    bounds = checkpoint("bound", _bounds, config, learned["information"], learned["entropy"])
     return _dataset(config, learned, known, bounds)
 
 
@@ -240,16 +240,20 @@ def _simulate(
     }
 
 
-def _bounds(config: Config, information: np.ndarray) -> dict[str, np.ndarray]:
-    """Least losses at grid rates and at the learned codes' I(U;Y), and that of a random ranking."""
+def _bounds(config: Config, information: np.ndarray, entropy: np.ndarray) -> dict[str, np.ndarray]:
+    """Least losses at grid rates and of codes like the learned ones, and that of a random ranking."""
     source = mixture_on_circle(config, config.noise)
     grid = np.linspace(0.0, max(config.bits) + 1.0, config.points)
     rates = np.concatenate([grid, information])
     sizes = np.array(config.log2_sizes, float)
     bound = np.asarray(limits.mixture_loss_bound(source, sizes, "reciprocal_rank", rate=rates))
+    words = limits.codebook_loss(sizes, "reciprocal_rank", bits=np.log2(config.codewords))
+    index = limits.codebook_loss(sizes, "reciprocal_rank", bits=entropy, rate="entropy")
     return {
         "curve_rate": grid,
         "converse": bound[: grid.size],
+        "codebook": np.asarray(words),
+        "codebook_at_run": np.maximum(words, index),
         "converse_at_run": bound[grid.size :],
         "random": np.asarray(limits.rank_loss(sizes, "reciprocal_rank", rate=0.0).value),
     }
@@ -272,9 +276,10 @@ def _dataset(
     least = catalogue["mean"].min(axis=2)  # each known code under its better decoder
     code_bits = np.concatenate([[0.0], catalogue["information"].ravel()])
     losses = np.concatenate([bounds["random"][None], least.reshape(-1, least.shape[-1])])
-    # No code beats either bound; of the simulated one the end of its interval counts.
+    # No code beats any of the bounds; of the simulated one the end of its interval counts.
     whole = {end: learned[end][:, -1] for end in ends}
-    outer = np.maximum(bounds["converse_at_run"], whole["lower"])
+    any_encoder = np.maximum(bounds["converse_at_run"], whole["lower"])
+    outer = np.maximum(any_encoder, bounds["codebook_at_run"])
     at = learned["information"]
     best = np.asarray(limits.time_shared_loss(code_bits, losses, rate=at))
     own = np.concatenate([bounds["random"][None], learned["mean"][:, 0]])
@@ -294,6 +299,7 @@ def _dataset(
             },
             "whole": ("log2_size", whole["mean"][0], one),
             "whole_lower": ("log2_size", whole["lower"][0], one),
+            "any_encoder": (sized, any_encoder, one),
             "outer": (sized, outer, one),
             "best_known": (sized, best, one),
             "above_best_known": (decoded, 100 * (learned["mean"][:, :-1] - best[:, None]), points),
@@ -309,6 +315,7 @@ def _dataset(
             "known_information": (("code", "bits"), catalogue["information"], per_item),
             "known_entropy": (("code", "bits"), catalogue["entropy"], per_item),
             "known_loss": (("code", "bits", "log2_size"), least, one),
+            "codebook": ("log2_size", bounds["codebook"], one),
             "random": ("log2_size", bounds["random"], one),
         },
         coords={
@@ -340,9 +347,16 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     return [
         Check.at_most(
             "C4",
-            "loss by which the better end of a learned code's interval lies below the outer bound",
+            "loss by which the better end of a learned code's interval lies below the bound of any encoder",
             "Monte Carlo",
-            (dataset.outer - dataset.loss_lower).max(),
+            (dataset.any_encoder - dataset.loss_lower).max(),
+            0.0,
+        ),
+        Check.at_most(
+            "C27",
+            "loss by which the interval of a learned code lies below the outer bound, one codebook included",
+            "Monte Carlo",
+            (dataset.outer - dataset.loss_upper).max(),
             0.0,
         ),
         Check.at_most(

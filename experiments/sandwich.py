@@ -4,6 +4,10 @@ The inner bound is the best single channel that was found, used for every item o
 encoders that describe items jointly need fewer bits. Outer and inner bounds for three sources over
 database sizes, the gap per letter as blocks grow at a fixed (log2 M)/n, and the self-consistent
 schemes of single letters beside their bounds.
+
+The outer bound holds for joint encoders of so much information: C4, and for items of one letter C26. Half-spaces of
+this notion of rate (C27) are left out: for the Gaussian pair of the quick preset they raise it by nothing at 2^5 items, and
+at 2^60 by 12 per cent at the largest loss below one, by 3 at a loss of .63 and by nothing below .6.
 """
 
 import math

@@ -13,9 +13,10 @@ CAPTION = (
     "Loss of codes for items of a Gaussian mixture in the plane, seen through two noisy "
     "modalities and decoded by distances weighted by the noise, against the size of the "
     "database: one simulation of each code and the exact distribution of the rank. Shade: "
-    "impossible for codes of the entropy-weighted code's I(U;Y), by the rank converse, the only one known for mixtures; of items stored whole the end "
-    "of the interval counts. Dashed: the optimal ranking of items stored whole. In a large "
-    "database the MRR of a code falls as 1/M, because items with one codeword are tied."
+    "impossible for one codebook of as many codewords as the entropy-weighted code has (C27); of items stored whole the end "
+    "of the interval counts. Thin: the rank converse at that code's I(U;Y) (C4), which every encoder obeys. Dashed: the "
+    "optimal ranking of items stored whole. In a large database the MRR of a code falls as 1/M, because items with one "
+    "codeword are tied: that is all that C27 says, and most of what these codes lose."
 )
 
 _GREY = "#777777"
@@ -39,10 +40,11 @@ def _panel(
     axis: Axes, part: xarray.Dataset, shown: Callable[[xarray.DataArray], xarray.DataArray]
 ) -> None:
     size = part.log2_size
-    converse = part.converse.sel(code="entropy-weighted")
-    outer = np.maximum(converse, part.whole_lower)
+    at = part.sel(code="entropy-weighted")
+    outer = np.maximum(np.maximum(at.converse, at.codebook), part.whole_lower)
     axis.fill_between(size, shown(0 * outer), shown(outer), color="#eeeeee", linewidth=0)
-    axis.plot(size, shown(converse), color="#000000", linestyle="-")
+    axis.plot(size, shown(at.codebook), color="#000000", linestyle="-")
+    axis.plot(size, shown(at.converse), color=_GREY, linestyle="-", linewidth=0.8)
     axis.plot(size, shown(part.whole_mean), color="#000000", linestyle="--")
     for index, name in enumerate(part.code.values):
         axis.plot(
@@ -62,7 +64,7 @@ def _panel(
 def _legend(figure: Figure, dataset: xarray.Dataset) -> None:
     """Name each code with the bits of its index, and the two bounds."""
     lines = figure.axes[0].get_lines()
-    names = ["converse", "items stored whole"]
+    names = ["one codebook (C27)", "any encoder (C4)", "items stored whole"]
     for name in dataset.code.values:
         code = dataset.sel(code=name)
         bits = f"{float(code.entropy):.1f}"

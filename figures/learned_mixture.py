@@ -15,7 +15,7 @@ CAPTION = (
     "Neural stochastic codes of a Gaussian mixture in the plane with query modalities of "
     "unequal noise, the whole curve from one training. MRR of the learned codes under their own "
     "decoders, with intervals of 95 %, beside the best known codes at the same I(U;Y), "
-    "time-shared, and the outer bound (C4, the only one known for mixtures, or items stored whole); the percentage points that they lack, one by one "
+    "time-shared, and the outer bound (C4, items stored whole, or one codebook of as many codewords, C27); the percentage points that they lack, one by one "
     "(markers) and time-shared (lines); and the learned temperatures' ratios beside the optimal "
     "ones, those of the noise."
 )
@@ -49,7 +49,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
 
 def _mrr(axis: Axes, part: xarray.Dataset) -> None:
     rates, known = part.curve_rate, 1 - part.best_known_curve
-    outer = 1 - np.maximum(part.converse_curve, part.whole_lower)
+    outer = 1 - np.maximum(part.converse_curve, np.maximum(part.whole_lower, part.codebook))
     axis.fill_between(rates, known, outer, color="#eeeeee", linewidth=0)
     axis.plot(rates, outer, **_OUTER)
     axis.plot(rates, known, **_KNOWN)

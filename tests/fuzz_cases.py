@@ -215,6 +215,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "loss": "error",
         "rate": 1.0,
     },
+    "limits.codebook_loss": {"log2_size": 5.0, "loss": "error", "bits": 2.0},
     "limits.time_shared_loss": {"code_bits": [0.0, 2.0], "losses": [0.9, 0.3], "rate": 1.0},
     "limits.rank_loss": {"rate": 4.0, "log2_size": 10.0, "loss": "reciprocal_rank"},
     "limits.rank_loss_prior": {"prior": PMF, "rate": 0.5, "loss": "error"},

@@ -30,7 +30,7 @@ from rdsim.limits.bottleneck import (
     information_bottleneck,
     mixture_bottleneck_bound,
 )
-from rdsim.limits.converses import RetrievalConverse, retrieval_converse
+from rdsim.limits.converses import RetrievalConverse, codebook_loss, retrieval_converse
 from rdsim.limits.rank_distortion import (
     CommonRate,
     RankingCodebook,
@@ -147,6 +147,7 @@ __all__ = [
     "bottleneck_vector_gaussian_rate",
     "bottleneck_vector_gaussian_rates",
     "closed_forms",
+    "codebook_loss",
     "common_rate",
     "conditional_rate_at",
     "conditional_rate_distortion",

@@ -50,15 +50,20 @@ class Lines:
 LEAST_MULTIPLIER: Final = 3e-4
 """Least lambda, recall a nat. At a smaller one the integrals need finer steps, and the bound says nothing
 below thousands of bits."""
-_MULTIPLIERS: Final = np.geomspace(0.02, 2.0, 20)
-"""Values of lambda that are tried first, times the nats: the best one spends a part of the recall on them."""
-_FINER: Final = 24  # values tried between the neighbours of the best ones
+_LOWEST: Final = 0.02
+_HIGHEST: Final = 2.0
+"""Least and largest lambda times the nats: the best one spends a part of the recall on them."""
+_RATIO: Final = (
+    1.3  # of the multipliers among which the best is looked for; between them by a parabola
+)
+_NEAR: Final = 0.1  # of ln lambda, to which the best ones of many shares are rounded: it costs the recall 1e-3 of it
 _STEP: Final = 0.1  # of the thresholds a, standard deviations
+_FEW: Final = 8  # shares, of which each has a lambda of its own
 _PARTS: Final = 24  # of a step, around the thresholds where a line touches; two for many shares
-_STEP_OF_ITEMS: Final = 0.2
+_STEP_OF_ITEMS: Final = 0.25
 """Step of the points over the root of lambda and the width of P(X > a|Y = y), sigma/rho. The integrand, the
 exponential of that probability over lambda, is as narrow as a third of it: the trapezoidal rule is then exact to
-rounding."""
+e^(-2 (pi/.75)^2), 1e-15."""
 _LARGEST_STEP: Final = 0.4  # of the points: the rule is exact for the normal density, to e^-120
 
 
@@ -108,7 +113,8 @@ def information(items: Callable[[Reals], Items], bits: Reals, log_t: Reals) -> l
 
     For each lambda the largest over half-spaces is the upper concave hull of
     U(s) = lambda ln E exp(P(X > a_s|Y)/lambda) over shares s, less a line; gamma is the slope of the
-    hull at t. Whatever lambda and gamma are, the bound holds.
+    hull at t. Whatever lambda and gamma are, the bound holds. Neither hull nor lines depend on R, so that what is
+    computed for one lambda serves all bits and shares; the best lambda is found on few thresholds.
 
     Args:
         items: makes P(X > a|Y) at thresholds a.
@@ -116,52 +122,74 @@ def information(items: Callable[[Reals], Items], bits: Reals, log_t: Reals) -> l
         log_t: ln of shares, increasing, shape (T,).
 
     """
+    if bits.size == 0:
+        return []
     highest = max(1.0 - float(ndtri_exp(log_t.min())), 6.0)
     coarse = items(np.arange(-6.0, highest, _STEP))
-    return [_information(items, coarse, float(R), log_t) for R in bits]
+    nats = np.maximum(bits * _LN2, 0.1)
+    best = np.full((bits.size, log_t.size), np.inf)
+    gamma, height = np.zeros(best.shape), np.zeros(best.shape)
+    for multiplier in _multipliers(items(coarse.a[::2]), nats, log_t):
+        log_gamma, above = _supports(items, coarse, float(multiplier), log_t)
+        heights = above + multiplier * bits[:, None] * _LN2
+        values = np.exp(log_t + log_gamma) + heights
+        better = values < best
+        best = np.where(better, values, best)
+        gamma, height = np.where(better, log_gamma, gamma), np.where(better, heights, height)
+    return [Lines(log_t, *each) for each in zip(gamma, height, strict=True)]
 
 
-def _information(
-    items: Callable[[Reals], Items], coarse: Items, bits: float, log_t: Reals
-) -> Lines:
-    """The lines at one number of bits."""
-    parts = _PARTS if log_t.size <= 8 else 2
+def _multipliers(rough: Items, nats: Reals, log_t: Reals) -> Reals:
+    """Find lambda that is about the best for each number of nats and share."""
+    least = max(_LOWEST / float(nats.max()), LEAST_MULTIPLIER)
+    largest = max(_HIGHEST / float(nats.min()), LEAST_MULTIPLIER * _RATIO**2)
+    count = math.ceil(math.log(largest / least) / math.log(_RATIO)) + 1
+    tried = np.geomspace(least, largest, max(count, 3))
+    log_shares = log_ndtr(-rough.a)
+    hull = np.empty((tried.size, log_t.size))
+    for i, multiplier in enumerate(tried):
+        useful = rough.usefulness(float(multiplier))
+        left, right = _corners(useful, log_shares, log_t)
+        shares = np.exp(np.stack([log_shares[left], log_t, log_shares[right]]) - log_t)
+        part = (shares[1] - shares[0]) / (shares[2] - shares[0])
+        hull[i] = useful[left] + part * (useful[right] - useful[left])
+    values = hull + (tried[:, None] * nats[:, None, None])
+    i = np.clip(values.argmin(axis=1), 1, tried.size - 2)[:, None]
+    a, b, c = (np.take_along_axis(values, i + k, axis=1)[:, 0] for k in (-1, 0, 1))
+    curvature = a - 2 * b + c
+    shift = np.where(curvature > 0, 0.5 * (a - c) / np.where(curvature > 0, curvature, 1.0), 0.0)
+    step = math.log(tried[1] / tried[0])
+    log_best = np.log(tried[i[:, 0]]) + step * np.clip(shift, -1.0, 1.0)
+    if log_t.size > _FEW:
+        log_best = _NEAR * np.round(log_best / _NEAR)
+    else:
+        log_best = np.add.outer(log_best, [-_NEAR, 0.0, _NEAR])
+    return np.asarray(np.maximum(np.exp(np.unique(log_best)), LEAST_MULTIPLIER))
+
+
+def _supports(
+    items: Callable[[Reals], Items], coarse: Items, multiplier: float, log_t: Reals
+) -> tuple[Reals, Reals]:
+    """Return ln of the slopes of lines that touch the hull at the shares, and their heights, at one lambda.
+
+    They are found on the coarse thresholds, and again on fine ones where they touch.
+    """
+    parts = _PARTS if log_t.size <= _FEW else 2
     around = _STEP * np.arange(-parts, parts + 1) / parts
-
-    def supports(multiplier: float, finely: bool) -> tuple[Reals, Reals]:
-        """Touching lines: found on the coarse thresholds, and again on fine ones where they touch."""
-        a, useful = coarse.a, coarse.usefulness(multiplier)
-        touched = _corners(useful, log_ndtr(-a), log_t)
-        if finely:
-            fine = np.setdiff1d(np.add.outer(a[np.unique(touched)], around), a)
-            order = np.argsort(np.concatenate([a, fine]))
-            more = items(fine).usefulness(multiplier)
-            a = np.concatenate([a, fine])[order]
-            useful = np.concatenate([useful, more])[order]
-            touched = _corners(useful, log_ndtr(-a), log_t)
-        log_shares = log_ndtr(-a)
-        left, right = touched
-        # Slopes are as large as the database: differences of shares are taken in the log domain.
-        log_gamma = np.log(useful[right] - useful[left]) - log_shares[right]
-        log_gamma -= np.log(-np.expm1(log_shares[left] - log_shares[right]))
-        above = useful - np.exp(log_gamma[:, None] + log_shares)
-        return log_gamma, above.max(axis=1) + 2 * between(above)
-
-    best, chosen = np.full(log_t.size, np.inf), np.ones(log_t.size)
-    gamma, height = np.zeros(log_t.size), np.zeros(log_t.size)
-    multipliers = np.maximum(_MULTIPLIERS / max(bits * _LN2, 0.1), LEAST_MULTIPLIER)
-    for finely in (False, True):
-        for multiplier in np.unique(multipliers):
-            log_gamma, above = supports(float(multiplier), finely)
-            above = above + multiplier * bits * _LN2
-            value = np.exp(log_t + log_gamma) + above
-            better = value < best
-            best, chosen = np.where(better, value, best), np.where(better, multiplier, chosen)
-            gamma, height = np.where(better, log_gamma, gamma), np.where(better, above, height)
-        ratio = _MULTIPLIERS[1] / _MULTIPLIERS[0]
-        least = max(chosen.min() / ratio, LEAST_MULTIPLIER)
-        multipliers = np.geomspace(least, chosen.max() * ratio, _FINER)
-    return Lines(log_t, gamma, height)
+    a, useful = coarse.a, coarse.usefulness(multiplier)
+    touched = _corners(useful, log_ndtr(-a), log_t)
+    fine = np.setdiff1d(np.add.outer(a[np.unique(touched)], around), a)
+    order = np.argsort(np.concatenate([a, fine]))
+    more = items(fine).usefulness(multiplier)
+    a = np.concatenate([a, fine])[order]
+    useful = np.concatenate([useful, more])[order]
+    log_shares = log_ndtr(-a)
+    left, right = _corners(useful, log_shares, log_t)
+    # Slopes are as large as the database: differences of shares are taken in the log domain.
+    log_gamma = np.log(useful[right] - useful[left]) - log_shares[right]
+    log_gamma -= np.log(-np.expm1(log_shares[left] - log_shares[right]))
+    above = useful - np.exp(log_gamma[:, None] + log_shares)
+    return log_gamma, above.max(axis=1) + 2 * between(above)
 
 
 def _corners(useful: Reals, log_shares: Reals, log_t: Reals) -> NDArray[np.intp]:

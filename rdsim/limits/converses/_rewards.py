@@ -35,9 +35,9 @@ from rdsim.sources import DiscreteSource, GaussianSource, SphericalSource
 
 _EQUAL: Final = 1e-6  # relative difference of correlations that are bounded as equal ones
 _CERTAIN: Final = 1e-9  # 1 - correlation below which queries and items are taken for equal
-_MOST_LINES: Final = (
-    48  # shares at which lines are chosen; between them a chosen line is a bound too
-)
+_MOST_LINES: Final = 13
+_TAILS: Final = np.array([0.003, 0.01, 0.03, 0.97, 0.99, 0.997])
+"""Parts of the reward at whose shares lines are chosen, beside even ones; between them a chosen line is a bound too."""
 
 
 def gaussian_rewards(
@@ -189,7 +189,7 @@ def _information_reward(
     if encoder == "shared":
         forms.append(binomial_ranks(size, loss))
     for recalls, rest in forms:
-        lines = bound(bits[positive], _chosen_shares(recalls.log_t))
+        lines = bound(bits[positive], _chosen_shares(recalls))
         each = [float(recalls.weight @ line.at(recalls.log_t)) + rest for line in lines]
         found[positive] = np.minimum(found[positive], each)
     return found
@@ -247,6 +247,8 @@ def _by_name(
     }
 
 
-def _chosen_shares(log_t: Reals) -> Reals:
-    """Shares at which lines are chosen: all if there are few, else a few that reach as far."""
-    return log_t if log_t.size <= _MOST_LINES else np.linspace(log_t[0], log_t[-1], _MOST_LINES)
+def _chosen_shares(recalls: Recalls) -> Reals:
+    """Shares at which lines are chosen: those by which so many parts of the reward are reached, and both ends."""
+    below = np.cumsum(recalls.weight) / max(float(recalls.weight.sum()), 1e-300)
+    some = np.searchsorted(below, np.append(_TAILS, np.linspace(0.0, 1.0, _MOST_LINES)))
+    return recalls.log_t[np.unique(some.clip(0, below.size - 1))]

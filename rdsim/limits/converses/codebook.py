@@ -1,0 +1,85 @@
+r"""What no codebook can pass, whatever source and queries are: items that share a codeword are tied (C27).
+
+Let one codebook serve all items and u be the target's codeword, of probability q. Even a decoder that is told u cannot
+tell the target from the competitors with the same codeword, so that
+
+$$E\,w(\mathrm{rank}) \le \sum_u h_M(q_u), \qquad h_M(q) = \int_0^q E\,w(1 + \mathrm{Bin}(M-1, v))\, dv.$$
+
+$h_M$ is concave: of N codewords equal ones are the best, and codewords of R bits on average are bounded by the upper
+concave hull of $2^r h_M(2^{-r})$ at R.
+"""
+
+import math
+from typing import Final
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from rdsim import validation
+from rdsim.limits._supporting_lines import lower_hull
+from rdsim.number_types import ArrayLike
+from rdsim.ranking.loss import Loss, parse_loss
+from rdsim.ranking.rank_distribution import expected_loss
+from rdsim.transformations import on_host
+
+_LN2: Final = math.log(2.0)
+_RATES: Final = ("fixed_length", "entropy")
+_STEPS: Final = 8192  # of the lengths whose hull is taken
+_LONGER: Final = (
+    30.0  # bits beyond log2 M at which a codeword is no longer shared: its reward is one to 1e-9
+)
+_ROUNDING: Final = 1e-12
+
+
+@on_host
+@validation.needs_float64
+def codebook_loss(
+    log2_size: ArrayLike, loss: Loss, *, bits: ArrayLike, rate: str = "fixed_length"
+) -> Float[Array, "..."]:
+    r"""Bound from below the rank loss of every code with one codebook for all items, of any source.
+
+    $$E\,\rho(\mathrm{rank}) \ge 1 - 2^R h_M(2^{-R})$$
+
+    for $2^R$ codewords, the loss of a target that is tied with each competitor with probability $2^{-R}$ and beats the
+    others. Encoders may draw the codeword, and may have been fitted to anything but the items that are ranked. Codebooks
+    drawn for each item anew are no single codebook: those `retrieval_converse` bounds.
+
+    Args:
+        log2_size: log2 M >= 1, any shape.
+        loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        bits: R >= 0, any shape: log2 of the number of codewords, or bits of the index on average.
+        rate: what the bits are: "fixed_length" or "entropy", H(U) <= R.
+
+    Returns:
+        Losses, the shape of the bits followed by that of log2_size.
+
+    Raises:
+        ValueError: if an argument is out of range or unknown.
+
+    References:
+        The bound is this project's own.
+
+    """
+    parse_loss(loss)
+    size = np.asarray(validation.log2_size(log2_size), float)
+    R = np.asarray(validation.interval("bits", bits, low=0.0, high=1e4), float)
+    if rate not in _RATES:
+        raise ValueError(f"rate must be one of {_RATES}, got {rate!r}")
+    if rate == "fixed_length":
+        tied = -R.reshape(R.shape + (1,) * size.ndim) * _LN2
+        return jnp.asarray(expected_loss(size, loss, log_a=-np.inf, log_e=tied))
+    found = [_averaged(float(one), loss, R) for one in size.ravel()]
+    stacked = np.stack(found, axis=-1) if found else np.zeros((*R.shape, 0))
+    return jnp.asarray(stacked.reshape(R.shape + size.shape))
+
+
+def _averaged(size: float, loss: Loss, R: np.ndarray) -> np.ndarray:
+    """Bound the loss of codewords of R bits on average: the lower convex hull over lengths, shape of R."""
+    length = np.linspace(0.0, size + _LONGER, _STEPS + 1)
+    least = np.asarray(expected_loss(size, loss, log_a=-np.inf, log_e=-length * _LN2))
+    # The loss falls with the length: with that of the longer end in every step the hull lies below it everywhere. No
+    # codeword has a loss below zero.
+    value = np.append(least[1:-1], [0.0, 0.0])
+    corners = lower_hull(length, value)
+    return np.asarray(np.maximum(np.interp(R, length[corners], value[corners]) - _ROUNDING, 0.0))
