@@ -250,13 +250,13 @@ def _slope_at(p: np.ndarray, d: np.ndarray, q: np.ndarray, rate: float) -> float
     excess = d - d.min(axis=1, keepdims=True)
     if rate <= 0 or not (excess > 0).any():
         return 0.0
-    ends = np.array(0.0), np.array(_STEEPEST_BITS / float(excess[excess > 0].min()))
+    low, high = np.zeros(1), np.array([_STEEPEST_BITS / float(excess[excess > 0].min())])
 
     def reached(slope: np.ndarray) -> np.ndarray:
-        return np.asarray(p @ _test_channel(d, q, float(slope))[1] >= rate)
+        return np.array([p @ _test_channel(d, q, float(slope[0]))[1] >= rate])
 
     # 100 halvings of a bracket that begins at zero leave no digit open.
-    return float(bisect_on_host(reached, *ends, steps=100)[1])
+    return float(bisect_on_host(reached, low, high, steps=100)[1][0])
 
 
 def _optimal_marginal(p: np.ndarray, d: np.ndarray, rate: float) -> np.ndarray:
