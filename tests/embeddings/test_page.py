@@ -124,7 +124,8 @@ def test_C29_codes_of_a_planted_model_stay_below_its_converse(report):
 def test_metrics_of_one_target_follow_from_its_rank():
     rank = np.array([1, 2, 4, 7, 10, 11])
     recall = [rank <= k for k in range(1, 11)]
-    found = code_metrics(1 - np.array([1 / rank, *recall]).astype(float))
+    lost = 1 - np.array([1 / rank, *recall]).astype(float)
+    found = code_metrics(lost, lost[1:], targets=1)
     ndcg = np.where(rank <= 10, 1 / np.log2(1 + rank), 0.0)
     wanted = np.stack([1 / rank, rank <= 1, rank <= 5, rank <= 10, ndcg], axis=1)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
@@ -133,6 +134,21 @@ def test_metrics_of_one_target_follow_from_its_rank():
     assert (bound[:, 4] >= ndcg - 1e-12).all()
     assert (bound[:, 4] <= 1 + 1e-12).all()
     np.testing.assert_allclose(bound[rank > 10, 4], 0.0, rtol=0, atol=1e-12)
+
+
+def test_C31_metrics_of_several_targets_follow_from_their_ranks():
+    rng = np.random.default_rng(0)
+    ranks = np.sort([rng.permutation(30)[:3] + 1 for _ in range(400)], axis=1)
+    first, k = ranks[:, 0], np.arange(1, 11)
+    ideal = (1 / np.log2(1 + np.arange(1, 4))).sum()
+    ndcg = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0.0).sum(axis=1) / ideal
+    beyond = (ranks[..., None] > k).mean(axis=(0, 1))
+    lost = np.append(1 - (1 / first).mean(), (first[:, None] > k).mean(axis=0))
+    found = code_metrics(lost, beyond, targets=3)
+    wanted = [(1 / first).mean(), *((first <= c).mean() for c in (1, 5, 10)), ndcg.mean()]
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
+    assert converse_metrics(lost[[0, 1, 5, 10]], targets=3)[4] >= ndcg.mean()
+    np.testing.assert_allclose(converse_metrics(np.zeros(4), targets=3), 1.0, rtol=0, atol=1e-12)
 
 
 def test_C29_the_gaussian_twin_of_few_wide_vectors_is_that_of_their_few_canonical_correlations():
