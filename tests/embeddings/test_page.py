@@ -196,6 +196,16 @@ def test_a_code_above_a_models_converse_refutes_the_model(report):
     assert "a model of these data" not in sentences(far)[2]
 
 
+def test_ranks_that_are_nearly_all_first_are_said_to_tell_little(report):
+    value = report.quality.value.copy()
+    value[report.models.calibrated_to, 0] = 0.97
+    saturated = dataclasses.replace(
+        report, quality=dataclasses.replace(report.quality, value=value)
+    )
+    said = [sum("Nearly all targets" in line for line in verdicts(r)) for r in (report, saturated)]
+    assert said == [0, 1]
+
+
 def test_the_bits_of_a_target_are_where_the_lines_pass_it(report):
     twin = report.models.twin(GAUSSIAN)
     for bits, quality in zip(twin.bits[:8:2], twin.code[:8:2, 0], strict=True):
@@ -333,4 +343,4 @@ def test_few_items_and_certain_ranks_leave_the_models_out_and_say_so(measured):
     assert "Models need 64 items or more; 40 were ranked." in few.report()
     certain = dataclasses.replace(measured.quality, value=np.ones_like(measured.quality.value))
     sure = with_models(KEY, dataclasses.replace(measured, quality=certain))
-    assert "An MRR of 1 tells no model how hard the task is." in sure.report()
+    assert "tells no model how hard the task is: hold a larger part out" in sure.report()

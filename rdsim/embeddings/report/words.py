@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from rdsim.embeddings.models.twin import GAUSSIAN, Twin
+from rdsim.embeddings.models.twin import GAUSSIAN, ISOTROPIC, Twin
 from rdsim.embeddings.quality import METRICS
 from rdsim.embeddings.result import EmbeddingReport
 from rdsim.embeddings.systems.faiss_codes import POINTS_A_CENTROID, centroids
@@ -22,6 +22,8 @@ NOTE: Final = (
 )
 _FAR: Final = 1.5
 """Measured bits by those of the twin from which on a better code is worth looking for."""
+_SATURATED: Final = 0.95
+"""MRR beyond which ranks do not tell how strong correlations are."""
 _MOVED: Final = 0.1
 """Calibration error of the MRR from which on a twin is not relied on."""
 
@@ -172,8 +174,17 @@ def model_words(found: EmbeddingReport) -> str:
 
 def verdicts(found: EmbeddingReport) -> list[str]:
     """Say of each model whether the measured codes contradict it."""
-    said = []
-    for twin in () if found.models is None else found.models.twins:
+    said: list[str] = []
+    if found.models is None:
+        return said
+    best = found.values("mrr")[found.models.calibrated_to]
+    for twin in found.models.twins:
+        if twin.name == ISOTROPIC and best > _SATURATED:
+            said.append(
+                f"Nearly all targets rank first (an MRR of {best:.3f}), so that ranks do not tell how strong the "
+                f"correlations of pairs are: the {twin.name} may take them for far too strong, and its bits are then far "
+                "too few. Do not rely on its lines."
+            )
         if abs(twin.error) > _MOVED:
             said.append(
                 f"Calibration moved the {twin.name} far ({twin.error:+.3f}): its correlations are not those "
