@@ -324,8 +324,10 @@ def as_json(found: EmbeddingReport) -> str:
 def table(found: EmbeddingReport) -> Table:
     """Return the report for people: every code by rising bits, the best of its bits marked."""
     shown = Table(
-        title=" ".join(map(escape, sentences(found))),
+        title="\n".join(map(escape, sentences(found))),
         caption=NOTE,
+        title_justify="left",
+        caption_justify="left",
     )
     for name in ("system", "space"):
         shown.add_column(name)

@@ -31,6 +31,7 @@ from scipy.special import betainc, ndtri
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike, Integer
+from rdsim.ranking.gaussian_targets import Average, Table, of_each, of_first, of_one
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss
 from rdsim.ranking.tails.contour import Reals
@@ -118,14 +119,36 @@ def vector_gaussian_rank_losses(
     rates: ArrayLike,
     queries: Integer,
     confidence: float,
+    targets: Integer = 1,
+    each: bool = False,
 ) -> SampledLoss:
-    """Compute several losses from the same integrals, stacked along a first axis."""
+    """Compute several losses from the same integrals, stacked along a first axis.
+
+    Args:
+        key: as in `vector_gaussian_rank_loss`, and so are all arguments that are not named here.
+        correlations: as there; of several targets none may be 1.
+        log2_size: of all items, targets included.
+        losses: a list; for each of several targets it must be ("miss", k) for k = 1, 2, ..., K.
+        rates: as there; of several targets some bits of some mode must be kept.
+        queries: as there.
+        confidence: as there.
+        targets: P of every query, whose descriptions are independent given the query.
+        each: whether a loss is that of each target, on average, or that of the first that is found.
+
+    """
     parsed = [parse_loss(loss) for loss in losses]
+    P = validation.integer("targets", targets, low=1)
+    if each and parsed != [RankLoss("miss", k + 1) for k in range(len(parsed))]:
+        raise ValueError(f"losses of each target must be misses beyond 1, 2, ..., got {losses}")
     validation.prng_key("key", key)
     rho = np.abs(np.asarray(validation.interval("correlations", correlations, low=-1.0, high=1.0)))
     if rho.ndim != 1 or rho.size == 0:
         raise ValueError(f"correlations must have shape (d,), d >= 1, got {rho.shape}")
     size = np.asarray(validation.log2_size(log2_size), float)
+    if P > 1 and (np.exp2(size) < P + 1).any():
+        raise ValueError(f"targets must be fewer than items, got {P} of {np.exp2(size).min():g}")
+    if P > 1:  # what competes with one target
+        size = np.where(size < 52, np.log2(np.exp2(np.minimum(size, 52.0)) - P + 1), size)
     bits = np.asarray(validation.interval("rates", rates, low=0.0), float)
     if bits.ndim and bits.shape[-1] != rho.size:
         raise ValueError(
@@ -145,13 +168,18 @@ def vector_gaussian_rank_losses(
     rho, bits = rho[order], bits[:, order]
     seed = np.asarray(jax.random.key_data(key)).ravel().tolist()
     squares = _squares_of_queries(tuple(seed), rho.size, queries)
-    tables = [_table(float(one), wanted) for wanted in parsed for one in size.ravel()]
+    tables = [[_table(float(one), wanted) for one in size.ravel()] for wanted in parsed]
+    if each:
+        average = of_each(list(zip(*tables, strict=True)), P)
+    else:
+        flat = [table for row in tables for table in row]
+        average = of_one(flat) if P == 1 else of_first(flat, P)
 
     def tied() -> Reals:
         found = [expected_loss(size.ravel(), loss, log_a=-np.inf, log_e=0.0) for loss in losses]
         return np.concatenate([np.asarray(one) for one in found])
 
-    found = [_one_channel(rho, r, squares, tables, tied) for r in bits]
+    found = [_one_channel(rho, r, squares, average, tied if P == 1 else None) for r in bits]
     means = np.stack([one.means for one in found])
     error = np.stack([one.error for one in found])
     value = means.mean(axis=1)
@@ -184,7 +212,7 @@ def _squares_of_queries(seed: tuple[int, ...], d: int, queries: int) -> Reals:
     return np.asarray(ndtri(np.clip(np.stack(drawn), 1e-15, 1 - 1e-15)) ** 2)
 
 
-def _table(log2_size: float, loss: RankLoss) -> scipy.interpolate.CubicSpline:
+def _table(log2_size: float, loss: RankLoss) -> Table:
     """The loss as a function of ln a, by a cubic spline whose nodes crowd where it bends: at a = K/M."""
     log_M = float(log_database_size(jnp.asarray(log2_size)))
     bend = min(math.log(loss.cutoff) - log_M, 0.0)
@@ -200,7 +228,8 @@ def _table(log2_size: float, loss: RankLoss) -> scipy.interpolate.CubicSpline:
         values = np.asarray(expected_loss(log2_size, loss, log_a=log_a, log_e=-np.inf))
     # At M = K the bend is at zero, where nodes coincide.
     log_a, places = np.unique(log_a, return_index=True)
-    return scipy.interpolate.CubicSpline(log_a, values[places])
+    spline = scipy.interpolate.CubicSpline(log_a, values[places])
+    return lambda wanted: spline(np.clip(wanted, log_a[0], 0.0))
 
 
 class _Losses(NamedTuple):
@@ -214,22 +243,24 @@ def _one_channel(
     rho: Reals,
     bits: Reals,
     squares: Reals,
-    tables: list[scipy.interpolate.CubicSpline],
-    tied: Callable[[], Reals],
+    average: Average,
+    tied: Callable[[], Reals] | None,
 ) -> _Losses:
-    """Average the loss over the queries for one set of rates."""
+    """Average the losses over the queries for one set of rates; `tied` is not known of several targets."""
     c2 = rho * rho * -np.expm1(-2 * LN2 * bits)
     left = (1 - rho) * (1 + rho) + rho * rho * np.exp2(-2 * bits)  # 1 - c^2, with its digits
     kept = c2 > _INDEPENDENT
     count = squares.shape[0]
-    if not kept.any():  # all descriptions tie
-        return _Losses(np.broadcast_to(tied(), (count, len(tables))), 0.0)
-    if (left == 0).any():  # the target alone fits, to all digits
-        return _Losses(np.zeros((count, len(tables))), 0.0)
+    certain = bool((left == 0).any())
+    if tied is None and (certain or not kept.any()):
+        raise ValueError("rates of several targets must tell something, but not all, of an item")
+    if tied is not None and not kept.any():  # all descriptions tie
+        return _Losses(np.broadcast_to(tied(), (count, tied().size)), 0.0)
+    if tied is not None and certain:  # the target alone fits, to all digits
+        return _Losses(np.zeros((count, tied().size)), 0.0)
     beta = np.sort(left[kept] / c2[kept])
     x2 = squares[..., np.flatnonzero(kept)[np.argsort(left[kept] / c2[kept], kind="stable")]]
     scores = target_scores(beta, x2.reshape(-1, beta.size))
-    log_a, probability = scores.log_a, scores.probability
-    means = [(probability * table(np.clip(log_a, table.x[0], 0.0))).sum(axis=1) for table in tables]
-    per_query = np.stack(means, axis=-1).reshape(count, -1, len(tables))
-    return _Losses(per_query.mean(axis=1), float(np.abs(1 - probability.sum(axis=1)).mean()))
+    means = average(scores.log_a, scores.probability)
+    error = float(np.abs(1 - scores.probability.sum(axis=1)).mean())
+    return _Losses(means.reshape(count, -1, means.shape[-1]).mean(axis=1), error)

@@ -124,7 +124,8 @@ def test_C29_codes_of_a_planted_model_stay_below_its_converse(report):
 def test_metrics_of_one_target_follow_from_its_rank():
     rank = np.array([1, 2, 4, 7, 10, 11])
     recall = [rank <= k for k in range(1, 11)]
-    found = code_metrics(1 - np.array([1 / rank, *recall]).astype(float))
+    lost = 1 - np.array([1 / rank, *recall]).astype(float)
+    found = code_metrics(lost, lost[1:], targets=1)
     ndcg = np.where(rank <= 10, 1 / np.log2(1 + rank), 0.0)
     wanted = np.stack([1 / rank, rank <= 1, rank <= 5, rank <= 10, ndcg], axis=1)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
@@ -133,6 +134,21 @@ def test_metrics_of_one_target_follow_from_its_rank():
     assert (bound[:, 4] >= ndcg - 1e-12).all()
     assert (bound[:, 4] <= 1 + 1e-12).all()
     np.testing.assert_allclose(bound[rank > 10, 4], 0.0, rtol=0, atol=1e-12)
+
+
+def test_C31_metrics_of_several_targets_follow_from_their_ranks():
+    rng = np.random.default_rng(0)
+    ranks = np.sort([rng.permutation(30)[:3] + 1 for _ in range(400)], axis=1)
+    first, k = ranks[:, 0], np.arange(1, 11)
+    ideal = (1 / np.log2(1 + np.arange(1, 4))).sum()
+    ndcg = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0.0).sum(axis=1) / ideal
+    beyond = (ranks[..., None] > k).mean(axis=(0, 1))
+    lost = np.append(1 - (1 / first).mean(), (first[:, None] > k).mean(axis=0))
+    found = code_metrics(lost, beyond, targets=3)
+    wanted = [(1 / first).mean(), *((first <= c).mean() for c in (1, 5, 10)), ndcg.mean()]
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
+    assert converse_metrics(lost[[0, 1, 5, 10]], targets=3)[4] >= ndcg.mean()
+    np.testing.assert_allclose(converse_metrics(np.zeros(4), targets=3), 1.0, rtol=0, atol=1e-12)
 
 
 def test_C29_the_gaussian_twin_of_few_wide_vectors_is_that_of_their_few_canonical_correlations():
@@ -178,6 +194,16 @@ def test_a_code_above_a_models_converse_refutes_the_model(report):
     far = dataclasses.replace(report, models=moved)
     assert "Do not rely on its lines." in verdicts(far)[0]
     assert "a model of these data" not in sentences(far)[2]
+
+
+def test_ranks_that_are_nearly_all_first_are_said_to_tell_little(report):
+    value = report.quality.value.copy()
+    value[report.models.calibrated_to, 0] = 0.97
+    saturated = dataclasses.replace(
+        report, quality=dataclasses.replace(report.quality, value=value)
+    )
+    said = [sum("Nearly all targets" in line for line in verdicts(r)) for r in (report, saturated)]
+    assert said == [0, 1]
 
 
 def test_the_bits_of_a_target_are_where_the_lines_pass_it(report):
@@ -317,4 +343,4 @@ def test_few_items_and_certain_ranks_leave_the_models_out_and_say_so(measured):
     assert "Models need 64 items or more; 40 were ranked." in few.report()
     certain = dataclasses.replace(measured.quality, value=np.ones_like(measured.quality.value))
     sure = with_models(KEY, dataclasses.replace(measured, quality=certain))
-    assert "An MRR of 1 tells no model how hard the task is." in sure.report()
+    assert "tells no model how hard the task is: hold a larger part out" in sure.report()

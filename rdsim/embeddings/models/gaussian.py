@@ -6,6 +6,15 @@ all coordinates,
 $$\frac{\rho_i'^2}{1 - \rho_i'^2} = s \, \frac{\rho_i^2}{1 - \rho_i^2},$$
 
 is found by bisection such that unlimited bits reproduce the best MRR that was measured.
+
+Of several targets a query, P of them on average, every one is correlated with the query as these say, and they are
+independent given the query (C31). What no code has then is bounded by groups: the P items of a query are one item
+of P R bits, of which their mean says all that there is to say, with correlations
+
+$$\frac{P \rho_i^2}{1 + (P - 1) \rho_i^2}$$
+
+squared, among M/P such groups. The first target stands no higher than its group, and of the targets no more than
+min(k, P) are among the first k, none of them if the first is not.
 """
 
 import math
@@ -24,9 +33,9 @@ from rdsim.embeddings.models.twin import (
     CONVERSE_LOSSES,
     code_metrics,
     converse_metrics,
-    single_targets,
+    targets_a_query,
 )
-from rdsim.embeddings.quality import METRICS
+from rdsim.embeddings.quality import NDCG_CUTOFF
 from rdsim.embeddings.result import EmbeddingReport
 from rdsim.limits import bottleneck_vector_gaussian_rates, retrieval_converse
 from rdsim.ranking.loss import Loss
@@ -45,6 +54,9 @@ def ideal_codes(
     log2_size: Any,
     losses: tuple[Loss, ...],
     bits: Any,
+    *,
+    targets: int = 1,
+    each: bool = False,
 ) -> SampledLoss:
     """Losses behind the best Gaussian test channel, shape of the losses, the bits and the sizes."""
     return vector_gaussian_rank_losses(
@@ -55,6 +67,8 @@ def ideal_codes(
         rates=bottleneck_vector_gaussian_rates(correlations, rate=bits),
         queries=_QUERIES,
         confidence=0.95,
+        targets=targets,
+        each=each,
     )
 
 
@@ -115,10 +129,12 @@ def fitted_correlations(
     held = held_out_correlations(report.correlations, len(report.query))
     if not held.size:
         raise ValueError("no canonical correlation of held-out pairs is positive")
-    log2_size = math.log2(report.database)
+    log2_size, targets = math.log2(report.database), targets_a_query(report)
 
     def uncompressed(correlations: np.ndarray) -> float:
-        found = ideal_codes(key, correlations, log2_size, CODE_LOSSES[:1], math.inf)
+        found = ideal_codes(
+            key, correlations, log2_size, CODE_LOSSES[:1], math.inf, targets=targets
+        )
         return 1 - float(np.asarray(found.value)[0])
 
     rho, scale = calibrated_correlations(held, uncompressed, target=target)
@@ -128,31 +144,37 @@ def fitted_correlations(
 def gaussian_twin(key: jax.Array, report: EmbeddingReport, target: float) -> dict[str, Any]:
     """Fit the twin, and compute its lines."""
     rho, scale, error = fitted_correlations(key, report, target)
-    log2_size = math.log2(report.database)
-    single = single_targets(report)
-    # Of several targets the model knows the first, which decides the MRR alone.
-    found = ideal_codes(key, rho, log2_size, CODE_LOSSES, np.append(CODE_BITS, np.inf))
-    code, high, low = (
-        code_metrics(np.asarray(end)) for end in (found.value, found.lower, found.upper)
+    log2_size, targets = math.log2(report.database), targets_a_query(report)
+    bits = np.append(CODE_BITS, np.inf)
+    found = ideal_codes(key, rho, log2_size, CODE_LOSSES, bits, targets=targets)
+    each = (
+        found
+        if targets == 1
+        else ideal_codes(key, rho, log2_size, CODE_LOSSES[1:], bits, targets=targets, each=True)
     )
-    converse = np.full((len(CONVERSE_BITS), len(METRICS)), np.nan)
-    if single:
-        eye = np.eye(len(rho))
-        source = vector_gaussian(eye, eye, np.diag(rho))
-        converse = converse_metrics(
-            np.stack(
-                [
-                    retrieval_converse(source, log2_size, loss, bits=CONVERSE_BITS).loss
-                    for loss in CONVERSE_LOSSES
-                ]
-            )
+    code, high, low = (
+        code_metrics(
+            np.asarray(getattr(found, end)), np.asarray(getattr(each, end))[-NDCG_CUTOFF:], targets
         )
-    else:
-        code[:, 1:] = low[:, 1:] = high[:, 1:] = np.nan
+        for end in ("value", "lower", "upper")
+    )
+    eye, together = np.eye(len(rho)), np.sqrt(targets * rho**2 / (1 + (targets - 1) * rho**2))
+    source = vector_gaussian(eye, eye, np.diag(together))
+    groups = math.log2(report.database // targets)
+    least = [
+        retrieval_converse(source, groups, loss, bits=targets * CONVERSE_BITS).loss
+        for loss in CONVERSE_LOSSES
+    ]
+    converse = converse_metrics(np.stack(least), targets)
     assumes = (
         f"Gaussian pairs of {len(rho)} coordinates, those of the space “{report.coordinate_space}”, with the "
         f"correlations of held-out pairs, {rho[0]:.3f} to {rho[-1]:.3f}, their signal-to-noise ratios times "
         f"{scale:.3g}"
+        + (
+            f"; each query has {targets} targets, independent given the query"
+            if targets > 1
+            else ""
+        )
     )
     return {
         "assumes": np.array(assumes),

@@ -1,6 +1,5 @@
 """The isotropic twin (C27, C28): one effective dimension and a spread of correlations, fitted to the ranks."""
 
-import dataclasses
 import math
 from typing import Any
 
@@ -14,13 +13,13 @@ from rdsim.embeddings.models.twin import (
     code_metrics,
     converse_metrics,
     first_targets,
-    single_targets,
+    targets_a_query,
 )
 from rdsim.embeddings.quality import METRICS
 from rdsim.embeddings.result import EmbeddingReport
 from rdsim.finite_sample import fit_isotropic_twin
-from rdsim.finite_sample.database_size.isotropic_twin import random_code_losses
-from rdsim.ranking.loss import Loss, parse_loss
+from rdsim.finite_sample.database_size.isotropic_twin import converse_losses, random_code_losses
+from rdsim.ranking.loss import parse_loss
 
 
 def isotropic_twin(report: EmbeddingReport, line: int) -> dict[str, Any]:
@@ -32,22 +31,20 @@ def isotropic_twin(report: EmbeddingReport, line: int) -> dict[str, Any]:
     )
     log2_size = math.log2(report.database)
 
-    def of(loss: Loss) -> Any:
-        parsed = parse_loss(loss)
-        return dataclasses.replace(twin, rank_loss=(parsed.kind, parsed.cutoff))
-
     losses = [parse_loss(loss) for loss in CODE_LOSSES]
     bits = np.append(CODE_BITS, np.inf)
-    code = code_metrics(random_code_losses(twin, losses, bits, log2_size=log2_size))
-    converse = np.full((len(CONVERSE_BITS), len(METRICS)), np.nan)
-    if single_targets(report):
+    found = random_code_losses(twin, losses, bits, log2_size=log2_size)
+    code = code_metrics(found, found[1:], targets=1)
+    if targets_a_query(report) == 1:
+        bounded = [parse_loss(loss) for loss in CONVERSE_LOSSES]
         converse = converse_metrics(
-            np.stack(
-                [of(loss).converse(CONVERSE_BITS, log2_size=log2_size) for loss in CONVERSE_LOSSES]
-            )
+            converse_losses(twin, bounded, CONVERSE_BITS, log2_size=log2_size)
         )
     else:
-        code[:, 1:] = np.nan
+        # The pair of the twin is that of the query and its first target: the ranks of the others, and what their
+        # codes tell of it, are not in it.
+        code[:, -1] = np.nan
+        converse = np.full((len(CONVERSE_BITS), len(METRICS)), np.nan)
     mean = float(twin.probabilities @ twin.correlations)
     spread = math.sqrt(float(twin.probabilities @ (twin.correlations - mean) ** 2))
     assumes = (

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from rdsim.embeddings.models.gaussian import ideal_codes
-from rdsim.embeddings.models.twin import CODE_LOSSES, first_targets
+from rdsim.embeddings.models.twin import CODE_LOSSES, first_targets, targets_a_query
 from rdsim.embeddings.result import EmbeddingReport
 from rdsim.finite_sample import predict_quality
 
@@ -82,7 +82,8 @@ def other_sizes(
         twin_sizes = np.linspace(measured, max(LARGEST_LOG2_SIZE, measured), _TWIN_SIZES + 1)
         space = np.array([report.kinds[line] == "space" for line in lines])
         bits = np.where(space, np.inf, report.bits[lines].astype(float))
-        found = ideal_codes(key, correlations, twin_sizes, CODE_LOSSES[:1], bits)
+        targets = targets_a_query(report)
+        found = ideal_codes(key, correlations, twin_sizes, CODE_LOSSES[:1], bits, targets=targets)
         twin = 1 - np.asarray(found.value)[0]
         # Vectors of another space than that of the calibration are worse than unlimited bits can be.
         twin[space & (lines != best)] = np.nan

@@ -27,28 +27,50 @@ CONVERSE_LOSSES: Final[tuple[Loss, ...]] = (
 )
 
 
-def code_metrics(losses: Float[np.ndarray, "11 ..."]) -> Float[np.ndarray, "... 5"]:
+def code_metrics(
+    losses: Float[np.ndarray, "11 ..."], misses: Float[np.ndarray, "10 ..."], targets: int
+) -> Float[np.ndarray, "... 5"]:
     r"""Turn losses in the order of `CODE_LOSSES` into the metrics in that of `METRICS`.
 
-    Of one target, with $w_k = 1/\log_2(1 + k)$: $nDCG@K = \sum_{k<K} (w_k - w_{k+1}) R@k + w_K R@K$.
+    With $w_k = 1/\log_2(1 + k)$, P targets of one grade, and R@k the share of them among the first k,
+    $nDCG@K \propto P (\sum_{k<K} (w_k - w_{k+1}) R@k + w_K R@K)$.
+
+    Args:
+        losses: of the first target that is found.
+        misses: beyond 1, ..., 10, of each target on average.
+        targets: P.
+
     """
-    gains = 1 - np.asarray(losses)
-    weight = 1 / np.log2(1 + np.arange(1, NDCG_CUTOFF + 1))
-    step = weight - np.append(weight[1:], 0.0)
-    ndcg = np.tensordot(step, gains[1:], axes=1)
+    gains = 1 - losses
+    found = targets * np.tensordot(_STEP, 1 - misses, axes=1)
+    ndcg = found / _ideal(targets)
     return np.stack([gains[0], *(gains[k] for k in CUTOFFS), ndcg], axis=-1)
 
 
-def converse_metrics(losses: Float[np.ndarray, "4 ..."]) -> Float[np.ndarray, "... 5"]:
-    """Turn least losses in the order of `CONVERSE_LOSSES` into bounds; R@k is at most R@K for k below K."""
+def converse_metrics(
+    losses: Float[np.ndarray, "4 ..."], targets: int = 1
+) -> Float[np.ndarray, "... 5"]:
+    """Turn least losses in the order of `CONVERSE_LOSSES` into bounds.
+
+    Of P targets no more than min(k, P) are among the first k, none if the first is not; and the first is there no
+    more often than among the first K, for k below K.
+    """
     gains = 1 - np.asarray(losses)
-    weight = 1 / np.log2(1 + np.arange(1, NDCG_CUTOFF + 1))
-    step = weight - np.append(weight[1:], 0.0)
+    most = _STEP * np.minimum(np.arange(1, NDCG_CUTOFF + 1), targets)
     ndcg, before = np.zeros(gains.shape[1:]), 0
     for place, k in enumerate(CUTOFFS):
-        ndcg += step[before:k].sum() * gains[1 + place]
+        ndcg += most[before:k].sum() * gains[1 + place]
         before = k
-    return np.stack([*gains, ndcg], axis=-1)
+    return np.stack([*gains, ndcg / _ideal(targets)], axis=-1)
+
+
+_WEIGHT: Final = 1 / np.log2(1 + np.arange(1, NDCG_CUTOFF + 1))
+_STEP: Final = _WEIGHT - np.append(_WEIGHT[1:], 0.0)
+
+
+def _ideal(targets: int) -> float:
+    """DCG of so many targets at the first places."""
+    return float(_WEIGHT[:targets].sum())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,12 +84,11 @@ class Twin:
         uncompressed: its quality at unlimited bits, shape (5,).
         bits: an item, shape (B,).
         code: quality of its random code there, shape (B, 5); no code is known to reach it in the Gaussian twin.
-            NaN in all but the MRR where queries have several targets, of which the model knows the first.
+            NaN in what its model of several targets a query does not give.
         lower: shape (B, 5); of sampling alone, and equal to `code` where there is none.
         upper: shape (B, 5).
         converse_bits: shape (C,).
-        converse: the most that any code of fixed length has in the model, shape (C, 5); NaN where queries
-            have several targets, for the bound is of one.
+        converse: the most that any code of fixed length has in the model, shape (C, 5); NaN likewise.
 
     """
 
@@ -125,6 +146,6 @@ def first_targets(
     return ahead, np.clip(tied, 1, report.database - ahead)
 
 
-def single_targets(report: EmbeddingReport) -> bool:
-    """Whether every query has one target."""
-    return len(np.unique(report.query)) == len(report.query)
+def targets_a_query(report: EmbeddingReport) -> int:
+    """Count the targets of a query: their mean, rounded."""
+    return round(len(report.query) / len(np.unique(report.query)))

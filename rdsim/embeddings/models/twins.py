@@ -82,7 +82,10 @@ def with_models(
         models = Models(calibrated_to=best, twins=(), sizes=None, missing=(why,))
         return dataclasses.replace(report, models=models)
     if not 0 < mrr[best] < 1:
-        why = f"An MRR of {mrr[best]:g} tells no model how hard the task is."
+        why = (
+            f"An MRR of {mrr[best]:g} ({report.lines[best]}) tells no model how hard the task is: "
+            "hold a larger part out, or add items."
+        )
         models = Models(calibrated_to=best, twins=(), sizes=None, missing=(why,))
         return dataclasses.replace(report, models=models)
     missing: list[str] = []

@@ -39,9 +39,16 @@ th { border-bottom: 2px solid #333; vertical-align: bottom; } .words td, .words 
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; } tr.best td { font-weight: bold; background: #f0f0f0; }
 tr.best td:first-child { background: #f0f0f0; } tr.space td { font-style: italic; }
 @media (max-width: 760px) { body { padding: .7rem; } .figures { grid-template-columns: minmax(0, 1fr); }
-  h1 { font-size: 1.25rem; } th, td { padding: .22em .4em; } .words td { font-size: .8rem; } }
+  h1 { font-size: 1.25rem; } th, td { padding: .22em .4em; } .words td { font-size: .8rem; }
+  .many, .many tbody, .many tr { display: block; } .many thead { display: none; }
+  .many tr { border-top: 2px solid #333; padding: .3em 0; }
+  .many td { display: flex; justify-content: space-between; gap: 1em; border: 0; }
+  .many td::before { content: attr(data-name); text-align: left; color: #444; }
+  .many td:first-child { position: static; font-weight: bold; text-align: right; } }
 @media print { .wide { overflow: visible; } }
 """
+
+_FEW_COLUMNS: Final = 3
 
 
 def page(found: EmbeddingReport) -> str:
@@ -108,13 +115,21 @@ def _table(
     classes: list[str] | None = None,
     words: bool = False,
 ) -> str:
-    head = "".join(f"<th>{_text(name)}</th>" for name in header)
+    names = tuple(header)
+    # A phone shows a row of many columns of words as a list, each cell beside the name of its column.
+    many = words and len(names) > _FEW_COLUMNS
+    head = "".join(f"<th>{_text(name)}</th>" for name in names)
     body = []
     for number, row in enumerate(rows):
         kind = f' class="{classes[number]}"' if classes and classes[number] else ""
-        cells = "".join(f"<td>{_text(str(cell))}</td>" for cell in row)
+        cells = "".join(
+            f'<td data-name="{html.escape(name)}">{_text(str(cell))}</td>'
+            if many
+            else f"<td>{_text(str(cell))}</td>"
+            for name, cell in zip(names, row, strict=True)
+        )
         body.append(f"<tr{kind}>{cells}</tr>")
-    kind = ' class="words"' if words else ""
+    kind = f' class="words{" many" if many else ""}"' if words else ""
     return (
         f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"

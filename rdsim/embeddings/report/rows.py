@@ -77,9 +77,9 @@ def size_rows(found: EmbeddingReport) -> Rows:
 def system_rows(found: EmbeddingReport) -> list[list[tuple[str, str]]]:
     """Rows of all systems by rising bits, a header first; with each cell the kind of its row."""
     header = (
-        *("system", "space", "bits", "bytes", "entropy"),
+        *("system", "bits", "kept"),
         *METRICS,
-        *("kept", "train s", "encode s", "search s"),
+        *("space", "bytes", "entropy", "train s", "encode s", "search s"),
     )
     front = set(found.pareto().tolist())
     rows = [[(name, "") for name in header]]
@@ -96,12 +96,12 @@ def system_rows(found: EmbeddingReport) -> list[list[tuple[str, str]]]:
         kind = "best" if line in front else found.kinds[line]
         cells = (
             found.lines[line] + (" *" if line in front else ""),
-            found.spaces[line],
             str(found.bits[line]),
+            f"{found.kept.value[line, 0]:.1%}",
+            *metrics,
+            found.spaces[line],
             f"{found.bits[line] / 8:g}",
             "" if math.isnan(entropy) else f"{entropy:.1f}",
-            *metrics,
-            f"{found.kept.value[line, 0]:.1%}",
             *(f"{part[line]:.2g}" for part in seconds),
         )
         rows.append([(cell, kind) for cell in cells])

@@ -5,14 +5,16 @@ from typing import Final
 
 import numpy as np
 
-from rdsim.embeddings.models.twin import GAUSSIAN, Twin
+from rdsim.embeddings.models.twin import GAUSSIAN, ISOTROPIC, Twin
 from rdsim.embeddings.quality import METRICS
 from rdsim.embeddings.result import EmbeddingReport
+from rdsim.embeddings.systems.faiss_codes import POINTS_A_CENTROID, centroids
 
 NOTE: Final = (
     "Rows in bold, marked by *, are the best measured codes of as few bits. Intervals (95 %) are over groups of "
     "queries, for this database and these fitted codes; ties count as their average. Bits are those stored for an "
-    "item; “entropy” is what an entropy coder would need of them. Queries are stored nowhere and keep their full "
+    "item; “entropy” is that of the codes among these items, at most log2 of their number: where all codes differ it does not say what a "
+    "coder would save. Queries are stored nowhere and keep their full "
     "precision, except in lines that say Hamming. “kept” is the MRR divided by that of the uncompressed vectors as "
     "given. Times are those of this machine, for all items and all queries together. Spaces: “as given”; “centred”, "
     "where queries and items each lose their mean; “canonical”, linear maps of queries and of items, fitted to pairs, "
@@ -20,6 +22,8 @@ NOTE: Final = (
 )
 _FAR: Final = 1.5
 """Measured bits by those of the twin from which on a better code is worth looking for."""
+_SATURATED: Final = 0.95
+"""MRR beyond which ranks do not tell how strong correlations are."""
 _MOVED: Final = 0.1
 """Calibration error of the MRR from which on a twin is not relied on."""
 
@@ -129,7 +133,20 @@ def setting(found: EmbeddingReport) -> str:
         f"Similarity: {found.similarity}. Codes work in the space {found.chosen_space}, fitted to "
         f"{found.fitted} pairs ({found.split}), and never to what is ranked. Intervals "
         f"({found.confidence:.0%}) are over groups of queries, for this database and these codes.{left_out}"
-        f"{copies}{whole}"
+        f"{copies}{_few_points(found)}{whole}"
+    )
+
+
+def _few_points(found: EmbeddingReport) -> str:
+    """Say if codebooks of faiss were fitted to fewer items than it asks for."""
+    number = centroids(found.fitted)
+    if found.fitted >= POINTS_A_CENTROID * number:
+        return ""
+    if not any(name.startswith(("PQ", "OPQ", "RQ")) for name in found.lines):
+        return ""
+    return (
+        f" Codebooks of faiss with {number} centroids were fitted to about {found.fitted} items, where faiss asks for "
+        f"{POINTS_A_CENTROID * number}: more of them could improve these codes."
     )
 
 
@@ -146,18 +163,28 @@ def model_words(found: EmbeddingReport) -> str:
             f"({found.lines[models.calibrated_to]}, {found.bits[models.calibrated_to]} bits); before that its MRR "
             f"was off by {twin.error:+.3f}."
         )
-    if models.twins and not any(np.isfinite(twin.converse).any() for twin in models.twins):
+    if any(np.isnan(twin.converse).any() for twin in models.twins):
         said.append(
-            "Some queries have several targets. The models know only the first that is found: their converses and "
-            "their metrics other than the MRR are for one target a query, and are left out."
+            "Some queries have several targets. The isotropic twin is of a query and the first target that is found: "
+            "it says nothing of nDCG, which counts them all, and bounds nothing, since the codes of the other targets "
+            "tell of the query too."
         )
     return " ".join([*said, *models.missing])
 
 
 def verdicts(found: EmbeddingReport) -> list[str]:
     """Say of each model whether the measured codes contradict it."""
-    said = []
-    for twin in () if found.models is None else found.models.twins:
+    said: list[str] = []
+    if found.models is None:
+        return said
+    best = found.values("mrr")[found.models.calibrated_to]
+    for twin in found.models.twins:
+        if twin.name == ISOTROPIC and best > _SATURATED:
+            said.append(
+                f"Nearly all targets rank first (an MRR of {best:.3f}), so that ranks do not tell how strong the "
+                f"correlations of pairs are: the {twin.name} may take them for far too strong, and its bits are then far "
+                "too few. Do not rely on its lines."
+            )
         if abs(twin.error) > _MOVED:
             said.append(
                 f"Calibration moved the {twin.name} far ({twin.error:+.3f}): its correlations are not those "

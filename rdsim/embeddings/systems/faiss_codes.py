@@ -23,6 +23,14 @@ from rdsim.embeddings.systems.own import COORDINATES_A_BLOCK
 _OPQ_ITERATIONS: Final = 15
 """Iterations that fit the rotation of OPQ; faiss's own 50 take three times as long and rank no better here."""
 
+POINTS_A_CENTROID: Final = 39
+"""Training points of each centroid that faiss asks for."""
+
+
+def centroids(items: int) -> int:
+    """Return how many centroids a block has that is fitted to so many items."""
+    return 2**8 if most_block_bits(items) == 8 else 2**4
+
 
 def maker(kind: str) -> Maker:
     """Return what fits the code of that name: PQ, OPQ, RQ, LSQ, RaBitQ, SQ4 or SQ8."""
@@ -80,7 +88,11 @@ def _rabitq(index: Any) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def _index(kind: str, training: Training, bits: int) -> Any:
-    """Make an index that is not trained yet; None where there is none of that size."""
+    """Make an index that is not trained yet; None where there is none of that size.
+
+    faiss prints a warning where a centroid has fewer than `POINTS_A_CENTROID` training points; it is told not to,
+    and the report says it.
+    """
     import_needed("faiss")
     import faiss
 
@@ -93,22 +105,26 @@ def _index(kind: str, training: Training, bits: int) -> Any:
     if kind == "RaBitQ":
         index = faiss.IndexRaBitQ(width, metric)
         return index if bits == 8 * index.sa_code_size() else None
-    each = most_block_bits(len(training.items))
-    each = 8 if each == 8 else 4
+    each = centroids(len(training.items)).bit_length() - 1
     blocks = bits // each
     if bits % each or blocks * COORDINATES_A_BLOCK > width or len(training.items) < 2**each:
         return None
     if kind == "RQ":
-        return faiss.IndexResidualQuantizer(width, blocks, each, metric)
+        residual = faiss.IndexResidualQuantizer(width, blocks, each, metric)
+        residual.rq.cp.min_points_per_centroid = 1
+        return residual
     if kind == "LSQ":
         return faiss.IndexLocalSearchQuantizer(width, blocks, each, metric)
     if width % blocks:
         return None
     quantizer = faiss.IndexPQ(width, blocks, each, metric)
+    quantizer.pq.cp.min_points_per_centroid = 1
     if kind == "PQ":
         return quantizer
     rotation = faiss.OPQMatrix(width, blocks)
     rotation.niter = _OPQ_ITERATIONS
+    # Its own default has 256 centroids a block, whatever the blocks of the code have.
+    rotation.pq = quantizer.pq
     rotated = faiss.IndexPreTransform(rotation, quantizer)
     # The index frees its two parts, and Python no longer does.
     for part in (rotation, quantizer):

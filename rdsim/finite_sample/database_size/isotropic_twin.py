@@ -112,24 +112,8 @@ class IsotropicTwin:
             Least losses, shape of bits.
 
         """
-        stored = np.asarray(validation.interval("bits", bits, low=0.0, high=1e4), float)
-        size = float(validation.interval("log2_size", log2_size, low=1.0, high=1e3, ndim=0))
-        kind, cutoff = self.rank_loss
-        loss: Loss = (kind, cutoff) if kind == "miss" else kind
-        # More coordinates carry more information: a bound for n rounded up holds for n. Likewise a weaker pair is a
-        # degraded version of a stronger one, so that correlations of small probability may be bounded by
-        # the next stronger one.
-        eye = np.eye(math.ceil(self.dimension))
-        total, joined = np.zeros(stored.shape), 0.0
-        order = np.argsort(np.abs(self.correlations))
-        for node in order:
-            joined += float(self.probabilities[node])
-            if joined >= _JOINED or node == order[-1]:
-                pair = vector_gaussian(eye, eye, abs(float(self.correlations[node])) * eye)
-                bound = retrieval_converse(pair, size, loss, bits=stored)
-                total += joined * np.asarray(bound.loss)
-                joined = 0.0
-        return total
+        found = converse_losses(self, [RankLoss(*self.rank_loss)], bits, log2_size=log2_size)
+        return np.asarray(found[0])
 
 
 @on_host
@@ -291,6 +275,32 @@ def random_code_losses(
         for R in stored.ravel()
     ]
     return 1 - np.stack(found, axis=1).reshape(len(losses), *stored.shape)
+
+
+def converse_losses(
+    twin: IsotropicTwin, losses: Sequence[RankLoss], bits: ArrayLike, *, log2_size: ArrayLike
+) -> Reals:
+    """Bound several losses as `IsotropicTwin.converse` does, stacked along a first axis, from the same tables."""
+    stored = np.asarray(validation.interval("bits", bits, low=0.0, high=1e4), float)
+    size = float(validation.interval("log2_size", log2_size, low=1.0, high=1e3, ndim=0))
+    # More coordinates carry more information: a bound for n rounded up holds for n. Likewise a weaker pair is a
+    # degraded version of a stronger one, so that correlations of small probability may be bounded by
+    # the next stronger one.
+    eye = np.eye(math.ceil(twin.dimension))
+    total, joined = np.zeros((len(losses), *stored.shape)), 0.0
+    order = np.argsort(np.abs(twin.correlations))
+    for node in order:
+        joined += float(twin.probabilities[node])
+        if joined >= _JOINED or node == order[-1]:
+            pair = vector_gaussian(eye, eye, abs(float(twin.correlations[node])) * eye)
+            total += joined * np.stack(
+                [
+                    np.asarray(retrieval_converse(pair, size, loss, bits=stored).loss)
+                    for loss in losses
+                ]
+            )
+            joined = 0.0
+    return total
 
 
 def _beaten(

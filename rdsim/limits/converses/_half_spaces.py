@@ -19,7 +19,7 @@ lines bound the recall at all shares, and with it every rank loss.
 """
 
 import math
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 import numpy as np
@@ -36,22 +36,26 @@ Their number less one is a multiple of seven, for every seventh may be taken."""
 FEWER_LONGER: Final = _LONGER[::7]
 _UNLIMITED: Final = np.append(0.0, np.geomspace(1e-3, 4000.0, 399))
 """The same for codes of an entropy, of whose codewords a share of 1/4000 may be as long as this."""
+_PART: Final = (
+    0.02  # of the distance of two rows, to which the best length is sought; the bound is flat there
+)
 FEWER_UNLIMITED: Final = _UNLIMITED[::7]
 
 
 def equal_codewords(correlation: float, bits: float, recalls: Recalls) -> float:
     """Return the reward of half-spaces of probability 2^-R, which no equal codewords exceed."""
-    tails = Tails(correlation, np.array([bits]))
-    found = tails.exceed(-ndtri_exp(recalls.log_t), np.zeros(recalls.log_t.shape, int))
+    a, row = -ndtri_exp(recalls.log_t), np.zeros(recalls.log_t.shape, int)
+    found = _tails(correlation, np.array([bits])).exceed(a, row)
     return float(recalls.weight @ found)
 
 
 class _FixedLength:
     r"""Codewords of R bits each: $2^R \mathrm{conv}(\varphi_\gamma)(2^{-R})$, $\varphi(q) = q F(\log_2 1/q)$.
 
-    phi is concave where it increases and ends at q = 1 in (1 - gamma)+, so its hull at 2^-R is phi
+    phi is concave up to some q, convex beyond, and ends at q = 1 in (1 - gamma)+, so its hull at 2^-R is phi
     itself or lies on a chord from a smaller q, that of the good codewords, to q = 1, one junk codeword that
-    takes the rest. Rows: the good codeword's excess length, 0 being the equal codewords.
+    takes the rest. Along the smaller q the chords rise and then fall: where the equal codewords exceed slightly
+    longer ones they exceed all, and few rows tell. Rows: the good codeword's excess length, 0 being the equal ones.
     """
 
     def __init__(self, tails: MakeTails, bits: float, longer: Reals) -> None:
@@ -100,17 +104,29 @@ def fixed_length(correlation: float, bits: float, recalls: Recalls) -> tuple[flo
 
     """
     equal = equal_codewords(correlation, bits, recalls)
-    return hulled(partial(Tails, correlation), bits, recalls, equal)
+    return hulled(partial(_tails, correlation), bits, recalls, equal)
+
+
+def _tails(correlation: float, r: Reals) -> Tails:
+    """Keep the last tables: they take most of the time, and bounds of several losses share them."""
+    return _kept_tails(correlation, np.asarray(r, float).tobytes())
+
+
+@lru_cache(maxsize=32)  # the numbers of bits of one source, and tens of MB at most
+def _kept_tails(correlation: float, r: bytes) -> Tails:
+    return Tails(correlation, np.frombuffer(r))
 
 
 def hulled(
     tails: MakeTails, bits: float, recalls: Recalls, equal: float, longer: Reals = _LONGER
 ) -> tuple[float, bool]:
     """Bound the reward of codewords of R bits each, from that of equal codewords; say whether the hull passes it."""
-    problem = _FixedLength(tails, bits, _rows(recalls, longer))
+    problem, recalls = _FixedLength(tails, bits, longer[::7]), recalls.joined()
     rows = problem.values(_thresholds(problem, 0.0, recalls.log_t), recalls.weight)
     if rows.argmax() == 0:
         return equal, False
+    if len(rows := _rows(recalls, longer)) > problem.mass.size:
+        problem = _FixedLength(tails, bits, rows)
     return _tightest(problem, recalls), True
 
 
@@ -155,11 +171,12 @@ def _tightest(problem: "_FixedLength | _Entropy", recalls: Recalls) -> float:
         given = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
         return given + float(rows.max()) + 2 * float(between(rows))
 
-    coarse = np.arange(0, problem.tails.r.size - 1, 8)
+    size = problem.tails.r.size
+    coarse = np.arange(0, size - 1, max(8, size // 25))
     found = [bound(float(row)) for row in coarse]
     best = int(np.argmin(found))
     ends = coarse[max(best - 1, 0)], coarse[min(best + 1, coarse.size - 1)]
-    refined = minimize_scalar(bound, bounds=ends, method="bounded", options={"maxiter": 20})
+    refined = minimize_scalar(bound, bounds=ends, method="bounded", options={"xatol": _PART})
     return min(float(refined.fun), min(found), float(recalls.weight.sum()))
 
 

@@ -22,6 +22,7 @@ Reals = NDArray[np.float64]
 _ONE_BY_ONE: Final = 32  # ranks that are not grouped
 _RATIO: Final = 1.1  # of the last rank of a group to its first,
 _GROUPS: Final = 1500  # unless there were more groups than this
+_LIGHT: Final = 2e-3  # of all the weight: shares that have less are joined
 _LEAST: Final = 1e-8  # of M t: a competitor that wins so rarely changes the loss by less
 _LOBATTO: Final = np.array([-1.0, -math.sqrt(3 / 7), 0.0, math.sqrt(3 / 7), 1.0])
 _LOBATTO_WEIGHT: Final = np.array([9.0, 49.0, 64.0, 49.0, 9.0]) / 90
@@ -40,6 +41,18 @@ class Recalls:
 
     log_t: Reals
     weight: Reals
+
+    def joined(self) -> "Recalls":
+        """Join neighbouring shares of little weight: a concave recall has at their mean share at least its mean."""
+        there = self.weight > 0
+        log_t, weight = self.log_t[there], self.weight[there]
+        if not weight.size:
+            return self
+        part = np.floor((np.cumsum(weight) - weight) / (_LIGHT * weight.sum()))
+        first = np.flatnonzero(np.diff(part, prepend=-1.0))
+        total = np.add.reduceat(weight, first)
+        mean = np.logaddexp.reduceat(log_t + np.log(weight), first) - np.log(total)
+        return Recalls(np.minimum(mean, 0.0), total)
 
 
 def ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:

@@ -224,14 +224,13 @@ def _codeword_rewards(
     def reward_at(R: float) -> tuple[float, bool]:
         if R == 0:  # the rank rate is exact, and this says nothing
             return 1.0, False
-        found, unequal = bound(R, recalls)
-        if encoder == "separate":
-            return found + rest, unequal
         shared, unequal = bound(R, binomial)
-        if not unequal:
+        if encoder == "shared" and not unequal:
             return 1 - loss_of_equal_codewords(R), False
+        if encoder == "separate":
+            return shared + last, unequal
         # One encoder for all is one of the separate ones.
-        return min(found + rest, shared + last), True
+        return min(bound(R, recalls)[0] + rest, shared + last), True
 
     rewards = [reward_at(float(R)) for R in bits]
     return np.array([one for one, _ in rewards]), np.array([hull for _, hull in rewards])
