@@ -190,9 +190,10 @@ def solver_on_host(
             K = shifted_kernel(excess, slope)
             solved = solve_on_host(p, excess, K, slope, tolerance)
             return _best_candidate(p, K, _cost(K, excess), constants, slope, tolerance, solved)
-        K = axes.kernel(slope)
-        solved = solve_separable(p, axes, K, slope, tolerance)
-        return _best_candidate(p, K, Cost(axes, K), constants, slope, tolerance, solved)
+        with one_blas_thread():  # the factors are small, however large the table is
+            K = axes.kernel(slope)
+            solved = solve_separable(p, axes, K, slope, tolerance)
+            return _best_candidate(p, K, Cost(axes, K), constants, slope, tolerance, solved)
 
     return solve
 
