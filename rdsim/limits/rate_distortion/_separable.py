@@ -19,6 +19,7 @@ from jaxtyping import Float
 from scipy.linalg import lapack
 
 from rdsim.limits.rate_distortion._interior_point import RIDGE, shifted_kernel
+from rdsim.namespaces import positive_definite_solver
 
 _FEWEST: Final = 256
 """Letters from which on a sum over axes is looked for."""
@@ -119,6 +120,8 @@ class Kronecker:
 
 def _band_solver(matrix: np.ndarray, diagonals: int) -> Callable[[np.ndarray], np.ndarray]:
     """Factor a symmetric positive definite matrix given above its diagonal; NaN where that fails."""
+    if 2 * diagonals > len(matrix):
+        return positive_definite_solver(matrix)
     # LAPACK keeps a diagonal in a row: column j of its array is row j of the matrix, from the diagonal on.
     band = np.zeros((len(matrix), diagonals))
     for j, row in enumerate(matrix):
