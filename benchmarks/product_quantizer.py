@@ -2,6 +2,8 @@
 
 Items are Gaussian vectors, queries noisy copies of some of them. With the same codebooks both sides return the same
 neighbours, up to rounding and ties. faiss computes in float32; rdsim's labels and neighbours are those of float64.
+The limit of fitting and storing is one float32 product of every point with all codewords of its block, and the
+place of the greatest score, in blocks that the cache holds.
 """
 
 from dataclasses import dataclass
@@ -13,9 +15,11 @@ import numpy as np
 from benchmarks._rows import Row, Side, compare, installed
 from rdsim import codes
 from rdsim.codes import ProductQuantizer
+from rdsim.threads import side_by_side
 
 TITLE = "Product quantizer at real sizes"
 NOISE = 0.5
+BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,8 @@ class Config:
 
     dimension: int = 64
     """Coordinates."""
-    items: int = 1_000_000
-    """Items stored and searched."""
+    items: tuple[int, ...] = (100_000, 1_000_000)
+    """Numbers of items stored and searched."""
     queries: int = 200
     """Queries of one search."""
     bits: int = 64
@@ -41,25 +45,18 @@ class Config:
 
 
 SMOKE = Config(
-    dimension=8, items=2000, queries=64, bits=16, training=1100, neighbours=10, repeats=1
+    dimension=8, items=(2000,), queries=64, bits=16, training=1100, neighbours=10, repeats=1
 )
 FULL = Config()
 
 
 def run(config: Config) -> list[Row]:
-    """Compare fits, then stores, then searches."""
+    """Compare fits, then stores and searches of databases of each size."""
     draws = np.random.default_rng(0)
     key = jax.random.key(0)
     training = draws.standard_normal((config.training, config.dimension))
-    items = draws.standard_normal((config.items, config.dimension), np.float32)
-    queries = items[: config.queries] + np.float32(NOISE) * draws.standard_normal(
-        (config.queries, config.dimension), np.float32
-    )
+    items = draws.standard_normal((max(config.items), config.dimension), np.float32)
     code = _fit(config, key, training)
-    stored = code.store(key, items)
-    peer = _Faiss(config, code)
-    # Filled before it is timed: both sides search what is stored.
-    peer.fill(items)
     name = f"{config.dimension} coordinates, {config.bits} bits"
     rows = compare(
         f"fitting, {config.training} items, {name}",
@@ -77,11 +74,31 @@ def run(config: Config) -> list[Row]:
                 compiles=False,
                 package="faiss",
             ),
+            Side(
+                f"limit: {config.iterations} products",
+                lambda: _products(code, training, config.iterations),
+                compiles=False,
+            ),
         ],
         config.repeats,
     )
-    rows += compare(
-        f"storing, {config.items} items, {name}",
+    for count in config.items:
+        rows += _database(config, code, items[:count], name)
+    return rows
+
+
+def _database(config: Config, code: ProductQuantizer, items: np.ndarray, name: str) -> list[Row]:
+    """Compare storing of the items, and searching for noisy copies of some."""
+    key, draws = jax.random.key(0), np.random.default_rng(1)
+    queries = items[: config.queries] + np.float32(NOISE) * draws.standard_normal(
+        (config.queries, config.dimension), np.float32
+    )
+    stored = code.store(key, items)
+    peer = _Faiss(config, code)
+    # Filled before it is timed: both sides search what is stored.
+    peer.fill(items)
+    rows = compare(
+        f"storing, {len(items)} items, {name}",
         [
             Side(
                 "rdsim, labels of float64",
@@ -96,12 +113,13 @@ def run(config: Config) -> list[Row]:
                 compiles=False,
                 package="faiss",
             ),
+            Side("limit: one product", lambda: _products(code, items, 1), compiles=False),
         ],
         config.repeats,
     )
     best = codes.search(code, queries, stored, config.neighbours).indices
     return rows + compare(
-        f"search, {config.items} items, {config.queries} queries, {config.neighbours} neighbours, {name}",
+        f"search, {len(items)} items, {config.queries} queries, {config.neighbours} neighbours, {name}",
         [
             Side(
                 "rdsim, scores of float64",
@@ -119,6 +137,20 @@ def run(config: Config) -> list[Row]:
         ],
         config.repeats,
     )
+
+
+def _products(code: ProductQuantizer, points: np.ndarray, times: int) -> None:
+    """Score all points with all codewords of their blocks, and find the greatest, on all cores."""
+    ends = np.cumsum([book.shape[1] for book in code.codebooks])[:-1]
+    parts = np.split(np.asarray(points, np.float32), ends, axis=1)
+    columns = [np.ascontiguousarray(np.asarray(book).T, np.float32) for book in code.codebooks]
+
+    def score(first: int) -> None:
+        for part, book in zip(parts, columns, strict=True):
+            for _ in range(times):
+                (part[first : first + BLOCK] @ book).argmax(axis=1)
+
+    side_by_side(score, range(0, len(points), BLOCK))
 
 
 def _fit(config: Config, key: jax.Array, training: np.ndarray) -> ProductQuantizer:

@@ -51,7 +51,7 @@ def agree_monte_carlo(rows):
 
 
 def agree_product_quantizer(rows):
-    fit, peer_fit, store, peer_store, search, peer_search = rows
+    fit, peer_fit, _, store, peer_store, _, search, peer_search = rows
     assert store.numbers["share_same"] == search.numbers["share_same"] == 1
     if peer_fit.status == "not installed":
         return
@@ -113,6 +113,14 @@ def agree_growth(rows):
     grown = [row for row in rows if "growth_exponent" in row.numbers]
     assert [row.problem for row in grown] == ["bottleneck, local, 4 x 4"]
     assert all(0 <= row.numbers["gap_bits"] < 2 for row in rows)
+
+
+def agree_grids(rows):
+    assert len(rows) == 3 * len(module("grids").SMOKE.slopes)
+    for by_axes, hidden, _ in zip(*[iter(rows)] * 3, strict=True):
+        for row in (by_axes, hidden):
+            assert row.numbers["gap_bits"] <= 1e-9
+        assert abs(by_axes.numbers["rate_bits"] - hidden.numbers["rate_bits"]) < 1e-4
 
 
 def agree_first_calls(rows):

@@ -5,12 +5,14 @@ optimum lives on few letters (6 to 112 of 256 on random sources), and one step o
 costs $|Y| k^2$ for k working letters. NumPy's arrays take any k, so nothing is padded or compiled.
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from rdsim.limits.rate_distortion._interior_point import dense, interior_point, shifted_kernel
+from rdsim.limits.rate_distortion._separable import Kronecker, SumOfAxes
 
 _MAX_ROUNDS: Final = 60
 _BLOCKS: Final = 64
@@ -23,9 +25,16 @@ _BLAHUT_ARIMOTO_STEPS: Final = 5
 FEW_LETTERS: Final = 32
 """Up to so many letters, solving for all at once is as fast as column generation."""
 _FULL: Final = 0.5
-"""Share of the letters above which the working set becomes all of them, for it would grow on."""
+"""Share of the letters above which all of them are solved for, for the working set would grow on."""
+_FULL_GRID: Final = 0.1
+"""The same where the kernel is a Kronecker product, and a step for all letters costs so much less."""
+_SEPARABLE_STEPS: Final = 200
+"""Blahut-Arimoto steps where each costs the products of the factors alone."""
 _UNCOVERED_LOG2: Final = 200.0
 """log2 of the factor on the dual of a row that no working letter reaches: it attracts a letter."""
+
+_TINY: Final = float(np.finfo(float).tiny)
+"""In the place of zero, where a row without mass is reached by no letter any more."""
 
 _Solved = tuple[Float[np.ndarray, " u"], Float[np.ndarray, " u"]]
 
@@ -56,7 +65,26 @@ def solve_on_host(
     excess, K = np.where(without_mass, 0.0, excess), np.where(without_mass, 1.0, K)
     if K.shape[1] <= FEW_LETTERS:
         return dense(p, K, tolerance)
-    return _column_generation(p, excess, K, slope, tolerance)
+    q = _blahut_arimoto(p, K, _BLAHUT_ARIMOTO_STEPS)
+    # The first working set: the likeliest letter of each row.
+    score = np.bincount((K * q).argmax(axis=1), weights=p, minlength=len(q))
+    return _column_generation(p, lambda letters: excess[:, letters], K, slope, tolerance, q, score)
+
+
+def solve_separable(
+    p: Float[np.ndarray, " y"], axes: SumOfAxes, K: Kronecker, slope: float, tolerance: float
+) -> _Solved:
+    """Solve one slope where the distortion is a sum of two axes; the arguments are those of `solve_on_host`."""
+    q = _blahut_arimoto(p, K, _SEPARABLE_STEPS)
+    return _column_generation(p, axes.columns, K, slope, tolerance, q, q)
+
+
+def _blahut_arimoto(p: np.ndarray, K: Any, steps: int) -> np.ndarray:
+    """Take plain steps from the uniform pmf, q <- q c."""
+    q = np.full(K.shape[1], 1.0 / K.shape[1])
+    for _ in range(steps):
+        q = q * ((p / np.maximum(K @ q, _TINY)) @ K)
+    return q
 
 
 def _hamming_kernel(K: Float[np.ndarray, "y u"]) -> float | None:
@@ -100,34 +128,44 @@ def _best_of_blocks(
 
 def _column_generation(
     p: Float[np.ndarray, " y"],
-    excess: Float[np.ndarray, "y u"],
-    K: Float[np.ndarray, "y u"],
+    columns: Callable[[np.ndarray], Float[np.ndarray, "y k"]],
+    K: Any,
     slope: float,
     tolerance: float,
+    q: Float[np.ndarray, " u"],
+    score: Float[np.ndarray, " u"],
 ) -> _Solved:
     """Exchange letters until none has $c_u > 1$.
 
     In each round letters that ended inactive leave, and of each block of neighbours the letter with
     the largest $c_u > 1$ enters. A letter that comes back is pinned, so the exchange ends.
+
+    Args:
+        p: source pmf, shape (|Y|,).
+        columns: the excess distortions of some letters, by their numbers.
+        K: kernel of all letters, for products.
+        slope: s >= 0, or inf.
+        tolerance: certified gap in bits at which to stop.
+        q: pmf from which solving for all letters starts.
+        score: by which the first working set is chosen, shape (|U|,).
+
     """
     letters = K.shape[1]
-    # The first working set: a few Blahut-Arimoto steps, then the likeliest letter of each row.
-    q, w, gap = np.full(letters, 1.0 / letters), np.zeros(letters), np.inf
-    for _ in range(_BLAHUT_ARIMOTO_STEPS):
-        q = q * ((p / (K @ q)) @ K)
-    score = np.bincount((K * q).argmax(axis=1), weights=p, minlength=letters)
+    w, gap = np.zeros(letters), np.inf
+    most = (_FULL_GRID if isinstance(K, Kronecker) else _FULL) * letters
     working = _best_of_blocks(score, 0.0, int(_COVERING * K.size / K.sum()))
     seen, pinned = working, np.zeros(letters, bool)
     for _ in range(_MAX_ROUNDS):
-        if np.count_nonzero(working) > _FULL * letters:
-            working = np.ones(letters, bool)
+        if np.count_nonzero(working) > most:
+            # All letters at once, and at once to the end: nothing is left that could enter.
+            return interior_point(K, p, q / q.sum(), min(max(gap, 1e-8), 0.5), tolerance / 4)
         index = np.flatnonzero(working)
         # Rows are shifted by their best working letter, not the best of all, which may be absent.
-        columns = excess[:, index]
-        shift = columns.min(axis=1)
+        chosen = columns(index)
+        shift = chosen.min(axis=1)
         reached = shift < np.inf
         shift = np.where(reached, shift, 0.0)
-        k = shifted_kernel(columns - shift[:, None], slope)
+        k = shifted_kernel(chosen - shift[:, None], slope)
         k[~reached] = 1.0
         # Warm start: as far from the last q as its gap allows; early rounds are solved roughly.
         mixing = min(max(gap, 1e-8), 0.5)

@@ -15,7 +15,8 @@ Row shifts replace the log domain: multiplying a row of K by a constant changes 
 row is divided by its largest entry. Then $Z_y \ge p_y$ at the optimum ($c_u \le 1$ at the row's own
 best letter), and nothing that matters can underflow, however large the slope.
 
-Arrays of NumPy are solved on the host, those of JAX in compiled code: the steps are written once.
+Arrays of NumPy are solved on the host, those of JAX in compiled code: the steps are written once. A kernel with
+structure (`_separable`) brings its products and the solution of its Newton equations.
 """
 
 from collections.abc import Callable
@@ -33,7 +34,7 @@ _SETTLED: Final = 10
 """Steps by which most problems are solved; only later ones are suspected of cycling."""
 _CENTRING: Final = 0.3
 """Target of a step without corrector, in units of the mean product q w."""
-_RIDGE: Final = 1e-14
+RIDGE: Final = 1e-14
 """Added to the diagonal of the Newton matrix, relative to it: duplicate columns stay factorisable. It
 moves no solution, for the right-hand side is exact."""
 
@@ -64,7 +65,7 @@ class Newton(NamedTuple):
 
 
 def interior_point(
-    K: Float[Any, "y u"],
+    K: Any,
     p: Float[Any, " y"],
     q_start: Float[Any, " u"],
     mixing: Any,
@@ -73,7 +74,8 @@ def interior_point(
     r"""Minimise over the columns of K, each row of which has a positive entry.
 
     Args:
-        K: kernel, row-shifted, shape (|Y|, k); columns of zeros are harmless padding.
+        K: kernel, row-shifted, shape (|Y|, k): an array, whose columns of zeros are harmless padding, or a kernel with
+            structure.
         p: source pmf, shape (|Y|,).
         q_start: where to start, a pmf, shape (k,); zeros allowed.
         mixing: how much of the uniform pmf to mix into the start, in (0, 1): near 1 for a cold
@@ -89,7 +91,7 @@ def interior_point(
 
 
 def primal_dual(
-    K: Float[Any, "y u"],
+    K: Any,
     p: Float[Any, " y"],
     q_start: Float[Any, " u"],
     mixing: Any,
@@ -123,10 +125,8 @@ def _newton(K: Any, p: Any, state: Newton) -> Newton:
     xp, size = K.__array_namespace__(), K.shape[1]
     Z = K @ q
     mu = (q @ w) / size
-    # Eliminating dw and dnu leaves these equations for dq; H is -d c / d q.
-    scaled = K * xp.sqrt(nu / Z)[:, None]  # a product with itself takes half the flops
-    H = scaled.T @ scaled
-    solve = positive_definite_solver(H + xp.diag(w / q + _RIDGE * xp.diagonal(H)))
+    # Eliminating dw and dnu leaves these equations for dq.
+    solve = _normal_equations(K, nu / Z, w / q)
     # Predictor: straight for q w = 0. How far it could go says how much centring is needed.
     dq, dZ, dnu, dw = _direction(K, p, Z, state, solve, (0.0, 0.0, 0.0))
     primal, dual = _step_sizes(state, dq, dnu, dw, 1.0)
@@ -145,6 +145,17 @@ def _newton(K: Any, p: Any, state: Newton) -> Newton:
     alive = xp.isfinite(gap) & xp.all(q > 0) & xp.all(w > 0)
     after = Newton(q, nu, w, gap, xp.minimum(state.least, mu), state.steps + 1, alive)
     return select(alive, after, state)._replace(alive=alive, steps=state.steps + 1)
+
+
+def _normal_equations(K: Any, weight: Any, diagonal: Any) -> Callable[[Any], Any]:
+    """Return b -> x with (H + diag(diagonal)) x = b, where H = K^T diag(weight) K is -d c / d q."""
+    if hasattr(K, "normal_equations"):
+        solve: Callable[[Any], Any] = K.normal_equations(weight, diagonal)
+        return solve
+    xp = K.__array_namespace__()
+    scaled = K * xp.sqrt(weight)[:, None]  # a product with itself takes half the flops
+    H = scaled.T @ scaled
+    return positive_definite_solver(H + xp.diag(diagonal + RIDGE * xp.diagonal(H)))
 
 
 def _direction(

@@ -12,7 +12,7 @@ of $R = F - s D$ follow by the chain rule.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import jax
@@ -22,8 +22,9 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import safe_log2
-from rdsim.limits.rate_distortion._column_generation import solve_on_host
+from rdsim.limits.rate_distortion._column_generation import solve_on_host, solve_separable
 from rdsim.limits.rate_distortion._interior_point import dense, shifted_kernel
+from rdsim.limits.rate_distortion._separable import Cost, SumOfAxes
 from rdsim.namespaces import select
 from rdsim.threads import one_blas_thread
 
@@ -95,8 +96,8 @@ def _lagrangian_and_distortion(
 
 def _certify(
     p: Float[Any, " y"],
-    K: Float[Any, "y u"],
-    cost: Float[Any, "y u"],
+    K: Any,
+    cost: Any,
     slope: Any,
     q: Float[Any, " u"],
 ) -> Point:
@@ -104,7 +105,7 @@ def _certify(
 
     Its test channel has distortion D and a rate of at most R = F - s D bits. R(D) lies below that by
     at most $\log_2 \max_u c_u$, the gap, which is inf if q leaves a letter with mass without support.
-    `cost` is K times the excess distortion.
+    `cost` is K times the excess distortion, |Y| x |U| as K: arrays, or what has products with vectors.
     """
     xp = K.__array_namespace__()
     Z = K @ q
@@ -122,8 +123,9 @@ def _certify(
 
 def _best_candidate(
     p: Float[Any, " y"],
-    excess: Float[Any, "y u"],
-    K: Float[Any, "y u"],
+    K: Any,
+    cost: Any,
+    constants: Float[Any, " u"],
     slope: Any,
     tolerance: Any,
     solved: tuple[Float[Any, " u"], Float[Any, " u"]],
@@ -133,20 +135,26 @@ def _best_candidate(
     The interior point returns q with all letters a little above zero. Three candidates are certified:
     that q, its active letters alone (exact zeros elsewhere), and at slope zero the best constant.
     A later candidate replaces an earlier one if its gap is as good, or within the tolerance.
+    `cost` is that of `_certify`, `constants` are the `constant_distortions`.
     """
     xp = K.__array_namespace__()
     q, w = solved
-    cost = xp.where(K > 0, K, 0.0) * xp.where(K > 0, excess, 0.0)
     point = _certify(p, K, cost, slope, q / q.sum())
     # Complementary slackness: of q_u w_u = mu the larger factor says which of the two is not zero.
     support = xp.where(q > w, q, 0.0)
     pruned = _certify(p, K, cost, slope, support / support.sum())
     point = select(pruned.gap <= xp.maximum(tolerance, point.gap), pruned, point)
     # A constant letter is the limit of the optima as the slope falls to zero.
-    best = xp.arange(q.size) == xp.argmin(constant_distortions(p, excess))
+    best = xp.arange(q.size) == xp.argmin(constants)
     constant = _certify(p, K, cost, slope, xp.where(best, 1.0, 0.0))
     use = (slope == 0) & (constant.gap <= xp.maximum(tolerance, point.gap))
     return select(use, constant, point)
+
+
+def _cost(K: Float[Any, "y u"], excess: Float[Any, "y u"]) -> Float[Any, "y u"]:
+    """K times the excess distortion, zero where K is."""
+    xp = K.__array_namespace__()
+    return xp.where(K > 0, K, 0.0) * xp.where(K > 0, excess, 0.0)
 
 
 def computes_on_host(method: str, *arguments: Any) -> bool:
@@ -166,16 +174,28 @@ def host_arithmetic(table: np.ndarray) -> Iterator[None]:
         yield
 
 
-def point_on_host(
-    p: Float[np.ndarray, " y"],
-    excess: Float[np.ndarray, "y u"],
-    slope: float,
-    tolerance: float,
-) -> Point:
-    """Solve one slope in NumPy, on few letters at a time; the arguments are those of `solve_point`."""
-    K = shifted_kernel(excess, slope)
-    solved = solve_on_host(p, excess, K, slope, tolerance)
-    return _best_candidate(p, excess, K, slope, tolerance, solved)
+def solver_on_host(
+    p: Float[np.ndarray, " y"], excess: Float[np.ndarray, "y u"]
+) -> Callable[[float, float], Point]:
+    """The point of a slope and a tolerance in NumPy: on few letters at a time, and by the axes of a grid.
+
+    The other arguments are those of `solve_point`.
+    """
+    constants = constant_distortions(p, excess)
+    axes = SumOfAxes.found_in(excess)
+
+    def solve(slope: float, tolerance: float) -> Point:
+        K: Any
+        if axes is None:
+            K = shifted_kernel(excess, slope)
+            solved = solve_on_host(p, excess, K, slope, tolerance)
+            return _best_candidate(p, K, _cost(K, excess), constants, slope, tolerance, solved)
+        with one_blas_thread():  # the factors are small, however large the table is
+            K = axes.kernel(slope)
+            solved = solve_separable(p, axes, K, slope, tolerance)
+            return _best_candidate(p, K, Cost(axes, K), constants, slope, tolerance, solved)
+
+    return solve
 
 
 @jax.custom_jvp
@@ -199,7 +219,8 @@ def solve_point(
     """
     K = shifted_kernel(excess, slope)
     solved = dense(p, jnp.where((p > 0)[:, None], K, 1.0), tolerance)
-    return _best_candidate(p, excess, K, slope, tolerance, solved)
+    constants = constant_distortions(p, excess)
+    return _best_candidate(p, K, _cost(K, excess), constants, slope, tolerance, solved)
 
 
 @solve_point.defjvp

@@ -24,8 +24,8 @@ from rdsim.limits.rate_distortion._point import (
     computes_on_host,
     constant_distortions,
     host_arithmetic,
-    point_on_host,
     solve_point,
+    solver_on_host,
     tilted_channel,
 )
 from rdsim.limits.rate_distortion._search import (
@@ -86,12 +86,12 @@ def _at_each(
     if not (computes_on_host(method, p, excess, goals, tolerance) and goals.size):
         return _compiled(search, p, excess, goals, tolerance, by_rate)
     table = np.asarray(p), np.asarray(excess)
-    solved = functools.cache(partial(point_on_host, *table))
 
     def solve(slope: Any, gap: Any) -> Point:
         return solved(float(slope), float(gap))
 
     with host_arithmetic(table[1]):
+        solved = functools.cache(solver_on_host(*table))
         found = [
             search(solve, *table, goal, float(tolerance), by_rate) for goal in np.asarray(goals)
         ]

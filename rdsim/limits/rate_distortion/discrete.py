@@ -29,8 +29,8 @@ from rdsim.limits.rate_distortion._point import (
     constant_distortions,
     excess_distortions,
     host_arithmetic,
-    point_on_host,
     solve_point,
+    solver_on_host,
     tilted_channel,
 )
 from rdsim.limits.rate_distortion._targets import bounds_at_targets
@@ -257,7 +257,8 @@ def _points_on_host(
 ) -> Point:
     """Solve one slope after the other in NumPy."""
     with host_arithmetic(excess):
-        found = [point_on_host(p, excess, slope, tolerance) for slope in slopes.tolist()]
+        solve = solver_on_host(p, excess)
+        found = [solve(slope, tolerance) for slope in slopes.tolist()]
     if not found:
         none = jnp.zeros(0)
         return Point(none, none, none, none, jnp.zeros((0, excess.shape[1])))
