@@ -139,8 +139,10 @@ def _measured(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
             found = family_points.systems(fit_key, FAMILIES[name], pairs, (config.bits,), steps)
             point = family_points.stacked(
                 [
-                    family_points.points(
-                        fit_key, found, queries * there[:, None], items, config.confidence
+                    family_points.intervals(
+                        family_points.ranked(
+                            fit_key, found, queries * there[:, None], items, config.confidence
+                        )
                     )
                     for there in present_sets(config)
                 ]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rdsim import limits, sources
 from rdsim.codes.quantizers.product import long_product_quantizer
+from rdsim.learning.families.canonical_correlations import canonical_correlation_analysis
 from rdsim.learning.families.catalogue import fit_family
-from rdsim.learning.families.cca import canonical_correlation_analysis
 from rdsim.learning.families.pairs import array_pairs, item_pairs
 from rdsim.learning.families.rankers import generation, kernel_cca, rank_fusion
 from rdsim.learning.families.shared_latent import SharedLatent, padded
