@@ -79,7 +79,7 @@ def deep_cca_family(
     """Train by the total correlation, and quantize the canonical variables of the outputs."""
     checked_bits(bits, data.sample[1])
     learner = DeepCCALearner(
-        build=data.encoders(DualEncoder, dimension=max(4, min(64, data.item_size)), unit=False)
+        build=data.encoders(DualEncoder, dimension=data.output_size, unit=False)
     )
     (model,) = fitted_models(keys[0], learner, data, schedule)
     return canonical_systems(

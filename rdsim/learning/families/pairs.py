@@ -64,8 +64,13 @@ class ItemPairs(NamedTuple):
         return int(self.sample[0].shape[2])
 
     @property
+    def output_size(self) -> int:
+        """Coordinates of learned outputs of any length: as many as an item has, 4 to 64."""
+        return max(4, min(64, self.item_size))
+
+    @property
     def embedding_size(self) -> int:
-        """Coordinates of learned embeddings: as many as an item has, 8 to 64."""
+        """Coordinates of embeddings of unit length: as many as an item has, 8 to 64."""
         return max(8, min(64, self.item_size))
 
     @property
