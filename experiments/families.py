@@ -20,6 +20,7 @@ import numpy as np
 import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.shared import family_points
 from experiments.shared.family_pairs import (
     REAL,
     SYNTHETIC,
@@ -28,10 +29,8 @@ from experiments.shared.family_pairs import (
     missing,
 )
 from rdsim import limits
-from rdsim.learning.families.catalogue import fit_family
+from rdsim.learning.families.catalogue import FAMILIES
 from rdsim.learning.families.pairs import array_pairs
-from rdsim.learning.held_out_points import held_out_point
-from rdsim.learning.training.schedule import Schedule
 
 CLAIMS = ("C4", "C27")
 CLOSED: Final = ("CCA", "kernel CCA", "random hyperplanes")
@@ -112,11 +111,10 @@ FULL = Config(
         "unpaired translation",
     ),
     pairs=(*SYNTHETIC, *REAL),
-    bits=(8, 16, 32, 64, 128),
-    seeds=5,
-    steps=2000,
-    training=16384,
-    log2_size=12,
+    bits=(8, 32, 128),
+    seeds=2,
+    steps=600,
+    training=8192,
 )
 
 
@@ -180,40 +178,36 @@ def _measured(config: Config, name: str, key: jax.Array) -> dict[str, np.ndarray
         falling_correlations(config.dimension, config.strongest, config.decay),
     )
     pairs = array_pairs(jax.random.fold_in(data_key, 1), *split.training)
-    found: dict[str, list[Any]] = {name: [] for name in (*_FIELDS, "seconds")}
+    found: dict[str, list[Any]] = {"seconds": [], "code_bits": []}
+    rows = []
     for family in config.families:
-        plans = {
-            "": Schedule(steps=config.steps, evaluate_every=max(1, config.steps // 4)),
-            "untrained_": Schedule(steps=0),
-        }
-        row: dict[str, list[float]] = {field: [] for field in _FIELDS}
-        for kind, plan in plans.items():
-            if kind and family in CLOSED:
-                row |= {f"{kind}{field}": row[field] for field in ("mrr", "lower", "upper")}
-                continue
-            began = time.process_time()
-            systems = fit_family(fit_key, family, pairs, bits=config.bits, schedule=plan)
-            if not kind:
-                found["seconds"].append(time.process_time() - began)
-            for system in systems:
-                point = held_out_point(
-                    code_key, system, *split.database, confidence=config.confidence
+        row: dict[str, np.ndarray] = {}
+        for kind, steps in (("", config.steps), ("untrained_", 0)):
+            if not kind or family not in CLOSED:
+                began = time.process_time()
+                systems = family_points.systems(
+                    fit_key, FAMILIES[family], pairs, config.bits, steps
                 )
-                loss = point.losses["reciprocal_rank"]
-                row[f"{kind}mrr"].append(1 - float(loss.mean))
-                row[f"{kind}lower"].append(1 - float(loss.upper))
-                row[f"{kind}upper"].append(1 - float(loss.lower))
-                if not kind:
-                    row["code_bits"].append(float(point.code_bits))
-        for field, values in row.items():
-            found[field].append(values)
+                seconds = time.process_time() - began
+                measured = family_points.ranked(
+                    code_key, systems, *split.database, config.confidence
+                )
+            if not kind:
+                found["seconds"].append(seconds)
+                found["code_bits"].append([float(point.code_bits) for point in measured])
+            row |= {f"{kind}{n}": v for n, v in family_points.intervals(measured).items()}
+        rows.append(row)
     sized = {"size": np.array(len(split.database[1]))}
-    return {field: np.array(values) for field, values in found.items()} | sized
+    return (
+        family_points.stacked(rows)
+        | {field: np.array(values) for field, values in found.items()}
+        | sized
+    )
 
 
 _FIELDS: Final = (
-    *("mrr", "lower", "upper", "code_bits"),
-    *("untrained_mrr", "untrained_lower", "untrained_upper"),
+    "code_bits",
+    *(f"{kind}{field}" for kind in ("", "untrained_") for field in family_points.FIELDS),
 )
 
 
@@ -239,9 +233,9 @@ def _converses(config: Config, sizes: np.ndarray) -> dict[str, np.ndarray]:
 def checks(dataset: xarray.Dataset) -> list[Check]:
     """No family beats a converse; each beats chance and its start; what is better than what."""
     trained = [name for name in dataset.family.values if name not in CLOSED]
-    chance = xarray.zeros_like(dataset["size"], float)
-    for place, size in enumerate(dataset["size"].values):
-        chance[place] = np.sum(1 / np.arange(1, size + 1)) / size
+    chance = xarray.DataArray(
+        [family_points.chance(np.log2(size)) for size in dataset["size"].values], dims="pairs"
+    )
     most = dataset.isel(bits=-1)
     learned = most.sel(family=trained)
     found = [

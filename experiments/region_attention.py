@@ -138,7 +138,9 @@ def _measured(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
         row: dict[str, np.ndarray] = {}
         for kind, steps in (("", config.steps), ("untrained_", 0)):
             systems = family_points.systems(fit_key, family, pairs, config.bits, steps)
-            point = family_points.points(fit_key, systems, *test, config.confidence)
+            point = family_points.intervals(
+                family_points.ranked(fit_key, systems, *test, config.confidence)
+            )
             row |= {f"{kind}{field}": value for field, value in point.items()}
             if name == CONCATENATED and not kind:
                 found = systems

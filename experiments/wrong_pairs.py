@@ -14,12 +14,13 @@ import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import family_points
-from experiments.shared.family_pairs import falling_correlations
+from experiments.shared.family_pairs import drawn, falling_correlations
 from rdsim import limits, sources
 from rdsim.learning.families.pairs import ItemPairs, array_pairs
 from rdsim.learning.families.variants import RobustFamily
 from rdsim.sources import DiscreteSource
 from rdsim.sources.discretisation import Discretisation
+from rdsim.validation import host_generator
 
 CLAIMS = ("C27", "C30")
 PLAIN = "plain"
@@ -117,7 +118,7 @@ def run(
 def wrong_pairs(key: jax.Array, x: np.ndarray, y: np.ndarray, share: float) -> ItemPairs:
     """Give a share of the items the query of another one, and set pairs aside for early stopping."""
     choice, split = jax.random.split(key)
-    order = np.asarray(jax.random.permutation(choice, len(x)))
+    order = host_generator(choice).permutation(len(x))
     wrong = order[: round(share * len(x))]
     queries = np.array(x)
     queries[wrong] = x[np.roll(wrong, 1)]
@@ -128,14 +129,16 @@ def _measured(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
     """MRR of every loss at every share, (shares, rules), and of its start, (rules,)."""
     source = falling_correlations(config.dimension, config.strongest, config.decay)
     sample_key, test_key, pair_key, fit_key = jax.random.split(key, 4)
-    x, y = (np.asarray(side) for side in source.sample(sample_key, (config.training,)))
-    test = source.sample(test_key, (2**config.log2_size,))
+    x, y = drawn(sample_key, source, config.training)
+    test = drawn(test_key, source, 2**config.log2_size)
 
     def fitted(rule: str, share: float, steps: int) -> dict[str, np.ndarray]:
         family = RobustFamily(rule=rule, share=share)
         pairs = wrong_pairs(pair_key, x, y, share)
         found = family_points.systems(fit_key, family, pairs, (config.bits,), steps)
-        point = family_points.points(fit_key, found, *test, config.confidence)
+        point = family_points.intervals(
+            family_points.ranked(fit_key, found, *test, config.confidence)
+        )
         return {name: value[0] for name, value in point.items()}
 
     trained = [

@@ -10,6 +10,7 @@ from experiments.shared import pictures, word_vectors, wordnet
 from experiments.shared.ngrams import hashed_ngrams
 from rdsim.cli.messages import CommandError
 from rdsim.sources import GaussianSource, vector_gaussian
+from rdsim.validation import host_generator
 
 SYNTHETIC: Final = ("Gaussian", "bent")
 REAL: Final = ("digits", "emoji", "words")
@@ -41,6 +42,14 @@ def falling_correlations(dimension: int, strongest: float, decay: float) -> Gaus
     return vector_gaussian(eye, eye, np.diag(correlations))
 
 
+def drawn(key: jax.Array, source: GaussianSource, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw pairs of `falling_correlations` on the host: JAX would compile a program for each number."""
+    generator = host_generator(key)
+    correlations = np.diag(source.cross_covariance)
+    x, noise = (generator.normal(size=(number, len(correlations))) for _ in range(2))
+    return x, correlations * x + np.sqrt(1 - correlations**2) * noise
+
+
 def bent(items: np.ndarray, strength: float) -> np.ndarray:
     r"""Bend the first half of the coordinates by the squares of the second, to unit variance.
 
@@ -59,7 +68,7 @@ def synthetic(
     key: jax.Array, source: GaussianSource, training: int, size: int, bend: float
 ) -> Split:
     """Draw Gaussian pairs, and bend their items; by 0 for Gaussian ones."""
-    x, y = (np.asarray(side) for side in source.sample(key, (training + size,)))
+    x, y = drawn(key, source, training + size)
     y = bent(y, bend) if bend else y
     return Split((x[size:], y[size:]), (x[:size], y[:size]))
 

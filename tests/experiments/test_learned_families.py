@@ -1,6 +1,12 @@
-"""The systems of the study of learned families have names of their own."""
+"""Studies of learned families: systems have names of their own, and the schedule stops in time."""
+
+import jax
 
 from experiments import learned_families
+from experiments.shared import family_points
+from experiments.shared.family_pairs import drawn, falling_correlations
+from rdsim.learning.families.catalogue import FAMILIES
+from rdsim.learning.families.pairs import array_pairs
 
 
 def test_every_hash_stands_beside_itself_with_a_hashed_query():
@@ -12,3 +18,16 @@ def test_every_hash_stands_beside_itself_with_a_hashed_query():
         "hashing, pairs, Hamming",
         learned_families.KNOWN,
     )
+
+
+def test_a_few_hundred_pairs_are_not_learned_by_heart():
+    key = jax.random.key(0)
+    queries, items = drawn(key, falling_correlations(16, 0.8, 0.35), 700)
+    pairs = array_pairs(key, queries[:440], items[:440], held_out=240)
+    found = {}
+    for steps in (0, 800):
+        systems = family_points.systems(key, FAMILIES["InfoNCE, product"], pairs, (16,), steps)
+        measured = family_points.ranked(key, systems, queries[440:], items[440:], 0.95)
+        found[steps] = family_points.intervals(measured)["mrr"][0]
+    # Evaluated a few times in all those steps, every state but the start has forgotten the held-out pairs.
+    assert found[800] > 2 * found[0]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rdsim import limits, sources
 from rdsim.codes.quantizers.product import long_product_quantizer
+from rdsim.learning.families.canonical_correlations import canonical_correlation_analysis
 from rdsim.learning.families.catalogue import fit_family
-from rdsim.learning.families.cca import canonical_correlation_analysis
 from rdsim.learning.families.pairs import array_pairs, item_pairs
 from rdsim.learning.families.rankers import generation, kernel_cca, rank_fusion
 from rdsim.learning.families.shared_latent import SharedLatent, padded
@@ -220,3 +220,13 @@ def test_kernel_correlations_of_gaussian_pairs_are_the_powers_of_their_correlati
     found = canonical_correlation_analysis(*sides, 2, regularisation=1e-4).correlations
     # The standard deviation of a sample's correlation is (1 - rho^2) / sqrt(N) < .005.
     np.testing.assert_allclose(found, [rho, rho**2], rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("name", ["shared latent", "adversarial"])
+def test_outputs_are_as_many_as_wide_items_need_for_a_hundred_bits(name):
+    x, y = np.random.default_rng(0).normal(size=(2, 300, 24))
+    data = array_pairs(KEY, x, y, held_out=40)
+    ((code, _),) = fit_family(KEY, name, data, bits=(100,), schedule=Schedule(steps=0))
+    digits = code.store(KEY, y)
+    assert len(digits) == len(y)
+    assert np.log2(digits.max(axis=0) + 1.0).sum() > 90

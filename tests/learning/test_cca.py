@@ -8,7 +8,8 @@ import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsim.learning.families.cca import canonical_correlation_analysis, canonical_systems
+from rdsim.learning.families.canonical_correlations import canonical_correlation_analysis
+from rdsim.learning.families.cca import canonical_systems
 from rdsim.sources.gaussian_pairs import vector_gaussian
 
 WIDTH_X, WIDTH_Y = 4, 3

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsim.learning.families import deep_cca
+from rdsim.learning.families.canonical_correlations import canonical_correlation_analysis
 from rdsim.learning.families.catalogue import fit_family
-from rdsim.learning.families.cca import canonical_correlation_analysis
 from rdsim.learning.families.deep_cca import DeepCCALearner, total_correlation
 from rdsim.learning.families.dual_encoder import DualEncoder
 from rdsim.learning.training.loop import train

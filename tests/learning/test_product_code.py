@@ -9,13 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rdsim.learning.product_code import (
-    ProductCode,
-    ProductCodeLearner,
-    ProductCodeModel,
-    group_words,
-    product_codes,
-)
+from rdsim.learning.product_code import ProductCode, group_codewords, product_codes
+from rdsim.learning.product_code_learner import ProductCodeLearner, ProductCodeModel
 from rdsim.learning.training.schedule import Schedule
 
 KEY = jax.random.key(7)
@@ -45,7 +40,7 @@ def points(count, dimension, seed=0):
     [(1, (2,)), (4, (16,)), (5, (16, 2)), (8, (16, 16)), (11, (16, 16, 8))],
 )
 def test_bits_are_dealt_to_codebooks(bits, codewords):
-    assert group_words(bits) == codewords
+    assert group_codewords(bits) == codewords
     assert math.prod(codewords) == 2**bits
 
 

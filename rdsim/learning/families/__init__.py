@@ -4,8 +4,11 @@
 """
 
 from rdsim.learning.families.adversarial import AdversarialFamily
+from rdsim.learning.families.canonical_correlations import (
+    CanonicalCorrelations,
+    canonical_correlation_analysis,
+)
 from rdsim.learning.families.catalogue import FAMILIES, fit_family
-from rdsim.learning.families.cca import CanonicalCorrelations, canonical_correlation_analysis
 from rdsim.learning.families.deep_cca import total_correlation
 from rdsim.learning.families.dual_encoder import (
     ContrastiveLearner,

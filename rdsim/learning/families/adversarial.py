@@ -176,5 +176,6 @@ def adversarial_learner(data: ItemPairs) -> AdversarialLearner:
             modalities=data.modalities,
             size=data.modality_size,
             item_size=data.item_size,
+            dimension=data.output_size,
         )
     )

@@ -14,17 +14,16 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
-from rdsim.learning.families.cca import (
-    canonical_systems,
+from rdsim.learning.families.canonical_correlations import (
     centred_covariances,
     whitened_cross_covariance,
 )
+from rdsim.learning.families.cca import canonical_systems
 from rdsim.learning.families.dual_encoder import DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored.embedded_codes import module_method
 from rdsim.learning.families.stored_embeddings import checked_bits
 from rdsim.learning.training.learner import LossAndRecord
-from rdsim.learning.training.networks import architecture
 from rdsim.learning.training.schedule import Schedule
 
 
@@ -80,14 +79,7 @@ def deep_cca_family(
     """Train by the total correlation, and quantize the canonical variables of the outputs."""
     checked_bits(bits, data.sample[1])
     learner = DeepCCALearner(
-        build=architecture(
-            DualEncoder,
-            query_size=data.query_size,
-            item_size=data.item_size,
-            hidden=data.hidden,
-            dimension=max(4, min(64, data.item_size)),
-            unit=False,
-        )
+        build=data.encoders(DualEncoder, dimension=data.output_size, unit=False)
     )
     (model,) = fitted_models(keys[0], learner, data, schedule)
     return canonical_systems(

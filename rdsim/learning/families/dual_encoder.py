@@ -251,29 +251,12 @@ class TripletLearner:
 
 def info_nce_encoder(data: ItemPairs) -> ContrastiveLearner:
     """Return the learner of unit embeddings of these pairs by InfoNCE."""
-    return ContrastiveLearner(
-        build=architecture(
-            DualEncoder,
-            query_size=data.query_size,
-            item_size=data.item_size,
-            hidden=data.hidden,
-            dimension=data.embedding_size,
-        )
-    )
+    return ContrastiveLearner(build=data.encoders(DualEncoder))
 
 
 def triplet_encoder(data: ItemPairs) -> TripletLearner:
     """Return the learner of unit embeddings of these pairs by triplets."""
-    return TripletLearner(
-        build=architecture(
-            DualEncoder,
-            query_size=data.query_size,
-            item_size=data.item_size,
-            hidden=data.hidden,
-            dimension=data.embedding_size,
-            temperature=1.0,
-        )
-    )
+    return TripletLearner(build=data.encoders(DualEncoder, temperature=1.0))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

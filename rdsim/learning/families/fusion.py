@@ -126,7 +126,7 @@ def fusion_learner(data: ItemPairs, fusion: str) -> ContrastiveLearner:
             modalities=data.modalities,
             size=data.modality_size,
             item_size=data.item_size,
-            dimension=max(4, min(64, data.item_size)),
+            dimension=data.output_size,
         )
     )
 

@@ -32,7 +32,6 @@ from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, SignDigits
 from rdsim.learning.families.stored.embedded_codes import embedded_code, module_method
 from rdsim.learning.training.learner import LossAndRecord
-from rdsim.learning.training.networks import architecture
 from rdsim.learning.training.schedule import Schedule
 from rdsim.simulation.coded_items import Decoder
 from rdsim.transformations import on_host
@@ -289,14 +288,8 @@ class HashingFamily:
                 "pairs"
             )
         learner = HashLearner(
-            build=architecture(
-                DualEncoder,
-                query_size=data.query_size,
-                item_size=data.item_size,
-                hidden=data.hidden,
-                dimension=max(_WIDTH, *bits),
-                unit=False,
-                temperature=1.0,
+            build=data.encoders(
+                DualEncoder, dimension=max(_WIDTH, *bits), unit=False, temperature=1.0
             ),
             by=self.by,
         )

@@ -1,15 +1,18 @@
 """Training pairs, drawn once from a source or given as arrays, and the best of a few runs on them."""
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
 from rdsim.learning.training.batches import RowBatch
 from rdsim.learning.training.loop import train
+from rdsim.learning.training.networks import Architecture, architecture
 from rdsim.learning.training.schedule import Schedule, checked_schedule
 from rdsim.simulation.coded_items import Decoder
 from rdsim.sources import GaussianSource
@@ -61,8 +64,13 @@ class ItemPairs(NamedTuple):
         return int(self.sample[0].shape[2])
 
     @property
+    def output_size(self) -> int:
+        """Coordinates of learned outputs of any length: as many as an item has, 4 to 64."""
+        return max(4, min(64, self.item_size))
+
+    @property
     def embedding_size(self) -> int:
-        """Coordinates of learned embeddings: as many as an item has, 8 to 64."""
+        """Coordinates of embeddings of unit length: as many as an item has, 8 to 64."""
         return max(8, min(64, self.item_size))
 
     @property
@@ -74,6 +82,16 @@ class ItemPairs(NamedTuple):
     def item_size(self) -> int:
         """Dimension of an item."""
         return int(self.sample[1].shape[1])
+
+    def encoders(self, module: Callable[..., nnx.Module], **sizes: Any) -> Architecture:
+        """Say how a module of two encoders is built for these pairs; given sizes come before the usual ones."""
+        usual = {
+            "query_size": self.query_size,
+            "item_size": self.item_size,
+            "hidden": self.hidden,
+            "dimension": self.embedding_size,
+        }
+        return architecture(module, **usual | sizes)
 
 
 def item_pairs(

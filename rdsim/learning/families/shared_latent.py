@@ -289,6 +289,8 @@ def shared_latent_family(
             modalities=data.modalities,
             size=data.modality_size,
             item_size=data.item_size,
+            # A latent of few dimensions bounds the bits that items can be stored in.
+            dimension=max(2, min(64, data.item_size)),
         )
     )
     (model,) = fitted_models(keys[0], learner, data, schedule)

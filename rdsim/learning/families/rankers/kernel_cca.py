@@ -53,7 +53,9 @@ def landmark_features(
 def kernel_features(points: Array, parameters: Any) -> Float[Array, "... f"]:
     """Features of points (..., d)."""
     landmarks, root, width = parameters
-    square = jnp.sum((points[..., None, :] - landmarks) ** 2, axis=-1)
+    # |a|^2 + |l|^2 - 2 <a, l>, a product of matrices: the kernel is flat where rounding is large beside the distance.
+    square = jnp.sum(points**2, axis=-1)[..., None] + jnp.sum(landmarks**2, axis=-1)
+    square = jnp.maximum(square - 2 * points @ landmarks.T, 0.0)
     return jnp.exp(-square / (2 * width**2)) @ root
 
 

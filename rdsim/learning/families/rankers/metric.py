@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, Key
 from rdsim.learning.families.dual_encoder import ContrastiveLearner, DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored_embeddings import checked_bits, quantized_systems
-from rdsim.learning.training.networks import architecture
 from rdsim.learning.training.schedule import Schedule
 
 
@@ -40,10 +39,8 @@ def metric_family(
     """
     checked_bits(bits, data.sample[1])
     learner = ContrastiveLearner(
-        build=architecture(
+        build=data.encoders(
             MetricEncoder,
-            query_size=data.query_size,
-            item_size=data.item_size,
             hidden=(),
             dimension=min(data.query_size, data.item_size),
             unit=False,

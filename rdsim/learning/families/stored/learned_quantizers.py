@@ -31,7 +31,6 @@ from rdsim.learning.families.stored.embedded_codes import embedded_code, module_
 from rdsim.learning.families.stored.long_codes import MOST_LISTED_BITS, LongCode
 from rdsim.learning.families.stored_embeddings import Comparison
 from rdsim.learning.training.learner import LossAndRecord
-from rdsim.learning.training.networks import architecture
 from rdsim.learning.training.schedule import Schedule
 from rdsim.simulation.coded_items import Decoder
 
@@ -207,15 +206,11 @@ class QuantizedFamily:
         most = _STAGE_BITS[self.kind]
         stage_bits = max(b for b in range(1, most + 1) if common % b == 0)
         learner = QuantizedLearner(
-            build=architecture(
+            build=data.encoders(
                 QuantizedEncoder,
                 kind=self.kind,
                 stages=max(bits) // stage_bits,
                 levels=2**stage_bits,
-                query_size=data.query_size,
-                item_size=data.item_size,
-                hidden=data.hidden,
-                dimension=data.embedding_size,
             )
         )
         stages = tuple(b // stage_bits for b in bits)

@@ -256,18 +256,17 @@ class GapFamily:
         ]
 
     def _learner(self, data: ItemPairs) -> ContrastiveLearner:
-        sizes = {
-            "modalities": data.modalities,
-            "item_size": data.item_size,
-            "hidden": data.hidden,
-            "dimension": data.embedding_size,
-        }
-        if self.reading == "experts":
+        if self.reading != "experts":
             return ContrastiveLearner(
-                build=architecture(ExpertEncoder, size=data.modality_size, **sizes)
+                build=data.encoders(PaddedEncoder, modalities=data.modalities, informed=self.gaps)
             )
         return ContrastiveLearner(
             build=architecture(
-                PaddedEncoder, informed=self.gaps, query_size=data.query_size, **sizes
+                ExpertEncoder,
+                modalities=data.modalities,
+                size=data.modality_size,
+                item_size=data.item_size,
+                hidden=data.hidden,
+                dimension=data.embedding_size,
             )
         )

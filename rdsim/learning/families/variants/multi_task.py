@@ -20,7 +20,6 @@ from rdsim import validation
 from rdsim.learning.families.dual_encoder import DualEncoder, info_nce_loss
 from rdsim.learning.families.pairs import ItemPairs
 from rdsim.learning.training.learner import LossAndRecord
-from rdsim.learning.training.networks import architecture
 
 
 class LabelledEncoder(DualEncoder):
@@ -86,13 +85,4 @@ def multi_task_encoder(data: ItemPairs) -> MultiTaskLearner:
     classes = int(np.max(data.sample[2], initial=-1)) + 1
     if classes < 2:
         raise ValueError("data must name two classes or more for multi-task learning")
-    return MultiTaskLearner(
-        build=architecture(
-            LabelledEncoder,
-            classes=classes,
-            query_size=data.query_size,
-            item_size=data.item_size,
-            hidden=data.hidden,
-            dimension=data.embedding_size,
-        )
-    )
+    return MultiTaskLearner(build=data.encoders(LabelledEncoder, classes=classes))

@@ -30,7 +30,6 @@ from rdsim.learning.families.dual_encoder import DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored_embeddings import checked_bits, quantized_systems
 from rdsim.learning.training.learner import LossAndRecord
-from rdsim.learning.training.networks import architecture
 from rdsim.learning.training.schedule import Schedule
 
 RULES: Final = ("plain", "symmetric", "soft margin", "co-dividing")
@@ -155,13 +154,7 @@ class RobustFamily:
         share = validation.interval("share", self.share, low=0.0, high=1.0, open_high=True, ndim=0)
         checked_bits(bits, data.sample[1], self.quantizer)
         learner = RobustLearner(
-            build=architecture(
-                TwinEncoders if self.rule == "co-dividing" else DualEncoder,
-                query_size=data.query_size,
-                item_size=data.item_size,
-                hidden=data.hidden,
-                dimension=data.embedding_size,
-            ),
+            build=data.encoders(TwinEncoders if self.rule == "co-dividing" else DualEncoder),
             rule=self.rule,
         )
         (model,) = fitted_models(keys[0], learner, data, schedule, settings=(float(share),))
