@@ -1,7 +1,9 @@
 """Explorer: the least loss of any system over a menu of sources, losses, sizes and block lengths.
 
 No ranking of M items of n letters, each stored at R bits per letter, has a loss below that which the
-rank-distortion function allows at n IB(R) bits. The page of figures draws any of these curves.
+rank-distortion function allows at n IB(R) bits (C4), whatever the bits are. The page of figures draws any of these curves.
+Random codes spend a fixed length, of which the tightest converse (C27) is computed beside them, at the largest size that the figure
+draws.
 """
 
 from dataclasses import dataclass
@@ -12,10 +14,10 @@ import scipy.special
 import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
-from rdsim import codes, limits
+from rdsim import codes, limits, sources
 from rdsim.ranking import Loss
 
-CLAIMS = ("C4", "C10")
+CLAIMS = ("C4", "C10", "C27")
 LOSSES: dict[str, Loss] = {
     "error": "error",
     "reciprocal_rank": "reciprocal_rank",
@@ -23,6 +25,10 @@ LOSSES: dict[str, Loss] = {
     "dcg": "dcg",
 }
 CODE_LOSSES = ("error", "reciprocal_rank")
+DRAWN_LOSS, DRAWN_LOG2_SIZE = "reciprocal_rank", 20
+"""Of the figure, which draws the largest size of at most this."""
+TIGHT_RATES = np.array([0.5, 0.75, 1.0])
+"""Bits per letter at which the tightest converse of codewords is computed."""
 ASYMMETRIC = ((0.6, 0.1), (0.06, 0.24))
 DSBS = {"DSBS, p = 0.05": 0.05, "DSBS, p = 0.1": 0.1, "DSBS, p = 0.2": 0.2}
 GAUSSIAN = {"Gaussian, r = 0.5": 0.5, "Gaussian, r = 0.8": 0.8, "Gaussian, r = 0.95": 0.95}
@@ -79,6 +85,7 @@ def run(
         for name in config.losses
     ]
     code_rates = rates[rates <= 1]
+    tight = checkpoint("codewords", _codewords, config)
     made = [checkpoint(f"codes-{name}", _codes, config, name, code_rates) for name in CODE_LOSSES]
     dims = ("source", "loss_name", "log2_size", "block_length", "rate")
     least = {"long_name": "least expected loss of any system", "units": "1"}
@@ -98,6 +105,11 @@ def run(
                 np.stack([part["loss"] for part in made]),
                 {"long_name": "expected loss of random codes", "units": "1"},
             ),
+            "codewords_loss": (
+                ("code_source", "tight_rate"),
+                tight["loss"],
+                {"long_name": "least expected loss of codewords of a fixed length", "units": "1"},
+            ),
         },
         coords={
             "source": list(config.sources),
@@ -108,9 +120,26 @@ def run(
             "code_loss_name": list(CODE_LOSSES),
             "code_source": _binary(config),
             "code_rate": ("code_rate", code_rates, {"units": "bits per letter"}),
+            "tight_rate": ("tight_rate", TIGHT_RATES, {"units": "bits per letter"}),
         },
-        attrs={"code_length": config.code_length},
+        attrs={"code_length": config.code_length, "drawn_log2_size": _drawn_size(config)},
     )
+
+
+def _drawn_size(config: Config) -> int:
+    return max(size for size in config.log2_sizes if size <= DRAWN_LOG2_SIZE)
+
+
+def _codewords(config: Config) -> dict[str, np.ndarray]:
+    """Least loss of codewords of a fixed length, as long as those of the random codes."""
+    n, size = config.code_length, float(_drawn_size(config))
+    found = [
+        limits.retrieval_converse(
+            sources.dsbs(DSBS[name]), size, DRAWN_LOSS, bits=n * TIGHT_RATES, letters=n
+        ).loss
+        for name in _binary(config)
+    ]
+    return {"loss": np.array(found)}
 
 
 def _binary(config: Config) -> list[str]:
@@ -177,7 +206,17 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     )
     limit = dataset.best_loss_lower.sel(block_length=dataset.attrs["code_length"])
     beaten = (limit - code).max()
+    at = {"loss_name": DRAWN_LOSS, "log2_size": dataset.attrs["drawn_log2_size"]}
+    tight = dataset.codewords_loss.rename(code_source="source", tight_rate="rate")
     return [
+        Check.at_most(
+            "C27", "loss by which a random code beats the converse of its codewords", "exact",
+            (tight - code.sel(at)).max(), 1e-9,
+        ),
+        Check.at_most(
+            "C27", "loss by which the converse of codewords lies below that of every system", "exact",
+            (limit.sel(at) - tight).max(), 1e-6,
+        ),
         Check.at_most("C4", "loss by which a random code beats the limit", "exact", beaten, 1e-12),
         Check.at_most(
             "C4", "bits by which the error differs from Fano's", "closed form", _fano(dataset), 1e-8

@@ -9,17 +9,16 @@ from rdsim.plotting import style
 CAPTION = (
     "Least expected reciprocal-rank loss of any system that stores items of n letters at R bits a "
     "letter, by source, for the largest database of at most 2^20 items: the rank-distortion "
-    "function at n IB(R) bits, which holds for every notion of rate (C4); for Gaussian pairs half-spaces are tighter (figures "
-    "of quantizers and converses), for codewords of binary items sets of sequences (figure of the frontier), for binary items of one letter C26. Points: exact averages over random codes of the doubly symmetric "
-    "binary source. Other losses and sizes are in the explorer of this page."
+    "function at n IB(R) bits, which holds for every notion of rate (C4). Points: exact averages over random codes of the doubly symmetric "
+    "binary source; crosses: no codewords of so many bits and as many letters have a smaller loss (C27). For Gaussian pairs half-spaces are tighter than C4 (figures "
+    "of quantizers and converses), for binary items of one letter C26. Other losses and sizes are in the explorer of this page."
 )
-LOSS, LARGEST = "reciprocal_rank", 20
+LOSS = "reciprocal_rank"
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw one panel for each source, one curve for each block length, random codes as points."""
-    sizes = dataset.log2_size.values
-    size = sizes[sizes <= LARGEST].max()
+    size = dataset.attrs["drawn_log2_size"]
     part = dataset.sel(loss_name=LOSS, code_loss_name=LOSS, log2_size=size)
     names = list(map(str, dataset.source.values))
     columns = min(4, len(names))
@@ -40,6 +39,15 @@ def draw(dataset: xarray.Dataset) -> Figure:
                 **style.points(place),
                 markersize=2.5,
                 label=f"random codes, n = {lengths[place]}",
+            )
+            axis.plot(
+                dataset.tight_rate,
+                part.codewords_loss.sel(code_source=name),
+                linestyle="none",
+                color="#000000",
+                marker="x",
+                markersize=4,
+                label=f"no codewords below, n = {lengths[place]}",
             )
         title = name.partition(" [")[0]
         axis.set(xlim=(0, None), ylim=(-0.02, 1.02), title=title)

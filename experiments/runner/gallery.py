@@ -328,7 +328,7 @@ def _explorer(entries: Entries) -> Iterator[Markup]:
     dataset = next((dataset for study, dataset in entries if study.name == EXPLORER), None)
     if dataset is None or "best_loss" not in dataset:
         return
-    dims = (*dataset.best_loss.dims, *dataset.code_loss.dims)
+    dims = dict.fromkeys(dim for array in dataset.data_vars.values() for dim in array.dims)
     content = {
         "labels": {str(name): dataset[name].values.tolist() for name in dims},
         "code_length": int(dataset.attrs["code_length"]),
