@@ -178,7 +178,9 @@ def _stored(
     mrr, error, entropy = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     for place in np.ndindex(shape):
         bits = config.bits[place[1]]
-        code = makers[place[0]](jax.random.fold_in(key, bits), training, bits)
+        # Signs are no more than the coordinates, of which the space may have few: the hash then stays as it is.
+        most = bits if place[0] == 0 else min(bits, training.shape[1])
+        code = makers[place[0]](jax.random.fold_in(key, bits), training, most)
         ranks = ranking.pair_ranks(
             code.query_features(queries), code.store(key, items), code.item_features
         )
