@@ -10,7 +10,8 @@ import pytest
 import scipy.stats
 from scipy.special import betaln
 
-from rdsim.limits.converses import _recalls, _tilted
+from rdsim import limits, sources
+from rdsim.limits.converses import _information, _recalls, _tilted
 from rdsim.ranking.loss import parse_loss
 
 LOSSES = ("error", ("miss", 3), ("miss", 45), "reciprocal_rank", "dcg")
@@ -93,3 +94,46 @@ def test_C29_layers_are_those_of_the_density_of_items(s, monkeypatch):
         found = float(masses[:-1] @ 2.0 ** (-order * _tilted._EXCESS))
         # Lengths are rounded up by at most a hundredth of a bit; layers have a thickness.
         assert exact * (2.0 ** (-0.01 * order) - 1e-3) <= found <= exact * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("size", [1.0, math.log2(3), 10.0, 20.0, 300.0, 1000.0])
+@pytest.mark.parametrize(
+    "loss", ["error", ("miss", 2), ("miss", 100_000), "reciprocal_rank", "dcg"]
+)
+def test_C27_a_code_that_recalls_every_share_of_the_database_in_proportion_ranks_at_random(
+    size, loss
+):
+    """C(t) = t is what no code falls below: no bound may leave it less than a random ranking has."""
+    if size < 17 and isinstance(loss, tuple) and loss[1] >= 2**size:
+        return
+    random = 1 - float(limits.rank_loss(size, loss, rate=0.0).upper)
+    for form in (_recalls.binomial_ranks, _recalls.ranks):
+        recalls, rest = form(size, parse_loss(loss))
+        assert recalls.weight @ np.exp(recalls.log_t) + rest >= random * (1 - 1e-13)
+
+
+@pytest.mark.parametrize("correlation", [0.9, 0.99])
+def test_C27_items_near_the_turn_give_the_usefulness_of_all_items(correlation):
+    thresholds = np.arange(-6.0, 12.0, 0.3)
+    windows, everywhere = (_information.Items(correlation, thresholds) for _ in range(2))
+    everywhere.reach = math.inf
+    for multiplier in (3e-4, 0.01, 0.3):
+        np.testing.assert_allclose(
+            windows.usefulness(multiplier), everywhere.usefulness(multiplier), rtol=1e-12, atol=0
+        )
+    assert any(points.y is None for points in windows._seen.values())
+    assert all(points.y is not None for points in everywhere._seen.values())
+
+
+@pytest.mark.parametrize("correlation", [1e-9, 1e-4, 0.9999, 1 - 1e-5, 1 - 1e-8])
+@pytest.mark.parametrize("size", [1.0, 1000.0])
+def test_C27_information_at_the_ends_of_the_correlation_takes_no_memory(correlation, size):
+    source = sources.gaussian(correlation)
+    found = limits.retrieval_converse(
+        source, size, "reciprocal_rank", bits=np.array([0.1, 8.0, 300.0]), rate="information"
+    )
+    by_rank = limits.rank_loss(
+        size, "reciprocal_rank", rate=min(300.0, float(source.mutual_information))
+    )
+    assert (np.diff(found.loss) <= 1e-12).all()
+    assert float(by_rank.lower) - 1e-9 <= found.loss[2] <= found.loss[0] <= 1

@@ -240,6 +240,8 @@ def items_in_cap(r: float, nodes: int) -> tuple[Reals, Reals]:
 class CapItems(Items):
     """P(A|Y = y) for caps A that end at scores a."""
 
+    reach = math.inf
+
     def __init__(self, pair: _Pair, a: Reals) -> None:
         self.pair = pair
         sigma = 1 / math.sqrt(1 + pair.slope**2)

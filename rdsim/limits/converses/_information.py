@@ -11,7 +11,7 @@ the slope of the hull there.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,8 @@ class Lines:
         return np.asarray(np.clip(np.minimum(*both), 0.0, 1.0))
 
 
+MOST_CORRELATION: Final = 1 - 1e-6
+"""Largest correlation: closer to one P(X > a|Y) is so steep that the points would be millions; the rank rate is left."""
 LEAST_MULTIPLIER: Final = 3e-4
 """Least lambda, recall a nat. At a smaller one the integrals need finer steps, and the bound says nothing
 below thousands of bits."""
@@ -64,44 +66,93 @@ _STEP_OF_ITEMS: Final = 0.25
 """Step of the points over the root of lambda and the width of P(X > a|Y = y), sigma/rho. The integrand, the
 exponential of that probability over lambda, is as narrow as a third of it: the trapezoidal rule is then exact to
 e^(-2 (pi/.75)^2), 1e-15."""
+_LARGEST_EXPONENT: Final = 700.0  # of a number of float64
+_REACH: Final = 9.0  # P(X > a|Y = y) is then 1e-19 from zero or one
+_LOWEST_ITEM: Final = 9.0  # minus the least item: fewer than 1e-19 of all lie below
 _LARGEST_STEP: Final = 0.4  # of the points: the rule is exact for the normal density, to e^-120
+
+
+class _Points(NamedTuple):
+    """Items around each threshold, and what lies outside.
+
+    Attributes:
+        log_normal: ln of the items' probabilities, shape (y,) or, if each threshold has items of its own, (a, y).
+        seen: P(X > a|Y = y), shape (a, y).
+        below: ln of the probability of the items below, for which it is zero, shape (a,).
+        above: the same of those above, for which it is one, shape (a,).
+        y: the items, shape (y,), if they are the same for all thresholds.
+
+    """
+
+    log_normal: Reals
+    seen: Reals
+    below: Reals
+    above: Reals
+    y: Reals | None
 
 
 class Items:
     """P(X > a | Y = y) at thresholds a, on points y of halved steps as small multipliers need them.
 
-    The probabilities are the same for every multiplier, so that they are computed once a step.
+    The probabilities are the same for every multiplier, so that they are computed once a step. Where P(X > a|Y = y) is
+    steep, it is computed near its turn alone: the trapezoidal rule takes the same points everywhere.
     """
+
+    reach = _REACH
+    """Widths sigma/rho from where P(X > a|Y = y) is 1/2, beyond which it is zero or one."""
 
     def __init__(self, correlation: float, a: Reals) -> None:
         self.rho, self.a = correlation, a
         self.sigma = math.sqrt((1 - correlation) * (1 + correlation))
         self.step = _STEP_OF_ITEMS * self.sigma / correlation
-        self._seen: dict[float, tuple[Reals, Reals, Reals]] = {}
+        self._seen: dict[float, _Points] = {}
 
     def usefulness(self, multiplier: float) -> Reals:
         r"""Return $\lambda \ln E\, e^{P(X>a|Y)/\lambda}$ by the trapezoidal rule over items, shape of a."""
-        y, log_normal, seen = self._points(self.step * math.sqrt(multiplier))
-        # Beyond the second end a share of exp(-40) is left, even if every item there is found.
-        end = int(np.searchsorted(y, math.sqrt(2 / multiplier + 80.0)))
-        exponent = seen[:, :end] / multiplier
-        exponent += log_normal[:end]
-        highest = exponent.max(axis=1, keepdims=True)
-        exponent -= highest
+        points = self._points(self.step * math.sqrt(multiplier))
+        end = None
+        if points.y is not None:
+            # Beyond this end a share of exp(-40) is left, even if every item there is found.
+            end = int(np.searchsorted(points.y, math.sqrt(2 / multiplier + 80.0)))
+        exponent = points.seen[:, :end] / multiplier
+        exponent += points.log_normal[..., :end]
+        above = points.above + 1 / multiplier
+        highest = np.maximum(np.maximum(exponent.max(axis=1), points.below), above)
+        exponent -= highest[:, None]
         np.exp(exponent, out=exponent)
-        return np.asarray(multiplier * (np.log(exponent.sum(axis=1)) + highest[:, 0]))
+        outside = np.exp(points.below - highest) + np.exp(above - highest)
+        return np.asarray(multiplier * (np.log(exponent.sum(axis=1) + outside) + highest))
 
-    def _points(self, largest: float) -> tuple[Reals, Reals, Reals]:
+    def _points(self, largest: float) -> _Points:
         step = _LARGEST_STEP * 0.5 ** max(math.ceil(math.log2(_LARGEST_STEP / largest)), 0)
         if step not in self._seen:
+            # The multipliers of this step are at least a quarter of (step / self.step)^2, and the least of all.
+            smallest = max(0.25 * (step / self.step) ** 2, LEAST_MULTIPLIER)
             high = min(
-                max(float(self.a.max()), 6.0) / self.rho + 10.0,
-                math.sqrt(2 * (2 * self.step / step) ** 2 + 80.0),
+                max(float(self.a.max()), 6.0) / self.rho + 10.0, math.sqrt(2 / smallest + 80.0)
             )
-            y = np.arange(-9.0, high, step)
+            y = np.arange(-_LOWEST_ITEM, high, step)
             log_normal = -0.5 * y * y - 0.5 * math.log(2 * math.pi) + math.log(step)
-            self._seen[step] = y, log_normal, self._inside(y)
+            width = 2 * self.reach * self.sigma / self.rho / step
+            if width >= y.size - 1:
+                nothing = np.full(self.a.size, -np.inf)
+                found = _Points(log_normal, self._inside(y), nothing, nothing, y)
+            else:
+                found = self._windows(y, log_normal, math.ceil(width) + 1)
+            self._seen[step] = found
         return self._seen[step]
+
+    def _windows(self, y: Reals, log_normal: Reals, width: int) -> _Points:
+        """Cut so many points around each threshold out of all."""
+        turn = np.searchsorted(y, self.a / self.rho)
+        first = np.clip(turn - width // 2, 0, y.size - width)
+        places = first[:, None] + np.arange(width)
+        seen = ndtr((self.rho * y[places] - self.a[:, None]) / self.sigma)
+        # Sums of all points up to a place, and from a place on.
+        up_to = np.logaddexp.accumulate(log_normal)
+        from_on = np.append(np.logaddexp.accumulate(log_normal[::-1])[::-1], -np.inf)
+        below = np.where(first > 0, up_to[first - 1], -np.inf)
+        return _Points(log_normal[places], seen, below, from_on[first + width], None)
 
     def _inside(self, y: Reals) -> Reals:
         """P(X > a | Y = y), shape (a, y)."""
@@ -150,8 +201,8 @@ def _multipliers(rough: Items, nats: Reals, log_t: Reals) -> Reals:
     for i, multiplier in enumerate(tried):
         useful = rough.usefulness(float(multiplier))
         left, right = _corners(useful, log_shares, log_t)
-        shares = np.exp(np.stack([log_shares[left], log_t, log_shares[right]]) - log_t)
-        part = (shares[1] - shares[0]) / (shares[2] - shares[0])
+        lower, share = np.exp(np.stack([log_shares[left], log_t]) - log_shares[right])
+        part = (share - lower) / (1 - lower)
         hull[i] = useful[left] + part * (useful[right] - useful[left])
     values = hull + (tried[:, None] * nats[:, None, None])
     i = np.clip(values.argmin(axis=1), 1, tried.size - 2)[:, None]
@@ -194,6 +245,8 @@ def _supports(
 
 def _corners(useful: Reals, log_shares: Reals, log_t: Reals) -> NDArray[np.intp]:
     """Places of the two corners of the upper concave hull of U(s) around each share t, shape (2, T)."""
-    corners = lower_hull(np.exp(log_shares - log_t.min()), -useful)
+    # In units of the least share that matters, or of the largest threshold's if exp would overflow.
+    unit = max(float(log_t.min()), float(log_shares.max()) - _LARGEST_EXPONENT)
+    corners = lower_hull(np.exp(log_shares - unit), -useful)
     right = np.clip(np.searchsorted(log_shares[corners], log_t), 1, corners.size - 1)
     return np.stack([corners[right - 1], corners[right]])

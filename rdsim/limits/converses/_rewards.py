@@ -56,7 +56,7 @@ def gaussian_rewards(
         return rewards
     unequal = correlations[-1] < largest * (1 - _EQUAL) and bits.max() > 0
     of_information = rate == "information" or encoder == "joint"
-    if largest > 0 and of_information and not unequal:
+    if 0 < largest <= _information.MOST_CORRELATION and of_information and not unequal:
         # With unequal correlations the tilted bound contains this one: nothing is shrunk or given.
         bound = partial(_information.information, partial(_information.Items, largest))
         rewards["half-spaces"] = _information_reward(bound, size, loss, bits, encoder)
