@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim import limits, ranking, sources
-from rdsim.limits.retrieval._block_channels import Schemes, block_schemes, lower_hull
+from rdsim.limits.retrieval._block_channels import Schemes, best_schemes, block_schemes
 from rdsim.limits.retrieval.bounds import RetrievalBounds, retrieval_bounds
 from rdsim.ranking.block_score import block_loss
 from rdsim.ranking.loss import parse_loss
@@ -62,7 +62,7 @@ def test_C12_the_pattern_search_improves_on_the_candidates_and_is_beaten_by_whol
     assert_is_a_sandwich(searched)
     curves = []
     for rounds in (0, 8):
-        corners = lower_hull(block_schemes(*arguments, rounds, None), zero_rate)
+        corners = best_schemes(block_schemes(*arguments, rounds, None), zero_rate)
         curves.append(np.interp(D, corners.loss, corners.bits))
     candidates, found = curves
     assert np.max(candidates - found) > 1e-3
@@ -92,7 +92,7 @@ def test_C12_time_sharing_is_the_lower_hull(searched):
 def test_C12_hull_against_all_chords():
     random = np.random.default_rng(3)
     loss, bits = random.uniform(0, 1, 60), random.uniform(0.1, 1, 60)
-    found = lower_hull(Schemes(loss, bits, np.zeros((60, 1))), 1.0)
+    found = best_schemes(Schemes(loss, bits, np.zeros((60, 1))), 1.0)
     loss, bits = np.append(loss, 1.0), np.append(bits, 0.0)
     for D in np.linspace(found.loss[0], 1, 23):
         chords = [

@@ -42,7 +42,7 @@ class Schemes(NamedTuple):
     channels: np.ndarray
 
 
-def _best(schemes: Schemes, zero_rate: float) -> Schemes:
+def best_schemes(schemes: Schemes, zero_rate: float) -> Schemes:
     """Corners of the lower convex hull of the points (loss, bits) and (D_max, 0), by increasing loss."""
     useful = (schemes.loss < zero_rate) & (schemes.bits > 0)
     constant = np.zeros_like(schemes.channels[:1])
@@ -92,7 +92,7 @@ def block_schemes(
         count = len(channels)
         return Schemes(np.concatenate(losses)[:count], np.concatenate(bits)[:count], channels)
 
-    corners = _best(evaluated(candidates), zero_rate)
+    corners = best_schemes(evaluated(candidates), zero_rate)
     if corners.loss.size < 2:
         return corners
     # Slopes of the hull's edges, over its whole range; each search starts at the best corner there.
@@ -111,7 +111,7 @@ def block_schemes(
         least = np.where(lower, np.min(cost, axis=1), least)
         # Every trial is a scheme in its own right, so all of them go to the hull.
         both = Schemes(*map(np.concatenate, zip(corners, tried, strict=True)))
-        corners = _best(both, zero_rate)
+        corners = best_schemes(both, zero_rate)
     return _exact_schemes(joint, corners.channels[:-1], size, n, loss, levels)
 
 
