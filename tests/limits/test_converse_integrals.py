@@ -119,7 +119,10 @@ def test_C27_items_near_the_turn_give_the_usefulness_of_all_items(correlation):
     everywhere.reach = math.inf
     for multiplier in (3e-4, 0.01, 0.3):
         np.testing.assert_allclose(
-            windows.usefulness(multiplier), everywhere.usefulness(multiplier), rtol=1e-12, atol=0
+            windows.usefulness(multiplier),
+            everywhere.usefulness(multiplier),
+            rtol=1e-12,
+            atol=1e-15,
         )
     assert any(points.y is None for points in windows._seen.values())
     assert all(points.y is not None for points in everywhere._seen.values())
