@@ -41,7 +41,7 @@ class Config(Circle):
     """The codes compared."""
     bits: int = 6
     """Bits per item that the codes are fitted for."""
-    atoms: int = 96
+    codewords: int = 96
     """Codewords that the entropy-coded quantizers start from."""
     training: int = 1536
     """Items that codes are fitted to."""
@@ -56,7 +56,7 @@ class Config(Circle):
 SMOKE = Config(
     codes=("entropy-weighted", "k-means VQ"),
     bits=3,
-    atoms=16,
+    codewords=16,
     training=256,
     trials=1024,
     log2_sizes=(1, 4, 10, 20, 40),
@@ -66,7 +66,7 @@ QUICK = Config()
 FULL = Config(
     codes=tuple(CODES),
     bits=8,
-    atoms=384,
+    codewords=384,
     training=8192,
     trials=262144,
     log2_sizes=tuple(np.arange(1, 40.1, 0.5).tolist()),
@@ -126,8 +126,8 @@ def _code(
     source = mixture_on_circle(config, config.noise)
     item_key, start_key = jax.random.split(fit_key)
     items = source.sample(item_key, (config.training,))[1]
-    fitted = fit_item_code(start_key, name, items, config.bits, initial_codewords=config.atoms)
-    code = common_code(fitted, codebook_size=max(config.atoms, 2**config.bits), planes=config.bits)
+    fitted = fit_item_code(start_key, name, items, config.bits, initial_codewords=config.codewords)
+    code = common_code(fitted, codebook_size=max(config.codewords, 2**config.bits), planes=config.bits)
     cells, everything = _item_cells(config)
     rates = code_rates(code, cells.points, masses=cells.masses)
     found = simulate_item_code(

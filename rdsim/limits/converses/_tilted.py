@@ -42,8 +42,8 @@ _STEP: Final = 0.1  # of the thresholds a, standard deviations
 _EXCESS: Final = np.append(np.arange(0.0, 8.0, 0.125), np.geomspace(8.0, 80.0, 16))
 """Bits by which a layer exceeds the codeword's R; they are rounded up to this grid."""
 _LAYERS: Final = 48
-_NATS: Final = 24.0  # exponent at which layers end; what is beyond counts as told
-_HIGHEST: Final = 300.0  # nats of L beyond which layers count as told
+_NATS: Final = 24.0  # exponent at which layers end; an item beyond counts as found
+_HIGHEST: Final = 300.0  # nats of L beyond which an item counts as found
 _DENSITY: Final = 0.0025  # nats to which an information density of one mode is rounded up
 _LONGEST: Final = 36.0  # nats beyond which that density has probability 1e-16
 _RARE: Final = 1e-13
@@ -245,11 +245,11 @@ class _Average(NamedTuple):
     """
 
     matrix: Reals  # shape (G, G)
-    told: Reals  # probability that gamma exp(-i) is below the grid, shape (G,)
+    found: Reals  # probability that gamma exp(-i) is below the grid, where the mean is one, shape (G,)
 
     def of(self, values: Reals) -> Reals:
         """The mean of a function of gamma that decreases and is convex, at most one."""
-        return np.asarray(values @ self.matrix.T + self.told)
+        return np.asarray(values @ self.matrix.T + self.found)
 
 
 def _averages(rho: Reals, free: list[int], log_gamma: Reals) -> list[_Average]:
@@ -265,11 +265,11 @@ def _averages(rho: Reals, free: list[int], log_gamma: Reals) -> list[_Average]:
         lowest = int(offset.min())
         kernel = np.bincount(offset - lowest, mass)
         place = np.arange(size)[:, None] + lowest + np.arange(kernel.size)
-        told = np.where(place < 0, kernel, 0.0).sum(axis=1)
+        certain = np.where(place < 0, kernel, 0.0).sum(axis=1)
         matrix = np.zeros((size, size))
         kept = np.where(place < 0, 0.0, kernel)
         np.add.at(matrix, (np.arange(size)[:, None], np.clip(place, 0, size - 1)), kept)
-        found.append(_Average(matrix, told))
+        found.append(_Average(matrix, certain))
     return found
 
 
