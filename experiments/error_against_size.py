@@ -127,7 +127,9 @@ def _code(
     item_key, start_key = jax.random.split(fit_key)
     items = source.sample(item_key, (config.training,))[1]
     fitted = fit_item_code(start_key, name, items, config.bits, initial_codewords=config.codewords)
-    code = common_code(fitted, codebook_size=max(config.codewords, 2**config.bits), planes=config.bits)
+    code = common_code(
+        fitted, codebook_size=max(config.codewords, 2**config.bits), planes=config.bits
+    )
     cells, everything = _item_cells(config)
     rates = code_rates(code, cells.points, masses=cells.masses)
     found = simulate_item_code(

@@ -245,7 +245,9 @@ class _Average(NamedTuple):
     """
 
     matrix: Reals  # shape (G, G)
-    found: Reals  # probability that gamma exp(-i) is below the grid, where the mean is one, shape (G,)
+    found: (
+        Reals  # probability that gamma exp(-i) is below the grid, where the mean is one, shape (G,)
+    )
 
     def of(self, values: Reals) -> Reals:
         """The mean of a function of gamma that decreases and is convex, at most one."""
