@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim import sources
-from rdsim.limits import bottleneck_dsbs, retrieval_converse
+from rdsim.limits import bottleneck_dsbs, retrieval_converse, retrieval_curve
 from rdsim.limits.converses import _memoryless
 
 LOSSES = ("error", ("miss", 10), "reciprocal_rank", "dcg")
@@ -143,11 +143,65 @@ def test_C27_ternary_sequences_are_bounded_by_sets_and_larger_alphabets_by_the_r
     assert found.bound == ("rank rate",)
 
 
+@settings(max_examples=4)
+@given(
+    tables,
+    st.sampled_from([1, 3, 40]),
+    st.sampled_from(["error", "reciprocal_rank"]),
+    st.floats(1.0, 60.0),
+)
+def test_C27_wider_classes_of_codes_have_smaller_bounds(joint, n, loss, size):
+    """Entropy is less than the length, information less than entropy; shared encoders are separate, those are joint."""
+    bits = np.array([0.0, 0.4, 0.6, 0.9]) * n
+    least = {
+        (rate, encoder): np.asarray(
+            retrieval_converse(
+                sources.DiscreteSource(joint=joint),
+                size,
+                loss,
+                bits=bits,
+                rate=rate,
+                encoder=encoder,
+                letters=n,
+            ).loss
+        )
+        for rate in ("fixed_length", "entropy", "information")
+        for encoder in ("shared", "separate", "joint")
+        if (rate, encoder) != ("fixed_length", "joint")
+    }
+    for (rate, encoder), found in least.items():
+        assert (np.diff(found) <= 1e-12).all()
+        for wider in (("information", encoder), (rate, "separate"), ("information", "joint")):
+            if encoder != "joint" or wider[1] == "joint":
+                assert (least[wider] <= found + 1e-9).all()
+
+
+@settings(max_examples=4)
+@given(tables, st.sampled_from(["error", "reciprocal_rank", "dcg"]), st.floats(1.0, 30.0))
+def test_C25_C26_the_information_of_one_letter_is_bounded_by_the_single_letter_curve(
+    joint, loss, size
+):
+    bits = np.array([0.2, 0.7])
+    for encoder, of_all in (("shared", "shared"), ("separate", "joint"), ("joint", "joint")):
+        found = retrieval_converse(
+            sources.DiscreteSource(joint=joint),
+            size,
+            loss,
+            bits=bits,
+            rate="information",
+            encoder=encoder,
+            letters=1,
+        )
+        curve = retrieval_curve(joint, size, loss, np.zeros(0), encoder=of_all).loss_at(bits)
+        assert (np.asarray(curve.lower) - 1e-11 <= np.asarray(found.loss)).all()
+        assert (np.asarray(found.loss) <= np.asarray(curve.upper)).all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({}, "letters must be given"),
-        ({"letters": 40, "rate": "entropy"}, "at most 16 values"),
+        ({"letters": 40, "encoder": "joint"}, "covered by no bound"),
         ({"letters": 0}, "letters must"),
     ],
 )

@@ -29,12 +29,14 @@ from rdsim.limits.converses._information import Lines
 from rdsim.limits.converses._recalls import Reals, Recalls, binomial_ranks, loss_name, ranks
 from rdsim.limits.converses._tails import CELLS, Tails
 from rdsim.limits.rank_distortion import rank_loss
+from rdsim.limits.retrieval import retrieval_curve
 from rdsim.ranking.loss import RankLoss
 from rdsim.ranking.rank_distribution import gain_without_ties
 from rdsim.sources import DiscreteSource, GaussianSource, SphericalSource
 
 _EQUAL: Final = 1e-6  # relative difference of correlations that are bounded as equal ones
 _CERTAIN: Final = 1e-9  # 1 - correlation below which queries and items are taken for equal
+_ROUNDING: Final = 1e-12  # of the rewards of the single-letter curve, which are exact to 1e-13
 _MOST_LINES: Final = 13
 _TAILS: Final = np.array([0.003, 0.01, 0.03, 0.97, 0.99, 0.997])
 """Parts of the reward at whose shares lines are chosen, beside even ones; between them a chosen line is a bound too."""
@@ -146,14 +148,8 @@ def sequence_rewards(
     rate: str,
     encoder: str,
 ) -> dict[str, Reals]:
-    """Bound the rewards for sequences of letters: by sets of a given size, and by the rank rate."""
+    """Bound the rewards for sequences of letters: by sets of a given size, the rank rate, and the single-letter curve."""
     joint = _memoryless.joined(np.asarray(validation.pmf("source", source.joint, ndim=2)))
-    listed = _listed_sets.covered(joint, n)
-    if rate == "information" or encoder == "joint" or not (rate == "fixed_length" or listed):
-        raise ValueError(
-            'sequences of letters are covered by bounds of rate="fixed_length" and, where items have at most '
-            f'16 values, of "entropy", of encoder="shared" and "separate", got {rate!r} and {encoder!r}'
-        )
     kept = n * np.asarray(bottleneck_at(joint, bits / n, compress="columns").upper)
     known = np.full(bits.size, n * float(source.mutual_information))
     # What is known of a letter is rounded safely: to a billionth of the letter's information.
@@ -162,14 +158,22 @@ def sequence_rewards(
         for one in (np.minimum(kept, known), known)
     )
     rewards = {"rank rate": by_rank, "items stored whole": whole}
+    if n == 1 and min(joint.shape) <= 2:
+        # One letter whose queries sort the items in one order or its reverse: the optimum is known in hundredths of
+        # a second. R bits of any notion carry at most R bits of information.
+        of_all = "shared" if encoder == "shared" else "joint"
+        curve = retrieval_curve(joint, size, loss_name(loss), np.zeros(0), encoder=of_all)
+        rewards["single-letter curve"] = 1 - np.asarray(curve.loss_at(bits).lower) + _ROUNDING
+    if rate == "information" or encoder == "joint":
+        return rewards
     forms = [ranks(size, loss)]
     if encoder == "shared":
         forms.append(binomial_ranks(size, loss))
     means, rest = [recalls for recalls, _ in forms], [last for _, last in forms]
-    if listed:
+    if _listed_sets.covered(joint, n):
         each = [[_listed_sets.reward(joint, n, R, one, rate) for one in means] for R in bits]
         rewards["listed sets"] = (np.array(each) + rest).min(axis=1)
-    elif _memoryless.covered(joint):
+    elif rate == "fixed_length" and _memoryless.covered(joint):
         found = _memoryless.fixed_length(joint, n, bits, means)
         rewards["sets of sequences"] = (found + rest).min(axis=1)
     return rewards

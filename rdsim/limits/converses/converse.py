@@ -39,7 +39,7 @@ class RetrievalConverse:
         loss: no code of its kind has a smaller expected loss, shape of the bits.
         bound: name of the bound that gave it, one for each loss in order: "half-spaces",
             "unequal half-spaces", "tilted half-spaces", "caps", "unequal caps", "sets of sequences", "listed sets",
-            "rank rate" or "items stored whole".
+            "single-letter curve", "rank rate" or "items stored whole".
 
     """
 
@@ -68,8 +68,9 @@ def retrieval_converse(
     each dimension, up to a loosening of 4e-6, where the correlation of the scores of the caps is at most about .9992 and their
     table is exact to 1e-6; elsewhere the rank rate and the exact ranking of whole items are left. For
     sequences of letters, codewords of fixed length are bounded by the exponent of sets of a given size where
-    query or item has at most four letters, else by the rank rate alone; of items of at most 16 values all sets
-    are listed, which is tighter and bounds the entropy too.
+    query or item has at most four letters; of items of at most 16 values all sets are listed, which is tighter and
+    bounds the entropy too. Of one letter, binary for the query or the item, the single-letter curve (C25 for one encoder,
+    C26 for all) bounds every notion of rate. Else the rank rate is left, which bounds all of them.
 
     Args:
         source: jointly Gaussian query and item, of any dimensions, directions, or a `DiscreteSource` that
@@ -88,9 +89,8 @@ def retrieval_converse(
 
     Raises:
         ValueError: if an argument is out of range or unknown, or for fixed length with joint encoders,
-            which no bound of half-spaces covers: name the information instead, which is less;
-            for rates or encoders of sequences that no bound covers; if letters are missing for them or given for
-            another source.
+            which no bound of half-spaces covers: name the information instead, which is less; if letters are
+            missing for sequences or given for another source.
         TypeError: if the source is of another class, or the letters are no integer.
 
     References:
