@@ -61,6 +61,10 @@ _RATIO: Final = (
 _NEAR: Final = 0.1  # of ln lambda, to which the best ones of many shares are rounded: it costs the recall 1e-3 of it
 _STEP: Final = 0.1  # of the thresholds a, standard deviations
 _FEW: Final = 8  # shares, of which each has a lambda of its own
+_GOLDEN: Final = 0.5 * (math.sqrt(5.0) - 1)
+_SECTIONS: Final = (
+    9  # of ln lambda by the golden ratio, to within 2e-3: the recall errs by a thousandth
+)
 _PARTS: Final = 24  # of a step, around the thresholds where a line touches; two for many shares
 _STEP_OF_ITEMS: Final = 0.25
 """Step of the points over the root of lambda and the width of P(X > a|Y = y), sigma/rho. The integrand, the
@@ -179,15 +183,45 @@ def information(items: Callable[[Reals], Items], bits: Reals, log_t: Reals) -> l
     coarse = items(np.arange(-6.0, highest, _STEP))
     nats = np.maximum(bits * _LN2, 0.1)
     best = np.full((bits.size, log_t.size), np.inf)
-    gamma, height = np.zeros(best.shape), np.zeros(best.shape)
-    for multiplier in _multipliers(items(coarse.a[::2]), nats, log_t):
-        log_gamma, above = _supports(items, coarse, float(multiplier), log_t)
+    gamma, height, chosen = (np.zeros(best.shape) for _ in range(3))
+
+    def tried(multiplier: float) -> Reals:
+        """Values at all bits and shares for one lambda; the best lines are kept."""
+        log_gamma, above = _supports(items, coarse, multiplier, log_t)
         heights = above + multiplier * bits[:, None] * _LN2
-        values = np.exp(log_t + log_gamma) + heights
+        values = np.asarray(np.exp(log_t + log_gamma) + heights)
         better = values < best
-        best = np.where(better, values, best)
-        gamma, height = np.where(better, log_gamma, gamma), np.where(better, heights, height)
+        for kept, new in (
+            (best, values),
+            (gamma, np.broadcast_to(log_gamma, best.shape)),
+            (height, heights),
+            (chosen, np.full(best.shape, multiplier)),
+        ):
+            kept[better] = new[better]
+        return values
+
+    for multiplier in _multipliers(items(coarse.a[::2]), nats, log_t):
+        tried(float(multiplier))
+    if log_t.size <= _FEW:
+        # The value is convex in lambda, with kinks where the hull's corner changes: the golden section.
+        for place in np.ndindex(best.shape):
+            low, high = math.log(chosen[place]) - _NEAR, math.log(chosen[place]) + _NEAR
+            inner = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]
+            values = [tried(_multiplier(x))[place] for x in inner]
+            for _ in range(_SECTIONS):
+                if values[0] <= values[1]:
+                    high, inner[1], values[1] = inner[1], inner[0], values[0]
+                    inner[0] = high - _GOLDEN * (high - low)
+                    values[0] = tried(_multiplier(inner[0]))[place]
+                else:
+                    low, inner[0], values[0] = inner[0], inner[1], values[1]
+                    inner[1] = low + _GOLDEN * (high - low)
+                    values[1] = tried(_multiplier(inner[1]))[place]
     return [Lines(log_t, *each) for each in zip(gamma, height, strict=True)]
+
+
+def _multiplier(log: float) -> float:
+    return max(math.exp(log), LEAST_MULTIPLIER)
 
 
 def _multipliers(rough: Items, nats: Reals, log_t: Reals) -> Reals:
@@ -213,8 +247,6 @@ def _multipliers(rough: Items, nats: Reals, log_t: Reals) -> Reals:
     log_best = np.log(tried[i[:, 0]]) + step * np.clip(shift, -1.0, 1.0)
     if log_t.size > _FEW:
         log_best = _NEAR * np.round(log_best / _NEAR)
-    else:
-        log_best = np.add.outer(log_best, [-_NEAR, 0.0, _NEAR])
     return np.asarray(np.maximum(np.exp(np.unique(log_best)), LEAST_MULTIPLIER))
 
 
