@@ -398,6 +398,13 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             0.0,
         ),
         Check.at_most(
+            "C27",
+            "loss by which the interval of a code lies below the converse of one codebook",
+            "Monte Carlo",
+            (dataset.codebook_at_code - dataset.loss_upper).max(),
+            0.0,
+        ),
+        Check.at_most(
             "C17",
             "MRR that fitted temperatures lose to one temperature or averaged cosines, beyond "
             "their intervals",

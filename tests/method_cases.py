@@ -196,6 +196,7 @@ EXEMPT_CLASSES: Final = {
         for name in (
             "ContrastiveLearner",
             "DualEncoder",
+            "ItemPairs",
             "Learner",
             "NeuralCode",
             "RetrievalCodeLearner",

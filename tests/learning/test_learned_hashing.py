@@ -92,7 +92,7 @@ def test_a_hash_of_six_bits_does_not_collapse():
         )
         found[name] = held_out_point(jax.random.key(3), system, queries, items)
     hashes, product = found.values()
-    assert float(hashes.code_bits) > 5.2
+    assert float(hashes.code_bits) > 5.0
     # A loss is one less the MRR: the upper end of a loss is the lower end of its MRR.
     loss, other = (point.losses["reciprocal_rank"] for point in (hashes, product))
     assert float(loss.mean) < float(other.mean)

@@ -126,8 +126,9 @@ def kept_information(
     weight = masses.sum(axis=-1, keepdims=True)
 
     def information(joint: np.ndarray, marginal: np.ndarray) -> np.ndarray:
-        inside = joint > 0
-        ratio = np.where(inside, joint, 1.0) / np.where(inside, weight * marginal, 1.0)
+        product = weight * marginal
+        inside = (joint > 0) & (product > 0)  # a product that underflows adds less than 1e-300
+        ratio = np.where(inside, joint, 1.0) / np.where(inside, product, 1.0)
         return np.asarray(np.maximum(np.sum(joint * np.log2(ratio), axis=(-2, -1)), 0.0))
 
     return information(masses, py), information(masses @ channel.T, px)
