@@ -120,15 +120,20 @@ def bracket_target(
     secant, interpolated between the slopes of the two points (fast where it is curved). The first
     is inf: the left end of the curve; the right end is the best constant letter.
     """
-    xp, costs = p.__array_namespace__(), constant_distortions(p, excess)
-    zero = xp.zeros(())
-    constant = xp.where(xp.arange(costs.size) == xp.argmin(costs), 1.0, 0.0)
-    right = Point(zero, xp.min(costs), zero, zero, constant)
+    xp = p.__array_namespace__()
+    zero, right = xp.zeros(()), _without_bits(p, excess, xp.zeros(()))
     return while_loop(
         lambda now: (now.upper - now.lower > tolerance) & (now.steps < _STEPS),
         lambda now: _narrowed(now, solve(now.slope, tolerance / 4), goal, by_rate),
         Bracket(right, right, xp.asarray(xp.inf), zero, xp.asarray(xp.inf), xp.asarray(0)),
     )
+
+
+def _without_bits(p: Float[Any, " y"], excess: Float[Any, "y u"], slope: Any) -> Point:
+    """The best constant letter, as the optimum of a slope at which nothing is sent."""
+    xp, costs = p.__array_namespace__(), constant_distortions(p, excess)
+    constant = xp.where(xp.arange(costs.size) == xp.argmin(costs), 1.0, 0.0)
+    return Point(slope, xp.min(costs), xp.zeros(()), xp.zeros(()), constant)
 
 
 def _narrowed(state: Bracket, new: Point, goal: Any, by_rate: bool) -> Bracket:
@@ -159,10 +164,12 @@ def optimum_at_target(
 ) -> Optimum:
     """Find slope and output marginal of the optimum at the target.
 
-    The certified bounds meet long before the slope is known to their accuracy, so its bracket is
-    closed: by interpolation to either side in turn, every third time by halving. On a straight piece
-    it closes on the critical slope, whose two ends are mixed. On a curved one the error of the
-    mixture is the square of the width.
+    The certified bounds meet long before the slope is known to their accuracy: the tolerance may put the two
+    points of the search on the wrong sides of the target, and where little is sent it exceeds the rate itself. So
+    the bracket is opened again, from the first slope at which anything is sent to infinity, and closed by points
+    solved to a finer tolerance: first at the two slopes of the search, then by interpolation to either side in turn,
+    every third time by halving. On a straight piece it closes on the critical slope, whose two ends are mixed. On a
+    curved one the error of the mixture is the square of the width.
     """
     xp = p.__array_namespace__()
 
@@ -172,19 +179,14 @@ def optimum_at_target(
     def with_exact_rate(point: Point) -> Point:
         return point._replace(rate=_information(p, excess, point)) if by_rate else point
 
-    left, right = with_exact_rate(end.left), with_exact_rate(end.right)
-    fraction = xp.clip(_fraction(coordinate(left), coordinate(right), goal), 0.0, 1.0)
-    at_end = xp.isinf(left.slope) & (fraction == 0)
-    # The search knows rates to its tolerance only, which may have put a point on the wrong side:
-    # then that side is open again, up to slope inf or down to the first slope.
+    start = with_exact_rate(end.left)
+    fraction = _fraction(coordinate(start), coordinate(with_exact_rate(end.right)), goal)
+    at_end = xp.isinf(start.slope) & (fraction <= 0)
     first = _first_slope(p, excess)
-    low = xp.where(by_rate & (right.rate > goal), 0.0, right.slope)
-    right = right._replace(slope=xp.maximum(low, first))
-    wrong = (by_rate & (left.rate < goal)) | (left.slope <= right.slope)
-    left = left._replace(slope=xp.where(wrong, xp.inf, left.slope))
-    # Where little is sent, the tolerance must be smaller; below 1e-13 the solver does not come.
+    left, right = start._replace(slope=xp.asarray(xp.inf)), _without_bits(p, excess, first)
+    # A derivative is as wrong as the point's gap is against what is sent; below 1e-13 the solver does not come.
     sent = goal if by_rate else end.upper
-    fine = xp.minimum(tolerance / 4, xp.maximum(1e-3 * sent, 1e-13))
+    fine = xp.minimum(tolerance / 4, xp.maximum(1e-5 * sent, 1e-13))
     trivial, _ = without_rate(goal, constant_distortions(p, excess).min(), by_rate)
     wanted = ~(trivial | at_end)
 
@@ -193,7 +195,9 @@ def optimum_at_target(
         return wanted & (high > low * (1 + _NARROW)) & (state.steps < _STEPS)
 
     def step(state: _SlopeBracket) -> _SlopeBracket:
-        slope = _next_slope(state, coordinate, goal)
+        seen = xp.where(state.steps == 0, end.right.slope, end.left.slope)
+        inside = (seen > state.right.slope) & (seen < state.left.slope)
+        slope = xp.where((state.steps < 2) & inside, seen, _next_slope(state, coordinate, goal))
         new = with_exact_rate(solve(slope, fine))
         is_left = (new.rate > goal) if by_rate else (new.excess <= goal)
         left, right = select(is_left, (new, state.right), (state.left, new))

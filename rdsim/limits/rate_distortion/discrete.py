@@ -217,8 +217,7 @@ def distortion_at(
     First derivatives in p, d and R exist in both modes, $dD/dR = -1/s$, and second ones are refused.
     At rate zero s is the steepest slope at which nothing is sent; where that is zero, as for
     equiprobable bits, the derivative is minus infinity (as -1e300). Derivatives agree with closed forms to some
-    1e-5 of themselves from 1e-20 bits on; below, rounding leaves a few per cent. Under `jax.jit` they are those at a
-    rate within the tolerance.
+    1e-5 of themselves from 1e-20 bits on; below, rounding leaves a few per cent.
 
     Args:
         p: source pmf, shape (|Y|,).
