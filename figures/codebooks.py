@@ -48,7 +48,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         )
     axes[0, 2].axhline(1, color="#777777", linewidth=0.8)
     axes[0, 2].set(title="probability to be first, ratio")
-    axes[0, 2].set(ylabel="shared / independent", xlabel="items per codeword log₂ M/K [bits]")
+    axes[0, 2].set(ylabel="shared / independent", xlabel="log₂ of items per codeword")
     axes[0, 2].set_ylim(bottom=0)
     figure.legend(loc="outside upper center", ncols=4, handlelength=2)
     return figure

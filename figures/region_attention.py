@@ -27,7 +27,14 @@ def draw(dataset: xarray.Dataset) -> Figure:
         plane.errorbar(dataset.bits, mean, yerr=bars, elinewidth=0.6, label=name, **look)
         start = here.untrained_mrr.mean("seed")
         plane.plot(dataset.bits, start, **{**look, "linestyle": "none"}, markerfacecolor="white")
-    plane.plot(dataset.bits, dataset.converse, color="black", linewidth=1.0, linestyle="-")
+    plane.plot(
+        dataset.bits,
+        dataset.converse,
+        color="black",
+        linewidth=1.0,
+        linestyle="-",
+        label="converse",
+    )
     plane.set_xscale("log", base=2)
     plane.set_xticks(dataset.bits.values, [str(b) for b in dataset.bits.values])
     plane.set(

@@ -84,6 +84,6 @@ def _several(axis: Axes, dataset: xarray.Dataset) -> None:
         ylabel="bits",
         yscale="log",
         ylim=(5e-2, None),
-        title=f"relevant items of 2^{dataset.attrs['log2_items']:.0f}",
+        title=f"relevant items of 2$^{{{dataset.attrs['log2_items']:.0f}}}$",
     )
     axis.legend(loc="lower left", handlelength=2.5)

@@ -61,7 +61,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     right.axhline(float(dataset.information), color="black", linewidth=1.0, label="information")
     right.set(
         xlabel="share of wrong pairs",
-        ylabel="bits a letter",
+        ylabel="bits per letter",
         title="scores made for such pairs",
         ylim=(0, 1.15 * float(dataset.information)),
     )

@@ -17,7 +17,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         _panel(axis, dataset, metric)
         axis.set_ylabel(name)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return figure
 
 
@@ -43,7 +43,7 @@ def _panel(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
         # Side by side, so that lines close to one another keep their names apart.
         axis.annotate(
             f"{share:.0%}",
-            (1 - 0.07 * place, share * plain),
+            (1 - 0.09 * place, share * plain),
             ha="right",
             va="center",
             fontsize=6,
@@ -70,11 +70,11 @@ def _panel(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
         index = families.index(name.partition(", ")[0])
         color = style.COLORS[index % len(style.COLORS)]
         second = "," in name and not name.endswith("float query")
-        low, high = (part.sel(end=end).values[rows] for end in ("lower", "upper"))
+        ends = (part.sel(end=end).values[rows] for end in ("lower", "upper"))
         axis.errorbar(
             bits[rows],
             values[rows],
-            yerr=[values[rows] - low, high - values[rows]],
+            yerr=style.bars(values[rows], *ends),
             color=color,
             linestyle="none" if len(rows) < 2 else "--" if second else "-",
             marker=style.MARKERS[(index + index // len(style.COLORS)) % len(style.MARKERS)],

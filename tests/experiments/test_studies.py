@@ -4,6 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import ErrorbarContainer
 
 from experiments.runner.claims import STATEMENTS
@@ -26,22 +27,37 @@ def test_study(name, tmp_path):
     assert {check.claim for check in checks} == set(study.claims)
     assert [check for check in checks if not check.holds] == []
     assert draw(study, dataset, tmp_path) == "drawn"
-    figure = importlib.import_module(f"figures.{name}")
-    assert figure.CAPTION
+    module = importlib.import_module(f"figures.{name}")
+    assert module.CAPTION
+    with style.applied():
+        figure = module.draw(dataset)
+        assert_nothing_is_cut_off(figure)
     if name not in COMPUTED_ABSCISSAE:
-        assert_points_stand_where_they_were_measured(figure.draw, dataset)
+        assert_points_stand_where_they_were_measured(figure, dataset)
 
 
-def assert_points_stand_where_they_were_measured(draw_figure, dataset):
+def assert_nothing_is_cut_off(figure):
+    """Titles, names of axes and legends lie on the page, to a point: letters that touch its edge are whole."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    width, height = figure.bbox.size
+    texts = [t for axis in figure.axes for t in (axis.title, axis.xaxis.label, axis.yaxis.label)]
+    legends = [*figure.legends, *(axis.get_legend() for axis in figure.axes)]
+    for part in [*(text for text in texts if text.get_text()), *filter(None, legends)]:
+        box = part.get_window_extent(renderer)
+        inside = min(box.x0, box.y0) > -1.4 and box.x1 < width + 1.4 and box.y1 < height + 1.4
+        name = part.get_text() if hasattr(part, "get_text") else "a legend"
+        assert inside, f"{name!r} is cut off: {box} on a page of {width} x {height}"
+
+
+def assert_points_stand_where_they_were_measured(figure, dataset):
     """No marker with an interval is drawn beside its abscissa, to be told from its neighbours."""
     saved = [
         variable.values.ravel()
         for variable in dataset.variables.values()
         if variable.dtype.kind in "iuf"
     ]
-    with style.applied():
-        axes = draw_figure(dataset).axes
-    for axis in axes:
+    for axis in figure.axes:
         for bars in axis.containers:
             if isinstance(bars, ErrorbarContainer):
                 assert np.isin(bars[0].get_xdata(), np.concatenate(saved)).all()
