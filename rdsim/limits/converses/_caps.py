@@ -19,9 +19,11 @@ import numpy as np
 from scipy.interpolate import CubicSpline, RectBivariateSpline
 from scipy.special import log_ndtr, ndtr, ndtri_exp
 
-from rdsim.limits.converses import _half_spaces, _information
+from rdsim.limits.converses import _information
+from rdsim.limits.converses._code_lengths import Codewords
 from rdsim.limits.converses._information import Items, Lines
 from rdsim.limits.converses._recalls import Recalls
+from rdsim.limits.converses._tails import Edges
 from rdsim.ranking.loss import RankLoss
 from rdsim.ranking.sphere import CodewordAngles, QueryAngles, losses
 from rdsim.sources import SphericalSource
@@ -47,8 +49,11 @@ _LEFT_OUT: Final = 40.0  # nats below its largest value where the density of the
 _POLE: Final = CodewordAngles(np.array([-300.0]), np.ones(1))  # an item that is known exactly
 _IN_A_CELL: Final = np.polynomial.legendre.leggauss(4)
 _MOST_CELLS: Final = 3000
+_EXACTLY: Final = (
+    1e-6  # by how much unequal codewords may pass equal ones where those are reported as the best
+)
 ROUNDING: Final = 4e-6
-"""By which every reward is loosened: more than the splines of the density can lose, 2e-6 in all."""
+"""By which every reward is loosened: more than the splines of the density can lose, 2e-6 in all, and `_EXACTLY`."""
 
 
 class _Pair:
@@ -146,6 +151,7 @@ class CapTails:
     def __init__(self, source: SphericalSource, r: Reals) -> None:
         self.r = np.asarray(r, float)
         key = source.kind, source.dimension, float(source.parameter)
+        self.pair = _pair(*key)
         self.rows = [_row(*key, float(one)) for one in self.r]
 
     def recall(self, log_t: Reals) -> Reals:
@@ -162,6 +168,26 @@ class CapTails:
             a = row.where(log_gamma)
             found.append(row.beyond(a) - np.exp(log_gamma + log_ndtr(-a)))
         return np.maximum(np.stack(found, axis=-1), 0.0)
+
+    def edges(self, log_gamma: Reals) -> Edges:
+        """Return the scores at which codewords and their best lists end."""
+        ends = [row.where(log_gamma) for row in self.rows]
+        return Edges(-ndtri_exp(-self.r * _LN2), np.stack(ends, axis=-1))
+
+    def slopes(self, log_gamma: Reals, shorter: Edges, longer: Edges) -> tuple[Reals, Reals]:
+        r"""Bound $d(q F_\gamma)/dq = P(X > a | Y = b) - \gamma P(X > a)$ between shorter and longer codewords."""
+        low, high = (np.clip(one.codeword, _LOWEST, self.pair.highest) for one in (shorter, longer))
+        near = np.minimum(shorter.listed, longer.listed)
+        far = np.maximum(shorter.listed, longer.listed)
+        gamma = log_gamma[..., None]
+        least = self._seen(far, low) - np.exp(gamma + log_ndtr(-near))
+        most = self._seen(near, high) - np.exp(gamma + log_ndtr(-far))
+        return least, most
+
+    def _seen(self, a: Reals, b: Reals) -> Reals:
+        """Return P(X > a | Y = b) for scores, broadcast together."""
+        a, b = np.broadcast_arrays(a, b)
+        return np.asarray(ndtr(self.pair.tails.ev(a, b)))
 
     def log_ratio(self, r: float, log_t: Reals) -> Reals:
         """Ln of the density at the end of the cap of share t, for a codeword of r bits, by the nearest row."""
@@ -264,18 +290,15 @@ def information(source: SphericalSource, bits: Reals, log_t: Reals) -> list[Line
     return _information.information(functools.partial(CapItems, _pair_of(source)), bits, log_t)
 
 
-def fixed_length(source: SphericalSource, bits: float, recalls: Recalls) -> tuple[float, bool]:
-    """Bound the reward of codewords of R bits each, separate encoders; say whether unequal codewords may be better."""
-    make = functools.partial(CapTails, source)
-    equal = float(recalls.weight @ CapTails(source, np.array([bits])).recall(recalls.log_t))
-    return _half_spaces.hulled(make, bits, recalls, equal, _half_spaces.FEWER_LONGER)
+def codewords(source: SphericalSource) -> Codewords:
+    """Caps."""
+    sigma = 1 / math.sqrt(1 + _pair_of(source).slope ** 2)
+    return Codewords(functools.partial(CapTails, source), sigma, _EXACTLY)
 
 
-def entropy(source: SphericalSource, bits: float, recalls: Recalls) -> tuple[float, bool]:
-    """Bound the reward of codewords of R bits on average, separate encoders."""
-    return _half_spaces.averaged(
-        functools.partial(CapTails, source), bits, recalls, _half_spaces.FEWER_UNLIMITED
-    ), True
+def equal_codewords(source: SphericalSource, bits: float, recalls: Recalls) -> float:
+    """Return the reward of caps of probability 2^-R, which no equal codewords exceed."""
+    return float(recalls.weight @ CapTails(source, np.array([bits])).recall(recalls.log_t))
 
 
 def loss_of_equal_codewords(

@@ -18,28 +18,34 @@ conv being the upper concave hull. Each bound is a line in t, valid at every t, 
 lines bound the recall at all shares, and with it every rank loss.
 """
 
-import math
 from functools import lru_cache, partial
 from typing import Final
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import ndtri_exp
 
+from rdsim.limits.converses._code_lengths import CodeLengths, Codewords
 from rdsim.limits.converses._recalls import Reals, Recalls
-from rdsim.limits.converses._tails import MakeTails, Tails
+from rdsim.limits.converses._tails import Tails
 
-_LN2: Final = math.log(2.0)
-_LONGER: Final = np.append(0.0, np.geomspace(1e-3, 40.0, 399))
-"""Bits by which the good codewords of a code may exceed the mean length: 2^-40 of the mass is left then.
-Their number less one is a multiple of seven, for every seventh may be taken."""
-FEWER_LONGER: Final = _LONGER[::7]
-_UNLIMITED: Final = np.append(0.0, np.geomspace(1e-3, 4000.0, 399))
-"""The same for codes of an entropy, of whose codewords a share of 1/4000 may be as long as this."""
-_PART: Final = (
-    0.02  # of the distance of two rows, to which the best length is sought; the bound is flat there
-)
-FEWER_UNLIMITED: Final = _UNLIMITED[::7]
+EXACTLY: Final = 1e-10
+"""By how much unequal codewords may pass equal ones where these are reported as the best."""
+
+
+def codewords(correlation: float) -> Codewords:
+    """Half-spaces of normal pairs."""
+    sigma = float(np.sqrt((1 - correlation) * (1 + correlation)))
+    return Codewords(partial(_tails, correlation), sigma, EXACTLY)
+
+
+def _tails(correlation: float, r: Reals) -> Tails:
+    """Keep the last tables: bounds of several losses share them."""
+    return _kept_tails(correlation, np.asarray(r, float).tobytes())
+
+
+@lru_cache(maxsize=64)  # the numbers of bits of one source, and tens of MB at most
+def _kept_tails(correlation: float, r: bytes) -> Tails:
+    return Tails(correlation, np.frombuffer(r))
 
 
 def equal_codewords(correlation: float, bits: float, recalls: Recalls) -> float:
@@ -49,135 +55,33 @@ def equal_codewords(correlation: float, bits: float, recalls: Recalls) -> float:
     return float(recalls.weight @ found)
 
 
-class _FixedLength:
-    r"""Codewords of R bits each: $2^R \mathrm{conv}(\varphi_\gamma)(2^{-R})$, $\varphi(q) = q F(\log_2 1/q)$.
-
-    phi is concave up to some q, convex beyond, and ends at q = 1 in (1 - gamma)+, so its hull at 2^-R is phi
-    itself or lies on a chord from a smaller q, that of the good codewords, to q = 1, one junk codeword that
-    takes the rest. Along the smaller q the chords rise and then fall: where the equal codewords exceed slightly
-    longer ones they exceed all, and few rows tell. Rows: the good codeword's excess length, 0 being the equal ones.
-    """
-
-    def __init__(self, tails: MakeTails, bits: float, longer: Reals) -> None:
-        self.tails = tails(bits + longer)
-        left = -np.expm1(-self.tails.r * _LN2)  # 1 - q
-        self.mass = (
-            -np.expm1(-bits * _LN2) / left * np.exp2(-longer)
-        )  # of items with a good codeword
-        self.junk = (
-            -np.expm1(-longer * _LN2) / left
-        )  # 2^R times the share of codewords that are junk
-
-    def values(self, log_gamma: Reals, weight: Reals) -> Reals:
-        """Return 2^R phi along the chords, summed over the recalls, shape of the rows."""
-        end = float(weight @ np.maximum(-np.expm1(log_gamma), 0.0))
-        return np.asarray(self.mass * (weight @ self.tails.worth(log_gamma)) + self.junk * end)
-
-
-class _Entropy:
-    """Codewords of any lengths, R bits on average: the upper concave hull of F at R.
-
-    Rows: pairs of a shorter length, from 0, and a longer one, for chords over R.
-    """
-
-    def __init__(self, tails: MakeTails, bits: float, longer: Reals) -> None:
-        self.shorter = tails(bits * np.linspace(0.0, 1.0, 33)[:-1])
-        self.tails = tails(bits + longer)
-        low, high = self.shorter.r[:, None], self.tails.r
-        self.share = (bits - low) / (high - low)
-        self.mass = bits / self.tails.r if bits > 0 else np.ones(longer.size)
-
-    def values(self, log_gamma: Reals, weight: Reals) -> Reals:
-        """Return the chords at R, summed over the recalls."""
-        short = weight @ self.shorter.worth(log_gamma)
-        long = weight @ self.tails.worth(log_gamma)
-        long[-1] = weight.sum()  # no longer codeword is worth more
-        return np.asarray((1 - self.share) * short[:, None] + self.share * long).max(axis=0)
-
-
-def fixed_length(correlation: float, bits: float, recalls: Recalls) -> tuple[float, bool]:
+def fixed_length(
+    words: Codewords, bits: float, recalls: Recalls, equal: float
+) -> tuple[float, bool]:
     """Bound the reward of codewords of R bits each, separate encoders.
 
+    Args:
+        words: what codewords are worth.
+        bits: R.
+        recalls: the reward as a mean of recalls.
+        equal: the reward of equal codewords.
+
     Returns:
-        The bound, and whether unequal codewords may pass `equal_codewords`; where they may not, that is the
-        bound, and exact.
+        The bound, and whether unequal codewords may pass equal ones; where they may not, those give the bound.
 
     """
-    equal = equal_codewords(correlation, bits, recalls)
-    return hulled(partial(_tails, correlation), bits, recalls, equal)
+    recalls = words.joined(recalls, bits)
+    lengths = CodeLengths(words, bits, fixed=True)
+    log_gamma = lengths.thresholds(bits, recalls.log_t)
+    same = lengths.worth_of_equal(log_gamma, recalls.weight)
+    if lengths.certified(log_gamma, recalls.weight, words.exactly)[0] - same <= words.exactly:
+        return equal + words.exactly, False
+    return lengths.least(recalls), True
 
 
-def _tails(correlation: float, r: Reals) -> Tails:
-    """Keep the last tables: they take most of the time, and bounds of several losses share them."""
-    return _kept_tails(correlation, np.asarray(r, float).tobytes())
-
-
-@lru_cache(maxsize=32)  # the numbers of bits of one source, and tens of MB at most
-def _kept_tails(correlation: float, r: bytes) -> Tails:
-    return Tails(correlation, np.frombuffer(r))
-
-
-def hulled(
-    tails: MakeTails, bits: float, recalls: Recalls, equal: float, longer: Reals = _LONGER
-) -> tuple[float, bool]:
-    """Bound the reward of codewords of R bits each, from that of equal codewords; say whether the hull passes it."""
-    problem, recalls = _FixedLength(tails, bits, longer[::7]), recalls.joined()
-    rows = problem.values(_thresholds(problem, 0.0, recalls.log_t), recalls.weight)
-    if rows.argmax() == 0:
-        return equal, False
-    if len(rows := _rows(recalls, longer)) > problem.mass.size:
-        problem = _FixedLength(tails, bits, rows)
-    return _tightest(problem, recalls), True
-
-
-def entropy(correlation: float, bits: float, recalls: Recalls) -> tuple[float, bool]:
-    """Bound the reward of codewords of R bits on average, separate encoders; codewords may be unequal."""
-    return averaged(partial(Tails, correlation), bits, recalls), True
-
-
-def averaged(tails: MakeTails, bits: float, recalls: Recalls, longer: Reals = _UNLIMITED) -> float:
-    """Bound the reward of codewords of R bits on average."""
-    return _tightest(_Entropy(tails, bits, _rows(recalls, longer)), recalls)
-
-
-def _rows(recalls: Recalls, longer: Reals) -> Reals:
-    """Excess lengths to look at: fewer where many shares are, whose mean is smoother."""
-    return longer if min(recalls.log_t.size, longer.size // 8) <= 8 else longer[::7]
-
-
-def _thresholds(problem: "_FixedLength | _Entropy", row: float, log_t: Reals) -> Reals:
-    """Ln of the likelihood ratios at which good codewords of a length, between rows too, fill their lists.
-
-    Codewords that hold a mass c of the items have lists of share t/c of the database to themselves.
-    """
-    i = min(int(row), problem.tails.r.size - 2)
-    part = row - i
-    r = (1 - part) * problem.tails.r[i] + part * problem.tails.r[i + 1]
-    c = (1 - part) * problem.mass[i] + part * problem.mass[i + 1]
-    log_share = np.minimum(log_t - math.log(c), -1e-12)
-    return problem.tails.log_ratio(float(r), log_share)
-
-
-def _tightest(problem: "_FixedLength | _Entropy", recalls: Recalls) -> float:
-    """Minimise the bound over thresholds, which are those of good codewords of one length.
-
-    Whatever the thresholds are, the bound holds. It is minimised over the length on the rows and then,
-    by golden section, between them.
-    """
-
-    def bound(row: float) -> float:
-        log_gamma = _thresholds(problem, row, recalls.log_t)
-        rows = problem.values(log_gamma, recalls.weight)
-        given = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
-        return given + float(rows.max()) + 2 * float(between(rows))
-
-    size = problem.tails.r.size
-    coarse = np.arange(0, size - 1, max(8, size // 25))
-    found = [bound(float(row)) for row in coarse]
-    best = int(np.argmin(found))
-    ends = coarse[max(best - 1, 0)], coarse[min(best + 1, coarse.size - 1)]
-    refined = minimize_scalar(bound, bounds=ends, method="bounded", options={"xatol": _PART})
-    return min(float(refined.fun), min(found), float(recalls.weight.sum()))
+def entropy(words: Codewords, bits: float, recalls: Recalls) -> float:
+    """Bound the reward of codewords of R bits on average, separate encoders."""
+    return CodeLengths(words, bits, fixed=False).least(words.joined(recalls, bits))
 
 
 def between(rows: Reals) -> Reals:

@@ -42,17 +42,34 @@ class Recalls:
     log_t: Reals
     weight: Reals
 
-    def joined(self) -> "Recalls":
-        """Join neighbouring shares of little weight: a concave recall has at their mean share at least its mean."""
+    def joined(self, light: float = _LIGHT, width: float = math.inf) -> "Recalls":
+        """Join neighbouring shares: a concave recall has at their mean share at least its mean.
+
+        Args:
+            light: weight of shares that are joined, of all the weight.
+            width: difference of ln t of shares that are joined, nats.
+
+        """
         there = self.weight > 0
-        log_t, weight = self.log_t[there], self.weight[there]
-        if not weight.size:
+        if not there.any():
             return self
-        part = np.floor((np.cumsum(weight) - weight) / (_LIGHT * weight.sum()))
-        first = np.flatnonzero(np.diff(part, prepend=-1.0))
-        total = np.add.reduceat(weight, first)
-        mean = np.logaddexp.reduceat(log_t + np.log(weight), first) - np.log(total)
+        some = Recalls(self.log_t[there], self.weight[there])
+        first, total = some._groups(light, width)
+        mean = np.logaddexp.reduceat(some.log_t + np.log(some.weight), first) - np.log(total)
         return Recalls(np.minimum(mean, 0.0), total)
+
+    def thinned(self, light: float, width: float) -> "Recalls":
+        """Replace neighbouring shares by the one amid them: no bound, but nearer to the mean recall."""
+        first, total = self._groups(light, width)
+        return Recalls(np.add.reduceat(self.weight * self.log_t, first) / total, total)
+
+    def _groups(self, light: float, width: float) -> tuple[NDArray[np.intp], Reals]:
+        """Return where groups of neighbouring shares begin, and their weights."""
+        part = np.floor((np.cumsum(self.weight) - self.weight) / (light * self.weight.sum()))
+        near = np.floor(self.log_t / width)
+        new = (np.diff(part, prepend=-1.0) > 0) | (np.diff(near, prepend=1.0) != 0)
+        first = np.flatnonzero(new)
+        return first, np.add.reduceat(self.weight, first)
 
 
 def ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:

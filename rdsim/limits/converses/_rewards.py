@@ -25,9 +25,10 @@ from rdsim.limits.converses import (
     _memoryless,
     _tilted,
 )
+from rdsim.limits.converses._code_lengths import Codewords
 from rdsim.limits.converses._information import Lines
 from rdsim.limits.converses._recalls import Reals, Recalls, binomial_ranks, loss_name, ranks
-from rdsim.limits.converses._tails import CELLS, Tails
+from rdsim.limits.converses._tails import Tails
 from rdsim.limits.rank_distortion import rank_loss
 from rdsim.limits.retrieval import retrieval_curve
 from rdsim.ranking.loss import RankLoss
@@ -63,11 +64,10 @@ def gaussian_rewards(
         bound = partial(_information.information, partial(_information.Items, largest))
         rewards["half-spaces"] = _information_reward(bound, size, loss, bits, encoder)
     elif largest > 0 and not of_information:
-        limit = _half_spaces.entropy if rate == "entropy" else _half_spaces.fixed_length
+        words = _half_spaces.codewords(largest)
+        same = partial(_half_spaces.equal_codewords, largest)
         equal = partial(_loss_of_equal_codewords, largest, size, loss)
-        found, by_unequal = _codeword_rewards(
-            partial(limit, largest), equal, size, loss, bits, encoder
-        )
+        found, by_unequal = _codeword_rewards(words, same, equal, size, loss, bits, rate, encoder)
         rewards |= _by_name(found, by_unequal, "half-spaces", "unequal half-spaces")
     if unequal:
         rewards["tilted half-spaces"] = _tilted_reward(
@@ -78,8 +78,8 @@ def gaussian_rewards(
 
 def _loss_of_equal_codewords(correlation: float, size: float, loss: RankLoss, bits: float) -> float:
     """Average the loss of a query x given Y > b, whose rank is 1 + Bin(M-1, P(X' > x))."""
-    cells = CELLS * math.ceil(math.sqrt(size / 16))  # the loss is as steep as x, about sqrt(size)
-    x, probability = Tails(correlation, np.array([bits])).nodes(np.array([0]), cells)
+    parts = math.ceil(math.sqrt(size / 16))  # the loss is as steep as x, about sqrt(size)
+    x, probability = Tails(correlation, np.array([bits])).nodes(np.array([0]), parts)
     lost = 1 - gain_without_ties(size, loss, log_ndtr(-x))
     return float(np.sum(probability * lost))
 
@@ -130,11 +130,10 @@ def spherical_rewards(
             bound, size, loss, bits[few], encoder
         )
     else:
-        limit = _caps.entropy if rate == "entropy" else _caps.fixed_length
+        words = _caps.codewords(source)
+        same = partial(_caps.equal_codewords, source)
         equal = partial(_caps.loss_of_equal_codewords, source, size, loss)
-        found, by_unequal = _codeword_rewards(
-            partial(limit, source), equal, size, loss, bits, encoder
-        )
+        found, by_unequal = _codeword_rewards(words, same, equal, size, loss, bits, rate, encoder)
         rewards |= _by_name(found + _caps.ROUNDING, by_unequal, "caps", "unequal caps")
     return rewards
 
@@ -200,22 +199,26 @@ def _information_reward(
 
 
 def _codeword_rewards(
-    bound: Callable[[float, Recalls], tuple[float, bool]],
+    words: Codewords,
+    reward_of_equal_codewords: Callable[[float, Recalls], float],
     loss_of_equal_codewords: Callable[[float], float],
     size: float,
     loss: RankLoss,
     bits: Reals,
+    rate: str,
     encoder: str,
 ) -> tuple[Reals, NDArray[np.bool_]]:
     """Bound the rewards of fixed length or entropy.
 
     Args:
-        bound: at so many bits, of a mean of recalls; and whether codewords of unequal probabilities may be the better ones.
+        words: what codewords of any length are worth.
+        reward_of_equal_codewords: at so many bits, a mean of recalls of codewords of equal probabilities.
         loss_of_equal_codewords: at so many bits, the loss of one encoder whose codewords have equal probabilities,
             integrated over the share; called where unequal ones are no better.
         size: log2 M.
         loss: rank loss.
         bits: R, shape (bits,).
+        rate: "fixed_length" or "entropy".
         encoder: "shared" or "separate".
 
     Returns:
@@ -225,12 +228,17 @@ def _codeword_rewards(
     recalls, rest = ranks(size, loss)
     binomial, last = binomial_ranks(size, loss) if encoder == "shared" else (recalls, rest)
 
+    def bound(R: float, means: Recalls) -> tuple[float, bool]:
+        if rate == "entropy":
+            return _half_spaces.entropy(words, R, means), True
+        return _half_spaces.fixed_length(words, R, means, reward_of_equal_codewords(R, means))
+
     def reward_at(R: float) -> tuple[float, bool]:
         if R == 0:  # the rank rate is exact, and this says nothing
             return 1.0, False
         shared, unequal = bound(R, binomial)
         if encoder == "shared" and not unequal:
-            return 1 - loss_of_equal_codewords(R), False
+            return 1 - loss_of_equal_codewords(R) + words.exactly, False
         if encoder == "separate":
             return shared + last, unequal
         # One encoder for all is one of the separate ones.

@@ -24,10 +24,11 @@ from typing import Final, NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri_exp
 
+from rdsim.limits.converses._code_lengths import tents
 from rdsim.limits.converses._half_spaces import between
 from rdsim.limits.converses._information import LEAST_MULTIPLIER, Items
 from rdsim.limits.converses._recalls import Reals
-from rdsim.limits.converses._tails import Tails
+from rdsim.limits.converses._tails import Edges, Tails
 from rdsim.ranking.tails.contour import contour
 
 _LN2: Final = math.log(2.0)
@@ -41,6 +42,7 @@ _FREE: Final = (0, 1, 2, 3, 4, 8)  # strongest modes that the decoder is given
 _STEP: Final = 0.1  # of the thresholds a, standard deviations
 _EXCESS: Final = np.append(np.arange(0.0, 8.0, 0.125), np.geomspace(8.0, 80.0, 16))
 """Bits by which a layer exceeds the codeword's R; they are rounded up to this grid."""
+_PARTS_OF_LENGTH: Final = 4  # of the steps of that grid, in which codewords are looked at
 _LAYERS: Final = 48
 _NATS: Final = 24.0  # exponent at which layers end; an item beyond counts as found
 _HIGHEST: Final = 300.0  # nats of L beyond which an item counts as found
@@ -166,20 +168,35 @@ def _fixed_length(
 def _hull(r: float, lengths: Reals, log_gamma: Reals) -> Reals:
     r"""$2^L \hat\varphi_\gamma(2^{-L})$ at lengths L, increasing, shape (G, lengths).
 
-    The hull lies on a chord from a codeword no longer than 2^-L to one junk codeword, as in `_half_spaces`.
+    $\varphi(q) = q F_\gamma$ is concave up to some q, convex beyond, and ends at q = 1 in $J = (1-\gamma)^+$. So its hull at
+    $2^{-L}$ lies on a chord to there, one junk codeword, from a codeword of $r \ge L$ bits, and is
+    $J + (1 - 2^{-L}) \max_r 2^{L-r} (F_\gamma(r) - J)/(1 - 2^{-r})$. The apexes of tents between lengths are
+    counted as codewords, see `_code_lengths`, and the longest ones as certainty.
     """
-    rows = Tails(r, lengths).worth(log_gamma)
-    junk = np.maximum(-np.expm1(log_gamma), 0.0)
-    left = -np.expm1(-lengths * _LN2)
-    hull = np.empty_like(rows)
-    for j in range(lengths.size):
-        longer = lengths[j:] - lengths[j]
-        mass = left[j] / left[j:] * np.exp2(-longer)
-        rest = -np.expm1(-longer * _LN2) / left[j:]
-        chords = mass * rows[:, j:] + rest * junk[:, None]
-        hull[:, j] = chords.max(axis=1)
-        if longer.size > 2:
-            hull[:, j] += np.where(chords.argmax(axis=1) > 0, 2 * between(chords), 0.0)
+    parts = np.arange(_PARTS_OF_LENGTH) / _PARTS_OF_LENGTH
+    each = (lengths[:-1, None] + np.diff(lengths)[:, None] * parts).ravel()
+    rows = Tails(r, np.append(each, lengths[-1]))
+    worth, edges = rows.worth(log_gamma), rows.edges(log_gamma)
+    worth[:, -1] = 1.0
+    slopes = rows.slopes(
+        log_gamma,
+        Edges(edges.codeword[:-1], edges.listed[:, :-1]),
+        Edges(edges.codeword[1:], edges.listed[:, 1:]),
+    )
+    at, height = tents(rows.r, worth, *slopes, in_q=True)
+    junk = np.maximum(-np.expm1(log_gamma), 0.0)[:, None]
+
+    def log2_chord(r: Reals, F: Reals) -> Reals:
+        with np.errstate(divide="ignore"):  # what is worth nothing
+            return np.asarray(
+                np.log2(np.maximum(F - junk, 0.0)) - r - np.log2(-np.expm1(-r * _LN2))
+            )
+
+    # From each length on: its own point, the apex beyond it, and those of all longer ones.
+    chord = log2_chord(rows.r, worth)
+    chord[:, :-1] = np.maximum(chord[:, :-1], log2_chord(at, height))
+    best = np.maximum.accumulate(chord[:, ::-1], axis=1)[:, ::-1][:, ::_PARTS_OF_LENGTH]
+    hull = junk - np.expm1(-lengths * _LN2) * np.exp2(best + lengths)
     # What is at least as long is worth no less, and nothing more than one.
     return np.asarray(np.minimum(np.maximum.accumulate(hull, axis=1), 1.0))
 

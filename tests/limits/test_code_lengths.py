@@ -1,0 +1,189 @@
+"""The certified hull over code lengths (C27), against fine grids of lengths, near correlation one too."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.integrate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import log_ndtr, ndtri_exp
+
+from rdsim import sources
+from rdsim.limits.converses import _caps, _code_lengths, _half_spaces, _tilted
+from rdsim.limits.converses._recalls import Recalls, ranks
+from rdsim.limits.converses._tails import Tails
+from rdsim.ranking.loss import parse_loss
+
+CORRELATIONS = st.floats(-6, -0.3).map(lambda power: 1 - 10.0**power)
+BITS = st.floats(0.05, 20.0)
+
+
+def exceed_by_quadrature(correlation, b, log_q, a):
+    """P(X > a | Y > b) as an integral over Y, adaptive between points about the step at a / rho."""
+    sigma = math.sqrt((1 - correlation) * (1 + correlation))
+
+    def density(y):
+        seen = log_ndtr((correlation * y - a) / sigma)
+        return math.exp(-0.5 * y * y - 0.5 * math.log(2 * math.pi) - log_q + seen)
+
+    step = [a / correlation + k * sigma for k in (-8, -4, -2, -1, 0, 1, 2, 4, 8)]
+    ends = sorted({b, b + 8, *(y for y in step if b < y < b + 8)})
+    parts = itertools.pairwise(ends)
+    return sum(scipy.integrate.quad(density, *part, epsabs=1e-15)[0] for part in parts)
+
+
+@pytest.mark.parametrize("correlation", [0.9, 0.99, 0.999, 0.9999, 0.99999, 1 - 1e-6, 1 - 1e-8])
+@pytest.mark.parametrize("r", [2.0, 16.0, 100.0])
+def test_tails_near_correlation_one(correlation, r):
+    """The density of the query rises within sigma, far less than a cell of the table is wide elsewhere."""
+    tails = Tails(correlation, np.array([r]))
+    a = tails.b[0] + np.array([-0.3, -0.01, 0.0, 0.001, 0.02, 0.1, 0.2, 1.0])
+    found = tails.exceed(a, np.zeros(a.size, int))
+    wanted = [exceed_by_quadrature(correlation, tails.b[0], -r * math.log(2), one) for one in a]
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
+    for parts in (1, 3):
+        x, probability = tails.nodes(np.array([0]), parts)
+        assert probability.sum() == pytest.approx(1, abs=1e-13)
+        assert probability[x > a[0]].sum() == pytest.approx(wanted[0], abs=1e-2)
+
+
+def grid_of_lengths(bits, *, fixed):
+    """Many more lengths than the bound starts with, denser towards R on both sides."""
+    longer = np.append(0.0, np.geomspace(1e-4, 40.0 if fixed else 4000.0, 2000))
+    shorter = bits - np.geomspace(1e-4 * bits, bits, 150)
+    return np.append(shorter[::-1], bits + longer)
+
+
+def hull_of_grid(tails, bits, log_gamma, weight, *, fixed):
+    """The largest chord at R over all pairs of lengths of the grid."""
+    r, worth = tails.r, weight @ tails.worth(log_gamma)
+    short, long = r <= bits, r >= bits
+    q, q0 = np.exp2(bits - r), 1.0
+    found = -np.inf
+    for i in np.flatnonzero(short):
+        x, y = (q, q * worth) if fixed else (r, worth)
+        at = q0 if fixed else bits
+        apart = x[long] != x[i]
+        part = np.where(apart, (at - x[i]) / np.where(apart, x[long] - x[i], 1.0), 1.0)
+        found = max(found, float((part * y[long] + (1 - part) * y[i]).max()))
+    return found
+
+
+@settings(max_examples=12)
+@given(
+    correlation=CORRELATIONS,
+    bits=BITS,
+    good=st.floats(0.0, 8.0),
+    size=st.floats(3.0, 40.0),
+    loss=st.sampled_from(["error", "reciprocal_rank", "dcg"]),
+    fixed=st.booleans(),
+)
+def test_C27_the_hull_holds_for_lengths_between_those_that_are_computed(
+    correlation, bits, good, size, loss, fixed
+):
+    words = _half_spaces.codewords(correlation)
+    recalls = ranks(size, parse_loss(loss))[0].joined(light=0.1, width=1.0)
+    lengths = _code_lengths.CodeLengths(words, bits, fixed=fixed)
+    log_gamma = lengths.thresholds(bits + good, recalls.log_t)
+    upper, lower = lengths.certified(log_gamma, recalls.weight, 1e-7)
+    tails = Tails(correlation, grid_of_lengths(bits, fixed=fixed))
+    wanted = hull_of_grid(tails, bits, log_gamma, recalls.weight, fixed=fixed)
+    # Beyond the longest length codewords count as certain: a share of the mass in 2^40, of the bits in 4000.
+    beyond = 2.0**-39 if fixed else bits / 3000
+    # Lengths of its own may lie nearer to the best than those of the grid.
+    assert lower - beyond <= wanted + 1e-4 * recalls.weight.sum()
+    assert wanted <= upper + 1e-12
+    assert upper <= wanted + beyond + 1e-3 * recalls.weight.sum()
+
+
+@settings(max_examples=25)
+@given(
+    correlation=CORRELATIONS,
+    ends=st.tuples(st.floats(0, 12), st.floats(1e-3, 6)),
+    log_gamma=st.floats(-3, 9),
+    in_q=st.booleans(),
+)
+def test_C27_tents_lie_above_what_codewords_are_worth(correlation, ends, log_gamma, in_q):
+    """Between two lengths, for lines in q or in r."""
+    gamma = np.array([log_gamma])
+    r = np.array([ends[0], ends[0] + ends[1]])
+    tails = Tails(correlation, r)
+    edges, worth = tails.edges(gamma), tails.worth(gamma)
+    cut = [type(edges)(edges.codeword[i : i + 1], edges.listed[:, i : i + 1]) for i in (0, 1)]
+    slopes = tails.slopes(gamma, *cut)
+    at, height = (one[0] for one in _code_lengths.tents(r, worth, *slopes, in_q=in_q))
+    inside = np.linspace(*r, 200)
+    truth = Tails(correlation, inside).worth(gamma)[0]
+    corners = np.array([r[0], at[0], r[1]]), np.array([worth[0, 0], height[0], worth[0, 1]])
+    if in_q:  # lines in q are lines in 1/q for q F / q
+        above = np.interp(np.exp2(inside - r[1]), np.exp2(corners[0] - r[1]), corners[1])
+    else:
+        above = np.interp(inside, *corners)
+    assert (truth <= above + 1e-12).all()
+
+
+@pytest.mark.parametrize("dimension", [3, 16])
+def test_C27_the_hull_of_caps_holds_between_lengths(dimension):
+    source = sources.projected_normal(dimension, correlation=0.8)
+    words = _caps.codewords(source)
+    recalls = Recalls(np.array([-math.log(100.0)]), np.ones(1))
+    for fixed in (True, False):
+        lengths = _code_lengths.CodeLengths(words, 4.0, fixed=fixed)
+        log_gamma = lengths.thresholds(6.0, recalls.log_t)
+        upper, lower = lengths.certified(log_gamma, recalls.weight, 1e-6)
+        r = np.concatenate([np.linspace(0.0, 4.0, 30), 4.0 + np.linspace(0.0, 12.0, 300)])
+        wanted = hull_of_grid(
+            _caps.CapTails(source, r), 4.0, log_gamma, recalls.weight, fixed=fixed
+        )
+        assert lower - 2e-3 <= wanted <= upper + _caps.ROUNDING
+        assert upper - lower <= 1e-6
+
+
+@settings(max_examples=10)
+@given(correlation=CORRELATIONS, bits=BITS, size=st.floats(3.0, 30.0))
+def test_C27_the_search_leaves_no_better_thresholds(correlation, bits, size):
+    """The bound is no looser than with thresholds of good codewords of any other length, to a thousandth."""
+    words = _half_spaces.codewords(correlation)
+    recalls = words.joined(ranks(size, parse_loss("reciprocal_rank"))[0], bits)
+    found = _code_lengths.CodeLengths(words, bits, fixed=True).least(recalls)
+    for good in np.geomspace(1e-2, 12.0, 12):
+        lengths = _code_lengths.CodeLengths(words, bits, fixed=True)
+        log_gamma = lengths.thresholds(bits + good, recalls.log_t)
+        bound = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
+        bound += lengths.certified(log_gamma, recalls.weight, 1e-6)[0]
+        assert found <= bound + 1e-3
+
+
+def test_C27_equal_codewords_end_where_their_list_does():
+    """Half of a normal pair's list: with z the end of the list the recall is that of the threshold."""
+    tails = Tails(0.7, np.array([3.0]))
+    log_t = np.array([-2.0])
+    a = -ndtri_exp(log_t)
+    gamma = tails.log_ratio(3.0, log_t)
+    recall = tails.exceed(a, np.zeros(1, int))
+    assert tails.worth(gamma)[0, 0] == pytest.approx(
+        recall[0] - math.exp(gamma[0] - 2.0), abs=1e-14
+    )
+
+
+@settings(max_examples=12)
+@given(correlation=CORRELATIONS, bits=st.floats(0.1, 60.0))
+def test_C29_the_hull_of_tilted_layers_holds_for_lengths_between_those_that_are_computed(
+    correlation, bits
+):
+    r"""Chords to one junk codeword from the codewords of a fine grid, for every length of a layer."""
+    lengths, log_gamma = bits + _tilted._EXCESS, np.linspace(-4.0, 20.0, 25)
+    found = _tilted._hull(correlation, lengths, log_gamma)
+    r = np.unique(np.append(np.linspace(bits, bits + 40, 2000), lengths))
+    worth = Tails(correlation, r).worth(log_gamma)
+    junk = np.maximum(-np.expm1(log_gamma), 0.0)[:, None]
+    # The grid is coarser beyond 8 bits, where layers are a share in 256.
+    for j, loose in ((0, 2e-3), (3, 2e-3), (17, 2e-3), (40, 4e-3), (63, 2e-2)):
+        longer = r >= lengths[j]
+        q, q0 = np.exp2(-r[longer]), np.exp2(-lengths[j])
+        chord = (1 - q0) / (1 - q) * (q / q0) * worth[:, longer]
+        chord += (1 - q / q0) / (1 - q) * junk
+        assert (found[:, j] >= chord.max(axis=1) - 1e-12).all()
+        assert (found[:, j] <= chord.max(axis=1) + loose).all()
