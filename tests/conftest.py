@@ -30,6 +30,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from rdsim import compilation  # noqa: E402  (importing rdsim switches float64 on)
@@ -46,6 +47,9 @@ hypothesis.settings.register_profile("thorough", max_examples=500, **_COMMON)
 hypothesis.settings.load_profile(_PROFILE)
 
 
+_FLAGS = ("JAX", "XLA", "OMP", "OPENBLAS", "MKL", "RDSIM")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _options_are_left_as_they_were() -> Iterator[None]:
     """A module that leaves an option of the process changed changes the digits of every later one."""
@@ -53,7 +57,9 @@ def _options_are_left_as_they_were() -> Iterator[None]:
     yield
     after = _options()
     changed = {
-        name: (before.get(name), after[name]) for name in after if before.get(name) != after[name]
+        name: (before.get(name), after.get(name))
+        for name in before | after
+        if before.get(name) != after.get(name)
     }
     assert not changed, f"options left changed (before, after): {changed}"
 
@@ -63,8 +69,9 @@ def _options() -> dict[str, object]:
         f"jaxtyping.{name}": getattr(jaxtyping.config, name)
         for name in ("jaxtyping_disable", "jaxtyping_remove_typechecker_stack")
     }
-    flags = {name: os.environ.get(name) for name in ("XLA_FLAGS", "JAX_PLATFORMS")}
-    return dict(jax.config.values) | of_typing | flags
+    flags = {name: value for name, value in os.environ.items() if name.startswith(_FLAGS)}
+    flags.pop("JAX_ENABLE_X64", None)  # the command sets it for the processes that it starts
+    return dict(jax.config.values) | of_typing | flags | np.geterr()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -6,9 +6,7 @@ target among competitors whose codewords follow the code's output marginal q:
 $$\ell(M) = E_{Y,X,U} \, E\,\rho(\text{rank}), \quad a = P_q[s(X,U') > s(X,U)],\
 e = P_q[s(X,U') = s(X,U)], \quad U' \sim q.$$
 
-No database is held in memory, and all sizes and decoders share their draws. For losses that average
-over ties, one tie-break $V \sim U(0,1)$ is drawn with the trial, $p = a + Ve$, which has the same mean
-and costs a fiftieth.
+No database is held in memory, ties are averaged exactly, and all sizes and decoders share their draws.
 """
 
 import dataclasses
@@ -24,8 +22,7 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.item_code import item_code
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking.expectations import miss_loss, reciprocal_rank_loss
-from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_losses
+from rdsim.ranking.loss import Loss, RankLoss, parse_losses
 from rdsim.ranking.rank_distribution import expected_loss_kernel
 from rdsim.simulation.engine.options import RunOptions, checked_run
 from rdsim.simulation.engine.trials import MonteCarloResult, run_trials
@@ -187,7 +184,7 @@ class _ItemTrial:
     ) -> dict[str, Array]:
         source, code, parameters, competitor = arguments
         # The item comes from a key of its own, so that codes which draw are paired with others.
-        item_key, code_key, tie_key = jax.random.split(key, 3)
+        item_key, code_key = jax.random.split(key)
         queries, item, _ = source.sample(item_key)
         seen = queries[jnp.asarray(self.modalities)]
         target = code.encode(code_key, item[None])[0]
@@ -202,9 +199,8 @@ class _ItemTrial:
                 above.append(rule(parameters[name], seen, item))
                 same.append(jnp.zeros(()))
         a, e = jnp.minimum(jnp.stack(above), 1.0), jnp.minimum(jnp.stack(same), 1.0)
-        tie_break = jax.random.uniform(tie_key, (), float)
         # One leaf a loss: the engine makes and compiles exact sums leaf by leaf.
-        return {loss.name: _mean_losses(a, e, tie_break, self.sizes, loss) for loss in self.losses}
+        return {loss.name: _expected_losses(a, e, self.sizes, loss) for loss in self.losses}
 
 
 def _above_and_same(
@@ -224,28 +220,19 @@ def _above_and_same(
     return jnp.sum(above), jnp.sum(same)
 
 
-def _mean_losses(
+def _expected_losses(
     a: Float[Array, " c"],
     e: Float[Array, " c"],
-    tie_break: Float[Array, ""],
     sizes: float | tuple[float, ...],
     loss: RankLoss,
 ) -> Float[Array, "c ..."]:
-    """Rank loss of mean `expected_loss` over the tie-break V, at every size; exact without ties."""
+    """Expected rank loss of each decoder at every size."""
     log2_size = jnp.asarray(sizes)
-    shape = (a.shape[0], *log2_size.shape)
 
     def log_of(probability: Float[Array, " c"]) -> Float[Array, "c ..."]:
         """Logarithm of the probability of each decoder, repeated for every size."""
         column = jnp.log(probability).reshape(-1, *(1,) * log2_size.ndim)
-        return jnp.broadcast_to(column, shape)
+        return jnp.broadcast_to(column, (a.size, *log2_size.shape))
 
-    log_M = jnp.broadcast_to(log_database_size(log2_size), shape)
-    log_p = log_of(jnp.minimum(a + tie_break * e, 1.0))
-    if loss.kind == "reciprocal_rank":
-        found = reciprocal_rank_loss(log_p, log_M)
-    elif loss.kind == "miss" and loss.cutoff > 1:
-        found = miss_loss(log_p + log_M, log_M, loss.cutoff)
-    else:
-        found = expected_loss_kernel(log_of(a), log_of(e), log2_size, loss)
+    found = expected_loss_kernel(log_of(a), log_of(e), log2_size, loss)
     return jnp.clip(found, 0.0, 1.0)
