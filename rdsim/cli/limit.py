@@ -109,9 +109,7 @@ def rank(log2_size: Size, bits: Bits, loss: Loss = "reciprocal_rank", plot: Plot
 
     def curve(x: np.ndarray) -> dict[str, Any]:
         return {
-            f"no system below, M = 2^{log2_size:g}": limits.rank_loss(
-                log2_size, _loss(loss), rate=x
-            )
+            f"least loss, M = 2^{log2_size:g}": limits.rank_loss(log2_size, _loss(loss), rate=x)
         }
 
     return _draw(plot, bits, curve, "bits per item", f"{loss} loss".replace("_", " "))
@@ -268,10 +266,10 @@ def converse(
         )
 
     found = bound(np.array(bits))
-    _show("bits per item", bits, {"no code below": found.loss, "by": found.bound})
+    _show("bits per item", bits, {"least loss": found.loss, "bound": found.bound})
 
     def curve(x: np.ndarray) -> dict[str, Any]:
-        return {f"no code below, M = 2^{log2_size:g}": bound(x).loss}
+        return {f"least loss, M = 2^{log2_size:g}": bound(x).loss}
 
     return _draw(plot, bits, curve, "bits per item", f"{loss} loss".replace("_", " "))
 

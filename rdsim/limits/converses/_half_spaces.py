@@ -36,9 +36,8 @@ Their number less one is a multiple of seven, for every seventh may be taken."""
 FEWER_LONGER: Final = _LONGER[::7]
 _UNLIMITED: Final = np.append(0.0, np.geomspace(1e-3, 4000.0, 399))
 """The same for codes of an entropy, of whose codewords a share of 1/4000 may be as long as this."""
-_PART: Final = (
-    0.02  # of the distance of two rows, to which the best length is sought; the bound is flat there
-)
+_PART: Final = 0.02
+"""The best length is found to this fraction of the distance between two rows, for the bound is flat at its minimum."""
 FEWER_UNLIMITED: Final = _UNLIMITED[::7]
 
 

@@ -54,26 +54,33 @@ LEAST_MULTIPLIER: Final = 3e-4
 below thousands of bits."""
 _LOWEST: Final = 0.02
 _HIGHEST: Final = 2.0
-"""Least and largest lambda times the nats: the best one spends a part of the recall on them."""
-_RATIO: Final = (
-    1.3  # of the multipliers among which the best is looked for; between them by a parabola
-)
-_NEAR: Final = 0.1  # of ln lambda, to which the best ones of many shares are rounded: it costs the recall 1e-3 of it
-_STEP: Final = 0.1  # of the thresholds a, standard deviations
-_FEW: Final = 8  # shares, of which each has a lambda of its own
+"""Range of lambda times R in nats that is searched: at the best lambda this product is a part of the recall."""
+_RATIO: Final = 1.3
+"""Ratio of neighbouring multipliers on the grid of the search; a parabola through three of them refines the best."""
+_NEAR: Final = 0.1
+"""Step to which the best ln lambda of many shares is rounded, so that shares have multipliers in common; the bound is
+loosened by a thousandth of the recall."""
+_STEP: Final = 0.1
+"""Step of the thresholds a, in standard deviations of X."""
+_FEW: Final = 8
+"""Up to so many shares, each has a lambda of its own, found by the golden section."""
 _GOLDEN: Final = 0.5 * (math.sqrt(5.0) - 1)
-_SECTIONS: Final = (
-    9  # of ln lambda by the golden ratio, to within 2e-3: the recall errs by a thousandth
-)
-_PARTS: Final = 24  # of a step, around the thresholds where a line touches; two for many shares
+_SECTIONS: Final = 9
+"""Steps of the golden section, which find ln lambda to within 2e-3 and the recall to within a thousandth."""
+_PARTS: Final = 24
+"""Finer thresholds in each step beside those where a line touches the hull; two where there are many shares."""
 _STEP_OF_ITEMS: Final = 0.25
 """Step of the points over the root of lambda and the width of P(X > a|Y = y), sigma/rho. The integrand, the
 exponential of that probability over lambda, is as narrow as a third of it: the trapezoidal rule is then exact to
 e^(-2 (pi/.75)^2), 1e-15."""
-_LARGEST_EXPONENT: Final = 700.0  # of a number of float64
-_REACH: Final = 9.0  # P(X > a|Y = y) is then 1e-19 from zero or one
-_LOWEST_ITEM: Final = 9.0  # minus the least item: fewer than 1e-19 of all lie below
-_LARGEST_STEP: Final = 0.4  # of the points: the rule is exact for the normal density, to e^-120
+_LARGEST_EXPONENT: Final = 700.0
+"""Largest x for which e^x is still a float64."""
+_REACH: Final = 9.0
+"""So many widths sigma/rho from a/rho, P(X > a|Y = y) is within 1e-19 of zero or one."""
+_LOWEST_ITEM: Final = 9.0
+"""Minus the least y among the points: a fraction of 1e-19 of all items lies below it."""
+_LARGEST_STEP: Final = 0.4
+"""Largest step of the points y, at which the trapezoidal rule integrates the normal density to e^-120."""
 
 
 class _Points(NamedTuple):

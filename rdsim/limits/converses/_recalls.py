@@ -19,11 +19,16 @@ from rdsim.ranking.rank_distribution import gain_without_ties
 
 Reals = NDArray[np.float64]
 
-_ONE_BY_ONE: Final = 32  # ranks that are not grouped
-_RATIO: Final = 1.1  # of the last rank of a group to its first,
-_GROUPS: Final = 1500  # unless there were more groups than this
-_LIGHT: Final = 2e-3  # of all the weight: shares that have less are joined
-_LEAST: Final = 1e-8  # of M t: a competitor that wins so rarely changes the loss by less
+_ONE_BY_ONE: Final = 32
+"""The first ranks are taken one by one, later ones in groups."""
+_RATIO: Final = 1.1
+"""Ratio of the last rank of a group to its first, or of the shares at the ends of a piece."""
+_GROUPS: Final = 1500
+"""Most groups; in the largest databases their ratio is larger than `_RATIO`."""
+_LIGHT: Final = 2e-3
+"""Neighbouring shares are joined until they have so much of all weight."""
+_LEAST: Final = 1e-8
+"""Expected number of winners, M t, at which the integral over shares starts: below it the loss is smaller than this."""
 _LOBATTO: Final = np.array([-1.0, -math.sqrt(3 / 7), 0.0, math.sqrt(3 / 7), 1.0])
 _LOBATTO_WEIGHT: Final = np.array([9.0, 49.0, 64.0, 49.0, 9.0]) / 90
 _SIMPSON_WEIGHT: Final = np.array([1.0, 0.0, 4.0, 0.0, 1.0]) / 3

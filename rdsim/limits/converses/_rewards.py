@@ -34,12 +34,17 @@ from rdsim.ranking.loss import RankLoss
 from rdsim.ranking.rank_distribution import gain_without_ties
 from rdsim.sources import DiscreteSource, GaussianSource, SphericalSource
 
-_EQUAL: Final = 1e-6  # relative difference of correlations that are bounded as equal ones
-_CERTAIN: Final = 1e-9  # 1 - correlation below which queries and items are taken for equal
-_ROUNDING: Final = 1e-12  # of the rewards of the single-letter curve, which are exact to 1e-13
+_EQUAL: Final = (
+    1e-6  # relative difference up to which correlations are bounded as if all were the largest
+)
+_CERTAIN: Final = 1e-9  # 1 - correlation below which only the rank rate is used
+_ROUNDING: Final = (
+    1e-12  # added to the rewards of the single-letter curve, which are exact to 1e-13
+)
 _MOST_LINES: Final = 13
+"""Lines that are chosen at shares which divide the reward evenly."""
 _TAILS: Final = np.array([0.003, 0.01, 0.03, 0.97, 0.99, 0.997])
-"""Parts of the reward at whose shares lines are chosen, beside even ones; between them a chosen line is a bound too."""
+"""Further parts of the reward at whose shares a line is chosen; every line is a bound at all other shares too."""
 
 
 def gaussian_rewards(

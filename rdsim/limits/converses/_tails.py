@@ -18,7 +18,7 @@ _LN2: Final = math.log(2.0)
 _REACH: Final = 13.0  # standard deviations of a unit normal beyond which less than 1e-38 lies
 CELLS: Final = 208  # cells of X in a table: an eighth of a standard deviation wide
 _IN_A_CELL: Final = np.polynomial.legendre.leggauss(8)  # exact to rounding in so narrow a cell
-_AT_ONCE: Final = 256  # thresholds
+_AT_ONCE: Final = 256  # thresholds whose tails are in memory together
 _ROWS: Final = 16  # rows whose nodes are in memory together
 
 
