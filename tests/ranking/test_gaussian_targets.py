@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from rdsim.ranking.gaussian_targets import of_first
-from rdsim.ranking.vector_gaussian import target_scores, vector_gaussian_rank_losses
+from rdsim.ranking.gaussian.several_targets import of_first
+from rdsim.ranking.gaussian.vector import target_scores, vector_gaussian_rank_losses
 
 KEY = jax.random.key(5)
 CORRELATIONS = np.array([0.9, 0.7, 0.5, 0.5])

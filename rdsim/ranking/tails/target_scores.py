@@ -1,6 +1,6 @@
 r"""The score of a target among Gaussian vectors, and who passes it there: one contour integral (C29).
 
-With the cumulant generating function K of `ranking.vector_gaussian`, the contour through the saddlepoint t gives the
+With the cumulant generating function K of `ranking.gaussian.vector`, the contour through the saddlepoint t gives the
 probability that a competitor passes the score K'(t), and the density of the target's score there.
 """
 

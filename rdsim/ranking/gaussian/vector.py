@@ -31,7 +31,7 @@ from scipy.special import betainc, ndtri
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking.gaussian_targets import Average, Table, of_each, of_first, of_one
+from rdsim.ranking.gaussian.several_targets import Average, Table, of_each, of_first, of_one
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss
 from rdsim.ranking.tails.contour import Reals
