@@ -3,15 +3,19 @@
 A bound that is too loose passes every comparison with codes, and one that is a percent too tight passes nearly all.
 """
 
+import functools
 import math
 
 import numpy as np
 import pytest
 import scipy.stats
-from scipy.special import betaln
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import betaln, log_ndtr
 
 from rdsim import limits, sources
 from rdsim.limits.converses import _information, _recalls, _tilted
+from rdsim.limits.converses._half_spaces import peak
 from rdsim.ranking.loss import parse_loss
 
 LOSSES = ("error", ("miss", 3), ("miss", 45), "reciprocal_rank", "dcg")
@@ -126,6 +130,56 @@ def test_C27_items_near_the_turn_give_the_usefulness_of_all_items(correlation):
         )
     assert any(points.y is None for points in windows._seen.values())
     assert all(points.y is not None for points in everywhere._seen.values())
+
+
+@settings(max_examples=12)
+@given(
+    st.floats(0.2, 0.98),
+    st.floats(0.01, 0.5),
+    st.sampled_from([1, 20]),
+    st.floats(3.0, 20.0),
+)
+def test_C27_lines_of_the_information_bound_lie_above_every_threshold(
+    correlation, multiplier, shares, size
+):
+    """Also between the thresholds on which they are found: at ones a hundred times as fine around the touching points."""
+    log_t = -size * math.log(2) + np.linspace(0.0, 1.0, shares)
+    items = functools.partial(_information.Items, correlation)
+    coarse = items(np.arange(-6.0, 8.0, _information._STEP))
+    log_gamma, height = _information._supports(items, coarse, multiplier, log_t)
+    a = np.linspace(-1.0, 6.0, 7001)
+    useful, share = items(a).usefulness(multiplier), np.exp(log_ndtr(-a))
+    most = (useful - np.exp(log_gamma[:, None]) * share).max(axis=1)
+    assert (most <= height * (1 + 1e-12)).all()
+    np.testing.assert_allclose(height, most, rtol=2e-3, atol=1e-4)
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.floats(0.02, 0.1), min_size=60, max_size=60),
+    st.floats(0.5, 2.5),
+    st.floats(-0.02, 0.02),
+)
+def test_C27_peaks_between_the_points_of_a_grid_are_bounded(steps, place, higher):
+    """Of two bumps of nearly one height, on a grid of unequal steps, the lower one on the grid may be the higher one."""
+    x = np.cumsum(steps)
+    fine = np.linspace(x[0], x[-1], 100_001)
+
+    def bumps(at):
+        first = np.exp(-0.5 * ((at - x[0] - 0.2 * place) / 0.4) ** 2)
+        return first + (1 + higher) * np.exp(-0.5 * ((at - x[-1] + 0.2 * place) / 0.4) ** 2)
+
+    found, exact = float(peak(bumps(x), x)), bumps(fine).max()
+    assert exact * (1 - 1e-12) <= found <= exact + 1e-2
+    assert float(peak(np.stack([bumps(x)]), x)[0]) == found
+
+
+def test_C27_the_highest_point_of_a_grid_need_not_be_next_to_the_peak():
+    """One bump has its top on the grid, the other, a thousandth higher, in the middle of two points."""
+    x = np.arange(-40, 41) * 0.1
+    rows = np.exp(-2 * (x + 2) ** 2) + 1.001 * np.exp(-2 * (x - 2.05) ** 2)
+    assert rows.argmax() == 20
+    assert 1.001 < float(peak(rows)) < 1.01
 
 
 @pytest.mark.parametrize("correlation", [1e-9, 1e-4, 0.9999, 1 - 1e-5, 1 - 1e-8])

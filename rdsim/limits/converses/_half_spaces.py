@@ -91,7 +91,7 @@ class _Entropy:
         short = weight @ self.shorter.worth(log_gamma)
         long = weight @ self.tails.worth(log_gamma)
         long[-1] = weight.sum()  # no longer codeword is worth more
-        return np.asarray((1 - self.share) * short[:, None] + self.share * long).max(axis=0)
+        return peak(((1 - self.share) * short[:, None] + self.share * long).T)
 
 
 def fixed_length(correlation: float, bits: float, recalls: Recalls) -> tuple[float, bool]:
@@ -168,7 +168,7 @@ def _tightest(problem: "_FixedLength | _Entropy", recalls: Recalls) -> float:
         log_gamma = _thresholds(problem, row, recalls.log_t)
         rows = problem.values(log_gamma, recalls.weight)
         given = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
-        return given + float(rows.max()) + 2 * float(between(rows))
+        return given + float(peak(rows))
 
     size = problem.tails.r.size
     coarse = np.arange(0, size - 1, max(8, size // 25))
@@ -179,12 +179,23 @@ def _tightest(problem: "_FixedLength | _Entropy", recalls: Recalls) -> float:
     return min(float(refined.fun), min(found), float(recalls.weight.sum()))
 
 
-def between(rows: Reals) -> Reals:
-    """By how much a smooth function may exceed its largest value on a grid: as a parabola does."""
-    i = rows.argmax(axis=-1)
-    inside = (i > 0) & (i < rows.shape[-1] - 1)
-    j = np.clip(i, 1, rows.shape[-1] - 2)[..., None]
-    a, b, c = (np.take_along_axis(rows, j + k, axis=-1)[..., 0] for k in (-1, 0, 1))
-    curvature = 2 * b - a - c  # at least |a - c|, for b is the largest
-    bent = inside & (curvature > 0)
-    return np.asarray(np.where(bent, (a - c) ** 2 / (8 * np.where(bent, curvature, 1.0)), 0.0))
+def peak(rows: Reals, x: Reals | None = None) -> Reals:
+    """Bound the maximum of a smooth function by its values on a grid x, by default the integers, along the last axis.
+
+    Between its points the function may exceed each of its local maxima on the grid as a parabola through it and its two
+    neighbours does. Twice this excess is added to every one of them, not to the highest alone: a line that touches a
+    hull at two corners is as high at both, and where the grid is coarser the function may lie higher in between.
+    """
+    whole = rows.max(axis=-1)
+    if rows.shape[-1] < 3:
+        return np.asarray(whole)
+    x = np.arange(rows.shape[-1], dtype=float) if x is None else x
+    left, right = np.diff(x)[:-1], np.diff(x)[1:]
+    a, b, c = rows[..., :-2], rows[..., 1:-1], rows[..., 2:]
+    rise, fall = (b - a) / left, (b - c) / right
+    # The parabola's slope at the middle point and half its curvature, by divided differences.
+    slope = (rise * right - fall * left) / (left + right)
+    half_curvature = (rise + fall) / (left + right)
+    highest = (rise >= 0) & (fall >= 0) & (half_curvature > 0)
+    excess = slope**2 / (4 * np.where(highest, half_curvature, 1.0))
+    return np.asarray(np.maximum(whole, np.where(highest, b + 2 * excess, -np.inf).max(axis=-1)))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr, ndtri_exp
 
 from rdsim.limits._supporting_lines import lower_hull
-from rdsim.limits.converses._half_spaces import between
+from rdsim.limits.converses._half_spaces import peak
 from rdsim.limits.converses._recalls import Reals
 
 _LN2: Final = math.log(2.0)
@@ -265,10 +265,11 @@ def _supports(
     They are found on the coarse thresholds, and again on fine ones where they touch.
     """
     parts = _PARTS if log_t.size <= _FEW else 2
-    around = _STEP * np.arange(-parts, parts + 1) / parts
     a, useful = coarse.a, coarse.usefulness(multiplier)
-    touched = _corners(useful, log_ndtr(-a), log_t)
-    fine = np.setdiff1d(np.add.outer(a[np.unique(touched)], around), a)
+    touched = np.unique(_corners(useful, log_ndtr(-a), log_t))
+    # Numbers of the fine thresholds, so that no threshold stands twice but for rounding: `peak` needs their distances.
+    number = np.unique(np.add.outer(parts * touched, np.arange(-parts, parts + 1)))
+    fine = a[0] + _STEP / parts * number[number % parts != 0]
     order = np.argsort(np.concatenate([a, fine]))
     more = items(fine).usefulness(multiplier)
     a = np.concatenate([a, fine])[order]
@@ -279,7 +280,7 @@ def _supports(
     log_gamma = np.log(useful[right] - useful[left]) - log_shares[right]
     log_gamma -= np.log(-np.expm1(log_shares[left] - log_shares[right]))
     above = useful - np.exp(log_gamma[:, None] + log_shares)
-    return log_gamma, above.max(axis=1) + 2 * between(above)
+    return log_gamma, peak(above, a)
 
 
 def _corners(useful: Reals, log_shares: Reals, log_t: Reals) -> NDArray[np.intp]:

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri_exp
 
-from rdsim.limits.converses._half_spaces import between
+from rdsim.limits.converses._half_spaces import peak
 from rdsim.limits.converses._information import LEAST_MULTIPLIER, Items
 from rdsim.limits.converses._recalls import Reals
 from rdsim.limits.converses._tails import Tails
@@ -148,7 +148,7 @@ def _information(
             multipliers = np.exp(middles[:, near]).ravel()
         for multiplier in multipliers:
             above = items.usefulness(float(multiplier)) - shares
-            rest = np.minimum(above.max(axis=1) + 2 * between(above), 1.0)
+            rest = np.minimum(peak(above), 1.0)
             each = [
                 multiplier * cost[:, None] + average.of(rest)
                 for average, cost in zip(averages, nats, strict=True)
@@ -190,9 +190,7 @@ def _hull(r: float, lengths: Reals, log_gamma: Reals) -> Reals:
         mass = left[j] / left[j:] * np.exp2(-longer)
         rest = -np.expm1(-longer * _LN2) / left[j:]
         chords = mass * rows[:, j:] + rest * junk[:, None]
-        hull[:, j] = chords.max(axis=1)
-        if longer.size > 2:
-            hull[:, j] += np.where(chords.argmax(axis=1) > 0, 2 * between(chords), 0.0)
+        hull[:, j] = peak(chords, longer)
     # What is at least as long is worth no less, and nothing more than one.
     return np.asarray(np.minimum(np.maximum.accumulate(hull, axis=1), 1.0))
 
