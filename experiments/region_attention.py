@@ -38,17 +38,17 @@ class Config:
     noise: float = 0.3
     """Variance of the noise of regions and of words; parts have variance one."""
     bits: tuple[int, ...] = (8, 16, 32)
-    """Per item."""
+    """Bits stored for an item."""
     seeds: int = 1
     """Fits of every family, and databases."""
     steps: int = 200
-    """Of training."""
+    """Training steps of every fit."""
     training: int = 2048
     """Pairs that are learned from."""
     log2_size: int = 9
     """log2 of the database size; every item is looked for once."""
     confidence: float = 0.95
-    """Of one interval."""
+    """Confidence of each interval."""
 
     @property
     def families(self) -> dict[str, Any]:

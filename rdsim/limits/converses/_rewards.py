@@ -50,7 +50,11 @@ _TAILS: Final = np.array([0.003, 0.01, 0.03, 0.97, 0.99, 0.997])
 def gaussian_rewards(
     source: GaussianSource, size: float, loss: RankLoss, bits: Reals, rate: str, encoder: str
 ) -> dict[str, Reals]:
-    """Bound the rewards for Gaussian pairs: by half-spaces, the rank rate, and items stored whole."""
+    """Bound the rewards for Gaussian pairs: by half-spaces, the rank rate, and items stored whole.
+
+    Half-spaces are used at the largest correlation, and tilted ones (C29) where correlations are unequal; those of
+    information where bits of information are counted or encoders are joint, those of codewords otherwise.
+    """
     correlations = np.asarray(source.canonical_correlations)
     kept = bottleneck_vector_gaussian(correlations, rate=bits)
     whole = -0.5 * np.log2(1 - np.minimum(correlations, 1.0) ** 2 + 1e-300).sum()  # I(X;Y), bits
@@ -153,7 +157,11 @@ def sequence_rewards(
     rate: str,
     encoder: str,
 ) -> dict[str, Reals]:
-    """Bound the rewards for sequences of letters: by sets of a given size, the rank rate, and the single-letter curve."""
+    """Bound the rewards for sequences of letters: by sets of a given size, the rank rate, and the single-letter curve.
+
+    The rank rate holds for every notion of rate and every encoder. Sets, listed where items have few values and bounded
+    by their exponent elsewhere, hold for codewords and encoders that are not joint, the curve for one letter.
+    """
     joint = _memoryless.joined(np.asarray(validation.pmf("source", source.joint, ndim=2)))
     kept = n * np.asarray(bottleneck_at(joint, bits / n, compress="columns").upper)
     known = np.full(bits.size, n * float(source.mutual_information))

@@ -126,7 +126,11 @@ def _shrunk(rho: Reals, r: float) -> Reals:
 def _information(
     r: float, bits: Reals, log_gamma: Reals, tilts: list[Reals], averages: list["_Average"]
 ) -> Reals:
-    """The least height over multipliers and free modes, shape (bits, G)."""
+    """The least height over multipliers and free modes, shape (bits, G).
+
+    A geometric grid of multipliers lambda, then points between the best ones and their neighbours. Any lambda gives a
+    bound, so that the search can only loosen it.
+    """
     nats = np.add.outer([0.5 * np.sum(1 / s - 1 + np.log(s)) for s in tilts], bits * _LN2)
     # The bits take between a 30th and two thirds of the recall; other multipliers are never the best.
     least = nats.min(axis=0)
