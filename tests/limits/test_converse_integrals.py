@@ -116,6 +116,18 @@ def test_C27_a_code_that_recalls_every_share_of_the_database_in_proportion_ranks
         assert recalls.weight @ np.exp(recalls.log_t) + rest >= random * (1 - 1e-13)
 
 
+@settings(max_examples=60)
+@given(st.floats(1.0, 9.0), st.sampled_from(LOSSES))
+def test_C27_the_number_of_items_is_the_nearest_integer(size, loss):
+    """Of sizes between integers too: the random ranking is one of round(2^size) items, from both sides."""
+    M = round(2.0**size)
+    random = float(rewards(loss, np.arange(1.0, M + 1)).mean())
+    for form in (_recalls.binomial_ranks, _recalls.ranks):
+        recalls, rest = form(size, parse_loss(loss))
+        found = recalls.weight @ np.exp(recalls.log_t) + rest
+        assert random * (1 - 1e-13) <= found <= random * (1 + 1e-3)
+
+
 @pytest.mark.parametrize("correlation", [0.9, 0.99])
 def test_C27_items_near_the_turn_give_the_usefulness_of_all_items(correlation):
     thresholds = np.arange(-6.0, 12.0, 0.3)
