@@ -28,7 +28,7 @@ from rdsim.transformations import on_host
 
 RATES: Final = ("fixed_length", "entropy", "information")
 ENCODERS: Final = ("shared", "separate", "joint")
-_ROUNDING: Final = 1e-12  # by which every bound is loosened
+_ROUNDING: Final = 1e-12  # every bound is loosened by this for its rounding
 
 
 @result
