@@ -106,7 +106,8 @@ class Items:
     """P(X > a | Y = y) at thresholds a, on points y of halved steps as small multipliers need them.
 
     The probabilities are the same for every multiplier, so that they are computed once a step. Where P(X > a|Y = y) is
-    steep, it is computed near its turn alone: the trapezoidal rule takes the same points everywhere.
+    steep, it is computed near y = a/rho alone, where it rises from zero to one: a window of the points that the
+    trapezoidal rule takes for every threshold.
     """
 
     reach = _REACH
