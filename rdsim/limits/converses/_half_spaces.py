@@ -197,5 +197,6 @@ def peak(rows: Reals, x: Reals | None = None) -> Reals:
     slope = (rise * right - fall * left) / (left + right)
     half_curvature = (rise + fall) / (left + right)
     highest = (rise >= 0) & (fall >= 0) & (half_curvature > 0)
-    excess = slope**2 / (4 * np.where(highest, half_curvature, 1.0))
+    # The quotient is taken first: it is at most twice the distance of the neighbours, and the square might overflow.
+    excess = slope * (slope / (4 * np.where(highest, half_curvature, np.inf)))
     return np.asarray(np.maximum(whole, np.where(highest, b + 2 * excess, -np.inf).max(axis=-1)))
