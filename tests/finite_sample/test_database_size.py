@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from scipy.special import betainc, expit, ndtr
+from scipy.special import betainc, expit, logit, ndtr, ndtri
 
 from rdsim import finite_sample, ranking
 from rdsim.finite_sample.database_size import _mixing
@@ -174,6 +174,64 @@ def test_any_size_up_to_two_to_the_thousand():
     assert (table.quality.values == found.value).all()
     assert table.method.values[0] == "subsets"
     assert table.method.values[1] == found.candidates[int(found.weight.argmax())]
+
+
+@pytest.mark.parametrize("loss", ["reciprocal_rank", ("miss", 10)])
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+def test_the_band_is_that_of_the_pool_of_normal_distributions(loss, confidence):
+    """Weights and quantiles by the docstring's formulas, from each candidate's prediction and error."""
+    rng = np.random.default_rng(6)
+    ahead = rng.binomial(SIZE - 1, beaten(rng, 12, 0.3, 300))
+    doublings = np.array([0.1, 2.0, 10.0])
+    found = finite_sample.predict_quality(
+        ahead,
+        loss,
+        competitors=SIZE - 1,
+        log2_size=math.log2(SIZE) + doublings,
+        confidence=confidence,
+    )
+    gain = 1 - np.asarray(
+        ranking.subset_loss(ahead, loss, competitors=SIZE - 1, sampled=SIZE - 1, tied=1)
+    )
+    quality = gain.mean()
+    sampling = gain.std() / math.sqrt(gain.size) / (quality * (1 - quality))
+    a_doubling = np.sqrt(found.error**2 + (sampling / 4) ** 2)
+    weight = a_doubling**-4.0 / np.sum(a_doubling**-4.0)
+    np.testing.assert_allclose(found.weight, weight, rtol=1e-9, atol=0)
+    # The mean square of the gain falls with the quality as the mean does.
+    of_it = np.maximum(found.predictions, 1 / gain.size)
+    variance = (np.mean(gain**2) / quality * of_it - of_it**2) / gain.size
+    deviation = np.sqrt(variance) / (of_it * (1 - of_it))
+    deviation = np.sqrt(deviation**2 + np.outer(a_doubling, doublings) ** 2)
+    most = expit(logit(quality) + ndtri(0.5 + confidence / 2) * sampling)
+    for ends, probability in (
+        (found.lower, 0.5 - confidence / 2),
+        (found.value, 0.5),
+        (found.upper, 0.5 + confidence / 2),
+    ):
+        below = ndtr((logit(ends) - logit(found.predictions)) / deviation)
+        capped = ends >= most * (1 - 1e-12)
+        assert (ends <= most * (1 + 1e-12)).all()
+        np.testing.assert_allclose((weight @ below)[~capped], probability, rtol=0, atol=1e-6)
+        assert (weight @ below <= probability + 1e-6).all()
+
+
+def test_the_upper_end_never_passes_that_of_the_measured_size():
+    """One pair in ten is wrong: a candidate that was far off lets the pool rise with the size, but items never help."""
+    rng = np.random.default_rng(3)
+    paired = np.floor(np.exp(rng.normal(1, 2, 40))).astype(int)
+    ahead = np.append(np.minimum(paired, 300), rng.integers(0, 301, 4))
+    found = finite_sample.predict_quality(
+        ahead,
+        "error",
+        competitors=300,
+        log2_size=math.log2(301) + np.array([4.0, 20.0]),
+        confidence=0.99,
+    )
+    quality = (ahead == 0).mean()
+    sampling = 1 / math.sqrt(ahead.size * quality * (1 - quality))
+    most = expit(logit(quality) + ndtri(0.995) * sampling)
+    np.testing.assert_allclose(found.upper, most, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("competitors", [1000, 30_000, 1_000_000])

@@ -90,6 +90,18 @@ def test_C29_intervals_cover_the_loss_as_often_as_they_say():
     assert 24 <= covered <= 76
 
 
+def test_C29_the_error_of_a_coarse_integral_is_in_the_interval(monkeypatch):
+    """The random part of the interval is far smaller here than what so few scores lose."""
+    monkeypatch.setattr("rdsim.ranking.tails.target_scores._STEP", 3.0)
+    monkeypatch.setattr("rdsim.ranking.tails.target_scores._SHARPNESS", 8.0)
+    exact = float(gaussian_rank_loss(0.8, 8.0, "reciprocal_rank", n=2).value)
+    found = vector_gaussian_rank_loss(
+        KEY, [0.8, 0.8], 8.0, "reciprocal_rank", queries=4096, confidence=0.01
+    )
+    assert found.lower <= exact <= found.upper
+    assert float(found.upper - found.lower) < 1e-3
+
+
 def test_C29_values():
     """Known to +-.01 by direct simulation; half of that is the interval here, at 6 standard errors."""
     spectrum = sources.vector_gaussian(np.eye(64), np.eye(64), np.diag(SPECTRUM))
