@@ -75,6 +75,18 @@ def test_families_are_the_distributions_of_their_names(family, numbers, cdf):
     )
 
 
+def test_cells_of_the_deep_tail_have_their_widths():
+    """Half of this normal distribution of ln p lies below -60, where the cells are tens of nats wide."""
+    at = _mixing.grid(5.0)
+    found = _mixing._tail("normal in ln p", (-60.0, math.log(20.0)), 0.0, at)
+    for place in (-100.0, -60.0, -30.0):
+        # The distribution to the middle of the cell that holds the place.
+        cell = int(np.argmin(np.abs(at.log_p - place)))
+        below = found[:cell].sum() + 0.5 * found[cell]
+        wanted = ndtr((at.log_p[cell] + 60) / 20) / ndtr(3.0)
+        assert below == pytest.approx(wanted, rel=0, abs=0.01)
+
+
 def test_expected_counts_among_some_are_hypergeometric():
     counts = _mixing.counts_of(np.array([0, 3, 10]), np.array([2, 1, 1]), 12)
     np.testing.assert_allclose(counts.share, np.array([1, 1, 2, 2]) / 6, rtol=1e-12, atol=0)

@@ -66,6 +66,21 @@ def test_C27_the_reward_of_separate_encoders_is_a_sum_over_ranks(loss, power, M)
     assert exact * (1 - 1e-12) <= found <= exact * (1 + 1e-3)
 
 
+@pytest.mark.parametrize("loss", ["reciprocal_rank", "dcg"])
+@pytest.mark.parametrize("power", POWERS)
+@pytest.mark.parametrize("size", [3.0, 10.0, 40.0])
+def test_C27_joined_shares_have_no_smaller_reward(loss, power, size):
+    """By Jensen's inequality; of C(t) = t the reward is the same. In large databases late shares are joined coarsely."""
+    for form in (_recalls.binomial_ranks, _recalls.ranks):
+        recalls = form(size, parse_loss(loss))[0]
+        few = recalls.joined()
+        whole = float(recalls.weight @ np.exp(power * recalls.log_t))
+        found = float(few.weight @ np.exp(power * few.log_t))
+        assert few.weight.sum() == pytest.approx(recalls.weight.sum(), rel=1e-12, abs=0)
+        most = 1e-12 if power == 1 else 1e-2 if size < 40 else 0.2
+        assert whole * (1 - 1e-12) <= found <= whole * (1 + most)
+
+
 def tail_of_density(s, height):
     """P'(e^L > height): L is a constant and weighted chi-squares, of which the first is summed over its quantiles."""
     constant, weight = 0.5 * np.log(s).sum(), 0.5 * (1 - s)
