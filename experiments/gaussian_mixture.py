@@ -251,7 +251,7 @@ def _bounds(
 def _codebook(
     config: Config, grid: np.ndarray, words: np.ndarray, entropy: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Least losses of one codebook: of 2^R codewords on the grid, and of each code's words and index entropy."""
+    """Least losses under one codebook: of 2^R codewords on the grid of rates, and at each code's number of codewords and index entropy."""
     sizes = np.array(config.log2_sizes, float)
     bits = np.concatenate([grid, np.log2(words).ravel()])
     fixed = np.stack([limits.codebook_loss(sizes, loss, bits=bits) for loss in RANK_LOSSES])

@@ -1,9 +1,10 @@
 """Learned codes of a Gaussian mixture: a neural encoder beside the best known codes.
 
 One training yields the whole curve, all slopes and seeds side by side. The MRR of the learned codes
-is compared with that of the best known codes time-shared at the same I(U;Y), and with the outer
-bound: of any encoder (C4), of one codebook of as many codewords or of such an entropy (C27), of items stored whole. The learned temperatures stand beside the noise of their modalities, to which the optimal
-ones are proportional.
+is compared with that of the best known codes time-shared at the same I(U;Y), and with the tightest of the converses:
+that of any encoder (C4), that of one codebook of as many codewords or of the same index entropy (C27), and that of
+items stored whole. The learned temperatures stand beside the noise variances of their modalities, to which the
+optimal temperatures are proportional.
 """
 
 from dataclasses import dataclass

@@ -47,7 +47,7 @@ class Config:
     seeds: int = 2
     """Streams."""
     confidence: float = 0.99
-    """Of one interval."""
+    """Confidence of each interval."""
 
 
 SMOKE = Config(batches=6, size=128, codewords=32, seeds=1, drift=1.5)

@@ -37,7 +37,9 @@ def _most(middle: Axes, right: Axes, most: xarray.Dataset, names: list[str]) -> 
     for row, name in enumerate(names):
         here, look = most.sel(family=name), _look(row)
         low, mean, high = (float(v) for v in (here.lower.min(), here.mrr.mean(), here.upper.max()))
-        middle.errorbar(mean, row, xerr=[[mean - low], [high - mean]], elinewidth=0.6, **look)
+        middle.errorbar(
+            mean, row, xerr=style.bars(mean, low, high)[:, None], elinewidth=0.6, **look
+        )
         middle.plot(here.untrained_mrr.mean(), row, **{**look, "markerfacecolor": "white"})
         right.plot(here.seconds.mean(), row, **look)
     for axis in (middle, right):

@@ -27,7 +27,9 @@ def draw(dataset: xarray.Dataset) -> Figure:
             low, mean, high = (
                 float(v) for v in (here.lower.min(), here.mrr.mean(), here.upper.max())
             )
-            axis.errorbar(mean, row, xerr=[[mean - low], [high - mean]], elinewidth=0.6, **look)
+            axis.errorbar(
+                mean, row, xerr=style.bars(mean, low, high)[:, None], elinewidth=0.6, **look
+            )
             axis.plot(here.untrained_mrr.mean(), row, markerfacecolor="white", **look)
         axis.axvline(float(dataset.converse.sel(present=there)), color="black", linewidth=1.0)
         axis.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))

@@ -62,7 +62,7 @@ def stacked(parts: Sequence[Mapping[str, np.ndarray]], axis: int = 0) -> dict[st
     return {name: np.stack([part[name] for part in parts], axis=axis) for name in parts[0]}
 
 
-def chance(log2_size: float) -> float:
+def random_order_mrr(log2_size: float) -> float:
     """MRR of a random order of M items."""
     size = round(2**log2_size)
     return float(np.sum(1 / np.arange(1, size + 1))) / size

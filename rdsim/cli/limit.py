@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.table import Table
 
-from rdsim import files, limits, ranking, sources, validation
-from rdsim.cli.messages import CommandError, needing, say, writable
+from rdsim import limits, ranking, sources, validation
+from rdsim.cli.limit_output import check_plot, draw_curve, show_table, with_bounds
+from rdsim.cli.messages import CommandError, say
 from rdsim.cli.tables import read_array
 
 Loss = Annotated[
@@ -89,7 +87,7 @@ def _refusing(command: Callable[..., int]) -> Callable[..., int]:
         given = signature.bind(*args, **options).arguments
         plot = given.get("plot")
         if plot is not None:
-            _check_plot(plot, next(given[name] for name in _POINTS if name in given))
+            check_plot(plot, next(given[name] for name in _POINTS if name in given))
         try:
             return command(*args, **options)
         except (ValueError, TypeError) as error:
@@ -105,16 +103,14 @@ def rank(log2_size: Size, bits: Bits, loss: Loss = "reciprocal_rank", plot: Plot
     """
     found = limits.rank_loss(log2_size, _loss(loss), rate=np.array(bits))
     columns = {"least loss": found.value, "lower bound": found.lower, "upper bound": found.upper}
-    _show("bits per item", bits, columns)
+    show_table("bits per item", bits, columns)
 
     def curve(x: np.ndarray) -> dict[str, Any]:
         return {
-            f"no system below, M = 2^{log2_size:g}": limits.rank_loss(
-                log2_size, _loss(loss), rate=x
-            )
+            f"least loss, M = 2^{log2_size:g}": limits.rank_loss(log2_size, _loss(loss), rate=x)
         }
 
-    return _draw(plot, bits, curve, "bits per item", f"{loss} loss".replace("_", " "))
+    return draw_curve(plot, bits, curve, "bits per item", f"{loss} loss".replace("_", " "))
 
 
 def rate_distortion(
@@ -142,16 +138,16 @@ def rate_distortion(
         if distortion_matrix is None
         else read_array(distortion_matrix, "--distortion-matrix", 2)
     )
-    _show(
+    show_table(
         "D",
         distortion,
-        _bounds(limits.rate_at(probabilities, d, np.array(distortion)), "R(D) bits"),
+        with_bounds(limits.rate_at(probabilities, d, np.array(distortion)), "R(D) bits"),
     )
 
     def curve(x: np.ndarray) -> dict[str, Any]:
         return {"R(D)": limits.rate_at(probabilities, d, x)}
 
-    return _draw(plot, distortion, curve, "distortion D", "rate R [bits per letter]")
+    return draw_curve(plot, distortion, curve, "distortion D", "rate R [bits per letter]")
 
 
 def bottleneck(source: Where, rate: Rates, plot: Plot = None) -> int:
@@ -168,13 +164,13 @@ def bottleneck(source: Where, rate: Rates, plot: Plot = None) -> int:
         return known(parameter, rate=R)
 
     found = of(np.array(rate))
-    columns = _bounds(found, "IB(R) bits") if kind == "joint" else {"IB(R) bits": found}
-    _show("R", rate, columns)
+    columns = with_bounds(found, "IB(R) bits") if kind == "joint" else {"IB(R) bits": found}
+    show_table("R", rate, columns)
 
     def curve(x: np.ndarray) -> dict[str, Any]:
         return {"IB(R)": of(x)}
 
-    return _draw(plot, rate, curve, "rate R [bits per letter]", "IB(R) [bits per letter]")
+    return draw_curve(plot, rate, curve, "rate R [bits per letter]", "IB(R) [bits per letter]")
 
 
 def retrieval(
@@ -203,7 +199,7 @@ def retrieval(
         )
 
     found = bounds(np.array(target))
-    _show(
+    show_table(
         "loss",
         target,
         {"lower bound, bits per item": found.lower, "upper bound, bits per item": found.upper},
@@ -225,7 +221,7 @@ def retrieval(
         return {"lower bound": finite[0], "upper bound": finite[1]}
 
     name = f"{loss} loss".replace("_", " ")
-    return _draw(plot, target, curve, name, "bits per item")
+    return draw_curve(plot, target, curve, name, "bits per item")
 
 
 def converse(
@@ -268,12 +264,12 @@ def converse(
         )
 
     found = bound(np.array(bits))
-    _show("bits per item", bits, {"no code below": found.loss, "by": found.bound})
+    show_table("bits per item", bits, {"least loss": found.loss, "bound": found.bound})
 
     def curve(x: np.ndarray) -> dict[str, Any]:
-        return {f"no code below, M = 2^{log2_size:g}": bound(x).loss}
+        return {f"least loss, M = 2^{log2_size:g}": bound(x).loss}
 
-    return _draw(plot, bits, curve, "bits per item", f"{loss} loss".replace("_", " "))
+    return draw_curve(plot, bits, curve, "bits per item", f"{loss} loss".replace("_", " "))
 
 
 def _loss_of_stored_items(
@@ -301,55 +297,3 @@ COMMANDS = {
 def _loss(name: str) -> Any:
     kind, _, cutoff = name.partition("_")
     return ("miss", int(cutoff)) if kind == "miss" and cutoff.isdigit() else name
-
-
-def _bounds(found: Any, name: str) -> dict[str, Any]:
-    return {name: found.value, "lower bound": found.lower, "upper bound": found.upper}
-
-
-def _show(name: str, points: Sequence[float], columns: dict[str, Any]) -> None:
-    found = Table(name, *columns, show_edge=False, pad_edge=False)
-    for row in zip(points, *(np.atleast_1d(value) for value in columns.values()), strict=True):
-        found.add_row(f"{row[0]:g}", *map(_cell, row[1:]))
-    Console(soft_wrap=True).print(found)
-
-
-def _check_plot(path: Path, points: Sequence[float]) -> None:
-    """Refuse, before any work, a figure that could not be drawn or written."""
-    if path.suffix not in (".png", ".pdf") or path.is_dir():
-        raise CommandError(f"--plot must name a .png or .pdf file, got {path}")
-    if len(set(points)) < 2:
-        raise CommandError("--plot needs two different points, between which it draws")
-    with needing("studies"):
-        import matplotlib  # noqa: F401
-    writable(path.parent, "--plot")
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return f"{value:.9f}" if np.isfinite(value) else "out of reach"
-
-
-def _draw(path: Path | None, points: Sequence[float], curve: Any, x: str, y: str) -> int:
-    """Draw the curve between the least and the greatest point, with its certificate as a band."""
-    if path is None:
-        return 0
-    from rdsim.plotting import style
-
-    at = np.linspace(min(points), max(points), 97)
-    with style.applied():
-        figure, axes = style.panels()
-        for name, found in curve(at).items():
-            (line,) = axes[0, 0].plot(at, np.asarray(getattr(found, "value", found)), label=name)
-            if hasattr(found, "lower"):
-                ends, color = (np.asarray(found.lower), np.asarray(found.upper)), line.get_color()
-                label = f"certificate, at most {np.max(ends[1] - ends[0]):.0e} wide"
-                axes[0, 0].fill_between(at, *ends, color=color, alpha=0.3, linewidth=0, label=label)
-        axes[0, 0].set(xlabel=x, ylabel=y)
-        axes[0, 0].legend()
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format=path.suffix[1:], dpi=200)
-    files.write(path, drawn.getvalue())
-    say(f"wrote {path}")
-    return 0

@@ -12,7 +12,6 @@ off the direction $H^{1/2} q^*$. So 2N excess is the squared length of a standar
   $\chi^2_{|A|-1}, \dots, \chi^2_{|A|-1+t}$, with weights one half each for a single tied letter.
 """
 
-import itertools
 import math
 from typing import Final
 
@@ -22,22 +21,18 @@ import scipy.special
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
-from rdsim.finite_sample.plug_in_optimum import SolvedSource, checked_problem, solved_source
+from rdsim.finite_sample._tied_letters import NULL, cone_weights, standard_margin, tied_covariance
+from rdsim.finite_sample.plug_in_optimum import checked_problem, solved_source
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.root_finding import bisect_on_host
 from rdsim.transformations import on_host
 
-_NULL: Final = 1e-11
-"""Squared canonical correlations (at most 1) below this are taken for zero."""
 _MOST_TIED: Final = 3
 """Most tied letters: the probability of an orthant has a closed form up to three dimensions."""
 _HALVINGS: Final = 100
 """Bisection steps for a quantile. They leave 2^-100, about 1e-30, of its bracket: all 53 bits of a number,
 however small it is."""
-_UNVARYING: Final = 1e-12
-"""A variance of one sample below this is rounding: the mass or slack is the same for all
-samples."""
 
 
 @result
@@ -227,9 +222,9 @@ def excess_distribution(
     root = np.sqrt(np.where(active, q, 1.0))
     scaled = np.sqrt(pmf)[:, None] * K / np.where(pmf > 0, Z, 1.0)[:, None] * root
     correlations = np.linalg.svd(scaled[:, active], compute_uv=False) ** 2
-    rank = int((correlations > _NULL).sum())
+    rank = int((correlations > NULL).sum())
     full = np.linalg.svd(scaled[:, contact], compute_uv=False) ** 2
-    joint_rank = int((full > _NULL * full[0]).sum())
+    joint_rank = int((full > NULL * full[0]).sum())
     count = int(tied.sum())
     if count > _MOST_TIED or (count and joint_rank < rank + count):
         raise ValueError(
@@ -245,7 +240,7 @@ def excess_distribution(
         active=jnp.asarray(active),
         tied=jnp.asarray(tied),
         degrees=jnp.arange(rank - 1, rank + count),
-        weights=jnp.asarray(cone_weights(_tied_covariance(scaled, active, tied))),
+        weights=jnp.asarray(cone_weights(tied_covariance(scaled, active, tied))),
         unique=jnp.asarray(joint_rank == int(contact.sum())),
         strictly_complementary=jnp.asarray(count == 0),
         independent=jnp.asarray(independent),
@@ -253,79 +248,7 @@ def excess_distribution(
         least_slack=jnp.asarray(positive_slack.min() if positive_slack.size else np.inf),
         least_correlation=jnp.asarray(correlations[-1] if independent else 0.0),
         standard_margin=jnp.asarray(
-            _standard_margin(problem, active) if independent and count == 0 else 0.0
+            standard_margin(problem, active) if independent and count == 0 else 0.0
         ),
         suboptimality=problem.suboptimality,
     )
-
-
-def cone_weights(covariance: np.ndarray) -> np.ndarray:
-    r"""Compute the probabilities that j of t constraints $v_u \ge 0$ are slack in the projection of v.
-
-    $$w_j = \sum_{|J| = j} P\left(N(0, S_{J'J'}^{-1}) \ge 0\right)
-    P\left(N(0, S_{JJ} - S_{JJ'} S_{J'J'}^{-1} S_{J'J}) \ge 0\right),$$
-
-    $J'$ the letters held at zero: their multipliers and the others' masses are independent.
-
-    Args:
-        covariance: S of the unconstrained v, positive definite, shape (t, t), t <= 3.
-
-    Returns:
-        The weights $w_0, \dots, w_t$.
-
-    References:
-        Shapiro (1985), Biometrika 72(1).
-
-    """
-    count = covariance.shape[0]
-    weights = np.zeros(count + 1)
-    for size in range(count + 1):
-        for chosen in itertools.combinations(range(count), size):
-            free = list(chosen)
-            held = [u for u in range(count) if u not in chosen]
-            multipliers = np.linalg.inv(covariance[np.ix_(held, held)])
-            cross = covariance[np.ix_(free, held)]
-            masses = covariance[np.ix_(free, free)] - cross @ multipliers @ cross.T
-            weights[size] += _orthant(multipliers) * _orthant(masses)
-    return weights
-
-
-def _orthant(covariance: np.ndarray) -> float:
-    """Probability that a normal vector of up to three numbers has no negative one (Sheppard 1898)."""
-    size = covariance.shape[0]
-    deviations = np.sqrt(np.diagonal(covariance))
-    correlations = (covariance / np.outer(deviations, deviations))[np.triu_indices(size, 1)]
-    angles = float(np.sum(np.arcsin(np.clip(correlations, -1.0, 1.0))))
-    return (1.0, 0.5, 0.25 + angles / (2 * np.pi), 0.125 + angles / (4 * np.pi))[size]
-
-
-def _tied_covariance(scaled: np.ndarray, active: np.ndarray, tied: np.ndarray) -> np.ndarray:
-    r"""N times the covariance of the masses that tied letters would get without constraints.
-
-    It is the inverse of the Schur complement $H_{TT} - H_{TA} H_{AA}^+ H_{AT}$, the Gram matrix of
-    the tied columns' residuals after projection on the active ones.
-    """
-    used, rest = scaled[:, active], scaled[:, tied]
-    rest = rest - used @ np.linalg.lstsq(used, rest, rcond=math.sqrt(_NULL))[0]
-    return np.linalg.inv(rest.T @ rest)
-
-
-def _standard_margin(problem: SolvedSource, active: np.ndarray) -> float:
-    r"""Smallest mass or slack in units of the standard deviation that one sample gives it.
-
-    Masses have N times the covariance $H_{AA}^{-1} - q q^T$; the slack of another letter is,
-    to first order, a mean of the residual of $a_u$ after projection on the active columns.
-    """
-    p, K, q, Z, slack, *_ = (np.asarray(leaf) for leaf in problem)
-    root = np.sqrt(p)[:, None]
-    columns = root * K / np.where(p > 0, Z, 1.0)[:, None]
-    used, rest = columns[:, active], columns[:, ~active]
-    mass_variance = np.diagonal(np.linalg.inv(used.T @ used)) - q[active] ** 2
-    rest = rest - used @ np.linalg.lstsq(used, rest, rcond=None)[0]
-    slack_variance = (rest**2).sum(axis=0) - (root[:, 0] @ rest) ** 2
-    # One sample moves a mass or a slack by about this deviation: N samples need margins well above it over sqrt(N).
-    margins = np.concatenate([q[active], slack[~active]])
-    variance = np.concatenate([mass_variance, slack_variance])
-    varies = variance > _UNVARYING
-    ratios = margins[varies] / np.sqrt(variance[varies])
-    return float(ratios.min(initial=np.inf))

@@ -149,7 +149,12 @@ def _evaluated(
     size: Float[Array, ""],
     used: Bool[Array, " k"],
 ) -> LearnedRetrieval:
-    """Estimate pmf and channels, design the code for them, and measure it on the true ones."""
+    """Estimate pmf and channels, design the code for them, and measure it on the true ones.
+
+    The learned code is the optimal test channel of the estimated pmf at the slope s, and its decoder ranks by the
+    estimated P(x|u). Beside it stand the code of the true pmf and the decoder that knows the true P(x|u); both are
+    evaluated exactly, under the true distribution.
+    """
     # Krichevsky and Trofimov's estimate: half a count is added to every letter, so that none has probability zero.
     estimated = (n + 0.5) / (n.sum() + 0.5 * n.size)
     learned = (pairs + 0.5) / (n[:, None] + 0.5 * true.shape[-1])

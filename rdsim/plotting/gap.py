@@ -31,6 +31,7 @@ def draw_one(dataset: xarray.Dataset, metric: str, name: str) -> Figure:
 
 
 def _panel(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
+    """Draw one metric against the bits: what is proved, uncompressed quality, models, and every code with its intervals."""
     part = dataset.quality.sel(metric=metric)
     bits, values = dataset.bits.values, part.sel(end="value").values
     kinds, systems = dataset.kind.values, dataset.system.values

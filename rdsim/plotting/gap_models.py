@@ -43,7 +43,7 @@ def twin_lines(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
 
 
 def sizes(dataset: xarray.Dataset) -> Figure:
-    """Draw the MRR against the database, exact below the measured size and predicted above, with bands."""
+    """Draw the MRR against the size of the database: exact below the measured size, predicted with a band above it."""
     figure, axes = style.panels(1, 1, width=WIDTH, height=4.2)
     axis = axes[0, 0]
     size = 2.0**dataset.log2_size.values
@@ -102,7 +102,7 @@ def sizes(dataset: xarray.Dataset) -> Figure:
 
 
 def coordinates(dataset: xarray.Dataset) -> Figure:
-    """Draw correlations by canonical coordinate, and the bits that each has in the transform code."""
+    """Draw the correlation of every canonical coordinate, above, and the bits that the transform code gives it, below."""
     figure, axes = style.panels(2, 1, width=WIDTH, height=4.2)
     top, bottom = axes[:, 0]
     # By the correlations that bits are allocated by: then the bits fall from left to right.

@@ -10,7 +10,12 @@ Docstrings say only what is raised besides.
 
 from rdsim.ranking.block_score import block_loss
 from rdsim.ranking.codewords import codeword_loss, scored_loss
-from rdsim.ranking.gaussian import QuadratureLoss, gaussian_rank_loss
+from rdsim.ranking.gaussian import (
+    QuadratureLoss,
+    SampledLoss,
+    gaussian_rank_loss,
+    vector_gaussian_rank_loss,
+)
 from rdsim.ranking.loss import Loss
 from rdsim.ranking.metrics import (
     PairRanks,
@@ -55,7 +60,6 @@ from rdsim.ranking.temperature import (
     entropy_difference_temperatures,
     fit_temperatures,
 )
-from rdsim.ranking.vector_gaussian import SampledLoss, vector_gaussian_rank_loss
 
 __all__ = [
     "FittedTemperatures",

@@ -79,3 +79,8 @@ def log_database_size(log2_size: Float[Array, "..."]) -> Float[Array, "..."]:
     """Ln M; M is the nearest integer up to 2^52, beyond which it is taken as it is."""
     M = jnp.round(jnp.exp2(jnp.minimum(log2_size, 52.0)))
     return jnp.where(log2_size <= 52.0, jnp.log(M), log2_size * math.log(2.0))
+
+
+def log_items(log2_size: float) -> float:
+    """Ln M of one size as `log_database_size` has it, on the host: nothing is compiled."""
+    return math.log(round(2.0**log2_size)) if log2_size <= 52.0 else log2_size * math.log(2.0)

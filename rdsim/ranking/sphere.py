@@ -27,15 +27,21 @@ from rdsim.root_finding import bisect_on_host
 from rdsim.sources.sphere import SphericalSource, caps
 from rdsim.sources.sphere.caps import Reals
 
-_LEFT_OUT: Final = 40.0  # nats below its largest value where the density of the query is cut
-_FEW: Final = 7  # concentrations of a mixture that are looked at for its support
+_LEFT_OUT: Final = 40.0
+"""The query's density is cut where it has fallen by so many nats below its maximum."""
+_FEW: Final = 7
+"""Concentrations of a mixture on which the support of the query's density is determined."""
 _GRID: Final = 160
+"""Places of the query's angle on that grid."""
 _STEP: Final = 0.25
 """Step of the trapezoidal rule in the log of a competitor's probability to win. The loss is analytic in
 it within pi/2 of the real axis, as e^(-e^w) is, so that the error is e^(-pi^2/step), below 1e-16."""
-_STEPS_AT_LEAST: Final = 72  # over the support, which is 18 standard deviations if it is normal
-_PADDED: Final = 4096  # a multiple of which losses are computed: few shapes are compiled
-_TABLE_STEP: Final = 1 / 64  # of ln a; the error of the spline is about step^4/100
+_STEPS_AT_LEAST: Final = 72
+"""Least number of steps over the support, which spans 18 standard deviations of a normal density."""
+_PADDED: Final = 4096
+"""Losses are computed at a multiple of so many places, so that few shapes are compiled."""
+_TABLE_STEP: Final = 1 / 64
+"""Step in ln a of a table of the loss; the error of the cubic spline through it is about step^4/100."""
 _BEYOND: Final = np.polynomial.legendre.leggauss(64)
 
 

@@ -21,8 +21,10 @@ from rdsim.transformations import on_host
 
 _BLOCK: Final = 1 << 20  # numbers that are held in memory at a time
 _IMPOSSIBLE: Final = -750.0  # logarithm of a probability that float64 holds as zero
-_DEVIATIONS: Final = 9.0  # of a hypergeometric number, and _MORE, beyond which less than 1e-16 lies
+_DEVIATIONS: Final = 9.0
 _MORE: Final = 40
+"""A hypergeometric number is farther from its mean than `_DEVIATIONS` standard deviations and `_MORE` with a probability
+below 1e-16; such numbers are left out of sums."""
 
 
 @on_host

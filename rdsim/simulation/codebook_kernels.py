@@ -124,7 +124,11 @@ def rank_queries(
     tile: int,
     by_minimum: bool,
 ) -> tuple[Int[Array, " q"], Int[Array, " q"]]:
-    """Better and tied items of queries first..; codewords of the padding hold no items."""
+    """Count, for the queries numbered from `first` on, the items that score better than their target and those that tie.
+
+    A query is scored with the codewords, a block at a time, and each codeword counts for all the items that it holds.
+    Targets and queries depend on their numbers alone, so that tiles of any size draw the same ones.
+    """
     numbers = first + jnp.arange(tile)
     by_block = counts.reshape(book.blocks.shape[0], -1)
 

@@ -156,7 +156,12 @@ def _prepared(
     size: Float[Array, "..."],
     losses: tuple[RankLoss, ...],
 ) -> tuple[TrialArrays, EnsembleTrial, tuple[float, float]]:
-    """Arrays of a trial, the trial, and the most that rounding moved a distortion and a score."""
+    """Make the arrays of a trial, the trial, and the most that rounding moved a distortion and a score.
+
+    Distortions are rounded to units of a common step, so that their sums over an item are integers and equal sums tie.
+    An exact competitor is looked up by bisection in a list of all joint types, sorted by score; one of independent
+    letters needs the scores alone, in units too.
+    """
     joint = np.asarray(code.joint)
     distances, distance_moved = rounded_units(np.asarray(code.distortions), code.n, levels)
     empty = np.zeros(1)

@@ -163,6 +163,24 @@ def test_C28_a_junk_word_is_that_of_simulated_databases(loss):
     assert 1 - found == pytest.approx(lost.mean(), abs=6 * error + 1e-3)
 
 
+@pytest.mark.parametrize(("nodes", "bits"), [((3, 2), 4.0), ((4, 3), 8.0)])
+def test_C28_the_error_of_few_nodes_is_in_the_interval(nodes, bits, monkeypatch):
+    """Twenty nodes are exact beside so few, whose two rules differ by more than the finer one errs."""
+    source = sources.projected_normal(8, correlation=0.8)
+    exact = float(sphere_ensemble(source, 10.0, "reciprocal_rank", bits=bits).loss.value)
+    monkeypatch.setattr("rdsim.codes.ensembles.sphere._NODES", nodes)
+    few = sphere_ensemble(source, 10.0, "reciprocal_rank", bits=bits).loss
+    assert abs(float(few.value) - exact) > 1e-7
+    assert float(few.lower) <= exact <= float(few.upper)
+
+
+@pytest.mark.parametrize("codewords", [2, 4, 16])
+def test_C28_one_of_the_codewords_is_junk(codewords):
+    """With a codeword of its own for all but a millionth of the items, one less is left than are stored."""
+    junk = reward(8, 0.8, math.log2(codewords), 64, "junk_codeword", share=1 - 1e-6)
+    assert junk == pytest.approx(reward(8, 0.8, math.log2(codewords - 1), 64), rel=0, abs=1e-4)
+
+
 def test_C28_one_word_knows_nothing():
     for n in (3, 5, 300):
         assert reward(n, 0.9, 0, 16) == pytest.approx(1 / 16, rel=1e-5, abs=0)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from scipy.special import betainc, expit, ndtr
+from scipy.special import betainc, expit, gammaln, logit, ndtr, ndtri
 
 from rdsim import finite_sample, ranking
 from rdsim.finite_sample.database_size import _mixing
@@ -75,6 +75,18 @@ def test_families_are_the_distributions_of_their_names(family, numbers, cdf):
     )
 
 
+def test_cells_of_the_deep_tail_have_their_widths():
+    """Half of this normal distribution of ln p lies below -60, where the cells are tens of nats wide."""
+    at = _mixing.grid(5.0)
+    found = _mixing._tail("normal in ln p", (-60.0, math.log(20.0)), 0.0, at)
+    for place in (-100.0, -60.0, -30.0):
+        # The distribution to the middle of the cell that holds the place.
+        cell = int(np.argmin(np.abs(at.log_p - place)))
+        below = found[:cell].sum() + 0.5 * found[cell]
+        wanted = ndtr((at.log_p[cell] + 60) / 20) / ndtr(3.0)
+        assert below == pytest.approx(wanted, rel=0, abs=0.01)
+
+
 def test_expected_counts_among_some_are_hypergeometric():
     counts = _mixing.counts_of(np.array([0, 3, 10]), np.array([2, 1, 1]), 12)
     np.testing.assert_allclose(counts.share, np.array([1, 1, 2, 2]) / 6, rtol=1e-12, atol=0)
@@ -95,9 +107,33 @@ def test_no_atom_can_raise_the_free_likelihood_by_much():
     mass = _mixing.free_form(table, counts.share)
     assert mass.sum() == pytest.approx(1, rel=1e-12, abs=0)
     derivative = (counts.share / (table @ mass)) @ table
-    assert derivative.max() < 1 + 3 * _mixing._GAIN
+    assert derivative.max() < 1.003  # at most .003 nats a query are left to gain
     # The second derivative along any direction is negative: what is left to gain is below the sum.
     assert mass @ derivative == pytest.approx(1, rel=1e-9, abs=0)
+
+
+def test_the_numbers_of_every_family_maximise_the_likelihood_of_atoms_and_tail():
+    """The likelihood of the docstring, from binomial probabilities, falls in every direction from the numbers found."""
+    N = 200
+    rng = np.random.default_rng(5)
+    p = np.exp(np.minimum(rng.normal(-4, 1.5, 400), -0.01))
+    counts = _mixing.counts_of(rng.binomial(N, p), np.ones(400, int), N)
+    at = _mixing.grid(math.log(N))
+    b, log_p = counts.ahead[:, None], np.minimum(at.log_p, -1e-9)
+    log_choose = gammaln(N + 1) - gammaln(b + 1) - gammaln(N - b + 1)
+    binomial = np.exp(log_choose + b * log_p + (N - b) * np.log1p(-np.exp(log_p)))
+
+    def likelihood(fit, numbers):
+        tail = np.zeros(at.log_p.size)
+        tail[at.log_p < fit.threshold] = _mixing._tail(fit.family, numbers, fit.threshold, at)
+        mixture = fit.masses + (1 - fit.masses.sum()) * tail
+        return counts.share @ np.log(binomial @ mixture)
+
+    for fit in _mixing.fits(counts):
+        best = likelihood(fit, fit.numbers)
+        for angle in np.linspace(0, 2 * math.pi, 8, endpoint=False):
+            near = fit.numbers + 0.3 * np.array([math.cos(angle), math.sin(angle)])
+            assert likelihood(fit, tuple(near)) < best + 1e-7, fit.name
 
 
 def test_a_planted_family_is_recovered():
@@ -174,6 +210,64 @@ def test_any_size_up_to_two_to_the_thousand():
     assert (table.quality.values == found.value).all()
     assert table.method.values[0] == "subsets"
     assert table.method.values[1] == found.candidates[int(found.weight.argmax())]
+
+
+@pytest.mark.parametrize("loss", ["reciprocal_rank", ("miss", 10)])
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+def test_the_band_is_that_of_the_pool_of_normal_distributions(loss, confidence):
+    """Weights and quantiles by the docstring's formulas, from each candidate's prediction and error."""
+    rng = np.random.default_rng(6)
+    ahead = rng.binomial(SIZE - 1, beaten(rng, 12, 0.3, 300))
+    doublings = np.array([0.1, 2.0, 10.0])
+    found = finite_sample.predict_quality(
+        ahead,
+        loss,
+        competitors=SIZE - 1,
+        log2_size=math.log2(SIZE) + doublings,
+        confidence=confidence,
+    )
+    gain = 1 - np.asarray(
+        ranking.subset_loss(ahead, loss, competitors=SIZE - 1, sampled=SIZE - 1, tied=1)
+    )
+    quality = gain.mean()
+    sampling = gain.std() / math.sqrt(gain.size) / (quality * (1 - quality))
+    a_doubling = np.sqrt(found.error**2 + (sampling / 4) ** 2)
+    weight = a_doubling**-4.0 / np.sum(a_doubling**-4.0)
+    np.testing.assert_allclose(found.weight, weight, rtol=1e-9, atol=0)
+    # The mean square of the gain falls with the quality as the mean does.
+    of_it = np.maximum(found.predictions, 1 / gain.size)
+    variance = (np.mean(gain**2) / quality * of_it - of_it**2) / gain.size
+    deviation = np.sqrt(variance) / (of_it * (1 - of_it))
+    deviation = np.sqrt(deviation**2 + np.outer(a_doubling, doublings) ** 2)
+    most = expit(logit(quality) + ndtri(0.5 + confidence / 2) * sampling)
+    for ends, probability in (
+        (found.lower, 0.5 - confidence / 2),
+        (found.value, 0.5),
+        (found.upper, 0.5 + confidence / 2),
+    ):
+        below = ndtr((logit(ends) - logit(found.predictions)) / deviation)
+        capped = ends >= most * (1 - 1e-12)
+        assert (ends <= most * (1 + 1e-12)).all()
+        np.testing.assert_allclose((weight @ below)[~capped], probability, rtol=0, atol=1e-6)
+        assert (weight @ below <= probability + 1e-6).all()
+
+
+def test_the_upper_end_never_passes_that_of_the_measured_size():
+    """One pair in ten is wrong: a candidate that was far off lets the pool rise with the size, but items never help."""
+    rng = np.random.default_rng(3)
+    paired = np.floor(np.exp(rng.normal(1, 2, 40))).astype(int)
+    ahead = np.append(np.minimum(paired, 300), rng.integers(0, 301, 4))
+    found = finite_sample.predict_quality(
+        ahead,
+        "error",
+        competitors=300,
+        log2_size=math.log2(301) + np.array([4.0, 20.0]),
+        confidence=0.99,
+    )
+    quality = (ahead == 0).mean()
+    sampling = 1 / math.sqrt(ahead.size * quality * (1 - quality))
+    most = expit(logit(quality) + ndtri(0.995) * sampling)
+    np.testing.assert_allclose(found.upper, most, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("competitors", [1000, 30_000, 1_000_000])

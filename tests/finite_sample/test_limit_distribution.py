@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim.finite_sample import excess_distribution, plug_in_excess
-from rdsim.finite_sample.limit_distribution import _tied_covariance, cone_weights
+from rdsim.finite_sample._tied_letters import cone_weights, tied_covariance
 
 KEY = jax.random.key(18)
 TERNARY = np.array([0.5, 0.3, 0.2])
@@ -167,7 +167,7 @@ def test_two_tied_letters_have_the_weights_of_their_correlation():
         distribution.weights, [0.25 - angle, 0.5, 0.25 + angle], rtol=0, atol=1e-5
     )
     scaled_columns = np.sqrt(p)[:, None] * K / (K @ q)[:, None]
-    found = _tied_covariance(
+    found = tied_covariance(
         scaled_columns, np.array([1, 1, 0, 0], bool), np.array([0, 0, 1, 1], bool)
     )
     np.testing.assert_allclose(found, S, rtol=0, atol=1e-4)

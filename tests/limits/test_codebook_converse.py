@@ -67,6 +67,17 @@ def test_C27_the_entropy_bound_is_the_best_of_two_lengths(loss):
     np.testing.assert_allclose(found, chords, rtol=3e-3, atol=0)
 
 
+@settings(max_examples=30)
+@given(st.floats(1.0, 60.0), st.floats(0.0, 80.0), st.sampled_from(LOSSES))
+def test_C27_codewords_of_one_length_are_among_those_of_that_mean_length(size, bits, loss):
+    """The hull lies below the loss at every length, between the points of its grid too."""
+    found = {
+        rate: float(codebook_loss(size, loss, bits=bits, rate=rate))
+        for rate in ("entropy", "fixed_length")
+    }
+    assert found["entropy"] <= found["fixed_length"]
+
+
 def test_C27_codebooks_drawn_for_each_item_may_pass_it():
     """A few words of each item's own, and junk for the rest: another item's words lie elsewhere."""
     source = sources.projected_normal(256, correlation=0.98)

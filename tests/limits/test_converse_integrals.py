@@ -3,15 +3,19 @@
 A bound that is too loose passes every comparison with codes, and one that is a percent too tight passes nearly all.
 """
 
+import functools
 import math
 
 import numpy as np
 import pytest
 import scipy.stats
-from scipy.special import betaln
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import betaln, log_ndtr
 
 from rdsim import limits, sources
 from rdsim.limits.converses import _information, _recalls, _tilted
+from rdsim.limits.converses._information import peak
 from rdsim.ranking.loss import parse_loss
 
 LOSSES = ("error", ("miss", 3), ("miss", 45), "reciprocal_rank", "dcg")
@@ -60,6 +64,21 @@ def test_C27_the_reward_of_separate_encoders_is_a_sum_over_ranks(loss, power, M)
     found = recalls.weight @ np.exp(power * recalls.log_t) + rest
     exact = np.diff(np.linspace(0.0, 1.0, M + 1) ** power) @ rewards(loss, np.arange(1.0, M + 1))
     assert exact * (1 - 1e-12) <= found <= exact * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("loss", ["reciprocal_rank", "dcg"])
+@pytest.mark.parametrize("power", POWERS)
+@pytest.mark.parametrize("size", [3.0, 10.0, 40.0])
+def test_C27_joined_shares_have_no_smaller_reward(loss, power, size):
+    """By Jensen's inequality; of C(t) = t the reward is the same. In large databases late shares are joined coarsely."""
+    for form in (_recalls.binomial_ranks, _recalls.ranks):
+        recalls = form(size, parse_loss(loss))[0]
+        few = recalls.joined()
+        whole = float(recalls.weight @ np.exp(power * recalls.log_t))
+        found = float(few.weight @ np.exp(power * few.log_t))
+        assert few.weight.sum() == pytest.approx(recalls.weight.sum(), rel=1e-12, abs=0)
+        most = 1e-12 if power == 1 else 1e-2 if size < 40 else 0.2
+        assert whole * (1 - 1e-12) <= found <= whole * (1 + most)
 
 
 def tail_of_density(s, height):
@@ -112,6 +131,18 @@ def test_C27_a_code_that_recalls_every_share_of_the_database_in_proportion_ranks
         assert recalls.weight @ np.exp(recalls.log_t) + rest >= random * (1 - 1e-13)
 
 
+@settings(max_examples=60)
+@given(st.floats(1.0, 9.0), st.sampled_from(LOSSES))
+def test_C27_the_number_of_items_is_the_nearest_integer(size, loss):
+    """Of sizes between integers too: the random ranking is one of round(2^size) items, from both sides."""
+    M = round(2.0**size)
+    random = float(rewards(loss, np.arange(1.0, M + 1)).mean())
+    for form in (_recalls.binomial_ranks, _recalls.ranks):
+        recalls, rest = form(size, parse_loss(loss))
+        found = recalls.weight @ np.exp(recalls.log_t) + rest
+        assert random * (1 - 1e-13) <= found <= random * (1 + 1e-3)
+
+
 @pytest.mark.parametrize("correlation", [0.9, 0.99])
 def test_C27_items_near_the_turn_give_the_usefulness_of_all_items(correlation):
     thresholds = np.arange(-6.0, 12.0, 0.3)
@@ -126,6 +157,56 @@ def test_C27_items_near_the_turn_give_the_usefulness_of_all_items(correlation):
         )
     assert any(points.y is None for points in windows._seen.values())
     assert all(points.y is not None for points in everywhere._seen.values())
+
+
+@settings(max_examples=12)
+@given(
+    st.floats(0.2, 0.98),
+    st.floats(0.01, 0.5),
+    st.sampled_from([1, 20]),
+    st.floats(3.0, 20.0),
+)
+def test_C27_lines_of_the_information_bound_lie_above_every_threshold(
+    correlation, multiplier, shares, size
+):
+    """Also between the thresholds on which they are found: at ones a hundred times as fine around the touching points."""
+    log_t = -size * math.log(2) + np.linspace(0.0, 1.0, shares)
+    items = functools.partial(_information.Items, correlation)
+    coarse = items(np.arange(-6.0, 8.0, _information._STEP))
+    log_gamma, height = _information._supports(items, coarse, multiplier, log_t)
+    a = np.linspace(-1.0, 6.0, 7001)
+    useful, share = items(a).usefulness(multiplier), np.exp(log_ndtr(-a))
+    most = (useful - np.exp(log_gamma[:, None]) * share).max(axis=1)
+    assert (most <= height * (1 + 1e-12)).all()
+    np.testing.assert_allclose(height, most, rtol=2e-3, atol=1e-4)
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.floats(0.02, 0.1), min_size=60, max_size=60),
+    st.floats(0.5, 2.5),
+    st.floats(-0.02, 0.02),
+)
+def test_C27_peaks_between_the_points_of_a_grid_are_bounded(steps, place, higher):
+    """Of two bumps of nearly one height, on a grid of unequal steps, the lower one on the grid may be the higher one."""
+    x = np.cumsum(steps)
+    fine = np.linspace(x[0], x[-1], 100_001)
+
+    def bumps(at):
+        first = np.exp(-0.5 * ((at - x[0] - 0.2 * place) / 0.4) ** 2)
+        return first + (1 + higher) * np.exp(-0.5 * ((at - x[-1] + 0.2 * place) / 0.4) ** 2)
+
+    found, exact = float(peak(bumps(x), x)), bumps(fine).max()
+    assert exact * (1 - 1e-12) <= found <= exact + 1e-2
+    assert float(peak(np.stack([bumps(x)]), x)[0]) == found
+
+
+def test_C27_the_highest_point_of_a_grid_need_not_be_next_to_the_peak():
+    """One bump has its top on the grid, the other, a thousandth higher, in the middle of two points."""
+    x = np.arange(-40, 41) * 0.1
+    rows = np.exp(-2 * (x + 2) ** 2) + 1.001 * np.exp(-2 * (x - 2.05) ** 2)
+    assert rows.argmax() == 20
+    assert 1.001 < float(peak(rows)) < 1.01
 
 
 @pytest.mark.parametrize("correlation", [1e-9, 1e-4, 0.9999, 1 - 1e-5, 1 - 1e-8])

@@ -79,8 +79,8 @@ def test_C1_gaussian_blocks_match_simulated_competitors():
 def test_C1_distant_queries_agree_with_the_mixtures(rho, n, monkeypatch):
     sizes = np.array([3.0, 12.0, 40.0])
     apart = gaussian_rank_loss(rho, sizes, "reciprocal_rank", n=n)
-    monkeypatch.setattr("rdsim.ranking.gaussian._FAR", 150.0)
-    monkeypatch.setattr("rdsim.ranking.gaussian._FAR_LETTERS", 1.0)
+    monkeypatch.setattr("rdsim.ranking.gaussian.scalar._FAR", 150.0)
+    monkeypatch.setattr("rdsim.ranking.gaussian.scalar._FAR_LETTERS", 1.0)
     mixed = gaussian_rank_loss(rho, sizes, "reciprocal_rank", n=n)
     np.testing.assert_allclose(apart.value, mixed.value, rtol=0, atol=1e-12)
 

@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 import pytest
+import scipy.stats
 
-from rdsim.ranking.gaussian_targets import of_first
-from rdsim.ranking.vector_gaussian import target_scores, vector_gaussian_rank_losses
+from rdsim.ranking.gaussian.several_targets import of_first
+from rdsim.ranking.gaussian.vector import target_scores, vector_gaussian_rank_losses
 
 KEY = jax.random.key(5)
 CORRELATIONS = np.array([0.9, 0.7, 0.5, 0.5])
@@ -57,6 +58,29 @@ def test_C31_the_first_and_each_of_several_targets_rank_as_in_simulated_lists(it
 def test_C31_one_target_is_the_first_and_each():
     first, each = losses(60, EACH, 1), losses(60, EACH, 1, each=True)
     np.testing.assert_allclose(each.value, first.value, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("items", "targets"), [(60, 5), (7, 3), (200, 2)])
+def test_C31_targets_that_nothing_is_known_of_are_anywhere(items, targets):
+    """All places of the targets are equally likely: the first list of K holds none with a hypergeometric probability."""
+    found = {
+        each: vector_gaussian_rank_losses(
+            KEY,
+            np.array([1e-6, 5e-7]),
+            np.log2(items),
+            EACH[:3],
+            rates=1.0,
+            queries=32,
+            confidence=0.5,
+            targets=targets,
+            each=each,
+        ).value
+        for each in (False, True)
+    }
+    k = np.arange(1, 4)
+    none = scipy.stats.hypergeom.pmf(0, items, targets, k)
+    np.testing.assert_allclose(found[False], none, rtol=0, atol=2e-4)
+    np.testing.assert_allclose(found[True], 1 - k / items, rtol=0, atol=2e-4)
 
 
 @pytest.mark.parametrize("targets", [2, 5, 50])

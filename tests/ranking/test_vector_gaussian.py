@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.integrate
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,6 +61,45 @@ def test_C29_equal_correlations_are_the_isotropic_pair(correlation, n):
         )
         assert found.lower - 1e-9 <= known.value <= found.upper + 1e-9
         assert found.upper - found.lower < 0.06
+
+
+@settings(max_examples=8)
+@given(
+    st.lists(st.floats(0.05, 0.97), min_size=1, max_size=4),
+    st.floats(0.05, 6.0),
+    st.sampled_from(LOSSES),
+)
+def test_C29_a_description_of_some_bits_is_an_item_of_smaller_correlation(correlations, bits, loss):
+    rho = np.sort(correlations)[::-1]
+    options = {"queries": 32, "confidence": 0.5}
+    kept = vector_gaussian_rank_loss(KEY, rho, 9.0, loss, rates=bits, **options)
+    whole = vector_gaussian_rank_loss(KEY, rho * math.sqrt(1 - 4.0**-bits), 9.0, loss, **options)
+    np.testing.assert_allclose(kept.value, whole.value, rtol=1e-9, atol=1e-12)
+
+
+def test_C29_intervals_cover_the_loss_as_often_as_they_say():
+    """Of 100 keys' intervals half cover the exact loss: 24 to 76 of them, or a false alarm of 1e-7."""
+    exact = float(gaussian_rank_loss(0.8, 8.0, "reciprocal_rank", n=2).value)
+    covered = 0
+    for seed in range(100):
+        found = vector_gaussian_rank_loss(
+            jax.random.key(seed), [0.8, 0.8], 8.0, "reciprocal_rank", queries=32, confidence=0.5
+        )
+        covered += float(found.lower) <= exact <= float(found.upper)
+    assert scipy.stats.binom.cdf(23, 100, 0.5) < 1e-7
+    assert 24 <= covered <= 76
+
+
+def test_C29_the_error_of_a_coarse_integral_is_in_the_interval(monkeypatch):
+    """The random part of the interval is far smaller here than what so few scores lose."""
+    monkeypatch.setattr("rdsim.ranking.tails.target_scores._STEP", 3.0)
+    monkeypatch.setattr("rdsim.ranking.tails.target_scores._SHARPNESS", 8.0)
+    exact = float(gaussian_rank_loss(0.8, 8.0, "reciprocal_rank", n=2).value)
+    found = vector_gaussian_rank_loss(
+        KEY, [0.8, 0.8], 8.0, "reciprocal_rank", queries=4096, confidence=0.01
+    )
+    assert found.lower <= exact <= found.upper
+    assert float(found.upper - found.lower) < 1e-3
 
 
 def test_C29_values():

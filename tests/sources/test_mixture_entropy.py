@@ -8,7 +8,8 @@ import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsim.sources.mixture import _entropy as module
+from rdsim.sources.mixture import _entropy
+from rdsim.sources.mixture import _entropy_panels as module
 from rdsim.sources.mixture._entropy import mixture_entropy
 
 TOLERANCE = 1e-9
@@ -56,11 +57,11 @@ def test_the_bound_on_the_quadrature_is_honest_with_few_nodes(
     weights, means, variances, nodes, tolerance
 ):
     weights = 0.9 * weights + 0.1 / 3
-    mixture = module._Mixture(weights, column(means), column(variances))
+    mixture = module.ReducedMixture(weights, column(means), column(variances))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(module._NODES, 1, nodes)
-        patch.setitem(module._MAX_PANELS, 1, 200)
-        value, error = module._integrate(mixture, tolerance)
+        patch.setitem(module.MAX_PANELS, 1, 200)
+        value, error = module.integrate(mixture, tolerance)
     exact = entropy_by_trapezoid(weights, means, variances) * math.log(2)
     assert abs(value - exact) <= error + 1e-11
 
@@ -71,7 +72,7 @@ def test_the_error_of_every_single_panel_is_bounded(monkeypatch, dimension, node
     # Against the same panel in 16 nodes, cut in four along every axis.
     generator = np.random.default_rng(nodes)
     for half in (0.02, 0.1, 0.3, 1.0, 3.0):
-        mixture = module._Mixture(
+        mixture = module.ReducedMixture(
             generator.dirichlet(np.ones(3)),
             generator.uniform(-2, 2, (3, dimension)),
             generator.choice([0.05, 1.0, 4.0], (3, dimension)),
@@ -92,7 +93,7 @@ def test_the_error_of_every_single_panel_is_bounded(monkeypatch, dimension, node
 
 def test_a_narrow_class_under_the_leading_one_widens_the_bound():
     # At the common mean both classes are level: only the difference of their curvatures tells.
-    mixture = module._Mixture(np.array([0.999, 0.001]), np.zeros((2, 1)), column([1.0, 0.01]))
+    mixture = module.ReducedMixture(np.array([0.999, 0.001]), np.zeros((2, 1)), column([1.0, 0.01]))
     centre, half = np.zeros((1, 1)), np.ones((1, 1))
     value = module._panel_sum(mixture, centre, half)
     middles = column(np.arange(-15, 16, 2) / 16)
@@ -109,8 +110,8 @@ def test_a_narrow_class_far_from_every_panel_centre_is_not_missed():
     bounds = mixture_entropy(weights, column(means), column(variances), TOLERANCE)
     # The second and the third overlap by a Bhattacharyya distance of 25 nats.
     np.testing.assert_allclose(bounds.value, weights @ apart + 1.5, rtol=0, atol=1e-9)
-    value, error = module._integrate(
-        module._Mixture(weights, column(means), column(variances)), 1e-9
+    value, error = module.integrate(
+        module.ReducedMixture(weights, column(means), column(variances)), 1e-9
     )
     assert abs(value / math.log(2) - weights @ apart - 1.5) < 1e-9
     assert error <= 1e-9
@@ -155,8 +156,8 @@ def test_in_many_dimensions_the_pairwise_bounds_are_left():
 @given(strategies.pmfs(3), means_on_a_line, variances)
 def test_the_pairwise_bounds_hold_the_truth(weights, means, variances):
     weights = 0.9 * weights + 0.1 / 3
-    mixture = module._Mixture(weights, column(means), column(variances))
-    lower, upper = np.array(module._pairwise_bounds(mixture)) / math.log(2)
+    mixture = module.ReducedMixture(weights, column(means), column(variances))
+    lower, upper = np.array(_entropy._pairwise_bounds(mixture)) / math.log(2)
     exact = entropy_by_trapezoid(weights, means, variances)
     assert lower - 1e-11 <= exact <= upper + 1e-11
 

@@ -116,7 +116,6 @@ def discrete_ensemble(code: RandomCode, log2_size: ArrayLike, loss: Loss) -> Flo
         jnp.asarray(padded),
         jnp.asarray(sizes.size),
         parsed,
-        # Only the DCG loss asks how large a database can be.
     )
     return found[: sizes.size].reshape(size.shape)
 

@@ -45,12 +45,18 @@ SPHERE_CODES: Final = (
 _FIXED_SHARE: Final = ("random_codewords", "biorthogonal_codewords")
 _COORDINATES: Final = ("biorthogonal_codewords", "orthogonal_codewords_and_junk")
 _FIXED_LENGTH: Final = SPHERE_CODES[:4]
-_NODES: Final = (20, 14)  # of the angle between item and codeword, by the rule and for its error
+_NODES: Final = (20, 14)
+"""Nodes of the angle between item and codeword: of the rule, and of the one whose difference estimates its error."""
 _SEARCH_NODES: Final = 8
-_INTEGER_BITS: Final = 50.0  # codewords up to 2^50 are an integer number
+"""Nodes of that angle while the best share is searched."""
+_INTEGER_BITS: Final = 50.0
+"""Up to 2^50 the number of codewords is rounded down to an integer."""
 _LEAST_SHARE: Final = 1e-6
-_SEARCH: Final = 13  # shares that are tried before the best of them is refined
+"""Least share of items with a codeword of their own, and of items without."""
+_SEARCH: Final = 13
+"""Shares that are tried, evenly in their log-odds, before the best of them is refined."""
 _ROUNDING: Final = 2e-9
+"""Added to the estimate of the error, for what either rule leaves out."""
 _EQUAL_CORRELATIONS: Final = 1e-12
 
 

@@ -9,7 +9,7 @@ from the smaller ones, and their errors there decide what each of them weighs, a
 
 import math
 from dataclasses import field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,9 +20,9 @@ from scipy.special import expit, logit, ndtr, ndtri
 from rdsim import validation
 from rdsim.finite_sample.database_size import _mixing
 from rdsim.finite_sample.database_size._mixing import Reals
+from rdsim.finite_sample.database_size._ranks import Ranks, check_ranks
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking import subset_loss
-from rdsim.ranking.loss import Loss, RankLoss, parse_loss
+from rdsim.ranking.loss import Loss
 from rdsim.ranking.rank_distribution import gain_without_ties, log_database_size
 from rdsim.results import result
 from rdsim.root_finding import bisect_on_host
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     import xarray
 
 LINE: Final = "straight line"
-# Larger databases are predicted from at least _FEWEST items; a fit is tried on databases of at least _SMALLEST.
-_FEWEST: Final = 64
 _SMALLEST: Final = 16
+"""Items of the smallest database on which a fit is tried."""
 _TRIALS: Final = ((64, 4), (16, 16), (4, 4))
 """Pairs of numbers: a fit at M divided by the first predicts the quality at the second times that size, where it is
 known, so that the error of the prediction is known too."""
@@ -103,48 +102,6 @@ class PredictedQuality:
                 "confidence": self.confidence,
             },
         )
-
-
-class Ranks(NamedTuple):
-    """Checked ranks, and the loss whose quality is wanted."""
-
-    ahead: NDArray[np.int64]
-    tied: NDArray[np.int64]
-    competitors: int
-    loss: RankLoss
-
-    def gains(self, size: int) -> Reals:
-        """Exact expected gain of every query among so many items."""
-        lost = subset_loss(
-            self.ahead, self.loss, competitors=self.competitors, sampled=size - 1, tied=self.tied
-        )
-        return np.asarray(1 - lost)
-
-    def require_larger(self, quality: float, what: str) -> None:
-        """Refuse ranks that say nothing of larger databases."""
-        if self.competitors + 1 < _FEWEST:
-            raise ValueError(
-                f"competitors must be at least {_FEWEST - 1} for {what}, got {self.competitors}"
-            )
-        if not 0 < quality < 1:
-            raise ValueError(
-                f"ahead must leave a quality strictly between 0 and 1 for {what}, got {quality!r}"
-            )
-
-
-def check_ranks(ahead: Any, loss: Any, competitors: Any, tied: Any) -> Ranks:
-    """Check the arguments that every function of ranks takes."""
-    N = validation.integer("competitors", competitors, low=1)
-    a = validation.counts("ahead", ahead, ndim=1)
-    validation.interval("ahead", a, high=float(N))
-    if a.size < 2:
-        raise ValueError(f"ahead must hold at least 2 queries, got {a.size}")
-    t = validation.counts("tied", tied)
-    validation.interval("tied", t, low=1.0)
-    if t.shape not in ((), a.shape):
-        raise ValueError(f"tied must have shape {a.shape} or (), got {t.shape}")
-    places = a.astype(np.int64), np.broadcast_to(t, a.shape).astype(np.int64)
-    return Ranks(*places, N, parse_loss(loss))
 
 
 @on_host

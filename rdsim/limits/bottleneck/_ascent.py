@@ -154,7 +154,11 @@ def _objective(masses: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
 
 
 def _round(state: _AscentState, problem: EnvelopeProblem, starts: np.ndarray) -> _AscentState:
-    """Take one round of column generation in every lane, as the module says."""
+    """Take one round of column generation in every lane: insert, alternate, merge, Newton's step, pricing.
+
+    Invariants: the masses of a lane sum to P_Y; its value does not fall, for a round that lowers it is undone; its least
+    upper bound does not rise. The step of Newton's method is kept only where it does not lower the value either.
+    """
     py = problem.py
     # Steps 1 to 3: insert, alternate, merge.
     grown = _insert(state.masses, state.entering, state.fraction, problem)

@@ -16,10 +16,14 @@ from rdsim.limits._supporting_lines import Points, search
 from rdsim.limits.bottleneck._certificate import ROUNDING
 from rdsim.limits.bottleneck._solver import Encoders, SolverOptions, Source, proved, solved
 
-_ATTEMPTS: Final = 3  # searches on trust, each followed by proofs
-_SLOPES: Final = (1e-9, 1 - 1e-9)  # between which the search stays: both ends need no solver
-_TRUSTED_GAP: Final = 0.25  # fraction of the tolerance to which the search on trust closes
-_PROOF_GAP: Final = 0.5  # and to which a line in use is proved: both together stay below one
+_ATTEMPTS: Final = 3
+"""Searches that take the solver's estimates of upper bounds on trust; each is followed by proofs of the lines in use."""
+_SLOPES: Final = (1e-9, 1 - 1e-9)
+"""Range of the slopes that are searched; the curve's ends at 0 and 1 are known."""
+_TRUSTED_GAP: Final = 0.25
+"""Fraction of the tolerance at which a search on trust stops."""
+_PROOF_GAP: Final = 0.5
+"""Fraction of the tolerance to which a line in use is proved: with that of the search it stays below one."""
 
 
 def bottleneck_bounds(

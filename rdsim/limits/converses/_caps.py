@@ -32,21 +32,32 @@ from rdsim.sources.sphere.caps import Reals
 from rdsim.sources.sphere.gauss import gauss_rule
 
 _LN2: Final = math.log(2.0)
-_NODES: Final = 10  # items in a cap, at least, of a smooth density of the query,
-_NODES_OF_SLOPE: Final = 6  # and so many times rho/sigma, for it is narrower then
-_STEEPEST: Final = 25.0  # rho/sigma, of a correlation of .9992, beyond which caps are not computed
-_CELLS: Final = 480  # of the query's place, over 18 standard deviations or more
-_LOWEST: Final = -9.0  # score below which 1e-19 of places lie
-_HIGHEST: Final = (
-    45.0  # score of an item of 1460 bits; codewords that are longer count as the item itself
-)
-_SAME: Final = 1e-4  # sine of an item's angle times the concentration, below which it is the pole's
-_STEP: Final = 0.1  # of the scores in the table,
-_MOST: Final = 240  # unless there were more of them than this
-_SMOOTH: Final = 5  # degree of the spline; an exponent of a normal pair is one of degree 2
-_WRONG: Final = 1e-6  # largest error of the table where the density matters
-_LEFT_OUT: Final = 40.0  # nats below its largest value where the density of the query is cut
-_POLE: Final = CodewordAngles(np.array([-300.0]), np.ones(1))  # an item that is known exactly
+_NODES: Final = 10
+"""Least number of Gauss nodes for the item's place in a cap; they suffice where the query's density is smooth."""
+_NODES_OF_SLOPE: Final = 6
+"""Nodes per unit of rho/sigma: the query's density given the item is as narrow as sigma/rho."""
+_STEEPEST: Final = 25.0
+"""Largest rho/sigma, that of the correlation .9992: for steeper pairs caps are not computed."""
+_CELLS: Final = 480
+"""Cells of the query's score, which ranges over at least 18 standard deviations."""
+_LOWEST: Final = -9.0
+"""Least score in the table: a fraction of 1e-19 of all places has a lower one."""
+_HIGHEST: Final = 45.0
+"""Highest score in the table, that of a codeword of 1460 bits; a longer one counts as the item itself."""
+_SAME: Final = 1e-4
+"""An item whose angle from the pole has a smaller sine than this over the concentration is treated as the pole."""
+_STEP: Final = 0.1
+"""Step of the scores in the table."""
+_MOST: Final = 240
+"""Most steps in the table; where more would be needed the step is longer, and the table's error is checked."""
+_SMOOTH: Final = 5
+"""Degree of the spline of ln G; for a normal pair ln G is a polynomial of degree 2, and the spline is exact."""
+_WRONG: Final = 1e-6
+"""Largest error of ln G, where the query lies with any probability, at which the table is used."""
+_LEFT_OUT: Final = 40.0
+"""The query's density is cut where it has fallen by so many nats below its maximum."""
+_POLE: Final = CodewordAngles(np.array([-300.0]), np.ones(1))
+"""The codeword of an item that is known exactly."""
 _IN_A_CELL: Final = np.polynomial.legendre.leggauss(4)
 _MOST_CELLS: Final = 3000
 _EXACTLY: Final = (

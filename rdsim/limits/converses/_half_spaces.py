@@ -82,14 +82,3 @@ def fixed_length(
 def entropy(words: Codewords, bits: float, recalls: Recalls) -> float:
     """Bound the reward of codewords of R bits on average, separate encoders."""
     return CodeLengths(words, bits, fixed=False).least(words.joined(recalls, bits))
-
-
-def between(rows: Reals) -> Reals:
-    """By how much a smooth function may exceed its largest value on a grid: as a parabola does."""
-    i = rows.argmax(axis=-1)
-    inside = (i > 0) & (i < rows.shape[-1] - 1)
-    j = np.clip(i, 1, rows.shape[-1] - 2)[..., None]
-    a, b, c = (np.take_along_axis(rows, j + k, axis=-1)[..., 0] for k in (-1, 0, 1))
-    curvature = 2 * b - a - c  # at least |a - c|, for b is the largest
-    bent = inside & (curvature > 0)
-    return np.asarray(np.where(bent, (a - c) ** 2 / (8 * np.where(bent, curvature, 1.0)), 0.0))

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr, ndtri_exp
 
 from rdsim.limits._supporting_lines import lower_hull
-from rdsim.limits.converses._half_spaces import between
 from rdsim.limits.converses._recalls import Reals
 
 _LN2: Final = math.log(2.0)
@@ -54,26 +53,33 @@ LEAST_MULTIPLIER: Final = 3e-4
 below thousands of bits."""
 _LOWEST: Final = 0.02
 _HIGHEST: Final = 2.0
-"""Least and largest lambda times the nats: the best one spends a part of the recall on them."""
-_RATIO: Final = (
-    1.3  # of the multipliers among which the best is looked for; between them by a parabola
-)
-_NEAR: Final = 0.1  # of ln lambda, to which the best ones of many shares are rounded: it costs the recall 1e-3 of it
-_STEP: Final = 0.1  # of the thresholds a, standard deviations
-_FEW: Final = 8  # shares, of which each has a lambda of its own
+"""Range of lambda times R in nats that is searched: at the best lambda this product is a part of the recall."""
+_RATIO: Final = 1.3
+"""Ratio of neighbouring multipliers on the grid of the search; a parabola through three of them refines the best."""
+_NEAR: Final = 0.1
+"""Step to which the best ln lambda of many shares is rounded, so that shares have multipliers in common; the bound is
+loosened by a thousandth of the recall."""
+_STEP: Final = 0.1
+"""Step of the thresholds a, in standard deviations of X."""
+_FEW: Final = 8
+"""Up to so many shares, each has a lambda of its own, found by the golden section."""
 _GOLDEN: Final = 0.5 * (math.sqrt(5.0) - 1)
-_SECTIONS: Final = (
-    9  # of ln lambda by the golden ratio, to within 2e-3: the recall errs by a thousandth
-)
-_PARTS: Final = 24  # of a step, around the thresholds where a line touches; two for many shares
+_SECTIONS: Final = 9
+"""Steps of the golden section, which find ln lambda to within 2e-3 and the recall to within a thousandth."""
+_PARTS: Final = 24
+"""Finer thresholds in each step beside those where a line touches the hull; two where there are many shares."""
 _STEP_OF_ITEMS: Final = 0.25
 """Step of the points over the root of lambda and the width of P(X > a|Y = y), sigma/rho. The integrand, the
 exponential of that probability over lambda, is as narrow as a third of it: the trapezoidal rule is then exact to
 e^(-2 (pi/.75)^2), 1e-15."""
-_LARGEST_EXPONENT: Final = 700.0  # of a number of float64
-_REACH: Final = 9.0  # P(X > a|Y = y) is then 1e-19 from zero or one
-_LOWEST_ITEM: Final = 9.0  # minus the least item: fewer than 1e-19 of all lie below
-_LARGEST_STEP: Final = 0.4  # of the points: the rule is exact for the normal density, to e^-120
+_LARGEST_EXPONENT: Final = 700.0
+"""Largest x for which e^x is still a float64."""
+_REACH: Final = 9.0
+"""So many widths sigma/rho from a/rho, P(X > a|Y = y) is within 1e-19 of zero or one."""
+_LOWEST_ITEM: Final = 9.0
+"""Minus the least y among the points: a fraction of 1e-19 of all items lies below it."""
+_LARGEST_STEP: Final = 0.4
+"""Largest step of the points y, at which the trapezoidal rule integrates the normal density to e^-120."""
 
 
 class _Points(NamedTuple):
@@ -99,7 +105,8 @@ class Items:
     """P(X > a | Y = y) at thresholds a, on points y of halved steps as small multipliers need them.
 
     The probabilities are the same for every multiplier, so that they are computed once a step. Where P(X > a|Y = y) is
-    steep, it is computed near its turn alone: the trapezoidal rule takes the same points everywhere.
+    steep, it is computed near y = a/rho alone, where it rises from zero to one: a window of the points that the
+    trapezoidal rule takes for every threshold.
     """
 
     reach = _REACH
@@ -258,10 +265,11 @@ def _supports(
     They are found on the coarse thresholds, and again on fine ones where they touch.
     """
     parts = _PARTS if log_t.size <= _FEW else 2
-    around = _STEP * np.arange(-parts, parts + 1) / parts
     a, useful = coarse.a, coarse.usefulness(multiplier)
-    touched = _corners(useful, log_ndtr(-a), log_t)
-    fine = np.setdiff1d(np.add.outer(a[np.unique(touched)], around), a)
+    touched = np.unique(_corners(useful, log_ndtr(-a), log_t))
+    # Numbers of the fine thresholds, so that no threshold stands twice but for rounding: `peak` needs their distances.
+    number = np.unique(np.add.outer(parts * touched, np.arange(-parts, parts + 1)))
+    fine = a[0] + _STEP / parts * number[number % parts != 0]
     order = np.argsort(np.concatenate([a, fine]))
     more = items(fine).usefulness(multiplier)
     a = np.concatenate([a, fine])[order]
@@ -272,7 +280,30 @@ def _supports(
     log_gamma = np.log(useful[right] - useful[left]) - log_shares[right]
     log_gamma -= np.log(-np.expm1(log_shares[left] - log_shares[right]))
     above = useful - np.exp(log_gamma[:, None] + log_shares)
-    return log_gamma, above.max(axis=1) + 2 * between(above)
+    return log_gamma, peak(above, a)
+
+
+def peak(rows: Reals, x: Reals | None = None) -> Reals:
+    """Bound the maximum of a smooth function by its values on a grid x, by default the integers, along the last axis.
+
+    Between its points the function may exceed each of its local maxima on the grid as a parabola through it and its two
+    neighbours does. Twice this excess is added to every one of them, not to the highest alone: a line that touches a
+    hull at two corners is as high at both, and where the grid is coarser the function may lie higher in between.
+    """
+    whole = rows.max(axis=-1)
+    if rows.shape[-1] < 3:
+        return np.asarray(whole)
+    x = np.arange(rows.shape[-1], dtype=float) if x is None else x
+    left, right = np.diff(x)[:-1], np.diff(x)[1:]
+    a, b, c = rows[..., :-2], rows[..., 1:-1], rows[..., 2:]
+    rise, fall = (b - a) / left, (b - c) / right
+    # The parabola's slope at the middle point and half its curvature, by divided differences.
+    slope = (rise * right - fall * left) / (left + right)
+    half_curvature = (rise + fall) / (left + right)
+    highest = (rise >= 0) & (fall >= 0) & (half_curvature > 0)
+    # The quotient is taken first: it is at most twice the distance of the neighbours, and the square might overflow.
+    excess = slope * (slope / (4 * np.where(highest, half_curvature, np.inf)))
+    return np.asarray(np.maximum(whole, np.where(highest, b + 2 * excess, -np.inf).max(axis=-1)))
 
 
 def _corners(useful: Reals, log_shares: Reals, log_t: Reals) -> NDArray[np.intp]:

@@ -34,7 +34,7 @@ from rdsim.limits.bottleneck._solver import reduced
 from rdsim.limits.converses._recalls import Reals, Recalls
 
 MOST_LETTERS: Final = 4
-"""Of the smaller alphabet, over whose distributions is searched."""
+"""Most letters of the smaller alphabet, over whose distributions the search runs."""
 _LN2: Final = math.log(2.0)
 _GRID: Final = {1: 1, 2: 200, 3: 36, 4: 12}
 """Steps of a distribution's probabilities on the grid that multipliers are chosen on, by the letters."""
@@ -42,24 +42,31 @@ _OTHERS: Final = np.linspace(0.0, 0.98, 50)
 """lambda of the distributions of that grid."""
 _MOST_OTHER: Final = 0.99
 """Largest lambda: at one the tangents are not smooth."""
-_CUTS: Final = 60  # constraints of the programme that chooses multipliers; some ten are enough
+_CUTS: Final = 60
+"""Most constraints of the programme that chooses multipliers; some ten are usual."""
 _FIRST: Final = 17
 _NEXT: Final = 9
 _ROUNDS: Final = 13
-"""Multipliers on a side of the first square and of the others, and their number: the last ones are 3e-5 apart. A square reaches two
-steps of the last one to each side, for the highest point may lie on an oblique ridge."""
-_AGAIN: Final = 3  # times that they are chosen again with what the search has found
-_ASCENT: Final = 8  # steps towards the maximiser f
-_STEEPEST: Final = 3.0  # largest change of f in a step
-_LARGEST: Final = 500.0  # of f: beyond it exponentials overflow
-_MOST: Final = 20_000  # simplices; with more of them the bound is given as it is then
-_TOLERANCE: Final = 1e-4  # bits of n c
-_GAINED: Final = (
-    1e-3  # bits of the exponent for which no further c is computed: less than 0.1 % of the recall
-)
+"""Points on a side of the first square of multipliers and of the later ones, and the number of squares: points of the last are 3e-5
+apart. A square reaches two steps of the square before it to each side, for the highest point may lie on an oblique ridge."""
+_AGAIN: Final = 3
+"""Times that the multipliers are chosen again with the distributions that the search has met."""
+_ASCENT: Final = 8
+"""Newton steps towards the maximiser f."""
+_STEEPEST: Final = 3.0
+"""Largest change of f in one step."""
+_LARGEST: Final = 500.0
+"""Largest f: beyond it exponentials overflow."""
+_MOST: Final = 20_000
+"""Most simplices of the branch and bound; the bound that holds with so many is returned."""
+_TOLERANCE: Final = 1e-4
+"""Width in bits, of n c, at which the branch and bound stops."""
+_GAINED: Final = 1e-3
+"""Bits of the exponent that new multipliers must gain to be worth another c: they change the recall by 0.07 %."""
 _CHOSEN: Final = np.array([0.01, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 0.99])
-"""Parts of the weight at whose shares of the database multipliers are chosen."""
-_ROUNDING: Final = 1e-12  # of c
+"""Multipliers are chosen at the shares of the database by which these parts of all weight are reached."""
+_ROUNDING: Final = 1e-12
+"""Taken off c, in bits, for its rounding."""
 
 
 class Powers(NamedTuple):

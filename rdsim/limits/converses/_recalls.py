@@ -14,16 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdsim.information import LN2
-from rdsim.ranking.loss import Loss, RankLoss
+from rdsim.ranking.loss import Loss, RankLoss, log_items
 from rdsim.ranking.rank_distribution import gain_without_ties
 
 Reals = NDArray[np.float64]
 
-_ONE_BY_ONE: Final = 32  # ranks that are not grouped
-_RATIO: Final = 1.1  # of the last rank of a group to its first,
-_GROUPS: Final = 1500  # unless there were more groups than this
-_LIGHT: Final = 2e-3  # of all the weight: shares that have less are joined
-_LEAST: Final = 1e-8  # of M t: a competitor that wins so rarely changes the loss by less
+_ONE_BY_ONE: Final = 32
+"""The first ranks are taken one by one, later ones in groups."""
+_RATIO: Final = 1.1
+"""Ratio of the last rank of a group to its first, or of the shares at the ends of a piece."""
+_GROUPS: Final = 1500
+"""Most groups; in the largest databases their ratio is larger than `_RATIO`."""
+_LIGHT: Final = 2e-3
+"""Neighbouring shares are joined until they have so much of all weight."""
+_LEAST: Final = 1e-8
+"""Expected number of winners, M t, at which the integral over shares starts: below it the loss is smaller than this."""
 _LOBATTO: Final = np.array([-1.0, -math.sqrt(3 / 7), 0.0, math.sqrt(3 / 7), 1.0])
 _LOBATTO_WEIGHT: Final = np.array([9.0, 49.0, 64.0, 49.0, 9.0]) / 90
 _SIMPSON_WEIGHT: Final = np.array([1.0, 0.0, 4.0, 0.0, 1.0]) / 3
@@ -79,7 +84,7 @@ def ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
     is bounded by its recall at a share no smaller than its mean; w is convex in the rank, and the middle
     of the group is no smaller.
     """
-    log_M = size * LN2
+    log_M = log_items(size)
     if loss.is_two_valued:
         if math.log(loss.cutoff) >= log_M * (1 - 1e-15):
             return Recalls(np.zeros(1), np.zeros(1)), 1.0
@@ -111,7 +116,7 @@ def binomial_ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
     integrated by Lobatto's rule of five nodes. Three of them are Simpson's. The mean is rounded up by the distance of
     the two rules: far more than the error of the better one, and up to t' where a piece is too wide for either.
     """
-    log_M = size * LN2
+    log_M = log_items(size)
     pieces = _groups(log_M - math.log(_LEAST))
     edges = np.linspace(math.log(_LEAST) - log_M, 0.0, pieces + 1)
     half = 0.5 * (edges[1] - edges[0])

@@ -35,18 +35,27 @@ from rdsim.ranking.loss import RankLoss
 from rdsim.ranking.rank_distribution import gain_without_ties
 from rdsim.sources import DiscreteSource, GaussianSource, SphericalSource
 
-_EQUAL: Final = 1e-6  # relative difference of correlations that are bounded as equal ones
-_CERTAIN: Final = 1e-9  # 1 - correlation below which queries and items are taken for equal
-_ROUNDING: Final = 1e-12  # of the rewards of the single-letter curve, which are exact to 1e-13
+_EQUAL: Final = (
+    1e-6  # relative difference up to which correlations are bounded as if all were the largest
+)
+_CERTAIN: Final = 1e-9  # 1 - correlation below which only the rank rate is used
+_ROUNDING: Final = (
+    1e-12  # added to the rewards of the single-letter curve, which are exact to 1e-13
+)
 _MOST_LINES: Final = 13
+"""Lines that are chosen at shares which divide the reward evenly."""
 _TAILS: Final = np.array([0.003, 0.01, 0.03, 0.97, 0.99, 0.997])
-"""Parts of the reward at whose shares lines are chosen, beside even ones; between them a chosen line is a bound too."""
+"""Further parts of the reward at whose shares a line is chosen; every line is a bound at all other shares too."""
 
 
 def gaussian_rewards(
     source: GaussianSource, size: float, loss: RankLoss, bits: Reals, rate: str, encoder: str
 ) -> dict[str, Reals]:
-    """Bound the rewards for Gaussian pairs: by half-spaces, the rank rate, and items stored whole."""
+    """Bound the rewards for Gaussian pairs: by half-spaces, the rank rate, and items stored whole.
+
+    Half-spaces are used at the largest correlation, and tilted ones (C29) where correlations are unequal; those of
+    information where bits of information are counted or encoders are joint, those of codewords otherwise.
+    """
     correlations = np.asarray(source.canonical_correlations)
     kept = bottleneck_vector_gaussian(correlations, rate=bits)
     whole = -0.5 * np.log2(1 - np.minimum(correlations, 1.0) ** 2 + 1e-300).sum()  # I(X;Y), bits
@@ -147,7 +156,11 @@ def sequence_rewards(
     rate: str,
     encoder: str,
 ) -> dict[str, Reals]:
-    """Bound the rewards for sequences of letters: by sets of a given size, the rank rate, and the single-letter curve."""
+    """Bound the rewards for sequences of letters: by sets of a given size, the rank rate, and the single-letter curve.
+
+    The rank rate holds for every notion of rate and every encoder. Sets, listed where items have few values and bounded
+    by their exponent elsewhere, hold for codewords and encoders that are not joint, the curve for one letter.
+    """
     joint = _memoryless.joined(np.asarray(validation.pmf("source", source.joint, ndim=2)))
     kept = n * np.asarray(bottleneck_at(joint, bits / n, compress="columns").upper)
     known = np.full(bits.size, n * float(source.mutual_information))

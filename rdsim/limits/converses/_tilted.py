@@ -25,31 +25,43 @@ import numpy as np
 from scipy.special import ndtr, ndtri_exp
 
 from rdsim.limits.converses._code_lengths import tents
-from rdsim.limits.converses._half_spaces import between
-from rdsim.limits.converses._information import LEAST_MULTIPLIER, Items
+from rdsim.limits.converses._information import LEAST_MULTIPLIER, Items, peak
 from rdsim.limits.converses._recalls import Reals
 from rdsim.limits.converses._tails import Edges, Tails
 from rdsim.ranking.tails.contour import contour
 
 _LN2: Final = math.log(2.0)
-_LOWEST: Final = -4.0  # ln of the least threshold gamma: a list of everything costs it 2 points
-_FINENESS: Final = 0.08  # of ln gamma, on whose grid the bound is a line each
-_MOST: Final = 400  # thresholds gamma
+_LOWEST: Final = -4.0
+"""ln of the least threshold gamma: it adds at most e^-4, two per cent, to the recall, also of a list of all items."""
+_FINENESS: Final = 0.08
+"""Step of the grid of ln gamma; the bound has one line for each gamma."""
+_MOST: Final = 400
+"""Most thresholds gamma on that grid."""
 _REFERENCES: Final = (0.1, 0.16, 0.22, 0.28, 0.35, 0.45, 0.55, 0.7, 0.85, 1.0)
 """Correlations r over the largest one that are tried first; the bound is smooth in r."""
-_HALVINGS: Final = 3  # of the distance from the best r to its neighbours, for each number of bits
-_FREE: Final = (0, 1, 2, 3, 4, 8)  # strongest modes that the decoder is given
-_STEP: Final = 0.1  # of the thresholds a, standard deviations
+_HALVINGS: Final = 3
+"""Times that the distance from the best r to its neighbours is halved, for each number of bits."""
+_FREE: Final = (0, 1, 2, 3, 4, 8)
+"""Numbers of strongest modes that are tried as those given to the decoder."""
+_STEP: Final = 0.1
+"""Step of the thresholds a, in standard deviations of X."""
 _EXCESS: Final = np.append(np.arange(0.0, 8.0, 0.125), np.geomspace(8.0, 80.0, 16))
 """Bits by which a layer exceeds the codeword's R; they are rounded up to this grid."""
 _PARTS_OF_LENGTH: Final = 4  # of the steps of that grid, in which codewords are looked at
 _LAYERS: Final = 48
-_NATS: Final = 24.0  # exponent at which layers end; an item beyond counts as found
-_HIGHEST: Final = 300.0  # nats of L beyond which an item counts as found
-_DENSITY: Final = 0.0025  # nats to which an information density of one mode is rounded up
-_LONGEST: Final = 36.0  # nats beyond which that density has probability 1e-16
+"""Ends of layers: their saddlepoints t are equally spaced in the logarithm of the distance from the branch point of K."""
+_NATS: Final = 24.0
+"""Exponent of the tail at which the layers end; an item beyond counts as found."""
+_HIGHEST: Final = 300.0
+"""An item whose L exceeds so many nats counts as found."""
+_DENSITY: Final = 0.0025
+"""Step, in nats, to which the information density of one mode is rounded up."""
+_LONGEST: Final = 36.0
+"""The information density of one mode exceeds its mean by so many nats with a probability of 1e-16."""
 _RARE: Final = 1e-13
-_ROUNDING: Final = 1e-9  # added to every mean for the rounding of its integrals
+"""Probability of the ends of a distribution that are cut off; the lower end is counted at a higher value."""
+_ROUNDING: Final = 1e-9
+"""Added to every mean for the rounding of its integrals."""
 
 
 class Lines(NamedTuple):
@@ -115,7 +127,11 @@ def _shrunk(rho: Reals, r: float) -> Reals:
 def _information(
     r: float, bits: Reals, log_gamma: Reals, tilts: list[Reals], averages: list["_Average"]
 ) -> Reals:
-    """The least height over multipliers and free modes, shape (bits, G)."""
+    """The least height over multipliers and free modes, shape (bits, G).
+
+    A geometric grid of multipliers lambda, then points between the best ones and their neighbours. Any lambda gives a
+    bound, so that the search can only loosen it.
+    """
     nats = np.add.outer([0.5 * np.sum(1 / s - 1 + np.log(s)) for s in tilts], bits * _LN2)
     # The bits take between a 30th and two thirds of the recall; other multipliers are never the best.
     least = nats.min(axis=0)
@@ -137,7 +153,7 @@ def _information(
             multipliers = np.exp(middles[:, near]).ravel()
         for multiplier in multipliers:
             above = items.usefulness(float(multiplier)) - shares
-            rest = np.minimum(above.max(axis=1) + 2 * between(above), 1.0)
+            rest = np.minimum(peak(above), 1.0)
             each = [
                 multiplier * cost[:, None] + average.of(rest)
                 for average, cost in zip(averages, nats, strict=True)

@@ -25,10 +25,9 @@ from rdsim.transformations import on_host
 
 _LN2: Final = math.log(2.0)
 _RATES: Final = ("fixed_length", "entropy")
-_STEPS: Final = 8192  # of the lengths whose hull is taken
-_LONGER: Final = (
-    30.0  # bits beyond log2 M at which a codeword is no longer shared: its reward is one to 1e-9
-)
+_STEPS: Final = 8192  # steps of the grid of lengths over which the hull is taken
+_LONGER: Final = 30.0
+"""A codeword that is longer than log2 M by so many bits is shared with probability 1e-9; its loss is taken for zero."""
 _ROUNDING: Final = 1e-12
 
 

@@ -7,7 +7,7 @@ $$\mathrm{recall@}K \le P(X > a \mid Y > b), \qquad P(Y > b) = 2^{-R},\ P(X > a)
 
 for codewords of R bits each. Every rank loss is a mean of misses, and one encoder for all items knows less
 than one for each, so that the number K - 1 of competitors that win is then binomial. Three notions of rate
-are kept apart: every word has R bits; R bits are spent on average (entropy); or R bits of information
+are kept apart: every codeword has R bits; R bits are spent on average (entropy); or R bits of information
 are kept (as by channel simulation).
 """
 
@@ -28,7 +28,7 @@ from rdsim.transformations import on_host
 
 RATES: Final = ("fixed_length", "entropy", "information")
 ENCODERS: Final = ("shared", "separate", "joint")
-_ROUNDING: Final = 1e-12  # by which every bound is loosened
+_ROUNDING: Final = 1e-12  # every bound is loosened by this for its rounding
 
 
 @result
@@ -78,7 +78,7 @@ def retrieval_converse(
         log2_size: log2 M, 1 to 1000.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
         bits: R >= 0 stored for an item, any shape.
-        rate: what the bits are: "fixed_length" (each item is one of 2^R words), "entropy" (bits on
+        rate: what the bits are: "fixed_length" (each item is stored as one of 2^R codewords), "entropy" (bits on
             average) or "information" (I(U;Y), channel simulation included).
         encoder: "shared" (the same for every item), "separate" (one for each item) or "joint" (sees the
             whole database). A bound for the wider class holds for the narrower one.

@@ -1,19 +1,21 @@
 """The rank-distortion function: bits that a ranking of so small a loss needs.
 
 `uniform` is for targets of equal probability, `several_targets` for sets of them, `prior` and `codebook` for
-any prior, and `skew` for one code of several targets of unequal entropy.
+any prior, for which `prior_converse` is a simpler bound, and `skew` for one code of several targets of unequal entropy.
 """
 
 from rdsim.limits.rank_distortion.codebook import RankingCodebook, ranking_codebook
 from rdsim.limits.rank_distortion.prior import (
     RankPriorCurve,
-    gibbs_rank_distribution,
-    majorises,
     rank_loss_prior,
-    rank_prior_bound,
     rank_rate_prior,
     rank_rate_prior_curve,
     rank_rate_side_information,
+)
+from rdsim.limits.rank_distortion.prior_converse import (
+    gibbs_rank_distribution,
+    majorises,
+    rank_prior_bound,
 )
 from rdsim.limits.rank_distortion.several_targets import (
     SetLoss,

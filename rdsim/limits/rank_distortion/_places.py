@@ -30,10 +30,8 @@ from rdsim.root_finding import bisect_on_host
 _EPS: Final = float(np.finfo(float).eps)
 _LISTED: Final = 256  # places that are looked at one by one when the scaling t is chosen
 _CYCLES: Final = 3  # passes over the gains in that choice, each of which bisects every gain once
-_HALVINGS: Final = 40  # of the bracket of ln t; t is a scale, and need not be exact
-_RESCALED: Final = (
-    64  # places between two rescalings of the recursion, far fewer than underflow takes
-)
+_HALVINGS: Final = 40  # bisections of the bracket of ln t; t is a scale, and need not be exact
+_RESCALED: Final = 64  # places between two rescalings of the recursion, too few for it to underflow
 
 
 def log_choose(items: float, chosen: int) -> float:

@@ -37,11 +37,8 @@ from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import entropy
 from rdsim.limits.rank_distortion._pooling import TIE
-from rdsim.limits.rank_distortion.prior import (
-    gibbs_rank_distribution,
-    majorises,
-    rank_rate_side_information,
-)
+from rdsim.limits.rank_distortion.prior import rank_rate_side_information
+from rdsim.limits.rank_distortion.prior_converse import gibbs_rank_distribution, majorises
 from rdsim.limits.rank_distortion.uniform import TOLERANCE, checked_distortion, rank_rate
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, parse_loss

@@ -25,7 +25,9 @@ from rdsim.ranking.expectations.discounted_gain import mean_gain
 from rdsim.ranking.loss import RankLoss
 
 _RARE: Final = -600.0  # ln(M p) below which the powers of M p in the series underflow float64
-_NARROW: Final = 0.125  # of the length over which a loss changes; see `_mean_among_ties`
+_NARROW: Final = 0.125
+"""An interval of z shorter than this fraction of the length over which the loss changes is averaged by few nodes; see
+`_mean_among_ties`."""
 
 
 def neg_log1m(log_p: Float[Array, "..."]) -> tuple[Array, Array]:

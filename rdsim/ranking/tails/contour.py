@@ -32,8 +32,10 @@ _STEP: Final = 0.85
 """Step in widths of the peak: a normal peak is summed to exp(-2 pi^2 / 0.85^2) = 1e-12."""
 _WIDEST_STEP: Final = 0.12
 """Largest step of theta: the branch point and the pole beside it are at least pi/4 away, exp(-pi^2 / (2 h)) = 1e-18."""
-_NATS: Final = 28.0  # by which the integrand has decayed at the last node
-_NEAR_POLE: Final = 7.0  # widths from the pole beyond which its share is below rounding
+_NATS: Final = 28.0
+"""The last node is where the integrand has decayed by so many nats."""
+_NEAR_POLE: Final = 7.0
+"""A pole more than so many widths of the peak away contributes less than rounding."""
 
 
 class Contour(NamedTuple):

@@ -1,6 +1,6 @@
 r"""The score of a target among Gaussian vectors, and who passes it there: one contour integral (C29).
 
-With the cumulant generating function K of `ranking.vector_gaussian`, the contour through the saddlepoint t gives the
+With the cumulant generating function K of `ranking.gaussian.vector`, the contour through the saddlepoint t gives the
 probability that a competitor passes the score K'(t), and the density of the target's score there.
 """
 
@@ -11,14 +11,17 @@ import numpy as np
 
 from rdsim.ranking.tails.contour import Complexes, Reals, contour
 
-_TOGETHER: Final = 256  # queries that are computed together
-_CUT: Final = -32.0  # ln of the target's density, over that of its peak, which is left out
+_TOGETHER: Final = 256
+"""Queries whose integrals are in memory together."""
+_CUT: Final = -32.0
+"""Scores at which the target's density is below e^-32 of its peak are left out."""
 _STEP: Final = 0.6
 """Largest step of the scores in the target's standard deviations: exp(-2 pi^2 / 0.36) is below rounding."""
 _SHARPNESS: Final = 1.5
 """Largest step in nats of the score: the loss turns from 0 to 1 within about one, and is resolved to
 exp(-2 pi^2 / 1.5) = 2e-6, with a sign that changes from query to query."""
-_ALIKE: Final = 2.8  # ln of the ratio of variances, about 4^2, up to which queries share a contour
+_ALIKE: Final = 2.8
+"""Queries whose variances of the score differ by a factor of at most e^2.8, about 4^2, share a contour."""
 _TINY: Final = 1e-300
 
 

@@ -51,7 +51,12 @@ class Run:
     pause: float
 
     def to_the_end(self, show_progress: bool) -> tuple[State, list[Estimate], list[np.ndarray]]:
-        """Run until every setting has stopped, from the checkpoint if there is one."""
+        """Run until every setting has stopped, from the checkpoint if there is one.
+
+        A span of trials ends at the next look of the stopping rule or earlier, so that one call takes about
+        `_SECONDS_A_CALL`. The sums are exact integers, so that the cut into spans changes no digit; whether a setting
+        stops is decided at looks alone.
+        """
         fingerprint = self._fingerprint() if self.path else {}
         state = self._start(fingerprint)
         saver = checkpoint.Saver(self.path, fingerprint, self.pause)
@@ -86,7 +91,12 @@ class Run:
     def _advanced(
         self, state: State, arguments: Any, active: np.ndarray, first: int, last: int
     ) -> State:
-        """Count the trials first..last-1 of the active settings."""
+        """Add the trials first..last-1 of the active settings to the state.
+
+        Raises:
+            ValueError: if a loss of one of them is outside its declared range, or NaN.
+
+        """
 
         def everywhere(array: Any) -> Any:
             return exact_sums.replicate(self.mesh, np.asarray(array))

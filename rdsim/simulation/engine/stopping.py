@@ -46,7 +46,11 @@ class StoppingRule:
     def estimates(
         self, layout: Layout, totals: np.ndarray, trials: np.ndarray
     ) -> tuple[list[Estimate], list[np.ndarray]]:
-        """Compute each outcome's estimate and sample variance from the sums so far."""
+        """Compute each outcome's estimate and sample variance from the sums so far.
+
+        An event has the interval of Clopper and Pearson, any other loss that of an empirical Bernstein bound (Maurer and
+        Pontil) on the unit scale. Both hold at every look together, by the union bound.
+        """
         # The risk is divided equally among the looks: their intervals hold together, whatever made the run stop.
         confidence = 1 - (1 - self.confidence) / len(self.looks)
         estimates, variances = [], []

@@ -164,7 +164,12 @@ class _LossTrial:
     loss: RankLoss
 
     def __call__(self, key: Key[Array, ""], arguments: dict[str, Array]) -> Float[Array, ""]:
-        """Draw pairs of letters under the tilt, and weigh the rank loss of their sum of densities."""
+        """Draw the letters of one target under the tilted distribution, and return its weighted loss, at most one.
+
+        The loss is that of C1 at the probabilities with which a competitor beats and ties with the sum of information densities,
+        by the saddlepoint. Its weight is the likelihood ratio of the letters, divided by the largest weighted loss, which
+        the caller multiplies by again.
+        """
         density, values = arguments["density"], arguments["values"]
         probabilities_of_letters = arguments["probabilities_of_letters"]
         uniform = jax.random.uniform(key, (self.n, 1))

@@ -31,13 +31,15 @@ else:
     # NumPy's functions of arrays without dimensions return scalars of its own.
     Reals = Any
 
-_LARGE_ORDER: Final = 20.0  # from which Debye's expansion of I_nu to order 12 has all digits
+_LARGE_ORDER: Final = 20.0
 _TERMS: Final = 12
-_SERIES: Final = 1e-4  # z^2 below which three terms of the series of 0F1 are all
-_FRACTIONS: Final = 80  # terms of the continued fraction, used where it converges within 40
-_LEAST_LOG: Final = (
-    -600.0
-)  # ln of the caps below which the incomplete beta function nears underflow
+"""From the order 20 on, Debye's expansion of I_nu with 12 terms is exact to rounding."""
+_SERIES: Final = 1e-4
+"""For z^2 below this, three terms of the series of 0F1 are exact to rounding."""
+_FRACTIONS: Final = 80
+"""Terms of the continued fraction, which is used only where it converges within 40."""
+_LEAST_LOG: Final = -600.0
+"""ln of the probability of a cap below which the incomplete beta function would come near underflow."""
 
 
 def cosine(psi: Reals) -> Reals:

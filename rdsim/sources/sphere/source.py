@@ -35,9 +35,12 @@ MAX_CONCENTRATION: Final = 1e7
 MAX_CORRELATION: Final = 1 - 1e-4
 _VON_MISES_FISHER: Final = "von_mises_fisher"
 _NORMAL: Final = "projected_normal"
-_LEFT_OUT: Final = -36.0  # ln of the density, below its largest value, where an integral is cut
-_STEP: Final = 0.25  # of ln q: the trapezoidal rule is exact to rounding for K_0, e^(-2 pi^2/step)
-_WIDE: Final = 0.75  # standard deviations, the same for a normal density: e^(-2 pi^2/step^2)
+_LEFT_OUT: Final = -36.0
+"""An integral is cut where its density has fallen below e^-36 of its maximum."""
+_STEP: Final = 0.25
+"""Step in ln q of the trapezoidal rule: for K_0 its error is e^(-2 pi^2/step), far below rounding."""
+_WIDE: Final = 0.75
+"""Step in standard deviations where the density is nearly normal: the error is then e^(-2 pi^2/step^2)."""
 
 
 @result

@@ -31,7 +31,7 @@ from scipy.special import betainc, ndtri
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking.gaussian_targets import Average, Table, of_each, of_first, of_one
+from rdsim.ranking.gaussian.several_targets import Average, Table, of_each, of_first, of_one
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss
 from rdsim.ranking.tails.contour import Reals
@@ -39,13 +39,16 @@ from rdsim.ranking.tails.target_scores import target_scores
 from rdsim.results import result
 from rdsim.transformations import on_host
 
-_REPLICATES: Final = 16  # independent scramblings, whose standard deviation gives the interval
-_LARGEST_BETA: Final = 40.0  # log2 M up to which M - K is a number without rounding
-_TABLE: Final = 1024  # probabilities at which a loss is tabulated
-_INDEPENDENT: Final = (
-    1e-40  # c^2 below which a mode tells nothing: a loss then changes by less than c
-)
-_NATS: Final = 45.0  # below a probability of one winner in the database: the loss there is 1e-19
+_REPLICATES: Final = 16
+"""Independent scramblings of Sobol's points; their standard deviation gives the interval."""
+_LARGEST_BETA: Final = 40.0
+"""log2 M up to which M - K is exact in float64, and the incomplete beta function gives a miss."""
+_TABLE: Final = 1024
+"""Probabilities a at which a loss is tabulated."""
+_INDEPENDENT: Final = 1e-40
+"""c^2 below which a mode counts as independent of its description: a loss then changes by less than c."""
+_NATS: Final = 45.0
+"""The table starts so many nats below the probability that gives one winner in the database; the loss there is 1e-19."""
 
 
 @result
