@@ -24,6 +24,7 @@ from rdsim.limits.retrieval.items._strategies import (
     Problem,
     Solution,
     children,
+    distinct,
     first_strategies,
 )
 
@@ -204,13 +205,14 @@ def _by_strategies(
             [each.length for each in steps],
             [each.slope / multiplier for each in steps],
         )
+        sizes = [mass.size for mass in groups.mass]
         if kept is None or coarse is None:
             strategies = first_strategies(groups, _FIRST_STRATEGIES)
         else:
             split = children(kept, coarse[0].mass, groups.mass, _SPLIT)
             guess = _guessed(groups, *coarse)
             split = _spread(split, groups.excess(split, coarse[1].theta, guess), groups, _WORKING)
-            strategies = np.unique(np.append(split, first_strategies(groups, 0), axis=0), axis=0)
+            strategies = distinct(np.append(split, first_strategies(groups, 0), axis=0), sizes)
         # As many tangents as the reward has pieces: the rewards are exact, and no finer level follows.
         exact = all(
             some.length.size == whole.length.size
@@ -229,7 +231,7 @@ def _by_strategies(
                 most=_NEAR,
             )
             worst = _spread(near[f > 0], f[f > 0], groups, _ADDED)
-            more = np.unique(np.append(strategies, worst, axis=0), axis=0)
+            more = distinct(np.append(strategies, worst, axis=0), sizes)
             done = excess <= max(0.1 * nats, 0.3 * reach) and reach <= max(least, tight)
             if done or not rounds_left:
                 break

@@ -109,8 +109,8 @@ class RetrievalCurve(ItemCurve):
         kept = reduced(np.asarray(self.joint))
         return kept.channel[kept.px > 0] * kept.py
 
-    def _points(self, slopes: np.ndarray) -> Points:
-        return _points(self.programme(), slopes, float(self.rate.tolerance))
+    def _points(self, slopes: np.ndarray, tolerance: np.ndarray) -> Points:
+        return _points(self.programme(), slopes, tolerance)
 
 
 @on_host
@@ -158,9 +158,10 @@ def retrieval_curve(
     return with_points(RetrievalCurve(**fields, log2_size=size, rank_loss=loss, encoder=encoder))
 
 
-def _points(problem: Programme, slopes: np.ndarray, tolerance: float) -> Points:
+def _points(problem: Programme, slopes: np.ndarray, tolerance: np.ndarray) -> Points:
     """Solve slope by slope: reward - slope rate <= bound, so rate >= (reward - bound) / slope."""
-    found = [optimum(problem, float(slope), tolerance) for slope in slopes]
+    pairs = zip(slopes, tolerance, strict=True)
+    found = [optimum(problem, float(slope), float(bits)) for slope, bits in pairs]
     numbers = [(each.reward, each.rate, each.bound) for each in found]
     reward, rate, bound = np.array(numbers, float).reshape(-1, 3).T
     lower = np.minimum((reward - bound) / slopes, rate)
