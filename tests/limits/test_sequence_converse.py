@@ -176,8 +176,12 @@ def test_C27_wider_classes_of_codes_have_smaller_bounds(joint, n, loss, size):
                 assert (least[wider] <= found + 1e-9).all()
 
 
-@settings(max_examples=4)
-@given(tables, st.sampled_from(["error", "reciprocal_rank", "dcg"]), st.floats(1.0, 30.0))
+@settings(max_examples=6)
+@given(
+    sources_of_few_letters(),
+    st.sampled_from(["error", "reciprocal_rank", "dcg"]),
+    st.floats(1.0, 30.0),
+)
 def test_C25_C26_the_information_of_one_letter_is_bounded_by_the_single_letter_curve(
     joint, loss, size
 ):

@@ -37,6 +37,9 @@ from rdsim.sources import DiscreteSource, GaussianSource, SphericalSource
 _EQUAL: Final = 1e-6  # relative difference of correlations that are bounded as equal ones
 _CERTAIN: Final = 1e-9  # 1 - correlation below which queries and items are taken for equal
 _ROUNDING: Final = 1e-12  # of the rewards of the single-letter curve, which are exact to 1e-13
+_FINE: Final = 1e-4
+_ROUGH: Final = 1e-3
+"""Tolerances in loss of the single-letter curve."""
 _MOST_LINES: Final = 13
 _TAILS: Final = np.array([0.003, 0.01, 0.03, 0.97, 0.99, 0.997])
 """Parts of the reward at whose shares lines are chosen, beside even ones; between them a chosen line is a bound too."""
@@ -158,11 +161,19 @@ def sequence_rewards(
         for one in (np.minimum(kept, known), known)
     )
     rewards = {"rank rate": by_rank, "items stored whole": whole}
-    if n == 1 and min(joint.shape) <= 2:
-        # One letter whose queries sort the items in one order or its reverse: the optimum is known in hundredths of
-        # a second. R bits of any notion carry at most R bits of information.
+    if n == 1 and _memoryless.covered(joint):
+        # R bits of any notion carry at most R bits of information. The lower end of the curve is the bound, whatever the
+        # tolerance: a rough one where a fine one takes ten seconds for each number of bits.
         of_all = "shared" if encoder == "shared" else "joint"
-        curve = retrieval_curve(joint, size, loss_name(loss), np.zeros(0), encoder=of_all)
+        fine = joint.shape[0] <= 3 or joint.shape[1] <= 2
+        curve = retrieval_curve(
+            joint,
+            size,
+            loss_name(loss),
+            np.zeros(0),
+            encoder=of_all,
+            tolerance=_FINE if fine else _ROUGH,
+        )
         rewards["single-letter curve"] = 1 - np.asarray(curve.loss_at(bits).lower) + _ROUNDING
     if rate == "information" or encoder == "joint":
         return rewards
