@@ -26,6 +26,10 @@ Loss = Annotated[
 Size = Annotated[
     float, tyro.conf.arg(help="log2 of the number M of items in the database, up to 1000")
 ]
+Sizes = Annotated[
+    tuple[float, ...],
+    tyro.conf.arg(help="log2 of the number M of items in the database, one or several, up to 1000"),
+]
 Bits = Annotated[
     tuple[float, ...], tyro.conf.arg(help="bits stored for an item, one number or several")
 ]
@@ -230,7 +234,7 @@ def retrieval(
 
 def converse(
     source: Where,
-    log2_size: Size,
+    log2_size: Sizes,
     bits: Bits,
     letters: Annotated[
         int, tyro.conf.arg(help="letters, or coordinates, in an item; the bits are of all together")
@@ -250,7 +254,7 @@ def converse(
 ) -> int:
     """Least rank loss of any code of so many bits per item for this source, by the tightest known bound (C27).
 
-    Example: rdsim limit converse --gaussian .9 --letters 16 --log2-size 20 --bits 8 16 32
+    Example: rdsim limit converse --gaussian .9 --letters 16 --log2-size 10 20 --bits 8 16 32
     """
     kind, parameter = source.given()
     if kind == "gaussian":
@@ -262,16 +266,25 @@ def converse(
         known = sources.dsbs(parameter) if kind == "dsbs" else sources.discrete(parameter)
         options = {"letters": letters}
 
+    names = [f"no code below, M = 2^{size:g}" for size in log2_size]
+    by = [name.replace("no code below", "by") for name in names]
+
     def bound(x: np.ndarray) -> Any:
+        sizes = np.array(log2_size)[:, None]
         return limits.retrieval_converse(
-            known, log2_size, _loss(loss), bits=x, rate=rate, encoder=encoder, **options
+            known, sizes, _loss(loss), bits=x, rate=rate, encoder=encoder, **options
         )
 
     found = bound(np.array(bits))
-    _show("bits per item", bits, {"no code below": found.loss, "by": found.bound})
+    bounds = np.reshape(found.bound, (len(names), -1)).tolist()
+    _show(
+        "bits per item",
+        bits,
+        dict(zip(names, found.loss, strict=True)) | dict(zip(by, bounds, strict=True)),
+    )
 
     def curve(x: np.ndarray) -> dict[str, Any]:
-        return {f"no code below, M = 2^{log2_size:g}": bound(x).loss}
+        return dict(zip(names, bound(x).loss, strict=True))
 
     return _draw(plot, bits, curve, "bits per item", f"{loss} loss".replace("_", " "))
 

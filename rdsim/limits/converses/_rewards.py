@@ -153,7 +153,7 @@ def sequence_rewards(
 ) -> dict[str, Reals]:
     """Bound the rewards for sequences of letters: by sets of a given size, the rank rate, and the single-letter curve."""
     joint = _memoryless.joined(np.asarray(validation.pmf("source", source.joint, ndim=2)))
-    kept = n * np.asarray(bottleneck_at(joint, bits / n, compress="columns").upper)
+    kept = n * _kept_of_a_letter(joint.tobytes(), joint.shape, (bits / n).tobytes())
     known = np.full(bits.size, n * float(source.mutual_information))
     # What is known of a letter is rounded safely: to a billionth of the letter's information.
     by_rank, whole = (
@@ -188,6 +188,13 @@ def sequence_rewards(
         found = _memoryless.fixed_length(joint, n, bits, means)
         rewards["sets of sequences"] = (found + rest).min(axis=1)
     return rewards
+
+
+@functools.lru_cache(maxsize=8)
+def _kept_of_a_letter(joint: bytes, shape: tuple[int, int], rates: bytes) -> Reals:
+    """Keep the last bottlenecks, which databases of several sizes share; shape of the rates."""
+    table = np.frombuffer(joint).reshape(shape)
+    return np.asarray(bottleneck_at(table, np.frombuffer(rates), compress="columns").upper)
 
 
 def _information_reward(
