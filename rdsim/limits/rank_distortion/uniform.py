@@ -211,9 +211,12 @@ def _rank_sum(log2_size: Float[Array, ""], loss: RankLoss, reach: int) -> _RankS
 
 def _gibbs(slope: Float[Array, ""], ranks: _RankSum) -> tuple[Array, Array]:
     r"""$\ln(Z/M)$ and the expected loss of Gibbs at $\lambda$ (nats per unit of loss)."""
+    # Shifted by its largest exponent, Z and its moment share one exponential a node: most of the time of a search.
     exponent = ranks.log_weight - slope * ranks.loss
-    log_Z = logsumexp(exponent, b=ranks.sign)
-    return log_Z, jnp.sum(ranks.sign * jnp.exp(exponent - log_Z) * ranks.loss)
+    largest = jax.lax.stop_gradient(jnp.max(exponent))
+    term = ranks.sign * jnp.exp(exponent - largest)
+    Z = jnp.sum(term)
+    return largest + jnp.log(Z), jnp.sum(term * ranks.loss) / Z
 
 
 @functools.partial(jax.jit, static_argnames=("loss", "reach", "by_rate"))
