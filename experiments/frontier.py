@@ -78,12 +78,8 @@ def _block(config: Config, n: int) -> dict[str, np.ndarray]:
     for name in LOSSES:
         code.append(codes.dsbs_ensemble(config.crossover, sizes, name, n=n, rate=rates))
         rank_rate.append(limits.rank_loss(sizes, name, rate=kept).lower)
-        converse.append(
-            [
-                limits.retrieval_converse(source, float(size), name, bits=bits, letters=n).loss
-                for size in config.log2_sizes
-            ]
-        )
+        bound = limits.retrieval_converse(source, sizes, name, bits=bits, letters=n)
+        converse.append(bound.loss)
     return {
         "code_loss": np.array(code),
         "converse": np.array(converse),

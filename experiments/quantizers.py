@@ -210,7 +210,7 @@ def _at_codes(config: Config, bits: np.ndarray) -> dict[str, np.ndarray]:
     return {"recall": np.stack([_bounded(config, size, bits, kind) for kind in CHECKED])}
 
 
-def _bounded(config: Config, size: float, bits: np.ndarray, kind: str) -> np.ndarray:
+def _bounded(config: Config, size: float | np.ndarray, bits: np.ndarray, kind: str) -> np.ndarray:
     notion = KINDS[kind]
     found = limits.retrieval_converse(
         _pair(config), size, "error", bits=bits, rate=notion["rate"], encoder=notion["encoder"]
@@ -240,10 +240,10 @@ def _gaps(config: Config) -> dict[str, np.ndarray]:
     """Recall@1 left by the rank rate (C4) and by half-spaces (C27), and that of random codes (C28)."""
     bits, sizes = np.array(config.gap_bits, float), np.array(config.gap_log10_sizes) / math.log10(2)
     found = codes.sphere_ensemble(_pair(config), sizes, "error", bits=bits)
-    one_encoder = [_bounded(config, size, bits, "fixed length, one encoder") for size in sizes]
+    one_encoder = _bounded(config, sizes[:, None], bits, "fixed length, one encoder")
     return {
         "rank_rate": np.stack([_rank_rate(config, size, bits) for size in sizes]),
-        "one_encoder": np.stack(one_encoder),
+        "one_encoder": one_encoder,
         "random": 1 - np.asarray(found.loss.value).T,
     }
 

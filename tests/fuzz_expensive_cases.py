@@ -101,7 +101,7 @@ CASES: Final[dict[str, Call]] = {
     },
     "limits.retrieval_converse": {
         "source": Argument(sources.gaussian(0.8), (*UNRELATED, 3, JOINT, MIXTURE)),
-        "log2_size": positive(4.0, 0.0, math.inf, [2.0, 3.0]),
+        "log2_size": positive(4.0, 0.0, math.inf),
         "loss": loss("error"),
         "bits": positive(4.0, math.inf),
         "rate": one_of("fixed_length"),

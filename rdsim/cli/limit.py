@@ -24,6 +24,10 @@ Loss = Annotated[
 Size = Annotated[
     float, tyro.conf.arg(help="log2 of the number M of items in the database, up to 1000")
 ]
+Sizes = Annotated[
+    tuple[float, ...],
+    tyro.conf.arg(help="log2 of the number M of items in the database, one or several, up to 1000"),
+]
 Bits = Annotated[
     tuple[float, ...], tyro.conf.arg(help="bits stored for an item, one number or several")
 ]
@@ -226,7 +230,7 @@ def retrieval(
 
 def converse(
     source: Where,
-    log2_size: Size,
+    log2_size: Sizes,
     bits: Bits,
     letters: Annotated[
         int, tyro.conf.arg(help="letters, or coordinates, in an item; the bits are of all together")
@@ -246,7 +250,7 @@ def converse(
 ) -> int:
     """Least rank loss of any code of so many bits per item for this source, by the tightest known bound (C27).
 
-    Example: rdsim limit converse --gaussian .9 --letters 16 --log2-size 20 --bits 8 16 32
+    Example: rdsim limit converse --gaussian .9 --letters 16 --log2-size 10 20 --bits 8 16 32
     """
     kind, parameter = source.given()
     if kind == "gaussian":
@@ -258,16 +262,26 @@ def converse(
         known = sources.dsbs(parameter) if kind == "dsbs" else sources.discrete(parameter)
         options = {"letters": letters}
 
+    names, by = (
+        [f"{what}, M = 2^{size:g}" for size in log2_size] for what in ("least loss", "bound")
+    )
+
     def bound(x: np.ndarray) -> Any:
+        sizes = np.array(log2_size)[:, None]
         return limits.retrieval_converse(
-            known, log2_size, _loss(loss), bits=x, rate=rate, encoder=encoder, **options
+            known, sizes, _loss(loss), bits=x, rate=rate, encoder=encoder, **options
         )
 
     found = bound(np.array(bits))
-    show_table("bits per item", bits, {"least loss": found.loss, "bound": found.bound})
+    bounds = np.reshape(found.bound, (len(names), -1)).tolist()
+    show_table(
+        "bits per item",
+        bits,
+        dict(zip(names, found.loss, strict=True)) | dict(zip(by, bounds, strict=True)),
+    )
 
     def curve(x: np.ndarray) -> dict[str, Any]:
-        return {f"least loss, M = 2^{log2_size:g}": bound(x).loss}
+        return dict(zip(names, bound(x).loss, strict=True))
 
     return draw_curve(plot, bits, curve, "bits per item", f"{loss} loss".replace("_", " "))
 

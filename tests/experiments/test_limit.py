@@ -92,12 +92,14 @@ def test_retrieval_of_a_table_prints_both_bounds(
 def test_C27_converse_prints_the_tightest_bound_and_its_name(
     source: Source, known: Any, options: dict, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    COMMANDS["converse"](source, 10.0, (2.0, 4.0), 8, "error", encoder="separate")
+    COMMANDS["converse"](source, (10.0, 20.0), (2.0, 4.0), 8, "error", encoder="separate")
+    sizes = np.array([10.0, 20.0])[:, None]
     found = limits.retrieval_converse(
-        known, 10.0, "error", bits=np.array([2.0, 4.0]), encoder="separate", **options
+        known, sizes, "error", bits=np.array([2.0, 4.0]), encoder="separate", **options
     )
     printed = capsys.readouterr().out
-    assert numbers(printed) == pytest.approx(list(np.asarray(found.loss)), rel=0, abs=6e-10)
+    losses = list(np.asarray(found.loss).T.ravel())
+    assert numbers(printed) == pytest.approx(losses, rel=0, abs=6e-10)
     assert all(name in printed for name in found.bound)
 
 
@@ -145,10 +147,10 @@ def test_a_loss_out_of_reach_is_called_so_beside_that_of_items_stored_whole(
         (lambda: COMMANDS["rank"](10.0, (1.0, 2.0), plot=Path("curve.txt")), "must name a .png"),
         (lambda: COMMANDS["rank"](10.0, (1.0,), plot=Path("curve.png")), "two different points"),
         (lambda: COMMANDS["bottleneck"](Source(), (1.0,)), "got none"),
-        (lambda: COMMANDS["converse"](Source(gaussian=1.2), 9.0, (1.0,)), "gaussian must lie"),
-        (lambda: COMMANDS["converse"](Source(gaussian=0.2), 9.0, (1.0,), 0), "letters must"),
+        (lambda: COMMANDS["converse"](Source(gaussian=1.2), (9.0,), (1.0,)), "gaussian must lie"),
+        (lambda: COMMANDS["converse"](Source(gaussian=0.2), (9.0,), (1.0,), 0), "letters must"),
         (
-            lambda: COMMANDS["converse"](Source(gaussian=0.2), 9.0, (1.0,), encoder="joint"),
+            lambda: COMMANDS["converse"](Source(gaussian=0.2), (9.0,), (1.0,), encoder="joint"),
             "covered by no bound",
         ),
         (lambda: Source(dsbs=0.1, gaussian=0.2).given(), "got --dsbs, --gaussian"),

@@ -205,8 +205,32 @@ def test_the_bound_is_named():
 
 
 @pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        (pair(0.8, 8), {}),
+        (pair(0.8, 8), {"rate": "information", "encoder": "joint"}),
+        (sources.spherical(8, concentration=6.0), {}),
+        (sources.dsbs(0.1), {"letters": 16}),
+        (sources.dsbs(0.1), {"letters": 1, "rate": "entropy"}),
+    ],
+)
+def test_several_databases_at_once_have_the_digits_of_each(source, options):
+    sizes, bits = np.array([[4.0], [10.5], [4.0]]), np.array([0.0, 0.5, 3.0])
+    together = retrieval_converse(source, sizes, "reciprocal_rank", bits=bits, **options)
+    apart = [
+        retrieval_converse(source, float(size), "reciprocal_rank", bits=bits, **options)
+        for size in sizes[:2, 0]
+    ]
+    apart.append(apart[0])
+    np.testing.assert_array_equal(together.loss, np.stack([each.loss for each in apart]))
+    assert together.bound == sum((each.bound for each in apart), ())
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"log2_size": [4.0, 8.0], "bits": [1.0, 2.0, 3.0]}, "log2_size and bits must broadcast"),
+        ({"log2_size": []}, "log2_size must not be empty"),
         ({"rate": "length"}, "rate must be one of"),
         ({"encoder": "one"}, "encoder must be one of"),
         ({"encoder": "joint"}, "fixed_length.*joint.*information"),

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim import sources
-from rdsim.limits import bottleneck_dsbs, retrieval_converse, retrieval_curve
+from rdsim.limits import (
+    bottleneck_at,
+    bottleneck_dsbs,
+    joint_retrieval_curve,
+    rank_loss,
+    retrieval_converse,
+    retrieval_curve,
+)
 from rdsim.limits.converses import _memoryless
 
 LOSSES = ("error", ("miss", 10), "reciprocal_rank", "dcg")
@@ -119,7 +126,8 @@ def test_C27_affine_functions_lie_below_the_divergence_at_given_marginals(data):
         joint > 0, random.dirichlet(np.full(joint.size, 0.5), size=50).reshape(-1, *shape), 0
     )
     Q /= Q.sum(axis=(1, 2), keepdims=True)
-    slope, offset, best = _memoryless._tangent(joint, other, Q.sum(axis=1))
+    slope, offset = _memoryless._tangent(joint, other, Q.sum(axis=1))
+    best = _memoryless._nearest(joint, other, Q.sum(axis=1))
     value, of_x, _ = (np.log(2) * _memoryless._divergences(joint, Q)).T
     every = Q.sum(axis=1) @ slope.T + offset
     assert np.all(every <= (value - other * of_x)[:, None] + 1e-9)
@@ -195,6 +203,22 @@ def test_C25_C26_the_information_of_one_letter_is_bounded_by_the_single_letter_c
         curve = retrieval_curve(joint, size, loss, np.zeros(0), encoder=of_all).loss_at(bits)
         assert (np.asarray(curve.lower) - 1e-11 <= np.asarray(found.loss)).all()
         assert (np.asarray(found.loss) <= np.asarray(curve.upper)).all()
+
+
+def test_C26_ternary_letters_are_bounded_by_the_single_letter_curve():
+    """By the exact optimum of joint encoders of four items from above, and tighter than the rank rate."""
+    bits = np.array([0.1, 0.4])
+    joint = {"rate": "information", "encoder": "joint", "letters": 1}
+    found = retrieval_converse(
+        sources.DiscreteSource(joint=TERNARY), 2.0, "error", bits=bits, **joint
+    )
+    exact = joint_retrieval_curve(TERNARY, "error", np.zeros(0), items=4, tolerance=1e-6)
+    least = np.asarray(exact.loss_at(bits).upper)
+    kept = bottleneck_at(TERNARY, bits, compress="columns").upper
+    by_rank = np.asarray(rank_loss(2.0, "error", rate=kept).lower)
+    assert set(found.bound) == {"single-letter curve"}
+    assert (by_rank + 5e-3 < np.asarray(found.loss)).all()
+    assert (np.asarray(found.loss) <= least).all()
 
 
 @pytest.mark.parametrize(

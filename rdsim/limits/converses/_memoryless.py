@@ -105,21 +105,62 @@ def constant(joint: Reals, query: float, item: float, tolerance: float) -> tuple
     py = table.sum(axis=0)
     bound, best = least_difference(
         py.size,
-        lambda b: _tangent(table, other, b)[:2],
+        lambda b: _tangent(table, other, b),
         lambda b: own * rel_entr(b, py).sum(axis=-1),
         tolerance=tolerance * _LN2,
         most=_MOST,
     )
-    met = _divergences(table, _tangent(table, other, best[None])[2])[0]
+    met = _divergences(table, _nearest(table, other, best[None]))[0]
     # Q = P gives zero.
     return min(bound / _LN2, 0.0) - _ROUNDING, met[[0, 2, 1]] if turned else met
 
 
-def _tangent(table: Reals, other: float, b: Reals) -> tuple[Reals, Reals, Reals]:
-    """Affine functions below psi that are near it at b, in nats, and the Q that they belong to.
+class _Dual:
+    """The function of f whose conjugate is psi. Letters are the first axis: sums over few of them are fast then."""
+
+    def __init__(self, table: Reals, other: float) -> None:
+        self.px, self.rest = table.sum(axis=1), 1.0 - other
+        self.channel = table / self.px[:, None]
+        # Products of two entries of a row, by which sums over the queries are products of matrices.
+        pairs = self.channel[:, :, None] * self.channel[:, None, :]
+        self.pairs = pairs.reshape(len(table), -1).T
+
+    def value(self, f: Reals) -> Reals:
+        """Its values at f of shape (|Y|, N)."""
+        return self._solved(f)[0]
+
+    def _solved(self, f: Reals) -> tuple[Reals, Reals, Reals, Reals]:
+        """Values; e^f; its means given x; and Q(x) over these means; e^f is up to a factor for each column."""
+        top = f.max(axis=0)
+        weight = np.exp(f - top)
+        mean = np.maximum(self.channel @ weight, 1e-300)
+        exponent = (np.log(mean) + top) / self.rest + np.log(self.px)[:, None]
+        largest = exponent.max(axis=0)
+        of_x = np.exp(exponent - largest)
+        total = of_x.sum(axis=0)
+        return self.rest * (largest + np.log(total)), weight, mean, of_x / (total * mean)
+
+    def joint(self, f: Reals) -> Reals:
+        """Q that belongs to f, shape (N, |X|, |Y|)."""
+        _, weight, _, each = self._solved(f)
+        return np.moveaxis(each[:, None] * self.channel[:, :, None] * weight, -1, 0)
+
+    def derivatives(self, f: Reals) -> tuple[Reals, Reals, Reals]:
+        """Values, shape (N,), gradients Q(y), shape (|Y|, N), and Hessians, shape (N, |Y|, |Y|)."""
+        value, weight, mean, each = self._solved(f)
+        own = weight * (self.channel.T @ each)
+        cross = (self.pairs @ (each / mean)).reshape(len(f), *f.shape) * weight[:, None] * weight
+        hessian = ((1 / self.rest - 1) * cross - own[:, None] * own / self.rest).transpose(2, 0, 1)
+        at = np.arange(len(f))
+        hessian[:, at, at] += own.T
+        return value, own, hessian
+
+
+def _tangent(table: Reals, other: float, b: Reals) -> tuple[Reals, Reals]:
+    """Affine functions below psi that are near it at b, in nats.
 
     Newton's step, or where that gains less the step of a fixed point that always gains, for its Hessian is
-    at most diag(Q_Y) / (1 - lambda).
+    at most diag(Q_Y) / (1 - lambda). Points that have arrived are left alone.
 
     Args:
         table: P(x,y).
@@ -127,45 +168,40 @@ def _tangent(table: Reals, other: float, b: Reals) -> tuple[Reals, Reals, Reals]
         b: distributions of Y, shape (N, |Y|).
 
     Returns:
-        Slopes f, shape (N, |Y|), offsets, shape (N,), and Q, shape (N, |X|, |Y|).
+        Slopes f, shape (N, |Y|), and offsets, shape (N,).
 
     """
-    px, py = table.sum(axis=1), table.sum(axis=0)
-    channel, rest = table / px[:, None], 1.0 - other
-
-    def solved(f: Reals) -> tuple[Reals, Reals]:
-        top = f.max(axis=1, keepdims=True)
-        weight = np.exp(f - top)
-        h = np.log(np.maximum(weight @ channel.T, 1e-300))
-        exponent = (h + top) / rest + np.log(px)
-        largest = exponent.max(axis=1, keepdims=True)
-        value = largest[:, 0] + np.log(np.exp(exponent - largest).sum(axis=1))
-        of_x = np.exp(exponent - value[:, None] - h)
-        return rest * value, of_x[:, :, None] * channel * weight[:, None, :]
-
-    aim, at = np.log(np.maximum(b, 1e-200)), np.arange(py.size)
-    f = np.clip(aim - np.log(py), -_LARGEST, _LARGEST)
-    value, Q = solved(f)
-    for _ in range(_ASCENT):
-        own, of_x = Q.sum(axis=1), Q.sum(axis=2)
-        if np.abs(b - own).max() < 1e-12:
+    dual, letters = _Dual(table, other), table.shape[1]
+    goal = np.ascontiguousarray(b.T)
+    f = np.clip(np.log(np.maximum(goal, 1e-200) / table.sum(axis=0)[:, None]), -_LARGEST, _LARGEST)
+    values, open_ = np.empty(len(b)), np.arange(len(b))
+    for step in range(_ASCENT + 1):
+        here, aimed = f[:, open_], goal[:, open_]
+        value, own, hessian = dual.derivatives(here)
+        values[open_] = value
+        far = np.abs(aimed - own).max(axis=0) >= 1e-12
+        if step == _ASCENT or not far.any():
             break
-        cross = np.swapaxes(Q, 1, 2) @ (Q / np.maximum(of_x, 1e-300)[:, :, None])
-        hessian = cross * (other / rest) - own[:, :, None] * own[:, None, :] / rest
-        hessian[:, at, at] += own
+        open_, here, aimed, own = open_[far], here[:, far], aimed[:, far], own[:, far]
         # Scaled by the roots of its diagonal. The constants, its null space, are taken out.
-        scale = np.sqrt(np.maximum(own, 1e-12))
-        hessian = hessian / scale[:, :, None] / scale[:, None, :]
-        hessian += scale[:, :, None] * scale[:, None, :] + 1e-9 * np.eye(py.size)
-        newton = np.linalg.solve(hessian, ((b - own) / scale)[:, :, None])[:, :, 0] / scale
-        fixed = rest * (aim - np.log(np.maximum(own, 1e-200)))
-        steps = np.clip(np.stack([0.0 * f, fixed, newton]), -_STEEPEST, _STEEPEST)
-        tried = np.clip(f + steps, -_LARGEST, _LARGEST)
-        values = solved(tried.reshape(-1, py.size))[0].reshape(3, -1)
-        best = ((tried * b).sum(axis=2) - values).argmax(axis=0)
-        f = tried[best, np.arange(len(b))]
-        value, Q = solved(f)
-    return f, -value, Q
+        scale = np.sqrt(np.maximum(own, 1e-12)).T
+        scaled = hessian[far] / scale[:, :, None] / scale[:, None, :]
+        scaled += scale[:, :, None] * scale[:, None, :] + 1e-9 * np.eye(letters)
+        newton = np.linalg.solve(scaled, ((aimed - own).T / scale)[:, :, None])[:, :, 0] / scale
+        fixed = dual.rest * (np.log(np.maximum(aimed, 1e-200)) - np.log(np.maximum(own, 1e-200)))
+        steps = np.clip(np.stack([fixed, newton.T], axis=1), -_STEEPEST, _STEEPEST)
+        tried = np.clip(here[:, None] + steps, -_LARGEST, _LARGEST)
+        reached = dual.value(tried.reshape(letters, -1)).reshape(2, -1)
+        reached = (tried * aimed[:, None]).sum(axis=0) - reached
+        gained = np.vstack([(here * aimed).sum(axis=0) - value[far], reached])
+        every = np.concatenate([here[:, None], tried], axis=1)
+        f[:, open_] = every[:, gained.argmax(axis=0), np.arange(open_.size)]
+    return f.T, -values
+
+
+def _nearest(table: Reals, other: float, b: Reals) -> Reals:
+    """Q of the tangents near distributions b, shape (N, |X|, |Y|)."""
+    return _Dual(table, other).joint(_tangent(table, other, b)[0].T)
 
 
 def _divergences(table: Reals, Q: Reals) -> Reals:
@@ -248,7 +284,7 @@ def _on_a_grid(buffer: bytes, shape: tuple[int, int]) -> Reals:
     counts = counts.reshape(-1, letters - 1)
     counts = counts[counts.sum(axis=1) <= steps]
     b = np.column_stack([steps - counts.sum(axis=1), counts]) / steps
-    found = [_divergences(table, _tangent(table, other, b)[2]) for other in _OTHERS]
+    found = [_divergences(table, _nearest(table, other, b)) for other in _OTHERS]
     every = np.concatenate([np.zeros((1, 3)), *found])
     return every[:, [0, 2, 1]] if turned else every
 

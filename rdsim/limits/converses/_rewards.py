@@ -42,6 +42,9 @@ _CERTAIN: Final = 1e-9  # 1 - correlation below which only the rank rate is used
 _ROUNDING: Final = (
     1e-12  # added to the rewards of the single-letter curve, which are exact to 1e-13
 )
+_FINE: Final = 1e-4
+_ROUGH: Final = 1e-3
+"""Tolerances in loss of the single-letter curve."""
 _MOST_LINES: Final = 13
 """Lines that are chosen at shares which divide the reward evenly."""
 _TAILS: Final = np.array([0.003, 0.01, 0.03, 0.97, 0.99, 0.997])
@@ -162,7 +165,7 @@ def sequence_rewards(
     by their exponent elsewhere, hold for codewords and encoders that are not joint, the curve for one letter.
     """
     joint = _memoryless.joined(np.asarray(validation.pmf("source", source.joint, ndim=2)))
-    kept = n * np.asarray(bottleneck_at(joint, bits / n, compress="columns").upper)
+    kept = n * _kept_of_a_letter(joint.tobytes(), joint.shape, (bits / n).tobytes())
     known = np.full(bits.size, n * float(source.mutual_information))
     # What is known of a letter is rounded safely: to a billionth of the letter's information.
     by_rank, whole = (
@@ -170,11 +173,19 @@ def sequence_rewards(
         for one in (np.minimum(kept, known), known)
     )
     rewards = {"rank rate": by_rank, "items stored whole": whole}
-    if n == 1 and min(joint.shape) <= 2:
-        # One letter whose queries sort the items in one order or its reverse: the optimum is known in hundredths of
-        # a second. R bits of any notion carry at most R bits of information.
+    if n == 1 and _memoryless.covered(joint):
+        # R bits of any notion carry at most R bits of information. The lower end of the curve is the bound, whatever the
+        # tolerance: a rough one where a fine one takes ten seconds for each number of bits.
         of_all = "shared" if encoder == "shared" else "joint"
-        curve = retrieval_curve(joint, size, loss_name(loss), np.zeros(0), encoder=of_all)
+        fine = joint.shape[0] <= 3 or joint.shape[1] <= 2
+        curve = retrieval_curve(
+            joint,
+            size,
+            loss_name(loss),
+            np.zeros(0),
+            encoder=of_all,
+            tolerance=_FINE if fine else _ROUGH,
+        )
         rewards["single-letter curve"] = 1 - np.asarray(curve.loss_at(bits).lower) + _ROUNDING
     if rate == "information" or encoder == "joint":
         return rewards
@@ -189,6 +200,13 @@ def sequence_rewards(
         found = _memoryless.fixed_length(joint, n, bits, means)
         rewards["sets of sequences"] = (found + rest).min(axis=1)
     return rewards
+
+
+@functools.lru_cache(maxsize=8)
+def _kept_of_a_letter(joint: bytes, shape: tuple[int, int], rates: bytes) -> Reals:
+    """Keep the last bottlenecks, which databases of several sizes share; shape of the rates."""
+    table = np.frombuffer(joint).reshape(shape)
+    return np.asarray(bottleneck_at(table, np.frombuffer(rates), compress="columns").upper)
 
 
 def _information_reward(

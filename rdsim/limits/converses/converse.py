@@ -11,7 +11,9 @@ are kept apart: every codeword has R bits; R bits are spent on average (entropy)
 are kept (as by channel simulation).
 """
 
+from collections.abc import Callable
 from dataclasses import field
+from functools import partial
 from typing import Any, Final
 
 import jax.numpy as jnp
@@ -19,9 +21,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.limits.converses._recalls import Reals
 from rdsim.limits.converses._rewards import gaussian_rewards, sequence_rewards, spherical_rewards
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking.loss import Loss, parse_loss
+from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.results import result
 from rdsim.sources import DiscreteSource, GaussianSource, SphericalSource
 from rdsim.transformations import on_host
@@ -36,7 +39,7 @@ class RetrievalConverse:
     """The least loss that the bounds leave.
 
     Attributes:
-        loss: no code of its kind has a smaller expected loss, shape of the bits.
+        loss: no code of its kind has a smaller expected loss, shape of the bits and sizes broadcast together.
         bound: name of the bound that gave it, one for each loss in order: "half-spaces",
             "unequal half-spaces", "tilted half-spaces", "caps", "unequal caps", "sets of sequences", "listed sets",
             "single-letter curve", "rank rate" or "items stored whole".
@@ -69,15 +72,18 @@ def retrieval_converse(
     table is exact to 1e-6; elsewhere the rank rate and the exact ranking of whole items are left. For
     sequences of letters, codewords of fixed length are bounded by the exponent of sets of a given size where
     query or item has at most four letters; of items of at most 16 values all sets are listed, which is tighter and
-    bounds the entropy too. Of one letter, binary for the query or the item, the single-letter curve (C25 for one encoder,
-    C26 for all) bounds every notion of rate. Else the rank rate is left, which bounds all of them.
+    bounds the entropy too. Of one letter, of at most four values for the query or the item, the single-letter curve (C25 for
+    one encoder, C26 for all) bounds every notion of rate, within a ten-thousandth of the loss for queries of at most three
+    values or binary items, and a thousandth for others. Else the rank rate is left, which bounds all of them.
 
     Args:
         source: jointly Gaussian query and item, of any dimensions, directions, or a `DiscreteSource` that
             gives each of the letters of query and item.
-        log2_size: log2 M, 1 to 1000.
+        log2_size: log2 M, 1 to 1000, any shape that broadcasts against the bits. Several sizes share what does not depend
+            on M: the tails of half-spaces and caps, and what the bits keep of an item. Each gives the digits that it
+            gives alone.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
-        bits: R >= 0 stored for an item, any shape.
+        bits: R >= 0 stored for an item, any shape that broadcasts against the sizes.
         rate: what the bits are: "fixed_length" (each item is stored as one of 2^R codewords), "entropy" (bits on
             average) or "information" (I(U;Y), channel simulation included).
         encoder: "shared" (the same for every item), "separate" (one for each item) or "joint" (sees the
@@ -85,7 +91,7 @@ def retrieval_converse(
         letters: n, 1 to 100000, of the items of a discrete source; the bits are those of all n together.
 
     Returns:
-        The loss and the name of the bound that gave it, shape of bits.
+        The loss and the name of the bound that gave it, of the shape of bits and sizes together.
 
     Raises:
         ValueError: if an argument is out of range or unknown, or for fixed length with joint encoders,
@@ -101,9 +107,15 @@ def retrieval_converse(
     """
     validation.instance("source", source, GaussianSource, SphericalSource, DiscreteSource)
     parsed = parse_loss(loss)
-    size = float(validation.interval("log2_size", log2_size, low=1.0, high=1000.0, ndim=0))
-    checked = validation.not_empty("bits", validation.interval("bits", bits, low=0.0, high=1e4))
-    stored = np.asarray(checked, float)
+    sizes, stored = (
+        np.asarray(each, float)
+        for each in validation.broadcast(
+            log2_size=validation.not_empty(
+                "log2_size", validation.interval("log2_size", log2_size, low=1.0, high=1000.0)
+            ),
+            bits=validation.not_empty("bits", validation.interval("bits", bits, low=0.0, high=1e4)),
+        )
+    )
     for name, value, known in (("rate", rate, RATES), ("encoder", encoder, ENCODERS)):
         if value not in known:
             raise ValueError(f"{name} must be one of {known}, got {value!r}")
@@ -112,24 +124,33 @@ def retrieval_converse(
             'rate="fixed_length" with encoder="joint" is covered by no bound of fixed length: ask for '
             'rate="information", which such a code does not exceed'
         )
-    flat = stored.ravel()
     if isinstance(source, DiscreteSource) != (letters is not None):
         raise ValueError(
             f"letters must be given for a DiscreteSource and for no other source, got {letters} for a "
             f"{type(source).__name__}"
         )
+    rewards = _rewards_of(source, letters)
+    least, names = np.empty(stored.shape), np.empty(stored.shape, object)
+    # Bounds of one size are computed together, of every number of bits once, so that they do not depend on the order.
+    for size in np.unique(sizes):
+        here = sizes == size
+        distinct, place = np.unique(stored[here], return_inverse=True)
+        each = rewards(float(size), parsed, distinct, rate, encoder)
+        # The tightest bound at each number of bits, and its name.
+        every = np.stack(list(each.values()))
+        least[here] = every.min(axis=0)[place]
+        names[here] = np.array(list(each), object)[every.argmin(axis=0)][place]
+    bound = np.clip(1 - least - _ROUNDING, 0.0, 1.0)
+    return RetrievalConverse(loss=jnp.asarray(bound), bound=tuple(names.ravel().tolist()))
+
+
+def _rewards_of(
+    source: GaussianSource | SphericalSource | DiscreteSource, letters: Integer | None
+) -> Callable[[float, RankLoss, Reals, str, str], dict[str, Reals]]:
+    """Choose the bounds of a kind of source."""
     if isinstance(source, DiscreteSource):
         n = validation.integer("letters", letters, low=1, high=100_000)
-        rewards = sequence_rewards(source, n, size, parsed, flat, rate, encoder)
-    elif isinstance(source, SphericalSource):
-        rewards = spherical_rewards(source, size, parsed, flat, rate, encoder)
-    else:
-        rewards = gaussian_rewards(source, size, parsed, flat, rate, encoder)
-    # The tightest bound at each number of bits, and its name.
-    names = list(rewards)
-    least = np.stack([rewards[name] for name in names])
-    chosen = least.argmin(axis=0)
-    bound = np.clip(1 - least.min(axis=0) - _ROUNDING, 0.0, 1.0)
-    return RetrievalConverse(
-        loss=jnp.asarray(bound.reshape(stored.shape)), bound=tuple(names[i] for i in chosen)
-    )
+        return partial(sequence_rewards, source, n)
+    if isinstance(source, SphericalSource):
+        return partial(spherical_rewards, source)
+    return partial(gaussian_rewards, source)

@@ -45,7 +45,10 @@ _NODES: Final = 16
 _LOG_SLOPES: Final = (math.log(1e-17), math.log(1e7))
 """ln(lambda) at the ends of the search: beyond them D is the loss of guessing, or of no bad rank."""
 
-_HALVINGS: Final = 64  # steps of bisection in ln(lambda): they exhaust the digits of a float64
+_HALVINGS: Final = 9  # steps of bisection in ln(lambda), to a tenth of it
+_NEWTON: Final = 5  # steps from there, which give all digits but the last ones
+_AROUND: Final = 1e-12
+"""Relative distance of the two slopes around them between which bisection goes on until no number is left."""
 
 _SUMMATION_ERROR: Final = 2e-13
 """Bits by which log2 Z may be off, as tests/limits/test_rank.py measures against long sums."""
@@ -209,11 +212,15 @@ def _rank_sum(log2_size: Float[Array, ""], loss: RankLoss, reach: int) -> _RankS
     )
 
 
-def _gibbs(slope: Float[Array, ""], ranks: _RankSum) -> tuple[Array, Array]:
-    r"""$\ln(Z/M)$ and the expected loss of Gibbs at $\lambda$ (nats per unit of loss)."""
+def _gibbs(slope: Float[Array, ""], ranks: _RankSum) -> tuple[Array, Array, Array]:
+    r"""$\ln(Z/M)$, and mean and variance of the loss of Gibbs at $\lambda$ (nats per unit of loss)."""
+    # Shifted by its largest exponent, Z and its moment share one exponential a node: most of the time of a search.
     exponent = ranks.log_weight - slope * ranks.loss
-    log_Z = logsumexp(exponent, b=ranks.sign)
-    return log_Z, jnp.sum(ranks.sign * jnp.exp(exponent - log_Z) * ranks.loss)
+    largest = jax.lax.stop_gradient(jnp.max(exponent))
+    term = ranks.sign * jnp.exp(exponent - largest)
+    Z = jnp.sum(term)
+    mean = jnp.sum(term * ranks.loss) / Z
+    return largest + jnp.log(Z), mean, jnp.sum(term * (ranks.loss - mean) ** 2) / Z
 
 
 @functools.partial(jax.jit, static_argnames=("loss", "reach", "by_rate"))
@@ -235,10 +242,56 @@ def _rank_bounds(
     return lower, upper
 
 
+def _searched(
+    target: Float[Array, ""], ranks: _RankSum, *, by_rate: bool
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Bracket ln(lambda) at the target as closely as float64 can: bisection, Newton's method, and bisection again.
+
+    Thirty evaluations take the place of the 65 of bisection alone. The bracket is one whatever Newton's method gave: where the
+    target does not lie between the two slopes around its result, the last bisection begins with the first one's bracket.
+    """
+    target, ranks = jax.lax.stop_gradient((target, ranks))
+
+    def height(log_slope: Array) -> tuple[Array, Array]:
+        """Rate or minus the mean loss, over the target, which rises with the slope; and its derivative."""
+        slope = jnp.exp(log_slope)
+        log_Z, mean, variance = _gibbs(slope, ranks)
+        if by_rate:
+            return (-slope * mean - log_Z) / LN2 - target, slope**2 * variance / LN2
+        return target - mean, slope * variance
+
+    def passed(log_slope: Array) -> Array:
+        above = height(log_slope)[0]
+        return (above > 0) if by_rate else (above >= 0)
+
+    start, end = map(jnp.asarray, _LOG_SLOPES)
+    low, high = bisect(passed, start, end, steps=_HALVINGS)
+
+    def newton(_: Array, log_slope: Array) -> Array:
+        above, rise = height(log_slope)
+        step = jnp.where(rise > 0, above / jnp.where(rise > 0, rise, 1.0), 0.0)
+        return jnp.clip(log_slope - step, low, high)
+
+    at = jax.lax.fori_loop(0, _NEWTON, newton, 0.5 * (low + high))
+    around = _AROUND * (1 + jnp.abs(at))
+    left, right = jnp.maximum(at - around, low), jnp.minimum(at + around, high)
+    left, right = jnp.where(passed(left), low, left), jnp.where(passed(right), right, high)
+
+    def unfinished(bracket: tuple[Array, Array]) -> Array:
+        middle = 0.5 * (bracket[0] + bracket[1])
+        return (bracket[0] < middle) & (middle < bracket[1])
+
+    def halve(bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        return bisect(passed, *bracket, steps=1)
+
+    found: tuple[Array, Array] = jax.lax.while_loop(unfinished, halve, (left, right))
+    return found
+
+
 def _rank_bounds_at(
     target: Float[Array, ""], ranks: _RankSum, *, by_rate: bool
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Bisection in ln(lambda) for the point at the target, then both bounds at that slope.
+    """Search ln(lambda) for the point at the target, then give both bounds at that slope.
 
     Both hold at every slope, however well it was found: the upper bound is the point of the last
     slope on the achievable side of the target, the lower one its supporting line.
@@ -247,16 +300,10 @@ def _rank_bounds_at(
     def point(log_slope: Array) -> tuple[Array, Array, Array, Array]:
         """Slope, ln(Z/M), expected loss and rate in bits of a Gibbs distribution."""
         slope = jnp.exp(log_slope)
-        log_Z, mean = _gibbs(slope, ranks)
+        log_Z, mean, _ = _gibbs(slope, ranks)
         return slope, log_Z, mean, (-slope * mean - log_Z) / LN2
 
-    def passed(log_slope: Array) -> Array:
-        _, _, mean, rate = point(log_slope)
-        return (rate > target) if by_rate else (mean <= target)
-
-    # The mean loss falls and the rate rises with the slope, so that one bisection serves both targets.
-    start, end = map(jnp.asarray, _LOG_SLOPES)
-    low, high = bisect(passed, start, end, steps=_HALVINGS)
+    low, high = _searched(target, ranks, by_rate=by_rate)
     found = low if by_rate else high
     slope, log_Z, mean, rate = jax.lax.stop_gradient(point(found))
 

@@ -68,9 +68,10 @@ class JointRetrievalCurve(ItemCurve):
     items: int = dataclasses.field(metadata={"static": True}, default=2)
     rank_loss: Loss = dataclasses.field(metadata={"static": True}, default="reciprocal_rank")
 
-    def _points(self, slopes: np.ndarray) -> Points:
+    def _points(self, slopes: np.ndarray, tolerance: np.ndarray) -> Points:
         problem = _collapsed(np.asarray(self.joint), self.items, parse_loss(self.rank_loss))
-        found = [problem.point(float(slope), float(self.rate.tolerance)) for slope in slopes]
+        pairs = zip(slopes, tolerance, strict=True)
+        found = [problem.point(float(slope), float(bits)) for slope, bits in pairs]
         loss, lower, upper = np.array(found, float).reshape(-1, 3).T
         return Points(1.0 / slopes, loss, lower, upper)
 

@@ -1,11 +1,10 @@
 """A primal-dual interior point over a working set of strategies: Mehrotra's predictor and corrector (C25, C26)."""
 
+import itertools
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import scipy.linalg
-import scipy.sparse
-from scipy.special import logsumexp
 
 from rdsim.limits.retrieval.items._strategies import Problem, Solution
 
@@ -86,12 +85,9 @@ def _at_one_multiplier(
 
     """
     C, n = problem.direction.shape
-    offset = np.append(0, np.cumsum([m.size for m in problem.mass]))
+    places = _Places.of(strategies, [m.size for m in problem.mass])
+    offset = places.offset
     J, width = len(strategies), int(offset[-1]) + n
-    indices = np.concatenate(
-        [strategies + offset[:-1], np.tile(np.arange(offset[-1], width), (J, 1))], axis=1
-    ).ravel()
-    pointers = np.arange(J + 1) * (C + n)
     goal = np.concatenate([*problem.mass, problem.py])
     gauge = np.zeros((C, width))
     for c in range(C):
@@ -100,9 +96,11 @@ def _at_one_multiplier(
 
     def terms(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits = weights - x[offset[-1] :]
-        log_sum = logsumexp(logits, axis=1)
-        slack = x[strategies + offset[:-1]].sum(axis=1) - log_sum
-        return slack, np.exp(logits - log_sum[:, None])
+        top = logits.max(axis=1)
+        posterior = np.exp(logits - top[:, None])
+        total = posterior.sum(axis=1)
+        slack = x[places.column].sum(axis=0) - top - np.log(total)
+        return slack, posterior / total[:, None]
 
     slack, posterior = terms(x)
     # Raising one class gives all strategies slack; q s is then made alike where q is small.
@@ -114,11 +112,8 @@ def _at_one_multiplier(
     q = np.maximum(q, central if not q.any() else _CENTRAL * central)
     step, best, span = 1.0, (np.inf, q, x), 1.0 + float(np.ptp(weights))
     for _ in range(_INTERIOR_STEPS):
-        G = scipy.sparse.csr_matrix(
-            (np.concatenate([np.ones((J, C)), posterior], axis=1).ravel(), indices, pointers),
-            (J, width),
-        )
-        residual = goal - G.T @ q
+        G = _Gradient(places, posterior)
+        residual = goal - G.summed(q)
         mu = float(q @ s) / J
         # A missed mass costs its multiplier, which is of the size of the rewards.
         missed = max(mu * J, span * float(np.abs(residual).sum()))
@@ -152,6 +147,72 @@ def _at_one_multiplier(
     return q, x
 
 
+class _Places(NamedTuple):
+    """Where the strategies of a working set have their multipliers.
+
+    Attributes:
+        offset: of each class among all multipliers, and their number, shape (C + 1,).
+        column: place of each strategy's multiplier among those of all classes, shape (C, J).
+        pair: place of a strategy's two multipliers in the block of a pair of classes, for each pair c < d.
+
+    """
+
+    offset: np.ndarray
+    column: np.ndarray
+    pair: dict[tuple[int, int], np.ndarray]
+
+    @classmethod
+    def of(cls, strategies: np.ndarray, sizes: list[int]) -> "_Places":
+        offset = np.append(0, np.cumsum(sizes))
+        group = np.ascontiguousarray(strategies.T)
+        pairs = itertools.combinations(range(len(sizes)), 2)
+        pair = {(c, d): group[c] * sizes[d] + group[d] for c, d in pairs}
+        return cls(offset, group + offset[:-1, None], pair)
+
+
+class _Gradient(NamedTuple):
+    """Gradients of the slacks in beta and theta: a one for each class, and the posterior; shape (J, width).
+
+    Products are sums by group (`bincount`): ten times as fast as those of sparse matrices of so few columns.
+    """
+
+    places: _Places
+    posterior: np.ndarray
+
+    def along(self, x: np.ndarray) -> np.ndarray:
+        """Return the products with a direction of the variables, shape (J,)."""
+        last = self.places.offset[-1]
+        return np.asarray(x[self.places.column].sum(axis=0) + self.posterior @ x[last:])
+
+    def summed(self, q: np.ndarray) -> np.ndarray:
+        """Return the sum of the gradients with weights, shape (width,)."""
+        last = int(self.places.offset[-1])
+        by_group = np.zeros(last)
+        for column in self.places.column:
+            by_group += np.bincount(column, q, last)
+        return np.append(by_group, q @ self.posterior)
+
+    def products(self, weight: np.ndarray) -> np.ndarray:
+        """Return the weighted sum of the gradients' outer products, shape (width, width)."""
+        offset, column, pair = self.places
+        last, n = int(offset[-1]), self.posterior.shape[1]
+        K = np.zeros((last + n, last + n))
+        weighted = weight[:, None] * self.posterior
+        for c, own in enumerate(column):
+            here = slice(offset[c], offset[c + 1])
+            np.fill_diagonal(K[here, here], np.bincount(own, weight, last)[here])
+            for y in range(n):
+                K[last + y, here] = np.bincount(own, weighted[:, y], last)[here]
+            K[here, last:] = K[last:, here].T
+        for (c, d), place in pair.items():
+            rows, columns = slice(offset[c], offset[c + 1]), slice(offset[d], offset[d + 1])
+            shape = (rows.stop - rows.start, columns.stop - columns.start)
+            K[rows, columns] = np.bincount(place, weight, shape[0] * shape[1]).reshape(shape)
+            K[columns, rows] = K[rows, columns].T
+        K[last:, last:] = self.posterior.T @ weighted
+        return K
+
+
 class _NewtonSystem(NamedTuple):
     """Newton's equations of the interior point, reduced to the dual variables and factorised.
 
@@ -165,7 +226,7 @@ class _NewtonSystem(NamedTuple):
 
     """
 
-    gradient: Any
+    gradient: _Gradient
     q: np.ndarray
     s: np.ndarray
     residual: np.ndarray
@@ -175,7 +236,7 @@ class _NewtonSystem(NamedTuple):
     @classmethod
     def of(
         cls,
-        gradient: Any,
+        gradient: _Gradient,
         q: np.ndarray,
         s: np.ndarray,
         residual: np.ndarray,
@@ -183,7 +244,7 @@ class _NewtonSystem(NamedTuple):
         gauge: np.ndarray,
     ) -> "_NewtonSystem | None":
         """Eliminate q and s, fix the gauge, and factorise; None where rounding forbids it."""
-        K = (gradient.T @ gradient.multiply((q / s)[:, None]).tocsr()).toarray()
+        K = gradient.products(q / s)
         n = hessian.shape[0]
         K[-n:, -n:] += hessian
         scale = np.sqrt(np.maximum(np.diag(K), 1e-200))
@@ -205,10 +266,10 @@ class _NewtonSystem(NamedTuple):
 
     def step(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Solve for the step of x, q and s at which q s is the target to first order."""
-        right = self.gradient.T @ (target / self.s - self.q)
+        right = self.gradient.summed(target / self.s - self.q)
         right = (right - self.residual) / self.scale
         dx = scipy.linalg.cho_solve(self.factor, right, check_finite=False) / self.scale
-        ds = self.gradient @ dx
+        ds = self.gradient.along(dx)
         return dx, (target - self.q * ds) / self.s - self.q, ds
 
 

@@ -19,6 +19,8 @@ from rdsim.results import result
 from rdsim.sources.tables import DiscreteSource
 from rdsim.transformations import on_host
 
+_PART: Final = 0.25
+"""Part of the tolerance in loss that a solved slope may leave; the distance between slopes takes the rest."""
 _PADDED: Final = 64
 """Losses of stored letters are computed for a multiple of so many, by few programs."""
 
@@ -85,9 +87,13 @@ class ItemCurve(Curve):
         upper = np.clip(upper, least, most)
         return self._certified(np.clip(lower, least, upper), upper, goal.shape)
 
-    def _points(self, slopes: np.ndarray) -> Points:
-        """Solve slopes, reward a bit, on the host."""
+    def _points(self, slopes: np.ndarray, tolerance: np.ndarray) -> Points:
+        """Solve slopes, reward a bit, on the host, each to a gap in bits."""
         raise NotImplementedError
+
+    def _at_slopes(self, slopes: np.ndarray) -> Points:
+        """Solve slopes to the tolerance of the curve."""
+        return self._points(slopes, np.full(slopes.shape, float(self.rate.tolerance)))
 
     def _certified(self, lower: np.ndarray, upper: np.ndarray, shape: tuple[int, ...]) -> Certified:
         return between(lower, upper, shape, self.rate.tolerance)
@@ -123,7 +129,7 @@ _AnyItemCurve = TypeVar("_AnyItemCurve", bound=ItemCurve)
 
 def with_points(curve: _AnyItemCurve) -> _AnyItemCurve:
     """Solve the curve's own slopes; its methods need no points, so that placeholders stand there before."""
-    points = curve._points(np.asarray(curve.slope))
+    points = curve._at_slopes(np.asarray(curve.slope))
     lower, upper = jnp.asarray(points.lower), jnp.asarray(points.upper)
     rate = Certified(value=upper, lower=lower, upper=upper, tolerance=curve.rate.tolerance)
     return dataclasses.replace(curve, loss=jnp.asarray(points.x), rate=rate)
@@ -139,21 +145,23 @@ def searched(
 
     """
     known = [Points(*map(np.asarray, curve._known()))]
+    tolerance = float(curve.rate.tolerance)
 
     def solve(slopes: np.ndarray) -> Points:
         # Slopes of a curve are bits per unit of loss; vertical and flat lines are known already.
         inside = np.sort(slopes[np.isfinite(slopes) & (slopes > 0)])
-        known.append(curve._points(1.0 / inside))
+        # Where a loss is sought the tolerance is one of losses, which are a fraction of the bits where these earn little.
+        bits = _PART * tolerance * inside if inverse else np.full(inside.shape, tolerance)
+        known.append(curve._points(1.0 / inside, bits))
         return known[-1]
 
-    tolerance = float(curve.rate.tolerance)
     lower, upper = search(solve, known[0], goal.ravel(), tolerance, inverse=inverse)
     return lower, upper, Points(*map(np.concatenate, zip(*known, strict=True)))
 
 
 def at_slopes(curve: ItemCurve, slopes: np.ndarray) -> Points:
     """Solve the slopes, reward a bit; with what is known before."""
-    return Points(*map(np.asarray, curve._known())).and_also(curve._points(slopes))
+    return Points(*map(np.asarray, curve._known())).and_also(curve._at_slopes(slopes))
 
 
 def checked_problem(

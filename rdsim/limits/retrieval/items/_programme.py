@@ -24,20 +24,23 @@ from rdsim.limits.retrieval.items._strategies import (
     Problem,
     Solution,
     children,
+    distinct,
     first_strategies,
 )
 
 _MOST_CLASSES: Final = 5
-"""Classes of queries up to which strategies can be searched."""
+"""Classes of queries up to which strategies can be searched,"""
+_ROUGH: Final = 1e-3
+"""but not of as many as that for a gap, bits, that posteriors leave in a tenth of the time."""
 _FIRST_STRATEGIES: Final = 700
 """Strategies of the first, coarsest groups: 8 groups for three classes, 5 for four, 2 for nine."""
-_WORKING: Final = 12_000
+_WORKING: Final = 6_000
 """Strategies of a working set about, the best of every group of every class."""
 _ADDED: Final = 4000
 """Strategies added to the working set in a round, at most about."""
 _NEAR: Final = 40_000
 """Strategies that are listed because they come near the optimum."""
-_SPLIT: Final = 200_000
+_SPLIT: Final = 80_000
 """Strategies that their split may give, before the best are chosen."""
 _DEPTH: Final = 10.0
 """Nats below the optimum, times groups squared, down to which strategies are listed."""
@@ -105,7 +108,10 @@ def optimum(problem: Programme, slope: float, tolerance: float) -> Optimum:
         found, bound = _by_transport(problem, multiplier)
         channels.append(found)
         bounds.append(bound)
-    elif len(queries.direction) > _MOST_CLASSES and queries.py.size <= _posteriors.MOST_LETTERS:
+    elif (
+        len(queries.direction) >= _MOST_CLASSES + (tolerance < _ROUGH)
+        and queries.py.size <= _posteriors.MOST_LETTERS
+    ):
         more, bound = _by_posteriors(problem, multiplier, tolerance)
         channels += [each for each in more if (each.sum(axis=0) > 0).all()]
         bounds.append(bound)
@@ -204,13 +210,14 @@ def _by_strategies(
             [each.length for each in steps],
             [each.slope / multiplier for each in steps],
         )
+        sizes = [mass.size for mass in groups.mass]
         if kept is None or coarse is None:
             strategies = first_strategies(groups, _FIRST_STRATEGIES)
         else:
             split = children(kept, coarse[0].mass, groups.mass, _SPLIT)
             guess = _guessed(groups, *coarse)
             split = _spread(split, groups.excess(split, coarse[1].theta, guess), groups, _WORKING)
-            strategies = np.unique(np.append(split, first_strategies(groups, 0), axis=0), axis=0)
+            strategies = distinct(np.append(split, first_strategies(groups, 0), axis=0), sizes)
         # As many tangents as the reward has pieces: the rewards are exact, and no finer level follows.
         exact = all(
             some.length.size == whole.length.size
@@ -229,7 +236,7 @@ def _by_strategies(
                 most=_NEAR,
             )
             worst = _spread(near[f > 0], f[f > 0], groups, _ADDED)
-            more = np.unique(np.append(strategies, worst, axis=0), axis=0)
+            more = distinct(np.append(strategies, worst, axis=0), sizes)
             done = excess <= max(0.1 * nats, 0.3 * reach) and reach <= max(least, tight)
             if done or not rounds_left:
                 break

@@ -109,8 +109,8 @@ class RetrievalCurve(ItemCurve):
         kept = reduced(np.asarray(self.joint))
         return kept.channel[kept.px > 0] * kept.py
 
-    def _points(self, slopes: np.ndarray) -> Points:
-        return _points(self.programme(), slopes, float(self.rate.tolerance))
+    def _points(self, slopes: np.ndarray, tolerance: np.ndarray) -> Points:
+        return _points(self.programme(), slopes, tolerance)
 
 
 @on_host
@@ -131,9 +131,9 @@ def retrieval_curve(
     Where the queries sort the items in one order or its reverse (a binary query or item, the DSBS)
     the gap is some 1e-8 over the slope. Otherwise joint encoders of few items are solved exactly,
     and beyond the error falls with the square of the number of groups of ranks, 144 a class at
-    most: some 1e-4 bits for up to five classes of queries. For more of them and items of up to four
-    letters it is some thousandths of a bit; for more of both strategies are too many to search, the gap
-    is large, and a slope takes minutes.
+    most: some 1e-4 bits for up to five classes of queries. Thirty losses at given rates then take one to four seconds of
+    three classes. For more classes and items of up to four letters the gap is some thousandths of a bit; for more of both
+    strategies are too many to search, the gap is large, and a slope takes minutes.
 
     Args:
         source: a `DiscreteSource`, or a table P(x,y), of one letter an item.
@@ -158,9 +158,10 @@ def retrieval_curve(
     return with_points(RetrievalCurve(**fields, log2_size=size, rank_loss=loss, encoder=encoder))
 
 
-def _points(problem: Programme, slopes: np.ndarray, tolerance: float) -> Points:
+def _points(problem: Programme, slopes: np.ndarray, tolerance: np.ndarray) -> Points:
     """Solve slope by slope: reward - slope rate <= bound, so rate >= (reward - bound) / slope."""
-    found = [optimum(problem, float(slope), tolerance) for slope in slopes]
+    pairs = zip(slopes, tolerance, strict=True)
+    found = [optimum(problem, float(slope), float(bits)) for slope, bits in pairs]
     numbers = [(each.reward, each.rate, each.bound) for each in found]
     reward, rate, bound = np.array(numbers, float).reshape(-1, 3).T
     lower = np.minimum((reward - bound) / slopes, rate)
