@@ -26,7 +26,7 @@ FEW_LETTERS: Final = 32
 """Up to so many letters, solving for all at once is as fast as column generation."""
 _FULL: Final = 0.5
 """Share of the letters above which all of them are solved for, for the working set would grow on."""
-_FULL_GRID: Final = 0.1
+_FULL_GRID: Final = 0.06
 """The same where the kernel is a Kronecker product, and a step for all letters costs so much less."""
 _SEPARABLE_STEPS: Final = 200
 """Blahut-Arimoto steps where each costs the products of the factors alone."""
