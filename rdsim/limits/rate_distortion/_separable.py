@@ -77,6 +77,11 @@ class Kronecker:
         """Sum of all entries."""
         return float(self.A.sum() * self.B.sum())
 
+    def argmax(self, axis: int) -> np.ndarray:
+        """The column of the largest entry of each row; entries are not negative."""
+        first, second = self.A.argmax(axis), self.B.argmax(axis)
+        return np.asarray(first[:, None] * self.B.shape[1] + second).ravel()
+
     def normal_equations(
         self, weight: np.ndarray, q: np.ndarray, w: np.ndarray
     ) -> Callable[[np.ndarray], np.ndarray]:
