@@ -5,11 +5,14 @@ import importlib.util
 import itertools
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import _report, _rows, bottleneck
+import rdsim
+from benchmarks import _report, _rows, bottleneck, first_calls
 from benchmarks.__main__ import module, names
 from benchmarks._rows import LATE, Row, Side, compare
 from benchmarks.rate_distortion import conic, gaps
@@ -124,9 +127,27 @@ def agree_grids(rows):
 
 
 def agree_first_calls(rows):
-    cold, warm, new_shape = rows
-    assert [row.side for row in rows][:2] == ["no programs kept", "programs kept"]
-    assert all(0 < row.numbers["cpu_seconds"] < 300 for row in (cold, warm, new_shape))
+    cold, warm = "no programs kept", "programs kept"
+    assert [row.side for row in rows] == [cold, warm, f"a new shape after it, {cold}", cold, warm]
+    assert all(0 < row.numbers["cpu_seconds"] < 300 for row in rows)
+
+
+def test_first_calls_are_those_of_every_function_that_readme_and_tutorials_name():
+    root = Path(__file__).parents[2]
+    texts = [root / "README.md", *sorted((root / "docs" / "tutorials").glob("*.md"))]
+    named = set()
+    for text in texts:
+        code = text.read_text(encoding="utf-8")
+        for package, name in re.findall(r"\b([a-z_]+)\.([a-z_0-9]+)", code):
+            if package in rdsim.__all__ and name in getattr(rdsim, package).__dict__.get(
+                "__all__", ()
+            ):
+                value = getattr(getattr(rdsim, package), name)
+                if callable(value) and not isinstance(value, type):
+                    named.add(f"{package}.{name}")
+    assert len(named) > 25
+    timed = {name for names in first_calls.CALLS for name in names.split(", ")}
+    assert named <= timed, named - timed
 
 
 AGREE = {name.removeprefix("agree_"): f for name, f in globals().items() if "agree_" in name}

@@ -402,3 +402,31 @@ def test_C6_water_filling_is_the_optimum_of_a_hamming_distortion(p, slope):
     c = (p[used] / (K @ q)[used]) @ K[used]
     assert np.log2(c.max()) <= 1e-13
     assert q.sum() == pytest.approx(1, rel=1e-14, abs=0)
+
+
+@pytest.mark.parametrize("table", ["random", "duplicates", "squares"])
+@pytest.mark.parametrize(
+    "masses", [10.0 ** -np.linspace(0, 300, 40), np.where(np.arange(40) == 0, 1.0, 1e-300)]
+)
+def test_C5_letters_of_next_to_no_mass_are_certified_at_every_slope(table, masses):
+    """Their limits are those of the other letters alone, up to their masses times the bits of the least float."""
+    p = masses / masses.sum()
+    x = np.linspace(-3, 3, 40)
+    d = np.random.default_rng(0).uniform(size=(40, 40))
+    if table == "duplicates":
+        d[:, 20:] = d[:, :20]
+    d = (x[:, None] - x) ** 2 if table == "squares" else d
+    slopes = np.array([1e-12, 1.0, 30.0, 1e3, 1e6, 1e12])
+    found = limits.rate_distortion_curve(p, d, slopes, method="column_generation")
+    assert found.converged.all()
+    rest = np.where(p < 1e-14, 0.0, p)
+    rest /= rest.sum()
+    plain = limits.rate_distortion_curve(rest, d, slopes, method="column_generation")
+    left = 1100 * float(p[p < 1e-14].sum())
+    # F = R + s D by the excess of D over D_min, in which nothing cancels at steep slopes.
+    cost, other = (
+        np.asarray(c.rate.value) + slopes * (np.asarray(c.distortion) - pmf @ d.min(axis=1))
+        for c, pmf in ((found, p), (plain, rest))
+    )
+    rounding = 1e-14 * slopes  # of a distortion
+    assert (np.abs(cost - other) <= 2e-9 + left + rounding).all()

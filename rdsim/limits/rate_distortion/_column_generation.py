@@ -26,7 +26,7 @@ FEW_LETTERS: Final = 32
 """Up to so many letters, solving for all at once is as fast as column generation."""
 _FULL: Final = 0.5
 """Share of the letters above which all of them are solved for, for the working set would grow on."""
-_FULL_GRID: Final = 0.1
+_FULL_GRID: Final = 0.06
 """The same where the kernel is a Kronecker product, and a step for all letters costs so much less."""
 _SEPARABLE_STEPS: Final = 200
 """Blahut-Arimoto steps where each costs the products of the factors alone."""
@@ -45,6 +45,7 @@ def solve_on_host(
     K: Float[np.ndarray, "y u"],
     slope: float,
     tolerance: float,
+    light: Bool[np.ndarray, " y"] | None = None,
 ) -> _Solved:
     r"""Solve one slope by the cheapest way that its table allows.
 
@@ -54,6 +55,7 @@ def solve_on_host(
         K: its `shifted_kernel`.
         slope: s >= 0 in bits per unit of distortion, or inf.
         tolerance: certified gap in bits at which to stop.
+        light: rows that are taken for rows without mass, where that makes a solution easier.
 
     Returns:
         The pmf q and the dual slacks w, both (|U|,); zero for letters outside the working set.
@@ -61,6 +63,8 @@ def solve_on_host(
     """
     if (a := _hamming_kernel(K)) is not None:
         return _water_filling(p, a)
+    if light is not None:
+        p = np.where(light, 0.0, p)
     without_mass = ~(p > 0)[:, None]
     excess, K = np.where(without_mass, 0.0, excess), np.where(without_mass, 1.0, K)
     if K.shape[1] <= FEW_LETTERS:

@@ -126,7 +126,7 @@ def _newton(K: Any, p: Any, state: Newton) -> Newton:
     Z = K @ q
     mu = (q @ w) / size
     # Eliminating dw and dnu leaves these equations for dq.
-    solve = _normal_equations(K, nu / Z, w / q)
+    solve = _normal_equations(K, nu / Z, q, w)
     # Predictor: straight for q w = 0. How far it could go says how much centring is needed.
     dq, dZ, dnu, dw = _direction(K, p, Z, state, solve, (0.0, 0.0, 0.0))
     primal, dual = _step_sizes(state, dq, dnu, dw, 1.0)
@@ -147,15 +147,15 @@ def _newton(K: Any, p: Any, state: Newton) -> Newton:
     return select(alive, after, state)._replace(alive=alive, steps=state.steps + 1)
 
 
-def _normal_equations(K: Any, weight: Any, diagonal: Any) -> Callable[[Any], Any]:
-    """Return b -> x with (H + diag(diagonal)) x = b, where H = K^T diag(weight) K is -d c / d q."""
+def _normal_equations(K: Any, weight: Any, q: Any, w: Any) -> Callable[[Any], Any]:
+    """Return b -> x with (H + diag(w / q)) x = b, where H = K^T diag(weight) K is -d c / d q."""
     if hasattr(K, "normal_equations"):
-        solve: Callable[[Any], Any] = K.normal_equations(weight, diagonal)
+        solve: Callable[[Any], Any] = K.normal_equations(weight, q, w)
         return solve
     xp = K.__array_namespace__()
     scaled = K * xp.sqrt(weight)[:, None]  # a product with itself takes half the flops
     H = scaled.T @ scaled
-    return positive_definite_solver(H + xp.diag(diagonal + RIDGE * xp.diagonal(H)))
+    return positive_definite_solver(H + xp.diag(w / q + RIDGE * xp.diagonal(H)))
 
 
 def _direction(

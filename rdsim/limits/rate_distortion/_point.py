@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from rdsim import validation
 from rdsim.information import safe_log2
@@ -32,6 +32,10 @@ _NULL: Final = 1e-11
 """Squared canonical correlations of (Y, U), which are at most 1, below this are taken for zero."""
 
 
+_LIGHT: Final = 1e-3
+"""Mass of the rows that are certified apart, relative to the tolerance: each may cost some tens of bits."""
+_COVER: Final = 1e-2
+"""Mass of q for rows that are certified apart and that no other letter reaches, relative to the tolerance."""
 _ONE_THREAD: Final = 2**20
 """Entries of the distortion table up to which products of matrices run in one thread: several would spend
 more time waiting for one another than computing."""
@@ -100,12 +104,17 @@ def _certify(
     cost: Any,
     slope: Any,
     q: Float[Any, " u"],
+    light: Bool[np.ndarray, " y"] | None = None,
 ) -> Point:
     r"""Prove a point of R(D) from the output marginal q, whatever q is (C5).
 
     Its test channel has distortion D and a rate of at most R = F - s D bits. R(D) lies below that by
     at most $\log_2 \max_u c_u$, the gap, which is inf if q leaves a letter with mass without support.
     `cost` is K times the excess distortion, |Y| x |U| as K: arrays, or what has products with vectors.
+
+    The bound holds for every $\nu$ in the place of p / Z, $F^* \ge \sum_y p_y \log_2 (\nu_y / p_y) - \log_2 \max_u (\nu K)_u$
+    (Jensen). With $\nu_y = p_y$ light rows lift no letter above one and cost $p_y \log_2 (1/Z_y)$ bits; of both bounds
+    the better one is taken.
     """
     xp = K.__array_namespace__()
     Z = K @ q
@@ -115,6 +124,9 @@ def _certify(
     rate = -(p @ safe_log2(Z)) - spent
     # A letter of probability zero may have no finite distortion to the support. It adds nothing to c.
     certificate = xp.log2(xp.max(ratio @ K))
+    if light is not None:
+        apart = np.log2(np.max(np.where(light, p, ratio) @ K)) - p[light] @ safe_log2(Z[light])
+        certificate = np.minimum(certificate, apart)
     rounding = 4 * np.finfo(float).eps * sum(K.shape)  # of sums over y and over u
     valid = xp.all((Z > 0) | (p == 0))
     gap = xp.where(valid, xp.maximum(certificate, 0.0) + rounding, xp.inf)
@@ -129,26 +141,56 @@ def _best_candidate(
     slope: Any,
     tolerance: Any,
     solved: tuple[Float[Any, " u"], Float[Any, " u"]],
+    light: Bool[np.ndarray, " y"] | None = None,
 ) -> Point:
     """Certify what a solver has found.
 
     The interior point returns q with all letters a little above zero. Three candidates are certified:
     that q, its active letters alone (exact zeros elsewhere), and at slope zero the best constant.
     A later candidate replaces an earlier one if its gap is as good, or within the tolerance.
-    `cost` is that of `_certify`, `constants` are the `constant_distortions`.
+    `cost` and `light` are those of `_certify`, `constants` are the `constant_distortions`.
     """
     xp = K.__array_namespace__()
+
+    def certified(q: Any) -> Point:
+        q = q / q.sum()
+        if light is not None:
+            q = _covering(K, q, light, _COVER * tolerance)
+        return _certify(p, K, cost, slope, q, light)
+
     q, w = solved
-    point = _certify(p, K, cost, slope, q / q.sum())
+    point = certified(q)
     # Complementary slackness: of q_u w_u = mu the larger factor says which of the two is not zero.
-    support = xp.where(q > w, q, 0.0)
-    pruned = _certify(p, K, cost, slope, support / support.sum())
+    pruned = certified(xp.where(q > w, q, 0.0))
     point = select(pruned.gap <= xp.maximum(tolerance, point.gap), pruned, point)
     # A constant letter is the limit of the optima as the slope falls to zero.
     best = xp.arange(q.size) == xp.argmin(constants)
-    constant = _certify(p, K, cost, slope, xp.where(best, 1.0, 0.0))
+    constant = certified(xp.where(best, 1.0, 0.0))
     use = (slope == 0) & (constant.gap <= xp.maximum(tolerance, point.gap))
     return select(use, constant, point)
+
+
+def _light_rows(p: Float[np.ndarray, " y"], tolerance: float) -> Bool[np.ndarray, " y"] | None:
+    """The rows of least mass that make up a small part of the tolerance together; None if there are none.
+
+    The interior point would have to follow its path until q w is as small as their masses, and of 1e-300 it cannot.
+    """
+    order = np.argsort(p, kind="stable")
+    light = np.zeros(p.size, bool)
+    light[order] = np.cumsum(p[order]) <= _LIGHT * tolerance
+    light &= p > 0
+    return light if light.any() else None
+
+
+def _covering(
+    K: Any, q: Float[np.ndarray, " u"], light: Bool[np.ndarray, " y"], mass: float
+) -> Float[np.ndarray, " u"]:
+    """Q with a little mass for the best letters of light rows that it hardly reaches, if there are any."""
+    bare = np.flatnonzero(light & (K @ q < mass))
+    if not bare.size:
+        return q
+    cover = np.bincount(K.argmax(axis=1)[bare], minlength=q.size) / bare.size
+    return np.asarray((1 - mass) * q + mass * cover)
 
 
 def _cost(K: Float[Any, "y u"], excess: Float[Any, "y u"]) -> Float[Any, "y u"]:
@@ -186,14 +228,19 @@ def solver_on_host(
 
     def solve(slope: float, tolerance: float) -> Point:
         K: Any
+        cost: Any
+        light = _light_rows(p, tolerance)
         if axes is None:
             K = shifted_kernel(excess, slope)
-            solved = solve_on_host(p, excess, K, slope, tolerance)
-            return _best_candidate(p, K, _cost(K, excess), constants, slope, tolerance, solved)
+            solved = solve_on_host(p, excess, K, slope, tolerance, light)
+            cost = _cost(K, excess)
+            return _best_candidate(p, K, cost, constants, slope, tolerance, solved, light)
         with one_blas_thread():  # the factors are small, however large the table is
             K = axes.kernel(slope)
-            solved = solve_separable(p, axes, K, slope, tolerance)
-            return _best_candidate(p, K, Cost(axes, K), constants, slope, tolerance, solved)
+            heavy = p if light is None else np.where(light, 0.0, p)
+            solved = solve_separable(heavy, axes, K, slope, tolerance)
+            cost = Cost(axes, K)
+            return _best_candidate(p, K, cost, constants, slope, tolerance, solved, light)
 
     return solve
 

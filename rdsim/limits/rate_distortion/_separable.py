@@ -6,8 +6,10 @@ $K = K_1 \otimes K_2$, and of n letters
 - a product with K costs $n^{1.5}$ instead of $n^2$: $Kq = K_1 Q K_2^\top$, Q being q on the grid;
 - the Newton matrix $H = K^\top D K$ costs $n^{2.5}$ instead of $n^3$: first over $y_1$, then over $y_2$.
 
-Where letters are far apart for their kernels the Newton equations are solved by conjugate gradients, at the cost of
-products; else by a factorisation.
+The Newton equations are solved by conjugate gradients, at the cost of products. Where letters are near to one
+another for their kernels that takes too many steps, and the part of the matrix that belongs to letters in use is
+factored for a preconditioner: at most slopes a few hundred of some thousand letters stay in use, and the others, whose
+q falls to zero, are solved by their diagonals.
 """
 
 import itertools
@@ -27,16 +29,23 @@ _LOOKED_AT: Final = 64
 """Entries by which most ways to cut the letters into two axes are refuted."""
 _VANISHES: Final = 1e-200
 """A smaller entry of a factor is set to zero: no digit of a sum changes, and numbers below 1e-308 are slow."""
-_PRECISE: Final = 1e-8
-"""Relative residual of conjugate gradients. What is left enters the products q w alone: the linear equations of the
-interior point hold whatever dq is."""
-_MOST_STEPS: Final = 0.5
-"""Steps of conjugate gradients in units of the letters, at which they have cost about as much as a factorisation."""
+_PRECISE: Final = 1e-3
+"""Residuals at which conjugate gradients stop. They enter the products q w alone, in whose mean they are measured: the
+linear equations of the interior point hold whatever dq is."""
+_MOST_STEPS: Final = 0.25
+"""Steps of conjugate gradients with a diagonal preconditioner, in units of the letters, after which a part is factored: in
+this and in all later equations of a solution, which are harder."""
+_SETTLED: Final = 0.1
+"""Share of H in a diagonal entry of H + diag(w / q) up to which a letter is left to its diagonal. Smaller ones factor more
+letters and save few steps."""
 _NEGLIGIBLE: Final = 1e-25
 """Entries of the Newton matrix below this, relative to its diagonal, are set to zero: far letters of a grid leave a
 band, whose factorisation costs the square of its width a letter."""
 _PAIRS_AT_ONCE: Final = 64
 """Pairs of letters of the first axis whose blocks of the Newton matrix are computed at a time."""
+
+
+_Linear = Callable[[np.ndarray], np.ndarray]
 
 
 class Kronecker:
@@ -50,6 +59,7 @@ class Kronecker:
         self.A, self.B = A, B
         self.shape = A.shape[0] * B.shape[0], A.shape[1] * B.shape[1]
         self.size = self.shape[0] * self.shape[1]
+        self._factors = False  # whether conjugate gradients alone have taken too long
 
     def __array_namespace__(self) -> Any:
         """Name the namespace of its factors."""
@@ -67,17 +77,22 @@ class Kronecker:
         """Sum of all entries."""
         return float(self.A.sum() * self.B.sum())
 
+    def argmax(self, axis: int) -> np.ndarray:
+        """The column of the largest entry of each row; entries are not negative."""
+        first, second = self.A.argmax(axis), self.B.argmax(axis)
+        return np.asarray(first[:, None] * self.B.shape[1] + second).ravel()
+
     def normal_equations(
-        self, weight: np.ndarray, diagonal: np.ndarray
+        self, weight: np.ndarray, q: np.ndarray, w: np.ndarray
     ) -> Callable[[np.ndarray], np.ndarray]:
-        """Return b -> x with (K^T diag(weight) K + diag(diagonal)) x = b, to the digits that Newton's method needs."""
+        """Return b -> x with (K^T diag(weight) K + diag(w / q)) x = b, to the digits that Newton's method needs."""
         table = weight.reshape(self.A.shape[0], -1)
-        largest = ((self.A**2).T @ table @ self.B**2).ravel()
-        # Jacobi's preconditioner: a letter that is leaving has a large q^-1 w, and is solved by it.
-        scale = 1 / np.sqrt(largest + diagonal)
-        rest = scale**2 * diagonal
+        H = ((self.A**2).T @ table @ self.B**2).ravel()  # its diagonal
+        scale = 1 / np.sqrt(H + w / q)  # makes the diagonal of the whole matrix one
+        rest = scale**2 * (w / q)
+        per_product = q / scale / (_PRECISE * (q @ w) / q.size)
         rows, columns = np.ascontiguousarray(self.A.T), np.ascontiguousarray(self.B.T)
-        factor: list[Callable[[np.ndarray], np.ndarray]] = []
+        precondition: list[_Linear] = []
 
         def apply(x: np.ndarray) -> np.ndarray:
             seen = self.A @ (scale * x).reshape(rows.shape[0], -1) @ columns
@@ -85,12 +100,35 @@ class Kronecker:
             return scale * (rows @ seen @ self.B).ravel() + rest * x
 
         def solve(b: np.ndarray) -> np.ndarray:
-            if not factor:
-                x, solved = conjugate_gradients(apply, scale * b, int(_MOST_STEPS * b.size))
+            if not self._factors:
+                most = int(_MOST_STEPS * b.size)
+                x, solved = conjugate_gradients(apply, scale * b, per_product, most)
                 if solved:
                     return scale * x
-                factor.append(_band_solver(*self._scaled_newton_matrix(table, scale)))
-            return scale * factor[0](scale * b)
+                self._factors = True
+            if not precondition:
+                used = np.flatnonzero(rest < 1 - _SETTLED)
+                precondition.append(self._solver_of(used, table, scale))
+            x, _ = conjugate_gradients(apply, scale * b, per_product, b.size, precondition[0])
+            return scale * x
+
+        return solve
+
+    def _solver_of(self, used: np.ndarray, table: np.ndarray, scale: np.ndarray) -> _Linear:
+        """Solve for some letters, and leave the others as they are."""
+        matrix, diagonals = self._scaled_newton_matrix(table, scale)
+        if len(used) == len(matrix):
+            return _band_solver(matrix, diagonals)
+        if not len(used):
+            return lambda b: b
+        # The widest row of the band among the letters that are left.
+        within = np.searchsorted(used, used + diagonals) - np.arange(len(used))
+        some = _band_solver(matrix[np.ix_(used, used)], int(within.max()))
+
+        def solve(b: np.ndarray) -> np.ndarray:
+            x = b.copy()
+            x[used] = some(b[used])
+            return x
 
         return solve
 
@@ -118,7 +156,7 @@ class Kronecker:
         return matrix, min((reach + 1) * n2, n1 * n2)
 
 
-def _band_solver(matrix: np.ndarray, diagonals: int) -> Callable[[np.ndarray], np.ndarray]:
+def _band_solver(matrix: np.ndarray, diagonals: int) -> _Linear:
     """Factor a symmetric positive definite matrix given above its diagonal; NaN where that fails."""
     if 2 * diagonals > len(matrix):
         return positive_definite_solver(matrix)
@@ -134,23 +172,31 @@ def _band_solver(matrix: np.ndarray, diagonals: int) -> Callable[[np.ndarray], n
 
 
 def conjugate_gradients(
-    apply: Callable[[np.ndarray], np.ndarray], b: np.ndarray, most: int
+    apply: _Linear,
+    b: np.ndarray,
+    weights: np.ndarray,
+    most: int,
+    precondition: _Linear = lambda residual: residual,
 ) -> tuple[np.ndarray, bool]:
-    """Solve a symmetric positive definite system; also say whether the residual became small in so many steps."""
+    """Solve a symmetric positive definite system until residuals times weights are at most one.
+
+    Also say whether they are, after at most so many steps.
+    """
     x, residual = np.zeros_like(b), b.copy()
-    direction, square = b.copy(), b @ b
-    wanted = _PRECISE**2 * square
+    towards = precondition(residual)
+    direction, square = towards.copy(), residual @ towards
     for _ in range(most):
-        if not square > wanted:  # NaN ends it too
+        if not np.abs(weights * residual).max() > 1:  # NaN ends it too
             break
         moved = apply(direction)
         length = square / (direction @ moved)
         x += length * direction
         residual -= length * moved
-        before, square = square, residual @ residual
+        towards = precondition(residual)
+        before, square = square, residual @ towards
         direction *= square / before
-        direction += residual
-    return x, bool(square <= wanted)
+        direction += towards
+    return x, bool(np.abs(weights * residual).max() <= 1)
 
 
 class SumOfAxes(NamedTuple):
