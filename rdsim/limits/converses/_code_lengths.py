@@ -29,7 +29,8 @@ _UNLIMITED: Final = np.geomspace(1e-3, 4000.0, 57)
 _SHORTER: Final = 24  # lengths below the mean
 _AT_ONCE: Final = 64  # tents that are halved together,
 _ROUNDS: Final = 40  # at most so often
-_SEARCHED: Final = 14  # lengths of good codewords that are tried first
+_SEARCHED: Final = 28  # lengths of good codewords that are tried first; around the best of them,
+_VALLEYS: Final = 2  # in so many valleys, it is sought more finely
 _LIGHT: Final = (
     0.02  # of all the weight: shares that have less are joined while lengths are searched
 )
@@ -115,7 +116,7 @@ class CodeLengths:
     def _search(self, recalls: Recalls) -> float:
         """Return the length of good codewords whose thresholds give the least value on the lengths that are there.
 
-        It is sought in steps on few shares, and by Brent's method on all of them around the best step.
+        It is sought in steps on few shares, and by Brent's method on all of them around the lowest of these.
         """
         place = np.arange(self.longer.size, dtype=float)
 
@@ -126,12 +127,21 @@ class CodeLengths:
 
         few = self.codewords.thinned(recalls, self.bits)
         coarse = np.linspace(0.0, place[-1] - 1, _SEARCHED)
-        i = int(np.argmin([value(float(at), few) for at in coarse]))
-        ends = coarse[max(i - 1, 0)], coarse[min(i + 1, coarse.size - 1)]
-        refined = minimize_scalar(
-            value, args=(recalls,), bounds=ends, method="bounded", options={"xatol": _PART}
-        )
-        return float(np.interp(refined.x, place, self.longer))
+        values = np.array([value(float(at), few) for at in coarse])
+        around = np.pad(values, 1, constant_values=np.inf)
+        valleys = np.flatnonzero((values <= around[:-2]) & (values <= around[2:]))
+        found = [
+            minimize_scalar(
+                value,
+                args=(recalls,),
+                bounds=(coarse[max(i - 1, 0)], coarse[min(i + 1, coarse.size - 1)]),
+                method="bounded",
+                options={"xatol": _PART},
+            )
+            for i in valleys[np.argsort(values[valleys])][:_VALLEYS]
+        ]
+        best = min(found, key=lambda one: float(one.fun))
+        return float(np.interp(best.x, place, self.longer))
 
     def thresholds(self, r: float, log_t: Reals) -> Reals:
         """Ln of the likelihood ratios at which good codewords of length r >= R fill their lists.
