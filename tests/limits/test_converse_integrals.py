@@ -16,6 +16,7 @@ from scipy.special import betaln, log_ndtr
 from rdsim import limits, sources
 from rdsim.limits.converses import _information, _recalls, _tilted
 from rdsim.limits.converses._information import peak
+from rdsim.limits.converses._tails import Tails
 from rdsim.ranking.loss import parse_loss
 
 LOSSES = ("error", ("miss", 3), ("miss", 45), "reciprocal_rank", "dcg")
@@ -113,6 +114,23 @@ def test_C29_layers_are_those_of_the_density_of_items(s, monkeypatch):
         found = float(masses[:-1] @ 2.0 ** (-order * _tilted._EXCESS))
         # Lengths are rounded up by at most a hundredth of a bit; layers have a thickness.
         assert exact * (2.0 ** (-0.01 * order) - 1e-3) <= found <= exact * (1 + 1e-3)
+
+
+@settings(max_examples=8)
+@given(st.floats(0.2, 0.95), st.floats(1.0, 16.0), st.floats(0.0, 12.0))
+def test_C29_the_hull_over_lengths_lies_above_all_chords(correlation, bits, log_gamma):
+    """Chords to junk from codewords of every length, on a grid a hundred times as fine."""
+    lengths = bits + _tilted._EXCESS
+    found = _tilted._hull(correlation, lengths, np.array([log_gamma]))[0]
+    for j in (0, 5, 20, 50):
+        longer = np.append(np.linspace(0.0, 20.0, 4001), np.linspace(20.0, 60.0, 401)[1:])
+        worth = Tails(correlation, lengths[j] + longer).worth(np.array([log_gamma]))[0]
+        left = 1 - 2.0 ** -lengths[j], 1 - 2.0 ** -(lengths[j] + longer)
+        chords = left[0] / left[1] * 2.0**-longer * worth
+        chords += (1 - 2.0**-longer) / left[1] * max(1 - math.exp(log_gamma), 0.0)
+        assert found[j] >= chords.max() * (1 - 1e-12)
+        # It may not fall with the length either.
+        assert found[j] <= max(chords.max() * 1.02 + 1e-6, found[max(j - 1, 0)])
 
 
 @pytest.mark.parametrize("size", [1.0, math.log2(3), 10.0, 20.0, 300.0, 1000.0])

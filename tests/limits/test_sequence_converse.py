@@ -149,6 +149,10 @@ def test_C27_ternary_sequences_are_bounded_by_sets_and_larger_alphabets_by_the_r
         sources.DiscreteSource(joint=many), 40, "error", bits=[30.0], letters=100
     )
     assert found.bound == ("rank rate",)
+    # Thirty of 100 letters' bits are .3 a letter.
+    kept = 100 * float(bottleneck_at(many, 0.3, compress="columns").upper)
+    by_rank = rank_loss(40, "error", rate=kept).lower
+    np.testing.assert_allclose(found.loss, by_rank, rtol=0, atol=1e-7)
 
 
 @settings(max_examples=4)

@@ -286,24 +286,40 @@ def _supports(
 def peak(rows: Reals, x: Reals | None = None) -> Reals:
     """Bound the maximum of a smooth function by its values on a grid x, by default the integers, along the last axis.
 
-    Between its points the function may exceed each of its local maxima on the grid as a parabola through it and its two
-    neighbours does. Twice this excess is added to every one of them, not to the highest alone: a line that touches a
-    hull at two corners is as high at both, and where the grid is coarser the function may lie higher in between.
+    Between its points the function may exceed each of its local maxima on the grid as a parabola through three points
+    does: the maximum and its two neighbours, or the last three at an end. Twice this excess is added to every one of
+    them, not to the highest alone: a line that touches a hull at two corners is as high at both, and where the grid is
+    coarser the function may lie higher in between.
     """
     whole = rows.max(axis=-1)
     if rows.shape[-1] < 3:
         return np.asarray(whole)
     x = np.arange(rows.shape[-1], dtype=float) if x is None else x
     left, right = np.diff(x)[:-1], np.diff(x)[1:]
-    a, b, c = rows[..., :-2], rows[..., 1:-1], rows[..., 2:]
-    rise, fall = (b - a) / left, (b - c) / right
-    # The parabola's slope at the middle point and half its curvature, by divided differences.
+    step = np.diff(rows, axis=-1) / np.diff(x)
+    rise, fall = step[..., :-1], -step[..., 1:]
+    # Of the parabola about each inner point: its slope there, and half its curvature, by divided differences.
     slope = (rise * right - fall * left) / (left + right)
     half_curvature = (rise + fall) / (left + right)
-    highest = (rise >= 0) & (fall >= 0) & (half_curvature > 0)
+    # Its slope at the ends, upwards into the grid.
+    first = step[..., :1] + half_curvature[..., :1] * left[0]
+    last = -step[..., -1:] + half_curvature[..., -1:] * right[-1]
+    slope = np.concatenate([first, slope, last], axis=-1)
+    bent = np.concatenate(
+        [half_curvature[..., :1], half_curvature, half_curvature[..., -1:]], axis=-1
+    )
+    highest = np.concatenate(
+        [
+            (step[..., :1] <= 0) & (first > 0),
+            (rise >= 0) & (fall >= 0),
+            (step[..., -1:] >= 0) & (last > 0),
+        ],
+        axis=-1,
+    )
+    highest &= bent > 0
     # The quotient is taken first: it is at most twice the distance of the neighbours, and the square might overflow.
-    excess = slope * (slope / (4 * np.where(highest, half_curvature, np.inf)))
-    return np.asarray(np.maximum(whole, np.where(highest, b + 2 * excess, -np.inf).max(axis=-1)))
+    excess = slope * (slope / (4 * np.where(highest, bent, np.inf)))
+    return np.asarray(np.maximum(whole, np.where(highest, rows + 2 * excess, -np.inf).max(axis=-1)))
 
 
 def _corners(useful: Reals, log_shares: Reals, log_t: Reals) -> NDArray[np.intp]:

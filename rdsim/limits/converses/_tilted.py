@@ -45,7 +45,9 @@ _FREE: Final = (0, 1, 2, 3, 4, 8)
 """Numbers of strongest modes that are tried as those given to the decoder."""
 _STEP: Final = 0.1
 """Step of the thresholds a, in standard deviations of X."""
-_EXCESS: Final = np.append(np.arange(0.0, 8.0, 0.125), np.geomspace(8.0, 80.0, 16))
+_EXCESS: Final = np.concatenate(
+    [np.arange(0.0, 8.0, 0.125), np.arange(8.0, 20.0, 0.5), np.geomspace(20.0, 80.0, 12)]
+)
 """Bits by which a layer exceeds the codeword's R; they are rounded up to this grid."""
 _PARTS_OF_LENGTH: Final = 4  # of the steps of that grid, in which codewords are looked at
 _LAYERS: Final = 48
