@@ -1,6 +1,7 @@
 """The result of measuring embeddings: every number of every line, kept as it was measured."""
 
 import dataclasses
+import functools
 import html
 import math
 from typing import TYPE_CHECKING, Any, Final
@@ -181,11 +182,15 @@ class EmbeddingReport:
         # A mean over folds is reached by one of them at least.
         return np.asarray(np.min(needed, axis=0))
 
+    @functools.cached_property
+    def _proved_curve(self) -> Float[np.ndarray, "p 5"]:
+        """Bits that every system of each quality needs; the page and the file both ask for them."""
+        return np.stack([self._proved(_CURVE, k) for k in range(len(METRICS))], axis=1)
+
     def to_xarray(self) -> "xarray.Dataset":
         """All numbers with their dimensions and units; value, lower and upper along "end"."""
         import xarray  # optional: an extra brings it
 
-        proved = np.stack([self._proved(_CURVE, k) for k in range(len(METRICS))], axis=1)
         one, bits, seconds = {"units": "1"}, {"units": "bits"}, {"units": "s"}
         measured = ("line", "metric", "end")
         variables: dict[str, Any] = {
@@ -203,7 +208,7 @@ class EmbeddingReport:
             "group": ("query_row", self.group),
             "converse": (("rate", "metric"), self.converse, one),
             "proved_quality": ("proved", _CURVE, one),
-            "proved_bits": (("proved", "metric"), proved, bits),
+            "proved_bits": (("proved", "metric"), self._proved_curve, bits),
             "groups": (("fold", "group_number"), self.groups),
             "correlations": ("coordinate", self.correlations, one),
             "fitted_correlations": ("coordinate", self.fitted_correlations, one),

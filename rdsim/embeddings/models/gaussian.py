@@ -64,7 +64,9 @@ def ideal_codes(
         correlations,
         log2_size,
         losses,
-        rates=bottleneck_vector_gaussian_rates(correlations, rate=bits),
+        rates=math.inf
+        if np.ndim(bits) == 0 and np.isinf(bits)
+        else bottleneck_vector_gaussian_rates(correlations, rate=bits),
         queries=_QUERIES,
         confidence=0.95,
         targets=targets,
