@@ -158,7 +158,8 @@ class EmbeddingReport:
         """
         column = _column(metric)
         wanted = fraction * self.quality.value[self.reference, column]
-        return float(self._proved(np.array([wanted]), column)[0])
+        # As many qualities as the curve has, so that one program serves both.
+        return float(self._proved(np.full(len(_CURVE), wanted), column)[0])
 
     def _proved(self, quality: Float[np.ndarray, " n"], column: int) -> Float[np.ndarray, " n"]:
         """Invert the converse: bits that every system of such qualities needs."""
@@ -172,13 +173,10 @@ class EmbeddingReport:
             if k < 2 or (isinstance(loss, tuple) and loss[1] >= k):
                 return nothing
             log2_size = math.log2(k)
-            least = 1 - float(limits.rank_loss(log2_size, loss, rate=0.0).lower)
-            beyond = quality > least
-            lost = 1 - np.where(beyond, quality, 1.0)
+            lost = np.clip(1 - quality, 0.0, 1.0)
             rate = np.asarray(limits.rank_rate(log2_size, loss, distortion=lost).lower)
             # Less than rounding could add.
-            bits = (rate - entropy) / items * (1 - 1e-12)
-            needed.append(np.where(beyond, np.maximum(bits, 0.0), 0.0))
+            needed.append(np.maximum((rate - entropy) / items * (1 - 1e-12), 0.0))
         # A mean over folds is reached by one of them at least.
         return np.asarray(np.min(needed, axis=0))
 

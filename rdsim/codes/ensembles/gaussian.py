@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, Key
 from rdsim import validation
 from rdsim.limits.bottleneck import bottleneck_vector_gaussian_rates
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking.loss import Loss
 from rdsim.ranking.gaussian.vector import SampledLoss, vector_gaussian_rank_loss
+from rdsim.ranking.loss import Loss
 from rdsim.results import result
 from rdsim.sources import GaussianSource
 from rdsim.transformations import on_host

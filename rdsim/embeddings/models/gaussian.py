@@ -38,8 +38,8 @@ from rdsim.embeddings.models.twin import (
 from rdsim.embeddings.quality import NDCG_CUTOFF
 from rdsim.embeddings.result import EmbeddingReport
 from rdsim.limits import bottleneck_vector_gaussian_rates, retrieval_converse
-from rdsim.ranking.loss import Loss
 from rdsim.ranking.gaussian.vector import SampledLoss, vector_gaussian_rank_losses
+from rdsim.ranking.loss import Loss
 from rdsim.sources import vector_gaussian
 
 _QUERIES: Final = 256

@@ -197,8 +197,9 @@ def _hull(r: float, lengths: Reals, log_gamma: Reals) -> Reals:
         rest = -np.expm1(-longer * _LN2) / left[j:]
         chords = mass * rows[:, j:] + rest * junk[:, None]
         hull[:, j] = chords.max(axis=1)
-        if longer.size > 2:
-            hull[:, j] += np.where(chords.argmax(axis=1) > 0, 2 * between(chords), 0.0)
+        beyond = chords.argmax(axis=1) > 0
+        if longer.size > 2 and beyond.any():
+            hull[beyond, j] += 2 * between(chords[beyond])
     # What is at least as long is worth no less, and nothing more than one.
     return np.asarray(np.minimum(np.maximum.accumulate(hull, axis=1), 1.0))
 
