@@ -163,12 +163,6 @@ def model_words(found: EmbeddingReport) -> str:
             f"({found.lines[models.calibrated_to]}, {found.bits[models.calibrated_to]} bits); before that its MRR "
             f"was off by {twin.error:+.3f}."
         )
-    if any(np.isnan(twin.converse).any() for twin in models.twins):
-        said.append(
-            "Some queries have several targets. The isotropic twin is of a query and the first target that is found: "
-            "it says nothing of nDCG, which counts them all, and bounds nothing, since the codes of the other targets "
-            "tell of the query too."
-        )
     return " ".join([*said, *models.missing])
 
 
@@ -191,8 +185,6 @@ def verdicts(found: EmbeddingReport) -> list[str]:
                 "of the data, as happens where too few pairs were fitted for so many coordinates. Do not rely "
                 "on its lines."
             )
-        if not np.isfinite(twin.converse).any():
-            continue
         above = twin.refuted_by(found)
         if above.size:
             first = above[np.argmin(found.bits[above])]

@@ -108,6 +108,8 @@ def lines(correlations: Reals, bits: Reals, log_M: float, rate: str) -> Lines:
     wanted = {ratio: list(range(bits.size)) for ratio in _REFERENCES}
     for _ in range(_HALVINGS + 1):
         for ratio, places in wanted.items():
+            if rate != "fixed_length":
+                places = list(range(bits.size))  # a bound of information costs the same for all
             tilts = [_shrunk(rho[S:], ratio * rho[0]) for S in free]
             heights = bound(ratio * rho[0], bits[places], log_gamma, tilts, averages)
             least[places] = np.minimum(least[places], heights)
