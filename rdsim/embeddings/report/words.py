@@ -133,8 +133,15 @@ def setting(found: EmbeddingReport) -> str:
         f"Similarity: {found.similarity}. Codes work in the space {found.chosen_space}, fitted to "
         f"{found.fitted} pairs ({found.split}), and never to what is ranked. Intervals "
         f"({found.confidence:.0%}) are over groups of queries, for this database and these codes.{left_out}"
-        f"{copies}{_few_points(found)}{whole}"
+        f"{copies}{_few_points(found)}{_without_code(found)}{whole}"
     )
+
+
+def _without_code(found: EmbeddingReport) -> str:
+    """Say which of the bits that were asked for no code has."""
+    there = {int(bits) for bits in found.bits}
+    missing = [f"{bits:,}" for bits in found.converse_bits.tolist() if bits not in there]
+    return f" None of these codes was fitted at {', '.join(missing)} bits." if missing else ""
 
 
 def _few_points(found: EmbeddingReport) -> str:
