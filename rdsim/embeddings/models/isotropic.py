@@ -12,6 +12,7 @@ import math
 from typing import Any, Final
 
 import numpy as np
+from jaxtyping import Float
 
 from rdsim.embeddings.models.twin import (
     CODE_BITS,
@@ -28,7 +29,6 @@ from rdsim.embeddings.models.twin import (
 )
 from rdsim.embeddings.result import EmbeddingReport
 from rdsim.finite_sample import IsotropicTwin, fit_isotropic_twin
-from rdsim.finite_sample.database_size._mixing import Reals, counts_of
 from rdsim.finite_sample.database_size.isotropic_twin import (
     Scores,
     converse_losses,
@@ -102,8 +102,7 @@ def _several(
     competitors = report.database - gains.targets
     log2_size = math.log2(competitors + 1)
     cosines = Scores(dimension, log2_size, _FINENESS).cosines
-    share = np.full(len(ahead), 1 / len(ahead))
-    z, mass = fitted_nodes(cosines, counts_of(ahead, tied, competitors, share))
+    z, mass = fitted_nodes(cosines, ahead, tied, competitors)
     found = gain_without_ties(log2_size, _LOSSES[0], cosines.log_beaten)
 
     def first(shift: float) -> float:
@@ -120,9 +119,9 @@ def _several(
         log2_size=log2_size,
         rank_loss=("reciprocal_rank", 1),
     )
-    if np.allclose(gains.share, share, rtol=1e-9, atol=0):
+    if np.allclose(gains.share, 1 / len(ahead), rtol=1e-9, atol=0):
         return twin, twin
-    z, mass = fitted_nodes(cosines, counts_of(ahead, tied, competitors, gains.share))
+    z, mass = fitted_nodes(cosines, ahead, tied, competitors, gains.share)
     return twin, dataclasses.replace(twin, correlations=np.tanh(z + shift), probabilities=mass)
 
 
@@ -133,7 +132,7 @@ def code_of_several(
     bits: float,
     log2_size: float,
     gains: Gains,
-) -> Reals:
+) -> Float[np.ndarray, "5"]:
     """Compute the metrics of random codes of so many bits, shape (5,).
 
     Args:
@@ -158,6 +157,6 @@ def code_of_several(
     return code_metrics(first, misses, gains.all)
 
 
-def _of_first(mass: Reals, targets: int) -> Reals:
+def _of_first(mass: Float[np.ndarray, " t"], targets: int) -> Float[np.ndarray, " t"]:
     """Distribution of the highest score of several targets, on a grid of rising scores."""
     return np.diff(np.minimum(np.cumsum(mass), 1.0) ** targets, prepend=0.0)

@@ -19,6 +19,7 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from rdsim import validation
@@ -177,7 +178,7 @@ def fit_isotropic_twin(
     quality = float(measured.mean())
     ranks.require_larger(quality, "the twin")
     cosines = Cosines(n)
-    z, mass = fitted_nodes(cosines, _mixing.counts_of(ranks.ahead, ranks.tied, ranks.competitors))
+    z, mass = fitted_nodes(cosines, ranks.ahead, ranks.tied, ranks.competitors)
     log2_size = math.log2(ranks.competitors + 1)
     gain = gain_without_ties(log2_size, ranks.loss, cosines.log_beaten)
 
@@ -196,8 +197,18 @@ def fit_isotropic_twin(
     )
 
 
-def fitted_nodes(cosines: Cosines, counts: _mixing.Counts) -> tuple[Reals, Reals]:
-    """Fit the distribution of artanh of the correlation: nodes and their probabilities, shape (K,) each."""
+def fitted_nodes(
+    cosines: Cosines,
+    ahead: NDArray[np.int64],
+    tied: NDArray[np.int64],
+    competitors: int,
+    share: Reals | None = None,
+) -> tuple[Reals, Reals]:
+    """Fit the distribution of artanh of the correlation: nodes and their probabilities, shape (K,) each.
+
+    Each target has the same share of it, unless they are given, in all one.
+    """
+    counts = _mixing.counts_of(ahead, tied, competitors, share)
     # In artanh the density of a cosine has a standard deviation of about 1/sqrt(n) at every correlation (Fisher's
     # z-transformation): one node for each resolves all that the ranks can tell.
     number = min(math.ceil((_STRONGEST - _WEAKEST) * math.sqrt(cosines.n)) + 1, _NODES)
