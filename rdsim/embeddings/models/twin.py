@@ -91,7 +91,7 @@ def converse_metrics(
     """
     gains = 1 - np.asarray(losses)
     most = np.ones(NDCG_CUTOFF) if best is None else best
-    return np.stack([*gains, _STEP @ (most[:, None] * _within(gains[1:]))], axis=-1)
+    return np.stack([*gains, np.tensordot(_STEP * most, _within(gains[1:]), axes=1)], axis=-1)
 
 
 def converse_of_each(
