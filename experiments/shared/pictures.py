@@ -1,5 +1,6 @@
 """Pictures for the studies of real pairs: handwritten digits that ship with the project, emoji of an installed font."""
 
+import os
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,8 @@ FONTS: Final = (
     "/usr/share/fonts/google-noto-color-emoji-fonts/NotoColorEmoji.ttf",
 )
 """Where Linux distributions put the colour-emoji font."""
+VARIABLE: Final = "RDSIM_EMOJI_FONT"
+"""Environment variable: the file of the font, where it is in none of these places."""
 _STRIKE: Final = 109
 """Pixels of the font's only size."""
 _CANVAS: Final = (136, 128)
@@ -32,20 +35,23 @@ def digit_halves(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     return images[:, :, :4].reshape(len(images), -1), images[:, :, 4:].reshape(len(images), -1)
 
 
-def find_font(places: Iterable[str] = FONTS) -> Path:
-    """Return the first of these files that exists.
+def find_font(places: Iterable[str] | None = None) -> Path:
+    """Return the first of these files that exists, by default the one named by `VARIABLE` or the usual ones.
 
     Raises:
         CommandError: if none does; it says how to get the font.
 
     """
+    if places is None:
+        named = os.environ.get(VARIABLE)
+        places = (named,) if named else FONTS
     for place in places:
         if Path(place).is_file():
             return Path(place)
     raise CommandError(
         "emoji needs the colour-emoji font Noto Color Emoji, which is not on this machine "
         f"(looked for {', '.join(places)}). Install it, on Debian and Ubuntu by "
-        "apt install fonts-noto-color-emoji, and run again"
+        f"apt install fonts-noto-color-emoji, or set {VARIABLE} to its file, and run again"
     )
 
 

@@ -17,9 +17,12 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from experiments.shared.places import place
 from experiments.shared.word_vectors import MissingDataError
 
 FOLDER: Final = Path("/usr/share/tuxpaint/stamps")
+VARIABLE: Final = "RDSIM_STAMPS"
+"""Environment variable: the folder of the stamps, where it is not Debian's."""
 _MARK: Final = ".utf8="
 ENGLISH: Final = "en"
 
@@ -48,7 +51,7 @@ class Stamp:
         return found
 
 
-def stamps(languages: tuple[str, ...], folder: Path = FOLDER) -> list[Stamp]:
+def stamps(languages: tuple[str, ...], folder: Path | None = None) -> list[Stamp]:
     """Read the stamps with a PNG and a text in all of these languages, one for each English text.
 
     Several stamps have the same text ("A flower."): the first in the order of their paths is kept, for
@@ -58,6 +61,7 @@ def stamps(languages: tuple[str, ...], folder: Path = FOLDER) -> list[Stamp]:
         MissingDataError: if there is none; it says which package holds them.
 
     """
+    folder = place(VARIABLE, FOLDER) if folder is None else folder
     found: dict[str, Stamp] = {}
     for path in sorted(folder.rglob("*.txt")):
         texts = texts_of(path.read_text(encoding="utf-8"))
@@ -67,7 +71,8 @@ def stamps(languages: tuple[str, ...], folder: Path = FOLDER) -> list[Stamp]:
     if not found:
         raise MissingDataError(
             f"the stamps of Tux Paint are not on this machine (looked in {folder}): install them, on "
-            "Debian and Ubuntu by apt install tuxpaint-stamps-default (160 MB)"
+            "Debian and Ubuntu by apt install tuxpaint-stamps-default (160 MB), or set "
+            f"{VARIABLE} to the folder that holds them"
         )
     return list(found.values())
 

@@ -32,6 +32,8 @@ from rdsim.ranking.metrics.single_target import tied_gain
 CUTOFFS: Final = (1, 5, 10)
 """K of R@K."""
 NDCG_CUTOFF: Final = 10
+DISCOUNTS: Final = 1 / np.log2(1 + np.arange(1, NDCG_CUTOFF + 1))
+"""What the gain of a target counts at the places 1 to 10."""
 METRICS: Final = ("mrr", *(f"recall@{k}" for k in CUTOFFS), f"ndcg@{NDCG_CUTOFF}")
 """The metrics, in the order of the columns of `query_metrics`."""
 
@@ -94,15 +96,25 @@ def _reciprocal(ahead: np.ndarray, tied: np.ndarray, among: np.ndarray) -> np.nd
 
 
 def _ndcg(ranks: TargetRanks, targets: Targets, start: np.ndarray) -> np.ndarray:
-    discounts = np.append(0.0, np.cumsum(1 / np.log2(1 + np.arange(1, NDCG_CUTOFF + 1))))
+    discounts = np.append(0.0, np.cumsum(DISCOUNTS))
     last = np.minimum(ranks.ahead + ranks.tied, NDCG_CUTOFF)
     first = np.minimum(ranks.ahead, NDCG_CUTOFF)
     gain = targets.grade * (discounts[last] - discounts[first]) / ranks.tied
-    order = np.lexsort((-targets.grade, targets.query))
-    place = np.minimum(np.arange(len(order)) - start[targets.query], NDCG_CUTOFF)
-    step = np.append(np.diff(discounts), 0.0)[place]
-    ideal = np.add.reduceat(targets.grade[order] * step, start)
+    ideal = best_gains(targets.query, targets.grade)[:, NDCG_CUTOFF - 1]
     return np.asarray(np.add.reduceat(gain, start) / ideal)
+
+
+def best_gains(
+    query: Int[np.ndarray, " t"], grade: Float[np.ndarray, " t"]
+) -> Float[np.ndarray, "q 10"]:
+    """DCG@1 to DCG@10 of the targets of each query, ranked first and by falling grade."""
+    start = np.flatnonzero(np.diff(query, prepend=-1))
+    place = np.arange(len(query)) - np.repeat(start, np.diff(start, append=len(query)))
+    found = np.zeros((len(start), NDCG_CUTOFF))
+    shown = place < NDCG_CUTOFF
+    row = np.cumsum(np.diff(query, prepend=-1) > 0) - 1
+    found[row[shown], place[shown]] = grade[np.lexsort((-grade, query))][shown]
+    return np.asarray(np.cumsum(found * DISCOUNTS, axis=1))
 
 
 def means(

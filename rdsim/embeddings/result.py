@@ -1,6 +1,7 @@
 """The result of measuring embeddings: every number of every line, kept as it was measured."""
 
 import dataclasses
+import functools
 import html
 import math
 from typing import TYPE_CHECKING, Any, Final
@@ -157,7 +158,8 @@ class EmbeddingReport:
         """
         column = _column(metric)
         wanted = fraction * self.quality.value[self.reference, column]
-        return float(self._proved(np.array([wanted]), column)[0])
+        # As many qualities as the curve has, so that one program serves both.
+        return float(self._proved(np.full(len(_CURVE), wanted), column)[0])
 
     def _proved(self, quality: Float[np.ndarray, " n"], column: int) -> Float[np.ndarray, " n"]:
         """Invert the converse: bits that every system of such qualities needs."""
@@ -171,21 +173,22 @@ class EmbeddingReport:
             if k < 2 or (isinstance(loss, tuple) and loss[1] >= k):
                 return nothing
             log2_size = math.log2(k)
-            least = 1 - float(limits.rank_loss(log2_size, loss, rate=0.0).lower)
-            beyond = quality > least
-            lost = 1 - np.where(beyond, quality, 1.0)
+            lost = np.clip(1 - quality, 0.0, 1.0)
             rate = np.asarray(limits.rank_rate(log2_size, loss, distortion=lost).lower)
             # Less than rounding could add.
-            bits = (rate - entropy) / items * (1 - 1e-12)
-            needed.append(np.where(beyond, np.maximum(bits, 0.0), 0.0))
+            needed.append(np.maximum((rate - entropy) / items * (1 - 1e-12), 0.0))
         # A mean over folds is reached by one of them at least.
         return np.asarray(np.min(needed, axis=0))
+
+    @functools.cached_property
+    def _proved_curve(self) -> Float[np.ndarray, "p 5"]:
+        """Bits that every system of each quality needs; the page and the file both ask for them."""
+        return np.stack([self._proved(_CURVE, k) for k in range(len(METRICS))], axis=1)
 
     def to_xarray(self) -> "xarray.Dataset":
         """All numbers with their dimensions and units; value, lower and upper along "end"."""
         import xarray  # optional: an extra brings it
 
-        proved = np.stack([self._proved(_CURVE, k) for k in range(len(METRICS))], axis=1)
         one, bits, seconds = {"units": "1"}, {"units": "bits"}, {"units": "s"}
         measured = ("line", "metric", "end")
         variables: dict[str, Any] = {
@@ -203,7 +206,7 @@ class EmbeddingReport:
             "group": ("query_row", self.group),
             "converse": (("rate", "metric"), self.converse, one),
             "proved_quality": ("proved", _CURVE, one),
-            "proved_bits": (("proved", "metric"), proved, bits),
+            "proved_bits": (("proved", "metric"), self._proved_curve, bits),
             "groups": (("fold", "group_number"), self.groups),
             "correlations": ("coordinate", self.correlations, one),
             "fitted_correlations": ("coordinate", self.fitted_correlations, one),

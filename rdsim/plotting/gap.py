@@ -8,11 +8,14 @@ from matplotlib.figure import Figure
 from rdsim.plotting import gap_models, style
 
 _TARGETS = (0.9, 0.95, 0.99)
+_LOW = 0.3
+"""Highest quality up to which it is drawn on a log axis."""
+_LOG_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw MRR and recall@10 against bits per item, with intervals over queries."""
-    figure, axes = style.panels(1, 2, width=style.DOUBLE, height=4.0)
+    figure, axes = style.panels(1, 2, width=style.DOUBLE, height=4.4)
     for axis, metric, name in zip(axes[0], ("mrr", "recall@10"), ("MRR", "recall@10"), strict=True):
         _panel(axis, dataset, metric)
         axis.set_ylabel(name)
@@ -103,6 +106,13 @@ def _panel(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
     axis.set_xticks(ticks, [f"{int(rate)}" for rate in ticks], rotation=45)
     axis.minorticks_off()
     axis.set(xlabel="bits stored per item", ylim=(0, 1.02))
+    most, least = float(part.sel(end="upper").max()), float(values[codes].min(initial=1.0))
+    if most < _LOW and least > 0:
+        # Where everything is low, codes are told apart by their ratios.
+        axis.set(yscale="log", ylim=(0.8 * least, 1.1))
+        shown = [tick for tick in _LOG_TICKS if tick >= 0.8 * least]
+        axis.set_yticks(shown, [f"{tick:g}" for tick in shown])
+        axis.minorticks_off()
 
 
 def _bound(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:

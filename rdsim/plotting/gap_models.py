@@ -23,8 +23,6 @@ def twin_lines(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
             continue
         code, bound = (dataset[f"{twin}_{end}"].sel(metric=metric) for end in ("code", "converse"))
         name, color = _NAMES[twin], _COLORS[twin]
-        if not np.isfinite(code.values).any():
-            continue
         axis.plot(
             *(dataset[f"{twin}_bits"].values, code.values),
             color=color,
@@ -32,14 +30,13 @@ def twin_lines(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
             linewidth=1.2,
             label=f"{name}, code",
         )
-        if np.isfinite(bound.values).any():
-            axis.plot(
-                *(dataset[f"{twin}_converse_bits"].values, bound.values),
-                color=color,
-                linestyle=(0, (1, 1.2)),
-                linewidth=1.6,
-                label=f"{name}, converse",
-            )
+        axis.plot(
+            *(dataset[f"{twin}_converse_bits"].values, bound.values),
+            color=color,
+            linestyle=(0, (1, 1.2)),
+            linewidth=1.6,
+            label=f"{name}, converse",
+        )
 
 
 def sizes(dataset: xarray.Dataset) -> Figure:

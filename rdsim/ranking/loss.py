@@ -11,6 +11,7 @@ r"""The rank losses: what it costs to return the target at rank r, and how a cal
 import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -75,12 +76,8 @@ def parse_losses(losses: Any) -> tuple[RankLoss, ...]:
         raise ValueError(f"losses: {error}") from error
 
 
-def log_database_size(log2_size: Float[Array, "..."]) -> Float[Array, "..."]:
+def log_database_size(log2_size: Any) -> Any:
     """Ln M; M is the nearest integer up to 2^52, beyond which it is taken as it is."""
-    M = jnp.round(jnp.exp2(jnp.minimum(log2_size, 52.0)))
-    return jnp.where(log2_size <= 52.0, jnp.log(M), log2_size * math.log(2.0))
-
-
-def log_items(log2_size: float) -> float:
-    """Ln M of one size as `log_database_size` has it, on the host: nothing is compiled."""
-    return math.log(round(2.0**log2_size)) if log2_size <= 52.0 else log2_size * math.log(2.0)
+    xp = jnp if isinstance(log2_size, jax.Array) else np  # on the host nothing is compiled
+    M = xp.round(xp.exp2(xp.minimum(log2_size, 52.0)))
+    return xp.where(log2_size <= 52.0, xp.log(M), log2_size * math.log(2.0))

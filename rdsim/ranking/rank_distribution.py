@@ -28,7 +28,7 @@ from rdsim.information import LN2, at_most_one, log_from_zero
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.expectations import discounted_gain
 from rdsim.ranking.expectations.ties import average_over_ties, neg_log1m, reciprocal_rank_loss
-from rdsim.ranking.loss import Loss, RankLoss, log_database_size, log_items, parse_loss
+from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_loss
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 
@@ -73,7 +73,7 @@ def gain_without_ties(
     log2_size: float, loss: RankLoss, log_a: Float[np.ndarray, "..."]
 ) -> Float[np.ndarray, "..."]:
     """Compute one less the expected loss where nothing ties, to rounding, on the host: nothing is compiled."""
-    log_M = log_items(log2_size)
+    log_M = float(log_database_size(log2_size))
     if loss.kind == "dcg":
         return discounted_gain.gain_without_ties(np.minimum(log_a, 0.0) + log_M, log_M)
     if loss.kind == "reciprocal_rank":

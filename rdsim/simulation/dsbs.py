@@ -123,7 +123,7 @@ def simulate_dsbs(
     )
     lengths, rates, sizes, flips = np.broadcast_arrays(lengths, rates, sizes, flips)
     K = np.round(np.exp2(np.asarray(log2_codebook_size(lengths, jnp.asarray(rates)))))
-    items = np.round(np.exp(np.asarray(log_database_size(jnp.asarray(sizes)))))
+    items = np.round(np.exp(log_database_size(np.asarray(sizes))))
     packed = -(-int(lengths.max()) // _PACKED)
     if items.max() * K.max() * packed > _MOST_PACKED:
         raise ValueError(

@@ -166,7 +166,7 @@ def vector_gaussian(
         raise ValueError(f"cross_covariance must have shape {wanted}, got {cross.shape}")
     source = GaussianSource(covariance_x=cov_x, covariance_y=cov_y, cross_covariance=cross)
     if not validation.is_traced(source):
-        largest = float(jnp.linalg.svdvals(_whitened(source))[0])
+        largest = float(_singular_values(source)[0])
         if not largest <= math.sqrt(1 + _SEMIDEFINITE):
             joint = np.block(
                 [[np.asarray(cov_x), np.asarray(cross)], [np.asarray(cross).T, np.asarray(cov_y)]]
@@ -219,9 +219,13 @@ def _snapped(correlations: Float[Array, " d"], dimension: int) -> Float[Array, "
 
 
 @jax.jit
+def _singular_values(source: GaussianSource) -> Float[Array, " d"]:
+    return jnp.linalg.svd(_whitened(source), compute_uv=False)
+
+
+@jax.jit
 def _canonical_correlations(source: GaussianSource) -> Float[Array, " d"]:
-    whitened = _whitened(source)
-    return _snapped(jnp.linalg.svd(whitened, compute_uv=False), max(whitened.shape))
+    return _snapped(_singular_values(source), max(source.cross_covariance.shape))
 
 
 @jax.jit

@@ -97,7 +97,8 @@ def test_an_array_of_a_file_is_chosen_after_a_colon(tmp_path):
     [
         ("none.npy", None, "items: there is no file"),
         ("x.txt", b"1", "must be one of .npy"),
-        ("x.npy", b"junk", "cannot be read"),
+        ("x.npy", b"junk", "cannot be read: it does not begin as a .npy file does"),
+        ("x.npy", b"", "cannot be read: it does not begin as a .npy file does"),
         ("x.fvecs", struct.pack("<i", 3) + b"1234", "its first row says 3 coordinates"),
         ("x.fbin", struct.pack("<ii", 3, 3) + b"1", "its header says 3 x 3"),
     ],
@@ -128,7 +129,7 @@ def test_targets_come_as_lists_and_as_qrels_with_grades(tmp_path):
 
 
 def test_what_is_not_finite_is_said_with_its_row():
-    with pytest.raises(ValueError, match=r"items must be finite.*row 3"):
+    with pytest.raises(ValueError, match=r"items must be finite, .* got nan in row 3"):
         as_vectors("items", np.where(np.arange(5)[:, None] == 3, np.nan, np.ones((5, 2))))
 
 

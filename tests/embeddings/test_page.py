@@ -25,7 +25,9 @@ from rdsim.embeddings.models.twin import (
     GAUSSIAN,
     code_metrics,
     converse_metrics,
+    converse_of_each,
     first_targets,
+    gains_of,
 )
 from rdsim.embeddings.report.rows import target_rows
 from rdsim.embeddings.report.words import sentences, verdicts
@@ -125,7 +127,7 @@ def test_metrics_of_one_target_follow_from_its_rank():
     rank = np.array([1, 2, 4, 7, 10, 11])
     recall = [rank <= k for k in range(1, 11)]
     lost = 1 - np.array([1 / rank, *recall]).astype(float)
-    found = code_metrics(lost, lost[1:], targets=1)
+    found = code_metrics(lost, lost[1:])
     ndcg = np.where(rank <= 10, 1 / np.log2(1 + rank), 0.0)
     wanted = np.stack([1 / rank, rank <= 1, rank <= 5, rank <= 10, ndcg], axis=1)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
@@ -144,11 +146,17 @@ def test_C31_metrics_of_several_targets_follow_from_their_ranks():
     ndcg = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0.0).sum(axis=1) / ideal
     beyond = (ranks[..., None] > k).mean(axis=(0, 1))
     lost = np.append(1 - (1 / first).mean(), (first[:, None] > k).mean(axis=0))
-    found = code_metrics(lost, beyond, targets=3)
+    gains = gains_of(np.repeat(np.arange(400), 3), np.ones(1200))
+    found = code_metrics(lost, beyond, gains.all)
     wanted = [(1 / first).mean(), *((first <= c).mean() for c in (1, 5, 10)), ndcg.mean()]
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
-    assert converse_metrics(lost[[0, 1, 5, 10]], targets=3)[4] >= ndcg.mean()
-    np.testing.assert_allclose(converse_metrics(np.zeros(4), targets=3), 1.0, rtol=0, atol=1e-12)
+    assert converse_metrics(lost[[0, 1, 5, 10]], gains.best)[4] >= ndcg.mean()
+    np.testing.assert_allclose(converse_metrics(np.zeros(4), gains.best), 1.0, rtol=0, atol=1e-12)
+    # Of each for itself: a bound of every metric, and one where nothing is lost.
+    own = np.append(1 - (1 / ranks).mean(), beyond[[0, 4, 9]])[:, None]
+    assert (converse_of_each(own, own, gains)[0] >= np.array(wanted) - 1e-12).all()
+    whole = np.zeros((4, 1))
+    np.testing.assert_allclose(converse_of_each(whole, whole, gains), 1.0, rtol=0, atol=1e-12)
 
 
 def test_C29_the_gaussian_twin_of_few_wide_vectors_is_that_of_their_few_canonical_correlations():

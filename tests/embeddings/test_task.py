@@ -41,7 +41,8 @@ def test_grades_of_zero_are_no_targets_and_a_pair_counts_once():
         (np.array([0, 1, 2]), "a row for each of the 4 queries"),
         (np.array([0, 1, 2, 3]), "rows 0 to 2 of the items, got 3"),
         (np.full(4, -1), "a target of some query"),
-        (np.array([[0.5, 1, 1]]), "name queries and items by integers"),
+        (np.array([[0.5, 1, 1]]), "name queries and items by integers, got 0.5"),
+        (np.array([0.0, 1.0]), r"got float64 of shape \(2,\)"),
         (np.array([[9.0, 1, 1]]), "rows 0 to 3 of the queries, got 9"),
     ],
 )

@@ -19,7 +19,7 @@ DEJAVU = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 def test_a_missing_font_is_said_clearly(monkeypatch, capsys, tmp_path):
     with pytest.raises(CommandError, match=r"Noto Color Emoji.*apt install fonts-noto-color-emoji"):
         pictures.find_font((str(tmp_path / "none.ttf"),))
-    monkeypatch.setattr(pictures.find_font, "__defaults__", ((str(tmp_path / "none.ttf"),),))
+    monkeypatch.setenv(pictures.VARIABLE, str(tmp_path / "none.ttf"))
     results = str(tmp_path / "results")
     assert main(["run", "emoji", "--preset", "full", "--results", results]) == 2
     assert "Noto Color Emoji" in capsys.readouterr().err

@@ -72,6 +72,8 @@ def test_what_is_wrong_with_the_pairs_is_said(save, capsys, tmp_path, queries, i
         (["--systems", "HNSW"], "systems must be among"),
         (["--similarity", "dot"], "similarity must be one of"),
         (["--targets", "none.tsv"], "targets: there is no file none.tsv"),
+        (["--codes", "none.faissindex"], "codes: there is no file none.faissindex"),
+        (["--codes", __file__], "other codes need their decoded vectors or scores"),
     ],
 )
 def test_what_is_wrong_with_the_options_is_said(save, capsys, tmp_path, options, message):

@@ -21,9 +21,10 @@ def test_synsets_are_read_without_examples_and_markers(tmp_path):
 def test_missing_data_are_named_and_skipped(tmp_path, monkeypatch):
     with pytest.raises(word_vectors.MissingDataError, match="apt install wordnet-base"):
         wordnet.pairs(tmp_path)
-    monkeypatch.setattr(wordnet.pairs, "__defaults__", (tmp_path,))
+    monkeypatch.setenv(wordnet.VARIABLE, str(tmp_path))
     dataset = real_texts.run(real_texts.SMOKE, jax.random.key(0), without_checkpoint)
     assert "wordnet-base" in dataset.attrs["skipped"]
+    assert wordnet.VARIABLE in dataset.attrs["skipped"]
     checks = real_texts.checks(dataset)
     assert {check.claim for check in checks} == set(real_texts.CLAIMS)
     assert all("skipped" in check.statement and check.holds for check in checks)

@@ -31,6 +31,12 @@ def test_stamps_are_read_once_with_picture_and_languages(tmp_path):
     assert [one.texts["en"] for one in stamps.stamps(("de",), tmp_path)] == ["A frog.", "A newt."]
 
 
+def test_the_folder_is_the_one_that_the_environment_names(tmp_path, monkeypatch):
+    stamp(tmp_path, "frog", "A frog.")
+    monkeypatch.setenv(stamps.VARIABLE, str(tmp_path))
+    assert [one.picture for one in stamps.stamps(())] == [tmp_path / "frog.png"]
+
+
 def test_recordings_are_those_of_the_stamp(tmp_path):
     stamp(tmp_path, "frog", "A frog.")
     for name in ("frog.ogg", "frog_desc.ogg", "frog_desc_pt_BR.wav", "frog_description.ogg"):
@@ -45,9 +51,10 @@ def test_recordings_are_those_of_the_stamp(tmp_path):
 def test_a_missing_package_is_named_and_skipped(tmp_path, monkeypatch):
     with pytest.raises(MissingDataError, match="apt install tuxpaint-stamps-default"):
         stamps.stamps((), tmp_path / "none")
-    monkeypatch.setattr(stamps.stamps, "__defaults__", (tmp_path,))
+    monkeypatch.setenv(stamps.VARIABLE, str(tmp_path))
     dataset = study.run(study.SMOKE, jax.random.key(0), without_checkpoint)
-    assert "tuxpaint-stamps-default" in dataset.attrs["skipped"]
+    for told in ("tuxpaint-stamps-default", stamps.VARIABLE, str(tmp_path)):
+        assert told in dataset.attrs["skipped"]
     checks = study.checks(dataset)
     assert {check.claim for check in checks} == set(study.CLAIMS)
     assert all("skipped" in check.statement and check.holds for check in checks)

@@ -392,3 +392,14 @@ def test_C29_information_densities_of_modes_are_normalised_and_rounded_up():
     assert information <= mean <= information + 0.02
     # The variance of rho p q is rho^2.
     assert probability @ (values - mean) ** 2 == pytest.approx(np.sum(rho**2), rel=1e-4, abs=0)
+
+
+def test_the_series_of_weak_modes_is_the_sum_of_their_logarithms():
+    """Weak modes, strong ones and both, at shifts whose 1 - a s stays off the cut."""
+    rng = np.random.default_rng(0)
+    shift = np.minimum(rng.normal(size=(4, 20)), 0.1) + 1j * rng.normal(size=(4, 20))
+    for modes, largest in ((200, 0.1), (5, 2.0), (200, 2.0)):
+        a = rng.uniform(0.0, largest, (4, modes))
+        product = a[:, None] * shift[..., None]
+        wanted = -0.5 * (np.log1p(-product) + product).sum(axis=-1)
+        np.testing.assert_allclose(_tilted._exponent(a, shift), wanted, rtol=1e-12, atol=1e-12)

@@ -192,7 +192,9 @@ def long_hyperplane_hash(key: Key[Array, ""], items: ArrayLike, bits: Integer) -
     count = validation.integer("bits", bits, low=1, high=_MAX_STORED_BITS)
     points = np.asarray(training_items(items))
     planes = generator.standard_normal((points.shape[1], count))
-    return BinaryHash(planes=jnp.asarray(planes.T), centre=jnp.asarray(points.mean(axis=0)))
+    return BinaryHash(
+        planes=jnp.asarray(planes.T, float), centre=jnp.asarray(points.mean(axis=0), float)
+    )
 
 
 @on_host
@@ -236,8 +238,8 @@ def rotated_hash(key: Key[Array, ""], items: ArrayLike, bits: Integer) -> Binary
         left, _, right = np.linalg.svd(projected.T @ signs)
         rotation, before = left @ right, signs
     return BinaryHash(
-        planes=jnp.asarray((leading @ rotation).T),
-        centre=jnp.asarray(centre),
+        planes=jnp.asarray((leading @ rotation).T, float),
+        centre=jnp.asarray(centre, float),
         converged=converged,
         iterations=step,
     )

@@ -100,8 +100,8 @@ def lloyd_max_levels(
             f"means and variances must have the shape of weights, {w.shape}, got {m.shape} and "
             f"{v.shape}"
         )
-    least = float(jnp.sqrt(jnp.min(v)))
-    if float(jnp.max(jnp.abs(m))) > MOST_DEVIATIONS * least:
+    least = float(np.sqrt(np.min(np.asarray(v))))
+    if np.max(np.abs(np.asarray(m))) > MOST_DEVIATIONS * least:
         raise ValueError(
             f"means must lie within {MOST_DEVIATIONS:g} of the least standard deviation, {least:g}, "
             f"of zero, got {np.asarray(m).tolist()}: float64 does not tell the levels apart"
@@ -180,10 +180,10 @@ def _best_start(starts: list[np.ndarray], step: _Iteration, scale: float) -> Llo
     found = [_newton_or_lloyd(start, step, scale) for start in starts]
     u, distortion, residual = min(found, key=lambda fit: fit[1])
     return LloydMax(
-        levels=jnp.asarray(u),
-        thresholds=jnp.asarray((u[1:] + u[:-1]) / 2),
-        distortion=jnp.asarray(distortion),
-        residual=jnp.asarray(residual),
+        levels=jnp.asarray(u, float),
+        thresholds=jnp.asarray((u[1:] + u[:-1]) / 2, float),
+        distortion=jnp.asarray(distortion, float),
+        residual=jnp.asarray(residual, float),
     )
 
 

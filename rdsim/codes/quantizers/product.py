@@ -308,12 +308,13 @@ def _fitted(
 def _quantizer(fits: list[KMeans], rotation: np.ndarray, centre: np.ndarray) -> ProductQuantizer:
     """Make the code of the codebooks that were fitted to the blocks of the training items."""
     return ProductQuantizer(
-        codebooks=tuple(jnp.asarray(fit.codewords) for fit in fits),
-        rotation=jnp.asarray(rotation),
-        centre=jnp.asarray(centre),
-        distortion=jnp.asarray(sum(fit.distortion for fit in fits)),
-        converged=jnp.asarray([fit.converged for fit in fits]),
-        iterations=jnp.asarray([fit.iterations for fit in fits]),
+        # With its type said, an array of the host is copied by no program compiled for its shape.
+        codebooks=tuple(jnp.asarray(fit.codewords, float) for fit in fits),
+        rotation=jnp.asarray(rotation, float),
+        centre=jnp.asarray(centre, float),
+        distortion=jnp.asarray(sum(fit.distortion for fit in fits), float),
+        converged=jnp.asarray(np.array([fit.converged for fit in fits]), bool),
+        iterations=jnp.asarray(np.array([fit.iterations for fit in fits]), int),
     )
 
 

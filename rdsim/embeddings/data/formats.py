@@ -104,7 +104,14 @@ def _open(path: Path, name: str, member: str) -> Any:
 _SMALL: Final = (ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)
 
 
+_MAGIC: Final = b"\x93NUMPY"
+
+
 def _npy(path: Path, _: str) -> np.ndarray:
+    with path.open("rb") as file:
+        # NumPy takes what does not begin so for pickled objects, and advises to load it unsafely.
+        if not file.read(6).startswith(_MAGIC):
+            raise ValueError("it does not begin as a .npy file does")
     found = np.load(path, mmap_mode="r", allow_pickle=False)
     # NumPy stores bfloat16 as two bytes without a name.
     return found.view(ml_dtypes.bfloat16) if found.dtype == np.dtype("V2") else found

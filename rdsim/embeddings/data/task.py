@@ -145,12 +145,13 @@ def _graded(given: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if given.ndim != 2 or given.shape[1] != 3 or not np.isfinite(given).all():
         raise ValueError(
             "targets must be integers, or finite triples (query, item, grade) of shape (T, 3), got "
-            f"shape {given.shape}"
+            f"{given.dtype} of shape {given.shape}"
         )
     rows = given[given[:, 2] > 0]
     whole = rows[:, :2].astype(np.int64)
     if (whole != rows[:, :2]).any():
-        raise ValueError("targets must name queries and items by integers")
+        wrong = rows[:, :2][whole != rows[:, :2]][0]
+        raise ValueError(f"targets must name queries and items by integers, got {float(wrong)!r}")
     return whole[:, 0], whole[:, 1], rows[:, 2]
 
 
@@ -274,9 +275,14 @@ def split_task(
     for which in range(max(2, number)):
         if (count := int((asked & (part == which)).sum())) < LEAST_GROUPS:
             option = f"folds={folds}" if folds else f"held_out={fraction:g}"
+            copies = (
+                f"; {task.copies} items equal an earlier one, and equal items are kept together"
+                if task.copies
+                else ""
+            )
             raise ValueError(
                 f"{option} leaves {count} of {int(asked.sum())} groups of queries and their targets "
-                f"to one part, at least {LEAST_GROUPS} are needed"
+                f"to one part, at least {LEAST_GROUPS} are needed{copies}"
             )
     name = f"{number} folds of the groups" if folds else f"{fraction:.0%} of the groups held out"
     return tuple(

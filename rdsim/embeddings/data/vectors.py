@@ -123,9 +123,9 @@ def as_vectors(name: str, value: Any) -> Vectors:
         if not (fine := np.abs(block).max(axis=1) <= limit).all():
             row = int(np.argmin(fine))
             values = block[row].astype(float)
+            wrong = float(values[np.argmax(~(np.abs(values) <= limit))])
             raise ValueError(
-                f"{name} must be finite, at most {most:g} in size, got "
-                f"{values[np.argmax(~(np.abs(values) <= limit))]!r} in row {start + row}"
+                f"{name} must be finite, at most {most:g} in size, got {wrong!r} in row {start + row}"
             )
     return found
 

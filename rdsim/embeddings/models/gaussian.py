@@ -13,8 +13,8 @@ of P R bits, of which their mean says all that there is to say, with correlation
 
 $$\frac{P \rho_i^2}{1 + (P - 1) \rho_i^2}$$
 
-squared, among M/P such groups. The first target stands no higher than its group, and of the targets no more than
-min(k, P) are among the first k, none of them if the first is not.
+squared, among M/P such groups. The first target stands no higher than its group. Few bits are bounded better by each
+target for itself (`twin.converse_of_each`).
 """
 
 import math
@@ -33,6 +33,8 @@ from rdsim.embeddings.models.twin import (
     CONVERSE_LOSSES,
     code_metrics,
     converse_metrics,
+    converse_of_each,
+    gains_of,
     targets_a_query,
 )
 from rdsim.embeddings.quality import NDCG_CUTOFF
@@ -64,7 +66,9 @@ def ideal_codes(
         correlations,
         log2_size,
         losses,
-        rates=bottleneck_vector_gaussian_rates(correlations, rate=bits),
+        rates=math.inf
+        if np.ndim(bits) == 0 and np.isinf(bits)
+        else bottleneck_vector_gaussian_rates(correlations, rate=bits),
         queries=_QUERIES,
         confidence=0.95,
         targets=targets,
@@ -141,10 +145,26 @@ def fitted_correlations(
     return rho, scale, uncompressed(held) - target
 
 
+def _least(
+    rho: Float[np.ndarray, " k"], items: int, bits: Float[np.ndarray, " b"]
+) -> Float[np.ndarray, "4 b"]:
+    """Least losses of one target among so many items, in the order of `CONVERSE_LOSSES`."""
+    eye = np.eye(len(rho))
+    source = vector_gaussian(eye, eye, np.diag(rho))
+    size = math.log2(items)
+    return np.stack(
+        [
+            np.asarray(retrieval_converse(source, size, loss, bits=bits).loss)
+            for loss in CONVERSE_LOSSES
+        ]
+    )
+
+
 def gaussian_twin(key: jax.Array, report: EmbeddingReport, target: float) -> dict[str, Any]:
     """Fit the twin, and compute its lines."""
     rho, scale, error = fitted_correlations(key, report, target)
-    log2_size, targets = math.log2(report.database), targets_a_query(report)
+    log2_size, gains = math.log2(report.database), gains_of(report.query, report.grade)
+    targets = gains.targets
     bits = np.append(CODE_BITS, np.inf)
     found = ideal_codes(key, rho, log2_size, CODE_LOSSES, bits, targets=targets)
     each = (
@@ -154,18 +174,19 @@ def gaussian_twin(key: jax.Array, report: EmbeddingReport, target: float) -> dic
     )
     code, high, low = (
         code_metrics(
-            np.asarray(getattr(found, end)), np.asarray(getattr(each, end))[-NDCG_CUTOFF:], targets
+            np.asarray(getattr(found, end)),
+            np.asarray(getattr(each, end))[-NDCG_CUTOFF:],
+            gains.all,
         )
         for end in ("value", "lower", "upper")
     )
-    eye, together = np.eye(len(rho)), np.sqrt(targets * rho**2 / (1 + (targets - 1) * rho**2))
-    source = vector_gaussian(eye, eye, np.diag(together))
-    groups = math.log2(report.database // targets)
-    least = [
-        retrieval_converse(source, groups, loss, bits=targets * CONVERSE_BITS).loss
-        for loss in CONVERSE_LOSSES
-    ]
-    converse = converse_metrics(np.stack(least), targets)
+    together = np.sqrt(targets * rho**2 / (1 + (targets - 1) * rho**2))
+    converse = converse_metrics(
+        _least(together, report.database // targets, targets * CONVERSE_BITS), gains.best
+    )
+    if targets > 1:
+        single = _least(rho, report.database - targets + 1, CONVERSE_BITS)
+        converse = np.minimum(converse, converse_of_each(single, single, gains))
     assumes = (
         f"Gaussian pairs of {len(rho)} coordinates, those of the space “{report.coordinate_space}”, with the "
         f"correlations of held-out pairs, {rho[0]:.3f} to {rho[-1]:.3f}, their signal-to-noise ratios times "

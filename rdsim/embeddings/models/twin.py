@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float, Int
 
-from rdsim.embeddings.quality import CUTOFFS, METRICS, NDCG_CUTOFF
+from rdsim.embeddings.quality import CUTOFFS, DISCOUNTS, METRICS, NDCG_CUTOFF, best_gains
 from rdsim.embeddings.result import EmbeddingReport
 from rdsim.ranking.loss import Loss
 
@@ -27,50 +27,99 @@ CONVERSE_LOSSES: Final[tuple[Loss, ...]] = (
 )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gains:
+    r"""What the targets of the queries of a report are worth in nDCG@10.
+
+    Of query q a target of grade g counts $g / I_q$ at the first place, $I_q$ the best DCG@10.
+
+    Attributes:
+        targets: P, of a query; their mean, rounded.
+        share: of each target in all that targets count, in all one, shape (T,).
+        all: what the targets of a query count on average.
+        best: what those of the largest grades count, k of them, k = 1 to 10, shape (10,); the mean over queries.
+
+    """
+
+    targets: int
+    share: Float[np.ndarray, " t"]
+    all: float
+    best: Float[np.ndarray, "10"]
+
+
+def gains_of(query: Int[np.ndarray, " t"], grade: Float[np.ndarray, " t"]) -> Gains:
+    """Find what targets are worth, from the query of each, rising, and its grade."""
+    best = best_gains(query, grade)
+    row = np.cumsum(np.diff(query, prepend=-1) > 0) - 1
+    each = grade / best[row, -1]
+    # The grades themselves, by falling size, are the steps of the DCG by what their places count.
+    grades = np.diff(best, axis=1, prepend=0.0) / DISCOUNTS
+    return Gains(
+        targets=round(len(query) / len(best)),
+        share=each / each.sum(),
+        all=float(each.sum() / len(best)),
+        best=np.cumsum(grades / best[:, -1:], axis=1).mean(axis=0),
+    )
+
+
 def code_metrics(
-    losses: Float[np.ndarray, "11 ..."], misses: Float[np.ndarray, "10 ..."], targets: int
+    losses: Float[np.ndarray, "11 ..."], misses: Float[np.ndarray, "10 ..."], worth: float = 1.0
 ) -> Float[np.ndarray, "... 5"]:
     r"""Turn losses in the order of `CODE_LOSSES` into the metrics in that of `METRICS`.
 
-    With $w_k = 1/\log_2(1 + k)$, P targets of one grade, and R@k the share of them among the first k,
-    $nDCG@K \propto P (\sum_{k<K} (w_k - w_{k+1}) R@k + w_K R@K)$.
+    With $w_k = 1/\log_2(1 + k)$ and R@k the probability that a target is among the first k,
+    $nDCG@K = G (\sum_{k<K} (w_k - w_{k+1}) R@k + w_K R@K)$, G being what all targets count.
 
     Args:
         losses: of the first target that is found.
-        misses: beyond 1, ..., 10, of each target on average.
-        targets: P.
+        misses: beyond 1, ..., 10, of each target, the mean by what they count.
+        worth: G, `Gains.all`.
 
     """
     gains = 1 - losses
-    found = targets * np.tensordot(_STEP, 1 - misses, axes=1)
-    ndcg = found / _ideal(targets)
+    ndcg = worth * np.tensordot(_STEP, 1 - misses, axes=1)
     return np.stack([gains[0], *(gains[k] for k in CUTOFFS), ndcg], axis=-1)
 
 
 def converse_metrics(
-    losses: Float[np.ndarray, "4 ..."], targets: int = 1
+    losses: Float[np.ndarray, "4 ..."], best: Float[np.ndarray, "10"] | None = None
 ) -> Float[np.ndarray, "... 5"]:
-    """Turn least losses in the order of `CONVERSE_LOSSES` into bounds.
+    """Turn least losses of the first target, in the order of `CONVERSE_LOSSES`, into bounds.
 
-    Of P targets no more than min(k, P) are among the first k, none if the first is not; and the first is there no
-    more often than among the first K, for k below K.
+    Of the targets none are among the first k if the first is not, and they count no more than the best k of them
+    (`Gains.best`; one target without them).
     """
     gains = 1 - np.asarray(losses)
-    most = _STEP * np.minimum(np.arange(1, NDCG_CUTOFF + 1), targets)
-    ndcg, before = np.zeros(gains.shape[1:]), 0
-    for place, k in enumerate(CUTOFFS):
-        ndcg += most[before:k].sum() * gains[1 + place]
-        before = k
-    return np.stack([*gains, ndcg / _ideal(targets)], axis=-1)
+    most = np.ones(NDCG_CUTOFF) if best is None else best
+    return np.stack([*gains, np.tensordot(_STEP * most, _within(gains[1:]), axes=1)], axis=-1)
 
 
-_WEIGHT: Final = 1 / np.log2(1 + np.arange(1, NDCG_CUTOFF + 1))
-_STEP: Final = _WEIGHT - np.append(_WEIGHT[1:], 0.0)
+def converse_of_each(
+    losses: Float[np.ndarray, "4 ..."], by_worth: Float[np.ndarray, "4 ..."], gains: Gains
+) -> Float[np.ndarray, "... 5"]:
+    """Turn least losses of each of several targets into bounds.
+
+    Tell the decoder which items are the other targets: given the query they tell nothing more of this one, which
+    is then the only target among the others. The first is found no more often than all of them together, and
+    targets count no more than the best.
+
+    Args:
+        losses: mean over the targets, in the order of `CONVERSE_LOSSES`.
+        by_worth: mean by what they count.
+        gains: of the targets.
+
+    """
+    first = np.minimum(gains.targets * (1 - losses), 1.0)
+    each = np.minimum(gains.all * _within(1 - by_worth[1:]), gains.best[:, None])
+    return np.stack([*first, _STEP @ each], axis=-1)
 
 
-def _ideal(targets: int) -> float:
-    """DCG of so many targets at the first places."""
-    return float(_WEIGHT[:targets].sum())
+def _within(recalls: Float[np.ndarray, "3 ..."]) -> Float[np.ndarray, "10 ..."]:
+    """Bound the recall within 1, ..., 10 places by those at `CUTOFFS`: within k it is at most that within K > k."""
+    return recalls[np.searchsorted(CUTOFFS, np.arange(1, NDCG_CUTOFF + 1))]
+
+
+_STEP: Final = DISCOUNTS - np.append(DISCOUNTS[1:], 0.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,11 +133,10 @@ class Twin:
         uncompressed: its quality at unlimited bits, shape (5,).
         bits: an item, shape (B,).
         code: quality of its random code there, shape (B, 5); no code is known to reach it in the Gaussian twin.
-            NaN in what its model of several targets a query does not give.
         lower: shape (B, 5); of sampling alone, and equal to `code` where there is none.
         upper: shape (B, 5).
         converse_bits: shape (C,).
-        converse: the most that any code of fixed length has in the model, shape (C, 5); NaN likewise.
+        converse: the most that any code of fixed length has in the model, shape (C, 5).
 
     """
 
@@ -144,6 +192,23 @@ def first_targets(
     # Folds differ in size by a few items; all are taken for the smallest.
     ahead = np.minimum(ahead, report.database - 1)
     return ahead, np.clip(tied, 1, report.database - ahead)
+
+
+def beside_targets(
+    report: EmbeddingReport, line: int
+) -> tuple[Int[np.ndarray, " t"], Int[np.ndarray, " t"]]:
+    """Count for each target the items ahead of it, and at its score, that are no targets of its query."""
+    ahead, tied = report.ahead[line], report.tied[line]
+    # Numbers in the order of queries, and within a query of places.
+    number = report.query.astype(np.int64) * (report.ahead[line].max() + 1) + ahead
+    ordered = np.sort(number)
+    before = np.searchsorted(ordered, number)
+    others = before - np.searchsorted(report.query, report.query)
+    level = np.searchsorted(ordered, number, side="right") - before
+    competitors = report.database - targets_a_query(report)
+    # Folds, and numbers of targets, differ a little; all are taken for one size.
+    ahead = np.clip(ahead - others, 0, competitors)
+    return ahead, np.clip(tied - level + 1, 1, competitors + 1 - ahead)
 
 
 def targets_a_query(report: EmbeddingReport) -> int:

@@ -133,8 +133,15 @@ def setting(found: EmbeddingReport) -> str:
         f"Similarity: {found.similarity}. Codes work in the space {found.chosen_space}, fitted to "
         f"{found.fitted} pairs ({found.split}), and never to what is ranked. Intervals "
         f"({found.confidence:.0%}) are over groups of queries, for this database and these codes.{left_out}"
-        f"{copies}{_few_points(found)}{whole}"
+        f"{copies}{_few_points(found)}{_without_code(found)}{whole}"
     )
+
+
+def _without_code(found: EmbeddingReport) -> str:
+    """Say which of the bits that were asked for no code has."""
+    there = {int(bits) for bits in found.bits}
+    missing = [f"{bits:,}" for bits in found.converse_bits.tolist() if bits not in there]
+    return f" None of these codes was fitted at {', '.join(missing)} bits." if missing else ""
 
 
 def _few_points(found: EmbeddingReport) -> str:
@@ -163,12 +170,6 @@ def model_words(found: EmbeddingReport) -> str:
             f"({found.lines[models.calibrated_to]}, {found.bits[models.calibrated_to]} bits); before that its MRR "
             f"was off by {twin.error:+.3f}."
         )
-    if any(np.isnan(twin.converse).any() for twin in models.twins):
-        said.append(
-            "Some queries have several targets. The isotropic twin is of a query and the first target that is found: "
-            "it says nothing of nDCG, which counts them all, and bounds nothing, since the codes of the other targets "
-            "tell of the query too."
-        )
     return " ".join([*said, *models.missing])
 
 
@@ -191,8 +192,6 @@ def verdicts(found: EmbeddingReport) -> list[str]:
                 "of the data, as happens where too few pairs were fitted for so many coordinates. Do not rely "
                 "on its lines."
             )
-        if not np.isfinite(twin.converse).any():
-            continue
         above = twin.refuted_by(found)
         if above.size:
             first = above[np.argmin(found.bits[above])]

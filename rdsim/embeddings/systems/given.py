@@ -100,6 +100,8 @@ def _faiss_file(path: str | Path, items: int) -> OwnCode:
         ImportError: if faiss is missing.
 
     """
+    if not Path(path).is_file():
+        raise ValueError(f"codes: there is no file {path}")
     import_needed("faiss")
     import faiss
 
@@ -110,7 +112,10 @@ def _faiss_file(path: str | Path, items: int) -> OwnCode:
         points = index.reconstruct_n(0, index.ntotal)
         size = index.sa_code_size()
     except RuntimeError as error:
-        raise ValueError(f"codes: {path} is no faiss index that can be decoded: {error}") from error
+        raise ValueError(
+            f"codes: {path} is no faiss index that can be decoded; other codes need their decoded vectors or scores "
+            f"beside them ({str(error).splitlines()[-1]})"
+        ) from error
     if index.ntotal != items:
         raise ValueError(f"codes: {path} holds {index.ntotal} items, there are {items}")
     return own_code(items, decoded=points, bits=8 * size, name=f"yours ({Path(path).name})")

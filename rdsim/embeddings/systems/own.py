@@ -24,11 +24,12 @@ def rotated_product_quantizer(training: Training, bits: int) -> FittedCode | Non
         jax.random.key(training.seed), training.items, bits, starts=1, iterations=_ITERATIONS
     )
     # In rotated coordinates throughout, where a code's point is looked up and nothing is rounded.
-    rotation = np.asarray(code.rotation, np.float32).T
+    exact = np.asarray(code.rotation)
+    rotation = exact.T.astype(np.float32)
     ends = np.cumsum([book.shape[1] for book in code.codebooks])[:-1]
-    centres = np.split(np.asarray(code.rotation) @ np.asarray(code.centre), ends)
+    centres = np.split(exact @ np.asarray(code.centre), ends)
     books = [
-        np.asarray(book + centre, np.float32)
+        (np.asarray(book) + centre).astype(np.float32)
         for book, centre in zip(code.codebooks, centres, strict=True)
     ]
     halves = [0.5 * np.einsum("ij,ij->i", book, book) for book in books]

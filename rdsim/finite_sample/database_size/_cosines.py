@@ -25,9 +25,9 @@ _FINE: Final = 27
 class Cosines:
     """A grid of cosines in n dimensions, even in artanh, fine beside the width 1/sqrt(n) of their density."""
 
-    def __init__(self, dimension: float) -> None:
+    def __init__(self, dimension: float, fineness: float = 0.3) -> None:
         self.n = dimension
-        step = 0.3 / math.sqrt(dimension)
+        step = fineness / math.sqrt(dimension)
         y = np.arange(-4.0, 5.0, step)
         self.cosine = np.tanh(y)
         self.log_rest = 2 * caps.log_sine(y)  # ln(1 - t^2)

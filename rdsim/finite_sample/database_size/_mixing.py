@@ -67,11 +67,20 @@ class Counts(NamedTuple):
         return _grouped(np.concatenate(numbers), np.concatenate(shares), m)
 
 
-def counts_of(ahead: NDArray[np.int64], tied: NDArray[np.int64], competitors: int) -> Counts:
-    """Count the queries by the number ahead, ties broken at random: a query is shared among its places."""
+def counts_of(
+    ahead: NDArray[np.int64],
+    tied: NDArray[np.int64],
+    competitors: int,
+    share: Reals | None = None,
+) -> Counts:
+    """Count the queries by the number ahead, ties broken at random: a query is shared among its places.
+
+    Each query has the same share, unless they are given, in all one.
+    """
+    share = np.full(ahead.size, 1 / ahead.size) if share is None else share
     first = np.cumsum(tied) - tied
     places = np.arange(tied.sum()) - np.repeat(first - ahead, tied)
-    return _grouped(places, np.repeat(1 / tied, tied) / ahead.size, competitors)
+    return _grouped(places, np.repeat(share / tied, tied), competitors)
 
 
 def _grouped(numbers: NDArray[np.int64], shares: Reals, competitors: int) -> Counts:

@@ -13,12 +13,13 @@ database; it is then moved so that the measured quality is met.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Final
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from rdsim import validation
@@ -176,29 +177,15 @@ def fit_isotropic_twin(
     measured = ranks.gains(ranks.competitors + 1)
     quality = float(measured.mean())
     ranks.require_larger(quality, "the twin")
-    counts = _mixing.counts_of(ranks.ahead, ranks.tied, ranks.competitors)
     cosines = Cosines(n)
-    # In artanh the density of a cosine has a standard deviation of about 1/sqrt(n) at every correlation (Fisher's
-    # z-transformation): one node for each resolves all that the ranks can tell.
-    number = min(math.ceil((_STRONGEST - _WEAKEST) * math.sqrt(n)) + 1, _NODES)
-    z = np.linspace(_WEAKEST, _STRONGEST, number)
-    # Slightly below zero, because the likelihood needs ln(1 - p).
-    table = _mixing.likelihood(counts, np.minimum(cosines.log_beaten, -1e-12))
-    # The EM algorithm of `free_form`, on correlations: the likelihood of a correlation is that of the cosines it gives.
-    mass = _mixing.free_form(table @ cosines.density(np.tanh(z)), counts.share)
-    kept = mass > _LIGHT
-    z, mass = z[kept], mass[kept] / mass[kept].sum()
+    z, mass = fitted_nodes(cosines, ranks.ahead, ranks.tied, ranks.competitors)
     log2_size = math.log2(ranks.competitors + 1)
     gain = gain_without_ties(log2_size, ranks.loss, cosines.log_beaten)
 
-    # The maximum of the likelihood reproduces the ranks, and the quality only nearly. One shift of all correlations
-    # makes it exact; the quality rises with the shift, so that Brent's method finds it in [-1, 1].
     def at(shift: float) -> float:
         return float(cosines.mixture(np.tanh(z + shift), mass) @ gain)
 
-    if not at(-1.0) < quality < at(1.0):
-        raise ValueError(f"ahead must have a quality that the pairs can have, got {quality!r}")
-    shift = float(brentq(lambda moved: at(moved) - quality, -1.0, 1.0, xtol=1e-12))
+    shift = shift_to(at, quality)
     return IsotropicTwin(
         dimension=n,
         correlations=np.tanh(z + shift),
@@ -210,6 +197,41 @@ def fit_isotropic_twin(
     )
 
 
+def fitted_nodes(
+    cosines: Cosines,
+    ahead: NDArray[np.int64],
+    tied: NDArray[np.int64],
+    competitors: int,
+    share: Reals | None = None,
+) -> tuple[Reals, Reals]:
+    """Fit the distribution of artanh of the correlation: nodes and their probabilities, shape (K,) each.
+
+    Each target has the same share of it, unless they are given, in all one.
+    """
+    counts = _mixing.counts_of(ahead, tied, competitors, share)
+    # In artanh the density of a cosine has a standard deviation of about 1/sqrt(n) at every correlation (Fisher's
+    # z-transformation): one node for each resolves all that the ranks can tell.
+    number = min(math.ceil((_STRONGEST - _WEAKEST) * math.sqrt(cosines.n)) + 1, _NODES)
+    z = np.linspace(_WEAKEST, _STRONGEST, number)
+    # Slightly below zero, because the likelihood needs ln(1 - p).
+    table = _mixing.likelihood(counts, np.minimum(cosines.log_beaten, -1e-12))
+    # The EM algorithm of `free_form`, on correlations: the likelihood of a correlation is that of the cosines it gives.
+    mass = _mixing.free_form(table @ cosines.density(np.tanh(z)), counts.share)
+    kept = mass > _LIGHT
+    return z[kept], mass[kept] / mass[kept].sum()
+
+
+def shift_to(at: Callable[[float], float], quality: float) -> float:
+    """Find the shift of all artanh that gives a quality.
+
+    The maximum of the likelihood reproduces the ranks, and the quality only nearly. The quality rises with the
+    shift, so that Brent's method finds it in [-1, 1].
+    """
+    if not at(-1.0) < quality < at(1.0):
+        raise ValueError(f"ahead must have a quality that the pairs can have, got {quality!r}")
+    return float(brentq(lambda moved: at(moved) - quality, -1.0, 1.0, xtol=1e-12))
+
+
 def random_code_losses(
     twin: IsotropicTwin, losses: Sequence[RankLoss], bits: ArrayLike, *, log2_size: ArrayLike
 ) -> Reals:
@@ -218,20 +240,30 @@ def random_code_losses(
     if ((stored > 1000) & np.isfinite(stored)).any():
         raise ValueError(f"bits must be at most 1000, or infinity, got {stored.max()!r}")
     size = float(validation.interval("log2_size", log2_size, low=1.0, high=1e3, ndim=0))
-    cosines = Cosines(twin.dimension)
-    mass = cosines.mixture(twin.correlations, twin.probabilities)
-    # With 1e-20 expected winners in the database, fewer make no difference.
-    log_p = np.arange(-size * math.log(2) - 46, NATS, NATS)
+    scores = Scores(twin.dimension, size)
     gain, whole = (
-        np.stack([gain_without_ties(size, loss, np.minimum(at, 0.0)) for loss in losses])
-        for at in (log_p, cosines.log_beaten)
+        np.stack([gain_without_ties(size, loss, log_p) for loss in losses])
+        for log_p in (scores.log_p, scores.cosines.log_beaten)
     )
-    table = cosines.cap_table()
-    found = [
-        whole @ mass if math.isinf(R) else gain @ beaten(cosines, mass, R, table, log_p)
-        for R in stored.ravel()
-    ]
+    found = [(whole if math.isinf(R) else gain) @ scores.of(twin, R)[1] for R in stored.ravel()]
     return 1 - np.stack(found, axis=1).reshape(len(losses), *stored.shape)
+
+
+class Scores:
+    """How probable it is that a random item wins against a target, among a number of items, behind random codes."""
+
+    def __init__(self, dimension: float, log2_size: float, fineness: float = 0.3) -> None:
+        """Make the grids; with 1e-20 expected winners in the database, fewer make no difference."""
+        self.cosines = Cosines(dimension, fineness)
+        self.log_p = np.minimum(np.arange(-log2_size * math.log(2) - 46, NATS, NATS), 0.0)
+        self._table = self.cosines.cap_table()
+
+    def of(self, twin: IsotropicTwin, bits: float) -> tuple[Reals, Reals]:
+        """Return ln p on a grid, and its probabilities; unlimited bits have a grid of their own, of falling p."""
+        mass = self.cosines.mixture(twin.correlations, twin.probabilities)
+        if math.isinf(bits):
+            return self.cosines.log_beaten, mass
+        return self.log_p, beaten(self.cosines, mass, bits, self._table, self.log_p)
 
 
 def converse_losses(

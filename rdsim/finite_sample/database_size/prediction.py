@@ -11,7 +11,6 @@ import math
 from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
@@ -268,7 +267,7 @@ def _candidates(
     quality = np.zeros((len(mixings), log2_sizes.size + 1))
     atoms = _mixing.grid(math.log(counts.competitors)).log_p
     for column, log2_size in enumerate([here, *log2_sizes]):
-        log_M = float(log_database_size(jnp.asarray(log2_size)))
+        log_M = float(log_database_size(log2_size))
         at = _mixing.grid(log_M)
         both = [
             gain_without_ties(float(log2_size), ranks.loss, log_p) for log_p in (atoms, at.log_p)

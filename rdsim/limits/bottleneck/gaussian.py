@@ -136,10 +136,9 @@ def bottleneck_vector_gaussian_rates(
 
     """
     R = validation.interval("rate", rate, low=0.0)
-    r = jnp.abs(validation.interval("correlations", correlations, low=-1.0, high=1.0, ndim=1))
-    order = jnp.argsort(-r)
-    shared = _vector_gaussian_rates(R, _correlations(correlations))
-    return shared[..., jnp.argsort(order)]
+    _correlations(correlations)
+    r = validation.interval("correlations", correlations, low=-1.0, high=1.0, ndim=1)
+    return _rates_in_order(R, r)
 
 
 @validation.needs_float64
@@ -266,6 +265,12 @@ def _vector_gaussian_rates(
     # A component enters at the level theta = 1 / gamma = (1 - r^2) / r^2 (thresholds in log2).
     thresholds = _thresholds((log_from_zero((1 - r) * (1 + r)) - 2 * log_from_zero(r)) / LN2)
     return 0.5 * _water_filled(2 * R, thresholds)
+
+
+@jax.jit
+def _rates_in_order(R: Float[Array, "*grid"], r: Float[Array, " n"]) -> Float[Array, "*grid n"]:
+    order = jnp.argsort(-jnp.abs(r))
+    return _vector_gaussian_rates(R, jnp.abs(r)[order])[..., jnp.argsort(order)]
 
 
 @jax.jit

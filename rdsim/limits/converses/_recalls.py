@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdsim.information import LN2
-from rdsim.ranking.loss import Loss, RankLoss, log_items
+from rdsim.ranking.loss import Loss, RankLoss, log_database_size
 from rdsim.ranking.rank_distribution import gain_without_ties
 
 Reals = NDArray[np.float64]
@@ -84,7 +84,7 @@ def ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
     is bounded by its recall at a share no smaller than its mean; w is convex in the rank, and the middle
     of the group is no smaller.
     """
-    log_M = log_items(size)
+    log_M = float(log_database_size(size))
     if loss.is_two_valued:
         if math.log(loss.cutoff) >= log_M * (1 - 1e-15):
             return Recalls(np.zeros(1), np.zeros(1)), 1.0
@@ -116,7 +116,7 @@ def binomial_ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
     integrated by Lobatto's rule of five nodes. Three of them are Simpson's. The mean is rounded up by the distance of
     the two rules: far more than the error of the better one, and up to t' where a piece is too wide for either.
     """
-    log_M = log_items(size)
+    log_M = float(log_database_size(size))
     pieces = _groups(log_M - math.log(_LEAST))
     edges = np.linspace(math.log(_LEAST) - log_M, 0.0, pieces + 1)
     half = 0.5 * (edges[1] - edges[0])

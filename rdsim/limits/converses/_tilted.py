@@ -28,7 +28,7 @@ from rdsim.limits.converses._code_lengths import tents
 from rdsim.limits.converses._information import LEAST_MULTIPLIER, Items, peak
 from rdsim.limits.converses._recalls import Reals
 from rdsim.limits.converses._tails import Edges, Tails
-from rdsim.ranking.tails.contour import contour
+from rdsim.ranking.tails.contour import Complexes, Contour, contour
 
 _LN2: Final = math.log(2.0)
 _LOWEST: Final = -4.0
@@ -39,7 +39,7 @@ _MOST: Final = 400
 """Most thresholds gamma on that grid."""
 _REFERENCES: Final = (0.1, 0.16, 0.22, 0.28, 0.35, 0.45, 0.55, 0.7, 0.85, 1.0)
 """Correlations r over the largest one that are tried first; the bound is smooth in r."""
-_HALVINGS: Final = 3
+_HALVINGS: Final = 4
 """Times that the distance from the best r to its neighbours is halved, for each number of bits."""
 _FREE: Final = (0, 1, 2, 3, 4, 8)
 """Numbers of strongest modes that are tried as those given to the decoder."""
@@ -60,6 +60,9 @@ _DENSITY: Final = 0.0025
 """Step, in nats, to which the information density of one mode is rounded up."""
 _LONGEST: Final = 36.0
 """The information density of one mode exceeds its mean by so many nats with a probability of 1e-16."""
+_WEAK: Final = 0.6
+_TERMS: Final = 60
+"""Modes whose |a s| stays below the first are summed by a series of so many terms, which leaves 1e-15 of a mode."""
 _RARE: Final = 1e-13
 """Probability of the ends of a distribution that are cut off; the lower end is counted at a higher value."""
 _ROUNDING: Final = 1e-9
@@ -101,23 +104,28 @@ def lines(correlations: Reals, bits: Reals, log_M: float, rate: str) -> Lines:
     free = [S for S in _FREE if rho.size > S]
     averages = _averages(rho, free, log_gamma)
     bound = _fixed_length if rate == "fixed_length" else _information
-    ratios = np.array(_REFERENCES)
-    tried, heights = np.empty(0), np.empty((0, bits.size, log_gamma.size))
-    for halving in range(_HALVINGS + 1):
-        # Whatever the references are, the bound holds: they are halved about the best for one of M items.
-        if halving > 0:
-            order = np.argsort(tried)
-            found = (np.exp(log_gamma - log_M) + heights[order]).min(axis=2).argmin(axis=0)
-            middles = 0.5 * (tried[order][1:] + tried[order][:-1])
-            ratios = middles[np.unique(np.clip([found - 1, found], 0, middles.size - 1))]
-        tilts = [[_shrunk(rho[S:], ratio * rho[0]) for S in free] for ratio in ratios]
-        more = [
-            bound(ratio * rho[0], bits, log_gamma, each, averages)
-            for ratio, each in zip(ratios, tilts, strict=True)
-        ]
-        heights = np.concatenate([heights, more])
-        tried = np.append(tried, ratios)
-    return Lines(log_gamma, np.minimum(heights.min(axis=0), 1.0) + _ROUNDING)
+    given = np.exp(log_gamma - log_M)  # to one of M items
+    least = np.ones((bits.size, log_gamma.size))
+    # Bounds of one of M items by the references that were tried at each number of bits.
+    found: list[dict[float, float]] = [{} for _ in bits]
+    wanted = {ratio: list(range(bits.size)) for ratio in _REFERENCES}
+    for _ in range(_HALVINGS + 1):
+        for ratio, places in wanted.items():
+            if rate != "fixed_length":
+                places = list(range(bits.size))  # a bound of information costs the same for all
+            tilts = [_shrunk(rho[S:], ratio * rho[0]) for S in free]
+            heights = bound(ratio * rho[0], bits[places], log_gamma, tilts, averages)
+            least[places] = np.minimum(least[places], heights)
+            for place, height in zip(places, heights, strict=True):
+                found[place][ratio] = float((given + height).min())
+        # Whatever the references are, the bound holds: they are halved about the best at each number of bits.
+        wanted = {}
+        for place, tried in enumerate(found):
+            ratios = sorted(tried)
+            best = ratios.index(min(tried, key=tried.__getitem__))
+            for left in {max(best - 1, 0), min(best, len(ratios) - 2)}:
+                wanted.setdefault(0.5 * (ratios[left] + ratios[left + 1]), []).append(place)
+    return Lines(log_gamma, least + _ROUNDING)
 
 
 def _shrunk(rho: Reals, r: float) -> Reals:
@@ -252,16 +260,17 @@ def _layers(s: Reals) -> Reals:
     t = branch - np.exp(np.linspace(*ends, _LAYERS))
     K, level, variance = cumulants(t)
 
-    def tail(pole: float) -> Reals:
-        path = contour(t - pole, branch - pole, variance, variance)
-        ratio = -2 * weight * path.shift[..., None] / (1 - 2 * weight * t[:, None])[:, None]
-        exponent = -0.5 * (np.log1p(ratio) - ratio).sum(axis=-1)
-        whole = (np.exp(exponent) * path.weight / path.z).real.sum(axis=1)
+    # Both poles see the same path, as far from the branch point.
+    both = [contour(t - pole, branch - pole, variance, variance) for pole in (0.0, 1.0)]
+    factor = np.exp(_exponent(2 * weight / (1 - 2 * weight * t[:, None]), both[0].shift))
+
+    def tail(pole: float, path: Contour) -> Reals:
+        whole = (factor * path.weight / path.z).real.sum(axis=1)
         found = np.exp(K - (t - pole) * level) * whole + path.pole
         return np.asarray(np.clip(found, 0.0, 1.0))
 
     height = np.exp(level)
-    reference, true = tail(0.0), tail(1.0)
+    reference, true = tail(0.0, both[0]), tail(1.0, both[1])
     above = np.maximum(true - height * reference, 0.0)  # the integral of T from here on
     mass = np.maximum(above[:-1] - above[1:], 0.0)
     thickness = np.diff(height)
@@ -271,6 +280,30 @@ def _layers(s: Reals) -> Reals:
     np.add.at(masses, place, np.append(height[0], thickness * mean))
     masses[-1] += above[-1]
     return masses
+
+
+def _exponent(a: Reals, shift: Complexes) -> Complexes:
+    r"""$-\tfrac12 \sum_i \ln(1 - a_i s) + a_i s$ at shifts s, shape (T, J), of modes a, shape (T, modes).
+
+    Of many weak modes, with |a s| at most 0.6, the series $\tfrac12 \sum_k p_k s^k / k$ from k = 2 on is summed by
+    Horner's rule, $p_k = \sum_i a_i^k$: 60 products in the place of a logarithm a mode. A mode's rest is below
+    0.6^61 / 61 / 0.4, some 1e-15.
+    """
+    most = (a * np.abs(shift).max(axis=1)[:, None]).max(axis=0)
+    weak = most <= _WEAK
+    if np.count_nonzero(weak) < _TERMS:
+        weak[:] = False  # no fewer operations
+    found = np.zeros(shift.shape, complex)
+    if weak.any():
+        part = a[:, weak]
+        powers = np.stack([(part**k).sum(axis=1) / k for k in range(2, _TERMS + 1)])
+        for power in powers[::-1]:
+            found = (found + power[:, None]) * shift
+        found = 0.5 * found * shift
+    for strong in a[:, ~weak].T:
+        ratio = -strong[:, None] * shift
+        found -= 0.5 * (np.log1p(ratio) - ratio)
+    return found
 
 
 class _Average(NamedTuple):

@@ -57,17 +57,33 @@ def of_each(misses: Sequence[Sequence[Table]], targets: int) -> Average:
         above = 1 - _below(probability)
         found = np.empty((len(log_a), len(misses[0]), len(misses)))
         for place, tables in enumerate(misses):
-            recalls = [1 - table(log_a) for table in tables]
-            for k in range(1, len(tables) + 1):
-                # With m of the others ahead, k - m places are left.
-                recall = sum(
-                    binom.pmf(m, targets - 1, above) * recalls[k - m - 1]
-                    for m in range(min(k, targets))
-                )
-                found[:, k - 1, place] = (probability * (1 - recall)).sum(axis=1)
+            recalls = among_others([1 - table(log_a) for table in tables], above, targets)
+            for k, recall in enumerate(recalls):
+                found[:, k, place] = (probability * (1 - recall)).sum(axis=1)
         return found.reshape(len(log_a), -1)
 
     return average
+
+
+def among_others(recalls: Sequence[Reals], above: Reals, targets: int) -> list[Reals]:
+    """Recall within k = 1, 2, ... places of one of several targets, from those among the competitors alone.
+
+    Args:
+        recalls: within 1, 2, ... places, at each score.
+        above: probability that another target has a higher score.
+        targets: P.
+
+    """
+    # With m of the others ahead, k - m places are left.
+    return [
+        np.asarray(
+            sum(
+                binom.pmf(m, targets - 1, above) * recalls[k - m - 1]
+                for m in range(min(k, targets))
+            )
+        )
+        for k in range(1, len(recalls) + 1)
+    ]
 
 
 def _below(probability: Reals) -> Reals:

@@ -217,7 +217,7 @@ def _squares_of_queries(seed: tuple[int, ...], d: int, queries: int) -> Reals:
 
 def _table(log2_size: float, loss: RankLoss) -> Table:
     """The loss as a function of ln a, by a cubic spline whose nodes crowd where it bends: at a = K/M."""
-    log_M = float(log_database_size(jnp.asarray(log2_size)))
+    log_M = float(log_database_size(log2_size))
     bend = min(math.log(loss.cutoff) - log_M, 0.0)
     width = 0.5 / math.sqrt(loss.cutoff)
     low, high = math.asinh(-_NATS / width), math.asinh(-bend / width)
