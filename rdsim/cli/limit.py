@@ -267,7 +267,6 @@ def converse(
         options = {"letters": letters}
 
     names = [f"no code below, M = 2^{size:g}" for size in log2_size]
-    by = [name.replace("no code below", "by") for name in names]
 
     def bound(x: np.ndarray) -> Any:
         sizes = np.array(log2_size)[:, None]
@@ -276,12 +275,10 @@ def converse(
         )
 
     found = bound(np.array(bits))
-    bounds = np.reshape(found.bound, (len(names), -1)).tolist()
-    _show(
-        "bits per item",
-        bits,
-        dict(zip(names, found.loss, strict=True)) | dict(zip(by, bounds, strict=True)),
-    )
+    for name, losses, by in zip(
+        names, found.loss, np.reshape(found.bound, found.loss.shape).tolist(), strict=True
+    ):
+        _show("bits per item", bits, {name: losses, "by": by})
 
     def curve(x: np.ndarray) -> dict[str, Any]:
         return dict(zip(names, bound(x).loss, strict=True))
