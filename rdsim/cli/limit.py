@@ -262,9 +262,7 @@ def converse(
         known = sources.dsbs(parameter) if kind == "dsbs" else sources.discrete(parameter)
         options = {"letters": letters}
 
-    names, by = (
-        [f"{what}, M = 2^{size:g}" for size in log2_size] for what in ("least loss", "bound")
-    )
+    names = [f"least loss, M = 2^{size:g}" for size in log2_size]
 
     def bound(x: np.ndarray) -> Any:
         sizes = np.array(log2_size)[:, None]
@@ -273,12 +271,9 @@ def converse(
         )
 
     found = bound(np.array(bits))
-    bounds = np.reshape(found.bound, (len(names), -1)).tolist()
-    show_table(
-        "bits per item",
-        bits,
-        dict(zip(names, found.loss, strict=True)) | dict(zip(by, bounds, strict=True)),
-    )
+    bounds = np.reshape(found.bound, found.loss.shape).tolist()
+    for name, losses, by in zip(names, found.loss, bounds, strict=True):
+        show_table("bits per item", bits, {name: losses, "bound": by})
 
     def curve(x: np.ndarray) -> dict[str, Any]:
         return dict(zip(names, bound(x).loss, strict=True))

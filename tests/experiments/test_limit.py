@@ -98,7 +98,7 @@ def test_C27_converse_prints_the_tightest_bound_and_its_name(
         known, sizes, "error", bits=np.array([2.0, 4.0]), encoder="separate", **options
     )
     printed = capsys.readouterr().out
-    losses = list(np.asarray(found.loss).T.ravel())
+    losses = list(np.asarray(found.loss).ravel())
     assert numbers(printed) == pytest.approx(losses, rel=0, abs=6e-10)
     assert all(name in printed for name in found.bound)
 
