@@ -1,5 +1,6 @@
 """C8: derivatives through the solver, against finite differences and closed forms."""
 
+import importlib
 import itertools
 
 import jax
@@ -182,6 +183,27 @@ def test_C8_rate_at_and_distortion_at_agree_with_finite_differences(seed, by_rat
             lambda t: float(value(p + t * toward, d + t * direction, target + t)), step
         )
         np.testing.assert_allclose(along, measured, rtol=1e-6, atol=1e-7)
+
+
+def test_C8_gradients_of_a_curve_of_numbers_are_those_of_points_solved_in_numpy(monkeypatch):
+    """Nothing but the implicit derivative is compiled for them; compiled points have the same."""
+    p, d, _ = _random(4)
+    slopes = jnp.array([1.0, 4.0, 20.0])
+
+    def derivatives(method):
+        def curve(*problem):
+            found = limits.rate_distortion_curve(*problem, tolerance=TOLERANCE, method=method)
+            return found.rate.value, found.distortion
+
+        return jax.jacrev(curve, argnums=(0, 1, 2))(jnp.asarray(p), jnp.asarray(d), slopes)
+
+    wanted = derivatives("dense")
+    monkeypatch.setattr(
+        importlib.import_module("rdsim.limits.rate_distortion.discrete"), "_solve_slopes", None
+    )
+    for ours, theirs in zip(derivatives("column_generation"), wanted, strict=True):
+        for part, same in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(part, same, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("by_rate", [False, True])

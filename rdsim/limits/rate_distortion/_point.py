@@ -245,14 +245,13 @@ def solver_on_host(
     return solve
 
 
-@jax.custom_jvp
 def solve_point(
     p: Float[Array, " y"],
     excess: Float[Array, "y u"],
     slope: Float[Array, ""],
     tolerance: Float[Array, ""],
 ) -> Point:
-    """Solve one slope to the certified gap; differentiable in p, excess and slope, both modes.
+    """Solve one slope to the certified gap. Its derivatives are those of `change_of_point`.
 
     Args:
         p: source pmf, shape (|Y|,).
@@ -261,7 +260,7 @@ def solve_point(
         tolerance: certified gap in bits at which to stop.
 
     Returns:
-        The point. Its gap is constant to derivatives.
+        The point.
 
     """
     K = shifted_kernel(excess, slope)
@@ -270,12 +269,14 @@ def solve_point(
     return _best_candidate(p, K, _cost(K, excess), constants, slope, tolerance, solved)
 
 
-@solve_point.defjvp
-def _solve_point_jvp(primals: tuple[Array, ...], tangents: tuple[Any, ...]) -> tuple[Point, Point]:
-    """Apply the formulas of the module docstring to one direction of change of (p, excess, slope)."""
-    p, excess, slope, tolerance = primals
-    problem, change = (p, excess, slope), tangents[:3]
-    point = solve_point(p, excess, slope, tolerance)
+def change_of_point(
+    problem: tuple[Array, Array, Array], point: Point, change: tuple[Any, ...]
+) -> Point:
+    """Apply the formulas of the module docstring to one direction of change of (p, excess, slope).
+
+    They are linear in it, and can be differentiated again. The gap is a constant.
+    """
+    slope = problem[2]
     q, dq = _output_marginal_jvp(problem, change, point.q)
     # dF needs no dq (envelope theorem); D changes with the problem at fixed q, and with q.
     _, (dF, dD) = jax.jvp(lambda p, e, s: _lagrangian_and_distortion(p, e, s, q), problem, change)
@@ -284,7 +285,7 @@ def _solve_point_jvp(primals: tuple[Array, ...], tangents: tuple[Any, ...]) -> t
     # At slope inf, D stays at D_min: the product s dD is zero there.
     finite = jnp.where(jnp.isinf(slope), 0.0, slope)
     dR = dF - finite * dD - change[2] * point.excess
-    return point, Point(change[2], dD, dR, jnp.zeros_like(point.gap), dq)
+    return Point(change[2], dD, dR, jnp.zeros_like(point.gap), dq)
 
 
 def _output_marginal_jvp(

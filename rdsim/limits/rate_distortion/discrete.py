@@ -25,6 +25,7 @@ from rdsim.certified import Certified
 from rdsim.limits._curve import RateCurve, achieved, check_distortion
 from rdsim.limits.rate_distortion._point import (
     Point,
+    change_of_point,
     computes_on_host,
     constant_distortions,
     excess_distortions,
@@ -144,12 +145,7 @@ def rate_distortion_curve(
     slope = validation.interval("slopes", slopes, low=0.0, ndim=1)
     target = validation.tolerance(tolerance)
     excess, least = excess_distortions(d)
-    if computes_on_host(method, p, d, slope, target):
-        points = _points_on_host(
-            np.asarray(p), np.asarray(excess), np.asarray(slope), float(target)
-        )
-    else:
-        points = _in_portions(partial(_solve_slopes, p, excess, target), slope, p, excess)
+    points = _points(p, excess, slope, target, method)
     return RateDistortionCurve(
         slope=slope,
         distortion=jnp.sum(p * least) + points.excess,
@@ -250,6 +246,47 @@ def distortion_at(
 def minimum_distortion(p: Float[Array, " y"], d: Float[Array, "y u"]) -> Float[Array, ""]:
     r"""$D_{\min} = \sum_y p_y \min_u d(y,u)$; a letter without mass may have no finite distortion."""
     return jnp.sum(jnp.where(p > 0, p * jnp.min(d, axis=1), 0.0))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(4,))
+def _points(
+    p: Float[Array, " y"],
+    excess: Float[Array, "y u"],
+    slopes: Float[Array, " s"],
+    tolerance: Float[Array, ""],
+    method: str,
+) -> Point:
+    """Solve all slopes; differentiable in p, excess and slopes, both modes.
+
+    Derivatives are implicit: whatever has solved the slopes, nothing goes through its steps.
+    """
+    if computes_on_host(method, p, excess, slopes, tolerance):
+        known = np.asarray(p), np.asarray(excess), np.asarray(slopes)
+        return _points_on_host(*known, float(tolerance))
+    return _in_portions(partial(_solve_slopes, p, excess, tolerance), slopes, p, excess)
+
+
+@_points.defjvp
+def _points_jvp(
+    method: str, primals: tuple[Array, ...], tangents: tuple[Array, ...]
+) -> tuple[Point, Point]:
+    points = _points(*primals, method)
+    return points, _changes_of_points(primals[:3], points, tangents[:3])
+
+
+@jax.jit
+def _changes_of_points(
+    problem: tuple[Array, ...], points: Point, tangents: tuple[Array, ...]
+) -> Point:
+    """Change of the point of each slope."""
+    p, excess, slopes = problem
+    dp, de, dslopes = tangents
+
+    def change_at(slope: Array, point: Point, dslope: Array) -> Point:
+        return change_of_point((p, excess, slope), point, (dp, de, dslope))
+
+    changes: Point = jax.vmap(change_at)(slopes, points, dslopes)
+    return changes
 
 
 def _points_on_host(
