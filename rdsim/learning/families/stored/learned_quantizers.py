@@ -86,7 +86,7 @@ class QuantizedEncoder(DualEncoder):
             hidden=hidden,
             dimension=dimension if residual else number,
             unit=False,
-            temperature=1.0,
+            temperature=1.0 if residual else math.sqrt(number),
             rngs=rngs,
         )
         shape = (number, levels, dimension)
