@@ -82,23 +82,24 @@ def test_same_keys_give_same_digits(name):
     np.testing.assert_array_equal(first.tied, second.tied)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "InfoNCE, k-means",
-        "deep CCA",
-        "shared latent",
-        "adversarial",
-        "distilled",
-        "hybrid fusion",
-        "metric",
-        "graph network",
-        "unpaired translation",
-        "region attention",
-        "experts",
-        "CCA",
-    ],
-)
+REFUSED = [
+    "InfoNCE, k-means",
+    "deep CCA",
+    "shared latent",
+    "adversarial",
+    "distilled",
+    "hybrid fusion",
+    "metric",
+    "graph network",
+    "unpaired translation",
+    "region attention",
+    "experts",
+    "CCA",
+]
+"""A family of each way to store items by k-means, and by long product quantizers."""
+
+
+@pytest.mark.parametrize("name", REFUSED)
 def test_more_codewords_than_training_pairs_are_refused_by_the_name_of_the_bits(name):
     pairs = array_pairs(jax.random.key(2), *(part[:60] for part in data()[1:]), held_out=10)
     # So many steps would not end: what is refused is refused before any.
@@ -107,3 +108,25 @@ def test_more_codewords_than_training_pairs_are_refused_by_the_name_of_the_bits(
         ValueError, match=r"bits must leave k-means at most one codeword .* 50 train"
     ):
         fit_family(jax.random.key(3), name, pairs, bits=(4, 6), schedule=plan)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_more_bits_than_coordinates_hold_are_refused_before_any_step(name):
+    pairs = array_pairs(jax.random.key(2), *(part[:60] for part in data()[1:]), held_out=10)
+    plan = Schedule(steps=10**9, evaluate_every=10**9)
+    with pytest.raises(
+        ValueError, match=r"bits must be at most \d+ with \d+ coordinates .* got (13|900)"
+    ):
+        fit_family(jax.random.key(3), name, pairs, bits=(13, 900), schedule=plan)
+
+
+@pytest.mark.parametrize("bits", [3, 16])
+def test_queries_and_items_of_other_sizes_are_named(bits):
+    x, y = np.random.default_rng(0).normal(size=(2, 80, 5))
+    pairs = array_pairs(jax.random.key(2), x, y, held_out=10)
+    (system,) = fit_family(jax.random.key(3), "CCA", pairs, bits=(bits,))
+    for queries in (x[:, :2], np.stack([x, x], axis=1)):
+        with pytest.raises(ValueError, match=r"queries must have the shape .* was fitted to, got"):
+            held_out_point(jax.random.key(4), system, queries, y)
+    with pytest.raises(ValueError, match="items must have"):
+        held_out_point(jax.random.key(4), system, x, y[:, :4])

@@ -280,12 +280,12 @@ class DualEncoderFamily:
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
-        checked_bits(bits, data.sample[1], known_quantizer(self.quantizer))
         learner = self.learner(data)
         encoders = {"query_encoder": self.query_encoder, "item_encoder": self.item_encoder}
         chosen = {name: encoder for name, encoder in encoders.items() if encoder is not None}
         if chosen:
             build = architecture(learner.build.module, **dict(learner.build.sizes), **chosen)
             learner = dataclasses.replace(learner, build=build)
+        checked_bits(bits, data.sample[1], known_quantizer(self.quantizer), learner=learner)
         (model,) = fitted_models(keys[0], learner, data, schedule)
         return quantized_systems(keys[1], model, data.sample[1], bits, quantizer=self.quantizer)

@@ -298,7 +298,6 @@ def shared_latent_family(
     What is known of an item from its codeword is taken for Gaussian, with the mean and variance of
     the posteriors of the training items that have the codeword.
     """
-    checked_bits(bits, data.sample[1])
     learner = SharedLatentLearner(
         build=architecture(
             SharedLatent,
@@ -310,6 +309,7 @@ def shared_latent_family(
             dimension=max(2, min(64, data.item_size)),
         )
     )
+    checked_bits(bits, data.sample[1], learner=learner)
     (model,) = fitted_models(keys[0], learner, data, schedule)
     items = data.sample[1]
     embed, parameters = module_method(model, "embed_items")

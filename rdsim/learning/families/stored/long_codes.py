@@ -101,7 +101,13 @@ class LongCode:
         del key
         points = validation.coordinates("items", items, ndim=2)
         points = item_points(points, points.shape[1])
-        made = embedded_points(self.embed, self.parameters, points)
+        try:
+            made = embedded_points(self.embed, self.parameters, points)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"items must have the coordinates of those that the code was fitted to, got shape "
+                f"{points.shape}: {error}"
+            ) from error
         return np.asarray(self.digits.digits(np.asarray(made)))
 
     def rows(self, digits: Int[np.ndarray, "m s"]) -> tuple[np.ndarray, ...]:
