@@ -5,10 +5,16 @@ import functools
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from rdsim import limits
+from rdsim.learning import DualEncoder, architecture, quantized_systems
 from rdsim.learning.families.catalogue import FAMILIES, fit_family
+from rdsim.learning.families.dual_encoder import DualEncoderFamily, triplet_loss
+from rdsim.learning.families.hashing import HashingFamily
 from rdsim.learning.families.pairs import array_pairs
+from rdsim.learning.families.stored.learned_quantizers import QuantizedFamily
+from rdsim.learning.families.stored_embeddings import StoredFamily
 from rdsim.learning.held_out_points import held_out_point
 from rdsim.learning.training.schedule import Schedule
 from rdsim.limits.bottleneck import mixture_bottleneck_bound
@@ -130,3 +136,37 @@ def test_queries_and_items_of_other_sizes_are_named(bits):
             held_out_point(jax.random.key(4), system, queries, y)
     with pytest.raises(ValueError, match="items must have"):
         held_out_point(jax.random.key(4), system, x, y[:, :4])
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: QuantizedFamily(kind="x"), ValueError, "kind must be one of"),
+        (lambda: HashingFamily(by="x"), ValueError, "by must be one of"),
+        (lambda: HashingFamily(by="pairs", weight_decay=-1.0), ValueError, "weight_decay must lie"),
+        (lambda: DualEncoderFamily(quantizer="x"), ValueError, "quantizer must be one of"),
+        (lambda: DualEncoderFamily(learner=3), TypeError, "learner"),
+        (lambda: DualEncoderFamily(item_encoder=3), TypeError, "item_encoder"),
+        (lambda: StoredFamily(learner=3), TypeError, "learner"),
+        (lambda: architecture(3), TypeError, "module"),
+        (lambda: encoder(temperature=0.0), ValueError, r"temperature must lie in \(0, inf\)"),
+        (
+            lambda: quantized_systems(jax.random.key(0), encoder(), np.ones((9, 3)), (2,)),
+            ValueError,
+            r"items must have the coordinates that their embedding takes, got shape \(9, 3\)",
+        ),
+        (lambda: triplet_loss(np.eye(3), 0.1, hardest=None), TypeError, "hardest"),
+        (
+            lambda: array_pairs(jax.random.key(0), np.ones((3, 2)), np.ones((3, 2)), held_out=2),
+            ValueError,
+            "queries and items must be of four pairs at least",
+        ),
+    ],
+)
+def test_what_no_family_can_be_made_of_is_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def encoder(**sizes):
+    return DualEncoder(query_size=2, item_size=2, rngs=nnx.Rngs(0), **sizes)

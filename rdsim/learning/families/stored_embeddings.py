@@ -27,7 +27,7 @@ from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored.embedded_codes import (
     EmbeddedCode,
     embedded_code,
-    embedded_points,
+    embedded_items,
     embedding,
     module_method,
 )
@@ -158,7 +158,7 @@ def _stored(
     quantizer: str = "k-means",
 ) -> tuple[EmbeddedCode | LongCode, tuple[Array, ...]]:
     """Fit a code to embeddings of items; with its codewords, which a long code does not list."""
-    embeddings = embedded_points(*embed_items, training_items(items))
+    embeddings = embedded_items(*embed_items, training_items(items))
     if validation.integer("bits", bits, low=1) > MOST_LISTED_BITS:
         digits = ProductDigits(long_product_quantizer(key, embeddings, bits))
         return LongCode(embed=embed_items[0], parameters=embed_items[1], digits=digits), ()
@@ -305,6 +305,10 @@ class StoredFamily:
 
     learner: Callable[[ItemPairs], Any]
     setting: float = 0.0
+
+    def __post_init__(self) -> None:
+        validation.function("learner", self.learner)
+        validation.interval("setting", self.setting, open_low=True, open_high=True, ndim=0)
 
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
