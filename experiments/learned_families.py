@@ -324,7 +324,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         both, alone = most.sel(family=TASKS), most.sel(family=RETRIEVAL)
         found.append(
             Check.at_most(
-                "C4",
+                "C17",
                 "MRR by which learning classes beside retrieval costs, interval to interval, at the most bits "
                 "in the largest database",
                 "Monte Carlo",

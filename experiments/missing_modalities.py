@@ -99,7 +99,12 @@ def run(
             "present": names,
             "seed": np.arange(config.seeds),
         },
-        attrs={"log2_size": config.log2_size, "bits": config.bits, "training": config.training},
+        attrs={
+            "log2_size": config.log2_size,
+            "bits": config.bits,
+            "training": config.training,
+            "confidence": config.confidence,
+        },
     )
 
 
@@ -204,6 +209,9 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     """No family beats the converse of a set; all beat chance and their start; which loses least."""
     complete = dataset.isel(present=0)
     loss = lost(dataset)
+    seen = family_points.lower_over_seeds(
+        dataset, 2 ** dataset.attrs["log2_size"], dataset.attrs["confidence"]
+    )
     found = [
         Check.at_most(
             "C27",
@@ -214,10 +222,10 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C27",
-            "MRR by which chance lies above a family, mean over seeds, for any modalities present",
+            "MRR by which chance lies above a family's interval over the queries of all seeds, for any "
+            "modalities present",
             "Monte Carlo",
-            family_points.random_order_mrr(dataset.attrs["log2_size"])
-            - dataset.mrr.mean("seed").min(),
+            family_points.random_order_mrr(dataset.attrs["log2_size"]) - seen.min(),
             0.0,
         ),
         Check.at_most(

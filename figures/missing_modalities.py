@@ -14,13 +14,24 @@ CAPTION = (
 )
 
 
+_COLUMNS = 4
+"""Most panels side by side."""
+
+
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw a panel a set."""
     names = [str(name) for name in dataset.family.values]
     sets = dataset.present.values
-    figure, axes = style.panels(1, len(sets), width=style.DOUBLE, height=1.3 + 0.22 * len(names))
-    for column, there in enumerate(sets):
-        axis = axes[0, column]
+    columns = min(len(sets), _COLUMNS)
+    rows = -(-len(sets) // columns)
+    figure, axes = style.panels(
+        rows, columns, width=style.DOUBLE, height=rows * (1.3 + 0.22 * len(names))
+    )
+    for place, axis in enumerate(axes.flat):
+        if place >= len(sets):
+            axis.axis("off")
+            continue
+        there = sets[place]
         for row, name in enumerate(names):
             here = dataset.sel(family=name, present=there)
             look = style.points(row % len(style.COLORS))
@@ -32,13 +43,9 @@ def draw(dataset: xarray.Dataset) -> Figure:
             )
             axis.plot(here.untrained_mrr.mean(), row, markerfacecolor="white", **look)
         axis.axvline(float(dataset.converse.sel(present=there)), color="black", linewidth=1.0)
-        axis.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
+        axis.set_yticks(range(len(names)), [""] * len(names) if place % columns else names)
         axis.set_ylim(len(names) - 0.5, -0.5)
-        axis.set(
-            xlabel="MRR",
-            title=f"modalities {there.replace('+', ' and ')}"
-            if "+" in there
-            else f"modality {there}",
-        )
+        noun = "modalities" if "+" in there else "modality"
+        axis.set(xlabel="MRR", title=f"{noun} {there.replace('+', ', ')}")
         axis.set_xlim(0, 1.08 * float(np.max(dataset.converse)))
     return figure

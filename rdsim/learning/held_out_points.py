@@ -121,6 +121,15 @@ def system_ranks(key: Key[Array, ""], system: Any, queries: Any, items: Any) -> 
         item_code("system: code", code)
         label = np.asarray(code.encode(key, y))
         multiplicity = np.bincount(label, minlength=code.codewords.shape[0])
+    try:
+        jax.eval_shape(
+            decoder.scores, decoder.parameters, jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"queries must have the shape (Q, K, d_x) of those that the system was fitted to, got "
+            f"{np.shape(queries)}: {error}"
+        ) from error
     table = _table(decoder.scores)
     step = min(len(x), max(1, _ENTRIES // len(multiplicity)))
     ahead, tied = np.empty(len(x), np.int64), np.empty(len(x), np.int64)

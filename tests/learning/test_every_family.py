@@ -5,10 +5,16 @@ import functools
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from rdsim import limits
+from rdsim.learning import DualEncoder, architecture, quantized_systems
 from rdsim.learning.families.catalogue import FAMILIES, fit_family
+from rdsim.learning.families.dual_encoder import DualEncoderFamily, triplet_loss
+from rdsim.learning.families.hashing import HashingFamily
 from rdsim.learning.families.pairs import array_pairs
+from rdsim.learning.families.stored.learned_quantizers import QuantizedFamily
+from rdsim.learning.families.stored_embeddings import StoredFamily
 from rdsim.learning.held_out_points import held_out_point
 from rdsim.learning.training.schedule import Schedule
 from rdsim.limits.bottleneck import mixture_bottleneck_bound
@@ -82,23 +88,24 @@ def test_same_keys_give_same_digits(name):
     np.testing.assert_array_equal(first.tied, second.tied)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "InfoNCE, k-means",
-        "deep CCA",
-        "shared latent",
-        "adversarial",
-        "distilled",
-        "hybrid fusion",
-        "metric",
-        "graph network",
-        "unpaired translation",
-        "region attention",
-        "experts",
-        "CCA",
-    ],
-)
+REFUSED = [
+    "InfoNCE, k-means",
+    "deep CCA",
+    "shared latent",
+    "adversarial",
+    "distilled",
+    "hybrid fusion",
+    "metric",
+    "graph network",
+    "unpaired translation",
+    "region attention",
+    "experts",
+    "CCA",
+]
+"""A family of each way to store items by k-means, and by long product quantizers."""
+
+
+@pytest.mark.parametrize("name", REFUSED)
 def test_more_codewords_than_training_pairs_are_refused_by_the_name_of_the_bits(name):
     pairs = array_pairs(jax.random.key(2), *(part[:60] for part in data()[1:]), held_out=10)
     # So many steps would not end: what is refused is refused before any.
@@ -107,3 +114,59 @@ def test_more_codewords_than_training_pairs_are_refused_by_the_name_of_the_bits(
         ValueError, match=r"bits must leave k-means at most one codeword .* 50 train"
     ):
         fit_family(jax.random.key(3), name, pairs, bits=(4, 6), schedule=plan)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_more_bits_than_coordinates_hold_are_refused_before_any_step(name):
+    pairs = array_pairs(jax.random.key(2), *(part[:60] for part in data()[1:]), held_out=10)
+    plan = Schedule(steps=10**9, evaluate_every=10**9)
+    with pytest.raises(
+        ValueError, match=r"bits must be at most \d+ with \d+ coordinates .* got (13|900)"
+    ):
+        fit_family(jax.random.key(3), name, pairs, bits=(13, 900), schedule=plan)
+
+
+@pytest.mark.parametrize("bits", [3, 16])
+def test_queries_and_items_of_other_sizes_are_named(bits):
+    x, y = np.random.default_rng(0).normal(size=(2, 80, 5))
+    pairs = array_pairs(jax.random.key(2), x, y, held_out=10)
+    (system,) = fit_family(jax.random.key(3), "CCA", pairs, bits=(bits,))
+    for queries in (x[:, :2], np.stack([x, x], axis=1)):
+        with pytest.raises(ValueError, match=r"queries must have the shape .* was fitted to, got"):
+            held_out_point(jax.random.key(4), system, queries, y)
+    with pytest.raises(ValueError, match="items must have"):
+        held_out_point(jax.random.key(4), system, x, y[:, :4])
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: QuantizedFamily(kind="x"), ValueError, "kind must be one of"),
+        (lambda: HashingFamily(by="x"), ValueError, "by must be one of"),
+        (lambda: HashingFamily(by="pairs", weight_decay=-1.0), ValueError, "weight_decay must lie"),
+        (lambda: DualEncoderFamily(quantizer="x"), ValueError, "quantizer must be one of"),
+        (lambda: DualEncoderFamily(learner=3), TypeError, "learner"),
+        (lambda: DualEncoderFamily(item_encoder=3), TypeError, "item_encoder"),
+        (lambda: StoredFamily(learner=3), TypeError, "learner"),
+        (lambda: architecture(3), TypeError, "module"),
+        (lambda: encoder(temperature=0.0), ValueError, r"temperature must lie in \(0, inf\)"),
+        (
+            lambda: quantized_systems(jax.random.key(0), encoder(), np.ones((9, 3)), (2,)),
+            ValueError,
+            r"items must have the coordinates that their embedding takes, got shape \(9, 3\)",
+        ),
+        (lambda: triplet_loss(np.eye(3), 0.1, hardest=None), TypeError, "hardest"),
+        (
+            lambda: array_pairs(jax.random.key(0), np.ones((3, 2)), np.ones((3, 2)), held_out=2),
+            ValueError,
+            "queries and items must be of four pairs at least",
+        ),
+    ],
+)
+def test_what_no_family_can_be_made_of_is_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def encoder(**sizes):
+    return DualEncoder(query_size=2, item_size=2, rngs=nnx.Rngs(0), **sizes)

@@ -82,19 +82,22 @@ def test_a_hash_of_six_bits_does_not_collapse():
         query_noise=[0.02, 0.5],
     )
     queries, items, _ = source.sample(jax.random.key(77), (1024,))
-    found = {}
-    for name in ("hashing, pairs", "InfoNCE, product"):
+
+    def measured(seed, name):
         (system,) = fit_family(
-            *(jax.random.key(1), name, source),
+            *(jax.random.key(seed), name, source),
             bits=(6,),
             schedule=Schedule(steps=300, evaluate_every=75),
             training=1536,
         )
-        found[name] = held_out_point(jax.random.key(3), system, queries, items)
-    hashes, product = found.values()
-    assert float(hashes.code_bits) > 5.0
+        return held_out_point(jax.random.key(3), system, queries, items)
+
+    # A single training uses 5.18 to 5.43 bits, by its key: what is asked is asked of their mean.
+    hashes = [measured(seed, "hashing, pairs") for seed in (1, 2, 3)]
+    assert np.mean([float(point.code_bits) for point in hashes]) > 5.2
+    product = measured(1, "InfoNCE, product")
     # A loss is one less the MRR: the upper end of a loss is the lower end of its MRR.
-    loss, other = (point.losses["reciprocal_rank"] for point in (hashes, product))
+    loss, other = (point.losses["reciprocal_rank"] for point in (hashes[0], product))
     assert float(loss.mean) < float(other.mean)
     assert 1 - float(loss.mean) > 0.095
 

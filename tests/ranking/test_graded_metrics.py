@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -104,6 +105,22 @@ def test_blocks_of_queries_do_not_show(monkeypatch):
     parts = metrics.retrieval_metrics(scores, mask)
     for name, value in whole.items():
         np.testing.assert_allclose(parts[name], value, rtol=1e-14, atol=0)
+
+
+def test_a_large_table_needs_little_memory_beside_itself():
+    # 5,000 by 25,000 scores fit in 2 GiB if what is needed beside them does not grow with their number.
+    beside = []
+    for queries in (40, 400):
+        scores = np.zeros((queries, 10_000), np.float32)
+        scores[:, ::3] = np.random.default_rng(queries).normal(size=scores[:, ::3].shape)
+        positives = np.tile(np.arange(3), (queries, 1))
+        tracemalloc.start()
+        metrics.both_directions(scores, positives, (1, 10), without_positives="zero")
+        beside.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The mask of the positives, a byte an entry, is all that grows, and its transpose.
+    assert beside[1] - beside[0] < 2.5 * 360 * 10_000
+    assert beside[1] < 100e6
 
 
 def test_grades_of_trec_eval_and_ir_measures():

@@ -259,16 +259,8 @@ def long_product_quantizer(
     count = validation.integer("bits", bits, low=1)
     starts = validation.integer("starts", starts, low=1)
     iterations = validation.integer("iterations", iterations, low=1)
-    if len(points) < 2 * _ITEMS_PER_CODEWORD:
-        raise ValueError(f"items must be at least {2 * _ITEMS_PER_CODEWORD}, got {len(points)}")
-    block_bits = most_block_bits(len(points))
-    blocks = math.ceil(count / block_bits)
     dimension = points.shape[1]
-    if blocks > dimension:
-        raise ValueError(
-            f"bits must be at most {block_bits * dimension} with {dimension} coordinates and "
-            f"{len(points)} training items, got {count}"
-        )
+    blocks = long_blocks(count, len(points), dimension)
     centre = points.mean(axis=0)
     variances, axes = np.linalg.eigh(np.cov(points.T, bias=True).reshape(dimension, dimension))
     falling = axes[:, np.argsort(-variances, kind="stable")]
@@ -283,6 +275,24 @@ def long_product_quantizer(
         for part, size in zip(parts, sizes, strict=True)
     ]
     return _quantizer(_fitted(generator, parts, counts, starts, iterations), rotation, centre)
+
+
+def long_blocks(bits: int, items: int, dimension: int) -> int:
+    """Blocks of a long product quantizer, each of one coordinate at least.
+
+    Raises:
+        ValueError: if so many items of so many coordinates cannot be stored in so many bits.
+
+    """
+    if items < 2 * _ITEMS_PER_CODEWORD:
+        raise ValueError(f"items must be at least {2 * _ITEMS_PER_CODEWORD}, got {items}")
+    block_bits = most_block_bits(items)
+    if bits > block_bits * dimension:
+        raise ValueError(
+            f"bits must be at most {block_bits * dimension} with {dimension} coordinates and "
+            f"{items} training items, got {bits}"
+        )
+    return math.ceil(bits / block_bits)
 
 
 def most_block_bits(items: int) -> int:

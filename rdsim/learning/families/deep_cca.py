@@ -77,10 +77,10 @@ def deep_cca_family(
     keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
 ) -> list[System]:
     """Train by the total correlation, and quantize the canonical variables of the outputs."""
-    checked_bits(bits, data.sample[1])
     learner = DeepCCALearner(
         build=data.encoders(DualEncoder, dimension=data.output_size, unit=False)
     )
+    checked_bits(bits, data.sample[1], learner=learner)
     (model,) = fitted_models(keys[0], learner, data, schedule)
     return canonical_systems(
         keys[1],

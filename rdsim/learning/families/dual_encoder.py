@@ -75,6 +75,9 @@ class DualEncoder(nnx.Module):
         validation.integer("item_size", item_size, low=1)
         inner = tuple(validation.integer("hidden", width, low=1) for width in hidden)
         validation.integer("dimension", dimension, low=1)
+        validation.interval(
+            "temperature", temperature, low=0.0, open_low=True, open_high=True, ndim=0
+        )
         self.query_network, self.item_network = (
             MLP((size, *inner, dimension), rngs)
             if encoder is None
@@ -157,6 +160,8 @@ def triplet_loss(scores: Any, margin: float, *, hardest: bool) -> Float[Array, "
     """
     scores = _square(scores)
     number = scores.shape[0]
+    if not isinstance(hardest, bool):
+        raise TypeError(f"hardest must be a bool, got {hardest!r}")
     validation.interval("margin", margin, open_low=True, open_high=True, ndim=0)
     if number < 2:
         raise ValueError(f"scores must be of two pairs or more, got shape {scores.shape}")
@@ -276,16 +281,23 @@ class DualEncoderFamily:
     query_encoder: Callable[..., Any] | None = None
     item_encoder: Callable[..., Any] | None = None
 
+    def __post_init__(self) -> None:
+        known_quantizer(self.quantizer)
+        validation.function("learner", self.learner)
+        for name in ("query_encoder", "item_encoder"):
+            if getattr(self, name) is not None:
+                validation.function(name, getattr(self, name))
+
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
-        checked_bits(bits, data.sample[1], known_quantizer(self.quantizer))
         learner = self.learner(data)
         encoders = {"query_encoder": self.query_encoder, "item_encoder": self.item_encoder}
         chosen = {name: encoder for name, encoder in encoders.items() if encoder is not None}
         if chosen:
             build = architecture(learner.build.module, **dict(learner.build.sizes), **chosen)
             learner = dataclasses.replace(learner, build=build)
+        checked_bits(bits, data.sample[1], self.quantizer, learner=learner)
         (model,) = fitted_models(keys[0], learner, data, schedule)
         return quantized_systems(keys[1], model, data.sample[1], bits, quantizer=self.quantizer)

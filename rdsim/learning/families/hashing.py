@@ -85,6 +85,11 @@ def log_collisions(codewords: Float[Array, "n e"], bits: Any) -> Float[Array, ""
     return jnp.log(1 / number + jnp.sum(others * jnp.exp(logs)) / (number * (number - 1)))
 
 
+def _known_teacher(by: Any) -> None:
+    if by not in TEACHERS:
+        raise ValueError(f"by must be one of {TEACHERS}, got {by!r}")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HashLearner:
     r"""Train a hash of B bits, B the setting of the run.
@@ -122,8 +127,7 @@ class HashLearner:
     spread: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.by not in TEACHERS:
-            raise ValueError(f"by must be one of {TEACHERS}, got {self.by!r}")
+        _known_teacher(self.by)
 
     def loss(
         self, model: Any, batch: Any, _: Key[Array, ""], setting: Any, *__: Any
@@ -276,6 +280,10 @@ class HashingFamily:
 
     by: str
     weight_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        _known_teacher(self.by)
+        validation.interval("weight_decay", self.weight_decay, low=0.0, open_high=True, ndim=0)
 
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule

@@ -162,12 +162,16 @@ def array_pairs(
             "queries and items must have shapes (N, d_x) or (N, K, d_x), and (N, d_y), got "
             f"{np.shape(queries)} and {np.shape(items)}"
         )
+    if len(y) < 4:
+        raise ValueError(
+            f"queries and items must be of four pairs at least, two of them held out, got {len(y)}"
+        )
     given = np.full(len(y), -1) if classes is None else classes
     labels = validation.integer_array("classes", given)
     if labels.shape != (len(y),):
         raise ValueError(f"classes must have shape ({len(y)},), got {labels.shape}")
     validation.interval("classes", labels, low=-1.0)
-    aside = validation.integer("held_out", held_out, low=2, high=max(len(y) - 2, 2))
+    aside = validation.integer("held_out", held_out, low=2, high=len(y) - 2)
     order = validation.host_generator(key).permutation(len(y))
     arrays = (np.asarray(x), np.asarray(y), np.asarray(labels))
 

@@ -235,12 +235,13 @@ def distilled_family(
     keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
 ) -> list[System]:
     """Train a re-ranker, distil it into a dual encoder, and store items as quantized embeddings."""
-    checked_bits(bits, data.sample[1])
+    student = DistillationLearner(build=early_fusion(data).build)
+    checked_bits(bits, data.sample[1], learner=student)
     (teacher,) = fitted_models(keys[0], cross_attention_learner(data), data, schedule)
     batch = TaughtBatch(CANDIDATES)
     trained = train(
         keys[1],
-        DistillationLearner(build=early_fusion(data).build),
+        student,
         batch,
         (data.sample, teacher),
         jax.jit(batch.of)(data.held_out, teacher),

@@ -1,6 +1,6 @@
 r"""A latent shared by the query modalities and the item: a multimodal variational autoencoder.
 
-$$p(z) = N(0, I), \quad p(x_i | z) = N(x_i;\, d_i(z),\, \nu_i I), \quad
+$$p(z) = N(0, I), \quad p(x_i | z) = N(x_i;\, d_i(z),\, \operatorname{diag} \nu_i), \quad
   q(z | x_S) \propto p(z) \prod_{i \in S} N(z;\, m_i(x_i),\, \Lambda_i(x_i)^{-1}),$$
 
 with $i = 0..K-1$ the query modalities and $i = K$ the item. The product of experts is a posterior
@@ -33,6 +33,10 @@ from rdsim.simulation.coded_items import Decoder
 
 _LARGEST_LOG: Final = 8.0
 """Largest size of the log of a precision that a network can give: a tanh bounds it smoothly."""
+_WARM_UP: Final = 0.5
+"""Share of the steps in which the weight of the divergence from the prior rises to one. With its full weight from the
+start the posteriors of sixteen coordinates collapse to the prior within the first steps, where the decoders
+still say nothing, and stay there."""
 
 
 def product_of_experts(
@@ -124,7 +128,7 @@ class SharedLatent(nnx.Module):
         encoders: from a modality to the mean and the log precision of its expert, stacked, the
             item's last.
         decoders: from the latent to the mean of a modality, stacked.
-        log_precisions: of the modalities given the latent, shape (K + 1,).
+        log_precisions: of the coordinates of the modalities given the latent, shape (K + 1, d).
         dimension: L of the latent.
 
     """
@@ -156,7 +160,7 @@ class SharedLatent(nnx.Module):
         number = validation.integer("modalities", modalities, low=1) + 1
         self.encoders = stacked_networks(number, (size, *hidden, 2 * dimension), rngs)
         self.decoders = stacked_networks(number, (dimension, *hidden, size), rngs)
-        self.log_precisions = nnx.Param(jnp.zeros((number,), jnp.float32))
+        self.log_precisions = nnx.Param(jnp.zeros((number, size), jnp.float32))
 
     def embed_items(self, items: Any) -> Float[Array, "n l"]:
         """Posterior means of the latent given items (N, d), float32."""
@@ -174,7 +178,7 @@ class SharedLatent(nnx.Module):
         return product_of_experts(*_expert(of_each(encoders, padded(queries, max(self.sizes)))))
 
     def evidence_bound(
-        self, points: Any, subsets: Any, noise: Float[Array, "b n l"]
+        self, points: Any, subsets: Any, noise: Float[Array, "b n l"], weight: Any = 1.0
     ) -> Float[Array, "b n"]:
         r"""One draw of what has a mean of at most $\ln p(x_S)$ over the noise, in nats.
 
@@ -186,6 +190,7 @@ class SharedLatent(nnx.Module):
             points: queries and item, the shorter padded with zeros, shape (N, K + 1, d).
             subsets: one for each modality in S and zero for others, shape (B, K + 1).
             noise: standard normal epsilon, shape (B, N, L).
+            weight: of $\ln q(z | x_S) - \ln p(z)$; below one the value is no bound.
 
         """
         x, inside = jnp.asarray(points, jnp.float32), jnp.asarray(subsets, jnp.float32)
@@ -197,13 +202,14 @@ class SharedLatent(nnx.Module):
             z.reshape(-1, 1, z.shape[-1]), (z[..., 0].size, count, z.shape[-1])
         )
         decoded = of_each(self.decoders, latents).reshape(*z.shape[:2], *x.shape[1:])
-        noise_precision = jnp.exp(_bounded(self.log_precisions[...]))[:, None] * jnp.ones_like(x)
+        noise_precision = jnp.exp(_bounded(self.log_precisions[...]))
         # Coordinates that pad a modality have no density.
         sizes = np.array([self.sizes[0]] * (count - 1) + [self.sizes[1]])
         real = (np.arange(x.shape[-1]) < sizes[:, None]).astype(np.float32)
         density = log_normal(x, decoded, noise_precision, real)
         likelihood = jnp.sum(density * inside[:, None], axis=-1)
-        return likelihood + log_normal(z, 0.0, jnp.ones_like(z)) - log_normal(z, mean, precision)
+        divergence = log_normal(z, mean, precision) - log_normal(z, 0.0, jnp.ones_like(z))
+        return likelihood - weight * divergence
 
 
 def padded(points: Any, width: int) -> Float[Array, "... d"]:
@@ -226,15 +232,24 @@ def _bounded(logs: Float[Array, "..."]) -> Float[Array, "..."]:
 class SharedLatentLearner:
     """Train a shared latent by its bounds on all, on the queries, and on each modality alone.
 
+    The weight of the divergence from the prior rises from zero to one during the first half of the steps;
+    held-out pairs are always given the bounds themselves.
+
     Attributes:
         build: makes the `SharedLatent`.
+
+    References:
+        Bowman, Vilnis, Vinyals, Dai, Jozefowicz and Bengio (2016), "Generating sentences from a continuous
+        space", CoNLL, for the rising weight.
 
     """
 
     build: Callable[[nnx.Rngs], Any]
 
-    def loss(self, model: Any, batch: Any, key: Key[Array, ""], *_: Any) -> LossAndRecord:
-        """Minus the sum of the bounds of a batch (queries, items, ...), in nats.
+    def loss(
+        self, model: Any, batch: Any, key: Key[Array, ""], _: Any, progress: Array
+    ) -> LossAndRecord:
+        """Minus the sum of the bounds of a batch (queries, items, ...), in nats, the divergence weighted.
 
         Recorded: the bound on the mean log density of queries and item, in nats.
         """
@@ -243,7 +258,8 @@ class SharedLatentLearner:
         subsets = training_subsets(points.shape[1] - 1)
         shape = (len(subsets), points.shape[0], model.dimension)
         noise = jax.random.normal(key, shape, jnp.float32)
-        bounds = jnp.mean(model.evidence_bound(points, subsets, noise), axis=1)
+        weight = jnp.minimum(progress / _WARM_UP, 1.0)
+        bounds = jnp.mean(model.evidence_bound(points, subsets, noise, weight), axis=1)
         return -jnp.sum(bounds), {"bound": bounds[0]}
 
 
@@ -282,17 +298,18 @@ def shared_latent_family(
     What is known of an item from its codeword is taken for Gaussian, with the mean and variance of
     the posteriors of the training items that have the codeword.
     """
-    checked_bits(bits, data.sample[1])
     learner = SharedLatentLearner(
         build=architecture(
             SharedLatent,
             modalities=data.modalities,
             size=data.modality_size,
             item_size=data.item_size,
+            hidden=data.hidden,
             # A latent of few dimensions bounds the bits that items can be stored in.
             dimension=max(2, min(64, data.item_size)),
         )
     )
+    checked_bits(bits, data.sample[1], learner=learner)
     (model,) = fitted_models(keys[0], learner, data, schedule)
     items = data.sample[1]
     embed, parameters = module_method(model, "embed_items")

@@ -17,13 +17,17 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.codes.distances import training_items
-from rdsim.codes.quantizers.product import long_product_quantizer, product_quantizer
+from rdsim.codes.quantizers.product import (
+    long_blocks,
+    long_product_quantizer,
+    product_quantizer,
+)
 from rdsim.codes.quantizers.vector import vector_quantizer
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored.embedded_codes import (
     EmbeddedCode,
     embedded_code,
-    embedded_points,
+    embedded_items,
     embedding,
     module_method,
 )
@@ -71,9 +75,28 @@ def quantize_embeddings(key: Key[Array, ""], embeddings: Any, bits: Any, quantiz
     )
 
 
-def checked_bits(bits: Any, items: Any, quantizer: str = "k-means") -> tuple[int, ...]:
-    """Check numbers of bits, before anything is trained: k-means has no more codewords than items."""
+def checked_bits(
+    bits: Any, items: Any, quantizer: str = "k-means", *, learner: Any = None
+) -> tuple[int, ...]:
+    """Check numbers of bits, before anything is trained.
+
+    K-means has no more codewords than items, and the blocks of a long product quantizer have a coordinate each.
+
+    Args:
+        bits: of an item.
+        items: training items, shape (N, d).
+        quantizer: of up to 12 bits.
+        learner: of the module whose `embed_items` is stored; None where the items themselves are.
+
+    """
     numbers = validation.integers("bits", bits, low=1)
+    long = [b for b in numbers if b > MOST_LISTED_BITS]
+    if long:
+
+        def stored() -> Any:
+            return items if learner is None else learner.build(nnx.Rngs(0)).embed_items(items)
+
+        long_blocks(max(long), len(items), jax.eval_shape(stored).shape[-1])
     # Beyond the listed bits, and for "product", blocks have few codewords each.
     most = MOST_LISTED_BITS if quantizer == "k-means" else 0
     listed = [b for b in numbers if b <= most and 2**b > len(items)]
@@ -135,7 +158,7 @@ def _stored(
     quantizer: str = "k-means",
 ) -> tuple[EmbeddedCode | LongCode, tuple[Array, ...]]:
     """Fit a code to embeddings of items; with its codewords, which a long code does not list."""
-    embeddings = embedded_points(*embed_items, training_items(items))
+    embeddings = embedded_items(*embed_items, training_items(items))
     if validation.integer("bits", bits, low=1) > MOST_LISTED_BITS:
         digits = ProductDigits(long_product_quantizer(key, embeddings, bits))
         return LongCode(embed=embed_items[0], parameters=embed_items[1], digits=digits), ()
@@ -283,11 +306,15 @@ class StoredFamily:
     learner: Callable[[ItemPairs], Any]
     setting: float = 0.0
 
+    def __post_init__(self) -> None:
+        validation.function("learner", self.learner)
+        validation.interval("setting", self.setting, open_low=True, open_high=True, ndim=0)
+
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
-        numbers = checked_bits(bits, data.sample[1])
         learner = self.learner(data)
+        numbers = checked_bits(bits, data.sample[1], learner=learner)
         (model,) = fitted_models(keys[0], learner, data, schedule, settings=(self.setting,))
         return stored_systems(keys[1], model, data.sample[1], numbers)

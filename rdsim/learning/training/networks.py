@@ -39,7 +39,7 @@ def architecture(module: Callable[..., nnx.Module], **sizes: Any) -> Architectur
         **sizes: the arguments it is called with, hashable; those of the module itself.
 
     """
-    return Architecture(module, tuple(sizes.items()))
+    return Architecture(validation.function("module", module), tuple(sizes.items()))
 
 
 class MLP(nnx.Module):

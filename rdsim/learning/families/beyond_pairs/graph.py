@@ -117,7 +117,6 @@ def graph_family(
         "Textual relationship modeling for cross-modal information retrieval", for the use.
 
     """
-    checked_bits(bits, data.sample[1])
     number = min(_NODES, len(data.sample[1]) // 2)
     queries, items = (side[:number].reshape(number, -1) for side in data.sample[:2])
     graph = pair_graph(queries, items)
@@ -126,7 +125,10 @@ def graph_family(
     around = ItemPairs(
         *((*_with_neighbours(graph, *part[:2]), part[2]) for part in (rest, data.held_out))
     )
-    (model,) = fitted_models(keys[0], info_nce_encoder(around), around, schedule)
+    learner = info_nce_encoder(around)
+    stored = jnp.broadcast_to(around.sample[1][0], (len(data.sample[1]), around.sample[1].shape[1]))
+    checked_bits(bits, stored, learner=learner)
+    (model,) = fitted_models(keys[0], learner, around, schedule)
     (to_items, inner), (to_queries, _) = (
         module_method(model, name) for name in ("embed_items", "embed_queries")
     )

@@ -37,7 +37,6 @@ def metric_family(
         NIPS; Weinberger and Saul (2009), JMLR 10.
 
     """
-    checked_bits(bits, data.sample[1])
     learner = ContrastiveLearner(
         build=data.encoders(
             MetricEncoder,
@@ -47,5 +46,6 @@ def metric_family(
             temperature=1.0,
         )
     )
+    checked_bits(bits, data.sample[1], learner=learner)
     (model,) = fitted_models(keys[0], learner, data, schedule)
     return quantized_systems(keys[1], model, data.sample[1], bits, comparison="distance")

@@ -101,8 +101,9 @@ class RankFusionFamily:
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
-        checked_bits(bits, data.sample[1])
-        (model,) = fitted_models(keys[0], late_fusion(data), data, schedule)
+        learner = late_fusion(data)
+        checked_bits(bits, data.sample[1], learner=learner)
+        (model,) = fitted_models(keys[0], learner, data, schedule)
         scores = RankScores(nnx.split(model)[0], self.rule)
         return [
             (code, Decoder(scores, rule.parameters))

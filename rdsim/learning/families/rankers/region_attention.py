@@ -252,7 +252,7 @@ class RegionAttentionFamily:
         numbers = validation.integers("bits", bits, low=1)
         learner = region_attention_learner(data, regions=self.regions, joined=self.joined)
         if self.regions == 1:
-            checked_bits(numbers, data.sample[1])
+            checked_bits(numbers, data.sample[1], learner=learner)
         else:
             for b in numbers:
                 shared_codewords(self.regions, b)

@@ -22,6 +22,21 @@ def embedded_points(embed: Callable[[Any, Array], Array], parameters: Any, point
     return jnp.asarray(embed(parameters, points), float)
 
 
+def embedded_items(embed: Callable[[Any, Array], Array], parameters: Any, items: Any) -> Array:
+    """Embeddings of items (N, d), in float64.
+
+    Raises:
+        ValueError: if the items do not have the coordinates that the embedding takes.
+
+    """
+    try:
+        return embedded_points(embed, parameters, items)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"items must have the coordinates that their embedding takes, got shape {items.shape}: {error}"
+        ) from error
+
+
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=("parameters", "code", "codewords"),
@@ -85,7 +100,7 @@ def embedded_code(
     validation.function("embed", embed)
     item_code("code", code)
     points = training_items(items)
-    channel = code.channel(embedded_points(embed, parameters, points))
+    channel = code.channel(embedded_items(embed, parameters, points))
     mass = channel.sum(axis=0)[:, None]
     mean = jnp.where(mass > 0, channel.T @ points / jnp.where(mass > 0, mass, 1.0), points.mean(0))
     return EmbeddedCode(embed=embed, parameters=parameters, code=code, codewords=mean)

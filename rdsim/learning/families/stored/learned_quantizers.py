@@ -41,6 +41,11 @@ _SHARPNESS: Final = 8.0
 """Inverse temperature of the softmax weights of a residual stage, relative to the batch's mean squared distance."""
 
 
+def _known_kind(kind: Any) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
+
+
 class QuantizedEncoder(DualEncoder):
     """A dual encoder whose items are read back from S stages of W levels.
 
@@ -75,8 +80,7 @@ class QuantizedEncoder(DualEncoder):
             rngs: of the first parameters.
 
         """
-        if kind not in KINDS:
-            raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
+        _known_kind(kind)
         number = validation.integer("stages", stages, low=1)
         self.levels = validation.integer("levels", levels, low=2)
         residual = kind == "residual"
@@ -86,7 +90,7 @@ class QuantizedEncoder(DualEncoder):
             hidden=hidden,
             dimension=dimension if residual else number,
             unit=False,
-            temperature=1.0,
+            temperature=1.0 if residual else math.sqrt(number),
             rngs=rngs,
         )
         shape = (number, levels, dimension)
@@ -197,6 +201,9 @@ class QuantizedFamily:
     """
 
     kind: str
+
+    def __post_init__(self) -> None:
+        _known_kind(self.kind)
 
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.item_code import item_points
 from rdsim.codes.quantizers.product import ProductQuantizer
-from rdsim.learning.families.stored.embedded_codes import embedded_points
+from rdsim.learning.families.stored.embedded_codes import embedded_items
 from rdsim.transformations import on_host
 
 MOST_LISTED_BITS: Final = 12
@@ -101,7 +101,7 @@ class LongCode:
         del key
         points = validation.coordinates("items", items, ndim=2)
         points = item_points(points, points.shape[1])
-        made = embedded_points(self.embed, self.parameters, points)
+        made = embedded_items(self.embed, self.parameters, points)
         return np.asarray(self.digits.digits(np.asarray(made)))
 
     def rows(self, digits: Int[np.ndarray, "m s"]) -> tuple[np.ndarray, ...]:

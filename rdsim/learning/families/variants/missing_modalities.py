@@ -226,8 +226,8 @@ class GapFamily:
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
         quantizer = "k-means" if self.reading == "experts" else "product"
-        numbers = checked_bits(bits, data.sample[1], quantizer)
         learner: Any = self._learner(data)
+        numbers = checked_bits(bits, data.sample[1], quantizer, learner=learner)
         (model,) = fitted_models(
             keys[0], GapLearner(learner) if self.gaps else learner, data, schedule
         )

@@ -152,10 +152,10 @@ class RobustFamily:
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
         share = validation.interval("share", self.share, low=0.0, high=1.0, open_high=True, ndim=0)
-        checked_bits(bits, data.sample[1], self.quantizer)
         learner = RobustLearner(
             build=data.encoders(TwinEncoders if self.rule == "co-dividing" else DualEncoder),
             rule=self.rule,
         )
+        checked_bits(bits, data.sample[1], self.quantizer, learner=learner)
         (model,) = fitted_models(keys[0], learner, data, schedule, settings=(float(share),))
         return quantized_systems(keys[1], model, data.sample[1], bits, quantizer=self.quantizer)
