@@ -50,6 +50,11 @@ _NEWTON: Final = 5  # steps from there, which give all digits but the last ones
 _AROUND: Final = 1e-12
 """Relative distance of the two slopes around them between which bisection goes on until no number is left."""
 
+_MOST_HALVINGS: Final = (
+    55  # of a bracket of the first bisection, which exhaust the digits of a float64
+)
+_LAST_DIGIT: Final = 2.0**-52
+
 _SUMMATION_ERROR: Final = 2e-13
 """Bits by which log2 Z may be off, as tests/limits/test_rank.py measures against long sums."""
 
@@ -277,15 +282,19 @@ def _searched(
     left, right = jnp.maximum(at - around, low), jnp.minimum(at + around, high)
     left, right = jnp.where(passed(left), low, left), jnp.where(passed(right), right, high)
 
-    def unfinished(bracket: tuple[Array, Array]) -> Array:
-        middle = 0.5 * (bracket[0] + bracket[1])
-        return (bracket[0] < middle) & (middle < bracket[1])
+    def unfinished(state: tuple[Array, Array, Array]) -> Array:
+        # Compiled programs need not round the middle alike twice, so that "a number is left between" may hold for ever:
+        # what is asked is the distance, and the number of steps is that of bisection alone.
+        low, high, steps = state
+        apart = high - low > _LAST_DIGIT * jnp.maximum(jnp.abs(low), jnp.abs(high))
+        return apart & (steps < _MOST_HALVINGS)
 
-    def halve(bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        return bisect(passed, *bracket, steps=1)
+    def halve(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        low, high, steps = state
+        return *bisect(passed, low, high, steps=1), steps + 1
 
-    found: tuple[Array, Array] = jax.lax.while_loop(unfinished, halve, (left, right))
-    return found
+    low, high, _ = jax.lax.while_loop(unfinished, halve, (left, right, jnp.asarray(0)))
+    return low, high
 
 
 def _rank_bounds_at(
