@@ -8,9 +8,9 @@ from rdsim.plotting import style
 
 CAPTION = (
     "Left: bits per item of 16 binary items (crossover .1) against the reciprocal-rank loss: between the "
-    "exact curve of one encoder and the converse for every encoder the best joint encoders lie; the older "
-    "rank-rate converse is far below. Others: recall@1 of Gaussian items (correlation .8, 64 "
-    "coordinates), which no code of the kind passes, in databases of two sizes. Points: stored signs, simulated, "
+    "exact curve of one encoder and the converse for every encoder lie the best joint encoders; the "
+    "rank rate is far below. Other panels: the recall@1 of Gaussian items (correlation .8, 64 "
+    "coordinates) that no code of each kind exceeds, in databases of two sizes. Points: stored signs, simulated, "
     "with intervals."
 )
 

@@ -8,7 +8,7 @@ from rdsim.plotting import gap
 CAPTION = (
     "Left halves of handwritten digits are queries for their right halves, of which a few bits "
     "are stored. Codes were fitted to other digits; bars are 95 % intervals over queries. "
-    "In the shade lies no system (C4)."
+    "No system lies in the shade (C4)."
 )
 
 

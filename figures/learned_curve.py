@@ -9,7 +9,7 @@ from rdsim.plotting import style
 CAPTION = (
     "Codes of one letter of the DSBS (p = 0.1), trained on bits and exact reciprocal-rank loss "
     "for each database size. Lines: no code lies below the outer bound, not even with joint encoders (C26; thin grey, "
-    "the older rank converse); the inner bound is the "
+    "the rank converse, C4); the inner bound is the "
     "best single channel for every item, found within 0.001 bits (joint encoders need fewer "
     "bits); the bottleneck's own binary channel is a poor code for short items."
 )

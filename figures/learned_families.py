@@ -14,8 +14,8 @@ CAPTION = (
     "I(U;Y), with intervals of 95 %; solid line, no system is above, the tighter of the rank "
     "converse (C4) and items stored whole; dashed, the entropy-weighted code ranked by the "
     "information density, time-shared, whose index costs H(U) > I(U;Y) bits where no randomness "
-    "is shared; the learned codes are deterministic, so that H(U) = I(U;Y). Below: the MRR that "
-    "each system lacks of the outer bound at its bits, that of one codebook of as many codewords (C27) included, in points, and the bits that it spends "
+    "is shared; the learned codes are deterministic, so that H(U) = I(U;Y). Below: the points of MRR by which "
+    "each system lies below the outer bound at its bits, here also by one codebook of as many codewords (C27), and the bits that it spends "
     "beyond those with which the converse would allow its MRR; small to large markers for few "
     "to many bits."
 )

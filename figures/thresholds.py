@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Left: error of random codes whose database grows at 0.8 (solid) and 1.2 (dashed) of the threshold of each "
-    "situation, in brackets in bits per letter, against the letters of an item. Middle: share of the information of two "
+    "Left: error of random codes whose database grows at 0.8 (solid) and 1.2 (dashed) times the threshold of each "
+    "situation, which stands in brackets in bits per letter, against the letters of an item. Middle: share of the information of two "
     "views that a rule for their temperatures keeps, over random pairs of views. Right: bits that a ranking needs "
     "against one minus the average precision, for several relevant items."
 )

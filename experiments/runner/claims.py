@@ -69,8 +69,8 @@ STATEMENTS: Final = {
     "C26": "No encoder, not even one that sees the whole database, does better than a single-letter "
     "programme in which the target's rank is the quantile of its posterior.",
     "C27": "Given that an item lies in a half-space of probability 2^-R, its query must lie in one of "
-    "probability K/M: this bounds the recall at K of all codewords of R bits for Gaussian pairs, of any "
-    "dimension, and with it every rank loss.",
+    "probability K/M: this bounds the recall at K of equally probable codewords of R bits for Gaussian pairs, of "
+    "any dimension; its concave hull over half-spaces bounds all others, and with them every rank loss.",
     "C28": "Random codes for directions have an exact mean rank loss at every dimension, number of bits and "
     "database size: a one-dimensional integral over the angle between an item and its codeword and over "
     "the query's angle from the codeword. None passes the bound of caps for its notion of rate.",

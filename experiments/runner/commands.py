@@ -97,7 +97,7 @@ def figures(preset: Which = "quick", results: Results = DEFAULT, jobs: Jobs = 1)
     """
     began = time.monotonic()
     if jobs < 1:
-        raise CommandError(f"jobs must be at least 1, got {jobs}")
+        raise CommandError(f"--jobs must be at least 1, got {jobs}")
     writable(results, "--results")
     writable(OUTPUT, "the folder of figures")
     from experiments.runner import drawing, gallery, programs

@@ -45,7 +45,9 @@ def gap(
     ),
     bits: Annotated[
         str | None,
-        tyro.conf.arg(help="stored bits per item, separated by commas; by default 8 to float16"),
+        tyro.conf.arg(
+            help="stored bits per item, separated by commas; by default powers of two from 8 to the bits of a float16 vector"
+        ),
     ] = None,
     similarity: Annotated[str, tyro.conf.arg(help="cosine, inner product or L2")] = "cosine",
     space: Annotated[

@@ -187,7 +187,7 @@ def retrieval(
     loss: Loss = "reciprocal_rank",
     plot: Plot = None,
 ) -> int:
-    """Bits per item that a rank loss needs: no system needs fewer than the lower bound, one channel needs the upper (C12).
+    """Bits per item that a rank loss needs: no system needs fewer than the lower bound, one channel reaches it with the upper (C12).
 
     Example: rdsim limit retrieval --dsbs .1 --log2-size 10 --letters 32 --target .1 .3 .5
     """

@@ -351,4 +351,4 @@ def test_few_items_and_certain_ranks_leave_the_models_out_and_say_so(measured):
     assert "Models need 64 items or more; 40 were ranked." in few.report()
     certain = dataclasses.replace(measured.quality, value=np.ones_like(measured.quality.value))
     sure = with_models(KEY, dataclasses.replace(measured, quality=certain))
-    assert "tells no model how hard the task is: hold a larger part out" in sure.report()
+    assert "does not tell how hard the task is. Hold a larger part out" in sure.report()

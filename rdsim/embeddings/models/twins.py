@@ -83,8 +83,8 @@ def with_models(
         return dataclasses.replace(report, models=models)
     if not 0 < mrr[best] < 1:
         why = (
-            f"An MRR of {mrr[best]:g} ({report.lines[best]}) tells no model how hard the task is: "
-            "hold a larger part out, or add items."
+            f"There are no models: an MRR of {mrr[best]:g} ({report.lines[best]}) does not tell how hard the task is. "
+            "Hold a larger part out, or add items."
         )
         models = Models(calibrated_to=best, twins=(), sizes=None, missing=(why,))
         return dataclasses.replace(report, models=models)

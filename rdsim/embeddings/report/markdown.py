@@ -58,9 +58,8 @@ def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 def _limit(found: EmbeddingReport) -> str:
     said = (
-        "At so many bits per item no system of any kind ranks better, whatever the data (C4). From "
-        f"{found.log2_groups:.2f} bits for a query's group on, so many bits can name it, and no bound that "
-        "holds for all data exists.\n\n"
+        "No system of any kind has a higher value at so many bits per item, whatever the data (claim C4 of rdsim). From "
+        f"{found.log2_groups:.2f} bits on an item can name its group, and no better bound holds for all data.\n\n"
     )
     rows = (
         (bits, *("" if math.isnan(value) else f"{value:.4f}" for value in bound))

@@ -98,7 +98,7 @@ def _sizes(found: EmbeddingReport) -> str:
         return ""
     said = (
         "Up to the measured size these are exact averages over subsets. Above it they are predicted from the "
-        "ranks; the band is as wide as the same prediction erred between the data's own smaller sizes, "
+        "ranks; the band is as wide as the errors of the same prediction between the data's own smaller sizes, "
         "and is no proof."
     )
     return f"<h2>Other databases</h2><p>{said}</p>" + _table(*size_rows(found), words=True)
@@ -143,7 +143,7 @@ def _figures(found: EmbeddingReport) -> str:
     drawn = []
     with style.applied():
         bits = (
-            "Shaded: proved to be out of reach of any system on any data (C4). Markers: codes that were "
+            "Shaded: proved to be out of reach of any system on any data (claim C4 of rdsim). Markers: codes that were "
             "measured, with intervals; grey: the best of them; horizontal lines: shares of the uncompressed MRR."
         )
         if found.models is not None and found.models.twins:

@@ -20,8 +20,8 @@ def target_rows(found: EmbeddingReport) -> Rows:
     header = ["of the uncompressed MRR", "fewest measured bits that keep it"]
     for twin in twins:
         model = "refuted model" if twin.refuted_by(found).size else "model"
-        header.append(f"ideal codes of the {twin.name} ({model})")
-        header.append(f"any code of the {twin.name} ({model})")
+        header.append(f"ideal codes in the {twin.name} ({model})")
+        header.append(f"any code in the {twin.name} ({model})")
     header.append("any system on any data (proved)")
 
     def row(fraction: float) -> tuple[str, ...]:

@@ -11,9 +11,9 @@ from rdsim.embeddings.result import EmbeddingReport
 from rdsim.embeddings.systems.faiss_codes import POINTS_A_CENTROID, centroids
 
 NOTE: Final = (
-    "Rows in bold, marked by *, are the best measured codes of as few bits. Intervals (95 %) are over groups of "
-    "queries, for this database and these fitted codes; ties count as their average. Bits are those stored for an "
-    "item; “entropy” is that of the codes among these items, at most log2 of their number: where all codes differ it does not say what a "
+    "A row is marked by * if no measured code of as few bits has a higher MRR. Intervals are over groups of queries "
+    "(queries that share an item are in one group), for this database and these fitted codes; ties count as their "
+    "average. Bits are those stored for an item; “entropy” is that of the codes among these items, at most log2 of their number: where all codes differ it does not say what a "
     "coder would save. Queries are stored nowhere and keep their full "
     "precision, except in lines that say Hamming. “kept” is the MRR divided by that of the uncompressed vectors as "
     "given. Times are those of this machine, for all items and all queries together. Spaces: “as given”; “centred”, "
@@ -103,7 +103,7 @@ def advice(found: EmbeddingReport) -> str:
         if as_few and mrr[as_few[-1]] > mrr[own]:
             other = as_few[-1]
             said.append(
-                f"Yours ({found.lines[own]}, {found.bits[own]} bits, MRR {mrr[own]:.3f}) is below "
+                f"Your code ({found.lines[own]}, {found.bits[own]} bits, MRR {mrr[own]:.3f}) is below "
                 f"{found.lines[other]} at {found.bits[other]} bits ({mrr[other]:.3f})."
             )
     return " ".join(said)
@@ -131,8 +131,8 @@ def setting(found: EmbeddingReport) -> str:
     )
     return (
         f"Similarity: {found.similarity}. Codes work in the space {found.chosen_space}, fitted to "
-        f"{found.fitted} pairs ({found.split}), and never to what is ranked. Intervals "
-        f"({found.confidence:.0%}) are over groups of queries, for this database and these codes.{left_out}"
+        f"{found.fitted} pairs ({found.split}), and never to what is ranked. Intervals have a confidence of "
+        f"{found.confidence:.0%}.{left_out}"
         f"{copies}{_few_points(found)}{_without_code(found)}{whole}"
     )
 
@@ -204,7 +204,7 @@ def verdicts(found: EmbeddingReport) -> list[str]:
             )
         else:
             said.append(
-                f"No measured code contradicts the {twin.name}. Its converse still is true of the model, "
+                f"No measured code contradicts the {twin.name}. Its converse is proved of the model all the same, "
                 "not of the data."
             )
     return said
@@ -213,8 +213,9 @@ def verdicts(found: EmbeddingReport) -> list[str]:
 def allocation_words(found: EmbeddingReport) -> str:
     """Say how to read the bits by coordinate."""
     return (
-        f"The transform code in the space “{found.coordinate_space}” keeps the coordinates of the largest correlations, "
-        "each with its own number of bits: “2 of 3” means two coordinates of three bits each."
+        f"In the space “{found.coordinate_space}”, where pairs held back from the fit share the most information, the "
+        "transform code keeps the coordinates of the largest correlations, each with its own number of bits: “2 of 3” "
+        "means two coordinates of three bits each."
     )
 
 

@@ -5,10 +5,10 @@ probability K/M:
 
 $$\mathrm{recall@}K \le P(X > a \mid Y > b), \qquad P(Y > b) = 2^{-R},\ P(X > a) = K/M,$$
 
-for codewords of R bits each. Every rank loss is a mean of misses, and one encoder for all items knows less
-than one for each, so that the number K - 1 of competitors that win is then binomial. Three notions of rate
-are kept apart: every codeword has R bits; R bits are spent on average (entropy); or R bits of information
-are kept (as by channel simulation).
+for $2^R$ equally probable codewords; of others, which are better at few bits, the bound is a concave hull over
+half-spaces of unequal probabilities (`_half_spaces`). Every rank loss is a mean of misses. If all items have one
+encoder, the number K - 1 of competitors that win is binomial. Three notions of rate are kept apart: every codeword
+has R bits; R bits are spent on average (entropy); or R bits of information are kept (as by channel simulation).
 """
 
 from collections.abc import Callable
