@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.special import log_ndtr, ndtri_exp
 
 from rdsim import sources
-from rdsim.limits.converses import _caps, _code_lengths, _half_spaces, _tilted
-from rdsim.limits.converses._recalls import Recalls, ranks
+from rdsim.limits.converses import _caps, _code_lengths, _half_spaces, _recalls, _tilted
+from rdsim.limits.converses._recalls import Recalls, binomial_ranks, ranks
 from rdsim.limits.converses._tails import Tails
 from rdsim.ranking.loss import parse_loss
 
@@ -175,6 +175,36 @@ def test_C27_the_search_leaves_no_better_thresholds(correlation, bits, size):
         bound = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
         bound += lengths.certified(log_gamma, recalls.weight, 1e-6)[0]
         assert found <= bound + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("correlation", "size", "loss"), [(0.8, 10.0, "error"), (0.8, 16.0, "reciprocal_rank")]
+)
+def test_C27_where_equal_codewords_are_reported_the_hull_of_all_shares_touches(
+    monkeypatch, correlation, size, loss
+):
+    """At the fewest bits where it does for joined shares, and a little above: for all shares, and for finer ones."""
+    words = _half_spaces.codewords(correlation)
+    shares = binomial_ranks(size, parse_loss(loss))[0]
+
+    def gained(bits, recalls):
+        return _code_lengths.CodeLengths(words, bits, fixed=True).gained(recalls)
+
+    unequal, bits = 0.5 * size, 1.5 * size
+    for _ in range(24):
+        middle = 0.5 * (unequal + bits)
+        if gained(middle, words.joined(shares, middle)) > words.exactly:
+            unequal = middle
+        else:
+            bits = middle
+    for more in (0.0, 2e-4):
+        unequal = _half_spaces.fixed_length(words, bits + more, shares, 0.0)[1]
+        assert unequal == (gained(bits + more, shares) > words.exactly)
+    assert not unequal
+    monkeypatch.setattr(_recalls, "_RATIO", 1.01)
+    finer = binomial_ranks(size, parse_loss(loss))[0]
+    assert finer.log_t.size > 3 * shares.log_t.size
+    assert gained(bits + more, finer) <= words.exactly
 
 
 def test_C27_equal_codewords_end_where_their_list_does():
