@@ -1,18 +1,19 @@
 """The certified hull over code lengths (C27), against fine grids of lengths, near correlation one too."""
 
+import functools
 import itertools
 import math
 
 import numpy as np
 import pytest
 import scipy.integrate
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import log_ndtr, ndtri_exp
 
 from rdsim import sources
-from rdsim.limits.converses import _caps, _code_lengths, _half_spaces, _tilted
-from rdsim.limits.converses._recalls import Recalls, ranks
+from rdsim.limits.converses import _caps, _code_lengths, _half_spaces, _recalls, _tilted
+from rdsim.limits.converses._recalls import Recalls, binomial_ranks, ranks
 from rdsim.limits.converses._tails import Tails
 from rdsim.ranking.loss import parse_loss
 
@@ -98,30 +99,50 @@ def test_C27_the_hull_holds_for_lengths_between_those_that_are_computed(
     assert upper <= wanted + beyond + 1e-3 * recalls.weight.sum()
 
 
-@settings(max_examples=25)
-@given(
-    correlation=CORRELATIONS,
-    ends=st.tuples(st.floats(0, 12), st.floats(1e-3, 6)),
-    log_gamma=st.floats(-3, 9),
-    in_q=st.booleans(),
-)
-def test_C27_tents_lie_above_what_codewords_are_worth(correlation, ends, log_gamma, in_q):
-    """Between two lengths, for lines in q or in r."""
-    gamma = np.array([log_gamma])
-    r = np.array([ends[0], ends[0] + ends[1]])
-    tails = Tails(correlation, r)
+def assert_tents_lie_above(make_tails, ends, log_gamma, *, in_q, rounding):
+    """What codewords of lengths between two ends are worth, against the tent over these."""
+    gamma, r = np.array([log_gamma]), np.array(ends)
+    tails = make_tails(r)
     edges, worth = tails.edges(gamma), tails.worth(gamma)
     cut = [type(edges)(edges.codeword[i : i + 1], edges.listed[:, i : i + 1]) for i in (0, 1)]
     slopes = tails.slopes(gamma, *cut)
     at, height = (one[0] for one in _code_lengths.tents(r, worth, *slopes, in_q=in_q))
-    inside = np.linspace(*r, 200)
-    truth = Tails(correlation, inside).worth(gamma)[0]
+    inside = np.linspace(*r, 50)
+    truth = make_tails(inside).worth(gamma)[0]
     corners = np.array([r[0], at[0], r[1]]), np.array([worth[0, 0], height[0], worth[0, 1]])
     if in_q:  # lines in q are lines in 1/q for q F / q
         above = np.interp(np.exp2(inside - r[1]), np.exp2(corners[0] - r[1]), corners[1])
     else:
         above = np.interp(inside, *corners)
-    assert (truth <= above + 1e-12).all()
+    assert (truth <= above + rounding).all()
+
+
+@settings(max_examples=25)
+@given(
+    correlation=CORRELATIONS,
+    ends=st.tuples(st.floats(0, 12), st.floats(1e-3, 6)).map(lambda one: (one[0], sum(one))),
+    log_gamma=st.floats(-3, 9),
+    in_q=st.booleans(),
+)
+def test_C27_tents_lie_above_what_codewords_are_worth(correlation, ends, log_gamma, in_q):
+    """Between two lengths, for lines in q or in r."""
+    make_tails = functools.partial(Tails, correlation)
+    assert_tents_lie_above(make_tails, ends, log_gamma, in_q=in_q, rounding=1e-12)
+
+
+@settings(max_examples=25)
+@given(
+    shorter=st.sampled_from([0.0, 0.5, 2.0, 5.0]),
+    longer=st.integers(1, 8),
+    log_gamma=st.floats(-1, 6),
+    in_q=st.booleans(),
+)
+@example(shorter=0.0, longer=6, log_gamma=0.09, in_q=True)
+def test_C27_tents_lie_above_what_caps_are_worth(shorter, longer, log_gamma, in_q):
+    """Also where the list of a codeword between two lengths ends at a lower score than both of theirs."""
+    make_tails = functools.partial(_caps.CapTails, sources.projected_normal(16, correlation=0.9))
+    ends = shorter, shorter + longer
+    assert_tents_lie_above(make_tails, ends, log_gamma, in_q=in_q, rounding=_caps.ROUNDING)
 
 
 @pytest.mark.parametrize("dimension", [3, 16])
@@ -154,6 +175,36 @@ def test_C27_the_search_leaves_no_better_thresholds(correlation, bits, size):
         bound = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
         bound += lengths.certified(log_gamma, recalls.weight, 1e-6)[0]
         assert found <= bound + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("correlation", "size", "loss"), [(0.8, 10.0, "error"), (0.8, 16.0, "reciprocal_rank")]
+)
+def test_C27_where_equal_codewords_are_reported_the_hull_of_all_shares_touches(
+    monkeypatch, correlation, size, loss
+):
+    """At the fewest bits where it does for joined shares, and a little above: for all shares, and for finer ones."""
+    words = _half_spaces.codewords(correlation)
+    shares = binomial_ranks(size, parse_loss(loss))[0]
+
+    def gained(bits, recalls):
+        return _code_lengths.CodeLengths(words, bits, fixed=True).gained(recalls)
+
+    unequal, bits = 0.5 * size, 1.5 * size
+    for _ in range(24):
+        middle = 0.5 * (unequal + bits)
+        if gained(middle, words.joined(shares, middle)) > words.exactly:
+            unequal = middle
+        else:
+            bits = middle
+    for more in (0.0, 2e-4):
+        unequal = _half_spaces.fixed_length(words, bits + more, shares, 0.0)[1]
+        assert unequal == (gained(bits + more, shares) > words.exactly)
+    assert not unequal
+    monkeypatch.setattr(_recalls, "_RATIO", 1.01)
+    finer = binomial_ranks(size, parse_loss(loss))[0]
+    assert finer.log_t.size > 3 * shares.log_t.size
+    assert gained(bits + more, finer) <= words.exactly
 
 
 def test_C27_equal_codewords_end_where_their_list_does():

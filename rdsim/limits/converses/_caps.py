@@ -162,8 +162,8 @@ class CapTails:
     def __init__(self, source: SphericalSource, r: Reals) -> None:
         self.r = np.asarray(r, float)
         key = source.kind, source.dimension, float(source.parameter)
-        self.pair = _pair(*key)
-        self.rows = [_row(*key, float(one)) for one in self.r]
+        self.pair, self._row = _pair(*key), functools.partial(_row, *key)
+        self.rows = [self._row(float(one)) for one in self.r]
 
     def recall(self, log_t: Reals) -> Reals:
         """Return C_r(t) for the first codeword, at shares of the database."""
@@ -181,19 +181,31 @@ class CapTails:
         return np.maximum(np.stack(found, axis=-1), 0.0)
 
     def edges(self, log_gamma: Reals) -> Edges:
-        """Return the scores at which codewords and their best lists end."""
-        ends = [row.where(log_gamma) for row in self.rows]
-        return Edges(-ndtri_exp(-self.r * _LN2), np.stack(ends, axis=-1))
+        r"""Return the lengths r, and $\ln \gamma q$: the best list ends at the score a with $P(Y > b \mid X = a) = \gamma q$."""
+        return Edges(self.r, log_gamma[..., None] - self.r * _LN2)
 
     def slopes(self, log_gamma: Reals, shorter: Edges, longer: Edges) -> tuple[Reals, Reals]:
-        r"""Bound $d(q F_\gamma)/dq = P(X > a | Y = b) - \gamma P(X > a)$ between shorter and longer codewords."""
-        low, high = (np.clip(one.codeword, _LOWEST, self.pair.highest) for one in (shorter, longer))
-        near = np.minimum(shorter.listed, longer.listed)
-        far = np.maximum(shorter.listed, longer.listed)
+        r"""Bound $d(q F_\gamma)/dq = P(X > a | Y = b) - \gamma P(X > a)$ between shorter and longer codewords.
+
+        The end a of the best list need not lie between those of the two codewords: with more bits it falls from that of
+        an empty list and rises again with b. But it increases with b and with $\gamma q$, each of which does.
+        """
+        cells = zip(
+            shorter.codeword, longer.codeword, shorter.listed.T, longer.listed.T, strict=True
+        )
+        near, far = [], []
+        for short, long, most, least in cells:
+            near.append(self._row(float(short)).where(least + short * _LN2))
+            far.append(self._row(float(long)).where(most + long * _LN2, empty=math.inf))
+        nearest, farthest = np.stack(near, axis=-1), np.stack(far, axis=-1)
+        low, high = (
+            np.clip(-ndtri_exp(-one.codeword * _LN2), _LOWEST, self.pair.highest)
+            for one in (shorter, longer)
+        )
         gamma = log_gamma[..., None]
-        least = self._seen(far, low) - np.exp(gamma + log_ndtr(-near))
-        most = self._seen(near, high) - np.exp(gamma + log_ndtr(-far))
-        return least, most
+        lowest = self._seen(farthest, low) - np.exp(gamma + log_ndtr(-nearest))
+        highest = self._seen(nearest, high) - np.exp(gamma + log_ndtr(-farthest))
+        return lowest, highest
 
     def _seen(self, a: Reals, b: Reals) -> Reals:
         """Return P(X > a | Y = b) for scores, broadcast together."""
@@ -235,9 +247,9 @@ class _Row:
         whole = float(self.distribution(self.x[-1]))
         return np.asarray(np.clip(whole - self.distribution(place), 0.0, 1.0))
 
-    def where(self, log_ratio: Reals) -> Reals:
-        """Score at a density ratio, which increases."""
-        return np.asarray(np.interp(log_ratio, self.log_ratio, self.x))
+    def where(self, log_ratio: Reals, empty: float | None = None) -> Reals:
+        """Score at a density ratio, which increases; beyond the table its end, or what is given for an empty list."""
+        return np.asarray(np.interp(log_ratio, self.log_ratio, self.x, right=empty))
 
     def log_density_ratio(self, a: Reals) -> Reals:
         """Ln of the density ratio at scores."""

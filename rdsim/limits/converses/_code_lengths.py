@@ -155,10 +155,12 @@ class CodeLengths:
             mass = self.bits / r if self.bits > 0 else 1.0
         return self.parts[0].log_ratio(r, np.minimum(log_t - math.log(mass), -1e-12))
 
-    def worth_of_equal(self, log_gamma: Reals, weight: Reals) -> float:
-        """What codewords of R bits each are worth."""
-        tails = self.codewords.tails(np.array([self.bits]))
-        return float((weight @ tails.worth(log_gamma))[0])
+    def gained(self, recalls: Recalls) -> float:
+        """How much more unequal codewords may be worth than those of R bits each, at the thresholds of these."""
+        log_gamma = self.thresholds(self.bits, recalls.log_t)
+        equal = self.codewords.tails(np.array([self.bits])).worth(log_gamma)
+        most = self.certified(log_gamma, recalls.weight, self.codewords.exactly)[0]
+        return most - float((recalls.weight @ equal)[0])
 
     def _roughly(self, log_gamma: Reals, weight: Reals) -> float:
         """The hull over the lengths that are there."""

@@ -27,8 +27,8 @@ class Edges(NamedTuple):
     """Where codewords of several lengths and their best lists end, for several thresholds gamma.
 
     Attributes:
-        codeword: b with P(Y > b) = 2^-r, increasing, shape (r,).
-        listed: what says where the best list ends, shape of gamma followed by (r,).
+        codeword: what says where codewords end, increasing, shape (r,): b with P(Y > b) = 2^-r for normal pairs.
+        listed: what says together with b where the best list ends, shape of gamma followed by (r,).
 
     """
 
