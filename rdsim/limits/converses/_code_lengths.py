@@ -26,22 +26,24 @@ _LONGER: Final = np.geomspace(1e-3, 40.0, 57)
 """Bits by which the good codewords of a code may exceed the mean length; what is beyond has 2^-40 of the mass."""
 _UNLIMITED: Final = np.geomspace(1e-3, 4000.0, 57)
 """The same for codes of an entropy, of whose codewords a share of 1/4000 may be as long as this."""
-_SHORTER: Final = 24  # lengths below the mean
-_AT_ONCE: Final = 64  # tents that are halved together,
-_ROUNDS: Final = 40  # at most so often
-_SEARCHED: Final = 28  # lengths of good codewords that are tried first; around the best of them,
-_VALLEYS: Final = 2  # in so many valleys, it is sought more finely
-_LIGHT: Final = (
-    0.02  # of all the weight: shares that have less are joined while lengths are searched
-)
-_FEW: Final = 40  # shares by which the recall may be so steep that their number would grow
-_PART: Final = (
-    0.02  # of the distance of two lengths, to which the best is sought; the bound is flat there
-)
-_ROUGH: Final = (
-    1e-6  # of the weight, to which a bound is certified where unequal codewords are the better ones
-)
-_SEARCHES: Final = 3  # with the lengths that certifying has added
+_SHORTER: Final = 24
+"""Lengths below the mean."""
+_AT_ONCE: Final = 64
+_ROUNDS: Final = 40
+"""Tents that are halved together, and the most times that some are."""
+_SEARCHED: Final = 28
+_VALLEYS: Final = 2
+"""Lengths of good codewords that are tried first, and valleys between them in which the best is sought more finely."""
+_LIGHT: Final = 0.02
+"""Of all the weight: shares that have less are joined while lengths are searched."""
+_FEW: Final = 40
+"""Shares by which the recall may be so steep that their number would grow."""
+_PART: Final = 0.02
+"""Of the distance of two lengths, to which the best is sought; the bound is flat there."""
+_ROUGH: Final = 1e-6
+"""Of the weight, to which a bound is certified where unequal codewords are the better ones."""
+_SEARCHES: Final = 3
+"""With the lengths that certifying has added."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +257,10 @@ class CodeLengths:
 
 
 def _closed(worth: Reals, weight: Reals) -> Reals:
-    """Count the longest codewords as those of any greater length, of which none is worth more than certainty."""
+    """Count the longest codewords as certain, and with them those of any greater length.
+
+    A longer one that is certain lies, in q, between one of no probability and the longest; in r its chord lies lower.
+    """
     return np.append(worth[:-1], weight.sum())
 
 
