@@ -169,9 +169,10 @@ def test_C27_the_search_leaves_no_better_thresholds(correlation, bits, size):
     words = _half_spaces.codewords(correlation)
     recalls = words.joined(ranks(size, parse_loss("reciprocal_rank"))[0], bits)
     found = _code_lengths.CodeLengths(words, bits, fixed=True).least(recalls)
-    for good in np.geomspace(1e-2, 12.0, 12):
+    tilt = recalls.log_t - recalls.weight @ recalls.log_t / recalls.weight.sum()
+    for good, power in itertools.product(np.geomspace(1e-2, 12.0, 8), (-0.2, -0.05, 0.0)):
         lengths = _code_lengths.CodeLengths(words, bits, fixed=True)
-        log_gamma = lengths.thresholds(bits + good, recalls.log_t)
+        log_gamma = lengths.thresholds(bits + good, recalls.log_t) + power * tilt
         bound = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
         bound += lengths.certified(log_gamma, recalls.weight, 1e-6)[0]
         assert found <= bound + 1e-3

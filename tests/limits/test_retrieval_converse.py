@@ -403,3 +403,22 @@ def test_the_series_of_weak_modes_is_the_sum_of_their_logarithms():
         product = a[:, None] * shift[..., None]
         wanted = -0.5 * (np.log1p(-product) + product).sum(axis=-1)
         np.testing.assert_allclose(_tilted._exponent(a, shift), wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("encoder", ["shared", "joint"])
+@pytest.mark.parametrize("loss", ["error", "reciprocal_rank"])
+def test_C27_the_bound_of_one_number_of_bits_does_not_depend_on_the_others(encoder, loss):
+    source, kind = pair(0.8, n=2), {"rate": "information", "encoder": encoder}
+    together = retrieval_converse(source, 12.0, loss, bits=np.array([0.7, 6.0, 40.0]), **kind)
+    for bits, least in zip((0.7, 6.0, 40.0), together.loss, strict=True):
+        alone = retrieval_converse(source, 12.0, loss, bits=bits, **kind)
+        assert float(alone.loss) == float(least)
+
+
+@pytest.mark.parametrize("rate", ["fixed_length", "entropy", "information"])
+@pytest.mark.parametrize("bits", [5e-324, 1e-310, 1e-100, 1e-17])
+def test_C27_next_to_no_bits_leave_next_to_a_random_ranking(rate, bits):
+    for loss in ("error", "reciprocal_rank"):
+        random = float(expected_loss(20.0, loss, log_a=-np.inf, log_e=0.0))
+        found = float(retrieval_converse(pair(0.8), 20.0, loss, bits=bits, rate=rate).loss)
+        assert random * (1 - 1e-6) <= found <= random * (1 + 1e-12)

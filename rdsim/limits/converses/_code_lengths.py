@@ -34,10 +34,15 @@ _ROUNDS: Final = 40
 _SEARCHED: Final = 28
 _VALLEYS: Final = 2
 """Lengths of good codewords that are tried first, and valleys between them in which the best is sought more finely."""
-_LIGHT: Final = 0.02
+_LIGHT: Final = 0.01
 """Of all the weight: shares that have less are joined while lengths are searched."""
-_FEW: Final = 40
+_FEW: Final = 80
 """Shares by which the recall may be so steep that their number would grow."""
+_MOST: Final = 600
+"""Shares of which a bound is certified, at most about so many, near correlation one."""
+_TILTS: Final = (-0.5, 0.2)
+_PART_OF_TILT: Final = 0.01
+"""Powers of the share by which thresholds may be tilted, and to what the best is sought."""
 _PART: Final = 0.02
 """Of the distance of two lengths, to which the best is sought; the bound is flat there."""
 _ROUGH: Final = 1e-6
@@ -62,13 +67,14 @@ class Codewords:
     exactly: float
 
     def joined(self, recalls: Recalls, bits: float) -> Recalls:
-        """Join shares, but none that a codeword tells from one another."""
-        return recalls.joined(width=self._steep(bits) / 4)
+        """Join shares, but none that a codeword tells from one another unless there were too many."""
+        nats = float(recalls.log_t.max() - recalls.log_t.min())
+        return recalls.joined(width=max(self._steep(bits) / 4, nats / _MOST))
 
     def thinned(self, recalls: Recalls, bits: float) -> Recalls:
         """Take few shares for all, while lengths are searched."""
         nats = float(recalls.log_t.max() - recalls.log_t.min())
-        return recalls.thinned(light=_LIGHT, width=max(2 * self._steep(bits), nats / _FEW))
+        return recalls.thinned(light=_LIGHT, width=max(self._steep(bits), nats / _FEW))
 
     def _steep(self, bits: float) -> float:
         """Nats of t within which the recall rises: sigma around the list's edge a, which is about b."""
@@ -104,10 +110,9 @@ class CodeLengths:
         if best == 0:
             return best
         for _ in range(_SEARCHES):
-            found = self._search(recalls)
-            log_gamma = self.thresholds(found, recalls.log_t)
+            log_gamma = self._search(recalls)
+            before = self._value(log_gamma, recalls)
             given = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
-            before = given + self._roughly(log_gamma, recalls.weight)
             tolerance = _ROUGH * float(recalls.weight.sum())
             bound = given + self.certified(log_gamma, recalls.weight, tolerance)[0]
             best = min(best, bound)
@@ -115,35 +120,48 @@ class CodeLengths:
                 break
         return best
 
-    def _search(self, recalls: Recalls) -> float:
-        """Return the length of good codewords whose thresholds give the least value on the lengths that are there.
+    def _value(self, log_gamma: Reals, recalls: Recalls) -> float:
+        """The bound of some thresholds on the lengths that are there."""
+        given = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
+        return given + self._roughly(log_gamma, recalls.weight)
 
-        It is sought in steps on few shares, and by Brent's method on all of them around the lowest of these.
+    def _search(self, recalls: Recalls) -> Reals:
+        """Return ln of thresholds that give about the least value on the lengths that are there.
+
+        They are those of good codewords of one length, sought in steps on few shares and by Brent's method on all of them
+        around the lowest of these; then, for the shares differ in the length that suits them, times a power of the share.
         """
         place = np.arange(self.longer.size, dtype=float)
 
-        def value(at: float, recalls: Recalls) -> float:
-            log_gamma = self.thresholds(float(np.interp(at, place, self.longer)), recalls.log_t)
-            given = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
-            return given + self._roughly(log_gamma, recalls.weight)
+        def at_length(at: float, log_t: Reals) -> Reals:
+            return self.thresholds(float(np.interp(at, place, self.longer)), log_t)
 
         few = self.codewords.thinned(recalls, self.bits)
         coarse = np.linspace(0.0, place[-1] - 1, _SEARCHED)
-        values = np.array([value(float(at), few) for at in coarse])
+        values = np.array([self._value(at_length(float(at), few.log_t), few) for at in coarse])
         around = np.pad(values, 1, constant_values=np.inf)
         valleys = np.flatnonzero((values <= around[:-2]) & (values <= around[2:]))
         found = [
             minimize_scalar(
-                value,
-                args=(recalls,),
-                bounds=(coarse[max(i - 1, 0)], coarse[min(i + 1, coarse.size - 1)]),
+                lambda at: self._value(at_length(float(at), recalls.log_t), recalls),
+                bounds=(coarse[max(i - 2, 0)], coarse[min(i + 2, coarse.size - 1)]),
                 method="bounded",
                 options={"xatol": _PART},
             )
             for i in valleys[np.argsort(values[valleys])][:_VALLEYS]
         ]
         best = min(found, key=lambda one: float(one.fun))
-        return float(np.interp(best.x, place, self.longer))
+        log_gamma = at_length(float(best.x), recalls.log_t)
+        if recalls.log_t.size == 1:
+            return log_gamma
+        tilt = recalls.log_t - recalls.weight @ recalls.log_t / recalls.weight.sum()
+        tilted = minimize_scalar(
+            lambda power: self._value(log_gamma + power * tilt, recalls),
+            bounds=_TILTS,
+            method="bounded",
+            options={"xatol": _PART_OF_TILT},
+        )
+        return log_gamma + float(tilted.x) * tilt if tilted.fun < best.fun else log_gamma
 
     def thresholds(self, r: float, log_t: Reals) -> Reals:
         """Ln of the likelihood ratios at which good codewords of length r >= R fill their lists.
@@ -157,12 +175,12 @@ class CodeLengths:
             mass = self.bits / r if self.bits > 0 else 1.0
         return self.parts[0].log_ratio(r, np.minimum(log_t - math.log(mass), -1e-12))
 
-    def gained(self, recalls: Recalls) -> float:
-        """How much more unequal codewords may be worth than those of R bits each, at the thresholds of these."""
-        log_gamma = self.thresholds(self.bits, recalls.log_t)
+    def exceed_equal(self, recalls: Recalls) -> bool:
+        """Whether unequal codewords may be worth more than those of R bits each, at the thresholds of these."""
+        log_gamma, exactly = self.thresholds(self.bits, recalls.log_t), self.codewords.exactly
         equal = self.codewords.tails(np.array([self.bits])).worth(log_gamma)
-        most = self.certified(log_gamma, recalls.weight, self.codewords.exactly)[0]
-        return most - float((recalls.weight @ equal)[0])
+        most = float((recalls.weight @ equal)[0]) + exactly
+        return self.certified(log_gamma, recalls.weight, exactly, most)[0] > most
 
     def _roughly(self, log_gamma: Reals, weight: Reals) -> float:
         """The hull over the lengths that are there."""
@@ -171,8 +189,13 @@ class CodeLengths:
         order = np.argsort(r)
         return self._hull(r[order], _closed(worth[order], weight))[0]
 
-    def certified(self, log_gamma: Reals, weight: Reals, tolerance: float) -> tuple[float, float]:
-        """Bound the hull over all lengths, from above, to a tolerance; and from below, by the lengths that are there."""
+    def certified(
+        self, log_gamma: Reals, weight: Reals, tolerance: float, most: float = math.inf
+    ) -> tuple[float, float]:
+        """Bound the hull over all lengths, from above, and from below, by the lengths that are there.
+
+        To a tolerance, or until the hull is known to lie above `most`.
+        """
         rows = self._rows(log_gamma, weight)
         upper, added = math.inf, []
         for _ in range(_ROUNDS):
@@ -182,7 +205,7 @@ class CodeLengths:
             order = np.argsort(r, kind="stable")
             found, through = self._hull(r[order], np.append(rows.worth, height)[order])
             upper = min(upper, found)
-            if upper - lower <= tolerance:
+            if upper - lower <= tolerance or lower > most:
                 break
             by_tent = np.empty(r.size)
             by_tent[order] = through

@@ -73,7 +73,7 @@ def fixed_length(
     lengths = CodeLengths(words, bits, fixed=True)
     joined = words.joined(recalls, bits)
     # Equal codewords are proved the best on the very shares whose mean is reported; joined ones say quickly where not.
-    if any(lengths.gained(shares) > words.exactly for shares in (joined, recalls)):
+    if any(lengths.exceed_equal(shares) for shares in (joined, recalls)):
         return lengths.least(joined), True
     return equal + words.exactly, False
 

@@ -194,38 +194,43 @@ def information(items: Callable[[Reals], Items], bits: Reals, log_t: Reals) -> l
     best = np.full((bits.size, log_t.size), np.inf)
     gamma, height, chosen = (np.zeros(best.shape) for _ in range(3))
 
-    def tried(multiplier: float) -> Reals:
-        """Values at all bits and shares for one lambda; the best lines are kept."""
+    def tried(multiplier: float, rows: NDArray[np.intp]) -> Reals:
+        """Values for some of the bits, at all shares, for one lambda; the best lines are kept."""
         log_gamma, above = _supports(items, coarse, multiplier, log_t)
-        heights = above + multiplier * bits[:, None] * _LN2
+        heights = above + multiplier * bits[rows, None] * _LN2
         values = np.asarray(np.exp(log_t + log_gamma) + heights)
-        better = values < best
-        for kept, new in (
-            (best, values),
-            (gamma, np.broadcast_to(log_gamma, best.shape)),
-            (height, heights),
-            (chosen, np.full(best.shape, multiplier)),
-        ):
-            kept[better] = new[better]
+        for row, line_heights, line_values in zip(rows, heights, values, strict=True):
+            better = line_values < best[row]
+            best[row, better] = line_values[better]
+            gamma[row, better] = log_gamma[better]
+            height[row, better] = line_heights[better]
+            chosen[row, better] = multiplier
         return values
 
-    for multiplier in _multipliers(items(coarse.a[::2]), nats, log_t):
-        tried(float(multiplier))
+    # Each R tries the multipliers that were found for it, so that its bound does not depend on the other R of a call.
+    multipliers = _multipliers(items(coarse.a[::2]), nats, log_t)
+    for multiplier in np.unique(multipliers):
+        tried(float(multiplier), np.flatnonzero((multipliers == multiplier).any(axis=1)))
     if log_t.size <= _FEW:
         # The value is convex in lambda, with kinks where the hull's corner changes: the golden section.
-        for place in np.ndindex(best.shape):
-            low, high = math.log(chosen[place]) - _NEAR, math.log(chosen[place]) + _NEAR
+        for row, share in np.ndindex(best.shape):
+
+            def value(log: float, row: int = row, share: int = share) -> float:
+                return float(tried(_multiplier(log), np.array([row]))[0, share])
+
+            log = math.log(chosen[row, share])
+            low, high = log - _NEAR, log + _NEAR
             inner = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]
-            values = [tried(_multiplier(x))[place] for x in inner]
+            values = [value(x) for x in inner]
             for _ in range(_SECTIONS):
                 if values[0] <= values[1]:
                     high, inner[1], values[1] = inner[1], inner[0], values[0]
                     inner[0] = high - _GOLDEN * (high - low)
-                    values[0] = tried(_multiplier(inner[0]))[place]
+                    values[0] = value(inner[0])
                 else:
                     low, inner[0], values[0] = inner[0], inner[1], values[1]
                     inner[1] = low + _GOLDEN * (high - low)
-                    values[1] = tried(_multiplier(inner[1]))[place]
+                    values[1] = value(inner[1])
     return [Lines(log_t, *each) for each in zip(gamma, height, strict=True)]
 
 
@@ -234,11 +239,16 @@ def _multiplier(log: float) -> float:
 
 
 def _multipliers(rough: Items, nats: Reals, log_t: Reals) -> Reals:
-    """Find lambda that is about the best for each number of nats and share."""
-    least = max(_LOWEST / float(nats.max()), LEAST_MULTIPLIER)
-    largest = max(_HIGHEST / float(nats.min()), LEAST_MULTIPLIER * _RATIO**2)
-    count = math.ceil(math.log(largest / least) / math.log(_RATIO)) + 1
-    tried = np.geomspace(least, largest, max(count, 3))
+    """Find lambda that is about the best for each number of nats and share, shape (nats, T).
+
+    They are sought on powers of one ratio, of which each number of nats has a range of its own.
+    """
+    step = math.log(_RATIO)
+    lowest = math.ceil(math.log(LEAST_MULTIPLIER) / step)
+    first = np.maximum(np.floor(np.log(_LOWEST / nats) / step).astype(int), lowest)
+    last = np.maximum(np.ceil(np.log(_HIGHEST / nats) / step).astype(int), first + 2)
+    power = np.arange(first.min(), last.max() + 1)
+    tried = np.exp(step * power)
     log_shares = log_ndtr(-rough.a)
     hull = np.empty((tried.size, log_t.size))
     for i, multiplier in enumerate(tried):
@@ -247,16 +257,19 @@ def _multipliers(rough: Items, nats: Reals, log_t: Reals) -> Reals:
         lower, share = np.exp(np.stack([log_shares[left], log_t]) - log_shares[right])
         part = (share - lower) / (1 - lower)
         hull[i] = useful[left] + part * (useful[right] - useful[left])
-    values = hull + (tried[:, None] * nats[:, None, None])
-    i = np.clip(values.argmin(axis=1), 1, tried.size - 2)[:, None]
-    a, b, c = (np.take_along_axis(values, i + k, axis=1)[:, 0] for k in (-1, 0, 1))
-    curvature = a - 2 * b + c
-    shift = np.where(curvature > 0, 0.5 * (a - c) / np.where(curvature > 0, curvature, 1.0), 0.0)
-    step = math.log(tried[1] / tried[0])
-    log_best = np.log(tried[i[:, 0]]) + step * np.clip(shift, -1.0, 1.0)
+    log_best = np.empty((nats.size, log_t.size))
+    for row, (nat, low, high) in enumerate(zip(nats, first, last, strict=True)):
+        own = slice(low - power[0], high + 1 - power[0])
+        values = hull[own] + tried[own, None] * nat
+        i = np.clip(values.argmin(axis=0), 1, len(values) - 2)
+        a, b, c = (np.take_along_axis(values, (i + k)[None], axis=0)[0] for k in (-1, 0, 1))
+        curvature = a - 2 * b + c
+        bent = curvature > 0
+        shift = np.where(bent, 0.5 * (a - c) / np.where(bent, curvature, 1.0), 0.0)
+        log_best[row] = step * (low + i + np.clip(shift, -1.0, 1.0))
     if log_t.size > _FEW:
         log_best = _NEAR * np.round(log_best / _NEAR)
-    return np.asarray(np.maximum(np.exp(np.unique(log_best)), LEAST_MULTIPLIER))
+    return np.asarray(np.maximum(np.exp(log_best), LEAST_MULTIPLIER))
 
 
 def _supports(

@@ -45,6 +45,7 @@ _ROUNDING: Final = (
 _FINE: Final = 1e-4
 _ROUGH: Final = 1e-3
 """Tolerances in loss of the single-letter curve."""
+_NO_BITS: Final = 1e-300  # of which half is still a number
 _MOST_LINES: Final = 13
 """Lines that are chosen at shares which divide the reward evenly."""
 _TAILS: Final = np.array([0.003, 0.01, 0.03, 0.97, 0.99, 0.997])
@@ -266,7 +267,7 @@ def _codeword_rewards(
         return _half_spaces.fixed_length(words, R, means, reward_of_equal_codewords(R, means))
 
     def reward_at(R: float) -> tuple[float, bool]:
-        if R == 0:  # the rank rate is exact, and this says nothing
+        if R < _NO_BITS:  # the rank rate is exact, and this says nothing
             return 1.0, False
         shared, unequal = bound(R, binomial)
         if encoder == "shared" and not unequal:

@@ -49,7 +49,7 @@ _EXCESS: Final = np.concatenate(
     [np.arange(0.0, 8.0, 0.125), np.arange(8.0, 20.0, 0.5), np.geomspace(20.0, 80.0, 12)]
 )
 """Bits by which a layer exceeds the codeword's R; they are rounded up to this grid."""
-_PARTS_OF_LENGTH: Final = 4  # of the steps of that grid, in which codewords are looked at
+_PARTS_OF_LENGTH: Final = 8  # of the steps of that grid, in which codewords are looked at
 _LAYERS: Final = 48
 """Ends of layers: their saddlepoints t are equally spaced in the logarithm of the distance from the branch point of K."""
 _NATS: Final = 24.0

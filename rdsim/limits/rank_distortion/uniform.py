@@ -329,12 +329,18 @@ def _rank_bounds_at(
     steep = falling(target)
     free_log_share = jnp.where(ranks.loss == 0, ranks.log_weight, -jnp.inf)
     rate_of_zero = -logsumexp(free_log_share, b=ranks.sign) / LN2
-    mean_of_zero = _gibbs(jnp.zeros(()), ranks)[1]
+    _, mean_of_zero, variance_of_zero = _gibbs(jnp.zeros(()), ranks)
     error = _SUMMATION_ERROR
     if by_rate:
-        dual = (-log_Z - target * LN2) / slope
+        # Near rate zero rounding may exceed what the supporting line of so small a slope says; then a steeper one says more: it
+        # loses half the variance of the loss times the slope, and rounding over the slope.
+        steeper = jnp.maximum(slope, jnp.sqrt(2 * error / jnp.maximum(variance_of_zero, 1e-30)))
+        slopes = jnp.stack([slope, steeper])
+        log_Zs = jnp.stack([log_Z, jax.lax.stop_gradient(_gibbs(steeper, ranks)[0])])
+        duals = (-log_Zs - target * LN2) / slopes
         slack = error * (1 + 1 / slope)
-        lower, upper = jnp.maximum(dual - slack, 0.0), jnp.minimum(mean + slack, mean_of_zero)
+        lower = jnp.maximum(jnp.max(duals - error * (1 + 1 / slopes)), 0.0)
+        upper = jnp.minimum(mean + slack, mean_of_zero)
         lower = jnp.minimum(lower, upper)
         free, useless = target >= rate_of_zero, target <= 0
         floor, ceiling = jnp.zeros(()), mean_of_zero + steep
