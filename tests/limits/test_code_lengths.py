@@ -188,24 +188,24 @@ def test_C27_where_equal_codewords_are_reported_the_hull_of_all_shares_touches(
     words = _half_spaces.codewords(correlation)
     shares = binomial_ranks(size, parse_loss(loss))[0]
 
-    def gained(bits, recalls):
-        return _code_lengths.CodeLengths(words, bits, fixed=True).gained(recalls)
+    def exceeded(bits, recalls):
+        return _code_lengths.CodeLengths(words, bits, fixed=True).exceed_equal(recalls)
 
     unequal, bits = 0.5 * size, 1.5 * size
     for _ in range(24):
         middle = 0.5 * (unequal + bits)
-        if gained(middle, words.joined(shares, middle)) > words.exactly:
+        if exceeded(middle, words.joined(shares, middle)):
             unequal = middle
         else:
             bits = middle
     for more in (0.0, 2e-4):
         unequal = _half_spaces.fixed_length(words, bits + more, shares, 0.0)[1]
-        assert unequal == (gained(bits + more, shares) > words.exactly)
+        assert unequal == exceeded(bits + more, shares)
     assert not unequal
     monkeypatch.setattr(_recalls, "_RATIO", 1.01)
     finer = binomial_ranks(size, parse_loss(loss))[0]
     assert finer.log_t.size > 3 * shares.log_t.size
-    assert gained(bits + more, finer) <= words.exactly
+    assert not exceeded(bits + more, finer)
 
 
 def test_C27_equal_codewords_end_where_their_list_does():
