@@ -46,7 +46,7 @@ class Config:
     """The families compared."""
     bits: int = 16
     """Bits stored for an item."""
-    seeds: int = 1
+    seeds: int = 2
     """Fits of every family, and databases."""
     steps: int = 200
     """Training steps of every fit."""
@@ -61,7 +61,12 @@ class Config:
 
 
 SMOKE = Config(
-    dimension=3, families=("prediction", "experts, gaps"), bits=8, steps=120, training=1024
+    dimension=3,
+    families=("prediction", "experts, gaps"),
+    bits=8,
+    seeds=1,
+    steps=120,
+    training=1024,
 )
 QUICK = Config()
 FULL = Config(noise=(0.2, 0.4, 0.8), seeds=5, steps=1000, training=8192, log2_size=11, cells=6)
