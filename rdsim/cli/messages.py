@@ -10,6 +10,8 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from rdsim import files
+
 
 class CommandError(Exception):
     """What was asked for cannot be done: the command prints this one line and ends with code 2."""
@@ -45,9 +47,7 @@ def writable(folder: Path, option: str) -> None:
 
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        files.in_folder(folder, lambda: tempfile.TemporaryFile(dir=folder)).close()
     except OSError as error:
         why = error.strerror or str(error)
         with contextlib.suppress(OSError):  # a folder above that may not be looked into
