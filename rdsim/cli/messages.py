@@ -46,8 +46,13 @@ def writable(folder: Path, option: str) -> None:
         CommandError: if they cannot; it names the option that gave the folder, and says why.
 
     """
+
+    def write_nothing() -> None:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
     try:
-        files.in_folder(folder, lambda: tempfile.TemporaryFile(dir=folder)).close()
+        files.in_folder(folder, write_nothing)
     except OSError as error:
         why = error.strerror or str(error)
         with contextlib.suppress(OSError):  # a folder above that may not be looked into

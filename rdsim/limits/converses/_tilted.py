@@ -27,7 +27,7 @@ from scipy.special import ndtr, ndtri_exp
 from rdsim.limits.converses._code_lengths import tents
 from rdsim.limits.converses._information import LEAST_MULTIPLIER, Items, peak
 from rdsim.limits.converses._recalls import Reals
-from rdsim.limits.converses._tails import Edges, Tails
+from rdsim.limits.converses._tails import Tails
 from rdsim.ranking.tails.contour import Complexes, Contour, contour
 
 _LN2: Final = math.log(2.0)
@@ -204,11 +204,7 @@ def _hull(r: float, lengths: Reals, log_gamma: Reals) -> Reals:
     rows = Tails(r, np.append(each, lengths[-1]))
     worth, edges = rows.worth(log_gamma), rows.edges(log_gamma)
     worth[:, -1] = 1.0
-    slopes = rows.slopes(
-        log_gamma,
-        Edges(edges.codeword[:-1], edges.listed[:, :-1]),
-        Edges(edges.codeword[1:], edges.listed[:, 1:]),
-    )
+    slopes = rows.slopes(log_gamma, edges.at(slice(None, -1)), edges.at(slice(1, None)))
     at, height = tents(rows.r, worth, *slopes, in_q=True)
     junk = np.maximum(-np.expm1(log_gamma), 0.0)[:, None]
 
