@@ -46,7 +46,7 @@ _FREE: Final = (0, 1, 2, 3, 4, 8)
 _STEP: Final = 0.1
 """Step of the thresholds a, in standard deviations of X."""
 _EXCESS: Final = np.concatenate(
-    [np.arange(0.0, 8.0, 0.125), np.arange(8.0, 20.0, 0.5), np.geomspace(20.0, 80.0, 12)]
+    [np.arange(0.0, 8.0, 0.125), np.arange(8.0, 20.0, 0.25), np.geomspace(20.0, 80.0, 12)]
 )
 """Bits by which a layer exceeds the codeword's R; they are rounded up to this grid."""
 _PARTS_OF_LENGTH: Final = 8  # of the steps of that grid, in which codewords are looked at
