@@ -230,8 +230,8 @@ def test_own_codes_are_judged_as_the_vectors_that_they_decode_to(task, report):
     ("options", "message"),
     [
         ({"bits": [8, 4]}, r"bits must rise without repeats, got \[8, 4\]"),
-        ({"similarity": "dot"}, "similarity must be one of cosine"),
-        ({"space": "mine"}, "space must be one of auto"),
+        ({"similarity": "dot"}, "similarity must be one of 'cosine'"),
+        ({"space": "mine"}, "space must be one of 'auto'"),
         ({"systems": ["x"]}, "systems must be among"),
         ({"folds": 1}, "folds must be at least 2"),
         ({"held_out": 0.99}, "held_out must lie in"),

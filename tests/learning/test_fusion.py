@@ -198,7 +198,7 @@ def test_no_fusion_beats_the_converse_and_training_helps(fitted):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"fusion": "middle"}, "fusion must be one of ('early', 'intermediate', 'late')"),
+        ({"fusion": "middle"}, "fusion must be one of 'early', 'intermediate', 'late'"),
         ({"modalities": 0}, "modalities must be at least 1, got 0"),
         ({"hidden": ()}, "hidden must have one width or more"),
         ({"dimension": 0}, "features must be at least 1, got 0"),

@@ -463,7 +463,7 @@ def test_C25_C26_databases_beyond_any_memory(joint, log2_size, loss, encoder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encoder": "separate"}, 'encoder must be "shared" or "joint"'),
+        ({"encoder": "separate"}, "encoder must be one of 'shared', 'joint'"),
         ({"slopes": [0.0]}, "slopes must lie in"),
         ({"log2_size": 0.5}, "log2_size must lie in"),
         ({"loss": "mrr"}, "loss must be"),
