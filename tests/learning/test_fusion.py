@@ -154,7 +154,7 @@ def test_every_fit_trains_the_fusion_of_its_name(name, monkeypatch):
     class TrainedError(Exception):
         pass
 
-    def fitted_models(key, learner, *rest, settings):
+    def fitted_models(_key, learner, *_, **_options):
         raise TrainedError(learner)
 
     monkeypatch.setattr(stored_embeddings, "fitted_models", fitted_models)

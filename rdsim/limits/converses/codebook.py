@@ -29,6 +29,7 @@ _STEPS: Final = 8192  # steps of the grid of lengths over which the hull is take
 _LONGER: Final = 30.0
 """A codeword that is longer than log2 M by so many bits is shared with probability 1e-9; its loss is taken for zero."""
 _ROUNDING: Final = 1e-12
+"""Subtracted from the lower bound for the rounding of the losses on the hull, which is some 1e-15 each."""
 
 
 @on_host
