@@ -121,8 +121,7 @@ def fit_family(
     """
     validation.prng_key("key", key)
     if isinstance(family, str):
-        if family not in FAMILIES:
-            raise ValueError(f"family must be one of {tuple(FAMILIES)}, got {family!r}")
+        validation.choice("family", family, FAMILIES)
         family = FAMILIES[family]
     validation.function("family", family)
     validation.instance("source", source, GaussianMixtureSource, GaussianSource, ItemPairs)

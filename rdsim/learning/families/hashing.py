@@ -85,11 +85,6 @@ def log_collisions(codewords: Float[Array, "n e"], bits: Any) -> Float[Array, ""
     return jnp.log(1 / number + jnp.sum(others * jnp.exp(logs)) / (number * (number - 1)))
 
 
-def _known_teacher(by: Any) -> None:
-    if by not in TEACHERS:
-        raise ValueError(f"by must be one of {TEACHERS}, got {by!r}")
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HashLearner:
     r"""Train a hash of B bits, B the setting of the run.
@@ -127,7 +122,7 @@ class HashLearner:
     spread: float = 0.3
 
     def __post_init__(self) -> None:
-        _known_teacher(self.by)
+        validation.choice("by", self.by, TEACHERS)
 
     def loss(
         self, model: Any, batch: Any, _: Key[Array, ""], setting: Any, *__: Any
@@ -282,7 +277,7 @@ class HashingFamily:
     weight_decay: float = 1.0
 
     def __post_init__(self) -> None:
-        _known_teacher(self.by)
+        validation.choice("by", self.by, TEACHERS)
         validation.interval("weight_decay", self.weight_decay, low=0.0, open_high=True, ndim=0)
 
     def __call__(

@@ -61,7 +61,7 @@ def quantize_embeddings(key: Key[Array, ""], embeddings: Any, bits: Any, quantiz
     validation.prng_key("key", key)
     embeddings = training_items(embeddings, "embeddings")
     number = validation.integer("bits", bits, low=1, high=MOST_LISTED_BITS)
-    checked_bits((number,), embeddings, known_quantizer(quantizer))
+    checked_bits((number,), embeddings, validation.choice("quantizer", quantizer, QUANTIZERS))
     if quantizer == "k-means":
         return vector_quantizer(key, embeddings, 2**number, starts=2)
     blocks = next((factor for factor in range(2, number + 1) if number % factor == 0), 1)
@@ -109,13 +109,6 @@ def checked_bits(
     return numbers
 
 
-def known_quantizer(quantizer: Any) -> Any:
-    """Check the name of a quantizer."""
-    if quantizer not in QUANTIZERS:
-        raise ValueError(f"quantizer must be one of {QUANTIZERS}, got {quantizer!r}")
-    return quantizer
-
-
 @on_host
 def quantized_system(
     key: Key[Array, ""],
@@ -142,8 +135,7 @@ def quantized_system(
         The code and its decoder, for `operating_point`.
 
     """
-    if comparison not in COMPARISONS:
-        raise ValueError(f"comparison must be one of {COMPARISONS}, got {comparison!r}")
+    validation.choice("comparison", comparison, COMPARISONS)
     embedding("embed_queries", embed_queries)
     code, codewords = _stored(key, embedding("embed_items", embed_items), items, bits, quantizer)
     scores = Comparison(embed_queries[0], comparison == "distance")

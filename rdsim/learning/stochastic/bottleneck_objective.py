@@ -144,9 +144,8 @@ class StochasticCodeLearner:
         for name in ("item_dimension", "query_dimension", "modalities"):
             validation.integer(name, getattr(self, name), low=1)
         validation.integer("codewords", self.codewords, low=2)
-        for name, allowed in (("scores", SCORES), ("relaxation", RELAXATIONS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        validation.choice("scores", self.scores, SCORES)
+        validation.choice("relaxation", self.relaxation, RELAXATIONS)
         validation.interval(
             "temperatures", self.temperatures, low=0.0, open_low=True, open_high=True, ndim=1
         )

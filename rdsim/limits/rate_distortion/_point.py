@@ -201,8 +201,7 @@ def _cost(K: Float[Any, "y u"], excess: Float[Any, "y u"]) -> Float[Any, "y u"]:
 
 def computes_on_host(method: str, *arguments: Any) -> bool:
     """Whether the numbers are known, and the method or else the machine asks for NumPy."""
-    if method not in ("auto", "column_generation", "dense"):
-        raise ValueError(f"method must be 'auto', 'column_generation' or 'dense', got {method!r}")
+    validation.choice("method", method, ("auto", "column_generation", "dense"))
     if method == "auto":
         method = "column_generation" if jax.default_backend() == "cpu" else "dense"
     return method == "column_generation" and not validation.is_traced(arguments)

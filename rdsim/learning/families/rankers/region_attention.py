@@ -89,8 +89,7 @@ class RegionAttention(nnx.Module):
             ValueError: if the regions do not divide the numbers of an item, or joined is another word.
 
         """
-        if joined not in JOININGS:
-            raise ValueError(f"joined must be one of {JOININGS}, got {joined!r}")
+        validation.choice("joined", joined, JOININGS)
         self.regions = validation.integer("regions", regions, low=1)
         if validation.integer("item_size", item_size, low=1) % regions:
             raise ValueError(

@@ -41,11 +41,6 @@ _SHARPNESS: Final = 8.0
 """Inverse temperature of the softmax weights of a residual stage, relative to the batch's mean squared distance."""
 
 
-def _known_kind(kind: Any) -> None:
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
-
-
 class QuantizedEncoder(DualEncoder):
     """A dual encoder whose items are read back from S stages of W levels.
 
@@ -80,7 +75,7 @@ class QuantizedEncoder(DualEncoder):
             rngs: of the first parameters.
 
         """
-        _known_kind(kind)
+        validation.choice("kind", kind, KINDS)
         number = validation.integer("stages", stages, low=1)
         self.levels = validation.integer("levels", levels, low=2)
         residual = kind == "residual"
@@ -203,7 +198,7 @@ class QuantizedFamily:
     kind: str
 
     def __post_init__(self) -> None:
-        _known_kind(self.kind)
+        validation.choice("kind", self.kind, KINDS)
 
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule

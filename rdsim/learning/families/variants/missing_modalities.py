@@ -26,6 +26,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
+from rdsim import validation
 from rdsim.learning.families.dual_encoder import ContrastiveLearner, DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored.embedded_codes import module_method
@@ -214,8 +215,7 @@ class GapFamily:
     gaps: bool = False
 
     def __post_init__(self) -> None:
-        if self.reading not in READINGS:
-            raise ValueError(f"reading must be one of {READINGS}, got {self.reading!r}")
+        validation.choice("reading", self.reading, READINGS)
         if self.gaps and self.reading == "prediction":
             raise ValueError(
                 "gaps must be False for prediction, which is trained on complete queries"

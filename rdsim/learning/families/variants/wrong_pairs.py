@@ -100,8 +100,7 @@ class RobustLearner:
     margin: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise ValueError(f"rule must be one of {RULES}, got {self.rule!r}")
+        validation.choice("rule", self.rule, RULES)
 
     def loss(
         self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
