@@ -1,6 +1,7 @@
 """Checks of single numbers and of objects: integers, functions, paths, keys."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,15 @@ def integers(name: str, value: Any, *, low: int, high: int | None = None) -> tup
     if not value:
         raise ValueError(f"{name} must hold at least one integer, got none")
     return tuple(integer(name, each, low=low, high=high) for each in value)
+
+
+def choice(name: str, value: Any, known: Iterable[str]) -> str:
+    """The value, which must be one of some words."""
+    words = tuple(known)
+    # An array is neither hashable nor equal to a word.
+    if not isinstance(value, str) or value not in words:
+        raise ValueError(f"{name} must be one of {words}, got {value!r}")
+    return value
 
 
 def instance(name: str, value: Any, *kinds: type) -> Any:

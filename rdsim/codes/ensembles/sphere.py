@@ -135,8 +135,7 @@ def sphere_ensemble(
     parsed = parse_loss(loss)
     size = np.asarray(validation.interval("log2_size", log2_size, low=1.0, high=1000.0), float)
     validation.not_empty("log2_size", jnp.asarray(size))
-    if code not in SPHERE_CODES:
-        raise ValueError(f"code must be one of {SPHERE_CODES}, got {code!r}")
+    validation.choice("code", code, SPHERE_CODES)
     least = 0.0 if code == "random_codewords" else 1.0
     stored = np.asarray(validation.interval("bits", bits, low=least, high=1000.0), float)
     wanted = None

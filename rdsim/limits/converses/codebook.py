@@ -63,9 +63,7 @@ def codebook_loss(
     parse_loss(loss)
     size = np.asarray(validation.log2_size(log2_size), float)
     R = np.asarray(validation.interval("bits", bits, low=0.0, high=1e4), float)
-    if rate not in _RATES:
-        raise ValueError(f"rate must be one of {_RATES}, got {rate!r}")
-    if rate == "fixed_length":
+    if validation.choice("rate", rate, _RATES) == "fixed_length":
         tied = -R.reshape(R.shape + (1,) * size.ndim) * _LN2
         return jnp.asarray(expected_loss(size, loss, log_a=-np.inf, log_e=tied))
     found = [_averaged(float(one), loss, R) for one in size.ravel()]

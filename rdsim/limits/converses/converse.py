@@ -117,8 +117,7 @@ def retrieval_converse(
         )
     )
     for name, value, known in (("rate", rate, RATES), ("encoder", encoder, ENCODERS)):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {known}, got {value!r}")
+        validation.choice(name, value, known)
     if encoder == "joint" and rate == "fixed_length":
         raise ValueError(
             'rate="fixed_length" with encoder="joint" is covered by no bound of fixed length: ask for '
