@@ -12,11 +12,12 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
-from rdsim.codes.distances import training_items
+from rdsim.codes.distances import distinct_rows, training_items
 from rdsim.codes.quantizers.product import (
     long_blocks,
     long_product_quantizer,
@@ -53,21 +54,26 @@ def quantize_embeddings(
             factor of b above one, of as many bits each.
 
     Returns:
-        An `ItemCode` of embeddings, with 2^b codewords.
+        An `ItemCode` of embeddings, with 2^b codewords; where fewer embeddings are distinct, as those of items that
+        occur several times, with a codeword for each of them.
 
     Raises:
         ValueError: if there are fewer embeddings than codewords, or fewer coordinates than blocks.
 
     """
     checked_bits((bits,), embeddings, quantizer)
-    if quantizer == "k-means":
-        return vector_quantizer(key, embeddings, 2**bits, starts=2)
-    blocks = next((factor for factor in range(2, bits + 1) if bits % factor == 0), 1)
+    blocks = 1
+    if quantizer == "product":
+        blocks = next((factor for factor in range(2, bits + 1) if bits % factor == 0), 1)
+    size = 2 ** (bits // blocks)
+    distinct = distinct_rows(np.asarray(embeddings), size)
+    if quantizer == "k-means" or distinct < size:
+        return vector_quantizer(key, embeddings, min(size, distinct), starts=2)
     return product_quantizer(
         key,
         embeddings,
         subspaces=blocks,
-        codebook_size=2 ** (bits // blocks),
+        codebook_size=size,
         rotate=True,
         starts=2,
     )
