@@ -254,8 +254,7 @@ def fit_item_code(
         The code.
 
     """
-    if name not in CODES:
-        raise ValueError(f"name must be one of {tuple(CODES)}, got {name!r}")
+    validation.choice("name", name, CODES)
     validation.prng_key("key", key)
     number = validation.integer("bits", bits, low=1, high=12)
     points = training_items(items)

@@ -87,12 +87,8 @@ def measure_embeddings(
     rates = usual_bits(widths) if bits is None else validation.integers("bits", bits, low=1)
     if list(rates) != sorted(set(rates)):
         raise ValueError(f"bits must rise without repeats, got {list(rates)}")
-    for name, value, allowed in (
-        ("similarity", similarity, SIMILARITIES),
-        ("space", space, SPACES),
-    ):
-        if not isinstance(value, str) or value not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    validation.choice("similarity", similarity, SIMILARITIES)
+    validation.choice("space", space, SPACES)
     if task.queries.shape[1] != widths and space not in ("auto", "canonical"):
         raise ValueError(
             f"space must be auto or canonical where queries have {task.queries.shape[1]} coordinates "

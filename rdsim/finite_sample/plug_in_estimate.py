@@ -97,8 +97,7 @@ class PlugInRate:
 
         """
         c = validation.open_unit("confidence", confidence)
-        if error not in ("delta", "jackknife"):
-            raise ValueError(f"error must be 'delta' or 'jackknife', got {error!r}")
+        validation.choice("error", error, ("delta", "jackknife"))
         deviation = self.standard_error if error == "delta" else self.jackknife_error
         half = -scipy.special.ndtri((1 - float(c)) / 2) * deviation
         lower, upper = _cut_interval(self.corrected, half, self.regular, self.largest_rate)

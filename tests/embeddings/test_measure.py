@@ -198,7 +198,7 @@ def test_a_given_split_ranks_all_items_and_folds_rank_each_once(task):
     assert folded.database == 50
 
 
-def test_rescoring_as_many_items_as_there_are_is_the_uncompressed(task, report):
+def test_rescoring_as_many_items_as_there_are_is_the_uncompressed(task):
     found = measure_embeddings(KEY, task, (8,), systems=("ITQ",), rescore=80)
     line = found.lines.index("ITQ, Hamming, rescored 80")
     assert (found.kinds[line], found.bits[line]) == ("rescored", 8)
@@ -209,7 +209,7 @@ def test_rescoring_as_many_items_as_there_are_is_the_uncompressed(task, report):
     assert few.values("mrr")[first] < few.values("mrr")[again] <= few.values("mrr")[few.reference]
 
 
-def test_own_codes_are_judged_as_the_vectors_that_they_decode_to(task, report):
+def test_own_codes_are_judged_as_the_vectors_that_they_decode_to(task):
     y = task.items.rows(slice(None))
     rounded = np.round(y * 4).astype(np.int8)
     decoded = own_code(200, codes=rounded, decoded=rounded / 4)
@@ -230,8 +230,8 @@ def test_own_codes_are_judged_as_the_vectors_that_they_decode_to(task, report):
     ("options", "message"),
     [
         ({"bits": [8, 4]}, r"bits must rise without repeats, got \[8, 4\]"),
-        ({"similarity": "dot"}, "similarity must be one of cosine"),
-        ({"space": "mine"}, "space must be one of auto"),
+        ({"similarity": "dot"}, "similarity must be one of 'cosine'"),
+        ({"space": "mine"}, "space must be one of 'auto'"),
         ({"systems": ["x"]}, "systems must be among"),
         ({"folds": 1}, "folds must be at least 2"),
         ({"held_out": 0.99}, "held_out must lie in"),
@@ -257,7 +257,7 @@ def test_what_is_wrong_with_own_codes_is_said(given, message):
         own_code(4, **given)
 
 
-def test_dimensions_may_differ(task):
+def test_dimensions_may_differ():
     x, y = planted(200)
     found = measure_embeddings(
         KEY, retrieval_task(x[:, :10].copy(), y), (16,), systems=("transform code", "signs")

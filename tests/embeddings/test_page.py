@@ -57,7 +57,7 @@ def report(measured):
     return with_models(KEY, measured)
 
 
-def test_C29_the_gaussian_twin_of_a_planted_model_is_its_exact_channel(measured):
+def test_C29_the_gaussian_twin_of_a_planted_model_is_its_exact_channel():
     """Ranks by the planted model's own likelihood, in which the twin needs no other scale than one."""
     x, y = planted(1200)
     ratio = RHO / (1 - RHO**2)

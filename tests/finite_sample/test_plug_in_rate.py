@@ -207,5 +207,7 @@ def test_bad_interval():
     found = plug_in_rate([40, 60, 0, 0], FOUR, 0.11)
     with pytest.raises(ValueError, match="confidence must lie in"):
         found.interval(confidence=1.0)
-    with pytest.raises(ValueError, match="error must be 'delta' or 'jackknife', got 'bootstrap'"):
+    with pytest.raises(
+        ValueError, match="error must be one of 'delta', 'jackknife', got 'bootstrap'"
+    ):
         found.interval(error="bootstrap")

@@ -135,8 +135,7 @@ def random_code(
     bits = float(validation.interval("rate", rate, low=0.0, ndim=0))
     if n * bits > MAX_CODEBOOK_BITS:
         raise ValueError(f"rate must keep n R at most {MAX_CODEBOOK_BITS:g} bits, got {n * bits:g}")
-    if encoder not in ENCODERS:
-        raise ValueError(f"encoder must be one of {ENCODERS}, got {encoder!r}")
+    validation.choice("encoder", encoder, ENCODERS)
     given = None
     if scores is not None:
         given = np.asarray(validation.real_array("scores", scores, ndim=2))

@@ -54,7 +54,7 @@ _MOST_HALVINGS: Final = (
     55  # of a bracket of the first bisection, which exhaust the digits of a float64
 )
 _LAST_DIGIT: Final = 2.0**-52
-
+"""Relative width of a bracket between whose ends there is at most one float64."""
 _SUMMATION_ERROR: Final = 2e-13
 """Bits by which log2 Z may be off, as tests/limits/test_rank.py measures against long sums."""
 

@@ -32,7 +32,9 @@ _SPACING: Final = 0.8
 _MOVING_ROUNDS: Final = 2
 """Rounds in which atoms move at least; further ones as long as each divides the excess by four."""
 _MERGING_RADIUS: Final = 0.3
+"""Distance, in standard deviations of the kernel, within which atoms that climb to one maximiser of c are merged."""
 _NEWTON_STEPS: Final = 12
+"""Most joint Newton steps of a round: they converge quadratically, and what is left is the next round's work."""
 _NEWTON_UNKNOWNS: Final = 80
 """Coordinates and weights beyond which atoms do not move: they are so dense that weights suffice."""
 _LATTICE: Final = 4096
@@ -44,6 +46,7 @@ _ROUNDING: Final = 1e-14
 _FLAT: Final = 1e-12
 """Least curvature that a Newton step divides by, relative to the diagonal of the Hessian."""
 _LOWERING_ROUNDS: Final = 8
+"""Most times that the dual is lowered where c passes 1; a few suffice near the optimum, elsewhere the bound is only looser."""
 _LOWERING_REACH: Final = 1.0
 """Points nearer to a maximiser of c than this contribute most of c; their dual is lowered in full."""
 _LOWERING_EXCESS: Final = 1.5
@@ -51,6 +54,7 @@ _LOWERING_EXCESS: Final = 1.5
 _IDLE: Final = 1e-6
 """Least dual slack of an atom that may leave; where c is flat, all atoms are of use."""
 _PRUNING_ROUNDS: Final = 6
+"""Most active-set rounds; an idle atom that is still there after them costs an atom, and no accuracy."""
 _LARGEST_LOG: Final = 600.0
 """Of the dual nu: beyond this nothing is certified."""
 _PAIRS_A_CHUNK: Final = 4_000_000

@@ -23,9 +23,11 @@ ORDER: Final = 13
 _CRAMER: Final = 1.0866
 """Above Cramer's constant 1.0865 of the Hermite functions."""
 _MAX_CELLS: Final = 2_000_000
+"""Most cells over the points; beyond, an error says that the points lie too far apart."""
 _MAX_BOXES: Final = 400_000
 """Boxes of branch and bound at one depth, beyond which it stops with the bound it has."""
 _MAX_DEPTH: Final = 24
+"""Most halvings of a cell's side: below 2^-24 of it, values in a box differ by rounding alone."""
 _FLAT: Final = 1e-9
 """Least curvature that a Newton step divides by, relative to c."""
 _LONGEST_STEP: Final = 0.4

@@ -26,6 +26,7 @@ exp(-2 pi^2 / 1.5) = 2e-6, with a sign that changes from query to query."""
 _ALIKE: Final = 2.8
 """Queries whose variances of the score differ by a factor of at most e^2.8, about 4^2, share a contour."""
 _TINY: Final = 1e-300
+"""A probability of zero counts as this one, which has a finite logarithm."""
 
 
 class TargetScores(NamedTuple):

@@ -7,6 +7,7 @@ import numpy as np
 from rdsim.limits.retrieval.items._ranks import Steps
 
 _NEWTON_STEPS: Final = 60
+"""Most Newton steps; they stop earlier where the gradient has fallen to rounding."""
 
 
 def one_class(
