@@ -99,7 +99,9 @@ def test_an_index_of_ones_own_has_the_ranks_of_its_own_search(tmp_path, factory,
     assert found["bits"] == 8 * stored.sa_code_size()
     scores, label = index.search(queries, 120)
     scores = scores if product else -scores
-    own = np.take_along_axis(scores, np.argsort(label, axis=1), axis=1)[np.arange(120), np.arange(120)]
+    own = np.take_along_axis(scores, np.argsort(label, axis=1), axis=1)[
+        np.arange(120), np.arange(120)
+    ]
     near = 1e-5 * np.abs(scores).max()
     ahead = (scores > own[:, None] + near).sum(axis=1)
     level = (np.abs(scores - own[:, None]) <= near).sum(axis=1)

@@ -8,7 +8,7 @@ $$\frac{\rho_i'^2}{1 - \rho_i'^2} = s \, \frac{\rho_i^2}{1 - \rho_i^2},$$
 is found by bisection such that unlimited bits reproduce the best MRR that was measured.
 
 Of several targets a query, P of them on average, every one is correlated with the query as these say, and they are
-independent given the query (C31). What no code has then is bounded by groups: the P items of a query are one item
+independent given the query (C31), whatever their grades. What no code has then is bounded by groups: the P items of a query are one item
 of P R bits, of which their mean says all that there is to say, with correlations
 
 $$\frac{P \rho_i^2}{1 + (P - 1) \rho_i^2}$$
@@ -200,6 +200,7 @@ def gaussian_twin(key: jax.Array, report: EmbeddingReport, target: float) -> dic
     if targets > 1:
         single = _least(rho, report.database - targets + 1, CONVERSE_BITS)
         converse = np.minimum(converse, converse_of_each(single, single, gains))
+    graded = np.ptp(report.grade) > 0
     assumes = (
         f"Gaussian pairs of {len(rho)} coordinates, those of the space “{report.coordinate_space}”, with the "
         f"correlations of held-out pairs, {rho[0]:.3f} to {rho[-1]:.3f}, their signal-to-noise ratios times "
@@ -209,6 +210,7 @@ def gaussian_twin(key: jax.Array, report: EmbeddingReport, target: float) -> dic
             if targets > 1
             else ""
         )
+        + ("; targets of all grades are as hard to find" if graded else "")
     )
     return {
         "assumes": np.array(assumes),

@@ -187,16 +187,7 @@ def fit_isotropic_twin(
     def at(shift: float) -> float:
         return float(cosines.mixture(np.tanh(z + shift), mass) @ gain)
 
-    shift = shift_to(at, quality)
-    return IsotropicTwin(
-        dimension=n,
-        correlations=np.tanh(z + shift),
-        probabilities=mass,
-        quality=quality,
-        fitted_quality=at(0.0),
-        log2_size=log2_size,
-        rank_loss=(ranks.loss.kind, ranks.loss.cutoff),
-    )
+    return moved_twin(n, z, mass, at, quality, log2_size, ranks.loss)[0]
 
 
 def fitted_nodes(
@@ -223,15 +214,33 @@ def fitted_nodes(
     return z[kept], mass[kept] / mass[kept].sum()
 
 
-def shift_to(at: Callable[[float], float], quality: float) -> float:
-    """Find the shift of all artanh that gives a quality.
+def moved_twin(
+    dimension: float,
+    z: Reals,
+    mass: Reals,
+    at: Callable[[float], float],
+    quality: float,
+    log2_size: float,
+    loss: RankLoss,
+) -> tuple[IsotropicTwin, float]:
+    """Move all artanh of the correlations, z, until the twin has the measured quality; also return by how much.
 
-    The maximum of the likelihood reproduces the ranks, and the quality only nearly. The quality rises with the
-    shift, so that Brent's method finds it in [-1, 1].
+    The maximum of the likelihood reproduces the ranks, and the quality only nearly. The quality `at` a shift rises with
+    it, so that Brent's method finds the shift in [-1, 1].
     """
     if not at(-1.0) < quality < at(1.0):
         raise ValueError(f"ahead must have a quality that the pairs can have, got {quality!r}")
-    return float(brentq(lambda moved: at(moved) - quality, -1.0, 1.0, xtol=1e-12))
+    shift = float(brentq(lambda moved: at(moved) - quality, -1.0, 1.0, xtol=1e-12))
+    twin = IsotropicTwin(
+        dimension=dimension,
+        correlations=np.tanh(z + shift),
+        probabilities=mass,
+        quality=quality,
+        fitted_quality=at(0.0),
+        log2_size=log2_size,
+        rank_loss=(loss.kind, loss.cutoff),
+    )
+    return twin, shift
 
 
 def random_code_losses(

@@ -158,9 +158,7 @@ def _grid(beta: Reals, x2: Reals, modes: Counts) -> tuple[Reals, Reals]:
     return 1 + (1 + beta[0]) * np.expm1(xi), dt
 
 
-def _exponents(
-    beta: Reals, x2: Reals, modes: Counts, t: Reals
-) -> tuple[Reals, Reals, Reals]:
+def _exponents(beta: Reals, x2: Reals, modes: Counts, t: Reals) -> tuple[Reals, Reals, Reals]:
     """K''(t), K(t) - t K'(t) and, of the target, K(t) - K(1) - (t-1) K'(t), each (queries, T)."""
     t = t[:, None]
     v = t + beta
