@@ -30,8 +30,7 @@ from experiments.shared.family_pairs import (
     missing,
 )
 from rdsim import limits
-from rdsim.learning.families.catalogue import FAMILIES
-from rdsim.learning.families.pairs import array_pairs
+from rdsim.learning import FAMILIES, array_pairs
 
 CLAIMS = ("C4", "C27")
 CLOSED: Final = ("CCA", "kernel CCA", "random hyperplanes")

@@ -17,8 +17,8 @@ import xarray
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import family_points
 from rdsim import limits, sources
+from rdsim.learning import array_pairs
 from rdsim.learning.families.dual_encoder import DualEncoderFamily
-from rdsim.learning.families.pairs import array_pairs
 from rdsim.learning.families.rankers import RegionAttentionFamily
 
 CLAIMS = ("C27",)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.codes.distances import training_items
-from rdsim.codes.quantizers.product import (
+from rdsim.codes.quantizers.product_fits import (
     long_blocks,
     long_product_quantizer,
     product_quantizer,

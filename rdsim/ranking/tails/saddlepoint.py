@@ -30,6 +30,7 @@ from rdsim import validation
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.tails import letter_scores
 from rdsim.ranking.tails.letter_scores import ScoreSums, score_sums
+from rdsim.ranking.tails.line_integral import line_integral
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -38,11 +39,6 @@ _NODES: Final = np.array([-1.5, -1.0, -0.5, 0.5, 1.0, 1.5])
 _INNERMOST: Final = 0.5
 """Distance of the innermost nodes from the mean, in the same units: nearer it is interpolated."""
 _AROUND_MEAN: Final = 0.4  # unit of the nodes, standard deviations without tilt
-_FREQUENCIES: Final = 2048  # most frequencies of a numerical integral along the line
-_SPACING: Final = 0.5  # spacing of the frequencies, in units of one over the tilted deviation
-_NEIGHBOURHOOD: Final = 5.0
-"""Frequency up to which the expansion sees the integrand, in the same unit: e^(-12.5) of its peak."""
-_CHUNK: Final = 64  # least number of frequencies, and the number of those computed side by side
 _TRUSTED: Final = 0.01  # size of second-order terms up to which terms of third order do not matter
 _NARROW: Final = 3.0
 """Deviation, in lattice steps, below which cumulants may agree with a normal's by coincidence."""
@@ -220,7 +216,7 @@ def _log_tail(
 
     # A line through the pole of g cannot be integrated: near the mean one beside it is.
     beside = jnp.where(tilt < 0, -1.0, 1.0) * jnp.maximum(jnp.abs(tilt), 1 / at.deviation)
-    line = _line_integral(sums, beside, mean, point=False)
+    line = line_integral(sums, beside, mean, point=False)
     rest = line.rest * jnp.exp(line.log_scale - log_density)
     # Far from the pole the bracket's normal part cancels: the part of g alone is the tail.
     far = tilt * at.deviation > _FAR
@@ -241,58 +237,6 @@ def _log_tail(
     return jnp.minimum(one, 0.0), jnp.minimum(two, 0.0), jnp.minimum(full, 0.0)
 
 
-class _LineIntegral(NamedTuple):
-    r"""Integrals along a line, in units of a scale."""
-
-    rest: Float[Array, " b"]  # the integral beyond the neighbourhood of the saddle
-    whole: Float[Array, " b"]  # the integral of the whole line
-    log_scale: Float[Array, " b"]  # ln of the scale
-    complete: Bool[Array, " b"]  # whether the frequencies reach the end of the lattice's period
-
-
-def _line_integral(
-    sums: ScoreSums, tilt: Float[Array, " b"], level: Float[Array, " b"], *, point: bool
-) -> _LineIntegral:
-    r"""Integrate $\varphi_\theta(\omega) g(\theta + i\omega)$; with `point` $g = \Delta$, for one value.
-
-    The characteristic function of a sum of few values returns to moduli near one (on a lattice that
-    is nearly a coarser one, say), which the expansion does not see. From 5 over the tilted
-    deviation on it is integrated numerically, on a lattice to the end of its period. The level is
-    that of S less its mean without tilt; the scale is $e^{K(\theta) - \theta t} / \sqrt{2\pi}$.
-    """
-    cumulants = letter_scores.centred_cumulants(sums, tilt)
-    ahead = cumulants.mean - level
-    unit = 1 / jnp.sqrt(jnp.where(cumulants.variance > 0, cumulants.variance, 1.0))
-    step = jnp.where(sums.step > 0, sums.step, 1.0)
-    needed = jnp.ceil(jnp.maximum(jnp.pi / step / (_SPACING * unit), _CHUNK))
-    fits = (sums.step > 0) & (needed <= _FREQUENCIES)
-    spacing = jnp.where(fits, jnp.pi / step / needed, _SPACING * unit)
-    needed = jnp.where(fits, needed, _FREQUENCIES)
-    p = letter_scores.tilted(sums, tilt)
-    centred = jnp.where(p > 0, sums.values - jnp.sum(p * sums.values, -1, keepdims=True), 0.0)
-
-    # The midpoint rule; over the whole period of a lattice it converges exponentially.
-    def add(chunk: Array, total: Float[Array, "2 b"]) -> Float[Array, "2 b"]:
-        node = (chunk * _CHUNK + jnp.arange(_CHUNK))[:, None]
-        frequency = (node + 0.5) * spacing
-        letters = jnp.sum(p * jnp.exp(1j * frequency[..., None, None] * centred), axis=-1)
-        size = jnp.log(jnp.maximum(jnp.abs(letters), 1e-300))
-        log_phi = jnp.sum(sums.counts * (size + 1j * jnp.angle(letters)), axis=-1)
-        s = tilt + 1j * frequency
-        half = jnp.clip(tilt * step / 2, -350.0, 350.0) + 0.5j * frequency * step
-        g = jnp.where(sums.step > 0, step / (2 * jnp.sinh(half)), 1 / s)
-        whole = (jnp.exp(log_phi + 1j * frequency * ahead) * (step if point else g)).real
-        whole = jnp.where(node < needed, whole, 0.0)
-        far = jnp.where(frequency > _NEIGHBOURHOOD * unit, whole, 0.0)
-        return total + jnp.stack([far.sum(axis=0), whole.sum(axis=0)])
-
-    chunks = jnp.ceil(jnp.max(needed) / _CHUNK).astype(int)
-    total = jax.lax.fori_loop(0, chunks, add, jnp.zeros((2, tilt.size)))
-    log_scale = cumulants.log_mean - tilt * level - 0.5 * math.log(2 * math.pi)
-    rest, whole = total * spacing * math.sqrt(2 / math.pi)
-    return _LineIntegral(rest, whole, log_scale, fits)
-
-
 def _log_point(sums: ScoreSums, tilt: Float[Array, " b"]) -> Float[Array, " b"]:
     """Ln of the probability of the lattice point that is the mean of the tilted sum.
 
@@ -303,7 +247,7 @@ def _log_point(sums: ScoreSums, tilt: Float[Array, " b"]) -> Float[Array, " b"]:
     step = jnp.where(sums.step > 0, sums.step, 1.0)
     variance = jnp.where(variance > 0, variance, 1.0)
     second = fourth / variance**2 / 8 - 5 * third**2 / variance**3 / 24
-    line = _line_integral(sums, tilt, mean, point=True)
+    line = line_integral(sums, tilt, mean, point=True)
     peak = step / jnp.sqrt(variance)
     fails = (jnp.abs(second) > _TRUSTED) | (jnp.abs(line.rest) > _TRUSTED * peak)
     density = jnp.where(fails, line.whole, peak * (1 + second) + line.rest)

@@ -27,11 +27,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
-from rdsim.codes.quantizers.product import (
-    ProductQuantizer,
-    long_product_quantizer,
-    product_quantizer,
-)
+from rdsim.codes.quantizers.product import ProductQuantizer
+from rdsim.codes.quantizers.product_fits import long_product_quantizer, product_quantizer
 from rdsim.learning.families.dual_encoder import ContrastiveLearner
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.reranking import CANDIDATES
