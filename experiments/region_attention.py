@@ -186,7 +186,7 @@ def _converse(config: Config) -> dict[str, np.ndarray]:
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """No family beats the converse; each beats chance and its start; attention finds the parts."""
+    """No family beats the converse; each beats a random ranking and its start; attention finds the parts."""
     most = dataset.isel(bits=-1)
     sets = most.sel(family=[CONCATENATED, AVERAGED])
     return [
@@ -199,7 +199,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C27",
-            "MRR by which chance lies above a family's interval at the most bits",
+            "MRR by which a random ranking lies above a family's interval at the most bits",
             "Monte Carlo",
             family_points.random_order_mrr(dataset.attrs["log2_size"]) - most.lower.min(),
             0.0,

@@ -177,7 +177,7 @@ def _density(source: DiscreteSource) -> np.ndarray:
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """No loss beats the converse; all beat chance and their start; what C30 says of the scores."""
+    """No loss beats the converse; all beat a random ranking and their start; what C30 says of the scores."""
     right = dataset.sel(share=0.0)
     most = dataset.isel(share=-1).mean("seed")
     robust = [rule for rule in dataset.rule.values if rule != PLAIN]
@@ -192,7 +192,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C27",
-            "MRR by which chance lies above the interval of any loss, at any share of wrong pairs",
+            "MRR by which a random ranking lies above the interval of any loss, at any share of wrong pairs",
             "Monte Carlo",
             family_points.random_order_mrr(dataset.attrs["log2_size"]) - dataset.lower.min(),
             0.0,

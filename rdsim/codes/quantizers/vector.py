@@ -161,16 +161,7 @@ def entropy_constrained_quantizer(
     generator = validation.host_generator(key)
     points = np.asarray(training_items(items))
     K, starts, iterations = _counts(codebook_size, starts, iterations)
-    if (slope is None) == (rate is None):
-        raise ValueError(
-            f"exactly one of slope and rate must be given, got slope={slope}, rate={rate}"
-        )
-    name, value = ("slope", slope) if rate is None else ("rate", rate)
-    wanted = float(
-        validation.interval(
-            name, value, low=0.0, open_low=True, high=np.inf, open_high=True, ndim=0
-        )
-    )
+    wanted = slope_or_rate(slope, rate)
     starting = [seeds(generator, points, K, "codebook_size") for _ in range(starts)]
     if rate is None:
         # Every start ends at a local optimum of D + H(U)/s; the lowest of these is kept.
@@ -179,6 +170,17 @@ def entropy_constrained_quantizer(
             key=lambda code: float(code.distortion) + _index_entropy(code) / wanted,
         )
     return _constrained_at_rate(generator, points, wanted, starting, iterations)
+
+
+def slope_or_rate(slope: ArrayLike | None, rate: ArrayLike | None) -> float:
+    """The one that is given, a positive number."""
+    if (slope is None) == (rate is None):
+        raise ValueError(
+            f"exactly one of slope and rate must be given, got slope={slope}, rate={rate}"
+        )
+    if rate is None:
+        return float(validation.positive("slope", slope, ndim=0))
+    return float(validation.positive("rate", rate, ndim=0))
 
 
 def _constrained_at_rate(
