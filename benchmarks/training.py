@@ -11,9 +11,16 @@ import optax
 from flax import nnx
 
 from benchmarks._rows import Row, Side, compare
-from rdsim.learning import ContrastiveLearner, DualEncoder, Schedule, architecture, train
+from rdsim.learning import (
+    ContrastiveLearner,
+    ConvNet,
+    DualEncoder,
+    Schedule,
+    Transformer,
+    architecture,
+    train,
+)
 from rdsim.learning.families.pairs import BATCH, draw_batch
-from rdsim.learning.training.encoders import ConvNet, Transformer
 
 TITLE = "Training beside a plain loop"
 

@@ -18,8 +18,7 @@ import xarray
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import family_points
 from rdsim import limits, sources
-from rdsim.learning import array_pairs
-from rdsim.learning.families.variants import GapFamily
+from rdsim.learning import GapFamily, array_pairs
 
 CLAIMS = ("C27", "C30")
 FAMILIES: Final = {

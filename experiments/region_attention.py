@@ -17,9 +17,7 @@ import xarray
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import family_points
 from rdsim import limits, sources
-from rdsim.learning import array_pairs
-from rdsim.learning.families.dual_encoder import DualEncoderFamily
-from rdsim.learning.families.rankers import RegionAttentionFamily
+from rdsim.learning import DualEncoderFamily, RegionAttentionFamily, array_pairs
 
 CLAIMS = ("C27",)
 CONCATENATED: Final = "sets, concatenated"

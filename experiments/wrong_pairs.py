@@ -16,8 +16,7 @@ from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import family_points
 from experiments.shared.family_pairs import drawn, falling_correlations
 from rdsim import limits, sources
-from rdsim.learning import ItemPairs, array_pairs
-from rdsim.learning.families.variants import RobustFamily
+from rdsim.learning import ItemPairs, RobustFamily, array_pairs
 from rdsim.sources import DiscreteSource, Discretisation
 from rdsim.validation import host_generator
 

@@ -51,6 +51,7 @@ def instance(name: str, value: Any, *kinds: type) -> Any:
 def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     """The value, which must be one of the words."""
     words = tuple(allowed)
+    # An array is neither hashable nor equal to a word.
     if not isinstance(value, str) or value not in words:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, words))}, got {value!r}")
     return value

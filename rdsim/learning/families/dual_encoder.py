@@ -223,6 +223,8 @@ class ContrastiveLearner:
 
     def loss(self, model: Any, batch: Any, *_: Any) -> LossAndRecord:
         """InfoNCE of a batch (queries, items, ...); records its bound on I(X;Y) in bits."""
+        if not callable(getattr(model, "scores", None)):
+            raise TypeError(f"build must make a module with the method scores, got {type(model)}")
         queries, items = batch[:2]
         if self.candidates is None:
             contrast = info_nce_loss(model.scores(queries, items))

@@ -144,8 +144,8 @@ class StochasticCodeLearner:
         for name in ("item_dimension", "query_dimension", "modalities"):
             validation.integer(name, getattr(self, name), low=1)
         validation.integer("codewords", self.codewords, low=2)
-        validation.choice("scores", self.scores, SCORES)
-        validation.choice("relaxation", self.relaxation, RELAXATIONS)
+        for name, allowed in (("scores", SCORES), ("relaxation", RELAXATIONS)):
+            validation.choice(name, getattr(self, name), allowed)
         validation.interval(
             "temperatures", self.temperatures, low=0.0, open_low=True, open_high=True, ndim=1
         )

@@ -36,6 +36,8 @@ _LIGHT: Final = 1e-3
 """Mass of the rows that are certified apart, relative to the tolerance: each may cost some tens of bits."""
 _COVER: Final = 1e-2
 """Mass of q for rows that are certified apart and that no other letter reaches, relative to the tolerance."""
+_LARGEST: Final = 1.0
+"""Bits that a tolerance counts as at most in these two, which are masses and must stay small."""
 _ONE_THREAD: Final = 2**20
 """Entries of the distortion table up to which products of matrices run in one thread: several would spend
 more time waiting for one another than computing."""
@@ -155,7 +157,7 @@ def _best_candidate(
     def certified(q: Any) -> Point:
         q = q / q.sum()
         if light is not None:
-            q = _covering(K, q, light, _COVER * tolerance)
+            q = _covering(K, q, light, _COVER * min(tolerance, _LARGEST))
         return _certify(p, K, cost, slope, q, light)
 
     q, w = solved
@@ -177,7 +179,7 @@ def _light_rows(p: Float[np.ndarray, " y"], tolerance: float) -> Bool[np.ndarray
     """
     order = np.argsort(p, kind="stable")
     light = np.zeros(p.size, bool)
-    light[order] = np.cumsum(p[order]) <= _LIGHT * tolerance
+    light[order] = np.cumsum(p[order]) <= _LIGHT * min(tolerance, _LARGEST)
     light &= p > 0
     return light if light.any() else None
 

@@ -228,10 +228,14 @@ def saddlepoint_of(sums: ScoreSums, level: Float[Array, " b"]) -> Float[Array, "
         missing = upwards * (wanted - centred_cumulants(sums, upwards * end).mean)
         return (missing > 0) & (end < 1e15 * unit)
 
-    far = jax.lax.while_loop(
-        lambda end: jnp.any(too_short(end)),
-        lambda end: jnp.where(too_short(end), 2 * end, end),
-        unit,
+    def doubled(search: tuple[Array, Array]) -> tuple[Array, Array]:
+        end, short = search
+        end = jnp.where(short, 2 * end, end)
+        return end, too_short(end)
+
+    # The first doubling gives the unit itself, so that the loop holds the only copy of the test.
+    far, _ = jax.lax.while_loop(
+        lambda search: jnp.any(search[1]), doubled, (unit / 2, jnp.ones(unit.shape, bool))
     )
 
     def unfinished(search: _Search) -> Array:

@@ -75,22 +75,20 @@ class QuantizedEncoder(DualEncoder):
             rngs: of the first parameters.
 
         """
-        validation.choice("kind", kind, KINDS)
-        number = validation.integer("stages", stages, low=1)
-        self.levels = validation.integer("levels", levels, low=2)
+        self.levels = levels
         residual = kind == "residual"
         super().__init__(
             query_size=query_size,
             item_size=item_size,
             hidden=hidden,
-            dimension=dimension if residual else number,
+            dimension=dimension if residual else stages,
             unit=False,
-            temperature=1.0 if residual else math.sqrt(number),
+            temperature=1.0 if residual else math.sqrt(stages),
             rngs=rngs,
         )
-        shape = (number, levels, dimension)
+        shape = (stages, levels, dimension)
         # Later stages refine: their codewords start smaller than those before.
-        sizes = 0.5 * 0.8 ** jnp.arange(number, dtype=jnp.float32)[:, None, None]
+        sizes = 0.5 * 0.8 ** jnp.arange(stages, dtype=jnp.float32)[:, None, None]
         self.codebooks = (
             nnx.Param(jax.random.normal(rngs.params(), shape, jnp.float32) * sizes)
             if residual
