@@ -1,4 +1,4 @@
-"""Every family of the catalogue: it beats chance and its own untrained start, and same keys give same digits."""
+"""Every family of the catalogue: it beats a random ranking and its own untrained start, and same keys give same digits."""
 
 import functools
 

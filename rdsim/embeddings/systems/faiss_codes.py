@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from rdsim.codes.quantizers.product import most_block_bits
+from rdsim.codes.quantizers.product_fits import most_block_bits
 from rdsim.embeddings.data.formats import import_needed
 from rdsim.embeddings.spaces import Space
 from rdsim.embeddings.systems.code import FittedCode, Maker, Training, in_space

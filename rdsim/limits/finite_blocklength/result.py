@@ -100,14 +100,9 @@ def grid(
     block_lengths: ArrayLike, excess_probability: ArrayLike
 ) -> tuple[Int[Array, "*grid"], Float[Array, "*grid"]]:
     """Check block lengths and excess probabilities and broadcast them to one shape."""
-    n = validation.interval("block_lengths", block_lengths, low=1.0, high=float(MAX_BLOCK_LENGTH))
-    host = np.asarray(n)
-    if (host != np.round(host)).any():
-        raise ValueError(f"block_lengths must be integers, got {host!r}")
-    if host.size == 0:
-        raise ValueError("block_lengths must hold at least one, got none")
-    eps = excess_probabilities(excess_probability)
-    lengths, eps = jnp.broadcast_arrays(n.astype(int), eps)
+    n = validation.counts("block_lengths", block_lengths, low=1, high=MAX_BLOCK_LENGTH)
+    lengths = jnp.asarray(validation.not_empty("block_lengths", n).astype(int))
+    lengths, eps = jnp.broadcast_arrays(lengths, excess_probabilities(excess_probability))
     return lengths, eps
 
 
