@@ -139,7 +139,9 @@ def _sample(
     return jnp.stack(own, axis=-1), y
 
 
-def multimodal(p: ArrayLike, channels: Sequence[Any], *, common: Any = None) -> MultimodalSource:
+def multimodal(
+    p: ArrayLike, channels: Sequence[Any], *, common: ArrayLike | None = None
+) -> MultimodalSource:
     r"""A discrete item with K modalities, independent given it except for a common part.
 
     Args:
