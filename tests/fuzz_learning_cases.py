@@ -253,6 +253,15 @@ CASES: Final[dict[str, Call]] = {
         "means": anywhere(points(SQUARE), "axes"),
         "precisions": anywhere(points(np.ones((4, 4)), -np.ones((4, 4))), "axes"),
     },
+    "learning.quantized_system": {
+        "key": key(),
+        "embed_items": Argument((unchanged, None), (*UNRELATED, 3, unchanged, (None, unchanged))),
+        "embed_queries": Argument((flat, None), (*UNRELATED, 3, flat, (None, flat))),
+        "items": points(ITEMS),
+        "bits": count(2, 0, 9),
+        "quantizer": one_of("product"),
+        "comparison": one_of("distance"),
+    },
     "learning.quantized_systems": {
         "key": key(),
         "model": thing(ENCODER, NEURAL, VQ),

@@ -27,7 +27,8 @@ from rdsim.codes.quantizers.entropy_weighted import (
     entropy_weighted_quantizer,
 )
 from rdsim.codes.quantizers.hashing import HyperplaneHash, hyperplane_hashing
-from rdsim.codes.quantizers.product import ProductQuantizer, product_quantizer
+from rdsim.codes.quantizers.product import ProductQuantizer
+from rdsim.codes.quantizers.product_fits import product_quantizer
 from rdsim.codes.quantizers.scalar import (
     ScalarQuantizer,
     lloyd_max_quantizer,
@@ -254,8 +255,7 @@ def fit_item_code(
         The code.
 
     """
-    if name not in CODES:
-        raise ValueError(f"name must be one of {tuple(CODES)}, got {name!r}")
+    validation.choice("name", name, CODES)
     validation.prng_key("key", key)
     number = validation.integer("bits", bits, low=1, high=12)
     points = training_items(items)

@@ -51,8 +51,7 @@ def streamed_codes(
         raise ValueError(f"batches must have shape (T, N, d), none zero, got {items.shape}")
     number = validation.integer("codebook_size", codebook_size, low=1, high=items.shape[1])
     more = validation.integer("growth", growth, low=1, high=items.shape[1])
-    if policy not in POLICIES:
-        raise ValueError(f"policy must be one of {POLICIES}, got {policy!r}")
+    validation.choice("policy", policy, POLICIES)
     codes = [vector_quantizer(jax.random.fold_in(key, 0), items[0], number)]
     for t in range(1, len(items)):
         if policy == "fixed":

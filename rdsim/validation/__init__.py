@@ -30,6 +30,7 @@ from rdsim.validation.arrays import (
     tolerance,
 )
 from rdsim.validation.objects import (
+    choice,
     function,
     host_generator,
     instance,
@@ -58,6 +59,7 @@ __all__ = [
     "bounded",
     "broadcast",
     "channel",
+    "choice",
     "coordinates",
     "counts",
     "directions",

@@ -1,6 +1,7 @@
 """Checks of single numbers and of objects: integers, functions, paths, keys."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,15 @@ def instance(name: str, value: Any, *kinds: type) -> Any:
     if not isinstance(value, kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds)
         raise TypeError(f"{name} must be a {wanted}, got {type(value)}")
+    return value
+
+
+def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """The value, which must be one of the words."""
+    words = tuple(allowed)
+    # An array is neither hashable nor equal to a word.
+    if not isinstance(value, str) or value not in words:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, words))}, got {value!r}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Every family of the catalogue: it beats chance and its own untrained start, and same keys give same digits."""
+"""Every family of the catalogue: it beats a random ranking and its own untrained start, and same keys give same digits."""
 
 import functools
 
@@ -8,7 +8,14 @@ import pytest
 from flax import nnx
 
 from rdsim import limits
-from rdsim.learning import DualEncoder, architecture, quantized_systems
+from rdsim.learning import (
+    ContrastiveLearner,
+    DualEncoder,
+    architecture,
+    fitted_models,
+    quantized_system,
+    quantized_systems,
+)
 from rdsim.learning.families.catalogue import FAMILIES, fit_family
 from rdsim.learning.families.dual_encoder import DualEncoderFamily, triplet_loss
 from rdsim.learning.families.hashing import HashingFamily
@@ -106,24 +113,61 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_more_codewords_than_training_pairs_are_refused_by_the_name_of_the_bits(name):
+@pytest.mark.parametrize(
+    ("bits", "message"),
+    [
+        ((4, 6), "bits must leave k-means at most one codeword .* 50 train"),
+        ((13, 900), r"bits must be at most \d+ with \d+ coordinates .* got (13|900)"),
+    ],
+    ids=["k-means", "product"],
+)
+def test_bits_that_so_few_pairs_cannot_have_are_refused_before_any_step(name, bits, message):
     pairs = array_pairs(jax.random.key(2), *(part[:60] for part in data()[1:]), held_out=10)
-    # So many steps would not end: what is refused is refused before any.
+    # So many steps would not end.
     plan = Schedule(steps=10**9, evaluate_every=10**9)
-    with pytest.raises(
-        ValueError, match=r"bits must leave k-means at most one codeword .* 50 train"
-    ):
-        fit_family(jax.random.key(3), name, pairs, bits=(4, 6), schedule=plan)
+    with pytest.raises(ValueError, match=message):
+        fit_family(jax.random.key(3), name, pairs, bits=bits, schedule=plan)
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_more_bits_than_coordinates_hold_are_refused_before_any_step(name):
-    pairs = array_pairs(jax.random.key(2), *(part[:60] for part in data()[1:]), held_out=10)
-    plan = Schedule(steps=10**9, evaluate_every=10**9)
-    with pytest.raises(
-        ValueError, match=r"bits must be at most \d+ with \d+ coordinates .* got (13|900)"
-    ):
-        fit_family(jax.random.key(3), name, pairs, bits=(13, 900), schedule=plan)
+def unlike_its_queries(keys, data, bits, schedule):
+    """A family whose queries are embedded in another dimension than its items."""
+    del schedule
+    of_items, of_queries = (lambda _, points: points), (lambda _, points: points[0, :1])
+    return [
+        quantized_system(keys[0], (of_items, None), (of_queries, None), data.sample[1], b)
+        for b in bits
+    ]
+
+
+@pytest.mark.parametrize(
+    ("family", "error", "message"),
+    [
+        ("CCAA", ValueError, r"family must be one of 'InfoNCE, k-means', .* got 'CCAA'"),
+        (
+            lambda *_: None,
+            ValueError,
+            "family must return a list of 2 systems, .* got <class 'None",
+        ),
+        (lambda *_: [], ValueError, "family must return a list of 2 systems, .* got 0"),
+        (lambda *_: [1, 2], TypeError, "family: system must be a tuple of two"),
+        (lambda *_: [(1, 2), (1, 2)], TypeError, "family: decoder must be a Decoder"),
+        (unlike_its_queries, ValueError, r"family: decoder must score .* of shape \(2, 2\)"),
+    ],
+)
+def test_a_family_of_ones_own_that_returns_no_systems_is_named(family, error, message):
+    with pytest.raises(error, match=message):
+        fit_family(jax.random.key(3), family, data()[0], bits=(2, 3))
+
+
+class WithoutScores(nnx.Module):
+    def __init__(self, rngs):
+        self.layer = nnx.Linear(2, 2, rngs=rngs)
+
+
+def test_a_module_without_scores_is_named():
+    learner = ContrastiveLearner(build=architecture(WithoutScores))
+    with pytest.raises(TypeError, match="build must make a module with the method scores, got"):
+        fitted_models(jax.random.key(0), learner, data()[0], Schedule(steps=1))
 
 
 @pytest.mark.parametrize("bits", [3, 16])

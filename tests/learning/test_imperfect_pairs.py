@@ -228,10 +228,9 @@ def test_two_tasks_are_learned_at_once():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (
-            lambda: wrong_pairs.RobustLearner(build=architecture(DualEncoder), rule="none"),
-            "rule must be",
-        ),
+        (lambda: wrong_pairs.RobustFamily(rule="none"), "rule must be one of"),
+        (lambda: wrong_pairs.RobustFamily(rule="plain", share=1.0), r"share must lie in \[0, 1\)"),
+        (lambda: wrong_pairs.RobustFamily(rule="plain", quantizer="x"), "quantizer must be one of"),
         (lambda: GapFamily(reading="zeros"), "reading must be"),
         (lambda: GapFamily(reading="prediction", gaps=True), "gaps must be False"),
         (

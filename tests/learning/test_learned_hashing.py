@@ -256,11 +256,9 @@ def test_fewer_coordinates_than_bits_are_named():
         sign_code(3, coordinates=2)
 
 
-def test_more_bits_than_a_network_has_and_unknown_teachers_are_named(system):
+def test_more_bits_than_a_network_has_are_named(system):
     with pytest.raises(ValueError, match=r"bits must be in \[1, 8\], got 9"):
         hashing_system(system[0], ITEMS, 9)
-    with pytest.raises(ValueError, match="by must be one of"):
-        HashLearner(build=_model(0)[0].build, by="agreement")
 
 
 def test_classes_are_asked_for_by_name():

@@ -62,7 +62,7 @@ def test_the_nearest_codeword_is_stored_and_compared_with_the_query(model, quant
 
 
 def test_product_words_are_combinations_of_two_blocks(model):
-    stored = np.asarray(model.embed_items(ITEMS), float)
+    stored = jnp.asarray(model.embed_items(ITEMS), float)
     code = quantize_embeddings(jax.random.key(0), stored, 4, "product")
     assert [book.shape for book in code.codebooks] == [(4, 2), (4, 2)]
     rotated = (np.asarray(code.codewords) - code.centre) @ np.asarray(code.rotation).T
@@ -72,6 +72,18 @@ def test_product_words_are_combinations_of_two_blocks(model):
     odd = quantize_embeddings(jax.random.key(0), stored, 3, "product")
     assert [book.shape[0] for book in odd.codebooks] == [2, 2, 2]
     assert len(quantize_embeddings(jax.random.key(0), stored, 1, "product").codewords) == 2
+
+
+@pytest.mark.parametrize("quantizer", ["k-means", "product"])
+def test_embeddings_that_occur_several_times_have_a_codeword_each(quantizer):
+    distinct = np.array([[0.0, 1.0], [2.0, -1.0], [3.0, 0.5]])
+    code = quantize_embeddings(
+        jax.random.key(0), jnp.asarray(np.repeat(distinct, 20, 0)), 4, quantizer
+    )
+    found = np.asarray(code.codewords)
+    np.testing.assert_allclose(found[np.argsort(found[:, 0])], distinct, rtol=0, atol=1e-12)
+    one = quantize_embeddings(jax.random.key(0), jnp.ones((60, 2)), 4, quantizer)
+    np.testing.assert_allclose(one.codewords, [[1.0, 1.0]], rtol=0, atol=1e-12)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,7 +115,7 @@ def test_a_fit_trains_on_pairs_of_the_source_and_stores_the_training_items(monke
     source = gaussian_mixture([1.0], [[0.0, 1.0]], 0.5, query_noise=[0.1, 0.2, 0.3])
     seen = []
 
-    def fitted_models(key, learner, data, schedule, *, settings):
+    def fitted_models(_key, learner, data, schedule, *, settings):
         seen.extend([learner, data, schedule, settings])
         return [_Scale()]
 
@@ -165,7 +177,7 @@ def test_C4_no_fitted_system_lies_beyond_the_converse():
         assert _beyond(code, decoder) <= 0
 
 
-def _as_it_is(parameters, points):
+def _as_it_is(_parameters, points):
     return points
 
 

@@ -10,6 +10,7 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rdsim.learning.families.catalogue import fit_family
 from rdsim.learning.families.pairs import array_pairs
 from rdsim.learning.families.rankers import region_attention
 from rdsim.learning.held_out_points import held_out_point
@@ -134,9 +135,33 @@ def test_a_family_of_sets_is_trained_to_find_its_items():
 
 
 @pytest.mark.parametrize(
+    ("regions", "bits", "message"),
+    [
+        (3, 12, "regions must divide the 4 numbers of an item, got 3"),
+        (2, 1, "bits must leave 2 regions two codewords each, got 1"),
+        (2, 900, "bits must leave each of 2 regions what a product quantizer holds, got 900"),
+    ],
+)
+def test_sets_that_cannot_be_stored_are_refused_before_any_step(regions, bits, message):
+    x, y = np.random.default_rng(0).normal(size=(2, 80, 4))
+    pairs = array_pairs(jax.random.key(0), x, y, held_out=32)
+    # So many steps would not end.
+    plan = Schedule(steps=10**9, evaluate_every=10**9)
+    with pytest.raises(ValueError, match=message):
+        fit_family(
+            jax.random.key(1),
+            region_attention.RegionAttentionFamily(regions=regions),
+            pairs,
+            bits=(bits,),
+            schedule=plan,
+        )
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: built("added"), "joined must be one of"),
+        (lambda: region_attention.RegionAttentionFamily(joined="added"), "joined must be one of"),
+        (lambda: region_attention.RegionAttentionFamily(regions=0), "regions must be at least 1"),
         (lambda: region_attention.shared_codewords(4, 2), "bits must leave 4 regions"),
         (
             lambda: region_attention.RegionAttention(

@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from line_fit import PLAN, SCALES, Fit, by_hand, reference, runs, same, trained
 
 from rdsim.learning.training import loop as training
+from rdsim.learning.training.parameter_vector import layout_of, vector
 from rdsim.learning.training.schedule import Schedule
 from rdsim.learning.training.trained import TrainingDivergedError
 
@@ -165,3 +167,26 @@ def test_progress_is_shown_to_those_who_ask(capsys):
     assert silent.out + silent.err == ""
     trained(progress=True)
     assert "Fit" in capsys.readouterr().err
+
+
+class Scalar(nnx.Module):
+    """A parameter without axes beside one with two."""
+
+    def __init__(self, rngs):
+        del rngs
+        self.scale = nnx.Param(jnp.float32(3.0))
+        self.table = nnx.Param(jnp.arange(6, dtype=jnp.float32).reshape(2, 3))
+
+
+@dataclasses.dataclass(frozen=True)
+class ScalarLearner:
+    build = Scalar
+
+
+@pytest.mark.parametrize("where", [np.asarray, jnp.asarray])
+def test_a_vector_becomes_the_module_again_on_the_host_and_the_device(where):
+    layout = layout_of(ScalarLearner())
+    found = layout.module(where(vector(nnx.split(Scalar(nnx.Rngs(0)))[1])))
+    assert found.scale[...].shape == ()
+    assert float(found.scale[...]) == 3
+    np.testing.assert_array_equal(found.table[...], np.arange(6.0).reshape(2, 3))

@@ -364,7 +364,7 @@ def test_slopes_in_several_calls_are_those_of_one(monkeypatch, count, calls):
     p, d = _random(5, seed=3)
     slopes = np.geomspace(1, 30, count)
     whole = limits.rate_distortion_curve(p, d, slopes, method="dense")
-    module = importlib.import_module("rdsim.limits.rate_distortion.discrete")
+    module = importlib.import_module("rdsim.limits.rate_distortion._slopes")
     monkeypatch.setattr(module, "_ENTRIES_A_CALL", 3 * d.size)
     made, solve = [], module._solve_slopes
     monkeypatch.setattr(

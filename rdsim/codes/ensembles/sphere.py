@@ -58,6 +58,7 @@ _SEARCH: Final = 13
 _ROUNDING: Final = 2e-9
 """Added to the estimate of the error, for what either rule leaves out."""
 _EQUAL_CORRELATIONS: Final = 1e-12
+"""Canonical correlations that differ by less differ by rounding: the pair is isotropic."""
 
 
 @result
@@ -135,8 +136,7 @@ def sphere_ensemble(
     parsed = parse_loss(loss)
     size = np.asarray(validation.interval("log2_size", log2_size, low=1.0, high=1000.0), float)
     validation.not_empty("log2_size", jnp.asarray(size))
-    if code not in SPHERE_CODES:
-        raise ValueError(f"code must be one of {SPHERE_CODES}, got {code!r}")
+    validation.choice("code", code, SPHERE_CODES)
     least = 0.0 if code == "random_codewords" else 1.0
     stored = np.asarray(validation.interval("bits", bits, low=least, high=1000.0), float)
     wanted = None

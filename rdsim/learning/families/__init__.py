@@ -4,6 +4,7 @@
 """
 
 from rdsim.learning.families.adversarial import AdversarialFamily
+from rdsim.learning.families.beyond_pairs import UnpairedFamily
 from rdsim.learning.families.canonical_correlations import (
     CanonicalCorrelations,
     canonical_correlation_analysis,
@@ -13,15 +14,23 @@ from rdsim.learning.families.deep_cca import total_correlation
 from rdsim.learning.families.dual_encoder import (
     ContrastiveLearner,
     DualEncoder,
+    DualEncoderFamily,
     info_nce_loss,
     triplet_loss,
 )
-from rdsim.learning.families.hashing import with_hamming
+from rdsim.learning.families.hashing import HashingFamily, with_hamming
 from rdsim.learning.families.pairs import ItemPairs, array_pairs, fitted_models, item_pairs
+from rdsim.learning.families.rankers import RankFusionFamily, RegionAttentionFamily
 from rdsim.learning.families.reranking import distillation_loss
 from rdsim.learning.families.shared_latent import log_overlap, product_of_experts
 from rdsim.learning.families.stored.embedded_codes import EmbeddedCode, embedded_code
-from rdsim.learning.families.stored_embeddings import quantized_systems, stored_systems
+from rdsim.learning.families.stored.learned_quantizers import QuantizedFamily
+from rdsim.learning.families.stored_embeddings import (
+    quantized_system,
+    quantized_systems,
+    stored_systems,
+)
+from rdsim.learning.families.variants import GapFamily, RobustFamily
 
 __all__ = [
     "FAMILIES",
@@ -29,8 +38,16 @@ __all__ = [
     "CanonicalCorrelations",
     "ContrastiveLearner",
     "DualEncoder",
+    "DualEncoderFamily",
     "EmbeddedCode",
+    "GapFamily",
+    "HashingFamily",
     "ItemPairs",
+    "QuantizedFamily",
+    "RankFusionFamily",
+    "RegionAttentionFamily",
+    "RobustFamily",
+    "UnpairedFamily",
     "array_pairs",
     "canonical_correlation_analysis",
     "distillation_loss",
@@ -41,6 +58,7 @@ __all__ = [
     "item_pairs",
     "log_overlap",
     "product_of_experts",
+    "quantized_system",
     "quantized_systems",
     "stored_systems",
     "total_correlation",

@@ -14,12 +14,13 @@ The families with options of their own are frozen dataclasses: `AdversarialFamil
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import jax
 from jaxtyping import Array, Key
 
 from rdsim import validation
+from rdsim.codes.item_code import item_code
 from rdsim.learning.families.adversarial import AdversarialFamily
 from rdsim.learning.families.beyond_pairs import UnpairedFamily, graph_family
 from rdsim.learning.families.cca import cca_family
@@ -38,11 +39,13 @@ from rdsim.learning.families.rankers import (
 )
 from rdsim.learning.families.reranking import cross_attention_learner, distilled_family
 from rdsim.learning.families.shared_latent import shared_latent_family
+from rdsim.learning.families.stored import LongCode
 from rdsim.learning.families.stored.learned_quantizers import QuantizedFamily
 from rdsim.learning.families.stored_embeddings import StoredFamily
 from rdsim.learning.families.variants import GapFamily, RobustFamily, multi_task_encoder
 from rdsim.learning.training.schedule import Schedule, checked_schedule
 from rdsim.number_types import Integer
+from rdsim.simulation.coded_items import Decoder
 from rdsim.sources import GaussianSource
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.transformations import on_host
@@ -116,14 +119,14 @@ def fit_family(
         and up to 12 bits, for `held_out_point` in every case.
 
     Raises:
-        ValueError: if there is no family of this name, or a number is out of range.
+        ValueError: if there is no family of this name, a number is out of range, or a family of one's own does not
+            return a system for each number of bits.
+        TypeError: if it returns what is no code with a decoder.
 
     """
     validation.prng_key("key", key)
     if isinstance(family, str):
-        if family not in FAMILIES:
-            raise ValueError(f"family must be one of {tuple(FAMILIES)}, got {family!r}")
-        family = FAMILIES[family]
+        family = FAMILIES[validation.choice("family", family, FAMILIES)]
     validation.function("family", family)
     validation.instance("source", source, GaussianMixtureSource, GaussianSource, ItemPairs)
     plan = checked_schedule(Schedule() if schedule is None else schedule)
@@ -131,4 +134,31 @@ def fit_family(
     counts = validation.integers("bits", bits, low=1, high=_MOST_BITS)
     keys = jax.random.split(key, 4)
     data = source if isinstance(source, ItemPairs) else item_pairs(keys[0], source, number)
-    return family(keys[1:], data, counts, plan)
+    return _checked_systems(family(keys[1:], data, counts, plan), data, len(counts))
+
+
+def _checked_systems(found: Any, data: ItemPairs, number: int) -> list[System]:
+    """What a family returned, which must be as many systems, whose scores of a query fit the codewords."""
+    if not isinstance(found, list | tuple) or len(found) != number:
+        got = f"{len(found)}" if isinstance(found, list | tuple) else f"{type(found)}"
+        raise ValueError(
+            f"family must return a list of {number} systems, one for each number of bits, got {got}"
+        )
+    query = jax.ShapeDtypeStruct(data.sample[0].shape[1:], data.sample[0].dtype)
+    for system in found:
+        code, decoder = validation.pair("family: system", system)
+        validation.instance("family: decoder", decoder, Decoder)
+        if isinstance(code, LongCode):
+            continue
+        item_code("family: code", code)
+        try:
+            shape = jax.eval_shape(decoder.scores, decoder.parameters, query).shape
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"family: decoder must score codewords for queries of shape {query.shape}: {error}"
+            ) from error
+        if shape != code.codewords.shape[:1]:
+            raise ValueError(
+                f"family: decoder must give a score to each of {len(code.codewords)} codewords, got shape {shape}"
+            )
+    return list(found)

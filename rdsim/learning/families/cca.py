@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from rdsim import validation
 from rdsim.learning.families.canonical_correlations import canonical_correlation_analysis
 from rdsim.learning.families.pairs import ItemPairs, System
-from rdsim.learning.families.stored.embedded_codes import embedded_points, embedding
+from rdsim.learning.families.stored.embedded_codes import embedded_points
 from rdsim.learning.families.stored_embeddings import quantized_system
 from rdsim.learning.training.schedule import Schedule
 from rdsim.transformations import on_host
@@ -45,8 +44,8 @@ def canonical_systems(
     sample: Any,
     bits: tuple[int, ...],
     *,
-    regularisation: Any = 0.0,
-    dimension: Any = None,
+    regularisation: float = 0.0,
+    dimension: int | None = None,
 ) -> list[System]:
     r"""Quantize the canonical variables of items, and rank them by the density of Gaussian pairs.
 
@@ -75,8 +74,6 @@ def canonical_systems(
         ValueError: as `canonical_correlation_analysis` and the quantizer.
 
     """
-    bits = validation.integers("bits", bits, low=1)
-    validation.prng_key("key", key)
     of_items, of_queries = canonical_maps(
         embed_items,
         embed_queries,
@@ -97,20 +94,15 @@ def canonical_maps(
     embed_queries: tuple[Callable[[Any, Array], Array], Any],
     sample: Any,
     *,
-    regularisation: Any = 0.0,
-    dimension: Any = None,
+    regularisation: float = 0.0,
+    dimension: int | None = None,
 ) -> tuple[tuple[CanonicalMap, Any], tuple[CanonicalMap, Any]]:
     """Maps of items and of queries to the units of `canonical_systems`, whose arguments these are."""
-    item_map, item_parameters = embedding("embed_items", embed_items)
-    query_map, query_parameters = embedding("embed_queries", embed_queries)
-    queries, items = (
-        validation.coordinates("sample", part, ndim=ndim)
-        for part, ndim in zip(validation.pair("sample", sample), (3, 2), strict=True)
-    )
-    x = embedded_points(query_map, query_parameters, queries)
-    y = embedded_points(item_map, item_parameters, items)
+    (item_map, item_parameters), (query_map, query_parameters) = embed_items, embed_queries
+    x = embedded_points(query_map, query_parameters, sample[0])
+    y = embedded_points(item_map, item_parameters, sample[1])
     most = min(x.shape[1], y.shape[1])
-    wanted = most if dimension is None else validation.integer("dimension", dimension, low=1)
+    wanted = most if dimension is None else dimension
     found = canonical_correlation_analysis(x, y, min(most, wanted), regularisation=regularisation)
     spread = jnp.sqrt(1.0 - jnp.minimum(found.correlations, _MOST_CORRELATED) ** 2)
     weighted = found.map_y * (found.correlations / spread)

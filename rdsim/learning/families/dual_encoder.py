@@ -20,8 +20,8 @@ from rdsim import validation
 from rdsim.information import LN2, log_share
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored_embeddings import (
+    QUANTIZERS,
     checked_bits,
-    known_quantizer,
     quantized_systems,
 )
 from rdsim.learning.training.learner import LossAndRecord
@@ -223,6 +223,8 @@ class ContrastiveLearner:
 
     def loss(self, model: Any, batch: Any, *_: Any) -> LossAndRecord:
         """InfoNCE of a batch (queries, items, ...); records its bound on I(X;Y) in bits."""
+        if not callable(getattr(model, "scores", None)):
+            raise TypeError(f"build must make a module with the method scores, got {type(model)}")
         queries, items = batch[:2]
         if self.candidates is None:
             contrast = info_nce_loss(model.scores(queries, items))
@@ -282,7 +284,7 @@ class DualEncoderFamily:
     item_encoder: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
-        known_quantizer(self.quantizer)
+        validation.choice("quantizer", self.quantizer, QUANTIZERS)
         validation.function("learner", self.learner)
         for name in ("query_encoder", "item_encoder"):
             if getattr(self, name) is not None:

@@ -64,8 +64,7 @@ class FusedEncoder(nnx.Module):
             ValueError: if the fusion is unknown, a size is below one, or there is no hidden layer.
 
         """
-        if fusion not in FUSIONS:
-            raise ValueError(f"fusion must be one of {FUSIONS}, got {fusion!r}")
+        validation.choice("fusion", fusion, FUSIONS)
         number = validation.integer("modalities", modalities, low=1)
         if not hidden:
             raise ValueError(f"hidden must have one width or more, got {hidden}")

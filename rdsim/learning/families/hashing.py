@@ -85,11 +85,6 @@ def log_collisions(codewords: Float[Array, "n e"], bits: Any) -> Float[Array, ""
     return jnp.log(1 / number + jnp.sum(others * jnp.exp(logs)) / (number * (number - 1)))
 
 
-def _known_teacher(by: Any) -> None:
-    if by not in TEACHERS:
-        raise ValueError(f"by must be one of {TEACHERS}, got {by!r}")
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HashLearner:
     r"""Train a hash of B bits, B the setting of the run.
@@ -125,9 +120,6 @@ class HashLearner:
     by: str
     balance: float = 0.1
     spread: float = 0.3
-
-    def __post_init__(self) -> None:
-        _known_teacher(self.by)
 
     def loss(
         self, model: Any, batch: Any, _: Key[Array, ""], setting: Any, *__: Any
@@ -234,14 +226,13 @@ def hashing_system(model: Any, items: Any, bits: Any) -> System:
         The code and its decoder, for `operating_point` (of 12 bits or fewer) or `held_out_point`.
 
     """
-    number = validation.integer("bits", bits, low=1)
     items = training_items(items)
     (to_items, parameters), (to_queries, _) = (
         module_method(model, name) for name in ("embed_items", "embed_queries")
     )
     # All outputs are kept, so that hashes of different bits are one program.
     outputs = jax.eval_shape(to_items, parameters, jnp.asarray(items)).shape[-1]
-    validation.integer("bits", number, low=1, high=outputs)
+    number = validation.integer("bits", bits, low=1, high=outputs)
     if number > MAX_BITS:
         digits = SignDigits(number)
         long = LongCode(embed=to_items, parameters=parameters, digits=digits, width=outputs)
@@ -282,14 +273,13 @@ class HashingFamily:
     weight_decay: float = 1.0
 
     def __post_init__(self) -> None:
-        _known_teacher(self.by)
+        validation.choice("by", self.by, TEACHERS)
         validation.interval("weight_decay", self.weight_decay, low=0.0, open_high=True, ndim=0)
 
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
-        validation.integers("bits", bits, low=1)
         if self.by != "pairs" and len(np.unique(np.maximum(data.sample[2], -1))) < 2:
             raise ValueError(
                 "data must name two classes or more for a hash that is trained by classes; train it by "

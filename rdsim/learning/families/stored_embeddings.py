@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
-from rdsim.codes.distances import training_items
-from rdsim.codes.quantizers.product import (
+from rdsim.codes.distances import distinct_rows, training_items
+from rdsim.codes.quantizers.product_fits import (
     long_blocks,
     long_product_quantizer,
     product_quantizer,
@@ -40,8 +41,9 @@ QUANTIZERS: Final = ("k-means", "product")
 COMPARISONS: Final = ("inner product", "distance")
 
 
-@on_host
-def quantize_embeddings(key: Key[Array, ""], embeddings: Any, bits: Any, quantizer: str) -> Any:
+def quantize_embeddings(
+    key: Key[Array, ""], embeddings: Float[Array, "n e"], bits: int, quantizer: str
+) -> Any:
     """Fit a quantizer of b bits to embeddings.
 
     Args:
@@ -52,68 +54,69 @@ def quantize_embeddings(key: Key[Array, ""], embeddings: Any, bits: Any, quantiz
             factor of b above one, of as many bits each.
 
     Returns:
-        An `ItemCode` of embeddings, with 2^b codewords.
+        An `ItemCode` of embeddings, with 2^b codewords; where fewer embeddings are distinct, as those of items that
+        occur several times, with a codeword for each of them.
 
     Raises:
-        ValueError: if an argument is out of range, or there are fewer coordinates than blocks.
+        ValueError: if there are fewer embeddings than codewords, or fewer coordinates than blocks.
 
     """
-    validation.prng_key("key", key)
-    embeddings = training_items(embeddings, "embeddings")
-    number = validation.integer("bits", bits, low=1, high=MOST_LISTED_BITS)
-    checked_bits((number,), embeddings, known_quantizer(quantizer))
-    if quantizer == "k-means":
-        return vector_quantizer(key, embeddings, 2**number, starts=2)
-    blocks = next((factor for factor in range(2, number + 1) if number % factor == 0), 1)
+    checked_bits((bits,), embeddings, quantizer)
+    blocks = 1
+    if quantizer == "product":
+        blocks = next((factor for factor in range(2, bits + 1) if bits % factor == 0), 1)
+    size = 2 ** (bits // blocks)
+    distinct = distinct_rows(np.asarray(embeddings), size)
+    if quantizer == "k-means" or distinct < size:
+        return vector_quantizer(key, embeddings, min(size, distinct), starts=2)
     return product_quantizer(
         key,
         embeddings,
         subspaces=blocks,
-        codebook_size=2 ** (number // blocks),
+        codebook_size=size,
         rotate=True,
         starts=2,
     )
 
 
 def checked_bits(
-    bits: Any, items: Any, quantizer: str = "k-means", *, learner: Any = None
-) -> tuple[int, ...]:
-    """Check numbers of bits, before anything is trained.
+    bits: tuple[int, ...],
+    items: jax.ShapeDtypeStruct | Array,
+    quantizer: str = "k-means",
+    *,
+    learner: Any = None,
+) -> None:
+    """Check that items can be stored in these numbers of bits, before anything is trained.
 
     K-means has no more codewords than items, and the blocks of a long product quantizer have a coordinate each.
 
     Args:
         bits: of an item.
-        items: training items, shape (N, d).
+        items: training items (N, d), of which the shape and the type are all that counts.
         quantizer: of up to 12 bits.
         learner: of the module whose `embed_items` is stored; None where the items themselves are.
 
+    Raises:
+        ValueError: if they cannot.
+
     """
-    numbers = validation.integers("bits", bits, low=1)
-    long = [b for b in numbers if b > MOST_LISTED_BITS]
+    count = items.shape[0]
+    long = [b for b in bits if b > MOST_LISTED_BITS]
     if long:
 
-        def stored() -> Any:
-            return items if learner is None else learner.build(nnx.Rngs(0)).embed_items(items)
+        def stored(points: Array) -> Array:
+            return points if learner is None else learner.build(nnx.Rngs(0)).embed_items(points)
 
-        long_blocks(max(long), len(items), jax.eval_shape(stored).shape[-1])
+        long_blocks(max(long), count, jax.eval_shape(stored, items).shape[-1])
     # Beyond the listed bits, and for "product", blocks have few codewords each.
     most = MOST_LISTED_BITS if quantizer == "k-means" else 0
-    listed = [b for b in numbers if b <= most and 2**b > len(items)]
+    listed = [b for b in bits if b <= most and 2**b > count]
     if listed:
         raise ValueError(
-            f"bits must leave k-means at most one codeword for each of the {len(items)} training items, "
+            f"bits must leave k-means at most one codeword for each of the {count} training items, "
             f"got {listed[0]} bits, {2 ** listed[0]} codewords: train on more pairs, or store in fewer "
             f"bits or in more than {MOST_LISTED_BITS}"
         )
-    return numbers
-
-
-def known_quantizer(quantizer: Any) -> Any:
-    """Check the name of a quantizer."""
-    if quantizer not in QUANTIZERS:
-        raise ValueError(f"quantizer must be one of {QUANTIZERS}, got {quantizer!r}")
-    return quantizer
 
 
 @on_host
@@ -142,8 +145,8 @@ def quantized_system(
         The code and its decoder, for `operating_point`.
 
     """
-    if comparison not in COMPARISONS:
-        raise ValueError(f"comparison must be one of {COMPARISONS}, got {comparison!r}")
+    validation.choice("comparison", comparison, COMPARISONS)
+    validation.choice("quantizer", quantizer, QUANTIZERS)
     embedding("embed_queries", embed_queries)
     code, codewords = _stored(key, embedding("embed_items", embed_items), items, bits, quantizer)
     scores = Comparison(embed_queries[0], comparison == "distance")
@@ -315,6 +318,6 @@ class StoredFamily:
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
         learner = self.learner(data)
-        numbers = checked_bits(bits, data.sample[1], learner=learner)
+        checked_bits(bits, data.sample[1], learner=learner)
         (model,) = fitted_models(keys[0], learner, data, schedule, settings=(self.setting,))
-        return stored_systems(keys[1], model, data.sample[1], numbers)
+        return stored_systems(keys[1], model, data.sample[1], bits)

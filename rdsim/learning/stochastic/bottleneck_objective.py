@@ -145,8 +145,7 @@ class StochasticCodeLearner:
             validation.integer(name, getattr(self, name), low=1)
         validation.integer("codewords", self.codewords, low=2)
         for name, allowed in (("scores", SCORES), ("relaxation", RELAXATIONS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+            validation.choice(name, getattr(self, name), allowed)
         validation.interval(
             "temperatures", self.temperatures, low=0.0, open_low=True, open_high=True, ndim=1
         )

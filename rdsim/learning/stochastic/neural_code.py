@@ -66,8 +66,7 @@ class NeuralCode(nnx.Module):
             ValueError: if a number is out of range or the scores are unknown.
 
         """
-        if scores not in SCORES:
-            raise ValueError(f"scores must be one of {SCORES}, got {scores!r}")
+        validation.choice("scores", scores, SCORES)
         validation.integer("codewords", codewords, low=2)
         validation.integer("modalities", modalities, low=1)
         validation.integer("query_dimension", query_dimension, low=1)

@@ -1,5 +1,6 @@
 """One training loop for every learner: many runs side by side, early stopping, checkpoints."""
 
+from rdsim.learning.training.encoders import ConvNet, Recurrent, Transformer
 from rdsim.learning.training.learner import Learner
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.networks import MLP, architecture
@@ -8,10 +9,13 @@ from rdsim.learning.training.trained import Trained, TrainingDivergedError
 
 __all__ = [
     "MLP",
+    "ConvNet",
     "Learner",
+    "Recurrent",
     "Schedule",
     "Trained",
     "TrainingDivergedError",
+    "Transformer",
     "architecture",
     "train",
 ]

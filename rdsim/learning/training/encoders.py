@@ -119,9 +119,7 @@ class Recurrent(nnx.Module):
         self, *, vocabulary: int, outputs: int, width: int = 32, cell: str = "gru", rngs: nnx.Rngs
     ) -> None:
         """Make the layers for so many different tokens; the cell is "gru" or "lstm"."""
-        if cell not in CELLS:
-            raise ValueError(f"cell must be one of {CELLS}, got {cell!r}")
-        self.cell = cell
+        self.cell = validation.choice("cell", cell, CELLS)
         self.width = validation.integer("width", width, low=1)
         words = validation.integer("vocabulary", vocabulary, low=1)
         self.embedding = nnx.Embed(words, width, rngs=rngs)

@@ -28,7 +28,7 @@ class Layout:
         return jax.tree.unflatten(
             self.tree,
             [
-                part.reshape(*leading, *shape)
+                part.reshape((*leading, *shape))
                 for part, shape in zip(parts, self.shapes, strict=True)
             ],
         )

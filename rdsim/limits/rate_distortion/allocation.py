@@ -68,8 +68,7 @@ def allocation_penalty(
     """
     variance = _variances(variances)
     rate = validation.interval("total_rate", total_rate, low=0.0, high=math.inf, open_high=True)
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
+    validation.choice("split", split, SPLITS)
     distortion = _equal_rate if split == "equal_rate" else _equal_noise
     penalty = rate - vector_gaussian(variance, distortion=distortion(variance, rate))
     return with_derivatives_of(jnp.maximum(penalty, 0.0), penalty)

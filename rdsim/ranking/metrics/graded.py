@@ -76,8 +76,7 @@ def graded_ndcg(
 
 
 def _graded(metric: Any, scores: Any, grades: Any, k: Any, gain: Any, retrieved: Any) -> Array:
-    if gain not in GAINS:
-        raise ValueError(f"gain must be one of {GAINS}, got {gain!r}")
+    validation.choice("gain", gain, GAINS)
     given = judged_grades(scores, grades, retrieved)
     if gain == "exponential":
         validation.interval("grades", given.positives, low=0.0, high=_LARGEST_GRADE)

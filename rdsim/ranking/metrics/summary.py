@@ -53,10 +53,7 @@ def retrieval_metrics(
         queries find none.
 
     """
-    if without_positives not in WITHOUT_POSITIVES:
-        raise ValueError(
-            f"without_positives must be one of {WITHOUT_POSITIVES}, got {without_positives!r}"
-        )
+    validation.choice("without_positives", without_positives, WITHOUT_POSITIVES)
     limited = limit_flag(limit_k_to_size)
     refused = without_positives == "error"
     given = judged(scores, positives, retrieved, need_positives=refused)

@@ -70,13 +70,11 @@ def score_sums(
         )
     if ((table == np.inf) & (p > 0)).any():
         raise ValueError("values must be finite or -inf where probabilities are positive, got inf")
-    number = np.asarray(validation.interval("counts", counts, low=0.0, high=MOST_LETTERS))
+    number = validation.counts("counts", counts, high=MOST_LETTERS)
     if number.ndim == 0 or number.shape[-1] != table.shape[0]:
         raise ValueError(
             f"counts must have one entry a kind, shape (..., {table.shape[0]}), got {number.shape}"
         )
-    if (broken := number != np.round(number)).any():
-        raise ValueError(f"counts must hold integers, got {number[broken][0].item()!r}")
     t = np.asarray(validation.not_empty("threshold", validation.real_array("threshold", threshold)))
     try:
         shape = np.broadcast_shapes(number.shape[:-1], t.shape)

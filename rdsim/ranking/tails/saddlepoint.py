@@ -31,6 +31,7 @@ from rdsim import validation
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.tails import letter_scores
 from rdsim.ranking.tails.letter_scores import Cumulants, ScoreSums, score_sums
+from rdsim.ranking.tails.line_integrals import LineIntegral, line_integrals
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -39,11 +40,6 @@ _NODES: Final = np.array([-1.5, -1.0, -0.5, 0.5, 1.0, 1.5])
 _INNERMOST: Final = 0.5
 """Distance of the innermost nodes from the mean, in the same units: nearer it is interpolated."""
 _AROUND_MEAN: Final = 0.4  # unit of the nodes, standard deviations without tilt
-_FREQUENCIES: Final = 2048  # most frequencies of a numerical integral along the line
-_SPACING: Final = 0.5  # spacing of the frequencies, in units of one over the tilted deviation
-_NEIGHBOURHOOD: Final = 5.0
-"""Frequency up to which the expansion sees the integrand, in the same unit: e^(-12.5) of its peak."""
-_CHUNK: Final = 64  # least number of frequencies, and the number of those computed side by side
 _TRUSTED: Final = 0.01  # size of second-order terms up to which terms of third order do not matter
 _NARROW: Final = 3.0
 """Deviation, in lattice steps, below which cumulants may agree with a normal's by coincidence."""
@@ -139,7 +135,7 @@ def saddlepoint_kernel(sums: ScoreSums) -> SaddlepointTail:
     unit = _AROUND_MEAN / jnp.sqrt(untilted.variance)
     nodes = jnp.asarray(_NODES)[:, None] * unit
     more = _cumulants(sums, jnp.concatenate([lines[:1], nodes]))
-    line, point_line = _line_integrals(
+    line, point_line = line_integrals(
         sums,
         lines,
         jax.tree.map(lambda one, two: jnp.stack([one[0], two]), more, of_tie),
@@ -221,7 +217,7 @@ def _log_tail(
     tilt: Float[Array, " b"],
     in_units: Float[Array, " b"],
     expansions: _Expansion,
-    line: "_LineIntegral",
+    line: "LineIntegral",
 ) -> tuple[Float[Array, " b"], Float[Array, " b"], Float[Array, " b"]]:
     """Ln of the tail to first order, to second order, and with the rest of the line.
 
@@ -266,66 +262,8 @@ def _log_tail(
     return jnp.minimum(one, 0.0), jnp.minimum(two, 0.0), jnp.minimum(full, 0.0)
 
 
-class _LineIntegral(NamedTuple):
-    r"""Integrals along a line, in units of a scale."""
-
-    rest: Float[Array, " b"]  # the integral beyond the neighbourhood of the saddle
-    whole: Float[Array, " b"]  # the integral of the whole line
-    log_scale: Float[Array, " b"]  # ln of the scale
-    complete: Bool[Array, " b"]  # whether the frequencies reach the end of the lattice's period
-
-
-def _line_integrals(
-    sums: ScoreSums,
-    tilts: Float[Array, "2 b"],
-    cumulants: Cumulants,
-    levels: Float[Array, "2 b"],
-) -> tuple[_LineIntegral, _LineIntegral]:
-    r"""Integrate $\varphi_\theta(\omega) g(\theta + i\omega)$: for the tail, and with $g = \Delta$ for one value.
-
-    The characteristic function of a sum of few values returns to moduli near one (on a lattice that
-    is nearly a coarser one, say), which the expansion does not see. From 5 over the tilted
-    deviation on it is integrated numerically, on a lattice to the end of its period. The levels are
-    those of S less its mean without tilt; the scale is $e^{K(\theta) - \theta t} / \sqrt{2\pi}$.
-    """
-    ahead = cumulants.mean - levels
-    unit = 1 / jnp.sqrt(jnp.where(cumulants.variance > 0, cumulants.variance, 1.0))
-    step = jnp.where(sums.step > 0, sums.step, 1.0)
-    needed = jnp.ceil(jnp.maximum(jnp.pi / step / (_SPACING * unit), _CHUNK))
-    fits = (sums.step > 0) & (needed <= _FREQUENCIES)
-    spacing = jnp.where(fits, jnp.pi / step / needed, _SPACING * unit)
-    needed = jnp.where(fits, needed, _FREQUENCIES)
-    p = jax.vmap(letter_scores.tilted, (None, 0))(sums, tilts)
-    centred = jnp.where(p > 0, sums.values - jnp.sum(p * sums.values, -1, keepdims=True), 0.0)
-
-    # The midpoint rule; over the whole period of a lattice it converges exponentially.
-    def add(chunk: Array, total: Float[Array, "2 2 b"]) -> Float[Array, "2 2 b"]:
-        node = (chunk * _CHUNK + jnp.arange(_CHUNK))[:, None, None]
-        frequency = (node + 0.5) * spacing
-        letters = jnp.sum(p * jnp.exp(1j * frequency[..., None, None] * centred), axis=-1)
-        size = jnp.log(jnp.maximum(jnp.abs(letters), 1e-300))
-        log_phi = jnp.sum(sums.counts * (size + 1j * jnp.angle(letters)), axis=-1)
-        s = tilts[0] + 1j * frequency[:, 0]
-        half = jnp.clip(tilts[0] * step / 2, -350.0, 350.0) + 0.5j * frequency[:, 0] * step
-        g = jnp.where(sums.step > 0, step / (2 * jnp.sinh(half)), 1 / s)
-        g = jnp.stack([g, jnp.broadcast_to(step.astype(g.dtype), g.shape)], axis=1)
-        whole = (jnp.exp(log_phi + 1j * frequency * ahead) * g).real
-        whole = jnp.where(node < needed, whole, 0.0)
-        far = jnp.where(frequency > _NEIGHBOURHOOD * unit, whole, 0.0)
-        return total + jnp.stack([far.sum(axis=0), whole.sum(axis=0)])
-
-    chunks = jnp.ceil(jnp.max(needed) / _CHUNK).astype(int)
-    total = jax.lax.fori_loop(0, chunks, add, jnp.zeros((2, *tilts.shape)))
-    log_scale = cumulants.log_mean - tilts * levels - 0.5 * math.log(2 * math.pi)
-    rest, whole = total * spacing * math.sqrt(2 / math.pi)
-    tail, point = (
-        _LineIntegral(*parts) for parts in zip(rest, whole, log_scale, fits, strict=True)
-    )
-    return tail, point
-
-
 def _log_point(
-    tilt: Float[Array, " b"], cumulants: Cumulants, step: Float[Array, " b"], line: _LineIntegral
+    tilt: Float[Array, " b"], cumulants: Cumulants, step: Float[Array, " b"], line: LineIntegral
 ) -> Float[Array, " b"]:
     """Ln of the probability of the lattice point that is the mean of the tilted sum.
 

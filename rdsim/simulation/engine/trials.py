@@ -131,8 +131,7 @@ def run_trials(
         raise TypeError(
             f"trial must be a hashable function of key and arguments, got {type(trial)}"
         )
-    if settings not in _SETTINGS:
-        raise ValueError(f"settings must be one of {_SETTINGS}, got {settings!r}")
+    validation.choice("settings", settings, _SETTINGS)
     arrays, count = exact_sums.with_settings(arguments, settings)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), arrays)
     layout = Layout.of(trial, key, shapes, _loss_bounds(bounds))

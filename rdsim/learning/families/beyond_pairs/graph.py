@@ -126,7 +126,8 @@ def graph_family(
         *((*_with_neighbours(graph, *part[:2]), part[2]) for part in (rest, data.held_out))
     )
     learner = info_nce_encoder(around)
-    stored = jnp.broadcast_to(around.sample[1][0], (len(data.sample[1]), around.sample[1].shape[1]))
+    # The quantizer is fitted to all items, nodes of the graph included.
+    stored = jax.ShapeDtypeStruct((len(data.sample[1]), around.item_size), around.sample[1].dtype)
     checked_bits(bits, stored, learner=learner)
     (model,) = fitted_models(keys[0], learner, around, schedule)
     (to_items, inner), (to_queries, _) = (

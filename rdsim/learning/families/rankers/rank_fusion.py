@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
+from rdsim import validation
 from rdsim.learning.families.fusion import late_fusion
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored_embeddings import checked_bits, stored_systems
@@ -94,8 +95,7 @@ class RankFusionFamily:
     rule: str
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise ValueError(f"rule must be one of {RULES}, got {self.rule!r}")
+        validation.choice("rule", self.rule, RULES)
 
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule

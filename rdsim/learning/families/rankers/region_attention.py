@@ -27,8 +27,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
-from rdsim.codes.quantizers.product import (
-    ProductQuantizer,
+from rdsim.codes.quantizers.product import ProductQuantizer
+from rdsim.codes.quantizers.product_fits import (
+    long_blocks,
     long_product_quantizer,
     product_quantizer,
 )
@@ -86,13 +87,11 @@ class RegionAttention(nnx.Module):
             rngs: of the first parameters.
 
         Raises:
-            ValueError: if the regions do not divide the numbers of an item, or joined is another word.
+            ValueError: if the regions do not divide the numbers of an item.
 
         """
-        if joined not in JOININGS:
-            raise ValueError(f"joined must be one of {JOININGS}, got {joined!r}")
-        self.regions = validation.integer("regions", regions, low=1)
-        if validation.integer("item_size", item_size, low=1) % regions:
+        self.regions = regions
+        if item_size % regions:
             raise ValueError(
                 f"regions must divide the {item_size} numbers of an item, got {regions}"
             )
@@ -221,12 +220,38 @@ def set_quantizer(
 
     """
     points = np.asarray(embeddings, float).reshape(len(embeddings) * regions, -1)
-    codewords = shared_codewords(regions, bits)
-    if codewords <= min(_MOST_CODEWORDS, len(points) // _FITTED_REGIONS):
+    codewords = listed_codewords(points, regions, bits)
+    if codewords is not None:
         code = product_quantizer(key, points, subspaces=1, codebook_size=codewords, starts=2)
     else:
         code = long_product_quantizer(key, points, bits // regions)
     return SetDigits(code, regions)
+
+
+def listed_codewords(
+    points: jax.ShapeDtypeStruct | np.ndarray, regions: int, bits: int
+) -> int | None:
+    """Number of codewords that regions share; None where each has a product quantizer of its share of the bits.
+
+    Args:
+        points: regions of the training items, of which the shape (N R, e) is all that counts.
+        regions: R.
+        bits: of an item.
+
+    Raises:
+        ValueError: if items cannot be stored in so many bits.
+
+    """
+    codewords = shared_codewords(regions, bits)
+    if codewords <= min(_MOST_CODEWORDS, points.shape[0] // _FITTED_REGIONS):
+        return codewords
+    try:
+        long_blocks(bits // regions, *points.shape)
+    except ValueError as error:
+        raise ValueError(
+            f"bits must leave each of {regions} regions what a product quantizer holds, got {bits}: {error}"
+        ) from error
+    return None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -245,26 +270,35 @@ class RegionAttentionFamily:
     regions: int = 1
     joined: str = "concatenated"
 
+    def __post_init__(self) -> None:
+        validation.integer("regions", self.regions, low=1)
+        validation.choice("joined", self.joined, JOININGS)
+
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
-        numbers = validation.integers("bits", bits, low=1)
         learner = region_attention_learner(data, regions=self.regions, joined=self.joined)
         if self.regions == 1:
-            checked_bits(numbers, data.sample[1], learner=learner)
+            checked_bits(bits, data.sample[1], learner=learner)
         else:
-            for b in numbers:
-                shared_codewords(self.regions, b)
+            sets = jax.eval_shape(
+                lambda items: learner.build(nnx.Rngs(0)).embed_items(items), data.sample[1]
+            )
+            points = jax.ShapeDtypeStruct(
+                (sets.shape[0] * self.regions, sets.shape[1] // self.regions), sets.dtype
+            )
+            for b in bits:
+                listed_codewords(points, self.regions, b)
         (model,) = fitted_models(keys[0], learner, data, schedule)
         items = data.sample[1]
         if self.regions == 1:
-            return stored_systems(keys[1], model, items, numbers)
+            return stored_systems(keys[1], model, items, bits)
         embed, parameters = module_method(model, "embed_items")
         vectors = np.asarray(embedded_points(embed, parameters, items))
         rule = Decoder(StoredScores(embed.graph), (parameters,))
         systems: list[System] = []
-        for b in numbers:
+        for b in bits:
             digits = set_quantizer(jax.random.fold_in(keys[1], b), vectors, self.regions, b)
             systems.append((LongCode(embed=embed, parameters=parameters, digits=digits), rule))
         return systems

@@ -41,11 +41,6 @@ _SHARPNESS: Final = 8.0
 """Inverse temperature of the softmax weights of a residual stage, relative to the batch's mean squared distance."""
 
 
-def _known_kind(kind: Any) -> None:
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
-
-
 class QuantizedEncoder(DualEncoder):
     """A dual encoder whose items are read back from S stages of W levels.
 
@@ -80,22 +75,20 @@ class QuantizedEncoder(DualEncoder):
             rngs: of the first parameters.
 
         """
-        _known_kind(kind)
-        number = validation.integer("stages", stages, low=1)
-        self.levels = validation.integer("levels", levels, low=2)
+        self.levels = levels
         residual = kind == "residual"
         super().__init__(
             query_size=query_size,
             item_size=item_size,
             hidden=hidden,
-            dimension=dimension if residual else number,
+            dimension=dimension if residual else stages,
             unit=False,
-            temperature=1.0 if residual else math.sqrt(number),
+            temperature=1.0 if residual else math.sqrt(stages),
             rngs=rngs,
         )
-        shape = (number, levels, dimension)
+        shape = (stages, levels, dimension)
         # Later stages refine: their codewords start smaller than those before.
-        sizes = 0.5 * 0.8 ** jnp.arange(number, dtype=jnp.float32)[:, None, None]
+        sizes = 0.5 * 0.8 ** jnp.arange(stages, dtype=jnp.float32)[:, None, None]
         self.codebooks = (
             nnx.Param(jax.random.normal(rngs.params(), shape, jnp.float32) * sizes)
             if residual
@@ -203,7 +196,7 @@ class QuantizedFamily:
     kind: str
 
     def __post_init__(self) -> None:
-        _known_kind(self.kind)
+        validation.choice("kind", self.kind, KINDS)
 
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule

@@ -26,6 +26,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
+from rdsim import validation
 from rdsim.learning.families.dual_encoder import ContrastiveLearner, DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored.embedded_codes import module_method
@@ -214,8 +215,7 @@ class GapFamily:
     gaps: bool = False
 
     def __post_init__(self) -> None:
-        if self.reading not in READINGS:
-            raise ValueError(f"reading must be one of {READINGS}, got {self.reading!r}")
+        validation.choice("reading", self.reading, READINGS)
         if self.gaps and self.reading == "prediction":
             raise ValueError(
                 "gaps must be False for prediction, which is trained on complete queries"
@@ -227,13 +227,13 @@ class GapFamily:
         """Fit the systems, one for each number of bits."""
         quantizer = "k-means" if self.reading == "experts" else "product"
         learner: Any = self._learner(data)
-        numbers = checked_bits(bits, data.sample[1], quantizer, learner=learner)
+        checked_bits(bits, data.sample[1], quantizer, learner=learner)
         (model,) = fitted_models(
             keys[0], GapLearner(learner) if self.gaps else learner, data, schedule
         )
         items = data.sample[1]
         if self.reading == "experts":
-            return stored_systems(keys[1], model, items, numbers)
+            return stored_systems(keys[1], model, items, bits)
         of_items: Any
         of_queries: Any
         of_items, of_queries = (
@@ -252,7 +252,7 @@ class GapFamily:
             quantized_system(
                 jax.random.fold_in(keys[1], b), of_items, of_queries, items, b, quantizer=quantizer
             )
-            for b in numbers
+            for b in bits
         ]
 
     def _learner(self, data: ItemPairs) -> ContrastiveLearner:

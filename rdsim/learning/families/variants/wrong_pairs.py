@@ -28,7 +28,7 @@ from rdsim import validation
 from rdsim.information import log_share
 from rdsim.learning.families.dual_encoder import DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored_embeddings import checked_bits, quantized_systems
+from rdsim.learning.families.stored_embeddings import QUANTIZERS, checked_bits, quantized_systems
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.schedule import Schedule
 
@@ -99,10 +99,6 @@ class RobustLearner:
     weight: float = 0.5
     margin: float = 0.3
 
-    def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise ValueError(f"rule must be one of {RULES}, got {self.rule!r}")
-
     def loss(
         self, model: Any, batch: Any, key: Key[Array, ""], setting: Any, progress: Array
     ) -> LossAndRecord:
@@ -147,15 +143,19 @@ class RobustFamily:
     share: float = 0.2
     quantizer: str = "product"
 
+    def __post_init__(self) -> None:
+        validation.choice("rule", self.rule, RULES)
+        validation.interval("share", self.share, low=0.0, high=1.0, open_high=True, ndim=0)
+        validation.choice("quantizer", self.quantizer, QUANTIZERS)
+
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
     ) -> list[System]:
         """Fit the systems, one for each number of bits."""
-        share = validation.interval("share", self.share, low=0.0, high=1.0, open_high=True, ndim=0)
         learner = RobustLearner(
             build=data.encoders(TwinEncoders if self.rule == "co-dividing" else DualEncoder),
             rule=self.rule,
         )
         checked_bits(bits, data.sample[1], self.quantizer, learner=learner)
-        (model,) = fitted_models(keys[0], learner, data, schedule, settings=(float(share),))
+        (model,) = fitted_models(keys[0], learner, data, schedule, settings=(float(self.share),))
         return quantized_systems(keys[1], model, data.sample[1], bits, quantizer=self.quantizer)
