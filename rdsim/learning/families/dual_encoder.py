@@ -25,11 +25,11 @@ from rdsim.learning.families.stored_embeddings import (
     quantized_systems,
 )
 from rdsim.learning.training.learner import LossAndRecord
-from rdsim.learning.training.networks import MLP, architecture
+from rdsim.learning.training.networks import MLP, architecture, unit_length
 from rdsim.learning.training.schedule import Schedule
 
 _LEAST_TEMPERATURE: Final = 0.01
-"""Below it the scores of unit embeddings overflow a softmax in float32 training."""
+"""Scores of unit embeddings are at most a hundred, the bound of Radford et al. (2021): sharper ones make steps unstable."""
 
 
 class DualEncoder(nnx.Module):
@@ -107,10 +107,7 @@ class DualEncoder(nnx.Module):
         return jnp.maximum(jnp.exp(self.log_temperature[...]), _LEAST_TEMPERATURE)
 
     def _embedded(self, points: Float[Array, "... e"]) -> Float[Array, "... e"]:
-        if not self.unit:
-            return points
-        # The gradient of a norm is not finite at zero.
-        return points / jnp.sqrt(jnp.sum(points**2, axis=-1, keepdims=True) + 1e-12)
+        return unit_length(points) if self.unit else points
 
 
 def info_nce_loss(scores: Any) -> Float[Array, ""]:
