@@ -8,8 +8,7 @@ import numpy as np
 
 from benchmarks._rows import Row, Side, compare
 from rdsim import ranking
-from rdsim.simulation.database import simulate_database
-from rdsim.simulation.engine import RunOptions
+from rdsim.simulation import RunOptions, simulate_database
 
 TITLE = "Rank distribution against direct simulation"
 LENGTH = 4

@@ -14,12 +14,16 @@ import optax
 from flax import nnx
 
 from benchmarks._rows import Row, Side, compare
-from rdsim.learning.families.dual_encoder import ContrastiveLearner, DualEncoder
+from rdsim.learning import (
+    ContrastiveLearner,
+    ConvNet,
+    DualEncoder,
+    Schedule,
+    Transformer,
+    architecture,
+    train,
+)
 from rdsim.learning.families.pairs import BATCH, draw_batch
-from rdsim.learning.training.encoders import ConvNet, Transformer
-from rdsim.learning.training.loop import train
-from rdsim.learning.training.networks import architecture
-from rdsim.learning.training.schedule import Schedule
 
 TITLE = "Training beside a plain loop"
 

@@ -10,8 +10,7 @@ import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits
-from rdsim.limits import closed_forms
-from rdsim.limits.rate_distortion.discrete import RateDistortionCurve
+from rdsim.limits import RateDistortionCurve, closed_forms
 
 CLAIMS = ("C5", "C6")
 HAMMING_PMF = (0.5, 0.25, 0.15, 0.1)

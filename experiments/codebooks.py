@@ -13,7 +13,7 @@ import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import codes
-from rdsim.simulation.shared_codebook import simulate_shared_codebook
+from rdsim.simulation import simulate_shared_codebook
 
 CLAIMS = ("C14", "C15")
 LOSSES = {"error": "error", "reciprocal rank": "reciprocal_rank"}

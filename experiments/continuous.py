@@ -11,8 +11,7 @@ import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits
-from rdsim.limits import closed_forms
-from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
+from rdsim.limits import closed_forms, continuous_rate_distortion
 from rdsim.sources.quadrature import gaussian_quadrature, mixture_quadrature
 
 CLAIMS = ("C7", "C8")

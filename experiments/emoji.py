@@ -18,9 +18,8 @@ from jaxtyping import Array, Float, Key
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import embedding_checks, pictures
 from experiments.shared.ngrams import hashed_ngrams
+from rdsim.learning import Schedule, train
 from rdsim.learning.training.batches import RowBatch
-from rdsim.learning.training.loop import train
-from rdsim.learning.training.schedule import Schedule
 
 CLAIMS = ("C4",)
 PRESETS = ("full",)

@@ -16,15 +16,11 @@ import xarray
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared.circle import Circle, mixture_on_circle
 from rdsim import limits
-from rdsim.codes.common_form import CODES, common_code, fit_item_code
-from rdsim.codes.entropy_coding import code_rates
-from rdsim.limits.bottleneck import mixture_bottleneck_bound
-from rdsim.ranking.similarity import fuse, negative_squared_distance
-from rdsim.ranking.temperature import bayes_temperatures
-from rdsim.simulation.coded_items import Decoder, simulate_item_code
-from rdsim.simulation.engine import RunOptions
-from rdsim.simulation.mixture_decoders import whole_items
-from rdsim.sources.discretisation import DiscretisedItem
+from rdsim.codes import CODES, code_rates, common_code, fit_item_code
+from rdsim.limits import mixture_bottleneck_bound
+from rdsim.ranking import bayes_temperatures, fuse, negative_squared_distance
+from rdsim.simulation import Decoder, RunOptions, simulate_item_code, whole_items
+from rdsim.sources import DiscretisedItem
 
 CLAIMS = ("C1", "C17", "C27")
 LOSSES = ("error", "reciprocal_rank")

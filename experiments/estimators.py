@@ -14,8 +14,7 @@ import scipy.stats
 import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
-from rdsim.finite_sample.plug_in_estimate import plug_in_rate
-from rdsim.finite_sample.sandwich import continuous_sandwich
+from rdsim.finite_sample import continuous_sandwich, plug_in_rate
 from rdsim.limits import closed_forms
 from rdsim.limits.finite_blocklength import dispersion
 

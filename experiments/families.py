@@ -30,8 +30,7 @@ from experiments.shared.family_pairs import (
     missing,
 )
 from rdsim import limits
-from rdsim.learning.families.catalogue import FAMILIES
-from rdsim.learning.families.pairs import array_pairs
+from rdsim.learning import FAMILIES, array_pairs
 
 CLAIMS = ("C4", "C27")
 CLOSED: Final = ("CCA", "kernel CCA", "random hyperplanes")
@@ -233,7 +232,7 @@ def _converses(config: Config, sizes: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """No family beats a converse; each beats chance and its start; what is better than what."""
+    """No family beats a converse; each beats a random ranking and its start; what is better than what."""
     trained = [name for name in dataset.family.values if name not in CLOSED]
     chance = xarray.DataArray(
         [family_points.random_order_mrr(np.log2(size)) for size in dataset["size"].values],
@@ -261,7 +260,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         found += [
             Check.at_most(
                 "C27",
-                "MRR by which chance lies above a family's interval over the queries of all seeds, on "
+                "MRR by which a random ranking lies above a family's interval over the queries of all seeds, on "
                 "synthetic pairs at the most bits",
                 "Monte Carlo",
                 (chance - seen).sel(pairs=drawn).max(),
@@ -277,12 +276,12 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             ),
         ]
     if read:
-        # A few hundred real pairs do not show of every family that it is better than chance, and their
+        # A few hundred real pairs do not show of every family that it is better than a random ranking, and their
         # databases overlap from seed to seed: the intervals are those of single seeds.
         found += [
             Check.at_most(
                 "C4",
-                "MRR by which chance lies above the best family's interval on real pairs at the most bits, in any seed",
+                "MRR by which a random ranking lies above the best family's interval on real pairs at the most bits, in any seed",
                 "Monte Carlo",
                 (chance - most.lower.max("family")).sel(pairs=read).max(),
                 0.0,

@@ -18,17 +18,25 @@ import xarray
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared.circle import Circle, mixture_on_circle
 from rdsim import limits
-from rdsim.codes.common_form import CODES, CommonCode, common_code, fit_item_code
-from rdsim.codes.entropy_coding import code_rates, entropy_coded_bits
-from rdsim.ranking.loss import Loss
-from rdsim.ranking.similarity import negative_squared_distance
-from rdsim.ranking.temperature import fit_temperatures
-from rdsim.simulation.coded_items import Decoder, simulate_item_code
-from rdsim.simulation.engine import RunOptions
-from rdsim.simulation.mixture_decoders import density_decoder, whole_items
-from rdsim.simulation.score_decoders import cosine_decoder, distance_decoder
-from rdsim.sources.discretisation import DiscretisedItem
-from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.codes import (
+    CODES,
+    CommonCode,
+    code_rates,
+    common_code,
+    entropy_coded_bits,
+    fit_item_code,
+)
+from rdsim.ranking import Loss, fit_temperatures, negative_squared_distance
+from rdsim.simulation import (
+    Decoder,
+    RunOptions,
+    cosine_decoder,
+    density_decoder,
+    distance_decoder,
+    simulate_item_code,
+    whole_items,
+)
+from rdsim.sources import DiscretisedItem, GaussianMixtureSource
 
 CLAIMS = ("C17", "C27")
 DECODERS = ("fitted temperatures", "one temperature", "averaged cosine", "information density")

@@ -11,17 +11,17 @@ import xarray
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits, sources
 from rdsim.information import inverse_binary_capacity
-from rdsim.learning.stochastic import bottleneck_objective
-from rdsim.learning.stochastic.letters import (
+from rdsim.learning import (
     LetterBatch,
+    Schedule,
     discrete_code,
     exact_point,
     letter_table,
+    train,
     whole_table,
 )
-from rdsim.learning.training.loop import train
-from rdsim.learning.training.schedule import Schedule
-from rdsim.limits.bottleneck import information_bottleneck
+from rdsim.learning.stochastic import bottleneck_objective
+from rdsim.limits import information_bottleneck
 
 CLAIMS = ("C10", "C11")
 CROSSOVER = 0.1

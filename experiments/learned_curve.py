@@ -11,10 +11,8 @@ import xarray
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits, sources
 from rdsim.information import binary_capacity
+from rdsim.learning import Schedule, discrete_code, train
 from rdsim.learning.stochastic import retrieval_objective
-from rdsim.learning.stochastic.letters import discrete_code
-from rdsim.learning.training.loop import train
-from rdsim.learning.training.schedule import Schedule
 from rdsim.ranking import scored_loss
 
 CLAIMS = ("C4", "C12", "C26")

@@ -17,16 +17,12 @@ from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import family_points
 from experiments.shared.circle import Circle, mixture_on_circle
 from rdsim import limits
-from rdsim.codes.common_form import fit_item_code
-from rdsim.learning.families.catalogue import FAMILIES, fit_family
-from rdsim.learning.families.hashing import with_hamming
+from rdsim.codes import fit_item_code
+from rdsim.learning import FAMILIES, fit_family, operating_point, stacked_systems, with_hamming
 from rdsim.learning.families.pairs import System
-from rdsim.learning.operating_points import operating_point
-from rdsim.learning.stacking import padded_code, stacked_systems
-from rdsim.simulation.coded_items import simulate_item_code
-from rdsim.simulation.engine import RunOptions
-from rdsim.simulation.mixture_decoders import density_decoder, whole_items
-from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.learning.stacking import padded_code
+from rdsim.simulation import RunOptions, density_decoder, simulate_item_code, whole_items
+from rdsim.sources import GaussianMixtureSource
 
 CLAIMS = ("C4", "C17", "C27")
 KNOWN = "entropy-weighted"

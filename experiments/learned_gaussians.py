@@ -13,10 +13,8 @@ import xarray
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared.pool import learn
 from rdsim import limits
-from rdsim.learning.stochastic.bottleneck_objective import StochasticCodeLearner
-from rdsim.learning.stochastic.gaussian import gaussian_code_points
-from rdsim.learning.stochastic.items import neural_item_code
-from rdsim.sources.gaussian_pairs import GaussianSource, vector_gaussian
+from rdsim.learning import StochasticCodeLearner, gaussian_code_points, neural_item_code
+from rdsim.sources import GaussianSource, vector_gaussian
 
 CLAIMS = ("C10",)
 SOURCES = ("scalar", "vector")

@@ -20,17 +20,18 @@ from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared.circle import Circle, mixture_on_circle
 from experiments.shared.pool import learn
 from rdsim import limits
-from rdsim.codes.common_form import common_code, fit_item_code
-from rdsim.codes.entropy_coding import code_rates
-from rdsim.learning.stochastic.bottleneck_objective import StochasticCodeLearner
-from rdsim.learning.stochastic.items import NeuralItemCode, learned_decoder, neural_item_code
-from rdsim.ranking.similarity import negative_squared_distance
-from rdsim.ranking.temperature import fit_temperatures
-from rdsim.simulation.coded_items import Decoder, simulate_item_code
-from rdsim.simulation.engine import RunOptions
-from rdsim.simulation.mixture_decoders import density_decoder, whole_items
-from rdsim.simulation.score_decoders import distance_decoder
-from rdsim.sources.mixture import GaussianMixtureSource
+from rdsim.codes import code_rates, common_code, fit_item_code
+from rdsim.learning import NeuralItemCode, StochasticCodeLearner, learned_decoder, neural_item_code
+from rdsim.ranking import fit_temperatures, negative_squared_distance
+from rdsim.simulation import (
+    Decoder,
+    RunOptions,
+    density_decoder,
+    distance_decoder,
+    simulate_item_code,
+    whole_items,
+)
+from rdsim.sources import GaussianMixtureSource
 
 CLAIMS = ("C4", "C17", "C27")
 DECODERS = ("learned", "optimal temperatures", "information density")

@@ -9,10 +9,9 @@ import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits
-from rdsim.limits.rank_distortion.codebook import ranking_codebook
-from rdsim.limits.rank_distortion.prior import rank_rate_prior, rank_rate_prior_curve
+from rdsim.limits import rank_rate_prior, rank_rate_prior_curve, ranking_codebook
 from rdsim.ranking import Loss
-from rdsim.sources.prior import zipf_prior
+from rdsim.sources import zipf_prior
 
 CLAIMS = ("C3",)
 LOSSES: dict[str, Loss] = {"reciprocal rank": "reciprocal_rank", "error": "error"}

@@ -17,8 +17,8 @@ import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits, sources
+from rdsim.codes import ProductQuantizer, product_quantizer
 from rdsim.codes.assignment import assign
-from rdsim.codes.quantizers.product import ProductQuantizer, product_quantizer
 from rdsim.ranking import subset_loss
 
 CLAIMS = ("C4", "C29")

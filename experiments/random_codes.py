@@ -13,9 +13,9 @@ import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import codes, limits, simulation
-from rdsim.codes.ensembles.discrete import discrete_ensemble
-from rdsim.codes.ensembles.random_coding import ENCODERS, RandomCode, random_code
-from rdsim.simulation.ensemble import simulate_ensemble
+from rdsim.codes import RandomCode, discrete_ensemble, random_code
+from rdsim.codes.ensembles.random_coding import ENCODERS
+from rdsim.simulation import simulate_ensemble
 
 CLAIMS = ("C14", "C15")
 CONFIDENCE = 1 - 1e-8

@@ -17,9 +17,7 @@ import xarray
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import family_points
 from rdsim import limits, sources
-from rdsim.learning.families.dual_encoder import DualEncoderFamily
-from rdsim.learning.families.pairs import array_pairs
-from rdsim.learning.families.rankers import RegionAttentionFamily
+from rdsim.learning import DualEncoderFamily, RegionAttentionFamily, array_pairs
 
 CLAIMS = ("C27",)
 CONCATENATED: Final = "sets, concatenated"
@@ -186,7 +184,7 @@ def _converse(config: Config) -> dict[str, np.ndarray]:
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """No family beats the converse; each beats chance and its start; attention finds the parts."""
+    """No family beats the converse; each beats a random ranking and its start; attention finds the parts."""
     most = dataset.isel(bits=-1)
     sets = most.sel(family=[CONCATENATED, AVERAGED])
     return [
@@ -199,7 +197,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C27",
-            "MRR by which chance lies above a family's interval at the most bits",
+            "MRR by which a random ranking lies above a family's interval at the most bits",
             "Monte Carlo",
             family_points.random_order_mrr(dataset.attrs["log2_size"]) - most.lower.min(),
             0.0,

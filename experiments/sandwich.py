@@ -20,9 +20,8 @@ import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import sources
-from rdsim.limits.retrieval.bounds import retrieval_bounds
-from rdsim.limits.retrieval.distortion import self_consistent
-from rdsim.sources.gaussian_pairs import gaussian
+from rdsim.limits import retrieval_bounds, self_consistent
+from rdsim.sources import gaussian
 
 CLAIMS = ("C12", "C13")
 LOSS = "reciprocal_rank"

@@ -7,9 +7,8 @@ import numpy as np
 import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
-from rdsim.ranking.tails.saddlepoint import saddlepoint_tail
-from rdsim.ranking.tails.score_tails import score_tail
-from rdsim.simulation.importance import importance_tail
+from rdsim.ranking import saddlepoint_tail, score_tail
+from rdsim.simulation import importance_tail
 
 CLAIMS = ("C15",)
 _LN10 = np.log(10.0)

@@ -16,8 +16,7 @@ import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import ranking
-from rdsim.simulation.database import simulate_database
-from rdsim.simulation.engine import RunOptions
+from rdsim.simulation import RunOptions, simulate_database
 
 CLAIMS = ("C1",)
 CONFIDENCE = 1 - 1e-8

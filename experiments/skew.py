@@ -7,9 +7,8 @@ import numpy as np
 import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
-from rdsim.limits.rank_distortion.skew import common_rate
-from rdsim.limits.rate_distortion.allocation import allocation_penalty, allocation_penalty_high_rate
-from rdsim.sources.prior import zipf_prior
+from rdsim.limits import allocation_penalty, allocation_penalty_high_rate, common_rate
+from rdsim.sources import zipf_prior
 
 CLAIMS = ("C19", "C20")
 LN2 = np.log(2.0)

@@ -15,9 +15,10 @@ import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits
-from rdsim.learning.streaming import POLICIES, streamed_codes
+from rdsim.learning import streamed_codes
+from rdsim.learning.streaming import POLICIES
 from rdsim.ranking.metrics.single_target import tied_loss
-from rdsim.simulation.intervals import empirical_bernstein
+from rdsim.simulation import empirical_bernstein
 
 CLAIMS = ("C4",)
 _FIXED, _REFITTED, _GROWN = POLICIES

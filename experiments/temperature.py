@@ -16,24 +16,21 @@ import numpy as np
 import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
-from rdsim.codes.quantizers.vector import vector_quantizer
-from rdsim.ranking import expected_loss
-from rdsim.ranking.codewords import codeword_loss
-from rdsim.ranking.similarity import (
+from rdsim.codes import vector_quantizer
+from rdsim.ranking import (
     averaged_cosine,
+    bayes_temperatures,
+    codeword_loss,
     cosine,
+    entropy_difference_temperatures,
+    expected_loss,
+    fit_temperatures,
     fuse,
     information_density_scores,
     negative_squared_distance,
 )
-from rdsim.ranking.temperature import (
-    bayes_temperatures,
-    entropy_difference_temperatures,
-    fit_temperatures,
-)
 from rdsim.simulation import RunOptions, run_trials
-from rdsim.sources import GaussianMixtureSource, gaussian_mixture
-from rdsim.sources.discretisation import DiscretisedItem
+from rdsim.sources import DiscretisedItem, GaussianMixtureSource, gaussian_mixture
 from rdsim.sources.tables import draw_letters
 
 CLAIMS = ("C17",)

@@ -7,7 +7,7 @@ import numpy as np
 import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
-from rdsim.limits.retrieval.two_sided import two_sided_dsbs, two_sided_gaussian
+from rdsim.limits import two_sided_dsbs, two_sided_gaussian
 
 CLAIMS = ("C23",)
 SOURCES = ("Gaussian", "DSBS")

@@ -16,10 +16,8 @@ from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import family_points
 from experiments.shared.family_pairs import drawn, falling_correlations
 from rdsim import limits, sources
-from rdsim.learning.families.pairs import ItemPairs, array_pairs
-from rdsim.learning.families.variants import RobustFamily
-from rdsim.sources import DiscreteSource
-from rdsim.sources.discretisation import Discretisation
+from rdsim.learning import ItemPairs, RobustFamily, array_pairs
+from rdsim.sources import DiscreteSource, Discretisation
 from rdsim.validation import host_generator
 
 CLAIMS = ("C27", "C30")
@@ -178,7 +176,7 @@ def _density(source: DiscreteSource) -> np.ndarray:
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """No loss beats the converse; all beat chance and their start; what C30 says of the scores."""
+    """No loss beats the converse; all beat a random ranking and their start; what C30 says of the scores."""
     right = dataset.sel(share=0.0)
     most = dataset.isel(share=-1).mean("seed")
     robust = [rule for rule in dataset.rule.values if rule != PLAIN]
@@ -193,7 +191,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         Check.at_most(
             "C27",
-            "MRR by which chance lies above the interval of any loss, at any share of wrong pairs",
+            "MRR by which a random ranking lies above the interval of any loss, at any share of wrong pairs",
             "Monte Carlo",
             family_points.random_order_mrr(dataset.attrs["log2_size"]) - dataset.lower.min(),
             0.0,

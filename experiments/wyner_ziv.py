@@ -8,9 +8,7 @@ import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from rdsim import limits
-from rdsim.limits import closed_forms
-from rdsim.limits.side_information.both_ends import conditional_rate_at
-from rdsim.limits.side_information.decoder_only import wyner_ziv_at, wyner_ziv_dsbs
+from rdsim.limits import closed_forms, conditional_rate_at, wyner_ziv_at, wyner_ziv_dsbs
 
 CLAIMS = ("C6",)
 SOURCES = ("DSBS", "random pair")

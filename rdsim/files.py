@@ -6,9 +6,14 @@ import secrets
 from collections.abc import Callable, Mapping
 from glob import escape
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+
+_T = TypeVar("_T")
+_TRIES: Final = 100
+"""How often a folder is made again that another process removes at the same moment. A hundred losses in a row do not
+happen by chance: then something else is wrong, and the error of the last try says what."""
 
 
 def write(path: Path, content: bytes) -> None:
@@ -26,10 +31,9 @@ def write(path: Path, content: bytes) -> None:
 
     """
     target = Path(os.path.realpath(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(target)
-    temporary, descriptor = _created(target)
+    temporary, descriptor = in_folder(target.parent, lambda: _created(target))
     try:
+        _remove_abandoned(target)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
@@ -53,12 +57,33 @@ def writable(path: Path) -> None:
     if target.is_dir():
         raise IsADirectoryError(f"{path} is a folder, a file is to be written there")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary, descriptor = _created(target)
+        temporary, descriptor = in_folder(target.parent, lambda: _created(target))
         os.close(descriptor)
         temporary.unlink()
     except OSError as error:
         raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def in_folder(folder: Path, create: Callable[[], _T]) -> _T:
+    """Make a folder unless there is one, create something in it, and return that.
+
+    Another process may remove the empty folder at any moment, as a run does with its folder of checkpoints when it
+    ends. Where that happens before something is created in it, both steps are done again.
+
+    Args:
+        folder: to create something in; folders above it are made too.
+        create: creates it.
+
+    Raises:
+        OSError: if the folder cannot be made, or what `create` raises.
+
+    """
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return create()
+    folder.mkdir(parents=True, exist_ok=True)
+    return create()
 
 
 def _created(target: Path) -> tuple[Path, int]:

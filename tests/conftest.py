@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from experiments.runner import programs  # noqa: E402
 
 # Most of the time of the suite is XLA's compiler. JAX's own switch asks it for few optimisations, and the
-# older code generator is quicker still where jaxlib has it. Sums are then taken in another order, and
+# flags of the quick preset make it quicker still where jaxlib has them. Sums are then taken in another order, and
 # what is true of every order is what is tested. The thorough profile runs the code as users do.
 if _PROFILE == "quick":
     programs.compile_quickly("quick")

@@ -42,7 +42,7 @@ class BegunError(BaseException):
     """The computing was about to begin; nothing catches it by chance."""
 
 
-def _begun(*arguments: Any, **options: Any) -> Any:
+def _begun(*_arguments: Any, **_options: Any) -> Any:
     raise BegunError
 
 

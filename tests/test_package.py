@@ -174,3 +174,27 @@ def test_limits_offers_what_its_packages_offer():
         ):
             for public in module.__all__:
                 assert getattr(rdsim.limits, public) is getattr(module, public)
+
+
+def test_no_package_has_more_than_twelve_modules_on_a_level():
+    for package in (ROOT / "rdsim").rglob("__init__.py"):
+        modules = [p for p in package.parent.glob("*.py") if p != package]
+        assert len(modules) <= 12, package.parent
+
+
+def test_studies_take_public_names_from_their_packages():
+    """Studies show how the library is used: what a package offers is not taken from one of its modules."""
+    offered = {
+        name: set(importlib.import_module(f"rdsim.{name}").__all__)
+        for name in rdsim.__all__
+        if hasattr(getattr(rdsim, name), "__path__")
+    }
+    reached = [
+        (study.name, node.module, alias.name)
+        for study in (ROOT / "experiments").rglob("*.py")
+        for node in ast.walk(ast.parse(study.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").count(".") > 1
+        for alias in node.names
+        if alias.name in offered.get(node.module.split(".")[1], ())
+    ]
+    assert not reached

@@ -75,6 +75,16 @@ def test_interval_can_exclude_its_ends(value, message):
         validation.interval("p", value, low=0.0, high=1.0, open_low=True, open_high=True)
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [("mean", "'mean'"), (None, "None"), ([], r"\[\]"), (np.ones(2), "array")]
+)
+@pytest.mark.parametrize("allowed", [("sum", "most"), {"sum": 1, "most": 2}])
+def test_choice_names_the_words_whatever_it_is_given(allowed, value, shown):
+    assert validation.choice("rule", "most", allowed) == "most"
+    with pytest.raises(ValueError, match=f"rule must be one of 'sum', 'most', got {shown}"):
+        validation.choice("rule", value, allowed)
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, np.inf])
 def test_positive_is_neither_zero_nor_infinite(value):
     assert validation.positive("v", 1e-300, ndim=0) == 1e-300

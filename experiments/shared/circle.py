@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdsim.sources.mixture import GaussianMixtureSource, gaussian_mixture
+from rdsim.sources import GaussianMixtureSource, gaussian_mixture
 
 
 @dataclass(frozen=True)

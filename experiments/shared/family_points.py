@@ -7,9 +7,7 @@ import jax
 import numpy as np
 import xarray
 
-from rdsim.learning.families.pairs import ItemPairs
-from rdsim.learning.held_out_points import HeldOutPoint, held_out_point
-from rdsim.learning.training.schedule import Schedule
+from rdsim.learning import HeldOutPoint, ItemPairs, Schedule, held_out_point
 from rdsim.ranking.metrics.single_target import tied_loss
 from rdsim.simulation.intervals import bernstein_of_moments
 

@@ -7,10 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdsim.learning.stochastic.bottleneck_objective import Pairs, StochasticCodeLearner
-from rdsim.learning.training.loop import train
-from rdsim.learning.training.schedule import Schedule
-from rdsim.learning.training.trained import Trained
+from rdsim.learning import Pairs, Schedule, StochasticCodeLearner, Trained, train
 
 _HELD_OUT = 16
 """One pair in so many is kept to judge the runs by."""

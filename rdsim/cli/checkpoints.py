@@ -1,5 +1,6 @@
 """Checkpoints: files of the finished parts of an unfinished run, from which the next run continues."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -80,7 +81,9 @@ class Checkpoints:
         """Remove every checkpoint of this name, those of other data or code too."""
         for folder in self.parent.glob(f"{self.name}-*"):
             shutil.rmtree(folder)
-        if self.parent.exists() and not any(self.parent.iterdir()):
+        with contextlib.suppress(
+            OSError
+        ):  # not empty, for others have checkpoints there, or not there at all
             self.parent.rmdir()
 
     def noting_what_is_kept(self) -> AbstractContextManager[None]:

@@ -10,6 +10,8 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from rdsim import files
+
 
 class CommandError(Exception):
     """What was asked for cannot be done: the command prints this one line and ends with code 2."""
@@ -44,10 +46,13 @@ def writable(folder: Path, option: str) -> None:
         CommandError: if they cannot; it names the option that gave the folder, and says why.
 
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+
+    def write_nothing() -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
+
+    try:
+        files.in_folder(folder, write_nothing)
     except OSError as error:
         why = error.strerror or str(error)
         with contextlib.suppress(OSError):  # a folder above that may not be looked into

@@ -27,7 +27,8 @@ from rdsim.codes.quantizers.entropy_weighted import (
     entropy_weighted_quantizer,
 )
 from rdsim.codes.quantizers.hashing import HyperplaneHash, hyperplane_hashing
-from rdsim.codes.quantizers.product import ProductQuantizer, product_quantizer
+from rdsim.codes.quantizers.product import ProductQuantizer
+from rdsim.codes.quantizers.product_fits import product_quantizer
 from rdsim.codes.quantizers.scalar import (
     ScalarQuantizer,
     lloyd_max_quantizer,

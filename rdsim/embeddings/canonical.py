@@ -23,7 +23,7 @@ from rdsim.embeddings.spaces import (
     Similarity,
     Space,
     paired,
-    uncompressed_quality,
+    uncompressed_gains,
     unit,
 )
 
@@ -130,8 +130,9 @@ def variables(
         ) -> tuple[tuple[float, float], Canonical]:
             maps = [part[:, :most] for part in bases.maps(ridge, axes, moments)]
             one = _with_correlations(name, ridge, centres, maps, unit_first, validate)
+            quality = float(uncompressed_gains(one.space(), validate).mean())
             # Where all rank perfectly, the held-out correlations decide.
-            return (uncompressed_quality(one.space(), validate), one.information), one
+            return (quality, one.information), one
 
         width = min(x.shape[1], y.shape[1])
         best = max((tried(ridge, width) for ridge in RIDGES), key=lambda pair: pair[0])

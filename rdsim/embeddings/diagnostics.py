@@ -21,11 +21,12 @@ MEANING: Final = {
     "zero_items": "fraction of items that are zero",
     "tied_targets": "fraction of targets that tie with another item, uncompressed",
     "copied_items": "fraction of items that equal an earlier one",
+    "fitted_items": "fraction of the ranked items that codes were fitted to",
 }
 
 
 def diagnose(task: RetrievalTask) -> dict[str, float]:
-    """Measure everything in `MEANING` but the ties."""
+    """Measure everything in `MEANING` that the task alone tells."""
     x, y = _sample(task.queries), _sample(task.items)
     found = {}
     if x.shape[1] == y.shape[1]:

@@ -8,12 +8,18 @@ from typing import Any, Final
 import jax
 import numpy as np
 
-from rdsim.embeddings.canonical import Canonical, variables
+from rdsim.embeddings.canonical import CANONICAL, SHARED, Canonical, variables
 from rdsim.embeddings.data.task import RetrievalTask, Split, kept_back
 from rdsim.embeddings.progress import Progress
 from rdsim.embeddings.ranks import Stored, TargetRanks, streamed_ranks
 from rdsim.embeddings.rescoring import candidates, rescored
-from rdsim.embeddings.spaces import Space, plain_spaces, stored_vectors, uncompressed_quality
+from rdsim.embeddings.spaces import (
+    Space,
+    plain_spaces,
+    simplest,
+    stored_vectors,
+    uncompressed_gains,
+)
 from rdsim.embeddings.systems.catalogue import LEARNED, System
 from rdsim.embeddings.systems.code import FittedCode, Training, encoded
 from rdsim.embeddings.systems.given import OwnCode, own_ranks
@@ -23,6 +29,8 @@ from rdsim.validation import host_generator
 
 MOST_FITTED: Final = 65_536
 """Most items that codes are fitted to."""
+SIMPLEST_FIRST: Final = ("as given", "centred", SHARED, CANONICAL)
+"""Spaces by what is fitted to pairs: nothing, two means, one set of axes, two."""
 _VALIDATION: Final = 0.2
 _VALIDATED_GROUPS: Final = 2000
 """Fraction of the groups to fit to, and most of them, on which spaces and ridges are chosen."""
@@ -165,11 +173,13 @@ class Fold:
     def _chosen(self, spaces: list[Space], validated: RetrievalTask) -> Space:
         if self.plan.space != "auto":
             return next(space for space in spaces if space.name == self.plan.space)
-        quality = self._keep(
+        gains = self._keep(
             "spaces",
-            lambda: {"mrr": np.array([uncompressed_quality(space, validated) for space in spaces])},
-        )["mrr"]
-        return spaces[int(np.argmax(quality))]
+            lambda: {"gains": np.stack([uncompressed_gains(one, validated) for one in spaces])},
+        )["gains"]
+        of_query = validated.query_group[validated.targets.query[: gains.shape[1]]]
+        order = sorted(range(len(spaces)), key=lambda i: SIMPLEST_FIRST.index(spaces[i].name))
+        return spaces[simplest(gains, of_query, order)]
 
     def _ranks(self, stage: str, features: np.ndarray, stored: Stored) -> dict[str, Any]:
         began = time.perf_counter()

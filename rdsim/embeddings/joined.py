@@ -7,6 +7,7 @@ import numpy as np
 
 from rdsim.embeddings import converse as limit
 from rdsim.embeddings.data.task import RetrievalTask, Split, some_queries
+from rdsim.embeddings.data.vectors import known_rows
 from rdsim.embeddings.diagnostics import diagnose
 from rdsim.embeddings.fold import Part, Plan, as_ranks
 from rdsim.embeddings.quality import Mean, kept, means, query_metrics
@@ -107,7 +108,13 @@ def joined_report(
             [allocation(first.canonical.correlations, b)[:width] for b in plan.bits]
         ),
         whole=whole,
-        diagnostics=diagnose(task) | {"tied_targets": float((tied[reference] > 1).mean())},
+        diagnostics=diagnose(task)
+        | {
+            "tied_targets": float((tied[reference] > 1).mean()),
+            "fitted_items": max(
+                float(known_rows(split.ranked.items, split.fit.items).mean()) for split in splits
+            ),
+        },
         similarity=plan.similarity,
         chosen_space=first.chosen,
         coordinate_space=first.canonical.name,

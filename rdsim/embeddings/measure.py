@@ -58,7 +58,7 @@ def measure_embeddings(
             size (signs, scalar quantizers, float16) are measured at theirs.
         similarity: "cosine", "inner product" or "L2".
         space: in which codes work: "as given", "centred", "canonical", "shared canonical", or "auto", the
-            one that ranks pairs held back from the fit best.
+            simplest that ranks pairs held back from the fit as well as the best does, to a standard error.
         systems: names of codes, or "all"; by default the usual ones, those of faiss if it is installed.
         learned: bits at which to train the learned code too; it takes minutes.
         own: a code of one's own, for all items of the task.
@@ -66,7 +66,7 @@ def measure_embeddings(
             items that it ranks first are ranked again by the uncompressed vectors.
         held_out: fraction of the groups that are ranked.
         folds: number of parts, each ranked by codes fitted to the others, in the place of `held_out`.
-        fit: pairs to fit to; then the whole task is ranked, as published protocols have it.
+        fit: pairs to fit to, in the place of both; then the whole task is ranked, as published protocols have it.
         most_queries: how many queries to rank, chosen at random; the database keeps all items.
         confidence: of every interval.
         checkpoint: called as checkpoint(name, function) for every part of the work; it returns the
@@ -87,12 +87,8 @@ def measure_embeddings(
     rates = usual_bits(widths) if bits is None else validation.integers("bits", bits, low=1)
     if list(rates) != sorted(set(rates)):
         raise ValueError(f"bits must rise without repeats, got {list(rates)}")
-    for name, value, allowed in (
-        ("similarity", similarity, SIMILARITIES),
-        ("space", space, SPACES),
-    ):
-        if not isinstance(value, str) or value not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    validation.choice("similarity", similarity, SIMILARITIES)
+    validation.choice("space", space, SPACES)
     if task.queries.shape[1] != widths and space not in ("auto", "canonical"):
         raise ValueError(
             f"space must be auto or canonical where queries have {task.queries.shape[1]} coordinates "
@@ -115,6 +111,8 @@ def measure_embeddings(
         splits = split_task(split_key, task, held_out=held_out, folds=folds)
     else:
         validation.instance("fit", fit, RetrievalTask)
+        if folds is not None:
+            raise ValueError(f"folds must be None where pairs to fit to are given, got {folds!r}")
         if (fit.queries.shape[1], fit.items.shape[1]) != (task.queries.shape[1], widths):
             raise ValueError("fit must have the dimensions of task")
         splits = (Split(fit=fit, ranked=task, name="given"),)

@@ -122,7 +122,7 @@ def means(
 ) -> Mean:
     """Average metrics in [0, 1] over queries, with Wilson's interval at the effective number."""
     mean = values.mean(axis=0)
-    variance = _variance(values - mean, group)
+    variance = variance_of_mean(values - mean, group)
     groups = len(np.unique(group))
     spread = mean * (1 - mean)
     # Where all queries agree nothing is known of the variance: each group counts as one trial.
@@ -148,12 +148,12 @@ def kept(
     below = np.maximum(reference.mean(axis=0), np.finfo(float).tiny)
     ratio = values.mean(axis=0) / below
     half = ndtri(0.5 + confidence / 2) * np.sqrt(
-        _variance((values - ratio * reference) / below, group)
+        variance_of_mean((values - ratio * reference) / below, group)
     )
     return Mean(value=ratio, lower=np.maximum(ratio - half, 0.0), upper=ratio + half)
 
 
-def _variance(residuals: np.ndarray, group: np.ndarray) -> np.ndarray:
+def variance_of_mean(residuals: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Variance of a mean over queries whose groups are independent."""
     _, label = np.unique(group, return_inverse=True)
     sums = np.zeros((label.max() + 1, *residuals.shape[1:]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from jaxtyping import Float, Int
 
-from rdsim import limits
+from rdsim import limits, validation
 from rdsim.embeddings.quality import CUTOFFS, METRICS, Mean
 from rdsim.ranking.loss import Loss
 
@@ -281,8 +281,7 @@ class EmbeddingReport:
 
 
 def _column(metric: str) -> int:
-    if metric not in METRICS:
-        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
+    validation.choice("metric", metric, METRICS)
     return METRICS.index(metric)
 
 

@@ -5,13 +5,16 @@ Modalities sit in different cones (the modality gap); taking each one's mean awa
 """
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.data.vectors import Vectors
+from rdsim.embeddings.quality import variance_of_mean
 from rdsim.embeddings.ranks import Stored, streamed_ranks
 from rdsim.ranking.metrics.single_target import tied_gain
 
@@ -129,8 +132,8 @@ def stored_vectors(space: Space, items: Vectors, first: np.ndarray) -> Stored:
     return Stored(features=features, label=label.reshape(-1), multiplicity=times)
 
 
-def uncompressed_quality(space: Space, task: RetrievalTask) -> float:
-    """Mean reciprocal rank of the pairs of a small task."""
+def uncompressed_gains(space: Space, task: RetrievalTask) -> Float[np.ndarray, " t"]:
+    """Reciprocal ranks of the targets of a small task, those of its first queries."""
     targets = task.targets
     some = targets.query < _VALIDATED
     ranks = streamed_ranks(
@@ -139,4 +142,17 @@ def uncompressed_quality(space: Space, task: RetrievalTask) -> float:
         targets.query[some],
         targets.item[some],
     )
-    return float(tied_gain(ranks.ahead, ranks.tied, "reciprocal_rank").mean())
+    return np.asarray(tied_gain(ranks.ahead, ranks.tied, "reciprocal_rank"))
+
+
+def simplest(
+    gains: Float[np.ndarray, "s t"], group: Int[np.ndarray, " t"], order: Sequence[int]
+) -> int:
+    """Choose among spaces by their gains on the same targets: the first in order that is not clearly worse than the best.
+
+    That is one whose mean is below the best by at most one standard error of the difference, groups being independent
+    (Breiman et al. 1984, "Classification and regression trees", 3.4.3): on few pairs the best is the best by chance.
+    """
+    lost = gains[int(np.argmax(gains.mean(axis=1)))] - gains
+    error = [math.sqrt(variance_of_mean(one - one.mean(), group)) for one in lost]
+    return next(i for i in order if lost[i].mean() <= error[i])

@@ -97,8 +97,7 @@ class PlugInRate:
 
         """
         c = validation.open_unit("confidence", confidence)
-        if error not in ("delta", "jackknife"):
-            raise ValueError(f"error must be 'delta' or 'jackknife', got {error!r}")
+        validation.choice("error", error, ("delta", "jackknife"))
         deviation = self.standard_error if error == "delta" else self.jackknife_error
         half = -scipy.special.ndtri((1 - float(c)) / 2) * deviation
         lower, upper = _cut_interval(self.corrected, half, self.regular, self.largest_rate)
@@ -190,12 +189,8 @@ def plug_in_rate(counts: ArrayLike, distortions: ArrayLike, distortion: ArrayLik
     if (total < 2).any():
         raise ValueError(f"counts must sum to at least 2 samples, got {total.min():g}")
     D = validation.interval("distortion", distortion, low=0.0, ndim=0)
-    d = validation.interval("distortions", distortions, low=0.0, ndim=2)
-    if d.shape[0] != n.shape[-1] or d.shape[1] == 0:
-        raise ValueError(
-            f"distortions must have one row a letter and at least one column, shape ({n.shape[-1]}, |U|), "
-            f"got {d.shape}"
-        )
+    seen = n.reshape(-1, n.shape[-1]).sum(axis=0)
+    d = validation.distortions(distortions, seen, letter="letter that was counted")
     # Deleting any one of the n_y samples of letter y gives the same pmf, so that |Y| + 1 solutions replace N + 1.
     pmfs = _empirical_pmfs(n.reshape(-1, n.shape[-1]))
     excess, D_excess = _above_least(pmfs, np.asarray(d), float(D))
@@ -232,8 +227,6 @@ def _above_least(pmfs: np.ndarray, d: np.ndarray, distortion: float) -> tuple[np
     """
     used = (pmfs > 0).any(axis=(0, 1))
     row_least = d.min(axis=1)
-    if np.isinf(row_least[used]).any():
-        raise ValueError("distortions must leave every letter seen a finite distortion")
     least = pmfs @ np.where(used, row_least, 0.0)
     if distortion < least.max() * (1 - 1e-12):
         raise ValueError(

@@ -49,13 +49,8 @@ def checked_problem(
 ) -> tuple[Float[Array, " y"], Float[Array, "y u"], Float[Array, ""]]:
     """Return the true pmf, finite distortions and slope, checked."""
     p = validation.pmf("p", p)
-    d, s = checked_distortions(distortions, slope)
-    if d.shape[0] != p.shape[0]:
-        raise ValueError(
-            f"distortions must have one row a source letter, shape ({p.shape[0]}, |U|), "
-            f"got {d.shape}"
-        )
-    return p, d, s
+    d = validation.distortions(distortions, p, all_finite=True)
+    return p, d, validation.positive("slope", slope, ndim=0)
 
 
 def checked_distortions(

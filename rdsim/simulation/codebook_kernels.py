@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from rdsim.codes.codebook import draw_rows
-from rdsim.codes.encoders import BLOCK, block_sums, encode_tile, in_blocks, letter_features
+from rdsim.codes.encoding_tiles import BLOCK, block_sums, encode_tile, in_blocks, letter_features
 from rdsim.sources.tables import draw_outputs
 
 
@@ -140,7 +140,7 @@ def rank_queries(
 
     y, index = _encoded_items(book, scheme, jax.vmap(target)(numbers), by_minimum)
     x = jax.vmap(query)(numbers, y.astype(jnp.int32))
-    # A query's scores with a block of codewords are one matrix product (see `rdsim.codes.encoders`). They are sums of
+    # A query's scores with a block of codewords are one matrix product (see `rdsim.codes.encoding_tiles`). They are sums of
     # integer units, so that ties are exact; codewords of the padding hold no items and count for nothing.
     features = letter_features(scheme.scores, x)
     block = book.blocks.shape[2]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdsim.codes.encoders import BLOCK
+from rdsim.codes.encoding_tiles import BLOCK
 from rdsim.simulation.codebook_kernels import (
     Codebook,
     Scheme,

@@ -107,11 +107,7 @@ def simulate_dsbs(
     first_trial = validation.integer("first_trial", first_trial, low=0)
     if batch_size is not None:
         batch_size = validation.integer("batch_size", batch_size, low=1, high=1 << 20)
-    lengths = np.asarray(
-        validation.not_empty("n", validation.interval("n", n, low=1.0, high=4096.0))
-    )
-    if (lengths != np.round(lengths)).any():
-        raise ValueError(f"n must hold integers, got {lengths[lengths != np.round(lengths)][0]}")
+    lengths = validation.not_empty("n", validation.counts("n", n, low=1, high=4096))
     rates = np.asarray(
         validation.not_empty("rate", validation.interval("rate", rate, low=0.0, high=1.0))
     )

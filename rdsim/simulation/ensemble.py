@@ -124,8 +124,7 @@ def simulate_ensemble(
     parsed = parse_losses(losses if several else [losses])
     if competitor is None:
         competitor = "exact" if table_count(code) <= MAX_TABLES else "product"
-    if competitor not in _COMPETITORS:
-        raise ValueError(f"competitor must be one of {_COMPETITORS} or None, got {competitor!r}")
+    validation.choice("competitor", competitor, _COMPETITORS)
     most = min(max(4096 // code.n, 16), 256) if levels is None else levels
     most = validation.integer("levels", most, low=1, high=4096)
     arrays, trial, moved = _prepared(code, competitor, most, size, parsed)

@@ -141,9 +141,11 @@ def bounded(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     return interval(name, value, open_low=True, open_high=True, ndim=ndim)
 
 
-def counts(name: str, value: Any, *, ndim: int | None = None) -> np.ndarray:
-    """The value as float64 numbers on the host that are non-negative integers."""
-    array = np.asarray(interval(name, value, low=0.0, high=float(LARGEST_COUNT), ndim=ndim))
+def counts(
+    name: str, value: Any, *, low: int = 0, high: int = LARGEST_COUNT, ndim: int | None = None
+) -> np.ndarray:
+    """The value as float64 numbers on the host that are integers inside [low, high]."""
+    array = np.asarray(interval(name, value, low=float(low), high=float(high), ndim=ndim))
     if (broken := array != np.floor(array)).any():
         raise ValueError(f"{name} must be integers, got {offending(array, broken)}")
     return array
@@ -169,7 +171,7 @@ def directions(name: str, array: Any) -> Any:
     return array
 
 
-def not_empty(name: str, array: jax.Array) -> jax.Array:
+def not_empty(name: str, array: Any) -> Any:
     """The checked array, which must hold at least one number."""
     if array.size == 0:
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")

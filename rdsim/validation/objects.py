@@ -40,20 +40,20 @@ def integers(name: str, value: Any, *, low: int, high: int | None = None) -> tup
     return tuple(integer(name, each, low=low, high=high) for each in value)
 
 
-def choice(name: str, value: Any, known: Iterable[str]) -> str:
-    """The value, which must be one of some words."""
-    words = tuple(known)
-    # An array is neither hashable nor equal to a word.
-    if not isinstance(value, str) or value not in words:
-        raise ValueError(f"{name} must be one of {words}, got {value!r}")
-    return value
-
-
 def instance(name: str, value: Any, *kinds: type) -> Any:
     """The value, which must be an object of one of the classes."""
     if not isinstance(value, kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds)
         raise TypeError(f"{name} must be a {wanted}, got {type(value)}")
+    return value
+
+
+def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """The value, which must be one of the words."""
+    words = tuple(allowed)
+    # An array is neither hashable nor equal to a word.
+    if not isinstance(value, str) or value not in words:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, words))}, got {value!r}")
     return value
 
 

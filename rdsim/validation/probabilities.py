@@ -30,9 +30,11 @@ def pmf(name: str, value: Any, *, ndim: int = 1) -> jax.Array:
     return jnp.asarray(np.asarray(array) / total, float)
 
 
-def distortions(value: Any, masses: Any, *, letter: str = "source letter") -> jax.Array:
+def distortions(
+    value: Any, masses: Any, *, letter: str = "source letter", all_finite: bool = False
+) -> jax.Array:
     """The argument distortions: at least 0, one row a letter; a letter with mass keeps a finite one."""
-    array = interval("distortions", value, low=0.0, ndim=2)
+    array = interval("distortions", value, low=0.0, open_high=all_finite, ndim=2)
     if array.shape[0] != masses.shape[0] or array.shape[1] == 0:
         raise ValueError(
             f"distortions must have one row a {letter} and at least one column, "
@@ -42,7 +44,7 @@ def distortions(value: Any, masses: Any, *, letter: str = "source letter") -> ja
         lost = np.isinf(np.asarray(array)).all(axis=1) & (np.asarray(masses) > 0)
         if lost.any():
             raise ValueError(
-                f"distortions must leave every source letter a finite one, got only inf in row "
+                f"distortions must leave every {letter} a finite one, got only inf in row "
                 f"{int(np.argmax(lost))}"
             )
     return array

@@ -6,7 +6,7 @@ import pytest
 from rdsim.codes import assignment
 from rdsim.codes.assignment import Points, assign
 from rdsim.codes.distances import seeds
-from rdsim.codes.quantizers.vector import best_codebook, first_codebooks, lloyd
+from rdsim.codes.quantizers.k_means import best_codebook, first_codebooks, lloyd
 
 
 def direct_squares(points, codewords):

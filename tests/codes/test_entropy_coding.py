@@ -101,7 +101,7 @@ def test_a_message_that_does_not_come_back_raises(monkeypatch):
         def __init__(self, words):
             pass
 
-        def decode(self, model, number):
+        def decode(self, _model, number):
             return np.ones(number, np.int32)
 
     stream = constriction.stream

@@ -93,7 +93,7 @@ def axes(number):
     return draw
 
 
-def simulated(score, loss, size):
+def simulated(score, loss):
     """Mean loss of the target without ties, and its standard error."""
     ahead = (score[:, 1:] > score[:, :1]).sum(axis=1)
     lost = {"error": ahead > 0, "reciprocal_rank": ahead / (1 + ahead), ("miss", 2): ahead > 1}[
@@ -107,14 +107,14 @@ def simulated(score, loss, size):
 def test_C28_random_codewords_are_those_of_simulated_databases(n, loss):
     rng = np.random.default_rng(n)
     score, _ = ranks_of_databases(rng, n, 0.8, directions(8), 12, 20_000)
-    mean, error = simulated(score, loss, 12)
+    mean, error = simulated(score, loss)
     assert 1 - reward(n, 0.8, 3, 12, loss=loss) == pytest.approx(mean, abs=6 * error)
 
 
 def test_C28_biorthogonal_codewords_are_those_of_simulated_databases():
     rng = np.random.default_rng(1)
     score, _ = ranks_of_databases(rng, 16, 0.8, axes(8), 12, 4000)
-    mean, error = simulated(score, "error", 12)
+    mean, error = simulated(score, "error")
     found = reward(16, 0.8, 4, 12, "biorthogonal_codewords")
     assert 1 - found == pytest.approx(mean, abs=6 * error)
 

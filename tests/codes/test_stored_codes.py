@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rdsim.codes.quantizers.hashing import long_hyperplane_hash, rotated_hash
-from rdsim.codes.quantizers.product import long_product_quantizer, most_block_bits
+from rdsim.codes.quantizers.product_fits import long_product_quantizer, most_block_bits
 from rdsim.ranking.metrics.paired import pair_ranks, reciprocal_ranks
 
 KEY = jax.random.key(5)

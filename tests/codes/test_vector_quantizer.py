@@ -11,10 +11,11 @@ from rdsim.codes.distances import nearest
 from rdsim.codes.entropy_coding import code_rates
 from rdsim.codes.quantizers.entropy_weighted import entropy_weighted_quantizer
 from rdsim.codes.quantizers.hashing import hyperplane_hashing
+from rdsim.codes.quantizers.k_means import lloyd
 from rdsim.codes.quantizers.lloyd_max import lloyd_max_levels
-from rdsim.codes.quantizers.product import long_product_quantizer, product_quantizer
+from rdsim.codes.quantizers.product_fits import long_product_quantizer, product_quantizer
 from rdsim.codes.quantizers.scalar import lloyd_max_quantizer, uniform_scalar_quantizer
-from rdsim.codes.quantizers.vector import entropy_constrained_quantizer, lloyd, vector_quantizer
+from rdsim.codes.quantizers.vector import entropy_constrained_quantizer, vector_quantizer
 from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
 
 

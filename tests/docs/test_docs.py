@@ -222,7 +222,8 @@ def results(tmp_path, monkeypatch):
     numbers.rows.cache_clear()
 
 
-def test_numbers_come_from_result_files(results):
+@pytest.mark.usefixtures("results")
+def test_numbers_come_from_result_files():
     assert hooks.expand("{{ check: rank_distribution | C1 | error | measured | .2f }}") == "0.12"
     assert (
         hooks.expand("{{ check: rank_distribution | C1 | error | measured | .2f | negated }}")
@@ -238,6 +239,7 @@ def test_numbers_come_from_result_files(results):
     )
 
 
+@pytest.mark.usefixtures("results")
 @pytest.mark.parametrize(
     "placeholder",
     [
@@ -256,7 +258,7 @@ def test_numbers_come_from_result_files(results):
         "{{ nothing: known }}",
     ],
 )
-def test_a_number_that_a_result_should_hold_and_does_not_is_an_error(results, placeholder):
+def test_a_number_that_a_result_should_hold_and_does_not_is_an_error(placeholder):
     with pytest.raises(PluginError):
         hooks.expand(placeholder, "page.md")
 
@@ -306,7 +308,8 @@ def page(tmp_path, monkeypatch):
     shown.forget()
 
 
-def test_the_site_shows_the_gallery_that_make_figures_wrote(page):
+@pytest.mark.usefixtures("page")
+def test_the_site_shows_the_gallery_that_make_figures_wrote():
     text = hooks.expand("{{ gallery }}")
     assert text.strip().startswith('<div class="gallery">')
     assert "a check" in text

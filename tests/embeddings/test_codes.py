@@ -13,6 +13,7 @@ from rdsim.embeddings.spaces import plain_spaces
 from rdsim.embeddings.systems import faiss_codes, own
 from rdsim.embeddings.systems.catalogue import SYSTEMS, chosen, usual_bits
 from rdsim.embeddings.systems.code import FittedCode, Training, encoded
+from rdsim.embeddings.systems.given import own_ranks, read_own_code
 from rdsim.embeddings.systems.transform_code import allocation, gaussian_quantizers, transform_code
 
 WIDTH = 16
@@ -45,7 +46,7 @@ def training(similarity, count=400):
 
 
 @pytest.mark.parametrize("similarity", ["inner product", "L2"])
-@pytest.mark.parametrize("kind", ["PQ", "OPQ", "RQ", "SQ8", "SQ4", "RaBitQ"])
+@pytest.mark.parametrize("kind", ["PQ", "OPQ", "RQ", "LSQ", "SQ8", "SQ4", "RaBitQ"])
 def test_scores_are_those_of_the_search_of_faiss(kind, similarity):
     """The same neighbours in the same order, but where two scores differ by rounding."""
     given = training(similarity)
@@ -66,6 +67,47 @@ def test_scores_are_those_of_the_search_of_faiss(kind, similarity):
     best = np.sort(scores, axis=1)[:, ::-1][:, :10]
     found = np.take_along_axis(scores, wanted, axis=1)
     np.testing.assert_allclose(found, best, rtol=0, atol=2e-5 * np.abs(scores).max())
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "inner product", "L2"])
+@pytest.mark.parametrize("factory", ["PQ4x4", "IVF4,PQ4x4", "PCAR8,SQ8", "HNSW8,Flat", "RaBitQ"])
+def test_an_index_of_ones_own_has_the_ranks_of_its_own_search(tmp_path, factory, similarity):
+    """All neighbours that faiss finds in the file, for items that were scaled to length one for the cosine."""
+    faiss = pytest.importorskip("faiss")
+    x, y, _ = planted(120)
+    task = retrieval_task(x.astype(np.float32), y.astype(np.float32))
+    space = plain_spaces(task, similarity)[0]
+    items, queries = (
+        np.ascontiguousarray(space.items(side.rows(slice(None))))
+        for side in (task.items, task.queries)
+    )
+    # Vectors of length one are often kept for L2.
+    product = similarity == "inner product"
+    index = faiss.index_factory(
+        WIDTH, factory, faiss.METRIC_INNER_PRODUCT if product else faiss.METRIC_L2
+    )
+    index.train(np.tile(items, (6, 1)))
+    index.add(items)
+    for name in ("nprobe", "qb"):  # every list, and queries as they are
+        if hasattr(index, name):
+            setattr(index, name, {"nprobe": 4, "qb": 0}[name])
+    if factory.startswith("HNSW"):
+        index.hnsw.efSearch = 400
+    faiss.write_index(index, str(tmp_path / "my.index"))
+    found = own_ranks(read_own_code(tmp_path / "my.index", 120), task, space)
+    stored = index.storage if factory.startswith("HNSW") else index  # links are not counted
+    assert found["bits"] == 8 * stored.sa_code_size()
+    scores, label = index.search(queries, 120)
+    scores = scores if product else -scores
+    own = np.take_along_axis(scores, np.argsort(label, axis=1), axis=1)[
+        np.arange(120), np.arange(120)
+    ]
+    near = 1e-5 * np.abs(scores).max()
+    ahead = (scores > own[:, None] + near).sum(axis=1)
+    level = (np.abs(scores - own[:, None]) <= near).sum(axis=1)
+    assert (ahead <= found["ahead"]).all()
+    assert (found["ahead"] + found["tied"] <= ahead + level).all()
+    assert found["ahead"].max() > 0
 
 
 def test_bits_are_dealt_as_exhaustive_search_deals_them():

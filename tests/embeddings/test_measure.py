@@ -19,6 +19,7 @@ from rdsim.embeddings import (
     split_task,
 )
 from rdsim.embeddings.converse import converse, group_sizes
+from rdsim.embeddings.spaces import simplest
 
 KEY = jax.random.key(5)
 OWN = ("transform code", "rotated PQ", "ITQ")
@@ -193,12 +194,45 @@ def test_a_given_split_ranks_all_items_and_folds_rank_each_once(task):
     found = measure_embeddings(KEY, task, (4,), systems=("ITQ",), fit=rest)
     assert found.database == len(found.group) == 200
     np.testing.assert_array_equal(found.quality.value[found.reference], found.whole.quality.value)
+    assert "none of the items that are ranked" in found.report()
+    with pytest.raises(
+        ValueError, match="folds must be None where pairs to fit to are given, got 4"
+    ):
+        measure_embeddings(KEY, task, (4,), fit=rest, folds=4)
     folded = measure_embeddings(KEY, task, (4,), systems=("ITQ",), folds=4)
     assert len(folded.group) == 200
     assert folded.database == 50
 
 
-def test_rescoring_as_many_items_as_there_are_is_the_uncompressed(task, report):
+def test_a_report_says_that_codes_were_fitted_to_items_that_are_ranked(task):
+    x, y = planted(200)
+    seen = retrieval_task(x[:100], np.concatenate([y[:50], planted(50, seed=4)[1]]))
+    found = measure_embeddings(KEY, task, (4,), systems=("ITQ",), fit=seen)
+    assert found.diagnostics["fitted_items"] == 50 / 200
+    assert "25.0% of the items that are ranked are among those of these pairs" in found.report()
+
+
+def test_of_spaces_that_are_about_as_good_the_simplest_is_chosen():
+    rng = np.random.default_rng(0)
+    group, base = np.repeat(np.arange(100), 2), rng.uniform(size=200)
+    noise = rng.normal(size=(3, 200))
+    noise -= noise.mean(axis=1, keepdims=True)
+    error = np.sqrt(2 * 2) / np.sqrt(
+        200
+    )  # of two noises, whose groups of two are about twice as bad at worst
+    even = np.stack([base + noise[0], base + noise[1] + 0.3 * error, base + noise[2]])
+    assert simplest(even, group, [2, 0, 1]) == 2
+    apart = even + np.array([0.0, 9 * error, -9 * error])[:, None]
+    assert simplest(apart, group, [2, 0, 1]) == 1
+    # Queries of one group that agree tell no more than one of them does: 200 of them are 100.
+    once = np.zeros((2, 100))
+    once[1, :7], once[1, 7:9] = 1.0, -1.0  # a mean of 0.05, with a standard error of 0.029
+    assert simplest(once, np.arange(100), [0, 1]) == 1
+    assert simplest(np.repeat(once, 4, axis=1), np.repeat(np.arange(100), 4), [0, 1]) == 1
+    assert simplest(once, np.arange(100) // 20, [0, 1]) == 0
+
+
+def test_rescoring_as_many_items_as_there_are_is_the_uncompressed(task):
     found = measure_embeddings(KEY, task, (8,), systems=("ITQ",), rescore=80)
     line = found.lines.index("ITQ, Hamming, rescored 80")
     assert (found.kinds[line], found.bits[line]) == ("rescored", 8)
@@ -209,7 +243,7 @@ def test_rescoring_as_many_items_as_there_are_is_the_uncompressed(task, report):
     assert few.values("mrr")[first] < few.values("mrr")[again] <= few.values("mrr")[few.reference]
 
 
-def test_own_codes_are_judged_as_the_vectors_that_they_decode_to(task, report):
+def test_own_codes_are_judged_as_the_vectors_that_they_decode_to(task):
     y = task.items.rows(slice(None))
     rounded = np.round(y * 4).astype(np.int8)
     decoded = own_code(200, codes=rounded, decoded=rounded / 4)
@@ -230,8 +264,8 @@ def test_own_codes_are_judged_as_the_vectors_that_they_decode_to(task, report):
     ("options", "message"),
     [
         ({"bits": [8, 4]}, r"bits must rise without repeats, got \[8, 4\]"),
-        ({"similarity": "dot"}, "similarity must be one of cosine"),
-        ({"space": "mine"}, "space must be one of auto"),
+        ({"similarity": "dot"}, "similarity must be one of 'cosine'"),
+        ({"space": "mine"}, "space must be one of 'auto'"),
         ({"systems": ["x"]}, "systems must be among"),
         ({"folds": 1}, "folds must be at least 2"),
         ({"held_out": 0.99}, "held_out must lie in"),
@@ -257,7 +291,7 @@ def test_what_is_wrong_with_own_codes_is_said(given, message):
         own_code(4, **given)
 
 
-def test_dimensions_may_differ(task):
+def test_dimensions_may_differ():
     x, y = planted(200)
     found = measure_embeddings(
         KEY, retrieval_task(x[:, :10].copy(), y), (16,), systems=("transform code", "signs")

@@ -14,6 +14,7 @@ from rdsim.codes import gaussian_test_channel
 from rdsim.embeddings import METRICS, measure_embeddings, retrieval_task, with_models
 from rdsim.embeddings.models.gaussian import (
     calibrated_correlations,
+    few_kinds,
     fitted_correlations,
     held_out_correlations,
     ideal_codes,
@@ -57,7 +58,7 @@ def report(measured):
     return with_models(KEY, measured)
 
 
-def test_C29_the_gaussian_twin_of_a_planted_model_is_its_exact_channel(measured):
+def test_C29_the_gaussian_twin_of_a_planted_model_is_its_exact_channel():
     """Ranks by the planted model's own likelihood, in which the twin needs no other scale than one."""
     x, y = planted(1200)
     ratio = RHO / (1 - RHO**2)
@@ -234,6 +235,21 @@ def test_C4_the_proved_bits_invert_the_converse(measured):
     curve = measured.to_xarray().proved_bits.sel(metric="recall@5").values
     assert (np.diff(curve) >= 0).all()
     assert curve[-1] == pytest.approx(math.log2(k / 5), rel=1e-6, abs=0)
+
+
+def test_C29_kinds_of_coordinates_are_those_of_all_of_them():
+    """Four hundred correlations or the few dozen that stand for them: the same losses to 3e-4, at any number of bits."""
+    rho = np.clip(0.8 * np.arange(1, 401) ** -0.45, 0.0, 0.99)
+    few = few_kinds(rho)
+    assert len(np.unique(few)) < 50
+    np.testing.assert_allclose(few, rho, rtol=0.06, atol=0)
+    told = [-np.log1p(-(c**2)).sum() for c in (few, rho)]
+    assert told[0] == pytest.approx(told[1], rel=1e-12, abs=0)
+    wanted, found = (
+        np.asarray(ideal_codes(KEY, c, 10.0, CODE_LOSSES[:2], np.array([16.0, 128.0, 512.0])).value)
+        for c in (rho, few)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=3e-4)
 
 
 def test_chance_is_taken_from_held_out_correlations():

@@ -16,7 +16,7 @@ VOID = {"img", "input", "link", "meta", "br", "hr"}
 TESTS = Path(__file__).parents[1]
 
 
-def invented(name, function, config, *arguments):
+def invented(name, _function, config, *_arguments):
     """Give the explorer numbers of the right shapes, falling with the rate."""
     sources, rates = len(config.sources), len(config.rates)
     menu = (sources, len(config.log2_sizes), len(config.block_lengths), rates)

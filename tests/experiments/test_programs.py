@@ -8,6 +8,7 @@ import pytest
 from experiments.runner import programs
 
 FLAG = "--xla_cpu_use_fusion_emitters=false"
+WHOLE = "--xla_cpu_parallel_codegen_split_count=1"
 
 
 @pytest.fixture
@@ -21,33 +22,37 @@ def flags(preset):
 
 
 needs_the_generator = pytest.mark.skipif(
-    not programs._starts_with(FLAG), reason="this jaxlib has no older generator"
+    not programs._starts_with(f"{FLAG} {WHOLE}"), reason="this jaxlib has no older generator"
 )
 
 
 @needs_the_generator
 @pytest.mark.usefixtures("users_flags")
 def test_the_quick_preset_is_compiled_by_the_older_generator_and_flags_of_the_user_stay():
-    assert flags("quick") == ["--xla_force_host_platform_device_count=2", FLAG]
+    assert flags("quick") == ["--xla_force_host_platform_device_count=2", FLAG, WHOLE]
     assert flags("quick").count(FLAG) == 1
 
 
 @pytest.mark.usefixtures("users_flags")
 def test_other_presets_are_compiled_as_users_code_is():
-    assert FLAG not in flags("full")
-    assert FLAG not in flags("smoke")
+    assert flags("full") == flags("smoke") == ["--xla_force_host_platform_device_count=2"]
 
 
 @pytest.mark.usefixtures("users_flags")
 def test_the_choice_of_the_user_stands(monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=true")
-    assert flags("quick") == ["--xla_cpu_use_fusion_emitters=true"]
+    chosen = ["--xla_cpu_use_fusion_emitters=true", "--xla_cpu_parallel_codegen_split_count=3"]
+    monkeypatch.setenv("XLA_FLAGS", " ".join(chosen))
+    assert flags("quick") == chosen
 
 
 @pytest.mark.usefixtures("users_flags")
 def test_a_jaxlib_that_does_not_know_the_flag_is_not_given_it(monkeypatch):
     monkeypatch.setattr(programs, "_OLDER_GENERATOR", "--xla_no_such_flag=false")
-    assert flags("quick") == ["--xla_force_host_platform_device_count=2"]
+    kept = [flag for flag in [WHOLE] if programs._starts_with(flag)]
+    assert flags("quick") == ["--xla_force_host_platform_device_count=2", *kept]
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(programs, "_IN_ONE_PIECE", "--xla_nor_this=1")
+    assert flags("quick") == []
 
 
 def test_jax_starts_with_no_flag_and_not_with_one_that_is_unknown():

@@ -1,5 +1,6 @@
 import ast
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import xarray
 from experiments.runner import discovery, store
 from experiments.runner.store import Recipe
 from rdsim.cli import provenance
+from rdsim.cli.checkpoints import Checkpoints
 from rdsim.cli.provenance import CorruptError
 from rdsim.plotting import style
 
@@ -345,6 +347,22 @@ def run(config, key, checkpoint=without_checkpoint):
         )
         with pytest.raises(ValueError, match="part"):
             workshop.main("run lines")
+
+
+def test_runs_side_by_side_may_remove_the_folder_that_they_share(tmp_path):
+    parent = tmp_path / "checkpoints"
+
+    def run(name):
+        for number in range(100):
+            checkpoints = Checkpoints(name, parent, {"number": number})
+            checkpoints.writable("--output")
+            checkpoints("part", lambda: {"x": np.arange(3)})
+            checkpoints.clear()  # the last one that has something there removes the folder of all
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(run, name) for name in "abcd"]:
+            done.result()
+    assert not parent.exists()
 
 
 def test_all_reads_every_fresh_result_once(workshop, monkeypatch):

@@ -171,14 +171,14 @@ def test_counts_of_samples():
             [2, 2, 2],
             HAMMING,
             0.1,
-            r"distortions must have one row a letter .* \(3, \|U\|\), got \(2, 2\)",
+            r"distortions must have one row a letter that was counted .* \(3, \|U\|\), got \(2, 2\)",
         ),
         ([2, 2], HAMMING + 0.5, 0.1, r"distortion must be at least D_min = 0\.5 .* got 0\.1"),
         (
             [2, 2],
             [[0.0, np.inf], [np.inf, np.inf]],
             0.1,
-            "distortions must leave every letter seen",
+            "distortions must leave every letter that was counted a finite one",
         ),
         ([2, 2], HAMMING, -0.1, "distortion must lie in"),
         (3, HAMMING, 0.1, r"counts must have shape \(\.\.\., \|Y\|\)"),
@@ -207,5 +207,7 @@ def test_bad_interval():
     found = plug_in_rate([40, 60, 0, 0], FOUR, 0.11)
     with pytest.raises(ValueError, match="confidence must lie in"):
         found.interval(confidence=1.0)
-    with pytest.raises(ValueError, match="error must be 'delta' or 'jackknife', got 'bootstrap'"):
+    with pytest.raises(
+        ValueError, match="error must be one of 'delta', 'jackknife', got 'bootstrap'"
+    ):
         found.interval(error="bootstrap")

@@ -51,7 +51,7 @@ class Fit:
     def build(self, rngs):
         return Line(rngs, self.dtype)
 
-    def loss(self, model, batch, key, setting, progress):
+    def loss(self, model, batch, _key, setting, progress):
         x, y = batch
         scale, fault = setting["scale"], setting["fault"]
         judged = progress >= 1

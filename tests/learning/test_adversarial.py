@@ -119,7 +119,7 @@ def test_the_adversary_takes_the_discriminator_to_chance():
 def test_no_aligned_system_beats_the_converse(monkeypatch):
     floor = family.converse() - family.MARGIN
 
-    def fitted_models(key, learner, data, schedule, settings):
+    def fitted_models(*_, settings):
         assert settings == (0.5,)
         return [trained().model(2)]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim import limits, sources
-from rdsim.codes.quantizers.product import long_product_quantizer
+from rdsim.codes.quantizers.product_fits import long_product_quantizer
 from rdsim.learning.families.canonical_correlations import canonical_correlation_analysis
 from rdsim.learning.families.catalogue import fit_family
 from rdsim.learning.families.pairs import array_pairs, item_pairs

@@ -44,7 +44,7 @@ def test_messages_are_means_over_the_nearest_nodes(seed):
 def test_no_node_of_the_graph_is_trained_on(monkeypatch):
     seen = []
 
-    def first_model(key, learner, data, schedule):
+    def first_model(key, learner, data, _schedule):
         seen.append(data)
         return [learner.build(nnx.Rngs(key))]
 

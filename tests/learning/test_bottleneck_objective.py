@@ -275,7 +275,7 @@ def test_a_training_depends_on_its_key_alone():
         ({"codewords": 1}, ValueError, "codewords must be at least 2"),
         ({"item_dimension": 0}, ValueError, "item_dimension must be at least 1"),
         ({"modalities": 0}, ValueError, "modalities must be at least 1"),
-        ({"scores": "cosine"}, ValueError, r"scores must be one of \('free', 'distance'\)"),
+        ({"scores": "cosine"}, ValueError, "scores must be one of 'free', 'distance'"),
         ({"relaxation": "soft"}, ValueError, "relaxation must be one of"),
         ({"temperatures": (1.0, 0.0)}, ValueError, r"temperatures must lie in \(0, inf\)"),
     ],

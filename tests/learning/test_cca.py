@@ -94,11 +94,11 @@ def test_the_largest_entry_of_a_column_is_positive():
     assert (b[np.abs(b).argmax(axis=0), np.arange(WIDTH_Y)] > 0).all()
 
 
-def _plain(parameters, points):
+def _plain(_parameters, points):
     return points
 
 
-def _flat(parameters, queries):
+def _flat(_parameters, queries):
     return queries.reshape(*queries.shape[:-2], -1)
 
 

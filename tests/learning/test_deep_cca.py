@@ -44,7 +44,7 @@ def test_its_gradient_is_that_of_finite_differences():
     np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-5, rtol=1e-6)
 
 
-def _all(key, data):
+def _all(_key, data):
     return data
 
 
@@ -66,7 +66,7 @@ def test_linear_networks_reach_the_closed_form():
 def test_a_fit_quantizes_the_canonical_variables_of_the_outputs(monkeypatch):
     seen = []
 
-    def fitted_models(key, learner, data, schedule):
+    def fitted_models(_key, learner, data, schedule):
         model = family.built(learner.build, 0)
         seen.extend([learner, data, schedule, model])
         return [model]

@@ -118,7 +118,7 @@ def test_no_student_beats_the_converse(monkeypatch):
     start = family.measured_loss(family.untrained(family.built(STUDENT, 1)))
     teacher = family.built(TEACHER, 0)
 
-    def trained(key, learner, draw, data, held_out, settings, *, schedule):
+    def trained(_key, learner, _draw, data, held_out, *_, **_options):
         assert data[1] is teacher
         assert learner.build == STUDENT
         assert held_out[2].shape == (8, 32, 32)

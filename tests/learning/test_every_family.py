@@ -1,4 +1,4 @@
-"""Every family of the catalogue: it beats chance and its own untrained start, and same keys give same digits."""
+"""Every family of the catalogue: it beats a random ranking and its own untrained start, and same keys give same digits."""
 
 import functools
 
@@ -142,7 +142,7 @@ def unlike_its_queries(keys, data, bits, schedule):
 @pytest.mark.parametrize(
     ("family", "error", "message"),
     [
-        ("CCAA", ValueError, r"family must be one of \('InfoNCE, k-means', .* got 'CCAA'"),
+        ("CCAA", ValueError, r"family must be one of 'InfoNCE, k-means', .* got 'CCAA'"),
         (
             lambda *_: None,
             ValueError,

@@ -154,7 +154,7 @@ def test_every_fit_trains_the_fusion_of_its_name(name, monkeypatch):
     class TrainedError(Exception):
         pass
 
-    def fitted_models(key, learner, *rest, settings):
+    def fitted_models(_key, learner, *_, **_options):
         raise TrainedError(learner)
 
     monkeypatch.setattr(stored_embeddings, "fitted_models", fitted_models)
@@ -198,7 +198,7 @@ def test_no_fusion_beats_the_converse_and_training_helps(fitted):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"fusion": "middle"}, "fusion must be one of ('early', 'intermediate', 'late')"),
+        ({"fusion": "middle"}, "fusion must be one of 'early', 'intermediate', 'late'"),
         ({"modalities": 0}, "modalities must be at least 1, got 0"),
         ({"hidden": ()}, "hidden must have one width or more"),
         ({"dimension": 0}, "features must be at least 1, got 0"),

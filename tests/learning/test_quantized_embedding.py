@@ -115,7 +115,7 @@ def test_a_fit_trains_on_pairs_of_the_source_and_stores_the_training_items(monke
     source = gaussian_mixture([1.0], [[0.0, 1.0]], 0.5, query_noise=[0.1, 0.2, 0.3])
     seen = []
 
-    def fitted_models(key, learner, data, schedule, *, settings):
+    def fitted_models(_key, learner, data, schedule, *, settings):
         seen.extend([learner, data, schedule, settings])
         return [_Scale()]
 
@@ -177,7 +177,7 @@ def test_C4_no_fitted_system_lies_beyond_the_converse():
         assert _beyond(code, decoder) <= 0
 
 
-def _as_it_is(parameters, points):
+def _as_it_is(_parameters, points):
     return points
 
 

@@ -50,6 +50,50 @@ def test_tails_near_correlation_one(correlation, r):
         assert probability[x > a[0]].sum() == pytest.approx(wanted[0], abs=1e-2)
 
 
+@settings(max_examples=50)
+@given(
+    start=st.floats(0.1, 8.0),
+    width=st.floats(0.05, 6.0),
+    steep=st.floats(0.5, 30.0),
+    middle=st.floats(0.0, 1.0),
+    in_q=st.booleans(),
+)
+def test_C27_tents_lie_above_every_function_of_such_slopes(start, width, steep, middle, in_q):
+    """A logistic F(r), whose slopes D = F - F'(r)/ln 2 of qF in q are known between the two lengths."""
+    ends = np.array([start, start + width])
+    inside = np.linspace(*ends, 2001)
+
+    def logistic(r):
+        return 1 / (1 + np.exp(-steep * (r - start - middle * width)))
+
+    F = logistic(inside)
+    D = F - steep * F * (1 - F) / math.log(2)
+    loose = 1e-5 * steep**2  # of the least and the largest slope between points of the grid
+    at, height = _code_lengths.tents(
+        ends, F[[0, -1]], np.array([D.min() - loose]), np.array([D.max() + loose]), in_q=in_q
+    )
+    corners = np.append(ends[0], np.append(at, ends[1])), np.append(F[0], np.append(height, F[-1]))
+    if in_q:  # lines in q are lines in 1/q for q F / q
+        above = np.interp(np.exp2(inside - ends[1]), np.exp2(corners[0] - ends[1]), corners[1])
+    else:
+        above = np.interp(inside, *corners)
+    assert (above + 1e-12 >= F).all()
+
+
+def test_C27_codewords_that_are_longer_than_any_that_is_computed_are_counted():
+    """Codes of one bit on average: one codeword in 40,000 of 40,001 bits is as good as an item of correlation .1."""
+    correlation, bits, most = 0.1, 1.0, 40_000.0
+    recalls = Recalls(np.array([-80 * math.log(2)]), np.ones(1))
+    lengths = _code_lengths.CodeLengths(_half_spaces.codewords(correlation), bits, fixed=False)
+    log_gamma = -recalls.log_t
+    longest = lengths.longer[-1]
+    near, far = (Tails(correlation, np.array([r])).worth(log_gamma)[0, 0] for r in (longest, most))
+    assert near < 1e-3
+    assert far > 0.999
+    upper, _ = lengths.certified(log_gamma, recalls.weight, 1e-9)
+    assert upper >= far * bits / most
+
+
 def grid_of_lengths(bits, *, fixed):
     """Many more lengths than the bound starts with, denser towards R on both sides."""
     longer = np.append(0.0, np.geomspace(1e-4, 40.0 if fixed else 4000.0, 2000))
@@ -104,8 +148,7 @@ def assert_tents_lie_above(make_tails, ends, log_gamma, *, in_q, rounding):
     gamma, r = np.array([log_gamma]), np.array(ends)
     tails = make_tails(r)
     edges, worth = tails.edges(gamma), tails.worth(gamma)
-    cut = [type(edges)(edges.codeword[i : i + 1], edges.listed[:, i : i + 1]) for i in (0, 1)]
-    slopes = tails.slopes(gamma, *cut)
+    slopes = tails.slopes(gamma, edges.at(slice(1)), edges.at(slice(1, 2)))
     at, height = (one[0] for one in _code_lengths.tents(r, worth, *slopes, in_q=in_q))
     inside = np.linspace(*r, 50)
     truth = make_tails(inside).worth(gamma)[0]
@@ -199,7 +242,7 @@ def test_C27_where_equal_codewords_are_reported_the_hull_of_all_shares_touches(
         else:
             bits = middle
     for more in (0.0, 2e-4):
-        unequal = _half_spaces.fixed_length(words, bits + more, shares, 0.0)[1]
+        unequal = _code_lengths.fixed_length(words, bits + more, shares, 0.0)[1]
         assert unequal == exceeded(bits + more, shares)
     assert not unequal
     monkeypatch.setattr(_recalls, "_RATIO", 1.01)

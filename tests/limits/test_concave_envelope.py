@@ -217,6 +217,17 @@ def test_C11_no_pair_of_distributions_keeps_more_than_the_contraction_coefficien
     assert singular[1] ** 2 <= eta + 1e-9
 
 
+@pytest.mark.parametrize("rare", [1e-30, 1e-200, 1e-300])
+def test_C11_contraction_of_channels_with_rare_letters(rare):
+    """Dobrushin: it is at most the total variation. Squares of these probabilities are no floats."""
+    rows = np.array([[rare, 0.5, 0.5 - rare], [4 * rare, 0.25, 0.75 - 4 * rare], [0.0, 0.5, 0.5]])
+    distance = 0.5 * np.abs(rows[:, None] - rows).sum(axis=-1).max()
+    eta = float(contraction_coefficient(rows.T / 3, compress="columns"))
+    without = float(contraction_coefficient(rows[:, 1:].T / rows[:, 1:].sum(), compress="columns"))
+    assert eta <= distance + 1e-14
+    assert eta == pytest.approx(without, rel=0, abs=1e-13)
+
+
 def test_contraction_names_bad_input():
     with pytest.raises(ValueError, match="joint must sum to one"):
         contraction_coefficient([[0.5, 0.6]], compress="columns")

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from rdsim import limits
 from rdsim.limits import closed_forms
-from rdsim.limits.rate_distortion import _gaussian_sum as gaussian_sum
-from rdsim.limits.rate_distortion._atoms import solve_atoms
 from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
+from rdsim.limits.rate_distortion.mixtures import gaussian_sum, maxima, solve_atoms
 from rdsim.sources.quadrature import gaussian_quadrature, mixture_quadrature
 
 LN2 = np.log(2)
@@ -201,7 +200,7 @@ def test_C7_bound_of_a_sum_of_gaussians_holds_and_is_tight(seed, dimension, spre
     z = generator.normal(size=(9, dimension)) * spread
     nu = generator.dirichlet(np.ones(9))
     cells = gaussian_sum.cells_over(z)
-    peaks = gaussian_sum.local_maxima(z, nu, cells, 0.0)
+    peaks = maxima.local_maxima(z, nu, cells, 0.0)
 
     def c(u):
         return np.exp(-np.sum((u[:, None] - z) ** 2, axis=2) / 2) @ nu

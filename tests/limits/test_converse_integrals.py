@@ -118,6 +118,7 @@ def test_C29_layers_are_those_of_the_density_of_items(s, monkeypatch):
 
 @settings(max_examples=8)
 @given(st.floats(0.2, 0.95), st.floats(1.0, 16.0), st.floats(0.0, 12.0))
+@example(0.25, 1.0, 2.0)  # worth something beyond 20 bits alone, where lengths are rare
 def test_C29_the_hull_over_lengths_lies_above_all_chords(correlation, bits, log_gamma):
     """Chords to junk from codewords of every length, on a grid a hundred times as fine."""
     lengths = bits + _tilted._EXCESS

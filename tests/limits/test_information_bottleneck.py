@@ -434,7 +434,7 @@ def test_C11_the_inverse_brackets_the_closed_form(relevance):
         ),
         (
             lambda: information_bottleneck(DSBS, [0.5], method="fast", compress="columns"),
-            "method must be 'auto'",
+            "method must be one of 'auto', 'local'",
         ),
         (
             lambda: information_bottleneck(DSBS, [0.5], tolerance=0.0, compress="columns"),

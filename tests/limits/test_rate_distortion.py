@@ -364,7 +364,7 @@ def test_slopes_in_several_calls_are_those_of_one(monkeypatch, count, calls):
     p, d = _random(5, seed=3)
     slopes = np.geomspace(1, 30, count)
     whole = limits.rate_distortion_curve(p, d, slopes, method="dense")
-    module = importlib.import_module("rdsim.limits.rate_distortion.discrete")
+    module = importlib.import_module("rdsim.limits.rate_distortion._slopes")
     monkeypatch.setattr(module, "_ENTRIES_A_CALL", 3 * d.size)
     made, solve = [], module._solve_slopes
     monkeypatch.setattr(
@@ -402,6 +402,26 @@ def test_C6_water_filling_is_the_optimum_of_a_hamming_distortion(p, slope):
     c = (p[used] / (K @ q)[used]) @ K[used]
     assert np.log2(c.max()) <= 1e-13
     assert q.sum() == pytest.approx(1, rel=1e-14, abs=0)
+
+
+@pytest.mark.parametrize("tolerance", [1.0, 100.0, 1e4, 1e300])
+@pytest.mark.parametrize("light", [1e-300, 1e-4, 0.2])
+def test_C5_a_tolerance_of_many_bits_proves_bounds_that_hold(light, tolerance):
+    """Letters are certified apart up to a mass in proportion to the tolerance; of 100 bits that were all of them."""
+    p = np.array([0.5 - light / 2, 0.5 - light / 2, light])
+    forbidden = np.where(np.eye(3) > 0, 0.0, np.where(np.arange(3) < 2, 1.0, np.inf))
+    for d in (1 - np.eye(3), np.random.default_rng(0).uniform(size=(3, 4)), forbidden):
+        goal = p @ d.min(axis=1) + 0.05
+        exact = limits.rate_at(p, d, goal, method="column_generation")
+        loose = limits.rate_at(p, d, goal, tolerance=tolerance, method="column_generation")
+        assert loose.lower <= exact.upper
+        assert loose.upper >= exact.lower
+        curve = limits.rate_distortion_curve(
+            p, d, [0.0, 0.5, 3.0, np.inf], tolerance=tolerance, method="column_generation"
+        )
+        assert np.isfinite(curve.rate.upper).all()
+        assert np.isfinite(curve.rate.lower).all()
+        assert (np.asarray(curve.output_marginal) >= 0).all()
 
 
 @pytest.mark.parametrize("table", ["random", "duplicates", "squares"])

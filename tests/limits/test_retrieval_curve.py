@@ -410,7 +410,7 @@ def test_C26_queries_that_rank_alike_are_one_class():
     np.testing.assert_allclose(found.direction @ found.py, 0.0, rtol=0, atol=1e-15)
 
 
-def test_C26_one_class_and_many_agree(monkeypatch):
+def test_C26_one_class_and_many_agree():
     """A binary query solved as two classes, which it is not, gives the same optimum."""
     joint = np.array([[0.3, 0.1, 0.05], [0.05, 0.2, 0.3]])
     rewards = tabulated(2.0, parse_loss(RECIPROCAL), joint=True)
@@ -463,7 +463,7 @@ def test_C25_C26_databases_beyond_any_memory(joint, log2_size, loss, encoder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encoder": "separate"}, 'encoder must be "shared" or "joint"'),
+        ({"encoder": "separate"}, "encoder must be one of 'shared', 'joint'"),
         ({"slopes": [0.0]}, "slopes must lie in"),
         ({"log2_size": 0.5}, "log2_size must lie in"),
         ({"loss": "mrr"}, "loss must be"),

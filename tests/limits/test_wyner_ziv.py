@@ -12,12 +12,8 @@ from scipy.optimize import brentq
 from rdsim.limits import rate_at
 from rdsim.limits.side_information import _strategies
 from rdsim.limits.side_information.both_ends import conditional_rate_at
-from rdsim.limits.side_information.decoder_only import (
-    wyner_ziv,
-    wyner_ziv_at,
-    wyner_ziv_dsbs,
-    wyner_ziv_gaussian,
-)
+from rdsim.limits.side_information.closed_forms import wyner_ziv_dsbs, wyner_ziv_gaussian
+from rdsim.limits.side_information.decoder_only import wyner_ziv, wyner_ziv_at
 
 HAMMING = 1 - np.eye(2)
 

@@ -137,7 +137,7 @@ def test_C1_gaussian_shapes_and_ends():
         ({"correlation": 1.5}, r"correlation must lie in \[-1, 1\], got 1.5"),
         ({"n": 0}, r"n must be in \[1, 512\], got 0"),
         ({"rate": -1.0}, r"rate must lie in \[0, inf\], got -1.0"),
-        ({"score": "cosine"}, "score must be 'likelihood_ratio' or 'conditional_density'"),
+        ({"score": "cosine"}, "score must be one of 'likelihood_ratio', 'conditional_density'"),
         ({"nodes": 2}, "nodes must be at least 32"),
     ],
 )

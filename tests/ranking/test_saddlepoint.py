@@ -165,7 +165,7 @@ BAD = [
     ),
     ({"values": [[0.0, np.nan], [0.0, 1.0]]}, "values must not contain NaN"),
     ({"counts": [3, -1]}, r"counts must lie in"),
-    ({"counts": [3.5, 1]}, "counts must hold integers, got 3.5"),
+    ({"counts": [3.5, 1]}, "counts must be integers, got 3.5"),
     ({"counts": [3]}, r"counts must have one entry a kind, shape \(\.\.\., 2\), got \(1,\)"),
     ({"counts": [[3, 1]] * 2, "threshold": [1.0] * 3}, "must have settings that broadcast"),
     ({"threshold": np.nan}, "threshold must not contain NaN"),

@@ -230,7 +230,7 @@ def test_losses_at_their_bounds_are_none():
 class Unhashable:
     __hash__ = None
 
-    def __call__(self, key, arguments):
+    def __call__(self, _key, _arguments):
         return True
 
 

@@ -101,7 +101,7 @@ def test_bernstein_equals_its_formula():
         (
             lambda: simulation.simulate_dsbs(KEY, 0.1, 3, n=9.5, rate=0.4, trials=5),
             ValueError,
-            "n must hold",
+            "n must be integers",
         ),
         (
             lambda: simulation.simulate_dsbs(KEY, 0.1, 20, n=30, rate=1.0, trials=5),

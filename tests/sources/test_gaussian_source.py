@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
 from rdsim import sources
-from rdsim.sources.discretisation import bivariate_cells, cell_probabilities, normal_edges
+from rdsim.sources.discretisation import (
+    TABLE_ERROR,
+    bivariate_cells,
+    cell_probabilities,
+    normal_edges,
+)
 from rdsim.transformations import ComputesOnHostError
 
 TRIALS = 200_000
@@ -185,6 +190,18 @@ def test_cutting_loses_what_is_stated_and_finer_cells_less(rho):
             coarse = joint.reshape(cells // 2, 2, cells // 2, 2).sum(axis=(1, 3))
             np.testing.assert_allclose(coarse, previous.source.joint, rtol=0, atol=1e-13)
         previous = cut
+
+
+@pytest.mark.parametrize("cells", [2, 8, 64])
+def test_the_allowance_is_what_the_error_of_a_table_may_change_in_each_entropy(cells):
+    # Audenaert's bound is met by a certain letter that loses t of its mass to all others alike.
+    t = TABLE_ERROR
+    worst = sum(
+        -(1 - t) * math.log2(1 - t) - t * math.log2(t / (letters - 1))
+        for letters in (cells, cells, cells**2)
+    )
+    allowance = float(sources.gaussian(0.5).discretise(cells).allowance)
+    assert worst <= allowance <= worst + 3 * t
 
 
 def test_many_cells_come_close_to_the_pair_and_to_panter_and_dite():

@@ -232,7 +232,7 @@ def test_a_query_of_the_class_alone_tells_at_most_the_class():
     assert limit.value <= source.class_entropy
 
 
-def test_what_is_out_of_reach_is_said_and_still_bounded(drawn):
+def test_what_is_out_of_reach_is_said_and_still_bounded():
     # Classes of unequal variance that shift two queries in the plane in unlike ways: four
     # dimensions. Only the pairwise bounds are left, and they must hold the truth.
     source = sources.gaussian_mixture(

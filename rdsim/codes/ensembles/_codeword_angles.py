@@ -27,14 +27,19 @@ from rdsim.sources.sphere import caps
 from rdsim.sources.sphere.caps import Reals
 from rdsim.sources.sphere.gauss import gauss_rule
 
-_LATEST: Final = 3.7  # e^-v is below 3e-18 at v = e^3.7
+_LATEST: Final = 3.7
 _EARLIEST: Final = -36.0
+"""Range of ln v of the exponential variable v: above it e^-v is below 3e-18, below it v has a probability of 2e-16."""
 _TABLE: Final = 800
+"""Nodes of v."""
 _FEW_BITS: Final = 6.0
+"""Bits of a codebook up to which the nearest codeword lies at any angle, and the rule is one in its cosine."""
 LEAST_DIMENSION: Final = 16
 """Dimension from which the integral for coordinates ends within a few hundred standard deviations of its peak."""
 _PLACES: Final = 400
+"""Nodes of the largest coordinate: 50 panels of 8 nodes of Gauss and Legendre's rule."""
 _LEFT_OUT: Final = 1e-15
+"""Size of the integrand, relative to its peak, at which an integral is cut."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from rdsim.results import result
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
 
 MAX_BLOCK_LENGTH: Final = 20_000
+"""Longest blocks; the distribution of a distance is a table of n + 1 numbers."""
 _K_IS_AN_INTEGER: Final = "the number of codewords is an integer"
 _EXACT_BITS: Final = 50.0
 """Codebooks of up to 2^50 codewords have an integer number of them; beyond, K is 2^{nR} itself."""

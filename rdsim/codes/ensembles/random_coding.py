@@ -125,12 +125,8 @@ def random_code(
 
     """
     table = np.asarray(validation.pmf("joint", joint, ndim=2))
-    d = np.asarray(validation.non_negative("distortions", distortions, ndim=2))
-    if d.shape[0] != table.shape[1] or d.shape[1] == 0:
-        raise ValueError(
-            f"distortions must have one row a letter of Y, shape ({table.shape[1]}, |U|), "
-            f"got {d.shape}"
-        )
+    py = table.sum(axis=0)
+    d = np.asarray(validation.distortions(distortions, py, letter="letter of Y", all_finite=True))
     n = validation.integer("n", n, low=1)
     bits = float(validation.interval("rate", rate, low=0.0, ndim=0))
     if n * bits > MAX_CODEBOOK_BITS:

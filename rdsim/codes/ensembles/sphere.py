@@ -58,6 +58,7 @@ _SEARCH: Final = 13
 _ROUNDING: Final = 2e-9
 """Added to the estimate of the error, for what either rule leaves out."""
 _EQUAL_CORRELATIONS: Final = 1e-12
+"""Canonical correlations that differ by less differ by rounding: the pair is isotropic."""
 
 
 @result

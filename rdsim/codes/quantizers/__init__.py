@@ -16,11 +16,8 @@ from rdsim.codes.quantizers.hashing import (
     rotated_hash,
 )
 from rdsim.codes.quantizers.lloyd_max import LloydMax, lloyd_max_levels
-from rdsim.codes.quantizers.product import (
-    ProductQuantizer,
-    long_product_quantizer,
-    product_quantizer,
-)
+from rdsim.codes.quantizers.product import ProductQuantizer
+from rdsim.codes.quantizers.product_fits import long_product_quantizer, product_quantizer
 from rdsim.codes.quantizers.scalar import (
     ScalarQuantizer,
     lloyd_max_quantizer,

@@ -25,6 +25,7 @@ from rdsim import information, validation
 from rdsim.codes.distances import Distortions, in_chunks, squared_error, training_items
 from rdsim.codes.entropy_coding import code_rates, item_masses
 from rdsim.codes.item_code import item_points
+from rdsim.codes.quantizers.vector import slope_or_rate
 from rdsim.information import LN2, below_largest
 from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
 from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
@@ -131,28 +132,21 @@ def entropy_weighted_quantizer(
     p = item_masses(masses, points.shape[0])
     target = validation.tolerance(tolerance)
     validation.function("distortions", distortions)
-    if (slope is None) == (rate is None):
-        raise ValueError(
-            f"exactly one of slope and rate must be given, got slope={slope}, rate={rate}"
-        )
-    name, given = ("slope", slope) if rate is None else ("rate", rate)
-    wanted = validation.interval(
-        name, given, low=0.0, high=np.inf, open_low=True, open_high=True, ndim=0
-    )
+    wanted = slope_or_rate(slope, rate)
     if codewords is None:
         solve, finest = _solver_anywhere(points, p, distortions, target)
     else:
         solve, finest = _solver_on_atoms(points, p, codewords, distortions, target)
     if rate is None:
-        best = solve(float(wanted))
+        best = solve(wanted)
     else:
         most = finest()
         if wanted >= most:
             raise ValueError(
-                f"rate must be below {most!r}, that of the finest code, got {float(wanted)!r}"
+                f"rate must be below {most!r}, that of the finest code, got {wanted!r}"
             )
         variance = float(jnp.sum(p @ (points - p @ points) ** 2))
-        best = _optimum_at_rate(solve, float(wanted), 1.0 / variance)
+        best = _optimum_at_rate(solve, wanted, 1.0 / variance)
     used = best.q > 0
     offered = EntropyWeightedQuantizer(
         codewords=jnp.asarray(best.atoms),

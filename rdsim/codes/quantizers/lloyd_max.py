@@ -29,6 +29,7 @@ from rdsim.transformations import on_host
 MOST_DEVIATIONS: Final = 1e9
 """Largest mean, in the least standard deviation of a component: beyond, float64 merges the levels."""
 MAX_LEVELS: Final = 1 << 12
+"""Most levels, 12 bits: every start costs time in proportion to them."""
 _ITERATIONS: Final = 500
 """Most iterations of a start; Newton's method needs a dozen, Lloyd's steps on a sample may need more."""
 _RESIDUAL: Final = 1e-10

@@ -8,31 +8,21 @@ Both fits raise a ValueError if an argument lies outside its range or fewer item
 codewords are wanted, and a TypeError if the key is not a typed key or a count is not an integer.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rdsim import information, validation
-from rdsim.codes.assignment import Points, squared_lengths
-from rdsim.codes.distances import (
-    cell_sums,
-    distinct_rows,
-    indicator,
-    nearest,
-    seeds,
-    training_items,
-)
+from rdsim.codes.assignment import Points
+from rdsim.codes.distances import indicator, nearest, seeds, training_items
 from rdsim.codes.item_code import item_points
+from rdsim.codes.quantizers.k_means import best_codebook, centroids_of, first_codebooks
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.transformations import on_host
 
-_SEEDED_FROM: Final = 16
-"""Items for each codeword among which k-means draws its first codewords, where there are more."""
-_CERTAIN: Final = 1 + 1e-9
-"""Factor between two distances of float64 whose order no rounding has changed."""
 _SLOPE_STEPS: Final = 30
 """Halvings of the range of the logarithm of the slope in the search for a rate."""
 
@@ -116,90 +106,6 @@ def _counts(codebook_size: Any, starts: Any, iterations: Any) -> tuple[int, int,
     )
 
 
-class KMeans(NamedTuple):
-    """What k-means has found.
-
-    Attributes:
-        codewords: shape (K, d).
-        converged: whether no item changed its cell in the last iteration.
-        iterations: how many there were.
-        distortion: mean squared error of the items.
-
-    """
-
-    codewords: np.ndarray
-    converged: bool
-    iterations: int
-    distortion: float
-
-
-def first_codebooks(
-    generator: np.random.Generator, points: np.ndarray, K: int, starts: int
-) -> list[np.ndarray]:
-    """Draw the first codewords of several starts of k-means.
-
-    They are drawn from 16 K of the items where there are more, at the cost of so few. After k-means the distortion is
-    the same: within .3 per cent of that of codewords drawn from all, on Gaussian, Laplace and clustered items alike.
-    """
-
-    def drawn() -> np.ndarray:
-        if len(points) > _SEEDED_FROM * K:
-            some = points[generator.choice(len(points), _SEEDED_FROM * K, replace=False)]
-            if distinct_rows(some, K) >= K:
-                return seeds(generator, some, K, "codebook_size")
-        return seeds(generator, points, K, "codebook_size")
-
-    return [drawn() for _ in range(starts)]
-
-
-def best_codebook(points: np.ndarray, firsts: list[np.ndarray], iterations: int) -> KMeans:
-    """Find the codebook of least distortion among k-means from several starts."""
-    items = Points(points)
-    return min((lloyd(items, u, iterations) for u in firsts), key=lambda fit: fit.distortion)
-
-
-def lloyd(items: Points, codewords: np.ndarray, iterations: int) -> KMeans:
-    """Alternate nearest codewords and centroids (Lloyd's algorithm) until no item changes its cell.
-
-    A cell that empties is given one of the items farthest from their codewords. An item is at most so far from its
-    own codeword as it was, and the way that this has moved, and no other is nearer than it was, less the longest way
-    of all: where the first bound stays below the second, the item keeps its cell, and no distance is computed (Hamerly
-    2010, SDM).
-    """
-    points = items.points
-    labels, own, others = items.nearest(codewords)
-    before = None
-    for step in range(iterations + 1):
-        stale = np.flatnonzero(own * _CERTAIN >= others)
-        if before is not None and stale.size:
-            labels[stale], own[stale], others[stale] = items.nearest(codewords, stale)
-        converged = before is not None and np.array_equal(labels, before)
-        if converged or step == iterations:
-            break
-        before = labels.copy()
-        # Moving codewords to the centroids of their cells never raises the distortion, nor does the next assignment.
-        counts, centroids = _centroids(points, labels, codewords)
-        empty = np.flatnonzero(counts == 0)
-        if empty.size:
-            error = squared_lengths(points - codewords[labels])
-            centroids[empty] = points[np.argsort(error)[-empty.size :]]
-        moved = np.sqrt(squared_lengths(centroids - codewords)) * _CERTAIN
-        own = own * _CERTAIN + moved[labels]
-        others = others / _CERTAIN - moved.max()
-        codewords = centroids
-    error = squared_lengths(points - codewords[labels])
-    return KMeans(codewords, converged, step, float(error.mean()))
-
-
-def _centroids(
-    points: np.ndarray, labels: np.ndarray, codewords: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Number of items in each cell, and their mean; an empty cell keeps its codeword."""
-    counts, sums = cell_sums(points, labels, len(codewords))
-    means = sums / np.maximum(counts, 1)[:, None]
-    return counts, np.where((counts > 0)[:, None], means, codewords)
-
-
 def _quantizer(
     points: np.ndarray, offsets: np.ndarray, codewords: np.ndarray, converged: bool, iterations: int
 ) -> VectorQuantizer:
@@ -255,16 +161,7 @@ def entropy_constrained_quantizer(
     generator = validation.host_generator(key)
     points = np.asarray(training_items(items))
     K, starts, iterations = _counts(codebook_size, starts, iterations)
-    if (slope is None) == (rate is None):
-        raise ValueError(
-            f"exactly one of slope and rate must be given, got slope={slope}, rate={rate}"
-        )
-    name, value = ("slope", slope) if rate is None else ("rate", rate)
-    wanted = float(
-        validation.interval(
-            name, value, low=0.0, open_low=True, high=np.inf, open_high=True, ndim=0
-        )
-    )
+    wanted = slope_or_rate(slope, rate)
     starting = [seeds(generator, points, K, "codebook_size") for _ in range(starts)]
     if rate is None:
         # Every start ends at a local optimum of D + H(U)/s; the lowest of these is kept.
@@ -273,6 +170,17 @@ def entropy_constrained_quantizer(
             key=lambda code: float(code.distortion) + _index_entropy(code) / wanted,
         )
     return _constrained_at_rate(generator, points, wanted, starting, iterations)
+
+
+def slope_or_rate(slope: ArrayLike | None, rate: ArrayLike | None) -> float:
+    """The one that is given, a positive number."""
+    if (slope is None) == (rate is None):
+        raise ValueError(
+            f"exactly one of slope and rate must be given, got slope={slope}, rate={rate}"
+        )
+    if rate is None:
+        return float(validation.positive("slope", slope, ndim=0))
+    return float(validation.positive("rate", rate, ndim=0))
 
 
 def _constrained_at_rate(
@@ -322,7 +230,7 @@ def _constrained(
         converged = before is not None and np.array_equal(labels, before)
         if converged or step == iterations:
             break
-        counts, centroids = _centroids(points, labels, codewords)
+        counts, centroids = centroids_of(points, labels, codewords)
         used = counts > 0
         before = (np.cumsum(used) - 1)[labels]
         codewords = centroids[used]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from rdsim import number_types, validation
 
@@ -131,10 +131,20 @@ def as_vectors(name: str, value: Any) -> Vectors:
 
 
 def first_copies(vectors: Vectors) -> Int[np.ndarray, " n"]:
-    """Find for each row the first row that equals it.
+    """Find for each row the first row that equals it."""
+    _, first, place = np.unique(_digests(vectors), return_index=True, return_inverse=True)
+    return np.asarray(first[place.reshape(-1)], np.int64)
 
-    Rows are compared by a hash of 128 bits of their bytes, so that they need not be in memory: among
-    2^32 different rows two have one hash with a probability below 2^-64.
+
+def known_rows(vectors: Vectors, others: Vectors) -> Bool[np.ndarray, " n"]:
+    """Say of each row whether others have one that equals it."""
+    return np.isin(_digests(vectors), _digests(others))
+
+
+def _digests(vectors: Vectors) -> np.ndarray:
+    """Hash every row, 128 bits of its bytes, so that rows can be compared that are not in memory.
+
+    Among 2^32 different rows two have one hash with a probability below 2^-64.
     """
     digests = np.empty(len(vectors), "V16")
     for start, block in vectors.blocks():
@@ -149,5 +159,4 @@ def first_copies(vectors: Vectors) -> Int[np.ndarray, " n"]:
         for row, values in enumerate(content):
             digest = hashlib.blake2b(values, digest_size=16).digest()
             digests[start + row] = digest
-    _, first, place = np.unique(digests, return_index=True, return_inverse=True)
-    return np.asarray(first[place.reshape(-1)], np.int64)
+    return digests

@@ -33,8 +33,8 @@ from rdsim.finite_sample.database_size.isotropic_twin import (
     Scores,
     converse_losses,
     fitted_nodes,
+    moved_twin,
     random_code_losses,
-    shift_to,
 )
 from rdsim.ranking.gaussian.several_targets import among_others
 from rdsim.ranking.loss import parse_loss
@@ -109,16 +109,7 @@ def _several(
         return float(_of_first(cosines.mixture(np.tanh(z + shift), mass), gains.targets) @ found)
 
     quality = float(report.values("mrr")[line])
-    shift = shift_to(first, quality)
-    twin = IsotropicTwin(
-        dimension=dimension,
-        correlations=np.tanh(z + shift),
-        probabilities=mass,
-        quality=quality,
-        fitted_quality=first(0.0),
-        log2_size=log2_size,
-        rank_loss=("reciprocal_rank", 1),
-    )
+    twin, shift = moved_twin(dimension, z, mass, first, quality, log2_size, _LOSSES[0])
     if np.allclose(gains.share, 1 / len(ahead), rtol=1e-9, atol=0):
         return twin, twin
     z, mass = fitted_nodes(cosines, ahead, tied, competitors, gains.share)

@@ -13,9 +13,9 @@ from rdsim.ranking.loss import Loss
 GAUSSIAN: Final = "Gaussian twin"
 ISOTROPIC: Final = "isotropic twin"
 CODE_BITS: Final = 2.0 ** np.arange(2, 10, 0.5)
-"""Bits at which a twin's random code is computed, beside unlimited ones, and
-those at which its converse is, each of which takes a second."""
-CONVERSE_BITS: Final = 2.0 ** np.arange(3, 7.25, 0.5)
+"""Bits at which a twin's random code is computed, beside unlimited ones."""
+CONVERSE_BITS: Final = 2.0 ** np.arange(3, 8)
+"""Bits at which its converse is, the powers of two at which codes are measured by default; each takes a second."""
 CODE_LOSSES: Final[tuple[Loss, ...]] = (
     "reciprocal_rank",
     *(("miss", k) for k in range(1, NDCG_CUTOFF + 1)),

@@ -8,6 +8,7 @@ from rdsim.embeddings.quality import METRICS
 from rdsim.embeddings.report.rows import allocation_rows, size_rows, system_rows, target_rows
 from rdsim.embeddings.report.words import (
     NOTE,
+    SIZES,
     allocation_words,
     model_words,
     sentences,
@@ -30,7 +31,7 @@ def report(found: EmbeddingReport) -> str:
         *(line + "\n" for line in verdicts(found)),
     ]
     if found.models is not None and found.models.sizes is not None:
-        parts += ["## Other databases\n", table(*size_rows(found))]
+        parts += ["## Other databases\n", SIZES + "\n", table(*size_rows(found))]
     parts += [
         "## Systems at equal bits\n",
         NOTE + "\n",

@@ -10,6 +10,7 @@ from rdsim.embeddings.diagnostics import MEANING
 from rdsim.embeddings.report.rows import allocation_rows, size_rows, system_rows, target_rows
 from rdsim.embeddings.report.words import (
     NOTE,
+    SIZES,
     allocation_words,
     model_words,
     sentences,
@@ -96,12 +97,7 @@ def page(found: EmbeddingReport) -> str:
 def _sizes(found: EmbeddingReport) -> str:
     if found.models is None or found.models.sizes is None:
         return ""
-    said = (
-        "Up to the measured size these are exact averages over subsets. Above it they are predicted from the "
-        "ranks; the band is as wide as the errors of the same prediction between the data's own smaller sizes, "
-        "and is no proof."
-    )
-    return f"<h2>Other databases</h2><p>{said}</p>" + _table(*size_rows(found), words=True)
+    return f"<h2>Other databases</h2><p>{_text(SIZES)}</p>" + _table(*size_rows(found), words=True)
 
 
 def _text(words: str) -> str:

@@ -57,7 +57,7 @@ def size_rows(found: EmbeddingReport) -> Rows:
         "system",
         "bits",
         *(f"{_items(2.0 ** sizes.log2_size[place])} items" for place in places),
-        "predicted by",
+        "most weight",
     )
 
     def row(k: int) -> tuple[str, ...]:

@@ -20,6 +20,15 @@ NOTE: Final = (
     "where queries and items each lose their mean; “canonical”, linear maps of queries and of items, fitted to pairs, "
     "whose coordinates are correlated in pairs alone; “shared canonical”, the same with one set of axes for both."
 )
+SIZES: Final = (
+    "Up to the measured size these are exact averages over subsets. Above it they are predicted from the "
+    "ranks; the band is as wide as the errors of the same prediction between the data's own smaller sizes, "
+    "and is no proof. The prediction is a mean over several forms, weighted by how well each did there. The last column "
+    "names the one of the largest weight: a distribution of the probability p that a random item beats the target of a "
+    "query (“p < 8/M”: it is fitted to the part of p below eight divided by the number of items, and larger p are as "
+    "counted), or the straight line of the log-odds of the MRR in log2 of the size."
+)
+"""How to read the table of other databases."""
 _FAR: Final = 1.5
 """Measured bits by those of the twin from which on a better code is worth looking for."""
 _SATURATED: Final = 0.95
@@ -86,6 +95,11 @@ def advice(found: EmbeddingReport) -> str:
         said.append("Keep the vectors, or rank the first candidates of a code again by them.")
         return " ".join(said)
     said.append(f"Store {found.bits[line]} bits per item with “{found.lines[line]}”.")
+    more = [i for i in found.pareto() if mrr[i] >= 0.95 * mrr[best]]
+    if found.kept.lower[best, 0] > 1 and more and more[0] != line:
+        said.append(
+            f"To keep 95 % of what that space has, store {found.bits[more[0]]} bits with “{found.lines[more[0]]}”."
+        )
     needed = None if twin is None else twin.bits_for(0.95 * float(mrr[found.reference]))
     if needed is not None and twin is not None and not twin.refuted_by(found).size:
         ratio = found.bits[line] / needed
@@ -131,10 +145,18 @@ def setting(found: EmbeddingReport) -> str:
     )
     return (
         f"Similarity: {found.similarity}. Codes work in the space {found.chosen_space}, fitted to "
-        f"{found.fitted} pairs ({found.split}), and never to what is ranked. Intervals have a confidence of "
+        f"{found.fitted} pairs ({found.split}), {_seen(found)}. Intervals have a confidence of "
         f"{found.confidence:.0%}.{left_out}"
         f"{copies}{_few_points(found)}{_without_code(found)}{whole}"
     )
+
+
+def _seen(found: EmbeddingReport) -> str:
+    """Say whether codes saw what they rank."""
+    seen = found.diagnostics["fitted_items"]
+    if seen == 0:
+        return "and to none of the items that are ranked"
+    return f"but {seen:.1%} of the items that are ranked are among those of these pairs: codes may look better than they are"
 
 
 def _without_code(found: EmbeddingReport) -> str:

@@ -10,11 +10,11 @@ References:
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from rdsim.codes.quantizers.product import most_block_bits
+from rdsim.codes.quantizers.product_fits import most_block_bits
 from rdsim.embeddings.data.formats import import_needed
 from rdsim.embeddings.spaces import Space
 from rdsim.embeddings.systems.code import FittedCode, Maker, Training, in_space
@@ -85,6 +85,64 @@ def _rabitq(index: Any) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
         return moved, -0.5 * factors[:, 0].astype(float) - moved.astype(float) @ centre
 
     return decode
+
+
+class Search(NamedTuple):
+    """The exhaustive search of an index: inner products of queries, as it takes them, with vectors, plus offsets.
+
+    Attributes:
+        bits: stored per item; links of a graph between items are not counted.
+        queries: takes queries as they are given to those of the inner products, shape (n, F).
+        vectors: of all items, shape (M, F).
+        offsets: shape (M,).
+
+    """
+
+    bits: int
+    queries: Callable[[np.ndarray], np.ndarray]
+    vectors: np.ndarray
+    offsets: np.ndarray
+
+
+def search_of(index: Any) -> Search:
+    """Read how an index scores what it holds.
+
+    Raises:
+        RuntimeError: if it cannot be decoded, or has scores that do not follow from what it decodes to.
+
+    """
+    import faiss
+
+    changes = []
+    inner = faiss.downcast_index(index)
+    while isinstance(inner, faiss.IndexPreTransform):  # rotations, principal axes
+        changes += [inner.chain.at(i) for i in range(inner.chain.size())]
+        inner = faiss.downcast_index(inner.index)
+    if isinstance(inner, faiss.IndexHNSW):
+        inner = faiss.downcast_index(inner.storage)
+
+    owned = index, changes  # what changes the vectors is freed with the index
+
+    def queries(points: np.ndarray) -> np.ndarray:
+        for change in owned[1]:
+            points = change.apply(np.ascontiguousarray(points, np.float32))
+        return points
+
+    bits = 8 * inner.sa_code_size()
+    if isinstance(inner, faiss.IndexRaBitQ):
+        codes = faiss.vector_to_array(inner.codes).reshape(inner.ntotal, -1)
+        return Search(bits, queries, *_rabitq(inner)(codes))
+    if "RaBitQ" in type(inner).__name__:
+        raise RuntimeError(f"scores of {type(inner).__name__} are not those of decoded vectors")
+    if isinstance(inner, faiss.IndexIVF):
+        inner.make_direct_map()
+    points = np.asarray(inner.reconstruct_n(0, inner.ntotal))
+    if inner.metric_type == faiss.METRIC_INNER_PRODUCT:
+        return Search(bits, queries, points, np.zeros(len(points)))
+    if inner.metric_type != faiss.METRIC_L2:
+        raise RuntimeError("its metric is neither the inner product nor L2")
+    half = -0.5 * np.einsum("ij,ij->i", points, points, dtype=float)
+    return Search(bits, queries, points, half)
 
 
 def _index(kind: str, training: Training, bits: int) -> Any:

@@ -12,11 +12,13 @@ from rdsim.embeddings.data.formats import import_needed, read_table, read_vector
 from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.data.vectors import Vectors, as_vectors, first_copies
 from rdsim.embeddings.ranks import Stored, streamed_ranks
-from rdsim.embeddings.spaces import Space
+from rdsim.embeddings.spaces import Space, stored_vectors
+from rdsim.embeddings.systems import faiss_codes
 from rdsim.embeddings.systems.code import stored_codes
 from rdsim.transformations import on_host
 
 _ENTRIES = 1 << 22
+"""Most scores that are read at a time: 16 MiB of float32."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class OwnCode:
             equal count as one code.
         decoded: the vector that each code stands for, shape (M, d), compared with queries as the task's
             items are; or None.
+        search: of a faiss index, which scores as faiss does, in the place of decoded or scores.
         scores: of queries and items, shape (Q, M), higher is better; or None.
 
     """
@@ -39,6 +42,7 @@ class OwnCode:
     codes: np.ndarray | None = None
     decoded: Vectors | None = None
     scores: Vectors | None = None
+    search: faiss_codes.Search | None = None
 
 
 @on_host
@@ -93,7 +97,7 @@ def own_code(
 
 
 def _faiss_file(path: str | Path, items: int) -> OwnCode:
-    """Read a faiss index and decode what it stores; its search is then exhaustive.
+    """Read a faiss index; its search is then exhaustive, and its scores are those of faiss.
 
     Raises:
         ValueError: if it is no index that can be decoded, or holds another number of items.
@@ -107,10 +111,7 @@ def _faiss_file(path: str | Path, items: int) -> OwnCode:
 
     try:
         index = faiss.read_index(str(path))
-        if hasattr(index, "make_direct_map"):
-            index.make_direct_map()
-        points = index.reconstruct_n(0, index.ntotal)
-        size = index.sa_code_size()
+        search = faiss_codes.search_of(index)
     except RuntimeError as error:
         raise ValueError(
             f"codes: {path} is no faiss index that can be decoded; other codes need their decoded vectors or scores "
@@ -118,7 +119,7 @@ def _faiss_file(path: str | Path, items: int) -> OwnCode:
         ) from error
     if index.ntotal != items:
         raise ValueError(f"codes: {path} holds {index.ntotal} items, there are {items}")
-    return own_code(items, decoded=points, bits=8 * size, name=f"yours ({Path(path).name})")
+    return OwnCode(name=f"yours ({Path(path).name})", bits=search.bits, search=search)
 
 
 def read_own_code(
@@ -161,23 +162,14 @@ def own_ranks(own: OwnCode, ranked: RetrievalTask, space: Space) -> dict[str, An
         if own.codes is not None:
             entropy = stored_codes(own.codes[rows], lambda codes: (codes, None)).entropy
     else:
-        assert own.decoded is not None
-        points = own.decoded.take(rows)
-
-        def features(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-            there = space.items(points.rows(chosen))
-            return there, space.bias(there)
-
-        first, label, times = np.unique(
-            first_copies(points), return_inverse=True, return_counts=True
-        )
-        stored = Stored(
-            features=lambda chosen: features(first[chosen]),
-            label=label.reshape(-1),
-            multiplicity=times,
-        )
-        entropy = stored.entropy
         queries = space.queries(ranked.queries.rows(slice(None)))
+        if own.search is not None:
+            stored, queries = _searched(own.search, rows), own.search.queries(queries)
+        else:
+            assert own.decoded is not None
+            points = own.decoded.take(rows)
+            stored = stored_vectors(space, points, first_copies(points))
+        entropy = stored.entropy
         found = streamed_ranks(queries, stored, ranked.targets.query, ranked.targets.item)
         ahead, tied = found.ahead, found.tied
     return {
@@ -189,6 +181,18 @@ def own_ranks(own: OwnCode, ranked: RetrievalTask, space: Space) -> dict[str, An
         "encode": 0.0,
         "search": time.perf_counter() - began,
     }
+
+
+def _searched(search: faiss_codes.Search, rows: np.ndarray) -> Stored:
+    """Items of a faiss index, of which those of one vector and one offset are stored alike."""
+    vectors, offsets = search.vectors[rows], search.offsets[rows]
+    alike = first_copies(Vectors([np.column_stack([first_copies(Vectors([vectors])), offsets])]))
+    first, label, times = np.unique(alike, return_inverse=True, return_counts=True)
+    return Stored(
+        features=lambda chosen: (vectors[first[chosen]], offsets[first[chosen]]),
+        label=label.reshape(-1),
+        multiplicity=times,
+    )
 
 
 def _by_scores(scores: Vectors, ranked: RetrievalTask) -> tuple[np.ndarray, np.ndarray]:

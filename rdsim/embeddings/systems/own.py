@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from rdsim.codes.quantizers.hashing import BinaryHash, long_hyperplane_hash, rotated_hash
-from rdsim.codes.quantizers.product import long_product_quantizer, most_block_bits
+from rdsim.codes.quantizers.product_fits import long_product_quantizer, most_block_bits
 from rdsim.embeddings.spaces import Space
 from rdsim.embeddings.systems.code import FittedCode, Training
 

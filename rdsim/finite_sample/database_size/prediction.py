@@ -41,6 +41,7 @@ _DOUBLINGS: Final = 4
 _SHARPNESS: Final = 2
 """Power of the squared error by which a candidate weighs less: one of twice the error has a sixteenth."""
 _TINY: Final = 1e-300
+"""A quality of zero counts as this one, which has a finite log-odds."""
 _FAR: Final = 800.0  # a log-odds larger than that of _TINY
 
 

@@ -21,7 +21,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
-from rdsim.codes.quantizers.product import long_product_quantizer
+from rdsim.codes.quantizers.product_fits import long_product_quantizer
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, ProductDigits
 from rdsim.learning.families.stored.embedded_codes import embedded_code, module_method

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.codes.distances import distinct_rows, training_items
-from rdsim.codes.quantizers.product import (
+from rdsim.codes.quantizers.product_fits import (
     long_blocks,
     long_product_quantizer,
     product_quantizer,

@@ -87,8 +87,7 @@ def checked(
     """Validate what every entry point shares."""
     table = np.asarray(validation.sided_joint(joint, compress, along="columns"))
     wanted = float(validation.tolerance(tolerance))
-    if method not in ("auto", "local"):
-        raise ValueError(f"method must be 'auto' or 'local', got {method!r}")
+    validation.choice("method", method, ("auto", "local"))
     count = validation.integer("starts", starts, low=0)
     key = jax.random.key(0) if key is None else validation.prng_key("key", key)
     return reduced(table), SolverOptions(wanted, method, count, key)

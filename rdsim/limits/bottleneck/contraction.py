@@ -60,13 +60,15 @@ def _le_cam(P: np.ndarray, Q: np.ndarray) -> np.ndarray:
     On the host: every table has another shape, and compiling for it would take longer than the search.
     """
     shared = (P > 0) & (Q > 0)
-    product = np.where(shared, P * Q, 0.0)
+    P, Q = np.where(shared, P, 0.0), np.where(shared, Q, 0.0)
 
     def mixed(beta: np.ndarray) -> np.ndarray:
         return np.where(shared, beta[:, None] * P + (1 - beta[:, None]) * Q, 1.0)
 
     def falls(beta: np.ndarray) -> np.ndarray:
-        return np.asarray(np.sum(product * (P - Q) / mixed(beta) ** 2, axis=1) <= 0)
+        # The square of a probability of 1e-200 is zero: each factor is divided by the mean that lies between both.
+        mean = mixed(beta)
+        return np.asarray(np.sum((P / mean) * (Q / mean) * (P - Q), axis=1) <= 0)
 
     low, high = bisect_on_host(falls, np.zeros(len(P)), np.ones(len(P)), steps=_HALVINGS)
-    return np.maximum(1 - np.sum(product / mixed(0.5 * (low + high)), axis=1), 0.0)
+    return np.maximum(1 - np.sum(P * (Q / mixed(0.5 * (low + high))), axis=1), 0.0)

@@ -59,7 +59,9 @@ _LEFT_OUT: Final = 40.0
 _POLE: Final = CodewordAngles(np.array([-300.0]), np.ones(1))
 """The codeword of an item that is known exactly."""
 _IN_A_CELL: Final = np.polynomial.legendre.leggauss(4)
+"""Gauss and Legendre's nodes and weights of one cell of an integral."""
 _MOST_CELLS: Final = 3000
+"""Most cells of an integral over the score of a query, whatever the width of its density."""
 _EXACTLY: Final = (
     1e-6  # by how much unequal codewords may pass equal ones where those are reported as the best
 )

@@ -10,7 +10,6 @@ tent above F, whose apex joins the points of which the hull is taken. Tents that
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -19,36 +18,40 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from rdsim.limits.converses._recalls import Reals, Recalls
-from rdsim.limits.converses._tails import CodewordTails, Edges
+from rdsim.limits.converses._tails import CodewordTails, Edges, MakeTails
 
 _LN2: Final = math.log(2.0)
 _LONGER: Final = np.geomspace(1e-3, 40.0, 57)
-"""Bits by which the good codewords of a code may exceed the mean length; what is beyond has 2^-40 of the mass."""
+"""Bits by which the good codewords of a code of fixed length may exceed the mean length, to begin with. Longer ones
+have a fraction of at most 2^-40 of the probability and count as certain to be found."""
 _UNLIMITED: Final = np.geomspace(1e-3, 4000.0, 57)
-"""The same for codes of an entropy, of whose codewords a share of 1/4000 may be as long as this."""
+"""The same for codes of an entropy: a fraction of 1/4000 of the bits may be spent on codewords as long as this."""
 _SHORTER: Final = 24
-"""Lengths below the mean."""
+"""Number of lengths below the mean, to begin with."""
 _AT_ONCE: Final = 64
+"""Number of tents that are halved together."""
 _ROUNDS: Final = 40
-"""Tents that are halved together, and the most times that some are."""
+"""Times that tents are halved at most: a cell then has 2^-40 of its first width."""
 _SEARCHED: Final = 28
+"""Number of lengths of good codewords that are tried first."""
 _VALLEYS: Final = 2
-"""Lengths of good codewords that are tried first, and valleys between them in which the best is sought more finely."""
+"""Number of local minima among these around which the best length is sought more finely."""
 _LIGHT: Final = 0.01
-"""Of all the weight: shares that have less are joined while lengths are searched."""
+"""Shares that have a smaller fraction of all weight are joined with their neighbours while lengths are searched."""
 _FEW: Final = 80
-"""Shares by which the recall may be so steep that their number would grow."""
+"""Number of shares, about, that are left for the first search."""
 _MOST: Final = 600
-"""Shares of which a bound is certified, at most about so many, near correlation one."""
+"""Number of shares, at most about, of which a bound is certified; near correlation one more would be told apart."""
 _TILTS: Final = (-0.5, 0.2)
+"""Range of the powers of the share by which thresholds are tilted."""
 _PART_OF_TILT: Final = 0.01
-"""Powers of the share by which thresholds may be tilted, and to what the best is sought."""
+"""Accuracy to which the best of these powers is sought; the bound is flat there."""
 _PART: Final = 0.02
-"""Of the distance of two lengths, to which the best is sought; the bound is flat there."""
+"""Accuracy to which the best length is sought, in units of the distance of two lengths; the bound is flat there."""
 _ROUGH: Final = 1e-6
-"""Of the weight, to which a bound is certified where unequal codewords are the better ones."""
+"""Accuracy, as a fraction of all weight, to which a bound is certified where unequal codewords are the better ones."""
 _SEARCHES: Final = 3
-"""With the lengths that certifying has added."""
+"""Times that thresholds are searched at most: each certificate adds lengths, with which the search is repeated."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +65,18 @@ class Codewords:
 
     """
 
-    tails: Callable[[Reals], CodewordTails]
+    tails: MakeTails
     sigma: float
     exactly: float
 
     def joined(self, recalls: Recalls, bits: float) -> Recalls:
         """Join shares, but none that a codeword tells from one another unless there were too many."""
-        nats = float(recalls.log_t.max() - recalls.log_t.min())
+        nats = float(np.ptp(recalls.log_t))
         return recalls.joined(width=max(self._steep(bits) / 4, nats / _MOST))
 
     def thinned(self, recalls: Recalls, bits: float) -> Recalls:
         """Take few shares for all, while lengths are searched."""
-        nats = float(recalls.log_t.max() - recalls.log_t.min())
+        nats = float(np.ptp(recalls.log_t))
         return recalls.thinned(light=_LIGHT, width=max(self._steep(bits), nats / _FEW))
 
     def _steep(self, bits: float) -> float:
@@ -112,9 +115,9 @@ class CodeLengths:
         for _ in range(_SEARCHES):
             log_gamma = self._search(recalls)
             before = self._value(log_gamma, recalls)
-            given = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
             tolerance = _ROUGH * float(recalls.weight.sum())
-            bound = given + self.certified(log_gamma, recalls.weight, tolerance)[0]
+            bound = _given(log_gamma, recalls)
+            bound += self.certified(log_gamma, recalls.weight, tolerance)[0]
             best = min(best, bound)
             if bound - before <= 2 * tolerance:
                 break
@@ -122,8 +125,7 @@ class CodeLengths:
 
     def _value(self, log_gamma: Reals, recalls: Recalls) -> float:
         """The bound of some thresholds on the lengths that are there."""
-        given = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
-        return given + self._roughly(log_gamma, recalls.weight)
+        return _given(log_gamma, recalls) + self._roughly(log_gamma, recalls.weight)
 
     def _search(self, recalls: Recalls) -> Reals:
         """Return ln of thresholds that give about the least value on the lengths that are there.
@@ -172,7 +174,7 @@ class CodeLengths:
         if self.fixed:
             mass = math.expm1(-self.bits * _LN2) / math.expm1(-r * _LN2) * 2.0 ** (self.bits - r)
         else:
-            mass = self.bits / r if self.bits > 0 else 1.0
+            mass = self.bits / r
         return self.parts[0].log_ratio(r, np.minimum(log_t - math.log(mass), -1e-12))
 
     def exceed_equal(self, recalls: Recalls) -> bool:
@@ -229,13 +231,12 @@ class CodeLengths:
         each = [part.edges(log_gamma) for part in self.parts]
         codeword = np.concatenate([one.codeword for one in each])[order]
         listed = np.concatenate([one.listed for one in each], axis=-1)[:, order]
+        edges = Edges(codeword, listed)
         slopes = self.parts[0].slopes(
-            log_gamma,
-            Edges(codeword[:-1], listed[:, :-1]),
-            Edges(codeword[1:], listed[:, 1:]),
+            log_gamma, edges.at(slice(None, -1)), edges.at(slice(1, None))
         )
         lowest, highest = (weight @ one for one in slopes)
-        return _Rows(r[order], _closed(worth, weight), Edges(codeword, listed), lowest, highest)
+        return _Rows(r[order], _closed(worth, weight), edges, lowest, highest)
 
     def _halved(
         self,
@@ -247,8 +248,7 @@ class CodeLengths:
     ) -> _Rows:
         """Divide cells at the lengths of new codewords, one in each."""
         edges = tails.edges(log_gamma)
-        left = Edges(rows.edges.codeword[cells], rows.edges.listed[:, cells])
-        right = Edges(rows.edges.codeword[cells + 1], rows.edges.listed[:, cells + 1])
+        left, right = rows.edges.at(cells), rows.edges.at(cells + 1)
         below = [weight @ one for one in tails.slopes(log_gamma, left, edges)]
         above = [weight @ one for one in tails.slopes(log_gamma, edges, right)]
         slopes = []
@@ -277,6 +277,39 @@ class CodeLengths:
         through[long] = chord.max(axis=1)
         through[short] = np.maximum(through[short], chord.max(axis=0))
         return float(chord.max()), through
+
+
+def fixed_length(
+    codewords: Codewords, bits: float, recalls: Recalls, equal: float
+) -> tuple[float, bool]:
+    """Bound the reward of codewords of R bits each, separate encoders.
+
+    Args:
+        codewords: what codewords of any length are worth.
+        bits: R.
+        recalls: the reward as a mean of recalls.
+        equal: the reward of equal codewords.
+
+    Returns:
+        The bound, and whether unequal codewords may pass equal ones; where they may not, those give the bound.
+
+    """
+    lengths = CodeLengths(codewords, bits, fixed=True)
+    joined = codewords.joined(recalls, bits)
+    # Equal codewords are proved the best on the very shares whose mean is reported; joined ones say quickly where not.
+    if any(lengths.exceed_equal(shares) for shares in (joined, recalls)):
+        return lengths.least(joined), True
+    return equal + codewords.exactly, False
+
+
+def entropy(codewords: Codewords, bits: float, recalls: Recalls) -> float:
+    """Bound the reward of codewords of R bits on average, separate encoders."""
+    return CodeLengths(codewords, bits, fixed=False).least(codewords.joined(recalls, bits))
+
+
+def _given(log_gamma: Reals, recalls: Recalls) -> float:
+    """What thresholds cost: the mean of the shares times gamma."""
+    return float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
 
 
 def _closed(worth: Reals, weight: Reals) -> Reals:

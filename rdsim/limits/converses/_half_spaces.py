@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 from scipy.special import ndtri_exp
 
-from rdsim.limits.converses._code_lengths import CodeLengths, Codewords
+from rdsim.limits.converses._code_lengths import Codewords
 from rdsim.limits.converses._recalls import Reals, Recalls
 from rdsim.limits.converses._tails import Tails
 
@@ -53,31 +53,3 @@ def equal_codewords(correlation: float, bits: float, recalls: Recalls) -> float:
     a, row = -ndtri_exp(recalls.log_t), np.zeros(recalls.log_t.shape, int)
     found = _tails(correlation, np.array([bits])).exceed(a, row)
     return float(recalls.weight @ found)
-
-
-def fixed_length(
-    words: Codewords, bits: float, recalls: Recalls, equal: float
-) -> tuple[float, bool]:
-    """Bound the reward of codewords of R bits each, separate encoders.
-
-    Args:
-        words: what codewords are worth.
-        bits: R.
-        recalls: the reward as a mean of recalls.
-        equal: the reward of equal codewords.
-
-    Returns:
-        The bound, and whether unequal codewords may pass equal ones; where they may not, those give the bound.
-
-    """
-    lengths = CodeLengths(words, bits, fixed=True)
-    joined = words.joined(recalls, bits)
-    # Equal codewords are proved the best on the very shares whose mean is reported; joined ones say quickly where not.
-    if any(lengths.exceed_equal(shares) for shares in (joined, recalls)):
-        return lengths.least(joined), True
-    return equal + words.exactly, False
-
-
-def entropy(words: Codewords, bits: float, recalls: Recalls) -> float:
-    """Bound the reward of codewords of R bits on average, separate encoders."""
-    return CodeLengths(words, bits, fixed=False).least(words.joined(recalls, bits))

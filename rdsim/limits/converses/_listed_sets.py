@@ -20,6 +20,7 @@ import numpy as np
 from rdsim.limits.converses._recalls import Reals, Recalls
 
 _MOST_ITEMS: Final = 16
+"""Most sequences of an item: they have 2^16 sets."""
 _MOST_ENTRIES: Final = 2**21
 """Of the table of sets by queries: 16 MiB."""
 _THRESHOLDS: Final = 64

@@ -19,6 +19,7 @@ from rdsim.information import LN2
 from rdsim.limits.bottleneck import bottleneck_at, bottleneck_vector_gaussian
 from rdsim.limits.converses import (
     _caps,
+    _code_lengths,
     _half_spaces,
     _information,
     _listed_sets,
@@ -263,8 +264,8 @@ def _codeword_rewards(
 
     def bound(R: float, means: Recalls) -> tuple[float, bool]:
         if rate == "entropy":
-            return _half_spaces.entropy(words, R, means), True
-        return _half_spaces.fixed_length(words, R, means, reward_of_equal_codewords(R, means))
+            return _code_lengths.entropy(words, R, means), True
+        return _code_lengths.fixed_length(words, R, means, reward_of_equal_codewords(R, means))
 
     def reward_at(R: float) -> tuple[float, bool]:
         if R < _NO_BITS:  # the rank rate is exact, and this says nothing

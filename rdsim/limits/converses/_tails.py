@@ -15,12 +15,18 @@ from scipy.special import log_ndtr, ndtri_exp
 from rdsim.limits.converses._recalls import Reals
 
 _LN2: Final = math.log(2.0)
-_REACH: Final = 13.0  # standard deviations of a unit normal beyond which less than 1e-38 lies
-_CELL: Final = 0.125  # width of the cells of X in a table, standard deviations,
-_STEPS: Final = 10  # but for so many cells of width sigma on either side of where the density rises
-_IN_A_CELL: Final = np.polynomial.legendre.leggauss(8)  # exact to rounding in so narrow a cell
-_AT_ONCE: Final = 256  # thresholds
-_NODES: Final = 40_000  # in memory together, while a table is made
+_REACH: Final = 13.0
+"""Standard deviations of a unit normal beyond which less than 1e-38 of it lies: the table ends there."""
+_CELL: Final = 0.125
+"""Width of the cells of X in a table, in standard deviations, but for those around the rise of the density."""
+_STEPS: Final = 10
+"""Cells of width sigma/rho on either side of where the density rises, if that is narrower than a cell."""
+_IN_A_CELL: Final = np.polynomial.legendre.leggauss(8)
+"""Nodes and weights of Gauss and Legendre's rule, exact to rounding in so narrow a cell."""
+_AT_ONCE: Final = 256
+"""Thresholds gamma that are computed together: the nodes of a cell multiply the memory."""
+_NODES: Final = 40_000
+"""Nodes that are in memory together while a table is made."""
 
 
 class Edges(NamedTuple):
@@ -34,6 +40,10 @@ class Edges(NamedTuple):
 
     codeword: Reals
     listed: Reals
+
+    def at(self, rows: NDArray[np.intp] | slice) -> "Edges":
+        """Return the edges of some of the codewords."""
+        return Edges(self.codeword[rows], self.listed[..., rows])
 
 
 class Tails:

@@ -27,7 +27,7 @@ from scipy.special import ndtr, ndtri_exp
 from rdsim.limits.converses._code_lengths import tents
 from rdsim.limits.converses._information import LEAST_MULTIPLIER, Items, peak
 from rdsim.limits.converses._recalls import Reals
-from rdsim.limits.converses._tails import Edges, Tails
+from rdsim.limits.converses._tails import Tails
 from rdsim.ranking.tails.contour import Complexes, Contour, contour
 
 _LN2: Final = math.log(2.0)
@@ -46,7 +46,7 @@ _FREE: Final = (0, 1, 2, 3, 4, 8)
 _STEP: Final = 0.1
 """Step of the thresholds a, in standard deviations of X."""
 _EXCESS: Final = np.concatenate(
-    [np.arange(0.0, 8.0, 0.125), np.arange(8.0, 20.0, 0.5), np.geomspace(20.0, 80.0, 12)]
+    [np.arange(0.0, 8.0, 0.125), np.arange(8.0, 20.0, 0.25), np.geomspace(20.0, 80.0, 12)]
 )
 """Bits by which a layer exceeds the codeword's R; they are rounded up to this grid."""
 _PARTS_OF_LENGTH: Final = 8  # of the steps of that grid, in which codewords are looked at
@@ -204,11 +204,7 @@ def _hull(r: float, lengths: Reals, log_gamma: Reals) -> Reals:
     rows = Tails(r, np.append(each, lengths[-1]))
     worth, edges = rows.worth(log_gamma), rows.edges(log_gamma)
     worth[:, -1] = 1.0
-    slopes = rows.slopes(
-        log_gamma,
-        Edges(edges.codeword[:-1], edges.listed[:, :-1]),
-        Edges(edges.codeword[1:], edges.listed[:, 1:]),
-    )
+    slopes = rows.slopes(log_gamma, edges.at(slice(None, -1)), edges.at(slice(1, None)))
     at, height = tents(rows.r, worth, *slopes, in_q=True)
     junk = np.maximum(-np.expm1(log_gamma), 0.0)[:, None]
 

@@ -29,6 +29,7 @@ _STEPS: Final = 8192  # steps of the grid of lengths over which the hull is take
 _LONGER: Final = 30.0
 """A codeword that is longer than log2 M by so many bits is shared with probability 1e-9; its loss is taken for zero."""
 _ROUNDING: Final = 1e-12
+"""Subtracted from the lower bound for the rounding of the losses on the hull, which is some 1e-15 each."""
 
 
 @on_host
@@ -63,7 +64,8 @@ def codebook_loss(
     parse_loss(loss)
     size = np.asarray(validation.log2_size(log2_size), float)
     R = np.asarray(validation.interval("bits", bits, low=0.0, high=1e4), float)
-    if validation.choice("rate", rate, _RATES) == "fixed_length":
+    validation.choice("rate", rate, _RATES)
+    if rate == "fixed_length":
         tied = -R.reshape(R.shape + (1,) * size.ndim) * _LN2
         return jnp.asarray(expected_loss(size, loss, log_a=-np.inf, log_e=tied))
     found = [_averaged(float(one), loss, R) for one in size.ravel()]

@@ -116,8 +116,8 @@ def retrieval_converse(
             bits=validation.not_empty("bits", validation.interval("bits", bits, low=0.0, high=1e4)),
         )
     )
-    for name, value, known in (("rate", rate, RATES), ("encoder", encoder, ENCODERS)):
-        validation.choice(name, value, known)
+    validation.choice("rate", rate, RATES)
+    validation.choice("encoder", encoder, ENCODERS)
     if encoder == "joint" and rate == "fixed_length":
         raise ValueError(
             'rate="fixed_length" with encoder="joint" is covered by no bound of fixed length: ask for '

@@ -12,7 +12,6 @@ With $p \le 1/2$, $K = \lfloor nD \rfloor$ and $S(n,K) = \sum_{k \le K} \binom{n
 """
 
 import math
-from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -34,8 +33,6 @@ from rdsim.limits.finite_blocklength.result import (
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
 from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
-
-MAX_BLOCK_LENGTH: Final = 5000
 
 
 @on_host
@@ -64,7 +61,7 @@ def binary_hamming(
 
     """
     bias, D = _checked_bernoulli(p, distortion)
-    n, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
+    n, eps = grid(block_lengths, excess_probability)
     radius = jnp.asarray(steps_within(n, D))
     size, widest = padded_size(int(np.max(n))), padded_size(int(np.max(radius)))
     # One of the t ones of a source block is missed with probability 1-q, one of its zeros with q.

@@ -39,7 +39,6 @@ from rdsim.number_types import ArrayLike
 from rdsim.sources.sequence_types import compositions, log_multinomial
 from rdsim.transformations import on_host
 
-MAX_BLOCK_LENGTH: Final = 5000
 _ALIKE: Final = 1e-9
 """Letters whose probabilities differ by less are one class; the bounds are taken on the safe side."""
 _LARGEST_DENOMINATOR: Final = 1000
@@ -90,7 +89,7 @@ def discrete(
             see `discrete_second_order`).
 
     """
-    lengths, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
+    lengths, eps = grid(block_lengths, excess_probability)
     if step is not None:
         step = validation.positive("step", step, ndim=0)
     source = tilted(p, distortions, distortion)

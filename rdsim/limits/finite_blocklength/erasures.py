@@ -6,8 +6,6 @@ fair codeword serves the other n-t bits with probability
 $P_{t,a} = 2^{-(n-t)} \sum_{j \le K-a} \binom{n-t}{j}$, and no codeword serves a larger fraction.
 """
 
-from typing import Final
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,8 +29,6 @@ from rdsim.limits.finite_blocklength.result import (
 from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
 from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
-
-MAX_BLOCK_LENGTH: Final = 5000
 
 
 @on_host
@@ -65,7 +61,7 @@ def erased_coin(
 
     """
     alpha, D = _checked_erasures(erasure, distortion)
-    n, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
+    n, eps = grid(block_lengths, excess_probability)
     radius = steps_within(n, D)
     lengths, radii = np.ravel(np.asarray(n)), np.ravel(radius)
     fair = log_binomials(padded_size(int(lengths.max())), padded_size(int(radii.max())), 0.5)

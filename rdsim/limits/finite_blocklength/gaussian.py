@@ -33,7 +33,6 @@ from rdsim.transformations import on_host
 
 LEAST_DISTORTION: Final = 1e-12
 """Least distortion over the variance: below it, energies that a codeword serves are one in float64."""
-MAX_BLOCK_LENGTH: Final = 5000
 _NODES: Final = 64  # Gauss-Legendre nodes of a panel of energies
 _PANELS: Final = 64  # panels of energies
 _IGNORED: Final = 1e-40  # probability of the energies to either side that are counted as failures
@@ -77,7 +76,7 @@ def gaussian_mse(
             f"distortion must be at least {LEAST_DISTORTION:g} of the variance, got {D!r} of it: "
             "nearer to zero the energies that a sphere of codewords serves are one in float64"
         )
-    n, eps = grid(block_lengths, excess_probability, low=1, high=MAX_BLOCK_LENGTH)
+    n, eps = grid(block_lengths, excess_probability)
     energy = special.chdtri(np.asarray(n), np.asarray(eps)) / np.asarray(n)
     lower = np.maximum(0.5 * np.asarray(n) * np.log2(energy / D), 0.0)
     cases = [_sphere_cases(int(length), D) for length in np.ravel(np.asarray(n))]

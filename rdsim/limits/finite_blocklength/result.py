@@ -11,6 +11,8 @@ from rdsim.limits.finite_blocklength.second_order import SecondOrder, excess_pro
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
 
+MAX_BLOCK_LENGTH: Final = 5000
+"""Longest blocks of exact bounds, which are sums over the letters of a block."""
 ROUNDING: Final = 1e-9
 """Distance from an integer number of lattice steps within which n D is taken for that number."""
 _EXACT_BITS: Final = 50.0
@@ -95,17 +97,12 @@ def finite_blocklength(
 
 
 def grid(
-    block_lengths: ArrayLike, excess_probability: ArrayLike, *, low: int, high: int
+    block_lengths: ArrayLike, excess_probability: ArrayLike
 ) -> tuple[Int[Array, "*grid"], Float[Array, "*grid"]]:
     """Check block lengths and excess probabilities and broadcast them to one shape."""
-    n = validation.interval("block_lengths", block_lengths, low=float(low), high=float(high))
-    host = np.asarray(n)
-    if (host != np.round(host)).any():
-        raise ValueError(f"block_lengths must be integers, got {host!r}")
-    if host.size == 0:
-        raise ValueError("block_lengths must hold at least one, got none")
-    eps = excess_probabilities(excess_probability)
-    lengths, eps = jnp.broadcast_arrays(n.astype(int), eps)
+    n = validation.counts("block_lengths", block_lengths, low=1, high=MAX_BLOCK_LENGTH)
+    lengths = jnp.asarray(validation.not_empty("block_lengths", n).astype(int))
+    lengths, eps = jnp.broadcast_arrays(lengths, excess_probabilities(excess_probability))
     return lengths, eps
 
 

@@ -5,27 +5,23 @@ $$R_\rho(D; M) = \log_2 M - \max\{H(q) : q \text{ on } \{1..M\}, \ \sum_r q_r \r
 The maximiser is the Gibbs distribution, $q_r \propto e^{-\lambda \rho(r)}$. With
 $Z(\lambda) = \sum_r e^{-\lambda\rho(r)}$ every $\lambda \ge 0$ certifies both sides: q itself is
 achievable, and by weak duality $R \ge -\log_2 (Z(\lambda)/M) - \lambda D / \ln 2$.
-
-Ranks are never listed: the first thousand are summed one by one, the rest by an integral in ln r
-with Euler-Maclaurin's corrections at both ends, so that M = 2^1000 costs what M = 2^20 does.
 """
 
 import functools
 import math
-from typing import Final, NamedTuple
+from typing import Final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import scipy.special
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import LN2
+from rdsim.limits.rank_distortion._sums_over_ranks import RankSum, gibbs, rank_sum
 from rdsim.number_types import ArrayLike
-from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_loss
+from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.root_finding import bisect
 from rdsim.transformations import (
     M_IS_AN_INTEGER,
@@ -35,13 +31,6 @@ from rdsim.transformations import (
     with_derivatives_of,
 )
 
-_HEAD: Final = 1024  # ranks that are summed one by one before the integral starts
-_CORRECTED: Final = 6  # ranks at each end of the integral that carry Euler-Maclaurin's corrections
-_PANEL: Final = 3.0  # largest length of an integration panel, in ln r
-
-_NODES: Final = 16
-"""Gauss-Legendre nodes of a panel, which integrate polynomials of degree 31 exactly."""
-
 _LOG_SLOPES: Final = (math.log(1e-17), math.log(1e7))
 """ln(lambda) at the ends of the search: beyond them D is the loss of guessing, or of no bad rank."""
 
@@ -50,11 +39,10 @@ _NEWTON: Final = 5  # steps from there, which give all digits but the last ones
 _AROUND: Final = 1e-12
 """Relative distance of the two slopes around them between which bisection goes on until no number is left."""
 
-_MOST_HALVINGS: Final = (
-    55  # of a bracket of the first bisection, which exhaust the digits of a float64
-)
+_MOST_HALVINGS: Final = 55
+"""Halvings of a bracket of the first bisection that exhaust the digits of a float64."""
 _LAST_DIGIT: Final = 2.0**-52
-
+"""Relative width of a bracket between whose ends there is at most one float64."""
 _SUMMATION_ERROR: Final = 2e-13
 """Bits by which log2 Z may be off, as tests/limits/test_rank.py measures against long sums."""
 
@@ -143,91 +131,6 @@ def _reach_of(log2_size: Float[Array, "..."]) -> int:
     return 1 << max(math.ceil(math.log2(float(jnp.max(log2_size)) + 1e-9)), 3)
 
 
-class _RankSum(NamedTuple):
-    r"""A rule for sums over all ranks: $\frac1M \sum_r f(r) \approx \sum_k \pm e^{l_k} f(r_k)$."""
-
-    loss: Float[Array, " r"]  # at each node r_k
-    log_weight: Float[Array, " r"]  # natural log of the size of its weight, as a fraction of M
-    sign: Float[Array, " r"]  # of the weight: that of some corrections is negative
-
-
-@functools.cache
-def _end_corrections() -> np.ndarray:
-    r"""Weights at distances 1/2, 3/2, ... before an end that turn an integral into a sum.
-
-    $\sum_{r > N} f(r) - \int_{N+1/2}^\infty f = \frac{1}{24} f' - \frac{7}{5760} f''' +
-    \frac{31}{967680} f^{(5)}$ at N + 1/2, each derivative by the values at the ranks up to N.
-    """
-    offsets = -(np.arange(_CORRECTED) + 0.5)
-    moments = np.zeros(_CORRECTED)
-    moments[1], moments[3], moments[5] = 1 / 24, -7 / 5760 * 6, 31 / 967680 * 120
-    return np.linalg.solve(np.vander(offsets, increasing=True).T, moments)
-
-
-def _rank_sum(log2_size: Float[Array, ""], loss: RankLoss, reach: int) -> _RankSum:
-    """Build the rule for sums over the ranks 1..M of one database size.
-
-    Nodes: the ranks up to 1036 one by one, the last ranks before M, and those of Gauss-Legendre
-    panels of equal length in ln r between. Weights of nodes that a size does not use are zero, so
-    that shapes depend on `reach`, a bound of log2 M, alone.
-    """
-    log_M = log_database_size(log2_size)
-    if loss.is_two_valued:
-        # Two nodes: the ranks without loss, and all others.
-        log_good = jnp.minimum(math.log(loss.cutoff), log_M)
-        some_bad = log_M - math.log(loss.cutoff) > 1e-15
-        log_bad_share = jnp.where(
-            some_bad, jnp.log(-jnp.expm1(jnp.where(some_bad, log_good - log_M, -1.0))), -jnp.inf
-        )
-        return _RankSum(
-            jnp.array([0.0, 1.0]), jnp.stack([log_good - log_M, log_bad_share]), jnp.ones(2)
-        )
-    # A small database is summed as a whole; its corrections and panels have no weight.
-    small = log_M <= math.log(_HEAD + 2 * _CORRECTED)
-    log_rank = jnp.log(jnp.arange(1.0, _HEAD + 2 * _CORRECTED + 1))
-    last = jnp.where(small, log_M, math.log(_HEAD)) + 1e-12
-    corrections = _end_corrections()
-    head = (
-        jnp.ones(log_rank.shape)
-        .at[_HEAD - 1 - np.arange(_CORRECTED)]
-        .add(jnp.where(small, 0.0, corrections))
-    )
-    head = jnp.where(log_rank <= last, head, 0.0)
-    # Gauss-Legendre in t = ln r on [ln(HEAD + 1/2), ln(M + 1/2)]: dr = e^t dt.
-    panels = math.ceil(max(reach * LN2 - math.log(_HEAD), 1.0) / _PANEL)
-    nodes, weights = scipy.special.roots_legendre(_NODES)
-    low = math.log(_HEAD + 0.5)
-    high = log_M + jnp.log1p(0.5 * jnp.exp(-log_M))
-    width = jnp.where(small, 0.0, (high - low) / panels)
-    position = (np.arange(panels)[:, None] + 0.5 * (1 + nodes)).ravel()
-    t = low + width * position
-    log_panel_weight = jnp.log(np.tile(0.5 * weights, panels)) + t
-    log_panel_weight += jnp.where(small, -jnp.inf, jnp.log(jnp.where(small, 1.0, width)))
-    top = log_M + jnp.log1p(-jnp.arange(_CORRECTED) * jnp.exp(-log_M))
-    # The sum stops at M: what the expansion would add beyond M + 1/2 is taken away.
-    top_weight = jnp.where(small, 0.0, -corrections)
-    top = jnp.where(small, 0.0, top)
-    all_weights = jnp.concatenate([head, top_weight])
-    log_size = jnp.where(all_weights == 0, 1.0, jnp.abs(all_weights))
-    log_size = jnp.where(all_weights == 0, -jnp.inf, jnp.log(log_size))
-    return _RankSum(
-        loss.of_log_rank(jnp.concatenate([log_rank, top, t])),
-        jnp.concatenate([log_size, log_panel_weight]) - log_M,
-        jnp.concatenate([jnp.sign(all_weights), jnp.ones(t.size)]),
-    )
-
-
-def _gibbs(slope: Float[Array, ""], ranks: _RankSum) -> tuple[Array, Array, Array]:
-    r"""$\ln(Z/M)$, and mean and variance of the loss of Gibbs at $\lambda$ (nats per unit of loss)."""
-    # Shifted by its largest exponent, Z and its moment share one exponential a node: most of the time of a search.
-    exponent = ranks.log_weight - slope * ranks.loss
-    largest = jax.lax.stop_gradient(jnp.max(exponent))
-    term = ranks.sign * jnp.exp(exponent - largest)
-    Z = jnp.sum(term)
-    mean = jnp.sum(term * ranks.loss) / Z
-    return largest + jnp.log(Z), mean, jnp.sum(term * (ranks.loss - mean) ** 2) / Z
-
-
 @functools.partial(jax.jit, static_argnames=("loss", "reach", "by_rate"))
 def _rank_bounds(
     targets: Float[Array, " t"],
@@ -241,14 +144,14 @@ def _rank_bounds(
 
     def bounds(arguments: tuple[Array, Array]) -> tuple[Array, Array]:
         target, log2_size = arguments
-        return _rank_bounds_at(target, _rank_sum(log2_size, loss, reach), by_rate=by_rate)
+        return _rank_bounds_at(target, rank_sum(log2_size, loss, reach), by_rate=by_rate)
 
     lower, upper = jax.lax.map(bounds, (targets, log2_sizes))
     return lower, upper
 
 
 def _searched(
-    target: Float[Array, ""], ranks: _RankSum, *, by_rate: bool
+    target: Float[Array, ""], ranks: RankSum, *, by_rate: bool
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Bracket ln(lambda) at the target as closely as float64 can: bisection, Newton's method, and bisection again.
 
@@ -260,7 +163,7 @@ def _searched(
     def height(log_slope: Array) -> tuple[Array, Array]:
         """Rate or minus the mean loss, over the target, which rises with the slope; and its derivative."""
         slope = jnp.exp(log_slope)
-        log_Z, mean, variance = _gibbs(slope, ranks)
+        log_Z, mean, variance = gibbs(slope, ranks)
         if by_rate:
             return (-slope * mean - log_Z) / LN2 - target, slope**2 * variance / LN2
         return target - mean, slope * variance
@@ -298,7 +201,7 @@ def _searched(
 
 
 def _rank_bounds_at(
-    target: Float[Array, ""], ranks: _RankSum, *, by_rate: bool
+    target: Float[Array, ""], ranks: RankSum, *, by_rate: bool
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Search ln(lambda) for the point at the target, then give both bounds at that slope.
 
@@ -309,7 +212,7 @@ def _rank_bounds_at(
     def point(log_slope: Array) -> tuple[Array, Array, Array, Array]:
         """Slope, ln(Z/M), expected loss and rate in bits of a Gibbs distribution."""
         slope = jnp.exp(log_slope)
-        log_Z, mean, _ = _gibbs(slope, ranks)
+        log_Z, mean, _ = gibbs(slope, ranks)
         return slope, log_Z, mean, (-slope * mean - log_Z) / LN2
 
     low, high = _searched(target, ranks, by_rate=by_rate)
@@ -329,14 +232,14 @@ def _rank_bounds_at(
     steep = falling(target)
     free_log_share = jnp.where(ranks.loss == 0, ranks.log_weight, -jnp.inf)
     rate_of_zero = -logsumexp(free_log_share, b=ranks.sign) / LN2
-    _, mean_of_zero, variance_of_zero = _gibbs(jnp.zeros(()), ranks)
+    _, mean_of_zero, variance_of_zero = gibbs(jnp.zeros(()), ranks)
     error = _SUMMATION_ERROR
     if by_rate:
         # Near rate zero rounding may exceed what the supporting line of so small a slope says; then a steeper one says more: it
         # loses half the variance of the loss times the slope, and rounding over the slope.
         steeper = jnp.maximum(slope, jnp.sqrt(2 * error / jnp.maximum(variance_of_zero, 1e-30)))
         slopes = jnp.stack([slope, steeper])
-        log_Zs = jnp.stack([log_Z, jax.lax.stop_gradient(_gibbs(steeper, ranks)[0])])
+        log_Zs = jnp.stack([log_Z, jax.lax.stop_gradient(gibbs(steeper, ranks)[0])])
         duals = (-log_Zs - target * LN2) / slopes
         slack = error * (1 + 1 / slope)
         lower = jnp.maximum(jnp.max(duals - error * (1 + 1 / slopes)), 0.0)

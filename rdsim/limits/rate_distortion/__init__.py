@@ -1,7 +1,7 @@
 """R(D) of discrete and continuous sources, certified.
 
 `discrete` and `continuous` solve; the certificate of a discrete point is computed in `_point`, of a continuous one in
-`_gaussian_sum`; `_separable` knows the grids of the plane; `_search` finds the slope of a target, and `_targets` the
+`mixtures.gaussian_sum`; `_separable` knows the grids of the plane; `_search` finds the slope of a target, and `_targets` the
 limit there with its derivatives. `refinement` asks whether a coarse description can
 be refined without loss, and `allocation` splits a rate over several sources.
 """

@@ -15,6 +15,7 @@ from rdsim.limits.rate_distortion._interior_point import dense, interior_point, 
 from rdsim.limits.rate_distortion._separable import Kronecker, SumOfAxes
 
 _MAX_ROUNDS: Final = 60
+"""Most exchanges of letters; the gap that is left after them is reported as it is."""
 _BLOCKS: Final = 64
 """The letters are cut into so many blocks of neighbours, or into as many as there are working letters;
 of each, one letter at most enters a round."""

@@ -28,6 +28,7 @@ from jaxtyping import Float
 from rdsim.namespaces import on_host, positive_definite_solver, select, while_loop
 
 _MAX_NEWTON_STEPS: Final = 60
+"""Most Newton steps; the gap that is left after them is reported as it is."""
 _BOUNDARY: Final = 0.995
 """Fraction of the way to the boundary of the positive orthant that one step may go."""
 _SETTLED: Final = 10

@@ -1,14 +1,7 @@
-r"""One certified point of R(D) and its derivatives (C5, C8).
+r"""One certified point of R(D): what any output marginal proves, and the solvers that find a good one (C5).
 
-At the optimum q of slope s the letters of the active support A satisfy $c_u = 1$ with
-$c_u = \sum_y p_y K_{yu} / Z_y$, $K = 2^{-s d}$, $Z = K q$. These conditions give the derivative of
-q with respect to p, d and s (implicit function theorem):
-
-$$H_{AA} \, dq_A = \partial c_A, \qquad H_{uv} = \sum_y p_y K_{yu} K_{yv} / Z_y^2,$$
-
-$\partial c$ the change of c at fixed q. The derivative of $F = R + s D = -\sum p \log_2 Z$ needs no
-dq at all (envelope theorem): $dF = -\sum dp \log_2 Z + s \sum p Q \, dd + D \, ds$. Those of D and
-of $R = F - s D$ follow by the chain rule.
+With $K = 2^{-s d}$, $Z = K q$ and $c_u = \sum_y p_y K_{yu} / Z_y$ a slope s is optimal where $c_u \le 1$ for
+every letter and $c_u = 1$ for those in use.
 """
 
 import contextlib
@@ -28,14 +21,12 @@ from rdsim.limits.rate_distortion._separable import Cost, SumOfAxes
 from rdsim.namespaces import select
 from rdsim.threads import one_blas_thread
 
-_NULL: Final = 1e-11
-"""Squared canonical correlations of (Y, U), which are at most 1, below this are taken for zero."""
-
-
 _LIGHT: Final = 1e-3
 """Mass of the rows that are certified apart, relative to the tolerance: each may cost some tens of bits."""
 _COVER: Final = 1e-2
 """Mass of q for rows that are certified apart and that no other letter reaches, relative to the tolerance."""
+_LARGEST: Final = 1.0
+"""Bits that a tolerance counts as at most in these two, which are masses and must stay small."""
 _ONE_THREAD: Final = 2**20
 """Entries of the distortion table up to which products of matrices run in one thread: several would spend
 more time waiting for one another than computing."""
@@ -87,7 +78,7 @@ def tilted_channel(
     return q * K / xp.where(Z > 0, Z, 1.0)[:, None], K, Z
 
 
-def _lagrangian_and_distortion(
+def lagrangian_and_distortion(
     p: Float[Array, " y"],
     excess: Float[Array, "y u"],
     slope: Float[Array, ""],
@@ -155,7 +146,7 @@ def _best_candidate(
     def certified(q: Any) -> Point:
         q = q / q.sum()
         if light is not None:
-            q = _covering(K, q, light, _COVER * tolerance)
+            q = _covering(K, q, light, _COVER * min(tolerance, _LARGEST))
         return _certify(p, K, cost, slope, q, light)
 
     q, w = solved
@@ -177,7 +168,7 @@ def _light_rows(p: Float[np.ndarray, " y"], tolerance: float) -> Bool[np.ndarray
     """
     order = np.argsort(p, kind="stable")
     light = np.zeros(p.size, bool)
-    light[order] = np.cumsum(p[order]) <= _LIGHT * tolerance
+    light[order] = np.cumsum(p[order]) <= _LIGHT * min(tolerance, _LARGEST)
     light &= p > 0
     return light if light.any() else None
 
@@ -201,8 +192,7 @@ def _cost(K: Float[Any, "y u"], excess: Float[Any, "y u"]) -> Float[Any, "y u"]:
 
 def computes_on_host(method: str, *arguments: Any) -> bool:
     """Whether the numbers are known, and the method or else the machine asks for NumPy."""
-    if method not in ("auto", "column_generation", "dense"):
-        raise ValueError(f"method must be 'auto', 'column_generation' or 'dense', got {method!r}")
+    validation.choice("method", method, ("auto", "column_generation", "dense"))
     if method == "auto":
         method = "column_generation" if jax.default_backend() == "cpu" else "dense"
     return method == "column_generation" and not validation.is_traced(arguments)
@@ -267,68 +257,3 @@ def solve_point(
     solved = dense(p, jnp.where((p > 0)[:, None], K, 1.0), tolerance)
     constants = constant_distortions(p, excess)
     return _best_candidate(p, K, _cost(K, excess), constants, slope, tolerance, solved)
-
-
-def change_of_point(
-    problem: tuple[Array, Array, Array], point: Point, change: tuple[Any, ...]
-) -> Point:
-    """Apply the formulas of the module docstring to one direction of change of (p, excess, slope).
-
-    They are linear in it, and can be differentiated again. The gap is a constant.
-    """
-    slope = problem[2]
-    q, dq = _output_marginal_jvp(problem, change, point.q)
-    # dF needs no dq (envelope theorem); D changes with the problem at fixed q, and with q.
-    _, (dF, dD) = jax.jvp(lambda p, e, s: _lagrangian_and_distortion(p, e, s, q), problem, change)
-    _, (_, dD_by_q) = jax.jvp(lambda x: _lagrangian_and_distortion(*problem, x), (q,), (dq,))
-    dD = dD + dD_by_q
-    # At slope inf, D stays at D_min: the product s dD is zero there.
-    finite = jnp.where(jnp.isinf(slope), 0.0, slope)
-    dR = dF - finite * dD - change[2] * point.excess
-    return Point(change[2], dD, dR, jnp.zeros_like(point.gap), dq)
-
-
-def _output_marginal_jvp(
-    problem: tuple[Array, Array, Array], change: tuple[Any, ...], q: Float[Array, " u"]
-) -> tuple[Float[Array, " u"], Float[Array, " u"]]:
-    r"""Polish q by one Newton step on its support, and differentiate $c_A = 1$ there.
-
-    The system is scaled by $\sqrt{q}$: $\sqrt{q_u q_v} H_{uv}$ has the squared canonical
-    correlations of (Y, U) as its eigenvalues, all at most 1, so that a cut has a meaning. Along
-    the eigenvectors below the cut (duplicate letters, optima that are not unique) q stays put:
-    that is the derivative of least norm.
-    """
-
-    def optimality(
-        p: Float[Array, " y"], excess: Float[Array, "y u"], slope: Array, q: Array
-    ) -> Float[Array, " u"]:
-        """c_u, which is 1 on the support and at most 1 elsewhere at the optimum."""
-        _, K, Z = tilted_channel(excess, slope, q)
-        return (p / jnp.where(Z > 0, Z, 1.0)) @ K
-
-    p, excess, slope = problem
-    _, K, Z = tilted_channel(excess, slope, q)
-    Z = jnp.where(Z > 0, Z, 1.0)
-    c = (p / Z) @ K
-    active = (q > 0) & (q > 1 - c)
-    root = jnp.where(active, jnp.sqrt(jnp.where(active, q, 1.0)), 0.0)
-    scaled = K * root / Z[:, None]
-    # Identity rows for the other letters, which keep dq = 0.
-    H = scaled.T @ (p[:, None] * scaled) + jnp.diag(jnp.where(active, 0.0, 1.0))
-    value, vector = jnp.linalg.eigh(jax.lax.stop_gradient(H))
-    inverse = jnp.where(value > _NULL, 1 / jnp.where(value > _NULL, value, 1.0), 0.0)
-
-    def solve(right: Float[Array, " u"]) -> Float[Array, " u"]:
-        """Apply the pseudo-inverse of the unscaled H."""
-        # The rule of a linear solve: higher derivatives do not go through the eigenvectors.
-        return root * jax.lax.custom_linear_solve(
-            lambda x: H @ x,
-            root * right,
-            lambda _, b: vector @ (inverse * (b @ vector)),
-            symmetric=True,
-        )
-
-    polished = jnp.where(active, q + solve(jnp.where(active, c - 1, 0.0)), q)
-    q = jnp.where(jnp.all(polished >= 0), polished, q)
-    _, dc = jax.jvp(lambda p, e, s: optimality(p, e, s, q), problem, change)
-    return q, solve(dc)

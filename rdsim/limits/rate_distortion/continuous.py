@@ -24,8 +24,7 @@ from rdsim import validation
 from rdsim.information import LN2, entropy
 from rdsim.limits._curve import RateCurve, achieved
 from rdsim.limits._supporting_lines import Points
-from rdsim.limits.rate_distortion._atoms import solve_atoms
-from rdsim.limits.rate_distortion._gaussian_sum import TooManyCellsError
+from rdsim.limits.rate_distortion.mixtures import TooManyCellsError, solve_atoms
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.threads import one_blas_thread

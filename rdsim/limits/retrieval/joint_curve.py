@@ -42,6 +42,7 @@ from rdsim.sources.tables import DiscreteSource
 from rdsim.transformations import on_host
 
 _MOST_ITEMS: Final = 1024
+"""Most items M of a database: tables over its compositions have (M + 1)^(|Y|-1) entries."""
 _ROUNDING: Final = 1e-13
 """Bits that sums of M logarithms may be off by, an item and a bit of what is summed."""
 

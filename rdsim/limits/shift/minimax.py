@@ -92,12 +92,7 @@ def minimax_rate(
 
     """
     p0 = validation.pmf("p", p)
-    d = validation.non_negative("distortions", distortions, ndim=2)
-    if d.shape[0] != p0.shape[0] or d.shape[1] == 0:
-        raise ValueError(
-            f"distortions must have one row a source letter and at least one column, "
-            f"shape ({p0.shape[0]}, |U|), got {d.shape}"
-        )
+    d = validation.distortions(distortions, p0, all_finite=True)
     delta = validation.interval("divergence", divergence, low=0.0, high=np.inf, ndim=0)
     D = validation.interval("distortion", distortion, low=0.0, ndim=0)
     target = validation.tolerance(tolerance)

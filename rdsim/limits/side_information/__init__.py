@@ -7,13 +7,8 @@ from rdsim.limits.side_information.both_ends import (
     indirect_rate_at,
     indirect_rate_distortion,
 )
-from rdsim.limits.side_information.decoder_only import (
-    WynerZivCurve,
-    wyner_ziv,
-    wyner_ziv_at,
-    wyner_ziv_dsbs,
-    wyner_ziv_gaussian,
-)
+from rdsim.limits.side_information.closed_forms import wyner_ziv_dsbs, wyner_ziv_gaussian
+from rdsim.limits.side_information.decoder_only import WynerZivCurve, wyner_ziv, wyner_ziv_at
 
 __all__ = [
     "ConditionalCurve",

@@ -14,14 +14,13 @@ too many.
 import itertools
 from typing import Final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.certified import Certified
-from rdsim.information import LN2, binary_entropy
+from rdsim.information import LN2
 from rdsim.limits._curve import achieved, between, check_distortion
 from rdsim.limits._supporting_lines import Points, search
 from rdsim.limits.rate_distortion.discrete import minimum_distortion
@@ -34,8 +33,7 @@ from rdsim.limits.side_information.both_ends import (
 )
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
-from rdsim.root_finding import bisect
-from rdsim.transformations import falling, implicit_root, on_host
+from rdsim.transformations import on_host
 
 MAXIMUM_UNKNOWNS: Final = 2**16
 """Strategies times letters of Z beyond which the problem is refused: seconds a slope, and gigabytes."""
@@ -62,61 +60,6 @@ class WynerZivCurve(SideInformationCurve):
     def _solve_at(self, goal: Float[Array, "..."], *, inverse: bool) -> Certified:
         target = float(self.tolerance)
         return _solve_at(self.joint, self.distortions, goal, target, inverse=inverse)
-
-
-@validation.needs_float64
-def wyner_ziv_dsbs(crossover: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
-    r"""Compute the Wyner-Ziv R(D) of the doubly symmetric binary source, Hamming distortion.
-
-    $$R_{WZ}(D) = \text{lower convex envelope of } g(D) = h(a * D) - h(D),\ 0 \le D \le a,
-      \text{ and the point } (a, 0),$$
-
-    that is g up to $D_c$ and from there the tangent through (a, 0): $g(D_c) = (D_c - a)\, g'(D_c)$.
-
-    Args:
-        crossover: a in [0, 1], a scalar; beyond 1/2 the side information is inverted first.
-        distortion: D >= 0, any shape; the rate is zero from min(a, 1-a) on.
-
-    Returns:
-        Bits per letter, shape of D.
-
-    References:
-        Wyner and Ziv (1976), IEEE Trans. Inf. Theory 22(1), Section II.
-
-    """
-    a = validation.interval("crossover", crossover, low=0.0, high=1.0, ndim=0)
-    return _dsbs(jnp.minimum(a, 1 - a), validation.interval("distortion", distortion, low=0.0))
-
-
-@validation.needs_float64
-def wyner_ziv_gaussian(
-    correlation: ArrayLike, *, variance: ArrayLike, distortion: ArrayLike
-) -> Float[Array, "..."]:
-    r"""Compute the Wyner-Ziv R(D) of a Gaussian pair, squared error: no loss over knowing Z.
-
-    $$R_{WZ}(D) = R_{Y|Z}(D) = \tfrac12 \log_2^+ \frac{\sigma^2 (1-\rho^2)}{D}.$$
-
-    Args:
-        correlation: rho in [-1, 1], a scalar.
-        variance: sigma^2 of Y, positive and finite, a scalar.
-        distortion: D >= 0, mean squared error, any shape.
-
-    Returns:
-        Bits per letter, shape of D; infinite at D = 0 unless rho is 1 or -1.
-
-    References:
-        Wyner (1978), "The rate-distortion function for source coding with side information at the
-        decoder II: general sources", Inf. Control 38(1).
-
-    """
-    r = validation.interval("correlation", correlation, low=-1.0, high=1.0, ndim=0)
-    variance = validation.positive("variance", variance, ndim=0)
-    D = validation.interval("distortion", distortion, low=0.0)
-    left = variance * (1 - r) * (1 + r)
-    inside = left > D
-    ratio = jnp.where(inside & (D > 0), left, 1.0) / jnp.where(inside & (D > 0), D, 1.0)
-    at_zero = jnp.inf + falling(D)
-    return jnp.where(inside, jnp.where(D > 0, 0.5 * jnp.log2(ratio), at_zero), 0.0)
 
 
 @on_host
@@ -275,27 +218,3 @@ def _solve_all(problem: StrategyProblem, slopes: np.ndarray, tolerance: float) -
     """Solve at slopes; the tolerance and the points are in bits."""
     points = solve(problem, slopes, tolerance * LN2)
     return points._replace(rate=points.rate / LN2, gap=points.gap / LN2)
-
-
-@jax.jit
-def _dsbs(a: Float[Array, ""], distortion: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
-    def curve(D: Array) -> Array:
-        return binary_entropy(a * (1 - D) + D * (1 - a)) - binary_entropy(D)
-
-    def slope(D: Array) -> Array:
-        m = a * (1 - D) + D * (1 - a)
-        return (1 - 2 * a) * jnp.log2((1 - m) / m) - jnp.log2((1 - D) / D)
-
-    def miss(D: Array) -> Array:
-        """How far the tangent at D passes above (a, 0); rising in D, since g is convex."""
-        return curve(D) + (a - D) * slope(D)
-
-    # The tangent passes through (a, 0) where `miss` is zero. 200 halvings reach even a subnormal D_c.
-    bracket = jnp.zeros_like(a), jnp.where(a > 0, a, 0.5)
-    _, critical = bisect(lambda D: ~(miss(D) < 0), *bracket, steps=200)
-    critical = implicit_root(miss, critical)
-    tangent = curve(critical) * (a - distortion) / jnp.where(a > critical, a - critical, 1.0)
-    curved = curve(jnp.minimum(distortion, critical))
-    return jnp.where(
-        distortion < a, jnp.where(distortion <= critical, curved, jnp.maximum(tangent, 0.0)), 0.0
-    )

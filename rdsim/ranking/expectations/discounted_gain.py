@@ -25,8 +25,11 @@ from rdsim.information import LN2
 from rdsim.ranking.expectations.binomial_sums import CERTAIN
 
 _LARGEST_V: Final = 1 / math.log(CERTAIN)
-_DEGREES: Final = (55, 5)  # in v and p
+"""Largest v = 1 / ln z of the table: below z = CERTAIN the loss is a sum."""
+_DEGREES: Final = (55, 5)
+"""Degrees in v and in p of the Chebyshev polynomials of the table."""
 _UNROLLED: Final = 2
+"""Steps of Clenshaw's rule that are one pass over the targets."""
 _ROWS: Final = 4096  # targets at a time, by some four hundred nodes of the mixture
 _ASYMPTOTIC: Final = 36.5
 """ln z from which on c is the asymptotic series of the logarithmic integral, whose least term is e^-36.5."""

@@ -98,10 +98,7 @@ def gaussian_rank_loss(
     n = validation.integer("n", n, low=1, high=512)
     bits = np.asarray(validation.not_empty("rate", validation.interval("rate", rate, low=0.0)))
     nodes = validation.integer("nodes", nodes, low=32)
-    if score not in ("likelihood_ratio", "conditional_density"):
-        raise ValueError(
-            f"score must be 'likelihood_ratio' or 'conditional_density', got {score!r}"
-        )
+    validation.choice("score", score, ("likelihood_ratio", "conditional_density"))
     c2 = rho * rho * -np.expm1(-2 * math.log(2.0) * bits.ravel())
     # 1 - c^2, with its digits near c = 1.
     shrink = (1 - rho) * (1 + rho) + rho * rho * np.exp2(-2 * bits.ravel())

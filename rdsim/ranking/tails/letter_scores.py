@@ -70,13 +70,11 @@ def score_sums(
         )
     if ((table == np.inf) & (p > 0)).any():
         raise ValueError("values must be finite or -inf where probabilities are positive, got inf")
-    number = np.asarray(validation.interval("counts", counts, low=0.0, high=MOST_LETTERS))
+    number = validation.counts("counts", counts, high=MOST_LETTERS)
     if number.ndim == 0 or number.shape[-1] != table.shape[0]:
         raise ValueError(
             f"counts must have one entry a kind, shape (..., {table.shape[0]}), got {number.shape}"
         )
-    if (broken := number != np.round(number)).any():
-        raise ValueError(f"counts must hold integers, got {number[broken][0].item()!r}")
     t = np.asarray(validation.not_empty("threshold", validation.real_array("threshold", threshold)))
     try:
         shape = np.broadcast_shapes(number.shape[:-1], t.shape)
@@ -230,10 +228,14 @@ def saddlepoint_of(sums: ScoreSums, level: Float[Array, " b"]) -> Float[Array, "
         missing = upwards * (wanted - centred_cumulants(sums, upwards * end).mean)
         return (missing > 0) & (end < 1e15 * unit)
 
-    far = jax.lax.while_loop(
-        lambda end: jnp.any(too_short(end)),
-        lambda end: jnp.where(too_short(end), 2 * end, end),
-        unit,
+    def doubled(search: tuple[Array, Array]) -> tuple[Array, Array]:
+        end, short = search
+        end = jnp.where(short, 2 * end, end)
+        return end, too_short(end)
+
+    # The first doubling gives the unit itself, so that the loop holds the only copy of the test.
+    far, _ = jax.lax.while_loop(
+        lambda search: jnp.any(search[1]), doubled, (unit / 2, jnp.ones(unit.shape, bool))
     )
 
     def unfinished(search: _Search) -> Array:

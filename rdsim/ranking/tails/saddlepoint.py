@@ -19,6 +19,7 @@ small, the whole line is integrated.
 """
 
 import math
+import operator
 from typing import Final, NamedTuple
 
 import jax
@@ -29,7 +30,8 @@ from jaxtyping import Array, Bool, Float
 from rdsim import validation
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.tails import letter_scores
-from rdsim.ranking.tails.letter_scores import ScoreSums, score_sums
+from rdsim.ranking.tails.letter_scores import Cumulants, ScoreSums, score_sums
+from rdsim.ranking.tails.line_integrals import LineIntegral, line_integrals
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -38,11 +40,6 @@ _NODES: Final = np.array([-1.5, -1.0, -0.5, 0.5, 1.0, 1.5])
 _INNERMOST: Final = 0.5
 """Distance of the innermost nodes from the mean, in the same units: nearer it is interpolated."""
 _AROUND_MEAN: Final = 0.4  # unit of the nodes, standard deviations without tilt
-_FREQUENCIES: Final = 2048  # most frequencies of a numerical integral along the line
-_SPACING: Final = 0.5  # spacing of the frequencies, in units of one over the tilted deviation
-_NEIGHBOURHOOD: Final = 5.0
-"""Frequency up to which the expansion sees the integrand, in the same unit: e^(-12.5) of its peak."""
-_CHUNK: Final = 64  # least number of frequencies, and the number of those computed side by side
 _TRUSTED: Final = 0.01  # size of second-order terms up to which terms of third order do not matter
 _NARROW: Final = 3.0
 """Deviation, in lattice steps, below which cumulants may agree with a normal's by coincidence."""
@@ -114,6 +111,9 @@ def saddlepoint_kernel(sums: ScoreSums) -> SaddlepointTail:
 
     Two saddlepoints are found at once, of the tail and of the tie. At the ends of the range, where none
     exists, the exact probabilities of the extreme values take the place of the formula.
+
+    All tilts go through each formula in one batch: XLA compiles every copy of a formula anew, and with one for
+    each tilt a first call took twice as long.
     """
     on_lattice = sums.step > 0
     step = jnp.where(on_lattice, sums.step, 1.0)
@@ -123,10 +123,30 @@ def saddlepoint_kernel(sums: ScoreSums) -> SaddlepointTail:
     inside = (level > sums.lowest) & (level < sums.highest)
     tie_inside = (point > sums.lowest + step / 2) & (point < sums.highest - step / 2)
     middle = (sums.lowest + sums.highest) / 2
-    tilt, tie_tilt = jax.vmap(letter_scores.saddlepoint_of, (None, 0))(
+    tilts = jax.vmap(letter_scores.saddlepoint_of, (None, 0))(
         sums, jnp.stack([jnp.where(inside, level, middle), jnp.where(tie_inside, point, middle)])
     )
-    first, second, full = _log_tail(sums, tilt)
+    tilt = tilts[0]
+    at = _cumulants(sums, jnp.concatenate([tilts, jnp.zeros_like(tilts[:1])]))
+    of_tail, of_tie, untilted = (jax.tree.map(operator.itemgetter(i), at) for i in range(3))
+    # A line through the pole of g cannot be integrated: near the mean one beside it is.
+    beside = jnp.maximum(jnp.abs(tilt), 1 / jnp.sqrt(of_tail.variance))
+    lines = jnp.stack([jnp.where(tilt < 0, -beside, beside), tilts[1]])
+    unit = _AROUND_MEAN / jnp.sqrt(untilted.variance)
+    nodes = jnp.asarray(_NODES)[:, None] * unit
+    more = _cumulants(sums, jnp.concatenate([lines[:1], nodes]))
+    line, point_line = line_integrals(
+        sums,
+        lines,
+        jax.tree.map(lambda one, two: jnp.stack([one[0], two]), more, of_tie),
+        at.mean[:2],
+    )
+    expansions = jax.vmap(_expansion, (None, 0, 0))(
+        sums,
+        jnp.concatenate([tilts[:1], nodes]),
+        jax.tree.map(lambda one, others: jnp.concatenate([one[:1], others[1:]]), at, more),
+    )
+    first, second, full = _log_tail(tilt, tilt / unit, expansions, line)
     top = letter_scores.highest_log_mass(sums)
     bottom = letter_scores.highest_log_mass(letter_scores.mirrored(sums))
     # Only the greatest value of all lies at or above the point.
@@ -138,20 +158,25 @@ def saddlepoint_kernel(sums: ScoreSums) -> SaddlepointTail:
         log_tail = jnp.where(level <= sums.lowest, sums.log_mass, log_tail)
         return jnp.where(beyond, -jnp.inf, log_tail)
 
-    log_tie = jnp.where(tie_inside, _log_point(sums, tie_tilt) + sums.log_mass, -jnp.inf)
+    log_point = _log_point(tilts[1], of_tie, step, point_line)
+    log_tie = jnp.where(tie_inside, log_point + sums.log_mass, -jnp.inf)
     log_tie = jnp.where(on_lattice & letter_scores.is_tied(sums, point), log_tie, -jnp.inf)
     log_tie = jnp.where(letter_scores.is_tied(sums, sums.lowest), bottom, log_tie)
     log_tie = jnp.where(letter_scores.is_tied(sums, sums.highest), top, log_tie)
-    variance = letter_scores.centred_cumulants(sums, tilt).variance
     return SaddlepointTail(
         log_tail=at_ends(full),
         log_tie=log_tie,
         first_order=at_ends(first),
         second_order=at_ends(second),
         tilt=jnp.where(inside, tilt, jnp.where(level <= sums.lowest, -jnp.inf, jnp.inf)),
-        deviation=jnp.where(inside, jnp.sqrt(variance), 0.0),
+        deviation=jnp.where(inside, jnp.sqrt(of_tail.variance), 0.0),
         step=sums.step,
     )
+
+
+def _cumulants(sums: ScoreSums, tilts: Float[Array, "t b"]) -> Cumulants:
+    """Cumulants at several tilts, shape (t, b) each."""
+    return jax.vmap(letter_scores.centred_cumulants, (None, 0))(sums, tilts)
 
 
 class _Expansion(NamedTuple):
@@ -165,8 +190,8 @@ class _Expansion(NamedTuple):
     fails: Bool[Array, " b"]  # whether terms of third order would matter
 
 
-def _expansion(sums: ScoreSums, tilt: Float[Array, " b"]) -> _Expansion:
-    K, mean, variance, third, fourth = letter_scores.centred_cumulants(sums, tilt)
+def _expansion(sums: ScoreSums, tilt: Float[Array, " b"], cumulants: Cumulants) -> _Expansion:
+    K, mean, variance, third, fourth = cumulants
     w = jnp.sign(tilt) * jnp.sqrt(jnp.maximum(2 * (tilt * mean - K), 0.0))
     safe = jnp.where(w != 0, w, 1.0)
     s = jnp.where(tilt != 0, tilt, 1.0)
@@ -189,26 +214,25 @@ def _expansion(sums: ScoreSums, tilt: Float[Array, " b"]) -> _Expansion:
 
 
 def _log_tail(
-    sums: ScoreSums, tilt: Float[Array, " b"]
+    tilt: Float[Array, " b"],
+    in_units: Float[Array, " b"],
+    expansions: _Expansion,
+    line: "LineIntegral",
 ) -> tuple[Float[Array, " b"], Float[Array, " b"], Float[Array, " b"]]:
     """Ln of the tail to first order, to second order, and with the rest of the line.
 
     At the mean the brackets are differences of infinite terms, analytic in the tilt: within half a
-    node of it they are interpolated from six tilts around, where the terms are moderate.
+    node of it they are interpolated from six tilts around, where the terms are moderate. The
+    expansions are those of the tilt, and of the nodes after it; `in_units` is the tilt in units of the nodes.
     """
-    at = _expansion(sums, tilt)
-    mean = letter_scores.centred_cumulants(sums, tilt).mean
-    unit = _AROUND_MEAN / jnp.sqrt(
-        letter_scores.centred_cumulants(sums, jnp.zeros_like(tilt)).variance
-    )
+    at, around = (jax.tree.map(operator.itemgetter(i), expansions) for i in (0, slice(1, None)))
     # Rare values make the untilted distribution narrow: then w measures how near the mean is, not tilt.
     near = jnp.abs(at.w) < _INNERMOST * _AROUND_MEAN
     # Lagrange's interpolation from the nodes.
-    node = jnp.where(near, tilt / unit, 0.0)[:, None]
+    node = jnp.where(near, in_units, 0.0)[:, None]
     itself = jnp.eye(len(_NODES), dtype=bool)
     distances = jnp.where(itself, 1.0, _NODES[:, None] - _NODES)
     basis = jnp.prod(jnp.where(itself, 1.0, (node[..., None] - _NODES) / distances), axis=-1)
-    around = jax.vmap(_expansion, (None, 0))(sums, jnp.asarray(_NODES)[:, None] * unit)
     first = jnp.where(near, jnp.sum(basis.T * around.first, axis=0), at.first)
     second = jnp.where(near, jnp.sum(basis.T * around.second, axis=0), at.second)
     log_density = -0.5 * at.w**2 - 0.5 * math.log(2 * math.pi)
@@ -218,9 +242,6 @@ def _log_tail(
         ratio = 1 + bracket * jnp.exp(log_density - log_normal)
         return jnp.log(jnp.where(ratio > 0, ratio, 1.0)) + log_normal, ratio > 0
 
-    # A line through the pole of g cannot be integrated: near the mean one beside it is.
-    beside = jnp.where(tilt < 0, -1.0, 1.0) * jnp.maximum(jnp.abs(tilt), 1 / at.deviation)
-    line = _line_integral(sums, beside, mean, point=False)
     rest = line.rest * jnp.exp(line.log_scale - log_density)
     # Far from the pole the bracket's normal part cancels: the part of g alone is the tail.
     far = tilt * at.deviation > _FAR
@@ -241,69 +262,17 @@ def _log_tail(
     return jnp.minimum(one, 0.0), jnp.minimum(two, 0.0), jnp.minimum(full, 0.0)
 
 
-class _LineIntegral(NamedTuple):
-    r"""Integrals along a line, in units of a scale."""
-
-    rest: Float[Array, " b"]  # the integral beyond the neighbourhood of the saddle
-    whole: Float[Array, " b"]  # the integral of the whole line
-    log_scale: Float[Array, " b"]  # ln of the scale
-    complete: Bool[Array, " b"]  # whether the frequencies reach the end of the lattice's period
-
-
-def _line_integral(
-    sums: ScoreSums, tilt: Float[Array, " b"], level: Float[Array, " b"], *, point: bool
-) -> _LineIntegral:
-    r"""Integrate $\varphi_\theta(\omega) g(\theta + i\omega)$; with `point` $g = \Delta$, for one value.
-
-    The characteristic function of a sum of few values returns to moduli near one (on a lattice that
-    is nearly a coarser one, say), which the expansion does not see. From 5 over the tilted
-    deviation on it is integrated numerically, on a lattice to the end of its period. The level is
-    that of S less its mean without tilt; the scale is $e^{K(\theta) - \theta t} / \sqrt{2\pi}$.
-    """
-    cumulants = letter_scores.centred_cumulants(sums, tilt)
-    ahead = cumulants.mean - level
-    unit = 1 / jnp.sqrt(jnp.where(cumulants.variance > 0, cumulants.variance, 1.0))
-    step = jnp.where(sums.step > 0, sums.step, 1.0)
-    needed = jnp.ceil(jnp.maximum(jnp.pi / step / (_SPACING * unit), _CHUNK))
-    fits = (sums.step > 0) & (needed <= _FREQUENCIES)
-    spacing = jnp.where(fits, jnp.pi / step / needed, _SPACING * unit)
-    needed = jnp.where(fits, needed, _FREQUENCIES)
-    p = letter_scores.tilted(sums, tilt)
-    centred = jnp.where(p > 0, sums.values - jnp.sum(p * sums.values, -1, keepdims=True), 0.0)
-
-    # The midpoint rule; over the whole period of a lattice it converges exponentially.
-    def add(chunk: Array, total: Float[Array, "2 b"]) -> Float[Array, "2 b"]:
-        node = (chunk * _CHUNK + jnp.arange(_CHUNK))[:, None]
-        frequency = (node + 0.5) * spacing
-        letters = jnp.sum(p * jnp.exp(1j * frequency[..., None, None] * centred), axis=-1)
-        size = jnp.log(jnp.maximum(jnp.abs(letters), 1e-300))
-        log_phi = jnp.sum(sums.counts * (size + 1j * jnp.angle(letters)), axis=-1)
-        s = tilt + 1j * frequency
-        half = jnp.clip(tilt * step / 2, -350.0, 350.0) + 0.5j * frequency * step
-        g = jnp.where(sums.step > 0, step / (2 * jnp.sinh(half)), 1 / s)
-        whole = (jnp.exp(log_phi + 1j * frequency * ahead) * (step if point else g)).real
-        whole = jnp.where(node < needed, whole, 0.0)
-        far = jnp.where(frequency > _NEIGHBOURHOOD * unit, whole, 0.0)
-        return total + jnp.stack([far.sum(axis=0), whole.sum(axis=0)])
-
-    chunks = jnp.ceil(jnp.max(needed) / _CHUNK).astype(int)
-    total = jax.lax.fori_loop(0, chunks, add, jnp.zeros((2, tilt.size)))
-    log_scale = cumulants.log_mean - tilt * level - 0.5 * math.log(2 * math.pi)
-    rest, whole = total * spacing * math.sqrt(2 / math.pi)
-    return _LineIntegral(rest, whole, log_scale, fits)
-
-
-def _log_point(sums: ScoreSums, tilt: Float[Array, " b"]) -> Float[Array, " b"]:
+def _log_point(
+    tilt: Float[Array, " b"], cumulants: Cumulants, step: Float[Array, " b"], line: LineIntegral
+) -> Float[Array, " b"]:
     """Ln of the probability of the lattice point that is the mean of the tilted sum.
 
     It is -inf where the sum cannot take that value. Every quantity is in units of the normal density's
     peak over the step.
     """
-    K, mean, variance, third, fourth = letter_scores.centred_cumulants(sums, tilt)
-    step = jnp.where(sums.step > 0, sums.step, 1.0)
+    K, mean, variance, third, fourth = cumulants
     variance = jnp.where(variance > 0, variance, 1.0)
     second = fourth / variance**2 / 8 - 5 * third**2 / variance**3 / 24
-    line = _line_integral(sums, tilt, mean, point=True)
     peak = step / jnp.sqrt(variance)
     fails = (jnp.abs(second) > _TRUSTED) | (jnp.abs(line.rest) > _TRUSTED * peak)
     density = jnp.where(fails, line.whole, peak * (1 + second) + line.rest)

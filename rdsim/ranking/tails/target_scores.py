@@ -8,8 +8,11 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rdsim.ranking.tails.contour import Complexes, Reals, contour
+
+Counts = NDArray[np.intp]
 
 _TOGETHER: Final = 256
 """Queries whose integrals are in memory together."""
@@ -23,6 +26,7 @@ exp(-2 pi^2 / 1.5) = 2e-6, with a sign that changes from query to query."""
 _ALIKE: Final = 2.8
 """Queries whose variances of the score differ by a factor of at most e^2.8, about 4^2, share a contour."""
 _TINY: Final = 1e-300
+"""A probability of zero counts as this one, which has a finite logarithm."""
 
 
 class TargetScores(NamedTuple):
@@ -43,13 +47,17 @@ class TargetScores(NamedTuple):
 def target_scores(beta: Reals, x2: Reals) -> TargetScores:
     r"""Integrate over the target's score given queries, along t = K'^{-1}(score).
 
+    Modes of equal beta are summed first: K holds of a query only the sum of their squares.
+
     Args:
-        beta: $(1 - c_i^2)/c_i^2$, increasing, shape (k,).
+        beta: $(1 - c_i^2)/c_i^2$, not decreasing, shape (k,).
         x2: squared coordinates of the queries, shape (queries, k).
 
     """
-    t, width = _grid(beta, x2)
-    variance, log_tail, log_density = _exponents(beta, x2, t)
+    beta, first, modes = np.unique(beta, return_index=True, return_counts=True)
+    x2 = np.add.reduceat(x2, first, axis=-1)
+    t, width = _grid(beta, x2, modes)
+    variance, log_tail, log_density = _exponents(beta, x2, modes, t)
     seen = log_density > _CUT
     log_a, probability = np.full(seen.shape, -np.inf), np.zeros(seen.shape)
     for point in np.flatnonzero(seen.any(axis=0)):
@@ -60,7 +68,7 @@ def target_scores(beta: Reals, x2: Reals) -> TargetScores:
         for group in np.unique(alike):
             chosen = rows[alike == group]
             at = chosen, point
-            one = _Path.at(beta, t[point], variance[at])
+            one = _Path.at(beta, modes, t[point], variance[at])
             tail, density = one.integrals(x2[chosen])
             log_a[at] = one.with_pole(log_tail[at], tail)
             # The target's density in its score, times d(score) = K'' dt.
@@ -89,13 +97,13 @@ class _Path(NamedTuple):
     of_query: Reals
 
     @classmethod
-    def at(cls, beta: Reals, t: float, variance: Reals) -> "_Path":
+    def at(cls, beta: Reals, modes: Counts, t: float, variance: Reals) -> "_Path":
         """Place a contour through t, for queries with these variances K''(t)."""
         ends = np.array([variance.min()]), np.array([variance.max()])
         path = contour(np.array([t]), -beta[0], *ends)
         shift, v = path.shift[0], t + beta
         ratio = shift[:, None] / v
-        central = -0.5 * (np.log1p(ratio) - ratio).sum(axis=-1)
+        central = -0.5 * (np.log1p(ratio) - ratio) @ modes
         of_query = 0.5 * (beta * (1 + beta) / v) * (ratio**2 / (1 + ratio))
         parts = np.concatenate([of_query.real, of_query.imag]).T
         weight = path.weight[0]
@@ -120,7 +128,7 @@ class _Path(NamedTuple):
         return np.asarray(np.log(np.clip(np.exp(log_tail) * tail + self.pole, _TINY, 1.0)))
 
 
-def _grid(beta: Reals, x2: Reals) -> tuple[Reals, Reals]:
+def _grid(beta: Reals, x2: Reals, modes: Counts) -> tuple[Reals, Reals]:
     r"""Choose saddlepoints t, evenly in a coordinate tau; and dt over its step, both of shape (T,).
 
     In $\xi = \ln\frac{t + \beta_1}{1 + \beta_1}$ the target's score is as regular near its bound, at
@@ -131,7 +139,7 @@ def _grid(beta: Reals, x2: Reals) -> tuple[Reals, Reals]:
     away = np.geomspace(1e-22, 75.0, 300)
     xi = np.concatenate([-away[away < 5][::-1], [0.0], away])
     s = (1 + beta[0]) * np.exp(xi)
-    variance, _, log_density = _exponents(beta, x2, 1 + (1 + beta[0]) * np.expm1(xi))
+    variance, _, log_density = _exponents(beta, x2, modes, 1 + (1 + beta[0]) * np.expm1(xi))
     seen = log_density > _CUT
     inside = np.flatnonzero(seen.any(axis=0))
     low, high = xi[max(inside[0] - 1, 0)], xi[min(inside[-1] + 1, xi.size - 1)]
@@ -150,13 +158,11 @@ def _grid(beta: Reals, x2: Reals) -> tuple[Reals, Reals]:
     return 1 + (1 + beta[0]) * np.expm1(xi), dt
 
 
-def _exponents(beta: Reals, x2: Reals, t: Reals) -> tuple[Reals, Reals, Reals]:
+def _exponents(beta: Reals, x2: Reals, modes: Counts, t: Reals) -> tuple[Reals, Reals, Reals]:
     """K''(t), K(t) - t K'(t) and, of the target, K(t) - K(1) - (t-1) K'(t), each (queries, T)."""
     t = t[:, None]
     v = t + beta
-    variance = 0.5 * (1 / v**2).sum(axis=1) + x2 @ (beta * (1 + beta) / v**3).T
-    of_tail = (
-        -0.5 * (np.log1p(t / beta) - t / v).sum(axis=1) - 0.5 * x2 @ ((1 + beta) * (t / v) ** 2).T
-    )
-    of_target = -0.5 * (np.log1p((t - 1) / (1 + beta)) - (t - 1) / v).sum(axis=1)
+    variance = 0.5 * (1 / v**2) @ modes + x2 @ (beta * (1 + beta) / v**3).T
+    of_tail = -0.5 * (np.log1p(t / beta) - t / v) @ modes - 0.5 * x2 @ ((1 + beta) * (t / v) ** 2).T
+    of_target = -0.5 * (np.log1p((t - 1) / (1 + beta)) - (t - 1) / v) @ modes
     return variance, of_tail, of_target - 0.5 * x2 @ (beta * ((t - 1) / v) ** 2).T

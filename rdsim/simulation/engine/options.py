@@ -20,6 +20,7 @@ else:
     File = Devices = Any
 
 _LARGEST_BLOCK: Final = 2**20
+"""Most trials side by side; the sum over a block would stay exact up to 2^31 of them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

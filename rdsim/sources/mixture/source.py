@@ -212,7 +212,7 @@ class GaussianMixtureSource(densities.MixtureParameters):
 
     def _points(self, name: str, points: Any) -> Float[Array, "... d"]:
         """Points of the items' space, checked."""
-        array = _finite(name, points)
+        array = validation.bounded(name, points)
         dimension = self.item_means.shape[1]
         if array.ndim == 0 or array.shape[-1] != dimension:
             raise ValueError(f"{name} must have {dimension} coordinates last, got {array.shape}")
@@ -261,19 +261,19 @@ def gaussian_mixture(
 
     """
     w = validation.pmf("weights", weights)
-    means = _finite("item_means", item_means, ndim=2)
-    noise = _positive("query_noise", query_noise, ndim=1)
+    means = validation.bounded("item_means", item_means, ndim=2)
+    noise = validation.positive("query_noise", query_noise, ndim=1)
     classes, dimension, modalities = w.size, means.shape[1], noise.size
     if means.shape[0] != classes or dimension not in (1, 2) or modalities == 0:
         raise ValueError(
             f"item_means must have shape ({classes}, 1) or ({classes}, 2) for {classes} weights, "
             f"and query_noise one entry or more, got shapes {means.shape} and {noise.shape}"
         )
-    variance = _positive("item_variance", item_variance)
+    variance = validation.positive("item_variance", item_variance)
     if query_means is None:
         centres = jnp.broadcast_to(means, (modalities, *means.shape))
     else:
-        centres = _finite("query_means", query_means, ndim=3)
+        centres = validation.bounded("query_means", query_means, ndim=3)
         if centres.shape != (modalities, *means.shape):
             raise ValueError(
                 f"query_means must have shape {(modalities, *means.shape)}, got {centres.shape}"
@@ -283,13 +283,9 @@ def gaussian_mixture(
         item_means=means,
         item_variance=_each("item_variance", variance, classes),
         query_means=centres,
-        gains=_each("gains", _finite("gains", gains), modalities),
+        gains=_each("gains", validation.bounded("gains", gains), modalities),
         query_noise=noise,
     )
-
-
-def _finite(name: str, value: Any, ndim: int | None = None) -> Float[Array, "..."]:
-    return validation.bounded(name, value, ndim=ndim)
 
 
 def _each(name: str, value: Array, size: int) -> Float[Array, " c"]:
@@ -297,7 +293,3 @@ def _each(name: str, value: Array, size: int) -> Float[Array, " c"]:
     if value.shape not in ((), (size,)):
         raise ValueError(f"{name} must be a scalar or have shape ({size},), got {value.shape}")
     return jnp.broadcast_to(value, (size,))
-
-
-def _positive(name: str, value: Any, ndim: int | None = None) -> Float[Array, "..."]:
-    return validation.positive(name, value, ndim=ndim)

@@ -30,9 +30,11 @@ from rdsim.sources.sphere.caps import Reals
 from rdsim.transformations import on_host
 
 MAX_DIMENSION: Final = 20_000
+"""Largest dimension n: ln sin^n is rounded n times as coarsely as a float64."""
 MAX_CONCENTRATION: Final = 1e7
 """Exponents of this size are rounded to 1e-9."""
 MAX_CORRELATION: Final = 1 - 1e-4
+"""Largest correlation rho: the density of the angle narrows like sqrt(1 - rho)."""
 _VON_MISES_FISHER: Final = "von_mises_fisher"
 _NORMAL: Final = "projected_normal"
 _LEFT_OUT: Final = -36.0

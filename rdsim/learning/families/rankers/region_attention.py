@@ -27,8 +27,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
-from rdsim.codes.quantizers.product import (
-    ProductQuantizer,
+from rdsim.codes.quantizers.product import ProductQuantizer
+from rdsim.codes.quantizers.product_fits import (
     long_blocks,
     long_product_quantizer,
     product_quantizer,

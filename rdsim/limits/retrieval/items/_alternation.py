@@ -27,6 +27,7 @@ _CODEWORDS: Final = 128
 _FEWEST: Final = 3
 """Least number of codewords that lean to each query."""
 _ALTERNATIONS: Final = 12
+"""Rounds of new scores and new transport; the interior point takes over from there, so that a rough start is enough."""
 _SINKHORN_STEPS: Final = 12
 """Steps of one transport, from the factors of the one before."""
 _RANDOM: Final = 3

@@ -9,6 +9,7 @@ import scipy.linalg
 from rdsim.limits.retrieval.items._strategies import Problem, Solution
 
 _INTERIOR_STEPS: Final = 60
+"""Most Newton steps; the best point that was met is returned."""
 _LEAST_SLACK: Final = 1e-3
 """Share of a slack that a step leaves at least."""
 _EASY: Final = 30.0

@@ -7,6 +7,7 @@ import numpy as np
 from rdsim.limits.retrieval.items._ranks import Steps
 
 _NEWTON_STEPS: Final = 60
+"""Most Newton steps; they stop earlier where the gradient has fallen to rounding."""
 
 
 def one_class(
@@ -34,11 +35,9 @@ def one_class(
         P(cell, y), whose columns are P_Y up to rounding; the least value of the dual; and theta.
 
     """
-    length, spread = steps.length, float(np.ptp(steps.slope)) * float(np.ptp(direction))
+    length, reach = steps.length, float(np.ptp(steps.slope)) * float(np.ptp(direction))
     theta = np.zeros(py.size) if start is None else start
-    stages = (
-        max(int(np.ceil(np.log(spread / (8.0 * multiplier)) / np.log(4.0))), 0) if spread else 0
-    )
+    stages = max(int(np.ceil(np.log(reach / (8.0 * multiplier)) / np.log(4.0))), 0) if reach else 0
     for stage in range(stages if start is None else 0, -1, -1):
         # Homotopy: the dual is smoother at a larger multiplier, and its minimiser a good start for the next.
         larger = multiplier * 4.0**stage

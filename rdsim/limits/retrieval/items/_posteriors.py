@@ -26,6 +26,7 @@ from rdsim.limits.retrieval.items._pricing import Upper
 from rdsim.limits.retrieval.items._ranks import Queries, Steps
 
 MOST_LETTERS: Final = 4
+"""Most letters of an item: the search of all posteriors covers a simplex, whose cells grow like a power of the letters."""
 _ROUNDS: Final = 6
 """Posteriors that are added to those of the channel, one at a time."""
 _MOST: Final = 200_000
@@ -35,6 +36,7 @@ _FEW_GROUPS: Final = 300
 _GRID: Final = {2: 100, 3: 18, 4: 7}
 """Steps of a probability on the grid of posteriors, by the letters."""
 _PROGRAMMES: Final = 2
+"""Linear programs that are solved; the worst posterior of each is a column of the next."""
 _USED: Final = 1e-7
 """Mass from which on a posterior counts as in use."""
 

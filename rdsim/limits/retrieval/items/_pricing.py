@@ -54,8 +54,8 @@ class Upper(NamedTuple):
         least, most = float(direction.min()), float(direction.max())
         # G is the greatest of lines; the least beta for a reward, its conjugate, is convex.
         # Sheared so that it falls strictly, its lower hull has all corners.
-        spread = float(np.ptp(reward)) or 1.0
-        steep = most + 1.0 + float(np.ptp(beta)) / spread
+        reach = float(np.ptp(reward)) or 1.0
+        steep = most + 1.0 + float(np.ptp(beta)) / reach
         corners = lower_hull(reward, beta - steep * reward)[::-1]
         slope, offset = reward[corners], beta[corners]
         cuts = (offset[:-1] - offset[1:]) / (slope[:-1] - slope[1:])

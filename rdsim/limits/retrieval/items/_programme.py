@@ -52,6 +52,7 @@ _TIGHT: Final = 0.1
 _ASTRAY: Final = 3.0
 """Excess over the tolerance from which on finer groups are not tried: these did not converge."""
 _ROUNDS: Final = 12
+"""Most rounds of new strategies for one number of groups; what they leave open is part of the bound."""
 _FINEST: Final = 144
 """Groups a class has at most."""
 _ROUNDING: Final = 5e-14

@@ -72,7 +72,7 @@ class Steps(NamedTuple):
             return self
         fall = np.append(0.0, -np.diff(self.slope))
         apart = np.append(0.0, 0.5 * (self.length[1:] + self.length[:-1]))
-        spread = _share(np.sqrt(fall * apart))
+        cumulative = _share(np.sqrt(fall * apart))
         if scores is not None:
             ends = np.cumsum(self.length)
             lost = np.abs(
@@ -81,8 +81,8 @@ class Steps(NamedTuple):
             # More than one group's worth in a single cell is of no use.
             weight = np.cbrt(fall * apart * lost)
             weight = np.minimum(weight, weight.sum() / count)
-            spread = _share(weight) + _EVEN * spread
-        touched = np.searchsorted(spread, spread[-1] * np.linspace(0.0, 1.0, count))
+            cumulative = _share(weight) + _EVEN * cumulative
+        touched = np.searchsorted(cumulative, cumulative[-1] * np.linspace(0.0, 1.0, count))
         touched = np.unique(np.append(touched[:-1], fall.size - 1))
         ends = np.append(0.0, np.cumsum(self.length))
         height = np.append(0.0, np.cumsum(self.length * self.slope))

@@ -152,8 +152,7 @@ def retrieval_curve(
     """
     parsed, joint, slope, wanted = checked_problem(source, loss, slopes, tolerance)
     size = validation.interval("log2_size", log2_size, low=1.0, high=_LARGEST, ndim=0)
-    if encoder not in ("shared", "joint"):
-        raise ValueError(f'encoder must be "shared" or "joint", got {encoder!r}')
+    validation.choice("encoder", encoder, ("shared", "joint"))
     fields = unsolved(joint, size, parsed, slope, wanted)
     return with_points(RetrievalCurve(**fields, log2_size=size, rank_loss=loss, encoder=encoder))
 

@@ -1,0 +1,111 @@
+r"""Sums over all ranks of a database, and the Gibbs distribution of a rank loss.
+
+$$\ln \frac{Z(\lambda)}{M} = \ln \frac1M \sum_{r=1}^M e^{-\lambda \rho(r)}.$$
+
+Ranks are never listed: the first thousand are summed one by one, the rest by an integral in ln r
+with Euler-Maclaurin's corrections at both ends, so that M = 2^1000 costs what M = 2^20 does.
+"""
+
+import functools
+import math
+from typing import Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from jaxtyping import Array, Float
+
+from rdsim.information import LN2
+from rdsim.ranking.loss import RankLoss, log_database_size
+
+_HEAD: Final = 1024  # ranks that are summed one by one before the integral starts
+_CORRECTED: Final = 6  # ranks at each end of the integral that carry Euler-Maclaurin's corrections
+_PANEL: Final = 3.0  # largest length of an integration panel, in ln r
+_NODES: Final = 16
+"""Gauss-Legendre nodes of a panel, which integrate polynomials of degree 31 exactly."""
+
+
+class RankSum(NamedTuple):
+    r"""A rule for sums over all ranks: $\frac1M \sum_r f(r) \approx \sum_k \pm e^{l_k} f(r_k)$."""
+
+    loss: Float[Array, " r"]  # at each node r_k
+    log_weight: Float[Array, " r"]  # natural log of the size of its weight, as a fraction of M
+    sign: Float[Array, " r"]  # of the weight: that of some corrections is negative
+
+
+@functools.cache
+def _end_corrections() -> np.ndarray:
+    r"""Weights at distances 1/2, 3/2, ... before an end that turn an integral into a sum.
+
+    $\sum_{r > N} f(r) - \int_{N+1/2}^\infty f = \frac{1}{24} f' - \frac{7}{5760} f''' +
+    \frac{31}{967680} f^{(5)}$ at N + 1/2, each derivative by the values at the ranks up to N.
+    """
+    offsets = -(np.arange(_CORRECTED) + 0.5)
+    moments = np.zeros(_CORRECTED)
+    moments[1], moments[3], moments[5] = 1 / 24, -7 / 5760 * 6, 31 / 967680 * 120
+    return np.linalg.solve(np.vander(offsets, increasing=True).T, moments)
+
+
+def rank_sum(log2_size: Float[Array, ""], loss: RankLoss, reach: int) -> RankSum:
+    """Build the rule for sums over the ranks 1..M of one database size.
+
+    Nodes: the ranks up to 1036 one by one, the last ranks before M, and those of Gauss-Legendre
+    panels of equal length in ln r between. Weights of nodes that a size does not use are zero, so
+    that shapes depend on `reach`, a bound of log2 M, alone.
+    """
+    log_M = log_database_size(log2_size)
+    if loss.is_two_valued:
+        # Two nodes: the ranks without loss, and all others.
+        log_good = jnp.minimum(math.log(loss.cutoff), log_M)
+        some_bad = log_M - math.log(loss.cutoff) > 1e-15
+        log_bad_share = jnp.where(
+            some_bad, jnp.log(-jnp.expm1(jnp.where(some_bad, log_good - log_M, -1.0))), -jnp.inf
+        )
+        return RankSum(
+            jnp.array([0.0, 1.0]), jnp.stack([log_good - log_M, log_bad_share]), jnp.ones(2)
+        )
+    # A small database is summed as a whole; its corrections and panels have no weight.
+    small = log_M <= math.log(_HEAD + 2 * _CORRECTED)
+    log_rank = jnp.log(jnp.arange(1.0, _HEAD + 2 * _CORRECTED + 1))
+    last = jnp.where(small, log_M, math.log(_HEAD)) + 1e-12
+    corrections = _end_corrections()
+    head = (
+        jnp.ones(log_rank.shape)
+        .at[_HEAD - 1 - np.arange(_CORRECTED)]
+        .add(jnp.where(small, 0.0, corrections))
+    )
+    head = jnp.where(log_rank <= last, head, 0.0)
+    # Gauss-Legendre in t = ln r on [ln(HEAD + 1/2), ln(M + 1/2)]: dr = e^t dt.
+    panels = math.ceil(max(reach * LN2 - math.log(_HEAD), 1.0) / _PANEL)
+    nodes, weights = scipy.special.roots_legendre(_NODES)
+    low = math.log(_HEAD + 0.5)
+    high = log_M + jnp.log1p(0.5 * jnp.exp(-log_M))
+    width = jnp.where(small, 0.0, (high - low) / panels)
+    position = (np.arange(panels)[:, None] + 0.5 * (1 + nodes)).ravel()
+    t = low + width * position
+    log_panel_weight = jnp.log(np.tile(0.5 * weights, panels)) + t
+    log_panel_weight += jnp.where(small, -jnp.inf, jnp.log(jnp.where(small, 1.0, width)))
+    top = log_M + jnp.log1p(-jnp.arange(_CORRECTED) * jnp.exp(-log_M))
+    # The sum stops at M: what the expansion would add beyond M + 1/2 is taken away.
+    top_weight = jnp.where(small, 0.0, -corrections)
+    top = jnp.where(small, 0.0, top)
+    all_weights = jnp.concatenate([head, top_weight])
+    log_size = jnp.where(all_weights == 0, 1.0, jnp.abs(all_weights))
+    log_size = jnp.where(all_weights == 0, -jnp.inf, jnp.log(log_size))
+    return RankSum(
+        loss.of_log_rank(jnp.concatenate([log_rank, top, t])),
+        jnp.concatenate([log_size, log_panel_weight]) - log_M,
+        jnp.concatenate([jnp.sign(all_weights), jnp.ones(t.size)]),
+    )
+
+
+def gibbs(slope: Float[Array, ""], ranks: RankSum) -> tuple[Array, Array, Array]:
+    r"""$\ln(Z/M)$, and mean and variance of the loss of Gibbs at $\lambda$ (nats per unit of loss)."""
+    # Shifted by its largest exponent, Z and its moment share one exponential a node: most of the time of a search.
+    exponent = ranks.log_weight - slope * ranks.loss
+    largest = jax.lax.stop_gradient(jnp.max(exponent))
+    term = ranks.sign * jnp.exp(exponent - largest)
+    Z = jnp.sum(term)
+    mean = jnp.sum(term * ranks.loss) / Z
+    return largest + jnp.log(Z), mean, jnp.sum(term * (ranks.loss - mean) ** 2) / Z
