@@ -171,10 +171,11 @@ def _stored(
 ) -> tuple[EmbeddedCode | LongCode, tuple[Array, ...]]:
     """Fit a code to embeddings of items; with its codewords, which a long code does not list."""
     embeddings = embedded_items(*embed_items, training_items(items))
-    if validation.integer("bits", bits, low=1) > MOST_LISTED_BITS:
-        digits = ProductDigits(long_product_quantizer(key, embeddings, bits))
+    number = validation.integer("bits", bits, low=1)
+    if number > MOST_LISTED_BITS:
+        digits = ProductDigits(long_product_quantizer(key, embeddings, number))
         return LongCode(embed=embed_items[0], parameters=embed_items[1], digits=digits), ()
-    inner = quantize_embeddings(key, embeddings, bits, quantizer)
+    inner = quantize_embeddings(key, embeddings, number, quantizer)
     return embedded_code(*embed_items, inner, items), (inner.codewords,)
 
 
