@@ -126,6 +126,12 @@ def agree_grids(rows):
         assert abs(by_axes.numbers["rate_bits"] - hidden.numbers["rate_bits"]) < 1e-4
 
 
+def agree_devices(rows):
+    assert len(rows) == 3
+    assert len({row.numbers["mean"] for row in rows}) == 1
+    assert rows[0].numbers["mean"] == pytest.approx(math.sqrt(0.5), abs=0.02)  # 14 deviations
+
+
 def agree_first_calls(rows):
     cold, warm = "no programs kept", "programs kept"
     assert [row.side for row in rows] == [cold, warm, f"a new shape after it, {cold}", cold, warm]

@@ -103,6 +103,18 @@ def test_C24_edges_are_infinite_or_zero():
     assert float(nearest) == pytest.approx(0.5 * (2 - np.log2(0.75)), abs=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(30))  # of 18 and 27 the entries, added in order, exceed one
+def test_C24_no_rate_is_negative_where_a_codebook_sums_to_a_rounding_above_one(seed):
+    p, q, d = np.full(4, 0.25), np.random.default_rng(seed).dirichlet(np.ones(4)), 1 - np.eye(4)
+    free = mismatched_rate(p, d, q, [1.0, 2.0])
+    exact = mismatched_rate(p, 0 * d, q, 0.0)  # every codeword reproduces every letter
+    worst = worst_mismatched_rate(p, d, q, 0.1, distortion=1.0)
+    for found in (free, exact, worst):
+        assert np.all(found.lower >= 0)
+        assert np.all(found.upper >= 0)
+        assert np.all(found.upper < 1e-12)
+
+
 @settings(max_examples=12)
 @given(strategies.pmfs(4), strategies.scores((1, 4)))
 def test_C24_the_ball_bound_is_met_inside_the_ball(p0, g):

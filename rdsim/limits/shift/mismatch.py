@@ -194,6 +194,8 @@ def mismatched_bounds(
 
     nearest = -jnp.sum(p * safe_log2(jnp.sum(jnp.where(e == 0, q, 0.0), axis=1)))
     free, largest = at(jnp.zeros(()))
+    # No fewer than zero bits, with the derivatives of the formulas: q may sum to a rounding above one.
+    free, nearest = (x - jax.lax.stop_gradient(jnp.minimum(x, 0.0)) for x in (free, nearest))
     rounding = 8 * jnp.finfo(float).eps * sum(d.shape)
 
     fixed = jax.lax.stop_gradient((e, p, q))

@@ -142,4 +142,5 @@ def worst_source(q: np.ndarray, ball: Ball, tolerance: float) -> tuple[float, np
         )
     else:
         dropped = max(dropped, float(bounds.max()))
-    return max(dropped, best), hardest, slope
+    # At slope zero the value is zero for every source; sums of logarithms may end a rounding below it.
+    return max(dropped, best, 0.0), hardest, slope

@@ -106,21 +106,21 @@ def importance_loss(
     sums, _ = letter_scores.score_sums(
         np.where(np.isnan(values), 0.0, values), competitor, np.ones(len(through)), 0.0
     )
-    # What does not depend on the size is repeated for each, for settings share their leading axis.
+    # What does not depend on the size is repeated for each, for settings share their leading axis. All on the host,
+    # from where the engine takes it: each operation of JAX would be a program to compile.
     copies = (tilts.size, *through.shape)
     arguments = {
-        "distribution": jnp.asarray(cumulative[:, :-1] / cumulative[:, -1:]),
-        "density": jnp.broadcast_to(jnp.asarray(density), copies),
-        "values": jnp.broadcast_to(sums.values, copies),
-        "probabilities_of_letters": jnp.broadcast_to(sums.probabilities, copies),
-        "log_mass": jnp.broadcast_to(
-            jnp.log(jnp.asarray(np.minimum(np.where(possible, competitor, 0.0).sum(axis=1), 1.0))),
-            copies[:2],
+        "distribution": cumulative[:, :-1] / cumulative[:, -1:],
+        "density": np.broadcast_to(density, copies),
+        "values": np.broadcast_to(sums.values, copies),
+        "probabilities_of_letters": np.broadcast_to(sums.probabilities, copies),
+        "log_mass": np.broadcast_to(
+            np.log(np.minimum(np.where(possible, competitor, 0.0).sum(axis=1), 1.0)), copies[:2]
         ),
-        "step": jnp.broadcast_to(sums.step, copies[:1]),
-        "level": jnp.asarray(levels),
-        "log2_size": size.ravel(),
-        "tilt": jnp.asarray(tilts),
+        "step": np.broadcast_to(sums.step, copies[:1]),
+        "level": levels,
+        "log2_size": bits,
+        "tilt": tilts,
     }
     found = run_trials(
         key,
@@ -132,8 +132,8 @@ def importance_loss(
         run=run,
     )
     # M^rho (E 2^(-rho b))^n, the largest weighted loss: losses were divided by it, and are multiplied by it again.
-    log_scale = jnp.asarray(tilts * bits * LN2 + n * log_means)
-    return rescaled(found.estimates, log_scale, jnp.asarray(tilts), size.shape)
+    log_scale = tilts * bits * LN2 + n * log_means
+    return rescaled(found.estimates, log_scale, tilts, size.shape)
 
 
 def _markov_bits(through: np.ndarray, density: np.ndarray, tilt: float) -> np.ndarray:

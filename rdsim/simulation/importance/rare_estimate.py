@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rdsim.information import log_from_zero
@@ -46,22 +46,24 @@ class RareEstimate:
 
 def rescaled(
     estimate: Estimate,
-    log_scale: Float[Array, " b"],
-    tilt: Float[Array, " b"],
+    log_scale: Float[np.ndarray, " b"],
+    tilt: Float[np.ndarray, " b"],
     shape: tuple[int, ...],
 ) -> RareEstimate:
     """Put the scale back on the mean of losses in [0, 1]; a scale of zero is an event that cannot happen."""
-    mean = jnp.where(estimate.mean > 0, estimate.mean, 1.0)
-    width = jnp.where(estimate.mean > 0, (estimate.upper - estimate.lower) / mean, jnp.inf)
-    found = RareEstimate(
-        log_mean=log_from_zero(estimate.mean) + log_scale,
-        log_lower=log_from_zero(estimate.lower) + log_scale,
-        log_upper=log_from_zero(estimate.upper) + log_scale,
-        log_scale=log_scale,
-        tilt=tilt,
-        relative_width=jnp.where(log_scale == -jnp.inf, 0.0, width),
-        trials=jnp.asarray(estimate.trials),
+    mean, lower, upper = (np.asarray(x) for x in (estimate.mean, estimate.lower, estimate.upper))
+    width = np.where(mean > 0, (upper - lower) / np.where(mean > 0, mean, 1.0), np.inf)
+
+    def shaped(leaf: Any) -> Array:
+        return jnp.asarray(np.reshape(leaf, shape))
+
+    return RareEstimate(
+        log_mean=shaped(log_from_zero(mean) + log_scale),
+        log_lower=shaped(log_from_zero(lower) + log_scale),
+        log_upper=shaped(log_from_zero(upper) + log_scale),
+        log_scale=shaped(log_scale),
+        tilt=shaped(tilt),
+        relative_width=shaped(np.where(log_scale == -np.inf, 0.0, width)),
+        trials=shaped(estimate.trials),
         confidence=estimate.confidence,
     )
-    reshaped: RareEstimate = jax.tree.map(lambda leaf: leaf.reshape(shape), found)
-    return reshaped

@@ -88,8 +88,8 @@ def importance_tail(
         settings="independent",
         run=run,
     )
-    log_scale = jnp.where(sums.threshold >= sums.highest, -jnp.inf, log_scale)
-    return rescaled(found.estimates, log_scale, tilt, shape)
+    log_scale = np.where(sums.threshold >= sums.highest, -np.inf, log_scale)
+    return rescaled(found.estimates, log_scale, np.asarray(tilt), shape)
 
 
 def _kinds_of_letters(counts: np.ndarray) -> np.ndarray:
