@@ -195,6 +195,9 @@ def test_truncation_keeps_first_coordinates_in_half_precision():
     assert own.truncation(given, 60) is None
     assert own.shorter(given, 16 * WIDTH) is None
     assert own.truncation(given, 16 * WIDTH).bits == 16 * WIDTH
+    long = own.truncation(training("L2"), 64)
+    with pytest.raises(ValueError, match=r"at most 65504 in size to be kept as float16, got [0-9]"):
+        long.encode(1e6 * given.raw[:9])
 
 
 def test_a_rotated_product_quantizer_scores_as_the_points_that_it_stands_for():

@@ -116,7 +116,8 @@ def search_of(index: Any) -> Search:
     changes = []
     inner = faiss.downcast_index(index)
     while isinstance(inner, faiss.IndexPreTransform):  # rotations, principal axes
-        changes += [inner.chain.at(i) for i in range(inner.chain.size())]
+        chain: Any = inner.chain  # a vector of C++, whatever its stub says
+        changes += [chain.at(i) for i in range(chain.size())]
         inner = faiss.downcast_index(inner.index)
     if isinstance(inner, faiss.IndexHNSW):
         inner = faiss.downcast_index(inner.storage)
@@ -130,7 +131,8 @@ def search_of(index: Any) -> Search:
 
     bits = 8 * inner.sa_code_size()
     if isinstance(inner, faiss.IndexRaBitQ):
-        codes = faiss.vector_to_array(inner.codes).reshape(inner.ntotal, -1)
+        stored: Any = inner  # its stub does not name the codes
+        codes = faiss.vector_to_array(stored.codes).reshape(inner.ntotal, -1)
         return Search(bits, queries, *_rabitq(inner)(codes))
     if "RaBitQ" in type(inner).__name__:
         raise RuntimeError(f"scores of {type(inner).__name__} are not those of decoded vectors")

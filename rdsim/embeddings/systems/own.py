@@ -123,11 +123,13 @@ def truncation(training: Training, bits: int) -> FittedCode | None:
     )
 
     def encode(raw: np.ndarray) -> np.ndarray:
-        stored = np.asarray(part.items(raw[:, :count]), np.float16)
-        if not np.isfinite(stored).all():
+        points = part.items(raw[:, :count])
+        if (largest := np.abs(points).max()) > np.finfo(np.float16).max:
             raise ValueError(
-                "items must be at most 65504 in size to be kept as float16; got a larger one"
+                f"items must be at most 65504 in size to be kept as float16, got {largest:g}: divide all vectors by one "
+                "number, which changes no ranking, or choose systems without float16 and truncation"
             )
+        stored = points.astype(np.float16)
         return stored.view(np.uint16)
 
     def decode(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
