@@ -70,7 +70,7 @@ def run(
     few = checkpoint("four-items", _small, config)
     many = checkpoint("sixteen-items", _binary, config)
     gaps = checkpoint("gaps", _gaps)
-    bounds = [checkpoint(f"gaussian-{size}", _gaussian, config, size) for size in config.sizes]
+    bounds = checkpoint("gaussian", _gaussian, config)
     signs = checkpoint("signs", _signs, config, key)
     unit, bits = {"units": "1"}, {"units": "bits per item"}
     table = ("size", "kind", "bits")
@@ -82,12 +82,8 @@ def run(
                 if name != "few_loss"
             },
             **{name: ("loss", values, bits) for name, values in many.items() if name != "loss"},
-            "recall": (table, np.stack([part["recall"] for part in bounds]), unit),
-            "rank_rate_recall": (
-                ("size", "bits"),
-                np.stack([part["rank_rate"] for part in bounds]),
-                unit,
-            ),
+            "recall": (table, bounds["recall"], unit),
+            "rank_rate_recall": (("size", "bits"), bounds["rank_rate"], unit),
             **{f"sign_{name}": ("sign_bits", values, unit) for name, values in signs.items()},
             **{f"gap_{name}": ("gap", values, bits) for name, values in gaps.items()},
         },
@@ -174,17 +170,18 @@ def _rank_rate(log2_size: float, loss: np.ndarray, name: Loss = "reciprocal_rank
     )
 
 
-def _gaussian(config: Config, size: int) -> dict[str, np.ndarray]:
+def _gaussian(config: Config) -> dict[str, np.ndarray]:
+    """Recall@1 left by every bound, shape (sizes, kinds, bits), and by the rank rate."""
     eye = np.eye(LETTERS)
     pair = sources.vector_gaussian(eye, eye, CORRELATION * eye)
     bits = np.array(config.bits, float)
-    log2_size = math.log2(size)
+    log2_size = np.log2(config.sizes)[:, None]
     found = [
         limits.retrieval_converse(pair, log2_size, "error", bits=bits, **k) for k in KINDS.values()
     ]
     kept = limits.bottleneck_vector_gaussian(np.full(LETTERS, CORRELATION), rate=bits)
     return {
-        "recall": 1 - np.stack([np.asarray(one.loss) for one in found]),
+        "recall": 1 - np.stack([np.asarray(one.loss) for one in found], axis=1),
         "rank_rate": 1 - np.asarray(limits.rank_loss(log2_size, "error", rate=kept).lower),
     }
 

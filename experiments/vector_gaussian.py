@@ -1,6 +1,5 @@
 """Gaussian vectors of unequal correlations: test channel, converses and the bits of the modes."""
 
-import math
 from dataclasses import dataclass
 
 import jax
@@ -43,16 +42,14 @@ def run(
 ) -> xarray.Dataset:
     """Compute the channel's losses with the bits of its modes, and the converses."""
     channel = checkpoint("channel", _channel, config, key)
-    bounds = [checkpoint(f"converse-{size}", _converse, config, size) for size in config.sizes]
+    bounds = checkpoint("converse", _converse, config)
     unit, bits = {"units": "1"}, {"units": "bits per item"}
     table = ("size", "bits")
     return xarray.Dataset(
         {
             "rates": (("bits", "mode"), channel.pop("rates"), {"units": "bits"}),
             **{name: (table, values, unit) for name, values in channel.items()},
-            **{
-                name: (table, np.stack([part[name] for part in bounds]), unit) for name in bounds[0]
-            },
+            **{name: (table, values, unit) for name, values in bounds.items()},
         },
         coords={
             "size": ("size", list(config.sizes), {"units": "items"}),
@@ -86,8 +83,9 @@ def _channel(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
     return found
 
 
-def _converse(config: Config, size: int) -> dict[str, np.ndarray]:
-    bits, log2_size = np.array(config.bits, float), math.log2(size)
+def _converse(config: Config) -> dict[str, np.ndarray]:
+    """Recall@1 left by every bound, shape (sizes, bits)."""
+    bits, log2_size = np.array(config.bits, float), np.log2(config.sizes)[:, None]
     fixed, informed = (
         limits.retrieval_converse(
             _source(), log2_size, "error", bits=bits, rate=rate, encoder=encoder

@@ -10,7 +10,7 @@ CAPTION = (
     "Bits per item against reciprocal-rank loss and error, for binary items of n letters. Lines: no codewords of fixed length "
     "have a smaller loss, by the exponent of sets of sequences (C27) or the rank rate of the information that the "
     "bits keep (C4), whichever is tighter. Thin dotted lines: the rank rate alone, which holds for every notion "
-    "of rate. Marked lines: exact averages over random codes."
+    "of rate. Marked lines: exact averages over random codes. Crosses: linear codes of 16 to 64 letters."
 )
 NAMES = {"reciprocal_rank": "reciprocal-rank loss 1 − MRR", "error": "error probability"}
 
@@ -43,6 +43,10 @@ def draw(dataset: xarray.Dataset) -> Figure:
                     markersize=3,
                     markevery=2,
                 )
+            if name == "error" and size in dataset.linear_size:
+                linear = dataset.sel(linear_size=size)
+                lost = 1 - linear.recall_linear
+                axis.plot(lost, linear.linear_bits, "x", color="black", markersize=4)
             axis.set_yscale("log", base=2)
             axis.set(xlim=(-0.02, 1.02), ylim=(1, 2 * float(dataset.bits.max())))
             axis.yaxis.set_major_formatter("{x:g}")

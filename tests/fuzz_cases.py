@@ -339,6 +339,13 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "code": "random_codewords",
         "share": None,
     },
+    "codes.dsbs_code_loss": {
+        "distances": np.array([0.5, 0.3, 0.2]),
+        "log2_size": 4.0,
+        "loss": "error",
+        "crossover": 0.1,
+    },
+    "codes.coset_distances": {"generator": np.array([[1, 0, 1], [0, 1, 1]])},
     "codes.dsbs_distances": {"n": 8, "rate": 0.5, "crossover": 0.1},
     "codes.entropy_coded_bits": {"symbols": np.array([0, 1, 2, 0]), "p": PMF},
     "codes.fit_item_code": {

@@ -258,7 +258,7 @@ CASES: Final[dict[str, Call]] = {
         "embed_items": Argument((unchanged, None), (*UNRELATED, 3, unchanged, (None, unchanged))),
         "embed_queries": Argument((flat, None), (*UNRELATED, 3, flat, (None, flat))),
         "items": points(ITEMS),
-        "bits": count(2, 0, 9),
+        "bits": count(2, 0, HUGE),
         "quantizer": one_of("product"),
         "comparison": one_of("distance"),
     },

@@ -74,6 +74,9 @@ CASES = {
     "block_loss": _blocks,
     "gaussian_rank_loss": _gaussian,
     "dsbs_ensemble": _dsbs,
+    "dsbs_code_loss": lambda loss: [
+        codes.dsbs_code_loss([0.2, 0.5, 0.0, 0.3], SIZES, loss, crossover=0.2)
+    ],
     "discrete_ensemble": lambda loss: [codes.discrete_ensemble(_code(), SIZES, loss)],
     "simulate_ensemble": _simulated,
     "rank_loss": _least,

@@ -133,6 +133,7 @@ def gap(
         raise CommandError("--decoded and --scores say what --codes stand for: give it too")
     with needing("studies"):
         from rdsim.cli import gap as report
+        from rdsim.cli.gap_output import as_json, table
 
     request = report.Request(
         queries=queries,
@@ -154,9 +155,9 @@ def gap(
     )
     found, _ = report.run(request, output, seed=seed, models=models)
     if json:
-        say(report.as_json(found))
+        say(as_json(found))
     else:
-        say(report.table(found))
+        say(table(found))
         say(f"wrote {', '.join(report.FILES)} into {output.as_posix()}")
     return 0
 

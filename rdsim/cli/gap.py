@@ -5,26 +5,23 @@ import csv
 import hashlib
 import io
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import jax
-import numpy as np
 import xarray
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from rdsim import files
 from rdsim.cli.checkpoints import Checkpoints
+from rdsim.cli.gap_output import rows
 from rdsim.cli.messages import CommandError, writable
 from rdsim.cli.provenance import ENGINE, data_hash, hash_files, library_files, versions
 from rdsim.embeddings import (
-    METRICS,
     EmbeddingReport,
     RetrievalTask,
     measure_embeddings,
@@ -34,8 +31,7 @@ from rdsim.embeddings import (
     retrieval_task,
     with_models,
 )
-from rdsim.embeddings.report.rows import FRACTIONS
-from rdsim.embeddings.report.words import NOTE, sentences, verdicts
+from rdsim.embeddings.report.words import NOTE
 from rdsim.plotting import style
 from rdsim.plotting.gap import draw
 
@@ -206,7 +202,7 @@ def save(found: EmbeddingReport, dataset: xarray.Dataset, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     files.write(output / "gap.nc", bytes(dataset.to_netcdf(engine=ENGINE)))
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(_rows(found))
+    csv.writer(text, lineterminator="\n").writerows(rows(found))
     files.write(output / "gap.csv", text.getvalue().encode())
     files.write(output / "gap.md", found.report().encode())
     files.write(output / "gap.html", found.page().encode())
@@ -217,136 +213,6 @@ def save(found: EmbeddingReport, dataset: xarray.Dataset, output: Path) -> None:
             "Data": str(dataset.attrs["data_hash"]),
         }
         style.save(draw(dataset), output / "gap", metadata)
-
-
-_ENDS: Final = ("", "_lower", "_upper")
-
-
-def _rows(found: EmbeddingReport) -> list[list[Any]]:
-    """A header, a row for each line, and one for the converse at each number of bits."""
-    header = [
-        *("system", "kind", "space", "bits", "code_bits"),
-        *(f"{metric}{end}" for metric in METRICS for end in _ENDS),
-        *("kept", "kept_lower", "kept_upper", "train_seconds", "encode_seconds", "search_seconds"),
-    ]
-    rows: list[list[Any]] = [header]
-    quality, kept = found.quality, found.kept
-    for i, name in enumerate(found.lines):
-        ends = np.stack([quality.value[i], quality.lower[i], quality.upper[i]], axis=1)
-        rows.append(
-            [
-                *(name, found.kinds[i], found.spaces[i], int(found.bits[i])),
-                *map(float, (found.code_bits[i], *ends.ravel())),
-                *map(float, (kept.value[i, 0], kept.lower[i, 0], kept.upper[i, 0])),
-                float(found.train_seconds[i]),
-                float(found.encode_seconds[i]),
-                float(found.search_seconds[i]),
-            ]
-        )
-    for bits, bounds in zip(found.converse_bits, found.converse, strict=True):
-        once = [cell for bound in bounds for cell in ("" if math.isnan(bound) else bound, "", "")]
-        rows.append(["converse (proved)", "limit", "", int(bits), "", *once, *[""] * 6])
-    return rows
-
-
-def summary(found: EmbeddingReport) -> dict[str, Any]:
-    """The report for programs: what `rdsim gap --json` prints."""
-    header, *rows = _rows(found)
-    shares = FRACTIONS
-    lines = {share: found.line_for(share) for share in shares}
-    return {
-        "sentences": sentences(found),
-        "queries": len(found.group),
-        "database": found.database,
-        "similarity": found.similarity,
-        "space": found.chosen_space,
-        "lines": [dict(zip(header, row, strict=True)) for row in rows],
-        "pareto": [found.lines[i] + f" | {found.bits[i]}" for i in found.pareto()],
-        "bits_for": {
-            f"{share:.0%}": None
-            if (line := lines[share]) is None
-            else {"system": found.lines[line], "bits": int(found.bits[line])}
-            for share in shares
-        },
-        "bits_by_proof": {f"{share:.0%}": found.bits_by_proof(share) for share in shares},
-        "models": _models(found),
-        "diagnostics": found.diagnostics,
-    }
-
-
-def _models(found: EmbeddingReport) -> dict[str, Any] | None:
-    """Return the predictions of the models as variables of a dataset."""
-    models = found.models
-    if models is None:
-        return None
-    wanted = found.values("mrr")[found.reference]
-    sizes = models.sizes
-    return {
-        "calibrated_to": found.lines[models.calibrated_to],
-        "missing": models.missing,
-        "verdicts": verdicts(found),
-        "twins": {
-            twin.name: {
-                "assumes": twin.assumes,
-                "calibration_error": twin.error,
-                "bits": twin.bits.tolist(),
-                "metrics": METRICS,
-                "code": twin.code.tolist(),
-                "converse_bits": twin.converse_bits.tolist(),
-                "converse": twin.converse.tolist(),
-                "bits_for": {f"{s:.0%}": twin.bits_for(s * wanted) for s in FRACTIONS},
-                "more_bits_than": {
-                    f"{s:.0%}": twin.bits_by_converse(s * wanted) for s in FRACTIONS
-                },
-                "refuted_by": [
-                    f"{found.lines[i]} | {found.bits[i]}" for i in twin.refuted_by(found)
-                ],
-            }
-            for twin in models.twins
-        },
-        "sizes": sizes
-        and {
-            "log2_size": sizes.log2_size.tolist(),
-            "lines": [f"{found.lines[i]} | {found.bits[i]}" for i in sizes.line],
-            "mrr": sizes.value.tolist(),
-            "lower": sizes.lower.tolist(),
-            "upper": sizes.upper.tolist(),
-        },
-    }
-
-
-def as_json(found: EmbeddingReport) -> str:
-    """Write the summary as JSON, of plain numbers; what is not known is null."""
-    text = json.dumps(summary(found), default=float)
-    return json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2)
-
-
-def table(found: EmbeddingReport) -> Table:
-    """Return the report for people: every code by rising bits, the best of its bits marked."""
-    shown = Table(
-        title="\n".join(map(escape, sentences(found))),
-        caption=NOTE,
-        title_justify="left",
-        caption_justify="left",
-    )
-    for name in ("system", "space"):
-        shown.add_column(name)
-    for name in ("bits", "MRR", *METRICS[1:], "kept", "train s"):
-        shown.add_column(name, justify="right")
-    front = set(found.pareto().tolist())
-    order = np.lexsort((-found.values("mrr"), found.bits))
-    for i in order:
-        value, low, high = (getattr(found.quality, end)[i] for end in ("value", "lower", "upper"))
-        shown.add_row(
-            escape(found.lines[i]) + (" *" if i in front else ""),
-            escape(found.spaces[i]),
-            str(found.bits[i]),
-            f"{value[0]:.3f} [{low[0]:.3f}, {high[0]:.3f}]",
-            *(f"{metric:.3f}" for metric in value[1:]),
-            f"{found.kept.value[i, 0]:.1%}",
-            f"{found.train_seconds[i]:.1f}",
-        )
-    return shown
 
 
 def options(

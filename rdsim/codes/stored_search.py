@@ -39,7 +39,7 @@ class SearchResult:
 
 
 @on_host
-def search(code: Any, queries: ArrayLike, stored: Any, count: Integer) -> SearchResult:
+def search(code: Any, queries: ArrayLike, stored: ArrayLike, count: Integer) -> SearchResult:
     """Find the k stored items of the greatest scores for each query.
 
     The result is that of float64 scores of all items, sorted: it does not depend on the size of the blocks.

@@ -149,8 +149,7 @@ class ExcessDistribution:
 
         """
         values = np.sort(np.asarray(validation.real_array("scaled", scaled, ndim=1)))
-        if values.size == 0:
-            raise ValueError("scaled must hold at least one value, got none")
+        validation.not_empty("scaled", values)
         values = np.where(values < 1e-9, 0.0, values)
         expected = self.cdf(values)
         below = np.where(values > 0, expected, 0.0)  # zero alone has a positive probability

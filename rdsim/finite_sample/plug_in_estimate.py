@@ -11,7 +11,7 @@ error of order $1/\sqrt N$ is what the *estimate* has; a *code* learned from the
 within O(1/N) of the limit.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rdsim import validation
 from rdsim.information import LN2
 from rdsim.limits.rate_distortion.discrete import rate_at
-from rdsim.number_types import ArrayLike
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.simulation.intervals import Estimate
 from rdsim.transformations import on_host
@@ -125,7 +125,7 @@ def _cut_interval(
 
 
 @on_host
-def letter_counts(samples: ArrayLike, letters: Any) -> Int[Array, "... y"]:
+def letter_counts(samples: ArrayLike, letters: Integer) -> Int[Array, "... y"]:
     """Count each letter among the samples, a data set at a time.
 
     Args:

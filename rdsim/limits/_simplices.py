@@ -38,6 +38,9 @@ def least_difference(
 
     """
     corners = np.eye(letters)[None]
+    at_corner = subtracted(
+        corners
+    )  # G at the corners, of which a half has one that its simplex did not have
     pairs = np.array([(i, j) for i in range(letters) for j in range(i)], int).reshape(-1, 2)
     known, best, settled = math.inf, corners[0].mean(axis=0), math.inf
     for _ in range(_DEPTH * max(letters - 1, 1) + 1):
@@ -50,11 +53,11 @@ def least_difference(
         if value[here] < known:
             known, best = float(value[here]), middle[here]
         # An affine function below F, less the convex G, is concave: its least value is at a corner.
-        at_corners = np.einsum("nvl,nl->nv", corners, slope) + offset[:, None]
-        below = (at_corners - subtracted(corners)).min(axis=1)
+        lines = np.einsum("nvl,nl->nv", corners, slope) + offset[:, None]
+        below = (lines - at_corner).min(axis=1)
         open_ = below < known - tolerance
         settled = min(settled, float(below[~open_].min(initial=math.inf)))
-        corners, below = corners[open_], below[open_]
+        corners, at_corner, below = corners[open_], at_corner[open_], below[open_]
         if len(corners) == 0 or 2 * len(corners) > most or letters == 1:
             break
         # Bisection of the longest edge: the two halves share its middle, and the widths go to zero in every direction.
@@ -65,4 +68,7 @@ def least_difference(
         left, right = corners.copy(), corners
         left[each, first], right[each, second] = between, between
         corners = np.concatenate([left, right])
+        left_value, right_value, new = at_corner.copy(), at_corner, subtracted(between)
+        left_value[each, first], right_value[each, second] = new, new
+        at_corner = np.concatenate([left_value, right_value])
     return min(settled, float(below.min(initial=math.inf))), best

@@ -139,7 +139,9 @@ def _sample(
     return jnp.stack(own, axis=-1), y
 
 
-def multimodal(p: ArrayLike, channels: Sequence[Any], *, common: Any = None) -> MultimodalSource:
+def multimodal(
+    p: ArrayLike, channels: Sequence[Any], *, common: ArrayLike | None = None
+) -> MultimodalSource:
     r"""A discrete item with K modalities, independent given it except for a common part.
 
     Args:
@@ -188,8 +190,7 @@ def gaussian_multimodal(
 
     """
     own = validation.positive("noise_variances", noise_variances, ndim=1)
-    if own.size == 0:
-        raise ValueError("noise_variances must hold at least one modality, got shape (0,)")
+    validation.not_empty("noise_variances", own)
     shared = validation.non_negative("common_noise", common_noise, ndim=0)
     item = validation.positive("variance", variance, ndim=0)
     return GaussianSource(

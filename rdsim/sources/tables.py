@@ -1,13 +1,11 @@
 """Discrete joint sources: any table P(X,Y), and the standard pairs of binary and M-ary letters."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import information, validation
-from rdsim.number_types import ArrayLike
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.sources.categorical import cumulative_weights, invert
 
@@ -125,7 +123,7 @@ def dsbs(crossover: ArrayLike) -> DiscreteSource:
     return DiscreteSource(joint=0.5 * jnp.stack([jnp.stack([1 - p, p]), jnp.stack([p, 1 - p])]))
 
 
-def symmetric(letters: Any, crossover: ArrayLike) -> DiscreteSource:
+def symmetric(letters: Integer, crossover: ArrayLike) -> DiscreteSource:
     r"""The M-ary symmetric source: Y uniform on M letters, X another letter with probability p.
 
     $$P(x,y) = \tfrac{1-p}{M} \text{ if } x = y, \quad \tfrac{p}{M(M-1)} \text{ if } x \ne y.$$

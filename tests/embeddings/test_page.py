@@ -205,6 +205,39 @@ def test_a_code_above_a_models_converse_refutes_the_model(report):
     assert "a model of these data" not in sentences(far)[2]
 
 
+def test_advice_is_of_the_better_space(report):
+    """Vectors as given of an MRR of 0.1, a better space of 0.9, and codes of 0.2, 0.5 and 0.88 at 4, 8 and 16 bits."""
+    spaces = [i for i, kind in enumerate(report.kinds) if kind == "space"]
+    better = next(i for i in spaces if i != report.reference)
+    value, lower = report.quality.value.copy(), report.kept.lower.copy()
+    ratio = report.kept.value.copy()
+    value[:, 0] = 0.05
+    value[report.reference, 0], value[better, 0], lower[better, 0] = 0.1, 0.9, 8.0
+    for bits, mrr in ((4, 0.2), (8, 0.5), (16, 0.88)):
+        line = next(
+            i
+            for i, n in enumerate(report.lines)
+            if n == "transform code" and report.bits[i] == bits
+        )
+        value[line, 0] = mrr
+    ratio[:, 0] = value[:, 0] / 0.1
+    found = dataclasses.replace(
+        report,
+        quality=dataclasses.replace(report.quality, value=value),
+        kept=dataclasses.replace(report.kept, value=ratio, lower=lower),
+        models=None,
+    )
+    said = sentences(found)
+    assert "keeps 95 % of it is “transform code” at 4 bits" in said[1]
+    assert f"Compare vectors in the space “{report.lines[better]}”" in said[3]
+    assert "Store 16 bits per item with “transform code”, which keeps 95 % of that." in said[3]
+    # Less than a hundredth of a bit is not said to be proved.
+    assert found.bits_by_proof(0.95) < 0.5
+    none = dataclasses.replace(found, groups=np.array([[80.0, 1.0, 6.0]]))
+    assert "No number of bits is proved to be too few" in sentences(none)[2]
+    assert "nothing proved" in target_rows(none)[1][1]
+
+
 def test_ranks_that_are_nearly_all_first_are_said_to_tell_little(report):
     value = report.quality.value.copy()
     value[report.models.calibrated_to, 0] = 0.97

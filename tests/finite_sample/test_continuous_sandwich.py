@@ -139,7 +139,7 @@ def test_the_supremum_over_the_plane_is_bounded():
         (np.zeros((9, 3)), [1.0], {}, r"samples must have shape \(N,\), \(N, 1\) or \(N, 2\)"),
         (np.arange(3.0), [1.0], {}, "samples must leave two on either side of the split, got 3"),
         (np.arange(9.0), [0.0], {}, r"slopes must lie in \(0, inf\), got 0.0"),
-        (np.arange(9.0), [], {}, "slopes must hold at least one slope"),
+        (np.arange(9.0), [], {}, "slopes must not be empty"),
         (np.arange(9.0), [1.0], {"box": (0, 7)}, r"samples must lie in the box \(0, 7\)"),
         (np.arange(9.0), [1.0], {"box": (7, 0)}, "box must be finite with low < high"),
         (np.arange(9.0), [1.0], {"box": (0, 1, 2)}, r"box must be \(low, high\)"),

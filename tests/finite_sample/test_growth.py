@@ -162,6 +162,19 @@ def test_C22_intervals_of_exponents_cover():
     assert (np.abs(missed - 20) < 5.5 * np.sqrt(100 * 0.16)).all()
 
 
+def test_trials_are_weighted_by_the_standard_errors_of_their_means():
+    x = np.array([1.0, 2.0, 4.0, 8.0])
+    trials = x**-0.5 * (1 + 0.3 * np.random.default_rng(7).uniform(-1, 1, (10, 4)))
+    found = fit_exponent_of_trials(KEY, x, trials)
+    means = trials.mean(axis=0)
+    # The unbiased variance: with ten trials the biased one gives a chi square a ninth larger.
+    errors = np.sqrt(((trials - means) ** 2).sum(axis=0) / 9 / 10)
+    wanted = fit_exponent(KEY, x, means, errors)
+    for name in ("exponent", "coefficient", "chi_square"):
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-12, atol=0)
+    assert found.chi_square > 0
+
+
 def test_common_random_numbers_narrow_the_interval():
     generator = np.random.default_rng(3)
     x = np.array([1.0, 2.0, 4.0, 8.0])

@@ -259,7 +259,7 @@ def test_bad_arguments_of_the_distribution_are_named():
         (lambda: distribution.mean(0), "samples must lie in"),
         (lambda: distribution.variance(0), "samples must lie in"),
         (lambda: distribution.upper_quantile(0.0), "level must lie in"),
-        (lambda: distribution.kolmogorov_distance([]), "at least one value"),
+        (lambda: distribution.kolmogorov_distance([]), "scaled must not be empty"),
         (lambda: distribution.samples_needed(-1.0), "deviations must lie in"),
     ):
         with pytest.raises(ValueError, match=message):

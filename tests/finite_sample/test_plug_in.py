@@ -235,7 +235,11 @@ def test_mean_is_students_interval():
             ValueError,
             r"distortions must lie in \[0, inf\)",
         ),
-        ({"distortions": np.zeros((2, 0))}, ValueError, "at least one row and one column"),
+        (
+            {"distortions": np.zeros((2, 0))},
+            ValueError,
+            "one row a source letter and at least one column",
+        ),
         ({"slope": 0.0}, ValueError, r"slope must lie in \(0, inf\)"),
         ({"slope": np.inf}, ValueError, "slope must lie in"),
         ({"samples": 0}, ValueError, "samples must be in"),

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from rdsim.learning.families import reranking, stored_embeddings
 from rdsim.learning.families.catalogue import fit_family
 from rdsim.learning.families.dual_encoder import grouped_scores
+from rdsim.learning.families.pairs import array_pairs
+from rdsim.learning.held_out_points import held_out_point
 from rdsim.learning.training.networks import architecture
+from rdsim.learning.training.schedule import Schedule
 
 WIDTH, HEADS, TOKENS = 6, 2, 3
 attended = jax.jit(lambda model, tokens, items: model.attend(tokens, items))
@@ -140,11 +143,28 @@ def test_bad_sizes(arguments, message):
         build(nnx.Rngs(0))
 
 
-@pytest.mark.parametrize(
-    ("candidates", "message"),
-    [(3, "candidates must divide the batch of 8, got 3"), (1, "candidates must be at least 2")],
-)
-def test_bad_groups(candidates, message):
+@pytest.mark.parametrize(("candidates", "groups", "size"), [(3, 2, 3), (8, 1, 8), (32, 1, 8)])
+def test_pairs_that_do_not_fill_a_group_are_left_out(candidates, groups, size):
+    model = ranker()
     queries, items = drawn(3, (8, TOKENS, 2), (8, 2))
-    with pytest.raises(ValueError, match=re.escape(message)):
-        grouped_scores(ranker(), queries, items, candidates)
+    found = np.asarray(grouped_scores(model, queries, items, candidates))
+    table = np.asarray(scored(model, queries, items))
+    assert found.shape == (groups, size, size)
+    for group in range(groups):
+        rows = slice(group * size, (group + 1) * size)
+        np.testing.assert_allclose(found[group], table[rows, rows], rtol=1e-4, atol=1e-5)
+
+
+def test_a_group_of_one_is_refused():
+    queries, items = drawn(3, (8, TOKENS, 2), (8, 2))
+    with pytest.raises(ValueError, match="candidates must be at least 2, got 1"):
+        grouped_scores(ranker(), queries, items, 1)
+
+
+@pytest.mark.parametrize("name", ["cross-attention", "distilled", "region attention"])
+def test_any_number_of_pairs_can_be_held_out(name):
+    x, y = np.random.default_rng(0).normal(size=(2, 60, 2))
+    pairs = array_pairs(jax.random.key(0), x, y, held_out=20)
+    plan = Schedule(steps=1, evaluate_every=1)
+    (system,) = fit_family(jax.random.key(1), name, pairs, bits=(2,), schedule=plan)
+    assert held_out_point(jax.random.key(2), system, x, y).ahead.shape == (60,)

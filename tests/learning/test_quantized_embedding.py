@@ -86,6 +86,17 @@ def test_embeddings_that_occur_several_times_have_a_codeword_each(quantizer):
     np.testing.assert_allclose(one.codewords, [[1.0, 1.0]], rtol=0, atol=1e-12)
 
 
+def test_blocks_of_equal_bits_that_are_more_than_coordinates_become_fewer_unequal_ones():
+    points = jax.random.normal(jax.random.key(0), (600, 2))
+    code = quantize_embeddings(jax.random.key(1), points, 7, "product")
+    assert [len(book) for book in code.codebooks] == [128]
+    assert code.codewords.shape == (128, 2)
+    eleven = quantize_embeddings(jax.random.key(1), points, 11, "product")
+    assert sum(int(np.log2(len(book))) for book in eleven.codebooks) == 11
+    with pytest.raises(ValueError, match=r"bits must be at most 8 with 2 coordinates .* got 9"):
+        quantize_embeddings(jax.random.key(1), points[:64], 9, "product")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Scaled:
     """A learner of `_Scale`."""

@@ -159,7 +159,7 @@ def test_penalties_of_a_whole_grid_in_one_call():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (([], 1.0), {}, "variances must have at least one modality"),
+        (([], 1.0), {}, "variances must not be empty"),
         (([1.0, 0.0], 1.0), {}, r"variances must lie in \(0, inf\), got 0\.0"),
         (([1.0, -1.0], 1.0), {}, r"variances must lie in \(0, inf\), got -1\.0"),
         ((1.0, 1.0), {}, "variances must have 1 dimensions"),

@@ -211,7 +211,7 @@ def test_C10_erasure_inverse_and_ends(pmf, e, rate):
             "rate and correlation must broad",
         ),
         (lambda: bottleneck_gaussian_rate(0.5, relevance=np.nan), "relevance must not contain NaN"),
-        (lambda: bottleneck_vector_gaussian([], rate=1.0), "correlations must have at least one"),
+        (lambda: bottleneck_vector_gaussian([], rate=1.0), "correlations must not be empty"),
         (
             lambda: bottleneck_vector_gaussian_rate([0.5], relevance=-1.0),
             r"relevance must lie in \[0, inf\]",

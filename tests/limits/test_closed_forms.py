@@ -303,7 +303,7 @@ def test_C6_continuous_distributions_lie_between_the_bounds_of_a_fine_grid(form)
         (lambda: closed_forms.vector_gaussian([1.0, np.inf], distortion=0.1), ValueError,
          r"variances must lie in \[0, inf\), got inf at index 1"),
         (lambda: closed_forms.vector_gaussian([], distortion=0.1), ValueError,
-         r"variances must have at least one component, got shape \(0,\)"),
+         r"variances must not be empty, got shape \(0,\)"),
         (lambda: closed_forms.vector_gaussian([1.0], distortion="far"), TypeError,
          r"distortion must hold real numbers"),
         (lambda: closed_forms.laplacian_absolute(0.0, distortion=0.1), ValueError,

@@ -199,7 +199,7 @@ def test_C8_gradients_of_a_curve_of_numbers_are_those_of_points_solved_in_numpy(
 
     wanted = derivatives("dense")
     monkeypatch.setattr(
-        importlib.import_module("rdsim.limits.rate_distortion.discrete"), "_solve_slopes", None
+        importlib.import_module("rdsim.limits.rate_distortion._slopes"), "_solve_slopes", None
     )
     for ours, theirs in zip(derivatives("column_generation"), wanted, strict=True):
         for part, same in zip(ours, theirs, strict=True):

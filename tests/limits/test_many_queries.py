@@ -11,6 +11,7 @@ from rdsim.limits._simplices import least_difference
 from rdsim.limits.retrieval.items import _programme
 from rdsim.limits.retrieval.items._programme import evaluated, optimum, programme
 from rdsim.limits.retrieval.items._ranks import classes_of, tabulated
+from rdsim.limits.retrieval.items._strategies import distinct
 from rdsim.ranking.loss import parse_loss
 
 LOSSES = ("reciprocal_rank", "error", "dcg", ("miss", 2))
@@ -58,6 +59,41 @@ def test_C26_twelve_queries_are_certified():
     curve = limits.retrieval_curve(table, 2.0, "reciprocal_rank", [0.05], encoder="joint")
     assert float(curve.gap[0]) < 5e-3
     assert float(curve.rate.lower[0]) > 0.2
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_C25_C26_items_of_five_letters_are_certified(joint):
+    """No channel that was tried passes the bound, and the best one comes within the tolerance of it."""
+    random = np.random.default_rng(2)
+    table = drawn(random, (6, 5))
+    problem = programme(classes_of(table), tabulated(10.0, parse_loss("error"), joint=joint))
+    slope, tolerance = 0.05, 0.02
+    found = optimum(problem, slope, tolerance)
+    assert found.bound - (found.reward - slope * found.rate) <= slope * tolerance
+    py = problem.queries.py
+    for words in (2, 5, 40):
+        near = evaluated(problem, (random.dirichlet(np.full(words, 0.3), size=5) * py[:, None]).T)
+        moved = found.joint * random.uniform(0.8, 1.2, size=found.joint.shape)
+        for reward, nats in (near, evaluated(problem, moved)):
+            assert reward - slope * nats / np.log(2) <= found.bound + 1e-12
+
+
+@pytest.mark.parametrize("classes", [3, 40, 80])
+def test_strategies_of_any_number_of_classes_are_told_apart(classes):
+    """Beyond 62 binary classes their number exceeds 2^63; places are numbered anew on the way."""
+    random = np.random.default_rng(0)
+    strategies = random.integers(0, 3, (300, classes))
+    strategies[:, :-2] = strategies[random.integers(0, 20, 300), :-2]
+    found = distinct(strategies, [3] * classes)
+    assert len(found) < 300
+    np.testing.assert_array_equal(found, np.unique(strategies, axis=0))
+
+
+def test_C25_many_queries_and_many_letters_are_bounded():
+    """Seventy classes of queries and six letters: once an error of NumPy."""
+    table = drawn(np.random.default_rng(0), (70, 6))
+    curve = limits.retrieval_curve(table, 3.0, "error", [10.0], tolerance=0.5)
+    assert float(curve.rate.lower[0]) <= float(curve.rate.upper[0]) <= 0.5
 
 
 @settings(max_examples=10)

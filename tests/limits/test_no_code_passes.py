@@ -17,12 +17,18 @@ from rdsim.limits import retrieval_converse
 LOSSES = ("error", "reciprocal_rank", ("miss", 3), "dcg")
 CORRELATIONS, LOG2_SIZES = st.floats(0.3, 0.95), st.floats(1.0, 12.0)
 ROUNDING = 1e-5  # of the quadrature of codes for directions; the tables of caps are exact to 1e-6
-COVERED = {"dsbs_ensemble", "discrete_ensemble", "sphere_ensemble", "gaussian_test_channel"}
+COVERED = {
+    "discrete_ensemble",
+    "dsbs_code_loss",
+    "dsbs_ensemble",
+    "gaussian_test_channel",
+    "sphere_ensemble",
+}
 
 
 def test_every_ensemble_is_compared():
     # What is left describes a code or its distances.
-    others = {"competitor_probabilities", "dsbs_distances", "random_code"}
+    others = {"competitor_probabilities", "coset_distances", "dsbs_distances", "random_code"}
     functions = {name for name in codes.ensembles.__all__ if name[0].islower()}
     assert functions == COVERED | others
 
@@ -75,6 +81,18 @@ def test_C27_no_code_for_the_binary_source(p, n, rate, size, loss):
         for encoder in ("shared", "separate")
     )
     assert separate - 1e-3 <= shared <= code + 1e-9
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("words", [[[1] * 3], [[1] * 9], [[1, 1, 0], [0, 1, 1]]])
+def test_C27_no_linear_code(words, loss):
+    """Repetition codes are perfect: the nearest to the bounds that a code can be. Items of three letters: all sets are listed."""
+    k, n = np.shape(words)
+    distances, source = codes.coset_distances(words), sources.dsbs(0.1)
+    for size in (1.0, 3.0, 9.0):
+        found = codes.dsbs_code_loss(distances, size, loss, crossover=0.1)
+        bound = retrieval_converse(source, size, loss, bits=k, letters=n)
+        assert float(bound.loss) <= float(found) + 1e-9
 
 
 @settings(max_examples=3)

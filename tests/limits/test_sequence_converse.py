@@ -225,6 +225,18 @@ def test_C26_ternary_letters_are_bounded_by_the_single_letter_curve():
     assert (np.asarray(found.loss) <= least).all()
 
 
+def test_C26_letters_of_five_values_are_bounded_by_the_single_letter_curve():
+    """Between the rank rate and the optimum of joint encoders of two items."""
+    many = np.eye(5) / 10 + np.full((5, 5), 0.02)
+    bits, joint = np.array([0.3]), {"rate": "information", "encoder": "joint", "letters": 1}
+    found = retrieval_converse(sources.DiscreteSource(joint=many), 1.0, "error", bits=bits, **joint)
+    exact = joint_retrieval_curve(many, "error", np.zeros(0), items=2, tolerance=1e-3)
+    kept = bottleneck_at(many, bits, compress="columns").upper
+    assert found.bound == ("single-letter curve",)
+    assert float(rank_loss(1.0, "error", rate=kept).lower[0]) + 1e-3 < float(found.loss[0])
+    assert float(found.loss[0]) <= float(exact.loss_at(bits).upper[0])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

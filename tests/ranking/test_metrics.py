@@ -300,9 +300,7 @@ def test_lengths_of_the_convenience_are_a_sequence(k):
 
 
 def test_average_over_no_query_is_an_error():
-    with pytest.raises(
-        ValueError, match=r"scores must hold at least one query, got shape \(0, 4\)"
-    ):
+    with pytest.raises(ValueError, match=r"scores must not be empty, got shape \(0, 4\)"):
         metrics.retrieval_metrics(np.zeros((0, 4)), np.zeros((0, 4), bool), (1,))
 
 

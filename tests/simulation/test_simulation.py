@@ -77,12 +77,16 @@ def test_empirical_bernstein_covers_and_shrinks():
 
 
 def test_bernstein_equals_its_formula():
-    samples = np.array([0.0, 0.2, 1.0, 0.4])
+    # So many samples that neither end of the interval is cut off at 0 or 1.
+    samples = np.tile([0.0, 0.2, 1.0, 0.4], 20)
     estimate = simulation.empirical_bernstein(samples, confidence=0.5)
     log_term = np.log(4 / 0.5)
-    half = np.sqrt(2 * samples.var(ddof=1) * log_term / 4) + 7 * log_term / 9
-    assert float(estimate.upper) == min(1.0, 0.4 + half)
-    assert float(estimate.lower) == max(0.0, 0.4 - half)
+    half = np.sqrt(2 * samples.var(ddof=1) * log_term / 80) + 7 * log_term / (3 * 79)
+    assert float(estimate.upper) == pytest.approx(0.4 + half, rel=1e-12, abs=0)
+    assert float(estimate.lower) == pytest.approx(0.4 - half, rel=1e-12, abs=0)
+    assert 0 < estimate.lower < estimate.upper < 1
+    few = simulation.empirical_bernstein(samples[:4], confidence=0.5)
+    assert (float(few.lower), float(few.upper)) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(

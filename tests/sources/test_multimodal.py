@@ -199,7 +199,7 @@ def test_gaussian_modalities_have_their_closed_form(own, common, variance):
             "would have 129140163 entries, more than 67108864",
         ),
         (lambda: sources.multimodal(PY, CHANNELS).sample(1), TypeError, "key"),
-        (lambda: sources.gaussian_multimodal([]), ValueError, "noise_variances must hold at least"),
+        (lambda: sources.gaussian_multimodal([]), ValueError, "noise_variances must not be empty"),
         (
             lambda: sources.gaussian_multimodal([1.0, 0.0]),
             ValueError,

@@ -4,12 +4,18 @@
 non-negative numbers, for databases of up to 2^1000 items.
 """
 
+from rdsim.codes.ensembles.cosets import coset_distances
 from rdsim.codes.ensembles.discrete import (
     Competitors,
     competitor_probabilities,
     discrete_ensemble,
 )
-from rdsim.codes.ensembles.dsbs import DsbsDistances, dsbs_distances, dsbs_ensemble
+from rdsim.codes.ensembles.dsbs import (
+    DsbsDistances,
+    dsbs_code_loss,
+    dsbs_distances,
+    dsbs_ensemble,
+)
 from rdsim.codes.ensembles.gaussian import GaussianTestChannel, gaussian_test_channel
 from rdsim.codes.ensembles.random_coding import RandomCode, random_code
 from rdsim.codes.ensembles.sphere import SphereEnsemble, sphere_ensemble
@@ -21,7 +27,9 @@ __all__ = [
     "RandomCode",
     "SphereEnsemble",
     "competitor_probabilities",
+    "coset_distances",
     "discrete_ensemble",
+    "dsbs_code_loss",
     "dsbs_distances",
     "dsbs_ensemble",
     "gaussian_test_channel",

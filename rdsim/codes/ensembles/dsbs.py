@@ -93,6 +93,39 @@ def dsbs_ensemble(
     return _mean_loss(length, target, size, parsed, padded)
 
 
+@not_differentiable(log2_size=M_IS_AN_INTEGER)
+@validation.needs_float64
+def dsbs_code_loss(
+    distances: ArrayLike, log2_size: ArrayLike, loss: Any, *, crossover: ArrayLike
+) -> Float[Array, "..."]:
+    r"""Compute the mean rank loss of one code on the DSBS whose words are shifted anew for every item (C14).
+
+    The sum of `dsbs_ensemble` with the distance T of an item from its codeword given. A uniform shift, known to the
+    decoder, makes a competitor's codeword uniform; given T the pattern of errors must be independent of the codeword, as it is for
+    linear codes that keep one leader of each coset (`coset_distances`). A code whose items of one codeword are a ball has
+    the T of a uniform word of that ball: perfect codes are of this kind.
+
+    Args:
+        distances: P(T = t), t = 0..n, shape (n + 1,).
+        log2_size: log2 M >= 1, up to thousands.
+        loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
+        crossover: p in [0, 1/2].
+
+    Returns:
+        Loss in [0, 1], the broadcast shape of crossover and log2_size.
+
+    """
+    parsed = parse_loss(loss)
+    nearest = validation.pmf("distances", distances, ndim=1)
+    n = validation.integer("n", nearest.size - 1, low=1, high=MAX_BLOCK_LENGTH)
+    size = validation.log2_size(log2_size)
+    p = validation.interval("crossover", crossover, low=0.0, high=0.5)
+    length, padded = jnp.asarray(float(n)), _padded_length(n)
+    rows = jnp.broadcast_to(jnp.pad(nearest, (0, padded - n)), (*p.shape, padded + 1))
+    target = _passed_on(length, rows, p, _window(rows))
+    return _mean_loss(length, target, size, parsed, padded)
+
+
 @not_differentiable(rate=_K_IS_AN_INTEGER)
 @validation.needs_float64
 def dsbs_distances(crossover: ArrayLike, *, n: Integer, rate: ArrayLike) -> DsbsDistances:

@@ -241,12 +241,10 @@ class _Problem:
             )
 
     def _both(self, share: float, size: Reals) -> tuple[Reals, Reals]:
-        fine = self._mean(share, size, _NODES[0])
-        other = self._mean(share, size, _NODES[1])
+        fine, other = (self._mean(share, size, nodes) for nodes in _NODES)
         # The errors of both rules are added.
-        return fine.fine, fine.fine + np.abs(fine.fine - fine.coarse) + np.abs(
-            fine.fine - other.fine
-        )
+        coarse = fine.fine + np.abs(fine.fine - fine.coarse)
+        return fine.fine, coarse + np.abs(fine.fine - other.fine)
 
     def _mean(self, share: float, size: Reals, nodes: int) -> MeanLoss:
         codewords = self.codeword_bits(share)

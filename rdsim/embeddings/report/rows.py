@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from rdsim.embeddings.quality import METRICS
-from rdsim.embeddings.report.words import rounded_down
+from rdsim.embeddings.report.words import LEAST_BITS, rounded_down
 from rdsim.embeddings.result import EmbeddingReport
 
 FRACTIONS: Final = (0.90, 0.95, 0.99)
@@ -35,7 +35,9 @@ def target_rows(found: EmbeddingReport) -> Rows:
             bits, least = twin.bits_for(wanted), twin.bits_by_converse(wanted)
             cells.append(f"over {twin.bits[-1]:.0f}" if bits is None else f"about {bits:.0f}")
             cells.append("nothing said" if least is None else f"more than {least:.0f}")
-        cells.append(f"at least {rounded_down(proved)}" if proved > 0 else "nothing proved")
+        cells.append(
+            f"at least {rounded_down(proved)}" if proved >= LEAST_BITS else "nothing proved"
+        )
         return tuple(cells)
 
     return tuple(header), [row(fraction) for fraction in FRACTIONS]

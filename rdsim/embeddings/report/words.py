@@ -29,6 +29,8 @@ SIZES: Final = (
     "counted), or the straight line of the log-odds of the MRR in log2 of the size."
 )
 """How to read the table of other databases."""
+LEAST_BITS: Final = 0.01
+"""Proved bits from which on they are said: fewer are rounded down to nothing."""
 _FAR: Final = 1.5
 """Measured bits by those of the twin from which on a better code is worth looking for."""
 _SATURATED: Final = 0.95
@@ -56,7 +58,7 @@ def sentences(found: EmbeddingReport) -> list[str]:
     proved, twin = found.bits_by_proof(0.95), _gaussian(found)
     limit = (
         f"It is proved that no system of any kind keeps 95 % with fewer than {rounded_down(proved)} bits per item"
-        if proved > 0
+        if proved >= LEAST_BITS
         else "No number of bits is proved to be too few for 95 %"
     )
     if twin is not None:
@@ -85,22 +87,20 @@ def advice(found: EmbeddingReport) -> str:
     line, twin, mrr = found.line_for(0.95), _gaussian(found), found.values("mrr")
     spaces = [i for i, kind in enumerate(found.kinds) if kind == "space"]
     best = max(spaces, key=lambda i: mrr[i])
-    said = []
+    said, wanted, kept = [], 0.95 * float(mrr[found.reference]), ""
     if found.kept.lower[best, 0] > 1:
         said.append(
             f"Compare vectors in the space “{found.lines[best]}”, in which they have an MRR of "
             f"{mrr[best]:.3f} uncompressed."
         )
+        enough = [int(i) for i in found.pareto() if mrr[i] >= 0.95 * mrr[best]]
+        if enough and enough[0] != line:
+            line, wanted, kept = enough[0], 0.95 * float(mrr[best]), ", which keeps 95 % of that"
     if line is None:
         said.append("Keep the vectors, or rank the first candidates of a code again by them.")
         return " ".join(said)
-    said.append(f"Store {found.bits[line]} bits per item with “{found.lines[line]}”.")
-    more = [i for i in found.pareto() if mrr[i] >= 0.95 * mrr[best]]
-    if found.kept.lower[best, 0] > 1 and more and more[0] != line:
-        said.append(
-            f"To keep 95 % of what that space has, store {found.bits[more[0]]} bits with “{found.lines[more[0]]}”."
-        )
-    needed = None if twin is None else twin.bits_for(0.95 * float(mrr[found.reference]))
+    said.append(f"Store {found.bits[line]} bits per item with “{found.lines[line]}”{kept}.")
+    needed = None if twin is None else twin.bits_for(wanted)
     if needed is not None and twin is not None and not twin.refuted_by(found).size:
         ratio = found.bits[line] / needed
         if ratio > _FAR:

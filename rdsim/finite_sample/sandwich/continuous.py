@@ -148,8 +148,7 @@ def continuous_sandwich(
     if y.size == 0 or y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] not in (1, 2)):
         raise ValueError(f"samples must have shape (N,), (N, 1) or (N, 2), got {y.shape}")
     slope = np.asarray(validation.positive("slopes", slopes, ndim=1))
-    if slope.size == 0:
-        raise ValueError("slopes must hold at least one slope, got shape (0,)")
+    validation.not_empty("slopes", slope)
     covered = float(validation.open_unit("confidence", confidence))
     share = float(validation.open_unit("training_share", training_share))
     most = validation.integer("max_codewords", max_codewords, low=1)

@@ -10,6 +10,7 @@ from rdsim.learning.families.canonical_correlations import (
     canonical_correlation_analysis,
 )
 from rdsim.learning.families.catalogue import FAMILIES, fit_family
+from rdsim.learning.families.cca import CCAFamily
 from rdsim.learning.families.deep_cca import total_correlation
 from rdsim.learning.families.dual_encoder import (
     ContrastiveLearner,
@@ -35,6 +36,7 @@ from rdsim.learning.families.variants import GapFamily, RobustFamily
 __all__ = [
     "FAMILIES",
     "AdversarialFamily",
+    "CCAFamily",
     "CanonicalCorrelations",
     "ContrastiveLearner",
     "DualEncoder",

@@ -23,7 +23,7 @@ from rdsim import validation
 from rdsim.codes.item_code import item_code
 from rdsim.learning.families.adversarial import AdversarialFamily
 from rdsim.learning.families.beyond_pairs import UnpairedFamily, graph_family
-from rdsim.learning.families.cca import cca_family
+from rdsim.learning.families.cca import CCAFamily
 from rdsim.learning.families.deep_cca import deep_cca_family
 from rdsim.learning.families.dual_encoder import DualEncoderFamily, triplet_encoder
 from rdsim.learning.families.fusion import early_fusion, intermediate_fusion, late_fusion
@@ -58,7 +58,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "InfoNCE, k-means": DualEncoderFamily(),
     "InfoNCE, product": DualEncoderFamily(quantizer="product"),
     "triplet, k-means": DualEncoderFamily(learner=triplet_encoder),
-    "CCA": cca_family,
+    "CCA": CCAFamily(),
     "deep CCA": deep_cca_family,
     "random hyperplanes": hyperplane_family,
     "hashing, pairs": HashingFamily(by="pairs"),

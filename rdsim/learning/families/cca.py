@@ -1,14 +1,20 @@
 """Items stored as quantized canonical variables, compared by the density of Gaussian pairs."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
-from rdsim.learning.families.canonical_correlations import canonical_correlation_analysis
+from rdsim import validation
+from rdsim.learning.families.canonical_correlations import (
+    canonical_correlation_analysis,
+    deviations,
+)
 from rdsim.learning.families.pairs import ItemPairs, System
 from rdsim.learning.families.stored.embedded_codes import embedded_points
 from rdsim.learning.families.stored_embeddings import quantized_system
@@ -112,22 +118,79 @@ def canonical_maps(
     return of_items, of_queries
 
 
-def cca_family(
-    keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
-) -> list[System]:
-    """Analyse all modalities together with the items; nothing is trained, so no schedule is used."""
-    del schedule
-    of_items, of_queries = (as_they_are, None), (side_by_side, None)
-    return canonical_systems(keys[0], of_items, of_queries, data.sample[:2], bits)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CCAFamily:
+    """Analyse all modalities together with the items; nothing is trained, so no schedule is used.
+
+    Attributes:
+        regularisation: ridge of the analysis, in squared units of the data.
+
+    """
+
+    regularisation: float = 0.0
+
+    def __post_init__(self) -> None:
+        validation.non_negative("regularisation", self.regularisation, ndim=0)
+
+    def __call__(
+        self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
+    ) -> list[System]:
+        """Fit the systems, one for each number of bits."""
+        del schedule
+        of_items, of_queries = varying_columns(data)
+        with analysed_pairs():
+            return canonical_systems(
+                keys[0],
+                of_items,
+                of_queries,
+                data.sample[:2],
+                bits,
+                regularisation=float(self.regularisation),
+            )
 
 
-def as_they_are(parameters: None, items: Float[Array, "... d"]) -> Float[Array, "... d"]:
-    """Items are their own embeddings."""
-    del parameters
-    return items
+@contextlib.contextmanager
+def analysed_pairs() -> Iterator[None]:
+    """Say of an analysis that failed what the x and the y of its error are, and what can be done."""
+    try:
+        yield
+    except ValueError as error:
+        if "must have a covariance of full rank" not in str(error):
+            raise
+        raise ValueError(
+            f"pairs cannot be analysed: {error} (x are the queries of the pairs, y the items): use more pairs than "
+            "coordinates, or fewer coordinates, or CCAFamily(regularisation=...)"
+        ) from error
 
 
-def side_by_side(parameters: None, queries: Float[Array, "... m d"]) -> Float[Array, "... f"]:
-    """The modalities of a query, one after the other, are its embedding."""
-    del parameters
-    return queries.reshape(*queries.shape[:-2], -1)
+def varying_columns(
+    data: ItemPairs,
+) -> tuple[tuple[Callable[[Any, Array], Array], Any], tuple[Callable[[Any, Array], Array], Any]]:
+    """Embeddings of items and of queries by their numbers as they are, those left out that are constant in the sample.
+
+    Raises:
+        ValueError: if nothing varies.
+
+    """
+    queries, items = data.sample[:2]
+    found = []
+    for name, embed, points in (
+        ("items", as_they_are, items),
+        ("queries", side_by_side, queries.reshape(len(queries), -1)),
+    ):
+        (varying,) = np.nonzero(deviations(np.asarray(points)))
+        if not varying.size:
+            raise ValueError(f"pairs cannot be analysed: all {name} are the same")
+        all_vary = varying.size == points.shape[1]
+        found.append((embed, None if all_vary else jnp.asarray(varying)))
+    return found[0], found[1]
+
+
+def as_they_are(columns: Any, items: Float[Array, "... d"]) -> Float[Array, "... c"]:
+    """Items are their own embeddings, or some of their columns are."""
+    return items if columns is None else items[..., columns]
+
+
+def side_by_side(columns: Any, queries: Float[Array, "... m d"]) -> Float[Array, "... c"]:
+    """The modalities of a query, one after the other, are its embedding, or some of these columns are."""
+    return as_they_are(columns, queries.reshape(*queries.shape[:-2], -1))

@@ -25,11 +25,11 @@ from rdsim.learning.families.stored_embeddings import (
     quantized_systems,
 )
 from rdsim.learning.training.learner import LossAndRecord
-from rdsim.learning.training.networks import MLP, architecture
+from rdsim.learning.training.networks import MLP, architecture, unit_length
 from rdsim.learning.training.schedule import Schedule
 
 _LEAST_TEMPERATURE: Final = 0.01
-"""Below it the scores of unit embeddings overflow a softmax in float32 training."""
+"""Scores of unit embeddings are at most a hundred, the bound of Radford et al. (2021): sharper ones make steps unstable."""
 
 
 class DualEncoder(nnx.Module):
@@ -107,10 +107,7 @@ class DualEncoder(nnx.Module):
         return jnp.maximum(jnp.exp(self.log_temperature[...]), _LEAST_TEMPERATURE)
 
     def _embedded(self, points: Float[Array, "... e"]) -> Float[Array, "... e"]:
-        if not self.unit:
-            return points
-        # The gradient of a norm is not finite at zero.
-        return points / jnp.sqrt(jnp.sum(points**2, axis=-1, keepdims=True) + 1e-12)
+        return unit_length(points) if self.unit else points
 
 
 def info_nce_loss(scores: Any) -> Float[Array, ""]:
@@ -186,25 +183,22 @@ def _square(scores: Any) -> Any:
 def grouped_scores(model: Any, queries: Any, items: Any, candidates: int) -> Float[Array, "g c c"]:
     """Score the pairs of a batch in groups, every query against the items of its group.
 
-    A re-ranker pays for every pair: groups of C cost N C scores of a batch of N, not N^2.
+    A re-ranker pays for every pair: groups of C cost N C scores of a batch of N, not N^2. Pairs that do not fill a group
+    are left out, as of held-out pairs whose number the user chose; fewer than C pairs are one group.
 
     Args:
         model: module with `scores`.
         queries: shape (N, K, d).
         items: shape (N, d).
-        candidates: C, a divisor of N.
+        candidates: C, at least 2.
 
     Returns:
-        Shape (N/C, C, C), pairs on the diagonals.
-
-    Raises:
-        ValueError: if C does not divide N.
+        Shape (G, C, C), pairs on the diagonals.
 
     """
-    size = validation.integer("candidates", candidates, low=2)
-    if items.shape[0] % size:
-        raise ValueError(f"candidates must divide the batch of {items.shape[0]}, got {size}")
-    groups = (side.reshape(-1, size, *side.shape[1:]) for side in (queries, items))
+    size = min(validation.integer("candidates", candidates, low=2), items.shape[0])
+    whole = items.shape[0] // size * size
+    groups = (side[:whole].reshape(-1, size, *side.shape[1:]) for side in (queries, items))
     return jax.vmap(model.scores)(*groups)
 
 
@@ -227,11 +221,10 @@ class ContrastiveLearner:
             raise TypeError(f"build must make a module with the method scores, got {type(model)}")
         queries, items = batch[:2]
         if self.candidates is None:
-            contrast = info_nce_loss(model.scores(queries, items))
+            number, contrast = items.shape[0], info_nce_loss(model.scores(queries, items))
         else:
             tables = grouped_scores(model, queries, items, self.candidates)
-            contrast = jnp.mean(jax.vmap(info_nce_loss)(tables))
-        number = self.candidates or items.shape[0]
+            number, contrast = tables.shape[-1], jnp.mean(jax.vmap(info_nce_loss)(tables))
         return contrast, {"information": (jnp.log(number) - contrast) / LN2}
 
 

@@ -36,8 +36,6 @@ from rdsim.learning.training.schedule import Schedule
 from rdsim.simulation.coded_items import Decoder
 from rdsim.transformations import on_host
 
-MAX_BITS: Final = MOST_LISTED_BITS
-"""Most bits of a hash whose cells are listed; longer ones are stored as rows of signs."""
 TEACHERS: Final = ("pairs", "classes", "both")
 _LABELLED: Final = 8
 """Semi-supervised hashing knows the class of one pair in so many."""
@@ -196,7 +194,7 @@ def sign_code(bits: Any, *, coordinates: Any = None) -> HyperplaneHash:
         An `ItemCode`; the first sign is the highest bit of an index.
 
     """
-    number = validation.integer("bits", bits, low=1, high=MAX_BITS)
+    number = validation.integer("bits", bits, low=1, high=MOST_LISTED_BITS)
     width = (
         number
         if coordinates is None
@@ -233,7 +231,7 @@ def hashing_system(model: Any, items: Any, bits: Any) -> System:
     # All outputs are kept, so that hashes of different bits are one program.
     outputs = jax.eval_shape(to_items, parameters, jnp.asarray(items)).shape[-1]
     number = validation.integer("bits", bits, low=1, high=outputs)
-    if number > MAX_BITS:
+    if number > MOST_LISTED_BITS:
         digits = SignDigits(number)
         long = LongCode(embed=to_items, parameters=parameters, digits=digits, width=outputs)
         return long, Decoder(SignScores(to_queries), (parameters,))

@@ -27,12 +27,15 @@ from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, ProductDi
 from rdsim.learning.families.stored.embedded_codes import embedded_code, module_method
 from rdsim.learning.families.stored_embeddings import checked_bits, quantize_embeddings
 from rdsim.learning.training.learner import LossAndRecord
-from rdsim.learning.training.networks import architecture, of_each, stacked_networks
+from rdsim.learning.training.networks import (
+    architecture,
+    bounded_precisions,
+    of_each,
+    stacked_networks,
+)
 from rdsim.learning.training.schedule import Schedule
 from rdsim.simulation.coded_items import Decoder
 
-_LARGEST_LOG: Final = 8.0
-"""Largest size of the log of a precision that a network can give: a tanh bounds it smoothly."""
 _WARM_UP: Final = 0.5
 """Share of the steps in which the weight of the divergence from the prior rises to one. With its full weight from the
 start the posteriors of sixteen coordinates collapse to the prior within the first steps, where the decoders
@@ -202,7 +205,7 @@ class SharedLatent(nnx.Module):
             z.reshape(-1, 1, z.shape[-1]), (z[..., 0].size, count, z.shape[-1])
         )
         decoded = of_each(self.decoders, latents).reshape(*z.shape[:2], *x.shape[1:])
-        noise_precision = jnp.exp(_bounded(self.log_precisions[...]))
+        noise_precision = bounded_precisions(self.log_precisions[...])
         # Coordinates that pad a modality have no density.
         sizes = np.array([self.sizes[0]] * (count - 1) + [self.sizes[1]])
         real = (np.arange(x.shape[-1]) < sizes[:, None]).astype(np.float32)
@@ -221,11 +224,7 @@ def padded(points: Any, width: int) -> Float[Array, "... d"]:
 
 def _expert(out: Float[Array, "... o"]) -> tuple[Float[Array, "... l"], Float[Array, "... l"]]:
     means, logs = jnp.split(out, 2, axis=-1)
-    return means, jnp.exp(_bounded(logs))
-
-
-def _bounded(logs: Float[Array, "..."]) -> Float[Array, "..."]:
-    return _LARGEST_LOG * jnp.tanh(logs / _LARGEST_LOG)
+    return means, bounded_precisions(logs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

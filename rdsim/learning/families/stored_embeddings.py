@@ -7,6 +7,7 @@ $$u = \arg\min_u |g(y) - v_u|^2, \quad s(x, u) = \langle f(x), v_u \rangle \text
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -51,20 +52,21 @@ def quantize_embeddings(
         embeddings: shape (N, e).
         bits: b, 1 to 12.
         quantizer: "k-means" of 2^b codewords; or "product", whose blocks are as many as the least
-            factor of b above one, of as many bits each.
+            factor of b above one, of as many bits each; of a long product quantizer, where these
+            are more than coordinates.
 
     Returns:
         An `ItemCode` of embeddings, with 2^b codewords; where fewer embeddings are distinct, as those of items that
         occur several times, with a codeword for each of them.
 
     Raises:
-        ValueError: if there are fewer embeddings than codewords, or fewer coordinates than blocks.
+        ValueError: if there are fewer embeddings than codewords, or too few coordinates for the bits.
 
     """
     checked_bits((bits,), embeddings, quantizer)
-    blocks = 1
-    if quantizer == "product":
-        blocks = next((factor for factor in range(2, bits + 1) if bits % factor == 0), 1)
+    blocks = _equal_blocks(bits) if quantizer == "product" else 1
+    if blocks > embeddings.shape[1]:
+        return long_product_quantizer(key, embeddings, bits)
     size = 2 ** (bits // blocks)
     distinct = distinct_rows(np.asarray(embeddings), size)
     if quantizer == "k-means" or distinct < size:
@@ -101,22 +103,29 @@ def checked_bits(
 
     """
     count = items.shape[0]
-    long = [b for b in bits if b > MOST_LISTED_BITS]
-    if long:
 
+    @functools.cache
+    def coordinates() -> int:
         def stored(points: Array) -> Array:
             return points if learner is None else learner.build(nnx.Rngs(0)).embed_items(points)
 
-        long_blocks(max(long), count, jax.eval_shape(stored, items).shape[-1])
-    # Beyond the listed bits, and for "product", blocks have few codewords each.
-    most = MOST_LISTED_BITS if quantizer == "k-means" else 0
-    listed = [b for b in bits if b <= most and 2**b > count]
-    if listed:
-        raise ValueError(
-            f"bits must leave k-means at most one codeword for each of the {count} training items, "
-            f"got {listed[0]} bits, {2 ** listed[0]} codewords: train on more pairs, or store in fewer "
-            f"bits or in more than {MOST_LISTED_BITS}"
-        )
+        return int(jax.eval_shape(stored, items).shape[-1])
+
+    for b in sorted(bits, reverse=True):
+        listed = b <= MOST_LISTED_BITS
+        if not listed or (quantizer == "product" and _equal_blocks(b) > coordinates()):
+            long_blocks(b, count, coordinates())
+        elif quantizer == "k-means" and 2**b > count:
+            raise ValueError(
+                f"bits must leave k-means at most one codeword for each of the {count} training items, "
+                f"got {b} bits, {2**b} codewords: train on more pairs, or store in fewer bits or in more "
+                f"than {MOST_LISTED_BITS}"
+            )
+
+
+def _equal_blocks(bits: int) -> int:
+    """Least number of blocks above one that have as many bits each."""
+    return next((factor for factor in range(2, bits + 1) if bits % factor == 0), 1)
 
 
 @on_host
@@ -162,10 +171,11 @@ def _stored(
 ) -> tuple[EmbeddedCode | LongCode, tuple[Array, ...]]:
     """Fit a code to embeddings of items; with its codewords, which a long code does not list."""
     embeddings = embedded_items(*embed_items, training_items(items))
-    if validation.integer("bits", bits, low=1) > MOST_LISTED_BITS:
-        digits = ProductDigits(long_product_quantizer(key, embeddings, bits))
+    number = validation.integer("bits", bits, low=1)
+    if number > MOST_LISTED_BITS:
+        digits = ProductDigits(long_product_quantizer(key, embeddings, number))
         return LongCode(embed=embed_items[0], parameters=embed_items[1], digits=digits), ()
-    inner = quantize_embeddings(key, embeddings, bits, quantizer)
+    inner = quantize_embeddings(key, embeddings, number, quantizer)
     return embedded_code(*embed_items, inner, items), (inner.codewords,)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from rdsim import validation
+
+_LARGEST_LOG: Final = 8.0
+"""Largest size of the log of a precision: e^8 is a standard deviation of a fiftieth of the data's unit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,3 +93,14 @@ def stacked_networks(number: int, widths: tuple[int, ...], rngs: nnx.Rngs) -> ML
 def of_each(networks: MLP, points: Float[Array, "n s d"]) -> Float[Array, "n s e"]:
     """Apply the i-th of stacked networks to the i-th points of the second axis."""
     return jax.vmap(lambda network, x: network(x), in_axes=(0, 1), out_axes=1)(networks, points)
+
+
+def unit_length(points: Float[Array, "... e"]) -> Float[Array, "... e"]:
+    """Points scaled to length one."""
+    # The gradient of a norm is not finite at zero.
+    return points / jnp.sqrt(jnp.sum(points**2, axis=-1, keepdims=True) + 1e-12)
+
+
+def bounded_precisions(logs: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Precisions of which a network gives the logs, bounded smoothly between e^-8 and e^8 by a tanh."""
+    return jnp.exp(_LARGEST_LOG * jnp.tanh(logs / _LARGEST_LOG))

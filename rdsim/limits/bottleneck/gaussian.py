@@ -193,9 +193,7 @@ def bottleneck_vector_gaussian_point(
 def _correlations(correlations: ArrayLike) -> Float[Array, " n"]:
     """Check and sort, the strongest first."""
     r = validation.interval("correlations", correlations, low=-1.0, high=1.0, ndim=1)
-    if r.size == 0:
-        raise ValueError("correlations must have at least one component, got shape (0,)")
-    return jnp.sort(jnp.abs(r))[::-1]
+    return jnp.sort(jnp.abs(validation.not_empty("correlations", r)))[::-1]
 
 
 @jax.jit

@@ -63,8 +63,7 @@ def vector_gaussian(variances: ArrayLike, *, distortion: ArrayLike) -> Float[Arr
 
     """
     variances = validation.non_negative("variances", variances, ndim=1)
-    if variances.size == 0:
-        raise ValueError("variances must have at least one component, got shape (0,)")
+    validation.not_empty("variances", variances)
     return _vector_gaussian(variances, checked_distortion(distortion))
 
 

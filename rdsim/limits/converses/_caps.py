@@ -19,6 +19,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline, RectBivariateSpline
 from scipy.special import log_ndtr, ndtr, ndtri_exp
 
+from rdsim.information import LN2
 from rdsim.limits.converses import _information
 from rdsim.limits.converses._code_lengths import Codewords
 from rdsim.limits.converses._information import Items, Lines
@@ -31,7 +32,6 @@ from rdsim.sources.sphere import caps
 from rdsim.sources.sphere.caps import Reals
 from rdsim.sources.sphere.gauss import gauss_rule
 
-_LN2: Final = math.log(2.0)
 _NODES: Final = 10
 """Least number of Gauss nodes for the item's place in a cap; they suffice where the query's density is smooth."""
 _NODES_OF_SLOPE: Final = 6
@@ -184,7 +184,7 @@ class CapTails:
 
     def edges(self, log_gamma: Reals) -> Edges:
         r"""Return the lengths r, and $\ln \gamma q$: the best list ends at the score a with $P(Y > b \mid X = a) = \gamma q$."""
-        return Edges(self.r, log_gamma[..., None] - self.r * _LN2)
+        return Edges(self.r, log_gamma[..., None] - self.r * LN2)
 
     def slopes(self, log_gamma: Reals, shorter: Edges, longer: Edges) -> tuple[Reals, Reals]:
         r"""Bound $d(q F_\gamma)/dq = P(X > a | Y = b) - \gamma P(X > a)$ between shorter and longer codewords.
@@ -197,11 +197,11 @@ class CapTails:
         )
         near, far = [], []
         for short, long, most, least in cells:
-            near.append(self._row(float(short)).where(least + short * _LN2))
-            far.append(self._row(float(long)).where(most + long * _LN2, empty=math.inf))
+            near.append(self._row(float(short)).where(least + short * LN2))
+            far.append(self._row(float(long)).where(most + long * LN2, empty=math.inf))
         nearest, farthest = np.stack(near, axis=-1), np.stack(far, axis=-1)
         low, high = (
-            np.clip(-ndtri_exp(-one.codeword * _LN2), _LOWEST, self.pair.highest)
+            np.clip(-ndtri_exp(-one.codeword * LN2), _LOWEST, self.pair.highest)
             for one in (shorter, longer)
         )
         gamma = log_gamma[..., None]
@@ -280,7 +280,7 @@ def _row(kind: str, n: int, parameter: float, r: float) -> _Row:
 def items_in_cap(r: float, nodes: int) -> tuple[Reals, Reals]:
     """Scores of a uniform item in a cap of probability 2^-r, increasing, and their probabilities."""
     log_u = -np.linspace(0.0, 40.0, 2001)[1:] + 0.01
-    log_c = log_u - r * _LN2
+    log_c = log_u - r * LN2
     log_odds = log_c - np.log(-np.expm1(log_c))
     found, weight = gauss_rule(log_odds, np.exp(log_u), nodes)
     scores = -ndtri_exp(-np.logaddexp(0.0, -found))

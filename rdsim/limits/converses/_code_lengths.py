@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from rdsim.information import LN2
 from rdsim.limits.converses._recalls import Reals, Recalls
 from rdsim.limits.converses._tails import CodewordTails, Edges, MakeTails
 
-_LN2: Final = math.log(2.0)
 _LONGER: Final = np.geomspace(1e-3, 40.0, 57)
 """Bits by which the good codewords of a code of fixed length may exceed the mean length, to begin with. Longer ones
 have a fraction of at most 2^-40 of the probability and count as certain to be found."""
@@ -81,7 +81,7 @@ class Codewords:
 
     def _steep(self, bits: float) -> float:
         """Nats of t within which the recall rises: sigma around the list's edge a, which is about b."""
-        return self.sigma * math.sqrt(2 * _LN2 * max(bits, 1.0))
+        return self.sigma * math.sqrt(2 * LN2 * max(bits, 1.0))
 
 
 class _Rows(NamedTuple):
@@ -172,7 +172,7 @@ class CodeLengths:
         have one junk codeword, whose list is empty.
         """
         if self.fixed:
-            mass = math.expm1(-self.bits * _LN2) / math.expm1(-r * _LN2) * 2.0 ** (self.bits - r)
+            mass = math.expm1(-self.bits * LN2) / math.expm1(-r * LN2) * 2.0 ** (self.bits - r)
         else:
             mass = self.bits / r
         return self.parts[0].log_ratio(r, np.minimum(log_t - math.log(mass), -1e-12))
@@ -339,11 +339,11 @@ def chords(
         width = more + less
         share = np.where(width > 0, less / np.where(width > 0, width, 1.0), 1.0)
         return share * worth_of_long[:, None] + (1 - share) * worth_of_short
-    whole = -np.expm1(-(more + less) * _LN2)
+    whole = -np.expm1(-(more + less) * LN2)
     apart = whole > 0
     whole = np.where(apart, whole, 1.0)
-    mass = np.where(apart, -np.expm1(-less * _LN2) * np.exp2(-more) / whole, 1.0)
-    rest = np.where(apart, -np.expm1(-more * _LN2) / whole, 0.0)
+    mass = np.where(apart, -np.expm1(-less * LN2) * np.exp2(-more) / whole, 1.0)
+    rest = np.where(apart, -np.expm1(-more * LN2) / whole, 0.0)
     return mass * worth_of_long[:, None] + rest * worth_of_short
 
 
@@ -362,7 +362,7 @@ def tents(
         lowest = np.minimum(np.minimum(lowest, short), highest)
         spread = highest - lowest
         whole = (
-            spread + (short - long) + (short - lowest) * np.expm1(np.minimum(width * _LN2, 700.0))
+            spread + (short - long) + (short - lowest) * np.expm1(np.minimum(width * LN2, 700.0))
         )
         part = np.where(whole > 0, spread / np.where(whole > 0, whole, 1.0), 1.0)
         part = np.clip(part, np.exp2(-width), 1.0)  # 2^(r - r_1)
@@ -370,8 +370,8 @@ def tents(
         near = part > 1e-290
         at = np.where(near, r[1:] + np.log2(np.where(near, part, 1.0)), r[:-1])
         return at, highest + (long - highest) * part
-    steepest = _LN2 * np.maximum(long - lowest, 0.0)
-    flattest = _LN2 * np.maximum(short - highest, 0.0)
+    steepest = LN2 * np.maximum(long - lowest, 0.0)
+    flattest = LN2 * np.maximum(short - highest, 0.0)
     spread = steepest - flattest
     place = (long - short - flattest * width) / np.where(spread > 0, spread, 1.0)
     place = np.clip(np.where(spread > 0, place, width), 0.0, width)

@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr, ndtri_exp
 
+from rdsim.information import LN2
 from rdsim.limits._supporting_lines import lower_hull
 from rdsim.limits.converses._recalls import Reals
-
-_LN2: Final = math.log(2.0)
 
 
 @dataclass(frozen=True)
@@ -190,14 +189,14 @@ def information(items: Callable[[Reals], Items], bits: Reals, log_t: Reals) -> l
         return []
     highest = max(1.0 - float(ndtri_exp(log_t.min())), 6.0)
     coarse = items(np.arange(-6.0, highest, _STEP))
-    nats = np.maximum(bits * _LN2, 0.1)
+    nats = np.maximum(bits * LN2, 0.1)
     best = np.full((bits.size, log_t.size), np.inf)
     gamma, height, chosen = (np.zeros(best.shape) for _ in range(3))
 
     def tried(multiplier: float, rows: NDArray[np.intp]) -> Reals:
         """Values for some of the bits, at all shares, for one lambda; the best lines are kept."""
         log_gamma, above = _supports(items, coarse, multiplier, log_t)
-        heights = above + multiplier * bits[rows, None] * _LN2
+        heights = above + multiplier * bits[rows, None] * LN2
         values = np.asarray(np.exp(log_t + log_gamma) + heights)
         for row, line_heights, line_values in zip(rows, heights, values, strict=True):
             better = line_values < best[row]

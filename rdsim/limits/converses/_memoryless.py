@@ -23,19 +23,18 @@ where every f gives an affine function below psi, a tangent where it is the maxi
 
 import functools
 import itertools
-import math
 from typing import Final, NamedTuple
 
 import numpy as np
 from scipy.special import rel_entr
 
+from rdsim.information import LN2
 from rdsim.limits._simplices import least_difference
 from rdsim.limits.bottleneck._solver import reduced
 from rdsim.limits.converses._recalls import Reals, Recalls
 
 MOST_LETTERS: Final = 4
 """Most letters of the smaller alphabet, over whose distributions the search runs."""
-_LN2: Final = math.log(2.0)
 _GRID: Final = {1: 1, 2: 200, 3: 36, 4: 12}
 """Steps of a distribution's probabilities on the grid that multipliers are chosen on, by the letters."""
 _OTHERS: Final = np.linspace(0.0, 0.98, 50)
@@ -100,19 +99,19 @@ def constant(joint: Reals, query: float, item: float, tolerance: float) -> tuple
         The bound, and D(Q||P), D(Q_X||P_X), D(Q_Y||P_Y) in bits of the best Q that was met.
 
     """
-    turned = joint.shape[0] < joint.shape[1]
-    table, other, own = (joint.T, item, query) if turned else (joint, query, item)
+    transposed = joint.shape[0] < joint.shape[1]
+    table, other, own = (joint.T, item, query) if transposed else (joint, query, item)
     py = table.sum(axis=0)
     bound, best = least_difference(
         py.size,
         lambda b: _tangent(table, other, b),
         lambda b: own * rel_entr(b, py).sum(axis=-1),
-        tolerance=tolerance * _LN2,
+        tolerance=tolerance * LN2,
         most=_MOST,
     )
     met = _divergences(table, _nearest(table, other, best[None]))[0]
     # Q = P gives zero.
-    return min(bound / _LN2, 0.0) - _ROUNDING, met[[0, 2, 1]] if turned else met
+    return min(bound / LN2, 0.0) - _ROUNDING, met[[0, 2, 1]] if transposed else met
 
 
 class _Dual:
@@ -209,7 +208,7 @@ def _divergences(table: Reals, Q: Reals) -> Reals:
     both = rel_entr(Q, table).sum(axis=(1, 2))
     of_y = rel_entr(Q.sum(axis=1), table.sum(axis=0)).sum(axis=1)
     of_x = rel_entr(Q.sum(axis=2), table.sum(axis=1)).sum(axis=1)
-    return np.stack([both, of_x, of_y], axis=1) / _LN2
+    return np.stack([both, of_x, of_y], axis=1) / LN2
 
 
 def covered(joint: Reals) -> bool:
@@ -247,7 +246,7 @@ def fixed_length(joint: Reals, letters: int, bits: Reals, forms: list[Recalls]) 
     known = np.zeros((1, 3))  # c, lambda and mu; all zero say nothing
     for one in sorted({one for recalls in forms for one in _chosen_shares(recalls)}):
         for R in bits:
-            aim = np.array([-one / _LN2, R]) / letters
+            aim = np.array([-one / LN2, R]) / letters
             for _ in range(_AGAIN):
                 query, item, hoped = _multipliers(aim, met, cuts, most_query, most_item)
                 most = hoped + np.dot(aim, [query, item])
@@ -260,7 +259,7 @@ def fixed_length(joint: Reals, letters: int, bits: Reals, forms: list[Recalls]) 
     constants, queries, items = known.T
     found = np.empty((bits.size, len(forms)))
     for i, R in enumerate(bits):
-        at = Powers(_LN2 * (R * (1 - items) - letters * constants), queries)
+        at = Powers(LN2 * (R * (1 - items) - letters * constants), queries)
         found[i] = [recalls.weight @ at.at(recalls.log_t) for recalls in forms]
     return found
 
@@ -276,8 +275,8 @@ def _chosen_shares(recalls: Recalls) -> list[float]:
 def _on_a_grid(buffer: bytes, shape: tuple[int, int]) -> Reals:
     """D(Q||P), D(Q_X||P_X) and D(Q_Y||P_Y) of distributions of all kinds, among them P, shape (K, 3)."""
     joint = np.frombuffer(buffer).reshape(shape)
-    turned = joint.shape[0] < joint.shape[1]
-    table = joint.T if turned else joint
+    transposed = joint.shape[0] < joint.shape[1]
+    table = joint.T if transposed else joint
     letters = table.shape[1]
     steps = _GRID[letters]
     counts = np.array(list(itertools.product(range(steps + 1), repeat=letters - 1)), float)
@@ -286,7 +285,7 @@ def _on_a_grid(buffer: bytes, shape: tuple[int, int]) -> Reals:
     b = np.column_stack([steps - counts.sum(axis=1), counts]) / steps
     found = [_divergences(table, _nearest(table, other, b)) for other in _OTHERS]
     every = np.concatenate([np.zeros((1, 3)), *found])
-    return every[:, [0, 2, 1]] if turned else every
+    return every[:, [0, 2, 1]] if transposed else every
 
 
 def _multipliers(

@@ -46,6 +46,8 @@ _ROUNDING: Final = (
 _FINE: Final = 1e-4
 _ROUGH: Final = 1e-3
 """Tolerances in loss of the single-letter curve."""
+_MOST_LETTERS: Final = 5
+"""Letters of query or item up to which the single-letter curve is used: of six letters a slope takes half a minute."""
 _NO_BITS: Final = 1e-300  # of which half is still a number
 _MOST_LINES: Final = 13
 """Lines that are chosen at shares which divide the reward evenly."""
@@ -175,7 +177,7 @@ def sequence_rewards(
         for one in (np.minimum(kept, known), known)
     )
     rewards = {"rank rate": by_rank, "items stored whole": whole}
-    if n == 1 and _memoryless.covered(joint):
+    if n == 1 and min(joint.shape) <= _MOST_LETTERS:
         # R bits of any notion carry at most R bits of information. The lower end of the curve is the bound, whatever the
         # tolerance: a rough one where a fine one takes ten seconds for each number of bits.
         of_all = "shared" if encoder == "shared" else "joint"

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtri_exp
 
+from rdsim.information import LN2
 from rdsim.limits.converses._recalls import Reals
 
-_LN2: Final = math.log(2.0)
 _REACH: Final = 13.0
 """Standard deviations of a unit normal beyond which less than 1e-38 of it lies: the table ends there."""
 _CELL: Final = 0.125
@@ -58,7 +58,7 @@ class Tails:
     def __init__(self, correlation: float, r: Reals) -> None:
         self.rho, self.r = correlation, np.asarray(r, float)
         self.sigma = math.sqrt((1 - correlation) * (1 + correlation))
-        self.log_q = -self.r * _LN2
+        self.log_q = -self.r * LN2
         self.b = -ndtri_exp(self.log_q)
         self.mean = correlation * np.exp(
             -0.5 * self.b**2 - 0.5 * math.log(2 * math.pi) - self.log_q
@@ -124,8 +124,8 @@ class Tails:
 
     def log_ratio(self, r: float, log_t: Reals) -> Reals:
         """Ln of the likelihood ratio at the edge of the list of share t, for a codeword of r bits."""
-        b, a = -ndtri_exp(-r * _LN2), -ndtri_exp(log_t)
-        return np.asarray(log_ndtr((self.rho * a - b) / self.sigma) + r * _LN2)
+        b, a = -ndtri_exp(-r * LN2), -ndtri_exp(log_t)
+        return np.asarray(log_ndtr((self.rho * a - b) / self.sigma) + r * LN2)
 
     def worth(self, log_gamma: Reals) -> Reals:
         r"""Return $F_\gamma(r)$, shape of gamma followed by (r,).

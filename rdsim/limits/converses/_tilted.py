@@ -24,13 +24,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri_exp
 
+from rdsim.information import LN2
 from rdsim.limits.converses._code_lengths import tents
 from rdsim.limits.converses._information import LEAST_MULTIPLIER, Items, peak
 from rdsim.limits.converses._recalls import Reals
 from rdsim.limits.converses._tails import Tails
 from rdsim.ranking.tails.contour import Complexes, Contour, contour
 
-_LN2: Final = math.log(2.0)
 _LOWEST: Final = -4.0
 """ln of the least threshold gamma: it adds at most e^-4, two per cent, to the recall, also of a list of all items."""
 _FINENESS: Final = 0.08
@@ -142,7 +142,7 @@ def _information(
     A geometric grid of multipliers lambda, then points between the best ones and their neighbours. Any lambda gives a
     bound, so that the search can only loosen it.
     """
-    nats = np.add.outer([0.5 * np.sum(1 / s - 1 + np.log(s)) for s in tilts], bits * _LN2)
+    nats = np.add.outer([0.5 * np.sum(1 / s - 1 + np.log(s)) for s in tilts], bits * LN2)
     # The bits take between a 30th and two thirds of the recall; other multipliers are never the best.
     least = nats.min(axis=0)
     high = 0.67 / max(float(least.min()), 0.1)
@@ -210,15 +210,13 @@ def _hull(r: float, lengths: Reals, log_gamma: Reals) -> Reals:
 
     def log2_chord(r: Reals, F: Reals) -> Reals:
         with np.errstate(divide="ignore"):  # what is worth nothing
-            return np.asarray(
-                np.log2(np.maximum(F - junk, 0.0)) - r - np.log2(-np.expm1(-r * _LN2))
-            )
+            return np.asarray(np.log2(np.maximum(F - junk, 0.0)) - r - np.log2(-np.expm1(-r * LN2)))
 
     # From each length on: its own point, the apex beyond it, and those of all longer ones.
     chord = log2_chord(rows.r, worth)
     chord[:, :-1] = np.maximum(chord[:, :-1], log2_chord(at, height))
     best = np.maximum.accumulate(chord[:, ::-1], axis=1)[:, ::-1][:, ::_PARTS_OF_LENGTH]
-    hull = junk - np.expm1(-lengths * _LN2) * np.exp2(best + lengths)
+    hull = junk - np.expm1(-lengths * LN2) * np.exp2(best + lengths)
     # What is at least as long is worth no less, and nothing more than one.
     return np.asarray(np.minimum(np.maximum.accumulate(hull, axis=1), 1.0))
 

@@ -9,7 +9,6 @@ $h_M$ is concave: of N codewords equal ones are the best, and codewords of R bit
 concave hull of $2^r h_M(2^{-r})$ at R.
 """
 
-import math
 from typing import Final
 
 import jax.numpy as jnp
@@ -17,13 +16,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.information import LN2
 from rdsim.limits._supporting_lines import lower_hull
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss
 from rdsim.transformations import on_host
 
-_LN2: Final = math.log(2.0)
 _RATES: Final = ("fixed_length", "entropy")
 _STEPS: Final = 8192  # steps of the grid of lengths over which the hull is taken
 _LONGER: Final = 30.0
@@ -66,7 +65,7 @@ def codebook_loss(
     R = np.asarray(validation.interval("bits", bits, low=0.0, high=1e4), float)
     validation.choice("rate", rate, _RATES)
     if rate == "fixed_length":
-        tied = -R.reshape(R.shape + (1,) * size.ndim) * _LN2
+        tied = -R.reshape(R.shape + (1,) * size.ndim) * LN2
         return jnp.asarray(expected_loss(size, loss, log_a=-np.inf, log_e=tied))
     found = [_averaged(float(one), loss, R) for one in size.ravel()]
     stacked = np.stack(found, axis=-1) if found else np.zeros((*R.shape, 0))
@@ -76,7 +75,7 @@ def codebook_loss(
 def _averaged(size: float, loss: Loss, R: np.ndarray) -> np.ndarray:
     """Bound the loss of codewords of R bits on average: the lower convex hull over lengths, shape of R."""
     length = np.linspace(0.0, size + _LONGER, _STEPS + 1)
-    least = np.asarray(expected_loss(size, loss, log_a=-np.inf, log_e=-length * _LN2))
+    least = np.asarray(expected_loss(size, loss, log_a=-np.inf, log_e=-length * LN2))
     # The loss falls with the length: with that of the longer end in every step the hull lies below it everywhere. No
     # codeword has a loss below zero.
     value = np.append(least[1:-1], [0.0, 0.0])

@@ -150,8 +150,7 @@ def skew_bound(
     size = validation.interval("log2_size", log2_size, low=1.0, high=1e5, ndim=0)
     most = math.inf if validation.is_traced(size) else float(size) + _ROUNDING
     H = validation.interval("entropies", entropies, low=0.0, high=most, ndim=1)
-    if H.size == 0:
-        raise ValueError("entropies must have at least one target, got shape (0,)")
+    validation.not_empty("entropies", H)
     known = validation.interval("information", information, low=0.0)
     if known.shape not in ((), H.shape):
         raise ValueError(f"information must be a scalar or of shape {H.shape}, got {known.shape}")

@@ -111,12 +111,7 @@ def entropy_difference(variances: ArrayLike) -> Float[Array, ""]:
 
 
 def _variances(variances: ArrayLike) -> Float[Array, " k"]:
-    array = validation.interval(
-        "variances", variances, low=0.0, high=math.inf, open_low=True, open_high=True, ndim=1
-    )
-    if array.size == 0:
-        raise ValueError("variances must have at least one modality, got shape (0,)")
-    return array
+    return validation.not_empty("variances", validation.positive("variances", variances, ndim=1))
 
 
 @jax.jit

@@ -57,8 +57,7 @@ def retrieval_metrics(
     limited = limit_flag(limit_k_to_size)
     refused = without_positives == "error"
     given = judged(scores, positives, retrieved, need_positives=refused)
-    if 0 in given.scores.shape:
-        raise ValueError(f"scores must hold at least one query, got shape {given.scores.shape}")
+    validation.not_empty("scores", given.scores)
     if isinstance(k, str) or not np.iterable(k):
         raise TypeError(f"k must be a sequence of integers, got {k!r}")
     lengths = [validation.integer("k", entry, low=1) for entry in k]

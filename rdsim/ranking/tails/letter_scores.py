@@ -20,7 +20,7 @@ ON_LATTICE: Final = 1e-9
 """Fraction of the widest difference of letter values below which a difference counts as zero."""
 MOST_LEVELS: Final = 4096
 """Most levels of a letter's score on a lattice; with more the sum counts as one without a lattice."""
-MOST_LETTERS: Final = 1e9
+MOST_LETTERS: Final = 10**9
 """Most letters in a sum; a larger number is taken for a mistake."""
 TIED: Final = 1e-6
 """Fraction of a step (without a lattice: 1e-12 of the range) within which a sum equals a threshold."""

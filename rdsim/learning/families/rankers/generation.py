@@ -19,11 +19,9 @@ from rdsim import validation
 from rdsim.learning.families.pairs import ItemPairs
 from rdsim.learning.families.shared_latent import log_normal
 from rdsim.learning.training.learner import LossAndRecord
-from rdsim.learning.training.networks import MLP, architecture
+from rdsim.learning.training.networks import MLP, architecture, bounded_precisions
 
 _COMPONENTS: Final = 4
-_LARGEST_LOG: Final = 8.0
-"""Largest size of the log of a precision: a tanh bounds it smoothly."""
 
 
 class ItemGenerator(nnx.Module):
@@ -68,8 +66,7 @@ class ItemGenerator(nnx.Module):
         J = self.components
         weights = jax.nn.log_softmax(outputs[:J])
         means, logs = jnp.split(outputs[J:].reshape(J, -1), 2, axis=1)
-        precisions = jnp.exp(_LARGEST_LOG * jnp.tanh(logs / _LARGEST_LOG))
-        each = log_normal(points[:, None], means, precisions)
+        each = log_normal(points[:, None], means, bounded_precisions(logs))
         return jax.nn.logsumexp(weights + each, axis=1)
 
     def compare(self, queries: Any, points: Any) -> Float[Array, "n m"]:

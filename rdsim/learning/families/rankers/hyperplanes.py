@@ -13,7 +13,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from rdsim.learning.families.cca import CanonicalMap, as_they_are, canonical_maps, side_by_side
+from rdsim.learning.families.cca import (
+    CanonicalMap,
+    analysed_pairs,
+    canonical_maps,
+    varying_columns,
+)
 from rdsim.learning.families.hashing import SignScores, sign_code
 from rdsim.learning.families.pairs import ItemPairs, System
 from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, SignDigits
@@ -50,10 +55,9 @@ def hyperplane_family(
 
     """
     del schedule
-    queries, items = data.sample[:2]
-    of_items, of_queries = canonical_maps(
-        (as_they_are, None), (side_by_side, None), (queries, items)
-    )
+    items = data.sample[1]
+    with analysed_pairs():
+        of_items, of_queries = canonical_maps(*varying_columns(data), data.sample[:2])
     planes = jax.random.normal(keys[0], (of_items[1][2].shape[1], max(bits)))
     systems: list[System] = []
     for b in bits:

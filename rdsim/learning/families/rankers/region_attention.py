@@ -39,7 +39,7 @@ from rdsim.learning.families.reranking import CANDIDATES
 from rdsim.learning.families.stored import LongCode, ProductDigits
 from rdsim.learning.families.stored.embedded_codes import embedded_points, module_method
 from rdsim.learning.families.stored_embeddings import StoredScores, checked_bits, stored_systems
-from rdsim.learning.training.networks import MLP, architecture
+from rdsim.learning.training.networks import MLP, architecture, unit_length
 from rdsim.learning.training.schedule import Schedule
 from rdsim.simulation.coded_items import Decoder
 
@@ -100,17 +100,18 @@ class RegionAttention(nnx.Module):
         self.word_network = MLP((word_size, *hidden, dimension), rngs)
         # The concatenated score starts as the averaged one.
         self.weights = nnx.Param(jnp.full((2 * dimension,), 0.5, jnp.float32))
+        # Cosines differ by about one: attention starts soft, and scores tell items of a batch apart.
         self.log_sharpness = nnx.Param(jnp.asarray(math.log(4.0), jnp.float32))
         self.log_temperature = nnx.Param(jnp.asarray(math.log(0.1), jnp.float32))
 
     def embed_items(self, items: Float[Array, "n i"]) -> Float[Array, "n e"]:
         """Region vectors of items (N, R d), one after the other, shape (N, R e)."""
         points = jnp.asarray(items, jnp.float32).reshape(len(items), self.regions, -1)
-        return _unit(self.region_network(points)).reshape(len(items), -1)
+        return unit_length(self.region_network(points)).reshape(len(items), -1)
 
     def embed_words(self, queries: Float[Array, "n m d"]) -> Float[Array, "n m e"]:
         """Word vectors of queries (N, M, d)."""
-        return _unit(self.word_network(jnp.asarray(queries, jnp.float32)))
+        return unit_length(self.word_network(jnp.asarray(queries, jnp.float32)))
 
     def attention(
         self, queries: Float[Array, "n m d"], stored: Float[Array, "k e"]
@@ -154,11 +155,6 @@ class RegionAttention(nnx.Module):
     def _attention(self, similarities: Float[Array, "n k r m"]) -> tuple[Array, Array]:
         sharp = jnp.exp(self.log_sharpness[...]) * similarities
         return jax.nn.softmax(sharp, axis=-2), jax.nn.softmax(sharp, axis=-1)
-
-
-def _unit(points: Float[Array, "... e"]) -> Float[Array, "... e"]:
-    # The gradient of a norm is not finite at zero.
-    return points / jnp.sqrt(jnp.sum(points**2, axis=-1, keepdims=True) + 1e-12)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,14 +32,18 @@ from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored.embedded_codes import module_method
 from rdsim.learning.families.stored_embeddings import checked_bits, quantized_system, stored_systems
 from rdsim.learning.training.learner import LossAndRecord
-from rdsim.learning.training.networks import MLP, architecture, of_each, stacked_networks
+from rdsim.learning.training.networks import (
+    MLP,
+    architecture,
+    bounded_precisions,
+    of_each,
+    stacked_networks,
+)
 from rdsim.learning.training.schedule import Schedule
 
 READINGS: Final = ("padding", "prediction", "experts")
 _RIDGE: Final = 1e-6
 """Added to the covariance of the queries, relative to its mean variance."""
-_LARGEST_LOG: Final = 8.0
-"""Largest size of the log of a precision, bounded smoothly by a tanh."""
 
 
 def present(queries: Any) -> Bool[Array, "... k"]:
@@ -120,7 +124,7 @@ class ExpertEncoder(nnx.Module):
         x, v = jnp.asarray(queries, jnp.float32), jnp.asarray(stored, jnp.float32)
         there = present(x)[..., None]
         eta, logs = jnp.split(of_each(self.experts, x), 2, axis=-1)
-        precision = jnp.exp(_LARGEST_LOG * jnp.tanh(logs / _LARGEST_LOG))
+        precision = bounded_precisions(logs)
         eta, precision = (jnp.sum(jnp.where(there, part, 0.0), axis=1) for part in (eta, precision))
         return eta @ v.T - 0.5 * precision @ (v**2).T
 

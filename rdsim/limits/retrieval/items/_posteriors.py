@@ -25,7 +25,7 @@ from rdsim.limits._simplices import least_difference
 from rdsim.limits.retrieval.items._pricing import Upper
 from rdsim.limits.retrieval.items._ranks import Queries, Steps
 
-MOST_LETTERS: Final = 4
+MOST_LETTERS: Final = 5
 """Most letters of an item: the search of all posteriors covers a simplex, whose cells grow like a power of the letters."""
 _ROUNDS: Final = 6
 """Posteriors that are added to those of the channel, one at a time."""
@@ -33,7 +33,7 @@ _MOST: Final = 200_000
 """Simplices at a time, some seconds of work for sixteen classes."""
 _FEW_GROUPS: Final = 300
 """Groups of ranks of all classes up to which the linear programme is solved, some ten seconds."""
-_GRID: Final = {2: 100, 3: 18, 4: 7}
+_GRID: Final = {2: 100, 3: 18, 4: 7, 5: 5}
 """Steps of a probability on the grid of posteriors, by the letters."""
 _PROGRAMMES: Final = 2
 """Linear programs that are solved; the worst posterior of each is a column of the next."""
@@ -151,7 +151,8 @@ def _from_channel(problem: _Dual, joint: np.ndarray) -> float:
         theta = linprog(py, A_ub=-met, b_ub=-height, bounds=(-1e6, 1e6)).x
         excess, at = problem.excess(lines, theta)
         least = min(least, problem.masses(beta) + float(theta @ py) + excess)
-        if excess <= problem.tolerance:
+        # What the search leaves open is a part of the excess: below twice that nothing is left to gain.
+        if excess <= 2 * problem.tolerance:
             break
         met = np.vstack([met, at])
         height = np.append(height, problem.height(lines, at[None]))

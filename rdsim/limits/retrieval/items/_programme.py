@@ -32,6 +32,8 @@ _MOST_CLASSES: Final = 5
 """Classes of queries up to which strategies can be searched,"""
 _ROUGH: Final = 1e-3
 """but not of as many as that for a gap, bits, that posteriors leave in a tenth of the time."""
+_SEARCHED: Final = 0.25
+"""Part of the tolerance that the search of all posteriors may leave open: of five letters its time grows as the square of one over that."""
 _FIRST_STRATEGIES: Final = 700
 """Strategies of the first, coarsest groups: 8 groups for three classes, 5 for four, 2 for nine."""
 _WORKING: Final = 6_000
@@ -177,7 +179,7 @@ def _by_posteriors(
     size = 1.0 / max(float(below.length[half].sum()), 1e-300)
     towards = queries.py * (1.0 + queries.direction)
     (found,) = alternated(problem, towards, size, np.array([multiplier]))
-    nats = 0.1 * tolerance * np.log(2.0)
+    nats = _SEARCHED * tolerance * np.log(2.0)
     channels, value = _posteriors.solve(queries, problem.above, found, multiplier, nats)
     return channels, problem.rewards.above.whole + multiplier * value
 

@@ -17,11 +17,14 @@ over a working set of strategies (`_interior_point`), and the maximum over all i
 bound (`_pricing`).
 """
 
+import itertools
 from typing import Final, NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
 
+_MOST_PLACES: Final = 2**63 - 1
+"""Largest number of places that integers of 64 bits can tell apart."""
 _UNUSED: Final = 1e-10
 """Mass below which the interior point leaves strategies that are not in use."""
 
@@ -90,7 +93,7 @@ def first_strategies(problem: Problem, most: int) -> np.ndarray:
     """
     sizes = [m.size for m in problem.mass]
     if np.prod(sizes, dtype=float) <= most:
-        return np.stack(np.unravel_index(np.arange(int(np.prod(sizes))), sizes), axis=1)
+        return np.array(list(itertools.product(*map(range, sizes))))
     # The comonotone plan (all quantiles equal) and the plan of the stored letter: each meets the prescribed masses, so
     # that the linear program over the working set is feasible from the start.
     ends = [np.minimum(np.append(0.0, np.cumsum(m)), 1.0) for m in problem.mass]
@@ -152,9 +155,19 @@ def children(
 
 
 def distinct(strategies: np.ndarray, sizes: list[int]) -> np.ndarray:
-    """Sort strategies and drop repetitions: by their place among all, twenty times as fast as by rows."""
-    places = np.unique(np.ravel_multi_index(strategies.T, sizes))
-    return np.stack(np.unravel_index(places, sizes), axis=1)
+    """Sort strategies and drop repetitions: by their place among all, ten times as fast as by rows.
+
+    There may be more than 2^63 strategies. Where the next class would pass that, the places met so far are numbered
+    anew in their order, which keeps the order of the rows.
+    """
+    place, count = np.zeros(len(strategies), np.int64), 1
+    for groups, size in zip(strategies.T, sizes, strict=True):
+        if count * size > _MOST_PLACES:
+            met, place = np.unique(place, return_inverse=True)
+            count = met.size
+        place, count = place * size + groups, count * size
+    _, first = np.unique(place, return_index=True)
+    return np.asarray(strategies[first])
 
 
 def _overlaps(coarse: np.ndarray, fine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
