@@ -9,10 +9,12 @@ achievable, and by weak duality $R \ge -\log_2 (Z(\lambda)/M) - \lambda D / \ln 
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
@@ -46,6 +48,11 @@ _LAST_DIGIT: Final = 2.0**-52
 _SUMMATION_ERROR: Final = 2e-13
 """Bits by which log2 Z may be off, as tests/limits/test_rank.py measures against long sums."""
 
+_LEAST_REACH: Final = 64
+"""Bound of log2 M up to which one program serves all sizes. The panels beyond the first ranks, which are always summed,
+cost a tenth of a call up to there."""
+_PORTION: Final = 4
+"""Targets of one compiled call: a scalar then takes a millisecond more, and a list of another length no second."""
 _TRACED_REACH: Final = 1024
 """Largest log2 M where the size is traced, so that its value is not known."""
 
@@ -113,22 +120,47 @@ def _checked_rank_bounds(
     """Check the rest, and bound the rate at each target loss, or the loss at each target rate."""
     parsed = parse_loss(loss)
     size = validation.log2_size(log2_size)
-    target, size = jnp.broadcast_arrays(target, size)
-    lower, upper = _rank_bounds(
-        target.ravel(), size.ravel(), parsed, _reach_of(size), by_rate=by_rate
+    kernel = functools.partial(
+        _rank_bounds, loss=parsed, reach=_reach_of(size, parsed), by_rate=by_rate
     )
-    lower, upper = jnp.reshape(lower, target.shape), jnp.reshape(upper, target.shape)
+    if validation.is_traced(target, size):
+        target, size = jnp.broadcast_arrays(target, size)
+        lower, upper = kernel(target.ravel(), size.ravel())
+        lower, upper = lower.reshape(target.shape), upper.reshape(target.shape)
+    else:
+        lower, upper = _in_portions(kernel, *np.broadcast_arrays(target, size))
     return Certified(value=upper, lower=lower, upper=upper, tolerance=jnp.array(TOLERANCE))
 
 
-def _reach_of(log2_size: Float[Array, "..."]) -> int:
+def _in_portions(
+    kernel: Callable[..., tuple[Array, Array]], target: np.ndarray, size: np.ndarray
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Compute the bounds of `_PORTION` targets at a time: one program serves lists of every length.
+
+    The last target is repeated to fill the last portion; what it gives is cut off again.
+    """
+    padded = np.pad(
+        [target.ravel(), size.ravel()], ((0, 0), (0, -target.size % _PORTION)), mode="edge"
+    )
+    found = [kernel(*portion) for portion in zip(*padded.reshape(2, -1, _PORTION), strict=True)]
+    lower, upper = (
+        jnp.asarray(np.concatenate(parts)[: target.size].reshape(target.shape))
+        for parts in zip(*found, strict=True)
+    )
+    return lower, upper
+
+
+def _reach_of(log2_size: Float[Array, "..."], loss: RankLoss) -> int:
     """Return a power of two that bounds log2 M, the only static information about the sizes.
 
-    The sum over ranks needs more nodes for larger databases; few powers of two mean few compilations.
+    The sum over ranks needs more nodes for larger databases; few powers of two mean few compilations. Losses of two
+    values have two nodes at every size.
     """
     if validation.is_traced(log2_size):
         return _TRACED_REACH
-    return 1 << max(math.ceil(math.log2(float(jnp.max(log2_size)) + 1e-9)), 3)
+    if loss.is_two_valued:
+        return _LEAST_REACH
+    return max(1 << math.ceil(math.log2(float(np.max(log2_size)) + 1e-9)), _LEAST_REACH)
 
 
 @functools.partial(jax.jit, static_argnames=("loss", "reach", "by_rate"))
