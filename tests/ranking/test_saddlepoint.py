@@ -65,6 +65,17 @@ def test_C15_saddlepoint_is_within_one_per_cent_from_50_letters_on(source, share
     assert (found.log_tie[~matters] < tail[k][~matters] - 9.0).all()
 
 
+def test_C15_a_value_the_sum_cannot_take_where_the_terms_of_second_order_cancel():
+    """Four below the greatest value, 1304, only 1302 and 1300 are taken: skewness and excess give the expansion .99."""
+    levels, counts = np.array([[0, 0, 2], [20, 3, 0]]), np.array([2, 65])
+    pmf = np.array([[1 / 3, 1 / 3, 1 / 3], [0.146, 0.366, 0.488]])
+    tail, point = log_tails(distribution_of_sum(levels, pmf, counts))
+    k = np.resize(np.arange(1300, 1305), THRESHOLDS)
+    found = saddlepoint_tail(levels * 1.0, pmf, counts, k * 1.0)
+    np.testing.assert_allclose(found.log_tail, tail[k], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.log_tie, point[k], rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize(("n", "p"), [(50, 0.5), (50, 0.1), (1000, 0.1), (1000, 0.01)])
 def test_C15_second_order_holds_for_binary_letters_where_first_order_does_not(n, p):
     k = np.unique(np.round(n * np.array([p + 0.04, 0.3, 0.5, 0.7, 0.9, 0.96])))[-6:]

@@ -2,7 +2,8 @@ r"""Integrals of a tilted characteristic function along a line: what the saddlep
 
 $$\frac{1}{2\pi} \int e^{K(\theta + i\omega) - (\theta + i\omega) t}\, g(\theta + i\omega)\, d\omega,$$
 
-by the midpoint rule, with g that of `saddlepoint`.
+by the midpoint rule, with g that of `saddlepoint`. On a lattice the rule is a discrete Fourier transform: with two
+frequencies for every value that the sum can take it is exact but for rounding.
 """
 
 import math
@@ -48,11 +49,21 @@ def line_integrals(
     unit = 1 / jnp.sqrt(jnp.where(cumulants.variance > 0, cumulants.variance, 1.0))
     step = jnp.where(sums.step > 0, sums.step, 1.0)
     needed = jnp.ceil(jnp.maximum(jnp.pi / step / (_SPACING * unit), _CHUNK))
+    # Half of the period is integrated: so many frequencies tell all values of the range from one another. Fewer see
+    # those that lie a period away as well, which have no mass where the tilted sum is about normal.
+    every_value = jnp.ceil((sums.highest - sums.lowest) / step / 2) + 1
+    needed = jnp.where(every_value <= _FREQUENCIES, jnp.maximum(needed, every_value), needed)
     fits = (sums.step > 0) & (needed <= _FREQUENCIES)
     spacing = jnp.where(fits, jnp.pi / step / needed, _SPACING * unit)
     needed = jnp.where(fits, needed, _FREQUENCIES)
     p = jax.vmap(letter_scores.tilted, (None, 0))(sums, tilts)
     centred = jnp.where(p > 0, sums.values - jnp.sum(p * sums.values, -1, keepdims=True), 0.0)
+
+    # On a lattice g is a geometric series over all points beyond the level. It is cut after the last one that the sum
+    # can take, for a longer one would reach the points a period away.
+    beyond = jnp.where(tilts[0] < 0, -1.0, 1.0)
+    end = jnp.where(tilts[0] < 0, sums.lowest, sums.highest) - letter_scores.mean_of(sums)
+    reach = step * jnp.round(beyond * (end - levels[0]) / step + 0.5)
 
     # The midpoint rule; over the whole period of a lattice it converges exponentially.
     def add(chunk: Array, total: Float[Array, "2 2 b"]) -> Float[Array, "2 2 b"]:
@@ -63,7 +74,8 @@ def line_integrals(
         log_phi = jnp.sum(sums.counts * (size + 1j * jnp.angle(letters)), axis=-1)
         s = tilts[0] + 1j * frequency[:, 0]
         half = jnp.clip(tilts[0] * step / 2, -350.0, 350.0) + 0.5j * frequency[:, 0] * step
-        g = jnp.where(sums.step > 0, step / (2 * jnp.sinh(half)), 1 / s)
+        series = step / (2 * jnp.sinh(half)) * (1 - jnp.exp(-beyond * s * reach))
+        g = jnp.where(sums.step > 0, series, 1 / s)
         g = jnp.stack([g, jnp.broadcast_to(step.astype(g.dtype), g.shape)], axis=1)
         whole = (jnp.exp(log_phi + 1j * frequency * ahead) * g).real
         whole = jnp.where(node < needed, whole, 0.0)
