@@ -45,8 +45,9 @@ _LARGEST_BETA: Final = 40.0
 """log2 M up to which M - K is exact in float64, and the incomplete beta function gives a miss."""
 _TABLE: Final = 1024
 """Probabilities a at which a loss is tabulated."""
-_INDEPENDENT: Final = 1e-40
-"""c^2 below which a mode counts as independent of its description: a loss then changes by less than c."""
+_INDEPENDENT: Final = 1e-20
+"""c^2 below which a mode counts as independent of its description. A loss changes by less than c = 1e-10 then, where
+the rounding of its integrals, some 1e-19 / c, would change it by more."""
 _NATS: Final = 45.0
 """The table starts so many nats below the probability that gives one winner in the database; the loss there is 1e-19."""
 
