@@ -356,7 +356,7 @@ def test_without_results_a_visible_note_stands_in(tmp_path, monkeypatch):
 # What may stand in a page: settings, bounds that are asked for, versions and the numbers of theorems.
 TYPED = {
     "README.md": {"3.11", "3.13", "0.10", "0.12", "2509.11054", "2.0"},
-    "CHANGELOG.md": {"0.1", "0.2", "0.12", "1.0"},
+    "CHANGELOG.md": {"0.1", "0.12", "1.0"},
     "CONTRIBUTING.md": set(),
     "docs/index.md": {"3.11"},
     "docs/gallery.md": set(),
@@ -373,6 +373,7 @@ TYPED = {
 @pytest.mark.parametrize("page", TYPED)
 def test_no_measured_number_is_typed(page):
     text = (ROOT / page).read_text(encoding="utf-8")
+    text = re.sub(r"^## \d+\.\d+\.\d+ .*$", "", text, flags=re.MULTILINE)  # a released version
     # `make coverage` writes its own table, which tests/test_readme.py compares with what was measured.
     text = re.sub("<!-- coverage.*?end of coverage -->", "", text, flags=re.DOTALL)
     prose = re.sub(r"```.*?```|\{\{.*?\}\}|\$.*?\$|\]\(.*?\)|`.*?`", "", text, flags=re.DOTALL)
