@@ -49,6 +49,32 @@ def system(n):
     pairs = learning.array_pairs(key, x[:, :n], y, held_out=128)
     (found,) = learning.fit_family(key, "CCA", pairs, bits=(6,))
     return learning.held_out_point(key, found, x[:, :n], y).losses["reciprocal_rank"].mean
+def as_it_is(parameters, item):
+    return item
+def first_ones(parameters, query):
+    return query[..., 0, :] @ parameters
+def linear(n):
+    x, y = vectors(n)
+    found = learning.quantized_system(key, (as_it_is, None), (first_ones, np.eye(16)[:n]), y, 6)
+    return learning.held_out_point(key, found, x[:, :n], y).losses["reciprocal_rank"].mean
+def trained(n):
+    from flax import nnx
+    class LinearMaps(nnx.Module):
+        def __init__(self, *, query_size, item_size, rngs):
+            self.of_queries = nnx.Linear(query_size, 4, rngs=rngs)
+            self.of_items = nnx.Linear(item_size, 4, rngs=rngs)
+        def embed_items(self, items):
+            return self.of_items(items)
+        def compare(self, queries, stored):
+            return -((self.of_queries(queries[:, 0])[:, None] - stored) ** 2).sum(axis=-1)
+        def scores(self, queries, items):
+            return self.compare(queries, self.embed_items(items))
+    x, y = vectors(n)
+    pairs = learning.array_pairs(key, x[:, :n], y, held_out=128)
+    learner = learning.ContrastiveLearner(build=learning.architecture(LinearMaps, query_size=n, item_size=16))
+    (model,) = learning.fitted_models(key, learner, pairs, learning.Schedule(steps=100))
+    (found,) = learning.stored_systems(key, model, pairs.sample[1], (6,))
+    return learning.held_out_point(key, found, x[:, :n], y).losses["reciprocal_rank"].mean
 def item_code(n):
     means = generator.normal(size=(n, 2))
     source = sources.gaussian_mixture(table(n), means, np.full(n, 0.1), query_noise=[0.2])
@@ -63,7 +89,12 @@ def timed(call, n):
     return time.perf_counter() - start[0], time.process_time() - start[1]
 """
 """What no call is charged with: imports, and the functions that make arguments."""
-_ALSO_IMPORTED = {"report(": "embeddings", "system(": "learning"}
+_ALSO_IMPORTED = {
+    "report(": "embeddings",
+    "system(": "learning",
+    "linear(": "learning",
+    "trained(": "learning",
+}
 """Packages that take longer to import, by what needs them."""
 
 CALLS = {
@@ -151,6 +182,8 @@ CALLS = {
     ),
     "embeddings.with_models": "embeddings.with_models(key, report(n)).values('mrr')",
     "learning.array_pairs, learning.fit_family, learning.held_out_point": "system(n)",
+    "learning.quantized_system": "linear(n)",
+    "learning.architecture, learning.fitted_models, learning.stored_systems": "trained(n)",
 }
 """How each function that the README or a tutorial names is called for a size n; 4 first, then 5, a new shape."""
 
