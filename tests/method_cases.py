@@ -191,6 +191,7 @@ EXEMPT_CLASSES: Final = {
     "embeddings.System": "says at which numbers of bits a code is fitted",
     "embeddings.Vectors": "rows of files on the host, chosen by their numbers",
     "codes.StoredCode": INTERFACE,
+    "learning.DualEncoderFamily": "its learner is a field, the function that makes what is trained, and no method",
     **{
         f"learning.{name}": NETWORK
         for name in (
