@@ -1,5 +1,7 @@
 """Frontier: bits per item against loss, converses as lines and random codes as points."""
 
+from typing import Any, Final
+
 import xarray
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -13,6 +15,7 @@ CAPTION = (
     "of rate. Marked lines: exact averages over random codes. Crosses: linear codes of 16 to 64 letters."
 )
 NAMES = {"reciprocal_rank": "reciprocal-rank loss 1 − MRR", "error": "error probability"}
+CROSS: Final[dict[str, Any]] = {"marker": "x", "color": "black", "markersize": 4, "linestyle": ""}
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
@@ -46,7 +49,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             if name == "error" and size in dataset.linear_size:
                 linear = dataset.sel(linear_size=size)
                 lost = 1 - linear.recall_linear
-                axis.plot(lost, linear.linear_bits, "x", color="black", markersize=4)
+                axis.plot(lost, linear.linear_bits, **CROSS)
             axis.set_yscale("log", base=2)
             axis.set(xlim=(-0.02, 1.02), ylim=(1, 2 * float(dataset.bits.max())))
             axis.yaxis.set_major_formatter("{x:g}")
@@ -82,4 +85,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         columnspacing=1.2,
         handlelength=1.8,
     )
+    alone = Line2D([], [], color="gray", linestyle=":", linewidth=0.5, label="rank rate alone")
+    crosses = Line2D([], [], label="linear codes", **CROSS)
+    axes[-1, 0].legend(handles=[alone, crosses], loc="lower left", handlelength=1.2)
     return figure
