@@ -26,9 +26,8 @@ from rdsim.files import locked
 SWITCH: Final = "RDSIM_CACHE"
 """Environment variable: a folder for the compiled programs, or "off"."""
 _MOST_BYTES: Final = 512 * 1024**2  # of shared programs; the oldest are removed first
-_LEAST_SECONDS: Final = (
-    0.1  # of compilation, for a program to be kept: reading one takes milliseconds
-)
+_LEAST_SECONDS: Final = 0.1
+"""Least time of compilation of a program that is kept: reading one takes milliseconds."""
 
 _folders: tuple[Path, Path] | None = None
 """The folder of this process, and the shared one."""

@@ -81,9 +81,8 @@ class Checkpoints:
         """Remove every checkpoint of this name, those of other data or code too."""
         for folder in self.parent.glob(f"{self.name}-*"):
             shutil.rmtree(folder)
-        with contextlib.suppress(
-            OSError
-        ):  # not empty, for others have checkpoints there, or not there at all
+        # The folder of all runs may hold checkpoints of others, or another run may have removed it.
+        with contextlib.suppress(OSError):
             self.parent.rmdir()
 
     def noting_what_is_kept(self) -> AbstractContextManager[None]:

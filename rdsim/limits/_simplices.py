@@ -38,9 +38,8 @@ def least_difference(
 
     """
     corners = np.eye(letters)[None]
-    at_corner = subtracted(
-        corners
-    )  # G at the corners, of which a half has one that its simplex did not have
+    # G at the corners is kept: each half of a simplex has one corner that the whole did not have.
+    at_corner = subtracted(corners)
     pairs = np.array([(i, j) for i in range(letters) for j in range(i)], int).reshape(-1, 2)
     known, best, settled = math.inf, corners[0].mean(axis=0), math.inf
     for _ in range(_DEPTH * max(letters - 1, 1) + 1):

@@ -8,8 +8,8 @@ $$\frac{\rho_i'^2}{1 - \rho_i'^2} = s \, \frac{\rho_i^2}{1 - \rho_i^2},$$
 is found by bisection such that unlimited bits reproduce the best MRR that was measured.
 
 Of several targets a query, P of them on average, every one is correlated with the query as these say, and they are
-independent given the query (C31), whatever their grades. What no code has then is bounded by groups: the P items of a query are one item
-of P R bits, of which their mean says all that there is to say, with correlations
+independent given the query (C31), whatever their grades. What no code has then is bounded by groups: the P items of
+a query are one item of P R bits, of which their mean says all that there is to say, with correlations
 
 $$\frac{P \rho_i^2}{1 + (P - 1) \rho_i^2}$$
 

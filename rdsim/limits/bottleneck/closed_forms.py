@@ -21,9 +21,8 @@ from rdsim.root_finding import bisect
 from rdsim.transformations import falling, implicit_root
 
 _LINEAR: Final = 1e-200  # bits below which 1 - h((1-t)/2) is t^2 / (2 ln 2) to far beyond float64
-_HALVINGS: Final = (
-    100  # bisections of the test channel's bias: they exhaust the digits of a float64
-)
+_HALVINGS: Final = 100
+"""Bisections of the test channel's bias, which exhaust the digits of a float64."""
 _ROUNDING: Final = 1e-15  # relative excess over I(X;Y) up to which a relevance counts as I(X;Y)
 
 

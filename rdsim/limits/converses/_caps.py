@@ -62,9 +62,8 @@ _IN_A_CELL: Final = np.polynomial.legendre.leggauss(4)
 """Gauss and Legendre's nodes and weights of one cell of an integral."""
 _MOST_CELLS: Final = 3000
 """Most cells of an integral over the score of a query, whatever the width of its density."""
-_EXACTLY: Final = (
-    1e-6  # by how much unequal codewords may pass equal ones where those are reported as the best
-)
+_EXACTLY: Final = 1e-6
+"""By how much unequal codewords may pass equal ones where those are reported as the best."""
 ROUNDING: Final = 4e-6
 """By which every reward is loosened: more than the splines of the density can lose, 2e-6 in all, and `_EXACTLY`."""
 

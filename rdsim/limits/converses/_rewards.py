@@ -36,13 +36,11 @@ from rdsim.ranking.loss import RankLoss
 from rdsim.ranking.rank_distribution import gain_without_ties
 from rdsim.sources import DiscreteSource, GaussianSource, SphericalSource
 
-_EQUAL: Final = (
-    1e-6  # relative difference up to which correlations are bounded as if all were the largest
-)
+_EQUAL: Final = 1e-6
+"""Relative difference up to which correlations are bounded as if all were the largest."""
 _CERTAIN: Final = 1e-9  # 1 - correlation below which only the rank rate is used
-_ROUNDING: Final = (
-    1e-12  # added to the rewards of the single-letter curve, which are exact to 1e-13
-)
+_ROUNDING: Final = 1e-12
+"""Added to the rewards of the single-letter curve, which are exact to 1e-13."""
 _FINE: Final = 1e-4
 _ROUGH: Final = 1e-3
 """Tolerances in loss of the single-letter curve."""

@@ -18,9 +18,8 @@ from rdsim.information import LN2
 CERTAIN: Final = 45.0
 """M p from which on some competitor wins to all digits: (1-p)^M <= e^(-Mp) < 3e-20."""
 _UNROLLED: Final = 4  # terms of a sum that are one pass over the targets
-_NOBODY: Final = (
-    1e-12  # fraction of competitors left below which there are none: more is at least 1/n
-)
+_NOBODY: Final = 1e-12
+"""Fraction of competitors left below which there are none: if there are some, it is at least 1/n."""
 
 
 def _sum_by_ratios(

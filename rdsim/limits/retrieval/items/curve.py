@@ -132,8 +132,8 @@ def retrieval_curve(
     the gap is some 1e-8 over the slope. Otherwise joint encoders of few items are solved exactly,
     and beyond the error falls with the square of the number of groups of ranks, 144 a class at
     most: some 1e-4 bits for up to five classes of queries. Thirty losses at given rates then take one to four seconds of
-    three classes. For more classes and items of up to five letters the gap is some thousandths of a bit, or the tolerance if that is larger; for more of both
-    strategies are too many to search, the gap is large, and a slope takes minutes.
+    three classes. For more classes and items of up to five letters the gap is some thousandths of a bit, or the
+    tolerance if that is larger; for more of both strategies are too many to search, the gap is large, and a slope takes minutes.
 
     Args:
         source: a `DiscreteSource`, or a table P(x,y), of one letter an item.
