@@ -90,7 +90,8 @@ def saddlepoint_tail(
     is at least that of the steps between the values that the sum can take.
 
     On a lattice of up to some 4000 values, or of up to 320 in a deviation of the tilted sum, the tail is exact but for
-    rounding: to 1e-9 as a rule, to a per cent where it is 1e-11 of the tie at t, for no value near t lies above it.
+    rounding: to 1e-9 as a rule, but to a few per cent where no value near t lies above it and the tail is less than
+    1e-11 of the values below t.
 
     The arguments are those of `score_tail`.
 
