@@ -41,7 +41,8 @@ def test_every_make_target_and_script_of_a_workflow_exists():
 def test_the_workflows_run_on_every_python_that_the_package_names():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = {c.rpartition(" ")[2] for c in project["classifiers"] if re.search(r":: 3\.\d+$", c)}
-    assert named == set(WORKFLOWS["tests"]["jobs"]["newest"]["strategy"]["matrix"]["python"])
+    for job in ("pinned", "newest"):
+        assert named == set(WORKFLOWS["tests"]["jobs"][job]["strategy"]["matrix"]["python"])
 
 
 @pytest.mark.parametrize(
