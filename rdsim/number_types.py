@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     """Numbers as callers have them: arrays, scalars, nested lists and tuples."""
     Integer: TypeAlias = int | np.integer[Any]
     """An integer of Python or of NumPy."""
+    Boolean: TypeAlias = bool
+    PRNGKey: TypeAlias = jax.Array
+    """A typed key of `jax.random.key`."""
 else:
     # At run time every type passes here: `rdsim.validation` checks arguments, and its messages name
     # them.
-    ArrayLike = Integer = Any
+    ArrayLike = Integer = Boolean = PRNGKey = Any
 
 _RAW_BYTES: Final = (
     "raw bytes, which numpy.load gives for a file of bfloat16 or another type that NumPy does not "

@@ -79,3 +79,12 @@ def _compiled_programs_are_forgotten() -> Iterator[None]:
     yield
     programs.forget_if_many()
     compilation.exchange()
+
+
+@pytest.fixture
+def unchecked_annotations() -> Iterator[None]:
+    """Call the library as users do, who have no beartype: its own checks refuse what does not fit."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)

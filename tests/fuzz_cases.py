@@ -49,7 +49,6 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "covariance_y": np.eye(2),
         "cross_covariance": 0.5 * np.eye(2),
     },
-    "sources.weighted_mean": {"source": MIXTURE, "modalities": [0]},
     "sources.with_changed_queries": {"source": PAIR, "channel": CHANNEL},
     "sources.with_missing": {"source": JOINT, "presence": [0.8]},
     "sources.with_wrong_pairs": {"source": PAIR, "share": 0.1},
@@ -311,10 +310,8 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "block_lengths": [50],
     },
     "limits.finite_blocklength.gaussian_mse_second_order": {"variance": 1.0, "distortion": 0.25},
-    "codes.channel_simulation_bits": {"mutual_information": 2.0},
     "codes.code_rates": {"code": VQ, "items": ITEMS, "masses": np.full(24, 1 / 24)},
     "codes.common_code": {"code": VQ, "codebook_size": 6, "planes": 0},
-    "codes.competitor_probabilities": {"code": RANDOM},
     "codes.dsbs_ensemble": {
         "n": 8,
         "rate": 0.5,
@@ -366,12 +363,6 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     },
     "codes.lloyd_max_levels": {"weights": [1.0], "means": [0.0], "variances": [1.0], "levels": 4},
     "codes.lloyd_max_quantizer": {"items": ITEMS, "bits": 2},
-    "codes.minimum_distortion_encoder": {
-        "key": KEY,
-        "items": np.array([[0, 1, 2, 0]]),
-        "codebook": np.array([[0, 1, 1, 0], [2, 1, 2, 0]]),
-        "distortions": HAMMING,
-    },
     "codes.product_quantizer": {
         "key": KEY,
         "items": ITEMS,
@@ -388,7 +379,6 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "stored": np.array([[0, 1], [1, 1], [0, 0]]),
         "count": 2,
     },
-    "codes.seeded_codewords": {"key": KEY, "items": ITEMS, "count": 4},
     "codes.uniform_scalar_quantizer": {"items": ITEMS, "bits": 2, "tail": 0.001},
     "codes.vector_quantizer": {
         "key": KEY,
@@ -424,7 +414,6 @@ CASES: Final[dict[str, dict[str, Any]]] = {
         "violation": 0.05,
     },
     "finite_sample.infonce": {"scores": [[[0.5, 0.1], [0.2, 0.9]]] * 2, "bounds": (-1.0, 1.0)},
-    "finite_sample.letter_counts": {"samples": np.array([0, 1, 1]), "letters": 3},
     "finite_sample.pac_bayes_bound": {
         "distortions": HAMMING,
         "slope": 1.0,

@@ -172,16 +172,6 @@ CASES: Final[dict[str, Call]] = {
         "starts": count(1, 0),
         "iterations": count(3, 0),
     },
-    "codes.entropy_constrained_quantizer by rate": {
-        "key": key(),
-        "items": points(ITEMS),
-        "codebook_size": count(3, 0),
-        "rate": positive(1.0, 0.0, math.inf),
-    },
-    "codes.entropy_weighted_quantizer by rate": {
-        "items": points(ITEMS),
-        "rate": positive(1.0, 0.0, math.inf),
-    },
     "codes.entropy_weighted_quantizer": {
         "items": points(ITEMS),
         "codewords": points(ITEMS[:5]),
@@ -199,11 +189,6 @@ AFFORDABLE: Final = (
     "finite_sample.decoder_information",
     "finite_sample.fit_exponent",
     "finite_sample.fit_exponent_of_trials",
-    "finite_sample.leave_one_out_information",
-    "learning.distillation_loss",
     "learning.info_nce_loss",
-    "learning.log_overlap",
-    "learning.product_of_experts",
-    "learning.total_correlation",
     "learning.triplet_loss",
 )

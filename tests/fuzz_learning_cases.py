@@ -146,11 +146,6 @@ CASES: Final[dict[str, Call]] = {
         "model": thing(NEURAL, ENCODER, VQ),
         "source": thing(DISCRETE, MIXTURE, sources.discrete(np.full((3, 2), 1 / 6))),
     },
-    "learning.distillation_loss": {
-        "student": points(SQUARE),
-        "teacher": points(SQUARE[::-1]),
-        "temperature": positive(2.0, 0.0, math.inf),
-    },
     "learning.embedded_code": {
         "embed": Argument(unchanged, (*UNRELATED, 3)),
         "parameters": Argument(None, ()),
@@ -166,12 +161,6 @@ CASES: Final[dict[str, Call]] = {
         "settings": grid([0.0]),
         "starts": count(1, 0),
     },
-    "learning.gaussian_code_point": {
-        "source": thing(GAUSSIAN, MIXTURE, DISCRETE),
-        "code": thing(LINE_CODE, VQ, MIXTURE),
-        "cells": count(8, 0, 1),
-        "tolerance": positive(1e-3, 0.0),
-    },
     "learning.gaussian_code_points": {
         "source": thing(GAUSSIAN, MIXTURE, DISCRETE),
         "codes": Argument([LINE_CODE], (*UNRELATED[:2], 3, LINE_CODE, [VQ], [MIXTURE], [None])),
@@ -179,11 +168,6 @@ CASES: Final[dict[str, Call]] = {
         "tolerance": positive(1e-3, 0.0),
     },
     "learning.info_nce_loss": {"scores": points(SQUARE, SQUARE[:2])},
-    "learning.information_bounds": {
-        "model": thing(NEURAL, ENCODER, VQ),
-        "batch": thing(LETTERS, LETTERS[0], DRAWN.sample),
-        "chosen": points(np.full((4, 4), 0.25)),
-    },
     "learning.item_pairs": {
         "key": key(),
         "source": thing(MIXTURE, DISCRETE),
@@ -195,16 +179,6 @@ CASES: Final[dict[str, Call]] = {
         "modalities": Argument([0], ("x", [], [0, 0], [1], [-1], [0.5], object(), 1j)),
     },
     "learning.letter_table": {"source": thing(DISCRETE, MIXTURE)},
-    "learning.log_overlap": {
-        "mean": anywhere(points([0.5, 1.0]), "axes", "axis", "number"),
-        "precision": anywhere(
-            points([2.0, 3.0], [-1.0, 2.0], [0.5, 2.0]), "axes", "axis", "number"
-        ),
-        "other_mean": anywhere(points([-0.3, 0.7]), "axes", "axis", "number"),
-        "other_precision": anywhere(
-            points([1.5, 2.5], [-1.0, 2.0], [0.0, 2.0]), "axes", "axis", "number"
-        ),
-    },
     "codes.long_hyperplane_hash": {"key": key(), "items": points(ITEMS), "bits": count(3, 0)},
     "codes.long_product_quantizer": {
         "key": key(),
@@ -249,10 +223,6 @@ CASES: Final[dict[str, Call]] = {
         "validate": thing((PAIRS, PAIRS), PAIRS, (PAIRS,), (PAIRS, PAIRS[:-1]), (PAIRS, 3)),
         "schedule": fit()["schedule"],
     },
-    "learning.product_of_experts": {
-        "means": anywhere(points(SQUARE), "axes"),
-        "precisions": anywhere(points(np.ones((4, 4)), -np.ones((4, 4))), "axes"),
-    },
     "learning.quantized_system": {
         "key": key(),
         "embed_items": Argument((unchanged, None), (*UNRELATED, 3, unchanged, (None, unchanged))),
@@ -260,14 +230,6 @@ CASES: Final[dict[str, Call]] = {
         "items": points(ITEMS),
         "bits": count(2, 0, HUGE),
         "quantizer": one_of("product"),
-        "comparison": one_of("distance"),
-    },
-    "learning.quantized_systems": {
-        "key": key(),
-        "model": thing(ENCODER, NEURAL, VQ),
-        "items": points(ITEMS),
-        "bits": fit()["bits"],
-        "quantizer": one_of("k-means"),
         "comparison": one_of("distance"),
     },
     "ranking.recalls": {"ranks": thing(RANKS, PAIRS), "k": count(3, 0)},
@@ -296,11 +258,6 @@ CASES: Final[dict[str, Call]] = {
         "codebook_size": count(4, 0, 65),
         "policy": one_of("grown"),
         "growth": count(2, 0, 65),
-    },
-    "learning.total_correlation": {
-        "x": points(PAIRS),
-        "y": points(PAIRS[::-1]),
-        "ridge": positive(0.1, math.inf),
     },
     "learning.stacked_systems": {
         "systems": thing(

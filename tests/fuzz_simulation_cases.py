@@ -226,11 +226,6 @@ CASES: Final[dict[str, Call]] = {
         "log2_size": positive(4.0, 0.0, math.inf, [2.0, 3.0]),
         "active": Argument([True, False], ("x", [], [True], [[True, False]], object(), 1j)),
     },
-    "finite_sample.leave_one_out_information": {
-        "log_densities": points(BATCHES),
-        "bounds": Argument((-9.0, 9.0), ("x", [], 3.0, (9.0, -9.0), (math.nan, 9.0), (0.0, 0.1))),
-        "confidence": positive(0.9, 0.0, 1.0, math.inf),
-    },
     "finite_sample.plug_in_excess": {
         "key": key(),
         "p": distribution(PMF),

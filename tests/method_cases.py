@@ -27,7 +27,6 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "hash": {"points": POINTS},
             "channel": {"items": POINTS},
             "encode": {"key": KEY, "items": POINTS},
-            "hamming_scores": {"queries": POINTS, "indices": [0, 1]},
         },
     ),
     "codes.BinaryHash": (

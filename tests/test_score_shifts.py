@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from rdsim import finite_sample, learning, ranking
 from rdsim.information import below_largest, log_share
+from rdsim.learning.families.reranking import distillation_loss
 
 K = 6
 
@@ -34,10 +35,6 @@ def _infonce_bounded(scores, shift):
     return _ends(finite_sample.infonce(scores + shift, bounds=(-3 + shift, 3 + shift)))
 
 
-def _leave_one_out(scores, shift):
-    return _ends(finite_sample.leave_one_out_information(scores + shift))
-
-
 def _donsker_varadhan(scores, shift):
     flat, bounds = scores.ravel() + shift, (-3 + shift, 3 + shift)
     return _ends(finite_sample.donsker_varadhan(flat[::2], flat[1::2], bounds=bounds))
@@ -54,7 +51,7 @@ def _triplet_loss(scores, shift):
 
 def _distillation_loss(scores, shift):
     student, teacher = jnp.asarray(scores[:2] + shift)
-    return learning.distillation_loss(student, teacher, 0.7)
+    return distillation_loss(student, teacher, 0.7)
 
 
 def _temperatures(scores, shift, shared):
@@ -68,7 +65,6 @@ def _temperatures(scores, shift, shared):
 CASES = {
     "infonce": _infonce,
     "infonce with bounds": _infonce_bounded,
-    "leave_one_out_information": _leave_one_out,
     "donsker_varadhan": _donsker_varadhan,
     "info_nce_loss": _info_nce_loss,
     "triplet_loss": _triplet_loss,
@@ -103,7 +99,6 @@ def test_float32_losses_keep_their_digits(name, shift):
 def test_constant_scores_have_no_information(constant):
     scores = np.full((3, 100, 100), constant)
     assert abs(finite_sample.infonce(scores).value) < 1e-12
-    assert abs(finite_sample.leave_one_out_information(scores).value) < 1e-12
     loss = learning.info_nce_loss(jnp.asarray(scores[0]))
     assert loss == pytest.approx(np.log(100), rel=1e-12, abs=0)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rdsim import codes, limits, ranking, simulation, sources
+from rdsim.codes.ensembles.discrete import competitor_probabilities
 
 LOSSES = ("error", "reciprocal_rank", ("miss", 3), "dcg")
 SIZES = np.array([1.0, 40.0, 400.0])
@@ -106,8 +107,8 @@ def _tails():
 def _other():
     ranks = ranking.pair_ranks(np.eye(6), np.eye(6)[[0, 0, 2, 3, 4, 4]])
     yield from (ranking.reciprocal_ranks(ranks), *(ranking.recalls(ranks, k) for k in (1, 3, 9)))
-    chances = codes.competitor_probabilities(_code())
-    yield from (np.exp(chances.log_above), np.exp(chances.log_tied))
+    competitors = competitor_probabilities(_code())
+    yield from (np.exp(competitors.log_above), np.exp(competitors.log_tied))
     distribution = codes.dsbs_distances(0.1, n=40, rate=0.5).target
     yield distribution
     scores, positives = np.random.default_rng(0).normal(size=(5, 9)), np.eye(9, dtype=bool)[:5]

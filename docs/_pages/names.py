@@ -15,11 +15,15 @@ def public_names(module: str) -> list[str]:
     path = ROOT / module.replace(".", "/")
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     body = ast.parse(file.read_text(encoding="utf-8")).body
+    listed: list[str] = []
     for node in body:
-        if isinstance(node, ast.Assign) and any(
-            isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets
-        ):
-            return list(ast.literal_eval(node.value))
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            listed += ast.literal_eval(node.value)
+        elif isinstance(node, ast.AugAssign) and ast.unparse(node.target) == "__all__":
+            # `__all__ += part.__all__`, the names of a package inside this one
+            listed += public_names(f"{module}.{ast.unparse(node.value).removesuffix('.__all__')}")
+    if listed:
+        return listed
     defined = (node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef))
     return [node.name for node in defined if not node.name.startswith("_")]
 

@@ -5,7 +5,7 @@ parts, and a longer one begins with the shorter.
 """
 
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from rdsim import validation
-from rdsim.number_types import ArrayLike, Integer
+from rdsim.number_types import ArrayLike, Integer, PRNGKey
 from rdsim.sources.tables import draw_letters
 
 MAX_LETTERS: Final = 256
@@ -27,7 +27,7 @@ _ROWS_AT_ONCE: Final = 1024
 
 
 def random_codebook(
-    key: Any,
+    key: PRNGKey,
     output_marginal: ArrayLike,
     *,
     codebook_size: Integer,
@@ -75,7 +75,7 @@ def draw_rows(
     return jax.lax.map(row, numbers, batch_size=min(_ROWS_AT_ONCE, numbers.size))
 
 
-def check_letters(name: str, value: Any, size: int) -> np.ndarray:
+def check_letters(name: str, value: ArrayLike, size: int) -> np.ndarray:
     """Check rows of letters 0..size-1, shape (rows, n), and return them as bytes.
 
     The TypeError or ValueError names the argument, if these are no integers, a letter lies outside

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
 from rdsim.codes.distances import MOST_CODEWORDS, squared_error, training_items
-from rdsim.codes.item_code import item_code, item_points
+from rdsim.codes.item_code import GivenItemCode, item_code, item_points
 from rdsim.codes.quantizers.entropy_weighted import (
     EntropyWeightedQuantizer,
     entropy_weighted_quantizer,
@@ -40,7 +40,7 @@ from rdsim.codes.quantizers.vector import (
     vector_quantizer,
 )
 from rdsim.information import LN2, entropy
-from rdsim.number_types import ArrayLike, Integer
+from rdsim.number_types import ArrayLike, Integer, PRNGKey
 from rdsim.results import result
 from rdsim.sources.categorical import draw_categorical
 from rdsim.transformations import on_host
@@ -103,7 +103,7 @@ def _common_draw(
 
 @on_host
 def common_code(
-    code: Any, *, codebook_size: Integer | None = None, planes: Integer | None = None
+    code: GivenItemCode, *, codebook_size: Integer | None = None, planes: Integer | None = None
 ) -> CommonCode:
     """Write a code in the common form, with the same indices.
 
@@ -114,10 +114,6 @@ def common_code(
 
     Returns:
         The same code. An item on the border of two cells may fall on the other side.
-
-    Raises:
-        TypeError: if the code is of another kind.
-        ValueError: if it has more codewords or planes.
 
     """
     codewords = np.asarray(item_code("code", code).codewords)
@@ -237,7 +233,7 @@ CODES: Final[dict[str, Callable[[Array, Array, int, int], Any]]] = {
 
 @on_host
 def fit_item_code(
-    key: Any, name: str, items: ArrayLike, bits: Integer, *, initial_codewords: Integer = 128
+    key: PRNGKey, name: str, items: ArrayLike, bits: Integer, *, initial_codewords: Integer = 128
 ) -> Any:
     """Fit a code of `CODES` to training items.
 

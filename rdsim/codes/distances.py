@@ -7,12 +7,11 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.codes.assignment import squared_lengths
-from rdsim.number_types import ArrayLike, Integer
-from rdsim.transformations import on_host
+from rdsim.number_types import ArrayLike
 
 Distortions = Callable[[Any, Any], Array]
 """Takes items (N, d) and codewords (K, d), returns d(y, u) >= 0, shape (N, K)."""
@@ -117,30 +116,11 @@ def cell_sums(points: np.ndarray, labels: np.ndarray, K: int) -> tuple[np.ndarra
     return counts, sums
 
 
-@on_host
-def seeded_codewords(key: Key[Array, ""], items: ArrayLike, count: Integer) -> Float[Array, "k d"]:
-    r"""Draw codewords from the items as k-means++ does, with probability proportional to the squared error so far.
-
-    Args:
-        key: PRNG key.
-        items: shape (N, d).
-        count: number of codewords, at most the number of distinct items.
-
-    Returns:
-        Distinct items, shape (count, d).
-
-    References:
-        Arthur and Vassilvitskii (2007), SODA (k-means++).
-
-    """
-    generator = validation.host_generator(key)
-    points = np.asarray(training_items(items))
-    count = validation.integer("count", count, low=1, high=MOST_CODEWORDS)
-    return jnp.asarray(seeds(generator, points, count, "count"))
-
-
 def seeds(generator: np.random.Generator, points: np.ndarray, count: int, name: str) -> np.ndarray:
-    """Draw codewords as `seeded_codewords` does, on the host; the error calls the count by its name."""
+    """Draw codewords from the points as k-means++ does: with probability proportional to the squared error so far.
+
+    Arthur and Vassilvitskii (2007), SODA. The codewords are distinct; the error calls their number by its name.
+    """
     if count > 1:
         # The points may be a block of coordinates of items that do differ.
         validation.apart("items (in these coordinates)", points)

@@ -1,13 +1,8 @@
-r"""Encoders with a codebook: the nearest codeword, or one drawn with probability $\propto 2^{-s\,d}$.
-
-Both encoders raise a ValueError if a letter lies outside its alphabet, lengths differ, a distortion is
-not finite, or the memory budget does not hold the codebook and one item; and a TypeError if the key is
-not a typed key or letters are not integers.
-"""
+r"""The encoder with a codebook: a codeword drawn with probability $\propto 2^{-s\,d}$, at $s = \infty$ the nearest."""
 
 import math
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +13,7 @@ from rdsim import validation
 from rdsim.codes.codebook import MAX_CODEWORDS, MAX_NUMBER, check_letters
 from rdsim.codes.encoding_tiles import BLOCK, encode_tile, in_blocks
 from rdsim.codes.letter_tables import distortion_table, letter_table
-from rdsim.number_types import ArrayLike, Integer
+from rdsim.number_types import ArrayLike, Integer, PRNGKey
 from rdsim.transformations import on_host
 
 MOST_ITEMS_AT_ONCE: Final = 512
@@ -27,36 +22,8 @@ MOST_ITEMS_AT_ONCE: Final = 512
 
 @on_host
 @validation.needs_float64
-def minimum_distortion_encoder(
-    key: Any,
-    items: ArrayLike,
-    codebook: ArrayLike,
-    distortions: ArrayLike,
-    *,
-    first_item: Integer = 0,
-    memory_budget: Integer = 2**31,
-) -> Int[Array, " items"]:
-    r"""Find the codeword nearest to each item, $\arg\min_k \sum_i d(y_i, u_{ki})$, ties at random.
-
-    Args:
-        key: PRNG key of the ties; item j uses fold_in(key, first_item + j).
-        items: letters 0..|Y|-1, shape (items, n).
-        codebook: letters 0..|U|-1, shape (K, n), K at most 2^24.
-        distortions: d(y,u), finite, shape (|Y|, |U|).
-        first_item: number of the first item, so that a database can be encoded in parts.
-        memory_budget: bytes that codebook and working arrays may take. Changes no index.
-
-    Returns:
-        Index of a codeword for each item, in 0..K-1.
-
-    """
-    return _encoded(key, items, codebook, distortions, math.inf, first_item, memory_budget)
-
-
-@on_host
-@validation.needs_float64
 def likelihood_encoder(
-    key: Any,
+    key: PRNGKey,
     items: ArrayLike,
     codebook: ArrayLike,
     distortions: ArrayLike,
@@ -67,13 +34,15 @@ def likelihood_encoder(
 ) -> Int[Array, " items"]:
     r"""Draw a codeword for each item with probability proportional to $2^{-s \sum_i d(y_i, u_{ki})}$.
 
+    At an infinite slope this is the minimum-distortion encoder: the nearest codeword, ties at random.
+
     Args:
         key: PRNG key of the draws; item j uses fold_in(key, first_item + j).
         items: letters 0..|Y|-1, shape (items, n).
         codebook: letters 0..|U|-1, shape (K, n), K at most 2^24.
         distortions: d(y,u), finite, shape (|Y|, |U|).
         slope: s >= 0 in bits per unit of distortion; 0 draws any codeword, inf the nearest.
-        first_item: number of the first item.
+        first_item: number of the first item, so that a database can be encoded in parts.
         memory_budget: bytes that codebook and working arrays may take. It changes an index only
             if a draw falls within the rounding of a probability, about 2^-52.
 
@@ -85,23 +54,6 @@ def likelihood_encoder(
 
     """
     slope = float(validation.interval("slope", slope, low=0.0, ndim=0))
-    return _encoded(key, items, codebook, distortions, slope, first_item, memory_budget)
-
-
-def _encoded(
-    key: Any,
-    items: Any,
-    codebook: Any,
-    distortions: Any,
-    slope: float,
-    first_item: Any,
-    memory_budget: Any,
-) -> Int[Array, " items"]:
-    """Check the arguments of either encoder and encode the items tile by tile.
-
-    The tile is as large as the memory budget allows. No index depends on it but by the rounding of the
-    likelihood encoder's sums: an item draws from a key of its own number.
-    """
     validation.prng_key("key", key)
     table = distortion_table(distortions)
     rows = check_letters("items", items, table.shape[0])
@@ -117,6 +69,8 @@ def _encoded(
     budget = validation.integer("memory_budget", memory_budget, low=1)
     # Distances in integer units where the table allows it: sums are then exact, and ties are ties.
     letters = letter_table(table, n)
+    # The tile is as large as the memory budget allows. No index depends on it but by the rounding of the sums of
+    # probabilities: an item draws from a key of its own number.
     tile = items_at_once(budget, K, n, letters.units)
     tiles = -(-len(rows) // tile)
     blocks = in_blocks(jnp.asarray(book))

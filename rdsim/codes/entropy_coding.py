@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 
 from rdsim import information, validation
 from rdsim.codes.distances import sum_in_chunks
-from rdsim.codes.item_code import item_code, item_points
+from rdsim.codes.item_code import GivenItemCode, item_code, item_points
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.transformations import on_host
@@ -49,7 +49,9 @@ class CodeRates:
 
 
 @validation.needs_float64
-def code_rates(code: Any, items: ArrayLike, *, masses: ArrayLike | None = None) -> CodeRates:
+def code_rates(
+    code: GivenItemCode, items: ArrayLike, *, masses: ArrayLike | None = None
+) -> CodeRates:
     r"""Compute I(U;Y), H(U) and H(U|Y) of a code under a distribution of items, exactly.
 
     $$I(U;Y) = H(U) - H(U|Y), \quad
@@ -81,7 +83,9 @@ def item_masses(masses: ArrayLike | None, number: int) -> Float[Array, " n"]:
 
 
 @jax.jit
-def _code_rates(code: Any, items: Float[Array, "n d"], p: Float[Array, " n"]) -> CodeRates:
+def _code_rates(
+    code: GivenItemCode, items: Float[Array, "n d"], p: Float[Array, " n"]
+) -> CodeRates:
     K = code.codewords.shape[0]
 
     def chunk(rows: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -139,8 +143,6 @@ def entropy_coded_bits(symbols: ArrayLike, p: ArrayLike) -> RangeCoded:
         The count of bits. Encoder and decoder both know the model, which is not counted.
 
     Raises:
-        ValueError: also if a symbol has no mass.
-        TypeError: if symbols are not integers.
         ImportError: if the package constriction is missing; it comes with `pip install "rdsim[codes]"`.
         RuntimeError: if the message read back differs from the one written.
 
@@ -183,7 +185,7 @@ def _range_coder_library() -> Any:
     return constriction
 
 
-def _check_symbols(symbols: Any, q: np.ndarray) -> np.ndarray:
+def _check_symbols(symbols: ArrayLike, q: np.ndarray) -> np.ndarray:
     message = validation.integer_array("symbols", symbols)
     if message.ndim != 1 or message.size == 0:
         raise ValueError(f"symbols must have shape (N,) with N >= 1, got {message.shape}")
@@ -233,26 +235,3 @@ def huffman_lengths(p: ArrayLike) -> Float[Array, " k"]:
         depth[node] = depth[parent[node]] + 1
     lengths[used] = depth[: used.size]
     return jnp.asarray(lengths)
-
-
-@validation.needs_float64
-def channel_simulation_bits(mutual_information: ArrayLike) -> Float[Array, "..."]:
-    r"""Bits per item with which shared randomness certainly simulates a channel, one item at a time.
-
-    $$I + \log_2(I + 1) + 5,$$
-
-    an upper bound on the least expected length of a prefix code; no scheme needs less than I.
-
-    Args:
-        mutual_information: I(U;Y) in bits, any shape.
-
-    Returns:
-        Bits per item, shape of I.
-
-    References:
-        Li and El Gamal (2018), IEEE Trans. Inf. Theory 64(11) (strong functional representation
-        lemma, one-shot channel simulation).
-
-    """
-    rate = validation.interval("mutual_information", mutual_information, low=0.0)
-    return rate + information.log1p(rate) / information.LN2 + 5.0

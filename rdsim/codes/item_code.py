@@ -9,7 +9,7 @@ product is a similarity.
 Every method that takes items raises a ValueError if they are not finite numbers of shape (N, d), N >= 1.
 """
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +44,14 @@ class StoredCode(Protocol):
 
     def item_features(self, digits: Int[np.ndarray, "m g"]) -> Float[np.ndarray, "m f"]:
         """Features of stored items, a function of nothing but what is stored."""
+
+
+if TYPE_CHECKING:
+    GivenItemCode: TypeAlias = ItemCode
+    GivenStoredCode: TypeAlias = StoredCode
+else:
+    # At run time every type passes here: functions check what they need of a code, and their messages name it.
+    GivenItemCode = GivenStoredCode = Any
 
 
 def item_code(name: str, value: Any) -> Any:

@@ -7,12 +7,13 @@ score may belong to the greatest.
 """
 
 import math
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from rdsim import validation
+from rdsim.codes.item_code import GivenStoredCode
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.transformations import on_host
@@ -39,7 +40,9 @@ class SearchResult:
 
 
 @on_host
-def search(code: Any, queries: ArrayLike, stored: ArrayLike, count: Integer) -> SearchResult:
+def search(
+    code: GivenStoredCode, queries: ArrayLike, stored: ArrayLike, count: Integer
+) -> SearchResult:
     """Find the k stored items of the greatest scores for each query.
 
     The result is that of float64 scores of all items, sorted: it does not depend on the size of the blocks.
@@ -74,7 +77,7 @@ def search(code: Any, queries: ArrayLike, stored: ArrayLike, count: Integer) -> 
     return SearchResult(indices=best_rows, scores=best_scores)
 
 
-def _block(code: Any, digits: np.ndarray, first: int, items: int) -> np.ndarray:
+def _block(code: GivenStoredCode, digits: np.ndarray, first: int, items: int) -> np.ndarray:
     return np.asarray(code.item_features(digits[first : first + items]), np.float64)
 
 

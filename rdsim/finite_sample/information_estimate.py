@@ -6,7 +6,7 @@ range it has the normal one, which holds as N grows.
 
 import dataclasses
 import math
-from typing import Any, Final
+from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.information import LN2
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.simulation.intervals import bernstein_of_moments
 
@@ -50,7 +51,7 @@ class InformationEstimate:
 
 
 def mean_estimate(
-    name: str, values: Any, bounds: Any, confidence: float, side: str
+    name: str, values: ArrayLike, bounds: ArrayLike | None, confidence: float, side: str
 ) -> InformationEstimate:
     """The mean of independent terms in nats with the interval that their range allows, in bits."""
     terms = checked_terms(name, values, bounds)
@@ -86,7 +87,7 @@ def bernstein(
     return float(terms.mean()), lower, upper
 
 
-def checked_terms(name: str, values: Any, bounds: Any) -> np.ndarray:
+def checked_terms(name: str, values: ArrayLike, bounds: ArrayLike | None) -> np.ndarray:
     """Independent terms, at least two, checked."""
     terms = np.asarray(validation.real_array(name, values, ndim=1))
     if terms.size < 2:
@@ -95,7 +96,7 @@ def checked_terms(name: str, values: Any, bounds: Any) -> np.ndarray:
     return terms
 
 
-def square_batches(name: str, values: Any, bounds: Any) -> np.ndarray:
+def square_batches(name: str, values: ArrayLike, bounds: ArrayLike | None) -> np.ndarray:
     """At least two batches of K x K scores, checked."""
     batches = np.asarray(validation.real_array(name, values, ndim=3))
     if batches.shape[0] < 2 or batches.shape[1] != batches.shape[2] or batches.shape[1] < 2:
@@ -106,7 +107,7 @@ def square_batches(name: str, values: Any, bounds: Any) -> np.ndarray:
     return batches
 
 
-def _check_finite(name: str, values: np.ndarray, bounds: Any) -> None:
+def _check_finite(name: str, values: np.ndarray, bounds: ArrayLike | None) -> None:
     if bounds is None:
         if not np.isfinite(values).all():
             raise ValueError(f"{name} must be finite")
@@ -116,7 +117,7 @@ def _check_finite(name: str, values: np.ndarray, bounds: Any) -> None:
     validation.interval(name, values, low=low - slack, high=high + slack)
 
 
-def checked_range(bounds: Any) -> tuple[float, float]:
+def checked_range(bounds: ArrayLike) -> tuple[float, float]:
     """The two ends, checked."""
     ends = np.asarray(validation.coordinates("bounds", bounds))
     if ends.shape != (2,) or not 0 < ends[1] - ends[0] <= _WIDEST:

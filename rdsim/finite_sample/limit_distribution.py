@@ -144,9 +144,6 @@ class ExcessDistribution:
         Returns:
             The distance, in [0, 1].
 
-        Raises:
-            ValueError: if there are no values or one is NaN.
-
         """
         values = np.sort(np.asarray(validation.real_array("scaled", scaled, ndim=1)))
         validation.not_empty("scaled", values)
@@ -198,8 +195,8 @@ def excess_distribution(
         The distribution, its conditions and their margins.
 
     Raises:
-        ValueError: as `plug_in_excess`; if the limit is not known, which is so for more than three
-            tied letters and for tied letters whose columns depend on those of the others.
+        ValueError: also if the limit is not known, which is so for more than three tied letters and for tied
+            letters whose columns depend on those of the others.
 
     References:
         Chernoff (1954), Ann. Math. Stat. 25(3), Theorem 1; Shapiro (1985), Biometrika 72(1), for

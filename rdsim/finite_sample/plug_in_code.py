@@ -16,8 +16,9 @@ because the part of first order, $-\sum p\delta$, is the last sum. So an excess 
 keeps its digits.
 """
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
 from rdsim.finite_sample.plug_in_optimum import SolvedSource, checked_problem, solve, solved_source
-from rdsim.number_types import ArrayLike, Integer
+from rdsim.number_types import ArrayLike, Integer, PRNGKey
 from rdsim.results import result
 from rdsim.simulation.engine.exact_sums import MOST_TRIALS, mesh_of
 from rdsim.simulation.intervals import Estimate
@@ -116,7 +117,7 @@ class Replication(NamedTuple):
 @on_host
 @validation.needs_float64
 def plug_in_excess(
-    key: Any,
+    key: PRNGKey,
     p: ArrayLike,
     distortions: ArrayLike,
     slope: ArrayLike,
@@ -125,7 +126,7 @@ def plug_in_excess(
     replications: Integer = 1000,
     tolerance: ArrayLike = 1e-12,
     block: Integer = 256,
-    devices: Any = None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> PlugInExcess:
     r"""Learn the optimal output marginal from N samples, many times over, and measure its excess.
 
@@ -151,11 +152,6 @@ def plug_in_excess(
     Returns:
         Excess and certificates of every replication. Codes that were not solved to within the
         tolerance have `converged` False.
-
-    Raises:
-        ValueError: if p is not a pmf, a distortion is negative, infinite or NaN, there is not one
-            row a source letter, or a number lies outside its range.
-        TypeError: if the key is no key or a number that must be an integer is not.
 
     References:
         Shapiro (1989), Math. Oper. Res. 14(4), for the asymptotics of such programs; Koenker and
@@ -186,7 +182,7 @@ def plug_in_excess(
     )
 
 
-def _replication(key: Any, problem: SolvedSource, samples: Float[Array, ""]) -> Replication:
+def _replication(key: PRNGKey, problem: SolvedSource, samples: Float[Array, ""]) -> Replication:
     """Draw the samples, learn the code, and measure it on the true pmf."""
     p, K, q_true, Z_true, slack, true_suboptimality, exponent = problem
     frequencies = jax.random.multinomial(key, samples, p) / samples
@@ -245,7 +241,12 @@ def _block(
 
 
 def _replicate(
-    key: Any, problem: SolvedSource, samples: int, count: int, block: int, devices: list[jax.Device]
+    key: PRNGKey,
+    problem: SolvedSource,
+    samples: int,
+    count: int,
+    block: int,
+    devices: list[jax.Device],
 ) -> list[np.ndarray]:
     """Numbers of all replications of one N; the host waits only after the last block is queued."""
     shared = jax.random.key_data(key), problem, jnp.asarray(float(samples))
@@ -264,7 +265,7 @@ def _replicate(
     ]
 
 
-def _local_devices(devices: Any) -> list[jax.Device]:
+def _local_devices(devices: Sequence[jax.Device] | None) -> list[jax.Device]:
     if devices is None:
         return jax.local_devices()
     chosen = list(mesh_of(devices).devices.flat)
@@ -273,6 +274,6 @@ def _local_devices(devices: Any) -> list[jax.Device]:
     return chosen
 
 
-def _sizes(samples: Any) -> list[int]:
+def _sizes(samples: ArrayLike) -> list[int]:
     listed = [samples] if np.ndim(samples) == 0 else samples
     return list(validation.integers("samples", listed, low=1, high=_MOST_SAMPLES))

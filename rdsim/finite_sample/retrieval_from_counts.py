@@ -15,7 +15,7 @@ the joint distributions of $(X_1..X_K, Y)$, on average about $(|Y| - 1 + K |Y| (
 2)$ bits: linear in K, so the bound grows as $\sqrt{K/N}$.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ class LearnedRetrieval:
 @validation.needs_float64
 def learned_retrieval(
     p: ArrayLike,
-    channels: Any,
+    channels: ArrayLike,
     item_counts: ArrayLike,
     query_counts: ArrayLike,
     distortions: ArrayLike,
@@ -103,10 +103,6 @@ def learned_retrieval(
 
     Returns:
         The learned code's numbers, scalars.
-
-    Raises:
-        ValueError: if p is no pmf, the counts do not fit each other, shapes do not match, or a
-            number is out of range.
 
     References:
         Devroye, Gyorfi and Lugosi (1996), "A probabilistic theory of pattern recognition", Theorem

@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
-from rdsim.codes.item_code import item_code
+from rdsim.codes.item_code import GivenItemCode, item_code
 from rdsim.learning.families.stored import LongCode
+from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, parse_losses
 from rdsim.ranking.metrics.paired import PairRanks
 from rdsim.ranking.metrics.single_target import tied_loss
@@ -54,9 +55,9 @@ class HeldOutPoint:
 @on_host
 def held_out_point(
     key: Key[Array, ""],
-    system: Any,
-    queries: Any,
-    items: Any,
+    system: tuple[GivenItemCode | LongCode, Decoder],
+    queries: ArrayLike,
+    items: ArrayLike,
     losses: Sequence[Loss] = ("reciprocal_rank",),
     *,
     confidence: float = 0.95,
@@ -73,9 +74,6 @@ def held_out_point(
 
     Returns:
         The losses with their intervals.
-
-    Raises:
-        TypeError: if the system is no code with a decoder.
 
     """
     validation.prng_key("key", key)
@@ -95,7 +93,12 @@ def held_out_point(
     )
 
 
-def system_ranks(key: Key[Array, ""], system: Any, queries: Any, items: Any) -> PairRanks:
+def system_ranks(
+    key: Key[Array, ""],
+    system: tuple[GivenItemCode | LongCode, Decoder],
+    queries: ArrayLike,
+    items: ArrayLike,
+) -> PairRanks:
     """Rank the target of every query among all stored items."""
     code, decoder = validation.pair("system", system)
     validation.instance("system: decoder", decoder, Decoder)

@@ -1,7 +1,6 @@
 r"""Operating points of systems in the rate-loss plane: bits per item and rank loss at every database size."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.codes.entropy_coding import code_rates
-from rdsim.codes.item_code import item_code
+from rdsim.codes.item_code import GivenItemCode, item_code
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.loss import Loss, parse_losses
 from rdsim.results import result
@@ -52,14 +51,14 @@ class OperatingPoint:
 def operating_point(
     key: Key[Array, ""],
     source: GaussianMixtureSource,
-    code: Any,
+    code: GivenItemCode,
     decoder: Decoder,
     log2_size: ArrayLike,
     losses: Sequence[Loss] = ("reciprocal_rank",),
     *,
     trials: Integer = 8192,
     cells: Integer = 128,
-    modalities: Any = None,
+    modalities: ArrayLike | None = None,
     confidence: float = 0.95,
     run: RunOptions | None = None,
 ) -> OperatingPoint:

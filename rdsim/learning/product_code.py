@@ -29,6 +29,7 @@ from rdsim.learning.training.batches import RowBatch
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.schedule import Schedule, checked_schedule
 from rdsim.learning.training.trained import Trained
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 _MOST_BITS: Final = 2**20
@@ -44,9 +45,9 @@ class ProductCode:
         model: its networks.
         codewords: codewords used of each codebook; those with one codeword store nothing.
         item_centre: subtracted from items, shape (d_y,).
-        item_spread: that they are divided by, shape (d_y,).
+        item_deviation: standard deviations that they are divided by, shape (d_y,).
         query_centre: subtracted from queries, shape (d_x,).
-        query_spread: that they are divided by, shape (d_x,).
+        query_deviation: standard deviations that they are divided by, shape (d_x,).
 
     """
 
@@ -55,9 +56,9 @@ class ProductCode:
     model: ProductCodeModel
     codewords: tuple[int, ...]
     item_centre: Float[np.ndarray, " d"]
-    item_spread: Float[np.ndarray, " d"]
+    item_deviation: Float[np.ndarray, " d"]
     query_centre: Float[np.ndarray, " e"]
-    query_spread: Float[np.ndarray, " e"]
+    query_deviation: Float[np.ndarray, " e"]
 
     @property
     def bits(self) -> float:
@@ -65,15 +66,15 @@ class ProductCode:
         return float(sum(math.log2(count) for count in self.codewords))
 
     @on_host
-    def channel(self, items: Any) -> Float[np.ndarray, "n g w"]:
+    def channel(self, items: ArrayLike) -> Float[np.ndarray, "n g w"]:
         """Probabilities P(u_g|y) of the codewords of every codebook, float64, shape (N, G, W)."""
         given = np.asarray(item_points(items, len(self.item_centre)))
-        points = (given - self.item_centre) / self.item_spread
+        points = (given - self.item_centre) / self.item_deviation
         logits = _by_blocks(self.model.logits, points).astype(float)
         return np.asarray(jax.nn.softmax(jnp.where(self._used, logits, -jnp.inf)))
 
     @on_host
-    def store(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n g"]:
+    def store(self, key: Key[Array, ""], items: ArrayLike) -> Int[np.ndarray, "n g"]:
         """Draw a codeword of each codebook for each item, shape (N, G)."""
         channel = self.channel(items)
         level = validation.host_generator(key).random((*channel.shape[:2], 1))
@@ -83,10 +84,10 @@ class ProductCode:
         return np.minimum((cumulative <= level).sum(axis=2), last)
 
     @on_host
-    def query_features(self, queries: Any) -> Float[np.ndarray, "q f"]:
+    def query_features(self, queries: ArrayLike) -> Float[np.ndarray, "q f"]:
         """Tables of queries: the score of every codeword of every codebook, nats, float32."""
         given = np.asarray(item_points(queries, len(self.query_centre), "queries"))
-        points = (given - self.query_centre) / self.query_spread
+        points = (given - self.query_centre) / self.query_deviation
         return _by_blocks(self.model.tables, points).reshape(len(points), -1)
 
     @on_host
@@ -95,7 +96,7 @@ class ProductCode:
         return np.eye(self.model.codewords, dtype=np.float32)[digits].reshape(len(digits), -1)
 
     @on_host
-    def rate(self, items: Any) -> Float[np.ndarray, " n"]:
+    def rate(self, items: ArrayLike) -> Float[np.ndarray, " n"]:
         """Divergence of each item's probabilities from the priors, bits, shape (N,).
 
         Its mean over independent items bounds I(U;Y) from above in expectation.
@@ -123,16 +124,16 @@ def group_codewords(bits: Any, *, group_bits: int = GROUP_BITS) -> tuple[int, ..
 @on_host
 def product_codes(
     key: Key[Array, ""],
-    queries: Any,
-    items: Any,
-    bits: Any,
+    queries: ArrayLike,
+    items: ArrayLike,
+    bits: ArrayLike,
     *,
-    slope: Any = 0.01,
+    slope: ArrayLike = 0.01,
     batch: int = 256,
     hidden: int = 128,
     noise: float = 0.3,
     held_out: float = 0.2,
-    validate: Any = None,
+    validate: tuple[ArrayLike, ArrayLike] | None = None,
     schedule: Schedule | None = None,
     progress: bool = False,
 ) -> tuple[tuple[ProductCode, ...], Trained]:
@@ -154,10 +155,6 @@ def product_codes(
 
     Returns:
         The codes in the order of bits, and the record of their training.
-
-    Raises:
-        ValueError: if the shapes do not match, there are fewer than 10 pairs, or an argument lies
-            outside its range.
 
     """
     validation.prng_key("key", key)
@@ -185,7 +182,7 @@ def product_codes(
     groups = max(map(len, sizes))
     padded = [size + (1,) * (groups - len(size)) for size in sizes]
     split, learn = jax.random.split(key)
-    scales = [(part.mean(axis=0), _spread(part)) for part in (x, y)]
+    scales = [(part.mean(axis=0), _positive_deviations(part)) for part in (x, y)]
     chosen_on: Any = validate
     if validate is None:
         order = validation.host_generator(split).permutation(len(x))
@@ -194,8 +191,8 @@ def product_codes(
 
     def standard(pair: Any) -> tuple[Array, ...]:
         return tuple(
-            jnp.asarray((np.asarray(part) - centre) / spread, jnp.float32)
-            for part, (centre, spread) in zip(pair, scales, strict=True)
+            jnp.asarray((np.asarray(part) - centre) / deviation, jnp.float32)
+            for part, (centre, deviation) in zip(pair, scales, strict=True)
         )
 
     learner = ProductCodeLearner(
@@ -211,15 +208,15 @@ def product_codes(
         schedule=plan,
         progress=progress,
     )
-    (x_centre, x_spread), (y_centre, y_spread) = scales
+    (x_centre, x_deviation), (y_centre, y_deviation) = scales
     codes = tuple(
         ProductCode(
             model=trained.model(run),
             codewords=tuple(codewords),
             item_centre=y_centre,
-            item_spread=y_spread,
+            item_deviation=y_deviation,
             query_centre=x_centre,
-            query_spread=x_spread,
+            query_deviation=x_deviation,
         )
         for run, codewords in enumerate(padded)
     )
@@ -241,10 +238,10 @@ def _validation(validate: Any, x: np.ndarray, y: np.ndarray) -> None:
         )
 
 
-def _spread(points: np.ndarray) -> np.ndarray:
+def _positive_deviations(points: np.ndarray) -> np.ndarray:
     """Standard deviation of each coordinate; one where it is constant."""
-    spread = deviations(points)
-    return np.where(spread > 0, spread, 1.0)
+    deviation = deviations(points)
+    return np.where(deviation > 0, deviation, 1.0)
 
 
 def _by_blocks(network: Any, points: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ another program.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from rdsim import validation
 from rdsim.codes.quantizers.entropy_weighted import EntropyWeightedQuantizer
 from rdsim.codes.quantizers.vector import VectorQuantizer
 from rdsim.learning.families import EmbeddedCode
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.simulation.coded_items import Decoder
 from rdsim.transformations import on_host
@@ -42,14 +43,14 @@ class StackedCode:
     codes: tuple[Any, ...]
     codewords: Float[Array, "k d"]
 
-    def channel(self, items: Any) -> Float[Array, "n k"]:
+    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
         """P(u|y) of the chosen code; codewords that pad it have probability zero."""
         branches = [
             lambda place, y, kind=kind: _member(kind, place).channel(y) for kind in self.codes
         ]
         return jax.lax.switch(self.kind, branches, self.place, items)
 
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
         """Draw a codeword of the chosen code for each item."""
         branches = [
             lambda place, k, y, kind=kind: _member(kind, place).encode(k, y).astype(jnp.int32)
@@ -59,7 +60,9 @@ class StackedCode:
 
 
 @on_host
-def stacked_systems(systems: Any) -> list[tuple[StackedCode, Decoder]]:
+def stacked_systems(
+    systems: Sequence[tuple[EmbeddedCode | EntropyWeightedQuantizer, Decoder]],
+) -> list[tuple[StackedCode, Decoder]]:
     """Make all systems choices of one, so that a simulation is compiled once for all of them.
 
     Args:
@@ -70,10 +73,6 @@ def stacked_systems(systems: Any) -> list[tuple[StackedCode, Decoder]]:
 
     Returns:
         The same systems in the same order, for `operating_point` or `simulate_item_code`.
-
-    Raises:
-        TypeError: if there is something else in the list.
-        ValueError: if there is no system.
 
     """
     if not validation.instance("systems", systems, list, tuple):

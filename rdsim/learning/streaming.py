@@ -8,7 +8,7 @@ Items come in batches $Y_0, Y_1, ..$, and batch t is stored by the codebook $C_t
   item costs $\log_2 |C_t|$ bits, if all have one length.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jaxtyping import Array, Key
 
 from rdsim import validation
 from rdsim.codes.quantizers.vector import VectorQuantizer, vector_quantizer
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.transformations import on_host
 
 POLICIES: Final = ("fixed", "refitted", "grown")
@@ -23,7 +24,12 @@ POLICIES: Final = ("fixed", "refitted", "grown")
 
 @on_host
 def streamed_codes(
-    key: Key[Array, ""], batches: Any, codebook_size: Any, policy: str, *, growth: Any = 1
+    key: Key[Array, ""],
+    batches: ArrayLike,
+    codebook_size: Integer,
+    policy: str,
+    *,
+    growth: Integer = 1,
 ) -> list[VectorQuantizer]:
     """Fit the codebook that is in use at each batch of a stream of items.
 
@@ -36,9 +42,6 @@ def streamed_codes(
 
     Returns:
         An `ItemCode` for each batch, T of them.
-
-    Raises:
-        ValueError: if an argument is out of range.
 
     References:
         Gama, Žliobaitė, Bifet, Pechenizkiy and Bouchachia (2014), "A survey on concept drift adaptation",
@@ -63,7 +66,7 @@ def streamed_codes(
     return codes
 
 
-def _joined(before: VectorQuantizer, more: VectorQuantizer, items: Any) -> VectorQuantizer:
+def _joined(before: VectorQuantizer, more: VectorQuantizer, items: Array) -> VectorQuantizer:
     """Put two codebooks together; masses are the shares of these items nearest to each codeword."""
     codewords = jnp.concatenate([before.codewords, more.codewords])
     square = jnp.sum(codewords**2, axis=1) - 2 * items @ codewords.T

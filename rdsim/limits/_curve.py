@@ -85,9 +85,6 @@ class Curve:
         Returns:
             Bits, shape of D.
 
-        Raises:
-            ValueError: if D is negative, NaN, or below the least distortion, where that is known.
-
         """
         return -self._hull(at) if self._concave else self._known().line(self._checked(at))
 
@@ -104,9 +101,6 @@ class Curve:
 
         Returns:
             Bits, shape of D; infinite below the least distortion of the points.
-
-        Raises:
-            ValueError: as `lower`.
 
         """
         return -self._known().line(self._checked(at)) if self._concave else self._hull(at)

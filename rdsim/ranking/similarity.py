@@ -5,8 +5,6 @@ noisy its modality is; the decoder weighs it by a temperature, $\sum_k s_k(x_k,u
 information density knows everything, and no score ranks better.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,7 +96,7 @@ def fuse(scores: ArrayLike, temperature: ArrayLike) -> Float[Array, "... k"]:
 
 @validation.needs_float64
 def information_density_scores(
-    source: Any,
+    source: GaussianMixtureSource | MultimodalSource,
     queries: ArrayLike,
     channel: ArrayLike,
     *,

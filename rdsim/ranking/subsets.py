@@ -61,9 +61,6 @@ def subset_loss(
     Returns:
         Mean losses in [0, 1], exact to about 1e-13, the broadcast shape of a and t.
 
-    Raises:
-        TypeError: also if a number of competitors is not an integer.
-
     """
     parsed = parse_loss(loss)
     N = validation.integer("competitors", competitors, low=1)

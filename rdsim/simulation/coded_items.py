@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
-from rdsim.codes.item_code import item_code
-from rdsim.number_types import ArrayLike, Integer
+from rdsim.codes.item_code import GivenItemCode, item_code
+from rdsim.number_types import ArrayLike, Integer, PRNGKey
 from rdsim.ranking.loss import Loss, RankLoss, parse_losses
 from rdsim.ranking.rank_distribution import expected_loss_kernel
 from rdsim.simulation.engine.options import RunOptions, checked_run
@@ -62,15 +62,15 @@ class WholeItems(NamedTuple):
 @on_host
 @validation.needs_float64
 def simulate_item_code(
-    key: Any,
+    key: PRNGKey,
     source: GaussianMixtureSource,
-    code: Any,
-    decoders: Mapping[str, Any],
+    code: GivenItemCode,
+    decoders: Mapping[str, Decoder | WholeItems],
     competitor: ArrayLike,
     log2_size: ArrayLike,
     losses: Sequence[Loss],
     *,
-    modalities: Any = None,
+    modalities: ArrayLike | None = None,
     trials: Integer | None = None,
     target_width: float | Mapping[str, float] | None = None,
     cap: Integer | None = None,
@@ -100,10 +100,6 @@ def simulate_item_code(
     Returns:
         What `run_trials` returns; `estimates[decoder][loss]` has the shape of log2_size. A loss is
         named as it is given, ("miss", 10) as "miss_10".
-
-    Raises:
-        ValueError: if an argument lies outside its range, shapes do not fit, or as `run_trials`.
-        TypeError: if a decoder is not one, or as `run_trials`.
 
     """
     validation.prng_key("key", key)
@@ -148,7 +144,7 @@ def simulate_item_code(
     )
 
 
-def _sizes(log2_size: Any) -> float | tuple[float, ...]:
+def _sizes(log2_size: ArrayLike) -> float | tuple[float, ...]:
     """Check sizes and make them hashable: a number or a tuple, known when a trial is compiled."""
     sizes = np.asarray(validation.log2_size(log2_size))
     if sizes.ndim > 1 or sizes.size == 0:
@@ -156,7 +152,9 @@ def _sizes(log2_size: Any) -> float | tuple[float, ...]:
     return float(sizes) if sizes.ndim == 0 else tuple(sizes.tolist())
 
 
-def _rules(decoders: Any) -> tuple[tuple[str, bool, Callable[..., Any]], ...]:
+def _rules(
+    decoders: Mapping[str, Decoder | WholeItems],
+) -> tuple[tuple[str, bool, Callable[..., Any]], ...]:
     """Check the decoders: of each its name, whether it scores codewords, and its function."""
     if not isinstance(decoders, Mapping) or not decoders:
         raise TypeError(f"decoders must map names to decoders, got {decoders!r}")

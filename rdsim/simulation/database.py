@@ -5,8 +5,8 @@ enough to be drawn once a trial. The work is M n letters a trial, times K with c
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Collection, Mapping
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,9 @@ from rdsim import validation
 from rdsim.codes.codebook import MAX_CODEWORDS, MAX_NUMBER
 from rdsim.codes.letter_tables import LetterTable, distortion_table, letter_table
 from rdsim.information import information_density
-from rdsim.number_types import ArrayLike, Integer
+from rdsim.number_types import ArrayLike, Integer, PRNGKey
 from rdsim.ranking.block_score import through_channel
-from rdsim.ranking.loss import RankLoss, parse_losses
+from rdsim.ranking.loss import Loss, RankLoss, parse_losses
 from rdsim.simulation.engine.options import RunOptions, checked_run
 from rdsim.simulation.engine.trials import MonteCarloResult, run_trials
 from rdsim.sources.tables import draw_letters, draw_outputs
@@ -34,11 +34,11 @@ _LETTERS_A_BLOCK: Final = 2**20
 @on_host
 @validation.needs_float64
 def simulate_database(
-    key: Any,
+    key: PRNGKey,
     joint: ArrayLike,
     test_channel: ArrayLike,
     log2_size: ArrayLike,
-    losses: Any = ("error",),
+    losses: Collection[Loss] = ("error",),
     *,
     n: Integer,
     scores: ArrayLike | None = None,
@@ -74,11 +74,6 @@ def simulate_database(
 
     Returns:
         Estimates by the names "error", "reciprocal_rank", "dcg" and "miss_K".
-
-    Raises:
-        ValueError: if an argument lies outside its range, or only one of codebook_size and
-            distortions is given.
-        TypeError: if the key is not a typed key or a count is not an integer.
 
     """
     validation.prng_key("key", key)

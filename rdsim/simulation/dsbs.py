@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 
 from rdsim import validation
 from rdsim.codes.ensembles.dsbs import log2_codebook_size
-from rdsim.number_types import ArrayLike, Integer
+from rdsim.number_types import ArrayLike, Integer, PRNGKey
 from rdsim.ranking.loss import Loss, log_database_size, parse_loss
 from rdsim.results import result
 from rdsim.simulation.engine.exact_sums import MOST_TRIALS
@@ -57,9 +57,6 @@ class SimulatedRanks:
         Returns:
             Mean and interval, shape (...).
 
-        Raises:
-            ValueError: if the loss is unknown or the confidence outside (0, 1).
-
         """
         parsed = parse_loss(loss)
         losses = parsed.of_log_rank(jnp.log(self.ranks.astype(float)))
@@ -70,7 +67,7 @@ class SimulatedRanks:
 
 @on_host
 def simulate_dsbs(
-    key: Any,
+    key: PRNGKey,
     crossover: ArrayLike,
     log2_size: ArrayLike,
     *,
@@ -98,8 +95,7 @@ def simulate_dsbs(
         Ranks, shape of the broadcast settings + (trials,).
 
     Raises:
-        ValueError: if an argument lies outside its range, or M times K is too large to hold.
-        TypeError: if the key is not a typed key or a count is not an integer.
+        ValueError: also if M times K is too large to hold.
 
     """
     validation.prng_key("key", key)
@@ -139,7 +135,7 @@ def simulate_dsbs(
 
 
 def _ranks_of_shape(
-    key: Any,
+    key: PRNGKey,
     crossovers: Array,
     shape: Sequence[int],
     first_trial: int,

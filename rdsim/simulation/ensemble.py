@@ -11,7 +11,7 @@ where it is feasible. Here alphabets and block lengths go beyond it.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import jax.numpy as jnp
@@ -26,8 +26,8 @@ from rdsim.codes.ensembles.discrete import (
 from rdsim.codes.ensembles.random_coding import RandomCode, rounded_units
 from rdsim.codes.ensembles.stored_codewords import MAX_TABLES, table_count
 from rdsim.information import LN2
-from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking.loss import RankLoss, parse_losses
+from rdsim.number_types import ArrayLike, Integer, PRNGKey
+from rdsim.ranking.loss import Loss, RankLoss, parse_losses
 from rdsim.results import result
 from rdsim.simulation.engine.options import RunOptions, checked_run
 from rdsim.simulation.engine.trials import MonteCarloResult, run_trials
@@ -69,10 +69,10 @@ class SimulatedEnsemble:
 @on_host
 @validation.needs_float64
 def simulate_ensemble(
-    key: Any,
+    key: PRNGKey,
     code: RandomCode,
     log2_size: ArrayLike,
-    losses: Any = ("error", "reciprocal_rank"),
+    losses: Collection[Loss] = ("error", "reciprocal_rank"),
     *,
     competitor: str | None = None,
     levels: Integer | None = None,
@@ -106,9 +106,8 @@ def simulate_ensemble(
         Estimates with intervals, and whether anything was approximated.
 
     Raises:
-        ValueError: if an argument lies outside its range, a loss or competitor is unknown, exact
-            probabilities need too many joint types, or a product competitor has impossible pairs.
-        TypeError: if the key is no typed key.
+        ValueError: also if exact probabilities need too many joint types, or a product competitor has
+            impossible pairs.
 
     References:
         Sampling a codeword given its distance by the prefix convolutions: forward filtering, backward

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +33,7 @@ class Estimate:
     trials: Int[Array, "..."]
     confidence: float = dataclasses.field(metadata={"static": True})
 
-    def covers(self, value: Any) -> Bool[Array, "..."]:
+    def covers(self, value: ArrayLike) -> Bool[Array, "..."]:
         """Whether a value lies inside the interval."""
         return (self.lower <= jnp.asarray(value)) & (jnp.asarray(value) <= self.upper)
 
@@ -54,10 +53,6 @@ def clopper_pearson(
 
     Returns:
         The estimate, shape of the counts.
-
-    Raises:
-        ValueError: if a count lies outside 0..N or the confidence outside (0, 1).
-        TypeError: if trials holds anything but integers.
 
     References:
         Clopper and Pearson (1934), Biometrika 26.
@@ -100,9 +95,6 @@ def empirical_bernstein(samples: ArrayLike, *, confidence: float = 0.95) -> Esti
 
     Returns:
         The estimate, shape (...).
-
-    Raises:
-        ValueError: if a sample lies outside [0, 1], N < 2, or the confidence outside (0, 1).
 
     References:
         Maurer and Pontil (2009), COLT, Theorem 4.

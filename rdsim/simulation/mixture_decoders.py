@@ -8,7 +8,7 @@ $$Z = n \sum_k X_k / n_k, \quad n = \Bigl(\sum_k 1/n_k\Bigr)^{-1}, \quad Z | Y \
 and the information density of a query and an item falls with their distance $|Z - Y|$.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,8 @@ import scipy.special
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.codes.item_code import item_code
+from rdsim.codes.item_code import GivenItemCode, item_code
+from rdsim.number_types import ArrayLike
 from rdsim.simulation.coded_items import Decoder, WholeItems
 from rdsim.sources.discretisation import DiscretisedItem
 from rdsim.sources.mixture import GaussianMixtureSource
@@ -32,7 +33,10 @@ _NODES: Final = 64
 
 @on_host
 def density_decoder(
-    source: GaussianMixtureSource, code: Any, item: DiscretisedItem, modalities: Any = None
+    source: GaussianMixtureSource,
+    code: GivenItemCode,
+    item: DiscretisedItem,
+    modalities: ArrayLike | None = None,
 ) -> Decoder:
     r"""Make the decoder that ranks by the information density of query and codeword.
 
@@ -53,7 +57,7 @@ def density_decoder(
         The decoder, for `simulate_item_code`; codewords that no cell has score -inf.
 
     Raises:
-        ValueError: if a query seen is not a noisy copy of the item, or a modality is out of range.
+        ValueError: also if a query seen is not a noisy copy of the item.
 
     """
     mean = weighted_mean(source, modalities)
@@ -68,7 +72,10 @@ def density_decoder(
 
 @jax.jit
 def _matched_moments(
-    source: GaussianMixtureSource, code: Any, item: DiscretisedItem, noise: Float[Array, ""]
+    source: GaussianMixtureSource,
+    code: GivenItemCode,
+    item: DiscretisedItem,
+    noise: Float[Array, ""],
 ) -> tuple[Float[Array, "k c"], Float[Array, "k c d"], Float[Array, "k c d d"]]:
     """Log weights, means and square roots of precisions (rows of whitening maps) of P(z|u)."""
     y = item.points
@@ -110,7 +117,7 @@ def _density_scores(
 
 
 @on_host
-def whole_items(source: GaussianMixtureSource, modalities: Any = None) -> WholeItems:
+def whole_items(source: GaussianMixtureSource, modalities: ArrayLike | None = None) -> WholeItems:
     r"""Rank items stored whole, optimally: no code of any rate has a smaller loss, at any M.
 
     The information density of a query and an item falls with $|z - y|$, and a competitor wins where
@@ -125,7 +132,7 @@ def whole_items(source: GaussianMixtureSource, modalities: Any = None) -> WholeI
         The ranking, for `simulate_item_code`.
 
     Raises:
-        ValueError: if a query seen is not a noisy copy of the item, or a modality is out of range.
+        ValueError: also if a query seen is not a noisy copy of the item.
 
     """
     return WholeItems(_nearer_probability, (source, weighted_mean(source, modalities).weights))

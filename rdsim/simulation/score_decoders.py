@@ -22,9 +22,6 @@ def distance_decoder(codewords: ArrayLike, temperatures: ArrayLike) -> Decoder:
     Returns:
         The decoder, for `simulate_item_code`.
 
-    Raises:
-        ValueError: if a codeword is not finite, a temperature not positive, or a shape is wrong.
-
     """
     points = validation.coordinates("codewords", codewords, ndim=2)
     tau = validation.interval("temperatures", temperatures, low=0.0, open_low=True, ndim=1)
@@ -40,9 +37,6 @@ def cosine_decoder(codewords: ArrayLike) -> Decoder:
 
     Returns:
         The decoder, for `simulate_item_code`.
-
-    Raises:
-        ValueError: if a codeword is not finite, or the shape is wrong.
 
     """
     return Decoder(_mean_cosine, validation.coordinates("codewords", codewords, ndim=2))

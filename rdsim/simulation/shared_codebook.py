@@ -15,7 +15,6 @@ K counts and a few hundred items: it does not grow with M.
 import dataclasses
 import math
 import os
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +24,7 @@ from rdsim import validation
 from rdsim.codes.codebook import MAX_CODEWORDS, MAX_LETTERS, MAX_NUMBER
 from rdsim.codes.encoders import items_at_once
 from rdsim.codes.letter_tables import distortion_table, letter_table
-from rdsim.number_types import ArrayLike, Integer
+from rdsim.number_types import ArrayLike, Integer, PRNGKey
 from rdsim.ranking.block_score import through_channel
 from rdsim.ranking.loss import Loss
 from rdsim.ranking.metrics.single_target import tied_loss
@@ -109,7 +108,7 @@ class SharedCodebookRanks:
 @on_host
 @validation.needs_float64
 def simulate_shared_codebook(
-    key: Any,
+    key: PRNGKey,
     joint: ArrayLike,
     test_channel: ArrayLike,
     distortions: ArrayLike,
@@ -154,9 +153,9 @@ def simulate_shared_codebook(
         The counts from which every loss follows, shape (codebooks, queries).
 
     Raises:
-        ValueError: if an argument lies outside its range, the budget is too small, or the checkpoint
-            is damaged or belongs to another run.
-        TypeError: if the key is not a typed key or a count is not an integer.
+        ValueError: also if the budget is too small.
+        CheckpointMismatchError: if the checkpoint belongs to another run.
+        CheckpointDamagedError: if it is damaged.
 
     References:
         Tuncel (2009), IEEE Trans. Inf. Theory 55(8); likelihood encoder: Song, Cuff and Poor (2016).
@@ -200,7 +199,9 @@ def simulate_shared_codebook(
     )
 
 
-def _scheme(joint: Any, test_channel: Any, distortions: Any, n: int, slope: float) -> Scheme:
+def _scheme(
+    joint: ArrayLike, test_channel: ArrayLike, distortions: ArrayLike, n: int, slope: float
+) -> Scheme:
     """Check the tables and put distortions and scores on lattices on which sums are exact."""
     through = through_channel(joint, test_channel, "test_channel")
     d = distortion_table(distortions)
@@ -224,7 +225,7 @@ def _scheme(joint: Any, test_channel: Any, distortions: Any, n: int, slope: floa
     )
 
 
-def _number_of_codewords(n: int, rate: Any) -> int:
+def _number_of_codewords(n: int, rate: ArrayLike) -> int:
     """K, the integer part of 2^{nR}."""
     rate = float(validation.interval("rate", rate, low=0.0, ndim=0))
     if n * rate > math.log2(MAX_CODEWORDS) + 1e-9:

@@ -9,45 +9,36 @@ checked: a ValueError names one that is out of range or of a wrong shape, a Type
 should be an integer, or a typed key of `jax.random.key`, and is none.
 """
 
+from rdsim.sources import mixture, sphere
 from rdsim.sources.absences import with_changed_queries, with_missing, with_wrong_pairs
 from rdsim.sources.discretisation import Discretisation, DiscretisedItem
 from rdsim.sources.gaussian_pairs import GaussianSource, gaussian, vector_gaussian
-from rdsim.sources.mixture import (
-    GaussianMixtureSource,
-    WeightedMean,
-    gaussian_mixture,
-    weighted_mean,
-)
+from rdsim.sources.mixture import *
 from rdsim.sources.prior import TargetPrior, target_prior, zipf_prior
 from rdsim.sources.several_modalities import MultimodalSource, gaussian_multimodal, multimodal
-from rdsim.sources.sphere import SphericalSource, projected_normal, spherical
+from rdsim.sources.sphere import *
 from rdsim.sources.tables import DiscreteSource, binary_erasure_pair, discrete, dsbs, symmetric
 
 __all__ = [
     "DiscreteSource",
     "Discretisation",
     "DiscretisedItem",
-    "GaussianMixtureSource",
     "GaussianSource",
     "MultimodalSource",
-    "SphericalSource",
     "TargetPrior",
-    "WeightedMean",
     "binary_erasure_pair",
     "discrete",
     "dsbs",
     "gaussian",
-    "gaussian_mixture",
     "gaussian_multimodal",
     "multimodal",
-    "projected_normal",
-    "spherical",
     "symmetric",
     "target_prior",
     "vector_gaussian",
-    "weighted_mean",
     "with_changed_queries",
     "with_missing",
     "with_wrong_pairs",
     "zipf_prior",
 ]
+__all__ += mixture.__all__
+__all__ += sphere.__all__

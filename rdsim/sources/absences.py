@@ -8,7 +8,7 @@ What is returned is a `DiscreteSource`, so that every limit applies to it as it 
 
 import itertools
 import math
-from typing import Any, Final
+from typing import Final
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -43,8 +43,7 @@ def with_missing(source: MultimodalSource | ArrayLike, *, presence: ArrayLike) -
         probability keeps its letters, without mass.
 
     Raises:
-        ValueError: if presence has another shape or is no probability, or there are more than 12
-            modalities or 2^26 entries.
+        ValueError: also if there are more than 12 modalities or 2^26 entries.
 
     """
     if isinstance(source, MultimodalSource):
@@ -85,7 +84,7 @@ def with_missing(source: MultimodalSource | ArrayLike, *, presence: ArrayLike) -
     return DiscreteSource(joint=jnp.concatenate(rows))
 
 
-def _presence(value: Any, count: int) -> Float[Array, "..."]:
+def _presence(value: ArrayLike, count: int) -> Float[Array, "..."]:
     """Read the joint distribution of the flags, shape (2,)*K, from it or from K probabilities."""
     given = validation.numbers("presence", value)
     if given.shape == (2,) * count:

@@ -1,7 +1,7 @@
 """Jointly Gaussian query and item: scalars and vectors, exact information, cells."""
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -153,9 +153,8 @@ def vector_gaussian(
         The source. The covariances are symmetrised to the last digit.
 
     Raises:
-        ValueError: if a shape does not fit, a covariance is not symmetric or not positive definite
-            (the message gives its smallest eigenvalue), or the joint covariance is not positive
-            semidefinite.
+        ValueError: also if a covariance is not positive definite (the message gives its smallest eigenvalue), or
+            the joint covariance not positive semidefinite.
 
     """
     cov_x = _covariance("covariance_x", covariance_x)
@@ -180,11 +179,11 @@ def vector_gaussian(
     return source
 
 
-def _finite(name: str, value: Any) -> Float[Array, "a b"]:
+def _finite(name: str, value: ArrayLike) -> Float[Array, "a b"]:
     return validation.bounded(name, value, ndim=2)
 
 
-def _covariance(name: str, value: Any) -> Float[Array, "d d"]:
+def _covariance(name: str, value: ArrayLike) -> Float[Array, "d d"]:
     """A symmetric, positive definite matrix, checked, and symmetrised to the last digit."""
     matrix = _finite(name, value)
     if matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:

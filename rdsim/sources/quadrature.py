@@ -110,8 +110,7 @@ def mixture_quadrature(
         The quadrature. In the plane, corners whose total probability is below 1e-16 are left out.
 
     Raises:
-        ValueError: if the weights are no pmf, a variance is not positive, shapes do not fit, or
-            the lattice is too coarse for the narrowest component.
+        ValueError: also if the lattice is too coarse for the narrowest component.
 
     """
     w = np.asarray(validation.pmf("weights", weights))

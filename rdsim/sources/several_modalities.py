@@ -7,7 +7,7 @@ the item than the sum of what each has.
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ class MultimodalSource:
         shared = 1 if self.common is None else self.common.shape[-1]
         return tuple(shared * channel.shape[-1] for channel in self.channels)
 
-    def joint_with(self, modalities: Any = None) -> DiscreteSource:
+    def joint_with(self, modalities: ArrayLike | None = None) -> DiscreteSource:
         """The exact joint distribution of a set of modalities and the item.
 
         Args:
@@ -59,9 +59,7 @@ class MultimodalSource:
             counting fastest; the common part is counted once. For one modality it is X_k itself.
 
         Raises:
-            ValueError: if a modality is out of range or named twice, or the table would have more
-                than 2^26 entries.
-            TypeError: if a modality is not an integer.
+            ValueError: also if the table would have more than 2^26 entries.
 
         """
         chosen = chosen_modalities(modalities, len(self.channels))
@@ -76,7 +74,7 @@ class MultimodalSource:
             )
         return DiscreteSource(joint=_joint(self.py, tuple(parts)))
 
-    def mutual_information(self, modalities: Any = None) -> Float[Array, ""]:
+    def mutual_information(self, modalities: ArrayLike | None = None) -> Float[Array, ""]:
         """I(X_S; Y) of a set of modalities and the item in bits, exact.
 
         Args:
@@ -140,7 +138,7 @@ def _sample(
 
 
 def multimodal(
-    p: ArrayLike, channels: Sequence[Any], *, common: ArrayLike | None = None
+    p: ArrayLike, channels: Sequence[ArrayLike], *, common: ArrayLike | None = None
 ) -> MultimodalSource:
     r"""A discrete item with K modalities, independent given it except for a common part.
 
@@ -163,7 +161,7 @@ def multimodal(
     return MultimodalSource(py=item, channels=tables, common=shared)
 
 
-def _checked_channel(name: str, value: Any, inputs: int) -> Float[Array, "y v"]:
+def _checked_channel(name: str, value: ArrayLike, inputs: int) -> Float[Array, "y v"]:
     table = validation.channel(name, value)
     if table.shape[0] != inputs:
         raise ValueError(

@@ -46,10 +46,11 @@ def test_C17_an_index_is_the_sign_pattern(code):
     np.testing.assert_array_equal(code.channel(ITEMS), np.eye(2**BITS)[_indices(code, ITEMS)])
 
 
-def test_C17_hamming_scores_count_the_bits_that_differ(code):
+def test_C17_hamming_features_count_the_bits_that_differ(code):
     stored = _indices(code, ITEMS)
     expected = [[-bin(a ^ b).count("1") for b in stored] for a in _indices(code, QUERIES)]
-    np.testing.assert_array_equal(code.hamming_scores(QUERIES, stored), expected)
+    inner = code.hamming_features(QUERIES) @ code.item_features(code.store(None, ITEMS)).T
+    np.testing.assert_array_equal((inner - BITS) / 2, expected)
 
 
 def test_C17_codewords_are_centroids_and_empty_cells_borrow_from_the_nearest(code):
@@ -112,25 +113,19 @@ def test_bad_arguments_are_named(arguments, error, message):
         hyperplane_hashing(**({"key": jax.random.key(0), "items": ITEMS, "bits": BITS} | arguments))
 
 
-def test_bad_queries_and_indices_are_named(code):
+def test_bad_points_are_named(code):
     for name, call in (
         ("points", code.hash),
         ("items", code.channel),
-        ("queries", lambda queries: code.hamming_scores(queries, [0])),
+        ("queries", code.hamming_features),
     ):
         with pytest.raises(ValueError, match=rf"{name} must have shape \(N, 2\)"):
             call(np.zeros((3, 1)))
-    with pytest.raises(ValueError, match=r"indices must lie in \[0, 15\]"):
-        code.hamming_scores(QUERIES, [16])
-    with pytest.raises(TypeError, match="indices must hold integers"):
-        code.hamming_scores(QUERIES, [1.0])
 
 
 def test_a_listed_hash_is_a_stored_code_too():
-    """Its index is made of the signs that it stores, and both Hamming distances agree."""
+    """Its index is made of the signs that it stores."""
     code = hyperplane_hashing(jax.random.key(3), POINTS_6, 5)
     stored = code.store(None, POINTS_6)
     index = np.asarray(code.encode(jax.random.key(0), POINTS_6))
     np.testing.assert_array_equal(stored @ (1 << np.arange(4, -1, -1)), index)
-    inner = code.hamming_features(POINTS_6[:7]) @ code.item_features(stored).T
-    np.testing.assert_array_equal((inner - 5) / 2, code.hamming_scores(POINTS_6[:7], index))

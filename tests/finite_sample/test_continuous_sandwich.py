@@ -148,6 +148,7 @@ def test_the_supremum_over_the_plane_is_bounded():
         (1e9 * np.arange(9.0), [1.0], {}, "slopes must be gentle enough for the range"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_annotations")
 def test_bad_inputs(samples, slopes, options, message):
     with pytest.raises(ValueError, match=message):
         continuous_sandwich(samples, slopes, **options)

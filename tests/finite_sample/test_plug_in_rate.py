@@ -7,7 +7,7 @@ import pytest
 import reference
 import scipy.stats
 
-from rdsim.finite_sample.plug_in_estimate import letter_counts, plug_in_rate
+from rdsim.finite_sample.plug_in_estimate import plug_in_rate
 
 HAMMING = 1 - np.eye(2)
 FOUR = 1 - np.eye(4)
@@ -155,12 +155,6 @@ def test_where_the_rate_is_zero_the_interval_is_all_rates():
     assert 0 < low[2] < high[2] < 1
 
 
-def test_counts_of_samples():
-    samples = np.array([[0, 1, 1, 3], [2, 2, 2, 0]])
-    np.testing.assert_array_equal(letter_counts(samples, 4), [[1, 2, 0, 1], [1, 0, 3, 0]])
-    np.testing.assert_array_equal(letter_counts(samples[0], 5), [1, 2, 0, 1, 0])
-
-
 @pytest.mark.parametrize(
     ("counts", "d", "D", "message"),
     [
@@ -187,20 +181,6 @@ def test_counts_of_samples():
 def test_bad_inputs(counts, d, D, message):
     with pytest.raises(ValueError, match=message):
         plug_in_rate(counts, d, D)
-
-
-@pytest.mark.parametrize(
-    ("samples", "letters", "error", "message"),
-    [
-        ([0.5], 2, TypeError, "samples must hold integers"),
-        ([0, 2], 2, ValueError, "samples must lie in"),
-        ([], 2, TypeError, "samples must hold integers"),
-        ([0, 1], 1.5, TypeError, "letters must be an integer"),
-    ],
-)
-def test_bad_samples(samples, letters, error, message):
-    with pytest.raises(error, match=message):
-        letter_counts(samples, letters)
 
 
 def test_bad_interval():

@@ -14,14 +14,13 @@ from rdsim.learning import (
     architecture,
     fitted_models,
     quantized_system,
-    quantized_systems,
 )
 from rdsim.learning.families.catalogue import FAMILIES, fit_family
 from rdsim.learning.families.dual_encoder import DualEncoderFamily, triplet_loss
 from rdsim.learning.families.hashing import HashingFamily
 from rdsim.learning.families.pairs import array_pairs
 from rdsim.learning.families.stored.learned_quantizers import QuantizedFamily
-from rdsim.learning.families.stored_embeddings import StoredFamily
+from rdsim.learning.families.stored_embeddings import StoredFamily, quantized_systems
 from rdsim.learning.held_out_points import held_out_point
 from rdsim.learning.training.schedule import Schedule
 from rdsim.limits.bottleneck import mixture_bottleneck_bound

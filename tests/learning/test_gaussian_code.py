@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from rdsim.codes.quantizers.vector import VectorQuantizer
 from rdsim.learning.stochastic.bottleneck_objective import Pairs, StochasticCodeLearner
-from rdsim.learning.stochastic.gaussian import gaussian_code_point, gaussian_code_points
+from rdsim.learning.stochastic.gaussian import gaussian_code_points
 from rdsim.learning.stochastic.items import neural_item_code
 from rdsim.learning.stochastic.neural_code import NeuralCode
 from rdsim.learning.training.loop import train
@@ -26,6 +26,11 @@ from rdsim.sources.discretisation import normal_edges
 from rdsim.sources.gaussian_pairs import gaussian, vector_gaussian
 
 WORDS = 6
+
+
+def the_point(source, code, **options):
+    (point,) = gaussian_code_points(source, [code], **options)
+    return point
 
 
 @functools.cache
@@ -104,7 +109,7 @@ def brute_force(source, code, cells, grid=161):
 def test_C10_informations_are_those_of_brute_force(source, cells):
     dimension = source.covariance_y.shape[0]
     code = untrained(dimension, 3, 4.0)
-    point = gaussian_code_point(source, code, cells=cells)
+    point = the_point(source, code, cells=cells)
     rate, relevance = brute_force(source, code, cells, 161 if dimension == 1 else 65)
     assert float(point.rate) == pytest.approx(rate, abs=1e-9)
     assert float(point.relevance.lower) - 1e-9 <= relevance <= float(point.relevance.upper) + 1e-9
@@ -124,7 +129,7 @@ def test_C10_the_sign_of_an_item_has_its_known_informations():
         converged=jnp.ones((), bool),
         iterations=jnp.zeros((), int),
     )
-    point = gaussian_code_point(gaussian(r), code, cells=256, tolerance=1e-3)
+    point = the_point(gaussian(r), code, cells=256, tolerance=1e-3)
 
     def conditional(x):
         p = scipy.stats.norm.cdf(r * x / math.sqrt(1 - r * r))
@@ -144,7 +149,7 @@ def test_C10_the_sign_of_an_item_has_its_known_informations():
 
 def test_C10_the_interval_narrows_with_the_square_of_the_cells():
     code, source = untrained(1, 0, 3.0), gaussian(0.9)
-    points = [gaussian_code_point(source, code, cells=cells, tolerance=1e-3) for cells in (64, 256)]
+    points = [the_point(source, code, cells=cells, tolerance=1e-3) for cells in (64, 256)]
     gaps = [float(point.relevance.gap) for point in points]
     assert 12 < gaps[0] / gaps[1] < 20
     assert [bool(point.relevance.converged) for point in points] == [False, True]
@@ -161,7 +166,7 @@ def test_C10_the_interval_narrows_with_the_square_of_the_cells():
 @settings(max_examples=30)
 def test_C10_no_network_lies_beyond_the_bottleneck_of_a_scalar(seed, scale, correlation, variance):
     source = gaussian(correlation, variance_x=1 / variance, variance_y=variance)
-    _inside(gaussian_code_point(source, untrained(1, seed, scale), cells=64), correlation**2)
+    _inside(the_point(source, untrained(1, seed, scale), cells=64), correlation**2)
 
 
 @given(
@@ -172,7 +177,7 @@ def test_C10_no_network_lies_beyond_the_bottleneck_of_a_scalar(seed, scale, corr
 @settings(max_examples=20)
 def test_C10_no_network_lies_beyond_the_bottleneck_of_a_vector(seed, scale, correlations):
     source = plane(correlations, seed)
-    point = gaussian_code_point(source, untrained(2, seed, scale), cells=16)
+    point = the_point(source, untrained(2, seed, scale), cells=16)
     _inside(point, max(correlations) ** 2)
 
 
@@ -252,10 +257,10 @@ def test_C10_what_training_recorded_are_bounds_of_what_was_learned(learned):
 )
 def test_bad_arguments_are_named(source, dimension, options, error, message):
     with pytest.raises(error, match=message):
-        gaussian_code_point(source, untrained(dimension, 0), **options)
+        the_point(source, untrained(dimension, 0), **options)
 
 
 def test_float64_is_required():
     source, code = gaussian(0.5), untrained(1, 0)
-    with jax.enable_x64(False), pytest.raises(RuntimeError, match="gaussian_code_point"):
-        gaussian_code_point(source, code)
+    with jax.enable_x64(False), pytest.raises(RuntimeError, match="gaussian_code_points"):
+        the_point(source, code)

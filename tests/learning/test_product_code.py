@@ -25,9 +25,9 @@ def code(codewords=WORDS, items=3, queries=2):
         model=model,
         codewords=codewords,
         item_centre=np.arange(items, dtype=float),
-        item_spread=np.full(items, 2.0),
+        item_deviation=np.full(items, 2.0),
         query_centre=np.zeros(queries),
-        query_spread=np.ones(queries),
+        query_deviation=np.ones(queries),
     )
 
 

@@ -85,6 +85,7 @@ def test_systems_of_one_kind_are_compiled_once(systems):
         ([(3, 3)], TypeError, "systems must be a EmbeddedCode or EntropyWeightedQuantizer"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_annotations")
 def test_bad_systems(bad, error, message):
     with pytest.raises(error, match=message):
         stacked_systems(bad)

@@ -287,6 +287,7 @@ MIXTURE = {"points": np.zeros((3, 1)), "masses": np.full(3, 1 / 3)}
         ),
     ],
 )
+@pytest.mark.usefixtures("unchecked_annotations")
 def test_similarities_name_a_bad_argument(call, error, message):
     with pytest.raises(error, match=message):
         call()

@@ -288,6 +288,7 @@ def ok(arguments=None, **options):
         (lambda: jax.jit(lambda x: ok(x, trials=9).trials)(1.0), TypeError, "cannot be traced"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_annotations")
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()

@@ -282,6 +282,7 @@ BAD = [
 ]
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize(("change", "error", "message"), BAD)
 def test_bad_arguments_are_named(change, error, message):
     code = soft_code()

@@ -5,11 +5,7 @@ non-negative numbers, for databases of up to 2^1000 items.
 """
 
 from rdsim.codes.ensembles.cosets import coset_distances
-from rdsim.codes.ensembles.discrete import (
-    Competitors,
-    competitor_probabilities,
-    discrete_ensemble,
-)
+from rdsim.codes.ensembles.discrete import discrete_ensemble
 from rdsim.codes.ensembles.dsbs import (
     DsbsDistances,
     dsbs_code_loss,
@@ -21,12 +17,10 @@ from rdsim.codes.ensembles.random_coding import RandomCode, random_code
 from rdsim.codes.ensembles.sphere import SphereEnsemble, sphere_ensemble
 
 __all__ = [
-    "Competitors",
     "DsbsDistances",
     "GaussianTestChannel",
     "RandomCode",
     "SphereEnsemble",
-    "competitor_probabilities",
     "coset_distances",
     "discrete_ensemble",
     "dsbs_code_loss",

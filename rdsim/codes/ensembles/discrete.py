@@ -82,8 +82,7 @@ def discrete_ensemble(code: RandomCode, log2_size: ArrayLike, loss: Loss) -> Flo
         Loss in [0, 1], float64, shape of log2_size.
 
     Raises:
-        ValueError: if a size lies outside its range, the loss is unknown, or the code has more
-            joint types than `MAX_TABLES`.
+        ValueError: if the code has more joint types than `MAX_TABLES`.
 
     References:
         Csiszar (1998), The method of types, IEEE Trans. Inf. Theory 44(6). The scheme is that of
@@ -146,7 +145,6 @@ def competitor_probabilities(code: RandomCode) -> Competitors:
         Natural logarithms of probabilities; one below 2^-1022 is taken for zero.
 
     Raises:
-        TypeError: if the code is of another kind.
         ValueError: if the code has more joint types than `MAX_TABLES`.
 
     """

@@ -26,7 +26,7 @@ from rdsim import validation
 from rdsim.codes.ensembles.chosen_codeword import nearest_distribution_of_logs
 from rdsim.information import LN2, at_most_one
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking.loss import RankLoss, parse_loss
+from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss_kernel
 from rdsim.results import result
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
@@ -60,7 +60,7 @@ class DsbsDistances:
 @not_differentiable(rate=_K_IS_AN_INTEGER, log2_size=M_IS_AN_INTEGER)
 @validation.needs_float64
 def dsbs_ensemble(
-    crossover: ArrayLike, log2_size: ArrayLike, loss: Any, *, n: Integer, rate: ArrayLike
+    crossover: ArrayLike, log2_size: ArrayLike, loss: Loss, *, n: Integer, rate: ArrayLike
 ) -> Float[Array, "..."]:
     r"""Compute the ensemble-average rank loss of random codes on the DSBS, exactly (C14).
 
@@ -96,7 +96,7 @@ def dsbs_ensemble(
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
 @validation.needs_float64
 def dsbs_code_loss(
-    distances: ArrayLike, log2_size: ArrayLike, loss: Any, *, crossover: ArrayLike
+    distances: ArrayLike, log2_size: ArrayLike, loss: Loss, *, crossover: ArrayLike
 ) -> Float[Array, "..."]:
     r"""Compute the mean rank loss of one code on the DSBS whose words are shifted anew for every item (C14).
 

@@ -122,9 +122,8 @@ def sphere_ensemble(
         The loss with its error, the share of items with a codeword and the bits of that codeword.
 
     Raises:
-        ValueError: if an argument is out of its range or unknown, Gaussian correlations are not all equal, or axes
-            are asked for in fewer than 16 dimensions, where the inverse Laplace transform converges slowly.
-        TypeError: if the source is of another class.
+        ValueError: also if Gaussian correlations are not all equal, or axes are asked for in fewer than 16
+            dimensions, where the inverse Laplace transform converges slowly.
 
     References:
         Random codes on the sphere: Shannon (1959), Bell Syst. Tech. J. 38. The exact average over rankings is

@@ -20,7 +20,7 @@ finite numbers of shape (N, d).
 """
 
 import dataclasses
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ from rdsim.codes.distances import (
     most_fitted,
     training_items,
 )
-from rdsim.codes.item_code import codeword_indices, host_points, item_points
+from rdsim.codes.item_code import host_points, item_points
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.transformations import on_host
@@ -86,7 +86,7 @@ class BinaryHash:
         """Signs of the stored items, -1 or 1."""
         return 2.0 * np.asarray(digits) - 1
 
-    def _projected(self, name: str, points: Any) -> np.ndarray:
+    def _projected(self, name: str, points: ArrayLike) -> np.ndarray:
         given = host_points(points, len(self.centre), name)
         return np.asarray((given - np.asarray(self.centre)) @ np.asarray(self.planes).T)
 
@@ -122,24 +122,10 @@ class HyperplaneHash(BinaryHash):
         del key
         return self._indices("items", items)
 
-    def hamming_scores(self, queries: ArrayLike, indices: ArrayLike) -> Int[Array, "q m"]:
-        """Minus the Hamming distance between the queries' own hashes and those stored.
-
-        Args:
-            queries: shape (Q, d).
-            indices: stored indices of the items, integers in [0, 2^B), shape (M,).
-
-        Returns:
-            Scores, int32, shape (Q, M); the nearest hash scores highest, and ties abound.
-
-        """
-        stored = codeword_indices(indices, self.codewords.shape[0])
-        return _hamming(self._indices("queries", queries), stored)
-
-    def _signs(self, name: str, points: Any) -> Bool[Array, "n b"]:
+    def _signs(self, name: str, points: ArrayLike) -> Bool[Array, "n b"]:
         return _signs(self.planes, self.centre, item_points(points, self.centre.shape[0], name))
 
-    def _indices(self, name: str, points: Any) -> Int[Array, " n"]:
+    def _indices(self, name: str, points: ArrayLike) -> Int[Array, " n"]:
         return _index(self._signs(name, points))
 
 

@@ -17,7 +17,7 @@ References:
 import functools
 import math
 import operator
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +98,7 @@ class ProductQuantizer:
         del key
         return self._indices(items)
 
-    def _indices(self, items: Any) -> Int[Array, " n"]:
+    def _indices(self, items: ArrayLike) -> Int[Array, " n"]:
         points = item_points(items, self.centre.shape[0])
         _ = self._listed  # refuses a code of more codewords, whose indices overflow
         return _encode(self, points)

@@ -10,7 +10,7 @@ References:
 """
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +20,7 @@ from rdsim import validation
 from rdsim.codes.distances import distinct_rows, most_fitted, training_items
 from rdsim.codes.quantizers.k_means import KMeans, best_codebook, first_codebooks
 from rdsim.codes.quantizers.product import MAX_LISTED, ProductQuantizer
-from rdsim.number_types import ArrayLike, Integer
+from rdsim.number_types import ArrayLike, Boolean, Integer
 from rdsim.threads import side_by_side
 from rdsim.transformations import on_host
 
@@ -38,7 +38,7 @@ def product_quantizer(
     *,
     subspaces: Integer,
     codebook_size: Integer,
-    rotate: Any = False,
+    rotate: Boolean = False,
     starts: Integer = 4,
     iterations: Integer = 50,
 ) -> ProductQuantizer:

@@ -131,7 +131,7 @@ def _allocation(bits: Any, variances: np.ndarray) -> list[int]:
 
 @on_host
 @validation.needs_float64
-def lloyd_max_quantizer(items: Any, bits: Integer) -> ScalarQuantizer:
+def lloyd_max_quantizer(items: ArrayLike, bits: Integer) -> ScalarQuantizer:
     r"""Quantize each coordinate with the levels of Lloyd and Max for its distribution.
 
     Args:

@@ -8,8 +8,6 @@ Both fits raise a ValueError if an argument lies outside its range or fewer item
 codewords are wanted, and a TypeError if the key is not a typed key or a count is not an integer.
 """
 
-from typing import Any, Final
-
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
@@ -22,9 +20,6 @@ from rdsim.codes.quantizers.k_means import best_codebook, centroids_of, first_co
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.transformations import on_host
-
-_SLOPE_STEPS: Final = 30
-"""Halvings of the range of the logarithm of the slope in the search for a rate."""
 
 
 @result
@@ -58,7 +53,7 @@ class VectorQuantizer:
         del key
         return self._indices(items)
 
-    def _indices(self, items: Any) -> Int[Array, " n"]:
+    def _indices(self, items: ArrayLike) -> Int[Array, " n"]:
         points = item_points(items, self.codewords.shape[1])
         return nearest(points, self.codewords, self.offsets)
 
@@ -79,7 +74,7 @@ def vector_quantizer(
         key: PRNG key of the starts.
         items: training items, shape (N, d).
         codebook_size: K, the number of codewords, at most that of distinct items.
-        starts: number of starts; each draws its codewords as `seeded_codewords` does, from 16 K of the items
+        starts: number of starts; each draws its codewords as k-means++ does, from 16 K of the items
             where there are more.
         iterations: most iterations of Lloyd's algorithm a start.
 
@@ -98,7 +93,7 @@ def vector_quantizer(
     return _quantizer(points, np.zeros(K), *fit[:3])
 
 
-def _counts(codebook_size: Any, starts: Any, iterations: Any) -> tuple[int, int, int]:
+def _counts(codebook_size: Integer, starts: Integer, iterations: Integer) -> tuple[int, int, int]:
     return (
         validation.integer("codebook_size", codebook_size, low=1),
         validation.integer("starts", starts, low=1),
@@ -131,8 +126,7 @@ def entropy_constrained_quantizer(
     items: ArrayLike,
     codebook_size: Integer,
     *,
-    slope: ArrayLike | None = None,
-    rate: ArrayLike | None = None,
+    slope: ArrayLike,
     starts: Integer = 2,
     iterations: Integer = 100,
 ) -> VectorQuantizer:
@@ -145,10 +139,8 @@ def entropy_constrained_quantizer(
         items: training items, shape (N, d).
         codebook_size: codewords to start with, at most the number of distinct items; those whose cell
             empties are dropped.
-        slope: s > 0, finite, bits per unit of squared error; or
-        rate: R = H(U) allowed on the training items, bits, above 0: the code of least distortion
-            found within it, over slopes, and k-means with floor(2^R) codewords.
-        starts: number of starts, those of `seeded_codewords`.
+        slope: s > 0, finite, bits per unit of squared error. `fit_item_code` searches that of a wanted H(U).
+        starts: number of starts, drawn as k-means++ does.
         iterations: most of them a start.
 
     Returns:
@@ -161,60 +153,13 @@ def entropy_constrained_quantizer(
     generator = validation.host_generator(key)
     points = np.asarray(training_items(items))
     K, starts, iterations = _counts(codebook_size, starts, iterations)
-    wanted = slope_or_rate(slope, rate)
+    s = float(validation.positive("slope", slope, ndim=0))
     starting = [seeds(generator, points, K, "codebook_size") for _ in range(starts)]
-    if rate is None:
-        # Every start ends at a local optimum of D + H(U)/s; the lowest of these is kept.
-        return min(
-            (_constrained(points, u, wanted, iterations) for u in starting),
-            key=lambda code: float(code.distortion) + _index_entropy(code) / wanted,
-        )
-    return _constrained_at_rate(generator, points, wanted, starting, iterations)
-
-
-def slope_or_rate(slope: ArrayLike | None, rate: ArrayLike | None) -> float:
-    """The one that is given, a positive number."""
-    if (slope is None) == (rate is None):
-        raise ValueError(
-            f"exactly one of slope and rate must be given, got slope={slope}, rate={rate}"
-        )
-    if rate is None:
-        return float(validation.positive("slope", slope, ndim=0))
-    return float(validation.positive("rate", rate, ndim=0))
-
-
-def _constrained_at_rate(
-    generator: np.random.Generator,
-    points: np.ndarray,
-    rate: float,
-    starting: list[np.ndarray],
-    iterations: int,
-) -> VectorQuantizer:
-    """Bisect the logarithm of the slope from every start; keep the least distortion within the rate."""
-    K = len(starting[0])
-    # So many codewords of k-means keep the rate without an entropy code: the code to beat.
-    few = K if rate >= np.log2(K) else int(2.0**rate)
-    firsts = first_codebooks(generator, points, few, len(starting))
-    fit = best_codebook(points, firsts, iterations)
-    best = _quantizer(points, np.zeros(few), *fit[:3])
-    if K == 1:
-        return best
-    variance = float(np.sum(points.var(axis=0)))
-    for u in starting:
-        # From slopes at which one cell is best to slopes far beyond any rate wanted, relative to the items' variance.
-        low, high = np.log(1e-3 / variance), np.log(1e6 / variance)
-        for _ in range(_SLOPE_STEPS):
-            middle = (low + high) / 2
-            code = _constrained(points, u, float(np.exp(middle)), iterations)
-            within = _index_entropy(code) <= rate
-            low, high = (middle, high) if within else (low, middle)
-            if within and code.distortion < best.distortion:
-                best = code
-    return best
-
-
-def _index_entropy(code: VectorQuantizer) -> float:
-    return float(information.entropy(code.masses))
+    # Every start ends at a local optimum of D + H(U)/s; the lowest of these is kept.
+    return min(
+        (_constrained(points, u, s, iterations) for u in starting),
+        key=lambda code: float(code.distortion) + float(information.entropy(code.masses)) / s,
+    )
 
 
 def _constrained(

@@ -58,6 +58,8 @@ class Counts(NamedTuple):
         N, m = self.competitors, sampled
         numbers, shares = [], []
         for n, weight in zip(self.ahead, self.share, strict=True):
+            # The hypergeometric distribution is summed to 8 standard deviations around its mean, and 12 more for the
+            # few counts that are far from normal: what is left out is below 1e-14.
             far = 8 * math.sqrt(n * m / N * (1 - m / N)) + 12
             low = max(0, int(n) + m - N, math.floor(n * m / N - far))
             h = np.arange(low, min(int(n), m, math.ceil(n * m / N + far)) + 1)
@@ -136,41 +138,49 @@ def free_form(table: Reals, share: Reals) -> Reals:
     return mass / mass.sum()
 
 
-def _normal(x: Reals, a: float, b: float, top: float) -> Reals:
-    del top
+# Each function below gives the logarithm of a density of x = ln p at two numbers a and b, up to a constant, for p below
+# a threshold p_0; one family alone depends on ln p_0. A scale or a shape that must be positive is e^a or e^b, so
+# that the search for a and b has no constraints.
+
+
+def _normal(x: Reals, a: float, b: float, threshold: float) -> Reals:
+    """Mean a and standard deviation e^b."""
+    del threshold
     return -0.5 * ((x - a) * math.exp(-b)) ** 2
 
 
-def _probit(x: Reals, a: float, b: float, top: float) -> Reals:
-    """Density of ln p where the normal quantile z of p is normal: dz/dx = p / phi(z)."""
-    del top
+def _probit(x: Reals, a: float, b: float, threshold: float) -> Reals:
+    """The normal quantile z of p has mean a and standard deviation e^b; dz/dx = p / phi(z)."""
+    del threshold
     z = ndtri_exp(x)
     return np.asarray(-0.5 * ((z - a) * math.exp(-b)) ** 2 + x + 0.5 * z * z)
 
 
-def _log_logistic(x: Reals, a: float, b: float, top: float) -> Reals:
-    """Density of ln p where the odds p/(1-p) are log-logistic."""
-    del top
+def _log_logistic(x: Reals, a: float, b: float, threshold: float) -> Reals:
+    """The log-odds of p are logistic, with mean a and scale e^b."""
+    del threshold
     log_rest = np.log(-np.expm1(x))
     z = (x - log_rest - a) * math.exp(-b)
     return np.asarray(-z - 2 * np.logaddexp(0.0, -z) - log_rest)
 
 
-def _gamma(x: Reals, a: float, b: float, top: float) -> Reals:
-    del top
+def _gamma(x: Reals, a: float, b: float, threshold: float) -> Reals:
+    """-ln p has a gamma distribution of shape e^a and scale e^b."""
+    del threshold
     return math.expm1(a) * np.log(-x) + x * math.exp(-b)
 
 
-def _beta(x: Reals, a: float, b: float, top: float) -> Reals:
-    del top
+def _beta(x: Reals, a: float, b: float, threshold: float) -> Reals:
+    """The probability p itself has a beta distribution of shapes e^a and e^b."""
+    del threshold
     return math.exp(a) * x + math.expm1(b) * np.log(-np.expm1(x))
 
 
-def _generalised_pareto(x: Reals, a: float, b: float, top: float) -> Reals:
-    """Density of the excess of -ln p over its threshold; for b < 0 it ends."""
-    if abs(b) < 1e-6:
-        return (x - top) * math.exp(-a)
-    inside = 1 + b * (top - x) * math.exp(-a)
+def _generalised_pareto(x: Reals, a: float, b: float, threshold: float) -> Reals:
+    """The excess of -ln p over -ln p_0, of scale e^a and shape b: bounded for b < 0, exponential at b = 0."""
+    if abs(b) < 1e-6:  # where the formula below would divide rounding by rounding
+        return (x - threshold) * math.exp(-a)
+    inside = 1 + b * (threshold - x) * math.exp(-a)
     return np.where(inside > 0, -(1 / b + 1) * np.log(np.maximum(inside, 1e-300)), -np.inf)
 
 
@@ -183,7 +193,7 @@ FAMILIES: Final[dict[str, tuple[_Density, tuple[float, float]]]] = {
     "beta": (_beta, (-1.0, 1.0)),
     "generalised Pareto": (_generalised_pareto, (1.0, 0.05)),
 }
-"""Logarithms of densities of x = ln p, up to a constant, and where the search for their numbers starts."""
+"""Log densities of x = ln p, and the a and b at which the search for them starts."""
 
 
 @dataclass(frozen=True)
@@ -208,10 +218,12 @@ def _tail(family: str, numbers: tuple[float, float], threshold: float, at: Grid)
     below = at.log_p < threshold
     log_density = FAMILIES[family][0](at.log_p[below], *numbers, threshold)
     log_mass = log_density + np.log(at.width[below])
-    top = log_mass.max()
-    if not np.isfinite(top):
+    largest = log_mass.max()
+    if not np.isfinite(
+        largest
+    ):  # the family has no density below the threshold; the search then turns away
         raise FloatingPointError
-    mass = np.exp(log_mass - top)
+    mass = np.exp(log_mass - largest)
     return np.asarray(mass / mass.sum())
 
 

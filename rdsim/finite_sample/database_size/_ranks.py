@@ -1,14 +1,15 @@
 """The ranks that databases of other sizes are predicted from: checked, with their exact gains below the measured size."""
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdsim import validation
 from rdsim.finite_sample.database_size._mixing import Reals
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking import subset_loss
-from rdsim.ranking.loss import RankLoss, parse_loss
+from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 
 FEWEST: Final = 64
 """Least number of items from whose ranks larger databases are predicted."""
@@ -41,7 +42,7 @@ class Ranks(NamedTuple):
             )
 
 
-def check_ranks(ahead: Any, loss: Any, competitors: Any, tied: Any) -> Ranks:
+def check_ranks(ahead: ArrayLike, loss: Loss, competitors: Integer, tied: ArrayLike) -> Ranks:
     """Check the arguments that every function of ranks takes."""
     N = validation.integer("competitors", competitors, low=1)
     a = validation.counts("ahead", ahead, ndim=1)

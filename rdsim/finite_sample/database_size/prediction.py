@@ -171,11 +171,11 @@ def predict_quality(
     method = np.full(sizes.size, "subsets", object)
     if above.any():
         ranks.require_larger(float(measured.mean()), "log2_size above the measured size")
-        ahead_of = _Forecast(ranks, measured, sizes[above])
-        names, weight, error = ahead_of.names, ahead_of.weight, ahead_of.error
+        forecast = _Forecast(ranks, measured, sizes[above])
+        names, weight, error = forecast.names, forecast.weight, forecast.error
         predictions = np.tile(value, (len(names), 1))
-        predictions[:, above] = expit(ahead_of.odds)
-        value[above], lower[above], upper[above] = ahead_of.band(covered)
+        predictions[:, above] = expit(forecast.odds)
+        value[above], lower[above], upper[above] = forecast.band(covered)
         method[above] = names[int(weight.argmax())]
     return PredictedQuality(
         log2_size=sizes,
@@ -218,10 +218,11 @@ class _Forecast:
         self.names = tuple(judged)
         self.odds = np.stack([found[name] for name in judged])
         self.error = np.array([np.max(np.abs(errors[name])) for name in judged])
-        # An error is known no better than the quality that it was measured on.
+        # The error r of a candidate for each doubling of the database. It is known no better than the quality
+        # that it was measured on.
         floor = self._sampling(np.array([measured.mean()]))[0] / _DOUBLINGS
-        self.a_doubling = np.sqrt(self.error**2 + floor**2)
-        weight = self.a_doubling ** -(2.0 * _SHARPNESS)
+        self.per_doubling = np.sqrt(self.error**2 + floor**2)
+        weight = self.per_doubling ** -(2.0 * _SHARPNESS)
         self.weight = weight / weight.sum()
 
     def _sampling(self, quality: Reals) -> Reals:
@@ -237,7 +238,7 @@ class _Forecast:
 
     def band(self, confidence: float) -> tuple[Reals, Reals, Reals]:
         """Median and both ends of the pool of all candidates."""
-        further = self.a_doubling[:, None] * (self.sizes - self.log2_measured)
+        further = self.per_doubling[:, None] * (self.sizes - self.log2_measured)
         deviation = np.sqrt(self._sampling(expit(self.odds)) ** 2 + further**2)
         # More items never help: the upper end stays below that of the measured size.
         own = np.array([self.measured.mean()])

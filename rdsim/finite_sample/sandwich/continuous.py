@@ -108,7 +108,7 @@ def continuous_sandwich(
     samples: ArrayLike,
     slopes: ArrayLike,
     *,
-    box: Any = None,
+    box: tuple[ArrayLike, ArrayLike] | None = None,
     confidence: float = 0.95,
     training_share: float = 0.5,
     max_codewords: int = 256,
@@ -136,8 +136,7 @@ def continuous_sandwich(
         The bounds, with methods `lower` and `upper` at any D.
 
     Raises:
-        ValueError: if shapes do not fit, a slope is not positive, a sample lies outside the box,
-            there are too few samples on either side, or the slope is too steep for the range.
+        ValueError: also if there are too few samples on either side, or the slope is too steep for the range.
 
     References:
         Yang and Mandt (2022), ICLR, "Towards empirical sandwich bounds on the rate-distortion

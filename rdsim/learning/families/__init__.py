@@ -11,7 +11,6 @@ from rdsim.learning.families.canonical_correlations import (
 )
 from rdsim.learning.families.catalogue import FAMILIES, fit_family
 from rdsim.learning.families.cca import CCAFamily
-from rdsim.learning.families.deep_cca import total_correlation
 from rdsim.learning.families.dual_encoder import (
     ContrastiveLearner,
     DualEncoder,
@@ -22,13 +21,10 @@ from rdsim.learning.families.dual_encoder import (
 from rdsim.learning.families.hashing import HashingFamily, with_hamming
 from rdsim.learning.families.pairs import ItemPairs, array_pairs, fitted_models, item_pairs
 from rdsim.learning.families.rankers import RankFusionFamily, RegionAttentionFamily
-from rdsim.learning.families.reranking import distillation_loss
-from rdsim.learning.families.shared_latent import log_overlap, product_of_experts
 from rdsim.learning.families.stored.embedded_codes import EmbeddedCode, embedded_code
 from rdsim.learning.families.stored.learned_quantizers import QuantizedFamily
 from rdsim.learning.families.stored_embeddings import (
     quantized_system,
-    quantized_systems,
     stored_systems,
 )
 from rdsim.learning.families.variants import GapFamily, RobustFamily
@@ -52,18 +48,13 @@ __all__ = [
     "UnpairedFamily",
     "array_pairs",
     "canonical_correlation_analysis",
-    "distillation_loss",
     "embedded_code",
     "fit_family",
     "fitted_models",
     "info_nce_loss",
     "item_pairs",
-    "log_overlap",
-    "product_of_experts",
     "quantized_system",
-    "quantized_systems",
     "stored_systems",
-    "total_correlation",
     "triplet_loss",
     "with_hamming",
 ]

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -41,11 +42,11 @@ class CanonicalCorrelations:
     mean_x: Float[Array, " dx"]
     mean_y: Float[Array, " dy"]
 
-    def variables_x(self, x: Any) -> Float[Array, "... k"]:
+    def variables_x(self, x: ArrayLike) -> Float[Array, "... k"]:
         """Canonical variables of x, shape (..., dx)."""
         return (_last_axis("x", x, self.mean_x.shape[0]) - self.mean_x) @ self.map_x
 
-    def variables_y(self, y: Any) -> Float[Array, "... k"]:
+    def variables_y(self, y: ArrayLike) -> Float[Array, "... k"]:
         """Canonical variables of y, shape (..., dy)."""
         return (_last_axis("y", y, self.mean_y.shape[0]) - self.mean_y) @ self.map_y
 
@@ -53,7 +54,7 @@ class CanonicalCorrelations:
 @on_host
 @validation.needs_float64
 def canonical_correlation_analysis(
-    x: Any, y: Any, dimension: Any, *, regularisation: Any = 0.0
+    x: ArrayLike, y: ArrayLike, dimension: Integer, *, regularisation: ArrayLike = 0.0
 ) -> CanonicalCorrelations:
     r"""Find the linear maps under which two sets of numbers are most correlated.
 
@@ -71,8 +72,7 @@ def canonical_correlation_analysis(
         Correlations and maps.
 
     Raises:
-        ValueError: if an argument is out of range, shapes do not fit, or a covariance with its
-            ridge is singular to rounding, its columns standardised.
+        ValueError: also if a covariance with its ridge is singular to rounding, its columns standardised.
 
     References:
         Hotelling (1936), "Relations between two sets of variates"; Vinod (1976) for the ridge.
@@ -162,7 +162,7 @@ def _analysed(x: _Standardised, y: _Standardised, size: int) -> CanonicalCorrela
     )
 
 
-def _last_axis(name: str, value: Any, size: int) -> Float[Array, "... d"]:
+def _last_axis(name: str, value: ArrayLike, size: int) -> Float[Array, "... d"]:
     points = validation.coordinates(name, value)
     if points.ndim == 0 or points.shape[-1] != size:
         raise ValueError(f"{name} must have shape (..., {size}), got {points.shape}")

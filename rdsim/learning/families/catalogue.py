@@ -119,9 +119,8 @@ def fit_family(
         and up to 12 bits, for `held_out_point` in every case.
 
     Raises:
-        ValueError: if there is no family of this name, a number is out of range, or a family of one's own does not
-            return a system for each number of bits.
-        TypeError: if it returns what is no code with a decoder.
+        ValueError: also if a family of one's own does not return a system for each number of bits.
+        TypeError: also if it returns what is no code with a decoder.
 
     """
     validation.prng_key("key", key)

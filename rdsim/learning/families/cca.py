@@ -76,9 +76,6 @@ def canonical_systems(
     Returns:
         A code and its decoder for each number of bits.
 
-    Raises:
-        ValueError: as `canonical_correlation_analysis` and the quantizer.
-
     """
     of_items, of_queries = canonical_maps(
         embed_items,
@@ -110,10 +107,10 @@ def canonical_maps(
     most = min(x.shape[1], y.shape[1])
     wanted = most if dimension is None else dimension
     found = canonical_correlation_analysis(x, y, min(most, wanted), regularisation=regularisation)
-    spread = jnp.sqrt(1.0 - jnp.minimum(found.correlations, _MOST_CORRELATED) ** 2)
-    weighted = found.map_y * (found.correlations / spread)
+    deviation = jnp.sqrt(1.0 - jnp.minimum(found.correlations, _MOST_CORRELATED) ** 2)
+    weighted = found.map_y * (found.correlations / deviation)
     of_items = (CanonicalMap(item_map), (item_parameters, found.mean_y, weighted))
-    expected = (query_parameters, found.mean_x, found.map_x / spread)
+    expected = (query_parameters, found.mean_x, found.map_x / deviation)
     of_queries = (CanonicalMap(query_map), expected)
     return of_items, of_queries
 

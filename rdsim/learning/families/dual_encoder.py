@@ -27,6 +27,7 @@ from rdsim.learning.families.stored_embeddings import (
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import MLP, architecture, unit_length
 from rdsim.learning.training.schedule import Schedule
+from rdsim.number_types import ArrayLike
 
 _LEAST_TEMPERATURE: Final = 0.01
 """Scores of unit embeddings are at most a hundred, the bound of Radford et al. (2021): sharper ones make steps unstable."""
@@ -110,7 +111,7 @@ class DualEncoder(nnx.Module):
         return unit_length(points) if self.unit else points
 
 
-def info_nce_loss(scores: Any) -> Float[Array, ""]:
+def info_nce_loss(scores: ArrayLike) -> Float[Array, ""]:
     r"""Cross-entropy of finding the pairs of a batch, in both directions, in nats.
 
     $$-\frac1{2n} \sum_i \Bigl[\ln \frac{e^{s_{ii}}}{\sum_j e^{s_{ij}}} +
@@ -130,12 +131,12 @@ def info_nce_loss(scores: Any) -> Float[Array, ""]:
         coding"; Radford et al. (2021), ICML, for the two directions.
 
     """
-    scores = _square(scores)
-    right = jnp.diagonal(scores)
-    return -0.5 * jnp.mean(log_share(scores, right) + log_share(scores.T, right))
+    s = _square(scores)
+    right = jnp.diagonal(s)
+    return -0.5 * jnp.mean(log_share(s, right) + log_share(s.T, right))
 
 
-def triplet_loss(scores: Any, margin: float, *, hardest: bool) -> Float[Array, ""]:
+def triplet_loss(scores: ArrayLike, margin: float, *, hardest: bool) -> Float[Array, ""]:
     r"""Hinge of the margin between a pair's score and others', in both directions.
 
     $$\frac1{2n} \sum_i \bigl[\underset{j \ne i}{\mathrm{op}}\,(m + s_{ij} - s_{ii})_+ +
@@ -155,23 +156,23 @@ def triplet_loss(scores: Any, margin: float, *, hardest: bool) -> Float[Array, "
         Schroff, Kalenichenko & Philbin (2015), CVPR; Faghri et al. (2018), BMVC.
 
     """
-    scores = _square(scores)
-    number = scores.shape[0]
+    s = _square(scores)
+    number = s.shape[0]
     if not isinstance(hardest, bool):
         raise TypeError(f"hardest must be a bool, got {hardest!r}")
     validation.interval("margin", margin, open_low=True, open_high=True, ndim=0)
     if number < 2:
-        raise ValueError(f"scores must be of two pairs or more, got shape {scores.shape}")
-    right = jnp.diagonal(scores)
+        raise ValueError(f"scores must be of two pairs or more, got shape {s.shape}")
+    right = jnp.diagonal(s)
     other = ~jnp.eye(number, dtype=bool)
-    found = jnp.zeros((), scores.dtype)
-    for rows in (scores, scores.T):
+    found = jnp.zeros((), s.dtype)
+    for rows in (s, s.T):
         hinge = jnp.where(other, jax.nn.relu(margin + (rows - right[:, None])), 0.0)
         found += jnp.mean(hinge.max(axis=1) if hardest else hinge.sum(axis=1) / (number - 1))
     return 0.5 * found
 
 
-def _square(scores: Any) -> Any:
+def _square(scores: ArrayLike) -> Float[Array, "n n"]:
     square = validation.finite("scores", scores, ndim=2)
     if square.shape[0] != square.shape[1] or square.size == 0:
         raise ValueError(

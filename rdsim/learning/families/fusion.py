@@ -60,9 +60,6 @@ class FusedEncoder(nnx.Module):
             dimension: e of the embeddings.
             rngs: of the first parameters.
 
-        Raises:
-            ValueError: if the fusion is unknown, a size is below one, or there is no hidden layer.
-
         """
         validation.choice("fusion", fusion, FUSIONS)
         number = validation.integer("modalities", modalities, low=1)

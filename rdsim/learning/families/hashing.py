@@ -103,8 +103,8 @@ class HashLearner:
         build: makes the `DualEncoder`, not of unit length, whose dimension is the most bits of a
             run; runs of fewer bits use the first.
         by: "pairs", "classes" or "both".
-        balance: weight of the balance.
-        spread: weight of the collisions.
+        balance: weight of the squared mean of every bit.
+        collisions: weight of the log of the probability that two codewords collide.
 
     References:
         Hu, Zhu, Peng, Peng and Zhu (2023), "Unsupervised contrastive cross-modal hashing", IEEE Trans.
@@ -117,7 +117,7 @@ class HashLearner:
     build: Callable[[nnx.Rngs], Any]
     by: str
     balance: float = 0.1
-    spread: float = 0.3
+    collisions: float = 0.3
 
     def loss(
         self, model: Any, batch: Any, _: Key[Array, ""], setting: Any, *__: Any
@@ -132,7 +132,7 @@ class HashLearner:
         value = jnp.zeros(())
         if self.by != "classes":
             value += info_nce_loss(x @ hash_y.T / jnp.exp(model.log_temperature[...]))
-            value += self.spread * log_collisions(hash_y, setting)
+            value += self.collisions * log_collisions(hash_y, setting)
         if self.by != "pairs":
             theta = 0.5 * x @ y.T
             known = (batch[2][:, None] >= 0) & (batch[2] >= 0)

@@ -11,9 +11,11 @@ from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
 from rdsim.learning.training.batches import RowBatch
+from rdsim.learning.training.learner import Learner
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.networks import Architecture, architecture
 from rdsim.learning.training.schedule import Schedule, checked_schedule
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.simulation.coded_items import Decoder
 from rdsim.sources import GaussianSource
 from rdsim.sources.mixture import GaussianMixtureSource
@@ -95,7 +97,7 @@ class ItemPairs(NamedTuple):
 
 
 def item_pairs(
-    key: Key[Array, ""], source: Source, training: Any, *, held_out: Any = BATCH
+    key: Key[Array, ""], source: Source, training: Integer, *, held_out: Integer = BATCH
 ) -> ItemPairs:
     """Draw training pairs and held-out pairs of a source.
 
@@ -129,11 +131,11 @@ def drawn(key: Key[Array, ""], source: Source, number: int) -> Triples:
 @on_host
 def array_pairs(
     key: Key[Array, ""],
-    queries: Any,
-    items: Any,
+    queries: ArrayLike,
+    items: ArrayLike,
     *,
-    classes: Any = None,
-    held_out: Any = BATCH,
+    classes: ArrayLike | None = None,
+    held_out: Integer = BATCH,
 ) -> ItemPairs:
     """Take pairs from arrays, and keep some of them, chosen at random, for early stopping.
 
@@ -185,11 +187,11 @@ def array_pairs(
 @on_host
 def fitted_models(
     key: Key[Array, ""],
-    learner: Any,
+    learner: Learner,
     data: ItemPairs,
     schedule: Schedule,
     *,
-    settings: Any = (0.0,),
+    settings: ArrayLike = (0.0,),
     starts: int = STARTS,
 ) -> list[Any]:
     """Train a learner from a few starts at each setting, all side by side, and keep the best.

@@ -74,9 +74,6 @@ class CrossAttention(nnx.Module):
             heads: h, a divisor of the width.
             rngs: of the first parameters.
 
-        Raises:
-            ValueError: if a number is below one, or the heads do not divide the width.
-
         """
         number = validation.integer("modalities", modalities, low=1)
         self.heads = validation.integer("heads", heads, low=1)

@@ -56,9 +56,6 @@ def product_of_experts(
     Returns:
         Mean and precision of the product, each of shape (..., L).
 
-    Raises:
-        ValueError: if the shapes do not fit, or a number is out of range.
-
     """
     means = jnp.asarray(validation.finite("means", means))
     precisions = jnp.asarray(validation.finite("precisions", precisions))
@@ -317,12 +314,12 @@ def shared_latent_family(
     for b in bits:
         if b > MOST_LISTED_BITS:
             inner = long_product_quantizer(jax.random.fold_in(keys[1], b), mean, b)
-            spread = jnp.mean(1.0 / precision, axis=0) + inner.distortion / mean.shape[1]
+            variance = jnp.mean(1.0 / precision, axis=0) + inner.distortion / mean.shape[1]
             long = LongCode(
                 embed=embed,
                 parameters=parameters,
                 digits=ProductDigits(inner),
-                precision=1 / spread,
+                precision=1 / variance,
             )
             systems.append((long, Decoder(OverlapScores(embed.graph), (parameters,))))
             continue

@@ -35,6 +35,7 @@ from rdsim.learning.families.stored.embedded_codes import (
 )
 from rdsim.learning.families.stored.long_codes import MOST_LISTED_BITS, LongCode, ProductDigits
 from rdsim.learning.training.schedule import Schedule
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.simulation.coded_items import Decoder
 from rdsim.transformations import on_host
 
@@ -58,9 +59,6 @@ def quantize_embeddings(
     Returns:
         An `ItemCode` of embeddings, with 2^b codewords; where fewer embeddings are distinct, as those of items that
         occur several times, with a codeword for each of them.
-
-    Raises:
-        ValueError: if there are fewer embeddings than codewords, or too few coordinates for the bits.
 
     """
     checked_bits((bits,), embeddings, quantizer)
@@ -98,9 +96,6 @@ def checked_bits(
         quantizer: of up to 12 bits.
         learner: of the module whose `embed_items` is stored; None where the items themselves are.
 
-    Raises:
-        ValueError: if they cannot.
-
     """
     count = items.shape[0]
 
@@ -133,8 +128,8 @@ def quantized_system(
     key: Key[Array, ""],
     embed_items: tuple[Callable[[Any, Array], Array], Any],
     embed_queries: tuple[Callable[[Any, Array], Array], Any],
-    items: Any,
-    bits: Any,
+    items: ArrayLike,
+    bits: Integer,
     *,
     quantizer: str = "k-means",
     comparison: str = "inner product",
@@ -268,7 +263,7 @@ class StoredScores:
 
 @on_host
 def stored_systems(
-    key: Key[Array, ""], model: Any, items: Any, bits: tuple[int, ...]
+    key: Key[Array, ""], model: nnx.Module, items: ArrayLike, bits: tuple[int, ...]
 ) -> list[System]:
     """Store the items of a module's `embed_items` by k-means, scored by its `compare`.
 
@@ -281,10 +276,6 @@ def stored_systems(
 
     Returns:
         A code and its decoder for each number of bits.
-
-    Raises:
-        ValueError: if the items are not finite points, or bits out of range.
-        TypeError: if the model lacks one of the methods, or the key is no typed key.
 
     """
     bits = validation.integers("bits", bits, low=1)

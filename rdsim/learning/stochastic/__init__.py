@@ -3,11 +3,9 @@
 from rdsim.learning.stochastic.bottleneck_objective import (
     Pairs,
     StochasticCodeLearner,
-    information_bounds,
 )
 from rdsim.learning.stochastic.gaussian import (
     GaussianCodePoint,
-    gaussian_code_point,
     gaussian_code_points,
 )
 from rdsim.learning.stochastic.items import NeuralItemCode, learned_decoder, neural_item_code
@@ -33,9 +31,7 @@ __all__ = [
     "StochasticCodeLearner",
     "discrete_code",
     "exact_point",
-    "gaussian_code_point",
     "gaussian_code_points",
-    "information_bounds",
     "learned_decoder",
     "letter_table",
     "neural_item_code",

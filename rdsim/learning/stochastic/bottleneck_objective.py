@@ -81,9 +81,6 @@ def information_bounds(model: NeuralCode, batch: Pairs, chosen: Any = None) -> B
     Returns:
         The bounds, float32.
 
-    Raises:
-        ValueError: if queries, items, weights or what was chosen do not fit each other.
-
     """
     validation.instance("model", model, NeuralCode)
     validation.instance("batch", batch, Pairs)
@@ -165,7 +162,7 @@ class StochasticCodeLearner:
         )
 
     def loss(
-        self, model: Any, batch: Pairs, key: Key[Array, ""], setting: Any, progress: Any
+        self, model: NeuralCode, batch: Pairs, key: Key[Array, ""], setting: Any, progress: Array
     ) -> LossAndRecord:
         """Return slope I_upper(U;Y) - I_lower(X;U) in bits, and both with H of the batch's mean."""
         chosen = None
@@ -179,7 +176,7 @@ class StochasticCodeLearner:
         return slope * bounds.rate - bounds.relevance, bounds._asdict()
 
     def relaxed(
-        self, key: Key[Array, ""], log_channel: Float[Array, "b k"], progress: Any
+        self, key: Key[Array, ""], log_channel: Float[Array, "b k"], progress: Array
     ) -> Float[Array, "b k"]:
         """Draw codewords by the Gumbel trick, softened, or hard with the soft gradient.
 

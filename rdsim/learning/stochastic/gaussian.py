@@ -25,9 +25,10 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.codes.entropy_coding import code_rates
-from rdsim.codes.item_code import item_code
+from rdsim.codes.item_code import GivenItemCode, item_code
 from rdsim.information import safe_log2
 from rdsim.limits.bottleneck import bottleneck_vector_gaussian
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.sources.gaussian_pairs import GaussianSource
 from rdsim.transformations import on_host
@@ -66,50 +67,30 @@ class GaussianCodePoint:
 
 
 @on_host
-def gaussian_code_point(
-    source: GaussianSource, code: Any, *, cells: Any = 256, tolerance: Any = 1e-3
-) -> GaussianCodePoint:
-    r"""Compute I(U;Y) and I(X;U) of a code of Gaussian items, and the bottleneck at its rate.
+def gaussian_code_points(
+    source: GaussianSource,
+    codes: Sequence[GivenItemCode],
+    *,
+    cells: Integer = 256,
+    tolerance: ArrayLike = 1e-3,
+) -> tuple[GaussianCodePoint, ...]:
+    r"""Compute I(U;Y) and I(X;U) of codes of Gaussian items, and the bottleneck at their rates.
 
     $$P(x_c, u) = \sum_{y_c} P(x_c, y_c)\, P(u | \bar y_c), \quad \bar y_c = E[Y | Y \in y_c].$$
 
     Args:
         source: jointly Gaussian queries and items, items on a line or in the plane, with no more
             coordinates than the queries have.
-        code: any `ItemCode`, learned or not.
+        codes: `ItemCode`s, learned or not; the cells are made once for all of them.
         cells: along each canonical coordinate of queries and items, in [2, 2048] on a line and
             [2, 512] in the plane. The interval of I(X;U) narrows with their square.
         tolerance: width in bits up to which the interval of I(X;U) is called converged.
 
     Returns:
-        The point; `relevance.converged` says whether the cells are fine enough.
-
-    Raises:
-        ValueError: if items have more than two coordinates or more than the queries, the code is not
-            for such items, or the number of cells is out of range.
+        A point a code; its `relevance.converged` says whether the cells are fine enough.
 
     """
-    item_code("code", code)
-    return gaussian_code_points(source, [code], cells=cells, tolerance=tolerance)[0]
-
-
-@on_host
-def gaussian_code_points(
-    source: GaussianSource, codes: Sequence[Any], *, cells: Any = 256, tolerance: Any = 1e-3
-) -> tuple[GaussianCodePoint, ...]:
-    """Compute the points of several codes of one source, whose cells are made once.
-
-    Args:
-        source: as in `gaussian_code_point`, and so the other arguments.
-        codes: any number of `ItemCode`s.
-        cells: along each canonical coordinate.
-        tolerance: width in bits up to which an interval is called converged.
-
-    Returns:
-        A point a code.
-
-    """
-    validation.require_float64("gaussian_code_point")
+    validation.require_float64("gaussian_code_points")
     wanted = validation.tolerance(tolerance)
     of_query, of_item = validation.instance("source", source, GaussianSource).cross_covariance.shape
     if of_item > 2 or of_item > of_query:

@@ -20,6 +20,7 @@ from rdsim import validation
 from rdsim.codes.entropy_coding import item_masses
 from rdsim.codes.item_code import item_points
 from rdsim.learning.stochastic.neural_code import NeuralCode
+from rdsim.number_types import ArrayLike
 from rdsim.simulation.coded_items import Decoder
 from rdsim.sources.categorical import draw_categorical
 from rdsim.sources.modalities import chosen_modalities
@@ -49,18 +50,20 @@ class NeuralItemCode:
     state: Any
     codewords: Float[Array, "k d"]
 
-    def channel(self, items: Any) -> Float[Array, "n k"]:
+    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
         """P(u|y) for items of shape (N, d), shape (N, K), float64, rows summing to one."""
         return _channel(self.graph, self.state, item_points(items, self.codewords.shape[1]))
 
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
         """Draw the index of a codeword for each item from P(.|y), shape (N,)."""
         validation.prng_key("key", key)
         points = item_points(items, self.codewords.shape[1])
         return _draw(key, self.graph, self.state, points)
 
 
-def neural_item_code(model: NeuralCode, items: Any, *, masses: Any = None) -> NeuralItemCode:
+def neural_item_code(
+    model: NeuralCode, items: ArrayLike, *, masses: ArrayLike | None = None
+) -> NeuralItemCode:
     r"""Read the code for items out of a trained model.
 
     The codewords are the means $E[Y|u]$ under the given distribution; a codeword that none of its items has
@@ -73,10 +76,6 @@ def neural_item_code(model: NeuralCode, items: Any, *, masses: Any = None) -> Ne
 
     Returns:
         The code.
-
-    Raises:
-        ValueError: if the items are not finite numbers of shape (N, d), or the masses not a pmf of
-            their number.
 
     """
     validation.instance("model", model, NeuralCode)
@@ -113,7 +112,7 @@ class LearnedScores:
     seen: tuple[int, ...]
 
 
-def learned_decoder(model: NeuralCode, modalities: Any = None) -> Decoder:
+def learned_decoder(model: NeuralCode, modalities: ArrayLike | None = None) -> Decoder:
     r"""Make the decoder that a model was trained with: $\sum_k s_k(x_k, u) / \tau_k$ of those seen.
 
     Args:
@@ -122,9 +121,6 @@ def learned_decoder(model: NeuralCode, modalities: Any = None) -> Decoder:
 
     Returns:
         The decoder, for `simulate_item_code` with the same modalities.
-
-    Raises:
-        ValueError: if a modality is out of range or named twice.
 
     """
     validation.instance("model", model, NeuralCode)

@@ -18,6 +18,7 @@ from rdsim.information import entropy, mutual_information
 from rdsim.learning.stochastic.bottleneck_objective import Pairs
 from rdsim.learning.stochastic.neural_code import NeuralCode
 from rdsim.learning.training.networks import MLP
+from rdsim.number_types import ArrayLike
 from rdsim.ranking.codewords import scored_loss
 from rdsim.ranking.loss import Loss
 from rdsim.results import result
@@ -63,7 +64,9 @@ class DiscreteCode:
         return mutual_information(self.joint @ self.channel)
 
     @not_differentiable(log2_size=M_IS_AN_INTEGER)
-    def loss(self, log2_size: Any, loss: Loss, *, learned: bool = True) -> Float[Array, "..."]:
+    def loss(
+        self, log2_size: ArrayLike, loss: Loss, *, learned: bool = True
+    ) -> Float[Array, "..."]:
         r"""Compute the expected rank loss over x, the target's codeword and its competitors.
 
         Args:
@@ -74,9 +77,6 @@ class DiscreteCode:
 
         Returns:
             Loss in [0, 1], shape of log2_size.
-
-        Raises:
-            ValueError: if a size is below 2 or the loss is unknown.
 
         """
         scores = self.scores if learned else None
@@ -93,9 +93,6 @@ def discrete_code(model: NeuralCode, source: DiscreteSource) -> DiscreteCode:
 
     Returns:
         The tables, float64.
-
-    Raises:
-        ValueError: if the code is not for this source's letters, or has several modalities.
 
     """
     validation.instance("model", model, NeuralCode)

@@ -12,7 +12,7 @@ to what u does not change, when r is the true posterior and p the true distribut
 part of it: that a codeword is common says nothing about which of its items is meant.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.information import below_largest
 from rdsim.learning.training.networks import MLP
+from rdsim.number_types import ArrayLike
 
 SCORES: Final = ("free", "distance")
 """free: an MLP from the query to K numbers; distance: minus half the squared distance of the query
@@ -62,9 +63,6 @@ class NeuralCode(nnx.Module):
             scores: one of `SCORES`.
             rngs: keys of the first parameters.
 
-        Raises:
-            ValueError: if a number is out of range or the scores are unknown.
-
         """
         validation.choice("scores", scores, SCORES)
         validation.integer("codewords", codewords, low=2)
@@ -87,11 +85,11 @@ class NeuralCode(nnx.Module):
         """tau_k of each modality, shape (m,)."""
         return jnp.exp(self.log_temperature[...])
 
-    def item_logits(self, items: Any) -> Float[Array, "... k"]:
+    def item_logits(self, items: ArrayLike) -> Float[Array, "... k"]:
         """Logits of P(u|y) for items of shape (..., item_dimension), shape (..., K)."""
         return self.item_encoder(items)
 
-    def log_channel(self, items: Any) -> Float[Array, "... k"]:
+    def log_channel(self, items: ArrayLike) -> Float[Array, "... k"]:
         """Ln P(u|y) for items of shape (..., item_dimension), shape (..., K)."""
         return jax.nn.log_softmax(self.item_logits(items))
 
@@ -99,7 +97,7 @@ class NeuralCode(nnx.Module):
         """Ln p(u) of the entropy model, shape (K,)."""
         return jax.nn.log_softmax(self.prior_logits[...])
 
-    def scores(self, queries: Any) -> Float[Array, "... m k"]:
+    def scores(self, queries: ArrayLike) -> Float[Array, "... m k"]:
         """s_k(x_k, u) before temperatures, queries of shape (..., m, d), shape (..., m, K)."""
         x = jnp.asarray(queries, jnp.float32)
         if self.points is not None:
@@ -108,7 +106,7 @@ class NeuralCode(nnx.Module):
         return jnp.stack(each, axis=-2)
 
     def fused_scores(
-        self, queries: Any, modalities: tuple[int, ...] | None = None
+        self, queries: ArrayLike, modalities: tuple[int, ...] | None = None
     ) -> Float[Array, "... k"]:
         """Sum of s_k/tau_k that items are ranked by, in nats, shape (..., K).
 
@@ -123,7 +121,7 @@ class NeuralCode(nnx.Module):
         return jnp.sum(weighted, axis=-2)
 
     def log_posterior(
-        self, queries: Any, modalities: tuple[int, ...] | None = None
+        self, queries: ArrayLike, modalities: tuple[int, ...] | None = None
     ) -> Float[Array, "... k"]:
         """Ln r(u|x) for queries of shape (..., m, d), shape (..., K)."""
         scores = below_largest(self.fused_scores(queries, modalities))

@@ -20,6 +20,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 
 CELLS: Final = ("gru", "lstm")
 
@@ -62,7 +63,7 @@ class ConvNet(nnx.Module):
         self.skip = nnx.List(nnx.Conv(a, b, (1, 1), strides=2, rngs=rngs) for a, b in pairs)
         self.last = nnx.Linear(widths[-1], outputs, rngs=rngs)
 
-    def __call__(self, inputs: Any) -> Float[Array, "... o"]:
+    def __call__(self, inputs: ArrayLike) -> Float[Array, "... o"]:
         """Map pixels of shape (..., H W C) to shape (..., outputs)."""
         return _of_rows(self._vectors, inputs)
 
@@ -127,7 +128,7 @@ class Recurrent(nnx.Module):
         self.candidate = nnx.Linear(2 * width, width, rngs=rngs) if cell == "gru" else None
         self.last = nnx.Linear(width, outputs, rngs=rngs)
 
-    def __call__(self, inputs: Any) -> Float[Array, "... o"]:
+    def __call__(self, inputs: ArrayLike) -> Float[Array, "... o"]:
         """Map tokens of shape (..., L), padded with -1, to shape (..., outputs)."""
         return _of_rows(self._vectors, inputs)
 
@@ -220,7 +221,7 @@ class Transformer(nnx.Module):
         self.outer = nnx.List(nnx.Linear(4 * width, width, rngs=rngs) for _ in count)
         self.last = nnx.Linear(width, outputs, rngs=rngs)
 
-    def __call__(self, inputs: Any) -> Float[Array, "... o"]:
+    def __call__(self, inputs: ArrayLike) -> Float[Array, "... o"]:
         """Map tokens (..., L), padded with -1, or pixels (..., H W C), to shape (..., outputs)."""
         return _of_rows(self._vectors, inputs)
 

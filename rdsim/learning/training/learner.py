@@ -1,7 +1,7 @@
 """A learner: a module, how it starts, and the loss of a batch."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from flax import nnx
 from jaxtyping import Array, Float, Key
@@ -10,6 +10,7 @@ LossAndRecord = tuple[Float[Array, ""], Mapping[str, Float[Array, ""]]]
 """A loss, and named numbers that are recorded with it at each evaluation."""
 
 
+@runtime_checkable
 class Learner(Protocol):
     """A system that can be trained; a frozen dataclass, hashable, since it is compiled in."""
 

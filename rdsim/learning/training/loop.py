@@ -20,6 +20,7 @@ from jaxtyping import Array, Key
 from rdsim import validation
 from rdsim.learning.training import checkpoints
 from rdsim.learning.training.evaluation import evaluate
+from rdsim.learning.training.learner import Learner
 from rdsim.learning.training.parameter_vector import layout_of
 from rdsim.learning.training.schedule import Schedule, checked_schedule
 from rdsim.learning.training.steps import advance, first_carry, first_parameters, run_keys
@@ -34,7 +35,7 @@ _SECONDS_A_CALL: Final = 2.0
 @on_host
 def train(
     key: Key[Array, ""],
-    learner: Any,
+    learner: Learner,
     draw: Callable[[Key[Array, ""], Any], Any],
     data: Any,
     held_out: Any,
@@ -42,7 +43,7 @@ def train(
     *,
     schedule: Schedule | None = None,
     observe: Callable[[Any, Any], Mapping[str, Array]] | None = None,
-    checkpoint: Any = None,
+    checkpoint: str | Path | None = None,
     progress: bool = False,
 ) -> Trained:
     r"""Train a learner in many runs side by side, each with its own seed and setting.
@@ -66,8 +67,6 @@ def train(
         Parameters and records of every run.
 
     Raises:
-        ValueError: if settings have no common leading axis, or the schedule is out of range.
-        TypeError: if the key is not a typed key, or a parameter is not float32.
         CheckpointMismatchError: if the folder holds another training: other programs, edited ones
             of the same names included, data, settings, key or schedule.
         CheckpointDamagedError: if what the folder holds cannot be read.

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 
 _LARGEST_LOG: Final = 8.0
 """Largest size of the log of a precision: e^8 is a standard deviation of a fiftieth of the data's unit."""
@@ -56,9 +57,6 @@ class MLP(nnx.Module):
                 layer.
             rngs: keys of the first parameters.
 
-        Raises:
-            ValueError: if there are fewer than two widths, or one is below 1.
-
         """
         if len(features) < 2:
             raise ValueError(f"features must name input and output at least, got {features}")
@@ -67,7 +65,7 @@ class MLP(nnx.Module):
             nnx.Linear(before, after, rngs=rngs) for before, after in itertools.pairwise(widths)
         )
 
-    def __call__(self, inputs: Any) -> Float[Array, "... o"]:
+    def __call__(self, inputs: ArrayLike) -> Float[Array, "... o"]:
         """Map inputs of shape (..., features[0]) to shape (..., features[-1])."""
         value = jnp.asarray(inputs, jnp.float32)
         for layer in self.layers[:-1]:

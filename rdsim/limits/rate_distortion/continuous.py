@@ -103,8 +103,7 @@ def continuous_rate_distortion(
 
     Raises:
         TypeError: if an argument is traced.
-        ValueError: if the weights are no pmf, shapes do not fit, a slope is negative or infinite,
-            or so steep that the points span too many kernel widths.
+        ValueError: also if a slope is so steep that the points span too many kernel widths.
 
     References:
         Rose (1994), IEEE Trans. Inf. Theory 40(6), on discrete optimal reproductions; Lindsay

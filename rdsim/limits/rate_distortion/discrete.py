@@ -117,10 +117,6 @@ def rate_distortion_curve(
         The curve. A point whose gap stayed above the tolerance has `converged` False; its bounds
         hold all the same.
 
-    Raises:
-        ValueError: if p is not a pmf, a distortion is negative or NaN, a letter with mass has no
-            finite one, a slope is negative, or shapes do not match.
-
     References:
         Blahut (1972), IEEE Trans. Inf. Theory 18(4), Theorems 5 and 6; Csiszar (1974), 20(1);
         Koenker and Mizera (2014), J. Am. Stat. Assoc. 109, for the interior point.
@@ -175,7 +171,7 @@ def rate_at(
         the lower is the best supporting line; `value` is the upper bound.
 
     Raises:
-        ValueError: as `rate_distortion_curve`, and if D is below D_min (naming both).
+        ValueError: also if D is below D_min (naming both).
 
     """
     p = validation.pmf("p", p)
@@ -212,8 +208,8 @@ def distortion_at(
         Distortion, shape of R: upper bound achieved, lower by the supporting lines.
 
     Raises:
-        ValueError: as `rate_distortion_curve`, and if a rate is negative, or too low for any finite
-            distortion: every constant reproduction may be forbidden to some source letter.
+        ValueError: also if a rate is too low for any finite distortion: every constant reproduction may be
+            forbidden to some source letter.
 
     """
     p = validation.pmf("p", p)

@@ -106,8 +106,7 @@ def joint_retrieval_curve(
         The curve.
 
     Raises:
-        ValueError: if an argument is out of range, or there are too many databases and rankings.
-        TypeError: if the number of items is not an integer.
+        ValueError: also if there are too many databases and rankings.
 
     """
     parsed, joint, slope, wanted = checked_problem(source, loss, slopes, tolerance)

@@ -47,7 +47,7 @@ def mixture_loss_bound(
         Losses, the shape of the rate followed by that of log2_size.
 
     Raises:
-        ValueError: if a number is out of range, or a query seen is not a noisy copy of the item.
+        ValueError: also if a query seen is not a noisy copy of the item.
 
     """
     size = validation.log2_size(log2_size)

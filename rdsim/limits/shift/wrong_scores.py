@@ -122,9 +122,6 @@ def generalized_mutual_information_gaussian(
     Returns:
         Bits per letter, exact up to rounding, and the scale in bits a nat of score: 1/ln 2 if r = rho.
 
-    Raises:
-        ValueError: if a correlation is one or beyond.
-
     References:
         Lapidoth (1996), "Nearest neighbor decoding for additive non-Gaussian noise channels", IEEE
         Trans. Inf. Theory 42(5), for the method.

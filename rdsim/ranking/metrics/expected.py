@@ -29,7 +29,7 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.number_types import ArrayLike, Integer
+from rdsim.number_types import ArrayLike, Boolean, Integer
 from rdsim.ranking.metrics import tie_groups
 from rdsim.ranking.metrics.judgements import judged
 
@@ -84,7 +84,7 @@ def precision(
     k: Integer,
     *,
     retrieved: ArrayLike | None = None,
-    limit_k_to_size: Any = False,
+    limit_k_to_size: Boolean = False,
 ) -> Float[Array, "..."]:
     r"""Expect the fraction of positives among the first k items.
 
@@ -188,17 +188,17 @@ def _map_at_r(g: tie_groups.Ranking, _: Any) -> Any:
 
 def _per_query(
     metric: Callable[[tie_groups.Ranking, Any], Any],
-    scores: Any,
-    positives: Any,
-    retrieved: Any,
-    k: Any = None,
+    scores: ArrayLike,
+    positives: ArrayLike,
+    retrieved: ArrayLike | None,
+    k: Integer | None = None,
 ) -> Array:
     given = judged(scores, positives, retrieved)
     length = given.scores.shape[-1] if k is None else validation.integer("k", k, low=1)
     return tie_groups.evaluate(lambda g: metric(g, length), given)
 
 
-def limit_flag(value: Any) -> bool:
+def limit_flag(value: Boolean) -> bool:
     """Check whether lists are divided by their own length."""
     if not isinstance(value, bool):
         raise TypeError(f"limit_k_to_size must be a bool, got {value!r}")

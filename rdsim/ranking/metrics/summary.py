@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.number_types import ArrayLike, Integer
+from rdsim.number_types import ArrayLike, Boolean, Integer
 from rdsim.ranking.metrics import tie_groups
 from rdsim.ranking.metrics.expected import limit_flag
 from rdsim.ranking.metrics.judgements import as_mask, has_positives, judged
@@ -30,8 +30,8 @@ def retrieval_metrics(
     k: Integer | Sequence[Integer] = (1, 10),
     *,
     retrieved: ArrayLike | None = None,
-    limit_k_to_size: Any = False,
-    without_positives: Any = "error",
+    limit_k_to_size: Boolean = False,
+    without_positives: str = "error",
 ) -> dict[str, Float[Array, ""]]:
     """Average every metric over the queries.
 
@@ -90,7 +90,7 @@ def both_directions(
     positives: ArrayLike,
     k: Integer | Sequence[Integer] = (1, 10),
     *,
-    without_positives: Any = "error",
+    without_positives: str = "error",
 ) -> dict[str, dict[str, Float[Array, ""]]]:
     """Average every metric over the rows as queries, and over the columns as queries.
 
@@ -103,10 +103,6 @@ def both_directions(
 
     Returns:
         What `retrieval_metrics` returns, under "rows" and "columns".
-
-    Raises:
-        ValueError: if the scores are no table of two rows and columns or more, or as
-            `retrieval_metrics`.
 
     """
     given = judged(scores, positives, need_positives=False)

@@ -41,10 +41,6 @@ class RunOptions:
         checkpoint_seconds: least time between two writes, in seconds.
         progress: whether to show a bar with rate and remaining time on stderr (needs the package rich).
 
-    Raises:
-        ValueError: if an option lies outside its range; the message names it.
-        TypeError: if it has the wrong type.
-
     """
 
     block: Integer | None = None

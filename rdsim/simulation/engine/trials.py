@@ -29,7 +29,7 @@ Under Slurm or on a TPU pod `jax.distributed.initialize()` finds the addresses i
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import jax
@@ -38,7 +38,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from rdsim import validation
-from rdsim.number_types import Integer
+from rdsim.number_types import ArrayLike, Integer, PRNGKey
 from rdsim.results import result
 from rdsim.simulation.engine import exact_sums
 from rdsim.simulation.engine.exact_sums import Layout
@@ -74,15 +74,15 @@ class MonteCarloResult:
 @on_host
 @validation.needs_float64
 def run_trials(
-    key: Any,
-    trial: Any,
+    key: PRNGKey,
+    trial: Callable[[Array, Any], Any],
     arguments: Any = None,
     *,
     trials: Integer | None = None,
     target_width: float | Mapping[str, float] | None = None,
     cap: Integer | None = None,
     confidence: float = 0.95,
-    bounds: Any = None,
+    bounds: Mapping[str, ArrayLike] | None = None,
     settings: str = "single",
     run: RunOptions | None = None,
 ) -> MonteCarloResult:
@@ -115,11 +115,10 @@ def run_trials(
         Estimates, variances, trials and convergence of every setting.
 
     Raises:
-        ValueError: if an argument lies outside its range, a loss outside its bounds or is NaN, the
-            checkpoint belongs to another run (CheckpointMismatchError) or is damaged
-            (CheckpointDamagedError).
-        OSError: if the checkpoint cannot be written, before any trial.
-        TypeError: if an argument or what the trial returns has the wrong type.
+        ValueError: also if a loss is outside its bounds or NaN.
+        CheckpointMismatchError: if the checkpoint belongs to another run.
+        CheckpointDamagedError: if it is damaged.
+        OSError: if it cannot be written, before any trial.
 
     References:
         Clopper and Pearson (1934), Biometrika 26; Maurer and Pontil (2009), COLT, Theorem 4.
@@ -167,7 +166,7 @@ def run_trials(
     )
 
 
-def _hashable(trial: Any) -> bool:
+def _hashable(trial: object) -> bool:
     try:
         hash(trial)
     except TypeError:
@@ -175,7 +174,7 @@ def _hashable(trial: Any) -> bool:
     return True
 
 
-def _loss_bounds(bounds: Any) -> dict[str, tuple[float, float]]:
+def _loss_bounds(bounds: Mapping[str, ArrayLike] | None) -> dict[str, tuple[float, float]]:
     """Check the bounds of losses, by name."""
     if bounds is not None and not isinstance(bounds, Mapping):
         raise TypeError(f"bounds must map names of losses to (low, high), got {type(bounds)}")
@@ -189,11 +188,17 @@ def _loss_bounds(bounds: Any) -> dict[str, tuple[float, float]]:
 
 
 def _stopping_rule(
-    layout: Layout, trials: Any, target_width: Any, cap: Any, confidence: float
+    layout: Layout,
+    trials: Integer | None,
+    target_width: float | Mapping[str, float] | None,
+    cap: Integer | None,
+    confidence: float,
 ) -> StoppingRule:
     """Fix the looks and the width wanted of each outcome."""
     if trials is not None:
         return StoppingRule((int(trials),), (math.inf,) * len(layout.outcomes), confidence)
+    assert cap is not None  # `checked_run` refuses one without the other
+    assert target_width is not None
     names = [outcome.name for outcome in layout.outcomes]
     wanted = (
         target_width if isinstance(target_width, Mapping) else dict.fromkeys(names, target_width)

@@ -12,7 +12,6 @@ $M^\rho (E\, 2^{-\rho b(X,U)})^n$, Gallager's bound on the error. Divided by it,
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +21,7 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.information import LN2, information_density
-from rdsim.number_types import ArrayLike, Integer
+from rdsim.number_types import ArrayLike, Integer, PRNGKey
 from rdsim.ranking.block_score import through_channel
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss_kernel
@@ -38,7 +37,7 @@ from rdsim.transformations import on_host
 @on_host
 @validation.needs_float64
 def importance_loss(
-    key: Any,
+    key: PRNGKey,
     joint: ArrayLike,
     encoder: ArrayLike,
     log2_size: ArrayLike,
@@ -72,11 +71,6 @@ def importance_loss(
     Returns:
         Natural logarithms, shape of log2_size; `log_scale` is Gallager's bound on the loss and
         `tilt` its $\rho$, which makes that bound least.
-
-    Raises:
-        ValueError: if a distribution is none, shapes do not match, a number lies outside its range or
-            the loss is unknown.
-        TypeError: if n is not an integer or the key not a typed key.
 
     References:
         Gallager (1968), section 5.6, for the bound and its tilt; Bucklew (2004), chapter 5.

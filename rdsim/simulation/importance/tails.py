@@ -5,15 +5,13 @@ likelihood ratio is $e^{K(\theta) - \theta t'} e^{-\theta (S - t')}$, so that th
 $1\{S > t\}\, e^{-\theta (S - t')}$ lies in [0, 1] and the intervals of the engine hold for it.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
-from rdsim.number_types import ArrayLike, Integer
+from rdsim.number_types import ArrayLike, Integer, PRNGKey
 from rdsim.ranking.tails import letter_scores
 from rdsim.ranking.tails.letter_scores import ScoreSums
 from rdsim.simulation.engine.options import RunOptions, checked_run
@@ -25,7 +23,7 @@ from rdsim.transformations import on_host
 @on_host
 @validation.needs_float64
 def importance_tail(
-    key: Any,
+    key: PRNGKey,
     values: ArrayLike,
     probabilities: ArrayLike,
     counts: ArrayLike,
@@ -52,11 +50,6 @@ def importance_tail(
     Returns:
         Natural logarithms, the broadcast shape. A threshold at or beyond the greatest value gives
         -inf exactly; one below the mean is sampled without tilt.
-
-    Raises:
-        ValueError: if a row is no distribution, shapes do not match, counts are not integers, a value is
-            inf, or trials or confidence lie outside their range.
-        TypeError: if the key is not a typed key or an argument is not numeric.
 
     References:
         Bucklew (2004), Introduction to Rare Event Simulation, chapter 5; the intervals: Maurer and

@@ -5,7 +5,6 @@ the host, `_information` (with `_entropy` below it) and `_cells`; `noisy_copies`
 without loss.
 """
 
-from rdsim.sources.mixture.noisy_copies import WeightedMean, weighted_mean
 from rdsim.sources.mixture.source import GaussianMixtureSource, gaussian_mixture
 
-__all__ = ["GaussianMixtureSource", "WeightedMean", "gaussian_mixture", "weighted_mean"]
+__all__ = ["GaussianMixtureSource", "gaussian_mixture"]

@@ -7,13 +7,14 @@ $$Z = n \sum_k X_k / n_k, \quad n = \Bigl(\sum_k 1/n_k\Bigr)^{-1}, \quad Z | Y \
 is sufficient for the item.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.sources.mixture.source import GaussianMixtureSource
 from rdsim.sources.modalities import chosen_modalities
@@ -37,7 +38,9 @@ class WeightedMean:
 
 
 @not_differentiable(source=NOISY_COPIES)
-def weighted_mean(source: GaussianMixtureSource, modalities: Any = None) -> WeightedMean:
+def weighted_mean(
+    source: GaussianMixtureSource, modalities: ArrayLike | None = None
+) -> WeightedMean:
     """Give the weights that fuse noisy copies without loss.
 
     Args:
@@ -48,8 +51,7 @@ def weighted_mean(source: GaussianMixtureSource, modalities: Any = None) -> Weig
         The weights and the variance left.
 
     Raises:
-        TypeError: if the source is no Gaussian mixture.
-        ValueError: if a query seen is not a noisy copy of the item, or a modality is out of range.
+        ValueError: also if a query seen is not a noisy copy of the item.
 
     """
     if not isinstance(source, GaussianMixtureSource):

@@ -4,7 +4,7 @@ Samples and densities may be traced; information and cells are computed on the h
 bounds.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
@@ -65,7 +65,9 @@ class GaussianMixtureSource(densities.MixtureParameters):
         r"""Natural logarithm $\ln p(y)$ of the density of items y, shape (..., d), in nats."""
         return densities.log_item(self, self._points("item", item))
 
-    def log_density_query(self, queries: ArrayLike, modalities: Any = None) -> Float[Array, "..."]:
+    def log_density_query(
+        self, queries: ArrayLike, modalities: ArrayLike | None = None
+    ) -> Float[Array, "..."]:
         r"""Natural logarithm $\ln p(x_S)$ of the density of the queries of one item.
 
         Args:
@@ -80,7 +82,7 @@ class GaussianMixtureSource(densities.MixtureParameters):
         return densities.log_query(self, self._queries(queries, modalities, chosen), chosen)
 
     def log_density_joint(
-        self, queries: ArrayLike, item: ArrayLike, modalities: Any = None
+        self, queries: ArrayLike, item: ArrayLike, modalities: ArrayLike | None = None
     ) -> Float[Array, "..."]:
         r"""Natural logarithm $\ln p(x_S, y)$ of the joint density of queries and item.
 
@@ -98,7 +100,7 @@ class GaussianMixtureSource(densities.MixtureParameters):
         return densities.log_joint(self, queries, self._points("item", item), chosen)
 
     def information_density(
-        self, queries: ArrayLike, item: ArrayLike, modalities: Any = None
+        self, queries: ArrayLike, item: ArrayLike, modalities: ArrayLike | None = None
     ) -> Float[Array, "..."]:
         r"""Information density of queries and item, the Bayes-optimal retrieval score.
 
@@ -136,7 +138,7 @@ class GaussianMixtureSource(densities.MixtureParameters):
 
     @on_host
     def mutual_information(
-        self, modalities: Any = None, *, tolerance: ArrayLike = TOLERANCE
+        self, modalities: ArrayLike | None = None, *, tolerance: ArrayLike = TOLERANCE
     ) -> Certified:
         r"""I(X_S; Y) of a set of modalities and the item in bits, between proved bounds.
 
@@ -177,7 +179,7 @@ class GaussianMixtureSource(densities.MixtureParameters):
             The table, its points, and what the cutting costs.
 
         Raises:
-            ValueError: if d is not 1 (see `discretise_item`), or an argument is out of range.
+            ValueError: also if d is not 1 (see `discretise_item`).
 
         """
         size = validation.integer("cells", cells, low=2, high=MAX_CELLS)
@@ -207,10 +209,10 @@ class GaussianMixtureSource(densities.MixtureParameters):
         size = validation.integer("cells", cells, low=2, high=most)
         return _cells.discretise_item(self, size)
 
-    def _chosen(self, modalities: Any) -> tuple[int, ...]:
+    def _chosen(self, modalities: ArrayLike | None) -> tuple[int, ...]:
         return chosen_modalities(modalities, self.gains.shape[-1])
 
-    def _points(self, name: str, points: Any) -> Float[Array, "... d"]:
+    def _points(self, name: str, points: ArrayLike) -> Float[Array, "... d"]:
         """Points of the items' space, checked."""
         array = validation.bounded(name, points)
         dimension = self.item_means.shape[1]
@@ -219,7 +221,7 @@ class GaussianMixtureSource(densities.MixtureParameters):
         return array
 
     def _queries(
-        self, queries: Any, modalities: Any, chosen: tuple[int, ...]
+        self, queries: ArrayLike, modalities: ArrayLike | None, chosen: tuple[int, ...]
     ) -> Float[Array, "... s d"]:
         """Queries of the chosen modalities, checked; one named by an integer gets its axis."""
         array = self._points("queries", queries)
@@ -232,7 +234,7 @@ class GaussianMixtureSource(densities.MixtureParameters):
         return array
 
 
-def _tolerance(function: str, tolerance: Any) -> float:
+def _tolerance(function: str, tolerance: ArrayLike) -> float:
     validation.require_float64(function)
     return float(validation.tolerance(tolerance))
 

@@ -55,8 +55,8 @@ def fused_ranks(scores: Float[Array, "s n"], rule: str) -> Float[Array, " n"]:
 
 
 def _standard(values: Float[Array, " n"]) -> Float[Array, " n"]:
-    spread = jnp.std(values)
-    return (values - jnp.mean(values)) / jnp.where(spread > 0, spread, 1.0)
+    deviation = jnp.std(values)
+    return (values - jnp.mean(values)) / jnp.where(deviation > 0, deviation, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,9 +86,6 @@ class RegionAttention(nnx.Module):
             dimension: e.
             rngs: of the first parameters.
 
-        Raises:
-            ValueError: if the regions do not divide the numbers of an item.
-
         """
         self.regions = regions
         if item_size % regions:

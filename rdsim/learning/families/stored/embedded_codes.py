@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
 from rdsim.codes.distances import training_items
-from rdsim.codes.item_code import item_code, item_points
+from rdsim.codes.item_code import GivenItemCode, item_code, item_points
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 
@@ -23,12 +24,7 @@ def embedded_points(embed: Callable[[Any, Array], Array], parameters: Any, point
 
 
 def embedded_items(embed: Callable[[Any, Array], Array], parameters: Any, items: Any) -> Array:
-    """Embeddings of items (N, d), in float64.
-
-    Raises:
-        ValueError: if the items do not have the coordinates that the embedding takes.
-
-    """
+    """Embeddings of items (N, d), in float64."""
     try:
         return embedded_points(embed, parameters, items)
     except (TypeError, ValueError) as error:
@@ -61,15 +57,15 @@ class EmbeddedCode:
     code: Any
     codewords: Float[Array, "k d"]
 
-    def channel(self, items: Any) -> Float[Array, "n k"]:
+    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
         """P(u|y) for items of shape (N, d), shape (N, K), rows summing to one."""
         return self.code.channel(self.embedding(items))
 
-    def encode(self, key: Key[Array, ""], items: Any) -> Int[Array, " n"]:
+    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
         """Draw the index of a codeword for each item, shape (N,)."""
         return self.code.encode(key, self.embedding(items))
 
-    def embedding(self, items: Any) -> Float[Array, "n e"]:
+    def embedding(self, items: ArrayLike) -> Float[Array, "n e"]:
         """Embed items of shape (N, d), shape (N, e), float64."""
         points = item_points(items, self.codewords.shape[1])
         return embedded_points(self.embed, self.parameters, points)
@@ -79,8 +75,8 @@ class EmbeddedCode:
 def embedded_code(
     embed: Callable[[Any, Float[Array, "n d"]], Float[Array, "n e"]],
     parameters: Any,
-    code: Any,
-    items: Any,
+    code: GivenItemCode,
+    items: ArrayLike,
 ) -> EmbeddedCode:
     r"""Put a code of embeddings behind the network that makes them.
 
@@ -135,7 +131,7 @@ class ModuleMethod:
         return getattr(nnx.merge(self.graph, parameters), self.name)(points)
 
 
-def module_method(model: Any, name: str) -> tuple[ModuleMethod, Any]:
+def module_method(model: nnx.Module, name: str) -> tuple[ModuleMethod, Any]:
     """Take a method of a module apart into a function and the parameters it is given.
 
     Args:

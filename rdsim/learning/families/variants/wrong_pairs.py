@@ -59,8 +59,8 @@ def least_losses(losses: Float[Array, " n"], left_out: Any) -> Float[Array, " n"
 def trusted(losses: Float[Array, " n"], left_out: Any) -> Float[Array, " n"]:
     """Weights in (0, 1) that fall with the losses, one half at the quantile of the share left out."""
     level = jnp.quantile(losses, 1 - left_out)
-    spread = jnp.std(losses) + 1e-6  # a batch of equal losses has no spread
-    return jax.lax.stop_gradient(jax.nn.sigmoid(_STEEPNESS * (level - losses) / spread))
+    deviation = jnp.std(losses) + 1e-6  # zero in a batch of equal losses
+    return jax.lax.stop_gradient(jax.nn.sigmoid(_STEEPNESS * (level - losses) / deviation))
 
 
 class TwinEncoders(DualEncoder):

@@ -77,9 +77,6 @@ class ItemCurve(Curve):
         Returns:
             Loss, shape of the rate; `value` is the upper bound.
 
-        Raises:
-            ValueError: if a rate is negative.
-
         """
         goal = validation.interval("rate", rate, low=0.0)
         lower, upper, _ = searched(self, np.asarray(goal), inverse=True)
