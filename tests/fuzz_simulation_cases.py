@@ -187,7 +187,6 @@ CASES: Final[dict[str, Call]] = {
         "slopes": array([1.0], [0.0], [-1.0], [math.inf]),
         "box": Argument((-9.0, 9.0), ("x", [], 3.0, (9.0, -9.0), (math.nan, 9.0), (0.0, 0.1), 1j)),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
-        "training_share": positive(0.5, 0.0, 1.0, math.inf),
         "max_codewords": count(8, 0),
     },
     "finite_sample.decoder_information": {
@@ -199,7 +198,6 @@ CASES: Final[dict[str, Call]] = {
         "p": distribution(PMF),
         "distortions": table(HAMMING),
         "slope": positive(2.0, 0.0, math.inf),
-        "resolution": positive(1e-6, 0.0, 1.0),
     },
     "finite_sample.fit_exponent": {
         "key": key(),

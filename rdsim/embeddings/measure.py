@@ -6,7 +6,7 @@ says otherwise.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import jax
 from jaxtyping import Array, Key
@@ -22,6 +22,7 @@ from rdsim.embeddings.spaces import SIMILARITIES
 from rdsim.embeddings.systems.catalogue import chosen, usual_bits
 from rdsim.embeddings.systems.given import OwnCode
 from rdsim.files import Checkpoint, without_checkpoint
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 SPACES: Final = ("auto", "as given", "centred", CANONICAL, SHARED)
@@ -33,7 +34,7 @@ SPACES: Final = ("auto", "as given", "centred", CANONICAL, SHARED)
 def measure_embeddings(
     key: Key[Array, ""],
     task: RetrievalTask,
-    bits: Any = None,
+    bits: ArrayLike | None = None,
     *,
     similarity: str = "cosine",
     space: str = "auto",

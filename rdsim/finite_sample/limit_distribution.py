@@ -30,6 +30,8 @@ from rdsim.transformations import on_host
 
 _MOST_TIED: Final = 3
 """Most tied letters: the probability of an orthant has a closed form up to three dimensions."""
+_ZERO: Final = 1e-6
+"""Masses and slacks up to this count as zero: the solver meets an exact tie to about 1e-7, the square root of its gap."""
 _HALVINGS: Final = 100
 """Bisection steps for a quantile. They leave 2^-100, about 1e-30, of its bracket: all 53 bits of a number,
 however small it is."""
@@ -176,7 +178,7 @@ class ExcessDistribution:
 @on_host
 @validation.needs_float64
 def excess_distribution(
-    p: ArrayLike, distortions: ArrayLike, slope: ArrayLike, *, resolution: ArrayLike = 1e-6
+    p: ArrayLike, distortions: ArrayLike, slope: ArrayLike
 ) -> ExcessDistribution:
     r"""Compute the limit distribution of the excess of a plug-in code, and check its conditions.
 
@@ -188,8 +190,6 @@ def excess_distribution(
         p: true source pmf, shape (|Y|,).
         distortions: d(y,u), shape (|Y|, |U|), each finite and >= 0.
         slope: s > 0, bits per unit of distortion, finite.
-        resolution: masses and slacks up to this count as zero, in (0, 0.1). The solver meets an
-            exact tie only to about 1e-7, the square root of its gap.
 
     Returns:
         The distribution, its conditions and their margins.
@@ -203,16 +203,11 @@ def excess_distribution(
         the weights of the mixture.
 
     """
-    floor = float(
-        validation.interval(
-            "resolution", resolution, low=0.0, high=0.1, open_low=True, open_high=True, ndim=0
-        )
-    )
     problem = solved_source(*checked_problem(p, distortions, slope))
     pmf, K, q, Z, slack, *_ = (np.asarray(leaf) for leaf in problem)
     # Letters in use, letters tied (no mass, no slack: either may appear), and the contact set of both.
-    active = q > floor
-    tied = ~active & (slack <= floor)
+    active = q > _ZERO
+    tied = ~active & (slack <= _ZERO)
     contact = active | tied
     # Squared canonical correlations of (Y, U); a tied letter is scaled as if its mass were one.
     root = np.sqrt(np.where(active, q, 1.0))

@@ -29,7 +29,7 @@ from rdsim.learning.training.batches import RowBatch
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.schedule import Schedule, checked_schedule
 from rdsim.learning.training.trained import Trained
-from rdsim.number_types import ArrayLike
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.transformations import on_host
 
 _MOST_BITS: Final = 2**20
@@ -113,12 +113,10 @@ class ProductCode:
         return np.arange(self.model.codewords) < np.asarray(self.codewords)[:, None]
 
 
-def group_codewords(bits: Any, *, group_bits: int = GROUP_BITS) -> tuple[int, ...]:
-    """Split so many bits over codebooks of at most `group_bits` each: the codewords of each codebook."""
-    count = validation.integer("bits", bits, low=1, high=_MOST_BITS)
-    validation.integer("group_bits", group_bits, low=1, high=16)
-    full, rest = divmod(count, group_bits)
-    return (1 << group_bits,) * full + ((1 << rest,) if rest else ())
+def group_codewords(bits: Integer) -> tuple[int, ...]:
+    """Split so many bits over codebooks of at most `GROUP_BITS` each: the codewords of each codebook."""
+    full, rest = divmod(validation.integer("bits", bits, low=1, high=_MOST_BITS), GROUP_BITS)
+    return (1 << GROUP_BITS,) * full + ((1 << rest,) if rest else ())
 
 
 @on_host

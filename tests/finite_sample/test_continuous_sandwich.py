@@ -144,7 +144,6 @@ def test_the_supremum_over_the_plane_is_bounded():
         (np.arange(9.0), [1.0], {"box": (7, 0)}, "box must be finite with low < high"),
         (np.arange(9.0), [1.0], {"box": (0, 1, 2)}, r"box must be \(low, high\)"),
         (np.arange(9.0), [1.0], {"confidence": 1.0}, "confidence must lie in"),
-        (np.arange(9.0), [1.0], {"training_share": 0.0}, "training_share must lie in"),
         (1e9 * np.arange(9.0), [1.0], {}, "slopes must be gentle enough for the range"),
     ],
 )

@@ -233,7 +233,6 @@ def test_moments_quantiles_and_chances_belong_to_one_distribution():
     [
         ({"p": np.full(3, 0.5)}, "p must sum to one"),
         ({"slope": -1.0}, "slope must lie in"),
-        ({"resolution": 0.5}, "resolution must lie in"),
         ({"distortions": hamming(2)}, "distortions must have one row a source letter"),
     ],
 )

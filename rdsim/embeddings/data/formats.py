@@ -37,11 +37,6 @@ def read_vectors(path: str | Path, name: str = "vectors") -> Vectors:
     Returns:
         The vectors. Of .npy, .fvecs, .fbin and HDF5 files nothing but the header is read yet.
 
-    Raises:
-        ValueError: if there is no such file, or no matrix of real numbers in it; it names the argument
-            and the file and says why.
-        ImportError: if an optional package is missing; it names the extra.
-
     """
     path, _, member = str(path).partition(":") if not Path(path).exists() else (str(path), "", "")
     place = Path(path)
@@ -200,12 +195,7 @@ def _parquet(path: Path, member: str) -> np.ndarray:
 
 
 def import_needed(package: str) -> None:
-    """See that an optional package is there.
-
-    Raises:
-        ImportError: naming it and the extra that brings it.
-
-    """
+    """See that an optional package is there."""
     import importlib
 
     try:

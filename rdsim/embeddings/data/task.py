@@ -8,7 +8,7 @@ an item are kept together too. Groups are also the unit of the confidence interv
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import jax
 import numpy as np
@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from rdsim import validation
 from rdsim.embeddings.data.formats import READERS, read_table
 from rdsim.embeddings.data.vectors import Vectors, as_vectors, first_copies
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 LEAST_GROUPS: Final = 20
@@ -71,7 +72,11 @@ class RetrievalTask:
 
 
 @on_host
-def retrieval_task(queries: Any, items: Any, targets: Any = None) -> RetrievalTask:
+def retrieval_task(
+    queries: Vectors | ArrayLike,
+    items: Vectors | ArrayLike,
+    targets: ArrayLike | None = None,
+) -> RetrievalTask:
     """Check queries, items and targets.
 
     Args:
@@ -83,10 +88,6 @@ def retrieval_task(queries: Any, items: Any, targets: Any = None) -> RetrievalTa
 
     Returns:
         The task; queries without a target are counted and left out.
-
-    Raises:
-        ValueError: if a shape is wrong, an entry is not finite or a target is no row of the items.
-        TypeError: if the vectors are no real numbers or the targets no integers.
 
     """
     x, y = as_vectors("queries", queries), as_vectors("items", items)
@@ -107,7 +108,7 @@ def retrieval_task(queries: Any, items: Any, targets: Any = None) -> RetrievalTa
     )
 
 
-def _pairs(targets: Any, queries: int, items: int) -> Targets:
+def _pairs(targets: ArrayLike | None, queries: int, items: int) -> Targets:
     if targets is None:
         if queries != items:
             raise ValueError(
@@ -178,9 +179,6 @@ def read_targets(path: str | Path, queries: int) -> np.ndarray:
 
     Returns:
         What `retrieval_task` takes.
-
-    Raises:
-        ValueError: if the file cannot be read; it says why.
 
     """
     place = Path(path)
@@ -263,7 +261,7 @@ def split_task(
         One split, or k.
 
     Raises:
-        ValueError: if an argument is out of range or a part has fewer than 20 groups with queries.
+        ValueError: also if a part has fewer than 20 groups with queries.
 
     """
     validation.prng_key("key", key)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from rdsim import number_types, validation
+from rdsim.number_types import ArrayLike
 
 BLOCK_ENTRIES: Final = 1 << 23
 """Numbers of a block of rows: 32 MiB of float32."""
@@ -53,7 +54,7 @@ class Vectors:
         inner = chosen if self._chosen is None else self._chosen[chosen]
         return Vectors(self._sources, inner)
 
-    def rows(self, index: Any) -> np.ndarray:
+    def rows(self, index: slice | Int[np.ndarray, " n"]) -> np.ndarray:
         """Read rows by a slice or by integers, in their order, as float32 or float64."""
         if isinstance(index, slice):
             index = np.arange(*index.indices(len(self)))
@@ -91,7 +92,7 @@ def working_type(dtype: Any) -> type:
     return np.float32 if small or np.dtype(dtype).kind == "b" else number_types.working_type(dtype)
 
 
-def as_vectors(name: str, value: Any) -> Vectors:
+def as_vectors(name: str, value: Vectors | ArrayLike) -> Vectors:
     """Check that a value holds vectors, one a row, all of them finite.
 
     Args:

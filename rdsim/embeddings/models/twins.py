@@ -66,9 +66,6 @@ def with_models(
     Returns:
         The report with `models`.
 
-    Raises:
-        TypeError: if report is none.
-
     """
     validation.prng_key("key", key)
     validation.instance("report", report, EmbeddingReport)

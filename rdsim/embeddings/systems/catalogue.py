@@ -75,13 +75,7 @@ LEARNED: Final = "learned"
 
 
 def chosen(names: Sequence[str] | None) -> tuple[System, ...]:
-    """Choose systems by name, or all by "all"; by default the usual ones that can be had here.
-
-    Raises:
-        ValueError: if a name is none of them.
-        ImportError: if faiss is missing and one of its codes was asked for.
-
-    """
+    """Choose systems by name, or all by "all"; by default the usual ones that can be had here."""
     if names is None:
         there = importlib.util.find_spec("faiss") is not None
         return tuple(s for s in SYSTEMS if s.usual and (there or not s.needs_faiss))

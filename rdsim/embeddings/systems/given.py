@@ -15,6 +15,7 @@ from rdsim.embeddings.ranks import Stored, streamed_ranks
 from rdsim.embeddings.spaces import Space, stored_vectors
 from rdsim.embeddings.systems import faiss_codes
 from rdsim.embeddings.systems.code import stored_codes
+from rdsim.number_types import ArrayLike, Integer
 from rdsim.transformations import on_host
 
 _ENTRIES = 1 << 22
@@ -47,11 +48,11 @@ class OwnCode:
 
 @on_host
 def own_code(
-    items: Any,
+    items: Integer,
     *,
-    codes: Any = None,
-    decoded: Any = None,
-    scores: Any = None,
+    codes: ArrayLike | None = None,
+    decoded: Vectors | ArrayLike | None = None,
+    scores: Vectors | ArrayLike | None = None,
     bits: int | None = None,
     name: str = "yours",
 ) -> OwnCode:
@@ -66,7 +67,7 @@ def own_code(
         name: on its line.
 
     Raises:
-        ValueError: if a shape does not fit, or neither or both of decoded and scores are given.
+        ValueError: also if neither or both of decoded and scores are given.
 
     """
     size = validation.integer("items", items, low=2)
@@ -97,13 +98,7 @@ def own_code(
 
 
 def _faiss_file(path: str | Path, items: int) -> OwnCode:
-    """Read a faiss index; its search is then exhaustive, and its scores are those of faiss.
-
-    Raises:
-        ValueError: if it is no index that can be decoded, or holds another number of items.
-        ImportError: if faiss is missing.
-
-    """
+    """Read a faiss index; its search is then exhaustive, and its scores are those of faiss."""
     if not Path(path).is_file():
         raise ValueError(f"codes: there is no file {path}")
     import_needed("faiss")
@@ -123,7 +118,7 @@ def _faiss_file(path: str | Path, items: int) -> OwnCode:
 
 
 def read_own_code(
-    codes: str | Path, items: Any, *, decoded: str | None = None, scores: str | None = None
+    codes: str | Path, items: Integer, *, decoded: str | None = None, scores: str | None = None
 ) -> OwnCode:
     """Read a code of one's own from files: a faiss index, or codes with what they decode to or score.
 
@@ -132,10 +127,6 @@ def read_own_code(
         items: number of items M.
         decoded: file of the vectors that the codes stand for.
         scores: file of the scores of queries and items, shape (Q, M).
-
-    Raises:
-        ValueError: as `own_code`, or if a file cannot be read.
-        ImportError: if faiss is missing where the file is an index.
 
     """
     items = validation.integer("items", items, low=2)

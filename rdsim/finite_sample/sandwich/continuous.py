@@ -110,7 +110,6 @@ def continuous_sandwich(
     *,
     box: tuple[ArrayLike, ArrayLike] | None = None,
     confidence: float = 0.95,
-    training_share: float = 0.5,
     max_codewords: int = 256,
 ) -> RateSandwich:
     r"""Bound R(D) of a continuous source from its samples, from above and from below.
@@ -123,13 +122,12 @@ def continuous_sandwich(
 
     Args:
         samples: independent and identically distributed, shape (N,) or (N, d), d = 1 or 2. The
-            first part, in the order given, fits the codewords; the bounds are means over the rest.
+            first half, in the order given, fits the codewords; the bounds are means over the rest.
         slopes: s > 0, finite, shape (S,), bits per unit of squared error. At slope s a Gaussian of
             any dimension d has D = d / (2 s ln 2).
         box: (low, high), each a number or of shape (d,), in which the distribution is known to lie;
             None if no such box is known.
         confidence: in (0, 1), of all bounds together.
-        training_share: fraction of the samples that fit, in (0, 1).
         max_codewords: most codewords.
 
     Returns:
@@ -149,11 +147,10 @@ def continuous_sandwich(
     slope = np.asarray(validation.positive("slopes", slopes, ndim=1))
     validation.not_empty("slopes", slope)
     covered = float(validation.open_unit("confidence", confidence))
-    share = float(validation.open_unit("training_share", training_share))
     most = validation.integer("max_codewords", max_codewords, low=1)
     flat = y.reshape(len(y), -1)
     known = None if box is None else _checked_box(box, flat)
-    training = round(share * len(y))
+    training = round(len(y) / 2)
     if training < 2 or len(y) - training < 2:
         raise ValueError(f"samples must leave two on either side of the split, got {len(y)}")
     fit, held_out = flat[:training], flat[training:]
