@@ -27,10 +27,11 @@ from rdsim.learning.families.stored_embeddings import StoredFamily
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import MLP, architecture
 from rdsim.learning.training.schedule import Schedule
+from rdsim.number_types import ArrayLike
 
 
 @jax.custom_vjp
-def reverse_gradient(values: Any, strength: Any) -> Any:
+def reverse_gradient(values: ArrayLike, strength: Any) -> Any:
     r"""Return the values unchanged; their gradients come back times $-\lambda$.
 
     Args:
@@ -48,7 +49,7 @@ def reverse_gradient(values: Any, strength: Any) -> Any:
     return values
 
 
-def _forward(values: Any, strength: Any) -> tuple[Any, Any]:
+def _forward(values: ArrayLike, strength: Any) -> tuple[Any, Any]:
     return values, strength
 
 
@@ -84,20 +85,20 @@ class AlignedEncoder(nnx.Module):
         )
         self.discriminator = MLP((dimension, *hidden, 1), rngs)
 
-    def embed_items(self, items: Any) -> Float[Array, "n e"]:
+    def embed_items(self, items: ArrayLike) -> Float[Array, "n e"]:
         """Embed items of shape (N, d), float32."""
         return self.encoder.embed_items(items)
 
-    def compare(self, queries: Any, embeddings: Any) -> Float[Array, "n m"]:
+    def compare(self, queries: ArrayLike, embeddings: ArrayLike) -> Float[Array, "n m"]:
         """Score stored embeddings (M, e) for queries (N, K, d), in nats."""
         return self.encoder.compare(queries, embeddings)
 
-    def scores(self, queries: Any, items: Any) -> Float[Array, "n m"]:
+    def scores(self, queries: ArrayLike, items: ArrayLike) -> Float[Array, "n m"]:
         """Score items (M, d) for queries (N, K, d), in nats."""
         return self.encoder.scores(queries, items)
 
     def discriminate(
-        self, queries: Any, items: Any, strength: Any
+        self, queries: ArrayLike, items: ArrayLike, strength: Any
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Cross-entropy in nats of telling items from queries, and the accuracy.
 

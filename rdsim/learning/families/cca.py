@@ -107,12 +107,14 @@ def canonical_maps(
     most = min(x.shape[1], y.shape[1])
     wanted = most if dimension is None else dimension
     found = canonical_correlation_analysis(x, y, min(most, wanted), regularisation=regularisation)
+    # The standard deviation of a canonical variable given its partner.
     deviation = jnp.sqrt(1.0 - jnp.minimum(found.correlations, _MOST_CORRELATED) ** 2)
-    weighted = found.map_y * (found.correlations / deviation)
-    of_items = (CanonicalMap(item_map), (item_parameters, found.mean_y, weighted))
-    expected = (query_parameters, found.mean_x, found.map_x / deviation)
-    of_queries = (CanonicalMap(query_map), expected)
-    return of_items, of_queries
+    item_weights = found.map_y * (found.correlations / deviation)
+    query_weights = found.map_x / deviation
+    return (
+        (CanonicalMap(item_map), (item_parameters, found.mean_y, item_weights)),
+        (CanonicalMap(query_map), (query_parameters, found.mean_x, query_weights)),
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -25,9 +25,10 @@ from rdsim.learning.families.stored.embedded_codes import module_method
 from rdsim.learning.families.stored_embeddings import checked_bits
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.schedule import Schedule
+from rdsim.number_types import ArrayLike
 
 
-def total_correlation(x: Any, y: Any, ridge: float) -> Float[Array, ""]:
+def total_correlation(x: ArrayLike, y: ArrayLike, ridge: float) -> Float[Array, ""]:
     """Sum of the canonical correlations of two samples, with a ridge: the trace norm.
 
     Args:

@@ -11,7 +11,7 @@ one modality by what another says.
 """
 
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from rdsim import validation
 from rdsim.learning.families.dual_encoder import ContrastiveLearner
 from rdsim.learning.families.pairs import ItemPairs
 from rdsim.learning.training.networks import MLP, architecture, of_each, stacked_networks
+from rdsim.number_types import ArrayLike
 
 FUSIONS: Final = ("early", "intermediate", "late")
 
@@ -79,11 +80,11 @@ class FusedEncoder(nnx.Module):
         temperatures = number if fusion == "late" else 1
         self.log_temperatures = nnx.Param(jnp.zeros((temperatures,), jnp.float32))
 
-    def embed_items(self, items: Any) -> Float[Array, "n e"]:
+    def embed_items(self, items: ArrayLike) -> Float[Array, "n e"]:
         """Embed items of shape (N, d), float32."""
         return self.item_network(items)
 
-    def embed_queries(self, queries: Any) -> Float[Array, "n s e"]:
+    def embed_queries(self, queries: ArrayLike) -> Float[Array, "n s e"]:
         """Embed queries of shape (N, K, d): shape (N, K, e) in late fusion, (N, 1, e) in others."""
         x = jnp.asarray(queries, jnp.float32)
         if self.fusion == "early":
@@ -93,7 +94,7 @@ class FusedEncoder(nnx.Module):
             return each
         return self.head(jax.nn.gelu(each.sum(axis=1, keepdims=True)))
 
-    def parts(self, queries: Any, embeddings: Any) -> Float[Array, "n s m"]:
+    def parts(self, queries: ArrayLike, embeddings: ArrayLike) -> Float[Array, "n s m"]:
         """Scores of stored embeddings (M, e) by each query embedding alone, in nats.
 
         Stored float64 is compared in float64.
@@ -104,11 +105,11 @@ class FusedEncoder(nnx.Module):
         square = jnp.sum(q**2, axis=-1)[..., None] + jnp.sum(v**2, axis=-1) - 2 * q @ v.T
         return -0.5 * square * jnp.exp(-self.log_temperatures[...])[:, None]
 
-    def compare(self, queries: Any, embeddings: Any) -> Float[Array, "n m"]:
+    def compare(self, queries: ArrayLike, embeddings: ArrayLike) -> Float[Array, "n m"]:
         """Score stored embeddings (M, e) for queries (N, K, d), in nats."""
         return self.parts(queries, embeddings).sum(axis=1)
 
-    def scores(self, queries: Any, items: Any) -> Float[Array, "n m"]:
+    def scores(self, queries: ArrayLike, items: ArrayLike) -> Float[Array, "n m"]:
         """Score items (M, d) for queries (N, K, d), in nats."""
         return self.compare(queries, self.embed_items(items))
 

@@ -33,10 +33,12 @@ from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, SignDigit
 from rdsim.learning.families.stored.embedded_codes import embedded_code, module_method
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.schedule import Schedule
+from rdsim.number_types import ArrayLike
 from rdsim.simulation.coded_items import Decoder
 from rdsim.transformations import on_host
 
-TEACHERS: Final = ("pairs", "classes", "both")
+SUPERVISION: Final = ("pairs", "classes", "both")
+"""What a hash is trained by."""
 _LABELLED: Final = 8
 """Semi-supervised hashing knows the class of one pair in so many."""
 _FLIP: Final = 1e-3
@@ -212,7 +214,7 @@ def sign_code(bits: Any, *, coordinates: Any = None) -> HyperplaneHash:
 
 
 @on_host
-def hashing_system(model: Any, items: Any, bits: Any) -> System:
+def hashing_system(model: Any, items: ArrayLike, bits: Any) -> System:
     """Store items as the first bits of a model's hash, and rank by the query's own embedding.
 
     Args:
@@ -271,7 +273,7 @@ class HashingFamily:
     weight_decay: float = 1.0
 
     def __post_init__(self) -> None:
-        validation.choice("by", self.by, TEACHERS)
+        validation.choice("by", self.by, SUPERVISION)
         validation.interval("weight_decay", self.weight_decay, low=0.0, open_high=True, ndim=0)
 
     def __call__(

@@ -36,6 +36,7 @@ from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.networks import MLP, architecture, of_each, stacked_networks
 from rdsim.learning.training.schedule import Schedule
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import not_differentiable
 
 CANDIDATES: Final = 32
@@ -84,11 +85,11 @@ class CrossAttention(nnx.Module):
         self.projections = stacked_networks(3, (width, width), rngs)
         self.head = MLP((2 * width, width, 1), rngs)
 
-    def embed_items(self, items: Any) -> Float[Array, "n d"]:
+    def embed_items(self, items: ArrayLike) -> Float[Array, "n d"]:
         """Items as they are, float32."""
         return jnp.asarray(items, jnp.float32)
 
-    def tokens(self, queries: Any) -> Float[Array, "n s w"]:
+    def tokens(self, queries: ArrayLike) -> Float[Array, "n s w"]:
         """Make the tokens of queries (N, K, d), shape (N, K, w)."""
         return of_each(self.networks, jnp.asarray(queries, jnp.float32))
 
@@ -120,14 +121,14 @@ class CrossAttention(nnx.Module):
         average = jnp.einsum("nmhk,nkhe->nmhe", attention, values)
         return attention, average.reshape(*average.shape[:2], -1)
 
-    def compare(self, queries: Any, points: Any) -> Float[Array, "n m"]:
+    def compare(self, queries: ArrayLike, points: ArrayLike) -> Float[Array, "n m"]:
         """Score points (M, d) of the item space for queries (N, K, d), in nats."""
         items = self.item_network(points)
         seen = self.attend(self.tokens(queries), items)[1]
         pairs = jnp.concatenate([jnp.broadcast_to(items, seen.shape), seen], axis=-1)
         return self.head(pairs)[..., 0]
 
-    def scores(self, queries: Any, items: Any) -> Float[Array, "n m"]:
+    def scores(self, queries: ArrayLike, items: ArrayLike) -> Float[Array, "n m"]:
         """Score items (M, d) for queries (N, K, d), in nats."""
         return self.compare(queries, items)
 
@@ -146,7 +147,9 @@ def cross_attention_learner(data: ItemPairs) -> ContrastiveLearner:
 
 
 @not_differentiable(teacher="a teacher is fixed; hold its scores with jax.lax.stop_gradient")
-def distillation_loss(student: Any, teacher: Any, temperature: Any = 1.0) -> Float[Array, ""]:
+def distillation_loss(
+    student: ArrayLike, teacher: ArrayLike, temperature: Any = 1.0
+) -> Float[Array, ""]:
     r"""Mean divergence of the student's ranking from the teacher's, times $\tau^2$, in nats.
 
     Args:
@@ -222,7 +225,7 @@ class TaughtBatch:
         sample, teacher = data
         return self.of(draw_batch(key, sample), teacher)
 
-    def of(self, pairs: Any, teacher: Any) -> tuple[Array, Array, Array]:
+    def of(self, pairs: Any, teacher: ArrayLike) -> tuple[Array, Array, Array]:
         """Add a teacher's scores to pairs (queries, items, ...)."""
         queries, items = pairs[:2]
         return queries, items, grouped_scores(teacher, queries, items, self.candidates)

@@ -34,6 +34,7 @@ from rdsim.learning.training.networks import (
     stacked_networks,
 )
 from rdsim.learning.training.schedule import Schedule
+from rdsim.number_types import ArrayLike
 from rdsim.simulation.coded_items import Decoder
 
 _WARM_UP: Final = 0.5
@@ -43,7 +44,7 @@ still say nothing, and stay there."""
 
 
 def product_of_experts(
-    means: Any, precisions: Any
+    means: ArrayLike, precisions: ArrayLike
 ) -> tuple[Float[Array, "... l"], Float[Array, "... l"]]:
     r"""Multiply the standard normal prior by Gaussian experts.
 
@@ -81,7 +82,7 @@ def log_normal(values: Any, mean: Any, precision: Any, weights: Any = 1.0) -> Fl
 
 
 def log_overlap(
-    mean: Any, precision: Any, other_mean: Any, other_precision: Any
+    mean: ArrayLike, precision: ArrayLike, other_mean: ArrayLike, other_precision: ArrayLike
 ) -> Float[Array, "..."]:
     r"""Compute the information density of two observations of one latent from their posteriors.
 
@@ -162,23 +163,25 @@ class SharedLatent(nnx.Module):
         self.decoders = stacked_networks(number, (dimension, *hidden, size), rngs)
         self.log_precisions = nnx.Param(jnp.zeros((number, size), jnp.float32))
 
-    def embed_items(self, items: Any) -> Float[Array, "n l"]:
+    def embed_items(self, items: ArrayLike) -> Float[Array, "n l"]:
         """Posterior means of the latent given items (N, d), float32."""
         return self.item_posterior(items)[0]
 
-    def item_posterior(self, items: Any) -> tuple[Float[Array, "n l"], Float[Array, "n l"]]:
+    def item_posterior(self, items: ArrayLike) -> tuple[Float[Array, "n l"], Float[Array, "n l"]]:
         """Mean and precision of q(z|y) for items (N, d), each of shape (N, L)."""
         encoder = jax.tree.map(operator.itemgetter(-1), self.encoders)
         means, precisions = _expert(encoder(padded(items, max(self.sizes))))
         return product_of_experts(means[:, None], precisions[:, None])
 
-    def query_posterior(self, queries: Any) -> tuple[Float[Array, "n l"], Float[Array, "n l"]]:
+    def query_posterior(
+        self, queries: ArrayLike
+    ) -> tuple[Float[Array, "n l"], Float[Array, "n l"]]:
         """Mean and precision of q(z|x) for queries (N, K, d), each of shape (N, L)."""
         encoders = jax.tree.map(lambda leaf: leaf[:-1], self.encoders)
         return product_of_experts(*_expert(of_each(encoders, padded(queries, max(self.sizes)))))
 
     def evidence_bound(
-        self, points: Any, subsets: Any, noise: Float[Array, "b n l"], weight: Any = 1.0
+        self, points: ArrayLike, subsets: Any, noise: Float[Array, "b n l"], weight: Any = 1.0
     ) -> Float[Array, "b n"]:
         r"""One draw of what has a mean of at most $\ln p(x_S)$ over the noise, in nats.
 
@@ -212,7 +215,7 @@ class SharedLatent(nnx.Module):
         return likelihood - weight * divergence
 
 
-def padded(points: Any, width: int) -> Float[Array, "... d"]:
+def padded(points: ArrayLike, width: int) -> Float[Array, "... d"]:
     """Points with zeros appended to their last axis, float32."""
     given = jnp.asarray(points, jnp.float32)
     more = [(0, 0)] * (given.ndim - 1) + [(0, width - given.shape[-1])]

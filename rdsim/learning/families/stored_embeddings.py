@@ -160,7 +160,7 @@ def quantized_system(
 def _stored(
     key: Key[Array, ""],
     embed_items: tuple[Callable[[Any, Array], Array], Any],
-    items: Any,
+    items: ArrayLike,
     bits: Any,
     quantizer: str = "k-means",
 ) -> tuple[EmbeddedCode | LongCode, tuple[Array, ...]]:
@@ -178,7 +178,7 @@ def _stored(
 def quantized_systems(
     key: Key[Array, ""],
     model: Any,
-    items: Any,
+    items: ArrayLike,
     bits: tuple[int, ...],
     *,
     quantizer: str = "k-means",

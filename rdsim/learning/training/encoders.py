@@ -258,14 +258,14 @@ class Transformer(nnx.Module):
         return cut.reshape(len(pixels), rows * columns, side * side * channels)
 
 
-def _of_rows(vectors: Callable[[Array], Array], inputs: Any) -> Float[Array, "... o"]:
+def _of_rows(vectors: Callable[[Array], Array], inputs: ArrayLike) -> Float[Array, "... o"]:
     """Apply a function of rows (N, I) to inputs with any leading axes."""
     given = jnp.asarray(inputs, jnp.float32)
     found = vectors(given.reshape(-1, given.shape[-1]))
     return found.reshape(*given.shape[:-1], -1)
 
 
-def _tokens(inputs: Any) -> tuple[Array, Array]:
+def _tokens(inputs: ArrayLike) -> tuple[Array, Array]:
     """Numbers of tokens, zero where there is none, and where there is one."""
     numbers = jnp.asarray(inputs).astype(jnp.int32)
     return jnp.maximum(numbers, 0), numbers >= 0

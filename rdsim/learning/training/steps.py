@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from rdsim.learning.training.parameter_vector import Layout, vector
 from rdsim.learning.training.schedule import Schedule
+from rdsim.number_types import ArrayLike
 
 
 @partial(jax.jit, static_argnames="runs")
@@ -93,7 +94,7 @@ def advance(
             batch_key, loss_key = jax.random.split(jax.random.fold_in(key, t))
             progress = jnp.float32(t / plan.steps)
 
-            def loss(values: Any) -> Array:
+            def loss(values: ArrayLike) -> Array:
                 batch = draw(batch_key, data)
                 model = nnx.merge(layout.graph, values)
                 return learner.loss(model, batch, loss_key, setting, progress)[0]

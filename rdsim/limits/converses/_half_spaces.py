@@ -7,7 +7,7 @@ one bivariate normal pair. With gamma a threshold on the likelihood ratio,
 
 $$F_\gamma(r) = \max_a\, P(X > a \mid Y > b_q) - \gamma P(X > a), \qquad q = 2^{-r},$$
 
-is what a codeword of r bits is worth, and for every gamma >= 0 the recall of a share t is at most
+is the excess $E_\gamma$ of a codeword of r bits, and for every gamma >= 0 the recall of a share t is at most
 
 - fixed length: $t\gamma + 2^R \,\mathrm{conv}(q F_\gamma(\log_2 1/q))$ at $q = 2^{-R}$;
 - entropy: $t\gamma + \mathrm{conv}(F_\gamma)$ at R;

@@ -243,14 +243,14 @@ def fixed_length(joint: Reals, letters: int, bits: Reals, forms: list[Recalls]) 
         most_query, most_item = _MOST_OTHER, 1.0
     met = _on_a_grid(joint.tobytes(), joint.shape)
     cuts: list[Reals] = []  # the Q that decide: some ten for all shares together
-    known = np.zeros((1, 3))  # c, lambda and mu; all zero say nothing
+    known = np.zeros((1, 3))  # a bound in each row: c, lambda and mu; all zero say nothing
     for one in sorted({one for recalls in forms for one in _chosen_shares(recalls)}):
         for R in bits:
-            aim = np.array([-one / LN2, R]) / letters
+            exponents = np.array([-one / LN2, R]) / letters  # alpha and beta
             for _ in range(_AGAIN):
-                query, item, hoped = _multipliers(aim, met, cuts, most_query, most_item)
-                most = hoped + np.dot(aim, [query, item])
-                if (known @ [1.0, *aim]).max() >= most - _GAINED / letters:
+                query, item, hoped = _multipliers(exponents, met, cuts, most_query, most_item)
+                most = hoped + np.dot(exponents, [query, item])
+                if (known @ [1.0, *exponents]).max() >= most - _GAINED / letters:
                     break
                 c, more = constant(joint, query, item, _TOLERANCE / letters)
                 known = np.append(known, [[c, query, item]], axis=0)
@@ -289,16 +289,17 @@ def _on_a_grid(buffer: bytes, shape: tuple[int, int]) -> Reals:
 
 
 def _multipliers(
-    aim: Reals, met: Reals, cuts: list[Reals], most_query: float, most_item: float
+    exponents: Reals, met: Reals, cuts: list[Reals], most_query: float, most_item: float
 ) -> tuple[float, float, float]:
     """Choose lambda <= mu that maximise c + lambda alpha + mu beta for the Q that were met, by cutting planes.
 
-    Cutting planes are added to `cuts`, the Q that were the least at some multipliers.
+    The exponents are (alpha, beta), and c of multipliers is taken for the least over the Q that were met. The Q that
+    were the least at some multipliers are added to `cuts`.
     """
     query, item, least = 0.0, most_item, 0.0
     for _ in range(_CUTS):
         cuts.append(met[int((met @ [1.0, -query, -item]).argmin())])
-        query, item, hoped = _highest(np.array(cuts), aim, most_query, most_item)
+        query, item, hoped = _highest(np.array(cuts), exponents, most_query, most_item)
         least = float((met @ [1.0, -query, -item]).min())
         if hoped <= least + 1e-9:
             break
@@ -306,7 +307,7 @@ def _multipliers(
 
 
 def _highest(
-    cuts: Reals, aim: Reals, most_query: float, most_item: float
+    cuts: Reals, exponents: Reals, most_query: float, most_item: float
 ) -> tuple[float, float, float]:
     """Find about where the least of some planes is highest, on squares of multipliers that shrink by half; and c there.
 
@@ -319,6 +320,6 @@ def _highest(
         tried = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 2)
         tried[:, 1] = np.maximum(tried[:, 1], tried[:, 0])
         c = (cuts[:, 0] - tried @ cuts[:, 1:].T).min(axis=1)
-        best = int((c + tried @ aim).argmax())
+        best = int((c + tried @ exponents).argmax())
         middle, reach, steps = tried[best], reach / 2, _NEXT
     return float(middle[0]), float(middle[1]), float(c[best])

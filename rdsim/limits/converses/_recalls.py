@@ -26,7 +26,7 @@ _RATIO: Final = 1.1
 _GROUPS: Final = 1500
 """Most groups; in the largest databases their ratio is larger than `_RATIO`."""
 _LIGHT: Final = 2e-3
-"""Neighbouring shares are joined until they have so much of all weight."""
+"""Neighbouring shares are joined until they have this fraction of all weight."""
 _LEAST: Final = 1e-8
 """Expected number of winners, M t, at which the integral over shares starts: below it the loss is smaller than this."""
 _LOBATTO: Final = np.array([-1.0, -math.sqrt(3 / 7), 0.0, math.sqrt(3 / 7), 1.0])
@@ -93,7 +93,7 @@ def ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
     first = np.arange(1, min(_ONE_BY_ONE, M), dtype=float)
     log_edges = np.log(np.append(first, first.size + 1))
     if first.size + 1 < M:
-        groups = _groups(log_M - log_edges[-1])
+        groups = _number_of_groups(log_M - log_edges[-1])
         log_edges = np.append(log_edges[:-1], np.linspace(log_edges[-1], log_M, groups + 1))
         if M < 2**52:  # ranks are integers
             log_edges = np.log(np.unique(np.round(np.exp(log_edges))))
@@ -117,7 +117,7 @@ def binomial_ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
     the two rules: far more than the error of the better one, and up to t' where a piece is too wide for either.
     """
     log_M = float(log_database_size(size))
-    pieces = _groups(log_M - math.log(_LEAST))
+    pieces = _number_of_groups(log_M - math.log(_LEAST))
     edges = np.linspace(math.log(_LEAST) - log_M, 0.0, pieces + 1)
     half = 0.5 * (edges[1] - edges[0])
     inner = (edges[:-1] + half)[:, None] + half * _LOBATTO[:-1]
@@ -135,7 +135,7 @@ def binomial_ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
     return Recalls(np.log(np.append(t[0], mean)), np.maximum(weight, 0.0)), float(1 - lost[-1])
 
 
-def _groups(length: float) -> int:
+def _number_of_groups(length: float) -> int:
     """Number of groups of ranks, or of shares, over a range of so many nats."""
     return min(math.ceil(length / math.log(_RATIO)), _GROUPS)
 

@@ -23,6 +23,7 @@ from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored.embedded_codes import module_method
 from rdsim.learning.families.stored_embeddings import checked_bits, quantized_system
 from rdsim.learning.training.schedule import Schedule
+from rdsim.number_types import ArrayLike
 
 _NEIGHBOURS: Final = 8
 _NODES: Final = 512
@@ -88,7 +89,7 @@ class AroundQuery:
         return self.embed(inner, query_features(graph, queries[None])[0])
 
 
-def item_features(graph: Any, items: Any) -> Float[Array, "n f"]:
+def item_features(graph: Any, items: ArrayLike) -> Float[Array, "n f"]:
     """Items (N, d), each with the mean features of its neighbours."""
     items = jnp.asarray(items, graph[1].dtype)
     return jnp.concatenate([items, neighbour_means(items, graph[1], graph[2])], axis=1)

@@ -20,6 +20,7 @@ from rdsim.learning.families.pairs import ItemPairs
 from rdsim.learning.families.shared_latent import log_normal
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import MLP, architecture, bounded_precisions
+from rdsim.number_types import ArrayLike
 
 _COMPONENTS: Final = 4
 
@@ -49,7 +50,7 @@ class ItemGenerator(nnx.Module):
         self.network = MLP((query_size, *hidden, outputs), rngs)
         self.prior = nnx.Param(0.5 * jax.random.normal(rngs.params(), (outputs,), jnp.float32))
 
-    def embed_items(self, items: Any) -> Float[Array, "n d"]:
+    def embed_items(self, items: ArrayLike) -> Float[Array, "n d"]:
         """Items as they are, float32."""
         return jnp.asarray(items, jnp.float32)
 
@@ -69,7 +70,7 @@ class ItemGenerator(nnx.Module):
         each = log_normal(points[:, None], means, bounded_precisions(logs))
         return jax.nn.logsumexp(weights + each, axis=1)
 
-    def compare(self, queries: Any, points: Any) -> Float[Array, "n m"]:
+    def compare(self, queries: ArrayLike, points: ArrayLike) -> Float[Array, "n m"]:
         """Score points (M, d) of the item space for queries (N, K, d_x), in nats."""
         given, alone = self.log_densities(queries, points)
         return given - alone

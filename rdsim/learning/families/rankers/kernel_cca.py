@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Key
 from rdsim.learning.families.cca import as_they_are, canonical_systems, side_by_side
 from rdsim.learning.families.pairs import ItemPairs, System
 from rdsim.learning.training.schedule import Schedule
+from rdsim.number_types import ArrayLike
 from rdsim.validation import host_generator
 
 _LANDMARKS: Final = 128
@@ -27,7 +28,7 @@ _FLAT: Final = 1e-6
 
 
 def landmark_features(
-    key: Key[Array, ""], points: Any
+    key: Key[Array, ""], points: ArrayLike
 ) -> tuple[Float[Array, "m d"], Float[Array, "m f"], Float[Array, ""]]:
     """Choose landmarks among points (N, d), and compute the map of the kernel to features.
 

@@ -32,6 +32,7 @@ from rdsim.learning.families.stored.long_codes import MOST_LISTED_BITS, LongCode
 from rdsim.learning.families.stored_embeddings import Comparison
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.schedule import Schedule
+from rdsim.number_types import ArrayLike
 from rdsim.simulation.coded_items import Decoder
 
 KINDS: Final = ("residual", "finite scalar")
@@ -218,7 +219,7 @@ class QuantizedFamily:
         items = data.sample[1]
         return [self._system(model, items, s) for model, s in zip(models, stages, strict=True)]
 
-    def _system(self, model: QuantizedEncoder, items: Any, stages: int) -> System:
+    def _system(self, model: QuantizedEncoder, items: ArrayLike, stages: int) -> System:
         (to_items, parameters), (to_queries, _) = (
             module_method(model, name) for name in ("embed_items", "embed_queries")
         )

@@ -17,6 +17,7 @@ from rdsim import validation
 from rdsim.codes.item_code import item_points
 from rdsim.codes.quantizers.product import ProductQuantizer
 from rdsim.learning.families.stored.embedded_codes import embedded_items
+from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
 MOST_LISTED_BITS: Final = 12
@@ -96,7 +97,7 @@ class LongCode:
     precision: Any = None
 
     @on_host
-    def store(self, key: Key[Array, ""], items: Any) -> Int[np.ndarray, "n s"]:
+    def store(self, key: Key[Array, ""], items: ArrayLike) -> Int[np.ndarray, "n s"]:
         """Store items of shape (N, d) as digits; the key goes unused."""
         del key
         points = validation.coordinates("items", items, ndim=2)

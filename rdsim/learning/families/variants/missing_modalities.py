@@ -40,13 +40,14 @@ from rdsim.learning.training.networks import (
     stacked_networks,
 )
 from rdsim.learning.training.schedule import Schedule
+from rdsim.number_types import ArrayLike
 
 READINGS: Final = ("padding", "prediction", "experts")
 _RIDGE: Final = 1e-6
 """Added to the covariance of the queries, relative to its mean variance."""
 
 
-def present(queries: Any) -> Bool[Array, "... k"]:
+def present(queries: ArrayLike) -> Bool[Array, "... k"]:
     """Which modalities of queries (..., K, d) are there: those with a number that is not zero."""
     return jnp.any(jnp.asarray(queries) != 0, axis=-1)
 
@@ -115,11 +116,11 @@ class ExpertEncoder(nnx.Module):
         self.item_network = MLP((item_size, *hidden, dimension), rngs)
         self.experts = stacked_networks(modalities, (size, *hidden, 2 * dimension), rngs)
 
-    def embed_items(self, items: Any) -> Float[Array, "n l"]:
+    def embed_items(self, items: ArrayLike) -> Float[Array, "n l"]:
         """Points of items (N, d), float32."""
         return self.item_network(items)
 
-    def compare(self, queries: Any, stored: Any) -> Float[Array, "n k"]:
+    def compare(self, queries: ArrayLike, stored: ArrayLike) -> Float[Array, "n k"]:
         """Score points (K, L) for queries (N, M, d), in nats."""
         x, v = jnp.asarray(queries, jnp.float32), jnp.asarray(stored, jnp.float32)
         there = present(x)[..., None]
@@ -128,7 +129,7 @@ class ExpertEncoder(nnx.Module):
         eta, precision = (jnp.sum(jnp.where(there, part, 0.0), axis=1) for part in (eta, precision))
         return eta @ v.T - 0.5 * precision @ (v**2).T
 
-    def scores(self, queries: Any, items: Any) -> Float[Array, "n k"]:
+    def scores(self, queries: ArrayLike, items: ArrayLike) -> Float[Array, "n k"]:
         """Score items (K, d) for queries (N, M, d), in nats."""
         return self.compare(queries, self.embed_items(items))
 
