@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from scipy.optimize import brentq
 
 from rdsim.limits import closed_forms, rate_at, rate_distortion_curve
+from rdsim.limits.shift import worst_case
 from rdsim.limits.shift._divergence_ball import largest_mean
 from rdsim.limits.shift.minimax import (
     _mixed_bound,
@@ -199,6 +200,25 @@ def test_C24_a_ball_that_the_codebook_cannot_serve_costs_infinitely_much():
     assert np.isinf(
         float(worst_mismatched_rate([0.9, 0.1], HAMMING, [1.0, 0.0], 0.1, distortion=0.15))
     )
+
+
+def test_C24_codewords_equally_far_from_every_letter_need_no_bits(monkeypatch):
+    """Slopes had no scale then: of those up to 1e303 rounding made a rate of 1e261 bits, in programs compiled with optimisation."""
+    slopes, bound_cells = [], worst_case._bound_cells
+
+    def watched(*arguments):
+        slopes.append(float(arguments[-1].max()))
+        return bound_cells(*arguments)
+
+    monkeypatch.setattr(worst_case, "_bound_cells", watched)
+    p, far = [1e-12, 0.95 - 1e-12, 0.05], np.array([0.44, 0.24, 0.33])
+    d, D = np.column_stack([far, far]), far.max()
+    worst = worst_mismatched_rate(p, d, [0.3, 0.7], 0.01, distortion=D)
+    best = minimax_rate(p, d, 0.01, distortion=D)
+    for found in (worst, best.rate):
+        assert float(found.lower) == float(found.upper) == 0
+        assert found.converged
+    assert max(slopes) <= 2**12
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,8 @@ def worst_source(q: np.ndarray, ball: Ball, tolerance: float) -> tuple[float, np
     needed = float(largest_mean(jnp.asarray(least)[None], p_, delta)[0][0])
     if needed * (1 - ROUNDING) > float(D):
         return np.inf, p, 0.0
-    unit = max(float((d - least[:, None]).max()), 1e-300)
+    # Where all codewords are equally far from every letter, slopes have no scale, and no bit is of use.
+    unit = float((d - least[:, None]).max()) or 1.0
     # Slopes over 22 octaves about one bit per unit of the largest excess distortion.
     grid = np.concatenate([[0.0], np.geomspace(2.0**-10, 2.0**12, _CELLS)]) / unit
     # Beyond the grid: the nearest letters alone, whose cost falls with s from there on.
