@@ -164,3 +164,16 @@ def test_C4_cyclic_rankings_never_beat_the_converse_and_gibbs_ones_attain_it(pmf
         assert needed.lower <= information + 1e-12
     assert needed.upper >= information - 1e-12
     assert needed.gap <= 1e-9
+
+
+@pytest.mark.parametrize("loss", ["error", "reciprocal_rank"])
+def test_C2_a_list_of_any_length_has_the_bounds_of_its_targets_alone(loss):
+    """Targets are bounded 256 at a time; sizes and rates differ from one to the next."""
+    rate, size = np.linspace(0.0, 12.0, 300), np.resize([3.0, 12.0, 40.0], 300)
+    whole = limits.rank_loss(size, loss, rate=rate)
+    for some in (slice(1), slice(255, 257), slice(256), slice(257), slice(299, 300)):
+        part = limits.rank_loss(size[some], loss, rate=rate[some])
+        np.testing.assert_array_equal(part.lower, whole.lower[some])
+        np.testing.assert_array_equal(part.upper, whole.upper[some])
+    table = limits.rank_loss(size.reshape(3, 100), loss, rate=rate.reshape(3, 100))
+    np.testing.assert_array_equal(table.lower, whole.lower.reshape(3, 100))

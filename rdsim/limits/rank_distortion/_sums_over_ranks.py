@@ -106,6 +106,7 @@ def gibbs(slope: Float[Array, ""], ranks: RankSum) -> tuple[Array, Array, Array]
     exponent = ranks.log_weight - slope * ranks.loss
     largest = jax.lax.stop_gradient(jnp.max(exponent))
     term = ranks.sign * jnp.exp(exponent - largest)
-    Z = jnp.sum(term)
-    mean = jnp.sum(term * ranks.loss) / Z
-    return largest + jnp.log(Z), mean, jnp.sum(term * (ranks.loss - mean) ** 2) / Z
+    # Sums are products of matrices, which add several numbers at once: a plain sum waits for each addition.
+    Z, first = jnp.stack([jnp.ones_like(ranks.loss), ranks.loss]) @ term
+    mean = first / Z
+    return largest + jnp.log(Z), mean, (ranks.loss - mean) ** 2 @ term / Z

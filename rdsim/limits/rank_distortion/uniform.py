@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.certified import Certified
@@ -51,8 +51,8 @@ _SUMMATION_ERROR: Final = 2e-13
 _LEAST_REACH: Final = 64
 """Bound of log2 M up to which one program serves all sizes. The panels beyond the first ranks, which are always summed,
 cost a tenth of a call up to there."""
-_PORTION: Final = 4
-"""Targets of one compiled call: a scalar then takes a millisecond more, and a list of another length no second."""
+_PORTION: Final = 256
+"""Most targets of one compiled call, enough that what a call costs by itself is a hundredth of its work."""
 _TRACED_REACH: Final = 1024
 """Largest log2 M where the size is traced, so that its value is not known."""
 
@@ -120,14 +120,15 @@ def _checked_rank_bounds(
     """Check the rest, and bound the rate at each target loss, or the loss at each target rate."""
     parsed = parse_loss(loss)
     size = validation.log2_size(log2_size)
-    kernel = functools.partial(
-        _rank_bounds, loss=parsed, reach=_reach_of(size, parsed), by_rate=by_rate
-    )
+    reach = _reach_of(size, parsed)
     if validation.is_traced(target, size):
         target, size = jnp.broadcast_arrays(target, size)
-        lower, upper = kernel(target.ravel(), size.ravel())
+        lower, upper = _bounds_of_all(
+            target.ravel(), size.ravel(), loss=parsed, reach=reach, by_rate=by_rate
+        )
         lower, upper = lower.reshape(target.shape), upper.reshape(target.shape)
     else:
+        kernel = functools.partial(_bounds_of_first, loss=parsed, reach=reach, by_rate=by_rate)
         lower, upper = _in_portions(kernel, *np.broadcast_arrays(target, size))
     return Certified(value=upper, lower=lower, upper=upper, tolerance=jnp.array(TOLERANCE))
 
@@ -135,14 +136,14 @@ def _checked_rank_bounds(
 def _in_portions(
     kernel: Callable[..., tuple[Array, Array]], target: np.ndarray, size: np.ndarray
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    """Compute the bounds of `_PORTION` targets at a time: one program serves lists of every length.
-
-    The last target is repeated to fill the last portion; what it gives is cut off again.
-    """
-    padded = np.pad(
-        [target.ravel(), size.ravel()], ((0, 0), (0, -target.size % _PORTION)), mode="edge"
-    )
-    found = [kernel(*portion) for portion in zip(*padded.reshape(2, -1, _PORTION), strict=True)]
+    """Compute the bounds of at most `_PORTION` targets at a time: one program serves lists of every length."""
+    flat = np.stack([target.ravel(), size.ravel()])
+    padded = np.pad(flat, ((0, 0), (0, -target.size % _PORTION)))
+    starts = range(0, target.size, _PORTION)
+    found = [
+        kernel(*padded[:, start : start + _PORTION], np.int64(min(target.size - start, _PORTION)))
+        for start in starts
+    ]
     lower, upper = (
         jnp.asarray(np.concatenate(parts)[: target.size].reshape(target.shape))
         for parts in zip(*found, strict=True)
@@ -164,21 +165,45 @@ def _reach_of(log2_size: Float[Array, "..."], loss: RankLoss) -> int:
 
 
 @functools.partial(jax.jit, static_argnames=("loss", "reach", "by_rate"))
-def _rank_bounds(
+def _bounds_of_all(
     targets: Float[Array, " t"],
     log2_sizes: Float[Array, " t"],
+    *,
     loss: RankLoss,
     reach: int,
-    *,
     by_rate: bool,
 ) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
-    """Bound the rate at each loss, or the loss at each rate, one target after the other."""
+    """Bound the rate at each loss, or the loss at each rate, one after the other, with derivatives."""
 
-    def bounds(arguments: tuple[Array, Array]) -> tuple[Array, Array]:
-        target, log2_size = arguments
-        return _rank_bounds_at(target, rank_sum(log2_size, loss, reach), by_rate=by_rate)
+    def bounds(pair: tuple[Array, Array]) -> tuple[Array, Array]:
+        return _rank_bounds_at(pair[0], rank_sum(pair[1], loss, reach), by_rate=by_rate)
 
     lower, upper = jax.lax.map(bounds, (targets, log2_sizes))
+    return lower, upper
+
+
+@functools.partial(jax.jit, static_argnames=("loss", "reach", "by_rate"))
+def _bounds_of_first(
+    targets: Float[Array, " t"],
+    log2_sizes: Float[Array, " t"],
+    count: Int[Array, ""],
+    *,
+    loss: RankLoss,
+    reach: int,
+    by_rate: bool,
+) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
+    """Do the same for the first `count` targets alone, without derivatives; the others have zeros.
+
+    The number of them is an argument of the compiled loop, so that a list costs what it holds, however short.
+    """
+
+    def bound(place: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
+        ranks = rank_sum(log2_sizes[place], loss, reach)
+        lower, upper = _rank_bounds_at(targets[place], ranks, by_rate=by_rate)
+        return found[0].at[place].set(lower), found[1].at[place].set(upper)
+
+    nothing = jnp.zeros(targets.shape)
+    lower, upper = jax.lax.fori_loop(0, count, bound, (nothing, nothing))
     return lower, upper
 
 
