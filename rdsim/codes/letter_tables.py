@@ -60,4 +60,5 @@ def letter_table(table: np.ndarray, n: int) -> LetterTable:
         step = 2.0 ** (math.ceil(math.log2(n * largest)) - math.log2(_EXACT_64))
         units = np.round(relative / step)
     small = n * np.abs(units).max(initial=0.0) < _EXACT_32
-    return LetterTable(jnp.asarray(units, np.float32 if small else np.float64), float(step))
+    units = units.astype(np.float32 if small else np.float64)
+    return LetterTable(jnp.asarray(units, units.dtype), float(step))

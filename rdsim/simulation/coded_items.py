@@ -10,7 +10,6 @@ No database is held in memory, ties are averaged exactly, and all sizes and deco
 """
 
 import dataclasses
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ from rdsim.number_types import ArrayLike, Integer, PRNGKey
 from rdsim.ranking.loss import Loss, RankLoss, parse_losses
 from rdsim.ranking.rank_distribution import expected_loss_kernel
 from rdsim.simulation.engine.options import RunOptions, checked_run
-from rdsim.simulation.engine.trials import MonteCarloResult, run_trials
+from rdsim.simulation.engine.trials import MonteCarloResult, on_device, run_trials
 from rdsim.sources.mixture import GaussianMixtureSource
 from rdsim.sources.modalities import chosen_modalities
 from rdsim.transformations import on_host
@@ -134,8 +133,9 @@ def simulate_item_code(
     )
 
     def of_decoders(tree: Any) -> dict[str, Any]:
+        # On the host: each slice would be a program to compile.
         return {
-            name: jax.tree.map(operator.itemgetter(index), tree)
+            name: jax.tree.map(lambda leaf, i=index: on_device(np.asarray(leaf)[i]), tree)
             for index, name in enumerate(decoders)
         }
 

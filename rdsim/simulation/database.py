@@ -115,8 +115,8 @@ def simulate_database(
         "item_letters": np.concatenate([given_query, py[None]]),
         "channel": np.asarray(test_channel, float),
         "output_marginal": through.sum(axis=0) / through.sum(),
-        "distortions": np.asarray(_with_letter_zero(letter_table(d, n))),
-        "scores": np.asarray(_with_letter_zero(score)),
+        "distortions": _with_letter_zero(letter_table(d, n)),
+        "scores": _with_letter_zero(score),
         "items": np.int64(items),
     }
     return run_trials(
@@ -208,9 +208,9 @@ class _DatabaseTrial:
         return book[jnp.argmax(jnp.where(distance == distance.min(), uniform, -1.0))]
 
 
-def _with_letter_zero(table: LetterTable) -> Array:
+def _with_letter_zero(table: LetterTable) -> np.ndarray:
     """Integers for all letters, u = 0 among them, in float64."""
-    return jnp.pad(table.units.astype(jnp.float64), ((0, 0), (1, 0)))
+    return np.pad(np.asarray(table.units, np.float64), ((0, 0), (1, 0)))
 
 
 def _outcome(loss: RankLoss, rank: Int[Array, ""]) -> Array:

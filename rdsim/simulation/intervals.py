@@ -73,10 +73,10 @@ def clopper_pearson(
     lower = scipy.special.betaincinv(np.maximum(count, 1), numbers - count + 1, alpha / 2)
     upper = scipy.special.betainccinv(count + 1, np.maximum(numbers - count, 1), alpha / 2)
     return Estimate(
-        mean=jnp.asarray(count / numbers),
-        lower=jnp.asarray(np.where(count == 0, 0.0, lower)),
-        upper=jnp.asarray(np.where(count == numbers, 1.0, upper)),
-        trials=jnp.asarray(numbers),
+        mean=jnp.asarray(count / numbers, float),
+        lower=jnp.asarray(np.where(count == 0, 0.0, lower), float),
+        upper=jnp.asarray(np.where(count == numbers, 1.0, upper), float),
+        trials=jnp.asarray(numbers, numbers.dtype),
         confidence=float(confidence),
     )
 

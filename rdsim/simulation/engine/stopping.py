@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+import jax.numpy as jnp
 import numpy as np
 
 from rdsim.simulation.engine.exact_sums import QUANTISATION, Layout
@@ -69,12 +70,12 @@ class StoppingRule:
                 unit = bernstein_of_moments(
                     mean, variance, numbers, confidence=confidence, slack=2 * QUANTISATION
                 )
-                found = dataclasses.replace(
-                    unit,
-                    mean=outcome.low + scale * unit.mean,
-                    lower=outcome.low + scale * unit.lower,
-                    upper=outcome.low + scale * unit.upper,
-                )
+                # On the host: each operation of JAX would be a program to compile.
+                ends = [
+                    jnp.asarray(outcome.low + scale * np.asarray(end), float)
+                    for end in (unit.mean, unit.lower, unit.upper)
+                ]
+                found = dataclasses.replace(unit, mean=ends[0], lower=ends[1], upper=ends[2])
                 variance = variance * scale**2
             estimates.append(dataclasses.replace(found, confidence=self.confidence))
             variances.append(variance)
@@ -83,7 +84,10 @@ class StoppingRule:
     def excess(self, estimates: Sequence[Estimate]) -> np.ndarray:
         """Widest interval of each setting as a multiple of its wanted width."""
         relative = [
-            np.asarray(estimate.upper - estimate.lower).reshape(estimate.mean.shape[0], -1) / width
+            (np.asarray(estimate.upper) - np.asarray(estimate.lower)).reshape(
+                len(estimate.mean), -1
+            )
+            / width
             for estimate, width in zip(estimates, self.widths, strict=True)
         ]
         return np.concatenate(relative, axis=1).max(axis=1, initial=0.0)

@@ -156,14 +156,20 @@ def run_trials(
 
     def shaped(leaves: list[Any]) -> Any:
         tree = jax.tree.unflatten(layout.structure, leaves)
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf[chosen]), tree)
+        return jax.tree.map(lambda leaf: on_device(np.asarray(leaf)[chosen]), tree)
 
     return MonteCarloResult(
         estimates=shaped(estimates),
         variances=shaped(variances),
-        trials=jnp.asarray(state.trials[chosen]),
-        converged=jnp.asarray((work.rule.excess(estimates) <= 1)[chosen]),
+        trials=on_device(state.trials[chosen]),
+        converged=on_device((work.rule.excess(estimates) <= 1)[chosen]),
     )
+
+
+def on_device(leaf: Any) -> Array:
+    """With its type said, an array of the host, but no scalar, is copied by no program compiled for its shape."""
+    array = np.asarray(leaf)
+    return jnp.asarray(array, array.dtype)
 
 
 def _hashable(trial: object) -> bool:

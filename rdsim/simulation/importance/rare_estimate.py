@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from rdsim.information import log_from_zero
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
+from rdsim.simulation.engine.trials import on_device
 from rdsim.simulation.intervals import Estimate
 
 
@@ -55,7 +56,7 @@ def rescaled(
     width = np.where(mean > 0, (upper - lower) / np.where(mean > 0, mean, 1.0), np.inf)
 
     def shaped(leaf: Any) -> Array:
-        return jnp.asarray(np.reshape(leaf, shape))
+        return on_device(np.reshape(np.asarray(leaf), shape))
 
     return RareEstimate(
         log_mean=shaped(log_from_zero(mean) + log_scale),
