@@ -3,7 +3,9 @@
 Items are Gaussian vectors, queries noisy copies of some of them. With the same codebooks both sides return the same
 neighbours, up to rounding and ties. faiss computes in float32; rdsim's labels and neighbours are those of float64.
 The limit of fitting and storing is one float32 product of every point with all codewords of its block, and the
-place of the greatest score, in blocks that the cache holds.
+place of the greatest score, in blocks that the cache holds. What rdsim takes beyond faiss are passes over the scores:
+it writes them and goes over them twice, for the best and for the second, which tells where rounding might have
+exchanged the two; faiss keeps the best in registers, and the labels of float32.
 """
 
 from dataclasses import dataclass

@@ -13,8 +13,8 @@ import numpy as np
 
 from rdsim.threads import one_blas_thread
 
-_CACHED_SCORES: Final = 1 << 17
-"""Scores of a block of points that are compared while they are in the cache (512 KiB of float32)."""
+_CACHED_SCORES: Final = 1 << 16
+"""Scores of a block of points that are compared while they are in the cache (256 KiB of float32)."""
 _REPAIRED_AT_ONCE: Final = 1 << 20
 """Distances that are computed again at a time (8 MiB of float64)."""
 
