@@ -14,7 +14,7 @@ from scipy.special import log_ndtr, ndtri_exp
 from rdsim import sources
 from rdsim.limits.converses import _caps, _code_lengths, _half_spaces, _recalls, _tilted
 from rdsim.limits.converses._recalls import Recalls, binomial_ranks, ranks
-from rdsim.limits.converses._tails import Tails
+from rdsim.limits.converses._tails import Tails, query_nodes
 from rdsim.ranking.loss import parse_loss
 
 CORRELATIONS = st.floats(-6, -0.3).map(lambda power: 1 - 10.0**power)
@@ -30,24 +30,59 @@ def exceed_by_quadrature(correlation, b, log_q, a):
         return math.exp(-0.5 * y * y - 0.5 * math.log(2 * math.pi) - log_q + seen)
 
     step = [a / correlation + k * sigma for k in (-8, -4, -2, -1, 0, 1, 2, 4, 8)]
-    ends = sorted({b, b + 8, *(y for y in step if b < y < b + 8)})
+    last = max(b, 0.0) + 9
+    ends = sorted({b, last, *(y for y in step if b < y < last)})
     parts = itertools.pairwise(ends)
     return sum(scipy.integrate.quad(density, *part, epsabs=1e-15)[0] for part in parts)
 
 
-@pytest.mark.parametrize("correlation", [0.9, 0.99, 0.999, 0.9999, 0.99999, 1 - 1e-6, 1 - 1e-8])
-@pytest.mark.parametrize("r", [2.0, 16.0, 100.0])
-def test_tails_near_correlation_one(correlation, r):
-    """The density of the query rises within sigma, far less than a cell of the table is wide elsewhere."""
-    tails = Tails(correlation, np.array([r]))
-    a = tails.b[0] + np.array([-0.3, -0.01, 0.0, 0.001, 0.02, 0.1, 0.2, 1.0])
+@pytest.mark.parametrize(
+    "correlation",
+    [0.05, 0.3, 0.7, 0.7071, 0.7072, 0.9, 0.99, 0.999, 0.9999, 0.99999, 1 - 1e-6, 1 - 1e-8],
+)
+@pytest.mark.parametrize("r", [0.01, 2.0, 16.0, 100.0])
+def test_tails_are_integrals_up_to_correlation_one(correlation, r):
+    """The polynomials of the cells, of the query's density or of that of the noise, against adaptive quadrature."""
+    tails, sigma = (
+        Tails(correlation, np.array([r])),
+        math.sqrt((1 - correlation) * (1 + correlation)),
+    )
+    width = max(sigma, 0.1)
+    a = correlation * tails.b[0] + width * np.array(
+        [-9.0, -3, -0.3, -0.01, 0, 0.001, 0.2, 1, 4, 11]
+    )
     found = tails.exceed(a, np.zeros(a.size, int))
     wanted = [exceed_by_quadrature(correlation, tails.b[0], -r * math.log(2), one) for one in a]
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
+    log_gamma = log_ndtr((correlation * a - tails.b[0]) / sigma) + r * math.log(2)
+    worth = tails.worth(log_gamma)[:, 0]
+    np.testing.assert_allclose(worth, wanted - np.exp(log_gamma + log_ndtr(-a)), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("correlation", [0.9, 0.99, 0.999, 0.9999, 0.99999, 1 - 1e-6, 1 - 1e-8])
+@pytest.mark.parametrize("r", [2.0, 16.0, 100.0])
+def test_points_of_the_query_near_correlation_one(correlation, r):
+    """The density of the query rises within sigma, far less than a cell is wide elsewhere."""
+    tails = Tails(correlation, np.array([r]))
+    a = tails.b[:1] - 0.3
+    wanted = tails.exceed(a, np.zeros(1, int))
     for parts in (1, 3):
-        x, probability = tails.nodes(np.array([0]), parts)
+        x, probability = query_nodes(correlation, r, parts)
         assert probability.sum() == pytest.approx(1, abs=1e-13)
         assert probability[x > a[0]].sum() == pytest.approx(wanted[0], abs=1e-2)
+
+
+def made(words, bits, *, fixed, tolerance=1e-6):
+    return _code_lengths.CodeLengths(words, bits, fixed=fixed, tolerance=tolerance)
+
+
+def thresholds(lengths, r, log_t):
+    """Ln of those at which good codewords of length r fill their lists, and the rest have one junk codeword."""
+    mass = lengths.bits / r
+    if lengths.fixed:
+        mass = math.expm1(-lengths.bits * math.log(2)) / math.expm1(-r * math.log(2))
+        mass *= 2.0 ** (lengths.bits - r)
+    return lengths.parts[0].log_ratio(r, np.minimum(log_t - math.log(mass), -1e-12))
 
 
 @settings(max_examples=50)
@@ -84,7 +119,7 @@ def test_C27_codewords_that_are_longer_than_any_that_is_computed_are_counted():
     """Codes of one bit on average: one codeword in 40,000 of 40,001 bits is as good as an item of correlation .1."""
     correlation, bits, most = 0.1, 1.0, 40_000.0
     recalls = Recalls(np.array([-80 * math.log(2)]), np.ones(1))
-    lengths = _code_lengths.CodeLengths(_half_spaces.codewords(correlation), bits, fixed=False)
+    lengths = made(_half_spaces.codewords(correlation), bits, fixed=False)
     log_gamma = -recalls.log_t
     longest = lengths.longer[-1]
     near, far = (Tails(correlation, np.array([r])).worth(log_gamma)[0, 0] for r in (longest, most))
@@ -105,14 +140,16 @@ def hull_of_grid(tails, bits, log_gamma, weight, *, fixed):
     """The largest chord at R over all pairs of lengths of the grid."""
     r, worth = tails.r, weight @ tails.worth(log_gamma)
     short, long = r <= bits, r >= bits
-    q, q0 = np.exp2(bits - r), 1.0
+    # Parts of each in x = q / 2^-R or x = r, as products: a short codeword has up to 2^R of the mass.
+    x, at = (np.exp2(bits - r), 1.0) if fixed else (r, bits)
     found = -np.inf
     for i in np.flatnonzero(short):
-        x, y = (q, q * worth) if fixed else (r, worth)
-        at = q0 if fixed else bits
-        apart = x[long] != x[i]
-        part = np.where(apart, (at - x[i]) / np.where(apart, x[long] - x[i], 1.0), 1.0)
-        found = max(found, float((part * y[long] + (1 - part) * y[i]).max()))
+        width = x[long] - x[i]
+        apart = width != 0
+        width = np.where(apart, width, 1.0)
+        part = np.where(apart, (at - x[i]) / width * (x[long] if fixed else 1.0), 1.0)
+        rest = np.where(apart, (x[long] - at) / width * (x[i] if fixed else 1.0), 0.0)
+        found = max(found, float((part * worth[long] + rest * worth[i]).max()))
     return found
 
 
@@ -130,8 +167,8 @@ def test_C27_the_hull_holds_for_lengths_between_those_that_are_computed(
 ):
     words = _half_spaces.codewords(correlation)
     recalls = ranks(size, parse_loss(loss))[0].joined(light=0.1, width=1.0)
-    lengths = _code_lengths.CodeLengths(words, bits, fixed=fixed)
-    log_gamma = lengths.thresholds(bits + good, recalls.log_t)
+    lengths = made(words, bits, fixed=fixed)
+    log_gamma = thresholds(lengths, bits + good, recalls.log_t)
     upper, lower = lengths.certified(log_gamma, recalls.weight, 1e-7)
     tails = Tails(correlation, grid_of_lengths(bits, fixed=fixed))
     wanted = hull_of_grid(tails, bits, log_gamma, recalls.weight, fixed=fixed)
@@ -194,8 +231,8 @@ def test_C27_the_hull_of_caps_holds_between_lengths(dimension):
     words = _caps.codewords(source)
     recalls = Recalls(np.array([-math.log(100.0)]), np.ones(1))
     for fixed in (True, False):
-        lengths = _code_lengths.CodeLengths(words, 4.0, fixed=fixed)
-        log_gamma = lengths.thresholds(6.0, recalls.log_t)
+        lengths = made(words, 4.0, fixed=fixed)
+        log_gamma = thresholds(lengths, 6.0, recalls.log_t)
         upper, lower = lengths.certified(log_gamma, recalls.weight, 1e-6)
         r = np.concatenate([np.linspace(0.0, 4.0, 30), 4.0 + np.linspace(0.0, 12.0, 300)])
         wanted = hull_of_grid(
@@ -210,15 +247,68 @@ def test_C27_the_hull_of_caps_holds_between_lengths(dimension):
 def test_C27_the_search_leaves_no_better_thresholds(correlation, bits, size):
     """The bound is no looser than with thresholds of good codewords of any other length, to a thousandth."""
     words = _half_spaces.codewords(correlation)
-    recalls = words.joined(ranks(size, parse_loss("reciprocal_rank"))[0], bits)
-    found = _code_lengths.CodeLengths(words, bits, fixed=True).least(recalls)
+    recalls = words.joined(ranks(size, parse_loss("reciprocal_rank"))[0], bits, 1e-6)
+    found = made(words, bits, fixed=True).least(recalls)
     tilt = recalls.log_t - recalls.weight @ recalls.log_t / recalls.weight.sum()
     for good, power in itertools.product(np.geomspace(1e-2, 12.0, 8), (-0.2, -0.05, 0.0)):
-        lengths = _code_lengths.CodeLengths(words, bits, fixed=True)
-        log_gamma = lengths.thresholds(bits + good, recalls.log_t) + power * tilt
+        lengths = made(words, bits, fixed=True)
+        log_gamma = thresholds(lengths, bits + good, recalls.log_t) + power * tilt
         bound = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
         bound += lengths.certified(log_gamma, recalls.weight, 1e-6)[0]
-        assert found <= bound + 1e-3
+        assert found <= bound + 1e-4
+
+
+@settings(max_examples=5)
+@given(
+    correlation=st.floats(0.3, 0.95),
+    bits=st.floats(0.5, 12.0),
+    size=st.floats(3.0, 16.0),
+    loss=st.sampled_from(["error", "reciprocal_rank"]),
+    fixed=st.booleans(),
+)
+@example(correlation=0.95, bits=4.0, size=10.0, loss="reciprocal_rank", fixed=True)
+def test_C27_the_bound_is_the_least_over_all_thresholds(correlation, bits, size, loss, fixed):
+    """It is a saddle point: no thresholds have a bound below what a mixture of two lengths is worth at the best ones.
+
+    Thresholds of good codewords of one length alone left an MRR of .026 too much in the example.
+    """
+    words = _half_spaces.codewords(correlation)
+    recalls = words.joined(binomial_ranks(size, parse_loss(loss))[0], bits, 1e-6)
+    found = made(words, bits, fixed=fixed).least(recalls)
+    long, short = bits + np.geomspace(1e-2, 30.0, 120), np.linspace(0.0, bits, 5)[:-1]
+    mass, rest = _code_lengths.parts_of(bits, long, short, in_q=fixed)
+    log_gamma = np.arange(-10.0, -recalls.log_t.min() + 1, 0.05)
+    worth = [Tails(correlation, each).worth(log_gamma) for each in (long, short)]
+    given = np.exp(recalls.log_t[:, None] + log_gamma)
+    least = [
+        recalls.weight
+        @ (given + mass[i, j] * worth[0][:, i] + rest[i, j] * worth[1][:, j]).min(axis=1)
+        for i, j in np.ndindex(mass.shape)
+    ]
+    whole = recalls.weight.sum()
+    # Thresholds of the grid are a fortieth of a nat off at most; mixtures of other lengths may be worth more.
+    assert max(least) - 1e-3 * whole <= found <= max(least) + 5e-3 * whole
+
+
+@settings(max_examples=12)
+@given(
+    correlation=CORRELATIONS,
+    bits=st.floats(0.5, 20.0),
+    size=st.floats(2.0, 20.0),
+    loss=st.sampled_from(["error", "reciprocal_rank", ("miss", 3), "dcg"]),
+    fixed=st.booleans(),
+    tolerance=st.sampled_from([1e-5, 1e-4, 1e-3, 1e-2]),
+)
+def test_C27_a_bound_of_a_larger_tolerance_is_the_looser_one(
+    correlation, bits, size, loss, fixed, tolerance
+):
+    words, shares = _half_spaces.codewords(correlation), binomial_ranks(size, parse_loss(loss))[0]
+    fine, coarse = (
+        made(words, bits, fixed=fixed, tolerance=one).least(words.joined(shares, bits, one))
+        for one in (1e-6, tolerance)
+    )
+    # Either is certified; the search of the fine one ends within 1e-4 of the least.
+    assert fine - 1e-4 <= coarse <= fine + 2 * tolerance + 5e-4
 
 
 @pytest.mark.parametrize(
@@ -232,17 +322,17 @@ def test_C27_where_equal_codewords_are_reported_the_hull_of_all_shares_touches(
     shares = binomial_ranks(size, parse_loss(loss))[0]
 
     def exceeded(bits, recalls):
-        return _code_lengths.CodeLengths(words, bits, fixed=True).exceed_equal(recalls)
+        return made(words, bits, fixed=True).exceed_equal(recalls)
 
     unequal, bits = 0.5 * size, 1.5 * size
     for _ in range(24):
         middle = 0.5 * (unequal + bits)
-        if exceeded(middle, words.joined(shares, middle)):
+        if exceeded(middle, words.joined(shares, middle, 1e-6)):
             unequal = middle
         else:
             bits = middle
     for more in (0.0, 2e-4):
-        unequal = _code_lengths.fixed_length(words, bits + more, shares, 0.0)[1]
+        unequal = _code_lengths.fixed_length(words, bits + more, shares, 0.0, 1e-6)[1]
         assert unequal == exceeded(bits + more, shares)
     assert not unequal
     monkeypatch.setattr(_recalls, "_RATIO", 1.01)

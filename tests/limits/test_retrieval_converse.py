@@ -227,8 +227,34 @@ def test_several_databases_at_once_have_the_digits_of_each(source, options):
 
 
 @pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        (pair(0.8, 8), {}),
+        (pair(0.99, 8), {"rate": "entropy"}),
+        (pair(0.8, 8), {"rate": "information", "encoder": "joint"}),
+        (sources.vector_gaussian(*[np.eye(4)] * 2, np.diag([0.95, 0.8, 0.6, 0.3])), {}),
+        (sources.vector_gaussian(*[np.eye(2)] * 2, np.diag([0.9, 0.4])), {"rate": "information"}),
+        (sources.spherical(8, concentration=6.0), {}),
+        (sources.dsbs(0.1), {"letters": 16}),
+    ],
+)
+@pytest.mark.parametrize("loss", ["error", "reciprocal_rank"])
+def test_a_tolerance_loosens_bounds_by_as_much(source, options, loss):
+    """Never beyond the fine bound, and below it by a few times the tolerance: tilted ones are the loosest."""
+    bits = np.array([1.0, 4.0, 10.0])
+    fine, coarse = (
+        np.asarray(retrieval_converse(source, 9.0, loss, bits=bits, **options, **more).loss)
+        for more in ({}, {"tolerance": 1e-3})
+    )
+    assert (coarse <= fine + 1e-4).all()
+    assert (coarse >= fine - 4e-3).all()
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"tolerance": 1e-9}, "tolerance must lie in"),
+        ({"tolerance": 1.0}, "tolerance must lie in"),
         ({"log2_size": [4.0, 8.0], "bits": [1.0, 2.0, 3.0]}, "log2_size and bits must broadcast"),
         ({"log2_size": []}, "log2_size must not be empty"),
         ({"rate": "length"}, "rate must be one of"),

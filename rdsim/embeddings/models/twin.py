@@ -14,9 +14,8 @@ GAUSSIAN: Final = "Gaussian twin"
 ISOTROPIC: Final = "isotropic twin"
 CODE_BITS: Final = 2.0 ** np.arange(2, 10, 0.5)
 """Bits at which a twin's random code is computed, beside unlimited ones."""
-CONVERSE_BITS: Final = 2.0 ** np.arange(4, 8)
-"""Bits at which its converse is, powers of two at which codes are measured by default. Fewer take far longer: where bits
-hardly name an item unequal codewords are the better ones, and their lengths have to be searched."""
+CONVERSE_BITS: Final = 2.0 ** np.arange(8)
+"""Bits at which its converse is: powers of two from one bit on, at which codes are measured by default."""
 CODE_LOSSES: Final[tuple[Loss, ...]] = (
     "reciprocal_rank",
     *(("miss", k) for k in range(1, NDCG_CUTOFF + 1)),

@@ -15,43 +15,71 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from rdsim.information import LN2
 from rdsim.limits.converses._recalls import Reals, Recalls
 from rdsim.limits.converses._tails import CodewordTails, Edges, MakeTails
 
-_LONGER: Final = np.geomspace(1e-3, 40.0, 57)
+_LONGER: Final = 1e-3, 40.0
 """Bits by which the good codewords of a code of fixed length may exceed the mean length, to begin with. Longer ones
 have a fraction of at most 2^-40 of the probability and count as certain to be found."""
-_UNLIMITED: Final = np.geomspace(1e-3, 4000.0, 57)
+_UNLIMITED: Final = 1e-3, 4000.0
 """The same for codes of an entropy: a fraction of 1/4000 of the bits may be spent on codewords as long as this."""
-_SHORTER: Final = 24
-"""Number of lengths below the mean, to begin with."""
+
+
+class _Fineness(NamedTuple):
+    """How finely a bound is computed.
+
+    Attributes:
+        longer: number of lengths above the mean, to begin with.
+        shorter: number of those below.
+        light: fraction of all weight that shares have which are joined with their neighbours.
+        width: largest difference of ln t of these, as a part of that within which the recall rises.
+
+    """
+
+    longer: int
+    shorter: int
+    light: float
+    width: float
+
+
+_FINE: Final = _Fineness(57, 24, 2e-3, 0.25)
+_COARSE: Final = _Fineness(25, 8, 2e-2, 0.5)
+"""Joining so many shares loosens a bound by some 3e-4 (measured)."""
+COARSELY: Final = 1e-4
+"""Tolerance from which on a bound is computed coarsely."""
 _AT_ONCE: Final = 64
 """Number of tents that are halved together."""
 _ROUNDS: Final = 40
 """Times that tents are halved at most: a cell then has 2^-40 of its first width."""
-_SEARCHED: Final = 28
-"""Number of lengths of good codewords that are tried first."""
-_VALLEYS: Final = 2
-"""Number of local minima among these around which the best length is sought more finely."""
 _LIGHT: Final = 0.01
-"""Shares that have a smaller fraction of all weight are joined with their neighbours while lengths are searched."""
+"""Shares that have a smaller fraction of all weight are joined with their neighbours while mixtures are searched."""
 _FEW: Final = 80
 """Number of shares, about, that are left for the first search."""
 _MOST: Final = 600
 """Number of shares, at most about, of which a bound is certified; near correlation one more would be told apart."""
-_TILTS: Final = (-0.5, 0.2)
-"""Range of the powers of the share by which thresholds are tilted."""
-_PART_OF_TILT: Final = 0.01
-"""Accuracy to which the best of these powers is sought; the bound is flat there."""
-_PART: Final = 0.02
-"""Accuracy to which the best length is sought, in units of the distance of two lengths; the bound is flat there."""
-_ROUGH: Final = 1e-6
-"""Accuracy, as a fraction of all weight, to which a bound is certified where unequal codewords are the better ones."""
+_TRIED: Final = 2, 8
+"""Every second length above R, and every eighth below, makes the pairs among which the best mixture is first sought."""
+_STEP: Final = 0.15
+"""Step of the grid of ln gamma on which mixtures are sought."""
+_LOWEST: Final = -10.0
+"""Its least value: so small a threshold adds 5e-5 to the recall at most."""
+_MOST_THRESHOLDS: Final = 400
+"""Most values of that grid; where the range is larger the step is, and thresholds are sought between them."""
+_PARTS: Final = 0.5 ** np.arange(12)
+"""Parts of the way to a better pair of lengths that are tried."""
+_TURNS: Final = 60
+"""Turns of the search for the best mixture at most."""
+_NEAR: Final = 1e-5
+"""Distance of the two sides of the search, as a fraction of all weight, at which it ends: the bound is flat there."""
 _SEARCHES: Final = 3
 """Times that thresholds are searched at most: each certificate adds lengths, with which the search is repeated."""
+
+
+def fineness(tolerance: float) -> _Fineness:
+    """How finely a bound of such a tolerance is computed."""
+    return _FINE if tolerance < COARSELY else _COARSE
 
 
 @dataclass(frozen=True)
@@ -69,13 +97,13 @@ class Codewords:
     sigma: float
     exactly: float
 
-    def joined(self, recalls: Recalls, bits: float) -> Recalls:
+    def joined(self, recalls: Recalls, bits: float, tolerance: float) -> Recalls:
         """Join shares, but none that a codeword tells from one another unless there were too many."""
-        nats = float(np.ptp(recalls.log_t))
-        return recalls.joined(width=max(self._steep(bits) / 4, nats / _MOST))
+        fine, nats = fineness(tolerance), float(np.ptp(recalls.log_t))
+        return recalls.joined(fine.light, max(fine.width * self._steep(bits), nats / _MOST))
 
     def thinned(self, recalls: Recalls, bits: float) -> Recalls:
-        """Take few shares for all, while lengths are searched."""
+        """Take few shares for all, while mixtures are searched."""
         nats = float(np.ptp(recalls.log_t))
         return recalls.thinned(light=_LIGHT, width=max(self._steep(bits), nats / _FEW))
 
@@ -94,92 +122,146 @@ class _Rows(NamedTuple):
     highest: Reals
 
 
+class Mixture(NamedTuple):
+    """Lengths of codewords, and the probability that an item has each."""
+
+    r: Reals
+    mass: Reals
+
+
 class CodeLengths:
     """The lengths at which the bound of a code of R bits is computed; more are added where they are needed."""
 
-    def __init__(self, codewords: Codewords, bits: float, *, fixed: bool) -> None:
-        self.codewords, self.bits, self.fixed = codewords, bits, fixed
-        self.longer = bits + np.append(0.0, _LONGER if fixed else _UNLIMITED)
-        shorter = bits - np.geomspace(bits, min(1e-3, bits / 2), _SHORTER)  # R > 0
+    def __init__(self, codewords: Codewords, bits: float, *, fixed: bool, tolerance: float) -> None:
+        self.codewords, self.bits, self.fixed, self.tolerance = codewords, bits, fixed, tolerance
+        fine = fineness(tolerance)
+        self.longer = bits + np.append(
+            0.0, np.geomspace(*(_LONGER if fixed else _UNLIMITED), fine.longer)
+        )
+        shorter = bits - np.geomspace(bits, min(1e-3, bits / 2), fine.shorter)  # R > 0
         self.parts = [codewords.tails(np.append(shorter, self.longer))]
 
     def least(self, recalls: Recalls) -> float:
-        """Minimise the bound over thresholds, which are those of good codewords of one length.
+        """Minimise the bound over thresholds.
 
         Whatever the thresholds are, the bound holds. The best are searched on the lengths that are there; the bound is
-        then certified, which adds lengths, and the search repeated with those.
+        then certified, which adds lengths, and the search goes on with those from the mixture that it ended with.
         """
         best = float(recalls.weight.sum())
         if best == 0:
             return best
+        allowed = self.tolerance * best / 3
+        mixture = Mixture(np.zeros(0), np.zeros(0))
         for _ in range(_SEARCHES):
-            log_gamma = self._search(recalls)
-            before = self._value(log_gamma, recalls)
-            tolerance = _ROUGH * float(recalls.weight.sum())
-            bound = _given(log_gamma, recalls)
-            bound += self.certified(log_gamma, recalls.weight, tolerance)[0]
-            best = min(best, bound)
-            if bound - before <= 2 * tolerance:
+            mixture = self._best_mixture(self.codewords.thinned(recalls, self.bits), mixture)
+            log_gamma = self._thresholds(recalls, mixture)
+            given = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
+            before = self._roughly(log_gamma, recalls.weight)
+            bound = self.certified(log_gamma, recalls.weight, allowed)[0]
+            best = min(best, given + bound)
+            if bound - before <= 2 * allowed:
                 break
         return best
 
-    def _value(self, log_gamma: Reals, recalls: Recalls) -> float:
-        """The bound of some thresholds on the lengths that are there."""
-        return _given(log_gamma, recalls) + self._roughly(log_gamma, recalls.weight)
+    def _best_mixture(self, recalls: Recalls, start: "Mixture") -> "Mixture":
+        r"""Return a mixture m of lengths, of the code's rate, that about maximises what it is worth.
 
-    def _search(self, recalls: Recalls) -> Reals:
-        """Return ln of thresholds that give about the least value on the lengths that are there.
-
-        They are those of good codewords of one length, sought in steps on few shares and by Brent's method on all of them
-        around the lowest of these; then, for the shares differ in the length that suits them, times a power of the share.
+        The bound is a saddle point, $\min_\gamma \max_m \sum_j w_j (t_j \gamma_j + \sum_r m_r F_{\gamma_j}(r))$, linear in
+        m and convex in the thresholds: so the best thresholds are those of the mixture whose least over thresholds is
+        the largest, a concave function of it. It is maximised by the method of Frank and Wolfe: the thresholds of a
+        mixture name a pair of lengths worth the most at them, and the mixture goes a part of the way there.
         """
-        place = np.arange(self.longer.size, dtype=float)
+        r = np.concatenate([part.r for part in self.parts])
+        order = np.argsort(r)
+        r = r[order]
+        log_gamma = self._grid(recalls)
+        worth = np.concatenate([part.worth(log_gamma) for part in self.parts], axis=1)[:, order]
+        worth[:, -1] = 1.0
+        shares, gamma = np.exp(recalls.log_t), np.exp(log_gamma)
+        falls = -np.diff(worth, axis=0) / np.diff(gamma)[:, None]
 
-        def at_length(at: float, log_t: Reals) -> Reals:
-            return self.thresholds(float(np.interp(at, place, self.longer)), log_t)
+        def thresholds(mixtures: Reals) -> NDArray[np.intp]:
+            """Numbers of the best thresholds, shape (mixtures, shares): F is convex in gamma, and falls by less than t beyond."""
+            rows = -(mixtures @ falls.T)
+            return np.stack([np.searchsorted(row, -shares) for row in rows])
 
-        few = self.codewords.thinned(recalls, self.bits)
-        coarse = np.linspace(0.0, place[-1] - 1, _SEARCHED)
-        values = np.array([self._value(at_length(float(at), few.log_t), few) for at in coarse])
-        around = np.pad(values, 1, constant_values=np.inf)
-        valleys = np.flatnonzero((values <= around[:-2]) & (values <= around[2:]))
-        found = [
-            minimize_scalar(
-                lambda at: self._value(at_length(float(at), recalls.log_t), recalls),
-                bounds=(coarse[max(i - 2, 0)], coarse[min(i + 2, coarse.size - 1)]),
-                method="bounded",
-                options={"xatol": _PART},
+        def highest(mixtures: Reals) -> tuple[float, Reals]:
+            """Return the one of these whose least over thresholds is the largest, and that."""
+            at = thresholds(mixtures)
+            given = shares * gamma[at] + np.take_along_axis(mixtures @ worth.T, at, axis=1)
+            least = given @ recalls.weight
+            return float(least.max()), mixtures[int(least.argmax())]
+
+        long, short = np.flatnonzero(r >= self.bits), np.flatnonzero(r <= self.bits)
+        mass, rest = parts_of(self.bits, r[long], r[short], in_q=self.fixed)
+
+        def pairs(of_long: NDArray[np.intp], of_short: NDArray[np.intp]) -> Reals:
+            """Mixtures of a long and a short length each, by their numbers among these."""
+            number, found = np.arange(of_long.size), np.zeros((of_long.size, r.size))
+            found[number, long[of_long]] += mass[of_long, of_short]
+            found[number, short[of_short]] += rest[of_long, of_short]
+            return found
+
+        every = np.indices(mass.shape)[:, :: _TRIED[0], :: _TRIED[1]].reshape(2, -1)
+        tried = pairs(*every)
+        if start.r.size:
+            before = np.zeros(r.size)
+            before[np.searchsorted(r, start.r)] = start.mass
+            tried = np.append(tried, before[None], axis=0)
+        least, mixture = highest(tried)
+        near = max(_NEAR, self.tolerance / 4) * recalls.weight.sum()
+        best, found = math.inf, mixture
+        for _ in range(_TURNS):
+            at = thresholds(mixture[None])[0]
+            known = recalls.weight @ worth[at]
+            chord = mass * known[long][:, None] + rest * known[short]
+            bound = float(recalls.weight @ (shares * gamma[at]) + chord.max())
+            if bound < best:
+                best, found = bound, mixture
+            if bound - least <= near:
+                break
+            goal = pairs(*np.atleast_1d(*np.unravel_index(chord.argmax(), chord.shape)))[0]
+            higher, mixture = highest(mixture + _PARTS[:, None] * (goal - mixture))
+            if higher <= least:
+                break
+            least = higher
+        return Mixture(r[found > 0], found[found > 0])
+
+    def _grid(self, recalls: Recalls) -> Reals:
+        """Values of ln gamma: with one above the share's inverse the bound says nothing."""
+        highest = max(-float(recalls.log_t.min()), 1.0)
+        count = min(math.ceil((highest - _LOWEST) / _STEP), _MOST_THRESHOLDS)
+        return np.linspace(_LOWEST, highest, count + 1)
+
+    def _thresholds(self, recalls: Recalls, mixture: "Mixture") -> Reals:
+        """Find ln of the thresholds that are the best for a mixture, one for each share, by halved steps and a parabola."""
+        tails = self.codewords.tails(mixture.r)
+        certain = mixture.r == self.longer[-1]
+
+        def value(log_gamma: Reals) -> Reals:
+            worth = np.where(certain, 1.0, tails.worth(log_gamma))
+            return np.asarray(np.exp(recalls.log_t + log_gamma) + worth @ mixture.mass)
+
+        grid = self._grid(recalls)
+        worth = np.where(certain, 1.0, tails.worth(grid)) @ mixture.mass
+        log_gamma = grid[(np.exp(recalls.log_t[:, None] + grid) + worth).argmin(axis=1)]
+        step = float(grid[1] - grid[0])
+        here = value(log_gamma)
+        while True:
+            below, above = value(log_gamma - step), value(log_gamma + step)
+            if step <= _STEP:
+                bent = np.maximum(below - 2 * here + above, 1e-300)
+                return log_gamma + step * np.clip(0.5 * (below - above) / bent, -1.0, 1.0)
+            step *= 0.5
+            log_gamma = log_gamma + step * np.sign(
+                np.minimum(below, here) - np.minimum(above, here)
             )
-            for i in valleys[np.argsort(values[valleys])][:_VALLEYS]
-        ]
-        best = min(found, key=lambda one: float(one.fun))
-        log_gamma = at_length(float(best.x), recalls.log_t)
-        if recalls.log_t.size == 1:
-            return log_gamma
-        tilt = recalls.log_t - recalls.weight @ recalls.log_t / recalls.weight.sum()
-        tilted = minimize_scalar(
-            lambda power: self._value(log_gamma + power * tilt, recalls),
-            bounds=_TILTS,
-            method="bounded",
-            options={"xatol": _PART_OF_TILT},
-        )
-        return log_gamma + float(tilted.x) * tilt if tilted.fun < best.fun else log_gamma
-
-    def thresholds(self, r: float, log_t: Reals) -> Reals:
-        """Ln of the likelihood ratios at which good codewords of length r >= R fill their lists.
-
-        Codewords that hold a mass c of the items have lists of share t/c of the database to themselves; the rest
-        have one junk codeword, whose list is empty.
-        """
-        if self.fixed:
-            mass = math.expm1(-self.bits * LN2) / math.expm1(-r * LN2) * 2.0 ** (self.bits - r)
-        else:
-            mass = self.bits / r
-        return self.parts[0].log_ratio(r, np.minimum(log_t - math.log(mass), -1e-12))
+            here = value(log_gamma)
 
     def exceed_equal(self, recalls: Recalls) -> bool:
         """Whether unequal codewords may be worth more than those of R bits each, at the thresholds of these."""
-        log_gamma, exactly = self.thresholds(self.bits, recalls.log_t), self.codewords.exactly
+        log_gamma = self.parts[0].log_ratio(self.bits, np.minimum(recalls.log_t, -1e-12))
+        exactly = self.codewords.exactly
         equal = self.codewords.tails(np.array([self.bits])).worth(log_gamma)
         most = float((recalls.weight @ equal)[0]) + exactly
         return self.certified(log_gamma, recalls.weight, exactly, most)[0] > most
@@ -280,7 +362,7 @@ class CodeLengths:
 
 
 def fixed_length(
-    codewords: Codewords, bits: float, recalls: Recalls, equal: float
+    codewords: Codewords, bits: float, recalls: Recalls, equal: float, tolerance: float
 ) -> tuple[float, bool]:
     """Bound the reward of codewords of R bits each, separate encoders.
 
@@ -289,27 +371,28 @@ def fixed_length(
         bits: R.
         recalls: the reward as a mean of recalls.
         equal: the reward of equal codewords.
+        tolerance: of the bound, a fraction of all weight.
 
     Returns:
         The bound, and whether unequal codewords may pass equal ones; where they may not, those give the bound.
 
     """
-    lengths = CodeLengths(codewords, bits, fixed=True)
-    joined = codewords.joined(recalls, bits)
+    lengths = CodeLengths(codewords, bits, fixed=True, tolerance=tolerance)
+    joined = codewords.joined(recalls, bits, tolerance)
+    if tolerance >= COARSELY:
+        # Whether equal codewords are the best is not asked: it takes longer than the bound.
+        found = lengths.least(joined)
+        return found, found > equal + tolerance
     # Equal codewords are proved the best on the very shares whose mean is reported; joined ones say quickly where not.
     if any(lengths.exceed_equal(shares) for shares in (joined, recalls)):
         return lengths.least(joined), True
     return equal + codewords.exactly, False
 
 
-def entropy(codewords: Codewords, bits: float, recalls: Recalls) -> float:
+def entropy(codewords: Codewords, bits: float, recalls: Recalls, tolerance: float) -> float:
     """Bound the reward of codewords of R bits on average, separate encoders."""
-    return CodeLengths(codewords, bits, fixed=False).least(codewords.joined(recalls, bits))
-
-
-def _given(log_gamma: Reals, recalls: Recalls) -> float:
-    """What thresholds cost: the mean of the shares times gamma."""
-    return float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
+    lengths = CodeLengths(codewords, bits, fixed=False, tolerance=tolerance)
+    return lengths.least(codewords.joined(recalls, bits, tolerance))
 
 
 def _closed(worth: Reals, weight: Reals) -> Reals:
@@ -329,7 +412,13 @@ def chords(
     *,
     in_q: bool,
 ) -> Reals:
-    r"""What is worth a mixture of long and short codewords of R bits, shape (long, short).
+    """What is worth a mixture of long and short codewords of R bits, shape (long, short)."""
+    mass, rest = parts_of(bits, long, short, in_q=in_q)
+    return mass * worth_of_long[:, None] + rest * worth_of_short
+
+
+def parts_of(bits: float, long: Reals, short: Reals, *, in_q: bool) -> tuple[Reals, Reals]:
+    r"""Probabilities of the long and of the short codewords in a mixture of R bits, shape (long, short) each.
 
     In q their mass is $\sum q = 1$ at $2^R$ codewords: with $x = 2^{R-r} \le 1$ of a long one and $u = 2^{r-R} \le 1$ of a
     short one, $\frac{(1-u)\,x F_{long} + (1-x) F_{short}}{1 - xu}$. Nothing overflows, however many bits there are.
@@ -338,13 +427,13 @@ def chords(
     if not in_q:
         width = more + less
         share = np.where(width > 0, less / np.where(width > 0, width, 1.0), 1.0)
-        return share * worth_of_long[:, None] + (1 - share) * worth_of_short
+        return share, 1 - share
     whole = -np.expm1(-(more + less) * LN2)
     apart = whole > 0
     whole = np.where(apart, whole, 1.0)
     mass = np.where(apart, -np.expm1(-less * LN2) * np.exp2(-more) / whole, 1.0)
     rest = np.where(apart, -np.expm1(-more * LN2) / whole, 0.0)
-    return mass * worth_of_long[:, None] + rest * worth_of_short
+    return mass, rest
 
 
 def tents(

@@ -29,7 +29,7 @@ from rdsim.limits.converses import (
 from rdsim.limits.converses._code_lengths import Codewords
 from rdsim.limits.converses._information import Lines
 from rdsim.limits.converses._recalls import Reals, Recalls, binomial_ranks, loss_name, ranks
-from rdsim.limits.converses._tails import Tails
+from rdsim.limits.converses._tails import query_nodes
 from rdsim.limits.rank_distortion import rank_loss
 from rdsim.limits.retrieval import retrieval_curve
 from rdsim.ranking.loss import RankLoss
@@ -38,6 +38,8 @@ from rdsim.sources import DiscreteSource, GaussianSource, SphericalSource
 
 _EQUAL: Final = 1e-6
 """Relative difference up to which correlations are bounded as if all were the largest."""
+_AT_ONCE: Final = 8
+"""Numbers of rates are filled up to a multiple of this."""
 _CERTAIN: Final = 1e-9  # 1 - correlation below which only the rank rate is used
 _ROUNDING: Final = 1e-12
 """Added to the rewards of the single-letter curve, which are exact to 1e-13."""
@@ -54,7 +56,13 @@ _TAILS: Final = np.array([0.003, 0.01, 0.03, 0.97, 0.99, 0.997])
 
 
 def gaussian_rewards(
-    source: GaussianSource, size: float, loss: RankLoss, bits: Reals, rate: str, encoder: str
+    source: GaussianSource,
+    size: float,
+    loss: RankLoss,
+    bits: Reals,
+    rate: str,
+    encoder: str,
+    tolerance: float,
 ) -> dict[str, Reals]:
     """Bound the rewards for Gaussian pairs: by half-spaces, the rank rate, and items stored whole.
 
@@ -62,9 +70,10 @@ def gaussian_rewards(
     information where bits of information are counted or encoders are joint, those of codewords otherwise.
     """
     correlations = np.asarray(source.canonical_correlations)
-    kept = bottleneck_vector_gaussian(correlations, rate=bits)
+    # A program is compiled for each number of rates.
+    padded = np.pad(bits, (0, -bits.size % _AT_ONCE), mode="edge")
+    kept = np.asarray(bottleneck_vector_gaussian(correlations, rate=padded))[: bits.size]
     whole = -0.5 * np.log2(1 - np.minimum(correlations, 1.0) ** 2 + 1e-300).sum()  # I(X;Y), bits
-    # One call: a program is compiled for each number of rates.
     by_rank = 1 - np.asarray(rank_loss(size, loss_name(loss), rate=np.append(kept, whole)).lower)
     rewards = {"rank rate": by_rank[:-1]}
     rewards["items stored whole"] = np.full(bits.size, by_rank[-1])
@@ -81,11 +90,13 @@ def gaussian_rewards(
         words = _half_spaces.codewords(largest)
         same = partial(_half_spaces.equal_codewords, largest)
         equal = partial(_loss_of_equal_codewords, largest, size, loss)
-        found, by_unequal = _codeword_rewards(words, same, equal, size, loss, bits, rate, encoder)
+        found, by_unequal = _codeword_rewards(
+            words, same, equal, size, loss, bits, rate, encoder, tolerance
+        )
         rewards |= _by_name(found, by_unequal, "half-spaces", "unequal half-spaces")
     if unequal:
         rewards["tilted half-spaces"] = _tilted_reward(
-            correlations, size, loss, bits, rate, encoder
+            correlations, size, loss, bits, rate, encoder, tolerance
         )
     return rewards
 
@@ -93,19 +104,24 @@ def gaussian_rewards(
 def _loss_of_equal_codewords(correlation: float, size: float, loss: RankLoss, bits: float) -> float:
     """Average the loss of a query x given Y > b, whose rank is 1 + Bin(M-1, P(X' > x))."""
     parts = math.ceil(math.sqrt(size / 16))  # the loss is as steep as x, about sqrt(size)
-    x, probability = Tails(correlation, np.array([bits])).nodes(np.array([0]), parts)
+    x, probability = query_nodes(correlation, bits, parts)
     lost = 1 - gain_without_ties(size, loss, log_ndtr(-x))
     return float(np.sum(probability * lost))
 
 
 def _tilted_reward(
-    correlations: Reals, size: float, loss: RankLoss, bits: Reals, rate: str, encoder: str
+    correlations: Reals,
+    size: float,
+    loss: RankLoss,
+    bits: Reals,
+    rate: str,
+    encoder: str,
+    tolerance: float,
 ) -> Reals:
     """Bound the reward by tilted half-spaces (C29), shape (bits,)."""
     by_rank = bits > 0
-    lines = _tilted_lines(
-        tuple(correlations.tolist()), tuple(np.where(by_rank, bits, 1.0).tolist()), size * LN2, rate
-    )
+    stored = tuple(np.where(by_rank, bits, 1.0).tolist())
+    lines = _tilted_lines(tuple(correlations.tolist()), stored, size * LN2, rate, tolerance)
     recalls, rest = ranks(size, loss)
     found = lines.at(recalls.log_t) @ recalls.weight + rest
     if encoder == "shared":
@@ -116,14 +132,24 @@ def _tilted_reward(
 
 @functools.lru_cache(maxsize=1)
 def _tilted_lines(
-    correlations: tuple[float, ...], bits: tuple[float, ...], log_size: float, rate: str
+    correlations: tuple[float, ...],
+    bits: tuple[float, ...],
+    log_size: float,
+    rate: str,
+    tolerance: float,
 ) -> _tilted.Lines:
     """Keep the last lines: they take nearly all of the time, and bounds of several losses share them."""
-    return _tilted.lines(np.array(correlations), np.array(bits), log_size, rate)
+    return _tilted.lines(np.array(correlations), np.array(bits), log_size, rate, tolerance)
 
 
 def spherical_rewards(
-    source: SphericalSource, size: float, loss: RankLoss, bits: Reals, rate: str, encoder: str
+    source: SphericalSource,
+    size: float,
+    loss: RankLoss,
+    bits: Reals,
+    rate: str,
+    encoder: str,
+    tolerance: float,
 ) -> dict[str, Reals]:
     """Bound the rewards for directions: by caps, and by the rank rate of what the bits or the item can tell."""
     known = float(source.mutual_information)
@@ -147,7 +173,9 @@ def spherical_rewards(
         words = _caps.codewords(source)
         same = partial(_caps.equal_codewords, source)
         equal = partial(_caps.loss_of_equal_codewords, source, size, loss)
-        found, by_unequal = _codeword_rewards(words, same, equal, size, loss, bits, rate, encoder)
+        found, by_unequal = _codeword_rewards(
+            words, same, equal, size, loss, bits, rate, encoder, tolerance
+        )
         rewards |= _by_name(found + _caps.ROUNDING, by_unequal, "caps", "unequal caps")
     return rewards
 
@@ -160,6 +188,7 @@ def sequence_rewards(
     bits: Reals,
     rate: str,
     encoder: str,
+    tolerance: float,
 ) -> dict[str, Reals]:
     """Bound the rewards for sequences of letters: by sets of a given size, the rank rate, and the single-letter curve.
 
@@ -186,7 +215,7 @@ def sequence_rewards(
             loss_name(loss),
             np.zeros(0),
             encoder=of_all,
-            tolerance=_FINE if fine else _ROUGH,
+            tolerance=max(tolerance, _FINE if fine else _ROUGH),
         )
         rewards["single-letter curve"] = 1 - np.asarray(curve.loss_at(bits).lower) + _ROUNDING
     if rate == "information" or encoder == "joint":
@@ -240,6 +269,7 @@ def _codeword_rewards(
     bits: Reals,
     rate: str,
     encoder: str,
+    tolerance: float,
 ) -> tuple[Reals, NDArray[np.bool_]]:
     """Bound the rewards of fixed length or entropy.
 
@@ -254,29 +284,28 @@ def _codeword_rewards(
         bits: R, shape (bits,).
         rate: "fixed_length" or "entropy".
         encoder: "shared" or "separate".
+        tolerance: of a reward where unequal codewords are the better ones.
 
     Returns:
         The rewards, and where unequal probabilities of codewords may be the better ones, shape (bits,) each.
 
     """
-    recalls, rest = ranks(size, loss)
-    binomial, last = binomial_ranks(size, loss) if encoder == "shared" else (recalls, rest)
-
-    def bound(R: float, means: Recalls) -> tuple[float, bool]:
-        if rate == "entropy":
-            return _code_lengths.entropy(words, R, means), True
-        return _code_lengths.fixed_length(words, R, means, reward_of_equal_codewords(R, means))
+    # One encoder for all: with W(n) the sum of the first n rewards, concave in n, the integral of E w(1 + Bin(M-1, v)) up to s is
+    # E W(Bin(M, s)) / M <= W(M s) / M, that of w(rank); they agree at s = 1, and the density of v decreases: so the
+    # bound by binomial ranks is never the looser one.
+    form = binomial_ranks if encoder == "shared" else ranks
+    means, rest = form(size, loss)
 
     def reward_at(R: float) -> tuple[float, bool]:
         if R < _NO_BITS:  # the rank rate is exact, and this says nothing
             return 1.0, False
-        shared, unequal = bound(R, binomial)
-        if encoder == "shared" and not unequal:
-            return 1 - loss_of_equal_codewords(R) + words.exactly, False
-        if encoder == "separate":
-            return shared + last, unequal
-        # One encoder for all is one of the separate ones.
-        return min(bound(R, recalls)[0] + rest, shared + last), True
+        if rate == "entropy":
+            return _code_lengths.entropy(words, R, means, tolerance) + rest, True
+        equal = reward_of_equal_codewords(R, means)
+        found, unequal = _code_lengths.fixed_length(words, R, means, equal, tolerance)
+        if encoder == "separate" or unequal or tolerance >= _code_lengths.COARSELY:
+            return found + rest, unequal
+        return 1 - loss_of_equal_codewords(R) + words.exactly, False
 
     rewards = [reward_at(float(R)) for R in bits]
     return np.array([one for one, _ in rewards]), np.array([hull for _, hull in rewards])

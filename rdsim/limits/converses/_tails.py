@@ -9,24 +9,53 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.polynomial import legendre
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtri_exp
+from scipy.special import log_ndtr, ndtr, ndtri_exp
 
 from rdsim.information import LN2
 from rdsim.limits.converses._recalls import Reals
 
-_REACH: Final = 13.0
-"""Standard deviations of a unit normal beyond which less than 1e-38 of it lies: the table ends there."""
-_CELL: Final = 0.125
-"""Width of the cells of X in a table, in standard deviations, but for those around the rise of the density."""
-_STEPS: Final = 10
-"""Cells of width sigma/rho on either side of where the density rises, if that is narrower than a cell."""
-_IN_A_CELL: Final = np.polynomial.legendre.leggauss(8)
-"""Nodes and weights of Gauss and Legendre's rule, exact to rounding in so narrow a cell."""
-_AT_ONCE: Final = 256
-"""Thresholds gamma that are computed together: the nodes of a cell multiply the memory."""
+_REACH: Final = 9.0
+"""Distance from the mean beyond which less than 3e-18 of a density lies that falls off no more slowly than a normal one."""
+_CELL: Final = 0.5
+"""Width of the cells of a table."""
+_CELLS: Final = round(2 * _REACH / _CELL)
+_DEGREE: Final = 12
+"""Degree of the tail as a polynomial in a cell; that of the density is one less."""
+_IN_A_CELL: Final = legendre.leggauss(_DEGREE)
+"""Nodes and weights of Gauss and Legendre's rule."""
 _NODES: Final = 40_000
 """Nodes that are in memory together while a table is made."""
+_WIDEST: Final = 0.125
+"""Width of the cells of X in `query_nodes`, but for those around the rise of the density."""
+_FARTHEST: Final = 13.0
+"""Standard deviations of a unit normal beyond which less than 1e-38 of it lies: those cells end there."""
+_STEPS: Final = 10
+"""Cells of width sigma/rho on either side of where the density rises, if that is narrower than a cell."""
+_IN_A_NARROW_CELL: Final = legendre.leggauss(8)
+"""Nodes and weights that are exact to rounding in so narrow a cell."""
+
+
+def _antiderivative() -> Reals:
+    """Matrix from the values of a density at the nodes to its integral from -1 on, by powers, shape (degree + 1, nodes).
+
+    The polynomial through the nodes has Legendre coefficients that are sums over them (Gauss's rule is exact for its
+    products), and of each Legendre polynomial the integral is known.
+    """
+    nodes, weights = _IN_A_CELL
+    order = np.arange(nodes.size)
+    coefficients = (order + 0.5)[:, None] * (
+        legendre.legvander(nodes, nodes.size - 1) * weights[:, None]
+    ).T
+    powers = [legendre.leg2poly(legendre.legint(row, lbnd=-1)) for row in np.eye(nodes.size)]
+    return (
+        np.stack([np.pad(row, (0, nodes.size + 1 - row.size)) for row in powers], axis=1)
+        @ coefficients
+    )
+
+
+_ANTIDERIVATIVE: Final = _antiderivative()
 
 
 class Edges(NamedTuple):
@@ -49,10 +78,18 @@ class Edges(NamedTuple):
 class Tails:
     r"""P(X > a | Y > b_q) for codewords of several lengths r = log2 1/q, exact to about 1e-14.
 
-    Given Y > b the density of X is $\phi(x) \Phi((\rho x - b)/\sigma)/q$: analytic, of a width below
-    one, and it rises from nothing around $x = b/\rho$, within some $\sigma/\rho$. It is integrated once in cells by
-    Gauss and Legendre's rule, which are narrow enough for both; a tail is a sum of cells and a part of one. All
-    densities are in the log domain, so that r may be hundreds of bits.
+    Let $Y = \rho X - \sigma Z$ with independent X and Z. A list ends at $a = (b + \sigma z)/\rho$ where the likelihood ratio
+    is $\gamma = \Phi(z)/q$, and integration by parts gives
+
+    $$P(X > a \mid Y > b) = P(Z > z \mid Y > b) + \gamma P(X > a),$$
+
+    so that $F_\gamma = P(Z > z \mid Y > b)$. One of V = X and V = -Z has a correlation $\kappa \le 1/\sqrt 2$ with Y, and
+    its density given Y > b, $\phi(v)\, \Phi((\kappa v - b)/\sqrt{1-\kappa^2})/q$, is a mean over Y of normal densities of
+    variance $1 - \kappa^2 \ge 1/2$: nowhere narrower, whatever the correlation is. In each cell, of half a width
+    h = 1/4, the density is replaced by the polynomial through Legendre's n = 12 nodes, of which the tail is the
+    integral. By Cramer's inequality the n-th derivative is at most $0.44\, \sqrt{n!}\, 2^{(n+1)/2}$, so that
+    the remainder, that derivative times $h^n\, 2^n\, n! / (2n)!$, is below 2e-13; whole cells are integrated by Gauss's rule, of twice that order. All densities
+    are in the log domain, so that r may be hundreds of bits.
     """
 
     def __init__(self, correlation: float, r: Reals) -> None:
@@ -60,67 +97,50 @@ class Tails:
         self.sigma = math.sqrt((1 - correlation) * (1 + correlation))
         self.log_q = -self.r * LN2
         self.b = -ndtri_exp(self.log_q)
-        self.mean = correlation * np.exp(
-            -0.5 * self.b**2 - 0.5 * math.log(2 * math.pi) - self.log_q
-        )
-        self.middle, self.offsets = self._cells()
-        size = self.offsets.size - 1
-        rows = max(_NODES // (size * _IN_A_CELL[0].size), 1)
-        parts = [np.arange(self.r.size)[i : i + rows] for i in range(0, self.r.size, rows)]
-        each = [self.nodes(part)[1].sum(axis=-1) for part in parts]
-        cell = np.concatenate([np.zeros((0, size)), *each])
-        zero = np.zeros((self.r.size, 1))
-        self.below = np.concatenate([zero, np.cumsum(cell, axis=1)], axis=1)
-        self.above = np.concatenate([np.cumsum(cell[:, ::-1], axis=1)[:, ::-1], zero], axis=1)
+        self._by_query = self.rho <= self.sigma
+        kappa, rest = sorted((self.rho, self.sigma))
+        self._mean = kappa * np.exp(-0.5 * self.b**2 - 0.5 * math.log(2 * math.pi) - self.log_q)
+        nodes, _ = _IN_A_CELL
+        half = 0.5 * _CELL
+        inside = np.linspace(-_REACH + half, _REACH - half, _CELLS)[:, None] + half * nodes
+        powers = np.empty((self.r.size, _CELLS, _DEGREE + 1))
+        rows = max(_NODES // inside.size, 1)
+        for i in range(0, self.r.size, rows):
+            some = slice(i, i + rows)
+            v = self._mean[some, None, None] + inside
+            density = -0.5 * v * v - (0.5 * math.log(2 * math.pi) + self.log_q[some, None, None])
+            density += log_ndtr((kappa * v - self.b[some, None, None]) / rest)
+            powers[some] = np.exp(density) @ (half * _ANTIDERIVATIVE.T)
+        mass = powers.sum(axis=-1)
+        # Left of the mean what lies below a point is kept, right of it what lies above: each has its relative accuracy.
+        middle = _CELLS // 2
+        powers[:, middle:] *= -1
+        powers[:, 1:middle, 0] += np.cumsum(mass[:, : middle - 1], axis=1)
+        powers[:, middle:, 0] += np.cumsum(mass[:, : middle - 1 : -1], axis=1)[:, ::-1]
+        self._powers = np.ascontiguousarray(np.moveaxis(powers, -1, 0)).reshape(_DEGREE + 1, -1)
 
-    def _cells(self) -> tuple[Reals, Reals]:
-        """Return a middle of each row, shape (r,), and the edges of all its cells against that, increasing."""
-        narrow = self.sigma / self.rho if self.rho > 0 else math.inf
-        if narrow >= _CELL:
-            return self.mean, np.linspace(-_REACH, _REACH, round(2 * _REACH / _CELL) + 1)
-        # The cells reach as far from the mean, wherever the density rises.
-        rise = np.clip(self.b / self.rho, self.mean - _REACH, self.mean + _REACH)
-        near = narrow * np.arange(_STEPS + 1)
-        right = np.append(near, np.arange(near[-1] + _CELL, 2 * _REACH + _CELL, _CELL))
-        return rise, np.concatenate([-right[:0:-1], right])
-
-    def nodes(self, row: NDArray[np.intp], parts: int = 1) -> tuple[Reals, Reals]:
-        """Return points of X given Y > b, and their probabilities, with every cell in so many parts.
-
-        Their shapes are that of the rows followed by (parts of cells, nodes).
-        """
-        nodes, weights = _IN_A_CELL
-        share = np.arange(parts) / parts
-        left = (self.offsets[:-1, None] + np.diff(self.offsets)[:, None] * share).ravel()
-        half = np.repeat(0.5 * np.diff(self.offsets) / parts, parts)
-        inside = (left + half)[:, None] + half[:, None] * nodes
-        x = self.middle[row][..., None, None] + inside
-        return x, half[:, None] * weights * self._density(x, row[..., None, None])
-
-    def _density(self, x: Reals, row: NDArray[np.intp]) -> Reals:
-        log_normal = -0.5 * x * x - 0.5 * math.log(2 * math.pi)
-        seen = log_ndtr((self.rho * x - self.b[row]) / self.sigma)
-        return np.asarray(np.exp(log_normal + seen - self.log_q[row]))
+    def _less(self, v: Reals, row: NDArray[np.intp]) -> tuple[Reals, NDArray[np.bool_]]:
+        """Return the less of P(V < v | Y > b) and P(V > v | Y > b), and where that is the latter."""
+        place = np.clip((v - self._mean[row] + _REACH) / _CELL, 0.0, float(_CELLS))
+        cell = np.minimum(place.astype(np.intp), _CELLS - 1)
+        at = 2 * (place - cell) - 1
+        number = row * _CELLS + cell
+        found = self._powers[-1].take(number)
+        for power in self._powers[-2::-1]:
+            found *= at
+            found += power.take(number)
+        return np.clip(found, 0.0, 1.0), cell >= _CELLS // 2
 
     def exceed(self, a: Reals, row: NDArray[np.intp]) -> Reals:
         """Return P(X > a | Y > b) for thresholds a and rows of the table, broadcast together."""
         a, row = np.broadcast_arrays(a, row)
-        middle = self.middle[row]
-        last = self.offsets.size - 2
-        offset = np.clip(a - middle, self.offsets[0], self.offsets[-1])
-        cell = np.clip(np.searchsorted(self.offsets, offset, side="right") - 1, 0, last)
-        nodes, weights = _IN_A_CELL
-
-        # The side of the mean on which less lies is integrated: it has its relative accuracy.
-        right = a > self.mean[row]
-        low = np.where(right, offset, self.offsets[cell])
-        high = np.where(right, self.offsets[cell + 1], offset)
-        half = 0.5 * (high - low)
-        x = (middle + low + half)[..., None] + half[..., None] * nodes
-        part = half * (self._density(x, row[..., None]) @ weights)
-        whole = np.where(right, self.above[row, cell + 1], self.below[row, cell])
-        tail = np.clip(whole + part, 0.0, 1.0)
-        return np.asarray(np.where(right, tail, 1 - tail))
+        if self._by_query:
+            less, right = self._less(a, row)
+            return np.asarray(np.where(right, less, 1 - less))
+        z = (self.rho * a - self.b[row]) / self.sigma
+        less, right = self._less(-z, row)
+        found = np.where(right, 1 - less, less)
+        return np.asarray(found + np.exp(log_ndtr(z) + log_ndtr(-a) - self.log_q[row]))
 
     def log_ratio(self, r: float, log_t: Reals) -> Reals:
         """Ln of the likelihood ratio at the edge of the list of share t, for a codeword of r bits."""
@@ -130,17 +150,19 @@ class Tails:
     def worth(self, log_gamma: Reals) -> Reals:
         r"""Return $F_\gamma(r)$, shape of gamma followed by (r,).
 
-        The best a is where the likelihood ratio $P(Y > b | X = a)/q$ is gamma. Many thresholds are taken
-        in turn, for the nodes of a cell multiply the memory.
+        The best a is where the likelihood ratio $P(Y > b | X = a)/q$ is gamma.
         """
-        if log_gamma.size > _AT_ONCE:
-            parts = np.array_split(log_gamma, math.ceil(log_gamma.size / _AT_ONCE))
-            return np.concatenate([self.worth(part) for part in parts])
         z = self.edges(log_gamma).listed
         reached = np.isfinite(z)
-        a = (self.b + self.sigma * np.where(reached, z, 0.0)) / self.rho
-        row = np.broadcast_to(np.arange(self.r.size), a.shape)
-        gain = self.exceed(a, row) - np.exp(log_gamma[..., None] + log_ndtr(-a))
+        z = np.where(reached, z, 0.0)
+        row = np.broadcast_to(np.arange(self.r.size), z.shape)
+        if self._by_query:
+            a = (self.b + self.sigma * z) / self.rho
+            less, right = self._less(a, row)
+            gain = np.where(right, less, 1 - less) - np.exp(log_gamma[..., None] + log_ndtr(-a))
+        else:
+            less, right = self._less(-z, row)
+            gain = np.where(right, 1 - less, less)
         return np.asarray(np.where(reached, np.maximum(gain, 0.0), 0.0))
 
     def edges(self, log_gamma: Reals) -> Edges:
@@ -161,13 +183,40 @@ class Tails:
             inner = self._edge(self.sigma * least.codeword, most.listed)
             outer = self._edge(most.codeword, self.sigma * least.listed)
             lost = np.exp(log_gamma[..., None] + log_ndtr(-outer))
-            found.append(np.exp(log_ndtr(-inner)) - lost)
+            found.append(ndtr(-inner) - lost)
         return found[0], found[1]
 
     def _edge(self, b: Reals, z: Reals) -> Reals:
         """Return (b + z)/rho; inf for an empty list, whatever b is."""
         some = z < np.inf
         return np.where(some, (b + np.where(some, z, 0.0)) / self.rho, np.inf)
+
+
+def query_nodes(correlation: float, bits: float, parts: int) -> tuple[Reals, Reals]:
+    r"""Return points of the query X given Y > b, for a codeword of so many bits, and their probabilities.
+
+    The density $\phi(x)\, \Phi((\rho x - b)/\sigma)/q$ rises from nothing around $x = b/\rho$, within some $\sigma/\rho$:
+    cells are narrow enough for that, and each has so many parts. Both have shape (parts of cells, nodes).
+    """
+    sigma = math.sqrt((1 - correlation) * (1 + correlation))
+    log_q = -bits * LN2
+    b = -float(ndtri_exp(log_q))
+    middle = correlation * math.exp(-0.5 * b**2 - 0.5 * math.log(2 * math.pi) - log_q)
+    narrow = sigma / correlation
+    edges = np.linspace(-_FARTHEST, _FARTHEST, round(2 * _FARTHEST / _WIDEST) + 1)
+    if narrow < _WIDEST:
+        # The cells reach as far from the mean, wherever the density rises.
+        middle = min(max(b / correlation, middle - _FARTHEST), middle + _FARTHEST)
+        near = narrow * np.arange(_STEPS + 1)
+        right = np.append(near, np.arange(near[-1] + _WIDEST, 2 * _FARTHEST + _WIDEST, _WIDEST))
+        edges = np.concatenate([-right[:0:-1], right])
+    nodes, weights = _IN_A_NARROW_CELL
+    left = (edges[:-1, None] + np.diff(edges)[:, None] * (np.arange(parts) / parts)).ravel()
+    half = np.repeat(0.5 * np.diff(edges) / parts, parts)[:, None]
+    x = middle + left[:, None] + half + half * nodes
+    log_density = -0.5 * x * x - 0.5 * math.log(2 * math.pi) - log_q
+    log_density += log_ndtr((correlation * x - b) / sigma)
+    return x, half * weights * np.exp(log_density)
 
 
 @runtime_checkable

@@ -25,7 +25,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri_exp
 
 from rdsim.information import LN2
-from rdsim.limits.converses._code_lengths import tents
+from rdsim.limits.converses._code_lengths import COARSELY, tents
 from rdsim.limits.converses._information import LEAST_MULTIPLIER, Items, peak
 from rdsim.limits.converses._recalls import Reals
 from rdsim.limits.converses._tails import Tails
@@ -35,21 +35,30 @@ _LOWEST: Final = -4.0
 """ln of the least threshold gamma: it adds at most e^-4, two per cent, to the recall, also of a list of all items."""
 _FINENESS: Final = 0.08
 """Step of the grid of ln gamma; the bound has one line for each gamma."""
+_SKIPPED: Final = 4
+"""One in so many of these is computed while references are searched."""
 _MOST: Final = 400
 """Most thresholds gamma on that grid."""
 _REFERENCES: Final = (0.1, 0.16, 0.22, 0.28, 0.35, 0.45, 0.55, 0.7, 0.85, 1.0)
 """Correlations r over the largest one that are tried first; the bound is smooth in r."""
-_HALVINGS: Final = 4
-"""Times that the distance from the best r to its neighbours is halved, for each number of bits."""
+_HALVINGS: Final = 4, 2
+"""Times that the distance from the best r to its neighbours is halved, for each number of bits; and where the bound is
+computed coarsely."""
 _FREE: Final = (0, 1, 2, 3, 4, 8)
 """Numbers of strongest modes that are tried as those given to the decoder."""
+_SHARES: Final = (-1.5, 0.0, 1.5, 3.0, 4.5), (0.0, 2.5, 4.5)
+"""ln of the shares of the database, against one item, at each of which the best reference has lines on all thresholds; and
+coarsely."""
 _STEP: Final = 0.1
 """Step of the thresholds a, in standard deviations of X."""
 _EXCESS: Final = np.concatenate(
     [np.arange(0.0, 8.0, 0.125), np.arange(8.0, 20.0, 0.25), np.geomspace(20.0, 80.0, 12)]
 )
 """Bits by which a layer exceeds the codeword's R; they are rounded up to this grid."""
-_PARTS_OF_LENGTH: Final = 8  # of the steps of that grid, in which codewords are looked at
+_PARTS_OF_LENGTH: Final = 8, 4
+"""Parts of the steps of that grid in which codewords are looked at; and coarsely."""
+_PARTS_OF_SEARCH: Final = 2
+"""The same while references are searched."""
 _LAYERS: Final = 48
 """Ends of layers: their saddlepoints t are equally spaced in the logarithm of the distance from the branch point of K."""
 _NATS: Final = 24.0
@@ -88,43 +97,68 @@ class Lines(NamedTuple):
         return np.asarray(np.clip(np.stack(found), 0.0, 1.0))
 
 
-def lines(correlations: Reals, bits: Reals, log_M: float, rate: str) -> Lines:
+def lines(correlations: Reals, bits: Reals, log_M: float, rate: str, tolerance: float) -> Lines:
     """Bound the recall at every share by the best of the references and free modes.
+
+    They are sought on few thresholds and lengths, at which the bound is looser; whatever they are, it holds.
 
     Args:
         correlations: canonical, below one, decreasing, shape (d,).
         bits: R > 0, shape (bits,).
         log_M: ln of the largest database, for the range of gamma.
         rate: "fixed_length", for separate encoders, or any other notion, for joint ones too.
+        tolerance: from `COARSELY` on the bound is computed coarsely, which loosens it by about 1e-3 where it was compared.
 
     """
+    coarsely = int(tolerance >= COARSELY)
     rho = correlations[correlations > 1e-9]
     count = min(math.ceil((log_M - _LOWEST) / _FINENESS), _MOST)
-    log_gamma = np.linspace(_LOWEST, log_M, count + 1)
+    log_gamma = np.linspace(log_M, _LOWEST, count + 1)[::-1]
+    fixed = rate == "fixed_length"
+    # That of all items, the last, is among the few. Bounds of information are computed on all: they cost little.
+    few = log_gamma[::-_SKIPPED][::-1] if fixed else log_gamma
     free = [S for S in _FREE if rho.size > S]
-    averages = _averages(rho, free, log_gamma)
-    bound = _fixed_length if rate == "fixed_length" else _information
-    given = np.exp(log_gamma - log_M)  # to one of M items
-    least = np.ones((bits.size, log_gamma.size))
-    # Bounds of one of M items by the references that were tried at each number of bits.
-    found: list[dict[float, float]] = [{} for _ in bits]
+
+    def tilts(ratio: float) -> list[Reals]:
+        return [_shrunk(rho[S:], ratio * rho[0]) for S in free]
+
+    rough = _averages(rho, free, few)
+    # Heights by the references that were tried at each number of bits.
+    found: list[dict[float, Reals]] = [{} for _ in bits]
+
+    def best_at(tried: dict[float, Reals], share: float) -> float:
+        """The reference of the least bound at a share of so many items, which is given in ln."""
+        given = np.exp(few - log_M + share)
+        return min(tried, key=lambda ratio: float((given + tried[ratio]).min()))
+
     wanted = {ratio: list(range(bits.size)) for ratio in _REFERENCES}
-    for _ in range(_HALVINGS + 1):
+    for _ in range(_HALVINGS[coarsely] + 1):
         for ratio, places in wanted.items():
-            if rate != "fixed_length":
+            if fixed:
+                r = ratio * rho[0]
+                heights = _fixed_length(r, bits[places], few, tilts(ratio), rough, _PARTS_OF_SEARCH)
+            else:
                 places = list(range(bits.size))  # a bound of information costs the same for all
-            tilts = [_shrunk(rho[S:], ratio * rho[0]) for S in free]
-            heights = bound(ratio * rho[0], bits[places], log_gamma, tilts, averages)
-            least[places] = np.minimum(least[places], heights)
+                heights = _information(ratio * rho[0], bits, few, tilts(ratio), rough)
             for place, height in zip(places, heights, strict=True):
-                found[place][ratio] = float((given + height).min())
-        # Whatever the references are, the bound holds: they are halved about the best at each number of bits.
+                found[place][ratio] = height
+        # References are halved about the best at each number of bits.
         wanted = {}
         for place, tried in enumerate(found):
             ratios = sorted(tried)
-            best = ratios.index(min(tried, key=tried.__getitem__))
+            best = ratios.index(best_at(tried, 0.0))
             for left in {max(best - 1, 0), min(best, len(ratios) - 2)}:
                 wanted.setdefault(0.5 * (ratios[left] + ratios[left + 1]), []).append(place)
+    if not fixed:
+        least = np.stack([np.min(list(tried.values()), axis=0) for tried in found])
+        return Lines(log_gamma, np.minimum(least, 1.0) + _ROUNDING)
+    averages = _averages(rho, free, log_gamma)
+    least = np.ones((bits.size, log_gamma.size))
+    for place, tried in enumerate(found):
+        for ratio in {best_at(tried, share) for share in _SHARES[coarsely]}:
+            parts, own = _PARTS_OF_LENGTH[coarsely], bits[[place]]
+            heights = _fixed_length(ratio * rho[0], own, log_gamma, tilts(ratio), averages, parts)
+            least[place] = np.minimum(least[place], heights[0])
     return Lines(log_gamma, least + _ROUNDING)
 
 
@@ -176,13 +210,18 @@ def _information(
 
 
 def _fixed_length(
-    r: float, bits: Reals, log_gamma: Reals, tilts: list[Reals], averages: list["_Average"]
+    r: float,
+    bits: Reals,
+    log_gamma: Reals,
+    tilts: list[Reals],
+    averages: list["_Average"],
+    parts: int,
 ) -> Reals:
     """The least height over free modes, shape (bits, G)."""
-    layers = [_layers(s) for s in tilts]
+    layers = [_kept_layers(s.tobytes()) for s in tilts]
     found = []
     for R in bits:
-        worth = _hull(r, R + _EXCESS, log_gamma)
+        worth = _hull(r, R + _EXCESS, log_gamma, parts)
         heights = [
             average.of(worth @ mass[:-1] + mass[-1])
             for average, mass in zip(averages, layers, strict=True)
@@ -191,16 +230,16 @@ def _fixed_length(
     return np.stack(found)
 
 
-def _hull(r: float, lengths: Reals, log_gamma: Reals) -> Reals:
+def _hull(r: float, lengths: Reals, log_gamma: Reals, parts: int = 8) -> Reals:
     r"""$2^L \hat\varphi_\gamma(2^{-L})$ at lengths L, increasing, shape (G, lengths).
 
     $\varphi(q) = q F_\gamma$ is concave up to some q, convex beyond, and ends at q = 1 in $J = (1-\gamma)^+$. So its hull at
     $2^{-L}$ lies on a chord to there, one junk codeword, from a codeword of $r \ge L$ bits, and is
     $J + (1 - 2^{-L}) \max_r 2^{L-r} (F_\gamma(r) - J)/(1 - 2^{-r})$. The apexes of tents between lengths are
-    counted as codewords, see `_code_lengths`, and the longest ones as certainty.
+    counted as codewords, see `_code_lengths`, and the longest ones as certainty. Codewords are looked at in so many
+    parts of each step of the lengths.
     """
-    parts = np.arange(_PARTS_OF_LENGTH) / _PARTS_OF_LENGTH
-    each = (lengths[:-1, None] + np.diff(lengths)[:, None] * parts).ravel()
+    each = (lengths[:-1, None] + np.diff(lengths)[:, None] * (np.arange(parts) / parts)).ravel()
     rows = Tails(r, np.append(each, lengths[-1]))
     worth, edges = rows.worth(log_gamma), rows.edges(log_gamma)
     worth[:, -1] = 1.0
@@ -215,10 +254,16 @@ def _hull(r: float, lengths: Reals, log_gamma: Reals) -> Reals:
     # From each length on: its own point, the apex beyond it, and those of all longer ones.
     chord = log2_chord(rows.r, worth)
     chord[:, :-1] = np.maximum(chord[:, :-1], log2_chord(at, height))
-    best = np.maximum.accumulate(chord[:, ::-1], axis=1)[:, ::-1][:, ::_PARTS_OF_LENGTH]
+    best = np.maximum.accumulate(chord[:, ::-1], axis=1)[:, ::-1][:, ::parts]
     hull = junk - np.expm1(-lengths * LN2) * np.exp2(best + lengths)
     # What is at least as long is worth no less, and nothing more than one.
     return np.asarray(np.minimum(np.maximum.accumulate(hull, axis=1), 1.0))
+
+
+@lru_cache(maxsize=512)
+def _kept_layers(s: bytes) -> Reals:
+    """Keep layers: all numbers of bits share them."""
+    return _layers(np.frombuffer(s))
 
 
 def _layers(s: Reals) -> Reals:
@@ -348,9 +393,9 @@ def _densities(rho: tuple[float, ...]) -> tuple[Reals, Reals]:
         return np.zeros(1), np.ones(1)
     others, probability = _densities(rho[:-1])
     edges = _DENSITY * np.arange(1, round(_LONGEST / _DENSITY) + 1)
-    log_q = np.arange(-14.0, 2.4, 0.08)
+    log_q = np.arange(-14.0, 2.4, 0.16)  # the trapezoidal rule is exact to some 1e-13
     q = np.exp(log_q)
-    weight = 0.08 * q * 2 * np.exp(-0.5 * q * q) / math.sqrt(2 * math.pi)
+    weight = 0.16 * q * 2 * np.exp(-0.5 * q * q) / math.sqrt(2 * math.pi)
     upper = ndtr(-edges[:, None] / (rho[-1] * q)) @ weight
     tail = np.concatenate([1 - upper[::-1], [0.5], upper])
     # From edge to edge, counted at the upper one; the ends take what is beyond.
