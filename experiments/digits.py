@@ -8,7 +8,7 @@ import xarray
 from experiments.runner import Check, Checkpoint, without_checkpoint
 from experiments.shared import embedding_checks, pictures
 
-CLAIMS = ("C4",)
+CLAIMS = ("C4", "C27")
 
 
 @dataclass(frozen=True)

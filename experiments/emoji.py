@@ -21,7 +21,7 @@ from experiments.shared.ngrams import hashed_ngrams
 from rdsim.learning import Schedule, train
 from rdsim.learning.training.batches import RowBatch
 
-CLAIMS = ("C4",)
+CLAIMS = ("C4", "C27")
 PRESETS = ("full",)
 """It takes minutes, and needs a font that not every machine has."""
 

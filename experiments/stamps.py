@@ -15,7 +15,7 @@ from rdsim import codes, finite_sample, limits, ranking
 from rdsim.embeddings import measure_embeddings, retrieval_task
 from rdsim.embeddings.canonical import variables
 
-CLAIMS = ("C1", "C4", "C29")
+CLAIMS = ("C1", "C4", "C27", "C29")
 LOSS: Final = "reciprocal_rank"
 PICTURE: Final = "picture"
 PAIRS: Final = {
@@ -271,6 +271,7 @@ def _dataset(config: Config, numbers: dict[str, np.ndarray], M: int) -> xarray.D
     }
     one, unit = {"units": "1"}, {"units": "bits"}
     best = 1 - np.asarray(limits.rank_loss(math.log2(M), LOSS, rate=bits).lower)
+    codebook = 1 - np.asarray(limits.codebook_loss(math.log2(M), LOSS, bits=bits, items="given"))
     return xarray.Dataset(
         {
             **{
@@ -278,6 +279,7 @@ def _dataset(config: Config, numbers: dict[str, np.ndarray], M: int) -> xarray.D
                 for name, dims in axes.items()
             },
             "converse": ("bits", best, one),
+            "codebook_converse": ("bits", codebook, one),
         },
         coords={
             "pair": list(PAIRS),
@@ -318,6 +320,13 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             "measured MRR less the converse at the stored bits, largest",
             "exact",
             (dataset.code_mrr - dataset.converse).max(),
+            1e-9,
+        ),
+        Check.at_most(
+            "C27",
+            "measured MRR less the converse of one codebook of as many bits, largest",
+            "exact",
+            (dataset.code_mrr - dataset.codebook_converse).max(),
             1e-9,
         ),
         Check.inside(

@@ -8,7 +8,8 @@ from rdsim.plotting import gap
 CAPTION = (
     "Left halves of handwritten digits are queries for their right halves, of which a few bits "
     "are stored. Codes were fitted to other digits; bars are 95 % intervals over queries. "
-    "No system lies in the shade (C4)."
+    "No system lies in the dark shade (C4), "
+    "and no code of one codebook, as all of these are, in the light one (C27)."
 )
 
 

@@ -8,7 +8,8 @@ from rdsim.plotting import gap
 CAPTION = (
     "Unicode names are queries for pictures of emoji, of which a few bits are stored. The "
     "encoders were trained on other emoji, the codes were fitted to others again; bars are 95 % "
-    "intervals over queries. No system lies in the shade (C4)."
+    "intervals over queries. No system lies in the dark shade (C4), "
+    "and no code of one codebook, as all of these are, in the light one (C27)."
 )
 
 

@@ -107,6 +107,7 @@ CASES: Final[dict[str, Call]] = {
         "rate": one_of("fixed_length"),
         "encoder": one_of("shared"),
         "letters": Argument(None, (1.5, 0, -1, "two", 3)),
+        "tolerance": positive(1e-4, 0.0),
     },
     "limits.retrieval_curve": {
         "source": Argument(

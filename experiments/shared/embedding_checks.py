@@ -24,7 +24,7 @@ def measured(
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Check C4 where every item was a target: exactly, and at the better ends of the intervals."""
+    """Check C4 where every item was a target: exactly, and at the better ends of the intervals; and one codebook, exactly."""
     size = np.log2(float(dataset.attrs["database"]))
     codes = dataset.isel(line=np.flatnonzero(~np.isin(dataset.kind.values, ("space", "rescored"))))
     mrr = codes.quality.sel(metric="mrr", end="value").values
@@ -38,6 +38,16 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             1e-9,
         )
     ]
+    above = dataset.quality.sel(end="value") - dataset.codebook_converse_of_line
+    found.append(
+        Check.at_most(
+            "C27",
+            "every metric of every code less the converse of one codebook at its bits, largest",
+            "exact",
+            above.max(),
+            1e-9,
+        )
+    )
     for metric, name in (("mrr", "MRR"), ("recall@1", "recall")):
         loss: Any = "reciprocal_rank" if metric == "mrr" else ("miss", 1)
         rate = np.minimum(codes.bits.values.astype(float), size)

@@ -73,6 +73,8 @@ def joined_report(
 
     rates = np.array(plan.bits)
     bounds = [limit.converse(split.ranked, rates) for split in splits]
+    sizes = [limit.group_sizes(split.ranked) for split in splits]
+    most_items = max(len(shares) for _, shares in sizes)
     starts = np.cumsum([0, *(len(part.ranked.queries) for part in parts)])
     whole = _whole(plan, task, confidence, query_key, most)
     tied = joined("tied")
@@ -101,7 +103,8 @@ def joined_report(
         # Every fold is below its own bound, and all of them below the largest.
         converse=np.max([bound for bound, _ in bounds], axis=0),
         log2_groups=max(size for _, size in bounds),
-        groups=np.array([limit.group_sizes(split.ranked) for split in splits], float),
+        groups=np.array([k for k, _ in sizes]),
+        group_shares=np.stack([np.pad(s, (0, most_items - len(s))) for _, s in sizes]),
         correlations=np.mean([c[:width] for c in held], axis=0),
         fitted_correlations=first.canonical.correlations[:width],
         allocation=np.stack(

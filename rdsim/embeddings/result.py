@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from rdsim import limits, validation
+from rdsim.embeddings.converse import codebook_bits, codebook_converse, group_code
 from rdsim.embeddings.quality import CUTOFFS, METRICS, Mean
+from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 _CURVE: Final = np.linspace(0.0, 1.0, 65)
 """Qualities at which the proved region is drawn."""
+SYSTEMS: Final = ("any", "one codebook")
+"""Systems of which something is proved for all data."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,8 +77,9 @@ class EmbeddingReport:
         converse: the most that any system has at so many bits per item, shape (B, 5); NaN for nDCG where
             some query has several targets.
         log2_groups: bits from which on the converse is one: no bound holds for all data beyond.
-        groups: of each fold, what its converse is made of (`rdsim.embeddings.converse`): k, the mean number of
-            items of a query's group, and the entropy of that number in bits, shape (F, 3).
+        groups: of each fold, k of its converses (`rdsim.embeddings.converse`): queries are a mixture of uniform ones on
+            k groups, shape (F,).
+        group_shares: of each fold, the share of the queries whose group has m items, from m = 0 on, shape (F, S).
         correlations: canonical correlations on the pairs that were ranked, shape (k,).
         fitted_correlations: those on pairs held back from the fit, by which bits are allocated.
         allocation: bits of each canonical coordinate in the transform code at each of
@@ -114,7 +119,8 @@ class EmbeddingReport:
     converse_bits: Int[np.ndarray, " b"]
     converse: Float[np.ndarray, "b 5"]
     log2_groups: float
-    groups: Float[np.ndarray, "f 3"]
+    groups: Int[np.ndarray, " f"]
+    group_shares: Float[np.ndarray, "f s"]
     correlations: Float[np.ndarray, " k"]
     fitted_correlations: Float[np.ndarray, " k"]
     allocation: Int[np.ndarray, "b k"]
@@ -151,39 +157,85 @@ class EmbeddingReport:
         enough = [int(line) for line in self.pareto(metric) if ratio[line] >= fraction]
         return enough[0] if enough else None
 
-    def bits_by_proof(self, fraction: float, metric: str = "mrr") -> float:
-        """Bound the bits per item from below of every system that keeps so much, whatever the data (C4).
+    def codebook_converse(self, bits: ArrayLike) -> Float[np.ndarray, "b 5"]:
+        r"""Bound the quality of every code of one codebook of $2^R$ codewords: tighter than `converse` below log2 of the items.
+
+        It holds for codes that store each item as one of $2^R$ codewords, the same encoder for all items, and score it by
+        that codeword and the query alone, whatever the items are: for every code here but those that are ranked again by
+        the vectors, not for scores that know the number of an item, nor for codes of variable length.
+
+        Args:
+            bits: R >= 0, shape (b,).
+
+        Returns:
+            The most of every metric; NaN for nDCG where some query has several targets.
+
+        """
+        R = np.asarray(validation.interval("bits", bits, low=0.0, ndim=1), float)
+        bound = np.stack(
+            [
+                # Every fold is below its own bound, and all of them below the largest.
+                np.max([codebook_converse(*fold, R, k) for fold in self._folds()], axis=0)
+                for k in range(len(METRICS))
+            ],
+            axis=1,
+        )
+        bound[:, np.isnan(self.converse).any(axis=0)] = np.nan
+        return bound
+
+    def _folds(self) -> list[tuple[int, Float[np.ndarray, " s"]]]:
+        return list(zip(self.groups.tolist(), self.group_shares, strict=True))
+
+    def bits_by_proof(self, fraction: float, metric: str = "mrr", *, systems: str = "any") -> float:
+        """Bound the bits per item from below that are needed to keep so much, whatever the data.
 
         Zero where nothing is proved, as of nDCG where queries have several targets.
+
+        Args:
+            fraction: of the reference's quality.
+            metric: a name in `METRICS`.
+            systems: "any" (C4), or "one codebook": those that `codebook_converse` bounds.
+
         """
         column = _column(metric)
+        validation.choice("systems", systems, SYSTEMS)
         wanted = fraction * self.quality.value[self.reference, column]
         # As many qualities as the curve has, so that one program serves both.
-        return float(self._proved(np.full(len(_CURVE), wanted), column)[0])
+        quality = np.full(len(_CURVE), wanted)
+        return float(self._proved(quality, column)[SYSTEMS.index(systems), 0])
 
-    def _proved(self, quality: Float[np.ndarray, " n"], column: int) -> Float[np.ndarray, " n"]:
-        """Invert the converse: bits that every system of such qualities needs."""
-        nothing = np.zeros(len(quality))
+    def _proved(self, quality: Float[np.ndarray, " n"], column: int) -> Float[np.ndarray, "2 n"]:
+        """Invert the converses: bits that any system of such qualities needs, and any of one codebook."""
+        nothing = np.zeros((2, len(quality)))
         if np.isnan(self.converse[:, column]).any():
             return nothing
         losses: list[Loss] = ["reciprocal_rank", *(("miss", k) for k in CUTOFFS), "dcg"]
         loss = losses[column]
         needed = []
-        for k, items, entropy in self.groups.tolist():
+        for k, shares in self._folds():
             if k < 2 or (isinstance(loss, tuple) and loss[1] >= k):
                 return nothing
             log2_size = math.log2(k)
+            items, entropy = group_code(shares)
             lost = np.clip(1 - quality, 0.0, 1.0)
             rate = np.asarray(limits.rank_rate(log2_size, loss, distortion=lost).lower)
             # Less than rounding could add.
-            needed.append(np.maximum((rate - entropy) / items * (1 - 1e-12), 0.0))
+            any_system = np.maximum((rate - entropy) / items * (1 - 1e-12), 0.0)
+            codebook = np.maximum(codebook_bits(k, shares, quality, column), any_system)
+            needed.append(np.stack([any_system, codebook]))
         # A mean over folds is reached by one of them at least.
         return np.asarray(np.min(needed, axis=0))
 
     @functools.cached_property
-    def _proved_curve(self) -> Float[np.ndarray, "p 5"]:
-        """Bits that every system of each quality needs; the page and the file both ask for them."""
-        return np.stack([self._proved(_CURVE, k) for k in range(len(METRICS))], axis=1)
+    def _proved_curve(self) -> Float[np.ndarray, "2 p 5"]:
+        """Bits that every system of each quality needs, and every one codebook; the page and the file both ask for them."""
+        return np.stack([self._proved(_CURVE, k) for k in range(len(METRICS))], axis=-1)
+
+    def _converse_of_lines(self) -> Float[np.ndarray, "l 5"]:
+        """`codebook_converse` at the bits of each line of a code that it bounds; NaN for others."""
+        of_codebooks = np.isin(self.kinds, ("code", "learned"))
+        found = self.codebook_converse(self.bits.astype(float))
+        return np.where(of_codebooks[:, None], found, np.nan)
 
     def to_xarray(self) -> "xarray.Dataset":
         """All numbers with their dimensions and units; value, lower and upper along "end"."""
@@ -206,8 +258,16 @@ class EmbeddingReport:
             "group": ("query_row", self.group),
             "converse": (("rate", "metric"), self.converse, one),
             "proved_quality": ("proved", _CURVE, one),
-            "proved_bits": (("proved", "metric"), self._proved_curve, bits),
-            "groups": (("fold", "group_number"), self.groups),
+            "proved_bits": (("proved", "metric"), self._proved_curve[0], bits),
+            "codebook_converse": (
+                ("rate", "metric"),
+                self.codebook_converse(self.converse_bits),
+                one,
+            ),
+            "codebook_converse_of_line": (("line", "metric"), self._converse_of_lines(), one),
+            "codebook_proved_bits": (("proved", "metric"), self._proved_curve[1], bits),
+            "groups": ("fold", self.groups),
+            "group_shares": (("fold", "group_items"), self.group_shares, one),
             "correlations": ("coordinate", self.correlations, one),
             "fitted_correlations": ("coordinate", self.fitted_correlations, one),
             "allocation": (("rate", "coordinate"), self.allocation, bits),

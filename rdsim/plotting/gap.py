@@ -116,15 +116,18 @@ def _panel(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
 
 
 def _bound(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
-    """Shade what no system reaches."""
-    quality, bits = dataset.proved_quality.values, dataset.proved_bits.sel(metric=metric).values
-    if bits.any():
-        # Below a bit the logarithm has no end; beyond the last, no system is excluded.
-        shown = np.maximum(bits, 1.0)
-        axis.fill_betweenx(quality, 1.0, shown, color="#000000", alpha=0.12, linewidth=0)
-        axis.plot(
-            shown, quality, color="black", linestyle="-", label="converse, any system (proved)"
-        )
+    """Shade what no system reaches, and what no code of one codebook does."""
+    quality = dataset.proved_quality.values
+    for name, line, label in (
+        ("codebook_proved_bits", (0, (4, 1)), "converse, one codebook (proved)"),
+        ("proved_bits", "-", "converse, any system (proved)"),
+    ):
+        bits = dataset[name].sel(metric=metric).values
+        if bits.any():
+            # Below a bit the logarithm has no end; beyond the last, no system is excluded.
+            shown = np.maximum(bits, 1.0)
+            axis.fill_betweenx(quality, 1.0, shown, color="#000000", alpha=0.08, linewidth=0)
+            axis.plot(shown, quality, color="black", linestyle=line, linewidth=1, label=label)
 
 
 def _front(bits: np.ndarray, values: np.ndarray, codes: np.ndarray) -> list[int]:

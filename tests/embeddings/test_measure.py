@@ -8,6 +8,8 @@ import jax
 import numpy as np
 import pytest
 import xarray
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rdsim import limits
 from rdsim.cli.provenance import ENGINE, data_hash
@@ -18,7 +20,14 @@ from rdsim.embeddings import (
     retrieval_task,
     split_task,
 )
-from rdsim.embeddings.converse import converse, group_sizes
+from rdsim.embeddings.converse import (
+    _multisets,
+    codebook_converse,
+    converse,
+    group_code,
+    group_sizes,
+)
+from rdsim.embeddings.quality import CUTOFFS
 from rdsim.embeddings.spaces import simplest
 
 KEY = jax.random.key(5)
@@ -108,12 +117,102 @@ def test_C4_no_ranking_by_group_codes_passes_the_converse_of_groups():
                 best[row] = max(best[row], mean)
         points = rng.normal(size=(len(group), 2))
         made = retrieval_task(rng.normal(size=(len(asked), 2)), points, targets)
-        k, size, entropy = group_sizes(made)
+        k, shares = group_sizes(made)
+        size, entropy = group_code(shares)
         assert k == len(asked) // np.bincount(asked).max()
         assert size == pytest.approx(sizes[asked].mean(), rel=1e-12, abs=0)
         assert entropy <= math.log2(3)
         bound, _ = converse(made, np.array([1]))
-        assert best.mean() <= bound[0, 0]
+        assert best.mean() <= codebook_converse(k, shares, np.ones(1), 0)[0] <= bound[0, 0]
+
+
+REWARDS = (
+    lambda rank: 1 / rank,
+    *(lambda rank, k=k: (rank <= k).astype(float) for k in CUTOFFS),
+    lambda rank: np.where(rank <= 10, 1 / np.log2(1 + rank), 0.0),
+)
+"""Of a rank, in the order of METRICS."""
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.integers(0, 5), min_size=2, max_size=40).filter(lambda asked: sum(asked) > 0),
+    st.integers(1, 9),
+    st.integers(0, 2**31),
+)
+def test_C27_no_decoder_that_is_told_the_codeword_passes_the_converse_of_one_codebook(
+    asked, words, seed
+):
+    """Items that are asked for any number of times, or never, and codewords in any way: every item is tied with its like."""
+    generator, asked = np.random.default_rng(seed), np.array(asked)
+    codeword = generator.integers(0, words, asked.size)
+    times = np.bincount(codeword, minlength=words)[codeword]
+    k, shares = int(asked.sum() // asked.max()), np.array([0.0, 1.0])
+    for column, reward in enumerate(REWARDS):
+        mean = np.cumsum(reward(np.arange(1.0, asked.size + 1))) / np.arange(1, asked.size + 1)
+        told = float(asked / asked.sum() @ mean[times - 1])
+        bound = codebook_converse(k, shares, np.array([math.log2(words)]), column)
+        assert told <= bound[0] + 1e-12
+
+
+@pytest.mark.parametrize("column", range(5))
+@pytest.mark.parametrize(("items", "words"), [(12, 3), (1000, 16), (40, 40), (7, 1)])
+def test_C27_equal_codewords_of_given_items_reach_the_converse_of_one_codebook(
+    column, items, words
+):
+    times = np.bincount(np.arange(items) % words)
+    rewards = np.cumsum(REWARDS[column](np.arange(1.0, items + 1)))
+    reached = rewards[times - 1].sum() / items
+    bound = codebook_converse(items, np.array([0.0, 1.0]), np.array([math.log2(words)]), column)
+    assert bound[0] == pytest.approx(reached, rel=1e-9, abs=0)
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(2, 3000),
+    st.lists(st.floats(0.05, 1.0), min_size=1, max_size=4),
+    st.floats(0.0, 12.0),
+)
+def test_C27_one_codebook_is_bounded_by_no_more_than_any_system(k, numbers, bits):
+    """Groups of one item to four, in any shares, and any metric."""
+    shares = np.append(0.0, numbers) / np.sum(numbers)
+    size, entropy = group_code(shares)
+    rate = min(bits * size + entropy, math.log2(k))
+    losses = ["reciprocal_rank", *(("miss", cutoff) for cutoff in CUTOFFS if cutoff < k)]
+    for column, loss in enumerate(losses):
+        most = 1 - float(limits.rank_loss(math.log2(k), loss, rate=rate).lower)
+        assert codebook_converse(k, shares, np.array([bits]), column)[0] <= most + 1e-9
+
+
+@pytest.mark.parametrize("codewords", [1.0, 2.0, 7.0, 1000.0])
+@pytest.mark.parametrize("m", [1, 2, 5, 40])
+def test_multisets_are_counted_and_not_too_few(codewords, m):
+    exact = math.comb(int(codewords) + m - 1, m)
+    found = float(_multisets(np.array([codewords]), m)[0])
+    assert exact * (1 - 1e-13) <= found <= exact * (1 + 1e-11)
+
+
+def test_C27_no_code_passes_the_converse_of_one_codebook(report):
+    """Every code at its own bits, exactly: the items are those that are there, and no interval is allowed for."""
+    codes = np.array([kind == "code" for kind in report.kinds])
+    bound = report.codebook_converse(report.bits)
+    assert (report.quality.value[codes] <= bound[codes] + 1e-12).all()
+    assert (bound[codes & (report.bits <= 4), 0] < 0.5).all()
+    assert (report.codebook_converse(report.converse_bits) <= report.converse + 1e-9).all()
+    of_lines = report.to_xarray().codebook_converse_of_line.values
+    np.testing.assert_array_equal(of_lines[codes], bound[codes])
+    assert np.isnan(of_lines[~codes]).all()
+
+
+def test_C27_the_proved_bits_of_one_codebook_invert_its_converse(report):
+    for fraction in (0.5, 0.95):
+        wanted = fraction * report.values("mrr")[report.reference]
+        bits = report.bits_by_proof(fraction, systems="one codebook")
+        assert bits >= report.bits_by_proof(fraction)
+        below, above = report.codebook_converse([bits * (1 - 1e-9), bits * (1 + 1e-9)])[:, 0]
+        assert below <= wanted <= above
+    with pytest.raises(ValueError, match="systems must be one of"):
+        report.bits_by_proof(0.5, systems="all")
 
 
 def test_streaming_and_dense_agree_on_the_uncompressed(report, task):

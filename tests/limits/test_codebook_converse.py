@@ -51,6 +51,52 @@ def test_C27_equal_codewords_reach_the_bound(words, M, loss):
     assert found == pytest.approx(told(np.full(words, 1 / words), M, loss), rel=1e-9, abs=1e-12)
 
 
+def first(M, loss):
+    """W(n)/n of n = 1 to M places."""
+    rank = np.arange(1.0, M + 1)
+    kind = parse_loss(loss).kind
+    if kind == "reciprocal_rank":
+        reward = 1 / rank
+    elif kind == "dcg":
+        reward = 1 / np.log2(1 + rank)
+    else:
+        reward = (rank <= parse_loss(loss).cutoff).astype(float)
+    return np.cumsum(reward) / rank
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(2, 300),
+    st.integers(1, 400),
+    st.sampled_from(LOSSES),
+    st.integers(0, 2**31),
+)
+def test_C27_no_codebook_of_given_items_passes_and_equal_classes_reach_it(M, words, loss, seed):
+    size, bits = math.log2(M), math.log2(words)
+    bound = float(codebook_loss(size, loss, bits=bits, items="given"))
+    assert (
+        bound <= float(codebook_loss(size, loss, bits=bits)) + 1e-9
+    )  # whoever knows the items can do better
+    for codeword in (np.random.default_rng(seed).integers(0, words, M), np.arange(M) % words):
+        times = np.bincount(codeword, minlength=words)[codeword]
+        told = 1 - float(first(M, loss)[times - 1].mean())
+        assert bound <= told + 1e-9
+    assert bound == pytest.approx(
+        told, rel=0, abs=1e-9
+    )  # of the classes that are as equal as can be
+
+
+def test_given_items_are_bounded_for_fixed_length():
+    with pytest.raises(ValueError, match="fixed_length"):
+        codebook_loss(3.0, "error", bits=1.0, rate="entropy", items="given")
+    with pytest.raises(ValueError, match="items must be one of"):
+        codebook_loss(3.0, "error", bits=1.0, items="seen")
+    with pytest.raises(ValueError, match="log2_size"):
+        codebook_loss(60.0, "error", bits=1.0, items="given")
+    found = codebook_loss([3.0, 5.0], "error", bits=np.ones((2, 3)), items="given")
+    assert found.shape == (2, 3, 2)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_C27_the_entropy_bound_is_the_best_of_two_lengths(loss):
     """The hull at R is a chord between two lengths, over all pairs of a grid of them."""

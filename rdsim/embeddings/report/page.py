@@ -10,6 +10,7 @@ from rdsim.embeddings.diagnostics import MEANING
 from rdsim.embeddings.report.rows import allocation_rows, size_rows, system_rows, target_rows
 from rdsim.embeddings.report.words import (
     NOTE,
+    PROVED,
     SIZES,
     allocation_words,
     model_words,
@@ -64,6 +65,7 @@ def page(found: EmbeddingReport) -> str:
         _figures(found),
         "<h2>Bits for a target</h2>",
         _table(*target_rows(found), words=True),
+        f'<p class="small">{_text(PROVED)}</p>',
         f"<p>{_text(model_words(found))}</p>" if found.models is not None else "",
         judged,
         _sizes(found),
@@ -139,7 +141,8 @@ def _figures(found: EmbeddingReport) -> str:
     drawn = []
     with style.applied():
         bits = (
-            "Shaded: proved to be out of reach of any system on any data (claim C4 of rdsim). Markers: codes that were "
+            "Shaded: proved to be out of reach on any data; dark, of any system (claim C4 of rdsim), light, of any code of one "
+            "codebook, as all markers but the star are. Markers: codes that were "
             "measured, with intervals; grey: the best of them; horizontal lines: shares of the uncompressed MRR."
         )
         if found.models is not None and found.models.twins:

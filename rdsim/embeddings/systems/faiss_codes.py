@@ -91,7 +91,9 @@ class Search(NamedTuple):
     """The exhaustive search of an index: inner products of queries, as it takes them, with vectors, plus offsets.
 
     Attributes:
-        bits: stored per item; links of a graph between items are not counted.
+        bits: stored per item, those of links included; numbers of items in inverted lists are not, for items may lie in the
+            order of their lists.
+        links: bits per item of the links of a graph between items (HNSW): the places for them, used or not, on all levels.
         queries: takes queries as they are given to those of the inner products, shape (n, F).
         vectors: of all items, shape (M, F).
         offsets: shape (M,).
@@ -99,6 +101,7 @@ class Search(NamedTuple):
     """
 
     bits: int
+    links: int
     queries: Callable[[np.ndarray], np.ndarray]
     vectors: np.ndarray
     offsets: np.ndarray
@@ -119,7 +122,10 @@ def search_of(index: Any) -> Search:
         chain: Any = inner.chain  # a vector of C++, whatever its stub says
         changes += [chain.at(i) for i in range(chain.size())]
         inner = faiss.downcast_index(inner.index)
+    links = 0
     if isinstance(inner, faiss.IndexHNSW):
+        # Each is the number of an item, 32 bits, as faiss's own guidelines count it.
+        links = -(-32 * inner.hnsw.neighbors.size() // max(inner.ntotal, 1))
         inner = faiss.downcast_index(inner.storage)
 
     owned = index, changes  # what changes the vectors is freed with the index
@@ -129,22 +135,22 @@ def search_of(index: Any) -> Search:
             points = change.apply(np.ascontiguousarray(points, np.float32))
         return points
 
-    bits = 8 * inner.sa_code_size()
+    bits = 8 * inner.sa_code_size() + links
     if isinstance(inner, faiss.IndexRaBitQ):
         stored: Any = inner  # its stub does not name the codes
         codes = faiss.vector_to_array(stored.codes).reshape(inner.ntotal, -1)
-        return Search(bits, queries, *_rabitq(inner)(codes))
+        return Search(bits, links, queries, *_rabitq(inner)(codes))
     if "RaBitQ" in type(inner).__name__:
         raise RuntimeError(f"scores of {type(inner).__name__} are not those of decoded vectors")
     if isinstance(inner, faiss.IndexIVF):
         inner.make_direct_map()
     points = np.asarray(inner.reconstruct_n(0, inner.ntotal))
     if inner.metric_type == faiss.METRIC_INNER_PRODUCT:
-        return Search(bits, queries, points, np.zeros(len(points)))
+        return Search(bits, links, queries, points, np.zeros(len(points)))
     if inner.metric_type != faiss.METRIC_L2:
         raise RuntimeError("its metric is neither the inner product nor L2")
     half = -0.5 * np.einsum("ij,ij->i", points, points, dtype=float)
-    return Search(bits, queries, points, half)
+    return Search(bits, links, queries, points, half)
 
 
 def _index(kind: str, training: Training, bits: int) -> Any:

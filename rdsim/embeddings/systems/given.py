@@ -114,7 +114,8 @@ def _faiss_file(path: str | Path, items: int) -> OwnCode:
         ) from error
     if index.ntotal != items:
         raise ValueError(f"codes: {path} holds {index.ntotal} items, there are {items}")
-    return OwnCode(name=f"yours ({Path(path).name})", bits=search.bits, search=search)
+    of_links = f", {search.links} bits of them links" if search.links else ""
+    return OwnCode(name=f"yours ({Path(path).name}{of_links})", bits=search.bits, search=search)
 
 
 def read_own_code(
