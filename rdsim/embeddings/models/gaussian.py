@@ -31,6 +31,7 @@ from rdsim.embeddings.models.twin import (
     CODE_LOSSES,
     CONVERSE_BITS,
     CONVERSE_LOSSES,
+    SHOWN,
     code_metrics,
     converse_metrics,
     converse_of_each,
@@ -48,8 +49,6 @@ _QUERIES: Final = 256
 """Points over which means are taken, the same ones throughout."""
 _SCALES: Final = 6.0
 """Largest |ln s| that is tried."""
-_DRAWN: Final = 1e-3
-"""Tolerance of the converse: what a figure shows."""
 _ALIKE: Final = 0.1
 """Coordinates are counted as equal whose signal-to-noise ratios differ by at most so much, in nats: what they tell in all
 stays as it is, a loss moves by some 1e-4, and integrals over hundreds of coordinates are over a few dozen kinds."""
@@ -169,7 +168,7 @@ def _least(
     size = math.log2(items)
     return np.stack(
         [
-            np.asarray(retrieval_converse(source, size, loss, bits=bits, tolerance=_DRAWN).loss)
+            np.asarray(retrieval_converse(source, size, loss, bits=bits, tolerance=SHOWN).loss)
             for loss in CONVERSE_LOSSES
         ]
     )

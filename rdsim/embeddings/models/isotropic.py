@@ -19,6 +19,7 @@ from rdsim.embeddings.models.twin import (
     CODE_LOSSES,
     CONVERSE_BITS,
     CONVERSE_LOSSES,
+    SHOWN,
     Gains,
     beside_targets,
     code_metrics,
@@ -60,7 +61,7 @@ def isotropic_twin(report: EmbeddingReport, line: int) -> dict[str, Any]:
         found = random_code_losses(twin, _LOSSES, bits, log2_size=log2_size)
         code = code_metrics(found, found[1:])
         converse = converse_metrics(
-            converse_losses(twin, _BOUNDED, CONVERSE_BITS, log2_size=log2_size)
+            converse_losses(twin, _BOUNDED, CONVERSE_BITS, log2_size=log2_size, tolerance=SHOWN)
         )
     else:
         log2_size = math.log2(report.database - gains.targets + 1)  # what competes with one target
@@ -69,9 +70,11 @@ def isotropic_twin(report: EmbeddingReport, line: int) -> dict[str, Any]:
         code = np.stack(
             [code_of_several(twin, by_worth, scores, R, log2_size, gains) for R in bits]
         )
-        each = converse_losses(twin, _BOUNDED, CONVERSE_BITS, log2_size=log2_size)
+        each = converse_losses(twin, _BOUNDED, CONVERSE_BITS, log2_size=log2_size, tolerance=SHOWN)
         if by_worth is not twin:
-            by_gain = converse_losses(by_worth, _BOUNDED, CONVERSE_BITS, log2_size=log2_size)
+            by_gain = converse_losses(
+                by_worth, _BOUNDED, CONVERSE_BITS, log2_size=log2_size, tolerance=SHOWN
+            )
         converse = converse_of_each(each, each if by_worth is twin else by_gain, gains)
     mean = float(twin.probabilities @ twin.correlations)
     spread = math.sqrt(float(twin.probabilities @ (twin.correlations - mean) ** 2))

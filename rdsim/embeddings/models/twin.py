@@ -16,6 +16,8 @@ CODE_BITS: Final = 2.0 ** np.arange(2, 10, 0.5)
 """Bits at which a twin's random code is computed, beside unlimited ones."""
 CONVERSE_BITS: Final = 2.0 ** np.arange(8)
 """Bits at which its converse is: powers of two from one bit on, at which codes are measured by default."""
+SHOWN: Final = 1e-3
+"""Tolerance of its converse: what a figure shows."""
 CODE_LOSSES: Final[tuple[Loss, ...]] = (
     "reciprocal_rank",
     *(("miss", k) for k in range(1, NDCG_CUTOFF + 1)),

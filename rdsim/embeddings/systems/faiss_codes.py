@@ -125,7 +125,8 @@ def search_of(index: Any) -> Search:
     links = 0
     if isinstance(inner, faiss.IndexHNSW):
         # Each is the number of an item, 32 bits, as faiss's own guidelines count it.
-        links = -(-32 * inner.hnsw.neighbors.size() // max(inner.ntotal, 1))
+        graph: Any = inner.hnsw  # its stub does not name the links
+        links = -(-32 * graph.neighbors.size() // max(inner.ntotal, 1))
         inner = faiss.downcast_index(inner.storage)
 
     owned = index, changes  # what changes the vectors is freed with the index

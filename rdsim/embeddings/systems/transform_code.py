@@ -48,14 +48,16 @@ def allocation(correlations: Float[np.ndarray, " k"], bits: int) -> Int[np.ndarr
     left = min(bits, MOST_BITS * len(correlations))
     # Information that the next 1, 2, ... bits of each coordinate add, per bit.
     steps = np.arange(1, MOST_BITS + 1)
+    gain = (information[:, 1:] - information[:, :1]) / steps
     while left > 0:
-        there = allocated[:, None] + steps
-        allowed = (there <= MOST_BITS) & (steps <= left)
-        gain = np.take_along_axis(information, np.minimum(there, MOST_BITS), axis=1)
-        gain = (gain - information[np.arange(len(allocated)), allocated][:, None]) / steps
-        coordinate, step = np.unravel_index(np.argmax(np.where(allowed, gain, -np.inf)), gain.shape)
-        allocated[coordinate] += steps[step]
-        left -= int(steps[step])
+        gain[:, left:] = -np.inf
+        coordinate, more = np.unravel_index(int(np.argmax(gain)), gain.shape)
+        allocated[coordinate] += more + 1
+        left -= int(more) + 1
+        # Only what this coordinate gains next has changed.
+        here = information[coordinate, allocated[coordinate] :]
+        gain[coordinate] = -np.inf
+        gain[coordinate, : here.size - 1] = (here[1:] - here[0]) / steps[: here.size - 1]
     return allocated
 
 

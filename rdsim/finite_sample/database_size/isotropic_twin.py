@@ -49,8 +49,6 @@ _JOINED: Final = 0.04
 _LITTLE: Final = 1e-3
 """Loss below which the converse counts that of stronger pairs as zero. With the joined correlations this loosened
 recalls by up to .02 where it was compared, and takes a fraction of the time."""
-_TOLERANCE: Final = 1e-3
-"""Tolerance of the converse at each correlation: far less than joining them loosens it by."""
 
 
 @result
@@ -282,9 +280,17 @@ class Scores:
 
 
 def converse_losses(
-    twin: IsotropicTwin, losses: Sequence[RankLoss], bits: ArrayLike, *, log2_size: ArrayLike
+    twin: IsotropicTwin,
+    losses: Sequence[RankLoss],
+    bits: ArrayLike,
+    *,
+    log2_size: ArrayLike,
+    tolerance: float = 1e-6,
 ) -> Reals:
-    """Bound several losses as `IsotropicTwin.converse` does, stacked along a first axis, from the same tables."""
+    """Bound several losses as `IsotropicTwin.converse` does, stacked along a first axis, from the same tables.
+
+    At each correlation to the tolerance of `retrieval_converse`.
+    """
     stored = np.asarray(validation.interval("bits", bits, low=0.0, high=1e4), float)
     size = float(validation.interval("log2_size", log2_size, low=1.0, high=1e3, ndim=0))
     # More coordinates carry more information: a bound for n rounded up holds for n. Likewise a weaker pair is a
@@ -304,7 +310,7 @@ def converse_losses(
                 continue
             some = stored.ravel()[open_here]
             found = np.asarray(
-                retrieval_converse(pair, size, loss, bits=some, tolerance=_TOLERANCE).loss
+                retrieval_converse(pair, size, loss, bits=some, tolerance=tolerance).loss
             )
             sum_here[open_here] += joined * found
             # Stronger pairs lose less still.

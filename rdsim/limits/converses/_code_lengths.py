@@ -46,7 +46,7 @@ class _Fineness(NamedTuple):
 
 _FINE: Final = _Fineness(57, 24, 2e-3, 0.25)
 _COARSE: Final = _Fineness(25, 8, 2e-2, 0.5)
-"""Joining so many shares loosens a bound by some 3e-4 (measured)."""
+"""Joining so many shares loosens a bound by some 5e-4 (measured)."""
 COARSELY: Final = 1e-4
 """Tolerance from which on a bound is computed coarsely."""
 _AT_ONCE: Final = 64

@@ -47,7 +47,8 @@ _FINE: Final = 1e-4
 _ROUGH: Final = 1e-3
 """Tolerances in loss of the single-letter curve."""
 _MOST_LETTERS: Final = 5
-"""Letters of query or item up to which the single-letter curve is used: of six letters a slope takes half a minute."""
+"""Letters of query or item up to which the single-letter curve is used: of six letters it takes two seconds for random
+sources, but more than a minute for a symmetric one."""
 _NO_BITS: Final = 1e-300  # of which half is still a number
 _MOST_LINES: Final = 13
 """Lines that are chosen at shares which divide the reward evenly."""
