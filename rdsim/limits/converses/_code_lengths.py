@@ -53,15 +53,11 @@ _AT_ONCE: Final = 64
 """Number of tents that are halved together."""
 _ROUNDS: Final = 40
 """Times that tents are halved at most: a cell then has 2^-40 of its first width."""
-_LIGHT: Final = 0.01
-"""Shares that have a smaller fraction of all weight are joined with their neighbours while mixtures are searched."""
-_FEW: Final = 80
-"""Number of shares, about, that are left for the first search."""
 _MOST: Final = 600
 """Number of shares, at most about, of which a bound is certified; near correlation one more would be told apart."""
 _TRIED: Final = 2, 8
 """Every second length above R, and every eighth below, makes the pairs among which the best mixture is first sought."""
-_STEP: Final = 0.15
+_STEP: Final = 0.1
 """Step of the grid of ln gamma on which mixtures are sought."""
 _LOWEST: Final = -10.0
 """Its least value: so small a threshold adds 5e-5 to the recall at most."""
@@ -101,11 +97,6 @@ class Codewords:
         """Join shares, but none that a codeword tells from one another unless there were too many."""
         fine, nats = fineness(tolerance), float(np.ptp(recalls.log_t))
         return recalls.joined(fine.light, max(fine.width * self._steep(bits), nats / _MOST))
-
-    def thinned(self, recalls: Recalls, bits: float) -> Recalls:
-        """Take few shares for all, while mixtures are searched."""
-        nats = float(np.ptp(recalls.log_t))
-        return recalls.thinned(light=_LIGHT, width=max(self._steep(bits), nats / _FEW))
 
     def _steep(self, bits: float) -> float:
         """Nats of t within which the recall rises: sigma around the list's edge a, which is about b."""
@@ -153,7 +144,7 @@ class CodeLengths:
         allowed = self.tolerance * best / 3
         mixture = Mixture(np.zeros(0), np.zeros(0))
         for _ in range(_SEARCHES):
-            mixture = self._best_mixture(self.codewords.thinned(recalls, self.bits), mixture)
+            mixture = self._best_mixture(recalls, mixture)
             log_gamma = self._thresholds(recalls, mixture)
             given = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
             before = self._roughly(log_gamma, recalls.weight)

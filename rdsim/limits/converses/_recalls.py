@@ -58,23 +58,14 @@ class Recalls:
         there = self.weight > 0
         if not there.any():
             return self
-        some = Recalls(self.log_t[there], self.weight[there])
-        first, total = some._groups(light, width)
-        mean = np.logaddexp.reduceat(some.log_t + np.log(some.weight), first) - np.log(total)
-        return Recalls(np.minimum(mean, 0.0), total)
-
-    def thinned(self, light: float, width: float) -> "Recalls":
-        """Replace neighbouring shares by the one amid them: no bound, but nearer to the mean recall."""
-        first, total = self._groups(light, width)
-        return Recalls(np.add.reduceat(self.weight * self.log_t, first) / total, total)
-
-    def _groups(self, light: float, width: float) -> tuple[NDArray[np.intp], Reals]:
-        """Return where groups of neighbouring shares begin, and their weights."""
-        part = np.floor((np.cumsum(self.weight) - self.weight) / (light * self.weight.sum()))
-        near = np.floor(self.log_t / width)
+        log_t, weight = self.log_t[there], self.weight[there]
+        part = np.floor((np.cumsum(weight) - weight) / (light * weight.sum()))
+        near = np.floor(log_t / width)
         new = (np.diff(part, prepend=-1.0) > 0) | (np.diff(near, prepend=1.0) != 0)
         first = np.flatnonzero(new)
-        return first, np.add.reduceat(self.weight, first)
+        total = np.add.reduceat(weight, first)
+        mean = np.logaddexp.reduceat(log_t + np.log(weight), first) - np.log(total)
+        return Recalls(np.minimum(mean, 0.0), total)
 
 
 def ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
