@@ -53,6 +53,9 @@ _AT_ONCE: Final = 64
 """Number of tents that are halved together."""
 _ROUNDS: Final = 40
 """Times that tents are halved at most: a cell then has 2^-40 of its first width."""
+_MOST_LENGTHS: Final = 500
+"""Lengths from which on none are added. At the best thresholds many lengths may be worth the same, and all cells between them
+would have to be halved: a bound is then looser by up to 1e-5, not by its tolerance."""
 _MOST: Final = 600
 """Number of shares, at most about, of which a bound is certified; near correlation one more would be told apart."""
 _TRIED: Final = 2, 8
@@ -149,8 +152,9 @@ class CodeLengths:
             given = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
             before = self._roughly(log_gamma, recalls.weight)
             bound = self.certified(log_gamma, recalls.weight, allowed)[0]
+            done = given + bound >= best or bound - before <= 2 * allowed
             best = min(best, given + bound)
-            if bound - before <= 2 * allowed:
+            if done:
                 break
         return best
 
@@ -280,7 +284,7 @@ class CodeLengths:
             order = np.argsort(r, kind="stable")
             found, through = self._hull(r[order], np.append(rows.worth, height)[order])
             upper = min(upper, found)
-            if upper - lower <= tolerance or lower > most:
+            if upper - lower <= tolerance or lower > most or rows.r.size >= _MOST_LENGTHS:
                 break
             by_tent = np.empty(r.size)
             by_tent[order] = through
