@@ -273,7 +273,7 @@ class CodeLengths:
     ) -> tuple[float, float]:
         """Bound the hull over all lengths, from above, and from below, by the lengths that are there.
 
-        To a tolerance, or until the hull is known to lie above `most`.
+        To a tolerance, until the hull is known to lie above `most`, or, where nothing is to be passed, for so many lengths.
         """
         rows = self._rows(log_gamma, weight)
         upper, added = math.inf, []
@@ -284,7 +284,9 @@ class CodeLengths:
             order = np.argsort(r, kind="stable")
             found, through = self._hull(r[order], np.append(rows.worth, height)[order])
             upper = min(upper, found)
-            if upper - lower <= tolerance or lower > most or rows.r.size >= _MOST_LENGTHS:
+            if upper - lower <= tolerance or lower > most:
+                break
+            if most == math.inf and rows.r.size >= _MOST_LENGTHS:
                 break
             by_tent = np.empty(r.size)
             by_tent[order] = through
