@@ -307,8 +307,8 @@ def test_C27_a_bound_of_a_larger_tolerance_is_the_looser_one(
         made(words, bits, fixed=fixed, tolerance=one).least(words.joined(shares, bits, one))
         for one in (1e-6, tolerance)
     )
-    # Either is certified; the search of the fine one ends within 3e-4 of the least.
-    assert fine - 3e-4 <= coarse <= fine + 2 * tolerance + 5e-4
+    # Either is certified; the search of the fine one ends within 5e-4 of the least.
+    assert fine - 5e-4 <= coarse <= fine + 2 * tolerance + 5e-4
 
 
 @pytest.mark.parametrize(

@@ -240,13 +240,13 @@ def test_several_databases_at_once_have_the_digits_of_each(source, options):
 )
 @pytest.mark.parametrize("loss", ["error", "reciprocal_rank"])
 def test_a_tolerance_loosens_bounds_by_as_much(source, options, loss):
-    """Never beyond the fine bound, and below it by a few times the tolerance: tilted ones are the loosest."""
+    """Not beyond the fine bound, which its search finds to within 5e-4, and below it by a few times the tolerance at most."""
     bits = np.array([1.0, 4.0, 10.0])
     fine, coarse = (
         np.asarray(retrieval_converse(source, 9.0, loss, bits=bits, **options, **more).loss)
         for more in ({}, {"tolerance": 1e-3})
     )
-    assert (coarse <= fine + 1e-4).all()
+    assert (coarse <= fine + 5e-4).all()
     assert (coarse >= fine - 4e-3).all()
 
 
