@@ -114,7 +114,12 @@ def implicit_root(
 def with_derivatives_of(
     value: Float[Array, "..."], smooth: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """Return the value with the derivatives of a smooth expression that equals it up to rounding."""
+    """Return the value with the derivatives of a smooth expression.
+
+    The expression equals it up to rounding, or stands in for it where a gradient is taken straight through a
+    rounding. The difference, which is zero, is taken first: value + smooth - smooth would leave the rounding of the
+    sum in the value.
+    """
     finite = jnp.isfinite(smooth)
     smooth = jnp.where(finite, smooth, 0.0)
     return jax.lax.stop_gradient(value) + (smooth - jax.lax.stop_gradient(smooth))

@@ -85,6 +85,31 @@ def test_the_value_stays_and_the_derivatives_are_those_of_the_other():
     assert jax.grad(jax.grad(rounded))(1.6) == 2.0
     infinite = jnp.asarray(jnp.inf)
     assert transformations.with_derivatives_of(infinite, infinite) == jnp.inf
+    stretched = jax.grad(
+        lambda x: jnp.sum(transformations.with_derivatives_of(jnp.arange(3.0), 2.0 * x))
+    )
+    assert stretched(1.0) == 6.0
+
+
+def test_of_the_value_no_digit_is_lost_in_compiled_code():
+    levels = 2 * jax.random.bernoulli(jax.random.key(0), shape=(1000,)).astype(jnp.float32) / 3
+
+    @jax.jit
+    def passed(x, y):
+        return transformations.with_derivatives_of(levels, 100 * x * y)
+
+    points = jax.random.normal(jax.random.key(1), (2, 1000), jnp.float32)
+    np.testing.assert_array_equal(passed(*points), levels)
+    (value, change) = jax.jvp(passed, tuple(points), (jnp.ones(1000, jnp.float32),) * 2)
+    np.testing.assert_array_equal(value, levels)
+    np.testing.assert_allclose(change, 100 * points.sum(axis=0), rtol=1e-5, atol=1e-4)
+
+
+def test_an_expression_that_is_not_finite_changes_nothing():
+    def beside_a_pole(x):
+        return transformations.with_derivatives_of(jnp.ones(()), 1 / x)
+
+    assert jax.jvp(beside_a_pole, (0.0,), (1.0,)) == (1.0, 0.0)
 
 
 def test_the_least_is_taken_by_its_place():

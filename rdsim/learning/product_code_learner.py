@@ -21,6 +21,7 @@ from jaxtyping import Array, Key
 
 from rdsim.information import log_share
 from rdsim.learning.training.learner import LossAndRecord
+from rdsim.transformations import with_derivatives_of
 
 GROUP_BITS: Final = 4
 """Bits of a full codebook; the last one of a code may be smaller."""
@@ -117,7 +118,7 @@ class ProductCodeLearner:
         noisy = logits + jax.random.gumbel(draw, logits.shape, jnp.float32)
         soft = jax.nn.softmax(noisy / temperature)
         hard = jax.nn.one_hot(jnp.argmax(noisy, axis=-1), self.codewords, dtype=jnp.float32)
-        codewords = hard + soft - jax.lax.stop_gradient(soft)
+        codewords = with_derivatives_of(hard, soft)
         scores = jnp.einsum("qgw,mgw->qm", model.tables(queries), codewords)
         size = queries.shape[0]
         nats = log_share(scores, jnp.diagonal(scores)) + math.log(size)

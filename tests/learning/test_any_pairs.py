@@ -160,6 +160,18 @@ def test_digits_of_learned_quantizers_are_what_the_network_reads_back(seed, book
         np.testing.assert_array_equal(stored, nearest)
 
 
+def test_what_is_read_back_of_residuals_are_codewords_to_the_last_digit():
+    model = QuantizedEncoder(
+        kind="residual", stages=2, levels=4, query_size=2, item_size=2, hidden=(4,), dimension=5,
+        rngs=nnx.Rngs(3),
+    )  # fmt: skip
+    books = np.asarray(model.codebooks[...])
+    z = np.random.default_rng(0).normal(size=(100, 5))
+    read = nnx.jit(QuantizedEncoder.read_back)(model, jnp.asarray(z, jnp.float32), 1)
+    (stored,) = StageDigits(books.astype(float)[:1], 1, 4).digits(z).T
+    np.testing.assert_array_equal(read, books[0][stored])
+
+
 @given(st.lists(st.lists(st.integers(-2, 2), min_size=5, max_size=5), min_size=2, max_size=2))
 def test_ranks_are_fused_by_their_formulas(rows):
     scores = np.array(rows, float)

@@ -28,6 +28,7 @@ from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import MLP, architecture
 from rdsim.learning.training.schedule import Schedule
 from rdsim.number_types import ArrayLike
+from rdsim.transformations import with_derivatives_of
 
 
 @jax.custom_vjp
@@ -141,7 +142,7 @@ class AdversarialLearner:
         contrast = info_nce_loss(model.scores(queries, items))
         rising = setting * jnp.tanh(5.0 * progress)  # the rise of Ganin et al. (2016)
         game, accuracy = model.discriminate(queries, items, rising)
-        return contrast + game - jax.lax.stop_gradient(game), {
+        return with_derivatives_of(contrast, contrast + game), {
             "accuracy": accuracy,
             "information": (jnp.log(items.shape[0]) - contrast) / LN2,
         }

@@ -35,7 +35,7 @@ from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.schedule import Schedule
 from rdsim.number_types import ArrayLike
 from rdsim.simulation.coded_items import Decoder
-from rdsim.transformations import on_host
+from rdsim.transformations import on_host, with_derivatives_of
 
 SUPERVISION: Final = ("pairs", "classes", "both")
 """What a hash is trained by."""
@@ -50,7 +50,7 @@ _WIDTH: Final = 8
 
 def straight_through_sign(values: Float[Array, "..."]) -> Float[Array, "..."]:
     """Take signs in {-1, 1} whose gradient is that of the values."""
-    return values + jax.lax.stop_gradient(jnp.where(values > 0, 1.0, -1.0) - values)
+    return with_derivatives_of(jnp.where(values > 0, 1.0, -1.0).astype(values.dtype), values)
 
 
 def log_collisions(codewords: Float[Array, "n e"], bits: Any) -> Float[Array, ""]:
@@ -80,7 +80,7 @@ def log_collisions(codewords: Float[Array, "n e"], bits: Any) -> Float[Array, ""
     # n * n * B numbers is held.
     square = jnp.sum(codewords**2, axis=1)
     slope = rho / (1 - rho**2) * (agree - 0.5 * rho * (square[:, None] + square))
-    logs = value + slope - jax.lax.stop_gradient(slope)
+    logs = with_derivatives_of(value, slope)
     others = 1.0 - jnp.eye(number, dtype=codewords.dtype)
     return jnp.log(1 / number + jnp.sum(others * jnp.exp(logs)) / (number * (number - 1)))
 

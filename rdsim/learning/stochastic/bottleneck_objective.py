@@ -36,6 +36,7 @@ from rdsim import validation
 from rdsim.information import LN2
 from rdsim.learning.stochastic.neural_code import SCORES, NeuralCode
 from rdsim.learning.training.learner import LossAndRecord
+from rdsim.transformations import with_derivatives_of
 
 RELAXATIONS: Final = ("exact", "gumbel", "straight_through")
 
@@ -199,5 +200,4 @@ class StochasticCodeLearner:
         if self.relaxation != "straight_through":
             return soft
         hard = jax.nn.one_hot(jnp.argmax(noisy, axis=-1), soft.shape[-1], dtype=jnp.float32)
-        # The difference is taken first: hard + soft - soft would leave rounding in the draw.
-        return hard + (soft - jax.lax.stop_gradient(soft))
+        return with_derivatives_of(hard, soft)

@@ -31,6 +31,7 @@ from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss_kernel
 from rdsim.ranking.score_order import dense_ranks
 from rdsim.sources.tables import DiscreteSource
+from rdsim.transformations import with_derivatives_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,10 +82,10 @@ class RetrievalCodeLearner:
         through = jax.lax.stop_gradient(joint @ channel)
         log_posterior = jax.nn.log_softmax(jax.lax.stop_gradient(log_prior) + below_largest(scores))
         surprise = -jnp.sum(through * log_posterior) / LN2
-        # Of value zero: it moves the query encoder only.
-        decoder = surprise - jax.lax.stop_gradient(surprise)
+        # The surprise moves the query encoder only, and adds nothing to the value.
+        loss = with_derivatives_of(value, value + surprise)
         numbers = {"rate": rate, "loss": lost, "decoder_loss": surprise}
-        return (value + decoder).astype(jnp.float32), numbers
+        return loss.astype(jnp.float32), numbers
 
 
 def whole_source(key: Key[Array, ""], data: DiscreteSource) -> DiscreteSource:  # noqa: ARG001

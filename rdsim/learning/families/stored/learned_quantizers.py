@@ -34,6 +34,7 @@ from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.schedule import Schedule
 from rdsim.number_types import ArrayLike
 from rdsim.simulation.coded_items import Decoder
+from rdsim.transformations import with_derivatives_of
 
 KINDS: Final = ("residual", "finite scalar")
 _STAGE_BITS: Final = {"residual": 6, "finite scalar": 2}
@@ -103,8 +104,7 @@ class QuantizedEncoder(DualEncoder):
             bounded = jnp.tanh(embeddings)
             steps = self.levels - 1
             rounded = 2 * jnp.round((bounded + 1) / 2 * steps) / steps - 1
-            passed = bounded + jax.lax.stop_gradient(rounded - bounded)
-            return jnp.where(used, passed, 0.0)
+            return jnp.where(used, with_derivatives_of(rounded, bounded), 0.0)
         books = self.codebooks[...]
         keep = (jnp.arange(books.shape[0]) < stages).astype(books.dtype)
 
@@ -114,7 +114,7 @@ class QuantizedEncoder(DualEncoder):
             scale = _SHARPNESS / jax.lax.stop_gradient(jnp.mean(distance))
             soft = jax.nn.softmax(-scale * distance, axis=-1) @ book
             hard = book[jnp.argmin(distance, axis=-1)]
-            return read + used * (soft + jax.lax.stop_gradient(hard - soft)), None
+            return read + used * with_derivatives_of(hard, soft), None
 
         return jax.lax.scan(stage, jnp.zeros_like(embeddings), (books, keep))[0]
 
