@@ -203,7 +203,7 @@ class Fold:
     def _rescored(
         self, space: Space, features: np.ndarray, stored: Stored, found: Any
     ) -> dict[str, Any]:
-        """Rank the first candidates of a code again, in the space of the reference."""
+        """Rank the first candidates of a code again by the vectors uncompressed, in the space in which codes work."""
         began = time.perf_counter()
         chosen_items = candidates(features, stored, self.plan.rescore)
         ranks = rescored(
@@ -261,9 +261,7 @@ class Fold:
             numbers |= {"bits": code.bits, "train": seconds, "encode": encoding}
             found |= {f"{field}-{number}": np.asarray(value) for field, value in numbers.items()}
             if self.plan.rescore:
-                again = numbers | self._rescored(
-                    given.plain or given.space, features, stored, numbers
-                )
+                again = numbers | self._rescored(given.space, features, stored, numbers)
                 found |= {f"{field}-again{number}": np.asarray(v) for field, v in again.items()}
         return found
 

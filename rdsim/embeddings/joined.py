@@ -53,8 +53,7 @@ def joined_report(
     )
     kinds = [by_fold[0][name].kind for name in lines]
     spaces = [by_fold[0][name].space.replace("chosen", first.chosen) for name in lines]
-    wanted = "as given" if "as given" in spaces else first.chosen
-    reference = next(i for i, name in enumerate(lines) if name[0] == wanted)
+    reference = next(i for i, name in enumerate(lines) if name[0] == first.chosen)
     quality = [means(value, groups, confidence) for value in values]
     ratio = [kept(value, values[reference], groups, confidence) for value in values]
 

@@ -64,7 +64,7 @@ def measure_embeddings(
         learned: bits at which to train the learned code too; it takes minutes.
         own: a code of one's own, for all items of the task.
         rescore: N; if it is not 0, every code has a further line, of kind "rescored", for which the N
-            items that it ranks first are ranked again by the uncompressed vectors.
+            items that it ranks first are ranked again by the uncompressed vectors, in the space in which codes work.
         held_out: fraction of the groups that are ranked.
         folds: number of parts, each ranked by codes fitted to the others, in the place of `held_out`.
         fit: pairs to fit to, in the place of both; then the whole task is ranked, as published protocols have it.

@@ -63,8 +63,8 @@ class EmbeddingReport:
         code_bits: entropy of the stored codes, bits, shape (L,): what an entropy coder would need.
         quality: shape (L, 5), intervals over groups of queries.
         kept: quality by that of the line `reference`, shape (L, 5).
-        reference: number of the uncompressed line that `kept` refers to: as given, where queries and items
-            have equal dimensions, and the chosen space otherwise.
+        reference: number of the line that is called uncompressed, and that `kept` refers to: the vectors in the
+            chosen space.
         train_seconds: shape (L,).
         encode_seconds: of all items, shape (L,).
         search_seconds: of scoring all items for all queries here, shape (L,).

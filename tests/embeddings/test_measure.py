@@ -224,7 +224,7 @@ def test_streaming_and_dense_agree_on_the_uncompressed(report, task):
     scores = x @ y.T
     own = np.take_along_axis(scores, part.ranked.targets.item[:, None], axis=1)
     np.testing.assert_array_equal(
-        report.ahead[report.reference], (scores > own + 1e-12).sum(axis=1)
+        report.ahead[report.lines.index("as given")], (scores > own + 1e-12).sum(axis=1)
     )
 
 
@@ -292,7 +292,8 @@ def test_a_given_split_ranks_all_items_and_folds_rank_each_once(task):
     rest = retrieval_task(*planted(120, seed=9))
     found = measure_embeddings(KEY, task, (4,), systems=("ITQ",), fit=rest)
     assert found.database == len(found.group) == 200
-    np.testing.assert_array_equal(found.quality.value[found.reference], found.whole.quality.value)
+    given = found.lines.index("as given")
+    np.testing.assert_array_equal(found.quality.value[given], found.whole.quality.value)
     assert "none of the items that are ranked" in found.report()
     with pytest.raises(
         ValueError, match="folds must be None where pairs to fit to are given, got 4"
@@ -329,6 +330,27 @@ def test_of_spaces_that_are_about_as_good_the_simplest_is_chosen():
     assert simplest(once, np.arange(100), [0, 1]) == 1
     assert simplest(np.repeat(once, 4, axis=1), np.repeat(np.arange(100), 4), [0, 1]) == 1
     assert simplest(once, np.arange(100) // 20, [0, 1]) == 0
+
+
+def test_uncompressed_is_the_space_in_which_codes_work_in_tables_and_figures():
+    """Coordinates of the queries in another order: as given, pairs rank as by chance; canonical variables find them."""
+    x, y = planted(400)
+    found = measure_embeddings(
+        KEY, retrieval_task(x[:, ::-1], y), (8,), systems=("rotated PQ", "float16"), rescore=160
+    )
+    mrr, given = found.values("mrr"), found.lines.index("as given")
+    assert found.chosen_space == found.lines[found.reference] == "canonical"
+    assert mrr[given] < 0.1 < 0.4 < mrr[found.reference]
+    np.testing.assert_allclose(found.kept.value[:, 0], mrr / mrr[found.reference], rtol=1e-12)
+    code = found.lines.index("rotated PQ, rescored 160")
+    np.testing.assert_array_equal(found.ahead[code], found.ahead[found.reference])
+    levels = [
+        line.get_ydata()[0]
+        for line in found.plot().axes[0].lines
+        if len(set(line.get_ydata())) == 1 and len(line.get_ydata()) == 2
+    ]
+    for share in (0.9, 0.95, 0.99, 1.0):
+        assert share * mrr[found.reference] in levels
 
 
 def test_rescoring_as_many_items_as_there_are_is_the_uncompressed(task):

@@ -15,8 +15,8 @@ NOTE: Final = (
     "(queries that share an item are in one group), for this database and these fitted codes; ties count as their "
     "average. Bits are those stored for an item; “entropy” is that of the codes among these items, at most log2 of their number: where all codes differ it does not say what a "
     "coder would save. Queries are stored nowhere and keep their full "
-    "precision, except in lines that say Hamming. “kept” is the MRR divided by that of the uncompressed vectors as "
-    "given. Times are those of this machine, for all items and all queries together. Spaces: “as given”; “centred”, "
+    "precision, except in lines that say Hamming. “kept” is the MRR divided by that of the uncompressed vectors in "
+    "the space in which codes work, which is also what is called uncompressed elsewhere. Times are those of this machine, for all items and all queries together. Spaces: “as given”; “centred”, "
     "where queries and items each lose their mean; “canonical”, linear maps of queries and of items, fitted to pairs, "
     "whose coordinates are correlated in pairs alone; “shared canonical”, the same with one set of axes for both."
 )
@@ -49,8 +49,9 @@ _MOVED: Final = 0.1
 def sentences(found: EmbeddingReport) -> list[str]:
     """Say in three sentences what was found, and then what to do."""
     mrr, plain = found.values("mrr"), found.reference
+    space = "" if found.lines[plain] == "as given" else f" in the space “{found.lines[plain]}”"
     said = [
-        f"Uncompressed, at {found.bits[plain]:,} bits per item, {len(found.group):,} queries find their targets "
+        f"Uncompressed{space}, at {found.bits[plain]:,} bits per item, {len(found.group):,} queries find their targets "
         f"among {found.database:,} items with a mean reciprocal rank (MRR) of {mrr[plain]:.3f} "
         f"[{found.quality.lower[plain, 0]:.3f}, {found.quality.upper[plain, 0]:.3f}]."
     ]
@@ -60,7 +61,7 @@ def sentences(found: EmbeddingReport) -> list[str]:
     else:
         said.append(
             f"The smallest measured code that keeps 95 % of it is “{found.lines[line]}” at {found.bits[line]} bits "
-            f"per item, {found.bits[plain] / found.bits[line]:.0f} times fewer; {_keeps(found, line)}."
+            f"per item, {found.bits[plain] / found.bits[line]:.0f} times fewer; it has {found.kept.value[line, 0]:.1%} of it."
         )
     proved, twin = found.bits_by_proof(0.95, systems="one codebook"), _gaussian(found)
     limit = (
@@ -78,37 +79,27 @@ def sentences(found: EmbeddingReport) -> list[str]:
     return said
 
 
-def _keeps(found: EmbeddingReport, line: int) -> str:
-    share = found.kept.value[line, 0]
-    if share <= 1:
-        return f"it keeps {share:.1%}"
-    return (
-        f"it even has {share:.1%} of it, since it compares items in the space “{found.spaces[line]}”, which was "
-        "fitted to pairs, and not as the vectors are given"
-        if found.spaces[line] != "as given"
-        else f"it has {share:.1%} of it"
-    )
-
-
 def advice(found: EmbeddingReport) -> str:
     """Say what to store."""
     line, twin, mrr = found.line_for(0.95), _gaussian(found), found.values("mrr")
-    spaces = [i for i, kind in enumerate(found.kinds) if kind == "space"]
-    best = max(spaces, key=lambda i: mrr[i])
-    said, wanted, kept = [], 0.95 * float(mrr[found.reference]), ""
+    plain, said = found.reference, []
+    spaces = {found.lines[i]: i for i, kind in enumerate(found.kinds) if kind == "space"}
+    if found.lines[plain] != "as given":
+        given = f", and {mrr[spaces['as given']]:.3f} as given" if "as given" in spaces else ""
+        said.append(
+            f"Compare vectors in the space “{found.lines[plain]}”, in which they have an MRR of {mrr[plain]:.3f} "
+            f"uncompressed{given}."
+        )
+    best = max(spaces.values(), key=lambda i: mrr[i])
     if found.kept.lower[best, 0] > 1:
         said.append(
-            f"Compare vectors in the space “{found.lines[best]}”, in which they have an MRR of "
-            f"{mrr[best]:.3f} uncompressed."
+            f"Fit codes in the space “{found.lines[best]}” too: there, the vectors have an MRR of {mrr[best]:.3f}."
         )
-        enough = [int(i) for i in found.pareto() if mrr[i] >= 0.95 * mrr[best]]
-        if enough and enough[0] != line:
-            line, wanted, kept = enough[0], 0.95 * float(mrr[best]), ", which keeps 95 % of that"
     if line is None:
         said.append("Keep the vectors, or rank the first candidates of a code again by them.")
         return " ".join(said)
-    said.append(f"Store {found.bits[line]} bits per item with “{found.lines[line]}”{kept}.")
-    needed = None if twin is None else twin.bits_for(wanted)
+    said.append(f"Store {found.bits[line]} bits per item with “{found.lines[line]}”.")
+    needed = None if twin is None else twin.bits_for(0.95 * float(mrr[plain]))
     if needed is not None and twin is not None and not twin.refuted_by(found).size:
         ratio = found.bits[line] / needed
         if ratio > _FAR:
