@@ -1,4 +1,4 @@
-"""Left halves of handwritten digits as queries for their right halves, beside the rank converse."""
+"""Left halves of handwritten digits as queries for their right halves, beside the rank converse and predictions of them."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,9 @@ import jax
 import xarray
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
-from experiments.shared import embedding_checks, pictures
+from experiments.shared import embedding_checks, pictures, predictions
 
-CLAIMS = ("C4", "C27")
+CLAIMS = ("C1", "C4", "C27", "C29")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Config:
     """Bits of the learned code; none by default, for it takes minutes."""
 
 
-SMOKE = Config(bits=(2, 8), pairs=300)
+SMOKE = Config(bits=(2, 16), pairs=800)
 QUICK = Config()
 FULL = Config(bits=(2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128), learned=(2, 4, 8, 16))
 
@@ -47,5 +47,5 @@ def run(
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Check that no system beats the converse, or that at the entropy of what it stores."""
-    return embedding_checks.checks(dataset)
+    """Check that no system beats the converse, or that at the entropy of what it stores, and what was predicted."""
+    return embedding_checks.checks(dataset) + predictions.checks(dataset)

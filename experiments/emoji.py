@@ -1,4 +1,4 @@
-"""Names as queries for pictures of emoji that the encoders never saw, beside the converse."""
+"""Names as queries for pictures of emoji that the encoders never saw, beside the converse and predictions of them."""
 
 import dataclasses
 import functools
@@ -16,12 +16,12 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from experiments.runner import Check, Checkpoint, without_checkpoint
-from experiments.shared import embedding_checks, pictures
+from experiments.shared import embedding_checks, pictures, predictions
 from experiments.shared.ngrams import hashed_ngrams
 from rdsim.learning import Schedule, train
 from rdsim.learning.training.batches import RowBatch
 
-CLAIMS = ("C4", "C27")
+CLAIMS = ("C1", "C4", "C27", "C29")
 PRESETS = ("full",)
 """It takes minutes, and needs a font that not every machine has."""
 
@@ -48,7 +48,7 @@ class Config:
     """Bits of the learned code, trained on half of the emoji new to the encoders."""
 
 
-SMOKE = Config(bits=(2, 8), features=128, dimension=8, encoder_steps=4)
+SMOKE = Config(bits=(2, 16), features=128, dimension=8, encoder_steps=4)
 QUICK = Config(encoder_steps=300)
 FULL = Config(learned=(2, 8, 32))
 
@@ -197,5 +197,5 @@ def encoders(
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """Check that no system beats the converse, or that at the entropy of what it stores."""
-    return embedding_checks.checks(dataset)
+    """Check that no system beats the converse, or that at the entropy of what it stores, and what was predicted."""
+    return embedding_checks.checks(dataset) + predictions.checks(dataset)

@@ -1,6 +1,8 @@
 """Stamps: quality against bits under the converse, and against the size of the database, for every pair."""
 
+import math
 from itertools import chain
+from typing import Final
 
 import numpy as np
 import xarray
@@ -10,13 +12,15 @@ from matplotlib.figure import Figure
 from rdsim.plotting import style
 
 CAPTION = (
-    "Stamps of Tux Paint: pictures, texts in several languages, or two of them together, as queries for a text. "
-    "Spaces and codes were fitted to one half of the stamps, the other half is ranked. Above: MRR against the "
-    "bits stored per item, under the converse for any code and any data (C4), which says nothing where it is one; "
-    "dotted: items stored whole. Below: MRR against the number of items. Points: measured; line and band: "
+    "Stamps of Tux Paint: pictures, texts in several languages, two of them together, or recordings of the texts, as "
+    "queries for a text or a picture. Spaces and codes were fitted to one half of the stamps, the other half is ranked. "
+    "Upper panel of a pair: MRR against the bits stored per item, under the converse for any code and any data (C4), which "
+    "says nothing where it is one; dotted: items stored whole. Lower panel: MRR against the number of items. Points: measured; line and band: "
     "predicted from a quarter of the items (C1), means over the quarters. All are means over the random halves; "
     "bars are two standard errors over the queries of one."
 )
+
+_COLUMNS: Final = 4
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
@@ -24,22 +28,29 @@ def draw(dataset: xarray.Dataset) -> Figure:
     if "skipped" in dataset.attrs:
         return style.skipped()
     pairs = dataset.pair.values
-    figure, axes = style.panels(2, len(pairs), width=style.DOUBLE, height=3.9)
+    blocks = math.ceil(len(pairs) / _COLUMNS)
+    figure, axes = style.panels(2 * blocks, _COLUMNS, width=style.DOUBLE, height=3.7 * blocks)
     # The converse leaves the panel: beside all of it, what the codes reach would lie on the axis.
     highest = 1.15 * float(dataset.measured.max())
-    for column, pair in enumerate(pairs):
-        part = dataset.sel(pair=pair).mean("split")
-        _rate(axes[0, column], part, highest)
-        _size(axes[1, column], part, highest)
-        axes[0, column].set_title(str(pair).replace(" → ", "\n→ "))
-        if column:
-            for axis in axes[:, column]:
+    for place in range(blocks * _COLUMNS):
+        block, column = divmod(place, _COLUMNS)
+        rate, size = axes[2 * block : 2 * block + 2, column]
+        if place >= len(pairs):
+            for axis in (rate, size):
+                axis.set_axis_off()
+            continue
+        part = dataset.isel(pair=place).mean("split")
+        _rate(rate, part, highest)
+        _size(size, part, highest)
+        rate.set_title(str(pairs[place]).replace(" → ", "\n→ "))
+        rate.set_xlabel("bits per item")
+        size.set_xlabel("log₂ M [bits]")
+        for axis in (rate, size):
+            if column:
                 axis.set_yticklabels([])
-    for axis in axes[:, 0]:
-        axis.set_ylabel("MRR")
-    axes[0, 2].set_xlabel("bits per item")
-    axes[1, 2].set_xlabel("database size log₂ M [bits]")
-    drawn = [axis.get_legend_handles_labels() for axis in axes[:, 0]]
+            else:
+                axis.set_ylabel("MRR")
+    drawn = [axis.get_legend_handles_labels() for axis in axes[:2, 0]]
     handles, labels = (list(chain(*parts)) for parts in zip(*drawn, strict=True))
     figure.legend(handles, labels, loc="outside lower center", ncols=5)
     return figure
@@ -70,6 +81,8 @@ def _size(axis: Axes, part: xarray.Dataset, highest: float) -> None:
     size = mean.predicted_log2_size
     axis.fill_between(size, mean.lower, mean.upper, color=style.COLORS[2], alpha=0.25, linewidth=0)
     axis.plot(size, mean.value, color=style.COLORS[2], label="predicted, with band")
-    axis.plot(mean.log2_size, mean.measured, "o", color="black", markersize=3, label="measured")
+    axis.plot(
+        mean.measured_log2_size, mean.measured, "o", color="black", markersize=3, label="measured"
+    )
     axis.axvline(np.log2(part.attrs["part"]), color="#777777", linestyle=":", linewidth=1)
     axis.set_ylim(0, highest)

@@ -6,21 +6,40 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner.claims import Check
+from experiments.runner import Check, Checkpoint
+from experiments.shared import predictions
 from rdsim import limits
-from rdsim.embeddings import measure_embeddings, retrieval_task
+from rdsim.embeddings import measure_embeddings, retrieval_task, split_task
 
 OWN = ("transform code", "rotated PQ", "ITQ", "hyperplane hash", "signs")
 """Codes of the project, so that a study needs no other library."""
 
 
 def measured(
-    key: jax.Array, queries: Any, items: Any, bits: tuple[int, ...], **options: Any
+    key: jax.Array,
+    queries: Any,
+    items: Any,
+    bits: tuple[int, ...],
+    *,
+    held_out: float,
+    checkpoint: Checkpoint,
+    learned: tuple[int, ...],
 ) -> xarray.Dataset:
-    """Measure the project's codes on pairs; times of training are no result and left out."""
-    task = retrieval_task(queries, items)
-    found = measure_embeddings(key, task, bits, systems=OWN, **options).to_xarray()
-    return found.drop_vars(["train_seconds", "encode_seconds", "search_seconds"])
+    """Measure the project's codes on pairs, and predict them from quarters; times of training are no result."""
+    split_key, key = jax.random.split(key)
+    (split,) = split_task(split_key, retrieval_task(queries, items), held_out=held_out)
+    report = measure_embeddings(
+        key,
+        split.ranked,
+        bits,
+        systems=OWN,
+        learned=learned,
+        fit=split.fit,
+        checkpoint=checkpoint,
+    )
+    found = report.to_xarray().drop_vars(["train_seconds", "encode_seconds", "search_seconds"])
+    parts = checkpoint("predictions", predictions.predictions, key, split.fit, split.ranked, report)
+    return found.merge(predictions.labelled(parts, report))
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:

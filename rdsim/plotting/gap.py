@@ -14,8 +14,12 @@ _LOG_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
-    """Draw MRR and recall@10 against bits per item, with intervals over queries."""
-    figure, axes = style.panels(1, 2, width=style.DOUBLE, height=4.4)
+    """Draw MRR and recall@10 against bits per item, with intervals over queries; below, what was predicted, if it was."""
+    predicted = "twin_by_size" in dataset
+    rows = 2 if predicted else 1
+    figure, axes = style.panels(rows, 2, width=style.DOUBLE, height=4.4 + 2.6 * (rows - 1))
+    if predicted:
+        gap_models.predictions(axes[1, 0], axes[1, 1], dataset)
     for axis, metric, name in zip(axes[0], ("mrr", "recall@10"), ("MRR", "recall@10"), strict=True):
         _panel(axis, dataset, metric)
         axis.set_ylabel(name)

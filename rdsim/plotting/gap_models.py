@@ -98,6 +98,36 @@ def sizes(dataset: xarray.Dataset) -> Figure:
     return figure
 
 
+def predictions(by_size: Axes, by_bits: Axes, dataset: xarray.Dataset) -> None:
+    """Draw what a quarter of the items predicts, means over the quarters: against the size, and against bits among all."""
+    mean = dataset.mean("quarter")
+    size = 2.0**mean.predicted_log2_size
+    by_size.fill_between(
+        size, mean.lower, mean.upper, color=style.COLORS[0], alpha=0.2, linewidth=0
+    )
+    by_size.plot(size, mean.value, **style.curve(0), label="from ranks, with band")
+    for place, twin in enumerate(dataset.twin.values):
+        here, look = mean.sel(twin=twin), style.curve(place + 1)
+        by_size.plot(2.0**mean.measured_log2_size, here.twin_by_size, **look, label=f"{twin} twin")
+        by_bits.plot(mean.part_bits, here.twin_by_bits, **look, label=f"{twin} twin, ideal codes")
+    at = 2.0**mean.measured_log2_size.values
+    by_size.plot(at, mean.measured, "o", color="black", markersize=4, label="measured")
+    by_bits.plot(
+        mean.part_bits, mean.best_code, "o", color="black", markersize=4, label="best measured code"
+    )
+    by_size.set(xscale="log", xlim=(at[0] / 1.2, 4 * at[-1]), ylim=(0, None))
+    ticks = [*at, 2 * at[-1], 4 * at[-1]]
+    by_size.set_xticks(ticks, [f"{items:.0f}" for items in ticks])
+    by_size.minorticks_off()
+    by_size.set(xlabel="items in the database", ylabel="MRR", title="predicted from a quarter")
+    by_bits.set_xscale("log", base=2)
+    by_bits.set_xticks(mean.part_bits.values, [f"{bits:.0f}" for bits in mean.part_bits.values])
+    by_bits.minorticks_off()
+    by_bits.set(xlabel="bits stored per item", ylim=(0, None), title="among all, from a quarter")
+    by_size.legend()
+    by_bits.legend()
+
+
 def coordinates(dataset: xarray.Dataset) -> Figure:
     """Draw the correlation of every canonical coordinate, above, and the bits that the transform code gives it, below."""
     figure, axes = style.panels(2, 1, width=WIDTH, height=4.2)

@@ -12,6 +12,8 @@ from experiments.shared.word_vectors import MissingDataError
 from rdsim.files import without_checkpoint
 from rdsim.learning import canonical_correlation_analysis
 
+PICTURE_TO_ENGLISH = "picture → English"
+
 
 def stamp(folder, name, text, *, picture=True):
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +48,9 @@ def test_recordings_are_those_of_the_stamp(tmp_path):
         "en": "frog_desc.ogg",
         "pt_BR": "frog_desc_pt_BR.wav",
     }
+    assert len(stamps.stamps((), tmp_path, spoken=("en", "pt_BR"))) == 1
+    with pytest.raises(MissingDataError):
+        stamps.stamps((), tmp_path, spoken=("en", "es"))
 
 
 def test_a_missing_package_is_named_and_skipped(tmp_path, monkeypatch):
@@ -58,6 +63,14 @@ def test_a_missing_package_is_named_and_skipped(tmp_path, monkeypatch):
     checks = study.checks(dataset)
     assert {check.claim for check in checks} == set(study.CLAIMS)
     assert all("skipped" in check.statement and check.holds for check in checks)
+
+
+def test_pairs_with_recordings_need_their_features():
+    texts = dict.fromkeys(("en", *study.LANGUAGES))
+    silent = study._pairs(texts)
+    assert PICTURE_TO_ENGLISH in silent
+    assert not set(silent) & {*study.READ_OUT, "spoken Spanish → picture"}
+    assert study._pairs(texts | {"spoken es": None, "spoken fr": None}) == study.PAIRS
 
 
 def test_a_picture_is_cut_out_and_keeps_its_shape_on_white(tmp_path):
