@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 import jax
 import numpy as np
 
-from experiments.shared import pictures, word_vectors, wordnet
+from experiments.shared import pictures, stamps, word_vectors, wordnet
 from experiments.shared.ngrams import hashed_ngrams
 from rdsim.cli.messages import CommandError
 from rdsim.sources import GaussianSource, vector_gaussian
@@ -14,8 +14,12 @@ from rdsim.validation import host_generator
 
 SYNTHETIC: Final = ("Gaussian", "bent")
 REAL: Final = ("digits", "emoji", "words")
-_COORDINATES: Final = 32
-"""Principal coordinates of real queries and items that are kept."""
+STAMPS: Final = ("stamps, texts", "stamps, pictures")
+_COORDINATES: Final = 30
+"""Principal coordinates of real queries and items that are kept: as many as halves of digits have."""
+_ALIKE: Final = 448
+"""Most real pairs of a database beside synthetic ones. All sets have as many, so that they share what is compiled, which takes
+longer than training on so few pairs."""
 _PIXELS: Final = 8
 """Side of an emoji, in pixels."""
 _NGRAMS: Final = 256
@@ -73,19 +77,25 @@ def synthetic(
     return Split((x[size:], y[size:]), (x[:size], y[:size]))
 
 
-def real(key: jax.Array, name: str, most: int) -> Split:
-    """Read pairs, keep at most so many of each part, and take their principal coordinates.
+def real(key: jax.Array, name: str, most: int, third: int = 0) -> Split:
+    """Read pairs, keep at most so many of each third, and take their principal coordinates.
 
     Two thirds are learned from, the others are the database. Directions and units are those of the first.
+
+    Args:
+        key: of the order of the pairs.
+        name: of the pairs.
+        most: pairs of a third.
+        third: which one is the database, 0 to 2.
 
     Raises:
         MissingDataError, CommandError: if the data are not on this machine.
 
     """
-    queries, items = {"digits": pictures.digit_halves, "emoji": _emoji, "words": _words}[name]()
+    queries, items = _READERS[name]()
     order = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(len(items))
     size = min(len(items) // 3, most)
-    chosen = order[: 3 * size]
+    chosen = np.roll(order[: 3 * size], -third * size)
     x, y = (_principal(side[chosen], size) for side in (queries, items))
     return Split((x[size:], y[size:]), (x[:size], y[:size]))
 
@@ -115,13 +125,37 @@ def _words() -> tuple[np.ndarray, np.ndarray]:
     return vectors.embed(synonyms[kept]), vectors.embed(definitions[kept])
 
 
+def _stamp_texts() -> tuple[np.ndarray, np.ndarray]:
+    found = stamps.stamps(("es",))
+    vectors = word_vectors.load()
+    spanish, english = ([stamp.texts[name] for stamp in found] for name in ("es", stamps.ENGLISH))
+    return vectors.embed(spanish), vectors.embed(english)
+
+
+def _stamp_pictures() -> tuple[np.ndarray, np.ndarray]:
+    found = stamps.stamps(("es",))
+    shown = stamps.pixels([stamp.picture for stamp in found], 4 * _PIXELS)
+    coarse = shown.reshape(-1, _PIXELS, 4, _PIXELS, 4, 3).mean(axis=(2, 4)) / 255
+    colours = stamps.colour_histograms(shown, 4)
+    texts = word_vectors.load().embed([stamp.texts[stamps.ENGLISH] for stamp in found])
+    return np.hstack([colours, coarse.reshape(len(found), -1)]), texts
+
+
+_READERS: Final = {
+    "digits": pictures.digit_halves,
+    "emoji": _emoji,
+    "words": _words,
+    **dict(zip(STAMPS, (_stamp_texts, _stamp_pictures), strict=True)),
+}
+
+
 def missing(name: str) -> str:
     """Say what the pairs of a name need that is not on this machine; empty if nothing."""
     try:
         if name == "emoji":
             pictures.find_font()
-        if name == "words":
-            _words()
+        if name == "words" or name in STAMPS:
+            _READERS[name]()
     except (CommandError, word_vectors.MissingDataError) as error:
         return str(error)
     return ""
@@ -131,5 +165,5 @@ def known_pairs(key: jax.Array, name: str, config: Any, source: GaussianSource) 
     """Return the pairs of a name, drawn or read."""
     size = 2**config.log2_size
     if name in REAL:
-        return real(key, name, size)
+        return real(key, name, min(size, _ALIKE))
     return synthetic(key, source, config.training, size, config.bend if name == "bent" else 0.0)

@@ -15,7 +15,7 @@ FIELDS: Final = ("mrr", "lower", "upper", "variance")
 _EVALUATE_EVERY: Final = 10
 """Steps. Networks learn a thousand real pairs by heart within twenty steps: evaluated more rarely, the best state of
 some families was their start."""
-_PATIENCE: Final = 30
+PATIENCE: Final = 30
 """Evaluations; 300 steps without a lower held-out loss end a training."""
 _WEIGHT_DECAY: Final = 0.3
 """Of AdamW. Without it the held-out loss of InfoNCE on Gaussian pairs stays higher; with three times as much it rises."""
@@ -27,17 +27,23 @@ def systems(
     pairs: ItemPairs,
     bits: tuple[int, ...],
     steps: int,
+    patience: int = PATIENCE,
 ) -> list[Any]:
     """Fit a family in so many steps; none leaves it at its start."""
-    return family(jax.random.split(key, 3), pairs, bits, schedule(steps))
+    return family(jax.random.split(key, 3), pairs, bits, schedule(steps, patience))
 
 
-def schedule(steps: int) -> Schedule:
-    """How every family is trained, in at most so many steps."""
+def gains(point: HeldOutPoint) -> np.ndarray:
+    """Reciprocal rank of every query, shape (Q,)."""
+    return np.asarray(1 - tied_loss(point.ahead, point.tied, "reciprocal_rank"))
+
+
+def schedule(steps: int, patience: int = PATIENCE) -> Schedule:
+    """How every family is trained, in at most so many steps; so many evaluations without a lower loss end it."""
     return Schedule(
         steps=steps,
         evaluate_every=_EVALUATE_EVERY,
-        patience=_PATIENCE,
+        patience=patience,
         weight_decay=_WEIGHT_DECAY,
     )
 
@@ -52,12 +58,11 @@ def ranked(
 def intervals(measured: Sequence[HeldOutPoint]) -> dict[str, np.ndarray]:
     """MRR with the ends of its interval, and the variance over queries, each of shape (systems,)."""
     losses = [point.losses["reciprocal_rank"] for point in measured]
-    of_queries = [tied_loss(point.ahead, point.tied, "reciprocal_rank") for point in measured]
     return {
         "mrr": np.array([1 - float(loss.mean) for loss in losses]),
         "lower": np.array([1 - float(loss.upper) for loss in losses]),
         "upper": np.array([1 - float(loss.lower) for loss in losses]),
-        "variance": np.array([np.var(values, ddof=1) for values in of_queries]),
+        "variance": np.array([np.var(gains(point), ddof=1) for point in measured]),
     }
 
 

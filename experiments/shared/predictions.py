@@ -134,7 +134,7 @@ def predictions(
 
 
 def labelled(parts: Mapping[str, np.ndarray], report: EmbeddingReport) -> xarray.Dataset:
-    """Name all axes of `predictions`, and add the best measured code at each number of bits."""
+    """Name all axes of `predictions`, and add the best measured code of at most so many bits."""
     measured_at, predicted_at = log2_sizes(report.database)
     bits = _bits(report)
     one, unit = {"units": "1"}, {"units": "bits"}
@@ -176,8 +176,8 @@ def _ranks(report: EmbeddingReport) -> ranking.PairRanks:
 
 
 def _best(report: EmbeddingReport, bits: float) -> float:
-    """MRR of the best code of so many bits."""
-    codes = np.array([kind == "code" for kind in report.kinds]) & (report.bits == bits)
+    """MRR of the best code of at most so many bits: some codes have a size of their own, and are poor for it."""
+    codes = np.array([kind == "code" for kind in report.kinds]) & (report.bits <= bits)
     return float(report.values("mrr")[codes].max())
 
 
