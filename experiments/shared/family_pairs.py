@@ -16,7 +16,10 @@ SYNTHETIC: Final = ("Gaussian", "bent")
 REAL: Final = ("digits", "emoji", "words")
 STAMPS: Final = ("stamps, texts", "stamps, pictures")
 _COORDINATES: Final = 30
-"""Principal coordinates of real queries and items that are kept: as many as halves of digits have."""
+"""Most principal coordinates of real queries and items that are kept."""
+_NARROWEST: Final = 0.02
+"""Of a principal coordinate, by the widest. Narrower ones are of a pixel that one or two of a thousand digits have: without these
+digits, as among the pairs that a family learns from, the coordinate is constant."""
 _ALIKE: Final = 448
 """Most real pairs of a database beside synthetic ones. All sets have as many, so that they share what is compiled, which takes
 longer than training on so few pairs."""
@@ -105,7 +108,7 @@ def _principal(points: np.ndarray, size: int) -> np.ndarray:
     known = points[size:].astype(float)
     mean = known.mean(axis=0)
     _, spread, directions = np.linalg.svd(known - mean, full_matrices=False)
-    kept = (spread > 1e-6 * spread[0])[:_COORDINATES]
+    kept = (spread > _NARROWEST * spread[0])[:_COORDINATES]
     scale = (
         directions[:_COORDINATES][kept]
         / (spread[:_COORDINATES][kept] / math.sqrt(len(known)))[:, None]

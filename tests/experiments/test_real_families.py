@@ -42,6 +42,17 @@ def test_of_many_pairs_so_many_of_each_third_are_kept():
     assert len(np.unique(asked)) == 21
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_coordinates_of_digits_vary_among_the_pairs_that_are_learned_from(seed):
+    """With less than a thousand digits, pixels that hardly any has made covariances of CCA singular in half of all splits."""
+    split = family_pairs.real(jax.random.key(seed), "digits", 448)
+    for side in split.training:
+        assert side.shape[1] >= 20
+        learned = side[np.random.default_rng(seed).permutation(len(side))[256:]]
+        scaled = (learned - learned.mean(axis=0)) / learned.std(axis=0)
+        assert np.linalg.eigvalsh(scaled.T @ scaled / len(scaled))[0] > 1e-3
+
+
 def test_missing_data_are_named_and_skipped(monkeypatch):
     def gone():
         raise word_vectors.MissingDataError("no words here")
