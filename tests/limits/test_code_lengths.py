@@ -9,7 +9,7 @@ import pytest
 import scipy.integrate
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy.special import log_ndtr, ndtri_exp
+from scipy.special import log_ndtr, ndtr, ndtri_exp, owens_t
 
 from rdsim import sources
 from rdsim.limits.converses import _caps, _code_lengths, _half_spaces, _recalls, _tilted
@@ -299,6 +299,7 @@ def test_C27_the_bound_is_the_least_over_all_thresholds(correlation, bits, size,
     fixed=st.booleans(),
     tolerance=st.sampled_from([1e-5, 1e-4, 1e-3, 1e-2]),
 )
+@example(correlation=0.99999, bits=1.0, size=12.0, loss="error", fixed=False, tolerance=1e-4)
 def test_C27_a_bound_of_a_larger_tolerance_is_the_looser_one(
     correlation, bits, size, loss, fixed, tolerance
 ):
@@ -339,6 +340,84 @@ def test_C27_where_equal_codewords_are_reported_the_hull_of_all_shares_touches(
     finer = binomial_ranks(size, parse_loss(loss))[0]
     assert finer.log_t.size > 3 * shares.log_t.size
     assert not exceeded(bits + more, finer)
+
+
+@pytest.mark.parametrize("correlation", [0.999, 0.9999, 0.999995])
+@pytest.mark.parametrize("tolerance", [1e-6, 1e-3])
+def test_C27_the_search_leaves_a_kink_near_correlation_one(correlation, tolerance):
+    """The mixture of one pair of lengths is a kink, where no step to another pair is better: the recall was up to .66 there.
+
+    Of noiseless items, whose codeword of r bits has a recall of min(2^r t, 1), every mixture of R bits is worth at most R
+    times the concave hull's slope in r, that of the best length.
+    """
+    size, bits = 18.0, 3.97
+    shares, rest = binomial_ranks(size, parse_loss("error"))
+    words = _half_spaces.codewords(correlation)
+    joined = words.joined(shares, bits, tolerance)
+    found = made(words, bits, fixed=False, tolerance=tolerance).least(joined) + rest
+    r = np.linspace(bits, 40.0, 400)
+    # A target that shares its codeword with Bin(M-1, q) others is the first of them with 1 - (1-q)^M over M q.
+    M, q = 2.0**size, np.exp2(-r)
+    reward = -np.expm1(M * np.log1p(-q)) / (M * q)
+    noiseless = float((bits / r * reward).max())
+    assert 0.95 * noiseless <= found <= noiseless + 0.04
+
+
+def mixture_reward(correlation, r, mass, size):
+    """First places of a mixture of half-spaces with the best list for every threshold, by Owen's T function."""
+    b = -ndtri_exp(-r * math.log(2))
+    sigma = math.sqrt((1 - correlation) * (1 + correlation))
+    log_gamma = np.concatenate([np.linspace(30.0, -2.0, 3000), np.linspace(-2.0, -30.0, 300)[1:]])
+    level = log_gamma[:, None] - r * math.log(2)
+    z = np.where(level < 0, ndtri_exp(np.where(level < 0, level, -1.0)), np.inf)
+    a = np.clip((b + sigma * z) / correlation, -30.0, 30.0)
+    first = owens_t(a, (b / a - correlation) / sigma) + owens_t(b, (a / b - correlation) / sigma)
+    both = 0.5 * (ndtr(-a) + ndtr(-b)) - first - np.where(a * b < 0, 0.5, 0.0)
+    recall = np.concatenate([[0.0], np.clip(both * np.exp2(r) @ mass, 0, 1), [1.0]])
+    share = np.concatenate([[0.0], np.clip(ndtr(-a) @ mass, 0, 1), [1.0]])
+    # Between two thresholds lists are drawn: E w(1 + Bin(M-1, v)) is integrated over a share.
+    M = 2.0**size
+    width = np.diff(share)
+    reward = -np.diff(np.exp(M * np.log1p(-np.minimum(share, 1 - 1e-16)))) / M
+    some = width > 1e-13 * share[1:]
+    reward = np.where(some, reward / np.where(some, width, 1.0), (1 - share[1:]) ** (M - 1))
+    return float(np.diff(recall) @ np.clip(reward, 0.0, 1.0))
+
+
+@settings(max_examples=15)
+@given(
+    correlation=st.floats(0.3, 0.9995),
+    bits=st.floats(0.2, 10.0),
+    size=st.sampled_from([1.0, 4.0, 10.0, 14.0]),
+    more=st.lists(st.floats(1e-3, 10.0), min_size=6, max_size=6),
+    less=st.lists(st.floats(0.01, 0.99), min_size=6, max_size=6),
+    fixed=st.booleans(),
+    tolerance=st.sampled_from([1e-6, 1e-4, 1e-1]),
+)
+def test_C27_no_mixture_of_half_spaces_passes(
+    correlation, bits, size, more, less, fixed, tolerance
+):
+    """Codewords of two lengths on each side of R, their lists as long as they like: all that the bound allows a code."""
+    shares, rest = binomial_ranks(size, parse_loss("error"))
+    words = _half_spaces.codewords(correlation)
+    joined = words.joined(shares, bits, tolerance)
+    bound = made(words, bits, fixed=fixed, tolerance=tolerance).least(joined) + rest
+    for i in range(3):
+        long, short = (
+            bits + np.sort(more[2 * i : 2 * i + 2]),
+            bits * np.sort(less[2 * i : 2 * i + 2]),
+        )
+        mass, other = _code_lengths.parts_of(bits, long, short, in_q=fixed)
+        for part in (0.0, 0.7):
+            each = np.concatenate(
+                [
+                    [(1 - part) * mass[0, 0], part * mass[1, 1]],
+                    [(1 - part) * other[0, 0], part * other[1, 1]],
+                ]
+            )
+            r = np.concatenate([long, short])
+            assert each.sum() == pytest.approx(1)
+            assert mixture_reward(correlation, r, each, size) <= bound + 1e-10
 
 
 def test_C27_equal_codewords_end_where_their_list_does():

@@ -1,5 +1,6 @@
 """The converse of one codebook (C27) against binomial sums, for codewords of any probabilities."""
 
+import itertools
 import math
 
 import numpy as np
@@ -84,6 +85,19 @@ def test_C27_no_codebook_of_given_items_passes_and_equal_classes_reach_it(M, wor
     assert bound == pytest.approx(
         told, rel=0, abs=1e-9
     )  # of the classes that are as equal as can be
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("M", [3, 4, 6])
+@pytest.mark.parametrize("words", [1, 2, 3])
+def test_C27_the_best_of_all_codebooks_of_given_items_is_the_bound(M, words, loss):
+    """Every assignment of the items to codewords, and a decoder that is told the codeword."""
+    told = [
+        1 - first(M, loss)[np.bincount(each, minlength=words)[list(each)] - 1].mean()
+        for each in itertools.product(range(words), repeat=M)
+    ]
+    bound = codebook_loss(math.log2(M), loss, bits=math.log2(words), items="given")
+    assert float(bound) == pytest.approx(min(told), rel=0, abs=1e-11)
 
 
 def test_given_items_are_bounded_for_fixed_length():

@@ -4,11 +4,15 @@ Where an ensemble draws a codebook for each item anew, one random encoder serves
 one encoder cover.
 """
 
+import math
+
 import jax
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy.interpolate import CubicSpline
+from scipy.special import ndtr
 
 from rdsim import codes, sources
 from rdsim.codes.ensembles.sphere import SPHERE_CODES
@@ -125,3 +129,99 @@ def test_C27_no_test_channel_of_so_much_information(correlations, loss):
     )
     bound = retrieval_converse(source, 8.0, loss, bits=bits, rate="information")
     assert np.all(np.asarray(bound.loss) <= np.asarray(found.loss.upper) + 1e-9)
+
+
+def sums_of_first_rewards(size, loss, share):
+    """E W(Bin(M, s)) / M, the integral up to s of the reward of a target that a share v of all items passes."""
+    M = round(2**size)
+    each = 1.0 if loss == "error" else 1 / np.arange(1, M + 1)
+    power = np.array([M]) if loss == "error" else np.arange(1, M + 1)
+    lost = -np.expm1(np.log1p(-np.minimum(share, 1 - 1e-16))[..., None] * power)
+    return (lost * each).sum(axis=-1) / M
+
+
+def loss_of_turned_arcs(source, size, loss, arcs):
+    """Exact loss of arcs of a circle that are turned at random for each item, known to the decoder: one random encoder."""
+    angle = math.pi * np.linspace(0, 1, 3001) ** 2
+    below = CubicSpline(angle, np.asarray(source.angle_density(angle))).antiderivative()
+
+    def distribution(angles):
+        turns = np.round(angles / (2 * math.pi))
+        rest = angles - 2 * math.pi * turns
+        return turns + np.sign(rest) * below(np.abs(rest)) / (2 * below(math.pi))
+
+    pieces = []
+    for q in arcs:
+        away = math.pi * np.unique(
+            np.append(angle / math.pi, np.clip(q + np.linspace(-0.8, 0.8, 2001) ** 3, 0, 1))
+        )
+        middle = 0.5 * (away[1:] + away[:-1])
+        ends, inside = (
+            distribution(at + math.pi * q) - distribution(at - math.pi * q) for at in (away, middle)
+        )
+        width = np.diff(away) / math.pi
+        recall = width * (ends[1:] + 4 * inside + ends[:-1]) / 6
+        pieces.append(np.stack([inside / q, recall, q * width]))
+    ratio, recall, share = np.concatenate(pieces, axis=1)
+    order = np.argsort(-ratio, kind="stable")
+    ends = np.append(0.0, np.cumsum(share[order]))
+    assert recall.sum() == pytest.approx(1, abs=1e-9)
+    reward = np.diff(sums_of_first_rewards(size, loss, np.minimum(ends, 1.0))) / np.diff(ends)
+    return 1 - float(recall[order] @ reward)
+
+
+@pytest.mark.parametrize("loss", ["error", "reciprocal_rank"])
+@pytest.mark.parametrize(
+    ("correlation", "words", "size", "reached"),
+    [(0.3, 13, 2.0, True), (0.7, 9, 2.0, True), (0.99, 16, 6.0, False)],
+)
+def test_C27_turned_arcs_reach_the_bound_of_one_encoder(correlation, words, size, reached, loss):
+    """Arcs are caps of the circle and tile it, and the list of a turned one is as long for every query."""
+    source = sources.projected_normal(2, correlation=correlation)
+    equal = np.full(words, 1 / words)
+    bound = float(retrieval_converse(source, size, loss, bits=math.log2(words)).loss)
+    found = loss_of_turned_arcs(source, size, loss, equal)
+    # Both loosenings of caps: of their table and of the proof that equal ones are the best.
+    assert bound <= found
+    assert not reached or found <= bound + 1e-5
+    good, share = words // 2, 0.3
+    arcs = np.repeat([share / good, (1 - share) / (words - good)], [good, words - good])
+    exact = loss_of_turned_arcs(source, size, loss, arcs)
+    assert bound <= exact
+    entropy = -float(arcs @ np.log2(arcs))
+    for rate in ("entropy", "information"):
+        least = retrieval_converse(source, size, loss, bits=entropy, rate=rate, tolerance=1e-3)
+        assert float(least.loss) <= exact
+
+
+@settings(max_examples=3)
+@given(
+    st.floats(0.3, 0.999),
+    st.lists(st.floats(-3, 3), min_size=1, max_size=6, unique=True),
+    st.sampled_from((1.0, 3.0, 8.0)),
+    st.sampled_from(("error", "reciprocal_rank")),
+    st.sampled_from((1e-6, 1e-2)),
+)
+@example(0.3, [2.9], 10.0, "reciprocal_rank", 1e-6)
+def test_C27_no_scalar_quantizer_of_any_cells(correlation, ends, size, loss, tolerance):
+    """Exact by a sum over queries: the cells are ranked by P(u|x)/P(u), and those of one cell are tied."""
+    x = np.linspace(-7.5, 7.5, 2001)
+    weight = np.exp(-0.5 * x * x) / np.exp(-0.5 * x * x).sum()
+    edges = np.concatenate([[-np.inf], np.sort(ends), [np.inf]])
+    q = np.diff(ndtr(edges))
+    seen = np.diff(ndtr((edges - correlation * x[:, None]) / math.sqrt(1 - correlation**2)))
+    kept = q > 1e-12
+    q, seen = q[kept], seen[:, kept]
+    order = np.argsort(-seen / q, axis=1)
+    shares = np.minimum(np.cumsum(np.pad(q[order], ((0, 0), (1, 0))), axis=1), 1.0)
+    reward = np.diff(sums_of_first_rewards(size, loss, shares), axis=1) / q[order]
+    exact = 1 - float(weight @ (np.take_along_axis(seen, order, 1) * reward).sum(axis=1))
+    source = sources.vector_gaussian(np.eye(1), np.eye(1), np.array([[correlation]]))
+    entropy = -float(q @ np.log2(q))
+    for rate, bits in (
+        ("fixed_length", math.log2(q.size)),
+        ("entropy", entropy),
+        ("information", entropy),
+    ):
+        bound = retrieval_converse(source, size, loss, bits=bits, rate=rate, tolerance=tolerance)
+        assert float(bound.loss) <= exact + 1e-6, rate

@@ -72,6 +72,9 @@ _TURNS: Final = 60
 """Turns of the search for the best mixture at most."""
 _NEAR: Final = 1e-5
 """Distance of the two sides of the search, as a fraction of all weight, at which it ends: the bound is flat there."""
+_APART: Final = 1e-3
+"""Distance of the two sides, as a fraction of all weight, at which the search ends where no step is better. Near correlation
+one what a codeword is worth has kinks in gamma, at which a mixture of one pair stays while the sides are up to .5 apart."""
 _SEARCHES: Final = 3
 """Times that thresholds are searched at most: each certificate adds lengths, with which the search is repeated."""
 
@@ -206,7 +209,7 @@ class CodeLengths:
         least, mixture = highest(tried)
         near = max(_NEAR, self.tolerance / 4) * recalls.weight.sum()
         best, found = math.inf, mixture
-        for _ in range(_TURNS):
+        for turn in range(_TURNS):
             at = thresholds(mixture[None])[0]
             known = recalls.weight @ worth[at]
             chord = mass * known[long][:, None] + rest * known[short]
@@ -216,10 +219,15 @@ class CodeLengths:
             if bound - least <= near:
                 break
             goal = pairs(*np.atleast_1d(*np.unravel_index(chord.argmax(), chord.shape)))[0]
-            higher, mixture = highest(mixture + _PARTS[:, None] * (goal - mixture))
-            if higher <= least:
+            higher, ahead = highest(mixture + _PARTS[:, None] * (goal - mixture))
+            if higher > least:
+                least, mixture = higher, ahead
+            elif best - least <= _APART * recalls.weight.sum():
                 break
-            least = higher
+            else:
+                # At a kink no part of the way is better. Steps that get shorter spread the mixture over lengths, which
+                # smooths its worth.
+                mixture = mixture + 2 / (turn + 4) * (goal - mixture)
         return Mixture(r[found > 0], found[found > 0])
 
     def _grid(self, recalls: Recalls) -> Reals:
