@@ -290,7 +290,7 @@ def test_C27_the_bound_is_the_least_over_all_thresholds(correlation, bits, size,
     assert max(least) - 1e-3 * whole <= found <= max(least) + 5e-3 * whole
 
 
-@settings(max_examples=12)
+@settings(max_examples=5)
 @given(
     correlation=CORRELATIONS,
     bits=st.floats(0.5, 20.0),
