@@ -177,7 +177,7 @@ class StochasticCodeLearner:
         return slope * bounds.rate - bounds.relevance, bounds._asdict()
 
     def relaxed(
-        self, key: Key[Array, ""], log_channel: Float[Array, "b k"], progress: Array
+        self, key: Key[Array, ""], log_channel: Float[Array, "b k"], progress: Array | float
     ) -> Float[Array, "b k"]:
         """Draw codewords by the Gumbel trick, softened, or hard with the soft gradient.
 
