@@ -14,8 +14,8 @@ from rdsim.plotting import style
 CAPTION = (
     "Stamps of Tux Paint: pictures, texts in several languages, two of them together, or recordings of the texts, as "
     "queries for a text or a picture. Spaces and codes were fitted to one half of the stamps, the other half is ranked. "
-    "Upper panel of a pair: MRR against the bits stored per item, under the converse for any code and any data (C4), which "
-    "says nothing where it is one; dotted: items stored whole. Lower panel: MRR against the number of items. Points: measured; line and band: "
+    "Upper panel of a pair: MRR against the bits stored per item, under the converses for any data, of any code (C4) and "
+    "of one codebook, which these are (C27); both say nothing where they are one. Dotted: items stored whole. Lower panel: MRR against the number of items. Points: measured; line and band: "
     "predicted from a quarter of the items (C1), means over the quarters. All are means over the random halves; "
     "bars are two standard errors over the queries of one."
 )
@@ -57,7 +57,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
 
 
 def _rate(axis: Axes, part: xarray.Dataset, highest: float) -> None:
-    axis.plot(part.bits, part.converse, color="black", label="converse")
+    axis.plot(part.bits, part.converse, color="black", label="converse, any code")
+    axis.plot(part.bits, part.codebook_converse, "--", color="black", label="one codebook")
     for index, code in enumerate(part.code.values):
         found = part.sel(code=code)
         axis.errorbar(
