@@ -36,7 +36,8 @@ coverage: $(READY)
 NEWEST := .venv-newest
 NEWEST_PYTHON ?= $$(.ci/newest_python)
 CUT    := tests/test_readme.py tests/test_certified.py tests/test_validation.py tests/limits/test_rate_distortion.py \
-          tests/limits/test_rank.py tests/limits/test_bottleneck.py tests/ranking tests/learning/test_training.py \
+          tests/limits/test_rank.py tests/limits/test_bottleneck.py tests/ranking/test_rank_distribution.py \
+          tests/ranking/test_metrics.py tests/ranking/test_saddlepoint.py tests/learning/test_training.py \
           tests/embeddings tests/experiments/test_programs.py tests/experiments/test_cli.py \
           tests/experiments/test_limit.py tests/experiments/test_gap.py tests/test_transformations.py \
           tests/limits/test_gradients.py "tests/experiments/test_studies.py::test_study[explorer]"
