@@ -29,11 +29,12 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import digamma, gammaln
+from scipy.special import gammaln
 
 from rdsim import limits
 from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.quality import CUTOFFS, DISCOUNTS, METRICS
+from rdsim.limits.converses.codebook import first_rewards
 from rdsim.ranking.loss import Loss
 
 _ROUNDING: Final = 1e-12
@@ -95,9 +96,8 @@ def codebook_converse(
     R = np.minimum(np.asarray(bits, float), math.log2(max(k, 2)) + 1)  # more name every item
     bound = np.zeros(R.shape)
     for m in np.flatnonzero(shares):
-        classes = np.minimum(
-            _multisets(np.exp2(R), int(m)), 2.0 * k
-        )  # as many as groups name every group
+        # With as many classes as groups every group is named: a number that overflows says no more.
+        classes = np.minimum(_multisets(np.exp2(R), int(m)), 2.0 * k)
         bound += classes / k * _first_rewards(k * shares[m] / classes, column)
     return np.asarray(np.minimum(bound * (1 + _ROUNDING), 1.0))
 
@@ -126,12 +126,10 @@ def codebook_bits(
 
 
 def _first_rewards(places: Float[np.ndarray, " b"], column: int) -> Float[np.ndarray, " b"]:
-    """W: the sum of the rewards of so many first places, interpolated between integers."""
-    if METRICS[column] == "mrr":
-        whole = np.floor(places)
-        # digamma(1) is minus Euler's constant.
-        return np.asarray(digamma(whole + 1) - digamma(1) + (places - whole) / (whole + 1))
+    """W of a metric: the sum of the rewards of so many first places, interpolated between integers."""
     if column <= len(CUTOFFS):
-        return np.minimum(places, float(CUTOFFS[column - 1]))
+        return first_rewards(
+            places, "reciprocal_rank" if column == 0 else ("miss", CUTOFFS[column - 1])
+        )
     sums = np.append(0.0, np.cumsum(DISCOUNTS))
     return np.interp(places, np.arange(sums.size), sums)

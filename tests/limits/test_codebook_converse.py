@@ -16,8 +16,8 @@ from rdsim.ranking.loss import parse_loss
 LOSSES = ("error", "reciprocal_rank", ("miss", 3), "dcg")
 
 
-def told(q, M, loss):
-    """Loss of a decoder that is told the target's codeword: all items with it are equally likely at every place."""
+def first(M, loss):
+    """W(n)/n of n = 1 to M places."""
     rank = np.arange(1.0, M + 1)
     kind = parse_loss(loss).kind
     if kind == "reciprocal_rank":
@@ -26,9 +26,13 @@ def told(q, M, loss):
         reward = 1 / np.log2(1 + rank)
     else:
         reward = (rank <= parse_loss(loss).cutoff).astype(float)
-    of_tied = np.cumsum(reward) / rank
-    law = scipy.stats.binom.pmf(np.arange(M), M - 1, np.asarray(q)[:, None])
-    return 1 - float(np.sum(q * (law @ of_tied)))
+    return np.cumsum(reward) / rank
+
+
+def told(q, M, loss):
+    """Loss of a decoder that is told the target's codeword: all items with it are equally likely at every place."""
+    competitors = scipy.stats.binom.pmf(np.arange(M), M - 1, np.asarray(q)[:, None])
+    return 1 - float(np.sum(q * (competitors @ first(M, loss))))
 
 
 @settings(max_examples=30)
@@ -50,19 +54,6 @@ def test_C27_no_codebook_of_any_probabilities_passes(numbers, M, loss):
 def test_C27_equal_codewords_reach_the_bound(words, M, loss):
     found = float(codebook_loss(math.log2(M), loss, bits=math.log2(words)))
     assert found == pytest.approx(told(np.full(words, 1 / words), M, loss), rel=1e-9, abs=1e-12)
-
-
-def first(M, loss):
-    """W(n)/n of n = 1 to M places."""
-    rank = np.arange(1.0, M + 1)
-    kind = parse_loss(loss).kind
-    if kind == "reciprocal_rank":
-        reward = 1 / rank
-    elif kind == "dcg":
-        reward = 1 / np.log2(1 + rank)
-    else:
-        reward = (rank <= parse_loss(loss).cutoff).astype(float)
-    return np.cumsum(reward) / rank
 
 
 @settings(max_examples=40)

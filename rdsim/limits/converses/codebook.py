@@ -28,7 +28,7 @@ from rdsim.information import LN2
 from rdsim.limits._supporting_lines import lower_hull
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, parse_loss
-from rdsim.ranking.metrics.single_target import tied_loss
+from rdsim.ranking.metrics.single_target import tied_gain
 from rdsim.ranking.rank_distribution import expected_loss
 from rdsim.transformations import on_host
 
@@ -101,11 +101,18 @@ def _given(size: np.ndarray, loss: Loss, R: np.ndarray, rate: str) -> np.ndarray
         )
     validation.interval("log2_size", size, low=1.0, high=_MOST_GIVEN)
     M = np.round(np.exp2(size))
-    each = np.maximum(M / np.exp2(np.minimum(R.reshape(R.shape + (1,) * size.ndim), 1e3)), 1.0)
-    whole = np.floor(each)
-    kept = [tied * (1 - tied_loss(0, tied.astype(np.int64), loss)) for tied in (whole, whole + 1)]
-    most = (kept[0] + (each - whole) * (kept[1] - kept[0])) / each
-    return np.asarray(np.maximum(1 - most - _ROUNDING, 0.0))
+    words = np.exp2(np.minimum(R.reshape(R.shape + (1,) * size.ndim), 1e3))
+    each = np.asarray(np.maximum(M / words, 1.0))
+    return np.asarray(np.maximum(1 - first_rewards(each, loss) / each - _ROUNDING, 0.0))
+
+
+def first_rewards(places: np.ndarray, loss: Loss) -> np.ndarray:
+    """W: the sum of the rewards of so many first places, interpolated between integers."""
+    whole = np.floor(places)
+    here, further = (
+        n * tied_gain(0, np.maximum(n, 1).astype(np.int64), loss) for n in (whole, whole + 1)
+    )
+    return np.asarray(here + (places - whole) * (further - here))
 
 
 def _averaged(size: float, loss: Loss, R: np.ndarray) -> np.ndarray:
