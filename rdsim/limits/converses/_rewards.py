@@ -8,7 +8,7 @@ import functools
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,49 +56,76 @@ _TAILS: Final = np.array([0.003, 0.01, 0.03, 0.97, 0.99, 0.997])
 """Further parts of the reward at whose shares a line is chosen; every line is a bound at all other shares too."""
 
 
+class Asked(NamedTuple):
+    """The question to which every function below returns bounds.
+
+    Attributes:
+        size: log2 M.
+        loss: rank loss.
+        bits: R, shape (bits,).
+        rate: "fixed_length", "entropy" or "information".
+        encoder: "shared", "separate" or "joint".
+        tolerance: of a reward where unequal codewords may be the better ones.
+
+    """
+
+    size: float
+    loss: RankLoss
+    bits: Reals
+    rate: str
+    encoder: str
+    tolerance: float
+
+    @property
+    def of_information(self) -> bool:
+        """Whether nothing but the information of a code is bounded: codewords say more only of encoders that are not joint."""
+        return self.rate == "information" or self.encoder == "joint"
+
+    def forms(self) -> list[tuple[Recalls, float]]:
+        """Write the reward as a mean of recalls and a rest: by ranks, and for one encoder of all items by binomial ranks too."""
+        found = [ranks(self.size, self.loss)]
+        if self.encoder == "shared":
+            found.append(binomial_ranks(self.size, self.loss))
+        return found
+
+    def by_rank(self, rate: Reals) -> Reals:
+        """Bound the reward by the rank rate of so many bits of information, shape of the rate."""
+        return 1 - np.asarray(rank_loss(self.size, loss_name(self.loss), rate=rate).lower)
+
+
 def gaussian_rewards(
     source: GaussianSource,
-    size: float,
-    loss: RankLoss,
-    bits: Reals,
-    rate: str,
-    encoder: str,
-    tolerance: float,
+    asked: Asked,
 ) -> dict[str, Reals]:
     """Bound the rewards for Gaussian pairs: by half-spaces, the rank rate, and items stored whole.
 
     Half-spaces are used at the largest correlation, and tilted ones (C29) where correlations are unequal; those of
     information where bits of information are counted or encoders are joint, those of codewords otherwise.
     """
-    correlations = np.asarray(source.canonical_correlations)
+    bits, correlations = asked.bits, np.asarray(source.canonical_correlations)
     # A program is compiled for each number of rates.
     padded = np.pad(bits, (0, -bits.size % _AT_ONCE), mode="edge")
     kept = np.asarray(bottleneck_vector_gaussian(correlations, rate=padded))[: bits.size]
     whole = -0.5 * np.log2(1 - np.minimum(correlations, 1.0) ** 2 + 1e-300).sum()  # I(X;Y), bits
-    by_rank = 1 - np.asarray(rank_loss(size, loss_name(loss), rate=np.append(kept, whole)).lower)
+    by_rank = asked.by_rank(np.append(kept, whole))
     rewards = {"rank rate": by_rank[:-1]}
     rewards["items stored whole"] = np.full(bits.size, by_rank[-1])
     largest = float(correlations[0])
     if largest >= 1 - _CERTAIN:
         return rewards
     unequal = correlations[-1] < largest * (1 - _EQUAL) and bits.max() > 0
-    of_information = rate == "information" or encoder == "joint"
-    if 0 < largest <= _information.MOST_CORRELATION and of_information and not unequal:
+    if 0 < largest <= _information.MOST_CORRELATION and asked.of_information and not unequal:
         # With unequal correlations the tilted bound contains this one: nothing is shrunk or given.
         bound = partial(_information.information, partial(_information.Items, largest))
-        rewards["half-spaces"] = _information_reward(bound, size, loss, bits, encoder)
-    elif largest > 0 and not of_information:
+        rewards["half-spaces"] = _information_reward(bound, asked)
+    elif largest > 0 and not asked.of_information:
         words = _half_spaces.codewords(largest)
         same = partial(_half_spaces.equal_codewords, largest)
-        equal = partial(_loss_of_equal_codewords, largest, size, loss)
-        found, by_unequal = _codeword_rewards(
-            words, same, equal, size, loss, bits, rate, encoder, tolerance
-        )
+        equal = partial(_loss_of_equal_codewords, largest, asked.size, asked.loss)
+        found, by_unequal = _codeword_rewards(words, same, equal, asked)
         rewards |= _by_name(found, by_unequal, "half-spaces", "unequal half-spaces")
     if unequal:
-        rewards["tilted half-spaces"] = _tilted_reward(
-            correlations, size, loss, bits, rate, encoder, tolerance
-        )
+        rewards["tilted half-spaces"] = _tilted_reward(correlations, asked)
     return rewards
 
 
@@ -112,22 +139,16 @@ def _loss_of_equal_codewords(correlation: float, size: float, loss: RankLoss, bi
 
 def _tilted_reward(
     correlations: Reals,
-    size: float,
-    loss: RankLoss,
-    bits: Reals,
-    rate: str,
-    encoder: str,
-    tolerance: float,
+    asked: Asked,
 ) -> Reals:
     """Bound the reward by tilted half-spaces (C29), shape (bits,)."""
-    by_rank = bits > 0
-    stored = tuple(np.where(by_rank, bits, 1.0).tolist())
-    lines = _tilted_lines(tuple(correlations.tolist()), stored, size * LN2, rate, tolerance)
-    recalls, rest = ranks(size, loss)
-    found = lines.at(recalls.log_t) @ recalls.weight + rest
-    if encoder == "shared":
-        binomial, last = binomial_ranks(size, loss)
-        found = np.minimum(found, lines.at(binomial.log_t) @ binomial.weight + last)
+    by_rank = asked.bits > 0
+    stored = tuple(np.where(by_rank, asked.bits, 1.0).tolist())
+    lines = _tilted_lines(
+        tuple(correlations.tolist()), stored, asked.size * LN2, asked.rate, asked.tolerance
+    )
+    each = [lines.at(recalls.log_t) @ recalls.weight + rest for recalls, rest in asked.forms()]
+    found = np.min(each, axis=0)
     return np.asarray(np.where(by_rank, found, 1.0))
 
 
@@ -145,38 +166,30 @@ def _tilted_lines(
 
 def spherical_rewards(
     source: SphericalSource,
-    size: float,
-    loss: RankLoss,
-    bits: Reals,
-    rate: str,
-    encoder: str,
-    tolerance: float,
+    asked: Asked,
 ) -> dict[str, Reals]:
     """Bound the rewards for directions: by caps, and by the rank rate of what the bits or the item can tell."""
     known = float(source.mutual_information)
-    kept = np.minimum(bits, known * (1 + 1e-9) + 1e-9)
-    by_rank = 1 - np.asarray(rank_loss(size, loss_name(loss), rate=kept).lower)
-    rewards = {"rank rate": by_rank}
+    kept = np.minimum(asked.bits, known * (1 + 1e-9) + 1e-9)
+    rewards = {"rank rate": asked.by_rank(kept)}
     if float(source.parameter) > 0:
-        whole = 1 - _caps.loss_of_whole_items(source, size, loss)
-        rewards["items stored whole"] = np.full(bits.size, whole + _caps.ROUNDING)
+        whole = 1 - _caps.loss_of_whole_items(source, asked.size, asked.loss)
+        rewards["items stored whole"] = np.full(kept.size, whole + _caps.ROUNDING)
     if float(source.parameter) == 0 or not _caps.covers(source):
         return rewards
-    if rate == "information" or encoder == "joint":
+    if asked.of_information:
         # Bits far beyond what an item can tell are bounded by items stored whole.
-        few = bits <= 3 * known + 4
+        few = asked.bits <= 3 * known + 4
         bound = partial(_caps.information, source)
-        rewards["caps"] = np.full(bits.size, np.inf)
+        rewards["caps"] = np.full(kept.size, np.inf)
         rewards["caps"][few] = _caps.ROUNDING + _information_reward(
-            bound, size, loss, bits[few], encoder
+            bound, asked._replace(bits=asked.bits[few])
         )
     else:
         words = _caps.codewords(source)
         same = partial(_caps.equal_codewords, source)
-        equal = partial(_caps.loss_of_equal_codewords, source, size, loss)
-        found, by_unequal = _codeword_rewards(
-            words, same, equal, size, loss, bits, rate, encoder, tolerance
-        )
+        equal = partial(_caps.loss_of_equal_codewords, source, asked.size, asked.loss)
+        found, by_unequal = _codeword_rewards(words, same, equal, asked)
         rewards |= _by_name(found + _caps.ROUNDING, by_unequal, "caps", "unequal caps")
     return rewards
 
@@ -184,53 +197,45 @@ def spherical_rewards(
 def sequence_rewards(
     source: DiscreteSource,
     n: int,
-    size: float,
-    loss: RankLoss,
-    bits: Reals,
-    rate: str,
-    encoder: str,
-    tolerance: float,
+    asked: Asked,
 ) -> dict[str, Reals]:
     """Bound the rewards for sequences of letters: by sets of a given size, the rank rate, and the single-letter curve.
 
     The rank rate holds for every notion of rate and every encoder. Sets, listed where items have few values and bounded
     by their exponent elsewhere, hold for codewords and encoders that are not joint, the curve for one letter.
     """
+    bits = asked.bits
     joint = _memoryless.joined(np.asarray(validation.pmf("source", source.joint, ndim=2)))
     kept = n * _kept_of_a_letter(joint.tobytes(), joint.shape, (bits / n).tobytes())
     known = np.full(bits.size, n * float(source.mutual_information))
     # What is known of a letter is rounded safely: to a billionth of the letter's information.
     by_rank, whole = (
-        1 - np.asarray(rank_loss(size, loss_name(loss), rate=one * (1 + 1e-9) + 1e-9).lower)
-        for one in (np.minimum(kept, known), known)
+        asked.by_rank(one * (1 + 1e-9) + 1e-9) for one in (np.minimum(kept, known), known)
     )
     rewards = {"rank rate": by_rank, "items stored whole": whole}
     if n == 1 and min(joint.shape) <= _MOST_LETTERS:
         # R bits of any notion carry at most R bits of information. The lower end of the curve is the bound, whatever the
         # tolerance: a rough one where a fine one takes ten seconds for each number of bits.
-        of_all = "shared" if encoder == "shared" else "joint"
+        of_all = "shared" if asked.encoder == "shared" else "joint"
         fine = joint.shape[0] <= 3 or joint.shape[1] <= 2
         curve = retrieval_curve(
             joint,
-            size,
-            loss_name(loss),
+            asked.size,
+            loss_name(asked.loss),
             np.zeros(0),
             encoder=of_all,
-            tolerance=max(tolerance, _FINE if fine else _ROUGH),
+            tolerance=max(asked.tolerance, _FINE if fine else _ROUGH),
         )
         rewards["single-letter curve"] = 1 - np.asarray(curve.loss_at(bits).lower) + _ROUNDING
-    if rate == "information" or encoder == "joint":
+    if asked.of_information:
         return rewards
-    forms = [ranks(size, loss)]
-    if encoder == "shared":
-        forms.append(binomial_ranks(size, loss))
-    means, rest = [recalls for recalls, _ in forms], [last for _, last in forms]
+    means, rest = zip(*asked.forms(), strict=True)
     if _listed_sets.covered(joint, n):
-        each = [[_listed_sets.reward(joint, n, R, one, rate) for one in means] for R in bits]
-        rewards["listed sets"] = (np.array(each) + rest).min(axis=1)
-    elif rate == "fixed_length" and _memoryless.covered(joint):
-        found = _memoryless.fixed_length(joint, n, bits, means)
-        rewards["sets of sequences"] = (found + rest).min(axis=1)
+        each = [[_listed_sets.reward(joint, n, R, one, asked.rate) for one in means] for R in bits]
+        rewards["listed sets"] = (np.array(each) + np.array(rest)).min(axis=1)
+    elif asked.rate == "fixed_length" and _memoryless.covered(joint):
+        found = _memoryless.fixed_length(joint, n, bits, list(means))
+        rewards["sets of sequences"] = (found + np.array(rest)).min(axis=1)
     return rewards
 
 
@@ -241,21 +246,12 @@ def _kept_of_a_letter(joint: bytes, shape: tuple[int, int], rates: bytes) -> Rea
     return np.asarray(bottleneck_at(table, np.frombuffer(rates), compress="columns").upper)
 
 
-def _information_reward(
-    bound: Callable[[Reals, Reals], list[Lines]],
-    size: float,
-    loss: RankLoss,
-    bits: Reals,
-    encoder: str,
-) -> Reals:
-    """Bound the reward of codes of so much information, shape (bits,); of one encoder by binomial ranks too."""
-    positive = bits > 0  # without bits the rank rate is exact
-    found = np.ones(bits.size)
-    forms = [ranks(size, loss)]
-    if encoder == "shared":
-        forms.append(binomial_ranks(size, loss))
-    for recalls, rest in forms:
-        lines = bound(bits[positive], _chosen_shares(recalls))
+def _information_reward(bound: Callable[[Reals, Reals], list[Lines]], asked: Asked) -> Reals:
+    """Bound the reward of codes of so much information, shape (bits,)."""
+    positive = asked.bits > 0  # without bits the rank rate is exact
+    found = np.ones(asked.bits.size)
+    for recalls, rest in asked.forms():
+        lines = bound(asked.bits[positive], _chosen_shares(recalls))
         each = [float(recalls.weight @ line.at(recalls.log_t)) + rest for line in lines]
         found[positive] = np.minimum(found[positive], each)
     return found
@@ -265,12 +261,7 @@ def _codeword_rewards(
     words: Codewords,
     reward_of_equal_codewords: Callable[[float, Recalls], float],
     loss_of_equal_codewords: Callable[[float], float],
-    size: float,
-    loss: RankLoss,
-    bits: Reals,
-    rate: str,
-    encoder: str,
-    tolerance: float,
+    asked: Asked,
 ) -> tuple[Reals, NDArray[np.bool_]]:
     """Bound the rewards of fixed length or entropy.
 
@@ -280,12 +271,7 @@ def _codeword_rewards(
         loss_of_equal_codewords: at so many bits, the loss of one encoder whose codewords have equal probabilities,
             integrated over the share; called where unequal ones are no better. That is proved for the shares of
             `binomial_ranks`, whose mean is larger by up to 1e-4, and tested for finer ones, of which this is the limit.
-        size: log2 M.
-        loss: rank loss.
-        bits: R, shape (bits,).
-        rate: "fixed_length" or "entropy".
-        encoder: "shared" or "separate".
-        tolerance: of a reward where unequal codewords are the better ones.
+        asked: what is bounded, by fixed length or entropy.
 
     Returns:
         The rewards, and where unequal probabilities of codewords may be the better ones, shape (bits,) each.
@@ -294,21 +280,21 @@ def _codeword_rewards(
     # One encoder for all: with W(n) the sum of the first n rewards, concave in n, the integral of E w(1 + Bin(M-1, v)) up to s is
     # E W(Bin(M, s)) / M <= W(M s) / M, that of w(rank); they agree at s = 1, and the density of v decreases: so the
     # bound by binomial ranks is never the looser one.
-    form = binomial_ranks if encoder == "shared" else ranks
-    means, rest = form(size, loss)
+    form = binomial_ranks if asked.encoder == "shared" else ranks
+    means, rest = form(asked.size, asked.loss)
 
     def reward_at(R: float) -> tuple[float, bool]:
         if R < _NO_BITS:  # the rank rate is exact, and this says nothing
             return 1.0, False
-        if rate == "entropy":
-            return _code_lengths.entropy(words, R, means, tolerance) + rest, True
+        if asked.rate == "entropy":
+            return _code_lengths.entropy(words, R, means, asked.tolerance) + rest, True
         equal = reward_of_equal_codewords(R, means)
-        found, unequal = _code_lengths.fixed_length(words, R, means, equal, tolerance)
-        if encoder == "separate" or unequal or tolerance >= _code_lengths.COARSELY:
+        found, unequal = _code_lengths.fixed_length(words, R, means, equal, asked.tolerance)
+        if asked.encoder == "separate" or unequal or asked.tolerance >= _code_lengths.COARSELY:
             return found + rest, unequal
         return 1 - loss_of_equal_codewords(R) + words.exactly, False
 
-    rewards = [reward_at(float(R)) for R in bits]
+    rewards = [reward_at(float(R)) for R in asked.bits]
     return np.array([one for one, _ in rewards]), np.array([hull for _, hull in rewards])
 
 

@@ -22,9 +22,14 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.limits.converses._recalls import Reals
-from rdsim.limits.converses._rewards import gaussian_rewards, sequence_rewards, spherical_rewards
+from rdsim.limits.converses._rewards import (
+    Asked,
+    gaussian_rewards,
+    sequence_rewards,
+    spherical_rewards,
+)
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking.loss import Loss, RankLoss, parse_loss
+from rdsim.ranking.loss import Loss, parse_loss
 from rdsim.results import result
 from rdsim.sources import DiscreteSource, GaussianSource, SphericalSource
 from rdsim.transformations import on_host
@@ -139,7 +144,7 @@ def retrieval_converse(
     for size in np.unique(sizes):
         here = sizes == size
         distinct, place = np.unique(stored[here], return_inverse=True)
-        each = rewards(float(size), parsed, distinct, rate, encoder, allowed)
+        each = rewards(Asked(float(size), parsed, distinct, rate, encoder, allowed))
         # The tightest bound at each number of bits, and its name.
         every = np.stack(list(each.values()))
         least[here] = every.min(axis=0)[place]
@@ -150,7 +155,7 @@ def retrieval_converse(
 
 def _rewards_of(
     source: GaussianSource | SphericalSource | DiscreteSource, letters: Integer | None
-) -> Callable[[float, RankLoss, Reals, str, str, float], dict[str, Reals]]:
+) -> Callable[[Asked], dict[str, Reals]]:
     """Choose the bounds of a kind of source."""
     if isinstance(source, DiscreteSource):
         n = validation.integer("letters", letters, low=1, high=100_000)
