@@ -13,7 +13,15 @@ from scipy.special import log_ndtr, logsumexp, ndtr, ndtri
 
 from rdsim import codes, sources
 from rdsim.limits import retrieval_converse
-from rdsim.limits.converses import _half_spaces, _information, _recalls, _tails, _tilted
+from rdsim.limits.converses import (
+    _half_spaces,
+    _information,
+    _recalls,
+    _rewards,
+    _tails,
+    _tilted,
+)
+from rdsim.limits.converses._rewards import Asked
 from rdsim.ranking import expected_loss
 from rdsim.ranking.loss import parse_loss
 
@@ -376,22 +384,34 @@ def test_C29_the_test_channel_does_not_pass_the_information_bound(correlations, 
     assert float(bound.loss) <= float(channel.loss.upper)
 
 
+def loss_of_sign(correlation, size, loss):
+    """One bit per item: the sign of one mode, ranked by whether it is the query's."""
+    x, weights = np.polynomial.legendre.leggauss(200)
+    x, weights = 5 * (1 + x), 5 * weights
+    density = 2 * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    right = ndtr(correlation * x / math.sqrt(1 - correlation**2))
+    half = math.log(0.5)
+    won = float(expected_loss(size, loss, log_a=-math.inf, log_e=half))
+    lost = float(expected_loss(size, loss, log_a=half, log_e=half))
+    return float(np.sum(weights * density * (right * won + (1 - right) * lost)))
+
+
 @settings(max_examples=3)
 @given(
     st.floats(0.3, 0.97), st.floats(0.05, 0.9), st.floats(1.0, 12.0), st.sampled_from(LOSSES[:3])
 )
 def test_C29_the_sign_of_the_strongest_mode_does_not_pass_the_bound(strong, part, size, loss):
-    """One bit per item: the sign of one mode, ranked by whether it is the query's."""
-    x, weights = np.polynomial.legendre.leggauss(200)
-    x, weights = 5 * (1 + x), 5 * weights
-    density = 2 * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
-    right = ndtr(strong * x / math.sqrt(1 - strong**2))
-    half = math.log(0.5)
-    won = float(expected_loss(size, loss, log_a=-math.inf, log_e=half))
-    lost = float(expected_loss(size, loss, log_a=half, log_e=half))
-    code = float(np.sum(weights * density * (right * won + (1 - right) * lost)))
     bound = retrieval_converse(vectors([strong, strong * part]), size, loss, bits=1.0)
-    assert float(bound.loss) <= code + 1e-9
+    assert float(bound.loss) <= loss_of_sign(strong, size, loss) + 1e-9
+
+
+@pytest.mark.parametrize("strong", [0.7, 0.9, 0.97])
+def test_C29_tilted_half_spaces_alone_are_not_passed_by_a_sign(strong):
+    """Of two items, where a sign comes within a tenth of this bound; half-spaces at the strongest mode are tighter there."""
+    question = Asked(1.0, parse_loss("error"), np.array([1.0]), "fixed_length", "shared", 1e-6)
+    reward = _rewards._tilted_reward(np.array([strong, 0.05 * strong]), question)[0]
+    code = 1 - loss_of_sign(strong, 1.0, "error")
+    assert code <= reward <= 1.1 * code
 
 
 def test_C29_layers_are_those_of_sampled_items():
