@@ -42,18 +42,18 @@ def distortion_table(distortions: ArrayLike) -> np.ndarray:
         raise ValueError(
             f"distortions must have 1 to {MAX_LETTERS} letters on either side, got {table.shape}"
         )
-    return check_apart(table)
+    check_apart(table)
+    return table
 
 
-def check_apart(distortions: np.ndarray) -> np.ndarray:
-    """Return the table if its rows differ enough for slopes to be numbers, or not at all."""
+def check_apart(distortions: np.ndarray) -> None:
+    """Check that distortions differ enough within a row for slopes to be numbers, or not at all."""
     largest = float(np.ptp(distortions, axis=1).max())
     if 0.0 < largest < validation.SMALLEST_DIFFERENCE:
         raise ValueError(
             f"distortions must differ by at least {validation.SMALLEST_DIFFERENCE:g} in some row, or not at all, for "
             f"slopes are their reciprocals: multiply them by a constant; got a largest difference of {largest:.3g}"
         )
-    return distortions
 
 
 def letter_table(table: np.ndarray, n: int) -> LetterTable:

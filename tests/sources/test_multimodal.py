@@ -191,7 +191,7 @@ def test_gaussian_modalities_have_their_closed_form(own, common, variance):
         (
             lambda: sources.multimodal(PY, CHANNELS).joint_with(0.5),
             TypeError,
-            r"modalities must be an integer or integers, got 0.5",
+            r"modalities must be an integer, got 0.5",
         ),
         (
             lambda: sources.multimodal(PY, [np.eye(3)] * 16).joint_with(),

@@ -127,8 +127,8 @@ def random_code(
     """
     table = np.asarray(validation.pmf("joint", joint, ndim=2))
     py = table.sum(axis=0)
-    given = validation.distortions(distortions, py, letter="letter of Y", all_finite=True)
-    d = check_apart(np.asarray(given))
+    d = np.asarray(validation.distortions(distortions, py, letter="letter of Y", all_finite=True))
+    check_apart(d)
     n = validation.integer("n", n, low=1)
     bits = float(validation.interval("rate", rate, low=0.0, ndim=0))
     if n * bits > MAX_CODEBOOK_BITS:
