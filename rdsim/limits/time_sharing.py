@@ -51,7 +51,7 @@ def time_shared_loss(
         )
     columns = loss.reshape(bits.size, math.prod(loss.shape[1:])).T
     found = np.empty((len(columns), *R.shape))
-    for row, column in zip(found, columns, strict=True):
+    for place, column in enumerate(columns):
         corners = lower_hull(bits, column)
-        row[...] = np.interp(R, bits[corners], column[corners], left=np.inf)
+        found[place] = np.interp(R, bits[corners], column[corners], left=np.inf)
     return jnp.asarray(np.moveaxis(found, 0, -1).reshape((*R.shape, *loss.shape[1:])))
