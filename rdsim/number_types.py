@@ -40,7 +40,8 @@ _RAW_BYTES: Final = (
 
 def is_integer(dtype: Any) -> bool:
     """Whether it is a type of integers, those of 4 bits and less (of ml_dtypes) included."""
-    return bool(jnp.issubdtype(dtype, jnp.integer))
+    # NumPy counts lengths of time among the integers.
+    return bool(jnp.issubdtype(dtype, jnp.integer)) and not jnp.issubdtype(dtype, np.timedelta64)
 
 
 def is_real(dtype: Any) -> bool:

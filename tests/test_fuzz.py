@@ -111,6 +111,33 @@ def check_refused_or_valid(name: str, call: dict[str, Any], data: st.DataObject)
     assert_valid(result)
 
 
+REFUSED: Final = [
+    ("codes.lloyd_max_levels", "variances", np.array([1e308])),  # the distortion was NaN
+    ("ranking.score_tail", "values", np.array([[0.0, 1e308]])),  # a sure event had probability zero
+    ("ranking.saddlepoint_tail", "values", np.array([[0.0, 1e308]])),
+    ("ranking.bayes_temperatures", "query_noise", np.array([5e-324, 1.0])),  # NaN
+    ("limits.entropy_difference", "variances", np.array([5e-324, 1.0])),
+    ("limits.rank_rate_several_targets", "loss", np.array(["a", "b"])),
+    ("limits.rank_rate_several_targets", "loss", (np.array([1, 2]), 3)),
+    ("codes.gaussian_test_channel", "bits", np.zeros((2, 0))),
+    ("codes.dsbs_ensemble", "n", np.timedelta64(3, "D")),
+    ("codes.random_code", "distortions", 1e-320 * (1 - np.eye(2))),
+    ("ranking.with_planted_items", "log_a", np.full((2, 0), -9.0)),
+]
+"""What the draws of junk are unlikely to meet."""
+
+
+@pytest.mark.parametrize(("name", "argument", "junk"), REFUSED)
+def test_rare_junk_is_refused_by_name(name: str, argument: str, junk: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match=rf"^{argument}\b"):
+        function_of(name)(**CASES[name] | {argument: junk})
+
+
+def test_time_sharing_of_no_losses_gives_none() -> None:
+    found = function_of("limits.time_shared_loss")([0.0, 2.0], np.zeros((2, 0)), rate=[1.0, 2.0])
+    assert found.shape == (2, 0)
+
+
 def public_functions(room: str) -> set[str]:
     """Names of the functions that a room offers: its list, or what its file defines."""
     module = importlib.import_module(f"rdsim.{room}")

@@ -11,7 +11,7 @@ import pytest
 import strategies
 from hypothesis import given
 
-from rdsim import validation
+from rdsim import limits, validation
 
 CHOSEN_OFF = """
 import jax, numpy as np, rdsim
@@ -73,6 +73,19 @@ def test_interval_names_the_argument_and_the_value(value, error, message):
 def test_interval_can_exclude_its_ends(value, message):
     with pytest.raises(ValueError, match=message):
         validation.interval("p", value, low=0.0, high=1.0, open_low=True, open_high=True)
+
+
+@pytest.mark.parametrize("value", [1e-310, [0.5, 5e-324]])
+def test_what_must_not_be_zero_is_not_subnormal_either(value):
+    """XLA computes such numbers as zero: the point of a slope of 1e-310 was NaN."""
+    with pytest.raises(
+        ValueError, match=r"slope must be at least 2.23e-308, .* got (1e-310|5e-324)"
+    ):
+        validation.interval("slope", value, low=0.0, open_low=True)
+    assert validation.interval("slope", 2.3e-308, low=0.0, open_low=True) == 2.3e-308
+    assert validation.interval("slope", 1e-310, low=0.0) == 1e-310
+    with pytest.raises(ValueError, match="slope must be at least"):
+        limits.bottleneck_vector_gaussian_point(slope=1e-310, correlations=[0.9, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -207,6 +220,7 @@ def test_channel_rejects_what_is_none(value, message):
     [
         (2.0, TypeError, r"trials must be an integer, got 2.0"),
         (True, TypeError, r"trials must be an integer, got True"),
+        (np.timedelta64(3, "D"), TypeError, r"trials must be an integer, got np.timedelta64"),
         (0, ValueError, r"trials must be in \[1, 9\], got 0"),
         (10, ValueError, r"trials must be in \[1, 9\], got 10"),
     ],

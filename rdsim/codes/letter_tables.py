@@ -36,13 +36,24 @@ class LetterTable(NamedTuple):
 
 
 def distortion_table(distortions: ArrayLike) -> np.ndarray:
-    """Check a table of distortions: finite, at most 256 letters on either side."""
+    """Check a table of distortions: finite, at most 256 letters on either side, apart or equal."""
     table = np.asarray(validation.bounded("distortions", distortions, ndim=2))
     if not 1 <= min(table.shape) <= max(table.shape) <= MAX_LETTERS:
         raise ValueError(
             f"distortions must have 1 to {MAX_LETTERS} letters on either side, got {table.shape}"
         )
+    check_apart(table)
     return table
+
+
+def check_apart(distortions: np.ndarray) -> None:
+    """Check that distortions differ enough within a row for slopes to be numbers, or not at all."""
+    largest = float(np.ptp(distortions, axis=1).max())
+    if 0.0 < largest < validation.SMALLEST_DIFFERENCE:
+        raise ValueError(
+            f"distortions must differ by at least {validation.SMALLEST_DIFFERENCE:g} in some row, or not at all, for "
+            f"slopes are their reciprocals: multiply them by a constant; got a largest difference of {largest:.3g}"
+        )
 
 
 def letter_table(table: np.ndarray, n: int) -> LetterTable:

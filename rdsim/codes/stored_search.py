@@ -61,7 +61,8 @@ def search(
         raise TypeError(
             f"code must have query_features and item_features, as a StoredCode has, got {type(code)}"
         )
-    digits = np.asarray(stored)
+    given = validation.numbers("stored", stored)
+    digits = np.asarray(given)
     if digits.ndim != 2 or not np.issubdtype(digits.dtype, np.integer):
         raise ValueError(
             f"stored must be rows of integers, one an item, got {digits.dtype} of shape {digits.shape}"
@@ -73,7 +74,13 @@ def search(
     best_rows = np.full((len(features), k), len(digits), np.int64)
     items = max(1, _FEATURES // features.shape[1])
     for first in range(0, len(digits), items):
-        _take_over(best_scores, best_rows, prepared, _block(code, digits, first, items), first)
+        block = _block(code, digits, first, items)
+        if block.shape[1] != features.shape[1]:
+            raise ValueError(
+                f"stored must be rows of this code, whose queries have {features.shape[1]} features, got "
+                f"rows of {digits.shape[1]} integers with {block.shape[1]} features"
+            )
+        _take_over(best_scores, best_rows, prepared, block, first)
     return SearchResult(indices=best_rows, scores=best_scores)
 
 
@@ -106,8 +113,8 @@ class _Queries(NamedTuple):
 
 
 def _power_of_two(features: np.ndarray) -> float:
-    """A power of two that brings the largest feature near one, without rounding."""
-    return float(2.0 ** -math.frexp(np.abs(features).max(initial=0.0))[1])
+    """A power of two that brings the largest feature near one, without rounding; subnormal ones nearer to it."""
+    return 2.0 ** min(-math.frexp(np.abs(features).max(initial=0.0))[1], 1023)
 
 
 def _take_over(
@@ -129,7 +136,8 @@ def _take_over(
     for start in range(0, len(queries.single), rows):
         chosen = slice(start, start + rows)
         scores = queries.single[chosen] @ single
-        least = best_scores[chosen, -1] * (queries.scale * scale)
+        # One factor after the other: their product may be beyond float64.
+        least = best_scores[chosen, -1] * queries.scale * scale
         if len(block) > k and np.isneginf(least).any():
             # The k-th best of the block itself, where fewer than k have been found.
             here = np.partition(scores, len(block) - k, axis=1)[:, len(block) - k]

@@ -65,7 +65,8 @@ def decoder_information(
         Barber and Agakov (2003), NIPS, "The IM algorithm".
 
     """
-    return mean_estimate("log_ratios", log_ratios, bounds, confidence, "lower")
+    span = None if bounds is None else checked_range(bounds)
+    return mean_estimate("log_ratios", log_ratios, span, confidence, "lower")
 
 
 @on_host
@@ -141,12 +142,13 @@ def infonce(
         van den Oord, Li and Vinyals (2018); Poole et al. (2019), ICML, Section 2.3.
 
     """
-    batches = square_batches("scores", scores, bounds)
+    given = None if bounds is None else checked_range(bounds)
+    batches = square_batches("scores", scores, given)
     K = batches.shape[-1]
     nats = log_share(batches, np.diagonal(batches, axis1=1, axis2=2)) + math.log(K)
     span = None
-    if bounds is not None:
-        low, high = checked_range(bounds)
+    if given is not None:
+        low, high = given
         span = (low - high, min(math.log(K), high - low))
     return mean_estimate("scores", nats.mean(axis=1), span, confidence, "lower")
 

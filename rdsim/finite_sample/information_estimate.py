@@ -19,6 +19,8 @@ from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.simulation.intervals import bernstein_of_moments
 
+Span = tuple[float, float]
+"""Ends of a range, nats."""
 _WIDEST: Final = 690.0
 """Most nats between the bounds of a score: e^-690 is still a normal number of float64."""
 
@@ -51,18 +53,16 @@ class InformationEstimate:
 
 
 def mean_estimate(
-    name: str, values: ArrayLike, bounds: ArrayLike | None, confidence: float, side: str
+    name: str, values: ArrayLike, span: Span | None, confidence: float, side: str
 ) -> InformationEstimate:
     """The mean of independent terms in nats with the interval that their range allows, in bits."""
-    terms = checked_terms(name, values, bounds)
-    if bounds is None:
+    terms = checked_terms(name, values, span)
+    if span is None:
         value = terms.mean()
         half = normal_quantile(confidence) * terms.std(ddof=1) / math.sqrt(terms.size)
         lower, upper = value - half, value + half
     else:
-        value, lower, upper = bernstein(
-            terms, *checked_range(bounds), 1 - checked_confidence(confidence)
-        )
+        value, lower, upper = bernstein(terms, *span, 1 - checked_confidence(confidence))
     return InformationEstimate(
         value=jnp.asarray(value / LN2),
         lower=jnp.asarray(lower / LN2),
@@ -70,7 +70,7 @@ def mean_estimate(
         trials=jnp.asarray(terms.size),
         confidence=float(confidence),
         side=side,
-        proved=bounds is not None,
+        proved=span is not None,
     )
 
 
@@ -87,38 +87,37 @@ def bernstein(
     return float(terms.mean()), lower, upper
 
 
-def checked_terms(name: str, values: ArrayLike, bounds: ArrayLike | None) -> np.ndarray:
+def checked_terms(name: str, values: ArrayLike, span: Span | None) -> np.ndarray:
     """Independent terms, at least two, checked."""
     terms = np.asarray(validation.real_array(name, values, ndim=1))
     if terms.size < 2:
         raise ValueError(f"{name} must hold at least two independent terms, got {terms.size}")
-    _check_finite(name, terms, bounds)
+    _check_inside(name, terms, span)
     return terms
 
 
-def square_batches(name: str, values: ArrayLike, bounds: ArrayLike | None) -> np.ndarray:
+def square_batches(name: str, values: ArrayLike, span: Span | None) -> np.ndarray:
     """At least two batches of K x K scores, checked."""
     batches = np.asarray(validation.real_array(name, values, ndim=3))
     if batches.shape[0] < 2 or batches.shape[1] != batches.shape[2] or batches.shape[1] < 2:
         raise ValueError(
             f"{name} must have shape (B, K, K) with B >= 2 and K >= 2, got {batches.shape}"
         )
-    _check_finite(name, batches, bounds)
+    _check_inside(name, batches, span)
     return batches
 
 
-def _check_finite(name: str, values: np.ndarray, bounds: ArrayLike | None) -> None:
-    if bounds is None:
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} must be finite")
+def _check_inside(name: str, values: np.ndarray, span: Span | None) -> None:
+    if span is None:
+        validation.coordinates(name, values)
         return
-    low, high = checked_range(bounds)
+    low, high = span
     slack = 1e-12 * (high - low)
     validation.interval(name, values, low=low - slack, high=high + slack)
 
 
-def checked_range(bounds: ArrayLike) -> tuple[float, float]:
-    """The two ends, checked."""
+def checked_range(bounds: ArrayLike) -> Span:
+    """The two ends of what the caller says of his numbers, checked."""
     ends = np.asarray(validation.coordinates("bounds", bounds))
     if ends.shape != (2,) or not 0 < ends[1] - ends[0] <= _WIDEST:
         raise ValueError(

@@ -5,6 +5,8 @@ the codes. What is achieved at a rate is therefore the lower convex hull of the 
 loss).
 """
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -47,8 +49,9 @@ def time_shared_loss(
             f"losses must have one row for each of code_bits, shape ({bits.size}, ...), at least "
             f"one, got {loss.shape}"
         )
-    hulls = []
-    for column in loss.reshape(bits.size, -1).T:
+    columns = loss.reshape(bits.size, math.prod(loss.shape[1:])).T
+    found = np.empty((len(columns), *R.shape))
+    for place, column in enumerate(columns):
         corners = lower_hull(bits, column)
-        hulls.append(np.interp(R, bits[corners], column[corners], left=np.inf))
-    return jnp.asarray(np.stack(hulls, axis=-1).reshape((*R.shape, *loss.shape[1:])))
+        found[place] = np.interp(R, bits[corners], column[corners], left=np.inf)
+    return jnp.asarray(np.moveaxis(found, 0, -1).reshape((*R.shape, *loss.shape[1:])))

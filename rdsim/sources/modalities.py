@@ -1,8 +1,7 @@
 """Which of the K query modalities of an item are meant."""
 
 from collections.abc import Iterable
-
-import numpy as np
+from typing import Any
 
 from rdsim import validation
 from rdsim.number_types import ArrayLike
@@ -21,13 +20,12 @@ def chosen_modalities(modalities: ArrayLike | None, count: int) -> tuple[int, ..
     """
     if modalities is None:
         return tuple(range(count))
-    if isinstance(modalities, Iterable):
-        several = list(modalities)
-    elif isinstance(modalities, int | np.integer):
-        several = [modalities]
+    # An array of one number is iterable by its type.
+    if isinstance(modalities, Iterable) and getattr(modalities, "ndim", 1) > 0:
+        meant: list[Any] = list(modalities)
     else:
-        raise TypeError(f"modalities must be an integer or integers, got {modalities!r}")
-    chosen = tuple(validation.integer("modalities", k, low=0, high=count - 1) for k in several)
+        meant = [modalities]
+    chosen = tuple(validation.integer("modalities", k, low=0, high=count - 1) for k in meant)
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"modalities must be distinct and at least one, got {chosen}")
     return chosen

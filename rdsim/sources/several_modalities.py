@@ -11,6 +11,7 @@ from typing import Final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
@@ -20,6 +21,8 @@ from rdsim.sources.gaussian_pairs import GaussianSource
 from rdsim.sources.modalities import chosen_modalities
 from rdsim.sources.tables import DiscreteSource, draw_letters, draw_outputs
 
+_LEAST_NOISE: Final = 1e-12
+"""Least noise over the variance: the roundings of a covariance, 1e-16, are then 1e-4 of it and move 1e-4 bits."""
 _MAX_TABLE: Final = 1 << 26
 """Most entries of a joint table, 512 MiB in float64: who asks for more has made a mistake."""
 
@@ -186,11 +189,27 @@ def gaussian_multimodal(
     Returns:
         The source: X has K coordinates, Y one.
 
+    Raises:
+        ValueError: also if the noise of all modalities together is below 1e-12 of the variance, or one's own below 1e-12 of what several
+            have in common.
+
     """
     own = validation.positive("noise_variances", noise_variances, ndim=1)
     validation.not_empty("noise_variances", own)
     shared = validation.non_negative("common_noise", common_noise, ndim=0)
     item = validation.positive("variance", variance, ndim=0)
+    if not validation.is_traced(own, shared, item):
+        each, whole = np.asarray(own), float(item + shared)
+        pairs = [(float(shared) + 1 / float(np.sum(1 / each)), float(item))]
+        if each.size > 1:
+            # What several modalities differ by is their own noise alone.
+            pairs.append((float(each.min()), whole))
+        for least, of in pairs:
+            if least < _LEAST_NOISE * of:
+                raise ValueError(
+                    f"noise_variances, each and with common_noise, must be at least {_LEAST_NOISE:g} of what all modalities "
+                    f"have in common, for a covariance rounds less away; got {least:.3g} for a variance of {of:.3g}"
+                )
     return GaussianSource(
         covariance_x=jnp.diag(own) + (item + shared),
         covariance_y=item[None, None],

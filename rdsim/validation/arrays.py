@@ -19,6 +19,9 @@ SMALLEST_DIFFERENCE: Final = 1e-100
 1e108 times the smallest normal number of float64 (1e-308), so that no digit of a squared distance
 is lost."""
 
+LEAST_NORMAL: Final = float(np.finfo(float).tiny)
+"""Least positive number of float64 that keeps all digits, 2.2e-308."""
+
 LARGEST_COUNT: Final = 2**53
 """Largest number of items, samples, trials or letters: float64 holds every integer up to it
 exactly."""
@@ -117,6 +120,12 @@ def interval(
         left, right = "(" if open_low else "[", ")" if open_high else "]"
         raise ValueError(
             f"{name} must lie in {left}{low:g}, {high:g}{right}, got {offending(host, outside)}"
+        )
+    # XLA computes smaller numbers as zero, which is not allowed here.
+    if open_low and low == 0 and (lost := host < LEAST_NORMAL).any():
+        raise ValueError(
+            f"{name} must be at least {LEAST_NORMAL:.3g}, the least normal number of float64, "
+            f"got {offending(host, lost)}"
         )
     return array
 

@@ -247,6 +247,11 @@ def _code(**changes):
         (lambda: _code(joint=[[0.5, 0.6]]), ValueError, "joint must sum to one"),
         (lambda: _code(distortions=np.ones((3, 2))), ValueError, "distortions must have one row"),
         (lambda: _code(distortions=[[0, np.inf], [1, 0]]), ValueError, "distortions must lie"),
+        (
+            lambda: _code(distortions=1e-200 * (1 - np.eye(2))),
+            ValueError,
+            "distortions must differ by",
+        ),
         (lambda: _code(n=0), ValueError, "n must be at least 1"),
         (lambda: _code(n=2.0), TypeError, "n must be an integer"),
         (lambda: _code(rate=-0.1), ValueError, "rate must lie"),

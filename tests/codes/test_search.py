@@ -61,8 +61,32 @@ def test_search_refuses_what_it_cannot_use():
         codes.search(items, items, stored, 1)
     with pytest.raises(ValueError, match="stored must be rows of integers"):
         codes.search(code, items, stored[0], 1)
+    with pytest.raises(TypeError, match="stored must hold real numbers, got an array of dtype key"):
+        codes.search(code, items, jax.random.key(0), 1)
+    with pytest.raises(ValueError, match="stored must be rows of this code, whose queries have"):
+        codes.search(code, items, np.repeat(stored, 9, axis=1), 1)
     with pytest.raises(ValueError, match="count must"):
         codes.search(code, items, stored, 65)
+
+
+@pytest.mark.parametrize("power", [-1074, -530, 0, 400])
+def test_the_unit_of_queries_and_items_moves_no_place(monkeypatch, power):
+    """Nor where the inverse of its square is beyond float64, which the thresholds of later blocks were multiplied by."""
+    monkeypatch.setattr(stored_search, "_FEATURES", 64)
+    generator = np.random.default_rng(3)
+    items, queries = generator.integers(-9, 10, (500, 2)), generator.integers(-9, 10, (7, 2))
+    unit = 2.0**power
+
+    class Rows:
+        def query_features(self, given):
+            return given * unit
+
+        def item_features(self, digits):
+            return digits * (unit if power > -1000 else 1.0)
+
+    found = codes.search(Rows(), queries, items, 5)
+    wanted = np.argsort(-(queries @ items.T), axis=1, kind="stable")[:, :5]
+    np.testing.assert_array_equal(found.indices, wanted)
 
 
 def test_the_distance_of_an_atom_to_its_copies_is_zero():

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
-from rdsim.finite_sample.sandwich import continuous_sandwich
+from rdsim.finite_sample.sandwich import _achieved, _supporting_line, continuous_sandwich
 
 LN2 = np.log(2)
 SLOPES = np.array([1.5, 4.0])
@@ -63,6 +64,49 @@ def test_C18_bounds_hold_for_the_true_distribution_as_often_as_they_say(distribu
         failures += not holds
     # At 95 %, 8 or more failures of 16 have a probability below 5e-7.
     assert failures < 8
+
+
+def bernstein_end(losses, most, risk):
+    """The upper end of Maurer and Pontil (2009), Theorem 4, which fails with probability `risk`."""
+    N, log_term = losses.shape[-1], np.log(2 / risk)
+    half = np.sqrt(2 * losses.var(axis=-1, ddof=1) * log_term / N)
+    return np.minimum(losses.mean(axis=-1) + half + 7 * most * log_term / (3 * (N - 1)), most)
+
+
+@pytest.mark.parametrize("box", [None, (-1, 1)])
+def test_C18_every_bound_has_its_part_of_the_error_probability(box):
+    """Bernstein's bounds are so wide that no count of failures tells half of a part from the whole."""
+    y = np.random.default_rng(11).uniform(-1, 1, 4000)
+    found = continuous_sandwich(y, SLOPES, box=box, confidence=0.9, max_codewords=6)
+    part = 0.1 / (2 * SLOPES.size)  # of each point and of each line; each has two means
+    fit, held_out = y[: found.training], y[found.training :]
+    v = np.asarray(found.codewords).ravel()
+    for i, s in enumerate(SLOPES):
+        q, cap = np.asarray(found.weights[i]), float(found.log_cap[i])
+        d = (held_out[:, None] - v) ** 2
+        kernel = q * np.exp2(-s * d)
+        Z = kernel.sum(axis=1)
+        distortion = (kernel * d).sum(axis=1) / Z
+        rate = np.maximum(-np.log2(Z) - s * distortion, 0.0)
+        longest = np.log2(1 / q.min())
+        assert found.rate.upper[i] == pytest.approx(bernstein_end(rate, longest, part / 2))
+        if box is None:
+            error = distortion.std(ddof=1) / np.sqrt(held_out.size)
+            wanted = distortion.mean() + norm.isf(part / 2) * error
+        else:
+            nearest = _achieved._largest_squared_error(v[:, None], np.array([[-1.0], [1.0]]))
+            wanted = bernstein_end(distortion, nearest + longest / s, part / 2)
+        assert found.distortion.upper[i] == pytest.approx(wanted)
+        # The line: a mean of the dual variable's logarithm, and one of c at every vertex.
+        inside = (held_out >= fit.min()) & (held_out <= fit.max())
+        log_dual = np.where(inside, np.minimum(-np.log2(Z), cap), 0.0)
+        gain = cap - bernstein_end(cap - log_dual, cap, part / 2)
+        width = 1 / np.sqrt(2 * s * LN2)
+        (at,), radius2 = _supporting_line._vertices(fit.min()[None], fit.max()[None], width)
+        near = np.where(inside, np.exp2(-s * (at[:, None] - held_out) ** 2), 1.0)
+        c = bernstein_end(near * np.exp2(log_dual), 2.0**cap, part / 2 / at.size)
+        wanted = gain - np.log2(c.max()) - s * radius2
+        assert found.intercept.lower[i] == pytest.approx(wanted, rel=1e-9)
 
 
 def test_C18_the_bounds_close_in_on_the_gaussian():

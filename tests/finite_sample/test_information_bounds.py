@@ -212,11 +212,28 @@ def test_plug_in_and_its_correction():
     assert plug_in_information(np.ones((2, 2))).value == 0.0
 
 
+def test_ranges_that_follow_from_the_arguments_are_not_called_bounds_of_the_caller():
+    """Of a rare codeword a divergence may be 691 nats, and a term of InfoNCE spans more than the scores do."""
+    channel, prior = np.array([[0.3, 0.7], [1.0, 0.0]]), np.array([1e-300, 1.0])
+    found = channel_information(channel, prior)
+    terms = np.array([0.3 * np.log2(0.3 / 1e-300) + 0.7 * np.log2(0.7), np.log2(1e300)])
+    assert float(found.value) == pytest.approx(terms.mean(), rel=1e-12)
+    assert float(found.lower) <= terms.mean() <= float(found.upper)
+    scores = 689.0 * np.broadcast_to(np.eye(10), (3, 10, 10))
+    nearly = infonce(scores, bounds=(0, 689))
+    assert float(nearly.value) == pytest.approx(np.log2(10), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("function", "arguments", "options", "message"),
     [
         (decoder_information, ([1.0],), {}, "log_ratios must hold at least two"),
-        (decoder_information, ([1.0, -np.inf],), {}, "log_ratios must be finite"),
+        (
+            decoder_information,
+            ([1.0, -np.inf],),
+            {},
+            r"log_ratios must lie in \[-1e\+100, 1e\+100\], got -inf at index 1",
+        ),
         (decoder_information, ([1.0, 3.0],), {"bounds": (0, 2)}, r"log_ratios must lie in .*3"),
         (decoder_information, ([1.0, 3.0],), {"bounds": (2, 2)}, "bounds must be "),
         (decoder_information, ([1.0, 3.0],), {"bounds": (0, 691)}, "bounds must be .*690 nats"),

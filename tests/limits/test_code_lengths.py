@@ -432,6 +432,34 @@ def test_C27_equal_codewords_end_where_their_list_does():
     )
 
 
+CAPS = functools.partial(_caps.CapTails, sources.projected_normal(16, correlation=0.9))
+
+
+@pytest.mark.parametrize("bits", [3.0, 12.0])
+def test_C27_the_ratio_at_the_end_of_a_list_is_the_slope_of_the_recall(bits):
+    """Of half-spaces and of caps: a list that grows by dt finds gamma dt more."""
+    log_t, step = np.array([-1.0, -3.0, -6.0]), 1e-3
+    caps, normal = CAPS(np.array([bits])), Tails(0.7, np.array([bits]))
+    recalls = caps.recall, lambda log_t: normal.exceed(-ndtri_exp(log_t), np.zeros(3, int))
+    for tails, recall, loose in zip((caps, normal), recalls, (5e-4, 5e-6), strict=True):
+        more = recall(log_t + step) - recall(log_t - step)
+        slope = more / (np.exp(log_t + step) - np.exp(log_t - step))
+        np.testing.assert_allclose(tails.log_ratio(bits, log_t), np.log(slope), rtol=0, atol=loose)
+
+
+@pytest.mark.parametrize("bits", [1.0, 3.0, 12.0])
+@pytest.mark.parametrize(("make", "loose"), [(CAPS, 1e-3), (functools.partial(Tails, 0.7), 1e-6)])
+def test_C27_in_a_cell_of_no_width_both_slopes_are_the_derivative_in_q(make, loose, bits):
+    log_gamma, step = np.array([-1.0, 0.5, 2.0, 5.0]), 1e-3
+    around = np.array([bits - step, bits, bits + step])
+    q, tails = np.exp2(-around), make(around)
+    worth = q * tails.worth(log_gamma)
+    slope = (worth[:, 0] - worth[:, 2]) / (q[0] - q[2])
+    middle = tails.edges(log_gamma).at(slice(1, 2))
+    for found in tails.slopes(log_gamma, middle, middle):
+        np.testing.assert_allclose(found[:, 0], slope, rtol=0, atol=loose)
+
+
 @settings(max_examples=12)
 @given(correlation=CORRELATIONS, bits=st.floats(0.1, 60.0))
 def test_C29_the_hull_of_tilted_layers_holds_for_lengths_between_those_that_are_computed(

@@ -106,6 +106,38 @@ def test_C11_every_cell_is_bounded(joint):
     )
 
 
+@pytest.mark.parametrize("letters", [2, 3, 4])
+def test_C11_cells_on_which_a_chord_falls_the_farthest_are_bounded(letters):
+    """Vertices at equal heights around a maximum, with a second derivative of minus one along every edge.
+
+    Between them the function rises by as much as it can: by 1/8 on a segment, by (1 - 1/m)/2 with m edges beyond.
+    """
+    generator, slope, step = np.random.default_rng(letters), 0.97, 1e-3
+    for _ in range(10):
+        joint = generator.dirichlet(np.full(3 * letters, 3.0)).reshape(3, letters)
+        shared = problem(joint, slope)
+        top = generator.dirichlet(np.full(letters, 5.0))
+        image = shared.channel @ top
+        dual = shared.channel.T @ np.log(image / shared.px) - slope * np.log(top / shared.py)
+        second = (shared.channel.T / image) @ shared.channel - slope * np.diag(1 / top)
+        along = np.linalg.svd(np.ones((1, letters)))[2][1:]  # directions that keep the sum
+        value, vector = np.linalg.eigh(-along @ second @ along.T)
+        if value.min() <= 0:
+            continue
+        edges = step * (vector / np.sqrt(value)).T @ along
+        first = top - 0.5 * edges.sum(axis=0)
+        cell = np.vstack([first, first + edges])
+        middle = first + edges.mean(axis=0) * (0.5 if letters == 2 else 1.0)
+        highest = height([middle], joint, slope, dual)[0]
+        bound, best, _, _ = _bounded_cells(
+            cell[None], np.zeros(1, int), shared.slope, dual[None], shared
+        )
+        rise = step**2 * (0.125 if letters == 2 else 0.5 - 0.5 / (letters - 1))
+        assert highest - best[0] == pytest.approx(rise, rel=0.05)
+        assert highest <= bound[0] + 1e-15
+        assert bound[0] - best[0] <= 1.1 * rise
+
+
 def test_C11_a_spent_budget_still_bounds():
     joint, slope, dual = ANY, 0.1, np.array([0.3, -0.1, 0.2])
     args = problem(joint, slope), dual[None], np.array([1e-12])

@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy.special import betaln, log_ndtr
+from scipy.special import betaln, log_ndtr, logsumexp
 
 from rdsim import limits, sources
 from rdsim.limits.converses import _information, _recalls, _tilted
@@ -160,6 +160,27 @@ def test_C27_the_number_of_items_is_the_nearest_integer(size, loss):
         recalls, rest = form(size, parse_loss(loss))
         found = recalls.weight @ np.exp(recalls.log_t) + rest
         assert random * (1 - 1e-13) <= found <= random * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("correlation", [0.3, 0.8, 0.99, 0.9999])
+@pytest.mark.parametrize("multiplier", [0.003, 0.05, 0.6])
+def test_C27_the_usefulness_of_a_list_is_an_integral_over_items(correlation, multiplier):
+    """Of all points at once, or of windows near correlation one: Gauss and Legendre's rule in cells about the step."""
+    a = np.array([-2.0, 0.3, 2.5])
+    sigma = math.sqrt((1 - correlation) * (1 + correlation))
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    wanted = []
+    for one in a:
+        # Where P(X > a|y) is one the density is that of an item given Y > y, and beyond sqrt(2/multiplier) it falls.
+        step = one / correlation + np.linspace(-12, 12, 401) * sigma / correlation
+        ends = np.unique(np.append(step, np.linspace(-12.0, math.sqrt(2 / multiplier) + 12, 1201)))
+        half = 0.5 * np.diff(ends)[:, None]
+        y = (ends[:-1, None] + half + half * nodes).ravel()
+        seen = scipy.stats.norm.cdf((correlation * y - one) / sigma)
+        log_mass = scipy.stats.norm.logpdf(y) + np.log((half * weights).ravel())
+        wanted.append(multiplier * logsumexp(log_mass + seen / multiplier))
+    found = _information.Items(correlation, a).usefulness(multiplier)
+    np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.parametrize("correlation", [0.9, 0.99])

@@ -296,6 +296,30 @@ def test_C16_approximation_at_any_length_and_its_inverse():
     np.testing.assert_array_equal(fair.excess_probability(1e6, rate=[0.4, 0.6]), [1.0, 0.0])
 
 
+@pytest.mark.parametrize("p", [1e-12, 1e-17, 1e-40, 1e-300])
+def test_C16_ones_may_be_as_rare_as_floats_are(p):
+    """Less than a rounding of one: a block without ones is nearly certain, and other blocks are served at tiny eps."""
+    n, D = 3, 0.25 * p
+    # One codeword; the four blocks of at most one 1, of which three are 1e3 times likelier than eps each.
+    found = _call(finite.binary_hamming, p, D, np.array([0.5, 1e-3 * p]), n)
+    served = np.log2([1.0, 4.0])
+    assert (np.asarray(found.lower) * n <= served + 1e-12).all()
+    assert (np.asarray(found.upper) * n >= served - 1e-9).all()
+    assert float(found.lower[1]) * n > 1.9
+    second = finite.binary_hamming_second_order(p, distortion=D)
+    assert float(second.dispersion) == pytest.approx(p * np.log2(p) ** 2, rel=1e-9)
+    assert float(second.rate(n, 0.5)) == pytest.approx(float(second.rate_distortion), rel=1e-12)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.3, 0.001, 1 - 1e-9])
+@pytest.mark.parametrize("n", [1, 3, 4, 7, 20])
+def test_C16_bounds_that_meet_keep_their_order(p, n):
+    """All blocks are codewords: either bound is n bits, with roundings of its own."""
+    found = _call(finite.binary_hamming, p, 0.0, 1e-300, n)
+    assert float(found.lower) <= float(found.upper) == 1.0
+    assert float(found.lower) == pytest.approx(1.0, abs=1e-9)
+
+
 def test_a_result_is_a_pytree_and_float32_is_refused():
     found = finite.binary_hamming(
         0.4, distortion=0.1, excess_probability=0.01, block_lengths=LENGTHS

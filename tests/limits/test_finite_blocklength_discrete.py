@@ -7,7 +7,7 @@ import pytest
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from rdsim.limits import finite_blocklength as finite
 from rdsim.limits import rate_at
@@ -187,6 +187,22 @@ def test_C16_tilted_information_of_a_coin():
     np.testing.assert_allclose(information, -np.log2(p) - entropy, rtol=0, atol=1e-9)
     with_spare = finite.d_tilted_information([0.5, 0.0, 0.5], 1 - np.eye(3), 0.1)
     assert float(with_spare[1]) == 0
+
+
+@pytest.mark.parametrize("rare", [1e-6, 1e-11, 1e-14, 1e-18, 1e-40, 1e-250])
+def test_C16_the_information_of_a_rare_letter_is_right_or_refused(rare):
+    """All bits are spent on the rare letter: the search compares masses with one, and lost it below 1e-13."""
+    D = 0.5 * rare
+    p = np.array([1 - rare, rare])
+    entropy = special.xlogy(D, 1 / D) + (1 - D) * -np.log1p(-D)
+    wanted = -np.log2(p) - entropy / np.log(2)
+    try:
+        found = finite.d_tilted_information(p, HAMMING, D)
+    except RuntimeError as error:
+        assert rare < 1e-12
+        assert f"distortion = {D!r}" in str(error)  # noqa: PT017
+    else:
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=rare)
 
 
 def test_C16_tilted_information_on_a_straight_piece():

@@ -1,5 +1,7 @@
 """C30: decoders made for another distribution, and sources that lack something."""
 
+import decimal
+
 import jax
 import numpy as np
 import pytest
@@ -114,6 +116,24 @@ def test_C30_derivatives_are_those_of_the_envelope():
     below = both(JOINT - step * tangent, SCORES - step * moved)
     for exact, high, low in zip(along, above, below, strict=True):
         assert float(exact) == pytest.approx(float(high - low) / (2 * step), rel=1e-6, abs=0)
+
+
+@pytest.mark.parametrize("rho", [1e-200, 1e-12, 1e-4, 0.3, -0.3, 0.99, 1 - 1e-12, -(1 - 1e-15)])
+@pytest.mark.parametrize("r", [1e-300, 1e-12, 1e-4, 0.3, -0.3, 0.99, 1 - 1e-12, -(1 - 1e-15)])
+def test_C30_gaussian_closed_form_keeps_its_digits(rho, r):
+    """The formula of the docstring in 1300 digits: near zero and near one its terms cancel."""
+    found = generalized_mutual_information_gaussian(rho, assumed=r)
+    if r * rho < 0 or np.sign(r) != np.sign(rho):
+        assert float(found.information) == 0
+        return
+    with decimal.localcontext(prec=1300):
+        exact_rho, k = decimal.Decimal(rho), 1 / decimal.Decimal(r)
+        a = 1 + k * k - 2 * k * exact_rho
+        v = (1 + (1 + 4 * k * k * a).sqrt()) / (2 * a)
+        nats = (v - 1) * (k * exact_rho - decimal.Decimal("0.5"))
+        nats += v.ln() / 2 - (v - 1) ** 2 * k * k / (2 * v)
+        wanted = float(nats / decimal.Decimal(2).ln())
+    assert float(found.information) == pytest.approx(wanted, rel=1e-12, abs=1e-300)
 
 
 def test_C30_gaussian_closed_form_is_the_limit_of_fine_cells():

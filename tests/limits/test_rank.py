@@ -1,6 +1,7 @@
 """C2: the rank-distortion function against all rankings, explicit sums and reference values."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -102,6 +103,26 @@ def test_C2_convex_decreasing_and_zero_from_the_mean_loss_on(loss):
     mean = RHO[loss](np.arange(1.0, 17)).mean()
     assert limits.rank_rate(4.0, loss, distortion=mean + 1e-9).value == 0
     assert limits.rank_rate(4.0, loss, distortion=mean - 1e-3).value > 0
+
+
+@pytest.mark.parametrize("loss", ["error", "reciprocal_rank", "dcg", ("miss", 5)], ids=str)
+@pytest.mark.parametrize("M", [7, 16, 1000])
+@pytest.mark.parametrize("rate", [1e-300, 1e-20, 1e-16, 1e-12])
+def test_C2_next_to_no_bits_the_loss_keeps_its_digits(loss, M, rate):
+    """The supporting line of so small a slope says nothing, for its rounding is divided by the slope: a steeper one is used."""
+    ranks = np.arange(1, M + 1)
+    losses = {
+        "error": ranks > 1,
+        "reciprocal_rank": 1 - 1 / ranks,
+        "dcg": 1 - 1 / np.log2(1 + ranks),
+    }
+    each = np.asarray(losses[loss] if isinstance(loss, str) else ranks > loss[1], float)
+    # Pinsker's second order: R nats buy sqrt(2 R Var) of the loss.
+    wanted = each.mean() - each.std() * math.sqrt(2 * rate * math.log(2))
+    found = limits.rank_loss(math.log2(M), loss, rate=rate)
+    assert float(found.lower) <= wanted + 1e-11
+    assert float(found.upper) >= wanted - 1e-11
+    assert float(found.gap) <= 1e-6 * each.std()
 
 
 def test_C2_error_is_fanos_inequality():

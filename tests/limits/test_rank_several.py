@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import scipy.special
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
@@ -178,6 +179,47 @@ def test_C31_gains_of_several_sizes(gains, cutoff):
     slow = [enumerated_rate(losses, one) for one in D]
     np.testing.assert_allclose(found.value, slow, rtol=0, atol=1e-9)
     assert np.all(found.converged)
+
+
+@settings(max_examples=40)
+@given(
+    gains=st.lists(st.sampled_from([1.0, 2.0, 3.0, 1e-6, 1e6, 1 + 1e-9]), min_size=1, max_size=4),
+    more=st.integers(0, 2),
+    cutoff=st.integers(1, 6),
+    power=st.floats(-3.0, 12.0),
+)
+def test_C31_sums_over_gains_hold_at_every_slope(gains, more, cutoff, power):
+    """At a large slope ln t of each gain is far from those of the others: from equal ones all weights underflowed."""
+    items, slope = max(len(gains) + more, 2), 10.0**power
+    losses = graded_losses(items, gains, cutoff)
+    log_Z, mean = place_sums(math.log2(items), ("ndcg", cutoff), len(gains), gains).at(slope)
+    exponent = -slope * losses
+    wanted = scipy.special.logsumexp(exponent) - math.log(losses.size)
+    assert log_Z == pytest.approx(wanted, rel=1e-14, abs=1e-12 + 1e-14 * slope)
+    weight = scipy.special.softmax(exponent)
+    # A loss is known to some 1e-16, which a large slope multiplies in the weights.
+    assert mean == pytest.approx(float(weight @ losses), abs=1e-14)
+
+
+@pytest.mark.parametrize("gains", [[3.0, 2.0, 1.0], [1.0, 2.0, 1e-6], [1.0, 1e-3, 1e-9]], ids=str)
+@pytest.mark.parametrize("part", [0.9, 0.99, 0.9999])
+def test_C31_bounds_at_nearly_all_bits_are_those_of_all_arrangements(gains, part):
+    losses = graded_losses(5, gains, 5)
+    rate = part * math.log2(losses.size)
+
+    def gibbs(log_slope):
+        return scipy.special.softmax(-math.exp(log_slope) * losses)
+
+    def missing(log_slope):
+        return math.log2(losses.size) - scipy.stats.entropy(gibbs(log_slope), base=2) - rate
+
+    wanted = float(gibbs(brentq(missing, -5.0, 35.0, xtol=1e-13)) @ losses)
+    found = rank_loss_several_targets(
+        math.log2(5), "ndcg", targets=len(gains), rate=rate, gains=gains
+    )
+    assert float(found.lower) <= wanted + 1e-15
+    assert float(found.upper) >= wanted - 1e-15
+    assert float(found.gap) <= 1e-9
 
 
 def test_C31_the_recursion_meets_the_sum_over_first_places():

@@ -68,6 +68,19 @@ def test_every_metric_is_the_mean_over_all_orders(query):
         np.testing.assert_allclose(metric(scores, grades, k), expected, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_of_a_longer_list_is_that_of_its_order(name):
+    """Every rank of the list and of the best one counts, not the first few alone."""
+    generator = np.random.default_rng(8)
+    for _ in range(5):
+        scores, grades = generator.permutation(14.0 * np.arange(14)), generator.integers(0, 4, 14)
+        listed = grades[np.argsort(-scores)].astype(float)
+        for k in (1, 3, 6, 9, 13, 14, 20):
+            found = METRICS[name](scores, grades.astype(float), k)
+            wanted = list_metric(name, listed.tolist(), k)
+            assert float(found) == pytest.approx(wanted, rel=1e-12, abs=1e-15)
+
+
 def test_the_median_is_that_of_the_rank_with_random_ties():
     # Ranks 1, 3, 4, 10: the middle of 3 and 4, as of `np.median`.
     scores = -np.arange(10.0)

@@ -32,6 +32,16 @@ def test_C14_simulation_covers_the_exact_ensemble(loss):
     assert np.all(estimate.upper - estimate.lower < 0.15)
 
 
+@pytest.mark.parametrize("items", [2, 3, 5])
+def test_C14_useless_queries_rank_all_of_few_items_at_random(items):
+    """One item fewer moves every frequency by at least a tenth; no interval of larger databases shows it."""
+    found = simulation.simulate_dsbs(KEY, 0.5, np.log2(items), n=6, rate=0.5, trials=6000)
+    ranks = np.bincount(np.asarray(found.ranks).ravel(), minlength=items + 1)
+    assert ranks.size == items + 1
+    assert ranks[0] == 0
+    assert scipy.stats.chisquare(ranks[1:]).pvalue > 1e-8
+
+
 def test_ranks_depend_on_key_and_setting_alone():
     whole = simulation.simulate_dsbs(
         KEY, [0.1, 0.1, 0.3], 3, n=[9, 12, 9], rate=0.4, trials=60, batch_size=7

@@ -191,7 +191,7 @@ def test_gaussian_modalities_have_their_closed_form(own, common, variance):
         (
             lambda: sources.multimodal(PY, CHANNELS).joint_with(0.5),
             TypeError,
-            r"modalities must be an integer or integers, got 0.5",
+            r"modalities must be an integer, got 0.5",
         ),
         (
             lambda: sources.multimodal(PY, [np.eye(3)] * 16).joint_with(),
@@ -209,6 +209,16 @@ def test_gaussian_modalities_have_their_closed_form(own, common, variance):
             lambda: sources.gaussian_multimodal([1.0], -1.0),
             ValueError,
             r"common_noise must lie in \[0, inf\), got -1.0",
+        ),
+        (
+            lambda: sources.gaussian_multimodal([1e-12, 1e-12], variance=1e12),
+            ValueError,
+            "noise_variances, each and with common_noise, must be at least 1e-12 .* got 5e-13 for a",
+        ),
+        (
+            lambda: sources.gaussian_multimodal([1e-12, 1e-12], 1e12, variance=1.0),
+            ValueError,
+            "noise_variances, each and with common_noise, must be at least 1e-12 .* got 1e-12 for a",
         ),
         (
             lambda: sources.gaussian_multimodal([1.0], variance=0.0),

@@ -75,7 +75,8 @@ def gaussian_test_channel(
     """
     validation.instance("source", source, GaussianSource)
     validation.prng_key("key", key)
-    stored = np.asarray(validation.interval("bits", bits, low=0.0), float)
+    given = validation.not_empty("bits", validation.interval("bits", bits, low=0.0))
+    stored = np.asarray(given, float)
     correlations = source.canonical_correlations
     rates = bottleneck_vector_gaussian_rates(correlations, rate=stored)
     found = vector_gaussian_rank_loss(

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.codes.ensembles.dsbs import log2_codebook_size
+from rdsim.codes.letter_tables import check_apart
 from rdsim.information import information_density, safe_log2
 from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
 from rdsim.number_types import ArrayLike, Integer
@@ -127,6 +128,7 @@ def random_code(
     table = np.asarray(validation.pmf("joint", joint, ndim=2))
     py = table.sum(axis=0)
     d = np.asarray(validation.distortions(distortions, py, letter="letter of Y", all_finite=True))
+    check_apart(d)
     n = validation.integer("n", n, low=1)
     bits = float(validation.interval("rate", rate, low=0.0, ndim=0))
     if n * bits > MAX_CODEBOOK_BITS:

@@ -94,7 +94,12 @@ def lloyd_max_levels(
     w = np.asarray(validation.pmf("weights", weights))
     m = validation.coordinates("means", means, ndim=1)
     v = validation.interval(
-        "variances", variances, low=0.0, high=np.inf, open_low=True, open_high=True, ndim=1
+        "variances",
+        variances,
+        low=0.0,
+        high=validation.LARGEST_COORDINATE**2,
+        open_low=True,
+        ndim=1,
     )
     if m.shape != w.shape or v.shape != w.shape:
         raise ValueError(

@@ -30,7 +30,7 @@ from rdsim.limits.finite_blocklength.result import (
     padded_size,
     steps_within,
 )
-from rdsim.limits.finite_blocklength.second_order import SecondOrder, second_order
+from rdsim.limits.finite_blocklength.second_order import FLAT, SecondOrder, second_order
 from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
@@ -68,10 +68,13 @@ def binary_hamming(
     # The optimal q of long blocks serves rare blocks badly: a fair one is better at tiny eps.
     best = n.ravel().astype(float)
     for q in {(bias - D) / (1 - 2 * D), 0.5}:
+        log_hit, log_missed = math.log(q), math.log1p(-q)
+        ones = log_binomials(size, widest, log_missed, log_hit)
+        zeros = log_binomials(size, widest, log_hit, log_missed)
         lower, upper = _bernoulli_bounds(
             jnp.asarray(bias),
-            jnp.asarray(log_binomials(size, widest, 1 - q)),
-            jnp.asarray(np.logaddexp.accumulate(log_binomials(size, widest, q), axis=1)),
+            jnp.asarray(ones),
+            jnp.asarray(np.logaddexp.accumulate(zeros, axis=1)),
             n.ravel(),
             radius.ravel(),
             eps.ravel(),
@@ -104,7 +107,9 @@ def _checked_bernoulli(p: ArrayLike, distortion: ArrayLike) -> tuple[float, floa
 
 def _bernoulli_second_order(p: float, D: float) -> SecondOrder:
     rate = binary_entropy(jnp.asarray(p)) - binary_entropy(jnp.asarray(D))
-    return second_order(rate, p * (1 - p) * np.log2((1 - p) / p) ** 2)
+    variance = p * (1 - p)
+    # The dispersion is small near p = 1/2, where it counts as zero, and where ones are rare, where it does not.
+    return second_order(rate, variance * np.log2((1 - p) / p) ** 2, flat_below=4 * variance * FLAT)
 
 
 def log_choose(n: Array, k: Array) -> Float[Array, "..."]:
@@ -114,12 +119,15 @@ def log_choose(n: Array, k: Array) -> Float[Array, "..."]:
     return jnp.where(inside, gammaln(n + 1) - gammaln(k + 1.0) - gammaln(n - k + 1), -jnp.inf)
 
 
-def log_binomials(size: int, widest: int, q: float) -> np.ndarray:
-    """Ln of the Binomial(m, q) probabilities of k = 0..widest, m = 0..size, (size+1, widest+1)."""
+def log_binomials(size: int, widest: int, log_hit: float, log_missed: float) -> np.ndarray:
+    """Ln of binomial probabilities of k = 0..widest of m = 0..size, (size+1, widest+1), from ln q and ln(1-q).
+
+    Of these two neither follows from the other where q is within a rounding of zero or one.
+    """
     m, k = np.arange(size + 1.0)[:, None], np.arange(widest + 1.0)
     rest = np.maximum(m - k, 0.0)
     log_count = special.gammaln(m + 1) - special.gammaln(k + 1) - special.gammaln(rest + 1)
-    return np.where(k <= m, log_count + k * math.log(q) + rest * math.log1p(-q), -np.inf)
+    return np.where(k <= m, log_count + k * log_hit + rest * log_missed, -np.inf)
 
 
 @jax.jit

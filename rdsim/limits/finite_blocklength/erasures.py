@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from scipy import special
 
 from rdsim import validation
-from rdsim.information import binary_entropy
+from rdsim.information import LN2, binary_entropy
 from rdsim.limits.finite_blocklength.binary import log_binomials, log_choose
 from rdsim.limits.finite_blocklength.codebook_size import (
     covering_log2_codewords,
@@ -64,7 +64,8 @@ def erased_coin(
     n, eps = grid(block_lengths, excess_probability)
     radius = steps_within(n, D)
     lengths, radii = np.ravel(np.asarray(n)), np.ravel(radius)
-    fair = log_binomials(padded_size(int(lengths.max())), padded_size(int(radii.max())), 0.5)
+    size, widest = padded_size(int(lengths.max())), padded_size(int(radii.max()))
+    fair = log_binomials(size, widest, -LN2, -LN2)
     lower, upper = _erasure_bounds(
         jnp.asarray(alpha),
         jnp.asarray(fair),

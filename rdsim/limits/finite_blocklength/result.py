@@ -86,11 +86,15 @@ def finite_blocklength(
 ) -> FiniteBlocklength:
     """Make the result from log2 M of both bounds, flat or of the grid's shape."""
     shape = block_length.shape
+    log2_lower, log2_upper = jnp.asarray(log2_lower), jnp.asarray(log2_upper)
+    # Where both are the same number, as of all blocks, each has roundings of its own; more would be a contradiction.
+    rounded = (log2_lower > log2_upper) & (log2_lower <= log2_upper * (1 + ROUNDING))
+    log2_lower = jnp.where(rounded, log2_upper, log2_lower)
     return FiniteBlocklength(
         block_length=block_length,
         excess_probability=excess_probability,
-        lower=jnp.reshape(jnp.asarray(log2_lower), shape) / block_length,
-        upper=jnp.reshape(jnp.asarray(log2_upper), shape) / block_length,
+        lower=jnp.reshape(log2_lower, shape) / block_length,
+        upper=jnp.reshape(log2_upper, shape) / block_length,
         approximation=second_order.rate(block_length, excess_probability),
         second_order=second_order,
     )

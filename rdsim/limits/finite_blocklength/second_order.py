@@ -8,6 +8,7 @@ bare two terms, everywhere else.
 """
 
 import math
+from typing import Final
 
 import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
@@ -16,6 +17,9 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
+
+FLAT: Final = 1e-15
+"""Dispersion that counts as zero: a solver leaves about 1e-20 where the tilted information is constant."""
 
 
 @result
@@ -77,11 +81,12 @@ class SecondOrder:
         return self.log_coefficient * jnp.log2(n) / n
 
 
-def second_order(rate: ArrayLike, dispersion: ArrayLike) -> SecondOrder:
+def second_order(
+    rate: ArrayLike, dispersion: ArrayLike, *, flat_below: float = FLAT
+) -> SecondOrder:
     """Make the approximation, with the log term that belongs to the dispersion."""
     dispersion = jnp.asarray(dispersion, float)
-    # A solver leaves about 1e-20 where the tilted information is constant.
-    flat = dispersion < 1e-15
+    flat = dispersion < flat_below
     return SecondOrder(
         rate_distortion=jnp.asarray(rate, float),
         dispersion=jnp.where(flat, 0.0, dispersion),

@@ -30,6 +30,8 @@ _NEWTON_STEPS: Final = 12
 """Most Newton steps on one support; they converge quadratically, in three or four."""
 _RESIDUAL: Final = 1e-11
 """Largest residual of the optimality conditions after Newton's method; rounding is some 1e-15."""
+_RESOLVED: Final = 1e-3
+"""Largest relative error of D - D_min; of 1e-9 of the distance to D_max rounding leaves some 1e-4."""
 _SHRINK: Final = 0.02
 """Distance of the two guesses of a slope from the chord's, over the width of the bracket."""
 _SEARCH_STEPS: Final = 200  # most rounds of the search of the slope, of which some ten are usual
@@ -71,7 +73,8 @@ def d_tilted_information(
         support leaves it.
 
     Raises:
-        RuntimeError: if no slope of R(D) is found, which no source is known to cause.
+        RuntimeError: if the optimum is not resolved in float64, as where all bits are spent on letters of probabilities
+            below some 1e-13.
 
     References:
         Csiszar (1974), Studia Sci. Math. Hungar. 9; Kostina and Verdu (2012), IEEE Trans. Inf.
@@ -125,9 +128,29 @@ def tilted(p: ArrayLike, distortions: ArrayLike, distortion: ArrayLike) -> Tilte
     found = _searched_slope(p, d, float(D), 1.0 / (min(high, 1e3 * float(D)) - low))
     slope, marginal = _newton_polished(np.asarray(p), np.asarray(d), float(D), found.slope, found.q)
     q = jnp.asarray(marginal)
+    _check_resolved(np.asarray(p), np.asarray(d), float(D), slope, marginal)
     exponent = jnp.where(jnp.isinf(d), -jnp.inf, slope * LN2 * (float(D) - d))
     information = -logsumexp(exponent, axis=1, b=q) / LN2
     return Tilted(p, d, float(D), jnp.where(used, information, 0.0), slope, q)
+
+
+def _check_resolved(p: np.ndarray, d: np.ndarray, D: float, slope: float, q: np.ndarray) -> None:
+    """Raise if the test channel that was found has another distortion than D.
+
+    The search and Newton's method compare masses with one. Where all bits are spent on letters of probabilities below some
+    1e-13 they find a marginal without these letters, whose information would be wrong by a part of itself.
+    """
+    p, d = p[p > 0], d[p > 0]
+    least = d.min(axis=1, keepdims=True)
+    excess = np.where(np.isinf(d), 0.0, d) - least
+    kernel = np.where(np.isinf(d), 0.0, np.exp2(-slope * np.maximum(excess, 0.0)))
+    reached = float(p @ ((kernel * excess) @ q / (kernel @ q)))
+    wanted = D - float(p @ least[:, 0])
+    if not abs(reached - wanted) <= _RESOLVED * wanted:
+        raise RuntimeError(
+            f"the optimum at distortion = {D!r} is not resolved in float64: it lies {wanted!r} above D_min, "
+            f"and what was found {reached!r}"
+        )
 
 
 class _CurvePoint(NamedTuple):

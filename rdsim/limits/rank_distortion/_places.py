@@ -128,7 +128,7 @@ class Gains(NamedTuple):
         used = size > 0
         size, cost = size[used], cost[used]
         number = np.asarray(self.number, float)
-        log_t = np.full(number.size, -math.log(size.sum()))
+        log_t = slope * self._cost_of_one_more() - math.log(size.sum())
 
         def enough(at: np.ndarray, g: int) -> np.ndarray:
             exponent = log_t - slope * cost
@@ -142,6 +142,21 @@ class Gains(NamedTuple):
             low, high = np.array([[-50.0 - math.log(size.sum())], [50.0 + slope * cost.max()]])
             log_t[g] = bisect_on_host(partial(enough, g=g), low, high, steps=_HALVINGS)[1][0]
         return log_t
+
+    def _cost_of_one_more(self) -> np.ndarray:
+        """Prices of the gains in the cheapest arrangement, shape (G,): at large slopes ln t is about slope times these.
+
+        They solve the dual of the assignment of targets to places. The largest gains are in front, and a place costs more
+        than the next one by the difference of their discounts times a gain between those of the two targets: so neither
+        target would change, nor would a place be left for an empty one.
+        """
+        ordered = np.repeat(self.gain, self.number)[::-1]
+        discount = np.append(self.discount, np.zeros(ordered.size + 1))[: ordered.size + 1]
+        between = 0.5 * (ordered + np.append(ordered[1:], 0.0))
+        place = np.cumsum((between * -np.diff(discount))[::-1])[::-1]
+        each = place + ordered * (1 - discount[:-1])
+        # In rising order of the gains; targets of one gain have one price.
+        return np.asarray(each[::-1][np.cumsum(self.number) - 1])
 
     def _leaves(
         self, none: np.ndarray, probability: np.ndarray, cost: np.ndarray

@@ -176,12 +176,13 @@ def place_sums(log2_size: Any, loss: Any, targets: Any, gains: Any) -> PlaceSums
 
 def _parsed(loss: Any) -> tuple[str, int | None]:
     """Read a loss as a caller names it: its kind, and how many places it looks at."""
-    if loss in ("average_precision", "ndcg", "reciprocal_rank") and isinstance(loss, str):
+    if isinstance(loss, str) and loss in ("average_precision", "ndcg", "reciprocal_rank"):
         return loss, None
     if isinstance(loss, tuple | list) and len(loss) == 2:
         kind, cutoff = loss
         whole = isinstance(cutoff, int | np.integer) and not isinstance(cutoff, bool)
-        if kind in ("ndcg", "success", "recall") and whole and 1 <= cutoff <= MAX_LISTED:
+        known = isinstance(kind, str) and kind in ("ndcg", "success", "recall")
+        if known and whole and 1 <= cutoff <= MAX_LISTED:
             return kind, int(cutoff)
     raise ValueError(
         'loss must be "average_precision", "ndcg", ("ndcg", k), "reciprocal_rank", ("success", K) or '

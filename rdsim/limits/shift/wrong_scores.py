@@ -131,15 +131,17 @@ def generalized_mutual_information_gaussian(
         correlation=_open_correlation("correlation", correlation),
         assumed=_open_correlation("assumed", assumed),
     )
-    useful = r * rho > 0
-    rho, r = jnp.where(useful, rho, 0.5), jnp.where(useful, r, 0.5)
-    # Written in r and w = (v - 1) k, which tends to rho as r goes to zero, where k is infinite.
-    b = 1 + r * r - 2 * r * rho  # r^2 a
-    # The numerator of v - 1 = (r^2 + root - 2b) / (2b) would cancel: root^2 - (2b - r^2)^2 = 8 b r rho.
-    w = 4 * rho / (jnp.sqrt(r**4 + 4 * b) + 2 * b - r * r)
+    useful = jnp.sign(r) * jnp.sign(rho) > 0
+    # The sign of both is that of the letters.
+    rho, r = jnp.where(useful, jnp.abs(rho), 0.5), jnp.where(useful, jnp.abs(r), 0.5)
+    # Written in r and w = (v - 1) k, which tends to rho as r goes to zero, where k is infinite. With b = r^2 a and
+    # S = r^2 + sqrt(r^4 + 4 b), which is 2 where r is rho, all that follows is a sum of positive terms.
+    b = (1 - r) ** 2 + 2 * r * (1 - rho)
+    S = r * r + jnp.sqrt(r**4 + 4 * b)
+    w = 2 * rho * S / (b * (2 + S))
     growth = r * w  # v - 1
-    nats = w * rho - 0.5 * growth + 0.5 * log1p(growth) - 0.5 * w * w / (1 + growth)
-    scale = w * (1 - r * r) / (r * LN2)
+    nats = 2 * w * rho / ((2 + S) * (1 + growth)) + 0.5 * _log_less_share(growth)
+    scale = w * (1 - r) * (1 + r) / (r * LN2)
     value = jnp.where(useful, nats / LN2, 0.0)
     return GeneralizedInformation(
         information=Certified(value=value, lower=value, upper=value, tolerance=jnp.zeros(())),
@@ -149,3 +151,13 @@ def generalized_mutual_information_gaussian(
 
 def _open_correlation(name: str, value: ArrayLike) -> Float[Array, "..."]:
     return validation.interval(name, value, low=-1.0, high=1.0, open_low=True, open_high=True)
+
+
+def _log_less_share(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    r"""$\ln(1+x) - x/(1+x)$ for x >= 0, to relative accuracy: where x is small by its series, the sum of $(k-1)/k\, (-1)^k x^k$."""
+    small = x < 0.03
+    near, far = jnp.where(small, x, 0.0), jnp.where(small, 1.0, x)
+    series = jnp.zeros(x.shape)
+    for k in range(12, 1, -1):
+        series = series * near + (-1) ** k * (k - 1) / k
+    return jnp.where(small, series * near * near, log1p(far) - far / (1 + far))

@@ -70,6 +70,8 @@ def score_sums(
         )
     if ((table == np.inf) & (p > 0)).any():
         raise ValueError("values must be finite or -inf where probabilities are positive, got inf")
+    # Sums of so many letters, and their squares, are numbers.
+    validation.coordinates("values", np.where(np.isfinite(table), table, 0.0))
     number = validation.counts("counts", counts, high=MOST_LETTERS)
     if number.ndim == 0 or number.shape[-1] != table.shape[0]:
         raise ValueError(

@@ -57,7 +57,9 @@ def with_planted_items(
 
 def _pair(*named: tuple[str, ArrayLike]) -> list[np.ndarray]:
     """Read ln a and ln e, which are logarithms of probabilities with a sum of at most one."""
-    a, e = (np.asarray(validation.interval(name, value, high=1e-12)) for name, value in named)
+    read = {name: validation.interval(name, value, high=1e-12) for name, value in named}
+    validation.broadcast(**read)
+    a, e = map(np.asarray, read.values())
     total = float(np.max(np.exp(a) + np.exp(e), initial=0.0))
     if total > 1 + 1e-9:
         raise ValueError(
