@@ -239,6 +239,23 @@ def test_C26_letters_of_five_values_are_bounded_by_the_single_letter_curve():
     assert float(found.loss[0]) <= float(exact.loss_at(bits).upper[0])
 
 
+@pytest.mark.parametrize("encoder", ["shared", "joint"])
+@pytest.mark.parametrize("loss", ["error", "reciprocal_rank"])
+def test_C26_letters_of_six_values_are_bounded_by_groups_of_queries(loss, encoder):
+    """Above the rank rate, and below the optimum of joint encoders of two items."""
+    many = np.eye(6) / 12 + np.full((6, 6), 1 / 72)
+    source = sources.DiscreteSource(joint=many)
+    bits, options = np.array([0.4, 1.2]), {"rate": "information", "letters": 1}
+    two = retrieval_converse(source, 1.0, loss, bits=bits, encoder="joint", **options)
+    exact = joint_retrieval_curve(many, loss, np.zeros(0), items=2, tolerance=1e-3)
+    assert (np.asarray(two.loss) <= np.asarray(exact.loss_at(bits).upper)).all()
+    large = retrieval_converse(source, 10.0, loss, bits=bits, encoder=encoder, **options)
+    kept = bottleneck_at(many, bits, compress="columns").upper
+    by_rank = np.asarray(rank_loss(10.0, loss, rate=kept).lower)
+    assert set(large.bound) == {"single-letter curve"}
+    assert (by_rank + 5e-3 < np.asarray(large.loss)).all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -32,6 +32,7 @@ from rdsim.limits.converses._recalls import Reals, Recalls, binomial_ranks, loss
 from rdsim.limits.converses._tails import query_nodes
 from rdsim.limits.rank_distortion import rank_loss
 from rdsim.limits.retrieval import retrieval_curve
+from rdsim.limits.retrieval.items._programme import many_classes
 from rdsim.ranking.loss import RankLoss
 from rdsim.ranking.rank_distribution import gain_without_ties
 from rdsim.sources import DiscreteSource, GaussianSource, SphericalSource
@@ -46,9 +47,8 @@ _ROUNDING: Final = 1e-12
 _FINE: Final = 1e-4
 _ROUGH: Final = 1e-3
 """Tolerances in loss of the single-letter curve."""
-_MOST_LETTERS: Final = 5
-"""Letters of query or item up to which the single-letter curve is used: of six letters it takes two seconds for random
-sources, but more than a minute for a symmetric one."""
+_CELL_LIMIT: Final = 144
+"""Pairs of a query and an item up to which the single-letter curve is used: of twelve queries and letters it takes some seconds."""
 _NO_BITS: Final = 1e-300  # of which half is still a number
 _MOST_LINES: Final = 13
 """Lines that are chosen at shares which divide the reward evenly."""
@@ -213,20 +213,9 @@ def sequence_rewards(
         asked.by_rank(one * (1 + 1e-9) + 1e-9) for one in (np.minimum(kept, known), known)
     )
     rewards = {"rank rate": by_rank, "items stored whole": whole}
-    if n == 1 and min(joint.shape) <= _MOST_LETTERS:
-        # R bits of any notion carry at most R bits of information. The lower end of the curve is the bound, whatever the
-        # tolerance: a rough one where a fine one takes ten seconds for each number of bits.
-        of_all = "shared" if asked.encoder == "shared" else "joint"
-        fine = joint.shape[0] <= 3 or joint.shape[1] <= 2
-        curve = retrieval_curve(
-            joint,
-            asked.size,
-            loss_name(asked.loss),
-            np.zeros(0),
-            encoder=of_all,
-            tolerance=max(asked.tolerance, _FINE if fine else _ROUGH),
-        )
-        rewards["single-letter curve"] = 1 - np.asarray(curve.loss_at(bits).lower) + _ROUNDING
+    if n == 1 and joint.size <= _CELL_LIMIT:
+        # R bits of any notion carry at most R bits of information.
+        rewards["single-letter curve"] = 1 - _loss_of_a_letter(joint, asked) + _ROUNDING
     if asked.of_information:
         return rewards
     means, rest = zip(*asked.forms(), strict=True)
@@ -237,6 +226,31 @@ def sequence_rewards(
         found = _memoryless.fixed_length(joint, n, bits, list(means))
         rewards["sets of sequences"] = (found + np.array(rest)).min(axis=1)
     return rewards
+
+
+def _loss_of_a_letter(joint: np.ndarray, asked: Asked) -> Reals:
+    """Bound the loss of items of one letter (C25, C26), shape (bits,).
+
+    The lower end of the curve is the bound, whatever the tolerance: a rough one where a fine one takes ten seconds for each
+    number of bits. Where classes of queries are bounded by groups, it is a few lines for all bits. Then the converse for joint
+    encoders, whose ranks may be few enough to be searched together, can be the tighter one for one encoder too.
+    """
+    fine = joint.shape[0] <= 3 or joint.shape[1] <= 2
+    tolerance = max(asked.tolerance, _FINE if fine else _ROUGH)
+    found = np.zeros(asked.bits.size)
+    for encoder in ("shared", "joint") if asked.encoder == "shared" else ("joint",):
+        curve = retrieval_curve(
+            joint,
+            asked.size,
+            loss_name(asked.loss),
+            np.zeros(0),
+            encoder=encoder,
+            tolerance=tolerance,
+        )
+        if not many_classes(curve.programme()):
+            return np.maximum(found, np.asarray(curve.loss_at(asked.bits).lower))
+        found = np.maximum(found, curve.converse_by_groups().loss_at(asked.bits))
+    return found
 
 
 @functools.lru_cache(maxsize=8)

@@ -20,8 +20,8 @@ lower convex hull of all points found, with the constant description (D_max, 0),
 Items of few values, one letter or a short block, are described whole. Where the queries sort them in
 one order or its reverse the upper bound is the best of all channels to the tolerance (C25).
 Otherwise it is the best of channels of some dozens of codewords (`items._alternation`), some 1e-3 bits
-above the optimum, and of C25's own where codewords are told apart best. C26 is left out where queries are
-of many classes. Longer items: a local search among memoryless channels of |Y| + 1 codewords
+above the optimum, and of C25's own where codewords are told apart best. Where queries are of many classes, groups of them
+take the place of all in C26 (`items._groups`). Longer items: a local search among memoryless channels of |Y| + 1 codewords
 (`_block_channels`), below which C4 alone stands. Encoders that see the
 whole database and describe items jointly may need fewer bits than any single channel, down to the
 lower bound.
@@ -44,7 +44,7 @@ from rdsim.limits.retrieval._block_channels import block_schemes
 from rdsim.limits.retrieval.items import RetrievalCurve, retrieval_curve
 from rdsim.limits.retrieval.items._alternation import alternated
 from rdsim.limits.retrieval.items._item_curve import at_slopes, searched
-from rdsim.limits.retrieval.items._programme import evaluated
+from rdsim.limits.retrieval.items._programme import evaluated, many_classes
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.gaussian import gaussian_rank_loss
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
@@ -62,8 +62,6 @@ _LARGEST: Final = 1000.0
 """log2 M up to which items are described whole."""
 _MULTIPLIERS: Final = np.geomspace(1 / 96, 48.0, 80)
 """Rewards a nat of the channels that are searched, over the range of the reward."""
-_CLASSES: Final = 5
-"""Classes of queries up to which the converse of whole items is solved."""
 _SLOPES: Final = np.geomspace(1 / 8, 4.0, 8)
 """Rewards a bit at which that converse is solved, over the mean reward a bit of stored items."""
 _STEEP: Final = 0.15
@@ -245,18 +243,19 @@ def _item_bounds(
     reward, nats = np.array([evaluated(problem, channel) for channel in channels]).T
     x = np.append(1.0 - reward, least)
     y = np.append(nats / np.log(2.0), float(shared.stored_rate))
-    if classes <= _CLASSES:
-        # The converse for joint encoders: supporting lines at a few slopes. A line is lowered by the gap it was solved
-        # to, so that a rough tolerance costs tightness and not validity.
-        rough = jnp.asarray(_ROUGH if classes <= _FAST else _ROUGHER)
-        rate = dataclasses.replace(shared.rate, tolerance=rough)
-        shared, joint = (dataclasses.replace(each, rate=rate) for each in (shared, joint))
-        chosen = _SLOPES if classes <= _FAST else _SLOPES[1::2]
-        slopes = chosen * span / float(shared.stored_rate)
-        converse = np.maximum(converse, at_slopes(joint, slopes).line(D))
-        if classes <= _FAST:
-            points = at_slopes(shared, slopes[chosen <= _STEEP])
-            x, y = np.append(x, points.x), np.append(y, points.upper)
+    if many_classes(joint.programme()):
+        return (x, y), np.maximum(converse, joint.converse_by_groups().rate_at(D))
+    # The converse for joint encoders: supporting lines at a few slopes. A line is lowered by the gap it was solved
+    # to, so that a rough tolerance costs tightness and not validity.
+    rough = jnp.asarray(_ROUGH if classes <= _FAST else _ROUGHER)
+    rate = dataclasses.replace(shared.rate, tolerance=rough)
+    shared, joint = (dataclasses.replace(each, rate=rate) for each in (shared, joint))
+    chosen = _SLOPES if classes <= _FAST else _SLOPES[1::2]
+    slopes = chosen * span / float(shared.stored_rate)
+    converse = np.maximum(converse, at_slopes(joint, slopes).line(D))
+    if classes <= _FAST:
+        points = at_slopes(shared, slopes[chosen <= _STEEP])
+        x, y = np.append(x, points.x), np.append(y, points.upper)
     return (x, y), converse
 
 

@@ -1,7 +1,7 @@
 """The least bits per item of one letter, for one encoder (exact) and for every encoder (a converse).
 
 `curve` is the function; `_ranks` tabulates what a rank earns, `_programme` solves one slope,
-`_strategies` and `_pricing` where queries are of several classes, `_posteriors` of many, `_alternation` where codewords
+`_strategies` and `_pricing` where queries are of several classes, `_posteriors` and `_groups` of many, `_alternation` where codewords
 are searched; `_item_curve` is what its curve has in common with that of joint encoders.
 
 Arguments are checked before anything is computed: a ValueError names the one whose numbers or shape do

@@ -6,7 +6,7 @@ order, so that a channel is an entropic transport between quantiles and letters,
 smooth in |Y| numbers. With more classes, groups of quantiles are refined until both sides meet:
 strategies of coarse groups that come near the optimum are split for the next, and those that the
 working set lacks are added. With more classes than that can search, and few letters, all posteriors are
-searched instead (`_posteriors`).
+searched instead (`_posteriors`); with more letters too the bound comes from smaller problems (`_groups`).
 """
 
 from collections.abc import Iterator
@@ -30,12 +30,14 @@ from rdsim.limits.retrieval.items._strategies import (
 
 _MOST_CLASSES: Final = 5
 """Classes of queries up to which strategies can be searched,"""
+_MOST_STRATEGIES: Final = 2.0**18
+"""or strategies of all classes, each rank told apart, up to which they can be: the error of eighteen classes, four items of nine;"""
 _ROUGH: Final = 1e-3
 """but not of as many as that for a gap, bits, that posteriors leave in a tenth of the time."""
 _SEARCHED: Final = 0.25
 """Part of the tolerance that the search of all posteriors may leave open: of five letters its time grows as the square of one over that."""
 _FIRST_STRATEGIES: Final = 700
-"""Strategies of the first, coarsest groups: 8 groups for three classes, 5 for four, 2 for nine."""
+"""Strategies of the first, coarsest groups: 8 groups for three classes, 5 for four."""
 _WORKING: Final = 6_000
 """Strategies of a working set about, the best of every group of every class."""
 _ADDED: Final = 4000
@@ -89,13 +91,16 @@ def programme(queries: Queries, rewards: Rewards) -> Programme:
     )
 
 
-def optimum(problem: Programme, slope: float, tolerance: float) -> Optimum:
+def optimum(
+    problem: Programme, slope: float, tolerance: float, bound: float | None = None
+) -> Optimum:
     """Solve at one slope.
 
     Args:
         problem: the programme.
         slope: lambda, reward a bit.
         tolerance: gap to reach, bits.
+        bound: of reward less slope times rate, if known: then only a channel is sought, by alternation.
 
     Returns:
         The best channel found, among them the constant and the stored letter, and the least bound.
@@ -106,21 +111,25 @@ def optimum(problem: Programme, slope: float, tolerance: float) -> Optimum:
     letters = np.diag(queries.py)
     channels = [queries.py[None], letters]
     # Nobody earns more than the stored letter, and that at no cost.
-    bounds = [_earned(problem, letters, problem.rewards.above, problem.above)]
-    if len(queries.direction) == 1:
-        found, bound = _by_transport(problem, multiplier)
-        channels.append(found)
+    bounds = [earned_if_stored(problem)]
+    if bound is not None:
+        channels.append(_by_alternation(problem, multiplier))
         bounds.append(bound)
+    elif len(queries.direction) == 1:
+        found, above = _by_transport(problem, multiplier)
+        channels.append(found)
+        bounds.append(above)
     elif (
         len(queries.direction) >= _MOST_CLASSES + (tolerance < _ROUGH)
         and queries.py.size <= _posteriors.MOST_LETTERS
+        and not _few_strategies(problem)
     ):
-        more, bound = _by_posteriors(problem, multiplier, tolerance)
+        more, above = _by_posteriors(problem, multiplier, tolerance)
         channels += [each for each in more if (each.sum(axis=0) > 0).all()]
-        bounds.append(bound)
+        bounds.append(above)
     elif len(queries.direction) > 1:
-        for found, bound in _by_strategies(problem, multiplier, tolerance):
-            bounds.append(bound)
+        for found, above in _by_strategies(problem, multiplier, tolerance):
+            bounds.append(above)
             if not (found.sum(axis=0) > 0).all():
                 continue  # it did not converge, and forgot a letter
             channels.append(found)
@@ -133,6 +142,24 @@ def optimum(problem: Programme, slope: float, tolerance: float) -> Optimum:
     best = max(range(len(points)), key=lambda i: points[i][0] - multiplier * points[i][1])
     reward, nats = points[best]
     return Optimum(reward - _ROUNDING, nats / np.log(2.0), min(bounds) + _ROUNDING, channels[best])
+
+
+def many_classes(problem: Programme) -> bool:
+    """Whether neither strategies nor posteriors of all classes together can be searched."""
+    queries = problem.queries
+    few = len(queries.direction) <= _MOST_CLASSES or queries.py.size <= _posteriors.MOST_LETTERS
+    return not (few or _few_strategies(problem))
+
+
+def _few_strategies(problem: Programme) -> bool:
+    groups = [float(each.length.size) for each in problem.above]
+    return float(np.prod(groups)) <= _MOST_STRATEGIES
+
+
+def earned_if_stored(problem: Programme) -> float:
+    """Bound what items that are stored whole earn, the most that any channel does."""
+    letters = np.diag(problem.queries.py)
+    return _earned(problem, letters, problem.rewards.above, problem.above)
 
 
 def evaluated(problem: Programme, joint: np.ndarray) -> tuple[float, float]:
@@ -173,15 +200,21 @@ def _by_posteriors(
     problem: Programme, multiplier: float, tolerance: float
 ) -> tuple[list[np.ndarray], float]:
     """Solve many classes of few letters by a channel of some codewords, and bound over all posteriors."""
+    found = _by_alternation(problem, multiplier)
+    nats = _SEARCHED * tolerance * np.log(2.0)
+    channels, value = _posteriors.solve(problem.queries, problem.above, found, multiplier, nats)
+    return channels, problem.rewards.above.whole + multiplier * value
+
+
+def _by_alternation(problem: Programme, multiplier: float) -> np.ndarray:
+    """Find a channel of some dozens of codewords, without a bound."""
     queries, below = problem.queries, problem.rewards.below
     # Codewords are graded by the share of ranks after which half of what a rank can earn is lost.
     half = below.slope >= 0.5 * (below.slope[0] + below.slope[-1])
     size = 1.0 / max(float(below.length[half].sum()), 1e-300)
     towards = queries.py * (1.0 + queries.direction)
     (found,) = alternated(problem, towards, size, np.array([multiplier]))
-    nats = _SEARCHED * tolerance * np.log(2.0)
-    channels, value = _posteriors.solve(queries, problem.above, found, multiplier, nats)
-    return channels, problem.rewards.above.whole + multiplier * value
+    return found
 
 
 def _by_strategies(

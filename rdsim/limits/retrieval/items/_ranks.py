@@ -271,6 +271,20 @@ def classes_of(joint: np.ndarray) -> Queries:
     return Queries(e * (sign / size)[:, None], plus * size, minus * size, py)
 
 
+def only(queries: Queries, chosen: np.ndarray) -> Queries:
+    """Keep some classes, and join the letters that they do not tell apart."""
+    columns = queries.direction[chosen]
+    kept: list[int] = []
+    letter = np.zeros(queries.py.size, int)
+    for y, column in enumerate(columns.T):
+        same = np.flatnonzero(np.abs(columns[:, kept] - column[:, None]).max(axis=0) <= _SAME)
+        letter[y] = same[0] if same.size else len(kept)
+        if not same.size:
+            kept.append(y)
+    py = np.bincount(letter, weights=queries.py)
+    return Queries(columns[:, kept], queries.forward[chosen], queries.backward[chosen], py)
+
+
 def class_steps(steps: Steps, forward: float, backward: float) -> Steps:
     r"""Return what a class of queries earns by the quantile v of the item in its order.
 

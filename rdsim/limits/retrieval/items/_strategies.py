@@ -23,8 +23,6 @@ from typing import Final, NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 
-_MOST_PLACES: Final = 2**63 - 1
-"""Largest number of places that integers of 64 bits can tell apart."""
 _UNUSED: Final = 1e-10
 """Mass below which the interior point leaves strategies that are not in use."""
 
@@ -155,17 +153,8 @@ def children(
 
 
 def distinct(strategies: np.ndarray, sizes: list[int]) -> np.ndarray:
-    """Sort strategies and drop repetitions: by their place among all, ten times as fast as by rows.
-
-    There may be more than 2^63 strategies. Where the next class would pass that, the places met so far are numbered
-    anew in their order, which keeps the order of the rows.
-    """
-    place, count = np.zeros(len(strategies), np.int64), 1
-    for groups, size in zip(strategies.T, sizes, strict=True):
-        if count * size > _MOST_PLACES:
-            met, place = np.unique(place, return_inverse=True)
-            count = met.size
-        place, count = place * size + groups, count * size
+    """Sort strategies and drop repetitions: by their place among all, ten times as fast as by rows."""
+    place = np.ravel_multi_index(tuple(strategies.T), tuple(sizes))
     _, first = np.unique(place, return_index=True)
     return np.asarray(strategies[first])
 
