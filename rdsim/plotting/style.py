@@ -119,7 +119,9 @@ def rendered(figure: Figure, metadata: Mapping[str, str]) -> tuple[bytes, bytes]
     """
     with applied(), _footer(figure, metadata):
         png = _rendered(figure, "png", {"Software": "rdsim", **metadata}, dpi=_PNG_DPI)
-        figure.set_layout_engine("none")  # the PDF keeps the places that the PNG found
+        # The PDF keeps the places that the PNG found. (After "none" Matplotlib would still draw once more, for a
+        # layout that no longer exists.)
+        figure.set_layout_engine(None)
         facts = "; ".join(f"{key}: {value}" for key, value in metadata.items())
         info = {"Creator": "rdsim", "Producer": "rdsim", "Subject": facts, "CreationDate": None}
         pdf = _rendered(figure, "pdf", info)
