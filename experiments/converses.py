@@ -206,11 +206,18 @@ def _one_database(key: jax.Array, number: int, size: int) -> jax.Array:
     """Draw a query with its target and the signs of all others; return the target's recall@1."""
     first, second, third = jax.random.split(key, 3)
     x = jax.random.normal(first, (number,))
-    y = CORRELATION * x + math.sqrt(1 - CORRELATION**2) * jax.random.normal(second, (number,))
+    noise = jax.random.normal(second, (number,))
+    others = jax.random.bernoulli(third, shape=(size - 1, number))
+    return _recall(x, noise, others)
+
+
+@jax.jit  # without the draws above, whose programs compile faster alone
+def _recall(x: jax.Array, noise: jax.Array, others: jax.Array) -> jax.Array:
+    """Recall@1 of the first item among the signs of the others."""
+    y = CORRELATION * x + math.sqrt(1 - CORRELATION**2) * noise
     likelihood = jax.scipy.stats.norm.logcdf(
         jnp.stack([x, -x]) * CORRELATION / math.sqrt(1 - CORRELATION**2)
     )
-    others = jax.random.bernoulli(third, shape=(size - 1, number))
     # Written as the place of the sign's score, so that equal codes have equal scores.
     weight = likelihood[0] - likelihood[1]
     score = jnp.sum(jnp.where(others, weight, 0.0), axis=1)

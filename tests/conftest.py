@@ -16,6 +16,10 @@ if _PROFILE == "quick":
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import typechecking  # noqa: E402
+
+typechecking.leave_out_inner_functions()
+
 from experiments.runner import programs  # noqa: E402
 
 # Most of the time of the suite is XLA's compiler. JAX's own switch asks it for few optimisations, and the

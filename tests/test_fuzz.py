@@ -85,8 +85,22 @@ def assert_valid(result: Any) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-def test_the_call_that_is_spoiled_works(name: str) -> None:
+def test_the_call_that_is_spoiled_works_and_again_compiles_nothing(name: str) -> None:
+    """A program made inside a call (a loop over a function made there, say) would be compiled anew in every call."""
+    compiled: list[str] = []
+
+    def note(event: str, _: float, fun_name: str = "", **others: Any) -> None:
+        del others
+        if event.endswith("backend_compile_duration"):
+            compiled.append(fun_name)
+
     assert_valid(function_of(name)(**CASES[name]))
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        function_of(name)(**CASES[name])
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+    assert compiled == []
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

@@ -1,6 +1,8 @@
 """Pairs that families of learned codes are compared on: synthetic ones, and small sets of real ones."""
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import jax
@@ -116,11 +118,14 @@ def _principal(points: np.ndarray, size: int) -> np.ndarray:
     return (points - mean) @ scale.T
 
 
+# Each third asks for the same pairs: they are read and embedded once in a process.
+@functools.cache
 def _emoji() -> tuple[np.ndarray, np.ndarray]:
     shown, names = pictures.emoji(pictures.find_font(), _PIXELS)
     return hashed_ngrams(names, _NGRAMS), shown.reshape(len(shown), -1) / 255
 
 
+@functools.cache
 def _words() -> tuple[np.ndarray, np.ndarray]:
     synonyms, definitions = wordnet.pairs()
     vectors = word_vectors.load()
@@ -128,6 +133,7 @@ def _words() -> tuple[np.ndarray, np.ndarray]:
     return vectors.embed(synonyms[kept]), vectors.embed(definitions[kept])
 
 
+@functools.cache
 def _stamp_texts() -> tuple[np.ndarray, np.ndarray]:
     found = stamps.stamps(("es",))
     vectors = word_vectors.load()
@@ -135,6 +141,7 @@ def _stamp_texts() -> tuple[np.ndarray, np.ndarray]:
     return vectors.embed(spanish), vectors.embed(english)
 
 
+@functools.cache
 def _stamp_pictures() -> tuple[np.ndarray, np.ndarray]:
     found = stamps.stamps(("es",))
     shown = stamps.pixels([stamp.picture for stamp in found], 4 * _PIXELS)
@@ -144,7 +151,7 @@ def _stamp_pictures() -> tuple[np.ndarray, np.ndarray]:
     return np.hstack([colours, coarse.reshape(len(found), -1)]), texts
 
 
-_READERS: Final = {
+_READERS: Final[dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]]] = {
     "digits": pictures.digit_halves,
     "emoji": _emoji,
     "words": _words,

@@ -12,7 +12,7 @@ from typing import Final
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.codes.quantizers.vector import VectorQuantizer, vector_quantizer
@@ -68,15 +68,23 @@ def streamed_codes(
 
 def _joined(before: VectorQuantizer, more: VectorQuantizer, items: Array) -> VectorQuantizer:
     """Put two codebooks together; masses are the shares of these items nearest to each codeword."""
-    codewords = jnp.concatenate([before.codewords, more.codewords])
-    square = jnp.sum(codewords**2, axis=1) - 2 * items @ codewords.T
-    masses = jnp.bincount(jnp.argmin(square, axis=1), length=len(codewords)) / len(items)
-    least = jnp.min(square, axis=1) + jnp.sum(items**2, axis=1)
+    codewords, masses, distortion = _extended(before.codewords, more.codewords, items)
     return VectorQuantizer(
         codewords=codewords,
         offsets=jnp.zeros(len(codewords)),
         masses=masses,
-        distortion=jnp.mean(least),
+        distortion=distortion,
         converged=before.converged & more.converged,
         iterations=before.iterations + more.iterations,
     )
+
+
+@jax.jit
+def _extended(
+    before: Float[Array, "k d"], more: Float[Array, "m d"], items: Float[Array, "n d"]
+) -> tuple[Float[Array, "k+m d"], Float[Array, " k+m"], Float[Array, ""]]:
+    codewords = jnp.concatenate([before, more])
+    square = jnp.sum(codewords**2, axis=1) - 2 * items @ codewords.T
+    masses = jnp.bincount(jnp.argmin(square, axis=1), length=len(codewords)) / len(items)
+    least = jnp.min(square, axis=1) + jnp.sum(items**2, axis=1)
+    return codewords, masses, jnp.mean(least)

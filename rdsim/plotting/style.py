@@ -78,7 +78,8 @@ STYLE: Final[dict[str, Any]] = {
 }
 
 _FOOTER_INCHES: Final = 0.15
-_PNG_DPI: Final = 200
+PNG_DPI: Final = 200
+"""Pixels per inch of a PNG."""
 
 
 @contextlib.contextmanager
@@ -118,8 +119,10 @@ def rendered(figure: Figure, metadata: Mapping[str, str]) -> tuple[bytes, bytes]
     printed in a small grey line under the figure.
     """
     with applied(), _footer(figure, metadata):
-        png = _rendered(figure, "png", {"Software": "rdsim", **metadata}, dpi=_PNG_DPI)
-        figure.set_layout_engine("none")  # the PDF keeps the places that the PNG found
+        png = _rendered(figure, "png", {"Software": "rdsim", **metadata}, dpi=PNG_DPI)
+        # The PDF keeps the places that the PNG found. (After "none" Matplotlib would still draw once more, for a
+        # layout that no longer exists.)
+        figure.set_layout_engine(None)
         facts = "; ".join(f"{key}: {value}" for key, value in metadata.items())
         info = {"Creator": "rdsim", "Producer": "rdsim", "Subject": facts, "CreationDate": None}
         pdf = _rendered(figure, "pdf", info)

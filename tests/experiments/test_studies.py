@@ -19,25 +19,32 @@ COMPUTED_ABSCISSAE = ("codebooks", "phase_transition")
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_study(name, tmp_path):
+def test_study(name, tmp_path, monkeypatch):
     study = STUDIES[name]
     assert set(study.claims) <= set(STATEMENTS)
     _, dataset = compute(study, "smoke", 0, tmp_path)
     checks = study.module().checks(dataset)
     assert {check.claim for check in checks} == set(study.claims)
     assert [check for check in checks if not check.holds] == []
-    assert draw(study, dataset, tmp_path) == "drawn"
     module = importlib.import_module(f"figures.{name}")
     assert module.CAPTION
+    saved, make = [], module.draw
+    monkeypatch.setattr(module, "draw", lambda data: saved.append(make(data)) or saved[-1])
+    assert draw(study, dataset, tmp_path) == "drawn"
+    (figure,) = saved
     with style.applied():
-        figure = module.draw(dataset)
         assert_nothing_is_cut_off(figure)
     if name not in COMPUTED_ABSCISSAE:
         assert_points_stand_where_they_were_measured(figure, dataset)
 
 
 def assert_nothing_is_cut_off(figure):
-    """Titles, names of axes and legends lie on the page, to a point: letters that touch its edge are whole."""
+    """Titles, names of axes and legends lie on the page, to a point: letters that touch its edge are whole.
+
+    At the resolution of the PNG, for which they were placed: the widths of letters are rounded to its pixels.
+    """
+    figure.set_dpi(style.PNG_DPI)
+    point = style.PNG_DPI / 72
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)
     width, height = figure.bbox.size
@@ -45,7 +52,7 @@ def assert_nothing_is_cut_off(figure):
     legends = [*figure.legends, *(axis.get_legend() for axis in figure.axes)]
     for part in [*(text for text in texts if text.get_text()), *filter(None, legends)]:
         box = part.get_window_extent(renderer)
-        inside = min(box.x0, box.y0) > -1.4 and box.x1 < width + 1.4 and box.y1 < height + 1.4
+        inside = min(box.x0, box.y0) > -point and box.x1 < width + point and box.y1 < height + point
         name = part.get_text() if hasattr(part, "get_text") else "a legend"
         assert inside, f"{name!r} is cut off: {box} on a page of {width} x {height}"
 

@@ -178,39 +178,50 @@ class CodeLengths:
         shares, gamma = np.exp(recalls.log_t), np.exp(log_gamma)
         falls = -np.diff(worth, axis=0) / np.diff(gamma)[:, None]
 
-        def thresholds(mixtures: Reals) -> NDArray[np.intp]:
+        def thresholds(falling: Reals) -> NDArray[np.intp]:
             """Numbers of the best thresholds, shape (mixtures, shares): F is convex in gamma, and falls by less than t beyond."""
-            rows = -(mixtures @ falls.T)
-            return np.stack([np.searchsorted(row, -shares) for row in rows])
+            return np.stack([np.searchsorted(row, -shares) for row in -falling])
+
+        def least_of(at: NDArray[np.intp], worth_at: Reals) -> Reals:
+            """The least over thresholds of each mixture, from what it is worth at the best ones."""
+            return np.asarray((shares * gamma[at] + worth_at) @ recalls.weight)
 
         def highest(mixtures: Reals) -> tuple[float, Reals]:
             """Return the one of these whose least over thresholds is the largest, and that."""
-            at = thresholds(mixtures)
-            given = shares * gamma[at] + np.take_along_axis(mixtures @ worth.T, at, axis=1)
-            least = given @ recalls.weight
+            at = thresholds(mixtures @ falls.T)
+            least = least_of(at, np.take_along_axis(mixtures @ worth.T, at, axis=1))
             return float(least.max()), mixtures[int(least.argmax())]
 
         long, short = np.flatnonzero(r >= self.bits), np.flatnonzero(r <= self.bits)
         mass, rest = parts_of(self.bits, r[long], r[short], in_q=self.fixed)
 
-        def pairs(of_long: NDArray[np.intp], of_short: NDArray[np.intp]) -> Reals:
-            """Mixtures of a long and a short length each, by their numbers among these."""
-            number, found = np.arange(of_long.size), np.zeros((of_long.size, r.size))
-            found[number, long[of_long]] += mass[of_long, of_short]
-            found[number, short[of_short]] += rest[of_long, of_short]
+        def pair(of_long: int, of_short: int) -> Reals:
+            """The mixture of a long and a short length, by their numbers among these."""
+            found = np.zeros(r.size)
+            found[long[of_long]] += mass[of_long, of_short]
+            found[short[of_short]] += rest[of_long, of_short]
             return found
 
-        every = np.indices(mass.shape)[:, :: _TRIED[0], :: _TRIED[1]].reshape(2, -1)
-        tried = pairs(*every)
+        # Of hundreds of lengths a pair has two: only those are summed over.
+        of_long, of_short = np.indices(mass.shape)[:, :: _TRIED[0], :: _TRIED[1]].reshape(2, -1)
+        first, second = long[of_long], short[of_short]
+        of_first, of_second = mass[of_long, of_short, None], rest[of_long, of_short, None]
+        at = thresholds(of_first * falls.T[first] + of_second * falls.T[second])
+        each = least_of(
+            at, of_first * worth[at, first[:, None]] + of_second * worth[at, second[:, None]]
+        )
+        best_pair = int(each.argmax())
+        least, mixture = float(each[best_pair]), pair(of_long[best_pair], of_short[best_pair])
         if start.r.size:
             before = np.zeros(r.size)
             before[np.searchsorted(r, start.r)] = start.mass
-            tried = np.append(tried, before[None], axis=0)
-        least, mixture = highest(tried)
+            of_before, _ = highest(before[None])
+            if of_before > least:
+                least, mixture = of_before, before
         near = max(_NEAR, self.tolerance / 4) * recalls.weight.sum()
         best, found = math.inf, mixture
         for turn in range(_TURNS):
-            at = thresholds(mixture[None])[0]
+            at = thresholds((mixture @ falls.T)[None])[0]
             known = recalls.weight @ worth[at]
             chord = mass * known[long][:, None] + rest * known[short]
             bound = float(recalls.weight @ (shares * gamma[at]) + chord.max())
@@ -218,7 +229,7 @@ class CodeLengths:
                 best, found = bound, mixture
             if bound - least <= near:
                 break
-            goal = pairs(*np.atleast_1d(*np.unravel_index(chord.argmax(), chord.shape)))[0]
+            goal = pair(*np.unravel_index(chord.argmax(), chord.shape))
             higher, ahead = highest(mixture + _PARTS[:, None] * (goal - mixture))
             if higher > least:
                 least, mixture = higher, ahead

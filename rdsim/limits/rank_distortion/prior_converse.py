@@ -9,6 +9,7 @@ the converse is met exactly where that majorises the prior (see `prior`, which a
 import math
 from typing import Final
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -83,15 +84,20 @@ def gibbs_rank_distribution(
         return jnp.full(size, 1 / size)
     slope = math.inf
     if D > 0:
-        losses, (low, high) = jnp.asarray(rho), jnp.array(_LOG2_SLOPES)
-
-        def low_enough(log2_slope: Array) -> Array:
-            w = jnp.exp2(-jnp.exp2(log2_slope) * losses)
-            return w @ losses <= D * w.sum()
-
-        slope = float(jnp.exp2(bisect(low_enough, low, high, steps=_HALVINGS)[1]))
+        slope = float(_slope_of(jnp.asarray(rho), jnp.asarray(D)))
     w = rank_weights(rho, slope)
     return jnp.asarray(w / w.sum())
+
+
+@jax.jit
+def _slope_of(rho: Float[Array, " m"], distortion: Float[Array, ""]) -> Float[Array, ""]:
+    """Find the slope at which the Gibbs distribution has a mean loss; one program for all losses of a size."""
+
+    def low_enough(log2_slope: Array) -> Array:
+        w = jnp.exp2(-jnp.exp2(log2_slope) * rho)
+        return w @ rho <= distortion * w.sum()
+
+    return jnp.exp2(bisect(low_enough, *jnp.array(_LOG2_SLOPES), steps=_HALVINGS)[1])
 
 
 @on_host
