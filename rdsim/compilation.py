@@ -26,8 +26,11 @@ from rdsim.files import locked
 SWITCH: Final = "RDSIM_CACHE"
 """Environment variable: a folder for the compiled programs, or "off"."""
 _MOST_BYTES: Final = 512 * 1024**2  # of shared programs; the oldest are removed first
-_LEAST_SECONDS: Final = 0.1
-"""Least time of compilation of a program that is kept: reading one takes milliseconds."""
+_MOST_PROGRAMS: Final = 5000
+"""Most shared programs: each is linked when a process begins, 20 microseconds of its time, and again when it ends."""
+_LEAST_SECONDS: Final = 0.005
+"""Least time of compilation of a program that is kept: reading one takes a millisecond or two. A single operation takes ten to
+compile, and a first call has dozens of them."""
 
 _folders: tuple[Path, Path] | None = None
 """The folder of this process, and the shared one."""
@@ -37,7 +40,7 @@ def keep_compiled_programs(folder: str | os.PathLike[str] | None = None) -> Path
     """Read compiled programs from a folder, and keep there what this process compiles.
 
     Call it once, before the first computation. Programs compiled by this version of jaxlib for this kind of
-    processor are shared by all processes of the user; at most 512 MB are kept. Where the
+    processor are shared by all processes of the user; at most 5000, and 512 MB, are kept. Where the
     environment variable JAX_COMPILATION_CACHE_DIR names a folder, JAX's own cache is left as it is. A folder that
     cannot be written is not used, and nothing else changes.
 
@@ -131,13 +134,14 @@ def _publish(own: Path, shared: Path, process: int) -> None:
 
 
 def _make_space(shared: Path) -> None:
-    """Remove the oldest shared programs until the rest is small enough."""
+    """Remove the oldest shared programs until the rest is few and small enough."""
     with contextlib.suppress(OSError):
         programs = [(file.stat(), file) for file in shared.glob("*-cache")]
         kept = 0
-        for state, file in sorted(programs, key=lambda entry: -entry[0].st_mtime):
+        newest_first = sorted(programs, key=lambda entry: -entry[0].st_mtime)
+        for number, (state, file) in enumerate(newest_first):
             kept += state.st_size
-            if kept > _MOST_BYTES:
+            if kept > _MOST_BYTES or number >= _MOST_PROGRAMS:
                 file.unlink()
 
 

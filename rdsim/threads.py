@@ -8,17 +8,30 @@ import functools
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
 _T = TypeVar("_T")
+_ONE_THREAD: Final = 2**20
+"""Entries of the largest table up to which products and decompositions of matrices run in one thread: several would spend
+more time waiting for one another than computing."""
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
     """Run NumPy's products of matrices inside this context in one thread."""
     return _controller().limit(limits=1, user_api="blas")
+
+
+def few_entries(entries: int) -> bool:
+    """Whether work on tables of at most so many entries is done by one thread."""
+    return entries <= _ONE_THREAD
+
+
+def blas_threads_for(entries: int) -> AbstractContextManager[Any]:
+    """Run NumPy's work on tables of at most so many entries in one thread if they are few, otherwise in all."""
+    return one_blas_thread() if few_entries(entries) else nullcontext()
 
 
 @functools.cache

@@ -98,12 +98,13 @@ def test_the_folder_of_a_killed_process_is_removed_and_that_of_a_running_one_is_
     assert not list((tmp_path / "processes").iterdir())
 
 
-def test_the_oldest_programs_make_way(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("limit", "value"), [("_MOST_BYTES", 10), ("_MOST_PROGRAMS", 2)])
+def test_the_oldest_programs_make_way(limit, value, tmp_path, monkeypatch):
     for age, name in enumerate("abc"):
         file = tmp_path / f"{name}-cache"
         file.write_text("12345")
         os.utime(file, (1e9 - age, 1e9 - age))
-    monkeypatch.setattr(compilation, "_MOST_BYTES", 10)
+    monkeypatch.setattr(compilation, limit, value)
     compilation._make_space(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a-cache", "b-cache"]
 

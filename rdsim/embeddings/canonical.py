@@ -26,6 +26,7 @@ from rdsim.embeddings.spaces import (
     uncompressed_gains,
     unit,
 )
+from rdsim.threads import blas_threads_for
 
 RIDGES: Final = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Ridges tried, relative to the mean variance of a coordinate; towards infinity the axes are those of partial least
@@ -183,13 +184,14 @@ class _Bases:
             for v in self.values
         ]
         whitened = roots[0][:, None] * self.cross[:count, :count] * roots[1]
-        if self.shared:
-            # Directions of negative correlation come last.
-            _, vectors = np.linalg.eigh(whitened)
-            sides = [vectors[:, ::-1]] * 2
-        else:
-            left, _, right = np.linalg.svd(whitened, full_matrices=False)
-            sides = [left, right.T]
+        with blas_threads_for(whitened.size):
+            if self.shared:
+                # Directions of negative correlation come last.
+                _, vectors = np.linalg.eigh(whitened)
+                sides = [vectors[:, ::-1]] * 2
+            else:
+                left, _, right = np.linalg.svd(whitened, full_matrices=False)
+                sides = [left, right.T]
         first, second = (
             axes[:, :count] @ (root[:, None] * side)
             for axes, root, side in zip(self.axes, roots, sides, strict=True)

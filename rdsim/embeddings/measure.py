@@ -23,6 +23,7 @@ from rdsim.embeddings.systems.catalogue import chosen, usual_bits
 from rdsim.embeddings.systems.given import OwnCode
 from rdsim.files import Checkpoint, without_checkpoint
 from rdsim.number_types import ArrayLike
+from rdsim.threads import blas_threads_for
 from rdsim.transformations import on_host
 
 SPACES: Final = ("auto", "as given", "centred", CANONICAL, SHARED)
@@ -119,8 +120,12 @@ def measure_embeddings(
         splits = (Split(fit=fit, ranked=task, name="given"),)
     plan = Plan(rates, similarity, space, found, trained, own, again, checkpoint, progress)
     parts = []
-    for number, split in enumerate(splits):
-        ranked = some_queries(jax.random.fold_in(query_key, number), split.ranked, most)
-        prefix = f"fold-{number}-" if len(splits) > 1 else ""
-        parts.append(Fold(plan, prefix, jax.random.fold_in(fit_key, number), split, ranked).run())
-    return joined_report(plan, task, splits, parts, level, query_key, most)
+    with blas_threads_for(
+        max(len(task.queries), len(task.items)) * max(task.queries.shape[1], widths)
+    ):
+        for number, split in enumerate(splits):
+            ranked = some_queries(jax.random.fold_in(query_key, number), split.ranked, most)
+            prefix = f"fold-{number}-" if len(splits) > 1 else ""
+            fold = Fold(plan, prefix, jax.random.fold_in(fit_key, number), split, ranked)
+            parts.append(fold.run())
+        return joined_report(plan, task, splits, parts, level, query_key, most)

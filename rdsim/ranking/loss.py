@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 Loss = str | tuple[str, int]
 """A rank loss as a caller names it: "error", "reciprocal_rank", "dcg" or ("miss", K), K >= 1."""
@@ -38,12 +37,13 @@ class RankLoss(NamedTuple):
             return self.kind
         return "error" if self.cutoff == 1 else f"miss_{self.cutoff}"
 
-    def of_log_rank(self, log_rank: Float[Array, "..."]) -> Float[Array, "..."]:
+    def of_log_rank(self, log_rank: Any) -> Any:
         """Loss at rank exp(log_rank); the rank may exceed the largest float."""
+        xp = jnp if isinstance(log_rank, jax.Array) else np  # on the host nothing is compiled
         if self.kind == "reciprocal_rank":
-            return -jnp.expm1(-log_rank)
+            return -xp.expm1(-log_rank)
         if self.kind == "dcg":
-            return 1.0 - math.log(2.0) / (log_rank + jnp.log1p(jnp.exp(-log_rank)))
+            return 1.0 - math.log(2.0) / (log_rank + xp.log1p(xp.exp(-log_rank)))
         return (log_rank > math.log(self.cutoff) * (1 + 1e-14)).astype(float)
 
 

@@ -11,8 +11,8 @@ from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.stats import binom
 
 from rdsim import validation
 from rdsim.number_types import ArrayLike, Integer
@@ -153,9 +153,10 @@ def hypergeometric(h: np.ndarray, n: np.ndarray, N: int, m: int) -> np.ndarray:
     $$\binom{n}{h} \binom{N-n}{m-h} \Big/ \binom{N}{m} =
         \frac{b(h; n, p)\, b(m-h; N-n, p)}{b(m; N, p)}, \qquad p = m/N.$$
     """
+    binom = scipy.stats.binom
     return np.asarray(binom.pmf(h, n, m / N) * binom.pmf(m - h, N - n, m / N) / _middle_term(N, m))
 
 
 @functools.cache
 def _middle_term(N: int, m: int) -> float:
-    return float(binom.pmf(m, N, m / N))
+    return float(scipy.stats.binom.pmf(m, N, m / N))

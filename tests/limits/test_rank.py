@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from reference import RHO
 
 from rdsim import limits
+from rdsim.limits.rank_distortion import uniform
 
 losses = pytest.mark.parametrize("loss", RHO, ids=str)
 
@@ -198,3 +199,13 @@ def test_C2_a_list_of_any_length_has_the_bounds_of_its_targets_alone(loss):
         np.testing.assert_array_equal(part.upper, whole.upper[some])
     table = limits.rank_loss(size.reshape(3, 100), loss, rate=rate.reshape(3, 100))
     np.testing.assert_array_equal(table.lower, whole.lower.reshape(3, 100))
+
+
+def test_C2_one_program_serves_losses_of_several_values_and_one_those_of_two():
+    """Lists, sizes below 2^64 and cutoffs do not change what is compiled."""
+    uniform._bounds_of_first.clear_cache()
+    for loss, size in itertools.product(
+        ["error", ("miss", 5), "reciprocal_rank", "dcg"], [3.0, 20.0, 60.0]
+    ):
+        limits.rank_rate(size, loss, distortion=np.linspace(0.1, 0.5, int(size)))
+    assert uniform._bounds_of_first._cache_size() == 2

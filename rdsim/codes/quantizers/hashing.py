@@ -37,6 +37,7 @@ from rdsim.codes.distances import (
 from rdsim.codes.item_code import host_points, item_points
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
+from rdsim.threads import blas_threads_for
 from rdsim.transformations import on_host
 
 MAX_BITS: Final = 16
@@ -221,7 +222,9 @@ def rotated_hash(key: Key[Array, ""], items: ArrayLike, bits: Integer) -> Binary
             break
         # Procrustes: of all rotations, left @ right brings the projected items nearest to their signs. Neither this step
         # nor taking signs raises the error, so that it falls until no sign changes.
-        left, _, right = np.linalg.svd(projected.T @ signs)
+        cross = projected.T @ signs
+        with blas_threads_for(cross.size):
+            left, _, right = np.linalg.svd(cross)
         rotation, before = left @ right, signs
     return BinaryHash(
         planes=jnp.asarray((leading @ rotation).T, float),

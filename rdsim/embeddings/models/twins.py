@@ -19,6 +19,7 @@ from rdsim.embeddings.models.twin import GAUSSIAN, ISOTROPIC, Twin
 from rdsim.embeddings.progress import Progress, without_progress
 from rdsim.embeddings.result import EmbeddingReport
 from rdsim.files import Checkpoint, without_checkpoint
+from rdsim.threads import one_blas_thread
 from rdsim.transformations import on_host
 
 _FEWEST_ITEMS: Final = 64
@@ -102,8 +103,11 @@ def with_models(
             return None
         return found
 
-    gaussian = part(GAUSSIAN, lambda: gaussian_twin(key, report, float(mrr[best])))
-    isotropic = part(ISOTROPIC, lambda: isotropic_twin(report, best))
+    with (
+        one_blas_thread()
+    ):  # tables of hundreds of queries by dozens of coordinates, however large the database is
+        gaussian = part(GAUSSIAN, lambda: gaussian_twin(key, report, float(mrr[best])))
+        isotropic = part(ISOTROPIC, lambda: isotropic_twin(report, best))
     twins = [
         _twin(name, found)
         for name, found in ((GAUSSIAN, gaussian), (ISOTROPIC, isotropic))

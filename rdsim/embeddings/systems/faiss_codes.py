@@ -9,7 +9,8 @@ References:
 
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from rdsim.embeddings.data.formats import import_needed
 from rdsim.embeddings.spaces import Space
 from rdsim.embeddings.systems.code import FittedCode, Maker, Training, in_space
 from rdsim.embeddings.systems.own import COORDINATES_A_BLOCK
+from rdsim.threads import few_entries
 
 _OPQ_ITERATIONS: Final = 15
 """Iterations that fit the rotation of OPQ; faiss's own 50 take three times as long and rank no better here."""
@@ -39,10 +41,24 @@ def maker(kind: str) -> Maker:
         index = _index(kind, training, bits)
         if index is None:
             return None
-        index.train(np.ascontiguousarray(training.items, np.float32))
+        with _threads_for(training.items.size):
+            index.train(np.ascontiguousarray(training.items, np.float32))
         return of_index(index, training.space)
 
     return make
+
+
+@contextlib.contextmanager
+def _threads_for(entries: int) -> Iterator[None]:
+    """Let faiss work on so many numbers in one thread if they are few: as those of BLAS, its threads wait actively."""
+    import faiss
+
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1 if few_entries(entries) else threads)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def of_index(index: Any, space: Space) -> FittedCode:
@@ -52,7 +68,8 @@ def of_index(index: Any, space: Space) -> FittedCode:
     bits = 8 * index.sa_code_size()
 
     def encode(points: np.ndarray) -> np.ndarray:
-        return np.asarray(index.sa_encode(np.ascontiguousarray(points, np.float32)))
+        with _threads_for(points.size):
+            return np.asarray(index.sa_encode(np.ascontiguousarray(points, np.float32)))
 
     if isinstance(index, faiss.IndexRaBitQ):
         return FittedCode(

@@ -8,7 +8,7 @@ with Euler-Maclaurin's corrections at both ends, so that M = 2^1000 costs what M
 
 import functools
 import math
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,16 +22,18 @@ from rdsim.ranking.loss import RankLoss, log_database_size
 _HEAD: Final = 1024  # ranks that are summed one by one before the integral starts
 _CORRECTED: Final = 6  # ranks at each end of the integral that carry Euler-Maclaurin's corrections
 _PANEL: Final = 3.0  # largest length of an integration panel, in ln r
-_NODES: Final = 16
-"""Gauss-Legendre nodes of a panel, which integrate polynomials of degree 31 exactly."""
+_ON_A_PANEL: Final = scipy.special.roots_legendre(16)
+"""Gauss-Legendre nodes and weights of a panel, which integrate polynomials of degree 31 exactly."""
+
+_OfNodes = Float[Array | np.ndarray, " r"]
 
 
 class RankSum(NamedTuple):
     r"""A rule for sums over all ranks: $\frac1M \sum_r f(r) \approx \sum_k \pm e^{l_k} f(r_k)$."""
 
-    loss: Float[Array, " r"]  # at each node r_k
-    log_weight: Float[Array, " r"]  # natural log of the size of its weight, as a fraction of M
-    sign: Float[Array, " r"]  # of the weight: that of some corrections is negative
+    loss: _OfNodes  # at each node r_k
+    log_weight: _OfNodes  # natural log of the size of its weight, as a fraction of M
+    sign: _OfNodes  # of the weight: that of some corrections is negative
 
 
 @functools.cache
@@ -47,56 +49,55 @@ def _end_corrections() -> np.ndarray:
     return np.linalg.solve(np.vander(offsets, increasing=True).T, moments)
 
 
-def rank_sum(log2_size: Float[Array, ""], loss: RankLoss, reach: int) -> RankSum:
+def rank_sum(log2_size: Any, loss: RankLoss, reach: int) -> RankSum:
     """Build the rule for sums over the ranks 1..M of one database size.
 
     Nodes: the ranks up to 1036 one by one, the last ranks before M, and those of Gauss-Legendre
     panels of equal length in ln r between. Weights of nodes that a size does not use are zero, so
-    that shapes depend on `reach`, a bound of log2 M, alone.
+    that shapes depend on `reach`, a bound of log2 M, alone. Of a number on the host the rule is computed there: programs that
+    take it as an argument serve every loss.
     """
+    xp: Any = jnp if isinstance(log2_size, jax.Array) else np
     log_M = log_database_size(log2_size)
     if loss.is_two_valued:
         # Two nodes: the ranks without loss, and all others.
-        log_good = jnp.minimum(math.log(loss.cutoff), log_M)
+        log_good = xp.minimum(math.log(loss.cutoff), log_M)
         some_bad = log_M - math.log(loss.cutoff) > 1e-15
-        log_bad_share = jnp.where(
-            some_bad, jnp.log(-jnp.expm1(jnp.where(some_bad, log_good - log_M, -1.0))), -jnp.inf
+        log_bad_share = xp.where(
+            some_bad, xp.log(-xp.expm1(xp.where(some_bad, log_good - log_M, -1.0))), -xp.inf
         )
         return RankSum(
-            jnp.array([0.0, 1.0]), jnp.stack([log_good - log_M, log_bad_share]), jnp.ones(2)
+            xp.array([0.0, 1.0]), xp.stack([log_good - log_M, log_bad_share]), xp.ones(2)
         )
     # A small database is summed as a whole; its corrections and panels have no weight.
     small = log_M <= math.log(_HEAD + 2 * _CORRECTED)
-    log_rank = jnp.log(jnp.arange(1.0, _HEAD + 2 * _CORRECTED + 1))
-    last = jnp.where(small, log_M, math.log(_HEAD)) + 1e-12
+    log_rank = xp.log(xp.arange(1.0, _HEAD + 2 * _CORRECTED + 1))
+    last = xp.where(small, log_M, math.log(_HEAD)) + 1e-12
     corrections = _end_corrections()
-    head = (
-        jnp.ones(log_rank.shape)
-        .at[_HEAD - 1 - np.arange(_CORRECTED)]
-        .add(jnp.where(small, 0.0, corrections))
-    )
-    head = jnp.where(log_rank <= last, head, 0.0)
+    at_the_end = np.zeros(log_rank.shape)
+    at_the_end[_HEAD - 1 - np.arange(_CORRECTED)] = corrections
+    head = xp.where(log_rank <= last, 1.0 + xp.where(small, 0.0, at_the_end), 0.0)
     # Gauss-Legendre in t = ln r on [ln(HEAD + 1/2), ln(M + 1/2)]: dr = e^t dt.
     panels = math.ceil(max(reach * LN2 - math.log(_HEAD), 1.0) / _PANEL)
-    nodes, weights = scipy.special.roots_legendre(_NODES)
+    nodes, weights = _ON_A_PANEL
     low = math.log(_HEAD + 0.5)
-    high = log_M + jnp.log1p(0.5 * jnp.exp(-log_M))
-    width = jnp.where(small, 0.0, (high - low) / panels)
+    high = log_M + xp.log1p(0.5 * xp.exp(-log_M))
+    width = xp.where(small, 0.0, (high - low) / panels)
     position = (np.arange(panels)[:, None] + 0.5 * (1 + nodes)).ravel()
     t = low + width * position
-    log_panel_weight = jnp.log(np.tile(0.5 * weights, panels)) + t
-    log_panel_weight += jnp.where(small, -jnp.inf, jnp.log(jnp.where(small, 1.0, width)))
-    top = log_M + jnp.log1p(-jnp.arange(_CORRECTED) * jnp.exp(-log_M))
+    log_panel_weight = xp.log(np.tile(0.5 * weights, panels)) + t
+    log_panel_weight += xp.where(small, -xp.inf, xp.log(xp.where(small, 1.0, width)))
+    top = log_M + xp.log1p(-xp.where(small, 0.0, np.arange(_CORRECTED) * xp.exp(-log_M)))
     # The sum stops at M: what the expansion would add beyond M + 1/2 is taken away.
-    top_weight = jnp.where(small, 0.0, -corrections)
-    top = jnp.where(small, 0.0, top)
-    all_weights = jnp.concatenate([head, top_weight])
-    log_size = jnp.where(all_weights == 0, 1.0, jnp.abs(all_weights))
-    log_size = jnp.where(all_weights == 0, -jnp.inf, jnp.log(log_size))
+    top_weight = xp.where(small, 0.0, -corrections)
+    top = xp.where(small, 0.0, top)
+    all_weights = xp.concatenate([head, top_weight])
+    log_size = xp.where(all_weights == 0, 1.0, xp.abs(all_weights))
+    log_size = xp.where(all_weights == 0, -xp.inf, xp.log(log_size))
     return RankSum(
-        loss.of_log_rank(jnp.concatenate([log_rank, top, t])),
-        jnp.concatenate([log_size, log_panel_weight]) - log_M,
-        jnp.concatenate([jnp.sign(all_weights), jnp.ones(t.size)]),
+        loss.of_log_rank(xp.concatenate([log_rank, top, t])),
+        xp.concatenate([log_size, log_panel_weight]) - log_M,
+        xp.concatenate([xp.sign(all_weights), xp.ones(t.size)]),
     )
 
 

@@ -9,7 +9,6 @@ achievable, and by weak duality $R \ge -\log_2 (Z(\lambda)/M) - \lambda D / \ln 
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Final
 
 import jax
@@ -128,26 +127,24 @@ def _checked_rank_bounds(
         )
         lower, upper = lower.reshape(target.shape), upper.reshape(target.shape)
     else:
-        kernel = functools.partial(_bounds_of_first, loss=parsed, reach=reach, by_rate=by_rate)
-        lower, upper = _in_portions(kernel, *np.broadcast_arrays(target, size))
+        targets, sizes = np.broadcast_arrays(target, size)
+        lower, upper = _bounds_by_size(targets, sizes, parsed, reach, by_rate)
     return Certified(value=upper, lower=lower, upper=upper, tolerance=jnp.array(TOLERANCE))
 
 
-def _in_portions(
-    kernel: Callable[..., tuple[Array, Array]], target: np.ndarray, size: np.ndarray
+def _bounds_by_size(
+    target: np.ndarray, size: np.ndarray, loss: RankLoss, reach: int, by_rate: bool
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    """Compute the bounds of at most `_PORTION` targets at a time: one program serves lists of every length."""
-    flat = np.stack([target.ravel(), size.ravel()])
-    padded = np.pad(flat, ((0, 0), (0, -target.size % _PORTION)))
-    starts = range(0, target.size, _PORTION)
-    found = [
-        kernel(*padded[:, start : start + _PORTION], np.int64(min(target.size - start, _PORTION)))
-        for start in starts
-    ]
-    lower, upper = (
-        jnp.asarray(np.concatenate(parts)[: target.size].reshape(target.shape))
-        for parts in zip(*found, strict=True)
-    )
+    """Bound the targets of each size, at most `_PORTION` at a time: one program serves lists of every length, and every loss."""
+    found = np.empty((2, *target.shape))
+    for one in np.unique(size):
+        ranks, places = rank_sum(one, loss, reach), np.flatnonzero(size == one)
+        for start in range(0, places.size, _PORTION):
+            some = places[start : start + _PORTION]
+            padded = np.pad(target.flat[some], (0, _PORTION - some.size))
+            bounds = _bounds_of_first(padded, np.int64(some.size), ranks, by_rate=by_rate)
+            found.reshape(2, -1)[:, some] = np.stack(bounds)[:, : some.size]
+    lower, upper = map(jnp.asarray, found)
     return lower, upper
 
 
@@ -182,23 +179,16 @@ def _bounds_of_all(
     return lower, upper
 
 
-@functools.partial(jax.jit, static_argnames=("loss", "reach", "by_rate"))
+@functools.partial(jax.jit, static_argnames=("by_rate",))
 def _bounds_of_first(
-    targets: Float[Array, " t"],
-    log2_sizes: Float[Array, " t"],
-    count: Int[Array, ""],
-    *,
-    loss: RankLoss,
-    reach: int,
-    by_rate: bool,
+    targets: Float[Array, " t"], count: Int[Array, ""], ranks: RankSum, *, by_rate: bool
 ) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
-    """Do the same for the first `count` targets alone, without derivatives; the others have zeros.
+    """Do the same for the first `count` targets alone, of one size and without derivatives; the others have zeros.
 
     The number of them is an argument of the compiled loop, so that a list costs what it holds, however short.
     """
 
     def bound(place: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
-        ranks = rank_sum(log2_sizes[place], loss, reach)
         lower, upper = _rank_bounds_at(targets[place], ranks, by_rate=by_rate)
         return found[0].at[place].set(lower), found[1].at[place].set(upper)
 

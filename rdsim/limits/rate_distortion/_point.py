@@ -19,7 +19,7 @@ from rdsim.limits.rate_distortion._column_generation import solve_on_host, solve
 from rdsim.limits.rate_distortion._interior_point import dense, shifted_kernel
 from rdsim.limits.rate_distortion._separable import Cost, SumOfAxes
 from rdsim.namespaces import select
-from rdsim.threads import one_blas_thread
+from rdsim.threads import blas_threads_for, one_blas_thread
 
 _LIGHT: Final = 1e-3
 """Mass of the rows that are certified apart, relative to the tolerance: each may cost some tens of bits."""
@@ -27,9 +27,6 @@ _COVER: Final = 1e-2
 """Mass of q for rows that are certified apart and that no other letter reaches, relative to the tolerance."""
 _LARGEST: Final = 1.0
 """Bits that a tolerance counts as at most in these two, which are masses and must stay small."""
-_ONE_THREAD: Final = 2**20
-"""Entries of the distortion table up to which products of matrices run in one thread: several would spend
-more time waiting for one another than computing."""
 
 
 class Point(NamedTuple):
@@ -201,8 +198,7 @@ def computes_on_host(method: str, *arguments: Any) -> bool:
 @contextlib.contextmanager
 def host_arithmetic(table: np.ndarray) -> Iterator[None]:
     """Set up NumPy for the solvers: what is not finite is seen, and not certified; few threads for few letters."""
-    threads = one_blas_thread() if table.size <= _ONE_THREAD else contextlib.nullcontext()
-    with np.errstate(all="ignore"), threads:
+    with np.errstate(all="ignore"), blas_threads_for(table.size):
         yield
 
 

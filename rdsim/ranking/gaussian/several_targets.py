@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 from scipy.interpolate import CubicSpline
-from scipy.stats import binom
 
 from rdsim.ranking.tails.contour import Reals
 
@@ -78,7 +78,7 @@ def among_others(recalls: Sequence[Reals], above: Reals, targets: int) -> list[R
     return [
         np.asarray(
             sum(
-                binom.pmf(m, targets - 1, above) * recalls[k - m - 1]
+                scipy.stats.binom.pmf(m, targets - 1, above) * recalls[k - m - 1]
                 for m in range(min(k, targets))
             )
         )

@@ -23,8 +23,7 @@ from typing import Final, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.interpolate
-import scipy.stats
+import scipy
 from jaxtyping import Array, Float, Key
 from scipy.special import betainc, ndtri
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdsim.ranking.tails.contour import Complexes, Reals, contour
+from rdsim.threads import one_blas_thread
 
 Counts = NDArray[np.intp]
 
@@ -55,7 +56,12 @@ def target_scores(beta: Reals, x2: Reals) -> TargetScores:
 
     """
     beta, first, modes = np.unique(beta, return_index=True, return_counts=True)
-    x2 = np.add.reduceat(x2, first, axis=-1)
+    # Thousands of products, each of some hundred queries by some dozen modes.
+    with one_blas_thread():
+        return _target_scores(beta, np.add.reduceat(x2, first, axis=-1), modes)
+
+
+def _target_scores(beta: Reals, x2: Reals, modes: Counts) -> TargetScores:
     t, width = _grid(beta, x2, modes)
     variance, log_tail, log_density = _exponents(beta, x2, modes, t)
     seen = log_density > _CUT
