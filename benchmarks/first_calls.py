@@ -282,6 +282,9 @@ def _printed(command: list[str], folder: str, limit: float) -> str | None:
         **os.environ,
         "RDSIM_CACHE": str(Path(folder) / "kept"),
         "JAX_PLATFORMS": "cpu",
+        # Threads of BLAS that wait for one another would count as CPU time of the call.
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(_ROOT),
     }
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
