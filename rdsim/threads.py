@@ -6,6 +6,7 @@ another process uses a core, each product takes a hundred times as long.
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -21,7 +22,7 @@ more time waiting for one another than computing."""
 
 def one_blas_thread() -> AbstractContextManager[Any]:
     """Run NumPy's products of matrices inside this context in one thread."""
-    return _controller().limit(limits=1, user_api="blas")
+    return _controller("faiss" in sys.modules).limit(limits=1, user_api="blas")
 
 
 def few_entries(entries: int) -> bool:
@@ -35,7 +36,9 @@ def blas_threads_for(entries: int) -> AbstractContextManager[Any]:
 
 
 @functools.cache
-def _controller() -> ThreadpoolController:
+def _controller(with_faiss: bool) -> ThreadpoolController:
+    """Find the libraries of BLAS once, and once more when faiss has brought its own."""
+    del with_faiss
     return ThreadpoolController()
 
 

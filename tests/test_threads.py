@@ -1,5 +1,8 @@
 """Small matrices are worked on by one thread: several wait for one another actively, and change the last digits."""
 
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -65,6 +68,24 @@ def test_integrals_over_the_scores_of_targets_run_in_one_thread(threads, monkeyp
     ranking.vector_gaussian_rank_loss(KEY, [0.8, 0.5], 10, "error", rates=3.0, queries=64)
     assert set(seen) == {1}
     assert threads() == 2
+
+
+def test_a_library_that_is_loaded_later_is_limited_too():
+    """The libraries were listed once in a process, at the first use: before faiss and its own BLAS."""
+    pytest.importorskip("faiss")
+    script = """
+from threadpoolctl import ThreadpoolController
+from rdsim.threads import one_blas_thread
+with one_blas_thread():
+    pass
+import faiss
+with ThreadpoolController().limit(limits=2, user_api="blas"), one_blas_thread():
+    print(*(each["num_threads"] for each in ThreadpoolController().select(user_api="blas").info()))
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert set(found.stdout.split()) == {"1"}
 
 
 def test_faiss_trains_on_few_items_in_one_thread(monkeypatch):
