@@ -99,7 +99,7 @@ def test_C29_layers_are_those_of_the_density_of_items(s, monkeypatch):
     """Finer layers and a finer grid of lengths come as close to the integrals as they are fine."""
     s = np.array(s)
     monkeypatch.setattr(_tilted, "_LAYERS", 1500)
-    monkeypatch.setattr(_tilted, "_EXCESS", np.arange(0.0, 40.0, 0.01))
+    monkeypatch.setattr(_tilted, "_EXTRA_BITS", np.arange(0.0, 40.0, 0.01))
     masses = _tilted._layers(s)
     assert masses.sum() == pytest.approx(1, rel=0, abs=1e-6)
     log_height = np.linspace(0.5 * np.log(s).sum(), 40.0, 10_001)
@@ -111,23 +111,23 @@ def test_C29_layers_are_those_of_the_density_of_items(s, monkeypatch):
     for order in (0.5, 1.0, 2.0):
         # Means of 2^(-order excess), in which no rare layer counts for much.
         exact = float(layer @ 2.0 ** (-order * excess))
-        found = float(masses[:-1] @ 2.0 ** (-order * _tilted._EXCESS))
+        found = float(masses[:-1] @ 2.0 ** (-order * _tilted._EXTRA_BITS))
         # Lengths are rounded up by at most a hundredth of a bit; layers have a thickness.
         assert exact * (2.0 ** (-0.01 * order) - 1e-3) <= found <= exact * (1 + 1e-3)
 
 
 @settings(max_examples=8)
 @given(st.floats(0.2, 0.95), st.floats(1.0, 16.0), st.floats(0.0, 12.0))
-@example(0.25, 1.0, 2.0)  # worth something beyond 20 bits alone, where lengths are rare
+@example(0.25, 1.0, 2.0)  # an excess beyond 20 bits alone, where lengths are rare
 def test_C29_the_hull_over_lengths_lies_above_all_chords(correlation, bits, log_gamma):
     """Chords to junk from codewords of every length, on a grid a hundred times as fine."""
-    lengths = bits + _tilted._EXCESS
+    lengths = bits + _tilted._EXTRA_BITS
     found = _tilted._hull(correlation, lengths, np.array([log_gamma]))[0]
     for j in (0, 5, 20, 50):
         longer = np.append(np.linspace(0.0, 20.0, 4001), np.linspace(20.0, 60.0, 401)[1:])
-        worth = Tails(correlation, lengths[j] + longer).worth(np.array([log_gamma]))[0]
+        excess = Tails(correlation, lengths[j] + longer).excess(np.array([log_gamma]))[0]
         left = 1 - 2.0 ** -lengths[j], 1 - 2.0 ** -(lengths[j] + longer)
-        chords = left[0] / left[1] * 2.0**-longer * worth
+        chords = left[0] / left[1] * 2.0**-longer * excess
         chords += (1 - 2.0**-longer) / left[1] * max(1 - math.exp(log_gamma), 0.0)
         assert found[j] >= chords.max() * (1 - 1e-12)
         # It may not fall with the length either.

@@ -94,7 +94,7 @@ def test_C27_the_hull_is_that_of_every_code_of_words_of_any_probabilities(correl
     small, large = q <= q0 * (1 + 1e-12), q >= q0 * (1 - 1e-12)
     values = []
     for log_gamma in np.linspace(-1, math.log(M) + 2, 300):
-        phi = q * tails.worth(np.array([log_gamma]))[0]
+        phi = q * tails.excess(np.array([log_gamma]))[0]
         low, high = q[small][:, None], q[large][None, :]
         share = np.where(high > low, (high - q0) / np.where(high > low, high - low, 1), 1.0)
         hull = (share * phi[small][:, None] + (1 - share) * phi[large][None, :]).max()
@@ -415,7 +415,7 @@ def test_C29_tilted_half_spaces_alone_are_not_passed_by_a_sign(strong):
 
 
 def test_C29_layers_are_those_of_sampled_items():
-    """The mass of the layers by their excess, of a million items drawn under the reference."""
+    """The mass of the layers by their extra bits, of a million items drawn under the reference."""
     s = np.array([0.3, 0.6, 0.8])
     masses = _tilted._layers(s)
     assert masses.sum() == pytest.approx(1, rel=0, abs=1e-6)
@@ -423,10 +423,10 @@ def test_C29_layers_are_those_of_sampled_items():
     ratio = np.sort(np.exp(np.sum(0.5 * np.log(s) + 0.5 * (1 / s - 1) * y**2, axis=1)))
     tail = 1 - np.arange(ratio.size) / ratio.size
     layers = tail * np.diff(ratio, prepend=0.0)
-    for excess in (0.5, 1.0, 2.0, 4.0, 6.0):
-        found = masses[:-1][excess >= _tilted._EXCESS].sum()
+    for extra in (0.5, 1.0, 2.0, 4.0, 6.0):
+        found = masses[:-1][extra >= _tilted._EXTRA_BITS].sum()
         # Rounded up by at most an eighth of a bit, and layers have a thickness.
-        low, high = (layers[tail > 2.0**-e].sum() for e in (excess - 0.6, excess + 0.05))
+        low, high = (layers[tail > 2.0**-e].sum() for e in (extra - 0.6, extra + 0.05))
         assert low - 0.01 < found < high + 0.01
 
 

@@ -173,7 +173,7 @@ class CapTails:
         """Return C_r(t) for the first codeword, at shares of the database."""
         return self.rows[0].beyond(-ndtri_exp(log_t))
 
-    def worth(self, log_gamma: Reals) -> Reals:
+    def excess(self, log_gamma: Reals) -> Reals:
         r"""Return $\max_s C_r(s) - \gamma s$, shape of gamma followed by (r,).
 
         The best cap ends where the density of the query against a uniform one is gamma.

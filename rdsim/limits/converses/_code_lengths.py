@@ -1,7 +1,7 @@
-r"""Which lengths of codewords are the best, certified: the concave hull of what one codeword is worth (C27).
+r"""Which lengths of codewords are the best, certified: the concave hull of the excess of one codeword (C27).
 
-With $F_\gamma(r)$ what a codeword of probability $q = 2^{-r}$ is worth, see `_half_spaces`, and
-$F = \sum_j w_j F_{\gamma_j}$ over the shares of a reward, codes of fixed length are worth at most
+With $F_\gamma(r)$ the excess $E_\gamma$ of a codeword of probability $q = 2^{-r}$, see `_half_spaces`, and
+$F = \sum_j w_j F_{\gamma_j}$ over the shares of a reward, codes of fixed length have an excess of at most
 $2^R \mathrm{conv}(qF)(2^{-R})$ and codes of an entropy $\mathrm{conv}(F)(R)$, conv being the upper concave hull in q and
 in r. A hull over finitely many lengths alone would be no bound: for correlations near one F rises within a small part of
 a bit. So F is also bounded between neighbouring lengths. For a given list $qF$ is concave in q, and its slope there is
@@ -54,7 +54,7 @@ _AT_ONCE: Final = 64
 _ROUNDS: Final = 40
 """Times that tents are halved at most: a cell then has 2^-40 of its first width."""
 _MOST_LENGTHS: Final = 500
-"""Lengths from which on none are added. At the best thresholds many lengths may be worth the same, and all cells between them
+"""Lengths from which on none are added. At the best thresholds many lengths may have the same excess, and all cells between them
 would have to be halved: a bound is then looser by up to 1e-5, not by its tolerance."""
 _MOST: Final = 600
 """Number of shares, at most about, of which a bound is certified; near correlation one more would be told apart."""
@@ -74,7 +74,7 @@ _NEAR: Final = 1e-5
 """Distance of the two sides of the search, as a fraction of all weight, at which it ends: the bound is flat there."""
 _APART: Final = 1e-3
 """Distance of the two sides, as a fraction of all weight, at which the search ends where no step is better. Near correlation
-one what a codeword is worth has kinks in gamma, at which a mixture of one pair stays while the sides are up to .5 apart."""
+one the excess of a codeword has kinks in gamma, at which a mixture of one pair stays while the sides are up to .5 apart."""
 _SEARCHES: Final = 3
 """Times that thresholds are searched at most: each certificate adds lengths, with which the search is repeated."""
 
@@ -86,12 +86,12 @@ def fineness(tolerance: float) -> _Fineness:
 
 @dataclass(frozen=True)
 class Codewords:
-    """What codewords of one kind of source are worth.
+    """Codewords of one kind of source, by what is needed to bound their excess.
 
     Attributes:
         tails: makes their tails, given the lengths r.
         sigma: standard deviation of the query given the item, both of unit variance.
-        exactly: how much more unequal codewords may be worth where equal ones are reported as the best.
+        exactly: how much larger the excess of unequal codewords may be where equal ones are reported as the best.
 
     """
 
@@ -110,10 +110,10 @@ class Codewords:
 
 
 class _Rows(NamedTuple):
-    """Lengths in increasing order, what they are worth in all, and the slopes in each cell between them."""
+    """Lengths in increasing order, their excess over all shares, and the slopes in each cell between them."""
 
     r: Reals  # shape (r,)
-    worth: Reals  # F, shape (r,)
+    excess: Reals  # F, shape (r,)
     edges: Edges
     lowest: Reals  # slope of qF in q, shape (r - 1,)
     highest: Reals
@@ -162,34 +162,34 @@ class CodeLengths:
         return best
 
     def _best_mixture(self, recalls: Recalls, start: "Mixture") -> "Mixture":
-        r"""Return a mixture m of lengths, of the code's rate, that about maximises what it is worth.
+        r"""Return a mixture m of lengths, of the code's rate, that about maximises its excess.
 
         The bound is a saddle point, $\min_\gamma \max_m \sum_j w_j (t_j \gamma_j + \sum_r m_r F_{\gamma_j}(r))$, linear in
         m and convex in the thresholds: so the best thresholds are those of the mixture whose least over thresholds is
         the largest, a concave function of it. It is maximised by the method of Frank and Wolfe: the thresholds of a
-        mixture name a pair of lengths worth the most at them, and the mixture goes a part of the way there.
+        mixture name the pair of lengths of the largest excess at them, and the mixture goes a part of the way there.
         """
         r = np.concatenate([part.r for part in self.parts])
         order = np.argsort(r)
         r = r[order]
         log_gamma = self._grid(recalls)
-        worth = np.concatenate([part.worth(log_gamma) for part in self.parts], axis=1)[:, order]
-        worth[:, -1] = 1.0
+        excess = np.concatenate([part.excess(log_gamma) for part in self.parts], axis=1)[:, order]
+        excess[:, -1] = 1.0
         shares, gamma = np.exp(recalls.log_t), np.exp(log_gamma)
-        falls = -np.diff(worth, axis=0) / np.diff(gamma)[:, None]
+        falls = -np.diff(excess, axis=0) / np.diff(gamma)[:, None]
 
         def thresholds(falling: Reals) -> NDArray[np.intp]:
             """Numbers of the best thresholds, shape (mixtures, shares): F is convex in gamma, and falls by less than t beyond."""
             return np.stack([np.searchsorted(row, -shares) for row in -falling])
 
         def least_of(at: NDArray[np.intp], worth_at: Reals) -> Reals:
-            """The least over thresholds of each mixture, from what it is worth at the best ones."""
+            """The least over thresholds of each mixture, from its excess at the best ones."""
             return np.asarray((shares * gamma[at] + worth_at) @ recalls.weight)
 
         def highest(mixtures: Reals) -> tuple[float, Reals]:
             """Return the one of these whose least over thresholds is the largest, and that."""
             at = thresholds(mixtures @ falls.T)
-            least = least_of(at, np.take_along_axis(mixtures @ worth.T, at, axis=1))
+            least = least_of(at, np.take_along_axis(mixtures @ excess.T, at, axis=1))
             return float(least.max()), mixtures[int(least.argmax())]
 
         long, short = np.flatnonzero(r >= self.bits), np.flatnonzero(r <= self.bits)
@@ -208,7 +208,7 @@ class CodeLengths:
         of_first, of_second = mass[of_long, of_short, None], rest[of_long, of_short, None]
         at = thresholds(of_first * falls.T[first] + of_second * falls.T[second])
         each = least_of(
-            at, of_first * worth[at, first[:, None]] + of_second * worth[at, second[:, None]]
+            at, of_first * excess[at, first[:, None]] + of_second * excess[at, second[:, None]]
         )
         best_pair = int(each.argmax())
         least, mixture = float(each[best_pair]), pair(of_long[best_pair], of_short[best_pair])
@@ -222,7 +222,7 @@ class CodeLengths:
         best, found = math.inf, mixture
         for turn in range(_TURNS):
             at = thresholds((mixture @ falls.T)[None])[0]
-            known = recalls.weight @ worth[at]
+            known = recalls.weight @ excess[at]
             chord = mass * known[long][:, None] + rest * known[short]
             bound = float(recalls.weight @ (shares * gamma[at]) + chord.max())
             if bound < best:
@@ -237,7 +237,7 @@ class CodeLengths:
                 break
             else:
                 # At a kink no part of the way is better. Steps that get shorter spread the mixture over lengths, which
-                # smooths its worth.
+                # smooths its excess.
                 mixture = mixture + 2 / (turn + 4) * (goal - mixture)
         return Mixture(r[found > 0], found[found > 0])
 
@@ -253,12 +253,12 @@ class CodeLengths:
         certain = mixture.r == self.longer[-1]
 
         def value(log_gamma: Reals) -> Reals:
-            worth = np.where(certain, 1.0, tails.worth(log_gamma))
-            return np.asarray(np.exp(recalls.log_t + log_gamma) + worth @ mixture.mass)
+            excess = np.where(certain, 1.0, tails.excess(log_gamma))
+            return np.asarray(np.exp(recalls.log_t + log_gamma) + excess @ mixture.mass)
 
         grid = self._grid(recalls)
-        worth = np.where(certain, 1.0, tails.worth(grid)) @ mixture.mass
-        log_gamma = grid[(np.exp(recalls.log_t[:, None] + grid) + worth).argmin(axis=1)]
+        excess = np.where(certain, 1.0, tails.excess(grid)) @ mixture.mass
+        log_gamma = grid[(np.exp(recalls.log_t[:, None] + grid) + excess).argmin(axis=1)]
         step = float(grid[1] - grid[0])
         here = value(log_gamma)
         while True:
@@ -273,19 +273,19 @@ class CodeLengths:
             here = value(log_gamma)
 
     def exceed_equal(self, recalls: Recalls) -> bool:
-        """Whether unequal codewords may be worth more than those of R bits each, at the thresholds of these."""
+        """Whether unequal codewords may have a larger excess than those of R bits each, at the thresholds of these."""
         log_gamma = self.parts[0].log_ratio(self.bits, np.minimum(recalls.log_t, -1e-12))
         exactly = self.codewords.exactly
-        equal = self.codewords.tails(np.array([self.bits])).worth(log_gamma)
+        equal = self.codewords.tails(np.array([self.bits])).excess(log_gamma)
         most = float((recalls.weight @ equal)[0]) + exactly
         return self.certified(log_gamma, recalls.weight, exactly, most)[0] > most
 
     def _roughly(self, log_gamma: Reals, weight: Reals) -> float:
         """The hull over the lengths that are there."""
         r = np.concatenate([part.r for part in self.parts])
-        worth = np.concatenate([weight @ part.worth(log_gamma) for part in self.parts])
+        excess = np.concatenate([weight @ part.excess(log_gamma) for part in self.parts])
         order = np.argsort(r)
-        return self._hull(r[order], _closed(worth[order], weight))[0]
+        return self._hull(r[order], _closed(excess[order], weight))[0]
 
     def certified(
         self, log_gamma: Reals, weight: Reals, tolerance: float, most: float = math.inf
@@ -297,11 +297,11 @@ class CodeLengths:
         rows = self._rows(log_gamma, weight)
         upper, added = math.inf, []
         for _ in range(_ROUNDS):
-            at, height = tents(rows.r, rows.worth, rows.lowest, rows.highest, in_q=self.fixed)
-            lower = self._hull(rows.r, rows.worth)[0]
+            at, height = tents(rows.r, rows.excess, rows.lowest, rows.highest, in_q=self.fixed)
+            lower = self._hull(rows.r, rows.excess)[0]
             r = np.append(rows.r, at)
             order = np.argsort(r, kind="stable")
-            found, through = self._hull(r[order], np.append(rows.worth, height)[order])
+            found, through = self._hull(r[order], np.append(rows.excess, height)[order])
             upper = min(upper, found)
             if upper - lower <= tolerance or lower > most:
                 break
@@ -325,7 +325,7 @@ class CodeLengths:
     def _rows(self, log_gamma: Reals, weight: Reals) -> _Rows:
         r = np.concatenate([part.r for part in self.parts])
         order = np.argsort(r)
-        worth = np.concatenate([weight @ part.worth(log_gamma) for part in self.parts])[order]
+        excess = np.concatenate([weight @ part.excess(log_gamma) for part in self.parts])[order]
         each = [part.edges(log_gamma) for part in self.parts]
         codeword = np.concatenate([one.codeword for one in each])[order]
         listed = np.concatenate([one.listed for one in each], axis=-1)[:, order]
@@ -334,7 +334,7 @@ class CodeLengths:
             log_gamma, edges.at(slice(None, -1)), edges.at(slice(1, None))
         )
         lowest, highest = (weight @ one for one in slopes)
-        return _Rows(r[order], _closed(worth, weight), edges, lowest, highest)
+        return _Rows(r[order], _closed(excess, weight), edges, lowest, highest)
 
     def _halved(
         self,
@@ -357,7 +357,7 @@ class CodeLengths:
         at = cells + 1
         return _Rows(
             np.insert(rows.r, at, tails.r),
-            np.insert(rows.worth, at, weight @ tails.worth(log_gamma)),
+            np.insert(rows.excess, at, weight @ tails.excess(log_gamma)),
             Edges(
                 np.insert(rows.edges.codeword, at, edges.codeword),
                 np.insert(rows.edges.listed, at, edges.listed, axis=1),
@@ -366,11 +366,11 @@ class CodeLengths:
             slopes[1],
         )
 
-    def _hull(self, r: Reals, worth: Reals) -> tuple[float, Reals]:
+    def _hull(self, r: Reals, excess: Reals) -> tuple[float, Reals]:
         """The largest chord at R between points of increasing lengths; and the largest through each, shape of r."""
         first, last = np.searchsorted(r, self.bits), np.searchsorted(r, self.bits, side="right")
         short, long = slice(0, last), slice(first, r.size)
-        chord = chords(self.bits, r[long], worth[long], r[short], worth[short], in_q=self.fixed)
+        chord = chords(self.bits, r[long], excess[long], r[short], excess[short], in_q=self.fixed)
         through = np.full(r.size, -np.inf)
         through[long] = chord.max(axis=1)
         through[short] = np.maximum(through[short], chord.max(axis=0))
@@ -383,7 +383,7 @@ def fixed_length(
     """Bound the reward of codewords of R bits each, separate encoders.
 
     Args:
-        codewords: what codewords of any length are worth.
+        codewords: of any length.
         bits: R.
         recalls: the reward as a mean of recalls.
         equal: the reward of equal codewords.
@@ -411,12 +411,12 @@ def entropy(codewords: Codewords, bits: float, recalls: Recalls, tolerance: floa
     return lengths.least(codewords.joined(recalls, bits, tolerance))
 
 
-def _closed(worth: Reals, weight: Reals) -> Reals:
+def _closed(excess: Reals, weight: Reals) -> Reals:
     """Count the longest codewords as certain, and with them those of any greater length.
 
     A longer one that is certain lies, in q, between one of no probability and the longest; in r its chord lies lower.
     """
-    return np.append(worth[:-1], weight.sum())
+    return np.append(excess[:-1], weight.sum())
 
 
 def chords(
@@ -428,7 +428,7 @@ def chords(
     *,
     in_q: bool,
 ) -> Reals:
-    """What is worth a mixture of long and short codewords of R bits, shape (long, short)."""
+    """Excess of a mixture of long and short codewords of R bits, shape (long, short)."""
     mass, rest = parts_of(bits, long, short, in_q=in_q)
     return mass * worth_of_long[:, None] + rest * worth_of_short
 
@@ -453,7 +453,7 @@ def parts_of(bits: float, long: Reals, short: Reals, *, in_q: bool) -> tuple[Rea
 
 
 def tents(
-    r: Reals, worth: Reals, lowest: Reals, highest: Reals, *, in_q: bool
+    r: Reals, excess: Reals, lowest: Reals, highest: Reals, *, in_q: bool
 ) -> tuple[Reals, Reals]:
     r"""Lengths and heights of the apexes of lines above F between neighbouring lengths, shape (.., r - 1).
 
@@ -461,7 +461,7 @@ def tents(
     $F \le D + (F_1 - D) 2^{r - r_1}$ with the highest D from the longer one, for F rises with r and D is no larger than F:
     lines in q, and in $1/q$. In r the slope of F is $(F - D) \ln 2$.
     """
-    short, long, width = worth[..., :-1], worth[..., 1:], np.diff(r)
+    short, long, width = excess[..., :-1], excess[..., 1:], np.diff(r)
     if in_q:
         highest = np.minimum(highest, long)
         lowest = np.minimum(np.minimum(lowest, short), highest)
@@ -471,7 +471,7 @@ def tents(
         )
         part = np.where(whole > 0, spread / np.where(whole > 0, whole, 1.0), 1.0)
         part = np.clip(part, np.exp2(-width), 1.0)  # 2^(r - r_1)
-        # An apex a thousand bits away is put at the shorter length, where it is worth more.
+        # An apex a thousand bits away is put at the shorter length, where the excess is larger.
         near = part > 1e-290
         at = np.where(near, r[1:] + np.log2(np.where(near, part, 1.0)), r[:-1])
         return at, highest + (long - highest) * part

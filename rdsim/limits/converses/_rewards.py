@@ -119,10 +119,10 @@ def gaussian_rewards(
         bound = partial(_information.information, partial(_information.Items, largest))
         rewards["half-spaces"] = _information_reward(bound, asked)
     elif largest > 0 and not asked.of_information:
-        words = _half_spaces.codewords(largest)
+        codewords = _half_spaces.codewords(largest)
         same = partial(_half_spaces.equal_codewords, largest)
         equal = partial(_loss_of_equal_codewords, largest, asked.size, asked.loss)
-        found, by_unequal = _codeword_rewards(words, same, equal, asked)
+        found, by_unequal = _codeword_rewards(codewords, same, equal, asked)
         rewards |= _by_name(found, by_unequal, "half-spaces", "unequal half-spaces")
     if unequal:
         rewards["tilted half-spaces"] = _tilted_reward(correlations, asked)
@@ -186,10 +186,10 @@ def spherical_rewards(
             bound, asked._replace(bits=asked.bits[few])
         )
     else:
-        words = _caps.codewords(source)
+        codewords = _caps.codewords(source)
         same = partial(_caps.equal_codewords, source)
         equal = partial(_caps.loss_of_equal_codewords, source, asked.size, asked.loss)
-        found, by_unequal = _codeword_rewards(words, same, equal, asked)
+        found, by_unequal = _codeword_rewards(codewords, same, equal, asked)
         rewards |= _by_name(found + _caps.ROUNDING, by_unequal, "caps", "unequal caps")
     return rewards
 
@@ -272,7 +272,7 @@ def _information_reward(bound: Callable[[Reals, Reals], list[Lines]], asked: Ask
 
 
 def _codeword_rewards(
-    words: Codewords,
+    codewords: Codewords,
     reward_of_equal_codewords: Callable[[float, Recalls], float],
     loss_of_equal_codewords: Callable[[float], float],
     asked: Asked,
@@ -280,7 +280,7 @@ def _codeword_rewards(
     """Bound the rewards of fixed length or entropy.
 
     Args:
-        words: what codewords of any length are worth.
+        codewords: of any length.
         reward_of_equal_codewords: at so many bits, a mean of recalls of codewords of equal probabilities.
         loss_of_equal_codewords: at so many bits, the loss of one encoder whose codewords have equal probabilities,
             integrated over the share; called where unequal ones are no better. That is proved for the shares of
@@ -301,12 +301,12 @@ def _codeword_rewards(
         if R < _NO_BITS:  # the rank rate is exact, and this says nothing
             return 1.0, False
         if asked.rate == "entropy":
-            return _code_lengths.entropy(words, R, means, asked.tolerance) + rest, True
+            return _code_lengths.entropy(codewords, R, means, asked.tolerance) + rest, True
         equal = reward_of_equal_codewords(R, means)
-        found, unequal = _code_lengths.fixed_length(words, R, means, equal, asked.tolerance)
+        found, unequal = _code_lengths.fixed_length(codewords, R, means, equal, asked.tolerance)
         if asked.encoder == "separate" or unequal or asked.tolerance >= _code_lengths.COARSELY:
             return found + rest, unequal
-        return 1 - loss_of_equal_codewords(R) + words.exactly, False
+        return 1 - loss_of_equal_codewords(R) + codewords.exactly, False
 
     rewards = [reward_at(float(R)) for R in asked.bits]
     return np.array([one for one, _ in rewards]), np.array([hull for _, hull in rewards])

@@ -147,7 +147,7 @@ class Tails:
         b, a = -ndtri_exp(-r * LN2), -ndtri_exp(log_t)
         return np.asarray(log_ndtr((self.rho * a - b) / self.sigma) + r * LN2)
 
-    def worth(self, log_gamma: Reals) -> Reals:
+    def excess(self, log_gamma: Reals) -> Reals:
         r"""Return $F_\gamma(r)$, shape of gamma followed by (r,).
 
         The best a is where the likelihood ratio $P(Y > b | X = a)/q$ is gamma.
@@ -221,7 +221,7 @@ def query_nodes(correlation: float, bits: float, parts: int) -> tuple[Reals, Rea
 
 @runtime_checkable
 class CodewordTails(Protocol):
-    """What codewords of several lengths r are worth, for one kind of source."""
+    """The excess of codewords of several lengths r, for one kind of source."""
 
     r: Reals
 
@@ -233,7 +233,7 @@ class CodewordTails(Protocol):
         r"""Bound $d(q F_\gamma)/dq$ from both sides for codewords between shorter and longer ones."""
         ...
 
-    def worth(self, log_gamma: Reals) -> Reals:
+    def excess(self, log_gamma: Reals) -> Reals:
         """Return the largest recall less gamma times its share, shape of gamma followed by (r,)."""
         ...
 

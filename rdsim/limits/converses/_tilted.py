@@ -51,7 +51,7 @@ _SHARES: Final = (-1.5, 0.0, 1.5, 3.0, 4.5), (0.0, 2.5, 4.5)
 coarsely."""
 _STEP: Final = 0.1
 """Step of the thresholds a, in standard deviations of X."""
-_EXCESS: Final = np.concatenate(
+_EXTRA_BITS: Final = np.concatenate(
     [np.arange(0.0, 8.0, 0.125), np.arange(8.0, 20.0, 0.25), np.geomspace(20.0, 80.0, 12)]
 )
 """Bits by which a layer exceeds the codeword's R; they are rounded up to this grid."""
@@ -221,9 +221,9 @@ def _fixed_length(
     layers = [_kept_layers(s.tobytes()) for s in tilts]
     found = []
     for R in bits:
-        worth = _hull(r, R + _EXCESS, log_gamma, parts)
+        hull = _hull(r, R + _EXTRA_BITS, log_gamma, parts)
         heights = [
-            average.of(worth @ mass[:-1] + mass[-1])
+            average.of(hull @ mass[:-1] + mass[-1])
             for average, mass in zip(averages, layers, strict=True)
         ]
         found.append(np.min(heights, axis=0))
@@ -241,22 +241,22 @@ def _hull(r: float, lengths: Reals, log_gamma: Reals, parts: int = 8) -> Reals:
     """
     each = (lengths[:-1, None] + np.diff(lengths)[:, None] * (np.arange(parts) / parts)).ravel()
     rows = Tails(r, np.append(each, lengths[-1]))
-    worth, edges = rows.worth(log_gamma), rows.edges(log_gamma)
-    worth[:, -1] = 1.0
+    excess, edges = rows.excess(log_gamma), rows.edges(log_gamma)
+    excess[:, -1] = 1.0
     slopes = rows.slopes(log_gamma, edges.at(slice(None, -1)), edges.at(slice(1, None)))
-    at, height = tents(rows.r, worth, *slopes, in_q=True)
+    at, height = tents(rows.r, excess, *slopes, in_q=True)
     junk = np.maximum(-np.expm1(log_gamma), 0.0)[:, None]
 
     def log2_chord(r: Reals, F: Reals) -> Reals:
-        with np.errstate(divide="ignore"):  # what is worth nothing
+        with np.errstate(divide="ignore"):  # where the excess is zero
             return np.asarray(np.log2(np.maximum(F - junk, 0.0)) - r - np.log2(-np.expm1(-r * LN2)))
 
     # From each length on: its own point, the apex beyond it, and those of all longer ones.
-    chord = log2_chord(rows.r, worth)
+    chord = log2_chord(rows.r, excess)
     chord[:, :-1] = np.maximum(chord[:, :-1], log2_chord(at, height))
     best = np.maximum.accumulate(chord[:, ::-1], axis=1)[:, ::-1][:, ::parts]
     hull = junk - np.expm1(-lengths * LN2) * np.exp2(best + lengths)
-    # What is at least as long is worth no less, and nothing more than one.
+    # Longer codewords have no smaller excess, and none has more than one.
     return np.asarray(np.minimum(np.maximum.accumulate(hull, axis=1), 1.0))
 
 
@@ -267,12 +267,12 @@ def _kept_layers(s: bytes) -> Reals:
 
 
 def _layers(s: Reals) -> Reals:
-    r"""Masses $T d\tau$ of the layers by their excess $\log_2 1/T$ on the grid, and of what is beyond it.
+    r"""Masses $T d\tau$ of the layers by their extra bits $\log_2 1/T$ on the grid, and of what is beyond it.
 
     Within a layer of finite thickness T is replaced by its mean, which the concave hull does not
     exceed. P' and P_Y tails of L are one contour integral, with the pole at 0 and at 1: P_Y is P' tilted.
     """
-    masses = np.zeros(_EXCESS.size + 1)
+    masses = np.zeros(_EXTRA_BITS.size + 1)
     if s.size == 0:
         masses[0] = 1.0
         return masses
@@ -314,8 +314,8 @@ def _layers(s: Reals) -> Reals:
     mass = np.maximum(above[:-1] - above[1:], 0.0)
     thickness = np.diff(height)
     mean = np.clip(mass / thickness, reference[1:], reference[:-1])
-    excess = np.append(0.0, np.log2(1 / np.maximum(mean, 1e-300)))
-    place = np.searchsorted(_EXCESS, excess - 1e-9)
+    extra = np.append(0.0, np.log2(1 / np.maximum(mean, 1e-300)))
+    place = np.searchsorted(_EXTRA_BITS, extra - 1e-9)
     np.add.at(masses, place, np.append(height[0], thickness * mean))
     masses[-1] += above[-1]
     return masses
