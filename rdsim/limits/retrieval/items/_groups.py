@@ -20,13 +20,13 @@ from rdsim.limits.retrieval.items._programme import (
     optimum,
     programme,
 )
-from rdsim.limits.retrieval.items._ranks import Programme, only
+from rdsim.limits.retrieval.items._ranks import Programme, in_order, only
 
 _TOGETHER: Final = 4
 """Classes of queries in a group at most, where they make two groups,"""
 _OF_MANY: Final = 3
 """and where they make more: of a million items a slope of four classes takes a second, of three a third of it."""
-_SLOPES: Final = np.geomspace(1 / 8, 4.0, 8)
+_SLOPES: Final = np.geomspace(1 / 8, 4.0, 5)
 """Rewards a bit at which every group is solved, over its mean reward a bit of stored items."""
 _TOLERANCE: Final = 1e-2
 """Gap of each of these solutions, bits: lines of neighbouring slopes leave as much between them."""
@@ -67,7 +67,11 @@ def converse_by_groups(problem: Programme) -> GroupedConverse:
     classes = len(queries.direction)
     together = _TOGETHER if classes <= 2 * _TOGETHER else _OF_MANY
     parts = np.array_split(np.arange(classes), -(-classes // together))
-    envelopes = [_lines(programme(only(queries, part), rewards)) for part in parts]
+    # Groups of a symmetric source are equal but for the order of the letters: those are solved once.
+    groups = [in_order(only(queries, part)) for part in parts]
+    first = [next(i for i, other in enumerate(groups) if other.equals(one)) for one in groups]
+    solved = {i: _lines(programme(groups[i], rewards)) for i in set(first)}
+    envelopes = [solved[i] for i in first]
     rate = np.unique(np.concatenate([[0.0], *map(_corners, envelopes)]))
     earned = sum(
         (slope[:, None] * rate + height[:, None]).min(axis=0) for slope, height in envelopes

@@ -213,6 +213,13 @@ class Queries(NamedTuple):
     backward: np.ndarray
     py: np.ndarray
 
+    def equals(self, other: "Queries") -> bool:
+        """Whether both are the same but for rounding."""
+        return all(
+            mine.shape == theirs.shape and np.abs(mine - theirs).max(initial=0.0) <= _SAME
+            for mine, theirs in zip(self, other, strict=True)
+        )
+
 
 class Programme(NamedTuple):
     """What one problem needs at every slope.
@@ -283,6 +290,12 @@ def only(queries: Queries, chosen: np.ndarray) -> Queries:
             kept.append(y)
     py = np.bincount(letter, weights=queries.py)
     return Queries(columns[:, kept], queries.forward[chosen], queries.backward[chosen], py)
+
+
+def in_order(queries: Queries) -> Queries:
+    """Sort the letters by their probabilities and scores, up to rounding, so that equal problems are seen to be so."""
+    order = np.lexsort(np.round(np.vstack([queries.direction, queries.py]), 12))
+    return queries._replace(direction=queries.direction[:, order], py=queries.py[order])
 
 
 def class_steps(steps: Steps, forward: float, backward: float) -> Steps:

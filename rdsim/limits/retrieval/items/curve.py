@@ -113,8 +113,9 @@ class RetrievalCurve(ItemCurve):
         return kept.channel[kept.px > 0] * kept.py
 
     def _points(self, slopes: np.ndarray, tolerance: np.ndarray) -> Points:
-        grouped = self.converse_by_groups() if many_classes(self.programme()) else None
-        return _points(self.programme(), slopes, tolerance, grouped)
+        problem = self.programme()
+        by_groups = slopes.size and many_classes(problem)
+        return _points(problem, slopes, tolerance, self.converse_by_groups() if by_groups else None)
 
     def converse_by_groups(self) -> GroupedConverse:
         """Bound the loss at every rate by lines at a few slopes, of groups of queries."""
