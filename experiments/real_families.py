@@ -1,4 +1,4 @@
-"""CCA against trained families on real pairs, at equal bits: the same queries, each ranked once, beside the converse.
+"""CCA against other families on real pairs, at equal bits: the same queries, each ranked once, beside the converse.
 
 Words and their definitions (WordNet), and stamps: Spanish and English texts, pictures and English texts. A third of the pairs
 is the database, families learn from the others, and each third takes its turn, with other first parameters. A family is
@@ -22,6 +22,7 @@ from rdsim.learning import FAMILIES, array_pairs
 
 CLAIMS = ("C4",)
 REFERENCE: Final = "CCA"
+KERNEL: Final = "kernel CCA"
 WORDS: Final = "words"
 FOLDS: Final = 3
 _PATIENCE: Final = 10
@@ -37,6 +38,7 @@ class Config:
     pairs: tuple[str, ...] = (WORDS, *STAMPS)
     """What families are compared on."""
     families: tuple[str, ...] = (
+        KERNEL,
         "deep CCA",
         "InfoNCE, product",
         "hashing, pairs",
@@ -57,7 +59,6 @@ FULL = Config(
     pairs=("digits", "emoji", WORDS, *STAMPS),
     families=(
         *Config.families,
-        "kernel CCA",
         "metric",
         "triplet, k-means",
         "finite scalar quantization",
@@ -143,13 +144,13 @@ def _gains(config: Config, name: str, key: jax.Array, fold: int) -> dict[str, np
 
 
 def checks(dataset: xarray.Dataset) -> list[Check]:
-    """No family beats the converse; CCA finds more than chance does; what is better than CCA."""
+    """No family beats the converse; CCA finds more than a random ranking does; what is better than CCA."""
     if "skipped" in dataset.attrs:
         return [
             Check.at_most(claim, "skipped: the data are missing", "exact", 0, 0) for claim in CLAIMS
         ]
     most = dataset.isel(bits=-1)
-    others = most.drop_sel(family=REFERENCE)
+    others = most.drop_sel(family=[REFERENCE, KERNEL], errors="ignore")
     linear = most.sel(family=REFERENCE)
     found = [
         Check.at_most(
@@ -173,10 +174,21 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         found.append(
             Check.at_most(
                 "C4",
-                "MRR by which another family lies above CCA on stamps at the most bits, less three standard errors of the "
-                "difference, largest",
+                "MRR by which a family other than kernel CCA lies above CCA on stamps at the most bits, less three standard "
+                "errors of the difference, largest",
                 "Monte Carlo",
                 (of_stamps.difference - 3 * of_stamps.difference_error).max(),
+                0.0,
+            )
+        )
+        kernel = most.sel(pairs=stamps, family=KERNEL)
+        found.append(
+            Check.at_most(
+                "C4",
+                "MRR by which CCA lies above kernel CCA on stamps at the most bits, plus three standard errors of the difference, "
+                "largest",
+                "Monte Carlo",
+                (3 * kernel.difference_error - kernel.difference).max(),
                 0.0,
             )
         )
@@ -185,8 +197,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         found.append(
             Check.at_most(
                 "C4",
-                "MRR by which the best other family lies above CCA on words and their definitions, at the most bits, plus three "
-                "standard errors of the difference",
+                "MRR by which the best family other than kernel CCA lies above CCA on words and their definitions, at the most "
+                "bits, plus three standard errors of the difference",
                 "Monte Carlo",
                 (words.difference + 3 * words.difference_error).max(),
                 0.0,
