@@ -239,6 +239,16 @@ def test_C26_letters_of_five_values_are_bounded_by_the_single_letter_curve():
     assert float(found.loss[0]) <= float(exact.loss_at(bits).upper[0])
 
 
+def test_C26_many_queries_of_few_letters_are_bounded_by_the_single_letter_curve():
+    """Forty-nine kinds of queries and three letters, or the reverse: posteriors or strategies can be searched all the same."""
+    bits, options = np.array([0.3]), {"rate": "information", "encoder": "joint", "letters": 1}
+    table = np.random.default_rng(0).dirichlet(np.full(147, 0.3)).reshape(49, 3)
+    for joint in (table, table.T):
+        source = sources.DiscreteSource(joint=joint)
+        found = retrieval_converse(source, 6.0, "error", bits=bits, tolerance=3e-3, **options)
+        assert found.bound == ("single-letter curve",)
+
+
 @pytest.mark.parametrize("encoder", ["shared", "joint"])
 @pytest.mark.parametrize("loss", ["error", "reciprocal_rank"])
 def test_C26_letters_of_six_values_are_bounded_by_groups_of_queries(loss, encoder):

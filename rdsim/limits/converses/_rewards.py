@@ -47,8 +47,10 @@ _ROUNDING: Final = 1e-12
 _FINE: Final = 1e-4
 _ROUGH: Final = 1e-3
 """Tolerances in loss of the single-letter curve."""
+_FEW_VALUES: Final = 5
+"""Values of query or item up to which the single-letter curve is used, however many the other has."""
 _CELL_LIMIT: Final = 144
-"""Pairs of a query and an item up to which the single-letter curve is used: of twelve queries and letters it takes some seconds."""
+"""Pairs of a query and an item up to which it is used for more values: of twelve queries and letters it takes some seconds."""
 _NO_BITS: Final = 1e-300  # of which half is still a number
 _MOST_LINES: Final = 13
 """Lines that are chosen at shares which divide the reward evenly."""
@@ -213,7 +215,7 @@ def sequence_rewards(
         asked.by_rank(one * (1 + 1e-9) + 1e-9) for one in (np.minimum(kept, known), known)
     )
     rewards = {"rank rate": by_rank, "items stored whole": whole}
-    if n == 1 and joint.size <= _CELL_LIMIT:
+    if n == 1 and (min(joint.shape) <= _FEW_VALUES or joint.size <= _CELL_LIMIT):
         # R bits of any notion carry at most R bits of information.
         rewards["single-letter curve"] = 1 - _loss_of_a_letter(joint, asked) + _ROUNDING
     if asked.of_information:

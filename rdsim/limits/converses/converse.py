@@ -78,9 +78,10 @@ def retrieval_converse(
     table is exact to 1e-6; elsewhere the rank rate and the exact ranking of whole items are left. For
     sequences of letters, codewords of fixed length are bounded by the exponent of sets of a given size where
     query or item has at most four letters; of items of at most 16 values all sets are listed, which is tighter and
-    bounds the entropy too. Of one letter, of at most 144 pairs of a query and an item, the single-letter curve (C25
+    bounds the entropy too. Of one letter, of at most five values for the query or the item or of at most 144
+    pairs of them, the single-letter curve (C25
     for one encoder, C26 for all) bounds every notion of rate, within a ten-thousandth of the loss for queries of at most three
-    values or binary items, a thousandth up to five values of either, and by groups of queries beyond
+    values or binary items, within a thousandth for up to five values of either, and by groups of queries for more
     (see `retrieval_curve`). Else the rank rate is left, which bounds all of them.
 
     Args:
