@@ -243,10 +243,9 @@ def _item_bounds(
     reward, nats = np.array([evaluated(problem, channel) for channel in channels]).T
     x = np.append(1.0 - reward, least)
     y = np.append(nats / np.log(2.0), float(shared.stored_rate))
-    if not goals.size:
-        return (x, y), converse
     if many_classes(joint.programme()):
-        return (x, y), np.maximum(converse, joint.converse_by_groups().rate_at(D))
+        by_groups = joint.converse_by_groups().rate_at(D) if goals.size else 0.0
+        return (x, y), np.maximum(converse, by_groups)
     # The converse for joint encoders: supporting lines at a few slopes. A line is lowered by the gap it was solved
     # to, so that a rough tolerance costs tightness and not validity.
     rough = jnp.asarray(_ROUGH if classes <= _FAST else _ROUGHER)
