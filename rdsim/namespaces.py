@@ -20,6 +20,11 @@ def on_host(*arrays: Any) -> bool:
     return not any(isinstance(array, jax.Array) for array in arrays)
 
 
+def namespace_of(*numbers: Any) -> Any:
+    """Return `jax.numpy` if one of them is JAX's, otherwise NumPy, by which nothing is compiled; plain numbers are allowed."""
+    return np if on_host(*numbers) else jnp
+
+
 def select(condition: Any, new: _T, old: _T) -> _T:
     """Choose one of two trees of arrays by a scalar condition; under JAX both have been computed."""
     if on_host(condition):

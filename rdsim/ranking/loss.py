@@ -11,9 +11,9 @@ r"""The rank losses: what it costs to return the target at rank r, and how a cal
 import math
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+
+from rdsim.namespaces import namespace_of
 
 Loss = str | tuple[str, int]
 """A rank loss as a caller names it: "error", "reciprocal_rank", "dcg" or ("miss", K), K >= 1."""
@@ -39,7 +39,7 @@ class RankLoss(NamedTuple):
 
     def of_log_rank(self, log_rank: Any) -> Any:
         """Loss at rank exp(log_rank); the rank may exceed the largest float."""
-        xp = jnp if isinstance(log_rank, jax.Array) else np  # on the host nothing is compiled
+        xp = namespace_of(log_rank)
         if self.kind == "reciprocal_rank":
             return -xp.expm1(-log_rank)
         if self.kind == "dcg":
@@ -78,6 +78,6 @@ def parse_losses(losses: Any) -> tuple[RankLoss, ...]:
 
 def log_database_size(log2_size: Any) -> Any:
     """Ln M; M is the nearest integer up to 2^52, beyond which it is taken as it is."""
-    xp = jnp if isinstance(log2_size, jax.Array) else np  # on the host nothing is compiled
+    xp = namespace_of(log2_size)
     M = xp.round(xp.exp2(xp.minimum(log2_size, 52.0)))
     return xp.where(log2_size <= 52.0, xp.log(M), log2_size * math.log(2.0))

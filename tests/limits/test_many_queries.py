@@ -8,10 +8,11 @@ from scipy.special import rel_entr
 
 from rdsim import limits
 from rdsim.limits._simplices import least_difference
-from rdsim.limits.retrieval.items import _groups, _programme
+from rdsim.limits.retrieval.items import _programme
 from rdsim.limits.retrieval.items._alternation import alternated
 from rdsim.limits.retrieval.items._groups import converse_by_groups
 from rdsim.limits.retrieval.items._programme import (
+    earned_if_stored,
     evaluated,
     many_classes,
     optimum,
@@ -99,7 +100,7 @@ def test_C25_C26_no_channel_passes_the_converse_by_groups(joint, seed, letters, 
         (random.dirichlet(np.full(words, 0.3), size=letters) * py[:, None]).T
         for words in (2, 5, 40)
     ]
-    stored = _groups.earned_if_stored(problem) - problem.rewards.above.whole
+    stored = earned_if_stored(problem) - problem.rewards.above.whole
     multipliers = stored * np.array([0.1, 0.3, 1.0])
     channels += alternated(problem, table, 2.0**size, multipliers)
     for channel in [*channels, np.diag(py)]:
@@ -116,7 +117,7 @@ def test_C26_groups_lie_below_all_queries_together_and_not_far(classes):
     problem = programme(classes_of(table), tabulated(3.0, parse_loss("error"), joint=True))
     assert not many_classes(problem)
     converse = converse_by_groups(problem)
-    stored = _groups.earned_if_stored(problem) - problem.rewards.above.whole
+    stored = earned_if_stored(problem) - problem.rewards.above.whole
     for slope in stored * np.array([0.2, 0.5, 1.0]):
         exact = optimum(problem, float(slope), 1e-3)
         assert exact.bound - (exact.reward - slope * exact.rate) <= 2e-3 * slope

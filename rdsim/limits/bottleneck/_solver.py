@@ -96,23 +96,33 @@ def checked(
 def reduced(joint: np.ndarray) -> Source:
     """Drop letters of Y without mass and join those with equal P(x|y)."""
     mass = joint.sum(axis=0)
+    used = np.flatnonzero(mass > 0)
     letter = np.full(mass.size, -1)
-    kept: list[int] = []
-    columns = joint / np.where(mass > 0, mass, 1.0)
-    for y in np.flatnonzero(mass > 0):
-        difference = np.abs(columns[:, kept] - columns[:, [y]]).max(axis=0)
-        same = np.flatnonzero(difference <= _SAME_COLUMN)
-        letter[y] = same[0] if same.size else len(kept)
-        if not same.size:
-            kept.append(int(y))
-    py = np.bincount(letter[letter >= 0], weights=mass[letter >= 0])
-    channel = columns[:, kept]
+    letter[used], channel = distinct_columns(joint[:, used] / mass[used], _SAME_COLUMN)
+    py = np.bincount(letter[used], weights=mass[used])
     px = channel @ py
     # The description that keeps the letter itself has the largest complexity H(Y) and relevance I(X;Y).
     identity = np.eye(len(py))
     entropy, information = kept_information(identity, channel, px, py)
     eta = float(contraction_coefficient(joint, compress="columns")) if len(py) > 1 else 0.0
     return Source(letter, channel, px, py, float(entropy), float(information), eta)
+
+
+def distinct_columns(columns: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Number the columns that differ in some entry by more than a tolerance, in the order in which they come.
+
+    Returns:
+        The number of each column, and the columns by their numbers.
+
+    """
+    number = np.empty(columns.shape[1], int)
+    first: list[int] = []
+    for y in range(columns.shape[1]):
+        same = np.flatnonzero(np.abs(columns[:, first] - columns[:, [y]]).max(axis=0) <= tolerance)
+        number[y] = same[0] if same.size else len(first)
+        if not same.size:
+            first.append(y)
+    return number, columns[:, first]
 
 
 def kept_information(

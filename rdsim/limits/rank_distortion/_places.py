@@ -144,7 +144,7 @@ class Gains(NamedTuple):
         return log_t
 
     def _cost_of_one_more(self) -> np.ndarray:
-        """Prices of the gains in the cheapest arrangement, shape (G,): at large slopes ln t is about slope times these.
+        """Dual variables of the gains in the cheapest arrangement, shape (G,): at large slopes ln t is about slope times these.
 
         They solve the dual of the assignment of targets to places. The largest gains are in front, and a place costs more
         than the next one by the difference of their discounts times a gain between those of the two targets: so neither

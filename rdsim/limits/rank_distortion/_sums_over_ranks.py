@@ -17,6 +17,7 @@ import scipy.special
 from jaxtyping import Array, Float
 
 from rdsim.information import LN2
+from rdsim.namespaces import namespace_of
 from rdsim.ranking.loss import RankLoss, log_database_size
 
 _HEAD: Final = 1024  # ranks that are summed one by one before the integral starts
@@ -57,7 +58,7 @@ def rank_sum(log2_size: Any, loss: RankLoss, reach: int) -> RankSum:
     that shapes depend on `reach`, a bound of log2 M, alone. Of a number on the host the rule is computed there: programs that
     take it as an argument serve every loss.
     """
-    xp: Any = jnp if isinstance(log2_size, jax.Array) else np
+    xp = namespace_of(log2_size)
     log_M = log_database_size(log2_size)
     if loss.is_two_valued:
         # Two nodes: the ranks without loss, and all others.

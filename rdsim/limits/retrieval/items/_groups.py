@@ -7,8 +7,8 @@ $$V(\mu) = \sum_G V_G(\mu) \le \sum_G \max_{I(\mu_G) \le R} V_G(\mu_G).$$
 
 Each term is the problem of `_programme` with a few classes. Its solutions at some slopes are lines above V_G as a function of
 the rate; the sum of the lowest lines is concave and piecewise linear, and read off exactly. The larger the groups the less
-is given away: a letter is described to four classes of queries instead of all. Of six letters and 16 items the bound stands
-at a half to nine tenths of the bits that C26 needs, in a hundredth of the time.
+is given away: a letter is described to four classes of queries instead of all. Of six letters and 16 items the bound is
+half to four fifths of the bits that C26 needs, in a thirtieth of the time.
 """
 
 from typing import Final, NamedTuple
@@ -23,15 +23,13 @@ from rdsim.limits.retrieval.items._programme import (
 from rdsim.limits.retrieval.items._ranks import Programme, in_order, only
 
 _TOGETHER: Final = 4
-"""Classes of queries in a group at most, where they make two groups,"""
+"""Classes of queries in a group at most, where there are no more than two groups."""
 _OF_MANY: Final = 3
-"""and where they make more: of a million items a slope of four classes takes a second, of three a third of it."""
+"""Classes in a group at most where there are more groups: of a million items a slope of three classes takes a third of the time."""
 _SLOPES: Final = np.geomspace(1 / 8, 4.0, 5)
 """Rewards a bit at which every group is solved, over its mean reward a bit of stored items."""
 _TOLERANCE: Final = 1e-2
 """Gap of each of these solutions, bits: lines of neighbouring slopes leave as much between them."""
-
-
 _LITTLE: Final = 1e-9
 """Reward of stored items below which a group is bounded by that alone, for all rates."""
 

@@ -29,11 +29,12 @@ from rdsim.limits.retrieval.items._strategies import (
 )
 
 _MOST_CLASSES: Final = 5
-"""Classes of queries up to which strategies can be searched,"""
+"""Classes of queries up to which strategies can be searched, however many ranks are told apart."""
 _MOST_STRATEGIES: Final = 2.0**18
-"""or strategies of all classes, each rank told apart, up to which they can be: the error of eighteen classes, four items of nine;"""
+"""Strategies, with all ranks told apart, up to which they can be searched for more classes too. The error tells two ranks apart, so
+that it may have eighteen classes; any loss of four items may have nine."""
 _ROUGH: Final = 1e-3
-"""but not of as many as that for a gap, bits, that posteriors leave in a tenth of the time."""
+"""Gap, bits, from which on posteriors take the place of the strategies of the most classes: they reach it in a tenth of the time."""
 _SEARCHED: Final = 0.25
 """Part of the tolerance that the search of all posteriors may leave open: of five letters its time grows as the square of one over that."""
 _FIRST_STRATEGIES: Final = 700

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from rdsim.limits.bottleneck._solver import distinct_columns
 from rdsim.ranking.loss import RankLoss
 from rdsim.ranking.rank_distribution import expected_loss_kernel
 
@@ -280,16 +281,9 @@ def classes_of(joint: np.ndarray) -> Queries:
 
 def only(queries: Queries, chosen: np.ndarray) -> Queries:
     """Keep some classes, and join the letters that they do not tell apart."""
-    columns = queries.direction[chosen]
-    kept: list[int] = []
-    letter = np.zeros(queries.py.size, int)
-    for y, column in enumerate(columns.T):
-        same = np.flatnonzero(np.abs(columns[:, kept] - column[:, None]).max(axis=0) <= _SAME)
-        letter[y] = same[0] if same.size else len(kept)
-        if not same.size:
-            kept.append(y)
+    letter, columns = distinct_columns(queries.direction[chosen], _SAME)
     py = np.bincount(letter, weights=queries.py)
-    return Queries(columns[:, kept], queries.forward[chosen], queries.backward[chosen], py)
+    return Queries(columns, queries.forward[chosen], queries.backward[chosen], py)
 
 
 def in_order(queries: Queries) -> Queries:
