@@ -13,8 +13,8 @@ READY  := $(VENV)/.ready
 # hundred rows then takes ten times as long, the k-means of faiss twenty times.
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
-# Where a shell forbids it (images of containers do), every process that a test or study starts would compile all sources
-# again: a fifth of its start.
+# Images of containers often forbid Python to keep compiled sources. Then every process that a test or study starts compiles
+# them all again, which is a fifth of its start.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: figures test coverage newest lint bench docs readme clean
