@@ -64,6 +64,18 @@ def test_C30_matched_scores_give_the_information(joint, factor, of_query):
         assert float(found.scale) == pytest.approx(1 / factor, rel=1e-5, abs=0)
 
 
+@pytest.mark.parametrize("of_unused", [-np.inf, 0.0, 1e30])
+def test_C30_letters_that_never_occur_leave_no_trace(of_unused):
+    """Of a codeword that is never drawn the score may be anything, however large beside the others, whose digits it must not take."""
+    joint = np.insert(JOINT, 1, 0.0, axis=1)
+    scores = np.insert(SCORES, 1, of_unused, axis=1)
+    found, expected = (
+        generalized_mutual_information(*each) for each in ((joint, scores), (JOINT, SCORES))
+    )
+    np.testing.assert_allclose(float(found.information), float(expected.information), rtol=1e-9)
+    np.testing.assert_allclose(float(found.scale), float(expected.scale), rtol=1e-4)
+
+
 def test_C30_a_mean_that_rounding_moves_is_met():
     """The channel at the best scale meets the target's mean score up to the order of a sum."""
     letters, noise = 4, (0.36248374, 0.60909563)
