@@ -8,10 +8,10 @@ from rdsim.plotting import style
 
 CAPTION = (
     "Least expected reciprocal-rank loss of any system that stores items of n letters at R bits a "
-    "letter, by source, for the largest database of at most 2^20 items: the rank-distortion "
-    "function at n IB(R) bits, which holds for every notion of rate (C4). Points: exact averages over random codes of the doubly symmetric "
-    "binary source; crosses: no codewords of so many bits and as many letters have a smaller loss (C27). For Gaussian pairs half-spaces are tighter than C4 (figures "
-    "of quantizers and converses), for binary items of one letter C26. Other losses and sizes are in the explorer of this page."
+    "letter, by source, for the largest database of at most 2^20 items, whatever the bits are: the tightest of the rank-distortion "
+    "function at n IB(R) bits (C4), for Gaussian pairs half-spaces (C27), and for one letter C26. Points: exact averages over random codes of the doubly symmetric "
+    "binary source; crosses: no codewords of so many bits and as many letters have a smaller loss (C27). The explorer of this page draws C4 "
+    "alone, for other losses and sizes too."
 )
 LOSS = "reciprocal_rank"
 
@@ -29,7 +29,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     lengths = list(dataset.block_length.values)
     for axis, name in zip(axes.flat, names, strict=False):
         for n, color, line in zip(lengths, style.COLORS, style.LINES, strict=False):
-            curve = part.best_loss.sel(source=name, block_length=n)
+            curve = part.drawn_loss.sel(source=name, block_length=n)
             axis.plot(dataset.rate, curve, color=color, linestyle=line, label=f"n = {n}")
         if name in dataset.code_source:
             place = lengths.index(dataset.attrs["code_length"])
