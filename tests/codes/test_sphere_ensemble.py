@@ -14,6 +14,7 @@ from scipy.special import ndtr
 from rdsim import sources
 from rdsim.codes import sphere_ensemble
 from rdsim.codes.ensembles._codeword_angles import Coordinates, RandomDirections
+from rdsim.limits import retrieval_converse
 from rdsim.ranking import expected_loss
 from rdsim.sources.sphere.gauss import gauss_rule
 
@@ -56,6 +57,41 @@ def test_C28_orthogonal_codewords_and_junk_of_many_dimensions_are_those_of_indep
     won = (y > threshold) * (1 - mass * ndtr(-x)) ** 99
     found = reward(20_000, 0.8, 4, 100, "orthogonal_codewords_and_junk", share=mass)
     assert found == pytest.approx(won.mean(), abs=6 * won.std() / math.sqrt(trials) + 2e-4)
+
+
+def test_C28_a_decoder_that_knows_the_other_codewords_finds_more_and_passes_no_converse():
+    """Eight independent normals, the largest kept with its sign: the biorthogonal code of many dimensions.
+
+    The likelihood of a codeword is that of all items of its region; its distribution for a competitor is that for the target
+    over the likelihood ratio. Both decoders rank the same samples; 6 standard errors.
+    """
+    rng, trials, number, M = np.random.default_rng(5), 60_000, 8, 100
+    y = rng.normal(size=(trials, number))
+    x = 0.8 * y + 0.6 * rng.normal(size=y.shape)
+    kept, row = np.abs(y).argmax(axis=1), np.arange(trials)
+    x *= np.sign(y[row, kept])[:, None]
+    own, nodes, weights = x[row, kept], *np.polynomial.legendre.leggauss(24)
+    ratio = np.zeros(trials)
+    for value, weight in zip(2.75 * (nodes + 1), 2.75 * weights, strict=True):
+        smaller = ndtr((value - 0.8 * x) / 0.6) - ndtr((-value - 0.8 * x) / 0.6)
+        density = np.exp(-0.5 * ((value - 0.8 * own) / 0.6) ** 2) / (0.6 * math.sqrt(2 * math.pi))
+        ratio += 2 * number * weight * density * smaller.prod(axis=1) / smaller[row, kept]
+    assert (1 / ratio).mean() == pytest.approx(1, abs=6 * (1 / ratio).std() / math.sqrt(trials))
+    order = np.argsort(-ratio)
+    ahead = np.empty(trials)
+    ahead[order] = np.cumsum(1 / ratio[order]) / trials
+    by_likelihood = (1 - np.minimum(ahead, 1)) ** (M - 1)
+    by_angle = ndtr(own) ** (M - 1)
+    found = reward(20_000, 0.8, 4, M, "biorthogonal_codewords")
+    assert found == pytest.approx(
+        by_angle.mean(), abs=6 * by_angle.std() / math.sqrt(trials) + 2e-4
+    )
+    more = by_likelihood - by_angle
+    assert more.mean() > 6 * more.std() / math.sqrt(trials)
+    pair = sources.vector_gaussian(np.eye(64), np.eye(64), 0.8 * np.eye(64))
+    assert by_likelihood.mean() < 1 - float(
+        retrieval_converse(pair, math.log2(M), "error", bits=4).loss
+    )
 
 
 def unit(vectors):

@@ -108,6 +108,8 @@ def sphere_ensemble(
 
     The formula is exact for codebooks drawn anew for every item: competitors' codewords are then independent of the
     query. If all items have one codebook, two items may share a codeword, and the formula is not exact.
+    Codewords are ranked by their angle from the query. Their likelihood given all codewords of the item's codebook is the
+    better score, by which targets are found a little more often.
 
     Args:
         source: directions, or Gaussian vectors of equal canonical correlations, whose directions are coded.
