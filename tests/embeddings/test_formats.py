@@ -110,6 +110,13 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, name, content, message):
         read_vectors(tmp_path / name, "items")
 
 
+def test_rows_without_a_vector_are_counted(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pa.table({"v": [[1.0, 2.0], None, [3.0, 4.0]]}), tmp_path / "v.parquet")
+    with pytest.raises(ValueError, match="1 of its rows have no vector"):
+        read_vectors(tmp_path / "v.parquet", "items")
+
+
 def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
     path = write(tmp_path, ".parquet lists")
     monkeypatch.setitem(sys.modules, "pyarrow", None)

@@ -186,6 +186,8 @@ def _parquet(path: Path, member: str) -> np.ndarray:
     lists = [field.name for field in table.schema if types.is_nested(field.type)]
     if lists:
         column = table[_chosen(lists, member)].combine_chunks()
+        if column.null_count:
+            raise ValueError(f"{column.null_count} of its rows have no vector")
         flat = column.flatten().to_numpy(zero_copy_only=False)
         if flat.size % len(column):
             raise ValueError("its lists have different lengths")
