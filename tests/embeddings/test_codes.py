@@ -117,6 +117,22 @@ def test_an_index_of_ones_own_has_the_ranks_of_its_own_search(tmp_path, factory,
     assert found["ahead"].max() > 0
 
 
+def test_an_index_of_scores_that_are_not_read_is_refused(tmp_path):
+    """RaBitQ with several bits a coordinate keeps other factors than with one."""
+    faiss = pytest.importorskip("faiss")
+    if not hasattr(faiss.RaBitQuantizer, "nb_bits"):
+        pytest.skip("this faiss has no RaBitQ of several bits")
+    index = faiss.IndexRaBitQ(WIDTH, faiss.METRIC_L2, 4)
+    items = planted(50)[1].astype(np.float32)
+    index.train(items)
+    index.add(items)
+    faiss.write_index(index, str(tmp_path / "my.index"))
+    with pytest.raises(
+        ValueError, match=r"decoded vectors or scores .*RaBitQ with 4 bits a coordinate"
+    ):
+        read_own_code(tmp_path / "my.index", 50)
+
+
 def test_bits_are_dealt_as_exhaustive_search_deals_them():
     rho = np.array([0.9, 0.7, 0.4])
     _, distortion = gaussian_quantizers()

@@ -156,6 +156,9 @@ def search_of(index: Any) -> Search:
     bits = 8 * inner.sa_code_size() + links
     if isinstance(inner, faiss.IndexRaBitQ):
         stored: Any = inner  # its stub does not name the codes
+        # Older releases of faiss know one bit alone.
+        if (each := getattr(stored.rabitq, "nb_bits", 1)) > 1:
+            raise RuntimeError(f"scores of RaBitQ with {each} bits a coordinate are not read here")
         codes = faiss.vector_to_array(stored.codes).reshape(inner.ntotal, -1)
         return Search(bits, links, queries, *_rabitq(inner)(codes))
     if "RaBitQ" in type(inner).__name__:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rdsim import validation
-from rdsim.embeddings.data.formats import import_needed, read_table, read_vectors
+from rdsim.embeddings.data.formats import READERS, import_needed, read_table, read_vectors
 from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.data.vectors import Vectors, as_vectors, first_copies
 from rdsim.embeddings.ranks import Stored, streamed_ranks
@@ -101,6 +101,8 @@ def _faiss_file(path: str | Path, items: int) -> OwnCode:
     """Read a faiss index; its search is then exhaustive, and its scores are those of faiss."""
     if not Path(path).is_file():
         raise ValueError(f"codes: there is no file {path}")
+    if Path(path).suffix.lower() in READERS:
+        raise ValueError(f"codes: {path} is no faiss index: decoded or scores must be given too")
     import_needed("faiss")
     import faiss
 
