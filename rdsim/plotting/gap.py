@@ -1,5 +1,7 @@
 """Draws codes for real embeddings under the rank converse; several studies share it."""
 
+import textwrap
+
 import numpy as np
 import xarray
 from matplotlib.axes import Axes
@@ -10,6 +12,10 @@ from rdsim.plotting import gap_models, style
 _TARGETS = (0.9, 0.95, 0.99)
 _LOW = 0.3
 """Highest quality up to which it is drawn on a log axis."""
+_MARKERS = (*style.MARKERS, "<", ">", "p", "h", "d", "8", "+", "x")
+"""One for each kind of code, so that they are told apart without colours; the star is one's own code."""
+_LABEL = 28
+"""Letters of a line in the legend: two columns of them are as wide as a panel. A name of one's own may be longer."""
 _LOG_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -85,7 +91,7 @@ def _panel(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
             yerr=style.bars(values[rows], *ends),
             color=color,
             linestyle="none" if len(rows) < 2 else "--" if second else "-",
-            marker=style.MARKERS[(index + index // len(style.COLORS)) % len(style.MARKERS)],
+            marker=_MARKERS[index % len(_MARKERS)],
             markerfacecolor="white" if second else color,
             markersize=4,
             linewidth=0.9,
@@ -100,7 +106,7 @@ def _panel(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
             marker="*",
             markersize=12,
             linestyle="none",
-            label=str(systems[row]),
+            label=textwrap.fill(str(systems[row]), _LABEL),
         )
     axis.set_xscale("log", base=2)
     axis.set_xlim(left=2.0)

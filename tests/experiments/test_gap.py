@@ -17,6 +17,7 @@ from experiments.shared import embedding_checks
 from rdsim.cli import gap
 from rdsim.cli.app import main
 from rdsim.embeddings import METRICS
+from rdsim.embeddings.systems.catalogue import LEARNED, SYSTEMS
 from rdsim.plotting import gap as gap_figure
 
 
@@ -73,13 +74,15 @@ def test_what_is_wrong_with_the_pairs_is_said(save, capsys, tmp_path, queries, i
         (["--similarity", "dot"], "similarity must be one of"),
         (["--targets", "none.tsv"], "targets: there is no file none.tsv"),
         (["--codes", "none.faissindex"], "codes: there is no file none.faissindex"),
+        (["--codes", "{q}"], "q.npy is no faiss index: decoded or scores must be given too"),
         (["--codes", __file__], "other codes need their decoded vectors or scores"),
     ],
 )
 def test_what_is_wrong_with_the_options_is_said(save, capsys, tmp_path, options, message):
     path = save("q.npy", GOOD)
     common = ["--queries", path, "--items", path, "--output", tmp_path / "out"]
-    assert message in refused(capsys, *common, *options)
+    given = (str(option).format(q=path) for option in options)
+    assert message in refused(capsys, *common, *given)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +159,32 @@ def test_every_marker_stands_at_its_bits(report):
             np.testing.assert_array_equal(bars[0].get_ydata(), values)
         stars = [line for line in axis.lines if line.get_marker() == "*"]
         assert [star.get_label() for star in stars] == ["yours (codes.npy)"]
+
+
+def test_a_long_name_of_ones_own_code_stays_within_the_figure(report):
+    found = xarray.load_dataset(report / "gap.nc", engine="h5netcdf")
+    names = found.system.values.astype(object)
+    names[found.kind.values == "yours"] = (
+        f"yours ({'my_long_name_of_an_index' * 2}, 550 bits of them links)"
+    )
+    figure = gap_figure.draw_one(
+        found.assign_coords(system=("line", names.astype(str))), "mrr", "MRR"
+    )
+    figure.draw_without_rendering()
+    assert figure.bbox.x0 <= figure.legends[0].get_window_extent().x0
+    assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
+
+
+def test_every_kind_of_code_has_a_marker_of_its_own(report):
+    found = xarray.load_dataset(report / "gap.nc", engine="h5netcdf")
+    names = [*(system.name.replace(", ", " ") for system in SYSTEMS), LEARNED]
+    of_all = found.isel(line=[0] * len(names)).assign_coords(
+        system=("line", names), kind=("line", ["code"] * len(names))
+    )
+    figure = gap_figure.draw_one(of_all.assign_attrs(reference=0), "mrr", "MRR")
+    markers = [bars[0].get_marker() for bars in figure.axes[0].containers]
+    assert len(set(markers)) == len(names)
+    assert "*" not in markers
 
 
 def test_the_report_for_programs_is_json(save, tmp_path, capsys):
