@@ -6,15 +6,15 @@ import numpy as np
 
 from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.data.vectors import Vectors
-from rdsim.embeddings.spaces import unit
+from rdsim.embeddings.spaces import Similarity, unit
 
 _LOOKED_AT: Final = 20_000
 """Most rows that are looked at, evenly spread."""
 
 MEANING: Final = {
     "modality_gap": "distance between the mean directions of queries and of items, at most 2",
-    "query_dimension": "effective dimension of queries, (sum of variances)^2 / (sum of their squares)",
-    "item_dimension": "effective dimension of items",
+    "query_dimension": "effective dimension of queries as they are compared, (sum of variances)^2 / (sum of their squares)",
+    "item_dimension": "effective dimension of items as they are compared",
     "query_norm_spread": "standard deviation of the lengths of queries, by their mean",
     "item_norm_spread": "standard deviation of the lengths of items, by their mean",
     "zero_queries": "fraction of queries that are zero and have no direction",
@@ -25,8 +25,8 @@ MEANING: Final = {
 }
 
 
-def diagnose(task: RetrievalTask) -> dict[str, float]:
-    """Measure everything in `MEANING` that the task alone tells."""
+def diagnose(task: RetrievalTask, similarity: Similarity) -> dict[str, float]:
+    """Measure everything in `MEANING` that the task alone tells, of vectors that are compared by a similarity."""
     x, y = _sample(task.queries), _sample(task.items)
     found = {}
     if x.shape[1] == y.shape[1]:
@@ -35,8 +35,10 @@ def diagnose(task: RetrievalTask) -> dict[str, float]:
     for name, given in (("query", x), ("item", y)):
         # None of these depends on the unit of length, in which squares of squares might overflow.
         side = given / (np.abs(given).max() or 1.0)
+        # The cosine compares directions: lengths are no dimension of them.
+        compared = unit(side) if similarity == "cosine" else side
         values = np.maximum(
-            np.linalg.eigvalsh(np.cov(side.T, bias=True).reshape(2 * (side.shape[1],))), 0
+            np.linalg.eigvalsh(np.cov(compared.T, bias=True).reshape(2 * (side.shape[1],))), 0
         )
         length = np.linalg.norm(side, axis=1)
         found[f"{name}_dimension"] = float(values.sum() ** 2 / max((values**2).sum(), 1e-300))

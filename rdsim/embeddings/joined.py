@@ -9,7 +9,7 @@ from rdsim.embeddings import converse as limit
 from rdsim.embeddings.data.task import RetrievalTask, Split, some_queries
 from rdsim.embeddings.data.vectors import known_rows
 from rdsim.embeddings.diagnostics import diagnose
-from rdsim.embeddings.fold import Part, Plan, as_ranks
+from rdsim.embeddings.fold import MOST_FITTED, Part, Plan, as_ranks
 from rdsim.embeddings.quality import Mean, kept, means, query_metrics
 from rdsim.embeddings.ranks import streamed_ranks
 from rdsim.embeddings.result import EmbeddingReport, Whole
@@ -110,7 +110,7 @@ def joined_report(
             [allocation(first.canonical.correlations, b)[:width] for b in plan.bits]
         ),
         whole=whole,
-        diagnostics=diagnose(task)
+        diagnostics=diagnose(task, plan.similarity)
         | {
             "tied_targets": float((tied[reference] > 1).mean()),
             "fitted_items": max(
@@ -123,6 +123,7 @@ def joined_report(
         split=splits[0].name,
         database=min(len(part.ranked.items) for part in parts),
         fitted=len(first.split.fit.targets.query),
+        training_items=min(len(first.split.fit.items), MOST_FITTED),
         without_target=task.without_target,
         copies=task.copies,
         confidence=confidence,

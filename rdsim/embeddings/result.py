@@ -92,7 +92,8 @@ class EmbeddingReport:
             which pairs held back from the fit share the most information.
         split: how pairs were held out.
         database: items ranked (of the smallest fold).
-        fitted: pairs that codes were fitted to (of the first fold).
+        fitted: pairs that the fit had (of the first fold).
+        training_items: items that codes were fitted to (of the first fold).
         without_target: queries left out since they have no target.
         copies: items that equal an earlier one.
         confidence: of every interval.
@@ -132,6 +133,7 @@ class EmbeddingReport:
     split: str
     database: int
     fitted: int
+    training_items: int
     without_target: int
     copies: int
     confidence: float
@@ -297,7 +299,7 @@ class EmbeddingReport:
                 "split",
                 "database",
             ),
-            *("fitted", "without_target", "copies", "confidence"),
+            *("fitted", "training_items", "without_target", "copies", "confidence"),
         )
         return xarray.Dataset(
             variables,

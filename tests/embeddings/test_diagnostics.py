@@ -11,11 +11,25 @@ def test_the_unit_of_length_changes_nothing():
     rng = np.random.default_rng(5)
     queries, items = rng.normal(size=(40, 6)), rng.normal(size=(40, 6)) * np.arange(1, 7)
     items[3], items[4] = 0.0, 1e-200
-    known = diagnose(retrieval_task(queries, items))
+    known = diagnose(retrieval_task(queries, items), "L2")
     assert set(known) == set(MEANING) - {"tied_targets", "fitted_items"}
     assert known["zero_items"] == 1 / 40
     variances = np.linalg.eigvalsh(np.cov(items.T, bias=True))
     assert known["item_dimension"] == pytest.approx(variances.sum() ** 2 / (variances**2).sum())
     for scale in (1e-90, 1e90):
-        found = diagnose(retrieval_task(scale * queries, scale * items))
+        found = diagnose(retrieval_task(scale * queries, scale * items), "L2")
         assert found == pytest.approx(known, rel=1e-9)
+
+
+def test_lengths_are_no_dimension_where_directions_are_compared():
+    rng = np.random.default_rng(6)
+    queries, items = rng.normal(size=(2, 60, 6)) * np.arange(1, 7)
+    longer = np.exp(rng.normal(size=(60, 1))) * items
+    plain, found = (diagnose(retrieval_task(queries, given), "cosine") for given in (items, longer))
+    directions = items / np.linalg.norm(items, axis=1, keepdims=True)
+    variances = np.linalg.eigvalsh(np.cov(directions.T, bias=True))
+    wanted = variances.sum() ** 2 / (variances**2).sum()
+    assert plain["item_dimension"] == pytest.approx(wanted, rel=1e-9)
+    assert found["item_dimension"] == pytest.approx(wanted, rel=1e-9)
+    by_length = diagnose(retrieval_task(queries, longer), "inner product")
+    assert by_length["item_dimension"] < 0.9 * wanted

@@ -66,6 +66,7 @@ def test_perfect_data_of_five_captions_has_recall_one_in_both_directions(to_capt
     np.testing.assert_array_equal(found.whole.quality.value, 1.0)
     # Some 40 % of the images, with all of their captions.
     assert found.database == 24 * (5 if to_captions else 1)
+    assert (found.fitted, found.training_items) == (180, 36 * (5 if to_captions else 1))
     assert np.isnan(found.converse[:, -1]).all() == to_captions
 
 
@@ -310,6 +311,14 @@ def test_a_report_says_that_codes_were_fitted_to_items_that_are_ranked(task):
     found = measure_embeddings(KEY, task, (4,), systems=("ITQ",), fit=seen)
     assert found.diagnostics["fitted_items"] == 50 / 200
     assert "25.0% of the items that are ranked are among those of these pairs" in found.report()
+
+
+def test_a_report_counts_the_items_that_codebooks_were_fitted_to_and_not_the_pairs():
+    pytest.importorskip("faiss")
+    y = planted(200)[1]
+    task = retrieval_task(np.repeat(y, 2, axis=0) + 0.1, y, np.repeat(np.arange(200), 2))
+    found = measure_embeddings(KEY, task, (8,), systems=("PQ",))
+    assert "16 centroids were fitted to 120 items, where faiss asks for 624:" in found.report()
 
 
 def test_of_spaces_that_are_about_as_good_the_simplest_is_chosen():

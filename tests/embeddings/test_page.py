@@ -253,6 +253,40 @@ def test_advice_is_of_the_space_in_which_codes_work(report):
     assert "Fit codes in the space “as given” too" in sentences(asked)[3]
 
 
+@pytest.mark.parametrize("enough", [True, False])
+@pytest.mark.parametrize(
+    ("bits", "mrr", "said"),
+    [
+        (16, 0.01, "is below "),
+        (16, 0.499, "is not below "),
+        (1, 0.3, "has fewer bits than every code that was measured."),
+    ],
+)
+def test_ones_own_code_is_held_against_the_best_of_as_few_bits(report, bits, mrr, said, enough):
+    """Whether or not some code keeps 95 %."""
+    own = report.kinds.index("code")
+    space, plain = report.lines.index("as given"), report.lines.index("canonical")
+    value, size, ratio = report.quality.value.copy(), report.bits.copy(), report.kept.value.copy()
+    value[:, 0] = 0.2
+    value[own, 0], size[own], ratio[:, 0] = mrr, bits, 1.0 if enough else 0.5
+    value[space, 0] = 2 * mrr
+    found = dataclasses.replace(
+        report,
+        reference=plain,
+        kinds=tuple("yours" if i == own else kind for i, kind in enumerate(report.kinds)),
+        spaces=tuple("as given" if i == own else name for i, name in enumerate(report.spaces)),
+        bits=size,
+        quality=dataclasses.replace(report.quality, value=value),
+        kept=dataclasses.replace(report.kept, value=ratio),
+    )
+    advice = sentences(found)[-1]
+    assert (
+        f"Your code ({report.lines[own]}, {bits} bits, MRR {mrr:.3f}, which is 50.0% of that of the vectors as given) {said}"
+        in advice
+    )
+    assert ("Keep the vectors" in advice) == (not enough)
+
+
 def test_ranks_that_are_nearly_all_first_are_said_to_tell_little(report):
     value = report.quality.value.copy()
     value[report.models.calibrated_to, 0] = 0.97
@@ -376,6 +410,7 @@ def test_the_page_holds_the_numbers_and_nothing_from_elsewhere(report):
     said = " ".join(tags.text)
     for sentence in sentences(report):
         assert sentence in said
+    assert f"From {report.log2_groups:.2f} bits on an item can name its group, and no bound" in said
     assert len(sentences(report)) == 4
     for line, name in enumerate(report.lines):
         assert name in said

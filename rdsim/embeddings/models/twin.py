@@ -138,7 +138,7 @@ class Twin:
         lower: shape (B, 5); of sampling alone, and equal to `code` where there is none.
         upper: shape (B, 5).
         converse_bits: shape (C,).
-        converse: the most that any code of fixed length has in the model, shape (C, 5).
+        converse: the most that any code of one codebook has in the model, shape (C, 5).
 
     """
 

@@ -8,10 +8,10 @@ from rdsim.embeddings.quality import METRICS
 from rdsim.embeddings.report.rows import allocation_rows, size_rows, system_rows, target_rows
 from rdsim.embeddings.report.words import (
     NOTE,
-    PROVED,
     SIZES,
     allocation_words,
     model_words,
+    proved_words,
     sentences,
     setting,
     verdicts,
@@ -59,11 +59,10 @@ def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def _limit(found: EmbeddingReport) -> str:
-    said = f"{PROVED} From {found.log2_groups:.2f} bits on an item can name its group, and no bound holds for all data.\n\n"
     both = ("one codebook", found.codebook_converse(found.converse_bits)), ("any", found.converse)
     rows = (
         (int(bits), systems, *("" if math.isnan(value) else f"{value:.4f}" for value in bound[i]))
         for i, bits in enumerate(found.converse_bits)
         for systems, bound in both
     )
-    return said + table(("bits", "systems", *METRICS), rows)
+    return f"{proved_words(found)}\n\n" + table(("bits", "systems", *METRICS), rows)

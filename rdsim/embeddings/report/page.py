@@ -10,10 +10,10 @@ from rdsim.embeddings.diagnostics import MEANING
 from rdsim.embeddings.report.rows import allocation_rows, size_rows, system_rows, target_rows
 from rdsim.embeddings.report.words import (
     NOTE,
-    PROVED,
     SIZES,
     allocation_words,
     model_words,
+    proved_words,
     sentences,
     setting,
     verdicts,
@@ -65,7 +65,7 @@ def page(found: EmbeddingReport) -> str:
         _figures(found),
         "<h2>Bits for a target</h2>",
         _table(*target_rows(found), words=True),
-        f'<p class="small">{_text(PROVED)}</p>',
+        f'<p class="small">{_text(proved_words(found))}</p>',
         f"<p>{_text(model_words(found))}</p>" if found.models is not None else "",
         judged,
         _sizes(found),
@@ -147,8 +147,8 @@ def _figures(found: EmbeddingReport) -> str:
         )
         if found.models is not None and found.models.twins:
             bits += (
-                " Dash-dotted: ideal codes of a model; dotted: what no code has in that model. Both are true of "
-                "the models only."
+                " Dash-dotted: ideal codes of a model, which describe many items together; dotted: what no code of one "
+                "codebook has in that model, at few bits less than those. Both are true of the models only."
             )
         drawn.append((gap.draw_one(dataset, "mrr", "MRR"), "Quality against bits.", bits))
         if found.models is not None and found.models.sizes is not None:

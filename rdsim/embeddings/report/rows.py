@@ -21,7 +21,7 @@ def target_rows(found: EmbeddingReport) -> Rows:
     for twin in twins:
         model = "refuted model" if twin.refuted_by(found).size else "model"
         header.append(f"ideal codes in the {twin.name} ({model})")
-        header.append(f"any code in the {twin.name} ({model})")
+        header.append(f"any code of one codebook in the {twin.name} ({model})")
     header += ["any code of one codebook, on any data (proved)", "any system, on any data (proved)"]
 
     def row(fraction: float) -> tuple[str, ...]:

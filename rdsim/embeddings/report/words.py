@@ -20,7 +20,7 @@ NOTE: Final = (
     "where queries and items each lose their mean; “canonical”, linear maps of queries and of items, fitted to pairs, "
     "whose coordinates are correlated in pairs alone; “shared canonical”, the same with one set of axes for both."
 )
-PROVED: Final = (
+_PROVED: Final = (
     "Proved for all data. “Any system” (the rank converse, claim C4 of rdsim): whatever is stored at so many bits per item on average, by an encoder that "
     "sees all items. “One codebook”: every item is stored as one of 2 to the power of the bits codewords, by the same encoder, and scored by its codeword and the query alone, as by all "
     "codes here but those that are ranked again by the vectors; items of one codeword tie, so that at most as many as there are "
@@ -97,7 +97,7 @@ def advice(found: EmbeddingReport) -> str:
         )
     if line is None:
         said.append("Keep the vectors, or rank the first candidates of a code again by them.")
-        return " ".join(said)
+        return " ".join([*said, *_of_yours(found)])
     said.append(f"Store {found.bits[line]} bits per item with “{found.lines[line]}”.")
     needed = None if twin is None else twin.bits_for(0.95 * float(mrr[plain]))
     if needed is not None and twin is not None and not twin.refuted_by(found).size:
@@ -110,16 +110,34 @@ def advice(found: EmbeddingReport) -> str:
             said.append(
                 "If the Gaussian twin is true of these data, better codes would save few bits."
             )
-    yours = [i for i, kind in enumerate(found.kinds) if kind == "yours"]
-    for own in yours:
+    return " ".join([*said, *_of_yours(found)])
+
+
+def _of_yours(found: EmbeddingReport) -> list[str]:
+    """Hold one's own code against the best measured one of as few bits."""
+    mrr, said = found.values("mrr"), []
+    for own in (i for i, kind in enumerate(found.kinds) if kind == "yours"):
+        mine = f"Your code ({found.lines[own]}, {found.bits[own]} bits, MRR {mrr[own]:.3f}{_of_its_space(found, own)})"
         as_few = [i for i in found.pareto() if found.bits[i] <= found.bits[own]]
-        if as_few and mrr[as_few[-1]] > mrr[own]:
-            other = as_few[-1]
-            said.append(
-                f"Your code ({found.lines[own]}, {found.bits[own]} bits, MRR {mrr[own]:.3f}) is below "
-                f"{found.lines[other]} at {found.bits[other]} bits ({mrr[other]:.3f})."
-            )
-    return " ".join(said)
+        if not as_few:
+            said.append(f"{mine} has fewer bits than every code that was measured.")
+            continue
+        other = as_few[-1]
+        place = "below" if mrr[other] > mrr[own] else "not below"
+        said.append(
+            f"{mine} is {place} {found.lines[other]} at {found.bits[other]} bits ({mrr[other]:.3f}), the best measured "
+            "of as few."
+        )
+    return said
+
+
+def _of_its_space(found: EmbeddingReport, own: int) -> str:
+    """Say what a code keeps of the vectors where it works, if that is not where other codes do."""
+    mrr, space = found.values("mrr"), found.spaces[own]
+    whole = [i for i, kind in enumerate(found.kinds) if kind == "space" and found.lines[i] == space]
+    if not whole or whole[0] == found.reference or mrr[whole[0]] == 0:
+        return ""
+    return f", which is {mrr[own] / mrr[whole[0]]:.1%} of that of the vectors {space}"
 
 
 def setting(found: EmbeddingReport) -> str:
@@ -167,15 +185,20 @@ def _without_code(found: EmbeddingReport) -> str:
 
 def _few_points(found: EmbeddingReport) -> str:
     """Say if codebooks of faiss were fitted to fewer items than it asks for."""
-    number = centroids(found.fitted)
-    if found.fitted >= POINTS_A_CENTROID * number:
+    number = centroids(found.training_items)
+    if found.training_items >= POINTS_A_CENTROID * number:
         return ""
     if not any(name.startswith(("PQ", "OPQ", "RQ")) for name in found.lines):
         return ""
     return (
-        f" Codebooks of faiss with {number} centroids were fitted to about {found.fitted} items, where faiss asks for "
+        f" Codebooks of faiss with {number} centroids were fitted to {found.training_items} items, where faiss asks for "
         f"{POINTS_A_CENTROID * number}: more of them could improve these codes."
     )
+
+
+def proved_words(found: EmbeddingReport) -> str:
+    """Say what the two converses for all data are about, and from how many bits on there is none."""
+    return f"{_PROVED} From {found.log2_groups:.2f} bits on an item can name its group, and no bound holds for all data."
 
 
 def model_words(found: EmbeddingReport) -> str:
