@@ -86,6 +86,17 @@ def test_C25_C26_items_of_five_letters_are_certified(joint):
             assert reward - slope * nats / np.log(2) <= found.bound + 1e-12
 
 
+@pytest.mark.parametrize("slope", [1e-3, 1e-7, 1e-10])
+def test_C25_the_steepest_slopes_of_many_classes_have_a_bound(slope):
+    """Rewards of 1e10 in units of the multiplier: at slope zero the stored letter earns the most."""
+    table = drawn(np.random.default_rng(1), (7, 3))
+    problem = programme(classes_of(table), tabulated(8.0, parse_loss("error"), joint=False))
+    found = optimum(problem, slope, 1e-2)
+    assert found.reward - slope * found.rate <= found.bound
+    assert found.bound <= earned_if_stored(problem) + 1e-12
+    assert found.bound >= earned_if_stored(problem) - 3 * slope
+
+
 @pytest.mark.parametrize("joint", [True, False])
 @settings(max_examples=3)
 @given(st.integers(0, 2**32 - 1), st.integers(6, 10), st.floats(1.0, 12.0), st.sampled_from(LOSSES))

@@ -77,6 +77,9 @@ def _free_slot(masses: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
     More than n posteriors are linearly dependent, and the value is linear in their weights: along
     the dependence, in the direction in which it does not fall, one of the weights comes to zero.
     """
+    # Carathéodory's theorem: n posteriors are enough to write P_Y as their mixture. The weights
+    # of n+1 have one degree of freedom along which P_Y does not change, and on it the value is
+    # linear: following it to the first weight that vanishes frees a slot at no cost.
     weights = masses.sum(axis=2)
     full = np.flatnonzero(np.all(weights > 0, axis=1))
     if full.size == 0 or masses.shape[1] <= masses.shape[2]:
@@ -84,12 +87,16 @@ def _free_slot(masses: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
     w, pi = weights[full], atoms_of(masses[full], problem.py)
     # The last right singular vector spans the dependence: sum_u shift_u pi_u = 0.
     shift = np.linalg.svd(np.swapaxes(pi, 1, 2), full_matrices=True)[2][:, -1]
+    # The posteriors sum to one each, hence so does the shift to zero: the total weight is kept
+    # too.
     rising = np.sum(shift * gain(pi, problem.lanes(full)), axis=1) >= 0
     shift = np.where(rising[:, None], shift, -shift)
     reach = np.where(shift < 0, w / np.where(shift < 0, -shift, 1.0), np.inf)
     leaving = reach.argmin(axis=1)
     lanes = np.arange(full.size)
     reweighted = (w + reach[lanes, leaving][:, None] * shift)[:, :, None] * pi
+    # Rounding may leave a weight some 1e-17 below zero, of which no logarithm could be taken
+    # later.
     reweighted = np.maximum(reweighted, 0.0)
     reweighted[lanes, leaving] = 0.0
     # Rounding is repaired letter by letter, so that the masses sum to P_Y exactly.
@@ -111,10 +118,15 @@ def _insert(
     """
     py = problem.py
     masses = _free_slot(masses, problem)
+    # Ratio test of the simplex method: with a larger weight some letter's mass would fall below
+    # zero.
     feasible = np.min(np.where(atoms > 0, py / np.where(atoms > 0, atoms, 1.0), np.inf), axis=1)
+    # After `_free_slot` the least weight is zero, unless rounding forbade it; the atom there is
+    # overwritten, and its mass goes to the new atom, which takes whatever the scaled others leave
+    # of P_Y.
     slot = masses.sum(axis=2).argmin(axis=1)
-    kept = (py - (fractions * feasible)[:, None] * atoms) / masses.sum(axis=1)
-    others = masses * np.maximum(kept, 0.0)[:, None]
+    scale = (py - (fractions * feasible)[:, None] * atoms) / masses.sum(axis=1)
+    others = masses * np.maximum(scale, 0.0)[:, None]
     lanes = np.arange(len(masses))
     others[lanes, slot] = 0.0
     others[lanes, slot] = np.maximum(py - others.sum(axis=1), 0.0)
@@ -127,6 +139,10 @@ def _alternate(masses: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
     $P(u|y) \propto w_u e^{(P^T \ln (P\pi_u/P_X))_y / s}$, from the weights and atoms before.
     """
     for _ in range(_ALTERNATIONS):
+        # One step is a Blahut-Arimoto step whose distortion is -(P^T ln(P pi_u / P_X))_y / s: for
+        # fixed weights and atoms the encoder is the Gibbs distribution, and its marginal gives
+        # the next ones. The softmax is taken over u, the first axis, for each letter y: hence the
+        # swapped axes.
         w = masses.sum(axis=2, keepdims=True)
         exponent = tilt(atoms_of(masses, problem.py), problem) / problem.slope[:, None, None]
         masses = problem.py * np.swapaxes(normalised(np.swapaxes(exponent + np.log(w), 1, 2)), 1, 2)
@@ -171,8 +187,8 @@ def _round(state: _AscentState, problem: EnvelopeProblem, starts: np.ndarray) ->
     trial = state.stalls % len(_NEWTON_SCHEDULE)
     threshold = np.array([fraction for fraction, _ in _NEWTON_SCHEDULE])[trial]
     damped = np.array([damped for _, damped in _NEWTON_SCHEDULE])[trial]
-    kept = np.where(alternated > threshold[:, None, None] * py, alternated, 0.0)
-    by_newton, newton_dual = newton(kept, dual, problem, damped)
+    thinned = np.where(alternated > threshold[:, None, None] * py, alternated, 0.0)
+    by_newton, newton_dual = newton(thinned, dual, problem, damped)
     before, after = _objective(alternated, problem), _objective(by_newton, problem)
     # The step is accepted if the value did not fall, up to its rounding.
     accepted = (after >= before - VALUE_ROUNDING) & np.isfinite(newton_dual).all(axis=1)
@@ -180,6 +196,8 @@ def _round(state: _AscentState, problem: EnvelopeProblem, starts: np.ndarray) ->
     dual = np.where(accepted[:, None], newton_dual, dual)
     value = np.where(accepted, after, before)
 
+    # The gain is measured against the gap before the round: a linearly converging lane gains the
+    # same fraction of the gap in every round and must not be taken for a stalled one.
     needed = np.maximum(_MIN_GAIN, _MIN_GAP_FRACTION * (state.best_bound - state.value))
     stalls = np.where(value - state.value >= needed, 0, state.stalls + 1)
     # The same for the whole round: an atom inserted with too large a mass can lower the value.
@@ -190,6 +208,10 @@ def _round(state: _AscentState, problem: EnvelopeProblem, starts: np.ndarray) ->
 
     # Step 5: the upper bound of these dual variables, and the next atom.
     entering, violation = most_violating(atoms_of(masses, py), dual, problem, starts)
+    # Weak duality of the linear program: lambda raised by its largest violation is feasible, and
+    # raising an affine function by a constant raises its value at P_Y by just that, for
+    # probabilities sum to one. A negative violation is not used, since pricing may have missed
+    # the maximum.
     bound = dual @ py + np.maximum(violation, 0.0)
     better = bound < state.best_bound
     return _AscentState(
@@ -228,6 +250,8 @@ def _ascend(
         for leaf, new in zip(end, state, strict=True):
             leaf[running] = new
         best, least = np.full((2, len(problem.slope)), [[-np.inf], [np.inf]])
+        # All lanes of a slope bound one optimum: the best value of any and the least bound of any
+        # are compared.
         np.maximum.at(best, of_slope, end.value)
         np.minimum.at(least, of_slope, end.best_bound)
         running = running[(least - best)[of_slope[running]] > OPTIMAL]
@@ -261,6 +285,8 @@ def best_encoders(
 
     """
     S, E, n = problem.slope.size, len(encoders), problem.py.size
+    # The two largest arrays hold, for every lane, (n+1) atoms of n by n Newton blocks, and the
+    # points at which pricing starts, each before and after the sweeps.
     together = max(1, _CELLS // (E * n * max((n + 1) * n, 2 * (len(starts) + 1))))
     parts = []
     # Zeros are divided by and have logarithms where no mass is: what comes of it is masked.

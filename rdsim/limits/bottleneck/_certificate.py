@@ -57,10 +57,14 @@ def _eigenvalue_range(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bounds on the eigenvalues of symmetric matrices: exact up to 2 x 2, else Gershgorin's."""
     diagonal = np.diagonal(matrix, axis1=1, axis2=2)
     if matrix.shape[1] == 2:
+        # The eigenvalues of a symmetric 2 x 2 matrix are its mean diagonal plus and minus this
+        # root.
         half = 0.5 * (diagonal[:, 0] - diagonal[:, 1])
         mean = 0.5 * (diagonal[:, 0] + diagonal[:, 1])
         root = np.sqrt(half**2 + matrix[:, 0, 1] ** 2)
         return mean - root, mean + root
+    # Gershgorin's circle theorem: every eigenvalue lies within the sum of a row's off-diagonal
+    # sizes of its diagonal entry. Both ends err to the safe side, towards a wider range.
     radius = np.abs(matrix).sum(axis=2) - np.abs(diagonal)
     return (diagonal - radius).min(axis=1), (diagonal + radius).max(axis=1)
 
@@ -73,10 +77,16 @@ def _taylor_bound(
     The gradients and what bounds the second derivatives from above are in edge coordinates.
     """
     _, highest = _eigenvalue_range(second)
+    # The centre is 1/n in each of the n - 1 edge coordinates and the vertices are zero and the
+    # unit vectors: this is the squared distance to a unit vector, the farther ones for n > 2.
     radius = 1 - 2 / letters + (letters - 1) / letters**2
     floor = _SHIFT * np.abs(second).max(axis=(1, 2)) + _TINY
     least = np.full(len(value), np.inf)
     for multiple in _MULTIPLES:
+        # Any shift above the largest eigenvalue makes the matrix positive definite, and thus
+        # gives a bound: a small one keeps the last term small, a large one the middle one. Where
+        # g is concave in the cell (highest < 0) the shift is nearly zero, and the bound is the
+        # peak of the parabola.
         shift = multiple * np.maximum(highest, 0.0) + floor
         matrix = shift[:, None, None] * np.eye(letters - 1) - second
         step = solve(matrix, gradient[:, :, None])[:, :, 0]
@@ -112,6 +122,9 @@ def _bounded(
     # First bound: vertices' values, each raised by what the tangents at the centre add.
     centre = cell.mean(axis=1)
     inside = (cell > 0) & (centre > 0)[:, None]
+    # The Bregman divergence of v ln v, v ln(v/c) - v + c, is what the tangent at c lies above the
+    # function by, per unit of concavity; it is c at v = 0, and all zero on a face without the
+    # letter.
     logs = np.log(np.where(inside, cell, 1.0) / np.where(inside, centre[:, None], 1.0))
     above = np.where(inside, cell * logs, 0.0) - cell + centre[:, None]
     tangent = value + (above @ concave[:, :, None])[..., 0]
@@ -135,7 +148,11 @@ def _bounded(
         return np.asarray(convex @ image.swapaxes(1, 2) + own)
 
     # Second bound: the best vertex, raised by the curvature below which the function cannot go.
+    # For a bound from below the convex terms are divided by the largest value that their argument
+    # takes in the cell, the concave ones by the smallest: each term is then as negative as it can
+    # be anywhere.
     lowest, _ = _eigenvalue_range(second(least, most, most_image))
+    # The largest of sum_i w_i - |w|^2 over weights of the m = n - 1 unit vectors, see the module.
     constant = 0.25 if n == 2 else 1 - 1 / (n - 1)
     chords = value.max(axis=1) + 0.5 * constant * np.maximum(-lowest, 0.0)
     # A letter that is absent from the whole face adds nothing; one that vanishes at a vertex
@@ -146,9 +163,15 @@ def _bounded(
     # Third bound, in the same coordinates.
     log_centre = np.log(np.where(centre > 0, centre, 1.0) / problem.py)
     direction = tilt(centre, here) - slope[:, None] * log_centre - dual
+    # A letter absent from a face has no edge along it, so that what its logarithm is set to is
+    # multiplied by zero.
     gradient = (edges @ direction[:, :, None])[..., 0]
     middle_value = gain(centre, here) - np.sum(centre * dual, axis=1)
+    # From above it is the other way round: the concave terms over the largest, the convex over
+    # the smallest.
     taylor = _taylor_bound(middle_value, gradient, second(most, least, least_image), n)
+    # A convex term whose argument vanishes somewhere in the cell has no upper bound on its second
+    # derivative.
     unbounded = np.any((kappa > 0) & vanishing, axis=1)
     unbounded |= np.any(~alone & (least_image == 0) & (most_image > 0), axis=1)
     taylor = np.where(unbounded, np.inf, taylor)
@@ -161,6 +184,8 @@ def _bounded(
     cells = np.arange(count)
     middle = 0.5 * (cell[cells, i] + cell[cells, j])
     halves = np.stack([cell, cell], axis=1)
+    # Bisection of a simplex: replacing either end of the edge by its midpoint gives two that
+    # cover it.
     halves[cells, 0, i] = middle
     halves[cells, 1, j] = middle
     return [bound, value.max(axis=1), cell[cells, value.argmax(axis=1)], halves]
@@ -213,11 +238,14 @@ def largest_excess(
     for _ in range(_LEVELS):
         spent += np.bincount(function, minlength=S)
         bound, value, vertex, halves = _bounded_cells(cells, function, slopes, duals, problem)
-        # Of several better vertices of one function the last, which is the best, is written.
+        # NumPy writes repeated indices in order: of several better vertices of one function the last, which is
+        # the best, stays.
         order = np.argsort(value, kind="stable")
         better = order[value[order] > found[function[order]]]
         found[function[better]] = value[better]
         where[function[better]] = vertex[better]
+        # Zero is a floor since lambda is only ever raised: how far g stays below it does not
+        # matter.
         is_open = bound > (np.maximum(found, 0.0) + tolerance)[function]
         np.maximum.at(closed, function[~is_open], bound[~is_open])
         exhausted = is_open & (spent >= budget)[function]

@@ -125,6 +125,8 @@ def gradients(pi: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
 
 def normalised(log_pi: np.ndarray) -> np.ndarray:
     """Turn logarithms along the last axis into a distribution."""
+    # The largest logarithm is taken off first, so that no exponential overflows and not all
+    # underflow.
     weight = np.exp(log_pi - log_pi.max(axis=-1, keepdims=True))
     return np.asarray(weight / weight.sum(axis=-1, keepdims=True))
 
@@ -139,6 +141,8 @@ def _newton_step(pi: np.ndarray, problem: EnvelopeProblem, dual: np.ndarray) -> 
 
     $\nu$ is the multiplier of $\sum_y \pi_y = 1$. Coordinates that are zero stay so.
     """
+    # In ln pi positivity needs no barrier, and the equations are nearly linear where s ln pi
+    # dominates, that is near the faces of the simplex, where steps in pi itself would leave it.
     P, s, n = problem.channel, problem.slope[:, None, None], pi.shape[-1]
     t = pi @ P.T
     inside = pi > 0
@@ -154,6 +158,9 @@ def _newton_step(pi: np.ndarray, problem: EnvelopeProblem, dual: np.ndarray) -> 
     right[..., :n, 0] = np.where(inside, -residual, 0.0)
     step = solve(matrix, right)[..., :n, 0]
     step = np.where(np.isfinite(step) & inside, step, 0.0)
+    # Far from a solution Newton's step in logarithms may ask for factors of e^100. It is
+    # shortened, its direction kept, to factors of at most e^3; as `_climb` rejects candidates
+    # that descend, the limit decides only how fast a climb is.
     step = step / np.maximum(1.0, np.abs(step).max(axis=-1, keepdims=True) / _LONGEST_STEP)
     return normalised(np.where(inside, log_pi + step, -np.inf))
 
@@ -174,6 +181,9 @@ def _climb(pi: np.ndarray, problem: EnvelopeProblem, dual: np.ndarray) -> np.nda
     here = height(pi, problem, dual)
     for _ in range(_CLIMBING_STEPS):
         moved = False
+        # The two candidates complement each other: the bottleneck's step always ascends but
+        # converges linearly, Newton's converges quadratically but may lead to a saddle point or a
+        # minimum.
         for tried in (_bottleneck_step(pi, problem, dual), _newton_step(pi, problem, dual)):
             there = height(tried, problem, dual)
             better = there > here
@@ -190,6 +200,9 @@ def _best_starts(starts: np.ndarray, problem: EnvelopeProblem, dual: np.ndarray)
     for _ in range(_SWEEPS):
         swept = _bottleneck_step(swept, problem, dual)
     points = np.concatenate([starts, swept], axis=1)
+    # Greedy choice of separated starts: the highest point is taken, its neighbourhood is struck
+    # out, and so on. When all are struck out the first point is repeated, which costs a climb and
+    # nothing else.
     remaining = height(points, problem, dual)
     chosen = []
     for _ in range(_FOLLOWED):
@@ -212,6 +225,8 @@ def most_violating(
     """
     everything = np.broadcast_to(problem.py, (len(dual), 1, problem.py.size))
     pool = np.concatenate([atoms, everything, _best_starts(starts, problem, dual)], axis=1)
+    # Every climb costs n by n matrices. At a stationary encoder its atoms lie on the affine
+    # function, at height zero, so that any start above it comes before them here.
     if pool.shape[1] > _CLIMBERS:
         highest = np.argsort(-height(pool, problem, dual), axis=1, kind="stable")
         pool = _rows(pool, highest[:, :_CLIMBERS])

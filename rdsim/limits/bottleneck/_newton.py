@@ -40,6 +40,8 @@ def newton(
     for _ in range(_NEWTON_STEPS):
         log_step, dual_step = _newton_direction(m, dual, problem, damped)
         # No mass may change by more than a factor of e in one step.
+        # Both steps are shortened by one factor, which keeps Newton's direction; shortening only
+        # the logarithms would leave the dual variables ahead of the masses that they belong to.
         longest = np.abs(log_step).max(axis=(1, 2))
         length = np.maximum(1.0, longest)
         m = m * np.exp(log_step / length[:, None, None])
@@ -74,6 +76,9 @@ def _newton_direction(
     residual = np.where(used, gradients(pi, problem) - dual[:, None], 0.0)
     missing = py - m.sum(axis=1)
     atom, of_lane = _atoms_with_mass(used, problem)
+    # Rows and columns of letters without mass are cut down to -s on the diagonal: the block stays
+    # regular, and since their residual and the change of lambda are masked, their logarithms do
+    # not move.
     B = _curvatures(pi[atom], problem) * pi[atom][:, None]
     B = np.where(used[atom][:, :, None], B, 0.0)
     diagonal = np.arange(py.size)
@@ -118,9 +123,14 @@ def _damped_inverse(pi: np.ndarray, used: np.ndarray, problem: EnvelopeProblem) 
     atom, of_lane = _atoms_with_mass(used, problem)
     root = np.sqrt(pi[atom])
     scaled = _curvatures(pi[atom], problem) * root[:, :, None] * root[:, None, :]
+    # With D = diag(sqrt(pi)), B = D^-1 (D C D - s I) D for the curvature matrix C: the inverse of
+    # the symmetric part is built from eigenvalues, those near zero being damped, and scaled back.
     values, vectors = np.linalg.eigh(scaled)
     values = values - of_lane[:, None]
     damping = _DAMPING * (values**2).max(axis=1, keepdims=True)
+    # v / (v^2 + damping) is 1/v for |v| above 1e-6 of the largest eigenvalue, and falls to zero
+    # below: a direction that the equations do not determine gets no step, where 1/v would give
+    # one of rounding.
     damped = (vectors * (values / (values**2 + damping))[:, None, :]) @ vectors.swapaxes(1, 2)
     inside = np.where(used[atom], 1.0 / np.where(used[atom], root, 1.0), 0.0)
     inverse = np.zeros((*pi.shape, pi.shape[2]))
@@ -158,6 +168,9 @@ def _eliminated(
         [missing + np.sum(m * offset, axis=1), np.sum(pi * residual, axis=2)], axis=1
     )[..., None]
     if damped:
+        # Normal equations with a ridge. They square the condition number, so that digits are
+        # lost; that is why this path is only taken where the exact system is singular or its step
+        # is suspiciously long.
         gram = np.swapaxes(matrix, 1, 2) @ matrix
         largest = np.max(np.diagonal(gram, axis1=1, axis2=2), axis=1)
         gram = gram + (_DAMPING * largest)[:, None, None] * np.eye(n + count)

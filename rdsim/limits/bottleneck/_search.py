@@ -95,10 +95,13 @@ def _decisive(
     """Choose the lines on trust that are the best over some goal, and better than all proved ones."""
     if by_relevance:
         best = known.inverse_line(goal)
+        # Where the line of slope s reaches the goal: f(R) >= lower - s (R - x) solved for R.
         lines = trusted.x + (trusted.lower - goal[:, None]) / trusted.slope
     else:
         best = known.line(goal)
         lines = trusted.lower - trusted.slope * (goal[:, None] - trusted.x)
+    # Column zero is the best bound proved so far: a line on trust that is no better need not be
+    # proved.
     chosen = np.argmax(np.column_stack([best, lines]), axis=1)
     return np.unique(chosen[chosen > 0]) - 1
 

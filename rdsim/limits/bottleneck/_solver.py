@@ -178,12 +178,15 @@ def _kernel_problem(source: Source, slopes: np.ndarray) -> EnvelopeProblem:
 def _measured(source: Source, slopes: np.ndarray, found: Envelope) -> Encoders:
     """Normalise the encoders, measure them, and replace any that a trivial one beats."""
     masses = np.asarray(found.weights[:, :, None] * found.atoms)
+    # By falling weight, so that empty slots come last and `information_bottleneck` can cut them
+    # off.
     order = np.argsort(-masses.sum(axis=2), axis=1, kind="stable")
     masses = np.take_along_axis(masses, order[:, :, None], axis=1)
     encoder = masses / masses.sum(axis=1, keepdims=True)
     complexity, relevance = kept_information(encoder, source.channel, source.px, source.py)
-    # Of equally good encoders, up to rounding, the constant one.
     value = relevance - slopes * complexity
+    # A gain below rounding is none: the constant encoder is taken, whose point is the end of the
+    # curve.
     value = np.where(value < _VALUE_ROUNDING, -np.inf, value)
     nothing, stored = np.zeros_like(slopes), source.information - slopes * source.entropy
     best = np.argmax([value, nothing, stored], axis=0)
@@ -223,9 +226,15 @@ def proved(
             excess_allowed[again],
             budget=_CELLS[n],
         )
+        # Weak duality: lambda plus the proved excess is an affine function above g on the whole
+        # simplex, so its value at P_Y bounds the envelope there. `excess.upper` carries the
+        # rounding of g in nats; the second ROUNDING is for the scalar product, of a few numbers
+        # of order one.
         bound = (best.dual[again] @ source.py + excess.upper) / LN2 + ROUNDING
         upper[again] = np.minimum(upper[again], bound)
         local[again] = ~excess.finished
+        # A vertex that high above the affine function is a posterior that pricing missed, and not
+        # just a loose bound: the ascent is started again with it among the points to price.
         worse = excess.found > excess_allowed[again]
         if not worse.any():
             break

@@ -177,6 +177,9 @@ def _dsbs_rate(
 ) -> Float[Array, "*grid"]:
     bias = jnp.abs(1 - 2 * crossover)
     everything = binary_capacity(bias)
+    # The inverse of the capacity is evaluated for harmless arguments where another branch is
+    # chosen: an infinite derivative of an unused branch would turn into NaN when it is multiplied
+    # by zero.
     inside = (relevance >= _LINEAR) & (relevance < everything)
     kept = inverse_binary_capacity(jnp.where(inside, relevance, 0.5))
     divisor = jnp.where(bias > 0, bias, 1.0)

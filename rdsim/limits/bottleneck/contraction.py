@@ -59,6 +59,7 @@ def _le_cam(P: np.ndarray, Q: np.ndarray) -> np.ndarray:
 
     On the host: every table has another shape, and compiling for it would take longer than the search.
     """
+    # A letter that only one of the two rows has adds nothing to the sum, for P_x Q_x = 0.
     shared = (P > 0) & (Q > 0)
     P, Q = np.where(shared, P, 0.0), np.where(shared, Q, 0.0)
 

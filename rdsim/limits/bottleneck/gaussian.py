@@ -198,26 +198,29 @@ def _correlations(correlations: ArrayLike) -> Float[Array, " n"]:
 
 @jax.jit
 def _scalar_gaussian(R: Float[Array, "*grid"], r: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
-    left, kept = (1 - r) * (1 + r), r * r
+    # 1 - r^2 as a product keeps its digits where the correlation is close to one.
+    unexplained, explained = (1 - r) * (1 + r), r * r
     # 1 - r^2 (1 - w) with w = 2^(-2R): by its distance from one if that is small, else as a sum.
-    distance = -kept * jnp.expm1(-2 * LN2 * R)
+    distance = -explained * jnp.expm1(-2 * LN2 * R)
     small = distance < 0.5
     near = log1p(-jnp.where(small, distance, 0.0))
     # As a sum of logarithms only where 2^(-2R) may underflow: at r = 1 it is the sum that has slopes.
     long = R > _LONG
-    plain = jnp.log(left + kept * jnp.exp2(-2 * jnp.where(small | long, 1.0, R)))
-    rest = jnp.where(long & ((left > 0) | jnp.isfinite(R)), log_from_zero(kept) - 2 * LN2 * R, 0.0)
-    logs = jnp.where((left == 0) & jnp.isinf(R), -jnp.inf, jnp.logaddexp(log_from_zero(left), rest))
+    plain = jnp.log(unexplained + explained * jnp.exp2(-2 * jnp.where(small | long, 1.0, R)))
+    # r = 1 at an infinite rate is ln 0 + ln 0, which logaddexp would differentiate to NaN: taken out by hand.
+    finite = (unexplained > 0) | jnp.isfinite(R)
+    remaining = jnp.where(long & finite, log_from_zero(explained) - 2 * LN2 * R, 0.0)
+    logs = jnp.where(finite, jnp.logaddexp(log_from_zero(unexplained), remaining), -jnp.inf)
     far = jnp.where(long, logs, plain)
-    return jnp.where(kept > 0, -0.5 * jnp.where(small, near, far) / LN2, 0.0)
+    return jnp.where(explained > 0, -0.5 * jnp.where(small, near, far) / LN2, 0.0)
 
 
 @jax.jit
 def _scalar_gaussian_rate(
     v: Float[Array, "*grid"], r: Float[Array, "*grid"]
 ) -> Float[Array, "*grid"]:
-    left, kept = (1 - r) * (1 + r), r * r
-    divisor = jnp.where(kept > 0, kept, 1.0)
+    unexplained, explained = (1 - r) * (1 + r), r * r
+    divisor = jnp.where(explained > 0, explained, 1.0)
     # The rate is -log2(w) / 2. Below one bit w is had by its distance from one, which keeps the digits
     # of small relevances; above it by logarithms, which cannot underflow.
     small = v < 1
@@ -225,13 +228,13 @@ def _scalar_gaussian_rate(
     near = jnp.where(near > -1, log1p(jnp.maximum(near, -_BELOW_ONE)), -jnp.inf)
     # w = 2^(-2I) (1 - (1 - r^2) 2^(2I)) / r^2.
     large = jnp.where(small, 1.0, v)
-    lost = jnp.exp(2 * LN2 * large + log_from_zero(left))
+    lost = jnp.exp(2 * LN2 * large + log_from_zero(unexplained))
     inside = lost < 1
     far = jnp.where(inside, log1p(-jnp.where(inside, lost, 0.0)), -jnp.inf)
     far = far - 2 * LN2 * large - jnp.log(divisor)
     rate = -0.5 * jnp.where(small, near, far) / LN2
     rate = jnp.where(rate >= 0, rate, 0.0)
-    return jnp.where(kept > 0, rate, jnp.where(v == 0, 0.0, jnp.inf))
+    return jnp.where(explained > 0, rate, jnp.where(v == 0, 0.0, jnp.inf))
 
 
 def _water_filled(
@@ -243,6 +246,9 @@ def _water_filled(
     levels over k is that of the components which are really filled.
     """
     count = jnp.arange(1, thresholds.size + 1)
+    # Why the least: filling one component too few or too many both give a level that is too high,
+    # the former since the omitted one would take some of the total, the latter since its
+    # threshold is above the level.
     level = least((total[..., None] + jnp.cumsum(thresholds)) / count)
     reached = jnp.isfinite(thresholds)
     height = level[..., None] - jnp.where(reached, thresholds, 0.0)

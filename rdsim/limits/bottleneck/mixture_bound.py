@@ -64,6 +64,9 @@ def _mixture_bound(
     shrunk = jnp.minimum(s * rest / (rho * (1 - s)), 1.0)
     r = -0.5 * d * jnp.log2(shrunk)
     rise = source.weights @ (-0.5 * d * jnp.log2(rest + rho * shrunk) - s * r)
+    # The bound t + F(R - t) rises with t, since F, the class-wise bottleneck, has slopes of at
+    # most one; so the largest I(C;U) that is possible, min(R, H(C)), covers every description.
     t = jnp.minimum(R, entropy(source.weights))
     left = R - t
+    # The last entry is the slope s = 1, at which no class gains more than the rate that it takes.
     return t + jnp.minimum(least(s * left[..., None] + rise), left)

@@ -37,7 +37,7 @@ _STEEPEST: Final = 600.0
 _FINEST: Final = 1e-3
 """Least probability by which codewords are graded, over 1/M."""
 _FINEST_SIZE: Final = 2.0**48
-"""Database size from which on codewords get no finer."""
+"""Database size from which on codewords get no finer: their cumulative probabilities would be rounded."""
 
 
 def alternated(
@@ -85,32 +85,44 @@ def _climbed(
     knots = [np.append(0.0, np.cumsum(steps.length)) for steps in problem.below]
     heights = [np.append(0.0, np.cumsum(steps.length * steps.slope)) for steps in problem.below]
     ends = np.empty((multipliers.size, weight.size + 1))
-    factor = np.tile(py, (multipliers.size, 1))[:, :, None]  # b_y P_y
+    # Sinkhorn's scalings of the kernel K = e^{r/lambda}: P(u,y) = (a_u P(u)) K (b_y P(y)).
+    letter_scaling = np.tile(py, (multipliers.size, 1))[:, :, None]  # b_y P(y)
     scores = np.tile(posterior @ e.T, (multipliers.size, 1, 1))  # tau_c(u)
     for _ in range(_ALTERNATIONS):
         mean = np.empty_like(scores)
         for c, (x, height) in enumerate(zip(knots, heights, strict=True)):
+            # The slot of a codeword is its interval of quantiles once all are sorted by falling
+            # score. What it earns there is the integral of omega over the slot, a difference of
+            # the tabulated integral.
             order = np.argsort(-scores[:, :, c], axis=1, kind="stable")
             ends[:, 0], ends[:, 1:] = 0.0, np.cumsum(weight[order], axis=1)
             earned = np.diff(np.interp(ends / ends[:, -1:], x, height), axis=1)
             np.put_along_axis(mean[:, :, c], order, earned / weight[order], axis=1)
         reward = (mean @ e) / multipliers[:, None, None]
+        # The largest reward of a codeword is taken off, which its scaling a_u makes up for, and
+        # differences beyond what exp can represent are cut: a zero in the kernel could leave a
+        # letter without any mass.
         top = reward.max(axis=2, keepdims=True)
         kernel = np.exp(np.maximum(reward - top, -_STEEPEST))
+        # The transpose is copied once, since it is multiplied a dozen times: contiguous rows are
+        # faster.
         across = np.ascontiguousarray(np.swapaxes(kernel, 1, 2))
+        # Sinkhorn's iteration: the codewords' masses and the letters' are met in turn.
         for _ in range(_SINKHORN_STEPS):
-            share = weight[:, None] / (kernel @ factor)
-            factor = py[:, None] / (across @ share)
-        joint = kernel * np.swapaxes(factor, 1, 2)
+            codeword_scaling = weight[:, None] / (kernel @ letter_scaling)
+            letter_scaling = py[:, None] / (across @ codeword_scaling)
+        # Sorting needs the posteriors P(y|u) alone, from which the codewords' scalings drop out.
+        joint = kernel * np.swapaxes(letter_scaling, 1, 2)
         joint /= joint.sum(axis=2, keepdims=True)
         scores = joint @ e.T
-    # The letters' masses come last: they are exact.
-    share = weight[:, None] / (kernel @ factor)
-    factor = py[:, None] / (across @ share)
-    joint = share * kernel * np.swapaxes(factor, 1, 2)
-    value = (top - np.log(share / weight[:, None]))[:, :, 0] @ weight - np.log(
-        factor[:, :, 0] / py
-    ) @ py
+    # The letters' masses come last: they are exact, as the source prescribes them. Those of the codewords
+    # are off by what the iteration leaves, and may be: a channel's output distribution is free.
+    codeword_scaling = weight[:, None] / (kernel @ letter_scaling)
+    letter_scaling = py[:, None] / (across @ codeword_scaling)
+    joint = codeword_scaling * kernel * np.swapaxes(letter_scaling, 1, 2)
+    # E r / lambda - I with P(u,y) / (P(u) P(y)) = a_u b_y K written out; exact where both marginals are met.
+    value = (top - np.log(codeword_scaling / weight[:, None]))[:, :, 0] @ weight
+    value -= np.log(letter_scaling[:, :, 0] / py) @ py
     return joint, value
 
 
@@ -129,9 +141,13 @@ def _starts(table: np.ndarray, size: float) -> list[tuple[np.ndarray, np.ndarray
     density = np.log1p(grid * size) / np.log1p(size / queries) + grid * queries
     graded = np.tile(np.diff(np.interp(np.linspace(0, 2, each + 1), density, grid)), queries)
     equal = np.full(codewords, 1 / codewords)
+    # The posteriors of a query's codewords lie on the segment from P(y|x), at lean one, to nearly
+    # P_Y.
     lean = np.tile(np.linspace(1, 0, each, endpoint=False), queries)[:, None]
     towards = py * (1 - lean) + lean * np.repeat(table, each, axis=0)
     starts = [(equal, towards), (graded, towards), _of_letters(py, codewords)]
+    # Squares of exponential variables are uneven: random posteriors that favour a few letters
+    # each.
     generator = np.random.default_rng(0)
     for weight in (equal, graded) * _RANDOM:
         starts.append((weight, py * generator.exponential(size=towards.shape) ** 2))
@@ -142,10 +158,16 @@ def _of_letters(py: np.ndarray, codewords: int) -> tuple[np.ndarray, np.ndarray]
     """Split every letter into codewords, finer towards its ends; their posteriors are near it."""
     codewords = max(codewords, py.size)
     count = np.ones(py.size, int)
+    # Codewords are dealt out one at a time to the letter whose codewords are the heaviest, so
+    # that their probabilities end nearly equal.
     while count.sum() < codewords:
         count[np.argmax(py / count)] += 1
+    # Chebyshev's spacing: parts are finest at both ends of the letter's slot, where it meets its
+    # neighbours.
     parts = [np.diff(0.5 - 0.5 * np.cos(np.linspace(0, np.pi, k + 1))) for k in count]
     mass = np.concatenate([p * part for p, part in zip(py, parts, strict=True)])
     letter = np.repeat(np.arange(py.size), count)
+    # Copies of one letter would tie for ever: each leans towards P_Y a little more than the one
+    # before.
     near = 1 - 0.01 * np.arange(codewords)[:, None] / codewords
     return mass, near * np.eye(py.size)[letter] + (1 - near) * py

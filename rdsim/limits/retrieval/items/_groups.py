@@ -30,7 +30,7 @@ _SLOPES: Final = np.geomspace(1 / 8, 4.0, 5)
 """Rewards a bit at which every group is solved, over its mean reward a bit of stored items."""
 _TOLERANCE: Final = 1e-2
 """Gap of each of these solutions, bits: lines of neighbouring slopes leave as much between them."""
-_LITTLE: Final = 1e-9
+_NEGLIGIBLE: Final = 1e-9
 """Reward of stored items below which a group is bounded by that alone, for all rates."""
 
 
@@ -64,6 +64,7 @@ def converse_by_groups(problem: Programme) -> GroupedConverse:
     queries, rewards = problem.queries, problem.rewards
     classes = len(queries.direction)
     together = _TOGETHER if classes <= 2 * _TOGETHER else _OF_MANY
+    # The fewest groups of at most that many classes, of sizes that differ by one at most.
     parts = np.array_split(np.arange(classes), -(-classes // together))
     # Groups of a symmetric source are equal but for the order of the letters: those are solved once.
     groups = [in_order(only(queries, part)) for part in parts]
@@ -71,6 +72,9 @@ def converse_by_groups(problem: Programme) -> GroupedConverse:
     solved = {i: _lines(programme(groups[i], rewards)) for i in set(first)}
     envelopes = [solved[i] for i in first]
     rate = np.unique(np.concatenate([[0.0], *map(_corners, envelopes)]))
+    # Each group's bound is the least of its lines, concave and piecewise linear with its corners
+    # among these rates, and so is the sum over the groups: evaluated at the corners it is known
+    # everywhere.
     earned = sum(
         (slope[:, None] * rate + height[:, None]).min(axis=0) for slope, height in envelopes
     )
@@ -84,8 +88,11 @@ def _lines(part: Programme) -> tuple[np.ndarray, np.ndarray]:
     """Bound what a group earns beyond a random ranking, by lines over the rate: slopes, decreasing, and heights."""
     base = part.rewards.above.whole
     stored = earned_if_stored(part) - base
-    if stored < _LITTLE:
+    if stored < _NEGLIGIBLE:
         return np.zeros(1), np.array([stored])
+    # A stored letter earns this much reward for each of its bits: the slopes that matter lie
+    # around it. The last line, of slope zero, says that no rate earns more than the stored
+    # letter.
     mean = stored / _entropy(part.queries.py)
     slopes = mean * _SLOPES[::-1]
     heights = np.array([optimum(part, float(s), _TOLERANCE).bound - base for s in slopes])
@@ -99,6 +106,8 @@ def _entropy(py: np.ndarray) -> float:
 def _corners(lines: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Return all rates at which two lines cross, corners of the lowest among them."""
     slope, height = lines
+    # Crossings of lines that are not the lowest there are listed as well: at worst a few more
+    # corners.
     i, j = np.triu_indices(slope.size, 1)
     steeper = slope[i] > slope[j]
     crossing = (height[j] - height[i])[steeper] / (slope[i] - slope[j])[steeper]

@@ -42,6 +42,8 @@ def interior_point(problem: Problem, strategies: np.ndarray, tolerance: float) -
     """
     offset = np.append(0, np.cumsum([m.size for m in problem.mass]))
     log_py = np.log(problem.py)
+    # Lambda is lowered by dividing the rewards, which are in units of it, by falling powers of
+    # three.
     rewards = problem.log_weights(strategies) - log_py
     stages = max(int(np.ceil(np.log(max(float(np.ptp(rewards)), 1.0) / _EASY) / np.log(3.0))), 0)
     # Every multiplier at the largest reward it has to pay for: all strategies are feasible.
@@ -100,19 +102,30 @@ def _at_one_multiplier(
         top = logits.max(axis=1)
         posterior = np.exp(logits - top[:, None])
         total = posterior.sum(axis=1)
+        # s_F = sum_c beta_c(F_c) - ln sum_y exp(weights - theta), the logarithm with its largest
+        # term taken off.
         slack = x[places.column].sum(axis=0) - top - np.log(total)
         return slack, posterior / total[:, None]
 
     slack, posterior = terms(x)
     # Raising one class gives all strategies slack; q s is then made alike where q is small.
+    # An interior starting point: every strategy uses one group of the first class, so that a
+    # constant added to all beta of that class adds the same slack, one nat at least, to every
+    # strategy.
     x = x.copy()
     x[: offset[1]] += max(1.0 - float(slack.min()), 0.0)
     slack, posterior = terms(x)
     s = slack
+    # On the central path q_F s_F is the same for all F: masses proportional to 1/s are on it.
+    # From an earlier stage masses are kept, but those near zero are raised, or they would stay
+    # there.
     central = (1.0 / s) / np.sum(1.0 / s)
     q = np.maximum(q, central if not q.any() else _CENTRAL * central)
     step, best, span = 1.0, (np.inf, q, x), 1.0 + float(np.ptp(weights))
     for _ in range(_INTERIOR_STEPS):
+        # Invariants of the loop: q > 0 and s > 0, and s is the true slack of x. The duality gap
+        # over the working set is q . s where the masses are met; what they are not is in
+        # `residual`.
         G = _Gradient(places, posterior)
         residual = goal - G.summed(q)
         mu = float(q @ s) / J
@@ -122,17 +135,24 @@ def _at_one_multiplier(
             best = missed, q, x
         if missed < tolerance:
             break
+        # Hessian of the Lagrangian in theta, sum_F q_F (diag(P_F) - P_F P_F^T), positive
+        # semidefinite: -s_F is convex in theta.
         hessian = np.diag(q @ posterior) - (posterior.T * q) @ posterior
         system = _NewtonSystem.of(G, q, s, residual, hessian, gauge)
         if system is None:
-            break
-        # The predictor aims at zero. The corrector aims at what the predictor says can be had,
-        # and takes its second-order error off; after a short step it recentres instead.
+            break  # the best iterate so far is returned
+        # The predictor aims at q s = 0. The corrector aims at a fraction of mu, by what the
+        # predictor says can be had, and takes off dq ds, the predictor's second-order error;
+        # after a short step it recentres instead, at half of mu.
+        # (ahead / mu)^3 is Mehrotra's heuristic: where the predictor comes far the target falls
+        # close to zero, where it is blocked the corrector mostly returns to the central path.
         _, dq, ds = system.step(np.zeros(J))
         ahead = float((q + _longest(q, dq) * dq) @ (s + _longest(s, ds) * ds)) / J
         aimed = min(ahead / mu, 1.0) ** 3 * mu - dq * ds
         target = aimed if step > _SHORT else np.full(J, 0.5 * mu)
         dx, dq, ds = system.step(target)
+        # One step length for primal and dual, since the equations are not linear in theta; 0.99
+        # of the way to the boundary keeps both positive.
         step = 0.99 * min(_longest(q, dq), _longest(s, ds))
         if not (np.isfinite(dx).all() and step > 1e-8):
             break  # rounding has eaten the direction
@@ -248,14 +268,23 @@ class _NewtonSystem(NamedTuple):
         K = gradient.products(q / s)
         n = hessian.shape[0]
         K[-n:, -n:] += hessian
+        # Symmetric scaling to a unit diagonal (Jacobi): masses of groups, and with them the
+        # entries of K, range over many orders of magnitude, which scaling takes out of the
+        # condition number.
         scale = np.sqrt(np.maximum(np.diag(K), 1e-200))
         K = K / scale / scale[:, None]
         # In scaled variables a gauge direction is multiplied by the scale.
         fixed = gauge * scale
         fixed /= np.linalg.norm(fixed, axis=1)[:, None]
+        # K is singular along the gauge directions, which change no slack. Their outer products
+        # make it regular, and leave the step as it is but for its part along them, which has no
+        # effect.
         K += fixed.T @ fixed
         if not np.isfinite(K).all():
             return None
+        # Near the solution q / s ranges over many orders of magnitude, and rounding may make K
+        # indefinite: the ridge is raised until Cholesky's factorisation succeeds. A regularised
+        # step is inexact, which the next one makes up for.
         for ridge in (1e-14, 1e-10, 1e-6):
             K[np.diag_indices(len(K))] += ridge
             try:
@@ -267,6 +296,8 @@ class _NewtonSystem(NamedTuple):
 
     def step(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Solve for the step of x, q and s at which q s is the target to first order."""
+        # With ds = G dx and dq = (target - q ds) / s - q eliminated, what is left of the
+        # equations of the masses is (G^T (q/s) G + H) dx = G^T (target/s - q) - residual.
         right = self.gradient.summed(target / self.s - self.q)
         right = (right - self.residual) / self.scale
         dx = scipy.linalg.cho_solve(self.factor, right, check_finite=False) / self.scale

@@ -149,6 +149,8 @@ def searched(
         inside = np.sort(slopes[np.isfinite(slopes) & (slopes > 0)])
         # Where a loss is sought the tolerance is one of losses, which are a fraction of the bits where these earn little.
         bits = _PART * tolerance * inside if inverse else np.full(inside.shape, tolerance)
+        # The curve's own slope is the reward that a bit earns, the reciprocal of bits per unit of
+        # loss.
         known.append(curve._points(1.0 / inside, bits))
         return known[-1]
 
@@ -201,9 +203,13 @@ def end_losses(
     places of all of them.
     """
     py = joint.sum(axis=0)
+    # An item stored whole is scored by P(x|y), its posterior's likelihood: sorted for each query
+    # x, the letters before the target's are the probability a that a competitor wins, its own
+    # that one ties.
     likelihood = joint / np.where(py > 0, py, 1.0)
     order = np.argsort(-likelihood, axis=1, kind="stable")
     share = py[order]
+    # Cumulative sums may pass one by their rounding, where ln(1 - a - e) would not be defined.
     before = np.minimum(np.cumsum(share, axis=1) - share, 1.0)
     share = np.minimum(share, 1.0 - before)
     weight = np.take_along_axis(joint, order, axis=1)

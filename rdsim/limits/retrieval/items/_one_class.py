@@ -23,6 +23,7 @@ def one_class(
 
     Newton's method in theta with halved steps (the function is convex, smooth, and flat along the
     constants), from a start or from the solution at a larger multiplier where the multiplier is small.
+    By weak duality its value at any theta, converged or not, bounds reward over lambda less rate.
 
     Args:
         steps: omega on cells of the quantile.
@@ -37,6 +38,9 @@ def one_class(
     """
     length, reach = steps.length, float(np.ptp(steps.slope)) * float(np.ptp(direction))
     theta = np.zeros(py.size) if start is None else start
+    # The exponents range over reach / lambda nats. In trials Newton's method from theta = 0
+    # converged for ranges up to 1e4 and not for 1e6. So lambda is lowered to its value by factors
+    # of four, from a range of at most eight: stages are cheap, a few steps each.
     stages = max(int(np.ceil(np.log(reach / (8.0 * multiplier)) / np.log(4.0))), 0) if reach else 0
     for stage in range(stages if start is None else 0, -1, -1):
         # Homotopy: the dual is smoother at a larger multiplier, and its minimiser a good start for the next.
@@ -45,6 +49,7 @@ def one_class(
         score = np.log(py)[:, None] + direction[:, None] * (steps.slope / larger)
 
         def solved(theta: np.ndarray, score: np.ndarray = score) -> tuple[float, np.ndarray]:
+            # Log-sum-exp over the letters of each cell, with the largest exponent taken off.
             logits = score - theta[:, None]
             top = logits.max(axis=0)
             weight = np.exp(logits - top)
@@ -55,24 +60,34 @@ def one_class(
         value, posterior = solved(theta)
         for _ in range(_NEWTON_STEPS):
             mass = posterior @ length
+            # The gradient is what the channel misses of P_Y; below 1e-14 that is the rounding of
+            # the sums.
             gradient = py - mass
             if np.abs(gradient).max() < 1e-14:
                 break
             hessian = np.diag(mass) - (posterior * length) @ posterior.T
-            # The constants are taken out of the null space.
+            # Adding a constant to theta changes nothing, so that the constants span the null space of the Hessian.
+            # The matrix of ones, added to it, makes the system regular; the gradient sums to zero, so that the step
+            # is the same but for its mean. Least squares, for a letter of tiny mass may still make it singular.
             step = np.linalg.lstsq(hessian + 1.0, -gradient, rcond=1e-15)[0]
+            # Half of Newton's decrement is what the value is expected to fall by: where that is below the last
+            # digit of the value, a last full step is taken without a test, which could only compare rounding.
             decrement = -float(gradient @ step)
             if decrement <= 1e-17 * (1.0 + abs(value)):
                 theta = theta + step
                 value, posterior = solved(theta)
                 break
-            share = 1.0
-            while share > 1e-6:
-                tried, there = solved(theta + share * step)
-                if tried <= value - 1e-4 * share * decrement + 1e-15 * abs(value):
+            # Armijo's rule with its usual constant 1e-4, and an allowance for the rounding of both values. A step
+            # of 1e-6 is taken whatever it gives: by then only rounding stands against it.
+            step_size = 1.0
+            while True:
+                tried = theta + step_size * step
+                tried_value, tried_posterior = solved(tried)
+                needed = 1e-4 * step_size * decrement - 1e-15 * abs(value)
+                if tried_value <= value - needed or step_size < 1e-6:
                     break
-                share *= 0.5
-            theta = theta + share * step
-            value, posterior = tried, there
+                step_size *= 0.5
+            theta, value, posterior = tried, tried_value, tried_posterior
+        # Theta is in units of lambda, as the exponents are: at a quarter of lambda it is four times as large.
         theta = theta * (4.0 if stage else 1.0)
     return (posterior * length).T, value, theta

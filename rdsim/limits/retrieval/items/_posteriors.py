@@ -80,6 +80,8 @@ class _Dual(NamedTuple):
         """The largest height above theta, from above, and a posterior near it."""
         found, at = least_difference(
             self.py.size,
+            # The tangent plane of D(u||P) + theta . u at m. Its constant is zero, for D is homogeneous of degree one
+            # up to the sum of u, which is one. Raising a zero to 1e-300 takes a tangent of an interior point instead.
             lambda m: (np.log(np.maximum(m, 1e-300) / self.py) + theta, np.zeros(len(m))),
             lambda u: self.earned(lines, u),
             tolerance=self.tolerance,
@@ -138,6 +140,10 @@ def _from_channel(problem: _Dual, joint: np.ndarray) -> float:
     for direction, mass, reward in zip(
         problem.direction, problem.mass, problem.reward, strict=True
     ):
+        # At the optimum beta rises from one group to the next by the fall of the reward times the
+        # score at which items pass: there the lines omega tau - beta of both groups meet. The
+        # score is read off where the codewords' cumulative mass, with half of a codeword's own,
+        # reaches the groups' ends.
         score = posterior @ direction
         order = np.argsort(-score, kind="stable")
         middle = np.cumsum(weight[order]) - 0.5 * weight[order]
@@ -148,7 +154,9 @@ def _from_channel(problem: _Dual, joint: np.ndarray) -> float:
     height, least = problem.height(lines, met), np.inf
     for _ in range(_ROUNDS):
         # The plane above all heights that is lowest at P: theta, since probabilities sum to one.
-        theta = linprog(py, A_ub=-met, b_ub=-height, bounds=(-1e6, 1e6)).x
+        # Theta may have either sign and any size: rewards in units of lambda grow without limit
+        # as lambda goes to zero. The corners, which are among the posteriors, bound it below.
+        theta = linprog(py, A_ub=-met, b_ub=-height, bounds=(None, None)).x
         excess, at = problem.excess(lines, theta)
         least = min(least, problem.masses(beta) + float(theta @ py) + excess)
         # What the search leaves open is a part of the excess: below twice that nothing is left to gain.
@@ -186,6 +194,8 @@ def _programme(problem: _Dual, met: np.ndarray) -> tuple[np.ndarray, list[np.nda
     for c, (reward, score) in enumerate(zip(problem.reward, e @ met.T, strict=True)):
         # omega tau - beta <= G, for each group and posterior.
         j, r = np.divmod(np.arange(J * reward.size), reward.size)
+        # Row (posterior j, group r) reads -beta_r - G_cj <= -omega_r tau_j. The rows above them
+        # say that sum_c G_cj - theta . u_j is at most D(u_j||P): what theta has to lie above.
         columns = np.concatenate([offset[c] + r, width + L + c * J + j])
         entries = (-np.ones(columns.size), (np.tile(np.arange(r.size), 2), columns))
         upper.append(scipy.sparse.csr_matrix(entries, (r.size, width + L + C * J)))
@@ -198,6 +208,8 @@ def _programme(problem: _Dual, met: np.ndarray) -> tuple[np.ndarray, list[np.nda
         method="highs-ipm",
     )
     beta = [found.x[offset[c] : offset[c + 1]] for c in range(C)]
+    # Dual variables of the first J rows: the masses that the primal programme gives to the
+    # posteriors.
     return -found.ineqlin.marginals[:J], beta, found.x[width : width + L]
 
 

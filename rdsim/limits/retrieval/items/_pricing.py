@@ -30,7 +30,7 @@ _NODES: Final = 600_000
 _TILTS: Final = 2
 """Newton steps for the multipliers of the ends."""
 _EDGE: Final = 8
-"""A split leaves at least this fraction of the groups on either side."""
+"""A split leaves at least one part in so many of the groups on either side."""
 
 
 class Upper(NamedTuple):
@@ -60,6 +60,8 @@ class Upper(NamedTuple):
         slope, offset = reward[corners], beta[corners]
         cuts = (offset[:-1] - offset[1:]) / (slope[:-1] - slope[1:])
         ends = np.clip(np.concatenate([[most], cuts, [least]]), least, most)
+        # Groups whose line is the greatest nowhere between the least and the largest score never
+        # carry the maximum: they are left out.
         used = ends[:-1] > ends[1:]
         if not used.any():  # all letters have one score
             used[0] = True
@@ -110,24 +112,29 @@ def best_strategies(
             low[first_part], high[first_part], tau[first_part], split[first_part], upper
         )
         looked += len(children_low)
-        new = _bounded(problem, upper, base, children_low, children_high)
-        single = (children_low == children_high).all(axis=1) & (new[0] >= floor)
+        f, child_tau, child_split = _bounded(problem, upper, base, children_low, children_high)
+        # A node of one group in every class is a strategy, and its bound is f_F itself: see the module.
+        single = (children_low == children_high).all(axis=1) & (f >= floor)
         found.append(children_low[single])
-        values.append(new[0][single])
+        values.append(f[single])
         if sum(map(len, values)) > 2 * most:
-            # Keep the best; the floor rises to the worst of these.
-            f, places = np.concatenate(values), np.concatenate(found)
-            best = np.argpartition(-f, most)[:most]
-            found, values = [places[best]], [f[best]]
+            # Keep the best; the floor rises to the worst of these, for nothing below it will be
+            # returned. It is not raised above zero, from where on strategies violate the dual.
+            all_f, places = np.concatenate(values), np.concatenate(found)
+            best = np.argpartition(-all_f, most)[:most]
+            found, values = [places[best]], [all_f[best]]
             floor = max(floor, min(float(values[0].min()), 0.0))
-        again = (new[0] >= floor) & ~single
-        kept = later[bound[later] >= floor]
-        low = np.concatenate([low[kept], children_low[again]])
-        high = np.concatenate([high[kept], children_high[again]])
-        tau = np.concatenate([tau[kept], new[1][again]])
-        split = np.concatenate([split[kept], new[2][again]])
-        bound = np.concatenate([bound[kept], new[0][again]])
+        # The open nodes of the next round: those that waited and the new ones, less what the floor rules out.
+        divisible = (f >= floor) & ~single
+        waiting = later[bound[later] >= floor]
+        low = np.concatenate([low[waiting], children_low[divisible]])
+        high = np.concatenate([high[waiting], children_high[divisible]])
+        tau = np.concatenate([tau[waiting], child_tau[divisible]])
+        split = np.concatenate([split[waiting], child_split[divisible]])
+        bound = np.concatenate([bound[waiting], f[divisible]])
     f, places = np.concatenate(values), np.concatenate(found)
+    # What is left open when the number of nodes is exhausted enters by its bounds; all else lies
+    # below the floor or was found. So this is an upper bound in every case.
     largest = max(float(f.max(initial=floor)), float(bound.max(initial=floor)))
     order = np.argsort(-f, kind="stable")[:most]
     groups = [g.group[places[order, c]] for c, g in enumerate(upper)]
@@ -146,6 +153,8 @@ def _bounded(
     whose maximum lies outside their interval. The least of the bounds is returned.
     """
     e = problem.direction
+    # The node's interval of scores in each class, from `first` down to `last`, and the values of
+    # G at both.
     first = np.stack([g.ends[low[:, c]] for c, g in enumerate(upper)], axis=1)
     last = np.stack([g.ends[high[:, c] + 1] for c, g in enumerate(upper)], axis=1)
     first_slope = np.stack([g.slope[low[:, c]] for c, g in enumerate(upper)], axis=1)
@@ -158,9 +167,14 @@ def _bounded(
     )
     alone = low == high
     width = np.where(first > last, first - last, 1.0)
+    # G of a single group is a line, and its own slope is exact. Otherwise the chord is the least
+    # line above both ends, and by convexity above G between them.
     chord = np.where(alone | (first <= last), first_slope, (at_first - at_last) / width)
     best, slope = np.full(len(low), np.inf), chord
     for tilt in range(_TILTS + 1):
+        # The maximum over all posteriors of a linear function less the divergence is a
+        # log-sum-exp (Donsker and Varadhan), attained at `posterior`; that it may lie outside the
+        # node only loosens the bound.
         logits = base + slope @ e
         top = logits.max(axis=1, keepdims=True)
         weight = np.exp(logits - top)
@@ -174,9 +188,15 @@ def _bounded(
         best = np.minimum(best, value)
         if tilt == _TILTS:
             break
+        # The derivative of the bound in a slope k_c is the mean score less the end that attains
+        # the maximum: it has a kink at the chord, and is stationary there where the mean score
+        # lies between the ends. Where it does not, the second derivative is the variance of the
+        # score.
         outside = np.where(
             alone, 0.0, np.maximum(mean_score - first, 0.0) + np.minimum(mean_score - last, 0.0)
         )
+        # Several classes are turned at once, each as if alone: dividing by their number keeps the
+        # joint step from overshooting.
         many = np.maximum((outside != 0).sum(axis=1, keepdims=True), 1)
         variance = np.maximum(posterior @ (e * e).T - mean_score**2, 1e-12)
         step = np.clip(outside / (variance * many), -1e3, 1e3)
@@ -206,6 +226,8 @@ def _halves(
         here = split == c
         place[here] = g.at(tau[here, c])[1]
     # A cut at the very edge would leave a node nearly as large as before.
+    # The cut follows the group that holds the maximum, so that the chords of both halves end near
+    # it.
     margin = (b - a) // _EDGE
     place = np.clip(place, a + margin, np.maximum(b - 1 - margin, a))
     place = np.minimum(place, np.maximum(b - 1, a))
@@ -235,6 +257,8 @@ def interpolated(
     i = np.clip(np.searchsorted(x, finer) - 1, 0, x.size - 2)
     h = x[i + 1] - x[i]
     t = (finer - x[i]) / h
+    # Hermite's cubic on each piece; beyond the first and the last group the line of the end's
+    # derivative.
     inside = np.clip(t, 0.0, 1.0)
     cubic = (
         (1 + 2 * inside) * (1 - inside) ** 2 * y[i]

@@ -110,6 +110,7 @@ def optimum(
     multiplier = slope / np.log(2.0)
     queries = problem.queries
     letters = np.diag(queries.py)
+    # The constant channel, of rate zero, and the stored letter: no slope does worse than these.
     channels = [queries.py[None], letters]
     # Nobody earns more than the stored letter, and that at no cost.
     bounds = [earned_if_stored(problem)]
@@ -121,11 +122,14 @@ def optimum(
         channels.append(found)
         bounds.append(above)
     elif (
+        # With five classes both ways are open, and the tolerance decides: strategies for a fine
+        # one.
         len(queries.direction) >= _MOST_CLASSES + (tolerance < _ROUGH)
         and queries.py.size <= _posteriors.MOST_LETTERS
         and not _few_strategies(problem)
     ):
         more, above = _by_posteriors(problem, multiplier, tolerance)
+        # A channel that forgot a letter cannot be scaled to the masses P(y).
         channels += [each for each in more if (each.sum(axis=0) > 0).all()]
         bounds.append(above)
     elif len(queries.direction) > 1:
@@ -141,6 +145,8 @@ def optimum(
         bounds.append(problem.rewards.above.whole)
     points = [evaluated(problem, channel) for channel in channels]
     best = max(range(len(points)), key=lambda i: points[i][0] - multiplier * points[i][1])
+    # Both sides move apart by what a computed reward may be off, so that they hold of the true
+    # ones.
     reward, nats = points[best]
     return Optimum(reward - _ROUNDING, nats / np.log(2.0), min(bounds) + _ROUNDING, channels[best])
 
@@ -166,8 +172,11 @@ def earned_if_stored(problem: Programme) -> float:
 def evaluated(problem: Programme, joint: np.ndarray) -> tuple[float, float]:
     """Compute what a channel P(u,y) earns at least, and its rate in nats."""
     py = problem.queries.py
+    # Scaling every letter to P(y) makes any array a true test channel, however the solver ended:
+    # what is evaluated below is achieved, up to rounding.
     joint = joint * (py / joint.sum(axis=0))
     weight = joint.sum(axis=1, keepdims=True)
+    # I(U;Y) as a sum of P ln (P / (P_U P_Y)), terms of mass zero left out.
     inside = joint > 0
     ratio = np.where(inside, joint, 1.0) / np.where(inside, weight * py, 1.0)
     nats = float(np.sum(joint * np.log(ratio)))
@@ -181,6 +190,8 @@ def _earned(problem: Programme, joint: np.ndarray, rewards: Steps, classes: list
     total = rewards.whole
     for direction, steps in zip(problem.queries.direction, classes, strict=True):
         score = (joint @ direction) / weight
+        # The target's codeword at quantiles [a, b] of the sorted codewords earns the mean of
+        # omega over them: the integral of omega is piecewise linear, and read off at both ends.
         order = np.argsort(-score, kind="stable")
         ends = np.append(0.0, np.cumsum(weight[order]))
         knots = np.append(0.0, np.cumsum(steps.length))
@@ -192,6 +203,8 @@ def _earned(problem: Programme, joint: np.ndarray, rewards: Steps, classes: list
 def _by_transport(problem: Programme, multiplier: float) -> tuple[np.ndarray, float]:
     """Solve one class, from below for the channel and from above for the bound."""
     direction, py = problem.queries.direction[0], problem.queries.py
+    # The two problems differ by the table's 1e-8, so that the theta of one starts the other near
+    # its end.
     channel, _, theta = one_class(problem.below[0], direction, py, multiplier)
     _, value, _ = one_class(problem.above[0], direction, py, multiplier, theta)
     return channel, problem.rewards.above.whole + multiplier * value
@@ -234,10 +247,11 @@ def _by_strategies(
     C = len(queries.direction)
     nats = tolerance * np.log(2.0)
     count = max(int(_FIRST_STRATEGIES ** (1.0 / C)), 2)
-    kept: np.ndarray | None = None
+    parents: np.ndarray | None = None
     coarse: tuple[Problem, Solution] | None = None
     scores: list[tuple[np.ndarray, np.ndarray] | None] = [None] * C
     while True:
+        # One level: f is replaced by `count` of its tangents in each class, from above.
         steps = [
             each.tangents(count, known) for each, known in zip(problem.above, scores, strict=True)
         ]
@@ -248,12 +262,18 @@ def _by_strategies(
             [each.slope / multiplier for each in steps],
         )
         sizes = [mass.size for mass in groups.mass]
-        if kept is None or coarse is None:
+        if parents is None or coarse is None:
             strategies = first_strategies(groups, _FIRST_STRATEGIES)
         else:
-            split = children(kept, coarse[0].mass, groups.mass, _SPLIT)
+            # Warm start: the strategies of the coarser level are split into those of the finer
+            # groups that overlap theirs, the best by interpolated dual variables are taken, and
+            # plans of the prescribed masses are added, without which the programme over the
+            # working set might have no solution.
+            split = children(parents, coarse[0].mass, groups.mass, _SPLIT)
             guess = _guessed(groups, *coarse)
-            split = _spread(split, groups.excess(split, coarse[1].theta, guess), groups, _WORKING)
+            split = _best_of_every_group(
+                split, groups.excess(split, coarse[1].theta, guess), groups, _WORKING
+            )
             strategies = distinct(np.append(split, first_strategies(groups, 0), axis=0), sizes)
         # As many tangents as the reward has pieces: the rewards are exact, and no finer level follows.
         exact = all(
@@ -265,6 +285,8 @@ def _by_strategies(
         reach = max(_LOOSE / count**2, least)
         for rounds_left in range(_ROUNDS - 1, -1, -1):
             solution = interior_point(groups, strategies, reach)
+            # Pricing: the largest excess over all strategies makes the dual a bound, whatever the
+            # working set.
             excess, near, f = best_strategies(
                 groups,
                 solution.theta,
@@ -272,30 +294,36 @@ def _by_strategies(
                 deepest=min(0.1, _DEPTH / count**2),
                 most=_NEAR,
             )
-            worst = _spread(near[f > 0], f[f > 0], groups, _ADDED)
+            # Strategies with f > 0 are the constraints of the dual that it violates: they enter
+            # the working set.
+            worst = _best_of_every_group(near[f > 0], f[f > 0], groups, _ADDED)
             more = distinct(np.append(strategies, worst, axis=0), sizes)
             done = excess <= max(0.1 * nats, 0.3 * reach) and reach <= max(least, tight)
             if done or not rounds_left:
                 break
+            # Solving the working set to far less than it misses is wasted: the accuracy follows
+            # the excess down.
             reach = min(reach, max(0.1 * excess, least, 0.4 * tight))
             strategies = more
+        # The dual of `_strategies`, in units of lambda: masses times beta, plus P times theta,
+        # plus the excess.
         dual = sum(float(m @ b) for m, b in zip(groups.mass, solution.beta, strict=True))
         value = dual + float(queries.py @ solution.theta) + excess
         yield groups.channel(strategies, solution), problem.rewards.above.whole + multiplier * value
         if excess > _ASTRAY * nats or count >= _FINEST or exact:
             return
         scores = _scores(groups, solution)
-        kept, coarse = _kept(groups, strategies, solution, near, f), (groups, solution)
+        parents, coarse = _to_split(groups, strategies, solution, near, f), (groups, solution)
         count = min(2 * count, _FINEST)
 
 
-def _kept(
+def _to_split(
     groups: Problem, strategies: np.ndarray, solution: Solution, near: np.ndarray, f: np.ndarray
 ) -> np.ndarray:
-    """Order the strategies to split: those in use, and then the nearest to it."""
+    """Order the strategies to split: those in use, by their mass, and then those of the largest f."""
     used = np.flatnonzero(solution.q > 1e-7)
     used = used[np.argsort(-solution.q[used])][:_WORKING]
-    return np.concatenate([strategies[used], _spread(near, f, groups, _WORKING)])
+    return np.concatenate([strategies[used], _best_of_every_group(near, f, groups, _WORKING)])
 
 
 def _guessed(groups: Problem, coarse: Problem, solution: Solution) -> list[np.ndarray]:
@@ -308,7 +336,9 @@ def _guessed(groups: Problem, coarse: Problem, solution: Solution) -> list[np.nd
     ]
 
 
-def _spread(strategies: np.ndarray, f: np.ndarray, groups: Problem, most: int) -> np.ndarray:
+def _best_of_every_group(
+    strategies: np.ndarray, f: np.ndarray, groups: Problem, most: int
+) -> np.ndarray:
     """Choose about so many strategies: the best of every group of every class, evenly.
 
     A group of which the working set holds few strategies has a multiplier without bounds.
@@ -321,6 +351,8 @@ def _spread(strategies: np.ndarray, f: np.ndarray, groups: Problem, most: int) -
     for c, mass in enumerate(groups.mass):
         order = np.argsort(strategies[:, c], kind="stable")
         first = np.searchsorted(strategies[order, c], np.arange(mass.size))
+        # Place of each strategy among those of its group, which are in order of f since the sort
+        # is stable.
         rank = np.arange(len(order)) - first[strategies[order, c]]
         chosen[order[rank < each]] = True
     return strategies[chosen]
@@ -333,6 +365,9 @@ def _scores(groups: Problem, solution: Solution) -> list[tuple[np.ndarray, np.nd
         groups.mass, groups.reward, solution.beta, groups.direction, strict=True
     ):
         fall = -np.diff(reward)
+        # Neighbouring lines omega tau - beta meet where tau is the fall of beta over the fall of
+        # omega. Scores fall along the quantiles: what converged badly is made monotone, for this
+        # only grades the groups.
         tau = -np.diff(beta) / np.where(fall > 0, fall, 1.0)
         tau = np.minimum.accumulate(np.clip(tau, e.min(), e.max()))
         ends = np.append(0.0, np.cumsum(mass))

@@ -71,6 +71,9 @@ class Steps(NamedTuple):
         """
         if self.length.size <= count:
             return self
+        # At each cell: the fall of f' since the cell before, and the distance of their middles.
+        # Equal parts of the cumulative sum of sqrt(fall * distance) make the products of both
+        # alike between tangents.
         fall = np.append(0.0, -np.diff(self.slope))
         apart = np.append(0.0, 0.5 * (self.length[1:] + self.length[:-1]))
         cumulative = _share(np.sqrt(fall * apart))
@@ -83,19 +86,25 @@ class Steps(NamedTuple):
             weight = np.cbrt(fall * apart * lost)
             weight = np.minimum(weight, weight.sum() / count)
             cumulative = _share(weight) + _EVEN * cumulative
+        # The last cell is touched in place of what the search gives, since the tangents must
+        # reach to one.
         touched = np.searchsorted(cumulative, cumulative[-1] * np.linspace(0.0, 1.0, count))
         touched = np.unique(np.append(touched[:-1], fall.size - 1))
         ends = np.append(0.0, np.cumsum(self.length))
         height = np.append(0.0, np.cumsum(self.length * self.slope))
         slope = self.slope[touched]
-        gone, way = touched[:-1] + 1, np.maximum(ends[touched[1:]] - ends[touched[:-1] + 1], 0.0)
-        rise = height[touched[1:]] - height[gone]
+        # Between the end of one touched cell and the start of the next f rises by `rise` over the length
+        # `between`: along the first tangent for a part t of it and along the second for the rest, with
+        # slope_1 t + slope_2 (between - t) = rise. Clipping acts on rounding alone, as f is concave.
+        after = touched[:-1] + 1
+        between = np.maximum(ends[touched[1:]] - ends[after], 0.0)
+        rise = height[touched[1:]] - height[after]
         drop = slope[:-1] - slope[1:]
-        share = (rise - slope[1:] * way) / np.where(drop > 0, drop, 1.0)
-        share = np.clip(np.where(drop > 0, share, way), 0.0, way)
+        on_first = (rise - slope[1:] * between) / np.where(drop > 0, drop, 1.0)
+        on_first = np.clip(np.where(drop > 0, on_first, between), 0.0, between)
         length = self.length[touched]
-        length[:-1] += share
-        length[1:] += way - share
+        length[:-1] += on_first
+        length[1:] += between - on_first
         return Steps(length, slope)
 
 
@@ -130,6 +139,7 @@ def tabulated(log2_size: float, loss: RankLoss, *, joint: bool) -> Rewards:
 
 def _by_quantile(M: float, log2_size: float, loss: RankLoss) -> Rewards:
     """One encoder: ends of cells equally spaced in ln(1 + Mv / K), K the last rank without loss."""
+    # The reward falls on the scale of v = K/M: below it the cells are even, beyond it geometric.
     scale = M / max(loss.cutoff, 1)
     ends = np.expm1(np.linspace(0.0, np.log1p(scale), _CELLS + 1)) / scale
     ends[-1] = 1.0
@@ -147,6 +157,8 @@ def _by_quantile(M: float, log2_size: float, loss: RankLoss) -> Rewards:
         np.append(np.full(ends.size, -np.inf), np.log(length)),
     )
     at_end, mean = both[: ends.size], both[ends.size :]
+    # h' does not increase, and its mean over a cell lies between its ends: rounding is taken off,
+    # so that the steps are concave and the share of `_enclosed` lies in [0, 1].
     at_end = np.minimum.accumulate(at_end)
     mean = np.clip(mean, at_end[1:], at_end[:-1])
     return _enclosed(length, mean, mean, at_end[:-1], at_end[1:])
@@ -178,6 +190,8 @@ def _by_rank(M: float, loss: RankLoss) -> Rewards:
     if loss.is_two_valued:
         first = end
     middle = reward(0.5 * (last[:-1] + 1.0 + last[1:])) if M > _CELLS else end
+    # By convexity of w the middle rank's reward is at most the mean (Jensen), and the mean of the
+    # ends at least. A group of one rank is exact.
     low = np.where(first == end, end, middle)
     return _enclosed(np.diff(last) / M, low, 0.5 * (first + end), first, end)
 
@@ -187,6 +201,9 @@ def _enclosed(
 ) -> Rewards:
     """Chords below, tangents at both ends of every cell above."""
     fall = first - end
+    # The upper function reaches the true one, or an upper bound of it, at the end of every cell,
+    # and within a cell it is the lower of two lines of the steepest and the flattest slope that h
+    # has there.
     share = np.where(fall > 0, (high - end) / np.where(fall > 0, fall, 1.0), 1.0)
     share = np.clip(share, 0.0, 1.0)
     split = np.stack([share * length, (1.0 - share) * length], axis=1).ravel()
@@ -251,6 +268,8 @@ def classes_of(joint: np.ndarray) -> Queries:
     """
     py = joint.sum(axis=0)
     rows = joint / py
+    # P(x|u) = P(x) + sum_y u_y rows[x,y]: only the deviation from P(x) decides how a query sorts
+    # the items.
     rows = rows - (rows @ py)[:, None]
     rows = rows[np.abs(rows).max(axis=1) > _SAME]
     directions: list[np.ndarray] = []
@@ -273,6 +292,7 @@ def classes_of(joint: np.ndarray) -> Queries:
     # A class and its reverse are one: the direction has the sign by which the larger coefficient is the forward one,
     # and the largest entry one; the coefficients take up the scale.
     e, plus, minus = np.stack(directions), np.array(forward), np.array(backward)
+    # The heavier sense of a class is called forward, so that `backward` is at most `forward`.
     sign = np.where(minus > plus, -1.0, 1.0)
     plus, minus = np.maximum(plus, minus), np.minimum(plus, minus)
     size = np.abs(e).max(axis=1)
@@ -304,6 +324,8 @@ def class_steps(steps: Steps, forward: float, backward: float) -> Steps:
         return Steps(steps.length, forward * steps.slope)
     ends = np.append(0.0, np.cumsum(steps.length))
     ends[-1] = 1.0
+    # Near v = 1 a float64 cannot tell quantiles closer than 1e-16, near 0 it can. So cells are
+    # cut in [0, 1/2], where 1 - ends is exact by Sterbenz's lemma, and mirrored.
     left = np.unique(np.concatenate([[0.0, 0.5], ends[ends < 0.5], 1.0 - ends[ends > 0.5]]))
     middle = 0.5 * (left[1:] + left[:-1])
 

@@ -109,6 +109,8 @@ def first_strategies(problem: Problem, most: int) -> np.ndarray:
 
 def _in_step(ends: list[np.ndarray], begins: list[float], width: float) -> np.ndarray:
     """List the strategies of an item of quantiles begin + t width in all classes, t in [0, 1]."""
+    # All t at which the item passes from one group to the next in some class; between two
+    # neighbours its strategy is constant, and read off in the middle.
     t = np.concatenate([(e - b) / width for e, b in zip(ends, begins, strict=True)])
     t = np.unique(np.clip(t, 0.0, 1.0))
     middle = 0.5 * (t[1:] + t[:-1])
@@ -138,9 +140,13 @@ def children(
     counts = np.ones(len(strategies))
     for c, (_, count) in enumerate(overlaps):
         counts *= count[strategies[:, c]]
+    # The children of a strategy are a product of intervals, one for each class: as many are taken
+    # from the front of the list as fit, and one at least.
     strategies = strategies[: max(int(np.searchsorted(np.cumsum(counts), most)), 1)]
     found = np.zeros((len(strategies), 0), int)
     origin = np.arange(len(strategies))
+    # The products are unrolled class by class: each row so far is repeated once for every finer
+    # group that overlaps its coarse one, and `along` counts the repetitions.
     for c, (first, count) in enumerate(overlaps):
         group = strategies[origin, c]
         repeated = np.repeat(np.arange(len(origin)), count[group])
@@ -162,6 +168,8 @@ def distinct(strategies: np.ndarray, sizes: list[int]) -> np.ndarray:
 def _overlaps(coarse: np.ndarray, fine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the first finer group that meets each coarse one, and how many do."""
     ends, cuts = np.append(0.0, np.cumsum(coarse)), np.append(0.0, np.cumsum(fine))
+    # Ends of groups are cumulative sums, rounded to some 1e-16 each: a finer group that reaches
+    # into a coarser one by less than 1e-13 only touches it.
     first = np.maximum(np.searchsorted(cuts, ends[:-1] + 1e-13, side="right") - 1, 0)
     first = np.minimum(first, fine.size - 1)
     last = np.clip(np.searchsorted(cuts, ends[1:] - 1e-13, side="left") - 1, first, fine.size - 1)

@@ -96,6 +96,8 @@ class RetrievalCurve(ItemCurve):
         """
         at = validation.positive("slope", slope, ndim=0)
         problem = self.programme()
+        # With many classes only the channel is asked for; an infinite bound spares the search for
+        # one.
         known = np.inf if many_classes(problem) else None
         found = optimum(problem, float(at), float(self.rate.tolerance), known).joint
         found = found[found.sum(axis=1) > 0]
@@ -118,6 +120,8 @@ class RetrievalCurve(ItemCurve):
         problem = self.programme()
         bounds: Iterable[float | None] = itertools.repeat(None, slopes.size)
         if slopes.size and many_classes(problem):
+            # Of many classes the bound does not depend on the channel: it is computed once for
+            # all slopes.
             bounds = map(self.converse_by_groups().reward_less_rate, slopes.tolist())
         asked = zip(slopes.tolist(), tolerance.tolist(), bounds, strict=True)
         found = [optimum(problem, slope, bits, bound) for slope, bits, bound in asked]
