@@ -168,7 +168,7 @@ def test_C27_the_hull_holds_for_lengths_between_those_that_are_computed(
     correlation, bits, good, size, loss, fixed
 ):
     words = _half_spaces.codewords(correlation)
-    recalls = ranks(size, parse_loss(loss))[0].joined(light=0.1, width=1.0)
+    recalls = ranks(size, parse_loss(loss))[0].joined(fraction=0.1, width=1.0)
     lengths = made(words, bits, fixed=fixed)
     log_gamma = thresholds(lengths, bits + good, recalls.log_t)
     upper, lower = lengths.certified(log_gamma, recalls.weight, 1e-7)

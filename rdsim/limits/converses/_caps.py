@@ -77,6 +77,8 @@ class _Pair:
         least = math.log(_SAME) - max(float(self.mixture[0].max()), 0.0)
         log_cap = float(caps.log_cap(self.n, np.asarray(min(least, -1.0))))
         self.highest = min(max(-float(ndtri_exp(log_cap)), 9.0), _HIGHEST)
+        # The table ends where, given the item nearest to the pole, the query's density has become
+        # negligible.
         x = np.linspace(0.0, self.highest + 12.0, 120)
         density = self._exactly(x, np.array([self.highest]))[:, 0] + log_ndtr(-x)
         likely = x[density > -_LEFT_OUT]
@@ -87,6 +89,8 @@ class _Pair:
         self.slope = math.inf
         if self.smooth:
             y = np.linspace(-3.0, min(self.highest, 6.0), 60)
+            # The slope of the normal score of P(X > a|y) in y, which is rho/sigma for normal
+            # pairs, says how steep the pair is.
             slopes = self.tails(np.array([0.0, 1.5, 3.0]), y, dy=1)
             self.slope = float(np.abs(slopes).max())
 
@@ -119,6 +123,8 @@ class _Pair:
         y = self.y
         middle = self.x[:, None]
         density = np.exp(self.log_ratio(self.x, y) - 0.5 * middle**2)
+        # The narrowest density among all items decides how fine the cells of the integral must
+        # be.
         density /= density.sum(axis=0)
         mean = (middle * density).sum(axis=0)
         # At least a third of a cell is counted: the grid may be wider than the density.
@@ -132,6 +138,8 @@ class _Pair:
         mass = np.exp(self.log_ratio(at, y) - 0.5 * at[:, None] ** 2)
         mass = (mass.reshape(cells, nodes.size, -1) * (half * weights)[:, None]).sum(axis=1)
         zero = np.zeros((1, y.size))
+        # Tails are summed from their own end, so that each keeps its relative accuracy, and the
+        # smaller one gives the score: the other is one up to rounding.
         above = np.concatenate([np.cumsum(mass[::-1], axis=0)[::-1], zero])
         below = np.concatenate([zero, np.cumsum(mass, axis=0)])
         left, right = (
@@ -199,6 +207,9 @@ class CapTails:
         )
         near, far = [], []
         for short, long, most, least in cells:
+            # The end increases with b and with gamma q: its least value in the cell is that at
+            # the shorter codeword's b and the longer one's gamma q, its largest that at these
+            # exchanged.
             near.append(self._row(float(short)).where(least + short * LN2))
             far.append(self._row(float(long)).where(most + long * LN2, empty=math.inf))
         nearest, farthest = np.stack(near, axis=-1), np.stack(far, axis=-1)
@@ -231,12 +242,17 @@ class _Row:
         self.items, self.weight = items_in_cap(r, nodes)
         grid = pair.x
         log_density = self._log_ratio(grid) - 0.5 * grid**2
+        # The row's own grid spans where the query's density is within e^-40 of its maximum.
         likely = np.flatnonzero(log_density > log_density.max() - _LEFT_OUT)
         ends = grid[max(likely[0] - 1, 0)], grid[min(likely[-1] + 1, grid.size - 1)]
         self.x = np.linspace(*ends, _CELLS + 1)
         log_ratio = self._log_ratio(self.x)
+        # The likelihood ratio increases with the score; rounding is taken off, since it is
+        # inverted by interpolation.
         self.log_ratio = np.maximum.accumulate(log_ratio)
         density = _normal_density(self.x, log_ratio)
+        # The antiderivative of a cubic spline: 480 cells of a smooth density leave an error
+        # within ROUNDING.
         self.distribution = CubicSpline(self.x, density).antiderivative()
 
     def _log_ratio(self, x: Reals) -> Reals:

@@ -33,14 +33,14 @@ class _Fineness(NamedTuple):
     Attributes:
         longer: number of lengths above the mean, to begin with.
         shorter: number of those below.
-        light: fraction of all weight that shares have which are joined with their neighbours.
+        weight: fraction of all weight that shares have which are joined with their neighbours.
         width: largest difference of ln t of these, as a part of that within which the recall rises.
 
     """
 
     longer: int
     shorter: int
-    light: float
+    weight: float
     width: float
 
 
@@ -102,7 +102,7 @@ class Codewords:
     def joined(self, recalls: Recalls, bits: float, tolerance: float) -> Recalls:
         """Join shares, but none that a codeword tells from one another unless there were too many."""
         fine, nats = fineness(tolerance), float(np.ptp(recalls.log_t))
-        return recalls.joined(fine.light, max(fine.width * self._steep(bits), nats / _MOST))
+        return recalls.joined(fine.weight, max(fine.width * self._steep(bits), nats / _MOST))
 
     def _steep(self, bits: float) -> float:
         """Nats of t within which the recall rises: sigma around the list's edge a, which is about b."""
@@ -147,11 +147,15 @@ class CodeLengths:
         best = float(recalls.weight.sum())
         if best == 0:
             return best
+        # The certificate takes a third of the tolerance. Where it raises the hull on which the
+        # thresholds were chosen by more than two thirds, these are searched again.
         allowed = self.tolerance * best / 3
         mixture = Mixture(np.zeros(0), np.zeros(0))
         for _ in range(_SEARCHES):
             mixture = self._best_mixture(recalls, mixture)
             log_gamma = self._thresholds(recalls, mixture)
+            # The bound is sum_j w_j t_j gamma_j, for the lists of competitors, plus the hull of
+            # the weighted excess.
             given = float(recalls.weight @ np.exp(recalls.log_t + log_gamma))
             before = self._roughly(log_gamma, recalls.weight)
             bound = self.certified(log_gamma, recalls.weight, allowed)[0]
@@ -176,15 +180,17 @@ class CodeLengths:
         excess = np.concatenate([part.excess(log_gamma) for part in self.parts], axis=1)[:, order]
         excess[:, -1] = 1.0
         shares, gamma = np.exp(recalls.log_t), np.exp(log_gamma)
+        # F is convex and decreasing in gamma: t gamma + m . F is least where the mixture's fall
+        # has come down to t.
         falls = -np.diff(excess, axis=0) / np.diff(gamma)[:, None]
 
         def thresholds(falling: Reals) -> NDArray[np.intp]:
             """Numbers of the best thresholds, shape (mixtures, shares): F is convex in gamma, and falls by less than t beyond."""
             return np.stack([np.searchsorted(row, -shares) for row in -falling])
 
-        def least_of(at: NDArray[np.intp], worth_at: Reals) -> Reals:
+        def least_of(at: NDArray[np.intp], excess_at: Reals) -> Reals:
             """The least over thresholds of each mixture, from its excess at the best ones."""
-            return np.asarray((shares * gamma[at] + worth_at) @ recalls.weight)
+            return np.asarray((shares * gamma[at] + excess_at) @ recalls.weight)
 
         def highest(mixtures: Reals) -> tuple[float, Reals]:
             """Return the one of these whose least over thresholds is the largest, and that."""
@@ -203,6 +209,8 @@ class CodeLengths:
             return found
 
         # Of hundreds of lengths a pair has two: only those are summed over.
+        # The start: the best pair among a subset of all pairs, found by evaluating every one of
+        # them.
         of_long, of_short = np.indices(mass.shape)[:, :: _TRIED[0], :: _TRIED[1]].reshape(2, -1)
         first, second = long[of_long], short[of_short]
         of_first, of_second = mass[of_long, of_short, None], rest[of_long, of_short, None]
@@ -223,6 +231,9 @@ class CodeLengths:
         for turn in range(_TURNS):
             at = thresholds((mixture @ falls.T)[None])[0]
             known = recalls.weight @ excess[at]
+            # The linearised problem of Frank and Wolfe: at the thresholds of the mixture the
+            # excess is linear in it, and the best vertex is a pair of lengths. Its value bounds
+            # the maximum from above, which gives the duality gap.
             chord = mass * known[long][:, None] + rest * known[short]
             bound = float(recalls.weight @ (shares * gamma[at]) + chord.max())
             if bound < best:
@@ -230,6 +241,7 @@ class CodeLengths:
             if bound - least <= near:
                 break
             goal = pair(*np.unravel_index(chord.argmax(), chord.shape))
+            # Line search over a dozen halved step sizes at once.
             higher, ahead = highest(mixture + _PARTS[:, None] * (goal - mixture))
             if higher > least:
                 least, mixture = higher, ahead
@@ -264,6 +276,7 @@ class CodeLengths:
         while True:
             below, above = value(log_gamma - step), value(log_gamma + step)
             if step <= _STEP:
+                # The last step is a parabola through three points, at most one grid step away.
                 bent = np.maximum(below - 2 * here + above, 1e-300)
                 return log_gamma + step * np.clip(0.5 * (below - above) / bent, -1.0, 1.0)
             step *= 0.5
@@ -298,6 +311,9 @@ class CodeLengths:
         upper, added = math.inf, []
         for _ in range(_ROUNDS):
             at, height = tents(rows.r, rows.excess, rows.lowest, rows.highest, in_q=self.fixed)
+            # The hull of the known points lies below the true hull, that with the apexes of the
+            # tents above it: F lies below its tents. So the two enclose the bound, and tents that
+            # decide are halved.
             lower = self._hull(rows.r, rows.excess)[0]
             r = np.append(rows.r, at)
             order = np.argsort(r, kind="stable")
@@ -310,6 +326,8 @@ class CodeLengths:
             by_tent = np.empty(r.size)
             by_tent[order] = through
             by_tent = by_tent[rows.r.size :]
+            # Only tents through which a chord passes that is higher than half the tolerance above
+            # the lower bound matter; the highest are halved first.
             cells = np.flatnonzero(by_tent > lower + 0.5 * tolerance)
             cells = np.sort(cells[np.argsort(-by_tent[cells])][:_AT_ONCE])
             middle = 0.5 * (rows.r[cells] + rows.r[cells + 1])
@@ -368,6 +386,8 @@ class CodeLengths:
 
     def _hull(self, r: Reals, excess: Reals) -> tuple[float, Reals]:
         """The largest chord at R between points of increasing lengths; and the largest through each, shape of r."""
+        # A length of exactly R is both a long and a short one: with itself it makes the equal
+        # code.
         first, last = np.searchsorted(r, self.bits), np.searchsorted(r, self.bits, side="right")
         short, long = slice(0, last), slice(first, r.size)
         chord = chords(self.bits, r[long], excess[long], r[short], excess[short], in_q=self.fixed)
@@ -422,15 +442,15 @@ def _closed(excess: Reals, weight: Reals) -> Reals:
 def chords(
     bits: float,
     long: Reals,
-    worth_of_long: Reals,
+    excess_of_long: Reals,
     short: Reals,
-    worth_of_short: Reals,
+    excess_of_short: Reals,
     *,
     in_q: bool,
 ) -> Reals:
     """Excess of a mixture of long and short codewords of R bits, shape (long, short)."""
     mass, rest = parts_of(bits, long, short, in_q=in_q)
-    return mass * worth_of_long[:, None] + rest * worth_of_short
+    return mass * excess_of_long[:, None] + rest * excess_of_short
 
 
 def parts_of(bits: float, long: Reals, short: Reals, *, in_q: bool) -> tuple[Reals, Reals]:
@@ -463,12 +483,18 @@ def tents(
     """
     short, long, width = excess[..., :-1], excess[..., 1:], np.diff(r)
     if in_q:
+        # The slopes are known up to rounding; cutting them to D <= F keeps the two lines of the
+        # tent in order. The lowest slope belongs to the line from the shorter codeword, see the
+        # docstring.
         highest = np.minimum(highest, long)
         lowest = np.minimum(np.minimum(lowest, short), highest)
         spread = highest - lowest
         whole = (
             spread + (short - long) + (short - lowest) * np.expm1(np.minimum(width * LN2, 700.0))
         )
+        # Where the two lines cross: part = 2^(r - r_1) solves highest + (F_1 - highest) part =
+        # lowest + (F_0 - lowest) 2^(r_1 - r_0) part, linear in it. The exponent is cut before it
+        # overflows.
         part = np.where(whole > 0, spread / np.where(whole > 0, whole, 1.0), 1.0)
         part = np.clip(part, np.exp2(-width), 1.0)  # 2^(r - r_1)
         # An apex a thousand bits away is put at the shorter length, where the excess is larger.

@@ -40,11 +40,11 @@ def codewords(correlation: float) -> Codewords:
 
 def _tails(correlation: float, r: Reals) -> Tails:
     """Keep the last tables: bounds of several losses share them."""
-    return _kept_tails(correlation, np.asarray(r, float).tobytes())
+    return _cached_tails(correlation, np.asarray(r, float).tobytes())
 
 
 @lru_cache(maxsize=64)  # the numbers of bits of one source, and tens of MB at most
-def _kept_tails(correlation: float, r: bytes) -> Tails:
+def _cached_tails(correlation: float, r: bytes) -> Tails:
     return Tails(correlation, np.frombuffer(r))
 
 

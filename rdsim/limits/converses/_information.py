@@ -126,6 +126,9 @@ class Items:
         if points.y is not None:
             # Beyond this end a share of exp(-40) is left, even if every item there is found.
             end = int(np.searchsorted(points.y, math.sqrt(2 / multiplier + 80.0)))
+        # The sum over items of P(y) e^{P(X>a|y)/lambda}, with those outside the window at e^0 and
+        # e^{1/lambda}; 1/lambda may be thousands, so that the largest exponent is taken off
+        # first.
         exponent = points.seen[:, :end] / multiplier
         exponent += points.log_normal[..., :end]
         above = points.above + 1 / multiplier
@@ -156,6 +159,7 @@ class Items:
 
     def _windows(self, y: Reals, log_normal: Reals, width: int) -> _Points:
         """Cut so many points around each threshold out of all."""
+        # P(X > a|Y = y) is one half at y = a/rho, and the window lies around that.
         turn = np.searchsorted(y, self.a / self.rho)
         first = np.clip(turn - width // 2, 0, y.size - width)
         places = first[:, None] + np.arange(width)
@@ -251,6 +255,8 @@ def _multipliers(rough: Items, nats: Reals, log_t: Reals) -> Reals:
     log_shares = log_ndtr(-rough.a)
     hull = np.empty((tried.size, log_t.size))
     for i, multiplier in enumerate(tried):
+        # U(s) at the thresholds; its concave hull at a share is interpolated between the two
+        # corners around it.
         useful = rough.usefulness(float(multiplier))
         left, right = _corners(useful, log_shares, log_t)
         lower, share = np.exp(np.stack([log_shares[left], log_t]) - log_shares[right])
@@ -259,6 +265,8 @@ def _multipliers(rough: Items, nats: Reals, log_t: Reals) -> Reals:
     log_best = np.empty((nats.size, log_t.size))
     for row, (nat, low, high) in enumerate(zip(nats, first, last, strict=True)):
         own = slice(low - power[0], high + 1 - power[0])
+        # The bound for this lambda is the hull at t plus lambda R ln 2: a convex function of
+        # lambda, whose least is refined by the parabola through three values in ln lambda.
         values = hull[own] + tried[own, None] * nat
         i = np.clip(values.argmin(axis=0), 1, len(values) - 2)
         a, b, c = (np.take_along_axis(values, (i + k)[None], axis=0)[0] for k in (-1, 0, 1))

@@ -63,7 +63,12 @@ def reward(joint: Reals, letters: int, bits: float, recalls: Recalls, rate: str)
     """
     sets = _listed(joint.tobytes(), joint.shape, letters)
     if rate == "fixed_length":
+        # 2^R is rounded down to whole codewords, after an allowance for the rounding of R. Beyond
+        # the number of items the bound need not grow: phi is convex and homogeneous, hence
+        # subadditive, so that no code exceeds the sum of phi over single items, which the hull
+        # allows for from that many codewords on.
         codewords = float(min(math.floor(2.0 ** min(bits, 60.0) * (1 + 1e-12)), len(sets.mass) + 1))
+        # The empty set, with mass and excess zero, is the end of the hull for many codewords.
         mass = np.append(0.0, sets.mass)
         most = [
             codewords * _hull_at(mass, np.append(0.0, each), 1 / codewords) for each in sets.excess
@@ -88,11 +93,13 @@ def _listed(buffer: bytes, shape: tuple[int, int], letters: int) -> _Sets:
     joint: Reals = letter
     for _ in range(letters - 1):
         joint = np.asarray(np.kron(joint, letter), float)
+    # Every subset of the items but the empty one, as an indicator: 2^16 rows at most.
     subsets = np.array(list(itertools.product([0.0, 1.0], repeat=joint.shape[1])))[1:]
     both = subsets @ joint.T
     px, mass = joint.sum(axis=1), subsets @ joint.sum(axis=0)
     # phi has its corners in gamma where a query is as likely given the set as it is without.
     corners = np.unique(np.round(both / (mass[:, None] * px), 12))
+    # Every gamma gives a bound, so that few of the corners may be taken: that only loosens it.
     places = np.linspace(0, corners.size - 1, min(_THRESHOLDS, corners.size)).astype(int)
     thresholds = np.union1d([0.0, 1.0], corners[places])
     product = mass[:, None] * px
@@ -106,12 +113,16 @@ def _hull_at(x: Reals, y: Reals, at: float) -> float:
     The edge over the place is found from both sides. A line of any slope that touches the points from
     above bounds the hull, so that the value holds wherever the search stops.
     """
+    # The highest of the leftmost and of the rightmost points: both are corners of the hull.
     left = int(np.lexsort((-y, x))[0])
     right = int(np.lexsort((-y, -x))[0])
     found = math.inf
     for _ in range(_HULL):
         run = x[right] - x[left]
         slope = (y[right] - y[left]) / run if run > 0 else 0.0
+        # The point farthest above the chord is a corner. The line of the chord's slope through it
+        # lies above all points, which bounds the hull; the search goes on between it and the end
+        # beyond the place.
         above = y - slope * x
         best = int(above.argmax())
         found = min(found, float(above[best] + slope * at))

@@ -130,6 +130,8 @@ class _Dual:
 
     def _solved(self, f: Reals) -> tuple[Reals, Reals, Reals, Reals]:
         """Values; e^f; its means given x; and Q(x) over these means; e^f is up to a factor for each column."""
+        # ln E(E[e^f|X])^{1/(1-lambda)} in two nested log-sum-exps, each with its largest term
+        # taken off: f may be as large as 500, and the power 1/(1-lambda) up to a hundred.
         top = f.max(axis=0)
         weight = np.exp(f - top)
         mean = np.maximum(self.channel @ weight, 1e-300)
@@ -147,6 +149,9 @@ class _Dual:
     def derivatives(self, f: Reals) -> tuple[Reals, Reals, Reals]:
         """Values, shape (N,), gradients Q(y), shape (|Y|, N), and Hessians, shape (N, |Y|, |Y|)."""
         value, weight, mean, each = self._solved(f)
+        # Q(y) = sum_x Q(x) P(y|x) e^{f(y)} / E[e^f|x], the gradient of the dual. Its derivative
+        # has a term for each normalisation: that of a row, with factor 1/(1-lambda) - 1, and that
+        # of the whole sum.
         own = weight * (self.channel.T @ each)
         cross = (self.pairs @ (each / mean)).reshape(len(f), *f.shape) * weight[:, None] * weight
         hessian = ((1 / self.rest - 1) * cross - own[:, None] * own / self.rest).transpose(2, 0, 1)
@@ -172,12 +177,16 @@ def _tangent(table: Reals, other: float, b: Reals) -> tuple[Reals, Reals]:
     """
     dual, letters = _Dual(table, other), table.shape[1]
     goal = np.ascontiguousarray(b.T)
+    # Start: at lambda = 0 and for independent X and Y the maximiser is f = ln(b/P_Y), and
+    # elsewhere near it.
     f = np.clip(np.log(np.maximum(goal, 1e-200) / table.sum(axis=0)[:, None]), -_LARGEST, _LARGEST)
     values, open_ = np.empty(len(b)), np.arange(len(b))
     for step in range(_ASCENT + 1):
         here, aimed = f[:, open_], goal[:, open_]
         value, own, hessian = dual.derivatives(here)
         values[open_] = value
+        # The gradient of f . b - dual is b - Q_Y. Any f gives a valid affine bound, so that a
+        # loose end of the iteration only costs tightness.
         far = np.abs(aimed - own).max(axis=0) >= 1e-12
         if step == _ASCENT or not far.any():
             break
@@ -192,6 +201,7 @@ def _tangent(table: Reals, other: float, b: Reals) -> tuple[Reals, Reals]:
         tried = np.clip(here[:, None] + steps, -_LARGEST, _LARGEST)
         reached = dual.value(tried.reshape(letters, -1)).reshape(2, -1)
         reached = (tried * aimed[:, None]).sum(axis=0) - reached
+        # The best of staying, the fixed-point step and Newton's step: values never fall.
         gained = np.vstack([(here * aimed).sum(axis=0) - value[far], reached])
         every = np.concatenate([here[:, None], tried], axis=1)
         f[:, open_] = every[:, gained.argmax(axis=0), np.arange(open_.size)]
@@ -250,6 +260,8 @@ def fixed_length(joint: Reals, letters: int, bits: Reals, forms: list[Recalls]) 
             for _ in range(_AGAIN):
                 query, item, hoped = _multipliers(exponents, met, cuts, most_query, most_item)
                 most = hoped + np.dot(exponents, [query, item])
+                # Known bounds at these exponents, against the most that new multipliers promise:
+                # `hoped` is the value over the distributions met, above the true c.
                 if (known @ [1.0, *exponents]).max() >= most - _GAINED / letters:
                     break
                 c, more = constant(joint, query, item, _TOLERANCE / letters)
@@ -259,6 +271,8 @@ def fixed_length(joint: Reals, letters: int, bits: Reals, forms: list[Recalls]) 
     constants, queries, items = known.T
     found = np.empty((bits.size, len(forms)))
     for i, R in enumerate(bits):
+        # 2^(-n c + R (1 - mu)) t^lambda for every row; the row of zeros is 2^R, which is never
+        # below one.
         at = Powers(LN2 * (R * (1 - items) - letters * constants), queries)
         found[i] = [recalls.weight @ at.at(recalls.log_t) for recalls in forms]
     return found
@@ -298,6 +312,9 @@ def _multipliers(
     """
     query, item, least = 0.0, most_item, 0.0
     for _ in range(_CUTS):
+        # Cutting planes (Kelley): the distribution that is worst at the current multipliers joins
+        # those over which the next ones are chosen, until they promise no more than the worst of
+        # all gives.
         cuts.append(met[int((met @ [1.0, -query, -item]).argmin())])
         query, item, hoped = _highest(np.array(cuts), exponents, most_query, most_item)
         least = float((met @ [1.0, -query, -item]).min())
@@ -318,6 +335,8 @@ def _highest(
     for _ in range(_ROUNDS):
         sides = np.linspace(middle - reach, middle + reach, steps, axis=1).clip(0.0, most[:, None])
         tried = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 2)
+        # Hoelder's inequality needs lambda <= mu: pairs that violate it are moved onto the
+        # diagonal.
         tried[:, 1] = np.maximum(tried[:, 1], tried[:, 0])
         c = (cuts[:, 0] - tried @ cuts[:, 1:].T).min(axis=1)
         best = int((c + tried @ exponents).argmax())

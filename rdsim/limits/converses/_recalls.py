@@ -25,7 +25,7 @@ _RATIO: Final = 1.1
 """Ratio of the last rank of a group to its first, or of the shares at the ends of a piece."""
 _GROUPS: Final = 1500
 """Most groups; in the largest databases their ratio is larger than `_RATIO`."""
-_LIGHT: Final = 2e-3
+_WEIGHT: Final = 2e-3
 """Neighbouring shares are joined until they have this fraction of all weight."""
 _LEAST: Final = 1e-8
 """Expected number of winners, M t, at which the integral over shares starts: below it the loss is smaller than this."""
@@ -47,11 +47,11 @@ class Recalls:
     log_t: Reals
     weight: Reals
 
-    def joined(self, light: float = _LIGHT, width: float = math.inf) -> "Recalls":
+    def joined(self, fraction: float = _WEIGHT, width: float = math.inf) -> "Recalls":
         """Join neighbouring shares: a concave recall has at their mean share at least its mean.
 
         Args:
-            light: weight of shares that are joined, of all the weight.
+            fraction: weight of shares that are joined, of all the weight.
             width: difference of ln t of shares that are joined, nats.
 
         """
@@ -59,11 +59,15 @@ class Recalls:
         if not there.any():
             return self
         log_t, weight = self.log_t[there], self.weight[there]
-        part = np.floor((np.cumsum(weight) - weight) / (light * weight.sum()))
+        # A new group begins where the cumulative weight passes a multiple of the fraction, or ln
+        # t one of the width: groups are fixed by these grids, not by what was joined before.
+        part = np.floor((np.cumsum(weight) - weight) / (fraction * weight.sum()))
         near = np.floor(log_t / width)
         new = (np.diff(part, prepend=-1.0) > 0) | (np.diff(near, prepend=1.0) != 0)
         first = np.flatnonzero(new)
         total = np.add.reduceat(weight, first)
+        # The weighted mean of the shares of each group, with shares of 2^-1000 in the log domain.
+        # A share passes one by rounding alone.
         mean = np.logaddexp.reduceat(log_t + np.log(weight), first) - np.log(total)
         return Recalls(np.minimum(mean, 0.0), total)
 
@@ -90,6 +94,9 @@ def ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
             log_edges = np.log(np.unique(np.round(np.exp(log_edges))))
     low, high = log_edges[:-1], log_edges[1:]
     if loss.kind == "reciprocal_rank":
+        # The weight of a group is w(low) - w(high), summed by telescoping: 1/low - 1/high for the
+        # reciprocal rank. For the DCG, 1/log2(1+low) - 1/log2(1+high) is written as one fraction,
+        # in which only logarithms are subtracted.
         weight = np.exp(-low) - np.exp(-high)
         rest = math.exp(-log_edges[-1])
     else:
@@ -111,6 +118,8 @@ def binomial_ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
     pieces = _number_of_groups(log_M - math.log(_LEAST))
     edges = np.linspace(math.log(_LEAST) - log_M, 0.0, pieces + 1)
     half = 0.5 * (edges[1] - edges[0])
+    # Pieces share their ends, so that of the five nodes of Lobatto's rule the last is the next
+    # piece's first.
     inner = (edges[:-1] + half)[:, None] + half * _LOBATTO[:-1]
     log_t = np.append(inner.ravel(), 0.0)
     lost, t = 1 - gain_without_ties(size, loss, log_t), np.exp(log_t)
@@ -119,9 +128,12 @@ def binomial_ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:
     area, roughly = half * (each @ _LOBATTO_WEIGHT), half * (each @ _SIMPSON_WEIGHT)
     lost, t = lost[::4], t[::4]
     weight = np.append(lost[0], np.diff(lost))
+    # The integral of t dl(t) over a piece, by parts: t l at its ends less the integral of l dt.
     moment = each[:, -1] - each[:, 0] - area + np.abs(area - roughly)
     inside = weight[1:] > 0
     mean = np.where(inside, moment / np.where(inside, weight[1:], 1.0), t[1:])
+    # A mean lies within its piece; where the weight has underflowed its upper end is taken, which
+    # is safe.
     mean = np.clip(mean, t[:-1], t[1:])
     return Recalls(np.log(np.append(t[0], mean)), np.maximum(weight, 0.0)), float(1 - lost[-1])
 

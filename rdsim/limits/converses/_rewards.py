@@ -107,12 +107,13 @@ def gaussian_rewards(
     bits, correlations = asked.bits, np.asarray(source.canonical_correlations)
     # A program is compiled for each number of rates.
     padded = np.pad(bits, (0, -bits.size % _AT_ONCE), mode="edge")
-    kept = np.asarray(bottleneck_vector_gaussian(correlations, rate=padded))[: bits.size]
+    information = np.asarray(bottleneck_vector_gaussian(correlations, rate=padded))[: bits.size]
     whole = -0.5 * np.log2(1 - np.minimum(correlations, 1.0) ** 2 + 1e-300).sum()  # I(X;Y), bits
-    by_rank = asked.by_rank(np.append(kept, whole))
+    by_rank = asked.by_rank(np.append(information, whole))
     rewards = {"rank rate": by_rank[:-1]}
     rewards["items stored whole"] = np.full(bits.size, by_rank[-1])
     largest = float(correlations[0])
+    # At correlation one sigma is zero, by which the formulas of half-spaces divide.
     if largest >= 1 - _CERTAIN:
         return rewards
     unequal = correlations[-1] < largest * (1 - _EQUAL) and bits.max() > 0
@@ -144,6 +145,7 @@ def _tilted_reward(
     asked: Asked,
 ) -> Reals:
     """Bound the reward by tilted half-spaces (C29), shape (bits,)."""
+    # Without bits the rank rate is exact: the lines are computed at one bit there, and not used.
     by_rank = asked.bits > 0
     stored = tuple(np.where(by_rank, asked.bits, 1.0).tolist())
     lines = _tilted_lines(
@@ -172,18 +174,19 @@ def spherical_rewards(
 ) -> dict[str, Reals]:
     """Bound the rewards for directions: by caps, and by the rank rate of what the bits or the item can tell."""
     known = float(source.mutual_information)
-    kept = np.minimum(asked.bits, known * (1 + 1e-9) + 1e-9)
-    rewards = {"rank rate": asked.by_rank(kept)}
+    # I(X;U) is at most I(U;Y), which the bits bound, and at most I(X;Y), rounded up.
+    information = np.minimum(asked.bits, known * (1 + 1e-9) + 1e-9)
+    rewards = {"rank rate": asked.by_rank(information)}
     if float(source.parameter) > 0:
         whole = 1 - _caps.loss_of_whole_items(source, asked.size, asked.loss)
-        rewards["items stored whole"] = np.full(kept.size, whole + _caps.ROUNDING)
+        rewards["items stored whole"] = np.full(information.size, whole + _caps.ROUNDING)
     if float(source.parameter) == 0 or not _caps.covers(source):
         return rewards
     if asked.of_information:
         # Bits far beyond what an item can tell are bounded by items stored whole.
         few = asked.bits <= 3 * known + 4
         bound = partial(_caps.information, source)
-        rewards["caps"] = np.full(kept.size, np.inf)
+        rewards["caps"] = np.full(information.size, np.inf)
         rewards["caps"][few] = _caps.ROUNDING + _information_reward(
             bound, asked._replace(bits=asked.bits[few])
         )
@@ -208,11 +211,12 @@ def sequence_rewards(
     """
     bits = asked.bits
     joint = _memoryless.joined(np.asarray(validation.pmf("source", source.joint, ndim=2)))
-    kept = n * _kept_of_a_letter(joint.tobytes(), joint.shape, (bits / n).tobytes())
+    # The bottleneck of n independent letters at R bits is n times that of one at R/n (chain rule and concavity).
+    information = n * _bottleneck_of_a_letter(joint.tobytes(), joint.shape, (bits / n).tobytes())
     known = np.full(bits.size, n * float(source.mutual_information))
     # What is known of a letter is rounded safely: to a billionth of the letter's information.
     by_rank, whole = (
-        asked.by_rank(one * (1 + 1e-9) + 1e-9) for one in (np.minimum(kept, known), known)
+        asked.by_rank(one * (1 + 1e-9) + 1e-9) for one in (np.minimum(information, known), known)
     )
     rewards = {"rank rate": by_rank, "items stored whole": whole}
     if n == 1 and (min(joint.shape) <= _FEW_VALUES or joint.size <= _CELL_LIMIT):
@@ -256,7 +260,7 @@ def _loss_of_a_letter(joint: np.ndarray, asked: Asked) -> Reals:
 
 
 @functools.lru_cache(maxsize=8)
-def _kept_of_a_letter(joint: bytes, shape: tuple[int, int], rates: bytes) -> Reals:
+def _bottleneck_of_a_letter(joint: bytes, shape: tuple[int, int], rates: bytes) -> Reals:
     """Keep the last bottlenecks, which databases of several sizes share; shape of the rates."""
     table = np.frombuffer(joint).reshape(shape)
     return np.asarray(bottleneck_at(table, np.frombuffer(rates), compress="columns").upper)
@@ -268,6 +272,8 @@ def _information_reward(bound: Callable[[Reals, Reals], list[Lines]], asked: Ask
     found = np.ones(asked.bits.size)
     for recalls, rest in asked.forms():
         lines = bound(asked.bits[positive], _chosen_shares(recalls))
+        # Each form of the reward is bounded by lines of its own, chosen at the shares that matter
+        # to it.
         each = [float(recalls.weight @ line.at(recalls.log_t)) + rest for line in lines]
         found[positive] = np.minimum(found[positive], each)
     return found

@@ -48,6 +48,8 @@ def _antiderivative() -> Reals:
     coefficients = (order + 0.5)[:, None] * (
         legendre.legvander(nodes, nodes.size - 1) * weights[:, None]
     ).T
+    # Integral of each Legendre polynomial from -1, written in powers of the place, for Horner's
+    # rule later.
     powers = [legendre.leg2poly(legendre.legint(row, lbnd=-1)) for row in np.eye(nodes.size)]
     return (
         np.stack([np.pad(row, (0, nodes.size + 1 - row.size)) for row in powers], axis=1)
@@ -96,9 +98,13 @@ class Tails:
         self.rho, self.r = correlation, np.asarray(r, float)
         self.sigma = math.sqrt((1 - correlation) * (1 + correlation))
         self.log_q = -self.r * LN2
+        # The inverse of ln Phi, since q = 2^-r underflows beyond a thousand bits.
         self.b = -ndtri_exp(self.log_q)
         self._by_query = self.rho <= self.sigma
+        # V is the one of X and -Z that has the smaller correlation with Y, at most 1/sqrt(2).
         kappa, rest = sorted((self.rho, self.sigma))
+        # The mean of Y given Y > b is phi(b)/q, the inverse of Mills' ratio, and that of V kappa
+        # times as much: the cells are centred there.
         self._mean = kappa * np.exp(-0.5 * self.b**2 - 0.5 * math.log(2 * math.pi) - self.log_q)
         nodes, _ = _IN_A_CELL
         half = 0.5 * _CELL
@@ -114,6 +120,9 @@ class Tails:
         mass = powers.sum(axis=-1)
         # Left of the mean what lies below a point is kept, right of it what lies above: each has its relative accuracy.
         middle = _CELLS // 2
+        # Constants of the polynomials: below the mean the mass of all cells to the left, so that
+        # the polynomial is P(V < v); above it the mass from the cell to the right end, minus the
+        # integral, so that it is P(V > v).
         powers[:, middle:] *= -1
         powers[:, 1:middle, 0] += np.cumsum(mass[:, : middle - 1], axis=1)
         powers[:, middle:, 0] += np.cumsum(mass[:, : middle - 1 : -1], axis=1)[:, ::-1]
@@ -121,10 +130,12 @@ class Tails:
 
     def _less(self, v: Reals, row: NDArray[np.intp]) -> tuple[Reals, NDArray[np.bool_]]:
         """Return the less of P(V < v | Y > b) and P(V > v | Y > b), and where that is the latter."""
+        # Beyond the table, nine standard deviations away, its end is used: an error of 3e-18.
         place = np.clip((v - self._mean[row] + _REACH) / _CELL, 0.0, float(_CELLS))
         cell = np.minimum(place.astype(np.intp), _CELLS - 1)
         at = 2 * (place - cell) - 1
         number = row * _CELLS + cell
+        # Horner's rule for all places at once; each coefficient is looked up by row and cell.
         found = self._powers[-1].take(number)
         for power in self._powers[-2::-1]:
             found *= at
@@ -137,6 +148,8 @@ class Tails:
         if self._by_query:
             less, right = self._less(a, row)
             return np.asarray(np.where(right, less, 1 - less))
+        # The list's edge in terms of Z, and the identity of the class: P(X > a | Y > b) = P(Z > z
+        # | Y > b) + Phi(z) P(X > a)/q, as gamma = Phi(z)/q.
         z = (self.rho * a - self.b[row]) / self.sigma
         less, right = self._less(-z, row)
         found = np.where(right, 1 - less, less)
@@ -167,6 +180,8 @@ class Tails:
 
     def edges(self, log_gamma: Reals) -> Edges:
         r"""Return b, and z with $\Phi(z) = \gamma q$: the best list ends at $a = (b + \sigma z)/\rho$; inf if it is empty."""
+        # Where gamma q >= 1 the likelihood ratio P(Y > b | X = a)/q never reaches gamma: the best
+        # list is empty.
         level = log_gamma[..., None] + self.log_q
         reached = level < 0
         return Edges(self.b, np.where(reached, ndtri_exp(np.where(reached, level, -1.0)), np.inf))

@@ -128,6 +128,8 @@ def lines(correlations: Reals, bits: Reals, log_M: float, rate: str, tolerance: 
 
     def best_at(tried: dict[float, Reals], share: float) -> float:
         """The reference of the least bound at a share of so many items, which is given in ln."""
+        # gamma t at t = e^share / M, a list of so many items: the bound of the recall there is
+        # the least of gamma t + height over all lines.
         given = np.exp(few - log_M + share)
         return min(tried, key=lambda ratio: float((given + tried[ratio]).min()))
 
@@ -147,10 +149,13 @@ def lines(correlations: Reals, bits: Reals, log_M: float, rate: str, tolerance: 
         for place, tried in enumerate(found):
             ratios = sorted(tried)
             best = ratios.index(best_at(tried, 0.0))
+            # Both intervals next to the best reference are halved: the bound is smooth in r.
             for left in {max(best - 1, 0), min(best, len(ratios) - 2)}:
                 wanted.setdefault(0.5 * (ratios[left] + ratios[left + 1]), []).append(place)
     if not fixed:
         least = np.stack([np.min(list(tried.values()), axis=0) for tried in found])
+        # The least over references of lines of one gamma: each is a bound, and so is the least of
+        # them.
         return Lines(log_gamma, np.minimum(least, 1.0) + _ROUNDING)
     averages = _averages(rho, free, log_gamma)
     least = np.ones((bits.size, log_gamma.size))
@@ -176,6 +181,8 @@ def _information(
     A geometric grid of multipliers lambda, then points between the best ones and their neighbours. Any lambda gives a
     bound, so that the search can only loosen it.
     """
+    # D(r), the divergence of P_Y from the reference P': the price in nats of the tilt, for each
+    # number of free modes, on top of the code's own R ln 2.
     nats = np.add.outer([0.5 * np.sum(1 / s - 1 + np.log(s)) for s in tilts], bits * LN2)
     # The bits take between a 30th and two thirds of the recall; other multipliers are never the best.
     least = nats.min(axis=0)
@@ -190,12 +197,16 @@ def _information(
     multipliers = np.geomspace(low, high, math.ceil(math.log(high / low) / 0.35) + 1)
     for finely in (False, True):
         if finely:
+            # Second pass: three more multipliers, even in the logarithm, in each interval next to
+            # the best one of every number of bits.
             order = np.argsort(tried)
             best = values[order].argmin(axis=0)
             middles = np.linspace(np.log(tried[order])[:-1], np.log(tried[order])[1:], 5)[1:-1]
             near = np.unique(np.clip([best - 1, best], 0, tried.size - 2))
             multipliers = np.exp(middles[:, near]).ravel()
         for multiplier in multipliers:
+            # U(s) - gamma s over the thresholds, for every gamma; its peak between them is
+            # bounded by `peak`.
             above = items.usefulness(float(multiplier)) - shares
             rest = np.minimum(peak(above), 1.0)
             each = [
@@ -218,7 +229,7 @@ def _fixed_length(
     parts: int,
 ) -> Reals:
     """The least height over free modes, shape (bits, G)."""
-    layers = [_kept_layers(s.tobytes()) for s in tilts]
+    layers = [_cached_layers(s.tobytes()) for s in tilts]
     found = []
     for R in bits:
         hull = _hull(r, R + _EXTRA_BITS, log_gamma, parts)
@@ -242,6 +253,8 @@ def _hull(r: float, lengths: Reals, log_gamma: Reals, parts: int = 8) -> Reals:
     each = (lengths[:-1, None] + np.diff(lengths)[:, None] * (np.arange(parts) / parts)).ravel()
     rows = Tails(r, np.append(each, lengths[-1]))
     excess, edges = rows.excess(log_gamma), rows.edges(log_gamma)
+    # The longest codewords are counted as certain to be found, and with them all longer ones: a
+    # bound.
     excess[:, -1] = 1.0
     slopes = rows.slopes(log_gamma, edges.at(slice(None, -1)), edges.at(slice(1, None)))
     at, height = tents(rows.r, excess, *slopes, in_q=True)
@@ -254,6 +267,8 @@ def _hull(r: float, lengths: Reals, log_gamma: Reals, parts: int = 8) -> Reals:
     # From each length on: its own point, the apex beyond it, and those of all longer ones.
     chord = log2_chord(rows.r, excess)
     chord[:, :-1] = np.maximum(chord[:, :-1], log2_chord(at, height))
+    # Suffix maximum over the lengths, in log2, for a length of hundreds of bits; then one value
+    # for each length that was asked for.
     best = np.maximum.accumulate(chord[:, ::-1], axis=1)[:, ::-1][:, ::parts]
     hull = junk - np.expm1(-lengths * LN2) * np.exp2(best + lengths)
     # Longer codewords have no smaller excess, and none has more than one.
@@ -261,7 +276,7 @@ def _hull(r: float, lengths: Reals, log_gamma: Reals, parts: int = 8) -> Reals:
 
 
 @lru_cache(maxsize=512)
-def _kept_layers(s: bytes) -> Reals:
+def _cached_layers(s: bytes) -> Reals:
     """Keep layers: all numbers of bits share them."""
     return _layers(np.frombuffer(s))
 
@@ -277,6 +292,8 @@ def _layers(s: Reals) -> Reals:
         masses[0] = 1.0
         return masses
     weight, constant = 0.5 * (1 - s), 0.5 * float(np.log(s).sum())
+    # L under P' is a constant plus a weighted sum of chi-squares, so that K(t) has its first
+    # branch point where 1 - 2 w t is zero for the largest weight.
     branch = float(0.5 / weight.max())
 
     def cumulants(t: Reals) -> tuple[Reals, Reals, Reals]:
@@ -288,6 +305,9 @@ def _layers(s: Reals) -> Reals:
             (2 * weight**2 / v**2).sum(axis=1),
         )
 
+    # Saddlepoints t from far below the branch point to close to it: the level K'(t) runs from the
+    # lowest values of L to the highest. By the Chernoff bound K - t K' is the exponent of the
+    # tail of P', and K - (t - 1) K' that of the tail of P_Y.
     u = np.linspace(-9.0, 14.0, 461)
     t = branch - (branch - 0.5) * np.exp(u)[::-1]
     K, level, _ = cumulants(t)
@@ -309,12 +329,18 @@ def _layers(s: Reals) -> Reals:
         return np.asarray(np.clip(found, 0.0, 1.0))
 
     height = np.exp(level)
+    # P'(L > l) and P_Y(L > l), both by numerical inversion along the path of steepest descent.
     reference, true = tail(0.0, both[0]), tail(1.0, both[1])
+    # The integral of P'(e^L > tau) over tau beyond h is E'(e^L - h)^+ = P_Y(e^L > h) - h P'(e^L >
+    # h). A difference of two such is the layer's mass.
     above = np.maximum(true - height * reference, 0.0)  # the integral of T from here on
     mass = np.maximum(above[:-1] - above[1:], 0.0)
     thickness = np.diff(height)
+    # A tail falls, so that its mean over a layer lies between those of the ends; rounding is cut
+    # off.
     mean = np.clip(mass / thickness, reference[1:], reference[:-1])
     extra = np.append(0.0, np.log2(1 / np.maximum(mean, 1e-300)))
+    # Extra bits are rounded up to the grid: more bits bound more.
     place = np.searchsorted(_EXTRA_BITS, extra - 1e-9)
     np.add.at(masses, place, np.append(height[0], thickness * mean))
     masses[-1] += above[-1]
@@ -367,6 +393,9 @@ def _averages(rho: Reals, free: list[int], log_gamma: Reals) -> list[_Average]:
     found = []
     for S in free:
         shift, probability = _densities(tuple(rho[:S].tolist()))
+        # gamma e^-i on the grid of ln gamma: `below` is the grid point under it and `part` the
+        # weight of the point over it, linear in gamma itself, in which the function is convex: so
+        # the chord lies above it.
         below = np.floor(-shift / step)
         part = np.expm1(-shift - below * step) / math.expm1(step)
         offset = np.concatenate([below, below + 1]).astype(int)
@@ -374,6 +403,8 @@ def _averages(rho: Reals, free: list[int], log_gamma: Reals) -> list[_Average]:
         lowest = int(offset.min())
         kernel = np.bincount(offset - lowest, mass)
         place = np.arange(size)[:, None] + lowest + np.arange(kernel.size)
+        # Below the grid the mean is counted as one; above it the last value is taken, for the
+        # function decreases.
         certain = np.where(place < 0, kernel, 0.0).sum(axis=1)
         matrix = np.zeros((size, size))
         kept = np.where(place < 0, 0.0, kernel)
@@ -396,12 +427,16 @@ def _densities(rho: tuple[float, ...]) -> tuple[Reals, Reals]:
     log_q = np.arange(-14.0, 2.4, 0.16)  # the trapezoidal rule is exact to some 1e-13
     q = np.exp(log_q)
     weight = 0.16 * q * 2 * np.exp(-0.5 * q * q) / math.sqrt(2 * math.pi)
+    # P(rho p q > edge) as a mean over q > 0 of normal tails, by symmetry of both signs; the
+    # substitution to ln q makes the integrand smooth and rapidly decreasing at both ends, where
+    # the trapezoidal rule is exact.
     upper = ndtr(-edges[:, None] / (rho[-1] * q)) @ weight
     tail = np.concatenate([1 - upper[::-1], [0.5], upper])
     # From edge to edge, counted at the upper one; the ends take what is beyond.
     mass = -np.diff(tail)
     mass[0] += 1 - tail[0]
     mass[-1] += tail[-1]
+    # The density of a sum of independent products is the convolution of theirs.
     probability = _convolved(probability, mass)
     information = -0.5 * math.log((1 - rho[-1]) * (1 + rho[-1]))
     lowest = float(others[0]) + information + _DENSITY - _LONGEST

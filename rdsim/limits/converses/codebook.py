@@ -86,6 +86,8 @@ def codebook_loss(
     if validation.choice("items", items, _ITEMS) == "given":
         return jnp.asarray(_given(size, loss, R, rate))
     if rate == "fixed_length":
+        # The target ties with each competitor with probability 2^-R and loses to none: a = 0 and
+        # e = 2^-R of C1.
         tied = -R.reshape(R.shape + (1,) * size.ndim) * LN2
         return jnp.asarray(expected_loss(size, loss, log_a=-np.inf, log_e=tied))
     found = [_averaged(float(one), loss, R) for one in size.ravel()]
@@ -101,6 +103,8 @@ def _given(size: np.ndarray, loss: Loss, R: np.ndarray, rate: str) -> np.ndarray
         )
     validation.interval("log2_size", size, low=1.0, high=_MOST_GIVEN)
     M = np.round(np.exp2(size))
+    # A codeword has M/N items, but no fewer than one: with more codewords than items each is
+    # alone.
     words = np.exp2(np.minimum(R.reshape(R.shape + (1,) * size.ndim), 1e3))
     each = np.asarray(np.maximum(M / words, 1.0))
     return np.asarray(np.maximum(1 - first_rewards(each, loss) / each - _ROUNDING, 0.0))
